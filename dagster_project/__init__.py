@@ -1,0 +1,1 @@
+"""A lakehouse of serial CT: from DICOM, contours and case reports to response, heterogeneity and models."""

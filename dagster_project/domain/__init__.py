@@ -1,0 +1,1 @@
+"""Pure clinical and imaging rules: rows and arrays in, rows out."""

@@ -1,0 +1,1 @@
+"""Identified data, and the only code that sees it."""

@@ -1,0 +1,1 @@
+"""The lake: what the tables are, and where they are kept."""

@@ -1,0 +1,494 @@
+"""The lake's tables: the only place where a table, its columns, their units and their meaning are declared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dagster_project.lake.columns import (
+    DAY,
+    FEATURE,
+    FINGERPRINT,
+    FROM_VISIT,
+    IRECIST_RESPONSES,
+    LESION,
+    MODEL,
+    MODEL_VERSION,
+    NONTARGET_RESPONSES,
+    PATIENT,
+    READER,
+    REASON,
+    RECIST_RESPONSES,
+    REGION,
+    SCAN,
+    SIMULATED,
+    SITE,
+    SNAPSHOT,
+    TARGET_RESPONSES,
+    TASK,
+    TO_VISIT,
+    VISIT,
+    Column,
+    boolean,
+    date,
+    integer,
+    number,
+    string,
+    texts,
+    timestamp,
+)
+
+Group = Literal["case_report", "imaging", "reading", "response", "heterogeneity", "modelling", "quality"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its key is unique, `by_site` says that a site's rows are replaced on their own."""
+
+    name: str
+    group: Group
+    en: str
+    zh: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    by_site: bool = False
+    minimum_rows: int = 0
+
+    def column(self, name: str) -> Column:
+        """The column of that name; KeyError where there is none."""
+        return {c.name: c for c in self.columns}[name]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, in order."""
+        return tuple(c.name for c in self.columns)
+
+
+PATIENTS = Table(
+    "patients", "case_report", "One row a patient: baseline data from the case report", "每名患者一行：病例报告的基线资料",
+    key=("site", "patient"), by_site=True, minimum_rows=1,
+    columns=(
+        SITE, PATIENT,
+        string("sex", "Sex", "性别", nullable=True, allowed=("F", "M")),
+        integer("age_years", "Age at the first cycle; above 89 given as 90", "首周期时年龄；89岁以上记为90", unit="a", nullable=True, minimum=0, maximum=90),
+        string("smoking", "Smoking history", "吸烟史", nullable=True, allowed=("never", "former", "current")),
+        integer("ecog", "ECOG performance status", "ECOG体能状态评分", nullable=True, minimum=0, maximum=5),
+        string("stage", "Clinical stage (TNM)", "临床分期", nullable=True, pattern=r"^(I|II|III|IV)[ABC]?[1-3]?$"),
+        string("histology", "Histology or cytology", "病理类型", nullable=True,
+               allowed=("adenocarcinoma", "squamous_cell_carcinoma", "large_cell_carcinoma", "adenosquamous_carcinoma", "nsclc_nos", "small_cell_carcinoma", "other")),
+        string("egfr", "EGFR status", "EGFR状态", nullable=True, allowed=("mutant", "wild_type")),
+        string("alk", "ALK status", "ALK状态", nullable=True, allowed=("rearranged", "negative")),
+        number("pd_l1_tps", "PD-L1 tumour proportion score", "PD-L1肿瘤细胞阳性比例分数", unit="%", nullable=True, minimum=0, maximum=100),
+        integer("line", "Line of treatment", "治疗线数", nullable=True, minimum=1, maximum=9),
+        string("regimen", "Drugs of the regimen, generic names joined by +", "治疗方案：通用名，以+连接", nullable=True),
+        boolean("prior_malignancy", "Other malignancy in the history", "既往恶性肿瘤", nullable=True),
+        boolean("organ_dysfunction", "Severe heart, lung, liver or kidney insufficiency", "严重心、肺、肝、肾功能不全", nullable=True),
+        boolean("target_radiotherapy", "Radiotherapy to the target lesion before baseline", "基线前靶病灶放疗史", nullable=True),
+        string("consent", "Consent", "知情同意", nullable=True, allowed=("given", "withdrawn")),
+        boolean("in_case_report", "False where scans came without a case-report row", "是否有病例报告；仅有影像者为否"),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
+TREATMENTS = Table(
+    "treatments", "case_report", "One row an administered cycle", "每个给药周期一行",
+    key=("site", "patient", "cycle"), by_site=True,
+    columns=(
+        SITE, PATIENT,
+        integer("cycle", "Number of the cycle", "周期序号", minimum=1, maximum=99),
+        date("treatment_date", "Date of the cycle, shifted", "给药日期（已偏移）"),
+        DAY,
+        string("drugs", "Drugs given, generic names joined by +", "所给药物：通用名，以+连接", nullable=True),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
+FOLLOW_UP = Table(
+    "follow_up", "case_report", "One row an event or last contact", "每次事件或末次随访一行",
+    key=("site", "patient", "event_date", "event"), by_site=True,
+    columns=(
+        SITE, PATIENT,
+        date("event_date", "Date of the event, shifted", "事件日期（已偏移）"),
+        DAY,
+        string("event", "What happened", "事件", allowed=("alive", "progression_clinical", "death", "new_therapy", "lost", "off_treatment")),
+        string("detail", "Detail, where it matches the study's vocabulary", "详情（仅限研究词表内）", nullable=True),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
+SCANS = Table(
+    "scans", "imaging", "One row a CT series: geometry, acquisition, artifact figures", "每个CT序列一行：几何、采集参数与伪影指标",
+    key=("site", "scan"), by_site=True, minimum_rows=1,
+    columns=(
+        SITE, PATIENT, SCAN,
+        string("series_instance_uid", "SeriesInstanceUID (0020,000E), keyed", "序列UID（已加密替换）"),
+        string("study_instance_uid", "StudyInstanceUID (0020,000D), keyed", "检查UID（已加密替换）"),
+        string("frame_of_reference_uid", "FrameOfReferenceUID (0020,0052), keyed", "坐标系UID（已加密替换）", nullable=True),
+        date("scan_date", "AcquisitionDate, else SeriesDate or StudyDate, shifted", "扫描日期（已偏移）", nullable=True),
+        DAY,
+        string("manufacturer", "Manufacturer (0008,0070)", "设备厂商", nullable=True),
+        string("manufacturer_model_name", "ManufacturerModelName (0008,1090)", "设备型号", nullable=True),
+        string("kernel", "ConvolutionKernel (0018,1210)", "重建卷积核", nullable=True),
+        number("kvp", "KVP (0018,0060)", "管电压", unit="kV", nullable=True, minimum=0, maximum=400),
+        boolean("contrast", "Contrast agent named in (0018,0010)", "是否使用对比剂", nullable=True),
+        integer("series_number", "SeriesNumber (0020,0011)", "序列号", nullable=True),
+        number("slice_thickness_mm", "SliceThickness (0018,0050)", "标称层厚", unit="mm", nullable=True, minimum=0),
+        number("slice_spacing_mm", "Median distance of neighbouring slices from ImagePositionPatient", "由图像位置测得的层间距中位数", unit="mm", nullable=True, minimum=0),
+        number("largest_gap_mm", "Largest distance of neighbouring slices", "最大层间距", unit="mm", nullable=True, minimum=0),
+        integer("n_slices", "Slices used", "层数", minimum=0),
+        integer("n_missing_slices", "Slices missing by the measured spacing", "缺失层数", minimum=0),
+        integer("n_duplicate_slices", "Slices at a position already taken", "重复层数", minimum=0),
+        integer("rows", "Rows (0028,0010)", "行数", minimum=1),
+        integer("columns", "Columns (0028,0011)", "列数", minimum=1),
+        number("pixel_spacing_row_mm", "PixelSpacing (0028,0030), between rows", "像素行间距", unit="mm", minimum=0),
+        number("pixel_spacing_column_mm", "PixelSpacing (0028,0030), between columns", "像素列间距", unit="mm", minimum=0),
+        number("gantry_tilt_deg", "Angle between the slice normal and the stacking direction", "机架倾角", unit="deg", nullable=True, minimum=0, maximum=90),
+        boolean("lossy", "Lossy compression in the image's history", "是否有损压缩", nullable=True),
+        number("metal_volume_mm3", "Volume of the connected components of at least 3000 HU", "金属体积（≥3000 HU）", unit="mm3", nullable=True, minimum=0),
+        number("streak_hu", "Standard deviation around metal above that of the same tissue elsewhere; 0 without metal", "金属周围条纹强度", unit="HU", nullable=True, minimum=0),
+        boolean("metal_flag", "Metal artifact above the study's limit", "金属伪影超限", nullable=True),
+        number("motion_score", "Displacement of the body outline between neighbouring slices, worst slice", "相邻层体表轮廓位移（最大值）", unit="mm", nullable=True, minimum=0),
+        boolean("motion_flag", "Motion artifact above the study's limit", "运动伪影超限", nullable=True),
+        boolean("truncated_flag", "Body cut by the edge of the field of view", "身体被视野截断", nullable=True),
+        number("air_hu", "Median of the air around and inside the body; wrong rescale where not near -1000", "空气HU中位数", unit="HU", nullable=True),
+        boolean("rescale_flag", "Air is not near -1000 HU", "空气HU偏离-1000", nullable=True),
+        number("noise_hu", "Noise in homogeneous soft tissue", "软组织噪声", unit="HU", nullable=True, minimum=0),
+        boolean("noise_flag", "Noise above the study's limit (photon starvation)", "噪声超限（光子饥饿）", nullable=True),
+        number("lung_fraction", "Share of the body that is lung", "肺占身体的比例", nullable=True, minimum=0, maximum=1),
+        boolean("chest_flag", "False where the scan does not look like a chest", "是否为胸部扫描", nullable=True),
+        boolean("reader_artifact_flag", "A reader's own flag, where one was given; it wins", "阅片者伪影标记（优先）", nullable=True),
+        string("pixel_digest", "SHA-256 of the pixels in HU and their geometry", "像素与几何的SHA-256"),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
+TIMEPOINTS = Table(
+    "timepoints", "imaging", "Which scan is T0, T1, T2 or a later visit, and why", "各访视对应的扫描及选择理由",
+    key=("site", "patient", "visit"), by_site=True,
+    columns=(
+        SITE, PATIENT, VISIT, SCAN,
+        date("scan_date", "Date of the chosen scan, shifted", "所选扫描日期（已偏移）", nullable=True),
+        DAY,
+        string("chosen_because", "Rule and preference by which the scan was chosen", "选择理由"),
+        texts("runners_up", "Other series of the same visit, best first", "同访视其他候选序列"),
+        texts("changed_since_t0", "What changed since T0: scanner, kernel, contrast, kvp", "相对T0的变化：设备、卷积核、对比剂、管电压"),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
+READS = Table(
+    "reads", "reading", "One row a reader, lesion and scan, as that reader judged and outlined it", "每位阅片者、每个病灶、每次扫描一行",
+    key=("site", "patient", "scan", "reader", "lesion"), by_site=True,
+    columns=(
+        SITE, PATIENT, VISIT, SCAN, READER, LESION,
+        string("role", "Role of the lesion in RECIST", "病灶在RECIST中的角色", allowed=("target", "non_target", "new")),
+        string("organ", "Organ", "器官", nullable=True),
+        boolean("node", "True for a lymph node", "是否淋巴结"),
+        boolean("present", "False where the lesion has vanished", "病灶是否存在"),
+        boolean("too_small", "Present but too small to measure", "存在但过小无法测量"),
+        string("nontarget_state", "State of a non-target lesion", "非靶病灶状态", nullable=True, allowed=("CR", "NON_CR_NON_PD", "PD", "NE")),
+        boolean("unequivocal", "True where a new lesion is unequivocal", "新病灶是否明确", nullable=True),
+        string("mask_source", "Where the outline came from", "轮廓来源", allowed=("RTSTRUCT", "SEG", "NIFTI", "NRRD", "NONE")),
+        string("border_rule", "How voxels on the border were decided", "边界体素规则", nullable=True, allowed=("even_odd_pixel_centres", "voxels_as_given", "fraction_at_least_half")),
+        Column("voxel_count", "int64", "Voxels of the mask on the CT grid", "掩膜体素数", nullable=True, minimum=0),
+        number("volume_mm3", "Volume of the mask: voxels times voxel volume", "掩膜体积", unit="mm3", nullable=True, minimum=0),
+        number("mean_hu", "Mean of the CT within the mask", "掩膜内平均HU", unit="HU", nullable=True),
+        number("longest_diameter_mm", "Longest diameter in a slice plane, from pixel corner to pixel corner, or as measured by hand", "层面内最长径", unit="mm", nullable=True, minimum=0),
+        number("short_axis_mm", "Longest diameter perpendicular to the longest diameter in the same slice", "同层垂直短径", unit="mm", nullable=True, minimum=0),
+        string("measurement_source", "Whether the diameters were measured on the mask or by hand", "径线来源", nullable=True, allowed=("mask", "hand")),
+        integer("diameter_slice", "Slice of the longest diameter, from 0 along the stacking direction", "最长径所在层（自0起）", nullable=True, minimum=0),
+        Column("diameter_ends_mm", "string", "End points of the longest diameter: x1,y1,z1;x2,y2,z2 in patient coordinates", "最长径端点（患者坐标）", unit="mm", nullable=True),
+        number("centroid_x_mm", "Centroid of the mask, patient coordinate x", "质心x坐标", unit="mm", nullable=True),
+        number("centroid_y_mm", "Centroid of the mask, patient coordinate y", "质心y坐标", unit="mm", nullable=True),
+        number("centroid_z_mm", "Centroid of the mask, patient coordinate z", "质心z坐标", unit="mm", nullable=True),
+        integer("n_outside", "Contours or voxels that lie outside the images", "落在图像外的轮廓或体素数", minimum=0),
+        string("mask_digest", "SHA-256 of the mask on the CT grid", "掩膜SHA-256", nullable=True),
+        timestamp("locked_at", "When the reader locked the read; NULL while it is open", "阅片锁定时间；未锁定为空", nullable=True),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
+RADIOMIC_FEATURES = Table(
+    "radiomic_features", "imaging", "One row a feature of a region of a lesion as one reader outlined it", "每个影像组学特征一行（病灶×区域×阅片者）",
+    key=("site", "scan", "lesion", "reader", "region", "feature"), by_site=True,
+    columns=(
+        SITE, PATIENT, VISIT, SCAN, LESION, READER, REGION, FEATURE,
+        number("value", "Value of the feature, in the feature's own unit; NULL with a reason where it cannot exist", "特征值；无法计算时为空并给出原因", nullable=True),
+        REASON,
+        number("region_volume_mm3", "Volume of the region after resampling", "重采样后区域体积", unit="mm3", nullable=True, minimum=0),
+        string("settings_digest", "Digest of the radiomics settings of the protocol", "影像组学设置摘要"),
+        string("engine", "Engine and version that computed it", "计算引擎与版本"),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
+READER_AGREEMENT = Table(
+    "reader_agreement", "reading", "Agreement of the two readers: a row a lesion-visit pair, and a row a scope and measurement", "两名阅片者的一致性",
+    key=("scope", "site", "patient", "visit", "lesion", "measurement"),
+    columns=(
+        string("scope", "What the row is about: one lesion at one visit, one site, one visit, or the cohort", "统计范围", allowed=("lesion", "site", "visit", "cohort")),
+        string("site", "Site, or * for all", "医院；*表示全部"),
+        string("patient", "Patient, or * for all", "患者；*表示全部"),
+        string("visit", "Visit, or * for all", "访视；*表示全部"),
+        string("lesion", "Lesion, or * for all", "病灶；*表示全部"),
+        string("measurement", "What was compared", "比较的测量", allowed=("longest_diameter_mm", "short_axis_mm", "volume_mm3", "mask")),
+        integer("n", "Pairs compared", "配对数", minimum=0),
+        integer("n_resolved", "Pairs left after those settled by arbitration", "去除仲裁后的配对数", minimum=0),
+        number("arbitrated_share", "Share of the lesion-visits that were arbitrated", "仲裁比例", nullable=True, minimum=0, maximum=1),
+        number("icc_raw", "ICC(2,1) over all pairs", "全部配对的ICC(2,1)", nullable=True, maximum=1),
+        number("icc_raw_lower", "Lower 95 % bound of icc_raw", "icc_raw的95%下限", nullable=True, maximum=1),
+        number("icc_raw_upper", "Upper 95 % bound of icc_raw", "icc_raw的95%上限", nullable=True, maximum=1),
+        number("icc_resolved", "ICC(2,1) over the pairs that rest on agreement", "未经仲裁配对的ICC(2,1)", nullable=True, maximum=1),
+        number("icc_lower", "Lower 95 % bound of icc_resolved", "icc_resolved的95%下限", nullable=True, maximum=1),
+        number("icc_upper", "Upper 95 % bound of icc_resolved", "icc_resolved的95%上限", nullable=True, maximum=1),
+        number("bias", "Mean difference, second reader minus first (Bland-Altman), in the measurement's unit", "平均差（第二阅片者减第一）", nullable=True),
+        number("loa_lower", "Lower limit of agreement", "一致性下限", nullable=True),
+        number("loa_upper", "Upper limit of agreement", "一致性上限", nullable=True),
+        number("dice_median", "Dice of the two masks (median over the scope)", "Dice系数（中位数）", nullable=True, minimum=0, maximum=1),
+        number("dice_minimum", "Smallest Dice of the scope", "最小Dice", nullable=True, minimum=0, maximum=1),
+        string("pooled_with", "Sites judged together where one has too few pairs", "样本不足时合并评估的医院", nullable=True),
+        REASON,
+        boolean("simulated", "True where any row of the scope is simulated", "范围内是否含模拟数据"),
+    ),
+)
+
+ARBITRATIONS = Table(
+    "arbitrations", "reading", "One row a patient whose two reads differ by the protocol's triggers", "两份阅片不一致而需仲裁的患者",
+    key=("site", "patient"),
+    columns=(
+        SITE, PATIENT,
+        string("status", "Open until an arbiter has endorsed one whole read", "状态", allowed=("open", "settled")),
+        texts("triggers", "Which triggers were met, with visit and lesion", "触发条件"),
+        integer("n_lesion_visits", "Lesion-visits of the case", "病灶-访视数", minimum=1),
+        string("reader_a", "First reader", "阅片者A"),
+        string("reader_b", "Second reader", "阅片者B"),
+        string("accepted_reader", "Reader whose whole read was endorsed", "被采纳的阅片者", nullable=True),
+        string("arbiter", "Who decided; neither of the two readers", "仲裁者", nullable=True),
+        timestamp("decided_at", "When it was decided", "裁决时间", nullable=True),
+        SIMULATED,
+    ),
+)
+
+LESIONS = Table(
+    "lesions", "reading", "The accepted read of every lesion at every visit", "各病灶各访视被采纳的阅片结果",
+    key=("site", "patient", "visit", "lesion"),
+    columns=(
+        SITE, PATIENT, VISIT, SCAN, LESION,
+        string("reader", "Reader whose read is accepted", "被采纳的阅片者"),
+        string("accepted_because", "Agreement, arbitration, a single reader, or provisional while a case is open", "采纳依据", allowed=("agreement", "arbitration", "single_reader", "provisional")),
+        integer("n_readers", "Readers who read the lesion", "阅片者人数", minimum=1),
+        *(READS.column(name) for name in (
+            "role", "organ", "node", "present", "too_small", "nontarget_state", "unequivocal", "voxel_count", "volume_mm3", "mean_hu",
+            "longest_diameter_mm", "short_axis_mm", "centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "mask_digest")),
+        SIMULATED,
+    ),
+)
+
+ELIGIBILITY = Table(
+    "eligibility", "response", "One row a patient and criterion, with verdict and evidence", "每名患者每条标准一行，含结论与依据",
+    key=("site", "patient", "criterion"), minimum_rows=1,
+    columns=(
+        SITE, PATIENT,
+        string("criterion", "Inclusion I1-I9, exclusion E1-E5", "入选I1-I9，排除E1-E5", allowed=("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "E1", "E2", "E3", "E4", "E5")),
+        string("verdict", "met: the patient passes this criterion; missing data is unknown", "met为通过；资料缺失为unknown", allowed=("met", "not_met", "unknown")),
+        string("evidence", "Table, column and scan that the verdict rests on", "结论依据（表、列、扫描）"),
+        SIMULATED,
+    ),
+)
+
+RESPONSES = Table(
+    "responses", "response", "Response at each visit as of that visit: RECIST 1.1 and iRECIST", "各访视当时的RECIST 1.1与iRECIST疗效",
+    key=("site", "patient", "visit", "evaluator"),
+    columns=(
+        SITE, PATIENT, VISIT,
+        string("evaluator", "accepted for the accepted read, else the reader", "评估者；accepted为被采纳的阅片"),
+        date("scan_date", "Date of the visit's scan, shifted", "扫描日期（已偏移）", nullable=True),
+        DAY,
+        number("sum_mm", "Sum of the target diameters; NULL where one is missing", "靶病灶径线总和", unit="mm", nullable=True, minimum=0),
+        number("baseline_sum_mm", "Sum at baseline", "基线总和", unit="mm", nullable=True, minimum=0),
+        number("nadir_mm", "Smallest sum at evaluable visits before this one", "此前最小总和", unit="mm", nullable=True, minimum=0),
+        number("new_lesion_sum_mm", "iSumNL: sum of the measured new lesions", "新病灶径线总和（iSumNL）", unit="mm", nullable=True, minimum=0),
+        number("change_from_baseline_percent", "Change of the sum from baseline", "较基线变化", unit="%", nullable=True),
+        number("change_from_nadir_percent", "Change of the sum from nadir", "较最低点变化", unit="%", nullable=True),
+        string("target_response_arithmetic", "Target response by this visit's sums alone", "仅按径线计算的靶病灶疗效", allowed=TARGET_RESPONSES),
+        string("target_response", "Target response, SD not re-assigned after PR", "靶病灶疗效", allowed=TARGET_RESPONSES),
+        string("nontarget_response", "Non-target response", "非靶病灶疗效", allowed=NONTARGET_RESPONSES),
+        boolean("new_lesion", "An unequivocal new lesion, or an equivocal one later confirmed as of its first appearance", "是否有新病灶"),
+        string("overall_response", "Overall response by RECIST 1.1", "RECIST 1.1总体疗效", allowed=RECIST_RESPONSES),
+        string("irecist_response", "Overall response by iRECIST as of this visit", "截至该访视的iRECIST疗效", allowed=IRECIST_RESPONSES),
+        string("rule", "The rule that gave the overall response", "得出疗效的规则"),
+        timestamp("known_from", "When this row's content first stood in the lake", "该行内容首次入湖时间"),
+        SIMULATED,
+    ),
+)
+
+OUTCOMES = Table(
+    "outcomes", "response", "One row a patient: best responses and progression-free survival", "每名患者一行：最佳疗效与无进展生存",
+    key=("site", "patient"),
+    columns=(
+        SITE, PATIENT,
+        string("bor", "Best overall response, confirmation not required", "最佳总体疗效（无需确认）", nullable=True, allowed=RECIST_RESPONSES),
+        string("bor_confirmed", "Best overall response, confirmed after at least 28 days", "最佳总体疗效（需确认）", nullable=True, allowed=RECIST_RESPONSES),
+        string("ibor", "Best overall response by iRECIST", "iRECIST最佳总体疗效", nullable=True, allowed=IRECIST_RESPONSES),
+        boolean("responder", "bor is CR or PR", "是否应答者", nullable=True),
+        number("best_change_percent", "Smallest change of the sum from baseline", "径线总和最佳变化", unit="%", nullable=True),
+        integer("pfs_days", "From the first cycle to progression, death or censoring", "无进展生存时间", unit="d", nullable=True, minimum=0),
+        boolean("pfs_event", "True for progression or death", "是否发生事件", nullable=True),
+        string("pfs_reason", "Row of the censoring table that gave the date", "事件或删失依据", nullable=True),
+        integer("pfs_from_t2_days", "The same from T2, for the patients still at risk then", "自T2起的无进展生存", unit="d", nullable=True, minimum=0),
+        boolean("pfs_from_t2_event", "Event after T2", "T2后是否发生事件", nullable=True),
+        integer("icpd_day", "Day of the iUPD that was confirmed", "确认进展对应的首次iUPD日", unit="d", nullable=True),
+        boolean("pseudoprogression", "RECIST PD followed by PR or CR against baseline (definition D1)", "假性进展（D1）", nullable=True),
+        boolean("pseudoprogression_d1_nadir", "PD followed by PR or CR against nadir", "假性进展（D1，相对最低点）", nullable=True),
+        boolean("pseudoprogression_d2", "PD followed by SD, PR or CR against baseline", "假性进展（D2）", nullable=True),
+        boolean("pseudoprogression_d2_nadir", "PD followed by SD, PR or CR against nadir", "假性进展（D2，相对最低点）", nullable=True),
+        REASON, SIMULATED,
+    ),
+)
+
+DELTA_FEATURES = Table(
+    "delta_features", "heterogeneity", "Change of a feature of the accepted read between two visits", "被采纳阅片的特征在两次访视间的变化",
+    key=("site", "patient", "lesion", "region", "feature", "from_visit", "to_visit"),
+    columns=(
+        SITE, PATIENT, LESION, REGION, FEATURE, FROM_VISIT, TO_VISIT,
+        integer("days", "Days between the two scans", "两次扫描间隔", unit="d", nullable=True),
+        number("delta", "Later minus earlier value, in the feature's unit", "绝对变化", nullable=True),
+        number("delta_symmetric", "Difference over the mean of the absolute values: -2 to 2", "对称相对变化（-2至2）", nullable=True, minimum=-2, maximum=2),
+        number("delta_per_day", "Difference over the days between", "每日变化", unit="1/d", nullable=True),
+        REASON, SIMULATED,
+    ),
+)
+
+DHI = Table(
+    "dhi", "heterogeneity", "Dynamic Heterogeneity Index of a lesion or patient between two visits", "动态异质性指数",
+    key=("site", "patient", "scope", "lesion", "from_visit", "to_visit"),
+    columns=(
+        SITE, PATIENT,
+        string("scope", "One lesion, or the patient: volume-weighted mean of the lesions", "病灶或患者（体积加权平均）", allowed=("lesion", "patient")),
+        string("lesion", "Lesion, or * for the patient", "病灶；*表示患者"),
+        FROM_VISIT, TO_VISIT,
+        number("texture", "T: RMS of the changes of the texture features in repeatability units", "纹理分量T", nullable=True, minimum=0),
+        number("density", "D: location-free 2-Wasserstein distance of the densities, in standard deviations", "密度分量D", nullable=True, minimum=0),
+        number("spatial", "S: change of arrangement beyond change of composition", "空间分量S", nullable=True, minimum=0, maximum=1),
+        number("u_texture", "Texture over the lesion's own null", "纹理分量/零分布", nullable=True, minimum=0),
+        number("u_density", "Density over the lesion's own null", "密度分量/零分布", nullable=True, minimum=0),
+        number("u_spatial", "Spatial over the lesion's own null", "空间分量/零分布", nullable=True, minimum=0),
+        number("dhi", "sqrt(mean u^2) over its 95th percentile on repeats: above 1 exceeds what noise, position and contour explain", "DHI；大于1表示超出噪声、位置与轮廓所能解释", nullable=True, minimum=0),
+        boolean("calibrated", "True where enough calibration lesions stood behind the limits to speak of DHI > 1", "校准病灶数是否足以判定DHI>1"),
+        number("dhi_maximum", "Largest DHI of the patient's lesions", "患者病灶DHI最大值", nullable=True, minimum=0),
+        number("dhi_spread", "Standard deviation of DHI between the patient's lesions", "患者病灶间DHI标准差", nullable=True, minimum=0),
+        number("delta_median_hu", "Change of the median density", "密度中位数变化", unit="HU", nullable=True),
+        number("delta_log_volume", "Change of ln(volume)", "ln(体积)变化", nullable=True),
+        number("delta_log_sd", "Change of ln(standard deviation)", "ln(标准差)变化", nullable=True),
+        number("wasserstein_hu", "Comparator: centred 1-Wasserstein distance of the densities", "对照：中心化1-Wasserstein距离", unit="HU", nullable=True, minimum=0),
+        integer("n_voxels", "Voxels compared at each visit", "每次访视比较的体素数", nullable=True, minimum=0),
+        REASON, SIMULATED, FINGERPRINT,
+    ),
+)
+
+TRAINING_COHORT = Table(
+    "training_cohort", "modelling", "Which patients a task may learn from, with the row rule that excludes the others", "各任务的训练队列及排除原因",
+    key=("site", "patient", "task"),
+    columns=(
+        SITE, PATIENT, TASK,
+        boolean("included", "True where the patient is trained on", "是否纳入训练"),
+        string("exclusion", "First row rule that excludes the patient", "排除的首要规则", nullable=True),
+        boolean("label", "Response after the task's last visit", "标签：应答", nullable=True),
+        string("label_definition", "What the label means", "标签定义"),
+        SNAPSHOT, SIMULATED,
+    ),
+)
+
+MODEL_RUNS = Table(
+    "model_runs", "modelling", "One row a trained model: figures on patients it had not seen", "每个已训练模型一行：未见患者上的指标",
+    key=("task", "model", "mlflow_run_id"),
+    columns=(
+        TASK, MODEL, MODEL_VERSION,
+        string("mlflow_run_id", "Run in MLflow", "MLflow运行编号"),
+        string("alias", "Alias in the registry", "注册表别名", nullable=True),
+        integer("n_patients", "Patients of the cohort", "患者数", unit="patients", minimum=0),
+        integer("n_positive", "Responders among them", "应答者数", unit="patients", minimum=0),
+        integer("n_features", "Features offered", "候选特征数", minimum=0),
+        number("auc", "Area under the ROC curve, out of fold", "ROC曲线下面积（折外）", minimum=0, maximum=1),
+        number("auc_lower", "Lower 95 % bound by DeLong", "DeLong 95%下限", nullable=True, minimum=0, maximum=1),
+        number("auc_upper", "Upper 95 % bound by DeLong", "DeLong 95%上限", nullable=True, minimum=0, maximum=1),
+        number("sensitivity", "At the cut-off chosen on training folds", "敏感度", nullable=True, minimum=0, maximum=1),
+        number("specificity", "At the cut-off chosen on training folds", "特异度", nullable=True, minimum=0, maximum=1),
+        number("accuracy", "At the cut-off chosen on training folds", "准确率", nullable=True, minimum=0, maximum=1),
+        number("brier", "Brier score", "Brier分数", minimum=0, maximum=1),
+        number("cutoff", "Mean over folds of the cut-off chosen on training data (Youden)", "训练折上选定的截断值均值", nullable=True, minimum=0, maximum=1),
+        string("cohort_digest", "Digest of the rows it was trained on", "训练数据摘要"),
+        string("protocol_digest", "Digest of study.toml", "研究方案摘要"),
+        SNAPSHOT,
+        timestamp("trained_at", "When", "训练时间"),
+        SIMULATED,
+    ),
+)
+
+PREDICTIONS = Table(
+    "predictions", "modelling", "Out-of-fold probability of response of each patient of the cohort", "队列患者的折外应答概率",
+    key=("site", "patient", "task", "model"),
+    columns=(
+        SITE, PATIENT, TASK, MODEL, MODEL_VERSION,
+        number("probability", "Probability of response", "应答概率", minimum=0, maximum=1),
+        boolean("positive", "Above the cut-off of its fold", "是否高于截断值"),
+        boolean("label", "Observed response", "实际应答", nullable=True),
+        integer("fold", "Fold in which the patient was held out", "被留出的折", minimum=0),
+        SIMULATED,
+    ),
+)
+
+DYNAMIC_IRECIST = Table(
+    "dynamic_irecist", "response", "The risk layer beside iRECIST: it advises and never changes a response", "动态iRECIST：与iRECIST并列的风险层，仅供参考",
+    key=("site", "patient", "visit"),
+    columns=(
+        SITE, PATIENT, VISIT, DAY,
+        RESPONSES.column("overall_response"), RESPONSES.column("irecist_response"),
+        number("probability", "Probability of response from the task of this visit", "应答概率", nullable=True, minimum=0, maximum=1),
+        string("model", "Model that gave it", "模型名称", nullable=True),
+        string("model_version", "Its version", "模型版本", nullable=True),
+        string("dynamic_label", "Reading of the risk beside the state", "动态判读",
+               allowed=("iUPD_likely_true", "iUPD_likely_pseudo", "iUPD_indeterminate", "likely_responder", "likely_non_responder", "indeterminate", "no_prediction")),
+        string("advice", "What may be considered; never a response", "建议", allowed=("earlier_scan_4_weeks", "continue_and_confirm", "as_scheduled", "none")),
+        number("change_from_baseline_percent", "Evidence: change of the sum of diameters", "依据：径线总和变化", unit="%", nullable=True),
+        number("dhi", "Evidence: DHI from T0 to this visit", "依据：自T0的DHI", nullable=True, minimum=0),
+        REASON, SIMULATED,
+    ),
+)
+
+QUARANTINE = Table(
+    "quarantine", "quality", "Every refused file, scan, read or row with its reason", "所有被拒绝的文件、扫描、阅片或行及原因",
+    key=("site", "stage", "item", "reason"), by_site=True,
+    columns=(
+        SITE,
+        string("stage", "Where it was refused", "拒绝环节", allowed=("intake", "case_report", "scans", "timepoints", "reads", "radiomic_features", "arbitrations", "dhi")),
+        string("item", "Place without a value: file by digest, row by number, column by name, scan or lesion by label", "位置：文件摘要、行号、列名或标签"),
+        string("reason", "Why, and what to do", "原因与处理建议"),
+        SIMULATED,
+    ),
+)
+
+QUALITY_VERDICTS = Table(
+    "quality_verdicts", "quality", "Every rule of the gate with its figure, limit and verdict, on the snapshot it looked at", "门控规则的数值、限值与结论",
+    key=("rule", "scope"),
+    columns=(
+        string("rule", "Rule's name", "规则名称"),
+        string("scope", "Site, table or cohort it was evaluated on", "评估范围"),
+        string("kind", "A row rule excludes rows, a cohort rule closes the gate", "类型：行规则排除行，队列规则关闭门控", allowed=("row", "cohort")),
+        number("figure", "What was measured", "测得值", nullable=True),
+        number("limit", "What was asked", "限值", nullable=True),
+        string("verdict", "cannot_evaluate closes the gate as fail does", "结论", allowed=("pass", "warn", "fail", "cannot_evaluate")),
+        string("detail", "The same in words", "说明"),
+        SNAPSHOT,
+        timestamp("evaluated_at", "When", "评估时间"),
+    ),
+)
+
+TABLES: tuple[Table, ...] = (
+    PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES,
+    READER_AGREEMENT, ARBITRATIONS, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES,
+    DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
+    QUARANTINE, QUALITY_VERDICTS,
+)
+
+BY_NAME = {table.name: table for table in TABLES}

@@ -1,0 +1,1 @@
+"""Pure radiomics: features of regions, their change, and the Dynamic Heterogeneity Index."""
