@@ -1,0 +1,69 @@
+"""Whether rows keep what their table declares: the constraints that the Great Expectations suite is made of, asked in SQL of every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dagster_project.lake.schema import Constraint, constraints
+from dagster_project.lake.tables import Table
+
+
+@dataclass(frozen=True)
+class Violation:
+    """How many rows of a table break one constraint; never a value."""
+
+    table: str
+    constraint: str
+    rows: int
+
+
+def find_violations(ask: Callable[[str], tuple[Any, ...]], table: Table) -> list[Violation]:
+    """Constraints that rows of the table break, and how many rows do.
+
+    1. No key twice. 2. NULL only where allowed. 3. Numbers within their range and finite. 4. Text among the allowed
+    values or matching the pattern. 5. At least `minimum_rows` rows. NULL passes 3 and 4.
+
+    Parameters
+    ----------
+    ask
+        Runs a statement and gives its one row.
+    """
+    asked = constraints(table)
+    rows, *broken = ask(contract_query(table, asked))
+    found = [Violation(table.name, c.name, int(n)) for c, n in zip(asked, broken, strict=True)]
+    found += [Violation(table.name, f"at least {table.minimum_rows} rows", 1)] if rows < table.minimum_rows else []
+    return [v for v in found if v.rows]
+
+
+def contract_query(table: Table, asked: list[Constraint]) -> str:
+    """One pass over the table that counts the rows which break each constraint."""
+    counts = ", ".join(_broken_rows(c) for c in asked)
+    return f'SELECT count(*), {counts} FROM "{table.name}"'
+
+
+def _broken_rows(constraint: Constraint) -> str:
+    if constraint.kind == "unique":
+        return f"count(*) - count(DISTINCT ({', '.join(_name(c) for c in constraint.columns)}))"
+    return f"count(*) FILTER (WHERE {_broken(constraint)})"
+
+
+def _broken(constraint: Constraint) -> str:
+    column, limit = _name(constraint.columns[0]), constraint.limit
+    return {
+        "not_null": f"{column} IS NULL",
+        "minimum": f"{column} < {limit}",
+        "maximum": f"{column} > {limit}",
+        "allowed": f"{column} NOT IN ({', '.join(_text(v) for v in limit)})" if isinstance(limit, tuple) else "FALSE",
+        "pattern": f"NOT regexp_matches({column}, {_text(limit)})",
+        "finite": f"NOT isfinite({column})",
+    }[constraint.kind]
+
+
+def _name(column: str) -> str:
+    return f'"{column}"'
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"

@@ -1,0 +1,91 @@
+"""Where things lie: one folder for a study's data, and the two settings that move the lake elsewhere."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders below LAKEHOUSE_HOME (default ./.lakehouse); what holds patients' data is readable by its owner alone."""
+
+    root: Path
+
+    @property
+    def landing(self) -> Path:
+        """What sites deliver, identified; the landing contract is in the README."""
+        return self.root / "landing"
+
+    @property
+    def vault(self) -> Path:
+        """De-identified DICOM, contours and case-report rows."""
+        return self.root / "vault"
+
+    @property
+    def crosswalk(self) -> Path:
+        """Sealed pseudonyms; useless without the key medium."""
+        return self.root / "crosswalk"
+
+    @property
+    def lake(self) -> Path:
+        """Catalogue and Parquet files."""
+        return self.root / "lake"
+
+    @property
+    def mlflow(self) -> Path:
+        """Runs, artefacts and the model registry."""
+        return self.root / "mlflow"
+
+    @property
+    def reports(self) -> Path:
+        """Static pages."""
+        return self.root / "reports"
+
+    @property
+    def published(self) -> Path:
+        """What analysts open."""
+        return self.root / "published"
+
+    @property
+    def dagster(self) -> Path:
+        """Dagster's own storage (DAGSTER_HOME)."""
+        return self.root / "dagster"
+
+    @property
+    def throwaway_medium(self) -> Path:
+        """A key medium made where there is none; for trials only, since it lies beside what it protects."""
+        return self.root / "throwaway-key-medium"
+
+    @property
+    def catalog(self) -> str:
+        """DuckLake catalogue: a SQLite file, or what LAKEHOUSE_CATALOG names (postgres:dbname=…)."""
+        return os.environ.get("LAKEHOUSE_CATALOG") or f"sqlite:{self.lake / 'catalog.sqlite'}"
+
+    @property
+    def data(self) -> str:
+        """Where Parquet files lie: a folder, or what LAKEHOUSE_DATA names (s3://…)."""
+        return os.environ.get("LAKEHOUSE_DATA") or str(self.lake / "data")
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's tracking store."""
+        return f"sqlite:///{self.mlflow / 'mlflow.sqlite'}"
+
+    def make(self) -> Home:
+        """Create the folders that are missing, closed to other users."""
+        for folder in (self.landing, self.vault, self.crosswalk, self.lake, self.mlflow, self.reports, self.published, self.dagster):
+            folder.mkdir(parents=True, exist_ok=True)
+        for closed in (self.landing, self.vault, self.crosswalk, self.lake):
+            closed.chmod(0o700)
+        return self
+
+    def sites(self) -> list[str]:
+        """Sites that have delivered or whose vault is filled, in order."""
+        return sorted({p.name for base in (self.landing, self.vault) if base.is_dir() for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")})
+
+
+def find_home() -> Home:
+    """The home that LAKEHOUSE_HOME names, as an absolute path."""
+    return Home(Path(os.environ.get("LAKEHOUSE_HOME") or ".lakehouse").resolve())

@@ -1,0 +1,120 @@
+"""What each consumer sees of a declared table: one projection a target, each saying what it does not claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from dagster_project.lake.columns import Column
+from dagster_project.lake.tables import Table
+
+_POLARS: dict[str, pl.DataType] = {
+    "string": pl.String(), "int32": pl.Int32(), "int64": pl.Int64(), "double": pl.Float64(), "bool": pl.Boolean(),
+    "date": pl.Date(), "timestamp": pl.Datetime("us", "UTC"), "list<string>": pl.List(pl.String()),
+}
+_ARROW: dict[str, pa.DataType] = {
+    "string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_(),
+    "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"), "list<string>": pa.list_(pa.string()),
+}
+_DUCKDB = {
+    "string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN",
+    "date": "DATE", "timestamp": "TIMESTAMPTZ", "list<string>": "VARCHAR[]",
+}
+
+
+class UnknownColumns(ValueError):
+    """A frame does not have exactly the columns that its table declares."""
+
+    def __init__(self, table: str, missing: list[str], extra: list[str]) -> None:
+        super().__init__(f"table {table}: missing columns {missing}, undeclared columns {extra}; "
+                         "declare a column in dagster_project/lake/tables.py or leave it out")
+
+
+def polars_schema(table: Table) -> dict[str, pl.DataType]:
+    """Names and types for polars; it claims neither nullability nor ranges."""
+    return {c.name: _POLARS[c.type] for c in table.columns}
+
+
+def empty(table: Table) -> pl.DataFrame:
+    """A frame of the table's columns without rows."""
+    return pl.DataFrame(schema=polars_schema(table))
+
+
+def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """The frame with exactly the table's columns, in its order and types.
+
+    Raises
+    ------
+    UnknownColumns
+        Where a declared column is missing or an undeclared one is there.
+    """
+    missing = [n for n in table.names if n not in frame.columns]
+    extra = [n for n in frame.columns if n not in table.names]
+    if missing or extra:
+        raise UnknownColumns(table.name, missing, extra)
+    return frame.select(pl.col(name).cast(kind) for name, kind in polars_schema(table).items())
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """Arrow and Parquet schema with descriptions and units as metadata; keys and ranges are not in it."""
+    fields = [pa.field(c.name, _ARROW[c.type], nullable=c.nullable, metadata=_arrow_metadata(c)) for c in table.columns]
+    return pa.schema(fields, metadata={"description": table.en, "description_zh": table.zh})
+
+
+def _arrow_metadata(column: Column) -> dict[str, str]:
+    facts = {"description": column.en, "description_zh": column.zh, "unit": column.unit}
+    return {k: v for k, v in facts.items() if v}
+
+
+def duckdb_create(table: Table, schema: str = "") -> str:
+    """CREATE TABLE with names, types and NOT NULL; DuckLake enforces no keys or checks, the contract does (contracts.py)."""
+    columns = ", ".join(f'"{c.name}" {_DUCKDB[c.type]}{"" if c.nullable else " NOT NULL"}' for c in table.columns)
+    return f'CREATE TABLE IF NOT EXISTS {schema}"{table.name}" ({columns})'
+
+
+def duckdb_comments(table: Table, schema: str = "") -> list[str]:
+    """COMMENT ON statements for the table and its columns."""
+    name = f'{schema}"{table.name}"'
+    return [f"COMMENT ON TABLE {name} IS {_quoted(f'{table.en} | {table.zh}')}"] + [
+        f'COMMENT ON COLUMN {name}."{c.name}" IS {_quoted(comment(c))}' for c in table.columns]
+
+
+def comment(column: Column) -> str:
+    """One line that says what the column holds: English, unit, Chinese."""
+    unit = f" [{column.unit}]" if column.unit else ""
+    return f"{column.en}{unit} | {column.zh}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """One thing that every row of a column must hold: not_null, minimum, maximum, allowed, pattern; or unique for a key."""
+
+    kind: str
+    columns: tuple[str, ...]
+    limit: object = None
+
+    @property
+    def name(self) -> str:
+        """A name for reports, such as `age_years maximum 90`."""
+        shown = "" if self.limit is None or self.kind in {"allowed", "pattern"} else f" {self.limit}"
+        return f"{', '.join(self.columns)} {self.kind}{shown}"
+
+
+def constraints(table: Table) -> list[Constraint]:
+    """Every constraint of a table; the Great Expectations suite and the contract check are both made of these."""
+    found = [Constraint("unique", table.key)]
+    for c in table.columns:
+        one = (c.name,)
+        found += [] if c.nullable else [Constraint("not_null", one)]
+        found += [] if c.minimum is None else [Constraint("minimum", one, c.minimum)]
+        found += [] if c.maximum is None else [Constraint("maximum", one, c.maximum)]
+        found += [] if c.allowed is None else [Constraint("allowed", one, c.allowed)]
+        found += [] if c.pattern is None else [Constraint("pattern", one, c.pattern)]
+        found += [Constraint("finite", one)] if c.type == "double" else []
+    return found

@@ -1,0 +1,114 @@
+"""Every statement the store runs, built here and executed there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dagster_project.lake.schema import duckdb_comments, duckdb_create
+from dagster_project.lake.tables import Table
+
+VIEWS: dict[str, tuple[str, str]] = {
+    "patient_eligibility": (
+        "One row a patient: eligible only if every criterion is met; first reason otherwise | 每名患者是否入组及首要原因",
+        "SELECT site, patient, bool_and(verdict = 'met') AS eligible, "
+        "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'not_met') AS not_met, "
+        "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'unknown') AS unknown, any_value(simulated) AS simulated "
+        "FROM eligibility GROUP BY site, patient"),
+    "accepted_features": (
+        "Radiomic features of the accepted read alone | 被采纳阅片的影像组学特征",
+        "SELECT f.* FROM radiomic_features f JOIN lesions l USING (site, patient, visit, lesion) WHERE f.reader = l.reader"),
+    "response_over_time": (
+        "Accepted responses in order of time, with DHI since T0 | 被采纳的疗效随时间变化（含DHI）",
+        "SELECT r.site, r.patient, r.visit, r.day, r.sum_mm, r.change_from_baseline_percent, r.overall_response, r.irecist_response, d.dhi "
+        "FROM responses r LEFT JOIN dhi d ON d.site = r.site AND d.patient = r.patient AND d.scope = 'patient' AND d.from_visit = 'T0' "
+        "AND d.to_visit = r.visit WHERE r.evaluator = 'accepted' ORDER BY r.site, r.patient, r.day"),
+}
+"""Analysts' views: a comment and a query each. They hold no column of their own."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A replacement that touches only rows that differ: find what goes and what comes, then do it."""
+
+    going: str
+    coming: str
+    delete: str
+    insert: str
+
+
+def is_remote(data: str) -> bool:
+    """True where the Parquet files lie in an object store."""
+    return "://" in data
+
+
+def extensions(catalog: str, data: str, *, encrypted: bool | None) -> list[str]:
+    """DuckDB extensions that the catalogue and data path need; encryption is written by httpfs."""
+    catalogue = "postgres_scanner" if catalog.startswith("postgres:") else "sqlite_scanner"
+    remote = is_remote(data) if encrypted is None else encrypted or is_remote(data)
+    return ["ducklake", catalogue, *(["httpfs"] if remote else [])]
+
+
+def attach(catalog: str, data: str, *, read_only: bool, as_of: int | None, encrypted: bool | None) -> str:
+    """ATTACH of the lake. SQLite wants WAL and a busy time-out, or readers and writers shut each other out."""
+    options = [f"DATA_PATH '{data}'", "DATA_INLINING_ROW_LIMIT 0"]
+    options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 20000"] if catalog.startswith("sqlite:") else []
+    options += ["ENCRYPTED"] if (is_remote(data) if encrypted is None else encrypted) else []
+    options += [f"SNAPSHOT_VERSION {int(as_of)}"] if as_of is not None else []
+    options += ["READ_ONLY"] if read_only else []
+    return f"ATTACH 'ducklake:{catalog}' AS lake ({', '.join(options)})"
+
+
+def create(table: Table) -> list[str]:
+    """Create a table with comments; features lie by site and sorted, so that one feature over a cohort reads few row groups."""
+    statements = [duckdb_create(table)]
+    statements += [f'ALTER TABLE "{table.name}" SET PARTITIONED BY (site)'] if table.by_site else []
+    statements += [f'ALTER TABLE "{table.name}" SET SORTED BY (feature)'] if "feature" in table.names else []
+    return statements + duckdb_comments(table)
+
+
+def create_view(name: str) -> list[str]:
+    """Create an analysts' view with its comment."""
+    text, query = VIEWS[name]
+    return [f'CREATE VIEW "{name}" AS {query}', f"COMMENT ON VIEW \"{name}\" IS '{text}'"]
+
+
+def select(table: Table, *, by_site: bool, as_of: int | None, where: str) -> str:
+    """The table's rows in the order of its key."""
+    version = f" AT (VERSION => {int(as_of)})" if as_of is not None else ""
+    site = " AND site = ?" if by_site else ""
+    order = ", ".join(f'"{k}"' for k in table.key)
+    return f'SELECT {columns(table)} FROM "{table.name}"{version} WHERE ({where}){site} ORDER BY {order}'
+
+
+def columns(table: Table) -> str:
+    """The table's columns, quoted."""
+    return ", ".join(f'"{n}"' for n in table.names)
+
+
+def delete_fingerprints(table: Table) -> str:
+    """Delete a site's rows that were computed from inputs no longer there."""
+    return f'DELETE FROM "{table.name}" WHERE site = ? AND list_contains(?, input_fingerprint)'
+
+
+def insert(table: Table) -> str:
+    """Insert the frame registered as `incoming`, sorted as the table lies."""
+    return f'INSERT INTO "{table.name}" SELECT * FROM incoming ORDER BY {_order(table)}'
+
+
+def _order(table: Table) -> str:
+    names = ("feature", *table.key) if "feature" in table.names else table.key
+    return ", ".join(f'"{n}"' for n in dict.fromkeys(names))
+
+
+def difference(table: Table, *, by_site: bool) -> Difference:
+    """What to delete and what to insert so that the table (of one site) equals the frame registered as `incoming`."""
+    site = " WHERE site = ?" if by_site else ""
+    stored = f'SELECT {columns(table)} FROM "{table.name}"{site}'
+    offered = f"SELECT {columns(table)} FROM incoming"
+    key = ", ".join(f'"{k}"' for k in table.key)
+    return Difference(
+        going=f"CREATE OR REPLACE TEMP TABLE going AS SELECT {key} FROM ({stored} EXCEPT {offered})",
+        coming=f"CREATE OR REPLACE TEMP TABLE coming AS {offered} EXCEPT {stored}",
+        delete=f'DELETE FROM "{table.name}" WHERE ({key}) IN (SELECT ({key}) FROM temp.going)',
+        insert=f'INSERT INTO "{table.name}" SELECT * FROM temp.coming ORDER BY {_order(table)}',
+    )

@@ -1,0 +1,252 @@
+"""The lake itself: DuckLake transactions, snapshots and reads as of any of them."""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import duckdb
+import polars as pl
+
+from dagster_project.lake import sql
+from dagster_project.lake.home import Home
+from dagster_project.lake.schema import conform
+from dagster_project.lake.tables import BY_NAME, TABLES, Table
+
+T = TypeVar("T")
+
+ATTEMPTS = 12
+"""Tries of a whole transaction before a conflict is reported; with doubling pauses about two minutes in all."""
+
+LOCAL_SETTINGS = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+"""No network and no unpinned code: extensions come from the pinned wheels, with their signatures verified."""
+
+
+class LakeBusy(RuntimeError):
+    """Other writers kept the catalogue busy through all attempts."""
+
+    def __init__(self, what: str, cause: Exception) -> None:
+        super().__init__(f"{what}: the catalogue stayed busy through {ATTEMPTS} attempts ({type(cause).__name__}); "
+                         "see which run holds it with `lakehouse status`, then run again")
+
+
+class RepeatedKey(ValueError):
+    """Rows that were to be written hold one key more than once."""
+
+    def __init__(self, table: str, key: tuple[str, ...], rows: int) -> None:
+        super().__init__(f"table {table}: {rows} rows repeat a key ({', '.join(key)}); the asset of that name must settle which one counts")
+
+
+@dataclass(frozen=True)
+class Write:
+    """What a write did: rows of the table (or site) after it, rows put in and taken out, and the snapshot that holds it."""
+
+    rows: int
+    inserted: int
+    deleted: int
+    snapshot: int
+
+
+class Lake:
+    """One connection to the lake. Use it as a context manager, or keep one a process (`open_lake`).
+
+    Parameters
+    ----------
+    catalog
+        `sqlite:<file>` or `postgres:<connection string>`.
+    data
+        Folder or object-store prefix of the Parquet files. Files are encrypted where it is not a local folder: locally the
+        catalogue with the file keys lies beside them, and a disk is protected by its own encryption, not by pretence.
+    as_of
+        Attach the lake as it was at this snapshot; read-only.
+    """
+
+    def __init__(self, catalog: str, data: str, *, read_only: bool = False, as_of: int | None = None, encrypted: bool | None = None) -> None:
+        self._connection = duckdb.connect(config=LOCAL_SETTINGS)
+        for extension in sql.extensions(catalog, data, encrypted=encrypted):
+            self._connection.execute(f"LOAD '{extension_file(extension)}'")
+        attach = sql.attach(catalog, data, read_only=read_only, as_of=as_of, encrypted=encrypted)
+        self._retried(f"attach {catalog.split(':')[0]} catalogue", lambda c: c.execute(attach))
+        self._connection.execute("USE lake")
+        self._connection.execute("SET TimeZone = 'UTC'")
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+    def migrate(self) -> None:
+        """Create the tables and views that are missing. Call it under `migration_lock`: parallel creation damages a catalogue."""
+        existing = {row[0] for row in self._rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'")}
+        for table in (t for t in TABLES if t.name not in existing):
+            self._transaction(f"create {table.name}", lambda c, t=table: [c.execute(s) for s in sql.create(t)])
+        known = {row[0] for row in self._rows("SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND NOT internal")}
+        for name in (v for v in sql.VIEWS if v not in known):
+            self._transaction(f"create view {name}", lambda c, n=name: [c.execute(s) for s in sql.create_view(n)])
+
+    def read(self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE") -> pl.DataFrame:
+        """The table's rows, in the order of its key; of one site, and as of an earlier snapshot, where asked."""
+        statement = sql.select(BY_NAME[table], by_site=site is not None, as_of=as_of, where=where)
+        return self._connection.execute(statement, [site] if site is not None else []).pl()
+
+    def query(self, statement: str, parameters: list[Any] | None = None) -> duckdb.DuckDBPyConnection:
+        """Run an analyst's statement."""
+        return self._connection.execute(statement, parameters or [])
+
+    def replace(self, table: str, frame: pl.DataFrame, *, site: str | None = None) -> Write:
+        """Make the frame the table's content (of one site), in one transaction that touches only the rows that differ.
+
+        Raises
+        ------
+        UnknownColumns, RepeatedKey
+            Where the frame's columns are not the table's, or a key stands twice.
+        LakeBusy
+            Where other writers kept the catalogue busy throughout.
+        """
+        declared = BY_NAME[table]
+        rows = _unique(conform(frame, declared), declared)
+        change = sql.difference(declared, by_site=site is not None)
+        parameters = [site] if site is not None else []
+
+        def work(c: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+            with _registered(c, rows):
+                going = _counted(c.execute(change.going, parameters))
+                coming = _counted(c.execute(change.coming, parameters))
+                _ = going and c.execute(change.delete)
+                _ = coming and c.execute(change.insert)
+            return coming, going
+
+        inserted, deleted = self._transaction(f"write {table}", work)
+        return Write(rows.height, inserted, deleted, self.snapshot())
+
+    def exchange(self, table: str, *, site: str, removed: list[str], added: pl.DataFrame) -> Write:
+        """Take out a site's rows with these fingerprints and put in others, in one transaction."""
+        declared = BY_NAME[table]
+        rows = _unique(conform(added, declared), declared)
+
+        def work(c: duckdb.DuckDBPyConnection) -> int:
+            with _registered(c, rows):
+                gone = _counted(c.execute(sql.delete_fingerprints(declared), [site, removed])) if removed else 0
+                _ = rows.height and c.execute(sql.insert(declared))
+            return gone
+
+        deleted = self._transaction(f"write {table}", work) if removed or rows.height else 0
+        return Write(self.count(table, site=site), rows.height, deleted, self.snapshot())
+
+    def count(self, table: str, *, site: str | None = None) -> int:
+        """Rows of the table, or of one site in it."""
+        where, parameters = ("WHERE site = ?", [site]) if site is not None else ("", [])
+        return int(self._rows(f'SELECT count(*) FROM "{BY_NAME[table].name}" {where}', parameters)[0][0])
+
+    def snapshot(self) -> int:
+        """The newest snapshot."""
+        return int(self._rows("SELECT id FROM lake.current_snapshot()")[0][0])
+
+    def _rows(self, statement: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, parameters or []).fetchall()
+
+    def _transaction(self, what: str, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        return self._retried(what, lambda c: _committed(c, work))
+
+    def _retried(self, what: str, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run all of `work` again where another writer was in the way: a busy COMMIT cannot be repeated alone."""
+        pause = 0.05
+        for attempt in range(ATTEMPTS):
+            try:
+                return work(self._connection)
+            except duckdb.Error as error:
+                if not _is_conflict(error):
+                    raise
+                if attempt == ATTEMPTS - 1:
+                    raise LakeBusy(what, error) from error
+                time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+                pause = min(pause * 2, 20.0)
+        raise AssertionError
+
+
+def _committed(connection: duckdb.DuckDBPyConnection, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        with _quietly():
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _unique(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    repeated = rows.height - rows.n_unique(subset=list(table.key)) if rows.height else 0
+    if repeated:
+        raise RepeatedKey(table.name, table.key, repeated)
+    return rows
+
+
+def _counted(result: duckdb.DuckDBPyConnection) -> int:
+    row = result.fetchone()
+    return int(row[0]) if row else 0
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> Iterator[None]:
+    connection.register("incoming", rows.to_arrow())
+    try:
+        yield
+    finally:
+        connection.unregister("incoming")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """A failed COMMIT has already ended the transaction; ROLLBACK then has nothing to do and says so."""
+    try:
+        yield
+    except duckdb.Error:
+        return
+
+
+def _is_conflict(error: duckdb.Error) -> bool:
+    text = str(error).lower()
+    return any(sign in text for sign in ("conflict", "database is locked", "busy", "could not serialize", "deadlock"))
+
+
+def extension_file(name: str) -> Path:
+    """The pinned wheel's file of a DuckDB extension."""
+    return Path(str(resources.files(f"duckdb_extension_{name}"))) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+
+
+@contextmanager
+def migration_lock(home: Home) -> Iterator[None]:
+    """Let one process at a time create tables."""
+    home.lake.mkdir(parents=True, exist_ok=True)
+    with (home.lake / "migration.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def open_lake(home: Home) -> Lake:
+    """The lake of a home, its tables created where they are missing."""
+    home.make()
+    with migration_lock(home):
+        lake = Lake(home.catalog, home.data)
+        lake.migrate()
+    return lake
+
+
+def read_lake(home: Home, *, as_of: int | None = None) -> Lake:
+    """The lake of a home, read-only, as of a snapshot where one is given."""
+    return Lake(home.catalog, home.data, read_only=True, as_of=as_of)
