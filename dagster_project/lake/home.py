@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +86,12 @@ class Home:
     def sites(self) -> list[str]:
         """Sites that have delivered or whose vault is filled, in order."""
         return sorted({p.name for base in (self.landing, self.vault) if base.is_dir() for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")})
+
+
+def delivery_signature(folder: Path) -> str:
+    """Digest of names, sizes and times of a site's delivery: it changes while files still arrive, and tells no name."""
+    listing = sorted((str(p.relative_to(folder)), (s := p.stat()).st_size, s.st_mtime_ns) for p in folder.rglob("*") if p.is_file())
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
 
 def find_home() -> Home:

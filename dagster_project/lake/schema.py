@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dagster_project.lake.columns import Column
 from dagster_project.lake.tables import Table
+from dagster_project.study import digest_of
 
 _POLARS: dict[str, pl.DataType] = {
     "string": pl.String(), "int32": pl.Int32(), "int64": pl.Int64(), "double": pl.Float64(), "bool": pl.Boolean(),
@@ -55,6 +56,11 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     if missing or extra:
         raise UnknownColumns(table.name, missing, extra)
     return frame.select(pl.col(name).cast(kind) for name, kind in polars_schema(table).items())
+
+
+def with_fingerprint(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with `input_fingerprint`: the digest of the row itself, for rows that are taken over and not computed."""
+    return frame.with_columns(input_fingerprint=pl.Series([digest_of(row) for row in frame.iter_rows()], dtype=pl.String()))
 
 
 def arrow_schema(table: Table) -> pa.Schema:

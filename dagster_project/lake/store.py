@@ -74,7 +74,7 @@ class Lake:
         for extension in sql.extensions(catalog, data, encrypted=encrypted):
             self._connection.execute(f"LOAD '{extension_file(extension)}'")
         attach = sql.attach(catalog, data, read_only=read_only, as_of=as_of, encrypted=encrypted)
-        self._retried(f"attach {catalog.split(':')[0]} catalogue", lambda c: c.execute(attach))
+        self._retried(f"attach {catalog.split(':', maxsplit=1)[0]} catalogue", lambda c: c.execute(attach))
         self._connection.execute("USE lake")
         self._connection.execute("SET TimeZone = 'UTC'")
 

@@ -132,6 +132,7 @@ SCANS = Table(
         number("kvp", "KVP (0018,0060)", "管电压", unit="kV", nullable=True, minimum=0, maximum=400),
         boolean("contrast", "Contrast agent named in (0018,0010)", "是否使用对比剂", nullable=True),
         integer("series_number", "SeriesNumber (0020,0011)", "序列号", nullable=True),
+        boolean("axial_original", "Axial images of ImageType (0008,0008) ORIGINAL\\PRIMARY, no localiser", "是否为原始横断面图像", nullable=True),
         number("slice_thickness_mm", "SliceThickness (0018,0050)", "标称层厚", unit="mm", nullable=True, minimum=0),
         number("slice_spacing_mm", "Median distance of neighbouring slices from ImagePositionPatient", "由图像位置测得的层间距中位数", unit="mm", nullable=True, minimum=0),
         number("largest_gap_mm", "Largest distance of neighbouring slices", "最大层间距", unit="mm", nullable=True, minimum=0),
@@ -458,7 +459,7 @@ DYNAMIC_IRECIST = Table(
 
 QUARANTINE = Table(
     "quarantine", "quality", "Every refused file, scan, read or row with its reason", "所有被拒绝的文件、扫描、阅片或行及原因",
-    key=("site", "stage", "item", "reason"), by_site=True,
+    key=("site", "stage", "item", "reason"),
     columns=(
         SITE,
         string("stage", "Where it was refused", "拒绝环节", allowed=("intake", "case_report", "scans", "timepoints", "reads", "radiomic_features", "arbitrations", "dhi")),

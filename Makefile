@@ -1,0 +1,53 @@
+# Two commands are enough: `make demo` to see the study, `make test` to check the code.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+WORKERS ?= 2
+
+.PHONY: help setup demo test lint dev lock docs system clean
+
+help:            ## what there is
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup: $(VENV)/.ready   ## the environment alone
+
+$(VENV)/.ready: requirements/build.txt requirements/lock.txt requirements/torch.txt pyproject.toml
+	@command -v gcc >/dev/null || { echo "gcc is missing: PyRadiomics is compiled from source. Debian: apt-get install gcc" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; name another with make PYTHON=…" >&2; exit 1; }
+	@echo "Environment in $(VENV) (some minutes the first time) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/build.txt
+	@$(PIP) --no-build-isolation -r requirements/lock.txt
+	@$(PIP) -r requirements/torch.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup     ## a synthetic cohort of three sites through the whole flow
+	@$(BIN)/lakehouse demo
+
+dev: setup      ## Dagster UI with schedules and sensors, and MLflow UI, on 127.0.0.1
+	@$(BIN)/lakehouse dev
+
+lint: setup     ## linters, types, import contract, generated text
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m dagster_project.lake.dictionary --check
+
+system:         ## Debian packages that the tests need
+	@scripts/install-debian-packages
+
+test: setup system lint   ## everything that CI checks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+lock: setup     ## compile requirements/lock.txt anew from pyproject.toml
+	$(PIP) uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --no-build-isolation-package pyradiomics \
+	  --no-header --no-emit-index-url --quiet --upgrade -o requirements/lock.txt
+
+docs: setup     ## the generated parts of docs/
+	$(BIN)/python -m dagster_project.lake.dictionary
+
+clean:          ## remove the environment; data stay
+	rm -rf $(VENV)

@@ -1,0 +1,22 @@
+"""Patients whose two reads differ by the protocol's triggers, and what the arbiter decided."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster_project.domain.agreement import derive_arbitrations, derive_pairs
+
+from dagster_project.lake.tables import ARBITRATIONS
+from dagster_project.materialisation import table_asset, told
+from dagster_project.reading import arbiter_decisions, dice_of_kept_masks, reader_responses, refuse_by_site
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(ARBITRATIONS, deps=["reads", "reader_agreement", "timepoints"])
+def arbitrations(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Open a case where a trigger is met, and settle it where a valid decision endorses one whole read."""
+    reads, timepoints, agreement = lakehouse.read("reads", "timepoints", "reader_agreement")
+    pairs = derive_pairs(reads, dice_of_kept_masks(lakehouse.home))
+    responses = reader_responses(reads, timepoints, lakehouse.study)
+    rows, refused = derive_arbitrations(pairs, agreement, responses, arbiter_decisions(lakehouse), lakehouse.study.section("agreement"))
+    refuse_by_site(lakehouse, ARBITRATIONS.name, refused)
+    return told(lakehouse.lake.replace(ARBITRATIONS.name, rows), rows, open=rows.filter(status="open").height, refused=refused.height)

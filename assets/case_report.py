@@ -1,0 +1,17 @@
+"""What the three case-report tables have in common: intake has already read, checked and de-identified them."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.lake.schema import empty, with_fingerprint
+from dagster_project.lake.tables import Table
+from dagster_project.materialisation import told
+from dagster_project.resources import Lakehouse
+
+
+def write_case_report(table: Table, site: str, lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Make a site's de-identified case-report rows the table's rows of that site."""
+    rows = lakehouse.case_report(site, table.name)
+    rows = with_fingerprint(rows) if rows.height else empty(table)
+    return told(lakehouse.lake.replace(table.name, rows, site=site), rows)

@@ -1,0 +1,19 @@
+"""Change of each feature of the accepted read between visits."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.lake.tables import DELTA_FEATURES
+from dagster_project.materialisation import table_asset, told
+from dagster_project.radiomics.delta import derive_delta_features
+from dagster_project.reading import accepted_features
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(DELTA_FEATURES, deps=["radiomic_features", "lesions", "timepoints"])
+def delta_features(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Subtract, compare and divide by the days between."""
+    (timepoints,) = lakehouse.read("timepoints")
+    rows = derive_delta_features(accepted_features(lakehouse), timepoints)
+    return told(lakehouse.lake.replace(DELTA_FEATURES.name, rows), rows)

@@ -1,0 +1,19 @@
+"""The risk layer beside iRECIST: it advises and never changes a response."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+from dagster_project.domain.dynamic import derive_dynamic_irecist
+
+from dagster_project.lake.tables import DYNAMIC_IRECIST
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(DYNAMIC_IRECIST, deps=["responses", "predictions", "model_runs", "dhi"])
+def dynamic_irecist(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Put the model's probability beside the state of each visit."""
+    responses, predictions, runs, dhi = lakehouse.read("responses", "predictions", "model_runs", "dhi")
+    rows = derive_dynamic_irecist(responses.filter(pl.col("evaluator") == "accepted"), predictions, runs, dhi, lakehouse.study.section("model"))
+    return told(lakehouse.lake.replace(DYNAMIC_IRECIST.name, rows), rows)

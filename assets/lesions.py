@@ -1,0 +1,18 @@
+"""The accepted read of every lesion at every visit."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster_project.domain.lesions import derive_lesions
+
+from dagster_project.lake.tables import LESIONS
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(LESIONS, deps=["reads", "arbitrations"])
+def lesions(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Take the endorsed read, or the first reader's where the two agree."""
+    reads, arbitrations = lakehouse.read("reads", "arbitrations")
+    rows = derive_lesions(reads, arbitrations, lakehouse.study.section("reads"))
+    return told(lakehouse.lake.replace(LESIONS.name, rows), rows)

@@ -1,0 +1,21 @@
+"""Best responses and progression-free survival, one row a patient."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+from dagster_project.domain.endpoints import derive_outcomes
+
+from dagster_project.lake.tables import OUTCOMES
+from dagster_project.materialisation import table_asset, told
+from dagster_project.reports.pictures import survival_picture
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(OUTCOMES, deps=["responses", "treatments", "follow_up", "patients", "timepoints"])
+def outcomes(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Best responses and PFS by the censoring table."""
+    graded, *others = lakehouse.read("responses", "treatments", "follow_up", "patients", "timepoints")
+    study = lakehouse.study
+    rows = derive_outcomes(graded.filter(pl.col("evaluator") == "accepted"), *others, study.section("endpoints"), study.section("recist"))
+    return told(lakehouse.lake.replace(OUTCOMES.name, rows), rows, picture=survival_picture(rows))

@@ -1,0 +1,17 @@
+"""Every refused file, scan, read or row with its reason: nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.lake.tables import QUARANTINE
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(QUARANTINE, deps=["intake", "scans", "reads", "radiomic_features", "arbitrations", "dhi"])
+def quarantine(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Gather what each stage of each site refuses now."""
+    rows = lakehouse.refusals()
+    by_stage = {f"refused_{stage}": n for stage, n in rows.group_by("stage").len().iter_rows()}
+    return told(lakehouse.lake.replace(QUARANTINE.name, rows), rows, **by_stage)

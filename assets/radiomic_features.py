@@ -1,0 +1,17 @@
+"""Radiomic features of the tumour and its rings, as each locked reader outlined it."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.incremental import extract_new_features
+from dagster_project.lake.tables import RADIOMIC_FEATURES
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(RADIOMIC_FEATURES, deps=["reads", "scans"], kinds=["pyradiomics"])
+def radiomic_features(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Extract what has no features yet, drop what has no input any more, and leave the rest alone."""
+    done = extract_new_features(lakehouse, context.partition_key, context.log.info)
+    return told(done.write, **done.counts)

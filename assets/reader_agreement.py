@@ -1,0 +1,22 @@
+"""How well the two blinded readers agree, by lesion, site, visit and cohort."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
+
+from dagster_project.lake.tables import READER_AGREEMENT
+from dagster_project.materialisation import table_asset, told
+from dagster_project.reading import arbiter_decisions, dice_of_kept_masks
+from dagster_project.reports.pictures import agreement_picture
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(READER_AGREEMENT, deps=["reads"])
+def reader_agreement(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Compare the two locked reads of every lesion and visit."""
+    (reads,) = lakehouse.read("reads")
+    pairs = derive_pairs(reads, dice_of_kept_masks(lakehouse.home))
+    rows = derive_reader_agreement(pairs, arbiter_decisions(lakehouse), lakehouse.study.section("agreement"))
+    write = lakehouse.lake.replace(READER_AGREEMENT.name, rows)
+    return told(write, rows.filter(scope="site"), picture=agreement_picture(reads))

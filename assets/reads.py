@@ -1,0 +1,19 @@
+"""One row a reader, lesion and scan, as that reader judged and outlined it."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.incremental import measure_new_reads
+from dagster_project.lake.tables import READS
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(READS, deps=["intake", "timepoints"], kinds=["simpleitk"])
+def reads(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Measure the contours that are new; join every reader's outlines with the list of lesions; quarantine what does not fit."""
+    site = context.partition_key
+    done = measure_new_reads(lakehouse, site, context.log.info)
+    write = lakehouse.lake.replace(READS.name, done.rows, site=site)
+    return told(write, done.rows, picture=done.picture, **done.counts)

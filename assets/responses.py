@@ -1,0 +1,17 @@
+"""Response at each visit as of that visit, for the accepted read and for each reader."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.lake.tables import RESPONSES
+from dagster_project.materialisation import table_asset, told
+from dagster_project.reading import grade_all_evaluators
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(RESPONSES, deps=["lesions", "reads", "timepoints"])
+def responses(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Grade by RECIST 1.1 and iRECIST; a row keeps the time at which its content was first known."""
+    rows = grade_all_evaluators(lakehouse)
+    return told(lakehouse.lake.replace(RESPONSES.name, rows), rows)

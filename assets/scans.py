@@ -1,0 +1,19 @@
+"""One row a CT series: geometry, acquisition, artifact figures."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.incremental import describe_new_scans
+from dagster_project.lake.tables import SCANS
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(SCANS, deps=["intake", "treatments"], kinds=["simpleitk"])
+def scans(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Describe the series that are new; keep what is known of the others; quarantine what cannot be stacked."""
+    site = context.partition_key
+    done = describe_new_scans(lakehouse, site, context.log.info)
+    write = lakehouse.lake.replace(SCANS.name, done.rows, site=site)
+    return told(write, done.rows, **done.counts)

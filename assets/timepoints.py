@@ -1,0 +1,21 @@
+"""Which scan is T0, T1, T2 or a later visit, and why."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.domain.timepoints import derive_timepoints
+from dagster_project.lake.tables import TIMEPOINTS
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(TIMEPOINTS, deps=["scans", "treatments"])
+def timepoints(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Choose a scan for each visit by the dates of the cycles."""
+    site = context.partition_key
+    scans, treatments = lakehouse.read("scans", "treatments", site=site)
+    rows = derive_timepoints(scans, treatments, lakehouse.study.section("timepoints"))
+    rows = rows.with_columns(input_fingerprint=pl.lit(lakehouse.study.section_digest("timepoints")))
+    return told(lakehouse.lake.replace(TIMEPOINTS.name, rows, site=site), rows)

@@ -1,0 +1,23 @@
+"""Which patients a task may learn from; nothing is written here while the gate is closed."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+from dagster_project.domain.training_cohort import derive_training_cohort
+
+from dagster_project.gate import pass_gate
+from dagster_project.lake.stamps import keep_stamps
+from dagster_project.lake.tables import TRAINING_COHORT
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(TRAINING_COHORT, deps=["quality_verdicts", "eligibility", "responses", "outcomes", "timepoints"])
+def training_cohort(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Pass the gate, then apply the row rules to the very snapshot that was judged."""
+    _, snapshot = pass_gate(lakehouse)
+    tables = lakehouse.read("eligibility", "outcomes", "responses", "timepoints", as_of=snapshot)
+    fresh = derive_training_cohort(*tables, lakehouse.study).with_columns(snapshot=pl.lit(snapshot, pl.Int64))
+    rows = keep_stamps(fresh, lakehouse.lake.read(TRAINING_COHORT.name), TRAINING_COHORT, ("snapshot",))
+    return told(lakehouse.lake.replace(TRAINING_COHORT.name, rows), rows, included=rows["included"].sum())

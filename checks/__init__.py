@@ -1,0 +1,1 @@
+"""What the data must hold, shown beside the assets; the gate asks the same rules again for itself."""

@@ -1,0 +1,27 @@
+"""The contract of every table, generated from its declaration: keys, NULL, ranges, allowed values."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.lake.contracts import find_violations
+from dagster_project.lake.schema import constraints
+from dagster_project.lake.tables import TABLES, Table
+from dagster_project.resources import Lakehouse
+
+
+def contract_check(table: Table) -> dg.AssetChecksDefinition:
+    """The check of one table."""
+
+    @dg.asset_check(asset=table.name, name="contract", description=f"Every row of {table.name} keeps what the schema declares.")
+    def contract(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+        broken = find_violations(lambda q: lakehouse.lake.query(q).fetchone() or (), table)
+        return dg.AssetCheckResult(
+            passed=not broken, severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(f"{v.constraint}: {v.rows} rows" for v in broken) or "all rows keep the contract",
+            metadata={"constraints": len(constraints(table)), "rows": lakehouse.lake.count(table.name), **{v.constraint: v.rows for v in broken}})
+
+    return contract
+
+
+CHECKS = [contract_check(table) for table in TABLES]

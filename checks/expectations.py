@@ -1,0 +1,55 @@
+"""Great Expectations over every table: the suite is generated from the schema, the run is ephemeral and offline."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import dagster as dg
+
+from dagster_project.lake.expectations import expectation_suite
+from dagster_project.lake.tables import TABLES, Table
+from dagster_project.resources import Lakehouse
+
+SAMPLED_ROWS = 100_000
+"""Great Expectations takes pandas frames in memory: of a longer table it sees this many rows. The contract check sees all."""
+
+
+@functools.cache
+def _context() -> Any:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    return context
+
+
+def validate(table: Table, frame: Any) -> Any:
+    """Run the table's suite on a pandas frame."""
+    import great_expectations as gx
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    context = _context()
+    suite = gx.ExpectationSuite(table.name, expectations=[get_expectation_impl(kind)(**arguments) for kind, arguments in expectation_suite(table)])
+    batch = context.data_sources.add_or_update_pandas(table.name).add_dataframe_asset(table.name).add_batch_definition_whole_dataframe("all").get_batch(
+        batch_parameters={"dataframe": frame})
+    return batch.validate(suite, result_format="BOOLEAN_ONLY")
+
+
+def expectations_check(table: Table) -> dg.AssetChecksDefinition:
+    """The check of one table."""
+
+    @dg.asset_check(asset=table.name, name="expectations", description=f"Great Expectations suite of {table.name}, generated from the schema.")
+    def expectations(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+        frame = lakehouse.lake.query(f'SELECT * FROM "{table.name}" USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)').df()
+        result = validate(table, frame)
+        failed = [f"{r.expectation_config.type} {r.expectation_config.kwargs.get('column', '')}".strip() for r in result.results if not r.success]
+        return dg.AssetCheckResult(passed=bool(result.success), description="; ".join(failed) or "all expectations met", metadata={
+            "expectations": len(result.results), "failed": len(failed), "rows_seen": len(frame), "rows": lakehouse.lake.count(table.name)})
+
+    return expectations
+
+
+CHECKS = [expectations_check(table) for table in TABLES]

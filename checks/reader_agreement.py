@@ -1,0 +1,30 @@
+"""The registration's quality claim: two blinded readers agree with ICC of at least 0.85."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+from dagster_project.domain.quality import judge_agreement
+
+from dagster_project.gate import describe
+from dagster_project.lake.tables import READER_AGREEMENT
+from dagster_project.resources import Lakehouse
+
+
+@dg.asset_check(asset=READER_AGREEMENT.name, description="ICC(2,1) of each site and measurement reaches the protocol's limit, by point and lower bound.")
+def icc(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+    """Ask the gate's agreement rules of what is in the lake now."""
+    verdicts = judge_agreement(lakehouse.lake.read(READER_AGREEMENT.name), lakehouse.study)
+    broken = [v for v in verdicts if v.verdict in {"fail", "cannot_evaluate"}]
+    return dg.AssetCheckResult(passed=not broken, severity=dg.AssetCheckSeverity.ERROR, description=" ".join(map(describe, broken)) or "every site agrees",
+                               metadata={f"{v.rule} {v.scope}": v.figure if v.figure is not None else v.verdict for v in verdicts})
+
+
+@dg.asset_check(asset=READER_AGREEMENT.name, description="Median Dice of the two readers' masks by site.")
+def dice(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+    """Compare each site's median Dice with the protocol's limit."""
+    limit = lakehouse.study.section("agreement")["dice_pass"]
+    sites = lakehouse.lake.read(READER_AGREEMENT.name).filter((pl.col("scope") == "site") & (pl.col("measurement") == "mask"))
+    low = sites.filter(pl.col("dice_median").fill_null(0.0) < limit)
+    return dg.AssetCheckResult(passed=low.height == 0, severity=dg.AssetCheckSeverity.WARN, description=f"{low.height} of {sites.height} sites below {limit}",
+                               metadata={f"{r['site']} median Dice": r["dice_median"] or 0.0 for r in sites.iter_rows(named=True)})

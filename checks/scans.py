@@ -1,0 +1,37 @@
+"""Slices thin enough, and no artifact: row rules, shown as warnings, since they exclude a patient and not the study."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.lake.tables import SCANS
+from dagster_project.resources import Lakehouse
+
+FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_flag")
+
+
+@dg.asset_check(asset=SCANS.name, description="Nominal thickness and measured spacing are both within the protocol's limit, without gaps.")
+def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+    """Count the scans that break rule I5."""
+    limits = lakehouse.study.section("scans")
+    limit = limits["slice_thickness_mm"] + limits["slice_tolerance_mm"]
+    scans = lakehouse.lake.read(SCANS.name)
+    thick = scans.filter((pl.max_horizontal("slice_thickness_mm", "slice_spacing_mm", "largest_gap_mm") > limit) | (pl.col("n_duplicate_slices") > 0))
+    return _warning(thick, scans, f"of {scans.height} scans are thicker than {limits['slice_thickness_mm']} mm, have gaps or repeated slices")
+
+
+@dg.asset_check(asset=SCANS.name, description="No scan has an artifact flag; a reader's own flag wins over the automatic ones.")
+def artifacts(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+    """Count the scans with an artifact."""
+    scans = lakehouse.lake.read(SCANS.name)
+    automatic = pl.any_horizontal(pl.col(f).fill_null(value=False) for f in FLAGS)
+    flagged = scans.filter(pl.coalesce("reader_artifact_flag", automatic))
+    figures = {flag: int(scans[flag].fill_null(value=False).sum()) for flag in FLAGS}
+    return _warning(flagged, scans, f"of {scans.height} scans have an artifact", **figures)
+
+
+def _warning(found: pl.DataFrame, scans: pl.DataFrame, text: str, **figures: int) -> dg.AssetCheckResult:
+    by_site = dict(found.group_by("site").len().iter_rows())
+    return dg.AssetCheckResult(passed=found.height == 0, severity=dg.AssetCheckSeverity.WARN, description=f"{found.height} {text}",
+                               metadata={"scans": scans.height, "found": found.height, "by_site": str(by_site), "which": ", ".join(found["scan"].head(20)), **figures})

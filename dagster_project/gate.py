@@ -1,0 +1,74 @@
+"""The gate: the same pure rules, on the exact snapshot that a model would be trained on, raised where one fails or cannot be judged."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed
+from dagster_project.lake.contracts import find_violations
+from dagster_project.lake.stamps import keep_stamps
+from dagster_project.lake.store import read_lake
+from dagster_project.lake.tables import QUALITY_VERDICTS, TABLES
+from dagster_project.resources import Lakehouse
+
+JUDGED = ("patients", "treatments", "scans", "timepoints", "reads", "reader_agreement", "arbitrations", "lesions", "eligibility", "responses", "outcomes")
+"""Tables that rules look at row by row; contracts look at all."""
+
+DOWNSTREAM = ("training_cohort", "model_runs", "predictions", "dynamic_irecist", "quality_verdicts")
+"""Tables that lie behind the gate: what an earlier night left in them says nothing about tonight's data."""
+
+
+def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
+    """All rules on the newest snapshot, stored with it.
+
+    Returns
+    -------
+    tuple
+        The verdicts, and the snapshot they are about.
+    """
+    snapshot = lakehouse.lake.snapshot()
+    tables = dict(zip(JUDGED, lakehouse.read(*JUDGED, as_of=snapshot), strict=True))
+    with read_lake(lakehouse.home, as_of=snapshot) as frozen:
+        asked = [t for t in TABLES if t.name not in DOWNSTREAM]
+        broken = [v for table in asked for v in find_violations(lambda q: frozen.query(q).fetchone() or (), table)]
+    verdicts = evaluate_gate(tables, broken, lakehouse.study)
+    lakehouse.lake.replace(QUALITY_VERDICTS.name, verdict_rows(verdicts, snapshot, lakehouse))
+    return verdicts, snapshot
+
+
+def verdict_rows(verdicts: list[Verdict], snapshot: int, lakehouse: Lakehouse) -> pl.DataFrame:
+    """Verdicts as rows; the time and snapshot of a verdict stay while nothing in it changes."""
+    now = dt.datetime.now(dt.UTC)
+    rows = [{**asdict(v), "snapshot": snapshot, "evaluated_at": now} for v in verdicts]
+    fresh = pl.DataFrame(rows, schema_overrides={"figure": pl.Float64, "limit": pl.Float64}, infer_schema_length=None)
+    return keep_stamps(fresh, lakehouse.lake.read(QUALITY_VERDICTS.name), QUALITY_VERDICTS, ("snapshot", "evaluated_at"))
+
+
+def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
+    """The verdicts, and the snapshot to train on.
+
+    Raises
+    ------
+    dagster.Failure
+        Where a cohort rule fails or cannot be evaluated, naming rule, scope, figure and limit. It is not retried: only data can open the gate.
+    """
+    verdicts, snapshot = judge(lakehouse)
+    closed = gate_closed(verdicts)
+    if closed:
+        raise dg.Failure(
+            description="The gate is closed. " + " ".join(describe(v) for v in closed), allow_retries=False,
+            metadata={f"{v.rule} [{v.scope}]": f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}" for v in closed} | {"snapshot": snapshot})
+    return verdicts, snapshot
+
+
+def describe(verdict: Verdict) -> str:
+    """A verdict in one sentence."""
+    return f"{verdict.rule} at {verdict.scope}: figure {_figure(verdict.figure)}, limit {_figure(verdict.limit)} ({verdict.detail})."
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

@@ -1,0 +1,293 @@
+"""Imaging work skipped by content: each function finds what has no result yet, has it done by workers, and counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dagster_project.compute import Outcome, run_tasks
+from dagster_project.domain.masks import MaskError, referenced_series_uids
+from dagster_project.domain.reads import derive_reads
+from dagster_project.lake.schema import conform, empty, with_fingerprint
+from dagster_project.lake.store import Write
+from dagster_project.lake.tables import DHI, QUARANTINE, RADIOMIC_FEATURES, READS, SCANS, Table
+from dagster_project.resources import Lakehouse
+from dagster_project.workers import (
+    FeatureTask,
+    OutlineTask,
+    PairTask,
+    ScanTask,
+    compare_visits,
+    describe_scan,
+    extract_features,
+    fingerprint,
+    kept,
+    mask_file,
+    measure_outlines,
+)
+
+Say = Callable[[str], None]
+COMMIT_TASKS = 16
+"""Lesions whose features are written in one transaction: what a killed run loses at most."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Rows to write, what was computed, reused and refused, and a picture where one helps."""
+
+    rows: pl.DataFrame
+    counts: dict[str, int]
+    picture: bytes | None = None
+    write: Write | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def told_progress(outcomes: Iterable[Outcome[Any, Any]], total: int, what: str, say: Say) -> Iterator[Outcome[Any, Any]]:
+    """Pass outcomes on and say about ten times how far the work is."""
+    step = max(1, total // 10)
+    for number, outcome in enumerate(outcomes, start=1):
+        if number % step == 0 or number == total:
+            say(f"{what}: {number} of {total}")
+        yield outcome
+
+
+# -- scans ---------------------------------------------------------------------------------------------------------------
+
+
+def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+    """Describe the series of a site's vault whose files or limits changed; keep the other rows as they are."""
+    limits = lakehouse.study.section("scans")
+    stored = {row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)}
+    wanted = {folder.name: (folder, fingerprint(_listing(folder), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
+    known = {scan: stored[scan] for scan, (_, digest) in wanted.items() if scan in stored and stored[scan]["input_fingerprint"] == digest}
+    tasks = [ScanTask(site, folder.parent.name, scan, folder, dict(limits)) for scan, (folder, _) in wanted.items() if scan not in known]
+    outcomes = list(told_progress(run_tasks(describe_scan, tasks), len(tasks), "scans described", say))
+    rows, refused, flags = list(known.values()), [], _reader_artifacts(lakehouse, site)
+    simulated = is_simulated(lakehouse, site)
+    for task, found, reason in ((o.task, o.result, o.reason) for o in outcomes):
+        if found is None:
+            refused.append(refusal(site, SCANS.name, f"scan {task.scan}", str(reason), simulated=simulated))
+        else:
+            rows.append({"site": site, "patient": task.patient, "scan": task.scan, "simulated": simulated, "input_fingerprint": wanted[task.scan][1], **found})
+    lakehouse.refuse(site, SCANS.name, pl.DataFrame(refused))
+    frame = _with_days(_frame([row | {"reader_artifact_flag": flags.get(row["series_instance_uid"])} for row in rows], SCANS), lakehouse, site)
+    return Done(frame, {"computed": len(tasks) - len(refused), "reused": len(known), "removed": len(stored.keys() - wanted.keys()), "refused": len(refused)})
+
+
+def _scan_folders(vault: Path) -> list[Path]:
+    return sorted({file.parent for file in vault.glob("*/S*/*.dcm")}) if vault.is_dir() else []
+
+
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a vault folder's slices: vault files are written once under a keyed name and never changed in place."""
+    return [(f.name, (stat := f.stat()).st_size, stat.st_mtime_ns) for f in sorted(folder.glob("*.dcm"))]
+
+
+def _reader_artifacts(lakehouse: Lakehouse, site: str) -> dict[str, bool]:
+    """A reader's own artifact flag by series; any reader's True wins."""
+    lesions = lakehouse.case_report(site, "lesions")
+    if not lesions.height:
+        return {}
+    flagged = lesions.filter(pl.col("artifact").is_not_null() & pl.col("series_instance_uid").is_not_null())
+    return dict(flagged.group_by("series_instance_uid").agg(pl.col("artifact").any()).iter_rows())
+
+
+def _with_days(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataFrame:
+    treatments = lakehouse.lake.read("treatments", site=site)
+    starts = treatments.group_by("patient").agg((pl.col("treatment_date") - pl.duration(days=pl.col("day"))).min().alias("start"))
+    dated = scans.drop("day").join(starts, on="patient", how="left")
+    return conform(dated.with_columns(day=(pl.col("scan_date") - pl.col("start")).dt.total_days()).drop("start"), SCANS)
+
+
+# -- reads ---------------------------------------------------------------------------------------------------------------
+
+
+def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+    """Put contours that are new on their scans' grids, and join all readers' outlines with their lists of lesions."""
+    scans, timepoints = lakehouse.read("scans", "timepoints", site=site)
+    tasks, refused = _outline_tasks(lakehouse, site, scans)
+    new = [t for t in tasks if kept(t.kept) is None]
+    outlines = [o for t in tasks for o in _outline_rows(t, kept(t.kept) or [])]
+    for outcome in told_progress(run_tasks(measure_outlines, new), len(new), "contour files measured", say):
+        outlines += _outline_rows(outcome.task, outcome.result or [])
+        if outcome.reason:
+            refused.append(_refused_contours(outcome.task, outcome.reason, lakehouse))
+    rows, misfits = derive_reads(outlines, lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
+                                 timepoints, scans, lakehouse.study.section("reads"))
+    lakehouse.refuse(site, READS.name, pl.concat([_frame(refused, QUARANTINE), misfits]))
+    counts = {"computed": len(new), "reused": len(tasks) - len(new), "refused": len(refused) + misfits.height}
+    return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
+
+
+def _outline_tasks(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tuple[list[OutlineTask], list[dict[str, Any]]]:
+    series = {row["series_instance_uid"]: row for row in scans.iter_rows(named=True)}
+    tasks, refused = [], []
+    for file in sorted((lakehouse.home.vault / site).glob("*/contours/*/*")):
+        where = (site, file.parts[-4], file.parent.name, hashlib.sha256(file.read_bytes()).hexdigest())
+        scan = next((series[uid] for uid in _referenced(file) if uid in series), None)
+        if scan is None:
+            refused.append(_refusal_of_file(where, "refers to no series that is here; send the CT series it was drawn on, then run again", lakehouse))
+        else:
+            folder = lakehouse.home.vault / site / scan["patient"] / scan["scan"]
+            tasks.append(OutlineTask(site, scan["patient"], scan["scan"], where[2], folder, file, fingerprint(where[3], scan["pixel_digest"])))
+    return tasks, refused
+
+
+def _referenced(file: Path) -> set[str]:
+    try:
+        return referenced_series_uids(file)
+    except MaskError:
+        return set()
+
+
+def _refusal_of_file(where: tuple[str, str, str, str], reason: str, lakehouse: Lakehouse) -> dict[str, Any]:
+    site, patient, reader, digest = where
+    return refusal(site, READS.name, f"patient {patient} reader {reader} contours sha256:{digest[:12]}", reason, simulated=is_simulated(lakehouse, site))
+
+
+def _refused_contours(task: OutlineTask, reason: str, lakehouse: Lakehouse) -> dict[str, Any]:
+    return _refusal_of_file((task.site, task.patient, task.reader, hashlib.sha256(task.contours.read_bytes()).hexdigest()), reason, lakehouse)
+
+
+def _outline_rows(task: OutlineTask, outlines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    where = {"site": task.site, "patient": task.patient, "scan": task.scan, "reader": task.reader, "contour_digest": task.fingerprint}
+    return [{**where, **outline} for outline in outlines]
+
+
+def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None:
+    """The largest outlined lesion of the site with every locked reader's contour."""
+    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.series import read_series
+    from dagster_project.reports.figures import slice_figure
+
+    drawn = rows.filter(pl.col("mask_digest").is_not_null() & pl.col("locked_at").is_not_null()).sort("volume_mm3", descending=True)
+    if not drawn.height:
+        return None
+    row = drawn.row(0, named=True)
+    folder = scan_folder(lakehouse, row)
+    both = drawn.filter(scan=row["scan"], lesion=row["lesion"]).sort("reader")
+    masks = {r["reader"]: load_mask(mask_file(folder, r["mask_digest"])) for r in both.iter_rows(named=True)}
+    return slice_figure(read_series(folder).image, masks)
+
+
+# -- radiomic features ---------------------------------------------------------------------------------------------------
+
+
+def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+    """Extract features of lesions that have none yet, in transactions of a few lesions, and remove those without input."""
+    wanted = {t.fingerprint: t for t in _feature_tasks(lakehouse, site)}
+    present = {row[0] for row in lakehouse.lake.query(
+        f"SELECT DISTINCT input_fingerprint FROM {RADIOMIC_FEATURES.name} WHERE site = ?", [site]).fetchall()}
+    tasks = [t for digest, t in wanted.items() if digest not in present]
+    stale, waiting, refused = sorted(present - wanted.keys()), [], []
+    for outcome in told_progress(run_tasks(extract_features, tasks, weight=lambda t: t.volume_mm3), len(tasks), "lesions measured", say):
+        if outcome.result is None:
+            refused.append(_refused_features(outcome.task, str(outcome.reason)))
+            continue
+        waiting.append(outcome.result)
+        if len(waiting) >= COMMIT_TASKS:
+            lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=[], added=pl.concat(waiting))
+            waiting = []
+    added = pl.concat([empty(RADIOMIC_FEATURES), *(conform(w, RADIOMIC_FEATURES) for w in waiting)])
+    write = lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=stale, added=added)
+    lakehouse.refuse(site, RADIOMIC_FEATURES.name, pl.DataFrame(refused))
+    counts = {"computed": len(tasks) - len(refused), "reused": len(wanted) - len(tasks), "removed": len(stale), "refused": len(refused)}
+    return Done(added, counts, write=write)
+
+
+def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:
+    key = task.key
+    return refusal(str(key["site"]), RADIOMIC_FEATURES.name, f"scan {key['scan']} lesion {key['lesion']}", reason, simulated=bool(key["simulated"]))
+
+
+def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
+    """One task a scan and lesion: all locked readers' masks of it, and the other lesions of the scan, which the rings spare."""
+    from dagster_project.radiomics.extraction import ENGINE, settings_digest
+
+    settings = lakehouse.study.section("radiomics")
+    reads = lakehouse.lake.read(READS.name, site=site).filter(pl.col("mask_digest").is_not_null() & pl.col("locked_at").is_not_null())
+    pixels = dict(lakehouse.lake.read(SCANS.name, site=site).select("scan", "pixel_digest").iter_rows())
+    tasks = []
+    for (scan, lesion), rows in reads.sort("reader").group_by(["scan", "lesion"], maintain_order=True):
+        first, folder = rows.row(0, named=True), scan_folder(lakehouse, rows.row(0, named=True))
+        masks = {r["reader"]: str(r["mask_digest"]) for r in rows.iter_rows(named=True)}
+        others = sorted(reads.filter((pl.col("scan") == scan) & (pl.col("lesion") != lesion))["mask_digest"].unique())
+        digest = fingerprint(pixels[scan], masks, others, settings_digest(settings), ENGINE)
+        key = {n: first[n] for n in ("site", "patient", "visit", "scan", "lesion", "simulated")} | {
+            "settings_digest": settings_digest(settings), "engine": ENGINE, "input_fingerprint": digest}
+        tasks.append(FeatureTask(key, folder, {r: mask_file(folder, d) for r, d in masks.items()}, tuple(mask_file(folder, d) for d in others),
+                                 dict(settings), digest, float(rows["volume_mm3"].max() or 0)))
+    return tasks
+
+
+# -- dynamic heterogeneity index -----------------------------------------------------------------------------------------
+
+
+def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
+    """Compare the accepted masks of each lesion between visits, once a pair; then fit the limits over all pairs."""
+    from dagster_project.radiomics.dhi import derive_dhi
+
+    settings = lakehouse.study.section("dhi")
+    tasks = _pair_tasks(lakehouse)
+    new = [t for t in tasks if kept(t.kept) is None]
+    refused = [(o.task, str(o.reason)) for o in told_progress(
+        run_tasks(compare_visits, new, weight=lambda t: t.volume_mm3), len(new), "pairs compared", say) if o.reason]
+    rows = [dict(r) for t in tasks if (r := kept(t.kept)) is not None]
+    for site in lakehouse.home.sites():
+        lakehouse.refuse(site, DHI.name, pl.DataFrame([_refused_pair(t, why) for t, why in refused if t.key["site"] == site]))
+    frame = derive_dhi(pl.DataFrame(rows, infer_schema_length=None), settings) if rows else empty(DHI).drop("input_fingerprint")
+    counts = {"computed": len(new) - len(refused), "reused": len(tasks) - len(new), "refused": len(refused)}
+    return Done(frame.with_columns(input_fingerprint=pl.lit(fingerprint(sorted(t.kept.stem for t in tasks)))), counts)
+
+
+def _refused_pair(task: PairTask, reason: str) -> dict[str, Any]:
+    k = task.key
+    return refusal(str(k["site"]), DHI.name, f"patient {k['patient']} lesion {k['lesion']} {k['from_visit']}-{k['to_visit']}", reason, simulated=bool(k["simulated"]))
+
+
+def _pair_tasks(lakehouse: Lakehouse) -> list[PairTask]:
+    lesions, scans = lakehouse.read("lesions", "scans")
+    drawn = lesions.filter(pl.col("mask_digest").is_not_null() & pl.col("visit").is_in(["T0", "T1", "T2"])).join(
+        scans.select("scan", "pixel_digest"), on="scan")
+    pairs = drawn.join(drawn, on=["site", "patient", "lesion"], suffix="_to").filter(pl.col("visit") < pl.col("visit_to"))
+    return [_pair_task(lakehouse, row) for row in pairs.iter_rows(named=True)]
+
+
+def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
+    settings = lakehouse.study.section("dhi")
+    earlier, later = scan_folder(lakehouse, row), scan_folder(lakehouse, row | {"scan": row["scan_to"]})
+    key = {"site": row["site"], "patient": row["patient"], "lesion": row["lesion"], "from_visit": row["visit"], "to_visit": row["visit_to"],
+           "simulated": row["simulated"]}
+    digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings))
+    kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"
+    return PairTask(key, earlier, mask_file(earlier, row["mask_digest"]), later, mask_file(later, row["mask_digest_to"]),
+                    float(settings["contour_mm"]), dict(settings), float(row["volume_mm3"] or 0), kept_file)
+
+
+# -- shared --------------------------------------------------------------------------------------------------------------
+
+
+def scan_folder(lakehouse: Lakehouse, row: dict[str, Any]) -> Path:
+    """The vault folder of a row's scan."""
+    return lakehouse.home.vault / row["site"] / row["patient"] / row["scan"]
+
+
+def is_simulated(lakehouse: Lakehouse, site: str) -> bool:
+    """Whether the site's landing is marked as simulated; kept in the vault, since the landing is read by intake alone."""
+    return (lakehouse.home.vault / site / "SIMULATED").is_file()
+
+
+def refusal(site: str, stage: str, item: str, reason: str, *, simulated: bool) -> dict[str, Any]:
+    """A row of the quarantine."""
+    return dict(zip(QUARANTINE.names, (site, stage, item, reason, simulated), strict=True))
+
+
+def _frame(rows: list[dict[str, Any]], table: Table) -> pl.DataFrame:
+    """Rows as a frame of a table; what a row does not have is NULL."""
+    whole = [{name: row.get(name) for name in table.names} for row in rows]
+    return conform(pl.DataFrame(whole, infer_schema_length=None), table) if rows else empty(table)

@@ -1,0 +1,165 @@
+"""The study's vocabulary: what a site's word for a column, a value or a drug means; the words themselves are vocabulary.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+VOCABULARY = Path(__file__).with_name("vocabulary.toml")
+
+_IGNORED = re.compile(r"[\s_\-·()\[\]/\\.:：,，、。;；'\"*#]+")
+_DOSE = re.compile(r"\d+(\.\d+)?\s*(mg|g|ml|μg|ug|iu)(/m2|/m²|/kg)?|auc\s*[=:]?\s*\d+(\.\d+)?|q\s*[1-4]\s*w|d\s*\d+(\s*[-,~]\s*d?\d+)*|\d+")
+_LATIN = re.compile(r"[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Drugs:
+    """Drugs found in a text: generic names in the order of the text, and whether some of the text was not understood."""
+
+    names: tuple[str, ...]
+    partly_unknown: bool
+
+    @property
+    def text(self) -> str | None:
+        """The generic names joined by `+`; None where there is none."""
+        return "+".join(self.names) or None
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """vocabulary.toml, turned round: from the word to its meaning."""
+
+    headers: Mapping[str, Mapping[str, str]]
+    values: Mapping[str, Mapping[str, str]]
+    missing: frozenset[str]
+    drugs: Mapping[str, str]
+    classes: Mapping[str, str]
+    filler: tuple[str, ...]
+
+
+def fold(text: str) -> str:
+    """The form in which words are compared: full width made half, case and outer spaces dropped (Ⅲ becomes iii).
+
+    >>> fold(" ＥＣＯＧ ")
+    'ecog'
+    """
+    return unicodedata.normalize("NFKC", text).casefold().strip()
+
+
+def word_key(text: str) -> str:
+    """`fold` without spaces and punctuation; punctuation alone stays, since "-" and "+" are values.
+
+    >>> word_key("PD-L1 (TPS)"), word_key(" - ")
+    ('pdl1tps', '-')
+    """
+    folded = fold(text)
+    return _IGNORED.sub("", folded) or folded
+
+
+@cache
+def load_vocabulary() -> Vocabulary:
+    """Read vocabulary.toml once a process."""
+    raw = tomllib.loads(VOCABULARY.read_text(encoding="utf-8"))
+    values = {field: _turned(words) for field, words in raw["values"].items() if field != "missing"}
+    groups = {name: group for name, group in raw["drugs"].items() if name != "filler"}
+    return Vocabulary(
+        headers={table: _turned(columns) for table, columns in raw["headers"].items()},
+        values=values,
+        missing=frozenset(word_key(w) for w in raw["values"]["missing"]),
+        drugs={fold(word): generic for group in groups.values() for generic, words in group.items()
+               for word in (generic, generic.replace("_", " "), *words)},
+        classes={generic: name for name, group in groups.items() for generic in group},
+        filler=tuple(sorted(map(fold, raw["drugs"]["filler"]), key=len, reverse=True)),
+    )
+
+
+def _turned(words: Mapping[str, list[str]]) -> dict[str, str]:
+    return {word_key(word): meaning for meaning, known in words.items() for word in (meaning, *known)}
+
+
+def header_column(table: str, header: str) -> str | None:
+    """The column that a header of a case-report file means; None where the header is not known.
+
+    A unit or remark in brackets does not count. `table` is patients, treatments, follow_up, lesions, arbitrations, or any
+    (headers that identify a person).
+
+    >>> header_column("patients", "住院号"), header_column("patients", "年龄（岁）"), header_column("patients", "Favourite colour")
+    ('patient_id', 'age', None)
+    """
+    known = load_vocabulary().headers[table]
+    folded = fold(header)
+    return known.get(word_key(folded)) or known.get(word_key(re.sub(r"[(\[].*?[)\]]", "", folded)))
+
+
+def is_missing(text: str) -> bool:
+    """True for an empty cell and for the words that say that a value is missing.
+
+    >>> is_missing(" 不详 "), is_missing("N/A"), is_missing("0")
+    (True, True, False)
+    """
+    return word_key(text) in load_vocabulary().missing
+
+
+def known_value(field: str, text: str) -> str | None:
+    """The allowed value that a site's word means; None where the word is not known.
+
+    >>> known_value("sex", "女性"), known_value("egfr", "19del"), known_value("smoking", "yes")
+    ('F', 'mutant', None)
+    """
+    return load_vocabulary().values[field].get(word_key(text))
+
+
+def find_drugs(text: str) -> Drugs:
+    """Every drug that a text names, longest name first so that nab-paclitaxel is not taken for paclitaxel.
+
+    Doses, days and words that only join are set aside; anything else that is left makes it partly unknown.
+
+    >>> find_drugs("帕博利珠单抗200mg联合培美曲塞、卡铂").text
+    'pembrolizumab+pemetrexed+carboplatin'
+    >>> find_drugs("nab-paclitaxel + miracle").partly_unknown
+    True
+    """
+    vocabulary, folded = load_vocabulary(), fold(text)
+    names = dict.fromkeys(vocabulary.drugs[word] for word in _drug_pattern().findall(folded))
+    rest = _DOSE.sub(" ", _drug_pattern().sub(" ", folded))
+    for word in vocabulary.filler:
+        rest = rest.replace(word, " ")
+    return Drugs(tuple(names), bool(re.search(r"[^\W\d_]", rest)))
+
+
+@cache
+def _drug_pattern() -> re.Pattern[str]:
+    """Names longest first; a Latin name stands alone, since "gem" is not gemcitabine inside another word."""
+    words = sorted(load_vocabulary().drugs, key=len, reverse=True)
+    return re.compile("|".join(_bounded(word) for word in words))
+
+
+def _bounded(word: str) -> str:
+    before = r"(?<![a-z])" if _LATIN.match(word) else ""
+    after = r"(?![a-z])" if _LATIN.match(word[-1]) else ""
+    return before + re.escape(word) + after
+
+
+def drug_class(name: str) -> str | None:
+    """Class of a drug by generic name or any other name: pd1, pdl1, ctla4, chemo, antiangiogenic, tki, other; None where unknown.
+
+    >>> drug_class("pembrolizumab"), drug_class("卡铂"), drug_class("aspirin")
+    ('pd1', 'chemo', None)
+    """
+    vocabulary = load_vocabulary()
+    return vocabulary.classes.get(vocabulary.drugs.get(fold(name), ""))
+
+
+def regimen_classes(regimen: str | None) -> frozenset[str]:
+    """Classes of the drugs of a regimen written as generic names joined by `+`.
+
+    >>> sorted(regimen_classes("sintilimab+pemetrexed+carboplatin"))
+    ['chemo', 'pd1']
+    """
+    found = (drug_class(name) for name in (regimen or "").split("+"))
+    return frozenset(c for c in found if c)

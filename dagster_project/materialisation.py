@@ -1,0 +1,69 @@
+"""How a declared table becomes an asset, and what a materialisation tells: rows, schema, snapshot, counts, a picture."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.lake.columns import Column
+from dagster_project.lake.schema import comment
+from dagster_project.lake.store import Write
+from dagster_project.lake.tables import Table
+from dagster_project.partitions import SITES
+
+OWNERS = ["team:study-data"]
+PREVIEW_ROWS = 5
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """Dagster's Columns tab; ranges are shown as text, nothing is enforced by it."""
+    return dg.TableSchema(columns=[_column(c, c.name in table.key) for c in table.columns])
+
+
+def _column(column: Column, key: bool) -> dg.TableColumn:
+    facts = ["key"] if key else []
+    facts += [] if column.minimum is None else [f"≥ {column.minimum:g}"]
+    facts += [] if column.maximum is None else [f"≤ {column.maximum:g}"]
+    facts += [] if column.allowed is None else ["one of " + ", ".join(column.allowed)]
+    facts += [] if column.pattern is None else [column.pattern]
+    return dg.TableColumn(column.name, column.type, comment(column), dg.TableColumnConstraints(nullable=column.nullable, other=facts))
+
+
+def table_asset(table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ()) -> Callable[..., dg.AssetsDefinition]:
+    """Declare the asset of a table: its name, group, columns and partitions all come from the table."""
+    return dg.asset(
+        name=table.name, group_name=table.group, description=f"{table.en}\n\n{table.zh}", deps=list(deps),
+        kinds={"ducklake", "parquet", *kinds}, owners=OWNERS, partitions_def=SITES if table.by_site else None,
+        metadata={"dagster/column_schema": column_schema(table), "dagster/table_name": f"lake.main.{table.name}", "key": ", ".join(table.key)},
+    )
+
+
+def told(write: Write, rows: pl.DataFrame | None = None, *, picture: bytes | None = None, **facts: Any) -> dg.MaterializeResult:
+    """The result of a materialisation: rows and snapshot, counts and whatever else is worth a look in the UI."""
+    metadata: dict[str, Any] = {
+        "dagster/row_count": write.rows, "rows_inserted": write.inserted, "rows_deleted": write.deleted, "snapshot": write.snapshot, **facts,
+    }
+    if rows is not None and rows.height:
+        metadata["preview"] = dg.MetadataValue.md(markdown(rows.head(PREVIEW_ROWS)))
+    if picture:
+        metadata["picture"] = picture_markdown(picture)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def markdown(rows: pl.DataFrame) -> str:
+    """A frame as a Markdown table."""
+    lines = [rows.columns, ["---"] * rows.width, *(map(_cell, row) for row in rows.iter_rows())]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+
+def picture_markdown(png: bytes) -> dg.MarkdownMetadataValue:
+    """A picture inside the metadata, so that it needs no server of its own."""
+    return dg.MetadataValue.md(f"![picture](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,0 +1,64 @@
+"""What an asset may reach: the home folder, the lake, the protocol. One connection a process."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.lake.home import Home, find_home
+from dagster_project.lake.schema import conform, empty
+from dagster_project.lake.store import Lake, open_lake
+from dagster_project.lake.tables import BY_NAME, QUARANTINE
+from dagster_project.study import Study, load_study
+
+
+class Lakehouse(dg.ConfigurableResource):
+    """The study's home folder, and the lake in it."""
+
+    root: str = ""
+
+    @property
+    def home(self) -> Home:
+        """The folders; LAKEHOUSE_HOME where none is configured."""
+        return Home(Path(self.root)) if self.root else find_home()
+
+    @property
+    def lake(self) -> Lake:
+        """The connection of this process."""
+        return _open(self.home)
+
+    @property
+    def study(self) -> Study:
+        """The protocol."""
+        return load_study()
+
+    def read(self, *tables: str, site: str | None = None, as_of: int | None = None) -> list[pl.DataFrame]:
+        """Several tables at once, in the order asked."""
+        return [self.lake.read(t, site=site if BY_NAME[t].by_site else None, as_of=as_of) for t in tables]
+
+    def case_report(self, site: str, name: str) -> pl.DataFrame:
+        """What intake left of a site's case report: a de-identified Parquet file, or no rows where the site sent none."""
+        file = self.home.vault / site / "case_report" / f"{name}.parquet"
+        return pl.read_parquet(file) if file.is_file() else pl.DataFrame()
+
+    def refuse(self, site: str, stage: str, rows: pl.DataFrame) -> int:
+        """Keep a stage's current refusals of a site until the quarantine asset gathers them; an empty frame clears them."""
+        folder = self.home.vault / site / "refused"
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = conform(rows, QUARANTINE) if rows.height else empty(QUARANTINE)
+        kept.unique(QUARANTINE.key, maintain_order=True).write_parquet(folder / f"{stage}.parquet")
+        return kept.height
+
+    def refusals(self) -> pl.DataFrame:
+        """All current refusals of all sites and stages."""
+        files = sorted([*self.home.vault.glob("*/refused/*.parquet"), *self.home.vault.glob("*/refused.parquet")])
+        rows = [conform(pl.read_parquet(f), QUARANTINE) for f in files]
+        return pl.concat([empty(QUARANTINE), *rows]).unique(QUARANTINE.key, maintain_order=True)
+
+
+@cache
+def _open(home: Home) -> Lake:
+    return open_lake(home)

@@ -1,0 +1,148 @@
+"""What runs inside a worker: one scan, one scan's contours, one lesion, one pair of visits; each a picklable task and a function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dagster_project.study import digest_of
+
+CODE_VERSION = "1"
+"""Raise it when a change of code changes what a scan or an outline gives: everything measured is then computed anew."""
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """Describe one series."""
+
+    site: str
+    patient: str
+    scan: str
+    folder: Path
+    limits: Mapping[str, Any]
+
+
+def describe_scan(task: ScanTask) -> dict[str, Any]:
+    """Geometry, acquisition and artifact figures of a series."""
+    from dagster_project.domain.series import describe_series, read_series
+
+    return describe_series(read_series(task.folder), task.limits)
+
+
+@dataclass(frozen=True)
+class OutlineTask:
+    """Put one file of contours on the grid of its scan."""
+
+    site: str
+    patient: str
+    scan: str
+    reader: str
+    folder: Path
+    contours: Path
+    fingerprint: str
+
+    @property
+    def kept(self) -> Path:
+        """Where the outlines found in this file are listed, by fingerprint of contours and pixels."""
+        return self.folder / "masks" / f"{self.fingerprint}.json"
+
+
+def mask_file(scan_folder: Path, mask_digest: str) -> Path:
+    """Where a mask on a scan's grid is kept: by its own digest, so that a row of reads leads to it."""
+    return scan_folder / "masks" / f"{mask_digest[:32]}.npz"
+
+
+def measure_outlines(task: OutlineTask) -> list[dict[str, Any]]:
+    """Rasterise, measure and keep every outline of a file; the list is kept beside the masks, so that it is done once."""
+    from dagster_project.domain.masks import measure_mask, read_outlines, save_mask
+    from dagster_project.domain.series import read_series
+
+    series = read_series(task.folder)
+    rows = []
+    for outline in read_outlines(task.contours, series):
+        measured = measure_mask(outline.mask, series.image)
+        save_mask(mask_file(task.folder, measured["mask_digest"]), outline.mask)
+        told = {"label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule, "n_outside": outline.n_outside}
+        rows.append({**told, **measured})
+    keep(task.kept, rows)
+    return rows
+
+
+def keep(file: Path, result: Any) -> None:
+    """Keep a result beside what it was computed from; it appears whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".tmp")
+    partial.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+    partial.replace(file)
+
+
+def kept(file: Path) -> Any:
+    """A result kept by an earlier run, or None."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+@dataclass(frozen=True)
+class FeatureTask:
+    """Extract the features of one lesion on one scan from all locked readers' masks."""
+
+    key: Mapping[str, Any]
+    folder: Path
+    masks: Mapping[str, Path]
+    others: tuple[Path, ...]
+    settings: Mapping[str, Any]
+    fingerprint: str
+    volume_mm3: float
+
+
+def extract_features(task: FeatureTask) -> pl.DataFrame:
+    """Rows of radiomic_features for one lesion on one scan."""
+    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.series import read_series
+    from dagster_project.radiomics.extraction import extract_lesion
+
+    image = read_series(task.folder).image
+    masks = {reader: load_mask(file) for reader, file in task.masks.items()}
+    others = [load_mask(file) for file in task.others]
+    union = None
+    for other in others:
+        union = other if union is None else union | other
+    rows = extract_lesion(image, masks, union, task.settings)
+    return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.lit(v).alias(k) for k, v in task.key.items())
+
+
+@dataclass(frozen=True)
+class PairTask:
+    """Compare one lesion between two visits."""
+
+    key: Mapping[str, Any]
+    folder_a: Path
+    mask_a: Path
+    folder_b: Path
+    mask_b: Path
+    contour_mm: float
+    settings: Mapping[str, Any]
+    volume_mm3: float
+    kept: Path
+
+
+def compare_visits(task: PairTask) -> dict[str, Any]:
+    """Components and null of the Dynamic Heterogeneity Index for one lesion between two visits."""
+    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.series import read_series
+    from dagster_project.radiomics.dhi import compare_lesion
+
+    found = compare_lesion(
+        read_series(task.folder_a).image, load_mask(task.mask_a), read_series(task.folder_b).image, load_mask(task.mask_b),
+        contour_mm=task.contour_mm, settings=task.settings)
+    keep(task.kept, {**task.key, **found})
+    return found
+
+
+def fingerprint(*parts: object) -> str:
+    """Digest of everything that a row is computed from."""
+    return digest_of([CODE_VERSION, *parts])

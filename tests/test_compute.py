@@ -1,0 +1,70 @@
+"""Work fans out, one task's failure is that task's alone, and a killed worker costs only the task that kills it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from dagster_project.compute import reason_of, run_tasks, shared_executor
+
+
+def work(task: int) -> int:
+    if task == 13:
+        raise ValueError("secret value of a patient")
+    if task == 99:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task * task
+
+
+@pytest.fixture
+def two_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    shared_executor.cache_clear()
+    monkeypatch.setenv("LAKEHOUSE_WORKERS", "2")
+    monkeypatch.delenv("LAKEHOUSE_DASK", raising=False)
+    yield
+    shared_executor().shutdown()
+    shared_executor.cache_clear()
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_failing_task_has_a_reason_without_its_message() -> None:
+    outcomes = {o.task: o for o in run_tasks(work, [1, 2, 13, 4])}
+    assert {t: o.result for t, o in outcomes.items()} == {1: 1, 2: 4, 13: None, 4: 16}
+    assert outcomes[13].reason is not None
+    assert "ValueError" in outcomes[13].reason
+    assert "secret" not in outcomes[13].reason
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_task_that_kills_its_worker_is_given_up_and_the_others_finish() -> None:
+    outcomes = {o.task: o for o in run_tasks(work, [1, 99, *range(2, 8)])}
+    assert {t for t, o in outcomes.items() if o.result is None} == {99}
+    assert "killed twice" in (outcomes[99].reason or "")
+    assert [o.result for o in run_tasks(work, [5])] == [25], "the pool works again"
+
+
+def test_dask_runs_the_same_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real scheduler with two worker processes."""
+    from distributed import LocalCluster
+
+    shared_executor.cache_clear()
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as cluster:
+        monkeypatch.setenv("LAKEHOUSE_DASK", cluster.scheduler_address)
+        outcomes = {o.task: o.result for o in run_tasks(work, [1, 2, 13, 4])}
+        shared_executor().shutdown()
+        shared_executor.cache_clear()
+    assert outcomes == {1: 1, 2: 4, 13: None, 4: 16}
+
+
+def test_inline_where_no_worker_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_WORKERS", "0")
+    assert [o.task for o in run_tasks(work, [1, 3, 2], weight=float)] == [3, 2, 1]
+
+
+def test_our_own_errors_speak_for_themselves() -> None:
+    from dagster_project.lake.store import RepeatedKey
+
+    assert "repeat a key" in reason_of(RepeatedKey("reads", ("site",), 2))
