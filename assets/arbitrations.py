@@ -1,9 +1,8 @@
 """Patients whose two reads differ by the protocol's triggers, and what the arbiter decided."""
 
-from __future__ import annotations
-
 import dagster as dg
-from dagster_project.domain.agreement import derive_arbitrations, derive_pairs
+from dagster_project.domain.agreement import derive_pairs
+from dagster_project.domain.arbitration import derive_arbitrations
 
 from dagster_project.lake.tables import ARBITRATIONS
 from dagster_project.materialisation import table_asset, told

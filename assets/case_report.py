@@ -1,7 +1,5 @@
 """What the three case-report tables have in common: intake has already read, checked and de-identified them."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.lake.schema import empty, with_fingerprint

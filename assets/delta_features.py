@@ -1,7 +1,5 @@
 """Change of each feature of the accepted read between visits."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.lake.tables import DELTA_FEATURES

@@ -1,7 +1,5 @@
 """Dynamic Heterogeneity Index of every lesion and patient between visits."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.incremental import compare_new_pairs

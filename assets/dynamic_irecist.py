@@ -1,7 +1,5 @@
 """The risk layer beside iRECIST: it advises and never changes a response."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 from dagster_project.domain.dynamic import derive_dynamic_irecist

@@ -1,7 +1,5 @@
 """Every patient against every criterion, with the evidence."""
 
-from __future__ import annotations
-
 import dagster as dg
 from dagster_project.domain.eligibility import derive_eligibility
 

@@ -1,7 +1,5 @@
 """Events and last contacts of the case report."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.case_report import write_case_report

@@ -1,7 +1,5 @@
 """The accepted read of every lesion at every visit."""
 
-from __future__ import annotations
-
 import dagster as dg
 from dagster_project.domain.lesions import derive_lesions
 

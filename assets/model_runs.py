@@ -1,7 +1,5 @@
 """Models trained behind the gate, one row each, with figures on patients they had not seen."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.lake.tables import MODEL_RUNS

@@ -1,7 +1,5 @@
 """Best responses and progression-free survival, one row a patient."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 from dagster_project.domain.endpoints import derive_outcomes

@@ -1,7 +1,5 @@
 """Out-of-fold probability of response of each patient of the cohort."""
 
-from __future__ import annotations
-
 import dagster as dg
 from dagster_project.reports.pictures import roc_picture
 

@@ -1,7 +1,5 @@
 """Every rule of the gate with its figure, so that the report can say why the gate is open or closed."""
 
-from __future__ import annotations
-
 import dagster as dg
 from dagster_project.domain.quality import gate_closed
 

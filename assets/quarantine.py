@@ -1,7 +1,5 @@
 """Every refused file, scan, read or row with its reason: nothing is dropped in silence."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.lake.tables import QUARANTINE

@@ -1,7 +1,5 @@
 """Radiomic features of the tumour and its rings, as each locked reader outlined it."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.incremental import extract_new_features

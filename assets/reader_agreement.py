@@ -1,7 +1,5 @@
 """How well the two blinded readers agree, by lesion, site, visit and cohort."""
 
-from __future__ import annotations
-
 import dagster as dg
 from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
 

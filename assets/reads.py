@@ -1,7 +1,5 @@
 """One row a reader, lesion and scan, as that reader judged and outlined it."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.incremental import measure_new_reads

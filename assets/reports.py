@@ -1,7 +1,5 @@
 """Pages of the study and of each patient, and what analysts open; they follow whether or not the gate let a model through."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.lake.publish import publish

@@ -1,7 +1,5 @@
 """Response at each visit as of that visit, for the accepted read and for each reader."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.lake.tables import RESPONSES

@@ -1,7 +1,5 @@
 """One row a CT series: geometry, acquisition, artifact figures."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.incremental import describe_new_scans

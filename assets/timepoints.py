@@ -1,7 +1,5 @@
 """Which scan is T0, T1, T2 or a later visit, and why."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 

@@ -1,7 +1,5 @@
 """Which patients a task may learn from; nothing is written here while the gate is closed."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 from dagster_project.domain.training_cohort import derive_training_cohort

@@ -1,7 +1,5 @@
 """Administered cycles of the case report."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from assets.case_report import write_case_report

@@ -1,7 +1,5 @@
 """The contract of every table, generated from its declaration: keys, NULL, ranges, allowed values."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.lake.contracts import find_violations

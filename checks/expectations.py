@@ -1,7 +1,5 @@
 """Great Expectations over every table: the suite is generated from the schema, the run is ephemeral and offline."""
 
-from __future__ import annotations
-
 import functools
 import os
 from typing import Any

@@ -1,7 +1,5 @@
 """Whether anything was refused: a warning, since the rest went on."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from dagster_project.lake.tables import QUARANTINE

@@ -1,7 +1,5 @@
 """The registration's quality claim: two blinded readers agree with ICC of at least 0.85."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 from dagster_project.domain.quality import judge_agreement

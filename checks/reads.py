@@ -1,7 +1,5 @@
 """Blinding, proved from the times: nobody arbitrates his own read, and nothing is decided before both reads are locked."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 

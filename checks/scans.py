@@ -1,7 +1,5 @@
 """Slices thin enough, and no artifact: row rules, shown as warnings, since they exclude a patient and not the study."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 

@@ -17,6 +17,7 @@ from dagster_project.lake.schema import conform, empty, with_fingerprint
 from dagster_project.lake.store import Write
 from dagster_project.lake.tables import DHI, QUARANTINE, RADIOMIC_FEATURES, READS, SCANS, Table
 from dagster_project.resources import Lakehouse
+from dagster_project.study import Study
 from dagster_project.workers import (
     FeatureTask,
     OutlineTask,
@@ -165,7 +166,7 @@ def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None
     from dagster_project.domain.series import read_series
     from dagster_project.reports.figures import slice_figure
 
-    drawn = rows.filter(pl.col("mask_digest").is_not_null() & pl.col("locked_at").is_not_null()).sort("volume_mm3", descending=True)
+    drawn = drawn_reads(rows, lakehouse.study).sort("volume_mm3", descending=True)
     if not drawn.height:
         return None
     row = drawn.row(0, named=True)
@@ -193,7 +194,7 @@ def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         if len(waiting) >= COMMIT_TASKS:
             lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=[], added=pl.concat(waiting))
             waiting = []
-    added = pl.concat([empty(RADIOMIC_FEATURES), *(conform(w, RADIOMIC_FEATURES) for w in waiting)])
+    added = pl.concat([empty(RADIOMIC_FEATURES), *waiting])
     write = lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=stale, added=added)
     lakehouse.refuse(site, RADIOMIC_FEATURES.name, pl.DataFrame(refused))
     counts = {"computed": len(tasks) - len(refused), "reused": len(wanted) - len(tasks), "removed": len(stale), "refused": len(refused)}
@@ -207,19 +208,19 @@ def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:
 
 def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
     """One task a scan and lesion: all locked readers' masks of it, and the other lesions of the scan, which the rings spare."""
-    from dagster_project.radiomics.extraction import ENGINE, settings_digest
+    from dagster_project.radiomics.extraction import engine_name
 
     settings = lakehouse.study.section("radiomics")
-    reads = lakehouse.lake.read(READS.name, site=site).filter(pl.col("mask_digest").is_not_null() & pl.col("locked_at").is_not_null())
+    fixed = {"settings_digest": lakehouse.study.section_digest("radiomics"), "engine": engine_name(settings)}
+    reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study)
     pixels = dict(lakehouse.lake.read(SCANS.name, site=site).select("scan", "pixel_digest").iter_rows())
     tasks = []
     for (scan, lesion), rows in reads.sort("reader").group_by(["scan", "lesion"], maintain_order=True):
         first, folder = rows.row(0, named=True), scan_folder(lakehouse, rows.row(0, named=True))
         masks = {r["reader"]: str(r["mask_digest"]) for r in rows.iter_rows(named=True)}
         others = sorted(reads.filter((pl.col("scan") == scan) & (pl.col("lesion") != lesion))["mask_digest"].unique())
-        digest = fingerprint(pixels[scan], masks, others, settings_digest(settings), ENGINE)
-        key = {n: first[n] for n in ("site", "patient", "visit", "scan", "lesion", "simulated")} | {
-            "settings_digest": settings_digest(settings), "engine": ENGINE, "input_fingerprint": digest}
+        digest = fingerprint(pixels[scan], masks, others, fixed)
+        key = {n: first[n] for n in ("site", "patient", "visit", "scan", "lesion", "simulated")} | fixed | {"input_fingerprint": digest}
         tasks.append(FeatureTask(key, folder, {r: mask_file(folder, d) for r, d in masks.items()}, tuple(mask_file(folder, d) for d in others),
                                  dict(settings), digest, float(rows["volume_mm3"].max() or 0)))
     return tasks
@@ -252,9 +253,8 @@ def _refused_pair(task: PairTask, reason: str) -> dict[str, Any]:
 
 def _pair_tasks(lakehouse: Lakehouse) -> list[PairTask]:
     lesions, scans = lakehouse.read("lesions", "scans")
-    drawn = lesions.filter(pl.col("mask_digest").is_not_null() & pl.col("visit").is_in(["T0", "T1", "T2"])).join(
-        scans.select("scan", "pixel_digest"), on="scan")
-    pairs = drawn.join(drawn, on=["site", "patient", "lesion"], suffix="_to").filter(pl.col("visit") < pl.col("visit_to"))
+    seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(scans.select("scan", "pixel_digest"), on="scan")
+    pairs = seen.join(seen, on=["site", "patient", "lesion"], suffix="_to").filter(pl.col("visit") < pl.col("visit_to"))
     return [_pair_task(lakehouse, row) for row in pairs.iter_rows(named=True)]
 
 
@@ -265,8 +265,14 @@ def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
            "simulated": row["simulated"]}
     digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings))
     kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"
-    return PairTask(key, earlier, mask_file(earlier, row["mask_digest"]), later, mask_file(later, row["mask_digest_to"]),
-                    float(settings["contour_mm"]), dict(settings), float(row["volume_mm3"] or 0), kept_file)
+    masks = [mask_file(f, d) if (d := row[name]) else None for f, name in ((earlier, "mask_digest"), (later, "mask_digest_to"))]
+    return PairTask(key, earlier, masks[0], later, masks[1], dict(settings), float(row["volume_mm3"] or 0), kept_file)
+
+
+def drawn_reads(reads: pl.DataFrame, study: Study) -> pl.DataFrame:
+    """Reads with an outline that may be looked at: closed by their reader's lock, or found among the site's images."""
+    closed = pl.col("locked_at").is_not_null() | (pl.col("reader") == study.section("reads")["site_reader"])
+    return reads.filter(pl.col("mask_digest").is_not_null() & closed)
 
 
 # -- shared --------------------------------------------------------------------------------------------------------------

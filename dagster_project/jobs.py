@@ -9,7 +9,7 @@ from dagster_project.partitions import SITES
 
 SITE_ASSETS = dg.AssetSelection.assets("intake", *(t.name for t in TABLES if t.by_site))
 REPORT_ASSETS = dg.AssetSelection.groups("reports")
-COHORT_ASSETS = dg.AssetSelection.all(include_sources=False) - SITE_ASSETS - REPORT_ASSETS
+COHORT_ASSETS = dg.AssetSelection.all() - SITE_ASSETS - REPORT_ASSETS
 
 site_job = dg.define_asset_job("site", SITE_ASSETS, partitions_def=SITES, description="De-identify, describe and measure what one site delivered.",
                                executor_def=dg.in_process_executor)

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.masks import dice, load_mask
-from dagster_project.domain.recist import derive_responses
+from dagster_project.domain.responses import derive_responses
 from dagster_project.lake.home import Home
 from dagster_project.lake.schema import empty
 from dagster_project.lake.stamps import keep_stamps

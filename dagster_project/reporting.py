@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from dagster_project.incremental import drawn_reads
 from dagster_project.lake.tables import TABLES
 from dagster_project.resources import Lakehouse
 from dagster_project.workers import mask_file
@@ -40,7 +41,7 @@ class LesionPictures(Mapping[str, "list[LesionPicture]"]):
 
     def __init__(self, lakehouse: Lakehouse, reads: pl.DataFrame) -> None:
         self._lakehouse = lakehouse
-        self._drawn = reads.filter(pl.col("mask_digest").is_not_null() & pl.col("locked_at").is_not_null()).sort("visit", "lesion", "reader")
+        self._drawn = drawn_reads(reads, lakehouse.study).sort("visit", "lesion", "reader")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._drawn["patient"].unique(maintain_order=True))

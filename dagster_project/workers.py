@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.lake.schema import conform
+from dagster_project.lake.tables import RADIOMIC_FEATURES
 from dagster_project.study import digest_of
 
 CODE_VERSION = "1"
@@ -112,7 +114,7 @@ def extract_features(task: FeatureTask) -> pl.DataFrame:
     for other in others:
         union = other if union is None else union | other
     rows = extract_lesion(image, masks, union, task.settings)
-    return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.lit(v).alias(k) for k, v in task.key.items())
+    return conform(pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.lit(v).alias(k) for k, v in task.key.items()), RADIOMIC_FEATURES)
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,9 @@ class PairTask:
 
     key: Mapping[str, Any]
     folder_a: Path
-    mask_a: Path
+    mask_a: Path | None
     folder_b: Path
-    mask_b: Path
-    contour_mm: float
+    mask_b: Path | None
     settings: Mapping[str, Any]
     volume_mm3: float
     kept: Path
@@ -136,9 +137,9 @@ def compare_visits(task: PairTask) -> dict[str, Any]:
     from dagster_project.domain.series import read_series
     from dagster_project.radiomics.dhi import compare_lesion
 
+    masks = [load_mask(file) if file else None for file in (task.mask_a, task.mask_b)]
     found = compare_lesion(
-        read_series(task.folder_a).image, load_mask(task.mask_a), read_series(task.folder_b).image, load_mask(task.mask_b),
-        contour_mm=task.contour_mm, settings=task.settings)
+        read_series(task.folder_a).image, masks[0], read_series(task.folder_b).image, masks[1], contour_mm=None, settings=task.settings)
     keep(task.kept, {**task.key, **found})
     return found
 

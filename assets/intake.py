@@ -1,0 +1,20 @@
+"""A site's delivery, de-identified into its vault: read once, by this asset alone."""
+
+from dataclasses import asdict
+
+import dagster as dg
+
+from dagster_project.delivery import take_in_site
+from dagster_project.materialisation import OWNERS
+from dagster_project.partitions import SITES
+from dagster_project.resources import Lakehouse
+
+
+@dg.asset(group_name="intake", partitions_def=SITES, kinds={"dicom"}, owners=OWNERS)
+def intake(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """De-identify by allowlist what is new in landing/<site>/, with keyed UIDs and shifted dates; quarantine the rest."""
+    report = take_in_site(lakehouse.home, context.partition_key, context.log.info)
+    if report is None:
+        return dg.MaterializeResult(metadata={"landing": "none; the vault is kept"})
+    counts = {k: v for k, v in asdict(report).items() if isinstance(v, int)}
+    return dg.MaterializeResult(metadata={"computed": report.accepted, **counts, **{f"rows_{n}": c for n, c in report.rows.items()}})

@@ -1,0 +1,30 @@
+"""What a run says on the terminal: its assets' own lines, and no stack traces; the whole event log is in the Dagster UI."""
+
+import logging
+
+import dagster as dg
+
+
+class _OwnLines(logging.Filter):
+    """Lets through what an asset says, and not Dagster's events."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        meta = getattr(record, "dagster_meta", {})
+        return not meta.get("dagster_event") and record.levelno >= logging.INFO
+
+
+class _Short(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        meta = getattr(record, "dagster_meta", {})
+        return f"  {meta.get('step_key') or 'run'}: {meta.get('orig_message') or record.getMessage()}"
+
+
+@dg.logger(description="One short line for each thing an asset says.")
+def console(_: dg.InitLoggerContext) -> logging.Logger:
+    """Short lines on standard error."""
+    handler = logging.StreamHandler()
+    handler.addFilter(_OwnLines())
+    handler.setFormatter(_Short())
+    logger = logging.Logger("lakehouse")  # noqa: LOG001 - one a run, so that handlers do not add up
+    logger.addHandler(handler)
+    return logger

@@ -1,0 +1,69 @@
+"""From a site's landing into its vault: the one place of the flow where identified data are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dagster_project.compute import shared_executor, worker_count
+from dagster_project.intake.keys import Keys, KeysError, create_throwaway_medium, is_throwaway, unlock
+from dagster_project.intake.vault import IntakeReport, take_in
+from dagster_project.lake.home import Home, delivery_signature
+
+THROWAWAY = ("The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
+             "The README says how the PI makes a medium.")
+
+
+def session_keys(home: Home) -> Keys:
+    """Keys of the medium that LAKEHOUSE_KEYS names; where none is named, of a throw-away medium in the home folder.
+
+    Raises
+    ------
+    KeysError
+        Where the named medium is not there, or is sealed and no passphrase was given in LAKEHOUSE_PASSPHRASE_FILE.
+    """
+    named = os.environ.get("LAKEHOUSE_KEYS")
+    if not named:
+        medium = home.throwaway_medium
+        return unlock(medium if is_throwaway(medium) else create_throwaway_medium(medium))
+    passphrase = os.environ.get("LAKEHOUSE_PASSPHRASE_FILE")
+    if not is_throwaway(Path(named)) and not passphrase:
+        raise KeysError("the key medium is sealed and intake is locked; give the file that holds the passphrase in LAKEHOUSE_PASSPHRASE_FILE")
+    return unlock(Path(named), Path(passphrase).read_text(encoding="utf-8").rstrip("\n") if passphrase else "")
+
+
+def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeReport | None:
+    """De-identify what a site delivered since the last run; None where the site has no landing folder and its vault stays as it is."""
+    folder, vault = home.landing / site, home.vault / site
+    if not folder.is_dir():
+        say("no landing folder: the vault is kept as it is")
+        return None
+    keys, signature = session_keys(home), delivery_signature(folder)
+    if keys.throwaway:
+        say(THROWAWAY)
+    report = take_in(folder, vault, keys=keys, crosswalk=home.crosswalk, mapper=_mapper(), progress=_Progress(say))
+    (vault / "delivery").write_text(signature, encoding="utf-8")
+    (vault / "SIMULATED").touch() if (folder / "SIMULATED").is_file() else (vault / "SIMULATED").unlink(missing_ok=True)
+    return report
+
+
+def _mapper() -> Callable[..., Iterable[Any]]:
+    def spread(function: Callable[[Any], Any], *tasks: Iterable[Any]) -> Iterator[Any]:
+        return shared_executor().map(function, *tasks)
+
+    return spread if worker_count() else map
+
+
+class _Progress:
+    """Says about ten times how far the intake is."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._told = say, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth > self._told:
+            self._told = tenth
+            self._say(f"files looked at: {done} of {total}")

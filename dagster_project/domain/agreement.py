@@ -1,0 +1,257 @@
+"""How well the two blinded readers agree: the figures that the gate asks for, each beside what it leaves out."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dagster_project.domain.icc import Form, icc
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import READER_AGREEMENT
+
+Row = Mapping[str, Any]
+Patient = tuple[str, str]
+DiceOf = Callable[[dict[str, Any], dict[str, Any]], float | None]
+
+MEASUREMENTS = ("longest_diameter_mm", "short_axis_mm", "volume_mm3")
+"""What is compared by ICC; masks are compared by Dice."""
+
+LIMITS_OF_AGREEMENT = 1.96
+"""Standard deviations to either side of the bias (Bland & Altman 1986)."""
+
+PAIRS: Mapping[str, pl.DataType] = {
+    **dict.fromkeys(("site", "patient", "visit", "lesion", "reader_a", "reader_b"), pl.String()),
+    **dict.fromkeys(("node", "present_a", "present_b"), pl.Boolean()),
+    **{f"{name}_{side}": pl.Float64() for name in MEASUREMENTS for side in "ab"},
+    "dice": pl.Float64(), "dice_reason": pl.String(), "simulated": pl.Boolean(),
+}
+"""Names and types of the frame of pairs: one row a lesion at one visit, read by two locked readers."""
+
+
+def derive_pairs(reads: pl.DataFrame, dice_of: DiceOf | None = None, *, site_reader: str = "SITE") -> pl.DataFrame:
+    """One row a lesion and visit that both readers of a patient read and locked; columns `PAIRS`.
+
+    1. Only locked reads count, and not those found among the site's images (`site_reader`): nobody was blinded for them.
+    2. The two readers of a patient are those who share the most lesion-visits, ties by name; reader a is the first by name.
+    3. An absent lesion measures 0 (RECIST 1.1); where both readers call it absent nothing is compared.
+    4. A diameter that a reader could not or did not measure leaves that measurement out of the pair.
+    5. Dice: of the two masks on one scan. One reader's outline of a lesion that the other calls absent: 0. Both absent, no outline
+       of a lesion that is there, or outlines on different series: NULL with the reason.
+
+    Parameters
+    ----------
+    reads
+        The table reads, of all sites.
+    dice_of
+        Gives the Dice of the masks of two rows of reads that both have one on the same scan. Without it nothing is compared:
+        enough for `derive_arbitrations`, which takes the Dice from reader_agreement.
+    """
+    locked = reads.filter(pl.col("locked_at").is_not_null() & (pl.col("reader") != site_reader))
+    rows = []
+    for patient, own in _by_patient(locked.iter_rows(named=True)).items():
+        of_reader = {(r["reader"], r["visit"], r["lesion"]): r for r in own}
+        for a, b in _two_readers(of_reader):
+            shared = sorted({key[1:] for key in of_reader if key[0] == a} & {key[1:] for key in of_reader if key[0] == b})
+            rows += [_pair(patient, of_reader[a, *key], of_reader[b, *key], dice_of) for key in shared]
+    return pl.DataFrame(rows, schema=PAIRS)
+
+
+def _by_patient(rows: Iterable[Row]) -> dict[Patient, list[dict[str, Any]]]:
+    grouped: dict[Patient, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        grouped[row["site"], row["patient"]].append(dict(row))
+    return dict(sorted(grouped.items()))
+
+
+def _two_readers(read: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """The pair of readers with the most lesion-visits in common, or none."""
+    readers_of: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for reader, visit, lesion in read:
+        readers_of[visit, lesion].add(reader)
+    shared = Counter(pair for readers in readers_of.values() for pair in combinations(sorted(readers), 2))
+    return sorted(shared, key=lambda pair: (-shared[pair], pair))[:1]
+
+
+def _pair(patient: Patient, a: dict[str, Any], b: dict[str, Any], dice_of: DiceOf | None) -> dict[str, Any]:
+    overlap, reason = _overlap(a, b, dice_of)
+    return {
+        "site": patient[0], "patient": patient[1], "visit": a["visit"], "lesion": a["lesion"], "reader_a": a["reader"], "reader_b": b["reader"],
+        "node": a["node"] and b["node"], "present_a": a["present"], "present_b": b["present"],
+        **{f"{name}_{side}": _measured(row, name, either=a["present"] or b["present"]) for name in MEASUREMENTS for side, row in (("a", a), ("b", b))},
+        "dice": overlap, "dice_reason": reason, "simulated": a["simulated"] or b["simulated"],
+    }
+
+
+def _measured(row: Row, name: str, *, either: bool) -> float | None:
+    if row["present"]:
+        return row[name]
+    return 0.0 if either else None
+
+
+def _overlap(a: dict[str, Any], b: dict[str, Any], dice_of: DiceOf | None) -> tuple[float | None, str | None]:
+    if not a["present"] and not b["present"]:
+        return None, "agree_absent: both readers call the lesion absent"
+    outlined = [row["mask_digest"] is not None for row in (a, b)]
+    if a["present"] != b["present"] and any(outlined):
+        return 0.0, None
+    if not all(outlined):
+        return None, "not_outlined: a reader measured by hand or not at all"
+    if a["scan"] != b["scan"]:
+        return None, "different_series: the readers outlined different series of the visit"
+    return (dice_of(a, b), None) if dice_of else (None, "not_compared")
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """Rows of one line of the table: what they are about, the pairs that its ICC rests on, and its own pairs."""
+
+    scope: str
+    site: str
+    visit: str
+    own: Sequence[Row]
+    judged: Sequence[Row]
+    pooled_with: str | None = None
+    note: str | None = None
+
+
+def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules: Mapping[str, Any]) -> pl.DataFrame:
+    """READER_AGREEMENT: a row a lesion-visit (its Dice), and a row a site, visit and the cohort for each measurement.
+
+    1. A lesion-visit is arbitrated where an arbiter decided its patient's case: neither reader, for one of the two.
+    2. `icc_raw` is over all pairs; `icc_resolved` over the pairs that are not arbitrated, since an arbitrated value does not
+       rest on agreement. Both and `arbitrated_share` stand in every row: leaving out what was discordant flatters.
+    3. ICC(2,1) where the same two readers read all pairs of the row, else ICC(1,1), and the reason says so.
+    4. A site with fewer than `pairs_minimum` resolved pairs is judged pooled with the other such sites, or with all sites
+       where these are still too few. `n`, `n_resolved` and the ICC are then the pool's, `pooled_with` and `reason` say so;
+       everything else stays the site's own. A pool that is still too small shows it by `n_resolved`.
+    5. Bias and limits of agreement (Bland-Altman): second reader minus first, over the row's own pairs.
+    6. A measurement without any pair has no row. One that cannot be computed is NULL with the reason: never a pass.
+
+    Parameters
+    ----------
+    pairs
+        From `derive_pairs`.
+    decisions
+        case_report/arbitrations of all sites.
+    rules
+        Section `agreement` of study.toml.
+    """
+    every = list(pairs.iter_rows(named=True))
+    settled = _decided_patients(every, decisions)
+    rows = [_lesion_row(pair, (pair["site"], pair["patient"]) in settled) for pair in every]
+    for measurement in (*MEASUREMENTS, "mask"):
+        compared = [pair for pair in every if _compared(pair, measurement)]
+        rows += [_scope_row(scope, measurement, settled) for scope in _scopes(compared, settled, rules["pairs_minimum"])]
+    return pl.DataFrame(rows, schema=polars_schema(READER_AGREEMENT))
+
+
+def _decided_patients(pairs: Iterable[Row], decisions: pl.DataFrame) -> set[Patient]:
+    readers = {(p["site"], p["patient"]): {p["reader_a"], p["reader_b"]} for p in pairs}
+    return {
+        (d["site"], d["patient"]) for d in decisions.iter_rows(named=True)
+        if d["accepted_reader"] in (two := readers.get((d["site"], d["patient"]), set())) and d["arbiter"] and d["arbiter"] not in two}
+
+
+def _compared(pair: Row, measurement: str) -> bool:
+    if measurement == "mask":
+        return pair["dice"] is not None
+    if measurement == "short_axis_mm" and not pair["node"]:
+        return False
+    return pair[f"{measurement}_a"] is not None and pair[f"{measurement}_b"] is not None
+
+
+def _scopes(compared: Sequence[Row], settled: set[Patient], minimum: int) -> list[_Scope]:
+    if not compared:
+        return []
+    of_site, of_visit = (_grouped(compared, name) for name in ("site", "visit"))
+    cohort = [_Scope("cohort", "*", "*", compared, compared)]
+    visits = [_Scope("visit", "*", visit, own, own) for visit, own in of_visit.items()]
+    return _site_scopes(of_site, settled, minimum) + visits + cohort
+
+
+def _grouped(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row[name]].append(row)
+    return dict(sorted(grouped.items()))
+
+
+def _site_scopes(of_site: Mapping[str, list[Row]], settled: set[Patient], minimum: int) -> list[_Scope]:
+    resolved = {site: len(_resolved(own, settled)) for site, own in of_site.items()}
+    small = [site for site, n in resolved.items() if n < minimum]
+    enough = sum(resolved[site] for site in small) >= minimum
+    pool = small if enough else list(of_site)
+    scopes = [_Scope("site", site, "*", own, own) for site, own in of_site.items() if site not in small]
+    for site in small:
+        others = [s for s in pool if s != site]
+        note = f"{resolved[site]} resolved pairs of its own, fewer than {minimum}: judged together with {', '.join(others) or 'no other site, as there is none'}"
+        scopes.append(_Scope("site", site, "*", of_site[site], [p for s in pool for p in of_site[s]], ", ".join(others) or None, note))
+    return scopes
+
+
+def _resolved(pairs: Sequence[Row], settled: set[Patient]) -> list[Row]:
+    return [p for p in pairs if (p["site"], p["patient"]) not in settled]
+
+
+def _lesion_row(pair: Row, arbitrated: bool) -> dict[str, Any]:
+    compared = pair["dice"] is not None
+    return {
+        "scope": "lesion", **{name: pair[name] for name in ("site", "patient", "visit", "lesion", "simulated")}, "measurement": "mask",
+        "n": int(compared), "n_resolved": int(compared and not arbitrated), "arbitrated_share": float(arbitrated),
+        "dice_median": pair["dice"], "dice_minimum": pair["dice"], "reason": pair["dice_reason"],
+    }
+
+
+def _scope_row(scope: _Scope, measurement: str, settled: set[Patient]) -> dict[str, Any]:
+    resolved = _resolved(scope.judged, settled)
+    figures, reasons = ({}, []) if measurement == "mask" else _icc_columns(scope.judged, resolved, measurement)
+    overlaps = [p["dice"] for p in scope.own if p["dice"] is not None]
+    return {
+        "scope": scope.scope, "site": scope.site, "patient": "*", "visit": scope.visit, "lesion": "*", "measurement": measurement,
+        "n": len(scope.judged), "n_resolved": len(resolved), "arbitrated_share": 1 - len(_resolved(scope.own, settled)) / len(scope.own),
+        **figures, **({} if measurement == "mask" else _bias_columns(scope.own, measurement)),
+        "dice_median": float(np.median(overlaps)) if overlaps else None, "dice_minimum": min(overlaps, default=None),
+        "pooled_with": scope.pooled_with, "reason": "; ".join(filter(None, [scope.note, *reasons])) or None,
+        "simulated": any(p["simulated"] for p in scope.judged),
+    }
+
+
+def _icc_columns(judged: Sequence[Row], resolved: Sequence[Row], measurement: str) -> tuple[dict[str, float | None], list[str]]:
+    form: Form = "ICC(2,1)" if len({(p["reader_a"], p["reader_b"]) for p in judged}) == 1 else "ICC(1,1)"
+    raw, kept = (icc(_values(pairs, measurement), form) for pairs in (judged, resolved))
+    columns = {
+        "icc_raw": raw.value, "icc_raw_lower": raw.lower, "icc_raw_upper": raw.upper,
+        "icc_resolved": kept.value, "icc_lower": kept.lower, "icc_upper": kept.upper}
+    reasons = [] if form == "ICC(2,1)" else ["ICC(1,1), since the two readers are not the same for all pairs"]
+    reasons += [f"icc_raw: {raw.reason}"] if raw.reason else []
+    return columns, reasons + ([f"icc_resolved: {kept.reason}"] if kept.reason else [])
+
+
+def _values(pairs: Sequence[Row], measurement: str) -> np.ndarray:
+    return np.array([[p[f"{measurement}_a"], p[f"{measurement}_b"]] for p in pairs], dtype=np.float64).reshape(-1, 2)
+
+
+def _bias_columns(pairs: Sequence[Row], measurement: str) -> dict[str, float | None]:
+    return dict(zip(("bias", "loa_lower", "loa_upper"), bland_altman(_values(pairs, measurement)), strict=True))
+
+
+def bland_altman(values: np.ndarray) -> tuple[float, float | None, float | None]:
+    """Mean difference, second minus first, and the limits within which 95 % of the differences are expected.
+
+    The limits are None for a single pair.
+
+    >>> bland_altman(np.array([[10.0, 11.0], [20.0, 21.0]]))
+    (1.0, 1.0, 1.0)
+    """
+    difference = values[:, 1] - values[:, 0]
+    bias = float(difference.mean())
+    if difference.size < 2:
+        return bias, None, None
+    reach = LIMITS_OF_AGREEMENT * float(difference.std(ddof=1))
+    return bias, bias - reach, bias + reach

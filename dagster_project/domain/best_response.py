@@ -1,0 +1,147 @@
+"""The best response of one patient, from the responses at its visits: RECIST 1.1 without and with confirmation, and iRECIST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+
+from dagster_project.domain.findings import Rules
+
+_STABLE = ("SD", "NON_CR_NON_PD")
+_IMMUNE_BEST_FIRST = ("iCR", "iPR", "iSD", "iNON_CR_NON_PD", "iCPD", "iUPD", "iNED", "iNE")
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A response and the days since the first cycle; `no_target` where the patient has non-target disease only."""
+
+    day: int | None
+    response: str
+    no_target: bool = False
+
+
+def until_progression(visits: Sequence[Graded], *, new_therapy_day: int | None = None, end: str = "PD") -> list[Graded]:
+    """Keep the visits that may decide the best response.
+
+    1. up to and including the first one with the response `end` (PD or iCPD)
+    2. none after the day on which another anticancer therapy began
+    """
+    within = [v for v in visits if new_therapy_day is None or v.day is None or v.day <= new_therapy_day]
+    before = list(takewhile(lambda v: v.response != end, within))
+    return within[: len(before) + 1]
+
+
+def best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
+    """Best overall response, confirmation not required, of visits already cut by `until_progression`.
+
+    1. no visit: None
+    2. CR; else PR
+    3. SD or non-CR/non-PD at least 42 days after the first cycle
+    4. PD
+    5. NED, there being no disease at baseline
+    6. NE, which a stable disease seen too early only is as well
+    """
+    responses = [v.response for v in visits]
+    if not responses:
+        return None
+    lasting = [v.response for v in visits if v.response in _STABLE and _is_lasting(v, rules)]
+    for best in ("CR", "PR"):
+        if best in responses:
+            return best
+    return lasting[0] if lasting else _without_response(responses)
+
+
+def _without_response(responses: Sequence[str]) -> str:
+    if "PD" in responses:
+        return "PD"
+    return "NED" if "NED" in responses else "NE"
+
+
+def _is_lasting(visit: Graded, rules: Rules) -> bool:
+    return visit.day is not None and visit.day >= rules["stable_disease_days"]
+
+
+def confirmed_best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
+    """Best overall response, confirmed by a second CT at least 28 days later, of visits already cut by `until_progression`.
+
+    1. no visit: None
+    2. CR, later CR, nothing but CR or NE between: CR
+    3. PR, later PR or CR, nothing but PR, CR or NE between: PR
+    4. a CR, PR or SD at least 42 days after the first cycle: SD (non-CR/non-PD without targets)
+    5. PD; a CR that SD or PR follows is one in truth
+    6. NED, there being no disease at baseline; else NE
+
+    CR followed by PR confirms nothing: either the first was no CR or the second is PD; `response_query` names it.
+    """
+    responses = [v.response for v in visits]
+    if not responses:
+        return None
+    if _is_confirmed(visits, {"CR"}, {"CR"}, {"CR", "NE"}, rules):
+        return "CR"
+    if _is_confirmed(visits, {"PR"}, {"PR", "CR"}, {"PR", "CR", "NE"}, rules):
+        return "PR"
+    lasting = [v for v in visits if v.response in {"CR", "PR", *_STABLE} and _is_lasting(v, rules)]
+    if lasting:
+        return "NON_CR_NON_PD" if lasting[0].no_target else "SD"
+    return "PD" if _contradicts(responses) else _without_response(responses)
+
+
+def _contradicts(responses: Sequence[str]) -> bool:
+    evaluable = [r for r in responses if r != "NE"]
+    return any(first == "CR" and then in {"PR", "SD"} for first, then in pairwise(evaluable))
+
+
+def _is_confirmed(visits: Sequence[Graded], first: set[str], second: set[str], between: set[str], rules: Rules) -> bool:
+    for place, visit in enumerate(visits):
+        if visit.response not in first or visit.day is None:
+            continue
+        for later in takewhile(lambda v: v.response in between, visits[place + 1:]):
+            if later.response in second and later.day is not None and later.day - visit.day >= rules["confirmation_days"]:
+                return True
+    return False
+
+
+def response_query(visits: Sequence[Graded]) -> str | None:
+    """A CR that PR or SD follows: one of the two is wrong, and the reader has to say which."""
+    question = "CR followed by PR or SD: read both visits again, either the first was no CR or the second is PD"
+    return question if _contradicts([v.response for v in visits]) else None
+
+
+def immune_best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
+    """Best response by iRECIST (Seymour 2017, table 3), of visits already cut by `until_progression(..., end="iCPD")`.
+
+    1. no visit: None
+    2. the best of iCR, iPR, iSD, iNON_CR_NON_PD at any visit, an earlier iUPD notwithstanding; the two last need 42 days
+    3. iCPD; 4. iUPD, never bettered; 5. iNED; 6. iNE
+    """
+    counted = [v.response for v in visits if v.response not in {"iSD", "iNON_CR_NON_PD"} or _is_lasting(v, rules)]
+    if not visits:
+        return None
+    return next((best for best in _IMMUNE_BEST_FIRST if best in counted), "iNE")
+
+
+def confirmed_progression_day(visits: Sequence[Graded]) -> int | None:
+    """Day of the iUPD that an iCPD confirms: the first of the unbroken run of iUPD (and iNE) that leads to the first iCPD."""
+    responses = [v.response for v in visits]
+    if "iCPD" not in responses:
+        return None
+    run = list(takewhile(lambda v: v.response in {"iUPD", "iNE"}, reversed(visits[: responses.index("iCPD")])))
+    return next((v.day for v in reversed(run) if v.response == "iUPD"), None)
+
+
+def immune_progression(visits: Sequence[Graded], *, end_day: int | None, end_reason: str | None) -> tuple[int, str] | None:
+    """Day and kind of progression by iRECIST; None without one.
+
+    1. confirmed: the day of the iUPD that was confirmed
+    2. the last evaluable visit is iUPD and death, the end of treatment or worsening followed with no further CT: the first iUPD of that run
+    3. an iUPD that iSD, iPR or iCR followed, or that still waits for its next CT: none
+    """
+    confirmed = confirmed_progression_day(visits)
+    if confirmed is not None:
+        return confirmed, "confirmed"
+    run = list(takewhile(lambda v: v.response in {"iUPD", "iNE"}, reversed(visits)))
+    first = next((v.day for v in reversed(run) if v.response == "iUPD"), None)
+    last = max((v.day for v in visits if v.day is not None), default=None)
+    ended = first is not None and last is not None and end_day is not None and end_day >= last
+    return (first, f"unconfirmed, then {end_reason}") if ended and first is not None else None

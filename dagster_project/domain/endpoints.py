@@ -1,0 +1,142 @@
+"""The end points of every patient: best responses, progression-free survival and pseudoprogression."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from dagster_project.domain import pseudoprogression
+from dagster_project.domain.best_response import (
+    Graded,
+    best_response,
+    confirmed_best_response,
+    confirmed_progression_day,
+    immune_best_response,
+    response_query,
+    until_progression,
+)
+from dagster_project.domain.findings import Rules
+from dagster_project.domain.progression_free import FollowUp, Survival, landmark, progression_free_survival
+from dagster_project.domain.responses import ACCEPTED, BASELINE
+from dagster_project.domain.survival import KaplanMeier, LogRank, Proportion, clopper_pearson, kaplan_meier, log_rank, response_rate
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import OUTCOMES
+
+__all__ = [
+    "KaplanMeier", "LogRank", "Proportion", "clopper_pearson", "derive_outcomes", "kaplan_meier", "log_rank", "response_rate",
+]
+
+LANDMARK = "T2"
+"""The visit from which survival is counted a second time: the study's patients all have it, so none can fail before."""
+
+Row = Mapping[str, Any]
+Patient = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the lake holds of one patient: dated visits with their responses in order, dates of T0 and T2, treatments, events."""
+
+    visits: Sequence[Row]
+    days: Mapping[str, int | None]
+    treated: bool
+    events: Sequence[Row]
+
+    def first_day(self, event: str, *, after: int | None = None) -> int | None:
+        """Day of the first such event, after a day where one is given."""
+        days = [e["day"] for e in self.events if e["event"] == event and e["day"] is not None]
+        return min((d for d in days if after is None or d > after), default=None)
+
+
+def derive_outcomes(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.DataFrame, patients: pl.DataFrame,
+                    timepoints: pl.DataFrame, endpoints: Rules, recist: Rules) -> pl.DataFrame:
+    """Derive one row a patient of `patients`, from the accepted read.
+
+    1. best responses (best_response.py): visits up to the first PD (iRECIST: iCPD), none after a new anticancer therapy
+    2. responder: best overall response, without confirmation, is CR or PR; NULL where there was no visit after baseline
+    3. progression-free survival and its landmark from T2 (progression_free.py); NULL without a first cycle
+    4. day of the confirmed iUPD; pseudoprogression (pseudoprogression.py), none after a new anticancer therapy
+
+    Returns
+    -------
+    pl.DataFrame
+        The table outcomes.
+    """
+    records = _records(responses, treatments, follow_up, timepoints)
+    rows = [(p["site"], p["patient"], *_outcome(records[p["site"], p["patient"]], endpoints, recist), p["simulated"])
+            for p in patients.iter_rows(named=True)]
+    return pl.DataFrame(rows, schema=polars_schema(OUTCOMES), orient="row")
+
+
+def _records(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.DataFrame, timepoints: pl.DataFrame) -> dict[Patient, _Record]:
+    accepted = responses.filter(pl.col("evaluator") == ACCEPTED).sort("scan_date", "visit", nulls_last=True)
+    visits, events, scans = _by_patient(accepted), _by_patient(follow_up), _by_patient(timepoints)
+    treated = _by_patient(treatments)
+    names = {*visits, *events, *scans, *treated}
+    found = {p: _Record(visits[p], {s["visit"]: s["day"] for s in scans[p]}, bool(treated[p]), events[p]) for p in names}
+    return defaultdict(lambda: _Record((), {}, treated=False, events=()), found)
+
+
+def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
+    found: dict[Patient, list[Row]] = defaultdict(list)
+    for row in frame.iter_rows(named=True):
+        found[row["site"], row["patient"]].append(row)
+    return found
+
+
+def _outcome(record: _Record, endpoints: Rules, recist: Rules) -> tuple[Any, ...]:
+    therapy = record.first_day("new_therapy", after=0)
+    before = _before_therapy(record.visits, therapy)
+    graded = until_progression(_graded(before, "overall_response"))
+    immune = until_progression(_graded(before, "irecist_response"), end="iCPD")
+    bor, pfs = best_response(graded, recist), _pfs(record, therapy, endpoints)
+    later = landmark(pfs, record.days.get(LANDMARK)) if pfs else None
+    found = pseudoprogression.find_pseudoprogression([_for_pseudoprogression(v) for v in before], recist)
+    return (
+        bor, confirmed_best_response(graded, recist), immune_best_response(immune, recist), None if bor is None else bor in {"CR", "PR"},
+        _best_change(before[: len(graded)]), *_columns(pfs), *_columns(later)[:2], confirmed_progression_day(immune),
+        found.d1, found.d1_nadir, found.d2, found.d2_nadir, _reason(record, graded))
+
+
+def _before_therapy(visits: Sequence[Row], therapy: int | None) -> list[Row]:
+    return [v for v in visits if therapy is None or v["day"] is None or v["day"] <= therapy]
+
+
+def _graded(visits: Iterable[Row], column: str) -> list[Graded]:
+    return [Graded(v["day"], v[column], no_target=v["target_response"] == "NONE") for v in visits]
+
+
+def _pfs(record: _Record, therapy: int | None, endpoints: Rules) -> Survival | None:
+    if not record.treated:
+        return None
+    dated = [(v["day"], v["overall_response"]) for v in record.visits if v["day"] is not None]
+    stops = [record.first_day(event) for event in ("off_treatment", "lost", "progression_clinical")]
+    return progression_free_survival(FollowUp(
+        has_baseline=BASELINE in record.days, responses=dated, death_day=record.first_day("death"), new_therapy_day=therapy,
+        clinical_progression_day=record.first_day("progression_clinical", after=0), stopped=any(s is not None for s in stops)), endpoints)
+
+
+def _columns(survival: Survival | None) -> tuple[int | None, bool | None, str | None]:
+    return (survival.days, survival.event, survival.reason) if survival else (None, None, None)
+
+
+def _best_change(visits: Sequence[Row]) -> float | None:
+    """Smallest change of the sum up to and including the first PD."""
+    return min((v["change_from_baseline_percent"] for v in visits if v["change_from_baseline_percent"] is not None), default=None)
+
+
+def _for_pseudoprogression(visit: Row) -> pseudoprogression.Graded:
+    return pseudoprogression.Graded(
+        visit["sum_mm"], visit["baseline_sum_mm"], visit["nadir_mm"], visit["target_response_arithmetic"],
+        visit["nontarget_response"], visit["new_lesion"], visit["overall_response"])
+
+
+def _reason(record: _Record, graded: Sequence[Graded]) -> str | None:
+    missing = [] if record.treated else ["no date of a first cycle: no survival time"]
+    missing += [] if graded else ["no visit after baseline: no best response"]
+    query = response_query(graded)
+    return "; ".join([*missing, *([query] if query else [])]) or None

@@ -1,0 +1,228 @@
+"""Readers' outlines on the CT grid: read from any format, measured, compared, kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+from scipy import ndimage
+
+from dagster_project.domain.contours import read_structures, structure_references
+from dagster_project.domain.diameters import Diameter, longest_diameter
+from dagster_project.domain.grids import affine_of, to_patient
+from dagster_project.domain.outlines import BorderRule, Mask, MaskError, Outline, Source
+from dagster_project.domain.segmentations import read_segments, segmentation_references
+from dagster_project.domain.series import Series
+from dagster_project.domain.volumes import is_volume, name_parts, read_volume
+
+__all__ = [
+    "BorderRule", "MaskError", "Outline", "Source", "dice", "kept_overlap", "load_mask", "mask_digest", "mask_overlap", "measure_mask", "read_outlines",
+    "referenced_series_uids", "save_mask", "surface_dice",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+def read_outlines(path: Path, series: Series, wanted: Callable[[str], bool] = lambda _: True) -> list[Outline]:
+    """Every outline of a file as a mask on the grid of a series.
+
+    Parameters
+    ----------
+    path
+        RTSTRUCT or SEG (DICOM), NIfTI or NRRD.
+    wanted
+        Which labels to read; the others cost nothing.
+
+    Raises
+    ------
+    MaskError
+        Where the file does not belong to the series or cannot be used. An outline that holds nothing is no error: its mask is empty.
+    """
+    if is_volume(path):
+        return read_volume(path, series, wanted)
+    dataset = _dicom(path)
+    modality = str(dataset.get("Modality", "")).strip()
+    if modality == "RTSTRUCT":
+        return read_structures(dataset, series, wanted)
+    if modality == "SEG":
+        return read_segments(dataset, series, wanted)
+    raise MaskError("is neither RTSTRUCT nor SEG, (0008,0060) Modality; export the contours as one of them, or as NIfTI or NRRD")
+
+
+def referenced_series_uids(path: Path) -> set[str]:
+    """SeriesInstanceUIDs that a file of contours refers to; empty where it names none.
+
+    Raises
+    ------
+    MaskError
+        Where the file cannot be read.
+    """
+    if is_volume(path):
+        uid, _ = name_parts(path)
+        return {uid} - {None} if uid else set()
+    dataset = _dicom(path)
+    return structure_references(dataset) | segmentation_references(dataset)
+
+
+def _dicom(path: Path) -> Dataset:
+    try:
+        return pydicom.dcmread(path)
+    except Exception as error:
+        raise MaskError("cannot be read as DICOM; export the contours again") from error
+
+
+def measure_mask(mask: Mask, image: sitk.Image, affine: Floats | None = None) -> dict[str, Any]:
+    """Columns of `reads` that a mask and its CT give.
+
+    Volume: voxels times voxel volume, nothing smoothed. Diameters: see `longest_diameter`. Mean: of the HU under the mask.
+    An empty mask has no voxels, volume 0 and NULL for the rest.
+
+    Parameters
+    ----------
+    mask
+        (z, y, x) on the grid of `image`.
+    affine
+        From index to patient coordinates, where a gantry tilt makes it another than the image's.
+    """
+    box = bounding_box(mask)
+    inside = mask[box]
+    n = int(inside.sum())
+    measured = {"voxel_count": n, "volume_mm3": float(n * np.prod(image.GetSpacing())), "mask_digest": mask_digest(mask)}
+    if n == 0:
+        return {**measured, **dict.fromkeys(_OF_VOXELS)}
+    affine = affine_of(image) if affine is None else affine
+    mean = float(sitk.GetArrayViewFromImage(image)[box][inside].mean(dtype=np.float64))
+    diameter = longest_diameter(inside, *image.GetSpacing()[:2])
+    return {**measured, "mean_hu": mean, **_diameter_columns(diameter, box, affine), **_centroid(inside, box, affine)}
+
+
+_OF_VOXELS = (
+    "mean_hu", "longest_diameter_mm", "short_axis_mm", "diameter_slice", "diameter_ends_mm", "centroid_x_mm", "centroid_y_mm", "centroid_z_mm")
+
+
+def _diameter_columns(diameter: Diameter | None, box: tuple[slice, ...], affine: Floats) -> dict[str, Any]:
+    if diameter is None:
+        return {}
+    plane = diameter.slice + box[0].start
+    ends = to_patient(affine, np.array([[x + box[2].start, y + box[1].start, plane] for x, y in diameter.ends]))
+    return {
+        "longest_diameter_mm": diameter.longest_mm, "short_axis_mm": diameter.short_axis_mm, "diameter_slice": plane,
+        "diameter_ends_mm": ";".join(",".join(f"{c:.3f}" for c in end) for end in ends),
+    }
+
+
+def _centroid(inside: Mask, box: tuple[slice, ...], affine: Floats) -> dict[str, float]:
+    z, y, x = (float(i.mean()) + b.start for i, b in zip(np.nonzero(inside), box, strict=True))
+    (place,) = to_patient(affine, np.array([[x, y, z]]))
+    return {f"centroid_{axis}_mm": float(c) for axis, c in zip("xyz", place, strict=True)}
+
+
+def bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
+    """Slices, rows and columns that hold something; empty ranges for an empty mask."""
+    found = []
+    for axes in ((1, 2), (0, 2), (0, 1)):
+        places = np.flatnonzero(mask.any(axis=axes))
+        found.append(slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0))
+    return (found[0], found[1], found[2])
+
+
+def mask_digest(mask: Mask) -> str:
+    """SHA-256 of the mask: its shape, its bounding box and the voxels within."""
+    box = bounding_box(mask)
+    digest = hashlib.sha256(np.array([mask.shape, [b.start for b in box], mask[box].shape], np.int64).tobytes())
+    digest.update(np.packbits(mask[box]).tobytes())
+    return digest.hexdigest()
+
+
+def dice(a: Mask, b: Mask) -> float | None:
+    """Twice the common voxels over the sum of both; None where both are empty, since nothing was compared.
+
+    >>> dice(np.array([True, True]), np.array([True, False]))
+    0.6666666666666666
+    """
+    total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
+    return 2 * int(np.count_nonzero(a & b)) / total if total else None
+
+
+def surface_dice(a: Mask, b: Mask, spacing_zyx: Sequence[float], tolerance_mm: float = 1.0) -> float | None:
+    """Share of the two surfaces' voxels that lie within a tolerance of the other surface; None where both are empty, 0 where one is.
+
+    Surface voxels are those with a face outside the mask. For small lesions, where one layer of voxels rules the volumetric Dice.
+    """
+    if not a.any() or not b.any():
+        return 0.0 if a.any() or b.any() else None
+    box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in bounding_box(a | b))
+    surfaces = [_surface(np.pad(m[box], 1)) for m in (a, b)]
+    distances = [ndimage.distance_transform_edt(~s, sampling=spacing_zyx) for s in surfaces]
+    near = int((surfaces[0] & (distances[1] <= tolerance_mm)).sum() + (surfaces[1] & (distances[0] <= tolerance_mm)).sum())
+    return near / int(surfaces[0].sum() + surfaces[1].sum())
+
+
+def _surface(mask: Mask) -> Mask:
+    return mask & ~ndimage.binary_erosion(mask)
+
+
+SMALL_LESION_MM3 = 1000.0
+"""Below this volume (mean of the two masks) Dice depends on the voxel size more than on the readers."""
+
+
+def mask_overlap(a: Mask, b: Mask, spacing_zyx: Sequence[float]) -> float | None:
+    """Agreement of two masks: volumetric Dice, and for lesions below 1 cm3 the surface Dice at 1 mm."""
+    mean_mm3 = (np.count_nonzero(a) + np.count_nonzero(b)) / 2 * float(np.prod(spacing_zyx))
+    return surface_dice(a, b, spacing_zyx) if mean_mm3 < SMALL_LESION_MM3 else dice(a, b)
+
+
+def save_mask(path: Path, mask: Mask) -> None:
+    """Keep a mask as its bounding box with one bit a voxel; the file appears whole or not at all."""
+    box = bounding_box(mask)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(
+            stream, shape=np.array(mask.shape), start=np.array([b.start for b in box]), size=np.array(mask[box].shape), bits=np.packbits(mask[box]))
+    partial.replace(path)
+
+
+def load_mask(path: Path) -> Mask:
+    """The mask that `save_mask` kept, in its full shape."""
+    kept = _load_box(path)
+    mask = np.zeros(kept.shape, bool)
+    mask[kept.place] = kept.box
+    return mask
+
+
+@dataclass(frozen=True)
+class _KeptMask:
+    shape: tuple[int, ...]
+    start: tuple[int, ...]
+    box: Mask
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        return tuple(slice(a, a + n) for a, n in zip(self.start, self.box.shape, strict=True))
+
+
+def _load_box(path: Path) -> _KeptMask:
+    with np.load(path, allow_pickle=False) as kept:
+        shape, start, size = (tuple(int(n) for n in kept[name]) for name in ("shape", "start", "size"))
+        box = np.unpackbits(kept["bits"], count=int(np.prod(size))).astype(bool).reshape(size)
+    return _KeptMask(shape, start, box)
+
+
+def kept_overlap(a: Path, b: Path, spacing_zyx: Sequence[float] | None = None) -> float | None:
+    """`mask_overlap` of two kept masks of one scan, or their Dice where no spacing is given; only their boxes are ever in memory."""
+    kept = [_load_box(path) for path in (a, b)]
+    low = np.min([k.start for k in kept], axis=0)
+    size = np.max([np.add(k.start, k.box.shape) for k in kept], axis=0) - low
+    masks = [np.zeros(size, bool), np.zeros(size, bool)]
+    for mask, one in zip(masks, kept, strict=True):
+        mask[tuple(slice(s, s + n) for s, n in zip(np.subtract(one.start, low), one.box.shape, strict=True))] = one.box
+    return dice(*masks) if spacing_zyx is None else mask_overlap(masks[0], masks[1], spacing_zyx)

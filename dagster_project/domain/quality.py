@@ -1,0 +1,229 @@
+"""The gate before any model: rules over the whole cohort that must hold, and rules that leave single patients out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from dagster_project.domain.training_cohort import Course, courses, derive_training_cohort
+from dagster_project.lake.contracts import Violation
+from dagster_project.study import Study
+
+Kind = Literal["row", "cohort"]
+Decision = Literal["pass", "warn", "fail", "cannot_evaluate"]
+Tables = Mapping[str, pl.DataFrame]
+
+NEEDED = ("patients", "scans", "timepoints", "reader_agreement", "arbitrations", "eligibility", "responses", "outcomes")
+"""Tables without which the gate cannot be judged."""
+
+MEASUREMENTS = ("longest_diameter_mm", "volume_mm3", "short_axis_mm")
+"""What the two readers must agree on; the short axis only where a site has nodes."""
+
+ROW_RULES = ("slice_thickness", "artifact", "missing_visit", "consent_withdrawn", "ineligible", "unknown", "progressed_by", "responded_by", "no_response_after")
+"""Row rules, each the beginning of the exclusions it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One rule where it was looked at: the figure, the limit, and what follows."""
+
+    rule: str
+    scope: str
+    kind: Kind
+    figure: float | None
+    limit: float | None
+    verdict: Decision
+    detail: str
+
+
+def gate_closed(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """The cohort rules that close the gate: failed, or not to be evaluated."""
+    return [v for v in verdicts if v.kind == "cohort" and v.verdict in {"fail", "cannot_evaluate"}]
+
+
+def evaluate_gate(tables: Tables, contract_violations: Sequence[Violation], study: Study) -> list[Verdict]:
+    """Judge every rule of the gate on one state of the lake.
+
+    1. contract: no row of any table breaks its declaration
+    2. a table that is needed is not there: cannot_evaluate, and nothing else is judged
+    3. open arbitrations: none, at the sites that patients are learnt from
+    4. readers agree: ICC by site and measurement, point and lower bound; share arbitrated
+    5. leakage: no patient at two sites, no images under two pseudonyms, every label from a visit after the task's
+    6. size: patients, and patients of each class
+    7. row rules: how many patients each leaves out
+
+    Sites that no patient is learnt from hold nothing up; where nobody is, all sites are judged.
+
+    Parameters
+    ----------
+    tables : Mapping
+        Frames by table name. `training_cohort` is derived from the others where it is not there.
+    contract_violations : sequence of Violation
+        What `lake.contracts.find_violations` found.
+    study : Study
+        Sections agreement, gate and model are used.
+    """
+    verdicts = judge_contracts(tables, contract_violations)
+    missing = [name for name in NEEDED if name not in tables]
+    if missing:
+        return verdicts + [_unjudged("table", name, f"{name} was not passed: materialise it") for name in missing]
+    cohort = tables["training_cohort"] if "training_cohort" in tables else _derive_cohort(tables, study)
+    sites = _sites(cohort, tables["patients"])
+    return [
+        *verdicts,
+        *judge_arbitrations(tables["arbitrations"], sites),
+        *judge_agreement(tables["reader_agreement"], study, sites),
+        *judge_leakage(tables, cohort, study),
+        *judge_size(cohort, study),
+        *count_row_rules(cohort),
+    ]
+
+
+def _derive_cohort(tables: Tables, study: Study) -> pl.DataFrame:
+    return derive_training_cohort(tables["eligibility"], tables["outcomes"], tables["responses"], tables["timepoints"], study)
+
+
+def _sites(cohort: pl.DataFrame, patients: pl.DataFrame) -> list[str]:
+    learnt_from = cohort.filter(pl.col("included"))["site"].unique().to_list()
+    return sorted(learnt_from or patients["site"].unique().to_list())
+
+
+def _unjudged(rule: str, scope: str, detail: str, limit: float | None = None) -> Verdict:
+    return Verdict(rule, scope, "cohort", None, limit, "cannot_evaluate", detail)
+
+
+def _at_most(rule: str, scope: str, figure: float, limit: float, detail: str) -> Verdict:
+    return Verdict(rule, scope, "cohort", figure, limit, "pass" if figure <= limit else "fail", detail)
+
+
+def _at_least(rule: str, scope: str, figure: float, limit: float, detail: str) -> Verdict:
+    return Verdict(rule, scope, "cohort", figure, limit, "pass" if figure >= limit else "fail", detail)
+
+
+def judge_contracts(tables: Tables, violations: Sequence[Violation]) -> list[Verdict]:
+    """One verdict a table: rows that break what the schema declares; limit 0."""
+    broken: dict[str, list[Violation]] = defaultdict(list)
+    for violation in violations:
+        broken[violation.table].append(violation)
+    return [_at_most("contract", name, sum(v.rows for v in broken[name]), 0, _described(broken[name])) for name in sorted({*tables, *broken})]
+
+
+def _described(violations: Sequence[Violation]) -> str:
+    return "; ".join(f"{v.constraint}: {v.rows} rows" for v in violations) or "every row keeps the declaration"
+
+
+def judge_arbitrations(arbitrations: pl.DataFrame, sites: Sequence[str]) -> list[Verdict]:
+    """One verdict a site: discordant cases without a decision; limit 0."""
+    opened = arbitrations.filter(pl.col("status") == "open")["site"].to_list()
+    return [_at_most("open_arbitrations", site, opened.count(site), 0, f"{opened.count(site)} discordant cases wait for an arbiter") for site in sites]
+
+
+def judge_agreement(agreement: pl.DataFrame, study: Study, sites: Sequence[str] | None = None) -> list[Verdict]:
+    """Judge the agreement of each site's readers: two verdicts a measurement, one for the share arbitrated.
+
+    1. icc_resolved: ICC(2,1) over the pairs that rest on agreement at least 0.85
+    2. icc_lower_bound: its lower 95 % bound at least 0.75; below 0.85 a warning
+    3. arbitrated_share: at most half of the lesion-visits, the largest share of any measurement
+    4. no row, no ICC, or fewer than 30 pairs although small sites are pooled: cannot_evaluate
+    5. short axis: left out where there is no node; a warning instead of 4, since nodes are few and their longest diameters are judged too
+    """
+    rows = {(r["site"], r["measurement"]): r for r in agreement.filter(pl.col("scope") == "site").iter_rows(named=True)}
+    names = sorted({site for site, _ in rows}) if sites is None else sites
+    rules = study.section("agreement")
+    return [v for site in names for v in (*_judge_icc(rows, site, rules), _judge_share(rows, site, rules))]
+
+
+def _judge_icc(rows: Mapping[tuple[str, str], Mapping], site: str, rules: Mapping) -> list[Verdict]:
+    found = []
+    for measurement in MEASUREMENTS:
+        row, scope, nodes = rows.get((site, measurement)), f"{site} {measurement}", measurement == "short_axis_mm"
+        why = _why_no_icc(row, rules)
+        if row is not None and not why:
+            found += _icc_judged(scope, row, rules)
+        elif not nodes or (row is not None and row["n"]):
+            found += _icc_unjudged(scope, why or "", rules, "warn" if nodes else "cannot_evaluate")
+    return found
+
+
+def _why_no_icc(row: Mapping | None, rules: Mapping) -> str | None:
+    if row is None:
+        return "no lesion was read by two locked readers"
+    if row["n_resolved"] < rules["pairs_minimum"]:
+        return f"{row['n_resolved']} pairs rest on agreement, {rules['pairs_minimum']} are asked for"
+    return str(row["reason"] or "no ICC could be computed") if row["icc_resolved"] is None or row["icc_lower"] is None else None
+
+
+def _icc_unjudged(scope: str, why: str, rules: Mapping, verdict: Decision) -> list[Verdict]:
+    limits = {"icc_resolved": rules["icc_minimum"], "icc_lower_bound": rules["icc_lower_minimum"]}
+    return [Verdict(rule, scope, "cohort", None, limit, verdict, why) for rule, limit in limits.items()]
+
+
+def _icc_judged(scope: str, row: Mapping, rules: Mapping) -> list[Verdict]:
+    told = f"{row['n_resolved']} of {row['n']} pairs rest on agreement" + (f", pooled with {row['pooled_with']}" if row["pooled_with"] else "")
+    bound = _at_least("icc_lower_bound", scope, row["icc_lower"], rules["icc_lower_minimum"], told)
+    near = bound.verdict == "pass" and row["icc_lower"] < rules["icc_minimum"]
+    warned = Verdict(bound.rule, scope, "cohort", bound.figure, bound.limit, "warn", f"{told}; below {rules['icc_minimum']}") if near else bound
+    return [_at_least("icc_resolved", scope, row["icc_resolved"], rules["icc_minimum"], told), warned]
+
+
+def _judge_share(rows: Mapping[tuple[str, str], Mapping], site: str, rules: Mapping) -> Verdict:
+    shares = [r["arbitrated_share"] for (where, _), r in rows.items() if where == site and r["arbitrated_share"] is not None]
+    limit = rules["arbitrated_share_maximum"]
+    if not shares:
+        return _unjudged("arbitrated_share", site, "no lesion was read by two locked readers", limit)
+    return _at_most("arbitrated_share", site, max(shares), limit, "share of lesion-visits that an arbiter settled; above the limit train the readers")
+
+
+def judge_leakage(tables: Tables, cohort: pl.DataFrame, study: Study) -> list[Verdict]:
+    """Four rules against learning what one is told.
+
+    1. patient_at_two_sites: no pseudonym at two sites
+    2. images_under_two_pseudonyms: no scan of two patients that are learnt from has the same pixels
+    3. label_after_task: every label rests on a visit after the task's
+    4. decided_by_task: nobody whose response was known by the task's visit; a warning where the protocol keeps them
+    """
+    task, policy = study.section("model")["task"], study.section("model")["decided"]
+    known = {c.patient: c for c in courses(tables["eligibility"], tables["outcomes"], tables["responses"], tables["timepoints"], task)}
+    included = [known[p] for p in cohort.filter(pl.col("included")).select("site", "patient").iter_rows() if p in known]
+    unlabelled = cohort.filter(pl.col("included")).height - sum(c.label is not None for c in included)
+    twice = tables["patients"].group_by("patient").agg(pl.col("site").n_unique()).filter(pl.col("site") > 1).height
+    return [
+        _at_most("patient_at_two_sites", "cohort", twice, 0, f"{twice} pseudonyms stand at more than one site"),
+        _judge_images(tables["scans"], cohort),
+        _at_most("label_after_task", task, unlabelled, 0, f"{unlabelled} labels rest on no visit after {task}"),
+        _judge_decided(included, task, policy),
+    ]
+
+
+def _judge_images(scans: pl.DataFrame, cohort: pl.DataFrame) -> Verdict:
+    own = scans.join(cohort.filter(pl.col("included")), on=["site", "patient"], how="semi").select("site", "patient", "pixel_digest").unique()
+    shared = own.filter(pl.col("pixel_digest").is_duplicated()).select("site", "patient").unique().height
+    return _at_most("images_under_two_pseudonyms", "cohort", shared, 0, f"{shared} patients share a scan's pixels with another patient")
+
+
+def _judge_decided(included: Sequence[Course], task: str, policy: str) -> Verdict:
+    forbidden = {"exclude": ("progressed", "responded"), "exclude_progressed": ("progressed",), "keep": ()}[policy]
+    decided = [c.decided for c in included if c.decided]
+    against = sum(d in forbidden for d in decided)
+    verdict: Decision = "fail" if against else "warn" if decided else "pass"
+    return Verdict("decided_by_task", task, "cohort", len(decided), 0, verdict, f"{len(decided)} patients were progressed or responding by {task} (protocol: {policy})")
+
+
+def judge_size(cohort: pl.DataFrame, study: Study) -> list[Verdict]:
+    """Three rules: patients learnt from, and patients of each class."""
+    rules, labels = study.section("gate"), cohort.filter(pl.col("included"))["label"].to_list()
+    counts = {"minimum_patients": (len(labels), rules["minimum_patients"]),
+              "minimum_responders": (labels.count(True), rules["minimum_per_class"]),
+              "minimum_non_responders": (labels.count(False), rules["minimum_per_class"])}
+    return [_at_least(rule, "cohort", n, limit, f"{n} patients, {limit} are asked for") for rule, (n, limit) in counts.items()]
+
+
+def count_row_rules(cohort: pl.DataFrame) -> list[Verdict]:
+    """One verdict a row rule: how many patients it leaves out; it warns, and closes nothing."""
+    reasons = [str(r) for r in cohort["exclusion"].to_list() if r is not None]
+    counts = {rule: sum(r.startswith(rule) for r in reasons) for rule in ROW_RULES}
+    return [Verdict(rule, "cohort", "row", n, None, "warn" if n else "pass", f"{n} patients left out") for rule, n in counts.items()]

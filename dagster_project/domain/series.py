@@ -1,0 +1,312 @@
+"""A CT series as a stack of Hounsfield units on one regular grid: everything measured later stands on this grid."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+
+from dagster_project.domain.artifacts import artifact_figures
+from dagster_project.domain.headers import HeaderError, acquisition_facts, floats, identity, whole_number
+
+Floats = npt.NDArray[np.float64]
+Hounsfield = npt.NDArray[np.int16]
+
+ORIENTATION_TOLERANCE = 1e-3
+"""Largest difference of direction cosines of slices that still count as parallel."""
+
+DUPLICATE_MM = 0.01
+"""Slices closer than this lie at one position."""
+
+SPACING_TOLERANCE = 0.1
+"""Largest deviation of a gap from a whole number of spacings, in spacings; more is not a regular stack."""
+
+LONGEST_GAP = 3
+"""Most slices missing in a row that are bridged; a longer gap parts two volumes."""
+
+LINE_TOLERANCE_PX = 0.5
+"""Largest distance of a slice's corner from the straight line of the others, in pixels."""
+
+
+class SeriesError(ValueError):
+    """A folder of slices that cannot be stacked into one image; the message says why and what to do, without a value."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Series:
+    """A stacked series.
+
+    Attributes
+    ----------
+    image
+        int16 HU; slices along the normal, direction cosines kept. Missing slices are interpolated, so that the grid is
+        regular; `n_missing_slices` counts them. With a gantry tilt the image is the unsheared stack.
+    affine
+        4 x 4, from index (x, y, z) to patient coordinates in mm, along the true stacking direction.
+    places
+        For each slice of the files its index in the stack.
+    header
+        Columns of `scans` that come from the headers.
+    """
+
+    image: sitk.Image
+    uid: str
+    header: Mapping[str, Any]
+    affine: Floats
+    places: tuple[int, ...]
+    sop_instance_uids: frozenset[str]
+    frame_of_reference_uid: str | None
+    slice_gaps_mm: tuple[float, ...] = ()
+    n_duplicate_slices: int = 0
+
+    @property
+    def array(self) -> Hounsfield:
+        """The voxels as (z, y, x), not copied; valid as long as the series is."""
+        return sitk.GetArrayViewFromImage(self.image)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns."""
+        x, y, z = self.image.GetSize()
+        return (z, y, x)
+
+
+@dataclass(frozen=True)
+class _Slice:
+    dataset: Dataset
+    hu: Hounsfield
+    corner: Floats
+    order: tuple[int, int, str]
+
+
+def read_series(folder: Path) -> Series:
+    """Read and stack every *.dcm directly in a folder.
+
+    1. Only single-frame CT slices of one series, one orientation, size and pixel spacing.
+    2. Sorted along the normal; of slices at one position the first by acquisition and instance number is used and the
+       others are counted. A series in which most positions repeat with other pixels holds several volumes: refused.
+    3. Gaps of up to `LONGEST_GAP` missing slices are bridged by linear interpolation and counted; otherwise irregular
+       spacing is refused, because volumes measured on it would be wrong.
+    4. A single slice is read; its spacing is SliceThickness.
+
+    Raises
+    ------
+    SeriesError
+        Where the slices do not make one stack.
+    """
+    slices = [_read_slice(file) for file in sorted(folder.glob("*.dcm"))]
+    if not slices:
+        raise SeriesError("no *.dcm slices in the folder; send the series again")
+    _refuse_mixture(slices)
+    row, column = _orientation(slices[0].dataset)
+    normal = np.cross(row, column)
+    slices, n_duplicates = _drop_duplicates(slices, normal)
+    return _stack(slices, normal, n_duplicates)
+
+
+def _read_slice(file: Path) -> _Slice:
+    try:
+        dataset = pydicom.dcmread(file)
+        hu = _hounsfield(dataset)
+    except Exception as error:
+        raise SeriesError("a slice cannot be decoded (damaged, cut off or not DICOM); send the series again") from error
+    if dataset.get("Modality") != "CT" or hu.ndim != 2:
+        raise SeriesError("an object is not a single-frame CT slice, (0008,0060) Modality; export CT as single-frame images")
+    try:
+        corner = np.array(floats(dataset, "ImagePositionPatient", 3))
+    except HeaderError as error:
+        raise SeriesError(f"{error}; the slice cannot be placed, send the original images") from error
+    order = (whole_number(dataset, "AcquisitionNumber") or 0, whole_number(dataset, "InstanceNumber") or 0, str(dataset.get("SOPInstanceUID", "")))
+    del dataset.PixelData
+    return _Slice(dataset, hu, corner, order)
+
+
+def _hounsfield(dataset: Dataset) -> Hounsfield:
+    """Modality rescale; HU beyond 16 bits (metal in extended range) are clipped."""
+    slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+    stored = dataset.pixel_array
+    whole = slope == 1 and intercept == round(intercept)
+    hu = stored.astype(np.int32) + int(intercept) if whole else np.rint(stored * slope + intercept)
+    return np.clip(hu, -32768, 32767).astype(np.int16)
+
+
+def _orientation(dataset: Dataset) -> tuple[Floats, Floats]:
+    try:
+        cosines = np.array(floats(dataset, "ImageOrientationPatient", 6))
+    except HeaderError as error:
+        raise SeriesError(f"{error}; send the original images") from error
+    row, column = cosines[:3], cosines[3:]
+    if abs(row @ column) > ORIENTATION_TOLERANCE or abs(row @ row - 1) > 0.01 or abs(column @ column - 1) > 0.01:
+        raise SeriesError("(0020,0037) ImageOrientationPatient is not a pair of perpendicular unit vectors; send the original images")
+    row = row / np.linalg.norm(row)
+    column = column - (row @ column) * row
+    return row, column / np.linalg.norm(column)
+
+
+def _pixel_spacing(dataset: Dataset) -> Floats:
+    try:
+        spacing = np.array(floats(dataset, "PixelSpacing", 2))
+    except HeaderError as error:
+        raise SeriesError(f"{error}; send the original images") from error
+    if (spacing <= 0).any():
+        raise SeriesError("(0028,0030) PixelSpacing is not positive; send the original images")
+    return spacing
+
+
+def _refuse_mixture(slices: Sequence[_Slice]) -> None:
+    first = slices[0]
+    cosines, spacing = np.concatenate(_orientation(first.dataset)), _pixel_spacing(first.dataset)
+    for other in slices[1:]:
+        if other.dataset.get("SeriesInstanceUID") != first.dataset.get("SeriesInstanceUID"):
+            raise SeriesError("slices of several series in one folder, (0020,000E) SeriesInstanceUID; send one series a folder")
+        if other.hu.shape != first.hu.shape or not np.allclose(_pixel_spacing(other.dataset), spacing, atol=1e-4):
+            raise SeriesError("slices differ in (0028,0010) Rows, (0028,0011) Columns or (0028,0030) PixelSpacing; send each reconstruction as its own series")
+        if not np.allclose(np.concatenate(_orientation(other.dataset)), cosines, atol=ORIENTATION_TOLERANCE):
+            raise SeriesError("slices differ in (0020,0037) ImageOrientationPatient, a localiser among them perhaps; send the axial images alone")
+
+
+def _drop_duplicates(slices: Sequence[_Slice], normal: Floats) -> tuple[list[_Slice], int]:
+    ordered = sorted(slices, key=lambda s: (round(float(s.corner @ normal) / DUPLICATE_MM), s.order))
+    kept: list[_Slice] = []
+    n_different = 0
+    for one in ordered:
+        if kept and abs(float((one.corner - kept[-1].corner) @ normal)) <= DUPLICATE_MM:
+            n_different += not np.array_equal(one.hu, kept[-1].hu)
+        else:
+            kept.append(one)
+    if n_different > len(kept) / 2:
+        raise SeriesError("most positions occur with several different images: several volumes (phases) in one series; send each as its own series")
+    return kept, len(slices) - len(kept)
+
+
+def _stack(slices: list[_Slice], normal: Floats, n_duplicates: int) -> Series:
+    first = slices[0].dataset
+    gaps = np.array([float((b.corner - a.corner) @ normal) for a, b in pairwise(slices)])
+    places = _places(gaps)
+    affine = _affine(slices, places, normal)
+    uid, frame_of_reference = identity(first, "SeriesInstanceUID"), identity(first, "FrameOfReferenceUID")
+    if uid is None:
+        raise SeriesError("(0020,000E) SeriesInstanceUID is missing; send the original images")
+    return Series(
+        image=_image(slices, places, affine, normal), uid=uid, header=acquisition_facts(first), affine=affine, places=places,
+        sop_instance_uids=frozenset(str(s.dataset.get("SOPInstanceUID", "")) for s in slices), frame_of_reference_uid=frame_of_reference,
+        slice_gaps_mm=tuple(float(g) for g in gaps), n_duplicate_slices=n_duplicates)
+
+
+def _places(gaps: Floats) -> tuple[int, ...]:
+    """Index of each slice in the regular stack."""
+    if not gaps.size:
+        return (0,)
+    steps = gaps / np.median(gaps)
+    whole = np.maximum(np.rint(steps), 1)
+    if (np.abs(steps - whole) > SPACING_TOLERANCE * whole).any():
+        raise SeriesError("slices are irregularly spaced, (0020,0032) ImagePositionPatient; send a reconstruction of one spacing")
+    if whole.max() > LONGEST_GAP + 1:
+        raise SeriesError(f"more than {LONGEST_GAP} slices in a row are missing; send the whole series")
+    return (0, *(int(n) for n in np.cumsum(whole)))
+
+
+def _affine(slices: Sequence[_Slice], places: Sequence[int], normal: Floats) -> Floats:
+    row, column = _orientation(slices[0].dataset)
+    between_rows, between_columns = _pixel_spacing(slices[0].dataset)
+    origin = slices[0].corner
+    step = (slices[-1].corner - origin) / places[-1] if places[-1] else normal * _thickness(slices[0].dataset)
+    strays = [np.linalg.norm(s.corner - origin - step * k) for s, k in zip(slices, places, strict=True)]
+    allowed = LINE_TOLERANCE_PX * min(between_rows, between_columns) + SPACING_TOLERANCE * float(step @ normal)
+    if max(strays) > allowed:
+        raise SeriesError("slices do not lie on one straight line, (0020,0032) ImagePositionPatient; send a reconstruction of one field of view")
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([row * between_columns, column * between_rows, step, origin])
+    return affine
+
+
+def _thickness(dataset: Dataset) -> float:
+    for keyword in ("SliceThickness", "SpacingBetweenSlices"):
+        try:
+            (value,) = floats(dataset, keyword, 1)
+        except HeaderError:
+            continue
+        if value > 0:
+            return value
+    raise SeriesError("a single slice without (0018,0050) SliceThickness; send the whole series")
+
+
+def _image(slices: list[_Slice], places: Sequence[int], affine: Floats, normal: Floats) -> sitk.Image:
+    voxels = np.empty((places[-1] + 1, *slices[0].hu.shape), np.int16)
+    for place, one in zip(places, slices, strict=True):
+        voxels[place] = one.hu
+    _bridge(voxels, places)
+    image = sitk.GetImageFromArray(voxels)
+    spacing = [float(np.linalg.norm(affine[:3, 0])), float(np.linalg.norm(affine[:3, 1])), float(affine[:3, 2] @ normal)]
+    directions = np.column_stack([affine[:3, 0] / spacing[0], affine[:3, 1] / spacing[1], normal])
+    image.SetSpacing(spacing)
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection(directions.ravel().tolist())
+    return image
+
+
+def _bridge(voxels: Hounsfield, places: Sequence[int]) -> None:
+    for low, high in pairwise(places):
+        for missing in range(low + 1, high):
+            share = (missing - low) / (high - low)
+            voxels[missing] = np.rint(voxels[low] * (1 - share) + voxels[high] * share)
+
+
+def describe_series(series: Series, limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Every column of `scans` that the series itself tells: geometry, acquisition, artifact figures.
+
+    Parameters
+    ----------
+    limits
+        Section `scans` of study.toml.
+    """
+    return {**series.header, **geometry(series), **artifact_figures(series.array, series.image.GetSpacing(), limits), "pixel_digest": pixel_digest(series)}
+
+
+def geometry(series: Series) -> dict[str, Any]:
+    """Spacing as measured from the slices' positions; NULL where a single slice gives none."""
+    gaps = series.slice_gaps_mm
+    between_columns, between_rows, _ = series.image.GetSpacing()
+    n_slices, rows, columns = series.shape
+    return {
+        "slice_spacing_mm": float(np.median(gaps)) if gaps else None, "largest_gap_mm": max(gaps, default=None),
+        "n_slices": len(series.places), "n_missing_slices": n_slices - len(series.places), "n_duplicate_slices": series.n_duplicate_slices,
+        "rows": rows, "columns": columns, "pixel_spacing_row_mm": between_rows, "pixel_spacing_column_mm": between_columns,
+        "gantry_tilt_deg": _tilt(series) if gaps else None,
+    }
+
+
+def _tilt(series: Series) -> float:
+    step = series.affine[:3, 2]
+    sheared = np.linalg.norm(np.cross(step, _normal(series)))
+    return float(np.degrees(np.arctan2(sheared, step @ _normal(series))))
+
+
+def _normal(series: Series) -> Floats:
+    return np.array(series.image.GetDirection()).reshape(3, 3)[:, 2]
+
+
+def pixel_digest(series: Series) -> str:
+    """SHA-256 of the HU and the geometry to a micrometre; nothing of the headers' text."""
+    place = np.rint(series.affine.ravel() * 1000).astype(np.int64) + 0
+    return _sha256([np.array(series.shape, np.int64).tobytes(), place.tobytes(), np.ascontiguousarray(series.array)])
+
+
+def _sha256(parts: Iterable[Any]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

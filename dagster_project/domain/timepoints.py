@@ -1,0 +1,177 @@
+"""Which CT is T0, T1 or T2: fixed by the dates of the cycles, before anyone looks at a response."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import TIMEPOINTS
+
+Row = Mapping[str, Any]
+
+CHANGES: Mapping[str, tuple[str, ...]] = {
+    "scanner": ("manufacturer", "manufacturer_model_name"), "kernel": ("kernel",), "contrast": ("contrast",), "kvp": ("kvp",)}
+"""What `changed_since_t0` compares, and the columns of `scans` that tell it."""
+
+
+@dataclass(frozen=True)
+class DayStudy:
+    """The series of one patient made on one day, the chosen one first; a study without a date stands alone."""
+
+    date: dt.date | None
+    series: tuple[Row, ...]
+
+    @property
+    def shows_chest(self) -> bool:
+        """Whether a series may be of the chest; unknown counts as may be."""
+        return any(s["chest_flag"] is not False for s in self.series)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A study with the name of its visit and the rule that gave it."""
+
+    name: str
+    study: DayStudy
+    rule: str
+
+
+def derive_timepoints(scans: pl.DataFrame, treatments: pl.DataFrame, rules: Mapping[str, Any]) -> pl.DataFrame:
+    """One row a visit: TIMEPOINTS without `input_fingerprint`.
+
+    1. Series of one patient and one day are one study; one of them is chosen (see `preference`), the others are runners-up.
+    2. Day 0 is the date of cycle 1. T0: the last study from day -28 to day 0.
+    3. T1: the first study after the date of cycle 3 and no later than the date of cycle 4 + 7 d, or cycle 3 + 35 d where
+       no cycle 4 was given. T2: the same after cycle 5, among the studies that are not T1.
+    4. A study that does not look like a chest is taken for T0, T1 or T2 only where no other lies in the window.
+    5. Every other study is V1, V2, … by date; studies without a date come last. Without cycle 1 no study is T0, T1 or T2.
+    6. What changed since T0 (scanner, kernel, contrast, tube voltage) is named where both visits tell it and differ.
+
+    Parameters
+    ----------
+    scans, treatments
+        Rows of the tables of those names.
+    rules
+        Section `timepoints` of study.toml.
+    """
+    cycles = _cycles(treatments)
+    rows = []
+    for (site, patient), series in sorted(_by_patient(scans.iter_rows(named=True)).items()):
+        given = cycles.get((site, patient), {})
+        visits = _visits(_studies(series, rules), given, rules)
+        rows += [_row(site, patient, visit, visits, given.get(1)) for visit in visits]
+    schema = {name: kind for name, kind in polars_schema(TIMEPOINTS).items() if name != "input_fingerprint"}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _cycles(treatments: pl.DataFrame) -> dict[tuple[str, str], dict[int, dt.date]]:
+    cycles: dict[tuple[str, str], dict[int, dt.date]] = defaultdict(dict)
+    for row in treatments.iter_rows(named=True):
+        cycles[row["site"], row["patient"]][row["cycle"]] = row["treatment_date"]
+    return cycles
+
+
+def _by_patient(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row["site"], row["patient"]].append(row)
+    return grouped
+
+
+def _studies(series: Iterable[Row], rules: Mapping[str, Any]) -> list[DayStudy]:
+    """Studies by date, those without a date last, by their study and scan."""
+    kernels = re.compile(rules["soft_tissue_kernels"], re.IGNORECASE)
+    grouped: dict[tuple[bool, dt.date, str], list[Row]] = defaultdict(list)
+    for one in series:
+        undated = one["scan_date"] is None
+        grouped[undated, one["scan_date"] or dt.date.min, one["study_instance_uid"] if undated else ""].append(one)
+    return [DayStudy(found[0]["scan_date"], tuple(sorted(found, key=lambda s: preference(s, kernels)))) for _, found in sorted(grouped.items())]
+
+
+def preference(series: Row, soft_tissue: re.Pattern[str]) -> tuple[bool, bool, float, bool, int, int, str]:
+    """Sort key of the series of one day, best first.
+
+    1. One that may be of the chest. 2. Axial, ORIGINAL, PRIMARY. 3. Thinnest slices, to a hundredth of a millimetre.
+    4. Soft-tissue kernel. 5. Most slices. 6. Lowest series number. 7. Name, so that the choice never depends on order.
+    """
+    spacings = [s for s in (series["slice_thickness_mm"], series["slice_spacing_mm"]) if s is not None]
+    number = series["series_number"]
+    return (
+        series["chest_flag"] is False, series["axial_original"] is not True, round(max(spacings, default=1e6), 2),
+        soft_tissue.fullmatch((series["kernel"] or "").strip()) is None, -series["n_slices"], 2**31 if number is None else number, series["scan"])
+
+
+def _visits(studies: list[DayStudy], cycles: Mapping[int, dt.date], rules: Mapping[str, Any]) -> list[Visit]:
+    named = _protocol_visits([s for s in studies if s.date is not None], cycles, rules)
+    taken = [id(v.study) for v in named]
+    reason = "not in a window of the protocol" if 1 in cycles else "no date of cycle 1, so no window of the protocol"
+    others = [s for s in studies if id(s) not in taken]
+    return named + [Visit(f"V{n}", s, reason if s.date else "no date") for n, s in enumerate(others, start=1)]
+
+
+def _protocol_visits(studies: list[DayStudy], cycles: Mapping[int, dt.date], rules: Mapping[str, Any]) -> list[Visit]:
+    if 1 not in cycles:
+        return []
+    low, high = (cycles[1] + dt.timedelta(days=rules[key]) for key in ("t0_earliest_day", "t0_latest_day"))
+    window = f"day {rules['t0_earliest_day']} to {rules['t0_latest_day']}"
+    found = _pick("T0", [s for s in reversed(studies) if low <= _date(s) <= high], f"last CT of {window}")
+    for name in ("T1", "T2"):
+        taken = {id(v.study) for v in found}
+        found += _after_cycle(name, rules[f"{name.lower()}_after_cycle"], [s for s in studies if id(s) not in taken], cycles, rules)
+    return found
+
+
+def _after_cycle(name: str, cycle: int, studies: list[DayStudy], cycles: Mapping[int, dt.date], rules: Mapping[str, Any]) -> list[Visit]:
+    if cycle not in cycles:
+        return []
+    following, alone = rules["days_after_next_cycle"], rules["days_without_next_cycle"]
+    given = cycle + 1 in cycles
+    latest = cycles[cycle + 1] + dt.timedelta(days=following) if given else cycles[cycle] + dt.timedelta(days=alone)
+    until = f"cycle {cycle + 1} + {following} d" if given else f"cycle {cycle} + {alone} d, as no cycle {cycle + 1} was given"
+    return _pick(name, [s for s in studies if cycles[cycle] < _date(s) <= latest], f"first CT after cycle {cycle}, no later than {until}")
+
+
+def _date(study: DayStudy) -> dt.date:
+    return study.date or dt.date.max
+
+
+def _pick(name: str, in_window: list[DayStudy], rule: str) -> list[Visit]:
+    chests = [s for s in in_window if s.shows_chest]
+    if chests:
+        return [Visit(name, chests[0], rule)]
+    return [Visit(name, in_window[0], f"{rule}; none in the window looks like a chest")] if in_window else []
+
+
+def _row(site: str, patient: str, visit: Visit, visits: list[Visit], day_0: dt.date | None) -> dict[str, Any]:
+    chosen, *others = visit.study.series
+    day = (visit.study.date - day_0).days if visit.study.date and day_0 else None
+    return {
+        "site": site, "patient": patient, "visit": visit.name, "scan": chosen["scan"], "scan_date": visit.study.date, "day": day,
+        "chosen_because": f"{visit.rule}; {_choice(len(others))}", "runners_up": [s["scan"] for s in others],
+        "changed_since_t0": _changed(chosen, visits), "simulated": chosen["simulated"],
+    }
+
+
+def _choice(n_others: int) -> str:
+    if not n_others:
+        return "only series of that day"
+    return f"best of {n_others + 1} series of that day (chest, axial original, thinnest, soft-tissue kernel, most slices, lowest series number)"
+
+
+def _changed(chosen: Row, visits: list[Visit]) -> list[str]:
+    baseline = [v.study.series[0] for v in visits if v.name == "T0"]
+    return [what for what, columns in CHANGES.items() if any(_differ(chosen[c], b[c]) for b in baseline for c in columns)]
+
+
+def _differ(a: object, b: object) -> bool:
+    """Whether both are known and not the same; case and blanks of names do not count."""
+    if a is None or b is None:
+        return False
+    return a.strip().casefold() != b.strip().casefold() if isinstance(a, str) and isinstance(b, str) else a != b

@@ -1,0 +1,85 @@
+"""The allowlists as data: which elements of a CT, RTSTRUCT or SEG stay, and what is done to each."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pydicom.datadict import dictionary_VM, tag_for_keyword
+from pydicom.tag import BaseTag, Tag
+
+FILES = tuple(Path(__file__).with_name(f"allowlist_{name}.toml") for name in ("ct", "rtstruct", "seg"))
+
+CT, RTSTRUCT, SEG = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
+"""The SOP classes that are taken in."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is done to one element, and why it stays."""
+
+    tag: BaseTag
+    keyword: str
+    vrs: tuple[str, ...]
+    multiplicity: str
+    action: str
+    argument: str
+    reason: str
+    items: tuple[Rule, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """The tag as a plain integer."""
+        return int(self.tag)
+
+
+@dataclass(frozen=True)
+class Allowlist:
+    """Everything that may stay of one SOP class, in the order of the tags."""
+
+    sop_class: str
+    edition: str
+    options: tuple[str, ...]
+    required: frozenset[str]
+    rules: tuple[Rule, ...]
+
+    def all_rules(self) -> tuple[Rule, ...]:
+        """The rules of every depth."""
+        return _flattened(self.rules)
+
+
+def _flattened(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return tuple(found for rule in rules for found in (rule, *_flattened(rule.items)))
+
+
+@cache
+def load_allowlists() -> Mapping[str, Allowlist]:
+    """The allowlist of each SOP class that is taken in."""
+    return {allowlist.sop_class: allowlist for allowlist in map(_read, FILES)}
+
+
+def _read(path: Path) -> Allowlist:
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    return Allowlist(raw["sop_class"], raw["edition"], tuple(raw["options"]), frozenset(raw["required"]), _rules(raw, "dataset"))
+
+
+def _rules(raw: Mapping[str, dict[str, list[str]]], section: str) -> tuple[Rule, ...]:
+    rules = (_rule(raw, keyword, *said) for keyword, said in raw[section].items())
+    return tuple(sorted(rules, key=lambda rule: rule.tag))
+
+
+def _rule(raw: Mapping[str, dict[str, list[str]]], keyword: str, vr: str, done: str, reason: str) -> Rule:
+    tag = Tag(_known_tag(keyword))
+    action, _, argument = done.partition(" ")
+    items = _rules(raw, argument) if action == "items" else ()
+    return Rule(tag, keyword, tuple(vr.split(" or ")), dictionary_VM(tag), action, argument, reason, items)
+
+
+def _known_tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(f"allowlist: {keyword} is not in the DICOM data dictionary; correct the keyword")
+    return tag

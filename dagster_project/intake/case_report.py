@@ -1,0 +1,398 @@
+"""The case report: what a site wrote of its patients, normalised, shifted and under pseudonyms; faults named by place, never by value."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dagster_project.intake import case_values as cv
+from dagster_project.intake.csv_tables import IDENTIFYING, CsvRow, CsvTable, Refusal, read_csv_table
+from dagster_project.intake.files import Session
+from dagster_project.intake.identifiers import Needles, make_needles
+from dagster_project.intake.pseudonyms import Crosswalk, is_pseudonym, shift_days
+from dagster_project.intake.texts import clean_label
+from dagster_project.intake.writing import keyed_uid
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import FOLLOW_UP, PATIENTS, TREATMENTS, Table
+
+OLDEST_AGE_YEARS = 90
+"""Given for everybody above 89."""
+
+DAYS_A_YEAR = 365.25
+
+LARGEST_DIAMETER_MM = 500.0
+
+Parser = Callable[[str], Any]
+
+PATIENT_CELLS: Mapping[str, Parser] = {
+    "sex": cv.word_of("sex", "F or M"),
+    "birth_date": cv.parse_date,
+    "age": cv.parse_age,
+    "smoking": cv.word_of("smoking", "never, former or current"),
+    "ecog": cv.parse_ecog,
+    "stage": cv.parse_stage,
+    "histology": cv.word_of("histology", "adenocarcinoma, squamous_cell_carcinoma, …"),
+    "egfr": cv.word_of("egfr", "mutant or wild_type"),
+    "alk": cv.word_of("alk", "rearranged or negative"),
+    "pd_l1_tps": cv.in_range(0, 100, cv.parse_proportion),
+    "line": cv.parse_line,
+    "regimen": cv.parse_drugs,
+    "prior_malignancy": cv.parse_boolean,
+    "organ_dysfunction": cv.parse_boolean,
+    "target_radiotherapy": cv.parse_boolean,
+    "consent": cv.word_of("consent", "given or withdrawn"),
+}
+TREATMENT_CELLS: Mapping[str, Parser] = {"cycle": cv.parse_cycle, "date": cv.parse_date, "drugs": cv.parse_drugs}
+FOLLOW_UP_CELLS: Mapping[str, Parser] = {
+    "date": cv.parse_date, "event": cv.word_of("event", "alive, progression_clinical, death, new_therapy, lost or off_treatment"),
+    "detail": cv.word_of("detail", "a word of the study's list; free text is left out"),
+}
+LESION_CELLS: Mapping[str, Parser] = {
+    "visit_date": cv.parse_date, "series_uid": cv.plain, "lesion": cv.plain, "role": cv.word_of("role", "target, non_target or new"),
+    "organ": cv.word_of("organ", "an organ of the study's list"), "node": cv.parse_boolean, "present": cv.parse_boolean,
+    "too_small": cv.parse_boolean, "ld_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_number),
+    "sa_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_number), "nontarget_state": cv.word_of("nontarget_state", "CR, NON_CR_NON_PD, PD or NE"),
+    "unequivocal": cv.parse_boolean, "artifact": cv.parse_boolean, "roi": cv.plain,
+}
+ARBITRATION_CELLS: Mapping[str, Parser] = {"accepted_reader": cv.parse_reader, "arbiter": cv.parse_reader, "decided_at": cv.parse_time}
+
+_TEXT, _DATE, _NUMBER, _BOOLEAN, _WHOLE = pl.String(), pl.Date(), pl.Float64(), pl.Boolean(), pl.Int32()
+_TIME = pl.Datetime("us", "UTC")
+
+LESIONS_SCHEMA: Mapping[str, pl.DataType] = {
+    "site": _TEXT, "patient": _TEXT, "reader": _TEXT, "series_instance_uid": _TEXT, "visit_date": _DATE, "lesion": _TEXT, "role": _TEXT,
+    "organ": _TEXT, "node": _BOOLEAN, "present": _BOOLEAN, "too_small": _BOOLEAN, "ld_mm": _NUMBER, "sa_mm": _NUMBER,
+    "nontarget_state": _TEXT, "unequivocal": _BOOLEAN, "artifact": _BOOLEAN, "roi": _TEXT, "row_number": _WHOLE, "simulated": _BOOLEAN,
+}
+LOCKS_SCHEMA: Mapping[str, pl.DataType] = {"site": _TEXT, "reader": _TEXT, "locked_at": _TIME}
+ARBITRATIONS_SCHEMA: Mapping[str, pl.DataType] = {
+    "site": _TEXT, "patient": _TEXT, "accepted_reader": _TEXT, "arbiter": _TEXT, "decided_at": _TIME, "row_number": _WHOLE, "simulated": _BOOLEAN,
+}
+
+
+@dataclass(frozen=True)
+class PatientRow:
+    """A patient of patients.csv: the row's number and its values."""
+
+    number: int
+    values: Mapping[str, Any]
+
+
+@dataclass
+class People:
+    """Everybody of patients.csv, by pseudonym."""
+
+    rows: dict[str, PatientRow] = field(default_factory=dict)
+    needles: dict[str, Needles] = field(default_factory=dict)
+    withdrawn: set[str] = field(default_factory=set)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The case report's frames by name, and what was refused of it."""
+
+    frames: Mapping[str, pl.DataFrame]
+    refusals: tuple[Refusal, ...]
+
+
+def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
+    """Read patients.csv, giving each patient a pseudonym.
+
+    1. A row without patient number is refused.
+    2. A second row of a patient that says the same is passed over; one that says otherwise is refused, and what the two disagree
+       on is NULL: the first row alone would be a guess. Where they name two people, the age is unknown too.
+    3. A cell that is not understood is refused by row and column and is NULL; the rest of the row goes on.
+    """
+    people = People()
+    forgotten = crosswalk.withdrawn(site)
+    path = site_folder / "clinical" / "patients.csv"
+    if not path.exists():
+        return people
+    table = read_csv_table(path, "patients", "clinical/patients.csv")
+    people.refusals.extend(table.refusals)
+    for row in table.rows:
+        _read_person(people, table, row, site, crosswalk, forgotten)
+    return people
+
+
+def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crosswalk: Crosswalk, forgotten: frozenset[str]) -> None:
+    number = row.cells["patient_id"]
+    if not number:
+        people.refusals.append(Refusal(table.item(row, "patient_id"), "is missing; the row is left out"))
+        return
+    patient = number if is_pseudonym(number) and crosswalk.knows(number) else crosswalk.find_or_create(site, number)
+    parsed = _parse_row(table, row, PATIENT_CELLS)
+    identity = {column: row.cells.get(column, "") for column in ("name", "id_card")}
+    first = people.rows.get(patient)
+    if first is not None:
+        _compare(people, patient, first, PatientRow(row.number, {**identity, **parsed.values}), table, row)
+        return
+    people.refusals.extend(parsed.refusals)
+    people.rows[patient] = PatientRow(row.number, {**identity, **parsed.values})
+    people.needles[patient] = make_needles([number, row.cells.get("birth_date", ""), *(row.cells.get(c, "") for c in sorted(IDENTIFYING))])
+    if parsed.values.get("consent") == "withdrawn":
+        people.withdrawn.add(patient)
+    elif patient not in forgotten:
+        crosswalk.remember(patient, {"name": row.cells.get("name", ""), "birth_date": row.cells.get("birth_date", "")})
+
+
+def _compare(people: People, patient: str, first: PatientRow, second: PatientRow, table: CsvTable, row: CsvRow) -> None:
+    """Refuse a second row that contradicts the first: nobody but the site knows which is right, so what they disagree on is NULL."""
+    differing = [column for column in first.values if first.values[column] != second.values.get(column, first.values[column])]
+    if not differing:
+        return
+    reason = f"contradicts row {first.number} of the same patient number ({', '.join(differing)}); the row and these cells are left out until one is corrected"
+    people.refusals.append(Refusal(table.item(row), reason))
+    unknown = {*differing, *({"birth_date", "age"} if {"name", "id_card", "birth_date"} & set(differing) else ())}
+    people.rows[patient] = PatientRow(first.number, {column: None if column in unknown else value for column, value in first.values.items()})
+
+
+@dataclass
+class _Parsed:
+    values: dict[str, Any]
+    refusals: list[Refusal]
+
+
+def _parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> _Parsed:
+    result = _Parsed({}, [])
+    for column in cells:
+        if column not in table.columns:
+            continue
+        try:
+            parsed = cv.parse_cell(row.cells[column], cells[column])
+        except cv.ValueFault as fault:
+            result.refusals.append(Refusal(table.item(row, column), f"{fault}; the cell is left out"))
+            continue
+        result.values[column] = parsed.value
+        if parsed.remark:
+            result.refusals.append(Refusal(table.item(row, column), parsed.remark))
+    return result
+
+
+class _Seen(dict[tuple, tuple[int, dict]]):
+    """First row of each key: its number and its values."""
+
+
+@dataclass
+class _Report:
+    """The case report of one site while it is read."""
+
+    site_folder: Path
+    session: Session
+    crosswalk: Crosswalk
+    people: People
+    vault_patients: frozenset[str]
+    simulated: bool
+    refusals: list[Refusal] = field(default_factory=list)
+
+    @property
+    def site(self) -> str:
+        return self.session.site
+
+    def shifted(self, patient: str, date: dt.date | None) -> dt.date | None:
+        return date + dt.timedelta(days=shift_days(self.session.keys, patient)) if date else None
+
+    def label(self, text: str | None) -> str | None:
+        return clean_label(text, key=self.session.keys.uid, target=self.session.target) if text else None
+
+    def refuse(self, item: str, reason: str) -> None:
+        self.refusals.append(Refusal(item, reason))
+
+    def patient_of(self, table: CsvTable, row: CsvRow) -> str | None:
+        """The patient of a row, who is known from patients.csv or the images; None with a refusal, or where consent is withdrawn."""
+        number = row.cells["patient_id"]
+        if not number:
+            self.refuse(table.item(row, "patient_id"), "is missing; the row is left out")
+            return None
+        patient = number if is_pseudonym(number) else self.crosswalk.find(self.site, number)
+        if patient in self.session.withdrawn:
+            return None
+        if patient is None or (patient not in self.people.rows and patient not in self.vault_patients):
+            self.refuse(table.item(row, "patient_id"), "this patient is neither in patients.csv nor among the images; the row is left out")
+            return None
+        return patient
+
+    def rows(self, path: Path, table: str, name: str, cells: Mapping[str, Parser], required: tuple[str, ...]) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
+        """Rows of a file with a known patient and every required cell; the others are refused."""
+        if not path.exists():
+            return
+        content = read_csv_table(path, table, name)
+        self.refusals.extend(content.refusals)
+        for row in content.rows:
+            patient = self.patient_of(content, row)
+            if patient is None:
+                continue
+            parsed = _parse_row(content, row, cells)
+            self.refusals.extend(parsed.refusals)
+            missing = [column for column in required if parsed.values.get(column) is None]
+            refused = {refusal.item for refusal in parsed.refusals}
+            for column in missing:
+                if content.item(row, column) not in refused:
+                    self.refuse(content.item(row, column), "is missing; the row is left out")
+            if not missing:
+                yield content, row, patient, {column: parsed.values.get(column) for column in cells}
+
+    def distinct(self, seen: _Seen, key: tuple, table: CsvTable, row: CsvRow, values: dict[str, Any]) -> bool:
+        """True for the first row of a key; a second one is passed over where it says the same, else refused."""
+        if key not in seen:
+            seen[key] = (row.number, values)
+            return True
+        number, first = seen[key]
+        if first != values:
+            self.refuse(table.item(row), f"contradicts row {number}; the first row stands, correct one of them")
+        return False
+
+
+def build_tables(site_folder: Path, session: Session, crosswalk: Crosswalk, people: People, vault_patients: frozenset[str], *, simulated: bool) -> Tables:
+    """Every table of the case report, de-identified.
+
+    1. Dates are shifted by the patient's days; `day` counts from the date of cycle 1, where that is known.
+    2. Age at cycle 1 from the birth date, else the age that was given; above 89 it is 90.
+    3. A patient with images alone has a row of NULLs; one who withdrew keeps the row that says so, and nothing else.
+    """
+    report = _Report(site_folder, session, crosswalk, people, vault_patients, simulated)
+    treatments = _treatments(report)
+    first_cycle = {r["patient"]: r["date"] for r in treatments if r["cycle"] == 1}
+    frames = {
+        "patients": _frame(_patients(report, first_cycle), _table_schema(PATIENTS)),
+        "treatments": _frame([_dated(report, r, "treatment_date", first_cycle) for r in treatments], _table_schema(TREATMENTS)),
+        "follow_up": _frame([_dated(report, r, "event_date", first_cycle) for r in _follow_up(report)], _table_schema(FOLLOW_UP)),
+        "lesions": _frame(_lesions(report), LESIONS_SCHEMA),
+        "locks": _frame(_locks(report), LOCKS_SCHEMA),
+        "arbitrations": _frame(_arbitrations(report), ARBITRATIONS_SCHEMA),
+    }
+    return Tables(frames, (*people.refusals, *report.refusals))
+
+
+def _table_schema(table: Table) -> Mapping[str, pl.DataType]:
+    return {name: kind for name, kind in polars_schema(table).items() if name != "input_fingerprint"}
+
+
+def _frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=dict(schema))
+    return frame.sort([name for name in ("site", "patient", "reader", "cycle", "event_date", "event", "row_number") if name in schema])
+
+
+def _treatments(report: _Report) -> list[dict[str, Any]]:
+    rows, seen = [], _Seen()
+    path, name = report.site_folder / "clinical" / "treatments.csv", "clinical/treatments.csv"
+    for table, row, patient, values in report.rows(path, "treatments", name, TREATMENT_CELLS, ("cycle", "date")):
+        if report.distinct(seen, (patient, values["cycle"]), table, row, values):
+            rows.append({"patient": patient, **values})
+    return rows
+
+
+def _follow_up(report: _Report) -> list[dict[str, Any]]:
+    rows, seen = [], _Seen()
+    path, name = report.site_folder / "clinical" / "follow_up.csv", "clinical/follow_up.csv"
+    for table, row, patient, values in report.rows(path, "follow_up", name, FOLLOW_UP_CELLS, ("date", "event")):
+        if report.distinct(seen, (patient, values["date"], values["event"]), table, row, values):
+            rows.append({"patient": patient, **values})
+    return rows
+
+
+def _dated(report: _Report, row: Mapping[str, Any], column: str, first_cycle: Mapping[str, dt.date]) -> dict[str, Any]:
+    patient, date = row["patient"], row["date"]
+    first = first_cycle.get(patient)
+    return {**row, "site": report.site, column: report.shifted(patient, date), "day": (date - first).days if first else None, "simulated": report.simulated}
+
+
+def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[dict[str, Any]]:
+    known = report.people.rows
+    for patient in sorted({*known, *report.vault_patients}):
+        row: dict[str, Any] = {"site": report.site, "patient": patient, "in_case_report": patient in known, "simulated": report.simulated}
+        if patient in report.people.withdrawn:
+            yield {**row, "consent": "withdrawn"}
+        elif patient not in report.session.withdrawn:
+            values = known[patient].values if patient in known else {}
+            yield {**values, **row, "age_years": _age(report, patient, values, first_cycle.get(patient))}
+
+
+def _age(report: _Report, patient: str, values: Mapping[str, Any], first_cycle: dt.date | None) -> int | None:
+    """Whole years at cycle 1; the age that was given where birth date or cycle 1 is missing."""
+    born, given = values.get("birth_date"), values.get("age")
+    place = f"clinical/patients.csv row {report.people.rows[patient].number} column " if patient in report.people.rows else ""
+    if born is None or first_cycle is None:
+        return None if given is None else min(given, OLDEST_AGE_YEARS)
+    age = first_cycle.year - born.year - ((first_cycle.month, first_cycle.day) < (born.month, born.day))
+    if not 0 <= age <= 120:
+        report.refuse(place + "birth_date", "gives no plausible age at cycle 1; the age is left out")
+        return None
+    if given is not None and abs(given - age) > 1:
+        report.refuse(place + "age", "differs from the birth date by more than a year; the birth date stands")
+    return min(age, OLDEST_AGE_YEARS)
+
+
+def reader_folders(site_folder: Path) -> list[Path]:
+    """The folders of the readers, in order."""
+    reads = site_folder / "reads"
+    return sorted(p for p in reads.iterdir() if p.is_dir()) if reads.is_dir() else []
+
+
+def is_reader_name(name: str) -> bool:
+    """True for a short name that is not the one kept for contours found under dicom/."""
+    try:
+        return cv.parse_reader(name) == name and name != "SITE"
+    except cv.ValueFault:
+        return False
+
+
+def _lesions(report: _Report) -> list[dict[str, Any]]:
+    rows = []
+    for folder in filter(lambda f: is_reader_name(f.name), reader_folders(report.site_folder)):
+        rows += _lesions_of_reader(report, folder)
+    return rows
+
+
+def _lesions_of_reader(report: _Report, folder: Path) -> list[dict[str, Any]]:
+    rows, seen = [], _Seen()
+    name = f"reads/{folder.name}/lesions.csv"
+    for table, row, patient, values in report.rows(folder / "lesions.csv", "lesions", name, LESION_CELLS, ("lesion", "role")):
+        if values["visit_date"] is None and not values["series_uid"]:
+            report.refuse(table.item(row), "has neither visit_date nor series_uid; give one of them")
+            continue
+        lesion = _lesion_row(report, patient, values)
+        if report.session.series_patients.get(lesion["series_instance_uid"] or "", patient) != patient:
+            report.refuse(table.item(row, "series_uid"), "belongs to another patient; the row is left out")
+        elif report.distinct(seen, (patient, lesion["series_instance_uid"], lesion["visit_date"], lesion["lesion"]), table, row, values):
+            rows.append({**lesion, "site": report.site, "reader": folder.name, "row_number": row.number, "simulated": report.simulated})
+    return rows
+
+
+def _lesion_row(report: _Report, patient: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not said: a lesion that is listed is present, not too small, and a node where its organ is lymph_node."""
+    series = values["series_uid"]
+    return {
+        **values, "patient": patient, "visit_date": report.shifted(patient, values["visit_date"]),
+        "series_instance_uid": keyed_uid(series, report.session.keys.uid) if series else None,
+        "lesion": report.label(values["lesion"]), "roi": report.label(values["roi"]),
+        "present": values["present"] is not False, "too_small": values["too_small"] is True,
+        "node": values["organ"] == "lymph_node" if values["node"] is None else values["node"],
+    }
+
+
+def _locks(report: _Report) -> Iterable[dict[str, Any]]:
+    for folder in reader_folders(report.site_folder):
+        lock = folder / "LOCKED"
+        if not is_reader_name(folder.name) or not lock.is_file():
+            continue
+        try:
+            yield {"site": report.site, "reader": folder.name, "locked_at": cv.parse_time(lock.read_text(encoding="utf-8-sig").strip())}
+        except (cv.ValueFault, OSError, UnicodeDecodeError):
+            report.refuse(f"reads/{folder.name}/LOCKED", "does not hold a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00. The read stays open")
+
+
+def _arbitrations(report: _Report) -> Iterable[dict[str, Any]]:
+    folder = report.site_folder / "arbitration"
+    for number, path in enumerate(sorted(folder.glob("*.csv")) if folder.is_dir() else [], start=1):
+        name = "arbitration/decisions.csv" if path.name == "decisions.csv" else f"arbitration/ file {number}"
+        seen = _Seen()
+        for table, row, patient, values in report.rows(path, "arbitrations", name, ARBITRATION_CELLS, ("accepted_reader", "arbiter", "decided_at")):
+            if report.distinct(seen, (patient,), table, row, values):
+                yield {**values, "patient": patient, "site": report.site, "row_number": row.number, "simulated": report.simulated}

@@ -1,0 +1,216 @@
+"""One file of the landing, from its bytes to its de-identified copy: what a worker does, and all that a worker needs for it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from dagster_project.intake.deidentification import Clean, Source, deidentify, open_source
+from dagster_project.intake.identifiers import Needles
+from dagster_project.intake.keys import Keys
+from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file, read_mask_name
+from dagster_project.intake.pseudonyms import Crosswalk, IssuerConflictError, is_pseudonym, shift_days
+from dagster_project.intake.refusals import RefusedError
+from dagster_project.intake.texts import clean_label
+from dagster_project.intake.writing import Person, keyed_uid
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every file of one run is treated with; picklable. `run` is new in every run, so that nothing is remembered for longer."""
+
+    run: str
+    site: str
+    keys: Keys
+    crosswalk: str
+    incoming: str
+    target_pattern: str
+    needles: Mapping[str, Needles] = field(default_factory=dict, repr=False)
+    withdrawn: frozenset[str] = frozenset()
+    series_patients: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def target(self) -> re.Pattern[str]:
+        """The protocol's pattern of target labels, case ignored."""
+        return re.compile(self.target_pattern, re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file: where it lies, the place it was delivered to, and the keyed digest it had when it was last read."""
+
+    path: str
+    place: str
+    known_digest: str = ""
+
+    @property
+    def reader(self) -> str:
+        """The reader whose folder it lies in; empty for dicom/."""
+        return self.place.removeprefix("reads/") if self.place.startswith("reads/") else ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file: a copy in the incoming folder, or the reason why there is none."""
+
+    digest: str
+    keyed_digest: str
+    unchanged: bool = False
+    reason: str = ""
+    waits_for: str = ""
+    patient: str = ""
+    kind: str = ""
+    sop_instance_uid: str = ""
+    series_instance_uid: str = ""
+    referenced_series: tuple[str, ...] = ()
+    lesion: str = ""
+    content_digest: str = ""
+    incoming: str = ""
+    output_digest: str = ""
+    actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+def scan_name(keyed_series_uid: str) -> str:
+    """Short name of a CT series: S and 16 characters, from its keyed SeriesInstanceUID.
+
+    >>> scan_name("2.25.1")
+    'SJGY3ANOCZ55KOU26'
+    """
+    return "S" + base64.b32encode(hashlib.sha256(keyed_series_uid.encode()).digest()[:10]).decode()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def take_file(session: Session, task: Task) -> Outcome:
+    """Read, judge and de-identify one file; a file that is refused leaves nothing behind.
+
+    1. Bytes that were read before under this name are not looked at again.
+    2. The patient is that of the header (issuer | PatientID); of a mask, or of a contour without PatientID, that of its series.
+    3. The copy is written to the incoming folder; the caller gives it its place.
+    """
+    path = Path(task.path)
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return Outcome("", "", reason="cannot be read; check the permissions and the medium")
+    digest = hashlib.sha256(data).hexdigest()
+    keyed_digest = session.keys.digest("file", digest)
+    if keyed_digest == task.known_digest:
+        return Outcome(digest, keyed_digest, unchanged=True)
+    try:
+        return _mask(session, path, digest, keyed_digest) if is_mask_file(path.name) and task.reader else _dicom(session, data, digest, keyed_digest)
+    except RefusedError as refused:
+        return Outcome(digest, keyed_digest, reason=refused.reason, waits_for=refused.waits_for)
+    except RecursionError:
+        return Outcome(digest, keyed_digest, reason="damaged: sequences are nested too deep; export the file again")
+    except MemoryError:
+        raise
+    except Exception as error:
+        return Outcome(digest, keyed_digest, reason=f"damaged: cannot be read ({type(error).__name__}); export the file again")
+
+
+def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str) -> Outcome:
+    source = open_source(data)
+    patient = _patient(session, source)
+    clean = deidentify(source, _person(session, patient))
+    name = f"{digest[:32]}.dcm"
+    _write(Path(session.incoming) / name, clean.data)
+    return _accepted(clean, patient, digest, keyed_digest, name)
+
+
+def _accepted(clean: Clean, patient: str, digest: str, keyed_digest: str, name: str) -> Outcome:
+    return Outcome(
+        digest, keyed_digest, patient=patient, kind=clean.kind, sop_instance_uid=clean.sop_instance_uid,
+        series_instance_uid=clean.series_instance_uid, referenced_series=clean.referenced_series, content_digest=clean.content_digest,
+        incoming=name, output_digest=hashlib.sha256(clean.data).hexdigest(), actions=clean.actions)
+
+
+def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outcome:
+    said: MaskName = read_mask_name(path.name)
+    series = keyed_uid(said.series_instance_uid, session.keys.uid)
+    patient = session.series_patients.get(series)
+    if patient is None:
+        raise RefusedError("the CT series of this mask is not in the vault; send its images under dicom/", waits_for="series")
+    _check_consent(session, patient)
+    data, content_digest = clean_mask(path)
+    lesion = clean_label(said.lesion, key=session.keys.uid, target=session.target).replace("/", "-")
+    name = f"{digest[:32]}.nii.gz"
+    _write(Path(session.incoming) / name, data)
+    return Outcome(digest, keyed_digest, patient=patient, kind="MASK", referenced_series=(series,), lesion=lesion,
+                   content_digest=content_digest, incoming=name, output_digest=hashlib.sha256(data).hexdigest())
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def _person(session: Session, patient: str) -> Person:
+    return Person(patient, shift_days(session.keys, patient), session.keys.uid, session.target, session.needles.get(patient, Needles()))
+
+
+def _patient(session: Session, source: Source) -> str:
+    patient = _by_number(session, source) if source.identity.number else _by_series(session, source)
+    _check_consent(session, patient)
+    return patient
+
+
+def _check_consent(session: Session, patient: str) -> None:
+    if patient in session.withdrawn:
+        raise RefusedError("consent is withdrawn; take the patient's files out of the landing", waits_for="consent")
+
+
+def _by_number(session: Session, source: Source) -> str:
+    try:
+        patient = _pseudonym(session.run, session.crosswalk, session.keys, session.site, source.identity.number, source.identity.issuer)
+    except IssuerConflictError as error:
+        raise RefusedError(str(error), waits_for="issuer") from error
+    if patient not in session.withdrawn:
+        _remember(session.run, session.crosswalk, session.keys, patient, source.identity.name, source.identity.birth_date)
+    return patient
+
+
+def _by_series(session: Session, source: Source) -> str:
+    """The patient of a contour without PatientID: the one whose series it refers to."""
+    if source.kind == "CT":
+        raise RefusedError("PatientID (0010,0020) is empty: nobody can say whose image this is; export it with its patient")
+    referenced = _referenced(source, session)
+    patients = {session.series_patients[uid] for uid in referenced if uid in session.series_patients}
+    if len(patients) != 1:
+        raise RefusedError("PatientID (0010,0020) is empty and the CT series that it refers to is not in the vault; send the series", waits_for="series")
+    return patients.pop()
+
+
+def _referenced(source: Source, session: Session) -> set[str]:
+    """Keyed UIDs of the series that a contour refers to (RT Referenced Series, Referenced Series)."""
+    dataset = source.dataset
+    series = [s for f in dataset.get("ReferencedFrameOfReferenceSequence") or [] for study in f.get("RTReferencedStudySequence") or []
+              for s in study.get("RTReferencedSeriesSequence") or []] + list(dataset.get("ReferencedSeriesSequence") or [])
+    return {keyed_uid(str(s.get("SeriesInstanceUID", "")), session.keys.uid) for s in series}
+
+
+@lru_cache(maxsize=4096)
+def _pseudonym(_run: str, crosswalk: str, keys: Keys, site: str, number: str, issuer: str) -> str:
+    """The patient of a hospital number; a number that is a pseudonym of the crosswalk stands for itself."""
+    book = Crosswalk(Path(crosswalk), keys)
+    return number if is_pseudonym(number) and book.knows(number) else book.find_or_create(site, number, issuer)
+
+
+@lru_cache(maxsize=4096)
+def _remember(_run: str, crosswalk: str, keys: Keys, patient: str, name: str, birth_date: str) -> None:
+    if name or birth_date:
+        Crosswalk(Path(crosswalk), keys).remember(patient, {"name": name, "birth_date": birth_date})

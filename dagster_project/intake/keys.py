@@ -1,0 +1,123 @@
+"""The key medium: one folder that the principal investigator keeps offline, without which intake neither reads nor links a name."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = "root.age"
+IDENTITY = "identity.age"
+RECIPIENT = "recipient.txt"
+THROWAWAY = "THROWAWAY"
+"""Marks a medium whose root and identity lie unsealed beside the data: for demo and tests, never for patients."""
+
+
+class KeysError(Exception):
+    """The medium cannot be used; the message says what to do and holds no secret."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of one intake session, in memory only; picklable, so that worker processes can hold them too.
+
+    `index` blinds hospital numbers, digests and paths; `uid` maps UIDs and labels; `date` gives each patient's shift;
+    `recipient` is the public key to which crosswalk rows are sealed.
+    """
+
+    index: bytes = field(repr=False)
+    uid: bytes = field(repr=False)
+    date: bytes = field(repr=False)
+    recipient: str
+    version: int = 1
+    throwaway: bool = False
+
+    def digest(self, purpose: str, value: str | bytes, size: int = 16) -> str:
+        """Keyed digest of a value: the same value gives the same digest, and without the key nothing can be tried against it."""
+        data = value.encode() if isinstance(value, str) else value
+        return hmac.new(self.index, purpose.encode() + b"\0" + data, hashlib.sha256).digest()[:size].hex()
+
+
+def create_medium(folder: Path, passphrase: str) -> Path:
+    """Make a medium: a random root and an age identity, each sealed with the passphrase, and the public recipient in clear.
+
+    Raises
+    ------
+    KeysError
+        Where the folder already holds a medium: a second root would cut the link to every patient taken in before.
+    """
+    import pyrage
+
+    if len(passphrase) < 12:
+        raise KeysError("the passphrase has fewer than 12 characters; choose a longer one")
+    identity = pyrage.x25519.Identity.generate()
+    sealed = {ROOT: pyrage.passphrase.encrypt(secrets.token_bytes(32), passphrase),
+              IDENTITY: pyrage.passphrase.encrypt(str(identity).encode(), passphrase)}
+    return _write_medium(folder, {**sealed, RECIPIENT: str(identity.to_public()).encode()})
+
+
+def create_throwaway_medium(folder: Path) -> Path:
+    """Make a medium without passphrase, for demo and tests: it lies beside what it protects, and every run says so."""
+    import pyrage
+
+    identity = pyrage.x25519.Identity.generate()
+    content = {ROOT: secrets.token_bytes(32), IDENTITY: str(identity).encode(), RECIPIENT: str(identity.to_public()).encode(), THROWAWAY: b""}
+    return _write_medium(folder, content)
+
+
+def _write_medium(folder: Path, content: dict[str, bytes]) -> Path:
+    if (folder / ROOT).exists():
+        raise KeysError("this folder already holds a key medium; choose an empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for name, data in content.items():
+        (folder / name).touch(mode=0o600)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def is_throwaway(folder: Path) -> bool:
+    """True where the medium has no passphrase."""
+    return (folder / THROWAWAY).exists()
+
+
+def unlock(folder: Path, passphrase: str = "") -> Keys:
+    """Open the root and derive this session's keys (HKDF-SHA256); the identity stays sealed, since intake only seals.
+
+    Raises
+    ------
+    KeysError
+        Where there is no medium, or the passphrase is not its own.
+    """
+    root = _opened(folder, ROOT, passphrase)
+    recipient = (folder / RECIPIENT).read_text(encoding="ascii").strip()
+    return Keys(index=_derived(root, b"index"), uid=_derived(root, b"uid"), date=_derived(root, b"date"),
+                recipient=recipient, throwaway=is_throwaway(folder))
+
+
+def unlock_identity(folder: Path, passphrase: str = "") -> str:
+    """Open the age identity that reads crosswalk rows: only `reidentify` asks for it."""
+    return _opened(folder, IDENTITY, passphrase).decode("ascii")
+
+
+def _opened(folder: Path, name: str, passphrase: str) -> bytes:
+    import pyrage
+
+    if not (folder / name).is_file():
+        raise KeysError("no key medium here; put the medium in place, or make one with `lakehouse keys create --out FOLDER`")
+    sealed = (folder / name).read_bytes()
+    if is_throwaway(folder):
+        return sealed
+    try:
+        return pyrage.passphrase.decrypt(sealed, passphrase)
+    except pyrage.DecryptError as error:
+        raise KeysError("the passphrase does not open this medium; try again") from error
+
+
+def _derived(root: bytes, purpose: bytes) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"lakehouse " + purpose).derive(root)

@@ -1,0 +1,111 @@
+"""What lies in a site's landing folder: listed, never changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagster_project.intake.case_report import is_reader_name, reader_folders
+from dagster_project.intake.csv_tables import Refusal
+from dagster_project.intake.files import file_digest
+
+DIGITS = 12
+"""Hexadecimal digits of SHA-256 by which a refused file is named."""
+
+EXPECTED = frozenset({"clinical", "dicom", "reads", "arbitration", "SIMULATED"})
+CASE_REPORT_FILES = ("clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv")
+READER_FILES = frozenset({"lesions.csv", "LOCKED"})
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """A file that is to be taken in: where it lies, the place it was delivered to, its size and time of change (ns)."""
+
+    path: Path
+    relative: str
+    place: str
+    size: int
+    modified: int
+
+    def item(self, digest: str) -> str:
+        """How it is named where it is refused: place and digest, never its own name."""
+        return f"{self.place}/ file sha256:{digest[:DIGITS]}" if digest else f"{self.place}/ file that cannot be read"
+
+
+def is_simulated(site_folder: Path) -> bool:
+    """True where the landing says that its data are simulated."""
+    return (site_folder / "SIMULATED").exists()
+
+
+def list_images(site_folder: Path) -> list[LandingFile]:
+    """Every file under dicom/ and the readers' folders, in order; a reader's lesions.csv and LOCKED are not images."""
+    places = [("dicom", site_folder / "dicom")] + [(f"reads/{f.name}", f) for f in reader_folders(site_folder) if is_reader_name(f.name)]
+    return [found for place, folder in places for found in _files(site_folder, place, folder)]
+
+
+def _files(site_folder: Path, place: str, folder: Path) -> Iterator[LandingFile]:
+    for path in _walk(folder, frozenset()):
+        if path.parent == folder and place != "dicom" and path.name in READER_FILES:
+            continue
+        try:
+            facts = path.stat()
+        except OSError:
+            yield LandingFile(path, str(path.relative_to(site_folder)), place, -1, 0)
+            continue
+        yield LandingFile(path, str(path.relative_to(site_folder)), place, facts.st_size, facts.st_mtime_ns)
+
+
+def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    """Files below a folder, in order; links are followed, but not in a circle."""
+    real = os.path.realpath(folder)
+    if real in above or not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda e: e.name)
+    for entry in listed:
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), above | {real})
+        else:
+            yield Path(entry.path)
+
+
+def unexpected_entries(site_folder: Path) -> list[Refusal]:
+    """Entries that the landing contract does not know: counted, not named."""
+    known_clinical = {Path(name).name for name in CASE_REPORT_FILES}
+    strangers = [
+        ("landing", "clinical/, dicom/, reads/<reader>/, arbitration/ and SIMULATED", _count(site_folder, EXPECTED)),
+        ("clinical", "patients.csv, treatments.csv and follow_up.csv", _count(site_folder / "clinical", known_clinical)),
+        ("reads", "one folder a reader with a short name (letters, digits, - and _), not SITE", _bad_readers(site_folder)),
+    ]
+    return [Refusal(place, f"{count} entries are not part of the landing contract and were not read; it expects {expected}")
+            for place, expected, count in strangers if count]
+
+
+def _count(folder: Path, known: Iterable[str]) -> int:
+    return sum(entry.name not in known for entry in folder.iterdir()) if folder.is_dir() else 0
+
+
+def _bad_readers(site_folder: Path) -> int:
+    reads = site_folder / "reads"
+    return sum(not (entry.is_dir() and is_reader_name(entry.name)) for entry in reads.iterdir()) if reads.is_dir() else 0
+
+
+def case_report_files(site_folder: Path) -> list[Path]:
+    """Every file that the case report is made of, in order."""
+    arbitration = site_folder / "arbitration"
+    files = [site_folder / name for name in CASE_REPORT_FILES]
+    files += [folder / name for folder in reader_folders(site_folder) for name in sorted(READER_FILES)]
+    files += sorted(arbitration.glob("*.csv")) if arbitration.is_dir() else []
+    return [path for path in files if path.is_file()]
+
+
+def locate_refused(site_folder: Path, items: Iterable[str] | None = None) -> Mapping[str, Path]:
+    """Which file a digest in the quarantine means, for the site's own data manager: digest's first digits → path.
+
+    Shown on the site's screen only; never stored. `items` limits it to quarantine items that name a digest.
+    """
+    wanted = None if items is None else {item.partition("sha256:")[2] for item in items if "sha256:" in item}
+    digests = ((file_digest(found.path)[:DIGITS], found.path) for found in list_images(site_folder))
+    return {digest: path for digest, path in digests if digest and (wanted is None or digest in wanted)}

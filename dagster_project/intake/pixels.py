@@ -1,0 +1,115 @@
+"""Pixels, decoded and written again: nothing but the image leaves, in one encoding that everybody reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from dagster_project.intake.refusals import RefusedError
+
+PIXEL_DATA = Tag(0x7FE00010)
+
+NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+"""Transfer syntaxes whose pixel bytes are already what is written here."""
+
+LOSSY = frozenset({
+    "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.93",
+})
+"""Transfer syntaxes that may lose: JPEG baseline and extended, JPEG-LS near-lossless, JPEG 2000, JPEG 2000 part 2."""
+
+MOST_BYTES = 2**29
+"""Half a gibibyte: the largest segmentation of a whole chest; a file that declares more is refused before anything is allocated."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The shape of the pixels, as the header declares it."""
+
+    rows: int
+    columns: int
+    frames: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+
+    @property
+    def bits(self) -> int:
+        """Bits of all frames."""
+        return self.rows * self.columns * self.frames * self.bits_allocated
+
+    @property
+    def length(self) -> int:
+        """Bytes of all frames, without padding."""
+        return (self.bits + 7) // 8
+
+    def check(self) -> None:
+        """Refuse what is not a grey image, or too large."""
+        if not self.rows or not self.columns or not self.frames:
+            raise RefusedError("undecodable pixels: the geometry of the header is empty; export the file again")
+        if self.bits_allocated not in {1, 8, 16} or not 0 < self.bits_stored <= self.bits_allocated or self.high_bit != self.bits_stored - 1:
+            raise RefusedError("undecodable pixels: bits allocated, bits stored and high bit do not fit; export the file again")
+        if self.length > MOST_BYTES:
+            raise RefusedError("undecodable pixels: the header declares more than 512 MiB; send one series a file")
+
+
+def clean_pixels(dataset: Dataset, geometry: Geometry) -> bytes:
+    """Pixel bytes, little endian, of exactly the declared length; bits beyond BitsStored (old overlays) are cleared.
+
+    Raises
+    ------
+    RefusedError
+        Where the pixels cannot be decoded, or are not as many as the header declares.
+    """
+    geometry.check()
+    transfer_syntax = dataset.file_meta.TransferSyntaxUID
+    data = _native(dataset, geometry) if transfer_syntax in NATIVE else _decoded(dataset, geometry)
+    if len(data) != geometry.length:
+        raise RefusedError("undecodable pixels: their length is not that of the geometry; export the file again")
+    return _masked(data, geometry)
+
+
+def _native(dataset: Dataset, geometry: Geometry) -> bytes:
+    raw = dataset.get_item(PIXEL_DATA)
+    if not isinstance(raw, RawDataElement) or raw.value is None or raw.length == 0xFFFFFFFF or len(raw.value) != raw.length:
+        raise RefusedError("undecodable pixels: truncated; export the file again")
+    return raw.value[: geometry.length] if len(raw.value) == geometry.length + geometry.length % 2 else raw.value
+
+
+def _decoded(dataset: Dataset, geometry: Geometry) -> bytes:
+    try:
+        decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+        array, _ = decoder.as_array(dataset, raw=True)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception as error:
+        raise RefusedError("undecodable pixels: the encoding is not supported or the stream is broken; export uncompressed") from error
+    if array.size != geometry.rows * geometry.columns * geometry.frames:
+        raise RefusedError("undecodable pixels: their number is not that of the geometry; export the file again")
+    return _as_bytes(array, geometry)
+
+
+def _as_bytes(array: np.ndarray, geometry: Geometry) -> bytes:
+    if geometry.bits_allocated == 1:
+        return np.packbits(array.astype(bool).ravel(), bitorder="little").tobytes()
+    return array.astype({8: "|u1", 16: "<u2"}[geometry.bits_allocated]).tobytes()
+
+
+def _masked(data: bytes, geometry: Geometry) -> bytes:
+    unused = geometry.bits_allocated - geometry.bits_stored
+    if geometry.bits_allocated == 1:
+        spare = -geometry.bits % 8
+        return data if not spare else data[:-1] + bytes([data[-1] & (0xFF >> spare)])
+    if not unused:
+        return data
+    if geometry.signed:
+        values = np.frombuffer(data, {8: "|i1", 16: "<i2"}[geometry.bits_allocated])
+        return ((values << unused) >> unused).astype(values.dtype).tobytes()
+    values = np.frombuffer(data, {8: "|u1", 16: "<u2"}[geometry.bits_allocated])
+    return (values & ((1 << geometry.bits_stored) - 1)).astype(values.dtype).tobytes()

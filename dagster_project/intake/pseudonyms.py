@@ -1,0 +1,259 @@
+"""The crosswalk: which pseudonym a hospital number has, kept so that without the keys it says nothing about anybody."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import sqlite3
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from dagster_project.intake.keys import Keys, unlock_identity
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+"""Base 32 of RFC 4648."""
+
+RANDOM_CHARACTERS = 16
+"""80 random bits."""
+
+_FIELD_POLYNOMIAL = 0b100101
+"""x^5 + x^2 + 1, primitive over GF(2)."""
+
+SCRYPT_COST = 2**13
+"""About 25 ms and 8 MiB a hospital number: dear to try a million numbers, cheap for the 500 patients of a study."""
+
+SHORTEST_SHIFT_DAYS, LONGEST_SHIFT_DAYS = 365, 3650
+"""Dates go back by a secret number of days between these, one number a patient."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS patient (pseudonym TEXT PRIMARY KEY, site TEXT NOT NULL, withdrawn INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS number (blind TEXT PRIMARY KEY, pseudonym TEXT NOT NULL, with_issuer INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS sealed (digest TEXT PRIMARY KEY, pseudonym TEXT NOT NULL, blob BLOB NOT NULL);
+"""
+
+
+class IssuerConflictError(Exception):
+    """One hospital number came from two issuers: two number spaces, or one that was renamed; a person has to say which."""
+
+    def __init__(self) -> None:
+        super().__init__("this patient number is already known from another issuer (0010,0021); register it as an alias or correct the issuer")
+
+
+class UnknownPseudonymError(Exception):
+    """No patient has this pseudonym."""
+
+    def __init__(self) -> None:
+        super().__init__("no patient of the crosswalk has this pseudonym; check the check character")
+
+
+def canonical_number(number: str) -> str:
+    """One spelling of a hospital number.
+
+    1. Unicode NFKC: full-width digits and letters become plain ones.
+    2. Spaces are dropped, letters are upper case.
+    3. A number of digits alone loses its leading zeros, since spreadsheets lose them too; with letters they stay.
+
+    >>> canonical_number(" ００１２３４ "), canonical_number("zy 0012"), canonical_number("000")
+    ('1234', 'ZY0012', '0')
+    """
+    text = re.sub(r"\s", "", unicodedata.normalize("NFKC", number)).upper()
+    return (text.lstrip("0") or "0") if text.isdigit() else text
+
+
+def new_pseudonym(site: str) -> str:
+    """Site, 16 random characters, check character; derived from nothing."""
+    body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_CHARACTERS))
+    return f"{site}-{body}{_check_character(site + body)}"
+
+
+def is_pseudonym(text: str) -> bool:
+    """True where the form and the check character are right.
+
+    >>> is_pseudonym(new_pseudonym("AB")), is_pseudonym("AB-AAAAAAAAAAAAAAAAA")
+    (True, False)
+    """
+    site, _, body = text.rpartition("-")
+    well_formed = re.fullmatch(r"[A-Z0-9]{2,8}-[A-Z2-7]{17}", text) is not None
+    return well_formed and body[-1] == _check_character(site + body[:-1])
+
+
+def _check_character(text: str) -> str:
+    """Remainder in GF(32): finds every single wrong character and every swap of two among the random ones."""
+    remainder = 0
+    for character in text:
+        carry = _FIELD_POLYNOMIAL if remainder & 16 else 0
+        remainder = (remainder << 1) ^ carry ^ (ALPHABET.find(character) if character in ALPHABET else int(character))
+    return ALPHABET[remainder]
+
+
+def shift_days(keys: Keys, pseudonym: str) -> int:
+    """Days by which every date of this patient moves: negative, whole, and the same each time."""
+    drawn = int.from_bytes(hmac.new(keys.date, pseudonym.encode(), hashlib.sha256).digest()[:8], "big")
+    return -(SHORTEST_SHIFT_DAYS + drawn % (LONGEST_SHIFT_DAYS - SHORTEST_SHIFT_DAYS + 1))
+
+
+@lru_cache(maxsize=4096)
+def blind_index(index_key: bytes, site: str, issuer: str, number: str) -> str:
+    """HMAC(index key, scrypt(issuer | number)): who has the crosswalk but not the key cannot try numbers against it.
+
+    Numbers of two sites are two spaces: without an issuer the site is the issuer.
+    """
+    text = f"{site}|{canonical_number(issuer)}|{canonical_number(number)}".encode()
+    slow = hashlib.scrypt(text, salt=b"lakehouse crosswalk", n=SCRYPT_COST, r=8, p=1, maxmem=2**26, dklen=32)
+    return hmac.new(index_key, slow, hashlib.sha256).hexdigest()
+
+
+class Crosswalk:
+    """One SQLite file: pseudonyms, blind indexes, and what was known of the patient sealed to the medium's public recipient."""
+
+    def __init__(self, path: Path, keys: Keys) -> None:
+        self._path, self._keys = crosswalk_file(path), keys
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._path.exists():
+            self._path.touch(mode=0o600)
+        with self._writing() as connection:
+            connection.executescript(_SCHEMA)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    def find(self, site: str, number: str, issuer: str = "") -> str | None:
+        """The pseudonym of a hospital number; None where it was never seen."""
+        with self._writing() as connection:
+            return self._known(connection, site, number, issuer)
+
+    def find_or_create(self, site: str, number: str, issuer: str = "") -> str:
+        """The pseudonym of a hospital number, a new one where it was never seen.
+
+        1. Issuer and number known: that patient.
+        2. Issuer given, the number alone known and not yet bound to an issuer: that patient, and the issuer is bound to it.
+        3. Issuer given, the number alone bound to another issuer: `IssuerConflictError`.
+        4. Else a new patient; the number alone is registered too, since the case report names no issuer.
+        """
+        with self._writing() as connection:
+            return self._known(connection, site, number, issuer) or self._created(connection, site, number, issuer)
+
+    def _known(self, connection: sqlite3.Connection, site: str, number: str, issuer: str) -> str | None:
+        exact = self._pseudonym(connection, self._blind(site, issuer, number))
+        if exact or not issuer:
+            return exact
+        alone = self._pseudonym(connection, self._blind(site, "", number))
+        if alone is None:
+            return None
+        if connection.execute("SELECT 1 FROM number WHERE pseudonym = ? AND with_issuer", (alone,)).fetchone():
+            raise IssuerConflictError
+        self._register(connection, alone, self._blind(site, issuer, number), with_issuer=True)
+        return alone
+
+    def _created(self, connection: sqlite3.Connection, site: str, number: str, issuer: str) -> str:
+        pseudonym = new_pseudonym(site)
+        connection.execute("INSERT INTO patient VALUES (?, ?, 0)", (pseudonym, site))
+        self._register(connection, pseudonym, self._blind(site, "", number), with_issuer=False)
+        if issuer:
+            self._register(connection, pseudonym, self._blind(site, issuer, number), with_issuer=True)
+        self._seal(connection, pseudonym, {"site": site, "issuer": issuer, "hospital_number": number})
+        return pseudonym
+
+    def _blind(self, site: str, issuer: str, number: str) -> str:
+        return blind_index(self._keys.index, site, issuer, number)
+
+    @staticmethod
+    def _pseudonym(connection: sqlite3.Connection, blind: str) -> str | None:
+        row = connection.execute("SELECT pseudonym FROM number WHERE blind = ?", (blind,)).fetchone()
+        return row[0] if row else None
+
+    @staticmethod
+    def _register(connection: sqlite3.Connection, pseudonym: str, blind: str, *, with_issuer: bool) -> None:
+        connection.execute("INSERT OR REPLACE INTO number VALUES (?, ?, ?)", (blind, pseudonym, with_issuer))
+
+    def add_alias(self, pseudonym: str, site: str, number: str, issuer: str = "") -> None:
+        """Another number of the same patient: from now on it leads to this pseudonym, whatever it led to before."""
+        with self._writing() as connection:
+            if not connection.execute("SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone():
+                raise UnknownPseudonymError
+            self._register(connection, pseudonym, self._blind(site, issuer, number), with_issuer=False)
+            self._seal(connection, pseudonym, {"site": site, "issuer": issuer, "hospital_number": number})
+
+    def remember(self, pseudonym: str, facts: dict[str, str]) -> None:
+        """Seal what a file or a row said of the patient (name, birth date …), once for each different saying."""
+        with self._writing() as connection:
+            self._seal(connection, pseudonym, facts)
+
+    def _seal(self, connection: sqlite3.Connection, pseudonym: str, facts: dict[str, str]) -> None:
+        import pyrage
+
+        known = {k: v for k, v in sorted(facts.items()) if v}
+        digest = self._keys.digest("sealed " + pseudonym, json.dumps(known))
+        if connection.execute("SELECT 1 FROM sealed WHERE digest = ?", (digest,)).fetchone():
+            return
+        content = {"pseudonym": pseudonym, **known, "shift_days": shift_days(self._keys, pseudonym), "key_version": self._keys.version}
+        blob = pyrage.encrypt(json.dumps(content, ensure_ascii=False).encode(), [pyrage.x25519.Recipient.from_str(self._keys.recipient)])
+        connection.execute("INSERT INTO sealed VALUES (?, ?, ?)", (digest, pseudonym, blob))
+
+    def withdraw(self, pseudonym: str) -> None:
+        """Forget who the patient is; the blind index stays, so that files sent again are refused."""
+        with self._writing() as connection:
+            connection.execute("UPDATE patient SET withdrawn = 1 WHERE pseudonym = ?", (pseudonym,))
+            connection.execute("DELETE FROM sealed WHERE pseudonym = ?", (pseudonym,))
+
+    def withdrawn(self, site: str) -> frozenset[str]:
+        """Pseudonyms of a site whose patients have left the study."""
+        with self._writing() as connection:
+            return frozenset(row[0] for row in connection.execute("SELECT pseudonym FROM patient WHERE site = ? AND withdrawn", (site,)))
+
+    def knows(self, pseudonym: str) -> bool:
+        """True where a patient has this pseudonym."""
+        with self._writing() as connection:
+            return connection.execute("SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone() is not None
+
+
+def crosswalk_file(path: Path) -> Path:
+    """The crosswalk's file, where its folder or the file itself is named."""
+    return path if path.suffix else path / "crosswalk.sqlite"
+
+
+def reidentify(
+    pseudonym: str, *, crosswalk: Path, medium: Path, audit: Path, passphrase: str = "", purpose: str = "",
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+) -> list[dict[str, str]]:
+    """Everything that is sealed about a patient; needs the medium, not the lake, and writes an audit line first.
+
+    Raises
+    ------
+    UnknownPseudonymError
+        Where nothing is sealed under this pseudonym; the attempt is in the audit all the same.
+    """
+    import pyrage
+
+    identity = pyrage.x25519.Identity.from_str(unlock_identity(medium, passphrase))
+    _write_audit(audit, {"at": now().isoformat(), "action": "reidentify", "pseudonym": pseudonym, "purpose": purpose})
+    connection = sqlite3.connect(f"file:{crosswalk_file(crosswalk)}?mode=ro", uri=True)
+    try:
+        blobs = connection.execute("SELECT blob FROM sealed WHERE pseudonym = ? ORDER BY rowid", (pseudonym,)).fetchall()
+    finally:
+        connection.close()
+    if not blobs:
+        raise UnknownPseudonymError
+    return [json.loads(pyrage.decrypt(blob, [identity])) for (blob,) in blobs]
+
+
+def _write_audit(audit: Path, record: dict[str, str]) -> None:
+    audit.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    audit.touch(mode=0o600)
+    with audit.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -1,0 +1,158 @@
+"""What a vault already holds: one SQLite file beside it, with keyed digests only, so that a file is read once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS file (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL,
+    state TEXT NOT NULL, object TEXT, item TEXT, reason TEXT, basis TEXT);
+CREATE TABLE IF NOT EXISTS object (
+    key TEXT PRIMARY KEY, patient TEXT NOT NULL, kind TEXT NOT NULL, series TEXT, content TEXT NOT NULL,
+    output TEXT NOT NULL UNIQUE, output_digest TEXT NOT NULL, incoming TEXT);
+CREATE INDEX IF NOT EXISTS object_patient ON object (patient);
+CREATE INDEX IF NOT EXISTS object_pending ON object (key) WHERE incoming IS NOT NULL;
+CREATE INDEX IF NOT EXISTS file_object ON file (object);
+CREATE TABLE IF NOT EXISTS series (uid TEXT PRIMARY KEY, patient TEXT NOT NULL, slices INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+ACCEPTED, DUPLICATE, REFUSED = "accepted", "duplicate", "refused"
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A file of the landing, as it was when it was last read."""
+
+    path: str
+    size: int
+    modified: int
+    digest: str
+    state: str
+    object: str | None = None
+    item: str | None = None
+    reason: str | None = None
+    basis: str | None = None
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """An object of the vault; `incoming` names its copy until that has been moved into place."""
+
+    key: str
+    patient: str
+    kind: str
+    series: str | None
+    content: str
+    output: str
+    output_digest: str
+    incoming: str | None = None
+
+
+class Register:
+    """The register of one site's vault; one process writes it at a time (vault.py holds the site's lock)."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def files(self) -> dict[str, FileRow]:
+        """Every file by keyed path."""
+        return {row["path"]: FileRow(**row) for row in self._connection.execute("SELECT * FROM file")}
+
+    def put_file(self, row: FileRow) -> None:
+        """Note a file, in place of what was noted of it before."""
+        self._connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (
+            row.path, row.size, row.modified, row.digest, row.state, row.object, row.item, row.reason, row.basis))
+
+    def forget_file(self, path: str) -> None:
+        """The file is no longer in the landing; what was made of it stays in the vault."""
+        self._connection.execute("DELETE FROM file WHERE path = ?", (path,))
+
+    def refused(self) -> list[tuple[str, str]]:
+        """Item and reason of every file that is refused now."""
+        rows = self._connection.execute("SELECT DISTINCT item, reason FROM file WHERE state = ? ORDER BY item, reason", (REFUSED,))
+        return [(row["item"], row["reason"]) for row in rows]
+
+    def object(self, key: str) -> ObjectRow | None:
+        """The object of a key."""
+        row = self._connection.execute("SELECT * FROM object WHERE key = ?", (key,)).fetchone()
+        return ObjectRow(**row) if row else None
+
+    def put_object(self, row: ObjectRow) -> None:
+        """Note an object of the vault."""
+        self._connection.execute("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (
+            row.key, row.patient, row.kind, row.series, row.content, row.output, row.output_digest, row.incoming))
+
+    def drop_object(self, key: str) -> None:
+        """An object that left the vault, with the files that it came from, so that they would be read again."""
+        self._connection.execute("DELETE FROM file WHERE object = ?", (key,))
+        self._connection.execute("DELETE FROM object WHERE key = ?", (key,))
+
+    def sources(self, key: str) -> int:
+        """How many files of the landing an object came from."""
+        return self._connection.execute("SELECT count(*) FROM file WHERE object = ?", (key,)).fetchone()[0]
+
+    def pending(self) -> list[ObjectRow]:
+        """Objects noted whose copy was not yet known to be in place."""
+        return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE incoming IS NOT NULL ORDER BY key")]
+
+    def settle(self) -> None:
+        """Every noted copy is in place."""
+        self._connection.execute("UPDATE object SET incoming = NULL WHERE incoming IS NOT NULL")
+
+    def series_patients(self) -> dict[str, str]:
+        """The patient of each CT series, by keyed UID."""
+        return {row["uid"]: row["patient"] for row in self._connection.execute("SELECT uid, patient FROM series")}
+
+    def series_patient(self, uid: str) -> str | None:
+        """The patient of one CT series."""
+        row = self._connection.execute("SELECT patient FROM series WHERE uid = ?", (uid,)).fetchone()
+        return row["patient"] if row else None
+
+    def next_slice(self, uid: str, patient: str) -> int:
+        """The number of the next slice of a series; numbers are never given twice."""
+        self._connection.execute(
+            "INSERT INTO series VALUES (?, ?, 1) ON CONFLICT (uid) DO UPDATE SET slices = slices + 1", (uid, patient))
+        return self._connection.execute("SELECT slices FROM series WHERE uid = ?", (uid,)).fetchone()[0]
+
+    def patients(self) -> list[str]:
+        """Patients of whom the vault holds anything."""
+        return [row["patient"] for row in self._connection.execute("SELECT DISTINCT patient FROM object ORDER BY patient")]
+
+    def drop_patient(self, patient: str) -> None:
+        """Nothing of this patient is held any more."""
+        for (key,) in self._connection.execute("SELECT key FROM object WHERE patient = ?", (patient,)).fetchall():
+            self.drop_object(key)
+        self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
+
+    def fact(self, name: str) -> str:
+        """A remembered text; empty where there is none."""
+        row = self._connection.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        return row["value"] if row else ""
+
+    def remember(self, name: str, value: str) -> None:
+        """Remember a text."""
+        self._connection.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))

@@ -1,0 +1,130 @@
+"""Which texts of a DICOM header may stay: those of dicom_texts.toml, whoever wrote them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+TEXTS = Path(__file__).with_name("dicom_texts.toml")
+
+_SEPARATORS = re.compile(r"[\s_\-.,:#()/+]+")
+_TOKENS = re.compile(r"[A-Za-z]+|\d+|[\u4e00-\u9fff]+")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """dicom_texts.toml in the form in which it is asked."""
+
+    words: Mapping[str, frozenset[str]]
+    patterns: Mapping[str, re.Pattern[str]]
+    model: Mapping[str, Any]
+    contrast: Mapping[str, Any]
+    label: Mapping[str, Any]
+    codes: Mapping[str, Sequence[Sequence[str]]]
+    everything: str
+
+
+@cache
+def load_texts() -> Texts:
+    """Read dicom_texts.toml once a process."""
+    content = TEXTS.read_text(encoding="utf-8")
+    raw = tomllib.loads(content)
+    words = {name: frozenset(word.casefold() for word in known) for name, known in raw["words"].items()}
+    patterns = {name: re.compile("|".join(f"(?:{p})" for p in known)) for name, known in raw["patterns"].items()}
+    return Texts(words, patterns, raw["model"], raw["contrast"], raw["label"], raw["codes"], content.casefold())
+
+
+def is_word(kind: str, text: str) -> bool:
+    """True where a text is on a list, or matches a pattern, of that kind.
+
+    >>> is_word("kernel", "B30f"), is_word("kernel", "Zhang San"), is_word("body_part", "chest")
+    (True, False, True)
+    """
+    texts = load_texts()
+    pattern = texts.patterns.get(kind)
+    return text.casefold() in texts.words[kind] or (pattern is not None and pattern.fullmatch(text) is not None)
+
+
+def is_model(text: str) -> bool:
+    """True where every token of a scanner's model name is known, but for at most two that number a variant.
+
+    >>> is_model("SOMATOM Definition AS+"), is_model("Brilliance 16P"), is_model("Emotion Zhang San")
+    (True, True, False)
+    """
+    model = load_texts().model
+    known = {token.casefold() for token in model["tokens"]}
+    unknown = [token for token in re.split(r"[\s_\-/(),.]+", text) if token and token.casefold() not in known]
+    return len(unknown) <= model["numbers_at_most"] and all(re.fullmatch(model["number"], token) for token in unknown)
+
+
+def contrast_word(text: str) -> str | None:
+    """None where no agent was given; a known agent as it is; CONTRAST for any other text.
+
+    >>> contrast_word("none"), contrast_word("Iohexol"), contrast_word("80 ml, Dr Wang")
+    (None, 'IOHEXOL', 'CONTRAST')
+    """
+    contrast, said = load_texts().contrast, text.strip().upper()
+    if said in contrast["none"]:
+        return None
+    return said if said in contrast["agents"] else contrast["neutral"]
+
+
+def known_code(kind: str, value: str, scheme: str) -> Sequence[str]:
+    """Code, scheme and meaning as this project's list has them; the first of the list for a code that is not on it."""
+    codes = load_texts().codes[kind]
+    return next((code for code in codes if (code[0], code[1]) == (value, scheme)), codes[0])
+
+
+def is_plain_label(text: str) -> bool:
+    """True where a label is made of known words and at most three numbers of up to three digits.
+
+    A single letter counts as a word where a number stands beside it.
+
+    >>> [is_plain_label(t) for t in ("GTV-1", "L12a", "病灶3", "Nodule 1", "GTV Zhang San", "ROI 13800138000")]
+    [True, True, True, True, False, False]
+    """
+    label = load_texts().label
+    folded = unicodedata.normalize("NFKC", text).strip()
+    tokens = _TOKENS.findall(folded)
+    if not tokens or len(folded) > label["longest"] or _SEPARATORS.sub("", folded) != "".join(tokens):
+        return False
+    numbers = [token for token in tokens if token.isdigit()]
+    short = all(len(token) <= label["digits_at_most"] for token in numbers) and len(numbers) <= label["numbers_at_most"]
+    beside = zip(["", *tokens[:-1]], [*tokens[1:], ""], strict=True)
+    return short and all(_label_token(token, before + after) for token, (before, after) in zip(tokens, beside, strict=True))
+
+
+def _label_token(token: str, beside: str) -> bool:
+    words, words_zh = _label_words()
+    if token.isdigit():
+        return True
+    if token.isascii():
+        return token.casefold() in words or (len(token) == 1 and any(c.isdigit() for c in beside))
+    return words_zh.fullmatch(token) is not None
+
+
+@cache
+def _label_words() -> tuple[frozenset[str], re.Pattern[str]]:
+    label = load_texts().label
+    return frozenset(w.casefold() for w in label["words"]), re.compile(f"(?:{'|'.join(label['words_zh'])})+")
+
+
+def clean_label(text: str, *, key: bytes, target: re.Pattern[str]) -> str:
+    """The label itself where it is plain, else a neutral one: the same text gives the same one in every file and table.
+
+    A label that counts as a target by the protocol's pattern keeps that: its neutral name begins with `lesion`.
+    """
+    plain = unicodedata.normalize("NFKC", text).strip()
+    if is_plain_label(plain):
+        return plain
+    drawn = hmac.new(key, b"label\0" + plain.casefold().encode(), hashlib.sha256).digest()[:5]
+    return ("lesion_" if target.match(plain) else "ROI_") + base64.b32encode(drawn).decode()

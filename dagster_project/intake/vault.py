@@ -1,0 +1,340 @@
+"""take_in: read a site's landing, write its vault; every run does what is new, and a run that was cut short is finished by the next."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dagster_project.intake.allowlists import FILES
+from dagster_project.intake.case_report import People, Tables, build_tables, read_people
+from dagster_project.intake.csv_tables import Refusal
+from dagster_project.intake.files import Session, Task, file_digest
+from dagster_project.intake.keys import Keys
+from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, unexpected_entries
+from dagster_project.intake.manifest import Manifest
+from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
+from dagster_project.intake.pseudonyms import Crosswalk, crosswalk_file
+from dagster_project.intake.reading import Batch, close_child, take_files
+from dagster_project.intake.register import REFUSED, FileRow, Register
+from dagster_project.intake.texts import TEXTS
+from dagster_project.lake.columns import SITE_PATTERN
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import QUARANTINE
+from dagster_project.lake.vocabulary import VOCABULARY
+from dagster_project.study import digest_of, load_study
+
+FILES_A_BATCH = 200
+"""How many files a worker takes at once: about a second of work, and one transaction of the register."""
+
+RULES_VERSION = 1
+"""Raise it when code changes what is refused: files refused before are looked at again."""
+
+INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = ".incoming", "intake.sqlite", "manifest.jsonl", "refused.parquet", "case_report"
+
+
+class IntakeError(Exception):
+    """A site cannot be taken in at all; the others can."""
+
+
+@dataclass(frozen=True)
+class IntakeReport:
+    """What one run did, and what the vault holds after it."""
+
+    site: str
+    accepted: int = 0
+    reused: int = 0
+    duplicates: int = 0
+    superseded: int = 0
+    refused: int = 0
+    patients: int = 0
+    withdrawn: int = 0
+    rows: Mapping[str, int] = field(default_factory=dict)
+    throwaway_keys: bool = False
+    manifest_head: str = ""
+
+
+Mapper = Callable[[Callable[[Sequence[Task]], Batch], Iterable[Sequence[Task]]], Iterable[Batch]]
+Progress = Callable[[int, int], None]
+
+
+def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path, mapper: Mapper = map, progress: Progress | None = None) -> IntakeReport:
+    """Take a site's landing into its vault; the landing is read and never changed.
+
+    1. What a run that was cut short had begun is finished.
+    2. patients.csv gives pseudonyms, consents, and what to search for in the output.
+    3. Files under dicom/, then those of the readers, are de-identified, unless they were read before and have not changed.
+       A file that has gone from the landing stays in the vault.
+    4. Files of patients who withdrew consent leave the vault.
+    5. The case report's tables and the current refusals are written.
+
+    `mapper` is `map` or an executor's; `progress` is called with files done and files in all.
+
+    Raises
+    ------
+    IntakeError
+        Where the site's name is not allowed, its folder cannot be read, or another run is taking it in.
+    """
+    if not re.fullmatch(SITE_PATTERN, site_folder.name):
+        raise IntakeError("a site's folder is named by 2 to 8 capital letters or digits; rename it")
+    with _site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+        run = _Run(site_folder, vault_site, register, keys, Crosswalk(crosswalk, keys), str(crosswalk_file(crosswalk)), mapper, progress)
+        try:
+            return run.whole()
+        except PermissionError as error:
+            raise IntakeError(f"the landing folder of {site_folder.name} cannot be read; check its permissions") from error
+        finally:
+            close_child()
+
+
+@contextlib.contextmanager
+def _site_lock(vault_site: Path) -> Iterator[None]:
+    vault_site.mkdir(parents=True, exist_ok=True, mode=0o700)
+    vault_site.chmod(0o700)
+    descriptor = os.open(vault_site / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise IntakeError(f"another run is taking in {vault_site.name}; wait for it to end") from error
+    finally:
+        os.close(descriptor)
+
+
+@cache
+def _rules_digest() -> str:
+    """Digest of everything that decides what is refused."""
+    texts = [path.read_text(encoding="utf-8") for path in (*FILES, TEXTS, VOCABULARY)]
+    return digest_of([RULES_VERSION, load_study().section("reads")["target_roi"], *texts])
+
+
+@dataclass
+class _Run:
+    """One run over one site."""
+
+    site_folder: Path
+    vault: Path
+    register: Register
+    keys: Keys
+    crosswalk: Crosswalk
+    crosswalk_path: str
+    mapper: Mapper
+    progress: Progress | None
+    counts: Counter[str] = field(default_factory=Counter)
+    actions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    read: set[str] = field(default_factory=set)
+    run: str = field(default_factory=lambda: secrets.token_hex(4))
+    done: int = 0
+    total: int = 0
+
+    @property
+    def site(self) -> str:
+        return self.site_folder.name
+
+    @property
+    def incoming(self) -> Path:
+        return self.vault / INCOMING
+
+    def whole(self) -> IntakeReport:
+        if not self.site_folder.is_dir():
+            raise IntakeError(f"there is no landing folder of {self.site}; create it, or leave the site out")
+        self.manifest = Manifest(self.vault / MANIFEST)
+        self._finish_what_was_begun()
+        images = list_images(self.site_folder)
+        people = self._people(images)
+        self._forget_gone(images)
+        self._remove_withdrawn(people)
+        self._take([f for f in images if f.place == "dicom"], self._session(people))
+        self._take(images, self._session(people))
+        self.counts["reused"] = len(images) - len(self.read) + self.counts.pop("unchanged", 0)
+        rows = self._case_report(people)
+        refused = self._write_refused()
+        self._write_run_record()
+        return IntakeReport(
+            self.site, self.counts["accepted"], self.counts["reused"], self.counts["duplicates"], self.counts["superseded"], refused,
+            len(self.register.patients()), len(people.withdrawn), rows, self.keys.throwaway, self.manifest.head)
+
+    def _finish_what_was_begun(self) -> None:
+        self.incoming.mkdir(mode=0o700, exist_ok=True)
+        self.manifest.append({"event": "recovered", "output": row.output_digest} for row in self.register.pending())
+        move_into_place(self.register, self.vault, self.incoming)
+        for rest in self.incoming.iterdir():
+            rest.unlink()
+
+    # ── who ──
+
+    def _people(self, images: Sequence[LandingFile]) -> People:
+        """Everybody of patients.csv; only the withdrawn, as remembered, where nothing at all has changed."""
+        if self._case_report_digest() == self.register.fact("case_report") and not self._to_read(images, self._remembered_withdrawn()):
+            return People(withdrawn=set(self._remembered_withdrawn()))
+        people = read_people(self.site_folder, self.site, self.crosswalk)
+        self.register.remember("withdrawn", json.dumps(sorted(people.withdrawn)))
+        return people
+
+    def _remembered_withdrawn(self) -> frozenset[str]:
+        return frozenset(json.loads(self.register.fact("withdrawn") or "[]"))
+
+    def _session(self, people: People) -> Session:
+        return Session(
+            self.run, self.site, self.keys, self.crosswalk_path, str(self.incoming), load_study().section("reads")["target_roi"],
+            people.needles, self._withdrawn(people.withdrawn), self.register.series_patients())
+
+    def _withdrawn(self, of_case_report: Iterable[str]) -> frozenset[str]:
+        return frozenset(of_case_report) | self.crosswalk.withdrawn(self.site)
+
+    def _remove_withdrawn(self, people: People) -> None:
+        for patient in self._withdrawn(people.withdrawn):
+            if patient in self.register.patients() or (self.vault / patient).exists():
+                drop_patient(self.vault, self.register, patient)
+                self.manifest.append([{"event": "withdrawn"}])
+
+    # ── images ──
+
+    def _basis(self, waits_for: str, withdrawn: frozenset[str], series: Mapping[str, str]) -> str:
+        """What a refusal rests on: while it stands, the file is not read again."""
+        rests_on: Any = {"": "", "series": sorted(series), "consent": sorted(withdrawn), "issuer": self.run}[waits_for]
+        return f"{waits_for}:{digest_of([_rules_digest(), rests_on])}"
+
+    def _to_read(self, images: Sequence[LandingFile], withdrawn: frozenset[str]) -> list[tuple[LandingFile, str, FileRow | None]]:
+        """Files that are new or changed, or whose refusal no longer rests on what it did."""
+        rows, series = self.register.files(), self.register.series_patients()
+        bases = {w: self._basis(w, withdrawn, series) for w in ("", "series", "consent", "issuer")}
+        keyed = ((image, self.keys.digest("path", image.relative)) for image in images)
+        found = ((image, key, rows.get(key)) for image, key in keyed)
+        return [(image, key, row) for image, key, row in found if not _is_settled(image, row, bases)]
+
+    def _forget_gone(self, images: Sequence[LandingFile]) -> None:
+        gone = self.register.files().keys() - {self.keys.digest("path", image.relative) for image in images}
+        with self.register.transaction():
+            for path in gone:
+                self.register.forget_file(path)
+
+    def _take(self, images: Sequence[LandingFile], session: Session) -> None:
+        waiting = self._to_read(images, session.withdrawn)
+        self.total += len(waiting)
+        parts = [waiting[start:start + FILES_A_BATCH] for start in range(0, len(waiting), FILES_A_BATCH)]
+        tasks = [[_task(*one) for one in part] for part in parts]
+        for part, tasks_of_part, batch in zip(parts, tasks, self.mapper(partial(take_files, session), tasks), strict=True):
+            self._settle(part, tasks_of_part, batch, session)
+
+    def _settle(self, part: Sequence[tuple[LandingFile, str, FileRow | None]], tasks: Sequence[Task], batch: Batch, session: Session) -> None:
+        series = self.register.series_patients()
+        delivered = [Delivered(image, key, task, outcome, row, self._basis(outcome.waits_for, session.withdrawn, series))
+                     for (image, key, row), task, outcome in zip(part, tasks, batch.outcomes, strict=True)]
+        with self.register.transaction():
+            placed = place_batch(self.register, delivered)
+        self.manifest.append(placed.records)
+        move_into_place(self.register, self.vault, self.incoming, placed.removed)
+        self._count(placed, batch, part)
+
+    def _count(self, placed: Placed, batch: Batch, part: Sequence[tuple[LandingFile, str, FileRow | None]]) -> None:
+        self.actions.update(batch.actions)
+        self.counts.update(accepted=placed.accepted, duplicates=placed.duplicates, superseded=placed.superseded)
+        self.read.update(key for _, key, _ in part)
+        self.counts["unchanged"] += placed.unchanged
+        self.done += len(part)
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+    # ── case report ──
+
+    def _case_report_digest(self) -> str:
+        files = {str(path.relative_to(self.site_folder)): file_digest(path) for path in case_report_files(self.site_folder)}
+        entries = [(r.item, r.reason) for r in unexpected_entries(self.site_folder)]
+        held = [self.register.patients(), sorted(self.register.series_patients()), sorted(self.crosswalk.withdrawn(self.site))]
+        return self.keys.digest("case report", digest_of([_rules_digest(), files, entries, held, is_simulated(self.site_folder)]))
+
+    def _case_report(self, people: People) -> dict[str, int]:
+        digest = self._case_report_digest()
+        folder = self.vault / CASE_REPORT
+        if digest == self.register.fact("case_report") and folder.is_dir():
+            return json.loads(self.register.fact("rows"))
+        if not people.rows:
+            people = read_people(self.site_folder, self.site, self.crosswalk)
+        tables = self._tables(people)
+        for name, frame in tables.frames.items():
+            write_atomically(frame, folder / f"{name}.parquet")
+        rows = {name: frame.height for name, frame in tables.frames.items()}
+        refusals = [*tables.refusals, *unexpected_entries(self.site_folder)]
+        with self.register.transaction():
+            self.register.remember("case_report", digest)
+            self.register.remember("rows", json.dumps(rows))
+            self.register.remember("refusals", json.dumps([(r.item, r.reason) for r in refusals], ensure_ascii=False))
+        return rows
+
+    def _tables(self, people: People) -> Tables:
+        session = self._session(people)
+        vault_patients = frozenset(self.register.patients())
+        return build_tables(self.site_folder, session, self.crosswalk, people, vault_patients, simulated=is_simulated(self.site_folder))
+
+    def _write_refused(self) -> int:
+        of_case_report = [Refusal(item, reason) for item, reason in json.loads(self.register.fact("refusals") or "[]")]
+        found = [("intake", item, reason) for item, reason in self.register.refused()] + [("case_report", r.item, r.reason) for r in of_case_report]
+        simulated = is_simulated(self.site_folder)
+        rows = [{"site": self.site, "stage": stage, "item": item, "reason": reason, "simulated": simulated} for stage, item, reason in dict.fromkeys(found)]
+        write_atomically(pl.DataFrame(rows, schema=polars_schema(QUARANTINE)), self.vault / REFUSED_TABLE)
+        return len(rows)
+
+    def _write_run_record(self) -> None:
+        if not (self.counts["accepted"] or self.counts["duplicates"] or self.actions):
+            return
+        actions: dict[str, dict[str, int]] = {}
+        for (action, tag), count in sorted(self.actions.items()):
+            actions.setdefault(action, {})[tag] = count
+        self.manifest.append([{
+            "event": "run", "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "rules": _rules_digest(),
+            "counts": dict(self.counts), "actions": actions}])
+
+
+def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
+    known = row.digest if row is not None and row.state != REFUSED else ""
+    return Task(str(image.path), image.place, known)
+
+
+def _is_settled(image: LandingFile, row: FileRow | None, bases: Mapping[str, str]) -> bool:
+    if row is None or (row.size, row.modified) != (image.size, image.modified):
+        return False
+    return row.state != REFUSED or row.basis in bases.values()
+
+
+def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
+    """Remove a patient's files and what the register holds of them."""
+    shutil.rmtree(vault_site / patient, ignore_errors=True)
+    with register.transaction():
+        register.drop_patient(patient)
+
+
+def remove_patient(vault_site: Path, patient: str, *, keys: Keys, crosswalk: Path) -> None:
+    """Withdraw a patient from a site's vault: files, rows of the case report, and who the patient is.
+
+    Files of the patient that are sent again are refused; the manifest keeps digests only.
+    """
+    with _site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+        Crosswalk(crosswalk, keys).withdraw(patient)
+        drop_patient(vault_site, register, patient)
+        for path in (vault_site / CASE_REPORT).glob("*.parquet"):
+            frame = pl.read_parquet(path)
+            if "patient" in frame.columns:
+                write_atomically(frame.filter(pl.col("patient") != patient), path)
+
+
+def write_atomically(frame: pl.DataFrame, path: Path) -> None:
+    """Write a Parquet file so that a reader sees the old one or the new one, never half."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    partial_file = path.with_name(f".{path.name}.part")
+    partial_file.touch(mode=0o600)
+    frame.write_parquet(partial_file)
+    partial_file.replace(path)

@@ -1,0 +1,97 @@
+"""DHI's limits: what each component may reach through noise, position and contour alone, in this lesion and over the cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+COMPONENTS = ("texture", "density", "spatial")
+FOLDS = 10
+"""Limits are cross-fitted: a patient's own repeats never set the limits that judge this patient."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """q_c for each component and q* for their combination, and the lesions whose repeats gave them."""
+
+    components: tuple[float, float, float]
+    combined: float
+    n_lesions: int
+
+
+def null_scale(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """s_c: RMS of a component over the pairs of perturbed copies of both visits; None where there are none.
+
+    >>> null_scale([3.0], [4.0])
+    3.5355339059327378
+    """
+    distances = np.sort(np.concatenate([np.asarray(first, dtype=float), np.asarray(second, dtype=float)]))
+    return float(np.sqrt(np.mean(distances**2))) if distances.size else None
+
+
+def held_back_ratios(first: Sequence[float], second: Sequence[float]) -> Values:
+    """Each pair's distance over the s_c of the pairs that share no copy with it: how far a repeat strays from its own null.
+
+    The pairs of a visit are those of its copies in the order of `itertools.combinations`; the other visit's pairs share none.
+    NaN where no pair is apart, or where those that are do not differ at all.
+    """
+    squares = [np.square(np.asarray(side, dtype=float)) for side in (first, second)]
+    ratios = []
+    for own, other in (squares, squares[::-1]):
+        apart = _apart(own.size)
+        count = apart.sum(axis=1) + other.size
+        mean = (apart @ own + other.sum()) / np.maximum(count, 1)
+        ratios.append(np.sqrt(np.divide(own, mean, out=np.full(own.size, np.nan), where=mean > 0)))
+    return np.concatenate(ratios)
+
+
+@cache
+def _apart(n_pairs: int) -> Values:
+    """1 where two pairs of copies share none, 0 where they share one."""
+    copies = round((1 + np.sqrt(1 + 8 * n_pairs)) / 2) if n_pairs else 0
+    pairs = list(combinations(range(copies), 2))
+    return np.array([[not set(p) & set(q) for q in pairs] for p in pairs], dtype=float).reshape(n_pairs, n_pairs)
+
+
+def fit_limits(ratios: Sequence[Values], quantile: float, n_lesions: int) -> Limits:
+    """q_c and q* from held-back ratios, one array (pairs of copies × components) a comparison.
+
+    1. q_c: the quantile of component c's ratios.
+    2. u_c = ratio / q_c; q*: the quantile of sqrt(mean u_c²).
+    """
+    pooled = np.concatenate(ratios)
+    pooled = pooled[np.isfinite(pooled).all(axis=1)]
+    of_components = np.quantile(pooled, quantile, axis=0)
+    combined = np.quantile(np.sqrt(np.mean((pooled / of_components) ** 2, axis=1)), quantile)
+    return Limits((float(of_components[0]), float(of_components[1]), float(of_components[2])), float(combined), n_lesions)
+
+
+def folds_of(patients: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The fold of each patient (site, pseudonym): in order of their names, dealt out in turn."""
+    return {patient: i % FOLDS for i, patient in enumerate(sorted(set(patients)))}
+
+
+def widen(scale: float, size_effect: float) -> float:
+    """r_c = sqrt(s_c² + (½ e_c)²), e_c the component between the larger visit and its own n deepest voxels."""
+    return float(np.hypot(scale, size_effect / 2))
+
+
+def fallback_scale(component: str, volume_mm3: float, fallback: Mapping[str, Any]) -> float | None:
+    """s_c where no copies could be made: ln s = intercept + slope ln V on synthetic lesions; None outside their volumes."""
+    low, high = fallback["volume_mm3"]
+    if not low <= volume_mm3 <= high:
+        return None
+    return float(np.exp(fallback[component]["intercept"] + fallback[component]["slope"] * np.log(volume_mm3)))
+
+
+def combine(units: Sequence[float], limits: Limits) -> float:
+    """DHI = sqrt(mean u_c²) / q*."""
+    return float(np.sqrt(np.mean(np.square(units))) / limits.combined)

@@ -1,0 +1,99 @@
+"""Delta radiomics: how each feature of the accepted read changes between the protocol's visits, with actual days."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from dagster_project.lake.tables import DELTA_FEATURES
+
+VISIT_PAIRS = (("T0", "T1"), ("T1", "T2"), ("T0", "T2"))
+"""Pairs of the protocol's visits that are compared."""
+
+KEY = ("site", "patient", "lesion", "region", "feature")
+PATIENTS_AT_A_TIME = 25
+"""Patients joined at once: the joins of a large cohort's rows stay in the processor's cache, and memory stays bounded."""
+
+NO_FEATURES = "the lesion has no features at {visit}"
+NO_DATE = "the date of a scan is missing"
+SAME_DAY = "both scans were taken on one day"
+
+
+def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> pl.DataFrame:
+    """Change of every feature between T0–T1, T1–T2 and T0–T2.
+
+    1. Only patients with a scan at both visits of a pair have rows for it; lesions are matched by label.
+    2. A lesion or region that has rows at one visit alone keeps its rows, NULL with a reason: a vanished lesion has no features,
+       and a feature of it is not 0.
+    3. delta = f_to − f_from, in the feature's unit.
+    4. delta_symmetric = 2 (f_to − f_from) / (|f_to| + |f_from|), within ± 2 for features of any sign; 0 where both are 0.
+    5. delta_per_day = delta / days, by the dates of the scans; NULL with a reason where a date is missing or both are the same day.
+    6. A NULL at either visit gives NULL throughout, with that visit and its reason.
+
+    Parameters
+    ----------
+    features
+        Rows of RADIOMIC_FEATURES: of each lesion and visit, the accepted reader's.
+    timepoints
+        Rows of TIMEPOINTS.
+
+    Returns
+    -------
+    DELTA_FEATURES; patients in the order of their pseudonyms.
+    """
+    return pl.concat(_delta_of_pair(batch, timepoints, start, end) for batch in _batches(features) for start, end in VISIT_PAIRS)
+
+
+def _batches(features: pl.DataFrame) -> list[pl.DataFrame]:
+    """The features split by patients, in order of their pseudonyms; one empty batch where there are none."""
+    patients = features.select("site", "patient").unique().sort("site", "patient").with_row_index("batch")
+    numbered = features.select(*KEY, "visit", "value", "reason", "simulated").join(
+        patients.with_columns(pl.col("batch") // PATIENTS_AT_A_TIME), on=("site", "patient"), maintain_order="left"
+    )
+    return numbered.partition_by("batch", include_key=False) if len(numbered) else [numbered.drop("batch")]
+
+
+def _delta_of_pair(features: pl.DataFrame, timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:
+    spans = _spans(timepoints, start, end)
+    joined = _at(features, spans, start, "from").join(_at(features, spans, end, "to"), on=KEY, how="full", coalesce=True, maintain_order="left_right")
+    return (
+        joined.join(spans, on=("site", "patient"), maintain_order="left")
+        .with_columns(pl.lit(start).alias("from_visit"), pl.lit(end).alias("to_visit"))
+        .with_columns(delta=pl.col("value_to") - pl.col("value_from"), size=pl.col("value_to").abs() + pl.col("value_from").abs())
+        .with_columns(delta_symmetric=_symmetric(), delta_per_day=pl.when(pl.col("days") != 0).then(pl.col("delta") / pl.col("days")))
+        .with_columns(reason=_reason(start, end), simulated=pl.any_horizontal(pl.col("simulated_from", "simulated_to").fill_null(False)))
+        .select(DELTA_FEATURES.names)
+    )
+
+
+def _spans(timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:
+    """Patients with both visits, and the days between them."""
+    dated = timepoints.select("site", "patient", "visit", "scan_date")
+    first, last = (dated.filter(pl.col("visit") == visit).drop("visit") for visit in (start, end))
+    return first.join(last, on=("site", "patient"), suffix="_to").select(
+        "site", "patient", days=(pl.col("scan_date_to") - pl.col("scan_date")).dt.total_days().cast(pl.Int32)
+    )
+
+
+def _at(features: pl.DataFrame, spans: pl.DataFrame, visit: str, side: str) -> pl.DataFrame:
+    return (
+        features.filter(pl.col("visit") == visit)
+        .join(spans, on=("site", "patient"), how="semi")
+        .select(*KEY, *(pl.col(name).alias(f"{name}_{side}") for name in ("value", "reason", "simulated")))
+    )
+
+
+def _symmetric() -> pl.Expr:
+    return pl.when(pl.col("size") > 0).then((2 * pl.col("delta") / pl.col("size")).clip(-2, 2)).when(pl.col("size") == 0).then(0.0)
+
+
+def _reason(start: str, end: str) -> pl.Expr:
+    missing = [
+        pl.when(pl.col(f"value_{side}").is_null()).then(
+            pl.when(pl.col(f"simulated_{side}").is_null())
+            .then(pl.lit(NO_FEATURES.format(visit=visit)))
+            .otherwise(pl.format("{}: {}", pl.lit(visit), pl.col(f"reason_{side}").fill_null("no value")))
+        )
+        for visit, side in ((start, "from"), (end, "to"))
+    ]
+    undated = pl.when(pl.col("days").is_null()).then(pl.lit(NO_DATE)).when(pl.col("days") == 0).then(pl.lit(SAME_DAY))
+    return pl.coalesce(*missing, undated)

@@ -1,0 +1,189 @@
+"""Radiomic features of a lesion on one scan: every region and every reader from one crop, resampled and filtered once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import SimpleITK as sitk
+
+from dagster_project.lake.columns import REGIONS
+from dagster_project.radiomics import pyradiomics_engine
+from dagster_project.radiomics.derived_images import derive_images, derived_image_names
+from dagster_project.radiomics.regions import RING_REACH_MM, Region, derive_regions
+from dagster_project.radiomics.resampling import (
+    Array,
+    Box,
+    Mask,
+    bounding_box,
+    check_grid,
+    lesion_grid,
+    resample_image,
+    resample_mask,
+    union_box,
+)
+
+Row: TypeAlias = dict[str, Any]
+Features: TypeAlias = dict[str, pyradiomics_engine.Value]
+
+EMPTY_MASK = "the reader's mask holds no voxel"
+IMAGE_TOO_SMALL = "the scan is too small for this filter"
+SHAPE_IMAGE = "original"
+"""Shape belongs to the region, not to an image: it is computed once, beside the original image."""
+
+
+class Engine(Protocol):
+    """What computes features on finished images; `pyradiomics_engine` is the engine of reference."""
+
+    def engine_name(self) -> str:
+        """Engine and version, as stored with every value."""
+
+    def class_feature_names(self, feature_class: str) -> tuple[str, ...]:
+        """The features of a class, in order."""
+
+    def compute_region(self, image: Array, mask: Mask, classes: Any, *, bin_width_hu: float, spacing_mm: float) -> Features:
+        """All features of some classes of one region on one image."""
+
+
+ENGINES: dict[str, Engine] = {"pyradiomics": pyradiomics_engine}
+"""Engines by the name that study.toml [radiomics] `engine` may hold."""
+
+
+class UnknownEngineError(KeyError):
+    """study.toml names an engine that does not exist."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"study.toml [radiomics] engine = {name!r} is unknown: use one of {', '.join(ENGINES)}")
+
+
+def engine_of(settings: Mapping[str, Any]) -> Engine:
+    """The engine that the protocol asks for."""
+    name = settings.get("engine", "pyradiomics")
+    if name not in ENGINES:
+        raise UnknownEngineError(name)
+    return ENGINES[name]
+
+
+def engine_name(settings: Mapping[str, Any]) -> str:
+    """Engine and version, as stored with every value."""
+    return engine_of(settings).engine_name()
+
+
+def feature_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Every feature of a region in order, as PyRadiomics names it: 1,316 with the study's settings."""
+    engine = engine_of(settings)
+    return tuple(
+        f"{image}_{feature_class}_{feature}"
+        for image in derived_image_names(settings)
+        for feature_class in _classes_of(image, settings)
+        for feature in engine.class_feature_names(feature_class)
+    )
+
+
+def extract_lesion(
+    image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, settings: Mapping[str, Any]
+) -> list[Row]:
+    """Features of the tumour and its rings, for each reader's mask of one lesion on one scan.
+
+    1. One crop for all readers: the box around all masks, 10 mm for the rings, `padding_mm` for the filters, ended by the scan.
+    2. Resampled once to isotropic voxels on a grid centred on the scan: cubic B-spline for the image, nearest neighbour for masks.
+    3. Regions of each reader: see `regions.derive_regions`.
+    4. Each of the 14 images is made once; a region's features are computed on the part inside its own bounding box.
+    5. A feature that cannot exist has value None and a reason: of its region, of its image, or of its formula.
+
+    Parameters
+    ----------
+    image
+        CT in HU, any spacing and orientation.
+    masks
+        Reader → mask (z, y, x) on the image's grid.
+    others
+        Union of the scan's other lesions on the same grid, which the rings leave out.
+    settings
+        study.toml [radiomics].
+
+    Returns
+    -------
+    Rows of reader, region, feature, value, reason and region_volume_mm3: every feature of every region of every reader.
+
+    Raises
+    ------
+    GridError
+        A mask does not have the image's shape.
+    UnknownEngineError
+        The protocol names an engine that does not exist.
+    """
+    for reader, mask in masks.items():
+        check_grid(image, mask, f"the mask of reader {reader}")
+    found = {reader: bounding_box(mask) for reader, mask in masks.items()}
+    boxes = [box for box in found.values() if box is not None]
+    rows = [row for reader, box in found.items() if box is None for row in _empty_rows(reader, settings)]
+    if not boxes:
+        return rows
+    outlined = {reader: masks[reader] for reader, box in found.items() if box is not None}
+    volume, regions = _prepare(image, outlined, others, union_box(boxes), settings)
+    return rows + _measure(volume, regions, settings)
+
+
+def _prepare(
+    image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, box: Box, settings: Mapping[str, Any]
+) -> tuple[Array, list[tuple[str, Region]]]:
+    """The resampled crop, and the regions of all readers on it."""
+    margin = RING_REACH_MM + settings["padding_mm"]
+    grid = lesion_grid(image, box, margin_mm=margin, spacing_mm=settings["spacing_mm"])
+    volume = resample_image(image, grid, round_hu=settings.get("round_hu", True))
+    elsewhere = None if others is None else resample_mask(others, grid)
+    regions = [
+        (reader, region)
+        for reader, mask in masks.items()
+        for region in derive_regions(volume, resample_mask(mask, grid), elsewhere, settings)
+    ]
+    return volume, regions
+
+
+def _measure(volume: Array, regions: list[tuple[str, Region]], settings: Mapping[str, Any]) -> list[Row]:
+    """Rows of all regions: the images in the outer loop, so that one image is in memory at a time."""
+    boxes = {id(region): bounding_box(region.mask) for _, region in regions if region.reason is None}
+    inner = [box for box in boxes.values() if box is not None]
+    values: dict[int, Features] = {id(region): {} for _, region in regions}
+    for name, part in derive_images(volume, union_box(inner), settings) if inner else ():
+        for _, region in regions:
+            if region.reason is None:
+                values[id(region)].update(_measure_region(name, part, region, union_box(inner), settings))
+    return [row for reader, region in regions for row in _rows(reader, region, values[id(region)], settings)]
+
+
+def _measure_region(name: str, part: Array, region: Region, outer: Box, settings: Mapping[str, Any]) -> Features:
+    """One region's features on one image, both cut to the region's box."""
+    inside = region.mask[outer]
+    box = bounding_box(inside)
+    assert box is not None, "a region without a reason has voxels"  # noqa: S101 - for the type checker
+    found = engine_of(settings).compute_region(
+        np.ascontiguousarray(part[box]),
+        np.ascontiguousarray(inside[box]),
+        _classes_of(name, settings),
+        bin_width_hu=settings["bin_width_hu"],
+        spacing_mm=settings["spacing_mm"],
+    )
+    return {f"{name}_{feature}": value for feature, value in found.items()}
+
+
+def _rows(reader: str, region: Region, values: Features, settings: Mapping[str, Any]) -> Iterator[Row]:
+    for feature in feature_names(settings):
+        value, reason = values.get(feature, (None, region.reason or IMAGE_TOO_SMALL))
+        yield _row(reader, region.name, feature, value, reason, region.volume_mm3)
+
+
+def _empty_rows(reader: str, settings: Mapping[str, Any]) -> Iterator[Row]:
+    for region in REGIONS:
+        for feature in feature_names(settings):
+            yield _row(reader, region, feature, None, EMPTY_MASK, None)
+
+
+def _row(reader: str, region: str, feature: str, value: float | None, reason: str | None, volume_mm3: float | None) -> Row:
+    return {"reader": reader, "region": region, "feature": feature, "value": value, "reason": reason, "region_volume_mm3": volume_mm3}
+
+
+def _classes_of(image: str, settings: Mapping[str, Any]) -> list[str]:
+    return [c for c in settings["classes"] if c != "shape" or image == SHAPE_IMAGE]

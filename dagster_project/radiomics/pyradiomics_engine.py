@@ -1,0 +1,162 @@
+"""The engine of reference: PyRadiomics 3.0.1's own feature classes on finished images, without what it repeats for every class."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dagster_project.radiomics.resampling import Array, Mask, as_image
+
+Value = tuple[float | None, str | None]
+"""A feature's value, or None and the reason why it cannot exist."""
+
+NOT_FINITE = "not defined for this region: the formula gives no finite number"
+IMC2_UNSTABLE = "not defined for this region: Imc2 rests on the last bit where neighbours are independent"
+IMC2_RESOLUTION = 1e-12
+"""Smallest difference of the two entropies, in bits, that is more than rounding; Imc2 is about its square root."""
+
+TEXTURE_CLASSES = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
+
+
+def engine_name() -> str:
+    """Engine and version, as stored with every value."""
+    import radiomics
+
+    return f"pyradiomics {radiomics.__version__.lstrip('v')}"
+
+
+def class_feature_names(feature_class: str) -> tuple[str, ...]:
+    """The features of a class in PyRadiomics' order, without those it has deprecated."""
+    return tuple(name for name, deprecated in _feature_class(feature_class).featureNames.items() if not deprecated)
+
+
+def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_width_hu: float, spacing_mm: float) -> dict[str, Value]:
+    """All features of some classes of one region on one image, keyed `class_Feature`.
+
+    `image` and `mask` are cropped to the region: no feature of these classes depends on voxels outside it. Gray levels are
+    PyRadiomics' fixed bins, `bin_width_hu` wide, from the multiple of the width at or below the region's minimum; they are
+    computed once and shared by the classes.
+    """
+    levels = discretise(image, mask, bin_width_hu)
+    found: dict[str, Value] = {}
+    for name in classes:
+        values = compute_class(name, image, mask, levels, spacing_mm=spacing_mm)
+        found.update({f"{name}_{feature}": value for feature, value in values.items()})
+    return found
+
+
+def compute_class(
+    feature_class: str, image: Array, mask: Mask, levels: NDArray[np.int32], *, spacing_mm: float, features: Sequence[str] | None = None
+) -> dict[str, Value]:
+    """The features of one class (all, or those named) for gray levels that the caller has made: 1, 2, … inside the mask."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        calculator = _feature_class(feature_class)(image, mask, levels, spacing_mm)
+        calculator._initCalculation()  # noqa: SLF001 - PyRadiomics' own name for "compute the matrices"
+        return {name: _value_of(calculator, name) for name in features or class_feature_names(feature_class)}
+
+
+def discretise(image: Array, mask: Mask, bin_width_hu: float) -> NDArray[np.int32]:
+    """PyRadiomics' gray levels inside the mask, 0 outside.
+
+    The edges come from its own function, fed with the two extremes alone: it takes Python's min and max of all voxels otherwise.
+    """
+    from radiomics import imageoperations
+
+    values = image[mask]
+    edges = imageoperations.getBinEdges(np.array([values.min(), values.max()], dtype=values.dtype), binWidth=bin_width_hu)
+    levels = np.zeros(image.shape, dtype=np.int32)
+    levels[mask] = np.digitize(values, edges)
+    return levels
+
+
+def _value_of(calculator: Any, name: str) -> Value:
+    try:
+        value = float(np.squeeze(getattr(calculator, f"get{name}FeatureValue")()).real)
+    except Exception as error:  # a degenerate region must not cost the others their features
+        return None, f"not defined for this region: {type(error).__name__} in {engine_name()}"
+    if np.isfinite(value):
+        return value, None
+    return None, IMC2_UNSTABLE if name == "Imc2" else NOT_FINITE
+
+
+@cache
+def _feature_class(feature_class: str) -> Any:
+    """PyRadiomics' class of that name, taught to accept arrays and finished gray levels."""
+    from radiomics import firstorder, glcm, gldm, glrlm, glszm, ngtdm, shape
+
+    logging.getLogger("radiomics").setLevel(logging.CRITICAL)
+    original = {
+        "firstorder": firstorder.RadiomicsFirstOrder, "shape": shape.RadiomicsShape, "glcm": glcm.RadiomicsGLCM,
+        "glrlm": glrlm.RadiomicsGLRLM, "glszm": glszm.RadiomicsGLSZM, "gldm": gldm.RadiomicsGLDM, "ngtdm": ngtdm.RadiomicsNGTDM,
+    }[feature_class]  # fmt: skip
+    own = {"firstorder": _FirstOrder, "shape": _Shape, "glcm": _Cooccurrence}.get(feature_class, _Prepared)
+    return type(original.__name__, (own, original), {"featureNames": original.getFeatureNames()})
+
+
+class _Prepared:
+    """What PyRadiomics' constructor would set up, from arrays instead of SimpleITK images."""
+
+    def __init__(self, image: Array, mask: Mask, levels: NDArray[np.int32], spacing_mm: float) -> None:
+        self.logger = logging.getLogger("radiomics")
+        self.settings: dict[str, Any] = {}
+        self.voxelBased = False
+        self.weightingNorm = None
+        self.symmetricalGLCM = True
+        self.gldm_a = 0
+        self.maskArray = mask
+        self.imageArray: NDArray = levels
+        present = np.unique(levels[mask])
+        self.coefficients: dict[str, Any] = {"grayLevels": present, "Ng": int(present[-1])}
+        self._prepare(image, spacing_mm)
+
+    def _prepare(self, image: Array, spacing_mm: float) -> None:
+        """Nothing more for the matrices."""
+
+
+class _FirstOrder(_Prepared):
+    """First order takes the values beside their gray levels."""
+
+    def _prepare(self, image: Array, spacing_mm: float) -> None:
+        self.discretizedImageArray = self.imageArray
+        self.imageArray = image
+        self.pixelSpacing = (spacing_mm,) * 3
+        self.voxelArrayShift = 0
+
+
+class _Shape(_Prepared):
+    """Shape pads and measures the mask itself, so it gets SimpleITK images after all."""
+
+    def _prepare(self, image: Array, spacing_mm: float) -> None:
+        self.label = 1
+        self.inputImage = as_image(image, spacing_mm)
+        self.inputMask = as_image(self.maskArray.astype(np.uint32), spacing_mm)
+        self._initSegmentBasedCalculation()  # type: ignore[attr-defined]
+
+
+class _Cooccurrence(_Prepared):
+    """Two features of the co-occurrence matrix, told apart where PyRadiomics would return rounding, or sums in a Python loop."""
+
+    P_glcm: NDArray[np.float64]
+
+    def getImc2FeatureValue(self) -> Any:  # noqa: N802 - PyRadiomics finds features by this pattern
+        """Imc2, or NaN where the two entropies differ by rounding alone: it would be that rounding's square root."""
+        joint = self.coefficients["px"] * self.coefficients["py"]
+        independent = -np.sum(joint * np.log2(joint + self.coefficients["eps"]), (1, 2))
+        gap = np.abs(independent - self.coefficients["HXY"])
+        unstable = (gap > 0) & (gap < IMC2_RESOLUTION)
+        return np.nan if unstable.any() else super().getImc2FeatureValue()  # type: ignore[misc]
+
+    def getMCCFeatureValue(self) -> Any:  # noqa: N802
+        """Second largest eigenvalue of Q_ij = sum_k p_ik p_jk / (p_i p_k + eps), Q as one matrix product an angle."""
+        p = np.moveaxis(self.P_glcm[0], 2, 0)
+        px, py = (np.moveaxis(self.coefficients[side][0], 2, 0) for side in ("px", "py"))
+        eigenvalues = np.linalg.eigvals((p / (px * py + self.coefficients["eps"])) @ p.transpose(0, 2, 1))
+        eigenvalues.sort()
+        return 1.0 if p.shape[1] < 2 else np.nanmean(np.sqrt(eigenvalues[:, -2])).real

@@ -1,0 +1,79 @@
+"""Where a lesion's features are taken: the tumour, and the lung in rings around it, in physical millimetres."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from dagster_project.lake.columns import REGIONS
+from dagster_project.radiomics.resampling import Array, Mask, bounding_box, grow_box
+
+RING_BOUNDS_MM = {r: tuple(float(b) for b in m.groups()) for r in REGIONS if (m := re.fullmatch(r"ring_(\d+)_(\d+)", r))}
+"""Inner and outer distance of each ring from the tumour's surface, read from the region's name."""
+
+RING_REACH_MM = max(outer for _, outer in RING_BOUNDS_MM.values())
+"""How far the outermost ring reaches."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region's voxels on the isotropic grid; `reason` says why no feature may be taken from it."""
+
+    name: str
+    mask: Mask
+    volume_mm3: float
+    reason: str | None
+
+
+def derive_regions(volume: Array, tumor: Mask, others: Mask | None, settings: Mapping[str, Any]) -> list[Region]:
+    """The tumour and its rings, in the order of REGIONS.
+
+    1. The distance of a voxel is that of its centre to the surface of the tumour: Euclidean distance to the nearest tumour
+       voxel's centre, less half a voxel. A ring a–b holds the voxels outside the tumour with a < distance <= b (a = 0: all up to b).
+    2. Of the ring, only lung is kept (`lung_hu`, inclusive), without the scan's other lesions.
+    3. Where less than `ring_minimum_lung_share` of the ring is kept, the ring gives no features: it would describe chest wall.
+    4. A region of fewer than `minimum_voxels` voxels gives none either.
+
+    A ring cut by the scan's end is judged by the part inside the scan. Vessels inside the lung window's upper bound stay in;
+    larger ones, chest wall and mediastinum do not.
+    """
+    distance = surface_distance(tumor, settings["spacing_mm"])
+    low, high = settings["lung_hu"]
+    lung = (volume >= low) & (volume <= high)
+    if others is not None:
+        lung &= ~others
+    regions = [_region("tumor", tumor, settings, None)]
+    for name, (inner, outer) in RING_BOUNDS_MM.items():
+        shell = ~tumor & (distance > inner) & (distance <= outer)
+        ring = shell & lung
+        regions.append(_region(name, ring, settings, _too_little_lung(shell, ring, settings["ring_minimum_lung_share"])))
+    return regions
+
+
+def surface_distance(tumor: Mask, spacing_mm: float) -> Array:
+    """Distance of each voxel outside the tumour from its surface, in millimetres; infinite beyond the outermost ring's reach."""
+    distance = np.full(tumor.shape, np.inf, dtype=np.float32)
+    box = bounding_box(tumor)
+    if box is not None:
+        near = grow_box(box, int(np.ceil(RING_REACH_MM / spacing_mm)) + 2, tumor.shape)
+        distance[near] = distance_transform_edt(~tumor[near]) * spacing_mm - spacing_mm / 2
+    return distance
+
+
+def _region(name: str, mask: Mask, settings: Mapping[str, Any], reason: str | None) -> Region:
+    count = int(mask.sum())
+    if reason is None and count < settings["minimum_voxels"]:
+        reason = f"fewer than {settings['minimum_voxels']} voxels after resampling"
+    return Region(name, mask, count * settings["spacing_mm"] ** 3, reason)
+
+
+def _too_little_lung(shell: Mask, ring: Mask, minimum_share: float) -> str | None:
+    total = int(shell.sum())
+    if total and ring.sum() >= minimum_share * total:
+        return None
+    return f"less than {minimum_share:.0%} of the ring is lung"

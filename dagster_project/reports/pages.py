@@ -1,0 +1,75 @@
+"""How values become a page that needs nothing but itself: templates, one style sheet, pictures as data, files put in place whole."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dagster_project.reports import wording
+from dagster_project.reports.figures import NothingToDraw
+from dagster_project.reports.palette import DARK, LIGHT, Theme
+
+TEMPLATES = Path(__file__).with_name("templates")
+"""Jinja2 templates and the style sheet; package data."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure by day and by night, each as a data URI."""
+
+    light: str
+    dark: str
+
+
+def draw(paint: Callable[[Theme], bytes]) -> Picture | None:
+    """The figure in both themes; None where there is nothing to draw, and the page says so."""
+    try:
+        return Picture(data_uri(paint(LIGHT)), data_uri(paint(DARK)))
+    except NothingToDraw:
+        return None
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as the address of itself."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def render(template: str, **values: Any) -> str:
+    """A template filled; every value is escaped, a name that is missing is an error."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        f.__name__: f for f in (wording.number, wording.signed, wording.percent, wording.plain, wording.moment, wording.tone)
+    }
+    environment.globals |= {"interval": wording.interval, "english": wording.english, "chinese": wording.chinese, "words": wording}
+    return environment
+
+
+def put(path: Path, text: str) -> Path:
+    """Write a file whole or not at all: a reader sees the former page or this one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,142 @@
+"""The study report: one HTML file for the study team, from the tables of one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from dagster_project.reports import figures
+from dagster_project.reports import summaries as s
+from dagster_project.reports.pages import Picture, draw, render
+from dagster_project.study import Study
+
+SECTIONS: tuple[tuple[str, str, str], ...] = (
+    ("about", "What this is", "说明"),
+    ("enrolment", "Enrolment", "入组"),
+    ("flow", "Eligibility", "入排流程"),
+    ("quality", "Data quality", "数据质量"),
+    ("agreement", "Agreement of the readers", "阅片一致性"),
+    ("arbitration", "Arbitration", "仲裁"),
+    ("gate", "The gate", "质量门控"),
+    ("response", "Response", "疗效"),
+    ("survival", "Progression-free survival", "无进展生存"),
+    ("dhi", "Dynamic Heterogeneity Index", "动态异质性指数"),
+    ("models", "Models", "模型"),
+    ("dynamic", "Dynamic iRECIST", "动态iRECIST"),
+    ("limits", "What this report does not claim", "本报告不主张的内容"),
+)
+"""Anchor and heading of each section, in order."""
+
+
+def render_study_report(tables: Mapping[str, pl.DataFrame], study: Study, snapshot: int, generated_at: datetime) -> str:
+    """One self-contained page that needs no network; a table that is missing or empty is said to be so where it would stand."""
+    filled = s.completed(tables)
+    population = s.choose_population(filled)
+    parts = {
+        **_cohort(filled, study),
+        **_reading(filled),
+        **_response(filled, population),
+        **_heterogeneity(filled, population),
+        **_modelling(filled, study),
+    }
+    return render(
+        "study_report.html",
+        sections=SECTIONS,
+        study=study,
+        snapshot=snapshot,
+        generated_at=generated_at,
+        population=population,
+        simulated=s.is_simulated(filled),
+        simulation=s.summarise_simulation(filled),
+        **parts,
+    )
+
+
+def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
+    rules, scans, enrolment = study.section("study"), study.section("scans"), s.summarise_enrolment(tables)
+    stages = s.list_stages(tables, study.section("model")["task"])
+    return {
+        "enrolment": enrolment,
+        "enrolment_total": {
+            k: sum(r[k] for r in enrolment) for k in ("taken_in", "eligible", "responders", "non_responders", "undetermined")
+        },
+        "enrolment_figure": _draw_enrolment(enrolment, rules),
+        "flow": s.summarise_flow(tables["eligibility"]),
+        "flow_figure": draw(lambda t: figures.flow_figure(stages, theme=t)),
+        "exclusions": s.summarise_exclusions(tables["training_cohort"]),
+        "quarantine": s.summarise_quarantine(tables["quarantine"]),
+        "scans": s.summarise_scans(tables["scans"], scans["slice_thickness_mm"], scans["slice_tolerance_mm"]),
+    }
+
+
+def _draw_enrolment(enrolment: list[s.Row], rules: Mapping[str, Any]) -> Picture | None:
+    counts = {r["site"]: (r["responders"], r["non_responders"], r["undetermined"]) for r in enrolment}
+    targets = {"target_responders": rules["target_responders"], "target_non_responders": rules["target_non_responders"]}
+    return draw(lambda t: figures.enrolment_figure(counts, **targets, theme=t))
+
+
+def _reading(tables: s.Tables) -> dict[str, Any]:
+    pairs = s.pair_reads(tables["reads"], tables["arbitrations"])
+    first, second, settled = (pairs[name].to_list() for name in ("first", "second", "settled"))
+    return {
+        "agreement": s.summarise_agreement(tables["reader_agreement"]),
+        "agreement_figure": draw(lambda t: figures.agreement_figure(first, second, settled=settled, theme=t)),
+        "arbitration": s.summarise_arbitrations(tables),
+        "triggers": s.count_triggers(tables["arbitrations"]),
+        "open_cases": tables["arbitrations"].filter(pl.col("status") == "open").sort(s.WHO).to_dicts(),
+        "gate": s.summarise_gate(tables["quality_verdicts"]),
+    }
+
+
+def _response(tables: s.Tables, population: s.Population) -> dict[str, Any]:
+    whole, landmark = s.list_survival(tables, population)
+    changes = population.of(tables["outcomes"]).drop_nulls("best_change_percent")
+    kinds = changes["bor"].fill_null("NE").to_list()
+    return {
+        "rates": s.summarise_response(tables, population),
+        "best_responses": s.count_best_responses(tables, population),
+        "waterfall_figure": draw(lambda t: figures.waterfall_figure(changes["best_change_percent"].to_list(), kinds, theme=t)),
+        "pseudoprogression": s.count_pseudoprogressions(tables, population),
+        "survival": s.summarise_survival(whole),
+        "landmark": s.summarise_survival(landmark),
+        "survival_figure": draw(lambda t: figures.survival_figure(whole, theme=t)),
+        "pfs_reasons": s.count_pfs_reasons(tables, population),
+        "landmark_figure": draw(lambda t: figures.survival_figure(landmark, x_label="Days from T2", y_label="PFS from T2", theme=t)),
+    }
+
+
+def _heterogeneity(tables: s.Tables, population: s.Population) -> dict[str, Any]:
+    rows = s.list_patient_dhi(tables, population)
+    calibrated = rows.height > 0 and bool(rows["calibrated"].all())
+    return {
+        "dhi": s.summarise_dhi(rows),
+        "dhi_calibrated": calibrated,
+        "dhi_reasons": s.count_dhi_reasons(tables["dhi"]),
+        "dhi_figure": draw(lambda t: figures.dhi_figure(s.group_dhi(rows), limit=calibrated, theme=t)),
+    }
+
+
+def _modelling(tables: s.Tables, study: Study) -> dict[str, Any]:
+    runs = s.latest_runs(tables["model_runs"])
+    tasks = list(dict.fromkeys(r["task"] for r in runs))
+    return {
+        "runs": runs,
+        "earlier_runs": tables["model_runs"].height - len(runs),
+        "roc_figures": {task: _draw_roc(tables, runs, task) for task in tasks},
+        "alarms": [r for r in runs if r["auc"] >= study.section("model")["leakage_auc"]],
+        "dynamic": s.summarise_dynamic(tables["dynamic_irecist"]),
+    }
+
+
+def _draw_roc(tables: s.Tables, runs: list[s.Row], task: str) -> Picture | None:
+    curves, intervals = s.list_curves(tables["predictions"], runs, task)
+    return draw(
+        lambda t: figures.roc_figure(
+            {name.replace("_", " "): c for name, c in curves.items()},
+            intervals={name.replace("_", " "): i for name, i in intervals.items()},
+            theme=t,
+        )
+    )

@@ -1,0 +1,515 @@
+"""What the study report counts and computes from the tables: rows of plain values, without a word about how they look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dagster_project.domain.eligibility import CRITERIA as ORDER_OF_CRITERIA
+from dagster_project.domain.eligibility import derive_flow
+from dagster_project.domain.endpoints import clopper_pearson, kaplan_meier
+from dagster_project.lake.schema import empty
+from dagster_project.lake.tables import BY_NAME
+from dagster_project.reports.figures import Stage, area_under_roc
+from dagster_project.reports.wording import CRITERIA, MEASUREMENTS, STAGES, english
+
+Tables = Mapping[str, pl.DataFrame]
+Row = dict[str, Any]
+
+WHO = ["site", "patient"]
+"""What names a patient in every table."""
+
+RESPONSE = ("CR", "PR")
+"""Best responses that count for the objective response rate."""
+
+DISEASE_CONTROL = ("CR", "PR", "SD", "NON_CR_NON_PD")
+"""Best responses that count for the disease control rate."""
+
+SCAN_FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_flag", "reader_artifact_flag")
+"""Flags of a scan that speak against it where they are true."""
+
+REASONS_SHOWN = 8
+"""Reasons listed for a stage of the quarantine; the others are counted."""
+
+PATIENTS_FOR_CORRELATION = 10
+"""Below that no correlation is given."""
+
+
+def completed(tables: Tables) -> dict[str, pl.DataFrame]:
+    """Every declared table, without rows where it is not there."""
+    return {name: tables[name] if name in tables else empty(declared) for name, declared in BY_NAME.items()}
+
+
+def list_patients(tables: Tables) -> pl.DataFrame:
+    """Site and pseudonym of everyone with a case-report row, a scan, a response or an outcome, in order."""
+    return pl.concat([tables[name].select(WHO) for name in ("patients", "scans", "responses", "outcomes")]).unique().sort(WHO)
+
+
+def summarise_simulation(tables: Tables) -> list[Row]:
+    """By site: patients, and those with any row that rests on simulated data."""
+    rows = pl.concat([tables[name].select(*WHO, "simulated") for name in ("patients", "scans", "reads")])
+    by_patient = rows.group_by(WHO).agg(pl.col("simulated").any())
+    return (
+        by_patient.group_by("site")
+        .agg(patients=pl.len(), simulated=pl.col("simulated").sum())
+        .with_columns(share=pl.col("simulated") / pl.col("patients"))
+        .sort("site")
+        .to_dicts()
+    )
+
+
+def is_simulated(tables: Tables) -> bool:
+    """True where any row of any table rests on simulated data."""
+    return any("simulated" in frame.columns and bool(frame["simulated"].any()) for frame in tables.values())
+
+
+def find_eligible(tables: Tables) -> pl.DataFrame:
+    """Site and pseudonym of the patients who meet every criterion; unknown is not met."""
+    met = pl.col("criterion").filter(pl.col("verdict") == "met").n_unique()
+    return tables["eligibility"].group_by(WHO).agg(met=met).filter(pl.col("met") == len(ORDER_OF_CRITERIA)).select(WHO).sort(WHO)
+
+
+@dataclass(frozen=True)
+class Population:
+    """Patients whom a section speaks of, and what they are called."""
+
+    title: str
+    patients: pl.DataFrame
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame's rows of these patients."""
+        return frame.join(self.patients, on=WHO, how="semi")
+
+
+def choose_population(tables: Tables) -> Population:
+    """The eligible patients; where nobody is eligible yet, everyone, and the title says so."""
+    eligible = find_eligible(tables)
+    return (
+        Population("eligible patients", eligible)
+        if eligible.height
+        else Population("all patients, since none is eligible yet", list_patients(tables))
+    )
+
+
+def summarise_enrolment(tables: Tables) -> list[Row]:
+    """By site: taken in, eligible, and the eligible by response; undetermined where no best response stands yet."""
+    eligible = find_eligible(tables).with_columns(eligible=pl.lit(1))
+    rows = list_patients(tables).join(eligible, on=WHO, how="left").join(tables["outcomes"].select(*WHO, "responder"), on=WHO, how="left")
+    counted = pl.col("eligible").is_not_null()
+    return (
+        rows.group_by("site")
+        .agg(
+            taken_in=pl.len(),
+            eligible=counted.sum(),
+            responders=(counted & pl.col("responder")).sum(),
+            non_responders=(counted & ~pl.col("responder")).sum(),
+            undetermined=(counted & pl.col("responder").is_null()).sum(),
+        )
+        .sort("site")
+        .to_dicts()
+    )
+
+
+def summarise_flow(eligibility: pl.DataFrame) -> list[Row]:
+    """By criterion: patients for whom it is the first reason, any reason, unmet, unknown, and those who remain after it."""
+    if eligibility.is_empty():
+        return []
+    verdicts = eligibility.group_by("criterion").agg(
+        not_met=(pl.col("verdict") == "not_met").sum(), unknown=(pl.col("verdict") == "unknown").sum()
+    )
+    return (
+        derive_flow(eligibility)
+        .join(verdicts, on="criterion", how="left", maintain_order="left")
+        .with_columns(pl.col("not_met", "unknown").fill_null(0))
+        .to_dicts()
+    )
+
+
+def list_stages(tables: Tables, task: str) -> list[Stage]:
+    """The boxes of the flow chart: taken in, eligible, and learnt from."""
+    flow, cohort = summarise_flow(tables["eligibility"]), tables["training_cohort"].filter(pl.col("task") == task)
+    if not flow:
+        return []
+    left = tuple((f"{english(CRITERIA, r['criterion'])} ({r['criterion']})", r["n_first_reason"]) for r in flow if r["n_first_reason"])
+    stages = [
+        Stage("Taken in", tables["eligibility"].select(WHO).n_unique(), left, "First criterion not met or not known"),
+        Stage("Eligible", flow[-1]["remaining"]),
+    ]
+    if cohort.is_empty():
+        return stages
+    return [
+        stages[0],
+        Stage("Eligible", stages[1].count, _exclusions(cohort, find_eligible(tables)), "Left out of the training cohort"),
+        Stage(f"Training cohort, task {task}", int(cohort["included"].sum())),
+    ]
+
+
+def _exclusions(cohort: pl.DataFrame, eligible: pl.DataFrame) -> tuple[tuple[str, int], ...]:
+    out = cohort.filter(~pl.col("included")).join(eligible, on=WHO, how="semi")
+    return tuple(
+        (str(reason).replace("_", " "), n)
+        for reason, n in out.group_by("exclusion").len().sort("len", "exclusion", descending=[True, False]).iter_rows()
+    )
+
+
+def summarise_exclusions(cohort: pl.DataFrame) -> list[Row]:
+    """By task: patients included, and those each row rule leaves out."""
+    return (
+        cohort.group_by("task", "included", "exclusion")
+        .len("patients")
+        .sort("task", "included", "patients", descending=[False, True, True])
+        .to_dicts()
+    )
+
+
+def summarise_scans(scans: pl.DataFrame, limit_mm: float, tolerance_mm: float) -> list[Row]:
+    """By site: scans, those within the slice limit by header and by measured spacing, gaps, duplicates, and each flag raised."""
+    thin = (pl.max_horizontal("slice_thickness_mm", "slice_spacing_mm") <= limit_mm + tolerance_mm).fill_null(value=False)
+    return (
+        scans.group_by("site")
+        .agg(
+            pl.len().alias("scans"),
+            thin.sum().alias("thin"),
+            pl.col("slice_spacing_mm").median().alias("spacing_mm"),
+            (pl.col("n_missing_slices") > 0).sum().alias("gaps"),
+            (pl.col("n_duplicate_slices") > 0).sum().alias("duplicates"),
+            (~pl.col("chest_flag")).sum().alias("not_chest"),
+            *(pl.col(flag).sum().alias(flag) for flag in SCAN_FLAGS),
+        )
+        .sort("site")
+        .to_dicts()
+    )
+
+
+def summarise_quarantine(quarantine: pl.DataFrame) -> list[Row]:
+    """By stage of the flow: items refused, and the commonest reasons with their count and sites; `others` counts the reasons not listed."""
+    order = list(STAGES)
+    rows = []
+    for (stage,), part in quarantine.group_by("stage"):
+        reasons = (
+            part.group_by("reason").agg(n=pl.len(), sites=pl.col("site").unique().sort()).sort("n", "reason", descending=[True, False])
+        )
+        rows.append(
+            {
+                "stage": stage,
+                "n": part.height,
+                "reasons": reasons.head(REASONS_SHOWN).to_dicts(),
+                "others": max(0, reasons.height - REASONS_SHOWN),
+            }
+        )
+    return sorted(rows, key=lambda row: order.index(row["stage"]))
+
+
+def summarise_agreement(agreement: pl.DataFrame) -> list[tuple[str, list[Row]]]:
+    """Rows of reader_agreement by measurement, under the name of their scope: the cohort, its visits, then the sites."""
+    order, scopes = list(MEASUREMENTS), ["cohort", "visit", "site"]
+    rows = sorted(
+        agreement.filter(pl.col("scope").is_in(scopes)).to_dicts(),
+        key=lambda r: (scopes.index(r["scope"]), r["visit"], r["site"], order.index(r["measurement"])),
+    )
+    titles = {"cohort": "All sites", "visit": "All sites, {visit}", "site": "{site}"}
+    return [
+        (titles[scope].format(visit=visit, site=site), list(group))
+        for (scope, visit, site), group in groupby(rows, key=lambda r: (r["scope"], r["visit"], r["site"]))
+    ]
+
+
+def pair_reads(reads: pl.DataFrame, arbitrations: pl.DataFrame) -> pl.DataFrame:
+    """Longest diameters of each lesion-visit that two readers measured and locked, and whether an arbiter settled the patient.
+
+    The first reader by name stands first.
+    """
+    locked = reads.filter(pl.col("locked_at").is_not_null(), pl.col("longest_diameter_mm").is_not_null())
+    pairs = (
+        locked.sort("reader")
+        .group_by(*WHO, "scan", "lesion")
+        .agg("longest_diameter_mm")
+        .filter(pl.col("longest_diameter_mm").list.len() >= 2)
+    )
+    settled = arbitrations.filter(pl.col("status") == "settled").select(*WHO, settled=pl.lit(value=True))
+    return (
+        pairs.join(settled, on=WHO, how="left")
+        .sort(*WHO, "scan", "lesion")
+        .select(
+            first=pl.col("longest_diameter_mm").list.get(0),
+            second=pl.col("longest_diameter_mm").list.get(1),
+            settled=pl.col("settled").fill_null(value=False),
+        )
+    )
+
+
+def summarise_arbitrations(tables: Tables) -> list[Row]:
+    """By site: patients whom two readers read, and of their cases the open and the settled ones."""
+    read_twice = (
+        tables["reads"].filter(pl.col("locked_at").is_not_null()).group_by(WHO).agg(n=pl.col("reader").n_unique()).filter(pl.col("n") >= 2)
+    )
+    cases = (
+        tables["arbitrations"].group_by("site").agg(open=(pl.col("status") == "open").sum(), settled=(pl.col("status") == "settled").sum())
+    )
+    rows = read_twice.group_by("site").agg(read_twice=pl.len()).join(cases, on="site", how="full", coalesce=True)
+    return rows.with_columns(pl.col("read_twice", "open", "settled").fill_null(0)).sort("site").to_dicts()
+
+
+def count_triggers(arbitrations: pl.DataFrame) -> list[Row]:
+    """Cases that met a trigger at least once; a trigger's name is what stands before its visit and lesion."""
+    named = (
+        arbitrations.select(*WHO, pl.col("triggers"))
+        .explode("triggers")
+        .with_columns(trigger=pl.col("triggers").str.extract(r"^([^ :(]+)"))
+    )
+    return (
+        named.drop_nulls("trigger")
+        .group_by("trigger")
+        .agg(cases=pl.struct(WHO).n_unique())
+        .sort("cases", "trigger", descending=[True, False])
+        .to_dicts()
+    )
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether models may be trained on this snapshot: open, closed or not_evaluated, with the cohort and the row rules."""
+
+    state: str
+    failing: list[Row]
+    cohort_rules: list[Row]
+    row_rules: list[Row]
+
+
+def summarise_gate(verdicts: pl.DataFrame) -> Gate:
+    """A cohort rule that failed or could not be evaluated closes the gate; worst verdicts stand first."""
+    order = ["fail", "cannot_evaluate", "warn", "pass"]
+    rows = sorted(verdicts.to_dicts(), key=lambda r: (order.index(r["verdict"]), r["rule"], r["scope"]))
+    cohort = [r for r in rows if r["kind"] == "cohort"]
+    failing = [r for r in cohort if r["verdict"] in order[:2]]
+    return Gate("closed" if failing else "open" if cohort else "not_evaluated", failing, cohort, [r for r in rows if r["kind"] == "row"])
+
+
+def summarise_response(tables: Tables, population: Population) -> list[Row]:
+    """Response and disease control of the population: patients, all of whom stand in the denominator, and exact 95 % intervals."""
+    n, outcomes = population.patients.height, population.of(tables["outcomes"])
+    if not n or outcomes.is_empty():
+        return []
+    rates = (
+        ("ORR", "bor", RESPONSE),
+        ("ORR, confirmed", "bor_confirmed", RESPONSE),
+        ("DCR", "bor", DISEASE_CONTROL),
+        ("iORR, by iRECIST", "ibor", tuple(f"i{r}" for r in RESPONSE)),
+    )
+    return [_rate(name, int(outcomes[column].is_in(list(counted)).sum()), n) for name, column, counted in rates]
+
+
+def _rate(name: str, x: int, n: int) -> Row:
+    found = clopper_pearson(x, n)
+    return {"name": name, "x": x, "n": n, "share": found.value, "low": found.lower, "high": found.upper}
+
+
+def count_best_responses(tables: Tables, population: Population) -> list[Row]:
+    """Patients by best overall response, those without one as NULL."""
+    return (
+        population.patients.join(tables["outcomes"].select(*WHO, "bor"), on=WHO, how="left")
+        .group_by("bor")
+        .len("patients")
+        .sort("patients", descending=True)
+        .to_dicts()
+    )
+
+
+def count_pseudoprogressions(tables: Tables, population: Population) -> Row:
+    """Patients with a pseudoprogression by each of the four definitions, and those in whom it could be told."""
+    outcomes = population.of(tables["outcomes"])
+    definitions = ("pseudoprogression", "pseudoprogression_d1_nadir", "pseudoprogression_d2", "pseudoprogression_d2_nadir")
+    return {"n": int(outcomes["pseudoprogression"].count()), **{name: int(outcomes[name].sum() or 0) for name in definitions}}
+
+
+Curves = dict[str, tuple[list[int], list[bool]]]
+
+
+def list_survival(tables: Tables, population: Population) -> tuple[Curves, Curves]:
+    """Times and events: of all from the first cycle, and from T2 (landmark) by the response as of T2."""
+    outcomes = population.of(tables["outcomes"])
+    at_t2 = (
+        tables["responses"]
+        .filter(pl.col("visit") == "T2", pl.col("evaluator") == "accepted")
+        .select(*WHO, at_t2=pl.col("overall_response").is_in(list(RESPONSE)))
+    )
+    landmark = outcomes.drop_nulls(["pfs_from_t2_days", "pfs_from_t2_event"]).join(at_t2, on=WHO, how="left")
+    whole = {"All": _times(outcomes.drop_nulls(["pfs_days", "pfs_event"]), "pfs_days", "pfs_event")}
+    groups = {
+        "CR or PR as of T2": landmark.filter("at_t2"),
+        "Neither, as of T2": landmark.filter(~pl.col("at_t2")),
+        "Not evaluated at T2": landmark.filter(pl.col("at_t2").is_null()),
+    }
+    split = {name: _times(part, "pfs_from_t2_days", "pfs_from_t2_event") for name, part in groups.items()}
+    return _filled(whole), _filled(split)
+
+
+def _filled(curves: Curves) -> Curves:
+    return {name: times for name, times in curves.items() if times[0]}
+
+
+def _times(outcomes: pl.DataFrame, days: str, event: str) -> tuple[list[int], list[bool]]:
+    return outcomes[days].to_list(), outcomes[event].to_list()
+
+
+def summarise_survival(curves: Curves) -> list[Row]:
+    """By group: patients, events, and the median with its log-log interval; NULL where it is not reached."""
+    rows = []
+    for name, (days, events) in curves.items():
+        curve = kaplan_meier(days, events)
+        rows.append(
+            {
+                "name": name,
+                "n": len(days),
+                "events": sum(events),
+                "median": curve.median,
+                "low": curve.median_lower,
+                "high": curve.median_upper,
+            }
+        )
+    return rows
+
+
+def count_pfs_reasons(tables: Tables, population: Population) -> list[Row]:
+    """Patients by the row of the censoring table that gave their date."""
+    return (
+        population.of(tables["outcomes"])
+        .drop_nulls("pfs_reason")
+        .group_by("pfs_reason", "pfs_event")
+        .len("patients")
+        .sort("pfs_event", "patients", "pfs_reason", descending=[True, True, False])
+        .to_dicts()
+    )
+
+
+def list_patient_dhi(tables: Tables, population: Population) -> pl.DataFrame:
+    """The population's DHI rows of scope patient with the response, pairs of visits in order."""
+    order = pl.Enum(["T0 → T1", "T1 → T2", "T0 → T2"])
+    rows = (
+        population.of(tables["dhi"]).filter(pl.col("scope") == "patient").with_columns(pair=pl.format("{} → {}", "from_visit", "to_visit"))
+    )
+    kept = rows.filter(pl.col("pair").is_in(order.categories.to_list())).with_columns(pl.col("pair").cast(order))
+    return kept.join(tables["outcomes"].select(*WHO, "responder"), on=WHO, how="left").sort("pair", *WHO)
+
+
+def group_dhi(rows: pl.DataFrame) -> dict[str, dict[str, list[float]]]:
+    """DHI values by pair of visits and response group, for the figure."""
+
+    def values(part: pl.DataFrame, responder: bool) -> list[float]:
+        return part.filter(pl.col("responder") == responder)["dhi"].drop_nulls().to_list()
+
+    parts = {str(pair): part for (pair,), part in rows.group_by("pair", maintain_order=True)}
+    return {pair: {"responders": values(part, True), "non-responders": values(part, False)} for pair, part in parts.items()}
+
+
+def summarise_dhi(rows: pl.DataFrame) -> list[Row]:
+    """By pair of visits: quartiles by response, values missing, and how far DHI tells response beside and beyond the change of volume."""
+    return [
+        {"pair": str(pair), "missing": part["dhi"].null_count(), "groups": _quartiles(part), **_worth(part)}
+        for (pair,), part in rows.group_by("pair", maintain_order=True)
+    ]
+
+
+def _quartiles(part: pl.DataFrame) -> list[Row]:
+    groups = (("responders", part.filter("responder")), ("non-responders", part.filter(~pl.col("responder"))))
+    return [
+        {
+            "name": name,
+            "n": g["dhi"].count(),
+            "low": g["dhi"].quantile(0.25, "linear"),
+            "median": g["dhi"].median(),
+            "high": g["dhi"].quantile(0.75, "linear"),
+        }
+        for name, g in groups
+    ]
+
+
+def _worth(part: pl.DataFrame) -> Row:
+    told = part.drop_nulls(["dhi", "responder", "delta_log_volume", "wasserstein_hu"])
+    label, volume = told["responder"].to_numpy(), told["delta_log_volume"].to_numpy()
+    return {
+        "n": told.height,
+        "auc_dhi": area_under_roc(label, told["dhi"].to_numpy()),
+        "auc_shrinkage": area_under_roc(label, -volume),
+        "auc_wasserstein": area_under_roc(label, told["wasserstein_hu"].to_numpy()),
+        "rho_volume": _rank_correlation(told["dhi"].to_numpy(), np.abs(volume)),
+        "partial": partial_rank_correlation(told["dhi"].to_numpy(), label, volume),
+    }
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    a, b = (pl.Series(np.asarray(v, float)).rank().to_numpy() for v in (x, y))
+    if a.size < PATIENTS_FOR_CORRELATION or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def partial_rank_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[float, float, float] | None:
+    """Spearman's correlation of x and y with the ranks of a third held fixed, and its 95 % interval by Fisher's z.
+
+    r = (r_xy − r_xg r_yg) / √((1 − r_xg²)(1 − r_yg²)); z has variance 1.06 / (n − 4). None below 10 patients, where one is
+    constant, or where the third explains one of them wholly. An association, neither a cause nor a prediction.
+    """
+    pairs = [_rank_correlation(*pair) for pair in ((x, y), (x, given), (y, given))]
+    if any(r is None for r in pairs):
+        return None
+    xy, xg, yg = (float(r) for r in pairs if r is not None)
+    rest = (1 - xg**2) * (1 - yg**2)
+    if rest < 1e-12:
+        return None
+    r = float(np.clip((xy - xg * yg) / math.sqrt(rest), -0.999999, 0.999999))
+    half = 1.96 * math.sqrt(1.06 / (len(x) - 4))
+    return r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
+
+
+def count_dhi_reasons(dhi: pl.DataFrame) -> list[Row]:
+    """Lesion pairs without a DHI, by reason."""
+    return (
+        dhi.filter(pl.col("scope") == "lesion", pl.col("dhi").is_null())
+        .group_by("reason")
+        .len("lesions")
+        .sort("lesions", "reason", descending=[True, False])
+        .to_dicts()
+    )
+
+
+def latest_runs(model_runs: pl.DataFrame) -> list[Row]:
+    """The last run of every task and model, best AUC first within a task."""
+    last = model_runs.sort("trained_at", "mlflow_run_id").unique(["task", "model"], keep="last")
+    return last.sort("task", "auc", "model", descending=[False, True, False]).to_dicts()
+
+
+def list_curves(
+    predictions: pl.DataFrame, runs: Sequence[Row], task: str
+) -> tuple[dict[str, tuple[list[bool], list[float]]], dict[str, tuple[float | None, float | None]]]:
+    """Labels and probabilities out of fold by model of a task, and the intervals of their AUC."""
+    told = predictions.filter(pl.col("task") == task).drop_nulls("label").sort(*WHO)
+    shown = [r for r in runs if r["task"] == task]
+    parts = {r["model"]: told.filter(pl.col("model") == r["model"]) for r in shown}
+    curves = {
+        model: (part["label"].to_list(), part["probability"].to_list()) for model, part in parts.items() if part["label"].n_unique() == 2
+    }
+    return curves, {r["model"]: (r["auc_lower"], r["auc_upper"]) for r in shown}
+
+
+def summarise_dynamic(dynamic: pl.DataFrame) -> list[Row]:
+    """By visit and iRECIST response: patients in each reading of the risk layer, and the advice given."""
+    order = ["iCR", "iPR", "iSD", "iNON_CR_NON_PD", "iUPD", "iCPD", "iNE", "iNED"]
+    rows = []
+    for (visit, response), part in dynamic.group_by("visit", "irecist_response"):
+        rows.append(
+            {
+                "visit": visit,
+                "irecist_response": response,
+                "patients": part.height,
+                "labels": dict(part.group_by("dynamic_label").len().iter_rows()),
+                "advice": dict(part.group_by("advice").len().iter_rows()),
+            }
+        )
+    return sorted(rows, key=lambda r: (r["visit"], order.index(r["irecist_response"])))

@@ -1,0 +1,157 @@
+"""The words of the pages: what a code of the tables is called, in English and Chinese, and how a number is written."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+ABSENT = "–"
+"""Stands where a value is NULL; never 0."""
+
+DAYS_A_MONTH = 30.4375
+"""Mean length of a month, for medians given in months beside days."""
+
+CRITERIA: dict[str, tuple[str, str]] = {
+    "I1": ("NSCLC proven by histology or cytology", "病理证实的非小细胞肺癌"),
+    "I2": ("Stage III or IV, not resectable", "III–IV期，不可切除"),
+    "I3": ("PD-1/PD-L1 antibody with chemotherapy", "PD-1/PD-L1抗体联合化疗"),
+    "I4": ("CT at T0, T1 and T2", "T0、T1、T2均有CT"),
+    "I5": ("Slices ≤ 1 mm at all three", "三次层厚均≤1 mm"),
+    "I6": ("A measurable target lesion at T0", "T0有可测量靶病灶"),
+    "I7": ("Complete baseline data", "基线资料完整"),
+    "I8": ("EGFR, ALK and PD-L1 known", "EGFR、ALK、PD-L1已知"),
+    "I9": ("Age 18 or above", "年龄≥18岁"),
+    "E1": ("No severe artifact at T0, T1 or T2", "三次均无严重伪影"),
+    "E2": ("No other malignancy", "无其他恶性肿瘤"),
+    "E3": ("No severe organ insufficiency", "无严重脏器功能不全"),
+    "E4": ("No radiotherapy to the target before T0", "T0前靶病灶未放疗"),
+    "E5": ("Consent not withdrawn", "未撤回知情同意"),
+}
+"""Each eligibility criterion as the condition a patient meets."""
+
+STAGES: dict[str, tuple[str, str]] = {
+    "intake": ("Intake of images", "影像接收"),
+    "case_report": ("Case-report data", "病例报告"),
+    "scans": ("Scans", "扫描"),
+    "timepoints": ("Visits", "访视"),
+    "reads": ("Reads", "阅片"),
+    "radiomic_features": ("Radiomic features", "影像组学特征"),
+    "arbitrations": ("Arbitration", "仲裁"),
+    "dhi": ("DHI", "动态异质性指数"),
+}
+"""Where something can be refused, in the order of the flow."""
+
+MEASUREMENTS: dict[str, tuple[str, str]] = {
+    "longest_diameter_mm": ("Longest diameter", "最长径"),
+    "short_axis_mm": ("Short axis", "短径"),
+    "volume_mm3": ("Volume", "体积"),
+    "mask": ("Outline (Dice)", "轮廓"),
+}
+"""What two readers' reads are compared by."""
+
+UNITS = {"longest_diameter_mm": "mm", "short_axis_mm": "mm", "volume_mm3": "mm³"}
+"""Units of bias and limits of agreement."""
+
+DYNAMIC_LABELS: dict[str, tuple[str, str, str]] = {
+    "likely_responder": ("Likely responder", "可能应答", "yes"),
+    "likely_non_responder": ("Likely non-responder", "可能不应答", "no"),
+    "indeterminate": ("Indeterminate", "不确定", "other"),
+    "iUPD_likely_true": ("iUPD, likely true progression", "iUPD，可能为真性进展", "no"),
+    "iUPD_likely_pseudo": ("iUPD, likely pseudoprogression", "iUPD，可能为假性进展", "yes"),
+    "iUPD_indeterminate": ("iUPD, indeterminate", "iUPD，不确定", "other"),
+    "no_prediction": ("No prediction", "无预测", "other"),
+}
+"""Readings of the risk layer, with the tone they are shown in."""
+
+ADVICE: dict[str, tuple[str, str]] = {
+    "earlier_scan_4_weeks": ("Consider an earlier scan, in 4 weeks", "可考虑4周后提前复查CT"),
+    "continue_and_confirm": ("Consider going on and confirming at the next scan", "可考虑继续治疗并于下次扫描确认"),
+    "as_scheduled": ("Next scan as scheduled", "按计划复查"),
+    "none": ("No advice", "无建议"),
+}
+"""What may be considered; never a response."""
+
+FACTS: tuple[tuple[str, str, str], ...] = (
+    ("sex", "Sex", "性别"),
+    ("age_years", "Age", "年龄"),
+    ("smoking", "Smoking", "吸烟史"),
+    ("ecog", "ECOG", "ECOG评分"),
+    ("stage", "Stage", "分期"),
+    ("histology", "Histology", "病理"),
+    ("egfr", "EGFR", "EGFR"),
+    ("alk", "ALK", "ALK"),
+    ("pd_l1_tps", "PD-L1 TPS", "PD-L1"),
+    ("line", "Line", "治疗线数"),
+    ("regimen", "Regimen", "治疗方案"),
+)
+"""Columns of `patients` that a patient's page shows."""
+
+TONES = {"CR": "yes", "PR": "yes", "SD": "other", "NON_CR_NON_PD": "other", "PD": "no", "NE": "none", "NED": "none"}
+"""Tone of a response; an i before it changes nothing, iUPD and iCPD are progressions."""
+
+
+def tone(response: str | None) -> str:
+    """Tone in which a response by RECIST or iRECIST is shown.
+
+    >>> tone("iUPD"), tone("iPR"), tone(None)
+    ('no', 'yes', 'none')
+    """
+    if response in {"iUPD", "iCPD"}:
+        return "no"
+    return TONES.get((response or "").removeprefix("i"), "none")
+
+
+def plain(code: object) -> str:
+    """A code as words: `adenocarcinoma`, `non small cell`; absent where NULL."""
+    return ABSENT if code is None else str(code).replace("_", " ").replace("+", " + ")
+
+
+def number(value: float | None, digits: int | None = None) -> str:
+    """A number with that many decimals, or as few as three significant ones need; absent where NULL.
+
+    >>> number(0.85), number(12.0), number(None), number(-3.14159, 1)
+    ('0.85', '12', '–', '−3.1')
+    """
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    text = (
+        f"{value:,.{digits}f}"
+        if digits is not None
+        else f"{value:,.0f}"
+        if abs(value) >= 100 or float(value).is_integer()
+        else f"{value:.3g}"
+    )
+    return text.replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 0) -> str:
+    """A number with its sign, or absent."""
+    return ABSENT if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share from 0 to 1 in percent, or absent."""
+    return ABSENT if share is None else f"{100 * share:.{digits}f} %"
+
+
+def interval(low: float | None, high: float | None, digits: int = 2, scale: float = 1.0) -> str:
+    """Two bounds in parentheses; a bound that was not reached is NR, and nothing where both are NULL."""
+    if low is None and high is None:
+        return ""
+    return f"({' to '.join('NR' if b is None else number(scale * b, digits) for b in (low, high))})"
+
+
+def moment(at: datetime | None) -> str:
+    """Date and minute in UTC, or absent."""
+    return ABSENT if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def english(words: dict[str, tuple[Any, ...]], code: str | None) -> str:
+    """The English name of a code, else the code in plain words."""
+    return words[code][0] if code in words else plain(code)
+
+
+def chinese(words: dict[str, tuple[Any, ...]], code: str | None) -> str:
+    """The Chinese name of a code, else nothing."""
+    return words[code][1] if code in words else ""

@@ -1,0 +1,161 @@
+"""The models that anything more elaborate must beat: case report alone, size alone, delta radiomics; and a control that must fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from models.datasets import CLINICAL, DELTA, DHI, SIZE, Dataset, DatasetError
+from models.evaluation import youden_cutoff
+from models.learners import Fit, Section
+from models.splits import stratified_folds
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+
+TOLERANCE = 1e-6
+"""Change of the coefficients at which the solvers stop."""
+
+ITERATIONS = 20_000
+"""Far above what strongly correlated columns needed in trials (about 1,100)."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """p = 1 / (1 + exp(−(b + Σ w (x − mean) / scale))), a missing x replaced by the training patients' median.
+
+    It holds the selected columns alone. All probabilities, out of fold and later, come from here, so that the stored tensors give
+    the same bits.
+    """
+
+    kind: ClassVar[str] = "linear_logistic"
+    features: tuple[str, ...]
+    medians: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+    coefficients: np.ndarray
+    intercept: np.ndarray
+
+    def probabilities(self, dataset: Dataset) -> np.ndarray:
+        """Probability of response of each row; the sum runs within a row, so other rows change no bit of it."""
+        x = dataset.values_of(self.features)
+        z = (np.where(np.isnan(x), self.medians, x) - self.means) / self.scales
+        logit = np.ascontiguousarray(z * self.coefficients).sum(axis=1) + self.intercept
+        return np.exp(-np.logaddexp(0.0, -logit))
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Imputer, scaler and coefficients."""
+        return {name: getattr(self, name) for name in ("medians", "means", "scales", "coefficients", "intercept")}
+
+    def config(self) -> dict[str, Any]:
+        """The columns' names, in the tensors' order."""
+        return {"features": list(self.features)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> LinearModel:
+        """The model that `tensors` and `config` were taken from."""
+        return cls(features=tuple(config["features"]), **tensors)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A penalised logistic regression on some blocks; a `learners.Learner`.
+
+    With `elastic_net` the columns of the block `delta` pass the univariate filter first; other blocks are offered whole.
+    """
+
+    name: str
+    blocks: tuple[str, ...]
+    penalty: Literal["ridge", "elastic_net"]
+    negative_control: bool = False
+
+    def fit(self, dataset: Dataset, section: Section, seed: int) -> Fit:
+        """Fit on training patients.
+
+        1. Divide them into inner folds by site and label.
+        2. In each inner fold impute, scale, filter and fit on the rest, once a strength of the penalty; predict those held out.
+        3. Take the strength of least log loss; of equal ones the stronger penalty.
+        4. Choose the cut-off by Youden's index on its inner out-of-fold probabilities.
+        5. Impute, scale, filter and fit on all of them at that strength.
+        """
+        scope = f"task {dataset.task.name}, model {self.name}, inner folds"
+        fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
+        inner = np.zeros((len(section[f"{self.penalty}_strengths"]), dataset.y.size))
+        for k in range(fold.max() + 1):
+            path = self._path(dataset.take(fold != k), section, seed)
+            inner[:, fold == k] = [freeze(p, dataset.feature_names).probabilities(dataset.take(fold == k)) for p in path]
+        best = int(np.argmin([_log_loss(dataset.y, p) for p in inner]))
+        model = freeze(self._path(dataset, section, seed)[best], dataset.feature_names)
+        chosen = {"strength": float(section[f"{self.penalty}_strengths"][best]), "n_columns": float(len(model.features)),
+                  "n_nonzero": float(np.count_nonzero(model.coefficients))}
+        return Fit(model, youden_cutoff(dataset.y, inner[best]), chosen)
+
+    def _path(self, dataset: Dataset, section: Section, seed: int) -> list[Pipeline]:
+        """One fitted pipeline a strength, strongest penalty first; they share the fitted preparation."""
+        from sklearn.pipeline import Pipeline
+
+        preparation = self._preparation(dataset, section).fit(dataset.X, dataset.y)
+        if not preparation["filter"].get_support().any():
+            raise DatasetError(f"task {dataset.task.name}, model {self.name}: no column varies among the training patients; "
+                               f"fill the block {', '.join(self.blocks)} or take the model out")
+        Z = preparation.transform(dataset.X)
+        return [Pipeline([*preparation.steps, ("logistic", self._classifier(Z, dataset.y, strength, section, seed).fit(Z, dataset.y))])
+                for strength in section[f"{self.penalty}_strengths"]]
+
+    def _preparation(self, dataset: Dataset, section: Section) -> Pipeline:
+        from sklearn.impute import SimpleImputer
+        from sklearn.pipeline import Pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        from models.selection import RelevantColumns
+
+        filtered = DELTA if self.penalty == "elastic_net" else None
+        always = tuple(i for i, block in enumerate(dataset.feature_blocks) if block != filtered)
+        return Pipeline([
+            ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
+            ("scale", StandardScaler()),
+            ("filter", RelevantColumns(section["filter_keeps"], section["redundant_correlation"], always)),
+        ])
+
+    def _classifier(self, Z: np.ndarray, y: np.ndarray, strength: float, section: Section, seed: int) -> LogisticRegression:
+        """Mean log loss + λ·penalty. Ridge: λ = strength. Elastic net: λ = strength × the λ at which the last coefficient becomes 0.
+
+        So an elastic net never predicts a constant: constants differ between folds only by who is held out, which pooled over folds
+        would push the AUC below 0.5.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        if self.penalty == "ridge":
+            return LogisticRegression(C=1 / (strength * y.size), solver="lbfgs", tol=TOLERANCE, max_iter=ITERATIONS)
+        share = section["l1_share"]
+        largest = np.abs(Z.T @ (y - y.mean())).max(initial=0.0) / y.size / share
+        penalty = max(strength * largest, TOLERANCE)
+        return LogisticRegression(C=1 / (penalty * y.size), l1_ratio=share, solver="saga", tol=TOLERANCE, max_iter=ITERATIONS, random_state=seed)
+
+
+def _log_loss(y: np.ndarray, p: np.ndarray) -> float:
+    return float(-np.mean(np.log(np.clip(np.where(y, p, 1 - p), 1e-15, 1.0))).round(12))
+
+
+def freeze(pipeline: Pipeline, names: tuple[str, ...]) -> LinearModel:
+    """The fitted pipeline's numbers on the columns that its filter keeps; its probabilities agree to rounding."""
+    kept = pipeline["filter"].get_support()
+    return LinearModel(
+        features=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
+        medians=pipeline["impute"].statistics_[kept], means=pipeline["scale"].mean_[kept], scales=pipeline["scale"].scale_[kept],
+        coefficients=pipeline["logistic"].coef_[0].copy(), intercept=pipeline["logistic"].intercept_.copy(),
+    )
+
+
+BASELINES = (
+    Baseline("clinical", (CLINICAL,), "ridge"),
+    Baseline("size_change", (SIZE,), "ridge"),
+    Baseline("delta_radiomics", (DELTA,), "elastic_net"),
+    Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net"),
+    Baseline("negative_control", (DELTA, DHI), "elastic_net", negative_control=True),
+)
+"""In the order in which each must be beaten; the size of the tumour alone is the hard one, since it defines response."""

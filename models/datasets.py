@@ -1,0 +1,272 @@
+"""What a model may see: one row a patient, and no column later than the task's landmark."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+CLINICAL, SIZE, DELTA, DHI = "clinical", "size", "delta", "dhi"
+"""The blocks of columns: case report, size alone, change of radiomic features, Dynamic Heterogeneity Index."""
+
+BASELINE = "T0"
+"""The visit before treatment; what the case report knows at the first cycle counts as known then."""
+
+DHI_COLUMNS = ("dhi", "u_texture", "u_density", "u_spatial", "dhi_maximum", "dhi_spread", "delta_median_hu", "delta_log_sd")
+"""Columns of `dhi` that are offered; delta_log_volume is left to the block `size`, which DHI is compared with."""
+
+_KEY = ["site", "patient"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prediction: what is told (`label`), and the visits, in order, that may be seen; the last is the landmark."""
+
+    name: str
+    visits: tuple[str, ...]
+    label: str
+
+    @property
+    def landmark(self) -> str:
+        """The last visit that may be seen."""
+        return self.visits[-1]
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of visits between which change may be seen, earlier first."""
+        return tuple(combinations(self.visits, 2))
+
+
+TASKS = {task.name: task for task in (
+    Task("T1", ("T0", "T1"), "response (CR or PR) after T1"),
+    Task("T2", ("T0", "T1", "T2"), "response (CR or PR) after T2"),
+)}
+"""The tasks that can be learnt; T0 is none of them, since nothing has changed by then."""
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """A column offered to a model: its block, and every visit it was computed from."""
+
+    name: str
+    block: str
+    visits: tuple[str, ...]
+
+
+class LeakageError(ValueError):
+    """Columns that rest on a visit which the task may not see."""
+
+    def __init__(self, task: Task, columns: Sequence[FeatureColumn]) -> None:
+        shown = ", ".join(f"{c.name} ({', '.join(c.visits)})" for c in columns)
+        super().__init__(f"task {task.name} may see {', '.join(task.visits)} alone; refused: {shown}. Leave these columns out or take a later task")
+
+
+class DatasetError(ValueError):
+    """A cohort or table from which no data set can be made; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One row a patient, sorted by site and pseudonym; missing values in `X` are NaN until a training fold imputes them.
+
+    NaN stays inside this matrix: no table and no artifact receives it. A data set that breaks a rule cannot be made:
+
+    1. every column rests on the task's visits alone, else LeakageError;
+    2. a patient has one row, hence one site, else DatasetError.
+    """
+
+    task: Task
+    columns: tuple[FeatureColumn, ...]
+    X: np.ndarray
+    y: np.ndarray
+    patients: tuple[str, ...]
+    sites: tuple[str, ...]
+    simulated: np.ndarray
+    label_definition: str
+
+    def __post_init__(self) -> None:
+        """Refuse what breaks rule 1 or 2."""
+        late = [c for c in self.columns if not set(c.visits) <= set(self.task.visits)]
+        if late:
+            raise LeakageError(self.task, late)
+        if len(set(self.patients)) < len(self.patients):
+            repeated = sorted({p for p in self.patients if self.patients.count(p) > 1})
+            raise DatasetError(f"task {self.task.name}: patients {', '.join(repeated)} have several rows or sites; correct training_cohort")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return tuple(c.name for c in self.columns)
+
+    @property
+    def feature_blocks(self) -> tuple[str, ...]:
+        """Blocks of the columns, in order."""
+        return tuple(c.block for c in self.columns)
+
+    @cached_property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of task, patients, labels, columns and values."""
+        facts = (self.task.name, self.label_definition, self.patients, self.sites, self.y.tolist(), self.feature_names)
+        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes()).hexdigest()[:16]
+
+    def take(self, rows: np.ndarray) -> Dataset:
+        """The rows of a truth-valued mask, in order."""
+        names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites)]
+        return replace(self, X=self.X[rows], y=self.y[rows], patients=names[0], sites=names[1], simulated=self.simulated[rows])
+
+    def of_blocks(self, blocks: Sequence[str]) -> Dataset:
+        """The columns of some blocks; DatasetError where a block has none."""
+        lacking = [b for b in blocks if b not in self.feature_blocks]
+        if lacking:
+            raise DatasetError(f"task {self.task.name}: no column in block {', '.join(lacking)}; materialise its tables first")
+        keep = np.isin(self.feature_blocks, list(blocks))
+        return replace(self, X=self.X[:, keep], columns=tuple(c for c in self.columns if c.block in blocks))
+
+    def values_of(self, names: Sequence[str]) -> np.ndarray:
+        """The columns of these names, in this order; DatasetError where one is not there."""
+        place = {name: i for i, name in enumerate(self.feature_names)}
+        absent = [name for name in names if name not in place]
+        if absent:
+            raise DatasetError(f"task {self.task.name}: the model asks for {len(absent)} columns that are not there, first {absent[0]}; "
+                               "build the data set with the protocol that the model was trained under")
+        return self.X[:, [place[name] for name in names]]
+
+    def with_features_permuted(self, seed: int) -> Dataset:
+        """Each patient with the columns of a patient drawn without replacement: the negative control, whose AUC is 0.5."""
+        return replace(self, X=self.X[np.random.default_rng(seed).permutation(len(self.patients))])
+
+
+def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
+                  delta_features: pl.DataFrame, dhi: pl.DataFrame) -> Dataset:
+    """Bring the task's columns to one row a patient.
+
+    Parameters
+    ----------
+    task : Task
+        Its visits decide which rows of the tables are looked at; rows of later visits change nothing.
+    cohort, patients, responses, lesions, delta_features, dhi : pl.DataFrame
+        The tables training_cohort, patients and so on. Only included patients of this task are used.
+
+    Raises
+    ------
+    DatasetError
+        No patient, a missing label, or no change of any feature between the task's visits.
+    """
+    roster = _roster(task, cohort)
+    blocks = [_clinical_block(roster, patients), _size_block(task, roster, responses, lesions),
+              _delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)]
+    return Dataset(
+        task=task, columns=tuple(c for columns, _ in blocks for c in columns), X=np.hstack([values for _, values in blocks]),
+        y=roster["label"].to_numpy(), patients=tuple(roster["patient"]), sites=tuple(roster["site"]),
+        simulated=roster["simulated"].to_numpy(), label_definition="; ".join(roster["label_definition"].unique().sort()),
+    )
+
+
+_Block = tuple[tuple[FeatureColumn, ...], np.ndarray]
+
+
+def _roster(task: Task, cohort: pl.DataFrame) -> pl.DataFrame:
+    included = cohort.filter((pl.col("task") == task.name) & pl.col("included")).sort(_KEY)
+    unlabelled = included.filter(pl.col("label").is_null())["patient"].to_list()
+    if included.is_empty():
+        raise DatasetError(f"task {task.name}: training_cohort includes no patient; see its column `exclusion`")
+    if unlabelled:
+        raise DatasetError(f"task {task.name}: patients {', '.join(unlabelled)} are included without a label; exclude them in training_cohort")
+    return included.with_row_index("row")
+
+
+def _clinical_block(roster: pl.DataFrame, patients: pl.DataFrame) -> _Block:
+    facts = {
+        "age_years": pl.col("age_years"), "male": pl.col("sex") == "M",
+        "former_smoker": pl.col("smoking") == "former", "current_smoker": pl.col("smoking") == "current",
+        "ecog": pl.col("ecog"), "stage_iv": pl.col("stage").str.starts_with("IV"), "pd_l1_tps": pl.col("pd_l1_tps"),
+        "egfr_mutant": pl.col("egfr") == "mutant", "alk_rearranged": pl.col("alk") == "rearranged", "line": pl.col("line"),
+    }
+    frame = patients.select(*_KEY, **facts)
+    return _joined(roster, frame, [FeatureColumn(name, CLINICAL, (BASELINE,)) for name in facts])
+
+
+def _size_block(task: Task, roster: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame) -> _Block:
+    """Sum of target diameters and total target volume at baseline, and their symmetric change between the visits."""
+    sums = responses.filter(pl.col("evaluator") == "accepted").select(*_KEY, "visit", what=pl.lit("sum_mm"), value="sum_mm")
+    long = pl.concat([sums, _target_volumes(lesions).select(*_KEY, "visit", what=pl.lit("volume_mm3"), value="volume_mm3")])
+    frame, columns = roster.select(_KEY), []
+    for what in ("sum_mm", "volume_mm3"):
+        wide = {v: long.filter((pl.col("what") == what) & (pl.col("visit") == v)).select(*_KEY, pl.col("value").alias(f"{what}@{v}"))
+                for v in task.visits}
+        for visit_values in wide.values():
+            frame = frame.join(visit_values, on=_KEY, how="left", validate="1:1")
+        columns.append(FeatureColumn(f"{what}@{BASELINE}", SIZE, (BASELINE,)))
+        columns += [FeatureColumn(f"{what}_change@{a}-{b}", SIZE, (a, b)) for a, b in task.pairs]
+        frame = frame.with_columns(_symmetric(f"{what}@{a}", f"{what}@{b}").alias(f"{what}_change@{a}-{b}") for a, b in task.pairs)
+    return _joined(roster, frame, columns)
+
+
+def _target_volumes(lesions: pl.DataFrame) -> pl.DataFrame:
+    """Total volume of a patient's targets at a visit; NULL where a target of the baseline was not measured there."""
+    targets = lesions.filter(pl.col("role") == "target")
+    volume = pl.when(pl.col("present")).then("volume_mm3").otherwise(0.0)
+    totals = targets.group_by(*_KEY, "visit").agg(volume_mm3=volume.sort_by("lesion").sum(), unmeasured=volume.is_null().sum(), n=pl.len())
+    at_baseline = totals.filter(pl.col("visit") == BASELINE).select(*_KEY, n_baseline="n")
+    whole = (pl.col("unmeasured") == 0) & (pl.col("n") == pl.col("n_baseline"))
+    return totals.join(at_baseline, on=_KEY, how="left").with_columns(pl.when(whole).then("volume_mm3"))
+
+
+def _symmetric(before: str, after: str) -> pl.Expr:
+    """(b − a) over the mean of both, from −2 to 2: like delta_features.delta_symmetric; NULL where both are 0."""
+    mean = (pl.col(before) + pl.col(after)) / 2
+    return pl.when(mean > 0).then((pl.col(after) - pl.col(before)) / mean)
+
+
+def _delta_block(task: Task, roster: pl.DataFrame, delta_features: pl.DataFrame, lesions: pl.DataFrame) -> _Block:
+    """Symmetric change of every feature and region: mean over the patient's lesions, weighted by volume at the earlier visit.
+
+    A vanished lesion has no features and stays out of the mean; its vanishing is told by the block `size`.
+    """
+    weights = lesions.select(*_KEY, "lesion", from_visit="visit", weight="volume_mm3").filter(pl.col("weight") > 0)
+    valued = _of_pairs(task, delta_features).filter(pl.col("delta_symmetric").is_not_null())
+    weighted = valued.join(roster.select("row", *_KEY), on=_KEY).join(weights, on=[*_KEY, "lesion", "from_visit"])
+    if weighted.is_empty():
+        raise DatasetError(f"task {task.name}: delta_features has no value between {', '.join(task.visits)} for the cohort; materialise it first")
+    offered = weighted.select(_OFFERED).unique().sort(_OFFERED).with_row_index("column")
+    columns = (FeatureColumn(f"{feature}@{region}@{a}-{b}", DELTA, (a, b)) for feature, region, a, b in offered.select(_OFFERED).iter_rows())
+    return tuple(columns), _weighted_means(weighted.join(offered, on=_OFFERED).sort("row", "column", "lesion"), roster.height, offered.height)
+
+
+_OFFERED = ["feature", "region", "from_visit", "to_visit"]
+
+
+def _weighted_means(cells: pl.DataFrame, n_rows: int, n_columns: int) -> np.ndarray:
+    """Means by row and column, NaN where there is none; summed in the order of the cells, so that the last bit never changes."""
+    place = cells["row"].to_numpy().astype(np.int64) * n_columns + cells["column"].to_numpy()
+    weight, size = cells["weight"].to_numpy(), n_rows * n_columns
+    total = np.bincount(place, weight, size)
+    summed = np.bincount(place, weight * cells["delta_symmetric"].to_numpy(), size)
+    return np.divide(summed, total, out=np.full(size, np.nan), where=total > 0).reshape(n_rows, n_columns)
+
+
+def _dhi_block(task: Task, roster: pl.DataFrame, dhi: pl.DataFrame) -> _Block:
+    """The patient's DHI between the visits with its components; columns stand even where no value could be computed."""
+    mine, frame, columns = _of_pairs(task, dhi).filter(pl.col("scope") == "patient"), roster.select(_KEY), []
+    for a, b in task.pairs:
+        named = {f"{name}@{a}-{b}": name for name in DHI_COLUMNS}
+        pair = mine.filter((pl.col("from_visit") == a) & (pl.col("to_visit") == b)).select(*_KEY, **named)
+        frame = frame.join(pair, on=_KEY, how="left", validate="1:1")
+        columns += [FeatureColumn(name, DHI, (a, b)) for name in named]
+    return _joined(roster, frame, columns)
+
+
+def _of_pairs(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
+    pairs = pl.DataFrame(task.pairs, schema={"from_visit": pl.String, "to_visit": pl.String}, orient="row")
+    return frame.join(pairs, on=["from_visit", "to_visit"], how="semi")
+
+
+def _joined(roster: pl.DataFrame, frame: pl.DataFrame, columns: list[FeatureColumn]) -> _Block:
+    values = roster.select(_KEY).join(frame, on=_KEY, how="left", validate="1:1", maintain_order="left")
+    numbers = values.select(pl.col(c.name).cast(pl.Float64).fill_null(float("nan")) for c in columns)
+    return tuple(columns), numbers.to_numpy()

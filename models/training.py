@@ -1,0 +1,136 @@
+"""Cross-fitting: every patient's probability comes from a model, and a cut-off, that had not seen the patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from dagster_project.lake.schema import conform
+from dagster_project.lake.tables import PREDICTIONS
+from models.baselines import BASELINES
+from models.datasets import Dataset
+from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
+from models.learners import Fit, Learner, Section
+from models.splits import check_folds, stratified_folds
+
+REFERENCES = ("clinical", "size_change")
+"""Models that the others are compared with, patient by patient."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A learner's out-of-fold probabilities on a data set, what they amount to, and its fit on all patients.
+
+    `dataset` holds the columns that this learner saw; `cohort_digest` is that of the whole data set, the same for all its learners.
+    `cutoffs` has one value a fold, chosen on the other folds' patients; `final` is the fit on everyone, for patients to come,
+    and none of the figures rests on it.
+    """
+
+    name: str
+    negative_control: bool
+    dataset: Dataset
+    cohort_digest: str
+    fold: np.ndarray
+    probabilities: np.ndarray
+    cutoffs: np.ndarray
+    final: Fit
+    evaluation: Evaluation
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def positive(self) -> np.ndarray:
+        """At or above the cut-off of the patient's fold."""
+        return self.probabilities >= self.cutoffs[self.fold]
+
+    @property
+    def auc(self) -> float:
+        """The out-of-fold AUC; both classes are there, so it exists."""
+        assert self.evaluation.auc.value is not None
+        return self.evaluation.auc.value
+
+
+def train_baselines(dataset: Dataset, section: Section, seed: int) -> list[TrainedModel]:
+    """Train the baselines, in their order; the same data set, section and seed give the same numbers.
+
+    Raises
+    ------
+    SplitError, DatasetError
+        Too few patients of a class, or a block without columns.
+    """
+    return train(BASELINES, dataset, section, seed)
+
+
+def train(learners: Sequence[Learner], dataset: Dataset, section: Section, seed: int) -> list[TrainedModel]:
+    """Cross-fit every learner on the same folds, by patient, balanced by site and label.
+
+    Linear algebra runs on one thread: the matrices are small, and the bits do not depend on the number of cores.
+    """
+    import sklearn.linear_model  # noqa: F401  # its thread pools can be limited only once it is loaded
+    from threadpoolctl import threadpool_limits
+
+    scope = f"task {dataset.task.name}, outer folds"
+    fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["folds"], seed=seed, scope=scope)
+    with threadpool_limits(limits=1):
+        return [cross_fit(learner, dataset, fold, section, seed) for learner in learners]
+
+
+def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Section, seed: int) -> TrainedModel:
+    """One learner on given folds.
+
+    1. Folds that divide a patient or lack a class are refused.
+    2. A negative control is given features permuted between patients; labels stay.
+    3. For each fold: fit on the other folds, choose the cut-off there, predict the fold.
+    4. Fit once more on everyone, for patients to come.
+    """
+    check_folds(fold, dataset.patients, dataset.y, scope=f"task {dataset.task.name}, model {learner.name}")
+    seen = dataset.of_blocks(learner.blocks)
+    seen = seen.with_features_permuted(seed) if learner.negative_control else seen
+    probabilities, cutoffs = np.zeros(fold.size), np.zeros(fold.max() + 1)
+    for k in range(fold.max() + 1):
+        fit = learner.fit(seen.take(fold != k), section, seed)
+        probabilities[fold == k], cutoffs[k] = fit.model.probabilities(seen.take(fold == k)), fit.cutoff
+    evaluation = evaluate(dataset.y, probabilities, probabilities >= cutoffs[fold], dataset.sites)
+    return TrainedModel(
+        name=learner.name, negative_control=learner.negative_control, dataset=seen, cohort_digest=dataset.digest, fold=fold,
+        probabilities=probabilities, cutoffs=cutoffs, final=learner.fit(seen, section, seed), evaluation=evaluation,
+        verdicts=_verdicts(learner, evaluation, section))
+
+
+def _verdicts(learner: Learner, evaluation: Evaluation, section: Section) -> tuple[Verdict, ...]:
+    alarm = leakage_verdict(evaluation.auc.value or 0.0, section["leakage_auc"])
+    return (alarm, control_verdict(evaluation.auc)) if learner.negative_control else (alarm,)
+
+
+def best_model(trained: Sequence[TrainedModel]) -> TrainedModel:
+    """The model to carry the alias.
+
+    1. Negative controls are left out.
+    2. The greatest out-of-fold AUC wins.
+    3. Of equal ones the earlier, which is the simpler, wins.
+
+    The AUC of the best of several is flattered by the choice: report all of them.
+    """
+    return max((t for t in trained if not t.negative_control), key=lambda t: t.auc)
+
+
+def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:
+    """AUC gained over each reference model on the same patients, with DeLong's paired interval and p, where they exist."""
+    found: dict[str, float | None] = {}
+    for reference in (t for t in trained if t.name in REFERENCES and t.name != model.name):
+        gain, p = auc_difference(model.dataset.y, model.probabilities, reference.probabilities)
+        name = f"auc_gain_over_{reference.name}"
+        found |= {name: gain.value, f"{name}_lower": gain.lower, f"{name}_upper": gain.upper, f"{name}_p": p}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def derive_predictions(trained: Sequence[TrainedModel], model_runs: pl.DataFrame) -> pl.DataFrame:
+    """The table predictions: out-of-fold probabilities, with the versions that `model_runs` gave the models."""
+    version = dict(model_runs.select("model", "model_version").iter_rows())
+    frames = [pl.DataFrame({
+        "site": t.dataset.sites, "patient": t.dataset.patients, "task": t.dataset.task.name, "model": t.name, "model_version": version[t.name],
+        "probability": t.probabilities, "positive": t.positive, "label": t.dataset.y, "fold": t.fold, "simulated": t.dataset.simulated,
+    }) for t in trained]
+    return conform(pl.concat(frames), PREDICTIONS)

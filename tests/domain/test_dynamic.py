@@ -1,0 +1,81 @@
+"""The risk layer: what it reads out of a probability, and that it leaves every state alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagster_project.domain.dynamic import ADVICE, derive_dynamic_irecist, read_risk
+from dagster_project.lake.columns import IRECIST_RESPONSES
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import DYNAMIC_IRECIST
+from tests.domain.courses import STUDY
+from tests.domain.records import MOMENT, responses, table
+
+MODEL = STUDY.section("model")
+RUN = {"task": "T1", "model": "dhi", "model_version": "3", "alias": MODEL["alias"], "trained_at": MOMENT}
+
+
+def derive(state="iUPD", probability=0.2, runs=(RUN,), **prediction):
+    given_ = table("predictions", {"task": "T1", "model": "dhi", "model_version": "3", "probability": probability} | prediction)
+    heterogeneity = table("dhi", {"scope": "patient", "lesion": "*", "from_visit": "T0", "to_visit": "T1", "dhi": 1.4},
+                          {"scope": "lesion", "lesion": "L1", "from_visit": "T0", "to_visit": "T1", "dhi": 9.0},
+                          {"scope": "patient", "lesion": "*", "from_visit": "T1", "to_visit": "T2", "dhi": 7.0})
+    found = derive_dynamic_irecist(responses(("T1", "PD", state)), given_, table("model_runs", *runs), heterogeneity, MODEL)
+    assert found.schema == polars_schema(DYNAMIC_IRECIST)
+    return found.row(0, named=True)
+
+
+@pytest.mark.parametrize(("state", "probability", "reading"), [
+    pytest.param("iSD", None, "no_prediction", id="1 no probability"),
+    pytest.param("iUPD", 0.35, "iUPD_likely_true", id="2 low"),
+    pytest.param("iUPD", 0.36, "iUPD_indeterminate", id="2 between"),
+    pytest.param("iUPD", 0.65, "iUPD_likely_pseudo", id="2 high"),
+    pytest.param("iSD", 0.10, "likely_non_responder", id="3 low"),
+    pytest.param("iSD", 0.50, "indeterminate", id="3 between"),
+    pytest.param("iPR", 0.90, "likely_responder", id="3 high"),
+])
+def test_reading(state, probability, reading):
+    assert read_risk(state, probability, MODEL) == reading
+
+
+def test_the_row_carries_state_risk_and_evidence():
+    found = derive()
+    assert (found["overall_response"], found["irecist_response"]) == ("PD", "iUPD")
+    assert (found["probability"], found["model"], found["model_version"]) == (0.2, "dhi", "3")
+    assert (found["dynamic_label"], found["advice"]) == ("iUPD_likely_true", "earlier_scan_4_weeks")
+    assert (found["dhi"], found["change_from_baseline_percent"], found["reason"]) == (1.4, -50.0, None)
+
+
+def test_the_newest_model_with_the_alias_is_asked():
+    old = RUN | {"model": "size", "model_version": "9", "trained_at": MOMENT - timedelta(1)}
+    other = RUN | {"model": "clinical", "model_version": "1", "alias": None, "trained_at": MOMENT + timedelta(1)}
+    assert derive(runs=(RUN, old, other))["model"] == "dhi"
+
+
+@pytest.mark.parametrize(("changes", "reason"), [
+    pytest.param({"runs": ()}, "no model for the task of T1", id="1 no model"),
+    pytest.param({"runs": (RUN | {"task": "T2"},)}, "no model for the task of T1", id="2 a model of another task"),
+    pytest.param({"patient": "BJCH-B"}, "the patient is not in the training cohort", id="3 another patient"),
+    pytest.param({"model_version": "2"}, "the patient is not in the training cohort", id="4 another version"),
+    pytest.param({"state": "iCPD"}, "the state leaves nothing to predict", id="5 confirmed"),
+])
+def test_without_a_prediction_the_reason_is_told_and_nothing_is_advised(changes, reason):
+    found = derive(**changes)
+    assert (found["probability"], found["model"], found["dynamic_label"], found["advice"], found["reason"]) == (None, None, "no_prediction", "none", reason)
+
+
+@given(st.sampled_from(IRECIST_RESPONSES), st.one_of(st.none(), st.floats(0, 1)))
+def test_no_reading_is_a_response_and_each_has_its_advice(state, probability):
+    reading = read_risk(state, probability, MODEL)
+    assert reading not in IRECIST_RESPONSES
+    assert ADVICE[reading] in DYNAMIC_IRECIST.column("advice").allowed
+    assert reading in DYNAMIC_IRECIST.column("dynamic_label").allowed
+
+
+@given(st.floats(0, 1))
+def test_the_state_is_copied_whatever_the_risk(probability):
+    assert derive("iSD", probability)["irecist_response"] == "iSD"

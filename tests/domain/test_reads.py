@@ -1,0 +1,213 @@
+"""Joining what readers wrote with what they outlined, one case a rule, and a reason for everything left over."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from dagster_project.domain.reads import MEASURED, OUTLINE, derive_reads, reader_artifact_flags
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import QUARANTINE, READS
+from dagster_project.study import load_study
+from tests.domain.rows import LESIONS_CSV, LOCKED, LOCKS, day, frame, table
+
+RULES = load_study().section("reads")
+SCANS = table("scans", *({"scan": s, "series_instance_uid": f"u{s}", "scan_date": day(d)} for s, d in (("S0", -5), ("S0b", -5), ("S1", 50))))
+TIMEPOINTS = table("timepoints", {"visit": "T0", "scan": "S0", "scan_date": day(-5), "runners_up": ["S0b"]}, {"visit": "T1", "scan": "S1", "scan_date": day(50)})
+BOTH_LOCKED = frame(LOCKS, {"reader": "R1", "locked_at": LOCKED}, {"reader": "R2", "locked_at": LOCKED})
+NOTHING = pl.DataFrame()
+
+
+def outline(label="L1", scan="S0", reader="R1", **facts):
+    measured = dict.fromkeys(MEASURED) | {
+        "voxel_count": 100, "volume_mm3": 100.0, "mean_hu": 30.0, "longest_diameter_mm": 20.0, "short_axis_mm": 15.0, "mask_digest": f"{scan}{reader}{label}"}
+    usual = {"site": "AA", "patient": "P1", "scan": scan, "reader": reader, "label": label, "mask_source": "SEG", "border_rule": "voxels_as_given", "n_outside": 0}
+    row = {**usual, **measured, **facts}
+    assert set(row) >= set(OUTLINE)
+    return row
+
+
+def written(*rows, **usual):
+    return frame(LESIONS_CSV, *rows, **{"reader": "R1", "series_instance_uid": "uS0", "lesion": "L1", "role": "target", "present": True, **usual})
+
+
+def derive(outlines=(), lesions=NOTHING, locks=BOTH_LOCKED):
+    reads, refused = derive_reads(outlines, lesions, locks, TIMEPOINTS, SCANS, RULES)
+    return reads.rows(named=True), dict(refused.select("item", "reason").iter_rows())
+
+
+def test_columns_are_those_of_the_tables():
+    reads, refused = derive_reads([outline()], written({}), BOTH_LOCKED, TIMEPOINTS, SCANS, RULES)
+    assert reads.schema == {n: t for n, t in polars_schema(READS).items() if n != "input_fingerprint"}
+    assert refused.schema == polars_schema(QUARANTINE)
+    empty, _ = derive_reads([], NOTHING, NOTHING, TIMEPOINTS, SCANS, RULES)
+    assert empty.schema == reads.schema
+
+
+def test_a_row_and_its_outline_make_a_read():
+    (read,), refused = derive([outline()], written({"organ": "lung", "node": True, "nontarget_state": None}))
+    assert refused == {}
+    assert {k: read[k] for k in ("visit", "scan", "lesion", "role", "organ", "node", "present", "mask_source", "measurement_source", "longest_diameter_mm", "locked_at")} == {
+        "visit": "T0", "scan": "S0", "lesion": "L1", "role": "target", "organ": "lung", "node": True, "present": True, "mask_source": "SEG",
+        "measurement_source": "mask", "longest_diameter_mm": 20.0, "locked_at": LOCKED}
+
+
+@pytest.mark.parametrize("label", ["l1", "L 1", "L_1", "L-1"])
+def test_labels_match_without_case_blanks_and_hyphens(label):
+    (read,), refused = derive([outline(label)], written({}))
+    assert (read["lesion"], read["mask_source"], refused) == ("L1", "SEG", {})
+
+
+def test_roi_names_the_outline_where_it_differs():
+    (read,), refused = derive([outline("GTV left")], written({"roi": "gtv_left"}))
+    assert (read["lesion"], read["volume_mm3"], refused) == ("L1", 100.0, {})
+
+
+@pytest.mark.parametrize(("facts", "scan"), [
+    ({"series_instance_uid": "uS1"}, "S1"),
+    ({"series_instance_uid": None, "visit_date": day(50)}, "S1"),
+    ({"series_instance_uid": None, "visit_date": day(-5)}, "S0"),
+])
+def test_a_row_belongs_to_its_series_or_to_the_chosen_scan_of_its_day(facts, scan):
+    (read,), _ = derive([], written({"ld_mm": 12.0, **facts}))
+    assert read["scan"] == scan
+
+
+def test_by_date_the_series_that_the_reader_outlined_is_meant():
+    (read,), refused = derive([outline(scan="S0b")], written({"series_instance_uid": None, "visit_date": day(-5)}))
+    assert (read["scan"], read["visit"], refused) == ("S0b", "T0", {})
+
+
+@pytest.mark.parametrize("facts", [
+    {"series_instance_uid": "unknown"}, {"series_instance_uid": None, "visit_date": day(-4)}, {"series_instance_uid": None, "visit_date": None}])
+def test_a_row_without_a_scan_is_refused(facts):
+    reads, refused = derive([], written(facts))
+    assert reads == []
+    assert refused == {"lesions.csv of R1 row 2": "no CT of that series or visit date; send the CT or correct series_uid or visit_date"}
+
+
+@pytest.mark.parametrize("facts", [{"role": None}, {"lesion": None}])
+def test_a_row_without_role_or_lesion_is_refused(facts):
+    reads, refused = derive([], written(facts))
+    assert reads == []
+    assert "role or lesion" in refused["lesions.csv of R1 row 2"]
+
+
+def test_the_mask_is_measured_where_there_is_one_else_the_hand():
+    reads, _ = derive([outline()], written({"ld_mm": 44.0, "sa_mm": 33.0}, {"lesion": "L2", "ld_mm": 44.0, "sa_mm": 33.0}))
+    assert [(r["lesion"], r["longest_diameter_mm"], r["short_axis_mm"], r["measurement_source"], r["mask_source"]) for r in reads] == [
+        ("L1", 20.0, 15.0, "mask", "SEG"), ("L2", 44.0, 33.0, "hand", "NONE")]
+
+
+def test_an_absent_lesion_has_no_measurement():
+    (read,), refused = derive([], written({"present": False, "ld_mm": 3.0, "too_small": True}))
+    assert (read["present"], read["too_small"], read["longest_diameter_mm"], read["measurement_source"], refused) == (False, False, None, None, {})
+
+
+def test_an_outline_of_an_absent_lesion_is_refused_and_the_mark_kept():
+    (read,), refused = derive([outline()], written({"present": False}))
+    assert (read["present"], read["mask_digest"], read["mask_source"]) == (False, None, "NONE")
+    assert "marked absent but outlined" in refused["lesions.csv of R1 row 2"]
+
+
+@pytest.mark.parametrize(("facts", "told"), [
+    ({}, True), ({"too_small": True}, False), ({"ld_mm": 9.0}, False), ({"role": "non_target"}, False),
+    ({"node": True, "ld_mm": 9.0}, True), ({"node": True, "sa_mm": 9.0}, False)])
+def test_a_target_that_is_there_but_not_measured_is_told(facts, told):
+    reads, refused = derive([], written(facts))
+    assert len(reads) == 1
+    assert (["not evaluable" in reason for reason in refused.values()] == [True]) is told
+
+
+def test_a_second_row_of_one_lesion_is_refused():
+    reads, refused = derive([], written({"ld_mm": 10.0}, {"lesion": "l-1", "ld_mm": 12.0}))
+    assert [r["longest_diameter_mm"] for r in reads] == [10.0]
+    assert "a second row" in refused["lesions.csv of R1 row 3"]
+
+
+@pytest.mark.parametrize(("label", "target"), [
+    ("GTV-1", True), ("gtv_mass", True), ("L12", True), ("Lesion A", True), ("Nodule 1", True), ("tumor", True), ("Tumour", True), ("MASS", True),
+    ("Lung_L", False), ("Heart", False), ("BODY", False)])
+def test_without_a_list_outlines_that_are_named_like_lesions_are_targets(label, target):
+    reads, refused = derive([outline(label)])
+    assert ([r["role"] for r in reads] == ["target"]) is target
+    assert any("target_roi" in reason for reason in refused.values()) is not target
+
+
+def test_an_outline_that_the_list_does_not_name_is_refused():
+    reads, refused = derive([outline(), outline("L2")], written({}))
+    assert [r["lesion"] for r in reads] == ["L1"]
+    assert "in no row" in refused["P1 S0 R1 L2"]
+
+
+def test_a_reader_without_a_list_is_not_bound_by_another_readers():
+    reads, refused = derive([outline(), outline(reader="R2")], written({}))
+    assert [(r["reader"], r["lesion"]) for r in reads] == [("R1", "L1"), ("R2", "L1")]
+    assert refused == {}
+
+
+def test_a_lesion_bears_one_name_within_a_patient():
+    reads, _ = derive([outline("nodule 1"), outline("NODULE_1", reader="R2"), outline("Nodule1", scan="S1", reader="R2")],
+                      written({"lesion": "Nodule-1"}))
+    assert {r["lesion"] for r in reads} == {"Nodule-1"}
+    assert len(reads) == 3
+
+
+@pytest.mark.parametrize(("n_outside", "reason"), [(0, "encloses no voxel"), (4, "outside the images")])
+def test_an_empty_outline_is_refused(n_outside, reason):
+    reads, refused = derive([outline(voxel_count=0, n_outside=n_outside)])
+    assert reads == []
+    assert reason in refused["P1 S0 R1 L1"]
+
+
+def test_an_outline_that_is_cut_is_used_and_told():
+    (read,), refused = derive([outline(n_outside=3)])
+    assert read["n_outside"] == 3
+    assert refused["P1 S0 R1 L1"].startswith("3 contours or voxels")
+
+
+def test_an_outline_on_a_series_that_is_not_here_is_refused():
+    reads, refused = derive([outline(scan="S9")])
+    assert reads == []
+    assert "no visit" in refused["P1 S9 R1 L1"]
+
+
+def test_equal_outlines_count_once_and_of_different_ones_the_voxels_are_used():
+    reads, refused = derive([outline(), outline("l 1", mask_digest="S0R1L1"), outline(mask_source="RTSTRUCT")])
+    assert ([r["mask_source"] for r in reads], refused) == (["SEG"], {})
+    reads, refused = derive([outline(mask_source="RTSTRUCT", volume_mm3=90.0, mask_digest="x"), outline()])
+    assert [(r["volume_mm3"], r["mask_source"]) for r in reads] == [(100.0, "SEG")]
+    assert "one of several different outlines" in refused["P1 S0 R1 L1"]
+
+
+def test_of_two_series_of_a_visit_the_chosen_one_is_read():
+    reads, refused = derive([outline(scan="S0b"), outline()])
+    assert [r["scan"] for r in reads] == ["S0"]
+    assert "several series of one visit" in refused["P1 S0b R1 L1"]
+
+
+def test_a_read_on_another_series_alone_is_kept_with_its_visit():
+    (read,), _ = derive([outline(scan="S0b")])
+    assert (read["scan"], read["visit"]) == ("S0b", "T0")
+
+
+def test_an_open_read_has_no_lock():
+    reads, _ = derive([outline(), outline(reader="R2")], locks=frame(LOCKS, {"reader": "R1", "locked_at": LOCKED}))
+    assert {r["reader"]: r["locked_at"] for r in reads} == {"R1": LOCKED, "R2": None}
+
+
+def test_no_refusal_shows_a_value():
+    _, refused = derive([outline(voxel_count=0)], written({"series_instance_uid": "1.2.840.99", "ld_mm": 123.4}))
+    assert not any("1.2.840" in text or "123.4" in text for pair in refused.items() for text in pair)
+
+
+def test_the_order_of_outlines_does_not_matter():
+    outlines = [outline(label, scan, reader) for label in ("L1", "l1", "GTV") for scan in ("S0", "S0b", "S1") for reader in ("R1", "R2")]
+    assert derive(outlines) == derive(outlines[::-1])
+
+
+def test_what_readers_say_about_artifacts():
+    lesions = written({"artifact": True}, {"artifact": False, "reader": "R2"}, {"series_instance_uid": None, "visit_date": day(50), "artifact": False},
+                      {"artifact": None, "series_instance_uid": "uS0b"})
+    assert reader_artifact_flags(lesions, SCANS).rows() == [("AA", "S0", True), ("AA", "S1", False)]
+    assert reader_artifact_flags(NOTHING, SCANS).rows() == []

@@ -1,0 +1,192 @@
+"""Segmentation objects as highdicom writes them, and as nobody should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+
+from dagster_project.domain.masks import MaskError, read_outlines, referenced_series_uids
+from dagster_project.domain.series import read_series
+from tests.domain.phantoms import SERIES, reordered, segmentation, series_datasets, slice_dataset, write
+
+EMPTY = np.zeros((6, 13, 19), np.int16)
+
+
+@pytest.fixture
+def sources():
+    return series_datasets(EMPTY, spacing=(2.0, 0.7, 0.9), origin=(-5, 6, 7), cosines=(0.8, 0.6, 0, -0.6, 0.8, 0))
+
+
+@pytest.fixture
+def series(tmp_path, sources):
+    return read_series(write(tmp_path / "ct", sources, shuffled=True))
+
+
+@pytest.fixture
+def voxels():
+    return np.random.default_rng(3).random(EMPTY.shape) < 0.3
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_voxels_are_taken_as_given(tmp_path, sources, series, voxels, kind):
+    (found,) = read_outlines(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8), kind), series)
+    assert np.array_equal(found.mask, voxels)
+    assert (found.label, found.source, found.border_rule, found.n_outside) == ("L1", "SEG", "voxels_as_given", 0)
+
+
+def test_of_fractions_at_least_half_counts(tmp_path, sources, series):
+    fractions = np.random.default_rng(1).integers(0, 201, EMPTY.shape) / 200
+    (found,) = read_outlines(segmentation(tmp_path / "s.dcm", sources, fractions, "FRACTIONAL"), series)
+    assert np.array_equal(found.mask, fractions >= 0.5)
+    assert found.border_rule == "fraction_at_least_half"
+
+
+def test_segments_may_overlap(tmp_path, sources, series, voxels):
+    both = np.stack([voxels, np.roll(voxels, 1, axis=2)], axis=-1).astype(np.uint8)
+    found = read_outlines(segmentation(tmp_path / "s.dcm", sources, both, labels=("L1", "L2")), series)
+    assert [o.label for o in found] == ["L1", "L2"]
+    assert all(np.array_equal(o.mask, both[..., k] > 0) for k, o in enumerate(found))
+
+
+def test_the_order_of_frames_means_nothing(tmp_path, sources, series, voxels):
+    path = segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))
+    (found,) = read_outlines(reordered(path, [4, 0, 5, 2, 1, 3]), series)
+    assert np.array_equal(found.mask, voxels)
+
+
+def test_empty_slices_that_were_left_out_stay_empty(tmp_path, sources, series, voxels):
+    voxels[[0, 3]] = False
+    (found,) = read_outlines(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)), series)
+    assert np.array_equal(found.mask, voxels)
+
+
+def test_a_segment_without_voxels_is_an_empty_outline(tmp_path, sources, series, voxels):
+    both = np.stack([voxels, np.zeros_like(voxels)], axis=-1).astype(np.uint8)
+    found = read_outlines(segmentation(tmp_path / "s.dcm", sources, both, labels=("L1", "L2")), series)
+    assert [bool(o.mask.any()) for o in found] == [True, False]
+
+
+def test_voxels_of_slices_that_are_not_here_are_counted(tmp_path, sources, voxels):
+    path = segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))
+    (found,) = read_outlines(path, read_series(write(tmp_path / "part", sources[2:])))
+    assert np.array_equal(found.mask, voxels[2:])
+    assert found.n_outside == voxels[:2].sum()
+
+
+def test_a_single_slice_has_a_single_frame(tmp_path, sources, voxels):
+    path = segmentation(tmp_path / "s.dcm", sources[:1], voxels[:1].astype(np.uint8))
+    (found,) = read_outlines(path, read_series(write(tmp_path / "one", sources[:1])))
+    assert np.array_equal(found.mask, voxels[:1])
+
+
+def test_only_wanted_segments_are_read(tmp_path, sources, series, voxels):
+    path = segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))
+    assert read_outlines(path, series, lambda label: label == "other") == []
+
+
+def test_referenced_series_are_told(tmp_path, sources, voxels):
+    assert referenced_series_uids(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))) == {SERIES}
+
+
+def _changed(path, change):
+    ds = pydicom.dcmread(path)
+    change(ds)
+    ds.save_as(path)
+    return path
+
+
+def _off_grid(ds):
+    ds.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient[0] += 0.4
+
+
+def _other_spacing(ds):
+    ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [0.8, 0.9]
+
+
+def _no_position(ds):
+    del ds.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence
+
+
+def _too_few_groups(ds):
+    del ds.PerFrameFunctionalGroupsSequence[0]
+
+
+def _cut_off(ds):
+    ds.PixelData = b"\0\0"
+
+
+def _other_series(ds):
+    ds.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.9"
+
+
+def _other_frame(ds):
+    del ds.ReferencedSeriesSequence
+    ds.FrameOfReferenceUID = "1.9"
+
+
+def _no_reference(ds):
+    del ds.ReferencedSeriesSequence
+    del ds.FrameOfReferenceUID
+
+
+def _unknown_type(ds):
+    ds.SegmentationType = "SURFACE"
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    (_off_grid, "grid"), (_other_spacing, "grid"), (_no_position, "PlanePositionSequence"), (_too_few_groups, "number of frames"), (_cut_off, "decoded"),
+    (_other_series, "another series"), (_other_frame, "another frame"), (_no_reference, "neither"), (_unknown_type, "SegmentationType"),
+])
+def test_what_cannot_be_placed_is_refused(tmp_path, sources, series, voxels, change, reason):
+    path = _changed(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)), change)
+    with pytest.raises(MaskError, match=reason):
+        read_outlines(path, series)
+
+
+def test_without_a_series_the_frame_of_reference_decides(tmp_path, sources, series, voxels):
+    path = _changed(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)), lambda ds: delattr(ds, "ReferencedSeriesSequence"))
+    assert np.array_equal(read_outlines(path, series)[0].mask, voxels)
+
+
+ODDITIES = {
+    "seg_image_ct_binary.dcm": {"first segment": "voxels_as_given"},
+    "seg_image_ct_binary_fractional.dcm": {"first segment": "fraction_at_least_half"},
+    "seg_image_ct_binary_overlap.dcm": {"first segment": "voxels_as_given", "second segment": "voxels_as_given"},
+    "seg_image_ct_true_fractional.dcm": {"first segment": "fraction_at_least_half"},
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ODDITIES)
+def test_odd_segmentations_are_used_on_their_series_and_refused_elsewhere(shared_data, tmp_path, name):
+    path = shared_data / "dicom_oddities/mask_objects" / name
+    seg = pydicom.dcmread(path)
+    frames = np.atleast_3d(seg.pixel_array)
+    threshold = 1 if seg.SegmentationType == "BINARY" else seg.MaximumFractionalValue / 2
+    series = read_series(write(tmp_path, _series_behind(seg)))
+    found = read_outlines(path, series)
+    assert {o.label: o.border_rule for o in found} == ODDITIES[name]
+    assert sum(int(o.mask.sum()) + o.n_outside for o in found) == int((frames >= threshold).sum())
+    assert all(o.mask.any() for o in found)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/1.dcm").symlink_to(shared_data / "dicom_oddities/mask_objects/ct_image.dcm")
+    with pytest.raises(MaskError, match="another series"):
+        read_outlines(path, read_series(tmp_path / "other"))
+
+
+def _series_behind(seg):
+    """A CT series with the geometry and references of a segmentation, as far as its slices are neighbours."""
+    places = sorted({tuple(map(float, g.PlanePositionSequence[0].ImagePositionPatient)) for g in seg.PerFrameFunctionalGroupsSequence}, key=lambda p: p[2])
+    spacing = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+    zeros = np.zeros((seg.Rows, seg.Columns), np.int16)
+    return [slice_dataset(zeros, place, k, spacing=spacing, SeriesInstanceUID=seg.ReferencedSeriesSequence[0].SeriesInstanceUID)
+            for k, place in enumerate(places) if place[2] > 0]
+
+
+@pytest.mark.real_data
+def test_the_single_frame_segmentation_is_used_on_its_slice(shared_data, tmp_path):
+    folder = shared_data / "dicom_oddities/mask_objects"
+    (tmp_path / "1.dcm").symlink_to(folder / "ct_image.dcm")
+    (found,) = read_outlines(folder / "seg_image_ct_binary_single_frame.dcm", read_series(tmp_path))
+    assert found.mask.sum() == pydicom.dcmread(folder / "seg_image_ct_binary_single_frame.dcm").pixel_array.sum() > 0

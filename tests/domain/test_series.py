@@ -1,0 +1,200 @@
+"""Stacking slices: what is read, what is bridged, what is refused, and that no refusal tells who it was."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from dagster_project.domain.series import SeriesError, describe_series, geometry, pixel_digest, read_series
+from dagster_project.lake.tables import SCANS
+from dagster_project.study import load_study
+from tests.domain.phantoms import AXIAL, series_datasets, slice_dataset, write
+
+LIMITS = load_study().section("scans")
+OTHERS_WRITE = {"site", "patient", "scan", "day", "reader_artifact_flag", "simulated", "input_fingerprint"}
+OBLIQUE = (0.8, 0.6, 0.0, -0.6, 0.8, 0.0)
+
+
+@pytest.fixture
+def voxels():
+    return np.random.default_rng(0).integers(-1000, 2000, (6, 9, 11)).astype(np.int16)
+
+
+def test_slices_are_sorted_by_position_not_by_name(tmp_path, voxels):
+    series = read_series(write(tmp_path, series_datasets(voxels, spacing=(2.0, 0.7, 0.8)), shuffled=True))
+    assert np.array_equal(series.array, voxels)
+    assert series.image.GetSpacing() == pytest.approx((0.8, 0.7, 2.0))
+
+
+def test_rescale_is_applied_and_rounded(tmp_path, voxels):
+    datasets = series_datasets(voxels // 4 * 4, slope=4, intercept=-1000)
+    assert np.array_equal(read_series(write(tmp_path, datasets)).array, voxels // 4 * 4)
+
+
+@pytest.mark.parametrize("cosines", [AXIAL, OBLIQUE, (1, 0, 0, 0, -1, 0), (0, 1, 0, 0, 0, -1)])
+def test_direction_cosines_are_kept(tmp_path, voxels, cosines):
+    datasets = series_datasets(voxels, spacing=(2.0, 0.7, 0.8), origin=(-10, 20, 30), cosines=cosines)
+    series = read_series(write(tmp_path, datasets, shuffled=True))
+    corner, row, column = np.array([-10, 20, 30]), np.array(cosines[:3]), np.array(cosines[3:])
+    expected = corner + row * 0.8 * 5 + column * 0.7 * 4 + np.cross(row, column) * 2.0 * 3
+    assert series.image.TransformIndexToPhysicalPoint((5, 4, 3)) == pytest.approx(tuple(expected), abs=1e-4)
+    assert (series.affine @ [5, 4, 3, 1])[:3] == pytest.approx(expected, abs=1e-4)
+
+
+def test_duplicate_positions_are_dropped_and_counted(tmp_path, voxels):
+    datasets = series_datasets(voxels)
+    again = slice_dataset(voxels[2], (0, 0, 2), 77)
+    series = read_series(write(tmp_path, [*datasets, again]))
+    assert geometry(series)["n_duplicate_slices"] == 1
+    assert np.array_equal(series.array, voxels)
+
+
+def test_of_two_different_slices_at_one_position_the_first_acquired_is_used(tmp_path, voxels):
+    datasets = [*series_datasets(voxels), slice_dataset(voxels[2] + 5, (0, 0, 2), 77)]
+    assert np.array_equal(read_series(write(tmp_path, datasets, shuffled=True)).array, voxels)
+
+
+def test_two_volumes_in_one_series_are_refused(tmp_path, voxels):
+    second = [slice_dataset(v + 5, (0, 0, k), 50 + k) for k, v in enumerate(voxels)]
+    with pytest.raises(SeriesError, match="several volumes"):
+        read_series(write(tmp_path, [*series_datasets(voxels), *second]))
+
+
+def test_missing_slices_are_bridged_and_counted(tmp_path, voxels):
+    datasets = series_datasets(voxels)
+    del datasets[3]
+    series = read_series(write(tmp_path, datasets))
+    found = geometry(series)
+    assert (found["n_slices"], found["n_missing_slices"], found["slice_spacing_mm"], found["largest_gap_mm"]) == (5, 1, 1.0, 2.0)
+    assert series.shape == (6, 9, 11)
+    assert np.abs(series.array[3] - (voxels[2].astype(float) + voxels[4]) / 2).max() <= 0.5
+    assert np.array_equal(series.array[4:], voxels[4:])
+
+
+@pytest.mark.parametrize(("positions", "reason"), [
+    ((0, 1, 2, 3, 9, 10), "in a row are missing"),
+    ((0, 1, 2, 3.4, 4.4, 5.4), "irregularly spaced"),
+])
+def test_stacks_that_are_not_regular_are_refused(tmp_path, voxels, positions, reason):
+    datasets = [slice_dataset(v, (0, 0, z), k) for k, (v, z) in enumerate(zip(voxels, positions, strict=True))]
+    with pytest.raises(SeriesError, match=reason):
+        read_series(write(tmp_path, datasets))
+
+
+def test_a_single_slice_takes_its_spacing_from_the_thickness(tmp_path, voxels):
+    series = read_series(write(tmp_path, series_datasets(voxels[:1], spacing=(5.0, 1.0, 1.0))))
+    assert series.image.GetSpacing() == (1.0, 1.0, 5.0)
+    assert geometry(series)["slice_spacing_mm"] is None
+
+
+def test_gantry_tilt_is_measured_and_kept_in_the_affine(tmp_path, voxels):
+    step = (0.0, np.sin(np.radians(10)), np.cos(np.radians(10)))
+    series = read_series(write(tmp_path, series_datasets(voxels, step=step)))
+    assert geometry(series)["gantry_tilt_deg"] == pytest.approx(10.0)
+    assert series.image.GetSpacing()[2] == pytest.approx(step[2])
+    assert (series.affine @ [0, 0, 5, 1])[:3] == pytest.approx(np.array(step) * 5)
+
+
+def _changed(datasets, index, **tags):
+    for keyword, value in tags.items():
+        setattr(datasets[index], keyword, value)
+    return datasets
+
+
+@pytest.mark.parametrize(("tags", "reason"), [
+    ({"SeriesInstanceUID": "1.2.3.4"}, "several series"),
+    ({"PixelSpacing": [2.0, 2.0]}, "PixelSpacing"),
+    ({"ImageOrientationPatient": list(OBLIQUE)}, "localiser"),
+    ({"Modality": "MR"}, "not a single-frame CT"),
+    ({"ImagePositionPatient": [0.0, 30.0, 2.0]}, "straight line"),
+    ({"ImagePositionPatient": None}, r"\(0020,0032\) ImagePositionPatient"),
+    ({"PixelData": b"\0\0"}, "cannot be decoded"),
+])
+def test_mixtures_are_refused_with_the_tag_and_what_to_do(tmp_path, voxels, tags, reason):
+    with pytest.raises(SeriesError, match=reason) as error:
+        read_series(write(tmp_path, _changed(series_datasets(voxels), 2, **tags)))
+    assert "send" in error.value.reason or "export" in error.value.reason
+
+
+def test_an_empty_folder_and_a_damaged_file_are_refused_without_a_path(tmp_path, voxels):
+    for damaged in (False, True):
+        if damaged:
+            (tmp_path / "ZHANG_SAN.dcm").write_bytes(b"not DICOM")
+        with pytest.raises(SeriesError) as error:
+            read_series(tmp_path)
+        assert "ZHANG" not in str(error.value)
+        assert tmp_path.name not in str(error.value)
+
+
+def test_a_description_fills_every_column_that_the_series_itself_tells(tmp_path, voxels):
+    found = describe_series(read_series(write(tmp_path, series_datasets(voxels))), LIMITS)
+    assert set(found) == set(SCANS.names) - OTHERS_WRITE
+    assert [name for name in found if found[name] is None and not SCANS.column(name).nullable] == []
+    assert (found["kernel"], found["kvp"], found["contrast"], found["axial_original"], found["scan_date"]) == ("B31f", 120, None, True, dt.date(2024, 1, 3))
+
+
+@pytest.mark.parametrize(("tags", "column", "value"), [
+    ({"AcquisitionDate": "20240105"}, "scan_date", dt.date(2024, 1, 5)),
+    ({"SeriesDate": ""}, "scan_date", dt.date(2024, 1, 2)),
+    ({"ContrastBolusAgent": "IOPAMIDOL"}, "contrast", True),
+    ({"ContrastBolusAgent": ""}, "contrast", False),
+    ({"KVP": -3}, "kvp", None),
+    ({"KVP": None}, "kvp", None),
+    ({"ConvolutionKernel": ["Br40d", "3"]}, "kernel", "Br40d\\3"),
+    ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "axial_original", False),
+    ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "axial_original", False),
+    ({"LossyImageCompression": "01"}, "lossy", True),
+    ({"SeriesNumber": None}, "series_number", None),
+])
+def test_headers_are_read_with_suspicion(tmp_path, voxels, tags, column, value):
+    assert read_series(write(tmp_path, series_datasets(voxels, **tags))).header[column] == value
+
+
+def test_coronal_slices_are_not_axial(tmp_path, voxels):
+    assert read_series(write(tmp_path, series_datasets(voxels, cosines=(1, 0, 0, 0, 0, -1)))).header["axial_original"] is False
+
+
+def test_the_digest_is_of_pixels_and_geometry_alone(tmp_path, voxels):
+    def digest(name, changed=voxels, **facts):
+        return pixel_digest(read_series(write(tmp_path / name, series_datasets(changed, **facts), shuffled=True)))
+
+    one_off = voxels.copy()
+    one_off[3, 4, 5] += 1
+    reference = digest("a")
+    assert digest("b", Manufacturer="OTHER", StudyDate="20250101") == reference
+    assert len({reference, digest("c", one_off), digest("d", origin=(0, 0, 1)), digest("e", spacing=(1.0, 1.0, 1.1))}) == 4
+
+
+REAL_SCANS = {
+    "lung_ct/case_1/ct": {"n_slices": 60, "slice_spacing_mm": 3.0, "chest_flag": True, "metal_flag": False, "motion_flag": False, "rescale_flag": False},
+    "lung_ct/case_3/ct": {"n_slices": 46, "slice_spacing_mm": 3.0, "chest_flag": True, "metal_flag": False, "motion_flag": None, "rescale_flag": False},
+    "sarcoma_ct/case_002/image": {"n_slices": 48, "chest_flag": False, "metal_flag": False, "motion_flag": False, "rescale_flag": False, "kernel": "STANDARD"},
+    "sarcoma_ct/case_019/image": {"n_slices": 47, "chest_flag": False, "metal_flag": False, "motion_flag": None, "rescale_flag": False, "kernel": "SOFT"},
+    "sarcoma_ct/case_024/image": {"n_slices": 55, "chest_flag": False, "metal_flag": False, "motion_flag": False, "rescale_flag": False},
+    "two_readers/ct": {"n_slices": 50, "slice_spacing_mm": 1.0, "chest_flag": True, "metal_flag": False, "motion_flag": False, "truncated_flag": False,
+                       "rescale_flag": False, "noise_flag": False, "axial_original": True, "kernel": "D"},
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("folder", REAL_SCANS)
+def test_real_scans_are_not_called_broken(shared_data, folder):
+    found = describe_series(read_series(shared_data / folder), LIMITS)
+    expected = {"n_missing_slices": 0, "n_duplicate_slices": 0, "gantry_tilt_deg": 0.0, **REAL_SCANS[folder]}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("name", "readable"), [
+    ("CT_small.dcm", True), ("CT_small_deflated.dcm", True), ("D_CLUNIE_CT1_RLE_FRAGS.dcm", True),
+    ("JPEG2000_UNC.dcm", False), ("MR_small_bigendian.dcm", False), ("MR_small_jpeg_ls_lossless.dcm", False), ("image_dfl.dcm", False),
+])
+def test_transfer_syntaxes_are_decoded_and_other_objects_refused(shared_data, tmp_path, name, readable):
+    (tmp_path / "1.dcm").symlink_to(shared_data / "dicom_oddities/transfer_syntax" / name)
+    if readable:
+        assert read_series(tmp_path).shape[0] == 1
+    else:
+        with pytest.raises(SeriesError):
+            read_series(tmp_path)

@@ -1,0 +1,91 @@
+"""Who is learnt from, why not, and what is told: nothing known by the task's visit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from dagster_project.domain.progression_free import NEW_THERAPY
+from dagster_project.domain.training_cohort import derive_training_cohort
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import TRAINING_COHORT
+from tests.domain.courses import STUDY
+from tests.domain.records import eligibility, responses, table, timepoints
+
+EVERY = ("T0", "T1", "T2", "V1", "V2")
+
+
+def protocol(**model):
+    return replace(STUDY, sections={**STUDY.sections, "model": {**STUDY.section("model"), **model}})
+
+
+def derive(*visits, verdicts=(), outcome=(), study=STUDY):
+    found = derive_training_cohort(eligibility(**dict(verdicts)), table("outcomes", dict(outcome)), responses(*(v.split() for v in visits)), timepoints(*EVERY), study)
+    assert dict(found.schema) == {n: k for n, k in polars_schema(TRAINING_COHORT).items() if n != "snapshot"}
+    return found.row(0, named=True)
+
+
+CASES = {
+    "1 first criterion that is not met": ({"I3": "not_met", "E2": "not_met"}, ("T1 SD iSD", "T2 PR iPR"), "ineligible_I3"),
+    "1 not known": ({"I8": "unknown"}, ("T1 SD iSD", "T2 PR iPR"), "unknown_I8"),
+    "1 missing visit": ({"I4": "unknown", "I5": "unknown"}, ("T1 SD iSD",), "missing_visit"),
+    "1 slices": ({"I5": "not_met"}, ("T1 SD iSD", "T2 PR iPR"), "slice_thickness"),
+    "1 artifact": ({"E1": "not_met"}, ("T1 SD iSD", "T2 PR iPR"), "artifact"),
+    "1 consent": ({"E5": "not_met"}, ("T1 SD iSD", "T2 PR iPR"), "consent_withdrawn"),
+    "2 progressed": ({}, ("T1 PD iUPD", "T2 PR iPR"), "progressed_by_T1"),
+    "2 responded": ({}, ("T1 PR iPR", "T2 PR iPR"), "responded_by_T1"),
+    "2 progressed only in the light of a later visit": ({}, ("T1 PD iSD", "T2 PD iUPD"), None),
+    "3 no later visit": ({}, ("T1 SD iSD",), "no_response_after_T1"),
+    "3 none that could be evaluated": ({}, ("T1 SD iSD", "T2 NE iNE"), "no_response_after_T1"),
+    "4 included": ({}, ("T1 SD iSD", "T2 PR iPR"), None),
+    "4 included although not evaluable at the task's visit": ({}, ("T1 NE iNE", "T2 SD iSD"), None),
+}
+
+
+@pytest.mark.parametrize(("verdicts", "visits", "exclusion"), CASES.values(), ids=CASES.keys())
+def test_row_rules(verdicts, visits, exclusion):
+    found = derive(*visits, verdicts=verdicts)
+    assert (found["exclusion"], found["included"]) == (exclusion, exclusion is None)
+
+
+LABELS = {
+    "1 response at T2": (("T1 SD iSD", "T2 PR iPR"), True),
+    "2 response later": (("T1 SD iSD", "T2 SD iSD", "V1 CR iCR"), True),
+    "3 response after progression": (("T1 SD iSD", "T2 PD iUPD", "V1 PR iPR"), False),
+    "4 stable": (("T1 SD iSD", "T2 SD iSD"), False),
+    "5 progression": (("T1 SD iSD", "T2 PD iUPD"), False),
+    "6 response at T1 alone does not count": (("T1 PR iPR", "T2 SD iSD"), False),
+    "7 nothing evaluable": (("T1 SD iSD", "T2 NE iNE"), None),
+}
+
+
+@pytest.mark.parametrize(("visits", "label"), LABELS.values(), ids=LABELS.keys())
+def test_label(visits, label):
+    assert derive(*visits)["label"] is label
+
+
+def test_a_response_under_another_therapy_is_none():
+    visits = ("T1 SD iSD", "T2 SD iSD", "V1 PR iPR")
+    assert derive(*visits, outcome={"pfs_reason": NEW_THERAPY, "pfs_days": 98})["label"] is False
+    assert derive(*visits, outcome={"pfs_reason": "progression", "pfs_days": 98})["label"] is True
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("exclude", (False, False)), ("exclude_progressed", (False, True)), ("keep", (True, True))])
+def test_the_protocol_says_who_counts_as_decided(policy, kept):
+    courses = (("T1 PD iUPD", "T2 PR iPR"), ("T1 PR iPR", "T2 PR iPR"))
+    assert tuple(derive(*visits, study=protocol(decided=policy))["included"] for visits in courses) == kept
+
+
+@pytest.mark.parametrize(("task", "label"), [("T0", True), ("T1", True), ("T2", False)])
+def test_each_task_is_told_of_visits_after_its_own(task, label):
+    found = derive("T1 SD iSD", "T2 PR iPR", "V1 SD iSD", study=protocol(task=task, decided="keep"))
+    assert (found["task"], found["label"]) == (task, label)
+    assert f"after {task}" in found["label_definition"]
+
+
+def test_another_reader_changes_nothing():
+    graded = pl.concat([responses(("T2", "SD", "iSD")), responses(("T1", "PD", "iUPD"), ("T2", "PR", "iPR"), evaluator="R1")])
+    found = derive_training_cohort(eligibility(), table("outcomes", {}), graded, timepoints(*EVERY), STUDY)
+    assert found.select("included", "label").row(0) == (True, False)

@@ -1,0 +1,251 @@
+"""What is logged can be read back to the last bit, names no patient and no machine, and asks no network."""
+
+from __future__ import annotations
+
+import csv
+import getpass
+import json
+import platform
+import shutil
+import socket
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from dagster_project.lake.contracts import find_violations
+from dagster_project.lake.tables import MODEL_RUNS
+from models import tracking
+from models.evaluation import leakage_verdict
+from models.training import best_model, train_baselines
+from tests.models.cohorts import SECTION, dataset
+
+MOMENT = datetime(2026, 1, 12, 3, 4, 5, tzinfo=UTC)
+DATA = dataset(effect=0.3)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict of the gate."""
+
+    rule: str
+    scope: str
+    kind: str
+    figure: float | None
+    limit: float | None
+    verdict: str
+    detail: str
+
+
+PASSED = (Verdict("icc_resolved", "NORTH", "cohort", 0.93, 0.85, "pass", "ICC(2,1) of 40 pairs"),
+          Verdict("icc_lower", "NORTH", "cohort", 0.80, 0.75, "warn", "below .85"),
+          Verdict("slice_thickness", "cohort", "row", 3.0, None, "fail", "3 patients excluded"))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train_baselines(DATA, SECTION, seed=11)
+
+
+@dataclass(frozen=True)
+class Log:
+    """One training logged into a folder of its own."""
+
+    folder: Path
+    uri: str
+    runs: pl.DataFrame
+    client: object
+
+    def run(self, model: str):
+        return self.client.get_run(self.runs.filter(pl.col("model") == model)["mlflow_run_id"].item())
+
+    def artifacts(self, model: str) -> Path:
+        return self.folder / "artifacts" / self.run(model).info.run_id / "artifacts"
+
+
+def log(trained, folder: Path, **changed) -> pl.DataFrame:
+    arguments = {"tracking_uri": f"sqlite:///{folder}/mlflow.db", "artifact_root": folder / "artifacts", "snapshot": 17, "verdicts": PASSED,
+                 "protocol_digest": "0123456789abcdef", "alias": "candidate", "trained_at": MOMENT}
+    return tracking.log_models(trained, **{**arguments, **changed})
+
+
+@pytest.fixture
+def fresh(logged, tmp_path) -> Path:
+    """A folder with an MLflow store that holds no run; a copy, since making its tables takes seconds."""
+    shutil.copy(logged.folder / "empty.db", tmp_path / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def logged(trained, tmp_path_factory) -> Log:
+    """Logged from an empty working folder, with every network connection refused."""
+    folder, elsewhere = tmp_path_factory.mktemp("mlflow"), tmp_path_factory.mktemp("elsewhere")
+
+    def refuse(*_):
+        raise AssertionError("a connection was opened")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(elsewhere)
+        patch.setattr(socket.socket, "connect", refuse)
+        tracking._client(f"sqlite:///{folder}/empty.db")
+        shutil.copy(folder / "empty.db", folder / "mlflow.db")
+        runs = log(trained, folder)
+        assert list(elsewhere.iterdir()) == []
+    uri = f"sqlite:///{folder}/mlflow.db"
+    return Log(folder, uri, runs, tracking._client(uri))
+
+
+def test_1_rows_of_model_runs_keep_the_contract_of_their_table(logged):
+    connection = duckdb.connect()
+    connection.register("model_runs", logged.runs.to_arrow())
+    assert find_violations(lambda query: connection.execute(query).fetchone(), MODEL_RUNS) == []
+
+
+def test_2_a_row_says_what_was_found(logged, trained):
+    row = logged.runs.row(1, named=True)
+    size = trained[1]
+    assert (row["task"], row["model"], row["n_patients"], row["n_positive"], row["n_features"]) == ("T1", "size_change", 24, 12, 4)
+    assert (row["auc"], row["auc_lower"], row["auc_upper"]) == (size.auc, size.evaluation.auc.lower, size.evaluation.auc.upper)
+    assert row["cutoff"] == pytest.approx(np.mean(size.cutoffs))
+    assert (row["snapshot"], row["trained_at"], row["cohort_digest"], row["simulated"]) == (17, MOMENT, DATA.digest, True)
+
+
+def test_3_the_alias_is_the_best_real_models(logged, trained):
+    best = best_model(trained)
+    held = logged.runs.filter(pl.col("alias").is_not_null())
+    assert held["model"].to_list() == [best.name]
+    assert held["alias"].to_list() == ["candidate"]
+    version = logged.client.get_model_version_by_alias("response-T1", "candidate")
+    assert (str(version.version), version.run_id) == (held["model_version"].item(), held["mlflow_run_id"].item())
+
+
+def test_4_the_control_is_registered_where_nobody_looks_for_a_model(logged):
+    names = {v.name: {m.tags["model"] for m in logged.client.search_model_versions(f"name='{v.name}'")} for v in logged.client.search_registered_models()}
+    assert names == {"response-T1": {"clinical", "size_change", "delta_radiomics", "delta_radiomics_dhi"},
+                     "response-T1-negative-control": {"negative_control"}}
+
+
+def test_5_a_run_says_snapshot_gate_protocol_cohort_and_alarms(logged):
+    run = logged.run("size_change")
+    told = run.data.tags
+    assert run.info.status == "FINISHED"
+    assert run.info.start_time == MOMENT.timestamp() * 1000
+    assert (told["snapshot"], told["protocol_digest"], told["cohort_digest"], told["gate"]) == ("17", "0123456789abcdef", DATA.digest, "open")
+    assert told["gate_rules"] == "2 cohort rules, 1 warnings"
+    assert told["leakage_alarm"] in {"raised", "quiet"}
+    assert "out-of-fold AUC" in told["leakage_alarm_detail"]
+    assert logged.run("negative_control").data.tags["negative_control"] in {"pass", "fail"}
+    assert run.data.params["n_folds"] == "5"
+    assert run.data.params["blocks"] == "size"
+
+
+def test_6_no_tag_tells_account_host_source_or_repository(logged):
+    for model in logged.runs["model"]:
+        run = logged.run(model)
+        assert {t for t in run.data.tags if t.startswith("mlflow.")} == {"mlflow.user", "mlflow.runName"}
+        assert run.data.tags["mlflow.user"] == run.info.user_id == "lakehouse"
+        assert not any(str(logged.folder) in value or platform.node() in value for value in run.data.tags.values())
+    for version in logged.client.search_model_versions("name='response-T1'"):
+        assert version.source == f"runs:/{version.run_id}/model"
+
+
+def test_7_metrics_are_the_evaluations(logged, trained):
+    metrics = logged.run("delta_radiomics").data.metrics
+    evaluation = trained[2].evaluation
+    assert metrics["auc"] == evaluation.auc.value
+    assert metrics["specificity_upper"] == evaluation.specificity.upper
+    assert metrics["auc_site_NORTH"] == evaluation.auc_by_site["NORTH"].value
+    assert metrics["brier"] == evaluation.brier
+    assert metrics["control_auc_negative_control"] == trained[4].auc
+    assert metrics["auc_gain_over_size_change"] == pytest.approx(trained[2].auc - trained[1].auc)
+    assert all(np.isfinite(list(metrics.values())))
+
+
+def test_8_artifacts_are_tensors_facts_and_the_curve(logged, trained):
+    folder = logged.artifacts("clinical")
+    files = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+    assert files == {"model/model.safetensors", "model/config.json", "roc.csv", "roc.png", "evaluation.json", "gate_verdicts.json"}
+    assert (folder / "roc.png").read_bytes().startswith(b"\x89PNG")
+    with (folder / "roc.csv").open(encoding="utf-8") as file:
+        corners = [(float(r["false_positive_rate"]), float(r["true_positive_rate"])) for r in csv.DictReader(file)]
+    assert corners == [(p.false_positive_rate, p.true_positive_rate) for p in trained[0].evaluation.roc]
+    gate = json.loads((folder / "gate_verdicts.json").read_text())
+    assert (gate["snapshot"], [v["rule"] for v in gate["verdicts"]]) == (17, ["icc_resolved", "icc_lower", "slice_thickness"])
+
+
+def test_9_the_stored_model_gives_the_same_bits(logged, trained):
+    for model in trained:
+        read, facts = tracking.load_model(logged.artifacts(model.name) / "model")
+        assert read.probabilities(DATA).tolist() == model.final.model.probabilities(DATA).tolist()
+        assert (facts["task"], facts["landmark"], facts["cutoff"], facts["name"]) == ("T1", "T1", model.final.cutoff, model.name)
+
+
+def test_10_the_alias_reads_the_best_model(logged, trained):
+    best = best_model(trained)
+    read, facts = tracking.load_registered(logged.uri, "T1", "candidate")
+    assert facts["name"] == best.name
+    assert read.probabilities(DATA).tolist() == best.final.model.probabilities(DATA).tolist()
+
+
+def test_11_no_file_holds_a_pseudonym_or_the_account(logged):
+    written = [f.read_bytes() for f in logged.folder.rglob("*") if f.is_file()]
+    assert len(written) > 5 * 6
+    for patient in DATA.patients:
+        assert not any(patient.encode() in content for content in written)
+    account = f'"{getpass.getuser()}"'.encode()
+    assert not any(account in content for content in written)
+
+
+def test_12_a_second_training_makes_new_versions_and_moves_the_alias(trained, fresh):
+    first = log(trained, fresh)
+    second = log(trained[:1] + trained[-1:], fresh)
+    assert first["model_version"].to_list() == ["1", "2", "3", "4", "1"]
+    assert second["model_version"].to_list() == ["5", "2"]
+    assert tracking.load_registered(f"sqlite:///{fresh}/mlflow.db", "T1", "candidate")[1]["name"] == "clinical"
+    moved = log(trained[:1], fresh, artifact_root=fresh / "moved")
+    assert (fresh / "moved" / moved["mlflow_run_id"].item() / "artifacts" / "roc.csv").is_file()
+    assert len(list((fresh / "artifacts").iterdir())) == 7
+    again = log(trained[:1], fresh, artifact_root=fresh / "moved")
+    assert (fresh / "moved" / again["mlflow_run_id"].item()).is_dir()
+
+
+@pytest.mark.parametrize("verdict", ["fail", "cannot_evaluate"])
+def test_13_nothing_is_logged_behind_a_closed_gate(trained, tmp_path, verdict):
+    closed = replace(PASSED[0], verdict=verdict, figure=0.6)
+    with pytest.raises(tracking.GateClosedError, match=f"icc_resolved at NORTH: {verdict}, figure 0.6, limit 0.85"):
+        log(trained, tmp_path, verdicts=(closed,))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_14_a_run_that_breaks_off_is_failed_not_finished(trained, fresh, monkeypatch):
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tracking, "_write_artifacts", broken)
+    with pytest.raises(OSError, match="disk full"):
+        log(trained, fresh)
+    client = tracking._client(f"sqlite:///{fresh}/mlflow.db")
+    experiment = client.get_experiment_by_name("lakehouse-T1")
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED"]
+    assert client.search_registered_models() == []
+
+
+def test_15_a_model_of_an_unknown_kind_is_refused(logged, tmp_path):
+    facts = json.loads((logged.artifacts("clinical") / "model" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**facts, "kind": "oracle"}))
+    with pytest.raises(ValueError, match="kind oracle, known are linear_logistic"):
+        tracking.load_model(tmp_path)
+
+
+def test_16_a_raised_alarm_is_written_and_stops_nothing(trained, fresh):
+    alarming = replace(trained[1], verdicts=(leakage_verdict(0.97, SECTION["leakage_auc"]),))
+    runs = log([alarming], fresh)
+    client = tracking._client(f"sqlite:///{fresh}/mlflow.db")
+    version = client.get_model_version_by_alias("response-T1", "candidate")
+    assert version.tags["leakage_alarm"] == "raised"
+    told = client.get_run(runs["mlflow_run_id"].item()).data.tags
+    assert told["leakage_alarm_detail"] == "out-of-fold AUC 0.970 >= 0.9: look for columns that contain the label before use"

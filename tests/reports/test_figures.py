@@ -1,0 +1,174 @@
+"""Figures: the same bytes for the same values, legible, no header of an image in them, and curves that agree with an oracle."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813, the name its own documentation uses
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.ndimage import binary_dilation
+from sklearn.metrics import roc_auc_score
+
+from dagster_project.reports import figures as f
+from dagster_project.reports.palette import DARK, LIGHT
+
+DRAWN = {
+    "survival": lambda **k: f.survival_figure(
+        {"CR or PR": ([10, 40, 90, 200], [True, False, True, True]), "neither": ([5, 9], [False, True])}, **k
+    ),
+    "agreement": lambda **k: f.agreement_figure([10.0, 20.0, 30.0], [11.0, 19.5, 33.0], settled=[False, True, False], **k),
+    "roc": lambda **k: f.roc_figure({"size": ([True, False, True, False], [0.9, 0.2, 0.4, 0.4])}, intervals={"size": (0.5, 1.0)}, **k),
+    "dhi": lambda **k: f.dhi_figure({"T0 → T1": {"responders": [1.0, 2.0], "non-responders": []}}, limit=True, **k),
+    "waterfall": lambda **k: f.waterfall_figure([-60.0, 10.0, 35.0, -100.0, 0.0], ["PR", "SD", "PD", "CR", "NE"], **k),
+    "enrolment": lambda **k: f.enrolment_figure(
+        {"NORTH": (3, 2, 1), "SOUTH": (0, 0, 0)}, target_responders=250, target_non_responders=250, **k
+    ),
+    "flow": lambda **k: f.flow_figure([f.Stage("Taken in", 9, (("no CT at T2", 2),)), f.Stage("Eligible", 7)], **k),
+}
+
+
+def opened(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_a_png_of_double_density_and_the_same_each_time(name):
+    first, again = DRAWN[name](), DRAWN[name]()
+    assert first == again
+    assert Image.open(io.BytesIO(first)).format == "PNG"
+    assert opened(first).shape[1] == 1440
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
+def test_a_figure_stands_on_the_paper_of_its_theme(name, theme):
+    corner = opened(DRAWN[name](theme=theme))[-1, -1]
+    assert "#" + "".join(f"{v:02x}" for v in corner) == theme.paper
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: f.survival_figure({}),
+        lambda: f.survival_figure({"all": ([], [])}),
+        lambda: f.agreement_figure([], []),
+        lambda: f.roc_figure({"m": ([True], [0.4])}),
+        lambda: f.dhi_figure({"T0 → T1": {"responders": []}}, limit=False),
+        lambda: f.waterfall_figure([], []),
+        lambda: f.flow_figure([]),
+        lambda: f.enrolment_figure({}, target_responders=1, target_non_responders=1),
+    ],
+)
+def test_nothing_to_draw_is_an_error_that_says_what_is_needed(draw):
+    with pytest.raises(f.NothingToDraw, match="it needs"):
+        draw()
+
+
+def test_a_survival_figure_without_an_event_or_after_the_last_one_is_drawn():
+    assert f.survival_figure({"all": ([30, 60], [False, False])})
+    assert f.survival_figure({"all": ([30, 60], [True, True])})
+    assert f.survival_figure({"all": ([0, 0], [True, False])})
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=40).filter(lambda rows: len({y for y, _ in rows}) == 2))
+@settings(max_examples=60, deadline=None)
+def test_the_curve_encloses_the_area_that_is_printed(rows):
+    labels, scores = np.array([y for y, _ in rows]), np.array([p / 8 for _, p in rows])
+    x, y = f.roc_points(labels, scores)
+    assert np.trapezoid(y, x) == pytest.approx(f.area_under_roc(labels, scores)) == pytest.approx(roc_auc_score(labels, scores))
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+
+
+def test_one_class_has_no_area():
+    assert f.area_under_roc([True, True], [0.1, 0.2]) is None
+    assert f.area_under_roc([], []) is None
+
+
+def phantom(spacing=(0.7, 0.7, 1.0), radius_mm=12.0):
+    z, y, x = np.mgrid[:20, :180, :180]
+    mask = ((z - 7) * spacing[2]) ** 2 + ((y - 90) * spacing[1]) ** 2 + ((x - 90) * spacing[0]) ** 2 <= radius_mm**2
+    image = sitk.GetImageFromArray(np.where(mask, 40, -800).astype(np.int16))
+    image.SetSpacing(spacing)
+    return image, mask
+
+
+def test_the_picture_shows_the_largest_cross_section():
+    image, mask = phantom()
+    below = mask & (np.arange(20) < 5)[:, None, None]
+    marked = sitk.GetArrayFromImage(image)
+    marked[7] = 1000
+    white = sitk.GetImageFromArray(marked)
+    white.CopyInformation(image)
+    share = [(opened(f.slice_figure(white, {"A": m})) > 250).all(axis=2).mean() for m in (mask, below)]
+    assert share[0] > 0.5 > share[1]
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 0.7, 1.0), (0.5, 1.0, 2.0)])
+def test_the_scale_bar_measures_the_picture_in_both_directions(spacing):
+    image, mask = phantom(spacing)
+    pixels = opened(f.slice_figure(image, {"A": mask}))[:, :468]
+    white = (pixels > 250).all(axis=2)
+    bar = max(np.ptp(np.flatnonzero(row)) + 1 if row.any() else 0 for row in white[430:])
+    blue = np.abs(pixels - [0x5F, 0xB2, 0xD0]).max(axis=2) < 40
+    blue[490:] = False
+    height, width = (np.ptp(np.flatnonzero(blue.any(axis=k))) + 1 for k in (1, 0))
+    assert width / bar * f.SCALE_BAR_MM == pytest.approx(24, abs=1.6)
+    assert height / bar * f.SCALE_BAR_MM == pytest.approx(24, abs=1.6)
+
+
+def test_both_readers_are_drawn_and_a_reader_without_a_voxel_is_not():
+    image, mask = phantom()
+    shifted = np.roll(mask, 6, axis=2)
+    ochre = [
+        (np.abs(opened(f.slice_figure(image, masks)) - [0xE6, 0xAB, 0x5A]).max(axis=2) < 30).sum()
+        for masks in ({"A": mask, "B": shifted}, {"A": mask, "B": mask & False})
+    ]
+    assert ochre[0] > 200
+    assert ochre[1] == 0
+
+
+def lopsided(at, spacing=(0.7, 0.7, 1.0)):
+    mask = np.zeros((3, 200, 160), bool)
+    mask[1, at[0] : at[0] + 40, at[1] : at[1] + 12] = True
+    mask[1, at[0] + 28 : at[0] + 40, at[1] : at[1] + 25] = True
+    image = sitk.GetImageFromArray(np.where(mask, 140, -1300).astype(np.int16))
+    image.SetSpacing(spacing)
+    return image, mask
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 0.7, 1.0), (0.9, 0.6, 2.0)])
+@pytest.mark.parametrize("at", [(60, 90), (5, 3), (159, 134)])
+def test_a_contour_lies_on_the_border_of_what_it_encloses(at, spacing):
+    image, mask = lopsided(at, spacing)
+    pixels = opened(f.slice_figure(image, {"A": mask}))[60:440, 25:440]
+    blue = np.abs(pixels - [0x5F, 0xB2, 0xD0]).max(axis=2) < 40
+    grey = np.ptp(pixels, axis=2) < 12
+    bright, dark = grey & (pixels.mean(axis=2) > 180), grey & (pixels.mean(axis=2) < 60)
+    near_both = binary_dilation(bright, iterations=6) & binary_dilation(dark, iterations=6)
+    assert blue.sum() > 300
+    assert (blue & near_both).sum() / blue.sum() > 0.97
+
+
+def test_no_word_of_the_image_s_header_is_in_the_picture():
+    image, mask = phantom()
+    image.SetMetaData("0010|0010", "PLANTED^NAME")
+    png = f.slice_figure(image, {"A": mask}, caption="NORTH-ABC-D   T0   L1")
+    assert b"PLANTED" not in png
+    assert not Image.open(io.BytesIO(png)).info
+
+
+def test_a_vanished_lesion_has_no_picture():
+    image, mask = phantom()
+    with pytest.raises(f.NothingToDraw, match="at least one voxel"):
+        f.slice_figure(image, {"A": mask & False})
+
+
+def test_importing_the_pages_imports_no_plotting_library():
+    code = "import sys, dagster_project.reports.writing; print([m for m in ('matplotlib', 'SimpleITK', 'PIL') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

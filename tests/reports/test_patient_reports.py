@@ -1,0 +1,222 @@
+"""The patient's page and the index: the states of the tables, one patient's rows alone, and nobody led by another's read."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+import pytest
+
+from dagster_project.reports import patient_reports as p
+from dagster_project.study import load_study
+from tests.reports.cohort import MOMENT, bare, table, whole
+from tests.reports.pages import Page
+
+STUDY = load_study()
+EVERYONE = whole()["patients"]["patient"].to_list()
+OPEN = whole()["arbitrations"].filter(pl.col("status") == "open")["patient"][0]
+SETTLED = whole()["arbitrations"].filter(pl.col("status") == "settled")["patient"][0]
+PLAIN = next(who for who in EVERYONE if who not in set(whole()["arbitrations"]["patient"]))
+PNG = b"\x89PNG picture"
+
+
+def render(patient, tables=None, **more):
+    return p.render_patient_report(patient, tables or whole(), STUDY, snapshot=41, generated_at=MOMENT, **more)
+
+
+def index(tables=None):
+    return p.render_patient_index(tables or whole(), STUDY, snapshot=41, generated_at=MOMENT)
+
+
+@pytest.mark.parametrize("patient", [PLAIN, OPEN, SETTLED])
+def test_a_page_is_whole_and_of_one_patient(patient):
+    page = Page(render(patient))
+    assert page.unclosed == []
+    assert page.addresses == ["../index.html"]
+    assert [who for who in EVERYONE if who in page.text] == [patient]
+    assert not re.search(r"\b(None|nan)\b", page.text)
+
+
+def test_a_page_tells_days_and_no_date_but_its_own():
+    text = Page(render(PLAIN)).text
+    assert set(re.findall(r"\d{4}-\d\d-\d\d", text)) == {"2026-03-04"}
+    assert {"day −7", "day 55", "day 98"} <= set(re.findall(r"day −?\d+", text))
+
+
+def test_the_states_are_those_of_the_table():
+    accepted = whole()["responses"].filter(pl.col("patient") == PLAIN, pl.col("evaluator") == "accepted").sort("day")
+    visits = p.list_visits({name: frame.filter(pl.col("patient") == PLAIN) for name, frame in whole().items() if name in p.TABLES_READ})
+    assert [v["visit"] for v in visits] == ["T0", "T1", "T2"]
+    assert [v["response"]["irecist_response"] for v in visits[1:]] == accepted["irecist_response"].to_list()
+    assert visits[0]["response"] is None
+    assert visits[0]["sum_mm"] == accepted["baseline_sum_mm"][0]
+
+
+def test_probability_label_and_advice_stand_beside_the_state():
+    reading = whole()["dynamic_irecist"].filter(pl.col("patient") == PLAIN).row(0, named=True)
+    text = Page(render(PLAIN)).text
+    assert f"{100 * reading['probability']:.0f} %" in text
+    assert "it may advise, and it never gives a response or the date of an event" in text
+
+
+def test_an_unknown_patient_has_an_empty_page():
+    text = Page(render("NORTH-NOBODY")).text
+    assert "No case-report row." in text
+    assert "No scan has been assigned to a visit." in text
+
+
+def test_without_a_table_the_page_says_what_is_not_there():
+    text = Page(render(PLAIN, bare())).text
+    assert "No lesion could be compared between two visits." in text
+    assert "No lesion has been read." in text
+
+
+@pytest.mark.parametrize("name", p.TABLES_READ)
+def test_a_missing_table_leaves_the_rest_standing(name):
+    assert Page(render(PLAIN, {k: v for k, v in whole().items() if k != name})).unclosed == []
+
+
+def test_simulated_patients_are_marked_and_others_are_not():
+    assert "SIMULATED DATA" in render(whole()["patients"].filter(site="NORTH")["patient"][0])
+    assert "SIMULATED DATA" not in render(whole()["patients"].filter(site="EAST")["patient"][0])
+
+
+def test_readers_stand_side_by_side_once_both_have_locked():
+    html = render(PLAIN, pictures=[p.LesionPicture("T0", "L1", PNG)])
+    text = Page(html).text
+    assert {"READER_A", "READER_B"} <= set(re.findall(r"READER_[AB]", text))
+    assert "0.86" in text
+    assert "data:image/png;base64" in html
+
+
+@pytest.mark.parametrize("why", ["open case", "open read"])
+def test_no_read_is_shown_that_could_lead_another(why):
+    patient = OPEN if why == "open case" else PLAIN
+    reads = whole()["reads"].with_columns(
+        locked_at=pl.when(pl.col("reader") == "READER_B", pl.col("patient") == PLAIN).then(None).otherwise(pl.col("locked_at"))
+    )
+    html = render(patient, {**whole(), "reads": reads}, pictures=[p.LesionPicture("T0", "L1", PNG)])
+    text = Page(html).text
+    assert not re.search(r"READER[_ ][AB]", text)
+    assert "data:image/png" not in html
+    assert "so that nobody is led by them" in text
+
+
+def test_the_site_s_own_outlines_are_nobody_s_blinded_read():
+    site = {
+        "reads": table(
+            "reads",
+            [
+                {
+                    "site": "EAST",
+                    "patient": "E",
+                    "visit": "T0",
+                    "scan": "S",
+                    "reader": "SITE",
+                    "lesion": "L1",
+                    "role": "target",
+                    "node": False,
+                    "present": True,
+                    "too_small": False,
+                    "simulated": False,
+                }
+            ],
+        ),
+        "arbitrations": bare()["arbitrations"],
+    }
+    assert p.may_show_reads(site, "SITE")
+    assert not p.may_show_reads(site, "ANOTHER")
+
+
+def test_what_keeps_a_patient_from_being_eligible_is_named_with_its_evidence():
+    failing = whole()["eligibility"].filter(pl.col("verdict") == "unknown").row(0, named=True)
+    text = Page(render(failing["patient"])).text
+    assert "I8 EGFR, ALK and PD-L1 known: unknown (scans.slice_thickness_mm)" in text
+
+
+def own_tables(patient, **changed):
+    own = {name: frame.filter(pl.col("patient") == patient) for name, frame in whole().items() if name in p.TABLES_READ}
+    return {**own, **changed}
+
+
+def test_the_timeline_lies_within_its_frame_and_runs_with_the_days():
+    own = own_tables(PLAIN)
+    drawing = p.draw_timeline(p.list_visits(own), own, STUDY)
+    places = [m.x for m in drawing.points]
+    assert places == sorted(places)
+    assert all(
+        p.CHART_LEFT <= m.x <= p.CHART_RIGHT and p.CHART_TOP <= m.y <= p.CHART_BOTTOM
+        for m in (*drawing.points, *drawing.cycles, *drawing.events)
+    )
+    assert [c.title for c in drawing.cycles] == ["C1", "C2", "C3", "C4", "C5", "C6"]
+    days = [m.day for m in drawing.points]
+    assert (places[1] - places[0]) / (places[2] - places[1]) == pytest.approx((days[1] - days[0]) / (days[2] - days[1]), rel=0.01)
+
+
+def test_a_smaller_sum_is_lower_and_response_begins_below_its_line():
+    own = own_tables(PLAIN)
+    visits = p.list_visits(own)
+    drawing = p.draw_timeline(visits, own, STUDY)
+    for mark, visit in zip(drawing.points[1:], visits[1:], strict=True):
+        assert (mark.y >= drawing.response_y - 0.2) == (visit["response"]["change_from_baseline_percent"] <= -30)
+
+
+def test_a_visit_without_a_sum_is_an_open_mark_off_the_line():
+    responses = (
+        whole()["responses"]
+        .filter(pl.col("patient") == PLAIN)
+        .with_columns(sum_mm=pl.when(pl.col("visit") == "T1").then(None).otherwise(pl.col("sum_mm")))
+    )
+    own = own_tables(PLAIN, responses=responses)
+    drawing = p.draw_timeline(p.list_visits(own), own, STUDY)
+    assert (drawing.points[1].tone, drawing.points[1].y) == ("none", p.CHART_BOTTOM)
+    assert drawing.path.count("L") == 1
+
+
+def test_one_visit_makes_no_timeline():
+    own = own_tables(PLAIN)
+    assert p.draw_timeline(p.list_visits(own)[:1], own, STUDY) is None
+
+
+def test_later_scans_and_undated_ones_have_their_place():
+    extra = [
+        {"site": "NORTH", "patient": PLAIN, "visit": visit, "scan": f"S{visit}", "day": day, "simulated": True}
+        for visit, day in (("V1", 160), ("V2", None))
+    ]
+    own = own_tables(PLAIN, timepoints=pl.concat([whole()["timepoints"].filter(pl.col("patient") == PLAIN), table("timepoints", extra)]))
+    assert [v["visit"] for v in p.list_visits(own)] == ["T0", "T1", "T2", "V1", "V2"]
+    assert "No response was evaluated at this visit." in Page(render(PLAIN, own)).text
+
+
+def test_a_vanished_and_a_tiny_lesion_are_words_not_numbers():
+    lesions = whole()["lesions"].with_columns(present=pl.col("lesion") != "L1", too_small=pl.col("lesion") == "L2")
+    reads = whole()["reads"].clear()
+    text = Page(render(PLAIN, {**whole(), "lesions": lesions, "reads": reads})).text
+    assert text.count("gone") == 3
+    assert text.count("too small") == 3
+
+
+def test_the_index_leads_to_every_patient_of_every_site():
+    page = Page(index())
+    assert {a for a in page.addresses if a.startswith("patients/")} == {f"patients/{who}.html" for who in EVERYONE}
+    assert {a for a in page.addresses if a.startswith("#")} == {"#EAST", "#NORTH", "#SOUTH"}
+    assert page.unclosed == []
+
+
+def test_the_index_gives_the_latest_state():
+    rows = {r["patient"]: r for r in p.list_index(dict(whole()))}
+    last = whole()["responses"].filter(pl.col("patient") == PLAIN, pl.col("evaluator") == "accepted").sort("day").row(-1, named=True)
+    assert (rows[PLAIN]["visit"], rows[PLAIN]["irecist_response"]) == (last["visit"], last["irecist_response"])
+    assert rows[PLAIN]["visits"] == "T0 T1 T2"
+    assert rows[OPEN]["case"] == "open"
+    assert len(rows) == len(EVERYONE)
+
+
+def test_the_index_shortens_a_long_row_of_visits():
+    extra = [{"site": "NORTH", "patient": PLAIN, "visit": f"V{n}", "scan": f"SV{n}", "day": 160 + n, "simulated": True} for n in (1, 2, 3)]
+    tables = {**whole(), "timepoints": pl.concat([whole()["timepoints"], table("timepoints", extra)])}
+    assert next(r for r in p.list_index(tables) if r["patient"] == PLAIN)["visits"] == "T0 T1 T2 +3"
+
+
+def test_an_empty_index_says_so():
+    assert "No patient has been taken in yet." in Page(index({**bare()})).text

@@ -1,0 +1,366 @@
+"""What the study report counts: rows in, rows out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pingouin
+import polars as pl
+import pytest
+
+from dagster_project.lake.contracts import find_violations
+from dagster_project.lake.tables import BY_NAME
+from dagster_project.reports import summaries as s
+from tests.reports.cohort import CRITERIA, MOMENT, bare, table, whole, without
+
+A = {"site": "NORTH", "patient": "NORTH-A", "simulated": True}
+B = {"site": "NORTH", "patient": "NORTH-B", "simulated": False}
+C = {"site": "SOUTH", "patient": "SOUTH-C", "simulated": False}
+
+
+def tables(**rows):
+    return s.completed({name: table(name, part) for name, part in rows.items()})
+
+
+def judged(who, **failing):
+    return [{**who, "criterion": c, "verdict": failing.get(c, "met")} for c in CRITERIA]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_invented_cohort_keeps_what_the_tables_declare(name):
+    with duckdb.connect() as connection:
+        connection.register(name, whole()[name].to_arrow())
+        assert find_violations(lambda query: connection.execute(query).fetchone(), BY_NAME[name]) == []
+
+
+def test_missing_tables_are_there_without_rows():
+    made = s.completed({"patients": whole()["patients"]})
+    assert set(made) == set(BY_NAME)
+    assert made["reads"].is_empty()
+    assert made["patients"].height == 45
+
+
+def test_simulation_is_a_share_of_patients_by_site():
+    found = tables(patients=[{**p, "in_case_report": True, "simulated": False} for p in (A, B, C)], reads=[read("R1", 10.0)])
+    assert s.summarise_simulation(found) == [
+        {"site": "NORTH", "patients": 2, "simulated": 1, "share": 0.5},
+        {"site": "SOUTH", "patients": 1, "simulated": 0, "share": 0.0},
+    ]
+    assert s.is_simulated(found)
+    assert not s.is_simulated(tables(patients=[{**C, "in_case_report": True}]))
+
+
+def read(reader, size, *, lesion="L1", locked=MOMENT, who=A, visit="T0"):
+    return {
+        **who,
+        "visit": visit,
+        "scan": f"S{visit}",
+        "reader": reader,
+        "lesion": lesion,
+        "role": "target",
+        "node": False,
+        "present": True,
+        "too_small": False,
+        "longest_diameter_mm": size,
+        "locked_at": locked,
+    }
+
+
+def test_unknown_is_not_met_and_a_criterion_that_was_not_judged_is_not_either():
+    found = tables(eligibility=judged(A) + judged(B, I8="unknown") + judged(C)[:-1])
+    assert s.find_eligible(found).rows() == [("NORTH", "NORTH-A")]
+
+
+def test_enrolment_counts_the_eligible_by_response():
+    found = tables(
+        eligibility=judged(A) + judged(B) + judged(C, I5="not_met"),
+        patients=[{**p, "in_case_report": True} for p in (A, B, C)],
+        outcomes=[{**A, "responder": True}, {**B, "responder": None}, {**C, "responder": False}],
+    )
+    assert s.summarise_enrolment(found) == [
+        {"site": "NORTH", "taken_in": 2, "eligible": 2, "responders": 1, "non_responders": 0, "undetermined": 1},
+        {"site": "SOUTH", "taken_in": 1, "eligible": 0, "responders": 0, "non_responders": 0, "undetermined": 0},
+    ]
+
+
+def test_flow_tells_first_reason_from_any_reason_and_unmet_from_unknown():
+    rows = {
+        r["criterion"]: r
+        for r in s.summarise_flow(table("eligibility", judged(A, I4="not_met", I8="unknown") + judged(B, I8="unknown") + judged(C)))
+    }
+    assert (rows["I4"]["n_first_reason"], rows["I4"]["remaining"]) == (1, 2)
+    assert [rows["I8"][k] for k in ("n_first_reason", "n_any_reason", "not_met", "unknown", "remaining")] == [1, 2, 0, 2, 1]
+    assert list(rows) == list(CRITERIA)
+    assert rows["E5"]["remaining"] == 1
+
+
+def test_flow_chart_ends_with_those_who_are_learnt_from():
+    cohort = [
+        {**A, "task": "T1", "included": True, "label": True},
+        {**B, "task": "T1", "included": False, "exclusion": "responded_by_T1"},
+        {**C, "task": "T1", "included": False, "exclusion": "slice_thickness"},
+    ]
+    found = tables(eligibility=judged(A) + judged(B) + judged(C, I5="not_met"), training_cohort=cohort)
+    taken, eligible, learnt = s.list_stages(found, "T1")
+    assert (taken.count, taken.left) == (3, (("Slices ≤ 1 mm at all three (I5)", 1),))
+    assert (eligible.count, eligible.left) == (2, (("responded by T1", 1),))
+    assert learnt.count == 1
+    assert [stage.title for stage in s.list_stages(tables(eligibility=judged(A)), "T1")] == ["Taken in", "Eligible"]
+    assert s.list_stages(tables(), "T1") == []
+
+
+def test_stages_of_the_chart_add_up_in_the_cohort():
+    stages = s.list_stages(whole(), "T1")
+    for before, after in pairwise(stages):
+        assert before.count - sum(n for _, n in before.left) == after.count
+
+
+def test_scans_count_as_thin_by_header_and_by_measured_spacing():
+    def scan(number, thickness, spacing, **flags):
+        return {**A, "scan": f"S{number}", "n_slices": 9, "slice_thickness_mm": thickness, "slice_spacing_mm": spacing, **flags}
+
+    row = s.summarise_scans(
+        table("scans", [scan(1, 1.0, 1.0), scan(2, 1.0, 1.25), scan(3, None, 1.0), scan(4, 5.0, 1.0, metal_flag=True, chest_flag=False)]),
+        1.0,
+        0.01,
+    )[0]
+    assert (row["scans"], row["thin"], row["metal_flag"], row["not_chest"], row["motion_flag"]) == (4, 2, 1, 1, 0)
+
+
+def test_quarantine_lists_the_commonest_reasons_and_counts_the_rest():
+    rows = [{**A, "stage": "reads", "item": f"i{i}", "reason": f"reason {min(i, 11)}"} for i in range(14)] + [
+        {**C, "stage": "intake", "item": "x", "reason": "damaged"}
+    ]
+    intake, reads = s.summarise_quarantine(table("quarantine", rows))
+    assert (intake["stage"], intake["n"], intake["reasons"][0]["sites"], intake["others"]) == ("intake", 1, ["SOUTH"], 0)
+    assert (reads["n"], reads["reasons"][0]["reason"], reads["reasons"][0]["n"], reads["others"]) == (14, "reason 11", 3, 4)
+
+
+def test_agreement_gives_the_cohort_first_then_visits_then_sites():
+    shared = {"patient": "*", "lesion": "*", "n": 3, "n_resolved": 3, "simulated": False}
+    rows = [
+        {**shared, "scope": "site", "site": "EAST", "visit": "*", "measurement": "mask"},
+        {**shared, "scope": "site", "site": "EAST", "visit": "*", "measurement": "volume_mm3"},
+        {**shared, "scope": "visit", "site": "*", "visit": "T1", "measurement": "mask"},
+        {**shared, "scope": "cohort", "site": "*", "visit": "*", "measurement": "mask"},
+        {**shared, **A, "scope": "lesion", "visit": "T0", "lesion": "L1", "measurement": "mask"},
+    ]
+    found = s.summarise_agreement(table("reader_agreement", rows))
+    assert [(title, [r["measurement"] for r in part]) for title, part in found] == [
+        ("All sites", ["mask"]),
+        ("All sites, T1", ["mask"]),
+        ("EAST", ["volume_mm3", "mask"]),
+    ]
+
+
+def test_pairs_are_of_locked_reads_first_reader_by_name():
+    reads = [
+        read("R2", 12.0),
+        read("R1", 10.0),
+        read("R1", 5.0, lesion="L2"),
+        read("R2", 5.5, lesion="L2", locked=None),
+        read("R1", 7.0, who=B),
+        read("R2", 7.5, who=B),
+    ]
+    settled = [{**B, "status": "settled", "triggers": ["dice T0 L1"], "n_lesion_visits": 1, "reader_a": "R1", "reader_b": "R2"}]
+    assert s.pair_reads(table("reads", reads), table("arbitrations", settled)).rows() == [(10.0, 12.0, False), (7.0, 7.5, True)]
+
+
+def test_arbitration_by_site_and_by_trigger():
+    case = {"n_lesion_visits": 2, "reader_a": "R1", "reader_b": "R2"}
+    found = tables(
+        reads=[read("R1", 10.0), read("R2", 10.0), read("R1", 9.0, who=C)],
+        arbitrations=[{**A, **case, "status": "open", "triggers": ["dice T0 L1", "dice T1 L1", "target_sum T1"]}],
+    )
+    assert s.summarise_arbitrations(found) == [{"site": "NORTH", "read_twice": 1, "open": 1, "settled": 0}]
+    assert s.count_triggers(found["arbitrations"]) == [{"trigger": "dice", "cases": 1}, {"trigger": "target_sum", "cases": 1}]
+
+
+def rule(verdict, kind="cohort", name="icc_resolved"):
+    return {"rule": name, "scope": verdict + kind, "kind": kind, "verdict": verdict, "detail": "in words"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "state"),
+    [
+        ([], "not_evaluated"),
+        ([rule("warn", "row")], "not_evaluated"),
+        ([rule("pass"), rule("warn")], "open"),
+        ([rule("pass"), rule("fail")], "closed"),
+        ([rule("pass"), rule("cannot_evaluate")], "closed"),
+        ([rule("pass"), rule("fail", "row")], "open"),
+    ],
+)
+def test_only_cohort_rules_close_the_gate(rules, state):
+    assert s.summarise_gate(table("quality_verdicts", rules)).state == state
+
+
+def test_a_patient_without_an_outcome_stays_in_the_denominator():
+    found = tables(
+        eligibility=judged(A) + judged(B) + judged(C),
+        outcomes=[{**A, "bor": "PR", "ibor": "iPR"}, {**B, "bor": "NON_CR_NON_PD", "bor_confirmed": "PR"}],
+    )
+    rates = {r["name"]: (r["x"], r["n"]) for r in s.summarise_response(found, s.choose_population(found))}
+    assert rates == {"ORR": (1, 3), "ORR, confirmed": (1, 3), "DCR": (2, 3), "iORR, by iRECIST": (1, 3)}
+
+
+def test_intervals_are_exact():
+    found = tables(
+        patients=[{**A, "patient": f"NORTH-{i}", "in_case_report": True} for i in range(20)],
+        outcomes=[{**A, "patient": f"NORTH-{i}", "bor": "PR" if i < 7 else "SD"} for i in range(20)],
+    )
+    population = s.choose_population(found)
+    assert population.title.startswith("all patients")
+    rate = s.summarise_response(found, population)[0]
+    assert (round(rate["low"], 4), round(rate["high"], 4)) == (0.1539, 0.5922)
+
+
+def test_the_landmark_splits_by_what_was_known_at_t2():
+    def known(who, response, evaluator="accepted"):
+        return {
+            **who,
+            "visit": "T2",
+            "evaluator": evaluator,
+            "day": 98,
+            "overall_response": response,
+            "irecist_response": "iSD",
+            "target_response": "SD",
+            "target_response_arithmetic": "SD",
+            "nontarget_response": "NONE",
+            "new_lesion": False,
+        }
+
+    found = tables(
+        eligibility=judged(A) + judged(B) + judged(C),
+        responses=[known(A, "PR"), known(A, "SD", "R1"), known(B, "SD")],
+        outcomes=[
+            {**A, "pfs_days": 300, "pfs_event": True, "pfs_from_t2_days": 202, "pfs_from_t2_event": True},
+            {**B, "pfs_days": 200, "pfs_event": False, "pfs_from_t2_days": 102, "pfs_from_t2_event": False},
+            {**C, "pfs_days": 50, "pfs_event": True},
+        ],
+    )
+    everyone, landmark = s.list_survival(found, s.choose_population(found))
+    assert everyone == {"All": ([300, 200, 50], [True, False, True])}
+    assert landmark == {"CR or PR as of T2": ([202], [True]), "Neither, as of T2": ([102], [False])}
+    assert [(r["name"], r["n"], r["events"], r["median"]) for r in s.summarise_survival(landmark)] == [
+        ("CR or PR as of T2", 1, 1, 202.0),
+        ("Neither, as of T2", 1, 0, None),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_partial_rank_correlation_agrees_with_pingouin(seed):
+    random = np.random.default_rng(seed)
+    given = random.normal(size=40)
+    x, y = given + random.normal(size=40), random.random(40) < 1 / (1 + np.exp(-given))
+    r, low, high = s.partial_rank_correlation(x, y, given)
+    oracle = pingouin.partial_corr(pd.DataFrame({"x": x, "y": y.astype(float), "g": given}), x="x", y="y", covar="g", method="spearman")[
+        "r"
+    ].iloc[0]
+    assert r == pytest.approx(oracle, abs=1e-9)
+    assert low < r < high
+
+
+def test_no_correlation_is_given_where_it_cannot_be_told():
+    x = np.arange(12.0)
+    assert s.partial_rank_correlation(x[:9], x[:9] > 4, x[:9][::-1]) is None
+    assert s.partial_rank_correlation(x, np.full(12, fill_value=True), x) is None
+    assert s.partial_rank_correlation(x, x % 2 > 0, x) is None
+
+
+def test_dhi_is_compared_with_the_change_of_volume_and_missing_values_are_counted():
+    found = tables(
+        eligibility=judged(A) + judged(B) + judged(C),
+        outcomes=[{**A, "responder": True}, {**B, "responder": False}, {**C, "responder": True}],
+        dhi=[
+            {
+                **who,
+                "scope": "patient",
+                "lesion": "*",
+                "from_visit": "T0",
+                "to_visit": "T1",
+                "dhi": value,
+                "delta_log_volume": -0.3,
+                "wasserstein_hu": 1.0,
+            }
+            for who, value in ((A, 2.0), (B, 1.0), (C, None))
+        ],
+    )
+    rows = s.list_patient_dhi(found, s.choose_population(found))
+    assert s.group_dhi(rows) == {"T0 → T1": {"responders": [2.0], "non-responders": [1.0]}}
+    row = s.summarise_dhi(rows)[0]
+    assert (row["pair"], row["missing"], row["n"], row["auc_dhi"], row["auc_shrinkage"], row["partial"]) == (
+        "T0 → T1",
+        1,
+        2,
+        1.0,
+        0.5,
+        None,
+    )
+
+
+def test_the_last_run_of_a_model_stands_for_it():
+    run = {"task": "T1", "n_patients": 9, "n_positive": 4, "n_features": 3, "brier": 0.2, "simulated": False}
+    runs = [
+        {**run, "model": "size", "mlflow_run_id": "old", "auc": 0.9, "trained_at": MOMENT - timedelta(1)},
+        {**run, "model": "size", "mlflow_run_id": "new", "auc": 0.7},
+        {**run, "model": "clinical", "mlflow_run_id": "c", "auc": 0.8},
+    ]
+    assert [r["mlflow_run_id"] for r in s.latest_runs(table("model_runs", runs))] == ["c", "new"]
+
+
+def test_dynamic_readings_are_counted_by_visit_and_state():
+    row = {"day": 55, "overall_response": "PD", "irecist_response": "iUPD", "visit": "T1", "advice": "earlier_scan_4_weeks"}
+    found = s.summarise_dynamic(
+        table("dynamic_irecist", [{**A, **row, "dynamic_label": "iUPD_likely_true"}, {**B, **row, "dynamic_label": "iUPD_indeterminate"}])
+    )
+    assert found == [
+        {
+            "visit": "T1",
+            "irecist_response": "iUPD",
+            "patients": 2,
+            "labels": {"iUPD_likely_true": 1, "iUPD_indeterminate": 1},
+            "advice": {"earlier_scan_4_weeks": 2},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "summarise",
+    [
+        s.summarise_simulation,
+        s.summarise_enrolment,
+        s.summarise_arbitrations,
+        lambda t: s.summarise_response(t, s.choose_population(t)),
+        lambda t: s.summarise_dhi(s.list_patient_dhi(t, s.choose_population(t))),
+        lambda t: s.latest_runs(t["model_runs"]),
+        lambda t: s.count_dhi_reasons(t["dhi"]),
+        lambda t: s.count_pfs_reasons(t, s.choose_population(t)),
+        lambda t: s.summarise_quarantine(t["quarantine"]),
+        lambda t: s.count_triggers(t["arbitrations"]),
+    ],
+)
+def test_empty_tables_give_no_rows(summarise):
+    assert list(summarise(bare())) == []
+
+
+def test_relabelling_patients_changes_no_count():
+    renamed = {
+        name: frame.with_columns(patient=pl.lit("x") + pl.col("patient").str.reverse()) if "patient" in frame.columns else frame
+        for name, frame in whole().items()
+    }
+    for summarise in (
+        s.summarise_enrolment,
+        s.summarise_arbitrations,
+        lambda t: s.summarise_flow(t["eligibility"]),
+        lambda t: s.summarise_response(t, s.choose_population(t)),
+    ):
+        assert summarise(renamed) == summarise(whole())
+
+
+def test_a_table_left_out_is_as_an_empty_one():
+    assert s.summarise_enrolment(s.completed(without("outcomes"))) == s.summarise_enrolment({**whole(), "outcomes": bare()["outcomes"]})
