@@ -1,12 +1,12 @@
 """Patients whose two reads differ by the protocol's triggers, and what the arbiter decided."""
 
 import dagster as dg
+
 from dagster_project.domain.agreement import derive_pairs
 from dagster_project.domain.arbitration import derive_arbitrations
-
 from dagster_project.lake.tables import ARBITRATIONS
 from dagster_project.materialisation import table_asset, told
-from dagster_project.reading import arbiter_decisions, dice_of_kept_masks, reader_responses, refuse_by_site
+from dagster_project.reading import arbiter_decisions, reader_responses, refuse_by_site
 from dagster_project.resources import Lakehouse
 
 
@@ -14,7 +14,7 @@ from dagster_project.resources import Lakehouse
 def arbitrations(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Open a case where a trigger is met, and settle it where a valid decision endorses one whole read."""
     reads, timepoints, agreement = lakehouse.read("reads", "timepoints", "reader_agreement")
-    pairs = derive_pairs(reads, dice_of_kept_masks(lakehouse.home))
+    pairs = derive_pairs(reads, site_reader=lakehouse.study.section("reads")["site_reader"])
     responses = reader_responses(reads, timepoints, lakehouse.study)
     rows, refused = derive_arbitrations(pairs, agreement, responses, arbiter_decisions(lakehouse), lakehouse.study.section("agreement"))
     refuse_by_site(lakehouse, ARBITRATIONS.name, refused)

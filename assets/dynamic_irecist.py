@@ -2,8 +2,8 @@
 
 import dagster as dg
 import polars as pl
-from dagster_project.domain.dynamic import derive_dynamic_irecist
 
+from dagster_project.domain.dynamic import derive_dynamic_irecist
 from dagster_project.lake.tables import DYNAMIC_IRECIST
 from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse

@@ -1,8 +1,8 @@
 """Every patient against every criterion, with the evidence."""
 
 import dagster as dg
-from dagster_project.domain.eligibility import derive_eligibility
 
+from dagster_project.domain.eligibility import derive_eligibility
 from dagster_project.lake.tables import ELIGIBILITY
 from dagster_project.materialisation import table_asset, told
 from dagster_project.reports.pictures import flow_picture

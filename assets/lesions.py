@@ -1,8 +1,8 @@
 """The accepted read of every lesion at every visit."""
 
 import dagster as dg
-from dagster_project.domain.lesions import derive_lesions
 
+from dagster_project.domain.lesions import derive_lesions
 from dagster_project.lake.tables import LESIONS
 from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse

@@ -2,8 +2,8 @@
 
 import dagster as dg
 import polars as pl
-from dagster_project.domain.endpoints import derive_outcomes
 
+from dagster_project.domain.endpoints import derive_outcomes
 from dagster_project.lake.tables import OUTCOMES
 from dagster_project.materialisation import table_asset, told
 from dagster_project.reports.pictures import survival_picture

@@ -1,8 +1,8 @@
 """Every rule of the gate with its figure, so that the report can say why the gate is open or closed."""
 
 import dagster as dg
-from dagster_project.domain.quality import gate_closed
 
+from dagster_project.domain.quality import gate_closed
 from dagster_project.gate import describe, judge
 from dagster_project.lake.tables import QUALITY_VERDICTS
 from dagster_project.materialisation import table_asset

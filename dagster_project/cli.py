@@ -150,11 +150,12 @@ def report() -> None:
     Example:
       lakehouse report
     """
-    from dagster_project.reporting import write_pages
+    from dagster_project.reporting import write_patient_pages, write_study_page
     from dagster_project.resources import Lakehouse
 
     home = _existing(find_home())
-    write_pages(Lakehouse())
+    write_study_page(Lakehouse())
+    write_patient_pages(Lakehouse())
     click.echo(f"{home.reports / 'index.html'}")
 
 

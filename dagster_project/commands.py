@@ -60,7 +60,7 @@ def install_dagster_settings(home: Home) -> None:
 def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, site: str | None) -> dg.ExecuteInProcessResult:
     CONSOLE.rule(f"[bold]{job}[/bold]{' ' + site if site else ''}", align="left")
     result = defs.resolve_job_def(job).execute_in_process(
-        instance=instance, partition_key=site, raise_on_error=False)
+        instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}})
     _tell_assets(result)
     return result
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # assets, checks and models lie beside this package
 
-import dagster as dg  # noqa: E402
+import dagster as dg
 
-import assets  # noqa: E402
-import checks  # noqa: E402
-from dagster_project.console import console  # noqa: E402
-from dagster_project.jobs import JOBS  # noqa: E402
-from dagster_project.resources import Lakehouse  # noqa: E402
-from dagster_project.schedules import nightly  # noqa: E402
-from dagster_project.sensors import SENSORS  # noqa: E402
+import assets
+import checks
+from dagster_project.console import console
+from dagster_project.jobs import JOBS
+from dagster_project.resources import Lakehouse
+from dagster_project.schedules import nightly
+from dagster_project.sensors import SENSORS
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_package_module(assets),

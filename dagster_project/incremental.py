@@ -12,7 +12,7 @@ import polars as pl
 
 from dagster_project.compute import Outcome, run_tasks
 from dagster_project.domain.masks import MaskError, referenced_series_uids
-from dagster_project.domain.reads import derive_reads
+from dagster_project.domain.reads import derive_reads, reader_artifact_flags
 from dagster_project.lake.schema import conform, empty, with_fingerprint
 from dagster_project.lake.store import Write
 from dagster_project.lake.tables import DHI, QUARANTINE, RADIOMIC_FEATURES, READS, SCANS, Table
@@ -33,6 +33,7 @@ from dagster_project.workers import (
 )
 
 Say = Callable[[str], None]
+
 COMMIT_TASKS = 16
 """Lesions whose features are written in one transaction: what a killed run loses at most."""
 
@@ -68,7 +69,7 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     known = {scan: stored[scan] for scan, (_, digest) in wanted.items() if scan in stored and stored[scan]["input_fingerprint"] == digest}
     tasks = [ScanTask(site, folder.parent.name, scan, folder, dict(limits)) for scan, (folder, _) in wanted.items() if scan not in known]
     outcomes = list(told_progress(run_tasks(describe_scan, tasks), len(tasks), "scans described", say))
-    rows, refused, flags = list(known.values()), [], _reader_artifacts(lakehouse, site)
+    rows, refused = list(known.values()), []
     simulated = is_simulated(lakehouse, site)
     for task, found, reason in ((o.task, o.result, o.reason) for o in outcomes):
         if found is None:
@@ -76,7 +77,7 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         else:
             rows.append({"site": site, "patient": task.patient, "scan": task.scan, "simulated": simulated, "input_fingerprint": wanted[task.scan][1], **found})
     lakehouse.refuse(site, SCANS.name, pl.DataFrame(refused))
-    frame = _with_days(_frame([row | {"reader_artifact_flag": flags.get(row["series_instance_uid"])} for row in rows], SCANS), lakehouse, site)
+    frame = _with_days(_with_flags(_frame(rows, SCANS), lakehouse, site), lakehouse, site)
     return Done(frame, {"computed": len(tasks) - len(refused), "reused": len(known), "removed": len(stored.keys() - wanted.keys()), "refused": len(refused)})
 
 
@@ -89,13 +90,12 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
     return [(f.name, (stat := f.stat()).st_size, stat.st_mtime_ns) for f in sorted(folder.glob("*.dcm"))]
 
 
-def _reader_artifacts(lakehouse: Lakehouse, site: str) -> dict[str, bool]:
-    """A reader's own artifact flag by series; any reader's True wins."""
+def _with_flags(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataFrame:
+    """What readers said of artifacts, beside the automatic flags."""
     lesions = lakehouse.case_report(site, "lesions")
     if not lesions.height:
-        return {}
-    flagged = lesions.filter(pl.col("artifact").is_not_null() & pl.col("series_instance_uid").is_not_null())
-    return dict(flagged.group_by("series_instance_uid").agg(pl.col("artifact").any()).iter_rows())
+        return scans.with_columns(reader_artifact_flag=pl.lit(None, pl.Boolean))
+    return scans.drop("reader_artifact_flag").join(reader_artifact_flags(lesions, scans), on=["site", "scan"], how="left").select(SCANS.names)
 
 
 def _with_days(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataFrame:

@@ -42,6 +42,15 @@ def table_asset(table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ())
     )
 
 
+SPOKEN_OF = ("dynamic_irecist", "quality_verdicts", "quarantine", "eligibility", "outcomes", "reader_agreement", "radiomic_features")
+"""Assets that pages and publication rest on."""
+
+
+def page_asset(*, kinds: Iterable[str]) -> Callable[..., dg.AssetsDefinition]:
+    """Declare an asset that is no table: pages, or what analysts open."""
+    return dg.asset(group_name="reports", deps=list(SPOKEN_OF), kinds=set(kinds), owners=OWNERS)
+
+
 def told(write: Write, rows: pl.DataFrame | None = None, *, picture: bytes | None = None, **facts: Any) -> dg.MaterializeResult:
     """The result of a materialisation: rows and snapshot, counts and whatever else is worth a look in the UI."""
     metadata: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.masks import dice, load_mask
+from dagster_project.domain.masks import kept_overlap
 from dagster_project.domain.responses import derive_responses
 from dagster_project.lake.home import Home
 from dagster_project.lake.schema import empty
@@ -22,18 +22,15 @@ ACCEPTED = "accepted"
 """Evaluator of the responses that count."""
 
 
-def dice_of_kept_masks(home: Home) -> Callable[[dict[str, Any], dict[str, Any]], float | None]:
-    """A function that compares the kept masks of two rows of reads."""
+def dice_of_kept_masks(home: Home, scans: pl.DataFrame) -> Callable[[dict[str, Any], dict[str, Any]], float | None]:
+    """A function that compares the kept masks of two rows of reads of one scan: Dice, or surface Dice at 1 mm below 1 cm³."""
+    names = ("slice_spacing_mm", "pixel_spacing_row_mm", "pixel_spacing_column_mm")
+    spacing = {row[0]: row[1:] for row in scans.select("scan", *names).iter_rows()}
 
     def compare(a: dict[str, Any], b: dict[str, Any]) -> float | None:
-        if a["mask_digest"] is None and b["mask_digest"] is None:
-            return None
-        if a["mask_digest"] is None or b["mask_digest"] is None:
-            return 0.0
-        if a["mask_digest"] == b["mask_digest"]:
-            return 1.0
         folder = home.vault / a["site"] / a["patient"] / a["scan"]
-        return dice(load_mask(mask_file(folder, a["mask_digest"])), load_mask(mask_file(folder, b["mask_digest"])))
+        size = spacing.get(a["scan"])
+        return kept_overlap(mask_file(folder, a["mask_digest"]), mask_file(folder, b["mask_digest"]), size if size and all(size) else None)
 
     return compare
 

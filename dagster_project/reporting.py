@@ -1,18 +1,20 @@
-"""From the lake to pages: reads what the pages need, draws the lesions from the vault, writes, publishes."""
+"""From the lake to pages: reads what the pages need, draws each lesion once from the vault, writes."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dagster_project.incremental import drawn_reads
 from dagster_project.lake.tables import TABLES
 from dagster_project.resources import Lakehouse
-from dagster_project.workers import mask_file
+from dagster_project.study import Study
+from dagster_project.workers import fingerprint, mask_file
 
 if TYPE_CHECKING:
     from dagster_project.reports.patient_reports import LesionPicture
@@ -27,13 +29,23 @@ def page_tables(lakehouse: Lakehouse) -> dict[str, pl.DataFrame]:
     return dict(zip(names, lakehouse.read(*names, as_of=lakehouse.lake.snapshot()), strict=True))
 
 
-def write_pages(lakehouse: Lakehouse) -> list[Path]:
-    """Write the study report, the index and a page a patient."""
-    from dagster_project.reports.writing import write_reports
+def write_study_page(lakehouse: Lakehouse) -> Path:
+    """Write the study report."""
+    from dagster_project.reports.writing import write_study_report
+
+    return write_study_report(lakehouse.home.reports, page_tables(lakehouse), *_moment(lakehouse))
+
+
+def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
+    """Write the index and a page a patient."""
+    from dagster_project.reports.writing import write_patient_reports
 
     tables = page_tables(lakehouse)
-    moment = dt.datetime.now(dt.UTC)
-    return write_reports(lakehouse.home.reports, tables, lakehouse.study, lakehouse.lake.snapshot(), moment, slices=LesionPictures(lakehouse, tables["reads"]))
+    return write_patient_reports(lakehouse.home.reports, tables, *_moment(lakehouse), slices=LesionPictures(lakehouse, tables["reads"]))
+
+
+def _moment(lakehouse: Lakehouse) -> tuple[Study, int, dt.datetime]:
+    return lakehouse.study, lakehouse.lake.snapshot(), dt.datetime.now(dt.UTC)
 
 
 class LesionPictures(Mapping[str, "list[LesionPicture]"]):
@@ -57,15 +69,34 @@ class LesionPictures(Mapping[str, "list[LesionPicture]"]):
         return pictures
 
     def _of_scan(self, scan: str, rows: pl.DataFrame) -> list[LesionPicture]:
-        from dagster_project.domain.masks import load_mask
-        from dagster_project.domain.series import read_series
-        from dagster_project.reports.figures import slice_figure
         from dagster_project.reports.patient_reports import LesionPicture
 
         first = rows.row(0, named=True)
         folder = self._lakehouse.home.vault / first["site"] / first["patient"] / scan
-        image, pictures = read_series(folder).image, []
+        image = cache(lambda: _read_image(folder))
+        pictures = []
         for (visit, lesion), readers in rows.group_by(["visit", "lesion"], maintain_order=True):
-            masks = {r["reader"]: load_mask(mask_file(folder, r["mask_digest"])) for r in readers.iter_rows(named=True)}
-            pictures.append(LesionPicture(str(visit), str(lesion), slice_figure(image, masks, caption=f"{first['patient']} {visit} {lesion}")))
+            caption = f"{first['patient']} {visit} {lesion}"
+            pictures.append(LesionPicture(str(visit), str(lesion), _kept_picture(folder, dict(readers.select("reader", "mask_digest").iter_rows()), caption, image)))
         return pictures
+
+
+def _read_image(folder: Path) -> Any:
+    from dagster_project.domain.series import read_series
+
+    return read_series(folder).image
+
+
+def _kept_picture(folder: Path, masks: dict[str, str], caption: str, image: Callable[[], Any]) -> bytes:
+    """Draw a lesion once: the picture is kept beside the masks that it shows."""
+    from dagster_project.domain.masks import load_mask
+    from dagster_project.reports.figures import slice_figure
+
+    file = folder / "pictures" / f"{fingerprint(masks, caption)}.png"
+    if not file.is_file():
+        png = slice_figure(image(), {reader: load_mask(mask_file(folder, digest)) for reader, digest in masks.items()}, caption=caption)
+        file.parent.mkdir(exist_ok=True)
+        partial = file.with_suffix(".tmp")
+        partial.write_bytes(png)
+        partial.replace(file)
+    return file.read_bytes()

@@ -67,8 +67,9 @@ def measure_outlines(task: OutlineTask) -> list[dict[str, Any]]:
     series = read_series(task.folder)
     rows = []
     for outline in read_outlines(task.contours, series):
-        measured = measure_mask(outline.mask, series.image)
-        save_mask(mask_file(task.folder, measured["mask_digest"]), outline.mask)
+        measured = measure_mask(outline.mask, series.image, series.affine)
+        if measured["voxel_count"]:
+            save_mask(mask_file(task.folder, measured["mask_digest"]), outline.mask)
         told = {"label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule, "n_outside": outline.n_outside}
         rows.append({**told, **measured})
     keep(task.kept, rows)

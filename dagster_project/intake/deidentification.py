@@ -69,7 +69,12 @@ def open_source(data: bytes) -> Source:
     RefusedError
         With the first of these that does not hold.
     """
-    dataset = _parsed(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _judged(_parsed(data))
+
+
+def _judged(dataset: Dataset) -> Source:
     allowlist = _allowlist(dataset)
     _judge_image(dataset, allowlist.sop_class)
     missing = [rule.keyword for rule in allowlist.rules if rule.keyword in allowlist.required and not _filled(dataset, rule.tag)]

@@ -16,6 +16,9 @@ LARGEST_NUMBER = 1e7
 
 LARGEST_INTEGER = 1e6
 
+LARGEST_LISTED = 0x2020
+"""Two letters as a 16-bit integer are at least this: a list of such integers could be a text."""
+
 SIGNIFICANT_DIGITS = 9
 """Binary floats are rounded to so many digits, which leaves no room for text in their last bytes."""
 
@@ -127,7 +130,8 @@ def _clean_binary_number(tag: int, keyword: str, vr: str, value: bytes, multipli
         numbers = tuple(_rounded(n) for n in numbers)
     if vr == "AT":
         return struct.pack(f"<{kind * count}", *numbers) if not any(n % 2 for n in numbers[::2]) else None
-    plausible = all(math.isfinite(n) and abs(n) < LARGEST_INTEGER for n in numbers)
+    largest = LARGEST_LISTED if kind in {"H", "h"} and count > 1 else LARGEST_INTEGER
+    plausible = all(math.isfinite(n) and abs(n) < largest for n in numbers)
     return struct.pack(f"<{kind * count}", *numbers) if plausible else None
 
 

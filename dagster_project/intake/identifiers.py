@@ -208,7 +208,7 @@ def holds_identifier(header: bytes, pixels: bytes, needles: Needles, made_here: 
     In the header everything is searched but what was made here (the pseudonym, keyed UIDs); numbers not within
     lists of coordinates, whose digits spell any number.
     """
-    searched = _OWN_UID.sub(b"", header).replace(made_here, b"").lower()
+    searched = _OWN_UID.sub(b"", header).lower().replace(made_here, b"")
     figures = _NUMBER_LIST.sub(b"", searched)
     return (any(word in searched for word in needles.words)
             or any(number in figures for number in needles.numbers)

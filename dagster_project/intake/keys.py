@@ -50,6 +50,7 @@ def create_medium(folder: Path, passphrase: str) -> Path:
     """
     import pyrage
 
+    _check_empty(folder)
     if len(passphrase) < 12:
         raise KeysError("the passphrase has fewer than 12 characters; choose a longer one")
     identity = pyrage.x25519.Identity.generate()
@@ -67,9 +68,13 @@ def create_throwaway_medium(folder: Path) -> Path:
     return _write_medium(folder, content)
 
 
-def _write_medium(folder: Path, content: dict[str, bytes]) -> Path:
+def _check_empty(folder: Path) -> None:
     if (folder / ROOT).exists():
         raise KeysError("this folder already holds a key medium; choose an empty folder")
+
+
+def _write_medium(folder: Path, content: dict[str, bytes]) -> Path:
+    _check_empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name, data in content.items():

@@ -63,7 +63,9 @@ def canonical_number(number: str) -> str:
     >>> canonical_number(" ００１２３４ "), canonical_number("zy 0012"), canonical_number("000")
     ('1234', 'ZY0012', '0')
     """
-    text = re.sub(r"\s", "", unicodedata.normalize("NFKC", number)).upper()
+    text, before = number, ""
+    while text != before:  # dropping a space can let two characters become one
+        text, before = re.sub(r"\s", "", unicodedata.normalize("NFKC", text)).upper(), text
     return (text.lstrip("0") or "0") if text.isdigit() else text
 
 

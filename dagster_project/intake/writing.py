@@ -283,17 +283,20 @@ def _raw(rule: Rule, dataset: Dataset) -> Raw | None:
     if element.VR is not None and element.VR not in (*rule.vrs, "UN"):
         raise DamagedError(rule.number, rule.keyword, "has a value representation other than the dictionary's")
     if isinstance(element, DataElement):
-        return Raw(_bytes_again(element), little_endian=True)
+        return Raw(_bytes_again(rule, element), little_endian=True)
     if element.length not in {0xFFFFFFFF, len(element.value)}:
         raise DamagedError(rule.number, rule.keyword, "is shorter than it says")
     return Raw(element.value, element.is_little_endian)
 
 
-def _bytes_again(element: DataElement) -> bytes:
+def _bytes_again(rule: Rule, element: DataElement) -> bytes:
     """An element that pydicom has already converted (PixelRepresentation, or a text that was read), as bytes."""
-    values = list(element.value) if isinstance(element.value, MultiValue) else [element.value]
+    values = list(element.value) if isinstance(element.value, (list, MultiValue)) else [element.value]
     if element.VR in BINARY:
-        return b"".join(struct.pack("<" + BINARY[element.VR], value) for value in values)
+        try:
+            return b"".join(struct.pack("<" + BINARY[element.VR], value) for value in values)
+        except struct.error as error:
+            raise DamagedError(rule.number, rule.keyword, "is not a number of its type") from error
     return "\\".join(map(str, values)).encode("utf-8", "replace")
 
 

@@ -52,13 +52,28 @@ def write_reports(
     list of Path
         The study report, the index, and the patients' pages in order.
     """
+    patients = write_patient_reports(folder, tables, study, snapshot, generated_at, slices)
+    return [write_study_report(folder, tables, study, snapshot, generated_at), *patients]
+
+
+def write_study_report(folder: Path, tables: Mapping[str, pl.DataFrame], study: Study, snapshot: int, generated_at: datetime) -> Path:
+    """Write the study report."""
+    return put(folder / STUDY_REPORT, render_study_report(tables, study, snapshot, generated_at))
+
+
+def write_patient_reports(
+    folder: Path,
+    tables: Mapping[str, pl.DataFrame],
+    study: Study,
+    snapshot: int,
+    generated_at: datetime,
+    slices: Mapping[str, Sequence[LesionPicture]] | None = None,
+) -> list[Path]:
+    """Write the index and a page a patient; parameters as of `write_reports`."""
     names = _page_names(s.completed(tables))
     _take_away(folder / PATIENTS, keep=set(names.values()))
     parts, site_reader = _Parts(tables), study.section("reads")["site_reader"]
-    written = [
-        put(folder / STUDY_REPORT, render_study_report(tables, study, snapshot, generated_at)),
-        put(folder / INDEX, render_patient_index(tables, study, snapshot=snapshot, generated_at=generated_at)),
-    ]
+    written = [put(folder / INDEX, render_patient_index(tables, study, snapshot=snapshot, generated_at=generated_at))]
     for patient, name in names.items():
         own = parts.of(patient)
         pictures = slices.get(patient, ()) if slices is not None and may_show_reads(own, site_reader) else ()

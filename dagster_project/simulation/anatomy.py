@@ -55,7 +55,7 @@ def build_anatomy(plan: Plan, site_index: int, ordinal: int, patterns: Patterns)
     random, scanner = plan.random("anatomy", site_index, ordinal), plan.sites[site_index].scanner
     half_width, half_depth = body_extent_mm(plan, scanner)
     axis = (np.arange(plan.rows, dtype=np.float32) - (plan.rows - 1) / 2) * scanner.pixel_spacing_mm
-    x, y = np.float32(axis / half_width), np.float32(axis / half_depth)[:, None]
+    x, y = (axis / half_width).astype(np.float32), (axis / half_depth).astype(np.float32)[:, None]
     z = np.linspace(-1, 1, plan.n_slices, dtype=np.float32)[:, None, None]
     build = random.uniform(0.965, 1.0)
     size = (build * (1.0 + 0.02 * z)).astype(np.float32)

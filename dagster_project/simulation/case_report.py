@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Mapping, Sequence
 
 from dagster_project.simulation.biology import Patient
 from dagster_project.simulation.identities import Identity, draw_identity
@@ -25,6 +25,9 @@ HEADERS_ZH: Mapping[str, str] = {
 }
 """Chinese headers."""
 
+YES_OR_NO = ("prior_malignancy", "organ_dysfunction", "target_radiotherapy", "node", "present", "too_small", "unequivocal")
+"""Columns that hold y or n."""
+
 WORDS_ZH: Mapping[str, Mapping[str, str]] = {
     "sex": {"F": "女", "M": "男"},
     "smoking": {"never": "从不", "former": "既往", "current": "目前吸烟"},
@@ -38,8 +41,7 @@ WORDS_ZH: Mapping[str, Mapping[str, str]] = {
     "role": {"target": "靶病灶", "non_target": "非靶病灶", "new": "新病灶"},
     "organ": {"lung": "肺", "lymph_node": "淋巴结"},
     "nontarget_state": {"NON_CR_NON_PD": "非CR/非PD", "": ""},
-    **dict.fromkeys(("prior_malignancy", "organ_dysfunction", "target_radiotherapy", "node", "present", "too_small", "unequivocal"),
-                    {"y": "是", "n": "否", "": ""}),
+    **{column: {"y": "是", "n": "否", "": ""} for column in YES_OR_NO},
 }
 """Chinese values; what is not here is written as it is."""
 

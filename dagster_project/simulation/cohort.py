@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from dagster_project.simulation.anatomy import Patterns, body_extent_mm, build_anatomy, draw_patterns
 from dagster_project.simulation.biology import Patient, draw_patient, scanned_visits
@@ -18,7 +19,16 @@ from dagster_project.simulation.plan import HIDDEN_IN_DICOM, READERS, Plan
 from dagster_project.simulation.reading import Reads, read_patient
 from dagster_project.simulation.scans import draw_scan
 from dagster_project.simulation.troubles import OrphanStudy, write_orphan_contours, write_trouble
-from dagster_project.simulation.truth import identifiers, locked_at, patient_truth, site_truth, trouble_truth, unknown_number, write_decisions, write_json
+from dagster_project.simulation.truth import (
+    identifiers,
+    locked_at,
+    patient_truth,
+    site_truth,
+    trouble_truth,
+    unknown_number,
+    write_decisions,
+    write_json,
+)
 
 MARKER = "This landing was simulated; no person is behind it.\n"
 """Content of landing/<site>/SIMULATED."""

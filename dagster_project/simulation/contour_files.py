@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RTStructureSetStorage
 
 from dagster_project.simulation.dicom_series import ct_header
-from dagster_project.simulation.headers import FRAME_OF_REFERENCE, READER_SERIES, Study, write_header
+from dagster_project.simulation.headers import FRAME_OF_REFERENCE, PRIVATE_CREATOR, READER_SERIES, Study, write_header
 from dagster_project.simulation.plan import READERS, Format
 from dagster_project.simulation.reading import Outline
 from dagster_project.simulation.scans import Scan
@@ -182,8 +183,8 @@ def _source_images(study: Study, scan: Scan, indices: list[int]) -> list[Dataset
     return images
 
 
-def _segment(number: int, label: str, hd: object) -> object:
-    return hd.seg.SegmentDescription(  # type: ignore[attr-defined]
+def _segment(number: int, label: str, hd: Any) -> Any:
+    return hd.seg.SegmentDescription(
         segment_number=number, segment_label=label, segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.Neoplasm, algorithm_type="MANUAL")
 
@@ -192,10 +193,12 @@ def _settle(dataset: Dataset, study: Study, reader: str) -> None:
     """Replace what highdicom takes from the clock or draws at random, so that a seed gives the same bytes; add a private block."""
     dataset.InstanceCreationDate = dataset.ContentDate = dataset.SeriesDate = study.date
     dataset.InstanceCreationTime = dataset.ContentTime = dataset.SeriesTime = "150000"
+    for item in dataset.ContributingEquipmentSequence:
+        item.ContributionDateTime = f"{study.date}150000"
     organisation = reader_uid(study, reader, 2)
     for item in [*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence]:
         item.DimensionOrganizationUID = organisation
-    dataset.private_block(0x0009, "CLINIC PACS 2.1", create=True).add_new(0x01, "LO", f"{study.name_text()} {study.patient.identity.national_number}")
+    dataset.private_block(0x0009, PRIVATE_CREATOR, create=True).add_new(0x01, "LO", f"{study.name_text()} {study.patient.identity.national_number}")
 
 
 def nifti(mask: NDArray[np.uint8], grid: Grid, description: str) -> bytes:

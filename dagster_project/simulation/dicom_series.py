@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
-from pydicom.pixels.encoders import RLELosslessEncoder
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
+from pydicom.pixels.encoders.base import get_encoder
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
 from dagster_project.simulation.headers import FRAME_OF_REFERENCE, Study, write_header
 from dagster_project.simulation.scans import Scan
@@ -88,7 +88,7 @@ def file_name(study: Study, number: int) -> str:
     return f"{study.name_text()}_{study.patient.identity.hospital_number}_{number:04d}" + ("" if study.patient.site.scanner.descending else ".dcm")
 
 
-def _encoded(dataset: Dataset, transfer_syntax: str) -> bytes:
+def _encoded(dataset: Dataset, transfer_syntax: UID) -> bytes:
     buffer = io.BytesIO()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = transfer_syntax
@@ -115,6 +115,6 @@ def _pixels(scan: Scan, index: int) -> bytes:
 
 
 def _run_length(stored: NDArray[np.integer]) -> bytes:
-    return RLELosslessEncoder.encode(
+    return get_encoder(RLELossless).encode(
         stored.tobytes(), encoding_plugin="pylibjpeg", rows=stored.shape[0], columns=stored.shape[1], samples_per_pixel=1, number_of_frames=1,
         bits_allocated=16, bits_stored=16, pixel_representation=int(stored.dtype.kind == "i"), photometric_interpretation="MONOCHROME2")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -58,7 +59,7 @@ TROUBLES: Mapping[str, str] = MappingProxyType({
 """Every kind of trouble that can be planted, in words."""
 
 EXCLUDING: frozenset[str] = frozenset({"thick_slices", "metal", "motion", "missing_t2", "prior_malignancy", "duplicate_patient"})
-"""Troubles that make a patient ineligible (study rules I5, E1, I4, E2, I7)."""
+"""Troubles that make a patient ineligible (study rules I5, E1, E1, I4, E2 and, without a birth date, I7)."""
 
 HIDDEN_IN_DICOM: frozenset[str] = frozenset({"secondary_capture", "localiser", "dose_report", "garbage_file", "truncated_file"})
 """Troubles that are single files under dicom/."""

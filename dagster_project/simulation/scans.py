@@ -151,10 +151,10 @@ def _set_metal(volume: Hounsfield, grid: Grid, frame: Frame, extent_mm: tuple[fl
     x, y = grid.axis(2) - x0, (grid.axis(1) - y0)[:, None]
     distance, ray = np.hypot(x, y), np.arctan2(y, x)
     streaks = (STREAK_HU * np.cos(11 * ray) * np.exp(-distance / 45.0)).astype(np.float32)
-    for plane, z in zip(volume, grid.axis(0) - frame.body_mm[2], strict=True):
-        if abs(z) < 5.0:
-            plane += streaks
-            plane[distance**2 + z**2 < 25.0] = METAL_HU
+    height = grid.axis(0) - frame.body_mm[2]
+    for index in np.flatnonzero(np.abs(height) < 5.0):
+        volume[index] += streaks
+        volume[index][distance**2 + height[index] ** 2 < 25.0] = METAL_HU
 
 
 def _move(volume: Hounsfield, pixels: int) -> None:

@@ -26,7 +26,7 @@ class Grid:
 
     def axis(self, dimension: int) -> Floats:
         """Coordinates of the voxel centres along array dimension 0 (z), 1 (y) or 2 (x)."""
-        return self.origin_mm[2 - dimension] + self.spacing_mm[dimension] * np.arange(self.shape[dimension])
+        return np.asarray(self.origin_mm[2 - dimension] + self.spacing_mm[dimension] * np.arange(self.shape[dimension]), np.float64)
 
 
 @dataclass(frozen=True)

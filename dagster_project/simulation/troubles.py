@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage, XRayRadiationDoseSRStorage
+from pydicom.uid import SecondaryCaptureImageStorage, XRayRadiationDoseSRStorage
 
 from dagster_project.simulation.contour_files import save, write_contours
 from dagster_project.simulation.dicom_series import ct_header

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import re
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.charset import convert_encodings
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filewriter import dcmwrite
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import dcmwrite, write_data_element
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -144,17 +148,50 @@ def seg_mask(frames: int) -> np.ndarray:
 
 
 def to_bytes(ds: Dataset) -> bytes:
-    """The file."""
+    """The file in explicit little endian; planted elements stand as they were planted."""
     buffer = io.BytesIO()
-    dcmwrite(buffer, ds, enforce_file_format=True)
-    return buffer.getvalue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcmwrite(buffer, _only_meta(ds), enforce_file_format=True)
+        return buffer.getvalue() + _elements(ds, ds.get("SpecificCharacterSet") or "ISO_IR 6")
+
+
+def _only_meta(ds: Dataset) -> Dataset:
+    empty = Dataset()
+    empty.file_meta = ds.file_meta
+    return empty
+
+
+def _elements(ds: Dataset, charset: Any) -> bytes:
+    return b"".join(_element(ds, tag, charset) for tag in sorted(ds.keys()))
+
+
+def _element(ds: Dataset, tag: Any, charset: Any) -> bytes:
+    element = ds.get_item(tag)
+    if isinstance(element, RawDataElement):
+        return _headed(tag, element.VR, element.value)
+    if element.VR == "SQ":
+        items = (_elements(item, charset) for item in element.value)
+        return _headed(tag, "SQ", b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items))
+    if element.VR == "OB or OW":
+        return _headed(tag, "OB" if ds.file_meta.MediaStorageSOPClassUID == SEG_CLASS else "OW", element.value)
+    fp = DicomBytesIO()
+    fp.is_little_endian, fp.is_implicit_VR = True, False
+    write_data_element(fp, element, convert_encodings(charset))
+    return fp.getvalue()
+
+
+def _headed(tag: Any, vr: str, value: bytes) -> bytes:
+    long = vr in {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
+    length = struct.pack("<HI", 0, len(value)) if long else struct.pack("<H", len(value))
+    return struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr.encode() + length + value
 
 
 def plant(ds: Dataset, keyword_or_tag: str | int, vr: str, value: bytes) -> None:
     """Set an element's bytes, whatever its VR would say of them."""
     tag = Tag(keyword_or_tag)
     value += b" " * (len(value) % 2)
-    ds[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+    ds._dict[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
 
 
 def read_back(data: bytes) -> Dataset:

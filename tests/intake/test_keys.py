@@ -13,26 +13,28 @@ def medium(tmp_path_factory):
     return create_medium(tmp_path_factory.mktemp("medium") / "keys", "correct horse battery")
 
 
-def test_the_medium_gives_the_same_keys_each_time_and_only_with_its_passphrase(medium):
-    keys = unlock(medium, "correct horse battery")
+@pytest.fixture(scope="module")
+def keys(medium):
+    return unlock(medium, "correct horse battery")
+
+
+def test_the_medium_gives_the_same_keys_each_time_and_only_with_its_passphrase(medium, keys):
     assert keys == unlock(medium, "correct horse battery")
     assert len({keys.index, keys.uid, keys.date}) == 3
     with pytest.raises(KeysError, match="does not open"):
         unlock(medium, "wrong horse battery")
 
 
-def test_nothing_of_the_root_lies_in_clear_and_only_the_owner_may_read(medium):
-    keys = unlock(medium, "correct horse battery")
+def test_nothing_of_the_root_lies_in_clear_and_only_the_owner_may_read(medium, keys):
     content = b"".join(path.read_bytes() for path in medium.iterdir())
     assert not any(secret in content for secret in (keys.index, keys.uid, keys.date, b"AGE-SECRET-KEY"))
     assert stat.S_IMODE(medium.stat().st_mode) == 0o700
     assert {stat.S_IMODE((medium / name).stat().st_mode) for name in (ROOT, IDENTITY)} == {0o600}
 
 
-def test_what_is_sealed_to_the_recipient_opens_with_the_identity(medium):
+def test_what_is_sealed_to_the_recipient_opens_with_the_identity(medium, keys):
     import pyrage
 
-    keys = unlock(medium, "correct horse battery")
     sealed = pyrage.encrypt(b"Murong", [pyrage.x25519.Recipient.from_str(keys.recipient)])
     identity = pyrage.x25519.Identity.from_str(unlock_identity(medium, "correct horse battery"))
     assert pyrage.decrypt(sealed, [identity]) == b"Murong"

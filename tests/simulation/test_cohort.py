@@ -74,7 +74,7 @@ def test_every_slice_is_read_with_its_geometry(tiny):
                 (CTImageStorage, known["series_uid"], patient["hospital_number"], expected)}
             assert len({d.SOPInstanceUID for d in slices}) == len(slices) == len({int(d.InstanceNumber) for d in slices})
             assert all(d.file_meta.MediaStorageSOPInstanceUID == d.SOPInstanceUID for d in slices)
-            assert -1024 <= hu.min()
+            assert hu.min() >= -1024
             assert hu.max() > 250
 
 
@@ -95,7 +95,7 @@ def test_a_lesion_lies_where_the_truth_says(tiny):
 def segment_masks(path, shape):
     seg = pydicom.dcmread(path)
     labels = {item.SegmentNumber: item.SegmentLabel for item in seg.SegmentSequence}
-    found = {label: 0 for label in labels.values()}
+    found = dict.fromkeys(labels.values(), 0)
     frames = seg.pixel_array if seg.pixel_array.ndim == 3 else seg.pixel_array[None]
     for frame, item in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
         found[labels[item.SegmentIdentificationSequence[0].ReferencedSegmentNumber]] += int(frame.sum())
@@ -154,8 +154,9 @@ def test_the_truth_lists_every_trouble_and_what_it_does(tiny):
 def test_planted_files_are_what_they_are_meant_to_be(tiny):
     capture, truncated = (next(tiny.home("SHPH", 1).glob(f"{word}_*")) for word in ("SCREEN", "LAST"))
     assert pydicom.dcmread(capture).BurnedInAnnotation == "YES"
-    with pytest.raises((ValueError, EOFError)), pytest.warns(UserWarning, match="end of file|End of file|length"):
-        _ = pydicom.dcmread(truncated).pixel_array
+    cut = pydicom.dcmread(truncated)
+    with pytest.raises(ValueError, match="less than expected"):
+        cut.convert_pixel_data()
     with pytest.raises(pydicom.errors.InvalidDicomError):
         pydicom.dcmread(next(tiny.home("BJCH", 0).glob("*.tmp")))
     series = {p["visits"][v]["series_uid"] for p in tiny.truth["patients"] for v in p["visits"]}

@@ -69,7 +69,7 @@ def test_thick_slices_average_five(patterns):
     thin, thick = scan(patterns), scan(patterns, "T0", "thick_slices")
     assert thick.hu.shape == (8, 128, 128)
     assert thick.frame.grid.spacing_mm[0] == 5.0
-    lesion, centre = largest(thick)
+    _, centre = largest(thick)
     assert thick.hu[sphere(thick, centre, 4.0)].mean() > -60
     assert thin.frame.grid.spacing_mm[0] == 1.0
 

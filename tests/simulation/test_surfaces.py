@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import distance
 
-from dagster_project.simulation.surfaces import Grid, Surface, Waves, cut, dice, diameters, draw_waves, measure_voxels, volume_mm3, voxelise
+from dagster_project.simulation.surfaces import Grid, Surface, Waves, cut, diameters, dice, draw_waves, measure_voxels, volume_mm3, voxelise
 
 SMOOTH = Waves(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
 GRID = Grid((40, 60, 60), (1.0, 0.8, 0.8), (-23.6, -23.6, -19.5))

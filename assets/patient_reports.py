@@ -1,0 +1,14 @@
+"""A dynamic iRECIST page for each patient, and the index that leads to them."""
+
+import dagster as dg
+
+from dagster_project.materialisation import page_asset
+from dagster_project.reporting import write_patient_pages
+from dagster_project.resources import Lakehouse
+
+
+@page_asset(kinds=["html"])
+def patient_reports(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Course, states, heterogeneity and pictures of each patient, under the pseudonym; a lesion is drawn once."""
+    pages = write_patient_pages(lakehouse)
+    return dg.MaterializeResult(metadata={"pages": len(pages), "open": dg.MetadataValue.path(str(pages[0])), "snapshot": lakehouse.lake.snapshot()})

@@ -1,0 +1,140 @@
+"""One file after the other: whose it is, what comes of it, and that a refused one leaves nothing behind."""
+
+import hashlib
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from dagster_project.intake.files import Outcome, Task, file_digest, scan_name, take_file
+from dagster_project.intake.pseudonyms import Crosswalk, is_pseudonym
+from dagster_project.intake.writing import keyed_uid
+from tests.intake.builders import KEYS, ROOT, ct, read_back, rtstruct, session, to_bytes, write_mask
+
+SERIES = keyed_uid(f"{ROOT}.2", KEYS.uid)
+
+
+def take(tmp_path, data, *, name="Murong.dcm", place="dicom", known="", **changes):
+    path = tmp_path / name
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    return take_file(session(tmp_path, **changes), Task(str(path), place, known))
+
+
+def test_an_accepted_file_is_a_copy_under_its_digest(tmp_path):
+    data = to_bytes(ct())
+    outcome = take(tmp_path, data)
+    assert (outcome.reason, outcome.kind, outcome.series_instance_uid) == ("", "CT", SERIES)
+    assert outcome.digest == hashlib.sha256(data).hexdigest()
+    assert is_pseudonym(outcome.patient)
+    copy = tmp_path / "incoming" / outcome.incoming
+    assert read_back(copy.read_bytes()).PatientID == outcome.patient
+    assert hashlib.sha256(copy.read_bytes()).hexdigest() == outcome.output_digest
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_file_says_of_its_patient_is_sealed(tmp_path):
+    outcome = take(tmp_path, to_bytes(ct()))
+    assert (tmp_path / "crosswalk.sqlite").stat().st_size > 0
+    assert Crosswalk(tmp_path / "crosswalk.sqlite", KEYS).find("AB", "zy0012345") == outcome.patient
+    assert b"Murong" not in (tmp_path / "crosswalk.sqlite").read_bytes()
+
+
+@pytest.mark.parametrize("number", ["ZY0012345", " zy0012345", "ＺＹ００１２３４５"])
+def test_images_and_contours_of_one_number_are_one_patient(tmp_path, number):
+    first = take(tmp_path, to_bytes(ct()))
+    second = take(tmp_path, to_bytes(rtstruct(patient=number) if number.isascii() else with_charset(rtstruct(patient=number))))
+    assert first.patient == second.patient
+    assert second.referenced_series == (SERIES,)
+
+
+def with_charset(ds):
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    return ds
+
+
+def test_a_pseudonym_as_patient_number_stands_for_itself(tmp_path):
+    patient = take(tmp_path, to_bytes(ct())).patient
+    assert take(tmp_path, to_bytes(rtstruct(patient=patient))).patient == patient
+
+
+def test_a_pseudonym_that_nobody_has_is_a_number_like_any_other(tmp_path):
+    assert take(tmp_path, to_bytes(ct(patient="AB-AAAAAAAAAAAAAAAAA"))).patient != "AB-AAAAAAAAAAAAAAAAA"
+
+
+def test_an_image_without_number_is_refused_and_a_contour_finds_its_series(tmp_path):
+    refused = take(tmp_path, to_bytes(ct(patient="")))
+    waiting = take(tmp_path, to_bytes(rtstruct(patient="")))
+    found = take(tmp_path, to_bytes(rtstruct(patient="")), series_patients={SERIES: "AB-AAAAAAAAAAAAAAAAA"})
+    assert "PatientID (0010,0020) is empty" in refused.reason
+    assert waiting.waits_for == "series"
+    assert found.patient == "AB-AAAAAAAAAAAAAAAAA"
+
+
+def test_one_number_of_two_issuers_is_refused_until_somebody_decides(tmp_path):
+    assert take(tmp_path, to_bytes(ct(IssuerOfPatientID="HIS"))).reason == ""
+    refused = take(tmp_path, to_bytes(ct(1, IssuerOfPatientID="RIS")))
+    assert (refused.waits_for, "another issuer" in refused.reason) == ("issuer", True)
+
+
+def test_who_withdrew_is_refused(tmp_path):
+    patient = take(tmp_path, to_bytes(ct())).patient
+    refused = take(tmp_path, to_bytes(ct(1)), withdrawn=frozenset({patient}))
+    assert (refused.waits_for, "consent is withdrawn" in refused.reason) == ("consent", True)
+
+
+def test_a_mask_belongs_to_the_patient_of_its_series(tmp_path):
+    name = f"{ROOT}.2__GTV Murong.nii.gz"
+    write_mask(tmp_path / name, np.ones((2, 3, 4), np.uint8))
+    waiting = take(tmp_path, None, name=name, place="reads/R1")
+    outcome = take(tmp_path, None, name=name, place="reads/R1", series_patients={SERIES: "AB-AAAAAAAAAAAAAAAAA"})
+    assert (waiting.waits_for, "send its images" in waiting.reason) == ("series", True)
+    assert (outcome.patient, outcome.kind, outcome.referenced_series) == ("AB-AAAAAAAAAAAAAAAAA", "MASK", (SERIES,))
+    assert outcome.lesion.startswith("lesion_")
+
+
+def test_a_file_that_was_read_before_is_not_looked_at_again(tmp_path):
+    data = to_bytes(ct())
+    first = take(tmp_path, data)
+    again = take(tmp_path, data, known=first.keyed_digest)
+    assert again == Outcome(first.digest, first.keyed_digest, unchanged=True)
+
+
+@pytest.mark.parametrize("data", [b"", b"Murong Shuangyan", to_bytes(ct())[:600], to_bytes(ct(BurnedInAnnotation="YES"))], ids=["empty", "text", "cut", "burned in"])
+def test_a_refused_file_leaves_nothing_and_quotes_nothing(tmp_path, data):
+    outcome = take(tmp_path, data)
+    assert outcome.reason
+    assert not any(part in outcome.reason for part in ("Murong", "ZY0012345", str(tmp_path)))
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    os.symlink(tmp_path / "nowhere", tmp_path / "Murong.dcm")
+    assert take(tmp_path, None).reason == "cannot be read; check the permissions and the medium"
+    assert file_digest(tmp_path / "nowhere") == ""
+
+
+def test_sequences_nested_without_end_are_refused(tmp_path):
+    item = b""
+    for _ in range(1500):
+        element = b"\x08\x00\x40\x11SQ\0\0" + (len(item) + 8).to_bytes(4, "little")
+        item = element + b"\xfe\xff\x00\xe0" + len(item).to_bytes(4, "little") + item
+    undefined = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 1500
+    for sequence in (item, undefined):
+        data = to_bytes(ct())
+        start = data.index(b"\x08\x00\x60\x00CS")
+        outcome = take(tmp_path, data[:start] + sequence + data[start:])
+        assert outcome.reason == "" or "damaged" in outcome.reason
+
+
+def test_what_travels_between_processes_can_be_pickled(tmp_path):
+    outcome = take(tmp_path, to_bytes(ct()))
+    assert pickle.loads(pickle.dumps(outcome)) == outcome
+    assert pickle.loads(pickle.dumps(session(tmp_path))) == session(tmp_path)
+
+
+def test_names_of_scans_are_short_and_distinct():
+    names = {scan_name(f"2.25.{n}") for n in range(100)}
+    assert len(names) == 100
+    assert all(len(name) == 17 and name.startswith("S") for name in names)
