@@ -30,7 +30,9 @@ LARGEST_SHORT_LENGTH = 0xFFFE
 
 _DECIMAL = re.compile(rb"[ ]*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?[ ]*")
 _INTEGER = re.compile(rb"[ ]*[+-]?\d+[ ]*")
-_LONG_RUN = re.compile(rb"(?<![\d.])\d{8}|\d{17}")
+_LONG_RUN = re.compile(rb"(?<![\d.])\d{8}")
+_LONG_FRACTION = re.compile(rb"(\.\d{10})\d{7,}")
+"""Longer than any decimal string may be (PS3.5, 6.2): cut to ten places, which is a tenth of a nanometre."""
 _PRINTABLE = re.compile(rb"[\x20-\x7e\x80-\xff\x1b\r\n\t\x0c]*")
 BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "AT": "HH"}
 """Binary value representations and their types."""
@@ -97,6 +99,7 @@ def _clean_text_number(tag: int, keyword: str, vr: str, value: bytes, multiplici
         return None
     if not _PRINTABLE.fullmatch(text):
         raise DamagedError(tag, keyword, "holds control characters")
+    text = _LONG_FRACTION.sub(rb"\1", text)
     parts = text.split(b"\\")
     holds = multiplicity_holds(len(parts), multiplicity)
     plausible = _plausible_list(text) if len(parts) > LONG_LIST else all(_plausible(vr, part) for part in parts)
@@ -106,7 +109,7 @@ def _clean_text_number(tag: int, keyword: str, vr: str, value: bytes, multiplici
 def _plausible(vr: str, part: bytes) -> bool:
     if vr == "IS":
         return _INTEGER.fullmatch(part) is not None and abs(int(part)) < LARGEST_INTEGER
-    return _DECIMAL.fullmatch(part) is not None and not re.search(rb"\d{17}", part) and abs(float(part)) < LARGEST_NUMBER
+    return _DECIMAL.fullmatch(part) is not None and abs(float(part)) < LARGEST_NUMBER
 
 
 def _plausible_list(text: bytes) -> bool:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -126,7 +127,7 @@ def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str) -> Out
     source = open_source(data)
     patient = _patient(session, source)
     clean = deidentify(source, _person(session, patient))
-    name = f"{digest[:32]}.dcm"
+    name = f"{secrets.token_hex(16)}.dcm"
     _write(Path(session.incoming) / name, clean.data)
     return _accepted(clean, patient, digest, keyed_digest, name)
 
@@ -147,7 +148,7 @@ def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outco
     _check_consent(session, patient)
     data, content_digest = clean_mask(path)
     lesion = clean_label(said.lesion, key=session.keys.uid, target=session.target).replace("/", "-")
-    name = f"{digest[:32]}.nii.gz"
+    name = f"{secrets.token_hex(16)}.nii.gz"
     _write(Path(session.incoming) / name, data)
     return Outcome(digest, keyed_digest, patient=patient, kind="MASK", referenced_series=(series,), lesion=lesion,
                    content_digest=content_digest, incoming=name, output_digest=hashlib.sha256(data).hexdigest())

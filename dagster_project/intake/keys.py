@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
@@ -37,7 +36,7 @@ class Keys:
     def digest(self, purpose: str, value: str | bytes, size: int = 16) -> str:
         """Keyed digest of a value: the same value gives the same digest, and without the key nothing can be tried against it."""
         data = value.encode() if isinstance(value, str) else value
-        return hmac.new(self.index, purpose.encode() + b"\0" + data, hashlib.sha256).digest()[:size].hex()
+        return hmac.digest(self.index, purpose.encode() + b"\0" + data, "sha256")[:size].hex()
 
 
 def create_medium(folder: Path, passphrase: str) -> Path:

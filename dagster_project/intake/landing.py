@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dagster_project.intake.case_report import is_reader_name, reader_folders
 from dagster_project.intake.csv_tables import Refusal
@@ -19,15 +19,19 @@ CASE_REPORT_FILES = ("clinical/patients.csv", "clinical/treatments.csv", "clinic
 READER_FILES = frozenset({"lesions.csv", "LOCKED"})
 
 
-@dataclass(frozen=True)
-class LandingFile:
-    """A file that is to be taken in: where it lies, the place it was delivered to, its size and time of change (ns)."""
+class LandingFile(NamedTuple):
+    """A file that is to be taken in: its name below the site's folder, the place it was delivered to, its size and time of change (ns)."""
 
-    path: Path
+    site_folder: Path
     relative: str
     place: str
     size: int
     modified: int
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.site_folder / self.relative
 
     def item(self, digest: str) -> str:
         """How it is named where it is refused: place and digest, never its own name."""
@@ -41,34 +45,34 @@ def is_simulated(site_folder: Path) -> bool:
 
 def list_images(site_folder: Path) -> list[LandingFile]:
     """Every file under dicom/ and the readers' folders, in order; a reader's lesions.csv and LOCKED are not images."""
-    places = [("dicom", site_folder / "dicom")] + [(f"reads/{f.name}", f) for f in reader_folders(site_folder) if is_reader_name(f.name)]
-    return [found for place, folder in places for found in _files(site_folder, place, folder)]
+    places = [("dicom", "dicom", frozenset[str]())] + [
+        (f"reads/{f.name}", f"reads/{f.name}", READER_FILES) for f in reader_folders(site_folder) if is_reader_name(f.name)]
+    return [LandingFile(site_folder, relative, place, size, modified)
+            for place, folder, besides in places for relative, size, modified in _walk(str(site_folder), folder, besides, frozenset())]
 
 
-def _files(site_folder: Path, place: str, folder: Path) -> Iterator[LandingFile]:
-    for path in _walk(folder, frozenset()):
-        if path.parent == folder and place != "dicom" and path.name in READER_FILES:
-            continue
-        try:
-            facts = path.stat()
-        except OSError:
-            yield LandingFile(path, str(path.relative_to(site_folder)), place, -1, 0)
-            continue
-        yield LandingFile(path, str(path.relative_to(site_folder)), place, facts.st_size, facts.st_mtime_ns)
-
-
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """Files below a folder, in order; links are followed, but not in a circle."""
-    real = os.path.realpath(folder)
-    if real in above or not folder.is_dir():
+def _walk(root: str, folder: str, besides: frozenset[str], above: frozenset[str]) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of the files below a folder, in order; links are followed, but not in a circle."""
+    here = f"{root}/{folder}"
+    real = os.path.realpath(here)
+    if real in above or not Path(here).is_dir():
         return
-    with os.scandir(folder) as entries:
+    with os.scandir(here) as entries:
         listed = sorted(entries, key=lambda e: e.name)
     for entry in listed:
+        name = f"{folder}/{entry.name}"
         if entry.is_dir():
-            yield from _walk(Path(entry.path), above | {real})
-        else:
-            yield Path(entry.path)
+            yield from _walk(root, name, frozenset(), above | {real})
+        elif entry.name not in besides:
+            yield name, *_facts(entry)
+
+
+def _facts(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        facts = entry.stat()
+    except OSError:
+        return -1, 0
+    return facts.st_size, facts.st_mtime_ns
 
 
 def unexpected_entries(site_folder: Path) -> list[Refusal]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
@@ -25,8 +26,7 @@ CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 ACCEPTED, DUPLICATE, REFUSED = "accepted", "duplicate", "refused"
 
 
-@dataclass(frozen=True)
-class FileRow:
+class FileRow(NamedTuple):
     """A file of the landing, as it was when it was last read."""
 
     path: str
@@ -80,12 +80,16 @@ class Register:
 
     def files(self) -> dict[str, FileRow]:
         """Every file by keyed path."""
-        return {row["path"]: FileRow(**row) for row in self._connection.execute("SELECT * FROM file")}
+        return {row[0]: FileRow._make(row) for row in self._connection.execute("SELECT * FROM file")}
+
+    def file(self, path: str) -> FileRow | None:
+        """One file by keyed path."""
+        row = self._connection.execute("SELECT * FROM file WHERE path = ?", (path,)).fetchone()
+        return FileRow._make(row) if row else None
 
     def put_file(self, row: FileRow) -> None:
         """Note a file, in place of what was noted of it before."""
-        self._connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (
-            row.path, row.size, row.modified, row.digest, row.state, row.object, row.item, row.reason, row.basis))
+        self._connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def forget_file(self, path: str) -> None:
         """The file is no longer in the landing; what was made of it stays in the vault."""

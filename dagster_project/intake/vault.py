@@ -67,6 +67,12 @@ class IntakeReport:
     manifest_head: str = ""
 
 
+Listed = tuple[LandingFile, str]
+"""A file of the landing and its keyed path."""
+
+ToRead = tuple[LandingFile, str, FileRow | None]
+"""The same, and what was noted of it when it was last read."""
+
 Mapper = Callable[[Callable[[Sequence[Task]], Batch], Iterable[Sequence[Task]]], Iterable[Batch]]
 Progress = Callable[[int, int], None]
 
@@ -135,6 +141,7 @@ class _Run:
     progress: Progress | None
     counts: Counter[str] = field(default_factory=Counter)
     actions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    files: dict[str, FileRow] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     run: str = field(default_factory=lambda: secrets.token_hex(4))
     done: int = 0
@@ -153,11 +160,12 @@ class _Run:
             raise IntakeError(f"there is no landing folder of {self.site}; create it, or leave the site out")
         self.manifest = Manifest(self.vault / MANIFEST)
         self._finish_what_was_begun()
-        images = list_images(self.site_folder)
+        images = [(image, self.keys.digest("path", image.relative)) for image in list_images(self.site_folder)]
+        self.files = self.register.files()
         people = self._people(images)
         self._forget_gone(images)
         self._remove_withdrawn(people)
-        self._take([f for f in images if f.place == "dicom"], self._session(people))
+        self._take([(image, key) for image, key in images if image.place == "dicom"], self._session(people))
         self._take(images, self._session(people))
         self.counts["reused"] = len(images) - len(self.read) + self.counts.pop("unchanged", 0)
         rows = self._case_report(people)
@@ -176,7 +184,7 @@ class _Run:
 
     # ── who ──
 
-    def _people(self, images: Sequence[LandingFile]) -> People:
+    def _people(self, images: Sequence[Listed]) -> People:
         """Everybody of patients.csv; only the withdrawn, as remembered, where nothing at all has changed."""
         if self._case_report_digest() == self.register.fact("case_report") and not self._to_read(images, self._remembered_withdrawn()):
             return People(withdrawn=set(self._remembered_withdrawn()))
@@ -208,21 +216,20 @@ class _Run:
         rests_on: Any = {"": "", "series": sorted(series), "consent": sorted(withdrawn), "issuer": self.run}[waits_for]
         return f"{waits_for}:{digest_of([_rules_digest(), rests_on])}"
 
-    def _to_read(self, images: Sequence[LandingFile], withdrawn: frozenset[str]) -> list[tuple[LandingFile, str, FileRow | None]]:
+    def _to_read(self, images: Sequence[Listed], withdrawn: frozenset[str]) -> list[ToRead]:
         """Files that are new or changed, or whose refusal no longer rests on what it did."""
-        rows, series = self.register.files(), self.register.series_patients()
-        bases = {w: self._basis(w, withdrawn, series) for w in ("", "series", "consent", "issuer")}
-        keyed = ((image, self.keys.digest("path", image.relative)) for image in images)
-        found = ((image, key, rows.get(key)) for image, key in keyed)
+        series = self.register.series_patients()
+        bases = frozenset(self._basis(w, withdrawn, series) for w in ("", "series", "consent", "issuer"))
+        found = ((image, key, self.files.get(key)) for image, key in images)
         return [(image, key, row) for image, key, row in found if not _is_settled(image, row, bases)]
 
-    def _forget_gone(self, images: Sequence[LandingFile]) -> None:
-        gone = self.register.files().keys() - {self.keys.digest("path", image.relative) for image in images}
+    def _forget_gone(self, images: Sequence[Listed]) -> None:
+        gone = self.files.keys() - {key for _, key in images}
         with self.register.transaction():
             for path in gone:
                 self.register.forget_file(path)
 
-    def _take(self, images: Sequence[LandingFile], session: Session) -> None:
+    def _take(self, images: Sequence[Listed], session: Session) -> None:
         waiting = self._to_read(images, session.withdrawn)
         self.total += len(waiting)
         parts = [waiting[start:start + FILES_A_BATCH] for start in range(0, len(waiting), FILES_A_BATCH)]
@@ -230,7 +237,7 @@ class _Run:
         for part, tasks_of_part, batch in zip(parts, tasks, self.mapper(partial(take_files, session), tasks), strict=True):
             self._settle(part, tasks_of_part, batch, session)
 
-    def _settle(self, part: Sequence[tuple[LandingFile, str, FileRow | None]], tasks: Sequence[Task], batch: Batch, session: Session) -> None:
+    def _settle(self, part: Sequence[ToRead], tasks: Sequence[Task], batch: Batch, session: Session) -> None:
         series = self.register.series_patients()
         delivered = [Delivered(image, key, task, outcome, row, self._basis(outcome.waits_for, session.withdrawn, series))
                      for (image, key, row), task, outcome in zip(part, tasks, batch.outcomes, strict=True)]
@@ -238,9 +245,13 @@ class _Run:
             placed = place_batch(self.register, delivered)
         self.manifest.append(placed.records)
         move_into_place(self.register, self.vault, self.incoming, placed.removed)
+        for outcome in batch.outcomes:
+            if outcome.incoming:  # the copy of a duplicate, or of what was refused when it met what is there
+                (self.incoming / outcome.incoming).unlink(missing_ok=True)
+        self.files.update({key: row for _, key, _ in part if (row := self.register.file(key)) is not None})
         self._count(placed, batch, part)
 
-    def _count(self, placed: Placed, batch: Batch, part: Sequence[tuple[LandingFile, str, FileRow | None]]) -> None:
+    def _count(self, placed: Placed, batch: Batch, part: Sequence[ToRead]) -> None:
         self.actions.update(batch.actions)
         self.counts.update(accepted=placed.accepted, duplicates=placed.duplicates, superseded=placed.superseded)
         self.read.update(key for _, key, _ in part)
@@ -304,10 +315,10 @@ def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
     return Task(str(image.path), image.place, known)
 
 
-def _is_settled(image: LandingFile, row: FileRow | None, bases: Mapping[str, str]) -> bool:
-    if row is None or (row.size, row.modified) != (image.size, image.modified):
+def _is_settled(image: LandingFile, row: FileRow | None, bases: frozenset[str]) -> bool:
+    if row is None or row.size != image.size or row.modified != image.modified:
         return False
-    return row.state != REFUSED or row.basis in bases.values()
+    return row.state != REFUSED or row.basis in bases
 
 
 def drop_patient(vault_site: Path, register: Register, patient: str) -> None:

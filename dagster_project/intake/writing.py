@@ -118,6 +118,8 @@ class Writer:
     def _element(self, rule: Rule, dataset: Dataset, *, top: bool) -> bytes:
         value = ACTIONS[rule.action](self, rule, dataset)
         if value is None:
+            if rule.keyword in self.allowlist.vital and _raw(rule, dataset) is not None:
+                raise DamagedError(rule.number, rule.keyword, "is not plausible")
             return b""
         self.actions[rule.action, f"{rule.number:08X}"] += 1
         if top:

@@ -24,7 +24,7 @@ def expectation_suite(table: Table) -> list[Expectation]:
 
 def _expectation(constraint: Constraint) -> list[Expectation]:
     column, limit = {"column": constraint.columns[0]}, constraint.limit
-    return {
+    made: dict[str, list[Expectation]] = {
         "unique": [("expect_compound_columns_to_be_unique", {"column_list": list(constraint.columns)})],
         "not_null": [("expect_column_values_to_not_be_null", column)],
         "minimum": [("expect_column_values_to_be_between", {**column, "min_value": limit})],
@@ -32,4 +32,5 @@ def _expectation(constraint: Constraint) -> list[Expectation]:
         "allowed": [("expect_column_values_to_be_in_set", {**column, "value_set": list(limit) if isinstance(limit, tuple) else []})],
         "pattern": [("expect_column_values_to_match_regex", {**column, "regex": limit})],
         "finite": [],
-    }[constraint.kind]
+    }
+    return made[constraint.kind]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ T = TypeVar("T")
 ATTEMPTS = 12
 """Tries of a whole transaction before a conflict is reported; with doubling pauses about two minutes in all."""
 
-LOCAL_SETTINGS = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+LOCAL_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 """No network and no unpinned code: extensions come from the pinned wheels, with their signatures verified."""
 
 
@@ -91,11 +92,11 @@ class Lake:
     def migrate(self) -> None:
         """Create the tables and views that are missing. Call it under `migration_lock`: parallel creation damages a catalogue."""
         existing = {row[0] for row in self._rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'")}
-        for table in (t for t in TABLES if t.name not in existing):
-            self._transaction(f"create {table.name}", lambda c, t=table: [c.execute(s) for s in sql.create(t)])
-        known = {row[0] for row in self._rows("SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND NOT internal")}
-        for name in (v for v in sql.VIEWS if v not in known):
-            self._transaction(f"create view {name}", lambda c, n=name: [c.execute(s) for s in sql.create_view(n)])
+        existing |= {row[0] for row in self._rows("SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND NOT internal")}
+        statements = [s for table in TABLES if table.name not in existing for s in sql.create(table)]
+        statements += [s for name in sql.VIEWS if name not in existing for s in sql.create_view(name)]
+        if statements:
+            self._transaction("create tables", partial(_execute_all, statements=statements))
 
     def read(self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE") -> pl.DataFrame:
         """The table's rows, in the order of its key; of one site, and as of an earlier snapshot, where asked."""
@@ -187,6 +188,11 @@ def _committed(connection: duckdb.DuckDBPyConnection, work: Callable[[duckdb.Duc
             connection.execute("ROLLBACK")
         raise
     return result
+
+
+def _execute_all(connection: duckdb.DuckDBPyConnection, statements: list[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
 
 
 def _unique(rows: pl.DataFrame, table: Table) -> pl.DataFrame:

@@ -53,6 +53,7 @@ MASK_MISSING = "no outline at {visit}"
 TOO_SMALL = "the lesion is smaller than {volume:g} mm3 at a visit"
 TOO_FEW = "fewer than {voxels} voxels remain after peeling at a visit"
 NO_NULL = "no copies could be made, and the lesion's volume is outside the fallback's range"
+NO_TEXTURE = "no texture feature is defined for this lesion"
 NO_LESION = "none of the patient's lesions could be compared"
 
 
@@ -112,7 +113,9 @@ def _compare(visits: list[Visit], prepared: list[Prepared], contour_mm: float, s
         match_noise(p, own, other, v.seed) for p, own, other, v in zip(prepared, noises, noises[::-1], visits, strict=True)
     ]
     first, second = (keep_deepest(p, n) for p in matched)
-    found = dict(zip(COMPONENTS, _changes(_signature(first, settings), _signature(second, settings), n), strict=True))
+    found: Pair = dict(zip(COMPONENTS, _changes(_signature(first, settings), _signature(second, settings), n), strict=True))
+    if np.isnan(found["texture"]):
+        return _nothing(NO_TEXTURE) | _volumes(*prepared)
     for side, visit, noise in zip("ab", visits, noises, strict=True):
         found |= _null_of(side, visit, noise, n, contour_mm, settings)
     found |= _size_effect(max(matched, key=lambda p: p.count), n, settings)
@@ -141,13 +144,15 @@ def _changes(first: Signature, second: Signature, n: int) -> tuple[float, float,
 
 
 def _null_of(side: str, visit: Visit, noise: Noise, n: int, contour_mm: float, settings: Settings) -> Pair:
-    """The components between all pairs of a visit's perturbed copies; empty where a copy keeps too few voxels."""
+    """The components between all pairs of a visit's perturbed copies; empty where a copy keeps too few voxels or has no texture."""
     copies = [perturb_visit(visit, k, noise, contour_mm, settings) for k in range(1, settings["copies"] + 1)]
     size = min([n, *(c.count for c in copies)])
     pairs: list[tuple[float, float, float]] = []
     if size >= settings["minimum_voxels"] / 2:
         signatures = [_signature(keep_deepest(c, size), settings) for c in copies]
         pairs = [_changes(a, b, n) for a, b in combinations(signatures, 2)]
+    if np.isnan(pairs).any():
+        pairs = []
     return {f"null_{c}_{side}": [pair[i] for pair in pairs] for i, c in enumerate(COMPONENTS)}
 
 

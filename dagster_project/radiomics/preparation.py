@@ -22,7 +22,7 @@ from scipy.ndimage import (
     uniform_filter,
 )
 
-from dagster_project.radiomics.resampling import Mask, bounding_box, check_grid, grow_box, spacing_zyx
+from dagster_project.radiomics.resampling import Mask, bounding_box, check_grid, grow_box, spacing_zyx, union_box
 
 Volume = NDArray[np.float64]
 
@@ -224,6 +224,20 @@ def keep_deepest(prepared: Prepared, n: int) -> Prepared:
     mask = np.zeros_like(prepared.mask)
     mask[tuple(where[order[:n]].T)] = True
     return replace(prepared, mask=mask)
+
+
+def outline_distance_mm(image: sitk.Image, first: Mask, second: Mask) -> float | None:
+    """RMS distance between the surfaces of two readers' masks of one lesion, from each to the other; None where one is empty."""
+    for mask in (first, second):
+        check_grid(image, mask, "a reader's mask")
+    boxes = [box for box in (bounding_box(first), bounding_box(second)) if box is not None]
+    if len(boxes) < 2:
+        return None
+    part = grow_box(union_box(boxes), 1, first.shape)
+    rims = [mask[part] & ~binary_erosion(mask[part]) for mask in (first, second)]
+    away = [distance_transform_edt(~rim, sampling=spacing_zyx(image)) for rim in rims]
+    distances = np.concatenate([away[1][rims[0]], away[0][rims[1]]])
+    return float(np.sqrt(np.mean(distances**2)))
 
 
 def estimate_noise(visits: list[Prepared]) -> list[Noise]:

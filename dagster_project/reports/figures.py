@@ -439,7 +439,7 @@ def slice_figure(image: Any, masks: Mapping[str, np.ndarray], *, caption: str = 
     NothingToDraw
         Where no mask has a voxel: a lesion that has vanished has no picture.
     """
-    import SimpleITK as sitk  # noqa: N813, the name its own documentation uses
+    import SimpleITK as sitk
 
     outlines = {reader: np.asarray(mask, bool) for reader, mask in masks.items() if np.any(mask)}
     if not outlines:

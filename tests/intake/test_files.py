@@ -1,7 +1,6 @@
 """One file after the other: whose it is, what comes of it, and that a refused one leaves nothing behind."""
 
 import hashlib
-import os
 import pickle
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from dagster_project.intake.files import Outcome, Task, file_digest, scan_name, take_file
 from dagster_project.intake.pseudonyms import Crosswalk, is_pseudonym
 from dagster_project.intake.writing import keyed_uid
-from tests.intake.builders import KEYS, ROOT, ct, read_back, rtstruct, session, to_bytes, write_mask
+from tests.intake.builders import KEYS, ROOT, ct, read_back, rtstruct, seg, session, to_bytes, write_mask
 
 SERIES = keyed_uid(f"{ROOT}.2", KEYS.uid)
 
@@ -110,7 +109,7 @@ def test_a_refused_file_leaves_nothing_and_quotes_nothing(tmp_path, data):
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
-    os.symlink(tmp_path / "nowhere", tmp_path / "Murong.dcm")
+    (tmp_path / "Murong.dcm").symlink_to(tmp_path / "nowhere")
     assert take(tmp_path, None).reason == "cannot be read; check the permissions and the medium"
     assert file_digest(tmp_path / "nowhere") == ""
 
@@ -126,6 +125,32 @@ def test_sequences_nested_without_end_are_refused(tmp_path):
         start = data.index(b"\x08\x00\x60\x00CS")
         outcome = take(tmp_path, data[:start] + sequence + data[start:])
         assert outcome.reason == "" or "damaged" in outcome.reason
+
+
+def mutants(n, seed=20260112):
+    """Files with bytes changed, lengths broken, parts repeated, dropped or cut off."""
+    random = np.random.default_rng(seed)
+    sources = [to_bytes(build()) for build in (ct, rtstruct, seg)]
+    for _ in range(n):
+        data = bytearray(sources[random.integers(3)])
+        for _ in range(random.choice([1, 1, 2, 8])):
+            place, kind = int(random.integers(130, len(data))), random.integers(6)
+            part = {0: bytes([random.integers(256)]), 1: random.bytes(4), 2: b"\xff" * 4, 3: data[place - 50:place] + data[place:place + 4]}
+            data[place:place + (20 if kind == 4 else len(data) if kind == 5 else 4)] = part.get(kind, b"")
+            if len(data) < 200:
+                break
+        yield bytes(data)
+
+
+def test_damaged_files_are_refused_or_hold_no_identifier(tmp_path):
+    facts, verdicts = session(tmp_path), {"accepted": 0, "refused": 0}
+    for data in mutants(600):
+        (tmp_path / "mutant").write_bytes(data)
+        outcome = take_file(facts, Task(str(tmp_path / "mutant"), "dicom"))
+        verdicts["refused" if outcome.reason else "accepted"] += 1
+        leaving = outcome.reason.encode() if outcome.reason else (tmp_path / "incoming" / outcome.incoming).read_bytes()
+        assert not any(secret in leaving for secret in (b"Murong", b"0012345", b"19490511", b"Ouyang", b"4471290"))
+    assert min(verdicts.values()) > 50
 
 
 def test_what_travels_between_processes_can_be_pickled(tmp_path):

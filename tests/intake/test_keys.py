@@ -5,7 +5,16 @@ import stat
 
 import pytest
 
-from dagster_project.intake.keys import IDENTITY, ROOT, KeysError, create_medium, create_throwaway_medium, is_throwaway, unlock, unlock_identity
+from dagster_project.intake.keys import (
+    IDENTITY,
+    ROOT,
+    KeysError,
+    create_medium,
+    create_throwaway_medium,
+    is_throwaway,
+    unlock,
+    unlock_identity,
+)
 
 
 @pytest.fixture(scope="module")

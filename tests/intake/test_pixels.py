@@ -11,7 +11,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from dagster_project.intake.deidentification import deidentify, open_source
 from dagster_project.intake.pixels import MOST_BYTES, Geometry
 from dagster_project.intake.refusals import RefusedError
-from tests.intake.builders import PERSON, ct, image, read_back, seg, seg_mask, to_bytes
+from tests.intake.builders import PERSON, ct, read_back, seg, seg_mask, to_bytes
 
 SYNTAXES = "transfer_syntax"
 LARGE = np.add.outer(np.arange(64) * 29, np.arange(48) * 31) % 4096

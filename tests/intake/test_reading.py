@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_a_few_bytes_that_declare_gigabytes_are_refused(tmp_path):
 
 
 def test_a_child_ends_with_its_parent(tmp_path):
-    script = ("import os, sys, time\nfrom tests.intake.test_reading import *\nfrom pathlib import Path\n"
+    script = ("import os, sys, time\nfrom tests.intake.test_reading import *\n"
               "child = ReadingProcess()\nchild.serve(session(Path(sys.argv[1])))\n"
               "child.take(Task(sys.argv[2], 'dicom'))\nprint(child._process.pid, flush=True)\nos._exit(0)\n")
     task = put(tmp_path, "good", to_bytes(ct()))
@@ -96,8 +97,7 @@ def test_a_child_ends_with_its_parent(tmp_path):
 
 def _alive(pid):
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            return file.read().split()[2] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").split()[2] != "Z"
     except FileNotFoundError:
         return False
 

@@ -3,7 +3,17 @@
 import pytest
 
 from dagster_project.lake import tables
-from dagster_project.lake.vocabulary import drug_class, find_drugs, fold, header_column, is_missing, known_value, load_vocabulary, regimen_classes, word_key
+from dagster_project.lake.vocabulary import (
+    drug_class,
+    find_drugs,
+    fold,
+    header_column,
+    is_missing,
+    known_value,
+    load_vocabulary,
+    regimen_classes,
+    word_key,
+)
 
 
 @pytest.mark.parametrize(("english", "chinese"), [

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813, the name its own documentation uses
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
