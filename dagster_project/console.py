@@ -10,7 +10,8 @@ class _OwnLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         meta = getattr(record, "dagster_meta", {})
-        return not meta.get("dagster_event") and record.levelno >= logging.INFO
+        skipped = str(meta.get("orig_message", "")).startswith("Dependencies for step")
+        return not meta.get("dagster_event") and not skipped and record.levelno >= logging.INFO
 
 
 class _Short(logging.Formatter):

@@ -19,6 +19,7 @@ from dagster_project.lake.tables import DHI, QUARANTINE, RADIOMIC_FEATURES, READ
 from dagster_project.resources import Lakehouse
 from dagster_project.study import Study
 from dagster_project.workers import (
+    ContourFile,
     FeatureTask,
     OutlineTask,
     PairTask,
@@ -33,6 +34,8 @@ from dagster_project.workers import (
 )
 
 Say = Callable[[str], None]
+
+NO_SERIES = "refers to no series that is here; send the CT series it was drawn on, then run again"
 
 COMMIT_TASKS = 16
 """Lesions whose features are written in one transaction: what a killed run loses at most."""
@@ -111,32 +114,39 @@ def _with_days(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataF
 def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     """Put contours that are new on their scans' grids, and join all readers' outlines with their lists of lesions."""
     scans, timepoints = lakehouse.read("scans", "timepoints", site=site)
-    tasks, refused = _outline_tasks(lakehouse, site, scans)
-    new = [t for t in tasks if kept(t.kept) is None]
-    outlines = [o for t in tasks for o in _outline_rows(t, kept(t.kept) or [])]
-    for outcome in told_progress(run_tasks(measure_outlines, new), len(new), "contour files measured", say):
-        outlines += _outline_rows(outcome.task, outcome.result or [])
-        if outcome.reason:
-            refused.append(_refused_contours(outcome.task, outcome.reason, lakehouse))
+    files, refused = _contour_files(lakehouse, site, scans)
+    new = [(scan, file) for scan, file in files if kept(file.kept) is None]
+    tasks = _outline_tasks(lakehouse, site, new)
+    for outcome in told_progress(run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files)), len(tasks), "scans' contours measured", say):
+        reasons = outcome.result if outcome.result is not None else {f.digest: str(outcome.reason) for f in outcome.task.files}
+        refused += [(outcome.task.patient, f, reasons[f.digest]) for f in outcome.task.files if f.digest in reasons]
+    outlines = [o for scan, file in files for o in _outline_rows(site, scan, file)]
     rows, misfits = derive_reads(outlines, lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
                                  timepoints, scans, lakehouse.study.section("reads"))
-    lakehouse.refuse(site, READS.name, pl.concat([_frame(refused, QUARANTINE), misfits]))
-    counts = {"computed": len(new), "reused": len(tasks) - len(new), "refused": len(refused) + misfits.height}
+    simulated = is_simulated(lakehouse, site)
+    refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in refused]
+    lakehouse.refuse(site, READS.name, pl.concat([_frame(refusals, QUARANTINE), misfits]))
+    counts = {"computed": len(new) - len(refused), "reused": len(files) - len(new), "refused": len(refused) + misfits.height}
     return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
 
 
-def _outline_tasks(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tuple[list[OutlineTask], list[dict[str, Any]]]:
+Scan = dict[str, Any]
+"""A row of scans."""
+
+
+def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tuple[list[tuple[Scan, ContourFile]], list[tuple[str, ContourFile, str]]]:
+    """A site's files of contours with their scans, and those that refer to no scan."""
     series = {row["series_instance_uid"]: row for row in scans.iter_rows(named=True)}
-    tasks, refused = [], []
-    for file in sorted((lakehouse.home.vault / site).glob("*/contours/*/*")):
-        where = (site, file.parts[-4], file.parent.name, hashlib.sha256(file.read_bytes()).hexdigest())
-        scan = next((series[uid] for uid in _referenced(file) if uid in series), None)
+    found, lost = [], []
+    for path in sorted((lakehouse.home.vault / site).glob("*/contours/*/*")):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        scan = next((series[uid] for uid in _referenced(path) if uid in series), None)
         if scan is None:
-            refused.append(_refusal_of_file(where, "refers to no series that is here; send the CT series it was drawn on, then run again", lakehouse))
+            lost.append((path.parts[-4], ContourFile(path.parent.name, path, digest, path), NO_SERIES))
         else:
-            folder = lakehouse.home.vault / site / scan["patient"] / scan["scan"]
-            tasks.append(OutlineTask(site, scan["patient"], scan["scan"], where[2], folder, file, fingerprint(where[3], scan["pixel_digest"])))
-    return tasks, refused
+            result = scan_folder(lakehouse, scan) / "masks" / f"{fingerprint(digest, scan['pixel_digest'])}.json"
+            found.append((scan, ContourFile(path.parent.name, path, digest, result)))
+    return found, lost
 
 
 def _referenced(file: Path) -> set[str]:
@@ -146,18 +156,17 @@ def _referenced(file: Path) -> set[str]:
         return set()
 
 
-def _refusal_of_file(where: tuple[str, str, str, str], reason: str, lakehouse: Lakehouse) -> dict[str, Any]:
-    site, patient, reader, digest = where
-    return refusal(site, READS.name, f"patient {patient} reader {reader} contours sha256:{digest[:12]}", reason, simulated=is_simulated(lakehouse, site))
+def _outline_tasks(lakehouse: Lakehouse, site: str, new: list[tuple[Scan, ContourFile]]) -> list[OutlineTask]:
+    by_scan: dict[str, list[ContourFile]] = {}
+    rows = {scan["scan"]: scan for scan, _ in new}
+    for scan, file in new:
+        by_scan.setdefault(scan["scan"], []).append(file)
+    return [OutlineTask(site, rows[name]["patient"], name, scan_folder(lakehouse, rows[name]), tuple(files)) for name, files in by_scan.items()]
 
 
-def _refused_contours(task: OutlineTask, reason: str, lakehouse: Lakehouse) -> dict[str, Any]:
-    return _refusal_of_file((task.site, task.patient, task.reader, hashlib.sha256(task.contours.read_bytes()).hexdigest()), reason, lakehouse)
-
-
-def _outline_rows(task: OutlineTask, outlines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    where = {"site": task.site, "patient": task.patient, "scan": task.scan, "reader": task.reader, "contour_digest": task.fingerprint}
-    return [{**where, **outline} for outline in outlines]
+def _outline_rows(site: str, scan: Scan, file: ContourFile) -> list[dict[str, Any]]:
+    where = {"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader}
+    return [{**where, **outline} for outline in kept(file.kept) or []]
 
 
 def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dagster as dg
 
 from dagster_project.lake.tables import TABLES
-from dagster_project.partitions import SITES
 
 SITE_ASSETS = dg.AssetSelection.assets("intake", *(t.name for t in TABLES if t.by_site))
 REPORT_ASSETS = dg.AssetSelection.groups("reports")
 COHORT_ASSETS = dg.AssetSelection.all() - SITE_ASSETS - REPORT_ASSETS
 
-site_job = dg.define_asset_job("site", SITE_ASSETS, partitions_def=SITES, description="De-identify, describe and measure what one site delivered.",
+site_job = dg.define_asset_job("site", SITE_ASSETS, description="De-identify, describe and measure what one site delivered.",
                                executor_def=dg.in_process_executor)
 cohort_job = dg.define_asset_job("cohort", COHORT_ASSETS, description="Agreement, responses, heterogeneity, the gate and the models over all sites.",
                                  executor_def=dg.in_process_executor)

@@ -6,13 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dagster_project.compute import reason_of
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import RADIOMIC_FEATURES
 from dagster_project.study import digest_of
+
+if TYPE_CHECKING:
+    from dagster_project.domain.series import Series
 
 CODE_VERSION = "1"
 """Raise it when a change of code changes what a scan or an outline gives: everything measured is then computed anew."""
@@ -37,21 +41,29 @@ def describe_scan(task: ScanTask) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class ContourFile:
+    """One file of contours, drawn by one reader on one scan."""
+
+    reader: str
+    path: Path
+    digest: str
+    kept: Path
+
+    @property
+    def item(self) -> str:
+        """The file's name in the quarantine: its digest, which tells nothing."""
+        return f"reader {self.reader} contours sha256:{self.digest[:12]}"
+
+
+@dataclass(frozen=True)
 class OutlineTask:
-    """Put one file of contours on the grid of its scan."""
+    """Put a scan's new files of contours on its grid; the scan is read once for all of them."""
 
     site: str
     patient: str
     scan: str
-    reader: str
     folder: Path
-    contours: Path
-    fingerprint: str
-
-    @property
-    def kept(self) -> Path:
-        """Where the outlines found in this file are listed, by fingerprint of contours and pixels."""
-        return self.folder / "masks" / f"{self.fingerprint}.json"
+    files: tuple[ContourFile, ...]
 
 
 def mask_file(scan_folder: Path, mask_digest: str) -> Path:
@@ -59,20 +71,35 @@ def mask_file(scan_folder: Path, mask_digest: str) -> Path:
     return scan_folder / "masks" / f"{mask_digest[:32]}.npz"
 
 
-def measure_outlines(task: OutlineTask) -> list[dict[str, Any]]:
-    """Rasterise, measure and keep every outline of a file; the list is kept beside the masks, so that it is done once."""
-    from dagster_project.domain.masks import measure_mask, read_outlines, save_mask
+def measure_outlines(task: OutlineTask) -> dict[str, str]:
+    """Rasterise, measure and keep every outline of the files.
+
+    Returns
+    -------
+    dict
+        Digest of each file that cannot be used, and why.
+    """
     from dagster_project.domain.series import read_series
 
-    series = read_series(task.folder)
+    series, refused = read_series(task.folder), {}
+    for file in task.files:
+        try:
+            keep(file.kept, _measured(file, task.folder, series))
+        except Exception as error:
+            refused[file.digest] = reason_of(error)
+    return refused
+
+
+def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str, Any]]:
+    from dagster_project.domain.masks import measure_mask, read_outlines, save_mask
+
     rows = []
-    for outline in read_outlines(task.contours, series):
+    for outline in read_outlines(file.path, series):
         measured = measure_mask(outline.mask, series.image, series.affine)
         if measured["voxel_count"]:
-            save_mask(mask_file(task.folder, measured["mask_digest"]), outline.mask)
+            save_mask(mask_file(folder, measured["mask_digest"]), outline.mask)
         told = {"label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule, "n_outside": outline.n_outside}
         rows.append({**told, **measured})
-    keep(task.kept, rows)
     return rows
 
 

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from dagster_project.domain.quality import Verdict
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
 from models.baselines import LinearModel
@@ -38,29 +39,10 @@ USER = "lakehouse"
 """Said to be the author of every run: no account name of the machine is logged."""
 
 
-class GateVerdict(Protocol):
-    """What is logged of a verdict of the gate."""
-
-    @property
-    def rule(self) -> str: ...
-    @property
-    def scope(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def figure(self) -> float | None: ...
-    @property
-    def limit(self) -> float | None: ...
-    @property
-    def verdict(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
-
-
 class GateClosedError(RuntimeError):
     """Models were handed over together with a cohort rule that closes the gate."""
 
-    def __init__(self, closed: Sequence[GateVerdict]) -> None:
+    def __init__(self, closed: Sequence[Verdict]) -> None:
         shown = "; ".join(f"{v.rule} at {v.scope}: {v.verdict}, figure {v.figure}, limit {v.limit}" for v in closed)
         super().__init__(f"the gate is closed, so nothing is logged: {shown}. Train from training_cohort, which evaluates the gate first")
 
@@ -79,7 +61,7 @@ class _Context:
     alias: str
 
 
-def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_root: Path, snapshot: int, verdicts: Sequence[GateVerdict],
+def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_root: Path, snapshot: int, verdicts: Sequence[Verdict],
                protocol_digest: str, alias: str, trained_at: datetime | None = None) -> pl.DataFrame:
     """Log every model as a run and a registered version; the rows of model_runs.
 
@@ -108,10 +90,9 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
         raise GateClosedError(closed)
     artifact_root.mkdir(parents=True, exist_ok=True)
     client = _client(tracking_uri)
-    fields = ("rule", "scope", "kind", "figure", "limit", "verdict", "detail")
     context = _Context(
         client=client, experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root), snapshot=snapshot,
-        protocol_digest=protocol_digest, verdicts=tuple({f: getattr(v, f) for f in fields} for v in verdicts),
+        protocol_digest=protocol_digest, verdicts=tuple(asdict(v) for v in verdicts),
         trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias)
     return conform(pl.DataFrame([_log_model(model, context) for model in trained], infer_schema_length=None), MODEL_RUNS)
 

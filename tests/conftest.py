@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import dagster as dg
 import pytest
+
+from dagster_project.simulation.cohort import add_scan, simulate_cohort
+from tests.analyst import reading
+from tests.bad_deliveries import spoil
+from tests.trial import SITES, Stage, Trial, after, deliver_decisions, write_protocol
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -30,3 +36,55 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def shared_data() -> Path:
     """The folder of real data."""
     return SHARED_DATA
+
+
+# -- one small study for all tests of the whole flow, from stage to stage --------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """Two simulated sites have delivered, with faults; nothing has been run."""
+    folder = tmp_path_factory.mktemp("trial")
+    made = Trial(folder / "home", write_protocol(folder / "study.toml"))
+    simulate_cohort(made.home.landing, made.root / "truth", made.plan)
+    spoil(made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def closed(trial: Trial) -> Stage:
+    """After the first run: the gate is closed by the careless reader."""
+    return after(trial, trial.run())
+
+
+@pytest.fixture(scope="session")
+def denied(closed: Stage) -> dg.ExecuteInProcessResult:
+    """An attempt to train behind the closed gate: model_runs alone, in a run of its own."""
+    from dagster_project.definitions import defs
+
+    with closed.trial.overheard(), dg.DagsterInstance.get() as instance:
+        return defs.resolve_job_def("cohort").execute_in_process(instance=instance, asset_selection=[dg.AssetKey("model_runs")], raise_on_error=False)
+
+
+@pytest.fixture(scope="session")
+def repeated(closed: Stage, denied: dg.ExecuteInProcessResult) -> Stage:
+    """After a night with nothing new, asked to have a model at the end."""
+    return after(closed.trial, closed.trial.call("run", "--require-model"))
+
+
+@pytest.fixture(scope="session")
+def opened(repeated: Stage) -> Stage:
+    """After the arbiter's decisions were delivered, while an analyst reads."""
+    made = repeated.trial
+    deliver_decisions(made)
+    with reading(made.home.published / "lakehouse.duckdb") as made.analyst:
+        outcome = made.call("run", "--require-model")
+    return after(made, outcome)
+
+
+@pytest.fixture(scope="session")
+def grown(opened: Stage) -> Stage:
+    """After one more scan of one patient was delivered."""
+    made = opened.trial
+    made.plan = add_scan(made.home.landing, made.root / "truth", made.plan, SITES[0], 0)
+    return after(made, made.run())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,42 +16,49 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from click.testing import CliRunner, Result
 
 from dagster_project.commands import Flow, run_flow
+from dagster_project.delivery import session_keys
+from dagster_project.intake.pseudonyms import Crosswalk
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import read_lake
 from dagster_project.simulation.plan import TINY, Plan, Trouble
 from dagster_project.study import PROTOCOL
 
 CHINESE, WESTERN = TINY.sites
+SITES = (CHINESE.name, WESTERN.name)
 
 COHORT = replace(
-    TINY, patients_per_site=5,
+    TINY, patients_per_site=4,
     sites=(
-        replace(CHINESE, courses=("late_responder", "stable", "late_responder", "late_progressor", "stable")),
-        replace(WESTERN, courses=("stable", "late_responder", "late_responder", "late_progressor", "stable"), careless=(0, 1)),
+        replace(CHINESE, courses=("late_responder", "stable", "late_progressor", "stable")),
+        replace(WESTERN, courses=("stable", "late_responder", "late_responder", "stable"), careless=(0,)),
     ),
     troubles=(
-        Trouble("thick_slices", 0, 4), Trouble("missing_t2", 1, 4),
-        Trouble("garbage_file", 0, 0), Trouble("dose_report", 0, 1), Trouble("localiser", 0, 2), Trouble("secondary_capture", 1, 1), Trouble("truncated_file", 1, 2),
-        Trouble("bad_date", 0, 1), Trouble("unknown_column", 0, 0), Trouble("unknown_patient", 1, 0), Trouble("contour_without_series", 1, 3),
-        Trouble("full_width_number", 0, 2),
+        Trouble("thick_slices", 0, 3), Trouble("duplicate_patient", 0, 3), Trouble("missing_t2", 1, 3),
+        Trouble("kernel_change", 0, 1), Trouble("full_width_number", 0, 2), Trouble("unknown_column", 0, 0), Trouble("bad_date", 0, 1), Trouble("unknown_patient", 1, 0),
+        Trouble("garbage_file", 0, 0), Trouble("dose_report", 0, 1), Trouble("localiser", 0, 2), Trouble("secondary_capture", 1, 1),
+        Trouble("truncated_file", 1, 2), Trouble("contour_without_series", 1, 1),
     ),
 )
-"""Two sites of five patients, two of them ineligible; the second reader of SHPH read two patients carelessly."""
+"""Two sites of four patients, of whom the last is ineligible at each; the second reader of SHPH read the first patient carelessly."""
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "radiomics": {"log_sigma_mm": [1.0], "wavelet": "", "classes": ["firstorder", "shape"], "padding_mm": 5.0},
+    "radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0},
     "dhi": {"copies": 1},
-    "agreement": {"pairs_minimum": 6},
+    "agreement": {"pairs_minimum": 12},
     "gate": {"minimum_patients": 6, "minimum_per_class": 3},
     "model": {"folds": 3, "inner_folds": 2},
 }
-"""What differs from the study's own protocol: fewer features and copies, and limits that ten patients can reach."""
+"""What differs from the study's own protocol: fewer features and copies, and limits that eight patients can reach."""
+
+IMAGING = ("intake", "scans", "reads", "radiomic_features")
+"""Assets of a site that do imaging work."""
 
 
 def write_protocol(file: Path, settings: Mapping[str, Mapping[str, Any]] = SETTINGS) -> Path:
-    """A copy of study.toml with other values of keys that are there already."""
+    """A copy of study.toml with other values of keys that it has."""
     wanted = {(section, key): value for section, keys in settings.items() for key, value in keys.items()}
     section, lines = "", []
     for line in PROTOCOL.read_text(encoding="utf-8").splitlines():
@@ -65,10 +75,10 @@ class Trial:
     """A home, the settings under which everything in it is run, and what the runs said."""
 
     root: Path
-    plan: Plan
     protocol: Path
-    workers: int = 2
+    plan: Plan = COHORT
     said: list[str] = field(default_factory=list)
+    analyst: dict[str, Any] = field(default_factory=dict)
 
     @property
     def home(self) -> Home:
@@ -78,11 +88,21 @@ class Trial:
     def truth(self) -> dict[str, Any]:
         return json.loads((self.root / "truth" / "truth.json").read_text(encoding="utf-8"))
 
+    def patient_truth(self, site: str, ordinal: int) -> dict[str, Any]:
+        return next(p for p in self.truth["patients"] if (p["site"], p["ordinal"]) == (site, ordinal))
+
+    def pseudonym(self, site: str, ordinal: int) -> str:
+        """What intake called a patient; found with the keys, as nothing else can."""
+        with self.entered():
+            found = Crosswalk(self.home.crosswalk, session_keys(self.home)).find(site, self.patient_truth(site, ordinal)["hospital_number"])
+        assert found is not None
+        return found
+
     @property
     def settings(self) -> dict[str, str]:
         """Environment of a process that works in this home."""
-        return {"LAKEHOUSE_HOME": str(self.root), "DAGSTER_HOME": str(self.root / "dagster"), "LAKEHOUSE_STUDY": str(self.protocol),
-                "LAKEHOUSE_WORKERS": str(self.workers), "MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "false"}
+        return {"LAKEHOUSE_HOME": str(self.root), "DAGSTER_HOME": str(self.root / "dagster"), "LAKEHOUSE_STUDY": str(self.protocol), "LAKEHOUSE_WORKERS": "2",
+                "MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "false"}
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -94,14 +114,34 @@ class Trial:
                 patch.setenv(name, value)
             yield
 
+    @contextlib.contextmanager
+    def overheard(self) -> Iterator[None]:
+        """Work in this home and keep what is said, at the level of file descriptors too."""
+        with self.entered(), tempfile.TemporaryFile() as file:
+            try:
+                with _into(file.fileno()):
+                    yield
+            finally:
+                file.seek(0)
+                self.said.append(file.read().decode("utf-8", errors="replace"))
+
     def run(self, *sites: str) -> Flow:
-        """The whole flow; what it says is kept."""
-        with self.entered(), _said(self.said):
+        """The whole flow."""
+        with self.overheard():
             return run_flow(self.home.make(), sites)
 
-    def rows(self, statement: str, as_of: int | None = None) -> list[tuple[Any, ...]]:
+    def call(self, *arguments: str) -> Result:
+        """The command line."""
+        from dagster_project.cli import main
+
+        with self.overheard():
+            result = CliRunner().invoke(main, ["--home", str(self.root), *arguments])
+        self.said.append(result.output)
+        return result
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a query gives."""
-        with self.entered(), read_lake(self.home, as_of=as_of) as lake:
+        with self.entered(), read_lake(self.home) as lake:
             return lake.query(statement).fetchall()
 
     def table(self, name: str, as_of: int | None = None) -> pl.DataFrame:
@@ -122,31 +162,50 @@ class Trial:
         assert record.asset_materialization is not None
         return {key: getattr(value, "value", value) for key, value in record.asset_materialization.metadata.items()}
 
-    def counts(self, figure: str) -> dict[tuple[str, str], int]:
-        """A figure of the imaging assets' last materialisations, by asset and site; `dhi` is of all sites."""
-        told = {(a, s): self.told(a, s)[figure] for a in ("intake", "scans", "reads", "radiomic_features") for s in self.home.sites()}
-        return {**told, ("dhi", "*"): self.told("dhi")[figure]}
+    def work(self) -> dict[str, int]:
+        """What the last run computed anew, by asset and site; `dhi` is of all sites."""
+        return {f"{asset} {site}": self.told(asset, site)["computed"] for asset in IMAGING for site in SITES} | {"dhi": self.told("dhi")["computed"]}
 
 
 @contextlib.contextmanager
-def _said(into: list[str]) -> Iterator[None]:
-    """Keep standard output and error, at the level of file descriptors: workers write there too."""
-    import sys
-    import tempfile
+def _into(descriptor: int) -> Iterator[None]:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in kept:
+            os.dup2(descriptor, number)
+        with open(1, "w", closefd=False, encoding="utf-8") as out, open(2, "w", closefd=False, encoding="utf-8") as err, \
+                contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
 
-    with tempfile.TemporaryFile() as file:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        kept = os.dup(1), os.dup(2)
-        try:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-            with open(1, "w", closefd=False, encoding="utf-8") as out, open(2, "w", closefd=False, encoding="utf-8") as err, \
-                    contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                yield
-        finally:
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            _ = [os.close(descriptor) for descriptor in kept]
-            file.seek(0)
-            into.append(file.read().decode("utf-8", errors="replace"))
+
+@dataclass(frozen=True)
+class Stage:
+    """How things stood after a run: what the run gave, the lake's snapshot, and the imaging work done."""
+
+    trial: Trial
+    outcome: Flow | Result
+    snapshot: int
+    work: dict[str, int]
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table as it stood then."""
+        return self.trial.table(name, as_of=self.snapshot)
+
+
+def after(trial: Trial, outcome: Flow | Result) -> Stage:
+    """The stage that a run has led to."""
+    return Stage(trial, outcome, trial.snapshot(), trial.work())
+
+
+def deliver_decisions(trial: Trial) -> None:
+    """Copy the arbiter's decisions into the landing."""
+    for decisions in sorted((trial.root / "truth" / "arbitration").glob("*/*.csv")):
+        target = trial.home.landing / decisions.parent.name / "arbitration"
+        target.mkdir()
+        shutil.copy(decisions, target)

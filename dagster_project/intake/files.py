@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -58,13 +59,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file: a copy in the incoming folder, or the reason why there is none."""
+    """What came of one file: a copy in the incoming folder, or the reason why there is none.
+
+    `failure` says that nothing can be written here (no space left): no verdict on the file, and the run ends.
+    """
 
     digest: str
     keyed_digest: str
     unchanged: bool = False
     reason: str = ""
     waits_for: str = ""
+    failure: str = ""
     patient: str = ""
     kind: str = ""
     sop_instance_uid: str = ""
@@ -106,21 +111,28 @@ def take_file(session: Session, task: Task) -> Outcome:
     try:
         data = path.read_bytes()
     except OSError:
-        return Outcome("", "", reason="cannot be read; check the permissions and the medium")
+        return Outcome("", "", reason="cannot be read; check the permissions and the medium", waits_for="next_run")
     digest = hashlib.sha256(data).hexdigest()
     keyed_digest = session.keys.digest("file", digest)
     if keyed_digest == task.known_digest:
         return Outcome(digest, keyed_digest, unchanged=True)
     try:
         return _mask(session, path, digest, keyed_digest) if is_mask_file(path.name) and task.reader else _dicom(session, data, digest, keyed_digest)
-    except RefusedError as refused:
-        return Outcome(digest, keyed_digest, reason=refused.reason, waits_for=refused.waits_for)
-    except RecursionError:
-        return Outcome(digest, keyed_digest, reason="damaged: sequences are nested too deep; export the file again")
     except MemoryError:
         raise
     except Exception as error:
-        return Outcome(digest, keyed_digest, reason=f"damaged: cannot be read ({type(error).__name__}); export the file again")
+        return _fault(error, digest, keyed_digest)
+
+
+def _fault(error: Exception, digest: str, keyed_digest: str) -> Outcome:
+    """A refusal with its reason, or a failure where it is not the file that is at fault."""
+    if isinstance(error, RefusedError):
+        return Outcome(digest, keyed_digest, reason=error.reason, waits_for=error.waits_for)
+    if isinstance(error, (OSError, sqlite3.Error)):
+        return Outcome(digest, keyed_digest, failure=f"vault or crosswalk cannot be written ({type(error).__name__}); free space or mend the disk, then run again")
+    if isinstance(error, RecursionError):
+        return Outcome(digest, keyed_digest, reason="damaged: sequences are nested too deep; export the file again")
+    return Outcome(digest, keyed_digest, reason=f"damaged: cannot be read ({type(error).__name__}); export the file again")
 
 
 def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str) -> Outcome:
@@ -179,7 +191,7 @@ def _by_number(session: Session, source: Source) -> str:
     try:
         patient = _pseudonym(session.run, session.crosswalk, session.keys, session.site, source.identity.number, source.identity.issuer)
     except IssuerConflictError as error:
-        raise RefusedError(str(error), waits_for="issuer") from error
+        raise RefusedError(str(error), waits_for="next_run") from error
     if patient not in session.withdrawn:
         _remember(session.run, session.crosswalk, session.keys, patient, source.identity.name, source.identity.birth_date)
     return patient

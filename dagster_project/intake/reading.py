@@ -114,7 +114,7 @@ class ReadingProcess:
         self.close()
         digest = file_digest(Path(task.path))
         keyed = self._session.keys.digest("file", digest) if self._session else ""
-        return Outcome(digest, keyed, reason="damaged: reading it takes too long or too much memory; export the file again")
+        return Outcome(digest, keyed, waits_for="next_run", reason="damaged: reading it takes too long or too much memory; export the file again")
 
     def close(self) -> None:
         """End the child."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 class RefusedError(Exception):
     """A file that is not taken in.
 
-    `waits_for` names what would change the verdict without the file changing: "series" (the CT that it refers to),
-    "consent" or "issuer"; such a file is looked at again when that has changed.
+    `waits_for` names what would change the verdict without the file changing: "series" (the CT that it refers to) or
+    "consent"; such a file is looked at again when that has changed. "next_run": it is looked at again in every run.
     """
 
     def __init__(self, reason: str, waits_for: str = "") -> None:

@@ -92,7 +92,7 @@ def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path,
     Raises
     ------
     IntakeError
-        Where the site's name is not allowed, its folder cannot be read, or another run is taking it in.
+        Where the site's name is not allowed, its folder cannot be read, another run is taking it in, or nothing can be written.
     """
     if not re.fullmatch(SITE_PATTERN, site_folder.name):
         raise IntakeError("a site's folder is named by 2 to 8 capital letters or digits; rename it")
@@ -208,18 +208,19 @@ class _Run:
             if patient in self.register.patients() or (self.vault / patient).exists():
                 drop_patient(self.vault, self.register, patient)
                 self.manifest.append([{"event": "withdrawn"}])
+                self.files = self.register.files()
 
     # ── images ──
 
     def _basis(self, waits_for: str, withdrawn: frozenset[str], series: Mapping[str, str]) -> str:
         """What a refusal rests on: while it stands, the file is not read again."""
-        rests_on: Any = {"": "", "series": sorted(series), "consent": sorted(withdrawn), "issuer": self.run}[waits_for]
+        rests_on: Any = {"": "", "series": sorted(series), "consent": sorted(withdrawn), "next_run": self.run}[waits_for]
         return f"{waits_for}:{digest_of([_rules_digest(), rests_on])}"
 
     def _to_read(self, images: Sequence[Listed], withdrawn: frozenset[str]) -> list[ToRead]:
         """Files that are new or changed, or whose refusal no longer rests on what it did."""
         series = self.register.series_patients()
-        bases = frozenset(self._basis(w, withdrawn, series) for w in ("", "series", "consent", "issuer"))
+        bases = frozenset(self._basis(w, withdrawn, series) for w in ("", "series", "consent", "next_run"))
         found = ((image, key, self.files.get(key)) for image, key in images)
         return [(image, key, row) for image, key, row in found if not _is_settled(image, row, bases)]
 
@@ -238,6 +239,9 @@ class _Run:
             self._settle(part, tasks_of_part, batch, session)
 
     def _settle(self, part: Sequence[ToRead], tasks: Sequence[Task], batch: Batch, session: Session) -> None:
+        failure = next((outcome.failure for outcome in batch.outcomes if outcome.failure), "")
+        if failure:
+            raise IntakeError(f"{self.site}: {failure}")
         series = self.register.series_patients()
         delivered = [Delivered(image, key, task, outcome, row, self._basis(outcome.waits_for, session.withdrawn, series))
                      for (image, key, row), task, outcome in zip(part, tasks, batch.outcomes, strict=True)]

@@ -54,9 +54,10 @@ def _batches(features: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _delta_of_pair(features: pl.DataFrame, timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:
     spans = _spans(timepoints, start, end)
-    joined = _at(features, spans, start, "from").join(_at(features, spans, end, "to"), on=KEY, how="full", coalesce=True, maintain_order="left_right")
+    first, last = _at(features, spans, start, "from"), _at(features, spans, end, "to")
     return (
-        joined.join(spans, on=("site", "patient"), maintain_order="left")
+        first.join(last, on=KEY, how="full", coalesce=True, maintain_order="left_right")
+        .join(spans, on=("site", "patient"), maintain_order="left")
         .with_columns(pl.lit(start).alias("from_visit"), pl.lit(end).alias("to_visit"))
         .with_columns(delta=pl.col("value_to") - pl.col("value_from"), size=pl.col("value_to").abs() + pl.col("value_from").abs())
         .with_columns(delta_symmetric=_symmetric(), delta_per_day=pl.when(pl.col("days") != 0).then(pl.col("delta") / pl.col("days")))

@@ -1,4 +1,4 @@
-"""The Dynamic Heterogeneity Index: does a lesion's inner structure differ between two visits by more than a repeat scan would show?"""
+"""The Dynamic Heterogeneity Index: whether a lesion's inner structure has changed by more than a repeat scan would show."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def compare_lesion(
 def _compare(visits: list[Visit], prepared: list[Prepared], contour_mm: float, settings: Settings) -> Pair:
     n = min(p.count for p in prepared)
     noises = estimate_noise(prepared)
-    matched = [
-        match_noise(p, own, other, v.seed) for p, own, other, v in zip(prepared, noises, noises[::-1], visits, strict=True)
-    ]
+    matched = [match_noise(p, own, other, v.seed) for p, own, other, v in zip(prepared, noises, noises[::-1], visits, strict=True)]
     first, second = (keep_deepest(p, n) for p in matched)
     found: Pair = dict(zip(COMPONENTS, _changes(_signature(first, settings), _signature(second, settings), n), strict=True))
     if np.isnan(found["texture"]):
@@ -257,14 +255,13 @@ def _shipped_limits() -> Limits:
 
 def _lesion_row(row: Pair, limits: Limits, settings: Settings) -> Pair:
     units = None if row["reason"] else _units(row, limits)
-    return row | dict(zip([f"u_{c}" for c in COMPONENTS], units or (None, None, None), strict=True)) | {
+    found = {
         "scope": "lesion",
         "dhi": None if units is None else combine(units, limits),
         "calibrated": limits.n_lesions >= settings["calibration_lesions_minimum"],
-        "dhi_maximum": None,
-        "dhi_spread": None,
         "reason": row["reason"] or (NO_NULL if units is None else None),
     }
+    return row | found | dict(zip([f"u_{c}" for c in COMPONENTS], units or (None, None, None), strict=True))
 
 
 def _units(row: Pair, limits: Limits) -> tuple[float, ...] | None:
@@ -282,21 +279,22 @@ def _units(row: Pair, limits: Limits) -> tuple[float, ...] | None:
 def _patient_row(lesions: list[Pair]) -> Pair:
     """One patient's row of a pair of visits: weighted means over the lesions that have a DHI."""
     known = [row for row in lesions if row["dhi"] is not None]
-    row = {name: lesions[0].get(name) for name in ("site", "patient", "from_visit", "to_visit")} | {"scope": "patient", "lesion": "*"}
-    if "simulated" in lesions[0]:
-        row["simulated"] = any(lesion["simulated"] for lesion in lesions)
-    if not known:
-        return row | {"calibrated": False, "reason": NO_LESION}
-    before, after = (sum(lesion[f"volume_{side}_mm3"] for lesion in known) for side in "ab")
-    values = [lesion["dhi"] for lesion in known]
-    return row | {name: _weighted_mean(known, name) for name in WEIGHTED} | {
-        "calibrated": all(lesion["calibrated"] for lesion in known),
-        "dhi_maximum": max(values),
-        "dhi_spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "delta_log_volume": float(np.log(after / before)),
-        "n_voxels": sum(lesion["n_voxels"] for lesion in known),
-        "reason": None,
-    }
+    row: Pair = {name: lesions[0][name] for name in ("site", "patient", "from_visit", "to_visit")} | {"scope": "patient", "lesion": "*"}
+    row["simulated"] = any(lesion.get("simulated", False) for lesion in lesions)
+    row["calibrated"] = bool(known) and all(lesion["calibrated"] for lesion in known)
+    row["reason"] = None if known else NO_LESION
+    return row | (_patient_figures(known) if known else {})
+
+
+def _patient_figures(lesions: list[Pair]) -> Pair:
+    before, after = (sum(row[f"volume_{side}_mm3"] for row in lesions) for side in "ab")
+    values = [row["dhi"] for row in lesions]
+    figures: Pair = {name: _weighted_mean(lesions, name) for name in WEIGHTED}
+    figures["dhi_maximum"] = max(values)
+    figures["dhi_spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    figures["delta_log_volume"] = float(np.log(after / before))
+    figures["n_voxels"] = sum(row["n_voxels"] for row in lesions)
+    return figures
 
 
 def _weighted_mean(lesions: list[Pair], name: str) -> float | None:
@@ -306,6 +304,6 @@ def _weighted_mean(lesions: list[Pair], name: str) -> float | None:
 
 
 def _nothing(reason: str) -> Pair:
-    lists = {f"null_{c}_{side}": [] for c in COMPONENTS for side in "ab"}
+    lists: Pair = {f"null_{c}_{side}": [] for c in COMPONENTS for side in "ab"}
     figures = ("delta_median_hu", "delta_log_volume", "delta_log_sd", "wasserstein_hu", "n_voxels", "volume_a_mm3", "volume_b_mm3")
     return dict.fromkeys((*COMPONENTS, *(f"size_{c}" for c in COMPONENTS), *figures)) | lists | {"reason": reason}

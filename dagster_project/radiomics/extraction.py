@@ -81,9 +81,7 @@ def feature_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def extract_lesion(
-    image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, settings: Mapping[str, Any]
-) -> list[Row]:
+def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, settings: Mapping[str, Any]) -> list[Row]:
     """Features of the tumour and its rings, for each reader's mask of one lesion on one scan.
 
     1. One crop for all readers: the box around all masks, 10 mm for the rings, `padding_mm` for the filters, ended by the scan.
@@ -158,7 +156,7 @@ def _measure_region(name: str, part: Array, region: Region, outer: Box, settings
     """One region's features on one image, both cut to the region's box."""
     inside = region.mask[outer]
     box = bounding_box(inside)
-    assert box is not None, "a region without a reason has voxels"  # noqa: S101 - for the type checker
+    assert box is not None, "a region without a reason has voxels"
     found = engine_of(settings).compute_region(
         np.ascontiguousarray(part[box]),
         np.ascontiguousarray(inside[box]),

@@ -21,6 +21,8 @@ FINE_MM = 0.8
 
 MARGIN_MM = 12.0
 LUNG_HU = -820.0
+OFFSET_HU = 30.0
+CAVITY_HU = -900.0
 NECROSIS_HU = -70.0
 NECROSIS_SHARE = 0.25
 POINT_SPREAD_MM = 0.6
@@ -91,27 +93,19 @@ def _object(lesion: Lesion, change: Change) -> tuple[Volume, Volume]:
     texture = _smooth_field(rng, (n, n, n), lesion.texture_mm * (2.0 if change == "coarser" else 1.0) / FINE_MM) * lesion.texture_hu
     tissue = lesion.density_hu + _changed(texture, depth, lesion, change)
     lung = LUNG_HU + _smooth_field(rng, (n, n, n), 2.0) * 60
-    return depth, np.where(depth > 0, tissue, lung + (30.0 if change == "offset" else 0.0))
+    return depth, np.where(depth > 0, tissue, lung + (OFFSET_HU if change == "offset" else 0.0))
 
 
 def _changed(texture: Volume, depth: Volume, lesion: Lesion, change: Change) -> Volume:
     """The tissue's deviation from its mean density after a change."""
     core = depth > np.quantile(depth[depth > 0], 1 - NECROSIS_SHARE)
-    match change:
-        case "offset":
-            return texture + 30.0
-        case "gain":
-            return texture * 1.15
-        case "flatter":
-            return texture * 0.5
-        case "necrosis":
-            return texture + NECROSIS_HU * core
-        case "cavity":
-            return np.where(core, -900.0 - lesion.density_hu, texture)
-        case "radial":
-            return _sorted_by_depth(texture, depth)
-        case _:
-            return texture
+    if change == "radial":
+        return _sorted_by_depth(texture, depth)
+    if change == "cavity":
+        return np.where(core, CAVITY_HU - lesion.density_hu, texture)
+    factor = {"gain": 1.15, "flatter": 0.5}.get(change, 1.0)
+    added = {"offset": OFFSET_HU}.get(change, 0.0)
+    return texture * factor + added + (NECROSIS_HU * core if change == "necrosis" else 0.0)
 
 
 def _sorted_by_depth(texture: Volume, depth: Volume) -> Volume:

@@ -74,8 +74,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise at 1 mm: standard deviation in HU, the Gaussian blur in voxels, along z and in the plane, that shapes it, and the
-    standard error of ln(sd) at the lesion's size."""
+    """Noise at 1 mm: its sd, the blur in voxels that shapes it along z and in the plane, and the standard error of ln(sd)."""
 
     sd_hu: float
     blur_z: float
@@ -85,8 +84,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A lesion ready to be compared: HU at 1 mm (above the visit's `base_hu`), and the voxels that count: peeled, eroded, perhaps
-    the deepest alone. `volume_mm3` is that of the whole outline."""
+    """A lesion ready to be compared: HU above the visit's `base_hu` at 1 mm, and the voxels that count; the outline's whole volume."""
 
     volume: Volume
     mask: Mask
@@ -123,11 +121,9 @@ def crop_visit(image: sitk.Image, mask: Mask) -> Visit | None:
 
 def _turn(values: Volume, mask: Mask) -> tuple[Volume, Mask]:
     weights = np.where(mask, values - values[mask].min() + 1.0, 0.0)
-    for axis in range(3):
-        profile = weights.sum(axis=tuple(a for a in range(3) if a != axis))
-        if _leans_backwards(profile):
-            values, mask, weights = (np.flip(a, axis) for a in (values, mask, weights))
-    return np.ascontiguousarray(values), np.ascontiguousarray(mask)
+    profiles = [weights.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+    turned = tuple(axis for axis, profile in enumerate(profiles) if _leans_backwards(profile))
+    return np.ascontiguousarray(np.flip(values, turned)), np.ascontiguousarray(np.flip(mask, turned))
 
 
 def _leans_backwards(profile: Volume) -> bool:
@@ -142,7 +138,7 @@ def sample_visit(visit: Visit, spacing_mm: float, pose: Pose | None = None) -> t
     Beyond the scan's end, HU are mirrored and the mask is empty.
     """
     box = bounding_box(visit.mask)
-    assert box is not None, "a visit's mask has voxels"  # noqa: S101 - for the type checker
+    assert box is not None, "a visit's mask has voxels"
     reach = [(part.stop - part.start) * mm + 2 * SAMPLE_MARGIN_MM for part, mm in zip(box, visit.spacing_mm, strict=True)]
     axes = [(np.arange(n) - (n - 1) / 2) * spacing_mm for n in (int(np.ceil(length / spacing_mm)) for length in reach)]
     points = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])

@@ -73,13 +73,15 @@ def gray_levels(prepared: Prepared, clip_hu: float, bin_width_hu: float) -> NDAr
 def texture_values(prepared: Prepared, names: Sequence[str], settings: Mapping[str, Any]) -> NDArray[np.float64]:
     """The named features (class_Feature) of a prepared lesion; NaN where a formula gives none."""
     box = bounding_box(prepared.mask)
-    assert box is not None, "a prepared lesion has voxels"  # noqa: S101 - for the type checker
+    assert box is not None, "a prepared lesion has voxels"
     levels = np.ascontiguousarray(gray_levels(prepared, settings["clip_hu"], settings["bin_width_hu"])[box])
     mask = levels > 0
     found: dict[str, float | None] = {}
     for feature_class in dict.fromkeys(name.split("_", 1)[0] for name in names):
         wanted = [name.split("_", 1)[1] for name in names if name.startswith(f"{feature_class}_")]
-        values = compute_class(feature_class, levels, mask, levels, spacing_mm=settings.get("spacing_mm", 1.0), features=wanted)
+        values = compute_class(
+            feature_class, levels.astype(np.float32), mask, levels, spacing_mm=settings.get("spacing_mm", 1.0), features=wanted
+        )
         found.update({f"{feature_class}_{name}": value for name, (value, _) in values.items()})
     return np.array([found[name] for name in names], dtype=np.float64)
 

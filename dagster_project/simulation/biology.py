@@ -137,12 +137,12 @@ def _draw_lesions(random: np.random.Generator, plan: Plan, course: Course, laten
     middle = (low + high) / 2
     progressing = course in {"late_progressor", "early_progressor", "pseudoprogressor"}
     sizes = {"L1": random.uniform(middle, middle + 0.4 * (high - middle)) if progressing else random.uniform(middle, high)}
-    if random.random() < 0.8:
+    if random.random() < plan.second_target:
         sizes["L2"] = random.uniform(low, low + 0.9 * (middle - low) + 0.5)
-    if random.random() < 0.3 and course != "complete_responder":
+    if random.random() < plan.node and course != "complete_responder":
         sizes["L3"] = random.uniform(17.0, min(21.0, 0.6 * high + 6.0))
     lesions = [_draw_lesion(random, label, size, factors, latent, extent_mm) for label, size in sizes.items()]
-    if random.random() < 0.35 and course != "complete_responder":
+    if random.random() < plan.non_target and course != "complete_responder":
         lesions.append(_draw_lesion(random, "L4", random.uniform(7.5, 9.5), dict.fromkeys(VISITS, 1.0), latent, extent_mm))
     if course == "new_lesion":
         lesions.append(_draw_lesion(random, "L5", random.uniform(10.5, 14.0), {"T2": 1.0, "V1": 1.15}, latent, extent_mm))

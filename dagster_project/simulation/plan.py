@@ -118,7 +118,8 @@ class Plan:
 
     `signal`, from 0 to 1, is the share of the hidden response in the standardised latent value that drives texture
     and size at T1: at 0 nothing seen up to T1 tells responders from non-responders; at s the latent value alone has
-    AUC = Phi(s / sqrt(1 - s**2) * sqrt(2)). `lesion_mm` bounds the longest diameters of targets at T0.
+    AUC = Phi(s / sqrt(1 - s**2) * sqrt(2)). `lesion_mm` bounds the longest diameters of targets at T0; `second_target`, `node` and `non_target` are
+    the shares of patients who have such a lesion beside the first.
     Troubles and careless reads of ordinals beyond `patients_per_site` are not planted.
     """
 
@@ -129,6 +130,9 @@ class Plan:
     n_slices: int = 72
     signal: float = 0.55
     lesion_mm: tuple[float, float] = (12.0, 32.0)
+    second_target: float = 0.8
+    node: float = 0.3
+    non_target: float = 0.35
     troubles: tuple[Trouble, ...] = ()
     extra_scans: tuple[tuple[int, int], ...] = ()
 
@@ -180,6 +184,7 @@ DEMO = Plan(
         Trouble("contour_without_series", 2, 1), Trouble("unknown_column", 2, 0),
     ),
     extra_scans=((0, 4), (2, 2)),
+    second_target=0.25, node=0.1, non_target=0.1,
 )
 """The cohort of `make demo`: 3 sites of 9 patients, 6 of the 27 ineligible."""
 

@@ -74,7 +74,7 @@ def test_an_image_without_number_is_refused_and_a_contour_finds_its_series(tmp_p
 def test_one_number_of_two_issuers_is_refused_until_somebody_decides(tmp_path):
     assert take(tmp_path, to_bytes(ct(IssuerOfPatientID="HIS"))).reason == ""
     refused = take(tmp_path, to_bytes(ct(1, IssuerOfPatientID="RIS")))
-    assert (refused.waits_for, "another issuer" in refused.reason) == ("issuer", True)
+    assert (refused.waits_for, "another issuer" in refused.reason) == ("next_run", True)
 
 
 def test_who_withdrew_is_refused(tmp_path):

@@ -52,10 +52,11 @@ def test_a_child_that_dies_takes_one_file_with_it(tmp_path, child):
 def test_a_file_that_takes_too_long_is_refused_with_its_digest(tmp_path, child):
     good = put(tmp_path, "good", to_bytes(ct()))
     assert child.take(good).reason == ""
-    child._seconds = 0.0
+    os.kill(child._process.pid, signal.SIGSTOP)
+    child._seconds = 0.2
     outcome = child.take(good)
     assert "too long or too much memory" in outcome.reason
-    assert len(outcome.digest) == 64
+    assert (len(outcome.digest), outcome.waits_for) == (64, "next_run")
     child._seconds = 30
     assert child.take(good).reason == ""
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import shutil
+import sqlite3
 import stat
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -316,6 +317,18 @@ def test_two_runs_at_once_do_not_meet(full):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(IntakeError, match="another run"):
             full.take()
+
+
+@pytest.mark.parametrize(("place", "error"), [("dagster_project.intake.files._write", OSError(28, "No space left on device")),
+                                              ("dagster_project.intake.files.Crosswalk.find_or_create", sqlite3.OperationalError("disk is full"))])
+def test_a_full_disk_ends_the_run_and_condemns_no_file(full, monkeypatch, place, error):
+    full.put("clinical/patients.csv", PATIENTS)
+    with monkeypatch.context() as broken:
+        broken.setattr(place, lambda *_, **__: (_ for _ in ()).throw(error))
+        with pytest.raises(IntakeError, match="free space or mend the disk") as failed:
+            full.take()
+    assert "Murong" not in str(failed.value)
+    assert (full.take().refused, len(full.files())) == (0, 7)
 
 
 class Killed(BaseException):

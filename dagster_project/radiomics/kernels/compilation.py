@@ -1,0 +1,45 @@
+"""How every kernel is compiled: cached on disk, also where the installation cannot be written to."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function when it is first called, and keep the machine code for later processes.
+
+    numba writes to `NUMBA_CACHE_DIR`, else beside the module, else to the user's cache folder, and raises where none is writable:
+    then the code goes to a private folder among the temporary files, or is not kept at all.
+
+    A kernel must not call itself (a cached recursion crashes later processes) and calls kernels of its own module alone
+    (numba does not notice that a function in another module has changed).
+    """
+    try:
+        return numba.njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:
+        folder = private_folder(Path(tempfile.gettempdir()))
+    if folder is None:
+        return numba.njit(error_model="numpy")(function)
+    numba.config.CACHE_DIR = str(folder)
+    return numba.njit(cache=True, error_model="numpy")(function)
+
+
+def private_folder(parent: Path) -> Path | None:
+    """A folder there that belongs to this user alone, made if need be; None where someone else could write into it."""
+    folder = parent / f"lakehouse-kernels-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if private else None

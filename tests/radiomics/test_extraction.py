@@ -1,0 +1,138 @@
+"""One lesion on one scan: every region, reader and feature, with PyRadiomics' values, or the reason why not."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import numpy as np
+import polars as pl
+import pytest
+from radiomics.featureextractor import RadiomicsFeatureExtractor
+
+from dagster_project.lake.columns import REGIONS
+from dagster_project.radiomics import extraction
+from dagster_project.radiomics.extraction import UnknownEngineError, engine_name, extract_lesion, feature_names
+from dagster_project.radiomics.resampling import GridError, as_image, bounding_box, union_box
+from tests.radiomics.conftest import as_ct, ball
+
+
+def plain_pyradiomics(volume: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """PyRadiomics as it comes, on the finished crop."""
+    logging.getLogger("radiomics").setLevel(logging.CRITICAL)
+    extractor = RadiomicsFeatureExtractor(binWidth=25.0, additionalInfo=False)
+    extractor.disableAllImageTypes()
+    extractor.enableImageTypeByName("Original")
+    extractor.enableImageTypeByName("LoG", customArgs={"sigma": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    extractor.enableImageTypeByName("Wavelet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = extractor.execute(as_image(volume, 1.0), as_image(mask.astype(np.uint8), 1.0))
+    return {name: float(np.asarray(value).real) for name, value in found.items()}
+
+
+def compare_to_plain(image, masks, settings, regions):
+    """Largest relative difference over all features of some regions."""
+    volume, prepared = extraction._prepare(image, masks, None, union_box([bounding_box(m) for m in masks.values()]), settings)
+    found = pl.DataFrame(extract_lesion(image, masks, None, settings), infer_schema_length=None)
+    for reader, region in prepared:
+        if region.name not in regions or region.reason:
+            continue
+        own = found.filter((pl.col("reader") == reader) & (pl.col("region") == region.name))
+        expected = plain_pyradiomics(volume, region.mask)
+        assert set(own["feature"]) == set(expected)
+        for feature, value in own.select("feature", "value").iter_rows():
+            assert value == pytest.approx(expected[feature], rel=1e-9, abs=1e-12), (reader, region.name, feature)
+        yield reader, region.name
+
+
+@pytest.fixture(scope="module")
+def scan():
+    rng = np.random.default_rng(8)
+    shape = (60, 76, 70)
+    mask = ball(shape, 9, (28, 40, 33))
+    return as_ct(np.where(mask, 40, -820) + rng.normal(0, 40, shape), (1.0, 0.8, 0.8)), mask
+
+
+@pytest.fixture(scope="module")
+def quick(radiomics_settings):
+    """The original image alone: what is tested does not depend on how many images there are."""
+    return dict(radiomics_settings) | {"log_sigma_mm": [], "wavelet": ""}
+
+
+def test_1316_features_are_named_as_pyradiomics_names_them(radiomics_settings):
+    names = feature_names(radiomics_settings)
+    assert len(names) == len(set(names)) == 1316
+    assert {"original_shape_MeshVolume", "log-sigma-1-0-mm-3D_glcm_Contrast", "wavelet-LLH_ngtdm_Busyness"} <= set(names)
+    assert sum("shape" in name for name in names) == 14
+
+
+def test_every_value_is_plain_pyradiomics_on_the_same_crop(scan, radiomics_settings):
+    image, mask = scan
+    compared = list(compare_to_plain(image, {"R1": mask}, radiomics_settings, {"tumor", "ring_3_5"}))
+    assert compared == [("R1", "tumor"), ("R1", "ring_3_5")]
+
+
+@pytest.mark.real_data
+def test_every_value_of_a_real_nodule_is_plain_pyradiomics(two_readers, radiomics_settings):
+    image, masks = two_readers
+    assert list(compare_to_plain(image, masks, radiomics_settings, {"tumor"})) == [("1", "tumor"), ("2", "tumor")]
+
+
+def test_every_region_reader_and_feature_has_one_row_with_a_value_or_a_reason(scan, quick):
+    image, mask = scan
+    rows = pl.DataFrame(extract_lesion(image, {"R1": mask, "R2": np.roll(mask, 2, 1)}, None, quick), infer_schema_length=None)
+    assert rows.group_by("reader", "region").len()["len"].to_list() == [len(feature_names(quick))] * 8
+    assert set(rows["region"]) == set(REGIONS)
+    assert rows.select((pl.col("value").is_null() != pl.col("reason").is_null()).all()).item()
+    assert not rows["value"].is_nan().any()
+
+
+def test_a_reader_is_measured_the_same_whoever_else_has_read(scan, quick):
+    image, mask = scan
+    alone = extract_lesion(image, {"R1": mask}, None, quick)
+    beside = extract_lesion(image, {"R0": np.roll(mask, 6, 2), "R1": mask}, None, quick)
+    assert [r for r in beside if r["reader"] == "R1"] == alone
+
+
+def test_other_lesions_are_left_out_of_the_rings_alone(scan, quick):
+    image, mask = scan
+    free, crowded = (extract_lesion(image, {"R1": mask}, others, quick) for others in (None, np.roll(mask, 20, 2) & ~mask))
+    volumes = [{r["region"]: r["region_volume_mm3"] for r in rows} for rows in (free, crowded)]
+    assert volumes[0]["tumor"] == volumes[1]["tumor"]
+    assert volumes[0]["ring_5_10"] > volumes[1]["ring_5_10"]
+
+
+def test_a_ring_outside_the_lung_has_rows_with_its_reason(quick):
+    mask = ball((40, 40, 40), 7)
+    rows = extract_lesion(as_ct(np.random.default_rng(0).normal(40, 20, mask.shape)), {"R1": mask}, None, quick)
+    assert {(r["region"], r["value"] is None, r["reason"]) for r in rows if r["region"] != "tumor"} == {
+        (region, True, "less than 30% of the ring is lung") for region in REGIONS[1:]
+    }
+
+
+def test_an_empty_mask_has_rows_with_its_reason(scan, quick):
+    image, mask = scan
+    rows = extract_lesion(image, {"R1": mask, "R2": np.zeros_like(mask)}, None, quick)
+    empty = [r for r in rows if r["reader"] == "R2"]
+    assert len(empty) == 4 * len(feature_names(quick))
+    assert {(r["value"], r["reason"], r["region_volume_mm3"]) for r in empty} == {(None, "the reader's mask holds no voxel", None)}
+    assert extract_lesion(image, {}, None, quick) == []
+
+
+def test_a_scan_too_small_for_a_filter_says_so(radiomics_settings):
+    mask = np.zeros((3, 40, 40), dtype=bool)
+    mask[1, 12:20, 12:20] = True
+    rows = extract_lesion(as_ct(np.random.default_rng(0).normal(0, 90, mask.shape)), {"R1": mask}, None, radiomics_settings)
+    assert {r["reason"] for r in rows if r["region"] == "tumor" and r["feature"].startswith("log")} == {"the scan is too small for this filter"}
+
+
+def test_a_mask_of_another_grid_is_refused(scan, quick):
+    with pytest.raises(GridError, match="mask of reader R1"):
+        extract_lesion(scan[0], {"R1": np.ones((3, 3, 3), dtype=bool)}, None, quick)
+
+
+def test_an_unknown_engine_is_refused_by_name(scan, quick):
+    with pytest.raises(UnknownEngineError, match=r"engine = 'other' is unknown: use one of .*pyradiomics"):
+        extract_lesion(scan[0], {"R1": scan[1]}, None, quick | {"engine": "other"})
+    assert engine_name(quick | {"engine": "pyradiomics"}) == "pyradiomics 3.0.1"

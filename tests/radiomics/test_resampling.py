@@ -1,0 +1,104 @@
+"""The isotropic grid: ITK's own interpolation, IBSI's alignment, and no trace of where the crop was made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagster_project.radiomics.resampling import (
+    GridError,
+    bounding_box,
+    check_grid,
+    isotropic_positions,
+    lesion_grid,
+    resample_image,
+    resample_mask,
+)
+from tests.radiomics.conftest import as_ct, ball
+
+SHAPE, SPACING = (40, 90, 84), (2.5, 0.75, 0.75)
+BOX = (slice(15, 24), slice(40, 52), slice(33, 47))
+
+
+@pytest.fixture(scope="module")
+def scan() -> sitk.Image:
+    rng = np.random.default_rng(3)
+    image = as_ct(rng.normal(-300, 400, SHAPE), SPACING)
+    image.SetDirection((0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    image.SetOrigin((-120.5, 33.25, 700.0))
+    return image
+
+
+def itk(image: sitk.Image, grid, interpolator: int) -> np.ndarray:
+    """The slow way: ITK on the whole scan, in physical coordinates."""
+    resample = sitk.ResampleImageFilter()
+    resample.SetInterpolator(interpolator)
+    resample.SetOutputPixelType(sitk.sitkFloat64)
+    resample.SetOutputSpacing((grid.spacing_mm,) * 3)
+    resample.SetOutputDirection(image.GetDirection())
+    resample.SetOutputOrigin(image.TransformContinuousIndexToPhysicalPoint([float(p[0]) for p in reversed(grid.positions)]))
+    resample.SetSize(tuple(reversed(grid.shape)))
+    return sitk.GetArrayFromImage(resample.Execute(image))
+
+
+def test_the_image_is_itks_bspline_of_the_whole_scan(scan):
+    grid = lesion_grid(scan, BOX, margin_mm=20, spacing_mm=1.0)
+    expected = itk(sitk.Cast(scan, sitk.sitkFloat64), grid, sitk.sitkBSpline)
+    np.testing.assert_allclose(resample_image(scan, grid, round_hu=False), expected, atol=2e-4)  # float32 holds 1 part in 16 million
+
+
+def test_hu_are_rounded_to_whole_numbers_unless_told_otherwise(scan):
+    grid = lesion_grid(scan, BOX, margin_mm=5, spacing_mm=1.0)
+    np.testing.assert_array_equal(resample_image(scan, grid), np.rint(resample_image(scan, grid, round_hu=False)))
+
+
+def test_the_mask_is_itks_nearest_neighbour(scan):
+    mask = ball(SHAPE, 9, (20, 45, 40))
+    as_image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    as_image.CopyInformation(scan)
+    grid = lesion_grid(scan, bounding_box(mask), margin_mm=10, spacing_mm=1.0)
+    np.testing.assert_array_equal(resample_mask(mask, grid), itk(as_image, grid, sitk.sitkNearestNeighbor) > 0)
+
+
+def test_another_crop_gives_the_same_voxels(scan):
+    """Two readers, or a second lesion nearby, must not shift the grid under the first."""
+    small, large = (lesion_grid(scan, BOX, margin_mm=margin, spacing_mm=1.0) for margin in (8, 25))
+    inner = tuple(
+        slice(int(np.searchsorted(big, p[0] - 1e-6)), int(np.searchsorted(big, p[-1] + 1e-6)))
+        for p, big in zip(small.positions, large.positions, strict=True)
+    )
+    np.testing.assert_array_equal(resample_image(scan, large)[inner], resample_image(scan, small))
+
+
+def test_voxels_that_are_isotropic_already_stay_as_they_are():
+    values = np.random.default_rng(0).integers(-1000, 400, (30, 31, 32))
+    image = as_ct(values, (1.0, 1.0, 0.9999999999999989))
+    grid = lesion_grid(image, (slice(10, 20),) * 3, margin_mm=50, spacing_mm=1.0)
+    np.testing.assert_array_equal(resample_image(image, grid), values)
+
+
+@given(n=st.integers(1, 300), spacing=st.floats(0.3, 6.0), target=st.sampled_from([1.0, 2.0]))
+def test_the_grid_is_centred_covers_the_scan_and_stays_inside_its_voxels(n, spacing, target):
+    positions = isotropic_positions(n, spacing, target)
+    assert positions[0] + positions[-1] == pytest.approx(n - 1, abs=1e-8)
+    assert len(positions) * target >= n * spacing - 1e-5
+    assert positions[0] > -0.5 - 1e-6
+    np.testing.assert_allclose(np.diff(positions), target / spacing, atol=1e-8)
+
+
+def test_a_scan_of_one_slice_can_be_resampled():
+    image = as_ct(np.full((1, 20, 20), 40), (5.0, 1.0, 1.0))
+    grid = lesion_grid(image, (slice(0, 1), slice(5, 9), slice(5, 9)), margin_mm=3, spacing_mm=1.0)
+    np.testing.assert_array_equal(resample_image(image, grid), np.full(grid.shape, 40))
+
+
+def test_an_empty_mask_has_no_box():
+    assert bounding_box(np.zeros((4, 4, 4), dtype=bool)) is None
+
+
+def test_a_mask_of_another_grid_is_refused(scan):
+    with pytest.raises(GridError, match=r"mask of reader A has \(4, 4, 4\) voxels .* resample it"):
+        check_grid(scan, np.zeros((4, 4, 4), dtype=bool), "the mask of reader A")
