@@ -41,7 +41,7 @@ def expectations_check(table: Table) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=table.name, name="expectations", description=f"Great Expectations suite of {table.name}, generated from the schema.")
     def expectations(lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        frame = lakehouse.lake.query(f'SELECT * FROM "{table.name}" USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)').df()
+        frame = lakehouse.lake.query(f'SELECT * FROM "{table.name}" USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)').pl().to_pandas()
         result = validate(table, frame)
         failed = [f"{r.expectation_config.type} {r.expectation_config.kwargs.get('column', '')}".strip() for r in result.results if not r.success]
         return dg.AssetCheckResult(passed=bool(result.success), description="; ".join(failed) or "all expectations met", metadata={

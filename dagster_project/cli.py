@@ -78,6 +78,9 @@ def run(site: Sequence[str], require_model: bool) -> None:
     if not home.sites():
         click.echo(WHAT_TO_PUT.format(landing=home.landing))
         return
+    unknown = sorted(set(site) - set(home.sites()))
+    if unknown:
+        raise click.ClickException(f"{', '.join(unknown)} has neither a landing folder nor a vault; sites are {', '.join(home.sites())}")
     from dagster_project.commands import run_flow
 
     outcome = run_flow(home, list(site))
@@ -189,7 +192,7 @@ def dev(port: int, mlflow_port: int) -> None:
 
 
 def _existing(home: Home) -> Home:
-    if not home.lake.is_dir():
+    if not (os.environ.get("LAKEHOUSE_CATALOG") or home.lake_made):
         raise click.ClickException(f"there is no lake in {home.root}; make one with `lakehouse run`, or name its folder with --home")
     return home
 
@@ -210,7 +213,7 @@ def _print_table(names: list[str], rows: list[tuple[Any, ...]]) -> None:
     table = Table(*names)
     for row in rows:
         table.add_row(*("" if v is None else str(v) for v in row))
-    Console(width=None if sys.stdout.isatty() else 250).print(table)
+    Console(width=None if sys.stdout.isatty() else 250, markup=False).print(table)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,18 @@ from typing import Any
 import click
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dagster_project.lake.home import Home, delivery_signature
 from dagster_project.lake.store import Lake, read_lake
-from dagster_project.lake.tables import TABLES
+from dagster_project.lake.tables import TABLES, TRAINING_COHORT
 
 CONSOLE = Console(highlight=False)
 GATE_CLOSED = "The gate is closed."
+GATE_SHUT = f"{GATE_CLOSED} No model was trained; see above, and `lakehouse status`."
+GATE_OPEN = "The gate is open."
+GATE_UNJUDGED = "The gate was not judged, since a step failed."
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,20 @@ def run_flow(home: Home, only: Sequence[str]) -> Flow:
     install_dagster_settings(home)
     from dagster_project.definitions import defs
 
-    began, failed, gate = time.monotonic(), [], ""
+    began, failed, gate, opened = time.monotonic(), [], "", False
     with dg.DagsterInstance.get() as instance:
         sites = list(only) or home.sites()
         instance.add_dynamic_partitions("site", sites)
         for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
             result = _execute(defs, instance, job, site)
+            opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
             for step, reason in _failures(result):
                 closed = reason.startswith(GATE_CLOSED)
                 gate = reason if closed else gate
                 failed += [] if closed else [f"{site or job} {step}: {reason}"]
-    _tell_end(home, failed, gate, time.monotonic() - began)
-    return Flow(tuple(failed), not gate, gate)
+    opened &= not gate
+    _tell_end(home, failed, GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED, time.monotonic() - began)
+    return Flow(tuple(failed), opened, gate)
 
 
 def install_dagster_settings(home: Home) -> None:
@@ -76,7 +82,7 @@ def _tell_assets(result: dg.ExecuteInProcessResult) -> None:
     CONSOLE.print(table)
     failed = [e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
     for check in (c for c in failed if not c.passed):
-        CONSOLE.print(f"  [yellow]check[/yellow] {check.asset_key.to_user_string()}.{check.check_name}: {check.description or 'failed'}")
+        CONSOLE.print(f"  [yellow]check[/yellow] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}")
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str]]:
@@ -87,15 +93,15 @@ def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str]]:
             error = data.error.cause if data.error and data.error.cause else data.error
             reason = own or (error.message.strip() if error else "no reason given")
             colour = "yellow" if reason.startswith(GATE_CLOSED) else "red"
-            CONSOLE.print(f"  [{colour}]{event.step_key}[/{colour}] {reason}")
+            CONSOLE.print(f"  [{colour}]{event.step_key}[/{colour}] {escape(reason)}")
             yield str(event.step_key), reason
 
 
 def _tell_end(home: Home, failed: list[str], gate: str, seconds: float) -> None:
     CONSOLE.rule("[bold]done[/bold]", align="left")
-    CONSOLE.print(f"{'The gate is closed; no model was trained. See above, and `lakehouse status`.' if gate else 'The gate is open.'} {seconds:.0f} s.")
+    CONSOLE.print(f"{gate} {seconds:.0f} s.")
     for line in failed:
-        CONSOLE.print(f"[red]failed[/red] {line}")
+        CONSOLE.print(f"[red]failed[/red] {escape(line)}")
     where = (("pages", home.reports / "index.html"), ("analysts", home.published / "lakehouse.duckdb"), ("models", home.mlflow))
     for what, path in where:
         CONSOLE.print(f"  {what:9} {path}", soft_wrap=True)
@@ -145,7 +151,7 @@ def _tell(title: str, columns: list[str], rows: Sequence[Sequence[Any]]) -> None
     if rows:
         table = Table(*columns, box=None, header_style="dim", pad_edge=False)
         for row in rows:
-            table.add_row(*("" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+            table.add_row(*("" if v is None else f"{v:.4g}" if isinstance(v, float) else escape(str(v)) for v in row))
         CONSOLE.print(table)
 
 

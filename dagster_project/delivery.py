@@ -7,13 +7,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dagster_project.compute import shared_executor, worker_count
+from dagster_project.compute import reason_of, shared_executor, worker_count
 from dagster_project.intake.keys import Keys, KeysError, create_throwaway_medium, is_throwaway, unlock
 from dagster_project.intake.vault import IntakeReport, take_in
 from dagster_project.lake.home import Home, delivery_signature
 
 THROWAWAY = ("The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
              "The README says how the PI makes a medium.")
+
+
+class DeliveryError(RuntimeError):
+    """A site's delivery could not be taken in. It bears no cause: Dagster keeps causes, and a system's error quotes names of the landing."""
+
+    def __init__(self, site: str, cause: Exception) -> None:
+        super().__init__(f"site {site} could not be taken in: {reason_of(cause)}")
 
 
 def session_keys(home: Home) -> Keys:
@@ -35,7 +42,13 @@ def session_keys(home: Home) -> Keys:
 
 
 def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeReport | None:
-    """De-identify what a site delivered since the last run; None where the site has no landing folder and its vault stays as it is."""
+    """De-identify what a site delivered since the last run; None where the site has no landing folder and its vault stays as it is.
+
+    Raises
+    ------
+    DeliveryError
+        Where the site cannot be taken in at all; the others can.
+    """
     folder, vault = home.landing / site, home.vault / site
     if not folder.is_dir():
         say("no landing folder: the vault is kept as it is")
@@ -43,7 +56,10 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
     keys, signature = session_keys(home), delivery_signature(folder)
     if keys.throwaway:
         say(THROWAWAY)
-    report = take_in(folder, vault, keys=keys, crosswalk=home.crosswalk, mapper=_mapper(), progress=_Progress(say))
+    try:
+        report = take_in(folder, vault, keys=keys, crosswalk=home.crosswalk, mapper=_mapper(), progress=_Progress(say))
+    except Exception as error:
+        raise DeliveryError(site, error) from None
     (vault / "delivery").write_text(signature, encoding="utf-8")
     (vault / "SIMULATED").touch() if (folder / "SIMULATED").is_file() else (vault / "SIMULATED").unlink(missing_ok=True)
     return report

@@ -19,6 +19,7 @@ from dagster_project.lake.tables import DHI, QUARANTINE, RADIOMIC_FEATURES, READ
 from dagster_project.resources import Lakehouse
 from dagster_project.study import Study
 from dagster_project.workers import (
+    REFUSED,
     ContourFile,
     FeatureTask,
     OutlineTask,
@@ -69,19 +70,23 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     limits = lakehouse.study.section("scans")
     stored = {row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)}
     wanted = {folder.name: (folder, fingerprint(_listing(folder), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
-    known = {scan: stored[scan] for scan, (_, digest) in wanted.items() if scan in stored and stored[scan]["input_fingerprint"] == digest}
-    tasks = [ScanTask(site, folder.parent.name, scan, folder, dict(limits)) for scan, (folder, _) in wanted.items() if scan not in known]
-    outcomes = list(told_progress(run_tasks(describe_scan, tasks), len(tasks), "scans described", say))
-    rows, refused = list(known.values()), []
     simulated = is_simulated(lakehouse, site)
-    for task, found, reason in ((o.task, o.result, o.reason) for o in outcomes):
+    known = {scan: {**stored[scan], "simulated": simulated} for scan, (_, digest) in wanted.items()
+             if scan in stored and stored[scan]["input_fingerprint"] == digest}
+    tasks = [ScanTask(site, folder.parent.name, scan, folder, dict(limits), folder / "refused" / f"{digest}.json")
+             for scan, (folder, digest) in wanted.items() if scan not in known]
+    new = [t for t in tasks if kept(t.kept) is None]
+    reasons = {t.scan: kept(t.kept)[REFUSED] for t in tasks if t not in new}
+    rows = list(known.values())
+    for task, found, reason in ((o.task, o.result, o.reason) for o in told_progress(run_tasks(describe_scan, new), len(new), "scans described", say)):
         if found is None:
-            refused.append(refusal(site, SCANS.name, f"scan {task.scan}", str(reason), simulated=simulated))
+            reasons[task.scan] = str(reason)
         else:
             rows.append({"site": site, "patient": task.patient, "scan": task.scan, "simulated": simulated, "input_fingerprint": wanted[task.scan][1], **found})
+    refused = [refusal(site, SCANS.name, f"scan {scan}", reason, simulated=simulated) for scan, reason in reasons.items()]
     lakehouse.refuse(site, SCANS.name, pl.DataFrame(refused))
     frame = _with_days(_with_flags(_frame(rows, SCANS), lakehouse, site), lakehouse, site)
-    return Done(frame, {"computed": len(tasks) - len(refused), "reused": len(known), "removed": len(stored.keys() - wanted.keys()), "refused": len(refused)})
+    return Done(frame, {"computed": len(rows) - len(known), "reused": len(known), "removed": len(stored.keys() - wanted.keys()), "refused": len(refused)})
 
 
 def _scan_folders(vault: Path) -> list[Path]:
@@ -114,19 +119,22 @@ def _with_days(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataF
 def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     """Put contours that are new on their scans' grids, and join all readers' outlines with their lists of lesions."""
     scans, timepoints = lakehouse.read("scans", "timepoints", site=site)
-    files, refused = _contour_files(lakehouse, site, scans)
+    files, lost = _contour_files(lakehouse, site, scans)
     new = [(scan, file) for scan, file in files if kept(file.kept) is None]
-    tasks = _outline_tasks(lakehouse, site, new)
+    tasks, failed = _outline_tasks(lakehouse, site, new), []
     for outcome in told_progress(run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files)), len(tasks), "scans' contours measured", say):
         reasons = outcome.result if outcome.result is not None else {f.digest: str(outcome.reason) for f in outcome.task.files}
-        refused += [(outcome.task.patient, f, reasons[f.digest]) for f in outcome.task.files if f.digest in reasons]
-    outlines = [o for scan, file in files for o in _outline_rows(site, scan, file)]
+        failed += [(outcome.task.patient, f, reasons[f.digest]) for f in outcome.task.files if f.digest in reasons]
+    known = [(scan, file, kept(file.kept)) for scan, file in files]
+    refused = lost + failed + [(scan["patient"], file, found[REFUSED]) for scan, file, found in known if isinstance(found, dict)]
+    outlines = [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline}
+                for scan, file, found in known if isinstance(found, list) for outline in found]
     rows, misfits = derive_reads(outlines, lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
                                  timepoints, scans, lakehouse.study.section("reads"))
     simulated = is_simulated(lakehouse, site)
     refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in refused]
     lakehouse.refuse(site, READS.name, pl.concat([_frame(refusals, QUARANTINE), misfits]))
-    counts = {"computed": len(new) - len(refused), "reused": len(files) - len(new), "refused": len(refused) + misfits.height}
+    counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refused) + misfits.height}
     return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
 
 
@@ -164,11 +172,6 @@ def _outline_tasks(lakehouse: Lakehouse, site: str, new: list[tuple[Scan, Contou
     return [OutlineTask(site, rows[name]["patient"], name, scan_folder(lakehouse, rows[name]), tuple(files)) for name, files in by_scan.items()]
 
 
-def _outline_rows(site: str, scan: Scan, file: ContourFile) -> list[dict[str, Any]]:
-    where = {"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader}
-    return [{**where, **outline} for outline in kept(file.kept) or []]
-
-
 def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None:
     """The largest outlined lesion of the site with every locked reader's contour."""
     from dagster_project.domain.masks import load_mask
@@ -191,23 +194,36 @@ def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None
 def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     """Extract features of lesions that have none yet, in transactions of a few lesions, and remove those without input."""
     wanted = {t.fingerprint: t for t in _feature_tasks(lakehouse, site)}
-    present = {row[0] for row in lakehouse.lake.query(
-        f"SELECT DISTINCT input_fingerprint FROM {RADIOMIC_FEATURES.name} WHERE site = ?", [site]).fetchall()}
+    present = {digest: (scan, lesion) for digest, scan, lesion in lakehouse.lake.query(
+        f"SELECT DISTINCT input_fingerprint, scan, lesion FROM {RADIOMIC_FEATURES.name} WHERE site = ?", [site]).fetchall()}
     tasks = [t for digest, t in wanted.items() if digest not in present]
-    stale, waiting, refused = sorted(present - wanted.keys()), [], []
+    stale = {d: where for d, where in present.items() if d not in wanted}
+    waiting, refused = [], []
     for outcome in told_progress(run_tasks(extract_features, tasks, weight=lambda t: t.volume_mm3), len(tasks), "lesions measured", say):
         if outcome.result is None:
             refused.append(_refused_features(outcome.task, str(outcome.reason)))
-            continue
-        waiting.append(outcome.result)
+        else:
+            waiting.append(outcome)
         if len(waiting) >= COMMIT_TASKS:
-            lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=[], added=pl.concat(waiting))
+            _exchange_features(lakehouse, site, stale, waiting)
             waiting = []
-    added = pl.concat([empty(RADIOMIC_FEATURES), *waiting])
-    write = lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=stale, added=added)
+    write = _exchange_features(lakehouse, site, stale, waiting, rest=True)
     lakehouse.refuse(site, RADIOMIC_FEATURES.name, pl.DataFrame(refused))
-    counts = {"computed": len(tasks) - len(refused), "reused": len(wanted) - len(tasks), "removed": len(stale), "refused": len(refused)}
-    return Done(added, counts, write=write)
+    removed = len(present.keys() - wanted.keys())
+    counts = {"computed": len(tasks) - len(refused), "reused": len(wanted) - len(tasks), "removed": removed, "refused": len(refused)}
+    return Done(empty(RADIOMIC_FEATURES), counts, write=write)
+
+
+def _exchange_features(
+    lakehouse: Lakehouse, site: str, stale: dict[str, tuple[str, str]], outcomes: list[Outcome[FeatureTask, pl.DataFrame]], *, rest: bool = False,
+) -> Write:
+    """Put lesions' features in the place of the stale ones of the same lesions, in one transaction; at last remove the stale rest."""
+    places = {(o.task.key["scan"], o.task.key["lesion"]) for o in outcomes}
+    removed = [digest for digest, where in stale.items() if rest or where in places]
+    for digest in removed:
+        del stale[digest]
+    added = pl.concat([empty(RADIOMIC_FEATURES), *(o.result for o in outcomes if o.result is not None)])
+    return lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=removed, added=added)
 
 
 def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:
@@ -228,8 +244,9 @@ def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
         first, folder = rows.row(0, named=True), scan_folder(lakehouse, rows.row(0, named=True))
         masks = {r["reader"]: str(r["mask_digest"]) for r in rows.iter_rows(named=True)}
         others = sorted(reads.filter((pl.col("scan") == scan) & (pl.col("lesion") != lesion))["mask_digest"].unique())
-        digest = fingerprint(pixels[scan], masks, others, fixed)
-        key = {n: first[n] for n in ("site", "patient", "visit", "scan", "lesion", "simulated")} | fixed | {"input_fingerprint": digest}
+        what = {n: first[n] for n in ("site", "patient", "visit", "scan", "lesion", "simulated")} | fixed
+        digest = fingerprint(what, pixels[scan], masks, others)  # with the names: a row bears its visit and lesion, which corrections change
+        key = what | {"input_fingerprint": digest}
         tasks.append(FeatureTask(key, folder, {r: mask_file(folder, d) for r, d in masks.items()}, tuple(mask_file(folder, d) for d in others),
                                  dict(settings), digest, float(rows["volume_mm3"].max() or 0)))
     return tasks

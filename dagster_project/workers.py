@@ -31,13 +31,22 @@ class ScanTask:
     scan: str
     folder: Path
     limits: Mapping[str, Any]
+    kept: Path
 
 
 def describe_scan(task: ScanTask) -> dict[str, Any]:
-    """Geometry, acquisition and artifact figures of a series."""
-    from dagster_project.domain.series import describe_series, read_series
+    """Geometry, acquisition and artifact figures of a series; where it cannot be stacked the reason is kept, since only other slices would change it."""
+    from dagster_project.domain.series import SeriesError, describe_series, read_series
 
-    return describe_series(read_series(task.folder), task.limits)
+    try:
+        return describe_series(read_series(task.folder), task.limits)
+    except SeriesError as error:
+        keep(task.kept, {REFUSED: str(error)})
+        raise
+
+
+REFUSED = "refused"
+"""Key under which a result says why a file cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -77,24 +86,29 @@ def measure_outlines(task: OutlineTask) -> dict[str, str]:
     Returns
     -------
     dict
-        Digest of each file that cannot be used, and why.
+        Digest of each file that nothing was kept of, and why; the next run tries it again.
     """
     from dagster_project.domain.series import read_series
 
-    series, refused = read_series(task.folder), {}
+    series, failed = read_series(task.folder), {}
     for file in task.files:
         try:
             keep(file.kept, _measured(file, task.folder, series))
         except Exception as error:
-            refused[file.digest] = reason_of(error)
-    return refused
+            failed[file.digest] = reason_of(error)
+    return failed
 
 
-def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str, Any]]:
-    from dagster_project.domain.masks import measure_mask, read_outlines, save_mask
+def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str, Any]] | dict[str, str]:
+    """Rows of a file's outlines; or why it cannot be used, kept like a result, since only another file or scan would change it."""
+    from dagster_project.domain.masks import MaskError, measure_mask, read_outlines, save_mask
 
+    try:
+        outlines = read_outlines(file.path, series)
+    except MaskError as error:
+        return {REFUSED: str(error)}
     rows = []
-    for outline in read_outlines(file.path, series):
+    for outline in outlines:
         measured = measure_mask(outline.mask, series.image, series.affine)
         if measured["voxel_count"]:
             save_mask(mask_file(folder, measured["mask_digest"]), outline.mask)

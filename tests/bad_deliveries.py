@@ -48,7 +48,7 @@ def _write_contours_outside(trial: Trial, site: Path) -> None:
 
 
 def _moved(contour: Dataset) -> Dataset:
-    points = np.array(contour.ContourData, dtype=float).reshape(-1, 3) + [0.0, 0.0, BEYOND_MM]
+    points = np.add(np.array(contour.ContourData, dtype=float).reshape(-1, 3), (0.0, 0.0, BEYOND_MM))
     contour.ContourData = [f"{c:.2f}" for c in points.ravel()]
     return contour
 

@@ -11,7 +11,7 @@ import pytest
 from dagster_project.simulation.cohort import add_scan, simulate_cohort
 from tests.analyst import reading
 from tests.bad_deliveries import spoil
-from tests.trial import SITES, Stage, Trial, after, deliver_decisions, write_protocol
+from tests.trial import SITES, Stage, Trial, after, deliver_decisions, mlflow_runs, write_protocol
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -58,16 +58,17 @@ def closed(trial: Trial) -> Stage:
 
 
 @pytest.fixture(scope="session")
-def denied(closed: Stage) -> dg.ExecuteInProcessResult:
-    """An attempt to train behind the closed gate: model_runs alone, in a run of its own."""
+def denied(closed: Stage) -> tuple[dg.ExecuteInProcessResult, int]:
+    """An attempt to train behind the closed gate: model_runs alone, in a run of its own; and the number of MLflow's runs after it."""
     from dagster_project.definitions import defs
 
     with closed.trial.overheard(), dg.DagsterInstance.get() as instance:
-        return defs.resolve_job_def("cohort").execute_in_process(instance=instance, asset_selection=[dg.AssetKey("model_runs")], raise_on_error=False)
+        result = defs.resolve_job_def("cohort").execute_in_process(instance=instance, asset_selection=[dg.AssetKey("model_runs")], raise_on_error=False)
+    return result, mlflow_runs(closed.trial)
 
 
 @pytest.fixture(scope="session")
-def repeated(closed: Stage, denied: dg.ExecuteInProcessResult) -> Stage:
+def repeated(closed: Stage, denied: tuple[dg.ExecuteInProcessResult, int]) -> Stage:
     """After a night with nothing new, asked to have a model at the end."""
     return after(closed.trial, closed.trial.call("run", "--require-model"))
 

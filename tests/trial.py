@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,7 +119,7 @@ class Trial:
     @contextlib.contextmanager
     def overheard(self) -> Iterator[None]:
         """Work in this home and keep what is said, at the level of file descriptors too."""
-        with self.entered(), tempfile.TemporaryFile() as file:
+        with self.entered(), _others_warnings_ignored(), tempfile.TemporaryFile() as file:
             try:
                 with _into(file.fileno()):
                     yield
@@ -168,6 +170,15 @@ class Trial:
 
 
 @contextlib.contextmanager
+def _others_warnings_ignored() -> Iterator[None]:
+    """A warning that our code causes is an error; those that libraries cause among themselves are not ours to mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", module=r"(dagster_project|assets|checks|models)(\.|$)")
+        yield
+
+
+@contextlib.contextmanager
 def _into(descriptor: int) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
@@ -209,3 +220,12 @@ def deliver_decisions(trial: Trial) -> None:
         target = trial.home.landing / decisions.parent.name / "arbitration"
         target.mkdir()
         shutil.copy(decisions, target)
+
+
+def mlflow_runs(trial: Trial) -> int:
+    """Runs in MLflow's own store; none where there is no store."""
+    store = trial.home.mlflow / "mlflow.sqlite"
+    if not store.is_file():
+        return 0
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        return connection.execute("SELECT count(*) FROM runs").fetchone()[0]

@@ -66,6 +66,11 @@ class Home:
         return os.environ.get("LAKEHOUSE_CATALOG") or f"sqlite:{self.lake / 'catalog.sqlite'}"
 
     @property
+    def lake_made(self) -> bool:
+        """Whether a SQLite catalogue is there; folders alone are made before anything is run."""
+        return (self.lake / "catalog.sqlite").is_file()
+
+    @property
     def data(self) -> str:
         """Where Parquet files lie: a folder, or what LAKEHOUSE_DATA names (s3://…)."""
         return os.environ.get("LAKEHOUSE_DATA") or str(self.lake / "data")
@@ -90,8 +95,17 @@ class Home:
 
 def delivery_signature(folder: Path) -> str:
     """Digest of names, sizes and times of a site's delivery: it changes while files still arrive, and tells no name."""
-    listing = sorted((str(p.relative_to(folder)), (s := p.stat()).st_size, s.st_mtime_ns) for p in folder.rglob("*") if p.is_file())
+    listing = sorted((str(p.relative_to(folder)), *_size_and_time(p)) for p in folder.rglob("*") if p.is_file())
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    """Of a file that vanishes while it is looked at, none: the system's error would quote its name, which may hold a patient's."""
+    try:
+        found = file.stat()
+    except OSError:
+        return -1, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def find_home() -> Home:

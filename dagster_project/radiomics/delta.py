@@ -38,7 +38,7 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> p
 
     Returns
     -------
-    DELTA_FEATURES; patients in the order of their pseudonyms.
+    DELTA_FEATURES.
     """
     return pl.concat(_delta_of_pair(batch, timepoints, start, end) for batch in _batches(features) for start, end in VISIT_PAIRS)
 

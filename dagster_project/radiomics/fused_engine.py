@@ -15,7 +15,7 @@ from dagster_project.radiomics.kernels.glrlm import glrlm_features
 from dagster_project.radiomics.kernels.glszm import glszm_features
 from dagster_project.radiomics.kernels.ngtdm import ngtdm_features
 from dagster_project.radiomics.kernels.shape import shape_features
-from dagster_project.radiomics.pyradiomics_engine import IMC2_RESOLUTION, NOT_FINITE, Value, class_feature_names
+from dagster_project.radiomics.pyradiomics_engine import IMC2_RESOLUTION, NOT_FINITE, TEXTURE_CLASSES, Value, class_feature_names
 from dagster_project.radiomics.resampling import Array, Mask
 
 __all__ = ["class_feature_names", "compute_region", "engine_name", "warm"]
@@ -26,6 +26,8 @@ VERSION = "1.0"
 MOST_LEVELS = 1024
 """Distinct gray levels up to which matrices are held whole; beyond, the engine of reference computes."""
 
+ONE_VOXEL = "not defined for this region: a single voxel has no texture"
+
 
 def engine_name() -> str:
     """Engine and version, as stored with every value, and the definition that it follows."""
@@ -35,8 +37,8 @@ def engine_name() -> str:
 def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_width_hu: float, spacing_mm: float) -> dict[str, Value]:
     """All features of some classes of one region on one image, keyed `class_Feature`; see `pyradiomics_engine.compute_region`.
 
-    Within 1e-9 of the engine of reference. Left to that engine are Imc2 where it rests on the last bit, and regions with more than
-    `MOST_LEVELS` gray levels.
+    Within 1e-9 of the engine of reference. Left to that engine are co-occurrence of a region in which no two voxels are
+    neighbours, Imc2 where it rests on the last bit, and regions with more than `MOST_LEVELS` gray levels.
     """
     levels = discretise(image, mask, bin_width_hu)
     if len(levels.gray) > MOST_LEVELS:
@@ -57,6 +59,8 @@ def warm() -> None:
 
 
 def _compute_class(feature_class: str, image: Array, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, Value]:
+    if len(levels.voxels) == 1 and feature_class in TEXTURE_CLASSES:
+        return {name: (None, ONE_VOXEL) for name in class_feature_names(feature_class)}
     if feature_class == "glcm":
         return _cooccurrence(image, mask, levels, spacing_mm)
     if feature_class == "shape":
@@ -69,13 +73,15 @@ def _compute_class(feature_class: str, image: Array, mask: Mask, levels: Levels,
 
 def _cooccurrence(image: Array, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, Value]:
     """Co-occurrence, with what hangs on the last bit taken from the engine of reference."""
-    found, gap = glcm_features(levels)
-    if gap > IMC2_RESOLUTION:
-        return _with_reasons(found)
+    found = glcm_features(levels)
+    if found is not None and found[1] > IMC2_RESOLUTION:
+        return _with_reasons(found[0])
     inside = levels.grid.reshape(levels.shape)[1:-1, 1:-1, 1:-1]
     gray = np.concatenate(([0], levels.gray)).astype(np.int32)[inside]
+    if found is None:
+        return pyradiomics_engine.compute_class("glcm", image, mask, gray, spacing_mm=spacing_mm)
     imc2 = pyradiomics_engine.compute_class("glcm", image, mask, gray, spacing_mm=spacing_mm, features=["Imc2"])
-    return {**_with_reasons(found), **imc2}
+    return {**_with_reasons(found[0]), **imc2}
 
 
 def _with_reasons(values: dict[str, float]) -> dict[str, Value]:

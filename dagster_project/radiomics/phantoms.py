@@ -83,13 +83,14 @@ def scan_lesion(lesion: Lesion, repeat: int, *, reader: int = 1, change: Change 
 def _object(lesion: Lesion, change: Change) -> tuple[Volume, Volume]:
     """Depth below the surface in mm (negative outside) and the HU of everything, on the fine grid."""
     radius = (3 * lesion.volume_ml * 1000 / (4 * np.pi)) ** (1 / 3)
+    share = {"shrink_30": 0.7, "shrink_50": 0.5}.get(change, 1.0)
     n = int(np.ceil(2 * (radius * 1.25 + MARGIN_MM) / FINE_MM))
     rng = np.random.default_rng([lesion.seed, 3])
     grid = (np.indices((n, n, n)) - (n - 1) / 2) * FINE_MM
     bumps = _smooth_field(rng, (n, n, n), 0.45 * radius / FINE_MM) * 0.08 * radius
-    shrink = {"shrink_30": 0.7, "shrink_50": 0.5}.get(change, 1.0) ** (1 / 3)
-    distance = np.sqrt((grid**2).sum(axis=0))
-    depth = depth_below_surface(distance - bumps * shrink < radius * shrink) * FINE_MM
+    outwards = np.sqrt((grid**2).sum(axis=0)) - bumps
+    voxels = round(share * lesion.volume_ml * 1000 / FINE_MM**3)
+    depth = depth_below_surface(outwards <= np.partition(outwards, voxels - 1, axis=None)[voxels - 1]) * FINE_MM
     texture = _smooth_field(rng, (n, n, n), lesion.texture_mm * (2.0 if change == "coarser" else 1.0) / FINE_MM) * lesion.texture_hu
     tissue = lesion.density_hu + _changed(texture, depth, lesion, change)
     lung = LUNG_HU + _smooth_field(rng, (n, n, n), 2.0) * 60

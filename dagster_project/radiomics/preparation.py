@@ -45,8 +45,12 @@ SPLINE_ORDER = 3
 GAUSSIAN_MAD = 0.6744897501960817
 """Median of |x| of a standard Gaussian: turns a median into a standard deviation that a minority of edges does not move."""
 
-NOISE_ERROR = 1.8
-"""Standard error of ln(noise) times the square root of the lesion's voxels, in simulated repeats of 1.6 to 20 ml."""
+CLIP_SD = 2.5
+CLIPPED_VARIANCE = 0.9112565
+"""Variance of a standard Gaussian cut off at ± 2.5."""
+
+NOISE_ERROR = 1.5
+"""Standard error of ln(noise) times the square root of the lesion's voxels, in simulated repeats of 1.6 to 8 ml."""
 
 WHITE_GAIN = 6.0
 """Variance of the second difference [1, -2, 1] of white noise of unit variance."""
@@ -242,11 +246,11 @@ def estimate_noise(visits: list[Prepared]) -> list[Noise]:
     Second differences along two axes at once, and along all three, hardly see structure wider than a voxel or two. For separable
     noise of variance s² whose second difference along an axis has variance g s²:
     b_yx = s² g_p², b_zp = s² g_p g_z, c = s² g_p² g_z, hence g_z = c / b_yx, g_p = c / b_zp and s² = b_yx / g_p².
-    The gains are pooled over the visits, which share a kernel or are flagged; each energy is a squared median, so that edges of a
-    cavity or necrosis, a minority of voxels, do not count.
+    The gains are pooled over the visits, which share a kernel or are flagged; the edges of a cavity or necrosis, a minority of
+    voxels, do not count.
     """
     energies = np.array([_difference_energies(v) for v in visits])
-    if not np.all(energies > 0):  # NaN where a mask is empty
+    if not np.all(energies > 0):
         return [Noise(0.0, 0.0, 0.0, 0.0) for _ in visits]
     plane, upright, all_axes = np.exp(np.log(energies).mean(axis=0))
     gain_z, gain_plane = (float(np.clip(gain, 0.05, WHITE_GAIN)) for gain in (all_axes / plane, all_axes / upright))
@@ -314,12 +318,16 @@ def _spread(prepared: Prepared) -> float:
 
 
 def _energy(differences: NDArray[np.float64]) -> float:
-    return float((np.median(np.abs(differences)) / GAUSSIAN_MAD) ** 2)
+    """Variance of the differences without the outliers that edges make: of what lies within `CLIP_SD` of a first, robust estimate."""
+    sizes = np.abs(differences)
+    kept = sizes[sizes <= CLIP_SD * np.median(sizes) / GAUSSIAN_MAD] if sizes.size else sizes
+    return float(np.mean(kept**2) / CLIPPED_VARIANCE) if kept.size else 0.0
 
 
 def _blur_of(gain: float) -> float:
-    """Blur in voxels that gives white noise this second-difference gain; its autocorrelation at h is exp(-h² / 4 blur²)."""
+    """Blur in voxels (of a Gaussian at whole voxels) that gives white noise this second-difference gain, 6 − 8 r₁ + 2 r₂."""
     blurs = np.linspace(0.05, 2.0, 400)
-    near = np.exp(-1 / (4 * blurs**2))
-    gains = WHITE_GAIN - 8 * near + 2 * near**4
-    return float(np.interp(-gain, -gains, blurs))
+    kernels = np.exp(-(np.arange(-9, 10) ** 2) / (2 * blurs[:, None] ** 2))
+    power = (kernels**2).sum(axis=1)
+    near, far = ((kernels[:, h:] * kernels[:, :-h]).sum(axis=1) / power for h in (1, 2))
+    return float(np.interp(-gain, -(WHITE_GAIN - 8 * near + 2 * far), blurs))

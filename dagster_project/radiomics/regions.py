@@ -20,6 +20,14 @@ RING_REACH_MM = max(outer for _, outer in RING_BOUNDS_MM.values())
 """How far the outermost ring reaches."""
 
 
+SURFACE_VOXELS = 0.25
+"""How far, in voxels, the surface lies outside the nearest tumour voxel's centre on average over a curved surface.
+
+With it a ball of 5–16 mm grown by 3, 5 or 10 mm has its analytic volume to 1 %; with 0 it lacks 3–4 %, with one half it has 5–6 %
+too much. Around a flat surface rings that are whole voxels wide are exact with any of them.
+"""
+
+
 @dataclass(frozen=True)
 class Region:
     """A region's voxels on the isotropic grid; `reason` says why no feature may be taken from it."""
@@ -34,7 +42,7 @@ def derive_regions(volume: Array, tumor: Mask, others: Mask | None, settings: Ma
     """The tumour and its rings, in the order of REGIONS.
 
     1. The distance of a voxel is that of its centre to the surface of the tumour: Euclidean distance to the nearest tumour
-       voxel's centre, less half a voxel. A ring a–b holds the voxels outside the tumour with a < distance <= b (a = 0: all up to b).
+       voxel's centre, less `SURFACE_VOXELS`. A ring a–b holds the voxels outside the tumour with a < distance <= b.
     2. Of the ring, only lung is kept (`lung_hu`, inclusive), without the scan's other lesions.
     3. Where less than `ring_minimum_lung_share` of the ring is kept, the ring gives no features: it would describe chest wall.
     4. A region of fewer than `minimum_voxels` voxels gives none either.
@@ -61,7 +69,7 @@ def surface_distance(tumor: Mask, spacing_mm: float) -> Array:
     box = bounding_box(tumor)
     if box is not None:
         near = grow_box(box, int(np.ceil(RING_REACH_MM / spacing_mm)) + 2, tumor.shape)
-        distance[near] = distance_transform_edt(~tumor[near]) * spacing_mm - spacing_mm / 2
+        distance[near] = (distance_transform_edt(~tumor[near]) - SURFACE_VOXELS) * spacing_mm
     return distance
 
 

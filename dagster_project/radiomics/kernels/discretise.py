@@ -17,13 +17,15 @@ class Levels:
     """One region's gray levels on one image.
 
     `grid` is the region's box with one voxel more on each side, flattened: 0 outside the region, k where the gray level is
-    `gray[k - 1]`. `voxels` are the region's places in it in scan order, `values` the image there.
+    `gray[k - 1]`. `voxels` are the region's places in it in scan order, `values` the image and
+    `ranks` the grid there; `counts` are the voxels of each gray level.
     """
 
     shape: tuple[int, int, int]
     grid: NDArray[np.int32]
     voxels: NDArray[np.int64]
     values: Array
+    ranks: NDArray[np.int32]
     gray: NDArray[np.int64]
     counts: NDArray[np.int64]
 
@@ -53,8 +55,9 @@ def discretise(image: Array, mask: Mask, bin_width_hu: float) -> Levels:
     histogram = np.bincount(levels)
     gray = np.flatnonzero(histogram)
     grid = np.zeros(shape[0] * shape[1] * shape[2], dtype=np.int32)
-    grid[voxels] = _ranks(gray)[levels]
-    return Levels(shape, grid, voxels, values, gray, histogram[gray])
+    ranks = _rank_of_level(gray)[levels]
+    grid[voxels] = ranks
+    return Levels(shape, grid, voxels, values, ranks, gray, histogram[gray])
 
 
 def _places(mask: Mask) -> tuple[tuple[int, int, int], NDArray[np.int64]]:
@@ -64,7 +67,7 @@ def _places(mask: Mask) -> tuple[tuple[int, int, int], NDArray[np.int64]]:
     return (depth, rows, columns), np.flatnonzero(padded)
 
 
-def _ranks(gray: NDArray[np.int64]) -> NDArray[np.int32]:
+def _rank_of_level(gray: NDArray[np.int64]) -> NDArray[np.int32]:
     ranks = np.zeros(int(gray[-1]) + 1, dtype=np.int32)
     ranks[gray] = np.arange(1, len(gray) + 1)
     return ranks

@@ -19,16 +19,15 @@ IMC2_GAP = len(FEATURES)
 EPS = np.spacing(1)
 
 
-def glcm_features(levels: Levels) -> tuple[dict[str, float], float]:
+def glcm_features(levels: Levels) -> tuple[dict[str, float], float] | None:
     """PyRadiomics' GLCM features, symmetric, averaged over the angles in which any two voxels are neighbours.
 
-    Also the smallest difference of entropies that Imc2 rests on in any angle. NaN where no two voxels are neighbours, but for MCC,
-    which PyRadiomics calls 1 wherever there is one gray level.
+    Also the smallest difference of entropies that Imc2 rests on in any angle. None where no two voxels are neighbours.
     """
     pairs = _count_pairs(levels.grid, levels.voxels, levels.offsets, len(levels.gray))
     matrices, used = _normalise(pairs)
     if not used.any():
-        return {**dict.fromkeys(FEATURES, np.nan), "MCC": 1.0 if len(levels.gray) == 1 else np.nan}, np.inf
+        return None
     matrices = matrices[used]
     values = _all_angles(matrices, levels.gray)
     found = dict(zip(FEATURES, values[:, :IMC2_GAP].mean(axis=0).tolist(), strict=True))

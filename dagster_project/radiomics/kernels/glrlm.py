@@ -15,19 +15,20 @@ FEATURES = (
     "LongRunHighGrayLevelEmphasis",
 )  # fmt: skip
 EPS = np.spacing(1)
+SHORT_STEP = 8
+"""Steps in the grid below which voxels are taken one by one."""
+BLOCK = 4096
+"""Voxels compared at a time: they stay in the nearest cache."""
 
 
 def glrlm_features(levels: Levels) -> dict[str, float]:
     """PyRadiomics' GLRLM features, averaged over the directions in which a line of the grid holds two voxels; NaN without any."""
-    longest = max(levels.shape)
-    gray = levels.gray.astype(np.float64)
-    used = np.ones(len(DIRECTIONS), dtype=np.bool_)
-    values = _all_directions(levels.grid, levels.voxels, levels.offsets, gray, longest, used)
+    values, used = _all_directions(levels.grid, levels.voxels, levels.offsets, levels.gray.astype(np.float64), max(levels.shape))
     for number, direction in enumerate(DIRECTIONS):
         if not used[number]:
             used[number] = _share_a_line(levels, direction)
-    values = values[used].sum(axis=0) / used.sum() if used.any() else np.full(len(FEATURES), np.nan)
-    return dict(zip(FEATURES, values.tolist(), strict=True))
+    means = values[used].sum(axis=0) / used.sum() if used.any() else np.full(len(FEATURES), np.nan)
+    return dict(zip(FEATURES, means.tolist(), strict=True))
 
 
 def _share_a_line(levels: Levels, direction: tuple[int, int, int]) -> bool:
@@ -41,46 +42,55 @@ def _share_a_line(levels: Levels, direction: tuple[int, int, int]) -> bool:
 
 @kernel
 def _all_directions(
-    grid: NDArray[np.int32],
-    voxels: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    gray: NDArray[np.float64],
-    longest: int,
-    used: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    """Features by direction; `used` turns false where no two voxels are neighbours."""
-    values = np.zeros((len(offsets), 16))
+    grid: NDArray[np.int32], voxels: NDArray[np.int64], offsets: NDArray[np.int64], gray: NDArray[np.float64], longest: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Features by direction, and which directions have a run of two voxels at least."""
+    values, used = np.zeros((len(offsets), 16)), np.zeros(len(offsets), dtype=np.bool_)
     reached = np.zeros(len(grid), dtype=np.int32)
     table = np.zeros((len(gray) + 1, longest + 2), dtype=np.int32)
     for number in range(len(offsets)):
-        longest_run, used[number] = _count(grid, voxels, offsets[number], reached, table)
-        _features(table, gray, longest_run, float(len(voxels)), values[number])
-    return values
+        table[:, :] = 0
+        _count(grid, voxels, offsets[number], reached, table)
+        used[number] = table[:, 2].any()
+        _features(table, gray, float(len(voxels)), values[number])
+    return values, used
 
 
 @kernel
 def _count(
     grid: NDArray[np.int32], voxels: NDArray[np.int64], offset: int, reached: NDArray[np.int32], table: NDArray[np.int32]
-) -> tuple[int, bool]:
-    """Voxels by level and place in their run; the longest run; whether any two voxels are neighbours."""
-    table[:, :] = 0
-    longest, neighbours = 0, 0
+) -> None:
+    """Voxels by level and place in their run."""
+    if offset < SHORT_STEP:
+        for v in voxels:
+            reached[v] = reached[v - offset] + 1 if grid[v] == grid[v - offset] else 1
+    else:
+        _reach_by_block(grid, voxels[0], voxels[-1] + 1, offset, reached)
+    width, cells = table.shape[1], table.ravel()
     for v in voxels:
-        level, before = grid[v], grid[v - offset]
-        neighbours |= before
-        place = reached[v - offset] + 1 if before == level else 1
-        reached[v] = place
-        table[level, place] += 1
-        longest = max(longest, place)
-    return longest, neighbours > 0
+        cells[grid[v] * width + reached[v]] += 1
 
 
 @kernel
-def _features(table: NDArray[np.int32], gray: NDArray[np.float64], longest: int, n_voxels: float, f: NDArray[np.float64]) -> None:
+def _reach_by_block(grid: NDArray[np.int32], start: int, stop: int, offset: int, reached: NDArray[np.int32]) -> None:
+    """Each voxel's place in its run, for as many voxels at a time as do not rest on each other."""
+    block = min(offset, BLOCK)
+    for first in range(start, stop, block):
+        size = min(block, stop - first)
+        now, before = grid[first : first + size], grid[first - offset : first - offset + size]
+        place, place_before = reached[first : first + size], reached[first - offset : first - offset + size]
+        for k in range(size):
+            place[k] = np.int32((now[k] == before[k]) & (now[k] > 0)) * place_before[k] + np.int32(1)
+
+
+@kernel
+def _features(table: NDArray[np.int32], gray: NDArray[np.float64], n_voxels: float, f: NDArray[np.float64]) -> None:
     """As many runs end at a length as voxels have that place, less those that have the next."""
     n = float(table[:, 1].sum())
     mean_gray, mean_length = (gray * table[1:, 1]).sum() / n, n_voxels / n
-    for length in range(1, longest + 1):
+    for length in range(1, table.shape[1] - 1):
+        if not table[:, length].any():
+            break
         of_length, long = 0.0, float(length) ** 2
         for i in range(len(gray)):
             runs = table[i + 1, length] - table[i + 1, length + 1]

@@ -37,13 +37,12 @@ def _root(parent: NDArray[np.int32], place: int) -> int:
 
 
 @kernel
-def _join(parent: NDArray[np.int32], a: int, b: int) -> int:
-    """Make two zones one, led by the earlier voxel."""
-    a, b = _root(parent, a), _root(parent, b)
-    if a > b:
-        a, b = b, a
-    parent[b] = a
-    return a
+def _join(parent: NDArray[np.int32], leader: int, place: int) -> int:
+    """Make a zone and the zone of a place one, led by the earlier voxel."""
+    other = _root(parent, place)
+    first, second = min(leader, other), max(leader, other)
+    parent[second] = first
+    return first
 
 
 @kernel
@@ -54,19 +53,19 @@ def _zones(grid: NDArray[np.int32], voxels: NDArray[np.int64], plane: int, row: 
     """
     parent = np.empty(len(grid), dtype=np.int32)
     for v in voxels:
+        level, leader = grid[v], v
         parent[v] = v
-        level = grid[v]
         after_left = grid[v - 1] == level
         if after_left:
-            parent[v] = _root(parent, v - 1)
+            leader = _join(parent, leader, v - 1)
         for line in (v - row, v - plane - row, v - plane, v - plane + row):
             if grid[line] == level:
-                _join(parent, v, line)
+                leader = _join(parent, leader, line)
                 continue
             if not after_left and grid[line - 1] == level:
-                _join(parent, v, line - 1)
+                leader = _join(parent, leader, line - 1)
             if grid[line + 1] == level:
-                _join(parent, v, line + 1)
+                leader = _join(parent, leader, line + 1)
     return _sizes(grid, voxels, parent)
 
 

@@ -89,10 +89,10 @@ def _diameters(padded: Mask, spacing_mm: float) -> dict[str, float]:
     size = 2 * np.array(padded.shape)
     faces = np.concatenate([_open_faces(padded, axis) for axis in range(3)])
     ends = np.stack([_line_ends(faces, axis, size) for axis in range(3)])
-    squared = [_widest(faces[ends.all(axis=0)], -1)]
+    squared = [_widest(faces[ends.all(axis=0)])]
     for axis in range(3):
         flat = faces[np.delete(ends, axis, axis=0).all(axis=0)]
-        squared.append(_widest(flat[np.argsort(flat[:, axis], kind="stable")], axis))
+        squared.append(_widest_in_plane(flat[np.argsort(flat[:, axis], kind="stable")], axis))
     names = ("Maximum3DDiameter", "Maximum2DDiameterSlice", "Maximum2DDiameterColumn", "Maximum2DDiameterRow")
     return {name: float(np.sqrt(s) / 2 * spacing_mm) for name, s in zip(names, squared, strict=True)}
 
@@ -120,17 +120,42 @@ def _line_ends(places: NDArray[np.int64], axis: int, size: NDArray[np.int64]) ->
     return ends
 
 
+def _widest(places: NDArray[np.int64]) -> int:
+    """Largest squared distance of two places, those farthest from the middle first."""
+    radius = np.sqrt(((places - places.mean(axis=0)) ** 2).sum(axis=1))
+    order = np.argsort(-radius, kind="stable")
+    return _widest_of_ordered(places[order], radius[order])
+
+
 @kernel
-def _widest(places: NDArray[np.int64], axis: int) -> int:
-    """Largest squared distance of two places; with an axis, of two in one of its planes (the places come plane by plane)."""
+def _widest_of_ordered(places: NDArray[np.int64], radius: NDArray[np.float64]) -> int:
+    """No two places are farther apart than their distances from the middle together; half a step is left for rounding."""
+    widest = 0
+    for a in range(len(places)):
+        enough = np.sqrt(widest) - radius[a] - 0.5
+        for b in range(a + 1, len(places)):
+            if radius[b] < enough:
+                break
+            widest = max(widest, _squared_distance(places, a, b))
+    return widest
+
+
+@kernel
+def _widest_in_plane(places: NDArray[np.int64], axis: int) -> int:
+    """Largest squared distance of two places with the same coordinate along an axis; the places come plane by plane."""
     widest = 0
     for a in range(len(places)):
         for b in range(a + 1, len(places)):
-            if axis >= 0 and places[a, axis] != places[b, axis]:
+            if places[a, axis] != places[b, axis]:
                 break
-            dz, dy, dx = places[a, 0] - places[b, 0], places[a, 1] - places[b, 1], places[a, 2] - places[b, 2]
-            widest = max(widest, dz * dz + dy * dy + dx * dx)
+            widest = max(widest, _squared_distance(places, a, b))
     return widest
+
+
+@kernel
+def _squared_distance(places: NDArray[np.int64], a: int, b: int) -> int:
+    dz, dy, dx = places[a, 0] - places[b, 0], places[a, 1] - places[b, 1], places[a, 2] - places[b, 2]
+    return dz * dz + dy * dy + dx * dx
 
 
 def _axes(padded: Mask, spacing_mm: float) -> dict[str, float]:
