@@ -21,6 +21,7 @@ $(VENV)/.ready: requirements/build.txt requirements/lock.txt requirements/torch.
 	@$(PIP) --no-build-isolation -r requirements/lock.txt
 	@$(PIP) -r requirements/torch.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'from dagster_project.radiomics.fused_engine import warm; warm()'   # compiles the kernels once
 	@touch $@
 
 demo: setup     ## a synthetic cohort of three sites through the whole flow

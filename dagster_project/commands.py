@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,18 +41,20 @@ def run_flow(home: Home, only: Sequence[str]) -> Flow:
     install_dagster_settings(home)
     from dagster_project.definitions import defs
 
-    began, failed, gate, opened = time.monotonic(), [], "", False
+    began, failed, gate, opened, imaging = time.monotonic(), [], "", False, Counter[str]()
     with dg.DagsterInstance.get() as instance:
         sites = list(only) or home.sites()
         instance.add_dynamic_partitions("site", sites)
         for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
             result = _execute(defs, instance, job, site)
+            imaging += _imaging_work(result)
             opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
             for step, reason in _failures(result):
                 closed = reason.startswith(GATE_CLOSED)
                 gate = reason if closed else gate
                 failed += [] if closed else [f"{site or job} {step}: {reason}"]
     opened &= not gate
+    CONSOLE.print(f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused.")
     _tell_end(home, failed, GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED, time.monotonic() - began)
     return Flow(tuple(failed), opened, gate)
 
@@ -69,6 +72,15 @@ def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, site:
         instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}})
     _tell_assets(result)
     return result
+
+
+def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
+    """Results that imaging assets computed and reused: files taken in, scans, contour files, lesions, pairs of visits."""
+    work: Counter[str] = Counter()
+    for event in result.get_asset_materialization_events():
+        for what in ("computed", "reused"):
+            work[what] += int(getattr(event.materialization.metadata.get(what), "value", 0) or 0)
+    return work
 
 
 def _tell_assets(result: dg.ExecuteInProcessResult) -> None:

@@ -24,7 +24,7 @@ from dagster_project.commands import Flow, run_flow
 from dagster_project.delivery import session_keys
 from dagster_project.intake.pseudonyms import Crosswalk
 from dagster_project.lake.home import Home
-from dagster_project.lake.store import read_lake
+from dagster_project.resources import Lakehouse
 from dagster_project.simulation.plan import TINY, Plan, Trouble
 from dagster_project.study import PROTOCOL
 
@@ -81,6 +81,7 @@ class Trial:
     plan: Plan = COHORT
     said: list[str] = field(default_factory=list)
     analyst: dict[str, Any] = field(default_factory=dict)
+    known: dict[tuple[str, int], str] = field(default_factory=dict)
 
     @property
     def home(self) -> Home:
@@ -95,10 +96,16 @@ class Trial:
 
     def pseudonym(self, site: str, ordinal: int) -> str:
         """What intake called a patient; found with the keys, as nothing else can."""
-        with self.entered():
-            found = Crosswalk(self.home.crosswalk, session_keys(self.home)).find(site, self.patient_truth(site, ordinal)["hospital_number"])
-        assert found is not None
-        return found
+        if (site, ordinal) not in self.known:
+            with self.entered():
+                found = Crosswalk(self.home.crosswalk, session_keys(self.home)).find(site, self.patient_truth(site, ordinal)["hospital_number"])
+            assert found is not None
+            self.known[site, ordinal] = found
+        return self.known[site, ordinal]
+
+    def everyone(self) -> list[tuple[str, dict[str, Any]]]:
+        """Each patient's pseudonym and truth."""
+        return [(self.pseudonym(p["site"], p["ordinal"]), p) for p in self.truth["patients"]]
 
     @property
     def settings(self) -> dict[str, str]:
@@ -141,20 +148,25 @@ class Trial:
         self.said.append(result.output)
         return result
 
+    @property
+    def lakehouse(self) -> Lakehouse:
+        """The resource of the assets, with its one connection a process."""
+        return Lakehouse(root=str(self.root))
+
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a query gives."""
-        with self.entered(), read_lake(self.home) as lake:
-            return lake.query(statement).fetchall()
+        with self.entered():
+            return self.lakehouse.lake.query(statement).fetchall()
 
     def table(self, name: str, as_of: int | None = None) -> pl.DataFrame:
         """A table as it is, or was."""
-        with self.entered(), read_lake(self.home) as lake:
-            return lake.read(name, as_of=as_of)
+        with self.entered():
+            return self.lakehouse.lake.read(name, as_of=as_of)
 
     def snapshot(self) -> int:
         """The newest snapshot."""
-        with self.entered(), read_lake(self.home) as lake:
-            return lake.snapshot()
+        with self.entered():
+            return self.lakehouse.lake.snapshot()
 
     def told(self, asset: str, site: str | None = None) -> dict[str, Any]:
         """Metadata of an asset's (and site's) last materialisation, as Dagster keeps it."""

@@ -84,8 +84,10 @@ class Home:
         """Create the folders that are missing, closed to other users."""
         for folder in (self.landing, self.vault, self.crosswalk, self.lake, self.mlflow, self.reports, self.published, self.dagster):
             folder.mkdir(parents=True, exist_ok=True)
-        for closed in (self.landing, self.vault, self.crosswalk, self.lake):
+        for closed in (self.landing, self.vault, self.crosswalk, self.lake, self.mlflow, self.dagster):
             closed.chmod(0o700)
+        for shared in (self.reports, self.published):  # pseudonymous; the group of the study may read them
+            shared.chmod(0o750)
         return self
 
     def sites(self) -> list[str]:

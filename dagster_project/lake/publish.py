@@ -41,6 +41,7 @@ def publish(lake: Lake, folder: Path) -> Published:
     database, parquet = folder / f"lakehouse-{snapshot}.duckdb", folder / "parquet" / str(snapshot)
     fresh = not (database.is_file() and parquet.is_dir())
     if fresh:
+        _remove_partial(folder)
         _write_parquet(lake, parquet, snapshot)
         _write_database(parquet, database)
     _swap(folder / "lakehouse.duckdb", database.name)
@@ -95,6 +96,14 @@ def _swap(link: Path, target: str) -> None:
     partial.unlink(missing_ok=True)
     partial.symlink_to(target)
     partial.replace(link)
+
+
+def _remove_partial(folder: Path) -> None:
+    """What a killed publication left behind."""
+    for left in folder.glob(".lakehouse-*"):
+        left.unlink()
+    for left in (folder / "parquet").glob(".*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _remove_old(folder: Path, snapshot: int) -> None:

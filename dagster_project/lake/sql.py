@@ -51,6 +51,7 @@ def extensions(catalog: str, data: str, *, encrypted: bool | None) -> list[str]:
 def attach(catalog: str, data: str, *, read_only: bool, as_of: int | None, encrypted: bool | None) -> str:
     """ATTACH of the lake. SQLite wants WAL and a busy time-out, or readers and writers shut each other out."""
     options = [f"DATA_PATH '{data}'", "DATA_INLINING_ROW_LIMIT 0"]
+    options += [] if is_remote(data) else ["OVERRIDE_DATA_PATH true"]  # a home folder may be moved or restored elsewhere
     options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 20000"] if catalog.startswith("sqlite:") else []
     options += ["ENCRYPTED"] if (is_remote(data) if encrypted is None else encrypted) else []
     options += [f"SNAPSHOT_VERSION {int(as_of)}"] if as_of is not None else []

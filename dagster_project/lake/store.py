@@ -36,7 +36,7 @@ class LakeBusy(RuntimeError):
 
     def __init__(self, what: str, cause: Exception) -> None:
         super().__init__(f"{what}: the catalogue stayed busy through {ATTEMPTS} attempts ({type(cause).__name__}); "
-                         "see which run holds it with `lakehouse status`, then run again")
+                         "see which run is writing in the Dagster UI (or `ps`), wait for it, then run again")
 
 
 class RepeatedKey(ValueError):

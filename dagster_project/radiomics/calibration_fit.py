@@ -144,7 +144,7 @@ def write_limits(pairs: Sequence[Mapping[str, Any]], quantile: float) -> str:
 
 
 def main() -> None:
-    """Fit the texture features first: the limits rest on them."""
+    """Fit the texture features first: the limits rest on them. Until those are known the file keeps the old ones."""
     study = load_study()
     settings = study.section("dhi")
     repeats = measure_repeats(settings)
@@ -153,7 +153,8 @@ def main() -> None:
         digest=study.section_digest("dhi"), icc=READER_ICC, rho=LARGEST_VOLUME_CORRELATION, r=LARGEST_CORRELATION, most=LARGEST_NUMBER,
     )  # fmt: skip
     texture = write_texture(repeats, select_features(repeats))
-    DEFAULTS.write_text(f"{head}\n{texture}", encoding="utf-8")
+    old = DEFAULTS.read_text(encoding="utf-8").partition("[limits]")[2]
+    DEFAULTS.write_text(f"{head}\n{texture}\n[limits]{old}", encoding="utf-8")
     DEFAULTS.write_text(f"{head}\n{texture}\n{write_limits(compare_repeats(settings), settings['quantile'])}", encoding="utf-8")
 
 

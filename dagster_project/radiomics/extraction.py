@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from dagster_project.lake.columns import REGIONS
-from dagster_project.radiomics import pyradiomics_engine
+from dagster_project.radiomics import fused_engine, pyradiomics_engine
 from dagster_project.radiomics.derived_images import derive_images, derived_image_names
 from dagster_project.radiomics.regions import RING_REACH_MM, Region, derive_regions
 from dagster_project.radiomics.resampling import (
@@ -46,7 +46,7 @@ class Engine(Protocol):
         """All features of some classes of one region on one image."""
 
 
-ENGINES: dict[str, Engine] = {"pyradiomics": pyradiomics_engine}
+ENGINES: dict[str, Engine] = {"pyradiomics": pyradiomics_engine, "fused": fused_engine}
 """Engines by the name that study.toml [radiomics] `engine` may hold."""
 
 

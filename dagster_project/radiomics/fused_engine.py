@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dagster_project.radiomics import pyradiomics_engine
-from dagster_project.radiomics.kernels.discretise import Levels, discretise
-from dagster_project.radiomics.kernels.firstorder import firstorder_features
-from dagster_project.radiomics.kernels.glcm import glcm_features
-from dagster_project.radiomics.kernels.gldm import gldm_features
-from dagster_project.radiomics.kernels.glrlm import glrlm_features
-from dagster_project.radiomics.kernels.glszm import glszm_features
-from dagster_project.radiomics.kernels.ngtdm import ngtdm_features
-from dagster_project.radiomics.kernels.shape import shape_features
 from dagster_project.radiomics.pyradiomics_engine import IMC2_RESOLUTION, NOT_FINITE, TEXTURE_CLASSES, Value, class_feature_names
 from dagster_project.radiomics.resampling import Array, Mask
+
+if TYPE_CHECKING:
+    from dagster_project.radiomics.kernels.discretise import Levels
 
 __all__ = ["class_feature_names", "compute_region", "engine_name", "warm"]
 
@@ -24,7 +20,7 @@ VERSION = "1.0"
 """Raised with every change that could move a stored value."""
 
 MOST_LEVELS = 1024
-"""Distinct gray levels up to which matrices are held whole; beyond, the engine of reference computes."""
+"""Distinct gray levels up to which all 13 matrices are held at once; beyond, the engine of reference computes."""
 
 ONE_VOXEL = "not defined for this region: a single voxel has no texture"
 
@@ -38,8 +34,11 @@ def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_widt
     """All features of some classes of one region on one image, keyed `class_Feature`; see `pyradiomics_engine.compute_region`.
 
     Within 1e-9 of the engine of reference. Left to that engine are co-occurrence of a region in which no two voxels are
-    neighbours, Imc2 where it rests on the last bit, and regions with more than `MOST_LEVELS` gray levels.
+    neighbours, Imc2 where it rests on the last bit, and regions with more than `MOST_LEVELS` gray levels. Texture of a single
+    voxel, at which PyRadiomics stops, is None.
     """
+    from dagster_project.radiomics.kernels.discretise import discretise
+
     levels = discretise(image, mask, bin_width_hu)
     if len(levels.gray) > MOST_LEVELS:
         return pyradiomics_engine.compute_region(image, mask, classes, bin_width_hu=bin_width_hu, spacing_mm=spacing_mm)
@@ -53,26 +52,34 @@ def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_widt
 def warm() -> None:
     """Compile every kernel, or load it from the cache: about half a minute the first time, so done at set-up."""
     image = np.random.default_rng(0).normal(0, 60, (9, 9, 9)).astype(np.float32)
-    region = np.add.outer(np.add.outer(np.arange(9) ** 2, np.arange(9) ** 2), np.arange(9) ** 2) < 120
-    classes = ("firstorder", "shape", "glcm", "glrlm", "glszm", "gldm", "ngtdm")
-    compute_region(image, region, classes, bin_width_hu=25.0, spacing_mm=1.0)
+    squares = np.arange(-4, 5) ** 2
+    ball = squares[:, None, None] + squares[:, None] + squares < 17
+    compute_region(image, ball, ("firstorder", "shape", *TEXTURE_CLASSES), bin_width_hu=25.0, spacing_mm=1.0)
 
 
 def _compute_class(feature_class: str, image: Array, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, Value]:
     if len(levels.voxels) == 1 and feature_class in TEXTURE_CLASSES:
-        return {name: (None, ONE_VOXEL) for name in class_feature_names(feature_class)}
+        return dict.fromkeys(class_feature_names(feature_class), (None, ONE_VOXEL))
     if feature_class == "glcm":
         return _cooccurrence(image, mask, levels, spacing_mm)
+    return _with_reasons(_features(feature_class, mask, levels, spacing_mm))
+
+
+def _features(feature_class: str, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, float]:
+    from dagster_project.radiomics.kernels import firstorder, gldm, glrlm, glszm, ngtdm, shape
+
     if feature_class == "shape":
-        return _with_reasons(shape_features(mask, spacing_mm))
+        return shape.shape_features(mask, spacing_mm)
     if feature_class == "firstorder":
-        return _with_reasons(firstorder_features(levels, spacing_mm))
-    matrix = {"glrlm": glrlm_features, "glszm": glszm_features, "gldm": gldm_features, "ngtdm": ngtdm_features}[feature_class]
-    return _with_reasons(matrix(levels))
+        return firstorder.firstorder_features(levels, spacing_mm)
+    matrix = {"glrlm": glrlm.glrlm_features, "glszm": glszm.glszm_features, "gldm": gldm.gldm_features, "ngtdm": ngtdm.ngtdm_features}
+    return matrix[feature_class](levels)
 
 
 def _cooccurrence(image: Array, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, Value]:
     """Co-occurrence, with what hangs on the last bit taken from the engine of reference."""
+    from dagster_project.radiomics.kernels.glcm import glcm_features
+
     found = glcm_features(levels)
     if found is not None and found[1] > IMC2_RESOLUTION:
         return _with_reasons(found[0])

@@ -113,3 +113,15 @@ def test_comments_stand_on_tables_and_columns(home: Home) -> None:
         told = dict(lake.query("SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'quarantine'").fetchall())
         assert told["reason"] == "Why, and what to do | 原因与处理建议"
         assert set(told) == set(QUARANTINE.names)
+
+
+def test_a_moved_home_opens_where_it_is(home: Home, tmp_path: Path) -> None:
+    with open_lake(home) as lake:
+        lake.replace("treatments", rows("AA", "p1"), site="AA")
+    moved = Home(home.root.rename(tmp_path / "elsewhere"))
+    with open_lake(moved) as lake:
+        assert lake.read("treatments")["patient"].to_list() == ["p1"]
+        lake.replace("treatments", rows("AA", "p1", "p2"), site="AA")
+    with read_lake(moved) as lake:
+        assert lake.count("treatments") == 2
+    assert not home.root.exists()

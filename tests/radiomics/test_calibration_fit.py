@@ -61,7 +61,8 @@ def test_what_is_written_can_be_read():
     names = [f["name"] for f in tomllib.loads(write_texture(found, [1, 0]))["texture"]["features"]]
     assert names == ["glcm_B", "glcm_A"]
     pairs = [
-        {f"null_{c}_{s}": RNG.gamma(2, v**-0.4, 10).tolist() for c in ("texture", "density", "spatial") for s in "ab"} | {"volume_a_mm3": v, "volume_b_mm3": v}
+        {f"null_{c}_{s}": RNG.gamma(2, v**-0.4, 10).tolist() for c in ("texture", "density", "spatial") for s in "ab"}
+        | {"volume_a_mm3": v, "volume_b_mm3": v}
         for v in np.geomspace(1000, 50000, 80)
     ]
     limits = tomllib.loads(write_limits(pairs, 0.95))

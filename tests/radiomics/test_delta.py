@@ -16,7 +16,13 @@ from dagster_project.radiomics.delta import derive_delta_features
 
 VISITS = {"T0": date(2025, 1, 1), "T1": date(2025, 3, 2), "T2": date(2025, 4, 11)}
 FEATURE = {"site": "AA", "patient": "P1", "lesion": "L1", "region": "tumor", "feature": "original_firstorder_Mean", "simulated": True}
-FEATURE_SCHEMA = {**dict.fromkeys(FEATURE, pl.String), "simulated": pl.Boolean, "visit": pl.String, "value": pl.Float64, "reason": pl.String}
+FEATURE_SCHEMA = {
+    **dict.fromkeys(FEATURE, pl.String),
+    "simulated": pl.Boolean,
+    "visit": pl.String,
+    "value": pl.Float64,
+    "reason": pl.String,
+}
 
 
 def features(*rows):
@@ -52,7 +58,9 @@ def test_2_symmetric_change_and_change_a_day():
     assert row["simulated"] is True
 
 
-@pytest.mark.parametrize(("before", "after", "symmetric"), [(0.0, 5.0, 2.0), (5.0, 0.0, -2.0), (-3.0, 3.0, 2.0), (0.0, 0.0, 0.0), (-2.0, -2.0, 0.0)])
+@pytest.mark.parametrize(
+    ("before", "after", "symmetric"), [(0.0, 5.0, 2.0), (5.0, 0.0, -2.0), (-3.0, 3.0, 2.0), (0.0, 0.0, 0.0), (-2.0, -2.0, 0.0)]
+)
 def test_3_features_of_any_sign_stay_within_two(before, after, symmetric):
     row = change(derive_delta_features(features(("T0", before), ("T1", after)), timepoints()))
     assert row["delta_symmetric"] == symmetric
@@ -89,7 +97,9 @@ def test_8_scans_of_one_day_have_no_rate():
 def test_9_lesions_regions_patients_and_sites_are_not_mixed():
     rows = [
         {"site": s, "patient": p, "lesion": lesion, "region": region, "visit": v, "value": float(i * 10 + k)}
-        for i, (s, p, lesion, region) in enumerate([("AA", "P1", "L1", "tumor"), ("AA", "P1", "L1", "ring_0_3"), ("AA", "P1", "L2", "tumor"), ("AA", "P2", "L1", "tumor")])
+        for i, (s, p, lesion, region) in enumerate(
+            [("AA", "P1", "L1", "tumor"), ("AA", "P1", "L1", "ring_0_3"), ("AA", "P1", "L2", "tumor"), ("AA", "P2", "L1", "tumor")]
+        )
         for k, v in enumerate(("T0", "T1"))
     ]
     found = derive_delta_features(features(*rows), pl.concat([timepoints(), timepoints("P2")]))

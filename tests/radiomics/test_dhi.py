@@ -124,7 +124,9 @@ def test_a_lesion_of_which_peeling_leaves_too_little_says_so(dhi_settings):
     thin = np.zeros(shape, dtype=bool)
     thin[19:22, 5:35, 5:35] = True
     image = as_ct(np.where(thin, 40, -820) + np.random.default_rng(0).normal(0, 15, shape))
-    assert compare_lesion(image, thin, image, thin, contour_mm=None, settings=dhi_settings)["reason"].startswith("fewer than 300 voxels remain")
+    assert compare_lesion(image, thin, image, thin, contour_mm=None, settings=dhi_settings)["reason"].startswith(
+        "fewer than 300 voxels remain"
+    )
 
 
 # What it measures
@@ -175,13 +177,14 @@ def test_rows_have_the_schemas_columns(cohort, dhi_settings):
     assert found.group_by("scope").len().sort("scope").rows() == [("lesion", 60), ("patient", 60)]
 
 
-def test_one_in_twenty_repeats_of_a_cohort_exceeds_the_limit():
+def test_at_most_one_in_twenty_repeats_of_a_cohort_exceeds_the_limit():
+    """Fewer, by the uncertainty of the pairs that are held back: they are judged by fewer copies than the visits are."""
     rng = np.random.default_rng(7)
     settings = {"quantile": 0.95, "calibration_lesions_minimum": 30}
     rows = [row(patient=f"P{i:04d}", **drawn(rng, scale=rng.uniform(0.2, 5))) for i in range(600)]
     found = derive_dhi(pl.DataFrame(rows), settings).filter(pl.col("scope") == "lesion")
-    assert (found["dhi"] > 1).mean() == pytest.approx(0.05, abs=0.02)
-    assert (found["u_density"] > 1).mean() == pytest.approx(0.05, abs=0.02)
+    assert 0.01 < (found["dhi"] > 1).mean() <= 0.06
+    assert 0.01 < (found["u_density"] > 1).mean() <= 0.06
     assert found["calibrated"].all()
 
 
@@ -234,7 +237,7 @@ def test_a_lesion_that_cannot_be_compared_does_not_cost_the_patient_the_others(c
     found = derive_dhi(pl.DataFrame(rows, infer_schema_length=None), dhi_settings).filter(pl.col("patient") == "P000")
     dhi = dict(found.select("lesion", "dhi").iter_rows())
     assert dhi["L2"] is None
-    assert dhi["*"] == dhi["L1"]
+    assert dhi["*"] == pytest.approx(dhi["L1"])
     assert found.filter(pl.col("scope") == "patient")["dhi_spread"].item() is None
 
 

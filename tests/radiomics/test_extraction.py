@@ -124,7 +124,9 @@ def test_a_scan_too_small_for_a_filter_says_so(radiomics_settings):
     mask = np.zeros((3, 40, 40), dtype=bool)
     mask[1, 12:20, 12:20] = True
     rows = extract_lesion(as_ct(np.random.default_rng(0).normal(0, 90, mask.shape)), {"R1": mask}, None, radiomics_settings)
-    assert {r["reason"] for r in rows if r["region"] == "tumor" and r["feature"].startswith("log")} == {"the scan is too small for this filter"}
+    assert {r["reason"] for r in rows if r["region"] == "tumor" and r["feature"].startswith("log")} == {
+        "the scan is too small for this filter"
+    }
 
 
 def test_a_mask_of_another_grid_is_refused(scan, quick):

@@ -23,7 +23,7 @@ def millilitres(scan):
 def test_a_lesion_has_its_volume_and_density():
     scan = scan_lesion(LESION, 0, reader_mm=0.0)
     assert millilitres(scan) == pytest.approx(4.0, rel=0.1)
-    assert np.median(inside(scan)) == pytest.approx(LESION.density_hu, abs=2)
+    assert np.median(inside(scan)) == pytest.approx(LESION.density_hu, abs=5)
     assert np.median(sitk.GetArrayFromImage(scan.image)[~scan.mask]) == pytest.approx(LUNG_HU, abs=30)
 
 
@@ -35,7 +35,8 @@ def test_the_same_numbers_give_the_same_scan_and_others_another():
 
 def test_two_readers_differ_by_their_errors():
     distances = [
-        outline_distance_mm(scan_lesion(LESION, k).image, *(scan_lesion(LESION, k, reader=r, reader_mm=0.7).mask for r in (1, 2))) for k in range(4)
+        outline_distance_mm(scan_lesion(LESION, k).image, *(scan_lesion(LESION, k, reader=r, reader_mm=0.7).mask for r in (1, 2)))
+        for k in range(4)
     ]
     assert np.sqrt(np.mean(np.square(distances))) == pytest.approx(1.0, rel=0.35)
 
@@ -48,7 +49,8 @@ def test_volume_changes_only_where_it_is_meant_to(change, share):
 
 def test_a_quarter_of_the_lesion_is_necrotic():
     values = inside(scan_lesion(LESION, 0, change="necrosis", reader_mm=0.0))
-    assert (values < LESION.density_hu + NECROSIS_HU / 2).mean() == pytest.approx(NECROSIS_SHARE, abs=0.2)
+    necrotic = LESION.density_hu + NECROSIS_HU
+    assert ((values > necrotic - 15) & (values < necrotic + 35)).mean() == pytest.approx(NECROSIS_SHARE, abs=0.1)
     assert np.percentile(values, 99) == pytest.approx(LESION.density_hu, abs=15)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -81,7 +79,7 @@ def test_a_copy_keeps_the_lesion_but_not_its_voxels(first_scan, dhi_settings):
     noise = estimate_noise([base])[0]
     copies = [perturb_visit(visit, k, noise, 1.0, dhi_settings) for k in (1, 2)]
     assert all(c.count == pytest.approx(base.count, rel=0.15) for c in copies)
-    assert all(c.volume[c.mask].std() == pytest.approx(base.volume[base.mask].std(), rel=0.15) for c in copies)
+    assert all(c.volume[c.mask].std() == pytest.approx(base.volume[base.mask].std(), rel=0.2) for c in copies)
     assert not np.array_equal(copies[0].mask, copies[1].mask)
     np.testing.assert_array_equal(copies[0].volume, perturb_visit(visit, 1, noise, 1.0, dhi_settings).volume)
 
@@ -116,8 +114,8 @@ def test_no_more_than_the_peel_depth_is_taken_off(dhi_settings):
 
 def test_one_voxel_is_eroded_from_a_sharp_lesion(dhi_settings):
     kept = peel_lesion(TISSUE, MASK, dict(dhi_settings) | {"peel_depth_mm": 0.0}).mask
-    assert kept.sum() == ball(SHAPE, 9).sum() or kept.sum() == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.06)
-    assert not (kept & (depth_below_surface(MASK) < 1)).any()
+    assert kept.sum() == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.1)
+    assert not (kept & (depth_below_surface(MASK) < 0.9)).any()
 
 
 @given(n=st.integers(1, 3000))
@@ -187,4 +185,4 @@ def test_the_distance_of_two_outlines():
 def test_the_noise_of_a_visit_does_not_depend_on_which_comes_first(first_scan, second_scan, dhi_settings):
     prepared = [prepare_visit(crop_visit(s.image, s.mask), dhi_settings) for s in (first_scan, second_scan)]
     there, back = estimate_noise(prepared), estimate_noise(prepared[::-1])[::-1]
-    assert [replace(n, error=0.0) for n in there] == pytest.approx([replace(n, error=0.0) for n in back]) or there == back
+    assert there == back

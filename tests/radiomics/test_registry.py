@@ -38,7 +38,10 @@ def missed(found: dict[str, float], path: Path) -> tuple[int, set[str]]:
 @pytest.mark.real_data
 def test_the_digital_phantom_gives_99_of_102_values_and_the_deviations_are_named(shared_data):
     folder = shared_data / "ibsi"
-    image, mask = (sitk.GetArrayFromImage(sitk.ReadImage(folder / "digital_phantom/nifti" / name)) for name in ("image/phantom.nii.gz", "mask/mask.nii.gz"))
+    image, mask = (
+        sitk.GetArrayFromImage(sitk.ReadImage(folder / "digital_phantom/nifti" / name))
+        for name in ("image/phantom.nii.gz", "mask/mask.nii.gz")
+    )
     found = compute_region(image.astype(np.float32), mask > 0, CLASSES, bin_width_hu=1.0, spacing_mm=2.0)
     n, wrong = missed({name: value for name, (value, _) in found.items()}, folder / "ibsi_1_dig_phantom.csv")
     assert n == 102

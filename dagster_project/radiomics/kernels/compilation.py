@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import config as numba_config
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,13 +25,17 @@ def kernel(function: Function) -> Function:
     (numba does not notice that a function in another module has changed).
     """
     try:
-        return numba.njit(cache=True, error_model="numpy")(function)
+        return _compiled(function, cache=True)
     except RuntimeError:
         folder = private_folder(Path(tempfile.gettempdir()))
-    if folder is None:
-        return numba.njit(error_model="numpy")(function)
-    numba.config.CACHE_DIR = str(folder)
-    return numba.njit(cache=True, error_model="numpy")(function)
+    if folder is not None:
+        numba_config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]  # numba makes its settings at run time
+    return _compiled(function, cache=folder is not None)
+
+
+def _compiled(function: Function, *, cache: bool) -> Function:
+    compiled: Any = numba.njit(cache=cache, error_model="numpy")(function)
+    return compiled
 
 
 def private_folder(parent: Path) -> Path | None:

@@ -85,7 +85,7 @@ def _members(values: Array, bins: NDArray[np.int32], wanted: int, count: int) ->
 
 
 def _between(low: float, high: float, share: float) -> float:
-    """numpy's linear interpolation, from whichever side is nearer."""
+    """Linear interpolation as numpy does it, from whichever side is nearer."""
     return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
 
 

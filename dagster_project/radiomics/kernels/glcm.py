@@ -28,7 +28,7 @@ def glcm_features(levels: Levels) -> tuple[dict[str, float], float] | None:
     matrices, used = _normalise(pairs)
     if not used.any():
         return None
-    matrices = matrices[used]
+    matrices = matrices if used.all() else matrices[used]
     values = _all_angles(matrices, levels.gray)
     found = dict(zip(FEATURES, values[:, :IMC2_GAP].mean(axis=0).tolist(), strict=True))
     return {**found, "MCC": _mcc(matrices)}, float(np.abs(values[:, IMC2_GAP]).min())

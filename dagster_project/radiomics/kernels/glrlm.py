@@ -31,7 +31,7 @@ def glrlm_features(levels: Levels) -> dict[str, float]:
     return dict(zip(FEATURES, means.tolist(), strict=True))
 
 
-def _share_a_line(levels: Levels, direction: tuple[int, int, int]) -> bool:
+def _share_a_line(levels: Levels, direction: tuple[int, ...]) -> bool:
     """Whether any line along the direction holds two voxels, neighbours or not."""
     places = np.stack(np.unravel_index(levels.voxels, levels.shape))
     axis = next(a for a in range(3) if direction[a])
@@ -57,9 +57,7 @@ def _all_directions(
 
 
 @kernel
-def _count(
-    grid: NDArray[np.int32], voxels: NDArray[np.int64], offset: int, reached: NDArray[np.int32], table: NDArray[np.int32]
-) -> None:
+def _count(grid: NDArray[np.int32], voxels: NDArray[np.int64], offset: int, reached: NDArray[np.int32], table: NDArray[np.int32]) -> None:
     """Voxels by level and place in their run."""
     if offset < SHORT_STEP:
         for v in voxels:

@@ -49,11 +49,15 @@ def _by_lanczos(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
 def _second(matrix: NDArray[np.float64]) -> float:
     """The eigenvalue, or NaN where it must be found otherwise."""
     p, marginal = _occupied(matrix)
-    root = np.sqrt(marginal)
-    if len(root) < 2:
+    n = len(marginal)
+    if n < 2:
         return np.nan
-    scaled = p / np.outer(root, root)
-    vector, residual = _lanczos(scaled, root / np.sqrt(marginal.sum()))
+    scaled, top = np.empty((n, n)), np.sqrt(marginal)
+    for i in range(n):
+        for j in range(n):
+            scaled[i, j] = p[i, j] / (top[i] * top[j])
+    _shrink(top, np.sqrt(_dot(top, top)))
+    vector, residual = _lanczos(scaled, top)
     if residual > CONVERGED:
         return np.nan
     eigenvalue, mixing = _with_eps(p, marginal, vector)
@@ -63,13 +67,19 @@ def _second(matrix: NDArray[np.float64]) -> float:
 @kernel
 def _occupied(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The matrix without levels that have no pair in this angle, and its row sums."""
-    sums = matrix.sum(axis=1)
-    kept = np.flatnonzero(sums)
-    p = np.empty((len(kept), len(kept)))
-    for i in range(len(kept)):
-        for j in range(len(kept)):
+    n, kept = 0, np.empty(len(matrix), dtype=np.int64)
+    sums = np.zeros(len(matrix))
+    for i in range(len(matrix)):
+        for j in range(len(matrix)):
+            sums[n] += matrix[i, j]
+        if sums[n] > 0:
+            kept[n] = i
+            n += 1
+    p = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
             p[i, j] = matrix[kept[i], kept[j]]
-    return p, sums[kept]
+    return p, sums[:n]
 
 
 @kernel
@@ -81,7 +91,8 @@ def _lanczos(a: NDArray[np.float64], top: NDArray[np.float64]) -> tuple[NDArray[
     n = len(a)
     basis, alpha, beta = np.zeros((n, n)), np.zeros(n), np.zeros(n)
     basis[0] = top
-    basis[1] = np.cos(1.0 + 2.3 * np.arange(n) ** 1.5)
+    for i in range(n):
+        basis[1, i] = np.cos(1.0 + 2.3 * i**1.5)
     _orthogonalise(basis, 1)
     check = min(14, n - 1)
     for k in range(1, n):
@@ -137,18 +148,15 @@ def _orthogonalise(basis: NDArray[np.float64], k: int) -> float:
             break
     if length <= 1e-14 * before:
         return 0.0
-    row /= length
+    _shrink(row, length)
     return length
 
 
 @kernel
-def _ritz(
-    basis: NDArray[np.float64], alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int
-) -> tuple[NDArray[np.float64], float]:
+def _ritz(basis: NDArray[np.float64], alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], float]:
     """The best approximation in the basis, and the larger residual of its two ends: the other may become the larger one."""
-    high, upper = _largest(alpha, beta, k)
-    low, lower = _largest(-alpha, beta, k)
-    lower[1::2] *= -1
+    high, upper = _largest(alpha, beta, k, 1)
+    low, lower = _largest(alpha, beta, k, -1)
     upper_open, lower_open = abs(beta[k] * upper[k - 1]), abs(beta[k] * lower[k - 1])
     negative = low > high
     residual = lower_open if negative else upper_open
@@ -163,36 +171,37 @@ def _ritz(
 
 
 @kernel
-def _largest(alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int) -> tuple[float, NDArray[np.float64]]:
-    """Largest eigenvalue of the tridiagonal matrix of rows 1 to k, all between -1 and 1, by bisection, and its eigenvector.
+def _largest(alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int, sign: int) -> tuple[float, NDArray[np.float64]]:
+    """Largest eigenvalue of the tridiagonal matrix of rows 1 to k, or of its negative, all between -1 and 1, and its eigenvector.
 
-    Less an upper bound the matrix is negative definite: its pivots are negative, and inverse iteration needs no exchange of rows.
+    By bisection. Less an upper bound the matrix is negative definite: its pivots are negative, and inverse iteration needs no
+    exchange of rows.
     """
     low, high = -1.5, 1.5
     pivots, found = np.empty(k), np.ones(k)
     for _ in range(53):
         middle = (low + high) / 2
-        if _has_above(alpha, beta, middle, pivots):
+        if _has_above(alpha, beta, sign, middle, pivots):
             low = middle
         else:
             high = middle
-    _has_above(alpha, beta, high, pivots)
+    _has_above(alpha, beta, sign, high, pivots)
     for _ in range(3):
         for m in range(1, k):
-            found[m] -= beta[m] / pivots[m - 1] * found[m - 1]
+            found[m] -= sign * beta[m] / pivots[m - 1] * found[m - 1]
         found[k - 1] /= pivots[k - 1]
         for m in range(k - 2, -1, -1):
-            found[m] = (found[m] - beta[m + 1] * found[m + 1]) / pivots[m]
-        found /= np.sqrt(_dot(found, found))
+            found[m] = (found[m] - sign * beta[m + 1] * found[m + 1]) / pivots[m]
+        _shrink(found, np.sqrt(_dot(found, found)))
     return high, found
 
 
 @kernel
-def _has_above(alpha: NDArray[np.float64], beta: NDArray[np.float64], x: float, pivots: NDArray[np.float64]) -> bool:
+def _has_above(alpha: NDArray[np.float64], beta: NDArray[np.float64], sign: int, x: float, pivots: NDArray[np.float64]) -> bool:
     """Whether an eigenvalue lies at or above x: a pivot of the matrix less x is then not negative."""
     pivot = -1.0
     for m in range(len(pivots)):
-        pivot = alpha[m + 1] - x - (beta[m] ** 2 / pivot if m else 0.0)
+        pivot = sign * alpha[m + 1] - x - (beta[m] ** 2 / pivot if m else 0.0)
         if pivot >= 0:
             return True
         pivots[m] = pivot
@@ -200,16 +209,24 @@ def _has_above(alpha: NDArray[np.float64], beta: NDArray[np.float64], x: float, 
 
 
 @kernel
+def _shrink(x: NDArray[np.float64], length: float) -> None:
+    for i in range(len(x)):
+        x[i] /= length
+
+
+@kernel
 def _with_eps(p: NDArray[np.float64], marginal: NDArray[np.float64], vector: NDArray[np.float64]) -> tuple[float, float]:
     """Rayleigh quotient of Q between its left and right eigenvectors, and by how much Q turns the right one away."""
     n = len(marginal)
-    root = np.sqrt(marginal)
-    inner = _product(p, vector / root)
-    turned = np.zeros(n)
+    inner, turned = np.empty(n), np.zeros(n)
+    for i in range(n):
+        inner[i] = vector[i] / np.sqrt(marginal[i])
+    inner = _product(p, inner)
     for i in range(n):
         for k in range(n):
             turned[i] += p[i, k] / (marginal[i] * marginal[k] + EPS) * inner[k]
-    turned *= root
-    eigenvalue = _dot(vector, turned)
-    turned -= eigenvalue * vector
-    return eigenvalue, np.sqrt(_dot(turned, turned))
+        turned[i] *= np.sqrt(marginal[i])
+    eigenvalue, mixing = _dot(vector, turned), 0.0
+    for i in range(n):
+        mixing += (turned[i] - eigenvalue * vector[i]) ** 2
+    return eigenvalue, np.sqrt(mixing)

@@ -1,0 +1,26 @@
+"""Figures of a model are those of its stored predictions."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.trial import Stage
+
+pytestmark = pytest.mark.xdist_group("flow")
+
+
+def test_auc_is_the_share_of_pairs_in_order(opened: Stage) -> None:
+    """Counted pair by pair from the out-of-fold probabilities."""
+    predictions = opened.table("predictions")
+    for row in opened.table("model_runs").iter_rows(named=True):
+        own = predictions.filter(model=row["model"])
+        sick, well = own.filter(label=True)["probability"], own.filter(label=False)["probability"]
+        wins = sum((a > b) + (a == b) / 2 for a in sick for b in well)
+        assert row["auc"] == pytest.approx(wins / (len(sick) * len(well)))
+        assert (row["n_patients"], row["n_positive"]) == (own.height, len(sick))
+        assert row["brier"] == pytest.approx(((own["probability"] - own["label"].cast(float)) ** 2).mean())
+
+
+def test_a_second_run_on_the_same_rows_trains_nothing(opened: Stage, grown: Stage) -> None:
+    """A scan that changes neither cohort nor features leaves the models as they are."""
+    assert grown.table("model_runs")["mlflow_run_id"].to_list() == opened.table("model_runs")["mlflow_run_id"].to_list()

@@ -1,0 +1,26 @@
+"""The study's page speaks of what is in the lake, and works offline."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.trial import Stage
+
+pytestmark = pytest.mark.xdist_group("flow")
+
+
+def test_the_page_says_what_was_found(grown: Stage) -> None:
+    page = (grown.trial.home.reports / "study_report.html").read_text(encoding="utf-8")
+    assert "ChiCTR2600120951" in page
+    for word in ("BJCH", "SHPH", "slice_thickness", "simulated"):
+        assert word in page, word
+    assert grown.table("model_runs")["model"][0] in page
+
+
+def test_pages_ask_nothing_of_the_network(grown: Stage) -> None:
+    for page in grown.trial.home.reports.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        asked = re.findall(r"(?:src|href|action)=[\"']([^\"']*)|url\(([^)]*)\)", text)
+        assert not [target for pair in asked for target in pair if target.startswith(("http", "//"))], page.name

@@ -1,0 +1,45 @@
+"""The contract check of a table fails on any row that breaks the declaration, names the constraint, and tells no value."""
+
+from __future__ import annotations
+
+import pytest
+
+from checks.contracts import CHECKS
+from dagster_project.lake.tables import TABLES
+from dagster_project.resources import Lakehouse
+
+BY_TABLE = {next(iter(check.check_keys)).asset_key.to_user_string(): check for check in CHECKS}
+
+BROKEN = {
+    "treatments": ({"cycle": 0}, "cycle minimum 1: 1 rows"),
+    "patients": ({"sex": "X", "stage": "IV"}, "sex allowed: 1 rows"),
+    "scans": ({"kvp": float("nan")}, "kvp finite: 1 rows"),
+    "timepoints": ({"visit": "T9"}, "visit pattern: 1 rows"),
+    "predictions": ({"task": "T1", "probability": 1.5}, "probability maximum 1: 1 rows"),
+}
+
+
+def test_every_table_has_one() -> None:
+    assert set(BY_TABLE) == {t.name for t in TABLES}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_row_that_breaks_the_declaration_is_counted(lakehouse: Lakehouse, fill, name: str) -> None:
+    row, told = BROKEN[name]
+    fill(name, row)
+    result = BY_TABLE[name](lakehouse)
+    assert not result.passed
+    assert told in (result.description or "")
+    assert result.metadata["rows"].value == 1
+
+
+def test_rows_as_declared_pass(lakehouse: Lakehouse, fill) -> None:
+    fill("treatments", {"cycle": 1}, {"cycle": 2})
+    result = BY_TABLE["treatments"](lakehouse)
+    assert result.passed
+    assert result.description == "all rows keep the contract"
+
+
+def test_an_empty_table_that_must_have_rows_fails(lakehouse: Lakehouse) -> None:
+    assert not BY_TABLE["patients"](lakehouse).passed
+    assert BY_TABLE["treatments"](lakehouse).passed

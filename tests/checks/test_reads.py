@@ -1,0 +1,35 @@
+"""Open reads are told, and blinding is proved from names and times."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from checks.reads import blinding, locked
+from dagster_project.resources import Lakehouse
+
+LOCKED = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+READ = {"visit": "T0", "scan": "S1", "lesion": "L1", "role": "target", "mask_source": "SEG", "locked_at": LOCKED}
+CASE = {"status": "settled", "reader_a": "R1", "reader_b": "R2", "accepted_reader": "R1", "arbiter": "A1", "decided_at": LOCKED + dt.timedelta(days=1)}
+
+
+def test_open_reads_are_counted(lakehouse: Lakehouse, fill) -> None:
+    fill("reads", {**READ, "reader": "R1"}, {**READ, "reader": "R2", "locked_at": None})
+    result = locked(lakehouse)
+    assert not result.passed
+    assert result.metadata["open"].value == 1
+
+
+@pytest.mark.parametrize(("changes", "own", "early"), [
+    ({}, 0, 0),
+    ({"arbiter": "R2"}, 1, 0),  # 1. nobody arbitrates his own read
+    ({"decided_at": LOCKED - dt.timedelta(days=1)}, 0, 1),  # 2. nothing is decided before both reads are locked
+    ({"status": "open", "arbiter": None, "decided_at": None}, 0, 0),  # 3. an open case breaks nothing
+])
+def test_blinding(lakehouse: Lakehouse, fill, changes: dict[str, object], own: int, early: int) -> None:
+    fill("reads", {**READ, "reader": "R1"}, {**READ, "reader": "R2"})
+    fill("arbitrations", {**CASE, **changes})
+    result = blinding(lakehouse)
+    assert (result.metadata["own_arbiter"].value, result.metadata["before_lock"].value) == (own, early)
+    assert result.passed == (own + early == 0)

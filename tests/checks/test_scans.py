@@ -1,0 +1,39 @@
+"""Thick slices, gaps and artifacts are counted as warnings; a reader's word wins over the machine's."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from checks.scans import artifacts, slice_thickness
+from dagster_project.resources import Lakehouse
+
+FINE = {"slice_thickness_mm": 1.0, "slice_spacing_mm": 1.0, "largest_gap_mm": 1.0, "n_duplicate_slices": 0}
+
+
+@pytest.mark.parametrize(("changes", "found"), [
+    ({}, 0),
+    ({"slice_thickness_mm": 1.009}, 0),  # 1. within the tolerance of 0.01 mm
+    ({"slice_thickness_mm": 1.25}, 1),  # 2. thicker by its header
+    ({"slice_thickness_mm": None, "slice_spacing_mm": 5.0}, 1),  # 3. thicker as measured, whatever the header lacks
+    ({"largest_gap_mm": 2.0}, 1),  # 4. a slice is missing
+    ({"n_duplicate_slices": 1}, 1),  # 5. a slice is there twice
+])
+def test_slice_thickness(lakehouse: Lakehouse, fill, changes: dict[str, object], found: int) -> None:
+    fill("scans", {"scan": "S1", **FINE, **changes}, {"scan": "S2", **FINE})
+    result = slice_thickness(lakehouse)
+    assert (result.metadata["found"].value, result.passed) == (found, not found)
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert result.metadata["which"].value == ("S1" if found else "")
+
+
+@pytest.mark.parametrize(("changes", "found"), [
+    ({}, 0),
+    ({"metal_flag": True}, 1),  # 1. an automatic flag
+    ({"motion_flag": True, "reader_artifact_flag": False}, 0),  # 2. a reader denies it
+    ({"reader_artifact_flag": True}, 1),  # 3. a reader alone says so
+])
+def test_artifacts(lakehouse: Lakehouse, fill, changes: dict[str, object], found: int) -> None:
+    fill("scans", {"scan": "S1", **FINE, **changes})
+    result = artifacts(lakehouse)
+    assert (result.metadata["found"].value, result.passed) == (found, not found)

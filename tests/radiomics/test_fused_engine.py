@@ -1,0 +1,161 @@
+"""The fast engine against PyRadiomics itself: on regions and images that are hard for it, on lesions, and at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dagster_project.radiomics import fused_engine, pyradiomics_engine
+from dagster_project.radiomics.derived_images import derive_images
+from dagster_project.radiomics.extraction import ENGINES
+from dagster_project.radiomics.resampling import bounding_box
+from tests.radiomics.pyradiomics_oracle import CLASSES, cropped, odd_images, odd_regions, plain_features, tumour
+
+RELATIVE = 1e-9
+ROUNDING = 1e-12
+"""Sums that cancel to nothing: PyRadiomics' own value is then rounding, as a skewness of 1e-17."""
+
+REGIONS = odd_regions(np.random.default_rng(20260112))
+IMAGES = odd_images(np.random.default_rng(20260113))
+SETTINGS = {"log_sigma_mm": [1.0, 2.0, 3.0, 4.0, 5.0], "wavelet": "coif1", "spacing_mm": 1.0}
+
+
+def fused(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1.0):
+    return fused_engine.compute_region(image, mask, classes, bin_width_hu=bin_width_hu, spacing_mm=spacing_mm)
+
+
+def differences(found, expected, ignored=()):
+    """Names of the features that differ, with both values."""
+    assert list(found) == list(expected)
+    return {name: (value, expected[name]) for name, (value, _) in found.items() if name not in ignored and not agree(value, expected[name])}
+
+
+def agree(value, expected):
+    if value is None or expected is None:
+        return value is expected
+    return abs(value - expected) <= max(RELATIVE * abs(expected), ROUNDING)
+
+
+def null_by_choice(found):
+    """Imc2 that the engines leave out where PyRadiomics gives the square root of a rounding error."""
+    return [name for name, (_, reason) in found.items() if reason == pyradiomics_engine.IMC2_UNSTABLE]
+
+
+@pytest.mark.parametrize("region", sorted(set(REGIONS) - {"one voxel"}))
+def test_odd_region_equals_pyradiomics_on_every_odd_image(region):
+    for name, whole in IMAGES.items():
+        image, mask = cropped(whole, REGIONS[region])
+        found = fused(image, mask)
+        assert differences(found, plain_features(image, mask), null_by_choice(found)) == {}, name
+
+
+def test_single_voxel_has_values_but_no_texture():
+    image, mask = cropped(IMAGES["wide"], REGIONS["one voxel"])
+    found = fused(image, mask)
+    texture = {name for name in found if name.split("_")[0] not in ("firstorder", "shape")}
+    assert {found[name] for name in texture} == {(None, fused_engine.ONE_VOXEL)}
+    rest = plain_features(image, mask, ("firstorder", "shape"))
+    assert differences({name: found[name] for name in rest}, rest) == {}
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(2, 12)),
+    share=st.sampled_from([0.1, 0.4, 0.8, 1.0]),
+    spread=st.sampled_from([0.0, 5.0, 60.0, 400.0]),
+    rounded=st.booleans(),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_random_region_equals_pyradiomics(seed, shape, share, spread, rounded):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < share
+    mask.flat[:2] = True
+    values = rng.normal(rng.uniform(-900, 200), spread, shape)
+    image, mask = cropped((np.rint(values) if rounded else values).astype(np.float32), mask)
+    found = fused(image, mask)
+    assert differences(found, plain_features(image, mask), null_by_choice(found)) == {}
+
+
+@pytest.fixture(scope="module")
+def lesion():
+    return tumour(8, seed=1)
+
+
+def test_lesion_equals_pyradiomics_on_all_fourteen_images(lesion):
+    volume, mask = lesion
+    box = bounding_box(mask)
+    inside = np.ascontiguousarray(mask[box])
+    images = {name: np.ascontiguousarray(part) for name, part in derive_images(volume, box, SETTINGS)}
+    assert len(images) == 14
+    for name, image in images.items():
+        assert differences(fused(image, inside), plain_features(image, inside)) == {}, name
+
+
+def test_ring_around_a_lesion_equals_pyradiomics(lesion):
+    """A shell: hollow, with two surfaces, and gray levels that meet in a few pairs only."""
+    from scipy.ndimage import binary_dilation
+
+    volume, mask = lesion
+    shell = binary_dilation(mask, iterations=4) & ~binary_dilation(mask, iterations=2) & (volume < -700)
+    image, ring = cropped(volume, shell)
+    assert differences(fused(image, ring), plain_features(image, ring)) == {}
+
+
+@pytest.mark.parametrize(("bin_width_hu", "spacing_mm"), [(10.0, 1.0), (25.0, 0.8), (50.0, 2.0), (3.7, 1.0)])
+def test_other_bins_and_spacings_equal_pyradiomics(lesion, bin_width_hu, spacing_mm):
+    image, mask = cropped(*lesion)
+    found = fused(image, mask, bin_width_hu=bin_width_hu, spacing_mm=spacing_mm)
+    assert differences(found, plain_features(image, mask, CLASSES, bin_width_hu, spacing_mm)) == {}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_imc2_on_the_last_bit_is_null_in_both_engines(engine):
+    """A line in which 9 pairs are dark, 4 are bright and 12 are mixed: a level says nothing of its neighbour's.
+
+    Both entropies are then the same number, and PyRadiomics gives the root of their last bits: 2e-8 here.
+    """
+    line = [0] * 10 + [1] * 5 + [0] + [1, 0] * 5
+    image = np.array([[line]], dtype=np.float32) * 40
+    found = engine.compute_region(image, np.ones(image.shape, dtype=bool), ["glcm"], bin_width_hu=25.0, spacing_mm=1.0)
+    assert found["glcm_Imc2"] == (None, pyradiomics_engine.IMC2_UNSTABLE)
+    assert {name for name, (value, _) in found.items() if value is None} <= {"glcm_Imc2", "glcm_MCC"}
+    assert 0 < plain_features(image, image >= 0, ["glcm"])["glcm_Imc2"] < 1e-7
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_texture_does_not_depend_on_the_axes(engine, lesion):
+    image, mask = cropped(*lesion)
+    turned = [np.ascontiguousarray(np.flip(a.transpose(2, 0, 1), 1)) for a in (image, mask)]
+    texture = pyradiomics_engine.TEXTURE_CLASSES
+    first = engine.compute_region(image, mask, texture, bin_width_hu=25.0, spacing_mm=1.0)
+    second = engine.compute_region(*turned, texture, bin_width_hu=25.0, spacing_mm=1.0)
+    assert differences(second, {name: value for name, (value, _) in first.items()}) == {}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_voxels_outside_the_region_do_not_count(engine, lesion):
+    image, mask = cropped(*lesion)
+    other = np.where(mask, image, 1e4).astype(np.float32)
+    first, second = (engine.compute_region(i, mask, CLASSES, bin_width_hu=25.0, spacing_mm=1.0) for i in (image, other))
+    assert first == second
+
+
+def test_more_gray_levels_than_matrices_are_held_for_go_to_the_engine_of_reference(monkeypatch):
+    image, mask = cropped(IMAGES["wide"], REGIONS["blob"])
+    expected = pyradiomics_engine.compute_region(image, mask, CLASSES, bin_width_hu=25.0, spacing_mm=1.0)
+    monkeypatch.setattr(fused_engine, "MOST_LEVELS", 3)
+    assert fused(image, mask) == expected
+
+
+def test_classes_come_in_the_order_asked_for():
+    image, mask = cropped(IMAGES["wide"], REGIONS["blob"])
+    names = list(fused(image, mask, ("ngtdm", "firstorder")))
+    assert names == [f"{c}_{f}" for c in ("ngtdm", "firstorder") for f in fused_engine.class_feature_names(c)]
+
+
+def test_every_row_can_tell_the_engines_apart():
+    names = {engine.engine_name() for engine in ENGINES.values()}
+    assert len(names) == len(ENGINES)
+    assert fused_engine.engine_name().endswith(pyradiomics_engine.engine_name())

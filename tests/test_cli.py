@@ -1,0 +1,184 @@
+"""The command line says what it does, what was found, and what to do next; never a value that identifies."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from dagster_project import cli, commands
+from dagster_project.commands import Flow
+from dagster_project.lake.tables import TABLES
+from tests.trial import SITES, Stage
+
+
+class Call:
+    """The command line in a home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(cli.main, ["--home", str(self.home), *arguments])
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    for name in ("LAKEHOUSE_HOME", "DAGSTER_HOME", "LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA", "MLFLOW_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, "")  # so that what the command sets is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    return Call(tmp_path / "home")
+
+
+def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield from leaves(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
+
+
+# -- help -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", leaves(cli.main), ids=" ".join)
+def test_every_command_has_help_with_an_example_of_itself(path: tuple[str, ...]) -> None:
+    text = CliRunner().invoke(cli.main, [*path, "--help"]).output
+    example = text.partition("Example")[2]
+    assert "lakehouse" in example
+    assert path[-1] in example
+
+
+def test_the_commands_of_the_design_are_there() -> None:
+    assert {"run", "simulate", "sql", "status", "report", "publish", "demo", "dev"} <= set(cli.main.commands)
+
+
+# -- where there is nothing yet ---------------------------------------------------------------------------------------------
+
+
+def test_an_empty_landing_is_told_what_to_put_where(call: Call) -> None:
+    result = call("run")
+    assert result.exit_code == 0
+    assert "holds no site" in result.output
+    assert "clinical/patients.csv" in result.output
+    assert "lakehouse simulate" in result.output
+
+
+@pytest.mark.parametrize("command", [("sql", "SELECT 1"), ("status",), ("publish",), ("report",)], ids=lambda c: c[0])
+@pytest.mark.parametrize("before", [(), ("run",)], ids=["no folder", "empty folders"])
+def test_where_there_is_no_lake_the_way_to_one_is_told(call: Call, before: tuple[str, ...], command: tuple[str, ...]) -> None:
+    _ = before and call(*before)
+    result = call(*command)
+    assert result.exit_code == 1
+    assert "there is no lake" in result.output
+    assert "lakehouse run" in result.output
+
+
+def test_a_site_that_nobody_knows_is_refused_before_anything_is_made(call: Call) -> None:
+    (call.home / "landing" / "BJCH").mkdir(parents=True)
+    result = call("run", "--site", "BJHC")
+    assert result.exit_code == 1
+    assert "BJHC" in result.output
+    assert "sites are BJCH" in result.output
+    assert not (call.home / "vault" / "BJHC").exists()
+
+
+# -- run --------------------------------------------------------------------------------------------------------------------
+
+FLOWS = {
+    "open": (Flow((), True, ""), 0, 0),
+    "closed by the data": (Flow((), False, "The gate is closed. minimum_patients"), 0, 3),
+    "a step failed": (Flow(("BJCH scans: MemoryError",), False, ""), 1, 1),
+}
+
+
+@pytest.mark.parametrize(("flow", "plain", "required"), FLOWS.values(), ids=FLOWS)
+def test_the_exit_code_tells_how_a_run_ended(call: Call, monkeypatch: pytest.MonkeyPatch, flow: Flow, plain: int, required: int) -> None:
+    (call.home / "landing" / "BJCH").mkdir(parents=True)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(commands, "run_flow", lambda _, sites: (asked.append(sites), flow)[1])
+    assert call("run", "--site", "BJCH").exit_code == plain
+    assert call("run", "--require-model").exit_code == required
+    assert asked == [["BJCH"], []]
+
+
+# -- sql and status, on the shared study -------------------------------------------------------------------------------------
+
+
+@pytest.mark.xdist_group("flow")
+def test_one_answer_in_three_forms(grown: Stage) -> None:
+    asked = "SELECT site, count(*) AS n, NULL AS nothing FROM patients GROUP BY site ORDER BY site"
+    table, text, array = (grown.trial.call("sql", asked, *form).output for form in ((), ("--csv",), ("--json",)))
+    assert list(csv.reader(io.StringIO(text))) == [["site", "n", "nothing"], *([site, "4", ""] for site in SITES)]
+    assert json.loads(array) == [{"site": site, "n": 4, "nothing": None} for site in SITES]
+    assert all(site in table for site in SITES)
+
+
+@pytest.mark.xdist_group("flow")
+def test_texts_in_square_brackets_are_shown_as_they_are(grown: Stage) -> None:
+    """They are values, not the terminal's markup: `[reads] target_roi` is part of a reason."""
+    shown = grown.trial.call("sql", "SELECT '[reads] target_roi' AS a, '[/b]' AS b").output
+    assert "[reads] target_roi" in shown
+    assert "[/b]" in shown
+
+
+@pytest.mark.xdist_group("flow")
+@pytest.mark.parametrize("statement", ["SELECT * FROM patient", "SELECT no_such FROM scans", "SELEC 1", "DELETE FROM scans", "SELECT 1; DROP TABLE scans"])
+def test_a_statement_that_fails_leaves_a_hint_and_the_lake(grown: Stage, statement: str) -> None:
+    result = grown.trial.call("sql", statement)
+    assert result.exit_code == 1
+    assert "SHOW TABLES" in result.output
+    assert "Traceback" not in result.output
+    assert grown.trial.snapshot() == grown.snapshot
+
+
+@pytest.mark.xdist_group("flow")
+def test_a_snapshot_that_never_was_is_said_to_be_none(grown: Stage) -> None:
+    result = grown.trial.call("sql", "SELECT 1", "--as-of", "999999")
+    assert result.exit_code == 1
+    assert "999999" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.xdist_group("flow")
+def test_tables_and_columns_can_be_found_by_asking(grown: Stage) -> None:
+    shown = grown.trial.call("sql", "SHOW TABLES", "--csv").output.split()
+    assert {t.name for t in TABLES} <= set(shown)
+    assert "pixel_digest" in grown.trial.call("sql", "DESCRIBE scans").output
+
+
+@pytest.mark.xdist_group("flow")
+def test_status_tells_rows_deliveries_refusals_and_the_gate(grown: Stage) -> None:
+    text = grown.trial.call("status").output
+    assert f"snapshot {grown.snapshot}" in text
+    assert "taken in" in text
+    assert "Gate open" in text
+    assert "Open for arbitration: none" in text
+
+
+@pytest.mark.xdist_group("flow")
+def test_status_sees_a_delivery_that_changed(grown: Stage) -> None:
+    file = grown.trial.home.landing / SITES[0] / "dicom" / "one_more"
+    file.touch()
+    try:
+        assert "changed since the last run" in grown.trial.call("status").output
+    finally:
+        file.unlink()
+
+
+@pytest.mark.xdist_group("flow")
+def test_publishing_what_is_published_says_so(grown: Stage) -> None:
+    assert "published already" in grown.trial.call("publish").output
+
+
+def test_the_demo_spares_a_folder_that_is_not_its_own(call: Call) -> None:
+    (call.home / "landing").mkdir(parents=True)
+    result = call("demo")
+    assert result.exit_code == 1
+    assert "holds another study" in result.output
+    assert (call.home / "landing").is_dir()

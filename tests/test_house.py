@@ -1,0 +1,163 @@
+"""The house is complete and keeps its rules: one name everywhere, imports that cost nothing, nothing that belongs to one machine."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from setuptools import find_packages
+
+from dagster_project.definitions import defs
+from dagster_project.lake.columns import Column
+from dagster_project.lake.schema import comment
+from dagster_project.lake.tables import BY_NAME, TABLES, Table
+from dagster_project.study import tomllib
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+GRAPH = defs.resolve_asset_graph()
+NO_TABLE = {"intake", "study_report", "patient_reports", "published"}
+HEAVY = ("great_expectations", "mlflow", "torch", "radiomics", "sklearn", "matplotlib", "SimpleITK", "numba", "highdicom", "distributed")
+MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home|Users|mnt|data)/\w|[A-Z]:\\\\")
+ELSEWHERE = re.compile(r"(?:https?:)?//[\w.-]+\.\w{2,}|\bcdn\b|@import|url\(\s*['\"]?(?!data:|#)", re.IGNORECASE)
+
+
+def sources() -> list[Path]:
+    """Every text file that git keeps or would keep."""
+    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return [REPOSITORY / name for name in listed.stdout.splitlines() if (REPOSITORY / name).is_file()]
+
+
+def node(table: Table) -> dg.AssetsDefinition:
+    return defs.resolve_assets_def(table.name)
+
+
+# -- one name everywhere --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_a_table_has_an_asset_of_its_name_in_a_module_of_its_name(table: Table) -> None:
+    module = importlib.import_module(f"assets.{table.name}")
+    asset = getattr(module, table.name)
+    assert isinstance(asset, dg.AssetsDefinition)
+    assert asset.keys == {dg.AssetKey(table.name)}
+    assert module.__doc__
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_an_asset_tells_what_the_table_declares(table: Table) -> None:
+    spec = node(table).get_asset_spec(dg.AssetKey(table.name))
+    assert spec.group_name == table.group
+    assert table.en in (spec.description or "")
+    assert table.zh in (spec.description or "")
+    assert spec.owners
+    assert {"ducklake", "parquet"} <= spec.kinds
+    assert (node(table).partitions_def is not None) == table.by_site
+    shown = spec.metadata["dagster/column_schema"].columns
+    assert [(c.name, c.type, c.description) for c in shown] == [(c.name, c.type, comment(c)) for c in table.columns]
+    assert [c.constraints.nullable for c in shown] == [c.nullable for c in table.columns]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_a_table_has_both_generated_checks_and_a_test(table: Table) -> None:
+    checks = {key.name for key in GRAPH.get_check_keys_for_assets({dg.AssetKey(table.name)})}
+    assert {"contract", "expectations"} <= checks
+    assert (REPOSITORY / "tests" / "assets" / f"test_{table.name}.py").is_file()
+
+
+def test_every_other_asset_is_known() -> None:
+    assert {key.to_user_string() for key in GRAPH.get_all_asset_keys()} == set(BY_NAME) | NO_TABLE
+
+
+def test_a_check_module_is_named_after_its_table_or_its_rule() -> None:
+    modules = {p.stem for p in (REPOSITORY / "checks").glob("*.py")} - {"__init__"}
+    assert modules <= set(BY_NAME) | {"contracts", "expectations"}
+    for name in modules & set(BY_NAME):
+        module = importlib.import_module(f"checks.{name}")
+        found = [c for c in vars(module).values() if isinstance(c, dg.AssetChecksDefinition)]
+        assert name in {key.asset_key.to_user_string() for check in found for key in check.check_keys}
+
+
+@pytest.mark.parametrize("column", [c for t in TABLES for c in t.columns], ids=lambda c: c.name)
+def test_a_column_is_described_in_both_languages(column: Column) -> None:
+    assert column.en
+    assert re.search(r"[\u4e00-\u9fff]", column.zh) or column.zh.isascii() is False
+
+
+def test_every_job_takes_each_asset_once() -> None:
+    jobs = {name: defs.resolve_job_def(name) for name in ("site", "cohort", "report")}
+    taken = [key.to_user_string() for job in jobs.values() for key in job.asset_layer.executable_asset_keys]
+    assert sorted(taken) == sorted(set(BY_NAME) | NO_TABLE)
+
+
+# -- where things come together -------------------------------------------------------------------------------------------
+
+
+def test_definitions_stay_short_and_valid() -> None:
+    assert len((REPOSITORY / "dagster_project" / "definitions.py").read_text(encoding="utf-8").splitlines()) <= 60
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_workspace_loads_the_definitions_by_a_relative_path() -> None:
+    workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text(encoding="utf-8"))
+    file = workspace["load_from"][0]["python_file"]
+    assert not Path(file["relative_path"]).is_absolute()
+    assert (REPOSITORY / file["relative_path"]).is_file()
+
+
+def test_what_starts_by_itself_is_running() -> None:
+    assert {s.name: s.default_status.value for s in defs.schedules or []} == {"nightly": "RUNNING"}
+    sensors = {s.name: s.default_status.value for s in defs.sensors or []}
+    assert set(sensors.values()) == {"RUNNING"}
+    assert "landing" in sensors
+
+
+def test_the_four_names_are_those_of_this_repository() -> None:
+    for name in ("assets", "checks", "models", "dagster_project"):
+        found = importlib.import_module(name)
+        assert Path(str(found.__file__)).resolve() == REPOSITORY / name / "__init__.py"
+
+
+def test_the_wheel_ships_the_library_alone() -> None:
+    include = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = set(find_packages(str(REPOSITORY), include=include))
+    assert "dagster_project.lake" in packages
+    assert not {p.partition(".")[0] for p in packages} & {"assets", "checks", "models", "tests"}
+
+
+def test_loading_the_definitions_imports_nothing_heavy() -> None:
+    program = f"import sys, runpy; runpy.run_path('dagster_project/definitions.py'); print([m for m in {HEAVY!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_command_line_starts_without_dagster() -> None:
+    program = f"import sys, dagster_project.cli; print([m for m in ('dagster', 'polars', *{HEAVY!r}) if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+# -- nothing of one machine, nothing from elsewhere -------------------------------------------------------------------------
+
+
+def test_no_path_of_a_machine_is_in_the_repository() -> None:
+    texts = {p: p.read_text(encoding="utf-8", errors="replace") for p in sources() if p.suffix not in {".png", ".parquet", ".gz", ".dcm"}}
+    assert [str(p.relative_to(REPOSITORY)) for p, text in texts.items() if MACHINE.search(text)] == []
+
+
+def test_templates_ask_nothing_of_the_network() -> None:
+    templates = list((REPOSITORY / "dagster_project" / "reports" / "templates").iterdir())
+    assert len(templates) >= 4
+    assert [(p.name, m.group()) for p in templates for m in ELSEWHERE.finditer(p.read_text(encoding="utf-8"))] == []
+
+
+def test_telemetry_is_off() -> None:
+    settings = yaml.safe_load((REPOSITORY / "dagster_project" / "dagster.yaml").read_text(encoding="utf-8"))
+    assert settings["telemetry"] == {"enabled": False}
+    assert settings["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
