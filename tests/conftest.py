@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import pytest
 
-from dagster_project.simulation.cohort import add_scan, simulate_cohort
-from tests.analyst import reading
-from tests.bad_deliveries import spoil
-from tests.trial import SITES, Stage, Trial, after, deliver_decisions, mlflow_runs, write_protocol
+if TYPE_CHECKING:  # the flow's modules take seconds to import: fixtures do so, and only tests of the flow wait for them
+    import dagster as dg
+
+    from tests.trial import Stage, Trial
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -44,6 +44,10 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """Two simulated sites have delivered, with faults; nothing has been run."""
+    from dagster_project.simulation.cohort import simulate_cohort
+    from tests.bad_deliveries import spoil
+    from tests.trial import Trial, write_protocol
+
     folder = tmp_path_factory.mktemp("trial")
     made = Trial(folder / "home", write_protocol(folder / "study.toml"))
     simulate_cohort(made.home.landing, made.root / "truth", made.plan)
@@ -54,28 +58,33 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
 @pytest.fixture(scope="session")
 def closed(trial: Trial) -> Stage:
     """After the first run: the gate is closed by the careless reader."""
+    from tests.trial import after
+
     return after(trial, trial.run())
 
 
 @pytest.fixture(scope="session")
 def denied(closed: Stage) -> tuple[dg.ExecuteInProcessResult, int]:
     """An attempt to train behind the closed gate: model_runs alone, in a run of its own; and the number of MLflow's runs after it."""
-    from dagster_project.definitions import defs
+    from tests.trial import mlflow_runs
 
-    with closed.trial.overheard(), dg.DagsterInstance.get() as instance:
-        result = defs.resolve_job_def("cohort").execute_in_process(instance=instance, asset_selection=[dg.AssetKey("model_runs")], raise_on_error=False)
-    return result, mlflow_runs(closed.trial)
+    return closed.trial.materialise("model_runs"), mlflow_runs(closed.trial)
 
 
 @pytest.fixture(scope="session")
 def repeated(closed: Stage, denied: tuple[dg.ExecuteInProcessResult, int]) -> Stage:
     """After a night with nothing new, asked to have a model at the end."""
+    from tests.trial import after
+
     return after(closed.trial, closed.trial.call("run", "--require-model"))
 
 
 @pytest.fixture(scope="session")
 def opened(repeated: Stage) -> Stage:
     """After the arbiter's decisions were delivered, while an analyst reads."""
+    from tests.analyst import reading
+    from tests.trial import after, deliver_decisions
+
     made = repeated.trial
     deliver_decisions(made)
     with reading(made.home.published / "lakehouse.duckdb") as made.analyst:
@@ -86,6 +95,9 @@ def opened(repeated: Stage) -> Stage:
 @pytest.fixture(scope="session")
 def grown(opened: Stage) -> Stage:
     """After one more scan of one patient was delivered."""
+    from dagster_project.simulation.cohort import add_scan
+    from tests.trial import SITES, after
+
     made = opened.trial
     made.plan = add_scan(made.home.landing, made.root / "truth", made.plan, SITES[0], 0)
     return after(made, made.run())

@@ -139,6 +139,13 @@ class Trial:
         with self.overheard():
             return run_flow(self.home.make(), sites)
 
+    def materialise(self, asset: str) -> dg.ExecuteInProcessResult:
+        """One asset of the cohort, in a run of its own."""
+        from dagster_project.definitions import defs
+
+        with self.overheard(), dg.DagsterInstance.get() as instance:
+            return defs.resolve_job_def("cohort").execute_in_process(instance=instance, asset_selection=[dg.AssetKey(asset)], raise_on_error=False)
+
     def call(self, *arguments: str) -> Result:
         """The command line."""
         from dagster_project.cli import main

@@ -110,7 +110,7 @@ def _opened(folder: Path, name: str, passphrase: str) -> bytes:
     import pyrage
 
     if not (folder / name).is_file():
-        raise KeysError("no key medium here; put the medium in place, or make one as the README says under "Keys first"")
+        raise KeysError("no key medium here; put the medium in place, or make one as the README says under 'Keys first'")
     sealed = (folder / name).read_bytes()
     if is_throwaway(folder):
         return sealed

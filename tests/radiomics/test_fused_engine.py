@@ -29,13 +29,19 @@ def fused(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1.0):
 def differences(found, expected, ignored=()):
     """Names of the features that differ, with both values."""
     assert list(found) == list(expected)
-    return {name: (value, expected[name]) for name, (value, _) in found.items() if name not in ignored and not agree(value, expected[name])}
+    pairs = {name: (value, expected[name]) for name, (value, _) in found.items() if name not in ignored}
+    return {name: pair for name, pair in pairs.items() if not agree(*pair) and not (name == "glcm_MCC" and both_rounding(*pair))}
 
 
 def agree(value, expected):
     if value is None or expected is None:
         return value is expected
     return abs(value - expected) <= max(RELATIVE * abs(expected), ROUNDING)
+
+
+def both_rounding(*values):
+    """MCC is the root of an eigenvalue: of one that is 0 but for its last bit it is 1e-8, or does not exist."""
+    return all(value is None or value < 1e-6 for value in values)
 
 
 def null_by_choice(found):

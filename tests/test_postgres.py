@@ -1,0 +1,129 @@
+"""The lake on a catalogue in PostgreSQL: the same tables, transactions, earlier states and writers side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dagster_project.lake.home import Home
+from dagster_project.lake.store import open_lake, read_lake
+from dagster_project.lake.tables import TABLES
+from tests.lake.test_store import rows
+
+OWNER = "postgres"
+"""The system's user whom Debian's package makes; PostgreSQL refuses to run as root."""
+
+
+def program(name: str) -> str:
+    """Debian keeps the server's programs out of PATH, in a folder a version."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: float(p.parts[-3]))
+    chosen = shutil.which(name) or (str(found[-1]) if found else "")
+    assert chosen, f"{name} is missing: run scripts/install-debian-packages"
+    return chosen
+
+
+def as_owner(*command: str) -> None:
+    prefix = ["runuser", "-u", OWNER, "--"] if os.getuid() == 0 else []
+    done = subprocess.run([*prefix, *command], capture_output=True, text=True, check=False, cwd=tempfile.gettempdir())
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A private cluster that listens on a socket in a folder of its own; gives the connection string.
+
+    The folder lies directly in the system's temporary one: a socket's path may have 107 characters, and its owner has to reach it.
+    """
+    with tempfile.TemporaryDirectory(prefix="lake-pg-") as folder:
+        if os.getuid() == 0:
+            owner = pwd.getpwnam(OWNER)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        cluster = f"{folder}/cluster"
+        as_owner(program("initdb"), "-D", cluster, "-U", "lake", "--auth=trust", "--no-sync", "--encoding=UTF8")
+        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=32MB"
+        as_owner(program("pg_ctl"), "-D", cluster, "-o", options, "-l", f"{folder}/log", "-w", "start")
+        try:
+            yield f"host={folder} user=lake"
+        finally:
+            as_owner(program("pg_ctl"), "-D", cluster, "-m", "immediate", "stop")
+
+
+@pytest.fixture
+def home(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home whose catalogue is a database of its own on the server."""
+    name = f"lake_{os.getpid()}_{abs(hash(tmp_path)) % 10**9}"
+    subprocess.run([program("psql"), f"dbname=postgres {server}", "-qc", f"CREATE DATABASE {name}"], check=True, capture_output=True)
+    monkeypatch.setenv("LAKEHOUSE_CATALOG", f"postgres:dbname={name} {server}")
+    monkeypatch.delenv("LAKEHOUSE_DATA", raising=False)
+    return Home(tmp_path / "home").make()
+
+
+def test_tables_are_created_once_and_found_again(home: Home) -> None:
+    for _ in range(2):
+        with open_lake(home) as lake:
+            found = {row[0] for row in lake.query("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'").fetchall()}
+            assert found == {t.name for t in TABLES}
+    assert not (home.lake / "catalog.sqlite").exists(), "the catalogue is in PostgreSQL alone"
+
+
+def test_rows_are_replaced_and_earlier_states_stay(home: Home) -> None:
+    with open_lake(home) as lake:
+        first = lake.replace("treatments", rows("AA", "p1", "p2"), site="AA").snapshot
+        write = lake.replace("treatments", rows("AA", "p2", "p3"), site="AA")
+        assert (write.inserted, write.deleted) == (1, 1)
+        assert lake.read("treatments")["patient"].to_list() == ["p2", "p3"]
+        assert lake.read("treatments", as_of=first)["patient"].to_list() == ["p1", "p2"]
+        assert lake.replace("treatments", rows("AA", "p2", "p3"), site="AA").snapshot == write.snapshot
+    with read_lake(home, as_of=first) as lake:
+        assert lake.query("SELECT count(*) FROM treatments").fetchone() == (2,)
+
+
+def test_a_failed_write_leaves_nothing_behind(home: Home) -> None:
+    with open_lake(home) as lake:
+        before = lake.replace("treatments", rows("AA", "p1"), site="AA").snapshot
+        with pytest.raises(Exception, match="repeat a key"):
+            lake.replace("treatments", rows("AA", "p9", "p9"), site="AA")
+        assert lake.snapshot() == before
+
+
+def _write(root: Path, site: str, n: int) -> None:
+    with open_lake(Home(root)) as lake:
+        for i in range(n):
+            lake.replace("treatments", rows(site, *(f"p{k}" for k in range(i + 1))), site=site)
+
+
+def test_two_writers_at_once_both_arrive(home: Home) -> None:
+    with open_lake(home):
+        pass
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=_write, args=(home.root, site, 5)) for site in ("AA", "BB")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [w.exitcode for w in writers] == [0, 0]
+    with read_lake(home) as lake:
+        assert lake.query("SELECT site, count(*) FROM treatments GROUP BY site ORDER BY site").fetchall() == [("AA", 5), ("BB", 5)]
+
+
+def test_a_reader_sees_whole_transactions_while_another_writes(home: Home) -> None:
+    with open_lake(home) as lake:
+        lake.replace("treatments", rows("AA", "p0"), site="AA")
+    writer = multiprocessing.get_context("spawn").Process(target=_write, args=(home.root, "BB", 6))
+    writer.start()
+    seen = []
+    while writer.is_alive():
+        with read_lake(home) as lake:
+            seen.append(lake.query("SELECT count(*) FILTER (WHERE site = 'AA'), count(*) FILTER (WHERE site = 'BB') FROM treatments").fetchone())
+    writer.join()
+    assert writer.exitcode == 0
+    assert {aa for aa, _ in seen} == {1}
+    assert [bb for _, bb in seen] == sorted(bb for _, bb in seen)
