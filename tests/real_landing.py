@@ -1,4 +1,4 @@
-"""Real scans and contours made by others, laid out as four hospitals might deliver them."""
+"""Real scans and contours made by others, laid out as hospitals might deliver them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.trial import Trial, write_protocol
 
-LUNG, SARCOMA, CONTOURS, SEGMENTS = "LUNG", "SARCOMA", "LIDCRT", "LIDCSEG"
-"""Two sites whose contours lie among the images, and two that deliver the same two readers in either format."""
+LUNG, SARCOMA, CONTOURS, SEGMENTS, PAPER = "LUNG", "SARCOMA", "LIDCRT", "LIDCSEG", "PAPER"
+"""Two sites whose contours lie among the images, two that deliver the same two readers in either format, and one that has sent no images yet."""
 
 SETTINGS = {"radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0}}
 
@@ -34,12 +34,14 @@ def deliver(data: Path, folder: Path) -> Trial:
             target.mkdir(parents=True)
             shutil.copy(data / "two_readers" / f"reader_{reader[1]}.{kind}.dcm", target)
             (target / "LOCKED").write_text(LOCKED, encoding="utf-8")
-    _write_case_report(landing / CONTOURS / "clinical")
+    _write_case_report(landing / CONTOURS / "clinical", "LIDC-IDRI-0314", "2000-01-08")
+    _write_case_report(landing / SARCOMA / "clinical", "STS_002", "2006-02-01")
+    _write_case_report(landing / PAPER / "clinical", "P-1", "2006-02-01")
     return made
 
 
-def _write_case_report(folder: Path) -> None:
-    """One patient with the least that a case report may hold; her scan is that before treatment."""
-    folder.mkdir()
-    (folder / "patients.csv").write_text("patient_id,sex,age,stage\nLIDC-IDRI-0314,F,61,IVA\n", encoding="utf-8")
-    (folder / "treatments.csv").write_text("patient_id,cycle,date,drugs\nLIDC-IDRI-0314,1,2000-01-08,pembrolizumab\n", encoding="utf-8")
+def _write_case_report(folder: Path, patient: str, first_cycle: str) -> None:
+    """One patient with the least that a case report may hold; the scan is that before treatment."""
+    folder.mkdir(parents=True)
+    (folder / "patients.csv").write_text(f"patient_id,sex,age,stage\n{patient},F,61,IVA\n", encoding="utf-8")
+    (folder / "treatments.csv").write_text(f"patient_id,cycle,date,drugs\n{patient},1,{first_cycle},pembrolizumab\n", encoding="utf-8")

@@ -20,4 +20,4 @@ def test_it_holds_what_the_stages_refuse(grown: Stage) -> None:
 def test_what_is_mended_leaves_it(closed: Stage, grown: Stage) -> None:
     """Nothing was mended here, and nothing is told twice."""
     assert grown.table("quarantine").height == closed.table("quarantine").height
-    assert grown.told("quarantine")["dagster/row_count"] == grown.table("quarantine").height
+    assert grown.trial.told("quarantine")["dagster/row_count"] == grown.table("quarantine").height

@@ -10,11 +10,11 @@ from tests.trial import Stage
 pytestmark = pytest.mark.xdist_group("flow")
 
 
-def test_voxels_and_diameters_are_those_that_were_drawn(closed: Stage) -> None:
+def test_voxels_and_diameters_are_those_that_were_drawn(grown: Stage) -> None:
     """Exact where voxels were delivered; contours are filled anew, which may differ by a border voxel."""
-    rows = {(r["patient"], r["visit"], r["reader"], r["lesion"]): r for r in closed.table("reads").iter_rows(named=True)}
+    rows = {(r["patient"], r["visit"], r["reader"], r["lesion"]): r for r in grown.table("reads").iter_rows(named=True)}
     seen = 0
-    for patient, truth in closed.trial.everyone():
+    for patient, truth in grown.trial.everyone():
         for label, lesion in truth["lesions"].items():
             for visit, state in lesion["visits"].items():
                 for reader, drawn in state.get("readers", {}).items():
@@ -23,7 +23,7 @@ def test_voxels_and_diameters_are_those_that_were_drawn(closed: Stage) -> None:
                     assert row["voxel_count"] == (drawn["voxel_count"] if exact else pytest.approx(drawn["voxel_count"], rel=0.02, abs=2))
                     assert row["longest_diameter_mm"] == pytest.approx(drawn["longest_diameter_mm"], abs=1e-6 if exact else 1.5)
                     seen += 1
-    assert seen == closed.table("reads").filter(pl.col("reader") != "R3").height
+    assert seen == grown.table("reads").filter(pl.col("reader") != "R3").height
     assert {r["mask_source"] for r in rows.values()} == {"RTSTRUCT", "SEG", "NIFTI"}
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("flow")
 def test_the_page_says_what_was_found(grown: Stage) -> None:
     page = (grown.trial.home.reports / "study_report.html").read_text(encoding="utf-8")
     assert "ChiCTR2600120951" in page
-    for word in ("BJCH", "SHPH", "slice_thickness", "simulated"):
+    for word in ("BJCH", "SHPH", "slice thickness", "missing visit", "SIMULATED DATA"):
         assert word in page, word
     assert grown.table("model_runs")["model"][0] in page
 

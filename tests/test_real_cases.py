@@ -1,0 +1,178 @@
+"""Real scans and contours go through the whole flow and give the figures that are known of them; see the provenance of the data beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dagster_project.commands import Flow
+from dagster_project.delivery import session_keys
+from dagster_project.intake.pseudonyms import Crosswalk
+from tests.real_landing import CONTOURS, LUNG, PAPER, SARCOMA, SEGMENTS, deliver
+from tests.trial import Trial
+
+pytestmark = [pytest.mark.real_data, pytest.mark.xdist_group("real")]
+
+VOXEL_MM3 = 0.6104
+"""Of the scan that two readers outlined."""
+
+CASES = {
+    "lung case_1": (LUNG, "1", 125256, 358681.5, -46.88),
+    "lung case_3": (LUNG, "3", 4047, 11588.9, 1.85),
+    "sarcoma case_002": (SARCOMA, "STS_002", 17090, None, None),
+    "sarcoma case_019": (SARCOMA, "STS_019", 5564, None, None),
+    "sarcoma case_024": (SARCOMA, "STS_024", 24892, None, None),
+}
+"""Site, patient, voxels, volume (mm³) and mean HU, as DATA.md gives them."""
+
+
+@pytest.fixture(scope="module")
+def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, Flow]:
+    """Seven patients of four sites, and one of whom only the case report is there; run once."""
+    made = deliver(shared_data, tmp_path_factory.mktemp("real"))
+    return made, made.run()
+
+
+@pytest.fixture(scope="module")
+def ask(real: tuple[Trial, Flow]) -> Callable[..., list[dict[str, Any]]]:
+    """Rows of a statement, as an analyst would ask it."""
+    trial, _ = real
+
+    def rows(statement: str, *parameters: object) -> list[dict[str, Any]]:
+        with trial.entered():
+            return trial.lakehouse.lake.query(statement, list(parameters)).pl().to_dicts()
+
+    return rows
+
+
+@pytest.fixture(scope="module")
+def pseudonym(real: tuple[Trial, Flow]) -> Callable[[str, str], str]:
+    trial, _ = real
+
+    def find(site: str, number: str) -> str:
+        with trial.entered():
+            found = Crosswalk(trial.home.crosswalk, session_keys(trial.home)).find(site, number)
+        assert found is not None
+        return found
+
+    return find
+
+
+def test_no_step_failed_and_the_gate_says_why_it_is_closed(real: tuple[Trial, Flow]) -> None:
+    _, flow = real
+    assert flow.failed == ()
+    assert "minimum_patients at cohort: figure 0, limit 12" in flow.gate_reason
+    assert f"icc_resolved at {CONTOURS} volume_mm3: figure none, limit 0.85" in flow.gate_reason, "what cannot be judged closes the gate"
+
+
+@pytest.mark.parametrize(("site", "number", "voxels", "volume", "mean"), CASES.values(), ids=CASES)
+def test_contours_among_the_images_give_the_known_figures(
+        ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str],
+        site: str, number: str, voxels: int, volume: float | None, mean: float | None) -> None:
+    (row,) = ask("SELECT * FROM reads WHERE patient = ?", pseudonym(site, number))
+    assert (row["reader"], row["mask_source"], row["n_outside"]) == ("SITE", "RTSTRUCT", 0)
+    assert row["voxel_count"] == voxels
+    assert volume is None or row["volume_mm3"] == pytest.approx(volume, rel=1e-4)
+    assert mean is None or row["mean_hu"] == pytest.approx(mean, abs=0.006)
+
+
+def test_volume_is_voxels_times_voxel_in_sql(ask: Callable[..., list[dict[str, Any]]]) -> None:
+    (row,) = ask("""
+        SELECT max(abs(r.volume_mm3 - r.voxel_count * s.slice_spacing_mm * s.pixel_spacing_row_mm * s.pixel_spacing_column_mm) / r.volume_mm3) AS off
+        FROM reads r JOIN scans s USING (site, scan)""")
+    assert row["off"] < 1e-6
+
+
+def test_segments_are_taken_voxel_by_voxel(ask: Callable[..., list[dict[str, Any]]]) -> None:
+    rows = ask("SELECT reader, voxel_count, volume_mm3, border_rule FROM reads WHERE site = ? ORDER BY reader", SEGMENTS)
+    assert [r["voxel_count"] for r in rows] == [3071, 3712]
+    assert [r["volume_mm3"] for r in rows] == pytest.approx([3071 * VOXEL_MM3, 3712 * VOXEL_MM3], rel=1e-4)
+    assert {r["border_rule"] for r in rows} == {"voxels_as_given"}
+
+
+def test_contours_lie_between_their_strict_and_their_inclusive_filling(ask: Callable[..., list[dict[str, Any]]]) -> None:
+    """Their vertices lie on pixel centres: half of the outline belongs to the lesion."""
+    one, two = (r["voxel_count"] for r in ask("SELECT voxel_count FROM reads WHERE site = ? ORDER BY reader", CONTOURS))
+    assert 3071 < one < 3898
+    assert 3712 < two < 4712
+
+
+def test_two_readers_agree_as_is_known(ask: Callable[..., list[dict[str, Any]]]) -> None:
+    dice = {r["site"]: r["dice_median"] for r in ask("SELECT site, dice_median FROM reader_agreement WHERE scope = 'lesion' AND measurement = 'mask'")}
+    assert dice[SEGMENTS] == pytest.approx(0.833, abs=0.0005)
+    assert dice[CONTOURS] == pytest.approx(0.833, abs=0.01)
+    assert set(dice) == {SEGMENTS, CONTOURS}, "contours among the images are nobody's blinded read"
+
+
+def test_thick_series_are_measured_and_their_patients_are_not_eligible(
+        ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str]) -> None:
+    thick = ask("SELECT patient, scan, n_slices FROM scans WHERE slice_thickness_mm > 1.01 ORDER BY n_slices")
+    assert [r["n_slices"] for r in thick] == [46, 47, 48, 55, 60]
+    measured = ask("SELECT DISTINCT patient FROM radiomic_features WHERE region = 'tumor' AND value IS NOT NULL")
+    assert {r["patient"] for r in thick} <= {r["patient"] for r in measured}
+    (judged,) = ask("SELECT e.verdict, e.evidence, s.scan FROM eligibility e JOIN scans s USING (site, patient) WHERE e.criterion = 'I5' AND e.patient = ?",
+                    pseudonym(SARCOMA, "STS_002"))
+    assert judged["verdict"] == "not_met"
+    assert judged["scan"] in judged["evidence"]
+    assert "slice_thickness_mm" in judged["evidence"]
+
+
+def test_who_has_no_case_report_is_told_to_have_none(ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str]) -> None:
+    rows = {r["criterion"]: r for r in ask("SELECT criterion, verdict, evidence FROM eligibility WHERE patient = ?", pseudonym(LUNG, "1"))}
+    assert len(rows) == 14
+    assert rows["I4"]["verdict"] == "unknown"
+    assert "no cycle" in rows["I4"]["evidence"]
+    assert rows["I9"]["verdict"] == "unknown"
+    assert ask("SELECT count(*) AS n FROM patient_eligibility WHERE eligible") == [{"n": 0}]
+
+
+def test_nothing_is_dropped_in_silence(ask: Callable[..., list[dict[str, Any]]], real: tuple[Trial, Flow]) -> None:
+    """Every file that was delivered is in the vault or in the quarantine, and every patient in every table that speaks of patients."""
+    trial, _ = real
+    delivered = [p for p in trial.home.landing.rglob("*") if p.is_file() and p.suffix == ".dcm"]
+    kept = list(trial.home.vault.rglob("*.dcm"))
+    (refused,) = ask("SELECT count(*) AS n FROM quarantine")
+    assert len(delivered) == len(kept) + refused["n"]
+    for table in ("patients", "eligibility", "outcomes"):
+        assert ask(f"SELECT count(DISTINCT (site, patient)) AS n FROM {table}") == [{"n": 8}], table
+    for table in ("scans", "timepoints", "reads", "lesions"):
+        assert ask(f"SELECT count(DISTINCT (site, patient)) AS n FROM {table}") == [{"n": 7}], table
+
+
+def test_a_site_without_images_goes_through(ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str]) -> None:
+    patient = pseudonym(PAPER, "P-1")
+    assert ask("SELECT verdict, evidence FROM eligibility WHERE patient = ? AND criterion = 'I4'", patient) == [
+        {"verdict": "unknown", "evidence": "timepoints: T0, T1, T2 not there yet"}]
+    assert ask("SELECT day FROM treatments WHERE patient = ?", patient) == [{"day": 0}]
+
+
+def test_nobody_of_them_is_simulated(ask: Callable[..., list[dict[str, Any]]]) -> None:
+    assert ask("SELECT DISTINCT simulated FROM scans UNION SELECT DISTINCT simulated FROM patients") == [{"simulated": False}]
+
+
+def test_the_mask_that_is_kept_is_the_official_one(real: tuple[Trial, Flow], ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str],
+                                                   shared_data: Path) -> None:
+    """From landing to vault and back: de-identification, scan order and filling lose no voxel."""
+    import SimpleITK as sitk
+
+    from dagster_project.domain.masks import dice, load_mask
+    from dagster_project.workers import mask_file
+
+    trial, _ = real
+    patient = pseudonym(LUNG, "1")
+    (row,) = ask("SELECT scan, mask_digest FROM reads WHERE patient = ?", patient)
+    kept = load_mask(mask_file(trial.home.vault / LUNG / patient / row["scan"], row["mask_digest"]))
+    official = sitk.GetArrayFromImage(sitk.ReadImage(str(shared_data / "lung_ct" / "case_1" / "official_mask.nii.gz"))) > 0
+    assert max(dice(kept, o) or 0 for o in (official, official[::-1])) == 1.0
+
+
+def test_pages_of_real_patients_are_written(real: tuple[Trial, Flow]) -> None:
+    trial, _ = real
+    assert len(list(trial.home.reports.glob("patients/*.html"))) == 8
+    assert np.isfinite(trial.table("reads")["volume_mm3"].to_numpy()).all()
+    assert trial.table("reads").filter(pl.col("volume_mm3") <= 0).height == 0
