@@ -10,8 +10,6 @@ from dagster_project.simulation.plan import EXCLUDING, TROUBLES
 from tests.bad_deliveries import EXPECTED, OPEN_READER
 from tests.trial import SITES, Stage
 
-pytestmark = pytest.mark.xdist_group("flow")
-
 QUIET = {"kernel_change", "full_width_number"} | (EXCLUDING - {"duplicate_patient"})
 """Troubles that are facts about a patient and no faults of a delivery."""
 

@@ -110,7 +110,6 @@ def test_the_exit_code_tells_how_a_run_ended(call: Call, monkeypatch: pytest.Mon
 # -- sql and status, on the shared study -------------------------------------------------------------------------------------
 
 
-@pytest.mark.xdist_group("flow")
 def test_one_answer_in_three_forms(grown: Stage) -> None:
     asked = "SELECT site, count(*) AS n, NULL AS nothing FROM patients GROUP BY site ORDER BY site"
     table, text, array = (grown.trial.call("sql", asked, *form).output for form in ((), ("--csv",), ("--json",)))
@@ -119,7 +118,6 @@ def test_one_answer_in_three_forms(grown: Stage) -> None:
     assert all(site in table for site in SITES)
 
 
-@pytest.mark.xdist_group("flow")
 def test_texts_in_square_brackets_are_shown_as_they_are(grown: Stage) -> None:
     """They are values, not the terminal's markup: `[reads] target_roi` is part of a reason."""
     shown = grown.trial.call("sql", "SELECT '[reads] target_roi' AS a, '[/b]' AS b").output
@@ -127,7 +125,6 @@ def test_texts_in_square_brackets_are_shown_as_they_are(grown: Stage) -> None:
     assert "[/b]" in shown
 
 
-@pytest.mark.xdist_group("flow")
 @pytest.mark.parametrize("statement", ["SELECT * FROM patient", "SELECT no_such FROM scans", "SELEC 1", "DELETE FROM scans", "SELECT 1; DROP TABLE scans"])
 def test_a_statement_that_fails_leaves_a_hint_and_the_lake(grown: Stage, statement: str) -> None:
     result = grown.trial.call("sql", statement)
@@ -137,7 +134,6 @@ def test_a_statement_that_fails_leaves_a_hint_and_the_lake(grown: Stage, stateme
     assert grown.trial.snapshot() == grown.snapshot
 
 
-@pytest.mark.xdist_group("flow")
 def test_a_snapshot_that_never_was_is_said_to_be_none(grown: Stage) -> None:
     result = grown.trial.call("sql", "SELECT 1", "--as-of", "999999")
     assert result.exit_code == 1
@@ -145,14 +141,12 @@ def test_a_snapshot_that_never_was_is_said_to_be_none(grown: Stage) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.xdist_group("flow")
 def test_tables_and_columns_can_be_found_by_asking(grown: Stage) -> None:
     shown = grown.trial.call("sql", "SHOW TABLES", "--csv").output.split()
     assert {t.name for t in TABLES} <= set(shown)
     assert "pixel_digest" in grown.trial.call("sql", "DESCRIBE scans").output
 
 
-@pytest.mark.xdist_group("flow")
 def test_status_tells_rows_deliveries_refusals_and_the_gate(grown: Stage) -> None:
     text = grown.trial.call("status").output
     assert f"snapshot {grown.snapshot}" in text
@@ -161,7 +155,6 @@ def test_status_tells_rows_deliveries_refusals_and_the_gate(grown: Stage) -> Non
     assert "Open for arbitration: none" in text
 
 
-@pytest.mark.xdist_group("flow")
 def test_status_sees_a_delivery_that_changed(grown: Stage) -> None:
     file = grown.trial.home.landing / SITES[0] / "dicom" / "one_more"
     file.touch()
@@ -171,7 +164,6 @@ def test_status_sees_a_delivery_that_changed(grown: Stage) -> None:
         file.unlink()
 
 
-@pytest.mark.xdist_group("flow")
 def test_publishing_what_is_published_says_so(grown: Stage) -> None:
     assert "published already" in grown.trial.call("publish").output
 

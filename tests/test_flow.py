@@ -14,8 +14,6 @@ from dagster_project.lake.schema import comment
 from dagster_project.lake.tables import BY_NAME, TABLES
 from tests.trial import SITES, Stage
 
-pytestmark = pytest.mark.xdist_group("flow")
-
 CAREFUL, CARELESS = SITES
 
 

@@ -23,7 +23,6 @@ def silent(_: str) -> None:
 # -- features ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xdist_group("flow")
 @pytest.mark.parametrize("change", [{"visit": "V7"}, {"lesion": "L9"}, {"simulated": False}, {"mask_digest": "b" * 64}, {"reader": "R9"}], ids=lambda c: next(iter(c)))
 def test_a_read_that_changes_in_name_or_mask_is_measured_anew(grown: Stage, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]) -> None:
     """Else a corrected visit or label would leave features behind under the old one."""
@@ -39,7 +38,6 @@ def test_a_read_that_changes_in_name_or_mask_is_measured_anew(grown: Stage, monk
     assert before != after
 
 
-@pytest.mark.xdist_group("flow")
 def test_features_of_the_other_site_rest_on_nothing_here(grown: Stage) -> None:
     with grown.trial.entered():
         stored = {row[0] for row in grown.trial.rows("SELECT DISTINCT input_fingerprint FROM radiomic_features")}

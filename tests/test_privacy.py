@@ -12,11 +12,8 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
-import pytest
 
 from tests.trial import SITES, Stage, Trial
-
-pytestmark = pytest.mark.xdist_group("flow")
 
 ENCODINGS = ("utf-8", "gb18030", "utf-16-le")
 IDENTIFIED = ("landing", "truth")

@@ -132,7 +132,7 @@ def _as_read(plan: Plan, patient: Patient, lesion: Lesion, reader: str, attempt:
 def _careless_factor(plan: Plan, patient: Patient) -> float:
     """How much larger, or for every third patient smaller, a careless reader draws."""
     random = plan.random("careless", patient.site_index, patient.ordinal)
-    return float(random.uniform(0.55, 0.66) if random.random() < 0.3 else random.uniform(1.36, 1.50))
+    return float(random.uniform(0.55, 0.66) if random.random() < 0.3 else random.uniform(1.36, 1.44))
 
 
 def _outline(frame: Frame, lesion: Lesion, surfaces: Mapping[str, Surface]) -> dict[str, Outline]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import polars as pl
-import pytest
 
 from tests.trial import Stage
-
-pytestmark = pytest.mark.xdist_group("flow")
 
 
 def test_each_change_is_the_difference_of_the_two_visits(opened: Stage) -> None:

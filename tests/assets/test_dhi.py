@@ -7,8 +7,6 @@ import pytest
 
 from tests.trial import Stage
 
-pytestmark = pytest.mark.xdist_group("flow")
-
 
 def test_every_pair_of_visits_has_a_row(opened: Stage) -> None:
     lesions, rows = opened.table("lesions"), opened.table("dhi").filter(scope="lesion")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import polars as pl
-import pytest
 
 from tests.trial import Stage
-
-pytestmark = pytest.mark.xdist_group("flow")
-
 
 CRITERION = {"thick_slices": ("I5", "not_met"), "missing_t2": ("I4", "unknown"), "duplicate_patient": ("I7", "unknown")}
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-import pytest
-
 from tests.trial import SITES, Stage
-
-pytestmark = pytest.mark.xdist_group("flow")
 
 
 def test_the_manifest_is_a_chain_of_its_records(grown: Stage) -> None:

@@ -6,8 +6,6 @@ import pytest
 
 from tests.trial import Stage
 
-pytestmark = pytest.mark.xdist_group("flow")
-
 
 def test_auc_is_the_share_of_pairs_in_order(opened: Stage) -> None:
     """Counted pair by pair from the out-of-fold probabilities."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import polars as pl
-import pytest
 
 from tests.trial import Stage
-
-pytestmark = pytest.mark.xdist_group("flow")
 
 
 def test_the_index_leads_to_every_patient(grown: Stage) -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-import pytest
-
 from tests.trial import Stage
-
-pytestmark = pytest.mark.xdist_group("flow")
 
 
 def test_every_simulated_patient_is_there_once(closed: Stage) -> None:

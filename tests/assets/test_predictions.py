@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import polars as pl
-import pytest
 
 from tests.trial import Stage
-
-pytestmark = pytest.mark.xdist_group("flow")
 
 
 def test_one_fold_holds_a_patient_out_for_all_models(opened: Stage) -> None:

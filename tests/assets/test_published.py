@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import pyarrow.parquet as pq
-import pytest
 
 from dagster_project.lake.tables import TABLES
 from tests.trial import Stage
-
-pytestmark = pytest.mark.xdist_group("flow")
 
 
 def test_links_lead_to_the_newest_snapshot(grown: Stage) -> None:

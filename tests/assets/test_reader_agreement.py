@@ -6,8 +6,6 @@ import pytest
 
 from tests.trial import Stage
 
-pytestmark = pytest.mark.xdist_group("flow")
-
 
 def test_dice_of_each_lesion_is_that_of_the_drawn_masks(closed: Stage) -> None:
     """From 1 cm3; below, the surface is compared."""

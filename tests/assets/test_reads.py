@@ -7,8 +7,6 @@ import pytest
 
 from tests.trial import Stage
 
-pytestmark = pytest.mark.xdist_group("flow")
-
 
 def test_voxels_and_diameters_are_those_that_were_drawn(grown: Stage) -> None:
     """Exact where voxels were delivered; contours are filled anew, which may differ by a border voxel."""

@@ -7,8 +7,6 @@ import pytest
 
 from tests.trial import Stage
 
-pytestmark = pytest.mark.xdist_group("flow")
-
 
 def test_every_series_has_the_geometry_it_was_written_with(grown: Stage) -> None:
     rows = grown.table("scans").sort("day")

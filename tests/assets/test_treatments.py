@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-import pytest
-
 from tests.trial import Stage
-
-pytestmark = pytest.mark.xdist_group("flow")
 
 
 def test_days_are_true_and_dates_are_shifted(closed: Stage) -> None:
