@@ -55,7 +55,7 @@ class Done:
 
 def told_progress(outcomes: Iterable[Outcome[Any, Any]], total: int, what: str, say: Say) -> Iterator[Outcome[Any, Any]]:
     """Pass outcomes on and say about ten times how far the work is."""
-    step = max(1, total // 10)
+    step = -(-total // 10)
     for number, outcome in enumerate(outcomes, start=1):
         if number % step == 0 or number == total:
             say(f"{what}: {number} of {total}")

@@ -49,7 +49,9 @@ class Lakehouse(dg.ConfigurableResource):
         folder = self.home.vault / site / "refused"
         folder.mkdir(parents=True, exist_ok=True)
         kept = conform(rows, QUARANTINE) if rows.height else empty(QUARANTINE)
-        kept.unique(QUARANTINE.key, maintain_order=True).write_parquet(folder / f"{stage}.parquet")
+        partial = folder / f".{stage}.part"
+        kept.unique(QUARANTINE.key, maintain_order=True).write_parquet(partial)
+        partial.replace(folder / f"{stage}.parquet")
         return kept.height
 
     def refusals(self) -> pl.DataFrame:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from dagster_project import incremental
 from dagster_project.domain.series import SeriesError
+from dagster_project.lake.store import Lake, Write
 from dagster_project.resources import Lakehouse
+from dagster_project.workers import FeatureTask
 from tests.domain.records import table
 from tests.trial import SITES, Stage
 
@@ -158,3 +161,46 @@ def test_a_scan_that_is_gone_is_removed(site: Site, monkeypatch: pytest.MonkeyPa
     (site.folder / "0001.dcm").unlink()
     assert site.run() == {"computed": 0, "reused": 0, "removed": 1, "refused": 0}
     assert site.scans.height == 0
+
+
+# -- commits of features ------------------------------------------------------------------------------------------------------
+
+
+def feature_task(site: str, lesion: str, fingerprint: str) -> FeatureTask:
+    key = {"site": site, "patient": "P", "visit": "T0", "scan": "SCAN", "lesion": lesion, "simulated": True, "settings_digest": "d", "engine": "e"}
+    return FeatureTask({**key, "input_fingerprint": fingerprint}, Path(), {}, (), {}, fingerprint, 1.0)
+
+
+def features(task: FeatureTask) -> pl.DataFrame:
+    return table("radiomic_features", {**task.key, "reader": "R1", "region": "tumor", "feature": "f", "value": 1.0, "reason": None})
+
+
+def test_no_commit_leaves_a_lesion_twice_or_loses_one_that_stays(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L1 and L2 were outlined anew, L3 stays, L4 is gone, L5 cannot be measured: looked at after every single commit, as a killed run would leave it."""
+    lake, before = site.lakehouse.lake, {"L1": "old1", "L2": "old2", "L3": "same", "L4": "old4"}
+    lake.exchange("radiomic_features", site=site.name, removed=[], added=pl.concat([features(feature_task(site.name, *item)) for item in before.items()]))
+    wanted = [feature_task(site.name, *item) for item in {"L1": "new1", "L2": "new2", "L3": "same", "L5": "new5"}.items()]
+
+    def extract(task: FeatureTask) -> pl.DataFrame:
+        if task.key["lesion"] == "L5":
+            raise MemoryError
+        return features(task)
+
+    seen: list[list[str]] = []
+    exchange = type(lake).exchange
+
+    def watched(self: Lake, name: str, **how: Any) -> Write:
+        written = exchange(self, name, **how)
+        seen.append(self.read(name, site=site.name)["lesion"].to_list())
+        return written
+
+    monkeypatch.setattr(incremental, "_feature_tasks", lambda *_: wanted)
+    monkeypatch.setattr(incremental, "extract_features", extract)
+    monkeypatch.setattr(incremental, "COMMIT_TASKS", 1)
+    monkeypatch.setattr(Lake, "exchange", watched)
+    counts = incremental.extract_new_features(site.lakehouse, site.name, silent).counts
+    assert counts == {"computed": 2, "reused": 1, "removed": 3, "refused": 1}
+    assert len(seen) >= 3
+    assert all(len(lesions) == len(set(lesions)) and {"L1", "L2", "L3"} <= set(lesions) for lesions in seen)
+    assert dict(lake.read("radiomic_features", site=site.name).select("lesion", "input_fingerprint").iter_rows()) == {"L1": "new1", "L2": "new2", "L3": "same"}
+    assert site.refusals["item"].to_list() == ["scan SCAN lesion L5"]

@@ -21,6 +21,11 @@ def test_open_reads_are_counted(lakehouse: Lakehouse, fill) -> None:
     assert result.metadata["open"].value == 1
 
 
+def test_contours_found_among_the_images_need_no_lock(lakehouse: Lakehouse, fill) -> None:
+    fill("reads", {**READ, "reader": "SITE", "locked_at": None})
+    assert locked(lakehouse).passed
+
+
 @pytest.mark.parametrize(("changes", "own", "early"), [
     ({}, 0, 0),
     ({"arbiter": "R2"}, 1, 0),  # 1. nobody arbitrates his own read
