@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from dagster_project.flow.delta_features import accepted_features
 from dagster_project.lake.tables import DELTA_FEATURES
 from dagster_project.materialisation import table_asset, told
 from dagster_project.radiomics.delta import derive_delta_features
-from dagster_project.reading import accepted_features
 from dagster_project.resources import Lakehouse
 
 

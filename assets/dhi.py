@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.incremental import compare_new_pairs
+from dagster_project.flow.dhi import compare_new_pairs
 from dagster_project.lake.tables import DHI
 from dagster_project.materialisation import table_asset, told
 from dagster_project.reports.pictures import dhi_picture

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from dagster_project.delivery import take_in_site
+from dagster_project.flow.intake import take_in_site
 from dagster_project.materialisation import OWNERS
 from dagster_project.partitions import SITES
 from dagster_project.resources import Lakehouse

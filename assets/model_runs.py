@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from dagster_project.flow.model_runs import train_behind_the_gate
 from dagster_project.lake.tables import MODEL_RUNS
-from dagster_project.learning import train_behind_the_gate
 from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse
 

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from dagster_project.flow.model_runs import kept_predictions
 from dagster_project.lake.tables import PREDICTIONS
-from dagster_project.learning import kept_predictions
 from dagster_project.materialisation import table_asset, told
 from dagster_project.reports.pictures import roc_picture
 from dagster_project.resources import Lakehouse

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from dagster_project.domain.quality import gate_closed
-from dagster_project.gate import describe, judge
+from dagster_project.flow.gate import describe, judge
 from dagster_project.lake.tables import QUALITY_VERDICTS
 from dagster_project.materialisation import table_asset
 from dagster_project.resources import Lakehouse

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.incremental import extract_new_features
+from dagster_project.flow.radiomic_features import extract_new_features
 from dagster_project.lake.tables import RADIOMIC_FEATURES
 from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse

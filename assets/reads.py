@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.incremental import measure_new_reads
+from dagster_project.flow.reads import measure_new_reads
 from dagster_project.lake.tables import READS
 from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from dagster_project.flow.responses import grade_all_evaluators
 from dagster_project.lake.tables import RESPONSES
 from dagster_project.materialisation import table_asset, told
-from dagster_project.reading import grade_all_evaluators
 from dagster_project.resources import Lakehouse
 
 

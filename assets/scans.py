@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.incremental import describe_new_scans
+from dagster_project.flow.scans import describe_new_scans
 from dagster_project.lake.tables import SCANS
 from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from dagster_project.flow.pages import write_study_page
 from dagster_project.materialisation import page_asset
-from dagster_project.reporting import write_study_page
 from dagster_project.resources import Lakehouse
 
 

@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.domain.training_cohort import derive_training_cohort
-from dagster_project.gate import pass_gate
+from dagster_project.flow.gate import pass_gate
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.tables import TRAINING_COHORT
 from dagster_project.materialisation import table_asset, told

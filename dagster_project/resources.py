@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import Lake, open_lake
@@ -46,12 +47,8 @@ class Lakehouse(dg.ConfigurableResource):
 
     def refuse(self, site: str, stage: str, rows: pl.DataFrame) -> int:
         """Keep a stage's current refusals of a site until the quarantine asset gathers them; an empty frame clears them."""
-        folder = self.home.vault / site / "refused"
-        folder.mkdir(parents=True, exist_ok=True)
         kept = conform(rows, QUARANTINE) if rows.height else empty(QUARANTINE)
-        partial = folder / f".{stage}.part"
-        kept.unique(QUARANTINE.key, maintain_order=True).write_parquet(partial)
-        partial.replace(folder / f"{stage}.parquet")
+        write_parquet_whole(self.home.vault / site / "refused" / f"{stage}.parquet", kept.unique(QUARANTINE.key, maintain_order=True))
         return kept.height
 
     def refusals(self) -> pl.DataFrame:

@@ -39,7 +39,7 @@ def test_a_refusal_says_what_to_do_and_quotes_nothing(closed: Stage) -> None:
 
 
 def test_status_counts_the_refusals_by_reason(grown: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagster_project.commands.CONSOLE", Console(highlight=False, width=400))
+    monkeypatch.setattr("dagster_project.commands.terminal.CONSOLE", Console(highlight=False, width=400))
     text = grown.trial.call("status").output
     refused = text.partition("Refused")[2].partition("Open for arbitration")[0]
     rows = grown.table("quarantine")

@@ -12,8 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from dagster_project import cli, commands
-from dagster_project.commands import Flow
+from dagster_project import cli
+from dagster_project.commands import run as run_command
+from dagster_project.commands.run import Flow
 from dagster_project.lake.tables import TABLES
 from tests.trial import SITES, Stage
 
@@ -39,7 +40,10 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 
 
 def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         yield from leaves(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
 
 
@@ -55,7 +59,7 @@ def test_every_command_has_help_with_an_example_of_itself(path: tuple[str, ...])
 
 
 def test_the_commands_of_the_design_are_there() -> None:
-    assert {"run", "simulate", "sql", "status", "report", "publish", "demo", "dev"} <= set(cli.main.commands)
+    assert {"run", "simulate", "sql", "status", "report", "publish", "demo", "dev"} <= set(cli.COMMANDS)
 
 
 # -- where there is nothing yet ---------------------------------------------------------------------------------------------
@@ -101,7 +105,7 @@ FLOWS = {
 def test_the_exit_code_tells_how_a_run_ended(call: Call, monkeypatch: pytest.MonkeyPatch, flow: Flow, plain: int, required: int) -> None:
     (call.home / "landing" / "BJCH").mkdir(parents=True)
     asked: list[list[str]] = []
-    monkeypatch.setattr(commands, "run_flow", lambda _, sites: (asked.append(sites), flow)[1])
+    monkeypatch.setattr(run_command, "run_flow", lambda _, sites: (asked.append(sites), flow)[1])
     assert call("run", "--site", "BJCH").exit_code == plain
     assert call("run", "--require-model").exit_code == required
     assert asked == [["BJCH"], []]

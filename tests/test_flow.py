@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from click.testing import Result
 
-from dagster_project.commands import Flow
+from dagster_project.commands.run import Flow
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.schema import comment
 from dagster_project.lake.tables import BY_NAME, TABLES

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dagster_project.commands import Flow
-from dagster_project.delivery import session_keys
+from dagster_project.commands.run import Flow
+from dagster_project.flow.intake import session_keys
 from dagster_project.intake.pseudonyms import Crosswalk
 from tests.real_landing import CONTOURS, LUNG, PAPER, SARCOMA, SEGMENTS, deliver
 from tests.trial import Trial
@@ -161,7 +161,7 @@ def test_the_mask_that_is_kept_is_the_official_one(real: tuple[Trial, Flow], ask
     import SimpleITK as sitk
 
     from dagster_project.domain.masks import dice, load_mask
-    from dagster_project.workers import mask_file
+    from dagster_project.flow.kept import mask_file
 
     trial, _ = real
     patient = pseudonym(LUNG, "1")

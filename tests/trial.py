@@ -20,8 +20,8 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
-from dagster_project.commands import Flow, run_flow
-from dagster_project.delivery import session_keys
+from dagster_project.commands.run import Flow, run_flow
+from dagster_project.flow.intake import session_keys
 from dagster_project.intake.pseudonyms import Crosswalk
 from dagster_project.lake.home import Home
 from dagster_project.resources import Lakehouse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from dagster_project.domain.outlines import BorderRule, Mask, MaskError, Outline
 from dagster_project.domain.segmentations import read_segments, segmentation_references
 from dagster_project.domain.series import Series
 from dagster_project.domain.volumes import is_volume, name_parts, read_volume
+from dagster_project.lake.files import write_whole
 
 __all__ = [
     "BorderRule", "MaskError", "Outline", "Source", "dice", "kept_overlap", "load_mask", "mask_digest", "mask_overlap", "measure_mask", "read_outlines",
@@ -183,12 +185,10 @@ def mask_overlap(a: Mask, b: Mask, spacing_zyx: Sequence[float]) -> float | None
 def save_mask(path: Path, mask: Mask) -> None:
     """Keep a mask as its bounding box with one bit a voxel; the file appears whole or not at all."""
     box = bounding_box(mask)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        np.savez_compressed(
-            stream, shape=np.array(mask.shape), start=np.array([b.start for b in box]), size=np.array(mask[box].shape), bits=np.packbits(mask[box]))
-    partial.replace(path)
+    content = io.BytesIO()
+    np.savez_compressed(
+        content, shape=np.array(mask.shape), start=np.array([b.start for b in box]), size=np.array(mask[box].shape), bits=np.packbits(mask[box]))
+    write_whole(path, content.getvalue())
 
 
 def load_mask(path: Path) -> Mask:

@@ -32,6 +32,7 @@ from dagster_project.intake.reading import Batch, close_child, take_files
 from dagster_project.intake.register import REFUSED, FileRow, Register
 from dagster_project.intake.texts import TEXTS
 from dagster_project.lake.columns import SITE_PATTERN
+from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE
 from dagster_project.lake.vocabulary import VOCABULARY
@@ -281,7 +282,7 @@ class _Run:
             people = read_people(self.site_folder, self.site, self.crosswalk)
         tables = self._tables(people)
         for name, frame in tables.frames.items():
-            write_atomically(frame, folder / f"{name}.parquet")
+            write_parquet_whole(folder / f"{name}.parquet", frame)
         rows = {name: frame.height for name, frame in tables.frames.items()}
         refusals = [*tables.refusals, *unexpected_entries(self.site_folder)]
         with self.register.transaction():
@@ -300,7 +301,7 @@ class _Run:
         found = [("intake", item, reason) for item, reason in self.register.refused()] + [("case_report", r.item, r.reason) for r in of_case_report]
         simulated = is_simulated(self.site_folder)
         rows = [{"site": self.site, "stage": stage, "item": item, "reason": reason, "simulated": simulated} for stage, item, reason in dict.fromkeys(found)]
-        write_atomically(pl.DataFrame(rows, schema=polars_schema(QUARANTINE)), self.vault / REFUSED_TABLE)
+        write_parquet_whole(self.vault / REFUSED_TABLE, pl.DataFrame(rows, schema=polars_schema(QUARANTINE)))
         return len(rows)
 
     def _write_run_record(self) -> None:
@@ -343,13 +344,4 @@ def remove_patient(vault_site: Path, patient: str, *, keys: Keys, crosswalk: Pat
         for path in (vault_site / CASE_REPORT).glob("*.parquet"):
             frame = pl.read_parquet(path)
             if "patient" in frame.columns:
-                write_atomically(frame.filter(pl.col("patient") != patient), path)
-
-
-def write_atomically(frame: pl.DataFrame, path: Path) -> None:
-    """Write a Parquet file so that a reader sees the old one or the new one, never half."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    partial_file = path.with_name(f".{path.name}.part")
-    partial_file.touch(mode=0o600)
-    frame.write_parquet(partial_file)
-    partial_file.replace(path)
+                write_parquet_whole(path, frame.filter(pl.col("patient") != patient))

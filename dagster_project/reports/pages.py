@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from dagster_project.lake.files import write_whole
 from dagster_project.reports import wording
 from dagster_project.reports.figures import NothingToDraw
 from dagster_project.reports.palette import DARK, LIGHT, Theme
@@ -61,15 +60,4 @@ def _environment() -> Environment:
 
 def put(path: Path, text: str) -> Path:
     """Write a file whole or not at all: a reader sees the former page or this one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-    return path
+    return write_whole(path, text.encode())

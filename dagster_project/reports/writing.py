@@ -31,31 +31,6 @@ class UnusableName(ValueError):
         )
 
 
-def write_reports(
-    folder: Path,
-    tables: Mapping[str, pl.DataFrame],
-    study: Study,
-    snapshot: int,
-    generated_at: datetime,
-    slices: Mapping[str, Sequence[LesionPicture]] | None = None,
-) -> list[Path]:
-    """Write every page below the folder, and take away the pages of patients who are no longer in the tables.
-
-    Parameters
-    ----------
-    slices
-        Pseudonym → pictures of the patient's lesions; asked for one patient at a time, so it may make them when asked. Not asked
-        where the readers' own reads may not be shown yet.
-
-    Returns
-    -------
-    list of Path
-        The study report, the index, and the patients' pages in order.
-    """
-    patients = write_patient_reports(folder, tables, study, snapshot, generated_at, slices)
-    return [write_study_report(folder, tables, study, snapshot, generated_at), *patients]
-
-
 def write_study_report(folder: Path, tables: Mapping[str, pl.DataFrame], study: Study, snapshot: int, generated_at: datetime) -> Path:
     """Write the study report."""
     return put(folder / STUDY_REPORT, render_study_report(tables, study, snapshot, generated_at))
@@ -69,7 +44,19 @@ def write_patient_reports(
     generated_at: datetime,
     slices: Mapping[str, Sequence[LesionPicture]] | None = None,
 ) -> list[Path]:
-    """Write the index and a page a patient; parameters as of `write_reports`."""
+    """Write the index and a page a patient, and take away the pages of patients who are no longer in the tables.
+
+    Parameters
+    ----------
+    slices
+        Pseudonym → pictures of the patient's lesions; asked for one patient at a time, so it may make them when asked. Not asked
+        where the readers' own reads may not be shown yet.
+
+    Returns
+    -------
+    list of Path
+        The index, and the patients' pages in order.
+    """
     names = _page_names(s.completed(tables))
     _take_away(folder / PATIENTS, keep=set(names.values()))
     parts, site_reader = _Parts(tables), study.section("reads")["site_reader"]

@@ -41,7 +41,7 @@ def test_a_write_that_fails_leaves_the_former_page(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pages.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         pages.put(page, "after")
     assert page.read_text(encoding="utf-8") == "before"

@@ -29,7 +29,8 @@ def unpainted(monkeypatch):
 
 
 def write(folder, tables, **more):
-    return writing.write_reports(folder, tables, STUDY, 41, MOMENT, **more)
+    patients = writing.write_patient_reports(folder, tables, STUDY, 41, MOMENT, **more)
+    return [writing.write_study_report(folder, tables, STUDY, 41, MOMENT), *patients]
 
 
 def test_it_writes_report_index_and_a_page_a_patient(tmp_path):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from dagster_project.incremental import drawn_reads
+from dagster_project.flow.kept import fingerprint, mask_file, scan_folder
+from dagster_project.flow.reads import drawn_reads
+from dagster_project.lake.files import write_whole
 from dagster_project.lake.tables import TABLES
 from dagster_project.resources import Lakehouse
 from dagster_project.study import Study
-from dagster_project.workers import fingerprint, mask_file
 
 if TYPE_CHECKING:
     from dagster_project.reports.patient_reports import LesionPicture
@@ -64,15 +65,15 @@ class LesionPictures(Mapping[str, "list[LesionPicture]"]):
     def __getitem__(self, patient: str) -> list[LesionPicture]:
         rows = self._drawn.filter(patient=patient)
         pictures = []
-        for (scan,), same_scan in rows.group_by(["scan"], maintain_order=True):
-            pictures += self._of_scan(str(scan), same_scan)
+        for _, same_scan in rows.group_by(["scan"], maintain_order=True):
+            pictures += self._of_scan(same_scan)
         return pictures
 
-    def _of_scan(self, scan: str, rows: pl.DataFrame) -> list[LesionPicture]:
+    def _of_scan(self, rows: pl.DataFrame) -> list[LesionPicture]:
         from dagster_project.reports.patient_reports import LesionPicture
 
         first = rows.row(0, named=True)
-        folder = self._lakehouse.home.vault / first["site"] / first["patient"] / scan
+        folder = scan_folder(self._lakehouse.home.vault, first)
         image = cache(lambda: _read_image(folder))
         pictures = []
         for (visit, lesion), readers in rows.group_by(["visit", "lesion"], maintain_order=True):
@@ -95,8 +96,5 @@ def _kept_picture(folder: Path, masks: dict[str, str], caption: str, image: Call
     file = folder / "pictures" / f"{fingerprint(masks, caption)}.png"
     if not file.is_file():
         png = slice_figure(image(), {reader: load_mask(mask_file(folder, digest)) for reader, digest in masks.items()}, caption=caption)
-        file.parent.mkdir(exist_ok=True)
-        partial = file.with_suffix(".tmp")
-        partial.write_bytes(png)
-        partial.replace(file)
+        write_whole(file, png)
     return file.read_bytes()

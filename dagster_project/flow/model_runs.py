@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
-from dagster_project.gate import pass_gate
+from dagster_project.flow.gate import pass_gate
+from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import MODEL_RUNS, PREDICTIONS
 from dagster_project.resources import Lakehouse
@@ -45,14 +47,15 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     return Learned(pl.concat([runs, before]), trained=True, snapshot=snapshot)
 
 
+def _predictions_file(lakehouse: Lakehouse) -> Path:
+    return lakehouse.home.mlflow / "predictions.parquet"
+
+
 def _keep_predictions(lakehouse: Lakehouse, rows: pl.DataFrame) -> None:
-    file = lakehouse.home.mlflow / "predictions.parquet"
-    partial = file.with_suffix(".tmp")
-    rows.write_parquet(partial)
-    partial.replace(file)
+    write_parquet_whole(_predictions_file(lakehouse), rows)
 
 
 def kept_predictions(lakehouse: Lakehouse) -> pl.DataFrame:
     """Out-of-fold probabilities of the last training."""
-    file = lakehouse.home.mlflow / "predictions.parquet"
+    file = _predictions_file(lakehouse)
     return pl.read_parquet(file) if file.is_file() else empty(PREDICTIONS)

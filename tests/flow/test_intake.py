@@ -7,8 +7,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dagster_project import delivery
-from dagster_project.delivery import DeliveryError, session_keys, take_in_site
+from dagster_project.flow import intake as delivery
+from dagster_project.flow.intake import DeliveryError, session_keys, take_in_site
 from dagster_project.intake.keys import KeysError
 from dagster_project.lake.home import Home
 

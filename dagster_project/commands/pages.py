@@ -1,0 +1,41 @@
+"""`lakehouse publish` and `lakehouse report`: what analysts and the study team open, made anew."""
+
+from __future__ import annotations
+
+import click
+
+from dagster_project.commands.terminal import existing_home
+
+
+@click.command()
+def publish() -> None:
+    """Write what analysts open: published/lakehouse.duckdb and published/parquet/latest.
+
+    \b
+    Example:
+      lakehouse publish && duckdb -readonly .lakehouse/published/lakehouse.duckdb
+    """
+    from dagster_project.lake.publish import publish as publish_lake
+    from dagster_project.lake.store import open_lake
+
+    home = existing_home()
+    with open_lake(home) as lake:
+        made = publish_lake(lake, home.published)
+    click.echo(f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: {home.published / 'lakehouse.duckdb'}")
+
+
+@click.command()
+def report() -> None:
+    """Write the pages anew from what is in the lake.
+
+    \b
+    Example:
+      lakehouse report
+    """
+    from dagster_project.flow.pages import write_patient_pages, write_study_page
+    from dagster_project.resources import Lakehouse
+
+    home = existing_home()
+    write_study_page(Lakehouse())
+    write_patient_pages(Lakehouse())
+    click.echo(f"{home.reports / 'index.html'}")

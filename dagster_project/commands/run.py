@@ -1,0 +1,159 @@
+"""`lakehouse run`: the whole flow, headless."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from dagster_project.commands.terminal import CONSOLE
+from dagster_project.lake.home import Home, find_home
+from dagster_project.lake.tables import TRAINING_COHORT
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+EXIT_GATE_CLOSED = 3
+
+WHAT_TO_PUT = """Nothing to do: {landing} holds no site.
+
+Put a site's delivery there, one folder a site (2 to 8 capital letters or digits):
+  {landing}/<SITE>/clinical/patients.csv      one row a patient
+  {landing}/<SITE>/clinical/treatments.csv    one row an administered cycle
+  {landing}/<SITE>/clinical/follow_up.csv     one row an event or last contact
+  {landing}/<SITE>/dicom/**                   CT, RTSTRUCT, SEG as the PACS exports them
+  {landing}/<SITE>/reads/<reader>/**          a reader's contours, lesions.csv and LOCKED
+Everything is optional but one of clinical/ and dicom/. README.md says more.
+Or try a synthetic study first:  lakehouse simulate && lakehouse run"""
+
+GATE_CLOSED = "The gate is closed."
+GATE_SHUT = f"{GATE_CLOSED} No model was trained; see above, and `lakehouse status`."
+GATE_OPEN = "The gate is open."
+GATE_UNJUDGED = "The gate was not judged, since a step failed."
+
+
+@click.command()
+@click.option("--site", multiple=True, help="Only this site's part (may be repeated).  [default: all sites]")
+@click.option("--require-model", is_flag=True, help=f"Exit with {EXIT_GATE_CLOSED} where the gate is closed.")
+def run(site: Sequence[str], require_model: bool) -> None:
+    """The whole flow on HOME/landing: sites, cohort, reports, publication.
+
+    \b
+    Exit 0 also when the data close the gate (it says so and why); 1 when a step failed.
+    Example:
+      lakehouse run --site BJCH
+    """
+    home = find_home().make()
+    if not home.sites():
+        click.echo(WHAT_TO_PUT.format(landing=home.landing))
+        return
+    unknown = sorted(set(site) - set(home.sites()))
+    if unknown:
+        raise click.ClickException(f"{', '.join(unknown)} has neither a landing folder nor a vault; sites are {', '.join(home.sites())}")
+    outcome = run_flow(home, list(site))
+    if outcome.failed:
+        sys.exit(1)
+    sys.exit(EXIT_GATE_CLOSED if require_model and not outcome.gate_open else 0)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How a run of the flow ended."""
+
+    failed: tuple[str, ...]
+    gate_open: bool
+    gate_reason: str
+
+
+def run_flow(home: Home, only: Sequence[str]) -> Flow:
+    """Run every site's part, then the cohort's, then the reports; a failed site or a closed gate does not stop the rest."""
+    install_dagster_settings(home)
+    import dagster as dg
+
+    from dagster_project.definitions import defs
+
+    began, failed, gate, opened, imaging = time.monotonic(), [], "", False, Counter[str]()
+    with dg.DagsterInstance.get() as instance:
+        sites = list(only) or home.sites()
+        instance.add_dynamic_partitions("site", sites)
+        for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
+            result = _execute(defs, instance, job, site)
+            imaging += _imaging_work(result)
+            opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
+            for step, reason in _failures(result):
+                closed = reason.startswith(GATE_CLOSED)
+                gate = reason if closed else gate
+                failed += [] if closed else [f"{site or job} {step}: {reason}"]
+    opened &= not gate
+    CONSOLE.print(f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused.")
+    _tell_end(home, failed, GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED, time.monotonic() - began)
+    return Flow(tuple(failed), opened, gate)
+
+
+def install_dagster_settings(home: Home) -> None:
+    """Put Dagster's settings into its home, telemetry off; settings that someone changed there stay."""
+    target = home.dagster / "dagster.yaml"
+    if not target.is_file():
+        shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", target)
+
+
+def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, site: str | None) -> dg.ExecuteInProcessResult:
+    CONSOLE.rule(f"[bold]{job}[/bold]{' ' + site if site else ''}", align="left")
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}})
+    _tell_assets(result)
+    return result
+
+
+def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
+    """Results that imaging assets computed and reused: files taken in, scans, contour files, lesions, pairs of visits."""
+    work: Counter[str] = Counter()
+    for event in result.get_asset_materialization_events():
+        for what in ("computed", "reused"):
+            work[what] += int(getattr(event.materialization.metadata.get(what), "value", 0) or 0)
+    return work
+
+
+def _tell_assets(result: dg.ExecuteInProcessResult) -> None:
+    seconds = {e.step_key: e.step_success_data.duration_ms / 1000 for e in result.all_events if e.is_step_success}
+    table = Table("asset", "rows", "computed", "reused", "removed", "refused", "seconds", box=None, header_style="dim", pad_edge=False)
+    for event in result.get_asset_materialization_events():
+        told = {k: getattr(v, "value", v) for k, v in event.materialization.metadata.items()}
+        name = event.asset_key.to_user_string() if event.asset_key else ""
+        figures = [told.get(k) for k in ("dagster/row_count", "computed", "reused", "removed", "refused")]
+        table.add_row(name, *("" if f is None else str(f) for f in figures), f"{seconds.get(event.step_key, 0):.1f}")
+    CONSOLE.print(table)
+    failed = [e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
+    for check in (c for c in failed if not c.passed):
+        CONSOLE.print(f"  [yellow]check[/yellow] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}")
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str]]:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            own = data.user_failure_data.description if data.user_failure_data else None
+            error = data.error.cause if data.error and data.error.cause else data.error
+            reason = own or (error.message.strip() if error else "no reason given")
+            colour = "yellow" if reason.startswith(GATE_CLOSED) else "red"
+            CONSOLE.print(f"  [{colour}]{event.step_key}[/{colour}] {escape(reason)}")
+            yield str(event.step_key), reason
+
+
+def _tell_end(home: Home, failed: list[str], gate: str, seconds: float) -> None:
+    CONSOLE.rule("[bold]done[/bold]", align="left")
+    CONSOLE.print(f"{gate} {seconds:.0f} s.")
+    for line in failed:
+        CONSOLE.print(f"[red]failed[/red] {escape(line)}")
+    where = (("pages", home.reports / "index.html"), ("analysts", home.published / "lakehouse.duckdb"), ("models", home.mlflow))
+    for what, path in where:
+        CONSOLE.print(f"  {what:9} {path}", soft_wrap=True)

@@ -1,0 +1,86 @@
+"""The accepted masks of each lesion compared between visits, once a pair; then the limits over all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from dagster_project.compute import run_tasks
+from dagster_project.flow.done import Done, Say, refusal, told_progress
+from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder
+from dagster_project.lake.schema import empty
+from dagster_project.lake.tables import DHI
+
+if TYPE_CHECKING:
+    from dagster_project.resources import Lakehouse
+
+
+@dataclass(frozen=True)
+class PairTask:
+    """Compare one lesion between two visits."""
+
+    key: Mapping[str, Any]
+    folder_a: Path
+    mask_a: Path | None
+    folder_b: Path
+    mask_b: Path | None
+    settings: Mapping[str, Any]
+    volume_mm3: float
+    kept: Path
+
+
+def compare_visits(task: PairTask) -> dict[str, Any]:
+    """Components and null of the Dynamic Heterogeneity Index for one lesion between two visits."""
+    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.series import read_series
+    from dagster_project.radiomics.dhi import compare_lesion
+
+    masks = [load_mask(file) if file else None for file in (task.mask_a, task.mask_b)]
+    found = compare_lesion(
+        read_series(task.folder_a).image, masks[0], read_series(task.folder_b).image, masks[1], contour_mm=None, settings=task.settings)
+    keep(task.kept, {**task.key, **found})
+    return found
+
+
+def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
+    """Compare the accepted masks of each lesion between visits, once a pair; then fit the limits over all pairs."""
+    from dagster_project.radiomics.dhi import derive_dhi
+
+    settings = lakehouse.study.section("dhi")
+    tasks = _pair_tasks(lakehouse)
+    new = [t for t in tasks if kept(t.kept) is None]
+    refused = [(o.task, str(o.reason)) for o in told_progress(
+        run_tasks(compare_visits, new, weight=lambda t: t.volume_mm3), len(new), "pairs compared", say) if o.reason]
+    rows = [dict(r) for t in tasks if (r := kept(t.kept)) is not None]
+    for site in lakehouse.home.sites():
+        lakehouse.refuse(site, DHI.name, pl.DataFrame([_refused_pair(t, why) for t, why in refused if t.key["site"] == site]))
+    frame = derive_dhi(pl.DataFrame(rows, infer_schema_length=None), settings) if rows else empty(DHI).drop("input_fingerprint")
+    counts = {"computed": len(new) - len(refused), "reused": len(tasks) - len(new), "refused": len(refused)}
+    return Done(frame.with_columns(input_fingerprint=pl.lit(fingerprint(sorted(t.kept.stem for t in tasks)))), counts)
+
+
+def _refused_pair(task: PairTask, reason: str) -> dict[str, Any]:
+    k = task.key
+    return refusal(str(k["site"]), DHI.name, f"patient {k['patient']} lesion {k['lesion']} {k['from_visit']}-{k['to_visit']}", reason, simulated=bool(k["simulated"]))
+
+
+def _pair_tasks(lakehouse: Lakehouse) -> list[PairTask]:
+    lesions, scans = lakehouse.read("lesions", "scans")
+    seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(scans.select("scan", "pixel_digest"), on="scan")
+    pairs = seen.join(seen, on=["site", "patient", "lesion"], suffix="_to").filter(pl.col("visit") < pl.col("visit_to"))
+    return [_pair_task(lakehouse, row) for row in pairs.iter_rows(named=True)]
+
+
+def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
+    settings = lakehouse.study.section("dhi")
+    earlier, later = scan_folder(lakehouse.home.vault, row), scan_folder(lakehouse.home.vault, row | {"scan": row["scan_to"]})
+    key = {"site": row["site"], "patient": row["patient"], "lesion": row["lesion"], "from_visit": row["visit"], "to_visit": row["visit_to"],
+           "simulated": row["simulated"]}
+    digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings))
+    kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"
+    masks = [mask_file(f, d) if (d := row[name]) else None for f, name in ((earlier, "mask_digest"), (later, "mask_digest_to"))]
+    return PairTask(key, earlier, masks[0], later, masks[1], dict(settings), float(row["volume_mm3"] or 0), kept_file)

@@ -1,0 +1,41 @@
+"""Results that are kept in the vault beside what they were computed from, named by the digest of it, so that no work is done twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dagster_project.lake.files import write_whole
+from dagster_project.study import digest_of
+
+CODE_VERSION = "1"
+"""Raise it when a change of code changes what a scan or an outline gives: everything measured is then computed anew."""
+
+REFUSED = "refused"
+"""Key under which a result says why a file cannot be used."""
+
+
+def fingerprint(*parts: object) -> str:
+    """Digest of everything that a row is computed from."""
+    return digest_of([CODE_VERSION, *parts])
+
+
+def mask_file(folder: Path, mask_digest: str) -> Path:
+    """Where a mask on a scan's grid is kept: by its own digest, so that a row of reads leads to it."""
+    return folder / "masks" / f"{mask_digest[:32]}.npz"
+
+
+def scan_folder(vault: Path, row: dict[str, Any]) -> Path:
+    """The vault folder of a row's scan."""
+    return vault / row["site"] / row["patient"] / row["scan"]
+
+
+def keep(file: Path, result: Any) -> None:
+    """Keep a result beside what it was computed from; it appears whole or not at all."""
+    write_whole(file, json.dumps(result, ensure_ascii=False).encode())
+
+
+def kept(file: Path) -> Any:
+    """A result kept by an earlier run, or None."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

@@ -1,0 +1,114 @@
+"""Features of the lesions of a site, extracted once a lesion and scan, in transactions of a few lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from dagster_project.compute import Outcome, run_tasks
+from dagster_project.flow.done import Done, Say, refusal, told_progress
+from dagster_project.flow.kept import fingerprint, mask_file, scan_folder
+from dagster_project.flow.reads import drawn_reads
+from dagster_project.lake.schema import conform, empty
+from dagster_project.lake.store import Write
+from dagster_project.lake.tables import RADIOMIC_FEATURES, READS, SCANS
+
+if TYPE_CHECKING:
+    from dagster_project.resources import Lakehouse
+
+COMMIT_TASKS = 16
+"""Lesions whose features are written in one transaction: what a killed run loses at most."""
+
+
+@dataclass(frozen=True)
+class FeatureTask:
+    """Extract the features of one lesion on one scan from all locked readers' masks."""
+
+    key: Mapping[str, Any]
+    folder: Path
+    masks: Mapping[str, Path]
+    others: tuple[Path, ...]
+    settings: Mapping[str, Any]
+    fingerprint: str
+    volume_mm3: float
+
+
+def extract_features(task: FeatureTask) -> pl.DataFrame:
+    """Rows of radiomic_features for one lesion on one scan."""
+    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.series import read_series
+    from dagster_project.radiomics.extraction import extract_lesion
+
+    image = read_series(task.folder).image
+    masks = {reader: load_mask(file) for reader, file in task.masks.items()}
+    others = [load_mask(file) for file in task.others]
+    union = None
+    for other in others:
+        union = other if union is None else union | other
+    rows = extract_lesion(image, masks, union, task.settings)
+    return conform(pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.lit(v).alias(k) for k, v in task.key.items()), RADIOMIC_FEATURES)
+
+
+def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+    """Extract features of lesions that have none yet, in transactions of a few lesions, and remove those without input."""
+    wanted = {t.fingerprint: t for t in _feature_tasks(lakehouse, site)}
+    present = {digest: (scan, lesion) for digest, scan, lesion in lakehouse.lake.query(
+        f"SELECT DISTINCT input_fingerprint, scan, lesion FROM {RADIOMIC_FEATURES.name} WHERE site = ?", [site]).fetchall()}
+    tasks = [t for digest, t in wanted.items() if digest not in present]
+    stale = {d: where for d, where in present.items() if d not in wanted}
+    waiting, refused = [], []
+    for outcome in told_progress(run_tasks(extract_features, tasks, weight=lambda t: t.volume_mm3), len(tasks), "lesions measured", say):
+        if outcome.result is None:
+            refused.append(_refused_features(outcome.task, str(outcome.reason)))
+        else:
+            waiting.append(outcome)
+        if len(waiting) >= COMMIT_TASKS:
+            _exchange_features(lakehouse, site, stale, waiting)
+            waiting = []
+    write = _exchange_features(lakehouse, site, stale, waiting, rest=True)
+    lakehouse.refuse(site, RADIOMIC_FEATURES.name, pl.DataFrame(refused))
+    removed = len(present.keys() - wanted.keys())
+    counts = {"computed": len(tasks) - len(refused), "reused": len(wanted) - len(tasks), "removed": removed, "refused": len(refused)}
+    return Done(empty(RADIOMIC_FEATURES), counts, write=write)
+
+
+def _exchange_features(
+    lakehouse: Lakehouse, site: str, stale: dict[str, tuple[str, str]], outcomes: list[Outcome[FeatureTask, pl.DataFrame]], *, rest: bool = False,
+) -> Write:
+    """Put lesions' features in the place of the stale ones of the same lesions, in one transaction; at last remove the stale rest."""
+    places = {(o.task.key["scan"], o.task.key["lesion"]) for o in outcomes}
+    removed = [digest for digest, where in stale.items() if rest or where in places]
+    for digest in removed:
+        del stale[digest]
+    added = pl.concat([empty(RADIOMIC_FEATURES), *(o.result for o in outcomes if o.result is not None)])
+    return lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=removed, added=added)
+
+
+def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:
+    key = task.key
+    return refusal(str(key["site"]), RADIOMIC_FEATURES.name, f"scan {key['scan']} lesion {key['lesion']}", reason, simulated=bool(key["simulated"]))
+
+
+def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
+    """One task a scan and lesion: all locked readers' masks of it, and the other lesions of the scan, which the rings spare."""
+    from dagster_project.radiomics.extraction import engine_name
+
+    settings = lakehouse.study.section("radiomics")
+    fixed = {"settings_digest": lakehouse.study.section_digest("radiomics"), "engine": engine_name(settings)}
+    reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study)
+    pixels = dict(lakehouse.lake.read(SCANS.name, site=site).select("scan", "pixel_digest").iter_rows())
+    tasks = []
+    for (scan, lesion), rows in reads.sort("reader").group_by(["scan", "lesion"], maintain_order=True):
+        first, folder = rows.row(0, named=True), scan_folder(lakehouse.home.vault, rows.row(0, named=True))
+        masks = {r["reader"]: str(r["mask_digest"]) for r in rows.iter_rows(named=True)}
+        others = sorted(reads.filter((pl.col("scan") == scan) & (pl.col("lesion") != lesion))["mask_digest"].unique())
+        what = {n: first[n] for n in ("site", "patient", "visit", "scan", "lesion", "simulated")} | fixed
+        digest = fingerprint(what, pixels[scan], masks, others)  # with the names: a row bears its visit and lesion, which corrections change
+        key = what | {"input_fingerprint": digest}
+        tasks.append(FeatureTask(key, folder, {r: mask_file(folder, d) for r, d in masks.items()}, tuple(mask_file(folder, d) for d in others),
+                                 dict(settings), digest, float(rows["volume_mm3"].max() or 0)))
+    return tasks

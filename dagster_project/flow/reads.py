@@ -1,0 +1,166 @@
+"""Contours of a site's vault on their scans' grids, rasterised and measured once a file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from dagster_project.compute import reason_of, run_tasks
+from dagster_project.domain.masks import MaskError, referenced_series_uids
+from dagster_project.domain.reads import derive_reads
+from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
+from dagster_project.flow.kept import REFUSED, fingerprint, keep, kept, mask_file, scan_folder
+from dagster_project.lake.schema import with_fingerprint
+from dagster_project.lake.tables import QUARANTINE, READS
+
+if TYPE_CHECKING:
+    from dagster_project.domain.series import Series
+    from dagster_project.resources import Lakehouse
+    from dagster_project.study import Study
+
+NO_SERIES = "refers to no series that is here; send the CT series it was drawn on, then run again"
+
+
+@dataclass(frozen=True)
+class ContourFile:
+    """One file of contours, drawn by one reader on one scan."""
+
+    reader: str
+    path: Path
+    digest: str
+    kept: Path
+
+    @property
+    def item(self) -> str:
+        """The file's name in the quarantine: its digest, which tells nothing."""
+        return f"reader {self.reader} contours sha256:{self.digest[:12]}"
+
+
+@dataclass(frozen=True)
+class OutlineTask:
+    """Put a scan's new files of contours on its grid; the scan is read once for all of them."""
+
+    site: str
+    patient: str
+    scan: str
+    folder: Path
+    files: tuple[ContourFile, ...]
+
+
+def measure_outlines(task: OutlineTask) -> dict[str, str]:
+    """Rasterise, measure and keep every outline of the files.
+
+    Returns
+    -------
+    dict
+        Digest of each file that nothing was kept of, and why; the next run tries it again.
+    """
+    from dagster_project.domain.series import read_series
+
+    series, failed = read_series(task.folder), {}
+    for file in task.files:
+        try:
+            keep(file.kept, _measured(file, task.folder, series))
+        except Exception as error:
+            failed[file.digest] = reason_of(error)
+    return failed
+
+
+def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str, Any]] | dict[str, str]:
+    """Rows of a file's outlines; or why it cannot be used, kept like a result, since only another file or scan would change it."""
+    from dagster_project.domain.masks import MaskError, measure_mask, read_outlines, save_mask
+
+    try:
+        outlines = read_outlines(file.path, series)
+    except MaskError as error:
+        return {REFUSED: str(error)}
+    rows = []
+    for outline in outlines:
+        measured = measure_mask(outline.mask, series.image, series.affine)
+        if measured["voxel_count"]:
+            save_mask(mask_file(folder, measured["mask_digest"]), outline.mask)
+        told = {"label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule, "n_outside": outline.n_outside}
+        rows.append({**told, **measured})
+    return rows
+
+
+def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+    """Put contours that are new on their scans' grids, and join all readers' outlines with their lists of lesions."""
+    scans, timepoints = lakehouse.read("scans", "timepoints", site=site)
+    files, lost = _contour_files(lakehouse, site, scans)
+    new = [(scan, file) for scan, file in files if kept(file.kept) is None]
+    tasks, failed = _outline_tasks(lakehouse, site, new), []
+    for outcome in told_progress(run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files)), len(tasks), "scans' contours measured", say):
+        reasons = outcome.result if outcome.result is not None else {f.digest: str(outcome.reason) for f in outcome.task.files}
+        failed += [(outcome.task.patient, f, reasons[f.digest]) for f in outcome.task.files if f.digest in reasons]
+    known = [(scan, file, kept(file.kept)) for scan, file in files]
+    refused = lost + failed + [(scan["patient"], file, found[REFUSED]) for scan, file, found in known if isinstance(found, dict)]
+    outlines = [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline}
+                for scan, file, found in known if isinstance(found, list) for outline in found]
+    rows, misfits = derive_reads(outlines, lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
+                                 timepoints, scans, lakehouse.study.section("reads"))
+    simulated = is_simulated(lakehouse, site)
+    refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in refused]
+    lakehouse.refuse(site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits]))
+    counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refused) + misfits.height}
+    return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
+
+
+Scan = dict[str, Any]
+"""A row of scans."""
+
+
+def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tuple[list[tuple[Scan, ContourFile]], list[tuple[str, ContourFile, str]]]:
+    """A site's files of contours with their scans, and those that refer to no scan."""
+    series = {row["series_instance_uid"]: row for row in scans.iter_rows(named=True)}
+    found, lost = [], []
+    for path in sorted((lakehouse.home.vault / site).glob("*/contours/*/*")):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        scan = next((series[uid] for uid in _referenced(path) if uid in series), None)
+        if scan is None:
+            lost.append((path.parts[-4], ContourFile(path.parent.name, path, digest, path), NO_SERIES))
+        else:
+            result = scan_folder(lakehouse.home.vault, scan) / "masks" / f"{fingerprint(digest, scan['pixel_digest'])}.json"
+            found.append((scan, ContourFile(path.parent.name, path, digest, result)))
+    return found, lost
+
+
+def _referenced(file: Path) -> set[str]:
+    try:
+        return referenced_series_uids(file)
+    except MaskError:
+        return set()
+
+
+def _outline_tasks(lakehouse: Lakehouse, site: str, new: list[tuple[Scan, ContourFile]]) -> list[OutlineTask]:
+    by_scan: dict[str, list[ContourFile]] = {}
+    rows = {scan["scan"]: scan for scan, _ in new}
+    for scan, file in new:
+        by_scan.setdefault(scan["scan"], []).append(file)
+    return [OutlineTask(site, rows[name]["patient"], name, scan_folder(lakehouse.home.vault, rows[name]), tuple(files)) for name, files in by_scan.items()]
+
+
+def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None:
+    """The largest outlined lesion of the site with every locked reader's contour."""
+    from dagster_project.domain.masks import load_mask
+    from dagster_project.domain.series import read_series
+    from dagster_project.reports.figures import slice_figure
+
+    drawn = drawn_reads(rows, lakehouse.study).sort("volume_mm3", descending=True)
+    if not drawn.height:
+        return None
+    row = drawn.row(0, named=True)
+    folder = scan_folder(lakehouse.home.vault, row)
+    both = drawn.filter(scan=row["scan"], lesion=row["lesion"]).sort("reader")
+    masks = {r["reader"]: load_mask(mask_file(folder, r["mask_digest"])) for r in both.iter_rows(named=True)}
+    return slice_figure(read_series(folder).image, masks)
+
+
+def drawn_reads(reads: pl.DataFrame, study: Study) -> pl.DataFrame:
+    """Reads with an outline that may be looked at: closed by their reader's lock, or found among the site's images."""
+    closed = pl.col("locked_at").is_not_null() | (pl.col("reader") == study.section("reads")["site_reader"])
+    return reads.filter(pl.col("mask_digest").is_not_null() & closed)

@@ -1,0 +1,91 @@
+"""Series of a site's vault, described once: what has no row yet goes to the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from dagster_project.compute import run_tasks
+from dagster_project.domain.reads import reader_artifact_flags
+from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
+from dagster_project.flow.kept import REFUSED, fingerprint, keep, kept
+from dagster_project.lake.schema import conform
+from dagster_project.lake.tables import SCANS
+
+if TYPE_CHECKING:
+    from dagster_project.resources import Lakehouse
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """Describe one series."""
+
+    site: str
+    patient: str
+    scan: str
+    folder: Path
+    limits: Mapping[str, Any]
+    kept: Path
+
+
+def describe_scan(task: ScanTask) -> dict[str, Any]:
+    """Geometry, acquisition and artifact figures of a series; where it cannot be stacked the reason is kept, since only other slices would change it."""
+    from dagster_project.domain.series import SeriesError, describe_series, read_series
+
+    try:
+        return describe_series(read_series(task.folder), task.limits)
+    except SeriesError as error:
+        keep(task.kept, {REFUSED: str(error)})
+        raise
+
+
+def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+    """Describe the series of a site's vault whose files or limits changed; keep the other rows as they are."""
+    limits = lakehouse.study.section("scans")
+    stored = {row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)}
+    wanted = {folder.name: (folder, fingerprint(_listing(folder), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
+    simulated = is_simulated(lakehouse, site)
+    known = {scan: {**stored[scan], "simulated": simulated} for scan, (_, digest) in wanted.items()
+             if scan in stored and stored[scan]["input_fingerprint"] == digest}
+    tasks = [ScanTask(site, folder.parent.name, scan, folder, dict(limits), folder / "refused" / f"{digest}.json")
+             for scan, (folder, digest) in wanted.items() if scan not in known]
+    new = [t for t in tasks if kept(t.kept) is None]
+    reasons = {t.scan: kept(t.kept)[REFUSED] for t in tasks if t not in new}
+    rows = list(known.values())
+    for task, found, reason in ((o.task, o.result, o.reason) for o in told_progress(run_tasks(describe_scan, new), len(new), "scans described", say)):
+        if found is None:
+            reasons[task.scan] = str(reason)
+        else:
+            rows.append({"site": site, "patient": task.patient, "scan": task.scan, "simulated": simulated, "input_fingerprint": wanted[task.scan][1], **found})
+    refused = [refusal(site, SCANS.name, f"scan {scan}", reason, simulated=simulated) for scan, reason in reasons.items()]
+    lakehouse.refuse(site, SCANS.name, pl.DataFrame(refused))
+    frame = _with_days(_with_flags(frame_of(rows, SCANS), lakehouse, site), lakehouse, site)
+    return Done(frame, {"computed": len(rows) - len(known), "reused": len(known), "removed": len(stored.keys() - wanted.keys()), "refused": len(refused)})
+
+
+def _scan_folders(vault: Path) -> list[Path]:
+    return sorted({file.parent for file in vault.glob("*/S*/*.dcm")}) if vault.is_dir() else []
+
+
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a vault folder's slices: vault files are written once under a keyed name and never changed in place."""
+    return [(f.name, (stat := f.stat()).st_size, stat.st_mtime_ns) for f in sorted(folder.glob("*.dcm"))]
+
+
+def _with_flags(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataFrame:
+    """What readers said of artifacts, beside the automatic flags."""
+    lesions = lakehouse.case_report(site, "lesions")
+    if not lesions.height:
+        return scans.with_columns(reader_artifact_flag=pl.lit(None, pl.Boolean))
+    return scans.drop("reader_artifact_flag").join(reader_artifact_flags(lesions, scans), on=["site", "scan"], how="left").select(SCANS.names)
+
+
+def _with_days(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataFrame:
+    treatments = lakehouse.lake.read("treatments", site=site)
+    starts = treatments.group_by("patient").agg((pl.col("treatment_date") - pl.duration(days=pl.col("day"))).min().alias("start"))
+    dated = scans.drop("day").join(starts, on="patient", how="left")
+    return conform(dated.with_columns(day=(pl.col("scan_date") - pl.col("start")).dt.total_days()).drop("start"), SCANS)

@@ -1,0 +1,36 @@
+"""Files that appear whole or not at all: written beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import polars as pl
+
+
+def write_whole(file: Path, content: bytes) -> Path:
+    """Write a file so that a reader sees the former content or this one, never half of it, and a full disk leaves the former.
+
+    A new file is closed to others; its folder is made where it is not there.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as partial:
+            partial.write(content)
+            partial.flush()
+            os.fsync(partial.fileno())
+        Path(beside).replace(file)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return file
+
+
+def write_parquet_whole(file: Path, frame: pl.DataFrame) -> Path:
+    """Write a frame as a Parquet file that appears whole or not at all."""
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    return write_whole(file, content.getvalue())
