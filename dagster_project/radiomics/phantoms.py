@@ -14,7 +14,9 @@ from dagster_project.radiomics.preparation import READER_SCALE_MM, depth_below_s
 from dagster_project.radiomics.resampling import Mask
 
 Volume = NDArray[np.float64]
-Change = Literal["none", "offset", "gain", "necrosis", "cavity", "coarser", "flatter", "radial", "shrink_30", "shrink_50", "noise"]
+Change = Literal[
+    "none", "offset", "gain", "necrosis", "cavity", "coarser", "flatter", "radial", "shrink_30", "shrink_50", "necrosis_50", "noise"
+]  # fmt: skip
 
 FINE_MM = 0.8
 """Voxel of the object itself, before a scanner has seen it."""
@@ -83,7 +85,7 @@ def scan_lesion(lesion: Lesion, repeat: int, *, reader: int = 1, change: Change 
 def _object(lesion: Lesion, change: Change) -> tuple[Volume, Volume]:
     """Depth below the surface in mm (negative outside) and the HU of everything, on the fine grid."""
     radius = (3 * lesion.volume_ml * 1000 / (4 * np.pi)) ** (1 / 3)
-    share = {"shrink_30": 0.7, "shrink_50": 0.5}.get(change, 1.0)
+    share = {"shrink_30": 0.7, "shrink_50": 0.5, "necrosis_50": 0.5}.get(change, 1.0)
     n = int(np.ceil(2 * (radius * 1.25 + MARGIN_MM) / FINE_MM))
     rng = np.random.default_rng([lesion.seed, 3])
     grid = (np.indices((n, n, n)) - (n - 1) / 2) * FINE_MM
@@ -106,7 +108,7 @@ def _changed(texture: Volume, depth: Volume, lesion: Lesion, change: Change) -> 
         return np.where(core, CAVITY_HU - lesion.density_hu, texture)
     factor = {"gain": 1.15, "flatter": 0.5}.get(change, 1.0)
     added = {"offset": OFFSET_HU}.get(change, 0.0)
-    return texture * factor + added + (NECROSIS_HU * core if change == "necrosis" else 0.0)
+    return texture * factor + added + (NECROSIS_HU * core if change in {"necrosis", "necrosis_50"} else 0.0)
 
 
 def _sorted_by_depth(texture: Volume, depth: Volume) -> Volume:

@@ -41,14 +41,17 @@ def test_two_readers_differ_by_their_errors():
     assert np.sqrt(np.mean(np.square(distances))) == pytest.approx(1.0, rel=0.35)
 
 
-@pytest.mark.parametrize(("change", "share"), [("shrink_30", 0.7), ("shrink_50", 0.5), ("none", 1.0), ("necrosis", 1.0)])
+@pytest.mark.parametrize(
+    ("change", "share"), [("shrink_30", 0.7), ("shrink_50", 0.5), ("none", 1.0), ("necrosis", 1.0), ("necrosis_50", 0.5)]
+)
 def test_volume_changes_only_where_it_is_meant_to(change, share):
     before, after = (millilitres(scan_lesion(LESION, 1, change=c, reader_mm=0.0)) for c in ("none", change))
     assert after / before == pytest.approx(share, rel=0.06)
 
 
-def test_a_quarter_of_the_lesion_is_necrotic():
-    values = inside(scan_lesion(LESION, 0, change="necrosis", reader_mm=0.0))
+@pytest.mark.parametrize("change", ["necrosis", "necrosis_50"])
+def test_a_quarter_of_the_lesion_is_necrotic(change):
+    values = inside(scan_lesion(LESION, 0, change=change, reader_mm=0.0))
     necrotic = LESION.density_hu + NECROSIS_HU
     assert ((values > necrotic - 15) & (values < necrotic + 35)).mean() == pytest.approx(NECROSIS_SHARE, abs=0.1)
     assert np.percentile(values, 99) == pytest.approx(LESION.density_hu, abs=15)
