@@ -1,6 +1,6 @@
 """How often DHI exceeds 1 after known edits of synthetic lesions that its shipped limits have not seen, beside simpler measures.
 
-    OMP_NUM_THREADS=1 python benchmarks/dhi.py --results FILE [--lesions 100] [--minutes 6]
+    OMP_NUM_THREADS=1 python benchmarks/dhi.py --results FILE [--lesions 100] [--minutes 6] [--edits none necrosis …]
 
 Measures until the minutes are over, lesion by lesion through the volume classes in turn, each pair one line of FILE; run it again to go
 on where it stopped. Then prints the table of what FILE holds: share of DHI > 1 with Wilson's 95 % interval, a column a volume class.
@@ -69,12 +69,12 @@ def measure(seed, volume_ml, edit, settings):
     return {"seed": seed, "volume_ml": volume_ml, "edit": edit} | units | others
 
 
-def measure_on(path, lesions, minutes, settings):
+def measure_on(path, lesions, edits, minutes, settings):
     """Append pairs that the file does not hold, until the minutes are over."""
     done = {(r["seed"], r["edit"]) for r in read(path)}
     end = time.monotonic() + 60 * minutes
     with path.open("a", encoding="utf-8") as out:
-        for i, edit in ((i, edit) for i in range(lesions) for edit in EDITS):
+        for i, edit in ((i, edit) for i in range(lesions) for edit in edits):
             if time.monotonic() > end:
                 return
             if (FIRST_SEED + i, edit) not in done:
@@ -110,7 +110,7 @@ def print_table(rows):
     limits = limits_of(rows)
     print("| edit |", " | ".join(f"{v:g} ml" for v in VOLUMES_ML), "| all |", " | ".join(list(MEASURES.values())[1:]), "|")
     print("|---" * (len(VOLUMES_ML) + 2 + len(MEASURES) - 1) + "|")
-    for edit in EDITS:
+    for edit in (e for e in EDITS if any(r["edit"] == e for r in rows)):
         of_edit = [r for r in rows if r["edit"] == edit]
         cells = [share([r["dhi"] for r in of_edit if r["volume_ml"] == v], 1) for v in VOLUMES_ML]
         print("|", " | ".join([edit, *cells, *(share([r[m] for r in of_edit], limits[m]) for m in MEASURES)]), "|")
@@ -139,9 +139,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--lesions", type=int, default=100)
+    parser.add_argument("--edits", nargs="+", choices=EDITS, default=EDITS)
     parser.add_argument("--minutes", type=float, default=6.0)
     asked = parser.parse_args()
-    measure_on(asked.results, asked.lesions, asked.minutes, load_study().section("dhi"))
+    measure_on(asked.results, asked.lesions, asked.edits, asked.minutes, load_study().section("dhi"))
     rows = read(asked.results)
     known = [r for r in rows if r["dhi"] is not None]
     print_table(known)
