@@ -10,7 +10,7 @@ from typing import Any
 from dagster_project.compute import reason_of, shared_executor, worker_count
 from dagster_project.intake.keys import Keys, KeysError, create_throwaway_medium, is_throwaway, unlock
 from dagster_project.intake.vault import IntakeReport, take_in
-from dagster_project.lake.home import Home, delivery_signature
+from dagster_project.lake.home import Home
 
 THROWAWAY = ("The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
              "The README says how the PI makes a medium.")
@@ -53,7 +53,7 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
     if not folder.is_dir():
         say("no landing folder: the vault is kept as it is")
         return None
-    keys, signature = session_keys(home), delivery_signature(folder)
+    keys, signature = session_keys(home), home.delivery(site)
     if keys.throwaway:
         say(THROWAWAY)
     try:
