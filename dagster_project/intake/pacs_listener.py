@@ -117,10 +117,7 @@ class Listener:
             if len(data) > self._settings.largest_object:
                 return self._too_large(len(data))
             outcome = self._reception.take(str(event.request.AffectedSOPInstanceUID), data)
-        except IntakeError:
-            self.failed += 1
-            return COME_AGAIN
-        except Exception:
+        except Exception:  # pynetdicom would log it with its traceback
             self.failed += 1
             return COME_AGAIN
         self._unsaid += 1

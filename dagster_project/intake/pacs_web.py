@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from email.parser import BytesParser
 from email.policy import HTTP
 from pathlib import Path
@@ -32,7 +32,7 @@ class WebArchive:
         self._session.verify = peer.ca or True
         self._session.trust_env = False
         if peer.user:
-            self._session.auth = (peer.user, Path(peer.password_file).read_text(encoding="utf-8").rstrip("\n"))
+            self._session.auth = (peer.user, _password(peer))
 
     def series(self, wanted: Wanted) -> list[Found]:
         """Studies of the patient within the dates, and their series."""
@@ -52,7 +52,7 @@ class WebArchive:
 
     def _take(self, uid: str, answer: requests.Response) -> None:
         body = bytearray()
-        for piece in answer.iter_content(PIECE):
+        for piece in _pieces(answer):
             body += piece
             if len(body) > self._ours.largest_object:
                 self._reception.refuse(len(body), f"larger than {self._ours.largest_object_mib} MiB, the limit of the settings; raise it there")
@@ -73,6 +73,23 @@ class WebArchive:
         if answer.status_code not in {200, 204}:
             raise PacsError(f"the DICOMweb server answered {answer.status_code}; check url, user and rights")
         return answer
+
+
+def _password(peer: Peer) -> str:
+    try:
+        return Path(peer.password_file).read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        raise PacsError("password_file of pacs.toml cannot be read; check its path and permissions") from error
+
+
+def _pieces(answer: requests.Response) -> Iterator[bytes]:
+    """The body as it arrives; a connection that breaks is told without its address."""
+    import requests
+
+    try:
+        yield from answer.iter_content(PIECE)
+    except requests.RequestException:
+        raise PacsError("the DICOMweb server's answer was cut off; run the pull again, it asks for what is missing") from None
 
 
 def _value(answer: dict[str, Any], tag: str) -> str:

@@ -449,8 +449,8 @@ class Reception:
         if self._counts or self._actions:
             with self._run() as run:
                 run.close_reception()
-            self._counts.clear()
-            self._actions.clear()
+                self._counts.clear()
+                self._actions.clear()
 
     def _key(self, sop_instance_uid: str) -> str:
         return f"{RECEIVED_KEY} {keyed_uid(sop_instance_uid, self._keys.uid)}"

@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import socket
+import subprocess
 import threading
 import time
 
@@ -18,7 +19,7 @@ from dagster_project.intake.manifest import audit_manifest
 from dagster_project.intake.pacs_listener import Listener
 from dagster_project.intake.pacs_messages import MessageArchive
 from dagster_project.intake.pacs_pull import Wanted, pull, wanted_of_landing, wanted_of_list
-from dagster_project.intake.pacs_settings import Listening, PacsError, Peer, read_settings
+from dagster_project.intake.pacs_settings import Listening, PacsError, Peer, Tls, read_settings
 from dagster_project.intake.pacs_web import WebArchive
 from dagster_project.intake.reading import close_child
 from dagster_project.intake.vault import Reception, take_in
@@ -127,6 +128,18 @@ def test_strangers_and_wrong_titles_are_refused(site, sent):
         assert peers.dcmtk("echoscu", listener.port, caller="STRANGER").returncode != 0
         assert peers.dcmtk("storescu", listener.port, "+sd", str(sent), called="OTHER").returncode != 0
     assert site.content() == {}
+
+
+def test_with_tls_both_sides_show_a_certificate(site, tmp_path, sent):
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1"],
+                   check=True, capture_output=True)
+    with site.listener(tls=Tls(certificate, key, certificate), seconds=5) as listener:
+        told = peers.dcmtk("storescu", listener.port, "+tls", key, certificate, "+cf", certificate, "+sd", str(sent))
+        assert told.returncode == 0, told.stderr
+        assert peers.dcmtk("echoscu", listener.port, "+tla", "+cf", certificate).returncode != 0, "anonymous"
+        assert peers.dcmtk("echoscu", listener.port, "-ta", "5", "-td", "5").returncode != 0, "in the clear"
+    assert len(site.content()) == SLICES + 2
 
 
 def test_an_object_above_the_limit_is_cut_off_and_quarantined(site, tmp_path):
