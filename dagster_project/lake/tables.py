@@ -346,6 +346,21 @@ OUTCOMES = Table(
         REASON, SIMULATED,
     ),
 )
+TIME_TO_EVENT = Table(
+    "time_to_event", "response", "Survival times: each end point by each version of its censoring, from the first cycle and from T2", "生存时间：各终点、各删失版本、自首周期与自T2起",
+    key=("site", "patient", "endpoint", "version", "origin"),
+    columns=(
+        SITE, PATIENT,
+        string("endpoint", "pfs, dor (duration of response, responders alone) or os", "终点", allowed=("pfs", "dor", "os")),
+        string("version", "main, or what the sensitivity analysis counts otherwise", "主要分析或敏感性分析版本",
+               allowed=("main", "new_therapy_event", "clinical_progression_event", "missed_visits_event", "irecist")),
+        string("origin", "Where days are counted from", "起点", allowed=("first_cycle", "T2", "response")),
+        integer("days", "From the origin to event or censoring; NULL where it cannot be counted", "时间", unit="d", nullable=True, minimum=0),
+        boolean("event", "True for an event", "是否发生事件", nullable=True),
+        string("reason", "Row of the censoring table, or why there is no time", "事件、删失或缺失依据"),
+        SIMULATED,
+    ),
+)
 
 DELTA_FEATURES = Table(
     "delta_features", "heterogeneity", "Change of a feature of the accepted read between two visits", "被采纳阅片的特征在两次访视间的变化",
@@ -487,7 +502,7 @@ QUALITY_VERDICTS = Table(
 
 TABLES: tuple[Table, ...] = (
     PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES,
-    READER_AGREEMENT, ARBITRATIONS, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES,
+    READER_AGREEMENT, ARBITRATIONS, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
     DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,
 )
