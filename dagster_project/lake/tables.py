@@ -316,9 +316,11 @@ RESPONSES = Table(
         string("nontarget_response", "Non-target response", "非靶病灶疗效", allowed=NONTARGET_RESPONSES),
         boolean("new_lesion", "An unequivocal new lesion, or an equivocal one later confirmed as of its first appearance", "是否有新病灶"),
         string("overall_response", "Overall response by RECIST 1.1", "RECIST 1.1总体疗效", allowed=RECIST_RESPONSES),
+        string("overall_response_as_of_visit", "Overall response by RECIST 1.1 by what was known at this visit; a doubtful new lesion that a later visit made certain does not count yet",
+               "仅凭截至该访视的信息得出的RECIST 1.1总体疗效", allowed=RECIST_RESPONSES),
         string("irecist_response", "Overall response by iRECIST as of this visit", "截至该访视的iRECIST疗效", allowed=IRECIST_RESPONSES),
         string("rule", "The rule that gave the overall response", "得出疗效的规则"),
-        timestamp("known_from", "When this row's content first stood in the lake", "该行内容首次入湖时间"),
+        timestamp("known_from", "When this row's content first stood in the lake; it is valid from scan_date", "该行内容首次入湖时间；自scan_date起有效"),
         SIMULATED,
     ),
 )

@@ -337,7 +337,7 @@ def list_survival(tables: Tables, population: Population) -> tuple[Curves, Curve
     at_t2 = (
         tables["responses"]
         .filter(pl.col("visit") == "T2", pl.col("evaluator") == "accepted")
-        .select(*WHO, at_t2=pl.col("overall_response").is_in(list(RESPONSE)))
+        .select(*WHO, at_t2=pl.col("overall_response_as_of_visit").is_in(list(RESPONSE)))
     )
     landmark = outcomes.drop_nulls(["pfs_from_t2_days", "pfs_from_t2_event"]).join(at_t2, on=WHO, how="left")
     whole = {"All": _times(outcomes.drop_nulls(["pfs_days", "pfs_event"]), "pfs_days", "pfs_event")}
