@@ -48,12 +48,18 @@ def grade(lakehouse, arbitrations):
     return lake.snapshot()
 
 
-@pytest.fixture
-def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory):
     """A home whose case was open at one snapshot and settled at a later one."""
-    for name in ("LAKEHOUSE_HOME", "DAGSTER_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    lakehouse = Lakehouse(root=str(Home(tmp_path / "home").make().root))
+    home = Home(tmp_path_factory.mktemp("history") / "home").make().root
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LAKEHOUSE_HOME", "DAGSTER_HOME"):
+            patch.setenv(name, str(home))
+        yield make_history(home)
+
+
+def make_history(home: Path):
+    lakehouse = Lakehouse(root=str(home))
     patients = ("BJCH-A", "BJCH-B")
     for name, frame in {
         "reads": reads(), "patients": table("patients", *({"patient": p} for p in patients)), "follow_up": follow_up(),
@@ -61,7 +67,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     }.items():
         lakehouse.lake.replace(name, frame)
     before = grade(lakehouse, case())
-    return tmp_path / "home", before, grade(lakehouse, case(status="settled", accepted_reader="R2", arbiter="R9", decided_at=datetime(2025, 3, 1, tzinfo=UTC)))
+    return home, before, grade(lakehouse, case(status="settled", accepted_reader="R2", arbiter="R9", decided_at=datetime(2025, 3, 1, tzinfo=UTC)))
 
 
 def asked(home, statement, snapshot):
@@ -94,3 +100,16 @@ def test_the_outcome_changes_with_it_and_the_earlier_one_can_still_be_asked(hist
     statement = "SELECT patient, bor FROM outcomes"
     assert asked(home, statement, before) == {'{"bor": "SD", "patient": "BJCH-A"}', '{"bor": "SD", "patient": "BJCH-B"}'}
     assert asked(home, statement, after) == {'{"bor": "PR", "patient": "BJCH-A"}', '{"bor": "SD", "patient": "BJCH-B"}'}
+
+
+def test_adam_of_either_snapshot_as_parquet_and_csv(history, tmp_path):
+    home, before, _ = history
+    best = []
+    for arguments in (["--as-of", str(before)], []):
+        result = CliRunner().invoke(cli.main, ["--home", str(home), "adam", "--out", str(tmp_path / "adam"), *arguments])
+        assert result.exit_code == 0, result.output
+        adrs = pl.read_parquet(tmp_path / "adam" / "adrs.parquet")
+        assert pl.read_csv(tmp_path / "adam" / "adrs.csv")["AVALC"].to_list() == adrs["AVALC"].to_list()
+        best.append(adrs.filter(PARAMCD="BOR", USUBJID="BJCH-A")["AVALC"].to_list())
+    assert best == [["SD"], ["PR"]]
+    assert {p.name for p in (tmp_path / "adam").iterdir()} == {f"{n}{s}" for n in ("adrs", "adtr", "adtte") for s in (".csv", ".parquet")}
