@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 COMMANDS = {
-    "demo": "demo", "dev": "dev", "publish": "pages", "report": "pages", "run": "run", "simulate": "simulate", "sql": "query", "status": "status",
+    "arbitration": "arbitration", "demo": "demo", "dev": "dev", "publish": "pages", "report": "pages", "run": "run", "simulate": "simulate", "sql": "query", "status": "status",
 }
 """Each command or group, and its module in commands/: imported when it is asked for, so that the command line starts at once."""
 

@@ -53,6 +53,15 @@ MEASUREMENTS: dict[str, tuple[str, str]] = {
 UNITS = {"longest_diameter_mm": "mm", "short_axis_mm": "mm", "volume_mm3": "mm³"}
 """Units of bias and limits of agreement."""
 
+IDENTITY: dict[str, tuple[str, str]] = {
+    "label_swapped": ("Lies where another label was", "位置与另一标签对应"),
+    "split": ("One lesion has become several", "一个病灶分裂为多个"),
+    "merged": ("Several lesions have become one", "多个病灶融合为一"),
+    "new": ("New, where nothing was", "新出现"),
+    "vanished": ("Vanished", "消失"),
+}
+"""What two scans laid over each other suggest about a lesion's label."""
+
 DYNAMIC_LABELS: dict[str, tuple[str, str, str]] = {
     "likely_responder": ("Likely responder", "可能应答", "yes"),
     "likely_non_responder": ("Likely non-responder", "可能不应答", "no"),
