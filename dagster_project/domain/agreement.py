@@ -166,16 +166,16 @@ def _decided_patients(pairs: Iterable[Row], decisions: pl.DataFrame) -> set[Pati
 
 
 def lock_times(pairs: Iterable[Row]) -> dict[Patient, dt.datetime]:
-    """When the last read of each patient was locked: nobody may have looked at both reads before."""
+    """When the first pair of each patient was locked by both: nobody may have looked at both reads before."""
     found: dict[Patient, dt.datetime] = {}
     for p in pairs:
         patient = (p["site"], p["patient"])
-        found[patient] = max(found.get(patient, p["locked_at"]), p["locked_at"])
+        found[patient] = min(found.get(patient, p["locked_at"]), p["locked_at"])
     return found
 
 
 def decided_early(decision: Row, locked_at: dt.datetime | None) -> bool:
-    """Whether a decision was made before both reads were locked."""
+    """Whether a decision was made before that lock."""
     return locked_at is not None and decision["decided_at"] is not None and decision["decided_at"] < locked_at
 
 

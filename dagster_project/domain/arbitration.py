@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.agreement import decided_early, lock_times
+from dagster_project.domain.agreement import decided_early
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import ARBITRATIONS, QUARANTINE
 
@@ -49,8 +49,8 @@ def derive_arbitrations(
        `sum_difference_ratio` of their mean.
     6. `dice`: the Dice of a lesion's two masks is below `dice_arbitrate`.
 
-    A decision settles a case where the endorsed reader is one of the two, the arbiter, named, is neither, and both reads were
-    locked when it was made; the latest of several valid ones counts, those before it stay on record as superseded. Every other decision is refused, and the case stays open.
+    A decision settles a case where the endorsed reader is one of the two, the arbiter, named, is neither, and both reads of
+    every visit that a trigger names were locked when it was made; the latest of several valid ones counts, those before it stay on record as superseded. Every other decision is refused, and the case stays open.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def derive_arbitrations(
 
 def find_cases(pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: pl.DataFrame, rules: Mapping[str, Any]) -> dict[Patient, Case]:
     """Patients with at least one trigger, by site and patient."""
-    readers, locked = _readers(pairs, reader_responses), lock_times(pairs.iter_rows(named=True))
+    readers, paired = _readers(pairs, reader_responses), _grouped(pairs.iter_rows(named=True))
     lesions = _grouped(agreement.filter(scope="lesion").iter_rows(named=True))
     responses = _grouped(reader_responses.iter_rows(named=True))
     cases = {}
@@ -93,8 +93,14 @@ def find_cases(pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: p
         if triggers:
             own = lesions.get(patient, [])
             simulated = any(r["simulated"] for r in [*own, *responses.get(patient, [])])
-            cases[patient] = Case(patient, readers[patient], tuple(triggers), max(1, len(own)), simulated, locked.get(patient))
+            cases[patient] = Case(patient, readers[patient], tuple(triggers), max(1, len(own)), simulated, _locked_at(paired.get(patient, []), triggers))
     return cases
+
+
+def _locked_at(pairs: Sequence[Row], triggers: Sequence[str]) -> dt.datetime | None:
+    """When both reads of every visit that a trigger names were locked: a visit read after a decision is decided anew where it differs."""
+    visits = {words[1] for trigger in triggers if len(words := trigger.split()) > 1}
+    return max((p["locked_at"] for p in pairs if p["visit"] in visits or not visits), default=None)
 
 
 def _readers(pairs: pl.DataFrame, reader_responses: pl.DataFrame) -> dict[Patient, tuple[str, str]]:

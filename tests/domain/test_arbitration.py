@@ -163,3 +163,13 @@ def test_letters_stand_for_both_readers_and_change_from_case_to_case():
     assert all(sorted(of.values()) == ["R1", "R2"] for of in masked)
     assert 70 < sum(of["A"] == "R1" for of in masked) < 130
     assert all(mask_readers("AA", f"P{n}", ("R2", "R1")) == of for n, of in enumerate(masked))
+
+
+def test_a_visit_read_after_a_decision_is_decided_anew_only_where_it_differs():
+    later = LOCKED + dt.timedelta(days=60)
+    rows = [{"reader": r, "lesion": "L1", "visit": v, "scan": f"S{v}", "longest_diameter_mm": 20.0, "mask_digest": f"{r}{v}", "locked_at": at}
+            for r in ("R1", "R2") for v, at in (("T0", LOCKED), ("T1", later))]
+    for dice, status in (({"T0": 0.1, "T1": 0.9}, "settled"), ({"T0": 0.1, "T1": 0.1}, "open")):
+        pairs = derive_pairs(table("reads", *rows), lambda a, _, dice=dice: dice[a["visit"]])
+        (case,), _ = arbitrate(pairs, decisions=frame(DECISIONS, decision()))
+        assert case["status"] == status
