@@ -53,6 +53,16 @@ MEASUREMENTS: dict[str, tuple[str, str]] = {
 UNITS = {"longest_diameter_mm": "mm", "short_axis_mm": "mm", "volume_mm3": "mm³"}
 """Units of bias and limits of agreement."""
 
+TRIGGERS: dict[str, tuple[str, str]] = {
+    "response": ("Overall response differs", "总体疗效不一致"),
+    "progression_date": ("Date of progression differs", "进展日期不一致"),
+    "best_response": ("Best response differs", "最佳疗效不一致"),
+    "new_lesion": ("New lesion seen by one reader", "仅一名阅片者见新病灶"),
+    "target_sum": ("Sums of diameters differ", "靶病灶径线总和差异过大"),
+    "dice": ("Outlines hardly overlap", "勾画重合度低"),
+}
+"""Why a case goes to an arbiter."""
+
 IDENTITY: dict[str, tuple[str, str]] = {
     "label_swapped": ("Lies where another label was", "位置与另一标签对应"),
     "split": ("One lesion has become several", "一个病灶分裂为多个"),
