@@ -270,6 +270,28 @@ ARBITRATIONS = Table(
     ),
 )
 
+READER_FIGURES = Table(
+    "reader_figures", "reading", "Further figures of the two readers: every form of ICC, bounds by patient, masks' distances, kappa, monitoring", "两名阅片者的其他一致性与监测指标",
+    key=("scope", "site", "patient", "visit", "lesion", "reader", "month", "measurement", "figure"),
+    columns=(
+        string("scope", "What the row is about: one lesion at one visit, one site, one visit, one reader, or the cohort", "统计范围", allowed=("lesion", "site", "visit", "reader", "cohort")),
+        string("site", "Site, or * for all", "医院；*表示全部"),
+        string("patient", "Patient, or * for all", "患者；*表示全部"),
+        string("visit", "Visit, or * for all", "访视；*表示全部"),
+        string("lesion", "Lesion, or * for all", "病灶；*表示全部"),
+        string("reader", "Reader, or * for all", "阅片者；*表示全部"),
+        string("month", "Year and month of the lock, or * for all", "锁定年月；*表示全部"),
+        string("measurement", "What the figure is of", "指标对象", allowed=("longest_diameter_mm", "short_axis_mm", "volume_mm3", "sum_change_mm", "response", "mask", "case")),
+        string("figure", "Name of the figure", "指标名称"),
+        integer("n", "Pairs, patients or cases it rests on", "样本数", minimum=0),
+        number("value", "The figure", "指标值", nullable=True),
+        number("lower", "Lower 95 % bound, or lower limit of agreement", "95%下限", nullable=True),
+        number("upper", "Upper 95 % bound, or upper limit of agreement", "95%上限", nullable=True),
+        string("verdict", "Given, or by name why it may not be leant on; never a pass", "判定", allowed=("given", "too_few", "no_variance", "identical", "no_bounds", "not_defined")),
+        REASON,
+        boolean("simulated", "True where any row of the scope is simulated", "范围内是否含模拟数据"),
+    ),
+)
 LESIONS = Table(
     "lesions", "reading", "The accepted read of every lesion at every visit", "各病灶各访视被采纳的阅片结果",
     key=("site", "patient", "visit", "lesion"),
@@ -504,7 +526,7 @@ QUALITY_VERDICTS = Table(
 
 TABLES: tuple[Table, ...] = (
     PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES,
-    READER_AGREEMENT, ARBITRATIONS, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
+    READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
     DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,
 )
