@@ -10,6 +10,7 @@ import click
 
 COMMANDS = {
     "demo": "demo", "dev": "dev", "publish": "pages", "report": "pages", "run": "run", "simulate": "simulate", "sql": "query", "status": "status",
+    "audit": "audit", "keys": "keys", "manifest": "manifest", "reidentify": "keys", "withdraw": "withdraw",
 }
 """Each command or group, and its module in commands/: imported when it is asked for, so that the command line starts at once."""
 

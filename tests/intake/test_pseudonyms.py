@@ -152,9 +152,12 @@ def test_reidentify_opens_what_was_sealed_and_writes_the_audit_first(tmp_path, m
 def test_withdrawing_forgets_who_it_was_and_keeps_the_number_known(tmp_path, crosswalk):
     patient = crosswalk.find_or_create("AB", "1234")
     crosswalk.remember(patient, {"name": "慕容"})
-    crosswalk.withdraw(patient)
-    assert crosswalk.withdrawn("AB") == {patient}
-    assert crosswalk.find("AB", "1234") == patient
+    mark = crosswalk.withdraw(patient)
+    assert mark != patient
+    assert is_pseudonym(mark)
+    assert crosswalk.withdrawn("AB") == {mark}
+    assert crosswalk.find("AB", "1234") == mark
+    assert patient.encode() not in (tmp_path / "crosswalk" / "crosswalk.sqlite").read_bytes()
     with sqlite3.connect(tmp_path / "crosswalk" / "crosswalk.sqlite") as connection:
         assert connection.execute("SELECT count(*) FROM sealed").fetchone() == (0,)
 
