@@ -22,14 +22,17 @@ from dagster_project.domain.quality import Verdict
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
 from models.baselines import LinearModel
+from models.boosting import BoostedModel
 from models.evaluation import Estimate
+from models.fusion import FusionModel
 from models.learners import FittedModel
+from models.networks import NetworkModel
 from models.training import TrainedModel, best_model, gains
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KINDS = {LinearModel.kind: LinearModel}
+KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel, FusionModel)}
 """Classes that a stored model can be read into, by the `kind` in its config.json."""
 
 TENSORS, CONFIG = "model.safetensors", "config.json"

@@ -16,7 +16,7 @@ from models.evaluation import Evaluation, Verdict, auc_difference, control_verdi
 from models.learners import Fit, Learner, Section
 from models.splits import check_folds, stratified_folds
 
-REFERENCES = ("clinical", "size_change")
+REFERENCES = ("clinical", "size_change", "clinical_size")
 """Models that the others are compared with, patient by patient."""
 
 
