@@ -210,6 +210,24 @@ def _clinical_block(roster: pl.DataFrame, patients: pl.DataFrame) -> _Block:
     return _joined(roster, frame, [FeatureColumn(n, PD_L1 if n == "pd_l1_tps" else CLINICAL, (BASELINE,)) for n in facts])
 
 
+UNTRAINED = ("progressed_by_", "responded_by_", "no_response_after_")
+"""Exclusions of patients whom a model may still be asked about: they are eligible, and were decided or not yet followed."""
+
+
+def build_others(task: Task, *, cohort: pl.DataFrame, **tables: pl.DataFrame) -> Dataset | None:
+    """The eligible patients whom the cohort leaves out (UNTRAINED), with the columns of all; None where there are none.
+
+    Their labels mean nothing here and are False throughout.
+    """
+    included = pl.col("included")
+    asked = cohort.filter((pl.col("task") == task.name) & (included | pl.any_horizontal(pl.col("exclusion").str.starts_with(e) for e in UNTRAINED)))
+    if asked["included"].all():
+        return None
+    roster = asked.sort(_KEY).with_row_index("row")
+    seen = roster.with_columns(label=pl.lit(value=False))
+    return assemble(task, seen, **tables).take(~roster["included"].to_numpy())
+
+
 def _radiomics_block(series: LesionSeries) -> _Block:
     """Mean over the lesions of each region's features at baseline."""
     first = series.values[:, :, :, 0]

@@ -129,7 +129,7 @@ def test_10_gains_are_differences_of_aucs_over_the_references(trained):
 
 
 def test_11_predictions_keep_the_contract_of_their_table(trained):
-    found = derive_predictions(trained, runs_of(trained))
+    found = derive_predictions(trained, runs_of(trained), SECTION)
     connection = duckdb.connect()
     connection.register("predictions", found.to_arrow())
     assert find_violations(lambda query: connection.execute(query).fetchone(), PREDICTIONS) == []
@@ -138,7 +138,7 @@ def test_11_predictions_keep_the_contract_of_their_table(trained):
 
 
 def test_12_a_prediction_is_read_back_as_it_was_made(trained):
-    found = derive_predictions(trained, runs_of(trained)).filter(pl.col("model") == "size_change")
+    found = derive_predictions(trained, runs_of(trained), SECTION).filter(pl.col("model") == "size_change")
     assert found["model_version"].unique().to_list() == ["1"]
     assert found["probability"].to_list() == trained[1].probabilities.tolist()
     assert found["positive"].to_list() == trained[1].positive.tolist()
