@@ -81,7 +81,9 @@ class Dataset:
     NaN stays inside this matrix: no table and no artifact receives it. A data set that breaks a rule cannot be made:
 
     1. every column rests on the task's visits alone, else LeakageError;
-    2. a patient has one row, hence one site, else DatasetError.
+    2. a patient has one row, hence one site, else DatasetError;
+    3. no block of columns comes already standardised: mean 0 and deviation 1 in every varying column can only have been
+       fitted on all patients, before any split, else DatasetError.
     """
 
     task: Task
@@ -100,6 +102,10 @@ class Dataset:
         late = [c for c in offered if not set(c.visits) <= set(self.task.visits)]
         if late:
             raise LeakageError(self.task, late)
+        scaled = scaled_before_the_split(self)
+        if scaled:
+            raise DatasetError(f"task {self.task.name}: the columns of block {', '.join(scaled)} come scaled over all patients, which tells a training fold of "
+                               "those held out; hand over raw values, each fold scales for itself")
         if len(set(self.patients)) < len(self.patients):
             repeated = sorted({p for p in self.patients if self.patients.count(p) > 1})
             raise DatasetError(f"task {self.task.name}: patients {', '.join(repeated)} have several rows or sites; correct training_cohort")
@@ -149,6 +155,22 @@ class Dataset:
         """Each patient with the columns of a patient drawn without replacement: the negative control, whose AUC is 0.5."""
         order = np.random.default_rng(seed).permutation(len(self.patients))
         return replace(self, X=self.X[order], series=self.series.take(order) if self.series else None)
+
+
+def scaled_before_the_split(dataset: Dataset) -> list[str]:
+    """Blocks of at least two varying columns that all have mean 0 and standard deviation 1 (either form) over the rows."""
+    found = []
+    for block in dict.fromkeys(dataset.feature_blocks):
+        x = dataset.X[:, np.isin(dataset.feature_blocks, [block])]
+        known = ~np.isnan(x)
+        n = known.sum(axis=0)
+        mean = np.divide(np.nansum(x, axis=0), n, out=np.ones(n.shape), where=n > 0)
+        squares = np.divide(np.nansum((x - mean) ** 2, axis=0), n - 1, out=np.zeros(n.shape), where=n > 2)
+        vary = squares > 1e-12
+        unit = np.minimum(np.abs(squares - 1), np.abs(squares * (n - 1) / np.maximum(n, 1) - 1)) < 1e-6
+        if vary.sum() > 1 and (unit & (np.abs(mean) < 1e-6))[vary].all():
+            found.append(block)
+    return found
 
 
 def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,

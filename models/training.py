@@ -12,12 +12,13 @@ import polars as pl
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import PREDICTIONS
 from models.baselines import BASELINES
+from models.calibration import Pooled, pool_sites
 from models.datasets import SERIES, Dataset
 from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
 from models.fusion import FusionModel
 from models.learners import Fit, FittedModel, Learner, Section
 from models.networks import NetworkModel
-from models.splits import check_folds, stratified_folds
+from models.splits import SplitError, check_folds, stratified_folds
 
 REFERENCES = ("clinical", "size_change", "clinical_size")
 """Models that the others are compared with, patient by patient."""
@@ -126,6 +127,26 @@ def predict_others(model: TrainedModel, others: Dataset, version: str, section: 
     probability = model.final.model.probabilities(seen)
     spread = spread_of(model.final.model, seen)
     return _prediction_rows(seen, model.name, version, probability, probability >= model.final.cutoff, spread, novelty(model.dataset, seen), section)
+
+
+def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, seed: int) -> tuple[np.ndarray, Pooled]:
+    """Each hospital predicted by a model that had seen none of its patients; the AUCs of the hospitals, their mean and I2.
+
+    No harmonisation is used: a new hospital has no parameters of its own. A hospital of few patients or one class is predicted, and
+    left out of the mean (`pool_sites`).
+
+    Raises
+    ------
+    SplitError
+        One hospital alone, or the others together lack a class.
+    """
+    seen, where = dataset.of_blocks(learner.blocks), np.asarray(dataset.sites)
+    if len(set(dataset.sites)) < 2:
+        raise SplitError(f"task {dataset.task.name}, model {learner.name}: leaving one hospital out needs two; there is one")
+    probabilities = np.zeros(where.size)
+    for site in sorted(set(dataset.sites)):
+        probabilities[where == site] = learner.fit(seen.take(where != site), section, seed).model.probabilities(seen.take(where == site))
+    return probabilities, pool_sites(dataset.y, probabilities, dataset.sites)
 
 
 def _verdicts(learner: Learner, evaluation: Evaluation, section: Section) -> tuple[Verdict, ...]:

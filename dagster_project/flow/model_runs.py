@@ -52,7 +52,7 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
         return Learned(before, trained=False, snapshot=snapshot, left_out=left_out)
     trained = train(learners, dataset, section, section["seed"])
     runs = log_models(trained, tracking_uri=lakehouse.home.mlflow_uri, artifact_root=lakehouse.home.mlflow / "artifacts", snapshot=snapshot,
-                      verdicts=verdicts, protocol_digest=protocol, alias=section["alias"])
+                      verdicts=verdicts, protocol_digest=protocol, alias=section["alias"], section=section)
     rows, others, chosen = derive_predictions(trained, runs, section), build_others(TASKS[section["task"]], **tables), best_model(trained)
     if others is not None:
         version = runs.filter(pl.col("model") == chosen.name)["model_version"].item()

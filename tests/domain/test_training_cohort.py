@@ -79,7 +79,7 @@ def test_the_protocol_says_who_counts_as_decided(policy, kept):
 
 
 @pytest.mark.parametrize(("days", "event", "label"), [(183, True, True), (182, True, False), (182, False, None), (400, False, True), (None, None, None)])
-def test_after_T2_the_label_is_six_months_without_progression(days, event, label):
+def test_after_the_last_visit_the_label_is_six_months_without_progression(days, event, label):
     found = derive("T1 SD iSD", "T2 PR iPR", outcome={"pfs_from_t2_days": days, "pfs_from_t2_event": event}, study=protocol(task="T2"))
     assert found["label"] is label
     assert found["exclusion"] == (None if label is not None else "no_response_after_T2")

@@ -12,6 +12,7 @@ from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.study import load_study
 from models.datasets import TASKS, DatasetError, LeakageError, build_dataset
 from models.decomposition_transformer import decompose, reconstruct
+from models.explanation import attribute, importance, stability
 from models.fusion import Fusion, FusionModel, stack_weights
 from models.networks import ARCHITECTURES, Network, NetworkModel, architecture, sigmoid, temperature_of
 from models.roster import choose_learners
@@ -173,3 +174,19 @@ def test_15_a_stack_fits_each_member_once(trained):
     fusion = next(m for m in choose_learners(DATA, SECTION)[0] if isinstance(m, Fusion))
     assert fusion.members[0].fit(DATA.of_blocks(fusion.members[0].blocks), SECTION, 5) is fusion.members[0].fit(
         DATA.of_blocks(fusion.members[0].blocks), SECTION, 5)
+
+
+def test_16_attributions_add_up_and_fall_apart_with_random_weights(trained):
+    model, data = trained["st_gcn"].final.model, DATA.take(np.arange(70) < 12)
+    found = attribute(model, data)
+    arrays = model.scaler.apply(data.series)
+    zero = replace(data, series=replace(data.series, values=np.where(np.isnan(data.series.values), np.nan, model.scaler.means[None, None, :, None])))
+    gap = model.logits(data) - model.logits(zero)
+    assert found.reshape(*gap.shape, -1).sum(axis=-1) == pytest.approx(gap, abs=0.02)
+    assert (found[:, arrays["present"] == 0] == 0).all()
+    shares = importance(model, data)
+    assert sum(shares["features"].values()) == pytest.approx(1)
+    rng = np.random.default_rng(0)
+    random = replace(model, weights={k: rng.normal(0, 0.3, v.shape).astype(np.float32) for k, v in model.weights.items()})
+    mean = [np.abs(attribute(m, data)).mean(axis=(0, 1, 2)).ravel() for m in (model, random)]
+    assert stability(np.stack(mean)) < 0.8
