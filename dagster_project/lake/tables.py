@@ -466,14 +466,17 @@ MODEL_RUNS = Table(
 )
 
 PREDICTIONS = Table(
-    "predictions", "modelling", "Out-of-fold probability of response of each patient of the cohort", "队列患者的折外应答概率",
+    "predictions", "modelling", "Probability of response by models that had not seen the patient", "由未见过该患者的模型给出的应答概率",
     key=("site", "patient", "task", "model"),
     columns=(
         SITE, PATIENT, TASK, MODEL, MODEL_VERSION,
         number("probability", "Probability of response", "应答概率", minimum=0, maximum=1),
         boolean("positive", "Above the cut-off of its fold", "是否高于截断值"),
-        boolean("label", "Observed response", "实际应答", nullable=True),
-        integer("fold", "Fold in which the patient was held out", "被留出的折", minimum=0),
+        boolean("label", "Observed response; NULL for a patient outside the training cohort", "实际应答；训练队列之外的患者为空", nullable=True),
+        integer("fold", "Fold in which the patient was held out; NULL for a patient outside the training cohort", "被留出的折；训练队列之外的患者为空", nullable=True, minimum=0),
+        number("spread", "Standard deviation of the probability between members and seeds; NULL for a single model", "成员与随机种子间概率标准差；单一模型为空", nullable=True, minimum=0, maximum=1),
+        boolean("abstained", "True where the members disagree by more than the protocol allows", "成员分歧超过方案限值而弃权", nullable=True),
+        number("novelty", "Root mean square of the inputs' z-scores by the training patients: about 1 for one like them", "输入相对训练患者的z分数均方根，约1表示相似", nullable=True, minimum=0),
         SIMULATED,
     ),
 )
