@@ -485,7 +485,7 @@ def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
 
 def give_up_patient(vault_site: Path, patient: str) -> None:
     """Remove a patient's files and their register, so that the landing is read anew: after two pseudonyms were joined."""
-    with _site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+    with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
         drop_patient(vault_site, register, patient)
         register.remember("case_report", "")
 
