@@ -73,7 +73,7 @@ TEXT_KINDS = (
     "FilterType", "AcquisitionProtocolDescription", "TextComments", "RetrieveAETitle",
 )
 OTHER_KINDS = ("date", "uid", "private text", "private sequence", "private binary", "nested sequence", "person in a sequence", "overlay", "curve", "preamble",
-               "file meta private", "meta source AE", "after the end", "number in a measurement", "unknown tag", "Chinese in GB18030", "Chinese in UTF-8", "trailing padding")
+               "file meta private", "meta source AE", "number in a measurement", "unknown tag", "Chinese in GB18030", "Chinese in UTF-8", "trailing padding")
 
 
 # -- corpus ----------------------------------------------------------------------------------------------------------------
