@@ -12,7 +12,7 @@ from dagster_project.intake.agent import LOCKED, ask_agent
 from dagster_project.intake.keys import Keys, KeysError, create_throwaway_medium, is_throwaway, unlock
 from dagster_project.intake.pseudonyms import OTHER_MEDIUM, medium_of
 from dagster_project.intake.vault import IntakeReport, take_in
-from dagster_project.lake.home import Home, delivery_signature
+from dagster_project.lake.home import Home
 
 THROWAWAY = ("The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
              "The README says how the PI makes a medium.")
@@ -78,7 +78,7 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
     if not folder.is_dir():
         say("no landing folder: the vault is kept as it is")
         return None
-    keys, signature = session_keys(home), delivery_signature(folder)
+    keys, signature = session_keys(home), home.delivery(site)
     if keys.throwaway:
         say(THROWAWAY)
     try:

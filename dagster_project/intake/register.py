@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS series (uid TEXT PRIMARY KEY, patient TEXT NOT NULL, 
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
+RECEIVED_KEY = "pacs"
+"""How the key of what came by the network begins: it lies in no folder, so that no folder can be without it."""
+
 ACCEPTED, DUPLICATE, REFUSED = "accepted", "duplicate", "refused"
 
 
@@ -86,6 +89,14 @@ class Register:
         """One file by keyed path."""
         row = self._connection.execute("SELECT * FROM file WHERE path = ?", (path,)).fetchone()
         return FileRow._make(row) if row else None
+
+    def received(self, uid: str, final: str) -> bool:
+        """Whether the object of a keyed SOPInstanceUID is held, or was sent and refused on a basis that still stands (`final`)."""
+        held = [f"CT {uid}", f"RTSTRUCT SITE {uid}", f"SEG SITE {uid}"]
+        if self._connection.execute("SELECT 1 FROM object WHERE key IN (?, ?, ?)", held).fetchone():
+            return True
+        sent = (f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!", final)
+        return self._connection.execute("SELECT 1 FROM file WHERE path >= ? AND path < ? AND basis = ?", sent).fetchone() is not None
 
     def put_file(self, row: FileRow) -> None:
         """Note a file, in place of what was noted of it before."""
