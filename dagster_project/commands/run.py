@@ -112,7 +112,7 @@ def install_dagster_settings(home: Home) -> None:
 def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, site: str | None, leave_out: Sequence[str]) -> dg.ExecuteInProcessResult:
     CONSOLE.rule(f"[bold]{job}[/bold]{' ' + site if site else ''}", align="left")
     resolved = defs.resolve_job_def(job)
-    chosen = [key for key in resolved.asset_layer.executable_asset_keys if key.to_user_string() not in leave_out]
+    chosen = [key for key in resolved.asset_layer.executable_asset_keys if key.to_user_string() not in leave_out] if leave_out else None
     result = resolved.execute_in_process(
         instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=chosen)
     _tell_assets(result)
