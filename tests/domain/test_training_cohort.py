@@ -103,7 +103,15 @@ def test_the_protocol_says_who_counts_as_decided(policy, kept):
     assert tuple(derive(*visits, study=protocol(decided=policy))["included"] for visits in courses) == kept
 
 
-@pytest.mark.parametrize(("task", "label"), [("T0", True), ("T1", True), ("T2", False)])
+@pytest.mark.parametrize(("days", "event", "label"), [(183, True, True), (182, True, False), (182, False, None), (400, False, True), (None, None, None)])
+def test_after_the_last_visit_the_label_is_six_months_without_progression(days, event, label):
+    found = derive("T1 SD iSD", "T2 PR iPR", outcome={"pfs_from_t2_days": days, "pfs_from_t2_event": event}, study=protocol(task="T2"))
+    assert found["label"] is label
+    assert found["exclusion"] == (None if label is not None else "no_response_after_T2")
+    assert "six months of T2" in found["label_definition"]
+
+
+@pytest.mark.parametrize(("task", "label"), [("T0", True), ("T1", True)])
 def test_each_task_is_told_of_visits_after_its_own(task, label):
     found = derive("T1 SD iSD", "T2 PR iPR", "V1 SD iSD", study=protocol(task=task, decided="keep"))
     assert (found["task"], found["label"]) == (task, label)

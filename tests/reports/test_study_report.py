@@ -19,7 +19,7 @@ from tests.reports.pages import Page
 
 def render(tables, *, draw=False):
     """The report; its figures are decided upon as ever, but painted only where a test looks at them."""
-    with nullcontext() if draw else mock.patch.object(figures, "_drawn", return_value=b"\x89PNG"):
+    with nullcontext() if draw else mock.patch.object(figures, "drawn", return_value=b"\x89PNG"):
         return render_study_report(tables, load_study(), 41, MOMENT)
 
 
