@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dagster_project.commands.terminal import CONSOLE, existing_home, tell
-from dagster_project.lake.home import Home, delivery_signature
+from dagster_project.lake.home import Home
 from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import TABLES
 
@@ -48,7 +48,7 @@ def _delivery(home: Home, site: str) -> str:
         return "no landing folder; the vault is kept"
     if not taken.is_file():
         return "new: run `lakehouse run`"
-    return "taken in" if taken.read_text(encoding="utf-8") == delivery_signature(folder) else "changed since the last run: run `lakehouse run`"
+    return "taken in" if taken.read_text(encoding="utf-8") == home.delivery(site) else "changed since the last run: run `lakehouse run`"
 
 
 def _tell_gate(lake: Lake) -> None:
@@ -57,4 +57,14 @@ def _tell_gate(lake: Lake) -> None:
     state = "not judged yet" if not asked else "closed" if closed else "open"
     CONSOLE.print(f"\n[bold]Gate[/bold] {state}")
     if closed:
+        _tell_standing(lake)
         tell("Why", ["rule", "scope", "figure", "limit", "verdict", "detail"], closed)
+
+
+def _tell_standing(lake: Lake) -> None:
+    """What stands behind a closed gate from the last night on which it was open."""
+    snapshot, cohort = lake.query("SELECT max(snapshot), count(*) FROM training_cohort").fetchall()[0]
+    (predicted,) = lake.query("SELECT count(*) FROM predictions").fetchall()[0]
+    if cohort or predicted:
+        CONSOLE.print(f"Cohort, models, {predicted} predictions and the dynamic reading stand as of snapshot {snapshot}, when the gate was last open; "
+                      "they say nothing of what arrived since.", soft_wrap=True)
