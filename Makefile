@@ -35,6 +35,7 @@ lint: setup     ## linters, types, import contract, generated text
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m dagster_project.lake.dictionary --check
+	@test ! -d ../shared/data/ibsi || $(BIN)/python -m dagster_project.radiomics.ibsi ../shared/data --check
 
 system:         ## Debian packages that the tests need
 	@scripts/install-debian-packages
@@ -49,6 +50,7 @@ lock: setup     ## compile requirements/lock.txt anew from pyproject.toml
 
 docs: setup     ## the generated parts of docs/
 	$(BIN)/python -m dagster_project.lake.dictionary
+	@test ! -d ../shared/data/ibsi || $(BIN)/python -m dagster_project.radiomics.ibsi ../shared/data
 
 clean:          ## remove the environment; data stay
 	rm -rf $(VENV)

@@ -52,13 +52,19 @@ def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_widt
 
 
 def compute_class(
-    feature_class: str, image: Array, mask: Mask, levels: NDArray[np.int32], *, spacing_mm: float, features: Sequence[str] | None = None
-) -> dict[str, Value]:
-    """The features of one class (all, or those named) for gray levels that the caller has made: 1, 2, … inside the mask."""
+    feature_class: str, image: Array, mask: Mask, levels: NDArray[np.int32], *, spacing_mm: float, features: Sequence[str] | None = None,
+    level_count: int | None = None,
+) -> dict[str, Value]:  # fmt: skip
+    """The features of one class (all, or those named) for gray levels that the caller has made: 1, 2, … inside the mask.
+
+    `level_count` is what Idn and Idmn of the co-occurrence matrix divide by, where the mask is a part of a region with more levels.
+    """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         calculator = _feature_class(feature_class)(image, mask, levels, spacing_mm)
         calculator._initCalculation()  # noqa: SLF001 - PyRadiomics' own name for "compute the matrices"
+        if level_count is not None:
+            calculator.coefficients["Ng"] = level_count
         return {name: _value_of(calculator, name) for name in features or class_feature_names(feature_class)}
 
 

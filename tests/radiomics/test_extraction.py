@@ -138,3 +138,37 @@ def test_an_unknown_engine_is_refused_by_name(scan, quick):
     with pytest.raises(UnknownEngineError, match=r"engine = 'other' is unknown: use one of .*pyradiomics"):
         extract_lesion(scan[0], {"R1": scan[1]}, None, quick | {"engine": "other"})
     assert engine_name(quick | {"engine": "pyradiomics"}) == "pyradiomics 3.0.1"
+
+
+def test_laplacian_features_hardly_depend_on_how_far_out_the_scan_is_cropped(radiomics_settings):
+    """20 mm more around the crop change no feature of any sigma by more than a thousandth."""
+    mask = ball((150, 150, 150), 9)
+    image = as_ct(np.where(mask, 40, -820) + np.random.default_rng(8).normal(0, 40, mask.shape))
+    settings = radiomics_settings | {"wavelet": "", "classes": ["firstorder", "glcm", "gldm"]}
+    near, far = (
+        [(r["region"], r["feature"], r["value"]) for r in extract_lesion(image, {"R1": mask}, None, settings | {"padding_mm": padding})]
+        for padding in (40.0, 60.0)
+    )
+    changes = [abs(a / b - 1) for (_, name, a), (_, _, b) in zip(near, far, strict=True) if name.startswith("log") and b]
+    assert len(changes) > 1000
+    assert 0 < max(changes) <= 1e-3
+
+
+BAD_MASKS = {
+    "one voxel": (slice(30, 31),) * 3,
+    "one slice": (slice(30, 31), slice(25, 35), slice(25, 35)),
+    "at the border": (slice(0, 8), slice(0, 8), slice(0, 8)),
+    "whole scan": (slice(0, 60),) * 3,
+}
+
+
+@pytest.mark.parametrize("scanned", ["noise", "constant air"])
+@pytest.mark.parametrize("outlined", BAD_MASKS)
+def test_odd_masks_and_flat_scans_give_a_value_or_a_reason(quick, outlined, scanned):
+    mask = np.zeros((60, 60, 60), dtype=bool)
+    mask[BAD_MASKS[outlined]] = True
+    hu = np.full(mask.shape, -1000.0) if scanned == "constant air" else np.random.default_rng(2).normal(-400, 90, mask.shape)
+    rows = extract_lesion(as_ct(hu), {"R1": mask}, None, quick)
+    assert len(rows) == 4 * len(feature_names(quick))
+    assert all((r["value"] is None) != (r["reason"] is None) for r in rows)
+    assert all(r["value"] is None or np.isfinite(r["value"]) for r in rows)

@@ -2,78 +2,96 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from dagster_project.radiomics import fused_engine
 from dagster_project.radiomics.extraction import feature_names
-from dagster_project.radiomics.pyradiomics_engine import compute_class, compute_region
+from dagster_project.radiomics.ibsi import BEGIN, CONFIGURATIONS, DOCUMENT, END, judge_phantoms, prepare, table
+from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES
 from dagster_project.radiomics.registry import ibsi_deviation, ibsi_tag
-from dagster_project.radiomics.resampling import bounding_box, lesion_grid
-from tests.radiomics.conftest import read_ct
-
-CLASSES = ("firstorder", "shape", "glcm", "glrlm", "glszm", "gldm", "ngtdm")
+from tests.radiomics.conftest import as_ct, ball
 
 
-def reference_values(path: Path) -> dict[str, tuple[float, float]]:
-    """Value and tolerance by tag; a value is printed to three digits, so that it is never known better than half the third."""
-    with path.open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file, delimiter=";") if row["reference value"]]
-    values = {row["tag"]: (float(row["reference value"]), float(row["tolerance"])) for row in rows}
-    return {tag: (v, max(tol, 0.5 * 10 ** (math.floor(math.log10(abs(v))) - 2) if v else 0.0)) for tag, (v, tol) in values.items()}
-
-
-def missed(found: dict[str, float], path: Path) -> tuple[int, set[str]]:
-    """How many features have a reference value, and which miss it."""
-    reference = reference_values(path)
-    tagged = {name: ibsi_tag(f"original_{name}") for name in found}
-    known = {name: reference[tag] for name, tag in tagged.items() if tag}
-    return len(known), {name for name, (value, tolerance) in known.items() if abs(found[name] - value) > tolerance * (1 + 1e-9)}
+@pytest.fixture(scope="module")
+def verdicts(shared_data):
+    return judge_phantoms(shared_data)
 
 
 @pytest.mark.real_data
-def test_the_digital_phantom_gives_99_of_102_values_and_the_deviations_are_named(shared_data):
-    folder = shared_data / "ibsi"
+@pytest.mark.parametrize(
+    ("phantom", "deviating"),
+    [
+        ("digital", {"firstorder_Kurtosis", "shape_MinorAxisLength", "shape_LeastAxisLength"}),
+        ("A", {"firstorder_Kurtosis"}),
+        ("C", {"firstorder_Kurtosis"}),
+    ],
+)
+def test_every_value_is_within_tolerance_but_for_the_named_deviations(verdicts, phantom, deviating):
+    assert len(verdicts[phantom]) == 102
+    assert {v.feature for v in verdicts[phantom] if not v.within} == deviating
+    assert all(ibsi_deviation(f"original_{name}") for name in deviating)
+
+
+@pytest.mark.real_data
+def test_kurtosis_less_three_is_ibsis(verdicts):
+    for found in verdicts.values():
+        kurtosis = next(v for v in found if v.feature == "firstorder_Kurtosis")
+        assert abs(kurtosis.value - 3 - kurtosis.reference) <= kurtosis.tolerance
+
+
+@pytest.mark.real_data
+def test_the_document_holds_the_table_that_the_phantoms_give(verdicts):
+    assert f"{BEGIN}\n{table(verdicts)}\n\n{END}" in DOCUMENT.read_text(encoding="utf-8")
+
+
+@pytest.mark.real_data
+def test_the_fast_engine_gives_the_digital_phantoms_values(verdicts, shared_data):
     image, mask = (
-        sitk.GetArrayFromImage(sitk.ReadImage(folder / "digital_phantom/nifti" / name))
+        sitk.GetArrayFromImage(sitk.ReadImage(shared_data / "ibsi" / "digital_phantom/nifti" / name))
         for name in ("image/phantom.nii.gz", "mask/mask.nii.gz")
     )
-    found = compute_region(image.astype(np.float32), mask > 0, CLASSES, bin_width_hu=1.0, spacing_mm=2.0)
-    n, wrong = missed({name: value for name, (value, _) in found.items()}, folder / "ibsi_1_dig_phantom.csv")
-    assert n == 102
-    assert wrong == {"firstorder_Kurtosis", "shape_MinorAxisLength", "shape_LeastAxisLength"}
-    assert all(ibsi_deviation(f"original_{name}") for name in wrong)
-    assert found["firstorder_Kurtosis"][0] - 3 == pytest.approx(-0.355, abs=5e-4)
+    found = fused_engine.compute_region(image.astype(np.float32), mask > 0, TEXTURE_CLASSES, bin_width_hu=1.0, spacing_mm=2.0)
+    for verdict in (v for v in verdicts["digital"] if v.feature in found):
+        assert found[verdict.feature][0] == pytest.approx(verdict.value, rel=1e-9), verdict.feature
 
 
-@pytest.mark.real_data
-def test_configuration_c_of_the_ct_phantom_gives_101_of_102_values(shared_data):
-    """Our grid (2 mm, centred), linear interpolation, whole HU, mask at one half, HU within [-1000, 400], bins of 25 from -1000."""
-    image = read_ct(shared_data / "lung_ct" / "case_1" / "ct")
-    outline = sitk.ReadImage(shared_data / "lung_ct" / "case_1" / "official_mask.nii.gz", sitk.sitkFloat64)
+@pytest.fixture(scope="module")
+def phantom_like():
+    rng = np.random.default_rng(4)
+    image = sitk.Cast(as_ct(rng.normal(-50, 150, (12, 30, 30)), (3.0, 1.0, 1.0)), sitk.sitkFloat64)
+    outline = sitk.GetImageFromArray(ball((12, 30, 30), 5).astype(np.float64))
     outline.CopyInformation(image)
-    box = bounding_box(sitk.GetArrayFromImage(outline) > 0)
-    grid = lesion_grid(image, box, margin_mm=6, spacing_mm=2.0)
-    volume, share = (_linear(i, grid) for i in (sitk.Cast(image, sitk.sitkFloat64), outline))
-    whole = np.rint(volume).astype(np.float32)
-    outlined = share >= 0.5 - 1e-6
-    inside = outlined & (whole >= -1000) & (whole <= 400)
-    levels = np.where(inside, np.floor((whole + 1000) / 25) + 1, 0).astype(np.int32)
-    found = {}
-    for name in CLASSES:
-        mask, bins = (outlined, outlined.astype(np.int32)) if name == "shape" else (inside, levels)
-        found |= {f"{name}_{k}": v for k, (v, _) in compute_class(name, whole, mask, bins, spacing_mm=2.0).items()}
-    assert missed(found, shared_data / "ibsi" / "ibsi_1_chest_config_c.csv") == (102, {"firstorder_Kurtosis"})
+    return image, outline
 
 
-def _linear(image: sitk.Image, grid) -> np.ndarray:
-    origin = image.TransformContinuousIndexToPhysicalPoint([float(p[0]) for p in reversed(grid.positions)])
-    size = tuple(reversed(grid.shape))
-    return sitk.GetArrayFromImage(sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, origin, (2.0,) * 3, image.GetDirection()))
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_each_configuration_is_prepared_as_its_settings_say(phantom_like, name):
+    configuration = CONFIGURATIONS[name]
+    prepared = prepare(*phantom_like, configuration)
+    hu, levels = prepared.volume[prepared.inside].astype(np.float64), prepared.levels[prepared.inside]
+    assert prepared.spacing_mm == {"A": (3.0, 1.0, 1.0), "B": (3.0, 2.0, 2.0)}.get(name, (2.0, 2.0, 2.0))
+    assert levels.min() >= 1
+    assert (prepared.levels[~prepared.inside] == 0).all()
+    if configuration.bin_count:
+        assert (levels.min(), levels.max()) == (1, 32)
+    else:
+        np.testing.assert_array_equal(levels, (hu - configuration.range_hu[0]) // 25 + 1)
+    if configuration.range_hu:
+        assert configuration.range_hu[0] <= hu.min() <= hu.max() <= configuration.range_hu[1]
+    assert not (prepared.inside & ~prepared.outlined).any()
+
+
+def test_outliers_leave_the_intensity_mask_and_not_the_outline(phantom_like):
+    image, outline = phantom_like
+    values = sitk.GetArrayFromImage(image)
+    values[6, 14:17, 14:17] = 3000
+    spiked = sitk.GetImageFromArray(values)
+    spiked.CopyInformation(image)
+    kept = prepare(spiked, outline, CONFIGURATIONS["D"])
+    assert kept.outlined.sum() > kept.inside.sum() > 0
+    assert kept.volume[kept.inside].max() < kept.volume[kept.outlined].max()
 
 
 def test_every_registered_feature_exists_and_deviations_belong_to_tagged_features(radiomics_settings):
