@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 COMMANDS = {
-    "adam": "adam", "demo": "demo", "dev": "dev", "grade": "grade", "publish": "pages", "report": "pages", "run": "run", "simulate": "simulate", "sql": "query", "status": "status",
+    "adam": "adam", "arbitration": "arbitration", "audit": "audit", "demo": "demo", "dev": "dev", "grade": "grade", "keys": "keys", "manifest": "manifest", "publish": "pages", "reidentify": "keys", "report": "pages", "run": "run", "simulate": "simulate", "sql": "query", "status": "status", "withdraw": "withdraw",
 }
 """Each command or group, and its module in commands/: imported when it is asked for, so that the command line starts at once."""
 

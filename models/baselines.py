@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from models.datasets import CLINICAL, DELTA, DHI, SIZE, Dataset, DatasetError
+from models.datasets import CLINICAL, DELTA, DHI, PD_L1, RADIOMICS, SIZE, Dataset, DatasetError
 from models.evaluation import youden_cutoff
 from models.learners import Fit, Section
 from models.splits import stratified_folds
@@ -65,7 +65,7 @@ class LinearModel:
 class Baseline:
     """A penalised logistic regression on some blocks; a `learners.Learner`.
 
-    With `elastic_net` the columns of the block `delta` pass the univariate filter first; other blocks are offered whole.
+    With `elastic_net` the columns of the blocks `delta` and `radiomics` pass the univariate filter first; other blocks are offered whole.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Baseline:
         model = freeze(self._path(dataset, section, seed)[best], dataset.feature_names)
         chosen = {"strength": float(section[f"{self.penalty}_strengths"][best]), "n_columns": float(len(model.features)),
                   "n_nonzero": float(np.count_nonzero(model.coefficients))}
-        return Fit(model, youden_cutoff(dataset.y, inner[best]), chosen)
+        return Fit(model, youden_cutoff(dataset.y, inner[best]), chosen, inner=inner[best])
 
     def _path(self, dataset: Dataset, section: Section, seed: int) -> list[Pipeline]:
         """One fitted pipeline a strength, strongest penalty first; they share the fitted preparation."""
@@ -113,8 +113,8 @@ class Baseline:
 
         from models.selection import RelevantColumns
 
-        filtered = DELTA if self.penalty == "elastic_net" else None
-        always = tuple(i for i, block in enumerate(dataset.feature_blocks) if block != filtered)
+        filtered = (DELTA, RADIOMICS) if self.penalty == "elastic_net" else ()
+        always = tuple(i for i, block in enumerate(dataset.feature_blocks) if block not in filtered)
         return Pipeline([
             ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
             ("scale", StandardScaler()),
@@ -152,10 +152,17 @@ def freeze(pipeline: Pipeline, names: tuple[str, ...]) -> LinearModel:
 
 
 BASELINES = (
-    Baseline("clinical", (CLINICAL,), "ridge"),
+    Baseline("clinical", (CLINICAL, PD_L1), "ridge"),
     Baseline("size_change", (SIZE,), "ridge"),
     Baseline("delta_radiomics", (DELTA,), "elastic_net"),
     Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net"),
     Baseline("negative_control", (DELTA, DHI), "elastic_net", negative_control=True),
 )
 """In the order in which each must be beaten; the size of the tumour alone is the hard one, since it defines response."""
+
+FURTHER = (
+    Baseline("pd_l1", (PD_L1,), "ridge"),
+    Baseline("clinical_size", (CLINICAL, PD_L1, SIZE), "ridge"),
+    Baseline("baseline_radiomics", (RADIOMICS,), "elastic_net"),
+)
+"""PD-L1 alone, all that is known without radiomics, and radiomics before anything has changed."""

@@ -11,8 +11,11 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-CLINICAL, SIZE, DELTA, DHI = "clinical", "size", "delta", "dhi"
-"""The blocks of columns: case report, size alone, change of radiomic features, Dynamic Heterogeneity Index."""
+from models.series import LesionSeries, build_series
+
+CLINICAL, PD_L1, SIZE, RADIOMICS, DELTA, DHI, SERIES = "clinical", "pd_l1", "size", "radiomics", "delta", "dhi", "series"
+"""The blocks of columns: case report, PD-L1 of it, size alone, radiomics of the baseline, change of radiomic features, Dynamic Heterogeneity
+Index; and the lesions over the visits, which are no columns."""
 
 BASELINE = "T0"
 """The visit before treatment; what the case report knows at the first cycle counts as known then."""
@@ -43,10 +46,11 @@ class Task:
 
 
 TASKS = {task.name: task for task in (
+    Task("T0", ("T0",), "response (CR or PR) after T0"),
     Task("T1", ("T0", "T1"), "response (CR or PR) after T1"),
-    Task("T2", ("T0", "T1", "T2"), "response (CR or PR) after T2"),
+    Task("T2", ("T0", "T1", "T2"), "free of progression for six months after T2"),
 )}
-"""The tasks that can be learnt; T0 is none of them, since nothing has changed by then."""
+"""The tasks that can be learnt, each with its landmark."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class Dataset:
     NaN stays inside this matrix: no table and no artifact receives it. A data set that breaks a rule cannot be made:
 
     1. every column rests on the task's visits alone, else LeakageError;
-    2. a patient has one row, hence one site, else DatasetError.
+    2. a patient has one row, hence one site, else DatasetError;
+    3. no block of columns comes already standardised: mean 0 and deviation 1 in every varying column can only have been
+       fitted on all patients, before any split, else DatasetError.
     """
 
     task: Task
@@ -88,12 +94,18 @@ class Dataset:
     sites: tuple[str, ...]
     simulated: np.ndarray
     label_definition: str
+    series: LesionSeries | None = None
 
     def __post_init__(self) -> None:
         """Refuse what breaks rule 1 or 2."""
-        late = [c for c in self.columns if not set(c.visits) <= set(self.task.visits)]
+        offered = (*self.columns, *(FeatureColumn(f"lesion series at {v}", SERIES, (v,)) for v in (self.series.visits if self.series else ())))
+        late = [c for c in offered if not set(c.visits) <= set(self.task.visits)]
         if late:
             raise LeakageError(self.task, late)
+        scaled = scaled_before_the_split(self)
+        if scaled:
+            raise DatasetError(f"task {self.task.name}: the columns of block {', '.join(scaled)} come scaled over all patients, which tells a training fold of "
+                               "those held out; hand over raw values, each fold scales for itself")
         if len(set(self.patients)) < len(self.patients):
             repeated = sorted({p for p in self.patients if self.patients.count(p) > 1})
             raise DatasetError(f"task {self.task.name}: patients {', '.join(repeated)} have several rows or sites; correct training_cohort")
@@ -112,20 +124,23 @@ class Dataset:
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of task, patients, labels, columns and values."""
         facts = (self.task.name, self.label_definition, self.patients, self.sites, self.y.tolist(), self.feature_names)
-        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes()).hexdigest()[:16]
+        series = self.series.digest.encode() if self.series else b""
+        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes() + series).hexdigest()[:16]
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The rows of a truth-valued mask, in order."""
         names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites)]
-        return replace(self, X=self.X[rows], y=self.y[rows], patients=names[0], sites=names[1], simulated=self.simulated[rows])
+        return replace(self, X=self.X[rows], y=self.y[rows], patients=names[0], sites=names[1], simulated=self.simulated[rows],
+                       series=self.series.take(rows) if self.series else None)
 
     def of_blocks(self, blocks: Sequence[str]) -> Dataset:
         """The columns of some blocks; DatasetError where a block has none."""
-        lacking = [b for b in blocks if b not in self.feature_blocks]
+        lacking = [b for b in blocks if b not in self.feature_blocks and not (b == SERIES and self.series)]
         if lacking:
             raise DatasetError(f"task {self.task.name}: no column in block {', '.join(lacking)}; materialise its tables first")
         keep = np.isin(self.feature_blocks, list(blocks))
-        return replace(self, X=self.X[:, keep], columns=tuple(c for c in self.columns if c.block in blocks))
+        return replace(self, X=self.X[:, keep], columns=tuple(c for c in self.columns if c.block in blocks),
+                       series=self.series if SERIES in blocks else None)
 
     def values_of(self, names: Sequence[str]) -> np.ndarray:
         """The columns of these names, in this order; DatasetError where one is not there."""
@@ -138,11 +153,28 @@ class Dataset:
 
     def with_features_permuted(self, seed: int) -> Dataset:
         """Each patient with the columns of a patient drawn without replacement: the negative control, whose AUC is 0.5."""
-        return replace(self, X=self.X[np.random.default_rng(seed).permutation(len(self.patients))])
+        order = np.random.default_rng(seed).permutation(len(self.patients))
+        return replace(self, X=self.X[order], series=self.series.take(order) if self.series else None)
+
+
+def scaled_before_the_split(dataset: Dataset) -> list[str]:
+    """Blocks of at least two varying columns that all have mean 0 and standard deviation 1 (either form) over the rows."""
+    found = []
+    for block in dict.fromkeys(dataset.feature_blocks):
+        x = dataset.X[:, np.isin(dataset.feature_blocks, [block])]
+        known = ~np.isnan(x)
+        n = known.sum(axis=0)
+        mean = np.divide(np.nansum(x, axis=0), n, out=np.ones(n.shape), where=n > 0)
+        squares = np.divide(np.nansum((x - mean) ** 2, axis=0), n - 1, out=np.zeros(n.shape), where=n > 2)
+        vary = squares > 1e-12
+        unit = np.minimum(np.abs(squares - 1), np.abs(squares * (n - 1) / np.maximum(n, 1) - 1)) < 1e-6
+        if vary.sum() > 1 and (unit & (np.abs(mean) < 1e-6))[vary].all():
+            found.append(block)
+    return found
 
 
 def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
-                  delta_features: pl.DataFrame, dhi: pl.DataFrame) -> Dataset:
+                  delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None) -> Dataset:
     """Bring the task's columns to one row a patient.
 
     Parameters
@@ -151,19 +183,28 @@ def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, r
         Its visits decide which rows of the tables are looked at; rows of later visits change nothing.
     cohort, patients, responses, lesions, delta_features, dhi : pl.DataFrame
         The tables training_cohort, patients and so on. Only included patients of this task are used.
+    radiomic_features : pl.DataFrame, optional
+        Rows of the accepted reads, of the features that the networks look at; without them there is no block `series` or `radiomics`.
 
     Raises
     ------
     DatasetError
         No patient, a missing label, or no change of any feature between the task's visits.
     """
-    roster = _roster(task, cohort)
+    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features)
+
+
+def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
+             delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None) -> Dataset:
+    """The data set of a roster (`row`, site, patient, label, simulated, label_definition), in its order."""
     blocks = [_clinical_block(roster, patients), _size_block(task, roster, responses, lesions),
-              _delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)]
+              *([_delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)] if task.pairs else [])]
+    series = None if radiomic_features is None else build_series(roster, task.visits, responses, lesions, radiomic_features)
+    blocks += [] if series is None else [_radiomics_block(series)]
     return Dataset(
         task=task, columns=tuple(c for columns, _ in blocks for c in columns), X=np.hstack([values for _, values in blocks]),
         y=roster["label"].to_numpy(), patients=tuple(roster["patient"]), sites=tuple(roster["site"]),
-        simulated=roster["simulated"].to_numpy(), label_definition="; ".join(roster["label_definition"].unique().sort()),
+        simulated=roster["simulated"].to_numpy(), label_definition="; ".join(roster["label_definition"].unique().sort()), series=series,
     )
 
 
@@ -188,7 +229,34 @@ def _clinical_block(roster: pl.DataFrame, patients: pl.DataFrame) -> _Block:
         "egfr_mutant": pl.col("egfr") == "mutant", "alk_rearranged": pl.col("alk") == "rearranged", "line": pl.col("line"),
     }
     frame = patients.select(*_KEY, **facts)
-    return _joined(roster, frame, [FeatureColumn(name, CLINICAL, (BASELINE,)) for name in facts])
+    return _joined(roster, frame, [FeatureColumn(n, PD_L1 if n == "pd_l1_tps" else CLINICAL, (BASELINE,)) for n in facts])
+
+
+UNTRAINED = ("progressed_by_", "responded_by_", "no_response_after_")
+"""Exclusions of patients whom a model may still be asked about: they are eligible, and were decided or not yet followed."""
+
+
+def build_others(task: Task, *, cohort: pl.DataFrame, **tables: pl.DataFrame) -> Dataset | None:
+    """The eligible patients whom the cohort leaves out (UNTRAINED), with the columns of all; None where there are none.
+
+    Their labels mean nothing here and are False throughout.
+    """
+    included = pl.col("included")
+    asked = cohort.filter((pl.col("task") == task.name) & (included | pl.any_horizontal(pl.col("exclusion").str.starts_with(e) for e in UNTRAINED)))
+    if asked["included"].all():
+        return None
+    roster = asked.sort(_KEY).with_row_index("row")
+    seen = roster.with_columns(label=pl.lit(value=False))
+    return assemble(task, seen, **tables).take(~roster["included"].to_numpy())
+
+
+def _radiomics_block(series: LesionSeries) -> _Block:
+    """Mean over the lesions of each region's features at baseline."""
+    first = series.values[:, :, :, 0]
+    n = (~np.isnan(first)).sum(axis=1)
+    means = np.divide(np.nansum(first, axis=1), n, out=np.full(n.shape, np.nan), where=n > 0)
+    columns = tuple(FeatureColumn(f"{f}@{r}@{BASELINE}", RADIOMICS, (BASELINE,)) for r in series.regions for f in series.features)
+    return columns, means.reshape(len(means), -1)
 
 
 def _size_block(task: Task, roster: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame) -> _Block:

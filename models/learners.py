@@ -34,11 +34,16 @@ class FittedModel(Protocol):
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, the cut-off chosen on its own training patients out of inner fold, and what was chosen on the way."""
+    """A fitted model, the cut-off chosen on its own training patients out of inner fold, and what was chosen on the way.
+
+    `inner` holds the training patients' probabilities out of inner fold, which a stack learns from; `curve` the loss an epoch.
+    """
 
     model: FittedModel
     cutoff: float
     chosen: dict[str, float]
+    inner: np.ndarray | None = None
+    curve: tuple[float, ...] = ()
 
 
 class Learner(Protocol):

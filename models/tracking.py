@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,18 +22,30 @@ from dagster_project.domain.quality import Verdict
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
 from models.baselines import LinearModel
-from models.evaluation import Estimate
-from models.learners import FittedModel
+from models.boosting import BoostedModel
+from models.calibration import calibration, calibration_curve, net_benefit, pool_sites
+from models.evaluation import Estimate, auc_delong
+from models.explanation import importance
+from models.fusion import FusionModel
+from models.learners import FittedModel, Section
+from models.networks import NetworkModel
+from models.promotion import judge_promotion
 from models.training import TrainedModel, best_model, gains
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KINDS = {LinearModel.kind: LinearModel}
+KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel, FusionModel)}
 """Classes that a stored model can be read into, by the `kind` in its config.json."""
 
 TENSORS, CONFIG = "model.safetensors", "config.json"
 """The two files of a stored model."""
+
+WITHDRAWN = "learnt_from_withdrawn"
+"""Tag of runs and versions whose training data held a patient who has withdrawn consent since."""
+
+THRESHOLDS = tuple(t / 20 for t in range(1, 20))
+"""Probabilities at which the decision curve asks what acting would gain."""
 
 USER = "lakehouse"
 """Said to be the author of every run: no account name of the machine is logged."""
@@ -59,15 +71,18 @@ class _Context:
     trained_at: datetime
     trained: tuple[TrainedModel, ...]
     alias: str
+    parent: str = ""
 
 
 def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_root: Path, snapshot: int, verdicts: Sequence[Verdict],
-               protocol_digest: str, alias: str, trained_at: datetime | None = None) -> pl.DataFrame:
+               protocol_digest: str, alias: str, trained_at: datetime | None = None, section: Section | None = None) -> pl.DataFrame:
     """Log every model as a run and a registered version; the rows of model_runs.
 
     1. A cohort rule that failed or could not be evaluated stops everything, since nothing may be trained behind a closed gate.
     2. Each model becomes one run of the experiment of its task, and one version of the registered model of its task.
     3. The alias goes to the version of `best_model`. A raised leakage alarm is written on run and version, and stops nothing.
+    4. All are nested in one run of the training, and each holds one run a fold.
+    5. Where `section` is given, the rule of `models.promotion` says whether that version becomes the champion; the reasons are tags.
 
     Parameters
     ----------
@@ -94,7 +109,38 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
         client=client, experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root), snapshot=snapshot,
         protocol_digest=protocol_digest, verdicts=tuple(asdict(v) for v in verdicts),
         trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias)
-    return conform(pl.DataFrame([_log_model(model, context) for model in trained], infer_schema_length=None), MODEL_RUNS)
+    with _run("training", _shared_tags(context), context) as parent:
+        nested = replace(context, parent=parent)
+        rows = [_log_model(model, nested) for model in trained]
+        if section is not None:
+            _promote(rows, nested, section)
+    return conform(pl.DataFrame(rows, infer_schema_length=None), MODEL_RUNS)
+
+
+def _promote(rows: Sequence[Mapping[str, Any]], context: _Context, section: Section) -> None:
+    """Give the champion's alias to the candidate where the protocol's rule allows it; say why not on version and training."""
+    candidates = [(m, r) for m, r in zip(context.trained, rows, strict=True) if r["alias"]]
+    if not candidates:
+        return
+    (model, row), name = candidates[0], _registered_name(context.trained[0].dataset.task.name, "model")
+    found = judge_promotion(model, context.trained, _champion_auc(context.client, name, section["champion_alias"]), section)
+    reasons = "; ".join(found.reasons) or "every condition is met"
+    for key, value in (("promotion", found.verdict), ("promotion_reasons", reasons)):
+        context.client.set_model_version_tag(name, row["model_version"], key, value)
+        context.client.set_tag(context.parent, key, value)
+    if found.promoted:
+        context.client.set_registered_model_alias(name, section["champion_alias"], row["model_version"])
+
+
+def _champion_auc(client: MlflowClient, name: str, alias: str) -> float | None:
+    """The AUC logged for the present champion; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = client.get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return None
+    return client.get_run(str(version.run_id)).data.metrics.get("auc")
 
 
 def _client(tracking_uri: str) -> MlflowClient:
@@ -126,19 +172,21 @@ def _experiment(client: MlflowClient, name: str, artifact_root: Path) -> str:
 
 
 def _log_model(model: TrainedModel, context: _Context) -> dict[str, Any]:
-    with _run(model, context) as run, tempfile.TemporaryDirectory() as folder:
+    with _run(model.name, _tags(model, context), context) as run, tempfile.TemporaryDirectory() as folder:
         _write_artifacts(Path(folder), model, context)
         context.client.log_artifacts(run, folder)
         context.client.log_batch(run, metrics=_metric_entities(model, context), params=_param_entities(model))
+        _log_folds(model, replace(context, parent=run))
     alias = context.alias if model is best_model(context.trained) else None
     return _row(model, context, run, _register(model, context, run, alias), alias)
 
 
 @contextmanager
-def _run(model: TrainedModel, context: _Context) -> Iterator[str]:
-    """A run that ends FINISHED, or FAILED where the body raises."""
+def _run(name: str, tags: Mapping[str, str], context: _Context) -> Iterator[str]:
+    """A run, nested in the context's parent, that ends FINISHED, or FAILED where the body raises."""
     start = int(context.trained_at.timestamp() * 1000)
-    run = context.client.create_run(context.experiment, run_name=model.name, start_time=start, tags=_tags(model, context))
+    run = context.client.create_run(context.experiment, run_name=name, start_time=start,
+                                    tags={**tags, **({"mlflow.parentRunId": context.parent} if context.parent else {})})
     try:
         yield run.info.run_id
     except BaseException:
@@ -147,11 +195,32 @@ def _run(model: TrainedModel, context: _Context) -> Iterator[str]:
     context.client.set_terminated(run.info.run_id)
 
 
-def _tags(model: TrainedModel, context: _Context) -> dict[str, str]:
+def _log_folds(model: TrainedModel, context: _Context) -> None:
+    """One run a fold: its AUC where it has both classes, its cut-off and its patients."""
+    from mlflow.entities import Metric
+
+    moment = int(context.trained_at.timestamp() * 1000)
+    for k, cutoff in enumerate(model.cutoffs):
+        held = model.fold == k
+        auc = auc_delong(model.dataset.y[held], model.probabilities[held]).value
+        told = {"auc": auc, "cutoff": float(cutoff), "n_patients": float(held.sum()), "n_positive": float(model.dataset.y[held].sum())}
+        with _run(f"{model.name} fold {k}", {"mlflow.user": USER, "role": "fold", "fold": str(k)}, context) as run:
+            context.client.log_batch(run, metrics=[Metric(n, v, moment, 0) for n, v in told.items() if v is not None])
+
+
+def _shared_tags(context: _Context) -> dict[str, str]:
+    """Tags of the training and of each of its models."""
     kinds = [v["verdict"] for v in context.verdicts if v["kind"] == "cohort"]
     return {
-        "mlflow.user": USER, "snapshot": str(context.snapshot), "protocol_digest": context.protocol_digest, "cohort_digest": model.cohort_digest,
-        "gate": "open", "gate_rules": f"{len(kinds)} cohort rules, {kinds.count('warn')} warnings", "role": _role(model),
+        "mlflow.user": USER, "snapshot": str(context.snapshot), "protocol_digest": context.protocol_digest,
+        "cohort_digest": context.trained[0].cohort_digest, "gate": "open",
+        "gate_rules": f"{len(kinds)} cohort rules, {kinds.count('warn')} warnings",
+    }
+
+
+def _tags(model: TrainedModel, context: _Context) -> dict[str, str]:
+    return {
+        **_shared_tags(context), "role": _role(model),
         "simulated": str(bool(model.dataset.simulated.any())).lower(), "label": model.dataset.label_definition,
         **{v.name: v.verdict for v in model.verdicts}, **{f"{v.name}_detail": v.detail for v in model.verdicts},
     }
@@ -165,7 +234,8 @@ def _metric_entities(model: TrainedModel, context: _Context) -> list[Any]:
     from mlflow.entities import Metric
 
     moment = int(context.trained_at.timestamp() * 1000)
-    return [Metric(name, value, moment, 0) for name, value in figures(model, context.trained).items()]
+    curve = [Metric("final_training_loss", value, moment, step) for step, value in enumerate(model.final.curve)]
+    return [*(Metric(name, value, moment, 0) for name, value in figures(model, context.trained).items()), *curve]
 
 
 def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:
@@ -174,7 +244,10 @@ def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, f
     estimates |= {f"auc_site_{site}": auc for site, auc in model.evaluation.auc_by_site.items()}
     bounds = {f"{name}{end}": getattr(e, part) for name, e in estimates.items()
               for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))}
-    rest = {"brier": model.evaluation.brier, "cutoff": float(model.cutoffs.mean()), "final_cutoff": model.final.cutoff,
+    intercept, slope = calibration(model.dataset.y, model.probabilities)
+    pooled = pool_sites(model.dataset.y, model.probabilities, model.dataset.sites)
+    rest = {"brier": model.evaluation.brier, "calibration_intercept": intercept, "calibration_slope": slope,
+            "auc_sites_pooled": pooled.auc.value, "auc_sites_i2": pooled.i2, "cutoff": float(model.cutoffs.mean()), "final_cutoff": model.final.cutoff,
             "missing_share": _missing_share(model), **gains(model, trained),
             **{f"control_auc_{t.name}": t.auc for t in trained if t.negative_control and t is not model}}
     return {name: float(value) for name, value in {**bounds, **rest}.items() if value is not None}
@@ -197,12 +270,18 @@ def _param_entities(model: TrainedModel) -> list[Any]:
 
 
 def _write_artifacts(folder: Path, model: TrainedModel, context: _Context) -> None:
-    """model/, roc.csv, roc.png, evaluation.json and gate_verdicts.json; none of them names a patient."""
+    """model/, model_card.md, the curves, evaluation.json, attributions and gate_verdicts.json; none of them names a patient."""
     save_model(folder / "model", model.final.model, model_facts(model, context.snapshot, context.protocol_digest))
     _write_roc(folder / "roc.csv", model)
     (folder / "roc.png").write_bytes(_roc_png(model))
     evaluation = {k: v for k, v in asdict(model.evaluation).items() if k != "roc"}
     _write_json(folder / "evaluation.json", {**evaluation, "verdicts": [asdict(v) for v in model.verdicts], "cutoffs": model.cutoffs.tolist()})
+    y, p = model.dataset.y, model.probabilities
+    _write_json(folder / "calibration.json", {"curve": calibration_curve(y, p), "net_benefit": net_benefit(y, p, THRESHOLDS)})
+    _write_json(folder / "signature.json", signature(model))
+    (folder / "model_card.md").write_text(model_card(model, context.trained, context.snapshot), encoding="utf-8")
+    if isinstance(model.final.model, NetworkModel):
+        _write_json(folder / "attributions.json", importance(model.final.model, model.dataset))
     _write_json(folder / "gate_verdicts.json", {"snapshot": context.snapshot, "verdicts": list(context.verdicts)})
 
 
@@ -273,6 +352,44 @@ def _row(model: TrainedModel, context: _Context, run: str, version: str, alias: 
         "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "snapshot": context.snapshot,
         "trained_at": context.trained_at, "simulated": bool(data.simulated.any()),
     }
+
+
+def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
+    """Write on runs and versions that somebody of their training data withdrew consent, and take their aliases away."""
+    client = _client(tracking_uri)
+    for run in runs:
+        client.set_tag(run, WITHDRAWN, "true")
+        for version in client.search_model_versions(f"run_id = '{run}'"):
+            client.set_model_version_tag(version.name, str(version.version), WITHDRAWN, "true")
+            for alias in version.aliases:
+                client.delete_registered_model_alias(version.name, alias)
+
+
+def signature(model: TrainedModel) -> dict[str, Any]:
+    """What the model takes and gives, by name, block and visits."""
+    series = model.dataset.series
+    return {"columns": [asdict(c) for c in model.dataset.columns], "output": "probability of response, 0 to 1",
+            "series": {k: list(getattr(series, k)) for k in ("visits", "regions", "features")} if series else None}
+
+
+def model_card(model: TrainedModel, trained: Sequence[TrainedModel], snapshot: int) -> str:
+    """The model card, and TRIPOD+AI, CLEAR and METRICS items that its facts answer; what is not done is said as such."""
+    told, data = figures(model, trained), model.dataset
+    rows = [
+        ("TRIPOD+AI 5, CLEAR 7", "data", f"snapshot {snapshot}, cohort {model.cohort_digest}, {len(set(data.sites))} hospitals"),
+        ("TRIPOD+AI 8", "outcome", data.label_definition),
+        ("TRIPOD+AI 9, CLEAR 30", "predictors", f"{len(data.columns)} columns, visits {', '.join(data.task.visits)}; none later"),
+        ("TRIPOD+AI 10", "sample size", f"{data.y.size} patients, {int(data.y.sum())} responders"),
+        ("TRIPOD+AI 11", "missing data", f"{told['missing_share']:.1%} of values, filled in within training folds"),
+        ("TRIPOD+AI 12, METRICS 18", "validation", f"{len(model.cutoffs)} outer folds by patient, inner folds for every choice"),
+        ("TRIPOD+AI 23", "performance", f"AUC {_shown(model.evaluation.auc)}, Brier {told['brier']:.3f}, calibration slope {told.get('calibration_slope', 'none')}"),
+        ("CLEAR 45, METRICS 24", "comparison", "; ".join(f"{k} {v:.3f}" for k, v in told.items() if k.startswith("auc_gain")) or "none"),
+        ("METRICS 27", "external validation", "not done"), ("TRIPOD+AI 14", "fairness across groups", "sites only; other groups not done"),
+        ("TRIPOD+AI 18d", "protocol", "the digest is a tag of the run"),
+    ]
+    table = "\n".join(f"| {item} | {what} | {answer} |" for item, what, answer in rows)
+    warning = "Trained on simulated data: it says nothing of patients.\n\n" if data.simulated.any() else ""
+    return f"# {model.name}, task {data.task.name}\n\n{warning}For research; no medical device.\n\n| item | what | answer |\n|---|---|---|\n{table}\n"
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,15 @@ import polars as pl
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import PREDICTIONS
 from models.baselines import BASELINES
-from models.datasets import Dataset
+from models.calibration import Pooled, pool_sites
+from models.datasets import SERIES, Dataset
 from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
-from models.learners import Fit, Learner, Section
-from models.splits import check_folds, stratified_folds
+from models.fusion import FusionModel
+from models.learners import Fit, FittedModel, Learner, Section
+from models.networks import NetworkModel
+from models.splits import SplitError, check_folds, stratified_folds
 
-REFERENCES = ("clinical", "size_change")
+REFERENCES = ("clinical", "size_change", "clinical_size")
 """Models that the others are compared with, patient by patient."""
 
 
@@ -39,6 +43,7 @@ class TrainedModel:
     final: Fit
     evaluation: Evaluation
     verdicts: tuple[Verdict, ...]
+    spread: np.ndarray | None = None
 
     @property
     def positive(self) -> np.ndarray:
@@ -88,15 +93,60 @@ def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Sec
     check_folds(fold, dataset.patients, dataset.y, scope=f"task {dataset.task.name}, model {learner.name}")
     seen = dataset.of_blocks(learner.blocks)
     seen = seen.with_features_permuted(seed) if learner.negative_control else seen
-    probabilities, cutoffs = np.zeros(fold.size), np.zeros(fold.max() + 1)
+    probabilities, cutoffs, spread = np.zeros(fold.size), np.zeros(fold.max() + 1), np.full(fold.size, np.nan)
     for k in range(fold.max() + 1):
-        fit = learner.fit(seen.take(fold != k), section, seed)
-        probabilities[fold == k], cutoffs[k] = fit.model.probabilities(seen.take(fold == k)), fit.cutoff
+        fit, held = learner.fit(seen.take(fold != k), section, seed), seen.take(fold == k)
+        probabilities[fold == k], cutoffs[k] = fit.model.probabilities(held), fit.cutoff
+        spread[fold == k] = spread_of(fit.model, held)
     evaluation = evaluate(dataset.y, probabilities, probabilities >= cutoffs[fold], dataset.sites)
     return TrainedModel(
         name=learner.name, negative_control=learner.negative_control, dataset=seen, cohort_digest=dataset.digest, fold=fold,
         probabilities=probabilities, cutoffs=cutoffs, final=learner.fit(seen, section, seed), evaluation=evaluation,
-        verdicts=_verdicts(learner, evaluation, section))
+        verdicts=_verdicts(learner, evaluation, section), spread=spread)
+
+
+def spread_of(model: FittedModel, dataset: Dataset) -> np.ndarray:
+    """How far an ensemble's members disagree on each row; NaN for a single model."""
+    return model.spread(dataset) if isinstance(model, FusionModel | NetworkModel) else np.full(dataset.y.size, np.nan)
+
+
+def novelty(trained_on: Dataset, dataset: Dataset) -> np.ndarray:
+    """Root mean square of the z-scores of a row's known columns, by mean and standard deviation of the training patients; NaN without one.
+
+    Columns that do not vary among the training patients are left out. About 1 for a patient like them; it says nothing of the label.
+    """
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        z = (dataset.values_of(trained_on.feature_names) - np.nanmean(trained_on.X, axis=0)) / np.nanstd(trained_on.X, axis=0)
+        return np.sqrt(np.nanmean(np.where(np.isfinite(z), z, np.nan) ** 2, axis=1))
+
+
+def predict_others(model: TrainedModel, others: Dataset, version: str, section: Section) -> pl.DataFrame:
+    """Rows of predictions for patients outside the training cohort, by the model fitted on all of it; they have no fold and no label."""
+    seen = others.of_blocks((*dict.fromkeys(model.dataset.feature_blocks), *((SERIES,) if model.dataset.series else ())))
+    probability = model.final.model.probabilities(seen)
+    spread = spread_of(model.final.model, seen)
+    return _prediction_rows(seen, model.name, version, probability, probability >= model.final.cutoff, spread, novelty(model.dataset, seen), section)
+
+
+def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, seed: int) -> tuple[np.ndarray, Pooled]:
+    """Each hospital predicted by a model that had seen none of its patients; the AUCs of the hospitals, their mean and I2.
+
+    No harmonisation is used: a new hospital has no parameters of its own. A hospital of few patients or one class is predicted, and
+    left out of the mean (`pool_sites`).
+
+    Raises
+    ------
+    SplitError
+        One hospital alone, or the others together lack a class.
+    """
+    seen, where = dataset.of_blocks(learner.blocks), np.asarray(dataset.sites)
+    if len(set(dataset.sites)) < 2:
+        raise SplitError(f"task {dataset.task.name}, model {learner.name}: leaving one hospital out needs two; there is one")
+    probabilities = np.zeros(where.size)
+    for site in sorted(set(dataset.sites)):
+        probabilities[where == site] = learner.fit(seen.take(where != site), section, seed).model.probabilities(seen.take(where == site))
+    return probabilities, pool_sites(dataset.y, probabilities, dataset.sites)
 
 
 def _verdicts(learner: Learner, evaluation: Evaluation, section: Section) -> tuple[Verdict, ...]:
@@ -126,11 +176,19 @@ def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, flo
     return {name: value for name, value in found.items() if value is not None}
 
 
-def derive_predictions(trained: Sequence[TrainedModel], model_runs: pl.DataFrame) -> pl.DataFrame:
+def derive_predictions(trained: Sequence[TrainedModel], model_runs: pl.DataFrame, section: Section) -> pl.DataFrame:
     """The table predictions: out-of-fold probabilities, with the versions that `model_runs` gave the models."""
     version = dict(model_runs.select("model", "model_version").iter_rows())
-    frames = [pl.DataFrame({
-        "site": t.dataset.sites, "patient": t.dataset.patients, "task": t.dataset.task.name, "model": t.name, "model_version": version[t.name],
-        "probability": t.probabilities, "positive": t.positive, "label": t.dataset.y, "fold": t.fold, "simulated": t.dataset.simulated,
-    }) for t in trained]
+    frames = [_prediction_rows(t.dataset, t.name, version[t.name], t.probabilities, t.positive, t.spread, novelty(t.dataset, t.dataset), section)
+              .with_columns(label=pl.Series(t.dataset.y), fold=pl.Series(t.fold)) for t in trained]
     return conform(pl.concat(frames), PREDICTIONS)
+
+
+def _prediction_rows(data: Dataset, model: str, version: str, probability: np.ndarray, positive: np.ndarray, spread: np.ndarray | None,
+                     strangeness: np.ndarray, section: Section) -> pl.DataFrame:
+    rows = pl.DataFrame({
+        "site": data.sites, "patient": data.patients, "task": data.task.name, "model": model, "model_version": version,
+        "probability": probability, "positive": positive, "label": None, "fold": None,
+        "spread": np.full(probability.size, np.nan) if spread is None else spread, "novelty": strangeness, "simulated": data.simulated},
+        schema_overrides={"label": pl.Boolean, "fold": pl.Int64, "site": pl.String, "patient": pl.String})
+    return rows.with_columns(pl.col("spread", "novelty").fill_nan(None)).with_columns(abstained=pl.col("spread") > section["abstain_spread"])

@@ -57,4 +57,14 @@ def _tell_gate(lake: Lake) -> None:
     state = "not judged yet" if not asked else "closed" if closed else "open"
     CONSOLE.print(f"\n[bold]Gate[/bold] {state}")
     if closed:
+        _tell_standing(lake)
         tell("Why", ["rule", "scope", "figure", "limit", "verdict", "detail"], closed)
+
+
+def _tell_standing(lake: Lake) -> None:
+    """What stands behind a closed gate from the last night on which it was open."""
+    snapshot, cohort = lake.query("SELECT max(snapshot), count(*) FROM training_cohort").fetchall()[0]
+    (predicted,) = lake.query("SELECT count(*) FROM predictions").fetchall()[0]
+    if cohort or predicted:
+        CONSOLE.print(f"Cohort, models, {predicted} predictions and the dynamic reading stand as of snapshot {snapshot}, when the gate was last open; "
+                      "they say nothing of what arrived since.", soft_wrap=True)

@@ -35,7 +35,8 @@ def derive_dynamic_irecist(responses: pl.DataFrame, predictions: pl.DataFrame, m
     """Put the risk beside the state: one row a patient and visit of the accepted responses.
 
     1. the model is the newest one that carries the protocol's alias and was trained for the task of this visit
-    2. probability: what that model gave the patient when the patient was held out; else none, with the reason
+    2. probability: what that model gave the patient when the patient was held out, or where it was not trained on the patient at all;
+       else none, with the reason
     3. reading and advice by `read_risk` and ADVICE
     4. evidence: change of the sum from baseline; DHI from T0 to this visit
 

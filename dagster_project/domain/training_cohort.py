@@ -23,6 +23,9 @@ NAMED_CRITERIA = {"I4": "missing_visit", "I5": "slice_thickness", "E1": "artifac
 PROGRESSED, RESPONDED = ("iUPD", "iCPD"), ("iCR", "iPR")
 """States by which a patient is decided, as of the visit: iRECIST looks at no later visit."""
 
+LANDMARK = "T2"
+"""The task whose label is progression-free survival for `six_months_days` from its visit, not response: few respond later than T2."""
+
 Row = Mapping[str, Any]
 Patient = tuple[str, str]
 
@@ -36,10 +39,14 @@ class Course:
     verdicts: Mapping[str, str]
     state: str | None
     later: Sequence[str]
+    task: str = "T1"
+    free_of_progression: bool | None = None
 
     @property
     def label(self) -> bool | None:
-        """Response after the task's visit: CR or PR before the first PD; None without an evaluable visit."""
+        """Response after the task's visit: CR or PR before the first PD; None without an evaluable visit. After T2, freedom from progression."""
+        if self.task == LANDMARK:
+            return self.free_of_progression
         evaluable = [r for r in self.later if r != "NE"]
         before = evaluable[: evaluable.index("PD")] if "PD" in evaluable else evaluable
         return bool({"CR", "PR"}.intersection(before)) if evaluable else None
@@ -47,18 +54,22 @@ class Course:
     @property
     def decided(self) -> str | None:
         """How the patient was decided by the task's visit: progressed, responded, or not at all."""
-        return "progressed" if self.state in PROGRESSED else "responded" if self.state in RESPONDED else None
+        if self.state in PROGRESSED:
+            return "progressed"
+        return "responded" if self.state in RESPONDED and self.task != LANDMARK else None
 
 
 def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.DataFrame,
                            timepoints: pl.DataFrame, study: Study) -> pl.DataFrame:
     """Derive one row a patient of `eligibility` for the protocol's task.
 
+    0. excluded: the site is left out by a decision that the protocol records (site_left_out)
     1. excluded: the first criterion, in order, that is not met (missing_visit I4, slice_thickness I5, artifact E1,
        consent_withdrawn E5, ineligible_<criterion>) or not known (unknown_<criterion>)
     2. excluded: decided by the task's visit, as the protocol's `decided` says (progressed_by_T1, responded_by_T1)
     3. excluded: no evaluable visit after the task's (no_response_after_T1)
-    4. label: CR or PR at a visit after the task's, up to the first PD, and none after a new anticancer therapy
+    4. label: CR or PR at a visit after the task's, up to the first PD, and none after a new anticancer therapy; of the task T2: no
+       progression and no death within `six_months_days` of T2 (unknown where follow-up ends earlier), and rule 2 excludes progression alone
 
     Rule 2 keeps the label out of the features: who has shrunk by 30 % at T1 needs no prediction at T1.
 
@@ -68,16 +79,45 @@ def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, re
         The table training_cohort without `snapshot`.
     """
     task, policy = study.section("model")["task"], study.section("model")["decided"]
-    rows = []
-    for course in courses(eligibility, outcomes, responses, timepoints, task):
-        exclusion = _exclusion(course, task, policy)
+    left_out, rows = sites_left_out(study), []
+    for course in courses(eligibility, outcomes, responses, timepoints, task, study.section("model")["six_months_days"]):
+        exclusion = "site_left_out" if course.patient[0] in left_out else _exclusion(course, task, policy)
         rows.append((*course.patient, task, exclusion is None, exclusion, course.label, describe_label(task), course.simulated))
     schema = {name: kind for name, kind in polars_schema(TRAINING_COHORT).items() if name != "snapshot"}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+DECISION = ("site", "decided_by", "decided_on", "reason")
+"""What an entry of [gate] sites_left_out has to say."""
+
+
+class UnrecordedDecision(ValueError):
+    """A site is left out without saying who decided so, when, and why."""
+
+    def __init__(self, number: int, missing: Sequence[str]) -> None:
+        super().__init__(f"study.toml [gate] sites_left_out, entry {number}: {', '.join(missing)} missing; a site is left out only by a recorded decision")
+
+
+def sites_left_out(study: Study) -> frozenset[str]:
+    """Sites that the protocol leaves out of training.
+
+    Raises
+    ------
+    UnrecordedDecision
+        Where an entry lacks one of `DECISION`.
+    """
+    entries = study.section("gate")["sites_left_out"]
+    for number, entry in enumerate(entries, start=1):
+        missing = [name for name in DECISION if not str(entry.get(name, "")).strip()]
+        if missing:
+            raise UnrecordedDecision(number, missing)
+    return frozenset(entry["site"] for entry in entries)
+
+
 def describe_label(task: str) -> str:
     """What the label means."""
+    if task == LANDMARK:
+        return f"no progression and no death within six months of {task}"
     return f"CR or PR by RECIST 1.1 at a visit after {task}, up to the first progression"
 
 
@@ -93,7 +133,8 @@ def _exclusion(course: Course, task: str, policy: str) -> str | None:
     return f"no_response_after_{task}" if course.label is None else None
 
 
-def courses(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.DataFrame, timepoints: pl.DataFrame, task: str) -> list[Course]:
+def courses(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.DataFrame, timepoints: pl.DataFrame, task: str,
+            six_months: int = 183) -> list[Course]:
     """Bring the tables to one record a patient: verdicts, state at the task's visit, RECIST 1.1 responses after it in order."""
     verdicts: dict[Patient, dict[str, str]] = defaultdict(dict)
     simulated: dict[Patient, bool] = {}
@@ -102,9 +143,17 @@ def courses(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.Dat
         simulated[row["site"], row["patient"]] = row["simulated"]
     landmarks = {(t["site"], t["patient"]): t["scan_date"] for t in timepoints.iter_rows(named=True) if t["visit"] == task}
     last_days = {(o["site"], o["patient"]): o["pfs_days"] for o in outcomes.iter_rows(named=True) if o["pfs_reason"] == NEW_THERAPY}
+    free = {(o["site"], o["patient"]): _free_of_progression(o, six_months) for o in outcomes.iter_rows(named=True)}
     visits = _visits_of(responses)
-    return [Course(p, simulated[p], found, _state(visits[p], task), _later(visits[p], landmarks.get(p), last_days.get(p)))
+    return [Course(p, simulated[p], found, _state(visits[p], task), _later(visits[p], landmarks.get(p), last_days.get(p)), task, free.get(p))
             for p, found in sorted(verdicts.items())]
+
+
+def _free_of_progression(outcome: Row, six_months: int) -> bool | None:
+    days, event = outcome["pfs_from_t2_days"], outcome["pfs_from_t2_event"]
+    if days is None or event is None:
+        return None
+    return True if days >= six_months else False if event else None
 
 
 def _visits_of(responses: pl.DataFrame) -> dict[Patient, list[Row]]:

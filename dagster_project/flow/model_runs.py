@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from dagster_project.flow.gate import pass_gate
 from dagster_project.lake.files import write_parquet_whole
-from dagster_project.lake.schema import empty
+from dagster_project.lake.schema import conform, empty
+from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS, PREDICTIONS
 from dagster_project.resources import Lakehouse
+
+FEATURES_SEEN = """
+SELECT f.site, f.patient, f.visit, f.lesion, f.region, f.feature, f.value FROM radiomic_features f
+JOIN lesions l USING (site, patient, visit, lesion) WHERE f.reader = l.reader AND list_contains(?, f.feature)"""
+"""The accepted reads' values of the features that networks look at."""
 
 SEEN = ("patients", "responses", "lesions", "delta_features", "dhi")
 """Tables that a data set is made of, beside the cohort."""
@@ -24,27 +31,42 @@ class Learned:
     model_runs: pl.DataFrame
     trained: bool
     snapshot: int
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     """Train the task of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once."""
-    from models.datasets import TASKS, build_dataset
+    from models.datasets import TASKS, build_dataset, build_others
+    from models.roster import choose_learners
     from models.tracking import log_models
-    from models.training import derive_predictions, train_baselines
+    from models.training import best_model, derive_predictions, predict_others, train
 
     verdicts, snapshot = pass_gate(lakehouse)
     section = lakehouse.study.section("model")
-    cohort, *seen = lakehouse.read("training_cohort", *SEEN, as_of=snapshot)
-    dataset = build_dataset(TASKS[section["task"]], cohort=cohort, **dict(zip(SEEN, seen, strict=True)))
+    tables = tables_seen(lakehouse, snapshot, section["network_features"])
+    dataset = build_dataset(TASKS[section["task"]], **tables)
+    learners, left_out = choose_learners(dataset, section)
     before = lakehouse.lake.read(MODEL_RUNS.name)
     protocol = lakehouse.study.digest
     if before.filter((pl.col("cohort_digest") == dataset.digest) & (pl.col("protocol_digest") == protocol)).height:
-        return Learned(before, trained=False, snapshot=snapshot)
-    trained = train_baselines(dataset, section, section["seed"])
+        return Learned(before, trained=False, snapshot=snapshot, left_out=left_out)
+    trained = train(learners, dataset, section, section["seed"])
     runs = log_models(trained, tracking_uri=lakehouse.home.mlflow_uri, artifact_root=lakehouse.home.mlflow / "artifacts", snapshot=snapshot,
-                      verdicts=verdicts, protocol_digest=protocol, alias=section["alias"])
-    _keep_predictions(lakehouse, derive_predictions(trained, runs))
-    return Learned(pl.concat([runs, before]), trained=True, snapshot=snapshot)
+                      verdicts=verdicts, protocol_digest=protocol, alias=section["alias"], section=section)
+    rows, others, chosen = derive_predictions(trained, runs, section), build_others(TASKS[section["task"]], **tables), best_model(trained)
+    if others is not None:
+        version = runs.filter(pl.col("model") == chosen.name)["model_version"].item()
+        rows = conform(pl.concat([rows, predict_others(chosen, others, version, section)], how="diagonal_relaxed"), PREDICTIONS)
+    _keep_predictions(lakehouse, rows)
+    return Learned(pl.concat([runs, before]), trained=True, snapshot=snapshot, left_out=left_out)
+
+
+def tables_seen(lakehouse: Lakehouse, snapshot: int, features: list[str]) -> dict[str, Any]:
+    """The arguments of `build_dataset`, as they stood at a snapshot."""
+    cohort, *seen = lakehouse.read("training_cohort", *SEEN, as_of=snapshot)
+    with read_lake(lakehouse.home, as_of=snapshot) as frozen:
+        values = frozen.query(FEATURES_SEEN, [features]).pl()
+    return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "radiomic_features": values}
 
 
 def _predictions_file(lakehouse: Lakehouse) -> Path:
@@ -59,3 +81,10 @@ def kept_predictions(lakehouse: Lakehouse) -> pl.DataFrame:
     """Out-of-fold probabilities of the last training."""
     file = _predictions_file(lakehouse)
     return pl.read_parquet(file) if file.is_file() else empty(PREDICTIONS)
+
+
+def forget_predictions(lakehouse: Lakehouse, patient: str) -> None:
+    """Take a patient out of the kept probabilities."""
+    kept = kept_predictions(lakehouse)
+    if kept.filter(patient=patient).height:
+        _keep_predictions(lakehouse, kept.filter(pl.col("patient") != patient))

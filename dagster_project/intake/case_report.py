@@ -305,11 +305,11 @@ def _dated(report: _Report, row: Mapping[str, Any], column: str, first_cycle: Ma
 
 def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[dict[str, Any]]:
     known = report.people.rows
-    for patient in sorted({*known, *report.vault_patients}):
+    for patient in sorted({*known, *report.vault_patients, *report.session.withdrawn}):
         row: dict[str, Any] = {"site": report.site, "patient": patient, "in_case_report": patient in known, "simulated": report.simulated}
-        if patient in report.people.withdrawn:
+        if patient in report.session.withdrawn:
             yield {**row, "consent": "withdrawn"}
-        elif patient not in report.session.withdrawn:
+        else:
             values = known[patient].values if patient in known else {}
             yield {**values, **row, "age_years": _age(report, patient, values, first_cycle.get(patient))}
 

@@ -105,6 +105,10 @@ class Register:
         row = self._connection.execute("SELECT * FROM object WHERE key = ?", (key,)).fetchone()
         return ObjectRow(**row) if row else None
 
+    def objects(self, patient: str) -> list[ObjectRow]:
+        """A patient's objects."""
+        return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE patient = ? ORDER BY key", (patient,))]
+
     def put_object(self, row: ObjectRow) -> None:
         """Note an object of the vault."""
         self._connection.execute("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (
@@ -151,6 +155,10 @@ class Register:
         for (key,) in self._connection.execute("SELECT key FROM object WHERE patient = ?", (patient,)).fetchall():
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
+
+    def wipe(self) -> None:
+        """Overwrite what was deleted."""
+        self._connection.execute("VACUUM")
 
     def fact(self, name: str) -> str:
         """A remembered text; empty where there is none."""

@@ -27,7 +27,7 @@ from dagster_project.intake.keys import Keys
 from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, unexpected_entries
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
-from dagster_project.intake.pseudonyms import Crosswalk, crosswalk_file
+from dagster_project.intake.pseudonyms import Crosswalk, crosswalk_file, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
 from dagster_project.intake.register import REFUSED, FileRow, Register
 from dagster_project.intake.texts import TEXTS
@@ -333,15 +333,47 @@ def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
         register.drop_patient(patient)
 
 
-def remove_patient(vault_site: Path, patient: str, *, keys: Keys, crosswalk: Path) -> None:
-    """Withdraw a patient from a site's vault: files, rows of the case report, and who the patient is.
+def give_up_patient(vault_site: Path, patient: str) -> None:
+    """Remove a patient's files and their register, so that the landing is read anew: after two pseudonyms were joined."""
+    with _site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+        drop_patient(vault_site, register, patient)
+        register.remember("case_report", "")
 
-    Files of the patient that are sent again are refused; the manifest keeps digests only.
+
+def held_names(vault_site: Path, patient: str) -> set[str]:
+    """Keyed UIDs and digests of content by which a patient's objects are filed, and the names of the scans."""
+    if not (vault_site / REGISTER).is_file():
+        return set()
+    with contextlib.closing(Register(vault_site / REGISTER)) as register:
+        rows = register.objects(patient)
+    words = {word for row in rows for word in (*row.key.split(), row.series or "", row.content, *Path(row.output).parts)}
+    return {word for word in words if re.fullmatch(r"2\.25\.\d+|S[A-Z2-7]{16}|[0-9a-f]{64}", word)}
+
+
+def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path) -> str:
+    """Withdraw a patient from a site's vault: files, rows of the case report, who the patient is, and the pseudonym.
+
+    What remains is a mark in the place of the pseudonym, derived from nothing: files that are sent again are refused, and the study
+    counts who left. The manifest keeps digests of files only. Returns the mark.
     """
     with _site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
-        Crosswalk(crosswalk, keys).withdraw(patient)
+        mark = withdraw_from_crosswalk(crosswalk, patient)
         drop_patient(vault_site, register, patient)
+        register.remember("withdrawn", register.fact("withdrawn").replace(patient, mark))
+        register.remember("case_report", "")
+        register.wipe()
+        Manifest(vault_site / MANIFEST).append([{"event": "withdrawn"}])
         for path in (vault_site / CASE_REPORT).glob("*.parquet"):
             frame = pl.read_parquet(path)
             if "patient" in frame.columns:
-                write_parquet_whole(path, frame.filter(pl.col("patient") != patient))
+                write_parquet_whole(path, _marked(frame, patient, mark) if path.stem == "patients" else frame.filter(pl.col("patient") != patient))
+    return mark
+
+
+def _marked(patients: pl.DataFrame, patient: str, mark: str) -> pl.DataFrame:
+    """The patients without this one; the mark's row says nothing but that somebody withdrew."""
+    gone = patients.filter(pl.col("patient") == patient)
+    kept = {"site", "in_case_report", "simulated"}
+    row = gone.select(pl.lit(mark).alias(c) if c == "patient" else pl.lit("withdrawn").alias(c) if c == "consent" else
+                      pl.col(c) if c in kept else pl.lit(None, dtype).alias(c) for c, dtype in patients.schema.items())
+    return pl.concat([patients.filter(pl.col("patient") != patient), row.cast(patients.schema)])

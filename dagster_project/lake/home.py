@@ -61,6 +61,16 @@ class Home:
         return self.root / "throwaway-key-medium"
 
     @property
+    def agent(self) -> Path:
+        """Where the key agent listens, or what LAKEHOUSE_AGENT names."""
+        return Path(os.environ.get("LAKEHOUSE_AGENT") or self.crosswalk / "agent.socket")
+
+    @property
+    def audit(self) -> Path:
+        """Who was re-identified, withdrawn or merged, when and why; beside the crosswalk, not in the lake."""
+        return self.crosswalk / "audit.jsonl"
+
+    @property
     def catalog(self) -> str:
         """DuckLake catalogue: a SQLite file, or what LAKEHOUSE_CATALOG names (postgres:dbname=…)."""
         return os.environ.get("LAKEHOUSE_CATALOG") or f"sqlite:{self.lake / 'catalog.sqlite'}"

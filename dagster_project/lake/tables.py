@@ -270,6 +270,28 @@ ARBITRATIONS = Table(
     ),
 )
 
+READER_FIGURES = Table(
+    "reader_figures", "reading", "Further figures of the two readers: every form of ICC, bounds by patient, masks' distances, kappa, monitoring", "两名阅片者的其他一致性与监测指标",
+    key=("scope", "site", "patient", "visit", "lesion", "reader", "month", "measurement", "figure"),
+    columns=(
+        string("scope", "What the row is about: one lesion at one visit, one site, one visit, one reader, or the cohort", "统计范围", allowed=("lesion", "site", "visit", "reader", "cohort")),
+        string("site", "Site, or * for all", "医院；*表示全部"),
+        string("patient", "Patient, or * for all", "患者；*表示全部"),
+        string("visit", "Visit, or * for all", "访视；*表示全部"),
+        string("lesion", "Lesion, or * for all", "病灶；*表示全部"),
+        string("reader", "Reader, or * for all", "阅片者；*表示全部"),
+        string("month", "Year and month of the lock, or * for all", "锁定年月；*表示全部"),
+        string("measurement", "What the figure is of", "指标对象", allowed=("longest_diameter_mm", "short_axis_mm", "volume_mm3", "sum_change_mm", "response", "mask", "case")),
+        string("figure", "Name of the figure", "指标名称"),
+        integer("n", "Pairs, patients or cases it rests on", "样本数", minimum=0),
+        number("value", "The figure", "指标值", nullable=True),
+        number("lower", "Lower 95 % bound, or lower limit of agreement", "95%下限", nullable=True),
+        number("upper", "Upper 95 % bound, or upper limit of agreement", "95%上限", nullable=True),
+        string("verdict", "Given, or by name why it may not be leant on; never a pass", "判定", allowed=("given", "too_few", "no_variance", "identical", "no_bounds", "not_defined")),
+        REASON,
+        boolean("simulated", "True where any row of the scope is simulated", "范围内是否含模拟数据"),
+    ),
+)
 LESIONS = Table(
     "lesions", "reading", "The accepted read of every lesion at every visit", "各病灶各访视被采纳的阅片结果",
     key=("site", "patient", "visit", "lesion"),
@@ -444,14 +466,17 @@ MODEL_RUNS = Table(
 )
 
 PREDICTIONS = Table(
-    "predictions", "modelling", "Out-of-fold probability of response of each patient of the cohort", "队列患者的折外应答概率",
+    "predictions", "modelling", "Probability of response by models that had not seen the patient", "由未见过该患者的模型给出的应答概率",
     key=("site", "patient", "task", "model"),
     columns=(
         SITE, PATIENT, TASK, MODEL, MODEL_VERSION,
         number("probability", "Probability of response", "应答概率", minimum=0, maximum=1),
         boolean("positive", "Above the cut-off of its fold", "是否高于截断值"),
-        boolean("label", "Observed response", "实际应答", nullable=True),
-        integer("fold", "Fold in which the patient was held out", "被留出的折", minimum=0),
+        boolean("label", "Observed response; NULL for a patient outside the training cohort", "实际应答；训练队列之外的患者为空", nullable=True),
+        integer("fold", "Fold in which the patient was held out; NULL for a patient outside the training cohort", "被留出的折；训练队列之外的患者为空", nullable=True, minimum=0),
+        number("spread", "Standard deviation of the probability between members and seeds; NULL for a single model", "成员与随机种子间概率标准差；单一模型为空", nullable=True, minimum=0, maximum=1),
+        boolean("abstained", "True where the members disagree by more than the protocol allows", "成员分歧超过方案限值而弃权", nullable=True),
+        number("novelty", "Root mean square of the inputs' z-scores by the training patients: about 1 for one like them", "输入相对训练患者的z分数均方根，约1表示相似", nullable=True, minimum=0),
         SIMULATED,
     ),
 )
@@ -504,7 +529,7 @@ QUALITY_VERDICTS = Table(
 
 TABLES: tuple[Table, ...] = (
     PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES,
-    READER_AGREEMENT, ARBITRATIONS, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
+    READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
     DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,
 )

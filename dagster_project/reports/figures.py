@@ -461,6 +461,55 @@ def slice_figure(image: Any, masks: Mapping[str, np.ndarray], *, caption: str = 
     return _indexed(paint)
 
 
+def pair_figure(image: Any, masks: Mapping[str, np.ndarray], place: int, *, ends: Mapping[str, np.ndarray] | None = None, caption: str = "") -> bytes:
+    """One slice twice, in one window: each read's contour on its own copy, so that neither outline leads the eye in the other.
+
+    Parameters
+    ----------
+    image
+        CT as a SimpleITK image in HU; of its header the spacing alone is used.
+    masks
+        Letter → boolean array (z, y, x); a read without a voxel in the slice leaves its copy bare.
+    place
+        The slice, from 0 along the stacking direction.
+    ends
+        Letter → the two ends of the longest diameter as (x, y, z) indices, drawn where it was measured in this slice.
+    caption
+        Pseudonym, visit, lesion and slice.
+
+    Raises
+    ------
+    NothingToDraw
+        Where no mask has a voxel in the slice.
+    """
+    import SimpleITK as sitk
+
+    drawn = {letter: np.asarray(mask, bool)[place] for letter, mask in masks.items()}
+    union = np.logical_or.reduce(list(drawn.values()))
+    if not union.any():
+        raise NothingToDraw("pair_figure", "a mask with a voxel in the slice")
+    view = _square_around(union, image.GetSpacing()[:2])
+    plane = sitk.GetArrayViewFromImage(image)[place]
+
+    def paint(figure: Figure) -> None:
+        for (axis_place, _, _), (letter, mask) in zip(PANELS, drawn.items(), strict=True):
+            axes = figure.add_axes(axis_place)
+            _paint_plane(axes, plane, view, LUNG_WINDOW_HU)
+            _paint_contours(axes, {letter: mask}, view)
+            _paint_diameter(axes, (ends or {}).get(letter), place, view)
+            axes.set_title(f"Read {letter}", loc="left", fontsize=8, color=DARK.soft)
+            _paint_scale_bar(axes, view)
+        figure.text(PANELS[0][0][0], 0.955, caption, fontsize=9)
+
+    return _indexed(paint)
+
+
+def _paint_diameter(axes: Axes, ends: np.ndarray | None, place: int, view: _View) -> None:
+    if ends is not None and round(float(ends[:, 2].mean())) == place:
+        dx, dy = view.spacing
+        axes.plot(ends[:, 0] * dx, ends[:, 1] * dy, color=DARK.series[1], linewidth=1.0, marker="+", markersize=5)
+
+
 @dataclass(frozen=True)
 class _View:
     """A square part of a slice in mm from the centre of its first pixel, and the pixels that fall into it."""

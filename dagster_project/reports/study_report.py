@@ -87,6 +87,7 @@ def _reading(tables: s.Tables) -> dict[str, Any]:
         "agreement": s.summarise_agreement(tables["reader_agreement"]),
         "agreement_figure": draw(lambda t: figures.agreement_figure(first, second, settled=settled, theme=t)),
         "arbitration": s.summarise_arbitrations(tables),
+        "monitoring": s.summarise_monitoring(tables["reader_figures"]),
         "triggers": s.count_triggers(tables["arbitrations"]),
         "open_cases": tables["arbitrations"].filter(pl.col("status") == "open").sort(s.WHO).to_dicts(),
         "gate": s.summarise_gate(tables["quality_verdicts"]),

@@ -258,6 +258,22 @@ def summarise_arbitrations(tables: Tables) -> list[Row]:
     return rows.with_columns(pl.col("read_twice", "open", "settled").fill_null(0)).sort("site").to_dicts()
 
 
+@dataclass(frozen=True)
+class Monitoring:
+    """Adjudication rates by site, the whole last; and each reader's disagreement index with the drift by month."""
+
+    rates: list[Row]
+    readers: list[Row]
+
+
+def summarise_monitoring(figures: pl.DataFrame) -> Monitoring:
+    """What is watched of the readers over time."""
+    rates = figures.filter(pl.col("figure") == "adjudication_rate").sort("scope", "site", descending=[True, False]).to_dicts()
+    drift = figures.filter(pl.col("figure") == "drift_percent").sort("month").to_dicts()
+    readers = figures.filter(pl.col("figure") == "disagreement_index").sort("site", "reader").to_dicts()
+    return Monitoring(rates, [{**r, "drift": [d for d in drift if (d["site"], d["reader"]) == (r["site"], r["reader"])]} for r in readers])
+
+
 def count_triggers(arbitrations: pl.DataFrame) -> list[Row]:
     """Cases that met a trigger at least once; a trigger's name is what stands before its visit and lesion."""
     named = (

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from dagster_project.domain.progression_free import NEW_THERAPY
-from dagster_project.domain.training_cohort import derive_training_cohort
+from dagster_project.domain.training_cohort import UnrecordedDecision, derive_training_cohort, sites_left_out
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import TRAINING_COHORT
+from dagster_project.study import PROTOCOL, load_study
 from tests.domain.courses import STUDY
 from tests.domain.records import eligibility, responses, table, timepoints
 
@@ -50,6 +51,30 @@ def test_row_rules(verdicts, visits, exclusion):
     assert (found["exclusion"], found["included"]) == (exclusion, exclusion is None)
 
 
+DECIDED = {"site": "BJCH", "decided_by": "PI", "decided_on": "2026-05-01", "reason": "second reader to be trained anew"}
+
+
+def leaving_out(*entries):
+    return replace(STUDY, sections={**STUDY.sections, "gate": {**STUDY.section("gate"), "sites_left_out": list(entries)}})
+
+
+def test_0_a_site_is_left_out_by_a_recorded_decision():
+    rows = ("T1 SD iSD", "T2 PR iPR")
+    site = derive(*rows)["site"]
+    assert derive(*rows, study=leaving_out({**DECIDED, "site": site}))["exclusion"] == "site_left_out"
+    assert derive(*rows, study=leaving_out({**DECIDED, "site": "ELSE"}))["included"]
+
+
+@pytest.mark.parametrize("missing", DECIDED)
+def test_0_a_decision_that_is_not_recorded_stops_the_run(missing):
+    with pytest.raises(UnrecordedDecision, match=missing):
+        sites_left_out(leaving_out({k: v for k, v in DECIDED.items() if k != missing}))
+
+
+def test_0_by_default_no_site_is_left_out():
+    assert sites_left_out(load_study(PROTOCOL)) == frozenset()
+
+
 LABELS = {
     "1 response at T2": (("T1 SD iSD", "T2 PR iPR"), True),
     "2 response later": (("T1 SD iSD", "T2 SD iSD", "V1 CR iCR"), True),
@@ -78,7 +103,15 @@ def test_the_protocol_says_who_counts_as_decided(policy, kept):
     assert tuple(derive(*visits, study=protocol(decided=policy))["included"] for visits in courses) == kept
 
 
-@pytest.mark.parametrize(("task", "label"), [("T0", True), ("T1", True), ("T2", False)])
+@pytest.mark.parametrize(("days", "event", "label"), [(183, True, True), (182, True, False), (182, False, None), (400, False, True), (None, None, None)])
+def test_after_the_last_visit_the_label_is_six_months_without_progression(days, event, label):
+    found = derive("T1 SD iSD", "T2 PR iPR", outcome={"pfs_from_t2_days": days, "pfs_from_t2_event": event}, study=protocol(task="T2"))
+    assert found["label"] is label
+    assert found["exclusion"] == (None if label is not None else "no_response_after_T2")
+    assert "six months of T2" in found["label_definition"]
+
+
+@pytest.mark.parametrize(("task", "label"), [("T0", True), ("T1", True)])
 def test_each_task_is_told_of_visits_after_its_own(task, label):
     found = derive("T1 SD iSD", "T2 PR iPR", "V1 SD iSD", study=protocol(task=task, decided="keep"))
     assert (found["task"], found["label"]) == (task, label)

@@ -194,3 +194,13 @@ def test_20_what_is_not_there_is_refused_by_name():
         data.of_blocks(["sequence"])
     with pytest.raises(DatasetError, match="1 columns that are not there, first glcm_unknown"):
         data.values_of(["age_years", "glcm_unknown"])
+
+
+def test_21_columns_scaled_before_the_split_are_refused_by_block():
+    data = dataset(n_features=4)
+    block = np.isin(data.feature_blocks, ["delta"])
+    scaled = data.X.copy()
+    scaled[:, block] = (scaled[:, block] - scaled[:, block].mean(axis=0)) / scaled[:, block].std(axis=0)
+    with pytest.raises(DatasetError, match="block delta come scaled over all patients"):
+        replace(data, X=scaled)
+    assert replace(data, X=scaled * 1.01).digest

@@ -146,7 +146,7 @@ def test_5_a_run_says_snapshot_gate_protocol_cohort_and_alarms(logged):
 def test_6_no_tag_tells_account_host_source_or_repository(logged):
     for model in logged.runs["model"]:
         run = logged.run(model)
-        assert {t for t in run.data.tags if t.startswith("mlflow.")} == {"mlflow.user", "mlflow.runName"}
+        assert {t for t in run.data.tags if t.startswith("mlflow.")} == {"mlflow.user", "mlflow.runName", "mlflow.parentRunId"}
         assert run.data.tags["mlflow.user"] == run.info.user_id == "lakehouse"
         assert not any(str(logged.folder) in value or platform.node() in value for value in run.data.tags.values())
     for version in logged.client.search_model_versions("name='response-T1'"):
@@ -168,7 +168,8 @@ def test_7_metrics_are_the_evaluations(logged, trained):
 def test_8_artifacts_are_tensors_facts_and_the_curve(logged, trained):
     folder = logged.artifacts("clinical")
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
-    assert files == {"model/model.safetensors", "model/config.json", "roc.csv", "roc.png", "evaluation.json", "gate_verdicts.json"}
+    assert files == {"model/model.safetensors", "model/config.json", "roc.csv", "roc.png", "evaluation.json", "gate_verdicts.json",
+                     "calibration.json", "signature.json", "model_card.md"}
     assert (folder / "roc.png").read_bytes().startswith(b"\x89PNG")
     with (folder / "roc.csv").open(encoding="utf-8") as file:
         corners = [(float(r["false_positive_rate"]), float(r["true_positive_rate"])) for r in csv.DictReader(file)]
@@ -230,7 +231,7 @@ def test_14_a_run_that_breaks_off_is_failed_not_finished(trained, fresh, monkeyp
         log(trained, fresh)
     client = tracking._client(f"sqlite:///{fresh}/mlflow.db")
     experiment = client.get_experiment_by_name("lakehouse-T1")
-    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED"]
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED", "FAILED"]
     assert client.search_registered_models() == []
 
 
@@ -249,3 +250,31 @@ def test_16_a_raised_alarm_is_written_and_stops_nothing(trained, fresh):
     assert version.tags["leakage_alarm"] == "raised"
     told = client.get_run(runs["mlflow_run_id"].item()).data.tags
     assert told["leakage_alarm_detail"] == "out-of-fold AUC 0.970 >= 0.9: look for columns that contain the label before use"
+
+
+def test_17_a_training_is_one_run_that_holds_its_models_and_they_their_folds(logged, trained):
+    client, model = logged.client, logged.run("clinical")
+    parent = client.get_run(model.data.tags["mlflow.parentRunId"])
+    assert parent.info.run_name == "training"
+    assert {logged.run(t.name).data.tags["mlflow.parentRunId"] for t in trained} == {parent.info.run_id}
+    folds = client.search_runs([model.info.experiment_id], f"tags.`mlflow.parentRunId` = '{model.info.run_id}'")
+    assert len(folds) == 5
+    assert sum(f.data.metrics["n_patients"] for f in folds) == 24
+
+
+def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh):
+    client = tracking._client(f"sqlite:///{fresh}/mlflow.db")
+    log(trained, fresh, section=SECTION)
+    held = client.get_model_version_by_alias("response-T1", "candidate")
+    assert held.tags["promotion"] == "held_back"
+    assert "calibration slope" in held.tags["promotion_reasons"] or "not better than" in held.tags["promotion_reasons"]
+    assert "champion" not in client.get_registered_model("response-T1").aliases
+    easy = {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+    best = replace(best_model(trained), verdicts=())
+    others = [t for t in trained if t.name != best.name and not t.negative_control]
+    log([best, *others], fresh, section=easy)
+    assert client.get_registered_model("response-T1").aliases["champion"] == "5"
+    log([best, *others], fresh, section=easy)
+    assert client.get_registered_model("response-T1").aliases["champion"] == "5"
+    again = client.get_model_version_by_alias("response-T1", "candidate").tags["promotion_reasons"]
+    assert "is not above the champion's" in again

@@ -14,7 +14,7 @@ from dagster_project.lake.tables import PREDICTIONS
 from models.datasets import TASKS, build_dataset
 from models.learners import Fit
 from models.splits import SplitError
-from models.training import best_model, cross_fit, derive_predictions, gains, train, train_baselines
+from models.training import best_model, cross_fit, derive_predictions, gains, leave_one_site_out, train, train_baselines
 from tests.models.cohorts import SECTION, dataset, simulate
 
 DATA = dataset(effect=0.3)
@@ -129,7 +129,7 @@ def test_10_gains_are_differences_of_aucs_over_the_references(trained):
 
 
 def test_11_predictions_keep_the_contract_of_their_table(trained):
-    found = derive_predictions(trained, runs_of(trained))
+    found = derive_predictions(trained, runs_of(trained), SECTION)
     connection = duckdb.connect()
     connection.register("predictions", found.to_arrow())
     assert find_violations(lambda query: connection.execute(query).fetchone(), PREDICTIONS) == []
@@ -138,8 +138,20 @@ def test_11_predictions_keep_the_contract_of_their_table(trained):
 
 
 def test_12_a_prediction_is_read_back_as_it_was_made(trained):
-    found = derive_predictions(trained, runs_of(trained)).filter(pl.col("model") == "size_change")
+    found = derive_predictions(trained, runs_of(trained), SECTION).filter(pl.col("model") == "size_change")
     assert found["model_version"].unique().to_list() == ["1"]
     assert found["probability"].to_list() == trained[1].probabilities.tolist()
     assert found["positive"].to_list() == trained[1].positive.tolist()
     assert dict(found.select("patient", "label").iter_rows()) == dict(simulate(effect=0.3).cohort.select("patient", "label").iter_rows())
+
+
+def test_13_a_hospital_is_predicted_by_models_that_saw_none_of_its_patients():
+    learner = Memory()
+    probabilities, pooled = leave_one_site_out(learner, DATA, SECTION, seed=1)
+    for site, seen in zip(("EAST", "NORTH", "SOUTH"), learner.fitted_on, strict=True):
+        assert not any(p.startswith(site) for p in seen)
+        assert len(set(probabilities[[s == site for s in DATA.sites]])) == 1
+    assert set(pooled.sites) == {"EAST", "NORTH", "SOUTH"}
+    with pytest.raises(SplitError, match="leaving one hospital out needs two"):
+        leave_one_site_out(learner, replace(DATA, sites=("NORTH",) * 24), SECTION, seed=1)
+

@@ -1,0 +1,64 @@
+"""Two simulated cohorts, with and without heterogeneity signal, several seeds each: what beats what, by paired test.
+
+    .venv/bin/python -m benchmarks.models --seeds 5 --patients 500
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from dagster_project.simulation.tables import Truth, simulate_tables
+from dagster_project.study import load_study
+from models.datasets import TASKS, build_dataset
+from models.evaluation import auc_difference
+from models.roster import choose_learners
+from models.training import TrainedModel, train
+
+COHORTS = {"signal": Truth(), "no signal": Truth(heterogeneity=0.0)}
+
+
+def shown(model: TrainedModel) -> str:
+    e = model.evaluation.auc
+    return f"{e.value:.3f} ({e.lower:.3f}-{e.upper:.3f})"
+
+
+def against(model: TrainedModel, other: TrainedModel) -> str:
+    gain, p = auc_difference(model.dataset.y, model.probabilities, other.probabilities)
+    return f"{gain.value:+.3f} p={'-' if p is None else f'{p:.1e}'}"
+
+
+def run(cohort: str, seed: int, patients: int) -> list[str]:
+    section = load_study().section("model")
+    tables = simulate_tables(COHORTS[cohort], section["network_features"], patients=patients, seed=seed)
+    dataset = build_dataset(TASKS["T1"], **tables.of_dataset())
+    learners, _ = choose_learners(dataset, section)
+    seconds, models = {}, {}
+    for learner in learners:
+        start = time.process_time()
+        models[learner.name] = train([learner], dataset, section, seed)[0]
+        seconds[learner.name] = time.process_time() - start
+    f = models["fusion"]
+    wanted = ("pd_l1", "clinical", "size_change", "clinical_size", "baseline_radiomics", "delta_radiomics", "boosting", "st_gcn", "decomposition_transformer", "fusion",
+              "negative_control", "st_gcn_control")
+    return [cohort, str(seed), *(shown(models[n]) for n in wanted), against(f, models["clinical"]), against(f, models["size_change"]), against(f, models["clinical_size"]),
+            f"{seconds['st_gcn']:.0f}", f"{seconds['decomposition_transformer']:.0f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--patients", type=int, default=500)
+    parser.add_argument("--cohort", choices=[*COHORTS, "both"], default="both")
+    asked = parser.parse_args()
+    head = ["cohort", "seed", "PD-L1", "clinical", "size", "clinical + size", "baseline radiomics", "delta", "boosting", "ST-GCN", "transformer", "fusion",
+            "control", "ST-GCN control", "fusion - clinical", "fusion - size", "fusion - both", "ST-GCN CPU s", "transformer CPU s"]
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for cohort in COHORTS if asked.cohort == "both" else [asked.cohort]:
+        for seed in range(asked.first, asked.first + asked.seeds):
+            print("| " + " | ".join(run(cohort, seed, asked.patients)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

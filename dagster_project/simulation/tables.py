@@ -1,0 +1,162 @@
+"""A cohort simulated as tables, without an image: many patients whose response rests on stated causes, to judge models by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from dagster_project.lake import tables
+from dagster_project.lake.schema import polars_schema
+
+VISITS, DAYS = ("T0", "T1", "T2"), (0, 63, 126)
+REGIONS = ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
+
+CARRIERS = 3
+"""The first features of the protocol's list carry the heterogeneity signal, in the tumour and the ring next to it; the others none."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """How much each hidden cause moves the log-odds of response, a standard deviation of it."""
+
+    clinical: float = 0.5
+    size: float = 0.7
+    heterogeneity: float = 1.5
+
+
+@dataclass(frozen=True)
+class SimulatedTables:
+    """The tables that a data set is made of, and the outcomes to judge risk groups by."""
+
+    cohort: pl.DataFrame
+    patients: pl.DataFrame
+    responses: pl.DataFrame
+    lesions: pl.DataFrame
+    radiomic_features: pl.DataFrame
+    delta_features: pl.DataFrame
+    dhi: pl.DataFrame
+    outcomes: pl.DataFrame
+
+    def of_dataset(self) -> dict[str, pl.DataFrame]:
+        """The arguments of `models.datasets.build_dataset`."""
+        return {name: frame for name, frame in vars(self).items() if name != "outcomes"}
+
+    def replace_task(self, task: str) -> dict[str, pl.DataFrame]:
+        """The same with the cohort's rows under another task."""
+        return {**self.of_dataset(), "cohort": self.cohort.with_columns(task=pl.lit(task))}
+
+
+def simulate_tables(truth: Truth, features: Sequence[str], *, patients: int = 500, sites: int = 8, seed: int = 1) -> SimulatedTables:
+    """Simulate a cohort for the task T1.
+
+    1. Three hidden causes a patient, standard normal and independent: c (seen in PD-L1), s (in the change of size), q (in the change of texture).
+    2. Response is drawn with log-odds truth.clinical c + truth.size s + truth.heterogeneity q; q shows in the images whatever its weight.
+    3. Texture of the carrying features changes by 0.5 q on the log scale, a lesion and region with noise of its own; a hospital's scanner
+       shifts all of a patient's values alike, which the change does not see.
+
+    With `heterogeneity=0` texture changes as much and tells nothing of response.
+    """
+    rng = np.random.default_rng(seed)
+    c, s, q = rng.normal(size=(3, patients))
+    odds = truth.clinical * c + truth.size * s + truth.heterogeneity * q
+    response = rng.random(patients) < 1 / (1 + np.exp(-odds))
+    site = rng.integers(sites, size=patients)
+    who = pl.DataFrame({"site": [f"SITE{k + 1}" for k in site], "patient": [f"SITE{k + 1}-{i:05d}" for i, k in enumerate(site)]})
+    lesions = _draw_lesions(who, s, rng)
+    measured = _draw_features(who, lesions, q, site, features, rng)
+    return SimulatedTables(
+        cohort=_shaped(tables.TRAINING_COHORT, who.with_columns(task=pl.lit("T1"), included=True, label=pl.Series(response),
+                                                                label_definition=pl.lit("CR or PR at a visit after T1, simulated"))),
+        patients=_shaped(tables.PATIENTS, _draw_patients(who, c, rng)), responses=_shaped(tables.RESPONSES, _sum(lesions)),
+        lesions=_shaped(tables.LESIONS, lesions), radiomic_features=_shaped(tables.RADIOMIC_FEATURES, measured),
+        delta_features=_shaped(tables.DELTA_FEATURES, _change(measured)), dhi=_shaped(tables.DHI, _draw_dhi(who, q, rng)),
+        outcomes=_shaped(tables.OUTCOMES, _draw_outcomes(who, odds, response, rng)))
+
+
+def _shaped(table: tables.Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """The table's columns, marked as simulated; what is not simulated is NULL."""
+    frame = frame.with_columns(simulated=True)
+    return frame.select(pl.col(n).cast(t) if n in frame.columns else pl.lit(None, t).alias(n) for n, t in polars_schema(table).items())
+
+
+def _draw_patients(who: pl.DataFrame, c: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+    n = who.height
+    return who.with_columns(
+        sex=pl.Series(rng.choice(["M", "F"], n)), age_years=pl.Series(rng.integers(40, 80, n)), smoking=pl.Series(rng.choice(["never", "former", "current"], n)),
+        ecog=pl.Series(rng.integers(0, 2, n)), stage=pl.Series(rng.choice(["IIIB", "IVA", "IVB"], n)), egfr=pl.lit("wild_type"), alk=pl.lit("negative"),
+        pd_l1_tps=pl.Series(np.where(rng.random(n) < 0.1, np.nan, np.clip(50 + 25 * (c + rng.normal(0, 0.5, n)), 0, 100))).fill_nan(None),
+        line=pl.Series(rng.integers(1, 3, n)))
+
+
+def _draw_lesions(who: pl.DataFrame, s: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+    """One to four lesions; each shrinks by its patient's s and some noise; one in fifty vanishes at T1 or T2."""
+    number = rng.integers(1, 5, who.height)
+    index = np.repeat(np.arange(who.height), number)
+    first = rng.uniform(15, 60, index.size)
+    rate = -0.10 - 0.07 * s[index] + rng.normal(0, 0.05, index.size)
+    frames = []
+    for k, visit in enumerate(VISITS):
+        diameter = first * np.exp(rate * k + rng.normal(0, 0.02, index.size))
+        present = (rng.random(index.size) > 0.02) | (k == 0)
+        frames.append(who[index].with_columns(
+            lesion=pl.Series([f"L{j + 1}" for n in number for j in range(n)]), visit=pl.lit(visit), reader=pl.lit("R1"), role=pl.lit("target"),
+            present=pl.Series(present), longest_diameter_mm=pl.Series(np.where(present, diameter, np.nan)).fill_nan(None),
+            volume_mm3=pl.Series(np.where(present, 0.5 * diameter**3, np.nan)).fill_nan(None),
+            mean_hu=pl.Series(np.where(present, rng.normal(30, 10, index.size), np.nan)).fill_nan(None),
+            **{f"centroid_{a}_mm": pl.Series(rng.uniform(-120, 120, index.size)) for a in "xyz"}))
+    return pl.concat(frames)
+
+
+def _sum(lesions: pl.DataFrame) -> pl.DataFrame:
+    days = dict(zip(VISITS, DAYS, strict=True))
+    total = lesions.group_by("site", "patient", "visit").agg(sum_mm=pl.col("longest_diameter_mm").fill_null(0.0).sum())
+    return total.with_columns(evaluator=pl.lit("accepted"), day=pl.col("visit").replace_strict(days, return_dtype=pl.Int64))
+
+
+def _draw_features(who: pl.DataFrame, lesions: pl.DataFrame, q: np.ndarray, site: np.ndarray, features: Sequence[str],
+                   rng: np.random.Generator) -> pl.DataFrame:
+    row = who.with_row_index("row")
+    present = lesions.filter("present").join(row, on=["site", "patient"]).sort("row", "lesion", "visit")
+    index = present["row"].to_numpy().astype(np.int64)
+    step = present["visit"].replace_strict({"T0": 0, "T1": 1, "T2": 2}, return_dtype=pl.Int64).to_numpy()
+    scanner = rng.normal(0, 0.3, (site.max() + 1, len(features)))
+    lesion = present.select(pl.struct("row", "lesion").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
+    own = rng.normal(0, 0.4, (lesion.max() + 1, len(REGIONS), len(features)))
+    frames = []
+    for r, region in enumerate(REGIONS):
+        for f, feature in enumerate(features):
+            signal = 0.5 * q[index] * step * (f < CARRIERS) * (r < 2)
+            value = np.exp(scanner[site[index], f] + own[lesion, r, f] + signal * (-1 if f % 2 else 1) + rng.normal(0, 0.4, index.size))
+            frames.append(present.select("site", "patient", "visit", "lesion", reader=pl.lit("R1"), region=pl.lit(region), feature=pl.lit(feature),
+                                         value=pl.Series(value)))
+    return pl.concat(frames)
+
+
+def _change(features: pl.DataFrame) -> pl.DataFrame:
+    key = ["site", "patient", "lesion", "region", "feature"]
+    frames = []
+    for a, b in (("T0", "T1"), ("T1", "T2"), ("T0", "T2")):
+        ends = [features.filter(pl.col("visit") == v).select(*key, pl.col("value").alias(n)) for v, n in ((a, "one"), (b, "two"))]
+        pair = ends[0].join(ends[1], on=key)
+        frames.append(pair.with_columns(from_visit=pl.lit(a), to_visit=pl.lit(b), delta=pl.col("two") - pl.col("one"),
+                                        delta_symmetric=2 * (pl.col("two") - pl.col("one")) / (pl.col("two").abs() + pl.col("one").abs())))
+    return pl.concat(frames)
+
+
+def _draw_dhi(who: pl.DataFrame, q: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+    """An index that sees the amount of change, not its direction."""
+    frames = []
+    for a, b in (("T0", "T1"), ("T1", "T2"), ("T0", "T2")):
+        parts = {name: pl.Series(np.abs(0.5 * q + rng.normal(0, 0.7, who.height))) for name in ("u_texture", "u_density", "u_spatial", "dhi")}
+        frames.append(who.with_columns(scope=pl.lit("patient"), lesion=pl.lit("*"), from_visit=pl.lit(a), to_visit=pl.lit(b), **parts))
+    return pl.concat(frames)
+
+
+def _draw_outcomes(who: pl.DataFrame, odds: np.ndarray, response: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+    """Exponential times from T1 whose hazard falls with the log-odds; censored at random within two years."""
+    days = rng.exponential(240 * np.exp(0.5 * odds))
+    end = rng.uniform(120, 730, who.height)
+    return who.with_columns(responder=pl.Series(response), pfs_days=pl.Series(np.minimum(days, end).astype(np.int64) + 64), pfs_event=pl.Series(days <= end))

@@ -1,0 +1,76 @@
+"""Gradient boosting over all columns: the strongest thing that is not a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from models.datasets import CLINICAL, DELTA, DHI, PD_L1, SIZE, Dataset, DatasetError
+from models.evaluation import youden_cutoff
+from models.learners import Fit, Section
+from models.splits import stratified_folds
+
+SETTINGS = {"objective": "binary", "num_leaves": 7, "learning_rate": 0.05, "min_data_in_leaf": 15, "feature_fraction": 0.4, "bagging_fraction": 0.8,
+            "bagging_freq": 1, "lambda_l2": 5.0, "num_threads": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
+"""Shallow trees, strongly shrunken: hundreds of patients, not thousands."""
+
+ROUNDS = 80
+"""Trees."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoostedModel:
+    """LightGBM's own text form, which holds numbers and no code."""
+
+    kind: ClassVar[str] = "lightgbm"
+    features: tuple[str, ...]
+    text: str
+
+    def probabilities(self, dataset: Dataset) -> np.ndarray:
+        """Probability of response of each row; a missing value follows the branch learnt for it."""
+        import lightgbm
+
+        return np.asarray(lightgbm.Booster(model_str=self.text).predict(dataset.values_of(self.features), num_threads=1))
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The text as bytes."""
+        return {"text": np.frombuffer(self.text.encode(), dtype=np.uint8).copy()}
+
+    def config(self) -> dict[str, Any]:
+        """The columns' names."""
+        return {"features": list(self.features)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> BoostedModel:
+        """The model that `tensors` and `config` were taken from."""
+        return cls(tuple(config["features"]), tensors["text"].tobytes().decode())
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """A `learners.Learner`; nothing of it is tuned, so its inner folds give the cut-off alone."""
+
+    name: str = "boosting"
+    blocks: tuple[str, ...] = (CLINICAL, PD_L1, SIZE, DELTA, DHI)
+    negative_control: bool = False
+
+    def fit(self, dataset: Dataset, section: Section, seed: int) -> Fit:
+        """Fit on all training patients, and on the complement of each inner fold for the cut-off."""
+        scope = f"task {dataset.task.name}, model {self.name}, inner folds"
+        fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
+        inner = np.zeros(fold.size)
+        for k in range(fold.max() + 1):
+            inner[fold == k] = self._boosted(dataset.take(fold != k), seed).probabilities(dataset.take(fold == k))
+        return Fit(self._boosted(dataset, seed), youden_cutoff(dataset.y, inner), {"rounds": float(ROUNDS)}, inner=inner)
+
+    def _boosted(self, dataset: Dataset, seed: int) -> BoostedModel:
+        import lightgbm
+
+        if np.isnan(dataset.X).all():
+            raise DatasetError(f"task {dataset.task.name}, model {self.name}: every column is missing; materialise {', '.join(self.blocks)} first")
+        rows = lightgbm.Dataset(dataset.X, label=dataset.y.astype(float))
+        booster = lightgbm.train({**SETTINGS, "seed": seed % 2**31}, rows, num_boost_round=ROUNDS)
+        return BoostedModel(dataset.feature_names, booster.model_to_string())

@@ -1,0 +1,124 @@
+"""Whether probabilities mean what they say, what acting on them would gain, and whether they order survival."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from models.evaluation import Estimate, auc_delong
+
+
+def calibration(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float | None, float | None]:
+    """Calibration intercept (calibration-in-the-large) and slope (Cox 1958; Van Calster et al. 2019).
+
+    Slope: b of logit P(y) = a + b logit p. Intercept: a with b fixed at 1. Both by Newton's method; None where p does not vary or
+    separates the classes.
+    """
+    z = np.log(np.clip(probabilities, 1e-9, 1 - 1e-9) / np.clip(1 - probabilities, 1e-9, 1))
+    intercept = _newton(np.ones((z.size, 1)), labels, offset=z)
+    slope = _newton(np.column_stack([np.ones(z.size), z]), labels, offset=np.zeros(z.size)) if np.ptp(z) > 1e-9 else None
+    return (None if intercept is None else float(intercept[0])), (None if slope is None else float(slope[1]))
+
+
+def _newton(design: np.ndarray, labels: np.ndarray, offset: np.ndarray) -> np.ndarray | None:
+    """Maximum-likelihood logistic coefficients; None where they do not exist."""
+    theta = np.zeros(design.shape[1])
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(design @ theta + offset, -500, 500)))
+        information = design.T @ (design * (p * (1 - p))[:, None])
+        if np.linalg.cond(information) > 1e12:
+            return None
+        step = np.linalg.solve(information, design.T @ (labels - p))
+        theta = theta + step
+        if np.abs(step).max() < 1e-12:
+            return theta
+    return None
+
+
+def calibration_curve(labels: np.ndarray, probabilities: np.ndarray, groups: int = 10) -> list[dict[str, float]]:
+    """Mean probability and share of responders in groups of equal size, by ascending probability."""
+    parts = [p for p in np.array_split(np.argsort(probabilities, kind="stable"), min(groups, labels.size)) if p.size]
+    return [{"mean_probability": float(probabilities[p].mean()), "share": float(labels[p].mean()), "n": p.size} for p in parts]
+
+
+def net_benefit(labels: np.ndarray, probabilities: np.ndarray, thresholds: Sequence[float]) -> list[dict[str, float]]:
+    """Decision curve (Vickers & Elkin 2006): TP/n - FP/n * t/(1 - t), for the model and for treating all; treating none is 0."""
+    n, prevalence = labels.size, float(labels.mean())
+    rows = []
+    for t in thresholds:
+        called, odds = probabilities >= t, t / (1 - t)
+        model = float((called & labels).sum() / n - (called & ~labels).sum() / n * odds)
+        rows.append({"threshold": float(t), "model": model, "all": prevalence - (1 - prevalence) * odds})
+    return rows
+
+
+def concordance(days: np.ndarray, events: np.ndarray, scores: np.ndarray) -> float | None:
+    """Harrell's C: of the pairs whose order of events is known, the share where the longer survivor has the higher score; ties count half.
+
+    A pair is usable where the shorter time is an event, and at equal times where just one of the two is; two events at one time are
+    left out. None without a usable pair.
+    """
+    shorter = (days[:, None] < days[None]) & events[:, None]
+    shorter |= (days[:, None] == days[None]) & events[:, None] & ~events[None]
+    usable = shorter.sum()
+    difference = scores[None] - scores[:, None]
+    right = (shorter & (difference > 0)).sum() + 0.5 * (shorter & (difference == 0)).sum()
+    return float(right / usable) if usable else None
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Sites' AUCs brought together with random effects (DerSimonian & Laird 1986)."""
+
+    auc: Estimate
+    i2: float | None
+    sites: dict[str, Estimate]
+
+
+def pool_sites(labels: np.ndarray, probabilities: np.ndarray, sites: Sequence[str]) -> Pooled:
+    """AUC of each site and their random-effects mean on the logit scale, with I2 = max(0, (Q - df)/Q).
+
+    A site without both classes, or without DeLong's interval inside (0, 1), is shown and left out of the mean.
+    """
+    where = np.asarray(sites)
+    each = {s: auc_delong(labels[where == s], probabilities[where == s]) for s in sorted(set(sites))}
+    usable = [(e.value, (e.upper - e.lower) / (2 * 1.959963984540054)) for e in each.values()
+              if e.value is not None and e.lower is not None and e.upper is not None and e.lower > 0 and e.upper < 1]
+    if len(usable) < 2:
+        return Pooled(Estimate(None, reason="fewer than two sites have an interval"), None, each)
+    theta = np.array([np.log(a / (1 - a)) for a, _ in usable])
+    variance = np.array([(sd / (a * (1 - a))) ** 2 for a, sd in usable])
+    mean, se, i2 = _random_effects(theta, variance)
+    low, middle, high = (1 / (1 + np.exp(-(mean + k * 1.959963984540054 * se))) for k in (-1, 0, 1))
+    return Pooled(Estimate(float(middle), float(low), float(high)), i2, each)
+
+
+def _random_effects(theta: np.ndarray, variance: np.ndarray) -> tuple[float, float, float]:
+    """Mean, its standard error, and I2."""
+    w = 1 / variance
+    q = float((w * (theta - (w * theta).sum() / w.sum()) ** 2).sum())
+    df = theta.size - 1
+    tau2 = max(0.0, (q - df) / (w.sum() - (w**2).sum() / w.sum()))
+    v = 1 / (variance + tau2)
+    return float((v * theta).sum() / v.sum()), sqrt(1 / v.sum()), max(0.0, (q - df) / q) if q > 0 else 0.0
+
+
+def bootstrap_auc(labels: np.ndarray, probabilities: np.ndarray, *, draws: int = 1000, seed: int = 1) -> Estimate:
+    """AUC with the percentile interval over patients drawn with replacement within their class."""
+    rng = np.random.default_rng(seed)
+    positive, negative = probabilities[labels], probabilities[~labels]
+    if min(positive.size, negative.size) < 2:
+        return Estimate(None, reason="fewer than two patients of a class")
+    wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+    found = [wins[rng.integers(positive.size, size=positive.size)][:, rng.integers(negative.size, size=negative.size)].mean() for _ in range(draws)]
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Estimate(float(wins.mean()), float(low), float(high))
+
+
+def subgroup_aucs(labels: np.ndarray, probabilities: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, dict[str, object]]:
+    """AUC of each subgroup with its counts; a mask a name."""
+    return {name: {"n": int(mask.sum()), "n_positive": int(labels[mask].sum()), "auc": auc_delong(labels[mask], probabilities[mask])}
+            for name, mask in groups.items() if mask.any()}

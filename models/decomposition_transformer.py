@@ -1,0 +1,95 @@
+"""The decomposition-ensemble transformer: level, trend and curvature over real days, one small attention encoder each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.stgcn import DAYS_UNIT
+
+COMPONENTS = ("level", "trend", "curvature")
+"""Orthogonal contrasts of up to three visits: with three points there is no season to look for."""
+
+
+def contrasts(days: Tensor) -> Tensor:
+    """Bases of the components over the visits, (b, components, visits): 1; t - mean(t); the second difference's weights.
+
+    With three visits w = (1/d01, -1/d01 - 1/d12, 1/d12), orthogonal to the other two for any days. Days of one visit after
+    another count at least 1 day; the unit is DAYS_UNIT.
+    """
+    steps = (days[:, 1:] - days[:, :-1]).clamp(min=1.0) / DAYS_UNIT
+    t = torch.cat([torch.zeros_like(days[:, :1]), steps.cumsum(dim=1)], dim=1)
+    bases = [torch.ones_like(t)]
+    if t.shape[1] > 1:
+        bases.append(t - t.mean(dim=1, keepdim=True))
+    if t.shape[1] > 2:
+        first, second = 1 / steps[:, :1], 1 / steps[:, 1:2]
+        bases.append(torch.cat([first, -first - second, second], dim=1))
+    return torch.stack(bases, dim=1)
+
+
+def decompose(x: Tensor, days: Tensor) -> Tensor:
+    """Level (mean), trend (OLS slope), curvature (difference of the slopes): (b, ..., v, f) to (b, ..., components, f).
+
+    The sum of the parts is the input (`reconstruct`), exactly three degrees of freedom for three visits.
+    """
+    bases = contrasts(days)
+    weights = bases / (bases**2).sum(dim=-1, keepdim=True)
+    if bases.shape[1] > 2:
+        weights = torch.cat([weights[:, :2], bases[:, 2:]], dim=1)
+    return torch.einsum("bcv,b...vf->b...cf", weights, x)
+
+
+def reconstruct(parts: Tensor, days: Tensor) -> Tensor:
+    """The values at the visits: level + trend (t - mean t) + curvature w / |w|^2."""
+    bases = contrasts(days)
+    if bases.shape[1] > 2:
+        bases = torch.cat([bases[:, :2], bases[:, 2:] / (bases[:, 2:] ** 2).sum(dim=-1, keepdim=True)], dim=1)
+    return torch.einsum("bcv,b...cf->b...vf", bases, parts)
+
+
+class ComponentEncoder(nn.Module):
+    """One attention block over a component's tokens (a lesion's region each, and each feature over the lesions), and a logit."""
+
+    def __init__(self, features: int, regions: int, visits: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.node = nn.Linear(features + visits, width)
+        self.region = nn.Parameter(torch.randn(regions, width) * 0.1)
+        self.feature = nn.Parameter(torch.randn(2, features, width) * 0.1)
+        self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * width, 1)
+
+    def forward(self, part: Tensor, present: Tensor) -> Tensor:
+        """Part (b, l, r, f), present (b, l, r, v) to logits (b,)."""
+        seen = present.amax(dim=-1)
+        nodes = self.node(torch.cat([part, present], dim=-1)) + self.region
+        mean = (part * seen[..., None]).sum(dim=(1, 2)) / (seen.sum(dim=(1, 2)) + 1e-6)[:, None]
+        tokens = torch.cat([nodes.flatten(1, 2), mean[..., None] * self.feature[0] + self.feature[1]], dim=1)
+        mask = torch.cat([seen.flatten(1), torch.ones_like(mean)], dim=1)
+        h = tokens + self.dropout(self._attend(self.norm(tokens), mask))
+        h = h + self.mix(h)
+        n, weight = seen[0].numel(), mask[..., None]
+        pooled = [(h[:, a] * weight[:, a]).sum(dim=1) / (weight[:, a].sum(dim=1) + 1e-6) for a in (slice(0, n), slice(n, None))]
+        return self.head(self.dropout(torch.cat(pooled, dim=-1))).squeeze(-1)
+
+    def _attend(self, h: Tensor, mask: Tensor) -> Tensor:
+        scores = torch.einsum("bic,bjc->bij", self.query(h), self.key(h)) / h.shape[-1] ** 0.5
+        return torch.softmax(scores + (mask[:, None] - 1) * 1e4, dim=-1) @ self.value(h)
+
+
+class DecompositionTransformer(nn.Module):
+    """The sum of the components' logits; visits after the task's are cut off before anything is computed."""
+
+    def __init__(self, features: int, regions: int, visits: int, *, width: int = 12, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.visits = visits
+        self.encoders = nn.ModuleList([ComponentEncoder(features, regions, visits, width, dropout) for _ in COMPONENTS[:visits]])
+
+    def forward(self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor) -> Tensor:  # noqa: ARG002  # one signature for both networks
+        """X (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l) to logits (b,)."""
+        x, present, days = x[..., : self.visits, :], present[..., : self.visits], days[:, : self.visits]
+        parts = decompose(x, days)
+        return torch.stack([encoder(parts[..., i, :], present) for i, encoder in enumerate(self.encoders)]).sum(dim=0)

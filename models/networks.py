@@ -1,0 +1,219 @@
+"""The two networks as learners: seeds and inner folds are trained side by side, as one batched model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from models.datasets import SERIES, Dataset, DatasetError
+from models.evaluation import youden_cutoff
+from models.learners import Fit, Section
+from models.series import LesionSeries, SeriesScaler, arrange
+from models.splits import stratified_folds
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+INPUTS = ("x", "present", "days", "ties")
+"""Arrays that a network is given, in the order of its arguments."""
+
+ARCHITECTURES = ("st_gcn", "decomposition_transformer")
+"""Names of the networks."""
+
+
+def architecture(name: str, config: Mapping[str, Any]) -> nn.Module:
+    """A network with fresh weights."""
+    from models.decomposition_transformer import DecompositionTransformer
+    from models.stgcn import SpatioTemporalGraph
+
+    sizes = len(config["features"]), len(config["regions"]), len(config["visits"])
+    made = SpatioTemporalGraph if name == "st_gcn" else DecompositionTransformer
+    return made(*sizes, width=config["width"], dropout=config["dropout"])
+
+
+def choose_device(asked: str) -> str:
+    """`auto` is the GPU where there is one; else what is asked for."""
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """An ensemble over seeds of one architecture: sigmoid(mean of the logits / temperature)."""
+
+    kind: ClassVar[str] = "network"
+    facts: Mapping[str, Any]
+    weights: Mapping[str, np.ndarray]
+    scaler: SeriesScaler
+    temperature: float
+
+    def logits(self, dataset: Dataset) -> np.ndarray:
+        """One row a seed, before the temperature."""
+        return ensemble_logits(self.facts, self.weights, self.scaler.apply(arrange(_series(dataset), dict(self.facts))))
+
+    def probabilities(self, dataset: Dataset) -> np.ndarray:
+        """Probability of response of each row."""
+        return sigmoid(self.logits(dataset).mean(axis=0) / self.temperature)
+
+    def spread(self, dataset: Dataset) -> np.ndarray:
+        """Standard deviation of the probability between seeds."""
+        return sigmoid(self.logits(dataset) / self.temperature).std(axis=0)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Weights of all seeds, scaler and temperature."""
+        return {**{f"weights/{k}": v for k, v in self.weights.items()}, **{f"scaler/{k}": v for k, v in self.scaler.tensors().items()},
+                "temperature": np.array([self.temperature])}
+
+    def config(self) -> dict[str, Any]:
+        """Architecture, sizes, and the names of visits, regions and features in order."""
+        return dict(self.facts)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> NetworkModel:
+        """The model that `tensors` and `config` were taken from."""
+        parts = {name: {k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{name}/")} for name in ("weights", "scaler")}
+        return cls(dict(config), parts["weights"], SeriesScaler(**parts["scaler"]), float(tensors["temperature"][0]))
+
+
+def ensemble_logits(facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Logits (seeds, patients) of stacked weights; dropout off, on the CPU, so that a stored model gives the same numbers everywhere."""
+    import torch
+    from torch.func import functional_call, vmap
+
+    network = architecture(facts["architecture"], facts).eval()
+    stacked = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in weights.items()}
+    inputs = tuple(torch.from_numpy(arrays[name]) for name in INPUTS)
+    with torch.no_grad():
+        found = vmap(lambda w: functional_call(network, w, inputs))(stacked)
+    return found.numpy().astype(np.float64)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) without overflow."""
+    return np.exp(-np.logaddexp(0.0, -logits))
+
+
+def temperature_of(labels: np.ndarray, logits: np.ndarray) -> float:
+    """The temperature of least log loss on held-out logits (Guo et al. 2017), between 0.2 and 20."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_t: float) -> float:
+        z = logits / np.exp(log_t)
+        return float(np.mean(np.logaddexp(0.0, z) - labels * z))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(20.0)), method="bounded").x))
+
+
+def _series(dataset: Dataset) -> LesionSeries:
+    if dataset.series is None or not dataset.series.features:
+        raise DatasetError(f"task {dataset.task.name}: no lesion has a value at {', '.join(dataset.task.visits)}; materialise radiomic_features first")
+    return dataset.series
+
+
+@dataclass(frozen=True)
+class Network:
+    """A `learners.Learner` over the block `series`."""
+
+    name: str
+    negative_control: bool = False
+    blocks: tuple[str, ...] = (SERIES,)
+
+    @property
+    def architecture(self) -> str:
+        """The network behind the name, which a negative control shares."""
+        return self.name.removesuffix("_control")
+
+    def fit(self, dataset: Dataset, section: Section, seed: int) -> Fit:
+        """Fit on training patients.
+
+        1. Divide them into inner folds by site and label, the same as every other learner's.
+        2. Train one network on the complement of each inner fold and `network_seeds` on all, each with a scaler of its own patients.
+        3. Temperature, then cut-off by Youden's index, on the inner held-out logits.
+        """
+        series = _series(dataset)
+        scope = f"task {dataset.task.name}, model {self.name}, inner folds"
+        fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
+        rows = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [np.arange(fold.size)] * section["network_seeds"]
+        scalers = [SeriesScaler.fitted(series.take(r)) for r in rows[: fold.max() + 2]]
+        scalers += [scalers[-1]] * (section["network_seeds"] - 1)
+        facts = {"architecture": self.architecture, "visits": list(series.visits), "regions": list(series.regions), "features": list(series.features),
+                 "width": section["network_width"], "dropout": section["network_dropout"]}
+        weights, curve = train_side_by_side(facts, [s.apply(series) for s in scalers], dataset.y, rows, section, seed)
+        inner = np.zeros(fold.size)
+        for k in range(fold.max() + 1):
+            held = fold == k
+            inner[held] = ensemble_logits(facts, {n: w[k : k + 1] for n, w in weights.items()}, scalers[k].apply(series.take(held)))[0]
+        temperature = temperature_of(dataset.y, inner)
+        model = NetworkModel(facts, {n: w[fold.max() + 1 :].copy() for n, w in weights.items()}, scalers[-1], temperature)
+        held_out = sigmoid(inner / temperature)
+        n_weights = float(sum(w[0].size for w in weights.values()))
+        return Fit(model, youden_cutoff(dataset.y, held_out), {"temperature": temperature, "n_weights": n_weights, "loss": float(curve[-1])},
+                   inner=held_out, curve=tuple(curve))
+
+
+def train_side_by_side(facts: Mapping[str, Any], arrays: list[dict[str, np.ndarray]], labels: np.ndarray, rows: list[np.ndarray],
+                       section: Section, seed: int) -> tuple[dict[str, np.ndarray], list[float]]:
+    """Train one network a list of rows, all at once (vmap over stacked weights); the weights, stacked, and the mean loss an epoch.
+
+    AdamW with decoupled weight decay and a cosine rate; the batches of each are drawn from its own rows alone. Results repeat for
+    the same seed on the same kind of device.
+    """
+    import torch
+
+    device = choose_device(section["device"])
+    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+        torch.manual_seed(seed)
+        return _descend(facts, _batched_inputs(arrays, device), torch.from_numpy(labels.astype(np.float32)).to(device), rows, section, seed)
+
+
+def _batched_inputs(arrays: list[dict[str, np.ndarray]], device: str) -> tuple[Tensor, ...]:
+    """X and days once a network, since each has a scaler of its own; presence and ties once."""
+    import torch
+
+    stacked = [np.stack([a[name] for a in arrays]) if name in {"x", "days"} else arrays[0][name] for name in INPUTS]
+    return tuple(torch.from_numpy(a).to(device) for a in stacked)
+
+
+def _descend(facts: Mapping[str, Any], inputs: tuple[Tensor, ...], labels: Tensor, rows: list[np.ndarray], section: Section,
+             seed: int) -> tuple[dict[str, np.ndarray], list[float]]:
+    import torch
+    from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+
+    networks = [architecture(facts["architecture"], facts).to(labels.device) for _ in rows]
+    weights, buffers = stack_module_state(networks)
+    network = networks[0].train()
+
+    def loss(w: dict[str, Tensor], b: dict[str, Tensor], y: Tensor, *batch: Tensor) -> Tensor:
+        return torch.nn.functional.binary_cross_entropy_with_logits(functional_call(network, (w, b), batch), y)
+
+    step = vmap(grad_and_value(loss), randomness="different")
+    optimiser = torch.optim.AdamW(weights.values(), lr=section["network_rate"], weight_decay=section["network_decay"])
+    batches = _batches(rows, section["network_batch"], np.random.default_rng(seed))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, section["network_epochs"])
+    each, curve = torch.arange(len(rows), device=labels.device)[:, None], []
+    for _ in range(section["network_epochs"]):
+        losses = []
+        for index in next(batches):
+            i = torch.from_numpy(index).to(labels.device)
+            gradients, value = step(weights, buffers, labels[i], *(a[each, i] if a.shape[0] == len(rows) and k in {0, 2} else a[i] for k, a in enumerate(inputs)))
+            for name, weight in weights.items():
+                weight.grad = gradients[name]
+            optimiser.step()
+            losses.append(value.detach().mean())
+        schedule.step()
+        curve.append(float(torch.stack(losses).mean()))
+    return {k: v.detach().cpu().numpy() for k, v in {**weights, **buffers}.items()}, curve
+
+
+def _batches(rows: list[np.ndarray], size: int, rng: np.random.Generator) -> Any:
+    """An endless sequence of epochs; an epoch is a list of index arrays (networks, batch), drawn without repetition."""
+    while True:
+        shortest = min(map(len, rows))
+        order = np.stack([rng.permutation(r)[:shortest] for r in rows])
+        yield np.array_split(order, max(1, shortest // size), axis=1)

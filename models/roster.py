@@ -1,0 +1,35 @@
+"""Which models a training trains: those that the task's visits and the number of patients allow, with a reason for each left out."""
+
+from __future__ import annotations
+
+from models.baselines import BASELINES, FURTHER
+from models.boosting import Boosting
+from models.datasets import SERIES, Dataset
+from models.fusion import Fusion, Remembered
+from models.learners import Learner, Section
+from models.networks import ARCHITECTURES, Network
+
+STACKED = ("clinical", "size_change", "delta_radiomics_dhi", "boosting", *ARCHITECTURES)
+"""Members of the stack."""
+
+
+def choose_learners(dataset: Dataset, section: Section) -> tuple[list[Learner], dict[str, str]]:
+    """The learners in the order in which each must be beaten, and why others are not among them.
+
+    1. A baseline needs columns in its blocks: a task at T0 has no change to look at.
+    2. Networks, boosting and the stack need `network_patients_minimum` patients and a measured lesion.
+    """
+    offered = {*dataset.feature_blocks, *([SERIES] if dataset.series and dataset.series.features else [])}
+    candidates: list[Learner] = [*FURTHER, *BASELINES]
+    few = dataset.y.size < section["network_patients_minimum"]
+    large: list[Learner] = [Boosting(blocks=tuple(b for b in Boosting.blocks if b in offered)), *(Network(name) for name in ARCHITECTURES)]
+    left_out = {m.name: f"no column in block {', '.join(sorted(set(m.blocks) - offered))}" for m in candidates if not set(m.blocks) <= offered}
+    chosen = [Remembered(m) for m in candidates if m.name not in left_out]
+    reason = (f"{dataset.y.size} patients, [model].network_patients_minimum is {section['network_patients_minimum']}" if few
+              else None if SERIES in offered else "no lesion has a measured feature")
+    if reason:
+        return [*chosen], left_out | dict.fromkeys((*(m.name for m in large), "fusion"), reason)
+    every = chosen + [Remembered(m) for m in large]
+    members = [m for m in every if m.name in STACKED]
+    controls = [m for m in every if m.negative_control]
+    return [*(m for m in every if not m.negative_control), Fusion(members), *controls, Network("st_gcn_control", negative_control=True)], left_out

@@ -1,0 +1,77 @@
+"""The spatio-temporal graph network: lesions and their regions as nodes, visits as frames (after Yan et al., AAAI 2018)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+DAYS_UNIT = 63.0
+"""Elapsed days enter the networks in units of the interval of two visits."""
+
+
+class GraphConvolution(nn.Module):
+    """Sum over a partition of Lambda^-1 (A * M) X W: the node itself, the other regions of its lesion, the same region of other lesions.
+
+    Weights of edges (M) are learnt a pair of regions, never a pair of lesions, so that the order of lesions means nothing.
+    """
+
+    def __init__(self, channels: int, out: int, regions: int) -> None:
+        super().__init__()
+        self.own, self.same, self.other = (nn.Linear(channels, out, bias=i == 0) for i in range(3))
+        self.edges = nn.Parameter(torch.zeros(regions, regions))
+
+    def forward(self, h: Tensor, present: Tensor, ties: Tensor) -> Tensor:
+        """H (b, l, r, v, c); present (b, l, r, v); ties (b, l, l)."""
+        m = present[..., None]
+        inside = (1 - torch.eye(len(self.edges), device=h.device)) * torch.exp(self.edges)
+        same = torch.einsum("rs,blsvc->blrvc", inside, h * m) / (torch.einsum("rs,blsvc->blrvc", inside, m) + 1e-6)
+        other = torch.einsum("blk,bkrvc->blrvc", ties, h * m) / (torch.einsum("blk,bkrvc->blrvc", ties, m) + 1e-6)
+        return (self.own(h) + self.same(same) + self.other(other)) * m
+
+
+class TemporalConvolution(nn.Module):
+    """Kernel of three visits on each node; a neighbour's part fades with the days between, at a learnt rate."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.now, self.before, self.after = (nn.Linear(channels, channels, bias=i == 0) for i in range(3))
+        self.fading = nn.Parameter(torch.tensor(-2.0))
+
+    def forward(self, h: Tensor, present: Tensor, days: Tensor) -> Tensor:
+        """H (b, l, r, v, c); days (b, v)."""
+        m = present[..., None]
+        gap = torch.exp(-nn.functional.softplus(self.fading) * (days[:, 1:] - days[:, :-1]).clamp(min=1) / DAYS_UNIT)[:, None, None, :, None]
+        h = h * m
+        empty = torch.zeros_like(h[..., :1, :])
+        earlier = torch.cat([empty, h[..., :-1, :] * gap], dim=-2)
+        later = torch.cat([h[..., 1:, :] * gap, empty], dim=-2)
+        return (self.now(h) + self.before(earlier) + self.after(later)) * m
+
+
+class SpatioTemporalGraph(nn.Module):
+    """Two blocks of graph and temporal convolution, a masked mean over the nodes of each visit, one logit.
+
+    Visits after the task's are cut off before anything is computed: `visits` frames are looked at, whatever is handed over.
+    """
+
+    def __init__(self, features: int, regions: int, visits: int, *, width: int = 12, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.visits = visits
+        self.embed = nn.Linear(features + 1, width)
+        self.graphs = nn.ModuleList([GraphConvolution(width, width, regions) for _ in range(2)])
+        self.times = nn.ModuleList([TemporalConvolution(width) for _ in range(2)])
+        self.region = nn.Parameter(torch.randn(regions, width) * 0.1)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(visits * (width + 1), 1)
+
+    def forward(self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor) -> Tensor:
+        """X (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l) to logits (b,)."""
+        x, present, days = x[..., : self.visits, :], present[..., : self.visits], days[:, : self.visits]
+        clock = (days / DAYS_UNIT)[:, None, None, :, None].expand(*x.shape[:-1], 1)
+        m = present[..., None]
+        h = (self.embed(torch.cat([x, clock], dim=-1)) + self.region[None, None, :, None]) * m
+        for graph, time in zip(self.graphs, self.times, strict=True):
+            h = h + self.dropout(torch.tanh(time(torch.tanh(graph(h, present, ties)), present, days)))
+        pooled = (h * m).sum(dim=(1, 2)) / (m.sum(dim=(1, 2)) + 1e-6)
+        counted = torch.log1p(present[:, :, 0].sum(dim=1))[..., None]
+        return self.head(self.dropout(torch.cat([pooled, counted], dim=-1).flatten(1))).squeeze(-1)

@@ -1,0 +1,97 @@
+"""Calibration, net benefit, concordance and pooling equal independent libraries or figures worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from lifelines import KaplanMeierFitter
+from lifelines.utils import concordance_index
+from sklearn.metrics import roc_auc_score
+from statsmodels.stats.meta_analysis import combine_effects
+
+from dagster_project.domain.survival import kaplan_meier
+from models.calibration import bootstrap_auc, calibration, calibration_curve, concordance, net_benefit, pool_sites, subgroup_aucs
+from models.evaluation import auc_delong
+
+RNG = np.random.default_rng(20260112)
+N = 300
+TRUE = RNG.normal(0, 1, N)
+LABELS = RNG.random(N) < 1 / (1 + np.exp(-TRUE))
+P = 1 / (1 + np.exp(-(0.3 + 1.7 * TRUE + RNG.normal(0, 0.3, N))))
+SITES = [f"S{i % 4}" for i in range(N)]
+Z = np.log(P / (1 - P))
+
+
+def test_1_slope_and_intercept_are_statsmodels():
+    intercept, slope = calibration(LABELS, P)
+    y = LABELS.astype(float)
+    assert slope == pytest.approx(sm.Logit(y, sm.add_constant(Z)).fit(disp=0, tol=1e-12).params[1], abs=1e-6)
+    fixed = sm.GLM(y, np.ones(N), family=sm.families.Binomial(), offset=Z).fit(tol=1e-12)
+    assert intercept == pytest.approx(fixed.params[0], abs=1e-6)
+
+
+def test_2_a_constant_probability_has_an_intercept_and_no_slope():
+    intercept, slope = calibration(np.array([True, True, True, False]), np.full(4, 0.5))
+    assert intercept == pytest.approx(np.log(3))
+    assert slope is None
+
+
+def test_3_the_curve_holds_every_patient_once_in_order():
+    curve = calibration_curve(LABELS, P)
+    assert sum(c["n"] for c in curve) == N
+    assert sum(c["n"] * c["share"] for c in curve) == pytest.approx(LABELS.sum())
+    assert [c["mean_probability"] for c in curve] == sorted(c["mean_probability"] for c in curve)
+
+
+def test_4_net_benefit_by_hand():
+    labels, p = np.array([True, True, False, False, False]), np.array([0.9, 0.3, 0.6, 0.2, 0.1])
+    (row,) = net_benefit(labels, p, [0.25])
+    assert row["model"] == pytest.approx(2 / 5 - 1 / 5 * (0.25 / 0.75))
+    assert row["all"] == pytest.approx(2 / 5 - 3 / 5 / 3)
+
+
+def test_5_concordance_is_lifelines():
+    days, events = RNG.integers(1, 60, N).astype(float), RNG.random(N) < 0.6
+    scores = np.round(days / 30 + RNG.normal(0, 1, N), 1)
+    fine = days + RNG.random(N)
+    assert concordance(fine, events, scores) == pytest.approx(concordance_index(fine, scores, events), abs=1e-9)
+    assert concordance(np.array([1.0, 2.0]), np.array([False, False]), np.array([1.0, 2.0])) is None
+
+
+def test_6_kaplan_meier_is_lifelines():
+    days, events = RNG.integers(1, 60, N).astype(float), RNG.random(N) < 0.6
+    curve, fitted = kaplan_meier(days.tolist(), events.tolist()), KaplanMeierFitter().fit(days, events)
+    for day in (5.0, 20.0, 44.0):
+        assert curve.survival_at(day) == pytest.approx(float(fitted.predict(day)), abs=1e-6)
+
+
+def test_7_the_pooled_auc_is_statsmodels_random_effects():
+    found = pool_sites(LABELS, P, SITES)
+    each = [auc_delong(LABELS[np.array(SITES) == s], P[np.array(SITES) == s]) for s in sorted(set(SITES))]
+    a, sd = np.array([e.value for e in each]), np.array([(e.upper - e.lower) / (2 * 1.959963984540054) for e in each])
+    other = combine_effects(np.log(a / (1 - a)), (sd / (a * (1 - a))) ** 2, method_re="dl")
+    assert np.log(found.auc.value / (1 - found.auc.value)) == pytest.approx(other.mean_effect_re, abs=1e-6)
+    assert found.i2 == pytest.approx(max(0.0, other.i2), abs=1e-6)
+
+
+def test_8_a_site_of_three_or_of_one_class_is_shown_and_left_out():
+    sites = ["TINY"] * 3 + ["S1" if i % 2 else "S2" for i in range(N - 3)]
+    labels = LABELS.copy()
+    labels[:3] = True
+    found = pool_sites(labels, P, sites)
+    assert found.sites["TINY"].reason == "all patients are of one class"
+    assert found.auc.value is not None
+    assert pool_sites(labels, P, ["S1"] * N).auc.reason == "fewer than two sites have an interval"
+
+
+def test_9_the_bootstrap_agrees_with_delong_on_a_large_sample():
+    found, delong = bootstrap_auc(LABELS, P), auc_delong(LABELS, P)
+    assert found.value == pytest.approx(roc_auc_score(LABELS, P), abs=1e-9)
+    assert (found.lower, found.upper) == pytest.approx((delong.lower, delong.upper), abs=0.015)
+
+
+def test_10_subgroups_come_with_counts():
+    found = subgroup_aucs(LABELS, P, {"first": np.arange(N) < 100, "none": np.zeros(N, dtype=bool)})
+    assert list(found) == ["first"]
+    assert (found["first"]["n"], found["first"]["n_positive"]) == (100, int(LABELS[:100].sum()))

@@ -1,0 +1,192 @@
+"""The networks see what the task allows, in no order of lesions, and a stored one gives the same numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dagster_project.simulation.tables import Truth, simulate_tables
+from dagster_project.study import load_study
+from models.datasets import TASKS, DatasetError, LeakageError, build_dataset
+from models.decomposition_transformer import decompose, reconstruct
+from models.explanation import attribute, importance, stability
+from models.fusion import Fusion, FusionModel, stack_weights
+from models.networks import ARCHITECTURES, Network, NetworkModel, architecture, sigmoid, temperature_of
+from models.roster import choose_learners
+from models.series import SeriesScaler, arrange
+from models.training import train
+
+STUDY = load_study().section("model")
+SECTION = {**STUDY, "network_epochs": 3, "network_seeds": 2, "inner_folds": 2, "folds": 2, "network_features": STUDY["network_features"][:4]}
+TABLES = simulate_tables(Truth(), SECTION["network_features"], patients=70, sites=3, seed=4)
+DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset())
+FACTS = {"features": "abcd", "regions": "rst", "visits": ("T0", "T1"), "width": 8, "dropout": 0.3}
+
+
+def inputs(lesions=3, visits=3, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, lesions, 3, visits, 4, generator=draw)
+    present = (torch.rand(2, lesions, 3, visits, generator=draw) > 0.2).float()
+    days = torch.tensor([[0.0, 50.0, 131.0], [0.0, 70.0, 90.0]])[:, :visits]
+    ties = torch.rand(2, lesions, lesions, generator=draw)
+    return x * present[..., None], present, days, (ties + ties.transpose(1, 2)) * (1 - torch.eye(lesions))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    learners, _ = choose_learners(DATA, SECTION)
+    return {m.name: m for m in train(learners, DATA, SECTION, seed=5)}
+
+
+@pytest.mark.parametrize("visits", [1, 2, 3])
+def test_1_level_trend_and_curvature_make_up_the_input(visits):
+    x, _, days, _ = inputs(visits=visits)
+    x, days = x.double(), days.double()
+    parts = decompose(x, days)
+    assert parts.shape[-2] == visits
+    assert (reconstruct(parts, days) - x).abs().max() < 1e-6
+
+
+def test_2_components_are_what_they_are_called():
+    days = torch.tensor([[0.0, 63.0, 189.0]])
+    line = torch.tensor([2.0, 5.0, 11.0]).reshape(1, 3, 1)
+    assert decompose(line, days).flatten().tolist() == pytest.approx([6.0, 3.0, 0.0], abs=1e-6)
+    bent = torch.tensor([0.0, 1.0, 0.0]).reshape(1, 3, 1)
+    assert decompose(bent, days).flatten()[2].item() == pytest.approx(-1 / 2 - 1)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_3_the_order_of_lesions_and_absent_nodes_change_nothing(name):
+    torch.manual_seed(1)
+    network = architecture(name, {**FACTS, "visits": ("T0", "T1", "T2")}).eval()
+    x, present, days, ties = inputs()
+    order = [2, 0, 1]
+    shuffled = network(x[:, order], present[:, order], days, ties[:, order][:, :, order])
+    padded = network(torch.cat([x, torch.zeros_like(x[:, :2])], 1), torch.cat([present, torch.zeros_like(present[:, :2])], 1), days,
+                     torch.nn.functional.pad(ties, (0, 2, 0, 2), value=1.0))
+    expected = network(x, present, days, ties)
+    assert torch.allclose(shuffled, expected, atol=1e-5)
+    assert torch.allclose(padded, expected, atol=1e-5)
+    assert expected[0] != expected[1]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("task", ["T0", "T1", "T2"])
+def test_4_gradients_reach_every_input_that_is_allowed_and_no_other(name, task):
+    torch.manual_seed(2)
+    seen = len(TASKS[task].visits)
+    network = architecture(name, {**FACTS, "visits": TASKS[task].visits}).eval()
+    x, present, days, ties = inputs()
+    x, days = x.requires_grad_(), days.requires_grad_()
+    network(x, present, days, ties).sum().backward()
+    there = present.bool()
+    assert (x.grad[..., :seen, :][there[..., :seen]] != 0).all()
+    assert (x.grad[..., seen:, :] == 0).all()
+    assert days.grad is None or (days.grad[:, seen:] == 0).all()
+    assert seen == 1 or (days.grad[:, 1:seen] != 0).all()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_5_networks_stay_small(name):
+    made = architecture(name, {"features": range(14), "regions": range(4), "visits": range(3), "width": STUDY["network_width"], "dropout": 0.3})
+    assert sum(p.numel() for p in made.parameters()) < 20_000
+
+
+def test_6_a_series_of_a_later_visit_is_refused_by_name():
+    with pytest.raises(LeakageError, match=r"lesion series at T2 \(T2\)"):
+        replace(DATA, series=replace(DATA.series, visits=("T0", "T2")))
+
+
+def test_7_scaling_rests_on_the_rows_it_is_given():
+    early = SeriesScaler.fitted(DATA.series.take(np.arange(40)))
+    values = DATA.series.values.copy()
+    values[40:] *= 9
+    moved = SeriesScaler.fitted(replace(DATA.series, values=values).take(np.arange(40)))
+    assert np.array_equal(early.means, moved.means)
+    assert not np.array_equal(early.means, SeriesScaler.fitted(DATA.series).means)
+
+
+@pytest.mark.parametrize("name", ["fusion", *ARCHITECTURES, "boosting"])
+def test_8_a_stored_model_gives_the_same_bits(trained, name):
+    model = trained[name].final.model
+    again = type(model).from_tensors(model.tensors(), model.config())
+    assert again.probabilities(trained[name].dataset).tolist() == model.probabilities(trained[name].dataset).tolist()
+
+
+def test_9_the_same_seed_gives_the_same_model(trained):
+    (again,) = train([Network("st_gcn")], DATA, SECTION, seed=5)
+    assert again.probabilities == pytest.approx(trained["st_gcn"].probabilities, abs=1e-6)
+
+
+def test_10_weights_of_the_stack_are_not_negative_and_prefer_what_tells(trained):
+    labels = np.arange(200) % 2 == 0
+    rng = np.random.default_rng(0)
+    good, bad = rng.normal(0, 1, 200) + 2 * labels - 1, rng.normal(0, 1, 200)
+    weights, _ = stack_weights(labels, np.column_stack([good, bad, -good]))
+    assert (weights >= 0).all()
+    assert weights[0] > 10 * max(weights[1:])
+    assert isinstance(trained["fusion"].final.model, FusionModel)
+    assert (trained["fusion"].final.model.spread(DATA) >= 0).all()
+
+
+def test_11_a_temperature_undoes_overconfidence():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 1, 4000)
+    labels = rng.random(4000) < sigmoid(logits)
+    assert temperature_of(labels, 5 * logits) == pytest.approx(5, rel=0.15)
+
+
+def test_12_small_cohorts_and_missing_blocks_leave_models_out_with_a_reason():
+    learners, left_out = choose_learners(DATA.take(np.arange(70) < 50), SECTION)
+    assert "fusion" not in {m.name for m in learners}
+    assert left_out["st_gcn"] == "50 patients, [model].network_patients_minimum is 60"
+    baseline = build_dataset(TASKS["T0"], **TABLES.replace_task("T0"))
+    learners, left_out = choose_learners(baseline, SECTION)
+    assert {"clinical", "st_gcn", "fusion"} <= {m.name for m in learners}
+    assert left_out["delta_radiomics"] == "no column in block delta"
+
+
+def test_13_a_patient_with_one_lesion_or_none_at_the_landmark_is_predicted(trained):
+    values = DATA.series.values.copy()
+    values[0, 1:], values[1, :, :, 1] = np.nan, np.nan
+    model: NetworkModel = trained["st_gcn"].final.model
+    found = model.probabilities(replace(DATA, series=replace(DATA.series, values=values)))
+    assert np.isfinite(found).all()
+    assert found[2:] == pytest.approx(model.probabilities(DATA)[2:], abs=1e-6)
+
+
+def test_14_features_missing_throughout_do_no_harm_and_columns_that_are_gone_are_named(trained):
+    values = DATA.series.values.copy()
+    values[..., 0] = np.nan
+    fit = Network("st_gcn").fit(replace(DATA, series=replace(DATA.series, values=values)), SECTION, 1)
+    assert np.isfinite(fit.inner).all()
+    narrow = replace(DATA.series, features=("other", *DATA.series.features[1:]))
+    with pytest.raises(ValueError, match=f"1 of visits, regions or features that are not there, first {DATA.series.features[0]}"):
+        arrange(narrow, trained["st_gcn"].final.model.config())
+    with pytest.raises(DatasetError, match="no lesion has a value"):
+        Network("st_gcn").fit(replace(DATA, series=None), SECTION, 1)
+
+
+def test_15_a_stack_fits_each_member_once(trained):
+    fusion = next(m for m in choose_learners(DATA, SECTION)[0] if isinstance(m, Fusion))
+    assert fusion.members[0].fit(DATA.of_blocks(fusion.members[0].blocks), SECTION, 5) is fusion.members[0].fit(
+        DATA.of_blocks(fusion.members[0].blocks), SECTION, 5)
+
+
+def test_16_attributions_add_up_and_fall_apart_with_random_weights(trained):
+    model, data = trained["st_gcn"].final.model, DATA.take(np.arange(70) < 12)
+    found = attribute(model, data)
+    arrays = model.scaler.apply(data.series)
+    zero = replace(data, series=replace(data.series, values=np.where(np.isnan(data.series.values), np.nan, model.scaler.means[None, None, :, None])))
+    gap = model.logits(data) - model.logits(zero)
+    assert found.reshape(*gap.shape, -1).sum(axis=-1) == pytest.approx(gap, abs=0.02)
+    assert (found[:, arrays["present"] == 0] == 0).all()
+    shares = importance(model, data)
+    assert sum(shares["features"].values()) == pytest.approx(1)
+    rng = np.random.default_rng(0)
+    random = replace(model, weights={k: rng.normal(0, 0.3, v.shape).astype(np.float32) for k, v in model.weights.items()})
+    mean = [np.abs(attribute(m, data)).mean(axis=(0, 1, 2)).ravel() for m in (model, random)]
+    assert stability(np.stack(mean)) < 0.8
