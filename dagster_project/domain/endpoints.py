@@ -144,5 +144,8 @@ def _for_pseudoprogression(visit: Row) -> pseudoprogression.Graded:
 def _reason(record: Record, graded: Sequence[Graded]) -> str | None:
     missing = [] if record.treated else ["no date of a first cycle: no survival time"]
     missing += [] if graded else ["no visit after baseline: no best response"]
+    died = record.first_day("death")
+    late = died is not None and any(v["day"] is not None and v["day"] > died for v in record.visits)
+    missing += ["a CT is dated after death: one of the two dates is wrong"] if late else []
     query = response_query(graded)
     return "; ".join([*missing, *([query] if query else [])]) or None

@@ -42,7 +42,7 @@ def _laid_out(people: pl.DataFrame, measures: list[str]) -> tuple[list[str], lis
     made = TableOne(frame, columns=[*measures, *CATEGORIES], categorical=list(CATEGORIES), nonnormal=measures, groupby="group" if groups > 1 else None,
                     smd=groups > 1, missing=True, rename=LABELS)
     table = made.tableone
-    headings = [str(c[-1] if isinstance(c, tuple) else c) for c in table.columns]
+    headings = [str(c[-1] if isinstance(c, tuple) else c).partition(" (")[0] for c in table.columns]  # "SMD (A,B)" names the groups again
     rows, last = [], None
     for (label, level), values in zip(table.index, table.to_numpy().tolist(), strict=True):
         rows.append({"label": "" if label == last else label, "level": level, "cells": ["" if v is None else str(v) for v in values]})

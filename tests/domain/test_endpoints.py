@@ -76,6 +76,12 @@ def test_death_is_an_event():
     assert (found["pfs_days"], found["pfs_event"], found["pfs_reason"]) == (150, True, "death")
 
 
+def test_a_ct_after_death_is_told_and_death_stays_the_event():
+    found = outcome(graded("T1 SD iSD", "V1 SD iSD"), [("death", 100)])
+    assert (found["pfs_days"], found["pfs_event"]) == (100, True)
+    assert found["reason"] == "a CT is dated after death: one of the two dates is wrong"
+
+
 def test_readers_do_not_count():
     seen = pl.concat([graded("T1 SD iSD"), responses(("T2", "PD", "iUPD"), evaluator="R1")])
     assert outcome(seen)["bor"] == "SD"

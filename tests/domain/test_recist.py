@@ -62,6 +62,29 @@ def test_stable_disease_is_not_reassigned_after_response(sums, arithmetic, targe
     assert [a.target for a in found] == target
 
 
+EORTC_CASES = {
+    # EORTC's questions and answers on RECIST 1.1: a line a lesion, a column a visit                         overall response
+    "A lesion that is too small for a number counts 5 mm; one that is measured at 3 mm counts 3": ({"L1": [20, "small", 3]}, ["PR", "PR"]),
+    "Nodes below 10 mm are normal; the sum of a complete response need not be 0": ({"L1": [30, "gone"], "K1": [18, 8]}, ["CR"]),
+    "A node of 9 that measures 11 mm again is not of itself progression": ({"L1": [40, 25, 25], "K1": [18, 9, 11]}, ["PR", "PR"]),
+    "A lesion that went and came back while others remained is no new lesion": ({"L1": [40, 0, 6], "L2": [40, 40, 40]}, ["PR", "PR"]),
+    "After a definite complete response whatever comes back is progression": ({"L1": [40, "gone", 4]}, ["CR", "PD"]),
+    "A small increase after a deep response is no stable disease again": ({"L1": [165, 63, 65]}, ["PR", "PR"]),
+    "20 % above a small nadir, but not 5 mm: no progression": ({"L1": [30, 10, 13]}, ["PR", "PR"]),
+    "One target not measured, and the others alone have grown by 20 % and 5 mm": ({"L1": [40, 90], "L2": [20, None]}, ["PD"]),
+    "One target not measured, and the others shrank": ({"L1": [40, 10], "L2": [20, None]}, ["NE"]),
+    "Targets gone, non-targets not assessed: no complete response": ({"L1": [40, "gone"], "P1": ["NON_CR_NON_PD", "NE"]}, ["PR"]),
+    "A doubtful new lesion that was one: progression from its first appearance": ({"L1": [40, 40, 40], "N1": [None, ("?", 5), 9]}, ["PD", "PD"]),
+    "A doubtful new lesion that was none": ({"L1": [40, 40, 40], "N1": [None, ("?", 5), "gone"]}, ["SD", "SD"]),
+    "No target: neither response nor stable disease, but non-CR/non-PD": ({"P1": ["NON_CR_NON_PD", "NON_CR_NON_PD", "CR"]}, ["NON_CR_NON_PD", "CR"]),
+}
+
+
+@pytest.mark.parametrize(("lesions", "expected"), EORTC_CASES.values(), ids=EORTC_CASES.keys())
+def test_questions_and_answers_of_the_eortc(lesions, expected):
+    assert overall(**lesions) == expected
+
+
 def test_nadir_and_sum_are_those_of_complete_visits():
     found = recist(L1=[100, 60, None, 70], L2=[10, 5, 5, 5])
     assert [a.sum_mm for a in found] == [65, None, 75]
