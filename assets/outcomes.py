@@ -6,7 +6,7 @@ import polars as pl
 from dagster_project.domain.endpoints import derive_outcomes
 from dagster_project.lake.tables import OUTCOMES
 from dagster_project.materialisation import table_asset, told
-from dagster_project.reports.pictures import survival_picture
+from dagster_project.reports.pictures import response_pictures, survival_picture
 from dagster_project.resources import Lakehouse
 
 
@@ -15,5 +15,6 @@ def outcomes(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Best responses and PFS by the censoring table."""
     graded, *others = lakehouse.read("responses", "treatments", "follow_up", "patients", "timepoints")
     study = lakehouse.study
-    rows = derive_outcomes(graded.filter(pl.col("evaluator") == "accepted"), *others, study.section("endpoints"), study.section("recist"))
-    return told(lakehouse.lake.replace(OUTCOMES.name, rows), rows, picture=survival_picture(rows))
+    accepted = graded.filter(pl.col("evaluator") == "accepted")
+    rows = derive_outcomes(accepted, *others, study.section("endpoints"), study.section("recist"))
+    return told(lakehouse.lake.replace(OUTCOMES.name, rows), rows, picture=survival_picture(rows), **response_pictures(accepted, rows))

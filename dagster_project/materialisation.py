@@ -42,7 +42,7 @@ def table_asset(table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ())
     )
 
 
-SPOKEN_OF = ("dynamic_irecist", "quality_verdicts", "quarantine", "eligibility", "outcomes", "reader_agreement", "radiomic_features")
+SPOKEN_OF = ("dynamic_irecist", "quality_verdicts", "quarantine", "eligibility", "outcomes", "time_to_event", "reader_agreement", "reader_figures", "radiomic_features")
 """Assets that pages and publication rest on."""
 
 
@@ -52,9 +52,10 @@ def page_asset(*, kinds: Iterable[str]) -> Callable[..., dg.AssetsDefinition]:
 
 
 def told(write: Write, rows: pl.DataFrame | None = None, *, picture: bytes | None = None, **facts: Any) -> dg.MaterializeResult:
-    """The result of a materialisation: rows and snapshot, counts and whatever else is worth a look in the UI."""
+    """The result of a materialisation: rows and snapshot, counts and whatever else is worth a look in the UI; bytes are pictures."""
     metadata: dict[str, Any] = {
-        "dagster/row_count": write.rows, "rows_inserted": write.inserted, "rows_deleted": write.deleted, "snapshot": write.snapshot, **facts,
+        "dagster/row_count": write.rows, "rows_inserted": write.inserted, "rows_deleted": write.deleted, "snapshot": write.snapshot,
+        **{name: picture_markdown(fact) if isinstance(fact, bytes) else fact for name, fact in facts.items()},
     }
     if rows is not None and rows.height:
         metadata["preview"] = dg.MetadataValue.md(markdown(rows.head(PREVIEW_ROWS)))

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dagster_project.jobs import cohort_job, report_job, site_job
-from dagster_project.lake.home import delivery_signature, find_home
+from dagster_project.lake.home import find_home
 from dagster_project.partitions import SITES
 
 BUSY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
@@ -18,10 +18,11 @@ BUSY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterR
            description="Runs a site whose delivery changed and has been quiet since the last look.")
 def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Compare each site's delivery with the last two looks: changed, and now at rest, means run."""
-    folder = find_home().landing
+    home = find_home()
+    folder = home.landing
     seen = json.loads(context.cursor or "{}")
     sites = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
-    now = {site: delivery_signature(folder / site) for site in sites}
+    now = {site: home.delivery(site) for site in sites}
     ready = [s for s in sites if seen.get(s, {}).get("seen") == now[s] and seen[s].get("run") != now[s]]
     cursor = {s: {"seen": now[s], "run": now[s] if s in ready else seen.get(s, {}).get("run")} for s in sites}
     requests = [dg.RunRequest(run_key=f"{s}-{now[s]}", partition_key=s, tags={"landing": now[s]}) for s in ready]

@@ -41,6 +41,9 @@ KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel, F
 TENSORS, CONFIG = "model.safetensors", "config.json"
 """The two files of a stored model."""
 
+WITHDRAWN = "learnt_from_withdrawn"
+"""Tag of runs and versions whose training data held a patient who has withdrawn consent since."""
+
 THRESHOLDS = tuple(t / 20 for t in range(1, 20))
 """Probabilities at which the decision curve asks what acting would gain."""
 
@@ -349,6 +352,17 @@ def _row(model: TrainedModel, context: _Context, run: str, version: str, alias: 
         "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "snapshot": context.snapshot,
         "trained_at": context.trained_at, "simulated": bool(data.simulated.any()),
     }
+
+
+def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
+    """Write on runs and versions that somebody of their training data withdrew consent, and take their aliases away."""
+    client = _client(tracking_uri)
+    for run in runs:
+        client.set_tag(run, WITHDRAWN, "true")
+        for version in client.search_model_versions(f"run_id = '{run}'"):
+            client.set_model_version_tag(version.name, str(version.version), WITHDRAWN, "true")
+            for alias in version.aliases:
+                client.delete_registered_model_alias(version.name, alias)
 
 
 def signature(model: TrainedModel) -> dict[str, Any]:

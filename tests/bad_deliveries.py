@@ -85,6 +85,7 @@ EXPECTED: tuple[tuple[str, str, str, Callable[[str, str], bool]], ...] = (
     ("contour_without_series", SITES[1], "reads", _says("reader R1 contours sha256:", "no series that is here")),
     ("mask on another grid", SITES[1], "reads", _says(f"reader {OPEN_READER} contours sha256:", "grid")),
     ("contour outside the images", SITES[0], "reads", _says(f"{OPEN_READER} L1", "1 contours or voxels of the outline lie outside")),
+    ("reader who has not locked", SITES[0], "reads", _says(f"reads of {OPEN_READER}", "1 reads are open and withheld")),
     ("all contours outside the images", SITES[0], "reads", _says(f"{OPEN_READER} L2", "lies outside the images")),
 )
 """Fault, site, stage, and what the one row of the quarantine about it says."""

@@ -178,3 +178,54 @@ def test_the_demo_spares_a_folder_that_is_not_its_own(call: Call) -> None:
     assert result.exit_code == 1
     assert "holds another study" in result.output
     assert (call.home / "landing").is_dir()
+
+
+# -- arbitration ----------------------------------------------------------------------------------------------------------
+
+
+def wide(trial, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    from rich.console import Console
+
+    for module in ("terminal", "arbitration"):
+        monkeypatch.setattr(f"dagster_project.commands.{module}.CONSOLE", Console(highlight=False, width=400))
+    return trial.call("arbitration", *arguments)
+
+
+def test_the_worklist_names_cases_and_no_reader(closed: Stage, opened: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = opened.trial.pseudonym(SITES[1], 0)
+    listed = wide(opened.trial, monkeypatch, "list", "--all").output
+    assert case in listed
+    assert "settled" in listed
+    assert case not in wide(opened.trial, monkeypatch, "list").output, "a settled case is no work"
+    assert not {"R1", "R2"} & set(listed.split())
+
+
+def test_a_case_shows_both_reads_masked(opened: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = opened.trial.pseudonym(SITES[1], 0)
+    shown = wide(opened.trial, monkeypatch, "show", case).output
+    sums = opened.table("responses").filter(patient=case, visit="T1").filter(evaluator="R2")["sum_mm"].item()
+    assert f"{sums:.4g}" in shown
+    assert not {"R1", "R2"} & set(shown.split())
+    refused = wide(opened.trial, monkeypatch, "show", "NOBODY")
+    assert refused.exit_code == 1
+    assert "no case bears that pseudonym" in refused.output
+
+
+def test_a_settled_case_takes_no_other_decision(opened: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = opened.trial.pseudonym(SITES[1], 0)
+    refused = wide(opened.trial, monkeypatch, "decide", case, "--accept", "A", "--by", "ARBITER2")
+    assert refused.exit_code == 1
+    assert "not open" in refused.output
+    assert list(opened.trial.home.vault.glob("*/*/decisions/*")) == []
+
+
+def test_pages_of_cases_name_no_reader_and_ask_nothing_of_the_network(opened: Stage) -> None:
+    from tests.reports.pages import Page
+
+    case = opened.trial.pseudonym(SITES[1], 0)
+    worklist, page = (Page((opened.trial.home.reports / name).read_text(encoding="utf-8")) for name in ("arbitration.html", f"arbitration/{case}.html"))
+    assert f"arbitration/{case}.html" in worklist.addresses
+    assert not {"R1", "R2"} & set(page.text.split())
+    assert [a for a in page.addresses if not a.startswith("data:image/png")] == ["../arbitration.html"]
+    assert len([a for a in page.addresses if a.startswith("data:")]) >= 6
+    assert page.unclosed == worklist.unclosed == []

@@ -127,6 +127,8 @@ def test_arbitration_touches_nothing_that_it_does_not_explain(repeated: Stage, o
         assert difference(repeated.table(name), opened.table(name)).height == 0, name
     for name in ("arbitrations", "lesions", "responses", "outcomes", "eligibility", "delta_features"):
         assert set(difference(repeated.table(name), opened.table(name))["patient"]) <= {decided}, name
+    figures = difference(repeated.table("reader_figures"), opened.table("reader_figures"))
+    assert set(figures["figure"]) == {"disagreement_index"}, "a decision moves no measurement"
     changed = difference(repeated.table("reader_agreement"), opened.table("reader_agreement"))
     assert set(changed.filter(scope="lesion")["patient"]) == {decided}
     assert CAREFUL not in set(changed.filter((pl.col("scope") == "site") & pl.col("pooled_with").is_null())["site"])
@@ -218,7 +220,7 @@ def test_every_check_has_run_and_no_error_stands(grown: Stage) -> None:
         records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assert set(records) == set(keys)
     failed = {(key.asset_key.to_user_string(), key.name) for key, record in records.items() if record.status.value != "SUCCEEDED"}
-    assert failed == {("scans", "slice_thickness"), ("reads", "locked"), ("quarantine", "nothing_refused")}
+    assert failed == {("scans", "slice_thickness"), ("quarantine", "nothing_refused")}
 
 
 def test_simulated_rows_say_so(grown: Stage) -> None:

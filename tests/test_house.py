@@ -21,7 +21,7 @@ from dagster_project.study import tomllib
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 GRAPH = defs.resolve_asset_graph()
-NO_TABLE = {"intake", "study_report", "patient_reports", "published"}
+NO_TABLE = {"arbitration_pages", "intake", "study_report", "patient_reports", "published"}
 HEAVY = ("great_expectations", "mlflow", "torch", "radiomics", "sklearn", "matplotlib", "numba", "highdicom", "distributed")
 MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home|Users|mnt|data)/\w|[A-Z]:\\\\")
 ELSEWHERE = re.compile(r"(?:https?:)?//[\w.-]+\.\w{2,}|\bcdn\b|@import|url\(\s*['\"]?(?!data:|#)", re.IGNORECASE)

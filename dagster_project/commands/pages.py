@@ -32,10 +32,12 @@ def report() -> None:
     Example:
       lakehouse report
     """
+    from dagster_project.flow.arbitration_pages import write_pages
     from dagster_project.flow.pages import write_patient_pages, write_study_page
     from dagster_project.resources import Lakehouse
 
     home = existing_home()
     write_study_page(Lakehouse())
     write_patient_pages(Lakehouse())
+    write_pages(Lakehouse())
     click.echo(f"{home.reports / 'index.html'}")

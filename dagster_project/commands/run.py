@@ -74,8 +74,11 @@ class Flow:
     gate_reason: str
 
 
-def run_flow(home: Home, only: Sequence[str]) -> Flow:
-    """Run every site's part, then the cohort's, then the reports; a failed site or a closed gate does not stop the rest."""
+def run_flow(home: Home, only: Sequence[str], *, take_in: bool = True) -> Flow:
+    """Run every site's part, then the cohort's, then the reports; a failed site or a closed gate does not stop the rest.
+
+    Without `take_in` no landing is read: everything is derived from what the vault holds.
+    """
     install_dagster_settings(home)
     import dagster as dg
 
@@ -86,7 +89,7 @@ def run_flow(home: Home, only: Sequence[str]) -> Flow:
         sites = list(only) or home.sites()
         instance.add_dynamic_partitions("site", sites)
         for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
-            result = _execute(defs, instance, job, site)
+            result = _execute(defs, instance, job, site, leave_out=() if take_in else ("intake",))
             imaging += _imaging_work(result)
             opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
             for step, reason in _failures(result):
@@ -106,10 +109,12 @@ def install_dagster_settings(home: Home) -> None:
         shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", target)
 
 
-def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, site: str | None) -> dg.ExecuteInProcessResult:
+def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, site: str | None, leave_out: Sequence[str]) -> dg.ExecuteInProcessResult:
     CONSOLE.rule(f"[bold]{job}[/bold]{' ' + site if site else ''}", align="left")
-    result = defs.resolve_job_def(job).execute_in_process(
-        instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}})
+    resolved = defs.resolve_job_def(job)
+    chosen = [key for key in resolved.asset_layer.executable_asset_keys if key.to_user_string() not in leave_out]
+    result = resolved.execute_in_process(
+        instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=chosen)
     _tell_assets(result)
     return result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dagster_project.commands.terminal import CONSOLE, existing_home, tell
-from dagster_project.lake.home import Home, delivery_signature
+from dagster_project.lake.home import Home
 from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import TABLES
 
@@ -48,7 +48,7 @@ def _delivery(home: Home, site: str) -> str:
         return "no landing folder; the vault is kept"
     if not taken.is_file():
         return "new: run `lakehouse run`"
-    return "taken in" if taken.read_text(encoding="utf-8") == delivery_signature(folder) else "changed since the last run: run `lakehouse run`"
+    return "taken in" if taken.read_text(encoding="utf-8") == home.delivery(site) else "changed since the last run: run `lakehouse run`"
 
 
 def _tell_gate(lake: Lake) -> None:

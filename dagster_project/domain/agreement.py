@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ PAIRS: Mapping[str, pl.DataType] = {
     **dict.fromkeys(("node", "present_a", "present_b"), pl.Boolean()),
     **{f"{name}_{side}": pl.Float64() for name in MEASUREMENTS for side in "ab"},
     "dice": pl.Float64(), "dice_reason": pl.String(), "simulated": pl.Boolean(),
+    "locked_at": pl.Datetime("us", "UTC"), "scan": pl.String(), "mask_digest_a": pl.String(), "mask_digest_b": pl.String(),
 }
 """Names and types of the frame of pairs: one row a lesion at one visit, read by two locked readers."""
 
@@ -85,6 +87,8 @@ def _pair(patient: Patient, a: dict[str, Any], b: dict[str, Any], dice_of: DiceO
         "node": a["node"] and b["node"], "present_a": a["present"], "present_b": b["present"],
         **{f"{name}_{side}": _measured(row, name, either=a["present"] or b["present"]) for name in MEASUREMENTS for side, row in (("a", a), ("b", b))},
         "dice": overlap, "dice_reason": reason, "simulated": a["simulated"] or b["simulated"],
+        "locked_at": max(a["locked_at"], b["locked_at"]), "scan": a["scan"] if a["scan"] == b["scan"] else None,
+        "mask_digest_a": a["mask_digest"], "mask_digest_b": b["mask_digest"],
     }
 
 
@@ -123,7 +127,7 @@ class _Scope:
 def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules: Mapping[str, Any]) -> pl.DataFrame:
     """READER_AGREEMENT: a row a lesion-visit (its Dice), and a row a site, visit and the cohort for each measurement.
 
-    1. A lesion-visit is arbitrated where an arbiter decided its patient's case: neither reader, for one of the two.
+    1. A lesion-visit is arbitrated where an arbiter decided its patient's case: neither reader, for one of the two, after both had locked.
     2. `icc_raw` is over all pairs; `icc_resolved` over the pairs that are not arbitrated, since an arbitrated value does not
        rest on agreement. Both and `arbitrated_share` stand in every row: leaving out what was discordant flatters.
     3. ICC(2,1) where the same two readers read all pairs of the row, else ICC(1,1), and the reason says so.
@@ -152,10 +156,27 @@ def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules:
 
 
 def _decided_patients(pairs: Iterable[Row], decisions: pl.DataFrame) -> set[Patient]:
-    readers = {(p["site"], p["patient"]): {p["reader_a"], p["reader_b"]} for p in pairs}
+    readers, locked = {}, lock_times(pairs)
+    for p in pairs:
+        readers[p["site"], p["patient"]] = {p["reader_a"], p["reader_b"]}
     return {
-        (d["site"], d["patient"]) for d in decisions.iter_rows(named=True)
-        if d["accepted_reader"] in (two := readers.get((d["site"], d["patient"]), set())) and d["arbiter"] and d["arbiter"] not in two}
+        patient for d in decisions.iter_rows(named=True)
+        if d["accepted_reader"] in (two := readers.get(patient := (d["site"], d["patient"]), set())) and d["arbiter"] and d["arbiter"] not in two
+        and not decided_early(d, locked.get(patient))}
+
+
+def lock_times(pairs: Iterable[Row]) -> dict[Patient, dt.datetime]:
+    """When the first pair of each patient was locked by both: nobody may have looked at both reads before."""
+    found: dict[Patient, dt.datetime] = {}
+    for p in pairs:
+        patient = (p["site"], p["patient"])
+        found[patient] = min(found.get(patient, p["locked_at"]), p["locked_at"])
+    return found
+
+
+def decided_early(decision: Row, locked_at: dt.datetime | None) -> bool:
+    """Whether a decision was made before that lock."""
+    return locked_at is not None and decision["decided_at"] is not None and decision["decided_at"] < locked_at
 
 
 def _compared(pair: Row, measurement: str) -> bool:

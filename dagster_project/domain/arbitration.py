@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.domain.agreement import decided_early
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import ARBITRATIONS, QUARANTINE
 
@@ -28,6 +31,7 @@ class Case:
     triggers: tuple[str, ...]
     n_lesion_visits: int
     simulated: bool
+    locked_at: dt.datetime | None = None
 
 
 def derive_arbitrations(
@@ -45,8 +49,8 @@ def derive_arbitrations(
        `sum_difference_ratio` of their mean.
     6. `dice`: the Dice of a lesion's two masks is below `dice_arbitrate`.
 
-    A decision settles a case where the endorsed reader is one of the two and the arbiter, named, is neither; the latest of several
-    valid ones counts, those before it stay on record as superseded. Every other decision is refused, and the case stays open.
+    A decision settles a case where the endorsed reader is one of the two, the arbiter, named, is neither, and both reads of
+    every visit that a trigger names were locked when it was made; the latest of several valid ones counts, those before it stay on record as superseded. Every other decision is refused, and the case stays open.
 
     Parameters
     ----------
@@ -79,7 +83,7 @@ def derive_arbitrations(
 
 def find_cases(pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: pl.DataFrame, rules: Mapping[str, Any]) -> dict[Patient, Case]:
     """Patients with at least one trigger, by site and patient."""
-    readers = _readers(pairs, reader_responses)
+    readers, paired = _readers(pairs, reader_responses), _grouped(pairs.iter_rows(named=True))
     lesions = _grouped(agreement.filter(scope="lesion").iter_rows(named=True))
     responses = _grouped(reader_responses.iter_rows(named=True))
     cases = {}
@@ -89,8 +93,14 @@ def find_cases(pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: p
         if triggers:
             own = lesions.get(patient, [])
             simulated = any(r["simulated"] for r in [*own, *responses.get(patient, [])])
-            cases[patient] = Case(patient, readers[patient], tuple(triggers), max(1, len(own)), simulated)
+            cases[patient] = Case(patient, readers[patient], tuple(triggers), max(1, len(own)), simulated, _locked_at(paired.get(patient, []), triggers))
     return cases
+
+
+def _locked_at(pairs: Sequence[Row], triggers: Sequence[str]) -> dt.datetime | None:
+    """When both reads of every visit that a trigger names were locked: a visit read after a decision is decided anew where it differs."""
+    visits = {words[1] for trigger in triggers if len(words := trigger.split()) > 1}
+    return max((p["locked_at"] for p in pairs if p["visit"] in visits or not visits), default=None)
 
 
 def _readers(pairs: pl.DataFrame, reader_responses: pl.DataFrame) -> dict[Patient, tuple[str, str]]:
@@ -162,7 +172,21 @@ def _why_invalid(decision: Row, case: Case | None) -> str | None:
         return "column arbiter is empty; name the arbiter, the case stays open"
     if decision["arbiter"] in case.readers:
         return "column arbiter names one of the two readers of the case; a third person has to decide, the case stays open"
+    if decided_early(decision, case.locked_at):
+        return "column decided_at lies before the lock of a read of the case; look at both reads and decide again, the case stays open"
     return None
+
+
+def mask_readers(site: str, patient: str, readers: Sequence[str]) -> dict[str, str]:
+    """Readers of a case behind the letters A and B, so that an arbiter learns from no case whose read he sees in the next.
+
+    Which of the two is A changes from case to case and stays within one: it follows from a digest of the case's name.
+
+    >>> sorted(mask_readers("AA", "P1", ["R2", "R1"]).values())
+    ['R1', 'R2']
+    """
+    turned = hashlib.sha256(f"{site}/{patient}".encode()).digest()[0] % 2 == 1
+    return dict(zip("AB", sorted(readers, reverse=turned), strict=True))
 
 
 def _refusal(decision: Row, reason: str) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _row(visit: Row, model: tuple[str, str] | None, given: Mapping[tuple[str, ..
     reading = read_risk(visit["irecist_response"], probability, section)
     name, version = model if model and probability is not None else (None, None)
     return (
-        *who, visit["visit"], visit["day"], visit["overall_response"], visit["irecist_response"], probability, name, version,
+        *who, visit["visit"], visit["day"], visit["overall_response_as_of_visit"], visit["irecist_response"], probability, name, version,
         reading, ADVICE[reading], visit["change_from_baseline_percent"], heterogeneity.get((*who, visit["visit"])),
         _why_none(visit["visit"], model, settled=settled) if probability is None else None, visit["simulated"])
 

@@ -38,7 +38,7 @@ Patient = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
+class Record:
     """What the lake holds of one patient: dated visits with their responses in order, dates of T0 and T2, treatments, events."""
 
     visits: Sequence[Row]
@@ -66,19 +66,20 @@ def derive_outcomes(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up
     pl.DataFrame
         The table outcomes.
     """
-    records = _records(responses, treatments, follow_up, timepoints)
+    records = records_of(responses, treatments, follow_up, timepoints)
     rows = [(p["site"], p["patient"], *_outcome(records[p["site"], p["patient"]], endpoints, recist), p["simulated"])
             for p in patients.iter_rows(named=True)]
     return pl.DataFrame(rows, schema=polars_schema(OUTCOMES), orient="row")
 
 
-def _records(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.DataFrame, timepoints: pl.DataFrame) -> dict[Patient, _Record]:
+def records_of(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.DataFrame, timepoints: pl.DataFrame) -> dict[Patient, Record]:
+    """What the lake holds of each patient, of the accepted read; an empty record for a patient without any row."""
     accepted = responses.filter(pl.col("evaluator") == ACCEPTED).sort("scan_date", "visit", nulls_last=True)
     visits, events, scans = _by_patient(accepted), _by_patient(follow_up), _by_patient(timepoints)
     treated = _by_patient(treatments)
     names = {*visits, *events, *scans, *treated}
-    found = {p: _Record(visits[p], {s["visit"]: s["day"] for s in scans[p]}, bool(treated[p]), events[p]) for p in names}
-    return defaultdict(lambda: _Record((), {}, treated=False, events=()), found)
+    found = {p: Record(visits[p], {s["visit"]: s["day"] for s in scans[p]}, bool(treated[p]), events[p]) for p in names}
+    return defaultdict(lambda: Record((), {}, treated=False, events=()), found)
 
 
 def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
@@ -88,11 +89,11 @@ def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
     return found
 
 
-def _outcome(record: _Record, endpoints: Rules, recist: Rules) -> tuple[Any, ...]:
+def _outcome(record: Record, endpoints: Rules, recist: Rules) -> tuple[Any, ...]:
     therapy = record.first_day("new_therapy", after=0)
-    before = _before_therapy(record.visits, therapy)
-    graded = until_progression(_graded(before, "overall_response"))
-    immune = until_progression(_graded(before, "irecist_response"), end="iCPD")
+    before = before_therapy(record.visits, therapy)
+    graded = until_progression(graded_of(before, "overall_response"))
+    immune = until_progression(graded_of(before, "irecist_response"), end="iCPD")
     bor, pfs = best_response(graded, recist), _pfs(record, therapy, endpoints)
     later = landmark(pfs, record.days.get(LANDMARK)) if pfs else None
     found = pseudoprogression.find_pseudoprogression([_for_pseudoprogression(v) for v in before], recist)
@@ -102,22 +103,27 @@ def _outcome(record: _Record, endpoints: Rules, recist: Rules) -> tuple[Any, ...
         found.d1, found.d1_nadir, found.d2, found.d2_nadir, _reason(record, graded))
 
 
-def _before_therapy(visits: Sequence[Row], therapy: int | None) -> list[Row]:
+def before_therapy(visits: Sequence[Row], therapy: int | None) -> list[Row]:
+    """The visits up to the day on which another anticancer therapy began."""
     return [v for v in visits if therapy is None or v["day"] is None or v["day"] <= therapy]
 
 
-def _graded(visits: Iterable[Row], column: str) -> list[Graded]:
+def graded_of(visits: Iterable[Row], column: str) -> list[Graded]:
+    """Responses of a column of `responses`, for best_response.py."""
     return [Graded(v["day"], v[column], no_target=v["target_response"] == "NONE") for v in visits]
 
 
-def _pfs(record: _Record, therapy: int | None, endpoints: Rules) -> Survival | None:
-    if not record.treated:
-        return None
+def _pfs(record: Record, therapy: int | None, endpoints: Rules) -> Survival | None:
+    return progression_free_survival(follow_up_of(record, therapy), endpoints) if record.treated else None
+
+
+def follow_up_of(record: Record, therapy: int | None) -> FollowUp:
+    """What the censoring table asks of one patient: RECIST 1.1 responses of the dated visits, and events by day."""
     dated = [(v["day"], v["overall_response"]) for v in record.visits if v["day"] is not None]
     stops = [record.first_day(event) for event in ("off_treatment", "lost", "progression_clinical")]
-    return progression_free_survival(FollowUp(
+    return FollowUp(
         has_baseline=BASELINE in record.days, responses=dated, death_day=record.first_day("death"), new_therapy_day=therapy,
-        clinical_progression_day=record.first_day("progression_clinical", after=0), stopped=any(s is not None for s in stops)), endpoints)
+        clinical_progression_day=record.first_day("progression_clinical", after=0), stopped=any(s is not None for s in stops))
 
 
 def _columns(survival: Survival | None) -> tuple[int | None, bool | None, str | None]:
@@ -135,7 +141,7 @@ def _for_pseudoprogression(visit: Row) -> pseudoprogression.Graded:
         visit["nontarget_response"], visit["new_lesion"], visit["overall_response"])
 
 
-def _reason(record: _Record, graded: Sequence[Graded]) -> str | None:
+def _reason(record: Record, graded: Sequence[Graded]) -> str | None:
     missing = [] if record.treated else ["no date of a first cycle: no survival time"]
     missing += [] if graded else ["no visit after baseline: no best response"]
     query = response_query(graded)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dagster_project.domain.findings import Baseline, Rules, Visit, parents, read_baseline
 from dagster_project.domain.new_lesions import NewLesions, register_new_lesions, sizes_of
-from dagster_project.domain.recist import Assessment, assess, is_progression, nontarget_states, overall_response
+from dagster_project.domain.recist import Assessment, assess_as_of, is_progression, nontarget_states, overall_response
 
 IMMUNE = {"CR": "iCR", "PR": "iPR", "SD": "iSD", "NON_CR_NON_PD": "iNON_CR_NON_PD", "NE": "iNE", "NED": "iNED"}
 """RECIST 1.1 responses that iRECIST mirrors; a PD has none: it is iUPD or iCPD."""
@@ -84,7 +84,7 @@ def assess_irecist(baseline_visit: Visit, visits: Sequence[Visit], recist: Rules
 
 
 def _gather(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -> list[Evidence]:
-    baseline, graded = read_baseline(baseline_visit, rules), assess(baseline_visit, visits, rules)
+    baseline, graded = read_baseline(baseline_visit, rules), assess_as_of(baseline_visit, visits, rules)
     registers = register_new_lesions(visits, baseline, rules)
     return [Evidence(v, a, n, *_nontarget_burden(v, baseline, rules)) for v, a, n in zip(visits, graded, registers, strict=True)]
 

@@ -23,7 +23,7 @@ NEEDED = ("patients", "scans", "timepoints", "reader_agreement", "arbitrations",
 MEASUREMENTS = ("longest_diameter_mm", "volume_mm3", "short_axis_mm")
 """What the two readers must agree on; the short axis only where a site has nodes."""
 
-ROW_RULES = ("slice_thickness", "artifact", "missing_visit", "consent_withdrawn", "ineligible", "unknown", "progressed_by", "responded_by", "no_response_after")
+ROW_RULES = ("site_left_out", "slice_thickness", "artifact", "missing_visit", "consent_withdrawn", "ineligible", "unknown", "progressed_by", "responded_by", "no_response_after")
 """Row rules, each the beginning of the exclusions it counts."""
 
 
@@ -130,11 +130,25 @@ def judge_agreement(agreement: pl.DataFrame, study: Study, sites: Sequence[str] 
     3. arbitrated_share: at most half of the lesion-visits, the largest share of any measurement
     4. no row, no ICC, or fewer than 30 pairs although small sites are pooled: cannot_evaluate
     5. short axis: left out where there is no node; a warning instead of 4, since nodes are few and their longest diameters are judged too
+    6. by visit, over all sites together, where every site is judged: the same rules; a warning instead of 4, since all visits
+       together are judged site by site
+
+    A site that fails can be left out only by `sites_left_out` of the protocol. Its pairs still stand in the rows by visit, so these
+    are judged only where no site is left out.
     """
     rows = {(r["site"], r["measurement"]): r for r in agreement.filter(pl.col("scope") == "site").iter_rows(named=True)}
     names = sorted({site for site, _ in rows}) if sites is None else sites
     rules = study.section("agreement")
-    return [v for site in names for v in (*_judge_icc(rows, site, rules), _judge_share(rows, site, rules))]
+    found = [v for site in names for v in (*_judge_icc(rows, site, rules), _judge_share(rows, site, rules))]
+    return found if {site for site, _ in rows} - set(names) else found + _judge_visits(agreement, rules)
+
+
+def _judge_visits(agreement: pl.DataFrame, rules: Mapping) -> list[Verdict]:
+    found = []
+    for row in agreement.filter((pl.col("scope") == "visit") & pl.col("measurement").is_in(MEASUREMENTS)).sort("visit", "measurement").iter_rows(named=True):
+        scope, why = f"{row['visit']} {row['measurement']}", _why_no_icc(row, rules)
+        found += _icc_unjudged(scope, why, rules, "warn") if why else _icc_judged(scope, row, rules)
+    return found
 
 
 def _judge_icc(rows: Mapping[tuple[str, str], Mapping], site: str, rules: Mapping) -> list[Verdict]:

@@ -157,10 +157,25 @@ def assess(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -> list
     return found
 
 
+_HINDSIGHT = "called unequivocal later"
+
+
+def assess_as_of(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -> list[Assessment]:
+    """RECIST 1.1 at each visit by what was known then: each visit is the last one of those it was graded with.
+
+    It differs from `assess` only where a later visit made a doubtful new lesion certain, which then counts from its first appearance:
+    at the visits in between, and at later ones that rest on what these were (a complete response that in hindsight was none).
+    """
+    found = assess(baseline_visit, visits, rules)
+    if not any(_HINDSIGHT in a.rule for a in found):
+        return found
+    return [assess(baseline_visit, visits[: place + 1], rules)[-1] for place in range(len(visits))]
+
+
 def _standing(register: Sequence[NewLesion], visits: Sequence[Visit], place: int) -> dict[str, str]:
     labels = [new.label for new in register]
     return {
-        new.label: "not unequivocal" if new.certain is None else "called unequivocal later" if new.certain > place else "unequivocal"
+        new.label: "not unequivocal" if new.certain is None else _HINDSIGHT if new.certain > place else "unequivocal"
         for new in register if new.appeared <= place and not is_gone(new.label, visits, place, labels)}
 
 

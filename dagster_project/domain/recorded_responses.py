@@ -33,6 +33,15 @@ class Recorded:
     new_lesion: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A contradiction: the visit, the rule of `find_contradictions` that names it, and in words what is wrong."""
+
+    visit: str
+    rule: str
+    what: str
+
+
 def normalise(word: str | None) -> str | None:
     """The schema's word for one as SDTM writes it.
 
@@ -43,44 +52,50 @@ def normalise(word: str | None) -> str | None:
 
 
 def audit_recorded(visits: Sequence[Recorded]) -> list[str]:
+    """Every contradiction in one patient's visits as a line: the visit, and what is wrong."""
+    return [f"{found.visit}: {found.what}" for found in find_contradictions(visits)]
+
+
+def find_contradictions(visits: Sequence[Recorded]) -> list[Contradiction]:
     """Name every contradiction in one patient's visits, given in the order of their numbers.
 
-    1. a visit without a day, or dated before one that is numbered lower
-    2. a word in the wrong place: iSD or iPR of non-targets; iNON_CR_NON_PD overall although there are targets
-    3. a new lesion or a progressed component without an overall progression, no iUPD having been before
-    4. an overall response that its components do not give
-    5. iCPD without an open iUPD before it
-    6. another response after iCPD
-    7. after iCR anything but iCR, iUPD or iNE; after iPR iSD, where no progression lies between
+    1. misdated: a visit without a day, or dated before one that is numbered lower
+    2. misplaced_word: a word in the wrong place: iSD or iPR of non-targets; iNON_CR_NON_PD overall although there are targets
+    3. component_progressed: a new lesion or a progressed component without an overall progression, no iUPD having been before;
+       progression_without_cause: the reverse
+    4. components: an overall response that its components do not give
+    5. unconfirmed_before: iCPD without an open iUPD before it
+    6. after_confirmation: another response after iCPD
+    7. step: after iCR anything but iCR, iUPD or iNE; after iPR iSD, where no progression lies between
     """
     assessed = [v for v in visits if v.overall is not None]
     found = [*_misdated(visits), *(line for place, v in enumerate(assessed) for line in _contradictions(v, assessed[:place]))]
     return [*found, *_impossible_steps([v for v in assessed if v.overall != "iNE"])]
 
 
-def _misdated(visits: Sequence[Recorded]) -> Iterable[str]:
+def _misdated(visits: Sequence[Recorded]) -> Iterable[Contradiction]:
     last: int | None = None
     for visit in visits:
         if visit.day is None:
-            yield f"{visit.visit}: no complete date"
+            yield Contradiction(visit.visit, "misdated", "no complete date")
         elif last is not None and visit.day < last:
-            yield f"{visit.visit}: dated before a visit that is numbered lower"
+            yield Contradiction(visit.visit, "misdated", "dated before a visit that is numbered lower")
         last = visit.day if last is None or (visit.day is not None and visit.day > last) else last
 
 
-def _contradictions(visit: Recorded, earlier: Sequence[Recorded]) -> Iterable[str]:
+def _contradictions(visit: Recorded, earlier: Sequence[Recorded]) -> Iterable[Contradiction]:
     misplaced = _misplaced(visit)
     if misplaced:
-        yield f"{visit.visit}: {misplaced}"
+        yield Contradiction(visit.visit, "misplaced_word", misplaced)
         return
     signs = [visit.target in PROGRESSED, visit.nontarget in PROGRESSED, bool(visit.new_lesion)]
     if any(signs) and visit.overall not in PROGRESSED:
         if "iUPD" not in {v.overall for v in earlier} or any(signs[:2]):
-            yield f"{visit.visit}: a component has progressed, the overall response has not"
+            yield Contradiction(visit.visit, "component_progressed", "a component has progressed, the overall response has not")
     elif visit.overall in PROGRESSED and None not in (visit.target, visit.nontarget, visit.new_lesion) and not any(signs):
-        yield f"{visit.visit}: overall progression, and no component has progressed"
+        yield Contradiction(visit.visit, "progression_without_cause", "overall progression, and no component has progressed")
     elif not any(signs) and visit.target and visit.nontarget and _expected(visit) != visit.overall:
-        yield f"{visit.visit}: the components do not give the overall response"
+        yield Contradiction(visit.visit, "components", "the components do not give the overall response")
 
 
 def _misplaced(visit: Recorded) -> str | None:
@@ -94,13 +109,13 @@ def _expected(visit: Recorded) -> str | None:
     return IMMUNE.get(overall_response(target, nontarget, new_lesion=False)) if target and nontarget else visit.overall
 
 
-def _impossible_steps(visits: Sequence[Recorded]) -> Iterable[str]:
+def _impossible_steps(visits: Sequence[Recorded]) -> Iterable[Contradiction]:
     if visits and visits[0].overall == "iCPD":
-        yield f"{visits[0].visit}: iCPD without an iUPD before it"
+        yield Contradiction(visits[0].visit, "unconfirmed_before", "iCPD without an iUPD before it")
     for before, after in pairwise(visits):
         if before.overall == "iCPD" and after.overall != "iCPD":
-            yield f"{after.visit}: {after.overall} after iCPD"
+            yield Contradiction(after.visit, "after_confirmation", f"{after.overall} after iCPD")
         elif after.overall == "iCPD" and before.overall not in PROGRESSED:
-            yield f"{after.visit}: iCPD without an iUPD before it"
+            yield Contradiction(after.visit, "unconfirmed_before", "iCPD without an iUPD before it")
         elif (before.overall == "iCR" and after.overall not in {"iCR", "iUPD"}) or (before.overall, after.overall) == ("iPR", "iSD"):
-            yield f"{after.visit}: {after.overall} after {before.overall}"
+            yield Contradiction(after.visit, "step", f"{after.overall} after {before.overall}")

@@ -10,7 +10,7 @@ import polars as pl
 
 from dagster_project.domain.findings import Finding, Rules, Visit
 from dagster_project.domain.irecist import ImmuneAssessment, assess_irecist
-from dagster_project.domain.recist import Assessment, assess
+from dagster_project.domain.recist import Assessment, assess, assess_as_of
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import RESPONSES
 
@@ -40,8 +40,8 @@ def derive_responses(lesions: pl.DataFrame, timepoints: pl.DataFrame, *, evaluat
     4. else the engines' responses (recist.py, irecist.py)
 
     `irecist_response` rests on this visit and earlier ones alone. `overall_response` may rest on a later one in one case: a new
-    lesion that was equivocal here and called unequivocal later is PD from its first appearance. The state as of a visit is what
-    the same function gives for the rows up to that visit.
+    lesion that was equivocal here and called unequivocal later is PD from its first appearance. `overall_response_as_of_visit` is
+    what the engine gives for the visits up to this one alone.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ def _grade(patient: Patient, visits: Sequence[Row], findings: Mapping[str, list[
     undated = [v for v in read if v["scan_date"] is None]
     first = _visit(baseline, baseline, findings)
     later = [_visit(v, baseline, findings) for v in dated]
-    graded = zip(dated, assess(first, later, recist), assess_irecist(first, later, recist, irecist), strict=True)
-    return [*(_row(patient, v, evaluator, a, i, read=v["visit"] in findings) for v, a, i in graded),
+    graded = zip(dated, assess(first, later, recist), assess_as_of(first, later, recist), assess_irecist(first, later, recist, irecist), strict=True)
+    return [*(_row(patient, v, evaluator, a, then.overall, i, read=v["visit"] in findings) for v, a, then, i in graded),
             *(_not_evaluable(patient, v, evaluator, "scan without a date") for v in undated)]
 
 
@@ -110,13 +110,13 @@ def _visit(row: Row, baseline: Row, findings: Mapping[str, list[Finding]]) -> Vi
     return Visit(row["visit"], (row["scan_date"] - baseline["scan_date"]).days, tuple(findings.get(row["visit"], ())))
 
 
-def _row(patient: Patient, visit: Row, evaluator: str, found: Assessment, immune: ImmuneAssessment, *, read: bool) -> tuple[Any, ...]:
+def _row(patient: Patient, visit: Row, evaluator: str, found: Assessment, then: str, immune: ImmuneAssessment, *, read: bool) -> tuple[Any, ...]:
     rule = f"{found.rule} | {immune.rule}" if read else f"visit not read; {found.rule} | {immune.rule}"
     return (
         *patient, visit["visit"], evaluator, visit["scan_date"], visit["day"],
         found.sum_mm, found.baseline_sum_mm, found.nadir_mm, immune.new_lesion_sum_mm,
         change_percent(found.sum_mm, found.baseline_sum_mm), change_percent(found.sum_mm, found.nadir_mm),
-        found.target_arithmetic, found.target, found.nontarget, bool(found.new_lesions), found.overall, immune.response, rule, visit["simulated"])
+        found.target_arithmetic, found.target, found.nontarget, bool(found.new_lesions), found.overall, then, immune.response, rule, visit["simulated"])
 
 
 def change_percent(size: float | None, reference: float | None) -> float | None:
@@ -131,4 +131,4 @@ def change_percent(size: float | None, reference: float | None) -> float | None:
 def _not_evaluable(patient: Patient, visit: Row, evaluator: str, why: str) -> tuple[Any, ...]:
     numbers: Iterable[None] = (None,) * 6
     return (*patient, visit["visit"], evaluator, visit["scan_date"], visit["day"], *numbers,
-            "NE", "NE", "NE", False, "NE", "iNE", why, visit["simulated"])
+            "NE", "NE", "NE", False, "NE", "NE", "iNE", why, visit["simulated"])

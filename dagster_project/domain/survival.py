@@ -168,6 +168,29 @@ def clopper_pearson(x: int, n: int, *, confidence: float = 0.95) -> Proportion:
     return Proportion(x, n, x / n, lower, upper)
 
 
+def outcome_weights(responders: Sequence[bool], share_in_practice: float) -> list[float]:
+    """Weights that give patients enrolled by outcome the share of responders that practice has.
+
+    w = pi / p for a responder and (1 - pi) / (1 - p) for another one, p being the share enrolled (0.5 in the registration). They sum to the
+    number of patients. What depends on the share of responders (disease control, predictive values, survival of the whole) may be weighted;
+    the response rate itself becomes pi, which is an assumption and no result.
+
+    Raises
+    ------
+    ValueError
+        Where all patients are responders, or none is, or the share is not within 0 and 1.
+
+    Examples
+    --------
+    >>> outcome_weights([True, True, False, False], 0.4)
+    [0.8, 0.8, 1.2, 1.2]
+    """
+    enrolled = sum(responders) / len(responders) if responders else 0.0
+    if not 0.0 < enrolled < 1.0 or not 0.0 < share_in_practice < 1.0:
+        raise ValueError("outcome_weights: pass patients of both outcomes, and a share between 0 and 1")
+    return [share_in_practice / enrolled if r else (1.0 - share_in_practice) / (1.0 - enrolled) for r in responders]
+
+
 def response_rate(best_responses: Sequence[str | None], *, counted: Sequence[str] = ("CR", "PR")) -> Proportion:
     """Objective response rate over all enrolled: NE and missing count as no response.
 

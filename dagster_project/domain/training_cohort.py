@@ -63,6 +63,7 @@ def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, re
                            timepoints: pl.DataFrame, study: Study) -> pl.DataFrame:
     """Derive one row a patient of `eligibility` for the protocol's task.
 
+    0. excluded: the site is left out by a decision that the protocol records (site_left_out)
     1. excluded: the first criterion, in order, that is not met (missing_visit I4, slice_thickness I5, artifact E1,
        consent_withdrawn E5, ineligible_<criterion>) or not known (unknown_<criterion>)
     2. excluded: decided by the task's visit, as the protocol's `decided` says (progressed_by_T1, responded_by_T1)
@@ -78,12 +79,39 @@ def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, re
         The table training_cohort without `snapshot`.
     """
     task, policy = study.section("model")["task"], study.section("model")["decided"]
-    rows = []
+    left_out, rows = sites_left_out(study), []
     for course in courses(eligibility, outcomes, responses, timepoints, task, study.section("model")["six_months_days"]):
-        exclusion = _exclusion(course, task, policy)
+        exclusion = "site_left_out" if course.patient[0] in left_out else _exclusion(course, task, policy)
         rows.append((*course.patient, task, exclusion is None, exclusion, course.label, describe_label(task), course.simulated))
     schema = {name: kind for name, kind in polars_schema(TRAINING_COHORT).items() if name != "snapshot"}
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+DECISION = ("site", "decided_by", "decided_on", "reason")
+"""What an entry of [gate] sites_left_out has to say."""
+
+
+class UnrecordedDecision(ValueError):
+    """A site is left out without saying who decided so, when, and why."""
+
+    def __init__(self, number: int, missing: Sequence[str]) -> None:
+        super().__init__(f"study.toml [gate] sites_left_out, entry {number}: {', '.join(missing)} missing; a site is left out only by a recorded decision")
+
+
+def sites_left_out(study: Study) -> frozenset[str]:
+    """Sites that the protocol leaves out of training.
+
+    Raises
+    ------
+    UnrecordedDecision
+        Where an entry lacks one of `DECISION`.
+    """
+    entries = study.section("gate")["sites_left_out"]
+    for number, entry in enumerate(entries, start=1):
+        missing = [name for name in DECISION if not str(entry.get(name, "")).strip()]
+        if missing:
+            raise UnrecordedDecision(number, missing)
+    return frozenset(entry["site"] for entry in entries)
 
 
 def describe_label(task: str) -> str:

@@ -1,18 +1,99 @@
-"""What the arbiters of all sites decided."""
+"""What the arbiters of all sites decided: delivered in a site's landing, or recorded here and kept beside the patient's scans."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+
+from dagster_project.domain.arbitration import mask_readers
 
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
 
+SCHEMA = {"site": pl.String, "patient": pl.String, "accepted_reader": pl.String, "arbiter": pl.String,
+          "decided_at": pl.Datetime("us", "UTC"), "row_number": pl.Int32, "simulated": pl.Boolean}
+
+DECISIONS = "decisions"
+"""Folder of a patient in the vault: one file a decision, never written again."""
+
 
 def arbiter_decisions(lakehouse: Lakehouse) -> pl.DataFrame:
-    """The arbiters' decisions of all sites, as intake took them in."""
-    found = [rows for site in lakehouse.home.sites() if (rows := lakehouse.case_report(site, "arbitrations")).height]
-    return pl.concat(found) if found else pl.DataFrame(
-        schema={"site": pl.String, "patient": pl.String, "accepted_reader": pl.String, "arbiter": pl.String,
-                "decided_at": pl.Datetime("us", "UTC"), "row_number": pl.Int64, "simulated": pl.Boolean})
+    """The arbiters' decisions of all sites: those that intake took in, and those recorded by command."""
+    found = [rows.cast(SCHEMA) for site in lakehouse.home.sites() if (rows := lakehouse.case_report(site, "arbitrations")).height]
+    recorded = [_read(file) for file in sorted(lakehouse.home.vault.glob(f"*/*/{DECISIONS}/*.json"))]
+    return pl.concat([*found, pl.DataFrame(recorded, schema=SCHEMA)])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    decision = json.loads(file.read_text(encoding="utf-8"))
+    return {**decision, "decided_at": dt.datetime.fromisoformat(decision["decided_at"]), "row_number": int(file.stem)}
+
+
+class UndecidableCase(ValueError):
+    """A decision that cannot be recorded; nothing was changed."""
+
+
+def find_case(lakehouse: Lakehouse, patient: str) -> dict[str, Any]:
+    """The patient's row of arbitrations.
+
+    Raises
+    ------
+    UndecidableCase
+        Where there is none.
+    """
+    cases = lakehouse.lake.read("arbitrations").filter(patient=patient)
+    if not cases.height:
+        raise UndecidableCase("no case bears that pseudonym; `lakehouse arbitration list` names the cases")
+    return cases.row(0, named=True)
+
+
+def decide_case(lakehouse: Lakehouse, patient: str, letter: str, arbiter: str, now: dt.datetime) -> Path:
+    """Record that an arbiter endorses read A or B of an open case; the next run applies it.
+
+    1. the case is open, and no decision on it waits for the next run
+    2. the arbiter has read nothing of the patient
+    3. both reads were locked before now
+
+    Raises
+    ------
+    UndecidableCase
+        Where one of these does not hold.
+    """
+    case = find_case(lakehouse, patient)
+    reads = lakehouse.lake.read("reads", site=case["site"]).filter(patient=patient)
+    folder = lakehouse.home.vault / case["site"] / patient / DECISIONS
+    if case["status"] != "open":
+        raise UndecidableCase("the case is not open: it was settled; its decision stands")
+    if _waits(lakehouse, case):
+        raise UndecidableCase("a decision on the case is recorded already; `lakehouse run` applies it")
+    if arbiter in {case["reader_a"], case["reader_b"], *reads["reader"]}:
+        raise UndecidableCase("the arbiter is a reader of the patient; a third person has to decide")
+    if (reads["locked_at"] > now).any():
+        raise UndecidableCase("a read of the case is not locked yet; decide when both are")
+    accepted = mask_readers(case["site"], patient, (case["reader_a"], case["reader_b"]))[letter]
+    decision = {"site": case["site"], "patient": patient, "accepted_reader": accepted, "arbiter": arbiter, "decided_at": now.isoformat(),
+                "simulated": case["simulated"]}
+    return _append(folder, decision)
+
+
+def _waits(lakehouse: Lakehouse, case: dict[str, Any]) -> bool:
+    """Whether a valid decision is there that no run has applied yet."""
+    recorded = arbiter_decisions(lakehouse).filter(site=case["site"], patient=case["patient"])
+    readers = [case["reader_a"], case["reader_b"]]
+    return bool(recorded.filter(pl.col("accepted_reader").is_in(readers) & ~pl.col("arbiter").is_in(readers)).height)
+
+
+def _append(folder: Path, decision: dict[str, Any]) -> Path:
+    """A new file with the next number; one that exists is never opened for writing."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = folder / f"{len(list(folder.glob('*.json'))) + 1:04}.json"
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="utf-8") as out:
+        json.dump(decision, out, ensure_ascii=False)
+        out.flush()
+        os.fsync(out.fileno())
+    return file

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.compute import reason_of, shared_executor, worker_count
+from dagster_project.intake.agent import LOCKED, ask_agent
 from dagster_project.intake.keys import Keys, KeysError, create_throwaway_medium, is_throwaway, unlock
+from dagster_project.intake.pseudonyms import OTHER_MEDIUM, medium_of
 from dagster_project.intake.vault import IntakeReport, take_in
-from dagster_project.lake.home import Home, delivery_signature
+from dagster_project.lake.home import Home
 
 THROWAWAY = ("The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
              "The README says how the PI makes a medium.")
@@ -24,21 +26,44 @@ class DeliveryError(RuntimeError):
 
 
 def session_keys(home: Home) -> Keys:
-    """Keys of the medium that LAKEHOUSE_KEYS names; where none is named, of a throw-away medium in the home folder.
+    """Keys of this session.
+
+    1. Of the agent that listens for this home (`lakehouse keys unlock`), or that LAKEHOUSE_AGENT names.
+    2. Of the medium that LAKEHOUSE_KEYS names, with the passphrase in the file that LAKEHOUSE_PASSPHRASE_FILE names.
+    3. Of a throw-away medium in the home folder, where no other medium was ever made for it.
 
     Raises
     ------
     KeysError
-        Where the named medium is not there, or is sealed and no passphrase was given in LAKEHOUSE_PASSPHRASE_FILE.
+        Where intake is locked, the passphrase is wrong, or the home belongs to another medium.
     """
+    if os.environ.get("LAKEHOUSE_AGENT") or home.agent.exists():
+        return _of_this_home(home, ask_agent(home.agent))
     named = os.environ.get("LAKEHOUSE_KEYS")
-    if not named:
-        medium = home.throwaway_medium
-        return unlock(medium if is_throwaway(medium) else create_throwaway_medium(medium))
+    return _of_this_home(home, _medium_keys(Path(named)) if named else _throwaway_keys(home))
+
+
+def _of_this_home(home: Home, keys: Keys) -> Keys:
+    if medium_of(home.crosswalk) not in {"", keys.recipient}:
+        raise KeysError(OTHER_MEDIUM)
+    return keys
+
+
+def _medium_keys(medium: Path) -> Keys:
     passphrase = os.environ.get("LAKEHOUSE_PASSPHRASE_FILE")
-    if not is_throwaway(Path(named)) and not passphrase:
-        raise KeysError("the key medium is sealed and intake is locked; give the file that holds the passphrase in LAKEHOUSE_PASSPHRASE_FILE")
-    return unlock(Path(named), Path(passphrase).read_text(encoding="utf-8").rstrip("\n") if passphrase else "")
+    if not is_throwaway(medium) and not passphrase:
+        raise KeysError("the key medium is sealed and intake is locked; unlock it with `lakehouse keys unlock MEDIUM`, "
+                        "or give the file that holds the passphrase in LAKEHOUSE_PASSPHRASE_FILE")
+    if passphrase and not Path(passphrase).is_file():
+        raise KeysError("the file that LAKEHOUSE_PASSPHRASE_FILE names is not there and intake is locked; unlock with `lakehouse keys unlock MEDIUM`")
+    return unlock(medium, Path(passphrase).read_text(encoding="utf-8").rstrip("\n") if passphrase else "")
+
+
+def _throwaway_keys(home: Home) -> Keys:
+    medium, known = home.throwaway_medium, medium_of(home.crosswalk)
+    if known and not is_throwaway(medium):
+        raise KeysError(LOCKED)
+    return unlock(medium if is_throwaway(medium) else create_throwaway_medium(medium))
 
 
 def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeReport | None:
@@ -53,7 +78,7 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
     if not folder.is_dir():
         say("no landing folder: the vault is kept as it is")
         return None
-    keys, signature = session_keys(home), delivery_signature(folder)
+    keys, signature = session_keys(home), home.delivery(site)
     if keys.throwaway:
         say(THROWAWAY)
     try:

@@ -96,3 +96,10 @@ def kept_predictions(lakehouse: Lakehouse) -> pl.DataFrame:
     """Out-of-fold probabilities of the last training."""
     file = _predictions_file(lakehouse)
     return pl.read_parquet(file) if file.is_file() else empty(PREDICTIONS)
+
+
+def forget_predictions(lakehouse: Lakehouse, patient: str) -> None:
+    """Take a patient out of the kept probabilities."""
+    kept = kept_predictions(lakehouse)
+    if kept.filter(patient=patient).height:
+        _keep_predictions(lakehouse, kept.filter(pl.col("patient") != patient))

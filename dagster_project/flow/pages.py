@@ -34,7 +34,7 @@ def write_study_page(lakehouse: Lakehouse) -> Path:
     """Write the study report."""
     from dagster_project.reports.writing import write_study_report
 
-    return write_study_report(lakehouse.home.reports, page_tables(lakehouse), *_moment(lakehouse))
+    return write_study_report(lakehouse.home.reports, page_tables(lakehouse), *moment_of(lakehouse))
 
 
 def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
@@ -42,10 +42,11 @@ def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
     from dagster_project.reports.writing import write_patient_reports
 
     tables = page_tables(lakehouse)
-    return write_patient_reports(lakehouse.home.reports, tables, *_moment(lakehouse), slices=LesionPictures(lakehouse, tables["reads"]))
+    return write_patient_reports(lakehouse.home.reports, tables, *moment_of(lakehouse), slices=LesionPictures(lakehouse, tables["reads"]))
 
 
-def _moment(lakehouse: Lakehouse) -> tuple[Study, int, dt.datetime]:
+def moment_of(lakehouse: Lakehouse) -> tuple[Study, int, dt.datetime]:
+    """Protocol, snapshot and time that a page is of."""
     return lakehouse.study, lakehouse.lake.snapshot(), dt.datetime.now(dt.UTC)
 
 

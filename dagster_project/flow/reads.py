@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import reason_of, run_tasks
+from dagster_project.domain.locked_reads import close_reads
 from dagster_project.domain.masks import MaskError, referenced_series_uids
 from dagster_project.domain.reads import derive_reads
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
 from dagster_project.flow.kept import REFUSED, fingerprint, keep, kept, mask_file, scan_folder
+from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import with_fingerprint
 from dagster_project.lake.tables import QUARANTINE, READS
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from dagster_project.domain.series import Series
     from dagster_project.resources import Lakehouse
     from dagster_project.study import Study
+
+LEDGER = "locked_reads.parquet"
+"""In a patient's folder of the vault: every read as it was when it was first locked."""
 
 NO_SERIES = "refers to no series that is here; send the CT series it was drawn on, then run again"
 
@@ -103,11 +109,25 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
                 for scan, file, found in known if isinstance(found, list) for outline in found]
     rows, misfits = derive_reads(outlines, lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
                                  timepoints, scans, lakehouse.study.section("reads"))
+    rows, late = _close(lakehouse, site, rows, timepoints)
     simulated = is_simulated(lakehouse, site)
     refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in refused]
-    lakehouse.refuse(site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits]))
-    counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refused) + misfits.height}
+    lakehouse.refuse(site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits, late]))
+    counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refused) + misfits.height + late.height}
     return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
+
+
+def _close(lakehouse: Lakehouse, site: str, reads: pl.DataFrame, timepoints: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads that may be seen, and what was withheld or refused; what is locked is noted beside each patient's scans."""
+    visits = {(site, scan): row["visit"] for row in timepoints.iter_rows(named=True) for scan in (row["scan"], *row["runners_up"])}
+    files = sorted((lakehouse.home.vault / site).glob(f"*/{LEDGER}"))
+    noted = pl.concat([reads.clear(), *(pl.read_parquet(file).select(reads.columns) for file in files)])
+    shown, ledger, refused = close_reads(reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC)).frames()
+    before = noted.partition_by("patient", as_dict=True)
+    for patient, rows in ledger.partition_by("patient", as_dict=True).items():
+        if patient not in before or not rows.equals(before[patient]):
+            write_parquet_whole(lakehouse.home.vault / site / str(patient[0]) / LEDGER, rows)
+    return shown, refused
 
 
 Scan = dict[str, Any]

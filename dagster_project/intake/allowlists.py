@@ -41,7 +41,7 @@ class Allowlist:
     """Everything that may stay of one SOP class, in the order of the tags.
 
     A file without a `required` element is refused; so is one with a `vital` element that is there and not plausible, since
-    leaving it out would silently change what is measured.
+    leaving it out would silently change what is measured. A `type_2` element stands without a value where its own does not stay.
     """
 
     sop_class: str
@@ -49,6 +49,7 @@ class Allowlist:
     options: tuple[str, ...]
     required: frozenset[str]
     vital: frozenset[str]
+    type_2: frozenset[str]
     rules: tuple[Rule, ...]
 
     def all_rules(self) -> tuple[Rule, ...]:
@@ -68,7 +69,8 @@ def load_allowlists() -> Mapping[str, Allowlist]:
 
 def _read(path: Path) -> Allowlist:
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Allowlist(raw["sop_class"], raw["edition"], tuple(raw["options"]), frozenset(raw["required"]), frozenset(raw["vital"]), _rules(raw, "dataset"))
+    return Allowlist(raw["sop_class"], raw["edition"], tuple(raw["options"]), frozenset(raw["required"]), frozenset(raw["vital"]),
+                     frozenset(raw["type_2"]), _rules(raw, "dataset"))
 
 
 def _rules(raw: Mapping[str, dict[str, list[str]]], section: str) -> tuple[Rule, ...]:

@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from dagster_project.intake import case_values as cv
-from dagster_project.intake.csv_tables import IDENTIFYING, CsvRow, CsvTable, Refusal, read_csv_table
+from dagster_project.intake.csv_tables import IDENTIFYING, CsvRow, CsvTable, Refusal
+from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.files import Session
 from dagster_project.intake.identifiers import Needles, make_needles
 from dagster_project.intake.pseudonyms import Crosswalk, is_pseudonym, shift_days
@@ -112,12 +113,10 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
     people = People()
     forgotten = crosswalk.withdrawn(site)
     path = site_folder / "clinical" / "patients.csv"
-    if not path.exists():
-        return people
-    table = read_csv_table(path, "patients", "clinical/patients.csv")
-    people.refusals.extend(table.refusals)
-    for row in table.rows:
-        _read_person(people, table, row, site, crosswalk, forgotten)
+    for table in clinical_tables(path, "patients", "clinical/patients.csv"):
+        people.refusals.extend(table.refusals)
+        for row in table.rows:
+            _read_person(people, table, row, site, crosswalk, forgotten)
     return people
 
 
@@ -220,10 +219,11 @@ class _Report:
 
     def rows(self, path: Path, table: str, name: str, cells: Mapping[str, Parser], required: tuple[str, ...]) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
         """Rows of a file with a known patient and every required cell; the others are refused."""
-        if not path.exists():
-            return
-        content = read_csv_table(path, table, name)
-        self.refusals.extend(content.refusals)
+        for content in clinical_tables(path, table, name):
+            self.refusals.extend(content.refusals)
+            yield from self._rows_of(content, cells, required)
+
+    def _rows_of(self, content: CsvTable, cells: Mapping[str, Parser], required: tuple[str, ...]) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
         for row in content.rows:
             patient = self.patient_of(content, row)
             if patient is None:
@@ -305,11 +305,11 @@ def _dated(report: _Report, row: Mapping[str, Any], column: str, first_cycle: Ma
 
 def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[dict[str, Any]]:
     known = report.people.rows
-    for patient in sorted({*known, *report.vault_patients}):
+    for patient in sorted({*known, *report.vault_patients, *report.session.withdrawn}):
         row: dict[str, Any] = {"site": report.site, "patient": patient, "in_case_report": patient in known, "simulated": report.simulated}
-        if patient in report.people.withdrawn:
+        if patient in report.session.withdrawn:
             yield {**row, "consent": "withdrawn"}
-        elif patient not in report.session.withdrawn:
+        else:
             values = known[patient].values if patient in known else {}
             yield {**values, **row, "age_years": _age(report, patient, values, first_cycle.get(patient))}
 

@@ -78,6 +78,11 @@ def read_csv_table(path: Path, table: str, name: str) -> CsvTable:
     return _table(name, headers, lines)
 
 
+def read_records(path: Path) -> list[list[str]]:
+    """The cells of a file, header first, its encoding and delimiter found as `read_csv_table` finds them."""
+    return list(_records(_decoded(path.read_bytes())))
+
+
 def _decoded(data: bytes) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")

@@ -45,11 +45,19 @@ class Session:
 
 @dataclass(frozen=True)
 class Task:
-    """One file: where it lies, the place it was delivered to, and the keyed digest it had when it was last read."""
+    """One file: where it lies, the place it was delivered to, and the keyed digest it had when it was last read.
+
+    What came by the network lies nowhere: `data` are its bytes, and nobody writes them.
+    """
 
     path: str
     place: str
     known_digest: str = ""
+    data: bytes | None = field(default=None, repr=False)
+
+    def digest(self) -> str:
+        """SHA-256; empty where the file cannot be read."""
+        return file_digest(Path(self.path)) if self.data is None else hashlib.sha256(self.data).hexdigest()
 
     @property
     def reader(self) -> str:
@@ -109,7 +117,7 @@ def take_file(session: Session, task: Task) -> Outcome:
     """
     path = Path(task.path)
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if task.data is None else task.data
     except OSError:
         return Outcome("", "", reason="cannot be read; check the permissions and the medium", waits_for="next_run")
     digest = hashlib.sha256(data).hexdigest()

@@ -6,12 +6,18 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = "root.age"
 IDENTITY = "identity.age"
 RECIPIENT = "recipient.txt"
 THROWAWAY = "THROWAWAY"
 """Marks a medium whose root and identity lie unsealed beside the data: for demo and tests, never for patients."""
+
+ROOT_BYTES = 32
+"""Length of the root, and of what each rotation adds to it."""
+
+SHORTEST_PASSPHRASE = 12
 
 
 class KeysError(Exception):
@@ -23,7 +29,7 @@ class Keys:
     """Keys of one intake session, in memory only; picklable, so that worker processes can hold them too.
 
     `index` blinds hospital numbers, digests and paths; `uid` maps UIDs and labels; `date` gives each patient's shift;
-    `recipient` is the public key to which crosswalk rows are sealed.
+    `recipient` is the public key to which crosswalk rows are sealed; `steps` are what rotations added to the index key, oldest first.
     """
 
     index: bytes = field(repr=False)
@@ -32,6 +38,7 @@ class Keys:
     recipient: str
     version: int = 1
     throwaway: bool = False
+    steps: tuple[bytes, ...] = field(default=(), repr=False)
 
     def digest(self, purpose: str, value: str | bytes, size: int = 16) -> str:
         """Keyed digest of a value: the same value gives the same digest, and without the key nothing can be tried against it."""
@@ -49,13 +56,21 @@ def create_medium(folder: Path, passphrase: str) -> Path:
     """
     import pyrage
 
+    _check_new(folder, passphrase)
+    return _write_medium(folder, _sealed(secrets.token_bytes(ROOT_BYTES), pyrage.x25519.Identity.generate(), passphrase))
+
+
+def _check_new(folder: Path, passphrase: str) -> None:
     _check_empty(folder)
-    if len(passphrase) < 12:
-        raise KeysError("the passphrase has fewer than 12 characters; choose a longer one")
-    identity = pyrage.x25519.Identity.generate()
-    sealed = {ROOT: pyrage.passphrase.encrypt(secrets.token_bytes(32), passphrase),
-              IDENTITY: pyrage.passphrase.encrypt(str(identity).encode(), passphrase)}
-    return _write_medium(folder, {**sealed, RECIPIENT: str(identity.to_public()).encode()})
+    if len(passphrase) < SHORTEST_PASSPHRASE:
+        raise KeysError(f"the passphrase has fewer than {SHORTEST_PASSPHRASE} characters; choose a longer one")
+
+
+def _sealed(root: bytes, identity: Any, passphrase: str) -> dict[str, bytes]:
+    import pyrage
+
+    sealed = {ROOT: pyrage.passphrase.encrypt(root, passphrase), IDENTITY: pyrage.passphrase.encrypt(str(identity).encode(), passphrase)}
+    return {**sealed, RECIPIENT: str(identity.to_public()).encode()}
 
 
 def create_throwaway_medium(folder: Path) -> Path:
@@ -63,7 +78,7 @@ def create_throwaway_medium(folder: Path) -> Path:
     import pyrage
 
     identity = pyrage.x25519.Identity.generate()
-    content = {ROOT: secrets.token_bytes(32), IDENTITY: str(identity).encode(), RECIPIENT: str(identity.to_public()).encode(), THROWAWAY: b""}
+    content = {ROOT: secrets.token_bytes(ROOT_BYTES), IDENTITY: str(identity).encode(), RECIPIENT: str(identity.to_public()).encode(), THROWAWAY: b""}
     return _write_medium(folder, content)
 
 
@@ -95,10 +110,34 @@ def unlock(folder: Path, passphrase: str = "") -> Keys:
     KeysError
         Where there is no medium, or the passphrase is not its own.
     """
-    root = _opened(folder, ROOT, passphrase)
+    root, *steps = _root_and_steps(folder, passphrase)
     recipient = (folder / RECIPIENT).read_text(encoding="ascii").strip()
-    return Keys(index=_derived(root, b"index"), uid=_derived(root, b"uid"), date=_derived(root, b"date"),
-                recipient=recipient, throwaway=is_throwaway(folder))
+    return Keys(index=_derived(root, b"index"), uid=_derived(root, b"uid"), date=_derived(root, b"date"), recipient=recipient,
+                version=1 + len(steps), throwaway=is_throwaway(folder), steps=tuple(_derived(step, b"index step") for step in steps))
+
+
+def _root_and_steps(folder: Path, passphrase: str) -> list[bytes]:
+    """The root, and the secret that each rotation added to it."""
+    whole = _opened(folder, ROOT, passphrase)
+    return [whole[start:start + ROOT_BYTES] for start in range(0, len(whole), ROOT_BYTES)]
+
+
+def rotate_medium(folder: Path, passphrase: str, new_folder: Path, new_passphrase: str) -> Path:
+    """Make the next version of a medium: a new identity, a new passphrase, one more step of the index; root, UIDs and dates stay.
+
+    The crosswalk must be re-sealed and re-indexed with it (`pseudonyms.rotate_crosswalk`); the old medium then opens nothing new.
+
+    Raises
+    ------
+    KeysError
+        Where the old medium does not open, or the new folder holds a medium.
+    """
+    import pyrage
+
+    _check_new(new_folder, new_passphrase)
+    whole = b"".join([*_root_and_steps(folder, passphrase), secrets.token_bytes(ROOT_BYTES)])
+    identity = pyrage.x25519.Identity.generate()
+    return _write_medium(new_folder, _sealed(whole, identity, new_passphrase))
 
 
 def unlock_identity(folder: Path, passphrase: str = "") -> str:
@@ -110,7 +149,7 @@ def _opened(folder: Path, name: str, passphrase: str) -> bytes:
     import pyrage
 
     if not (folder / name).is_file():
-        raise KeysError("no key medium here; put the medium in place, or make one as the README says under 'Keys first'")
+        raise KeysError("no key medium here; put the medium in place, or make one with `lakehouse keys create --out MEDIUM`")
     sealed = (folder / name).read_bytes()
     if is_throwaway(folder):
         return sealed

@@ -15,7 +15,7 @@ DIGITS = 12
 """Hexadecimal digits of SHA-256 by which a refused file is named."""
 
 EXPECTED = frozenset({"clinical", "dicom", "reads", "arbitration", "SIMULATED"})
-CASE_REPORT_FILES = ("clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv")
+CASE_REPORT_FILES = ("clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv", "clinical/redcap.csv", "clinical/odm.xml")
 READER_FILES = frozenset({"lesions.csv", "LOCKED"})
 
 
@@ -80,7 +80,7 @@ def unexpected_entries(site_folder: Path) -> list[Refusal]:
     known_clinical = {Path(name).name for name in CASE_REPORT_FILES}
     strangers = [
         ("landing", "clinical/, dicom/, reads/<reader>/, arbitration/ and SIMULATED", _count(site_folder, EXPECTED)),
-        ("clinical", "patients.csv, treatments.csv and follow_up.csv", _count(site_folder / "clinical", known_clinical)),
+        ("clinical", "patients.csv, treatments.csv, follow_up.csv, redcap.csv and odm.xml", _count(site_folder / "clinical", known_clinical)),
         ("reads", "one folder a reader with a short name (letters, digits, - and _), not SITE", _bad_readers(site_folder)),
     ]
     return [Refusal(place, f"{count} entries are not part of the landing contract and were not read; it expects {expected}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +60,52 @@ def _tail(path: Path) -> tuple[int, str]:
     return last["n"], last["hash"]
 
 
-def audit_manifest(path: Path) -> int | None:
-    """The number of the first line that does not follow from the one before; None where the chain is whole.
+@dataclass(frozen=True)
+class Verdict:
+    """What a manifest is worth: its records by event, its head, and the first line that breaks it (0 where none does) with the reason."""
 
-    A chain that was cut at its end is whole: compare its last hash with the one the run reported.
+    events: Mapping[str, int]
+    head: str
+    broken_line: int = 0
+    reason: str = ""
+
+
+def verify_manifest(path: Path, head: str = "") -> Verdict:
+    """Follow the chain from its first line to its last.
+
+    1. Every line is a record with its number and its hash.
+    2. The numbers count from 1 without a gap.
+    3. Each hash follows from the one before and the record.
+    4. `head`, where it is given (a run reports it), is the hash of one of the lines: a chain that was cut at its end is whole in itself.
     """
-    previous = START
-    with path.open(encoding="utf-8") as file:
+    events: Counter[str] = Counter()
+    previous, met = START, head in {"", START}
+    with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
-            record = json.loads(line)
-            count, said = record.pop("n"), record.pop("hash")
-            previous = _chained(previous, record)
-            if said != previous or count != number:
-                return number
-    return None
+            fault, said, event = _line_fault(line, number, previous)
+            if fault:
+                return Verdict(events, previous, number, fault)
+            previous, met = said, met or said == head
+            events[event] += 1
+    if not met:
+        return Verdict(events, previous, sum(events.values()) + 1, "the head that was reported is not in the chain: lines are missing at its end")
+    return Verdict(events, previous)
+
+
+def _line_fault(line: str, number: int, previous: str) -> tuple[str, str, str]:
+    """What is wrong with a line (empty where nothing is), its hash, its event."""
+    try:
+        record = json.loads(line)
+        count, said, event = record.pop("n"), record.pop("hash"), str(record["event"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "is not a record with event, number and hash", "", ""
+    if count != number:
+        return f"is numbered {int(count) if isinstance(count, int) else '?'}: a line was taken out or put in before it", "", ""
+    if said != _chained(previous, record):
+        return "its hash does not follow from the line before it and its content: one of the two was changed", "", ""
+    return "", said, event
+
+
+def audit_manifest(path: Path) -> int | None:
+    """The number of the first line that does not follow from the one before; None where the chain is whole."""
+    return verify_manifest(path).broken_line or None

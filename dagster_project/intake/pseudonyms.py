@@ -10,12 +10,12 @@ import re
 import secrets
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from dagster_project.intake.keys import Keys, unlock_identity
+from dagster_project.intake.keys import Keys, KeysError, unlock_identity
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 """Base 32 of RFC 4648."""
@@ -29,6 +29,8 @@ _FIELD_POLYNOMIAL = 0b100101
 SCRYPT_COST = 2**13
 """About 25 ms and 8 MiB a hospital number: dear to try a million numbers, cheap for the 500 patients of a study."""
 
+OTHER_MEDIUM = "this home's patients were taken in with another key medium; put that one in place, or begin a new home"
+
 SHORTEST_SHIFT_DAYS, LONGEST_SHIFT_DAYS = 365, 3650
 """Dates go back by a secret number of days between these, one number a patient."""
 
@@ -36,6 +38,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS patient (pseudonym TEXT PRIMARY KEY, site TEXT NOT NULL, withdrawn INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS number (blind TEXT PRIMARY KEY, pseudonym TEXT NOT NULL, with_issuer INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS sealed (digest TEXT PRIMARY KEY, pseudonym TEXT NOT NULL, blob BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS medium (recipient TEXT NOT NULL);
 """
 
 
@@ -102,14 +105,76 @@ def shift_days(keys: Keys, pseudonym: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def blind_index(index_key: bytes, site: str, issuer: str, number: str) -> str:
+def blind_index(index_key: bytes, site: str, issuer: str, number: str, steps: tuple[bytes, ...] = ()) -> str:
     """HMAC(index key, scrypt(issuer | number)): who has the crosswalk but not the key cannot try numbers against it.
 
-    Numbers of two sites are two spaces: without an issuer the site is the issuer.
+    Numbers of two sites are two spaces: without an issuer the site is the issuer. Each rotation adds a step, an HMAC over what
+    stood there before, so that rows move to the new key without anybody knowing their numbers.
     """
     text = f"{site}|{canonical_number(issuer)}|{canonical_number(number)}".encode()
     slow = hashlib.scrypt(text, salt=b"lakehouse crosswalk", n=SCRYPT_COST, r=8, p=1, maxmem=2**26, dklen=32)
-    return hmac.new(index_key, slow, hashlib.sha256).hexdigest()
+    return _stepped(hmac.new(index_key, slow, hashlib.sha256).hexdigest(), steps)
+
+
+def _stepped(blind: str, steps: Iterable[bytes]) -> str:
+    for step in steps:
+        blind = hmac.new(step, blind.encode(), hashlib.sha256).hexdigest()
+    return blind
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[sqlite3.Connection]:
+    """One transaction; what is deleted is overwritten."""
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+    try:
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    for statement in _SCHEMA.strip().split(";")[:-1]:
+        connection.execute(statement)
+
+
+def _check_medium(connection: sqlite3.Connection, recipient: str) -> None:
+    known = connection.execute("SELECT recipient FROM medium").fetchone()
+    if known is None:
+        connection.execute("INSERT INTO medium VALUES (?)", (recipient,))
+    elif known[0] != recipient:
+        raise KeysError(OTHER_MEDIUM)
+
+
+def bind_medium(path: Path, recipient: str) -> None:
+    """Say to which medium a crosswalk belongs; from then on intake with any other is refused, and without it locked.
+
+    Raises
+    ------
+    KeysError
+        Where it belongs to another.
+    """
+    file = crosswalk_file(path)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not file.exists():
+        file.touch(mode=0o600)
+    with _written(file) as connection:
+        _make(connection)
+        _check_medium(connection, recipient)
+
+
+def medium_of(path: Path) -> str:
+    """The public recipient of the medium to which a crosswalk belongs; empty where it belongs to none yet."""
+    file = crosswalk_file(path)
+    if not file.is_file():
+        return ""
+    with _written(file) as connection:
+        _make(connection)
+        known = connection.execute("SELECT recipient FROM medium").fetchone()
+    return known[0] if known else ""
 
 
 class Crosswalk:
@@ -121,18 +186,11 @@ class Crosswalk:
         if not self._path.exists():
             self._path.touch(mode=0o600)
         with self._writing() as connection:
-            connection.executescript(_SCHEMA)
+            _make(connection)
+            _check_medium(connection, keys.recipient)
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            if connection.in_transaction:
-                connection.execute("COMMIT")
-        finally:
-            connection.close()
+    def _writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        return _written(self._path)
 
     def find(self, site: str, number: str, issuer: str = "") -> str | None:
         """The pseudonym of a hospital number; None where it was never seen."""
@@ -160,6 +218,7 @@ class Crosswalk:
         if connection.execute("SELECT 1 FROM number WHERE pseudonym = ? AND with_issuer", (alone,)).fetchone():
             raise IssuerConflictError
         self._register(connection, alone, self._blind(site, issuer, number), with_issuer=True)
+        self._seal(connection, alone, {"site": site, "issuer": issuer, "hospital_number": number})
         return alone
 
     def _created(self, connection: sqlite3.Connection, site: str, number: str, issuer: str) -> str:
@@ -172,7 +231,7 @@ class Crosswalk:
         return pseudonym
 
     def _blind(self, site: str, issuer: str, number: str) -> str:
-        return blind_index(self._keys.index, site, issuer, number)
+        return blind_index(self._keys.index, site, issuer, number, self._keys.steps)
 
     @staticmethod
     def _pseudonym(connection: sqlite3.Connection, blind: str) -> str | None:
@@ -207,11 +266,25 @@ class Crosswalk:
         blob = pyrage.encrypt(json.dumps(content, ensure_ascii=False).encode(), [pyrage.x25519.Recipient.from_str(self._keys.recipient)])
         connection.execute("INSERT INTO sealed VALUES (?, ?, ?)", (digest, pseudonym, blob))
 
-    def withdraw(self, pseudonym: str) -> None:
-        """Forget who the patient is; the blind index stays, so that files sent again are refused."""
+    def withdraw(self, pseudonym: str) -> str:
+        """Forget who the patient is; the mark that stands in the place of the pseudonym."""
+        return withdraw_from_crosswalk(self._path, pseudonym)
+
+    def merge(self, pseudonym: str, into: str) -> None:
+        """Two pseudonyms turned out to be one person: every number of the first leads to the second, and so does what was sealed.
+
+        Raises
+        ------
+        UnknownPseudonymError
+            Where one of them is not of this crosswalk.
+        """
         with self._writing() as connection:
-            connection.execute("UPDATE patient SET withdrawn = 1 WHERE pseudonym = ?", (pseudonym,))
-            connection.execute("DELETE FROM sealed WHERE pseudonym = ?", (pseudonym,))
+            known = connection.execute("SELECT count(*) FROM patient WHERE pseudonym IN (?, ?)", (pseudonym, into)).fetchone()[0]
+            if known != 2:
+                raise UnknownPseudonymError
+            connection.execute("UPDATE number SET pseudonym = ? WHERE pseudonym = ?", (into, pseudonym))
+            connection.execute("UPDATE sealed SET pseudonym = ? WHERE pseudonym = ?", (into, pseudonym))
+            connection.execute("DELETE FROM patient WHERE pseudonym = ?", (pseudonym,))
 
     def withdrawn(self, site: str) -> frozenset[str]:
         """Pseudonyms of a site whose patients have left the study."""
@@ -229,6 +302,53 @@ def crosswalk_file(path: Path) -> Path:
     return path if path.suffix else path / "crosswalk.sqlite"
 
 
+def withdraw_from_crosswalk(path: Path, pseudonym: str) -> str:
+    """Forget who a patient is, and the pseudonym; needs no key, so that a locked server can do it.
+
+    1. What was sealed is deleted.
+    2. A new mark, derived from nothing, takes the place of the pseudonym: the blind indexes lead to it, so that files sent again are
+       refused, and the study can count who left.
+
+    Raises
+    ------
+    UnknownPseudonymError
+        Where no patient has this pseudonym.
+    """
+    with _written(crosswalk_file(path)) as connection:
+        row = connection.execute("SELECT site, withdrawn FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone()
+        if row is None:
+            raise UnknownPseudonymError
+        mark = pseudonym if row[1] else new_pseudonym(row[0])
+        connection.execute("UPDATE patient SET withdrawn = 1, pseudonym = ? WHERE pseudonym = ?", (mark, pseudonym))
+        connection.execute("UPDATE number SET pseudonym = ? WHERE pseudonym = ?", (mark, pseudonym))
+        connection.execute("DELETE FROM sealed WHERE pseudonym = ?", (pseudonym,))
+    return mark
+
+
+def rotate_crosswalk(path: Path, *, old: Keys, new: Keys, identity: str) -> int:
+    """Re-seal and re-index every row in one transaction; pseudonyms stay. Returns the number of sealed rows.
+
+    1. Each blind index gets the new step over it: no hospital number is needed, so those of the withdrawn move too.
+    2. What is sealed is opened with the old identity and sealed to the new recipient.
+    3. The crosswalk belongs to the new medium; the old one opens nothing any more.
+    """
+    import pyrage
+
+    opener, recipient = pyrage.x25519.Identity.from_str(identity), pyrage.x25519.Recipient.from_str(new.recipient)
+    steps = new.steps[len(old.steps):]
+    with _written(crosswalk_file(path)) as connection:
+        _check_medium(connection, old.recipient)
+        numbers = connection.execute("SELECT blind, pseudonym, with_issuer FROM number").fetchall()
+        sealed = connection.execute("SELECT digest, pseudonym, blob FROM sealed").fetchall()
+        connection.execute("DELETE FROM number")
+        connection.execute("DELETE FROM sealed")
+        connection.executemany("INSERT INTO number VALUES (?, ?, ?)", [(_stepped(blind, steps), *rest) for blind, *rest in numbers])
+        connection.executemany("INSERT INTO sealed VALUES (?, ?, ?)", [
+            (digest, pseudonym, pyrage.encrypt(pyrage.decrypt(blob, [opener]), [recipient])) for digest, pseudonym, blob in sealed])
+        connection.execute("UPDATE medium SET recipient = ?", (new.recipient,))
+    return len(sealed)
+
+
 def reidentify(
     pseudonym: str, *, crosswalk: Path, medium: Path, audit: Path, passphrase: str = "", purpose: str = "",
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
@@ -243,7 +363,7 @@ def reidentify(
     import pyrage
 
     identity = pyrage.x25519.Identity.from_str(unlock_identity(medium, passphrase))
-    _write_audit(audit, {"at": now().isoformat(), "action": "reidentify", "pseudonym": pseudonym, "purpose": purpose})
+    write_audit(audit, "reidentify", pseudonym, purpose, now=now)
     connection = sqlite3.connect(f"file:{crosswalk_file(crosswalk)}?mode=ro", uri=True)
     try:
         blobs = connection.execute("SELECT blob FROM sealed WHERE pseudonym = ? ORDER BY rowid", (pseudonym,)).fetchall()
@@ -254,7 +374,9 @@ def reidentify(
     return [json.loads(pyrage.decrypt(blob, [identity])) for (blob,) in blobs]
 
 
-def _write_audit(audit: Path, record: dict[str, str]) -> None:
+def write_audit(audit: Path, action: str, pseudonym: str, purpose: str, *, now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)) -> None:
+    """Add a line to the audit: when, what, of whom, why."""
+    record = {"at": now().isoformat(), "action": action, "pseudonym": pseudonym, "purpose": purpose}
     audit.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     audit.touch(mode=0o600)
     with audit.open("a", encoding="utf-8") as file:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from dagster_project.intake.files import Outcome, Session, Task, file_digest, take_file
+from dagster_project.intake.files import Outcome, Session, Task, take_file
 
 MOST_MEMORY = 2**30
 """Bytes beyond what the child needs to start."""
@@ -112,7 +112,7 @@ class ReadingProcess:
 
     def _given_up(self, task: Task) -> Outcome:
         self.close()
-        digest = file_digest(Path(task.path))
+        digest = task.digest()
         keyed = self._session.keys.digest("file", digest) if self._session else ""
         return Outcome(digest, keyed, waits_for="next_run", reason="damaged: reading it takes too long or too much memory; export the file again")
 

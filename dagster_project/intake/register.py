@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS series (uid TEXT PRIMARY KEY, patient TEXT NOT NULL, 
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
+RECEIVED_KEY = "pacs"
+"""How the key of what came by the network begins: it lies in no folder, so that no folder can be without it."""
+
 ACCEPTED, DUPLICATE, REFUSED = "accepted", "duplicate", "refused"
 
 
@@ -87,6 +90,14 @@ class Register:
         row = self._connection.execute("SELECT * FROM file WHERE path = ?", (path,)).fetchone()
         return FileRow._make(row) if row else None
 
+    def received(self, uid: str, final: str) -> bool:
+        """Whether the object of a keyed SOPInstanceUID is held, or was sent and refused on a basis that still stands (`final`)."""
+        held = [f"CT {uid}", f"RTSTRUCT SITE {uid}", f"SEG SITE {uid}"]
+        if self._connection.execute("SELECT 1 FROM object WHERE key IN (?, ?, ?)", held).fetchone():
+            return True
+        sent = (f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!", final)
+        return self._connection.execute("SELECT 1 FROM file WHERE path >= ? AND path < ? AND basis = ?", sent).fetchone() is not None
+
     def put_file(self, row: FileRow) -> None:
         """Note a file, in place of what was noted of it before."""
         self._connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -104,6 +115,10 @@ class Register:
         """The object of a key."""
         row = self._connection.execute("SELECT * FROM object WHERE key = ?", (key,)).fetchone()
         return ObjectRow(**row) if row else None
+
+    def objects(self, patient: str) -> list[ObjectRow]:
+        """A patient's objects."""
+        return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE patient = ? ORDER BY key", (patient,))]
 
     def put_object(self, row: ObjectRow) -> None:
         """Note an object of the vault."""
@@ -151,6 +166,10 @@ class Register:
         for (key,) in self._connection.execute("SELECT key FROM object WHERE patient = ?", (patient,)).fetchall():
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
+
+    def wipe(self) -> None:
+        """Overwrite what was deleted."""
+        self._connection.execute("VACUUM")
 
     def fact(self, name: str) -> str:
         """A remembered text; empty where there is none."""

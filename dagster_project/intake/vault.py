@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fcntl
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,17 +25,19 @@ import polars as pl
 from dagster_project.intake.allowlists import FILES
 from dagster_project.intake.case_report import People, Tables, build_tables, read_people
 from dagster_project.intake.csv_tables import Refusal
-from dagster_project.intake.files import Session, Task, file_digest
+from dagster_project.intake.files import Outcome, Session, Task, file_digest
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, unexpected_entries
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
-from dagster_project.intake.pseudonyms import Crosswalk, crosswalk_file
+from dagster_project.intake.pseudonyms import Crosswalk, crosswalk_file, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
-from dagster_project.intake.register import REFUSED, FileRow, Register
+from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, Register
 from dagster_project.intake.texts import TEXTS
+from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.columns import SITE_PATTERN
-from dagster_project.lake.files import write_parquet_whole
+from dagster_project.lake.files import write_parquet_whole, write_whole
+from dagster_project.lake.home import RECEIVED
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE
 from dagster_project.lake.vocabulary import VOCABULARY
@@ -40,6 +45,15 @@ from dagster_project.study import digest_of, load_study
 
 FILES_A_BATCH = 200
 """How many files a worker takes at once: about a second of work, and one transaction of the register."""
+
+LOCK_SECONDS = 2.0
+"""How long a run waits for the site's lock: the listener holds it for some milliseconds an object."""
+
+RECEPTION_SECONDS = 20.0
+"""How long the listener waits for a run over the site's folder before it asks the sender to come again."""
+
+LOCK_LOOK_SECONDS = 0.002
+"""How often it looks: much shorter than the pause between two objects of an association."""
 
 RULES_VERSION = 1
 """Raise it when code changes what is refused: files refused before are looked at again."""
@@ -97,7 +111,7 @@ def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path,
     """
     if not re.fullmatch(SITE_PATTERN, site_folder.name):
         raise IntakeError("a site's folder is named by 2 to 8 capital letters or digits; rename it")
-    with _site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+    with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
         run = _Run(site_folder, vault_site, register, keys, Crosswalk(crosswalk, keys), str(crosswalk_file(crosswalk)), mapper, progress)
         try:
             return run.whole()
@@ -108,17 +122,34 @@ def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path,
 
 
 @contextlib.contextmanager
-def _site_lock(vault_site: Path) -> Iterator[None]:
+def site_lock(vault_site: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """One process at a time takes a site in; who comes second waits for so many seconds.
+
+    Raises
+    ------
+    IntakeError
+        Where the other has not ended by then.
+    """
     vault_site.mkdir(parents=True, exist_ok=True, mode=0o700)
     vault_site.chmod(0o700)
     descriptor = os.open(vault_site / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _await_lock(descriptor, vault_site.name, time.monotonic() + seconds)
         yield
-    except BlockingIOError as error:
-        raise IntakeError(f"another run is taking in {vault_site.name}; wait for it to end") from error
     finally:
         os.close(descriptor)
+
+
+def _await_lock(descriptor: int, site: str, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise IntakeError(f"another run is taking in {site}; wait for it to end") from error
+            time.sleep(LOCK_LOOK_SECONDS)
+        else:
+            return
 
 
 @cache
@@ -226,7 +257,7 @@ class _Run:
         return [(image, key, row) for image, key, row in found if not _is_settled(image, row, bases)]
 
     def _forget_gone(self, images: Sequence[Listed]) -> None:
-        gone = self.files.keys() - {key for _, key in images}
+        gone = {key for key in self.files.keys() - {key for _, key in images} if not key.startswith(RECEIVED_KEY)}
         with self.register.transaction():
             for path in gone:
                 self.register.forget_file(path)
@@ -264,6 +295,35 @@ class _Run:
         self.done += len(part)
         if self.progress is not None:
             self.progress(self.done, self.total)
+
+    def receive(self, received: Received, people: People) -> Outcome:
+        """Take one object that came by the network, and have it on disk when this returns.
+
+        Raises
+        ------
+        IntakeError
+            Where nothing can be written: no verdict on the object.
+        """
+        self.manifest = Manifest(self.vault / MANIFEST)
+        self._finish_what_was_begun()
+        before = self.register.file(received.key)
+        file = LandingFile(self.site_folder, "", RECEIVED_KEY, received.size, 0)
+        task = replace(_task(file, received.key, before), data=received.data)
+        session = self._session(people)
+        batch = received.verdict or take_files(session, [task])
+        self._settle([(file, received.key, before)], [task], _on_disk(batch, self.incoming), session)
+        return batch.outcomes[0]
+
+    def final_basis(self) -> str:
+        """What a refusal rests on that stands until the rules change."""
+        return self._basis("", frozenset(), {})
+
+    def close_reception(self) -> None:
+        """Tell the quarantine, the manifest and whoever looks for new deliveries what came since the last time."""
+        self.manifest = Manifest(self.vault / MANIFEST)
+        self._write_refused()
+        self._write_run_record()
+        write_whole(self.vault / RECEIVED, self.manifest.head.encode())
 
     # ── case report ──
 
@@ -315,6 +375,94 @@ class _Run:
             "counts": dict(self.counts), "actions": actions}])
 
 
+@dataclass(frozen=True)
+class Received:
+    """An object that came by the network: its key, its size, its bytes, or a verdict that was given without them."""
+
+    key: str
+    size: int
+    data: bytes = field(default=b"", repr=False)
+    verdict: Batch | None = None
+
+
+def _on_disk(batch: Batch, incoming: Path) -> Batch:
+    """The sender forgets what it was told is stored: the copy must outlive a power cut."""
+    for outcome in batch.outcomes:
+        if outcome.incoming:
+            with (incoming / outcome.incoming).open("rb") as file:
+                os.fsync(file.fileno())
+    return batch
+
+
+class Reception:
+    """Takes objects of one site that come one by one by the network, into the vault that its folder fills too.
+
+    An object is taken within the site's lock and is on disk, with its row and its line of the manifest, when `take` returns;
+    what was cut short before leaves nothing, and is sent again. `close` tells the others.
+    """
+
+    def __init__(self, site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path) -> None:
+        if not re.fullmatch(SITE_PATTERN, site_folder.name):
+            raise IntakeError("a site's folder is named by 2 to 8 capital letters or digits; rename it")
+        self._folder, self._vault, self._keys, self._crosswalk = site_folder, vault_site, keys, crosswalk
+        self._one_at_a_time = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._actions: Counter[tuple[str, str]] = Counter()
+        self._people: tuple[str, People] = ("", People())
+
+    @contextlib.contextmanager
+    def _run(self, seconds: float = RECEPTION_SECONDS) -> Iterator[_Run]:
+        with self._one_at_a_time, site_lock(self._vault, seconds=seconds), contextlib.closing(Register(self._vault / REGISTER)) as register:
+            run = _Run(self._folder, self._vault, register, self._keys, Crosswalk(self._crosswalk, self._keys), str(crosswalk_file(self._crosswalk)), map, None,
+                       self._counts, self._actions)
+            yield run
+
+    def take(self, sop_instance_uid: str, data: bytes) -> Outcome:
+        """De-identify one object and give it its place; the outcome's reason says why it was refused.
+
+        Raises
+        ------
+        IntakeError
+            Where a run over the site's folder does not end, or nothing can be written: the sender has to come again.
+        """
+        digest = self._keys.digest("file", hashlib.sha256(data).hexdigest())
+        with self._run() as run:
+            key = f"{self._key(sop_instance_uid)} {digest[:32]}"
+            outcome = run.receive(Received(key, len(data), data), self._known_people(run))
+            row = run.register.file(key)
+        return replace(outcome, reason=row.reason or "" if row else outcome.reason)
+
+    def refuse(self, size: int, reason: str) -> None:
+        """Quarantine an object that was not received whole."""
+        with self._run() as run:
+            verdict = Batch((Outcome("", "", reason=reason, waits_for="next_run"),), Counter())
+            run.receive(Received(f"{RECEIVED_KEY} too large", size, verdict=verdict), People())
+
+    def missing(self, sop_instance_uids: Iterable[str]) -> list[str]:
+        """Which of these objects the vault neither holds nor has refused for good."""
+        with self._run() as run:
+            final = run.final_basis()
+            return [uid for uid in sop_instance_uids if not run.register.received(keyed_uid(uid, self._keys.uid), final)]
+
+    def close(self) -> None:
+        """Tell quarantine, manifest and sensor what came; nothing where nothing did."""
+        if self._counts or self._actions:
+            with self._run() as run:
+                run.close_reception()
+                self._counts.clear()
+                self._actions.clear()
+
+    def _key(self, sop_instance_uid: str) -> str:
+        return f"{RECEIVED_KEY} {keyed_uid(sop_instance_uid, self._keys.uid)}"
+
+    def _known_people(self, run: _Run) -> People:
+        """patients.csv, read again where it changed: whom to search for in the output, and who withdrew."""
+        digest = file_digest(self._folder / "clinical" / "patients.csv")
+        if digest != self._people[0]:
+            self._people = (digest, read_people(self._folder, run.site, run.crosswalk))
+        return self._people[1]
+
+
 def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
     known = row.digest if row is not None and row.state != REFUSED else ""
     return Task(str(image.path), image.place, known)
@@ -333,15 +481,47 @@ def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
         register.drop_patient(patient)
 
 
-def remove_patient(vault_site: Path, patient: str, *, keys: Keys, crosswalk: Path) -> None:
-    """Withdraw a patient from a site's vault: files, rows of the case report, and who the patient is.
-
-    Files of the patient that are sent again are refused; the manifest keeps digests only.
-    """
+def give_up_patient(vault_site: Path, patient: str) -> None:
+    """Remove a patient's files and their register, so that the landing is read anew: after two pseudonyms were joined."""
     with _site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
-        Crosswalk(crosswalk, keys).withdraw(patient)
         drop_patient(vault_site, register, patient)
+        register.remember("case_report", "")
+
+
+def held_names(vault_site: Path, patient: str) -> set[str]:
+    """Keyed UIDs and digests of content by which a patient's objects are filed, and the names of the scans."""
+    if not (vault_site / REGISTER).is_file():
+        return set()
+    with contextlib.closing(Register(vault_site / REGISTER)) as register:
+        rows = register.objects(patient)
+    words = {word for row in rows for word in (*row.key.split(), row.series or "", row.content, *Path(row.output).parts)}
+    return {word for word in words if re.fullmatch(r"2\.25\.\d+|S[A-Z2-7]{16}|[0-9a-f]{64}", word)}
+
+
+def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path) -> str:
+    """Withdraw a patient from a site's vault: files, rows of the case report, who the patient is, and the pseudonym.
+
+    What remains is a mark in the place of the pseudonym, derived from nothing: files that are sent again are refused, and the study
+    counts who left. The manifest keeps digests of files only. Returns the mark.
+    """
+    with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+        mark = withdraw_from_crosswalk(crosswalk, patient)
+        drop_patient(vault_site, register, patient)
+        register.remember("withdrawn", register.fact("withdrawn").replace(patient, mark))
+        register.remember("case_report", "")
+        register.wipe()
+        Manifest(vault_site / MANIFEST).append([{"event": "withdrawn"}])
         for path in (vault_site / CASE_REPORT).glob("*.parquet"):
             frame = pl.read_parquet(path)
             if "patient" in frame.columns:
-                write_parquet_whole(path, frame.filter(pl.col("patient") != patient))
+                write_parquet_whole(path, _marked(frame, patient, mark) if path.stem == "patients" else frame.filter(pl.col("patient") != patient))
+    return mark
+
+
+def _marked(patients: pl.DataFrame, patient: str, mark: str) -> pl.DataFrame:
+    """The patients without this one; the mark's row says nothing but that somebody withdrew."""
+    gone = patients.filter(pl.col("patient") == patient)
+    kept = {"site", "in_case_report", "simulated"}
+    row = gone.select(pl.lit(mark).alias(c) if c == "patient" else pl.lit("withdrawn").alias(c) if c == "consent" else
+                      pl.col(c) if c in kept else pl.lit(None, dtype).alias(c) for c, dtype in patients.schema.items())
+    return pl.concat([patients.filter(pl.col("patient") != patient), row.cast(patients.schema)])

@@ -120,7 +120,9 @@ class Writer:
         if value is None:
             if rule.keyword in self.allowlist.vital and _raw(rule, dataset) is not None:
                 raise DamagedError(rule.number, rule.keyword, "is not plausible")
-            return b""
+            if not (top and rule.keyword in self.allowlist.type_2):
+                return b""
+            value = b""
         self.actions[rule.action, f"{rule.number:08X}"] += 1
         if top:
             self.values[rule.keyword] = value

@@ -8,6 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+RECEIVED = "received"
+"""A file of a site's vault that changes whenever the PACS has sent something new."""
+
 
 @dataclass(frozen=True)
 class Home:
@@ -61,6 +64,16 @@ class Home:
         return self.root / "throwaway-key-medium"
 
     @property
+    def agent(self) -> Path:
+        """Where the key agent listens, or what LAKEHOUSE_AGENT names."""
+        return Path(os.environ.get("LAKEHOUSE_AGENT") or self.crosswalk / "agent.socket")
+
+    @property
+    def audit(self) -> Path:
+        """Who was re-identified, withdrawn or merged, when and why; beside the crosswalk, not in the lake."""
+        return self.crosswalk / "audit.jsonl"
+
+    @property
     def catalog(self) -> str:
         """DuckLake catalogue: a SQLite file, or what LAKEHOUSE_CATALOG names (postgres:dbname=…)."""
         return os.environ.get("LAKEHOUSE_CATALOG") or f"sqlite:{self.lake / 'catalog.sqlite'}"
@@ -89,6 +102,12 @@ class Home:
         for shared in (self.reports, self.published):  # pseudonymous; the group of the study may read them
             shared.chmod(0o750)
         return self
+
+    def delivery(self, site: str) -> str:
+        """Signature of all that a site delivered: its landing folder, and what came straight from its PACS."""
+        listed, received = delivery_signature(self.landing / site), self.vault / site / RECEIVED
+        told = received.read_text(encoding="utf-8") if received.is_file() else ""
+        return hashlib.sha256((listed + told).encode()).hexdigest()[:16] if told else listed
 
     def sites(self) -> list[str]:
         """Sites that have delivered or whose vault is filled, in order."""

@@ -50,6 +50,16 @@ def publish(lake: Lake, folder: Path) -> Published:
     return Published(database, parquet, snapshot, fresh)
 
 
+def withdraw_publications(folder: Path) -> None:
+    """Delete everything that was published."""
+    _remove_partial(folder)
+    for link in (folder / "lakehouse.duckdb", folder / "parquet" / "latest"):
+        link.unlink(missing_ok=True)
+    for database in folder.glob("lakehouse-*.duckdb*"):
+        database.unlink()
+    shutil.rmtree(folder / "parquet", ignore_errors=True)
+
+
 def _write_parquet(lake: Lake, folder: Path, snapshot: int) -> None:
     """All tables of one snapshot as plain Parquet, descriptions and units in the metadata; the folder appears whole."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")

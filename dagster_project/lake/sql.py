@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
-from dagster_project.lake.tables import Table
+from dagster_project.lake.tables import TABLES, Table
 
 VIEWS: dict[str, tuple[str, str]] = {
     "patient_eligibility": (
@@ -113,3 +113,16 @@ def difference(table: Table, *, by_site: bool) -> Difference:
         delete=f'DELETE FROM "{table.name}" WHERE ({key}) IN (SELECT ({key}) FROM temp.going)',
         insert=f'INSERT INTO "{table.name}" SELECT * FROM temp.coming ORDER BY {_order(table)}',
     )
+
+
+def delete_patient() -> list[str]:
+    """Statements that take a patient out of every table that names one."""
+    return [f'DELETE FROM "{table.name}" WHERE patient = ?' for table in TABLES if "patient" in table.names]
+
+
+def expunge() -> list[str]:
+    """Statements that leave the newest snapshot alone, and of it only rows that are there."""
+    rewrite = [f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)" for table in TABLES]
+    return [*rewrite, "CALL ducklake_expire_snapshots('lake', older_than => now())", "CALL ducklake_cleanup_old_files('lake', cleanup_all => true)",
+            "CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)",
+            "UPDATE __ducklake_metadata_lake.ducklake_table_column_stats SET min_value = NULL, max_value = NULL"]

@@ -156,6 +156,23 @@ class Lake:
         """The newest snapshot."""
         return int(self._rows("SELECT id FROM lake.current_snapshot()")[0][0])
 
+    def remove_patient(self, patient: str) -> int:
+        """Take a patient's rows out of every table, in one transaction; how many they were."""
+        def work(c: duckdb.DuckDBPyConnection) -> int:
+            return sum(_counted(c.execute(statement, [patient])) for statement in sql.delete_patient())
+
+        return self._transaction("remove a patient", work)
+
+    def expunge(self) -> None:
+        """Let every snapshot but the newest expire, and delete what they alone held: rows that were taken out leave the disk too.
+
+        1. Files with deleted rows are written anew without them, since a deletion alone is a mark beside the file.
+        2. Snapshots before that expire; their files are deleted, and so are files that no snapshot knows.
+        3. Bounds of columns that the catalogue keeps of a whole table, and never narrows, are forgotten.
+        """
+        for statement in sql.expunge():
+            self._retried("expunge", partial(_execute_all, statements=[statement]))
+
     def _rows(self, statement: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, parameters or []).fetchall()
 
@@ -192,7 +209,7 @@ def _committed(connection: duckdb.DuckDBPyConnection, work: Callable[[duckdb.Duc
 
 def _execute_all(connection: duckdb.DuckDBPyConnection, statements: list[str]) -> None:
     for statement in statements:
-        connection.execute(statement)
+        connection.execute(statement).fetchall()
 
 
 def _unique(rows: pl.DataFrame, table: Table) -> pl.DataFrame:

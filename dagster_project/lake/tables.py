@@ -270,6 +270,28 @@ ARBITRATIONS = Table(
     ),
 )
 
+READER_FIGURES = Table(
+    "reader_figures", "reading", "Further figures of the two readers: every form of ICC, bounds by patient, masks' distances, kappa, monitoring", "两名阅片者的其他一致性与监测指标",
+    key=("scope", "site", "patient", "visit", "lesion", "reader", "month", "measurement", "figure"),
+    columns=(
+        string("scope", "What the row is about: one lesion at one visit, one site, one visit, one reader, or the cohort", "统计范围", allowed=("lesion", "site", "visit", "reader", "cohort")),
+        string("site", "Site, or * for all", "医院；*表示全部"),
+        string("patient", "Patient, or * for all", "患者；*表示全部"),
+        string("visit", "Visit, or * for all", "访视；*表示全部"),
+        string("lesion", "Lesion, or * for all", "病灶；*表示全部"),
+        string("reader", "Reader, or * for all", "阅片者；*表示全部"),
+        string("month", "Year and month of the lock, or * for all", "锁定年月；*表示全部"),
+        string("measurement", "What the figure is of", "指标对象", allowed=("longest_diameter_mm", "short_axis_mm", "volume_mm3", "sum_change_mm", "response", "mask", "case")),
+        string("figure", "Name of the figure", "指标名称"),
+        integer("n", "Pairs, patients or cases it rests on", "样本数", minimum=0),
+        number("value", "The figure", "指标值", nullable=True),
+        number("lower", "Lower 95 % bound, or lower limit of agreement", "95%下限", nullable=True),
+        number("upper", "Upper 95 % bound, or upper limit of agreement", "95%上限", nullable=True),
+        string("verdict", "Given, or by name why it may not be leant on; never a pass", "判定", allowed=("given", "too_few", "no_variance", "identical", "no_bounds", "not_defined")),
+        REASON,
+        boolean("simulated", "True where any row of the scope is simulated", "范围内是否含模拟数据"),
+    ),
+)
 LESIONS = Table(
     "lesions", "reading", "The accepted read of every lesion at every visit", "各病灶各访视被采纳的阅片结果",
     key=("site", "patient", "visit", "lesion"),
@@ -316,9 +338,11 @@ RESPONSES = Table(
         string("nontarget_response", "Non-target response", "非靶病灶疗效", allowed=NONTARGET_RESPONSES),
         boolean("new_lesion", "An unequivocal new lesion, or an equivocal one later confirmed as of its first appearance", "是否有新病灶"),
         string("overall_response", "Overall response by RECIST 1.1", "RECIST 1.1总体疗效", allowed=RECIST_RESPONSES),
+        string("overall_response_as_of_visit", "Overall response by RECIST 1.1 by what was known at this visit; a doubtful new lesion that a later visit made certain does not count yet",
+               "仅凭截至该访视的信息得出的RECIST 1.1总体疗效", allowed=RECIST_RESPONSES),
         string("irecist_response", "Overall response by iRECIST as of this visit", "截至该访视的iRECIST疗效", allowed=IRECIST_RESPONSES),
         string("rule", "The rule that gave the overall response", "得出疗效的规则"),
-        timestamp("known_from", "When this row's content first stood in the lake", "该行内容首次入湖时间"),
+        timestamp("known_from", "When this row's content first stood in the lake; it is valid from scan_date", "该行内容首次入湖时间；自scan_date起有效"),
         SIMULATED,
     ),
 )
@@ -344,6 +368,21 @@ OUTCOMES = Table(
         boolean("pseudoprogression_d2", "PD followed by SD, PR or CR against baseline", "假性进展（D2）", nullable=True),
         boolean("pseudoprogression_d2_nadir", "PD followed by SD, PR or CR against nadir", "假性进展（D2，相对最低点）", nullable=True),
         REASON, SIMULATED,
+    ),
+)
+TIME_TO_EVENT = Table(
+    "time_to_event", "response", "Survival times: each end point by each version of its censoring, from the first cycle and from T2", "生存时间：各终点、各删失版本、自首周期与自T2起",
+    key=("site", "patient", "endpoint", "version", "origin"),
+    columns=(
+        SITE, PATIENT,
+        string("endpoint", "pfs, dor (duration of response, responders alone) or os", "终点", allowed=("pfs", "dor", "os")),
+        string("version", "main, or what the sensitivity analysis counts otherwise", "主要分析或敏感性分析版本",
+               allowed=("main", "new_therapy_event", "clinical_progression_event", "missed_visits_event", "irecist")),
+        string("origin", "Where days are counted from", "起点", allowed=("first_cycle", "T2", "response")),
+        integer("days", "From the origin to event or censoring; NULL where it cannot be counted", "时间", unit="d", nullable=True, minimum=0),
+        boolean("event", "True for an event", "是否发生事件", nullable=True),
+        string("reason", "Row of the censoring table, or why there is no time", "事件、删失或缺失依据"),
+        SIMULATED,
     ),
 )
 
@@ -490,7 +529,7 @@ QUALITY_VERDICTS = Table(
 
 TABLES: tuple[Table, ...] = (
     PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES,
-    READER_AGREEMENT, ARBITRATIONS, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES,
+    READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
     DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,
 )

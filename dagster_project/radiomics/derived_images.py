@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
-from dagster_project.radiomics.resampling import Array, Box, as_image, grow_box
+from dagster_project.radiomics.resampling import Array, Box, grow_box
 
 WAVELET_MARGIN = 8
 """Voxels around the regions that a one-level coif1 transform needs: its filters have 6 taps."""
@@ -38,22 +37,14 @@ def derive_images(volume: Array, box: Box, settings: Mapping[str, Any]) -> Itera
     `volume` is the resampled crop with all its padding; `box` holds every region. A Laplacian of Gaussian for which the volume
     is too small is left out: its features are then NULL with that reason.
     """
+    from dagster_project.radiomics.kernels.laplacian import laplacian_of_gaussian
+
     yield "original", volume[box]
-    source = as_image(volume, settings["spacing_mm"])
     for sigma in settings["log_sigma_mm"]:
         if min(volume.shape) >= max(LOG_SMALLEST_AXIS, int(np.ceil(sigma / settings["spacing_mm"])) + 1):
-            yield log_name(sigma), laplacian_of_gaussian(source, sigma)[box]
+            yield log_name(sigma), laplacian_of_gaussian(volume, box, sigma, settings["spacing_mm"])
     if settings["wavelet"]:
         yield from _wavelet_bands(volume, box, settings["wavelet"])
-
-
-def laplacian_of_gaussian(source: sitk.Image, sigma_mm: float) -> Array:
-    """ITK's recursive Laplacian of Gaussian, normalised across scales, in one thread: lesions are computed side by side."""
-    laplacian = sitk.LaplacianRecursiveGaussianImageFilter()
-    laplacian.SetNormalizeAcrossScale(True)
-    laplacian.SetSigma(float(sigma_mm))
-    laplacian.SetNumberOfThreads(1)
-    return sitk.GetArrayFromImage(laplacian.Execute(source))
 
 
 def _wavelet_bands(volume: Array, box: Box, wavelet: str) -> Iterator[tuple[str, Array]]:

@@ -51,10 +51,13 @@ def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_widt
 
 def warm() -> None:
     """Compile every kernel, or load it from the cache: about half a minute the first time, so done at set-up."""
+    from dagster_project.radiomics.kernels.laplacian import laplacian_of_gaussian
+
     image = np.random.default_rng(0).normal(0, 60, (9, 9, 9)).astype(np.float32)
     squares = np.arange(-4, 5) ** 2
     ball = squares[:, None, None] + squares[:, None] + squares < 17
     compute_region(image, ball, ("firstorder", "shape", *TEXTURE_CLASSES), bin_width_hu=25.0, spacing_mm=1.0)
+    laplacian_of_gaussian(image, (slice(2, 7),) * 3, 1.0, 1.0)
 
 
 def _compute_class(feature_class: str, image: Array, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, Value]:

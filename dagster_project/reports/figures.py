@@ -84,7 +84,7 @@ def survival_figure(
         _finish_survival(axes, x_label, y_label, theme)
         _paint_at_risk(table, filled, axes.get_xticks(), theme)
 
-    return _drawn(paint, theme, height=3.6 + 0.24 * len(filled))
+    return drawn(paint, theme, height=3.6 + 0.24 * len(filled))
 
 
 def _paint_survival(axes: Axes, name: str, days: np.ndarray, events: np.ndarray, *, colour: str, line: Any) -> None:
@@ -174,7 +174,7 @@ def agreement_figure(
         _paint_limits(axes, difference, unit, theme)
         axes.set(xlabel=f"{measurement}, mean of the two readers ({unit})", ylabel=f"Second minus first reader ({unit})")
 
-    return _drawn(paint, theme, height=3.5)
+    return drawn(paint, theme, height=3.5)
 
 
 def _paint_limits(axes: Axes, difference: np.ndarray, unit: str, theme: Theme) -> None:
@@ -183,7 +183,7 @@ def _paint_limits(axes: Axes, difference: np.ndarray, unit: str, theme: Theme) -
     for level, name in ((bias, "bias"), (bias - spread, "−1.96 sd"), (bias + spread, "+1.96 sd")):
         axes.axhline(level, color=theme.ink, linewidth=1.1, linestyle="-" if name == "bias" else (0, (5, 3)))
         axes.annotate(
-            f"{name}\n{_signed(level)} {unit}",
+            f"{name}\n{signed(level)} {unit}",
             (1.01, level),
             xycoords=axes.get_yaxis_transform(),
             va="center",
@@ -217,7 +217,7 @@ def roc_figure(
         axes.grid(visible=True)
         axes.legend(loc="center left", bbox_to_anchor=(1.04, 0.5), labelspacing=1.1, handlelength=2.8)
 
-    return _drawn(paint, theme, height=max(3.9, 0.52 * len(drawable)))
+    return drawn(paint, theme, height=max(3.9, 0.52 * len(drawable)))
 
 
 def roc_points(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -263,7 +263,7 @@ def dhi_figure(values: Mapping[str, Mapping[str, Sequence[float]]], *, limit: bo
                 _paint_strip(axes, x + offset, np.asarray(groups.get(name, ()), float), colour, theme)
         _finish_dhi(axes, list(values), names, theme)
 
-    return _drawn(paint, theme, height=3.5)
+    return drawn(paint, theme, height=3.5)
 
 
 def _offsets(n: int) -> np.ndarray:
@@ -309,7 +309,7 @@ def waterfall_figure(changes: Sequence[float], responses: Sequence[str], *, them
         for level in (RESPONSE_LINE_PERCENT, PROGRESSION_LINE_PERCENT):
             axes.axhline(level, color=theme.ink, linewidth=1, linestyle=(0, (5, 3)))
             axes.annotate(
-                f"{_signed(level, 0)} %", (1.005, level), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8, color=theme.soft
+                f"{signed(level, 0)} %", (1.005, level), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8, color=theme.soft
             )
         axes.axhline(0, color=theme.soft, linewidth=0.8)
         axes.set(
@@ -321,7 +321,7 @@ def waterfall_figure(changes: Sequence[float], responses: Sequence[str], *, them
         axes.set_xlabel(f"Patients (n = {len(heights)})")
         axes.legend(loc="upper left", ncols=6, bbox_to_anchor=(0, 1.13), borderaxespad=0, handlelength=1.2)
 
-    return _drawn(paint, theme, height=3.4)
+    return drawn(paint, theme, height=3.4)
 
 
 def _bar(colour: str | None, theme: Theme) -> dict[str, Any]:
@@ -342,7 +342,7 @@ def enrolment_figure(
         _paint_targets(above, counts.sum(0), (target_responders, target_non_responders), theme)
         _paint_sites(below, names, counts, theme)
 
-    return _drawn(paint, theme, height=2.0 + 0.32 * len(names))
+    return drawn(paint, theme, height=2.0 + 0.32 * len(names))
 
 
 def _paint_targets(axes: Axes, totals: np.ndarray, targets: tuple[int, int], theme: Theme) -> None:
@@ -391,7 +391,7 @@ def flow_figure(stages: Sequence[Stage], *, theme: Theme = LIGHT) -> bytes:
             if following is not None:
                 _paint_way(axes, stage, -top - 0.66, -following, theme)
 
-    return _drawn(paint, theme, height=float(tops[-1]) + 0.85, layout="tight")
+    return drawn(paint, theme, height=float(tops[-1]) + 0.85, layout="tight")
 
 
 def _paint_way(axes: Axes, stage: Stage, begin: float, end: float, theme: Theme) -> None:
@@ -459,6 +459,55 @@ def slice_figure(image: Any, masks: Mapping[str, np.ndarray], *, caption: str = 
         _caption(figure, caption, outlines)
 
     return _indexed(paint)
+
+
+def pair_figure(image: Any, masks: Mapping[str, np.ndarray], place: int, *, ends: Mapping[str, np.ndarray] | None = None, caption: str = "") -> bytes:
+    """One slice twice, in one window: each read's contour on its own copy, so that neither outline leads the eye in the other.
+
+    Parameters
+    ----------
+    image
+        CT as a SimpleITK image in HU; of its header the spacing alone is used.
+    masks
+        Letter → boolean array (z, y, x); a read without a voxel in the slice leaves its copy bare.
+    place
+        The slice, from 0 along the stacking direction.
+    ends
+        Letter → the two ends of the longest diameter as (x, y, z) indices, drawn where it was measured in this slice.
+    caption
+        Pseudonym, visit, lesion and slice.
+
+    Raises
+    ------
+    NothingToDraw
+        Where no mask has a voxel in the slice.
+    """
+    import SimpleITK as sitk
+
+    drawn = {letter: np.asarray(mask, bool)[place] for letter, mask in masks.items()}
+    union = np.logical_or.reduce(list(drawn.values()))
+    if not union.any():
+        raise NothingToDraw("pair_figure", "a mask with a voxel in the slice")
+    view = _square_around(union, image.GetSpacing()[:2])
+    plane = sitk.GetArrayViewFromImage(image)[place]
+
+    def paint(figure: Figure) -> None:
+        for (axis_place, _, _), (letter, mask) in zip(PANELS, drawn.items(), strict=True):
+            axes = figure.add_axes(axis_place)
+            _paint_plane(axes, plane, view, LUNG_WINDOW_HU)
+            _paint_contours(axes, {letter: mask}, view)
+            _paint_diameter(axes, (ends or {}).get(letter), place, view)
+            axes.set_title(f"Read {letter}", loc="left", fontsize=8, color=DARK.soft)
+            _paint_scale_bar(axes, view)
+        figure.text(PANELS[0][0][0], 0.955, caption, fontsize=9)
+
+    return _indexed(paint)
+
+
+def _paint_diameter(axes: Axes, ends: np.ndarray | None, place: int, view: _View) -> None:
+    if ends is not None and round(float(ends[:, 2].mean())) == place:
+        dx, dy = view.spacing
+        axes.plot(ends[:, 0] * dx, ends[:, 1] * dy, color=DARK.series[1], linewidth=1.0, marker="+", markersize=5)
 
 
 @dataclass(frozen=True)
@@ -549,7 +598,8 @@ def _indexed(paint: Callable[[Figure], None]) -> bytes:
     return target.getvalue()
 
 
-def _signed(value: float, digits: int = 1) -> str:
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, the minus a true one."""
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
@@ -557,7 +607,7 @@ def _interval(bounds: tuple[float | None, float | None] | None) -> str:
     return "" if bounds is None or None in bounds else f" ({bounds[0]:.2f} to {bounds[1]:.2f})"
 
 
-def _drawn(
+def drawn(
     paint: Callable[[Figure], None],
     theme: Theme,
     *,
@@ -565,6 +615,7 @@ def _drawn(
     width: float = WIDTH_INCH,
     layout: Literal["constrained", "tight"] = "constrained",
 ) -> bytes:
+    """Paint a figure in a theme and give its PNG."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

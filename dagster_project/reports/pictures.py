@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from dagster_project.reports import figures
+from dagster_project.reports import figures, response_figures
 from dagster_project.reports import summaries as s
 
 
@@ -38,6 +38,16 @@ def survival_picture(outcomes: pl.DataFrame) -> bytes | None:
     """Kaplan-Meier curve of progression-free survival."""
     known = outcomes.drop_nulls(["pfs_days", "pfs_event"])
     return _drawn(lambda: figures.survival_figure({"All": (known["pfs_days"].to_list(), known["pfs_event"].to_list())} if known.height else {}))
+
+
+def response_pictures(responses: pl.DataFrame, outcomes: pl.DataFrame) -> dict[str, bytes]:
+    """Waterfall, spider and swimmer plot by name, those that have something to show."""
+    tables = s.completed({"responses": responses, "outcomes": outcomes})
+    courses = s.list_courses(tables, s.Population("all patients", s.list_patients(tables)))
+    found = {
+        "waterfall": waterfall_picture(outcomes), "spider": _drawn(lambda: response_figures.spider_figure(courses)),
+        "swimmer": _drawn(lambda: response_figures.swimmer_figure(courses))}
+    return {name: png for name, png in found.items() if png}
 
 
 def dhi_picture(dhi: pl.DataFrame, outcomes: pl.DataFrame) -> bytes | None:

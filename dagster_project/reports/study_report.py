@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.reports import figures
+from dagster_project.reports import figures, response_figures
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import Picture, draw, render
+from dagster_project.reports.table_one import summarise_table_one
 from dagster_project.study import Study
 
 SECTIONS: tuple[tuple[str, str, str], ...] = (
@@ -39,6 +40,7 @@ def render_study_report(tables: Mapping[str, pl.DataFrame], study: Study, snapsh
         **_cohort(filled, study),
         **_reading(filled),
         **_response(filled, population),
+        **_courses(filled, population, study),
         **_heterogeneity(filled, population),
         **_modelling(filled, study),
     }
@@ -85,6 +87,7 @@ def _reading(tables: s.Tables) -> dict[str, Any]:
         "agreement": s.summarise_agreement(tables["reader_agreement"]),
         "agreement_figure": draw(lambda t: figures.agreement_figure(first, second, settled=settled, theme=t)),
         "arbitration": s.summarise_arbitrations(tables),
+        "monitoring": s.summarise_monitoring(tables["reader_figures"]),
         "triggers": s.count_triggers(tables["arbitrations"]),
         "open_cases": tables["arbitrations"].filter(pl.col("status") == "open").sort(s.WHO).to_dicts(),
         "gate": s.summarise_gate(tables["quality_verdicts"]),
@@ -105,6 +108,20 @@ def _response(tables: s.Tables, population: s.Population) -> dict[str, Any]:
         "survival_figure": draw(lambda t: figures.survival_figure(whole, theme=t)),
         "pfs_reasons": s.count_pfs_reasons(tables, population),
         "landmark_figure": draw(lambda t: figures.survival_figure(landmark, x_label="Days from T2", y_label="PFS from T2", theme=t)),
+    }
+
+
+def _courses(tables: s.Tables, population: s.Population, study: Study) -> dict[str, Any]:
+    courses, (headings, rows) = s.list_courses(tables, population), summarise_table_one(tables, population)
+    return {
+        "table_one_headings": headings,
+        "table_one": rows,
+        "rates_by": s.summarise_response_by(tables, population),
+        "weighted": s.weight_disease_control(tables, population, study.section("endpoints")["response_share_in_practice"]),
+        "times": s.summarise_times(tables, population),
+        "landmark_test": s.compare_curves(s.list_survival(tables, population)[1]),
+        "spider_figure": draw(lambda t: response_figures.spider_figure(courses, theme=t)),
+        "swimmer_figure": draw(lambda t: response_figures.swimmer_figure(courses, theme=t)),
     }
 
 

@@ -13,10 +13,12 @@ import polars as pl
 
 from dagster_project.domain.eligibility import CRITERIA as ORDER_OF_CRITERIA
 from dagster_project.domain.eligibility import derive_flow
-from dagster_project.domain.endpoints import clopper_pearson, kaplan_meier
+from dagster_project.domain.endpoints import clopper_pearson, kaplan_meier, log_rank
+from dagster_project.domain.survival import outcome_weights
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import BY_NAME
 from dagster_project.reports.figures import Stage, area_under_roc
+from dagster_project.reports.response_figures import Course
 from dagster_project.reports.wording import CRITERIA, MEASUREMENTS, STAGES, english
 
 Tables = Mapping[str, pl.DataFrame]
@@ -256,6 +258,22 @@ def summarise_arbitrations(tables: Tables) -> list[Row]:
     return rows.with_columns(pl.col("read_twice", "open", "settled").fill_null(0)).sort("site").to_dicts()
 
 
+@dataclass(frozen=True)
+class Monitoring:
+    """Adjudication rates by site, the whole last; and each reader's disagreement index with the drift by month."""
+
+    rates: list[Row]
+    readers: list[Row]
+
+
+def summarise_monitoring(figures: pl.DataFrame) -> Monitoring:
+    """What is watched of the readers over time."""
+    rates = figures.filter(pl.col("figure") == "adjudication_rate").sort("scope", "site", descending=[True, False]).to_dicts()
+    drift = figures.filter(pl.col("figure") == "drift_percent").sort("month").to_dicts()
+    readers = figures.filter(pl.col("figure") == "disagreement_index").sort("site", "reader").to_dicts()
+    return Monitoring(rates, [{**r, "drift": [d for d in drift if (d["site"], d["reader"]) == (r["site"], r["reader"])]} for r in readers])
+
+
 def count_triggers(arbitrations: pl.DataFrame) -> list[Row]:
     """Cases that met a trigger at least once; a trigger's name is what stands before its visit and lesion."""
     named = (
@@ -310,6 +328,35 @@ def _rate(name: str, x: int, n: int) -> Row:
     return {"name": name, "x": x, "n": n, "share": found.value, "low": found.lower, "high": found.upper}
 
 
+SUBGROUPS = ("site", "stage", "histology", "line")
+"""Columns of `patients` by whose values response rates are told apart."""
+
+
+def summarise_response_by(tables: Tables, population: Population) -> list[tuple[str, list[Row]]]:
+    """Response and disease control by site and by group of patients, each with exact intervals; small groups are shown as they are, nothing is tested."""
+    people = population.of(tables["patients"]).join(tables["outcomes"].select(*WHO, "bor"), on=WHO, how="left")
+    found = []
+    for column in SUBGROUPS:
+        groups = people.with_columns(group=pl.col(column).cast(pl.String).fill_null("not known")).group_by("group").agg("bor").sort("group")
+        rows = [{"group": group, "orr": _rate("ORR", sum(b in RESPONSE for b in best), len(best)),
+                 "dcr": _rate("DCR", sum(b in DISEASE_CONTROL for b in best), len(best))} for group, best in groups.iter_rows()]
+        if len(rows) > 1 or column == "site":
+            found.append((column, rows))
+    return [(column, rows) for column, rows in found if rows]
+
+
+def weight_disease_control(tables: Tables, population: Population, share_in_practice: float) -> Row | None:
+    """Disease control as enrolled, and weighted to the share of responders in practice; None without patients of both outcomes."""
+    outcomes = population.of(tables["outcomes"]).drop_nulls("responder")
+    responders = outcomes["responder"].to_list()
+    if len(set(responders)) < 2:
+        return None
+    controlled, weights = outcomes["bor"].is_in(list(DISEASE_CONTROL)).to_list(), outcome_weights(responders, share_in_practice)
+    weighted = sum(w for w, c in zip(weights, controlled, strict=True) if c) / sum(weights)
+    return {"n": len(responders), "enrolled": sum(controlled) / len(controlled), "weighted": weighted, "share": share_in_practice,
+            "responders": sum(responders) / len(responders)}
+
+
 def count_best_responses(tables: Tables, population: Population) -> list[Row]:
     """Patients by best overall response, those without one as NULL."""
     return (
@@ -328,6 +375,42 @@ def count_pseudoprogressions(tables: Tables, population: Population) -> Row:
     return {"n": int(outcomes["pseudoprogression"].count()), **{name: int(outcomes[name].sum() or 0) for name in definitions}}
 
 
+def list_courses(tables: Tables, population: Population) -> list[Course]:
+    """The population's patients over time, for the spider and the swimmer plot: the accepted read."""
+    rows = population.of(tables["responses"]).filter(pl.col("evaluator") == "accepted").drop_nulls("day").sort("day")
+    visits = {who: list(part.iter_rows(named=True)) for who, part in rows.group_by(WHO, maintain_order=True)}
+    return [_course(o, visits.get((o["site"], o["patient"]), [])) for o in population.of(tables["outcomes"]).sort(WHO).iter_rows(named=True)]
+
+
+def _course(outcome: Row, visits: Sequence[Row]) -> Course:
+    return Course(
+        best=outcome["bor"] or "NE", changes=[(v["day"], v["change_from_baseline_percent"]) for v in visits if v["change_from_baseline_percent"] is not None],
+        responses=[(v["day"], v["overall_response"]) for v in visits], days=outcome["pfs_days"], died=outcome["pfs_reason"] == "death",
+        going_on=outcome["pfs_event"] is False)
+
+
+def summarise_times(tables: Tables, population: Population) -> list[Row]:
+    """Every end point by version and origin: patients, events, median with its log-log interval; main first."""
+    times = population.of(tables["time_to_event"]).drop_nulls(["days", "event"])
+    found = []
+    for (endpoint, version, origin), part in times.group_by("endpoint", "version", "origin", maintain_order=True):
+        curve = kaplan_meier(part["days"].to_list(), part["event"].to_list())
+        found.append({"endpoint": endpoint, "version": version, "origin": origin, "n": part.height, "events": int(part["event"].sum()),
+                      "median": curve.median, "low": curve.median_lower, "high": curve.median_upper})
+    order = {name: n for n, name in enumerate(("pfs", "dor", "os", "first_cycle", "T2", "response", "main"))}
+    return sorted(found, key=lambda r: tuple(order.get(r[k], 99) for k in ("endpoint", "origin", "version")))
+
+
+def compare_curves(curves: Curves) -> Row | None:
+    """Log-rank test of the groups of a figure; None with fewer than two groups or no event."""
+    filled = {name: times for name, times in curves.items() if times[0]}
+    if len(filled) < 2 or not any(any(events) for _, events in filled.values()):
+        return None
+    days, events = ([x for times in filled.values() for x in times[k]] for k in (0, 1))
+    found = log_rank(days, events, [name for name, times in filled.items() for _ in times[0]])  # type: ignore[arg-type]
+    return {"statistic": found.statistic, "degrees": found.degrees, "p": found.p}
+
+
 Curves = dict[str, tuple[list[int], list[bool]]]
 
 
@@ -337,7 +420,7 @@ def list_survival(tables: Tables, population: Population) -> tuple[Curves, Curve
     at_t2 = (
         tables["responses"]
         .filter(pl.col("visit") == "T2", pl.col("evaluator") == "accepted")
-        .select(*WHO, at_t2=pl.col("overall_response").is_in(list(RESPONSE)))
+        .select(*WHO, at_t2=pl.col("overall_response_as_of_visit").is_in(list(RESPONSE)))
     )
     landmark = outcomes.drop_nulls(["pfs_from_t2_days", "pfs_from_t2_event"]).join(at_t2, on=WHO, how="left")
     whole = {"All": _times(outcomes.drop_nulls(["pfs_days", "pfs_event"]), "pfs_days", "pfs_event")}

@@ -53,6 +53,25 @@ MEASUREMENTS: dict[str, tuple[str, str]] = {
 UNITS = {"longest_diameter_mm": "mm", "short_axis_mm": "mm", "volume_mm3": "mm³"}
 """Units of bias and limits of agreement."""
 
+TRIGGERS: dict[str, tuple[str, str]] = {
+    "response": ("Overall response differs", "总体疗效不一致"),
+    "progression_date": ("Date of progression differs", "进展日期不一致"),
+    "best_response": ("Best response differs", "最佳疗效不一致"),
+    "new_lesion": ("New lesion seen by one reader", "仅一名阅片者见新病灶"),
+    "target_sum": ("Sums of diameters differ", "靶病灶径线总和差异过大"),
+    "dice": ("Outlines hardly overlap", "勾画重合度低"),
+}
+"""Why a case goes to an arbiter."""
+
+IDENTITY: dict[str, tuple[str, str]] = {
+    "label_swapped": ("Lies where another label was", "位置与另一标签对应"),
+    "split": ("One lesion has become several", "一个病灶分裂为多个"),
+    "merged": ("Several lesions have become one", "多个病灶融合为一"),
+    "new": ("New, where nothing was", "新出现"),
+    "vanished": ("Vanished", "消失"),
+}
+"""What two scans laid over each other suggest about a lesion's label."""
+
 DYNAMIC_LABELS: dict[str, tuple[str, str, str]] = {
     "likely_responder": ("Likely responder", "可能应答", "yes"),
     "likely_non_responder": ("Likely non-responder", "可能不应答", "no"),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from dagster_project.reports import summaries as s
+from dagster_project.reports.arbitration import CasePicture, render_case, render_worklist
 from dagster_project.reports.pages import put
 from dagster_project.reports.patient_reports import TABLES_READ, LesionPicture, may_show_reads, render_patient_index, render_patient_report
 from dagster_project.reports.study_report import render_study_report
 from dagster_project.study import Study
 
 STUDY_REPORT, INDEX, PATIENTS = "study_report.html", "index.html", "patients"
+WORKLIST, CASES = "arbitration.html", "arbitration"
 """Names below the folder of reports."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -75,6 +78,34 @@ def _page_names(tables: s.Tables) -> dict[str, str]:
         if not _FILE_NAME.fullmatch(patient):
             raise UnusableName(site)
     return {patient: f"{patient}.html" for patient in patients["patient"]}
+
+
+def write_arbitration_pages(
+    folder: Path,
+    tables: Mapping[str, pl.DataFrame],
+    study: Study,
+    snapshot: int,
+    generated_at: datetime,
+    seen: Callable[[Mapping[str, Any]], tuple[Sequence[CasePicture], Sequence[Mapping[str, Any]]]],
+) -> list[Path]:
+    """Write the worklist and a page a case, and take away the pages of cases that are none any more.
+
+    Parameters
+    ----------
+    seen
+        Row of a case → its pictures, and what its lesions' places suggest about their labels.
+    """
+    cases = s.completed(tables)["arbitrations"].sort("site", "patient").to_dicts()
+    for case in cases:
+        if not _FILE_NAME.fullmatch(case["patient"]):
+            raise UnusableName(case["site"])
+    _take_away(folder / CASES, keep={f"{case['patient']}.html" for case in cases})
+    written = [put(folder / WORKLIST, render_worklist(tables, study, snapshot=snapshot, generated_at=generated_at))]
+    for case in cases:
+        pictures, proposals = seen(case)
+        page = render_case(case, tables, study, snapshot=snapshot, generated_at=generated_at, pictures=pictures, proposals=proposals)
+        written.append(put(folder / CASES / f"{case['patient']}.html", page))
+    return written
 
 
 class _Parts:

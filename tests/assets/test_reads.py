@@ -21,7 +21,7 @@ def test_voxels_and_diameters_are_those_that_were_drawn(grown: Stage) -> None:
                     assert row["voxel_count"] == (drawn["voxel_count"] if exact else pytest.approx(drawn["voxel_count"], rel=0.02, abs=2))
                     assert row["longest_diameter_mm"] == pytest.approx(drawn["longest_diameter_mm"], abs=1e-6 if exact else 1.5)
                     seen += 1
-    assert seen == grown.table("reads").filter(pl.col("reader") != "R3").height
+    assert seen == grown.table("reads").height
     assert {r["mask_source"] for r in rows.values()} == {"RTSTRUCT", "SEG", "NIFTI"}
 
 
@@ -30,3 +30,16 @@ def test_volume_is_voxels_times_voxel(closed: Stage) -> None:
     size = pl.col("slice_spacing_mm") * pl.col("pixel_spacing_row_mm") * pl.col("pixel_spacing_column_mm")
     off = joined.select((pl.col("volume_mm3") / (pl.col("voxel_count") * size) - 1).abs().max()).item()
     assert off < 1e-6
+
+
+def test_what_is_in_the_lake_is_locked_by_both(grown: Stage) -> None:
+    rows = grown.table("reads")
+    assert rows["locked_at"].null_count() == 0
+    assert rows.group_by("patient").agg(pl.col("reader").n_unique())["reader"].unique().to_list() == [2]
+
+
+def test_a_later_lock_does_not_touch_what_was_locked_before(opened: Stage, grown: Stage) -> None:
+    added = grown.table("reads").join(opened.table("reads"), on=["site", "scan", "reader", "lesion"], how="anti")
+    stayed = grown.table("reads").join(added, on=["site", "scan", "reader", "lesion"], how="anti")
+    assert stayed.sort("site", "scan", "reader", "lesion").equals(opened.table("reads").sort("site", "scan", "reader", "lesion"))
+    assert added["scan"].n_unique() == 1

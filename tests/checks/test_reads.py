@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from checks.reads import blinding, locked
+from checks.reads import blinding, both_locked, locked
 from dagster_project.resources import Lakehouse
 
 LOCKED = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
@@ -19,6 +19,18 @@ def test_open_reads_are_counted(lakehouse: Lakehouse, fill) -> None:
     result = locked(lakehouse)
     assert not result.passed
     assert result.metadata["open"].value == 1
+
+
+def test_a_lock_that_has_not_come_is_none(lakehouse: Lakehouse, fill) -> None:
+    fill("reads", {**READ, "reader": "R1", "locked_at": dt.datetime.now(dt.UTC) + dt.timedelta(days=1)})
+    assert not locked(lakehouse).passed
+
+
+@pytest.mark.parametrize(("readers", "early"), [(("R1", "R2"), 0), (("R1",), 1), (("R1", "SITE"), 1), (("SITE",), 0)])
+def test_a_patient_is_seen_when_two_readers_have_locked(lakehouse: Lakehouse, fill, readers: tuple[str, ...], early: int) -> None:
+    fill("reads", *({**READ, "reader": reader} for reader in readers))
+    result = both_locked(lakehouse)
+    assert (result.metadata["early"].value, result.passed) == (early, early == 0)
 
 
 def test_contours_found_among_the_images_need_no_lock(lakehouse: Lakehouse, fill) -> None:

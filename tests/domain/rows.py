@@ -22,7 +22,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "role": "target", "node": False, "present": True, "too_small": False, "mask_source": "SEG", "n_outside": 0, "measurement_source": "mask",
         "locked_at": LOCKED},
     "responses": {
-        "sum_mm": 50.0, "target_response_arithmetic": "SD", "target_response": "SD", "nontarget_response": "NONE", "new_lesion": False, "overall_response": "SD",
+        "sum_mm": 50.0, "target_response_arithmetic": "SD", "target_response": "SD", "nontarget_response": "NONE", "new_lesion": False, "overall_response": "SD", "overall_response_as_of_visit": "SD",
         "irecist_response": "iSD", "rule": ""},
     "arbitrations": {"status": "open", "triggers": [], "n_lesion_visits": 1, "reader_a": "R1", "reader_b": "R2"},
 }

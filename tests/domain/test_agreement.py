@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
 import polars as pl
 import pytest
@@ -139,7 +141,7 @@ def test_arbitrated_patients_leave_the_resolved_set_and_both_figures_are_told():
     assert found["icc_raw"] < found["icc_resolved"]
 
 
-@pytest.mark.parametrize("facts", [{"accepted_reader": "R3"}, {"arbiter": "R2"}, {"arbiter": None}, {"site": "BB"}])
+@pytest.mark.parametrize("facts", [{"accepted_reader": "R3"}, {"arbiter": "R2"}, {"arbiter": None}, {"site": "BB"}, {"decided_at": LOCKED - dt.timedelta(days=1)}])
 def test_a_decision_that_does_not_count_arbitrates_nothing(facts):
     assert row(agreement(cohort({"AA": (13, 3)}), decided("P0", **facts)), "site")["n_resolved"] == 39
 

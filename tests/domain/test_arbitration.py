@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
-from dagster_project.domain.arbitration import derive_arbitrations
+from dagster_project.domain.arbitration import derive_arbitrations, mask_readers
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import ARBITRATIONS, QUARANTINE
 from dagster_project.study import load_study
@@ -129,6 +129,7 @@ def test_a_decision_settles_it():
 
 @pytest.mark.parametrize(("facts", "reason"), [
     ({"accepted_reader": "R3"}, "neither of the two readers"), ({"accepted_reader": None}, "neither of the two readers"),
+    ({"decided_at": LOCKED - dt.timedelta(seconds=1)}, "before the lock"),
     ({"arbiter": "R1"}, "third person"), ({"arbiter": "R2"}, "third person"), ({"arbiter": None}, "arbiter is empty"),
 ])
 def test_a_decision_that_breaks_the_rules_is_refused_and_the_case_stays_open(facts, reason):
@@ -155,3 +156,20 @@ def test_the_latest_valid_decision_counts_and_the_others_are_told():
 def test_patients_do_not_mix():
     cases, _ = arbitrate(reads(0.1, patients=("P1", "P2")), decisions=frame(DECISIONS, decision(patient="P2")))
     assert [(c["patient"], c["status"]) for c in cases] == [("P1", "open"), ("P2", "settled")]
+
+
+def test_letters_stand_for_both_readers_and_change_from_case_to_case():
+    masked = [mask_readers("AA", f"P{n}", ("R1", "R2")) for n in range(200)]
+    assert all(sorted(of.values()) == ["R1", "R2"] for of in masked)
+    assert 70 < sum(of["A"] == "R1" for of in masked) < 130
+    assert all(mask_readers("AA", f"P{n}", ("R2", "R1")) == of for n, of in enumerate(masked))
+
+
+def test_a_visit_read_after_a_decision_is_decided_anew_only_where_it_differs():
+    later = LOCKED + dt.timedelta(days=60)
+    rows = [{"reader": r, "lesion": "L1", "visit": v, "scan": f"S{v}", "longest_diameter_mm": 20.0, "mask_digest": f"{r}{v}", "locked_at": at}
+            for r in ("R1", "R2") for v, at in (("T0", LOCKED), ("T1", later))]
+    for dice, status in (({"T0": 0.1, "T1": 0.9}, "settled"), ({"T0": 0.1, "T1": 0.1}, "open")):
+        pairs = derive_pairs(table("reads", *rows), lambda a, _, dice=dice: dice[a["visit"]])
+        (case,), _ = arbitrate(pairs, decisions=frame(DECISIONS, decision()))
+        assert case["status"] == status

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from scipy.spatial.distance import pdist
 
 from dagster_project.domain.diameters import longest_diameter
 
@@ -24,8 +25,7 @@ def slow_longest(mask, sx, sy):
     for plane in mask:
         pieces, n = ndimage.label(plane, np.ones((3, 3)))
         for k in range(1, n + 1):
-            corners = all_corners(pieces == k, sx, sy)
-            best = max(best, np.linalg.norm(corners[:, None] - corners[None], axis=-1).max())
+            best = max(best, pdist(np.unique(all_corners(pieces == k, sx, sy), axis=0)).max())
     return best
 
 
@@ -48,6 +48,32 @@ def slow_chord(piece, ends, sx, sy):
 def test_longest_is_the_longest_of_all_pairs_of_corners(mask, spacing):
     found = longest_diameter(mask, *spacing)
     assert (0.0 if found is None else found.longest_mm) == pytest.approx(slow_longest(mask, *spacing))
+
+
+def lesion_shapes(n, seed=20260112):
+    """Random outlines as lesions have: smooth, lobulated, speckled or in pieces, on pixels of usual sizes."""
+    random = np.random.default_rng(seed)
+    for i in range(n):
+        noise = ndimage.gaussian_filter(random.normal(size=(2, 14, 17)), (0, *random.uniform(0.4, 3.0, 2)))
+        mask = noise > np.quantile(noise, random.uniform(0.5, 0.97))
+        yield mask, ((1.0, 1.0), (0.78125, 0.78125), (0.625, 0.9), (1.3, 0.5))[i % 4]
+
+
+def test_a_thousand_random_shapes_are_measured_as_by_brute_force():
+    for mask, (sx, sy) in lesion_shapes(1000):
+        assert longest_diameter(mask, sx, sy).longest_mm == pytest.approx(slow_longest(mask, sx, sy), rel=1e-12)
+
+
+@pytest.mark.parametrize("spacing", [0.5, 0.7, 1.0])
+@pytest.mark.parametrize("turn", [0.0, 0.3, 1.1])
+def test_an_ellipsoid_is_measured_within_a_pixel(spacing, turn):
+    """Axes 30, 18 and 22 mm: its largest slice is the one through its centre."""
+    z, y, x = (np.mgrid[-20:21, -40:41, -40:41] * np.array([1.0, spacing, spacing])[:, None, None, None])
+    u, v = np.cos(turn) * x + np.sin(turn) * y, -np.sin(turn) * x + np.cos(turn) * y
+    found = longest_diameter((u / 15) ** 2 + (v / 9) ** 2 + (z / 11) ** 2 <= 1, spacing, spacing)
+    assert found.slice == pytest.approx(20, abs=2), "of slices with the same pixels the first"
+    assert found.longest_mm == pytest.approx(30, abs=spacing * 2**0.5)
+    assert found.short_axis_mm == pytest.approx(18, abs=spacing * 2**0.5)
 
 
 @settings(max_examples=60, deadline=None)

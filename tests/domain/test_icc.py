@@ -52,6 +52,27 @@ def test_another_implementation_says_the_same(seed):
         assert (found.lower, found.upper) == pytest.approx(tuple(bounds), abs=6e-3)
 
 
+@pytest.mark.parametrize("table", [SHROUT_FLEISS, np.random.default_rng(7).normal(30, 12, (25, 1)) + np.random.default_rng(8).normal(0, 3, (25, 2))], ids=["1979", "two readers"])
+def test_another_implementation_says_the_same_to_six_digits(table, monkeypatch):
+    """Bounds too: it rounds them to two digits unless told otherwise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pingouin
+    monkeypatch.setitem(pingouin.options, "round.column.CI95", 12)
+    expected = other_implementation(table)
+    column = next(c for c in expected.columns if c.startswith("CI95"))
+    for form, value, bounds in zip(FORMS, expected["ICC"], expected[column], strict=True):
+        found = icc(table, form)
+        assert (found.value, found.lower, found.upper) == pytest.approx((value, *bounds), abs=5e-7)
+
+
+def test_a_shift_of_one_reader_moves_the_absolute_forms_and_no_other():
+    shifted = SHROUT_FLEISS + np.array([0, 0, 0, 5])
+    for form in FORMS:
+        moved = abs(icc(shifted, form).value - icc(SHROUT_FLEISS, form).value)
+        assert (moved > 0.01) == (not form.startswith("ICC(3")), form
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize(("measurement", "value"), [("longest_diameter_mm", 0.941815), ("volume_mm3", 0.935380)])
 def test_four_radiologists_agree_as_published(shared_data, measurement, value):

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -23,6 +23,7 @@ from dagster_project.domain.masks import (
     read_outlines,
     save_mask,
     surface_dice,
+    surface_distances,
 )
 from dagster_project.domain.reads import MEASURED
 from dagster_project.domain.series import read_series
@@ -100,6 +101,37 @@ def test_surface_dice_forgives_a_millimetre(shift, expected):
     a[3:9, 6:16, 6:16] = True
     found = surface_dice(a, np.roll(a, shift, axis=2), (1.0, 1.0, 1.0))
     assert found == expected if expected else found < 0.9
+
+
+def slow_surface_distances(a, b, spacing):
+    """Every surface voxel of one against every surface voxel of the other."""
+    places = []
+    for mask in (a, b):
+        padded = np.pad(mask, 1)
+        inside = padded.copy()
+        for axis in range(3):
+            inside &= np.roll(padded, 1, axis) & np.roll(padded, -1, axis)
+        places.append((np.argwhere(padded & ~inside) - 1) * spacing)
+    apart = np.linalg.norm(places[0][:, None] - places[1][None], axis=-1)
+    from_a, from_b = apart.min(1), apart.min(0)
+    every = np.concatenate([from_a, from_b])
+    return (every <= 1.0).mean(), max(np.percentile(from_a, 95), np.percentile(from_b, 95)), every.mean()
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks, st.integers(0, 2**31))
+def test_surface_distances_are_those_of_all_pairs_of_surface_voxels(a, seed):
+    b = np.random.default_rng(seed).random(a.shape) < 0.4
+    assume(a.any() and b.any())
+    spacing = np.array([1.5, 0.7, 0.9])
+    found, back = surface_distances(a, b, spacing), surface_distances(b, a, spacing)
+    assert (found.surface_dice, found.hd95_mm, found.mean_mm) == pytest.approx(slow_surface_distances(a, b, spacing))
+    assert (back.surface_dice, back.hd95_mm, back.mean_mm) == pytest.approx((found.surface_dice, found.hd95_mm, found.mean_mm))
+
+
+def test_nothing_has_no_surface():
+    with pytest.raises(ValueError, match="empty"):
+        surface_distances(np.zeros((2, 2, 2), bool), np.ones((2, 2, 2), bool), (1, 1, 1))
 
 
 @pytest.mark.parametrize(("spacing", "by_surface"), [((1.0, 1.0, 1.0), True), ((2.0, 2.0, 2.0), False)])

@@ -124,6 +124,23 @@ def test_5_too_few_nodes_warn_and_close_nothing():
     assert verdict("icc_resolved", "BJCH short_axis_mm", reader_agreement=changed).verdict == "warn"
 
 
+def of_visit(visit, **figures):
+    return table("reader_agreement", AGREED | {"scope": "visit", "site": "*", "visit": visit, "measurement": "volume_mm3", **figures})
+
+
+@pytest.mark.parametrize(("figures", "expected"), [
+    ({"icc_resolved": 0.80}, "fail"), ({}, "pass"), ({"n_resolved": 29}, "warn"), ({"icc_resolved": None, "icc_lower": None, "reason": "no spread"}, "warn")])
+def test_6_a_visit_is_judged_over_all_sites(figures, expected):
+    changed = pl.concat([GOOD["reader_agreement"], of_visit("T1", **figures)])
+    assert verdict("icc_resolved", "T1 volume_mm3", reader_agreement=changed).verdict == expected
+    assert (closed_by(reader_agreement=changed) != []) == (expected == "fail")
+
+
+def test_6_visits_are_not_judged_where_a_site_is_left_out():
+    both = pl.concat([agreement("BJCH", "SHPH"), of_visit("T1", icc_resolved=0.2)])
+    assert not [v for v in judge_agreement(both, STUDY, ["BJCH"]) if v.scope.startswith("T1")]
+
+
 def test_a_site_that_nobody_is_learnt_from_holds_nothing_up():
     tables = cohort_tables(*people(), *people(site="SHPH"), *people(2, site="GZ01"))
     refused = tables["eligibility"].with_columns(

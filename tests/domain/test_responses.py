@@ -62,6 +62,26 @@ def test_3_without_baseline_every_visit_is_not_evaluable(found, visits, why):
     assert derive(found, visits).select("overall_response", "irecist_response", "rule").rows() == [("NE", "iNE", why)]
 
 
+def test_a_doubtful_new_lesion_is_no_progression_until_a_later_visit_makes_it_certain():
+    """In hindsight RECIST 1.1 dates the progression at T1; whoever decided at T1 could not know."""
+    doubtful = lesions(L1=[50, 50, 50], N1=[None, 6, 9]).with_columns(
+        unequivocal=pl.when((pl.col("lesion") == "N1") & (pl.col("visit") == "T1")).then(False).otherwise("unequivocal"))
+    found = derive(doubtful, timepoints("T0", "T1", "T2"))
+    assert found["overall_response"].to_list() == ["PD", "PD"]
+    assert found["overall_response_as_of_visit"].to_list() == ["SD", "PD"]
+    assert found["irecist_response"].to_list() == ["iSD", "iUPD"]
+
+
+@pytest.mark.parametrize("sizes", [[50, 40, 60, 20], [50, None, 80, 90], [50, 0, 3, 3]])
+def test_the_state_as_of_a_visit_uses_nothing_later(sizes):
+    """What stands as of a visit is what stood when it was the last one."""
+    doubtful = lesions(L1=sizes, N1=[None, 6, 6, 9]).with_columns(unequivocal=pl.col("visit") == "V1")
+    whole = derive(doubtful, timepoints("T0", "T1", "T2", "V1")).select("visit", "overall_response_as_of_visit", "irecist_response").rows()
+    for n, seen in enumerate((("T0", "T1"), ("T0", "T1", "T2"), ("T0", "T1", "T2", "V1"))):
+        then = derive(doubtful.filter(pl.col("visit").is_in(seen)), timepoints(*seen)).select("visit", "overall_response", "irecist_response").rows()
+        assert then[-1] == whole[n]
+
+
 def test_fragments_of_a_split_lesion_are_added():
     split = pl.concat([lesions(L1=[40, 40], L1a=[None, None, 18], L1b=[None, None, 14])])
     assert derive(split, timepoints("T0", "T1", "T2"))["sum_mm"].to_list() == [40.0, 32.0]

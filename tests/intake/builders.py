@@ -202,7 +202,7 @@ def read_back(data: bytes) -> Dataset:
 def session(folder: Path, **changes: Any) -> Session:
     """A session whose crosswalk and incoming folder lie in a temporary folder."""
     (folder / "incoming").mkdir(exist_ok=True)
-    Crosswalk(folder / "crosswalk.sqlite", KEYS)
+    Crosswalk(folder / "crosswalk.sqlite", changes.get("keys", KEYS))
     facts = {"run": "r1", "site": "AB", "keys": KEYS, "crosswalk": str(folder / "crosswalk.sqlite"), "incoming": str(folder / "incoming"), "target_pattern": TARGET}
     return Session(**{**facts, **changes})
 

@@ -213,10 +213,12 @@ def test_who_withdrew_keeps_the_row_that_says_so_and_nothing_else(site):
     assert frames["treatments"]["patient"].to_list() == [site.patient("002")]
 
 
-def test_who_was_withdrawn_by_command_has_no_row_and_is_not_sealed_again(site, tmp_path):
+def test_who_was_withdrawn_by_command_is_counted_by_a_mark_alone_and_not_sealed_again(site, tmp_path):
     site.patients(ROW).build()
     site.crosswalk.withdraw(site.patient())
-    assert site.build()["patients"].height == 0
+    (row,) = site.build()["patients"].to_dicts()
+    assert {k: v for k, v in row.items() if v is not None} == {
+        "site": "AB", "patient": site.patient(), "consent": "withdrawn", "in_case_report": True, "simulated": False}
     import sqlite3
 
     with sqlite3.connect(tmp_path / "crosswalk.sqlite") as connection:

@@ -5,12 +5,13 @@ import json
 import sqlite3
 import stat
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project.intake.keys import create_throwaway_medium, unlock
+from dagster_project.intake.keys import KeysError, create_throwaway_medium, unlock
 from dagster_project.intake.pseudonyms import (
     ALPHABET,
     Crosswalk,
@@ -130,7 +131,9 @@ def test_nothing_of_a_patient_stands_in_the_crosswalk(tmp_path, crosswalk):
 def test_without_the_index_key_no_number_can_be_tried(tmp_path, crosswalk):
     crosswalk.find_or_create("AB", "1234")
     other = unlock(create_throwaway_medium(tmp_path / "other"))
-    assert Crosswalk(tmp_path / "crosswalk" / "crosswalk.sqlite", other).find("AB", "1234") is None
+    assert Crosswalk(tmp_path / "crosswalk" / "crosswalk.sqlite", replace(other, recipient=crosswalk._keys.recipient)).find("AB", "1234") is None
+    with pytest.raises(KeysError, match="another key medium"):
+        Crosswalk(tmp_path / "crosswalk" / "crosswalk.sqlite", other)
 
 
 def test_reidentify_opens_what_was_sealed_and_writes_the_audit_first(tmp_path, medium, crosswalk, keys):
@@ -152,9 +155,12 @@ def test_reidentify_opens_what_was_sealed_and_writes_the_audit_first(tmp_path, m
 def test_withdrawing_forgets_who_it_was_and_keeps_the_number_known(tmp_path, crosswalk):
     patient = crosswalk.find_or_create("AB", "1234")
     crosswalk.remember(patient, {"name": "慕容"})
-    crosswalk.withdraw(patient)
-    assert crosswalk.withdrawn("AB") == {patient}
-    assert crosswalk.find("AB", "1234") == patient
+    mark = crosswalk.withdraw(patient)
+    assert mark != patient
+    assert is_pseudonym(mark)
+    assert crosswalk.withdrawn("AB") == {mark}
+    assert crosswalk.find("AB", "1234") == mark
+    assert patient.encode() not in (tmp_path / "crosswalk" / "crosswalk.sqlite").read_bytes()
     with sqlite3.connect(tmp_path / "crosswalk" / "crosswalk.sqlite") as connection:
         assert connection.execute("SELECT count(*) FROM sealed").fetchone() == (0,)
 

@@ -294,11 +294,13 @@ def test_who_withdraws_in_the_case_report_leaves_the_vault(full):
 def test_who_is_withdrawn_by_command_leaves_files_rows_and_crosswalk_and_stays_out(full):
     full.take()
     patient = full.patient()
-    remove_patient(full.vault, patient, keys=full.keys, crosswalk=full.crosswalk)
+    mark = remove_patient(full.vault, patient, crosswalk=full.crosswalk)
     for path in full.vault.rglob("*"):
         assert not path.is_file() or patient.encode() not in path.read_bytes()
     report = full.take()
-    assert (report.accepted, full.files(), report.rows["patients"]) == (0, [], 0)
+    assert (report.accepted, full.files(), report.rows["patients"]) == (0, [], 1)
+    row = pl.read_parquet(full.vault / "case_report" / "patients.parquet").to_dicts()[0]
+    assert {k: v for k, v in row.items() if v is not None} == {"site": "AB", "patient": mark, "consent": "withdrawn", "in_case_report": True, "simulated": False}
     assert patient not in str(full.refused())
 
 

@@ -290,6 +290,7 @@ class _Cohort:
             "visit": visit,
             "day": VISIT_DAYS[visit],
             "overall_response": overall,
+            "overall_response_as_of_visit": overall,
             "irecist_response": irecist,
             "change_from_baseline_percent": change,
         }

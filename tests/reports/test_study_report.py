@@ -19,7 +19,7 @@ from tests.reports.pages import Page
 
 def render(tables, *, draw=False):
     """The report; its figures are decided upon as ever, but painted only where a test looks at them."""
-    with nullcontext() if draw else mock.patch.object(figures, "_drawn", return_value=b"\x89PNG"):
+    with nullcontext() if draw else mock.patch.object(figures, "drawn", return_value=b"\x89PNG"):
         return render_study_report(tables, load_study(), 41, MOMENT)
 
 
@@ -144,7 +144,7 @@ def test_a_missing_table_leaves_the_rest_standing(name):
 @pytest.mark.parametrize("tables", [{}, bare()], ids=["missing", "empty"])
 def test_without_a_row_every_section_says_so(tables):
     html = render(tables)
-    assert html.count('class="empty"') == 12
+    assert html.count('class="empty"') == 13
     assert "data:image" not in html
     assert not re.search(r"\b(None|nan)\b", Page(html).text)
 

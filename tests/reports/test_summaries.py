@@ -226,7 +226,7 @@ def test_the_landmark_splits_by_what_was_known_at_t2():
             "visit": "T2",
             "evaluator": evaluator,
             "day": 98,
-            "overall_response": response,
+            "overall_response_as_of_visit": response,
             "irecist_response": "iSD",
             "target_response": "SD",
             "target_response_arithmetic": "SD",

@@ -25,7 +25,7 @@ def few(*patients):
 @pytest.fixture(autouse=True)
 def unpainted(monkeypatch):
     """The figures have tests of their own."""
-    monkeypatch.setattr(figures, "_drawn", lambda *_, **__: b"\x89PNG")
+    monkeypatch.setattr(figures, "drawn", lambda *_, **__: b"\x89PNG")
 
 
 def write(folder, tables, **more):

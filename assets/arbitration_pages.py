@@ -1,0 +1,14 @@
+"""The arbiter's worklist, and a page a case with both reads side by side."""
+
+import dagster as dg
+
+from dagster_project.flow.arbitration_pages import write_pages
+from dagster_project.materialisation import page_asset
+from dagster_project.resources import Lakehouse
+
+
+@page_asset(kinds=["html"])
+def arbitration_pages(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Both contours on the same slices, measurements and responses, the readers masked as A and B."""
+    pages = write_pages(lakehouse)
+    return dg.MaterializeResult(metadata={"cases": len(pages) - 1, "open": dg.MetadataValue.path(str(pages[0])), "snapshot": lakehouse.lake.snapshot()})

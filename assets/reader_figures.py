@@ -1,0 +1,15 @@
+"""Every form of ICC, masks' distances, agreement on the response, and how the readers do over time."""
+
+import dagster as dg
+
+from dagster_project.flow.reader_figures import derive_figures
+from dagster_project.lake.tables import READER_FIGURES
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(READER_FIGURES, deps=["reads", "scans", "responses", "arbitrations"])
+def reader_figures(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Compare the two readers by further figures; none of them opens or closes the gate."""
+    rows = derive_figures(lakehouse)
+    return told(lakehouse.lake.replace(READER_FIGURES.name, rows), rows.filter(scope="cohort"))

@@ -1,0 +1,110 @@
+"""`lakehouse arbitration`: the arbiter's worklist, one case with both reads masked, and a decision that is only ever added."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dagster_project.commands.terminal import CONSOLE, existing_home, tell
+
+if TYPE_CHECKING:
+    from dagster_project.resources import Lakehouse
+
+
+@click.group()
+def arbitration() -> None:
+    """Cases in which two blinded readers differ: list them, look at one, decide it.
+
+    \b
+    Example:
+      lakehouse arbitration list
+    """
+
+
+@arbitration.command("list")
+@click.option("--all", "everything", is_flag=True, help="The settled cases too.")
+def list_cases(everything: bool) -> None:
+    """The open cases, by site.
+
+    \b
+    Example:
+      lakehouse arbitration list
+    """
+    home = existing_home()
+    cases = _lakehouse().lake.read("arbitrations").sort("site", "status", "patient").to_dicts()
+    asked = [c for c in cases if everything or c["status"] == "open"]
+    tell("Cases" if everything else "Open cases", ["site", "case", "status", "lesion-visits", "why"],
+         [(c["site"], c["patient"], c["status"], c["n_lesion_visits"], "; ".join(c["triggers"])) for c in asked])
+    CONSOLE.print(f"\nPages: {home.reports / 'arbitration.html'}", soft_wrap=True)
+
+
+@arbitration.command()
+@click.argument("case")
+def show(case: str) -> None:
+    """Both reads of CASE (a pseudonym) as A and B, and the response that each would give.
+
+    \b
+    Example:
+      lakehouse arbitration show P0123456789AB
+    """
+    from dagster_project.domain.arbitration import mask_readers
+    from dagster_project.flow.arbitrations import find_case
+    from dagster_project.reports.arbitration import list_measurements, list_responses
+
+    home, lakehouse = existing_home(), _lakehouse()
+    row = _or_refuse(lambda: find_case(lakehouse, case))
+    letters = {reader: letter for letter, reader in mask_readers(row["site"], case, (row["reader_a"], row["reader_b"])).items()}
+    names = ("reads", "responses", "timepoints", "reader_agreement", "reader_figures")
+    own = {name: frame.filter(patient=case) for name, frame in zip(names, lakehouse.read(*names), strict=True)}
+    days = dict(own["timepoints"].select("visit", "day").iter_rows())
+    CONSOLE.print(f"{row['site']} {case}: {row['status']}; {'; '.join(row['triggers'])}", soft_wrap=True)
+    tell("Response that each read would give", ["visit", "A sum mm", "A RECIST", "A iRECIST", "B sum mm", "B RECIST", "B iRECIST"],
+         [(r["visit"], *(_of(r, letter, name) for letter in "AB" for name in ("sum_mm", "overall_response", "irecist_response")))
+          for r in list_responses(own["responses"], letters, days)])
+    tell("Measurements", ["lesion", "visit", "A longest mm", "A short mm", "A volume mm3", "B longest mm", "B short mm", "B volume mm3", "Dice", "HD95 mm"],
+         [(r["lesion"], r["visit"], *(_of(r, letter, name) for letter in "AB" for name in ("longest_diameter_mm", "short_axis_mm", "volume_mm3")),
+           r["dice"], r["hd95_mm"]) for r in list_measurements(own, letters, days)])
+    CONSOLE.print(f"\nBoth contours on the same slices: {home.reports / 'arbitration' / f'{case}.html'}", soft_wrap=True)
+
+
+def _of(row: dict[str, Any], letter: str, name: str) -> Any:
+    return row["of"][letter][name] if letter in row["of"] else None
+
+
+@arbitration.command()
+@click.argument("case")
+@click.option("--accept", type=click.Choice(["A", "B"]), required=True, help="The read that is endorsed, whole.")
+@click.option("--by", "arbiter", required=True, metavar="ID", help="The arbiter's code; neither of the two readers'.")
+def decide(case: str, accept: str, arbiter: str) -> None:
+    """Endorse one whole read of CASE; both stay. The next run applies it to what it touches.
+
+    \b
+    Example:
+      lakehouse arbitration decide P0123456789AB --accept A --by ARBITER1
+    """
+    from dagster_project.flow.arbitrations import decide_case
+    from dagster_project.intake.case_report import is_reader_name
+
+    existing_home()
+    if not is_reader_name(arbiter):
+        raise click.ClickException("--by is no reader's code: letters, digits, - and _, not SITE, and never a person's name")
+    _or_refuse(lambda: decide_case(_lakehouse(), case, accept, arbiter, dt.datetime.now(dt.UTC)))
+    CONSOLE.print(f"Recorded: read {accept} of {case} is endorsed. Apply it with `lakehouse run`.", soft_wrap=True)
+
+
+def _lakehouse() -> Lakehouse:
+    from dagster_project.resources import Lakehouse
+
+    return Lakehouse()
+
+
+def _or_refuse(work: Callable[[], Any]) -> Any:
+    from dagster_project.flow.arbitrations import UndecidableCase
+
+    try:
+        return work()
+    except UndecidableCase as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,136 @@
+"""`lakehouse pacs`: scans straight from a site's PACS, de-identified before anything is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dagster_project.lake.home import Home, find_home
+
+if TYPE_CHECKING:
+    from dagster_project.intake.pacs_pull import Archive, Pulled, Wanted
+    from dagster_project.intake.pacs_settings import SitePacs
+    from dagster_project.intake.vault import Reception
+
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.group()
+def pacs() -> None:
+    """Scans straight from a site's PACS; HOME/pacs.toml says who is who.
+
+    \b
+    Example:
+      lakehouse pacs listen --site BJCH
+      lakehouse pacs pull --site BJCH
+    """
+
+
+@pacs.command()
+@click.option("--site", required=True, help="Whose scans are sent.")
+def listen(site: str) -> None:
+    """Receive what a PACS or scanner sends (C-ECHO, C-STORE), until interrupted.
+
+    \b
+    Example:
+      lakehouse pacs listen --site BJCH
+    """
+    from dagster_project.intake.pacs_listener import Listener
+
+    with _opened(site) as (settings, reception), Listener(settings.listen, reception, click.echo) as listener:
+        click.echo(f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} for {site}; Ctrl-C ends it")
+        _await_end()
+
+
+@pacs.command()
+@click.option("--site", required=True, help="Whose PACS is asked.")
+@click.option("--numbers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Hospital numbers, one a line.  [default: the landing's patients.csv]")
+@click.option("--from", "start", type=DAY, help="Earliest study date, with --numbers and --to.")
+@click.option("--to", "end", type=DAY, help="Latest study date, with --numbers and --from.")
+@click.option("--before", type=click.IntRange(0), default=42, show_default=True, help="Days before the first cycle.")
+@click.option("--after", type=click.IntRange(0), default=90, show_default=True, help="Days after the last cycle.")
+def pull(site: str, numbers: Path | None, start: dt.datetime | None, end: dt.datetime | None, before: int, after: int) -> None:
+    """Ask a PACS for the scans of the study's patients; a second pull asks only for what is missing.
+
+    \b
+    Example:
+      lakehouse pacs pull --site BJCH --numbers numbers.txt --from 2026-01-01 --to 2026-12-31
+    """
+    from dagster_project.intake.pacs_pull import wanted_of_landing, wanted_of_list
+
+    if (start is None) != (end is None) or (start and not numbers):
+        raise click.UsageError("--from and --to go together, and with --numbers")
+    with _opened(site) as (settings, reception):
+        dates = (start.date(), end.date()) if start and end else None
+        wanted = wanted_of_list(numbers, dates) if numbers else wanted_of_landing(find_home().landing / site, before=before, after=after)
+        _tell(_pulled(settings, reception, wanted))
+
+
+def _pulled(settings: SitePacs, reception: Reception, wanted: list[Wanted]) -> Pulled:
+    from dagster_project.intake.pacs_listener import Listener
+    from dagster_project.intake.pacs_pull import pull as pull_from
+
+    if settings.peer.method == "move":
+        with Listener(settings.listen, reception):
+            return pull_from(_archive(settings, reception), reception, wanted)
+    return pull_from(_archive(settings, reception), reception, wanted)
+
+
+def _archive(settings: SitePacs, reception: Reception) -> Archive:
+    if settings.peer.method == "dicomweb":
+        from dagster_project.intake.pacs_web import WebArchive
+
+        return WebArchive(settings.peer, settings.listen, reception)
+    from dagster_project.intake.pacs_messages import MessageArchive
+
+    return MessageArchive(settings.peer, settings.listen, reception)
+
+
+def _tell(done: Pulled) -> None:
+    click.echo(f"patients {done.patients}, series {done.series}; objects known {done.known}, asked for {done.asked}, did not come {done.missing}")
+    if done.missing:
+        raise click.ClickException("some objects did not come; run the pull again, it asks for what is missing")
+
+
+@contextmanager
+def _opened(site: str) -> Iterator[tuple[SitePacs, Reception]]:
+    """The site's settings and a reception under the session's keys; faults are told without a trace."""
+    from dagster_project.flow.intake import session_keys
+    from dagster_project.intake.keys import KeysError
+    from dagster_project.intake.pacs_settings import PacsError, read_settings
+    from dagster_project.intake.reading import close_child
+    from dagster_project.intake.vault import IntakeError, Reception
+
+    home = find_home().make()
+    try:
+        settings = read_settings(home.root / "pacs.toml", site)
+        reception = Reception(_landing(home, site), home.vault / site, keys=session_keys(home), crosswalk=home.crosswalk)
+        yield settings, reception
+    except (PacsError, IntakeError, KeysError) as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        close_child()
+
+
+def _landing(home: Home, site: str) -> Path:
+    """The site's folder, empty where it has none, so that runs and the sensor know the site."""
+    folder = home.landing / site
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _await_end() -> None:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    try:
+        while not ended.wait(1):
+            pass
+    except KeyboardInterrupt:
+        click.echo("ended")

@@ -1,0 +1,62 @@
+"""`lakehouse withdraw`: a patient leaves the study, and nothing of the patient's data stays."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dagster_project.commands.terminal import CONSOLE, existing_home
+from dagster_project.lake.home import Home
+
+
+@click.command()
+@click.argument("pseudonym")
+@click.option("--purpose", default="consent withdrawn", show_default=True, help="Why; it stands in the audit, without the pseudonym.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
+    """Take a patient out of vault, tables, snapshots, publications, pages and histories; models that learnt from the patient are marked.
+
+    \b
+    Needs no key. Stop the service before. Earlier snapshots expire: time travel begins anew. Exit 1 where a trace is left.
+    Example:
+      lakehouse withdraw BJCH-…
+    """
+    from dagster_project.intake.pseudonyms import UnknownPseudonymError
+    from dagster_project.intake.vault import IntakeError
+
+    home = existing_home()
+    if not yes:
+        click.confirm(f"Everything of {pseudonym} is deleted, and every earlier snapshot of the lake expires. Go on?", abort=True)
+    try:
+        left = withdraw_patient(home, pseudonym, purpose)
+    except (UnknownPseudonymError, IntakeError) as error:
+        raise click.ClickException(str(error)) from None
+    for name in left:
+        CONSOLE.print(f"[red]a trace is left[/red] in {name}", soft_wrap=True)
+    if left:
+        sys.exit(1)
+    CONSOLE.print("Nothing of the patient is left in this home. Still to do by hand: the landing folder, backups, and copies that analysts have made.")
+
+
+def withdraw_patient(home: Home, pseudonym: str, purpose: str) -> list[str]:
+    """Withdraw a patient; the files in which a trace is left, which should be none.
+
+    1. What the patient's data are known by is listed, and the models that learnt from them.
+    2. Vault and crosswalk forget; every table, page and model is derived anew without reading a landing.
+    3. Snapshots, publications and histories go.
+    4. The whole home is searched.
+    """
+    from dagster_project.commands.run import run_flow
+    from dagster_project.flow import withdrawal
+    from dagster_project.resources import Lakehouse
+
+    lakehouse = Lakehouse(root=str(home.root))
+    traces, runs = withdrawal.find_traces(lakehouse, pseudonym), withdrawal.find_marked_runs(lakehouse, pseudonym)
+    mark = withdrawal.leave_study(lakehouse, pseudonym, purpose)
+    withdrawal.forget_history(home)
+    run_flow(home, [], take_in=False)
+    withdrawal.expunge(lakehouse, runs)
+    withdrawal.scrub(home, traces, mark)
+    CONSOLE.print(f"{len(runs)} models learnt from the patient and are marked." if runs else "No model learnt from the patient.")
+    return withdrawal.search_home(home, traces)

@@ -1,0 +1,128 @@
+"""Whether outlines of two visits lie where their labels say: a proposal for a person, never applied."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+Floats = npt.NDArray[np.float64]
+Kind = Literal["label_swapped", "split", "merged", "new", "vanished"]
+
+LUNG_HU = (-950.0, -500.0)
+"""Aerated lung."""
+
+GRID_MM = 4.0
+"""Spacing at which lungs are laid over each other: a rigid motion needs no finer one."""
+
+ITERATIONS = 200
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A lesion's outline: label, centroid in patient coordinates (mm) and longest diameter (mm)."""
+
+    label: str
+    centroid: tuple[float, float, float]
+    diameter_mm: float
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the places of outlines suggest about their labels."""
+
+    kind: Kind
+    from_lesions: tuple[str, ...]
+    to_lesions: tuple[str, ...]
+    distance_mm: float | None
+
+
+def propose_identities(before: Sequence[Spot], after: Sequence[Spot], move: Floats) -> list[Proposal]:
+    """Compare places with labels, once the earlier scan is moved onto the later one.
+
+    1. A lesion of one visit is near one of the other where their centroids lie closer than half the sum of the two diameters,
+       so that spheres of that size would touch.
+    2. One earlier lesion near several later ones that bear other labels, none of which was there before: `split`.
+    3. Several earlier ones near one later, where their own labels are gone: `merged`.
+    4. An outline whose nearest earlier lesion bears another label, though its own label is there too or not at all: `label_swapped`.
+    5. A later outline near nothing whose label was not there before: `new`. An earlier one near nothing whose label is gone: `vanished`.
+    6. Where place and label agree nothing is proposed.
+
+    Parameters
+    ----------
+    move
+        (4, 4): from coordinates of the earlier scan to those of the later.
+    """
+    near = {(a.label, b.label): d for a in before for b in after if (d := _distance(a, b, move)) <= (a.diameter_mm + b.diameter_mm) / 2}
+    to: dict[str, list[str]] = defaultdict(list)
+    back: dict[str, list[str]] = defaultdict(list)
+    for a, b in sorted(near, key=near.__getitem__):
+        to[a].append(b)
+        back[b].append(a)
+    old, now = {a.label for a in before}, {b.label for b in after}
+    splits = [Proposal("split", (a,), tuple(sorted(of)), near[a, of[0]]) for a, of in sorted(to.items()) if len(of) > 1 and set(of) - old == set(of) - {a}]
+    merges = [Proposal("merged", tuple(sorted(of)), (b,), near[of[0], b]) for b, of in sorted(back.items()) if len(of) > 1 and not (set(of) & now) - {b}]
+    told = {b for p in splits for b in p.to_lesions} | {p.to_lesions[0] for p in merges}
+    swapped = [Proposal("label_swapped", (of[0],), (b,), near[of[0], b]) for b, of in sorted(back.items()) if b not in told and of[0] != b]
+    alone = [Proposal("new", (), (b,), None) for b in sorted(now - old - set(back))]
+    gone = [Proposal("vanished", (a,), (), None) for a in sorted(old - now - set(to))]
+    return [*splits, *merges, *swapped, *alone, *gone]
+
+
+def _distance(a: Spot, b: Spot, move: Floats) -> float:
+    moved = (move @ np.array([*a.centroid, 1.0]))[:3]
+    return float(np.linalg.norm(moved - np.array(b.centroid)))
+
+
+def register_lungs(earlier: sitk.Image, later: sitk.Image) -> Floats:
+    """Rigid motion that lays the lungs of the earlier scan over those of the later: a 4 × 4 matrix in patient coordinates.
+
+    1. Lungs: voxels of `LUNG_HU`, smoothed, on a grid of `GRID_MM`.
+    2. Start: the two lungs' centres of mass lie on each other.
+    3. Regular-step gradient descent on the mean square of the difference of the two lungs.
+
+    It does not follow breathing: a lesion near the diaphragm may lie elsewhere by a centimetre.
+
+    Raises
+    ------
+    ValueError
+        Where a scan shows no lung.
+    """
+    fixed, moving = (_lungs(image) for image in (later, earlier))
+    start = sitk.CenteredTransformInitializer(fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS)
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMeanSquares()
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(learningRate=1.0, minStep=1e-4, numberOfIterations=ITERATIONS, relaxationFactor=0.7, gradientMagnitudeTolerance=1e-8)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetInitialTransform(start, inPlace=False)
+    found = method.Execute(fixed, moving)
+    return np.asarray(np.linalg.inv(_matrix(found)), dtype=np.float64)
+
+
+def _lungs(image: sitk.Image) -> sitk.Image:
+    size = [max(1, int(n * s / GRID_MM)) for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)]
+    lung = sitk.Cast(sitk.BinaryThreshold(image, *LUNG_HU), sitk.sitkFloat32)
+    coarse = sitk.Resample(lung, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), [GRID_MM] * 3, image.GetDirection(), 0.0)
+    if float(sitk.GetArrayViewFromImage(coarse).sum()) < 1.0:
+        raise ValueError("register_lungs: a scan shows no lung")
+    return sitk.SmoothingRecursiveGaussian(coarse, GRID_MM)
+
+
+def _matrix(transform: sitk.Transform) -> Floats:
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    columns = [np.array(transform.TransformPoint(tuple(map(float, unit)))) - origin for unit in np.eye(3)]
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = np.column_stack(columns), origin
+    return matrix
+
+
+def spots_of(reads: Sequence[Mapping[str, object]]) -> list[Spot]:
+    """Outlined lesions of one reader at one visit."""
+    return [Spot(str(r["lesion"]), (float(r["centroid_x_mm"]), float(r["centroid_y_mm"]), float(r["centroid_z_mm"])), float(r["longest_diameter_mm"]))  # type: ignore[arg-type]
+            for r in reads if r["centroid_x_mm"] is not None and r["longest_diameter_mm"] is not None]

@@ -1,0 +1,113 @@
+"""Survival times of every patient side by side: main and sensitivity versions of the censoring, from the first cycle and from the landmark T2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from dagster_project.domain.best_response import Graded, immune_progression, until_progression
+from dagster_project.domain.endpoints import LANDMARK, Record, before_therapy, follow_up_of, graded_of, records_of
+from dagster_project.domain.findings import Rules
+from dagster_project.domain.progression_free import FollowUp, Survival, landmark, progression_free_survival
+from dagster_project.lake.schema import polars_schema
+from dagster_project.lake.tables import TIME_TO_EVENT
+
+NEVER_MISSED = 10**6
+"""Visits that may be missed where a sensitivity analysis counts an event whatever was missed before it."""
+
+VERSIONS: Mapping[str, Mapping[str, Any]] = {
+    "main": {},
+    "new_therapy_event": {"new_therapy": "event"},
+    "clinical_progression_event": {"clinical_progression": "event"},
+    "missed_visits_event": {"missed_visits": NEVER_MISSED},
+}
+"""What each version of progression-free survival by RECIST 1.1 changes in the section endpoints of the protocol."""
+
+Times = tuple[str, str, str, int | None, bool | None, str]
+
+
+def derive_time_to_event(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.DataFrame, patients: pl.DataFrame,
+                         timepoints: pl.DataFrame, endpoints: Rules) -> pl.DataFrame:
+    """Derive the survival times of each patient of `patients`, from the accepted read.
+
+    1. pfs by the FDA's censoring table (progression_free.py): main; a new therapy, or clinical progression, as an event; a progression
+       or death after two missed visits as an event
+    2. pfs by iRECIST: the event is the iUPD that was confirmed, or that death, worsening or the end of treatment followed without a
+       further CT; an iUPD that iSD, iPR or iCR followed is none
+    3. each of them again from T2, for the patients still at risk then
+    4. dor: from the first CR or PR (iCR or iPR) to the end of pfs, for those who had one
+    5. os: from the first cycle to death, else to the last day on which anything is known
+
+    Without a date of the first cycle there is no time, and the reason says so.
+
+    Returns
+    -------
+    pl.DataFrame
+        The table time_to_event.
+    """
+    records = records_of(responses, treatments, follow_up, timepoints)
+    rows = [(p["site"], p["patient"], *times, p["simulated"])
+            for p in patients.iter_rows(named=True) for times in _times(records[p["site"], p["patient"]], endpoints)]
+    return pl.DataFrame(rows, schema=polars_schema(TIME_TO_EVENT), orient="row")
+
+
+def _times(record: Record, endpoints: Rules) -> Iterable[Times]:
+    if not record.treated:
+        yield from (("pfs", version, "first_cycle", None, None, "no date of a first cycle") for version in (*VERSIONS, "irecist"))
+        return
+    therapy = record.first_day("new_therapy", after=0)
+    facts = follow_up_of(record, therapy)
+    found = {version: progression_free_survival(facts, {**endpoints, **changed}) for version, changed in VERSIONS.items()}
+    found["irecist"] = progression_free_survival(immune_follow_up(facts, record, therapy), endpoints)
+    for version, survival in found.items():
+        yield "pfs", version, "first_cycle", survival.days, survival.event, survival.reason
+        yield _from_landmark(version, survival, record.days.get(LANDMARK))
+    visits = before_therapy(record.visits, therapy)
+    yield from _duration("main", found["main"], until_progression(graded_of(visits, "overall_response")), {"CR", "PR"})
+    yield from _duration("irecist", found["irecist"], until_progression(graded_of(visits, "irecist_response"), end="iCPD"), {"iCR", "iPR"})
+    yield _overall(record)
+
+
+def _from_landmark(version: str, survival: Survival, day: int | None) -> Times:
+    later = landmark(survival, day)
+    if later is None:
+        return "pfs", version, LANDMARK, None, None, f"no scan at {LANDMARK}" if day is None else f"not at risk any more at {LANDMARK}"
+    return "pfs", version, LANDMARK, later.days, later.event, later.reason
+
+
+def immune_follow_up(facts: FollowUp, record: Record, therapy: int | None) -> FollowUp:
+    """The same facts with iRECIST's progression as the only one.
+
+    1. the day of progression is `immune_progression`'s; visits from it on are left out but for that one
+    2. another visit that could be evaluated is adequate, an unconfirmed progression included; iNE is not
+    """
+    visits = until_progression(graded_of(before_therapy(record.visits, therapy), "irecist_response"), end="iCPD")
+    found = immune_progression(visits, **_end(record))
+    words = [(v.day, "NE" if v.response == "iNE" else "SD") for v in visits if v.day is not None and (found is None or v.day < found[0])]
+    return replace(facts, responses=[*words, *([(found[0], "PD")] if found else [])])
+
+
+def _end(record: Record) -> dict[str, Any]:
+    ends = {name: record.first_day(name) for name in ("death", "off_treatment", "progression_clinical")}
+    known = {day: name for name, day in reversed(ends.items()) if day is not None}
+    last = max((v["day"] for v in record.visits if v["day"] is not None), default=None)
+    after = [day for day in known if last is None or day >= last]
+    day = min(after, default=None)
+    return {"end_day": day, "end_reason": None if day is None else known[day].replace("_", " ")}
+
+
+def _duration(version: str, survival: Survival, visits: Sequence[Graded], responses: set[str]) -> Iterable[Times]:
+    begun = next((v.day for v in visits if v.response in responses and v.day is not None), None)
+    if begun is not None and survival.days >= begun:
+        yield "dor", version, "response", survival.days - begun, survival.event, survival.reason
+
+
+def _overall(record: Record) -> Times:
+    died = record.first_day("death")
+    known = [day for day in (*record.days.values(), *(v["day"] for v in record.visits), *(e["day"] for e in record.events)) if day is not None]
+    if died is not None:
+        return "os", "main", "first_cycle", max(died, 0), True, "death"
+    return "os", "main", "first_cycle", max([0, *known]), False, "alive when last heard of"

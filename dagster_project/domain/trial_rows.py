@@ -1,0 +1,240 @@
+"""Rows of another trial's tumour tables (SDTM TU, TR, RS) in this project's words; what cannot be read is flagged by row, never guessed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MISSING = frozenset({"", "NA", "N/A", "NULL", "NONE", "NAN", ".", "UNKNOWN"})
+"""Cells that say nothing, in capitals."""
+
+UNITS = {"MM": 1.0, "CM": 10.0, "MILLIMETER": 1.0, "CENTIMETER": 10.0, "MILLIMETRE": 1.0, "CENTIMETRE": 10.0}
+"""Millimetres in a unit of length."""
+
+UNIT_TOLERANCE_MM = 0.11
+"""By how much a diameter as collected and its standardised copy may differ: both may be rounded to a tenth."""
+
+STATES = {
+    "ABSENT": "gone", "DISAPPEARED": "gone", "RESOLVED": "gone", "NOT PRESENT": "gone", "COMPLETE RESPONSE": "gone", "CR": "gone",
+    "PRESENT": "there", "NON CR/NON PD": "there", "STABLE": "there", "EQUIVOCAL": "equivocal", "UNEQUIVOCAL": "unequivocal",
+    "UNEQUIVOCAL PROGRESSION": "progressed", "PRESENT UNEQUIVOCAL PROGRESSION": "progressed", "PROGRESSION": "progressed", "PD": "progressed",
+    "PROGRESSIVE DISEASE": "progressed", "TOO SMALL TO MEASURE": "too small", "TOO SMALL": "too small", "TSTM": "too small", "BELOW MEASURABLE LIMIT": "too small",
+    "PRESENT TOO SMALL TO MEASURE": "too small", "NOT EVALUABLE": "not evaluated", "NON EVALUABLE": "not evaluated", "INEVALUABLE": "not evaluated",
+    "UNEVALUABLE": "not evaluated", "NE": "not evaluated", "NOT DONE": "not evaluated", "ND": "not evaluated", "NOT ASSESSED": "not evaluated",
+    "UNABLE TO EVALUATE": "not evaluated",
+}
+"""What a tumour state says, by its words in capitals, hyphens as spaces."""
+
+_RESPONSES = {
+    "COMPLETE RESPONSE": "CR", "PARTIAL RESPONSE": "PR", "STABLE DISEASE": "SD", "PROGRESSIVE DISEASE": "PD", "NOT EVALUABLE": "NE", "INEVALUABLE": "NE",
+    "UNEVALUABLE": "NE", "NON EVALUABLE": "NE", "NON CR/NON PD": "NON_CR_NON_PD", "NONCR/NONPD": "NON_CR_NON_PD", "NON ICR/NON IUPD": "NON_CR_NON_PD",
+    "NON_CR_NON_PD": "NON_CR_NON_PD", "NO EVIDENCE OF DISEASE": "NED", "NO DISEASE": "NED", "ND": "NED",
+} | {word: word for word in ("CR", "PR", "SD", "PD", "NE", "NED", "UPD", "CPD")}
+_SILENT = frozenset({"NOT APPLICABLE", "NOT DONE", "NO NON TARGET LESIONS", "NO TARGET LESIONS"})
+_ROLE_OF_LABEL = re.compile(r"(?:^|[^A-Z])(NT|NEW|NL|N|T)[-_ ]?\d+")
+_CENSORED = re.compile(r"^(?:<|<=|≤)\s*5(?:\.0*)?\s*(?:MM)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One row of a file: its number as a spreadsheet shows it (the header is row 1), and its cells by name in capitals."""
+
+    file: str
+    number: int
+    cells: Mapping[str, str]
+
+    @property
+    def place(self) -> str:
+        """Where it stands: `tr.csv row 7`."""
+        return f"{self.file} row {self.number}"
+
+    def __call__(self, *names: str) -> str:
+        """The first cell of these names that says something; an empty text where none does."""
+        found = (self.cells.get(name, "").strip() for name in names)
+        return next((cell for cell in found if cell.upper() not in MISSING), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Something wrong with a row: the rule that says so, the row's place, whom and what it is about."""
+
+    rule: str
+    place: str
+    subject: str
+    evaluator: str
+    visit: str
+    what: str
+    visit_key: str
+
+
+@dataclass(slots=True)
+class Flags:
+    """What has been flagged so far, in order."""
+
+    found: list[Flag] = field(default_factory=list)
+
+    def add(self, rule: str, row: TrialRow, what: str) -> None:
+        """Flag a row."""
+        self.found.append(Flag(rule, row.place, row("USUBJID", "SUBJID"), evaluator_of(row), visit_name(row), what, visit_key(row)))
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a row says of a lesion's size: millimetres, or a state, or neither."""
+
+    mm: float | None = None
+    state: str | None = None
+
+
+def evaluator_of(row: TrialRow) -> str:
+    """Who assessed: role and identifier, such as `INDEPENDENT ASSESSOR, RADIOLOGIST 1`; empty where neither is said."""
+    return ", ".join(filter(None, (row("TREVAL", "TUEVAL", "RSEVAL").upper(), row("TREVALID", "TUEVALID", "RSEVALID").upper())))
+
+
+def visit_name(row: TrialRow) -> str:
+    """The visit's name, else its number, else its date."""
+    number = row("VISITNUM")
+    return row("VISIT") or (f"VISIT {number}" if number else "") or date_text(row)
+
+
+def visit_key(row: TrialRow) -> str:
+    """What tells a visit from another one: its number, else its name, else its date."""
+    number = row("VISITNUM")
+    try:
+        return f"{float(number):g}"
+    except ValueError:
+        return row("VISIT").upper() or date_text(row)
+
+
+def date_text(row: TrialRow) -> str:
+    """The date as it was written."""
+    return row("TRDTC", "TUDTC", "RSDTC", "TRSTDTC", "RSSTDTC")
+
+
+def complete_date(text: str) -> dt.date | None:
+    """A whole ISO date, its time left out; None for a partial or impossible one.
+
+    >>> complete_date("2014-03-06T09:30"), complete_date("2014-02")
+    (datetime.date(2014, 3, 6), None)
+    """
+    try:
+        return dt.date.fromisoformat(text[:10]) if len(text) >= 10 else None
+    except ValueError:
+        return None
+
+
+def role_of(text: str) -> str | None:
+    """Role of a lesion by the words of TUSTRESC or TRGRPID; a new lesion stays one whether it is a target of iRECIST or not.
+
+    >>> role_of("NON-TARGET"), role_of("Target"), role_of("NEW NON-TARGET"), role_of("BENIGN")
+    ('non_target', 'target', 'new', None)
+    """
+    words = text.upper().replace("-", " ").replace("_", " ")
+    if "NEW" in words.split() or "NEW" in words:
+        return "new"
+    if "NON TARGET" in words or "NONTARGET" in words:
+        return "non_target"
+    return "target" if "TARGET" in words else None
+
+
+def role_of_label(label: str) -> str | None:
+    """Role by the customary labels T01, NT01, N01, NEW01, NL01, also behind a reader's prefix.
+
+    >>> role_of_label("INV-T01"), role_of_label("R1-NT02"), role_of_label("L7")
+    ('target', 'non_target', None)
+    """
+    found = _ROLE_OF_LABEL.search(label.upper())
+    return {"T": "target", "NT": "non_target"}.get(found[1], "new") if found else None
+
+
+def is_node(organ: str) -> bool:
+    """Whether a location is a lymph node.
+
+    >>> is_node("LYMPH NODE"), is_node("AXILLARY LYMPH NODES"), is_node("LUNG")
+    (True, True, False)
+    """
+    return bool(re.search(r"\bLYMPH|\bNODES?\b|\bNODAL\b", organ.upper()))
+
+
+def state_of(text: str) -> str | None:
+    """What a tumour state says; None for words that are not known."""
+    words = " ".join(text.upper().replace("-", " ").replace("_", " ").replace(",", " ").split())
+    return "too small" if _CENSORED.match(words) else STATES.get(words)
+
+
+def response_word(text: str) -> str | None:
+    """A response in this project's words; an i-response without its i. None where nothing was said.
+
+    Raises
+    ------
+    KeyError
+        For a word that is no response.
+
+    >>> response_word("NON-CR/NON-PD"), response_word("iUPD"), response_word("NON-iCR/NON-iUPD"), response_word("")
+    ('NON_CR_NON_PD', 'UPD', 'NON_CR_NON_PD', None)
+    """
+    words = " ".join(text.upper().replace("-", " ").split())
+    if words in MISSING or words in _SILENT:
+        return None
+    return _RESPONSES[words if words in _RESPONSES else words.removeprefix("I")]
+
+
+def size_of(row: TrialRow, flags: Flags) -> Size:
+    """Millimetres of one row of TR.
+
+    1. TRSTAT NOT DONE: not evaluated; with a result beside it flagged, and still not evaluated
+    2. the standardised number, else the one collected, times its unit; a unit that is not known is flagged: not evaluated
+    3. no unit at all: flagged, and taken as mm, the only unit in which RECIST states a diameter
+    4. the two numbers differ by more than rounding explains: flagged, not evaluated
+    5. below 0: flagged, not evaluated
+    6. a word for a number (absent, too small to measure, not evaluable): that state; another word is flagged
+    """
+    if row("TRSTAT").upper() == "NOT DONE":
+        if row("TRSTRESN", "TRSTRESC", "TRORRES") and state_of(row("TRSTRESN", "TRSTRESC", "TRORRES")) != "not evaluated":
+            flags.add("not_done_with_result", row, "TRSTAT is NOT DONE, and a result stands beside it: not evaluated")
+        return Size(state="not evaluated")
+    text = row("TRSTRESN", "TRSTRESC", "TRORRES")
+    if not text:
+        return Size(state="not evaluated")
+    number = _number(text)
+    if number is None:
+        return Size(state=_word(text, row, flags))
+    return Size(_millimetres(number, row, flags))
+
+
+def _word(text: str, row: TrialRow, flags: Flags) -> str:
+    state = state_of(text)
+    if state is None:
+        flags.add("not_a_number", row, "the result is neither a number nor a known state: not evaluated")
+    return state or "not evaluated"
+
+
+def _number(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if abs(found) < float("inf") else None
+
+
+def _millimetres(number: float, row: TrialRow, flags: Flags) -> float | None:
+    standard = bool(_number(row("TRSTRESN", "TRSTRESC")) is not None)
+    unit = row("TRSTRESU") if standard else row("TRORRESU")
+    collected = _number(row("TRORRES"))
+    if not unit and standard and collected == number:
+        unit = row("TRORRESU")
+    factor = UNITS.get(unit.upper()) if unit else 1.0
+    other, refusal = UNITS.get(row("TRORRESU").upper()), None
+    if factor is None:
+        refusal = ("unit_unknown", "the unit is no unit of length: not evaluated")
+    elif number < 0:
+        refusal = ("negative_diameter", "a diameter below 0: not evaluated")
+    elif standard and collected is not None and other is not None and abs(collected * other - number * factor) > UNIT_TOLERANCE_MM:
+        refusal = ("contradictory_units", "TRORRES and TRSTRESN differ: not evaluated")
+    elif not unit:
+        flags.add("unit_missing", row, "no unit: taken as mm")
+    if refusal:
+        flags.add(refusal[0], row, refusal[1])
+    return None if refusal or factor is None else number * factor

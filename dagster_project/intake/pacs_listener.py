@@ -1,0 +1,162 @@
+"""A DICOM Storage SCP that de-identifies in memory: no identified byte of what it receives is ever written."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from dagster_project.intake.deidentification import KINDS
+from dagster_project.intake.pacs_settings import MEBIBYTE, Listening, PacsError
+from dagster_project.intake.vault import IntakeError, Reception
+
+TRANSFER_SYNTAXES = [
+    ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, JPEGLossless, JPEGLosslessSV1, JPEG2000Lossless,
+    JPEG2000, JPEGLSLossless, JPEGLSNearLossless, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless]
+"""Plain ones first: a sender that can choose spares us the decoding."""
+
+STORED, REFUSED, COME_AGAIN = 0x0000, 0xB007, 0xA700
+"""PS3.4 B.2.3: success; warning "data set does not match SOP class" (seen, judged and in quarantine: sending it again changes nothing, and a
+sender goes on with its series); failure "out of resources" (nothing was noted: send it again)."""
+
+HEADROOM = MEBIBYTE
+"""What a message holds besides its object."""
+
+
+class Listener:
+    """Receives objects for one site until it is stopped; `told` hears counts, never a value."""
+
+    def __init__(self, settings: Listening, reception: Reception, told: Callable[[str], None] = lambda _: None) -> None:
+        self._settings, self._reception, self._told = settings, reception, told
+        self._server: Any = None
+        self._arrived: dict[int, int] = {}
+        self._stopping = threading.Event()
+        self._last = time.monotonic()
+        self._unsaid = 0
+        self.stored = self.refused = self.failed = 0
+
+    def __enter__(self) -> Listener:
+        self.start()
+        return self
+
+    def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on (of use where the settings ask for any, 0)."""
+        return int(self._server.socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises
+        ------
+        PacsError
+            Where the address cannot be had.
+        """
+        from pynetdicom import evt
+
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_DATA_RECV, self._count_bytes), (evt.EVT_RELEASED, self._ended), (evt.EVT_ABORTED, self._ended),
+                    (evt.EVT_CONN_CLOSE, self._ended)]
+        tls = self._settings.tls.context(server=True) if self._settings.tls else None
+        try:
+            self._server = self._entity().start_server((self._settings.host, self._settings.port), block=False, evt_handlers=handlers, ssl_context=tls)
+        except OSError as error:
+            raise PacsError(f"port {self._settings.port} cannot be listened on ({error.strerror}); choose another in pacs.toml") from error
+        threading.Thread(target=self._watch_quiet, daemon=True).start()
+
+    def stop(self) -> None:
+        """End associations, and tell what came."""
+        self._stopping.set()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+        self._tell()
+
+    def _entity(self) -> Any:
+        from pynetdicom import AE
+        from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its messages quote data sets
+        entity = AE(ae_title=self._settings.ae_title)
+        entity.add_supported_context(Verification)
+        for sop_class in KINDS:
+            entity.add_supported_context(sop_class, TRANSFER_SYNTAXES)
+        entity.require_called_aet = True
+        entity.require_calling_aet = list(self._settings.callers)
+        entity.maximum_associations = self._settings.associations
+        entity.network_timeout = entity.dimse_timeout = entity.acse_timeout = self._settings.seconds
+        return entity
+
+    def _store(self, event: Any) -> int:
+        """One object: judged, de-identified, in its place, and only then acknowledged."""
+        self._arrived[id(event.assoc)] = 0
+        self._last = time.monotonic()
+        try:
+            data = event.encoded_dataset()
+            if len(data) > self._settings.largest_object:
+                return self._too_large(len(data))
+            outcome = self._reception.take(str(event.request.AffectedSOPInstanceUID), data)
+        except Exception:  # pynetdicom would log it with its traceback
+            self.failed += 1
+            return COME_AGAIN
+        self._unsaid += 1
+        self.stored, self.refused = self.stored + (not outcome.reason), self.refused + bool(outcome.reason)
+        return REFUSED if outcome.reason else STORED
+
+    def _too_large(self, size: int) -> int:
+        self._reception.refuse(size, f"larger than {self._settings.largest_object_mib} MiB, the listener's limit; send the series as single images, or raise the limit")
+        self._unsaid, self.refused = self._unsaid + 1, self.refused + 1
+        return REFUSED
+
+    def _count_bytes(self, event: Any) -> None:
+        """Bytes since the last whole object: an endless one is cut off before it fills the memory."""
+        arrived = self._arrived.get(id(event.assoc), 0) + len(event.data)
+        self._arrived[id(event.assoc)] = arrived
+        if arrived > self._settings.largest_object + HEADROOM and not self._stopping.is_set():
+            self._arrived[id(event.assoc)] = -(2**62)
+            threading.Thread(target=self._cut_off, args=(event.assoc, arrived), daemon=True).start()
+
+    def _cut_off(self, association: Any, arrived: int) -> None:
+        association.abort()
+        self._too_large(arrived)
+        self._tell()
+
+    def _ended(self, event: Any) -> None:
+        self._arrived.pop(id(event.assoc), None)
+        self._tell()
+
+    def _watch_quiet(self) -> None:
+        while not self._stopping.wait(self._settings.quiet_seconds):
+            if time.monotonic() - self._last >= self._settings.quiet_seconds:
+                self._tell()
+
+    def _tell(self) -> None:
+        """At the end of an association, or where one stays open and silent."""
+        if self._unsaid:
+            self._unsaid = 0
+            try:
+                self._reception.close()
+            except IntakeError:
+                self._unsaid = 1
+            self._told(f"stored {self.stored}, refused {self.refused}, not taken {self.failed}")

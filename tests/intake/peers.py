@@ -1,0 +1,91 @@
+"""Real peers for the tests of the PACS intake: DCMTK's tools and an Orthanc, on free ports of loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+from tests.conftest import REPOSITORY
+
+ORTHANC_PLUGINS = "/usr/share/orthanc/plugins"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def await_port(port: int, process: subprocess.Popen, seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the peer ended"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(port)
+
+
+def dcmtk(tool: str, port: int, *arguments: str, caller: str = "PACS", called: str = "LAKEHOUSE") -> subprocess.CompletedProcess:
+    """echoscu, storescu … against our listener."""
+    needed = ["--required"] if tool == "storescu" else []  # proposes the classes of the files alone: all of them are too many for one association
+    command = [tool, "-v", *needed, "-aet", caller, "-aec", called, "127.0.0.1", str(port), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+
+
+class Orthanc:
+    """An archive that knows our listener by AE title and port."""
+
+    def __init__(self, folder: Path, ours: int) -> None:
+        self.port, self.web, self.ours = free_port(), free_port(), ours
+        folder.mkdir(parents=True)
+        settings = {
+            "Name": "peer", "StorageDirectory": str(folder / "store"), "IndexDirectory": str(folder / "store"), "HttpPort": self.web, "DicomPort": self.port,
+            "DicomAet": "ORTHANC", "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomModalities": {"us": ["LAKEHOUSE", "127.0.0.1", ours]},
+            "DicomAlwaysAllowGet": True, "Plugins": [ORTHANC_PLUGINS], "DicomWeb": {"Enable": True}, "DicomCheckCalledAet": True}
+        (folder / "orthanc.json").write_text(json.dumps(settings))
+        self.process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        await_port(self.web, self.process)
+        await_port(self.port, self.process)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.web}"
+
+    def put(self, data: bytes) -> None:
+        requests.post(f"{self.url}/instances", data=data, timeout=30).raise_for_status()
+
+    def count(self) -> int:
+        return requests.get(f"{self.url}/statistics", timeout=30).json()["CountInstances"]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+class Listening:
+    """`lakehouse pacs listen` in a process of its own, with a temporary folder of its own."""
+
+    def __init__(self, home: Path, site: str, port: int, tmp: Path) -> None:
+        tmp.mkdir(exist_ok=True)
+        self.port = port
+        command = [sys.executable, "-m", "dagster_project.cli", "--home", str(home), "pacs", "listen", "--site", site]
+        environment = {**os.environ, "TMPDIR": str(tmp), "PYTHONPATH": str(REPOSITORY)}
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        await_port(port, self.process)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=30)
+
+    def end(self) -> str:
+        self.process.terminate()
+        return self.process.communicate(timeout=60)[0]

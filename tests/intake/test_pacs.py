@@ -1,0 +1,337 @@
+"""Scans come straight from a PACS: real peers send and are asked, and no identified byte is written on our side."""
+
+import datetime as dt
+import hashlib
+import socket
+import subprocess
+import threading
+import time
+
+import numpy as np
+import polars as pl
+import pydicom
+import pytest
+from click.testing import CliRunner
+
+from dagster_project.cli import main
+from dagster_project.intake.keys import create_throwaway_medium, unlock
+from dagster_project.intake.manifest import audit_manifest
+from dagster_project.intake.pacs_listener import Listener
+from dagster_project.intake.pacs_messages import MessageArchive
+from dagster_project.intake.pacs_pull import Wanted, pull, wanted_of_landing, wanted_of_list
+from dagster_project.intake.pacs_settings import Listening, PacsError, Peer, Tls, read_settings
+from dagster_project.intake.pacs_web import WebArchive
+from dagster_project.intake.reading import close_child
+from dagster_project.intake.vault import Reception, take_in
+from dagster_project.lake.home import Home
+from tests.intake import peers
+from tests.intake.builders import ROOT, ct, image, rtstruct, seg, to_bytes
+
+SLICES = 12
+IDENTIFYING = [b"Murong", b"ZY0012345", b"19490511", b"ACC4471290", ROOT.encode()]
+
+
+def folder_of(path, datasets):
+    path.mkdir(parents=True)
+    for number, dataset in enumerate(datasets):
+        (path / f"{number:04d}.dcm").write_bytes(to_bytes(dataset))
+    return path
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory):
+    """A series, a structure set and a segmentation as a PACS holds them."""
+    return folder_of(tmp_path_factory.mktemp("pacs") / "out", [*(ct(i) for i in range(SLICES)), rtstruct(), seg()])
+
+
+class Site:
+    """A home with one site, whose reception is open."""
+
+    def __init__(self, root, medium=None, crosswalk=None):
+        self.home = Home(root / "home").make()
+        self.medium = medium or create_throwaway_medium(self.home.throwaway_medium)
+        self.landing, self.vault = self.home.landing / "AB", self.home.vault / "AB"
+        self.landing.mkdir()
+        self.crosswalk = crosswalk or self.home.crosswalk
+        self.reception = Reception(self.landing, self.vault, keys=unlock(self.medium), crosswalk=self.crosswalk)
+
+    def listener(self, **changes):
+        return Listener(Listening(**{"callers": ("PACS", "ORTHANC"), "port": 0, **changes}), self.reception)
+
+    def content(self):
+        """Digest of each file of the vault's images and contours, by name."""
+        return {str(p.relative_to(self.vault)): hashlib.sha256(p.read_bytes()).hexdigest() for p in self.vault.rglob("*.dcm")}
+
+    def refused(self):
+        return pl.read_parquet(self.vault / "refused.parquet")["reason"].to_list()
+
+    def take_folder(self):
+        return take_in(self.landing, self.vault, keys=unlock(self.medium), crosswalk=self.crosswalk)
+
+
+@pytest.fixture
+def site(tmp_path):
+    yield Site(tmp_path)
+    close_child()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, sent):
+    """What the same objects make when a folder delivers them."""
+    made = Site(tmp_path_factory.mktemp("whole"))
+    (made.landing / "dicom").symlink_to(sent)
+    made.take_folder()
+    return made
+
+
+def twin(root, whole):
+    """Another home under the same keys and crosswalk, so that files can be compared byte for byte."""
+    return Site(root, whole.medium, whole.crosswalk)
+
+
+# ── a PACS sends ──
+
+def test_storescu_delivers_what_a_folder_would(tmp_path, sent, whole):
+    site = twin(tmp_path, whole)
+    with site.listener() as listener:
+        assert peers.dcmtk("echoscu", listener.port).returncode == 0
+        told = peers.dcmtk("storescu", listener.port, "+sd", str(sent))
+        assert told.returncode == 0, told.stderr
+    assert (listener.stored, listener.refused, listener.failed) == (SLICES + 2, 0, 0)
+    assert sorted(site.content().values()) == sorted(whole.content().values())
+    assert audit_manifest(site.vault / "manifest.jsonl") is None
+    before = site.content()
+    report = site.take_folder()
+    assert (report.accepted, site.content()) == (0, before), "the folder, which is empty, takes nothing away"
+
+
+def test_sent_twice_is_held_once_and_other_pixels_are_quarantined(site, tmp_path, sent):
+    other = folder_of(tmp_path / "other", [ct(0, pixels=image(5))])
+    with site.listener() as listener:
+        for folder in (sent, sent, other):
+            assert peers.dcmtk("storescu", listener.port, "+sd", str(folder)).returncode == 0
+    assert len(site.content()) == SLICES + 2
+    assert [r for r in site.refused() if "other content" in r] == site.refused() != []
+
+
+def test_what_is_no_axial_ct_is_quarantined_and_the_series_goes_on(site, tmp_path):
+    scout = ct(0, series=f"{ROOT}.3", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    folder = folder_of(tmp_path / "out", [scout, *(ct(i) for i in range(2))])
+    with site.listener() as listener:
+        assert peers.dcmtk("storescu", listener.port, "+sd", str(folder)).returncode == 0
+    assert len(site.content()) == 2
+    assert "not ORIGINAL" in site.refused()[0]
+
+
+def test_strangers_and_wrong_titles_are_refused(site, sent):
+    with site.listener() as listener:
+        assert peers.dcmtk("echoscu", listener.port, caller="STRANGER").returncode != 0
+        assert peers.dcmtk("storescu", listener.port, "+sd", str(sent), called="OTHER").returncode != 0
+    assert site.content() == {}
+
+
+def test_with_tls_both_sides_show_a_certificate(site, tmp_path, sent):
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1"],
+                   check=True, capture_output=True)
+    with site.listener(tls=Tls(certificate, key, certificate), seconds=5) as listener:
+        told = peers.dcmtk("storescu", listener.port, "+tls", key, certificate, "+cf", certificate, "+sd", str(sent))
+        assert told.returncode == 0, told.stderr
+        assert peers.dcmtk("echoscu", listener.port, "+tla", "+cf", certificate).returncode != 0, "anonymous"
+        assert peers.dcmtk("echoscu", listener.port, "-ta", "5", "-td", "5").returncode != 0, "in the clear"
+    assert len(site.content()) == SLICES + 2
+
+
+def test_an_object_above_the_limit_is_cut_off_and_quarantined(site, tmp_path):
+    folder = folder_of(tmp_path / "out", [ct(0, pixels=np.zeros((2048, 2048), int))])
+    with site.listener(largest_object_mib=1) as listener:
+        assert peers.dcmtk("storescu", listener.port, "+sd", str(folder)).returncode != 0
+        deadline = time.monotonic() + 20
+        while not listener.refused and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert site.content() == {}
+    assert "larger than 1 MiB" in site.refused()[0]
+
+
+def test_a_peer_that_goes_away_half_way_leaves_nothing_half_written(site, tmp_path):
+    """A relay passes on a part of what storescu says, and hangs up."""
+    folder = folder_of(tmp_path / "out", [ct(i, pixels=np.full((256, 256), i)) for i in range(4)])
+    with site.listener() as listener:
+        relay = _Relay(listener.port, most=300_000)
+        assert peers.dcmtk("storescu", relay.port, "+sd", str(folder)).returncode != 0
+        assert 0 < len(site.content()) < 4
+        assert all(pydicom.dcmread(p).pixel_array.shape == (256, 256) for p in site.vault.rglob("*.dcm"))
+        assert peers.dcmtk("storescu", listener.port, "+sd", str(folder)).returncode == 0
+    assert len(site.content()) == 4
+    assert list((site.vault / ".incoming").iterdir()) == []
+
+
+class _Relay:
+    """Passes so many bytes on, then closes both sides."""
+
+    def __init__(self, target, most):
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._serve, args=(target, most), daemon=True).start()
+
+    def _serve(self, target, most):
+        there, _ = self._server.accept()
+        us = socket.create_connection(("127.0.0.1", target))
+        threading.Thread(target=self._back, args=(us, there), daemon=True).start()
+        while most > 0 and (part := there.recv(min(most, 65536))):
+            us.sendall(part)
+            most -= len(part)
+        time.sleep(1)
+        for one in (us, there, self._server):
+            one.close()
+
+    @staticmethod
+    def _back(us, there):
+        try:
+            while part := us.recv(65536):
+                there.sendall(part)
+        except OSError:
+            return
+
+
+def test_killed_in_the_middle_and_repeated_the_vault_is_the_same(tmp_path, sent, whole):
+    """The listener, in a process of its own, is killed while it receives; meanwhile every file it writes is searched."""
+    site = twin(tmp_path, whole)
+    port = peers.free_port()
+    site.home.throwaway_medium.symlink_to(whole.medium)
+    site.home.crosswalk.rmdir()
+    site.home.crosswalk.symlink_to(whole.crosswalk)
+    (site.home.root / "pacs.toml").write_text(f'[AB.listen]\nport = {port}\ncallers = ["PACS"]\n')
+    watch = _Watch(site.home.root, tmp_path / "tmp")
+    listening = peers.Listening(site.home.root, "AB", port, tmp_path / "tmp")
+    sender = threading.Thread(target=peers.dcmtk, args=("storescu", port, "+sd", str(sent)))
+    sender.start()
+    while len(site.content()) < 3:
+        time.sleep(0.01)
+    listening.kill()
+    sender.join()
+    assert len(site.content()) < SLICES + 2
+    again = peers.Listening(site.home.root, "AB", port, tmp_path / "tmp")
+    assert peers.dcmtk("storescu", port, "+sd", str(sent)).returncode == 0
+    said = again.end()
+    assert sorted(site.content().values()) == sorted(whole.content().values())
+    assert audit_manifest(site.vault / "manifest.jsonl") is None
+    assert watch.end() == []
+    assert watch.looked > SLICES
+    assert not any(word.decode() in said for word in IDENTIFYING)
+    assert site.home.delivery("AB") != twin(tmp_path / "b", whole).home.delivery("AB"), "the sensor sees that something came"
+
+
+class _Watch:
+    """Reads every file under some folders over and over, and keeps the names of those that hold an identifier."""
+
+    def __init__(self, *folders):
+        self._folders, self._found, self._stop, self.looked = folders, set(), threading.Event(), 0
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self):
+        while not self._stop.is_set():
+            for path in (p for folder in self._folders for p in folder.rglob("*")):
+                try:
+                    data = path.read_bytes()
+                except OSError:
+                    continue
+                self.looked += 1
+                if any(word in data for word in IDENTIFYING):
+                    self._found.add(path.name)
+
+    def end(self):
+        self._stop.set()
+        self._thread.join()
+        return sorted(self._found)
+
+
+# ── a PACS is asked ──
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory, sent):
+    """An Orthanc that holds the study, and one of somebody else."""
+    archive = peers.Orthanc(tmp_path_factory.mktemp("orthanc") / "o", peers.free_port())
+    for path in sorted(sent.iterdir()):
+        archive.put(path.read_bytes())
+    archive.put(to_bytes(ct(0, patient="ZY0099999", series=f"{ROOT}.77", StudyInstanceUID=f"{ROOT}.78")))
+    yield archive
+    archive.stop()
+
+
+@pytest.mark.parametrize("method", ["move", "get", "dicomweb"])
+def test_a_pull_brings_the_patient_and_a_second_asks_for_nothing(tmp_path, orthanc, whole, method):
+    site = twin(tmp_path, whole)
+    ours = Listening(port=orthanc.ours, callers=("ORTHANC",))
+    peer = Peer(method=method, ae_title="ORTHANC", port=orthanc.port, url=f"{orthanc.url}/dicom-web")
+    archive = WebArchive(peer, ours, site.reception) if method == "dicomweb" else MessageArchive(peer, ours, site.reception)
+    with Listener(ours, site.reception):
+        first = pull(archive, site.reception, [Wanted("ZY0012345")])
+        assert sorted(site.content().values()) == sorted(whole.content().values())
+        second = pull(archive, site.reception, [Wanted("ZY0012345")])
+    assert (first.asked, first.known, first.missing, first.series) == (SLICES + 2, 0, 0, 3)
+    assert (second.asked, second.known) == (0, SLICES + 2)
+
+
+def test_a_pull_that_was_cut_short_is_finished_by_the_next(tmp_path, orthanc, whole, sent):
+    site = twin(tmp_path, whole)
+    for path in sorted(sent.iterdir())[:5]:
+        dataset = pydicom.dcmread(path)
+        site.reception.take(dataset.SOPInstanceUID, path.read_bytes())
+    ours = Listening()
+    rest = pull(WebArchive(Peer("dicomweb", url=f"{orthanc.url}/dicom-web"), ours, site.reception), site.reception, [Wanted("ZY0012345")])
+    assert (rest.known, rest.asked, rest.missing) == (5, SLICES - 3, 0)
+    assert sorted(site.content().values()) == sorted(whole.content().values())
+
+
+def test_dates_outside_the_window_are_not_asked_for(site, orthanc):
+    archive = MessageArchive(Peer("get", ae_title="ORTHANC", port=orthanc.port), Listening(), site.reception)
+    window = [Wanted("ZY0012345", dt.date(2024, 1, 6), dt.date(2024, 3, 1)), Wanted("ZY0012345", dt.date(2024, 1, 1), dt.date(2024, 1, 5))]
+    assert [len(archive.series(one)) for one in window] == [0, 3]
+
+
+def test_a_pacs_that_does_not_know_us_is_named(site, orthanc):
+    archive = MessageArchive(Peer("get", ae_title="WRONG", port=orthanc.port), Listening(seconds=5), site.reception)
+    with pytest.raises(PacsError, match="check both AE titles"):
+        archive.series(Wanted("ZY0012345"))
+
+
+# ── who is asked for, and the settings ──
+
+def test_windows_lie_around_the_cycles(site):
+    (site.landing / "clinical").mkdir()
+    (site.landing / "clinical" / "patients.csv").write_text("patient_id,sex\nZY1,F\nZY2,M\n")
+    (site.landing / "clinical" / "treatments.csv").write_text("patient_id,cycle,date\nZY1,1,2024-02-01\nZY1,2,2024-02-22\n")
+    wanted = wanted_of_landing(site.landing, before=28, after=10)
+    assert wanted == [Wanted("ZY1", dt.date(2024, 1, 4), dt.date(2024, 3, 3)), Wanted("ZY2")]
+    assert wanted[0].date_range == "20240104-20240303"
+
+
+def test_a_number_that_would_ask_for_others_is_refused(tmp_path):
+    numbers = tmp_path / "numbers.txt"
+    numbers.write_text("ZY1\n\nZY*\n")
+    with pytest.raises(PacsError, match="other people") as refused:
+        wanted_of_list(numbers, None)
+    assert "ZY" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("text", "reason"), [("[CD.listen]\n", "no section"), ("[AB.listen]\n", "names no callers"), ("[AB", "not TOML"),
+                                              ("[AB.listen]\ncaller = 'X'\n", "unknown settings"),
+                                              ("[AB.listen]\ncallers = ['X']\n[AB.peer]\nmethod = 'fax'\n", "method is one of")])
+def test_settings_that_cannot_be_used_say_why(tmp_path, text, reason):
+    (tmp_path / "pacs.toml").write_text(text)
+    with pytest.raises(PacsError, match=reason):
+        read_settings(tmp_path / "pacs.toml", "AB")
+
+
+def test_locked_keys_refuse(site, monkeypatch, tmp_path):
+    (site.home.root / "pacs.toml").write_text("[AB.listen]\ncallers = ['PACS']\n")
+    sealed = tmp_path / "sealed"
+    sealed.mkdir()
+    (sealed / "root.age").write_bytes(b"sealed")
+    monkeypatch.setenv("LAKEHOUSE_KEYS", str(sealed))
+    monkeypatch.delenv("LAKEHOUSE_PASSPHRASE_FILE", raising=False)
+    told = CliRunner().invoke(main, ["--home", str(site.home.root), "pacs", "listen", "--site", "AB"])
+    assert (told.exit_code, "locked" in told.output) == (1, True), told.output
+    assert list(site.vault.rglob("*")) == []

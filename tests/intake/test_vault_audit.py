@@ -1,0 +1,134 @@
+"""The audit finds what it is for: every fault is planted in a vault that intake wrote, and an unspoilt vault has none."""
+
+import shutil
+
+import numpy as np
+import pydicom
+import pytest
+
+from dagster_project.flow.vault_audit import audit_what_is_new
+from dagster_project.intake.deidentification import deidentify, open_source
+from dagster_project.intake.vault_audit import audit_vault, walk
+from dagster_project.lake.home import Home
+from tests.intake.builders import PERSON, ROOT, ct, rtstruct, seg, to_bytes
+
+PATIENT, OTHER = PERSON.pseudonym, "AB-BBBBBBBBBBBBBBBBB"
+
+
+def put(vault, dataset, name="0001.dcm", patient=PATIENT, place="S1"):
+    from dataclasses import replace
+
+    path = vault / "AB" / patient / place / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(deidentify(open_source(to_bytes(dataset)), replace(PERSON, pseudonym=patient)).data)
+    return path
+
+
+@pytest.fixture
+def vault(tmp_path):
+    folder = tmp_path / "vault"
+    put(folder, ct(0))
+    put(folder, ct(1), "0002.dcm")
+    put(folder, rtstruct(names=("GTV-1", "Murong Shuangyan")), "r.dcm", place="contours/R1")
+    put(folder, seg(), "s.dcm", place="contours/R1")
+    return folder
+
+
+def spoilt(vault, place="S1/0001.dcm", **elements):
+    path = vault / "AB" / PATIENT / place
+    ds = pydicom.dcmread(path)
+    for keyword, value in elements.items():
+        setattr(ds, keyword, value)
+    ds.save_as(path)
+    return path
+
+
+def kinds(vault):
+    return set(audit_vault(vault, ocr=False).counts())
+
+
+def test_what_intake_writes_has_no_finding(vault):
+    found = audit_vault(vault, ocr=False)
+    assert found.findings == []
+    assert found.files == 4
+    assert found.elements > 150
+
+
+@pytest.mark.parametrize(("elements", "kind"), [
+    ({"InstitutionName": "A Hospital"}, "element that must not be there"),
+    ({"AccessionNumber": "A1"}, "element that must not be there"),
+    ({"PatientName": "Murong^Shuangyan"}, "is not of the folder's patient"),
+    ({"PatientIdentityRemoved": "NO"}, "does not say that it is de-identified"),
+    ({"ManufacturerModelName": "Murong Shuangyan"}, "text like a name"),
+    ({"ManufacturerModelName": "慕容霜雁"}, "text like a name"),
+    ({"ScanOptions": "0012345678"}, "text with a long number"),
+    ({"SeriesNumber": "13800138000"}, "number too long for a measurement"),
+    ({"StudyDate": "20991231"}, "date that is not plausible"),
+    ({"StudyDate": "20240230"}, "date that is no day"),
+    ({"SeriesDate": "19920101", "StudyDate": "20240101"}, "dates far apart"),
+    ({"FrameOfReferenceUID": f"{ROOT}.9"}, "UID of somebody's root"),
+])
+def test_each_fault_is_found_and_told_without_its_value(vault, elements, kind):
+    spoilt(vault, **elements)
+    found = audit_vault(vault, ocr=False)
+    assert kind in found.counts()
+    assert not any(str(value) in str(found.findings) for value in elements.values() if len(str(value)) > 3)
+
+
+def test_a_fault_deep_in_a_sequence_is_found(vault):
+    path = vault / "AB" / PATIENT / "contours" / "R1" / "r.dcm"
+    ds = pydicom.dcmread(path)
+    ds.StructureSetROISequence[0].ROIName = "Murong Shuangyan"
+    ds.ROIContourSequence[0].ContourSequence[0].add_new(0x00091001, "LO", "x")
+    ds.save_as(path)
+    found = audit_vault(vault, ocr=False)
+    assert {"text like a name", "private element"} <= set(found.counts())
+
+
+def test_a_file_that_was_cut_or_a_length_that_lies_cannot_be_walked(vault):
+    path = vault / "AB" / PATIENT / "S1" / "0001.dcm"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert kinds(vault) == {"cannot be walked"}
+
+
+def test_one_uid_in_two_patients_is_found(vault):
+    put(vault, ct(0), patient=OTHER)
+    assert "UID of two patients" in kinds(vault)
+
+
+def test_a_preamble_that_says_something_is_found(vault):
+    path = vault / "AB" / PATIENT / "S1" / "0001.dcm"
+    path.write_bytes(b"Murong" + path.read_bytes()[6:])
+    assert kinds(vault) == {"preamble is not empty"}
+
+
+def test_the_walk_sees_every_element_that_pydicom_sees(vault):
+    for path in vault.rglob("*.dcm"):
+        theirs = sum(1 for _ in pydicom.dcmread(path).iterall()) + len(pydicom.dcmread(path).file_meta)
+        assert sum(1 for _ in walk(path.read_bytes())) == theirs
+
+
+def test_words_in_the_pixels_are_read_where_an_engine_is_installed(tmp_path):
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.new("L", (512, 512), 0)
+    ImageDraw.Draw(picture).text((60, 200), "MURONG SHUANGYAN", fill=255, font=ImageFont.load_default(36))
+    put(tmp_path / "plain", ct(0, pixels=np.random.default_rng(1).normal(1000, 20, (512, 512)).clip(0, 4095)))
+    put(tmp_path / "burned", ct(0, pixels=np.asarray(picture).astype(int) * 8 + 500))
+    assert shutil.which("tesseract"), "the tests need tesseract-ocr (requirements/debian.txt)"
+    assert audit_vault(tmp_path / "plain").findings == []
+    assert set(audit_vault(tmp_path / "burned").counts()) == {"words in the pixels"}
+
+
+def test_after_intake_only_what_is_new_is_walked_and_old_findings_are_told_again(tmp_path, vault):
+    home = Home(tmp_path)
+    manifest = vault / "AB" / "manifest.jsonl"
+    manifest.write_text("1\n", encoding="utf-8")
+    assert audit_what_is_new(home).files == 4
+    assert audit_what_is_new(home).files == 0
+    put(vault, ct(2), "0003.dcm")
+    spoilt(vault, "S1/0003.dcm", InstitutionName="A Hospital")
+    manifest.write_text("1\n2\n", encoding="utf-8")
+    first, second = audit_what_is_new(home), audit_what_is_new(home)
+    assert (first.files, second.files) == (1, 0)
+    assert first.findings == second.findings != []
