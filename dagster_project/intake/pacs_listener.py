@@ -38,6 +38,9 @@ STORED, REFUSED, COME_AGAIN = 0x0000, 0xB007, 0xA700
 """PS3.4 B.2.3: success; warning "data set does not match SOP class" (seen, judged and in quarantine: sending it again changes nothing, and a
 sender goes on with its series); failure "out of resources" (nothing was noted: send it again)."""
 
+LARGEST_PDU = 2**17
+"""Bytes: a slice in some pieces instead of the default's thirty; DCMTK sends no larger ones."""
+
 HEADROOM = MEBIBYTE
 """What a message holds besides its object."""
 
@@ -104,6 +107,7 @@ class Listener:
             entity.add_supported_context(sop_class, TRANSFER_SYNTAXES)
         entity.require_called_aet = True
         entity.require_calling_aet = list(self._settings.callers)
+        entity.maximum_pdu_size = LARGEST_PDU
         entity.maximum_associations = self._settings.associations
         entity.network_timeout = entity.dimse_timeout = entity.acse_timeout = self._settings.seconds
         return entity

@@ -409,12 +409,13 @@ class Reception:
         self._counts: Counter[str] = Counter()
         self._actions: Counter[tuple[str, str]] = Counter()
         self._people: tuple[str, People] = ("", People())
+        self._token = secrets.token_hex(4)
 
     @contextlib.contextmanager
     def _run(self, seconds: float = RECEPTION_SECONDS) -> Iterator[_Run]:
         with self._one_at_a_time, site_lock(self._vault, seconds=seconds), contextlib.closing(Register(self._vault / REGISTER)) as register:
             run = _Run(self._folder, self._vault, register, self._keys, Crosswalk(self._crosswalk, self._keys), str(crosswalk_file(self._crosswalk)), map, None,
-                       self._counts, self._actions)
+                       self._counts, self._actions, run=self._token)
             yield run
 
     def take(self, sop_instance_uid: str, data: bytes) -> Outcome:
@@ -451,6 +452,7 @@ class Reception:
                 run.close_reception()
                 self._counts.clear()
                 self._actions.clear()
+                self._token = secrets.token_hex(4)  # the child remembers who is who until here
 
     def _key(self, sop_instance_uid: str) -> str:
         return f"{RECEIVED_KEY} {keyed_uid(sop_instance_uid, self._keys.uid)}"
@@ -483,7 +485,7 @@ def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
 
 def give_up_patient(vault_site: Path, patient: str) -> None:
     """Remove a patient's files and their register, so that the landing is read anew: after two pseudonyms were joined."""
-    with _site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+    with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
         drop_patient(vault_site, register, patient)
         register.remember("case_report", "")
 
