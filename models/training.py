@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import PREDICTIONS
 from models.baselines import BASELINES
 from models.calibration import Pooled, pool_sites
-from models.datasets import SERIES, Dataset
+from models.datasets import Dataset
 from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
 from models.fusion import FusionModel
 from models.learners import Fit, FittedModel, Learner, Section
@@ -121,12 +122,23 @@ def novelty(trained_on: Dataset, dataset: Dataset) -> np.ndarray:
         return np.sqrt(np.nanmean(np.where(np.isfinite(z), z, np.nan) ** 2, axis=1))
 
 
-def predict_others(model: TrainedModel, others: Dataset, version: str, section: Section) -> pl.DataFrame:
-    """Rows of predictions for patients outside the training cohort, by the model fitted on all of it; they have no fold and no label."""
-    seen = others.of_blocks((*dict.fromkeys(model.dataset.feature_blocks), *((SERIES,) if model.dataset.series else ())))
-    probability = model.final.model.probabilities(seen)
-    spread = spread_of(model.final.model, seen)
-    return _prediction_rows(seen, model.name, version, probability, probability >= model.final.cutoff, spread, novelty(model.dataset, seen), section)
+def predict_others(model: FittedModel, facts: Mapping[str, Any], version: str, cohort: Dataset, others: Dataset, section: Section) -> pl.DataFrame:
+    """Rows of predictions for patients outside the training cohort, by a model fitted on all of it; they have no fold and no label.
+
+    Parameters
+    ----------
+    facts
+        What is stored with the model: its name and cut-off.
+    cohort, others
+        The patients it was trained on, to judge novelty by, and those to predict, with the columns of both.
+
+    Raises
+    ------
+    DatasetError, ValueError
+        A column that the model asks for is gone.
+    """
+    probability, spread = model.probabilities(others), spread_of(model, others)
+    return _prediction_rows(others, facts["name"], version, probability, probability >= facts["cutoff"], spread, novelty(cohort, others), section)
 
 
 def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, seed: int) -> tuple[np.ndarray, Pooled]:

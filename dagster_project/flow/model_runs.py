@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -14,6 +14,9 @@ from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS, PREDICTIONS
 from dagster_project.resources import Lakehouse
+
+if TYPE_CHECKING:
+    from models.datasets import Dataset
 
 FEATURES_SEEN = """
 SELECT f.site, f.patient, f.visit, f.lesion, f.region, f.feature, f.value FROM radiomic_features f
@@ -36,29 +39,41 @@ class Learned:
 
 def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     """Train the task of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once."""
-    from models.datasets import TASKS, build_dataset, build_others
+    from models.datasets import TASKS, build_dataset
     from models.roster import choose_learners
     from models.tracking import log_models
-    from models.training import best_model, derive_predictions, predict_others, train
+    from models.training import derive_predictions, train
 
     verdicts, snapshot = pass_gate(lakehouse)
-    section = lakehouse.study.section("model")
+    section, protocol = lakehouse.study.section("model"), lakehouse.study.digest
     tables = tables_seen(lakehouse, snapshot, section["network_features"])
     dataset = build_dataset(TASKS[section["task"]], **tables)
     learners, left_out = choose_learners(dataset, section)
-    before = lakehouse.lake.read(MODEL_RUNS.name)
-    protocol = lakehouse.study.digest
-    if before.filter((pl.col("cohort_digest") == dataset.digest) & (pl.col("protocol_digest") == protocol)).height:
-        return Learned(before, trained=False, snapshot=snapshot, left_out=left_out)
-    trained = train(learners, dataset, section, section["seed"])
-    runs = log_models(trained, tracking_uri=lakehouse.home.mlflow_uri, artifact_root=lakehouse.home.mlflow / "artifacts", snapshot=snapshot,
-                      verdicts=verdicts, protocol_digest=protocol, alias=section["alias"], section=section)
-    rows, others, chosen = derive_predictions(trained, runs, section), build_others(TASKS[section["task"]], **tables), best_model(trained)
-    if others is not None:
-        version = runs.filter(pl.col("model") == chosen.name)["model_version"].item()
-        rows = conform(pl.concat([rows, predict_others(chosen, others, version, section)], how="diagonal_relaxed"), PREDICTIONS)
-    _keep_predictions(lakehouse, rows)
-    return Learned(pl.concat([runs, before]), trained=True, snapshot=snapshot, left_out=left_out)
+    runs = lakehouse.lake.read(MODEL_RUNS.name)
+    known = runs.filter((pl.col("cohort_digest") == dataset.digest) & (pl.col("protocol_digest") == protocol)).height > 0
+    held_out = kept_predictions(lakehouse).filter(pl.col("fold").is_not_null())
+    if not known:
+        trained = train(learners, dataset, section, section["seed"])
+        fresh = log_models(trained, tracking_uri=lakehouse.home.mlflow_uri, artifact_root=lakehouse.home.mlflow / "artifacts", snapshot=snapshot,
+                           verdicts=verdicts, protocol_digest=protocol, alias=section["alias"], section=section)
+        held_out, runs = derive_predictions(trained, fresh, section), pl.concat([fresh, runs])
+    _keep_predictions(lakehouse, conform(pl.concat([held_out, predict_untrained(lakehouse, tables, dataset, runs)], how="diagonal_relaxed"), PREDICTIONS))
+    return Learned(runs, trained=not known, snapshot=snapshot, left_out=left_out)
+
+
+def predict_untrained(lakehouse: Lakehouse, tables: dict[str, Any], dataset: Dataset, runs: pl.DataFrame) -> pl.DataFrame:
+    """What the registered candidate says of the eligible patients whom the cohort leaves out; asked anew each run, since they change."""
+    from models.datasets import build_others
+    from models.tracking import load_registered
+    from models.training import predict_others
+
+    section, task = lakehouse.study.section("model"), dataset.task
+    others = build_others(task, **tables)
+    if others is None:
+        return empty(PREDICTIONS)
+    model, facts = load_registered(lakehouse.home.mlflow_uri, task.name, section["alias"])
+    named = runs.filter((pl.col("model") == facts["name"]) & (pl.col("task") == task.name)).sort("trained_at")
+    return predict_others(model, facts, named["model_version"][-1], dataset, others, section)
 
 
 def tables_seen(lakehouse: Lakehouse, snapshot: int, features: list[str]) -> dict[str, Any]:

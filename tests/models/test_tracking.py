@@ -273,8 +273,8 @@ def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh
     best = replace(best_model(trained), verdicts=())
     others = [t for t in trained if t.name != best.name and not t.negative_control]
     log([best, *others], fresh, section=easy)
-    assert client.get_registered_model("response-T1").aliases["champion"] == "5"
+    assert client.get_registered_model("response-T1").aliases["champion"] == 5
     log([best, *others], fresh, section=easy)
-    assert client.get_registered_model("response-T1").aliases["champion"] == "5"
+    assert client.get_registered_model("response-T1").aliases["champion"] == 5
     again = client.get_model_version_by_alias("response-T1", "candidate").tags["promotion_reasons"]
     assert "is not above the champion's" in again
