@@ -81,10 +81,11 @@ def icc(values: npt.ArrayLike, form: Form = "ICC(2,1)") -> Icc:
         return Icc(None, None, None, TOO_FEW)
     if not np.isfinite(table).all():
         return Icc(None, None, None, NOT_FINITE)
-    return _icc_of(mean_squares(table), form, tiny=(ROUNDING * float(np.abs(table).max())) ** 2)
+    return icc_of(mean_squares(table), form, tiny=(ROUNDING * float(np.abs(table).max())) ** 2)
 
 
-def _icc_of(squares: MeanSquares, form: Form, tiny: float) -> Icc:
+def icc_of(squares: MeanSquares, form: Form, tiny: float) -> Icc:
+    """`icc` from the mean squares; those up to `tiny` are rounding."""
     if squares.rows <= tiny:
         return Icc(None, None, None, NO_SPREAD)
     if squares.within <= tiny:

@@ -386,6 +386,21 @@ TIME_TO_EVENT = Table(
     ),
 )
 
+FEATURE_STABILITY = Table(
+    "feature_stability", "imaging", "How far the two readers' outlines of one lesion move a feature, over all lesion-visits", "两名阅片者勾画对特征的影响（全部病灶-访视）",
+    key=("region", "feature"),
+    columns=(
+        REGION, FEATURE,
+        integer("n_pairs", "Lesion-visits whose feature exists in both locked reads", "两份锁定阅片均有该特征的病灶-访视数", minimum=0),
+        number("icc", "ICC(2,1) between the readers", "阅片者间ICC(2,1)", nullable=True, maximum=1),
+        number("icc_lower", "Lower 95 % bound of icc", "icc的95%下限", nullable=True, maximum=1),
+        number("icc_upper", "Upper 95 % bound of icc", "icc的95%上限", nullable=True, maximum=1),
+        number("within_sd", "Within-lesion standard deviation between the readers, in the feature's unit", "病灶内阅片者间标准差（特征单位）", nullable=True, minimum=0),
+        boolean("stable", "True where icc_lower reaches 0.75; no outcome has a part in it", "icc_lower是否达到0.75（不涉及结局）"),
+        REASON, SIMULATED,
+    ),
+)
+
 DELTA_FEATURES = Table(
     "delta_features", "heterogeneity", "Change of a feature of the accepted read between two visits", "被采纳阅片的特征在两次访视间的变化",
     key=("site", "patient", "lesion", "region", "feature", "from_visit", "to_visit"),
@@ -395,6 +410,9 @@ DELTA_FEATURES = Table(
         number("delta", "Later minus earlier value, in the feature's unit", "绝对变化", nullable=True),
         number("delta_symmetric", "Difference over the mean of the absolute values: -2 to 2", "对称相对变化（-2至2）", nullable=True, minimum=-2, maximum=2),
         number("delta_per_day", "Difference over the days between", "每日变化", unit="1/d", nullable=True),
+        number("repeatability_units", "Difference over sqrt(2) within_sd of feature_stability", "以重复性为单位的变化（差值/√2病灶内标准差）", nullable=True),
+        number("slope_per_day", "Least-squares slope over the days of T0, T1 and T2; on the row of T0 and T2 alone", "T0、T1、T2按实际天数的最小二乘斜率（仅T0-T2行）", unit="1/d", nullable=True),
+        number("curvature_per_day", "Change a day from T1 to T2 minus that from T0 to T1; on the row of T0 and T2 alone", "T1-T2日变化减T0-T1日变化（仅T0-T2行）", unit="1/d", nullable=True),
         REASON, SIMULATED,
     ),
 )
@@ -530,7 +548,7 @@ QUALITY_VERDICTS = Table(
 TABLES: tuple[Table, ...] = (
     PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES,
     READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
-    DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
+    FEATURE_STABILITY, DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,
 )
 

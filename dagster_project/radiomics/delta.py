@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from dagster_project.lake.tables import DELTA_FEATURES
@@ -16,9 +18,14 @@ PATIENTS_AT_A_TIME = 25
 NO_FEATURES = "the lesion has no features at {visit}"
 NO_DATE = "the date of a scan is missing"
 SAME_DAY = "both scans were taken on one day"
+NO_TREND = "no trend over three visits: {}"
+NO_MIDDLE = "no scan at T1"
+NO_UNITS = "no repeatability units: {}"
+NO_REPEAT = "no lesion was outlined by both readers"
+NO_SPREAD = "the readers never differ"
 
 
-def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> pl.DataFrame:
+def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame, stability: pl.DataFrame) -> pl.DataFrame:
     """Change of every feature between T0–T1, T1–T2 and T0–T2.
 
     1. Only patients with a scan at both visits of a pair have rows for it; lesions are matched by label.
@@ -28,6 +35,10 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> p
     4. delta_symmetric = 2 (f_to − f_from) / (|f_to| + |f_from|), within ± 2 for features of any sign; 0 where both are 0.
     5. delta_per_day = delta / days, by the dates of the scans; NULL with a reason where a date is missing or both are the same day.
     6. A NULL at either visit gives NULL throughout, with that visit and its reason.
+    7. On the row of T0 and T2, where all three visits have a value and a day of their own: slope_per_day, the least-squares slope
+       over actual days, and curvature_per_day = rate(T1, T2) − rate(T0, T1). NULL with the reason of the pair that has none.
+    8. repeatability_units = delta / (√2 within_sd): a change beyond ± 1.96 is seldom the outline's alone. NULL with a reason where
+       no lesion was read twice or the readers never differ.
 
     Parameters
     ----------
@@ -35,12 +46,22 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> p
         Rows of RADIOMIC_FEATURES: of each lesion and visit, the accepted reader's.
     timepoints
         Rows of TIMEPOINTS.
+    stability
+        Rows of FEATURE_STABILITY.
 
     Returns
     -------
     DELTA_FEATURES.
     """
-    return pl.concat(_delta_of_pair(batch, timepoints, start, end) for batch in _batches(features) for start, end in VISIT_PAIRS)
+    spreads = stability.select("region", "feature", "within_sd", unread=pl.col("reason"))
+    return pl.concat(_in_units(rows, spreads) for batch in _batches(features) for rows in _changes(batch, timepoints))
+
+
+def _changes(features: pl.DataFrame, timepoints: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    first, second, whole = (_delta_of_pair(features, timepoints, start, end) for start, end in VISIT_PAIRS)
+    nothing = pl.lit(None, pl.Float64)
+    first, second = (rows.with_columns(slope_per_day=nothing, curvature_per_day=nothing) for rows in (first, second))
+    return first, second, _with_trend(first, second, whole)
 
 
 def _batches(features: pl.DataFrame) -> list[pl.DataFrame]:
@@ -62,6 +83,44 @@ def _delta_of_pair(features: pl.DataFrame, timepoints: pl.DataFrame, start: str,
         .with_columns(delta=pl.col("value_to") - pl.col("value_from"), size=pl.col("value_to").abs() + pl.col("value_from").abs())
         .with_columns(delta_symmetric=_symmetric(), delta_per_day=pl.when(pl.col("days") != 0).then(pl.col("delta") / pl.col("days")))
         .with_columns(reason=_reason(start, end), simulated=pl.any_horizontal(pl.col("simulated_from", "simulated_to").fill_null(False)))
+        .select(*KEY, "from_visit", "to_visit", "days", "delta", "delta_symmetric", "delta_per_day", "reason", "simulated")
+    )
+
+
+def _with_trend(first: pl.DataFrame, second: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
+    """Slope and curvature of what has a rate from T0 to T1 and from T1 to T2."""
+    names = ("days", "delta", "delta_per_day", "reason", "from_visit")
+    early, late = (
+        rows.select(*KEY, *(pl.col(n).alias(f"{n}_{side}") for n in names)) for rows, side in ((first, "early"), (second, "late"))
+    )
+    curvature = pl.col("delta_per_day_late") - pl.col("delta_per_day_early")
+    absent = pl.when(pl.col("from_visit_early").is_null() | pl.col("from_visit_late").is_null()).then(pl.lit(NO_MIDDLE))
+    missing = pl.coalesce("reason_early", "reason_late", absent)
+    return (
+        whole.join(early, on=KEY, how="left", maintain_order="left")
+        .join(late, on=KEY, how="left", maintain_order="left")
+        .with_columns(slope_per_day=pl.when(curvature.is_not_null()).then(_slope()), curvature_per_day=curvature)
+        .with_columns(reason=pl.coalesce("reason", pl.when(curvature.is_null()).then(pl.format(NO_TREND, missing))))
+        .select(*whole.columns, "slope_per_day", "curvature_per_day")
+    )
+
+
+def _slope() -> pl.Expr:
+    """Least squares through (0, 0), (days_early, delta_early) and (days, delta)."""
+    days = (pl.col("days_early").cast(pl.Float64), pl.col("days").cast(pl.Float64))
+    values = (pl.col("delta_early"), pl.col("delta"))
+    mean_day, mean_value = (days[0] + days[1]) / 3, (values[0] + values[1]) / 3
+    shared = days[0] * values[0] + days[1] * values[1] - 3 * mean_day * mean_value
+    return shared / (days[0] ** 2 + days[1] ** 2 - 3 * mean_day**2)
+
+
+def _in_units(rows: pl.DataFrame, spreads: pl.DataFrame) -> pl.DataFrame:
+    why = pl.when(pl.col("within_sd") == 0).then(pl.lit(NO_SPREAD)).otherwise(pl.col("unread").fill_null(NO_REPEAT))
+    usable = pl.col("within_sd") > 0
+    return (
+        rows.join(spreads, on=("region", "feature"), how="left", maintain_order="left")
+        .with_columns(repeatability_units=pl.when(usable).then(pl.col("delta") / (math.sqrt(2) * pl.col("within_sd"))))
+        .with_columns(reason=pl.when(usable.fill_null(False)).then("reason").otherwise(pl.coalesce("reason", pl.format(NO_UNITS, why))))
         .select(DELTA_FEATURES.names)
     )
 

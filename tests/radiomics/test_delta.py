@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import date
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from dagster_project.lake.tables import DELTA_FEATURES
 from dagster_project.radiomics import delta
-from dagster_project.radiomics.delta import derive_delta_features
 
 VISITS = {"T0": date(2025, 1, 1), "T1": date(2025, 3, 2), "T2": date(2025, 4, 11)}
 FEATURE = {"site": "AA", "patient": "P1", "lesion": "L1", "region": "tumor", "feature": "original_firstorder_Mean", "simulated": True}
@@ -34,6 +34,15 @@ def features(*rows):
 def timepoints(patient="P1", **dates):
     rows = [{"site": "AA", "patient": patient, "visit": v, "scan_date": d} for v, d in (dates or VISITS).items()]
     return pl.DataFrame(rows, schema={"site": pl.String, "patient": pl.String, "visit": pl.String, "scan_date": pl.Date})
+
+
+def stability(within_sd=2.0, reason=None, region="tumor"):
+    row = {"region": region, "feature": FEATURE["feature"], "within_sd": within_sd, "reason": reason}
+    return pl.DataFrame([row], schema={"region": pl.String, "feature": pl.String, "within_sd": pl.Float64, "reason": pl.String})
+
+
+def derive_delta_features(rows, visits, spreads=None):
+    return delta.derive_delta_features(rows, visits, stability() if spreads is None else spreads)
 
 
 def change(frame, start="T0", end="T1"):
@@ -104,6 +113,59 @@ def test_9_lesions_regions_patients_and_sites_are_not_mixed():
     ]
     found = derive_delta_features(features(*rows), pl.concat([timepoints(), timepoints("P2")]))
     assert found.filter(pl.col("to_visit") == "T1", pl.col("from_visit") == "T0")["delta"].to_list() == [1.0] * 4
+
+
+def test_10_slope_and_curvature_over_actual_days():
+    """The slope is that of an independent least-squares fit; the curvature is the later rate minus the earlier."""
+    values = [10.0, 16.0, 4.0]
+    found = derive_delta_features(features(*zip(VISITS, values, strict=True)), timepoints())
+    row = change(found, "T0", "T2")
+    assert row["slope_per_day"] == pytest.approx(np.polyfit([0, 60, 100], values, 1)[0])
+    assert row["curvature_per_day"] == pytest.approx(-12 / 40 - 6 / 60)
+    assert row["reason"] is None
+    assert change(found)["slope_per_day"] is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "visits", "reason"),
+    [
+        ([("T0", 1.0), ("T2", 2.0)], VISITS, "no trend over three visits: the lesion has no features at T1"),
+        ([("T0", 1.0), ("T2", 2.0)], {"T0": VISITS["T0"], "T2": VISITS["T2"]}, "no trend over three visits: no scan at T1"),
+        ([("T0", 1.0), ("T1", 1.5), ("T2", 2.0)], VISITS | {"T1": VISITS["T0"]}, "no trend over three visits: both scans were taken on one day"),
+        ([("T1", 1.0), ("T2", 2.0)], VISITS, "the lesion has no features at T0"),
+        ([("T0", 1.0), ("T1", 2.0)], VISITS, "the lesion has no features at T2"),
+    ],
+    ids=["not at T1", "no scan at T1", "one day", "new", "vanished"],
+)  # fmt: skip
+def test_11_without_three_visits_there_is_no_trend_but_a_reason(rows, visits, reason):
+    row = change(derive_delta_features(features(*rows), timepoints(**visits)), "T0", "T2")
+    assert (row["slope_per_day"], row["curvature_per_day"], row["reason"]) == (None, None, reason)
+
+
+def test_12_repeatability_units_are_the_change_over_the_spread_of_two_repeats():
+    row = change(derive_delta_features(features(("T0", 10.0), ("T1", 16.0)), timepoints(), stability(within_sd=3.0)))
+    assert row["repeatability_units"] == pytest.approx(2 / math.sqrt(2))
+
+
+@pytest.mark.parametrize(
+    ("spreads", "reason"),
+    [
+        (stability(within_sd=0.0), "no repeatability units: the readers never differ"),
+        (stability(within_sd=None, reason="fewer than two lesions or two readers"), "no repeatability units: fewer than two lesions or two readers"),
+        (stability(region="ring_0_3"), "no repeatability units: no lesion was outlined by both readers"),
+    ],
+)  # fmt: skip
+def test_13_without_a_spread_there_are_no_units_but_a_reason(spreads, reason):
+    row = change(derive_delta_features(features(("T0", 10.0), ("T1", 16.0)), timepoints(), spreads))
+    assert (row["delta"], row["repeatability_units"], row["reason"]) == (6.0, None, reason)
+
+
+@given(rate=st.floats(-10, 10), start=st.floats(-100, 100))
+def test_what_changes_by_the_day_has_that_slope_and_no_curvature(rate, start):
+    rows = [(visit, start + rate * (day - VISITS["T0"]).days) for visit, day in VISITS.items()]
+    row = change(derive_delta_features(features(*rows), timepoints()), "T0", "T2")
+    assert row["slope_per_day"] == pytest.approx(rate, abs=1e-9)
+    assert row["curvature_per_day"] == pytest.approx(0, abs=1e-9)
 
 
 def test_patients_are_joined_in_batches_without_losing_any(monkeypatch):
