@@ -35,7 +35,7 @@ from dagster_project.study import load_study
 VOLUMES_ML = (1.5, 5.0, 15.0, 45.0)
 FIRST_SEED = 5000
 BIN_HU = 25.0
-EDITS = ("none", "necrosis", "shrink_50", "necrosis_50", "shrink_50 homogeneous", "radial", "noise", "cavity", "offset",
+EDITS = ("none", "necrosis", "shrink_50", "necrosis_50", "shrink_50 homogeneous", "shrink_30 homogeneous", "radial", "noise", "cavity", "offset",
          "shrink_30", "contour", "gain", "coarser", "flatter")  # fmt: skip
 MEASURES = {"dhi": "DHI", "wasserstein": "centred Wasserstein", "entropy": "change of entropy"}
 
@@ -62,11 +62,19 @@ def measure(seed, volume_ml, edit, settings):
     start = time.process_time()
     pair = compare_lesion(first.image, first.mask, second.image, second.mask, contour_mm=None, settings=settings)
     seconds = time.process_time() - start
+    bare = seconds_without_null(first, second, settings) if edit == "none" else None
     key = {"site": "S", "patient": str(seed), "lesion": "L", "from_visit": "T0", "to_visit": "T1"}
     row = derive_dhi(pl.DataFrame([key | pair], infer_schema_length=None), settings).row(0, named=True)
     units = {name: row[name] for name in ("dhi", "u_texture", "u_density", "u_spatial", "delta_log_volume", "reason")}
-    others = {"wasserstein": pair["wasserstein_hu"], "entropy": abs(entropy(second) - entropy(first)), "seconds": seconds}
+    others = {"wasserstein": pair["wasserstein_hu"], "entropy": abs(entropy(second) - entropy(first)), "seconds": seconds, "seconds_bare": bare}
     return {"seed": seed, "volume_ml": volume_ml, "edit": edit} | units | others
+
+
+def seconds_without_null(first, second, settings):
+    """CPU seconds of the comparison alone: no perturbed copies."""
+    start = time.process_time()
+    compare_lesion(first.image, first.mask, second.image, second.mask, contour_mm=None, settings={**settings, "copies": 0})
+    return time.process_time() - start
 
 
 def measure_on(path, lesions, edits, minutes, settings):
@@ -132,7 +140,10 @@ def print_summary(rows):
         rho = spearmanr([r["dhi"] for r in unchanged], [r["volume_ml"] for r in unchanged]).statistic
         print(f"Spearman rho of DHI with volume on repeats: {rho:.2f} (n {len(unchanged)})")
     for v in sorted({r["volume_ml"] for r in rows}):
-        print(f"{v:g} ml: {np.median([r['seconds'] for r in rows if r['volume_ml'] == v]):.2f} CPU s a pair with its null")
+        of_class = [r for r in rows if r["volume_ml"] == v]
+        bare = [r["seconds_bare"] for r in of_class if r.get("seconds_bare") is not None]
+        alone = f", {np.median(bare):.2f} without (n {len(bare)})" if bare else ""
+        print(f"{v:g} ml: {np.median([r['seconds'] for r in of_class]):.2f} CPU s a pair with its null{alone}")
 
 
 def main():

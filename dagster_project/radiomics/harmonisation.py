@@ -129,7 +129,7 @@ def _least_squares(design: Values, values: Values) -> Values:
     found, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     if rank < design.shape[1]:
         raise HarmonisationError("the covariates repeat each other or the batches: leave out those that a batch already tells")
-    return found
+    return np.asarray(found, dtype=np.float64)
 
 
 def _refuse_constant(sd: Values, residuals: Values, member: NDArray[np.bool_]) -> None:
