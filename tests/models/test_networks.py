@@ -188,5 +188,5 @@ def test_16_attributions_add_up_and_fall_apart_with_random_weights(trained):
     assert sum(shares["features"].values()) == pytest.approx(1)
     rng = np.random.default_rng(0)
     random = replace(model, weights={k: rng.normal(0, 0.3, v.shape).astype(np.float32) for k, v in model.weights.items()})
-    mean = [np.abs(attribute(m, data)).mean(axis=(0, 1, 2)).ravel() for m in (model, random)]
-    assert stability(np.stack(mean)) < 0.8
+    each = [attribute(m, data).mean(axis=0).ravel() for m in (model, random)]  # with signs: sizes alone follow which lesions are there
+    assert abs(stability(np.stack(each))) < 0.5
