@@ -44,9 +44,14 @@ def importance(model: NetworkModel, dataset: Dataset) -> dict[str, Any]:
 
 
 def stability(attributions: np.ndarray) -> float | None:
-    """Mean Spearman correlation between the rows; None for one row."""
-    if len(attributions) < 2:
+    """Mean Spearman correlation between the rows over inputs that any of them uses; None for one row or a single such input.
+
+    Inputs that no patient has are zero in every row: ranked along, they would make any two rows alike.
+    """
+    from scipy.stats import rankdata
+
+    used = attributions[:, (attributions != 0).any(axis=0)]
+    if min(used.shape) < 2:
         return None
-    ranks = attributions.argsort(axis=1).argsort(axis=1).astype(float)
-    correlation = np.corrcoef(ranks)
-    return float(correlation[np.triu_indices(len(ranks), 1)].mean())
+    correlation = np.corrcoef(rankdata(used, axis=1))
+    return float(correlation[np.triu_indices(len(used), 1)].mean())

@@ -120,7 +120,7 @@ class Writer:
         if value is None:
             if rule.keyword in self.allowlist.vital and _raw(rule, dataset) is not None:
                 raise DamagedError(rule.number, rule.keyword, "is not plausible")
-            if not (top and rule.keyword in self.allowlist.type_2):
+            if rule.keyword not in self.allowlist.type_2:
                 return b""
             value = b""
         self.actions[rule.action, f"{rule.number:08X}"] += 1

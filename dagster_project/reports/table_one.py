@@ -33,14 +33,20 @@ def summarise_table_one(tables: Tables, population: Population) -> tuple[list[st
     return _laid_out(people.select("group", *measures, *CATEGORIES), measures)
 
 
+def _compared(people: pl.DataFrame, measures: list[str]) -> bool:
+    """Whether a standardised difference exists: each group has two values or more of every measure, without which tableone raises KeyError."""
+    values = people.group_by("group").agg(pl.col(measures).count())
+    return values.height > 1 and all(values[measure].min() >= 2 for measure in measures)
+
+
 def _laid_out(people: pl.DataFrame, measures: list[str]) -> tuple[list[str], list[Row]]:
     import pandas as pd
     from tableone import TableOne
 
-    groups = people["group"].n_unique()
+    grouped, compared = people["group"].n_unique() > 1, _compared(people, measures)
     frame = pd.DataFrame(people.to_dict(as_series=False))
-    made = TableOne(frame, columns=[*measures, *CATEGORIES], categorical=list(CATEGORIES), nonnormal=measures, groupby="group" if groups > 1 else None,
-                    smd=groups > 1, missing=True, rename=LABELS)
+    made = TableOne(frame, columns=[*measures, *CATEGORIES], categorical=list(CATEGORIES), nonnormal=measures, groupby="group" if grouped else None,
+                    smd=compared, missing=True, rename=LABELS)
     table = made.tableone
     headings = [str(c[-1] if isinstance(c, tuple) else c).partition(" (")[0] for c in table.columns]  # "SMD (A,B)" names the groups again
     rows, last = [], None

@@ -57,7 +57,7 @@ def test_a_medium_is_never_overwritten(medium):
 def test_a_short_passphrase_and_an_empty_place_are_refused(tmp_path):
     with pytest.raises(KeysError, match="12 characters"):
         create_medium(tmp_path / "keys", "short")
-    with pytest.raises(KeysError, match="Keys first"):
+    with pytest.raises(KeysError, match="lakehouse keys create"):
         unlock(tmp_path / "nowhere")
 
 

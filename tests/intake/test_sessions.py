@@ -112,7 +112,7 @@ def errors(data: bytes, folder: Path) -> set[str]:
     assert tool, "the tests need dicom3tools (requirements/debian.txt)"
     told = subprocess.run([tool, str(file)], capture_output=True, check=False)
     lines = (told.stdout + told.stderr).decode("utf-8", "replace").splitlines()
-    return {re.sub(r"(?<=alue )<[^>]*>|value=.*", "", line).strip() for line in lines if line.startswith("Error")}
+    return {re.sub(r"(?<=alue )<[^>]*>|<[\d.]+>|value=.*", "", line).strip() for line in lines if line.startswith("Error")}
 
 
 @pytest.mark.parametrize("make", [ct, rtstruct, seg], ids=lambda f: f.__name__)
