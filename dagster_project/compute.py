@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -33,21 +33,37 @@ def worker_count() -> int:
     return int(os.environ.get("LAKEHOUSE_WORKERS") or len(os.sched_getaffinity(0)))
 
 
-def run_tasks(function: Callable[[Task], Result], tasks: Iterable[Task], weight: Callable[[Task], float] | None = None) -> Iterator[Outcome[Task, Result]]:
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Iterable[Task], weight: Callable[[Task], float] | None = None, together: Callable[[Task], Hashable] | None = None,
+) -> Iterator[Outcome[Task, Result]]:
     """Run a picklable function over tasks, longest first, and yield each outcome as it is there.
 
     A task that raises has a reason and the others go on. When a worker dies (killed, out of memory), the tasks that were
     in flight are run once more, one at a time, so that only the one that kills its worker is given up.
+
+    Tasks with the same `together` are run by one worker in a row, which can then keep what they share; where that would
+    leave workers idle, each task goes its own way.
     """
-    waiting = sorted(tasks, key=weight, reverse=True) if weight else list(tasks)
-    if not waiting:
+    bunches = _bunches(sorted(tasks, key=weight, reverse=True) if weight else list(tasks), weight, together)
+    if not bunches:
         return
     if worker_count() == 0:
-        yield from (_outcome(task, function) for task in waiting)
+        yield from (_outcome(task, function) for bunch in bunches for task in bunch)
         return
-    suspects = yield from _parallel(function, waiting)
+    suspects = yield from _parallel(function, bunches)
     for task in suspects:
         yield _alone(function, task)
+
+
+def _bunches(tasks: list[Task], weight: Callable[[Task], float] | None, together: Callable[[Task], Hashable] | None) -> list[list[Task]]:
+    """Tasks that belong together, the heaviest bunch first."""
+    found: dict[Hashable, list[Task]] = {}
+    for place, task in enumerate(tasks):
+        found.setdefault(together(task) if together else place, []).append(task)
+    bunches = list(found.values())
+    if len(bunches) < worker_count():
+        return [[task] for task in tasks]
+    return sorted(bunches, key=lambda bunch: sum(map(weight, bunch)), reverse=True) if weight else bunches
 
 
 def _outcome(task: Task, function: Callable[[Task], Result]) -> Outcome[Task, Result]:
@@ -57,16 +73,23 @@ def _outcome(task: Task, function: Callable[[Task], Result]) -> Outcome[Task, Re
         return Outcome(task, None, reason_of(error))
 
 
-def _parallel(function: Callable[[Task], Result], tasks: list[Task]) -> Any:
+def _run_bunch(function: Callable[[Task], Result], bunch: list[Task]) -> list[tuple[Result | None, str | None]]:
+    """In a worker: the outcomes of a bunch, without the tasks, which the caller has."""
+    return [(outcome.result, outcome.reason) for outcome in (_outcome(task, function) for task in bunch)]
+
+
+def _parallel(function: Callable[[Task], Result], bunches: list[list[Task]]) -> Any:
     """Yield outcomes; return the tasks that a dying worker took with it."""
     executor, suspects = shared_executor(), []
-    futures: dict[Future[Result], Task] = {executor.submit(function, task): task for task in tasks}
+    futures: dict[Future[list[tuple[Result | None, str | None]]], list[Task]] = {executor.submit(_run_bunch, function, bunch): bunch for bunch in bunches}
     for future in as_completed(futures):
-        error = future.exception()
+        bunch, error = futures.pop(future), future.exception()
         if isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker":
-            suspects.append(futures[future])
+            suspects += bunch
+        elif error:
+            yield from (Outcome(task, None, reason_of(error)) for task in bunch)
         else:
-            yield Outcome(futures[future], None if error else future.result(), reason_of(error) if error else None)
+            yield from (Outcome(task, *found) for task, found in zip(bunch, future.result(), strict=True))
     if suspects:
         shared_executor.cache_clear()
     return suspects

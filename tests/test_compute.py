@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,14 @@ def work(task: int) -> int:
     if task == 99:
         os.kill(os.getpid(), signal.SIGKILL)
     return task * task
+
+
+def worker_of(task: tuple[int, str]) -> tuple[int, float]:
+    if task == (99, "x"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    begun = time.monotonic()
+    time.sleep(0.05)
+    return os.getpid(), begun
 
 
 @pytest.fixture
@@ -44,6 +53,24 @@ def test_a_task_that_kills_its_worker_is_given_up_and_the_others_finish() -> Non
     assert {t for t, o in outcomes.items() if o.result is None} == {99}
     assert "killed twice" in (outcomes[99].reason or "")
     assert [o.result for o in run_tasks(work, [5])] == [25], "the pool works again"
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_tasks_that_share_something_are_run_by_one_worker_in_a_row() -> None:
+    tasks = [(k, name) for k in range(3) for name in ("a", "b", "c")]
+    outcomes = list(run_tasks(worker_of, tasks, weight=lambda t: t[0], together=lambda t: t[1]))
+    runs = sorted((o.result[0], o.result[1], o.task) for o in outcomes if o.result)
+    assert sorted(o.task for o in outcomes) == tasks
+    assert [task for *_, task in runs] == [(k, runs[3 * n][2][1]) for n in range(3) for k in (2, 1, 0)], "in a row, heaviest first"
+    lone = {o.result[0] for o in run_tasks(worker_of, tasks[::3], together=lambda t: t[1]) if o.result}
+    assert len(lone) == 2, "one bunch for two workers is taken apart"
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_of_a_bunch_only_the_task_that_kills_its_worker_is_given_up() -> None:
+    outcomes = {o.task: o for o in run_tasks(worker_of, [(99, "x"), (1, "x"), (2, "x"), (1, "y"), (1, "z")], together=lambda t: t[1])}
+    assert {t for t, o in outcomes.items() if o.result is None} == {(99, "x")}
+    assert len(outcomes) == 5
 
 
 def test_dask_runs_the_same_tasks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from dagster_project.domain.volumes import is_volume, name_parts, read_volume
 from dagster_project.lake.files import write_whole
 
 __all__ = [
-    "BorderRule", "MaskError", "Outline", "Source", "dice", "kept_overlap", "kept_surface_distances", "load_mask", "mask_digest", "mask_overlap", "measure_mask", "read_outlines",
+    "BorderRule", "MaskError", "Outline", "Source", "dice", "kept_overlap", "kept_surface_distances", "load_mask", "load_union", "mask_digest", "mask_overlap", "measure_mask", "read_outlines",
     "referenced_series_uids", "save_mask", "surface_dice",
     "surface_distances",
 ]
@@ -226,6 +226,17 @@ def load_mask(path: Path) -> Mask:
     mask = np.zeros(kept.shape, bool)
     mask[kept.place] = kept.box
     return mask
+
+
+def load_union(paths: Sequence[Path]) -> Mask | None:
+    """What any of several kept masks of one scan holds; None of none."""
+    if not paths:
+        return None
+    union = load_mask(paths[0])
+    for path in paths[1:]:
+        kept = _load_box(path)
+        union[kept.place] |= kept.box
+    return union
 
 
 @dataclass(frozen=True)

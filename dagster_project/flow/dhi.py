@@ -11,7 +11,7 @@ import polars as pl
 
 from dagster_project.compute import run_tasks
 from dagster_project.flow.done import Done, Say, refusal, told_progress
-from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder
+from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder, scan_image
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import DHI
 
@@ -25,8 +25,10 @@ class PairTask:
 
     key: Mapping[str, Any]
     folder_a: Path
+    pixels_a: str
     mask_a: Path | None
     folder_b: Path
+    pixels_b: str
     mask_b: Path | None
     settings: Mapping[str, Any]
     volume_mm3: float
@@ -36,12 +38,11 @@ class PairTask:
 def compare_visits(task: PairTask) -> dict[str, Any]:
     """Components and null of the Dynamic Heterogeneity Index for one lesion between two visits."""
     from dagster_project.domain.masks import load_mask
-    from dagster_project.domain.series import read_series
     from dagster_project.radiomics.dhi import compare_lesion
 
     masks = [load_mask(file) if file else None for file in (task.mask_a, task.mask_b)]
-    found = compare_lesion(
-        read_series(task.folder_a).image, masks[0], read_series(task.folder_b).image, masks[1], contour_mm=None, settings=task.settings)
+    images = [scan_image(*at) for at in ((task.folder_a, task.pixels_a), (task.folder_b, task.pixels_b))]
+    found = compare_lesion(images[0], masks[0], images[1], masks[1], contour_mm=None, settings=task.settings)
     keep(task.kept, {**task.key, **found})
     return found
 
@@ -53,8 +54,8 @@ def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
     settings = lakehouse.study.section("dhi")
     tasks = _pair_tasks(lakehouse)
     new = [t for t in tasks if kept(t.kept) is None]
-    refused = [(o.task, str(o.reason)) for o in told_progress(
-        run_tasks(compare_visits, new, weight=lambda t: t.volume_mm3), len(new), "pairs compared", say) if o.reason]
+    outcomes = run_tasks(compare_visits, new, weight=lambda t: t.volume_mm3, together=lambda t: (t.folder_a, t.folder_b))
+    refused = [(o.task, str(o.reason)) for o in told_progress(outcomes, len(new), "pairs compared", say) if o.reason]
     rows = [dict(r) for t in tasks if (r := kept(t.kept)) is not None]
     for site in lakehouse.home.sites():
         lakehouse.refuse(site, DHI.name, pl.DataFrame([_refused_pair(t, why) for t, why in refused if t.key["site"] == site]))
@@ -83,4 +84,4 @@ def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
     digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings))
     kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"
     masks = [mask_file(f, d) if (d := row[name]) else None for f, name in ((earlier, "mask_digest"), (later, "mask_digest_to"))]
-    return PairTask(key, earlier, masks[0], later, masks[1], dict(settings), float(row["volume_mm3"] or 0), kept_file)
+    return PairTask(key, earlier, row["pixel_digest"], masks[0], later, row["pixel_digest_to"], masks[1], dict(settings), float(row["volume_mm3"] or 0), kept_file)

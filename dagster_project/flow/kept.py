@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster_project.lake.files import write_whole
 from dagster_project.study import digest_of
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 CODE_VERSION = "1"
 """Raise it when a change of code changes what a scan or an outline gives: everything measured is then computed anew."""
 
 REFUSED = "refused"
 """Key under which a result says why a file cannot be used."""
+
+KEPT_IMAGES = 2
+"""Scans that a process keeps in memory, about 0.2 GiB each at 400 slices: the two of a pair, or the one whose lesions are measured."""
 
 
 def fingerprint(*parts: object) -> str:
@@ -39,3 +46,14 @@ def keep(file: Path, result: Any) -> None:
 def kept(file: Path) -> Any:
     """A result kept by an earlier run, or None."""
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+@lru_cache(maxsize=KEPT_IMAGES)
+def scan_image(folder: Path, pixel_digest: str) -> sitk.Image:  # noqa: ARG001 - part of the cache's key
+    """The scan in a folder of the vault, read once for what a process measures on it in a row; treat it as read-only.
+
+    The digest of its pixels is part of the key, since slices that come later make another image of the same folder.
+    """
+    from dagster_project.domain.series import read_series
+
+    return read_series(folder).image

@@ -11,7 +11,7 @@ import polars as pl
 
 from dagster_project.compute import Outcome, run_tasks
 from dagster_project.flow.done import Done, Say, refusal, told_progress
-from dagster_project.flow.kept import fingerprint, mask_file, scan_folder
+from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.flow.reads import drawn_reads
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import Write
@@ -35,21 +35,16 @@ class FeatureTask:
     settings: Mapping[str, Any]
     fingerprint: str
     volume_mm3: float
+    pixel_digest: str
 
 
 def extract_features(task: FeatureTask) -> pl.DataFrame:
     """Rows of radiomic_features for one lesion on one scan."""
-    from dagster_project.domain.masks import load_mask
-    from dagster_project.domain.series import read_series
+    from dagster_project.domain.masks import load_mask, load_union
     from dagster_project.radiomics.extraction import extract_lesion
 
-    image = read_series(task.folder).image
     masks = {reader: load_mask(file) for reader, file in task.masks.items()}
-    others = [load_mask(file) for file in task.others]
-    union = None
-    for other in others:
-        union = other if union is None else union | other
-    rows = extract_lesion(image, masks, union, task.settings)
+    rows = extract_lesion(scan_image(task.folder, task.pixel_digest), masks, load_union(task.others), task.settings)
     return conform(pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.lit(v).alias(k) for k, v in task.key.items()), RADIOMIC_FEATURES)
 
 
@@ -61,7 +56,8 @@ def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     tasks = [t for digest, t in wanted.items() if digest not in present]
     stale = {d: where for d, where in present.items() if d not in wanted}
     waiting, refused = [], []
-    for outcome in told_progress(run_tasks(extract_features, tasks, weight=lambda t: t.volume_mm3), len(tasks), "lesions measured", say):
+    outcomes = run_tasks(extract_features, tasks, weight=lambda t: t.volume_mm3, together=lambda t: t.key["scan"])
+    for outcome in told_progress(outcomes, len(tasks), "lesions measured", say):
         if outcome.result is None:
             refused.append(_refused_features(outcome.task, str(outcome.reason)))
         else:
@@ -110,5 +106,5 @@ def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
         digest = fingerprint(what, pixels[scan], masks, others)  # with the names: a row bears its visit and lesion, which corrections change
         key = what | {"input_fingerprint": digest}
         tasks.append(FeatureTask(key, folder, {r: mask_file(folder, d) for r, d in masks.items()}, tuple(mask_file(folder, d) for d in others),
-                                 dict(settings), digest, float(rows["volume_mm3"].max() or 0)))
+                                 dict(settings), digest, float(rows["volume_mm3"].max() or 0), pixels[scan]))
     return tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
@@ -57,6 +58,15 @@ class UnknownEngineError(KeyError):
         super().__init__(f"study.toml [radiomics] engine = {name!r} is unknown: use one of {', '.join(ENGINES)}")
 
 
+class CropTooLargeError(ValueError):
+    """A lesion that needs more voxels than a worker's memory is meant to hold; raised before they are made."""
+
+    def __init__(self, needed: int, allowed: int) -> None:
+        super().__init__(
+            f"the outlines and the margin around them take {needed / 1e6:.1f} million voxels where study.toml [radiomics] maximum_crop_voxels "
+            f"allows {allowed / 1e6:.1f}: check the outlines (parts far from each other?), or raise it where workers have more memory")
+
+
 def engine_of(settings: Mapping[str, Any]) -> Engine:
     """The engine that the protocol asks for."""
     name = settings.get("engine", "pyradiomics")
@@ -109,6 +119,8 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
     ------
     GridError
         A mask does not have the image's shape.
+    CropTooLargeError
+        The box around all masks, with its margin, is larger than the protocol allows.
     UnknownEngineError
         The protocol names an engine that does not exist.
     """
@@ -130,6 +142,8 @@ def _prepare(
     """The resampled crop, and the regions of all readers on it."""
     margin = RING_REACH_MM + settings["padding_mm"]
     grid = lesion_grid(image, box, margin_mm=margin, spacing_mm=settings["spacing_mm"])
+    if math.prod(grid.shape) > settings["maximum_crop_voxels"]:
+        raise CropTooLargeError(math.prod(grid.shape), settings["maximum_crop_voxels"])
     volume = resample_image(image, grid, round_hu=settings.get("round_hu", True))
     elsewhere = None if others is None else resample_mask(others, grid)
     regions = [

@@ -17,6 +17,7 @@ from dagster_project.domain.masks import (
     dice,
     kept_overlap,
     load_mask,
+    load_union,
     mask_digest,
     mask_overlap,
     measure_mask,
@@ -72,6 +73,16 @@ def test_a_kept_mask_comes_back(tmp_path_factory, mask):
     save_mask(path, mask)
     assert np.array_equal(load_mask(path), mask)
     assert [f.name for f in path.parent.iterdir()] == ["mask.npz"]
+
+
+def test_union_of_kept_masks_holds_what_any_of_them_holds(tmp_path):
+    masks = [np.random.default_rng(seed).random((6, 7, 8)) < 0.1 for seed in range(3)]
+    masks[1][:3] = False
+    paths = [tmp_path / f"{k}.npz" for k in range(3)]
+    for path, mask in zip(paths, masks, strict=True):
+        save_mask(path, mask)
+    assert np.array_equal(load_union(paths), np.logical_or.reduce(masks))
+    assert load_union([]) is None
 
 
 @given(masks, masks)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from dagster_project.compute import run_tasks
 from dagster_project.flow import radiomic_features as flow
+from dagster_project.flow.kept import scan_image
 from dagster_project.flow.radiomic_features import FeatureTask
 from dagster_project.lake.store import Lake, Write
 from tests.domain.records import table
@@ -38,9 +41,24 @@ def test_features_of_the_other_site_rest_on_nothing_here(grown: Stage) -> None:
     assert stored == wanted
 
 
+def test_a_scan_is_read_once_for_all_its_lesions(grown: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    with grown.trial.entered():
+        monkeypatch.setenv("LAKEHOUSE_WORKERS", "0")
+        every = flow._feature_tasks(grown.trial.lakehouse, SITES[0])
+        stored = grown.trial.lakehouse.lake.read("radiomic_features", site=SITES[0])
+        crowded = [scan for scan, n in Counter(t.key["scan"] for t in every).most_common(3) if n > 1]
+        tasks = [t for t in every if t.key["scan"] in crowded]
+        scan_image.cache_clear()
+        found = [o.result for o in run_tasks(flow.extract_features, tasks, weight=lambda t: t.volume_mm3, together=lambda t: t.key["scan"]) if o.result is not None]
+    assert len(found) == len(tasks) > scan_image.cache_info().misses == len(crowded)
+    key = ["scan", "lesion", "reader", "region", "feature"]
+    measured = pl.concat(found).sort(key)
+    assert measured.equals(stored.filter(pl.col("input_fingerprint").is_in([t.fingerprint for t in tasks])).sort(key)), "as the workers measured it"
+
+
 def feature_task(site: str, lesion: str, fingerprint: str) -> FeatureTask:
     key = {"site": site, "patient": "P", "visit": "T0", "scan": "SCAN", "lesion": lesion, "simulated": True, "settings_digest": "d", "engine": "e"}
-    return FeatureTask({**key, "input_fingerprint": fingerprint}, Path(), {}, (), {}, fingerprint, 1.0)
+    return FeatureTask({**key, "input_fingerprint": fingerprint}, Path(), {}, (), {}, fingerprint, 1.0, "p")
 
 
 def features(task: FeatureTask) -> pl.DataFrame:

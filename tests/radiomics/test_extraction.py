@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -10,9 +11,10 @@ import polars as pl
 import pytest
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
+from dagster_project.compute import reason_of
 from dagster_project.lake.columns import REGIONS
 from dagster_project.radiomics import extraction
-from dagster_project.radiomics.extraction import UnknownEngineError, engine_name, extract_lesion, feature_names
+from dagster_project.radiomics.extraction import CropTooLargeError, UnknownEngineError, engine_name, extract_lesion, feature_names
 from dagster_project.radiomics.resampling import GridError, as_image, bounding_box, union_box
 from tests.radiomics.conftest import as_ct, ball
 
@@ -172,3 +174,19 @@ def test_odd_masks_and_flat_scans_give_a_value_or_a_reason(quick, outlined, scan
     assert len(rows) == 4 * len(feature_names(quick))
     assert all((r["value"] is None) != (r["reason"] is None) for r in rows)
     assert all(r["value"] is None or np.isfinite(r["value"]) for r in rows)
+
+
+def test_a_lesion_larger_than_memory_allows_is_refused_before_anything_is_made(scan, quick):
+    """Two voxels at opposite corners of the scan need nearly all of it: the box counts, not the volume."""
+    image, mask = scan
+    corners = np.zeros_like(mask)
+    corners[0, 0, 0] = corners[-1, -1, -1] = True
+    whole = int(np.prod([np.ceil(n * s) for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)]))
+    assert extract_lesion(image, {"R1": mask}, None, quick | {"maximum_crop_voxels": whole})
+    tracemalloc.start()
+    with pytest.raises(CropTooLargeError, match="maximum_crop_voxels") as refused:
+        extract_lesion(image, {"R1": mask, "R2": corners}, None, quick | {"maximum_crop_voxels": whole - 1})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < whole, "not one byte a voxel"
+    assert "outlines" in reason_of(refused.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -146,3 +147,50 @@ def test_kernels_work_where_nothing_beside_them_can_be_written(tmp_path, tempora
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "42", done.stderr
     assert any(cache.rglob("*.nbc")) == (temporary == "usable")
+
+
+READ_ONLY = """
+import sys
+from pathlib import Path
+
+root = Path(sys.argv[1])
+try:
+    (root / "new").touch()
+    sys.exit("the copy can be written to")
+except PermissionError:
+    pass
+import numpy as np
+from dagster_project.radiomics import fused_engine
+
+assert Path(fused_engine.__file__).is_relative_to(root)
+cube = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+print(fused_engine.compute_region(cube, cube >= 0, ["firstorder"], bin_width_hu=25.0, spacing_mm=1.0)["firstorder_Mean"][0])
+"""
+
+
+def without_override():
+    """In the child: root too obeys the write bits of a folder (CAP_DAC_OVERRIDE leaves the bounding set)."""
+    import ctypes
+
+    drop_from_bounding_set, override = 24, 1
+    ctypes.CDLL(None).prctl(drop_from_bounding_set, override, 0, 0, 0)
+
+
+def test_a_read_only_install_works_with_a_cache_elsewhere(tmp_path):
+    install, cache = tmp_path / "install", tmp_path / "cache"
+    source = Path(compilation.__file__).parents[2]
+    shutil.copytree(source, install / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    cache.mkdir()
+    folders = [install, *(f for f in install.rglob("*") if f.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(install), "HOME": str(install)}
+        done = subprocess.run([sys.executable, "-c", READ_ONLY, str(install)], env=environment, cwd=install, capture_output=True, text=True, check=False,
+                              preexec_fn=without_override)  # fmt: skip
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert done.stdout.strip() == "13.0", done.stderr
+    assert any(cache.rglob("*.nbc"))
+    assert not list(install.rglob("__pycache__"))

@@ -1,0 +1,66 @@
+"""Two workers against one on real extraction tasks: the same lesions measured through `run_tasks`, by turns.
+
+    python benchmarks/compute.py [--lesions 8] [--volume 3] [--rounds 2]
+
+Lesions are the simulated ones of `radiomics.phantoms`, all 1,316 features of four regions each. Workers are started and their kernels loaded
+before the clock starts. Seconds by the clock, the least of the rounds, with making the phantoms: on a machine with other work the ratio says what was left of
+the second core, and no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dagster_project.compute import run_tasks, shared_executor
+from dagster_project.radiomics.extraction import extract_lesion
+from dagster_project.radiomics.phantoms import Lesion, scan_lesion
+from dagster_project.study import load_study
+
+
+def measure(task):
+    """CPU seconds of one lesion in a worker, without making its scan."""
+    volume_ml, seed = task
+    scan = scan_lesion(Lesion(volume_ml=volume_ml, seed=seed), 0)
+    start = time.process_time()
+    extract_lesion(scan.image, {"R1": scan.mask}, None, load_study().section("radiomics"))
+    return time.process_time() - start
+
+
+def run(workers, tasks):
+    """Seconds by the clock, and CPU seconds of the lesions."""
+    os.environ["LAKEHOUSE_WORKERS"] = str(workers)
+    shared_executor.cache_clear()
+    list(run_tasks(measure, [(0.5, k) for k in range(2 * workers)]))
+    start = time.perf_counter()
+    outcomes = list(run_tasks(measure, tasks))
+    took = time.perf_counter() - start
+    shared_executor().shutdown()
+    if any(o.reason for o in outcomes):
+        sys.exit(f"a task failed: {outcomes[0].reason}")
+    return took, sum(o.result for o in outcomes)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lesions", type=int, default=8)
+    parser.add_argument("--volume", type=float, default=3.0, help="millilitres")
+    parser.add_argument("--rounds", type=int, default=2)
+    given = parser.parse_args()
+    tasks = [(given.volume, seed) for seed in range(given.lesions)]
+    found = {1: [], 2: []}
+    for _ in range(given.rounds):
+        for workers, runs in found.items():
+            runs.append(run(workers, tasks))
+    (one, cpu_one), (two, cpu_two) = (min(runs) for runs in found.values())
+    print(f"| {given.lesions} lesions of {given.volume:g} ml | one worker, s | two workers, s | ratio | CPU s of the lesions, one / two | load average |\n|---|---|---|---|---|---|")
+    print(f"| | {one:.1f} | {two:.1f} | {one / two:.2f} | {cpu_one:.1f} / {cpu_two:.1f} | {os.getloadavg()[0]:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

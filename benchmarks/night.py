@@ -1,0 +1,166 @@
+"""A night with nothing new over a cohort simulated as tables, without an image, and an analyst's queries over its features.
+
+    python -m benchmarks.night [--patients 500] [--features 100]
+
+Two readers' reads of every lesion and visit stand in a lake of eight sites, with as many features of four regions as asked (the study has 1,316), each
+under the fingerprint that its read asks for, as the night before would have left them.
+
+- night: each site's features (`extract_new_features`) and then the cohort tables from their rows: change of features, responses of all evaluators. Nothing is
+  computed and no row is written, or the run stops; there is no scan in the vault, so imaging work could not be done at all.
+- queries: against the published DuckDB file, a fresh connection a kind of query, features and patients drawn at random; seconds by the clock.
+
+What it leaves out: intake, scans, reads and DHI (their nights compare files of the vault), the models, the pages, and Dagster's own time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from dagster_project.flow import radiomic_features as flow
+from dagster_project.flow.delta_features import accepted_features
+from dagster_project.flow.responses import grade_all_evaluators
+from dagster_project.lake.publish import publish
+from dagster_project.lake.schema import conform, polars_schema
+from dagster_project.lake.tables import BY_NAME, RADIOMIC_FEATURES
+from dagster_project.radiomics.delta import derive_delta_features
+from dagster_project.radiomics.extraction import feature_names
+from dagster_project.resources import Lakehouse
+from dagster_project.simulation.tables import DAYS, REGIONS, Truth, simulate_tables
+from dagster_project.study import load_study
+
+PLAIN = {pl.String: "-", pl.Boolean: False, pl.Float64: 0.0}
+"""What stands in a column that may not be NULL and that the simulation leaves out; whole numbers are 0."""
+
+READERS = ("R1", "R2")
+MOMENT = pl.lit("2026-01-12").str.to_datetime(time_zone="UTC")
+QUERIES = {
+    "one feature of the tumour, by site and visit":
+        "SELECT site, visit, count(*), avg(value), stddev(value) FROM radiomic_features WHERE feature = $feature AND region = 'tumor' GROUP BY ALL ORDER BY ALL",
+    "everything of one patient": "SELECT * FROM radiomic_features WHERE patient = $patient",
+    "change of one feature beside the response":
+        "SELECT overall_response, count(*), median(delta_symmetric) FROM delta_features d JOIN responses r USING (site, patient) "
+        "WHERE feature = $feature AND region = 'tumor' AND from_visit = 'T0' AND to_visit = 'T1' AND r.visit = 'T2' AND evaluator = 'accepted' GROUP BY ALL ORDER BY ALL",
+    "one feature of both readers, wide": "SELECT site, patient, visit, lesion, reader, $column FROM radiomic_features_wide WHERE region = 'tumor'",
+}
+
+
+def _plain(kind):
+    return pl.lit([] if isinstance(kind, pl.List) else None if kind is None else PLAIN.get(kind, 0))
+
+
+def filled(name, frame):
+    """The table's columns: what the frame has, else NULL, or a plain value where that is not allowed."""
+    rows, kinds = frame.with_columns(pl.lit(True).alias("simulated")), polars_schema(BY_NAME[name])
+    missing = [_plain(None if c.nullable else kinds[c.name]).cast(kinds[c.name]).alias(c.name) for c in BY_NAME[name].columns if c.name not in rows.columns]
+    return conform(rows.with_columns(missing), BY_NAME[name])
+
+
+def digest_of(*columns):
+    return pl.concat_str(*columns, separator="/").hash(1).cast(pl.String).str.pad_start(64, "0")
+
+
+def tables_of(patients):
+    """Lesions, reads, scans and visits of the simulated cohort."""
+    study = load_study()
+    lesions = simulate_tables(Truth(), study.section("model")["network_features"][:1], patients=patients).lesions
+    days = dict(zip(("T0", "T1", "T2"), DAYS, strict=True))
+    at = lesions.with_columns(scan=digest_of("patient", "visit"), node=False, too_small=False, organ=pl.col("lesion"), day=pl.col("visit").replace_strict(days),
+                              accepted_because=pl.lit("agreement"), n_readers=2, locked_at=MOMENT, known_from=MOMENT, mask_source=pl.lit("SEG"))
+    at = at.with_columns(short_axis_mm=pl.col("longest_diameter_mm") * 0.8, input_fingerprint=pl.col("scan"))
+    read = pl.concat([at.with_columns(reader=pl.lit(r)) for r in READERS])
+    outlined = pl.when("present").then(digest_of("scan", "lesion", "reader"))
+    visits = at.select("site", "patient", "visit", "scan", "day", "input_fingerprint", scan_date=MOMENT.dt.date() + pl.duration(days="day"), pixel_digest=pl.col("scan")).unique(maintain_order=True)
+    return {"lesions": at, "reads": read.with_columns(mask_digest=outlined), "scans": visits, "timepoints": visits}
+
+
+def fill(lakehouse, tables, features):
+    """Write them, and the features that the reads ask for; how many rows of features there are."""
+    for name, frame in tables.items():
+        lakehouse.lake.replace(name, filled(name, frame.select(n for n in frame.columns if n in polars_schema(BY_NAME[name]))))
+    random, rows = np.random.default_rng(1), 0
+    each = pl.DataFrame({"region": REGIONS}).join(pl.DataFrame({"feature": features}), how="cross")
+    for site in tables["lesions"]["site"].unique().sort():
+        tasks = flow._feature_tasks(lakehouse, site)  # noqa: SLF001 - what the night will ask for
+        keys = pl.DataFrame([dict(t.key) | {"reader": reader} for t in tasks for reader in t.masks])
+        measured = keys.join(each, how="cross")
+        added = filled(RADIOMIC_FEATURES.name, measured.with_columns(value=pl.Series(random.lognormal(size=measured.height))))
+        rows += lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=[], added=added).inserted
+    return rows
+
+
+def cohort_tables(lakehouse):
+    (timepoints,) = lakehouse.read("timepoints")
+    yield "delta_features", derive_delta_features(accepted_features(lakehouse), timepoints)
+    yield "responses", grade_all_evaluators(lakehouse)
+
+
+def night(lakehouse, sites):
+    """Seconds (CPU, clock) of each part, and the rows written."""
+    parts, written, start = {}, 0, (time.process_time(), time.perf_counter())
+
+    def took(what):
+        nonlocal start
+        now = (time.process_time(), time.perf_counter())
+        parts[what], start = (now[0] - start[0], now[1] - start[1]), now
+
+    for site in sites:
+        counts = flow.extract_new_features(lakehouse, site, lambda _: None).counts
+        if counts["computed"] or counts["removed"] or counts["refused"]:
+            raise SystemExit(f"the night was not empty: {counts}")
+    took("radiomic_features, all sites")
+    for name, rows in cohort_tables(lakehouse):
+        done = lakehouse.lake.replace(name, rows)
+        written += done.inserted + done.deleted
+        took(name)
+    return parts, written
+
+
+def percentiles(database, features, patients, repeats):
+    """Median and 95th percentile of each query by the clock, in milliseconds."""
+    random = np.random.default_rng(2)
+    for what, statement in QUERIES.items():
+        spent = []
+        with duckdb.connect(str(database), read_only=True) as connection:
+            for _ in range(repeats):
+                values = {"feature": str(random.choice(features)), "patient": str(random.choice(patients))}
+                asked = {k: v for k, v in values.items() if f"${k}" in statement}
+                start = time.perf_counter()
+                connection.execute(statement.replace("$column", f'"{values["feature"]}"'), asked).fetchall()
+                spent.append((time.perf_counter() - start) * 1000)
+        yield what, np.percentile(spent, 50), np.percentile(spent, 95)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patients", type=int, default=500)
+    parser.add_argument("--features", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=60)
+    given = parser.parse_args()
+    features = feature_names(load_study().section("radiomics"))[:given.features]
+    with tempfile.TemporaryDirectory() as scratch:
+        lakehouse = Lakehouse(root=scratch)
+        tables = tables_of(given.patients)
+        rows = fill(lakehouse, tables, features)
+        sites = sorted(tables["lesions"]["site"].unique())
+        night(lakehouse, sites)  # the first writes the cohort tables
+        parts, written = night(lakehouse, sites)
+        print(f"{given.patients} patients, {len(sites)} sites, {rows:,} rows of radiomic_features ({given.features} features); rows written by the second night: {written}\n")
+        print("| a night with nothing new | CPU s | s by the clock |\n|---|---|---|")
+        for what, (cpu, clock) in parts.items():
+            print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
+        start = time.perf_counter()
+        database = publish(lakehouse.lake, Path(scratch) / "published").database
+        print(f"\nPublished in {time.perf_counter() - start:.0f} s, {database.stat().st_size / 2**20:.0f} MiB.\n\n| query | median ms | p95 ms |\n|---|---|---|")
+        for what, median, p95 in percentiles(database, features, tables["lesions"]["patient"].unique().to_list(), given.repeats):
+            print(f"| {what} | {median:.0f} | {p95:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
