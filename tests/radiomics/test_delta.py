@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_project.lake.tables import DELTA_FEATURES
@@ -160,6 +160,7 @@ def test_13_without_a_spread_there_are_no_units_but_a_reason(spreads, reason):
     assert (row["delta"], row["repeatability_units"], row["reason"]) == (6.0, None, reason)
 
 
+@settings(deadline=None)
 @given(rate=st.floats(-10, 10), start=st.floats(-100, 100))
 def test_what_changes_by_the_day_has_that_slope_and_no_curvature(rate, start):
     rows = [(visit, start + rate * (day - VISITS["T0"]).days) for visit, day in VISITS.items()]
@@ -183,6 +184,7 @@ def test_no_features_give_an_empty_table_of_the_right_columns():
     assert tuple(found.columns) == DELTA_FEATURES.names
 
 
+@settings(deadline=None)
 @given(before=st.floats(-1e12, 1e12), after=st.floats(-1e12, 1e12))
 def test_swapping_the_visits_changes_the_sign_alone(before, after):
     there, back = (
