@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,17 +147,30 @@ def unlock_identity(folder: Path, passphrase: str = "") -> str:
 
 
 def _opened(folder: Path, name: str, passphrase: str) -> bytes:
-    import pyrage
-
     if not (folder / name).is_file():
         raise KeysError("no key medium here; put the medium in place, or make one with `lakehouse keys create --out MEDIUM`")
     sealed = (folder / name).read_bytes()
     if is_throwaway(folder):
         return sealed
-    try:
-        return pyrage.passphrase.decrypt(sealed, passphrase)
-    except pyrage.DecryptError as error:
-        raise KeysError("the passphrase does not open this medium; try again") from error
+    return _decrypted(sealed, passphrase)
+
+
+ATTEMPTS, PAUSE_SECONDS = 20, 0.2
+"""How often, and how far apart, a busy machine is asked to open a medium."""
+
+
+def _decrypted(sealed: bytes, passphrase: str) -> bytes:
+    """What a passphrase opens. age times this machine for a moment at each call and refuses work that it then thinks too long: ask again."""
+    import pyrage
+
+    for _ in range(ATTEMPTS):
+        try:
+            return pyrage.passphrase.decrypt(sealed, passphrase)
+        except pyrage.DecryptError as error:
+            if "Excessive work" not in str(error):
+                raise KeysError("the passphrase does not open this medium; try again") from error
+            time.sleep(PAUSE_SECONDS)
+    raise KeysError("this machine is too busy or too slow to open the medium; try again when it has less to do, or on a faster one")
 
 
 def _derived(root: bytes, purpose: bytes) -> bytes:

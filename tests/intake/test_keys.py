@@ -1,6 +1,8 @@
 """The medium opens with its passphrase alone, its keys are the same each time, and it is never overwritten."""
 
 import pickle
+import re
+import shutil
 import stat
 
 import pytest
@@ -79,3 +81,12 @@ def test_a_digest_depends_on_key_and_purpose(tmp_path):
     one, other = (unlock(create_throwaway_medium(tmp_path / name)) for name in ("a", "b"))
     assert one.digest("path", "x") == one.digest("path", "x")
     assert len({one.digest("path", "x"), one.digest("file", "x"), other.digest("path", "x")}) == 3
+
+
+def test_a_medium_that_asks_for_too_much_work_is_no_wrong_passphrase(medium, tmp_path):
+    """age refuses so where it misjudges a busy machine; here the work is really too much."""
+    heavy = shutil.copytree(medium, tmp_path / "heavy")
+    root = heavy / ROOT
+    root.write_bytes(re.sub(rb"(-> scrypt \S+) \d+", rb"\1 40", root.read_bytes()))
+    with pytest.raises(KeysError, match="too busy or too slow"):
+        unlock(heavy, "correct horse battery")
