@@ -149,6 +149,12 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
     return found, lost
 
 
+def outlines_on(lakehouse: Lakehouse, site: str, scans: pl.DataFrame, wanted: set[str]) -> list[dict[str, Any]]:
+    """Outlines that readers drew on some scans, measured by an earlier step, with `scan` and `reader`: also those that are no read of a visit."""
+    known = [(scan, file, kept(file.kept)) for scan, file in _contour_files(lakehouse, site, scans)[0] if scan["scan"] in wanted]
+    return [{"scan": scan["scan"], "reader": file.reader, **outline} for scan, file, found in known if isinstance(found, list) for outline in found]
+
+
 def _referenced(file: Path) -> set[str]:
     try:
         return referenced_series_uids(file)
