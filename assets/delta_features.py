@@ -9,9 +9,8 @@ from dagster_project.radiomics.delta import derive_delta_features
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(DELTA_FEATURES, deps=["radiomic_features", "feature_stability", "lesions", "timepoints"])
+@table_asset(DELTA_FEATURES, deps=["radiomic_features", "lesions", "timepoints"])
 def delta_features(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Subtract, compare and divide by the days between."""
-    timepoints, stability = lakehouse.read("timepoints", "feature_stability")
-    rows = derive_delta_features(accepted_features(lakehouse), timepoints, stability)
+    rows = derive_delta_features(accepted_features(lakehouse), lakehouse.lake.read("timepoints"))
     return told(lakehouse.lake.replace(DELTA_FEATURES.name, rows), rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import polars as pl
 
 from dagster_project.lake.tables import DELTA_FEATURES
@@ -20,12 +18,9 @@ NO_DATE = "the date of a scan is missing"
 SAME_DAY = "both scans were taken on one day"
 NO_TREND = "no trend over three visits: {}"
 NO_MIDDLE = "no scan at T1"
-NO_UNITS = "no repeatability units: {}"
-NO_REPEAT = "no lesion was outlined by both readers"
-NO_SPREAD = "the readers never differ"
 
 
-def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame, stability: pl.DataFrame) -> pl.DataFrame:
+def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> pl.DataFrame:
     """Change of every feature between T0–T1, T1–T2 and T0–T2.
 
     1. Only patients with a scan at both visits of a pair have rows for it; lesions are matched by label.
@@ -37,8 +32,6 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame, stab
     6. A NULL at either visit gives NULL throughout, with that visit and its reason.
     7. On the row of T0 and T2, where all three visits have a value and a day of their own: slope_per_day, the least-squares slope
        over actual days, and curvature_per_day = rate(T1, T2) − rate(T0, T1). NULL with the reason of the pair that has none.
-    8. repeatability_units = delta / (√2 within_sd): a change beyond ± 1.96 is seldom the outline's alone. NULL with a reason where
-       no lesion was read twice or the readers never differ.
 
     Parameters
     ----------
@@ -46,15 +39,12 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame, stab
         Rows of RADIOMIC_FEATURES: of each lesion and visit, the accepted reader's.
     timepoints
         Rows of TIMEPOINTS.
-    stability
-        Rows of FEATURE_STABILITY.
 
     Returns
     -------
     DELTA_FEATURES.
     """
-    spreads = stability.select("region", "feature", "within_sd", unread=pl.col("reason"))
-    return pl.concat(_in_units(rows, spreads) for batch in _batches(features) for rows in _changes(batch, timepoints))
+    return pl.concat(rows.select(DELTA_FEATURES.names) for batch in _batches(features) for rows in _changes(batch, timepoints))
 
 
 def _changes(features: pl.DataFrame, timepoints: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -112,17 +102,6 @@ def _slope() -> pl.Expr:
     mean_day, mean_value = (days[0] + days[1]) / 3, (values[0] + values[1]) / 3
     shared = days[0] * values[0] + days[1] * values[1] - 3 * mean_day * mean_value
     return shared / (days[0] ** 2 + days[1] ** 2 - 3 * mean_day**2)
-
-
-def _in_units(rows: pl.DataFrame, spreads: pl.DataFrame) -> pl.DataFrame:
-    why = pl.when(pl.col("within_sd") == 0).then(pl.lit(NO_SPREAD)).otherwise(pl.col("unread").fill_null(NO_REPEAT))
-    usable = pl.col("within_sd") > 0
-    return (
-        rows.join(spreads, on=("region", "feature"), how="left", maintain_order="left")
-        .with_columns(repeatability_units=pl.when(usable).then(pl.col("delta") / (math.sqrt(2) * pl.col("within_sd"))))
-        .with_columns(reason=pl.when(usable.fill_null(False)).then("reason").otherwise(pl.coalesce("reason", pl.format(NO_UNITS, why))))
-        .select(DELTA_FEATURES.names)
-    )
 
 
 def _spans(timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:

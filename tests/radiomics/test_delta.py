@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dagster_project.lake.tables import DELTA_FEATURES
 from dagster_project.radiomics import delta
+from dagster_project.radiomics.delta import derive_delta_features
 
 VISITS = {"T0": date(2025, 1, 1), "T1": date(2025, 3, 2), "T2": date(2025, 4, 11)}
 FEATURE = {"site": "AA", "patient": "P1", "lesion": "L1", "region": "tumor", "feature": "original_firstorder_Mean", "simulated": True}
@@ -34,15 +35,6 @@ def features(*rows):
 def timepoints(patient="P1", **dates):
     rows = [{"site": "AA", "patient": patient, "visit": v, "scan_date": d} for v, d in (dates or VISITS).items()]
     return pl.DataFrame(rows, schema={"site": pl.String, "patient": pl.String, "visit": pl.String, "scan_date": pl.Date})
-
-
-def stability(within_sd=2.0, reason=None, region="tumor"):
-    row = {"region": region, "feature": FEATURE["feature"], "within_sd": within_sd, "reason": reason}
-    return pl.DataFrame([row], schema={"region": pl.String, "feature": pl.String, "within_sd": pl.Float64, "reason": pl.String})
-
-
-def derive_delta_features(rows, visits, spreads=None):
-    return delta.derive_delta_features(rows, visits, stability() if spreads is None else spreads)
 
 
 def change(frame, start="T0", end="T1"):
@@ -140,24 +132,6 @@ def test_10_slope_and_curvature_over_actual_days():
 def test_11_without_three_visits_there_is_no_trend_but_a_reason(rows, visits, reason):
     row = change(derive_delta_features(features(*rows), timepoints(**visits)), "T0", "T2")
     assert (row["slope_per_day"], row["curvature_per_day"], row["reason"]) == (None, None, reason)
-
-
-def test_12_repeatability_units_are_the_change_over_the_spread_of_two_repeats():
-    row = change(derive_delta_features(features(("T0", 10.0), ("T1", 16.0)), timepoints(), stability(within_sd=3.0)))
-    assert row["repeatability_units"] == pytest.approx(2 / math.sqrt(2))
-
-
-@pytest.mark.parametrize(
-    ("spreads", "reason"),
-    [
-        (stability(within_sd=0.0), "no repeatability units: the readers never differ"),
-        (stability(within_sd=None, reason="fewer than two lesions or two readers"), "no repeatability units: fewer than two lesions or two readers"),
-        (stability(region="ring_0_3"), "no repeatability units: no lesion was outlined by both readers"),
-    ],
-)  # fmt: skip
-def test_13_without_a_spread_there_are_no_units_but_a_reason(spreads, reason):
-    row = change(derive_delta_features(features(("T0", 10.0), ("T1", 16.0)), timepoints(), spreads))
-    assert (row["delta"], row["repeatability_units"], row["reason"]) == (6.0, None, reason)
 
 
 @settings(deadline=None)
