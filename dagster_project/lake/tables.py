@@ -412,7 +412,7 @@ DELTA_FEATURES = Table(
         number("delta_per_day", "Difference over the days between", "每日变化", unit="1/d", nullable=True),
         number("slope_per_day", "Least-squares slope over the days of T0, T1 and T2; on the row of T0 and T2 alone", "T0、T1、T2按实际天数的最小二乘斜率（仅T0-T2行）", unit="1/d", nullable=True),
         number("curvature_per_day", "Change a day from T1 to T2 minus that from T0 to T1; on the row of T0 and T2 alone", "T1-T2日变化减T0-T1日变化（仅T0-T2行）", unit="1/d", nullable=True),
-        REASON, SIMULATED,
+        REASON, SIMULATED, FINGERPRINT,
     ),
 )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import polars as pl
 
+from dagster_project.lake.columns import FINGERPRINT
 from dagster_project.lake.tables import DELTA_FEATURES
+
+VISITS = ("T0", "T1", "T2")
+"""The protocol's visits."""
 
 VISIT_PAIRS = (("T0", "T1"), ("T1", "T2"), ("T0", "T2"))
 """Pairs of the protocol's visits that are compared."""
 
 KEY = ("site", "patient", "lesion", "region", "feature")
-PATIENTS_AT_A_TIME = 25
-"""Patients joined at once: the joins of a large cohort's rows stay in the processor's cache, and memory stays bounded."""
-
 NO_FEATURES = "the lesion has no features at {visit}"
 NO_DATE = "the date of a scan is missing"
 SAME_DAY = "both scans were taken on one day"
@@ -42,25 +43,12 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> p
 
     Returns
     -------
-    DELTA_FEATURES.
+    DELTA_FEATURES without `input_fingerprint`.
     """
-    return pl.concat(rows.select(DELTA_FEATURES.names) for batch in _batches(features) for rows in _changes(batch, timepoints))
-
-
-def _changes(features: pl.DataFrame, timepoints: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     first, second, whole = (_delta_of_pair(features, timepoints, start, end) for start, end in VISIT_PAIRS)
     nothing = pl.lit(None, pl.Float64)
     first, second = (rows.with_columns(slope_per_day=nothing, curvature_per_day=nothing) for rows in (first, second))
-    return first, second, _with_trend(first, second, whole)
-
-
-def _batches(features: pl.DataFrame) -> list[pl.DataFrame]:
-    """The features split by patients, in order of their pseudonyms; one empty batch where there are none."""
-    patients = features.select("site", "patient").unique().sort("site", "patient").with_row_index("batch")
-    numbered = features.select(*KEY, "visit", "value", "reason", "simulated").join(
-        patients.with_columns(pl.col("batch") // PATIENTS_AT_A_TIME), on=("site", "patient"), maintain_order="left"
-    )
-    return numbered.partition_by("batch", include_key=False) if len(numbered) else [numbered.drop("batch")]
+    return pl.concat([first, second, _with_trend(first, second, whole)]).select(n for n in DELTA_FEATURES.names if n != FINGERPRINT.name)
 
 
 def _delta_of_pair(features: pl.DataFrame, timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:

