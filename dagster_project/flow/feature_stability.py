@@ -9,21 +9,26 @@ import polars as pl
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
 
-PAIRS = """
-    SELECT site, scan, lesion, region, feature, min(value) FILTER (order_of_reader = 1) AS a, min(value) FILTER (order_of_reader = 2) AS b, bool_or(simulated) AS simulated
-    FROM (SELECT *, row_number() OVER (PARTITION BY site, scan, lesion, region, feature ORDER BY reader) AS order_of_reader FROM radiomic_features)
-    GROUP BY site, scan, lesion, region, feature"""
-"""One row a lesion, scan, region and feature: the values of the first two readers in order of their names."""
+READ_TWICE = """
+    SELECT *, row_number() OVER (PARTITION BY site, scan, lesion ORDER BY reader) AS place, dense_rank() OVER (ORDER BY site, scan, lesion) AS pair
+    FROM (SELECT DISTINCT site, scan, lesion, reader FROM radiomic_features)"""
+"""The readers of each lesion on a scan in order of their names: a small table, which saves sorting the large one."""
 
 MOMENTS = f"""
-    SELECT region, feature, count(a + b) AS n_pairs, var_samp((a + b) / 2 ORDER BY site, scan, lesion) AS variance_of_means,
-           avg(b - a ORDER BY site, scan, lesion) AS mean_difference, var_samp(b - a ORDER BY site, scan, lesion) AS variance_of_differences,
-           max(greatest(abs(a), abs(b))) AS largest, bool_or(simulated) AS simulated
-    FROM ({PAIRS}) GROUP BY region, feature ORDER BY region, feature"""
-"""What an ICC of two readers is made of. Variances of means and differences lose no digits where the values are large.
+    WITH own AS (SELECT region, feature, value, simulated, pair, place FROM radiomic_features JOIN ({READ_TWICE}) USING (site, scan, lesion, reader)
+                 WHERE place <= 2 AND region = $region),
+    pairs AS (SELECT region, feature, pair, a.value AS a, b.value AS b, a.simulated OR b.simulated AS simulated
+              FROM (FROM own WHERE place = 1) a FULL JOIN (FROM own WHERE place = 2) b USING (region, feature, pair))
+    SELECT region, feature, count(a + b) AS n_pairs, var_samp((a + b) / 2 ORDER BY pair) AS variance_of_means, avg(b - a ORDER BY pair) AS mean_difference,
+           var_samp(b - a ORDER BY pair) AS variance_of_differences, max(greatest(abs(a), abs(b))) AS largest, bool_or(simulated) AS simulated
+    FROM pairs GROUP BY region, feature ORDER BY region, feature"""
+"""What an ICC of two readers is made of, for the features of a region. Variances of means and differences lose no digits where the values are large.
 Summed in one order, so that a night with nothing new gives the same bits whatever thread comes first."""
+
+REGIONS = "SELECT DISTINCT region FROM radiomic_features ORDER BY region"
 
 
 def spread_between_readers(lakehouse: Lakehouse) -> pl.DataFrame:
-    """The moments of every region and feature, of all scans in the lake."""
-    return lakehouse.lake.query(MOMENTS).pl()
+    """The moments of every region and feature, of all scans in the lake; region by region, since pairs of all do not fit into memory."""
+    regions = [region for (region,) in lakehouse.lake.query(REGIONS).fetchall()] or [""]
+    return pl.concat(lakehouse.lake.query(MOMENTS, {"region": region}).pl() for region in regions)
