@@ -11,19 +11,23 @@ from dagster_project.domain.feature_stability import derive_feature_stability
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
 
-PAIRS = """
-    SELECT site, scan, lesion, region, feature, min(value) FILTER (order_of_reader = 1) AS a, min(value) FILTER (order_of_reader = 2) AS b, bool_or(simulated) AS simulated
-    FROM (SELECT *, row_number() OVER (PARTITION BY site, scan, lesion, region, feature ORDER BY reader) AS order_of_reader FROM radiomic_features)
-    GROUP BY site, scan, lesion, region, feature"""
-"""One row a lesion, scan, region and feature: the values of the first two readers in order of their names."""
+READ_TWICE = """
+    SELECT *, row_number() OVER (PARTITION BY site, scan, lesion ORDER BY reader) AS place, dense_rank() OVER (ORDER BY site, scan, lesion) AS pair
+    FROM (SELECT DISTINCT site, scan, lesion, reader FROM radiomic_features)"""
+"""The readers of each lesion on a scan in order of their names: a small table, which saves sorting the large one."""
 
 MOMENTS = f"""
-    SELECT region, feature, count(a + b) AS n_pairs, var_samp((a + b) / 2 ORDER BY site, scan, lesion) AS variance_of_means,
-           avg(b - a ORDER BY site, scan, lesion) AS mean_difference, var_samp(b - a ORDER BY site, scan, lesion) AS variance_of_differences,
-           max(greatest(abs(a), abs(b))) AS largest, bool_or(simulated) AS simulated
-    FROM ({PAIRS}) GROUP BY region, feature ORDER BY region, feature"""
-"""What an ICC of two readers is made of. Variances of means and differences lose no digits where the values are large.
+    WITH own AS (SELECT region, feature, value, simulated, pair, place FROM radiomic_features JOIN ({READ_TWICE}) USING (site, scan, lesion, reader)
+                 WHERE place <= 2 AND region = $region),
+    pairs AS (SELECT region, feature, pair, a.value AS a, b.value AS b, a.simulated OR b.simulated AS simulated
+              FROM (FROM own WHERE place = 1) a FULL JOIN (FROM own WHERE place = 2) b USING (region, feature, pair))
+    SELECT region, feature, count(a + b) AS n_pairs, var_samp((a + b) / 2 ORDER BY pair) AS variance_of_means, avg(b - a ORDER BY pair) AS mean_difference,
+           var_samp(b - a ORDER BY pair) AS variance_of_differences, max(greatest(abs(a), abs(b))) AS largest, bool_or(simulated) AS simulated
+    FROM pairs GROUP BY region, feature ORDER BY region, feature"""
+"""What an ICC of two readers is made of, for the features of a region. Variances of means and differences lose no digits where the values are large.
 Summed in one order, so that a night with nothing new gives the same bits whatever thread comes first."""
+
+REGIONS = "SELECT DISTINCT region FROM radiomic_features ORDER BY region"
 
 COPIES = "SELECT site, scan, lesion, feature, copy AS number, value FROM control_features WHERE control = 'perturbed'"
 """The perturbed copies of each sampled lesion; of the tumour."""
@@ -34,6 +38,12 @@ REPEATS = """
     WHERE c.control = 'repeat' AND c.copy = 1 AND f.region = 'tumor'
     QUALIFY dense_rank() OVER (PARTITION BY c.site, c.scan, c.lesion ORDER BY c.reader) = 1"""
 """Both scans of each lesion that was scanned twice on one day, as the first reader who outlined both measured it; of the tumour."""
+
+
+def spread_between_readers(lakehouse: Lakehouse) -> pl.DataFrame:
+    """The moments of every region and feature, of all scans in the lake; region by region, since pairs of all do not fit into memory."""
+    regions = [region for (region,) in lakehouse.lake.query(REGIONS).fetchall()] or [""]
+    return pl.concat(lakehouse.lake.query(MOMENTS, {"region": region}).pl() for region in regions)
 
 
 def one_way(values: str) -> str:
@@ -50,5 +60,5 @@ def one_way(values: str) -> str:
 
 def compare_features(lakehouse: Lakehouse) -> pl.DataFrame:
     """The stability of every region and feature, over all scans in the lake."""
-    readers, copies, repeats = (lakehouse.lake.query(statement).pl() for statement in (MOMENTS, one_way(COPIES), one_way(REPEATS)))
-    return derive_feature_stability(readers, copies, repeats, lakehouse.study.section("agreement")["feature_icc_lower_minimum"])
+    copies, repeats = (lakehouse.lake.query(one_way(values)).pl() for values in (COPIES, REPEATS))
+    return derive_feature_stability(spread_between_readers(lakehouse), copies, repeats, lakehouse.study.section("agreement")["feature_icc_lower_minimum"])

@@ -438,10 +438,9 @@ DELTA_FEATURES = Table(
         number("delta", "Later minus earlier value, in the feature's unit", "绝对变化", nullable=True),
         number("delta_symmetric", "Difference over the mean of the absolute values: -2 to 2", "对称相对变化（-2至2）", nullable=True, minimum=-2, maximum=2),
         number("delta_per_day", "Difference over the days between", "每日变化", unit="1/d", nullable=True),
-        number("repeatability_units", "Difference over sqrt(2) within_sd of feature_stability", "以重复性为单位的变化（差值/√2病灶内标准差）", nullable=True),
         number("slope_per_day", "Least-squares slope over the days of T0, T1 and T2; on the row of T0 and T2 alone", "T0、T1、T2按实际天数的最小二乘斜率（仅T0-T2行）", unit="1/d", nullable=True),
         number("curvature_per_day", "Change a day from T1 to T2 minus that from T0 to T1; on the row of T0 and T2 alone", "T1-T2日变化减T0-T1日变化（仅T0-T2行）", unit="1/d", nullable=True),
-        REASON, SIMULATED,
+        REASON, SIMULATED, FINGERPRINT,
     ),
 )
 

@@ -30,7 +30,8 @@ def stability(*found, again=()):
     connection = duckdb.connect()
     connection.register("radiomic_features", pl.DataFrame([r for f in found for r in f], schema=TEXTS | {"value": pl.Float64, "simulated": pl.Boolean}))
     connection.register("control_features", pl.DataFrame(list(again), schema=TEXTS | {"control": pl.String, "copy": pl.Int32, "value": pl.Float64}))
-    return derive_feature_stability(*(connection.execute(q).pl() for q in (MOMENTS, one_way(COPIES), one_way(REPEATS))), 0.75)
+    again_of = (connection.execute(one_way(values)).pl() for values in (COPIES, REPEATS))
+    return derive_feature_stability(connection.execute(MOMENTS, {"region": "tumor"}).pl(), *again_of, 0.75)
 
 
 def measured_again(values, control, feature="original_glcm_Contrast", reader="R1"):
