@@ -37,8 +37,10 @@ class JudgedControl:
     def detail(self) -> str:
         """The same in words."""
         behind = f"{self.n_responders} responders, {self.n_others} others"
-        if self.auc.value is None or self.auc.lower is None or self.auc.upper is None:
+        if self.auc.value is None:
             return f"{self.control}: {self.auc.reason} ({behind})"
+        if self.auc.lower is None or self.auc.upper is None:
+            return f"{self.control}: AUC {self.auc.value:.3f} of {behind}; {self.auc.reason}"
         return f"{self.control}: AUC {self.auc.value:.3f} ({self.auc.lower:.3f} to {self.auc.upper:.3f}) of {behind}"
 
 
@@ -65,9 +67,8 @@ def judge_control(rows: pl.DataFrame, control: str, *, minimum_per_class: int, f
     kept = np.column_stack([np.log(wide[VOLUME].to_numpy()), *(wide[c].to_numpy() for c in KEPT_BY[control] if c in known)])
     fold = stratified_folds(wide["patient"].to_list(), wide["site"].to_list(), labels, folds=folds, seed=seed, scope=f"control {control}")
     auc = auc_delong(labels, held_out_scores(judged, kept, labels, fold))
-    if auc.lower is None or auc.upper is None:
-        return JudgedControl(control, *n, auc, "cannot_evaluate")
-    return JudgedControl(control, *n, auc, "pass" if auc.lower <= 0.5 <= auc.upper else "fail")
+    low, high = (auc.value if bound is None else bound for bound in (auc.lower, auc.upper))  # classes told apart without a miss have no interval
+    return JudgedControl(control, *n, auc, "pass" if low is not None and high is not None and low <= 0.5 <= high else "fail")
 
 
 def held_out_scores(features: np.ndarray, kept: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
