@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from dagster_project.domain.repeat_scans import find_repeats
+from dagster_project.domain.repeat_scans import find_repeats, without_repeats
 from dagster_project.domain.timepoints import derive_timepoints
 from dagster_project.study import load_study
 from tests.domain.records import cycles
@@ -52,3 +52,12 @@ def test_a_third_scan_is_a_second_repeat_and_a_scan_alone_has_none():
 def test_series_without_a_date_repeat_nothing():
     undated = {"scan_date": None}
     assert found(FIRST | undated, AGAIN | undated) == []
+
+
+def test_an_outline_on_a_repeat_is_no_read_where_the_reader_outlined_the_chosen_scan_too():
+    rows = table("scans", FIRST, AGAIN)
+    timepoints = derive_timepoints(rows, cycles(), load_study().section("timepoints"))
+    drawn = [{"site": "AA", "scan": scan, "reader": reader, "label": label} for scan, reader, label in (
+        ("S1", "R1", "L1"), ("S2", "R1", "l-1"), ("S1", "R2", "L1"), ("S2", "R2", "L2"), ("S2", "R3", "L1"))]
+    kept = [(o["scan"], o["reader"], o["label"]) for o in without_repeats(drawn, timepoints, rows)]
+    assert kept == [("S1", "R1", "L1"), ("S1", "R2", "L1"), ("S2", "R2", "L2"), ("S2", "R3", "L1")]
