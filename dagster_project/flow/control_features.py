@@ -112,7 +112,8 @@ def sample_reads(reads: pl.DataFrame, patients: int) -> pl.DataFrame:
 def _sampled_tasks(lakehouse: Lakehouse, site: str) -> list[ControlTask]:
     settings = {name: dict(lakehouse.study.section(name)) for name in SECTIONS}
     settings["dhi"] = {name: settings["dhi"][name] for name in PEELING}
-    reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study)
+    scans = lakehouse.lake.read(SCANS.name, site=site).select("scan", "pixel_digest")
+    reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study).join(scans, on="scan")
     sample = sample_reads(reads, lakehouse.study.section("controls")["patients_per_site"])
     return [_sampled_task(lakehouse, row, reads, settings) for row in sample.iter_rows(named=True)]
 
@@ -121,7 +122,7 @@ def _sampled_task(lakehouse: Lakehouse, row: dict[str, Any], reads: pl.DataFrame
     folder, same = scan_folder(lakehouse.home.vault, row), reads.filter(scan=row["scan"])
     second = same.filter((pl.col("lesion") == row["lesion"]) & (pl.col("reader") != row["reader"])).sort("reader")["mask_digest"].to_list()[:1]
     others = sorted(same.filter(pl.col("lesion") != row["lesion"])["mask_digest"].unique())
-    task = _task(lakehouse, row, row["scan"], row["mask_digest"], settings)
+    task = _task(lakehouse, row, settings)
     inputs = (task.key["input_fingerprint"], second, others)
     return replace(task, key={**task.key, "input_fingerprint": fingerprint(*inputs)}, others=tuple(mask_file(folder, d) for d in others),
                    other_reader=mask_file(folder, second[0]) if second else None)
@@ -138,22 +139,22 @@ def _repeat_tasks(lakehouse: Lakehouse, site: str) -> list[ControlTask]:
     drawn = outlines_on(lakehouse, site, scans, {scan for others in repeats.values() for scan in others})
     outlined = {(o["scan"], o["reader"], normal_label(o["label"])): o["mask_digest"] for o in drawn if o["voxel_count"]}
     reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study).filter(pl.col("scan").is_in(list(repeats)))
-    settings = {"radiomics": dict(lakehouse.study.section("radiomics"))}
+    settings, pixels = {"radiomics": dict(lakehouse.study.section("radiomics"))}, dict(scans.select("scan", "pixel_digest").iter_rows())
     return [
-        replace(_task(lakehouse, row, scan, outlined[place], settings, number), repeat=number)
+        _task(lakehouse, row | {"scan": scan, "pixel_digest": pixels[scan], "mask_digest": outlined[place]}, settings, number)
         for row in reads.iter_rows(named=True) for number, scan in enumerate(repeats[row["scan"]], start=1)
         if (place := (scan, row["reader"], normal_label(row["lesion"]))) in outlined
     ]
 
 
-def _task(lakehouse: Lakehouse, row: dict[str, Any], scan: str, mask_digest: str, settings: dict[str, dict[str, Any]], repeat: int = 0) -> ControlTask:
+def _task(lakehouse: Lakehouse, row: dict[str, Any], settings: dict[str, dict[str, Any]], repeat: int = 0) -> ControlTask:
     from dagster_project.radiomics.extraction import engine_name
 
-    pixels = dict(lakehouse.lake.read(SCANS.name, site=row["site"]).select("scan", "pixel_digest").iter_rows())[scan]
-    what = {name: row[name] for name in ("site", "patient", "visit", "lesion", "reader", "simulated")} | {"scan": scan}
-    key = what | {"input_fingerprint": fingerprint(what, pixels, mask_digest, settings, engine_name(settings["radiomics"]), repeat)}
-    folder = scan_folder(lakehouse.home.vault, {**row, "scan": scan})
-    return ControlTask(key, folder, pixels, mask_file(folder, mask_digest), None, (), settings, float(row["volume_mm3"] or 0), repeat)
+    what = {name: row[name] for name in ("site", "patient", "visit", "scan", "lesion", "reader", "simulated")}
+    digest = fingerprint(what, row["pixel_digest"], row["mask_digest"], settings, engine_name(settings["radiomics"]), repeat)
+    folder = scan_folder(lakehouse.home.vault, row)
+    return ControlTask({**what, "input_fingerprint": digest}, folder, row["pixel_digest"], mask_file(folder, row["mask_digest"]), None, (), settings,
+                       float(row["volume_mm3"] or 0), repeat)
 
 
 JUDGED = """
