@@ -16,10 +16,11 @@ from pydicom.uid import generate_uid
 from dagster_project.commands.run import install_dagster_settings
 from dagster_project.definitions import defs
 from dagster_project.domain.icc import icc
-from dagster_project.flow.control_features import sample_reads
+from dagster_project.flow.control_features import measure_new_controls, sample_reads
 from dagster_project.simulation.cohort import simulate_cohort
 from tests.domain.rows import table
-from tests.trial import CHINESE, COHORT, Stage, Trial, write_protocol
+from tests.flow.site import silent
+from tests.trial import CHINESE, COHORT, SETTINGS, Stage, Trial, write_protocol
 
 SITE = CHINESE.name
 FEATURE = "original_firstorder_Mean"
@@ -106,7 +107,20 @@ def test_4_its_icc_is_that_of_the_two_scans(repeated: Trial) -> None:
     assert rings["icc_repeat"].null_count() == rings.height
 
 
-def test_5_without_repeats_there_is_no_figure(grown: Stage) -> None:
+def test_5_what_is_too_large_is_refused_with_its_reason_and_stops_nothing(repeated: Trial, tmp_path: Path) -> None:
+    small = write_protocol(tmp_path / "study.toml", {**SETTINGS, "radiomics": {**SETTINGS["radiomics"], "maximum_crop_voxels": 1000}})
+    wanted = repeated.table("control_features")["input_fingerprint"].n_unique()
+    with repeated.entered(), pytest.MonkeyPatch.context() as patch:  # in this order, so that the home's own settings are put back first
+        patch.setenv("LAKEHOUSE_STUDY", str(small))
+        patch.setenv("LAKEHOUSE_WORKERS", "0")
+        counts = measure_new_controls(repeated.lakehouse, SITE, silent).counts
+        refused = repeated.lakehouse.refusals()
+    assert counts == {"computed": 0, "reused": 0, "removed": wanted, "refused": wanted}
+    assert set(refused["stage"]) == {"control_features"}
+    assert refused["reason"].str.contains("maximum_crop_voxels").all()
+
+
+def test_6_without_repeats_there_is_no_figure(grown: Stage) -> None:
     rows = grown.table("feature_stability")
     assert set(rows["n_lesions_repeated"]) == {0}
     assert rows["icc_repeat"].null_count() == rows["within_sd_repeat"].null_count() == rows.height

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from dagster_project.radiomics.controls import NO_MUSCLE, find_muscle, measure_controls, shuffle_within
 from dagster_project.radiomics.extraction import extract_lesion, feature_names, prepare_tumor
@@ -93,6 +94,18 @@ def test_a_mask_that_fits_in_part_is_cut_to_the_muscle():
     moved = find_muscle(image, mask, None, MUSCLE)
     assert MUSCLE["share"] <= moved.sum() / mask.sum() < 1
     assert np.argwhere(moved)[:, 1].max() < 36
+
+
+@pytest.mark.real_data
+def test_a_real_chest_has_muscle_for_a_nodule(two_readers):
+    """LIDC-IDRI-0314: the nodule's whole mask fits into even soft tissue of muscle's density."""
+    image, masks = two_readers
+    moved = find_muscle(image, masks["1"], masks["2"], MUSCLE)
+    hu = sitk.GetArrayViewFromImage(image)[moved]
+    assert moved.sum() == masks["1"].sum()
+    assert not (moved & (masks["1"] | masks["2"])).any()
+    assert MUSCLE["hu"][0] < hu.mean() < MUSCLE["hu"][1]
+    assert hu.std() < MUSCLE["sd_hu"]
 
 
 ODD = {
