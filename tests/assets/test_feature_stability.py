@@ -46,3 +46,19 @@ def test_one_new_scan_moves_the_units_and_writes_no_change_of_another_scan(grown
     assert not opened.table("feature_stability").equals(grown.table("feature_stability"))
     assert opened.table("delta_features").equals(grown.table("delta_features"))
     assert grown.trial.told("delta_features")["computed"] == 0, "the new scan is no visit that is compared"
+
+
+def test_tumour_features_are_judged_by_copies_too_and_rings_by_readers_alone(opened: Stage) -> None:
+    rows = opened.table("feature_stability")
+    patients = opened.table("control_features").select("site", "patient").n_unique()
+    tumour, rings = rows.filter(region="tumor"), rows.filter(pl.col("region") != "tumor")
+    assert set(tumour["n_lesions_perturbed"]) == {patients}
+    assert set(rings["n_lesions_perturbed"]) == {0}
+    assert tumour.filter("stable")["icc_perturbation_lower"].min() >= 0.75
+    assert tumour.select((pl.col("within_sd_perturbation") > 0).all()).item()
+
+
+def test_without_repeat_scans_there_is_no_figure_of_them(opened: Stage) -> None:
+    rows = opened.table("feature_stability")
+    assert set(rows["n_lesions_repeated"]) == {0}
+    assert rows["icc_repeat"].null_count() == rows["within_sd_repeat"].null_count() == rows.height
