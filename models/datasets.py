@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from models.risk_groups import TimeToProgression, build_time_to_progression
 from models.series import LesionSeries, build_series
 
 CLINICAL, PD_L1, SIZE, RADIOMICS, DELTA, DHI, SERIES = "clinical", "pd_l1", "size", "radiomics", "delta", "dhi", "series"
@@ -95,6 +96,7 @@ class Dataset:
     simulated: np.ndarray
     label_definition: str
     series: LesionSeries | None = None
+    progression: TimeToProgression | None = None
 
     def __post_init__(self) -> None:
         """Refuse what breaks rule 1 or 2."""
@@ -131,7 +133,7 @@ class Dataset:
         """The rows of a truth-valued mask, in order."""
         names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites)]
         return replace(self, X=self.X[rows], y=self.y[rows], patients=names[0], sites=names[1], simulated=self.simulated[rows],
-                       series=self.series.take(rows) if self.series else None)
+                       series=self.series.take(rows) if self.series else None, progression=self.progression.take(rows) if self.progression else None)
 
     def of_blocks(self, blocks: Sequence[str]) -> Dataset:
         """The columns of some blocks; DatasetError where a block has none."""
@@ -174,7 +176,8 @@ def scaled_before_the_split(dataset: Dataset) -> list[str]:
 
 
 def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
-                  delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None) -> Dataset:
+                  delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None,
+                  outcomes: pl.DataFrame | None = None) -> Dataset:
     """Bring the task's columns to one row a patient.
 
     Parameters
@@ -185,17 +188,19 @@ def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, r
         The tables training_cohort, patients and so on. Only included patients of this task are used.
     radiomic_features : pl.DataFrame, optional
         Rows of the accepted reads, of the features that the networks look at; without them there is no block `series` or `radiomics`.
+    outcomes : pl.DataFrame, optional
+        The table of that name, to judge risk groups by; no model sees it.
 
     Raises
     ------
     DatasetError
         No patient, a missing label, or no change of any feature between the task's visits.
     """
-    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features)
+    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features, outcomes)
 
 
 def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
-             delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None) -> Dataset:
+             delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None, outcomes: pl.DataFrame | None = None) -> Dataset:
     """The data set of a roster (`row`, site, patient, label, simulated, label_definition), in its order."""
     blocks = [_clinical_block(roster, patients), _size_block(task, roster, responses, lesions),
               *([_delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)] if task.pairs else [])]
@@ -205,6 +210,7 @@ def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses
         task=task, columns=tuple(c for columns, _ in blocks for c in columns), X=np.hstack([values for _, values in blocks]),
         y=roster["label"].to_numpy(), patients=tuple(roster["patient"]), sites=tuple(roster["site"]),
         simulated=roster["simulated"].to_numpy(), label_definition="; ".join(roster["label_definition"].unique().sort()), series=series,
+        progression=None if outcomes is None else build_time_to_progression(roster, task.landmark, outcomes, responses),
     )
 
 

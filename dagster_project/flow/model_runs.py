@@ -23,7 +23,7 @@ SELECT f.site, f.patient, f.visit, f.lesion, f.region, f.feature, f.value FROM r
 JOIN lesions l USING (site, patient, visit, lesion) WHERE f.reader = l.reader AND list_contains(?, f.feature)"""
 """The accepted reads' values of the features that networks look at."""
 
-SEEN = ("patients", "responses", "lesions", "delta_features", "dhi")
+SEEN = ("patients", "responses", "lesions", "delta_features", "dhi", "outcomes")
 """Tables that a data set is made of, beside the cohort."""
 
 
