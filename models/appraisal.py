@@ -144,4 +144,5 @@ def _facts(y: np.ndarray, held: Held, sites: Pooled | str, section: Section, see
             "fitted_within_training_folds": "imputation, scaling, reader stability, column filter, strength, temperature, stack weights, cut-off",
             "interval_of_auc": "DeLong, one probability out of fold a patient; auc_bootstrap by patient within class",
             "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()),
+            "reader_stability": "judged in each training fold" if all("features_judged" in f.chosen for f in held.fits) else "not judged: no column needs it, or too few reads in pairs",
             "held_out_sites": "each hospital predicted by a model without it" if isinstance(sites, Pooled) else sites}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import conform, empty
@@ -46,7 +47,7 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
 
     verdicts, snapshot = pass_gate(lakehouse)
     section, protocol = lakehouse.study.section("model"), lakehouse.study.digest
-    tables = tables_seen(lakehouse, snapshot, section["network_features"])
+    tables = tables_seen(lakehouse, snapshot, section["network_features"], TASKS[section["task"]].visits)
     dataset = build_dataset(TASKS[section["task"]], **tables)
     learners, left_out = choose_learners(dataset, section)
     runs = lakehouse.lake.read(MODEL_RUNS.name)
@@ -76,12 +77,13 @@ def predict_untrained(lakehouse: Lakehouse, tables: dict[str, Any], dataset: Dat
     return predict_others(model, facts, named["model_version"][-1], dataset, others, section)
 
 
-def tables_seen(lakehouse: Lakehouse, snapshot: int, features: list[str]) -> dict[str, Any]:
+def tables_seen(lakehouse: Lakehouse, snapshot: int, features: list[str], visits: tuple[str, ...]) -> dict[str, Any]:
     """The arguments of `build_dataset`, as they stood at a snapshot."""
     cohort, *seen = lakehouse.read("training_cohort", *SEEN, as_of=snapshot)
     with read_lake(lakehouse.home, as_of=snapshot) as frozen:
         values = frozen.query(FEATURES_SEEN, [features]).pl()
-    return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "radiomic_features": values}
+        pairs = moments_of_patients(frozen, visits)
+    return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "radiomic_features": values, "reader_pairs": pairs}
 
 
 def _predictions_file(lakehouse: Lakehouse) -> Path:
