@@ -99,6 +99,7 @@ class Dataset:
     series: LesionSeries | None = None
     progression: TimeToProgression | None = None
     readers: ReaderMoments | None = None
+    batches: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what breaks rule 1 or 2."""
@@ -127,17 +128,17 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of task, patients, labels, columns and values."""
-        facts = (self.task.name, self.label_definition, self.patients, self.sites, self.y.tolist(), self.feature_names)
+        facts = (self.task.name, self.label_definition, self.patients, self.sites, self.y.tolist(), self.feature_names, self.batches)
         series = self.series.digest.encode() if self.series else b""
         readers = self.readers.digest if self.readers else b""
         return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes() + series + readers).hexdigest()[:16]
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The rows of a truth-valued mask, in order."""
-        names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites)]
+        names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites, self.batches or self.sites)]
         return replace(self, X=self.X[rows], y=self.y[rows], patients=names[0], sites=names[1], simulated=self.simulated[rows],
                        series=self.series.take(rows) if self.series else None, progression=self.progression.take(rows) if self.progression else None,
-                       readers=self.readers.take(rows) if self.readers else None)
+                       readers=self.readers.take(rows) if self.readers else None, batches=names[2] if self.batches else None)
 
     def of_blocks(self, blocks: Sequence[str]) -> Dataset:
         """The columns of some blocks; DatasetError where a block has none."""
@@ -181,7 +182,8 @@ def scaled_before_the_split(dataset: Dataset) -> list[str]:
 
 def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
                   delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None,
-                  outcomes: pl.DataFrame | None = None, reader_pairs: pl.DataFrame | None = None) -> Dataset:
+                  outcomes: pl.DataFrame | None = None, reader_pairs: pl.DataFrame | None = None,
+                  kernels: pl.DataFrame | None = None) -> Dataset:
     """Bring the task's columns to one row a patient.
 
     Parameters
@@ -196,18 +198,20 @@ def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, r
         The table of that name, to judge risk groups by; no model sees it.
     reader_pairs : pl.DataFrame, optional
         What both readers' values of each patient, visit, region and feature amount to (`models.stability`); each fold judges features by those of its own.
+    kernels : pl.DataFrame, optional
+        site, patient, kernel of the baseline scan: with the hospital, the batch that ComBat takes out where the protocol asks for it.
 
     Raises
     ------
     DatasetError
         No patient, a missing label, or no change of any feature between the task's visits.
     """
-    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features, outcomes, reader_pairs)
+    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features, outcomes, reader_pairs, kernels)
 
 
 def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
              delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None, outcomes: pl.DataFrame | None = None,
-             reader_pairs: pl.DataFrame | None = None) -> Dataset:
+             reader_pairs: pl.DataFrame | None = None, kernels: pl.DataFrame | None = None) -> Dataset:
     """The data set of a roster (`row`, site, patient, label, simulated, label_definition), in its order."""
     blocks = [_clinical_block(roster, patients), _size_block(task, roster, responses, lesions),
               *([_delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)] if task.pairs else [])]
@@ -219,7 +223,14 @@ def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses
         simulated=roster["simulated"].to_numpy(), label_definition="; ".join(roster["label_definition"].unique().sort()), series=series,
         progression=None if outcomes is None else build_time_to_progression(roster, task.landmark, outcomes, responses),
         readers=None if reader_pairs is None else build_moments(roster, task.visits, reader_pairs),
+        batches=None if kernels is None else _batches(roster, kernels),
     )
+
+
+def _batches(roster: pl.DataFrame, kernels: pl.DataFrame) -> tuple[str, ...]:
+    """Hospital and kernel of each patient's baseline scan; an unknown kernel is one of its own."""
+    known = roster.select(_KEY).join(kernels.select(*_KEY, "kernel"), on=_KEY, how="left", validate="1:1", maintain_order="left")
+    return tuple(known.select(b=pl.concat_str("site", pl.col("kernel").fill_null("unknown"), separator=" "))["b"])
 
 
 _Block = tuple[tuple[FeatureColumn, ...], np.ndarray]
