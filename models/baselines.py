@@ -95,7 +95,7 @@ class Baseline:
         chosen = {"strength": float(section[f"{self.penalty}_strengths"][best]), "n_columns": float(len(model.features)),
                   "n_nonzero": float(np.count_nonzero(model.coefficients))}
         if self.penalty == "elastic_net":
-            chosen |= StableFeatures.fitted(dataset.readers, section["reader_pairs_minimum"]).facts
+            chosen |= StableFeatures.fitted(dataset.readers, section).facts
         return Fit(model, youden_cutoff(dataset.y, inner[best]), chosen, inner=inner[best])
 
     def _path(self, dataset: Dataset, section: Section, seed: int) -> list[Pipeline]:
@@ -119,7 +119,7 @@ class Baseline:
 
         filtered = (DELTA, RADIOMICS) if self.penalty == "elastic_net" else ()
         always = tuple(i for i, block in enumerate(dataset.feature_blocks) if block not in filtered)
-        stable = StableFeatures.fitted(dataset.readers, section["reader_pairs_minimum"])
+        stable = StableFeatures.fitted(dataset.readers, section)
         never = tuple(i for i, name in enumerate(dataset.feature_names) if i not in always and stable.leaves_out(name))
         return Pipeline([
             ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),

@@ -65,7 +65,7 @@ class Boosting:
         inner = np.zeros(fold.size)
         for k in range(fold.max() + 1):
             inner[fold == k] = self._boosted(dataset.take(fold != k), section, seed).probabilities(dataset.take(fold == k))
-        facts = StableFeatures.fitted(dataset.readers, section["reader_pairs_minimum"]).facts
+        facts = StableFeatures.fitted(dataset.readers, section).facts
         return Fit(self._boosted(dataset, section, seed), youden_cutoff(dataset.y, inner), {"rounds": float(ROUNDS), **facts}, inner=inner)
 
     def _boosted(self, dataset: Dataset, section: Section, seed: int) -> BoostedModel:
@@ -73,7 +73,7 @@ class Boosting:
 
         if np.isnan(dataset.X).all():
             raise DatasetError(f"task {dataset.task.name}, model {self.name}: every column is missing; materialise {', '.join(self.blocks)} first")
-        stable = StableFeatures.fitted(dataset.readers, section["reader_pairs_minimum"])
+        stable = StableFeatures.fitted(dataset.readers, section)
         names = tuple(n for n in dataset.feature_names if not stable.leaves_out(n))
         rows = lightgbm.Dataset(dataset.values_of(names), label=dataset.y.astype(float))
         booster = lightgbm.train({**SETTINGS, "seed": seed % 2**31}, rows, num_boost_round=ROUNDS)

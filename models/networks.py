@@ -142,7 +142,7 @@ class Network:
         scope = f"task {dataset.task.name}, model {self.name}, inner folds"
         fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
         rows = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [np.arange(fold.size)] * section["network_seeds"]
-        stable = [StableFeatures.fitted(dataset.readers.take(r) if dataset.readers else None, section["reader_pairs_minimum"]) for r in rows[: fold.max() + 2]]
+        stable = [StableFeatures.fitted(dataset.readers.take(r) if dataset.readers else None, section) for r in rows[: fold.max() + 2]]
         scalers = [SeriesScaler.fitted(series.take(r), s.unstable) for r, s in zip(rows, stable, strict=False)]
         scalers += [scalers[-1]] * (section["network_seeds"] - 1)
         facts = {"architecture": self.architecture, "visits": list(series.visits), "regions": list(series.regions), "features": list(series.features),

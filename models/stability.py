@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.feature_stability import STABLE_ICC
 from dagster_project.domain.icc import ROUNDING, absolute_agreement_bounds
+
+Section = Mapping[str, Any]
+"""The section [model] of study.toml."""
 
 Feature = tuple[str, str]
 """A feature and the region it is measured in."""
@@ -104,17 +107,17 @@ class StableFeatures:
     pairs: int = 0
 
     @classmethod
-    def fitted(cls, moments: ReaderMoments | None, minimum: int) -> Self:
+    def fitted(cls, moments: ReaderMoments | None, section: Section) -> Self:
         """Judge each feature and region by ICC(2,1) over the pairs of these patients.
 
-        1. Without reads in pairs, or with fewer than `minimum` of them, nothing is judged and nothing left out.
-        2. A feature is stable where the lower 95 % bound is at least STABLE_ICC, the rule of the table feature_stability. One that has no bound (copied
+        1. Without reads in pairs, or with fewer than `reader_pairs_minimum` of them, nothing is judged and nothing left out.
+        2. A feature is stable where the lower 95 % bound reaches `reader_icc_lower_minimum`, as in the table feature_stability. One that has no bound (copied
            reads, no spread, fewer than two pairs) is not stable; one never measured in pairs is not judged.
         3. Where none is stable nothing is left out either, and `unstable` is empty with `judged` above 0: the run's figures show it.
         """
-        if moments is None or not moments.columns or moments.n_pairs.sum(axis=0).max() < minimum:
+        if moments is None or not moments.columns or moments.n_pairs.sum(axis=0).max() < section["reader_pairs_minimum"]:
             return cls()
-        keep = lower_bounds(moments) >= STABLE_ICC
+        keep = lower_bounds(moments) >= section["reader_icc_lower_minimum"]
         unstable = frozenset(c for c, stable in zip(moments.columns, keep, strict=True) if not stable) if keep.any() else frozenset()
         return cls(unstable, len(moments.columns), int(moments.n_pairs.sum(axis=0).max()))
 

@@ -1,4 +1,4 @@
-"""Features of lesions that two readers outlined, summed up in the lake: a cohort's pairs are too many to read."""
+"""Features measured more than once on a lesion, summed up in the lake: a cohort's values are too many to read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
+
+from dagster_project.domain.feature_stability import derive_feature_stability
 
 if TYPE_CHECKING:
     from dagster_project.lake.store import Lake
@@ -40,6 +42,16 @@ MOMENTS_OF_PATIENTS = f"""
 
 REGIONS = "SELECT DISTINCT region FROM radiomic_features ORDER BY region"
 
+COPIES = "SELECT site, scan, lesion, feature, copy AS number, value FROM control_features WHERE control = 'perturbed'"
+"""The perturbed copies of each sampled lesion; of the tumour."""
+
+REPEATS = """
+    SELECT c.site, c.scan, c.lesion, c.feature, unnest([0, 1]) AS number, unnest([f.value, c.value]) AS value
+    FROM control_features c JOIN radiomic_features f USING (site, patient, visit, lesion, reader, feature)
+    WHERE c.control = 'repeat' AND c.copy = 1 AND f.region = 'tumor'
+    QUALIFY dense_rank() OVER (PARTITION BY c.site, c.scan, c.lesion ORDER BY c.reader) = 1"""
+"""Both scans of each lesion that was scanned twice on one day, as the first reader who outlined both measured it; of the tumour."""
+
 
 def spread_between_readers(lakehouse: Lakehouse) -> pl.DataFrame:
     """The moments of every region and feature, of all scans in the lake; region by region, since pairs of all do not fit into memory."""
@@ -51,3 +63,21 @@ def moments_of_patients(lake: Lake, visits: Sequence[str]) -> pl.DataFrame:
     """The moments of each patient, region and feature at some visits, as the lake stood when it was opened."""
     regions = [region for (region,) in lake.query(REGIONS).fetchall()] or [""]
     return pl.concat(lake.query(MOMENTS_OF_PATIENTS, {"region": region, "visits": list(visits)}).pl() for region in regions)
+
+
+def one_way(values: str) -> str:
+    """What a one-way ICC is made of, for each feature: lesions that have all of the values, spread of their means, spread within them."""
+    return f"""
+    WITH lesions AS (
+        SELECT feature, site, scan, lesion, count(*) AS k, count(value) AS known, avg(value ORDER BY number) AS mean, var_samp(value ORDER BY number) AS within,
+               max(abs(value)) AS largest
+        FROM ({values}) GROUP BY ALL)
+    SELECT 'tumor' AS region, feature, count(*) AS n, max(k) AS k, var_samp(mean ORDER BY site, scan, lesion) AS variance_of_means,
+           avg(within ORDER BY site, scan, lesion) AS within, max(largest) AS largest
+    FROM lesions WHERE known = (SELECT max(k) FROM lesions) AND known > 1 GROUP BY feature ORDER BY feature"""
+
+
+def compare_features(lakehouse: Lakehouse) -> pl.DataFrame:
+    """The stability of every region and feature, over all scans in the lake."""
+    copies, repeats = (lakehouse.lake.query(one_way(values)).pl() for values in (COPIES, REPEATS))
+    return derive_feature_stability(spread_between_readers(lakehouse), copies, repeats, lakehouse.study.section("agreement")["feature_icc_lower_minimum"])

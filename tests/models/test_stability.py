@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from dagster_project.domain.feature_stability import derive_feature_stability
+from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
 from models.roster import choose_learners
 from models.series import SeriesScaler
@@ -17,6 +18,7 @@ from models.training import train
 from tests.models.cohorts import SECTION, simulate
 
 RNG = np.random.default_rng(3)
+NOTHING = pl.DataFrame(schema={"region": pl.String, "feature": pl.String})
 FEATURES = ("steady", "shaky", "copied", "flat")
 
 
@@ -49,7 +51,8 @@ def of_table(pairs: pl.DataFrame) -> pl.DataFrame:
     mean, difference = (pl.col("a") + pl.col("b")) / 2, pl.col("b") - pl.col("a")
     return derive_feature_stability(pairs.group_by("region", "feature").agg(
         n_pairs=pl.len(), variance_of_means=mean.var(), mean_difference=difference.mean(), variance_of_differences=difference.var(),
-        largest=pl.max_horizontal(pl.col("a").abs(), pl.col("b").abs()).max(), simulated=pl.lit(value=True)).sort("feature"))
+        largest=pl.max_horizontal(pl.col("a").abs(), pl.col("b").abs()).max(), simulated=pl.lit(value=True)).sort("feature"), NOTHING, NOTHING,
+        load_study().section("agreement")["feature_icc_lower_minimum"])
 
 
 def test_1_patients_added_up_give_the_bounds_of_the_table():
@@ -59,7 +62,7 @@ def test_1_patients_added_up_give_the_bounds_of_the_table():
     found = build_moments(ROSTER, ("T0", "T1"), moments(PAIRS)).take(rows)
     assert [f for f, _ in found.columns] == wanted["feature"].to_list()
     assert lower_bounds(found) == pytest.approx(wanted["icc_lower"].cast(pl.Float64).fill_null(float("nan")).to_numpy(), abs=1e-9, nan_ok=True)
-    stable = StableFeatures.fitted(found, 20)
+    stable = StableFeatures.fitted(found, SECTION)
     assert stable.unstable == {(f, "tumor") for f, keep in wanted.select("feature", "stable").iter_rows() if not keep} == {(f, "tumor") for f in FEATURES[1:]}
     assert stable.facts == {"reader_pairs": 64.0, "features_judged": 4.0, "features_unstable": 3.0}
 
@@ -75,9 +78,9 @@ def test_2_a_later_visits_reads_and_patients_left_out_change_nothing():
 
 def test_3_too_few_pairs_or_no_stable_feature_leave_nothing_out():
     found = build_moments(ROSTER, ("T0",), moments(PAIRS))
-    assert StableFeatures.fitted(None, 20) == StableFeatures.fitted(found, 49) == StableFeatures()
+    assert StableFeatures.fitted(None, SECTION) == StableFeatures.fitted(found, {**SECTION, "reader_pairs_minimum": 49}) == StableFeatures()
     shaky = build_moments(ROSTER, ("T0",), moments(PAIRS.filter(pl.col("feature") == "shaky")))
-    assert StableFeatures.fitted(shaky, 20) == StableFeatures(frozenset(), 1, 48)
+    assert StableFeatures.fitted(shaky, SECTION) == StableFeatures(frozenset(), 1, 48)
 
 
 def test_4_no_learner_uses_a_feature_that_its_training_patients_readers_do_not_agree_on():
