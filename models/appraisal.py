@@ -73,7 +73,8 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
     figures = {"auc_bootstrap": bootstrap_auc(y, p, seed=seed), "brier_bootstrap": bootstrap_mean((p - y) ** 2, seed=seed),
                "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **medians, **_site_figures(y, p, whole.sites, sites)}
     tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)), "decision_curve": pl.DataFrame(net_benefit(y, p, THRESHOLDS)),
-              "subgroups": subgroups(whole, p), "sample_size": _sample_size(seen), "folds": _folds(y, held), "risk_groups": survival}
+              "subgroups": subgroups(whole, p), "sample_size": _sample_size(seen), "folds": _folds(y, held),
+              **({"risk_groups": survival} if survival.height else {})}
     if isinstance(sites, Pooled):
         tables["held_out_sites"] = pl.DataFrame([{"site": s, **_counts(y, np.asarray(whole.sites) == s), **vars(e)} for s, e in sites.sites.items()],
                                                 infer_schema_length=None)

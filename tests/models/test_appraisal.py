@@ -174,3 +174,18 @@ def test_13_with_shuffled_labels_no_network_and_no_baseline_tells_anything(train
         assert abs(np.mean(aucs) - 0.5) < reach < 0.1, name
     for name in ("delta_radiomics", "st_gcn", "decomposition_transformer"):
         assert trained[name].auc - 0.5 > 2 * reach, f"{name} must find what shuffling takes away"
+
+
+def test_14_a_hospital_of_three_and_one_of_one_class_are_told_and_stop_nothing():
+    sites = list(DATA.sites)
+    one_class = [i for i in np.flatnonzero(DATA.y)[:8].tolist() if i > 2]
+    for i in (0, 1, 2):
+        sites[i] = "THREE"
+    for i in one_class:
+        sites[i] = "SAME"
+    (found,) = train([CLINICAL_SIZE], replace(DATA, sites=tuple(sites)), QUICK, seed=3)
+    left_out = {row["site"]: row for row in found.appraisal.tables["held_out_sites"].iter_rows(named=True)}
+    assert left_out["THREE"]["n"] == 3
+    assert left_out["SAME"]["reason"] == "all patients are of one class"
+    assert found.appraisal.figures["auc_held_out_sites"].lower is not None
+    assert found.appraisal.facts["held_out_sites"] == "each hospital predicted by a model without it"
