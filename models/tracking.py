@@ -29,7 +29,9 @@ from models.explanation import importance
 from models.fusion import FusionModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel
+from models.prediction import ServedModel
 from models.promotion import judge_promotion
+from models.reference import Reference
 from models.training import TrainedModel, best_model, gains
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel, F
 
 TENSORS, CONFIG = "model.safetensors", "config.json"
 """The two files of a stored model."""
+
+REFERENCE = "reference.safetensors"
+"""Means and deviations of the training patients, beside them."""
 
 WITHDRAWN = "learnt_from_withdrawn"
 """Tag of runs and versions whose training data held a patient who has withdrawn consent since."""
@@ -71,11 +76,13 @@ class _Context:
     trained_at: datetime
     trained: tuple[TrainedModel, ...]
     alias: str
+    champion: np.ndarray | None = None
     parent: str = ""
 
 
 def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_root: Path, snapshot: int, verdicts: Sequence[Verdict],
-               protocol_digest: str, alias: str, trained_at: datetime | None = None, section: Section | None = None) -> pl.DataFrame:
+               protocol_digest: str, alias: str, trained_at: datetime | None = None, section: Section | None = None,
+               champion: np.ndarray | None = None) -> pl.DataFrame:
     """Log every model as a run and a registered version; the rows of model_runs.
 
     1. A cohort rule that failed or could not be evaluated stops everything, since nothing may be trained behind a closed gate.
@@ -94,6 +101,8 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
         Snapshot of the lake that the cohort was read from.
     trained_at : datetime, optional
         UTC; now where it is not given.
+    champion : float array, optional
+        The present champion's probability of each patient of the cohort, NaN where it has none out of sample.
 
     Raises
     ------
@@ -108,39 +117,32 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     context = _Context(
         client=client, experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root), snapshot=snapshot,
         protocol_digest=protocol_digest, verdicts=tuple(asdict(v) for v in verdicts),
-        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias)
+        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion)
     with _run("training", _shared_tags(context), context) as parent:
         nested = replace(context, parent=parent)
         rows = [_log_model(model, nested) for model in trained]
         if section is not None:
-            _promote(rows, nested, section)
+            rows = _promote(rows, nested, section)
     return conform(pl.DataFrame(rows, infer_schema_length=None), MODEL_RUNS)
 
 
-def _promote(rows: Sequence[Mapping[str, Any]], context: _Context, section: Section) -> None:
-    """Give the champion's alias to the candidate where the protocol's rule allows it; say why not on version and training."""
-    candidates = [(m, r) for m, r in zip(context.trained, rows, strict=True) if r["alias"]]
-    if not candidates:
-        return
-    (model, row), name = candidates[0], _registered_name(context.trained[0].dataset.task.name, "model")
-    found = judge_promotion(model, context.trained, _champion_auc(context.client, name, section["champion_alias"]), section)
-    reasons = "; ".join(found.reasons) or "every condition is met"
-    for key, value in (("promotion", found.verdict), ("promotion_reasons", reasons)):
+def _promote(rows: Sequence[dict[str, Any]], context: _Context, section: Section) -> list[dict[str, Any]]:
+    """Give the champion's alias to the candidate where the protocol's rule allows it; why, or why not, on version, training and row."""
+    return [_judged(model, row, context, section) if row["alias"] else row for model, row in zip(context.trained, rows, strict=True)]
+
+
+def _judged(model: TrainedModel, row: dict[str, Any], context: _Context, section: Section) -> dict[str, Any]:
+    name, alias = _registered_name(model.dataset.task.name, "model"), section["champion_alias"]
+    there = find_registered(context.client, name, (alias,))
+    nothing = np.full(model.dataset.y.size, np.nan)
+    found = judge_promotion(model, context.trained, None if there is None else nothing if context.champion is None else context.champion, section)
+    told = {"promotion": found.verdict, "promotion_reasons": "; ".join(found.reasons) or "every condition is met"}
+    for key, value in told.items():
         context.client.set_model_version_tag(name, row["model_version"], key, value)
         context.client.set_tag(context.parent, key, value)
     if found.promoted:
-        context.client.set_registered_model_alias(name, section["champion_alias"], row["model_version"])
-
-
-def _champion_auc(client: MlflowClient, name: str, alias: str) -> float | None:
-    """The AUC logged for the present champion; None where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        version = client.get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return None
-    return client.get_run(str(version.run_id)).data.metrics.get("auc")
+        context.client.set_registered_model_alias(name, alias, row["model_version"])
+    return {**row, **told, "alias": alias if found.promoted else row["alias"]}
 
 
 def _client(tracking_uri: str) -> MlflowClient:
@@ -271,7 +273,7 @@ def _param_entities(model: TrainedModel) -> list[Any]:
 
 def _write_artifacts(folder: Path, model: TrainedModel, context: _Context) -> None:
     """model/, model_card.md, the curves, evaluation.json, attributions and gate_verdicts.json; none of them names a patient."""
-    save_model(folder / "model", model.final.model, model_facts(model, context.snapshot, context.protocol_digest))
+    save_trained(folder / "model", model, model_facts(model, context.snapshot, context.protocol_digest))
     _write_roc(folder / "roc.csv", model)
     (folder / "roc.png").write_bytes(_roc_png(model))
     evaluation = {k: v for k, v in asdict(model.evaluation).items() if k != "roc"}
@@ -302,6 +304,24 @@ def save_model(folder: Path, model: FittedModel, facts: Mapping[str, Any]) -> No
     _write_json(folder / CONFIG, {"kind": model.kind, **facts, "model": model.config()})
 
 
+def save_trained(folder: Path, model: TrainedModel, facts: Mapping[str, Any]) -> None:
+    """The model, the models of its folds in folders beside it, and whom it was trained on as means and deviations."""
+    from safetensors.numpy import save_file
+
+    reference = Reference.fitted(model.dataset)
+    save_model(folder, model.final.model, {**facts, "reference_columns": list(reference.names)})
+    save_file(reference.tensors(), folder / REFERENCE)
+    for k, fit in enumerate(model.fits):
+        save_model(folder / f"fold_{k:02d}", fit.model, {**facts, "fold": k, "cutoff": fit.cutoff})
+
+
+def _load_reference(folder: Path) -> Reference:
+    from safetensors.numpy import load_file
+
+    names = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["reference_columns"]
+    return Reference.from_tensors(tuple(names), load_file(folder / REFERENCE))
+
+
 def load_model(folder: Path) -> tuple[FittedModel, dict[str, Any]]:
     """Read a stored model and its facts; its probabilities are those of the model that was saved, to the last bit."""
     from safetensors.numpy import load_file
@@ -312,12 +332,66 @@ def load_model(folder: Path) -> tuple[FittedModel, dict[str, Any]]:
     return KINDS[facts["kind"]].from_tensors(load_file(folder / TENSORS), facts["model"]), facts
 
 
-def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedModel, dict[str, Any]]:
-    """Read the model that carries the alias among the registered models of a task."""
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model, its model's name, the alias it was found by, and its run."""
+
+    model: str
+    version: str
+    alias: str
+    run: str
+
+
+def find_registered(client: MlflowClient, name: str, aliases: Sequence[str]) -> Registered | None:
+    """The version that holds the first of the aliases that any holds; None where none does."""
+    from mlflow.exceptions import MlflowException
+
+    for alias in aliases:
+        try:
+            found = client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+        else:
+            return Registered(found.tags["model"], str(found.version), alias, str(found.run_id))
+    return None
+
+
+def find_served(tracking_uri: str, task: str, aliases: Sequence[str]) -> Registered | None:
+    """`find_registered` among the models of a task."""
+    return find_registered(_client(tracking_uri), _registered_name(task, "model"), aliases)
+
+
+def load_served(tracking_uri: str, found: Registered) -> ServedModel:
+    """Read a registered version with the models of its folds and its reference."""
     client = _client(tracking_uri)
-    version = client.get_model_version_by_alias(_registered_name(task, "model"), alias)
-    with tempfile.TemporaryDirectory() as folder:
-        return load_model(Path(client.download_artifacts(str(version.run_id), "model", folder)))
+    with tempfile.TemporaryDirectory() as target:
+        folder = Path(client.download_artifacts(found.run, "model", target))
+        model, facts = load_model(folder)
+        folds = tuple(load_model(f)[0] for f in sorted(folder.glob("fold_*")))
+        return ServedModel(model, folds, _load_reference(folder), facts, found.version, found.alias)
+
+
+def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedModel, dict[str, Any]]:
+    """Read the model that carries the alias among the registered models of a task.
+
+    Raises
+    ------
+    LookupError
+        No version carries it.
+    """
+    found = find_served(tracking_uri, task, (alias,))
+    if found is None:
+        raise LookupError(f"no model of task {task} carries the alias {alias}; materialise model_runs, or see the tag promotion_reasons of the newest version")
+    served = load_served(tracking_uri, found)
+    return served.model, dict(served.facts)
+
+
+def aliases_held(tracking_uri: str, task: str, aliases: Sequence[str]) -> dict[str, str]:
+    """The alias that each run's version holds now, of several the first; by run."""
+    client, name = _client(tracking_uri), _registered_name(task, "model")
+    held = [found for alias in reversed(aliases) if (found := find_registered(client, name, (alias,)))]
+    return {found.run: found.alias for found in held}
 
 
 def _registered_name(task: str, role: str) -> str:
@@ -346,6 +420,7 @@ def _row(model: TrainedModel, context: _Context, run: str, version: str, alias: 
     e, data = model.evaluation, model.dataset
     return {
         "task": data.task.name, "model": model.name, "model_version": version, "mlflow_run_id": run, "alias": alias,
+        "promotion": None, "promotion_reasons": None,
         "n_patients": data.y.size, "n_positive": int(data.y.sum()), "n_features": len(data.columns),
         "auc": e.auc.value, "auc_lower": e.auc.lower, "auc_upper": e.auc.upper, "sensitivity": e.sensitivity.value,
         "specificity": e.specificity.value, "accuracy": e.accuracy.value, "brier": e.brier, "cutoff": float(model.cutoffs.mean()),

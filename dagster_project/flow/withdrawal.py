@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dagster_project.flow.model_runs import forget_predictions
+from dagster_project.flow.predictions import forget_predictions
 from dagster_project.intake.pseudonyms import write_audit
 from dagster_project.intake.vault import held_names, remove_patient
 from dagster_project.lake.files import write_whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import getpass
 import json
+import pickle
 import platform
 import shutil
 import socket
@@ -16,11 +17,13 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from safetensors import SafetensorError
 
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import MODEL_RUNS
 from models import tracking
 from models.evaluation import leakage_verdict
+from models.reference import Reference
 from models.training import best_model, train_baselines
 from tests.models.cohorts import SECTION, dataset
 
@@ -168,7 +171,8 @@ def test_7_metrics_are_the_evaluations(logged, trained):
 def test_8_artifacts_are_tensors_facts_and_the_curve(logged, trained):
     folder = logged.artifacts("clinical")
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
-    assert files == {"model/model.safetensors", "model/config.json", "roc.csv", "roc.png", "evaluation.json", "gate_verdicts.json",
+    folds = {f"model/fold_{k:02d}/{name}" for k in range(5) for name in ("model.safetensors", "config.json")}
+    assert files == folds | {"model/model.safetensors", "model/config.json", "model/reference.safetensors", "roc.csv", "roc.png", "evaluation.json", "gate_verdicts.json",
                      "calibration.json", "signature.json", "model_card.md"}
     assert (folder / "roc.png").read_bytes().startswith(b"\x89PNG")
     with (folder / "roc.csv").open(encoding="utf-8") as file:
@@ -272,9 +276,47 @@ def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh
     easy = {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
     best = replace(best_model(trained), verdicts=())
     others = [t for t in trained if t.name != best.name and not t.negative_control]
-    log([best, *others], fresh, section=easy)
+    first = log([best, *others], fresh, section=easy)
     assert client.get_registered_model("response-T1").aliases["champion"] == 5
-    log([best, *others], fresh, section=easy)
+    assert first.select("alias", "promotion", "promotion_reasons").row(0) == ("champion", "promoted", "every condition is met")
+    again = log([best, *others], fresh, section=easy)
     assert client.get_registered_model("response-T1").aliases["champion"] == 5
-    again = client.get_model_version_by_alias("response-T1", "candidate").tags["promotion_reasons"]
-    assert "is not above the champion's" in again
+    assert "cannot be compared with the champion: both predict 0 patients unseen" in again["promotion_reasons"][0]
+    worse = log([best, *others], fresh, section=easy, champion=1 - best.probabilities)
+    assert worse.select("alias", "promotion").row(0) == ("champion", "promoted")
+    assert client.get_registered_model("response-T1").aliases["champion"] == int(worse["model_version"][0])
+    held = log([best, *others], fresh, section=easy, champion=best.probabilities)
+    assert "not better than the champion on 24 patients" in held["promotion_reasons"][0]
+
+
+def test_19_the_champion_is_asked_before_the_candidate_and_its_absence_is_told(trained, fresh):
+    uri, easy = f"sqlite:///{fresh}/mlflow.db", {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+    tracking._client(uri)
+    assert tracking.find_served(uri, "T1", ("champion", "candidate")) is None
+    with pytest.raises(LookupError, match="no model of task T1 carries the alias champion; materialise model_runs"):
+        tracking.load_registered(uri, "T1", "champion")
+    best = replace(best_model(trained), verdicts=())
+    others = [t for t in trained if t.name != best.name and not t.negative_control]
+    promoted, later = log([best, *others], fresh, section=easy), log(trained, fresh, section=SECTION)
+    found = tracking.find_served(uri, "T1", ("champion", "candidate"))
+    assert (found.alias, found.version, found.run, found.model) == ("champion", promoted["model_version"][0], promoted["mlflow_run_id"][0], best.name)
+    held = later.filter(pl.col("alias").is_not_null())
+    assert tracking.aliases_held(uri, "T1", ("champion", "candidate")) == {found.run: "champion", held["mlflow_run_id"].item(): "candidate"}
+    served = tracking.load_served(uri, found)
+    assert [f.probabilities(DATA).tolist() for f in served.folds] == [f.model.probabilities(DATA).tolist() for f in best.fits]
+    assert served.reference.novelty(DATA) == pytest.approx(Reference.fitted(best.dataset).novelty(DATA), abs=0, nan_ok=True)
+
+
+def test_20_nothing_is_read_that_could_run_code(logged):
+    """Neither artifacts nor registry hold a pickle, and a model is tensors and JSON."""
+    kinds = {f.suffix for f in (logged.folder / "artifacts").rglob("*") if f.is_file()}
+    assert kinds == {".safetensors", ".json", ".csv", ".png", ".md"}
+    client = logged.client
+    for model in logged.runs["model"]:
+        assert not any(f.path.endswith("MLmodel") for f in client.list_artifacts(logged.run(model).info.run_id, "model")), "no flavour that unpickles"
+    odd = logged.folder / "odd"
+    odd.mkdir()
+    (odd / "config.json").write_text((logged.artifacts("clinical") / "model" / "config.json").read_text())
+    (odd / "model.safetensors").write_bytes(pickle.dumps({"coefficients": [1.0]}))
+    with pytest.raises(SafetensorError):
+        tracking.load_model(odd)
