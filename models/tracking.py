@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
-from models.calibration import calibration, calibration_curve, net_benefit, pool_sites
-from models.evaluation import Estimate, auc_delong
+from models.calibration import calibration, pool_sites
+from models.curves import PICTURES, curves, sanity_png, shown
+from models.environment import describe_environment
+from models.evaluation import auc_delong
 from models.explanation import importance
 from models.fusion import FusionModel
 from models.learners import FittedModel, Section
@@ -32,6 +35,8 @@ from models.networks import NetworkModel
 from models.prediction import ServedModel
 from models.promotion import judge_promotion
 from models.reference import Reference
+from models.reporting import answer_items, model_card, write_items
+from models.sanity import check_attributions
 from models.training import TrainedModel, best_model, gains
 
 if TYPE_CHECKING:
@@ -48,9 +53,6 @@ REFERENCE = "reference.safetensors"
 
 WITHDRAWN = "learnt_from_withdrawn"
 """Tag of runs and versions whose training data held a patient who has withdrawn consent since."""
-
-THRESHOLDS = tuple(t / 20 for t in range(1, 20))
-"""Probabilities at which the decision curve asks what acting would gain."""
 
 USER = "lakehouse"
 """Said to be the author of every run: no account name of the machine is logged."""
@@ -77,6 +79,7 @@ class _Context:
     trained: tuple[TrainedModel, ...]
     alias: str
     champion: np.ndarray | None = None
+    section: Section | None = None
     parent: str = ""
 
 
@@ -117,7 +120,7 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     context = _Context(
         client=client, experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root), snapshot=snapshot,
         protocol_digest=protocol_digest, verdicts=tuple(asdict(v) for v in verdicts),
-        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion)
+        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion, section=section)
     with _run("training", _shared_tags(context), context) as parent:
         nested = replace(context, parent=parent)
         rows = [_log_model(model, nested) for model in trained]
@@ -215,7 +218,7 @@ def _shared_tags(context: _Context) -> dict[str, str]:
     kinds = [v["verdict"] for v in context.verdicts if v["kind"] == "cohort"]
     return {
         "mlflow.user": USER, "snapshot": str(context.snapshot), "protocol_digest": context.protocol_digest,
-        "cohort_digest": context.trained[0].cohort_digest, "gate": "open",
+        "cohort_digest": context.trained[0].cohort_digest, "gate": "open", "python": platform.python_version(), "machine": platform.machine(),
         "gate_rules": f"{len(kinds)} cohort rules, {kinds.count('warn')} warnings",
     }
 
@@ -252,7 +255,9 @@ def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, f
             "auc_sites_pooled": pooled.auc.value, "auc_sites_i2": pooled.i2, "cutoff": float(model.cutoffs.mean()), "final_cutoff": model.final.cutoff,
             "missing_share": _missing_share(model), **gains(model, trained),
             **{f"control_auc_{t.name}": t.auc for t in trained if t.negative_control and t is not model}}
-    return {name: float(value) for name, value in {**bounds, **rest}.items() if value is not None}
+    appraised = {f"{name}{end}": getattr(e, part) for name, e in model.appraisal.figures.items()
+                 for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))}
+    return {name: float(value) for name, value in {**appraised, **bounds, **rest}.items() if value is not None and np.isfinite(value)}
 
 
 def _missing_share(model: TrainedModel) -> float:
@@ -272,19 +277,48 @@ def _param_entities(model: TrainedModel) -> list[Any]:
 
 
 def _write_artifacts(folder: Path, model: TrainedModel, context: _Context) -> None:
-    """model/, model_card.md, the curves, evaluation.json, attributions and gate_verdicts.json; none of them names a patient."""
+    """The model, its card and guidelines, curves, evaluation, appraisal, attributions, gate and environment; none of them names a patient."""
     save_trained(folder / "model", model, model_facts(model, context.snapshot, context.protocol_digest))
+    for name, draw in PICTURES:
+        (folder / name).write_bytes(draw(model))
     _write_roc(folder / "roc.csv", model)
-    (folder / "roc.png").write_bytes(_roc_png(model))
+    _write_json(folder / "curves.json", curves(model))
     evaluation = {k: v for k, v in asdict(model.evaluation).items() if k != "roc"}
     _write_json(folder / "evaluation.json", {**evaluation, "verdicts": [asdict(v) for v in model.verdicts], "cutoffs": model.cutoffs.tolist()})
-    y, p = model.dataset.y, model.probabilities
-    _write_json(folder / "calibration.json", {"curve": calibration_curve(y, p), "net_benefit": net_benefit(y, p, THRESHOLDS)})
+    _write_appraisal(folder / "appraisal", model)
     _write_json(folder / "signature.json", signature(model))
-    (folder / "model_card.md").write_text(model_card(model, context.trained, context.snapshot), encoding="utf-8")
-    if isinstance(model.final.model, NetworkModel):
-        _write_json(folder / "attributions.json", importance(model.final.model, model.dataset))
+    _write_json(folder / "environment.json", describe_environment())
     _write_json(folder / "gate_verdicts.json", {"snapshot": context.snapshot, "verdicts": list(context.verdicts)})
+    facts = card_facts(model, context, _write_attributions(folder, model, context))
+    items = answer_items(facts)
+    write_items(folder / "guidelines.csv", items)
+    (folder / "model_card.md").write_text(model_card(facts, items), encoding="utf-8")
+
+
+def _write_appraisal(folder: Path, model: TrainedModel) -> None:
+    """Every figure and table of the appraisal, and the facts of how they were come by, whatever they are."""
+    folder.mkdir()
+    found = model.appraisal
+    pl.DataFrame([{"figure": name, **vars(e)} for name, e in found.figures.items()], infer_schema_length=None).write_csv(folder / "figures.csv")
+    for name, table in found.tables.items():
+        if table.width:
+            table.write_csv(folder / f"{name}.csv")
+    _write_json(folder / "facts.json", dict(found.facts))
+
+
+def _write_attributions(folder: Path, model: TrainedModel, context: _Context) -> str:
+    """Of a network: importance, stability over seeds, and where the protocol's section is given the check by shuffling; its verdict in words."""
+    network = model.final.model
+    if not isinstance(network, NetworkModel):
+        return "not a network"
+    told: dict[str, Any] = importance(network, model.dataset)
+    verdict = "not asked for"
+    if context.section is not None and not model.negative_control:
+        check = check_attributions(network, model.dataset, context.section, context.section["seed"])
+        (folder / "attribution_sanity.png").write_bytes(sanity_png(check))
+        told, verdict = {**told, "sanity": {**asdict(check), **asdict(check.verdict)}}, f"{check.verdict.verdict}, {check.verdict.detail}"
+    _write_json(folder / "attributions.json", told)
+    return verdict
 
 
 def model_facts(model: TrainedModel, snapshot: int, protocol_digest: str) -> dict[str, Any]:
@@ -447,24 +481,19 @@ def signature(model: TrainedModel) -> dict[str, Any]:
             "series": {k: list(getattr(series, k)) for k in ("visits", "regions", "features")} if series else None}
 
 
-def model_card(model: TrainedModel, trained: Sequence[TrainedModel], snapshot: int) -> str:
-    """The model card, and TRIPOD+AI, CLEAR and METRICS items that its facts answer; what is not done is said as such."""
-    told, data = figures(model, trained), model.dataset
-    rows = [
-        ("TRIPOD+AI 5, CLEAR 7", "data", f"snapshot {snapshot}, cohort {model.cohort_digest}, {len(set(data.sites))} hospitals"),
-        ("TRIPOD+AI 8", "outcome", data.label_definition),
-        ("TRIPOD+AI 9, CLEAR 30", "predictors", f"{len(data.columns)} columns, visits {', '.join(data.task.visits)}; none later"),
-        ("TRIPOD+AI 10", "sample size", f"{data.y.size} patients, {int(data.y.sum())} responders"),
-        ("TRIPOD+AI 11", "missing data", f"{told['missing_share']:.1%} of values, filled in within training folds"),
-        ("TRIPOD+AI 12, METRICS 18", "validation", f"{len(model.cutoffs)} outer folds by patient, inner folds for every choice"),
-        ("TRIPOD+AI 23", "performance", f"AUC {_shown(model.evaluation.auc)}, Brier {told['brier']:.3f}, calibration slope {told.get('calibration_slope', 'none')}"),
-        ("CLEAR 45, METRICS 24", "comparison", "; ".join(f"{k} {v:.3f}" for k, v in told.items() if k.startswith("auc_gain")) or "none"),
-        ("METRICS 27", "external validation", "not done"), ("TRIPOD+AI 14", "fairness across groups", "sites only; other groups not done"),
-        ("TRIPOD+AI 18d", "protocol", "the digest is a tag of the run"),
-    ]
-    table = "\n".join(f"| {item} | {what} | {answer} |" for item, what, answer in rows)
-    warning = "Trained on simulated data: it says nothing of patients.\n\n" if data.simulated.any() else ""
-    return f"# {model.name}, task {data.task.name}\n\n{warning}For research; no medical device.\n\n| item | what | answer |\n|---|---|---|\n{table}\n"
+def card_facts(model: TrainedModel, context: _Context, sanity: str) -> dict[str, str]:
+    """What the model card and the guidelines' answers are filled in with."""
+    told, data = figures(model, context.trained), model.dataset
+    slope = told.get("calibration_slope")
+    gained = "; ".join(f"AUC {told[k]:+.3f} over {k.removeprefix('auc_gain_over_')} (p {told[f'{k}_p']:.2g})" for k in told if f"{k}_p" in told)
+    return {
+        "name": model.name, "task": data.task.name, "landmark": data.task.landmark, "visits": ", ".join(data.task.visits), "label": data.label_definition,
+        "kind": model.final.model.kind, "blocks": ", ".join(sorted(set(data.feature_blocks))) or "series", "n_features": str(len(data.columns)),
+        "n_patients": str(data.y.size), "n_positive": str(int(data.y.sum())), "n_sites": str(len(set(data.sites))), "n_folds": str(len(model.cutoffs)),
+        "prevalence": f"{data.y.mean():.1%}", "missing_share": f"{told.get('missing_share', 0.0):.1%}", "snapshot": str(context.snapshot),
+        "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "simulated": str(bool(data.simulated.any())).lower(),
+        "auc": shown(model.evaluation.auc), "brier": f"{told['brier']:.3f}", "calibration_slope": "none" if slope is None else f"{slope:.2f}",
+        "final_cutoff": f"{told['final_cutoff']:.3f}", "comparison": gained or "no reference model was compared with it", "sanity": sanity}
 
 
 def _write_json(path: Path, value: object) -> None:
@@ -476,26 +505,3 @@ def _write_roc(path: Path, model: TrainedModel) -> None:
         writer = csv.writer(file)
         writer.writerow(["threshold", "false_positive_rate", "true_positive_rate"])
         writer.writerows([p.threshold, p.false_positive_rate, p.true_positive_rate] for p in model.evaluation.roc)
-
-
-def _roc_png(model: TrainedModel) -> bytes:
-    import io
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="1 − specificity", ylabel="Sensitivity", title=f"{model.name}, task {model.dataset.task.name}", aspect="equal")
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    curve = [(p.false_positive_rate, p.true_positive_rate) for p in model.evaluation.roc]
-    axes.plot(*zip(*curve, strict=True), label=f"out of fold, AUC {_shown(model.evaluation.auc)}")
-    axes.legend(loc="lower right", frameon=False)
-    target = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(target)
-    return target.getvalue()
-
-
-def _shown(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.lower is None:
-        return "–" if estimate.value is None else f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.lower:.3f}–{estimate.upper:.3f})"

@@ -172,9 +172,13 @@ def test_8_artifacts_are_tensors_facts_and_the_curve(logged, trained):
     folder = logged.artifacts("clinical")
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
     folds = {f"model/fold_{k:02d}/{name}" for k in range(5) for name in ("model.safetensors", "config.json")}
-    assert files == folds | {"model/model.safetensors", "model/config.json", "model/reference.safetensors", "roc.csv", "roc.png", "evaluation.json", "gate_verdicts.json",
-                     "calibration.json", "signature.json", "model_card.md"}
-    assert (folder / "roc.png").read_bytes().startswith(b"\x89PNG")
+    model = {f"model/{name}" for name in ("model.safetensors", "config.json", "reference.safetensors")}
+    told = {"roc.csv", "roc.png", "calibration.png", "decision_curve.png", "curves.json", "evaluation.json", "gate_verdicts.json", "signature.json",
+            "environment.json", "model_card.md", "guidelines.csv"}
+    appraised = {f"appraisal/{name}.csv" for name, table in trained[0].appraisal.tables.items() if table.width} | {"appraisal/figures.csv", "appraisal/facts.json"}
+    assert files == folds | model | told | appraised
+    for name in ("roc", "calibration", "decision_curve"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (folder / "roc.csv").open(encoding="utf-8") as file:
         corners = [(float(r["false_positive_rate"]), float(r["true_positive_rate"])) for r in csv.DictReader(file)]
     assert corners == [(p.false_positive_rate, p.true_positive_rate) for p in trained[0].evaluation.roc]
@@ -320,3 +324,37 @@ def test_20_nothing_is_read_that_could_run_code(logged):
     (odd / "model.safetensors").write_bytes(pickle.dumps({"coefficients": [1.0]}))
     with pytest.raises(SafetensorError):
         tracking.load_model(odd)
+
+
+def test_21_a_run_read_back_says_what_it_was_trained_with_and_how_it_was_judged(logged, trained):
+    """Environment without host or user, signature, curves and appraisal: each is the model's own."""
+    folder, model = logged.artifacts("delta_radiomics"), trained[2]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["python"] == platform.python_version()
+    assert {"mlflow", "numpy", "polars", "safetensors", "scikit-learn", "torch"} <= set(environment["packages"])
+    assert environment["packages"]["numpy"] == np.__version__
+    assert platform.node() not in (folder / "environment.json").read_text()
+    signed = json.loads((folder / "signature.json").read_text())
+    assert [c["name"] for c in signed["columns"]] == list(model.dataset.feature_names)
+    told = json.loads((folder / "curves.json").read_text())
+    assert [p["true_positive_rate"] for p in told["roc"]] == [p.true_positive_rate for p in model.evaluation.roc]
+    assert sum(g["n"] for g in told["calibration"]) == 24
+    figures = pl.read_csv(folder / "appraisal" / "figures.csv", infer_schema_length=0)["figure"]
+    assert set(figures) == set(model.appraisal.figures)
+    assert logged.run("delta_radiomics").data.metrics["brier_bootstrap"] == model.appraisal.figures["brier_bootstrap"].value
+    assert logged.run("delta_radiomics").data.tags["python"] == platform.python_version()
+
+
+def test_22_every_item_of_the_guidelines_is_answered_or_said_to_be_open(logged):
+    rows = pl.read_csv(logged.artifacts("size_change") / "guidelines.csv", infer_schema_length=0).to_dicts()
+    for guideline, n in (("TRIPOD+AI", 27), ("CLEAR", 58), ("METRICS", 30)):
+        assert [r["item"] for r in rows if r["guideline"] == guideline] == [str(i) for i in range(1, n + 1)]
+    assert {r["status"] for r in rows} == {"answered", "partly", "paper", "not done", "not applicable"}
+    assert all(r["answer"] and "{" not in r["answer"] for r in rows)
+    by = {(r["guideline"], r["item"]): r for r in rows}
+    assert by["TRIPOD+AI", "10"]["answer"].startswith("24 patients, 12 responders")
+    assert by["METRICS", "27"]["status"] == "not done"
+    assert f"{logged.run('size_change').data.metrics['brier']:.3f}" in by["TRIPOD+AI", "23"]["answer"]
+    card = (logged.artifacts("size_change") / "model_card.md").read_text(encoding="utf-8")
+    assert "Trained on simulated data: it says nothing of patients." in card
+    assert "| METRICS 27 | External testing | not done | not done |" in card
