@@ -73,7 +73,8 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
     figures = {"auc_bootstrap": bootstrap_auc(y, p, seed=seed), "brier_bootstrap": bootstrap_mean((p - y) ** 2, seed=seed),
                "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **medians, **_site_figures(y, p, whole.sites, sites)}
     tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)), "decision_curve": pl.DataFrame(net_benefit(y, p, THRESHOLDS)),
-              "subgroups": subgroups(whole, p), "sample_size": _sample_size(seen), "folds": _folds(y, held), "risk_groups": survival}
+              "subgroups": subgroups(whole, p), "sample_size": _sample_size(seen), "folds": _folds(y, held),
+              **({"risk_groups": survival} if survival.height else {})}
     if isinstance(sites, Pooled):
         tables["held_out_sites"] = pl.DataFrame([{"site": s, **_counts(y, np.asarray(whole.sites) == s), **vars(e)} for s, e in sites.sites.items()],
                                                 infer_schema_length=None)
@@ -144,4 +145,5 @@ def _facts(y: np.ndarray, held: Held, sites: Pooled | str, section: Section, see
             "fitted_within_training_folds": "imputation, scaling, reader stability, column filter, strength, temperature, stack weights, cut-off",
             "interval_of_auc": "DeLong, one probability out of fold a patient; auc_bootstrap by patient within class",
             "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()),
+            "reader_stability": "judged in each training fold" if all("features_judged" in f.chosen for f in held.fits) else "not judged: no column needs it, or too few reads in pairs",
             "held_out_sites": "each hospital predicted by a model without it" if isinstance(sites, Pooled) else sites}

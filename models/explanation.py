@@ -12,6 +12,7 @@ from models.baselines import LinearModel
 from models.boosting import BoostedModel
 from models.datasets import DELTA, RADIOMICS, SERIES, Dataset
 from models.fusion import FusionModel, logit
+from models.harmonised import HarmonisedModel
 from models.learners import FittedModel
 from models.networks import INPUTS, NetworkModel, architecture
 from models.series import arrange
@@ -80,7 +81,8 @@ def stability(attributions: np.ndarray) -> float | None:
 def contributions(model: FittedModel, dataset: Dataset) -> Parts:
     """What each input adds to each patient's logit.
 
-    1. Linear: coefficient times standardised value, which is its integrated gradient from the training patients' mean.
+    1. Linear: coefficient times standardised value, which is its integrated gradient from the training patients' mean; of corrected
+       values where a correction stands before it.
     2. Boosting: LightGBM's TreeSHAP (Lundberg et al. 2020).
     3. Network: integrated gradients over the temperature, one row a seed; block `series`.
     4. Stack: its members' contributions times their weights, and `member`, which is the weight times the member's own logit.
@@ -89,13 +91,18 @@ def contributions(model: FittedModel, dataset: Dataset) -> Parts:
     and days; those of region and lesion only where an input has one.
     """
     known: Mapping[type, Callable[[Any, Dataset], Parts]] = {
-        LinearModel: _linear, BoostedModel: _boosted, NetworkModel: _network, FusionModel: _stacked}
+        LinearModel: _linear, BoostedModel: _boosted, NetworkModel: _network, FusionModel: _stacked,
+        HarmonisedModel: _harmonised}
     return known[type(model)](model, dataset)
 
 
 def _linear(model: LinearModel, dataset: Dataset) -> Parts:
     x = dataset.values_of(model.features)
     return _by_column((np.where(np.isnan(x), model.medians, x) - model.means) / model.scales * model.coefficients, model.features, dataset)
+
+
+def _harmonised(model: HarmonisedModel, dataset: Dataset) -> Parts:
+    return _linear(model.linear, model.correction.apply(dataset))
 
 
 def _boosted(model: BoostedModel, dataset: Dataset) -> Parts:

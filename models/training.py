@@ -16,6 +16,7 @@ from models.calibration import Pooled, pool_sites
 from models.datasets import Dataset, DatasetError
 from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
 from models.fusion import FusionModel
+from models.harmonised import NAME as COMBAT
 from models.learners import Fit, FittedModel, Learner, Section
 from models.networks import NetworkModel
 from models.reference import Reference
@@ -164,13 +165,13 @@ def _verdicts(learner: Learner, evaluation: Evaluation, section: Section) -> tup
 def best_model(trained: Sequence[TrainedModel]) -> TrainedModel:
     """The model to carry the alias.
 
-    1. Negative controls are left out.
+    1. Negative controls and sensitivity analyses are left out.
     2. The greatest out-of-fold AUC wins.
     3. Of equal ones the earlier, which is the simpler, wins.
 
     The AUC of the best of several is flattered by the choice: report all of them.
     """
-    return max((t for t in trained if not t.negative_control), key=lambda t: t.auc)
+    return max((t for t in trained if not t.negative_control and t.name != COMBAT), key=lambda t: t.auc)
 
 
 def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:

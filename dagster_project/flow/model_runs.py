@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.domain.quality import Verdict
+from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate
 from dagster_project.flow.predictions import Said, aliases, ask_about_others, champion_on, keep_said, kept_said, said_in_training
 from dagster_project.lake.store import read_lake
@@ -28,6 +29,9 @@ CHANGES_SEEN = """
 SELECT site, patient, lesion, region, feature, from_visit, to_visit, delta_symmetric FROM delta_features
 WHERE delta_symmetric IS NOT NULL AND list_contains(?, from_visit) AND list_contains(?, to_visit)"""
 """Changes between the visits that the task may see: a third of the rows and half of the columns of a cohort's."""
+
+KERNELS = "SELECT t.site, t.patient, s.kernel FROM timepoints t JOIN scans s USING (site, scan) WHERE t.visit = 'T0'"
+"""The kernel of each patient's baseline scan."""
 
 SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
 """Tables that a data set is made of, beside the cohort, the changes and the features."""
@@ -100,4 +104,6 @@ def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[
     cohort, *seen = lakehouse.read("training_cohort", *SEEN, as_of=snapshot)
     with read_lake(lakehouse.home, as_of=snapshot) as frozen:
         values, changes = frozen.query(FEATURES_SEEN, [features]).pl(), frozen.query(CHANGES_SEEN, [list(task.visits)] * 2).pl()
-    return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "delta_features": changes, "radiomic_features": values}
+        pairs, kernels = moments_of_patients(frozen, task.visits), frozen.query(KERNELS).pl()
+    return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "delta_features": changes, "radiomic_features": values, "reader_pairs": pairs,
+            "kernels": kernels}
