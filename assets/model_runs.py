@@ -14,4 +14,5 @@ def model_runs(lakehouse: Lakehouse) -> dg.MaterializeResult:
     learned = train_behind_the_gate(lakehouse)
     write = lakehouse.lake.replace(MODEL_RUNS.name, learned.model_runs)
     return told(write, learned.model_runs.sort("trained_at", descending=True), trained=learned.trained, trained_on_snapshot=learned.snapshot,
-                left_out="; ".join(f"{model}: {why}" for model, why in learned.left_out.items()) or "none")
+                left_out="; ".join(f"{model}: {why}" for model, why in learned.left_out.items()) or "none",
+                promotion=learned.promotion, not_asked="; ".join(learned.not_asked) or "none")

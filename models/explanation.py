@@ -1,17 +1,33 @@
-"""What a network's probability rests on: integrated gradients to features, regions and visits; attention is not an explanation."""
+"""What a probability rests on: contributions to the logit by feature, block, region, visit and lesion; attention is not an explanation."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
-from models.datasets import Dataset
+from models.baselines import LinearModel
+from models.boosting import BoostedModel
+from models.datasets import DELTA, RADIOMICS, SERIES, Dataset
+from models.fusion import FusionModel, logit
+from models.harmonised import HarmonisedModel
+from models.learners import FittedModel
 from models.networks import INPUTS, NetworkModel, architecture
 from models.series import arrange
 
+if TYPE_CHECKING:
+    from models.training import TrainedModel
+
 STEPS = 32
 """Points of the path from the training patients' mean (all zero) to the patient."""
+
+TOP = 10
+"""Features told of each patient: those of greatest absolute contribution."""
+
+Parts = dict[tuple[str, str], np.ndarray]
+"""Contributions to the logit by scope and item: an array (seeds, patients), one row where there are no seeds."""
 
 
 def attribute(model: NetworkModel, dataset: Dataset) -> np.ndarray:
@@ -35,7 +51,7 @@ def attribute(model: NetworkModel, dataset: Dataset) -> np.ndarray:
 
 def importance(model: NetworkModel, dataset: Dataset) -> dict[str, Any]:
     """Mean absolute attribution by feature, region and visit as shares, and how alike the seeds rank the inputs (mean Spearman)."""
-    each = np.abs(attribute(model, dataset)).sum(axis=2).mean(axis=1)
+    each = ranking(model, dataset)
     mean = each.mean(axis=0)
     total = max(float(mean.sum()), 1e-12)
     names = {"regions": (1, 2), "visits": (0, 2), "features": (0, 1)}
@@ -43,15 +59,123 @@ def importance(model: NetworkModel, dataset: Dataset) -> dict[str, Any]:
     return {**shares, "stability": stability(each.reshape(len(each), -1))}
 
 
+def ranking(model: NetworkModel, dataset: Dataset) -> np.ndarray:
+    """Mean absolute attribution of each input over patients: (seeds, regions, visits, features)."""
+    return np.asarray(np.abs(attribute(model, dataset)).sum(axis=2).mean(axis=1))
+
+
 def stability(attributions: np.ndarray) -> float | None:
-    """Mean Spearman correlation between the rows over inputs that any of them uses; None for one row or a single such input.
+    """Mean Spearman correlation between the rows over inputs that any of them uses; None for one row, a single such input or a constant row.
 
     Inputs that no patient has are zero in every row: ranked along, they would make any two rows alike.
     """
     from scipy.stats import rankdata
 
     used = attributions[:, (attributions != 0).any(axis=0)]
-    if min(used.shape) < 2:
+    if min(used.shape) < 2 or not np.ptp(used, axis=1).all():
         return None
     correlation = np.corrcoef(rankdata(used, axis=1))
     return float(correlation[np.triu_indices(len(used), 1)].mean())
+
+
+def contributions(model: FittedModel, dataset: Dataset) -> Parts:
+    """What each input adds to each patient's logit.
+
+    1. Linear: coefficient times standardised value, which is its integrated gradient from the training patients' mean; of corrected
+       values where a correction stands before it.
+    2. Boosting: LightGBM's TreeSHAP (Lundberg et al. 2020).
+    3. Network: integrated gradients over the temperature, one row a seed; block `series`.
+    4. Stack: its members' contributions times their weights, and `member`, which is the weight times the member's own logit.
+
+    The items of scope `block` add up to the logit less the logit at the baseline, which a network takes at the patient's own lesions
+    and days; those of region and lesion only where an input has one.
+    """
+    known: Mapping[type, Callable[[Any, Dataset], Parts]] = {
+        LinearModel: _linear, BoostedModel: _boosted, NetworkModel: _network, FusionModel: _stacked,
+        HarmonisedModel: _harmonised}
+    return known[type(model)](model, dataset)
+
+
+def _linear(model: LinearModel, dataset: Dataset) -> Parts:
+    x = dataset.values_of(model.features)
+    return _by_column((np.where(np.isnan(x), model.medians, x) - model.means) / model.scales * model.coefficients, model.features, dataset)
+
+
+def _harmonised(model: HarmonisedModel, dataset: Dataset) -> Parts:
+    return _linear(model.linear, model.correction.apply(dataset))
+
+
+def _boosted(model: BoostedModel, dataset: Dataset) -> Parts:
+    import lightgbm
+
+    found = lightgbm.Booster(model_str=model.text).predict(dataset.values_of(model.features), pred_contrib=True, num_threads=1)
+    return _by_column(np.asarray(found)[:, :-1], model.features, dataset)
+
+
+def _by_column(values: np.ndarray, names: tuple[str, ...], dataset: Dataset) -> Parts:
+    columns, parts = {c.name: c for c in dataset.columns}, Parts()
+    for name, value in zip(names, values.T, strict=True):
+        column = columns[name]
+        where = [("feature", name), ("block", column.block), ("visit", "-".join(column.visits))]
+        where += [("region", name.split("@")[1])] if column.block in {DELTA, RADIOMICS} else []
+        for key in where:
+            parts[key] = parts.get(key, 0.0) + value[None]
+    return parts
+
+
+def _network(model: NetworkModel, dataset: Dataset) -> Parts:
+    each = attribute(model, dataset) / model.temperature
+    parts: Parts = {("block", SERIES): each.sum(axis=(2, 3, 4, 5))}
+    for scope, axis, names in (("lesion", 2, [str(i) for i in range(each.shape[2])]), ("region", 3, model.facts["regions"]),
+                               ("visit", 4, model.facts["visits"]), ("feature", 5, model.facts["features"])):
+        rest = tuple(a for a in (2, 3, 4, 5) if a != axis)
+        parts |= {(scope, name): value for name, value in zip(names, np.moveaxis(each.sum(axis=rest), 2, 0), strict=True)}
+    return parts
+
+
+def _stacked(model: FusionModel, dataset: Dataset) -> Parts:
+    parts = Parts()
+    for name, member, weight in zip(model.names, model.members, model.weights, strict=True):
+        if not weight:
+            continue
+        parts["member", name] = weight * logit(member.probabilities(dataset))[None]
+        for key, value in contributions(member, dataset).items():
+            parts[key] = parts.get(key, 0.0) + weight * value
+    return parts
+
+
+def attribution_rows(model: FittedModel, dataset: Dataset) -> pl.DataFrame:
+    """Contributions of each patient: site, patient, task, scope, item, value, spread over seeds (NULL without), simulated.
+
+    Of features the `TOP` of each patient; lesions are told by their place in the order of their names (`name_lesions`).
+    """
+    parts = contributions(model, dataset)
+    return pl.DataFrame([row for i in range(dataset.y.size) for row in _patient_rows(parts, dataset, i)], schema=ROW)
+
+
+ROW = {"site": pl.String(), "patient": pl.String(), "task": pl.String(), "scope": pl.String(), "item": pl.String(), "value": pl.Float64(),
+       "spread": pl.Float64(), "simulated": pl.Boolean()}
+"""Columns of `attribution_rows`."""
+
+
+def held_out_attributions(trained: TrainedModel) -> pl.DataFrame:
+    """`attribution_rows` of the patients of a training, each by the model of the fold that held the patient out."""
+    return pl.concat([attribution_rows(fit.model, trained.dataset.take(trained.fold == k)) for k, fit in enumerate(trained.fits)])
+
+
+def _patient_rows(parts: Parts, dataset: Dataset, i: int) -> list[dict[str, Any]]:
+    told = {key: value[:, i] for key, value in parts.items() if value[:, i].any()}
+    order = sorted((key for key in told if key[0] == "feature"), key=lambda key: -abs(float(told[key].mean())))
+    shown = [*(key for key in told if key[0] != "feature"), *order[:TOP]]
+    who = {"site": dataset.sites[i], "patient": dataset.patients[i], "task": dataset.task.name, "simulated": bool(dataset.simulated[i])}
+    return [{**who, "scope": scope, "item": item, "value": float(told[scope, item].mean()),
+             "spread": float(told[scope, item].std()) if told[scope, item].size > 1 else None} for scope, item in shown]
+
+
+def name_lesions(rows: pl.DataFrame, lesions: pl.DataFrame, visits: tuple[str, ...]) -> pl.DataFrame:
+    """`attribution_rows` with the lesions' names in place of their places: sorted, those present at a visit that the task sees."""
+    seen = lesions.filter(pl.col("visit").is_in(list(visits)) & pl.col("present").fill_null(value=False))
+    places = seen.select("site", "patient", "lesion").unique().sort("site", "patient", "lesion").with_columns(
+        scope=pl.lit("lesion"), item=pl.int_range(pl.len()).over("site", "patient").cast(pl.String))
+    named = rows.join(places, on=["site", "patient", "scope", "item"], how="left", maintain_order="left")
+    return named.with_columns(item=pl.coalesce("lesion", "item")).drop("lesion")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from models.calibration import calibration
+from models.evaluation import auc_difference
 from models.learners import Section
 from models.training import TrainedModel, gains
 
@@ -23,13 +26,19 @@ class Promotion:
         return "promoted" if self.promoted else "held_back"
 
 
-def judge_promotion(candidate: TrainedModel, trained: Sequence[TrainedModel], champion_auc: float | None, section: Section) -> Promotion:
+def judge_promotion(candidate: TrainedModel, trained: Sequence[TrainedModel], champion: np.ndarray | None, section: Section) -> Promotion:
     """Judge the candidate of a training.
 
     1. No leakage alarm on it, and no negative control above chance.
     2. Calibration slope between the protocol's `promotion_slope` bounds.
     3. Better than each reference trained beside it, by DeLong's paired test at `promotion_p`.
-    4. AUC above the present champion's, as logged when that one was trained: on other patients, so no paired test is possible.
+    4. Where there is a champion: better than it, by the same test on the patients whom both predict without having seen them.
+
+    Parameters
+    ----------
+    champion
+        The present champion's probability of each of the candidate's patients, out of fold or as of a patient it was not trained on;
+        NaN where it has none. None where there is no champion.
     """
     reasons = [f"{v.name} is {v.verdict}" for v in candidate.verdicts if v.name == "leakage_alarm" and v.verdict != "quiet"]
     reasons += [f"{t.name}: {v.name} is {v.verdict}" for t in trained if t.negative_control for v in t.verdicts if v.verdict not in {"pass", "quiet"}]
@@ -38,9 +47,20 @@ def judge_promotion(candidate: TrainedModel, trained: Sequence[TrainedModel], ch
     if slope is None or not low <= slope <= high:
         reasons.append(f"calibration slope {'none' if slope is None else f'{slope:.2f}'} is outside {low} to {high}")
     reasons += _unbeaten(gains(candidate, trained), section["promotion_p"])
-    if champion_auc is not None and candidate.auc <= champion_auc:
-        reasons.append(f"AUC {candidate.auc:.3f} is not above the champion's {champion_auc:.3f}")
+    reasons += [] if champion is None else _against_the_champion(candidate, champion, section["promotion_p"])
     return Promotion(not reasons, tuple(reasons))
+
+
+def _against_the_champion(candidate: TrainedModel, champion: np.ndarray, limit: float) -> list[str]:
+    both = ~np.isnan(champion)
+    y = candidate.dataset.y[both]
+    if not y.any() or y.all():
+        return [f"cannot be compared with the champion: both predict {y.size} patients unseen, of one class or none"]
+    gain, p = auc_difference(y, candidate.probabilities[both], champion[both])
+    if p is None or gain.value is None:
+        return [f"not better than the champion on {y.size} patients: {gain.reason}"]
+    told = f"gain {gain.value:+.3f}, p {p:.2g} on {y.size} patients"
+    return [] if gain.value > 0 and p <= limit else [f"not better than the champion: {told}"]
 
 
 def _unbeaten(found: dict[str, float], limit: float) -> list[str]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,14 +24,20 @@ from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
-from models.calibration import calibration, calibration_curve, net_benefit, pool_sites
-from models.evaluation import Estimate, auc_delong
+from models.calibration import calibration, pool_sites
+from models.curves import PICTURES, curves, sanity_png, shown
+from models.environment import describe_environment
+from models.evaluation import auc_delong
 from models.explanation import importance
 from models.fusion import FusionModel
 from models.harmonised import HarmonisedModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel
+from models.prediction import ServedModel
 from models.promotion import judge_promotion
+from models.reference import Reference
+from models.reporting import answer_items, model_card, write_items
+from models.sanity import check_attributions
 from models.training import TrainedModel, best_model, gains
 
 if TYPE_CHECKING:
@@ -42,11 +49,11 @@ KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel, F
 TENSORS, CONFIG = "model.safetensors", "config.json"
 """The two files of a stored model."""
 
+REFERENCE = "reference.safetensors"
+"""Means and deviations of the training patients, beside them."""
+
 WITHDRAWN = "learnt_from_withdrawn"
 """Tag of runs and versions whose training data held a patient who has withdrawn consent since."""
-
-THRESHOLDS = tuple(t / 20 for t in range(1, 20))
-"""Probabilities at which the decision curve asks what acting would gain."""
 
 USER = "lakehouse"
 """Said to be the author of every run: no account name of the machine is logged."""
@@ -72,11 +79,14 @@ class _Context:
     trained_at: datetime
     trained: tuple[TrainedModel, ...]
     alias: str
+    champion: np.ndarray | None = None
+    section: Section | None = None
     parent: str = ""
 
 
 def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_root: Path, snapshot: int, verdicts: Sequence[Verdict],
-               protocol_digest: str, alias: str, trained_at: datetime | None = None, section: Section | None = None) -> pl.DataFrame:
+               protocol_digest: str, alias: str, trained_at: datetime | None = None, section: Section | None = None,
+               champion: np.ndarray | None = None) -> pl.DataFrame:
     """Log every model as a run and a registered version; the rows of model_runs.
 
     1. A cohort rule that failed or could not be evaluated stops everything, since nothing may be trained behind a closed gate.
@@ -95,6 +105,8 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
         Snapshot of the lake that the cohort was read from.
     trained_at : datetime, optional
         UTC; now where it is not given.
+    champion : float array, optional
+        The present champion's probability of each patient of the cohort, NaN where it has none out of sample.
 
     Raises
     ------
@@ -109,39 +121,32 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     context = _Context(
         client=client, experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root), snapshot=snapshot,
         protocol_digest=protocol_digest, verdicts=tuple(asdict(v) for v in verdicts),
-        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias)
+        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion, section=section)
     with _run("training", _shared_tags(context), context) as parent:
         nested = replace(context, parent=parent)
         rows = [_log_model(model, nested) for model in trained]
         if section is not None:
-            _promote(rows, nested, section)
+            rows = _promote(rows, nested, section)
     return conform(pl.DataFrame(rows, infer_schema_length=None), MODEL_RUNS)
 
 
-def _promote(rows: Sequence[Mapping[str, Any]], context: _Context, section: Section) -> None:
-    """Give the champion's alias to the candidate where the protocol's rule allows it; say why not on version and training."""
-    candidates = [(m, r) for m, r in zip(context.trained, rows, strict=True) if r["alias"]]
-    if not candidates:
-        return
-    (model, row), name = candidates[0], _registered_name(context.trained[0].dataset.task.name, "model")
-    found = judge_promotion(model, context.trained, _champion_auc(context.client, name, section["champion_alias"]), section)
-    reasons = "; ".join(found.reasons) or "every condition is met"
-    for key, value in (("promotion", found.verdict), ("promotion_reasons", reasons)):
+def _promote(rows: Sequence[dict[str, Any]], context: _Context, section: Section) -> list[dict[str, Any]]:
+    """Give the champion's alias to the candidate where the protocol's rule allows it; why, or why not, on version, training and row."""
+    return [_judged(model, row, context, section) if row["alias"] else row for model, row in zip(context.trained, rows, strict=True)]
+
+
+def _judged(model: TrainedModel, row: dict[str, Any], context: _Context, section: Section) -> dict[str, Any]:
+    name, alias = _registered_name(model.dataset.task.name, "model"), section["champion_alias"]
+    there = find_registered(context.client, name, (alias,))
+    nothing = np.full(model.dataset.y.size, np.nan)
+    found = judge_promotion(model, context.trained, None if there is None else nothing if context.champion is None else context.champion, section)
+    told = {"promotion": found.verdict, "promotion_reasons": "; ".join(found.reasons) or "every condition is met"}
+    for key, value in told.items():
         context.client.set_model_version_tag(name, row["model_version"], key, value)
         context.client.set_tag(context.parent, key, value)
     if found.promoted:
-        context.client.set_registered_model_alias(name, section["champion_alias"], row["model_version"])
-
-
-def _champion_auc(client: MlflowClient, name: str, alias: str) -> float | None:
-    """The AUC logged for the present champion; None where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        version = client.get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return None
-    return client.get_run(str(version.run_id)).data.metrics.get("auc")
+        context.client.set_registered_model_alias(name, alias, row["model_version"])
+    return {**row, **told, "alias": alias if found.promoted else row["alias"]}
 
 
 def _client(tracking_uri: str) -> MlflowClient:
@@ -214,7 +219,7 @@ def _shared_tags(context: _Context) -> dict[str, str]:
     kinds = [v["verdict"] for v in context.verdicts if v["kind"] == "cohort"]
     return {
         "mlflow.user": USER, "snapshot": str(context.snapshot), "protocol_digest": context.protocol_digest,
-        "cohort_digest": context.trained[0].cohort_digest, "gate": "open",
+        "cohort_digest": context.trained[0].cohort_digest, "gate": "open", "python": platform.python_version(), "machine": platform.machine(),
         "gate_rules": f"{len(kinds)} cohort rules, {kinds.count('warn')} warnings",
     }
 
@@ -251,7 +256,9 @@ def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, f
             "auc_sites_pooled": pooled.auc.value, "auc_sites_i2": pooled.i2, "cutoff": float(model.cutoffs.mean()), "final_cutoff": model.final.cutoff,
             "missing_share": _missing_share(model), **gains(model, trained),
             **{f"control_auc_{t.name}": t.auc for t in trained if t.negative_control and t is not model}}
-    return {name: float(value) for name, value in {**bounds, **rest}.items() if value is not None}
+    appraised = {f"{name}{end}": getattr(e, part) for name, e in model.appraisal.figures.items()
+                 for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))}
+    return {name: float(value) for name, value in {**appraised, **bounds, **rest}.items() if value is not None and np.isfinite(value)}
 
 
 def _missing_share(model: TrainedModel) -> float:
@@ -271,19 +278,48 @@ def _param_entities(model: TrainedModel) -> list[Any]:
 
 
 def _write_artifacts(folder: Path, model: TrainedModel, context: _Context) -> None:
-    """model/, model_card.md, the curves, evaluation.json, attributions and gate_verdicts.json; none of them names a patient."""
-    save_model(folder / "model", model.final.model, model_facts(model, context.snapshot, context.protocol_digest))
+    """The model, its card and guidelines, curves, evaluation, appraisal, attributions, gate and environment; none of them names a patient."""
+    save_trained(folder / "model", model, model_facts(model, context.snapshot, context.protocol_digest))
+    for name, draw in PICTURES:
+        (folder / name).write_bytes(draw(model))
     _write_roc(folder / "roc.csv", model)
-    (folder / "roc.png").write_bytes(_roc_png(model))
+    _write_json(folder / "curves.json", curves(model))
     evaluation = {k: v for k, v in asdict(model.evaluation).items() if k != "roc"}
     _write_json(folder / "evaluation.json", {**evaluation, "verdicts": [asdict(v) for v in model.verdicts], "cutoffs": model.cutoffs.tolist()})
-    y, p = model.dataset.y, model.probabilities
-    _write_json(folder / "calibration.json", {"curve": calibration_curve(y, p), "net_benefit": net_benefit(y, p, THRESHOLDS)})
+    _write_appraisal(folder / "appraisal", model)
     _write_json(folder / "signature.json", signature(model))
-    (folder / "model_card.md").write_text(model_card(model, context.trained, context.snapshot), encoding="utf-8")
-    if isinstance(model.final.model, NetworkModel):
-        _write_json(folder / "attributions.json", importance(model.final.model, model.dataset))
+    _write_json(folder / "environment.json", describe_environment())
     _write_json(folder / "gate_verdicts.json", {"snapshot": context.snapshot, "verdicts": list(context.verdicts)})
+    facts = card_facts(model, context, _write_attributions(folder, model, context))
+    items = answer_items(facts)
+    write_items(folder / "guidelines.csv", items)
+    (folder / "model_card.md").write_text(model_card(facts, items), encoding="utf-8")
+
+
+def _write_appraisal(folder: Path, model: TrainedModel) -> None:
+    """Every figure and table of the appraisal, and the facts of how they were come by, whatever they are."""
+    folder.mkdir()
+    found = model.appraisal
+    pl.DataFrame([{"figure": name, **vars(e)} for name, e in found.figures.items()], infer_schema_length=None).write_csv(folder / "figures.csv")
+    for name, table in found.tables.items():
+        if table.width:
+            table.write_csv(folder / f"{name}.csv")
+    _write_json(folder / "facts.json", dict(found.facts))
+
+
+def _write_attributions(folder: Path, model: TrainedModel, context: _Context) -> str:
+    """Of a network: importance, stability over seeds, and where the protocol's section is given the check by shuffling; its verdict in words."""
+    network = model.final.model
+    if not isinstance(network, NetworkModel):
+        return "not a network"
+    told: dict[str, Any] = importance(network, model.dataset)
+    verdict = "not asked for"
+    if context.section is not None and not model.negative_control:
+        check = check_attributions(network, model.dataset, context.section, context.section["seed"])
+        (folder / "attribution_sanity.png").write_bytes(sanity_png(check))
+        told, verdict = {**told, "sanity": {**asdict(check), **asdict(check.verdict)}}, f"{check.verdict.verdict}, {check.verdict.detail}"
+    _write_json(folder / "attributions.json", told)
+    return verdict
 
 
 def model_facts(model: TrainedModel, snapshot: int, protocol_digest: str) -> dict[str, Any]:
@@ -303,6 +339,24 @@ def save_model(folder: Path, model: FittedModel, facts: Mapping[str, Any]) -> No
     _write_json(folder / CONFIG, {"kind": model.kind, **facts, "model": model.config()})
 
 
+def save_trained(folder: Path, model: TrainedModel, facts: Mapping[str, Any]) -> None:
+    """The model, the models of its folds in folders beside it, and whom it was trained on as means and deviations."""
+    from safetensors.numpy import save_file
+
+    reference = Reference.fitted(model.dataset)
+    save_model(folder, model.final.model, {**facts, "reference_columns": list(reference.names)})
+    save_file(reference.tensors(), folder / REFERENCE)
+    for k, fit in enumerate(model.fits):
+        save_model(folder / f"fold_{k:02d}", fit.model, {**facts, "fold": k, "cutoff": fit.cutoff})
+
+
+def _load_reference(folder: Path) -> Reference:
+    from safetensors.numpy import load_file
+
+    names = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["reference_columns"]
+    return Reference.from_tensors(tuple(names), load_file(folder / REFERENCE))
+
+
 def load_model(folder: Path) -> tuple[FittedModel, dict[str, Any]]:
     """Read a stored model and its facts; its probabilities are those of the model that was saved, to the last bit."""
     from safetensors.numpy import load_file
@@ -313,12 +367,66 @@ def load_model(folder: Path) -> tuple[FittedModel, dict[str, Any]]:
     return KINDS[facts["kind"]].from_tensors(load_file(folder / TENSORS), facts["model"]), facts
 
 
-def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedModel, dict[str, Any]]:
-    """Read the model that carries the alias among the registered models of a task."""
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model, its model's name, the alias it was found by, and its run."""
+
+    model: str
+    version: str
+    alias: str
+    run: str
+
+
+def find_registered(client: MlflowClient, name: str, aliases: Sequence[str]) -> Registered | None:
+    """The version that holds the first of the aliases that any holds; None where none does."""
+    from mlflow.exceptions import MlflowException
+
+    for alias in aliases:
+        try:
+            found = client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+        else:
+            return Registered(found.tags["model"], str(found.version), alias, str(found.run_id))
+    return None
+
+
+def find_served(tracking_uri: str, task: str, aliases: Sequence[str]) -> Registered | None:
+    """`find_registered` among the models of a task."""
+    return find_registered(_client(tracking_uri), _registered_name(task, "model"), aliases)
+
+
+def load_served(tracking_uri: str, found: Registered) -> ServedModel:
+    """Read a registered version with the models of its folds and its reference."""
     client = _client(tracking_uri)
-    version = client.get_model_version_by_alias(_registered_name(task, "model"), alias)
-    with tempfile.TemporaryDirectory() as folder:
-        return load_model(Path(client.download_artifacts(str(version.run_id), "model", folder)))
+    with tempfile.TemporaryDirectory() as target:
+        folder = Path(client.download_artifacts(found.run, "model", target))
+        model, facts = load_model(folder)
+        folds = tuple(load_model(f)[0] for f in sorted(folder.glob("fold_*")))
+        return ServedModel(model, folds, _load_reference(folder), facts, found.version, found.alias)
+
+
+def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedModel, dict[str, Any]]:
+    """Read the model that carries the alias among the registered models of a task.
+
+    Raises
+    ------
+    LookupError
+        No version carries it.
+    """
+    found = find_served(tracking_uri, task, (alias,))
+    if found is None:
+        raise LookupError(f"no model of task {task} carries the alias {alias}; materialise model_runs, or see the tag promotion_reasons of the newest version")
+    served = load_served(tracking_uri, found)
+    return served.model, dict(served.facts)
+
+
+def aliases_held(tracking_uri: str, task: str, aliases: Sequence[str]) -> dict[str, str]:
+    """The alias that each run's version holds now, of several the first; by run."""
+    client, name = _client(tracking_uri), _registered_name(task, "model")
+    held = [found for alias in reversed(aliases) if (found := find_registered(client, name, (alias,)))]
+    return {found.run: found.alias for found in held}
 
 
 def _registered_name(task: str, role: str) -> str:
@@ -347,6 +455,7 @@ def _row(model: TrainedModel, context: _Context, run: str, version: str, alias: 
     e, data = model.evaluation, model.dataset
     return {
         "task": data.task.name, "model": model.name, "model_version": version, "mlflow_run_id": run, "alias": alias,
+        "promotion": None, "promotion_reasons": None,
         "n_patients": data.y.size, "n_positive": int(data.y.sum()), "n_features": len(data.columns),
         "auc": e.auc.value, "auc_lower": e.auc.lower, "auc_upper": e.auc.upper, "sensitivity": e.sensitivity.value,
         "specificity": e.specificity.value, "accuracy": e.accuracy.value, "brier": e.brier, "cutoff": float(model.cutoffs.mean()),
@@ -373,24 +482,19 @@ def signature(model: TrainedModel) -> dict[str, Any]:
             "series": {k: list(getattr(series, k)) for k in ("visits", "regions", "features")} if series else None}
 
 
-def model_card(model: TrainedModel, trained: Sequence[TrainedModel], snapshot: int) -> str:
-    """The model card, and TRIPOD+AI, CLEAR and METRICS items that its facts answer; what is not done is said as such."""
-    told, data = figures(model, trained), model.dataset
-    rows = [
-        ("TRIPOD+AI 5, CLEAR 7", "data", f"snapshot {snapshot}, cohort {model.cohort_digest}, {len(set(data.sites))} hospitals"),
-        ("TRIPOD+AI 8", "outcome", data.label_definition),
-        ("TRIPOD+AI 9, CLEAR 30", "predictors", f"{len(data.columns)} columns, visits {', '.join(data.task.visits)}; none later"),
-        ("TRIPOD+AI 10", "sample size", f"{data.y.size} patients, {int(data.y.sum())} responders"),
-        ("TRIPOD+AI 11", "missing data", f"{told['missing_share']:.1%} of values, filled in within training folds"),
-        ("TRIPOD+AI 12, METRICS 18", "validation", f"{len(model.cutoffs)} outer folds by patient, inner folds for every choice"),
-        ("TRIPOD+AI 23", "performance", f"AUC {_shown(model.evaluation.auc)}, Brier {told['brier']:.3f}, calibration slope {told.get('calibration_slope', 'none')}"),
-        ("CLEAR 45, METRICS 24", "comparison", "; ".join(f"{k} {v:.3f}" for k, v in told.items() if k.startswith("auc_gain")) or "none"),
-        ("METRICS 27", "external validation", "not done"), ("TRIPOD+AI 14", "fairness across groups", "sites only; other groups not done"),
-        ("TRIPOD+AI 18d", "protocol", "the digest is a tag of the run"),
-    ]
-    table = "\n".join(f"| {item} | {what} | {answer} |" for item, what, answer in rows)
-    warning = "Trained on simulated data: it says nothing of patients.\n\n" if data.simulated.any() else ""
-    return f"# {model.name}, task {data.task.name}\n\n{warning}For research; no medical device.\n\n| item | what | answer |\n|---|---|---|\n{table}\n"
+def card_facts(model: TrainedModel, context: _Context, sanity: str) -> dict[str, str]:
+    """What the model card and the guidelines' answers are filled in with."""
+    told, data = figures(model, context.trained), model.dataset
+    slope = told.get("calibration_slope")
+    gained = "; ".join(f"AUC {told[k]:+.3f} over {k.removeprefix('auc_gain_over_')} (p {told[f'{k}_p']:.2g})" for k in told if f"{k}_p" in told)
+    return {
+        "name": model.name, "task": data.task.name, "landmark": data.task.landmark, "visits": ", ".join(data.task.visits), "label": data.label_definition,
+        "kind": model.final.model.kind, "blocks": ", ".join(sorted(set(data.feature_blocks))) or "series", "n_features": str(len(data.columns)),
+        "n_patients": str(data.y.size), "n_positive": str(int(data.y.sum())), "n_sites": str(len(set(data.sites))), "n_folds": str(len(model.cutoffs)),
+        "prevalence": f"{data.y.mean():.1%}", "missing_share": f"{told.get('missing_share', 0.0):.1%}", "snapshot": str(context.snapshot),
+        "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "simulated": str(bool(data.simulated.any())).lower(),
+        "auc": shown(model.evaluation.auc), "brier": f"{told['brier']:.3f}", "calibration_slope": "none" if slope is None else f"{slope:.2f}",
+        "final_cutoff": f"{told['final_cutoff']:.3f}", "comparison": gained or "no reference model was compared with it", "sanity": sanity}
 
 
 def _write_json(path: Path, value: object) -> None:
@@ -402,26 +506,3 @@ def _write_roc(path: Path, model: TrainedModel) -> None:
         writer = csv.writer(file)
         writer.writerow(["threshold", "false_positive_rate", "true_positive_rate"])
         writer.writerows([p.threshold, p.false_positive_rate, p.true_positive_rate] for p in model.evaluation.roc)
-
-
-def _roc_png(model: TrainedModel) -> bytes:
-    import io
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="1 − specificity", ylabel="Sensitivity", title=f"{model.name}, task {model.dataset.task.name}", aspect="equal")
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    curve = [(p.false_positive_rate, p.true_positive_rate) for p in model.evaluation.roc]
-    axes.plot(*zip(*curve, strict=True), label=f"out of fold, AUC {_shown(model.evaluation.auc)}")
-    axes.legend(loc="lower right", frameon=False)
-    target = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(target)
-    return target.getvalue()
-
-
-def _shown(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.lower is None:
-        return "–" if estimate.value is None else f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.lower:.3f}–{estimate.upper:.3f})"

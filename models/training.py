@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +19,7 @@ from models.fusion import FusionModel
 from models.harmonised import NAME as COMBAT
 from models.learners import Fit, FittedModel, Learner, Section
 from models.networks import NetworkModel
+from models.reference import Reference
 from models.splits import SplitError, check_folds, stratified_folds
 
 REFERENCES = ("clinical", "size_change", "clinical_size")
@@ -51,6 +50,7 @@ class TrainedModel:
     verdicts: tuple[Verdict, ...]
     appraisal: Appraisal
     spread: np.ndarray | None = None
+    fits: tuple[Fit, ...] = ()
 
     @property
     def positive(self) -> np.ndarray:
@@ -112,7 +112,7 @@ def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Sec
     return TrainedModel(
         name=learner.name, negative_control=learner.negative_control, dataset=seen, cohort_digest=dataset.digest, fold=fold,
         probabilities=probabilities, cutoffs=cutoffs, final=learner.fit(seen, section, seed), evaluation=evaluation,
-        verdicts=_verdicts(learner, evaluation, section), spread=spread,
+        verdicts=_verdicts(learner, evaluation, section), spread=spread, fits=tuple(fits),
         appraisal=appraise(dataset, seen, Held(fold, probabilities, positive, fits), hold_out_sites(learner, dataset, section, seed), section, seed))
 
 
@@ -135,36 +135,6 @@ def hold_out_sites(learner: Learner, dataset: Dataset, section: Section, seed: i
 def spread_of(model: FittedModel, dataset: Dataset) -> np.ndarray:
     """How far an ensemble's members disagree on each row; NaN for a single model."""
     return model.spread(dataset) if isinstance(model, FusionModel | NetworkModel) else np.full(dataset.y.size, np.nan)
-
-
-def novelty(trained_on: Dataset, dataset: Dataset) -> np.ndarray:
-    """Root mean square of the z-scores of a row's known columns, by mean and standard deviation of the training patients; NaN without one.
-
-    Columns that do not vary among the training patients are left out. About 1 for a patient like them; it says nothing of the label.
-    """
-    with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        z = (dataset.values_of(trained_on.feature_names) - np.nanmean(trained_on.X, axis=0)) / np.nanstd(trained_on.X, axis=0)
-        return np.sqrt(np.nanmean(np.where(np.isfinite(z), z, np.nan) ** 2, axis=1))
-
-
-def predict_others(model: FittedModel, facts: Mapping[str, Any], version: str, cohort: Dataset, others: Dataset, section: Section) -> pl.DataFrame:
-    """Rows of predictions for patients outside the training cohort, by a model fitted on all of it; they have no fold and no label.
-
-    Parameters
-    ----------
-    facts
-        What is stored with the model: its name and cut-off.
-    cohort, others
-        The patients it was trained on, to judge novelty by, and those to predict, with the columns of both.
-
-    Raises
-    ------
-    DatasetError, ValueError
-        A column that the model asks for is gone.
-    """
-    probability, spread = model.probabilities(others), spread_of(model, others)
-    return _prediction_rows(others, facts["name"], version, probability, probability >= facts["cutoff"], spread, novelty(cohort, others), section)
 
 
 def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, seed: int) -> tuple[np.ndarray, Pooled]:
@@ -217,16 +187,18 @@ def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, flo
 def derive_predictions(trained: Sequence[TrainedModel], model_runs: pl.DataFrame, section: Section) -> pl.DataFrame:
     """The table predictions: out-of-fold probabilities, with the versions that `model_runs` gave the models."""
     version = dict(model_runs.select("model", "model_version").iter_rows())
-    frames = [_prediction_rows(t.dataset, t.name, version[t.name], t.probabilities, t.positive, t.spread, novelty(t.dataset, t.dataset), section)
+    frames = [prediction_rows(t.dataset, t.name, version[t.name], t.probabilities, t.positive, t.spread, Reference.fitted(t.dataset).novelty(t.dataset), section)
               .with_columns(label=pl.Series(t.dataset.y), fold=pl.Series(t.fold)) for t in trained]
     return conform(pl.concat(frames), PREDICTIONS)
 
 
-def _prediction_rows(data: Dataset, model: str, version: str, probability: np.ndarray, positive: np.ndarray, spread: np.ndarray | None,
-                     strangeness: np.ndarray, section: Section) -> pl.DataFrame:
+def prediction_rows(data: Dataset, model: str, version: str, probability: np.ndarray, positive: np.ndarray, spread: np.ndarray | None,
+                    strangeness: np.ndarray, section: Section) -> pl.DataFrame:
+    """Rows of predictions without label, fold, interval, alias and digest."""
     rows = pl.DataFrame({
         "site": data.sites, "patient": data.patients, "task": data.task.name, "model": model, "model_version": version,
-        "probability": probability, "positive": positive, "label": None, "fold": None,
+        "probability": probability, "positive": positive, "label": None, "fold": None, "alias": None, "lower": None, "upper": None, "input_digest": None,
         "spread": np.full(probability.size, np.nan) if spread is None else spread, "novelty": strangeness, "simulated": data.simulated},
-        schema_overrides={"label": pl.Boolean, "fold": pl.Int64, "site": pl.String, "patient": pl.String})
+        schema_overrides={"label": pl.Boolean, "fold": pl.Int64, "site": pl.String, "patient": pl.String, "alias": pl.String, "lower": pl.Float64,
+                          "upper": pl.Float64, "input_digest": pl.String})
     return rows.with_columns(pl.col("spread", "novelty").fill_nan(None)).with_columns(abstained=pl.col("spread") > section["abstain_spread"])

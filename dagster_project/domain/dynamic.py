@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -34,9 +34,9 @@ def derive_dynamic_irecist(responses: pl.DataFrame, predictions: pl.DataFrame, m
                            dhi: pl.DataFrame, model_section: Rules) -> pl.DataFrame:
     """Put the risk beside the state: one row a patient and visit of the accepted responses.
 
-    1. the model is the newest one that carries the protocol's alias and was trained for the task of this visit
+    1. the models of the task of this visit: the champion, then the newest candidate; the first that says something of the patient is taken
     2. probability: what that model gave the patient when the patient was held out, or where it was not trained on the patient at all;
-       else none, with the reason
+       none, with the reason, where neither says anything, or where the model that does abstains
     3. reading and advice by `read_risk` and ADVICE
     4. evidence: change of the sum from baseline; DHI from T0 to this visit
 
@@ -48,33 +48,37 @@ def derive_dynamic_irecist(responses: pl.DataFrame, predictions: pl.DataFrame, m
     pl.DataFrame
         The table dynamic_irecist.
     """
-    chosen = _chosen_models(model_runs, model_section["alias"])
-    given: dict[tuple[str, ...], float] = {
-        (p["site"], p["patient"], p["task"], p["model"], p["model_version"]): p["probability"]
-        for p in predictions.iter_rows(named=True)}
+    chosen = _chosen_models(model_runs, (model_section["champion_alias"], model_section["alias"]))
+    given: dict[tuple[str, ...], Row] = {
+        (p["site"], p["patient"], p["task"], p["model"], p["model_version"]): p for p in predictions.iter_rows(named=True)}
     heterogeneity = {(h["site"], h["patient"], h["to_visit"]): h["dhi"] for h in dhi.iter_rows(named=True)
                      if h["scope"] == "patient" and h["from_visit"] == BASELINE}
     accepted = responses.filter(pl.col("evaluator") == ACCEPTED).sort("site", "patient", "scan_date", "visit", nulls_last=True)
-    rows = [_row(v, chosen.get(v["visit"]), given, heterogeneity, model_section) for v in accepted.iter_rows(named=True)]
+    rows = [_row(v, chosen.get(v["visit"], []), given, heterogeneity, model_section) for v in accepted.iter_rows(named=True)]
     return pl.DataFrame(rows, schema=polars_schema(DYNAMIC_IRECIST), orient="row")
 
 
-def _chosen_models(model_runs: pl.DataFrame, alias: str) -> dict[str, tuple[str, str]]:
-    named = model_runs.filter(pl.col("alias") == alias).sort("trained_at")
-    return {run["task"]: (run["model"], run["model_version"]) for run in named.iter_rows(named=True)}
+def _chosen_models(model_runs: pl.DataFrame, aliases: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Model and version by task, in the order of the aliases."""
+    chosen: dict[str, list[tuple[str, str]]] = {}
+    for alias in aliases:
+        newest = model_runs.filter(pl.col("alias") == alias).sort("trained_at").unique("task", keep="last")
+        for run in newest.iter_rows(named=True):
+            chosen.setdefault(run["task"], []).append((run["model"], run["model_version"]))
+    return chosen
 
 
-def _row(visit: Row, model: tuple[str, str] | None, given: Mapping[tuple[str, ...], float],
+def _row(visit: Row, models: Sequence[tuple[str, str]], given: Mapping[tuple[str, ...], Row],
          heterogeneity: Mapping[tuple[str, str, str], float | None], section: Rules) -> tuple[Any, ...]:
-    who = (visit["site"], visit["patient"])
-    settled = visit["irecist_response"] in SETTLED
-    probability = given.get((*who, visit["visit"], *model)) if model and not settled else None
+    who, settled = (visit["site"], visit["patient"]), visit["irecist_response"] in SETTLED
+    said = next((p for m in models if (p := given.get((*who, visit["visit"], *m)))), None) if not settled else None
+    probability = said["probability"] if said and not said["abstained"] else None
     reading = read_risk(visit["irecist_response"], probability, section)
-    name, version = model if model and probability is not None else (None, None)
+    name, version = (said["model"], said["model_version"]) if said else (None, None)
     return (
         *who, visit["visit"], visit["day"], visit["overall_response_as_of_visit"], visit["irecist_response"], probability, name, version,
         reading, ADVICE[reading], visit["change_from_baseline_percent"], heterogeneity.get((*who, visit["visit"])),
-        _why_none(visit["visit"], model, settled=settled) if probability is None else None, visit["simulated"])
+        _why_none(visit["visit"], models, said, settled=settled) if probability is None else None, visit["simulated"])
 
 
 def read_risk(state: str, probability: float | None, section: Rules) -> str:
@@ -95,7 +99,9 @@ def read_risk(state: str, probability: float | None, section: Rules) -> str:
     return "likely_non_responder" if low else "likely_responder" if high else "indeterminate"
 
 
-def _why_none(visit: str, model: tuple[str, str] | None, *, settled: bool) -> str:
+def _why_none(visit: str, models: Sequence[tuple[str, str]], said: Row | None, *, settled: bool) -> str:
     if settled:
         return "the state leaves nothing to predict"
-    return f"no model for the task of {visit}" if model is None else "the patient is not in the training cohort"
+    if said:
+        return f"the model abstains: its members disagree by {said['spread']:.2f}"
+    return "the patient is not in the training cohort" if models else f"no model for the task of {visit}"

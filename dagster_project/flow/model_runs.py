@@ -1,23 +1,24 @@
-"""Training behind the gate: read the judged snapshot, train what has not been trained on these very rows, log it."""
+"""Training behind the gate: read the judged snapshot, train what has not been trained on these very rows, log it, ask it about others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dagster_project.domain.quality import Verdict
 from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate
-from dagster_project.lake.files import write_parquet_whole
-from dagster_project.lake.schema import conform, empty
+from dagster_project.flow.predictions import Said, aliases, ask_about_others, champion_on, keep_said, kept_said, said_in_training
 from dagster_project.lake.store import read_lake
-from dagster_project.lake.tables import MODEL_RUNS, PREDICTIONS
+from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.resources import Lakehouse
 
 if TYPE_CHECKING:
     from models.datasets import Dataset, Task
+    from models.learners import Learner
 
 FEATURES_SEEN = """
 SELECT f.site, f.patient, f.visit, f.lesion, f.region, f.feature, f.value FROM radiomic_features f
@@ -38,52 +39,64 @@ SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
 
 @dataclass(frozen=True)
 class Learned:
-    """All rows of model_runs, those of this training first, and whether anything had to be trained."""
+    """All rows of model_runs, those of this training first, whether anything had to be trained, and why models are missing or not asked."""
 
     model_runs: pl.DataFrame
     trained: bool
     snapshot: int
     left_out: dict[str, str] = field(default_factory=dict)
+    not_asked: tuple[str, ...] = ()
+
+    @property
+    def promotion(self) -> str:
+        """The newest verdict of the rule of promotion, with its reasons."""
+        judged = self.model_runs.drop_nulls("promotion").sort("trained_at")
+        return "no candidate yet" if judged.is_empty() else f"{judged['promotion'][-1]}: {judged['promotion_reasons'][-1]}"
 
 
 def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     """Train the task of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once."""
     from models.datasets import TASKS, build_dataset
     from models.roster import choose_learners
-    from models.tracking import log_models
-    from models.training import derive_predictions, train
 
     verdicts, snapshot = pass_gate(lakehouse)
-    section, protocol = lakehouse.study.section("model"), lakehouse.study.digest
+    section = lakehouse.study.section("model")
     task = TASKS[section["task"]]
     tables = tables_seen(lakehouse, snapshot, task, section["network_features"])
     dataset = build_dataset(task, **tables)
     learners, left_out = choose_learners(dataset, section)
-    runs = lakehouse.lake.read(MODEL_RUNS.name)
-    known = runs.filter((pl.col("cohort_digest") == dataset.digest) & (pl.col("protocol_digest") == protocol)).height > 0
-    held_out = kept_predictions(lakehouse).filter(pl.col("fold").is_not_null())
+    runs, said = lakehouse.lake.read(MODEL_RUNS.name), kept_said(lakehouse)
+    of_these = (pl.col("cohort_digest") == dataset.digest) & (pl.col("protocol_digest") == lakehouse.study.digest)
+    known = runs.filter(of_these).height > 0
     if not known:
-        trained = train(learners, dataset, section, section["seed"])
-        fresh = log_models(trained, tracking_uri=lakehouse.home.mlflow_uri, artifact_root=lakehouse.home.mlflow / "artifacts", snapshot=snapshot,
-                           verdicts=verdicts, protocol_digest=protocol, alias=section["alias"], section=section)
-        held_out, runs = derive_predictions(trained, fresh, section), pl.concat([fresh, runs])
-    _keep_predictions(lakehouse, conform(pl.concat([held_out, predict_untrained(lakehouse, tables, dataset, runs)], how="diagonal_relaxed"), PREDICTIONS))
-    return Learned(runs, trained=not known, snapshot=snapshot, left_out=left_out)
+        fresh, told = _train(lakehouse, learners, dataset, verdicts, snapshot)
+        told = told.with_lesions_named(tables["lesions"], task.visits)
+        runs, said = pl.concat([fresh, runs]), said.replaced_by(told, runs)
+    runs = with_aliases(lakehouse, runs, task.name)
+    said, not_asked = ask_about_others(lakehouse, task, tables, said)
+    keep_said(lakehouse, said.with_aliases(runs))
+    return Learned(runs, trained=not known, snapshot=snapshot, left_out=left_out, not_asked=not_asked)
 
 
-def predict_untrained(lakehouse: Lakehouse, tables: dict[str, Any], dataset: Dataset, runs: pl.DataFrame) -> pl.DataFrame:
-    """What the registered candidate says of the eligible patients whom the cohort leaves out; asked anew each run, since they change."""
-    from models.datasets import build_others
-    from models.tracking import load_registered
-    from models.training import predict_others
+def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, verdicts: Sequence[Verdict], snapshot: int) -> tuple[pl.DataFrame, Said]:
+    """Train, log and judge; the fresh rows of model_runs, and what the models say of the patients they held out."""
+    from models.tracking import log_models
+    from models.training import train
 
-    section, task = lakehouse.study.section("model"), dataset.task
-    others = build_others(task, **tables)
-    if others is None:
-        return empty(PREDICTIONS)
-    model, facts = load_registered(lakehouse.home.mlflow_uri, task.name, section["alias"])
-    named = runs.filter((pl.col("model") == facts["name"]) & (pl.col("task") == task.name)).sort("trained_at")
-    return predict_others(model, facts, named["model_version"][-1], dataset, others, section)
+    section, home = lakehouse.study.section("model"), lakehouse.home
+    trained = train(learners, dataset, section, section["seed"])
+    fresh = log_models(trained, tracking_uri=home.mlflow_uri, artifact_root=home.mlflow / "artifacts", snapshot=snapshot, verdicts=verdicts,
+                       protocol_digest=lakehouse.study.digest, alias=section["alias"], section=section, champion=champion_on(lakehouse, dataset))
+    return fresh, said_in_training(trained, fresh, section)
+
+
+def with_aliases(lakehouse: Lakehouse, runs: pl.DataFrame, task: str) -> pl.DataFrame:
+    """The rows with the aliases that the registry tells now: they move, and withdrawal of consent takes them away."""
+    from models.tracking import aliases_held
+
+    held = aliases_held(lakehouse.home.mlflow_uri, task, aliases(lakehouse))
+    now = pl.col("mlflow_run_id").replace_strict(held, default=None, return_dtype=pl.String)
+    return runs.with_columns(alias=pl.when(pl.col("task") == task).then(now).otherwise("alias"))
 
 
 def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[str]) -> dict[str, Any]:
@@ -94,24 +107,3 @@ def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[
         pairs, kernels = moments_of_patients(frozen, task.visits), frozen.query(KERNELS).pl()
     return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "delta_features": changes, "radiomic_features": values, "reader_pairs": pairs,
             "kernels": kernels}
-
-
-def _predictions_file(lakehouse: Lakehouse) -> Path:
-    return lakehouse.home.mlflow / "predictions.parquet"
-
-
-def _keep_predictions(lakehouse: Lakehouse, rows: pl.DataFrame) -> None:
-    write_parquet_whole(_predictions_file(lakehouse), rows)
-
-
-def kept_predictions(lakehouse: Lakehouse) -> pl.DataFrame:
-    """Out-of-fold probabilities of the last training."""
-    file = _predictions_file(lakehouse)
-    return pl.read_parquet(file) if file.is_file() else empty(PREDICTIONS)
-
-
-def forget_predictions(lakehouse: Lakehouse, patient: str) -> None:
-    """Take a patient out of the kept probabilities."""
-    kept = kept_predictions(lakehouse)
-    if kept.filter(patient=patient).height:
-        _keep_predictions(lakehouse, kept.filter(pl.col("patient") != patient))

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import polars as pl
 
-from dagster_project.flow.model_runs import forget_predictions
+from dagster_project.flow.predictions import forget_predictions
 from dagster_project.intake.pseudonyms import write_audit
 from dagster_project.intake.vault import held_names, remove_patient
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
 from dagster_project.lake.publish import publish, withdraw_publications
+from dagster_project.lake.store import SnapshotGone
 from dagster_project.lake.tables import MODEL_RUNS, TABLES, TRAINING_COHORT
 from dagster_project.resources import Lakehouse
 
@@ -52,11 +53,9 @@ def find_marked_runs(lakehouse: Lakehouse, patient: str) -> list[str]:
 
 def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
     """An unreadable snapshot has expired; nobody can say any more whom it held, so the model counts as one that learnt from the patient."""
-    import duckdb
-
     try:
         return lakehouse.lake.read(TRAINING_COHORT.name, as_of=snapshot).filter(patient=patient).height > 0
-    except duckdb.Error:
+    except SnapshotGone:
         return True
 
 

@@ -39,6 +39,14 @@ class LakeBusy(RuntimeError):
                          "see which run is writing in the Dagster UI (or `ps`), wait for it, then run again")
 
 
+class SnapshotGone(LookupError):
+    """A snapshot that was asked for has expired, or never was."""
+
+    def __init__(self, snapshot: int | None) -> None:
+        super().__init__(f"the lake has no snapshot {snapshot}: it has expired (withdrawal of consent lets all earlier ones expire) or never was. "
+                         "`lakehouse sql \"SELECT * FROM ducklake_snapshots('lake')\"` lists those that are there; train anew on the newest with `lakehouse run`")
+
+
 class RepeatedKey(ValueError):
     """Rows that were to be written hold one key more than once."""
 
@@ -75,7 +83,8 @@ class Lake:
         for extension in sql.extensions(catalog, data, encrypted=encrypted):
             self._connection.execute(f"LOAD '{extension_file(extension)}'")
         attach = sql.attach(catalog, data, read_only=read_only, as_of=as_of, encrypted=encrypted)
-        self._retried(f"attach {catalog.split(':', maxsplit=1)[0]} catalogue", lambda c: c.execute(attach))
+        with _snapshot_named(as_of):
+            self._retried(f"attach {catalog.split(':', maxsplit=1)[0]} catalogue", lambda c: c.execute(attach))
         self._connection.execute("USE lake")
         self._connection.execute("SET TimeZone = 'UTC'")
 
@@ -101,7 +110,8 @@ class Lake:
     def read(self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE") -> pl.DataFrame:
         """The table's rows, in the order of its key; of one site, and as of an earlier snapshot, where asked."""
         statement = sql.select(BY_NAME[table], by_site=site is not None, as_of=as_of, where=where)
-        return self._connection.execute(statement, [site] if site is not None else []).pl()
+        with _snapshot_named(as_of):
+            return self._connection.execute(statement, [site] if site is not None else []).pl()
 
     def query(self, statement: str, parameters: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Run an analyst's statement."""
@@ -193,6 +203,17 @@ class Lake:
                 time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, 20.0)
         raise AssertionError
+
+
+@contextmanager
+def _snapshot_named(snapshot: int | None) -> Iterator[None]:
+    """DuckLake's own words for a snapshot that is gone, said with what to do."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if "No snapshot found" not in str(error):
+            raise
+        raise SnapshotGone(snapshot) from error
 
 
 def _committed(connection: duckdb.DuckDBPyConnection, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:

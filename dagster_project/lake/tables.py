@@ -492,7 +492,10 @@ MODEL_RUNS = Table(
     columns=(
         TASK, MODEL, MODEL_VERSION,
         string("mlflow_run_id", "Run in MLflow", "MLflow运行编号"),
-        string("alias", "Alias in the registry", "注册表别名", nullable=True),
+        string("alias", "Alias that the version holds in the registry now: champion or candidate", "该版本目前在注册表中的别名（champion或candidate）", nullable=True),
+        string("promotion", "Whether the rule of promotion made it the champion; NULL where it was not the candidate of its training", "晋级规则的结论；非候选模型为空",
+               nullable=True, allowed=("promoted", "held_back")),
+        string("promotion_reasons", "Every condition of promotion that it did not meet", "未满足的晋级条件", nullable=True),
         integer("n_patients", "Patients of the cohort", "患者数", unit="patients", minimum=0),
         integer("n_positive", "Responders among them", "应答者数", unit="patients", minimum=0),
         integer("n_features", "Features offered", "候选特征数", minimum=0),
@@ -514,16 +517,34 @@ MODEL_RUNS = Table(
 
 PREDICTIONS = Table(
     "predictions", "modelling", "Probability of response by models that had not seen the patient", "由未见过该患者的模型给出的应答概率",
-    key=("site", "patient", "task", "model"),
+    key=("site", "patient", "task", "model", "model_version"),
     columns=(
         SITE, PATIENT, TASK, MODEL, MODEL_VERSION,
+        string("alias", "Alias that the version holds in the registry: champion or candidate", "该版本在注册表中的别名（champion或candidate）", nullable=True),
         number("probability", "Probability of response", "应答概率", minimum=0, maximum=1),
+        number("lower", "Lower 95 % bound by the jackknife over the folds' models; NULL for a patient held out", "各折模型刀切法95%下限；被留出的患者为空", nullable=True, minimum=0, maximum=1),
+        number("upper", "Upper 95 % bound by the jackknife over the folds' models; NULL for a patient held out", "各折模型刀切法95%上限；被留出的患者为空", nullable=True, minimum=0, maximum=1),
         boolean("positive", "Above the cut-off of its fold", "是否高于截断值"),
         boolean("label", "Observed response; NULL for a patient outside the training cohort", "实际应答；训练队列之外的患者为空", nullable=True),
         integer("fold", "Fold in which the patient was held out; NULL for a patient outside the training cohort", "被留出的折；训练队列之外的患者为空", nullable=True, minimum=0),
         number("spread", "Standard deviation of the probability between members and seeds; NULL for a single model", "成员与随机种子间概率标准差；单一模型为空", nullable=True, minimum=0, maximum=1),
         boolean("abstained", "True where the members disagree by more than the protocol allows", "成员分歧超过方案限值而弃权", nullable=True),
         number("novelty", "Root mean square of the inputs' z-scores by the training patients: about 1 for one like them", "输入相对训练患者的z分数均方根，约1表示相似", nullable=True, minimum=0),
+        string("input_digest", "Digest of the patient's inputs; NULL for a patient held out", "患者输入数据摘要；被留出的患者为空", nullable=True),
+        SIMULATED,
+    ),
+)
+
+ATTRIBUTIONS = Table(
+    "attributions", "modelling", "What a patient's probability rests on, by the model that holds an alias", "持有别名的模型对每位患者概率的归因",
+    key=("site", "patient", "task", "model", "model_version", "scope", "item"),
+    columns=(
+        SITE, PATIENT, TASK, MODEL, MODEL_VERSION,
+        string("scope", "What is told apart; items of scope block add up to the patient's logit less the baseline's", "归因层级；block各项之和为相对基线的logit差",
+               allowed=("block", "feature", "region", "visit", "lesion", "member")),
+        string("item", "Block, feature, region, visit, lesion or member of the stack", "数据块、特征、区域、访视、病灶或集成成员"),
+        number("value", "Contribution to the logit: above 0 speaks for response", "对logit的贡献：大于0支持应答"),
+        number("spread", "Standard deviation between seeds; NULL where the model has none", "随机种子间标准差；无种子的模型为空", nullable=True, minimum=0),
         SIMULATED,
     ),
 )
@@ -577,7 +598,7 @@ QUALITY_VERDICTS = Table(
 TABLES: tuple[Table, ...] = (
     PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES, CONTROL_FEATURES,
     READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
-    FEATURE_STABILITY, DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
+    FEATURE_STABILITY, DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,
 )
 

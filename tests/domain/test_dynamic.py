@@ -68,6 +68,20 @@ def test_without_a_prediction_the_reason_is_told_and_nothing_is_advised(changes,
     assert (found["probability"], found["model"], found["dynamic_label"], found["advice"], found["reason"]) == (None, None, "no_prediction", "none", reason)
 
 
+def test_the_champion_speaks_before_the_candidate():
+    champion = RUN | {"model_version": "1", "alias": MODEL["champion_alias"], "trained_at": MOMENT - timedelta(9)}
+    assert derive(runs=(RUN, champion), model_version="1")["model_version"] == "1"
+    assert derive(runs=(RUN, champion), model_version="3")["model_version"] == "3", "the candidate, where the champion says nothing of the patient"
+
+
+def test_a_model_that_abstains_gives_no_call_and_says_so():
+    found = derive(abstained=True, spread=0.214)
+    assert found["reason"] == "the model abstains: its members disagree by 0.21"
+    assert (found["probability"], found["dynamic_label"], found["advice"]) == (None, "no_prediction", "none")
+    assert (found["model"], found["model_version"]) == ("dhi", "3")
+    assert derive(abstained=False, spread=0.1)["probability"] == 0.2
+
+
 @given(st.sampled_from(IRECIST_RESPONSES), st.one_of(st.none(), st.floats(0, 1)))
 def test_no_reading_is_a_response_and_each_has_its_advice(state, probability):
     reading = read_risk(state, probability, MODEL)

@@ -12,7 +12,7 @@ import pytest
 
 from dagster_project.lake.home import Home
 from dagster_project.lake.schema import UnknownColumns, empty
-from dagster_project.lake.store import Lake, RepeatedKey, open_lake, read_lake
+from dagster_project.lake.store import Lake, RepeatedKey, SnapshotGone, open_lake, read_lake
 from dagster_project.lake.tables import QUARANTINE, TREATMENTS
 
 
@@ -125,3 +125,16 @@ def test_a_moved_home_opens_where_it_is(home: Home, tmp_path: Path) -> None:
     with read_lake(moved) as lake:
         assert lake.count("treatments") == 2
     assert not home.root.exists()
+
+
+def test_a_snapshot_that_has_expired_is_named_with_what_to_do(home: Home) -> None:
+    with open_lake(home) as lake:
+        lake.replace("treatments", rows("AA", "p1"))
+        gone = lake.snapshot()
+        lake.replace("treatments", rows("AA", "p2"))
+        assert lake.read("treatments", as_of=gone).height == 1
+        lake.expunge()
+        with pytest.raises(SnapshotGone, match=f"no snapshot {gone}: it has expired .* train anew on the newest"):
+            lake.read("treatments", as_of=gone)
+    with pytest.raises(SnapshotGone, match=f"no snapshot {gone}"):
+        read_lake(home, as_of=gone)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import getpass
 import json
+import pickle
 import platform
+import re
 import shutil
 import socket
 from dataclasses import dataclass, replace
@@ -16,11 +18,13 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from safetensors import SafetensorError
 
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import MODEL_RUNS
 from models import tracking
 from models.evaluation import leakage_verdict
+from models.reference import Reference
 from models.training import best_model, train_baselines
 from tests.models.cohorts import SECTION, dataset
 
@@ -168,9 +172,14 @@ def test_7_metrics_are_the_evaluations(logged, trained):
 def test_8_artifacts_are_tensors_facts_and_the_curve(logged, trained):
     folder = logged.artifacts("clinical")
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
-    assert files == {"model/model.safetensors", "model/config.json", "roc.csv", "roc.png", "evaluation.json", "gate_verdicts.json",
-                     "calibration.json", "signature.json", "model_card.md"}
-    assert (folder / "roc.png").read_bytes().startswith(b"\x89PNG")
+    folds = {f"model/fold_{k:02d}/{name}" for k in range(5) for name in ("model.safetensors", "config.json")}
+    model = {f"model/{name}" for name in ("model.safetensors", "config.json", "reference.safetensors")}
+    told = {"roc.csv", "roc.png", "calibration.png", "decision_curve.png", "curves.json", "evaluation.json", "gate_verdicts.json", "signature.json",
+            "environment.json", "model_card.md", "guidelines.csv"}
+    appraised = {f"appraisal/{name}.csv" for name, table in trained[0].appraisal.tables.items() if table.width} | {"appraisal/figures.csv", "appraisal/facts.json"}
+    assert files == folds | model | told | appraised
+    for name in ("roc", "calibration", "decision_curve"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (folder / "roc.csv").open(encoding="utf-8") as file:
         corners = [(float(r["false_positive_rate"]), float(r["true_positive_rate"])) for r in csv.DictReader(file)]
     assert corners == [(p.false_positive_rate, p.true_positive_rate) for p in trained[0].evaluation.roc]
@@ -272,9 +281,81 @@ def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh
     easy = {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
     best = replace(best_model(trained), verdicts=())
     others = [t for t in trained if t.name != best.name and not t.negative_control]
-    log([best, *others], fresh, section=easy)
+    first = log([best, *others], fresh, section=easy)
     assert client.get_registered_model("response-T1").aliases["champion"] == 5
-    log([best, *others], fresh, section=easy)
+    assert first.select("alias", "promotion", "promotion_reasons").row(0) == ("champion", "promoted", "every condition is met")
+    again = log([best, *others], fresh, section=easy)
     assert client.get_registered_model("response-T1").aliases["champion"] == 5
-    again = client.get_model_version_by_alias("response-T1", "candidate").tags["promotion_reasons"]
-    assert "is not above the champion's" in again
+    assert "cannot be compared with the champion: both predict 0 patients unseen" in again["promotion_reasons"][0]
+    worse = log([best, *others], fresh, section=easy, champion=1 - best.probabilities)
+    assert worse.select("alias", "promotion").row(0) == ("champion", "promoted")
+    assert client.get_registered_model("response-T1").aliases["champion"] == int(worse["model_version"][0])
+    held = log([best, *others], fresh, section=easy, champion=best.probabilities)
+    assert "not better than the champion on 24 patients" in held["promotion_reasons"][0]
+
+
+def test_19_the_champion_is_asked_before_the_candidate_and_its_absence_is_told(trained, fresh):
+    uri, easy = f"sqlite:///{fresh}/mlflow.db", {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+    tracking._client(uri)
+    assert tracking.find_served(uri, "T1", ("champion", "candidate")) is None
+    with pytest.raises(LookupError, match="no model of task T1 carries the alias champion; materialise model_runs"):
+        tracking.load_registered(uri, "T1", "champion")
+    best = replace(best_model(trained), verdicts=())
+    others = [t for t in trained if t.name != best.name and not t.negative_control]
+    promoted, later = log([best, *others], fresh, section=easy), log(trained, fresh, section=SECTION)
+    found = tracking.find_served(uri, "T1", ("champion", "candidate"))
+    assert (found.alias, found.version, found.run, found.model) == ("champion", promoted["model_version"][0], promoted["mlflow_run_id"][0], best.name)
+    held = later.filter(pl.col("alias").is_not_null())
+    assert tracking.aliases_held(uri, "T1", ("champion", "candidate")) == {found.run: "champion", held["mlflow_run_id"].item(): "candidate"}
+    served = tracking.load_served(uri, found)
+    assert [f.probabilities(DATA).tolist() for f in served.folds] == [f.model.probabilities(DATA).tolist() for f in best.fits]
+    assert served.reference.novelty(DATA) == pytest.approx(Reference.fitted(best.dataset).novelty(DATA), abs=0, nan_ok=True)
+
+
+def test_20_nothing_is_read_that_could_run_code(logged):
+    """Neither artifacts nor registry hold a pickle, and a model is tensors and JSON."""
+    kinds = {f.suffix for f in (logged.folder / "artifacts").rglob("*") if f.is_file()}
+    assert kinds == {".safetensors", ".json", ".csv", ".png", ".md"}
+    client = logged.client
+    for model in logged.runs["model"]:
+        assert not any(f.path.endswith("MLmodel") for f in client.list_artifacts(logged.run(model).info.run_id, "model")), "no flavour that unpickles"
+    odd = logged.folder / "odd"
+    odd.mkdir()
+    (odd / "config.json").write_text((logged.artifacts("clinical") / "model" / "config.json").read_text())
+    (odd / "model.safetensors").write_bytes(pickle.dumps({"coefficients": [1.0]}))
+    with pytest.raises(SafetensorError):
+        tracking.load_model(odd)
+
+
+def test_21_a_run_read_back_says_what_it_was_trained_with_and_how_it_was_judged(logged, trained):
+    """Environment without host or user, signature, curves and appraisal: each is the model's own."""
+    folder, model = logged.artifacts("delta_radiomics"), trained[2]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["python"] == platform.python_version()
+    assert {"mlflow", "numpy", "polars", "safetensors", "scikit-learn", "torch"} <= set(environment["packages"])
+    assert environment["packages"]["numpy"] == np.__version__
+    assert platform.node() not in re.findall(r"[^\s\",:{}]+", (folder / "environment.json").read_text()), "a word of its own: a package may hold a short name"
+    signed = json.loads((folder / "signature.json").read_text())
+    assert [c["name"] for c in signed["columns"]] == list(model.dataset.feature_names)
+    told = json.loads((folder / "curves.json").read_text())
+    assert [p["true_positive_rate"] for p in told["roc"]] == [p.true_positive_rate for p in model.evaluation.roc]
+    assert sum(g["n"] for g in told["calibration"]) == 24
+    figures = pl.read_csv(folder / "appraisal" / "figures.csv", infer_schema_length=0)["figure"]
+    assert set(figures) == set(model.appraisal.figures)
+    assert logged.run("delta_radiomics").data.metrics["brier_bootstrap"] == model.appraisal.figures["brier_bootstrap"].value
+    assert logged.run("delta_radiomics").data.tags["python"] == platform.python_version()
+
+
+def test_22_every_item_of_the_guidelines_is_answered_or_said_to_be_open(logged):
+    rows = pl.read_csv(logged.artifacts("size_change") / "guidelines.csv", infer_schema_length=0).to_dicts()
+    for guideline, n in (("TRIPOD+AI", 27), ("CLEAR", 58), ("METRICS", 30)):
+        assert [r["item"] for r in rows if r["guideline"] == guideline] == [str(i) for i in range(1, n + 1)]
+    assert {r["status"] for r in rows} == {"answered", "partly", "paper", "not done", "not applicable"}
+    assert all(r["answer"] and "{" not in r["answer"] for r in rows)
+    by = {(r["guideline"], r["item"]): r for r in rows}
+    assert by["TRIPOD+AI", "10"]["answer"].startswith("24 patients, 12 responders")
+    assert by["METRICS", "27"]["status"] == "not done"
+    assert f"{logged.run('size_change').data.metrics['brier']:.3f}" in by["TRIPOD+AI", "23"]["answer"]
+    card = (logged.artifacts("size_change") / "model_card.md").read_text(encoding="utf-8")
+    assert "Trained on simulated data: it says nothing of patients." in card
+    assert "| METRICS 27 | External testing | not done | not done |" in card

@@ -11,10 +11,10 @@ import pytest
 
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import PREDICTIONS
-from models.datasets import TASKS, build_dataset, build_others
+from models.datasets import TASKS, build_dataset
 from models.learners import Fit
 from models.splits import SplitError
-from models.training import best_model, cross_fit, derive_predictions, gains, leave_one_site_out, predict_others, train, train_baselines
+from models.training import best_model, cross_fit, derive_predictions, gains, leave_one_site_out, train, train_baselines
 from tests.models.cohorts import SECTION, dataset, simulate
 
 DATA = dataset(effect=0.3)
@@ -154,19 +154,3 @@ def test_13_a_hospital_is_predicted_by_models_that_saw_none_of_its_patients():
     assert set(pooled.sites) == {"EAST", "NORTH", "SOUTH"}
     with pytest.raises(SplitError, match="leaving one hospital out needs two"):
         leave_one_site_out(learner, replace(DATA, sites=("NORTH",) * 24), SECTION, seed=1)
-
-
-
-def test_14_eligible_patients_outside_the_cohort_are_predicted_without_fold_and_label(trained):
-    made = simulate(effect=0.3)
-    out = pl.col("patient").is_in(["NORTH-000", "EAST-002"])
-    cohort = made.cohort.with_columns(included=~out, exclusion=pl.when(pl.col("patient") == "NORTH-000").then(pl.lit("progressed_by_T1")).when(out).then(pl.lit("artifact")))
-    tables = made.replace(cohort=cohort)
-    others = build_others(TASKS["T1"], **tables, radiomic_features=None)
-    model = trained[3].final.model
-    found = predict_others(model, {"name": "delta_radiomics_dhi", "cutoff": 0.5}, "3", build_dataset(TASKS["T1"], **tables), others, SECTION)
-    assert found["patient"].to_list() == ["NORTH-000"]
-    assert found.select("label", "fold", "spread", "abstained").row(0) == (None, None, None, None)
-    assert found["probability"].to_list() == model.probabilities(others).tolist()
-    assert 0 < found["novelty"].item() < 20
-    assert build_others(TASKS["T1"], **vars(made), radiomic_features=None) is None

@@ -1,0 +1,15 @@
+"""What the probabilities of the model with an alias rest on: blocks, features, regions, visits, lesions, members."""
+
+import dagster as dg
+
+from dagster_project.flow.predictions import kept_said
+from dagster_project.lake.tables import ATTRIBUTIONS
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(ATTRIBUTIONS, deps=["model_runs"])
+def attributions(lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Take over what was derived with the predictions."""
+    rows = kept_said(lakehouse).attributions
+    return told(lakehouse.lake.replace(ATTRIBUTIONS.name, rows), rows, patients=rows["patient"].n_unique())

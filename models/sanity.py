@@ -1,0 +1,63 @@
+"""Whether attributions tell of the model and the data at all: they must change when its weights, or the labels it learnt, are shuffled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from models.datasets import Dataset
+from models.evaluation import Verdict
+from models.explanation import attribute, stability
+from models.learners import Section
+from models.networks import NetworkModel, train_side_by_side
+from models.series import arrange
+
+ALIKE = 0.5
+"""Rank correlation of attributions, with their signs, from which a shuffled model's count as unchanged."""
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """Rank correlations of attributions, None where there is nothing to rank; Adebayo et al. (NeurIPS 2018) for both shufflings.
+
+    Parameters
+    ----------
+    between_seeds
+        Of the model's own seeds with each other: what one would expect of attributions that mean something.
+    weights_shuffled, labels_shuffled
+        Of the model with the same networks whose weights were permuted within each tensor, and with networks trained on permuted labels.
+    """
+
+    between_seeds: float | None
+    weights_shuffled: float | None
+    labels_shuffled: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Pass where both shufflings change the attributions."""
+        pair = (self.weights_shuffled, self.labels_shuffled)
+        shown = ", ".join(f"{name} {'none' if value is None else f'{value:.2f}'}" for name, value in vars(self).items())
+        found = "cannot_evaluate" if None in pair else "pass" if all(abs(v) < ALIKE for v in pair if v is not None) else "fail"
+        return Verdict("attribution_sanity", found, f"rank correlation of attributions: {shown}; a shuffled model's must stay below {ALIKE}")
+
+
+def check_attributions(model: NetworkModel, dataset: Dataset, section: Section, seed: int) -> SanityCheck:
+    """Attribute with the model, with its weights permuted, and with networks trained on permuted labels from another start."""
+    rng = np.random.default_rng(seed)
+    own = attribute(model, dataset)
+    shuffled = replace(model, weights={k: rng.permuted(v.reshape(len(v), -1), axis=1).reshape(v.shape) for k, v in model.weights.items()})
+    others = [attribute(m, dataset).mean(axis=0).ravel() for m in (shuffled, _of_shuffled_labels(model, dataset, section, rng))]
+    weights, labels = (stability(np.stack([own.mean(axis=0).ravel(), other])) for other in others)
+    return SanityCheck(stability(own.reshape(len(own), -1)), weights, labels)
+
+
+def _of_shuffled_labels(model: NetworkModel, dataset: Dataset, section: Section, rng: np.random.Generator) -> NetworkModel:
+    """As many networks as the model has seeds, trained like it."""
+    if dataset.series is None:
+        raise ValueError(f"task {dataset.task.name}: a network without series; hand over the data set that it was trained on")
+    arrays = model.scaler.apply(arrange(dataset.series, dict(model.facts)))
+    seeds = len(next(iter(model.weights.values())))
+    weights, _ = train_side_by_side(model.facts, [arrays] * seeds, rng.permutation(dataset.y), [np.arange(dataset.y.size)] * seeds, section,
+                                    int(rng.integers(2**31)))
+    return replace(model, weights=weights)

@@ -1,0 +1,109 @@
+"""Attributions add up to what they explain, of every kind of model; and they change when the model or its labels are shuffled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.datasets import TASKS, build_dataset
+from models.explanation import TOP, attribution_rows, contributions, held_out_attributions, name_lesions
+from models.fusion import Fusion, Remembered, logit
+from models.roster import choose_learners
+from models.sanity import ALIKE, SanityCheck, check_attributions
+from models.training import train
+from tests.models.test_networks import SECTION, TABLES
+
+DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset())
+MEMBERS = ("clinical", "size_change", "boosting", "st_gcn")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    members = [Remembered(m.learner) for m in choose_learners(DATA, SECTION)[0] if m.name in MEMBERS]
+    return {m.name: m for m in train([*members, Fusion(members)], DATA, {**SECTION, "held_out_sites": "none"}, seed=5)}
+
+
+def at_means(data, scaler):
+    """The same lesions and days with every value at the training patients' mean."""
+    values = np.where(np.isnan(data.series.values), np.nan, scaler.means[None, None, :, None])
+    return replace(data, series=replace(data.series, values=values))
+
+
+def blocks(parts):
+    return sum(value.mean(axis=0) for (scope, _), value in parts.items() if scope == "block")
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_1_blocks_add_up_to_the_logit_less_the_baselines(trained, name):
+    """Of a network to within the steps of its path."""
+    model, data = trained[name].final.model, trained[name].dataset
+    parts = contributions(model, data)
+    if name == "st_gcn":
+        expected = (model.logits(data) - model.logits(at_means(data, model.scaler))).mean(axis=0) / model.temperature
+        assert blocks(parts) == pytest.approx(expected, abs=0.1)
+    else:
+        assert np.ptp(logit(model.probabilities(data)) - blocks(parts)) < 1e-6
+    for scope in ("visit", "feature"):
+        assert sum(v.mean(axis=0) for (s, _), v in parts.items() if s == scope) == pytest.approx(blocks(parts), abs=1e-4)
+
+
+def test_1_a_stack_adds_its_members_up_by_weight(trained):
+    model = trained["fusion"].final.model
+    parts = contributions(model, DATA)
+    expected = sum(w * blocks(contributions(m, DATA)) for w, m in zip(model.weights, model.members, strict=True))
+    assert blocks(parts) == pytest.approx(expected, abs=1e-4)
+    members = sum(value[0] for (scope, _), value in parts.items() if scope == "member")
+    assert members + model.intercept == pytest.approx(logit(model.probabilities(DATA)), abs=1e-4)
+
+
+def test_2_rows_tell_the_greatest_features_and_all_else(trained):
+    rows = attribution_rows(trained["fusion"].final.model, DATA.take(np.arange(70) < 3))
+    assert set(rows["scope"]) == {"block", "feature", "region", "visit", "lesion", "member"}
+    assert rows.filter(scope="feature").group_by("patient").len()["len"].max() == TOP
+    parts = contributions(trained["fusion"].final.model, DATA.take(np.arange(70) < 1))
+    most = max((k for k in parts if k[0] == "feature"), key=lambda k: abs(parts[k].mean()))
+    first = rows.filter((pl.col("patient") == DATA.patients[0]) & (pl.col("scope") == "feature"))
+    assert first.row(0, named=True)["item"] == most[1]
+    assert set(rows.filter(scope="member")["item"]) <= set(MEMBERS)
+    assert set(trained["fusion"].dataset.feature_blocks) >= set(rows.filter(scope="block")["item"]) - {"series"}
+
+
+def test_3_the_held_out_are_explained_by_the_model_of_their_fold(trained):
+    found = held_out_attributions(trained["clinical"])
+    for k, fit in enumerate(trained["clinical"].fits):
+        held = trained["clinical"].dataset.take(trained["clinical"].fold == k)
+        mine = found.filter(pl.col("patient").is_in(list(held.patients)))
+        assert mine.sort("patient", "scope", "item").equals(attribution_rows(fit.model, held).sort("patient", "scope", "item"))
+
+
+def test_4_lesions_are_told_by_name(trained):
+    few = DATA.take(np.arange(70) < 6)
+    rows = name_lesions(attribution_rows(trained["st_gcn"].final.model, few), TABLES.lesions, TASKS["T1"].visits)
+    for patient, part in rows.filter(scope="lesion").group_by("patient"):
+        named = TABLES.lesions.filter((pl.col("patient") == patient[0]) & pl.col("visit").is_in(["T0", "T1"]) & pl.col("present"))["lesion"]
+        assert set(part["item"]) <= set(named)
+    assert rows.filter((pl.col("patient") == few.patients[0]) & (pl.col("scope") == "lesion")).height == few.series.present[0].any(axis=(1, 2)).sum()
+
+
+def test_5_shuffled_weights_and_labels_change_the_attributions(trained):
+    found = check_attributions(trained["st_gcn"].final.model, DATA.take(np.arange(70) < 30), {**SECTION, "network_epochs": 12}, seed=3)
+    assert abs(found.weights_shuffled) < ALIKE
+    assert abs(found.labels_shuffled) < ALIKE
+    assert found.verdict.verdict == "pass"
+
+
+def test_6_attributions_that_do_not_change_fail_by_name():
+    assert SanityCheck(0.9, 0.1, 0.8).verdict.verdict == "fail"
+    assert SanityCheck(0.9, -0.7, 0.1).verdict.verdict == "fail"
+    assert SanityCheck(0.9, None, 0.1).verdict.verdict == "cannot_evaluate"
+    assert "weights_shuffled -0.70" in SanityCheck(0.9, -0.7, 0.1).verdict.detail
+
+
+def test_7_a_network_blind_to_its_input_cannot_be_evaluated(trained):
+    model = trained["st_gcn"].final.model
+    blind = replace(model, weights={k: np.zeros_like(v) for k, v in model.weights.items()})
+    found = check_attributions(blind, DATA.take(np.arange(70) < 12), SECTION, seed=3)
+    assert found.verdict.verdict == "cannot_evaluate"

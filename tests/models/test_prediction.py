@@ -1,0 +1,104 @@
+"""What a registered model says of a new patient: with bounds, strangeness and what it rests on; and refusals that say why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import t as student
+
+from models.datasets import TASKS, build_others
+from models.intervals import jackknife_interval
+from models.prediction import ChampionUnusable, ServedModel, input_digests, predict
+from models.reference import Reference
+from models.training import train_baselines
+from tests.models.cohorts import SECTION, dataset, simulate
+
+DATA = dataset(effect=0.3)
+OUT = pl.col("patient").is_in(["NORTH-000", "EAST-002"])
+
+
+@pytest.fixture(scope="module")
+def served() -> ServedModel:
+    trained = next(t for t in train_baselines(DATA, SECTION, seed=11) if t.name == "delta_radiomics_dhi")
+    facts = {"name": trained.name, "task": "T1", "cutoff": 0.5}
+    return ServedModel(trained.final.model, tuple(f.model for f in trained.fits), Reference.fitted(trained.dataset), facts, "3", "champion")
+
+
+@pytest.fixture(scope="module")
+def others():
+    made = simulate(effect=0.3)
+    why = pl.when(pl.col("patient") == "NORTH-000").then(pl.lit("progressed_by_T1")).when(OUT).then(pl.lit("artifact"))
+    tables = made.replace(cohort=made.cohort.with_columns(included=~OUT, exclusion=why))
+    assert build_others(TASKS["T1"], **vars(made), radiomic_features=None) is None
+    return build_others(TASKS["T1"], **tables, radiomic_features=None)
+
+
+def test_1_eligible_patients_outside_the_cohort_are_predicted_without_fold_and_label(served, others):
+    found = predict(served, others, SECTION)
+    assert found["patient"].to_list() == ["NORTH-000"]
+    assert found.select("label", "fold", "spread", "abstained").row(0) == (None, None, None, None)
+    assert found["probability"].to_list() == served.model.probabilities(others).tolist()
+    assert found.select("alias", "model_version").row(0) == ("champion", "3")
+    assert found["lower"].item() < found["probability"].item() < found["upper"].item()
+    assert 0 < found["novelty"].item() < 20
+
+
+def test_2_bounds_are_those_of_the_grouped_jackknife():
+    whole, folds = np.array([0.3, 0.9]), np.array([[0.2, 0.9], [0.35, 0.9], [0.31, 0.9]])
+    low, high = jackknife_interval(whole, folds)
+    z = np.log(folds[:, 0] / (1 - folds[:, 0]))
+    error = np.sqrt(2 / 3 * ((z - z.mean()) ** 2).sum()) * student.ppf(0.975, 2)
+    expected = 1 / (1 + np.exp(-(np.log(0.3 / 0.7) + np.array([-error, error]))))
+    assert [low[0], high[0]] == pytest.approx(expected.tolist())
+    assert [low[1], high[1]] == pytest.approx([0.9, 0.9]), "folds that agree leave nothing unsure"
+    with pytest.raises(ValueError, match="1 models of folds: an interval needs two"):
+        jackknife_interval(whole, folds[:1])
+
+
+def test_3_bounds_hold_the_true_probability_about_as_often_as_they_say():
+    """Logistic regression on one column, the truth known: 300 cohorts of 200 patients in 5 folds, asked at one new patient."""
+    rng, at, held = np.random.default_rng(7), 0.8, 0
+    for _ in range(300):
+        x = rng.normal(size=200)
+        y, fold = rng.random(200) < 1 / (1 + np.exp(-x)), np.arange(200) % 5
+        each = np.array([[_fitted(x[fold != k], y[fold != k], at)] for k in range(5)])
+        low, high = jackknife_interval(np.array([_fitted(x, y, at)]), each)
+        held += low[0] <= 1 / (1 + np.exp(-at)) <= high[0]
+    assert 0.90 < held / 300 < 0.99
+
+
+def _fitted(x, y, at) -> float:
+    design, theta = np.column_stack([np.ones(x.size), x]), np.zeros(2)
+    for _ in range(8):
+        p = 1 / (1 + np.exp(-design @ theta))
+        theta += np.linalg.solve(design.T @ (design * (p * (1 - p))[:, None]), design.T @ (y - p))
+    return float(1 / (1 + np.exp(-(theta[0] + theta[1] * at))))
+
+
+def test_4_columns_that_are_gone_are_named_with_the_version_that_asks_for_them(served, others):
+    name = served.model.features[0]
+    keep = np.array([c != name for c in others.feature_names])
+    narrow = replace(others, X=others.X[:, keep], columns=tuple(c for c in others.columns if c.name != name))
+    with pytest.raises(ChampionUnusable, match=r"champion version 3 \(delta_radiomics_dhi, task T1\) cannot be asked: .*asks for 1 columns that are not there, first"):
+        predict(served, narrow, SECTION)
+
+
+def test_5_a_digest_changes_with_the_patients_own_inputs_and_no_others():
+    before = input_digests(DATA)
+    assert len(set(before)) == len(DATA.patients)
+    X = DATA.X.copy()
+    X[3, np.flatnonzero(~np.isnan(X[3]))[0]] += 1
+    now = input_digests(replace(DATA, X=X))
+    assert [a == b for a, b in zip(before, now, strict=True)] == [i != 3 for i in range(len(before))]
+    assert input_digests(DATA.take(np.arange(24) > 20)) == before[21:]
+
+
+def test_6_strangeness_rests_on_the_training_patients_alone(served):
+    far = replace(DATA, X=DATA.X + 50)
+    assert (served.reference.novelty(far) > 5 * np.median(served.reference.novelty(DATA))).all()
+    again = Reference.from_tensors(served.reference.names, served.reference.tensors())
+    assert again.novelty(DATA).tolist() == served.reference.novelty(DATA).tolist()
+    assert served.reference.novelty(DATA.take(np.arange(24) == 5)).item() == pytest.approx(served.reference.novelty(DATA)[5])
