@@ -157,6 +157,13 @@ def frozen_codebook(folder: Path, tasks: list[LesionTask], settings: Mapping[str
     return codebook, ""
 
 
+def named_codebook(folder: Path, name: str) -> Codebook | None:
+    """The frozen codebook that a row names; None where it is no longer there."""
+    from dagster_project.radiomics.habitat_codebook import read_codebook
+
+    return next((found for file in sorted(folder.glob("habitats-*.json")) if (found := read_codebook(file)).name == name), None)
+
+
 def _localise_new(tasks: list[LesionTask], say: Say) -> dict[Path, str]:
     """Keep the local features that are not kept yet; which lesions could not be measured, and why."""
     new = [t for t in tasks if t.mask and not t.local.is_file()]
