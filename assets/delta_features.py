@@ -2,16 +2,14 @@
 
 import dagster as dg
 
-from dagster_project.flow.delta_features import accepted_features
+from dagster_project.flow.delta_features import derive_changed
 from dagster_project.lake.tables import DELTA_FEATURES
 from dagster_project.materialisation import table_asset, told
-from dagster_project.radiomics.delta import derive_delta_features
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(DELTA_FEATURES, deps=["radiomic_features", "feature_stability", "lesions", "timepoints"])
-def delta_features(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Subtract, compare and divide by the days between."""
-    timepoints, stability = lakehouse.read("timepoints", "feature_stability")
-    rows = derive_delta_features(accepted_features(lakehouse), timepoints, stability)
-    return told(lakehouse.lake.replace(DELTA_FEATURES.name, rows), rows)
+@table_asset(DELTA_FEATURES, deps=["radiomic_features", "lesions", "timepoints"])
+def delta_features(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Subtract, compare and divide by the days between, for the patients of whom something differs."""
+    done = derive_changed(lakehouse, context.log.info)
+    return told(done.write, **done.counts)

@@ -236,9 +236,10 @@ def survivors(out: Path, needles: dict[str, dict[str, bytes]]) -> tuple[set[str]
 
 RETAINED = ("Rows", "Columns", "BitsStored", "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "KVP",
             "RescaleSlope", "RescaleIntercept", "InstanceNumber", "SOPClassUID", "Modality")
-REMOVED = ("InstitutionName", "StationName", "DeviceSerialNumber", "OperatorsName", "PhysiciansOfRecord", "OtherPatientIDs", "PatientAddress", "RequestAttributesSequence",
+REMOVED = ("InstitutionName", "StationName", "DeviceSerialNumber", "PhysiciansOfRecord", "OtherPatientIDs", "PatientAddress", "RequestAttributesSequence",
            "StudyDescription", "SeriesDescription", "ProtocolName", "ImageComments", "PatientComments")
-EMPTIED = ("AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "StudyID")
+EMPTIED = ("AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "StudyID", "OperatorsName")
+"""Type 2 in some object: OperatorsName stands empty in an RTSTRUCT and is absent elsewhere."""
 DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 

@@ -23,7 +23,6 @@ os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
 import argparse
 import logging
 import multiprocessing
-import resource
 import sys
 import time
 import warnings
@@ -109,7 +108,8 @@ def peak_mib(file, masks, settings):
     """In a process of its own: the scan and the masks in memory, one lesion extracted."""
     image = as_scan(np.load(file))
     extraction.extract_lesion(image, {r: np.load(m) for r, m in masks.items()}, None, settings)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = next(line for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 1024  # not ru_maxrss, which a spawned process inherits from its parent
 
 
 def measure_peak(values, masks, settings, folder):

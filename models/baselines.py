@@ -12,6 +12,7 @@ from models.datasets import CLINICAL, DELTA, DHI, PD_L1, RADIOMICS, SIZE, Datase
 from models.evaluation import youden_cutoff
 from models.learners import Fit, Section
 from models.splits import stratified_folds
+from models.stability import StableFeatures
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -65,7 +66,8 @@ class LinearModel:
 class Baseline:
     """A penalised logistic regression on some blocks; a `learners.Learner`.
 
-    With `elastic_net` the columns of the blocks `delta` and `radiomics` pass the univariate filter first; other blocks are offered whole.
+    With `elastic_net` the columns of the blocks `delta` and `radiomics` pass two filters first: the readers' agreement, then the univariate one;
+    other blocks are offered whole.
     """
 
     name: str
@@ -92,6 +94,8 @@ class Baseline:
         model = freeze(self._path(dataset, section, seed)[best], dataset.feature_names)
         chosen = {"strength": float(section[f"{self.penalty}_strengths"][best]), "n_columns": float(len(model.features)),
                   "n_nonzero": float(np.count_nonzero(model.coefficients))}
+        if self.penalty == "elastic_net":
+            chosen |= StableFeatures.fitted(dataset.readers, section).facts
         return Fit(model, youden_cutoff(dataset.y, inner[best]), chosen, inner=inner[best])
 
     def _path(self, dataset: Dataset, section: Section, seed: int) -> list[Pipeline]:
@@ -115,10 +119,12 @@ class Baseline:
 
         filtered = (DELTA, RADIOMICS) if self.penalty == "elastic_net" else ()
         always = tuple(i for i, block in enumerate(dataset.feature_blocks) if block not in filtered)
+        stable = StableFeatures.fitted(dataset.readers, section)
+        never = tuple(i for i, name in enumerate(dataset.feature_names) if i not in always and stable.leaves_out(name))
         return Pipeline([
             ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
             ("scale", StandardScaler()),
-            ("filter", RelevantColumns(section["filter_keeps"], section["redundant_correlation"], always)),
+            ("filter", RelevantColumns(section["filter_keeps"], section["redundant_correlation"], always, never)),
         ])
 
     def _classifier(self, Z: np.ndarray, y: np.ndarray, strength: float, section: Section, seed: int) -> LogisticRegression:

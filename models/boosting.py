@@ -12,6 +12,7 @@ from models.datasets import CLINICAL, DELTA, DHI, PD_L1, SIZE, Dataset, DatasetE
 from models.evaluation import youden_cutoff
 from models.learners import Fit, Section
 from models.splits import stratified_folds
+from models.stability import StableFeatures
 
 SETTINGS = {"objective": "binary", "num_leaves": 7, "learning_rate": 0.05, "min_data_in_leaf": 15, "feature_fraction": 0.4, "bagging_fraction": 0.8,
             "bagging_freq": 1, "lambda_l2": 5.0, "num_threads": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
@@ -63,14 +64,17 @@ class Boosting:
         fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
         inner = np.zeros(fold.size)
         for k in range(fold.max() + 1):
-            inner[fold == k] = self._boosted(dataset.take(fold != k), seed).probabilities(dataset.take(fold == k))
-        return Fit(self._boosted(dataset, seed), youden_cutoff(dataset.y, inner), {"rounds": float(ROUNDS)}, inner=inner)
+            inner[fold == k] = self._boosted(dataset.take(fold != k), section, seed).probabilities(dataset.take(fold == k))
+        facts = StableFeatures.fitted(dataset.readers, section).facts
+        return Fit(self._boosted(dataset, section, seed), youden_cutoff(dataset.y, inner), {"rounds": float(ROUNDS), **facts}, inner=inner)
 
-    def _boosted(self, dataset: Dataset, seed: int) -> BoostedModel:
+    def _boosted(self, dataset: Dataset, section: Section, seed: int) -> BoostedModel:
         import lightgbm
 
         if np.isnan(dataset.X).all():
             raise DatasetError(f"task {dataset.task.name}, model {self.name}: every column is missing; materialise {', '.join(self.blocks)} first")
-        rows = lightgbm.Dataset(dataset.X, label=dataset.y.astype(float))
+        stable = StableFeatures.fitted(dataset.readers, section)
+        names = tuple(n for n in dataset.feature_names if not stable.leaves_out(n))
+        rows = lightgbm.Dataset(dataset.values_of(names), label=dataset.y.astype(float))
         booster = lightgbm.train({**SETTINGS, "seed": seed % 2**31}, rows, num_boost_round=ROUNDS)
-        return BoostedModel(dataset.feature_names, booster.model_to_string())
+        return BoostedModel(names, booster.model_to_string())

@@ -8,7 +8,7 @@ from math import sqrt
 
 import numpy as np
 
-from models.evaluation import Estimate, auc_delong
+from models.evaluation import Estimate, auc_delong, proportion
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float | None, float | None]:
@@ -17,14 +17,27 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float | 
     Slope: b of logit P(y) = a + b logit p. Intercept: a with b fixed at 1. Both by Newton's method; None where p does not vary or
     separates the classes.
     """
+    intercept, slope = calibration_estimates(labels, probabilities)
+    return intercept.value, slope.value
+
+
+def calibration_estimates(labels: np.ndarray, probabilities: np.ndarray) -> tuple[Estimate, Estimate]:
+    """`calibration` with Wald's 95 % bounds, from the inverse of the information."""
     z = np.log(np.clip(probabilities, 1e-9, 1 - 1e-9) / np.clip(1 - probabilities, 1e-9, 1))
     intercept = _newton(np.ones((z.size, 1)), labels, offset=z)
     slope = _newton(np.column_stack([np.ones(z.size), z]), labels, offset=np.zeros(z.size)) if np.ptp(z) > 1e-9 else None
-    return (None if intercept is None else float(intercept[0])), (None if slope is None else float(slope[1]))
+    return _wald(intercept, 0), _wald(slope, 1)
 
 
-def _newton(design: np.ndarray, labels: np.ndarray, offset: np.ndarray) -> np.ndarray | None:
-    """Maximum-likelihood logistic coefficients; None where they do not exist."""
+def _wald(found: tuple[np.ndarray, np.ndarray] | None, place: int) -> Estimate:
+    if found is None:
+        return Estimate(None, reason="the probabilities do not vary, or separate the classes")
+    value, reach = float(found[0][place]), 1.959963984540054 * sqrt(found[1][place, place])
+    return Estimate(value, value - reach, value + reach)
+
+
+def _newton(design: np.ndarray, labels: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Maximum-likelihood logistic coefficients and their covariance; None where they do not exist."""
     theta = np.zeros(design.shape[1])
     for _ in range(100):
         p = 1 / (1 + np.exp(-np.clip(design @ theta + offset, -500, 500)))
@@ -34,14 +47,16 @@ def _newton(design: np.ndarray, labels: np.ndarray, offset: np.ndarray) -> np.nd
         step = np.linalg.solve(information, design.T @ (labels - p))
         theta = theta + step
         if np.abs(step).max() < 1e-12:
-            return theta
+            return theta, np.linalg.inv(information)
     return None
 
 
 def calibration_curve(labels: np.ndarray, probabilities: np.ndarray, groups: int = 10) -> list[dict[str, float]]:
-    """Mean probability and share of responders in groups of equal size, by ascending probability."""
+    """Mean probability and share of responders, with its exact bounds, in groups of equal size, by ascending probability."""
     parts = [p for p in np.array_split(np.argsort(probabilities, kind="stable"), min(groups, labels.size)) if p.size]
-    return [{"mean_probability": float(probabilities[p].mean()), "share": float(labels[p].mean()), "n": p.size} for p in parts]
+    shares = [proportion(int(labels[p].sum()), p.size) for p in parts]
+    return [{"mean_probability": float(probabilities[p].mean()), "share": float(labels[p].mean()), "lower": float(s.lower or 0.0),
+             "upper": float(1.0 if s.upper is None else s.upper), "n": p.size} for p, s in zip(parts, shares, strict=True)]
 
 
 def net_benefit(labels: np.ndarray, probabilities: np.ndarray, thresholds: Sequence[float]) -> list[dict[str, float]]:
@@ -61,12 +76,16 @@ def concordance(days: np.ndarray, events: np.ndarray, scores: np.ndarray) -> flo
     A pair is usable where the shorter time is an event, and at equal times where just one of the two is; two events at one time are
     left out. None without a usable pair.
     """
+    usable, right = concordance_pairs(days, events, scores)
+    return float(right.sum() / usable.sum()) if usable.any() else None
+
+
+def concordance_pairs(days: np.ndarray, events: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pair (i, j), with i the shorter: 1 where it is usable, and 1, 0.5 or 0 as the scores agree; see `concordance`."""
     shorter = (days[:, None] < days[None]) & events[:, None]
     shorter |= (days[:, None] == days[None]) & events[:, None] & ~events[None]
-    usable = shorter.sum()
     difference = scores[None] - scores[:, None]
-    right = (shorter & (difference > 0)).sum() + 0.5 * (shorter & (difference == 0)).sum()
-    return float(right / usable) if usable else None
+    return shorter.astype(np.float64), shorter * np.where(difference > 0, 1.0, np.where(difference == 0, 0.5, 0.0))
 
 
 @dataclass(frozen=True)
@@ -116,6 +135,13 @@ def bootstrap_auc(labels: np.ndarray, probabilities: np.ndarray, *, draws: int =
     found = [wins[rng.integers(positive.size, size=positive.size)][:, rng.integers(negative.size, size=negative.size)].mean() for _ in range(draws)]
     low, high = np.quantile(found, [0.025, 0.975])
     return Estimate(float(wins.mean()), float(low), float(high))
+
+
+def bootstrap_mean(values: np.ndarray, *, draws: int = 1000, seed: int = 1) -> Estimate:
+    """Mean over patients with the percentile interval over patients drawn with replacement."""
+    times = np.random.default_rng(seed).multinomial(values.size, np.full(values.size, 1 / values.size), size=draws)
+    low, high = np.quantile(times @ values / values.size, [0.025, 0.975])
+    return Estimate(float(values.mean()), float(low), float(high))
 
 
 def subgroup_aucs(labels: np.ndarray, probabilities: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, dict[str, object]]:

@@ -11,7 +11,9 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from models.risk_groups import TimeToProgression, build_time_to_progression
 from models.series import LesionSeries, build_series
+from models.stability import ReaderMoments, build_moments
 
 CLINICAL, PD_L1, SIZE, RADIOMICS, DELTA, DHI, SERIES = "clinical", "pd_l1", "size", "radiomics", "delta", "dhi", "series"
 """The blocks of columns: case report, PD-L1 of it, size alone, radiomics of the baseline, change of radiomic features, Dynamic Heterogeneity
@@ -20,7 +22,7 @@ Index; and the lesions over the visits, which are no columns."""
 BASELINE = "T0"
 """The visit before treatment; what the case report knows at the first cycle counts as known then."""
 
-DHI_COLUMNS = ("dhi", "u_texture", "u_density", "u_spatial", "dhi_maximum", "dhi_spread", "delta_median_hu", "delta_log_sd")
+DHI_COLUMNS = ("dhi", "u_texture", "u_density", "u_spatial", "u_radial", "dhi_maximum", "dhi_spread", "delta_median_hu", "delta_log_sd")
 """Columns of `dhi` that are offered; delta_log_volume is left to the block `size`, which DHI is compared with."""
 
 _KEY = ["site", "patient"]
@@ -95,6 +97,9 @@ class Dataset:
     simulated: np.ndarray
     label_definition: str
     series: LesionSeries | None = None
+    progression: TimeToProgression | None = None
+    readers: ReaderMoments | None = None
+    batches: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what breaks rule 1 or 2."""
@@ -123,15 +128,17 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of task, patients, labels, columns and values."""
-        facts = (self.task.name, self.label_definition, self.patients, self.sites, self.y.tolist(), self.feature_names)
+        facts = (self.task.name, self.label_definition, self.patients, self.sites, self.y.tolist(), self.feature_names, self.batches)
         series = self.series.digest.encode() if self.series else b""
-        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes() + series).hexdigest()[:16]
+        readers = self.readers.digest if self.readers else b""
+        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes() + series + readers).hexdigest()[:16]
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The rows of a truth-valued mask, in order."""
-        names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites)]
+        names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites, self.batches or self.sites)]
         return replace(self, X=self.X[rows], y=self.y[rows], patients=names[0], sites=names[1], simulated=self.simulated[rows],
-                       series=self.series.take(rows) if self.series else None)
+                       series=self.series.take(rows) if self.series else None, progression=self.progression.take(rows) if self.progression else None,
+                       readers=self.readers.take(rows) if self.readers else None, batches=names[2] if self.batches else None)
 
     def of_blocks(self, blocks: Sequence[str]) -> Dataset:
         """The columns of some blocks; DatasetError where a block has none."""
@@ -174,7 +181,9 @@ def scaled_before_the_split(dataset: Dataset) -> list[str]:
 
 
 def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
-                  delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None) -> Dataset:
+                  delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None,
+                  outcomes: pl.DataFrame | None = None, reader_pairs: pl.DataFrame | None = None,
+                  kernels: pl.DataFrame | None = None) -> Dataset:
     """Bring the task's columns to one row a patient.
 
     Parameters
@@ -185,17 +194,24 @@ def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, r
         The tables training_cohort, patients and so on. Only included patients of this task are used.
     radiomic_features : pl.DataFrame, optional
         Rows of the accepted reads, of the features that the networks look at; without them there is no block `series` or `radiomics`.
+    outcomes : pl.DataFrame, optional
+        The table of that name, to judge risk groups by; no model sees it.
+    reader_pairs : pl.DataFrame, optional
+        What both readers' values of each patient, visit, region and feature amount to (`models.stability`); each fold judges features by those of its own.
+    kernels : pl.DataFrame, optional
+        site, patient, kernel of the baseline scan: with the hospital, the batch that ComBat takes out where the protocol asks for it.
 
     Raises
     ------
     DatasetError
         No patient, a missing label, or no change of any feature between the task's visits.
     """
-    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features)
+    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features, outcomes, reader_pairs, kernels)
 
 
 def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
-             delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None) -> Dataset:
+             delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None, outcomes: pl.DataFrame | None = None,
+             reader_pairs: pl.DataFrame | None = None, kernels: pl.DataFrame | None = None) -> Dataset:
     """The data set of a roster (`row`, site, patient, label, simulated, label_definition), in its order."""
     blocks = [_clinical_block(roster, patients), _size_block(task, roster, responses, lesions),
               *([_delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)] if task.pairs else [])]
@@ -205,7 +221,16 @@ def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses
         task=task, columns=tuple(c for columns, _ in blocks for c in columns), X=np.hstack([values for _, values in blocks]),
         y=roster["label"].to_numpy(), patients=tuple(roster["patient"]), sites=tuple(roster["site"]),
         simulated=roster["simulated"].to_numpy(), label_definition="; ".join(roster["label_definition"].unique().sort()), series=series,
+        progression=None if outcomes is None else build_time_to_progression(roster, task.landmark, outcomes, responses),
+        readers=None if reader_pairs is None else build_moments(roster, task.visits, reader_pairs),
+        batches=None if kernels is None else _batches(roster, kernels),
     )
+
+
+def _batches(roster: pl.DataFrame, kernels: pl.DataFrame) -> tuple[str, ...]:
+    """Hospital and kernel of each patient's baseline scan; an unknown kernel is one of its own."""
+    known = roster.select(_KEY).join(kernels.select(*_KEY, "kernel"), on=_KEY, how="left", validate="1:1", maintain_order="left")
+    return tuple(known.select(b=pl.concat_str("site", pl.col("kernel").fill_null("unknown"), separator=" "))["b"])
 
 
 _Block = tuple[tuple[FeatureColumn, ...], np.ndarray]

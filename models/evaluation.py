@@ -34,12 +34,17 @@ class RocPoint:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything reported on one model's out-of-fold probabilities."""
+    """The first figures of one model's out-of-fold probabilities; `models.appraisal` has the rest.
+
+    Predictive values are those at the cohort's share of responders, which enrolment by outcome fixes at about one half.
+    """
 
     auc: Estimate
     sensitivity: Estimate
     specificity: Estimate
     accuracy: Estimate
+    ppv: Estimate
+    npv: Estimate
     brier: float
     auc_by_site: dict[str, Estimate]
     roc: tuple[RocPoint, ...]
@@ -74,6 +79,8 @@ def evaluate(labels: np.ndarray, probabilities: np.ndarray, positive: np.ndarray
         sensitivity=proportion(int(positive[labels].sum()), int(labels.sum())),
         specificity=proportion(int((~positive[~labels]).sum()), int((~labels).sum())),
         accuracy=proportion(int((positive == labels).sum()), labels.size),
+        ppv=proportion(int(labels[positive].sum()), int(positive.sum())),
+        npv=proportion(int((~labels[~positive]).sum()), int((~positive).sum())),
         brier=float(np.mean((probabilities - labels) ** 2)),
         auc_by_site={site: auc_delong(labels[where == site], probabilities[where == site]) for site in sorted(set(sites))},
         roc=roc_points(labels, probabilities),
@@ -172,7 +179,7 @@ def proportion(successes: int, total: int) -> Estimate:
     from scipy.stats import binomtest
 
     if not total:
-        return Estimate(None, reason="no patient of this class")
+        return Estimate(None, reason="no patient of this class or call")
     interval = binomtest(successes, total).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(successes / total, float(interval.low), float(interval.high))
 

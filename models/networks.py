@@ -13,6 +13,7 @@ from models.evaluation import youden_cutoff
 from models.learners import Fit, Section
 from models.series import LesionSeries, SeriesScaler, arrange
 from models.splits import stratified_folds
+from models.stability import StableFeatures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -133,14 +134,16 @@ class Network:
         """Fit on training patients.
 
         1. Divide them into inner folds by site and label, the same as every other learner's.
-        2. Train one network on the complement of each inner fold and `network_seeds` on all, each with a scaler of its own patients.
+        2. Train one network on the complement of each inner fold and `network_seeds` on all, each with a scaler of its own patients,
+           which sets to 0 the features that the readers of these patients do not agree on.
         3. Temperature, then cut-off by Youden's index, on the inner held-out logits.
         """
         series = _series(dataset)
         scope = f"task {dataset.task.name}, model {self.name}, inner folds"
         fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
         rows = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [np.arange(fold.size)] * section["network_seeds"]
-        scalers = [SeriesScaler.fitted(series.take(r)) for r in rows[: fold.max() + 2]]
+        stable = [StableFeatures.fitted(dataset.readers.take(r) if dataset.readers else None, section) for r in rows[: fold.max() + 2]]
+        scalers = [SeriesScaler.fitted(series.take(r), s.unstable) for r, s in zip(rows, stable, strict=False)]
         scalers += [scalers[-1]] * (section["network_seeds"] - 1)
         facts = {"architecture": self.architecture, "visits": list(series.visits), "regions": list(series.regions), "features": list(series.features),
                  "width": section["network_width"], "dropout": section["network_dropout"]}
@@ -153,7 +156,8 @@ class Network:
         model = NetworkModel(facts, {n: w[fold.max() + 1 :].copy() for n, w in weights.items()}, scalers[-1], temperature)
         held_out = sigmoid(inner / temperature)
         n_weights = float(sum(w[0].size for w in weights.values()))
-        return Fit(model, youden_cutoff(dataset.y, held_out), {"temperature": temperature, "n_weights": n_weights, "loss": float(curve[-1])},
+        return Fit(model, youden_cutoff(dataset.y, held_out), {"temperature": temperature, "n_weights": n_weights, "loss": float(curve[-1]),
+                                                                           **stable[-1].facts},
                    inner=held_out, curve=tuple(curve))
 
 

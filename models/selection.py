@@ -41,18 +41,20 @@ def relevant_columns(Z: np.ndarray, y: np.ndarray, *, keeps: int, redundant: flo
 
 
 class RelevantColumns(SelectorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """`relevant_columns` as a step of a Pipeline; the columns in `always` pass unfiltered where they vary."""
+    """`relevant_columns` as a step of a Pipeline; the columns in `always` pass unfiltered where they vary, those in `never` do not pass."""
 
-    def __init__(self, keeps: int, redundant: float, always: tuple[int, ...] = ()) -> None:
+    def __init__(self, keeps: int, redundant: float, always: tuple[int, ...] = (), never: tuple[int, ...] = ()) -> None:
         self.keeps = keeps
         self.redundant = redundant
         self.always = always
+        self.never = never
 
     def fit(self, Z: np.ndarray, y: np.ndarray) -> Self:
         """Choose the columns on these patients."""
-        fixed = np.isin(np.arange(Z.shape[1]), self.always)
+        place = np.arange(Z.shape[1])
+        fixed, asked = np.isin(place, self.always), ~np.isin(place, (*self.always, *self.never))
         self.mask_ = np.where(fixed, Z.std(axis=0) > 0, False)
-        self.mask_[~fixed] = relevant_columns(Z[:, ~fixed], y, keeps=self.keeps, redundant=self.redundant)
+        self.mask_[asked] = relevant_columns(Z[:, asked], y, keeps=self.keeps, redundant=self.redundant)
         self.n_features_in_ = Z.shape[1]
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,8 +133,8 @@ class SeriesScaler:
     days: np.ndarray
 
     @classmethod
-    def fitted(cls, series: LesionSeries) -> SeriesScaler:
-        """Fit on these patients alone; a feature that never varies, or is missing throughout, is scaled to 0."""
+    def fitted(cls, series: LesionSeries, unstable: Collection[tuple[str, str]] = ()) -> SeriesScaler:
+        """Fit on these patients alone; a feature that never varies, is missing throughout, or is unstable in its region, is scaled to 0."""
         flat = series.values.transpose(2, 4, 0, 1, 3).reshape(len(series.regions), len(series.features), -1)
         n = (~np.isnan(flat)).sum(axis=-1)
         means = np.divide(np.nansum(flat, axis=-1), n, out=np.zeros(n.shape), where=n > 0)
@@ -142,7 +142,8 @@ class SeriesScaler:
         nominal = np.arange(len(series.visits)) * 63.0
         known = [series.days[~np.isnan(series.days[:, v]), v] for v in range(len(series.visits))]
         days = np.array([np.median(k) if k.size else nominal[v] for v, k in enumerate(known)])
-        return cls(means, np.where(spread > 1e-9, spread, np.inf), days)
+        told = np.array([[(f, r) not in unstable for f in series.features] for r in series.regions], dtype=bool).reshape(spread.shape)
+        return cls(means, np.where(told & (spread > 1e-9), spread, np.inf), days)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What was fitted."""

@@ -27,6 +27,7 @@ from models.calibration import calibration, calibration_curve, net_benefit, pool
 from models.evaluation import Estimate, auc_delong
 from models.explanation import importance
 from models.fusion import FusionModel
+from models.harmonised import HarmonisedModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel
 from models.promotion import judge_promotion
@@ -35,7 +36,7 @@ from models.training import TrainedModel, best_model, gains
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel, FusionModel)}
+KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel, FusionModel, HarmonisedModel)}
 """Classes that a stored model can be read into, by the `kind` in its config.json."""
 
 TENSORS, CONFIG = "model.safetensors", "config.json"

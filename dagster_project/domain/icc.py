@@ -147,14 +147,19 @@ def _ratio_bounds(s: MeanSquares, error: float, form: Form) -> tuple[float, floa
 
 
 def _absolute_bounds(s: MeanSquares) -> tuple[float, float]:
-    """Bounds of ICC(2,1): Satterthwaite's degrees of freedom for the readers' and residual mean squares together."""
-    n, k = s.n, s.k
-    rho = np.float64((s.rows - s.residual) / (s.rows + (k - 1) * s.residual + k * (s.columns - s.residual) / n))
+    low, high = absolute_agreement_bounds(s.n, s.k, s.rows, s.columns, s.residual)
+    return float(low), float(high)
+
+
+def absolute_agreement_bounds(n: npt.ArrayLike, k: int, rows: npt.ArrayLike, columns: npt.ArrayLike, residual: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Bounds of ICC(2,1), of one or many features at once: Satterthwaite's degrees of freedom for the readers' and residual mean squares together."""
+    n, rows, columns, residual = (np.asarray(v, dtype=np.float64) for v in (n, rows, columns, residual))
+    rho = (rows - residual) / (rows + (k - 1) * residual + k * (columns - residual) / n)
     a, b = k * rho / (n * (1 - rho)), 1 + k * rho * (n - 1) / (n * (1 - rho))
-    freedom = (a * s.columns + b * s.residual) ** 2 / ((a * s.columns) ** 2 / (k - 1) + (b * s.residual) ** 2 / ((n - 1) * (k - 1)))
+    freedom = (a * columns + b * residual) ** 2 / ((a * columns) ** 2 / (k - 1) + (b * residual) ** 2 / ((n - 1) * (k - 1)))
     upper_tail = 0.5 + CONFIDENCE / 2
     f_low, f_high = stats.f.ppf(upper_tail, n - 1, freedom), stats.f.ppf(upper_tail, freedom, n - 1)
-    error = k * s.columns + (k * n - k - n) * s.residual
-    low = n * (s.rows - f_low * s.residual) / (f_low * error + n * s.rows)
-    high = n * (f_high * s.rows - s.residual) / (error + n * f_high * s.rows)
-    return float(low), float(high)
+    error = k * columns + (k * n - k - n) * residual
+    low = n * (rows - f_low * residual) / (f_low * error + n * rows)
+    high = n * (f_high * rows - residual) / (error + n * f_high * rows)
+    return low, high

@@ -14,6 +14,7 @@ from dagster_project.flow.done import Done, Say, refusal, told_progress
 from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder, scan_image
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import DHI
+from dagster_project.radiomics.calibration import COMPONENTS
 
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
@@ -81,7 +82,7 @@ def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
     earlier, later = scan_folder(lakehouse.home.vault, row), scan_folder(lakehouse.home.vault, row | {"scan": row["scan_to"]})
     key = {"site": row["site"], "patient": row["patient"], "lesion": row["lesion"], "from_visit": row["visit"], "to_visit": row["visit_to"],
            "simulated": row["simulated"]}
-    digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings))
+    digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings), COMPONENTS)
     kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"
     masks = [mask_file(f, d) if (d := row[name]) else None for f, name in ((earlier, "mask_digest"), (later, "mask_digest_to"))]
     return PairTask(key, earlier, row["pixel_digest"], masks[0], later, row["pixel_digest_to"], masks[1], dict(settings), float(row["volume_mm3"] or 0), kept_file)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import conform, empty
@@ -16,15 +17,23 @@ from dagster_project.lake.tables import MODEL_RUNS, PREDICTIONS
 from dagster_project.resources import Lakehouse
 
 if TYPE_CHECKING:
-    from models.datasets import Dataset
+    from models.datasets import Dataset, Task
 
 FEATURES_SEEN = """
 SELECT f.site, f.patient, f.visit, f.lesion, f.region, f.feature, f.value FROM radiomic_features f
 JOIN lesions l USING (site, patient, visit, lesion) WHERE f.reader = l.reader AND list_contains(?, f.feature)"""
 """The accepted reads' values of the features that networks look at."""
 
-SEEN = ("patients", "responses", "lesions", "delta_features", "dhi")
-"""Tables that a data set is made of, beside the cohort."""
+CHANGES_SEEN = """
+SELECT site, patient, lesion, region, feature, from_visit, to_visit, delta_symmetric FROM delta_features
+WHERE delta_symmetric IS NOT NULL AND list_contains(?, from_visit) AND list_contains(?, to_visit)"""
+"""Changes between the visits that the task may see: a third of the rows and half of the columns of a cohort's."""
+
+KERNELS = "SELECT t.site, t.patient, s.kernel FROM timepoints t JOIN scans s USING (site, scan) WHERE t.visit = 'T0'"
+"""The kernel of each patient's baseline scan."""
+
+SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
+"""Tables that a data set is made of, beside the cohort, the changes and the features."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,9 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
 
     verdicts, snapshot = pass_gate(lakehouse)
     section, protocol = lakehouse.study.section("model"), lakehouse.study.digest
-    tables = tables_seen(lakehouse, snapshot, section["network_features"])
-    dataset = build_dataset(TASKS[section["task"]], **tables)
+    task = TASKS[section["task"]]
+    tables = tables_seen(lakehouse, snapshot, task, section["network_features"])
+    dataset = build_dataset(task, **tables)
     learners, left_out = choose_learners(dataset, section)
     runs = lakehouse.lake.read(MODEL_RUNS.name)
     known = runs.filter((pl.col("cohort_digest") == dataset.digest) & (pl.col("protocol_digest") == protocol)).height > 0
@@ -76,12 +86,14 @@ def predict_untrained(lakehouse: Lakehouse, tables: dict[str, Any], dataset: Dat
     return predict_others(model, facts, named["model_version"][-1], dataset, others, section)
 
 
-def tables_seen(lakehouse: Lakehouse, snapshot: int, features: list[str]) -> dict[str, Any]:
+def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[str]) -> dict[str, Any]:
     """The arguments of `build_dataset`, as they stood at a snapshot."""
     cohort, *seen = lakehouse.read("training_cohort", *SEEN, as_of=snapshot)
     with read_lake(lakehouse.home, as_of=snapshot) as frozen:
-        values = frozen.query(FEATURES_SEEN, [features]).pl()
-    return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "radiomic_features": values}
+        values, changes = frozen.query(FEATURES_SEEN, [features]).pl(), frozen.query(CHANGES_SEEN, [list(task.visits)] * 2).pl()
+        pairs, kernels = moments_of_patients(frozen, task.visits), frozen.query(KERNELS).pl()
+    return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "delta_features": changes, "radiomic_features": values, "reader_pairs": pairs,
+            "kernels": kernels}
 
 
 def _predictions_file(lakehouse: Lakehouse) -> Path:

@@ -20,7 +20,7 @@ from dagster_project.study import Study
 if TYPE_CHECKING:
     from dagster_project.reports.patient_reports import HabitatMap, LesionPicture
 
-TOO_LONG = ("radiomic_features", "delta_features")
+TOO_LONG = ("radiomic_features", "control_features", "delta_features")
 """Tables that no page lists."""
 
 

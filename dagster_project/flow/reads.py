@@ -14,6 +14,7 @@ from dagster_project.compute import reason_of, run_tasks
 from dagster_project.domain.locked_reads import close_reads
 from dagster_project.domain.masks import MaskError, referenced_series_uids
 from dagster_project.domain.reads import derive_reads
+from dagster_project.domain.repeat_scans import without_repeats
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
 from dagster_project.flow.kept import REFUSED, fingerprint, keep, kept, mask_file, scan_folder
 from dagster_project.lake.files import write_parquet_whole
@@ -107,7 +108,7 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     refused = lost + failed + [(scan["patient"], file, found[REFUSED]) for scan, file, found in known if isinstance(found, dict)]
     outlines = [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline}
                 for scan, file, found in known if isinstance(found, list) for outline in found]
-    rows, misfits = derive_reads(outlines, lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
+    rows, misfits = derive_reads(without_repeats(outlines, timepoints, scans), lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
                                  timepoints, scans, lakehouse.study.section("reads"))
     rows, late = _close(lakehouse, site, rows, timepoints)
     simulated = is_simulated(lakehouse, site)
@@ -147,6 +148,12 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
             result = scan_folder(lakehouse.home.vault, scan) / "masks" / f"{fingerprint(digest, scan['pixel_digest'])}.json"
             found.append((scan, ContourFile(path.parent.name, path, digest, result)))
     return found, lost
+
+
+def outlines_on(lakehouse: Lakehouse, site: str, scans: pl.DataFrame, wanted: set[str]) -> list[dict[str, Any]]:
+    """Outlines that readers drew on some scans, measured by an earlier step, with `scan` and `reader`: also those that are no read of a visit."""
+    known = [(scan, file, kept(file.kept)) for scan, file in _contour_files(lakehouse, site, scans)[0] if scan["scan"] in wanted]
+    return [{"scan": scan["scan"], "reader": file.reader, **outline} for scan, file, found in known if isinstance(found, list) for outline in found]
 
 
 def _referenced(file: Path) -> set[str]:

@@ -141,8 +141,7 @@ def serve_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
     KeysError
         Where another agent listens at this address.
     """
-    if is_running(address):
-        raise KeysError("a key agent is running already; end it with `lakehouse keys lock` first")
+    _refuse_a_second(address)
     _shut_memory()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     address.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -198,8 +197,7 @@ def start_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
     KeysError
         Where it does not start to listen.
     """
-    if is_running(address):
-        raise KeysError("a key agent is running already; end it with `lakehouse keys lock` first")
+    _refuse_a_second(address)
     process = subprocess.Popen(
         [sys.executable, "-m", "dagster_project.intake.agent", str(address), str(hours)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "PYTHONPATH": _PACKAGE_ROOT})
@@ -212,6 +210,11 @@ def start_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
             raise KeysError("the key agent could not listen; check that the home folder is writable")
         time.sleep(0.05)
     process.returncode = 0  # it lives on by itself: nobody waits for it
+
+
+def _refuse_a_second(address: Path) -> None:
+    if is_running(address):
+        raise KeysError("a key agent is running already; end it with `lakehouse keys lock` first")
 
 
 def _hand_over(pipe: IO[bytes] | None, keys: Keys) -> None:

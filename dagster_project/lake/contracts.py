@@ -31,21 +31,28 @@ def find_violations(ask: Callable[[str], tuple[Any, ...]], table: Table) -> list
         Runs a statement and gives its one row.
     """
     asked = constraints(table)
-    rows, *broken = ask(contract_query(table, asked))
+    rows, *broken = ask(contract_query(table, asked, key=HASHED_KEY))
+    if any(n for c, n in zip(asked, broken, strict=True) if c.kind == "unique"):
+        rows, *broken = ask(contract_query(table, asked, key=WHOLE_KEY))
     found = [Violation(table.name, c.name, int(n)) for c, n in zip(asked, broken, strict=True)]
     found += [Violation(table.name, f"at least {table.minimum_rows} rows", 1)] if rows < table.minimum_rows else []
     return [v for v in found if v.rows]
 
 
-def contract_query(table: Table, asked: list[Constraint]) -> str:
-    """One pass over the table that counts the rows which break each constraint."""
-    counts = ", ".join(_broken_rows(c) for c in asked)
+HASHED_KEY, WHOLE_KEY = "hash({})", "({})"
+"""How keys are told apart: 64 bits of each take a third of the time and memory over a cohort's features; keys that differ in hash differ, and what
+looks repeated is counted again by the whole key."""
+
+
+def contract_query(table: Table, asked: list[Constraint], *, key: str) -> str:
+    """One pass over the table that counts the rows which break each constraint; `key` is HASHED_KEY or WHOLE_KEY."""
+    counts = ", ".join(_broken_rows(c, key) for c in asked)
     return f'SELECT count(*), {counts} FROM "{table.name}"'
 
 
-def _broken_rows(constraint: Constraint) -> str:
+def _broken_rows(constraint: Constraint, key: str) -> str:
     if constraint.kind == "unique":
-        return f"count(*) - count(DISTINCT ({', '.join(_name(c) for c in constraint.columns)}))"
+        return f"count(*) - count(DISTINCT {key.format(', '.join(_name(c) for c in constraint.columns))})"
     return f"count(*) FILTER (WHERE {_broken(constraint)})"
 
 

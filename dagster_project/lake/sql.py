@@ -22,8 +22,17 @@ VIEWS: dict[str, tuple[str, str]] = {
         "SELECT r.site, r.patient, r.visit, r.day, r.sum_mm, r.change_from_baseline_percent, r.overall_response, r.irecist_response, d.dhi "
         "FROM responses r LEFT JOIN dhi d ON d.site = r.site AND d.patient = r.patient AND d.scope = 'patient' AND d.from_visit = 'T0' "
         "AND d.to_visit = r.visit WHERE r.evaluator = 'accepted' ORDER BY r.site, r.patient, r.day"),
+    "repeatable_change": (
+        "Change of a feature in units of what two outlines of one scan differ by: beyond 1.96 it is seldom due to the outlines alone "
+        "| 以两次勾画间差异为单位的特征变化（超过1.96时很少仅由勾画造成）",
+        "SELECT d.site, d.patient, d.lesion, d.region, d.feature, d.from_visit, d.to_visit, d.delta, s.within_sd, s.stable, "
+        "CASE WHEN s.within_sd > 0 THEN d.delta / (sqrt(2) * s.within_sd) END AS repeatability_units, "
+        "CASE WHEN d.delta IS NULL THEN d.reason WHEN s.within_sd > 0 THEN NULL WHEN s.within_sd = 0 THEN 'the readers never differ' "
+        "ELSE coalesce(s.reason, 'no lesion was outlined by both readers') END AS reason, d.simulated "
+        "FROM delta_features d LEFT JOIN feature_stability s USING (region, feature)"),
 }
-"""Analysts' views: a comment and a query each. They hold no column of their own."""
+"""Analysts' views: a comment and a query each. What rests on the whole cohort is computed here: as a column of a site's table every new
+scan would write all its rows anew."""
 
 
 @dataclass(frozen=True)

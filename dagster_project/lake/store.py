@@ -103,7 +103,7 @@ class Lake:
         statement = sql.select(BY_NAME[table], by_site=site is not None, as_of=as_of, where=where)
         return self._connection.execute(statement, [site] if site is not None else []).pl()
 
-    def query(self, statement: str, parameters: list[Any] | None = None) -> duckdb.DuckDBPyConnection:
+    def query(self, statement: str, parameters: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Run an analyst's statement."""
         return self._connection.execute(statement, parameters or [])
 

@@ -223,6 +223,23 @@ RADIOMIC_FEATURES = Table(
     ),
 )
 
+CONTROL_FEATURES = Table(
+    "control_features", "imaging", "Features of the tumour measured again on purpose: what must stay (copies, repeat scans) and what must tell nothing (shuffled, muscle)",
+    "为质控而重复测量的瘤体特征：应保持不变者（扰动副本、同日重复扫描）与应无信息者（打乱体素、移入肌肉）",
+    key=("site", "scan", "lesion", "reader", "control", "copy", "feature"), by_site=True,
+    columns=(
+        SITE, PATIENT, VISIT, SCAN, LESION, READER,
+        string("control", "perturbed: moved, new noise, outlined anew; repeat: the other scan of that day; shuffled: voxels in another order; muscle: mask moved into muscle",
+               "perturbed：移动、换噪声、重勾画；repeat：同日另一次扫描；shuffled：体素打乱；muscle：掩膜移入肌肉", allowed=("perturbed", "repeat", "shuffled", "muscle")),
+        integer("copy", "Number of the copy or repeat, from 1; 0 for shuffled and muscle", "副本或重复扫描编号（从1起）；打乱与肌肉为0", minimum=0),
+        FEATURE,
+        number("value", "Value of the feature, in the feature's own unit; NULL with a reason where it cannot exist", "特征值；无法计算时为空并给出原因", nullable=True),
+        REASON,
+        number("region_volume_mm3", "Volume of the region after resampling", "重采样后区域体积", unit="mm3", nullable=True, minimum=0),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
 READER_AGREEMENT = Table(
     "reader_agreement", "reading", "Agreement of the two readers: a row a lesion-visit pair, and a row a scope and measurement", "两名阅片者的一致性",
     key=("scope", "site", "patient", "visit", "lesion", "measurement"),
@@ -387,7 +404,7 @@ TIME_TO_EVENT = Table(
 )
 
 FEATURE_STABILITY = Table(
-    "feature_stability", "imaging", "How far the two readers' outlines of one lesion move a feature, over all lesion-visits", "两名阅片者勾画对特征的影响（全部病灶-访视）",
+    "feature_stability", "imaging", "How far readers, perturbed copies and repeat scans of one lesion move a feature", "阅片者、扰动副本与重复扫描对特征的影响",
     key=("region", "feature"),
     columns=(
         REGION, FEATURE,
@@ -396,7 +413,18 @@ FEATURE_STABILITY = Table(
         number("icc_lower", "Lower 95 % bound of icc", "icc的95%下限", nullable=True, maximum=1),
         number("icc_upper", "Upper 95 % bound of icc", "icc的95%上限", nullable=True, maximum=1),
         number("within_sd", "Within-lesion standard deviation between the readers, in the feature's unit", "病灶内阅片者间标准差（特征单位）", nullable=True, minimum=0),
-        boolean("stable", "True where icc_lower reaches 0.75; no outcome has a part in it", "icc_lower是否达到0.75（不涉及结局）"),
+        integer("n_lesions_perturbed", "Lesions all of whose perturbed copies have the feature; of the tumour alone", "全部扰动副本均有该特征的病灶数（仅瘤体）", minimum=0),
+        number("icc_perturbation", "ICC(1,1) between the perturbed copies of a lesion", "扰动副本间ICC(1,1)", nullable=True, maximum=1),
+        number("icc_perturbation_lower", "Lower 95 % bound of icc_perturbation", "icc_perturbation的95%下限", nullable=True, maximum=1),
+        number("icc_perturbation_upper", "Upper 95 % bound of icc_perturbation", "icc_perturbation的95%上限", nullable=True, maximum=1),
+        number("within_sd_perturbation", "Within-lesion standard deviation between the copies, in the feature's unit", "病灶内副本间标准差（特征单位）", nullable=True, minimum=0),
+        integer("n_lesions_repeated", "Lesions measured by one reader on two scans of one day", "同日两次扫描由同一阅片者测量的病灶数", minimum=0),
+        number("icc_repeat", "ICC(1,1) between the two scans; NULL while no site has repeats", "同日两次扫描间ICC(1,1)；无重复扫描时为空", nullable=True, maximum=1),
+        number("icc_repeat_lower", "Lower 95 % bound of icc_repeat", "icc_repeat的95%下限", nullable=True, maximum=1),
+        number("icc_repeat_upper", "Upper 95 % bound of icc_repeat", "icc_repeat的95%上限", nullable=True, maximum=1),
+        number("within_sd_repeat", "Within-lesion standard deviation between the two scans, in the feature's unit", "病灶内两次扫描间标准差（特征单位）", nullable=True, minimum=0),
+        boolean("stable", "True where icc_lower, and icc_perturbation_lower where copies exist, reach the protocol's limit; no outcome has a part in it",
+                "icc_lower及（有副本时）icc_perturbation_lower是否达到方案限值（不涉及结局）"),
         REASON, SIMULATED,
     ),
 )
@@ -410,10 +438,9 @@ DELTA_FEATURES = Table(
         number("delta", "Later minus earlier value, in the feature's unit", "绝对变化", nullable=True),
         number("delta_symmetric", "Difference over the mean of the absolute values: -2 to 2", "对称相对变化（-2至2）", nullable=True, minimum=-2, maximum=2),
         number("delta_per_day", "Difference over the days between", "每日变化", unit="1/d", nullable=True),
-        number("repeatability_units", "Difference over sqrt(2) within_sd of feature_stability", "以重复性为单位的变化（差值/√2病灶内标准差）", nullable=True),
         number("slope_per_day", "Least-squares slope over the days of T0, T1 and T2; on the row of T0 and T2 alone", "T0、T1、T2按实际天数的最小二乘斜率（仅T0-T2行）", unit="1/d", nullable=True),
         number("curvature_per_day", "Change a day from T1 to T2 minus that from T0 to T1; on the row of T0 and T2 alone", "T1-T2日变化减T0-T1日变化（仅T0-T2行）", unit="1/d", nullable=True),
-        REASON, SIMULATED,
+        REASON, SIMULATED, FINGERPRINT,
     ),
 )
 
@@ -428,9 +455,11 @@ DHI = Table(
         number("texture", "T: RMS of the changes of the texture features in repeatability units", "纹理分量T", nullable=True, minimum=0),
         number("density", "D: location-free 2-Wasserstein distance of the densities, in standard deviations", "密度分量D", nullable=True, minimum=0),
         number("spatial", "S: change of arrangement beyond change of composition", "空间分量S", nullable=True, minimum=0, maximum=1),
+        number("radial", "R: change of the correlation between density and depth below the surface", "径向分量R：密度与深度相关系数的变化", nullable=True, minimum=0, maximum=2),
         number("u_texture", "Texture over the lesion's own null", "纹理分量/零分布", nullable=True, minimum=0),
         number("u_density", "Density over the lesion's own null", "密度分量/零分布", nullable=True, minimum=0),
         number("u_spatial", "Spatial over the lesion's own null", "空间分量/零分布", nullable=True, minimum=0),
+        number("u_radial", "Radial over the lesion's own null", "径向分量/零分布", nullable=True, minimum=0),
         number("dhi", "sqrt(mean u^2) over its 95th percentile on repeats: above 1 exceeds what noise, position and contour explain", "DHI；大于1表示超出噪声、位置与轮廓所能解释", nullable=True, minimum=0),
         boolean("calibrated", "True where enough calibration lesions stood behind the limits to speak of DHI > 1", "校准病灶数是否足以判定DHI>1"),
         number("dhi_maximum", "Largest DHI of the patient's lesions", "患者病灶DHI最大值", nullable=True, minimum=0),
@@ -538,7 +567,7 @@ QUARANTINE = Table(
     key=("site", "stage", "item", "reason"),
     columns=(
         SITE,
-        string("stage", "Where it was refused", "拒绝环节", allowed=("intake", "case_report", "scans", "timepoints", "reads", "radiomic_features", "arbitrations", "dhi", "habitats")),
+        string("stage", "Where it was refused", "拒绝环节", allowed=("intake", "case_report", "scans", "timepoints", "reads", "radiomic_features", "control_features", "arbitrations", "dhi", "habitats")),
         string("item", "Place without a value: file by digest, row by number, column by name, scan or lesion by label", "位置：文件摘要、行号、列名或标签"),
         string("reason", "Why, and what to do", "原因与处理建议"),
         SIMULATED,
@@ -562,7 +591,7 @@ QUALITY_VERDICTS = Table(
 )
 
 TABLES: tuple[Table, ...] = (
-    PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES,
+    PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES, CONTROL_FEATURES,
     READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
     FEATURE_STABILITY, DELTA_FEATURES, DHI, HABITATS, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,

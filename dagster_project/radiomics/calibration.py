@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-COMPONENTS = ("texture", "density", "spatial")
+COMPONENTS = ("texture", "density", "spatial", "radial")
 FOLDS = 10
 """Limits are cross-fitted: a patient's own repeats never set the limits that judge this patient."""
 
@@ -22,7 +22,7 @@ FOLDS = 10
 class Limits:
     """q_c for each component and q* for their combination, and the lesions whose repeats gave them."""
 
-    components: tuple[float, float, float]
+    components: tuple[float, ...]
     combined: float
     n_lesions: int
 
@@ -71,7 +71,7 @@ def fit_limits(ratios: Sequence[Values], quantile: float, n_lesions: int) -> Lim
     pooled = pooled[np.isfinite(pooled).all(axis=1)]
     of_components = np.quantile(pooled, quantile, axis=0)
     combined = np.quantile(np.sqrt(np.mean((pooled / of_components) ** 2, axis=1)), quantile)
-    return Limits((float(of_components[0]), float(of_components[1]), float(of_components[2])), float(combined), n_lesions)
+    return Limits(tuple(float(q) for q in of_components), float(combined), n_lesions)
 
 
 def folds_of(patients: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -79,9 +79,19 @@ def folds_of(patients: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
     return {patient: i % FOLDS for i, patient in enumerate(sorted(set(patients)))}
 
 
-def widen(scale: float, size_effect: float) -> float:
-    """r_c = sqrt(s_c² + (½ e_c)²), e_c the component between the larger visit and its own n deepest voxels."""
-    return float(np.hypot(scale, size_effect / 2))
+def widen(scale: float, size_effect: float, floor: float) -> float:
+    """r_c = sqrt(s_c² + (½ e_c)² + f_c²), e_c the component between the larger visit and its own n deepest voxels, f_c its floor (`fit_floor`)."""
+    return float(np.sqrt(scale**2 + (size_effect / 2) ** 2 + floor**2))
+
+
+def fit_floor(distances: Sequence[float], scales: Sequence[float], volumes: Sequence[float]) -> float:
+    """f: what two scans of one lesion differ by that copies of one scan cannot show, such as where the scanner's voxels fell.
+
+    f² = mean(d² − s²) over the larger half of the lesions, in which s is small; 0 where copies explain it all.
+    """
+    large = np.asarray(volumes) >= np.median(volumes)
+    surplus = np.square(np.asarray(distances, dtype=float)) - np.square(np.asarray(scales, dtype=float))
+    return float(np.sqrt(max(0.0, surplus[large].mean())))
 
 
 def fallback_scale(component: str, volume_mm3: float, fallback: Mapping[str, Any]) -> float | None:

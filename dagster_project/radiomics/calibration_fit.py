@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.calibration import COMPONENTS, fit_limits, held_back_ratios, null_scale
+from dagster_project.radiomics.calibration import COMPONENTS, fit_floor, fit_limits, held_back_ratios, null_scale
 from dagster_project.radiomics.dhi import compare_lesion
 from dagster_project.radiomics.phantoms import Lesion, draw_lesion, scan_lesion
 from dagster_project.radiomics.preparation import crop_visit, keep_deepest, prepare_visit
@@ -47,6 +47,7 @@ HEAD = """# DHI: the texture features, their repeatability, and the limits and n
 # repeat ICC(1,1), those with reader ICC >= {icc}, |Spearman rho with ln V| <= {rho} and pairwise |r| < {r}; at most {most}.
 # Repeatability: ln sd = intercept + slope ln(voxels) of sgn(f) ln(1 + |f| / scale) over the three scans.
 # Limits: 95th percentile of held-back repeats (calibration.py) between first and second scan.
+# Floor: what first and second scan of the larger half differ by beyond the null of their copies (calibration.py).
 # Fallback: ln s = intercept + slope ln(volume in mm3), for a lesion of which no copies can be made.
 """
 
@@ -130,17 +131,25 @@ def write_texture(repeats: Repeats, chosen: Sequence[int]) -> str:
 
 
 def write_limits(pairs: Sequence[Mapping[str, Any]], quantile: float) -> str:
-    """The file's [limits] and [fallback] sections."""
+    """The file's [limits], [floor] and [fallback] sections."""
     ratios = [np.stack([held_back_ratios(p[f"null_{c}_a"], p[f"null_{c}_b"]) for c in COMPONENTS], axis=1) for p in pairs]
     limits = fit_limits(ratios, quantile, len(pairs))
     volumes = np.array([(p["volume_a_mm3"] + p["volume_b_mm3"]) / 2 for p in pairs])
     lines = ["[limits]", *(f"{c} = {q:.4f}" for c, q in zip(COMPONENTS, limits.components, strict=True))]
-    lines += [f"combined = {limits.combined:.4f}", "", "[fallback]", f"volume_mm3 = [{volumes.min():.0f}.0, {volumes.max():.0f}.0]"]
+    lines += [f"combined = {limits.combined:.4f}", "", "[floor]", *(f"{c} = {_floor(pairs, c, volumes):.4f}" for c in COMPONENTS), "", "[fallback]", f"volume_mm3 = [{volumes.min():.0f}.0, {volumes.max():.0f}.0]"]
     for c in COMPONENTS:
-        scales = np.array([null_scale(p[f"null_{c}_a"], p[f"null_{c}_b"]) for p in pairs], dtype=float)
+        scales = _scales(pairs, c)
         slope, intercept = np.polyfit(np.log(volumes), np.log(scales), 1)
         lines += ["", f"[fallback.{c}]", f"intercept = {intercept:.4f}", f"slope = {slope:.4f}"]
     return "\n".join(lines) + "\n"
+
+
+def _scales(pairs: Sequence[Mapping[str, Any]], component: str) -> Values:
+    return np.array([null_scale(p[f"null_{component}_a"], p[f"null_{component}_b"]) for p in pairs], dtype=float)
+
+
+def _floor(pairs: Sequence[Mapping[str, Any]], component: str, volumes: Values) -> float:
+    return fit_floor([p[component] for p in pairs], _scales(pairs, component).tolist(), volumes.tolist())
 
 
 def main() -> None:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import math
-
 import polars as pl
 
+from dagster_project.lake.columns import FINGERPRINT
 from dagster_project.lake.tables import DELTA_FEATURES
+
+VISITS = ("T0", "T1", "T2")
+"""The protocol's visits."""
 
 VISIT_PAIRS = (("T0", "T1"), ("T1", "T2"), ("T0", "T2"))
 """Pairs of the protocol's visits that are compared."""
 
 KEY = ("site", "patient", "lesion", "region", "feature")
-PATIENTS_AT_A_TIME = 25
-"""Patients joined at once: the joins of a large cohort's rows stay in the processor's cache, and memory stays bounded."""
-
 NO_FEATURES = "the lesion has no features at {visit}"
 NO_DATE = "the date of a scan is missing"
 SAME_DAY = "both scans were taken on one day"
 NO_TREND = "no trend over three visits: {}"
 NO_MIDDLE = "no scan at T1"
-NO_UNITS = "no repeatability units: {}"
-NO_REPEAT = "no lesion was outlined by both readers"
-NO_SPREAD = "the readers never differ"
 
 
-def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame, stability: pl.DataFrame) -> pl.DataFrame:
+def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> pl.DataFrame:
     """Change of every feature between T0–T1, T1–T2 and T0–T2.
 
     1. Only patients with a scan at both visits of a pair have rows for it; lesions are matched by label.
@@ -37,8 +33,6 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame, stab
     6. A NULL at either visit gives NULL throughout, with that visit and its reason.
     7. On the row of T0 and T2, where all three visits have a value and a day of their own: slope_per_day, the least-squares slope
        over actual days, and curvature_per_day = rate(T1, T2) − rate(T0, T1). NULL with the reason of the pair that has none.
-    8. repeatability_units = delta / (√2 within_sd): a change beyond ± 1.96 is seldom the outline's alone. NULL with a reason where
-       no lesion was read twice or the readers never differ.
 
     Parameters
     ----------
@@ -46,31 +40,15 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame, stab
         Rows of RADIOMIC_FEATURES: of each lesion and visit, the accepted reader's.
     timepoints
         Rows of TIMEPOINTS.
-    stability
-        Rows of FEATURE_STABILITY.
 
     Returns
     -------
-    DELTA_FEATURES.
+    DELTA_FEATURES without `input_fingerprint`.
     """
-    spreads = stability.select("region", "feature", "within_sd", unread=pl.col("reason"))
-    return pl.concat(_in_units(rows, spreads) for batch in _batches(features) for rows in _changes(batch, timepoints))
-
-
-def _changes(features: pl.DataFrame, timepoints: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     first, second, whole = (_delta_of_pair(features, timepoints, start, end) for start, end in VISIT_PAIRS)
     nothing = pl.lit(None, pl.Float64)
     first, second = (rows.with_columns(slope_per_day=nothing, curvature_per_day=nothing) for rows in (first, second))
-    return first, second, _with_trend(first, second, whole)
-
-
-def _batches(features: pl.DataFrame) -> list[pl.DataFrame]:
-    """The features split by patients, in order of their pseudonyms; one empty batch where there are none."""
-    patients = features.select("site", "patient").unique().sort("site", "patient").with_row_index("batch")
-    numbered = features.select(*KEY, "visit", "value", "reason", "simulated").join(
-        patients.with_columns(pl.col("batch") // PATIENTS_AT_A_TIME), on=("site", "patient"), maintain_order="left"
-    )
-    return numbered.partition_by("batch", include_key=False) if len(numbered) else [numbered.drop("batch")]
+    return pl.concat([first, second, _with_trend(first, second, whole)]).select(n for n in DELTA_FEATURES.names if n != FINGERPRINT.name)
 
 
 def _delta_of_pair(features: pl.DataFrame, timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:
@@ -112,17 +90,6 @@ def _slope() -> pl.Expr:
     mean_day, mean_value = (days[0] + days[1]) / 3, (values[0] + values[1]) / 3
     shared = days[0] * values[0] + days[1] * values[1] - 3 * mean_day * mean_value
     return shared / (days[0] ** 2 + days[1] ** 2 - 3 * mean_day**2)
-
-
-def _in_units(rows: pl.DataFrame, spreads: pl.DataFrame) -> pl.DataFrame:
-    why = pl.when(pl.col("within_sd") == 0).then(pl.lit(NO_SPREAD)).otherwise(pl.col("unread").fill_null(NO_REPEAT))
-    usable = pl.col("within_sd") > 0
-    return (
-        rows.join(spreads, on=("region", "feature"), how="left", maintain_order="left")
-        .with_columns(repeatability_units=pl.when(usable).then(pl.col("delta") / (math.sqrt(2) * pl.col("within_sd"))))
-        .with_columns(reason=pl.when(usable.fill_null(False)).then("reason").otherwise(pl.coalesce("reason", pl.format(NO_UNITS, why))))
-        .select(DELTA_FEATURES.names)
-    )
 
 
 def _spans(timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:

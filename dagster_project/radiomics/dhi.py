@@ -38,6 +38,7 @@ from dagster_project.radiomics.preparation import (
     perturb_visit,
     prepare_visit,
 )
+from dagster_project.radiomics.radial import depth_correlation, radial_change
 from dagster_project.radiomics.resampling import Mask
 from dagster_project.radiomics.texture import read_defaults, texture_change, texture_model, texture_values
 
@@ -64,6 +65,7 @@ class Signature:
     texture: NDArray[np.float64]
     values: NDArray[np.float64]
     arrangement: NDArray[np.float64]
+    depth_correlation: float
 
 
 def compare_lesion(
@@ -75,7 +77,7 @@ def compare_lesion(
        fewer than `minimum_voxels` left: every figure None, with the reason.
     2. n is the smaller count of voxels; of the larger visit its n deepest count.
     3. Noise is added to the quieter visit until both are equal.
-    4. T (`texture`), D (`density`), S (`habitats`) between the visits.
+    4. T (`texture`), D (`density`), S (`habitats`) and R (`radial`) between the visits.
     5. The same between all pairs of `copies` perturbed copies of each visit, and between the larger visit and its own n deepest voxels.
 
     Swapped visits give the same numbers, as do mirrored scans and a constant added to either scan; identical visits give 0.
@@ -91,7 +93,7 @@ def compare_lesion(
 
     Returns
     -------
-    `texture`, `density`, `spatial`; for each component c `null_c_a` and `null_c_b` (lists, one distance a pair of copies) and `size_c`;
+    `texture`, `density`, `spatial`, `radial`; for each component c `null_c_a` and `null_c_b` (lists, one distance a pair of copies) and `size_c`;
     `delta_median_hu`, `delta_log_volume`, `delta_log_sd`, `wasserstein_hu`, `n_voxels`, `volume_a_mm3`, `volume_b_mm3`, `reason`.
     """
     visits = [None if mask is None else crop_visit(image, mask) for image, mask in ((image_a, mask_a), (image_b, mask_b))]
@@ -129,15 +131,17 @@ def _signature(prepared: Prepared, settings: Settings) -> Signature:
         texture_values(prepared, texture_model().names, settings),
         centred,
         cooccurrence(codes, len(settings["habitat_cuts_hu"]) + 2),
+        depth_correlation(prepared, settings["clip_hu"]),
     )
 
 
-def _changes(first: Signature, second: Signature, n: int) -> tuple[float, float, float]:
-    """T, D and S between two signatures."""
+def _changes(first: Signature, second: Signature, n: int) -> tuple[float, ...]:
+    """T, D, S and R between two signatures, in the order of COMPONENTS."""
     return (
         texture_change(first.texture, second.texture, n, texture_model()),
         density_change(first.values, second.values),
         spatial_change(first.arrangement, second.arrangement),
+        radial_change(first.depth_correlation, second.depth_correlation),
     )
 
 
@@ -145,7 +149,7 @@ def _null_of(side: str, visit: Visit, noise: Noise, n: int, contour_mm: float, s
     """The components between all pairs of a visit's perturbed copies; empty where a copy keeps too few voxels or has no texture."""
     copies = [perturb_visit(visit, k, noise, contour_mm, settings) for k in range(1, settings["copies"] + 1)]
     size = min([n, *(c.count for c in copies)])
-    pairs: list[tuple[float, float, float]] = []
+    pairs: list[tuple[float, ...]] = []
     if size >= settings["minimum_voxels"] / 2:
         signatures = [_signature(keep_deepest(c, size), settings) for c in copies]
         pairs = [_changes(a, b, n) for a, b in combinations(signatures, 2)]
@@ -192,7 +196,8 @@ def derive_dhi(pairs: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     1. Limits q_c and q* are the `quantile` of held-back repeats of the cohort's lesions, without those of the patient's own fold
        (`calibration`); with fewer than `calibration_lesions_minimum` lesions behind them the shipped limits of synthetic lesions stand
        in, and `calibrated` is false: then DHI > 1 must not be spoken of.
-    2. r_c = sqrt(s_c² + (½ e_c)²): the lesion's own null, widened by what its change of size alone does.
+    2. r_c = sqrt(s_c² + (½ e_c)² + f_c²): the lesion's own null, widened by what its change of size alone does, and by what two scans
+       of one lesion differ by that copies of one scan do not show.
     3. u_c = d_c / (r_c q_c); DHI = sqrt(mean u_c²) / q*.
     4. Patient: the mean weighted by the lesions' volume (mean of both visits), the largest DHI, and the standard deviation between
        lesions (NULL for one); the change of ln(volume) is that of all volumes together.
@@ -249,8 +254,7 @@ def _cross_fit(rows: list[Pair], settings: Settings) -> dict[tuple[str, str], Li
 
 def _shipped_limits() -> Limits:
     limits = read_defaults()["limits"]
-    texture, density, spatial = (limits[c] for c in COMPONENTS)
-    return Limits((texture, density, spatial), limits["combined"], 0)
+    return Limits(tuple(limits[c] for c in COMPONENTS), limits["combined"], 0)
 
 
 def _lesion_row(row: Pair, limits: Limits, settings: Settings) -> Pair:
@@ -261,18 +265,18 @@ def _lesion_row(row: Pair, limits: Limits, settings: Settings) -> Pair:
         "calibrated": limits.n_lesions >= settings["calibration_lesions_minimum"],
         "reason": row["reason"] or (NO_NULL if units is None else None),
     }
-    return row | found | dict(zip([f"u_{c}" for c in COMPONENTS], units or (None, None, None), strict=True))
+    return row | found | dict(zip([f"u_{c}" for c in COMPONENTS], units or (None,) * len(COMPONENTS), strict=True))
 
 
 def _units(row: Pair, limits: Limits) -> tuple[float, ...] | None:
     """u_c of each component; None where a null is neither measured nor within the fallback's range."""
-    volume = (row["volume_a_mm3"] + row["volume_b_mm3"]) / 2
+    volume, floors = (row["volume_a_mm3"] + row["volume_b_mm3"]) / 2, read_defaults()["floor"]
     units = []
     for c, limit in zip(COMPONENTS, limits.components, strict=True):
         scale = null_scale(row[f"null_{c}_a"], row[f"null_{c}_b"]) or fallback_scale(c, volume, read_defaults()["fallback"])
         if scale is None:
             return None
-        units.append(row[c] / (widen(scale, row[f"size_{c}"]) * limit))
+        units.append(row[c] / (widen(scale, row[f"size_{c}"], floors[c]) * limit))
     return tuple(units)
 
 

@@ -12,10 +12,11 @@ import SimpleITK as sitk
 from dagster_project.lake.columns import REGIONS
 from dagster_project.radiomics import fused_engine, pyradiomics_engine
 from dagster_project.radiomics.derived_images import derive_images, derived_image_names
-from dagster_project.radiomics.regions import RING_REACH_MM, Region, derive_regions
+from dagster_project.radiomics.regions import RING_REACH_MM, Region, derive_regions, tumor_region
 from dagster_project.radiomics.resampling import (
     Array,
     Box,
+    LesionGrid,
     Mask,
     bounding_box,
     check_grid,
@@ -136,14 +137,35 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
     return rows + _measure(volume, regions, settings)
 
 
+def prepare_tumor(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) -> tuple[Array, Mask]:
+    """The resampled crop of a lesion and its mask on it, as `extract_lesion` makes them; for an outline that is not empty.
+
+    Raises
+    ------
+    GridError, CropTooLargeError
+        As `extract_lesion` does.
+    """
+    check_grid(image, mask, "the mask")
+    box = bounding_box(mask)
+    assert box is not None, "the mask has voxels"
+    grid = _bounded_grid(image, box, settings)
+    return resample_image(image, grid, round_hu=settings.get("round_hu", True)), resample_mask(mask, grid)
+
+
+def measure_tumor(volume: Array, mask: Mask, settings: Mapping[str, Any]) -> list[Row]:
+    """Features of one outline on a finished isotropic crop: rows of feature, value, reason and region_volume_mm3.
+
+    The same filters, engine and reasons as in `extract_lesion`, without rings; for lesions that were changed on purpose.
+    """
+    region = tumor_region(mask, settings)
+    return [{name: v for name, v in row.items() if name not in {"reader", "region"}} for row in _measure(volume, [("", region)], settings)]
+
+
 def _prepare(
     image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, box: Box, settings: Mapping[str, Any]
 ) -> tuple[Array, list[tuple[str, Region]]]:
     """The resampled crop, and the regions of all readers on it."""
-    margin = RING_REACH_MM + settings["padding_mm"]
-    grid = lesion_grid(image, box, margin_mm=margin, spacing_mm=settings["spacing_mm"])
-    if math.prod(grid.shape) > settings["maximum_crop_voxels"]:
-        raise CropTooLargeError(math.prod(grid.shape), settings["maximum_crop_voxels"])
+    grid = _bounded_grid(image, box, settings)
     volume = resample_image(image, grid, round_hu=settings.get("round_hu", True))
     elsewhere = None if others is None else resample_mask(others, grid)
     regions = [
@@ -152,6 +174,14 @@ def _prepare(
         for region in derive_regions(volume, resample_mask(mask, grid), elsewhere, settings)
     ]
     return volume, regions
+
+
+def _bounded_grid(image: sitk.Image, box: Box, settings: Mapping[str, Any]) -> LesionGrid:
+    """The crop's grid, with room for rings and filters, unless it is larger than the protocol allows."""
+    grid = lesion_grid(image, box, margin_mm=RING_REACH_MM + settings["padding_mm"], spacing_mm=settings["spacing_mm"])
+    if math.prod(grid.shape) > settings["maximum_crop_voxels"]:
+        raise CropTooLargeError(math.prod(grid.shape), settings["maximum_crop_voxels"])
+    return grid
 
 
 def _measure(volume: Array, regions: list[tuple[str, Region]], settings: Mapping[str, Any]) -> list[Row]:

@@ -42,6 +42,15 @@ STILL_WINDOW = 5
 """Voxels along each side of the window in which tissue is taken for even."""
 
 SPLINE_ORDER = 3
+SURFACE_BLUR = 0.7
+"""In voxels: blur of a mask by which its surface is found within voxels."""
+
+LINEAR_BLUR = 0.41
+"""Standard deviation in voxels of the linear interpolation that the mask's share has seen already: a triangle's, sqrt(1/6)."""
+
+NEAR = 2.0
+"""Voxels from the surface up to which the blurred share tells the depth."""
+
 GAUSSIAN_MAD = 0.6744897501960817
 """Median of |x| of a standard Gaussian: turns a median into a standard deviation that a minority of edges does not move."""
 
@@ -100,8 +109,8 @@ class Prepared:
         return int(self.mask.sum())
 
 
-def crop_visit(image: sitk.Image, mask: Mask) -> Visit | None:
-    """Crop the lesion and turn it: each axis runs towards the side on which the lesion's densities reach further.
+def crop_visit(image: sitk.Image, mask: Mask, margin_mm: float = CROP_MARGIN_MM) -> Visit | None:
+    """Crop the lesion with a margin and turn it: each axis runs towards the side on which the lesion's densities reach further.
 
     So that mirrored scans, and scans stored from the other end, give identical arrays and identical copies. Densities are taken
     relative to the lesion's median (whole HU), so that a constant offset changes nothing either, and the seed of the copies is a
@@ -113,7 +122,7 @@ def crop_visit(image: sitk.Image, mask: Mask) -> Visit | None:
         return None
     spacing = spacing_zyx(image)
     outer = tuple(
-        grow_box((part,) * 3, int(np.ceil(CROP_MARGIN_MM / mm)), (n,) * 3)[0] for part, mm, n in zip(box, spacing, mask.shape, strict=True)
+        grow_box((part,) * 3, int(np.ceil(margin_mm / mm)), (n,) * 3)[0] for part, mm, n in zip(box, spacing, mask.shape, strict=True)
     )
     values = sitk.GetArrayViewFromImage(image)[outer].astype(np.float64)
     base = float(np.floor(np.median(values[mask[outer]])))
@@ -136,14 +145,14 @@ def _leans_backwards(profile: Volume) -> bool:
     return bool(differs.size) and bool(profile[::-1][differs[0]] < profile[differs[0]])
 
 
-def sample_visit(visit: Visit, spacing_mm: float, pose: Pose | None = None) -> tuple[Volume, Volume]:
+def sample_visit(visit: Visit, spacing_mm: float, pose: Pose | None = None, margin_mm: float = SAMPLE_MARGIN_MM) -> tuple[Volume, Volume]:
     """HU (cubic B-spline) and mask share (linear, 0–1) on an isotropic grid centred on the lesion's box, moved by a pose.
 
     Beyond the scan's end, HU are mirrored and the mask is empty.
     """
     box = bounding_box(visit.mask)
     assert box is not None, "a visit's mask has voxels"
-    reach = [(part.stop - part.start) * mm + 2 * SAMPLE_MARGIN_MM for part, mm in zip(box, visit.spacing_mm, strict=True)]
+    reach = [(part.stop - part.start) * mm + 2 * margin_mm for part, mm in zip(box, visit.spacing_mm, strict=True)]
     axes = [(np.arange(n) - (n - 1) / 2) * spacing_mm for n in (int(np.ceil(length / spacing_mm)) for length in reach)]
     points = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
     if pose is not None:
@@ -175,22 +184,31 @@ def prepare_visit(visit: Visit, settings: Mapping[str, Any]) -> Prepared:
 
 
 def perturb_visit(visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Mapping[str, Any]) -> Prepared:
-    """The lesion as it might have been scanned and outlined on the same day.
+    """The lesion as it might have been scanned and outlined on the same day (`copy_visit`), peeled and eroded like any other."""
+    return peel_lesion(*copy_visit(visit, copy, noise, contour_mm, settings), settings)
+
+
+def copy_visit(
+    visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Mapping[str, Any], *, margin_mm: float = SAMPLE_MARGIN_MM, growth_share: float = 0.0,
+    within_voxels: bool = False,
+) -> tuple[Volume, Mask]:
+    """HU above the visit's `base_hu` and outline of a perturbed copy: scanned and outlined again on the same day, as it might have been.
 
     1. Moved by up to ± `shift_mm` and ± `rotation_deg` about each axis, sampled anew from the scan's own voxels.
     2. The scan's own noise is taken out where the tissue is even (`still_volume`) and as much new noise added: what copies have in
        common would otherwise be tissue and noise, and they would differ less than repeats do (by a fifth in simulated repeats).
-    3. The outline moves by a smooth random error; two copies' outlines differ by `contour_mm` (RMS), as two readers' do.
-    4. Peeled and eroded like any other.
+    3. The outline moves by a smooth random error; two copies' outlines differ by `contour_mm` (RMS), as two readers' do. Of its
+       variance `growth_share` is one error of the whole outline, grown or shrunk, and the rest lobes along the surface.
     """
     rng = np.random.default_rng([visit.seed, copy])
     pose = Pose(rng.uniform(-1, 1, 3) * settings["rotation_deg"], rng.uniform(-1, 1, 3) * settings["shift_mm"])
     spacing = settings.get("spacing_mm", 1.0)
-    volume, share = sample_visit(visit, spacing, pose)
-    depth = depth_below_surface(share >= 0.5)
-    error = smooth_field(rng, volume.shape, (READER_SCALE_MM / spacing,) * 3) * contour_mm / np.sqrt(2) / spacing
+    volume, share = sample_visit(visit, spacing, pose, margin_mm)
+    depth = depth_within_voxels(share) if within_voxels else depth_below_surface(share >= 0.5)
+    lobes = smooth_field(rng, volume.shape, (READER_SCALE_MM / spacing,) * 3)
     noisy = still_volume(volume, noise) + noise_field(rng, volume.shape, noise)
-    return peel_lesion(noisy, depth + np.clip(error, -LARGEST_ERROR_MM / spacing, LARGEST_ERROR_MM / spacing) > 0, settings)
+    error = (np.sqrt(1 - growth_share) * lobes + np.sqrt(growth_share) * rng.standard_normal()) * contour_mm / np.sqrt(2) / spacing
+    return noisy, depth + np.clip(error, -LARGEST_ERROR_MM / spacing, LARGEST_ERROR_MM / spacing) > 0
 
 
 def peel_lesion(volume: Volume, mask: Mask, settings: Mapping[str, Any]) -> Prepared:
@@ -279,6 +297,21 @@ def match_noise(prepared: Prepared, own: Noise, other: Noise, seed: int) -> Prep
 def depth_below_surface(mask: Mask) -> Volume:
     """Distance of each voxel's centre from the mask's surface in voxels, negative outside; the surface lies between voxels."""
     return np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask))
+
+
+def depth_within_voxels(share: Volume) -> Volume:
+    """`depth_below_surface` of a mask's share, near the surface to a fraction of a voxel.
+
+    A plane blurred by a Gaussian of sd σ has the share Φ(depth / σ); so depth = σ Φ⁻¹(blurred share), up to `NEAR` voxels from the
+    surface, beyond it the distance between voxels. Distances between voxels alone are never within ± ½: an outline's error of less
+    than half a voxel would hardly move it (copies at 0.5 mm differed by 0.26 mm instead of 0.40).
+    """
+    from scipy.special import ndtri
+
+    far = depth_below_surface(share >= 0.5)
+    blurred = gaussian_filter(share.astype(np.float64), SURFACE_BLUR)
+    near = float(np.hypot(SURFACE_BLUR, LINEAR_BLUR)) * ndtri(np.clip(blurred, 1e-6, 1 - 1e-6))
+    return np.where(np.abs(far) <= NEAR, near, far)
 
 
 def still_volume(volume: Volume, noise: Noise) -> Volume:

@@ -55,12 +55,17 @@ def derive_regions(volume: Array, tumor: Mask, others: Mask | None, settings: Ma
     lung = (volume >= low) & (volume <= high)
     if others is not None:
         lung &= ~others
-    regions = [_region("tumor", tumor, settings, None)]
+    regions = [tumor_region(tumor, settings)]
     for name, (inner, outer) in RING_BOUNDS_MM.items():
         shell = ~tumor & (distance > inner) & (distance <= outer)
         ring = shell & lung
         regions.append(_region(name, ring, settings, _too_little_lung(shell, ring, settings["ring_minimum_lung_share"])))
     return regions
+
+
+def tumor_region(tumor: Mask, settings: Mapping[str, Any]) -> Region:
+    """The tumour alone."""
+    return _region("tumor", tumor, settings, None)
 
 
 def surface_distance(tumor: Mask, spacing_mm: float) -> Array:

@@ -25,3 +25,41 @@ def test_every_region_and_feature_has_a_row(opened: Stage) -> None:
     rows = opened.table("feature_stability")
     assert rows.select(key).sort(key).equals(there.sort(key))
     assert 0 < rows["stable"].sum() < rows.height
+
+
+def test_changes_stand_in_units_of_the_readers_spread(opened: Stage) -> None:
+    """`repeatable_change`: every change of a feature, over √2 of its spread; where there are no units, why."""
+    changes, spreads = ({row[:-1]: row[-1] for row in opened.trial.rows(s)} for s in (
+        "SELECT site, patient, lesion, region, feature, from_visit, to_visit, delta FROM delta_features",
+        "SELECT region, feature, within_sd FROM feature_stability"))
+    told = opened.trial.rows("SELECT site, patient, lesion, region, feature, from_visit, to_visit, repeatability_units, reason FROM repeatable_change")
+    assert {row[:-2] for row in told} == set(changes)
+    assert all((units is None) == (reason is not None) for *_, units, reason in told)
+    known = [row for row in told if row[-2] is not None]
+    assert len(known) > 100
+    for *key, units, _ in known:
+        assert units == pytest.approx(changes[tuple(key)] / (2**0.5 * spreads[key[3], key[4]]))
+
+
+def test_one_new_scan_moves_the_units_and_writes_no_change_of_another_scan(grown: Stage, opened: Stage) -> None:
+    """The spread is the cohort's and moves with a new scan; the changes between older scans stay the rows that they were."""
+    assert not opened.table("feature_stability").equals(grown.table("feature_stability"))
+    assert opened.table("delta_features").equals(grown.table("delta_features"))
+    assert grown.trial.told("delta_features")["computed"] == 0, "the new scan is no visit that is compared"
+
+
+def test_patients_moments_add_up_to_the_table(opened: Stage) -> None:
+    """What a training fold judges features by, over all patients and visits, gives the bounds of the table."""
+    from dagster_project.flow.feature_stability import moments_of_patients
+    from dagster_project.lake.store import read_lake
+    from models.stability import build_moments, lower_bounds
+
+    with read_lake(opened.trial.home, as_of=opened.snapshot) as lake:
+        visits = tuple(v for (v,) in lake.query("SELECT DISTINCT visit FROM radiomic_features WHERE visit IS NOT NULL ORDER BY visit").fetchall())
+        moments = moments_of_patients(lake, visits)
+    roster = moments.select("site", "patient").unique().sort("site", "patient").with_row_index("row")
+    found = build_moments(roster, visits, moments)
+    wanted = opened.table("feature_stability").filter(pl.col("n_pairs") > 0).sort("feature", "region")
+    assert [*found.columns] == wanted.select("feature", "region").rows()
+    assert found.n_pairs.sum(axis=0).tolist() == wanted["n_pairs"].to_list()
+    assert lower_bounds(found) == pytest.approx(wanted["icc_lower"].cast(pl.Float64).fill_null(float("nan")).to_numpy(), rel=1e-6, abs=1e-7, nan_ok=True)

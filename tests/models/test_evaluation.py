@@ -147,7 +147,7 @@ def test_10_proportions_have_the_published_clopper_pearson_interval(x, n, lower,
 
 
 def test_11_a_proportion_of_nobody_is_missing_with_a_reason():
-    assert ev.proportion(0, 0) == ev.Estimate(None, reason="no patient of this class")
+    assert ev.proportion(0, 0) == ev.Estimate(None, reason="no patient of this class or call")
 
 
 def test_12_an_evaluation_read_by_hand():

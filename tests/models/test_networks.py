@@ -17,6 +17,7 @@ from models.fusion import Fusion, FusionModel, stack_weights
 from models.networks import ARCHITECTURES, Network, NetworkModel, architecture, sigmoid, temperature_of
 from models.roster import choose_learners
 from models.series import SeriesScaler, arrange
+from models.stgcn import DAYS_UNIT, GraphConvolution, TemporalConvolution
 from models.training import train
 
 STUDY = load_study().section("model")
@@ -190,3 +191,35 @@ def test_16_attributions_add_up_and_fall_apart_with_random_weights(trained):
     random = replace(model, weights={k: rng.normal(0, 0.3, v.shape).astype(np.float32) for k, v in model.weights.items()})
     each = [attribute(m, data).mean(axis=0).ravel() for m in (model, random)]  # with signs: sizes alone follow which lesions are there
     assert abs(stability(np.stack(each))) < 0.5
+
+
+def test_17_each_part_of_the_partition_takes_the_nodes_that_it_is_named_after():
+    """By hand: the node itself; the mean of its lesion's other regions, weighted by pair of regions; the same region of other lesions, weighted by nearness."""
+    x, present, _, ties = inputs(lesions=3, visits=2)
+    layer = GraphConvolution(4, 4, regions=3)
+    with torch.no_grad():
+        layer.edges.copy_(torch.randn(3, 3))
+    eye, nothing, weight = torch.eye(4), torch.zeros(4, 4), torch.exp(layer.edges.detach())
+    for part in ("own", "same", "other"):
+        for name in ("own", "same", "other"):
+            getattr(layer, name).weight = torch.nn.Parameter(eye if name == part else nothing)
+        layer.own.bias = torch.nn.Parameter(torch.zeros(4))
+        found = layer(x, present, ties).detach()
+        for b, lesion, r, v in np.ndindex(*present.shape):
+            near = {"own": [(lesion, r, 1.0)], "same": [(lesion, q, float(weight[r, q])) for q in range(3) if q != r],
+                    "other": [(k, r, float(ties[b, lesion, k])) for k in range(3) if k != lesion]}[part]
+            seen = [(w, x[b, k, q, v]) for k, q, w in near if present[b, k, q, v]]
+            wanted = sum(w * value for w, value in seen) / sum(w for w, _ in seen) if seen and present[b, lesion, r, v] else torch.zeros(4)
+            assert found[b, lesion, r, v].tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
+
+
+def test_18_a_neighbouring_visit_counts_less_the_more_days_lie_between():
+    layer, h, present = TemporalConvolution(4), torch.zeros(2, 1, 1, 3, 4), torch.ones(2, 1, 1, 3)
+    h[:, :, :, 0] = 1.0
+    with torch.no_grad():
+        layer.now.weight.zero_(), layer.now.bias.zero_(), layer.after.weight.zero_()
+        layer.before.weight.copy_(torch.eye(4))
+    found = layer(h, present, torch.tensor([[0.0, 40.0, 90.0], [0.0, 120.0, 160.0]])).detach()[:, 0, 0, :, 0]
+    fading = float(torch.nn.functional.softplus(layer.fading.detach())) / DAYS_UNIT
+    assert found[:, 1].tolist() == pytest.approx([np.exp(-40 * fading), np.exp(-120 * fading)])
+    assert found[:, [0, 2]].abs().max() == 0

@@ -12,6 +12,7 @@ from dagster_project.radiomics.calibration import (
     Limits,
     combine,
     fallback_scale,
+    fit_floor,
     fit_limits,
     folds_of,
     held_back_ratios,
@@ -74,8 +75,20 @@ def test_every_patient_has_one_fold_whatever_the_order():
 
 
 def test_a_change_of_size_widens_the_null():
-    assert widen(3.0, 0.0) == 3.0
-    assert widen(3.0, 8.0) == 5.0
+    assert widen(3.0, 0.0, 0.0) == 3.0
+    assert widen(3.0, 8.0, 0.0) == 5.0
+
+
+def test_what_copies_cannot_show_widens_the_null():
+    assert widen(3.0, 0.0, 4.0) == 5.0
+
+
+def test_the_floor_is_what_repeats_differ_by_beyond_their_copies():
+    volumes = np.geomspace(1000, 50000, 4000)
+    scales = 10 * volumes**-0.4
+    distances = np.abs(RNG.normal(0, np.hypot(scales, 0.3)))
+    assert fit_floor(distances, scales, volumes) == pytest.approx(0.3, abs=0.02)
+    assert fit_floor(scales / 2, scales, volumes) == 0.0
 
 
 def test_the_index_is_the_rms_over_its_limit():

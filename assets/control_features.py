@@ -1,0 +1,15 @@
+"""What must stay when a lesion is measured again, and what must tell nothing: repeats and negative controls."""
+
+import dagster as dg
+
+from dagster_project.flow.control_features import measure_new_controls
+from dagster_project.lake.tables import CONTROL_FEATURES
+from dagster_project.materialisation import table_asset, told
+from dagster_project.resources import Lakehouse
+
+
+@table_asset(CONTROL_FEATURES, deps=["reads", "scans", "timepoints"], kinds=["pyradiomics"])
+def control_features(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+    """Measure the sample of the protocol, and every repeat scan, where that has not been done yet."""
+    done = measure_new_controls(lakehouse, context.partition_key, context.log.info)
+    return told(done.write, **done.counts)

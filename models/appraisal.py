@@ -1,0 +1,149 @@
+"""Everything that probabilities out of fold tell of a model, as figures, tables and facts that can be logged without knowing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from models.calibration import (
+    Pooled,
+    bootstrap_auc,
+    bootstrap_mean,
+    calibration_curve,
+    calibration_estimates,
+    net_benefit,
+    pool_sites,
+    subgroup_aucs,
+)
+from models.datasets import Dataset
+from models.evaluation import Estimate, auc_delong
+from models.learners import Fit, Section
+from models.risk_groups import compare_risk_groups, concordance_index
+from models.sample_size import expected_auc_reach, sample_size
+
+THRESHOLDS = tuple(t / 20 for t in range(1, 20))
+"""Probabilities at which the decision curve asks what acting would gain."""
+
+
+@dataclass(frozen=True)
+class Appraisal:
+    """What is told beside `Evaluation`; no table names a patient.
+
+    Parameters
+    ----------
+    figures
+        Figures with interval where one exists; a value of None has a reason.
+    tables
+        Tables of any height, by name.
+    facts
+        How the figures were come by: folds, seeds, what was fitted within them.
+    """
+
+    figures: Mapping[str, Estimate]
+    tables: Mapping[str, pl.DataFrame]
+    facts: Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A model's probabilities on patients it had not seen: fold, probability and call of each, and the fit of each fold."""
+
+    fold: np.ndarray
+    probabilities: np.ndarray
+    positive: np.ndarray
+    fits: Sequence[Fit]
+
+
+def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, section: Section, seed: int) -> Appraisal:
+    """Appraise one model.
+
+    Parameters
+    ----------
+    whole, seen
+        The data set with all columns, for subgroups and times, and with those the model saw.
+    sites
+        Each hospital predicted by a model without it, or why this was not done.
+    """
+    y, p = whole.y, held.probabilities
+    slopes = calibration_estimates(y, p)
+    survival, medians = _survival(whole, held, seed)
+    figures = {"auc_bootstrap": bootstrap_auc(y, p, seed=seed), "brier_bootstrap": bootstrap_mean((p - y) ** 2, seed=seed),
+               "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **medians, **_site_figures(y, p, whole.sites, sites)}
+    tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)), "decision_curve": pl.DataFrame(net_benefit(y, p, THRESHOLDS)),
+              "subgroups": subgroups(whole, p), "sample_size": _sample_size(seen), "folds": _folds(y, held),
+              **({"risk_groups": survival} if survival.height else {})}
+    if isinstance(sites, Pooled):
+        tables["held_out_sites"] = pl.DataFrame([{"site": s, **_counts(y, np.asarray(whole.sites) == s), **vars(e)} for s, e in sites.sites.items()],
+                                                infer_schema_length=None)
+    return Appraisal(figures, tables, _facts(y, held, sites, section, seed))
+
+
+def _survival(whole: Dataset, held: Held, seed: int) -> tuple[pl.DataFrame, dict[str, Estimate]]:
+    if whole.progression is None or np.isnan(whole.progression.days).all():
+        return pl.DataFrame(), {"c_index": Estimate(None, reason="no time without progression after the landmark is known")}
+    table, medians = compare_risk_groups(whole.progression, held.positive)
+    return table, {"c_index": concordance_index(whole.progression, held.probabilities, seed=seed), **medians}
+
+
+def _site_figures(y: np.ndarray, p: np.ndarray, where: Sequence[str], sites: Pooled | str) -> dict[str, Estimate]:
+    within = pool_sites(y, p, where)
+    known = {"auc_sites_within_folds": within.auc, "auc_sites_within_folds_i2": Estimate(within.i2, reason=None if within.i2 is not None else within.auc.reason)}
+    if isinstance(sites, str):
+        return known | {"auc_held_out_sites": Estimate(None, reason=sites)}
+    return known | {"auc_held_out_sites": sites.auc, "auc_held_out_sites_i2": Estimate(sites.i2, reason=None if sites.i2 is not None else sites.auc.reason)}
+
+
+def subgroups(dataset: Dataset, probabilities: np.ndarray) -> pl.DataFrame:
+    """Counts and AUC by hospital, stage, PD-L1 and line of treatment; patients of whom it is not known form a group of their own."""
+    found = subgroup_aucs(dataset.y, probabilities, {f"{factor}={level}": mask for factor, levels in _factors(dataset).items() for level, mask in levels.items()})
+    rows = [{"factor": name.split("=", 1)[0], "level": name.split("=", 1)[1], "n": row["n"], "n_positive": row["n_positive"], **vars(row["auc"])}
+            for name, row in found.items()]
+    text, number = ("factor", "level", "reason"), ("value", "lower", "upper")
+    return pl.DataFrame(rows, schema_overrides={**dict.fromkeys(text, pl.String), **dict.fromkeys(number, pl.Float64)}, infer_schema_length=None)
+
+
+def _factors(dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
+    where = np.asarray(dataset.sites)
+    factors = {"site": {s: where == s for s in sorted(set(dataset.sites))}}
+    bounds = {"stage_iv": {"III": (-np.inf, 0.5), "IV": (0.5, np.inf)}, "pd_l1_tps": {"below 1": (-np.inf, 1), "1 to 49": (1, 50), "50 or more": (50, np.inf)},
+              "line": {"first": (-np.inf, 1.5), "later": (1.5, np.inf)}}
+    for name in (n for n in bounds if n in dataset.feature_names):
+        x = dataset.values_of([name])[:, 0]
+        factors[name.removesuffix("_iv")] = {level: (x >= low) & (x < high) for level, (low, high) in bounds[name].items()} | {"unknown": np.isnan(x)}
+    return factors
+
+
+def _counts(y: np.ndarray, mask: np.ndarray) -> dict[str, int]:
+    return {"n": int(mask.sum()), "n_positive": int(y[mask].sum())}
+
+
+def _sample_size(seen: Dataset) -> pl.DataFrame:
+    """What so many columns ask for, beside what is there; a network sees no columns, and its nodes' features are counted once."""
+    y = seen.y
+    offered = len(seen.columns) or (len(seen.series.features) * len(seen.series.regions) if seen.series else 0)
+    criteria = sample_size(max(offered, 1), float(y.mean()))
+    reach = expected_auc_reach(0.75, int(y.sum()), int((~y).sum()))
+    rows = [{"criterion": c.name, "needed": c.needed, "patients": y.size, "met": y.size >= c.needed, "basis": c.basis} for c in criteria]
+    told = {"criterion": "auc_interval", "needed": None, "patients": y.size, "met": None, "basis": f"an AUC of 0.75 is known to ± {reach:.3f}"}
+    return pl.DataFrame([*rows, told], infer_schema_length=None)
+
+
+def _folds(y: np.ndarray, held: Held) -> pl.DataFrame:
+    """A row an outer fold: counts, AUC, cut-off, and what was chosen within its training patients."""
+    rows = [{"fold": k, **_counts(y, held.fold == k), "auc": auc_delong(y[held.fold == k], held.probabilities[held.fold == k]).value,
+             "cutoff": fit.cutoff, **fit.chosen} for k, fit in enumerate(held.fits)]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _facts(y: np.ndarray, held: Held, sites: Pooled | str, section: Section, seed: int) -> dict[str, str | int | float]:
+    sizes = np.bincount(held.fold)
+    return {"outer_folds": len(held.fits), "inner_folds": section["inner_folds"], "fold_seed": seed, "folds_grouped_by": "patient",
+            "folds_stratified_by": "site and label", "fold_smallest": int(sizes.min()), "fold_largest": int(sizes.max()),
+            "fitted_within_training_folds": "imputation, scaling, reader stability, column filter, strength, temperature, stack weights, cut-off",
+            "interval_of_auc": "DeLong, one probability out of fold a patient; auc_bootstrap by patient within class",
+            "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()),
+            "reader_stability": "judged in each training fold" if all("features_judged" in f.chosen for f in held.fits) else "not judged: no column needs it, or too few reads in pairs",
+            "held_out_sites": "each hospital predicted by a model without it" if isinstance(sites, Pooled) else sites}

@@ -1,0 +1,132 @@
+"""Baseline radiomics with hospital and kernel taken out by ComBat: a sensitivity analysis that the protocol may ask for, never a candidate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dagster_project.radiomics.harmonisation import MINIMUM_BATCH, Combat, HarmonisationError, apply_combat, fit_combat
+from models.baselines import Baseline, LinearModel
+from models.datasets import RADIOMICS, Dataset, DatasetError
+from models.learners import Fit, Section
+from models.splits import stratified_folds
+
+NAME = "baseline_radiomics_combat"
+"""Name of the learner in every table."""
+
+
+@dataclass(frozen=True, eq=False)
+class BatchCorrection:
+    """ComBat on the radiomic columns of training patients, in the way of scikit-learn: `fitted` sees them alone, `apply` estimates nothing.
+
+    A missing value becomes the training median first. Columns that do not vary within a batch stay as they are.
+    """
+
+    columns: tuple[str, ...]
+    medians: np.ndarray
+    combat: Combat
+
+    @classmethod
+    def fitted(cls, dataset: Dataset) -> BatchCorrection:
+        """Fit on these patients; batches are hospital and kernel, and neither label nor covariates take part.
+
+        Raises
+        ------
+        HarmonisationError
+            A batch of fewer than MINIMUM_BATCH patients, or one alone.
+        """
+        batches = np.asarray(_batches(dataset))
+        known = ~np.isnan(dataset.X).all(axis=0)
+        medians = np.where(known, np.nanmedian(np.where(known, dataset.X, 0.0), axis=0), 0.0)
+        x = np.where(np.isnan(dataset.X), medians, dataset.X)
+        vary = np.min([x[batches == b].std(axis=0) for b in np.unique(batches)], axis=0) > 0
+        columns = tuple(n for n, v in zip(dataset.feature_names, vary, strict=True) if v)
+        return cls(columns, medians[vary], fit_combat(x[:, vary], batches.tolist()))
+
+    def apply(self, dataset: Dataset) -> Dataset:
+        """The data set with the columns harmonised; DatasetError where a batch was not among the training patients."""
+        place = [dataset.feature_names.index(n) for n in self.columns]
+        x = dataset.X.copy()
+        own = dataset.values_of(self.columns)
+        try:
+            x[:, place] = apply_combat(self.combat, np.where(np.isnan(own), self.medians, own), _batches(dataset))
+        except HarmonisationError as error:
+            raise DatasetError(f"task {dataset.task.name}, model {NAME}: {error}") from error
+        return replace(dataset, X=x)
+
+
+def _batches(dataset: Dataset) -> tuple[str, ...]:
+    if dataset.batches is None:
+        raise DatasetError(f"task {dataset.task.name}, model {NAME}: the kernels of the scans are not there; hand over `kernels`")
+    return dataset.batches
+
+
+@dataclass(frozen=True, eq=False)
+class HarmonisedModel:
+    """A linear model behind the correction that its training patients gave."""
+
+    kind: ClassVar[str] = "combat_linear_logistic"
+    correction: BatchCorrection
+    linear: LinearModel
+
+    def probabilities(self, dataset: Dataset) -> np.ndarray:
+        """Probability of response of each row; DatasetError for a patient of an unknown batch."""
+        return self.linear.probabilities(self.correction.apply(dataset))
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Numbers of the correction, a batch by its place, and of the linear model."""
+        c = self.correction.combat
+        own = {"medians": self.correction.medians, "mean": c.mean, "coefficients": c.coefficients, "sd": c.sd}
+        own |= {f"shift/{i}": v for i, v in enumerate(c.shift.values())} | {f"scale/{i}": v for i, v in enumerate(c.scale.values())}
+        return {f"combat/{k}": v for k, v in own.items()} | {f"linear/{k}": v for k, v in self.linear.tensors().items()}
+
+    def config(self) -> dict[str, Any]:
+        """Columns and batches, in order, and the linear model's facts."""
+        return {"columns": list(self.correction.columns), "batches": [str(b) for b in self.correction.combat.shift], "linear": self.linear.config()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> HarmonisedModel:
+        """The model that `tensors` and `config` were taken from."""
+        own = {part: {k.removeprefix(f"{part}/"): v for k, v in tensors.items() if k.startswith(f"{part}/")} for part in ("combat", "linear")}
+        c = own["combat"]
+        shift, scale = ({b: c[f"{part}/{i}"] for i, b in enumerate(config["batches"])} for part in ("shift", "scale"))
+        correction = BatchCorrection(tuple(config["columns"]), c["medians"], Combat(c["mean"], c["coefficients"], c["sd"], shift, scale, None))
+        return cls(correction, LinearModel.from_tensors(own["linear"], config["linear"]))
+
+
+@dataclass(frozen=True)
+class Harmonised:
+    """A `learners.Learner`: the elastic net on baseline radiomics behind a correction fitted on the same training patients.
+
+    The inner folds share that correction: it sees no label, so what they choose is not flattered by one.
+    """
+
+    name: str = NAME
+    blocks: tuple[str, ...] = (RADIOMICS,)
+    negative_control: bool = False
+
+    def fit(self, dataset: Dataset, section: Section, seed: int) -> Fit:
+        """Fit the correction, then the elastic net on corrected values."""
+        correction = BatchCorrection.fitted(dataset)
+        fit = Baseline(self.name, self.blocks, "elastic_net").fit(correction.apply(dataset), section, seed)
+        assert isinstance(fit.model, LinearModel)
+        counts = Counter(_batches(dataset))
+        return replace(fit, model=HarmonisedModel(correction, fit.model),
+                       chosen=fit.chosen | {"batches": float(len(counts)), "batch_smallest": float(min(counts.values()))})
+
+
+def refusal(dataset: Dataset, section: Section) -> str | None:
+    """Why ComBat cannot be fitted in every training fold of the protocol's seed; None where it can."""
+    if dataset.batches is None:
+        return "the kernels of the scans are not known"
+    fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["folds"], seed=section["seed"], scope=f"task {dataset.task.name}, outer folds")
+    batches = np.asarray(dataset.batches)
+    counts = {b: min(int(((batches == b) & (fold != k)).sum()) for k in np.unique(fold)) for b in np.unique(batches)}
+    small = sorted(str(b) for b, n in counts.items() if n < MINIMUM_BATCH)
+    if small:
+        return f"ComBat refused: fewer than {MINIMUM_BATCH} training patients in {len(small)} of {len(counts)} batches of hospital and kernel, first {small[0]}"
+    return "ComBat refused: a single batch of hospital and kernel" if len(counts) < 2 else None

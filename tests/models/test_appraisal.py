@@ -1,0 +1,191 @@
+"""What is told of a model beside its first figures: by other libraries, published numbers, or counted again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+from lifelines import KaplanMeierFitter
+from lifelines.statistics import logrank_test
+from lifelines.utils import concordance_index as lifelines_c
+
+from dagster_project.simulation.tables import Truth, simulate_tables
+from models.appraisal import Appraisal, subgroups
+from models.baselines import BASELINES, Baseline
+from models.calibration import bootstrap_mean, calibration_estimates
+from models.datasets import TASKS, build_dataset
+from models.evaluation import auc_delong
+from models.networks import Network
+from models.risk_groups import TimeToProgression, compare_risk_groups, concordance_index
+from models.sample_size import expected_auc_reach, greatest_r2, sample_size
+from models.training import hold_out_sites, train
+from tests.models.cohorts import SECTION
+
+FEATURES = tuple(SECTION["network_features"][:4])
+TABLES = simulate_tables(Truth(heterogeneity=4.0), FEATURES, patients=120, sites=3, seed=7)
+DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset(), outcomes=TABLES.outcomes)
+QUICK = {**SECTION, "network_features": list(FEATURES), "network_epochs": 8, "network_seeds": 1, "folds": 3, "inner_folds": 2}
+CLINICAL_SIZE = Baseline("clinical_size", ("clinical", "pd_l1", "size"), "ridge")
+LEARNERS = [CLINICAL_SIZE, BASELINES[2], Network("st_gcn"), Network("decomposition_transformer")]
+RNG = np.random.default_rng(9)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return {t.name: t for t in train(LEARNERS, DATA, QUICK, seed=3)}
+
+
+def told(trained, name="clinical_size") -> Appraisal:
+    return trained[name].appraisal
+
+
+def test_1_the_landmark_is_where_time_without_progression_starts():
+    outcomes = TABLES.outcomes.join(DATA_ROWS, on=["site", "patient"]).sort("site", "patient")
+    left = outcomes["pfs_days"].to_numpy() - 63.0
+    assert DATA.progression.days.tolist() == pytest.approx(np.where(left > 0, left, np.nan).tolist(), nan_ok=True)
+    late = build_dataset(TASKS["T2"], **TABLES.replace_task("T2"), outcomes=TABLES.outcomes).progression
+    assert np.isnan(late.days).sum() == (left <= 63).sum() > 0
+    assert np.isnan(late.days).sum() > np.isnan(DATA.progression.days).sum()
+
+
+DATA_ROWS = pl.DataFrame({"site": DATA.sites, "patient": DATA.patients})
+
+
+def test_2_no_model_sees_the_time(trained):
+    other = replace(DATA, progression=TimeToProgression(DATA.progression.days[::-1], ~DATA.progression.events))
+    (again,) = train([CLINICAL_SIZE], other, QUICK, seed=3)
+    assert again.probabilities.tolist() == trained["clinical_size"].probabilities.tolist()
+    assert again.appraisal.figures["c_index"] != told(trained).figures["c_index"]
+    assert other.digest == DATA.digest
+
+
+def test_3_the_c_index_is_lifelines_and_its_interval_holds_it():
+    days, events = RNG.exponential(100, 200), RNG.random(200) < 0.7
+    scores = days + RNG.normal(0, 80, 200)
+    found = concordance_index(TimeToProgression(np.append(days, np.nan), np.append(events, True)), np.append(scores, 5.0))
+    assert found.value == pytest.approx(lifelines_c(days, scores, events), abs=1e-9)
+    drawn = [RNG.integers(200, size=200) for _ in range(200)]
+    assert (found.lower, found.upper) == pytest.approx(np.quantile([lifelines_c(days[i], scores[i], events[i]) for i in drawn], [0.025, 0.975]), abs=0.02)
+    assert concordance_index(TimeToProgression(np.array([1.0, 2.0]), np.array([False, False])), np.array([1.0, 2.0])).reason
+
+
+def test_4_risk_groups_are_lifelines_curves_and_test():
+    days, events, positive = RNG.integers(1, 90, 150).astype(float), RNG.random(150) < 0.6, RNG.random(150) < 0.4
+    curves, medians = compare_risk_groups(TimeToProgression(days, events), positive)
+    for group, mask in (("low_risk", positive), ("high_risk", ~positive)):
+        fitted = KaplanMeierFitter().fit(days[mask], events[mask])
+        assert medians[f"pfs_median_days_{group}"].value == fitted.median_survival_time_
+        mine = curves.filter(group=group)
+        assert mine["survival"].to_list() == pytest.approx(fitted.predict(mine["day"].to_list()).tolist(), abs=1e-9)
+    assert medians["pfs_log_rank_p"].value == pytest.approx(logrank_test(days[positive], days[~positive], events[positive], events[~positive]).p_value, abs=1e-9)
+    alone, without = compare_risk_groups(TimeToProgression(days, events), np.ones(150, dtype=bool))
+    assert alone["group"].unique().to_list() == ["low_risk"]
+    assert without["pfs_log_rank_p"].value is None
+
+
+def test_5_bounds_of_slope_and_intercept_are_statsmodels():
+    z = RNG.normal(0, 1.5, 400)
+    y = RNG.random(400) < 1 / (1 + np.exp(-(0.2 + 0.8 * z)))
+    intercept, slope = calibration_estimates(y, 1 / (1 + np.exp(-z)))
+    wanted = sm.Logit(y.astype(float), sm.add_constant(z)).fit(disp=0, tol=1e-12)
+    assert [slope.value, slope.lower, slope.upper] == pytest.approx([wanted.params[1], *wanted.conf_int()[1]], abs=1e-6)
+    fixed = sm.GLM(y.astype(float), np.ones(400), family=sm.families.Binomial(), offset=z).fit(tol=1e-12)
+    assert [intercept.value, intercept.lower, intercept.upper] == pytest.approx([fixed.params[0], *fixed.conf_int()[0]], abs=1e-6)
+
+
+def test_6_a_mean_has_the_interval_of_its_standard_error():
+    values = RNG.random(1000)
+    found, reach = bootstrap_mean(values), 1.96 * values.std() / np.sqrt(1000)
+    assert (found.value, found.lower, found.upper) == pytest.approx((values.mean(), values.mean() - reach, values.mean() + reach), abs=0.003)
+
+
+def test_7_sample_size_is_that_of_pmsampsize():
+    """The example of pmsampsize's manual: 24 parameters, share .174, R² .288."""
+    assert [c.needed for c in sample_size(24, 0.174, 0.288)] == [623, 662, 221]
+    assert greatest_r2(0.5) == pytest.approx(0.75)
+    assert sample_size(10, 0.5)[2].needed == 385
+
+
+def test_8_the_expected_reach_is_that_of_simulated_intervals():
+    labels = np.arange(500) % 2 == 0
+    reaches = [(e.upper - e.lower) / 2 for e in (auc_delong(labels, RNG.normal(labels * 0.9539, 1)) for _ in range(20))]
+    assert expected_auc_reach(0.75, 250, 250) == pytest.approx(np.mean(reaches), abs=0.002)
+
+
+def test_9_subgroups_hold_every_patient_once_a_factor(trained):
+    found = subgroups(DATA, trained["clinical_size"].probabilities)
+    assert set(found["factor"]) == {"site", "stage", "pd_l1_tps", "line"}
+    totals = found.group_by("factor").agg(pl.col("n", "n_positive").sum())
+    assert set(totals.select("n", "n_positive").iter_rows()) == {(120, int(DATA.y.sum()))}
+    assert found.filter(factor="pd_l1_tps", level="unknown")["n"].item() == np.isnan(DATA.values_of(["pd_l1_tps"])).sum() > 0
+    stage = DATA.values_of(["stage_iv"])[:, 0] == 1
+    assert found.filter(factor="stage", level="IV")["value"].item() == pytest.approx(auc_delong(DATA.y[stage], trained["clinical_size"].probabilities[stage]).value)
+
+
+def test_10_each_hospital_is_judged_by_a_model_without_it(trained):
+    found = told(trained).tables["held_out_sites"]
+    assert found.select("site", "n").rows() == sorted((s, DATA.sites.count(s)) for s in set(DATA.sites))
+    assert told(trained).figures["auc_held_out_sites"].value is not None
+    assert told(trained, "st_gcn").figures["auc_held_out_sites"].reason == "not asked for: [model].held_out_sites is baselines"
+    assert "not asked" in hold_out_sites(replace(BASELINES[4]), DATA, QUICK, 1)
+    alone = replace(DATA, sites=("NORTH",) * 120)
+    assert "there is one" in hold_out_sites(CLINICAL_SIZE, alone, QUICK, 1)
+    asked = hold_out_sites(Network("st_gcn"), DATA, {**QUICK, "held_out_sites": "all", "network_epochs": 1}, 1)
+    assert set(asked.sites) == set(DATA.sites)
+
+
+def test_11_an_appraisal_can_be_logged_without_knowing_it(trained):
+    for name in trained:
+        found = told(trained, name)
+        assert json.dumps(dict(found.facts))
+        for key, frame in found.tables.items():
+            assert frame.write_json()
+            assert not set(frame.columns) & {"patient"}, key
+            assert not any(p in frame.write_csv() for p in DATA.patients[:5])
+        for key, e in found.figures.items():
+            assert (e.value is None) == bool(e.reason) or (e.lower is None), key
+            assert e.lower is None or e.lower <= e.value <= e.upper, key
+        assert set(found.tables["sample_size"]["criterion"]) >= {"shrinkage_0.9", "auc_interval"}
+        assert found.tables["folds"].height == 3
+        assert found.tables["folds"]["n"].sum() == 120
+
+
+def test_12_predictive_values_are_shares_of_those_called(trained):
+    model = trained["clinical_size"]
+    called, e = model.positive, model.evaluation
+    assert (e.ppv.value, e.npv.value) == pytest.approx((DATA.y[called].mean(), (~DATA.y[~called]).mean()))
+    assert e.ppv.lower < e.ppv.value < e.ppv.upper
+
+
+def test_13_with_shuffled_labels_no_network_and_no_baseline_tells_anything(trained):
+    """The mean over shuffles lies within three standard errors of 0.5 (Mann-Whitney's, without a difference), where the true labels lie far outside."""
+    section, shuffles = {**QUICK, "held_out_sites": "none", "folds": 2, "network_epochs": 4}, 4
+    m = int(DATA.y.sum())
+    reach = 3 * np.sqrt(121 / (12 * m * (120 - m)) / shuffles)
+    found = {learner.name: [] for learner in LEARNERS}
+    for k in range(shuffles):
+        for model in train(LEARNERS, replace(DATA, y=np.random.default_rng(k).permutation(DATA.y)), section, seed=3):
+            found[model.name].append(model.auc)
+    for name, aucs in found.items():
+        assert abs(np.mean(aucs) - 0.5) < reach < 0.1, name
+    for name in ("delta_radiomics", "st_gcn", "decomposition_transformer"):
+        assert trained[name].auc - 0.5 > 2 * reach, f"{name} must find what shuffling takes away"
+
+
+def test_14_a_hospital_of_three_and_one_of_one_class_are_told_and_stop_nothing():
+    sites = list(DATA.sites)
+    one_class = [i for i in np.flatnonzero(DATA.y)[:8].tolist() if i > 2]
+    for i in (0, 1, 2):
+        sites[i] = "THREE"
+    for i in one_class:
+        sites[i] = "SAME"
+    (found,) = train([CLINICAL_SIZE], replace(DATA, sites=tuple(sites)), QUICK, seed=3)
+    left_out = {row["site"]: row for row in found.appraisal.tables["held_out_sites"].iter_rows(named=True)}
+    assert left_out["THREE"]["n"] == 3
+    assert left_out["SAME"]["reason"] == "all patients are of one class"
+    assert found.appraisal.figures["auc_held_out_sites"].lower is not None
+    assert found.appraisal.facts["held_out_sites"] == "each hospital predicted by a model without it"
