@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def scanned(n: int, seed: int) -> list[list[Scan]]:
     return [[scan_lesion(lesion, k, reader=k, reader_mm=READER_MM) for k in range(REPEATS)] for lesion in lesions]
 
 
-def spread(values: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
+def spread(values: Any) -> np.ndarray:
     """Within-lesion standard deviation of each feature: values are lesion x copy x feature."""
     return np.sqrt(np.array(values, dtype=float).var(axis=1, ddof=1).mean(axis=0))
 

@@ -8,7 +8,7 @@ from dagster_project.resources import Lakehouse
 
 
 @dg.asset_check(asset=FEATURE_STABILITY.name, additional_deps=[CONTROL_FEATURES.name, OUTCOMES.name],
-                description="The AUC of shuffled voxels, and of the mask moved into muscle, against response holds 0.5 in its interval.")
+                description="The AUC of shuffled voxels, and of the mask moved into muscle, against response is what chance gives: 0.5 within its range.")
 def negative_controls(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Alarm where features that are not about the tumour tell the response; where there are too few patients, say so."""
     judged = judge_controls(lakehouse)

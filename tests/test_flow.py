@@ -153,7 +153,8 @@ def test_one_more_scan_costs_that_scan(opened: Stage, grown: Stage) -> None:
     scan = grown.table("scans").filter(pl.col("scan").is_in(list(added))).row(0, named=True)
     measured = grown.table("reads").filter(scan=scan["scan"])
     assert (scan["site"], scan["patient"]) == (CAREFUL, grown.trial.pseudonym(CAREFUL, 0))
-    expected = {f"intake {CAREFUL}": scan["n_slices"] + 2, f"scans {CAREFUL}": 1, f"reads {CAREFUL}": 2, f"radiomic_features {CAREFUL}": measured["lesion"].n_unique()}
+    expected = {f"intake {CAREFUL}": scan["n_slices"] + 2, f"scans {CAREFUL}": 1, f"reads {CAREFUL}": 2, f"radiomic_features {CAREFUL}": measured["lesion"].n_unique(),
+                "habitats": grown.table("lesions").filter(pl.col("scan") == scan["scan"], pl.col("mask_digest").is_not_null()).height}
     assert grown.work == {**dict.fromkeys(grown.work, 0), **expected}
 
 

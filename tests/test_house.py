@@ -142,7 +142,7 @@ def test_the_command_line_starts_without_dagster() -> None:
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("step", ["scans", "reads", "radiomic_features", "dhi"])
+@pytest.mark.parametrize("step", ["scans", "reads", "radiomic_features", "dhi", "habitats"])
 def test_a_worker_does_not_load_dagster(step: str) -> None:
     program = f"import sys, dagster_project.flow.{step}; print('dagster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip() == "False"

@@ -49,6 +49,7 @@ COHORT = replace(
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0},
     "dhi": {"copies": 1},
+    "habitats": {"lesions_minimum": 6},
     "agreement": {"pairs_minimum": 12},
     "gate": {"minimum_patients": 6, "minimum_per_class": 3},
     "model": {"folds": 3, "inner_folds": 2},
@@ -184,8 +185,9 @@ class Trial:
         return {key: getattr(value, "value", value) for key, value in record.asset_materialization.metadata.items()}
 
     def work(self) -> dict[str, int]:
-        """What the last run computed anew, by asset and site; `dhi` is of all sites."""
-        return {f"{asset} {site}": self.told(asset, site)["computed"] for asset in IMAGING for site in SITES} | {"dhi": self.told("dhi")["computed"]}
+        """What the last run computed anew, by asset and site; `dhi` and `habitats` are of all sites."""
+        return {f"{asset} {site}": self.told(asset, site)["computed"] for asset in IMAGING for site in SITES} | {
+            name: self.told(name)["computed"] for name in ("dhi", "habitats")}
 
 
 @contextlib.contextmanager

@@ -31,6 +31,11 @@ PEELING = ("peel_depth_mm", "peel_hu", "smoothing_mm")
 SAMPLED_VISIT = "T0"
 """Before treatment: what the controls keep of a lesion, its size and densities, is not yet its response."""
 
+JUDGED = """
+SELECT c.site, c.patient, c.control, c.feature, c.value, c.region_volume_mm3, o.responder
+FROM control_features c JOIN outcomes o USING (site, patient) WHERE list_contains(?, c.control)"""
+"""The negative controls' features beside their patients' responses."""
+
 
 @dataclass(frozen=True)
 class ControlTask:
@@ -155,12 +160,6 @@ def _task(lakehouse: Lakehouse, row: dict[str, Any], settings: dict[str, dict[st
     folder = scan_folder(lakehouse.home.vault, row)
     return ControlTask({**what, "input_fingerprint": digest}, folder, row["pixel_digest"], mask_file(folder, row["mask_digest"]), None, (), settings,
                        float(row["volume_mm3"] or 0), repeat)
-
-
-JUDGED = """
-SELECT c.site, c.patient, c.control, c.feature, c.value, c.region_volume_mm3, o.responder
-FROM control_features c JOIN outcomes o USING (site, patient) WHERE list_contains(?, c.control)"""
-"""The negative controls' features beside their patients' responses."""
 
 
 def judge_controls(lakehouse: Lakehouse) -> list[JudgedControl]:

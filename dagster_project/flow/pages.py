@@ -18,7 +18,7 @@ from dagster_project.resources import Lakehouse
 from dagster_project.study import Study
 
 if TYPE_CHECKING:
-    from dagster_project.reports.patient_reports import LesionPicture
+    from dagster_project.reports.patient_reports import HabitatMap, LesionPicture
 
 TOO_LONG = ("radiomic_features", "control_features", "delta_features")
 """Tables that no page lists."""
@@ -42,7 +42,8 @@ def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
     from dagster_project.reports.writing import write_patient_reports
 
     tables = page_tables(lakehouse)
-    return write_patient_reports(lakehouse.home.reports, tables, *moment_of(lakehouse), slices=LesionPictures(lakehouse, tables["reads"]))
+    slices, maps = LesionPictures(lakehouse, tables["reads"]), HabitatMaps(lakehouse, tables["habitats"])
+    return write_patient_reports(lakehouse.home.reports, tables, *moment_of(lakehouse), slices=slices, maps=maps)
 
 
 def moment_of(lakehouse: Lakehouse) -> tuple[Study, int, dt.datetime]:
@@ -81,6 +82,44 @@ class LesionPictures(Mapping[str, "list[LesionPicture]"]):
             caption = f"{first['patient']} {visit} {lesion}"
             pictures.append(LesionPicture(str(visit), str(lesion), _kept_picture(folder, dict(readers.select("reader", "mask_digest").iter_rows()), caption, image)))
         return pictures
+
+
+class HabitatMaps(Mapping[str, "list[HabitatMap]"]):
+    """Pictures of the habitats of a patient's lesions, drawn when they are asked for."""
+
+    def __init__(self, lakehouse: Lakehouse, habitats: pl.DataFrame) -> None:
+        self._lakehouse = lakehouse
+        self._mapped = habitats.filter(pl.col("measure") == "n_voxels", pl.col("value").is_not_null()).sort("patient", "lesion", "visit")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._mapped["patient"].unique(maintain_order=True))
+
+    def __len__(self) -> int:
+        return self._mapped["patient"].n_unique()
+
+    def __getitem__(self, patient: str) -> list[HabitatMap]:
+        from dagster_project.reports.patient_reports import HabitatMap
+
+        found = []
+        for (lesion,), rows in self._mapped.filter(patient=patient).group_by(["lesion"], maintain_order=True):
+            picture = _kept_map(self._lakehouse, str(lesion), rows.to_dicts())
+            found += [HabitatMap(str(lesion), picture)] if picture else []
+        return found
+
+
+def _kept_map(lakehouse: Lakehouse, lesion: str, rows: list[dict[str, Any]]) -> bytes | None:
+    """Draw a lesion's maps once; none where the vault does not hold them."""
+    from dagster_project.flow.habitats import load_map, map_file, named_codebook
+    from dagster_project.reports.habitat_figure import habitat_figure
+
+    vault, first = lakehouse.home.vault, rows[0]
+    file = vault / first["site"] / first["patient"] / "habitats" / f"{fingerprint([r['input_fingerprint'] for r in rows])}.png"
+    maps = {r["visit"]: map_file(scan_folder(vault, r), r["input_fingerprint"]) for r in rows}
+    codebook = named_codebook(lakehouse.home.codebooks, first["codebook"])
+    if not file.is_file() and codebook and all(m.is_file() for m in maps.values()):
+        codes = {visit: load_map(m) for visit, m in maps.items()}
+        write_whole(file, habitat_figure(codes, [c[0] for c in codebook.centres], caption=f"{first['patient']} {lesion} habitats"))
+    return file.read_bytes() if file.is_file() else None
 
 
 def _read_image(folder: Path) -> Any:

@@ -39,6 +39,11 @@ class Home:
         return self.root / "lake"
 
     @property
+    def codebooks(self) -> Path:
+        """Fitted once on the cohort and frozen; they name no patient."""
+        return self.lake / "codebooks"
+
+    @property
     def mlflow(self) -> Path:
         """Runs, artefacts and the model registry."""
         return self.root / "mlflow"

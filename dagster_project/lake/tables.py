@@ -473,6 +473,22 @@ DHI = Table(
     ),
 )
 
+HABITATS = Table(
+    "habitats", "heterogeneity", "Habitats of a lesion at a visit, by a frozen codebook of local density and spread: composition, neighbours, diversity",
+    "病灶在访视时的生境（冻结的局部密度与离散度码本）：组成、邻接与多样性",
+    key=("site", "patient", "visit", "lesion", "measure"),
+    columns=(
+        SITE, PATIENT, VISIT, SCAN, LESION,
+        string("measure", "n_voxels; fraction_k, share of habitat k, 1 the least dense; msi_i_j, share of neighbouring pairs of habitats i and j, 0 the outside; "
+               "rao_q, shannon, simpson; moran_i of HU", "指标：n_voxels体素数；fraction_k第k生境占比（1密度最低）；msi_i_j生境i与j相邻对占比（0为病灶外）；"
+               "rao_q、shannon、simpson多样性；moran_i空间自相关"),
+        number("value", "Value of the measure", "指标值", nullable=True),
+        string("codebook", "Version and fingerprint of the codebook, fitted once on the cohort for description; models fit their own within folds",
+               "码本版本与指纹（全队列拟合一次，仅用于描述；模型在各折内另行拟合）", nullable=True),
+        REASON, SIMULATED, FINGERPRINT,
+    ),
+)
+
 TRAINING_COHORT = Table(
     "training_cohort", "modelling", "Which patients a task may learn from, with the row rule that excludes the others", "各任务的训练队列及排除原因",
     key=("site", "patient", "task"),
@@ -572,7 +588,7 @@ QUARANTINE = Table(
     key=("site", "stage", "item", "reason"),
     columns=(
         SITE,
-        string("stage", "Where it was refused", "拒绝环节", allowed=("intake", "case_report", "scans", "timepoints", "reads", "radiomic_features", "control_features", "arbitrations", "dhi")),
+        string("stage", "Where it was refused", "拒绝环节", allowed=("intake", "case_report", "scans", "timepoints", "reads", "radiomic_features", "control_features", "arbitrations", "dhi", "habitats")),
         string("item", "Place without a value: file by digest, row by number, column by name, scan or lesion by label", "位置：文件摘要、行号、列名或标签"),
         string("reason", "Why, and what to do", "原因与处理建议"),
         SIMULATED,
@@ -598,7 +614,7 @@ QUALITY_VERDICTS = Table(
 TABLES: tuple[Table, ...] = (
     PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES, CONTROL_FEATURES,
     READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
-    FEATURE_STABILITY, DELTA_FEATURES, DHI, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST,
+    FEATURE_STABILITY, DELTA_FEATURES, DHI, HABITATS, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,
 )
 

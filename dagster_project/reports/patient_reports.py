@@ -32,6 +32,7 @@ TABLES_READ = (
     "responses",
     "outcomes",
     "dhi",
+    "habitats",
     "dynamic_irecist",
 )
 """Tables that a patient's page reads; each has a row a patient or more."""
@@ -49,6 +50,14 @@ class LesionPicture:
     """The picture of a lesion at a visit, as `figures.slice_figure` gives it."""
 
     visit: str
+    lesion: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class HabitatMap:
+    """The picture of a lesion's habitats at all visits, as `habitat_figure.habitat_figure` gives it."""
+
     lesion: str
     png: bytes
 
@@ -85,6 +94,7 @@ def render_patient_report(
     snapshot: int,
     generated_at: datetime,
     pictures: Sequence[LesionPicture] = (),
+    maps: Sequence[HabitatMap] = (),
 ) -> str:
     """One patient's page: course, states as of each visit, the risk layer beside them, DHI and every reader's measurements.
 
@@ -111,6 +121,8 @@ def render_patient_report(
         events=own["follow_up"].sort("day", "event").to_dicts(),
         lesions=list_lesions(own),
         dhi=_lesion_dhi(own["dhi"]),
+        habitats=list_habitats(own["habitats"]),
+        maps=[(m.lesion, data_uri(m.png)) for m in maps] if shown else [],
         reads_shown=shown,
         by_reader=_responses_by_reader(own["responses"]) if shown else [],
         readers=sorted(set(own["reads"]["reader"])) if shown else [],
@@ -304,3 +316,14 @@ def _lesion_dhi(dhi: pl.DataFrame) -> dict[str, Any]:
         "largest": max([r["dhi"] for r in rows if r["dhi"] is not None] + [1.0]),
         "calibrated": bool(rows) and all(r["calibrated"] for r in rows),
     }
+
+
+def list_habitats(habitats: pl.DataFrame) -> dict[str, Any]:
+    """A row a lesion and visit: the habitats' shares in order, Rao's Q and Moran's I, or the reason; and how many habitats there are."""
+    shares = sorted({m for m in habitats["measure"] if m.startswith("fraction_")}, key=lambda m: int(m.removeprefix("fraction_")))
+    rows = []
+    for (lesion, visit), same in habitats.sort("lesion", "visit").group_by(["lesion", "visit"], maintain_order=True):
+        values, reasons = dict(same.select("measure", "value").iter_rows()), dict(same.select("measure", "reason").iter_rows())
+        measured = {"shares": [values.get(m) for m in shares], "rao_q": values.get("rao_q"), "moran_i": values.get("moran_i")}
+        rows.append({"lesion": lesion, "visit": visit, **measured, "reason": reasons.get("n_voxels")})
+    return {"rows": rows, "count": len(shares)}

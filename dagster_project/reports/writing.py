@@ -13,7 +13,14 @@ import polars as pl
 from dagster_project.reports import summaries as s
 from dagster_project.reports.arbitration import CasePicture, render_case, render_worklist
 from dagster_project.reports.pages import put
-from dagster_project.reports.patient_reports import TABLES_READ, LesionPicture, may_show_reads, render_patient_index, render_patient_report
+from dagster_project.reports.patient_reports import (
+    TABLES_READ,
+    HabitatMap,
+    LesionPicture,
+    may_show_reads,
+    render_patient_index,
+    render_patient_report,
+)
 from dagster_project.reports.study_report import render_study_report
 from dagster_project.study import Study
 
@@ -46,6 +53,7 @@ def write_patient_reports(
     snapshot: int,
     generated_at: datetime,
     slices: Mapping[str, Sequence[LesionPicture]] | None = None,
+    maps: Mapping[str, Sequence[HabitatMap]] | None = None,
 ) -> list[Path]:
     """Write the index and a page a patient, and take away the pages of patients who are no longer in the tables.
 
@@ -54,6 +62,8 @@ def write_patient_reports(
     slices
         Pseudonym → pictures of the patient's lesions; asked for one patient at a time, so it may make them when asked. Not asked
         where the readers' own reads may not be shown yet.
+    maps
+        Pseudonym → maps of the lesions' habitats, asked for in the same way.
 
     Returns
     -------
@@ -66,8 +76,9 @@ def write_patient_reports(
     written = [put(folder / INDEX, render_patient_index(tables, study, snapshot=snapshot, generated_at=generated_at))]
     for patient, name in names.items():
         own = parts.of(patient)
-        pictures = slices.get(patient, ()) if slices is not None and may_show_reads(own, site_reader) else ()
-        page = render_patient_report(patient, own, study, snapshot=snapshot, generated_at=generated_at, pictures=pictures)
+        shown = may_show_reads(own, site_reader)
+        pictures, habitats = (asked.get(patient, ()) if asked is not None and shown else () for asked in (slices, maps))
+        page = render_patient_report(patient, own, study, snapshot=snapshot, generated_at=generated_at, pictures=pictures, maps=habitats)
         written.append(put(folder / PATIENTS / name, page))
     return written
 

@@ -48,6 +48,24 @@ def test_one_new_scan_moves_the_units_and_writes_no_change_of_another_scan(grown
     assert grown.trial.told("delta_features")["computed"] == 0, "the new scan is no visit that is compared"
 
 
+def test_tumour_features_are_judged_by_copies_too_and_rings_by_readers_alone(opened: Stage) -> None:
+    rows = opened.table("feature_stability")
+    patients = opened.table("control_features").select("site", "patient").n_unique()
+    tumour, rings = rows.filter(region="tumor"), rows.filter(pl.col("region") != "tumor")
+    assert set(tumour["n_lesions_perturbed"]) == {patients}
+    assert set(rings["n_lesions_perturbed"]) == {0}
+    assert tumour.select((pl.col("within_sd_perturbation") > 0).all()).item()
+    by_readers, by_copies = ((pl.col(name) >= 0.75).fill_null(value=False) for name in ("icc_lower", "icc_perturbation_lower"))
+    assert tumour.select((pl.col("stable") == (by_readers & by_copies)).all()).item()
+    assert rings.select((pl.col("stable") == by_readers).all()).item()
+
+
+def test_without_repeat_scans_there_is_no_figure_of_them(opened: Stage) -> None:
+    rows = opened.table("feature_stability")
+    assert set(rows["n_lesions_repeated"]) == {0}
+    assert rows["icc_repeat"].null_count() == rows["within_sd_repeat"].null_count() == rows.height
+
+
 def test_patients_moments_add_up_to_the_table(opened: Stage) -> None:
     """What a training fold judges features by, over all patients and visits, gives the bounds of the table."""
     from dagster_project.flow.feature_stability import moments_of_patients

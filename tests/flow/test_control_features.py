@@ -20,7 +20,7 @@ from dagster_project.flow.control_features import measure_new_controls, sample_r
 from dagster_project.simulation.cohort import simulate_cohort
 from tests.domain.rows import table
 from tests.flow.site import silent
-from tests.trial import CHINESE, COHORT, SETTINGS, Stage, Trial, write_protocol
+from tests.trial import CHINESE, COHORT, SETTINGS, Trial, write_protocol
 
 SITE = CHINESE.name
 FEATURE = "original_firstorder_Mean"
@@ -66,7 +66,7 @@ def scan_again(landing: Path, uids: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def repeated(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """One site of three patients, each scanned twice before treatment; its own part of the flow, and the comparison."""
     folder = tmp_path_factory.mktemp("repeats")
     plan = replace(COHORT, sites=(replace(CHINESE, formats=("NIFTI", "NIFTI"), courses=("stable",)),), troubles=(), patients_per_site=3)
@@ -82,45 +82,39 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     return trial
 
 
-def test_3_a_repeat_scan_is_measured_and_is_no_read_of_its_visit(repeated: Trial) -> None:
-    first = repeated.table("timepoints").filter(visit="T0")
+def test_3_a_repeat_scan_is_measured_and_is_no_read_of_its_visit(twice: Trial) -> None:
+    first = twice.table("timepoints").filter(visit="T0")
     assert first["runners_up"].list.len().to_list() == [1] * 3
-    rows, drawn = repeated.table("control_features").filter(control="repeat", feature=FEATURE), repeated.table("reads").filter(visit="T0")
+    rows, drawn = twice.table("control_features").filter(control="repeat", feature=FEATURE), twice.table("reads").filter(visit="T0")
     again = {(scan, other) for scan, others in first.select("scan", "runners_up").iter_rows() for other in others}
     assert {(r["scan"], r["lesion"], r["reader"]) for r in rows.iter_rows(named=True)} == {
         (other, r["lesion"], r["reader"]) for r in drawn.filter(pl.col("mask_digest").is_not_null()).iter_rows(named=True) for scan, other in again if scan == r["scan"]}
     assert set(drawn["scan"]) == set(first["scan"])
-    with repeated.entered():
-        assert repeated.lakehouse.refusals().height == 0
+    with twice.entered():
+        assert twice.lakehouse.refusals().height == 0
 
 
-def test_4_its_icc_is_that_of_the_two_scans(repeated: Trial) -> None:
-    test = repeated.table("radiomic_features").filter(region="tumor", feature=FEATURE, reader="R1", visit="T0")
-    retest = repeated.table("control_features").filter(control="repeat", feature=FEATURE, reader="R1")
+def test_4_its_icc_is_that_of_the_two_scans(twice: Trial) -> None:
+    test = twice.table("radiomic_features").filter(region="tumor", feature=FEATURE, reader="R1", visit="T0")
+    retest = twice.table("control_features").filter(control="repeat", feature=FEATURE, reader="R1")
     pairs = test.join(retest, on=["patient", "lesion"]).select("value", "value_right").to_numpy()
-    row = repeated.table("feature_stability").filter(region="tumor", feature=FEATURE).row(0, named=True)
+    row = twice.table("feature_stability").filter(region="tumor", feature=FEATURE).row(0, named=True)
     expected = icc(pairs, "ICC(1,1)")
     assert row["n_lesions_repeated"] == len(pairs) >= 3
     assert (row["icc_repeat"], row["icc_repeat_lower"]) == (pytest.approx(expected.value), pytest.approx(expected.lower))
     assert row["within_sd_repeat"] == pytest.approx((((pairs[:, 0] - pairs[:, 1]) ** 2).mean() / 2) ** 0.5)
-    rings = repeated.table("feature_stability").filter(pl.col("region") != "tumor")
+    rings = twice.table("feature_stability").filter(pl.col("region") != "tumor")
     assert rings["icc_repeat"].null_count() == rings.height
 
 
-def test_5_what_is_too_large_is_refused_with_its_reason_and_stops_nothing(repeated: Trial, tmp_path: Path) -> None:
+def test_5_what_is_too_large_is_refused_with_its_reason_and_stops_nothing(twice: Trial, tmp_path: Path) -> None:
     small = write_protocol(tmp_path / "study.toml", {**SETTINGS, "radiomics": {**SETTINGS["radiomics"], "maximum_crop_voxels": 1000}})
-    wanted = repeated.table("control_features")["input_fingerprint"].n_unique()
-    with repeated.entered(), pytest.MonkeyPatch.context() as patch:  # in this order, so that the home's own settings are put back first
+    wanted = twice.table("control_features")["input_fingerprint"].n_unique()
+    with twice.entered(), pytest.MonkeyPatch.context() as patch:  # in this order, so that the home's own settings are put back first
         patch.setenv("LAKEHOUSE_STUDY", str(small))
         patch.setenv("LAKEHOUSE_WORKERS", "0")
-        counts = measure_new_controls(repeated.lakehouse, SITE, silent).counts
-        refused = repeated.lakehouse.refusals()
+        counts = measure_new_controls(twice.lakehouse, SITE, silent).counts
+        refused = twice.lakehouse.refusals()
     assert counts == {"computed": 0, "reused": 0, "removed": wanted, "refused": wanted}
     assert set(refused["stage"]) == {"control_features"}
     assert refused["reason"].str.contains("maximum_crop_voxels").all()
-
-
-def test_6_without_repeats_there_is_no_figure(grown: Stage) -> None:
-    rows = grown.table("feature_stability")
-    assert set(rows["n_lesions_repeated"]) == {0}
-    assert rows["icc_repeat"].null_count() == rows["within_sd_repeat"].null_count() == rows.height

@@ -102,6 +102,28 @@ def test_no_read_is_shown_that_could_lead_another(why):
     assert "so that nobody is led by them" in text
 
 
+def habitats(patient):
+    who = {"site": "NORTH", "patient": patient, "scan": "S", "lesion": "L1", "simulated": False, "codebook": "1-abc", "input_fingerprint": "f"}
+    shares = {"n_voxels": 900.0, "fraction_1": 0.25, "fraction_2": 0.75, "rao_q": 0.31, "moran_i": 0.62}
+    mapped = [who | {"visit": "T0", "measure": name, "value": value, "reason": None} for name, value in shares.items()]
+    absent = [who | {"visit": "T1", "measure": name, "value": None, "reason": "no outline at this visit"} for name in shares]
+    return table("habitats", mapped + absent)
+
+
+def test_habitats_are_told_in_shares_or_by_the_reason():
+    html = render(PLAIN, {**whole(), "habitats": habitats(PLAIN)}, maps=[p.HabitatMap("L1", PNG)])
+    page = Page(html)
+    assert page.unclosed == []
+    assert re.search(r"L1 T0 25 75 0\.31 0\.62 T1 no outline at this visit", page.text)
+    assert "data:image/png;base64" in html
+
+
+def test_habitat_maps_wait_for_the_arbiter():
+    html = render(OPEN, {**whole(), "habitats": habitats(OPEN)}, maps=[p.HabitatMap("L1", PNG)])
+    assert "data:image/png" not in html
+    assert "No habitats have been mapped." in Page(render(OPEN)).text
+
+
 def test_the_site_s_own_outlines_are_nobody_s_blinded_read():
     site = {
         "reads": table(
