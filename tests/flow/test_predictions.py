@@ -73,6 +73,8 @@ def test_2_patients_outside_the_cohort_are_asked_of_the_champion_and_explained(n
     rows = said.predictions.filter(pl.col("fold").is_null())
     assert (sorted(rows["patient"]), set(rows["alias"]), reasons) == (sorted(OUT), {"champion"}, ())
     assert set(said.attributions.filter(pl.col("patient").is_in(list(OUT)))["patient"]) == set(OUT)
+    assert rows.select("lower", "upper", "input_digest", "novelty").null_count().row(0) == (0, 0, 0, 0)
+    assert rows.filter((pl.col("lower") <= pl.col("probability")) & (pl.col("probability") <= pl.col("upper"))).height == len(OUT)
     assert said.predictions.filter(pl.col("fold").is_not_null()).height == night.said.predictions.height
 
 
