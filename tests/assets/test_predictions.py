@@ -30,16 +30,6 @@ def test_the_chosen_model_is_asked_about_eligible_patients_it_was_not_trained_on
     assert set(rows["model"]) <= set(chosen)
 
 
-def test_a_patient_outside_the_cohort_has_an_interval_a_digest_and_the_alias_that_spoke(opened: Stage) -> None:
-    rows = opened.table("predictions").filter(pl.col("fold").is_null())
-    assert set(rows["alias"]) == {"candidate"}
-    assert rows.select("lower", "upper", "input_digest", "novelty").null_count().row(0) == (0, 0, 0, 0)
-    assert rows.filter((pl.col("lower") <= pl.col("probability")) & (pl.col("probability") <= pl.col("upper"))).height == rows.height
-
-
-def test_who_has_not_changed_keeps_the_row(opened: Stage, grown: Stage) -> None:
-    """Between the two states one patient gained a scan: same model and same inputs give the very same row."""
-    key = ["patient", "model", "model_version", "input_digest"]
-    before, now = (s.table("predictions").filter(pl.col("fold").is_null()) for s in (opened, grown))
-    same = now.join(before, on=key, how="semi").sort(key)
-    assert same.equals(before.join(now, on=key, how="semi").sort(key))
+def test_the_alias_is_told_of_the_one_model_that_holds_it(opened: Stage) -> None:
+    named = opened.table("model_runs").drop_nulls("alias").select("model", "model_version", "alias")
+    assert opened.table("predictions").drop_nulls("alias").select("model", "model_version", "alias").unique().equals(named)

@@ -1,0 +1,139 @@
+"""Who is asked about whom: the champion before the candidate, nobody about a patient it has learnt from, and none twice for the same inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dagster_project.flow.predictions import Said, ask_about_others, champion_on, forget_predictions, keep_said, kept_said, said_in_training
+from dagster_project.resources import Lakehouse
+from models.datasets import TASKS, build_dataset
+from models.tracking import log_models
+from models.training import best_model, train_baselines
+from tests.models.cohorts import SECTION, simulate
+
+OUT = ("NORTH-000", "EAST-002", "SOUTH-001")
+EASY = {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+WHO = ["site", "patient"]
+
+
+@dataclass(frozen=True)
+class Night:
+    """A home whose champion was trained on all but three patients."""
+
+    lakehouse: Lakehouse
+    tables: dict[str, pl.DataFrame]
+    trained: list
+    said: Said
+
+
+def tables_without(*out: str) -> dict[str, pl.DataFrame]:
+    made, gone = simulate(effect=0.3), pl.col("patient").is_in(list(out))
+    return made.replace(cohort=made.cohort.with_columns(included=~gone, exclusion=pl.when(gone).then(pl.lit("progressed_by_T1"))))
+
+
+def log(lakehouse: Lakehouse, trained: list, section: dict, **changed) -> pl.DataFrame:
+    lakehouse.home.make()
+    return log_models(trained, tracking_uri=lakehouse.home.mlflow_uri, artifact_root=lakehouse.home.mlflow / "artifacts", snapshot=1, verdicts=(),
+                      protocol_digest="p", alias="candidate", section=section, **changed)
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    lakehouse = Lakehouse(root=str(tmp_path_factory.mktemp("home")))
+    tables = tables_without(*OUT)
+    best, *_ = trained = _best_first(train_baselines(build_dataset(TASKS["T1"], **tables), SECTION, seed=11))
+    fresh = log(lakehouse, trained, EASY)
+    assert fresh["alias"].to_list() == ["champion", *[None] * (len(trained) - 1)]
+    said = said_in_training(trained, fresh, SECTION)
+    keep_said(lakehouse, said)
+    assert best.name == fresh["model"][0]
+    return Night(lakehouse, tables, trained, said)
+
+
+def _best_first(trained: list) -> list:
+    best = best_model(trained)
+    return [replace(best, verdicts=()), *(t for t in trained if t.name != best.name and not t.negative_control)]
+
+
+def test_1_the_champion_is_compared_by_what_it_held_out_and_by_patients_it_never_learnt_from(night: Night) -> None:
+    whole = build_dataset(TASKS["T1"], **tables_without())
+    found = dict(zip(whole.patients, champion_on(night.lakehouse, whole), strict=True))
+    best = night.trained[0]
+    assert {p: found[p] for p in best.dataset.patients} == dict(zip(best.dataset.patients, best.probabilities, strict=True))
+    others = whole.take(np.isin(whole.patients, OUT))
+    assert [found[p] for p in others.patients] == best.final.model.probabilities(others).tolist()
+
+
+def test_2_patients_outside_the_cohort_are_asked_of_the_champion_and_explained(night: Night) -> None:
+    said, reasons = ask_about_others(night.lakehouse, TASKS["T1"], night.tables, night.said)
+    rows = said.predictions.filter(pl.col("fold").is_null())
+    assert (sorted(rows["patient"]), set(rows["alias"]), reasons) == (sorted(OUT), {"champion"}, ())
+    assert set(said.attributions.filter(pl.col("patient").is_in(list(OUT)))["patient"]) == set(OUT)
+    assert rows.select("lower", "upper", "input_digest", "novelty").null_count().row(0) == (0, 0, 0, 0)
+    assert rows.filter((pl.col("lower") <= pl.col("probability")) & (pl.col("probability") <= pl.col("upper"))).height == len(OUT)
+    assert said.predictions.filter(pl.col("fold").is_not_null()).height == night.said.predictions.height
+
+
+def test_3_a_row_stays_until_the_patients_inputs_change(night: Night) -> None:
+    """A kept row is marked: it is found again where nothing changed, and only there."""
+    said, _ = ask_about_others(night.lakehouse, TASKS["T1"], night.tables, night.said)
+    new = pl.col("fold").is_null()
+    marked = replace(said, predictions=said.predictions.with_columns(probability=pl.when(new).then(0.123).otherwise("probability")))
+    moved = pl.when(pl.col("patient") == OUT[0]).then(pl.col("sum_mm") + 7).otherwise("sum_mm")
+    pd_l1 = pl.when(pl.col("patient") == OUT[0]).then(pl.col("pd_l1_tps").fill_null(3) + 1).otherwise("pd_l1_tps")
+    changed = {**night.tables, "responses": night.tables["responses"].with_columns(sum_mm=moved), "patients": night.tables["patients"].with_columns(pd_l1_tps=pd_l1)}
+    again, _ = ask_about_others(night.lakehouse, TASKS["T1"], changed, marked)
+    told = dict(again.predictions.filter(new).select("patient", "probability").iter_rows())
+    assert {p: v == 0.123 for p, v in told.items()} == {OUT[0]: False, OUT[1]: True, OUT[2]: True}
+    assert set(again.attributions["patient"]) == set(said.attributions["patient"])
+
+
+def test_4_nobody_is_asked_about_a_patient_it_has_learnt_from(night: Night) -> None:
+    learnt = night.trained[0].dataset.patients[0]
+    said, _ = ask_about_others(night.lakehouse, TASKS["T1"], tables_without(*OUT, learnt), night.said)
+    assert sorted(said.predictions.filter(pl.col("fold").is_null())["patient"]) == sorted(OUT)
+    unknown, _ = ask_about_others(night.lakehouse, TASKS["T1"], night.tables, Said(night.said.predictions.clear(), night.said.attributions.clear()))
+    assert unknown.predictions.is_empty(), "where nobody knows whom it learnt from, it is not asked"
+
+
+def test_5_a_later_training_keeps_the_champions_words_and_compares_with_them(night: Night) -> None:
+    whole = build_dataset(TASKS["T1"], **tables_without())
+    trained = _best_first(train_baselines(whole, SECTION, seed=11))
+    fresh = log(night.lakehouse, trained, {**EASY, "promotion_p": 1e-9}, champion=champion_on(night.lakehouse, whole))
+    assert fresh["promotion"][0] == "held_back"
+    assert "not better than the champion: gain" in fresh["promotion_reasons"][0]
+    assert "on 24 patients" in fresh["promotion_reasons"][0]
+    before = pl.DataFrame({"task": "T1", "model": night.trained[0].name, "model_version": "1", "alias": "champion"})
+    said = night.said.replaced_by(said_in_training(trained, fresh, SECTION), before)
+    mine = said.predictions.filter((pl.col("model") == night.trained[0].name) & (pl.col("model_version") == "1"))
+    assert sorted(mine["patient"]) == sorted(night.trained[0].dataset.patients)
+    assert said.predictions.filter(pl.col("model_version") == fresh["model_version"][0]).height == 24
+
+
+def test_6_who_withdraws_is_forgotten_in_all_that_is_kept(night: Night) -> None:
+    patient = night.trained[0].dataset.patients[0]
+    assert kept_said(night.lakehouse).attributions.filter(patient=patient).height > 0
+    forget_predictions(night.lakehouse, patient)
+    left = kept_said(night.lakehouse)
+    assert left.predictions.filter(patient=patient).is_empty()
+    assert left.attributions.filter(patient=patient).is_empty()
+    keep_said(night.lakehouse, night.said)
+
+
+def test_7_a_champion_whose_columns_are_gone_is_passed_over_with_the_reason(night: Night) -> None:
+    """A champion that asks for a column which is not measured any more; it is the candidate too, so nobody is left to ask."""
+    best, *others = night.trained
+    model = replace(best.final.model, features=("a_feature_of_old@tumor@T0-T1", *best.final.model.features[1:]))
+    old = [replace(best, final=replace(best.final, model=model)), *others]
+    fresh = log(night.lakehouse, old, EASY, champion=1 - best.probabilities)
+    assert fresh["alias"][0] == "champion"
+    keep_said(night.lakehouse, said := said_in_training(old, fresh, SECTION))
+    found, reasons = ask_about_others(night.lakehouse, TASKS["T1"], night.tables, said)
+    assert found.predictions.filter(pl.col("fold").is_null()).is_empty()
+    assert [r.split(" version ")[0] for r in reasons] == ["champion", "candidate"]
+    assert all(r.endswith("build the data set with the protocol that the model was trained under") for r in reasons)
+    assert all("1 columns that are not there, first a_feature_of_old@tumor@T0-T1" in r for r in reasons)
