@@ -1,8 +1,8 @@
 """How far DHI from T0 to T1 tells simulated responders from non-responders at equal volume change, beside what the truth promises.
 
-    OMP_NUM_THREADS=1 python benchmarks/dhi_response.py --results FILE [--patients 160] [--minutes 5]
+    OMP_NUM_THREADS=1 python benchmarks/dhi_response.py --results FILE [--patients 160] [--minutes 5] [--pixel-mm 0.75]
 
-Patients, scans and readers' errors are the simulator's (`draw_patient`, `draw_scan`), one lesion each of 22 to 26 mm, in scans of 128 x 128 x 40;
+Patients, scans and readers' errors are the simulator's (`draw_patient`, `draw_scan`), one lesion each of 22 to 26 mm, in scans of 192 x 192 x 40 mm;
 what is changed: every lesion has 0.91 of its diameter at T1, whoever responds. So the response can be seen only in what the latent value
 does to texture, necrosis and arrangement. Twice: with the plan's signal (0.55), and with none. Measures until the minutes are over, each
 patient one line of FILE; run it again to go on. Then prints AUC with DeLong's interval. The promise is the AUC of the truth's latent value,
@@ -43,18 +43,21 @@ from models.evaluation import auc_delong
 
 SIGNALS = (0.55, 0.0)
 SHRINKAGE = 0.91
+FIELD_MM = 192.0
 VISITS = ("T0", "T1")
 SITE = replace(TINY.sites[0], courses=("late_responder", "stable"))
 MEASURES = ("dhi", "u_texture", "u_density", "u_spatial", "u_radial", "wasserstein_hu", "delta_log_volume")
 
 
-def plan_of(signal, patients):
-    return replace(TINY, sites=(SITE,), patients_per_site=patients, signal=signal, lesion_mm=(18.0, 26.0), troubles=())
+def plan_of(signal, patients, pixel_mm):
+    """The smallest plan with the pixels asked for, over the same field of view."""
+    site = replace(SITE, scanner=replace(SITE.scanner, pixel_spacing_mm=pixel_mm))
+    return replace(TINY, sites=(site,), rows=round(FIELD_MM / pixel_mm), patients_per_site=patients, signal=signal, lesion_mm=(18.0, 26.0), troubles=())
 
 
 def patient_of(plan, ordinal):
     """The simulator's patient with one lesion, which shrinks as everyone's does."""
-    patient = draw_patient(plan, 0, ordinal, body_extent_mm(plan, SITE.scanner))
+    patient = draw_patient(plan, 0, ordinal, body_extent_mm(plan, plan.sites[0].scanner))
     lesion = patient.lesions[0]
     size = lesion.states["T0"].size_mm
     states = {visit: replace(lesion.states[visit], size_mm=size * (1.0 if visit == "T0" else SHRINKAGE)) for visit in VISITS}
@@ -85,17 +88,17 @@ def measure(plan, ordinal, patterns, settings):
     return {"signal": plan.signal, "responder": patient.responder, "seconds": seconds, "truth": truth, "pair": key | pair}
 
 
-def measure_on(path, patients, minutes, settings):
+def measure_on(path, patients, pixel_mm, minutes, settings):
     """Append patients that the file does not hold, until the minutes are over."""
     done, end = {(r["signal"], r["pair"]["patient"]) for r in read(path)}, time.monotonic() + 60 * minutes
-    plan = plan_of(SIGNALS[0], patients)
+    plan = plan_of(SIGNALS[0], patients, pixel_mm)
     patterns = draw_patterns(plan, 0)
     with path.open("a", encoding="utf-8") as out:
         for ordinal, signal in ((o, s) for o in range(patients) for s in SIGNALS):
             if time.monotonic() > end:
                 return
             if (signal, str(ordinal)) not in done:
-                out.write(json.dumps(measure(plan_of(signal, patients), ordinal, patterns, settings)) + "\n")
+                out.write(json.dumps(measure(plan_of(signal, patients, pixel_mm), ordinal, patterns, settings)) + "\n")
                 out.flush()
 
 
@@ -133,9 +136,10 @@ def main():
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--patients", type=int, default=160)
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--pixel-mm", type=float, default=0.75)
     asked = parser.parse_args()
     settings = dict(load_study().section("dhi"))
-    measure_on(asked.results, asked.patients, asked.minutes, settings)
+    measure_on(asked.results, asked.patients, asked.pixel_mm, asked.minutes, settings)
     show(read(asked.results), settings)
 
 
