@@ -45,7 +45,7 @@ SIGNALS = (0.55, 0.0)
 SHRINKAGE = 0.91
 VISITS = ("T0", "T1")
 SITE = replace(TINY.sites[0], courses=("late_responder", "stable"))
-MEASURES = ("dhi", "u_texture", "u_density", "u_spatial", "wasserstein_hu", "delta_log_volume")
+MEASURES = ("dhi", "u_texture", "u_density", "u_spatial", "u_radial", "wasserstein_hu", "delta_log_volume")
 
 
 def plan_of(signal, patients):

@@ -100,7 +100,7 @@ class Home:
 
     def make(self) -> Home:
         """Create the folders that are missing, closed to other users."""
-        for folder in (self.landing, self.vault, self.crosswalk, self.lake, self.mlflow, self.reports, self.published, self.dagster):
+        for folder in (self.landing, self.vault, self.crosswalk, self.lake, self.codebooks, self.mlflow, self.reports, self.published, self.dagster):
             folder.mkdir(parents=True, exist_ok=True)
         for closed in (self.landing, self.vault, self.crosswalk, self.lake, self.mlflow, self.dagster):
             closed.chmod(0o700)

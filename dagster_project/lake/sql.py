@@ -7,6 +7,29 @@ from dataclasses import dataclass
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.tables import TABLES, Table
 
+_PATIENT_DELTAS = """
+WITH changes AS (
+    SELECT d.*, d.delta_symmetric AS change, a.volume_mm3 AS volume,
+        (b.volume_mm3 - a.volume_mm3) / nullif(a.volume_mm3 + b.volume_mm3, 0) AS growth
+    FROM delta_features d
+    LEFT JOIN lesions a ON a.site = d.site AND a.patient = d.patient AND a.lesion = d.lesion AND a.visit = d.from_visit
+    LEFT JOIN lesions b ON b.site = d.site AND b.patient = d.patient AND b.lesion = d.lesion AND b.visit = d.to_visit
+    WHERE d.region = 'tumor'),
+summed AS (
+    SELECT site, patient, feature, from_visit, to_visit, any_value(days) AS days, count(*) AS n_lesions, count(change) AS n_with_value,
+        arg_max_null(change, volume) AS largest,
+        sum(change * volume) / nullif(sum(volume) FILTER (change IS NOT NULL), 0) AS weighted_mean,
+        arg_max_null(change, growth) AS worst, stddev_samp(change) AS between_sd,
+        min(reason) FILTER (change IS NULL) AS missing, bool_or(simulated) AS simulated
+    FROM changes GROUP BY site, patient, feature, from_visit, to_visit)
+SELECT * EXCLUDE (missing, simulated), CASE
+    WHEN n_with_value = 0 THEN 'no lesion has a value: ' || missing
+    WHEN largest IS NULL THEN 'the largest lesion has no value: ' || missing
+    WHEN weighted_mean IS NULL THEN 'no lesion with a value has a volume at the earlier visit'
+    WHEN worst IS NULL THEN 'the lesion that grew most has no value, or no growth is known'
+    WHEN between_sd IS NULL THEN 'one lesion has a value: no spread between lesions' END AS reason, simulated
+FROM summed"""
+
 VIEWS: dict[str, tuple[str, str]] = {
     "patient_eligibility": (
         "One row a patient: eligible only if every criterion is met; first reason otherwise | 每名患者是否入组及首要原因",
@@ -30,6 +53,10 @@ VIEWS: dict[str, tuple[str, str]] = {
         "CASE WHEN d.delta IS NULL THEN d.reason WHEN s.within_sd > 0 THEN NULL WHEN s.within_sd = 0 THEN 'the readers never differ' "
         "ELSE coalesce(s.reason, 'no lesion was outlined by both readers') END AS reason, d.simulated "
         "FROM delta_features d LEFT JOIN feature_stability s USING (region, feature)"),
+    "patient_delta_features": (
+        "Symmetric change of a tumour feature by patient: of the largest lesion at the earlier visit, the mean weighted by volume there, "
+        "of the lesion that grew most (worst), and the SD between lesions | "
+        "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、增长最多的病灶（worst）、病灶间标准差", _PATIENT_DELTAS),
 }
 """Analysts' views: a comment and a query each. What rests on the whole cohort is computed here: as a column of a site's table every new
 scan would write all its rows anew."""
