@@ -574,7 +574,7 @@ def list_curves(
     """Labels and probabilities out of fold by model of a task, and the intervals of their AUC."""
     told = predictions.filter(pl.col("task") == task).drop_nulls("label").sort(*WHO)
     shown = [r for r in runs if r["task"] == task]
-    parts = {r["model"]: told.filter(pl.col("model") == r["model"]) for r in shown}
+    parts = {r["model"]: told.filter((pl.col("model") == r["model"]) & (pl.col("model_version") == r["model_version"])) for r in shown}
     curves = {
         model: (part["label"].to_list(), part["probability"].to_list()) for model, part in parts.items() if part["label"].n_unique() == 2
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 import pytest
 
+from models import tracking
 from models.datasets import TASKS, build_dataset
 from models.explanation import TOP, attribution_rows, contributions, held_out_attributions, name_lesions
 from models.fusion import Fusion, Remembered, logit
@@ -107,3 +110,16 @@ def test_7_a_network_blind_to_its_input_cannot_be_evaluated(trained):
     blind = replace(model, weights={k: np.zeros_like(v) for k, v in model.weights.items()})
     found = check_attributions(blind, DATA.take(np.arange(70) < 12), SECTION, seed=3)
     assert found.verdict.verdict == "cannot_evaluate"
+
+
+def test_8_a_networks_run_holds_importance_stability_and_the_check_by_shuffling(trained, tmp_path):
+    context = tracking._Context(client=None, experiment="", snapshot=1, protocol_digest="p", verdicts=(), trained_at=datetime(2026, 1, 1, tzinfo=UTC),
+                                trained=(), alias="candidate", section=SECTION)
+    said = tracking._write_attributions(tmp_path, trained["st_gcn"], context)
+    told = json.loads((tmp_path / "attributions.json").read_text())
+    assert sum(told["visits"].values()) == pytest.approx(1)
+    assert -1 <= told["stability"] <= 1
+    assert said.startswith(told["sanity"]["verdict"])
+    assert {"between_seeds", "weights_shuffled", "labels_shuffled"} <= set(told["sanity"])
+    assert (tmp_path / "attribution_sanity.png").read_bytes().startswith(b"\x89PNG")
+    assert tracking._write_attributions(tmp_path, trained["clinical"], context) == "not a network"

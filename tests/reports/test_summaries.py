@@ -364,3 +364,12 @@ def test_relabelling_patients_changes_no_count():
 
 def test_a_table_left_out_is_as_an_empty_one():
     assert s.summarise_enrolment(s.completed(without("outcomes"))) == s.summarise_enrolment({**whole(), "outcomes": bare()["outcomes"]})
+
+
+def test_a_curve_is_of_the_newest_version_alone() -> None:
+    """The champion's words of an earlier training are kept beside the candidate's, under the same model name."""
+    said = [{**who, "task": "T1", "model": "size", "model_version": v, "probability": p, "label": label}
+            for v, far in (("1", 0.4), ("2", 0.1)) for who, label, p in ((A, True, 0.5 + far), (B, False, 0.5 - far))]
+    runs = [{"task": "T1", "model": "size", "model_version": "2", "auc_lower": None, "auc_upper": None}]
+    curves, _ = s.list_curves(table("predictions", said), runs, "T1")
+    assert sorted(curves["size"][1]) == [0.4, 0.6]
