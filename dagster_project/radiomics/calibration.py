@@ -87,11 +87,13 @@ def widen(scale: float, size_effect: float, floor: float) -> float:
 def fit_floor(distances: Sequence[float], scales: Sequence[float], volumes: Sequence[float]) -> float:
     """f: what two scans of one lesion differ by that copies of one scan cannot show, such as where the scanner's voxels fell.
 
-    f² = mean(d² − s²) over the larger half of the lesions, in which s is small; 0 where copies explain it all.
+    f² = mean(d² − s²) over the larger half of the lesions, in which s is small; 0 where the mean is within two of its standard errors,
+    since a floor that is chance alone would only blunt the index in large lesions.
     """
     large = np.asarray(volumes) >= np.median(volumes)
-    surplus = np.square(np.asarray(distances, dtype=float)) - np.square(np.asarray(scales, dtype=float))
-    return float(np.sqrt(max(0.0, surplus[large].mean())))
+    surplus = (np.square(np.asarray(distances, dtype=float)) - np.square(np.asarray(scales, dtype=float)))[large]
+    error = surplus.std(ddof=1) / np.sqrt(surplus.size)
+    return float(np.sqrt(surplus.mean())) if surplus.mean() > 2 * error else 0.0
 
 
 def fallback_scale(component: str, volume_mm3: float, fallback: Mapping[str, Any]) -> float | None:

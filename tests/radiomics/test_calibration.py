@@ -91,6 +91,13 @@ def test_the_floor_is_what_repeats_differ_by_beyond_their_copies():
     assert fit_floor(scales / 2, scales, volumes) == 0.0
 
 
+def test_a_floor_within_its_own_error_is_none():
+    volumes = np.geomspace(1000, 50000, 90)
+    scales = 10 * volumes**-0.4
+    floors = [fit_floor(np.abs(RNG.normal(0, scales)), scales, volumes) for _ in range(200)]
+    assert np.mean(np.array(floors) > 0) < 0.1
+
+
 def test_the_index_is_the_rms_over_its_limit():
     assert combine([1.0, 2.0, 2.0], Limits((1.0, 1.0, 1.0), 0.5, 40)) == pytest.approx(np.sqrt(3) / 0.5)
 
