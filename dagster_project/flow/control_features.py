@@ -117,14 +117,14 @@ def sample_reads(reads: pl.DataFrame, patients: int) -> pl.DataFrame:
 def _sampled_tasks(lakehouse: Lakehouse, site: str) -> list[ControlTask]:
     settings = {name: dict(lakehouse.study.section(name)) for name in SECTIONS}
     settings["dhi"] = {name: settings["dhi"][name] for name in PEELING}
-    scans = lakehouse.lake.read(SCANS.name, site=site).select("scan", "pixel_digest")
-    reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study).join(scans, on="scan")
+    scans = lakehouse.lake.read(SCANS.name, site=site).select("patient", "scan", "pixel_digest")
+    reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study).join(scans, on=["patient", "scan"])
     sample = sample_reads(reads, lakehouse.study.section("controls")["patients_per_site"])
     return [_sampled_task(lakehouse, row, reads, settings) for row in sample.iter_rows(named=True)]
 
 
 def _sampled_task(lakehouse: Lakehouse, row: dict[str, Any], reads: pl.DataFrame, settings: dict[str, dict[str, Any]]) -> ControlTask:
-    folder, same = scan_folder(lakehouse.home.vault, row), reads.filter(scan=row["scan"])
+    folder, same = scan_folder(lakehouse.home.vault, row), reads.filter(patient=row["patient"], scan=row["scan"])
     second = same.filter((pl.col("lesion") == row["lesion"]) & (pl.col("reader") != row["reader"])).sort("reader")["mask_digest"].to_list()[:1]
     others = sorted(same.filter(pl.col("lesion") != row["lesion"])["mask_digest"].unique())
     task = _task(lakehouse, row, settings)

@@ -72,7 +72,7 @@ def _refused_pair(task: PairTask, reason: str) -> dict[str, Any]:
 
 def _pair_tasks(lakehouse: Lakehouse) -> list[PairTask]:
     lesions, scans = lakehouse.read("lesions", "scans")
-    seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(scans.select("scan", "pixel_digest"), on="scan")
+    seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(scans.select("site", "patient", "scan", "pixel_digest"), on=["site", "patient", "scan"])
     pairs = seen.join(seen, on=["site", "patient", "lesion"], suffix="_to").filter(pl.col("visit") < pl.col("visit_to"))
     return [_pair_task(lakehouse, row) for row in pairs.iter_rows(named=True)]
 

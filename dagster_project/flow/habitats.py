@@ -194,7 +194,7 @@ def _with_codebook(task: LesionTask, codebook: Codebook | None, waiting: str) ->
 def _lesion_tasks(lakehouse: Lakehouse) -> list[LesionTask]:
     """One task a lesion and visit of the accepted reads."""
     lesions, scans = lakehouse.read("lesions", "scans")
-    seen = lesions.join(scans.select("scan", "pixel_digest"), on="scan").sort("site", "patient", "visit", "lesion")
+    seen = lesions.join(scans.select("site", "patient", "scan", "pixel_digest"), on=["site", "patient", "scan"]).sort("site", "patient", "visit", "lesion")
     return [_lesion_task(lakehouse, row) for row in seen.iter_rows(named=True)]
 
 

@@ -40,6 +40,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "control_features": ("Repeats and negative controls", "重复测量与阴性对照"),
     "arbitrations": ("Arbitration", "仲裁"),
     "dhi": ("DHI", "动态异质性指数"),
+    "habitats": ("Habitats", "生境"),
 }
 """Where something can be refused, in the order of the flow."""
 
