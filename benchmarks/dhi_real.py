@@ -40,9 +40,9 @@ FACTORS = {"gain": 1.15, "flatter": 0.5}
 
 def tumours(folder):
     """Name, values (z, y, x) in HU, mask and spacing of every real tumour, cropped."""
-    cases = {"lung case_1": ("lung_ct/case_1/ct", "lung_ct/case_1/*.dcm"), "lung case_3": ("lung_ct/case_3/ct", "lung_ct/case_3/*.dcm"),
+    cases = {"nodule": ("two_readers/ct", "two_readers/reader_1.seg.dcm"), "lung case_3": ("lung_ct/case_3/ct", "lung_ct/case_3/*.dcm"),
              **{f"sarcoma {n}": (f"sarcoma_ct/case_{n}/image", f"sarcoma_ct/case_{n}/mask/*.dcm") for n in ("002", "019", "024")},
-             "nodule": ("two_readers/ct", "two_readers/reader_1.seg.dcm")}
+             "lung case_1": ("lung_ct/case_1/ct", "lung_ct/case_1/*.dcm")}
     for name, (scan, contours) in cases.items():
         series = read_series(folder / scan)
         masks = [o.mask for file in sorted(folder.glob(contours)) for o in read_outlines(file, series)]
