@@ -12,6 +12,7 @@ import polars as pl
 from dagster_project.compute import Outcome, run_tasks
 from dagster_project.domain.reads import normal_label
 from dagster_project.domain.repeat_scans import find_repeats
+from dagster_project.flow.dhi import PEELING
 from dagster_project.flow.done import Done, Say, refusal, told_progress
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.flow.reads import drawn_reads, outlines_on
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 SECTIONS = ("radiomics", "perturbation", "muscle", "dhi")
 """Sections of the protocol that a sampled lesion is measured by."""
-
-PEELING = ("peel_depth_mm", "peel_hu", "smoothing_mm")
-"""Of [dhi], what noise is estimated by; the rest has no part in it and must not make lesions be measured anew."""
 
 SAMPLED_VISIT = "T0"
 """Before treatment: what the controls keep of a lesion, its size and densities, is not yet its response."""

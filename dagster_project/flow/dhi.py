@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
 
 
+PEELING = ("peel_depth_mm", "peel_hu", "smoothing_mm")
+"""Of [dhi], what a lesion is peeled and smoothed by: habitats and controls peel as DHI does, and the rest of the section must not make them
+be measured anew."""
+
+
 @dataclass(frozen=True)
 class PairTask:
     """Compare one lesion between two visits."""

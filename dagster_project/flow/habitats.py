@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import run_tasks
+from dagster_project.flow.dhi import PEELING
 from dagster_project.flow.done import Done, Say, frame_of, refusal, refuse_by_site, told_progress
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.lake.files import write_whole
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
     from dagster_project.study import Study
 
-SHARED_WITH_DHI = ("peel_depth_mm", "peel_hu", "smoothing_mm")
-"""Settings of [dhi] by which lesions are peeled and smoothed here too."""
-
-LOCAL = (*SHARED_WITH_DHI, "spread_mm")
+LOCAL = (*PEELING, "spread_mm")
 """Settings that local features depend on; the others change the codebook alone."""
 
 NO_OUTLINE = "no outline at this visit"
@@ -54,7 +52,7 @@ class LesionTask:
 def habitat_settings(study: Study) -> dict[str, Any]:
     """The settings of [habitats], and those that are shared with [dhi]."""
     shared = study.section("dhi")
-    return {**study.section("habitats"), **{name: shared[name] for name in SHARED_WITH_DHI}}
+    return {**study.section("habitats"), **{name: shared[name] for name in PEELING}}
 
 
 def map_file(folder: Path, input_fingerprint: str) -> Path:

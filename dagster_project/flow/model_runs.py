@@ -30,7 +30,7 @@ SELECT site, patient, lesion, region, feature, from_visit, to_visit, delta_symme
 WHERE delta_symmetric IS NOT NULL AND list_contains(?, from_visit) AND list_contains(?, to_visit)"""
 """Changes between the visits that the task may see: a third of the rows and half of the columns of a cohort's."""
 
-KERNELS = "SELECT t.site, t.patient, s.kernel FROM timepoints t JOIN scans s USING (site, scan) WHERE t.visit = 'T0'"
+KERNELS = "SELECT t.site, t.patient, s.kernel FROM timepoints t JOIN scans s USING (site, patient, scan) WHERE t.visit = 'T0'"
 """The kernel of each patient's baseline scan."""
 
 SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
