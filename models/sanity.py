@@ -11,7 +11,6 @@ from models.evaluation import Verdict
 from models.explanation import attribute, stability
 from models.learners import Section
 from models.networks import NetworkModel, train_side_by_side
-from models.series import arrange
 
 ALIKE = 0.5
 """Rank correlation of attributions, with their signs, from which a shuffled model's count as unchanged."""
@@ -56,7 +55,7 @@ def _of_shuffled_labels(model: NetworkModel, dataset: Dataset, section: Section,
     """As many networks as the model has seeds, trained like it."""
     if dataset.series is None:
         raise ValueError(f"task {dataset.task.name}: a network without series; hand over the data set that it was trained on")
-    arrays = model.scaler.apply(arrange(dataset.series, dict(model.facts)))
+    arrays = model.arrays(dataset)
     seeds = len(next(iter(model.weights.values())))
     weights, _ = train_side_by_side(model.facts, [arrays] * seeds, rng.permutation(dataset.y), [np.arange(dataset.y.size)] * seeds, section,
                                     int(rng.integers(2**31)))
