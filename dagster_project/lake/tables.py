@@ -558,7 +558,7 @@ ATTRIBUTIONS = Table(
         SITE, PATIENT, TASK, MODEL, MODEL_VERSION,
         string("scope", "What is told apart; items of scope block add up to the patient's logit less the baseline's", "归因层级；block各项之和为相对基线的logit差",
                allowed=("block", "feature", "region", "visit", "lesion", "member")),
-        string("item", "Block, feature, region, visit, lesion or member of the stack", "数据块、特征、区域、访视、病灶或集成成员"),
+        string("item", "Block, feature, region (habitat_k of the fold's codebook among them), visit, lesion or member of the stack", "数据块、特征、区域（含折内码本的habitat_k）、访视、病灶或集成成员"),
         number("value", "Contribution to the logit: above 0 speaks for response", "对logit的贡献：大于0支持应答"),
         number("spread", "Standard deviation between seeds; NULL where the model has none", "随机种子间标准差；无种子的模型为空", nullable=True, minimum=0),
         SIMULATED,
