@@ -8,7 +8,7 @@ from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(MODEL_RUNS, deps=["training_cohort", "patients", "responses", "lesions", "radiomic_features", "delta_features", "dhi"], kinds=["mlflow", "scikitlearn"])
+@table_asset(MODEL_RUNS, deps=["training_cohort", "patients", "responses", "lesions", "radiomic_features", "delta_features", "dhi", "habitats"], kinds=["mlflow", "scikitlearn"])
 def model_runs(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Pass the gate anew, whatever an earlier run decided; train only what has not been trained on these rows."""
     learned = train_behind_the_gate(lakehouse)

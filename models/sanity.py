@@ -13,7 +13,6 @@ from models.explanation import attribute, stability
 from models.fusion import FusionModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel, train_side_by_side
-from models.series import arrange
 from models.training import TrainedModel
 
 ALIKE = 0.5
@@ -77,7 +76,7 @@ def _of_shuffled_labels(model: NetworkModel, dataset: Dataset, section: Section,
     """As many networks as the model has seeds, trained like it."""
     if dataset.series is None:
         raise ValueError(f"task {dataset.task.name}: a network without series; hand over the data set that it was trained on")
-    arrays = model.scaler.apply(arrange(dataset.series, dict(model.facts)))
+    arrays = model.arrays(dataset)
     seeds = len(next(iter(model.weights.values())))
     weights, _ = train_side_by_side(model.facts, [arrays] * seeds, rng.permutation(dataset.y), [np.arange(dataset.y.size)] * seeds, section,
                                     int(rng.integers(2**31)))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.domain.quality import Verdict
+from dagster_project.flow.dhi import comparisons_seen
 from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate
+from dagster_project.flow.habitats import words_seen
 from dagster_project.flow.predictions import Said, aliases, ask_about_others, champion_on, keep_said, kept_said, said_in_training
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS
@@ -127,4 +129,4 @@ def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[
         values, changes = frozen.query(FEATURES_SEEN, [features]).pl(), frozen.query(CHANGES_SEEN, [list(task.visits)] * 2).pl()
         pairs, kernels = moments_of_patients(frozen, task.visits), frozen.query(KERNELS).pl()
     return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "delta_features": changes, "radiomic_features": values, "reader_pairs": pairs,
-            "kernels": kernels}
+            "kernels": kernels, "habitat_words": words_seen(lakehouse, snapshot, task.visits), "comparisons": comparisons_seen(lakehouse, snapshot, task.pairs)}

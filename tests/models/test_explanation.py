@@ -14,6 +14,7 @@ from models import tracking
 from models.datasets import TASKS, build_dataset
 from models.explanation import TOP, attribution_rows, contributions, held_out_attributions, name_lesions
 from models.fusion import Fusion, Remembered, logit
+from models.networks import ensemble_logits
 from models.promotion import judge_promotion
 from models.roster import choose_learners
 from models.sanity import ALIKE, SanityCheck, check_attributions, check_networks, judge_attributions
@@ -36,10 +37,10 @@ def checks(trained):
     return check_networks([trained["st_gcn"], trained["clinical"], control], {**SECTION, "network_epochs": 4})
 
 
-def at_means(data, scaler):
-    """The same lesions and days with every value at the training patients' mean."""
-    values = np.where(np.isnan(data.series.values), np.nan, scaler.means[None, None, :, None])
-    return replace(data, series=replace(data.series, values=values))
+def logits_at_means(model, data):
+    """The same lesions, habitats and days with every value at the training patients' mean."""
+    arrays = model.arrays(data)
+    return ensemble_logits(model.facts, model.weights, {**arrays, "x": np.zeros_like(arrays["x"])})
 
 
 def blocks(parts):
@@ -52,7 +53,7 @@ def test_1_blocks_add_up_to_the_logit_less_the_baselines(trained, name):
     model, data = trained[name].final.model, trained[name].dataset
     parts = contributions(model, data)
     if name == "st_gcn":
-        expected = (model.logits(data) - model.logits(at_means(data, model.scaler))).mean(axis=0) / model.temperature
+        expected = (model.logits(data) - logits_at_means(model, data)).mean(axis=0) / model.temperature
         assert blocks(parts) == pytest.approx(expected, abs=0.1)
     else:
         assert np.ptp(logit(model.probabilities(data)) - blocks(parts)) < 1e-6
