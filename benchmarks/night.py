@@ -8,7 +8,9 @@ under the fingerprint that its read asks for, as the night before would have lef
 - night: each site's features (`extract_new_features`) and then the cohort tables from their rows: change of features, responses of all evaluators. Nothing is
   computed and no row is written, or the run stops; there is no scan in the vault, so imaging work could not be done at all. Then the changes once more with
   one patient's T1 measured anew: that patient's rows are written and no others.
-- queries: against the published DuckDB file, a fresh connection a kind of query, features and patients drawn at random; seconds by the clock.
+- publication: the first of this lake, and that after the night with one patient's T1, each in a process of its own; seconds, and its peak memory.
+- queries: against the published DuckDB file, a fresh connection a kind of query, features and patients drawn at random, fetched as a polars frame; seconds
+  by the clock. Patients bear pseudonyms of the form that the study gives, since what is read for one depends on how they begin.
 
 What it leaves out: intake, scans, reads and DHI (their nights compare files of the vault), the models, the pages, and Dagster's own time.
 """
@@ -16,8 +18,13 @@ What it leaves out: intake, scans, reads and DHI (their nights compare files of 
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
+import re
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import duckdb
@@ -69,10 +76,17 @@ def digest_of(*columns):
     return pl.concat_str(*columns, separator="/").hash(1).cast(pl.String).str.pad_start(64, "0")
 
 
+def pseudonym_of(patient):
+    """Site and characters that tell nothing, as the study's own."""
+    body = base64.b32encode(hashlib.sha256(patient["patient"].encode()).digest()).decode()[:17]
+    return f"{patient['site']}-{body}"
+
+
 def tables_of(patients):
     """Lesions, reads, scans and visits of the simulated cohort."""
     study = load_study()
     lesions = simulate_tables(Truth(), study.section("model")["network_features"][:1], patients=patients).lesions
+    lesions = lesions.with_columns(patient=pl.struct("site", "patient").map_elements(pseudonym_of, pl.String))
     days = dict(zip(("T0", "T1", "T2"), DAYS, strict=True))
     at = lesions.with_columns(scan=digest_of("patient", "visit"), node=False, too_small=False, organ=pl.col("lesion"), day=pl.col("visit").replace_strict(days),
                               accepted_because=pl.lit("agreement"), n_readers=2, locked_at=MOMENT, known_from=MOMENT, mask_source=pl.lit("SEG"))
@@ -149,6 +163,22 @@ def steps_over_the_cohort(lakehouse):
         yield what, time.perf_counter() - start
 
 
+def publication(root):
+    """Publish in this process: its seconds (CPU, clock) and peak memory in GiB."""
+    lakehouse = Lakehouse(root=root)
+    start = time.process_time(), time.perf_counter()
+    made = publish(lakehouse.lake, lakehouse.home.published)
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    return made.from_nothing, time.process_time() - start[0], time.perf_counter() - start[1], int(peak[1]) / 2**20
+
+
+def published_apart(root, what):
+    """A line of the table: a publication in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+        from_nothing, cpu, clock, peak = apart.submit(publication, root).result()
+    return f"| {what}{'' if from_nothing else ': what differs'} | {cpu:.1f} | {clock:.1f} | {peak:.1f} |"
+
+
 def percentiles(database, features, patients, repeats):
     """Median and 95th percentile of each query by the clock, in milliseconds."""
     random = np.random.default_rng(2)
@@ -159,7 +189,7 @@ def percentiles(database, features, patients, repeats):
                 values = {"feature": str(random.choice(features)), "patient": str(random.choice(patients))}
                 asked = {k: v for k, v in values.items() if f"${k}" in statement}
                 start = time.perf_counter()
-                connection.execute(statement.replace("$column", f'"{values["feature"]}"'), asked).fetchall()
+                connection.execute(statement.replace("$column", f'"{values["feature"]}"'), asked).pl()
                 spent.append((time.perf_counter() - start) * 1000)
         yield what, np.percentile(spent, 50), np.percentile(spent, 95)
 
@@ -182,13 +212,16 @@ def main():
         print("| a night with nothing new | CPU s | s by the clock |\n|---|---|---|")
         for what, (cpu, clock) in parts.items():
             print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
-        print(f"| delta_features, one scan measured anew | {changed_scan(lakehouse)} |", flush=True)
         print("\n| a step over the whole cohort | s by the clock |\n|---|---|")
         for what, seconds in steps_over_the_cohort(lakehouse):
             print(f"| {what} | {seconds:.1f} |", flush=True)
-        start = time.perf_counter()
-        database = publish(lakehouse.lake, Path(scratch) / "published").database
-        print(f"\nPublished in {time.perf_counter() - start:.0f} s, {database.stat().st_size / 2**20:.0f} MiB.\n\n| query | median ms | p95 ms |\n|---|---|---|")
+        print("\n| a publication | CPU s | s by the clock | peak GiB |\n|---|---|---|---|")
+        print(published_apart(scratch, "the first, from nothing"), flush=True)
+        changed = changed_scan(lakehouse)
+        print(published_apart(scratch, "a night with one scan measured anew"), flush=True)
+        database = (lakehouse.home.published / "lakehouse.duckdb").resolve()
+        print(f"\nThe file has {database.stat().st_size / 2**20:.0f} MiB. delta_features, one scan measured anew (CPU s, s by the clock): {changed}\n")
+        print("| query | median ms | p95 ms |\n|---|---|---|")
         for what, median, p95 in percentiles(database, features, tables["lesions"]["patient"].unique().to_list(), given.repeats):
             print(f"| {what} | {median:.0f} | {p95:.0f} |")
 

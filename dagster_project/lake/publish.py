@@ -1,53 +1,54 @@
-"""What analysts open: one self-contained DuckDB file and plain Parquet of a snapshot, swapped in by a link."""
+"""What analysts open: one self-contained DuckDB file and plain Parquet of a snapshot, swapped in by a link; a night writes what differs from the last."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from dagster_project.lake import sql
-from dagster_project.lake.schema import arrow_schema, duckdb_comments, duckdb_create
+from dagster_project.lake.published_database import WIDE_KEY, patch_database, write_database
+from dagster_project.lake.published_files import File, Former, Manifest, by_site, size_and_time, write_tables
+from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.store import Lake
-from dagster_project.lake.tables import TABLES, Table
+from dagster_project.lake.tables import TABLES
+from dagster_project.study import digest_of
 
 KEPT = 3
 """Published snapshots that stay; an older file that someone still has open lives on until it is closed."""
 
-BATCH_ROWS = 250_000
+MEMORY = "1GB"
+"""What DuckDB may use at a time while it writes; what does not fit goes to the disk."""
 
-WIDE = "radiomic_features_wide"
-WIDE_KEY = ("site", "patient", "visit", "scan", "lesion", "reader", "region")
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a snapshot was published."""
+    """Where a snapshot was published; `fresh` where it was not before, `from_nothing` where no earlier publication could be built on."""
 
     database: Path
     parquet: Path
     snapshot: int
     fresh: bool
+    from_nothing: bool = False
 
 
 def publish(lake: Lake, folder: Path) -> Published:
-    """Write the newest snapshot for analysts and swap the links `lakehouse.duckdb` and `parquet/latest` to it."""
-    snapshot = lake.snapshot()
-    database, parquet = folder / f"lakehouse-{snapshot}.duckdb", folder / "parquet" / str(snapshot)
-    fresh = not (database.is_file() and parquet.is_dir())
-    if fresh:
-        _remove_partial(folder)
-        _write_parquet(lake, parquet, snapshot)
-        _write_database(parquet, database)
+    """Bring the newest snapshot to analysts and swap the links `lakehouse.duckdb` and `parquet/latest` to it.
+
+    Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
+    """
+    with lake.frozen(MEMORY) as snapshot:
+        database, parquet = _places(folder, snapshot)
+        fresh = not (database.is_file() and parquet.is_dir())
+        from_nothing = _write(lake, folder, snapshot) if fresh else False
     _swap(folder / "lakehouse.duckdb", database.name)
     _swap(folder / "parquet" / "latest", parquet.name)
     _remove_old(folder, snapshot)
-    return Published(database, parquet, snapshot, fresh)
+    return Published(database, parquet, snapshot, fresh, from_nothing)
 
 
 def withdraw_publications(folder: Path) -> None:
@@ -60,45 +61,60 @@ def withdraw_publications(folder: Path) -> None:
     shutil.rmtree(folder / "parquet", ignore_errors=True)
 
 
-def _write_parquet(lake: Lake, folder: Path, snapshot: int) -> None:
-    """All tables of one snapshot as plain Parquet, descriptions and units in the metadata; the folder appears whole."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
+def published_snapshots(folder: Path) -> list[int]:
+    """Snapshots that are published, in order."""
+    names = [p.name for p in (folder / "parquet").iterdir()] if (folder / "parquet").is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def _places(folder: Path, snapshot: int) -> tuple[Path, Path]:
+    return folder / f"lakehouse-{snapshot}.duckdb", folder / "parquet" / str(snapshot)
+
+
+def _write(lake: Lake, folder: Path, snapshot: int) -> bool:
+    """Folder and file beside their places, then moved into them, each whole; whether all was written from nothing."""
+    _remove_partial(folder)
+    database, parquet = _places(folder, snapshot)
+    for old in (database, parquet):
+        _remove(old)
+    part, partial = database.with_name(f".{database.name}.{os.getpid()}"), parquet.with_name(f".{parquet.name}.{os.getpid()}")
     partial.mkdir(parents=True)
-    for table in TABLES:
-        _stream(lake.query(sql.select(table, by_site=False, as_of=snapshot, where="TRUE")), table, partial / f"{table.name}.parquet")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    former = _former(lake, folder, snapshot)
+    files = write_tables(lake, partial, former)
+    manifest, from_nothing = _write_database(former, partial, part, files, snapshot)
+    (partial / MANIFEST).write_text(json.dumps(manifest.told(), indent=1), encoding="utf-8")
+    partial.rename(parquet)
+    part.rename(database)
+    return from_nothing
 
 
-def _stream(result: duckdb.DuckDBPyConnection, table: Table, file: Path) -> None:
-    schema = arrow_schema(table)
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for batch in result.to_arrow_reader(BATCH_ROWS):
-            writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+def _write_database(former: Former | None, parquet: Path, database: Path, files: dict[str, File], snapshot: int) -> tuple[Manifest, bool]:
+    """The DuckDB file of these Parquet files, and the manifest of both; whether it was written from nothing."""
+    made = Manifest(snapshot, _layout(), files, {}, (0, 0))
+    rows = {table.name: made.rows(table) for table in TABLES}
+    replaced = patch_database(former, parquet, database, rows, memory=MEMORY) if former else None
+    if replaced is None:
+        write_database(parquet, database, memory=MEMORY)
+    return Manifest(snapshot, made.layout, files, replaced or {}, size_and_time(database)), replaced is None
 
 
-def _write_database(parquet: Path, database: Path) -> None:
-    """The same tables, the views and the wide feature table in one DuckDB file, with comments."""
-    partial = database.with_name(f".{database.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    with duckdb.connect(str(partial), config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}) as c:
-        for table in TABLES:
-            c.execute(duckdb_create(table))
-            c.execute(f'INSERT INTO "{table.name}" SELECT * FROM read_parquet(?)', [str(parquet / f"{table.name}.parquet")])
-            _ = [c.execute(s) for s in duckdb_comments(table)]
-        _ = [c.execute(s) for name in sql.VIEWS for s in sql.create_view(name)]
-        _add_wide_features(c)
-    partial.rename(database)
+def _former(lake: Lake, folder: Path, snapshot: int) -> Former | None:
+    """The last publication, where it is laid out as this one will be and the lake can still tell what was changed since."""
+    before = [n for n in published_snapshots(folder) if n < snapshot]
+    database, parquet = _places(folder, before[-1]) if before else (folder, folder)
+    if not (parquet / MANIFEST).is_file():
+        return None
+    manifest = Manifest.of(json.loads((parquet / MANIFEST).read_text(encoding="utf-8")))
+    if manifest.layout != _layout() or not lake.holds(manifest.snapshot, snapshot):
+        return None
+    differing = lake.differing(since=manifest.snapshot, until=snapshot)
+    return Former(parquet, database, manifest, {t.name: frozenset(found) if by_site(t) else None for t in TABLES if (found := differing.get(t.name))})
 
 
-def _add_wide_features(c: duckdb.DuckDBPyConnection) -> None:
-    """One column a feature, for tools that want a matrix; made here, since so many columns would swell the catalogue."""
-    key = ", ".join(WIDE_KEY)
-    if c.execute("SELECT count(*) FROM radiomic_features").fetchone() == (0,):
-        return
-    c.execute(f'CREATE TABLE "{WIDE}" AS PIVOT radiomic_features ON feature USING first(value) GROUP BY {key} ORDER BY {key}')
-    c.execute(f"COMMENT ON TABLE \"{WIDE}\" IS 'radiomic_features with one column a feature | 每个特征一列的宽表'")
+def _layout() -> str:
+    """Digest of everything but rows that a publication rests on."""
+    tables = [(t.name, duckdb_create(t), duckdb_comments(t), by_site(t), sql.published_order(t)) for t in TABLES]
+    return digest_of((tables, list(sql.VIEWS.items()), WIDE_KEY))
 
 
 def _swap(link: Path, target: str) -> None:
@@ -108,16 +124,21 @@ def _swap(link: Path, target: str) -> None:
     partial.replace(link)
 
 
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
 def _remove_partial(folder: Path) -> None:
     """What a killed publication left behind."""
-    for left in folder.glob(".lakehouse-*"):
-        left.unlink()
-    for left in (folder / "parquet").glob(".*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in (*folder.glob(".lakehouse*"), *(folder / "parquet").glob(".*")):
+        _remove(left)
 
 
 def _remove_old(folder: Path, snapshot: int) -> None:
-    published = sorted(int(p.name) for p in (folder / "parquet").iterdir() if p.name.isdigit() and int(p.name) != snapshot)
+    published = [n for n in published_snapshots(folder) if n != snapshot]
     for old in published[: max(0, len(published) - KEPT + 1)]:
-        shutil.rmtree(folder / "parquet" / str(old))
-        (folder / f"lakehouse-{old}.duckdb").unlink(missing_ok=True)
+        for place in _places(folder, old):
+            _remove(place)

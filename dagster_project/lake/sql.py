@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
@@ -115,6 +116,41 @@ def select(table: Table, *, by_site: bool, as_of: int | None, where: str) -> str
     site = " AND site = ?" if by_site else ""
     order = ", ".join(f'"{k}"' for k in table.key)
     return f'SELECT {columns(table)} FROM "{table.name}"{version} WHERE ({where}){site} ORDER BY {order}'
+
+
+def sites(table: Table) -> str:
+    """The sites that have rows of the table."""
+    return f'SELECT DISTINCT site FROM "{table.name}" ORDER BY site'
+
+
+def copy(table: Table, file: str, *, site: str | None, metadata: Mapping[str, str]) -> str:
+    """Write the rows (of one site) to a Parquet file in the order in which they are published."""
+    where = "" if site is None else f" WHERE site = {_text(site)}"
+    told = ", ".join(f"{_text(k)}: {_text(v)}" for k, v in metadata.items())
+    rows = f'SELECT {columns(table)} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
+    return f"COPY ({rows}) TO {_text(file)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
+
+
+def published_order(table: Table) -> str:
+    """By site and patient, then the key: a patient's rows lie together, so that few row groups are read for them."""
+    first = [n for n in ("site", "patient") if n in table.key or ("feature" in table.names and n in table.names)]
+    return ", ".join(f'"{n}"' for n in dict.fromkeys((*first, *table.key)))
+
+
+TOUCHED = """
+SELECT table_name FROM ducklake_table_info('lake') WHERE table_id::VARCHAR IN (
+    SELECT unnest(flatten(map_values(changes))) FROM lake.snapshots() WHERE snapshot_id > $since AND snapshot_id <= $until)"""
+"""Tables that the snapshots after `since` wrote: asking each table for its changes takes longer."""
+
+
+def differing(table: Table, *, since: int, until: int) -> str:
+    """Whose rows were put in, taken out or changed by the snapshots after `since`; of a table that names no patient, whether any was."""
+    what = "site, patient" if "patient" in table.names else "'', ''"
+    return f"SELECT DISTINCT {what} FROM lake.table_changes('{table.name}', {int(since) + 1}, {int(until)})"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def columns(table: Table) -> str:

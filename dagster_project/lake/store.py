@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ ATTEMPTS = 12
 
 LOCAL_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 """No network and no unpinned code: extensions come from the pinned wheels, with their signatures verified."""
+
+
+SPILL = "spill"
+"""How a folder beside the data begins that DuckDB makes and takes away; a process that is killed leaves its own."""
 
 
 class LakeBusy(RuntimeError):
@@ -79,7 +84,7 @@ class Lake:
     """
 
     def __init__(self, catalog: str, data: str, *, read_only: bool = False, as_of: int | None = None, encrypted: bool | None = None) -> None:
-        self._connection = duckdb.connect(config=LOCAL_SETTINGS)
+        self._connection = duckdb.connect(config=LOCAL_SETTINGS | _spill(data))
         for extension in sql.extensions(catalog, data, encrypted=encrypted):
             self._connection.execute(f"LOAD '{extension_file(extension)}'")
         attach = sql.attach(catalog, data, read_only=read_only, as_of=as_of, encrypted=encrypted)
@@ -165,6 +170,28 @@ class Lake:
     def snapshot(self) -> int:
         """The newest snapshot."""
         return int(self._rows("SELECT id FROM lake.current_snapshot()")[0][0])
+
+    def differing(self, *, since: int, until: int) -> dict[str, set[tuple[str, str]]]:
+        """By table, sites and patients of whom a row differs between two snapshots, or may; `('', '')` where the table names no patient."""
+        touched = {name for (name,) in self.query(sql.TOUCHED, {"since": since, "until": until}).fetchall()}
+        return {t.name: set(self._rows(sql.differing(t, since=since, until=until))) for t in TABLES if t.name in touched}
+
+    def holds(self, since: int, until: int) -> bool:
+        """Whether every snapshot of a range is still there."""
+        held = self._rows("SELECT count(*) FROM lake.snapshots() WHERE snapshot_id BETWEEN ? AND ?", [since, until])
+        return bool(held[0][0] == until - since + 1)
+
+    @contextmanager
+    def frozen(self, memory: str) -> Iterator[int]:
+        """The newest snapshot, which every statement within sees. They may use this much memory; what does not fit goes to the disk."""
+        self._connection.execute(f"SET memory_limit = '{memory}'")
+        self._connection.execute("BEGIN")
+        try:
+            yield self.snapshot()
+        finally:
+            with _quietly():
+                self._connection.execute("ROLLBACK")
+            self._connection.execute("RESET memory_limit")
 
     def remove_patient(self, patient: str) -> int:
         """Take a patient's rows out of every table, in one transaction; how many they were."""
@@ -266,6 +293,11 @@ def _quietly() -> Iterator[None]:
 def _is_conflict(error: duckdb.Error) -> bool:
     text = str(error).lower()
     return any(sign in text for sign in ("conflict", "database is locked", "busy", "could not serialize", "deadlock"))
+
+
+def _spill(data: str) -> dict[str, str | bool | int | float | list[str]]:
+    """Where DuckDB puts what does not fit into memory: beside the data, closed like them, and a folder a connection, since two must not share one."""
+    return {} if sql.is_remote(data) else {"temp_directory": str(Path(data).with_name(f"{SPILL}-{uuid.uuid4().hex}"))}
 
 
 def extension_file(name: str) -> Path:

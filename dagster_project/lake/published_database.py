@@ -1,0 +1,151 @@
+"""The published DuckDB file: the one before with the rows of those patients exchanged who differ, or written from nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from dagster_project.lake import sql
+from dagster_project.lake.published_files import Former, Patients, by_site, size_and_time, source
+from dagster_project.lake.schema import duckdb_comments, duckdb_create
+from dagster_project.lake.store import LOCAL_SETTINGS
+from dagster_project.lake.tables import RADIOMIC_FEATURES, TABLES
+
+WIDE = "radiomic_features_wide"
+WIDE_KEY = ("site", "patient", "visit", "scan", "lesion", "reader", "region")
+
+PATIENTS_AT_A_TIME = 25
+"""Patients of a site made wide in one statement, so that memory stays bounded."""
+
+REPLACED_SHARE = 0.1
+"""Of a table's rows: where more have been exchanged since the file was written from nothing, it is, since their place is not given back."""
+
+COPIED_AT_ONCE = 2**30
+"""Bytes that one call of the system copies."""
+
+
+def write_database(parquet: Path, database: Path, *, memory: str) -> None:
+    """All tables, the views and the wide feature table in one DuckDB file, with comments, written from nothing."""
+    with _opened(database, memory) as c:
+        for table in TABLES:
+            c.execute(duckdb_create(table))
+            c.execute(f'INSERT INTO "{table.name}" FROM read_parquet(?)', [source(parquet, table)])
+            _ = [c.execute(s) for s in duckdb_comments(table)]
+        _ = [c.execute(s) for name in sql.VIEWS for s in sql.create_view(name)]
+        _write_wide(c, parquet)
+
+
+def patch_database(former: Former, parquet: Path, database: Path, rows: dict[str, int], *, memory: str) -> dict[str, int] | None:
+    """The former file, copied, with what differs exchanged; how many rows were so far, by table.
+
+    None, and no file, where it is to be written from nothing:
+
+    1. It is not the file that was published.
+    2. A patient of whom a site delivered data has left a table: rows that are taken out of a DuckDB file stay in it as bytes.
+    3. Too large a part of a table has been exchanged since it was written from nothing.
+    4. It does not hold as many rows of each table as the Parquet files.
+    """
+    if not former.database.is_file() or size_and_time(former.database) != former.manifest.database:
+        return None
+    _copy(former.database, database)
+    with _opened(database, memory) as c:
+        replaced = None if _somebody_left(c, former, parquet) else _exchanged(c, former, parquet)
+        sound = replaced is not None and _few(replaced, rows) and all(_count(c, table) == rows[table] for table in rows)
+    if not sound:
+        database.unlink()
+    return replaced if sound else None
+
+
+@contextmanager
+def _opened(database: Path, memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """One transaction over everything: a commit waits for the disk, and there would be hundreds."""
+    with duckdb.connect(str(database), config=LOCAL_SETTINGS | {"memory_limit": memory}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("BEGIN")
+        yield connection
+        connection.execute("COMMIT")
+
+
+def _copy(file: Path, copy: Path) -> None:
+    """By the kernel, which shares the blocks on a file system that can."""
+    try:
+        with file.open("rb") as whole, copy.open("wb") as made:
+            while os.copy_file_range(whole.fileno(), made.fileno(), COPIED_AT_ONCE):
+                pass
+    except OSError:
+        shutil.copyfile(file, copy)
+
+
+def _somebody_left(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> bool:
+    delivered = [t for t in TABLES if t.name in former.changed and t.by_site and "patient" in t.names]
+    return any(c.execute(f'SELECT patient FROM "{t.name}" EXCEPT SELECT patient FROM read_parquet(?) LIMIT 1', [source(parquet, t)]).fetchall() for t in delivered)
+
+
+def _exchanged(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> dict[str, int]:
+    """Rows taken out since the file was written from nothing, after everything that differs was exchanged."""
+    replaced = dict(former.manifest.replaced)
+    for name, patients in former.changed.items():
+        table = next(t for t in TABLES if t.name == name)
+        some = patients if by_site(table) else None
+        going = c.execute(f'DELETE FROM "{name}"{_of(some)}').fetchall()[0][0]
+        c.execute(f'INSERT INTO "{name}" FROM read_parquet(?){_of(some)}', [source(parquet, table)])
+        replaced[name] = replaced.get(name, 0) + (going if some is not None else 0)
+    _patch_wide(c, parquet, former)
+    return replaced
+
+
+def _of(patients: Patients | None) -> str:
+    """Those patients' rows; where a pseudonym stood at two sites more than theirs, which are exchanged alike."""
+    if patients is None:
+        return ""
+    sites, pseudonyms = (", ".join(f"'{n}'" for n in sorted(set(names))) for names in zip(*patients, strict=True))
+    return f" WHERE site IN ({sites}) AND patient IN ({pseudonyms})"
+
+
+def _few(replaced: dict[str, int], rows: dict[str, int]) -> bool:
+    return all(gone <= REPLACED_SHARE * rows[name] for name, gone in replaced.items())
+
+
+def _count(c: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(c.execute(f'SELECT count(*) FROM "{table}"').fetchall()[0][0])
+
+
+def _patch_wide(c: duckdb.DuckDBPyConnection, parquet: Path, former: Former) -> None:
+    """The rows of the patients who differ; all of it where features came or went."""
+    patients = former.changed.get(RADIOMIC_FEATURES.name, frozenset())
+    there = c.execute("SELECT column_name FROM duckdb_columns() WHERE table_name = ?", [WIDE]).fetchall()
+    if patients is None or [n for (n,) in there] != [*WIDE_KEY, *_features(c)]:
+        c.execute(f'DROP TABLE IF EXISTS "{WIDE}"')
+        _write_wide(c, parquet)
+    elif patients:
+        c.execute(f'DELETE FROM "{WIDE}"{_of(patients)}')
+        _add_wide(c, parquet, patients, _features(c))
+
+
+def _write_wide(c: duckdb.DuckDBPyConnection, parquet: Path) -> None:
+    """One column a feature, for tools that want a matrix; made here, since so many columns would swell the catalogue."""
+    features = _features(c)
+    if not features:
+        return
+    columns = ", ".join([f'"{k}" VARCHAR' for k in WIDE_KEY] + [f'"{f}" DOUBLE' for f in features])
+    c.execute(f'CREATE TABLE "{WIDE}" ({columns})')
+    c.execute(f"COMMENT ON TABLE \"{WIDE}\" IS 'radiomic_features with one column a feature | 每个特征一列的宽表'")
+    for site, patients in c.execute(f"SELECT site, list(DISTINCT patient ORDER BY patient) FROM {RADIOMIC_FEATURES.name} GROUP BY site ORDER BY site").fetchall():
+        for start in range(0, len(patients), PATIENTS_AT_A_TIME):
+            _add_wide(c, parquet, frozenset((site, p) for p in patients[start:start + PATIENTS_AT_A_TIME]), features)
+
+
+def _features(c: duckdb.DuckDBPyConnection) -> list[str]:
+    return [f for (f,) in c.execute(f"SELECT DISTINCT feature FROM {RADIOMIC_FEATURES.name} ORDER BY feature").fetchall()]
+
+
+def _add_wide(c: duckdb.DuckDBPyConnection, parquet: Path, patients: Patients, features: list[str]) -> None:
+    key, named = ", ".join(WIDE_KEY), ", ".join(f"'{f}'" for f in features)
+    files = [str(parquet / f"{RADIOMIC_FEATURES.name}.parquet" / f"{site}.parquet") for site in sorted({s for s, _ in patients})]
+    rows = f"SELECT {key}, feature, value FROM read_parquet({files}){_of(patients)}"
+    c.execute(f'INSERT INTO "{WIDE}" BY NAME PIVOT ({rows}) ON feature IN ({named}) USING first(value) GROUP BY {key} ORDER BY {key}')

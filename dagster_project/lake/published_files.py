@@ -1,0 +1,147 @@
+"""The published Parquet files: written anew where rows differ from the publication before, linked where they do not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dagster_project.lake import sql
+from dagster_project.lake.schema import arrow_schema
+from dagster_project.lake.store import Lake
+from dagster_project.lake.tables import TABLES, Table
+
+EMPTY = "empty"
+"""Name of the one file of a table by sites that has no row: readers want a schema."""
+
+Patients = frozenset[tuple[str, str]]
+"""Sites and pseudonyms."""
+
+
+@dataclass(frozen=True)
+class File:
+    """What the manifest says of a Parquet file; size and time tell whether it is still the file that was written."""
+
+    rows: int
+    bytes: int
+    modified_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a publication holds, and what the next one needs to know of it.
+
+    Parameters
+    ----------
+    layout
+        Digest of how tables are laid out and commented; another layout is written from nothing.
+    files
+        By path below the snapshot's folder.
+    replaced
+        Rows of a table that were taken out of the database file since it was written from nothing: their place is not given back.
+    database
+        Size and time of the database file.
+    """
+
+    snapshot: int
+    layout: str
+    files: Mapping[str, File]
+    replaced: Mapping[str, int]
+    database: tuple[int, int]
+
+    def rows(self, table: Table) -> int:
+        """Rows of a table in all of its files."""
+        return sum(file.rows for name, file in self.files.items() if name.split("/")[0] == f"{table.name}.parquet")
+
+    def told(self) -> dict[str, Any]:
+        """The manifest as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Manifest:
+        """The manifest that `told` gave."""
+        files = {name: File(**facts) for name, facts in told["files"].items()}
+        return cls(told["snapshot"], told["layout"], files, dict(told["replaced"]), tuple(told["database"]))
+
+
+@dataclass(frozen=True)
+class Former:
+    """An earlier publication to build on, and what of each table differs from it: some patients' rows, or (None) anything."""
+
+    parquet: Path
+    database: Path
+    manifest: Manifest
+    changed: Mapping[str, Patients | None]
+
+
+def by_site(table: Table) -> bool:
+    """True for the long tables of measured features: `<table>.parquet` is a folder with a file a site, so that a new scan writes one of them."""
+    return {"site", "patient", "feature"} <= set(table.names)
+
+
+def source(parquet: Path, table: Table) -> str:
+    """What `read_parquet` is asked for."""
+    return str(parquet / f"{table.name}.parquet" / "*.parquet" if by_site(table) else parquet / f"{table.name}.parquet")
+
+
+def write_tables(lake: Lake, folder: Path, former: Former | None) -> dict[str, File]:
+    """Every table below the folder; what the manifest says of each file."""
+    return {name: _kept(folder, name, former, table, site) or _write(lake, folder / name, table, site)
+            for table in TABLES for name, site in _files(lake, table).items()}
+
+
+def _files(lake: Lake, table: Table) -> dict[str, str | None]:
+    """The files of a table and the site that each holds."""
+    if not by_site(table):
+        return {f"{table.name}.parquet": None}
+    sites = [site for (site,) in lake.query(sql.sites(table)).fetchall()]
+    return {f"{table.name}.parquet/{site}.parquet": site for site in sites or [EMPTY]}
+
+
+def _kept(folder: Path, name: str, former: Former | None, table: Table, site: str | None) -> File | None:
+    """The file of the former publication, linked, where the table's rows (of the site) are the same and it is as it was written."""
+    if former is None or name not in former.manifest.files or _differs(former, table, site):
+        return None
+    facts, file = former.manifest.files[name], former.parquet / name
+    if not file.is_file() or size_and_time(file) != (facts.bytes, facts.modified_ns):
+        return None
+    (folder / name).parent.mkdir(exist_ok=True)
+    try:
+        os.link(file, folder / name)
+    except OSError:  # a file system without hard links
+        shutil.copy2(file, folder / name)
+    return facts
+
+
+def _differs(former: Former, table: Table, site: str | None) -> bool:
+    if table.name not in former.changed:
+        return False
+    patients = former.changed[table.name]
+    return patients is None or site is None or site in {at for at, _ in patients}
+
+
+def _write(lake: Lake, file: Path, table: Table, site: str | None) -> File:
+    """Streamed by DuckDB, which sorts in bounded memory; readers find descriptions and units where Arrow's own writer puts them."""
+    file.parent.mkdir(exist_ok=True)
+    schema = arrow_schema(table)
+    known = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+    metadata = known | {"ARROW:schema": base64.b64encode(schema.serialize().to_pybytes()).decode()}
+    rows = lake.query(sql.copy(table, str(file), site=site, metadata=metadata)).fetchall()[0][0]
+    return File(rows, *size_and_time(file), _digest(file))
+
+
+def size_and_time(file: Path) -> tuple[int, int]:
+    """By which a file that was changed since is told."""
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
