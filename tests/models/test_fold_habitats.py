@@ -184,7 +184,18 @@ def test_10_a_stored_network_asks_for_words_and_tells_of_habitats(trained):
     assert moved.tolist() == [3]
 
 
-def test_11_without_words_or_with_too_few_lesions_a_network_trains_as_before():
+@pytest.mark.parametrize("task", ["T0", "T2"])
+def test_11_every_task_has_habitats_at_its_own_visits(task):
+    data = build_dataset(TASKS[task], **TABLES.replace_task(task))
+    fit = Network("st_gcn").fit(data, {**SECTION, "network_epochs": 1}, 1)
+    visits = len(TASKS[task].visits)
+    assert fit.chosen["habitats"] == 5
+    assert fit.model.arrays(data)["contacts"].shape[2] == visits
+    assert set(data.series.words.at[:, 2]) == set(range(visits))
+    assert np.isfinite(fit.model.probabilities(data)).all()
+
+
+def test_12_without_words_or_with_too_few_lesions_a_network_trains_as_before():
     plain = build_dataset(TASKS["T1"], **TABLES.of_dataset() | {"habitat_words": None})
     few = replace(DATA, series=replace(DATA.series, words=replace(DATA.series.words, settings={**DATA.series.words.settings, "lesions_minimum": 999})))
     fits = [Network("st_gcn").fit(data, SECTION, 1) for data in (plain, few)]
