@@ -176,9 +176,12 @@ def codebook_of_points(points: NDArray[np.float64], weights: NDArray[np.float64]
 
 
 def _centres(points: NDArray[np.float64], weights: NDArray[np.float64] | None, count: int, seed: int) -> NDArray[np.float64]:
+    """One thread: the points are few, and threads that wait for one another on a busy machine cost more than they save."""
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-    return np.asarray(KMeans(count, n_init=STARTS, random_state=seed).fit(points, sample_weight=weights).cluster_centers_)
+    with threadpool_limits(limits=1):
+        return np.asarray(KMeans(count, n_init=STARTS, random_state=seed).fit(points, sample_weight=weights).cluster_centers_)
 
 
 def check_fold(codebook: Codebook, patients: Collection[str]) -> None:
