@@ -173,8 +173,12 @@ class Lake:
 
     def differing(self, *, since: int, until: int) -> dict[str, set[tuple[str, str]]]:
         """By table, sites and patients of whom a row differs between two snapshots, or may; `('', '')` where the table names no patient."""
-        touched = {name for (name,) in self.query(sql.TOUCHED, {"since": since, "until": until}).fetchall()}
+        touched = self.touched(since=since, until=until)
         return {t.name: set(self._rows(sql.differing(t, since=since, until=until))) for t in TABLES if t.name in touched}
+
+    def touched(self, *, since: int, until: int) -> set[str]:
+        """Tables that a snapshot after `since` wrote, up to `until`."""
+        return {name for (name,) in self.query(sql.TOUCHED, {"since": since, "until": until}).fetchall()}
 
     def holds(self, since: int, until: int) -> bool:
         """Whether every snapshot of a range is still there."""
