@@ -8,11 +8,11 @@ from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(MODEL_RUNS, deps=["training_cohort", "patients", "responses", "lesions", "radiomic_features", "delta_features", "dhi"], kinds=["mlflow", "scikitlearn"])
+@table_asset(MODEL_RUNS, deps=["training_cohort", "patients", "responses", "lesions", "radiomic_features", "delta_features", "dhi", "habitats"], kinds=["mlflow", "scikitlearn"])
 def model_runs(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Pass the gate anew, whatever an earlier run decided; train only what has not been trained on these rows."""
     learned = train_behind_the_gate(lakehouse)
     write = lakehouse.lake.replace(MODEL_RUNS.name, learned.model_runs)
-    return told(write, learned.model_runs.sort("trained_at", descending=True), trained=learned.trained, trained_on_snapshot=learned.snapshot,
-                left_out="; ".join(f"{model}: {why}" for model, why in learned.left_out.items()) or "none",
+    return told(write, learned.model_runs.sort("trained_at", descending=True), trained=", ".join(learned.trained) or "none", trained_on_snapshot=learned.snapshot,
+                left_out="; ".join(f"{what}: {why}" for what, why in learned.left_out.items()) or "none",
                 promotion=learned.promotion, not_asked="; ".join(learned.not_asked) or "none")

@@ -15,6 +15,6 @@ def predictions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Take the probabilities of the last training over."""
     rows = kept_said(lakehouse).predictions
     (runs,) = lakehouse.read("model_runs")
-    return told(lakehouse.lake.replace(PREDICTIONS.name, rows), rows, picture=roc_picture(rows, runs, lakehouse.study.section("model")["task"]),
+    return told(lakehouse.lake.replace(PREDICTIONS.name, rows), rows, picture=roc_picture(rows, runs, lakehouse.study.section("model")["primary_task"]),
                 by_alias=str(dict(rows.filter(pl.col("fold").is_null()).group_by("alias").len().iter_rows())),
                 abstained=rows["abstained"].sum())

@@ -1,12 +1,12 @@
-"""How far DHI from T0 to T1 tells simulated responders from non-responders at equal volume change, beside what the truth promises.
+"""How far DHI from T0 to T1 tells simulated responders from non-responders at equal volume change, beside what the truth states.
 
-    OMP_NUM_THREADS=1 python benchmarks/dhi_response.py --results FILE [--patients 160] [--minutes 5] [--pixel-mm 0.75]
+    OMP_NUM_THREADS=1 python benchmarks/dhi_response.py --results FILE [--patients 500] [--pixel-mm 0.75] [--lesion-mm 22 26] [--minutes 60]
 
-Patients, scans and readers' errors are the simulator's (`draw_patient`, `draw_scan`), one lesion each of 22 to 26 mm, in scans of 192 x 192 x 40 mm;
-what is changed: every lesion has 0.91 of its diameter at T1, whoever responds. So the response can be seen only in what the latent value
-does to texture, necrosis and arrangement. Twice: with the plan's signal (0.55), and with none. Measures until the minutes are over, each
-patient one line of FILE; run it again to go on. Then prints AUC with DeLong's interval. The promise is the AUC of the truth's latent value,
-Phi(sqrt(2) s / sqrt(1 - s^2)): no measure of the images can do better, and DHI has no sign. Seconds are CPU seconds.
+Patients, scans and readers' errors are the simulator's (`draw_patient`, `draw_scan`), one lesion each of the diameter asked for, in scans of 192 x 192 mm;
+what is changed: every lesion has 0.91 of its diameter at T1, whoever responds. So the response can be seen only in what the amount of change
+does to texture, necrosis and arrangement. Twice: with the plan's signal (0.55), and with none. Each patient is one line of FILE; run it again
+to go on. Then prints AUC with DeLong's interval, and its paired difference from the AUC of the truth's amount of change in the same patients, which no
+measure of the images can be expected to exceed. Seconds are CPU seconds.
 """  # fmt: skip
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 import polars as pl
@@ -39,7 +38,7 @@ from dagster_project.simulation.reading import RELATIVE_ERROR
 from dagster_project.simulation.scans import draw_scan
 from dagster_project.simulation.surfaces import cut, draw_waves, voxelise
 from dagster_project.study import load_study
-from models.evaluation import auc_delong
+from models.evaluation import auc_delong, auc_difference
 
 SIGNALS = (0.55, 0.0)
 SHRINKAGE = 0.91
@@ -49,10 +48,12 @@ SITE = replace(TINY.sites[0], courses=("late_responder", "stable"))
 MEASURES = ("dhi", "u_texture", "u_density", "u_spatial", "u_radial", "wasserstein_hu", "delta_log_volume")
 
 
-def plan_of(signal, patients, pixel_mm):
-    """The smallest plan with the pixels asked for, over the same field of view."""
+def plan_of(signal, patients, pixel_mm, lesion_mm):
+    """The smallest plan with the pixels and lesions asked for, over the same field of view; a first target lies in the upper half of `Plan.lesion_mm`."""
+    low, high = lesion_mm
     site = replace(SITE, scanner=replace(SITE.scanner, pixel_spacing_mm=pixel_mm))
-    return replace(TINY, sites=(site,), rows=round(FIELD_MM / pixel_mm), patients_per_site=patients, signal=signal, lesion_mm=(18.0, 26.0), troubles=())
+    return replace(TINY, sites=(site,), rows=round(FIELD_MM / pixel_mm), patients_per_site=patients, signal=signal, lesion_mm=(2 * low - high, high),
+                   n_slices=max(TINY.n_slices, round(1.4 * high)), troubles=())
 
 
 def patient_of(plan, ordinal):
@@ -82,23 +83,23 @@ def measure(plan, ordinal, patterns, settings):
     pair = compare_lesion(a, mask_a, b, mask_b, contour_mm=None, settings=settings)
     seconds = time.process_time() - start
     first, last = (patient.lesions[0].states[visit] for visit in VISITS)
-    truth = {"latent": patient.latent, "true fall of log sd": float(np.log(first.heterogeneity_hu / last.heterogeneity_hu)),
+    truth = {"true amount of change": patient.change, "true fall of log sd": float(np.log(first.heterogeneity_hu / last.heterogeneity_hu)),
              "true necrosis": last.necrosis - first.necrosis, "true arrangement": last.rearrangement}  # fmt: skip
     key = {"site": "S", "patient": str(ordinal), "lesion": "L1", "from_visit": "T0", "to_visit": "T1", "simulated": True}
     return {"signal": plan.signal, "responder": patient.responder, "seconds": seconds, "truth": truth, "pair": key | pair}
 
 
-def measure_on(path, patients, pixel_mm, minutes, settings):
+def measure_on(path, patients, pixel_mm, lesion_mm, minutes, settings):
     """Append patients that the file does not hold, until the minutes are over."""
     done, end = {(r["signal"], r["pair"]["patient"]) for r in read(path)}, time.monotonic() + 60 * minutes
-    plan = plan_of(SIGNALS[0], patients, pixel_mm)
+    plan = plan_of(SIGNALS[0], patients, pixel_mm, lesion_mm)
     patterns = draw_patterns(plan, 0)
     with path.open("a", encoding="utf-8") as out:
         for ordinal, signal in ((o, s) for o in range(patients) for s in SIGNALS):
             if time.monotonic() > end:
                 return
             if (signal, str(ordinal)) not in done:
-                out.write(json.dumps(measure(plan_of(signal, patients, pixel_mm), ordinal, patterns, settings)) + "\n")
+                out.write(json.dumps(measure(plan_of(signal, patients, pixel_mm, lesion_mm), ordinal, patterns, settings)) + "\n")
                 out.flush()
 
 
@@ -106,13 +107,16 @@ def read(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def told(labels, scores, latent):
-    """AUC with its interval, and the rank correlation with the latent value."""
+def interval(estimate):
+    return f"{estimate.value:+.3f} ({estimate.lower:+.3f} to {estimate.upper:+.3f})" if estimate.lower is not None else "–"
+
+
+def told(labels, scores, change):
+    """AUC with its interval, its difference from the AUC of the true amount of change, and the rank correlation with that."""
     there = np.array([s is not None for s in scores])
-    values = np.array([s for s in scores if s is not None], dtype=float)
-    found = auc_delong(labels[there], values)
-    interval = found.reason if found.lower is None else f"{found.lower:.2f}–{found.upper:.2f}"
-    return f"{found.value:.2f} ({interval}) | {spearmanr(values, latent[there]).statistic:+.2f} | {there.sum()}"
+    values, labels, change = np.array([s for s in scores if s is not None], dtype=float), labels[there], change[there]
+    found, (difference, _) = auc_delong(labels, values), auc_difference(labels, values, change)
+    return f"{found.value:.3f} ({found.lower:.3f}–{found.upper:.3f}) | {interval(difference)} | {spearmanr(values, change).statistic:+.2f} | {there.sum()}"
 
 
 def show(rows, settings):
@@ -120,26 +124,28 @@ def show(rows, settings):
         own = [r for r in rows if r["signal"] == signal]
         frame = derive_dhi(pl.DataFrame([r["pair"] for r in own], infer_schema_length=None), settings).filter(scope="lesion")
         by_patient = {r["patient"]: r for r in frame.to_dicts()}
-        labels, latent = np.array([r["responder"] for r in own]), np.array([r["truth"]["latent"] for r in own])
-        promised = NormalDist().cdf(2**0.5 * signal / (1 - signal**2) ** 0.5)
-        print(f"\nsignal {signal}: {len(own)} patients, {labels.sum()} responders; promised AUC of the latent value {promised:.2f}\n")
-        print("| measure | AUC (95 %) | rho with latent | n |\n|---|---|---|---|")
+        labels, change = np.array([r["responder"] for r in own]), np.array([r["truth"]["true amount of change"] for r in own])
+        stated = replace(TINY, signal=signal).signal_auc
+        print(f"\nsignal {signal}: {len(own)} patients, {labels.sum()} responders; stated AUC {stated:.3f}\n")
+        print("| measure | AUC (95 %) | less the true amount's (95 %) | rho with the true amount | n |\n|---|---|---|---|---|")
         for name in own[0]["truth"]:
-            print(f"| {name} | {told(labels, [r['truth'][name] for r in own], latent)} |")
+            print(f"| {name} | {told(labels, [r['truth'][name] for r in own], change)} |")
         for name in MEASURES:
-            print(f"| {name} | {told(labels, [by_patient[r['pair']['patient']][name] for r in own], latent)} |")
-        print(f"\nCPU seconds a pair: {np.mean([r['seconds'] for r in own]):.1f}; median volume {np.median([r['pair']['volume_a_mm3'] for r in own]) / 1000:.1f} ml")
+            print(f"| {name} | {told(labels, [by_patient[r['pair']['patient']][name] for r in own], change)} |")
+        seconds, volume = np.mean([r["seconds"] for r in own]), np.median([r["pair"]["volume_a_mm3"] for r in own])
+        print(f"\nCPU seconds a pair: {seconds:.1f}; median volume {volume / 1000:.1f} ml")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--patients", type=int, default=160)
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--patients", type=int, default=500)
+    parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--pixel-mm", type=float, default=0.75)
+    parser.add_argument("--lesion-mm", type=float, nargs=2, default=(22.0, 26.0), metavar=("LOW", "HIGH"))
     asked = parser.parse_args()
     settings = dict(load_study().section("dhi"))
-    measure_on(asked.results, asked.patients, asked.pixel_mm, asked.minutes, settings)
+    measure_on(asked.results, asked.patients, asked.pixel_mm, asked.lesion_mm, asked.minutes, settings)
     show(read(asked.results), settings)
 
 

@@ -18,7 +18,7 @@ from models.calibration import (
     pool_sites,
     subgroup_aucs,
 )
-from models.datasets import Dataset
+from models.datasets import DHI, Dataset
 from models.evaluation import Estimate, auc_delong
 from models.learners import Fit, Section
 from models.risk_groups import compare_risk_groups, concordance_index
@@ -78,7 +78,7 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
     if isinstance(sites, Pooled):
         tables["held_out_sites"] = pl.DataFrame([{"site": s, **_counts(y, np.asarray(whole.sites) == s), **vars(e)} for s, e in sites.sites.items()],
                                                 infer_schema_length=None)
-    return Appraisal(figures, tables, _facts(y, held, sites, section, seed))
+    return Appraisal(figures, tables, {**_facts(y, held, sites, section, seed), "dhi_limits": _told_of_limits(seen, held)})
 
 
 def _survival(whole: Dataset, held: Held, seed: int) -> tuple[pl.DataFrame, dict[str, Estimate]]:
@@ -142,8 +142,18 @@ def _facts(y: np.ndarray, held: Held, sites: Pooled | str, section: Section, see
     sizes = np.bincount(held.fold)
     return {"outer_folds": len(held.fits), "inner_folds": section["inner_folds"], "fold_seed": seed, "folds_grouped_by": "patient",
             "folds_stratified_by": "site and label", "fold_smallest": int(sizes.min()), "fold_largest": int(sizes.max()),
-            "fitted_within_training_folds": "imputation, scaling, reader stability, column filter, strength, temperature, stack weights, cut-off",
+            "fitted_within_training_folds": "imputation, scaling, reader stability, habitat codebook, limits of DHI, column filter, strength, temperature, stack weights, cut-off",
             "interval_of_auc": "DeLong, one probability out of fold a patient; auc_bootstrap by patient within class",
             "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()),
             "reader_stability": "judged in each training fold" if all("features_judged" in f.chosen for f in held.fits) else "not judged: no column needs it, or too few reads in pairs",
             "held_out_sites": "each hospital predicted by a model without it" if isinstance(sites, Pooled) else sites}
+
+
+def _told_of_limits(seen: Dataset, held: Held) -> str:
+    """By what DHI was divided."""
+    if DHI not in seen.feature_blocks:
+        return "not asked for: no column of DHI"
+    if seen.comparisons is None:
+        return "those of the table, which the whole cohort gave"
+    few = any(not f.chosen.get("dhi_lesions", 1.0) for f in held.fits)
+    return "the shipped ones: too few lesions in a training fold" if few else "fitted in each training fold"

@@ -10,6 +10,7 @@ import numpy as np
 
 from models.datasets import CLINICAL, DELTA, DHI, PD_L1, RADIOMICS, SIZE, Dataset, DatasetError
 from models.evaluation import youden_cutoff
+from models.fold_dhi import limits_facts, limits_of, told_of
 from models.learners import Fit, Section
 from models.splits import stratified_folds
 from models.stability import StableFeatures
@@ -17,6 +18,8 @@ from models.stability import StableFeatures
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
+
+    from dagster_project.radiomics.dhi_limits import FoldLimits
 
 TOLERANCE = 1e-6
 """Change of the coefficients at which the solvers stop."""
@@ -27,7 +30,7 @@ ITERATIONS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
-    """p = 1 / (1 + exp(−(b + Σ w (x − mean) / scale))), a missing x replaced by the training patients' median.
+    """p = 1 / (1 + exp(−(b + Σ w (x − mean) / scale))), a missing x replaced by the training patients' median, DHI divided by their limits.
 
     It holds the selected columns alone. All probabilities, out of fold and later, come from here, so that the stored tensors give
     the same bits.
@@ -40,10 +43,15 @@ class LinearModel:
     scales: np.ndarray
     coefficients: np.ndarray
     intercept: np.ndarray
+    limits: FoldLimits | None = None
+
+    def values(self, dataset: Dataset) -> np.ndarray:
+        """The columns it knows, DHI divided by its own limits."""
+        return dataset.values_divided(self.features, self.limits)
 
     def probabilities(self, dataset: Dataset) -> np.ndarray:
         """Probability of response of each row; the sum runs within a row, so other rows change no bit of it."""
-        x = dataset.values_of(self.features)
+        x = self.values(dataset)
         z = (np.where(np.isnan(x), self.medians, x) - self.means) / self.scales
         logit = np.ascontiguousarray(z * self.coefficients).sum(axis=1) + self.intercept
         return np.exp(-np.logaddexp(0.0, -logit))
@@ -53,13 +61,13 @@ class LinearModel:
         return {name: getattr(self, name) for name in ("medians", "means", "scales", "coefficients", "intercept")}
 
     def config(self) -> dict[str, Any]:
-        """The columns' names, in the tensors' order."""
-        return {"features": list(self.features)}
+        """The columns' names, in the tensors' order, and the limits of DHI."""
+        return {"features": list(self.features), **limits_facts(self.limits)}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> LinearModel:
         """The model that `tensors` and `config` were taken from."""
-        return cls(features=tuple(config["features"]), **tensors)
+        return cls(features=tuple(config["features"]), limits=limits_of(config), **tensors)
 
 
 @dataclass(frozen=True)
@@ -79,29 +87,35 @@ class Baseline:
         """Fit on training patients.
 
         1. Divide them into inner folds by site and label.
-        2. In each inner fold impute, scale, filter and fit on the rest, once a strength of the penalty; predict those held out.
+        2. In each inner fold fit the limits of DHI, impute, scale, filter and fit on the rest, once a strength of the penalty; predict those held out.
         3. Take the strength of least log loss; of equal ones the stronger penalty.
         4. Choose the cut-off by Youden's index on its inner out-of-fold probabilities.
-        5. Impute, scale, filter and fit on all of them at that strength.
+        5. Limits, impute, scale, filter and fit on all of them at that strength.
         """
         scope = f"task {dataset.task.name}, model {self.name}, inner folds"
         fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
         inner = np.zeros((len(section[f"{self.penalty}_strengths"]), dataset.y.size))
         for k in range(fold.max() + 1):
-            path = self._path(dataset.take(fold != k), section, seed)
-            inner[:, fold == k] = [freeze(p, dataset.feature_names).probabilities(dataset.take(fold == k)) for p in path]
+            training = dataset.take(fold != k)
+            limits = training.own_limits()
+            path = self._path(training, section, seed, limits)
+            inner[:, fold == k] = [freeze(p, dataset.feature_names, limits).probabilities(dataset.take(fold == k)) for p in path]
         best = int(np.argmin([_log_loss(dataset.y, p) for p in inner]))
-        model = freeze(self._path(dataset, section, seed)[best], dataset.feature_names)
+        limits = dataset.own_limits()
+        model = freeze(self._path(dataset, section, seed, limits)[best], dataset.feature_names, limits)
         chosen = {"strength": float(section[f"{self.penalty}_strengths"][best]), "n_columns": float(len(model.features)),
                   "n_nonzero": float(np.count_nonzero(model.coefficients))}
         if self.penalty == "elastic_net":
             chosen |= StableFeatures.fitted(dataset.readers, section).facts
-        return Fit(model, youden_cutoff(dataset.y, inner[best]), chosen, inner=inner[best])
+        return Fit(model, youden_cutoff(dataset.y, inner[best]), chosen | told_of(limits), inner=inner[best])
 
-    def _path(self, dataset: Dataset, section: Section, seed: int) -> list[Pipeline]:
+    def _path(self, dataset: Dataset, section: Section, seed: int, limits: FoldLimits | None = None) -> list[Pipeline]:
         """One fitted pipeline a strength, strongest penalty first; they share the fitted preparation."""
         from sklearn.pipeline import Pipeline
 
+        if limits:
+            limits.check(dataset.patients)
+            dataset = dataset.divided_by(limits)
         preparation = self._preparation(dataset, section).fit(dataset.X, dataset.y)
         if not preparation["filter"].get_support().any():
             raise DatasetError(f"task {dataset.task.name}, model {self.name}: no column varies among the training patients; "
@@ -147,13 +161,14 @@ def _log_loss(y: np.ndarray, p: np.ndarray) -> float:
     return float(-np.mean(np.log(np.clip(np.where(y, p, 1 - p), 1e-15, 1.0))).round(12))
 
 
-def freeze(pipeline: Pipeline, names: tuple[str, ...]) -> LinearModel:
+def freeze(pipeline: Pipeline, names: tuple[str, ...], limits: FoldLimits | None = None) -> LinearModel:
     """The fitted pipeline's numbers on the columns that its filter keeps; its probabilities agree to rounding."""
     kept = pipeline["filter"].get_support()
     return LinearModel(
         features=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
         medians=pipeline["impute"].statistics_[kept], means=pipeline["scale"].mean_[kept], scales=pipeline["scale"].scale_[kept],
         coefficients=pipeline["logistic"].coef_[0].copy(), intercept=pipeline["logistic"].intercept_.copy(),
+        limits=limits,
     )
 
 

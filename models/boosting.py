@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from models.datasets import CLINICAL, DELTA, DHI, PD_L1, SIZE, Dataset, DatasetError
 from models.evaluation import youden_cutoff
+from models.fold_dhi import limits_facts, limits_of, told_of
 from models.learners import Fit, Section
 from models.splits import stratified_folds
 from models.stability import StableFeatures
+
+if TYPE_CHECKING:
+    from dagster_project.radiomics.dhi_limits import FoldLimits
 
 SETTINGS = {"objective": "binary", "num_leaves": 7, "learning_rate": 0.05, "min_data_in_leaf": 15, "feature_fraction": 0.4, "bagging_fraction": 0.8,
             "bagging_freq": 1, "lambda_l2": 5.0, "num_threads": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
@@ -29,25 +33,30 @@ class BoostedModel:
     kind: ClassVar[str] = "lightgbm"
     features: tuple[str, ...]
     text: str
+    limits: FoldLimits | None = None
+
+    def values(self, dataset: Dataset) -> np.ndarray:
+        """The columns it knows, DHI divided by its own limits."""
+        return dataset.values_divided(self.features, self.limits)
 
     def probabilities(self, dataset: Dataset) -> np.ndarray:
         """Probability of response of each row; a missing value follows the branch learnt for it."""
         import lightgbm
 
-        return np.asarray(lightgbm.Booster(model_str=self.text).predict(dataset.values_of(self.features), num_threads=1))
+        return np.asarray(lightgbm.Booster(model_str=self.text).predict(self.values(dataset), num_threads=1))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The text as bytes."""
         return {"text": np.frombuffer(self.text.encode(), dtype=np.uint8).copy()}
 
     def config(self) -> dict[str, Any]:
-        """The columns' names."""
-        return {"features": list(self.features)}
+        """The columns' names, and the limits of DHI."""
+        return {"features": list(self.features), **limits_facts(self.limits)}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> BoostedModel:
         """The model that `tensors` and `config` were taken from."""
-        return cls(tuple(config["features"]), tensors["text"].tobytes().decode())
+        return cls(tuple(config["features"]), tensors["text"].tobytes().decode(), limits_of(config))
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,8 @@ class Boosting:
         for k in range(fold.max() + 1):
             inner[fold == k] = self._boosted(dataset.take(fold != k), section, seed).probabilities(dataset.take(fold == k))
         facts = StableFeatures.fitted(dataset.readers, section).facts
-        return Fit(self._boosted(dataset, section, seed), youden_cutoff(dataset.y, inner), {"rounds": float(ROUNDS), **facts}, inner=inner)
+        model = self._boosted(dataset, section, seed)
+        return Fit(model, youden_cutoff(dataset.y, inner), {"rounds": float(ROUNDS), **facts, **told_of(model.limits)}, inner=inner)
 
     def _boosted(self, dataset: Dataset, section: Section, seed: int) -> BoostedModel:
         import lightgbm
@@ -75,6 +85,9 @@ class Boosting:
             raise DatasetError(f"task {dataset.task.name}, model {self.name}: every column is missing; materialise {', '.join(self.blocks)} first")
         stable = StableFeatures.fitted(dataset.readers, section)
         names = tuple(n for n in dataset.feature_names if not stable.leaves_out(n))
-        rows = lightgbm.Dataset(dataset.values_of(names), label=dataset.y.astype(float))
+        limits = dataset.own_limits()
+        if limits:
+            limits.check(dataset.patients)
+        rows = lightgbm.Dataset(dataset.divided_by(limits).values_of(names), label=dataset.y.astype(float))
         booster = lightgbm.train({**SETTINGS, "seed": seed % 2**31}, rows, num_boost_round=ROUNDS)
-        return BoostedModel(names, booster.model_to_string())
+        return BoostedModel(names, booster.model_to_string(), limits)

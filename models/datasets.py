@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from dagster_project.radiomics.dhi_limits import Comparisons, FoldLimits, patient_free_limits
+from dagster_project.radiomics.habitat_words import CohortWords
+from models.fold_dhi import LIMITED, PatientComparisons, place_comparisons
 from models.risk_groups import TimeToProgression, build_time_to_progression
 from models.series import LesionSeries, build_series
 from models.stability import ReaderMoments, build_moments
@@ -84,7 +88,8 @@ class Dataset:
 
     1. every column rests on the task's visits alone, else LeakageError;
     2. a patient has one row, hence one site, else DatasetError;
-    3. no block of columns comes already standardised: mean 0 and deviation 1 in every varying column can only have been
+    3. no comparison of lesions rests on another pair of visits than the task's, else LeakageError;
+    4. no block of columns comes already standardised: mean 0 and deviation 1 in every varying column can only have been
        fitted on all patients, before any split, else DatasetError.
     """
 
@@ -100,10 +105,12 @@ class Dataset:
     progression: TimeToProgression | None = None
     readers: ReaderMoments | None = None
     batches: tuple[str, ...] | None = None
+    comparisons: PatientComparisons | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what breaks rule 1 or 2."""
-        offered = (*self.columns, *(FeatureColumn(f"lesion series at {v}", SERIES, (v,)) for v in (self.series.visits if self.series else ())))
+        """Refuse what breaks a rule."""
+        offered = (*self.columns, *(FeatureColumn(f"lesion series at {v}", SERIES, (v,)) for v in (self.series.visits if self.series else ())),
+                   *(FeatureColumn(f"comparisons {a}-{b}", DHI, (a, b)) for a, b in (self.comparisons.pairs if self.comparisons else ())))
         late = [c for c in offered if not set(c.visits) <= set(self.task.visits)]
         if late:
             raise LeakageError(self.task, late)
@@ -131,14 +138,47 @@ class Dataset:
         facts = (self.task.name, self.label_definition, self.patients, self.sites, self.y.tolist(), self.feature_names, self.batches)
         series = self.series.digest.encode() if self.series else b""
         readers = self.readers.digest if self.readers else b""
-        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes() + series + readers).hexdigest()[:16]
+        compared = self.comparisons.digest if self.comparisons else b""
+        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes() + series + readers + compared).hexdigest()[:16]
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The rows of a truth-valued mask, in order."""
         names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites, self.batches or self.sites)]
         return replace(self, X=self.X[rows], y=self.y[rows], patients=names[0], sites=names[1], simulated=self.simulated[rows],
                        series=self.series.take(rows) if self.series else None, progression=self.progression.take(rows) if self.progression else None,
-                       readers=self.readers.take(rows) if self.readers else None, batches=names[2] if self.batches else None)
+                       readers=self.readers.take(rows) if self.readers else None, batches=names[2] if self.batches else None,
+                       comparisons=self.comparisons.take(rows) if self.comparisons else None)
+
+    def divided_by(self, limits: FoldLimits | None) -> Dataset:
+        """With DHI divided by limits; the data set itself where there are no limits, or no comparisons to divide.
+
+        `X` holds DHI divided by the shipped limits, in which no patient took part; the table's own values, whose limits the whole cohort gave, are
+        never in it where comparisons are.
+        """
+        if limits is None or self.comparisons is None:
+            return self
+        x, place = self.X.copy(), {name: i for i, name in enumerate(self.feature_names)}
+        for name, values in self.comparisons.columns(limits).items():
+            if name in place:
+                x[:, place[name]] = values
+        return replace(self, X=x)
+
+    def values_divided(self, names: Sequence[str], limits: FoldLimits | None) -> np.ndarray:
+        """The columns of these names, DHI divided by a model's own limits.
+
+        Raises
+        ------
+        DatasetError
+            A column is not there; or the model was trained on DHI divided otherwise than this data set can divide it.
+        """
+        if any(name.split("@")[0] in LIMITED for name in names) and (limits is None) != (self.comparisons is None):
+            told = "the table's DHI, and here it is divided anew" if limits is None else "DHI divided by its own limits, and here are no comparisons to divide"
+            raise DatasetError(f"task {self.task.name}: the model was trained on {told}; train it anew on a data set like this one")
+        return self.divided_by(limits).values_of(names)
+
+    def own_limits(self) -> FoldLimits | None:
+        """Limits of DHI fitted on these patients alone; None without comparisons."""
+        return self.comparisons.fit_limits(self.patients) if self.comparisons else None
 
     def of_blocks(self, blocks: Sequence[str]) -> Dataset:
         """The columns of some blocks; DatasetError where a block has none."""
@@ -147,7 +187,7 @@ class Dataset:
             raise DatasetError(f"task {self.task.name}: no column in block {', '.join(lacking)}; materialise its tables first")
         keep = np.isin(self.feature_blocks, list(blocks))
         return replace(self, X=self.X[:, keep], columns=tuple(c for c in self.columns if c.block in blocks),
-                       series=self.series if SERIES in blocks else None)
+                       series=self.series if SERIES in blocks else None, comparisons=self.comparisons if DHI in blocks else None)
 
     def values_of(self, names: Sequence[str]) -> np.ndarray:
         """The columns of these names, in this order; DatasetError where one is not there."""
@@ -161,7 +201,8 @@ class Dataset:
     def with_features_permuted(self, seed: int) -> Dataset:
         """Each patient with the columns of a patient drawn without replacement: the negative control, whose AUC is 0.5."""
         order = np.random.default_rng(seed).permutation(len(self.patients))
-        return replace(self, X=self.X[order], series=self.series.take(order) if self.series else None)
+        return replace(self, X=self.X[order], series=self.series.take(order) if self.series else None,
+                       comparisons=self.comparisons.take(order) if self.comparisons else None)
 
 
 def scaled_before_the_split(dataset: Dataset) -> list[str]:
@@ -183,7 +224,7 @@ def scaled_before_the_split(dataset: Dataset) -> list[str]:
 def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
                   delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None,
                   outcomes: pl.DataFrame | None = None, reader_pairs: pl.DataFrame | None = None,
-                  kernels: pl.DataFrame | None = None) -> Dataset:
+                  kernels: pl.DataFrame | None = None, habitat_words: CohortWords | None = None, comparisons: Comparisons | None = None) -> Dataset:
     """Bring the task's columns to one row a patient.
 
     Parameters
@@ -200,31 +241,39 @@ def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, r
         What both readers' values of each patient, visit, region and feature amount to (`models.stability`); each fold judges features by those of its own.
     kernels : pl.DataFrame, optional
         site, patient, kernel of the baseline scan: with the hospital, the batch that ComBat takes out where the protocol asks for it.
+    habitat_words : CohortWords, optional
+        Words of the lesions, from which each fold fits habitats of its own; without them habitats are no nodes.
+    comparisons : Comparisons, optional
+        DHI before its limits, which each fold fits anew; without them the columns are those of the table, whose limits the whole cohort gave.
 
     Raises
     ------
     DatasetError
         No patient, a missing label, or no change of any feature between the task's visits.
     """
-    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features, outcomes, reader_pairs, kernels)
+    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features, outcomes, reader_pairs, kernels,
+                    habitat_words, comparisons)
 
 
 def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
              delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None, outcomes: pl.DataFrame | None = None,
-             reader_pairs: pl.DataFrame | None = None, kernels: pl.DataFrame | None = None) -> Dataset:
+             reader_pairs: pl.DataFrame | None = None, kernels: pl.DataFrame | None = None, habitat_words: CohortWords | None = None,
+             comparisons: Comparisons | None = None) -> Dataset:
     """The data set of a roster (`row`, site, patient, label, simulated, label_definition), in its order."""
     blocks = [_clinical_block(roster, patients), _size_block(task, roster, responses, lesions),
               *([_delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)] if task.pairs else [])]
-    series = None if radiomic_features is None else build_series(roster, task.visits, responses, lesions, radiomic_features)
+    series = None if radiomic_features is None else build_series(roster, task.visits, responses, lesions, radiomic_features, habitat_words)
     blocks += [] if series is None else [_radiomics_block(series)]
-    return Dataset(
+    made = Dataset(
         task=task, columns=tuple(c for columns, _ in blocks for c in columns), X=np.hstack([values for _, values in blocks]),
         y=roster["label"].to_numpy(), patients=tuple(roster["patient"]), sites=tuple(roster["site"]),
         simulated=roster["simulated"].to_numpy(), label_definition="; ".join(roster["label_definition"].unique().sort()), series=series,
         progression=None if outcomes is None else build_time_to_progression(roster, task.landmark, outcomes, responses),
         readers=None if reader_pairs is None else build_moments(roster, task.visits, reader_pairs),
         batches=None if kernels is None else _batches(roster, kernels),
+        comparisons=None if comparisons is None or not task.pairs else place_comparisons(roster, task.pairs, comparisons),
     )
+    return made.divided_by(patient_free_limits())
 
 
 def _batches(roster: pl.DataFrame, kernels: pl.DataFrame) -> tuple[str, ...]:
@@ -261,7 +310,7 @@ UNTRAINED = ("progressed_by_", "responded_by_", "no_response_after_")
 """Exclusions of patients whom a model may still be asked about: they are eligible, and were decided or not yet followed."""
 
 
-def build_others(task: Task, *, cohort: pl.DataFrame, **tables: pl.DataFrame) -> Dataset | None:
+def build_others(task: Task, *, cohort: pl.DataFrame, **tables: Any) -> Dataset | None:
     """The eligible patients whom the cohort leaves out (UNTRAINED), with the columns of all; None where there are none.
 
     Their labels mean nothing here and are False throughout.

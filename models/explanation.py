@@ -14,8 +14,7 @@ from models.datasets import DELTA, RADIOMICS, SERIES, Dataset
 from models.fusion import FusionModel, logit
 from models.harmonised import HarmonisedModel
 from models.learners import FittedModel
-from models.networks import INPUTS, NetworkModel, architecture
-from models.series import arrange
+from models.networks import NetworkModel, architecture, inputs_of
 
 if TYPE_CHECKING:
     from models.training import TrainedModel
@@ -39,8 +38,8 @@ def attribute(model: NetworkModel, dataset: Dataset) -> np.ndarray:
     import torch
     from captum.attr import IntegratedGradients
 
-    arrays = model.scaler.apply(arrange(dataset.series, dict(model.facts))) if dataset.series else {}
-    x, *rest = (torch.from_numpy(arrays[name]) for name in INPUTS)
+    arrays = model.arrays(dataset)
+    x, *rest = (torch.from_numpy(arrays[name]) for name in inputs_of(arrays))
     network = architecture(model.facts["architecture"], model.facts).eval()
     found = []
     for seed in range(len(next(iter(model.weights.values())))):
@@ -97,7 +96,7 @@ def contributions(model: FittedModel, dataset: Dataset) -> Parts:
 
 
 def _linear(model: LinearModel, dataset: Dataset) -> Parts:
-    x = dataset.values_of(model.features)
+    x = model.values(dataset)
     return _by_column((np.where(np.isnan(x), model.medians, x) - model.means) / model.scales * model.coefficients, model.features, dataset)
 
 
@@ -108,7 +107,7 @@ def _harmonised(model: HarmonisedModel, dataset: Dataset) -> Parts:
 def _boosted(model: BoostedModel, dataset: Dataset) -> Parts:
     import lightgbm
 
-    found = lightgbm.Booster(model_str=model.text).predict(dataset.values_of(model.features), pred_contrib=True, num_threads=1)
+    found = lightgbm.Booster(model_str=model.text).predict(model.values(dataset), pred_contrib=True, num_threads=1)
     return _by_column(np.asarray(found)[:, :-1], model.features, dataset)
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from dagster_project.radiomics.habitat_codebook import CodebookError
 from models.datasets import SERIES, Dataset, DatasetError
 from models.evaluation import youden_cutoff
+from models.fold_habitats import PREFIX, FoldHabitats, raw_names
 from models.learners import Fit, Section
 from models.series import LesionSeries, SeriesScaler, arrange
 from models.splits import stratified_folds
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 INPUTS = ("x", "present", "days", "ties")
-"""Arrays that a network is given, in the order of its arguments."""
+"""Arrays that a network is given, in the order of its arguments; `contacts` comes last where habitats are nodes."""
+
+SHARED = ("ties",)
+"""Of these, what is the same for all networks trained side by side; the others rest on what each fitted on its own patients."""
 
 ARCHITECTURES = ("st_gcn", "decomposition_transformer")
 """Names of the networks."""
@@ -31,8 +36,15 @@ def architecture(name: str, config: Mapping[str, Any]) -> nn.Module:
     from models.stgcn import SpatioTemporalGraph
 
     sizes = len(config["features"]), len(config["regions"]), len(config["visits"])
-    made = SpatioTemporalGraph if name == "st_gcn" else DecompositionTransformer
-    return made(*sizes, width=config["width"], dropout=config["dropout"])
+    if name == "st_gcn":
+        habitats = sum(r.startswith(PREFIX) for r in config["regions"])
+        return SpatioTemporalGraph(*sizes, width=config["width"], dropout=config["dropout"], habitats=habitats)
+    return DecompositionTransformer(*sizes, width=config["width"], dropout=config["dropout"])
+
+
+def inputs_of(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Names of the arrays that a network is given."""
+    return (*INPUTS, "contacts") if "contacts" in arrays else INPUTS
 
 
 def choose_device(asked: str) -> str:
@@ -56,7 +68,13 @@ class NetworkModel:
 
     def logits(self, dataset: Dataset) -> np.ndarray:
         """One row a seed, before the temperature."""
-        return ensemble_logits(self.facts, self.weights, self.scaler.apply(arrange(_series(dataset), dict(self.facts))))
+        return ensemble_logits(self.facts, self.weights, self.arrays(dataset))
+
+    def arrays(self, dataset: Dataset) -> dict[str, np.ndarray]:
+        """What the network is given: the nodes it knows, its own habitats among them where it has a codebook, scaled as in its training."""
+        series = arrange(_series(dataset), raw_names(self.facts))
+        own = self.facts.get("habitats")
+        return self.scaler.apply(FoldHabitats.from_facts(own).apply(series) if own else series)
 
     def probabilities(self, dataset: Dataset) -> np.ndarray:
         """Probability of response of each row."""
@@ -89,7 +107,7 @@ def ensemble_logits(facts: Mapping[str, Any], weights: Mapping[str, np.ndarray],
 
     network = architecture(facts["architecture"], facts).eval()
     stacked = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in weights.items()}
-    inputs = tuple(torch.from_numpy(arrays[name]) for name in INPUTS)
+    inputs = tuple(torch.from_numpy(arrays[name]) for name in inputs_of(arrays))
     with torch.no_grad():
         found = vmap(lambda w: functional_call(network, w, inputs))(stacked)
     return found.numpy().astype(np.float64)
@@ -134,31 +152,50 @@ class Network:
         """Fit on training patients.
 
         1. Divide them into inner folds by site and label, the same as every other learner's.
-        2. Train one network on the complement of each inner fold and `network_seeds` on all, each with a scaler of its own patients,
-           which sets to 0 the features that the readers of these patients do not agree on.
+        2. Train one network on the complement of each inner fold and `network_seeds` on all, each with a codebook of habitats (ST-GCN, where lesions
+           have words) and a scaler of its own patients, which sets to 0 the features that the readers of these patients do not agree on.
         3. Temperature, then cut-off by Youden's index, on the inner held-out logits.
         """
-        series = _series(dataset)
         scope = f"task {dataset.task.name}, model {self.name}, inner folds"
         fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
         rows = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [np.arange(fold.size)] * section["network_seeds"]
         stable = [StableFeatures.fitted(dataset.readers.take(r) if dataset.readers else None, section) for r in rows[: fold.max() + 2]]
-        scalers = [SeriesScaler.fitted(series.take(r), s.unstable) for r, s in zip(rows, stable, strict=False)]
-        scalers += [scalers[-1]] * (section["network_seeds"] - 1)
-        facts = {"architecture": self.architecture, "visits": list(series.visits), "regions": list(series.regions), "features": list(series.features),
-                 "width": section["network_width"], "dropout": section["network_dropout"]}
-        weights, curve = train_side_by_side(facts, [s.apply(series) for s in scalers], dataset.y, rows, section, seed)
+        seen, habitats = self._seen(dataset, rows[: fold.max() + 2])
+        scalers = [SeriesScaler.fitted(own.take(r), s.unstable) for own, r, s in zip(seen, rows, stable, strict=False)]
+        arrays = [scaler.apply(own) for scaler, own in zip(scalers, seen, strict=True)]
+        facts = {"architecture": self.architecture, "visits": list(seen[-1].visits), "regions": list(seen[-1].regions), "features": list(seen[-1].features),
+                 "width": section["network_width"], "dropout": section["network_dropout"], **({"habitats": habitats.facts()} if habitats else {})}
+        weights, curve = train_side_by_side(facts, [*arrays, *[arrays[-1]] * (section["network_seeds"] - 1)], dataset.y, rows, section, seed)
         inner = np.zeros(fold.size)
         for k in range(fold.max() + 1):
             held = fold == k
-            inner[held] = ensemble_logits(facts, {n: w[k : k + 1] for n, w in weights.items()}, scalers[k].apply(series.take(held)))[0]
+            inner[held] = ensemble_logits(facts, {n: w[k : k + 1] for n, w in weights.items()}, {n: a[held] for n, a in arrays[k].items()})[0]
         temperature = temperature_of(dataset.y, inner)
         model = NetworkModel(facts, {n: w[fold.max() + 1 :].copy() for n, w in weights.items()}, scalers[-1], temperature)
         held_out = sigmoid(inner / temperature)
         n_weights = float(sum(w[0].size for w in weights.values()))
         return Fit(model, youden_cutoff(dataset.y, held_out), {"temperature": temperature, "n_weights": n_weights, "loss": float(curve[-1]),
-                                                                           **stable[-1].facts},
+                                                                           **stable[-1].facts, **_told_of(habitats)},
                    inner=held_out, curve=tuple(curve))
+
+    def _seen(self, dataset: Dataset, rows: list[np.ndarray]) -> tuple[list[LesionSeries], FoldHabitats | None]:
+        """The series once a list of training rows, with the habitats that those patients gave; and the last codebook.
+
+        Where one of the lists gives no codebook there are no habitats in any: networks are trained side by side. The transformer has none.
+        """
+        series, names = _series(dataset), np.asarray(dataset.patients)
+        if self.architecture != "st_gcn" or series.words is None:
+            return [series] * len(rows), None
+        try:
+            fitted = [FoldHabitats.fitted(series.take(r), names[r].tolist()) for r in rows]
+        except CodebookError:
+            return [series] * len(rows), None
+        return [f.apply_in_training(series, names.tolist(), names[r].tolist()) for f, r in zip(fitted, rows, strict=True)], fitted[-1]
+
+
+def _told_of(habitats: FoldHabitats | None) -> dict[str, float]:
+    """Counts for the log: habitats that are nodes, and the lesions and visits behind their codebook."""
+    return {"habitats": float(habitats.codebook.count), "habitat_lesions": float(habitats.codebook.n_lesions)} if habitats else {"habitats": 0.0}
 
 
 def train_side_by_side(facts: Mapping[str, Any], arrays: list[dict[str, np.ndarray]], labels: np.ndarray, rows: list[np.ndarray],
@@ -177,10 +214,10 @@ def train_side_by_side(facts: Mapping[str, Any], arrays: list[dict[str, np.ndarr
 
 
 def _batched_inputs(arrays: list[dict[str, np.ndarray]], device: str) -> tuple[Tensor, ...]:
-    """X and days once a network, since each has a scaler of its own; presence and ties once."""
+    """Once a network, since each has a codebook and a scaler of its own; what is SHARED once."""
     import torch
 
-    stacked = [np.stack([a[name] for a in arrays]) if name in {"x", "days"} else arrays[0][name] for name in INPUTS]
+    stacked = [arrays[0][name] if name in SHARED else np.stack([a[name] for a in arrays]) for name in inputs_of(arrays[0])]
     return tuple(torch.from_numpy(a).to(device) for a in stacked)
 
 
@@ -205,7 +242,7 @@ def _descend(facts: Mapping[str, Any], inputs: tuple[Tensor, ...], labels: Tenso
         losses = []
         for index in next(batches):
             i = torch.from_numpy(index).to(labels.device)
-            gradients, value = step(weights, buffers, labels[i], *(a[each, i] if a.shape[0] == len(rows) and k in {0, 2} else a[i] for k, a in enumerate(inputs)))
+            gradients, value = step(weights, buffers, labels[i], *(a[i] if k == INPUTS.index("ties") else a[each, i] for k, a in enumerate(inputs)))
             for name, weight in weights.items():
                 weight.grad = gradients[name]
             optimiser.step()

@@ -78,11 +78,13 @@ def input_digests(dataset: Dataset) -> list[str]:
 
 
 def _input_digest(dataset: Dataset, i: int) -> str:
-    known = ~np.isnan(dataset.X[i])
+    known, own = ~np.isnan(dataset.X[i]), np.arange(dataset.y.size) == i
     content = [repr([(n, v) for n, v, k in zip(dataset.feature_names, dataset.X[i].tolist(), known, strict=True) if k]).encode()]
+    content += [dataset.comparisons.take(own).digest] if dataset.comparisons else []
     if dataset.series is not None:
         series = dataset.series
         lesions = np.flatnonzero(series.present[i].any(axis=(1, 2)))
         nodes = [(r, f, v) for r in series.regions for v in series.visits for f in series.features]
+        content += [series.words.take(own, len(own)).digest] if series.words else []
         content += [repr(nodes).encode(), series.values[i][lesions].tobytes(), series.days[i].tobytes(), series.ties[i][np.ix_(lesions, lesions)].tobytes()]
     return hashlib.sha256(b"|".join(content)).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from models.calibration import calibration
 from models.evaluation import auc_difference
 from models.learners import Section
+from models.sanity import SanityCheck, judge_attributions
 from models.training import TrainedModel, gains
 
 
@@ -26,19 +27,24 @@ class Promotion:
         return "promoted" if self.promoted else "held_back"
 
 
-def judge_promotion(candidate: TrainedModel, trained: Sequence[TrainedModel], champion: np.ndarray | None, section: Section) -> Promotion:
+def judge_promotion(
+    candidate: TrainedModel, trained: Sequence[TrainedModel], champion: np.ndarray | None, section: Section, checks: Mapping[str, SanityCheck],
+) -> Promotion:
     """Judge the candidate of a training.
 
     1. No leakage alarm on it, and no negative control above chance.
     2. Calibration slope between the protocol's `promotion_slope` bounds.
     3. Better than each reference trained beside it, by DeLong's paired test at `promotion_p`.
     4. Where there is a champion: better than it, by the same test on the patients whom both predict without having seen them.
+    5. Where it is a network, or a stack that leans on some: their attributions change when weights and labels are shuffled.
 
     Parameters
     ----------
     champion
         The present champion's probability of each of the candidate's patients, out of fold or as of a patient it was not trained on;
         NaN where it has none. None where there is no champion.
+    checks
+        The check by shuffling of every network of the training, by name.
     """
     reasons = [f"{v.name} is {v.verdict}" for v in candidate.verdicts if v.name == "leakage_alarm" and v.verdict != "quiet"]
     reasons += [f"{t.name}: {v.name} is {v.verdict}" for t in trained if t.negative_control for v in t.verdicts if v.verdict not in {"pass", "quiet"}]
@@ -48,6 +54,8 @@ def judge_promotion(candidate: TrainedModel, trained: Sequence[TrainedModel], ch
         reasons.append(f"calibration slope {'none' if slope is None else f'{slope:.2f}'} is outside {low} to {high}")
     reasons += _unbeaten(gains(candidate, trained), section["promotion_p"])
     reasons += [] if champion is None else _against_the_champion(candidate, champion, section["promotion_p"])
+    rests_on = judge_attributions(candidate.name, candidate.final.model, checks)
+    reasons += [f"{v.name} of {network} is {v.verdict}: {v.detail}" for network, v in rests_on.items() if v.verdict != "pass"]
     return Promotion(not reasons, tuple(reasons))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,12 +10,17 @@ import numpy as np
 from models.datasets import Dataset
 from models.evaluation import Verdict
 from models.explanation import attribute, stability
-from models.learners import Section
+from models.fusion import FusionModel
+from models.learners import FittedModel, Section
 from models.networks import NetworkModel, train_side_by_side
-from models.series import arrange
+from models.training import TrainedModel
 
 ALIKE = 0.5
 """Rank correlation of attributions, with their signs, from which a shuffled model's count as unchanged."""
+
+
+LEANT_ON = 0.05
+"""Share of a stack's weight from which it leans on a member."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,20 @@ class SanityCheck:
         return Verdict("attribution_sanity", found, f"rank correlation of attributions: {shown}; a shuffled model's must stay below {ALIKE}")
 
 
+def check_networks(trained: Sequence[TrainedModel], section: Section) -> dict[str, SanityCheck]:
+    """The check of every network of a training but the controls, by name."""
+    networks = {t.name: (t.final.model, t.dataset) for t in trained if not t.negative_control}
+    return {n: check_attributions(model, data, section, section["seed"]) for n, (model, data) in networks.items() if isinstance(model, NetworkModel)}
+
+
+def judge_attributions(name: str, model: FittedModel, checks: Mapping[str, SanityCheck]) -> dict[str, Verdict]:
+    """Verdicts that a model rests on, by network: its own of a network, those of the networks it leans on of a stack; none of another model."""
+    if not isinstance(model, FusionModel):
+        return {name: checks[name].verdict} if name in checks else {}
+    share = model.weights / max(model.weights.sum(), 1e-12)
+    return {member: checks[member].verdict for member, s in zip(model.names, share, strict=True) if s >= LEANT_ON and member in checks}
+
+
 def check_attributions(model: NetworkModel, dataset: Dataset, section: Section, seed: int) -> SanityCheck:
     """Attribute with the model, with its weights permuted, and with networks trained on permuted labels from another start."""
     rng = np.random.default_rng(seed)
@@ -56,7 +76,7 @@ def _of_shuffled_labels(model: NetworkModel, dataset: Dataset, section: Section,
     """As many networks as the model has seeds, trained like it."""
     if dataset.series is None:
         raise ValueError(f"task {dataset.task.name}: a network without series; hand over the data set that it was trained on")
-    arrays = model.scaler.apply(arrange(dataset.series, dict(model.facts)))
+    arrays = model.arrays(dataset)
     seeds = len(next(iter(model.weights.values())))
     weights, _ = train_side_by_side(model.facts, [arrays] * seeds, rng.permutation(dataset.y), [np.arange(dataset.y.size)] * seeds, section,
                                     int(rng.integers(2**31)))

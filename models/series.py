@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from dagster_project.radiomics.habitat_words import CohortWords
+from models.fold_habitats import SeriesWords, place_words
+
 MEASURED = ("log_volume", "mean_hu")
 """Features of a lesion's own row, offered on its tumour node beside the radiomic ones."""
 
@@ -34,6 +37,10 @@ class LesionSeries:
         Days since the first visit; NaN where a date is missing.
     ties : float array (patients, lesions, lesions)
         exp(-d^2 / 2 sigma^2) over the distance of the centroids at their first visit; 1 where either is unknown; 0 on the diagonal.
+    words : SeriesWords, optional
+        What the lesions' habitats are made of, once a fold has fitted a codebook (`models.fold_habitats`).
+    contacts : float array (patients, lesions, visits, regions, regions), optional
+        How close two regions of a lesion are; there once habitats are among the regions.
     """
 
     values: np.ndarray
@@ -42,6 +49,8 @@ class LesionSeries:
     visits: tuple[str, ...]
     regions: tuple[str, ...]
     features: tuple[str, ...]
+    words: SeriesWords | None = None
+    contacts: np.ndarray | None = None
 
     @property
     def present(self) -> np.ndarray:
@@ -52,14 +61,18 @@ class LesionSeries:
     def digest(self) -> str:
         """SHA-256 of names and values."""
         facts = repr((self.visits, self.regions, self.features, self.values.shape)).encode()
-        return hashlib.sha256(facts + b"".join(np.ascontiguousarray(a).tobytes() for a in (self.values, self.days, self.ties))).hexdigest()
+        words = self.words.digest if self.words else b""
+        return hashlib.sha256(facts + b"".join(np.ascontiguousarray(a).tobytes() for a in (self.values, self.days, self.ties)) + words).hexdigest()
 
     def take(self, rows: np.ndarray) -> LesionSeries:
         """The rows of a mask, or in the order of an index."""
-        return replace(self, values=self.values[rows], days=self.days[rows], ties=self.ties[rows])
+        return replace(self, values=self.values[rows], days=self.days[rows], ties=self.ties[rows],
+                       words=self.words.take(rows, len(self.values)) if self.words else None,
+                       contacts=None if self.contacts is None else self.contacts[rows])
 
 
-def build_series(roster: pl.DataFrame, visits: Sequence[str], responses: pl.DataFrame, lesions: pl.DataFrame, features: pl.DataFrame) -> LesionSeries:
+def build_series(roster: pl.DataFrame, visits: Sequence[str], responses: pl.DataFrame, lesions: pl.DataFrame, features: pl.DataFrame,
+                 words: CohortWords | None = None) -> LesionSeries:
     """Arrange lesions, regions and features of the visits that the task may see.
 
     Parameters
@@ -70,6 +83,8 @@ def build_series(roster: pl.DataFrame, visits: Sequence[str], responses: pl.Data
         The tables of these names; `responses` gives the days.
     features
         site, patient, visit, lesion, region, feature, value: the accepted reads' rows of radiomic_features.
+    words
+        Words of the cohort's lesions; those of other visits change nothing.
 
     A lesion reported as absent has no node at that visit. Only the lesions and features found at the visits seen take part.
     """
@@ -81,11 +96,12 @@ def build_series(roster: pl.DataFrame, visits: Sequence[str], responses: pl.Data
     places = _places(lesions)
     shape = (roster.height, max(places["place"].to_list(), default=0) + 1, len(regions), len(visits), len(names))
     values = np.full(shape, np.nan)
-    placed = cells.join(places, on=["row", "lesion"])
-    index = [placed["row"], placed["place"], *(_codes(placed[c], n) for c, n in (("region", regions), ("visit", visits), ("feature", names)))]
-    values[tuple(np.asarray(i, dtype=np.int64) for i in index)] = placed["value"].to_numpy()
-    return LesionSeries(values, _days(roster, visits, responses), _ties(lesions.join(places, on=["row", "lesion"]), *shape[:2]),
-                        tuple(visits), regions, names)
+    valued = cells.join(places, on=["row", "lesion"])
+    index = [valued["row"], valued["place"], *(_codes(valued[c], n) for c, n in (("region", regions), ("visit", visits), ("feature", names)))]
+    values[tuple(np.asarray(i, dtype=np.int64) for i in index)] = valued["value"].to_numpy()
+    placed = lesions.join(places, on=["row", "lesion"])
+    return LesionSeries(values, _days(roster, visits, responses), _ties(placed, *shape[:2]), tuple(visits), regions, names,
+                        None if words is None else place_words(words, placed.select(*_WHO, "lesion", "visit", "row", "place"), visits))
 
 
 def _cells(lesions: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
@@ -150,12 +166,13 @@ class SeriesScaler:
         return {"means": self.means, "scales": self.scales, "days": self.days}
 
     def apply(self, series: LesionSeries) -> dict[str, np.ndarray]:
-        """Arrays without NaN: standardised values, presence, days and ties, as float32.
+        """Arrays without NaN: standardised values, presence, days and ties, and contacts where there are any, as float32.
 
         A value missing at a visit is the lesion's last one before it, else the mean (0); presence says which visits were seen.
         """
         z = (series.values - self.means[None, None, :, None]) / self.scales[None, None, :, None]
-        return {"x": np.clip(carry_forward(z), -8, 8).astype(np.float32), "present": series.present.astype(np.float32),
+        contacts = {} if series.contacts is None else {"contacts": series.contacts.astype(np.float32)}
+        return contacts | {"x": np.clip(carry_forward(z), -8, 8).astype(np.float32), "present": series.present.astype(np.float32),
                 "days": np.where(np.isnan(series.days), self.days, series.days).astype(np.float32), "ties": series.ties.astype(np.float32)}
 
 
@@ -175,4 +192,6 @@ def arrange(series: LesionSeries, config: dict[str, Any]) -> LesionSeries:
                          "measure them anew with the protocol that the model was trained under")
     take = [[getattr(series, key).index(n) for n in config[key]] for key in ("regions", "visits", "features")]
     values = series.values[:, :, take[0]][:, :, :, take[1]][..., take[2]]
-    return LesionSeries(values, series.days[:, take[1]], series.ties, *(tuple(config[k]) for k in ("visits", "regions", "features")))
+    words = series.words.of_visits(take[1], len(series.visits)) if series.words else None
+    names: dict[str, Any] = {key: tuple(config[key]) for key in ("visits", "regions", "features")}
+    return LesionSeries(values, series.days[:, take[1]], series.ties, **names, words=words)

@@ -12,6 +12,8 @@ DAYS_UNIT = 63.0
 class GraphConvolution(nn.Module):
     """Sum over a partition of Lambda^-1 (A * M) X W: the node itself, the other regions of its lesion, the same region of other lesions.
 
+    Within a lesion A is 1, or `contacts` where habitats are nodes; between lesions it is `ties`.
+
     Weights of edges (M) are learnt a pair of regions, never a pair of lesions, so that the order of lesions means nothing.
     """
 
@@ -20,11 +22,12 @@ class GraphConvolution(nn.Module):
         self.own, self.same, self.other = (nn.Linear(channels, out, bias=i == 0) for i in range(3))
         self.edges = nn.Parameter(torch.zeros(regions, regions))
 
-    def forward(self, h: Tensor, present: Tensor, ties: Tensor) -> Tensor:
-        """H (b, l, r, v, c); present (b, l, r, v); ties (b, l, l)."""
+    def forward(self, h: Tensor, present: Tensor, ties: Tensor, contacts: Tensor | None = None) -> Tensor:
+        """H (b, l, r, v, c); present (b, l, r, v); ties (b, l, l); contacts (b, l, v, r, r)."""
         m = present[..., None]
         inside = (1 - torch.eye(len(self.edges), device=h.device)) * torch.exp(self.edges)
-        same = torch.einsum("rs,blsvc->blrvc", inside, h * m) / (torch.einsum("rs,blsvc->blrvc", inside, m) + 1e-6)
+        pairs, edges = ("rs", inside) if contacts is None else ("blvrs", inside * contacts)
+        same = torch.einsum(f"{pairs},blsvc->blrvc", edges, h * m) / (torch.einsum(f"{pairs},blsvc->blrvc", edges, m) + 1e-6)
         other = torch.einsum("blk,bkrvc->blrvc", ties, h * m) / (torch.einsum("blk,bkrvc->blrvc", ties, m) + 1e-6)
         return (self.own(h) + self.same(same) + self.other(other)) * m
 
@@ -51,27 +54,30 @@ class TemporalConvolution(nn.Module):
 class SpatioTemporalGraph(nn.Module):
     """Two blocks of graph and temporal convolution, a masked mean over the nodes of each visit, one logit.
 
+    The last `habitats` of the regions are habitats of the lesion; their mean is taken apart from that of the other regions.
     Visits after the task's are cut off before anything is computed: `visits` frames are looked at, whatever is handed over.
     """
 
-    def __init__(self, features: int, regions: int, visits: int, *, width: int = 12, dropout: float = 0.3) -> None:
+    def __init__(self, features: int, regions: int, visits: int, *, width: int = 12, dropout: float = 0.3, habitats: int = 0) -> None:
         super().__init__()
         self.visits = visits
+        self.groups = (slice(0, regions - habitats), slice(regions - habitats, regions))[: 1 + bool(habitats)]
         self.embed = nn.Linear(features + 1, width)
         self.graphs = nn.ModuleList([GraphConvolution(width, width, regions) for _ in range(2)])
         self.times = nn.ModuleList([TemporalConvolution(width) for _ in range(2)])
         self.region = nn.Parameter(torch.randn(regions, width) * 0.1)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(visits * (width + 1), 1)
+        self.head = nn.Linear(visits * (width * len(self.groups) + 1), 1)
 
-    def forward(self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor) -> Tensor:
-        """X (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l) to logits (b,)."""
+    def forward(self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor, contacts: Tensor | None = None) -> Tensor:
+        """X (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l), contacts (b, l, v, r, r) to logits (b,)."""
         x, present, days = x[..., : self.visits, :], present[..., : self.visits], days[:, : self.visits]
+        contacts = None if contacts is None else contacts[:, :, : self.visits]
         clock = (days / DAYS_UNIT)[:, None, None, :, None].expand(*x.shape[:-1], 1)
         m = present[..., None]
         h = (self.embed(torch.cat([x, clock], dim=-1)) + self.region[None, None, :, None]) * m
         for graph, time in zip(self.graphs, self.times, strict=True):
-            h = h + self.dropout(torch.tanh(time(torch.tanh(graph(h, present, ties)), present, days)))
-        pooled = (h * m).sum(dim=(1, 2)) / (m.sum(dim=(1, 2)) + 1e-6)
+            h = h + self.dropout(torch.tanh(time(torch.tanh(graph(h, present, ties, contacts)), present, days)))
+        pooled = [(h * m)[:, :, g].sum(dim=(1, 2)) / (m[:, :, g].sum(dim=(1, 2)) + 1e-6) for g in self.groups]
         counted = torch.log1p(present[:, :, 0].sum(dim=1))[..., None]
-        return self.head(self.dropout(torch.cat([pooled, counted], dim=-1).flatten(1))).squeeze(-1)
+        return self.head(self.dropout(torch.cat([*pooled, counted], dim=-1).flatten(1))).squeeze(-1)

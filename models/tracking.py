@@ -11,7 +11,7 @@ import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from models.prediction import ServedModel
 from models.promotion import judge_promotion
 from models.reference import Reference
 from models.reporting import answer_items, model_card, write_items
-from models.sanity import check_attributions
+from models.sanity import SanityCheck, check_networks, judge_attributions
 from models.training import TrainedModel, best_model, gains
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class _Context:
     alias: str
     champion: np.ndarray | None = None
     section: Section | None = None
+    checks: Mapping[str, SanityCheck] = field(default_factory=dict)
     parent: str = ""
 
 
@@ -121,7 +122,8 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     context = _Context(
         client=client, experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root), snapshot=snapshot,
         protocol_digest=protocol_digest, verdicts=tuple(asdict(v) for v in verdicts),
-        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion, section=section)
+        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion, section=section,
+        checks={} if section is None else check_networks(trained, section))
     with _run("training", _shared_tags(context), context) as parent:
         nested = replace(context, parent=parent)
         rows = [_log_model(model, nested) for model in trained]
@@ -139,7 +141,8 @@ def _judged(model: TrainedModel, row: dict[str, Any], context: _Context, section
     name, alias = _registered_name(model.dataset.task.name, "model"), section["champion_alias"]
     there = find_registered(context.client, name, (alias,))
     nothing = np.full(model.dataset.y.size, np.nan)
-    found = judge_promotion(model, context.trained, None if there is None else nothing if context.champion is None else context.champion, section)
+    found = judge_promotion(model, context.trained, None if there is None else nothing if context.champion is None else context.champion, section,
+                            context.checks)
     told = {"promotion": found.verdict, "promotion_reasons": "; ".join(found.reasons) or "every condition is met"}
     for key, value in told.items():
         context.client.set_model_version_tag(name, row["model_version"], key, value)
@@ -308,18 +311,18 @@ def _write_appraisal(folder: Path, model: TrainedModel) -> None:
 
 
 def _write_attributions(folder: Path, model: TrainedModel, context: _Context) -> str:
-    """Of a network: importance, stability over seeds, and where the protocol's section is given the check by shuffling; its verdict in words."""
-    network = model.final.model
-    if not isinstance(network, NetworkModel):
-        return "not a network"
-    told: dict[str, Any] = importance(network, model.dataset)
-    verdict = "not asked for"
-    if context.section is not None and not model.negative_control:
-        check = check_attributions(network, model.dataset, context.section, context.section["seed"])
+    """Of a network: importance, stability over seeds, and the check by shuffling; of a stack that of the networks it leans on. The verdict in words."""
+    network, rests_on = model.final.model, judge_attributions(model.name, model.final.model, context.checks)
+    told: dict[str, Any] = importance(network, model.dataset) if isinstance(network, NetworkModel) else {}
+    if check := context.checks.get(model.name):
         (folder / "attribution_sanity.png").write_bytes(sanity_png(check))
-        told, verdict = {**told, "sanity": {**asdict(check), **asdict(check.verdict)}}, f"{check.verdict.verdict}, {check.verdict.detail}"
-    _write_json(folder / "attributions.json", told)
-    return verdict
+        told["sanity"] = {**asdict(check), **asdict(check.verdict)}
+    elif rests_on:
+        told["sanity"] = {name: asdict(verdict) for name, verdict in rests_on.items()}
+    if told:
+        _write_json(folder / "attributions.json", told)
+    said = "; ".join(f"{'' if name == model.name else f'{name}: '}{v.verdict}, {v.detail}" for name, v in rests_on.items())
+    return said or ("not asked for" if isinstance(network, NetworkModel) else "rests on no network")
 
 
 def model_facts(model: TrainedModel, snapshot: int, protocol_digest: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:  # the flow's modules take seconds to import: fixtures do so, and only tests of the flow wait for them
     import dagster as dg
@@ -16,6 +17,11 @@ if TYPE_CHECKING:  # the flow's modules take seconds to import: fixtures do so, 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 """Real data made by others; where the folder is absent the tests on it are not collected, and the header says so."""
+
+# The same examples at every run, and no clock: an unlucky draw or a busy machine is no failure. HYPOTHESIS_PROFILE=explore draws new ones.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 def pytest_report_header() -> str:

@@ -9,6 +9,7 @@ import polars as pl
 
 from dagster_project.domain.findings import Rules
 from dagster_project.domain.responses import ACCEPTED, BASELINE
+from dagster_project.domain.training_cohort import LANDMARK
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import DYNAMIC_IRECIST
 
@@ -18,6 +19,8 @@ ADVICE = {
     "iUPD_indeterminate": "continue_and_confirm",
     "likely_non_responder": "earlier_scan_4_weeks",
     "likely_responder": "as_scheduled",
+    "likely_progressor": "earlier_scan_4_weeks",
+    "likely_progression_free": "as_scheduled",
     "indeterminate": "as_scheduled",
     "no_prediction": "none",
 }
@@ -73,7 +76,7 @@ def _row(visit: Row, models: Sequence[tuple[str, str]], given: Mapping[tuple[str
     who, settled = (visit["site"], visit["patient"]), visit["irecist_response"] in SETTLED
     said = next((p for m in models if (p := given.get((*who, visit["visit"], *m)))), None) if not settled else None
     probability = said["probability"] if said and not said["abstained"] else None
-    reading = read_risk(visit["irecist_response"], probability, section)
+    reading = read_risk(visit["irecist_response"], probability, section, visit["visit"])
     name, version = (said["model"], said["model_version"]) if said else (None, None)
     return (
         *who, visit["visit"], visit["day"], visit["overall_response_as_of_visit"], visit["irecist_response"], probability, name, version,
@@ -81,14 +84,15 @@ def _row(visit: Row, models: Sequence[tuple[str, str]], given: Mapping[tuple[str
         _why_none(visit["visit"], models, said, settled=settled) if probability is None else None, visit["simulated"])
 
 
-def read_risk(state: str, probability: float | None, section: Rules) -> str:
-    """Read a probability of response beside the state it was given at.
+def read_risk(state: str, probability: float | None, section: Rules, visit: str) -> str:
+    """Read a probability beside the state it was given at: of response, at the landmark (T2) of six months without progression.
 
     1. no probability: no_prediction
     2. state iUPD: at most `response_low` iUPD_likely_true, at least `response_high` iUPD_likely_pseudo, else iUPD_indeterminate
-    3. another state: at most `response_low` likely_non_responder, at least `response_high` likely_responder, else indeterminate
+    3. another state: at most `response_low` likely_non_responder, at least `response_high` likely_responder, else indeterminate;
+       at the landmark likely_progressor and likely_progression_free
 
-    >>> read_risk("iUPD", 0.2, {"response_low": 0.35, "response_high": 0.65})
+    >>> read_risk("iUPD", 0.2, {"response_low": 0.35, "response_high": 0.65}, "T1")
     'iUPD_likely_true'
     """
     if probability is None:
@@ -96,7 +100,8 @@ def read_risk(state: str, probability: float | None, section: Rules) -> str:
     low, high = probability <= section["response_low"], probability >= section["response_high"]
     if state == "iUPD":
         return "iUPD_likely_true" if low else "iUPD_likely_pseudo" if high else "iUPD_indeterminate"
-    return "likely_non_responder" if low else "likely_responder" if high else "indeterminate"
+    below, above = ("likely_progressor", "likely_progression_free") if visit == LANDMARK else ("likely_non_responder", "likely_responder")
+    return below if low else above if high else "indeterminate"
 
 
 def _why_none(visit: str, models: Sequence[tuple[str, str]], said: Row | None, *, settled: bool) -> str:

@@ -72,14 +72,14 @@ def evaluate_gate(tables: Tables, contract_violations: Sequence[Violation], stud
     if missing:
         return verdicts + [_unjudged("table", name, f"{name} was not passed: materialise it") for name in missing]
     cohort = tables["training_cohort"] if "training_cohort" in tables else _derive_cohort(tables, study)
-    sites = _sites(cohort, tables["patients"])
+    primary, sites = cohort.filter(task=study.section("model")["primary_task"]), _sites(cohort, tables["patients"])
     return [
         *verdicts,
         *judge_arbitrations(tables["arbitrations"], sites),
         *judge_agreement(tables["reader_agreement"], study, sites),
         *judge_leakage(tables, cohort, study),
-        *judge_size(cohort, study),
-        *count_row_rules(cohort),
+        *judge_size(primary, study),
+        *count_row_rules(primary),
     ]
 
 
@@ -197,20 +197,25 @@ def judge_leakage(tables: Tables, cohort: pl.DataFrame, study: Study) -> list[Ve
 
     1. patient_at_two_sites: no pseudonym at two sites
     2. images_under_two_pseudonyms: no scan of two patients that are learnt from has the same pixels
-    3. label_after_task: every label rests on a visit after the task's
-    4. decided_by_task: nobody whose response was known by the task's visit; a warning where the protocol keeps them
+    3. label_after_task, for each task: every label rests on a visit after the task's
+    4. decided_by_task, for each task: nobody whose response was known by the task's visit; a warning where the protocol keeps them
     """
-    task, policy = study.section("model")["task"], study.section("model")["decided"]
-    known = {c.patient: c for c in courses(tables["eligibility"], tables["outcomes"], tables["responses"], tables["timepoints"], task)}
-    included = [known[p] for p in cohort.filter(pl.col("included")).select("site", "patient").iter_rows() if p in known]
-    unlabelled = cohort.filter(pl.col("included")).height - sum(c.label is not None for c in included)
     twice = tables["patients"].group_by("patient").agg(pl.col("site").n_unique()).filter(pl.col("site") > 1).height
     return [
         _at_most("patient_at_two_sites", "cohort", twice, 0, f"{twice} pseudonyms stand at more than one site"),
         _judge_images(tables["scans"], cohort),
-        _at_most("label_after_task", task, unlabelled, 0, f"{unlabelled} labels rest on no visit after {task}"),
-        _judge_decided(included, task, policy),
+        *(verdict for task in study.section("model")["tasks"] for verdict in _judge_task(tables, cohort.filter(pl.col("included"), task=task), task, study)),
     ]
+
+
+def _judge_task(tables: Tables, included: pl.DataFrame, task: str, study: Study) -> list[Verdict]:
+    section = study.section("model")
+    found = courses(tables["eligibility"], tables["outcomes"], tables["responses"], tables["timepoints"], task, section["six_months_days"])
+    known = {c.patient: c for c in found}
+    learnt_from = [known[p] for p in included.select("site", "patient").iter_rows() if p in known]
+    unlabelled = included.height - sum(c.label is not None for c in learnt_from)
+    return [_at_most("label_after_task", task, unlabelled, 0, f"{unlabelled} labels rest on no visit after {task}"),
+            _judge_decided(learnt_from, task, section["decided"])]
 
 
 def _judge_images(scans: pl.DataFrame, cohort: pl.DataFrame) -> Verdict:
@@ -228,7 +233,7 @@ def _judge_decided(included: Sequence[Course], task: str, policy: str) -> Verdic
 
 
 def judge_size(cohort: pl.DataFrame, study: Study) -> list[Verdict]:
-    """Three rules: patients learnt from, and patients of each class."""
+    """Three rules for the primary task: patients learnt from, and patients of each class."""
     rules, labels = study.section("gate"), cohort.filter(pl.col("included"))["label"].to_list()
     counts = {"minimum_patients": (len(labels), rules["minimum_patients"]),
               "minimum_responders": (labels.count(True), rules["minimum_per_class"]),

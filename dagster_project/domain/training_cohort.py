@@ -61,7 +61,7 @@ class Course:
 
 def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.DataFrame,
                            timepoints: pl.DataFrame, study: Study) -> pl.DataFrame:
-    """Derive one row a patient of `eligibility` for the protocol's task.
+    """Derive one row a patient of `eligibility` for each of the protocol's tasks.
 
     0. excluded: the site is left out by a decision that the protocol records (site_left_out)
     1. excluded: the first criterion, in order, that is not met (missing_visit I4, slice_thickness I5, artifact E1,
@@ -78,11 +78,11 @@ def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, re
     pl.DataFrame
         The table training_cohort without `snapshot`.
     """
-    task, policy = study.section("model")["task"], study.section("model")["decided"]
-    left_out, rows = sites_left_out(study), []
-    for course in courses(eligibility, outcomes, responses, timepoints, task, study.section("model")["six_months_days"]):
-        exclusion = "site_left_out" if course.patient[0] in left_out else _exclusion(course, task, policy)
-        rows.append((*course.patient, task, exclusion is None, exclusion, course.label, describe_label(task), course.simulated))
+    section, left_out, rows = study.section("model"), sites_left_out(study), []
+    for task in section["tasks"]:
+        for course in courses(eligibility, outcomes, responses, timepoints, task, section["six_months_days"]):
+            exclusion = "site_left_out" if course.patient[0] in left_out else _exclusion(course, task, section["decided"])
+            rows.append((*course.patient, task, exclusion is None, exclusion, course.label, describe_label(task), course.simulated))
     schema = {name: kind for name, kind in polars_schema(TRAINING_COHORT).items() if name != "snapshot"}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from dagster_project.lake.tables import DHI
 from dagster_project.radiomics.calibration import COMPONENTS
 
 if TYPE_CHECKING:
+    from dagster_project.radiomics.dhi_limits import Comparisons
     from dagster_project.resources import Lakehouse
 
 
@@ -75,8 +76,17 @@ def _refused_pair(task: PairTask, reason: str) -> dict[str, Any]:
     return refusal(str(k["site"]), DHI.name, f"patient {k['patient']} lesion {k['lesion']} {k['from_visit']}-{k['to_visit']}", reason, simulated=bool(k["simulated"]))
 
 
-def _pair_tasks(lakehouse: Lakehouse) -> list[PairTask]:
-    lesions, scans = lakehouse.read("lesions", "scans")
+def comparisons_seen(lakehouse: Lakehouse, snapshot: int, pairs: Sequence[tuple[str, str]]) -> Comparisons:
+    """The kept comparisons between some pairs of visits, before any limits, of the lesions as the lake had them at a snapshot."""
+    from dagster_project.radiomics.dhi_limits import undivided
+
+    tasks = [t for t in _pair_tasks(lakehouse, snapshot) if (t.key["from_visit"], t.key["to_visit"]) in pairs]
+    rows = [found for t in tasks if (found := kept(t.kept)) is not None]
+    return undivided(rows, lakehouse.study.section("dhi"))
+
+
+def _pair_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[PairTask]:
+    lesions, scans = lakehouse.read("lesions", "scans", as_of=as_of)
     seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(scans.select("site", "patient", "scan", "pixel_digest"), on=["site", "patient", "scan"])
     pairs = seen.join(seen, on=["site", "patient", "lesion"], suffix="_to").filter(pl.col("visit") < pl.col("visit_to"))
     return [_pair_task(lakehouse, row) for row in pairs.iter_rows(named=True)]

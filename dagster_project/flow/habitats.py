@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import polars as pl
 from dagster_project.compute import run_tasks
 from dagster_project.flow.dhi import PEELING
 from dagster_project.flow.done import Done, Say, frame_of, refusal, refuse_by_site, told_progress
+from dagster_project.flow.habitat_words import WordTask, keep_new_words, load_words
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.tables import HABITATS
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dagster_project.radiomics.habitat_codebook import Codebook, LocalFeatures
+    from dagster_project.radiomics.habitat_words import CohortWords, WordGrid
     from dagster_project.resources import Lakehouse
     from dagster_project.study import Study
 
@@ -118,6 +120,7 @@ def measure_new_habitats(lakehouse: Lakehouse, say: Say) -> Done:
     """Local features of new lesions; a codebook where none is frozen yet; measures of the lesions that have no rows of this codebook."""
     settings, tasks = habitat_settings(lakehouse.study), _lesion_tasks(lakehouse)
     refused = _localise_new(tasks, say)
+    keep_new_words([WordTask(t.local, word_grid(lakehouse.study)) for t in tasks if t.mask], say)
     codebook, waiting = frozen_codebook(lakehouse.home.codebooks, tasks, settings)
     wanted = [_with_codebook(t, codebook, waiting) for t in tasks if t.local not in refused]
     (present,) = lakehouse.read(HABITATS.name)
@@ -133,6 +136,25 @@ def measure_new_habitats(lakehouse: Lakehouse, say: Say) -> Done:
     counts = {"computed": len(mapped), "reused": reused["input_fingerprint"].n_unique(), "refused": len(refused)}
     facts = {"codebook": codebook.name if codebook else waiting} | ({"fitted_on_lesions": codebook.n_lesions} if codebook else {})
     return Done(pl.concat([reused, frame_of(rows, HABITATS)]), counts, facts=facts)
+
+
+def word_grid(study: Study) -> WordGrid:
+    """The grid of the protocol."""
+    from dagster_project.radiomics.habitat_words import WordGrid
+
+    return WordGrid.of(study.section("habitat_words"))
+
+
+def words_seen(lakehouse: Lakehouse, snapshot: int, visits: Sequence[str]) -> CohortWords:
+    """The words of the accepted lesions at some visits, as the lake stood at a snapshot; a lesion whose words are not kept is not among them."""
+    from dagster_project.radiomics.habitat_words import CohortWords, stack_words
+
+    grid, settings = word_grid(lakehouse.study), habitat_settings(lakehouse.study)
+    tasks = [t for t in _lesion_tasks(lakehouse, snapshot) if t.mask and t.key["visit"] in visits]
+    found = [(t.key, words) for t in tasks if (words := load_words(WordTask(t.local, grid)))]
+    columns = ("site", "patient", "visit", "lesion")
+    keys = pl.DataFrame([[k[c] for c in columns] for k, _ in found], schema=dict.fromkeys(columns, pl.String), orient="row")
+    return CohortWords(keys, stack_words(grid, [w for _, w in found]), settings)
 
 
 def frozen_codebook(folder: Path, tasks: list[LesionTask], settings: Mapping[str, Any]) -> tuple[Codebook | None, str]:
@@ -189,9 +211,9 @@ def _with_codebook(task: LesionTask, codebook: Codebook | None, waiting: str) ->
     return LesionTask(task.key, task.folder, task.pixel_digest, task.mask, task.settings, task.local, task.volume_mm3, codebook, digest)
 
 
-def _lesion_tasks(lakehouse: Lakehouse) -> list[LesionTask]:
-    """One task a lesion and visit of the accepted reads."""
-    lesions, scans = lakehouse.read("lesions", "scans")
+def _lesion_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[LesionTask]:
+    """One task a lesion and visit of the accepted reads, now or at a snapshot."""
+    lesions, scans = lakehouse.read("lesions", "scans", as_of=as_of)
     seen = lesions.join(scans.select("site", "patient", "scan", "pixel_digest"), on=["site", "patient", "scan"]).sort("site", "patient", "visit", "lesion")
     return [_lesion_task(lakehouse, row) for row in seen.iter_rows(named=True)]
 

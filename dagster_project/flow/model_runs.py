@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dagster_project.domain.quality import Verdict
+from dagster_project.flow.dhi import comparisons_seen
 from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate
+from dagster_project.flow.habitats import words_seen
 from dagster_project.flow.predictions import Said, aliases, ask_about_others, champion_on, keep_said, kept_said, said_in_training
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS
@@ -39,43 +41,64 @@ SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
 
 @dataclass(frozen=True)
 class Learned:
-    """All rows of model_runs, those of this training first, whether anything had to be trained, and why models are missing or not asked."""
+    """All rows of model_runs, those of this night first, and what models say; tasks trained tonight; which models and tasks are left out, and who could not be asked, and why."""
 
     model_runs: pl.DataFrame
-    trained: bool
+    said: Said
     snapshot: int
-    left_out: dict[str, str] = field(default_factory=dict)
+    trained: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     not_asked: tuple[str, ...] = ()
 
     @property
     def promotion(self) -> str:
-        """The newest verdict of the rule of promotion, with its reasons."""
-        judged = self.model_runs.drop_nulls("promotion").sort("trained_at")
-        return "no candidate yet" if judged.is_empty() else f"{judged['promotion'][-1]}: {judged['promotion_reasons'][-1]}"
+        """By task, the newest verdict of the rule of promotion, with its reasons."""
+        judged = self.model_runs.drop_nulls("promotion").sort("trained_at").unique("task", keep="last").sort("task")
+        told = [f"{task}: {promotion}: {reasons}" for task, promotion, reasons in judged.select("task", "promotion", "promotion_reasons").iter_rows()]
+        return "; ".join(told) or "no candidate yet"
 
 
 def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
-    """Train the task of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once."""
-    from models.datasets import TASKS, build_dataset
-    from models.roster import choose_learners
+    """Train the tasks of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once.
+
+    A task other than the primary one that cannot be learnt from this cohort is left out, with the reason.
+    """
+    from models.datasets import TASKS, DatasetError
+    from models.splits import SplitError
 
     verdicts, snapshot = pass_gate(lakehouse)
+    learned, section = Learned(lakehouse.lake.read(MODEL_RUNS.name), kept_said(lakehouse), snapshot), lakehouse.study.section("model")
+    for name in section["tasks"]:
+        try:
+            learned = _learn(lakehouse, TASKS[name], learned, verdicts)
+        except (DatasetError, SplitError) as why:
+            if name == section["primary_task"]:
+                raise
+            learned = replace(learned, left_out={**learned.left_out, f"task {name}": str(why)})
+    keep_said(lakehouse, learned.said.with_aliases(learned.model_runs))
+    return learned
+
+
+def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequence[Verdict]) -> Learned:
+    """One task: its data set, models that have not been trained on it, and what the registered one says of patients outside the cohort."""
+    from models.datasets import build_dataset
+    from models.roster import choose_learners
+
     section = lakehouse.study.section("model")
-    task = TASKS[section["task"]]
-    tables = tables_seen(lakehouse, snapshot, task, section["network_features"])
+    tables = tables_seen(lakehouse, learned.snapshot, task, section["network_features"])
     dataset = build_dataset(task, **tables)
     learners, left_out = choose_learners(dataset, section)
-    runs, said = lakehouse.lake.read(MODEL_RUNS.name), kept_said(lakehouse)
+    runs, said = learned.model_runs, learned.said
     of_these = (pl.col("cohort_digest") == dataset.digest) & (pl.col("protocol_digest") == lakehouse.study.digest)
     known = runs.filter(of_these).height > 0
     if not known:
-        fresh, told = _train(lakehouse, learners, dataset, verdicts, snapshot)
+        fresh, told = _train(lakehouse, learners, dataset, verdicts, learned.snapshot)
         told = told.with_lesions_named(tables["lesions"], task.visits)
         runs, said = pl.concat([fresh, runs]), said.replaced_by(told, runs)
     runs = with_aliases(lakehouse, runs, task.name)
     said, not_asked = ask_about_others(lakehouse, task, tables, said)
-    keep_said(lakehouse, said.with_aliases(runs))
-    return Learned(runs, trained=not known, snapshot=snapshot, left_out=left_out, not_asked=not_asked)
+    return Learned(runs, said, learned.snapshot, learned.trained if known else (*learned.trained, task.name),
+                   {**learned.left_out, **{f"{task.name} {model}": why for model, why in left_out.items()}}, (*learned.not_asked, *not_asked))
 
 
 def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, verdicts: Sequence[Verdict], snapshot: int) -> tuple[pl.DataFrame, Said]:
@@ -106,4 +129,4 @@ def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[
         values, changes = frozen.query(FEATURES_SEEN, [features]).pl(), frozen.query(CHANGES_SEEN, [list(task.visits)] * 2).pl()
         pairs, kernels = moments_of_patients(frozen, task.visits), frozen.query(KERNELS).pl()
     return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "delta_features": changes, "radiomic_features": values, "reader_pairs": pairs,
-            "kernels": kernels}
+            "kernels": kernels, "habitat_words": words_seen(lakehouse, snapshot, task.visits), "comparisons": comparisons_seen(lakehouse, snapshot, task.pairs)}

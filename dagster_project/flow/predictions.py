@@ -35,9 +35,9 @@ class Said:
     attributions: pl.DataFrame
 
     def replaced_by(self, told: Said, runs: pl.DataFrame) -> Said:
-        """What a training tells, and of earlier ones what models with an alias said: the champion is compared by it, and knows whom it has seen."""
-        named = runs.drop_nulls("alias").select(VERSION)
-        mine = [f.join(told.predictions.select(VERSION), on=VERSION, how="anti").join(named, on=VERSION, how="semi")
+        """What a training tells, all that was said for other tasks, and of earlier trainings what models with an alias said: the champion is compared by it, and knows whom it has seen."""
+        named, fresh = runs.drop_nulls("alias").select(VERSION), told.predictions.select(VERSION).unique()
+        mine = [pl.concat([f.join(fresh, on="task", how="anti"), f.join(fresh, on="task", how="semi").join(named, on=VERSION, how="semi").join(fresh, on=VERSION, how="anti")])
                 for f in (self.predictions, self.attributions)]
         return Said(pl.concat([told.predictions, mine[0]]), pl.concat([told.attributions, mine[1]]))
 

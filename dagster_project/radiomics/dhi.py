@@ -248,17 +248,18 @@ def _cross_fit(rows: list[Pair], settings: Settings) -> dict[tuple[str, str], Li
         others = [i for i, row in enumerate(rows) if folds[row["site"], row["patient"]] != fold and ratios[i].size]
         n_lesions = len({(rows[i]["site"], rows[i]["patient"], rows[i]["lesion"]) for i in others})
         enough = n_lesions >= settings["calibration_lesions_minimum"]
-        of_fold[fold] = fit_limits([ratios[i] for i in others], settings["quantile"], n_lesions) if enough else _shipped_limits()
+        of_fold[fold] = fit_limits([ratios[i] for i in others], settings["quantile"], n_lesions) if enough else shipped_limits()
     return {patient: of_fold[fold] for patient, fold in folds.items()}
 
 
-def _shipped_limits() -> Limits:
+def shipped_limits() -> Limits:
+    """Limits of synthetic lesions, which stand in where a cohort is too small; no patient took part in them."""
     limits = read_defaults()["limits"]
     return Limits(tuple(limits[c] for c in COMPONENTS), limits["combined"], 0)
 
 
 def _lesion_row(row: Pair, limits: Limits, settings: Settings) -> Pair:
-    units = None if row["reason"] else _units(row, limits)
+    units = None if row["reason"] else units_of(row, limits)
     found = {
         "scope": "lesion",
         "dhi": None if units is None else combine(units, limits),
@@ -268,7 +269,7 @@ def _lesion_row(row: Pair, limits: Limits, settings: Settings) -> Pair:
     return row | found | dict(zip([f"u_{c}" for c in COMPONENTS], units or (None,) * len(COMPONENTS), strict=True))
 
 
-def _units(row: Pair, limits: Limits) -> tuple[float, ...] | None:
+def units_of(row: Mapping[str, Any], limits: Limits) -> tuple[float, ...] | None:
     """u_c of each component; None where a null is neither measured nor within the fallback's range."""
     volume, floors = (row["volume_a_mm3"] + row["volume_b_mm3"]) / 2, read_defaults()["floor"]
     units = []

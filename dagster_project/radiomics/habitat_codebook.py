@@ -152,20 +152,33 @@ def fit_codebook(samples: Mapping[LesionKey, LocalFeatures], settings: Mapping[s
         features = samples[key].features
         drawn.append(features[rng.permutation(len(features))[: settings["voxels_per_lesion"]]])
     points = np.clip(np.concatenate(drawn), -settings["clip_hu"], settings["clip_hu"])
+    patients = sorted({patient for patient, _, _ in samples})
+    return codebook_of_points(points, None, settings, seed, scope, (len(samples), len(patients), patients))
+
+
+def codebook_of_points(points: NDArray[np.float64], weights: NDArray[np.float64] | None, settings: Mapping[str, Any], seed: int, scope: Scope,
+                       who: tuple[int, int, list[str]]) -> Codebook:
+    """Steps 2 and 3 of `fit_codebook` on points that are drawn and clipped already; `who`: lesions, patients with one, and all patients it is bound to.
+
+    Raises
+    ------
+    CodebookError
+        Fewer different points than habitats.
+    """
     if len(np.unique(points, axis=0)) < settings["count"]:
         raise CodebookError(f"fewer different voxels than {settings['count']} habitats")
-    scale = np.round(np.maximum(points.std(axis=0), 10.0**-CENTRE_DECIMALS), CENTRE_DECIMALS)
-    centres = np.round(_centres(points / scale, settings["count"], seed) * scale, CENTRE_DECIMALS)
-    patients = sorted({patient for patient, _, _ in samples})
+    deviation = points.std(axis=0) if weights is None else np.sqrt(np.average((points - np.average(points, axis=0, weights=weights)) ** 2, axis=0, weights=weights))
+    scale = np.round(np.maximum(deviation, 10.0**-CENTRE_DECIMALS), CENTRE_DECIMALS)
+    centres = np.round(_centres(points / scale, weights, settings["count"], seed) * scale, CENTRE_DECIMALS)
     return Codebook(
         settings["version"], scope, tuple(tuple(map(float, c)) for c in centres[np.lexsort((centres[:, 1], centres[:, 0]))]),
-        tuple(map(float, scale)), float(settings["clip_hu"]), seed, len(samples), len(patients), digest_of(patients))
+        tuple(map(float, scale)), float(settings["clip_hu"]), seed, who[0], who[1], digest_of(who[2]))
 
 
-def _centres(points: NDArray[np.float64], count: int, seed: int) -> NDArray[np.float64]:
+def _centres(points: NDArray[np.float64], weights: NDArray[np.float64] | None, count: int, seed: int) -> NDArray[np.float64]:
     from sklearn.cluster import KMeans
 
-    return np.asarray(KMeans(count, n_init=STARTS, random_state=seed).fit(points).cluster_centers_)
+    return np.asarray(KMeans(count, n_init=STARTS, random_state=seed).fit(points, sample_weight=weights).cluster_centers_)
 
 
 def check_fold(codebook: Codebook, patients: Collection[str]) -> None:
@@ -184,12 +197,17 @@ def check_fold(codebook: Codebook, patients: Collection[str]) -> None:
 
 def assign_habitats(local: LocalFeatures, codebook: Codebook) -> NDArray[np.uint8]:
     """Habitat 1, 2, … of each voxel in the lesion's box, 0 outside: the nearest centre, of equally near ones the less dense."""
-    points = np.clip(local.features, -codebook.clip_hu, codebook.clip_hu) / np.array(codebook.scale)
+    codes = np.zeros(local.mask.shape, dtype=np.uint8)
+    codes[local.mask] = nearest_habitats(local.features, codebook) + 1
+    return codes
+
+
+def nearest_habitats(features: NDArray[np.float64], codebook: Codebook) -> NDArray[np.intp]:
+    """Place of the nearest centre of each row of local features (n, 2); of equally near ones the less dense."""
+    points = np.clip(features, -codebook.clip_hu, codebook.clip_hu) / np.array(codebook.scale)
     centres = np.array(codebook.centres) / np.array(codebook.scale)
     distances = ((points[:, None, :] - centres[None]) ** 2).sum(axis=2)
-    codes = np.zeros(local.mask.shape, dtype=np.uint8)
-    codes[local.mask] = distances.argmin(axis=1) + 1
-    return codes
+    return np.asarray(distances.argmin(axis=1))
 
 
 def write_codebook(file: Path, codebook: Codebook) -> None:

@@ -59,7 +59,7 @@ def render_study_report(tables: Mapping[str, pl.DataFrame], study: Study, snapsh
 
 def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
     rules, scans, enrolment = study.section("study"), study.section("scans"), s.summarise_enrolment(tables)
-    stages = s.list_stages(tables, study.section("model")["task"])
+    stages = s.list_stages(tables, study.section("model")["primary_task"])
     return {
         "enrolment": enrolment,
         "enrolment_total": {

@@ -77,6 +77,8 @@ IDENTITY: dict[str, tuple[str, str]] = {
 DYNAMIC_LABELS: dict[str, tuple[str, str, str]] = {
     "likely_responder": ("Likely responder", "可能应答", "yes"),
     "likely_non_responder": ("Likely non-responder", "可能不应答", "no"),
+    "likely_progression_free": ("Likely free of progression for six months", "六个月内可能无进展", "yes"),
+    "likely_progressor": ("Likely to progress within six months", "六个月内可能进展", "no"),
     "indeterminate": ("Indeterminate", "不确定", "other"),
     "iUPD_likely_true": ("iUPD, likely true progression", "iUPD，可能为真性进展", "no"),
     "iUPD_likely_pseudo": ("iUPD, likely pseudoprogression", "iUPD，可能为假性进展", "yes"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from statistics import NormalDist
 
 import numpy as np
 
@@ -14,6 +15,12 @@ from dagster_project.simulation.surfaces import Surface, cut, diameters, draw_wa
 
 UNDECIDED_MEAN, UNDECIDED_SLOPE, UNDECIDED_RANGE = 0.91, 0.06, (0.78, 1.05)
 """Sum at T1 over the baseline sum, where neither PR nor PD is due: mean - slope x latent, kept off the borders 0.70 and 1.20."""
+
+EVENING, NECROSIS, REARRANGEMENT = 0.70, 0.35, 0.95
+"""What the whole amount of change within a lesion does: fall of ln(SD), rise of the necrotic share of the radius, share of the texture replaced."""
+
+LATER = 1.2
+"""Amount of change after T1 over that at T1."""
 
 FIRST_DAY = date(2023, 2, 6)
 """The first patient's first cycle; the others follow within 400 days."""
@@ -74,6 +81,11 @@ class Patient:
     def responder(self) -> bool:
         """The hidden response."""
         return self.course in RESPONDING
+
+    @property
+    def change(self) -> float:
+        """Amount of change within this patient's lesions from T0 to T1, 0 to 1: how far it goes up with the latent value, it never turns its sign."""
+        return change_of(self.latent)
 
     @property
     def careless(self) -> bool:
@@ -187,19 +199,24 @@ def _unit_surface(random: np.random.Generator, node: bool) -> Surface:
     return raw.scaled(1.0 / (short if node else long))
 
 
+def change_of(latent: float) -> float:
+    """Phi(latent): a latent value of any order among patients is the order of the amounts of change, which AUC alone looks at."""
+    return NormalDist().cdf(latent)
+
+
 def _states(random: np.random.Generator, size_mm: float, factors: Mapping[str, float], latent: float) -> dict[str, LesionState]:
-    """Texture by the latent value: a response makes tissue after T0 more even, more necrotic and otherwise arranged."""
+    """Texture by the latent value: a response makes tissue after T0 more even, more necrotic and otherwise arranged, the more so the more response."""
     sd = float(np.exp(random.normal(np.log(26.0), 0.15) - 0.03 * latent))
     core = float(random.uniform(0.10, 0.40))
     states = {}
     for visit, factor in factors.items():
-        after = {"T0": 0.0, "T1": 1.0}.get(visit, 1.2)
-        wobble = random.normal(0, 1, 4)
+        after = {"T0": 0.0, "T1": 1.0}.get(visit, LATER)
+        amount, wobble = after * change_of(latent), random.normal(0, 1, 4)
         states[visit] = LesionState(
             size_mm=float(size_mm * factor * (1 + (0.008 * np.clip(wobble[0], -2, 2) if after else 0.0))),
-            heterogeneity_hu=float(np.clip(sd * np.exp(after * (-0.12 - 0.28 * latent) + 0.06 * wobble[1]), 6.0, 60.0)),
-            necrosis=float(np.clip(core + after * (0.08 + 0.12 * latent) + 0.02 * wobble[2], 0.0, 0.75)),
-            rearrangement=float(np.clip(after * (0.45 + 0.20 * latent + 0.05 * wobble[3]), 0.0, 0.95)),
+            heterogeneity_hu=float(np.clip(sd * np.exp(-EVENING * amount + 0.06 * wobble[1]), 6.0, 60.0)),
+            necrosis=float(np.clip(core + NECROSIS * amount + 0.02 * wobble[2], 0.0, 0.75)),
+            rearrangement=float(np.clip(REARRANGEMENT * amount + after * 0.05 * wobble[3], 0.0, 0.95)),
         )
     return states
 

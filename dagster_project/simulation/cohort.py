@@ -190,6 +190,7 @@ def _yes(value: bool) -> str:
 def _write_truth(truth: Path, plan: Plan, cohort: Sequence[Sequence[Patient]], records: Sequence[dict[str, Any]]) -> None:
     write_json(truth / "truth.json", {
         "plan": asdict(plan),
+        "signal_auc": plan.signal_auc,
         "sites": {site.name: site_truth(plan, index, cohort[index]) for index, site in enumerate(plan.sites)},
         "patients": records,
         "troubles": [trouble_truth(plan, t, cohort[t.site][t.ordinal].identity.hospital_number) for t in plan.planted()],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from types import MappingProxyType
 from typing import Literal
 
@@ -116,9 +117,8 @@ class Trouble:
 class Plan:
     """A whole cohort.
 
-    `signal`, from 0 to 1, is the share of the hidden response in the standardised latent value that drives texture
-    and size at T1: at 0 nothing seen up to T1 tells responders from non-responders; at s the latent value alone has
-    AUC = Phi(s / sqrt(1 - s**2) * sqrt(2)). `lesion_mm` bounds the longest diameters of targets at T0; `second_target`, `node` and `non_target` are
+    `signal`, from 0 to 1, is the share of the hidden response in the standardised latent value that drives the amount of change
+    within the lesions, and size at T1: at 0 nothing seen up to T1 tells responders from non-responders (`signal_auc`). `lesion_mm` bounds the longest diameters of targets at T0; `second_target`, `node` and `non_target` are
     the shares of patients who have such a lesion beside the first.
     Troubles and careless reads of ordinals beyond `patients_per_site` are not planted.
     """
@@ -145,6 +145,11 @@ class Plan:
             raise ValueError("Plan.signal must lie between 0 and 1")
         if len({site.name for site in self.sites}) < len(self.sites):
             raise ValueError("Plan.sites: two sites bear one name")
+
+    @property
+    def signal_auc(self) -> float:
+        """AUC by which the latent value, hence the amount of change, tells responders: Phi(sqrt(2) s / sqrt(1 - s^2)), of patients without number."""
+        return 1.0 if self.signal == 1 else NormalDist().cdf(2**0.5 * self.signal / (1 - self.signal**2) ** 0.5)
 
     def planted(self) -> tuple[Trouble, ...]:
         """The troubles whose patient exists."""

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from dagster_project.lake import tables
 from dagster_project.lake.schema import polars_schema
+from dagster_project.radiomics.habitat_words import CohortWords, WordCounts, WordGrid
+from dagster_project.study import load_study
 
 VISITS, DAYS = ("T0", "T1", "T2"), (0, 63, 126)
 REGIONS = ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
 
 CARRIERS = 3
 """The first features of the protocol's list carry the heterogeneity signal, in the tumour and the ring next to it; the others none."""
+
+TISSUES = ((-90.0, 40.0), (-35.0, 28.0), (0.0, 20.0), (30.0, 28.0), (65.0, 45.0))
+"""Density above the lesion's median and local spread, in HU, of the tissues that lesions are made of; of the first there is more or less by q."""
+
+VOXELS, PAIRS = 240, 480
+"""Voxels and pairs of neighbours drawn of a lesion and visit, which its words count."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +48,13 @@ class SimulatedTables:
     delta_features: pl.DataFrame
     dhi: pl.DataFrame
     outcomes: pl.DataFrame
+    habitat_words: CohortWords
 
-    def of_dataset(self) -> dict[str, pl.DataFrame]:
+    def of_dataset(self) -> dict[str, Any]:
         """The arguments of `models.datasets.build_dataset`."""
         return {name: frame for name, frame in vars(self).items() if name != "outcomes"}
 
-    def replace_task(self, task: str) -> dict[str, pl.DataFrame]:
+    def replace_task(self, task: str) -> dict[str, Any]:
         """The same with the cohort's rows under another task."""
         return {**self.of_dataset(), "cohort": self.cohort.with_columns(task=pl.lit(task))}
 
@@ -56,6 +66,8 @@ def simulate_tables(truth: Truth, features: Sequence[str], *, patients: int = 50
     2. Response is drawn with log-odds truth.clinical c + truth.size s + truth.heterogeneity q; q shows in the images whatever its weight.
     3. Texture of the carrying features changes by 0.5 q on the log scale, a lesion and region with noise of its own; a hospital's scanner
        shifts all of a patient's values alike, which the change does not see.
+    4. A lesion is made of TISSUES; the log of the first one's part changes by 0.5 q a visit, with noise of the lesion and of the visit. Three neighbours
+       in four are of one tissue, one pair in six crosses the surface.
 
     With `heterogeneity=0` texture changes as much and tells nothing of response.
     """
@@ -73,7 +85,8 @@ def simulate_tables(truth: Truth, features: Sequence[str], *, patients: int = 50
         patients=_shaped(tables.PATIENTS, _draw_patients(who, c, rng)), responses=_shaped(tables.RESPONSES, _sum(lesions)),
         lesions=_shaped(tables.LESIONS, lesions), radiomic_features=_shaped(tables.RADIOMIC_FEATURES, measured),
         delta_features=_shaped(tables.DELTA_FEATURES, _change(measured)), dhi=_shaped(tables.DHI, _draw_dhi(who, q, rng)),
-        outcomes=_shaped(tables.OUTCOMES, _draw_outcomes(who, odds, response, rng)))
+        outcomes=_shaped(tables.OUTCOMES, _draw_outcomes(who, odds, response, rng)),
+        habitat_words=_draw_words(who, lesions, q, np.random.default_rng([seed, len(TISSUES)])))
 
 
 def _shaped(table: tables.Table, frame: pl.DataFrame) -> pl.DataFrame:
@@ -153,6 +166,38 @@ def _draw_dhi(who: pl.DataFrame, q: np.ndarray, rng: np.random.Generator) -> pl.
         parts = {name: pl.Series(np.abs(0.5 * q + rng.normal(0, 0.7, who.height))) for name in ("u_texture", "u_density", "u_spatial", "dhi")}
         frames.append(who.with_columns(scope=pl.lit("patient"), lesion=pl.lit("*"), from_visit=pl.lit(a), to_visit=pl.lit(b), **parts))
     return pl.concat(frames)
+
+
+def _draw_words(who: pl.DataFrame, lesions: pl.DataFrame, q: np.ndarray, rng: np.random.Generator) -> CohortWords:
+    """Words and pairs of words of every lesion that is there; see `simulate_tables`, point 4."""
+    study = load_study()
+    grid = WordGrid.of(study.section("habitat_words"))
+    present = lesions.filter("present").join(who.with_row_index("row"), on=["site", "patient"]).sort("row", "lesion", "visit")
+    step = present["visit"].replace_strict({v: k for k, v in enumerate(VISITS)}, return_dtype=pl.Int64).to_numpy()
+    lesion = present.select(pl.struct("row", "lesion").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
+    parts = rng.normal(0, 0.4, (lesion.max() + 1, len(TISSUES)))[lesion] + rng.normal(0, 0.4, (present.height, len(TISSUES)))
+    parts[:, 0] += 0.5 * q[present["row"].to_numpy().astype(np.int64)] * step
+    shares = np.exp(parts) / np.exp(parts).sum(axis=1, keepdims=True)
+    first = _drawn_tissues(shares, PAIRS, rng)
+    second = np.where(rng.random(first.shape) < 0.75, first, _drawn_tissues(shares, PAIRS, rng))
+    words = [_words_of(grid, tissues, rng) for tissues in (_drawn_tissues(shares, VOXELS, rng), first, second)]
+    words[2][:, : PAIRS // 6] = 0
+    row, size = np.arange(present.height)[:, None], grid.count + 1
+    counts = np.bincount((row * size + words[0]).ravel(), minlength=present.height * size).reshape(-1, size)[:, 1:]
+    code, count = np.unique((row * size**2 + np.minimum(words[1], words[2]) * size + np.maximum(words[1], words[2])).ravel(), return_counts=True)
+    whole = WordCounts(grid, counts.astype(np.int32), (code // size**2).astype(np.int32), (code % size**2).astype(np.int32), count.astype(np.int32))
+    return CohortWords(present.select("site", "patient", "visit", "lesion"), whole, study.section("habitats"))
+
+
+def _drawn_tissues(shares: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """So many tissues of each lesion, by their shares."""
+    return (rng.random((len(shares), number, 1)) > np.cumsum(shares, axis=1)[:, None, :-1]).sum(axis=-1)
+
+
+def _words_of(grid: WordGrid, tissues: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The word of a voxel of each tissue."""
+    drawn = np.array(TISSUES)[tissues] + rng.normal(0, 1, (*tissues.shape, 2)) * (15.0, 6.0)
+    return grid.words_of(drawn.reshape(-1, 2)).reshape(tissues.shape)
 
 
 def _draw_outcomes(who: pl.DataFrame, odds: np.ndarray, response: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:

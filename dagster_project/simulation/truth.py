@@ -38,7 +38,7 @@ def patient_truth(plan: Plan, patient: Patient, site: SiteIdentity, reads: Reads
     return {
         "site": patient.site.name, "ordinal": patient.ordinal, "hospital_number": patient.identity.hospital_number,
         "birth_date": patient.identity.birth_date.isoformat(), "sex": patient.identity.sex,
-        "course": patient.course, "responder": patient.responder, "latent": patient.latent,
+        "course": patient.course, "responder": patient.responder, "latent": patient.latent, "change": patient.change,
         "eligible": not patient.troubles & EXCLUDING, "excluded_by": sorted(patient.troubles & EXCLUDING), "troubles": sorted(patient.troubles),
         "careless_reader": READERS[1] if patient.careless else None,
         "day_zero": patient.day_zero.isoformat(), "cycle_days": list(patient.cycle_days),

@@ -34,3 +34,27 @@ def test_a_patients_figure_lies_among_those_of_the_lesions(opened: Stage) -> Non
 def test_few_lesions_do_not_calibrate(opened: Stage) -> None:
     """The limits shipped with the code stand in, or the row says that it is not calibrated."""
     assert opened.table("dhi")["calibrated"].dtype == pl.Boolean
+
+
+def test_kept_comparisons_divided_by_the_limits_of_few_lesions_give_the_table(opened: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model's fold divides by its own limits is what the table was divided from; here both are too few lesions, and take the shipped limits."""
+    from dagster_project.flow.dhi import comparisons_seen
+    from dagster_project.radiomics.dhi_limits import patient_free_limits
+    from dagster_project.resources import Lakehouse
+    from models.fold_dhi import LIMITED, place_comparisons
+
+    monkeypatch.setenv("LAKEHOUSE_STUDY", str(opened.trial.protocol))
+    rows = opened.table("dhi")
+    pairs = (("T0", "T1"), ("T0", "T2"))
+    found = comparisons_seen(Lakehouse(root=str(opened.trial.home.root)), opened.snapshot, pairs)
+    roster = rows.select("site", "patient").unique().sort("site", "patient").with_row_index("row")
+    columns = place_comparisons(roster, pairs, found).columns(patient_free_limits())
+    known = 0
+    for a, b in pairs:
+        mine = roster.join(rows.filter(scope="patient", from_visit=a, to_visit=b), on=["site", "patient"], how="left", maintain_order="left")
+        assert not mine["calibrated"].drop_nulls().any()
+        for name in LIMITED:
+            wanted = mine[name].fill_null(float("nan")).to_numpy()
+            known += mine[name].count()
+            assert columns[f"{name}@{a}-{b}"] == pytest.approx(wanted, rel=1e-9, nan_ok=True)
+    assert known > 20

@@ -39,3 +39,23 @@ def test_one_more_scan_maps_the_lesions_of_that_scan_alone(opened: Stage, grown:
     assert new.height
     assert new["scan"].n_unique() == 1
     assert before.join(now, on=before.columns, how="anti", nulls_equal=True).height == 0
+
+
+def test_words_kept_beside_the_lesions_tell_the_same_habitats(opened: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole lesions count as many voxels in words as the table has; shares by the cohort's codebook differ by the grain of the grid alone."""
+    from dagster_project.flow.habitats import words_seen
+    from dagster_project.radiomics.habitat_words import measure_words
+    from dagster_project.resources import Lakehouse
+
+    monkeypatch.setenv("LAKEHOUSE_STUDY", str(opened.trial.protocol))
+    found = words_seen(Lakehouse(root=str(opened.trial.home.root)), opened.snapshot, ("T0", "T1"))
+    keys = ["site", "patient", "visit", "lesion"]
+    rows = opened.table("habitats").filter(pl.col("visit").is_in(["T0", "T1"]), pl.col("value").is_not_null())
+    wide = found.keys.join(rows.pivot(on="measure", index=keys, values="value"), on=keys, how="left", maintain_order="left")
+    measured = wide["n_voxels"].is_not_null().to_numpy()
+    assert measured.sum() > 10
+    assert found.words.counts.sum(axis=1)[measured].tolist() == wide["n_voxels"].drop_nulls().to_list()
+    codebook = read_codebook(next(opened.trial.home.codebooks.iterdir()))
+    shares = measure_words(found.words, codebook).shares[measured]
+    wanted = wide.filter(pl.col("n_voxels").is_not_null()).select(f"fraction_{k}" for k in range(1, 6)).to_numpy()
+    assert abs(shares - wanted).mean() < 0.03

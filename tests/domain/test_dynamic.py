@@ -29,17 +29,20 @@ def derive(state="iUPD", probability=0.2, runs=(RUN,), **prediction):
     return found.row(0, named=True)
 
 
-@pytest.mark.parametrize(("state", "probability", "reading"), [
-    pytest.param("iSD", None, "no_prediction", id="1 no probability"),
-    pytest.param("iUPD", 0.35, "iUPD_likely_true", id="2 low"),
-    pytest.param("iUPD", 0.36, "iUPD_indeterminate", id="2 between"),
-    pytest.param("iUPD", 0.65, "iUPD_likely_pseudo", id="2 high"),
-    pytest.param("iSD", 0.10, "likely_non_responder", id="3 low"),
-    pytest.param("iSD", 0.50, "indeterminate", id="3 between"),
-    pytest.param("iPR", 0.90, "likely_responder", id="3 high"),
+@pytest.mark.parametrize(("visit", "state", "probability", "reading"), [
+    pytest.param("T1", "iSD", None, "no_prediction", id="1 no probability"),
+    pytest.param("T1", "iUPD", 0.35, "iUPD_likely_true", id="2 low"),
+    pytest.param("T1", "iUPD", 0.36, "iUPD_indeterminate", id="2 between"),
+    pytest.param("T2", "iUPD", 0.65, "iUPD_likely_pseudo", id="2 high"),
+    pytest.param("T1", "iSD", 0.10, "likely_non_responder", id="3 low"),
+    pytest.param("T0", "iSD", 0.50, "indeterminate", id="3 between"),
+    pytest.param("T1", "iPR", 0.90, "likely_responder", id="3 high"),
+    pytest.param("T2", "iSD", 0.10, "likely_progressor", id="3 low at the landmark"),
+    pytest.param("T2", "iSD", 0.50, "indeterminate", id="3 between at the landmark"),
+    pytest.param("T2", "iPR", 0.90, "likely_progression_free", id="3 high at the landmark"),
 ])
-def test_reading(state, probability, reading):
-    assert read_risk(state, probability, MODEL) == reading
+def test_reading(visit, state, probability, reading):
+    assert read_risk(state, probability, MODEL, visit) == reading
 
 
 def test_the_row_carries_state_risk_and_evidence():
@@ -84,7 +87,7 @@ def test_a_model_that_abstains_gives_no_call_and_says_so():
 
 @given(st.sampled_from(IRECIST_RESPONSES), st.one_of(st.none(), st.floats(0, 1)))
 def test_no_reading_is_a_response_and_each_has_its_advice(state, probability):
-    reading = read_risk(state, probability, MODEL)
+    reading = read_risk(state, probability, MODEL, "T1")
     assert reading not in IRECIST_RESPONSES
     assert ADVICE[reading] in DYNAMIC_IRECIST.column("advice").allowed
     assert reading in DYNAMIC_IRECIST.column("dynamic_label").allowed

@@ -22,10 +22,11 @@ def protocol(**model):
     return replace(STUDY, sections={**STUDY.sections, "model": {**STUDY.section("model"), **model}})
 
 
-def derive(*visits, verdicts=(), outcome=(), study=STUDY):
+def derive(*visits, verdicts=(), outcome=(), task="T1", study=STUDY):
     found = derive_training_cohort(eligibility(**dict(verdicts)), table("outcomes", dict(outcome)), responses(*(v.split() for v in visits)), timepoints(*EVERY), study)
     assert dict(found.schema) == {n: k for n, k in polars_schema(TRAINING_COHORT).items() if n != "snapshot"}
-    return found.row(0, named=True)
+    assert found["task"].to_list() == ["T0", "T1", "T2"]
+    return found.row(by_predicate=pl.col("task") == task, named=True)
 
 
 CASES = {
@@ -105,7 +106,7 @@ def test_the_protocol_says_who_counts_as_decided(policy, kept):
 
 @pytest.mark.parametrize(("days", "event", "label"), [(183, True, True), (182, True, False), (182, False, None), (400, False, True), (None, None, None)])
 def test_after_the_last_visit_the_label_is_six_months_without_progression(days, event, label):
-    found = derive("T1 SD iSD", "T2 PR iPR", outcome={"pfs_from_t2_days": days, "pfs_from_t2_event": event}, study=protocol(task="T2"))
+    found = derive("T1 SD iSD", "T2 PR iPR", outcome={"pfs_from_t2_days": days, "pfs_from_t2_event": event}, task="T2")
     assert found["label"] is label
     assert found["exclusion"] == (None if label is not None else "no_response_after_T2")
     assert "six months of T2" in found["label_definition"]
@@ -113,12 +114,17 @@ def test_after_the_last_visit_the_label_is_six_months_without_progression(days, 
 
 @pytest.mark.parametrize(("task", "label"), [("T0", True), ("T1", True)])
 def test_each_task_is_told_of_visits_after_its_own(task, label):
-    found = derive("T1 SD iSD", "T2 PR iPR", "V1 SD iSD", study=protocol(task=task, decided="keep"))
+    found = derive("T1 SD iSD", "T2 PR iPR", "V1 SD iSD", task=task, study=protocol(decided="keep"))
     assert (found["task"], found["label"]) == (task, label)
     assert f"after {task}" in found["label_definition"]
 
 
+def test_the_protocol_says_which_tasks_are_learnt():
+    found = derive_training_cohort(eligibility(), table("outcomes", {}), responses(("T1", "PR", "iPR"), ("T2", "PR", "iPR")), timepoints(*EVERY), protocol(tasks=["T0", "T1"]))
+    assert found.select("task", "included", "exclusion").rows() == [("T0", True, None), ("T1", False, "responded_by_T1")]
+
+
 def test_another_reader_changes_nothing():
     graded = pl.concat([responses(("T2", "SD", "iSD")), responses(("T1", "PD", "iUPD"), ("T2", "PR", "iPR"), evaluator="R1")])
-    found = derive_training_cohort(eligibility(), table("outcomes", {}), graded, timepoints(*EVERY), STUDY)
+    found = derive_training_cohort(eligibility(), table("outcomes", {}), graded, timepoints(*EVERY), STUDY).filter(task="T1")
     assert found.select("included", "label").row(0) == (True, False)

@@ -14,8 +14,10 @@ from models import tracking
 from models.datasets import TASKS, build_dataset
 from models.explanation import TOP, attribution_rows, contributions, held_out_attributions, name_lesions
 from models.fusion import Fusion, Remembered, logit
+from models.networks import ensemble_logits
+from models.promotion import judge_promotion
 from models.roster import choose_learners
-from models.sanity import ALIKE, SanityCheck, check_attributions
+from models.sanity import ALIKE, SanityCheck, check_attributions, check_networks, judge_attributions
 from models.training import train
 from tests.models.test_networks import SECTION, TABLES
 
@@ -29,10 +31,16 @@ def trained():
     return {m.name: m for m in train([*members, Fusion(members)], DATA, {**SECTION, "held_out_sites": "none"}, seed=5)}
 
 
-def at_means(data, scaler):
-    """The same lesions and days with every value at the training patients' mean."""
-    values = np.where(np.isnan(data.series.values), np.nan, scaler.means[None, None, :, None])
-    return replace(data, series=replace(data.series, values=values))
+@pytest.fixture(scope="module")
+def checks(trained):
+    control = replace(trained["st_gcn"], name="control", negative_control=True)
+    return check_networks([trained["st_gcn"], trained["clinical"], control], {**SECTION, "network_epochs": 4})
+
+
+def logits_at_means(model, data):
+    """The same lesions, habitats and days with every value at the training patients' mean."""
+    arrays = model.arrays(data)
+    return ensemble_logits(model.facts, model.weights, {**arrays, "x": np.zeros_like(arrays["x"])})
 
 
 def blocks(parts):
@@ -45,7 +53,7 @@ def test_1_blocks_add_up_to_the_logit_less_the_baselines(trained, name):
     model, data = trained[name].final.model, trained[name].dataset
     parts = contributions(model, data)
     if name == "st_gcn":
-        expected = (model.logits(data) - model.logits(at_means(data, model.scaler))).mean(axis=0) / model.temperature
+        expected = (model.logits(data) - logits_at_means(model, data)).mean(axis=0) / model.temperature
         assert blocks(parts) == pytest.approx(expected, abs=0.1)
     else:
         assert np.ptp(logit(model.probabilities(data)) - blocks(parts)) < 1e-6
@@ -112,9 +120,9 @@ def test_7_a_network_blind_to_its_input_cannot_be_evaluated(trained):
     assert found.verdict.verdict == "cannot_evaluate"
 
 
-def test_8_a_networks_run_holds_importance_stability_and_the_check_by_shuffling(trained, tmp_path):
+def test_8_a_networks_run_holds_importance_stability_and_the_check_by_shuffling(trained, checks, tmp_path):
     context = tracking._Context(client=None, experiment="", snapshot=1, protocol_digest="p", verdicts=(), trained_at=datetime(2026, 1, 1, tzinfo=UTC),
-                                trained=(), alias="candidate", section=SECTION)
+                                trained=(), alias="candidate", section=SECTION, checks=checks)
     said = tracking._write_attributions(tmp_path, trained["st_gcn"], context)
     told = json.loads((tmp_path / "attributions.json").read_text())
     assert sum(told["visits"].values()) == pytest.approx(1)
@@ -122,4 +130,36 @@ def test_8_a_networks_run_holds_importance_stability_and_the_check_by_shuffling(
     assert said.startswith(told["sanity"]["verdict"])
     assert {"between_seeds", "weights_shuffled", "labels_shuffled"} <= set(told["sanity"])
     assert (tmp_path / "attribution_sanity.png").read_bytes().startswith(b"\x89PNG")
-    assert tracking._write_attributions(tmp_path, trained["clinical"], context) == "not a network"
+    assert tracking._write_attributions(tmp_path, trained["clinical"], context) == "rests on no network"
+
+
+CHECKS = {"pass": SanityCheck(0.9, 0.1, 0.1), "fail": SanityCheck(0.9, 0.9, 0.1)}
+WILLING = {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+
+
+def weighing(fusion, **weights):
+    """The stack with the weights given, 0 for the others."""
+    model = replace(fusion.final.model, weights=np.array([weights.get(n, 0.0) for n in fusion.final.model.names]))
+    return replace(fusion, final=replace(fusion.final, model=model))
+
+
+@pytest.mark.parametrize("verdict", CHECKS)
+def test_9_a_network_answers_for_its_own_attributions_and_a_stack_for_those_it_leans_on(trained, verdict):
+    checks, fusion = {"st_gcn": CHECKS[verdict]}, trained["fusion"]
+    assert {n: v.verdict for n, v in judge_attributions("st_gcn", trained["st_gcn"].final.model, checks).items()} == {"st_gcn": verdict}
+    assert judge_attributions("clinical", trained["clinical"].final.model, checks) == {}
+    leaning, hardly = weighing(fusion, clinical=0.9, st_gcn=0.1), weighing(fusion, clinical=0.97, st_gcn=0.03)
+    assert {n: v.verdict for n, v in judge_attributions("fusion", leaning.final.model, checks).items()} == {"st_gcn": verdict}
+    assert judge_attributions("fusion", hardly.final.model, checks) == {}
+
+
+def test_9_attributions_that_a_shuffled_model_shares_hold_a_promotion_back_by_name(trained):
+    leaning, hardly = (weighing(trained["fusion"], clinical=1 - s, st_gcn=s) for s in (0.5, 0.01))
+    others = [m for n, m in trained.items() if n != "fusion"]
+    for candidate, verdict, held in ((leaning, "fail", True), (leaning, "pass", False), (hardly, "fail", False)):
+        found = judge_promotion(candidate, [candidate, *others], None, WILLING, {"st_gcn": CHECKS[verdict]})
+        assert any(reason.startswith("attribution_sanity of st_gcn is fail: rank correlation") for reason in found.reasons) == held
+
+
+def test_9_every_network_but_a_control_is_checked(checks):
+    assert set(checks) == {"st_gcn"}

@@ -13,8 +13,9 @@ from dagster_project.study import load_study
 from models.datasets import TASKS, DatasetError, LeakageError, build_dataset
 from models.decomposition_transformer import decompose, reconstruct
 from models.explanation import attribute, importance, stability
+from models.fold_habitats import raw_names
 from models.fusion import Fusion, FusionModel, stack_weights
-from models.networks import ARCHITECTURES, Network, NetworkModel, architecture, sigmoid, temperature_of
+from models.networks import ARCHITECTURES, Network, NetworkModel, architecture, ensemble_logits, sigmoid, temperature_of
 from models.roster import choose_learners
 from models.series import SeriesScaler, arrange
 from models.stgcn import DAYS_UNIT, GraphConvolution, TemporalConvolution
@@ -92,7 +93,8 @@ def test_4_gradients_reach_every_input_that_is_allowed_and_no_other(name, task):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_5_networks_stay_small(name):
-    made = architecture(name, {"features": range(14), "regions": range(4), "visits": range(3), "width": STUDY["network_width"], "dropout": 0.3})
+    nodes = [*"rstu", *(f"habitat_{k}" for k in range(1, 6))]
+    made = architecture(name, {"features": range(17), "regions": nodes, "visits": range(3), "width": STUDY["network_width"], "dropout": 0.3})
     assert sum(p.numel() for p in made.parameters()) < 20_000
 
 
@@ -166,7 +168,7 @@ def test_14_features_missing_throughout_do_no_harm_and_columns_that_are_gone_are
     assert np.isfinite(fit.inner).all()
     narrow = replace(DATA.series, features=("other", *DATA.series.features[1:]))
     with pytest.raises(ValueError, match=f"1 of visits, regions or features that are not there, first {DATA.series.features[0]}"):
-        arrange(narrow, trained["st_gcn"].final.model.config())
+        arrange(narrow, raw_names(trained["st_gcn"].final.model.config()))
     with pytest.raises(DatasetError, match="no lesion has a value"):
         Network("st_gcn").fit(replace(DATA, series=None), SECTION, 1)
 
@@ -180,9 +182,8 @@ def test_15_a_stack_fits_each_member_once(trained):
 def test_16_attributions_add_up_and_fall_apart_with_random_weights(trained):
     model, data = trained["st_gcn"].final.model, DATA.take(np.arange(70) < 12)
     found = attribute(model, data)
-    arrays = model.scaler.apply(data.series)
-    zero = replace(data, series=replace(data.series, values=np.where(np.isnan(data.series.values), np.nan, model.scaler.means[None, None, :, None])))
-    gap = model.logits(data) - model.logits(zero)
+    arrays = model.arrays(data)
+    gap = model.logits(data) - ensemble_logits(model.facts, model.weights, {**arrays, "x": np.zeros_like(arrays["x"])})
     assert found.reshape(*gap.shape, -1).sum(axis=-1) == pytest.approx(gap, abs=0.02)
     assert (found[:, arrays["present"] == 0] == 0).all()
     shares = importance(model, data)

@@ -32,6 +32,18 @@ def separation(patients, value):
 @pytest.mark.parametrize(("signal", "low", "high"), [(0.0, 0.38, 0.62), (0.55, 0.74, 0.90), (1.0, 0.999, 1.0)])
 def test_the_latent_value_separates_as_strongly_as_the_plan_says(signal, low, high):
     assert low <= separation(draw(signal), lambda p: p.latent) <= high
+    assert separation(draw(signal), lambda p: p.change) == separation(draw(signal), lambda p: p.latent)
+    assert low <= replace(DEMO, signal=signal).signal_auc <= high
+
+
+def test_tissue_changes_by_an_amount_that_grows_with_the_response_and_never_turns_its_sign():
+    for patient in draw(0.0):
+        lesion = patient.lesions[0]
+        before, after = lesion.states["T0"], lesion.states["T1"]
+        assert 0 < patient.change < 1
+        assert before.rearrangement == 0
+        assert after.rearrangement == pytest.approx(min(0.95, max(0.0, 0.95 * patient.change)), abs=0.2)
+        assert np.log(after.heterogeneity_hu / before.heterogeneity_hu) == pytest.approx(-0.7 * patient.change, abs=0.4)
 
 
 def test_responders_become_smaller_and_more_even_by_t1_only_where_there_is_a_signal():

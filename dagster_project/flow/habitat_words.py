@@ -1,0 +1,63 @@
+"""Words of lesions beside their local features in the vault: what the folds of a model fit their own codebooks on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dagster_project.compute import run_tasks
+from dagster_project.flow.done import Say, told_progress
+from dagster_project.flow.kept import fingerprint
+from dagster_project.lake.files import write_whole
+
+if TYPE_CHECKING:
+    from dagster_project.radiomics.habitat_words import WordCounts, WordGrid
+
+
+@dataclass(frozen=True)
+class WordTask:
+    """The kept local features of a lesion, to be counted in words of a grid."""
+
+    local: Path
+    grid: WordGrid
+
+    @property
+    def file(self) -> Path:
+        """Where the words are kept: the features' digest and the grid's lead to it."""
+        return self.local.with_name(f"words-{fingerprint(self.local.stem, self.grid.density_hu, self.grid.spread_hu)}.npz")
+
+
+def keep_words(task: WordTask) -> int:
+    """Count a lesion's words and keep them; an empty file says that nothing is left of the lesion after peeling."""
+    import numpy as np
+
+    from dagster_project.flow.habitats import load_local_features
+    from dagster_project.radiomics.habitat_words import count_words
+
+    local, content = load_local_features(task.local), io.BytesIO()
+    if local is not None:
+        words = count_words(local, task.grid)
+        np.savez_compressed(content, counts=words.counts, pair_code=words.pair_code, pair_count=words.pair_count)
+    write_whole(task.file, content.getvalue())
+    return local.count if local else 0
+
+
+def load_words(task: WordTask) -> WordCounts | None:
+    """What `keep_words` kept; None where nothing was, or nothing was left of the lesion."""
+    import numpy as np
+
+    from dagster_project.radiomics.habitat_words import WordCounts
+
+    if not task.file.is_file() or task.file.stat().st_size == 0:
+        return None
+    with np.load(task.file) as kept:
+        return WordCounts(task.grid, kept["counts"], np.zeros(kept["pair_code"].size, np.int32), kept["pair_code"], kept["pair_count"])
+
+
+def keep_new_words(tasks: Sequence[WordTask], say: Say) -> int:
+    """Count the words that are not kept yet; how many lesions that were. What cannot be read is left out here, and told where it is mapped."""
+    new = [t for t in tasks if t.local.is_file() and not t.file.is_file()]
+    return sum(o.reason is None for o in told_progress(run_tasks(keep_words, new), len(new), "lesions told in words", say))

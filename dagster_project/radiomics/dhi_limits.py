@@ -1,0 +1,93 @@
+"""DHI before its division by limits, so that a fold of a model can fit limits on its own patients and divide all others by them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from dagster_project.radiomics.calibration import COMPONENTS, Limits, fit_limits, held_back_ratios
+from dagster_project.radiomics.dhi import shipped_limits, units_of
+from dagster_project.study import digest_of
+
+Values = NDArray[np.float64]
+
+KEY = ("site", "patient", "lesion", "from_visit", "to_visit")
+
+UNDIVIDED = Limits((1.0,) * len(COMPONENTS), 1.0, 0)
+"""Limits that change nothing."""
+
+VERSION = 1
+"""Of how limits are fitted; it is part of their fingerprint."""
+
+
+class LimitsError(ValueError):
+    """Limits may not be used for what they are asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparisons:
+    """Lesions between two visits, a row each: KEY, d_c / r_c (n, components), volume of both visits, and held-back ratios (m, components) with their row."""
+
+    keys: pl.DataFrame
+    units: Values
+    volumes: Values
+    ratio_row: NDArray[np.int64]
+    ratios: Values
+    settings: Mapping[str, Any]
+
+
+def undivided(rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Comparisons:
+    """The comparisons of a cohort, as `compare_lesion` gave them, that have a DHI."""
+    known = [(row, units) for row in rows if row["reason"] is None and (units := units_of(row, UNDIVIDED)) is not None]
+    ratios = [np.stack([held_back_ratios(row[f"null_{c}_a"], row[f"null_{c}_b"]) for c in COMPONENTS], axis=1) for row, _ in known]
+    keys = pl.DataFrame([[row[name] for name in KEY] for row, _ in known], schema=dict.fromkeys(KEY, pl.String), orient="row")
+    of_row = np.repeat(np.arange(len(known)), [len(r) for r in ratios]).astype(np.int64)
+    nothing = np.zeros((0, len(COMPONENTS)))
+    return Comparisons(keys, np.array([u for _, u in known]).reshape(-1, len(COMPONENTS)), np.array([r["volume_a_mm3"] + r["volume_b_mm3"] for r, _ in known]),
+                       of_row, np.concatenate([nothing, *ratios]), settings)
+
+
+@dataclass(frozen=True)
+class FoldLimits:
+    """q_c and q* of a fold: fitted on the repeats of its training patients alone, or the shipped ones where those are too few (`n_lesions` 0).
+
+    `fitted_on` is a digest of the training patients; it names none.
+    """
+
+    version: int
+    components: tuple[float, ...]
+    combined: float
+    n_lesions: int
+    fitted_on: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything in it."""
+        return digest_of(asdict(self))
+
+    def check(self, patients: Collection[str]) -> None:
+        """Let a model use limits only where they were fitted on exactly its training patients; LimitsError otherwise."""
+        if self.fitted_on != digest_of(sorted(set(patients))):
+            raise LimitsError("these limits of DHI were fitted on other patients than the fold's training patients; fit them on those")
+
+    def divide(self, units: Values) -> tuple[Values, Values]:
+        """u_c (n, components) and DHI (n) of undivided units."""
+        divided = units / np.array(self.components)
+        return divided, np.sqrt(np.mean(divided**2, axis=1)) / self.combined
+
+
+def fit_fold_limits(ratios: Values, n_lesions: int, patients: Sequence[str], settings: Mapping[str, Any]) -> FoldLimits:
+    """`fit_limits` on the held-back ratios of a fold's training patients; below `calibration_lesions_minimum` lesions the shipped limits."""
+    enough = n_lesions >= settings["calibration_lesions_minimum"]
+    limits = fit_limits([ratios], settings["quantile"], n_lesions) if enough else shipped_limits()
+    return FoldLimits(VERSION, limits.components, limits.combined, limits.n_lesions, digest_of(sorted(set(patients))))
+
+
+def patient_free_limits() -> FoldLimits:
+    """The shipped limits of synthetic lesions, in which no patient took part."""
+    return fit_fold_limits(np.zeros((0, len(COMPONENTS))), 0, (), {"calibration_lesions_minimum": 1})
