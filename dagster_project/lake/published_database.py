@@ -66,6 +66,7 @@ def _opened(database: Path, memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """One transaction over everything: a commit waits for the disk, and there would be hundreds."""
     with duckdb.connect(str(database), config=LOCAL_SETTINGS | {"memory_limit": memory}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute("BEGIN")
         yield connection
         connection.execute("COMMIT")

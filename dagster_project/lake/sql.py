@@ -209,6 +209,26 @@ def delete_patient() -> list[str]:
     return [f'DELETE FROM "{table.name}" WHERE patient = ?' for table in TABLES if "patient" in table.names]
 
 
+EXPIRABLE = """
+SELECT snapshot_id FROM lake.snapshots() WHERE snapshot_time < now() - to_days($days) AND NOT list_contains($kept, snapshot_id)
+    AND snapshot_id < (SELECT max(snapshot_id) FROM lake.snapshots()) ORDER BY snapshot_id"""
+"""Snapshots of more than so many days that nobody names."""
+
+SMALL_FILE, GRACE = 16 * 2**20, "INTERVAL 1 DAY"
+"""Bytes; larger files are left as they lie; a file that no snapshot needs stays a day, for queries that began before."""
+
+
+def expire(snapshots: list[int]) -> str:
+    """Let these snapshots expire."""
+    return f"CALL ducklake_expire_snapshots('lake', versions => {[int(n) for n in snapshots]})"
+
+
+def tidy() -> list[str]:
+    """Statements that write files anew of which half is deleted, merge small ones, and delete those that no snapshot needs or knows."""
+    return ["CALL ducklake_rewrite_data_files('lake', delete_threshold => 0.5)", f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_FILE})",
+            f"CALL ducklake_cleanup_old_files('lake', older_than => now() - {GRACE})", f"CALL ducklake_delete_orphaned_files('lake', older_than => now() - {GRACE})"]
+
+
 def expunge() -> list[str]:
     """Statements that leave the newest snapshot alone, and of it only rows that are there."""
     rewrite = [f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)" for table in TABLES]
