@@ -1,6 +1,6 @@
 """A night with nothing new over a cohort simulated as tables, without an image, and an analyst's queries over its features.
 
-    python -m benchmarks.night [--patients 500] [--features 100]
+    python -m benchmarks.night [--patients 500] [--features 100] [--home FOLDER] [--parts night first changed queries]
 
 Two readers' reads of every lesion and visit stand in a lake of eight sites, with as many features of four regions as asked (the study has 1,316), each
 under the fingerprint that its read asks for, as the night before would have left them.
@@ -37,7 +37,7 @@ from dagster_project.flow.feature_stability import spread_between_readers
 from dagster_project.flow.model_runs import CHANGES_SEEN
 from dagster_project.flow.responses import grade_all_evaluators
 from dagster_project.lake.contracts import find_violations
-from dagster_project.lake.publish import publish
+from dagster_project.lake.publish import publish, withdraw_publications
 from dagster_project.lake.schema import conform, polars_schema
 from dagster_project.lake.tables import BY_NAME, RADIOMIC_FEATURES
 from dagster_project.radiomics.extraction import feature_names
@@ -194,36 +194,67 @@ def percentiles(database, features, patients, repeats):
         yield what, np.percentile(spent, 50), np.percentile(spent, 95)
 
 
+def filled_lake(home, given, features):
+    """The lake of the cohort, written where it is not there yet; its sites and patients."""
+    lakehouse = Lakehouse(root=str(home))
+    tables = tables_of(given.patients)
+    if not lakehouse.lake.count(RADIOMIC_FEATURES.name):
+        fill(lakehouse, tables, features)
+        night(lakehouse, sorted(tables["lesions"]["site"].unique()))  # the first writes the cohort tables
+    asked = "SELECT list(DISTINCT site ORDER BY site), list(DISTINCT patient ORDER BY patient) FROM reads"
+    return lakehouse, *lakehouse.lake.query(asked).fetchone()
+
+
+def print_night(lakehouse, sites):
+    parts, written = night(lakehouse, sites)
+    print(f"Rows written by the night: {written}\n\n| a night with nothing new | CPU s | s by the clock |\n|---|---|---|")
+    for what, (cpu, clock) in parts.items():
+        print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
+    print("\n| a step over the whole cohort | s by the clock |\n|---|---|")
+    for what, seconds in steps_over_the_cohort(lakehouse):
+        print(f"| {what} | {seconds:.1f} |", flush=True)
+
+
+PUBLICATION = "\n| a publication | CPU s | s by the clock | peak GiB |\n|---|---|---|---|"
+
+
+def print_first(lakehouse):
+    withdraw_publications(lakehouse.home.published)
+    print(PUBLICATION)
+    print(published_apart(lakehouse.root, "the first, from nothing"), flush=True)
+
+
+def print_changed(lakehouse):
+    changed = changed_scan(lakehouse)
+    print(PUBLICATION)
+    print(published_apart(lakehouse.root, "a night with one scan measured anew"), flush=True)
+    size = (lakehouse.home.published / "lakehouse.duckdb").stat().st_size
+    print(f"\nThe DuckDB file has {size / 2**20:.0f} MiB. delta_features, one scan measured anew (CPU s, s by the clock): {changed}\n")
+
+
+def print_queries(lakehouse, features, patients, repeats):
+    print("\n| query | median ms | p95 ms |\n|---|---|---|")
+    for what, median, p95 in percentiles(lakehouse.home.published / "lakehouse.duckdb", features, patients, repeats):
+        print(f"| {what} | {median:.0f} | {p95:.0f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patients", type=int, default=500)
     parser.add_argument("--features", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--parts", nargs="+", default=["night", "first", "changed", "queries"])
+    parser.add_argument("--home", type=Path, help="keep the lake here; one that is there is used as it is")
     given = parser.parse_args()
     features = feature_names(load_study().section("radiomics"))[:given.features]
     with tempfile.TemporaryDirectory() as scratch:
-        lakehouse = Lakehouse(root=scratch)
-        tables = tables_of(given.patients)
-        rows = fill(lakehouse, tables, features)
-        sites = sorted(tables["lesions"]["site"].unique())
-        night(lakehouse, sites)  # the first writes the cohort tables
-        parts, written = night(lakehouse, sites)
-        print(f"{given.patients} patients, {len(sites)} sites, {rows:,} rows of radiomic_features ({given.features} features); rows written by the second night: {written}\n")
-        print("| a night with nothing new | CPU s | s by the clock |\n|---|---|---|")
-        for what, (cpu, clock) in parts.items():
-            print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
-        print("\n| a step over the whole cohort | s by the clock |\n|---|---|")
-        for what, seconds in steps_over_the_cohort(lakehouse):
-            print(f"| {what} | {seconds:.1f} |", flush=True)
-        print("\n| a publication | CPU s | s by the clock | peak GiB |\n|---|---|---|---|")
-        print(published_apart(scratch, "the first, from nothing"), flush=True)
-        changed = changed_scan(lakehouse)
-        print(published_apart(scratch, "a night with one scan measured anew"), flush=True)
-        database = (lakehouse.home.published / "lakehouse.duckdb").resolve()
-        print(f"\nThe file has {database.stat().st_size / 2**20:.0f} MiB. delta_features, one scan measured anew (CPU s, s by the clock): {changed}\n")
-        print("| query | median ms | p95 ms |\n|---|---|---|")
-        for what, median, p95 in percentiles(database, features, tables["lesions"]["patient"].unique().to_list(), given.repeats):
-            print(f"| {what} | {median:.0f} | {p95:.0f} |")
+        lakehouse, sites, patients = filled_lake(given.home or scratch, given, features)
+        counts = {name: f"{lakehouse.lake.count(name):,} rows of {name}" for name in ("radiomic_features", "delta_features")}
+        print(f"{len(patients)} patients, {len(sites)} sites, {given.features} features: {', '.join(counts.values())}")
+        parts = {"night": lambda: print_night(lakehouse, sites), "first": lambda: print_first(lakehouse), "changed": lambda: print_changed(lakehouse),
+                 "queries": lambda: print_queries(lakehouse, features, patients, given.repeats)}
+        for part in given.parts:
+            parts[part]()
 
 
 if __name__ == "__main__":

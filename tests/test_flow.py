@@ -89,9 +89,10 @@ def test_arbitration_opens_the_gate_and_models_are_trained(opened: Stage) -> Non
     runs, predictions = opened.table("model_runs"), opened.table("predictions")
     assert runs.height > 0
     assert set(predictions["model"]) == set(runs["model"])
-    assert predictions.filter(pl.col("fold").is_not_null()).group_by("model").agg(pl.col("patient").n_unique())["patient"].unique().to_list() == [6]
+    assert {"T0", "T1"} <= set(runs["task"])
+    assert predictions.filter(pl.col("fold").is_not_null(), task="T1").group_by("model").agg(pl.col("patient").n_unique())["patient"].unique().to_list() == [6]
     assert opened.table("dynamic_irecist").height > 0
-    assert opened.table("training_cohort")["included"].sum() == 6
+    assert opened.table("training_cohort").filter(task="T1")["included"].sum() == 6
 
 
 def test_every_run_in_mlflow_bears_snapshot_verdicts_and_protocol(opened: Stage) -> None:
@@ -100,7 +101,7 @@ def test_every_run_in_mlflow_bears_snapshot_verdicts_and_protocol(opened: Stage)
     runs = opened.table("model_runs")
     client = MlflowClient(tracking_uri=opened.trial.home.mlflow_uri)
     named = runs.filter(pl.col("alias").is_not_null())
-    assert named.height == 1, "exactly one model bears the alias"
+    assert sorted(named["task"]) == sorted(set(runs["task"])), "exactly one model of each task bears the alias"
     for row in runs.iter_rows(named=True):
         run = client.get_run(row["mlflow_run_id"])
         told = {**run.data.tags, **run.data.params}

@@ -13,6 +13,7 @@ from dagster_project.flow.dhi import comparisons_seen
 from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate
 from dagster_project.flow.habitats import words_seen
+from dagster_project.flow.learnt_before import LearntBefore, keep_learnt, learnt_before
 from dagster_project.flow.predictions import Said, aliases, ask_about_others, champion_on, keep_said, kept_said, said_in_training
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS
@@ -57,29 +58,47 @@ class Learned:
         told = [f"{task}: {promotion}: {reasons}" for task, promotion, reasons in judged.select("task", "promotion", "promotion_reasons").iter_rows()]
         return "; ".join(told) or "no candidate yet"
 
+    def with_told(self, learnt: LearntBefore) -> Learned:
+        """With what is told of one more task."""
+        return replace(self, left_out={**self.left_out, **learnt.left_out}, not_asked=(*self.not_asked, *learnt.not_asked))
+
 
 def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     """Train the tasks of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once.
 
-    A task other than the primary one that cannot be learnt from this cohort is left out, with the reason.
+    1. A task of which nothing has changed since it was last looked at is passed over without reading a feature.
+    2. A task other than the primary one that cannot be learnt from this cohort is left out, with the reason.
     """
-    from models.datasets import TASKS, DatasetError
-    from models.splits import SplitError
-
     verdicts, snapshot = pass_gate(lakehouse)
-    learned, section = Learned(lakehouse.lake.read(MODEL_RUNS.name), kept_said(lakehouse), snapshot), lakehouse.study.section("model")
-    for name in section["tasks"]:
-        try:
-            learned = _learn(lakehouse, TASKS[name], learned, verdicts)
-        except (DatasetError, SplitError) as why:
-            if name == section["primary_task"]:
-                raise
-            learned = replace(learned, left_out={**learned.left_out, f"task {name}": str(why)})
+    learned = Learned(lakehouse.lake.read(MODEL_RUNS.name), kept_said(lakehouse), snapshot)
+    kept = {}
+    for name in lakehouse.study.section("model")["tasks"]:
+        learned, kept[name] = _look_at(lakehouse, name, learned, verdicts)
     keep_said(lakehouse, learned.said.with_aliases(learned.model_runs))
+    for name, learnt in kept.items():
+        keep_learnt(lakehouse, name, learnt)
     return learned
 
 
-def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequence[Verdict]) -> Learned:
+def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequence[Verdict]) -> tuple[Learned, LearntBefore]:
+    """Learn a task where something of it has changed; what is to be kept of it for the next night."""
+    from models.datasets import TASKS, DatasetError
+    from models.splits import SplitError
+
+    runs, held = with_aliases(lakehouse, learned.model_runs, name)
+    learned, before = replace(learned, model_runs=runs), learnt_before(lakehouse, name)
+    if before and before.holds(lakehouse, learned.snapshot, runs, held):
+        return learned.with_told(before), replace(before, snapshot=learned.snapshot)
+    try:
+        return _learn(lakehouse, TASKS[name], learned, verdicts)
+    except (DatasetError, SplitError) as why:
+        if name == lakehouse.study.section("model")["primary_task"]:
+            raise
+        nothing = LearntBefore(learned.snapshot, lakehouse.study.digest, None, held, {f"task {name}": str(why)}, ())
+        return learned.with_told(nothing), nothing
+
+
+def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequence[Verdict]) -> tuple[Learned, LearntBefore]:
     """One task: its data set, models that have not been trained on it, and what the registered one says of patients outside the cohort."""
     from models.datasets import build_dataset
     from models.roster import choose_learners
@@ -89,16 +108,15 @@ def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequenc
     dataset = build_dataset(task, **tables)
     learners, left_out = choose_learners(dataset, section)
     runs, said = learned.model_runs, learned.said
-    of_these = (pl.col("cohort_digest") == dataset.digest) & (pl.col("protocol_digest") == lakehouse.study.digest)
-    known = runs.filter(of_these).height > 0
+    known = runs.filter(cohort_digest=dataset.digest, protocol_digest=lakehouse.study.digest).height > 0
     if not known:
         fresh, told = _train(lakehouse, learners, dataset, verdicts, learned.snapshot)
         told = told.with_lesions_named(tables["lesions"], task.visits)
         runs, said = pl.concat([fresh, runs]), said.replaced_by(told, runs)
-    runs = with_aliases(lakehouse, runs, task.name)
+    runs, held = with_aliases(lakehouse, runs, task.name)
     said, not_asked = ask_about_others(lakehouse, task, tables, said)
-    return Learned(runs, said, learned.snapshot, learned.trained if known else (*learned.trained, task.name),
-                   {**learned.left_out, **{f"{task.name} {model}": why for model, why in left_out.items()}}, (*learned.not_asked, *not_asked))
+    learnt = LearntBefore(learned.snapshot, lakehouse.study.digest, dataset.digest, held, {f"{task.name} {m}": why for m, why in left_out.items()}, not_asked)
+    return replace(learned, model_runs=runs, said=said, trained=learned.trained if known else (*learned.trained, task.name)).with_told(learnt), learnt
 
 
 def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, verdicts: Sequence[Verdict], snapshot: int) -> tuple[pl.DataFrame, Said]:
@@ -113,13 +131,13 @@ def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, 
     return fresh, said_in_training(trained, fresh, section)
 
 
-def with_aliases(lakehouse: Lakehouse, runs: pl.DataFrame, task: str) -> pl.DataFrame:
-    """The rows with the aliases that the registry tells now: they move, and withdrawal of consent takes them away."""
+def with_aliases(lakehouse: Lakehouse, runs: pl.DataFrame, task: str) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The rows with the aliases that the registry tells now, and these by run: they move, and withdrawal of consent takes them away."""
     from models.tracking import aliases_held
 
     held = aliases_held(lakehouse.home.mlflow_uri, task, aliases(lakehouse))
     now = pl.col("mlflow_run_id").replace_strict(held, default=None, return_dtype=pl.String)
-    return runs.with_columns(alias=pl.when(pl.col("task") == task).then(now).otherwise("alias"))
+    return runs.with_columns(alias=pl.when(pl.col("task") == task).then(now).otherwise("alias")), held
 
 
 def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[str]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from dagster_project.study import digest_of
 KEPT = 3
 """Published snapshots that stay; an older file that someone still has open lives on until it is closed."""
 
-MEMORY = "1GB"
-"""What DuckDB may use at a time while it writes; what does not fit goes to the disk."""
+READING_MEMORY, WRITING_MEMORY = "750MB", "1500MB"
+"""What DuckDB may use while it reads the lake and writes Parquet, and while it writes the DuckDB file; what does not fit goes to the disk. Each of the
+1,316 columns of the wide table needs a block of 256 KiB for values and one for NULLs, 660 MiB in all, however few its rows."""
 
 MANIFEST = "manifest.json"
 
@@ -41,7 +42,7 @@ def publish(lake: Lake, folder: Path) -> Published:
 
     Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
     """
-    with lake.frozen(MEMORY) as snapshot:
+    with lake.frozen(READING_MEMORY) as snapshot:
         database, parquet = _places(folder, snapshot)
         fresh = not (database.is_file() and parquet.is_dir())
         from_nothing = _write(lake, folder, snapshot) if fresh else False
@@ -92,9 +93,9 @@ def _write_database(former: Former | None, parquet: Path, database: Path, files:
     """The DuckDB file of these Parquet files, and the manifest of both; whether it was written from nothing."""
     made = Manifest(snapshot, _layout(), files, {}, (0, 0))
     rows = {table.name: made.rows(table) for table in TABLES}
-    replaced = patch_database(former, parquet, database, rows, memory=MEMORY) if former else None
+    replaced = patch_database(former, parquet, database, rows, memory=WRITING_MEMORY) if former else None
     if replaced is None:
-        write_database(parquet, database, memory=MEMORY)
+        write_database(parquet, database, memory=WRITING_MEMORY)
     return Manifest(snapshot, made.layout, files, replaced or {}, size_and_time(database)), replaced is None
 
 

@@ -14,7 +14,7 @@ from dagster_project.lake import sql
 from dagster_project.lake.published_files import Former, Patients, by_site, size_and_time, source
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.store import LOCAL_SETTINGS
-from dagster_project.lake.tables import RADIOMIC_FEATURES, TABLES
+from dagster_project.lake.tables import RADIOMIC_FEATURES, TABLES, Table
 
 WIDE = "radiomic_features_wide"
 WIDE_KEY = ("site", "patient", "visit", "scan", "lesion", "reader", "region")
@@ -66,6 +66,7 @@ def _opened(database: Path, memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """One transaction over everything: a commit waits for the disk, and there would be hundreds."""
     with duckdb.connect(str(database), config=LOCAL_SETTINGS | {"memory_limit": memory}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute("BEGIN")
         yield connection
         connection.execute("COMMIT")
@@ -83,28 +84,26 @@ def _copy(file: Path, copy: Path) -> None:
 
 def _somebody_left(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> bool:
     delivered = [t for t in TABLES if t.name in former.changed and t.by_site and "patient" in t.names]
-    return any(c.execute(f'SELECT patient FROM "{t.name}" EXCEPT SELECT patient FROM read_parquet(?) LIMIT 1', [source(parquet, t)]).fetchall() for t in delivered)
+    return any(c.execute(f'SELECT patient FROM "{t.name}"{_of(t, former)} EXCEPT SELECT patient FROM read_parquet(?){_of(t, former)} LIMIT 1',
+                         [source(parquet, t)]).fetchall() for t in delivered)
+
+
+def _of(table: Table, former: Former) -> str:
+    """The rows of a table that may differ; of one that is published whole, all."""
+    patients = former.changed[table.name]
+    return f" WHERE {sql.of_patients(patients)}" if by_site(table) and patients is not None else ""
 
 
 def _exchanged(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> dict[str, int]:
     """Rows taken out since the file was written from nothing, after everything that differs was exchanged."""
     replaced = dict(former.manifest.replaced)
-    for name, patients in former.changed.items():
-        table = next(t for t in TABLES if t.name == name)
-        some = patients if by_site(table) else None
-        going = c.execute(f'DELETE FROM "{name}"{_of(some)}').fetchall()[0][0]
-        c.execute(f'INSERT INTO "{name}" FROM read_parquet(?){_of(some)}', [source(parquet, table)])
-        replaced[name] = replaced.get(name, 0) + (going if some is not None else 0)
+    for table in (t for t in TABLES if t.name in former.changed):
+        some = _of(table, former)
+        going = c.execute(f'DELETE FROM "{table.name}"{some}').fetchall()[0][0]
+        c.execute(f'INSERT INTO "{table.name}" FROM read_parquet(?){some}', [source(parquet, table)])
+        replaced[table.name] = replaced.get(table.name, 0) + (going if some else 0)
     _patch_wide(c, parquet, former)
     return replaced
-
-
-def _of(patients: Patients | None) -> str:
-    """Those patients' rows; where a pseudonym stood at two sites more than theirs, which are exchanged alike."""
-    if patients is None:
-        return ""
-    sites, pseudonyms = (", ".join(f"'{n}'" for n in sorted(set(names))) for names in zip(*patients, strict=True))
-    return f" WHERE site IN ({sites}) AND patient IN ({pseudonyms})"
 
 
 def _few(replaced: dict[str, int], rows: dict[str, int]) -> bool:
@@ -123,7 +122,7 @@ def _patch_wide(c: duckdb.DuckDBPyConnection, parquet: Path, former: Former) -> 
         c.execute(f'DROP TABLE IF EXISTS "{WIDE}"')
         _write_wide(c, parquet)
     elif patients:
-        c.execute(f'DELETE FROM "{WIDE}"{_of(patients)}')
+        c.execute(f'DELETE FROM "{WIDE}" WHERE {sql.of_patients(patients)}')
         _add_wide(c, parquet, patients, _features(c))
 
 
@@ -147,5 +146,5 @@ def _features(c: duckdb.DuckDBPyConnection) -> list[str]:
 def _add_wide(c: duckdb.DuckDBPyConnection, parquet: Path, patients: Patients, features: list[str]) -> None:
     key, named = ", ".join(WIDE_KEY), ", ".join(f"'{f}'" for f in features)
     files = [str(parquet / f"{RADIOMIC_FEATURES.name}.parquet" / f"{site}.parquet") for site in sorted({s for s, _ in patients})]
-    rows = f"SELECT {key}, feature, value FROM read_parquet({files}){_of(patients)}"
+    rows = f"SELECT {key}, feature, value FROM read_parquet({files}) WHERE {sql.of_patients(patients)}"
     c.execute(f'INSERT INTO "{WIDE}" BY NAME PIVOT ({rows}) ON feature IN ({named}) USING first(value) GROUP BY {key} ORDER BY {key}')

@@ -92,7 +92,8 @@ def source(parquet: Path, table: Table) -> str:
 
 def write_tables(lake: Lake, folder: Path, former: Former | None) -> dict[str, File]:
     """Every table below the folder; what the manifest says of each file."""
-    return {name: _kept(folder, name, former, table, site) or _write(lake, folder / name, table, site)
+    return {name: _kept(folder, name, former, table, site) or _exchanged(lake, folder, name, former, table, site)
+            or _write(lake, folder / name, table, sql.rows_of_site(table, site))
             for table in TABLES for name, site in _files(lake, table).items()}
 
 
@@ -106,17 +107,28 @@ def _files(lake: Lake, table: Table) -> dict[str, str | None]:
 
 def _kept(folder: Path, name: str, former: Former | None, table: Table, site: str | None) -> File | None:
     """The file of the former publication, linked, where the table's rows (of the site) are the same and it is as it was written."""
-    if former is None or name not in former.manifest.files or _differs(former, table, site):
-        return None
-    facts, file = former.manifest.files[name], former.parquet / name
-    if not file.is_file() or size_and_time(file) != (facts.bytes, facts.modified_ns):
+    if former is None or _differs(former, table, site) or not _as_written(former, name):
         return None
     (folder / name).parent.mkdir(exist_ok=True)
     try:
-        os.link(file, folder / name)
+        os.link(former.parquet / name, folder / name)
     except OSError:  # a file system without hard links
-        shutil.copy2(file, folder / name)
-    return facts
+        shutil.copy2(former.parquet / name, folder / name)
+    return former.manifest.files[name]
+
+
+def _exchanged(lake: Lake, folder: Path, name: str, former: Former | None, table: Table, site: str | None) -> File | None:
+    """The former file of a site with the rows of those patients exchanged who differ, which spares sorting; None where it then has not as many rows as the table."""
+    patients = former.changed.get(table.name) if former else None
+    if former is None or site is None or patients is None or not _as_written(former, name):
+        return None
+    made = _write(lake, folder / name, table, sql.rows_exchanged(table, site, patients, str(former.parquet / name)))
+    return made if made.rows == lake.count(table.name, site=site) else None
+
+
+def _as_written(former: Former, name: str) -> bool:
+    facts, file = former.manifest.files.get(name), former.parquet / name
+    return facts is not None and file.is_file() and size_and_time(file) == (facts.bytes, facts.modified_ns)
 
 
 def _differs(former: Former, table: Table, site: str | None) -> bool:
@@ -126,14 +138,14 @@ def _differs(former: Former, table: Table, site: str | None) -> bool:
     return patients is None or site is None or site in {at for at, _ in patients}
 
 
-def _write(lake: Lake, file: Path, table: Table, site: str | None) -> File:
+def _write(lake: Lake, file: Path, table: Table, rows: str) -> File:
     """Streamed by DuckDB, which sorts in bounded memory; readers find descriptions and units where Arrow's own writer puts them."""
     file.parent.mkdir(exist_ok=True)
     schema = arrow_schema(table)
     known = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
     metadata = known | {"ARROW:schema": base64.b64encode(schema.serialize().to_pybytes()).decode()}
-    rows = lake.query(sql.copy(table, str(file), site=site, metadata=metadata)).fetchall()[0][0]
-    return File(rows, *size_and_time(file), _digest(file))
+    count = lake.query(sql.copy(rows, str(file), metadata)).fetchall()[0][0]
+    return File(count, *size_and_time(file), _digest(file))
 
 
 def size_and_time(file: Path) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
@@ -123,11 +123,28 @@ def sites(table: Table) -> str:
     return f'SELECT DISTINCT site FROM "{table.name}" ORDER BY site'
 
 
-def copy(table: Table, file: str, *, site: str | None, metadata: Mapping[str, str]) -> str:
-    """Write the rows (of one site) to a Parquet file in the order in which they are published."""
+def rows_of_site(table: Table, site: str | None) -> str:
+    """The rows (of one site) in the order in which they are published."""
     where = "" if site is None else f" WHERE site = {_text(site)}"
+    return f'SELECT {columns(table)} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
+
+
+def rows_exchanged(table: Table, site: str, patients: Collection[tuple[str, str]], former: str) -> str:
+    """The same rows, of which only some patients' are asked of the table and put behind those of a file that was published."""
+    some = of_patients([p for p in patients if p[0] == site])
+    fresh = f'SELECT {columns(table)} FROM "{table.name}" WHERE {some} ORDER BY {published_order(table)}'
+    return f"SELECT {columns(table)} FROM read_parquet({_text(former)}) WHERE NOT ({some}) UNION ALL ({fresh})"
+
+
+def of_patients(patients: Collection[tuple[str, str]]) -> str:
+    """Holds for their rows; where a pseudonym stands at two of the sites, for more than theirs."""
+    sites, pseudonyms = (", ".join(_text(n) for n in sorted(set(names))) for names in zip(*patients, strict=True))
+    return f"site IN ({sites}) AND patient IN ({pseudonyms})"
+
+
+def copy(rows: str, file: str, metadata: Mapping[str, str]) -> str:
+    """Write rows to a Parquet file."""
     told = ", ".join(f"{_text(k)}: {_text(v)}" for k, v in metadata.items())
-    rows = f'SELECT {columns(table)} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
     return f"COPY ({rows}) TO {_text(file)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
 
 
@@ -190,6 +207,26 @@ def difference(table: Table, *, by_site: bool) -> Difference:
 def delete_patient() -> list[str]:
     """Statements that take a patient out of every table that names one."""
     return [f'DELETE FROM "{table.name}" WHERE patient = ?' for table in TABLES if "patient" in table.names]
+
+
+EXPIRABLE = """
+SELECT snapshot_id FROM lake.snapshots() WHERE snapshot_time < now() - to_days($days) AND NOT list_contains($kept, snapshot_id)
+    AND snapshot_id < (SELECT max(snapshot_id) FROM lake.snapshots()) ORDER BY snapshot_id"""
+"""Snapshots of more than so many days that nobody names."""
+
+SMALL_FILE, GRACE = 16 * 2**20, "INTERVAL 1 DAY"
+"""Bytes; larger files are left as they lie; a file that no snapshot needs stays a day, for queries that began before."""
+
+
+def expire(snapshots: list[int]) -> str:
+    """Let these snapshots expire."""
+    return f"CALL ducklake_expire_snapshots('lake', versions => {[int(n) for n in snapshots]})"
+
+
+def tidy() -> list[str]:
+    """Statements that write files anew of which half is deleted, merge small ones, and delete those that no snapshot needs or knows."""
+    return ["CALL ducklake_rewrite_data_files('lake', delete_threshold => 0.5)", f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_FILE})",
+            f"CALL ducklake_cleanup_old_files('lake', older_than => now() - {GRACE})", f"CALL ducklake_delete_orphaned_files('lake', older_than => now() - {GRACE})"]
 
 
 def expunge() -> list[str]:

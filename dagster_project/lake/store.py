@@ -6,7 +6,7 @@ import fcntl
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -92,6 +92,7 @@ class Lake:
             self._retried(f"attach {catalog.split(':', maxsplit=1)[0]} catalogue", lambda c: c.execute(attach))
         self._connection.execute("USE lake")
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET enable_progress_bar = false")
 
     def __enter__(self) -> Lake:
         return self
@@ -173,8 +174,12 @@ class Lake:
 
     def differing(self, *, since: int, until: int) -> dict[str, set[tuple[str, str]]]:
         """By table, sites and patients of whom a row differs between two snapshots, or may; `('', '')` where the table names no patient."""
-        touched = {name for (name,) in self.query(sql.TOUCHED, {"since": since, "until": until}).fetchall()}
+        touched = self.touched(since=since, until=until)
         return {t.name: set(self._rows(sql.differing(t, since=since, until=until))) for t in TABLES if t.name in touched}
+
+    def touched(self, *, since: int, until: int) -> set[str]:
+        """Tables that a snapshot after `since` wrote, up to `until`."""
+        return {name for (name,) in self.query(sql.TOUCHED, {"since": since, "until": until}).fetchall()}
 
     def holds(self, since: int, until: int) -> bool:
         """Whether every snapshot of a range is still there."""
@@ -199,6 +204,18 @@ class Lake:
             return sum(_counted(c.execute(statement, [patient])) for statement in sql.delete_patient())
 
         return self._transaction("remove a patient", work)
+
+    def tidy(self, *, days: int, kept: Collection[int]) -> int:
+        """Let snapshots of more than so many days expire, but those that are named here and the newest; give their space back; how many expired.
+
+        1. A snapshot is let go only whole: time travel to one that stays gives every row of it.
+        2. Files of which half is deleted are written anew, small files of a table (and site) become one.
+        3. Files that no snapshot needs any more are deleted a day later, so that a query which began before ends.
+        """
+        going = [n for (n,) in self.query(sql.EXPIRABLE, {"days": days, "kept": sorted(kept)}).fetchall()]
+        for statement in [*([sql.expire(going)] if going else []), *sql.tidy()]:
+            self._retried("tidy", partial(_execute_all, statements=[statement]))
+        return len(going)
 
     def expunge(self) -> None:
         """Let every snapshot but the newest expire, and delete what they alone held: rows that were taken out leave the disk too.

@@ -12,7 +12,7 @@ def test_auc_is_the_share_of_pairs_in_order(opened: Stage) -> None:
     """Counted pair by pair from the out-of-fold probabilities."""
     predictions = opened.table("predictions")
     for row in opened.table("model_runs").iter_rows(named=True):
-        own = predictions.filter(pl.col("model") == row["model"], pl.col("fold").is_not_null())
+        own = predictions.filter(pl.col("task") == row["task"], pl.col("model") == row["model"], pl.col("fold").is_not_null())
         sick, well = own.filter(label=True)["probability"], own.filter(label=False)["probability"]
         wins = sum((a > b) + (a == b) / 2 for a in sick for b in well)
         assert row["auc"] == pytest.approx(wins / (len(sick) * len(well)))

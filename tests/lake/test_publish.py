@@ -243,3 +243,12 @@ def test_a_table_by_sites_opens_as_one_in_every_reader(cohort) -> None:
     read = {"polars": pl.read_parquet(whole).height, "pandas": len(pd.read_parquet(whole)), "arrow": pq.read_table(whole).num_rows,
             "duckdb": len(duckdb.sql(f"FROM '{whole}/*.parquet'").fetchall())}
     assert set(read.values()) == {lake.count("radiomic_features")}
+
+
+def test_a_tidied_lake_still_tells_what_changed(home: Home, cohort) -> None:
+    lake, before = cohort
+    _measured(lake, "AA", "AA-00000003", scan="S2")
+    lake.tidy(days=1, kept=[before.snapshot])
+    after = publish(lake, home.published)
+    assert not after.from_nothing
+    assert _same_as_from_nothing(lake, after)

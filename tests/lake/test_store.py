@@ -138,3 +138,29 @@ def test_a_snapshot_that_has_expired_is_named_with_what_to_do(home: Home) -> Non
             lake.read("treatments", as_of=gone)
     with pytest.raises(SnapshotGone, match=f"no snapshot {gone}"):
         read_lake(home, as_of=gone)
+
+
+def test_tidying_lets_go_of_old_snapshots_that_nobody_names_and_changes_no_row(home: Home) -> None:
+    def files() -> int:
+        return len(list((home.lake / "data").rglob("*.parquet")))
+
+    with open_lake(home) as lake:
+        made = [lake.exchange("treatments", site="AA", removed=[], added=rows("AA", f"p{n}")).snapshot for n in range(6)]
+        before = lake.read("treatments")
+        assert lake.tidy(days=1, kept=[]) == 0  # all of today
+        assert files() == 6 + 1  # merged, and for queries that began before what was merged
+        _make_older(lake, days=10)
+        assert lake.tidy(days=30, kept=[]) == 0
+        assert files() == 1
+        assert lake.tidy(days=5, kept=[made[1]]) > 0
+        left = {n for (n,) in lake.query("SELECT snapshot_id FROM lake.snapshots()").fetchall()}
+        assert made[1] in left
+        assert not left & set(made[2:5])
+        assert lake.read("treatments", as_of=made[1])["patient"].to_list() == ["p0", "p1"]
+        assert lake.read("treatments").equals(before)
+
+
+def _make_older(lake: Lake, *, days: int) -> None:
+    """As though everything had been done so many days ago."""
+    for table, column in (("ducklake_snapshot", "snapshot_time"), ("ducklake_files_scheduled_for_deletion", "schedule_start")):
+        lake.query(f"UPDATE __ducklake_metadata_lake.{table} SET {column} = ({column}::TIMESTAMPTZ - to_days({days}))::VARCHAR")

@@ -1,0 +1,71 @@
+"""What each task was last learnt from: where nothing of it has changed since, a night reads no features and asks nobody anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+
+from dagster_project.flow.kept import CODE_VERSION
+from dagster_project.lake.files import write_whole
+from dagster_project.resources import Lakehouse
+
+INPUTS = ("training_cohort", "patients", "responses", "lesions", "dhi", "outcomes", "radiomic_features", "delta_features", "timepoints", "scans", "habitats")
+"""Tables that a data set is made of, and those whose digests lead to what the vault keeps for it."""
+
+
+@dataclass(frozen=True)
+class LearntBefore:
+    """A task's last night: the snapshot it read, what else it depends on, and what was told of it.
+
+    Parameters
+    ----------
+    cohort_digest
+        Of the data set; None where none could be made, and `left_out` says why.
+    served
+        The alias of each run that had one when patients were asked about.
+    """
+
+    snapshot: int
+    protocol_digest: str
+    cohort_digest: str | None
+    served: Mapping[str, str]
+    left_out: Mapping[str, str]
+    not_asked: tuple[str, ...]
+    code: str = CODE_VERSION
+
+    def holds(self, lakehouse: Lakehouse, snapshot: int, runs: pl.DataFrame, served: Mapping[str, str]) -> bool:
+        """Whether the task would find tonight what it found then.
+
+        1. The code, the protocol and the aliases are the same, and the runs of that training are in the table.
+        2. Every snapshot since is still there to tell what it wrote, and none wrote a table of `INPUTS`.
+        """
+        same = self.code == CODE_VERSION and self.protocol_digest == lakehouse.study.digest and dict(self.served) == dict(served)
+        trained = self.cohort_digest is None or runs.filter(cohort_digest=self.cohort_digest, protocol_digest=self.protocol_digest).height > 0
+        if not (same and trained and lakehouse.lake.holds(self.snapshot, snapshot)):
+            return False
+        return not lakehouse.lake.touched(since=self.snapshot, until=snapshot).intersection(INPUTS)
+
+
+def learnt_before(lakehouse: Lakehouse, task: str) -> LearntBefore | None:
+    """What was kept of a task; None where nothing was, or by code that kept something else."""
+    file = _file(lakehouse, task)
+    if not file.is_file():
+        return None
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return LearntBefore(**{**told, "not_asked": tuple(told["not_asked"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def keep_learnt(lakehouse: Lakehouse, task: str, learnt: LearntBefore) -> None:
+    """Keep it for the next night."""
+    write_whole(_file(lakehouse, task), json.dumps(asdict(learnt)).encode())
+
+
+def _file(lakehouse: Lakehouse, task: str) -> Path:
+    return lakehouse.home.mlflow / f"learnt-{task}.json"
