@@ -203,12 +203,14 @@ def train_side_by_side(facts: Mapping[str, Any], arrays: list[dict[str, np.ndarr
     """Train one network a list of rows, all at once (vmap over stacked weights); the weights, stacked, and the mean loss an epoch.
 
     AdamW with decoupled weight decay and a cosine rate; the batches of each are drawn from its own rows alone. Results repeat for
-    the same seed on the same kind of device.
+    the same seed on the same kind of device. On the CPU one thread works: the matrices are small, and threads that wait for one another on a busy
+    machine cost more than they save.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     device = choose_device(section["device"])
-    with torch.random.fork_rng(devices=[] if device == "cpu" else None):
+    with threadpool_limits(limits=1), torch.random.fork_rng(devices=[] if device == "cpu" else None):
         torch.manual_seed(seed)
         return _descend(facts, _batched_inputs(arrays, device), torch.from_numpy(labels.astype(np.float32)).to(device), rows, section, seed)
 
