@@ -134,9 +134,12 @@ def _process_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _one_thread() -> None:
+    """The variables are for libraries still to be loaded; what the worker's main module has loaded already is limited by hand."""
     os.environ.update(ONE_THREAD)
     import SimpleITK as sitk
+    from threadpoolctl import threadpool_limits
 
+    threadpool_limits(limits=1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -45,6 +47,15 @@ def test_a_failing_task_has_a_reason_without_its_message() -> None:
     assert outcomes[13].reason is not None
     assert "ValueError" in outcomes[13].reason
     assert "secret" not in outcomes[13].reason
+
+
+def test_a_worker_uses_one_thread_whatever_its_main_module_has_loaded_before() -> None:
+    """A spawned worker runs its main module, here one that loads numpy's BLAS, and only then its initialiser."""
+    code = ("import numpy; from dagster_project.compute import _one_thread; from threadpoolctl import threadpool_info as pools;"
+            "_one_thread(); print({p['num_threads'] for p in pools()})")
+    threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    told = subprocess.run([sys.executable, "-c", code], env={**os.environ, **threads}, capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "{1}"
 
 
 @pytest.mark.usefixtures("two_workers")
