@@ -306,7 +306,7 @@ def _clinical_block(roster: pl.DataFrame, patients: pl.DataFrame) -> _Block:
     return _joined(roster, frame, [FeatureColumn(n, PD_L1 if n == "pd_l1_tps" else CLINICAL, (BASELINE,)) for n in facts])
 
 
-UNTRAINED = ("progressed_by_", "responded_by_", "no_response_after_")
+UNTRAINED = ("progressed_by_", "responded_by_", "no_response_after_", "short_follow_up_after_")
 """Exclusions of patients whom a model may still be asked about: they are eligible, and were decided or not yet followed."""
 
 

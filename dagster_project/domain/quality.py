@@ -23,7 +23,8 @@ NEEDED = ("patients", "scans", "timepoints", "reader_agreement", "arbitrations",
 MEASUREMENTS = ("longest_diameter_mm", "volume_mm3", "short_axis_mm")
 """What the two readers must agree on; the short axis only where a site has nodes."""
 
-ROW_RULES = ("site_left_out", "slice_thickness", "artifact", "missing_visit", "consent_withdrawn", "ineligible", "unknown", "progressed_by", "responded_by", "no_response_after")
+ROW_RULES = ("site_left_out", "slice_thickness", "artifact", "missing_visit", "consent_withdrawn", "ineligible", "unknown", "progressed_by", "responded_by", "no_response_after",
+             "short_follow_up_after")
 """Row rules, each the beginning of the exclusions it counts."""
 
 

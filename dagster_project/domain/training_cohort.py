@@ -67,7 +67,8 @@ def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, re
     1. excluded: the first criterion, in order, that is not met (missing_visit I4, slice_thickness I5, artifact E1,
        consent_withdrawn E5, ineligible_<criterion>) or not known (unknown_<criterion>)
     2. excluded: decided by the task's visit, as the protocol's `decided` says (progressed_by_T1, responded_by_T1)
-    3. excluded: no evaluable visit after the task's (no_response_after_T1)
+    3. excluded: no evaluable visit after the task's (no_response_after_T1); at the landmark, followed for less than `six_months_days` without an
+       event (short_follow_up_after_T2)
     4. label: CR or PR at a visit after the task's, up to the first PD, and none after a new anticancer therapy; of the task T2: no
        progression and no death within `six_months_days` of T2 (unknown where follow-up ends earlier), and rule 2 excludes progression alone
 
@@ -130,7 +131,8 @@ def _exclusion(course: Course, task: str, policy: str) -> str | None:
         return f"progressed_by_{task}"
     if course.decided == "responded" and policy == "exclude":
         return f"responded_by_{task}"
-    return f"no_response_after_{task}" if course.label is None else None
+    unlabelled = "short_follow_up_after" if task == LANDMARK else "no_response_after"
+    return f"{unlabelled}_{task}" if course.label is None else None
 
 
 def courses(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.DataFrame, timepoints: pl.DataFrame, task: str,

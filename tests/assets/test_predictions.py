@@ -23,7 +23,7 @@ def test_the_chosen_model_is_asked_about_eligible_patients_it_was_not_trained_on
     """Decided by the visit, or without a later one: they have a probability, and neither fold nor label."""
     learnt = opened.table("model_runs")["task"].unique().to_list()
     cohort = opened.table("training_cohort").filter(~pl.col("included"), pl.col("task").is_in(learnt))
-    asked = cohort.filter(pl.col("exclusion").str.contains("^(progressed|responded|no_response)_")).select("task", "patient")
+    asked = cohort.filter(pl.col("exclusion").str.contains("^(progressed|responded|no_response|short_follow_up)_")).select("task", "patient")
     rows = opened.table("predictions").filter(pl.col("fold").is_null())
     assert sorted(rows.select("task", "patient").iter_rows()) == sorted(asked.iter_rows())
     assert rows["label"].is_null().all()

@@ -207,5 +207,6 @@ def test_row_rules_count_and_close_nothing():
 
 
 def test_every_exclusion_belongs_to_one_row_rule():
-    reasons = ["ineligible_I1", "unknown_I8", "missing_visit", "slice_thickness", "artifact", "consent_withdrawn", "progressed_by_T1", "responded_by_T1", "no_response_after_T2"]
+    reasons = ["ineligible_I1", "unknown_I8", "missing_visit", "slice_thickness", "artifact", "consent_withdrawn", "progressed_by_T1", "responded_by_T1", "no_response_after_T1",
+               "short_follow_up_after_T2"]
     assert [sum(r.startswith(rule) for rule in ROW_RULES) for r in reasons] == [1] * len(reasons)

@@ -108,7 +108,7 @@ def test_the_protocol_says_who_counts_as_decided(policy, kept):
 def test_after_the_last_visit_the_label_is_six_months_without_progression(days, event, label):
     found = derive("T1 SD iSD", "T2 PR iPR", outcome={"pfs_from_t2_days": days, "pfs_from_t2_event": event}, task="T2")
     assert found["label"] is label
-    assert found["exclusion"] == (None if label is not None else "no_response_after_T2")
+    assert found["exclusion"] == (None if label is not None else "short_follow_up_after_T2")
     assert "six months of T2" in found["label_definition"]
 
 
