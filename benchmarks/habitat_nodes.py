@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import replace
 
-from benchmarks.models import COHORTS, shown
+from benchmarks.models import COHORTS, print_runs, shown
 from dagster_project.simulation.tables import simulate_tables
 from dagster_project.study import load_study
 from models.datasets import TASKS, Dataset, build_dataset
@@ -36,17 +35,8 @@ def run(cohort: str, seed: int, patients: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--patients", type=int, default=500)
-    parser.add_argument("--cohort", choices=[*COHORTS, "both"], default="both")
-    asked = parser.parse_args()
-    head = ["cohort", "seed", "without habitats", "with habitats", "gain", "CPU s without", "CPU s with", "lesions and visits behind a fold's codebook"]
-    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for cohort in COHORTS if asked.cohort == "both" else [asked.cohort]:
-        for seed in range(asked.first, asked.first + asked.seeds):
-            print("| " + " | ".join(run(cohort, seed, asked.patients)) + " |", flush=True)
+    print_runs(__doc__, ["cohort", "seed", "without habitats", "with habitats", "gain", "CPU s without", "CPU s with",
+                         "lesions and visits behind a fold's codebook"], run, seeds=2)
 
 
 if __name__ == "__main__":

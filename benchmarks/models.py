@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.study import load_study
@@ -45,19 +46,23 @@ def run(cohort: str, seed: int, patients: int) -> list[str]:
             f"{seconds['st_gcn']:.0f}", f"{seconds['decomposition_transformer']:.0f}"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
+def print_runs(description: str | None, head: list[str], run: Callable[[str, int, int], list[str]], seeds: int) -> None:
+    """A table of what `run` tells of each cohort and seed that the command line asks for, row by row."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--patients", type=int, default=500)
     parser.add_argument("--cohort", choices=[*COHORTS, "both"], default="both")
     asked = parser.parse_args()
-    head = ["cohort", "seed", "PD-L1", "clinical", "size", "clinical + size", "baseline radiomics", "delta", "boosting", "ST-GCN", "transformer", "fusion",
-            "control", "ST-GCN control", "fusion - clinical", "fusion - size", "fusion - both", "ST-GCN CPU s", "transformer CPU s"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for cohort in COHORTS if asked.cohort == "both" else [asked.cohort]:
         for seed in range(asked.first, asked.first + asked.seeds):
             print("| " + " | ".join(run(cohort, seed, asked.patients)) + " |", flush=True)
+
+
+def main() -> None:
+    print_runs(__doc__, ["cohort", "seed", "PD-L1", "clinical", "size", "clinical + size", "baseline radiomics", "delta", "boosting", "ST-GCN", "transformer", "fusion",
+                         "control", "ST-GCN control", "fusion - clinical", "fusion - size", "fusion - both", "ST-GCN CPU s", "transformer CPU s"], run, seeds=5)
 
 
 if __name__ == "__main__":
