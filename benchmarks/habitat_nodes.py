@@ -29,7 +29,7 @@ def run(cohort: str, seed: int, patients: int) -> list[str]:
     dataset = build_dataset(TASKS["T1"], **tables.of_dataset())
     assert dataset.series is not None, "lesions are simulated"
     (with_, seconds), (without, before) = (trained(d, seed) for d in (dataset, replace(dataset, series=replace(dataset.series, words=None))))
-    gain, p = auc_difference(dataset.y, with_.probabilities, without.probabilities)
+    gain, p = auc_difference(dataset.y, with_.probabilities, without.probabilities, folds=int(with_.fold.max()) + 1)
     fitted = with_.appraisal.tables["folds"]["habitat_lesions"]
     return [cohort, str(seed), shown(without), shown(with_), f"{gain.value:+.3f} p={p:.2g}", f"{before:.0f}", f"{seconds:.0f}", f"{fitted.min():.0f}-{fitted.max():.0f}"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_difference
+from models.evaluation import auc_difference, cross_fitted
 from models.roster import choose_learners
 from models.training import TrainedModel, train
 
@@ -20,12 +20,13 @@ COHORTS = {"signal": Truth(), "no signal": Truth(heterogeneity=0.0)}
 
 
 def shown(model: TrainedModel) -> str:
-    e = model.evaluation.auc
+    """AUC with DeLong's interval; a control's for the folds that it was put together from."""
+    e = cross_fitted(model.evaluation.auc, int(model.fold.max()) + 1) if model.negative_control else model.evaluation.auc
     return f"{e.value:.3f} ({e.lower:.3f}-{e.upper:.3f})"
 
 
 def against(model: TrainedModel, other: TrainedModel) -> str:
-    gain, p = auc_difference(model.dataset.y, model.probabilities, other.probabilities)
+    gain, p = auc_difference(model.dataset.y, model.probabilities, other.probabilities, folds=int(model.fold.max()) + 1)
     return f"{gain.value:+.3f} p={'-' if p is None else f'{p:.1e}'}"
 
 
