@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.study import load_study
@@ -47,16 +47,16 @@ def run(cohort: str, seed: int, patients: int) -> list[str]:
             f"{seconds['st_gcn']:.0f}", f"{seconds['decomposition_transformer']:.0f}"]
 
 
-def print_runs(description: str | None, head: list[str], run: Callable[[str, int, int], list[str]], seeds: int) -> None:
+def print_runs(description: str | None, head: list[str], run: Callable[[str, int, int], list[str]], seeds: int, cohorts: Mapping[str, Truth] = COHORTS) -> None:
     """A table of what `run` tells of each cohort and seed that the command line asks for, row by row."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--patients", type=int, default=500)
-    parser.add_argument("--cohort", choices=[*COHORTS, "both"], default="both")
+    parser.add_argument("--cohort", choices=[*cohorts, "all"], default="all")
     asked = parser.parse_args()
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for cohort in COHORTS if asked.cohort == "both" else [asked.cohort]:
+    for cohort in cohorts if asked.cohort == "all" else [asked.cohort]:
         for seed in range(asked.first, asked.first + asked.seeds):
             print("| " + " | ".join(run(cohort, seed, asked.patients)) + " |", flush=True)
 

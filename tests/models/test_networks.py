@@ -94,7 +94,8 @@ def test_4_gradients_reach_every_input_that_is_allowed_and_no_other(name, task):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_5_networks_stay_small(name):
     nodes = [*"rstu", *(f"habitat_{k}" for k in range(1, 6))]
-    made = architecture(name, {"features": range(17), "regions": nodes, "visits": range(3), "width": STUDY["network_width"], "dropout": 0.3})
+    told = [*"abcdefghijklmn", "habitat_fraction", "habitat_density_hu", "habitat_spread_hu"]
+    made = architecture(name, {"features": told, "regions": nodes, "visits": range(3), "width": STUDY["network_width"], "dropout": 0.3})
     assert sum(p.numel() for p in made.parameters()) < 20_000
 
 
