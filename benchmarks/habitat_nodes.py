@@ -20,7 +20,7 @@ from models.training import TrainedModel, train
 def trained(dataset: Dataset, seed: int) -> tuple[TrainedModel, float]:
     """The ST-GCN over all outer folds with inner folds and seeds, and its CPU seconds."""
     start = time.process_time()
-    (model,) = train([Network("st_gcn")], dataset, {**load_study().section("model"), "held_out_sites": "none"}, seed)
+    (model,) = train([Network("st_gcn")], dataset, {**load_study().learning, "held_out_sites": "none"}, seed)
     return model, time.process_time() - start
 
 

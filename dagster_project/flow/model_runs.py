@@ -103,7 +103,7 @@ def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequenc
     from models.datasets import build_dataset
     from models.roster import choose_learners
 
-    section = lakehouse.study.section("model")
+    section = lakehouse.study.learning
     tables = tables_seen(lakehouse, learned.snapshot, task, section["network_features"])
     dataset = build_dataset(task, **tables)
     learners, left_out = choose_learners(dataset, section)
@@ -124,7 +124,7 @@ def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, 
     from models.tracking import log_models
     from models.training import train
 
-    section, home = lakehouse.study.section("model"), lakehouse.home
+    section, home = lakehouse.study.learning, lakehouse.home
     trained = train(learners, dataset, section, section["seed"])
     fresh = log_models(trained, tracking_uri=home.mlflow_uri, artifact_root=home.mlflow / "artifacts", snapshot=snapshot, verdicts=verdicts,
                        protocol_digest=lakehouse.study.digest, alias=section["alias"], section=section, champion=champion_on(lakehouse, dataset))
