@@ -42,7 +42,7 @@ from dagster_project.flow.delta_features import derive_changed
 from dagster_project.flow.feature_stability import compare_features
 from dagster_project.flow.gate import judge
 from dagster_project.flow.learnt_before import LearntBefore, keep_learnt, learnt_before
-from dagster_project.flow.model_runs import tables_seen
+from dagster_project.flow.model_runs import Reading, tables_seen
 from dagster_project.flow.predictions import aliases
 from dagster_project.flow.responses import grade_all_evaluators
 from dagster_project.lake.publish import publish, published_snapshots, withdraw_publications
@@ -157,13 +157,13 @@ def training_step(lakehouse, looked_at):
     from models.datasets import TASKS, DatasetError, build_dataset
     from models.tracking import aliases_held
 
-    snapshot, section = lakehouse.lake.snapshot(), lakehouse.study.section("model")
+    snapshot, section, reading = lakehouse.lake.snapshot(), lakehouse.study.section("model"), Reading()
     for name in section["tasks"]:
         held, before = aliases_held(lakehouse.home.mlflow_uri, name, aliases(lakehouse)), learnt_before(lakehouse, name)
         if before and before.holds(lakehouse, snapshot, pl.DataFrame(), held):
             continue
         looked_at.append(name)
-        tables = tables_seen(lakehouse, snapshot, TASKS[name], section["network_features"])
+        tables = tables_seen(lakehouse, snapshot, TASKS[name], section["network_features"], reading=reading)
         try:
             build_dataset(TASKS[name], **tables)
         except DatasetError:
@@ -273,10 +273,11 @@ def print_changed(lakehouse, sites):
     print(f"The patient has {stored} rows of change.")
     if written < 2 * stored:
         raise SystemExit(f"{written} rows were written and taken out, of a patient of {stored}")
-    print(PUBLICATION)
-    print(published_apart(lakehouse.root, "a night with one scan measured anew"), flush=True)
-    size = (lakehouse.home.published / "lakehouse.duckdb").stat().st_size
-    print(f"\nThe DuckDB file has {size / 2**20:.0f} MiB.")
+    if published_snapshots(lakehouse.home.published):
+        print(PUBLICATION)
+        print(published_apart(lakehouse.root, "a night with one scan measured anew"), flush=True)
+        size = (lakehouse.home.published / "lakehouse.duckdb").stat().st_size
+        print(f"\nThe DuckDB file has {size / 2**20:.0f} MiB.")
 
 
 def print_tidy(lakehouse, sites):
@@ -284,8 +285,9 @@ def print_tidy(lakehouse, sites):
     (_, cpu, clock, expired), = timed([("tidy", lambda: lakehouse.lake.tidy(days=0, kept=published_snapshots(lakehouse.home.published)))])
     print(f"\ntidy: {cpu:.1f} CPU s, {clock:.1f} s by the clock; {expired} snapshots expired; {before} before, {size_of(data)} after, the given up ones still among them")
     print_steps("a night after tidying", lakehouse, sites)
-    print(PUBLICATION)
-    print(published_apart(lakehouse.root, "after tidying"), flush=True)
+    if published_snapshots(lakehouse.home.published):
+        print(PUBLICATION)
+        print(published_apart(lakehouse.root, "after tidying"), flush=True)
 
 
 def print_queries(lakehouse, features, patients, repeats):
