@@ -28,7 +28,7 @@ def answer_once(lake: Lake, file: Path, tables: Sequence[str], question: object,
     question
         All that the answer depends on beside the tables: statements, limits, versions.
     answer
-        Gives what JSON can hold. It must name no patient: withdrawal does not look for one in what is kept here.
+        Gives what JSON can hold, and names no patient.
     """
     state = _state(lake, tables, question)
     before = _kept(file)
