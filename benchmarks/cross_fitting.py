@@ -30,7 +30,7 @@ LIMIT = 1.959964
 
 def measure(seed: int, patients: int) -> dict[str, float]:
     """z of each model's AUC against 0.5, and of each difference between two, by DeLong's variance."""
-    section = {**load_study().section("model"), "held_out_sites": "none"}
+    section = {**load_study().learning, "held_out_sites": "none"}
     dataset = build_dataset(TASKS["T1"], **simulate_tables(NOTHING, section["network_features"], patients=patients, seed=seed).of_dataset())
     learners = {m.name: m for m in choose_learners(dataset, section)[0]}
     found = {m.name: m.probabilities for m in train([learners[name] for name in MODELS], dataset, section, seed)}

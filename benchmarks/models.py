@@ -31,7 +31,7 @@ def against(model: TrainedModel, other: TrainedModel) -> str:
 
 
 def run(cohort: str, seed: int, patients: int) -> list[str]:
-    section = load_study().section("model")
+    section = load_study().learning
     tables = simulate_tables(COHORTS[cohort], section["network_features"], patients=patients, seed=seed)
     dataset = build_dataset(TASKS["T1"], **tables.of_dataset())
     learners, _ = choose_learners(dataset, section)

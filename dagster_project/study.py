@@ -14,6 +14,9 @@ from typing import Any
 
 PROTOCOL = Path(__file__).with_name("study.toml")
 
+FEATURE_LIMIT = "feature_icc_lower_minimum"
+"""The one limit of readers' agreement on a feature."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -29,6 +32,11 @@ class Study:
     def section(self, name: str) -> Mapping[str, Any]:
         """One section; KeyError names it where it is missing."""
         return self.sections[name]
+
+    @property
+    def learning(self) -> Mapping[str, Any]:
+        """What models are trained by: the section [model], and of [agreement] the limit by which features are stable, in a fold as in the cohort."""
+        return MappingProxyType({**self.section("model"), FEATURE_LIMIT: self.section("agreement")[FEATURE_LIMIT]})
 
     def section_digest(self, *names: str) -> str:
         """Digest of some sections alone, so that a changed threshold elsewhere re-computes nothing."""

@@ -23,7 +23,7 @@ from models.splits import stratified_folds
 from models.stgcn import GraphConvolution
 from models.training import train
 
-STUDY = load_study().section("model")
+STUDY = load_study().learning
 SECTION = {**STUDY, "network_epochs": 2, "network_seeds": 2, "inner_folds": 2, "folds": 2, "network_features": STUDY["network_features"][:4], "held_out_sites": "none"}
 TABLES = simulate_tables(Truth(), SECTION["network_features"], patients=70, sites=3, seed=4)
 DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset())

@@ -21,7 +21,7 @@ from models.series import SeriesScaler, arrange
 from models.stgcn import DAYS_UNIT, GraphConvolution, TemporalConvolution
 from models.training import train
 
-STUDY = load_study().section("model")
+STUDY = load_study().learning
 SECTION = {**STUDY, "network_epochs": 3, "network_seeds": 2, "inner_folds": 2, "folds": 2, "network_features": STUDY["network_features"][:4]}
 TABLES = simulate_tables(Truth(), SECTION["network_features"], patients=70, sites=3, seed=4)
 DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset())
