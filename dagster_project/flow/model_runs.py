@@ -18,6 +18,7 @@ from dagster_project.flow.predictions import Said, aliases, ask_about_others, ch
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.resources import Lakehouse
+from dagster_project.study import Study
 
 if TYPE_CHECKING:
     from models.datasets import Dataset, Task
@@ -124,11 +125,18 @@ def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, 
     from models.tracking import log_models
     from models.training import train
 
-    section, home = lakehouse.study.section("model"), lakehouse.home
+    section, home = section_of_training(lakehouse.study), lakehouse.home
     trained = train(learners, dataset, section, section["seed"])
     fresh = log_models(trained, tracking_uri=home.mlflow_uri, artifact_root=home.mlflow / "artifacts", snapshot=snapshot, verdicts=verdicts,
                        protocol_digest=lakehouse.study.digest, alias=section["alias"], section=section, champion=champion_on(lakehouse, dataset))
     return fresh, said_in_training(trained, fresh, section)
+
+
+def section_of_training(study: Study) -> dict[str, Any]:
+    """The section [model] with the share of responders in practice, which [endpoints] holds."""
+    from models.predictive_values import SHARE
+
+    return {**study.section("model"), SHARE: study.section("endpoints")[SHARE]}
 
 
 def with_aliases(lakehouse: Lakehouse, runs: pl.DataFrame, task: str) -> tuple[pl.DataFrame, dict[str, str]]:
