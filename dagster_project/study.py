@@ -17,6 +17,9 @@ PROTOCOL = Path(__file__).with_name("study.toml")
 FEATURE_LIMIT = "feature_icc_lower_minimum"
 """The one limit of readers' agreement on a feature."""
 
+SHARE_IN_PRACTICE = "response_share_in_practice"
+"""The share of responders among patients who were not enrolled by outcome."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -35,8 +38,9 @@ class Study:
 
     @property
     def learning(self) -> Mapping[str, Any]:
-        """What models are trained by: the section [model], and of [agreement] the limit by which features are stable, in a fold as in the cohort."""
-        return MappingProxyType({**self.section("model"), FEATURE_LIMIT: self.section("agreement")[FEATURE_LIMIT]})
+        """What models are trained and judged by: the section [model], the limit by which features are stable ([agreement]), and the share of responders in practice ([endpoints])."""
+        shared = {FEATURE_LIMIT: self.section("agreement")[FEATURE_LIMIT], SHARE_IN_PRACTICE: self.section("endpoints")[SHARE_IN_PRACTICE]}
+        return MappingProxyType({**self.section("model"), **shared})
 
     def section_digest(self, *names: str) -> str:
         """Digest of some sections alone, so that a changed threshold elsewhere re-computes nothing."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from dagster_project.domain.training_cohort import LANDMARK
+from dagster_project.study import SHARE_IN_PRACTICE
 from models.calibration import (
     Pooled,
     bootstrap_auc,
@@ -21,6 +23,7 @@ from models.calibration import (
 from models.datasets import DHI, Dataset
 from models.evaluation import Estimate, auc_delong
 from models.learners import Fit, Section
+from models.predictive_values import predictive_values_in_practice
 from models.risk_groups import compare_risk_groups, concordance_index
 from models.sample_size import expected_auc_reach, sample_size
 
@@ -71,7 +74,8 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
     slopes = calibration_estimates(y, p)
     survival, medians = _survival(whole, held, seed)
     figures = {"auc_bootstrap": bootstrap_auc(y, p, seed=seed), "brier_bootstrap": bootstrap_mean((p - y) ** 2, seed=seed),
-               "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **medians, **_site_figures(y, p, whole.sites, sites)}
+               "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **_in_practice(whole, held, section), **medians,
+               **_site_figures(y, p, whole.sites, sites)}
     tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)), "decision_curve": pl.DataFrame(net_benefit(y, p, THRESHOLDS)),
               "subgroups": subgroups(whole, p), "sample_size": _sample_size(seen), "folds": _folds(y, held),
               **({"risk_groups": survival} if survival.height else {})}
@@ -86,6 +90,18 @@ def _survival(whole: Dataset, held: Held, seed: int) -> tuple[pl.DataFrame, dict
         return pl.DataFrame(), {"c_index": Estimate(None, reason="no time without progression after the landmark is known")}
     table, medians = compare_risk_groups(whole.progression, held.positive)
     return table, {"c_index": concordance_index(whole.progression, held.probabilities, seed=seed), **medians}
+
+
+def _in_practice(whole: Dataset, held: Held, section: Section) -> dict[str, Estimate]:
+    """Predictive values at the share of responders in practice, of a task that tells response and a section that knows the share."""
+    why = None
+    if whole.task.name == LANDMARK:
+        why = f"the share in practice is of responders, and task {LANDMARK} tells freedom from progression"
+    elif SHARE_IN_PRACTICE not in section:
+        why = f"[endpoints] {SHARE_IN_PRACTICE} was not handed over"
+    if why:
+        return dict.fromkeys(("ppv_in_practice", "npv_in_practice"), Estimate(None, reason=why))
+    return predictive_values_in_practice(whole.y, held.positive, section[SHARE_IN_PRACTICE])
 
 
 def _site_figures(y: np.ndarray, p: np.ndarray, where: Sequence[str], sites: Pooled | str) -> dict[str, Estimate]:
@@ -144,7 +160,7 @@ def _facts(y: np.ndarray, held: Held, sites: Pooled | str, section: Section, see
             "folds_stratified_by": "site and label", "fold_smallest": int(sizes.min()), "fold_largest": int(sizes.max()),
             "fitted_within_training_folds": "imputation, scaling, reader stability, habitat codebook, limits of DHI, column filter, strength, temperature, stack weights, cut-off",
             "interval_of_auc": "DeLong, one probability out of fold a patient; auc_bootstrap by patient within class",
-            "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()),
+            "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()), **({SHARE_IN_PRACTICE: section[SHARE_IN_PRACTICE]} if SHARE_IN_PRACTICE in section else {}),
             "reader_stability": "judged in each training fold" if all("features_judged" in f.chosen for f in held.fits) else "not judged: no column needs it, or too few reads in pairs",
             "held_out_sites": "each hospital predicted by a model without it" if isinstance(sites, Pooled) else sites}
 

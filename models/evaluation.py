@@ -36,7 +36,8 @@ class RocPoint:
 class Evaluation:
     """The first figures of one model's out-of-fold probabilities; `models.appraisal` has the rest.
 
-    Predictive values are those at the cohort's share of responders, which enrolment by outcome fixes at about one half.
+    Predictive values are those at the cohort's share of responders, which enrolment by outcome fixes at about one half;
+    `models.predictive_values` has those at the share in practice.
     """
 
     auc: Estimate
@@ -119,7 +120,7 @@ def auc_delong(labels: np.ndarray, scores: np.ndarray) -> Estimate:
     variance = sum(float(v.var(ddof=1)) / len(v) for v in placements)
     if variance <= 0:
         return Estimate(value, reason="the placements do not vary: DeLong's variance is 0")
-    reach = _z() * sqrt(variance)
+    reach = quantile_of_confidence() * sqrt(variance)
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
@@ -139,7 +140,7 @@ def auc_difference(labels: np.ndarray, scores: np.ndarray, reference: np.ndarray
     if variance <= 0:
         return Estimate(value, reason="the paired placements do not vary: DeLong's variance is 0"), None
     variance *= 1 if folds is None else fold_variance(folds)
-    reach = _z() * sqrt(variance)
+    reach = quantile_of_confidence() * sqrt(variance)
     return Estimate(value, value - reach, value + reach), 2 * NormalDist().cdf(-abs(value) / sqrt(variance))
 
 
@@ -175,7 +176,8 @@ def _midranks(scores: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2.0)[where]
 
 
-def _z() -> float:
+def quantile_of_confidence() -> float:
+    """The normal quantile that CONFIDENCE leaves on either side."""
     return NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
 

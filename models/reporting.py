@@ -60,6 +60,7 @@ def model_card(facts: Mapping[str, str], items: list[Item]) -> str:
     return (f"# {facts['name']}, task {facts['task']}\n\n{warning}For research; no medical device.\n\n"
             f"Predicts: {facts['label']}. {facts['n_patients']} patients of {facts['n_sites']} hospitals, {facts['n_positive']} responders.\n\n"
             f"Out of fold: AUC {facts['auc']}, Brier {facts['brier']}, calibration slope {facts['calibration_slope']}; {facts['comparison']}.\n\n"
+            f"Predictive values: {facts['predictive_values']}.\n\n"
             f"## Guidelines\n\n| guideline | {' | '.join(STATUSES)} |\n|---|{'---|' * len(STATUSES)}\n{summary}\n\n"
             f"| item | what | status | answer |\n|---|---|---|---|\n{table}\n")
 

@@ -34,6 +34,7 @@ from models.harmonised import HarmonisedModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel
 from models.prediction import ServedModel
+from models.predictive_values import SHARE
 from models.promotion import judge_promotion
 from models.reference import Reference
 from models.reporting import answer_items, model_card, write_items
@@ -249,7 +250,7 @@ def _metric_entities(model: TrainedModel, context: _Context) -> list[Any]:
 
 def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:
     """The model's figures by name; those that cannot exist are left out, evaluation.json says why."""
-    estimates = {name: getattr(model.evaluation, name) for name in ("auc", "sensitivity", "specificity", "accuracy")}
+    estimates = {name: getattr(model.evaluation, name) for name in ("auc", "sensitivity", "specificity", "accuracy", "ppv", "npv")}
     estimates |= {f"auc_site_{site}": auc for site, auc in model.evaluation.auc_by_site.items()}
     bounds = {f"{name}{end}": getattr(e, part) for name, e in estimates.items()
               for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))}
@@ -461,10 +462,16 @@ def _row(model: TrainedModel, context: _Context, run: str, version: str, alias: 
         "promotion": None, "promotion_reasons": None,
         "n_patients": data.y.size, "n_positive": int(data.y.sum()), "n_features": len(data.columns),
         "auc": e.auc.value, "auc_lower": e.auc.lower, "auc_upper": e.auc.upper, "sensitivity": e.sensitivity.value,
-        "specificity": e.specificity.value, "accuracy": e.accuracy.value, "brier": e.brier, "cutoff": float(model.cutoffs.mean()),
+        "specificity": e.specificity.value, "accuracy": e.accuracy.value, "ppv": e.ppv.value, "npv": e.npv.value, **_in_practice(model), "brier": e.brier, "cutoff": float(model.cutoffs.mean()),
         "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "snapshot": context.snapshot,
         "trained_at": context.trained_at, "simulated": bool(data.simulated.any()),
     }
+
+
+def _in_practice(model: TrainedModel) -> dict[str, float | None]:
+    """Predictive values at the share of responders in practice, with bounds, as columns of model_runs."""
+    found = {name: model.appraisal.figures[name] for name in ("ppv_in_practice", "npv_in_practice")}
+    return {f"{name}{end}": getattr(e, part) for name, e in found.items() for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))}
 
 
 def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
@@ -494,10 +501,20 @@ def card_facts(model: TrainedModel, context: _Context, sanity: str) -> dict[str,
         "name": model.name, "task": data.task.name, "landmark": data.task.landmark, "visits": ", ".join(data.task.visits), "label": data.label_definition,
         "kind": model.final.model.kind, "blocks": ", ".join(sorted(set(data.feature_blocks))) or "series", "n_features": str(len(data.columns)),
         "n_patients": str(data.y.size), "n_positive": str(int(data.y.sum())), "n_sites": str(len(set(data.sites))), "n_folds": str(len(model.cutoffs)),
-        "prevalence": f"{data.y.mean():.1%}", "missing_share": f"{told.get('missing_share', 0.0):.1%}", "snapshot": str(context.snapshot),
+        "prevalence": f"{data.y.mean():.1%}", "predictive_values": _told_predictive_values(model), "missing_share": f"{told.get('missing_share', 0.0):.1%}", "snapshot": str(context.snapshot),
         "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "simulated": str(bool(data.simulated.any())).lower(),
         "auc": shown(model.evaluation.auc), "brier": f"{told['brier']:.3f}", "calibration_slope": "none" if slope is None else f"{slope:.2f}",
         "final_cutoff": f"{told['final_cutoff']:.3f}", "comparison": gained or "no reference model was compared with it", "sanity": sanity}
+
+
+def _told_predictive_values(model: TrainedModel) -> str:
+    """PPV and NPV in the cohort, and in practice or why not."""
+    e, found, share = model.evaluation, model.appraisal.figures, model.appraisal.facts.get(SHARE)
+    ppv, npv = found["ppv_in_practice"], found["npv_in_practice"]
+    cohort = f"in this cohort PPV {shown(e.ppv)}, NPV {shown(e.npv)}"
+    if ppv.value is None and npv.value is None:
+        return f"{cohort}; in practice not known: {ppv.reason}"
+    return f"{cohort}; where {share:.0%} respond, as assumed of practice, PPV {shown(ppv)}, NPV {shown(npv)}"
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -141,6 +141,7 @@ def _modelling(tables: s.Tables, study: Study) -> dict[str, Any]:
     tasks = list(dict.fromkeys(r["task"] for r in runs))
     return {
         "runs": runs,
+        "response_share_in_practice": study.section("endpoints")["response_share_in_practice"],
         "earlier_runs": tables["model_runs"].height - len(runs),
         "roc_figures": {task: _draw_roc(tables, runs, task) for task in tasks},
         "alarms": [r for r in runs if r["auc"] >= study.section("model")["leakage_auc"]],

@@ -13,7 +13,8 @@ from dagster_project.lake.schema import polars_schema
 from dagster_project.study import load_study
 from models.datasets import TASKS, Dataset, build_dataset
 
-SECTION = MappingProxyType({**load_study().learning, "filter_keeps": 8})
+STUDY = load_study()
+SECTION = MappingProxyType({**STUDY.learning, "filter_keeps": 8})
 SITES = ("NORTH", "SOUTH", "EAST")
 PAIRS = (("T0", "T1"), ("T1", "T2"), ("T0", "T2"))
 

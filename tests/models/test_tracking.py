@@ -115,6 +115,9 @@ def test_2_a_row_says_what_was_found(logged, trained):
     assert (row["task"], row["model"], row["n_patients"], row["n_positive"], row["n_features"]) == ("T1", "size_change", 24, 12, 4)
     assert (row["auc"], row["auc_lower"], row["auc_upper"]) == (size.auc, size.evaluation.auc.lower, size.evaluation.auc.upper)
     assert row["cutoff"] == pytest.approx(np.mean(size.cutoffs))
+    practice = size.appraisal.figures["ppv_in_practice"]
+    assert (row["ppv"], row["ppv_in_practice"]) == (size.evaluation.ppv.value, practice.value)
+    assert (row["ppv_in_practice_lower"], row["ppv_in_practice_upper"]) == (practice.lower, practice.upper)
     assert (row["snapshot"], row["trained_at"], row["cohort_digest"], row["simulated"]) == (17, MOMENT, DATA.digest, True)
 
 

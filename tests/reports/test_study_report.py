@@ -102,6 +102,13 @@ def test_an_auc_too_good_to_be_true_is_an_alarm(auc):
     assert ("Leakage alarm" in render({**whole(), "model_runs": runs})) == (auc >= 0.9)
 
 
+def test_predictive_values_stand_with_bounds_and_the_share_they_assume():
+    text = Page(render(whole())).text
+    assert "0.70 (0.52 to 0.83)" in text
+    assert "0.75 (0.58 to 0.87)" in text
+    assert "where 48 % of patients respond, a share assumed of practice" in text
+
+
 def test_limits_that_are_not_calibrated_are_not_spoken_of():
     rough = Page(render({**whole(), "dhi": whole()["dhi"].with_columns(calibrated=pl.lit(value=False))})).text
     assert "no limit is drawn" in rough
