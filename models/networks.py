@@ -101,12 +101,20 @@ class NetworkModel:
 
 
 def ensemble_logits(facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Logits (seeds, patients) of stacked weights; dropout off, on the CPU, so that a stored model gives the same numbers everywhere."""
+    """Logits (seeds, patients) of stacked weights; dropout off, on the CPU, so that a stored model gives the same numbers everywhere.
+
+    Raises
+    ------
+    ValueError
+        The weights are those of an older form of the network.
+    """
     import torch
     from torch.func import functional_call, vmap
 
     network = architecture(facts["architecture"], facts).eval()
     stacked = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in weights.items()}
+    if {k: v.shape[1:] for k, v in stacked.items()} != {k: v.shape for k, v in network.state_dict().items()}:
+        raise ValueError(f"the stored {facts['architecture']} has weights of an older form of the network; train it anew")
     inputs = tuple(torch.from_numpy(arrays[name]) for name in inputs_of(arrays))
     with torch.no_grad():
         found = vmap(lambda w: functional_call(network, w, inputs))(stacked)

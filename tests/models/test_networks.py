@@ -120,6 +120,13 @@ def test_8_a_stored_model_gives_the_same_bits(trained, name):
     assert again.probabilities(trained[name].dataset).tolist() == model.probabilities(trained[name].dataset).tolist()
 
 
+def test_8b_a_network_of_an_older_form_is_refused(trained):
+    model = trained["st_gcn"].final.model
+    older = replace(model, weights={**model.weights, "head.weight": model.weights["head.weight"][..., :-2]})
+    with pytest.raises(ValueError, match="the stored st_gcn has weights of an older form"):
+        older.probabilities(DATA)
+
+
 def test_9_the_same_seed_gives_the_same_model(trained):
     (again,) = train([Network("st_gcn")], DATA, SECTION, seed=5)
     assert again.probabilities == pytest.approx(trained["st_gcn"].probabilities, abs=1e-6)
