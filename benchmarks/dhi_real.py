@@ -24,6 +24,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.dhi import share
 from benchmarks.ithscore import ithscore
 from dagster_project.domain.masks import read_outlines
 from dagster_project.domain.series import read_series
@@ -144,14 +145,16 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--edits", nargs="+", choices=EDITS, default=EDITS)
     asked = parser.parse_args()
-    settings = load_study().section("dhi")
+    settings, values_of = load_study().section("dhi"), {edit: [] for edit in asked.edits}
     print(f"| tumour (ml) | {' | '.join(asked.edits)} |\n|{'---|' * (len(asked.edits) + 1)}")
     for name, values, mask, spacing in tumours(asked.data):
         cells = []
         for edit in asked.edits:
             found = [measure(values, mask, spacing, edit, seed, settings) for seed in range(asked.repeats)]
+            values_of[edit] += [dhi for dhi, _ in found if dhi is not None]
             cells.append(" ".join("–" if dhi is None else f"{dhi:.2f}" for dhi, _ in found) + f" ({np.mean([i for _, i in found]):.2f})")
         print(f"| {name} ({mask.sum() * np.prod(spacing) / 1000:.1f}) | {' | '.join(cells)} |", flush=True)
+    print(f"| DHI > 1, % (95 %) | {' | '.join(share(found, 1) for found in values_of.values())} |")
 
 
 if __name__ == "__main__":
