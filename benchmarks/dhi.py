@@ -38,7 +38,7 @@ FIRST_SEED = 7000
 BIN_HU = 25.0
 EDITS = ("none", "necrosis", "shrink_50", "necrosis_50", "shrink_50 homogeneous", "shrink_30 homogeneous", "radial", "noise", "cavity", "offset",
          "shrink_30", "contour", "gain", "coarser", "flatter")  # fmt: skip
-MEASURES = {"dhi": "DHI", "wasserstein": "centred Wasserstein", "entropy": "change of entropy", "ithscore": "change of ITHscore"}
+MEASURES = {"dhi": "DHI", "dhi_amount": "amount", "wasserstein": "centred Wasserstein", "entropy": "change of entropy", "ithscore": "change of ITHscore"}
 
 
 def entropy(scan):
@@ -68,11 +68,15 @@ def measure(seed, volume_ml, edit, settings):
     pair = compare_lesion(first.image, first.mask, second.image, second.mask, contour_mm=None, settings=settings)
     seconds = time.process_time() - start
     bare = seconds_without_null(first, second, settings) if edit == "none" else None
-    key = {"site": "S", "patient": str(seed), "lesion": "L", "from_visit": "T0", "to_visit": "T1"}
-    row = derive_dhi(pl.DataFrame([key | pair], infer_schema_length=None), settings).row(0, named=True)
-    units = {name: row[name] for name in ("dhi", "u_texture", "u_density", "u_spatial", "u_radial", "delta_log_volume", "reason")}
     others = {"wasserstein": pair["wasserstein_hu"], "entropy": abs(entropy(second) - entropy(first)), "ithscore": abs(score(second) - score(first)), "seconds": seconds, "seconds_bare": bare}
-    return {"seed": seed, "volume_ml": volume_ml, "edit": edit} | units | others
+    return {"seed": seed, "volume_ml": volume_ml, "edit": edit, "pair": pair} | others
+
+
+def judged(row, settings):
+    """The row with what the index makes of its pair, by the shipped limits, in which it had no part."""
+    key = {"site": "S", "patient": str(row["seed"]), "lesion": "L", "from_visit": "T0", "to_visit": "T1"}
+    lesion = derive_dhi(pl.DataFrame([key | row["pair"]], infer_schema_length=None), settings).row(0, named=True)
+    return row | {name: lesion[name] for name in ("dhi", "dhi_amount", "delta_log_volume", "reason")}
 
 
 def seconds_without_null(first, second, settings):
@@ -129,6 +133,15 @@ def print_table(rows):
         print("|", " | ".join([edit, *cells, *(share([r[m] for r in of_edit], limits[m]) for m in MEASURES)]), "|")
 
 
+def print_amounts(rows):
+    """Median and quartiles of the amount of change, of every edit."""
+    print("| amount of change after | ", " | ".join(f"{v:g} ml" for v in VOLUMES_ML), "|")
+    print("|---" * (len(VOLUMES_ML) + 1) + "|")
+    for edit in (e for e in EDITS if any(r["edit"] == e for r in rows)):
+        classes = [[r["dhi_amount"] for r in rows if (r["edit"], r["volume_ml"]) == (edit, v)] for v in VOLUMES_ML]
+        print("|", " | ".join([edit, *("{1:.1f} ({0:.1f}–{2:.1f})".format(*np.quantile(c, (0.25, 0.5, 0.75))) if c else "–" for c in classes)]), "|")
+
+
 def print_rankings(rows):
     """Pairs of one lesion of equal volume change: how often the necrotic one has the larger figure."""
     values = {(r["seed"], r["edit"]): r for r in rows}
@@ -142,8 +155,9 @@ def print_summary(rows):
 
     unchanged = [r for r in rows if r["edit"] == "none"]
     if len({r["volume_ml"] for r in unchanged}) > 1:
-        rho = spearmanr([r["dhi"] for r in unchanged], [r["volume_ml"] for r in unchanged]).statistic
-        print(f"Spearman rho of DHI with volume on repeats: {rho:.2f} (n {len(unchanged)})")
+        for name in ("dhi", "dhi_amount"):
+            rho = spearmanr([r[name] for r in unchanged], [r["volume_ml"] for r in unchanged]).statistic
+            print(f"Spearman rho of {name} with volume on repeats: {rho:.2f} (n {len(unchanged)})")
     for v in sorted({r["volume_ml"] for r in rows}):
         of_class = [r for r in rows if r["volume_ml"] == v]
         bare = [r["seconds_bare"] for r in of_class if r.get("seconds_bare") is not None]
@@ -158,10 +172,13 @@ def main():
     parser.add_argument("--edits", nargs="+", choices=EDITS, default=EDITS)
     parser.add_argument("--minutes", type=float, default=6.0)
     asked = parser.parse_args()
-    measure_on(asked.results, asked.lesions, asked.edits, asked.minutes, load_study().section("dhi"))
-    rows = read(asked.results)
+    settings = load_study().section("dhi")
+    measure_on(asked.results, asked.lesions, asked.edits, asked.minutes, settings)
+    rows = [judged(row, settings) for row in read(asked.results)]
     known = [r for r in rows if r["dhi"] is not None]
     print_table(known)
+    print()
+    print_amounts(known)
     print(f"\nNot compared (NULL with a reason): {len(rows) - len(known)} of {len(rows)} pairs\n")
     print_rankings(known)
     print_summary(known)

@@ -1,12 +1,12 @@
 """How far DHI from T0 to T1 tells simulated responders from non-responders at equal volume change, beside what the truth states.
 
-    OMP_NUM_THREADS=1 python benchmarks/dhi_response.py --results FILE [--patients 500] [--pixel-mm 0.75] [--lesion-mm 22 26] [--minutes 60]
+    OMP_NUM_THREADS=1 python benchmarks/dhi_response.py --results FILE [--patients 500] [--pixel-mm 0.75] [--lesion-mm 12 32] [--minutes 60]
 
-Patients, scans and readers' errors are the simulator's (`draw_patient`, `draw_scan`), one lesion each of the diameter asked for, in scans of 192 x 192 mm;
-what is changed: every lesion has 0.91 of its diameter at T1, whoever responds. So the response can be seen only in what the amount of change
+Patients, their lesions, scans and readers' errors are the simulator's (`draw_patient`, `draw_scan`), in scans of 192 x 192 mm; what is changed: every
+lesion has 0.91 of its diameter at T1, whoever responds. So the response can be seen only in what the amount of change
 does to texture, necrosis and arrangement. Twice: with the plan's signal (0.55), and with none. Each patient is one line of FILE; run it again
-to go on. Then prints AUC with DeLong's interval, and its paired difference from the AUC of the truth's amount of change in the same patients, which no
-measure of the images can be expected to exceed. Seconds are CPU seconds.
+to go on. Then prints AUC of the patients' values with DeLong's interval, and its paired difference from the AUC of the truth's amount of change in the
+same patients, which no measure of the images can be expected to exceed. Seconds are CPU seconds.
 """  # fmt: skip
 
 from __future__ import annotations
@@ -45,53 +45,59 @@ SHRINKAGE = 0.91
 FIELD_MM = 192.0
 VISITS = ("T0", "T1")
 SITE = replace(TINY.sites[0], courses=("late_responder", "stable"))
-MEASURES = ("dhi", "u_texture", "u_density", "u_spatial", "u_radial", "wasserstein_hu", "delta_log_volume")
+MEASURES = ("dhi", "dhi_amount", "u_texture", "u_density", "u_spatial", "u_radial", "wasserstein_hu", "delta_log_volume")
 
 
 def plan_of(signal, patients, pixel_mm, lesion_mm):
-    """The smallest plan with the pixels and lesions asked for, over the same field of view; a first target lies in the upper half of `Plan.lesion_mm`."""
-    low, high = lesion_mm
+    """The smallest plan with the pixels and lesions asked for, over the same field of view; how many have a second target or a node is as in any plan."""
     site = replace(SITE, scanner=replace(SITE.scanner, pixel_spacing_mm=pixel_mm))
-    return replace(TINY, sites=(site,), rows=round(FIELD_MM / pixel_mm), patients_per_site=patients, signal=signal, lesion_mm=(2 * low - high, high),
-                   n_slices=max(TINY.n_slices, round(1.4 * high)), troubles=())
+    return replace(TINY, sites=(site,), rows=round(FIELD_MM / pixel_mm), patients_per_site=patients, signal=signal, lesion_mm=tuple(lesion_mm),
+                   n_slices=max(TINY.n_slices, round(1.4 * lesion_mm[1])), non_target=0.0, troubles=())
 
 
 def patient_of(plan, ordinal):
-    """The simulator's patient with one lesion, which shrinks as everyone's does."""
+    """The simulator's patient, whose targets shrink as everyone's do."""
     patient = draw_patient(plan, 0, ordinal, body_extent_mm(plan, plan.sites[0].scanner))
-    lesion = patient.lesions[0]
+    return replace(patient, lesions=tuple(shrinking(lesion) for lesion in patient.lesions))
+
+
+def shrinking(lesion):
     size = lesion.states["T0"].size_mm
-    states = {visit: replace(lesion.states[visit], size_mm=size * (1.0 if visit == "T0" else SHRINKAGE)) for visit in VISITS}
-    return replace(patient, lesions=(replace(lesion, states=states),))
+    return replace(lesion, states={visit: replace(lesion.states[visit], size_mm=size * (1.0 if visit == "T0" else SHRINKAGE)) for visit in VISITS})
 
 
 def scan_of(plan, patient, visit, anatomy, patterns):
-    """Image, and a careful reader's outline."""
-    scan, lesion = draw_scan(plan, patient, visit, anatomy, patterns), patient.lesions[0]
-    grid, centre = scan.frame.grid, scan.frame.centre(lesion)
-    hand = lesion.surface(visit).disturbed(draw_waves(plan.random("outline", patient.ordinal, visit), RELATIVE_ERROR))
-    mask = voxelise(cut(hand, centre, grid.axis(0)), grid, hand.reach_mm).full(grid.shape) > 0
+    """Image, and a careful reader's outline of each lesion."""
+    scan = draw_scan(plan, patient, visit, anatomy, patterns)
+    grid, masks = scan.frame.grid, {}
+    for lesion in patient.lesions:
+        hand = lesion.surface(visit).disturbed(draw_waves(plan.random("outline", patient.ordinal, visit, lesion.label), RELATIVE_ERROR))
+        masks[lesion.label] = voxelise(cut(hand, scan.frame.centre(lesion), grid.axis(0)), grid, hand.reach_mm).full(grid.shape) > 0
     image = sitk.GetImageFromArray(scan.hu)
     image.SetSpacing(tuple(reversed(grid.spacing_mm)))
-    return image, mask
+    return image, masks
 
 
 def measure(plan, ordinal, patterns, settings):
     patient, anatomy = patient_of(plan, ordinal), build_anatomy(plan, 0, ordinal, patterns)
-    (a, mask_a), (b, mask_b) = (scan_of(plan, patient, visit, anatomy, patterns) for visit in VISITS)
+    (a, masks_a), (b, masks_b) = (scan_of(plan, patient, visit, anatomy, patterns) for visit in VISITS)
+    key = {"site": "S", "patient": str(ordinal), "from_visit": "T0", "to_visit": "T1", "simulated": True}
     start = time.process_time()
-    pair = compare_lesion(a, mask_a, b, mask_b, contour_mm=None, settings=settings)
+    pairs = [key | {"lesion": label} | compare_lesion(a, masks_a[label], b, masks_b[label], contour_mm=None, settings=settings) for label in masks_a]
     seconds = time.process_time() - start
-    first, last = (patient.lesions[0].states[visit] for visit in VISITS)
-    truth = {"true amount of change": patient.change, "true fall of log sd": float(np.log(first.heterogeneity_hu / last.heterogeneity_hu)),
-             "true necrosis": last.necrosis - first.necrosis, "true arrangement": last.rearrangement}  # fmt: skip
-    key = {"site": "S", "patient": str(ordinal), "lesion": "L1", "from_visit": "T0", "to_visit": "T1", "simulated": True}
-    return {"signal": plan.signal, "responder": patient.responder, "seconds": seconds, "truth": truth, "pair": key | pair}
+    return {"signal": plan.signal, "patient": str(ordinal), "responder": patient.responder, "seconds": seconds, "truth": truth_of(patient), "pairs": pairs}
+
+
+def truth_of(patient):
+    """The amount that was asked for, and what was truly done to the lesions, the mean over them."""
+    states = [(lesion.states["T0"], lesion.states["T1"]) for lesion in patient.lesions]
+    return {"true amount of change": patient.change, "true fall of ln(SD)": float(np.mean([np.log(a.heterogeneity_hu / b.heterogeneity_hu) for a, b in states])),
+            "true necrosis": float(np.mean([b.necrosis - a.necrosis for a, b in states])), "true arrangement": float(np.mean([b.rearrangement for _, b in states]))}  # fmt: skip
 
 
 def measure_on(path, patients, pixel_mm, lesion_mm, minutes, settings):
     """Append patients that the file does not hold, until the minutes are over."""
-    done, end = {(r["signal"], r["pair"]["patient"]) for r in read(path)}, time.monotonic() + 60 * minutes
+    done, end = {(r["signal"], r["patient"]) for r in read(path)}, time.monotonic() + 60 * minutes
     plan = plan_of(SIGNALS[0], patients, pixel_mm, lesion_mm)
     patterns = draw_patterns(plan, 0)
     with path.open("a", encoding="utf-8") as out:
@@ -122,8 +128,8 @@ def told(labels, scores, change):
 def show(rows, settings):
     for signal in SIGNALS:
         own = [r for r in rows if r["signal"] == signal]
-        frame = derive_dhi(pl.DataFrame([r["pair"] for r in own], infer_schema_length=None), settings).filter(scope="lesion")
-        by_patient = {r["patient"]: r for r in frame.to_dicts()}
+        frame = derive_dhi(pl.DataFrame([pair for r in own for pair in r["pairs"]], infer_schema_length=None), settings)
+        by_patient = {r["patient"]: r for r in frame.filter(scope="patient").to_dicts()}
         labels, change = np.array([r["responder"] for r in own]), np.array([r["truth"]["true amount of change"] for r in own])
         stated = replace(TINY, signal=signal).signal_auc
         print(f"\nsignal {signal}: {len(own)} patients, {labels.sum()} responders; stated AUC {stated:.3f}\n")
@@ -131,9 +137,11 @@ def show(rows, settings):
         for name in own[0]["truth"]:
             print(f"| {name} | {told(labels, [r['truth'][name] for r in own], change)} |")
         for name in MEASURES:
-            print(f"| {name} | {told(labels, [by_patient[r['pair']['patient']][name] for r in own], change)} |")
-        seconds, volume = np.mean([r["seconds"] for r in own]), np.median([r["pair"]["volume_a_mm3"] for r in own])
-        print(f"\nCPU seconds a pair: {seconds:.1f}; median volume {volume / 1000:.1f} ml")
+            print(f"| {name} | {told(labels, [by_patient[r['patient']][name] for r in own], change)} |")
+        known = frame.filter(pl.col("dhi").is_not_null(), scope="lesion")
+        volumes = [pair["volume_a_mm3"] / 1000 for r in own for pair in r["pairs"] if pair["reason"] is None]
+        low, middle, high = np.quantile(volumes, (0.05, 0.5, 0.95))
+        print(f"\n{known.height / len(own):.1f} lesions a patient, of {middle:.1f} ml (5-95 %: {low:.1f}-{high:.1f}); CPU seconds a patient: {np.mean([r['seconds'] for r in own]):.1f}")
 
 
 def main():
@@ -142,7 +150,7 @@ def main():
     parser.add_argument("--patients", type=int, default=500)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--pixel-mm", type=float, default=0.75)
-    parser.add_argument("--lesion-mm", type=float, nargs=2, default=(22.0, 26.0), metavar=("LOW", "HIGH"))
+    parser.add_argument("--lesion-mm", type=float, nargs=2, default=(12.0, 32.0), metavar=("LOW", "HIGH"))
     asked = parser.parse_args()
     settings = dict(load_study().section("dhi"))
     measure_on(asked.results, asked.patients, asked.pixel_mm, asked.lesion_mm, asked.minutes, settings)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_difference
+from models.evaluation import auc_difference, cross_fitted
 from models.roster import choose_learners
 from models.training import TrainedModel, train
 
@@ -20,17 +20,18 @@ COHORTS = {"signal": Truth(), "no signal": Truth(heterogeneity=0.0)}
 
 
 def shown(model: TrainedModel) -> str:
-    e = model.evaluation.auc
+    """AUC with DeLong's interval; a control's for the folds that it was put together from."""
+    e = cross_fitted(model.evaluation.auc, int(model.fold.max()) + 1) if model.negative_control else model.evaluation.auc
     return f"{e.value:.3f} ({e.lower:.3f}-{e.upper:.3f})"
 
 
 def against(model: TrainedModel, other: TrainedModel) -> str:
-    gain, p = auc_difference(model.dataset.y, model.probabilities, other.probabilities)
+    gain, p = auc_difference(model.dataset.y, model.probabilities, other.probabilities, folds=int(model.fold.max()) + 1)
     return f"{gain.value:+.3f} p={'-' if p is None else f'{p:.1e}'}"
 
 
 def run(cohort: str, seed: int, patients: int) -> list[str]:
-    section = load_study().section("model")
+    section = load_study().learning
     tables = simulate_tables(COHORTS[cohort], section["network_features"], patients=patients, seed=seed)
     dataset = build_dataset(TASKS["T1"], **tables.of_dataset())
     learners, _ = choose_learners(dataset, section)
@@ -46,16 +47,16 @@ def run(cohort: str, seed: int, patients: int) -> list[str]:
             f"{seconds['st_gcn']:.0f}", f"{seconds['decomposition_transformer']:.0f}"]
 
 
-def print_runs(description: str | None, head: list[str], run: Callable[[str, int, int], list[str]], seeds: int) -> None:
+def print_runs(description: str | None, head: list[str], run: Callable[[str, int, int], list[str]], seeds: int, cohorts: Mapping[str, Truth] = COHORTS) -> None:
     """A table of what `run` tells of each cohort and seed that the command line asks for, row by row."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--patients", type=int, default=500)
-    parser.add_argument("--cohort", choices=[*COHORTS, "both"], default="both")
+    parser.add_argument("--cohort", choices=[*cohorts, "all"], default="all")
     asked = parser.parse_args()
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for cohort in COHORTS if asked.cohort == "both" else [asked.cohort]:
+    for cohort in cohorts if asked.cohort == "all" else [asked.cohort]:
         for seed in range(asked.first, asked.first + asked.seeds):
             print("| " + " | ".join(run(cohort, seed, asked.patients)) + " |", flush=True)
 

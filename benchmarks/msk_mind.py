@@ -44,7 +44,7 @@ def read_cohort(folder: Path) -> Dataset:
 
 
 def train_clinical(data: Dataset) -> list[TrainedModel]:
-    section = load_study().section("model")
+    section = load_study().learning
     return train([FURTHER[0], BASELINES[0]], data, section, section["seed"])
 
 

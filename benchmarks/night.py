@@ -5,14 +5,18 @@
 Two readers' reads of every lesion and visit stand in a lake of eight sites, with as many features of four regions as asked (the study has 1,316), each
 under the fingerprint that its read asks for, as the night before would have left them.
 
-- night: each site's features (`extract_new_features`) and then the cohort tables from their rows: change of features, responses of all evaluators. Nothing is
-  computed and no row is written, or the run stops; there is no scan in the vault, so imaging work could not be done at all. Then the changes once more with
-  one patient's T1 measured anew: that patient's rows are written and no others.
+- night: each site's features (`extract_new_features`) and the checks of them, as a run of every site has them; then the cohort tables from their rows: stability and
+  change of features, responses of all evaluators, and the checks of the changes; then the gate three times, as `quality_verdicts`, `training_cohort` and `model_runs`
+  judge, and the training step with what it kept of each task. Nothing is computed and no row is written, or the run stops; there is no scan in the vault, so imaging
+  work could not be done at all. The first of two such nights finds no answers kept, as after an upgrade.
+- changed: the same after one patient's T1 was measured anew: that patient's changes are written and no others. Each task's data set is built, and nothing is trained.
 - publication: the first of this lake, and that after the night with one patient's T1, each in a process of its own; seconds, and its peak memory.
 - queries: against the published DuckDB file, a fresh connection a kind of query, features and patients drawn at random, fetched as a polars frame; seconds
   by the clock. Patients bear pseudonyms of the form that the study gives, since what is read for one depends on how they begin.
 
-What it leaves out: intake, scans, reads and DHI (their nights compare files of the vault), the models, the pages, and Dagster's own time.
+- tidy: `lakehouse tidy` with every snapshot but the newest to go; seconds, files and size of the lake before and after, and a night after it.
+
+What it leaves out: intake, scans, reads and DHI (their nights compare files of the vault), training itself, the pages, and Dagster's own time.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import argparse
 import base64
 import hashlib
 import re
+import shutil
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -31,14 +36,18 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from checks import contracts, expectations
 from dagster_project.flow import radiomic_features as flow
 from dagster_project.flow.delta_features import derive_changed
-from dagster_project.flow.feature_stability import spread_between_readers
-from dagster_project.flow.model_runs import CHANGES_SEEN
+from dagster_project.flow.feature_stability import compare_features
+from dagster_project.flow.gate import judge
+from dagster_project.flow.learnt_before import LearntBefore, keep_learnt, learnt_before
+from dagster_project.flow.model_runs import Reading, tables_seen
+from dagster_project.flow.predictions import aliases
 from dagster_project.flow.responses import grade_all_evaluators
-from dagster_project.lake.contracts import find_violations
-from dagster_project.lake.publish import publish, withdraw_publications
+from dagster_project.lake.publish import publish, published_snapshots, withdraw_publications
 from dagster_project.lake.schema import conform, polars_schema
+from dagster_project.lake.store import Write
 from dagster_project.lake.tables import BY_NAME, RADIOMIC_FEATURES
 from dagster_project.radiomics.extraction import feature_names
 from dagster_project.resources import Lakehouse
@@ -67,7 +76,9 @@ def _plain(kind):
 
 def filled(name, frame):
     """The table's columns: what the frame has, else NULL, or a plain value where that is not allowed."""
-    rows, kinds = frame.with_columns(pl.lit(True).alias("simulated")), polars_schema(BY_NAME[name])
+    kinds = polars_schema(BY_NAME[name])
+    known = [c for c in frame.columns if c in kinds and frame[c].null_count() < frame.height]
+    rows = frame.select(known).with_columns(pl.lit(True).alias("simulated"))
     missing = [_plain(None if c.nullable else kinds[c.name]).cast(kinds[c.name]).alias(c.name) for c in BY_NAME[name].columns if c.name not in rows.columns]
     return conform(rows.with_columns(missing), BY_NAME[name])
 
@@ -85,8 +96,9 @@ def pseudonym_of(patient):
 def tables_of(patients):
     """Lesions, reads, scans and visits of the simulated cohort."""
     study = load_study()
-    lesions = simulate_tables(Truth(), study.section("model")["network_features"][:1], patients=patients).lesions
-    lesions = lesions.with_columns(patient=pl.struct("site", "patient").map_elements(pseudonym_of, pl.String))
+    simulated = simulate_tables(Truth(), study.section("model")["network_features"][:1], patients=patients)
+    lesions, *rest = (frame.with_columns(patient=pl.struct("site", "patient").map_elements(pseudonym_of, pl.String)) for frame in (
+        simulated.lesions, simulated.patients, simulated.dhi, simulated.outcomes, simulated.cohort))
     days = dict(zip(("T0", "T1", "T2"), DAYS, strict=True))
     at = lesions.with_columns(scan=digest_of("patient", "visit"), node=False, too_small=False, organ=pl.col("lesion"), day=pl.col("visit").replace_strict(days),
                               accepted_because=pl.lit("agreement"), n_readers=2, locked_at=MOMENT, known_from=MOMENT, mask_source=pl.lit("SEG"))
@@ -94,13 +106,14 @@ def tables_of(patients):
     read = pl.concat([at.with_columns(reader=pl.lit(r)) for r in READERS])
     outlined = pl.when("present").then(digest_of("scan", "lesion", "reader"))
     visits = at.select("site", "patient", "visit", "scan", "day", "input_fingerprint", scan_date=MOMENT.dt.date() + pl.duration(days="day"), pixel_digest=pl.col("scan")).unique(maintain_order=True)
-    return {"lesions": at, "reads": read.with_columns(mask_digest=outlined), "scans": visits, "timepoints": visits}
+    made = {"lesions": at, "reads": read.with_columns(mask_digest=outlined), "scans": visits, "timepoints": visits}
+    return made | dict(zip(("patients", "dhi", "outcomes", "training_cohort"), rest, strict=True))
 
 
 def fill(lakehouse, tables, features):
     """Write them, and the features that the reads ask for; how many rows of features there are."""
     for name, frame in tables.items():
-        lakehouse.lake.replace(name, filled(name, frame.select(n for n in frame.columns if n in polars_schema(BY_NAME[name]))))
+        lakehouse.lake.replace(name, filled(name, frame))
     random, rows = np.random.default_rng(1), 0
     each = pl.DataFrame({"region": REGIONS}).join(pl.DataFrame({"feature": features}), how="cross")
     for site in tables["lesions"]["site"].unique().sort():
@@ -112,55 +125,85 @@ def fill(lakehouse, tables, features):
     return rows
 
 
-def cohort_tables(lakehouse):
-    """Each table of the cohort brought up to date: its name and what was written."""
-    yield "delta_features", derive_changed(lakehouse, lambda _: None).write
-    yield "responses", lakehouse.lake.replace("responses", grade_all_evaluators(lakehouse))
+CHECKED = {name: [check for module in (contracts, expectations) for check in module.CHECKS if next(iter(check.check_keys)).asset_key.to_user_string() == name]
+           for name in ("radiomic_features", "delta_features")}
+"""The checks of the two long tables."""
 
 
-def night(lakehouse, sites):
-    """Seconds (CPU, clock) of each part, and the rows written."""
-    parts, written, start = {}, 0, (time.process_time(), time.perf_counter())
+def extraction(lakehouse, sites):
+    """The features of every site, of which none may be computed."""
+    def features():
+        every = [flow.extract_new_features(lakehouse, site, lambda _: None).counts for site in sites]
+        if any(counts[what] for counts in every for what in ("computed", "removed", "refused")):
+            raise SystemExit(f"the night was not empty: {every}")
 
-    def took(what):
-        nonlocal start
-        now = (time.process_time(), time.perf_counter())
-        parts[what], start = (now[0] - start[0], now[1] - start[1]), now
-
-    for site in sites:
-        counts = flow.extract_new_features(lakehouse, site, lambda _: None).counts
-        if counts["computed"] or counts["removed"] or counts["refused"]:
-            raise SystemExit(f"the night was not empty: {counts}")
-    took("radiomic_features, all sites")
-    for name, done in cohort_tables(lakehouse):
-        written += done.inserted + done.deleted
-        took(name)
-    return parts, written
+    return "radiomic_features, all sites", features
 
 
-def changed_scan(lakehouse):
-    """Seconds (CPU, clock) of the changes of a cohort in which one patient's T1 bears another fingerprint; only that patient's rows may move."""
+def later_steps(lakehouse, sites, looked_at):
+    """What a night does after the features, a step at a time; the tables give what was written."""
+    lake = lakehouse.lake
+    yield "checks of radiomic_features, once a site", lambda: [check(lakehouse) for _ in sites for check in CHECKED["radiomic_features"]] and None
+    yield "feature_stability", lambda: lake.replace("feature_stability", compare_features(lakehouse))
+    yield "delta_features", lambda: derive_changed(lakehouse, lambda _: None).write
+    yield "responses", lambda: lake.replace("responses", grade_all_evaluators(lakehouse))
+    yield "checks of delta_features", lambda: [check(lakehouse) for check in CHECKED["delta_features"]] and None
+    yield "the gate, three times", lambda: [judge(lakehouse) for _ in range(3)] and None
+    yield "the training step, before anything is trained", lambda: training_step(lakehouse, looked_at)
+
+
+def training_step(lakehouse, looked_at):
+    """Pass over the tasks of which nothing has changed; of the others read and build what they would be trained on."""
+    from models.datasets import TASKS, DatasetError, build_dataset
+    from models.tracking import aliases_held
+
+    snapshot, section, reading = lakehouse.lake.snapshot(), lakehouse.study.section("model"), Reading()
+    for name in section["tasks"]:
+        held, before = aliases_held(lakehouse.home.mlflow_uri, name, aliases(lakehouse)), learnt_before(lakehouse, name)
+        if before and before.holds(lakehouse, snapshot, pl.DataFrame(), held):
+            continue
+        looked_at.append(name)
+        tables = tables_seen(lakehouse, snapshot, TASKS[name], section["network_features"], reading=reading)
+        try:
+            build_dataset(TASKS[name], **tables)
+        except DatasetError:
+            looked_at[-1] += " (no patient has its label)"
+        keep_learnt(lakehouse, name, LearntBefore(snapshot, lakehouse.study.digest, None, held, {}, ()))
+
+
+def timed(steps):
+    """Name, seconds (CPU, clock) and result of each step."""
+    for what, work in steps:
+        start = time.process_time(), time.perf_counter()
+        done = work()
+        yield what, time.process_time() - start[0], time.perf_counter() - start[1], done
+
+
+def print_steps(title, lakehouse, sites, *before):
+    """A night's table: some steps, and those after them; rows that it wrote."""
+    print(f"\n| {title} | CPU s | s by the clock |\n|---|---|---|")
+    looked_at, written, spent = [], 0, []
+    for what, cpu, clock, done in timed([*before, *later_steps(lakehouse, sites, looked_at)]):
+        print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
+        written += done.inserted + done.deleted if isinstance(done, Write) else 0
+        spent.append((cpu, clock))
+    cpu, clock = np.sum(spent, axis=0)
+    print(f"| all of it | {cpu:.1f} | {clock:.1f} |\n\nRows written: {written}; tasks whose data sets were built: {', '.join(looked_at) or 'none'}")
+    return written
+
+
+def measure_anew(lakehouse):
+    """Give one patient's T1 another fingerprint; how many rows of change the patient has."""
     lake = lakehouse.lake
     site, patient = lake.query("SELECT site, patient FROM delta_features LIMIT 1").fetchone()
-    rows = lake.query("SELECT count(*) FROM delta_features WHERE patient = ?", [patient]).fetchone()[0]
-    lake.query("UPDATE radiomic_features SET input_fingerprint = 'new' WHERE site = ? AND patient = ? AND visit = 'T1'", [site, patient])
-    start = time.process_time(), time.perf_counter()
-    write = derive_changed(lakehouse, lambda _: None).write
-    if (write.inserted, write.deleted) != (rows, rows):
-        raise SystemExit(f"{write.inserted} rows were written and {write.deleted} taken out, of a patient of {rows}")
-    return f"{time.process_time() - start[0]:.1f} | {time.perf_counter() - start[1]:.1f}"
+    stored = lake.query("SELECT count(*) FROM delta_features WHERE patient = ?", [patient]).fetchone()[0]
+    lake.query("UPDATE radiomic_features SET input_fingerprint = input_fingerprint || '+' WHERE site = ? AND patient = ? AND visit = 'T1'", [site, patient])
+    return stored
 
 
-def steps_over_the_cohort(lakehouse):
-    """Seconds by the clock of what looks at all rows after any new scan."""
-    ask = lambda q: lakehouse.lake.query(q).fetchone()  # noqa: E731
-    steps = {"feature_stability between readers": lambda: spread_between_readers(lakehouse),
-             **{f"contract of {name}": lambda name=name: find_violations(ask, BY_NAME[name]) for name in ("radiomic_features", "delta_features")},
-             "delta_features, read for training": lambda: lakehouse.lake.query(CHANGES_SEEN, [["T0", "T1"]] * 2).pl()}
-    for what, work in steps.items():
-        start = time.perf_counter()
-        work()
-        yield what, time.perf_counter() - start
+def size_of(folder):
+    files = [f for f in folder.rglob("*") if f.is_file()]
+    return f"{len(files)} files of {sum(f.stat().st_size for f in files) / 2**20:.0f} MiB"
 
 
 def publication(root):
@@ -200,19 +243,19 @@ def filled_lake(home, given, features):
     tables = tables_of(given.patients)
     if not lakehouse.lake.count(RADIOMIC_FEATURES.name):
         fill(lakehouse, tables, features)
-        night(lakehouse, sorted(tables["lesions"]["site"].unique()))  # the first writes the cohort tables
+        derive_changed(lakehouse, lambda _: None)
+    for name in ("patients", "dhi", "outcomes", "training_cohort"):
+        lakehouse.lake.replace(name, filled(name, tables[name]))
     asked = "SELECT list(DISTINCT site ORDER BY site), list(DISTINCT patient ORDER BY patient) FROM reads"
     return lakehouse, *lakehouse.lake.query(asked).fetchone()
 
 
 def print_night(lakehouse, sites):
-    parts, written = night(lakehouse, sites)
-    print(f"Rows written by the night: {written}\n\n| a night with nothing new | CPU s | s by the clock |\n|---|---|---|")
-    for what, (cpu, clock) in parts.items():
-        print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
-    print("\n| a step over the whole cohort | s by the clock |\n|---|---|")
-    for what, seconds in steps_over_the_cohort(lakehouse):
-        print(f"| {what} | {seconds:.1f} |", flush=True)
+    for kept in (lakehouse.home.answers, *lakehouse.home.mlflow.glob("learnt-*.json")):
+        shutil.rmtree(kept, ignore_errors=True) if kept.is_dir() else kept.unlink(missing_ok=True)
+    print_steps("a night that finds no answers kept", lakehouse, sites, extraction(lakehouse, sites))
+    if print_steps("a night with nothing new", lakehouse, sites, extraction(lakehouse, sites)):
+        raise SystemExit("the second night wrote rows")
 
 
 PUBLICATION = "\n| a publication | CPU s | s by the clock | peak GiB |\n|---|---|---|---|"
@@ -224,12 +267,27 @@ def print_first(lakehouse):
     print(published_apart(lakehouse.root, "the first, from nothing"), flush=True)
 
 
-def print_changed(lakehouse):
-    changed = changed_scan(lakehouse)
-    print(PUBLICATION)
-    print(published_apart(lakehouse.root, "a night with one scan measured anew"), flush=True)
-    size = (lakehouse.home.published / "lakehouse.duckdb").stat().st_size
-    print(f"\nThe DuckDB file has {size / 2**20:.0f} MiB. delta_features, one scan measured anew (CPU s, s by the clock): {changed}\n")
+def print_changed(lakehouse, sites):
+    stored = measure_anew(lakehouse)
+    written = print_steps("a night after one patient's T1 was measured anew", lakehouse, sites)
+    print(f"The patient has {stored} rows of change.")
+    if written < 2 * stored:
+        raise SystemExit(f"{written} rows were written and taken out, of a patient of {stored}")
+    if published_snapshots(lakehouse.home.published):
+        print(PUBLICATION)
+        print(published_apart(lakehouse.root, "a night with one scan measured anew"), flush=True)
+        size = (lakehouse.home.published / "lakehouse.duckdb").stat().st_size
+        print(f"\nThe DuckDB file has {size / 2**20:.0f} MiB.")
+
+
+def print_tidy(lakehouse, sites):
+    before, data = size_of(Path(lakehouse.home.data)), Path(lakehouse.home.data)
+    (_, cpu, clock, expired), = timed([("tidy", lambda: lakehouse.lake.tidy(days=0, kept=published_snapshots(lakehouse.home.published)))])
+    print(f"\ntidy: {cpu:.1f} CPU s, {clock:.1f} s by the clock; {expired} snapshots expired; {before} before, {size_of(data)} after, the given up ones still among them")
+    print_steps("a night after tidying", lakehouse, sites)
+    if published_snapshots(lakehouse.home.published):
+        print(PUBLICATION)
+        print(published_apart(lakehouse.root, "after tidying"), flush=True)
 
 
 def print_queries(lakehouse, features, patients, repeats):
@@ -243,7 +301,7 @@ def main():
     parser.add_argument("--patients", type=int, default=500)
     parser.add_argument("--features", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=60)
-    parser.add_argument("--parts", nargs="+", default=["night", "first", "changed", "queries"])
+    parser.add_argument("--parts", nargs="+", default=["night", "first", "changed", "tidy", "queries"])
     parser.add_argument("--home", type=Path, help="keep the lake here; one that is there is used as it is")
     given = parser.parse_args()
     features = feature_names(load_study().section("radiomics"))[:given.features]
@@ -251,7 +309,8 @@ def main():
         lakehouse, sites, patients = filled_lake(given.home or scratch, given, features)
         counts = {name: f"{lakehouse.lake.count(name):,} rows of {name}" for name in ("radiomic_features", "delta_features")}
         print(f"{len(patients)} patients, {len(sites)} sites, {given.features} features: {', '.join(counts.values())}")
-        parts = {"night": lambda: print_night(lakehouse, sites), "first": lambda: print_first(lakehouse), "changed": lambda: print_changed(lakehouse),
+        parts = {"night": lambda: print_night(lakehouse, sites), "first": lambda: print_first(lakehouse), "changed": lambda: print_changed(lakehouse, sites),
+                 "tidy": lambda: print_tidy(lakehouse, sites),
                  "queries": lambda: print_queries(lakehouse, features, patients, given.repeats)}
         for part in given.parts:
             parts[part]()

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.lake.contracts import find_violations
+from dagster_project.lake.answers import violations_of
 from dagster_project.lake.schema import constraints
 from dagster_project.lake.tables import TABLES, Table
 from dagster_project.resources import Lakehouse
@@ -13,7 +13,7 @@ def contract_check(table: Table) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=table.name, name="contract", description=f"Every row of {table.name} keeps what the schema declares.")
     def contract(lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        broken = find_violations(lambda q: lakehouse.lake.query(q).fetchone() or (), table)
+        broken = violations_of(lakehouse.lake, lakehouse.home, table)
         return dg.AssetCheckResult(
             passed=not broken, severity=dg.AssetCheckSeverity.ERROR,
             description="; ".join(f"{v.constraint}: {v.rows} rows" for v in broken) or "all rows keep the contract",

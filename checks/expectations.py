@@ -2,10 +2,12 @@
 
 import functools
 import os
+from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
 
+from dagster_project.lake.answers import answer_once
 from dagster_project.lake.expectations import expectation_suite
 from dagster_project.lake.tables import TABLES, Table
 from dagster_project.resources import Lakehouse
@@ -41,13 +43,19 @@ def expectations_check(table: Table) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=table.name, name="expectations", description=f"Great Expectations suite of {table.name}, generated from the schema.")
     def expectations(lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        frame = lakehouse.lake.query(f'SELECT * FROM "{table.name}" USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)').pl().to_pandas()
-        result = validate(table, frame)
-        failed = [f"{r.expectation_config.type} {r.expectation_config.kwargs.get('column', '')}".strip() for r in result.results if not r.success]
-        return dg.AssetCheckResult(passed=bool(result.success), description="; ".join(failed) or "all expectations met", metadata={
-            "expectations": len(result.results), "failed": len(failed), "rows_seen": len(frame), "rows": lakehouse.lake.count(table.name)})
+        found = answer_once(lakehouse.lake, lakehouse.home.answers / f"expectations-{table.name}.json", [table.name],
+                            [version("great_expectations"), SAMPLED_ROWS, expectation_suite(table)], lambda: _ask(lakehouse, table))
+        return dg.AssetCheckResult(passed=found["success"], description="; ".join(found["failed"]) or "all expectations met", metadata={
+            "expectations": found["expectations"], "failed": len(found["failed"]), "rows_seen": found["rows_seen"], "rows": lakehouse.lake.count(table.name)})
 
     return expectations
+
+
+def _ask(lakehouse: Lakehouse, table: Table) -> dict[str, Any]:
+    frame = lakehouse.lake.query(f'SELECT * FROM "{table.name}" USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)').pl().to_pandas()
+    result = validate(table, frame)
+    failed = [f"{r.expectation_config.type} {r.expectation_config.kwargs.get('column', '')}".strip() for r in result.results if not r.success]
+    return {"success": bool(result.success), "failed": failed, "expectations": len(result.results), "rows_seen": len(frame)}
 
 
 CHECKS = [expectations_check(table) for table in TABLES]

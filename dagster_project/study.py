@@ -14,6 +14,12 @@ from typing import Any
 
 PROTOCOL = Path(__file__).with_name("study.toml")
 
+FEATURE_LIMIT = "feature_icc_lower_minimum"
+"""The one limit of readers' agreement on a feature."""
+
+SHARE_IN_PRACTICE = "response_share_in_practice"
+"""The share of responders among patients who were not enrolled by outcome."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -29,6 +35,12 @@ class Study:
     def section(self, name: str) -> Mapping[str, Any]:
         """One section; KeyError names it where it is missing."""
         return self.sections[name]
+
+    @property
+    def learning(self) -> Mapping[str, Any]:
+        """What models are trained and judged by: the section [model], the limit by which features are stable ([agreement]), and the share of responders in practice ([endpoints])."""
+        shared = {FEATURE_LIMIT: self.section("agreement")[FEATURE_LIMIT], SHARE_IN_PRACTICE: self.section("endpoints")[SHARE_IN_PRACTICE]}
+        return MappingProxyType({**self.section("model"), **shared})
 
     def section_digest(self, *names: str) -> str:
         """Digest of some sections alone, so that a changed threshold elsewhere re-computes nothing."""

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from dagster_project.domain.training_cohort import LANDMARK
+from dagster_project.study import SHARE_IN_PRACTICE
 from models.calibration import (
     Pooled,
     bootstrap_auc,
@@ -22,7 +23,7 @@ from models.calibration import (
 from models.datasets import DHI, Dataset
 from models.evaluation import Estimate, auc_delong
 from models.learners import Fit, Section
-from models.predictive_values import SHARE, predictive_values_in_practice
+from models.predictive_values import predictive_values_in_practice
 from models.risk_groups import compare_risk_groups, concordance_index
 from models.sample_size import expected_auc_reach, sample_size
 
@@ -96,11 +97,11 @@ def _in_practice(whole: Dataset, held: Held, section: Section) -> dict[str, Esti
     why = None
     if whole.task.name == LANDMARK:
         why = f"the share in practice is of responders, and task {LANDMARK} tells freedom from progression"
-    elif SHARE not in section:
-        why = f"[endpoints] {SHARE} was not handed over"
+    elif SHARE_IN_PRACTICE not in section:
+        why = f"[endpoints] {SHARE_IN_PRACTICE} was not handed over"
     if why:
         return dict.fromkeys(("ppv_in_practice", "npv_in_practice"), Estimate(None, reason=why))
-    return predictive_values_in_practice(whole.y, held.positive, section[SHARE])
+    return predictive_values_in_practice(whole.y, held.positive, section[SHARE_IN_PRACTICE])
 
 
 def _site_figures(y: np.ndarray, p: np.ndarray, where: Sequence[str], sites: Pooled | str) -> dict[str, Estimate]:
@@ -159,7 +160,7 @@ def _facts(y: np.ndarray, held: Held, sites: Pooled | str, section: Section, see
             "folds_stratified_by": "site and label", "fold_smallest": int(sizes.min()), "fold_largest": int(sizes.max()),
             "fitted_within_training_folds": "imputation, scaling, reader stability, habitat codebook, limits of DHI, column filter, strength, temperature, stack weights, cut-off",
             "interval_of_auc": "DeLong, one probability out of fold a patient; auc_bootstrap by patient within class",
-            "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()), **({SHARE: section[SHARE]} if SHARE in section else {}),
+            "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()), **({SHARE_IN_PRACTICE: section[SHARE_IN_PRACTICE]} if SHARE_IN_PRACTICE in section else {}),
             "reader_stability": "judged in each training fold" if all("features_judged" in f.chosen for f in held.fits) else "not judged: no column needs it, or too few reads in pairs",
             "held_out_sites": "each hospital predicted by a model without it" if isinstance(sites, Pooled) else sites}
 

@@ -26,7 +26,7 @@ Index; and the lesions over the visits, which are no columns."""
 BASELINE = "T0"
 """The visit before treatment; what the case report knows at the first cycle counts as known then."""
 
-DHI_COLUMNS = ("dhi", "u_texture", "u_density", "u_spatial", "u_radial", "dhi_maximum", "dhi_spread", "delta_median_hu", "delta_log_sd")
+DHI_COLUMNS = ("dhi", "dhi_amount", "u_texture", "u_density", "u_spatial", "u_radial", "dhi_maximum", "dhi_spread", "delta_median_hu", "delta_log_sd")
 """Columns of `dhi` that are offered; delta_log_volume is left to the block `size`, which DHI is compared with."""
 
 _KEY = ["site", "patient"]

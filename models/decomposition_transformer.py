@@ -10,6 +10,8 @@ from models.stgcn import DAYS_UNIT
 COMPONENTS = ("level", "trend", "curvature")
 """Orthogonal contrasts of up to three visits: with three points there is no season to look for."""
 
+Groups = tuple[tuple[slice, slice], ...]
+
 
 def contrasts(days: Tensor) -> Tensor:
     """Bases of the components over the visits, (b, components, visits): 1; t - mean(t); the second difference's weights.
@@ -49,31 +51,49 @@ def reconstruct(parts: Tensor, days: Tensor) -> Tensor:
 
 
 class ComponentEncoder(nn.Module):
-    """One attention block over a component's tokens (a lesion's region each, and each feature over the lesions), and a logit."""
+    """One attention block over a component's tokens (a lesion's region or habitat each, and each feature over the lesions), and a logit.
 
-    def __init__(self, features: int, regions: int, visits: int, width: int, dropout: float) -> None:
+    `groups` are the places (regions, features) of regions with their features and, where there are any, of habitats with theirs. The nodes of each
+    group are pooled apart. A region's feature is one token, its mean over all regions; a habitat's is a token of its own in each habitat, since shares of
+    habitats add up to 1 and their mean tells nothing.
+    """
+
+    def __init__(self, features: int, regions: int, visits: int, width: int, dropout: float, groups: Groups) -> None:
         super().__init__()
+        self.groups = groups
         self.node = nn.Linear(features + visits, width)
         self.region = nn.Parameter(torch.randn(regions, width) * 0.1)
-        self.feature = nn.Parameter(torch.randn(2, features, width) * 0.1)
+        own = [(r.stop - r.start if i else 1) * (f.stop - f.start) for i, (r, f) in enumerate(groups)]
+        self.feature = nn.Parameter(torch.randn(2, sum(own), width) * 0.1)
         self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
         self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * width, 1)
+        self.head = nn.Linear((len(groups) + 1) * width, 1)
 
     def forward(self, part: Tensor, present: Tensor) -> Tensor:
         """Part (b, l, r, f), present (b, l, r, v) to logits (b,)."""
         seen = present.amax(dim=-1)
         nodes = self.node(torch.cat([part, present], dim=-1)) + self.region
-        mean = (part * seen[..., None]).sum(dim=(1, 2)) / (seen.sum(dim=(1, 2)) + 1e-6)[:, None]
+        mean, told = self._features(part, seen)
         tokens = torch.cat([nodes.flatten(1, 2), mean[..., None] * self.feature[0] + self.feature[1]], dim=1)
-        mask = torch.cat([seen.flatten(1), torch.ones_like(mean)], dim=1)
+        mask = torch.cat([seen.flatten(1), told], dim=1)
         h = tokens + self.dropout(self._attend(self.norm(tokens), mask))
-        h = h + self.mix(h)
-        n, weight = seen[0].numel(), mask[..., None]
-        pooled = [(h[:, a] * weight[:, a]).sum(dim=1) / (weight[:, a].sum(dim=1) + 1e-6) for a in (slice(0, n), slice(n, None))]
+        h, n = h + self.mix(h), seen[0].numel()
+        each = [(h[:, :n].unflatten(1, seen.shape[1:])[:, :, r].flatten(1, 2), seen[:, :, r].flatten(1)) for r, _ in self.groups]
+        pooled = [(a * m[..., None]).sum(dim=1) / (m.sum(dim=1, keepdim=True) + 1e-6) for a, m in (*each, (h[:, n:], told))]
         return self.head(self.dropout(torch.cat(pooled, dim=-1))).squeeze(-1)
+
+    def _features(self, part: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of each feature token, and 0 where no lesion has the habitat that it is of."""
+        (r, f), *habitats = self.groups
+        mean = [(part[:, :, r, f] * seen[:, :, r, None]).sum(dim=(1, 2)) / (seen[:, :, r].sum(dim=(1, 2)) + 1e-6)[:, None]]
+        told = [torch.ones_like(mean[0])]
+        for r, f in habitats:
+            n = seen[:, :, r].sum(dim=1)[..., None]
+            mean.append(((part[:, :, r, f] * seen[:, :, r, None]).sum(dim=1) / (n + 1e-6)).flatten(1))
+            told.append((n > 0).to(n.dtype).expand(-1, -1, f.stop - f.start).flatten(1))
+        return torch.cat(mean, dim=1), torch.cat(told, dim=1)
 
     def _attend(self, h: Tensor, mask: Tensor) -> Tensor:
         scores = torch.einsum("bic,bjc->bij", self.query(h), self.key(h)) / h.shape[-1] ** 0.5
@@ -81,12 +101,17 @@ class ComponentEncoder(nn.Module):
 
 
 class DecompositionTransformer(nn.Module):
-    """The sum of the components' logits; visits after the task's are cut off before anything is computed."""
+    """The sum of the components' logits; visits after the task's are cut off before anything is computed.
 
-    def __init__(self, features: int, regions: int, visits: int, *, width: int = 12, dropout: float = 0.3) -> None:
+    The last of the regions and of the features, as many as `habitats` says of each, are habitats of the lesion and what is told of those.
+    """
+
+    def __init__(self, features: int, regions: int, visits: int, *, width: int = 12, dropout: float = 0.3, habitats: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self.visits = visits
-        self.encoders = nn.ModuleList([ComponentEncoder(features, regions, visits, width, dropout) for _ in COMPONENTS[:visits]])
+        whole, told = regions - habitats[0], features - habitats[1]
+        groups = ((slice(0, whole), slice(0, told)), (slice(whole, regions), slice(told, features)))[: 1 + bool(habitats[0])]
+        self.encoders = nn.ModuleList([ComponentEncoder(features, regions, visits, width, dropout, groups) for _ in COMPONENTS[:visits]])
 
     def forward(self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor) -> Tensor:  # noqa: ARG002  # one signature for both networks
         """X (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l) to logits (b,)."""

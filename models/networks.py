@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 INPUTS = ("x", "present", "days", "ties")
-"""Arrays that a network is given, in the order of its arguments; `contacts` comes last where habitats are nodes."""
+"""Arrays that a network is given, in the order of its arguments; `contacts` comes last where the ST-GCN has habitats as nodes."""
 
 SHARED = ("ties",)
 """Of these, what is the same for all networks trained side by side; the others rest on what each fitted on its own patients."""
@@ -36,10 +36,10 @@ def architecture(name: str, config: Mapping[str, Any]) -> nn.Module:
     from models.stgcn import SpatioTemporalGraph
 
     sizes = len(config["features"]), len(config["regions"]), len(config["visits"])
+    nodes, told = (sum(n.startswith(PREFIX) for n in config[key]) for key in ("regions", "features"))
     if name == "st_gcn":
-        habitats = sum(r.startswith(PREFIX) for r in config["regions"])
-        return SpatioTemporalGraph(*sizes, width=config["width"], dropout=config["dropout"], habitats=habitats)
-    return DecompositionTransformer(*sizes, width=config["width"], dropout=config["dropout"])
+        return SpatioTemporalGraph(*sizes, width=config["width"], dropout=config["dropout"], habitats=nodes)
+    return DecompositionTransformer(*sizes, width=config["width"], dropout=config["dropout"], habitats=(nodes, told))
 
 
 def inputs_of(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class NetworkModel:
         """What the network is given: the nodes it knows, its own habitats among them where it has a codebook, scaled as in its training."""
         series = arrange(_series(dataset), raw_names(self.facts))
         own = self.facts.get("habitats")
-        return self.scaler.apply(FoldHabitats.from_facts(own).apply(series) if own else series)
+        return self.scaler.apply(_looked_at(self.facts["architecture"], FoldHabitats.from_facts(own).apply(series) if own else series))
 
     def probabilities(self, dataset: Dataset) -> np.ndarray:
         """Probability of response of each row."""
@@ -101,12 +101,20 @@ class NetworkModel:
 
 
 def ensemble_logits(facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Logits (seeds, patients) of stacked weights; dropout off, on the CPU, so that a stored model gives the same numbers everywhere."""
+    """Logits (seeds, patients) of stacked weights; dropout off, on the CPU, so that a stored model gives the same numbers everywhere.
+
+    Raises
+    ------
+    ValueError
+        The weights are those of an older form of the network.
+    """
     import torch
     from torch.func import functional_call, vmap
 
     network = architecture(facts["architecture"], facts).eval()
     stacked = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in weights.items()}
+    if {k: v.shape[1:] for k, v in stacked.items()} != {k: v.shape for k, v in network.state_dict().items()}:
+        raise ValueError(f"the stored {facts['architecture']} has weights of an older form of the network; train it anew")
     inputs = tuple(torch.from_numpy(arrays[name]) for name in inputs_of(arrays))
     with torch.no_grad():
         found = vmap(lambda w: functional_call(network, w, inputs))(stacked)
@@ -135,6 +143,11 @@ def _series(dataset: Dataset) -> LesionSeries:
     return dataset.series
 
 
+def _looked_at(architecture: str, series: LesionSeries) -> LesionSeries:
+    """The series as a network looks at it: tokens attend to one another without edges, so the transformer is given no contacts."""
+    return series if architecture == "st_gcn" else replace(series, contacts=None)
+
+
 @dataclass(frozen=True)
 class Network:
     """A `learners.Learner` over the block `series`."""
@@ -152,15 +165,15 @@ class Network:
         """Fit on training patients.
 
         1. Divide them into inner folds by site and label, the same as every other learner's.
-        2. Train one network on the complement of each inner fold and `network_seeds` on all, each with a codebook of habitats (ST-GCN, where lesions
-           have words) and a scaler of its own patients, which sets to 0 the features that the readers of these patients do not agree on.
+        2. Train one network on the complement of each inner fold and `network_seeds` on all, each with a codebook of habitats (where `habitat_networks`
+           names it and lesions have words) and a scaler of its own patients, which sets to 0 the features that the readers of these patients do not agree on.
         3. Temperature, then cut-off by Youden's index, on the inner held-out logits.
         """
         scope = f"task {dataset.task.name}, model {self.name}, inner folds"
         fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
         rows = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [np.arange(fold.size)] * section["network_seeds"]
         stable = [StableFeatures.fitted(dataset.readers.take(r) if dataset.readers else None, section) for r in rows[: fold.max() + 2]]
-        seen, habitats = self._seen(dataset, rows[: fold.max() + 2])
+        seen, habitats = self._seen(dataset, rows[: fold.max() + 2], section)
         scalers = [SeriesScaler.fitted(own.take(r), s.unstable) for own, r, s in zip(seen, rows, stable, strict=False)]
         arrays = [scaler.apply(own) for scaler, own in zip(scalers, seen, strict=True)]
         facts = {"architecture": self.architecture, "visits": list(seen[-1].visits), "regions": list(seen[-1].regions), "features": list(seen[-1].features),
@@ -178,19 +191,20 @@ class Network:
                                                                            **stable[-1].facts, **_told_of(habitats)},
                    inner=held_out, curve=tuple(curve))
 
-    def _seen(self, dataset: Dataset, rows: list[np.ndarray]) -> tuple[list[LesionSeries], FoldHabitats | None]:
+    def _seen(self, dataset: Dataset, rows: list[np.ndarray], section: Section) -> tuple[list[LesionSeries], FoldHabitats | None]:
         """The series once a list of training rows, with the habitats that those patients gave; and the last codebook.
 
-        Where one of the lists gives no codebook there are no habitats in any: networks are trained side by side. The transformer has none.
+        Where one of the lists gives no codebook there are no habitats in any: networks are trained side by side.
         """
         series, names = _series(dataset), np.asarray(dataset.patients)
-        if self.architecture != "st_gcn" or series.words is None:
+        if self.architecture not in section["habitat_networks"] or series.words is None:
             return [series] * len(rows), None
         try:
             fitted = [FoldHabitats.fitted(series.take(r), names[r].tolist()) for r in rows]
         except CodebookError:
             return [series] * len(rows), None
-        return [f.apply_in_training(series, names.tolist(), names[r].tolist()) for f, r in zip(fitted, rows, strict=True)], fitted[-1]
+        seen = [f.apply_in_training(series, names.tolist(), names[r].tolist()) for f, r in zip(fitted, rows, strict=True)]
+        return [_looked_at(self.architecture, s) for s in seen], fitted[-1]
 
 
 def _told_of(habitats: FoldHabitats | None) -> dict[str, float]:

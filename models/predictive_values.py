@@ -7,10 +7,8 @@ from math import exp, log, sqrt
 
 import numpy as np
 
+from dagster_project.study import SHARE_IN_PRACTICE
 from models.evaluation import Estimate, quantile_of_confidence
-
-SHARE = "response_share_in_practice"
-"""Setting of the section handed to a training that holds the share; the protocol keeps it in [endpoints]."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def predictive_values_in_practice(labels: np.ndarray, positive: np.ndarray, shar
     0.6842
     """
     if not 0.0 < share < 1.0:
-        raise ValueError(f"[endpoints] {SHARE} is {share}: give a share between 0 and 1")
+        raise ValueError(f"[endpoints] {SHARE_IN_PRACTICE} is {share}: give a share between 0 and 1")
     n1, n0 = int(labels.sum()), int((~labels).sum())
     rates = Rates(int(positive[labels].sum()), n1, int((~positive[~labels]).sum()), n0)
     return {"ppv_in_practice": _ppv(rates, share), "npv_in_practice": _ppv(rates.swapped, 1.0 - share)}

@@ -34,7 +34,7 @@ def judge_promotion(
 
     1. No leakage alarm on it, and no negative control above chance.
     2. Calibration slope between the protocol's `promotion_slope` bounds.
-    3. Better than each reference trained beside it, by DeLong's paired test at `promotion_p`.
+    3. Better than each reference trained beside it, by the paired test for cross-fitted models (`evaluation.auc_difference`) at `promotion_p`.
     4. Where there is a champion: better than it, by the same test on the patients whom both predict without having seen them.
     5. Where it is a network, or a stack that leans on some: their attributions change when weights and labels are shuffled.
 
@@ -64,7 +64,7 @@ def _against_the_champion(candidate: TrainedModel, champion: np.ndarray, limit: 
     y = candidate.dataset.y[both]
     if not y.any() or y.all():
         return [f"cannot be compared with the champion: both predict {y.size} patients unseen, of one class or none"]
-    gain, p = auc_difference(y, candidate.probabilities[both], champion[both])
+    gain, p = auc_difference(y, candidate.probabilities[both], champion[both], folds=int(candidate.fold.max()) + 1)
     if p is None or gain.value is None:
         return [f"not better than the champion on {y.size} patients: {gain.reason}"]
     told = f"gain {gain.value:+.3f}, p {p:.2g} on {y.size} patients"

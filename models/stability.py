@@ -10,10 +10,10 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.icc import ROUNDING, absolute_agreement_bounds
+from dagster_project.domain.icc import ROUNDING, absolute_agreement_bounds, squares_of_pairs
 
 Section = Mapping[str, Any]
-"""The section [model] of study.toml."""
+"""The section [model] of study.toml, and the limit of [agreement] (`Study.learning`)."""
 
 Feature = tuple[str, str]
 """A feature and the region it is measured in."""
@@ -111,13 +111,13 @@ class StableFeatures:
         """Judge each feature and region by ICC(2,1) over the pairs of these patients.
 
         1. Without reads in pairs, or with fewer than `reader_pairs_minimum` of them, nothing is judged and nothing left out.
-        2. A feature is stable where the lower 95 % bound reaches `reader_icc_lower_minimum`, as in the table feature_stability. One that has no bound (copied
+        2. A feature is stable where the lower 95 % bound reaches `feature_icc_lower_minimum`, as in the table feature_stability. One that has no bound (copied
            reads, no spread, fewer than two pairs) is not stable; one never measured in pairs is not judged.
         3. Where none is stable nothing is left out either, and `unstable` is empty with `judged` above 0: the run's figures show it.
         """
         if moments is None or not moments.columns or moments.n_pairs.sum(axis=0).max() < section["reader_pairs_minimum"]:
             return cls()
-        keep = lower_bounds(moments) >= section["reader_icc_lower_minimum"]
+        keep = lower_bounds(moments) >= section["feature_icc_lower_minimum"]
         unstable = frozenset(c for c, stable in zip(moments.columns, keep, strict=True) if not stable) if keep.any() else frozenset()
         return cls(unstable, len(moments.columns), int(moments.n_pairs.sum(axis=0).max()))
 
@@ -134,10 +134,9 @@ class StableFeatures:
 
 def lower_bounds(moments: ReaderMoments) -> np.ndarray:
     """Lower 95 % bound of ICC(2,1) of each column, as `derive_feature_stability` has it; NaN where there is none."""
-    n, variance, bias, spread = moments.pooled()
+    n, *pooled = moments.pooled()
     tiny = (ROUNDING * moments.largest.max(axis=0, initial=0.0)) ** 2
-    rows, columns, residual = 2 * variance, n * bias**2 / 2, spread / 2
-    within = (spread * (n - 1) / np.maximum(n, 1) + bias**2) / 2
+    rows, columns, residual, within = squares_of_pairs(np.maximum(n, 1), *pooled)
     exists = (n > 1) & (rows > tiny) & (within > tiny) & (residual > tiny)
     with np.errstate(all="ignore"):
         value = (rows - residual) / (rows + residual + 2 * (columns - residual) / n)

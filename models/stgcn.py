@@ -54,14 +54,14 @@ class TemporalConvolution(nn.Module):
 class SpatioTemporalGraph(nn.Module):
     """Two blocks of graph and temporal convolution, a masked mean over the nodes of each visit, one logit.
 
-    The last `habitats` of the regions are habitats of the lesion; their mean is taken apart from that of the other regions.
+    The last `habitats` of the regions are habitats of the lesion; the mean of each over the lesions is taken apart, and that of all other regions together.
     Visits after the task's are cut off before anything is computed: `visits` frames are looked at, whatever is handed over.
     """
 
     def __init__(self, features: int, regions: int, visits: int, *, width: int = 12, dropout: float = 0.3, habitats: int = 0) -> None:
         super().__init__()
         self.visits = visits
-        self.groups = (slice(0, regions - habitats), slice(regions - habitats, regions))[: 1 + bool(habitats)]
+        self.groups = (slice(0, regions - habitats), *(slice(k, k + 1) for k in range(regions - habitats, regions)))
         self.embed = nn.Linear(features + 1, width)
         self.graphs = nn.ModuleList([GraphConvolution(width, width, regions) for _ in range(2)])
         self.times = nn.ModuleList([TemporalConvolution(width) for _ in range(2)])

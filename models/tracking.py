@@ -22,6 +22,7 @@ import polars as pl
 from dagster_project.domain.quality import Verdict
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
+from dagster_project.study import SHARE_IN_PRACTICE
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
 from models.calibration import calibration, pool_sites
@@ -34,7 +35,6 @@ from models.harmonised import HarmonisedModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel
 from models.prediction import ServedModel
-from models.predictive_values import SHARE
 from models.promotion import judge_promotion
 from models.reference import Reference
 from models.reporting import answer_items, model_card, write_items
@@ -509,7 +509,7 @@ def card_facts(model: TrainedModel, context: _Context, sanity: str) -> dict[str,
 
 def _told_predictive_values(model: TrainedModel) -> str:
     """PPV and NPV in the cohort, and in practice or why not."""
-    e, found, share = model.evaluation, model.appraisal.figures, model.appraisal.facts.get(SHARE)
+    e, found, share = model.evaluation, model.appraisal.figures, model.appraisal.facts.get(SHARE_IN_PRACTICE)
     ppv, npv = found["ppv_in_practice"], found["npv_in_practice"]
     cohort = f"in this cohort PPV {shown(e.ppv)}, NPV {shown(e.npv)}"
     if ppv.value is None and npv.value is None:

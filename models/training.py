@@ -14,7 +14,7 @@ from models.appraisal import Appraisal, Held, appraise
 from models.baselines import BASELINES
 from models.calibration import Pooled, pool_sites
 from models.datasets import Dataset, DatasetError
-from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
+from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, cross_fitted, evaluate, leakage_verdict
 from models.fusion import FusionModel
 from models.harmonised import NAME as COMBAT
 from models.held_out_intervals import Bounds, bound_held_out
@@ -178,7 +178,7 @@ def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, see
 
 def _verdicts(learner: Learner, evaluation: Evaluation, section: Section) -> tuple[Verdict, ...]:
     alarm = leakage_verdict(evaluation.auc.value or 0.0, section["leakage_auc"])
-    return (alarm, control_verdict(evaluation.auc)) if learner.negative_control else (alarm,)
+    return (alarm, control_verdict(cross_fitted(evaluation.auc, section["folds"]))) if learner.negative_control else (alarm,)
 
 
 def best_model(trained: Sequence[TrainedModel]) -> TrainedModel:
@@ -194,10 +194,10 @@ def best_model(trained: Sequence[TrainedModel]) -> TrainedModel:
 
 
 def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:
-    """AUC gained over each reference model on the same patients, with DeLong's paired interval and p, where they exist."""
+    """AUC gained over each reference model on the same patients, with paired interval and p for the folds that gave both, where they exist."""
     found: dict[str, float | None] = {}
     for reference in (t for t in trained if t.name in REFERENCES and t.name != model.name):
-        gain, p = auc_difference(model.dataset.y, model.probabilities, reference.probabilities)
+        gain, p = auc_difference(model.dataset.y, model.probabilities, reference.probabilities, folds=int(model.fold.max()) + 1)
         name = f"auc_gain_over_{reference.name}"
         found |= {name: gain.value, f"{name}_lower": gain.lower, f"{name}_upper": gain.upper, f"{name}_p": p}
     return {name: value for name, value in found.items() if value is not None}

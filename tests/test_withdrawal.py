@@ -20,6 +20,7 @@ def left(opened: Stage, tmp_path_factory: pytest.TempPathFactory):
     shutil.copytree(opened.trial.root, root, symlinks=True)
     trial = Trial(root, opened.trial.protocol, opened.trial.plan)
     patient = trial.pseudonym(SITES[1], 1)
+    (trial.home.answers / "of-another-version.json").write_text("{}")
     with trial.entered():
         traces = find_traces(trial.lakehouse, patient)
         before = search_home(trial.home, traces)
@@ -32,6 +33,7 @@ def test_no_byte_of_the_patient_is_left(left):
     assert len(traces) > 30
     assert {Path(name).parts[0] for name in before} >= {"crosswalk", "dagster", "lake", "mlflow", "published", "reports", "vault"}  # the search finds what is there
     assert result.exit_code == 0, result.output
+    assert not (trial.home.answers / "of-another-version.json").exists(), "what was found in the tables goes with the patient"
     needles = [trace.encode() for trace in traces]
     files = [f for f in trial.root.rglob("*") if f.is_file() and f.relative_to(trial.root).parts[0] not in {"landing", "truth"}]
     assert [str(f) for f in files if any(n in content for content in unfolded(f) for n in needles)] == []

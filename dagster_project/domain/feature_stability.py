@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.icc import ROUNDING, TOO_FEW, MeanSquares, icc_of
+from dagster_project.domain.icc import ROUNDING, TOO_FEW, MeanSquares, icc_of, squares_of_pairs
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import FEATURE_STABILITY
 
@@ -20,8 +20,7 @@ def derive_feature_stability(readers: pl.DataFrame, copies: pl.DataFrame, repeat
     """ICC and within-lesion spread of every region and feature: between readers, perturbed copies and repeat scans.
 
     1. Pairs are lesion-visits for which both locked reads have the feature; fewer than two: NULL with a reason.
-    2. With m the mean and d the difference of a pair: MSR = 2 var(m), MSC = n mean(d)² / 2, MSE = var(d) / 2; ICC(2,1) and its 95 %
-       bounds as in `icc`, with its reasons.
+    2. ICC(2,1) and its 95 % bounds by `squares_of_pairs` and `icc_of`, with its reasons.
     3. within_sd = sqrt(mean(d²) / 2), the readers' bias included.
     4. Copies and repeats of a lesion are alike, none is the first: ICC(1,1) with MSR = k var(m) and MSW the mean of the variances
        within lesions, over the lesions that have all k values; within_sd = sqrt(MSW). Fewer than two lesions: NULL.
@@ -73,6 +72,4 @@ def _one_way(way: str, m: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _mean_squares(m: Mapping[str, Any]) -> MeanSquares:
-    n, bias = m["n_pairs"], m["mean_difference"]
-    within = (m["variance_of_differences"] * (n - 1) / n + bias**2) / 2
-    return MeanSquares(n, 2, 2 * m["variance_of_means"], n * bias**2 / 2, m["variance_of_differences"] / 2, within)
+    return MeanSquares(m["n_pairs"], 2, *squares_of_pairs(m["n_pairs"], m["variance_of_means"], m["mean_difference"], m["variance_of_differences"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,18 @@ def mean_squares(table: Floats) -> MeanSquares:
     return MeanSquares(
         n, k, float(k * (rows**2).sum() / (n - 1)), float(n * (columns**2).sum() / (k - 1)),
         float((residual**2).sum() / ((n - 1) * (k - 1))), float(((centred - rows[:, None]) ** 2).sum() / (n * (k - 1))))
+
+
+N = TypeVar("N", float, Floats)
+
+
+def squares_of_pairs(n: N, variance_of_means: N, mean_difference: N, variance_of_differences: N) -> tuple[N, N, N, N]:
+    """Mean squares of n lesions by two readers (rows, columns, residual, within), of one feature or, as arrays, of many.
+
+    With m the mean and d the difference of a pair: MSR = 2 var(m), MSC = n mean(d)² / 2, MSE = var(d) / 2 and MSW = mean(d²) / 2. n is at least 1.
+    """
+    within = (variance_of_differences * (n - 1) / n + mean_difference**2) / 2
+    return 2 * variance_of_means, n * mean_difference**2 / 2, variance_of_differences / 2, within
 
 
 def _value(s: MeanSquares, form: Form) -> float | None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from dagster_project.domain.training_cohort import Course, courses, derive_training_cohort
+from dagster_project.domain.training_cohort import Course, cohort_of, courses_by_task
 from dagster_project.lake.contracts import Violation
 from dagster_project.study import Study
 
@@ -72,20 +72,17 @@ def evaluate_gate(tables: Tables, contract_violations: Sequence[Violation], stud
     missing = [name for name in NEEDED if name not in tables]
     if missing:
         return verdicts + [_unjudged("table", name, f"{name} was not passed: materialise it") for name in missing]
-    cohort = tables["training_cohort"] if "training_cohort" in tables else _derive_cohort(tables, study)
+    seen = courses_by_task(tables["eligibility"], tables["outcomes"], tables["responses"], tables["timepoints"], study)
+    cohort = tables["training_cohort"] if "training_cohort" in tables else cohort_of(seen, study)
     primary, sites = cohort.filter(task=study.section("model")["primary_task"]), _sites(cohort, tables["patients"])
     return [
         *verdicts,
         *judge_arbitrations(tables["arbitrations"], sites),
         *judge_agreement(tables["reader_agreement"], study, sites),
-        *judge_leakage(tables, cohort, study),
+        *judge_leakage(tables, cohort, seen, study),
         *judge_size(primary, study),
         *count_row_rules(primary),
     ]
-
-
-def _derive_cohort(tables: Tables, study: Study) -> pl.DataFrame:
-    return derive_training_cohort(tables["eligibility"], tables["outcomes"], tables["responses"], tables["timepoints"], study)
 
 
 def _sites(cohort: pl.DataFrame, patients: pl.DataFrame) -> list[str]:
@@ -193,7 +190,7 @@ def _judge_share(rows: Mapping[tuple[str, str], Mapping], site: str, rules: Mapp
     return _at_most("arbitrated_share", site, max(shares), limit, "share of lesion-visits that an arbiter settled; above the limit train the readers")
 
 
-def judge_leakage(tables: Tables, cohort: pl.DataFrame, study: Study) -> list[Verdict]:
+def judge_leakage(tables: Tables, cohort: pl.DataFrame, seen: Mapping[str, Sequence[Course]], study: Study) -> list[Verdict]:
     """Four rules against learning what one is told.
 
     1. patient_at_two_sites: no pseudonym at two sites
@@ -205,18 +202,16 @@ def judge_leakage(tables: Tables, cohort: pl.DataFrame, study: Study) -> list[Ve
     return [
         _at_most("patient_at_two_sites", "cohort", twice, 0, f"{twice} pseudonyms stand at more than one site"),
         _judge_images(tables["scans"], cohort),
-        *(verdict for task in study.section("model")["tasks"] for verdict in _judge_task(tables, cohort.filter(pl.col("included"), task=task), task, study)),
+        *(verdict for task, found in seen.items() for verdict in _judge_task(found, cohort.filter(pl.col("included"), task=task), task, study)),
     ]
 
 
-def _judge_task(tables: Tables, included: pl.DataFrame, task: str, study: Study) -> list[Verdict]:
-    section = study.section("model")
-    found = courses(tables["eligibility"], tables["outcomes"], tables["responses"], tables["timepoints"], task, section["six_months_days"])
+def _judge_task(found: Sequence[Course], included: pl.DataFrame, task: str, study: Study) -> list[Verdict]:
     known = {c.patient: c for c in found}
     learnt_from = [known[p] for p in included.select("site", "patient").iter_rows() if p in known]
     unlabelled = included.height - sum(c.label is not None for c in learnt_from)
     return [_at_most("label_after_task", task, unlabelled, 0, f"{unlabelled} labels rest on no visit after {task}"),
-            _judge_decided(learnt_from, task, section["decided"])]
+            _judge_decided(learnt_from, task, study.section("model")["decided"])]
 
 
 def _judge_images(scans: pl.DataFrame, cohort: pl.DataFrame) -> Verdict:

@@ -79,9 +79,20 @@ def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, re
     pl.DataFrame
         The table training_cohort without `snapshot`.
     """
+    return cohort_of(courses_by_task(eligibility, outcomes, responses, timepoints, study), study)
+
+
+def courses_by_task(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.DataFrame, timepoints: pl.DataFrame, study: Study) -> dict[str, list[Course]]:
+    """What is known of each patient, for each of the protocol's tasks."""
+    section = study.section("model")
+    return {task: courses(eligibility, outcomes, responses, timepoints, task, section["six_months_days"]) for task in section["tasks"]}
+
+
+def cohort_of(seen: Mapping[str, Sequence[Course]], study: Study) -> pl.DataFrame:
+    """`derive_training_cohort` from `courses_by_task`."""
     section, left_out, rows = study.section("model"), sites_left_out(study), []
-    for task in section["tasks"]:
-        for course in courses(eligibility, outcomes, responses, timepoints, task, section["six_months_days"]):
+    for task, found in seen.items():
+        for course in found:
             exclusion = "site_left_out" if course.patient[0] in left_out else _exclusion(course, task, section["decided"])
             rows.append((*course.patient, task, exclusion is None, exclusion, course.label, describe_label(task), course.simulated))
     schema = {name: kind for name, kind in polars_schema(TRAINING_COHORT).items() if name != "snapshot"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,12 +76,15 @@ def _refused_pair(task: PairTask, reason: str) -> dict[str, Any]:
     return refusal(str(k["site"]), DHI.name, f"patient {k['patient']} lesion {k['lesion']} {k['from_visit']}-{k['to_visit']}", reason, simulated=bool(k["simulated"]))
 
 
-def comparisons_seen(lakehouse: Lakehouse, snapshot: int, pairs: Sequence[tuple[str, str]]) -> Comparisons:
-    """The kept comparisons between some pairs of visits, before any limits, of the lesions as the lake had them at a snapshot."""
+def comparisons_seen(lakehouse: Lakehouse, snapshot: int, pairs: Sequence[tuple[str, str]], *, load: Callable[[Path], Any] = kept) -> Comparisons:
+    """The kept comparisons between some pairs of visits, before any limits, of the lesions as the lake had them at a snapshot.
+
+    `load` reads one file of the vault.
+    """
     from dagster_project.radiomics.dhi_limits import undivided
 
     tasks = [t for t in _pair_tasks(lakehouse, snapshot) if (t.key["from_visit"], t.key["to_visit"]) in pairs]
-    rows = [found for t in tasks if (found := kept(t.kept)) is not None]
+    rows = [found for t in tasks if (found := load(t.kept)) is not None]
     return undivided(rows, lakehouse.study.section("dhi"))
 
 

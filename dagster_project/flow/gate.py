@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed
-from dagster_project.lake.contracts import find_violations
+from dagster_project.lake.answers import violations_of
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import QUALITY_VERDICTS, TABLES
@@ -34,7 +34,7 @@ def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     tables = dict(zip(JUDGED, lakehouse.read(*JUDGED, as_of=snapshot), strict=True))
     with read_lake(lakehouse.home, as_of=snapshot) as frozen:
         asked = [t for t in TABLES if t.name not in DOWNSTREAM]
-        broken = [v for table in asked for v in find_violations(lambda q: frozen.query(q).fetchone() or (), table)]
+        broken = [v for table in asked for v in violations_of(frozen, lakehouse.home, table)]
     verdicts = evaluate_gate(tables, broken, lakehouse.study)
     lakehouse.lake.replace(QUALITY_VERDICTS.name, verdict_rows(verdicts, snapshot, lakehouse))
     return verdicts, snapshot

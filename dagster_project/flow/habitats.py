@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dagster_project.radiomics.habitat_codebook import Codebook, LocalFeatures
-    from dagster_project.radiomics.habitat_words import CohortWords, WordGrid
+    from dagster_project.radiomics.habitat_words import CohortWords, WordCounts, WordGrid
     from dagster_project.resources import Lakehouse
     from dagster_project.study import Study
 
@@ -145,13 +145,16 @@ def word_grid(study: Study) -> WordGrid:
     return WordGrid.of(study.section("habitat_words"))
 
 
-def words_seen(lakehouse: Lakehouse, snapshot: int, visits: Sequence[str]) -> CohortWords:
-    """The words of the accepted lesions at some visits, as the lake stood at a snapshot; a lesion whose words are not kept is not among them."""
+def words_seen(lakehouse: Lakehouse, snapshot: int, visits: Sequence[str], *, load: Callable[[WordTask], WordCounts | None] = load_words) -> CohortWords:
+    """The words of the accepted lesions at some visits, as the lake stood at a snapshot; a lesion whose words are not kept is not among them.
+
+    `load` reads one file of the vault.
+    """
     from dagster_project.radiomics.habitat_words import CohortWords, stack_words
 
     grid, settings = word_grid(lakehouse.study), habitat_settings(lakehouse.study)
     tasks = [t for t in _lesion_tasks(lakehouse, snapshot) if t.mask and t.key["visit"] in visits]
-    found = [(t.key, words) for t in tasks if (words := load_words(WordTask(t.local, grid)))]
+    found = [(t.key, words) for t in tasks if (words := load(WordTask(t.local, grid)))]
     columns = ("site", "patient", "visit", "lesion")
     keys = pl.DataFrame([[k[c] for c in columns] for k, _ in found], schema=dict.fromkeys(columns, pl.String), orient="row")
     return CohortWords(keys, stack_words(grid, [w for _, w in found]), settings)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -12,15 +14,17 @@ from dagster_project.domain.quality import Verdict
 from dagster_project.flow.dhi import comparisons_seen
 from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate
+from dagster_project.flow.habitat_words import WordTask, load_words
 from dagster_project.flow.habitats import words_seen
+from dagster_project.flow.kept import kept
 from dagster_project.flow.learnt_before import LearntBefore, keep_learnt, learnt_before
 from dagster_project.flow.predictions import Said, aliases, ask_about_others, champion_on, keep_said, kept_said, said_in_training
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.resources import Lakehouse
-from dagster_project.study import Study
 
 if TYPE_CHECKING:
+    from dagster_project.radiomics.habitat_words import WordCounts
     from models.datasets import Dataset, Task
     from models.learners import Learner
 
@@ -39,6 +43,14 @@ KERNELS = "SELECT t.site, t.patient, s.kernel FROM timepoints t JOIN scans s USI
 
 SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
 """Tables that a data set is made of, beside the cohort, the changes and the features."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a night reads what the vault keeps: each file once, however many tasks see it."""
+
+    words: Callable[[WordTask], WordCounts | None] = field(default_factory=lambda: cache(load_words))
+    comparison: Callable[[Path], Any] = field(default_factory=lambda: cache(kept))
 
 
 @dataclass(frozen=True)
@@ -72,16 +84,16 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     """
     verdicts, snapshot = pass_gate(lakehouse)
     learned = Learned(lakehouse.lake.read(MODEL_RUNS.name), kept_said(lakehouse), snapshot)
-    kept = {}
+    looked_at, reading = {}, Reading()
     for name in lakehouse.study.section("model")["tasks"]:
-        learned, kept[name] = _look_at(lakehouse, name, learned, verdicts)
+        learned, looked_at[name] = _look_at(lakehouse, name, learned, verdicts, reading=reading)
     keep_said(lakehouse, learned.said.with_aliases(learned.model_runs))
-    for name, learnt in kept.items():
+    for name, learnt in looked_at.items():
         keep_learnt(lakehouse, name, learnt)
     return learned
 
 
-def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequence[Verdict]) -> tuple[Learned, LearntBefore]:
+def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequence[Verdict], *, reading: Reading) -> tuple[Learned, LearntBefore]:
     """Learn a task where something of it has changed; what is to be kept of it for the next night."""
     from models.datasets import TASKS, DatasetError
     from models.splits import SplitError
@@ -91,7 +103,7 @@ def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequen
     if before and before.holds(lakehouse, learned.snapshot, runs, held):
         return learned.with_told(before), replace(before, snapshot=learned.snapshot)
     try:
-        return _learn(lakehouse, TASKS[name], learned, verdicts)
+        return _learn(lakehouse, TASKS[name], learned, verdicts, reading=reading)
     except (DatasetError, SplitError) as why:
         if name == lakehouse.study.section("model")["primary_task"]:
             raise
@@ -99,13 +111,13 @@ def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequen
         return learned.with_told(nothing), nothing
 
 
-def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequence[Verdict]) -> tuple[Learned, LearntBefore]:
+def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequence[Verdict], *, reading: Reading) -> tuple[Learned, LearntBefore]:
     """One task: its data set, models that have not been trained on it, and what the registered one says of patients outside the cohort."""
     from models.datasets import build_dataset
     from models.roster import choose_learners
 
-    section = lakehouse.study.section("model")
-    tables = tables_seen(lakehouse, learned.snapshot, task, section["network_features"])
+    section = lakehouse.study.learning
+    tables = tables_seen(lakehouse, learned.snapshot, task, section["network_features"], reading=reading)
     dataset = build_dataset(task, **tables)
     learners, left_out = choose_learners(dataset, section)
     runs, said = learned.model_runs, learned.said
@@ -125,18 +137,11 @@ def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, 
     from models.tracking import log_models
     from models.training import train
 
-    section, home = section_of_training(lakehouse.study), lakehouse.home
+    section, home = lakehouse.study.learning, lakehouse.home
     trained = train(learners, dataset, section, section["seed"])
     fresh = log_models(trained, tracking_uri=home.mlflow_uri, artifact_root=home.mlflow / "artifacts", snapshot=snapshot, verdicts=verdicts,
                        protocol_digest=lakehouse.study.digest, alias=section["alias"], section=section, champion=champion_on(lakehouse, dataset))
     return fresh, said_in_training(trained, fresh, section)
-
-
-def section_of_training(study: Study) -> dict[str, Any]:
-    """The section [model] with the share of responders in practice, which [endpoints] holds."""
-    from models.predictive_values import SHARE
-
-    return {**study.section("model"), SHARE: study.section("endpoints")[SHARE]}
 
 
 def with_aliases(lakehouse: Lakehouse, runs: pl.DataFrame, task: str) -> tuple[pl.DataFrame, dict[str, str]]:
@@ -148,11 +153,12 @@ def with_aliases(lakehouse: Lakehouse, runs: pl.DataFrame, task: str) -> tuple[p
     return runs.with_columns(alias=pl.when(pl.col("task") == task).then(now).otherwise("alias")), held
 
 
-def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[str]) -> dict[str, Any]:
+def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[str], *, reading: Reading) -> dict[str, Any]:
     """The arguments of `build_dataset`, as they stood at a snapshot."""
     cohort, *seen = lakehouse.read("training_cohort", *SEEN, as_of=snapshot)
     with read_lake(lakehouse.home, as_of=snapshot) as frozen:
         values, changes = frozen.query(FEATURES_SEEN, [features]).pl(), frozen.query(CHANGES_SEEN, [list(task.visits)] * 2).pl()
         pairs, kernels = moments_of_patients(frozen, task.visits), frozen.query(KERNELS).pl()
     return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "delta_features": changes, "radiomic_features": values, "reader_pairs": pairs,
-            "kernels": kernels, "habitat_words": words_seen(lakehouse, snapshot, task.visits), "comparisons": comparisons_seen(lakehouse, snapshot, task.pairs)}
+            "kernels": kernels, "habitat_words": words_seen(lakehouse, snapshot, task.visits, load=reading.words),
+            "comparisons": comparisons_seen(lakehouse, snapshot, task.pairs, load=reading.comparison)}

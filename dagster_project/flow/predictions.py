@@ -127,7 +127,7 @@ def _asked(lakehouse: Lakehouse, found: Registered, others: Dataset, said: Said,
     fresh = NOTHING
     if todo.size:
         rows, served = others.take(np.isin(np.arange(others.y.size), todo)), load_served(lakehouse.home.mlflow_uri, found)
-        told = predict(served, rows, lakehouse.study.section("model"))
+        told = predict(served, rows, lakehouse.study.learning)
         explained = _as_attributions(attribution_rows(served.model, rows), found.model, found.version)
         fresh = Said(told, explained).with_lesions_named(lesions, task.visits)
     return said.of_new_patients(found, task.name, fresh, stays)

@@ -69,6 +69,8 @@ def leave_study(lakehouse: Lakehouse, patient: str, purpose: str) -> str:
     write_audit(home.audit, "withdraw", mark, purpose)
     write_whole(home.audit, home.audit.read_bytes().replace(patient.encode(), mark.encode()))
     forget_predictions(lakehouse, patient)
+    if home.answers.is_dir():  # the largest value of a feature may have been the patient's
+        shutil.rmtree(home.answers)
     lakehouse.lake.remove_patient(patient)
     return mark
 

@@ -44,6 +44,11 @@ class Home:
         return self.lake / "codebooks"
 
     @property
+    def answers(self) -> Path:
+        """What was found in tables as they lay; each may be deleted, and is asked anew."""
+        return self.lake / "answers"
+
+    @property
     def mlflow(self) -> Path:
         """Runs, artefacts and the model registry."""
         return self.root / "mlflow"

@@ -160,6 +160,11 @@ SELECT table_name FROM ducklake_table_info('lake') WHERE table_id::VARCHAR IN (
 """Tables that the snapshots after `since` wrote: asking each table for its changes takes longer."""
 
 
+def files(table: Table) -> str:
+    """The files of a table, and beside each the file of its deletions."""
+    return f"SELECT data_file, delete_file FROM ducklake_list_files('lake', '{table.name}')"
+
+
 def differing(table: Table, *, since: int, until: int) -> str:
     """Whose rows were put in, taken out or changed by the snapshots after `since`; of a table that names no patient, whether any was."""
     what = "site, patient" if "patient" in table.names else "'', ''"

@@ -168,6 +168,14 @@ class Lake:
         where, parameters = ("WHERE site = ?", [site]) if site is not None else ("", [])
         return int(self._rows(f'SELECT count(*) FROM "{BY_NAME[table].name}" {where}', parameters)[0][0])
 
+    def state(self, table: str) -> tuple[list[str], int]:
+        """What tells that a table holds other rows than before: the names of its files of rows and of deletions, none of which is ever given again, and how many rows it has.
+
+        Numbers of snapshots do not: a catalogue that was restored from a copy gives the same number to other rows.
+        """
+        files = self._rows(sql.files(BY_NAME[table]))
+        return sorted(Path(name).name for pair in files for name in pair if name), self.count(table)
+
     def snapshot(self) -> int:
         """The newest snapshot."""
         return int(self._rows("SELECT id FROM lake.current_snapshot()")[0][0])

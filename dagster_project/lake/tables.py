@@ -461,6 +461,8 @@ DHI = Table(
         number("u_spatial", "Spatial over the lesion's own null", "空间分量/零分布", nullable=True, minimum=0),
         number("u_radial", "Radial over the lesion's own null", "径向分量/零分布", nullable=True, minimum=0),
         number("dhi", "sqrt(mean u^2) over its 95th percentile on repeats: above 1 exceeds what noise, position and contour explain", "DHI；大于1表示超出噪声、位置与轮廓所能解释", nullable=True, minimum=0),
+        number("dhi_amount", "How much the lesion changed beyond its repeat error, in repeat errors of a lesion of 10 ml: comparable between lesions of any size",
+               "超出重复误差的变化量，以10 ml病灶的重复误差为单位，不同大小的病灶可比", nullable=True, minimum=0),
         boolean("calibrated", "True where enough calibration lesions stood behind the limits to speak of DHI > 1", "校准病灶数是否足以判定DHI>1"),
         number("dhi_maximum", "Largest DHI of the patient's lesions", "患者病灶DHI最大值", nullable=True, minimum=0),
         number("dhi_spread", "Standard deviation of DHI between the patient's lesions", "患者病灶间DHI标准差", nullable=True, minimum=0),

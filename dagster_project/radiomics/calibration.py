@@ -84,6 +84,19 @@ def widen(scale: float, size_effect: float, floor: float) -> float:
     return float(np.sqrt(scale**2 + (size_effect / 2) ** 2 + floor**2))
 
 
+def amount_beyond(changes: Sequence[float], explained: Sequence[float], yardsticks: Sequence[float]) -> float:
+    """sqrt(max(0, mean (d_c² − r_c²) / k_c²)): how much the components changed beyond what is explained, in units k_c that are the same for every lesion.
+
+    A repeat's expected value of d² is r², so that lesions of any size and noise gather about 0 unless they change. DHI divides by the lesion's own r_c
+    instead: it says how surely a lesion changed, and grows with its size where the change is the same.
+
+    >>> amount_beyond([5.0, 1.0], [3.0, 1.0], [2.0, 1.0])
+    1.4142135623730951
+    """
+    squares = (np.square(np.asarray(changes, dtype=float)) - np.square(explained)) / np.square(yardsticks)
+    return float(np.sqrt(max(0.0, squares.mean())))
+
+
 def fit_floor(distances: Sequence[float], scales: Sequence[float], volumes: Sequence[float]) -> float:
     """f: what two scans of one lesion differ by that copies of one scan cannot show, such as where the scanner's voxels fell.
 

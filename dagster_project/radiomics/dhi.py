@@ -17,6 +17,7 @@ from dagster_project.lake.tables import DHI
 from dagster_project.radiomics.calibration import (
     COMPONENTS,
     Limits,
+    amount_beyond,
     combine,
     fallback_scale,
     fit_limits,
@@ -42,8 +43,11 @@ from dagster_project.radiomics.radial import depth_correlation, radial_change
 from dagster_project.radiomics.resampling import Mask
 from dagster_project.radiomics.texture import read_defaults, texture_change, texture_model, texture_values
 
-WEIGHTED = (*COMPONENTS, *(f"u_{c}" for c in COMPONENTS), "dhi", "delta_median_hu", "delta_log_sd", "wasserstein_hu")
+WEIGHTED = (*COMPONENTS, *(f"u_{c}" for c in COMPONENTS), "dhi", "dhi_amount", "delta_median_hu", "delta_log_sd", "wasserstein_hu")
 """Figures of a patient that are means of the lesions', weighted by volume."""
+
+YARDSTICK_MM3 = 10_000.0
+"""Volume of the lesion whose repeat error is the unit of `dhi_amount`: a sphere of 27 mm, an ordinary target."""
 
 _POLARS: dict[str, pl.DataType] = {"string": pl.String(), "double": pl.Float64(), "int32": pl.Int32(), "bool": pl.Boolean()}
 
@@ -199,7 +203,8 @@ def derive_dhi(pairs: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     2. r_c = sqrt(s_c² + (½ e_c)² + f_c²): the lesion's own null, widened by what its change of size alone does, and by what two scans
        of one lesion differ by that copies of one scan do not show.
     3. u_c = d_c / (r_c q_c); DHI = sqrt(mean u_c²) / q*.
-    4. Patient: the mean weighted by the lesions' volume (mean of both visits), the largest DHI, and the standard deviation between
+    4. Amount: sqrt(max(0, mean (d_c² − r_c²) / k_c²)), k_c the repeat error of a synthetic lesion of `YARDSTICK_MM3`: no limit of a cohort is in it.
+    5. Patient: the mean weighted by the lesions' volume (mean of both visits), the largest DHI, and the standard deviation between
        lesions (NULL for one); the change of ln(volume) is that of all volumes together.
 
     Parameters
@@ -259,26 +264,40 @@ def shipped_limits() -> Limits:
 
 
 def _lesion_row(row: Pair, limits: Limits, settings: Settings) -> Pair:
-    units = None if row["reason"] else units_of(row, limits)
+    scales = None if row["reason"] else scales_of(row)
+    units = None if scales is None else [row[c] / (scale * limit) for c, scale, limit in zip(COMPONENTS, scales, limits.components, strict=True)]
     found = {
         "scope": "lesion",
         "dhi": None if units is None else combine(units, limits),
+        "dhi_amount": None if scales is None else amount_beyond([row[c] for c in COMPONENTS], scales, yardsticks()),
         "calibrated": limits.n_lesions >= settings["calibration_lesions_minimum"],
         "reason": row["reason"] or (NO_NULL if units is None else None),
     }
     return row | found | dict(zip([f"u_{c}" for c in COMPONENTS], units or (None,) * len(COMPONENTS), strict=True))
 
 
-def units_of(row: Mapping[str, Any], limits: Limits) -> tuple[float, ...] | None:
-    """u_c of each component; None where a null is neither measured nor within the fallback's range."""
+def units_of(row: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """d_c / r_c of each component; None where a null is neither measured nor within the fallback's range."""
+    scales = scales_of(row)
+    return None if scales is None else tuple(row[c] / scale for c, scale in zip(COMPONENTS, scales, strict=True))
+
+
+def scales_of(row: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """r_c of each component; None where a null is neither measured nor within the fallback's range."""
     volume, floors = (row["volume_a_mm3"] + row["volume_b_mm3"]) / 2, read_defaults()["floor"]
-    units = []
-    for c, limit in zip(COMPONENTS, limits.components, strict=True):
+    scales = []
+    for c in COMPONENTS:
         scale = null_scale(row[f"null_{c}_a"], row[f"null_{c}_b"]) or fallback_scale(c, volume, read_defaults()["fallback"])
         if scale is None:
             return None
-        units.append(row[c] / (widen(scale, row[f"size_{c}"], floors[c]) * limit))
-    return tuple(units)
+        scales.append(widen(scale, row[f"size_{c}"], floors[c]))
+    return tuple(scales)
+
+
+def yardsticks() -> tuple[float, ...]:
+    """k_c of each component; no patient took part in them."""
+    fallback = read_defaults()["fallback"]
+    return tuple(float(np.exp(fallback[c]["intercept"] + fallback[c]["slope"] * np.log(YARDSTICK_MM3))) for c in COMPONENTS)
 
 
 def _patient_row(lesions: list[Pair]) -> Pair:

@@ -10,16 +10,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.calibration import COMPONENTS, Limits, fit_limits, held_back_ratios
+from dagster_project.radiomics.calibration import COMPONENTS, fit_limits, held_back_ratios
 from dagster_project.radiomics.dhi import shipped_limits, units_of
 from dagster_project.study import digest_of
 
 Values = NDArray[np.float64]
 
 KEY = ("site", "patient", "lesion", "from_visit", "to_visit")
-
-UNDIVIDED = Limits((1.0,) * len(COMPONENTS), 1.0, 0)
-"""Limits that change nothing."""
 
 VERSION = 1
 """Of how limits are fitted; it is part of their fingerprint."""
@@ -43,7 +40,7 @@ class Comparisons:
 
 def undivided(rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Comparisons:
     """The comparisons of a cohort, as `compare_lesion` gave them, that have a DHI."""
-    known = [(row, units) for row in rows if row["reason"] is None and (units := units_of(row, UNDIVIDED)) is not None]
+    known = [(row, units) for row in rows if row["reason"] is None and (units := units_of(row)) is not None]
     ratios = [np.stack([held_back_ratios(row[f"null_{c}_a"], row[f"null_{c}_b"]) for c in COMPONENTS], axis=1) for row, _ in known]
     keys = pl.DataFrame([[row[name] for name in KEY] for row, _ in known], schema=dict.fromkeys(KEY, pl.String), orient="row")
     of_row = np.repeat(np.arange(len(known)), [len(r) for r in ratios]).astype(np.int64)

@@ -514,11 +514,12 @@ def _quartiles(part: pl.DataFrame) -> list[Row]:
 
 
 def _worth(part: pl.DataFrame) -> Row:
-    told = part.drop_nulls(["dhi", "responder", "delta_log_volume", "wasserstein_hu"])
+    told = part.drop_nulls(["dhi", "dhi_amount", "responder", "delta_log_volume", "wasserstein_hu"])
     label, volume = told["responder"].to_numpy(), told["delta_log_volume"].to_numpy()
     return {
         "n": told.height,
         "auc_dhi": area_under_roc(label, told["dhi"].to_numpy()),
+        "auc_amount": area_under_roc(label, told["dhi_amount"].to_numpy()),
         "auc_shrinkage": area_under_roc(label, -volume),
         "auc_wasserstein": area_under_roc(label, told["wasserstein_hu"].to_numpy()),
         "rho_volume": _rank_correlation(told["dhi"].to_numpy(), np.abs(volume)),

@@ -11,10 +11,13 @@ import polars as pl
 
 from dagster_project.lake import tables
 from dagster_project.lake.schema import polars_schema
+from dagster_project.radiomics.dhi import derive_dhi
+from dagster_project.radiomics.dhi_limits import Comparisons, undivided
 from dagster_project.radiomics.habitat_words import CohortWords, WordCounts, WordGrid
+from dagster_project.simulation.comparisons import VISITS, draw_comparisons
 from dagster_project.study import load_study
 
-VISITS, DAYS = ("T0", "T1", "T2"), (0, 63, 126)
+DAYS = (0, 63, 126)
 REGIONS = ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
 
 CARRIERS = 3
@@ -29,11 +32,12 @@ VOXELS, PAIRS = 240, 480
 
 @dataclass(frozen=True)
 class Truth:
-    """How much each hidden cause moves the log-odds of response, a standard deviation of it."""
+    """How much each hidden cause moves the log-odds of response, a standard deviation of it; `amount` is the size of the change of texture, without its sign."""
 
     clinical: float = 0.5
     size: float = 0.7
     heterogeneity: float = 1.5
+    amount: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class SimulatedTables:
     dhi: pl.DataFrame
     outcomes: pl.DataFrame
     habitat_words: CohortWords
+    comparisons: Comparisons
 
     def of_dataset(self) -> dict[str, Any]:
         """The arguments of `models.datasets.build_dataset`."""
@@ -63,30 +68,36 @@ def simulate_tables(truth: Truth, features: Sequence[str], *, patients: int = 50
     """Simulate a cohort for the task T1.
 
     1. Three hidden causes a patient, standard normal and independent: c (seen in PD-L1), s (in the change of size), q (in the change of texture).
-    2. Response is drawn with log-odds truth.clinical c + truth.size s + truth.heterogeneity q; q shows in the images whatever its weight.
+    2. Response is drawn with log-odds truth.clinical c + truth.size s + truth.heterogeneity q + truth.amount (|q| less its mean, over its deviation); q
+       shows in the images whatever its weight.
     3. Texture of the carrying features changes by 0.5 q on the log scale, a lesion and region with noise of its own; a hospital's scanner
        shifts all of a patient's values alike, which the change does not see.
     4. A lesion is made of TISSUES; the log of the first one's part changes by 0.5 q a visit, with noise of the lesion and of the visit. Three neighbours
        in four are of one tissue, one pair in six crosses the surface.
+    5. Each lesion is compared between visits (`draw_comparisons`), changing by 0.5 q a visit; `dhi` is what `derive_dhi` makes of that. It sees the amount of
+       change, not its direction.
 
     With `heterogeneity=0` texture changes as much and tells nothing of response.
     """
     rng = np.random.default_rng(seed)
     c, s, q = rng.normal(size=(3, patients))
-    odds = truth.clinical * c + truth.size * s + truth.heterogeneity * q
+    amount = (np.abs(q) - np.sqrt(2 / np.pi)) / np.sqrt(1 - 2 / np.pi)
+    odds = truth.clinical * c + truth.size * s + truth.heterogeneity * q + truth.amount * amount
     response = rng.random(patients) < 1 / (1 + np.exp(-odds))
     site = rng.integers(sites, size=patients)
     who = pl.DataFrame({"site": [f"SITE{k + 1}" for k in site], "patient": [f"SITE{k + 1}-{i:05d}" for i, k in enumerate(site)]})
     lesions = _draw_lesions(who, s, rng)
     measured = _draw_features(who, lesions, q, site, features, rng)
+    settings = load_study().section("dhi")
+    pairs = draw_comparisons(lesions, who.with_columns(change=pl.Series(0.5 * q)), settings, np.random.default_rng([seed, len(VISITS)]))
     return SimulatedTables(
         cohort=_shaped(tables.TRAINING_COHORT, who.with_columns(task=pl.lit("T1"), included=True, label=pl.Series(response),
                                                                 label_definition=pl.lit("CR or PR at a visit after T1, simulated"))),
         patients=_shaped(tables.PATIENTS, _draw_patients(who, c, rng)), responses=_shaped(tables.RESPONSES, _sum(lesions)),
         lesions=_shaped(tables.LESIONS, lesions), radiomic_features=_shaped(tables.RADIOMIC_FEATURES, measured),
-        delta_features=_shaped(tables.DELTA_FEATURES, _change(measured)), dhi=_shaped(tables.DHI, _draw_dhi(who, q, rng)),
+        delta_features=_shaped(tables.DELTA_FEATURES, _change(measured)), dhi=_shaped(tables.DHI, derive_dhi(pl.DataFrame(pairs, infer_schema_length=None), settings)),
         outcomes=_shaped(tables.OUTCOMES, _draw_outcomes(who, odds, response, rng)),
-        habitat_words=_draw_words(who, lesions, q, np.random.default_rng([seed, len(TISSUES)])))
+        habitat_words=_draw_words(who, lesions, q, np.random.default_rng([seed, len(TISSUES)])), comparisons=undivided(pairs, settings))
 
 
 def _shaped(table: tables.Table, frame: pl.DataFrame) -> pl.DataFrame:
@@ -156,15 +167,6 @@ def _change(features: pl.DataFrame) -> pl.DataFrame:
         pair = ends[0].join(ends[1], on=key)
         frames.append(pair.with_columns(from_visit=pl.lit(a), to_visit=pl.lit(b), delta=pl.col("two") - pl.col("one"),
                                         delta_symmetric=2 * (pl.col("two") - pl.col("one")) / (pl.col("two").abs() + pl.col("one").abs())))
-    return pl.concat(frames)
-
-
-def _draw_dhi(who: pl.DataFrame, q: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
-    """An index that sees the amount of change, not its direction."""
-    frames = []
-    for a, b in (("T0", "T1"), ("T1", "T2"), ("T0", "T2")):
-        parts = {name: pl.Series(np.abs(0.5 * q + rng.normal(0, 0.7, who.height))) for name in ("u_texture", "u_density", "u_spatial", "dhi")}
-        frames.append(who.with_columns(scope=pl.lit("patient"), lesion=pl.lit("*"), from_visit=pl.lit(a), to_visit=pl.lit(b), **parts))
     return pl.concat(frames)
 
 

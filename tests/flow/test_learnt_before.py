@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,9 @@ import polars as pl
 import pytest
 
 from dagster_project.flow import feature_stability, model_runs
+from dagster_project.flow.habitat_words import load_words
+from dagster_project.flow.habitats import words_seen
+from dagster_project.flow.kept import kept
 from dagster_project.flow.learnt_before import INPUTS, LearntBefore, keep_learnt, learnt_before
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import open_lake
@@ -81,10 +85,32 @@ def test_6_every_table_that_a_data_set_is_read_from_is_watched() -> None:
 def test_7_a_second_night_reads_no_feature_and_tells_the_same(grown: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     with grown.trial.entered():
         first = model_runs.train_behind_the_gate(grown.trial.lakehouse)
-        monkeypatch.setattr(model_runs, "tables_seen", lambda *_: pytest.fail("features were read although nothing had changed"))
+        monkeypatch.setattr(model_runs, "tables_seen", lambda *_, **__: pytest.fail("features were read although nothing had changed"))
         again = model_runs.train_behind_the_gate(grown.trial.lakehouse)
     assert again.trained == ()
     assert again.model_runs.equals(first.model_runs)
     assert again.said.predictions.equals(first.said.predictions)
     assert (again.left_out, again.not_asked) == (first.left_out, first.not_asked)
     assert any(reason.startswith("task T2") for reason in again.left_out) != ("T2" in set(again.model_runs["task"]))
+
+
+def test_8_a_file_of_the_vault_is_read_once_for_all_tasks(grown: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    from models.datasets import TASKS
+
+    read: Counter[Path] = Counter()
+
+    def counted(load: Any, file_of: Any) -> Any:
+        return lambda asked: read.update([file_of(asked)]) or load(asked)
+
+    with grown.trial.entered():
+        lakehouse = grown.trial.lakehouse
+        alone = [words_seen(lakehouse, lakehouse.lake.snapshot(), TASKS[name].visits) for name in ("T1", "T2")]
+        monkeypatch.setattr(model_runs, "load_words", counted(load_words, lambda task: task.file))
+        monkeypatch.setattr(model_runs, "kept", counted(kept, lambda file: file))
+        reading = model_runs.Reading()
+        seen = [model_runs.tables_seen(lakehouse, lakehouse.lake.snapshot(), TASKS[name], [], reading=reading) for name in ("T1", "T2")]
+    assert {file.suffix for file in read} == {".npz", ".json"}
+    assert set(read.values()) == {1}
+    for mine, theirs in zip(alone, (tables["habitat_words"] for tables in seen), strict=True):
+        assert mine.keys.equals(theirs.keys)
+        assert (mine.words.counts == theirs.words.counts).all()

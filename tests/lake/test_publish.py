@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import duckdb
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import dataset
 
 from dagster_project.lake import published_database, published_files
 from dagster_project.lake.home import Home
@@ -243,6 +245,22 @@ def test_a_table_by_sites_opens_as_one_in_every_reader(cohort) -> None:
     read = {"polars": pl.read_parquet(whole).height, "pandas": len(pd.read_parquet(whole)), "arrow": pq.read_table(whole).num_rows,
             "duckdb": len(duckdb.sql(f"FROM '{whole}/*.parquet'").fetchall())}
     assert set(read.values()) == {lake.count("radiomic_features")}
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_what_the_readme_shows_in_r_finds_the_rows(home: Home, cohort, readme: str) -> None:
+    """R itself is not run: its packages duckdb and arrow open what these libraries of the same name open."""
+    lake, _ = cohort
+    lake.exchange("radiomic_features", site="AA", removed=[], added=pl.DataFrame([_feature("original_firstorder_Mean", 7.0)]))
+    publish(lake, home.published)
+    shown = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8").split("```r\n")[1].split("```")[0]
+    statements, (database, folder) = re.findall(r'dbGetQuery\(con, "(.*?)"\)', shown), re.findall(r'"(published/[^"]+)"', shown)
+    feature, region = re.findall(r'filter\(feature == "(\w+)", region == "(\w+)"\)', shown)[0]
+    with duckdb.connect(str(home.root / database), read_only=True) as c:
+        outcomes, values = (c.execute(statement).pl() for statement in statements)
+    of_folder = dataset.dataset(home.root / folder).to_table(filter=(dataset.field("feature") == feature) & (dataset.field("region") == region))
+    assert "pfs_days" in outcomes.columns
+    assert values["value"].to_list() == of_folder["value"].to_pylist() == [7.0]
 
 
 def test_a_tidied_lake_still_tells_what_changed(home: Home, cohort) -> None:

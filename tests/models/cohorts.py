@@ -8,14 +8,13 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from dagster_project.flow.model_runs import section_of_training
 from dagster_project.lake import tables
 from dagster_project.lake.schema import polars_schema
 from dagster_project.study import load_study
 from models.datasets import TASKS, Dataset, build_dataset
 
 STUDY = load_study()
-SECTION = MappingProxyType({**section_of_training(STUDY), "filter_keeps": 8})
+SECTION = MappingProxyType({**STUDY.learning, "filter_keeps": 8})
 SITES = ("NORTH", "SOUTH", "EAST")
 PAIRS = (("T0", "T1"), ("T1", "T2"), ("T0", "T2"))
 

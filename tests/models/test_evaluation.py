@@ -88,6 +88,34 @@ def test_4_paired_difference_follows_delongs_definition(case, data):
         assert p is None
 
 
+@given(judged(), st.integers(2, 20), st.randoms())
+def test_4b_folds_widen_the_interval_as_nadeau_and_bengio_widen_a_mean_over_folds(case, folds, random):
+    labels, scores = case
+    other = np.array(random.sample(scores.tolist(), scores.size))
+    plain, p_plain = ev.auc_difference(labels, scores, other)
+    wide, p = ev.auc_difference(labels, scores, other, folds=folds)
+    assert wide.value == plain.value
+    if p_plain is not None:
+        n = 1000 * folds
+        test, train = n / folds, n - n / folds
+        per_fold = folds * (plain.upper - plain.lower) ** 2
+        assert (wide.upper - wide.lower) ** 2 == pytest.approx((1 / folds + test / train) * per_fold)
+        assert p >= p_plain
+
+
+@given(judged(), st.integers(2, 20))
+def test_4c_bounds_for_folds_move_from_the_value_by_the_same_factor(case, folds):
+    labels, scores = case
+    plain = ev.auc_delong(labels, scores)
+    found = ev.cross_fitted(plain, folds)
+    if plain.lower is None:
+        assert found == plain
+        return
+    middle = found.lower > 0 and found.upper < 1
+    assert found.lower <= plain.lower <= found.value == plain.value <= plain.upper <= found.upper
+    assert not middle or (found.upper - found.lower) / (plain.upper - plain.lower) == pytest.approx(sqrt(ev.fold_variance(folds)))
+
+
 @given(judged(), st.randoms())
 def test_5_auc_knows_ranks_alone_and_no_order_of_patients(case, random):
     labels, scores = case

@@ -21,7 +21,7 @@ from models.series import SeriesScaler, arrange
 from models.stgcn import DAYS_UNIT, GraphConvolution, TemporalConvolution
 from models.training import train
 
-STUDY = load_study().section("model")
+STUDY = load_study().learning
 SECTION = {**STUDY, "network_epochs": 3, "network_seeds": 2, "inner_folds": 2, "folds": 2, "network_features": STUDY["network_features"][:4]}
 TABLES = simulate_tables(Truth(), SECTION["network_features"], patients=70, sites=3, seed=4)
 DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset())
@@ -94,7 +94,8 @@ def test_4_gradients_reach_every_input_that_is_allowed_and_no_other(name, task):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_5_networks_stay_small(name):
     nodes = [*"rstu", *(f"habitat_{k}" for k in range(1, 6))]
-    made = architecture(name, {"features": range(17), "regions": nodes, "visits": range(3), "width": STUDY["network_width"], "dropout": 0.3})
+    told = [*"abcdefghijklmn", "habitat_fraction", "habitat_density_hu", "habitat_spread_hu"]
+    made = architecture(name, {"features": told, "regions": nodes, "visits": range(3), "width": STUDY["network_width"], "dropout": 0.3})
     assert sum(p.numel() for p in made.parameters()) < 20_000
 
 
@@ -117,6 +118,13 @@ def test_8_a_stored_model_gives_the_same_bits(trained, name):
     model = trained[name].final.model
     again = type(model).from_tensors(model.tensors(), model.config())
     assert again.probabilities(trained[name].dataset).tolist() == model.probabilities(trained[name].dataset).tolist()
+
+
+def test_8b_a_network_of_an_older_form_is_refused(trained):
+    model = trained["st_gcn"].final.model
+    older = replace(model, weights={**model.weights, "head.weight": model.weights["head.weight"][..., :-2]})
+    with pytest.raises(ValueError, match="the stored st_gcn has weights of an older form"):
+        older.probabilities(DATA)
 
 
 def test_9_the_same_seed_gives_the_same_model(trained):

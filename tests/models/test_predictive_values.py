@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from scipy.special import logit
 
 from dagster_project.domain.survival import outcome_weights
+from dagster_project.study import SHARE_IN_PRACTICE
 from models.appraisal import Held, appraise
 from models.datasets import TASKS
 from models.evaluation import evaluate
-from models.predictive_values import SHARE, predictive_values_in_practice
+from models.predictive_values import predictive_values_in_practice
 from tests.models.cohorts import SECTION, dataset
 
 GOLDEN = pl.read_csv(Path(__file__).parent / "golden" / "predictive_values.csv")
@@ -85,21 +86,21 @@ def test_7_nobody_called_and_an_impossible_share_are_said():
     y, called = calls(0, 5, 5, 5)
     assert predictive_values_in_practice(y, called, 0.4)["ppv_in_practice"].reason == "nobody is called so"
     for share in (0.0, 1.0, 48.0):
-        with pytest.raises(ValueError, match=rf"{SHARE} is {share}: give a share between 0 and 1"):
+        with pytest.raises(ValueError, match=rf"{SHARE_IN_PRACTICE} is {share}: give a share between 0 and 1"):
             predictive_values_in_practice(y, called, share)
 
 
 @pytest.mark.parametrize(("task", "section", "why"), [
-    ("T0", {SHARE: 0.3}, None), ("T1", {SHARE: 0.3}, None), ("T2", {SHARE: 0.3}, "task T2 tells freedom from progression"),
+    ("T0", {SHARE_IN_PRACTICE: 0.3}, None), ("T1", {SHARE_IN_PRACTICE: 0.3}, None), ("T2", {SHARE_IN_PRACTICE: 0.3}, "task T2 tells freedom from progression"),
     ("T1", {}, "was not handed over")])
 def test_8_only_a_task_that_tells_response_has_them(task, section, why):
     data = replace(dataset(), task=replace(TASKS[task], visits=("T0", "T1", "T2")))
     p = np.where(data.y, 0.6, 0.4) + np.linspace(-0.2, 0.2, data.y.size)
     held = Held(np.arange(data.y.size) % 2, p, p > 0.5, ())
-    bare = {k: v for k, v in SECTION.items() if k != SHARE}
+    bare = {k: v for k, v in SECTION.items() if k != SHARE_IN_PRACTICE}
     found = appraise(data, data, held, "not asked for", {**bare, **section}, 1)
     e = found.figures["ppv_in_practice"]
     assert (e.value is None) == bool(why)
     assert why is None or why in e.reason
     assert why or e == predictive_values_in_practice(data.y, p > 0.5, 0.3)["ppv_in_practice"]
-    assert found.facts.get(SHARE) == section.get(SHARE)
+    assert found.facts.get(SHARE_IN_PRACTICE) == section.get(SHARE_IN_PRACTICE)

@@ -68,6 +68,7 @@ def test_identical_visits_do_not_differ(first_scan, dhi_settings):
     assert [found[c] for c in COMPONENTS] == [0.0] * len(COMPONENTS)
     rows = derive_dhi(pl.DataFrame([row(**found)]), dhi_settings)
     assert rows["dhi"].to_list() == [0.0, 0.0]
+    assert rows["dhi_amount"].to_list() == [0.0, 0.0]
 
 
 def test_swapped_visits_differ_as_much(first_scan, second_scan, dhi_settings, repeat):
@@ -244,6 +245,23 @@ def test_a_lesion_that_cannot_be_compared_does_not_cost_the_patient_the_others(c
     assert dhi["L2"] is None
     assert dhi["*"] == pytest.approx(dhi["L1"])
     assert found.filter(pl.col("scope") == "patient")["dhi_spread"].item() is None
+
+
+def test_the_amount_looks_at_no_other_patient_and_repeats_lie_about_0(cohort, dhi_settings):
+    alone = derive_dhi(pl.DataFrame(cohort[:1]), dhi_settings)["dhi_amount"]
+    together = derive_dhi(pl.DataFrame(cohort), dhi_settings).filter(pl.col("scope") == "lesion")
+    assert together["dhi_amount"][0] == alone[0]
+    assert 0.3 < (together["dhi_amount"] == 0).mean() < 0.8
+
+
+def test_the_amount_of_two_lesions_is_the_same_where_dhi_is_surer_of_the_quieter_one(cohort, dhi_settings):
+    rng = np.random.default_rng(9)
+    quiet, loud = ({**drawn(rng, scale=s), **dict.fromkeys(COMPONENTS, 1.0)} for s in (0.02, 0.06))
+    rows = [*cohort, row(patient="PX", lesion="L1", **quiet), row(patient="PX", lesion="L2", **loud)]
+    found = derive_dhi(pl.DataFrame(rows), dhi_settings).filter(pl.col("patient") == "PX").sort("lesion")
+    assert found["dhi"][1] > 2 * found["dhi"][2]
+    assert found["dhi_amount"][1] == pytest.approx(found["dhi_amount"][2], rel=0.01)
+    assert found["dhi_amount"][0] == pytest.approx(np.average(found["dhi_amount"][1:], weights=[1, 1]))
 
 
 def test_an_empty_cohort_gives_an_empty_table(cohort, dhi_settings):

@@ -345,7 +345,7 @@ class _Cohort:
                     from_visit=earlier,
                     to_visit=later,
                     n_voxels=None if missing else 1400,
-                    **dict.fromkeys(("dhi", "texture", "density", "u_texture", "u_density", "u_spatial"), None if missing else value),
+                    **dict.fromkeys(("dhi", "dhi_amount", "texture", "density", "u_texture", "u_density", "u_spatial"), None if missing else value),
                     spatial=None if missing else 0.2,
                     delta_log_volume=None if missing else float(self.random.normal(-0.9 if responds else 0.1, 0.5)),
                     delta_median_hu=None if missing else -6.0,

@@ -284,6 +284,7 @@ def test_dhi_is_compared_with_the_change_of_volume_and_missing_values_are_counte
                 "from_visit": "T0",
                 "to_visit": "T1",
                 "dhi": value,
+                "dhi_amount": None if value is None else 3.0 - value,
                 "delta_log_volume": -0.3,
                 "wasserstein_hu": 1.0,
             }
@@ -293,11 +294,12 @@ def test_dhi_is_compared_with_the_change_of_volume_and_missing_values_are_counte
     rows = s.list_patient_dhi(found, s.choose_population(found))
     assert s.group_dhi(rows) == {"T0 → T1": {"responders": [2.0], "non-responders": [1.0]}}
     row = s.summarise_dhi(rows)[0]
-    assert (row["pair"], row["missing"], row["n"], row["auc_dhi"], row["auc_shrinkage"], row["partial"]) == (
+    assert (row["pair"], row["missing"], row["n"], row["auc_dhi"], row["auc_amount"], row["auc_shrinkage"], row["partial"]) == (
         "T0 → T1",
         1,
         2,
         1.0,
+        0.0,
         0.5,
         None,
     )

@@ -1,0 +1,63 @@
+"""Answers about whole tables, kept while the tables hold what they held: a night with nothing new reads no table of features to ask again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dagster_project.lake.contracts import HASHED_KEY, Violation, contract_query, find_violations
+from dagster_project.lake.files import write_whole
+from dagster_project.lake.home import Home
+from dagster_project.lake.schema import constraints
+from dagster_project.lake.store import Lake
+from dagster_project.lake.tables import Table
+from dagster_project.study import digest_of
+
+
+def answer_once(lake: Lake, file: Path, tables: Sequence[str], question: object, answer: Callable[[], Any]) -> Any:
+    """The kept answer to this question about these tables, or a new one where they hold other rows or the question is another.
+
+    What was asked while someone wrote one of the tables is given, and not kept.
+
+    Parameters
+    ----------
+    file
+        One a kind of question; it holds the last answer.
+    question
+        All that the answer depends on beside the tables: statements, limits, versions.
+    answer
+        Gives what JSON can hold, and names no patient.
+    """
+    state = _state(lake, tables, question)
+    before = _kept(file)
+    if before.get("state") == state:
+        return before["answer"]
+    found = answer()
+    if _state(lake, tables, question) == state:
+        write_whole(file, json.dumps({"state": state, "answer": found}).encode())
+    return found
+
+
+def violations_of(lake: Lake, home: Home, table: Table) -> list[Violation]:
+    """What `find_violations` finds in a table; its rows are read where they are others than when it was last asked."""
+    question = contract_query(table, constraints(table), key=HASHED_KEY), table.minimum_rows
+
+    def ask() -> list[list[object]]:
+        return [[v.constraint, v.rows] for v in find_violations(lambda q: lake.query(q).fetchone() or (), table)]
+
+    return [Violation(table.name, constraint, rows) for constraint, rows in answer_once(lake, home.answers / f"contract-{table.name}.json", [table.name], question, ask)]
+
+
+def _state(lake: Lake, tables: Sequence[str], question: object) -> str:
+    return digest_of([question, *(lake.state(name) for name in tables)])
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """Nothing where a file is not there, or is not what this module writes."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told if isinstance(told, dict) and "answer" in told else {}
