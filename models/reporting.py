@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKLISTS = Path(__file__).with_name("checklists.csv")
-"""Items of TRIPOD+AI (BMJ 2024;385:e078378), CLEAR (Insights Imaging 2023;14:75) and METRICS (Insights Imaging 2024;15:8), each with a
-short title of its own and an answer that names facts in braces."""
+"""Items of TRIPOD+AI (BMJ 2024;385:e078378), CLEAR (Insights Imaging 2023;14:75) and METRICS (Insights Imaging 2024;15:8), each with its
+published title (tests/models/golden/README.md says by which copy) and an answer that names facts in braces. The sub-items of TRIPOD+AI are
+answered under their item, which is `partly` where one stands open."""
 
 STATUSES = ("answered", "partly", "paper", "not done", "not applicable")
 """Of an item; `paper` is for its authors."""

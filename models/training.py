@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from models.datasets import Dataset, DatasetError
 from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, cross_fitted, evaluate, leakage_verdict
 from models.fusion import FusionModel
 from models.harmonised import NAME as COMBAT
+from models.held_out_intervals import Bounds, bound_held_out
 from models.learners import Fit, FittedModel, Learner, Section
 from models.networks import NetworkModel
 from models.reference import Reference
@@ -49,6 +50,7 @@ class TrainedModel:
     evaluation: Evaluation
     verdicts: tuple[Verdict, ...]
     appraisal: Appraisal
+    bounds: Bounds
     spread: np.ndarray | None = None
     fits: tuple[Fit, ...] = ()
 
@@ -95,7 +97,8 @@ def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Sec
     1. Folds that divide a patient or lack a class are refused.
     2. A negative control is given features permuted between patients; labels stay.
     3. For each fold: fit on the other folds, choose the cut-off there, predict the fold.
-    4. Fit once more on everyone, for patients to come.
+    4. Where the protocol asks, fit without each pair of folds, for bounds of the held-out patients' probabilities.
+    5. Fit once more on everyone, for patients to come.
     """
     check_folds(fold, dataset.patients, dataset.y, scope=f"task {dataset.task.name}, model {learner.name}")
     seen = dataset.of_blocks(learner.blocks)
@@ -109,11 +112,13 @@ def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Sec
     cutoffs = np.array([fit.cutoff for fit in fits])
     positive = probabilities >= cutoffs[fold]
     evaluation = evaluate(dataset.y, probabilities, positive, dataset.sites)
+    bounds = hold_out_pairs(learner, seen, fold, probabilities, section, seed)
+    found = appraise(dataset, seen, Held(fold, probabilities, positive, fits), hold_out_sites(learner, dataset, section, seed), section, seed)
     return TrainedModel(
         name=learner.name, negative_control=learner.negative_control, dataset=seen, cohort_digest=dataset.digest, fold=fold,
         probabilities=probabilities, cutoffs=cutoffs, final=learner.fit(seen, section, seed), evaluation=evaluation,
-        verdicts=_verdicts(learner, evaluation, section), spread=spread, fits=tuple(fits),
-        appraisal=appraise(dataset, seen, Held(fold, probabilities, positive, fits), hold_out_sites(learner, dataset, section, seed), section, seed))
+        verdicts=_verdicts(learner, evaluation, section), spread=spread, fits=tuple(fits), bounds=bounds,
+        appraisal=replace(found, facts={**found.facts, "held_out_intervals": bounds.told}))
 
 
 def hold_out_sites(learner: Learner, dataset: Dataset, section: Section, seed: int) -> Pooled | str:
@@ -123,13 +128,27 @@ def hold_out_sites(learner: Learner, dataset: Dataset, section: Section, seed: i
     2. Never of a negative control.
     3. One hospital alone, or others without both classes: why.
     """
-    asked = section["held_out_sites"]
-    if learner.negative_control or asked == "none" or (asked == "baselines" and learner.name in COSTLY):
-        return "not asked for: a negative control" if learner.negative_control else f"not asked for: [model].held_out_sites is {asked}"
+    if why := _not_asked_for(learner, section, "held_out_sites"):
+        return why
     try:
         return leave_one_site_out(learner, dataset, section, seed)[1]
     except (SplitError, DatasetError) as error:
         return str(error)
+
+
+def _not_asked_for(learner: Learner, section: Section, setting: str) -> str | None:
+    """Why refits that the setting asks of none, baselines or all are not made for this learner; None where they are."""
+    asked = section[setting]
+    if learner.negative_control:
+        return "not asked for: a negative control"
+    return f"not asked for: [model].{setting} is {asked}" if asked == "none" or (asked == "baselines" and learner.name in COSTLY) else None
+
+
+def hold_out_pairs(learner: Learner, seen: Dataset, fold: np.ndarray, probabilities: np.ndarray, section: Section, seed: int) -> Bounds:
+    """`bound_held_out` where `held_out_intervals` asks for it of this learner, else no bounds and why."""
+    if why := _not_asked_for(learner, section, "held_out_intervals"):
+        return Bounds(nothing := np.full(fold.size, np.nan), nothing, why)
+    return bound_held_out(learner, seen, fold, probabilities, section, seed)
 
 
 def spread_of(model: FittedModel, dataset: Dataset) -> np.ndarray:
@@ -185,10 +204,11 @@ def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, flo
 
 
 def derive_predictions(trained: Sequence[TrainedModel], model_runs: pl.DataFrame, section: Section) -> pl.DataFrame:
-    """The table predictions: out-of-fold probabilities, with the versions that `model_runs` gave the models."""
+    """The table predictions: out-of-fold probabilities with their bounds, and the versions that `model_runs` gave the models."""
     version = dict(model_runs.select("model", "model_version").iter_rows())
     frames = [prediction_rows(t.dataset, t.name, version[t.name], t.probabilities, t.positive, t.spread, Reference.fitted(t.dataset).novelty(t.dataset), section)
-              .with_columns(label=pl.Series(t.dataset.y), fold=pl.Series(t.fold)) for t in trained]
+              .with_columns(label=pl.Series(t.dataset.y), fold=pl.Series(t.fold), lower=pl.Series(t.bounds.lower, nan_to_null=True),
+                            upper=pl.Series(t.bounds.upper, nan_to_null=True)) for t in trained]
     return conform(pl.concat(frames), PREDICTIONS)
 
 

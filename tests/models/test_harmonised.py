@@ -11,6 +11,7 @@ import pytest
 from dagster_project.radiomics.harmonisation import HarmonisationError, apply_combat, fit_combat
 from dagster_project.simulation.tables import Truth, simulate_tables
 from models.datasets import TASKS, DatasetError, build_dataset
+from models.explanation import attribution_rows, contributions, held_out_attributions
 from models.harmonised import NAME, BatchCorrection, Harmonised, HarmonisedModel
 from models.roster import choose_learners
 from models.training import best_model, hold_out_sites, train
@@ -89,3 +90,83 @@ def test_7_a_stored_model_gives_the_same_bits(trained):
     model = trained[NAME].final.model
     again = HarmonisedModel.from_tensors(model.tensors(), model.config())
     assert again.probabilities(DATA).tolist() == model.probabilities(DATA).tolist()
+
+
+def logit_of(model, data, x):
+    p = model.probabilities(replace(data, X=x))
+    return np.log(p / (1 - p))
+
+
+def raw_baseline(model, data):
+    """The uncorrected values which the correction of each patient's batch maps onto the training patients' mean; of columns without a weight, the own."""
+    at_zero, at_one = (model.correction.apply(replace(data, X=np.full_like(data.X, v))).X for v in (0.0, 1.0))
+    start, place = data.X.copy(), [data.feature_names.index(n) for n in model.linear.features]
+    start[:, place] = (model.linear.means - at_zero[:, place]) / (at_one - at_zero)[:, place]
+    return start
+
+
+def integrated_gradients(model, data, start):
+    """By central differences along the straight line from `start`: of the whole model, in the columns as they come."""
+    total, way, steps = np.zeros_like(data.X), data.X - start, 3
+    for t in (np.arange(steps) + 0.5) / steps:
+        for j in range(data.X.shape[1]):
+            h = np.zeros(data.X.shape[1])
+            h[j] = 1e-3 * max(data.X[:, j].std(), 1e-6)
+            slope = (logit_of(model, data, start + t * way + h) - logit_of(model, data, start + t * way - h)) / (2 * h[j])
+            total[:, j] += slope * way[:, j] / steps
+    return total
+
+
+@pytest.fixture(scope="module")
+def held_out(trained):
+    """The model of the first fold, and the patients it has not seen, nothing missing where a value is known."""
+    found, data = trained[NAME], RADIOMICS.take(trained[NAME].fold == 0)
+    return found.fits[0].model, replace(data, X=np.where(np.isnan(data.X), 0.0, data.X))
+
+
+def test_8_contributions_are_the_integrated_gradients_of_the_whole_model_and_complete(held_out):
+    model, data = held_out
+    start = raw_baseline(model, data)
+    wanted = integrated_gradients(model, data, start)
+    parts = contributions(model, data)
+    found = np.column_stack([parts.get(("feature", name), np.zeros((1, data.y.size)))[0] for name in data.feature_names])
+    assert np.count_nonzero(np.abs(found).max(axis=0)) >= 2
+    assert found == pytest.approx(wanted, abs=1e-5)
+    gained = logit_of(model, data, data.X) - logit_of(model, data, start)
+    assert parts["block", "radiomics"][0] == pytest.approx(gained, abs=1e-9)
+    assert logit_of(model, data, start) == pytest.approx(np.full(data.y.size, model.linear.intercept[0]), abs=1e-9)
+
+
+def test_9_contributions_reach_each_column_with_a_weight_and_no_other(held_out, trained):
+    model, data = held_out
+    weighed = {n for n, w in zip(model.linear.features, model.linear.coefficients, strict=True) if w}
+    for asked in (data, DATA.take(trained[NAME].fold == 0)):
+        parts = contributions(model, asked)
+        assert {item for scope, item in parts if scope == "feature" and parts[scope, item].any()} == weighed
+        assert {item for scope, item in parts if scope == "block"} == {"radiomics"}
+        assert {item for scope, item in parts if scope == "visit"} == {"T0"}
+        by_region = sum(v for (scope, _), v in parts.items() if scope == "region")
+        assert by_region == pytest.approx(parts["block", "radiomics"])
+
+
+def test_10_a_missing_value_counts_as_the_median_that_the_correction_learnt(held_out):
+    model, data = held_out
+    name = max(zip(np.abs(model.linear.coefficients), model.linear.features, strict=True))[1]
+    j, median = data.feature_names.index(name), model.correction.medians[model.correction.columns.index(name)]
+    gone, filled = data.X.copy(), data.X.copy()
+    gone[::2, j], filled[::2, j] = np.nan, median
+    one, two = (contributions(model, replace(data, X=x)) for x in (gone, filled))
+    assert all(one[key] == pytest.approx(two[key]) for key in two)
+    assert (one["feature", name] != contributions(model, data)["feature", name]).any()
+
+
+def test_11_rows_of_attributions_are_of_the_fold_that_held_the_patient_out_and_survive_storage(trained):
+    found = trained[NAME]
+    rows = held_out_attributions(found)
+    assert set(rows["patient"]) == set(RADIOMICS.patients)
+    total = dict(rows.filter(scope="block").select("patient", "value").iter_rows())
+    intercept = np.array([f.model.linear.intercept[0] for f in found.fits])[found.fold]
+    z = np.log(found.probabilities / (1 - found.probabilities)) - intercept
+    assert [total.get(p, 0.0) for p in found.dataset.patients] == pytest.approx(z.tolist(), abs=1e-9)
+    again = HarmonisedModel.from_tensors(found.final.model.tensors(), found.final.model.config())
+    assert attribution_rows(again, RADIOMICS).equals(attribution_rows(found.final.model, RADIOMICS))

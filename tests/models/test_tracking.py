@@ -25,6 +25,7 @@ from dagster_project.lake.tables import MODEL_RUNS
 from models import tracking
 from models.evaluation import leakage_verdict
 from models.reference import Reference
+from models.reporting import CHECKLISTS
 from models.training import best_model, train_baselines
 from tests.models.cohorts import SECTION, dataset
 
@@ -347,6 +348,13 @@ def test_21_a_run_read_back_says_what_it_was_trained_with_and_how_it_was_judged(
     assert set(figures) == set(model.appraisal.figures)
     assert logged.run("delta_radiomics").data.metrics["brier_bootstrap"] == model.appraisal.figures["brier_bootstrap"].value
     assert logged.run("delta_radiomics").data.tags["python"] == platform.python_version()
+
+
+def test_23_items_bear_their_published_titles():
+    told = {(g, i): t for g, i, t in pl.read_csv(CHECKLISTS, infer_schema_length=0).select("guideline", "item", "title").iter_rows()}
+    published = pl.read_csv(Path(__file__).parent / "golden" / "guideline_titles.csv", infer_schema_length=0)
+    assert told == {(g, i): t.removesuffix(" [n/e]") for g, i, t in published.iter_rows()}
+    assert published.group_by("guideline").len().sort("len")["len"].to_list() == [27, 30, 58]
 
 
 def test_22_every_item_of_the_guidelines_is_answered_or_said_to_be_open(logged):

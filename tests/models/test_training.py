@@ -54,7 +54,7 @@ class Constant:
 
 def test_1_a_patients_probability_comes_from_the_model_and_cutoff_that_had_not_seen_the_patient():
     learner = Memory()
-    (found,) = train([learner], DATA, {**SECTION, "held_out_sites": "none"}, seed=1)
+    (found,) = train([learner], DATA, {**SECTION, "held_out_sites": "none", "held_out_intervals": "none"}, seed=1)
     assert len(learner.fitted_on) == 6
     for patient, fold, probability in zip(DATA.patients, found.fold, found.probabilities, strict=True):
         assert patient not in learner.fitted_on[fold]
