@@ -243,7 +243,8 @@ def _descend(facts: Mapping[str, Any], inputs: tuple[Tensor, ...], labels: Tenso
     from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
     networks = [architecture(facts["architecture"], facts).to(labels.device) for _ in rows]
-    weights, buffers = stack_module_state(networks)
+    stacked, buffers = stack_module_state(networks)
+    weights = {k: w.detach() for k, w in stacked.items()}  # else autograd records every step a second time, and weight and gradient hold each other's graph for good
     network = networks[0].train()
 
     def loss(w: dict[str, Tensor], b: dict[str, Tensor], y: Tensor, *batch: Tensor) -> Tensor:
@@ -262,10 +263,10 @@ def _descend(facts: Mapping[str, Any], inputs: tuple[Tensor, ...], labels: Tenso
             for name, weight in weights.items():
                 weight.grad = gradients[name]
             optimiser.step()
-            losses.append(value.detach().mean())
+            losses.append(value.mean())
         schedule.step()
         curve.append(float(torch.stack(losses).mean()))
-    return {k: v.detach().cpu().numpy() for k, v in {**weights, **buffers}.items()}, curve
+    return {k: v.cpu().numpy() for k, v in {**weights, **buffers}.items()}, curve
 
 
 def _batches(rows: list[np.ndarray], size: int, rng: np.random.Generator) -> Any:
