@@ -70,10 +70,12 @@ def _deliver_decisions(home: Home) -> None:
 def _tell_demo(home: Home) -> None:
     with read_lake(home) as lake:
         tell("What was made", ["table", "rows", "what it is"], [(t.name, lake.count(t.name), t.en) for t in TABLES])
-        runs = lake.query("SELECT task, model, n_patients, auc, auc_lower, auc_upper, sensitivity, specificity, ppv_in_practice, npv_in_practice, alias "
-                          "FROM model_runs ORDER BY task, auc DESC").fetchall()
+        runs = lake.query("""
+            SELECT task, model, n_patients, format('{:.2f} ({:.2f}-{:.2f})', auc, auc_lower, auc_upper),
+                   format('{:.2f}', sensitivity), format('{:.2f}', specificity), alias
+            FROM model_runs ORDER BY task, auc DESC""").fetchall()
         tell("Models (synthetic patients: these figures say nothing of real ones)",
-              ["task", "model", "patients", "AUC", "lower", "upper", "sensitivity", "specificity", "PPV in practice", "NPV in practice", "alias"], runs)
+             ["task", "model", "n", "AUC (95 %)", "sens.", "spec.", "alias"], runs)
     tell("Where to look", ["what", "how"], [
         ("study report", home.reports / "study_report.html"), ("patients", home.reports / "index.html"),
         ("tables in SQL", 'lakehouse sql "SELECT * FROM response_over_time"'), ("analysts' file", home.published / "lakehouse.duckdb"),
