@@ -19,24 +19,23 @@ import numpy as np
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_delong, auc_difference, fold_variance
+from models.evaluation import auc_delong, auc_difference, fold_variance, quantile_of_confidence
 from models.roster import choose_learners
 from models.training import train
 
 MODELS = ("clinical", "size_change", "clinical_size", "baseline_radiomics", "delta_radiomics", "boosting")
 NOTHING = Truth(clinical=0.0, size=0.0, heterogeneity=0.0)
-LIMIT = 1.959964
 
 
 def measure(seed: int, patients: int) -> dict[str, float]:
     """z of each model's AUC against 0.5, and of each difference between two, by DeLong's variance."""
-    section = {**load_study().learning, "held_out_sites": "none"}
+    section = {**load_study().learning, "held_out_sites": "none", "held_out_intervals": "none"}
     dataset = build_dataset(TASKS["T1"], **simulate_tables(NOTHING, section["network_features"], patients=patients, seed=seed).of_dataset())
     learners = {m.name: m for m in choose_learners(dataset, section)[0]}
     found = {m.name: m.probabilities for m in train([learners[name] for name in MODELS], dataset, section, seed)}
     alone = {name: (auc_delong(dataset.y, p), 0.5) for name, p in found.items()}
     pairs = {f"{a} - {b}": (auc_difference(dataset.y, found[a], found[b])[0], 0.0) for a, b in combinations(MODELS, 2)}
-    return {name: (e.value - null) / ((e.upper - e.lower) / (2 * LIMIT)) for name, (e, null) in (alone | pairs).items()}
+    return {name: (e.value - null) / ((e.upper - e.lower) / (2 * quantile_of_confidence())) for name, (e, null) in (alone | pairs).items()}
 
 
 def show(rows: list[dict[str, float]], folds: int) -> None:
@@ -44,7 +43,7 @@ def show(rows: list[dict[str, float]], folds: int) -> None:
     print("| what | figures | spread of z | called at 5 % by DeLong | called with the variance for folds |\n|---|---|---|---|---|")
     for what, names in (("AUC against 0.5", MODELS), ("difference of two models", [n for n in rows[0] if " - " in n])):
         z = np.array([[row[name] for name in names] for row in rows])
-        shares = [100 * np.mean(np.abs(z) > LIMIT * wider) for wider in (1.0, fold_variance(folds) ** 0.5)]
+        shares = [100 * np.mean(np.abs(z) > quantile_of_confidence() * wider) for wider in (1.0, fold_variance(folds) ** 0.5)]
         print(f"| {what} | {len(rows)} cohorts x {len(names)} | {np.sqrt(np.mean(z**2)):.2f} | {shares[0]:.0f} % | {shares[1]:.0f} % |")
 
 

@@ -22,7 +22,7 @@ TRUTHS = {**COHORTS, "amount of change": Truth(heterogeneity=0.0, amount=1.5)}
 
 
 def run(cohort: str, seed: int, patients: int) -> list[str]:
-    section = {**load_study().learning, "held_out_sites": "none"}
+    section = {**load_study().learning, "held_out_sites": "none", "held_out_intervals": "none"}
     tables = simulate_tables(TRUTHS[cohort], section["network_features"], patients=patients, seed=seed)
     found: list[list[TrainedModel]] = []
     seconds = []

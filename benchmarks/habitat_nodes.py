@@ -32,7 +32,7 @@ def dataset_of(cohort: str, seed: int, patients: int) -> Dataset:
 def trained(name: str, dataset: Dataset, habitat_networks: tuple[str, ...], seed: int) -> tuple[TrainedModel, float]:
     """A network over all outer folds with inner folds and seeds, and its CPU seconds."""
     start = time.process_time()
-    section = {**load_study().learning, "held_out_sites": "none", "habitat_networks": habitat_networks}
+    section = {**load_study().learning, "held_out_sites": "none", "held_out_intervals": "none", "habitat_networks": habitat_networks}
     (model,) = train([Network(name)], dataset, section, seed)
     return model, time.process_time() - start
 

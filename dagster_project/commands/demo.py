@@ -71,7 +71,7 @@ def _tell_demo(home: Home) -> None:
     with read_lake(home) as lake:
         tell("What was made", ["table", "rows", "what it is"], [(t.name, lake.count(t.name), t.en) for t in TABLES])
         runs = lake.query("""
-            SELECT task, model, n_patients, format('{:.2f} ({:.2f}-{:.2f})', auc, auc_lower, auc_upper),
+            SELECT task, model, n_patients, format('{:.2f}', auc) || coalesce(format(' ({:.2f}-{:.2f})', auc_lower, auc_upper), ''),
                    format('{:.2f}', sensitivity), format('{:.2f}', specificity), alias
             FROM model_runs ORDER BY task, auc DESC""").fetchall()
         tell("Models (synthetic patients: these figures say nothing of real ones)",

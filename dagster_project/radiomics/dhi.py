@@ -296,8 +296,8 @@ def scales_of(row: Mapping[str, Any]) -> tuple[float, ...] | None:
 
 def yardsticks() -> tuple[float, ...]:
     """k_c of each component; no patient took part in them."""
-    fallback = read_defaults()["fallback"]
-    return tuple(float(np.exp(fallback[c]["intercept"] + fallback[c]["slope"] * np.log(YARDSTICK_MM3))) for c in COMPONENTS)
+    scales = [fallback_scale(c, YARDSTICK_MM3, read_defaults()["fallback"]) for c in COMPONENTS]
+    return tuple(scale for scale in scales if scale is not None)
 
 
 def _patient_row(lesions: list[Pair]) -> Pair:
