@@ -40,6 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 GROUPS = {
     **dict.fromkeys(("tests/assets/", "tests/test_flow.py", "tests/test_privacy.py", "tests/test_bad_input.py", "tests/test_cli.py", "tests/test_withdrawal.py", "tests/flow/"), "flow"),
+    "tests/deliveries/": "deliveries",
     "tests/simulation/": "simulation",
 }
 """Tests that share what takes long to make: one worker has them all. Other files go to a worker each, whole."""

@@ -13,6 +13,13 @@ Source = Literal["RTSTRUCT", "SEG", "NIFTI", "NRRD"]
 BorderRule = Literal["even_odd_pixel_centres", "voxels_as_given", "fraction_at_least_half"]
 
 
+FLAGS: dict[str, str] = {}
+"""Code of each thing that may be odd about an outline, and what it means."""
+
+NO_FEATURES: frozenset[str] = frozenset()
+"""Codes of outlines that are shown and graded by hand alone: no features and no DHI are computed of them."""
+
+
 class MaskError(ValueError):
     """A file of contours that cannot be used on a series; the message says why and what to do, without a value."""
 
@@ -31,6 +38,8 @@ class Outline:
         (z, y, x) on the grid of the series; empty where nothing of the structure lies on it.
     n_outside
         Contours (RTSTRUCT) or voxels that lie wholly or partly outside the images and are therefore missing from the mask.
+    flags
+        What is odd about the outline: codes of `FLAGS`.
     """
 
     label: str
@@ -38,6 +47,7 @@ class Outline:
     source: Source
     border_rule: BorderRule
     n_outside: int
+    flags: tuple[str, ...] = ()
 
 
 WRONG_SERIES = "refers to another series than this one; send the contours together with the series they were drawn on"

@@ -21,7 +21,7 @@ MEASURED = (
     "centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "mask_digest")
 """Columns of `reads` that `domain.masks.measure_mask` gives."""
 
-OUTLINE = ("site", "patient", "scan", "reader", "label", "mask_source", "border_rule", "n_outside", *MEASURED)
+OUTLINE = ("site", "patient", "scan", "reader", "label", "mask_source", "border_rule", "n_outside", "outline_flags", *MEASURED)
 """What a row of outlines holds: one outline of one file, as read and measured on its scan."""
 
 SOURCE_ORDER = ("SEG", "NIFTI", "NRRD", "RTSTRUCT")
@@ -209,7 +209,7 @@ def _needed_diameter(read: Row) -> float | None:
 def _measured(row: Row, outline: Row | None, present: bool) -> dict[str, Any]:
     if outline is not None:
         return {"mask_source": outline["mask_source"], "border_rule": outline["border_rule"], "n_outside": outline["n_outside"],
-                "measurement_source": "mask", **{name: outline[name] for name in MEASURED}}
+                "outline_flags": outline["outline_flags"], "measurement_source": "mask", **{name: outline[name] for name in MEASURED}}
     longest, short = (row["ld_mm"], row["sa_mm"]) if present else (None, None)
     by_hand = "hand" if longest is not None or short is not None else None
     return {"mask_source": "NONE", "n_outside": 0, "longest_diameter_mm": longest, "short_axis_mm": short, "measurement_source": by_hand}
@@ -235,7 +235,7 @@ def _unjudged(
 
 
 def _target(outline: Row) -> dict[str, Any]:
-    kept = {name: outline[name] for name in ("site", "patient", "scan", "reader", "mask_source", "border_rule", "n_outside", "simulated", *MEASURED)}
+    kept = {name: outline[name] for name in ("site", "patient", "scan", "reader", "mask_source", "border_rule", "n_outside", "outline_flags", "simulated", *MEASURED)}
     return {**kept, "lesion": outline["label"].strip(), "role": "target", "node": False, "present": True, "too_small": False, "measurement_source": "mask"}
 
 

@@ -23,7 +23,7 @@ READ_TWICE = """
 MOMENTS = f"""
     WITH own AS (SELECT region, feature, value, simulated, pair, place FROM radiomic_features JOIN ({READ_TWICE}) USING (site, scan, lesion, reader)
                  WHERE place <= 2 AND region = $region),
-    pairs AS (SELECT region, feature, pair, a.value AS a, b.value AS b, a.simulated OR b.simulated AS simulated
+    pairs AS (SELECT region, feature, pair, a.value AS a, b.value AS b, coalesce(a.simulated, false) OR coalesce(b.simulated, false) AS simulated
               FROM (FROM own WHERE place = 1) a FULL JOIN (FROM own WHERE place = 2) b USING (region, feature, pair))
     SELECT region, feature, count(a + b) AS n_pairs, var_samp((a + b) / 2 ORDER BY pair) AS variance_of_means, avg(b - a ORDER BY pair) AS mean_difference,
            var_samp(b - a ORDER BY pair) AS variance_of_differences, max(greatest(abs(a), abs(b))) AS largest, bool_or(simulated) AS simulated

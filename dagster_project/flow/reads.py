@@ -90,7 +90,7 @@ def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str,
         measured = measure_mask(outline.mask, series.image, series.affine)
         if measured["voxel_count"]:
             save_mask(mask_file(folder, measured["mask_digest"]), outline.mask)
-        told = {"label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule, "n_outside": outline.n_outside}
+        told = {"label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule, "n_outside": outline.n_outside, "outline_flags": list(outline.flags)}
         rows.append({**told, **measured})
     return rows
 
@@ -122,7 +122,8 @@ def _close(lakehouse: Lakehouse, site: str, reads: pl.DataFrame, timepoints: pl.
     """Reads that may be seen, and what was withheld or refused; what is locked is noted beside each patient's scans."""
     visits = {(site, scan): row["visit"] for row in timepoints.iter_rows(named=True) for scan in (row["scan"], *row["runners_up"])}
     files = sorted((lakehouse.home.vault / site).glob(f"*/{LEDGER}"))
-    noted = pl.concat([reads.clear(), *(pl.read_parquet(file).select(reads.columns) for file in files)])
+    # A ledger outlives the schema it was written with: columns that it does not have yet are NULL.
+    noted = pl.concat([reads.clear(), *map(pl.read_parquet, files)], how="diagonal").select(reads.columns)
     shown, ledger, refused = close_reads(reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC)).frames()
     before = noted.partition_by("patient", as_dict=True)
     for patient, rows in ledger.partition_by("patient", as_dict=True).items():

@@ -34,7 +34,7 @@ def write_database(parquet: Path, database: Path, *, memory: str) -> None:
     with _opened(database, memory) as c:
         for table in TABLES:
             c.execute(duckdb_create(table))
-            c.execute(f'INSERT INTO "{table.name}" FROM read_parquet(?)', [source(parquet, table)])
+            c.execute(f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?)', [source(parquet, table)])
             _ = [c.execute(s) for s in duckdb_comments(table)]
         _ = [c.execute(s) for name in sql.VIEWS for s in sql.create_view(name)]
         _write_wide(c, parquet)
@@ -100,7 +100,7 @@ def _exchanged(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> d
     for table in (t for t in TABLES if t.name in former.changed):
         some = _of(table, former)
         going = c.execute(f'DELETE FROM "{table.name}"{some}').fetchall()[0][0]
-        c.execute(f'INSERT INTO "{table.name}" FROM read_parquet(?){some}', [source(parquet, table)])
+        c.execute(f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?){some}', [source(parquet, table)])
         replaced[table.name] = replaced.get(table.name, 0) + (going if some else 0)
     _patch_wide(c, parquet, former)
     return replaced

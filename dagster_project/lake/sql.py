@@ -187,7 +187,7 @@ def delete_fingerprints(table: Table) -> str:
 
 def insert(table: Table) -> str:
     """Insert the frame registered as `incoming`, sorted as the table lies."""
-    return f'INSERT INTO "{table.name}" SELECT * FROM incoming ORDER BY {_order(table)}'
+    return f'INSERT INTO "{table.name}" BY NAME SELECT * FROM incoming ORDER BY {_order(table)}'
 
 
 def _order(table: Table) -> str:
@@ -205,7 +205,7 @@ def difference(table: Table, *, by_site: bool) -> Difference:
         going=f"CREATE OR REPLACE TEMP TABLE going AS SELECT {key} FROM ({stored} EXCEPT {offered})",
         coming=f"CREATE OR REPLACE TEMP TABLE coming AS {offered} EXCEPT {stored}",
         delete=f'DELETE FROM "{table.name}" WHERE ({key}) IN (SELECT ({key}) FROM temp.going)',
-        insert=f'INSERT INTO "{table.name}" SELECT * FROM temp.coming ORDER BY {_order(table)}',
+        insert=f'INSERT INTO "{table.name}" BY NAME SELECT * FROM temp.coming ORDER BY {_order(table)}',
     )
 
 

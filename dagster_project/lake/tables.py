@@ -203,6 +203,7 @@ READS = Table(
         number("centroid_y_mm", "Centroid of the mask, patient coordinate y", "质心y坐标", unit="mm", nullable=True),
         number("centroid_z_mm", "Centroid of the mask, patient coordinate z", "质心z坐标", unit="mm", nullable=True),
         integer("n_outside", "Contours or voxels that lie outside the images", "落在图像外的轮廓或体素数", minimum=0),
+        Column("outline_flags", "list<string>", "What is odd about the outline, by code (domain/outlines.py FLAGS); NULL without an outline", "轮廓的异常标记；无轮廓为空", nullable=True),
         string("mask_digest", "SHA-256 of the mask on the CT grid", "掩膜SHA-256", nullable=True),
         timestamp("locked_at", "When the reader locked the read; NULL while it is open", "阅片锁定时间；未锁定为空", nullable=True),
         SIMULATED, FINGERPRINT,
