@@ -10,13 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.reads import normal_label
+from dagster_project.domain.labels import Labels, Place, labels_of_reads
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE, READS
 
 Row = Mapping[str, Any]
-Place = tuple[str, str, str, str, str]
-"""Site, patient, scan, reader, normal label."""
 
 JUDGED = ("role", "organ", "node", "present", "too_small", "nontarget_state", "unequivocal", "mask_source", "mask_digest")
 """What a reader says of a lesion; measurements follow from the mask, or are the reader's own where there is none."""
@@ -71,8 +69,13 @@ def close_reads(
         When this is asked.
     """
     closed = ClosedReads()
-    fresh = {_place(row): row for row in reads.iter_rows(named=True)}
-    before = {_place(row): {**row, "visit": visits[row["site"], row["scan"]]} for row in ledger.iter_rows(named=True) if (row["site"], row["scan"]) in visits}
+    labels = labels_of_reads([*reads.iter_rows(named=True), *ledger.iter_rows(named=True)])
+    fresh = {_place(row, labels): row for row in reads.iter_rows(named=True)}
+    before = {
+        _place(row, labels): {**row, "visit": visits[row["site"], row["scan"]]}
+        for row in ledger.iter_rows(named=True)
+        if (row["site"], row["scan"]) in visits
+    }
     blinded = {place: row for place, row in fresh.items() if row["reader"] != rules["site_reader"]}
     closed.shown = [dict(row) for place, row in fresh.items() if place not in blinded]
     reopened = frozenset(rules["reopened"])
@@ -80,13 +83,13 @@ def close_reads(
     for place, row in blinded.items():
         held = _held(row, before.get(place), reopened, now, closed)
         (closed.ledger if held is not None else waiting).append(held or dict(row))
-    closed.ledger += _missing(before, blinded, reopened, closed)
+    closed.ledger += _missing(before, blinded, labels, reopened, closed)
     _show(closed, waiting, rules["blinded_readers"])
     return closed
 
 
-def _place(row: Row) -> Place:
-    return (row["site"], row["patient"], row["scan"], row["reader"], normal_label(row["lesion"]))
+def _place(row: Row, labels: Labels) -> Place:
+    return labels.place(row, row["scan"], row["lesion"])
 
 
 def _is_reopened(row: Row, reopened: Collection[str]) -> bool:
@@ -119,12 +122,14 @@ def _item(row: Row) -> str:
     return f"{row['patient']} {row['scan']} {row['reader']} {row['lesion']}"
 
 
-def _missing(before: Mapping[Place, Row], fresh: Mapping[Place, Row], reopened: Collection[str], closed: ClosedReads) -> list[dict[str, Any]]:
+def _missing(
+    before: Mapping[Place, Row], fresh: Mapping[Place, Row], labels: Labels, reopened: Collection[str], closed: ClosedReads
+) -> list[dict[str, Any]]:
     """Reads of the ledger that are not delivered any more, where no other series of the visit took their place."""
-    read = {(row["site"], row["patient"], row["visit"], row["reader"], normal_label(row["lesion"])) for row in fresh.values()}
+    read = {labels.place(row, row["visit"], row["lesion"]) for row in fresh.values()}
     kept = []
     for place, row in before.items():
-        elsewhere = (row["site"], row["patient"], row["visit"], row["reader"], normal_label(row["lesion"])) in read
+        elsewhere = labels.place(row, row["visit"], row["lesion"]) in read
         if place in fresh or elsewhere or _is_reopened(row, reopened):
             continue
         closed.refuse(row, _item(row), REMOVED)

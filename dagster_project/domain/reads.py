@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.domain.labels import Labels, Place, labels_of_outlines, normal_label
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE, READS
 
@@ -27,6 +28,11 @@ OUTLINE = ("site", "patient", "scan", "reader", "label", "mask_source", "border_
 SOURCE_ORDER = ("SEG", "NIFTI", "NRRD", "RTSTRUCT")
 """Which of two outlines of one lesion by one reader is used: voxels are what the reader saw, contours have to be filled."""
 
+AMBIGUOUS = (
+    "two labels of this patient differ only in case, blanks, hyphens or underscores; they are taken "
+    "for two lesions, as written. Where one lesion is meant write its label in one way"
+)
+
 
 @dataclass
 class _Refusals:
@@ -41,13 +47,14 @@ class _Refusals:
 
 @dataclass(frozen=True)
 class _Visits:
-    """Where a scan stands: its visit, and whether it is the series that the protocol chose for it."""
+    """Where a scan stands: its visit, and whether it is the series that the protocol chose for it; and which labels mean one lesion."""
 
     visit_of: Mapping[tuple[str, str], str]
     chosen: frozenset[tuple[str, str]]
     scans_of_day: Mapping[tuple[str, str, dt.date], tuple[str, ...]]
     scan_of_series: Mapping[tuple[str, str], str]
     simulated: Mapping[tuple[str, str], bool]
+    labels: Labels
 
 
 def derive_reads(
@@ -60,7 +67,7 @@ def derive_reads(
     2. A row of lesions.csv belongs to the scan of its series, or to the scan of its visit date that the reader outlined the
        lesion on, else to the one that the protocol chose.
     3. The outline of a row is the reader's outline on that scan whose label is its `roi` (else its `lesion`); case, blanks,
-       hyphens and underscores do not count.
+       hyphens and underscores do not count, unless that would make one lesion of two (`labels_of_outlines`), which is reported.
     4. Diameters and volume come from the mask where there is one, from the reader's hand where there is none; the short axis
        likewise. A lesion marked absent has neither, and an outline of it is refused.
     5. A reader who has no row for a patient in lesions.csv: every outline whose label matches `target_roi` is a target lesion.
@@ -81,28 +88,21 @@ def derive_reads(
         Section `reads` of study.toml.
     """
     refusals = _Refusals()
-    visits = _visits(timepoints, scans)
+    outlines = list(outlines)
+    visits = _visits(timepoints, scans, labels_of_outlines(outlines))
     found = _usable_outlines(outlines, visits, refusals)
     rows = _judged(lesions, found, visits, refusals)
     rows += _unjudged(found, rows, lesions, re.compile(rules["target_roi"], re.IGNORECASE), refusals)
-    rows = _one_series_a_visit(_one_name_a_lesion(rows), visits, refusals)
+    _report_ambiguous(rows, visits.labels, refusals)
+    rows = _one_series_a_visit(_one_name_a_lesion(rows, visits.labels), visits, refusals)
     locked = {(r["site"], r["reader"]): r["locked_at"] for r in locks.iter_rows(named=True)}
     schema = {name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"}
-    full = [{**{name: row.get(name) for name in schema}, "visit": visits.visit_of[row["site"], row["scan"]],
+    full = [{**{name: row.get(name) for name in schema}, "reader_label": row["lesion"], "visit": visits.visit_of[row["site"], row["scan"]],
              "locked_at": locked.get((row["site"], row["reader"]))} for row in rows]
     return pl.DataFrame(full, schema=schema), refusals.frame()
 
 
-def normal_label(label: str) -> str:
-    """A label without case, blanks, hyphens and underscores.
-
-    >>> normal_label("Nodule 1") == normal_label("nodule_1")
-    True
-    """
-    return re.sub(r"[\s_-]+", "", label).casefold()
-
-
-def _visits(timepoints: pl.DataFrame, scans: pl.DataFrame) -> _Visits:
+def _visits(timepoints: pl.DataFrame, scans: pl.DataFrame, labels: Labels) -> _Visits:
     visit_of: dict[tuple[str, str], str] = {}
     days: dict[tuple[str, str, dt.date], tuple[str, ...]] = {}
     chosen = set()
@@ -114,15 +114,7 @@ def _visits(timepoints: pl.DataFrame, scans: pl.DataFrame) -> _Visits:
             days[row["site"], row["patient"], row["scan_date"]] = series
     of_series = {(r["site"], r["series_instance_uid"]): r["scan"] for r in scans.iter_rows(named=True)}
     simulated = {(r["site"], r["scan"]): r["simulated"] for r in scans.iter_rows(named=True)}
-    return _Visits(visit_of, frozenset(chosen), days, of_series, simulated)
-
-
-Place = tuple[str, str, str, str, str]
-"""Site, patient, scan, reader, normal label."""
-
-
-def _place(row: Row, scan: str, label: str) -> Place:
-    return (row["site"], row["patient"], scan, row["reader"], normal_label(label))
+    return _Visits(visit_of, frozenset(chosen), days, of_series, simulated, labels)
 
 
 def _usable_outlines(outlines: Iterable[Row], visits: _Visits, refusals: _Refusals) -> dict[Place, Row]:
@@ -134,7 +126,7 @@ def _usable_outlines(outlines: Iterable[Row], visits: _Visits, refusals: _Refusa
         elif not row["voxel_count"]:
             refusals.add(row, item, _why_empty(row["n_outside"]))
         else:
-            grouped[_place(row, row["scan"], row["label"])].append(row)
+            grouped[visits.labels.place(row, row["scan"], row["label"])].append(row)
     return {place: _best_outline(rows, refusals) for place, rows in sorted(grouped.items())}
 
 
@@ -170,10 +162,11 @@ def _judged(lesions: pl.DataFrame, found: Mapping[Place, Row], visits: _Visits, 
             refusals.add(row, item, "column role or lesion is empty or unknown; give the lesion's label, and target, non_target or new")
         elif scan is None:
             refusals.add(row, item, "no CT of that series or visit date; send the CT or correct series_uid or visit_date")
-        elif (place := _place(row, scan, row["lesion"])) in rows:
+        elif (place := visits.labels.place(row, scan, row["lesion"])) in rows:
             refusals.add(row, item, "a second row of one lesion, reader and scan; keep the valid one")
         else:
-            rows[place] = _read(row, scan, found.get(_place(row, scan, row["roi"] or row["lesion"])), item, refusals)
+            drawn = visits.labels.place(row, scan, row["roi"] or row["lesion"])
+            rows[place] = {**_read(row, scan, found.get(drawn), item, refusals), "_drawn": drawn}
     return list(rows.values())
 
 
@@ -182,7 +175,7 @@ def _scan_of_row(row: Row, found: Mapping[Place, Row], visits: _Visits) -> str |
         scan = visits.scan_of_series.get((row["site"], row["series_instance_uid"]))
         return scan if (row["site"], scan) in visits.visit_of else None
     candidates = visits.scans_of_day.get((row["site"], row["patient"], row["visit_date"]), ())
-    outlined = [scan for scan in candidates if _place(row, scan, row["roi"] or row["lesion"] or "") in found]
+    outlined = [scan for scan in candidates if visits.labels.place(row, scan, row["roi"] or row["lesion"] or "") in found]
     return next(iter([*outlined, *candidates]), None)
 
 
@@ -194,7 +187,6 @@ def _read(row: Row, scan: str, outline: Row | None, item: str, refusals: _Refusa
         "site": row["site"], "patient": row["patient"], "scan": scan, "reader": row["reader"], "lesion": row["lesion"], "role": row["role"],
         "organ": row["organ"], "node": bool(row["node"]), "present": present, "too_small": bool(row["too_small"]) and present,
         "nontarget_state": row["nontarget_state"], "unequivocal": row["unequivocal"], "simulated": row["simulated"],
-        "_label": outline["label"] if outline else row["roi"] or row["lesion"],
         **_measured(row, outline if present else None, present),
     }
     if present and row["role"] == "target" and not read["too_small"] and _needed_diameter(read) is None:
@@ -219,7 +211,7 @@ def _unjudged(
     found: Mapping[Place, Row], judged: Iterable[Row], lesions: pl.DataFrame, target: re.Pattern[str], refusals: _Refusals,
 ) -> list[dict[str, Any]]:
     """Outlines that no row of lesions.csv names: target lesions where the reader wrote nothing about the patient."""
-    named = {_place(row, row["scan"], row["_label"]) for row in judged}
+    named = {row["_drawn"] for row in judged}
     listed = {(row["site"], row["patient"], row["reader"]) for row in lesions.iter_rows(named=True)}
     rows = []
     for place, outline in found.items():
@@ -239,13 +231,20 @@ def _target(outline: Row) -> dict[str, Any]:
     return {**kept, "lesion": outline["label"].strip(), "role": "target", "node": False, "present": True, "too_small": False, "measurement_source": "mask"}
 
 
-def _one_name_a_lesion(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _report_ambiguous(rows: Iterable[Row], labels: Labels, refusals: _Refusals) -> None:
+    """A question for each pair of labels that differ in what does not count elsewhere."""
+    for row in rows:
+        if (row["site"], row["patient"], normal_label(row["lesion"])) in labels.ambiguous:
+            refusals.add(row, _item(row, row["lesion"]), AMBIGUOUS)
+
+
+def _one_name_a_lesion(rows: Sequence[dict[str, Any]], labels: Labels) -> list[dict[str, Any]]:
     spellings: dict[tuple[str, str, str], tuple[bool, str]] = {}
     for row in rows:
-        key = (row["site"], row["patient"], normal_label(row["lesion"]))
-        spelling = ("_label" not in row, row["lesion"])
+        key = (row["site"], row["patient"], labels.key(row, row["lesion"]))
+        spelling = ("_drawn" not in row, row["lesion"])
         spellings[key] = min(spellings.get(key, spelling), spelling)
-    return [{**row, "lesion": spellings[row["site"], row["patient"], normal_label(row["lesion"])][1]} for row in rows]
+    return [{**row, "lesion": spellings[row["site"], row["patient"], labels.key(row, row["lesion"])][1]} for row in rows]
 
 
 def _one_series_a_visit(rows: Sequence[dict[str, Any]], visits: _Visits, refusals: _Refusals) -> list[dict[str, Any]]:

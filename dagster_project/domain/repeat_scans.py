@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.reads import normal_label
+from dagster_project.domain.labels import labels_of_outlines
 
 SAME_SETTINGS = ("kernel", "contrast", "kvp", "manufacturer_model_name")
 """What a repeat must share with the scan it repeats, as far as both tell it."""
@@ -54,5 +54,6 @@ def _alike(a: float | None, b: float | None) -> bool:
 def without_repeats(outlines: list[dict[str, Any]], timepoints: pl.DataFrame, scans: pl.DataFrame) -> list[dict[str, Any]]:
     """Outlines that are reads: without those of a lesion on a repeat scan that the same reader outlined on the chosen scan too."""
     first_of = {(first["site"], other["scan"]): first["scan"] for first, other in find_repeats(timepoints, scans)}
-    drawn = {(o["site"], o["scan"], o["reader"], normal_label(o["label"])) for o in outlines}
-    return [o for o in outlines if (o["site"], first_of.get((o["site"], o["scan"])), o["reader"], normal_label(o["label"])) not in drawn]
+    labels = labels_of_outlines(outlines)
+    drawn = {labels.place(o, o["scan"], o["label"]) for o in outlines}
+    return [o for o in outlines if labels.place(o, first_of.get((o["site"], o["scan"]), ""), o["label"]) not in drawn]

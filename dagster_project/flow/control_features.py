@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import Outcome, run_tasks
-from dagster_project.domain.reads import normal_label
+from dagster_project.domain.labels import labels_of_outlines
 from dagster_project.domain.repeat_scans import find_repeats
 from dagster_project.flow.dhi import PEELING
 from dagster_project.flow.done import Done, Say, refusal, told_progress
@@ -140,13 +140,14 @@ def _repeat_tasks(lakehouse: Lakehouse, site: str) -> list[ControlTask]:
     if not repeats:
         return []
     drawn = outlines_on(lakehouse, site, scans, {scan for others in repeats.values() for scan in others})
-    outlined = {(o["scan"], o["reader"], normal_label(o["label"])): o["mask_digest"] for o in drawn if o["voxel_count"]}
+    labels = labels_of_outlines(drawn)
+    outlined = {labels.place(o, o["scan"], o["label"]): o["mask_digest"] for o in drawn if o["voxel_count"]}
     reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study).filter(pl.col("scan").is_in(list(repeats)))
     settings, pixels = {"radiomics": dict(lakehouse.study.section("radiomics"))}, dict(scans.select("scan", "pixel_digest").iter_rows())
     return [
         _task(lakehouse, row | {"scan": scan, "pixel_digest": pixels[scan], "mask_digest": outlined[place]}, settings, number)
         for row in reads.iter_rows(named=True) for number, scan in enumerate(repeats[row["scan"]], start=1)
-        if (place := (scan, row["reader"], normal_label(row["lesion"]))) in outlined
+        if (place := labels.place(row, scan, row["reader_label"])) in outlined
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def mask_file(folder: Path, mask_digest: str) -> Path:
     return folder / "masks" / f"{mask_digest[:32]}.npz"
 
 
-def scan_folder(vault: Path, row: dict[str, Any]) -> Path:
+def scan_folder(vault: Path, row: Mapping[str, Any]) -> Path:
     """The vault folder of a row's scan."""
     return vault / row["site"] / row["patient"] / row["scan"]
 

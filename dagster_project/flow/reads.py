@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import reason_of, run_tasks
+from dagster_project.domain.lesion_matching import match_lesions
 from dagster_project.domain.locked_reads import close_reads
-from dagster_project.domain.masks import MaskError, referenced_series_uids
+from dagster_project.domain.masks import MaskError, kept_overlap, referenced_series_uids
 from dagster_project.domain.reads import derive_reads
 from dagster_project.domain.repeat_scans import without_repeats
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
@@ -111,11 +113,24 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     rows, misfits = derive_reads(without_repeats(outlines, timepoints, scans), lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
                                  timepoints, scans, lakehouse.study.section("reads"))
     rows, late = _close(lakehouse, site, rows, timepoints)
+    rows, renamed = _one_name_for_all_readers(lakehouse, rows)
     simulated = is_simulated(lakehouse, site)
     refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in refused]
-    lakehouse.refuse(site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits, late]))
+    lakehouse.refuse(site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits, late, renamed]))
     counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refused) + misfits.height + late.height}
     return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
+
+
+def _one_name_for_all_readers(
+    lakehouse: Lakehouse, rows: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads whose lesions bear one name with all readers, compared by their masks in the vault."""
+
+    def overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
+        folder = scan_folder(lakehouse.home.vault, a)
+        return kept_overlap(*(mask_file(folder, row["mask_digest"]) for row in (a, b)))
+
+    return match_lesions(rows, overlap, lakehouse.study.section("reads")["site_reader"])
 
 
 def _close(lakehouse: Lakehouse, site: str, reads: pl.DataFrame, timepoints: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -154,7 +169,7 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
 def outlines_on(lakehouse: Lakehouse, site: str, scans: pl.DataFrame, wanted: set[str]) -> list[dict[str, Any]]:
     """Outlines that readers drew on some scans, measured by an earlier step, with `scan` and `reader`: also those that are no read of a visit."""
     known = [(scan, file, kept(file.kept)) for scan, file in _contour_files(lakehouse, site, scans)[0] if scan["scan"] in wanted]
-    return [{"scan": scan["scan"], "reader": file.reader, **outline} for scan, file, found in known if isinstance(found, list) for outline in found]
+    return [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline} for scan, file, found in known if isinstance(found, list) for outline in found]
 
 
 def _referenced(file: Path) -> set[str]:

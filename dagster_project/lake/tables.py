@@ -182,6 +182,7 @@ READS = Table(
     key=("site", "patient", "scan", "reader", "lesion"), by_site=True,
     columns=(
         SITE, PATIENT, VISIT, SCAN, READER, LESION,
+        string("reader_label", "What this reader calls the lesion; `lesion` is its name with all readers", "该阅片者所用的病灶编号；lesion为统一后的编号", nullable=True),
         string("role", "Role of the lesion in RECIST", "病灶在RECIST中的角色", allowed=("target", "non_target", "new")),
         string("organ", "Organ", "器官", nullable=True),
         boolean("node", "True for a lymph node", "是否淋巴结"),

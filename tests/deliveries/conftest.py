@@ -25,7 +25,8 @@ CASES = REPOSITORY.parent / "shared" / "cases"
 def builder() -> Iterator[ModuleType]:
     """The program that writes a case."""
     spec = importlib.util.spec_from_file_location("cases_build", CASES / "build.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     before = list(sys.path)
     spec.loader.exec_module(module)

@@ -57,7 +57,8 @@ def test_series_without_a_date_repeat_nothing():
 def test_an_outline_on_a_repeat_is_no_read_where_the_reader_outlined_the_chosen_scan_too():
     rows = table("scans", FIRST, AGAIN)
     timepoints = derive_timepoints(rows, cycles(), load_study().section("timepoints"))
-    drawn = [{"site": "AA", "scan": scan, "reader": reader, "label": label} for scan, reader, label in (
+    same_place = dict.fromkeys(("centroid_x_mm", "centroid_y_mm", "centroid_z_mm"), 0.0) | {"voxel_count": 9, "volume_mm3": 9.0}
+    drawn = [{"site": "AA", "patient": "P1", "scan": scan, "reader": reader, "label": label, **same_place} for scan, reader, label in (
         ("S1", "R1", "L1"), ("S2", "R1", "l-1"), ("S1", "R2", "L1"), ("S2", "R2", "L2"), ("S2", "R3", "L1"))]
     kept = [(o["scan"], o["reader"], o["label"]) for o in without_repeats(drawn, timepoints, rows)]
     assert kept == [("S1", "R1", "L1"), ("S1", "R2", "L1"), ("S2", "R2", "L2"), ("S2", "R3", "L1")]
