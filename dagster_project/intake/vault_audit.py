@@ -45,6 +45,48 @@ OWN_WORDS = frozenset({
     "option", "retain", "longitudinal", "temporal", "information", "dates", "patient", "characteristics", "clean", "descriptors", "by",
 })
 
+MAKER_WORDS = frozenset({
+    "siemens", "healthineers", "healthcare", "gmbh", "ge", "medical", "systems", "philips",
+    "neusoft", "toshiba", "mec", "canon", "hitachi", "corporation", "fujifilm", "uih",
+    "united", "imaging", "nms", "minfound", "anke", "sinovision", "shimadzu", "picker",
+    "international", "inc", "marconi", "neurologica", "samsung", "varian", "elekta", "cerr",
+    "cms", "simulated", "simulation", "simulator", "shanghai", "shenyang", "co", "ltd",
+    "somatom", "definition", "sensation", "emotion", "perspective", "force", "drive", "edge",
+    "flash", "confidence", "scope", "spirit", "volume", "zoom", "plus", "as", "naeotom",
+    "alpha", "go", "top", "all", "up", "now", "sim", "x", "cite", "biograph", "mct", "vision",
+    "truepoint", "lightspeed", "vct", "xt", "xte", "ultra", "qx", "i", "pro", "rt",
+    "discovery", "ct", "st", "ste", "mi", "iq", "hd", "optima", "revolution", "evo", "apex",
+    "frontier", "maxima", "ascend", "es", "acts", "hispeed", "brightspeed", "brivo", "select",
+    "elite", "brilliance", "big", "bore", "ingenuity", "core", "flex", "ict", "sp", "tf",
+    "iqon", "spectral", "incisive", "access", "mx", "idt", "gemini", "aquilion", "one",
+    "prime", "lb", "lightning", "start", "genesis", "edition", "cxl", "cx", "asteion",
+    "activion", "alexion", "uct", "atlas", "astound", "umi", "panorama", "neuviz", "extra",
+    "glory", "epoch", "essence", "ace", "scenaria", "supria", "view", "eclos", "scintcare",
+    "insitum", "anatom", "precision", "s", "p", "t", "f", "slice", "xio", "removed",
+})
+"""Words of the names of makers and models: no person, whoever writes them in capitals."""
+
+LABEL_WORDS = frozenset({
+    "gtv", "gtvp", "gtvn", "gtvt", "ctv", "ptv", "itv", "roi", "lesion", "lesions", "nodule",
+    "tumor", "tumour", "mass", "node", "nodal", "ln", "lymph", "lung", "lungs", "left",
+    "right", "upper", "middle", "lower", "lobe", "rul", "rml", "rll", "lul", "lll", "hilar",
+    "hilum", "mediastinal", "mediastinum", "pleura", "pleural", "liver", "adrenal", "bone",
+    "brain", "spine", "heart", "esophagus", "oesophagus", "trachea", "carina", "aorta",
+    "cord", "spinal", "body", "external", "target", "non", "new", "primary", "metastasis",
+    "met", "ct", "segment", "label", "first", "second", "third", "nt", "nl", "tl", "ntl",
+    "edema", "total", "healthy", "control", "muscle",
+})
+LABEL_WORDS_ZH = re.compile(r"(?:病灶|结节|肿块|肿瘤|原发灶|转移灶|淋巴结|上叶|中叶|下叶|肝|肾上腺|靶|非|新发|新|左|右|肺)+")
+"""Words of which the names of outlines are made."""
+
+WORDS_OF = {
+    0x00080070: MAKER_WORDS, 0x00081090: MAKER_WORDS,
+    0x30060026: LABEL_WORDS, 0x30060085: LABEL_WORDS, 0x00620005: LABEL_WORDS, 0x00620020: LABEL_WORDS,
+}
+"""Plain words by element: Manufacturer, ManufacturerModelName; ROIName, ROIObservationLabel, SegmentLabel, TrackingID."""
+
+_WORD = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
+
 NAME = re.compile(r"[A-Z][a-z]+\^[A-Z]?[A-Za-z]*|\b[A-Z][a-z]{2,} [A-Z][a-z]{2,}(?: [A-Z][a-z]+)?\b|[\u4e00-\u9fff]{2,}")
 """Two capitalised words, a caret, or Chinese characters."""
 
@@ -201,9 +243,17 @@ def _audit_text(audit: Audit, element: Element, patient: str, where: str) -> Non
         return
     if LONG_NUMBER.search(text) and text not in CODES:
         audit.find("text with a long number", where, element.path)
-    words = set(re.split(r"[\W_]+", text.casefold()))
-    if NAME.search(text) and not words <= OWN_WORDS and not element.path.endswith(MEANING):
+    if NAME.search(text) and not _is_plain(element.tag, text) and not element.path.endswith(MEANING):
         audit.find("text like a name", where, element.path)
+
+
+def _is_plain(tag: int, text: str) -> bool:
+    """True where every word is the project's own, or of those that this element is made of."""
+    known = WORDS_OF.get(tag, frozenset())
+    labels_zh = LABEL_WORDS_ZH if known is LABEL_WORDS else None
+    return set(re.split(r"[\W_]+", text.casefold())) <= OWN_WORDS or (bool(known) and all(
+        word.casefold() in known or len(word) == 1 or (labels_zh is not None and labels_zh.fullmatch(word))
+        for word in _WORD.findall(text)))
 
 
 def _text(element: Element) -> str:

@@ -5,10 +5,12 @@ import shutil
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 
 from dagster_project.flow.vault_audit import audit_what_is_new
 from dagster_project.intake.deidentification import deidentify, open_source
-from dagster_project.intake.vault_audit import audit_vault, walk
+from dagster_project.intake.texts import load_texts
+from dagster_project.intake.vault_audit import Audit, Element, _audit_text, audit_vault, walk
 from dagster_project.lake.home import Home
 from tests.intake.builders import PERSON, ROOT, ct, rtstruct, seg, to_bytes
 
@@ -73,6 +75,31 @@ def test_each_fault_is_found_and_told_without_its_value(vault, elements, kind):
     found = audit_vault(vault, ocr=False)
     assert kind in found.counts()
     assert not any(str(value) in str(found.findings) for value in elements.values() if len(str(value)) > 3)
+
+
+def _texts_that_may_stay():
+    """Makers, a few models of two words, and names of outlines: with whom a vault is filled."""
+    words = load_texts().words["manufacturer"]
+    models = ("Revolution Apex", "SOMATOM Definition Flash", "Aquilion Lightning", "NeuViz Prime", "Discovery CT750 HD")
+    labels = ("病灶3", "右肺上叶", "Right Upper Lobe", "Primary Tumor 1", "GTV-1")
+    return ([("Manufacturer", word.title()) for word in sorted(words)]
+            + [("ManufacturerModelName", model) for model in models] + [("ROIName", label) for label in labels])
+
+
+@pytest.mark.parametrize(("keyword", "text"), _texts_that_may_stay())
+def test_makers_models_and_names_of_outlines_are_no_persons(keyword, text):
+    """What intake lets stay must not make the check of a right home red."""
+    audit = Audit()
+    _audit_text(audit, Element("", tag_for_keyword(keyword), b"LO", text.encode()), PATIENT, "x")
+    assert audit.findings == []
+
+
+@pytest.mark.parametrize("keyword", ["Manufacturer", "ManufacturerModelName", "ROIName", "SegmentLabel", "ScanOptions"])
+@pytest.mark.parametrize("text", ["Canon Zhang", "Murong Shuangyan", "慕容霜雁", "Lesion Zhang San", "病灶慕容"])
+def test_a_person_among_plain_words_is_found(keyword, text):
+    audit = Audit()
+    _audit_text(audit, Element("", tag_for_keyword(keyword), b"LO", text.encode()), PATIENT, "x")
+    assert set(audit.counts()) == {"text like a name"}
 
 
 def test_a_fault_deep_in_a_sequence_is_found(vault):
