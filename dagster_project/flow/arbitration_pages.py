@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from dagster_project.domain.arbitration import mask_readers
-from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder
+from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder, slices_of
 from dagster_project.flow.pages import moment_of, page_tables
 from dagster_project.lake.files import write_whole
 from dagster_project.reports.arbitration import CasePicture
@@ -63,8 +63,8 @@ def _pictures(vault: Path, case: Mapping[str, Any], reads: pl.DataFrame) -> Iter
 
 
 def _picture(folder: Path, of: Mapping[str, Row | None], place: int, caption: str) -> bytes:
-    digests = {letter: row["mask_digest"] if row else None for letter, row in of.items()}
-    file = folder / "pictures" / f"{fingerprint('pair', digests, place, caption)}.png"
+    drawn = {letter: (row["mask_digest"], row["diameter_ends_mm"]) if row else None for letter, row in of.items()}
+    file = folder / "pictures" / f"{fingerprint('pair', drawn, place, caption, slices_of(folder))}.png"
     if not file.is_file():
         write_whole(file, _draw(folder, of, place, caption))
     return file.read_bytes()
@@ -102,7 +102,8 @@ def _proposals(vault: Path, reads: pl.DataFrame) -> Iterator[Row]:
 def _lungs_move(earlier: Path, later: Path) -> np.ndarray | None:
     from dagster_project.domain.identity import register_lungs
 
-    file = later / "pairs" / f"{fingerprint('lungs', earlier.name, later.name)}.json"
+    inputs = (earlier.name, slices_of(earlier), later.name, slices_of(later))
+    file = later / "pairs" / f"{fingerprint('lungs', *inputs)}.json"
     if (known := kept(file)) is None:
         try:
             known = register_lungs(_series(earlier).image, _series(later).image).tolist()

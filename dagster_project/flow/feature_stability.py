@@ -68,7 +68,7 @@ def spread_between_readers(lakehouse: Lakehouse) -> pl.DataFrame:
 def spread_seen(lakehouse: Lakehouse) -> pl.DataFrame:
     """The same, kept until the table of features holds other rows."""
     kept = lakehouse.home.answers / "spread-between-readers.json"
-    found = answer_once(lakehouse.lake, kept, [RADIOMIC_FEATURES.name], MOMENTS, lambda: spread_between_readers(lakehouse).to_dict(as_series=False))
+    found = answer_once(lakehouse.lake, kept, [RADIOMIC_FEATURES.name], [REGIONS, MOMENTS], lambda: spread_between_readers(lakehouse).to_dict(as_series=False))
     return pl.DataFrame(found, schema=SPREAD)
 
 

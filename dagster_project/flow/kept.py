@@ -14,11 +14,14 @@ from dagster_project.study import digest_of
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise it when a change of code changes what a scan or an outline gives: everything measured is then computed anew."""
 
 REFUSED = "refused"
 """Key under which a result says why a file cannot be used."""
+
+SCAN_INPUTS = ("pixel_digest", "series_instance_uid", "frame_of_reference_uid")
+"""Columns of `scans` that decide what an outline is on that scan."""
 
 KEPT_IMAGES = 2
 """Scans that a process keeps in memory, about 0.2 GiB each at 400 slices: the two of a pair, or the one whose lesions are measured."""
@@ -27,6 +30,34 @@ KEPT_IMAGES = 2
 def fingerprint(*parts: object) -> str:
     """Digest of everything that a row is computed from."""
     return digest_of([CODE_VERSION, *parts])
+
+
+def slices_of(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a scan's slices: what a result of its pixels depends on.
+
+    Files of the vault are written once under a keyed name and never changed in place.
+    """
+    files = sorted(folder.glob("*.dcm"))
+    return [(f.name, (stat := f.stat()).st_size, stat.st_mtime_ns) for f in files]
+
+
+def outlines_file(folder: Path, contours: Path, digest: str, scan: Mapping[str, Any]) -> Path:
+    """Where the outlines of a file of contours on a scan are cached.
+
+    The name of the file is an input: a mask outside DICOM states its series and its lesion there alone,
+    so that equal masks of two lesions or two readers have two results, and a renamed mask a new one.
+
+    Parameters
+    ----------
+    folder
+        The scan's folder.
+    contours, digest
+        The file in the vault and its SHA-256.
+    scan
+        Row of `scans`: pixels with their geometry, series and frame of reference.
+    """
+    inputs = (digest, contours.name, *(scan[name] for name in SCAN_INPUTS))
+    return folder / "masks" / f"{fingerprint('outlines', *inputs)}.json"
 
 
 def mask_file(folder: Path, mask_digest: str) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from dagster_project.flow.kept import fingerprint, mask_file, scan_folder
+from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, slices_of
 from dagster_project.flow.reads import drawn_reads
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.tables import TABLES
@@ -133,7 +133,7 @@ def _kept_picture(folder: Path, masks: dict[str, str], caption: str, image: Call
     from dagster_project.domain.masks import load_mask
     from dagster_project.reports.figures import slice_figure
 
-    file = folder / "pictures" / f"{fingerprint(masks, caption)}.png"
+    file = folder / "pictures" / f"{fingerprint(masks, caption, slices_of(folder))}.png"
     if not file.is_file():
         png = slice_figure(image(), {reader: load_mask(mask_file(folder, digest)) for reader, digest in masks.items()}, caption=caption)
         write_whole(file, png)

@@ -18,7 +18,7 @@ from dagster_project.domain.masks import MaskError, kept_overlap, referenced_ser
 from dagster_project.domain.reads import derive_reads
 from dagster_project.domain.repeat_scans import without_repeats
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
-from dagster_project.flow.kept import REFUSED, fingerprint, keep, kept, mask_file, scan_folder
+from dagster_project.flow.kept import REFUSED, keep, kept, mask_file, outlines_file, scan_folder
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import with_fingerprint
 from dagster_project.lake.tables import QUARANTINE, READS
@@ -161,7 +161,7 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
         if scan is None:
             lost.append((path.parts[-4], ContourFile(path.parent.name, path, digest, path), NO_SERIES))
         else:
-            result = scan_folder(lakehouse.home.vault, scan) / "masks" / f"{fingerprint(digest, scan['pixel_digest'])}.json"
+            result = outlines_file(scan_folder(lakehouse.home.vault, scan), path, digest, scan)
             found.append((scan, ContourFile(path.parent.name, path, digest, result)))
     return found, lost
 

@@ -12,7 +12,7 @@ import polars as pl
 from dagster_project.compute import run_tasks
 from dagster_project.domain.reads import reader_artifact_flags
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
-from dagster_project.flow.kept import REFUSED, fingerprint, keep, kept
+from dagster_project.flow.kept import REFUSED, fingerprint, keep, kept, slices_of
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import SCANS
 
@@ -47,7 +47,7 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     """Describe the series of a site's vault whose files or limits changed; keep the other rows as they are."""
     limits = lakehouse.study.section("scans")
     stored = {row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)}
-    wanted = {folder.name: (folder, fingerprint(_listing(folder), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
+    wanted = {folder.name: (folder, fingerprint(slices_of(folder), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
     simulated = is_simulated(lakehouse, site)
     known = {scan: {**stored[scan], "simulated": simulated} for scan, (_, digest) in wanted.items()
              if scan in stored and stored[scan]["input_fingerprint"] == digest}
@@ -69,11 +69,6 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
 
 def _scan_folders(vault: Path) -> list[Path]:
     return sorted({file.parent for file in vault.glob("*/S*/*.dcm")}) if vault.is_dir() else []
-
-
-def _listing(folder: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a vault folder's slices: vault files are written once under a keyed name and never changed in place."""
-    return [(f.name, (stat := f.stat()).st_size, stat.st_mtime_ns) for f in sorted(folder.glob("*.dcm"))]
 
 
 def _with_flags(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataFrame:

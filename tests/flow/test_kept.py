@@ -1,0 +1,88 @@
+"""A cached result bears a name of all its inputs: whatever changes one of them is computed anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dagster_project.flow import arbitration_pages, kept, pages, vault_audit
+from dagster_project.flow.kept import outlines_file, slices_of
+
+SCAN = {"pixel_digest": "p", "series_instance_uid": "2.25.1", "frame_of_reference_uid": "2.25.2"}
+MASK = Path("2.25.1__L1.nii.gz")
+
+
+def _outlines(*, name: str = MASK.name, digest: str = "d", **scan: str) -> str:
+    return outlines_file(Path("S1"), Path(name), digest, SCAN | scan).name
+
+
+def test_equal_masks_of_two_lesions_have_two_results() -> None:
+    assert _outlines() == _outlines()
+    assert _outlines(name="2.25.1__L2.nii.gz") != _outlines()
+
+
+@pytest.mark.parametrize("change", [
+    {"digest": "other"}, {"pixel_digest": "other"}, {"series_instance_uid": "2.25.9"}, {"frame_of_reference_uid": "2.25.9"}])
+def test_outlines_are_read_anew_when_the_file_or_the_scan_is_another(change: dict[str, str]) -> None:
+    assert _outlines(**change) != _outlines()
+
+
+def test_outlines_are_read_anew_by_other_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _outlines()
+    monkeypatch.setattr(kept, "CODE_VERSION", "another")
+    assert _outlines() != before
+
+
+def _scan(folder: Path, *slices: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in slices:
+        (folder / name).write_bytes(b"slice")
+    return folder
+
+
+def test_a_slice_that_comes_later_or_was_changed_makes_another_scan(tmp_path: Path) -> None:
+    folder = _scan(tmp_path / "S1", "0001.dcm", "0002.dcm")
+    before = slices_of(folder)
+    _scan(folder, "0003.dcm")
+    with_three = slices_of(folder)
+    os.utime(folder / "0001.dcm", ns=(1, 1))
+    assert len({str(s) for s in (before, with_three, slices_of(folder))}) == 3
+
+
+def test_pictures_are_drawn_anew_on_another_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dagster_project.reports.figures.slice_figure", lambda image, *_, **__: image)
+    monkeypatch.setattr("dagster_project.domain.masks.load_mask", lambda _: None)
+    folder = _scan(tmp_path / "S1", "0001.dcm")
+    first = pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"as it was")
+    again = pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"drawn twice")
+    _scan(folder, "0002.dcm")
+    assert (first, again) == (b"as it was", b"as it was")
+    assert pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"of two slices") == b"of two slices"
+
+
+def test_lungs_are_registered_anew_on_another_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def fail(*_: object) -> None:
+        found.append(1)
+        raise ValueError
+
+    monkeypatch.setattr("dagster_project.domain.identity.register_lungs", fail)
+    monkeypatch.setattr(arbitration_pages, "_series", lambda _: type("Series", (), {"image": None}))
+    earlier, later = _scan(tmp_path / "S1", "0001.dcm"), _scan(tmp_path / "S2", "0001.dcm")
+    for _ in range(2):
+        arbitration_pages._lungs_move(earlier, later)
+    assert len(found) == 1
+    _scan(earlier, "0002.dcm")
+    arbitration_pages._lungs_move(earlier, later)
+    assert len(found) == 2
+
+
+def test_findings_of_former_rules_are_looked_for_anew(tmp_path: Path) -> None:
+    file = tmp_path / vault_audit.KEPT
+    file.write_text(json.dumps({"rules": "former", "size": 9, "until": 9, "findings": [["text like a name", "AB/x.dcm", ""]]}))
+    assert vault_audit._kept(file, "present")["findings"] == []
+    assert vault_audit._kept(file, "former")["size"] == 9
