@@ -21,7 +21,7 @@ import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dagster_project.compute import run_tasks, shared_executor
+from dagster_project.compute import close_executor, run_tasks
 from dagster_project.radiomics.extraction import extract_lesion
 from dagster_project.radiomics.phantoms import Lesion, scan_lesion
 from dagster_project.study import load_study
@@ -46,12 +46,12 @@ def measure(file):
 def run(workers, tasks, warming):
     """Seconds by the clock, and CPU seconds of the lesions."""
     os.environ["LAKEHOUSE_WORKERS"] = str(workers)
-    shared_executor.cache_clear()
+    close_executor()
     list(run_tasks(measure, warming * workers))
     start = time.perf_counter()
     outcomes = list(run_tasks(measure, tasks))
     took = time.perf_counter() - start
-    shared_executor().shutdown()
+    close_executor()
     if any(o.reason for o in outcomes):
         sys.exit(f"a task failed: {outcomes[0].reason}")
     return took, sum(o.result for o in outcomes)

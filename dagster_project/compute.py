@@ -1,22 +1,47 @@
-"""Where scans fan out: one concurrent.futures executor, a process pool by default, Dask where a scheduler's address is set."""
+"""Where scans fan out: one executor a process, a pool of workers by default, Dask where a scheduler's address is set."""
 
 from __future__ import annotations
 
 import atexit
-import multiprocessing
+import logging
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from multiprocessing import connection, parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, Generic, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+Answers = list[tuple[Any, str | None]]
+"""Of a bunch of tasks: each one's result, and the reason where there is none."""
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1")
 """Work is parallel by lesion, in processes; threads inside a worker would only get in each other's way."""
+
+KILLED_TWICE = "the worker was killed twice on this task (memory?); see docs/operations.md, then run again"
+
+LOOK_SECONDS = 5.0
+"""How often a pool that gives no result is looked at: one whose workers are all gone never will."""
+
+
+class SchedulerLostError(RuntimeError):
+    """The Dask scheduler cannot be reached, or went away while it had tasks."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"the Dask scheduler at {address} does not answer; start it again, or unset "
+                         "LAKEHOUSE_DASK to use this machine's own workers, then run again")
+
+
+class TaskFailedError(RuntimeError):
+    """A task of `map_tasks` came to nothing: its worker was killed twice, or its result could not be sent."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +63,17 @@ def run_tasks(
 ) -> Iterator[Outcome[Task, Result]]:
     """Run a picklable function over tasks, longest first, and yield each outcome as it is there.
 
-    A task that raises has a reason and the others go on. When a worker dies (killed, out of memory), the tasks that were
-    in flight are run once more, one at a time, so that only the one that kills its worker is given up.
+    1. A task that raises has a reason and the others go on.
+    2. When a worker dies (killed, out of memory), its pool is replaced and the tasks that no worker had begun go on there.
+    3. Tasks that were in flight are run once more, one at a time, so that only the one that kills its worker is given up.
 
     Tasks with the same `together` are run by one worker in a row, which can then keep what they share; where that would
     leave workers idle, each task goes its own way.
+
+    Raises
+    ------
+    SchedulerLostError
+        Where the Dask scheduler cannot be reached, or is lost.
     """
     bunches = _bunches(sorted(tasks, key=weight, reverse=True) if weight else list(tasks), weight, together)
     if not bunches:
@@ -51,8 +82,37 @@ def run_tasks(
         yield from (_outcome(task, function) for bunch in bunches for task in bunch)
         return
     suspects = yield from _parallel(function, bunches)
-    for task in suspects:
-        yield _alone(function, task)
+    yield from _one_by_one(function, suspects)
+
+
+def map_tasks(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    """Results in the order of the tasks, each as soon as those before it are there; workers that die are replaced.
+
+    Raises
+    ------
+    TaskFailedError
+        Where a task kills its worker twice.
+    Exception
+        Whatever the function raises.
+    """
+    early: dict[int, Result | Exception] = {}
+    following = 0
+    for outcome in run_tasks(partial(_numbered, function), list(enumerate(tasks))):
+        early[outcome.task[0]] = outcome.result if outcome.reason is None else TaskFailedError(outcome.reason)
+        while following in early:
+            result = early.pop(following)
+            following += 1
+            if isinstance(result, Exception):
+                raise result
+            yield result
+
+
+def _numbered(function: Callable[[Task], Result], numbered: tuple[int, Task]) -> Result | Exception:
+    """In a worker: the result, or the error that the caller is to raise."""
+    try:
+        return function(numbered[1])
+    except Exception as error:
+        return error
 
 
 def _bunches(tasks: list[Task], weight: Callable[[Task], float] | None, together: Callable[[Task], Hashable] | None) -> list[list[Task]]:
@@ -73,36 +133,110 @@ def _outcome(task: Task, function: Callable[[Task], Result]) -> Outcome[Task, Re
         return Outcome(task, None, reason_of(error))
 
 
-def _run_bunch(function: Callable[[Task], Result], bunch: list[Task]) -> list[tuple[Result | None, str | None]]:
+def _run_bunch(function: Callable[[Task], Result], bunch: Sequence[Task]) -> Answers:
     """In a worker: the outcomes of a bunch, without the tasks, which the caller has."""
-    return [(outcome.result, outcome.reason) for outcome in (_outcome(task, function) for task in bunch)]
+    outcomes = (_outcome(task, function) for task in bunch)
+    return [(outcome.result, outcome.reason) for outcome in outcomes]
 
 
-def _parallel(function: Callable[[Task], Result], bunches: list[list[Task]]) -> Any:
-    """Yield outcomes; return the tasks that a dying worker took with it."""
-    executor, suspects = shared_executor(), []
-    futures: dict[Future[list[tuple[Result | None, str | None]]], list[Task]] = {executor.submit(_run_bunch, function, bunch): bunch for bunch in bunches}
-    for future in as_completed(futures):
-        bunch, error = futures.pop(future), future.exception()
-        if isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker":
-            suspects += bunch
-        elif error:
-            yield from (Outcome(task, None, reason_of(error)) for task in bunch)
-        else:
-            yield from (Outcome(task, *found) for task, found in zip(bunch, future.result(), strict=True))
-    if suspects:
-        shared_executor.cache_clear()
+Outcomes = Generator[Outcome[Task, Result], None, list[Task]]
+"""Outcomes one by one, and at the end the tasks that a dying worker took with it."""
+
+
+def _parallel(function: Callable[[Task], Result], bunches: list[list[Task]]) -> Outcomes[Task, Result]:
+    waiting, suspects = deque(bunches), []
+    while waiting:
+        suspects += yield from _until_it_breaks(shared_executor(), function, waiting)
     return suspects
 
 
-def _alone(function: Callable[[Task], Result], task: Task) -> Outcome[Task, Result]:
-    with _process_pool(1) as executor:
+def _until_it_breaks(
+    executor: Executor, function: Callable[[Task], Result], waiting: deque[list[Task]],
+) -> Outcomes[Task, Result]:
+    """Take from `waiting` until nothing is left, or the executor broke and is closed."""
+    flying: dict[Future[Answers], list[Task]] = {}
+    suspects: list[Task] = []
+    broken = not _fill(executor, function, waiting, flying)
+    while flying:
+        for future in _landed(executor, flying):
+            bunch = flying.pop(future)
+            if _is_killed(future):
+                suspects += bunch
+                broken |= isinstance(executor, _Pool)
+            else:
+                yield from _outcomes_of(bunch, future)
+        broken = broken or not _fill(executor, function, waiting, flying)
+    if broken:
+        close_executor()
+    return suspects
+
+
+def _fill(executor: Executor, function: Callable[[Task], Result], waiting: deque[list[Task]], flying: dict[Future[Answers], list[Task]]) -> bool:
+    """Hand bunches over: to a pool no more than its workers take up, so that one that dies has few with it. False where it broke."""
+    most = executor.workers + 1 if isinstance(executor, _Pool) else len(waiting) + len(flying)
+    while waiting and len(flying) < most:
         try:
-            return Outcome(task, executor.submit(function, task).result(), None)
+            future = executor.submit(_run_bunch, function, waiting[0])
         except BrokenProcessPool:
-            return Outcome(task, None, "the worker was killed twice on this task (memory?); see docs/operations.md, then run again")
-        except Exception as error:
-            return Outcome(task, None, reason_of(error))
+            return False
+        flying[future] = waiting.popleft()
+    return True
+
+
+def _landed(executor: Executor, flying: dict[Future[Answers], list[Task]]) -> set[Future[Answers]]:
+    """Futures that have ended; all of them, as broken, where no worker is left to end them."""
+    while True:
+        ended, _ = wait(flying, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+        if ended:
+            return ended
+        if isinstance(executor, _Pool) and executor.is_dead():
+            for future in flying:
+                future.set_exception(BrokenProcessPool())
+
+
+def _is_killed(future: Future[Answers]) -> bool:
+    """Whether a worker died over it."""
+    error = _error_of(future)
+    return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
+
+
+def _error_of(future: Future[Answers]) -> BaseException | None:
+    """Why it has no result; Dask cancels what a lost scheduler had."""
+    if not future.cancelled():
+        return future.exception()
+    close_executor()
+    raise SchedulerLostError(os.environ.get("LAKEHOUSE_DASK", ""))
+
+
+def _outcomes_of(bunch: Sequence[Task], future: Future[Answers]) -> Iterator[Outcome[Task, Result]]:
+    error = future.exception()
+    answers = [(None, reason_of(error))] * len(bunch) if error else future.result()
+    return (Outcome(task, *answer) for task, answer in zip(bunch, answers, strict=True))
+
+
+def _one_by_one(
+    function: Callable[[Task], Result], tasks: Sequence[Task],
+) -> Iterator[Outcome[Task, Result]]:
+    """Each task alone in a pool of one worker; a new pool after each worker that dies."""
+    waiting = deque(tasks)
+    while waiting:
+        with _Pool(1) as pool:
+            yield from _until_one_dies(pool, function, waiting)
+
+
+def _until_one_dies(
+    pool: _Pool, function: Callable[[Task], Result], waiting: deque[Task],
+) -> Iterator[Outcome[Task, Result]]:
+    while waiting:
+        try:
+            future = pool.submit(_run_bunch, function, [waiting[0]])
+        except BrokenProcessPool:  # its worker died between two tasks
+            return
+        task = waiting.popleft()
+        if isinstance(future.exception(), BrokenProcessPool):
+            yield Outcome(task, None, KILLED_TWICE)
+            return
+        yield from _outcomes_of([task], future)
 
 
 def reason_of(error: BaseException) -> str:
@@ -123,14 +257,79 @@ def _place(error: BaseException) -> str:
 def shared_executor() -> Executor:
     """The process's one executor, kept between assets since workers take seconds to start."""
     address = os.environ.get("LAKEHOUSE_DASK")
-    executor = _dask(address) if address else _process_pool(worker_count())
-    atexit.register(executor.shutdown, wait=False)
-    return executor
+    return _Dask(address) if address else _Pool(worker_count())
 
 
-def _process_pool(workers: int) -> ProcessPoolExecutor:
-    """Spawned, not forked: a fork would copy DuckDB's and MLflow's threads and locks."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
+def close_executor(*, kill: bool = False) -> None:
+    """End the process's executor with its workers, threads and connections; the next task has a new one.
+
+    With `kill` tasks that are being worked on are given up, else they are waited for.
+    """
+    if not shared_executor.cache_info().currsize:
+        return
+    executor = shared_executor()
+    shared_executor.cache_clear()
+    if kill and isinstance(executor, _Pool):
+        executor.kill()
+    executor.shutdown(wait=True, cancel_futures=True)
+
+
+atexit.register(close_executor, kill=True)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Workers on this machine: spawned, not forked, since a fork would copy DuckDB's and MLflow's threads and locks."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers, self._context = workers, _Context()
+        super().__init__(workers, mp_context=self._context, initializer=_start_worker)
+
+    def is_dead(self) -> bool:
+        """Whether all its workers have ended."""
+        return not any(worker.is_alive() for worker in self._context.started)
+
+    def kill(self) -> None:
+        """End its workers at once."""
+        for worker in self._context.started:
+            worker.kill()
+
+
+class _Worker(SpawnProcess):
+    """A worker that a Ctrl-C at the terminal does not reach, not even while it starts: its parent ends it."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(SpawnContext):
+    """Where a pool's workers come from, and which they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[SpawnProcess] = []
+
+    def Process(self, *arguments: Any, **named: Any) -> SpawnProcess:  # noqa: N802 - the executor calls it
+        """A worker, yet to be started."""
+        self.started.append(_Worker(*arguments, **named))
+        return self.started[-1]
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _one_thread()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed tells its workers nothing: they would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _one_thread() -> None:
@@ -143,7 +342,29 @@ def _one_thread() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-def _dask(address: str) -> Executor:
-    from distributed import Client
+class _Dask(Executor):
+    """A cluster's workers, by one client that is closed with it."""
 
-    return Client(address, set_as_default=False).get_executor()
+    def __init__(self, address: str) -> None:
+        from distributed import Client
+
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say it ourselves
+        self._address = address
+        self._client = Client.__new__(Client)
+        try:
+            self._client.__init__(address, set_as_default=False)  # type: ignore[misc]
+        except OSError as error:
+            self._client._loop_runner.stop()  # noqa: SLF001 - its thread stays where it never connected
+            raise SchedulerLostError(address) from error
+        self._executor = self._client.get_executor(pure=False)
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """A task's future; cancelled where the scheduler is lost."""
+        if self._client.status != "running":
+            close_executor()
+            raise SchedulerLostError(self._address)
+        return self._executor.submit(function, *arguments, **named)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+        """Close the client: one that is left open tries for half a minute to come back."""
+        self._client.close()

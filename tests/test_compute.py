@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
-from dagster_project.compute import reason_of, run_tasks, shared_executor
+from dagster_project.compute import (
+    SchedulerLostError,
+    TaskFailedError,
+    close_executor,
+    map_tasks,
+    reason_of,
+    run_tasks,
+)
 
 
 def work(task: int) -> int:
@@ -32,12 +44,11 @@ def worker_of(task: tuple[int, str]) -> tuple[int, float]:
 
 @pytest.fixture
 def two_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    shared_executor.cache_clear()
+    close_executor()
     monkeypatch.setenv("LAKEHOUSE_WORKERS", "2")
     monkeypatch.delenv("LAKEHOUSE_DASK", raising=False)
     yield
-    shared_executor().shutdown()
-    shared_executor.cache_clear()
+    close_executor()
 
 
 @pytest.mark.usefixtures("two_workers")
@@ -84,17 +95,148 @@ def test_of_a_bunch_only_the_task_that_kills_its_worker_is_given_up() -> None:
     assert len(outcomes) == 5
 
 
-def test_dask_runs_the_same_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real scheduler with two worker processes."""
-    from distributed import LocalCluster
+def held() -> tuple[set[str], int, int]:
+    """Threads, children and sockets of this process."""
+    me = psutil.Process()
+    connections = getattr(me, "net_connections", me.connections)
+    return {t.name for t in threading.enumerate()}, len(me.children()), len(connections())
 
-    shared_executor.cache_clear()
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as cluster:
-        monkeypatch.setenv("LAKEHOUSE_DASK", cluster.scheduler_address)
-        outcomes = {o.task: o.result for o in run_tasks(work, [1, 2, 13, 4])}
-        shared_executor().shutdown()
-        shared_executor.cache_clear()
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_pool_that_is_closed_leaves_no_thread_and_no_process() -> None:
+    before = held()
+    assert len(list(run_tasks(work, [1, 2, 3]))) == 3
+    assert held() != before
+    close_executor()
+    assert held() == before
+
+
+def workers() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+
+
+def kill_at(task: tuple[int, str]) -> int:
+    """Say who works, then work for long enough to be killed; what was begun before runs again."""
+    number, folder = task
+    with Path(folder, "begun").open("a") as begun:
+        begun.write(f"{number} {os.getpid()}\n")
+    time.sleep(0.3)
+    return number * number
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_an_idle_worker_that_is_killed_is_replaced_before_the_next_tasks() -> None:
+    """At once, while the pool has not noticed, and later, when it refuses what it is given."""
+    for pause in (0.0, 0.5):
+        assert [o.result for o in run_tasks(work, [5])] == [25]
+        workers()[0].kill()
+        time.sleep(pause)
+        outcomes = {o.task: (o.result, o.reason) for o in run_tasks(work, range(8))}
+        assert outcomes == {n: (n * n, None) for n in range(8)}
+        assert len(workers()) <= 2, "the old pool is gone"
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_busy_worker_that_is_killed_costs_only_the_time_of_what_was_in_flight(tmp_path: Path) -> None:
+    killer = threading.Thread(target=kill_first_worker, args=(tmp_path / "begun",))
+    killer.start()
+    outcomes = {o.task[0]: (o.result, o.reason) for o in run_tasks(kill_at, [(n, str(tmp_path)) for n in range(12)])}
+    killer.join()
+    assert outcomes == {n: (n * n, None) for n in range(12)}
+    begun = Counter(line.split()[0] for line in (tmp_path / "begun").read_text().splitlines())
+    assert 1 <= sum(n > 1 for n in begun.values()) <= 3, "both workers' tasks and the one that waited, no more"
+
+
+def kill_first_worker(begun: Path) -> None:
+    while not begun.is_file() or not begun.read_text().endswith("\n"):
+        time.sleep(0.01)
+    os.kill(int(begun.read_text().splitlines()[0].split()[1]), signal.SIGKILL)
+
+
+def raising(task: int) -> int:
+    if task == 3:
+        raise PermissionError(13, "no")
+    return task
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_mapped_results_come_in_order_whatever_is_killed(tmp_path: Path) -> None:
+    killer = threading.Thread(target=kill_first_worker, args=(tmp_path / "begun",))
+    killer.start()
+    assert list(map_tasks(kill_at, [(n, str(tmp_path)) for n in range(6)])) == [n * n for n in range(6)]
+    killer.join()
+    with pytest.raises(PermissionError):
+        list(map_tasks(raising, range(6)))
+    with pytest.raises(TaskFailedError, match="killed twice"):
+        list(map_tasks(work, [1, 99, 2]))
+
+
+def test_a_worker_whose_parent_is_killed_ends() -> None:
+    code = ("import os; from dagster_project import compute;"
+            "print(list(compute.run_tasks(os.getpgid, [0]))); os.kill(os.getpid(), 9)")
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "LAKEHOUSE_WORKERS": "1"}, stdout=subprocess.PIPE, start_new_session=True) as parent:
+        parent.communicate(timeout=60)  # ends when the last process that holds its output has ended
+    assert parent.returncode == -signal.SIGKILL
+
+
+# ── Dask ──
+
+
+class Cluster:
+    """A real scheduler and one worker in processes of their own, on a free port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "scheduler.json"
+        place = ["--host", "127.0.0.1", "--no-dashboard"]
+        self.scheduler = self._start("dask_scheduler", *place, "--port", "0", "--scheduler-file", str(self.file))
+        self.worker = self._start("dask_worker", *place, "--nthreads", "1", "--no-nanny", "--scheduler-file", str(self.file))
+        while not self.file.is_file() or not self.file.read_text().endswith("}"):
+            time.sleep(0.05)
+        self.address = json.loads(self.file.read_text())["address"]
+
+    @staticmethod
+    def _start(module: str, *arguments: str) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.{module}", *arguments],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def end(self) -> None:
+        for process in (self.worker, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
+    close_executor()
+    made = Cluster(tmp_path)
+    monkeypatch.setenv("LAKEHOUSE_DASK", made.address)
+    yield made
+    close_executor()
+    made.end()
+
+
+def test_dask_runs_the_same_tasks_and_nothing_of_its_client_stays(cluster: Cluster) -> None:
+    before = held()
+    outcomes = {o.task: o.result for o in run_tasks(work, [1, 2, 13, 4])}
     assert outcomes == {1: 1, 2: 4, 13: None, 4: 16}
+    close_executor()
+    assert held() == before
+
+
+def test_a_lost_scheduler_is_named_with_its_address_at_once_and_its_client_is_closed(cluster: Cluster, tmp_path: Path) -> None:
+    import dask
+
+    before = held()
+    begun = time.monotonic()
+    outcomes = run_tasks(kill_at, [(n, str(tmp_path)) for n in range(12)])
+    next(outcomes)
+    cluster.scheduler.kill()
+    with pytest.raises(SchedulerLostError, match=f"{cluster.address} does not answer; start it again, or unset LAKEHOUSE_DASK"):
+        list(outcomes)
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(SchedulerLostError, match=cluster.address):
+        list(run_tasks(work, [1]))
+    assert time.monotonic() - begun < 15
+    assert held() == before
 
 
 def test_inline_where_no_worker_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

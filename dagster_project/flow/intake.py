@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from dagster_project.compute import reason_of, shared_executor, worker_count
+from dagster_project.compute import map_tasks, reason_of
 from dagster_project.intake.agent import LOCKED, ask_agent
 from dagster_project.intake.keys import Keys, KeysError, create_throwaway_medium, is_throwaway, unlock
 from dagster_project.intake.pseudonyms import OTHER_MEDIUM, medium_of
@@ -82,19 +81,12 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
     if keys.throwaway:
         say(THROWAWAY)
     try:
-        report = take_in(folder, vault, keys=keys, crosswalk=home.crosswalk, mapper=_mapper(), progress=_Progress(say))
+        report = take_in(folder, vault, keys=keys, crosswalk=home.crosswalk, mapper=map_tasks, progress=_Progress(say))
     except Exception as error:
         raise DeliveryError(site, error) from None
     (vault / "delivery").write_text(signature, encoding="utf-8")
     (vault / "SIMULATED").touch() if (folder / "SIMULATED").is_file() else (vault / "SIMULATED").unlink(missing_ok=True)
     return report
-
-
-def _mapper() -> Callable[..., Iterable[Any]]:
-    def spread(function: Callable[[Any], Any], *tasks: Iterable[Any]) -> Iterator[Any]:
-        return shared_executor().map(function, *tasks)
-
-    return spread if worker_count() else map
 
 
 class _Progress:
