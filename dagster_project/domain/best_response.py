@@ -63,24 +63,27 @@ def _is_lasting(visit: Graded, rules: Rules) -> bool:
 
 
 def confirmed_best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
-    """Best overall response, confirmed by a second CT at least 28 days later, of visits already cut by `until_progression`.
+    """Best overall response, confirmed by a CT at least `confirmation_days` later, of visits already cut by `until_progression`.
 
     1. no visit: None
     2. CR, later CR, nothing but CR or NE between: CR
-    3. PR, later PR or CR, nothing but PR, CR or NE between: PR
+    3. PR, later PR or CR, nothing but PR, CR or NE between, and no PR after a CR: PR. One SD between does no harm where
+       `confirmation_over_stable` says so
+       In 2 and 3 there are at most `confirmation_not_evaluable` NE between.
     4. a CR, PR or SD at least 42 days after the first cycle: SD (non-CR/non-PD without targets)
     5. PD; a CR that SD or PR follows is one in truth
     6. NED, there being no disease at baseline; else NE
 
-    CR followed by PR confirms nothing: either the first was no CR or the second is PD; `response_query` names it.
+    CR followed by PR confirms nothing: either the first was no CR or the second is PD; `response_query` names it. Rules 2 and
+    3 are those of admiralonco's derive_param_confirmed_resp.
     """
     responses = [v.response for v in visits]
     if not responses:
         return None
-    if _is_confirmed(visits, {"CR"}, {"CR"}, {"CR", "NE"}, rules):
-        return "CR"
-    if _is_confirmed(visits, {"PR"}, {"PR", "CR"}, {"PR", "CR", "NE"}, rules):
-        return "PR"
+    for sought, confirming in (("CR", {"CR"}), ("PR", {"PR", "CR"})):
+        places = [place for place, visit in enumerate(visits) if visit.response == sought]
+        if any(_is_confirmed(visits[place:], confirming, rules) for place in places):
+            return sought
     lasting = [v for v in visits if v.response in {"CR", "PR", *_STABLE} and _is_lasting(v, rules)]
     if lasting:
         return "NON_CR_NON_PD" if lasting[0].no_target else "SD"
@@ -92,14 +95,29 @@ def _contradicts(responses: Sequence[str]) -> bool:
     return any(first == "CR" and then in {"PR", "SD"} for first, then in pairwise(evaluable))
 
 
-def _is_confirmed(visits: Sequence[Graded], first: set[str], second: set[str], between: set[str], rules: Rules) -> bool:
-    for place, visit in enumerate(visits):
-        if visit.response not in first or visit.day is None:
+def _is_confirmed(visits: Sequence[Graded], confirming: set[str], rules: Rules) -> bool:
+    """Whether the first of the visits is confirmed by a later one."""
+    first, *later = visits
+    allowed = {"NE": rules["confirmation_not_evaluable"], "SD": 0}
+    if first.response == "PR" and rules["confirmation_over_stable"]:
+        allowed["SD"] = 1
+    complete = first.response == "CR"
+    for visit in later:
+        if visit.response in allowed:
+            allowed[visit.response] -= 1
+            if allowed[visit.response] < 0:
+                return False
             continue
-        for later in takewhile(lambda v: v.response in between, visits[place + 1:]):
-            if later.response in second and later.day is not None and later.day - visit.day >= rules["confirmation_days"]:
-                return True
+        if visit.response not in confirming or (complete and visit.response == "PR"):
+            return False
+        complete = visit.response == "CR"
+        if _apart(first, visit, rules["confirmation_days"]):
+            return True
     return False
+
+
+def _apart(first: Graded, second: Graded, days: int) -> bool:
+    return first.day is not None and second.day is not None and second.day - first.day >= days
 
 
 def response_query(visits: Sequence[Graded]) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 Rules = Mapping[str, Any]
 """A section of study.toml."""
 
-_FRAGMENT = re.compile(r"^(?P<parent>.*\d)(?:[a-z]|\.\d+)$")
+_FRAGMENT = re.compile(r"^(?P<parent>.*\d)(?:[._-]?[A-Za-z]|[._-]\d+)$")
+_MERGED = re.compile(r"\s*[+/&,]\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +89,20 @@ def parents(label: str, known: Iterable[str]) -> tuple[str, ...]:
     """Known lesions that a label stands for.
 
     1. the label itself
-    2. the parts of a merged mass, written `L1+L2`: its diameter counts under the first
-    3. the lesion that split, for a fragment written `L1a` or `L1.1`: the diameters of the fragments are added
+    2. the parts of a merged mass, written `L1+L2`, `L1/L2`, `L1&L2` or `L1,L2`: its diameter counts under the first
+    3. the lesion that split, for a fragment written `L1a`, `L1B`, `L1-A`, `L1.1`, `L1-1` or `L1_1`: the diameters of the
+       fragments are added
     4. none
 
     >>> parents("L1b", ["L1", "L2"]), parents("L1+L2", ["L1", "L2"]), parents("L9", ["L1"])
     (('L1',), ('L1', 'L2'), ())
+    >>> parents("T01-2", ["T01"]), parents("T01B", ["T01"]), parents("T01/T02", ["T01", "T02"])
+    (('T01',), ('T01',), ('T01', 'T02'))
     """
     names = set(known)
     if label in names:
         return (label,)
-    parts = tuple(part.strip() for part in label.split("+"))
+    parts = tuple(_MERGED.split(label.strip()))
     if len(parts) > 1 and names.issuperset(parts):
         return parts
     fragment = _FRAGMENT.match(label)

@@ -9,10 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.findings import Rules, Visit, read_baseline
+from dagster_project.domain.findings import Rules, Visit, parents, read_baseline
 from dagster_project.domain.irecist import ImmuneAssessment, assess_irecist
 from dagster_project.domain.recist import Assessment, assess, overall_response
 from dagster_project.domain.recorded_responses import Recorded, find_contradictions
+from dagster_project.domain.trial_assessments import separate_visits
 from dagster_project.domain.trial_rows import (
     Flags,
     TrialRow,
@@ -21,10 +22,11 @@ from dagster_project.domain.trial_rows import (
     evaluator_of,
     response_word,
     size_of,
+    subject_of,
     visit_key,
     visit_name,
 )
-from dagster_project.domain.trial_visits import TrialCourse, TrialVisit, Who, build_courses
+from dagster_project.domain.trial_visits import TrialCourse, TrialVisit, Who, build_courses, lesion_label
 
 SUM_TOLERANCE_MM = 0.5
 """By how much a sum that the trial recorded may differ from ours, being rounded to a millimetre."""
@@ -38,7 +40,7 @@ _YES = {"Y": True, "YES": True, "UNEQUIVOCAL": True, "N": False, "NO": False, "E
 
 GRADED: Mapping[str, Any] = {
     "subject": pl.String, "evaluator": pl.String, "visit": pl.String, "visit_number": pl.Float64, "first_date": pl.Date, "date": pl.Date,
-    "days_from_baseline": pl.Int64, "sum_mm": pl.Float64, "baseline_sum_mm": pl.Float64, "nadir_mm": pl.Float64, "new_lesion_sum_mm": pl.Float64,
+    "days_from_baseline": pl.Int64, "accepted": pl.Boolean, "sum_mm": pl.Float64, "baseline_sum_mm": pl.Float64, "nadir_mm": pl.Float64, "new_lesion_sum_mm": pl.Float64,
     "target_response_arithmetic": pl.String, "target_response": pl.String, "nontarget_response": pl.String, "new_lesion": pl.Boolean,
     "overall_response": pl.String, "irecist_response": pl.String, "rule": pl.String, "irecist_rule": pl.String,
     "recorded_target": pl.String, "recorded_nontarget": pl.String, "recorded_new_lesion": pl.Boolean, "recorded_overall": pl.String,
@@ -77,7 +79,8 @@ class _Said:
 def grade_trial(tu: Sequence[TrialRow], tr: Sequence[TrialRow], rs: Sequence[TrialRow], dm: Sequence[TrialRow], recist: Rules, irecist: Rules) -> Graded:
     """Grade every visit of every evaluator, and compare.
 
-    1. visits with their findings (trial_visits.py); what is unreadable was flagged there and counts as not evaluated
+    1. visits (trial_assessments.py) with their findings (trial_visits.py); what is unreadable was flagged there and counts as
+       not evaluated
     2. RECIST 1.1 and iRECIST; without a baseline NE and iNE
     3. breaches of the selection of targets, sums that differ from SUMDIAM, assessments after death (DM.DTHDTC): flagged
     4. RS: words that are no response and rows that contradict each other: flagged, not compared
@@ -87,7 +90,8 @@ def grade_trial(tu: Sequence[TrialRow], tr: Sequence[TrialRow], rs: Sequence[Tri
     Nothing recorded is used for grading, and nothing is corrected.
     """
     flags = Flags()
-    courses = build_courses(tu, _with_evaluator(tr, rs), flags)
+    tu, tr, rs = separate_visits(flags, tu, _with_evaluator(tr, rs), rs)
+    courses = build_courses(tu, tr, flags)
     said, immune = (_recorded([r for r in rs if _is_immune(r) is kind], flags) for kind in (False, True))
     for who, course in courses.items():
         _flag_course(who, course, dm, flags)
@@ -110,7 +114,7 @@ def _is_immune(row: TrialRow) -> bool:
 
 
 def _flag_course(who: Who, course: TrialCourse, dm: Sequence[TrialRow], flags: Flags) -> None:
-    died = next((d for r in dm if r("USUBJID", "SUBJID") == who[0] and (d := complete_date(r("DTHDTC", "DTHDT")))), None)
+    died = next((d for r in dm if subject_of(r) == who[0] and (d := complete_date(r("DTHDTC", "DTHDT")))), None)
     for visit in (*((course.baseline,) if course.baseline else ()), *course.later):
         if died is not None and visit.last_date is not None and visit.last_date > died:
             flags.add("after_death", visit.rows[0], "assessed after the date of death: one of the two dates is wrong; graded as it stands")
@@ -128,16 +132,27 @@ def _grade_course(who: Who, course: TrialCourse, recist: Rules, irecist: Rules, 
         return
     graded, immune = assess(*ready, recist), assess_irecist(*ready, recist, irecist)
     _flag_baseline(course.baseline, ready[0], recist, flags)
+    _flag_unknown_targets(course, ready[0], recist, flags)
     for visit, found, immunely in zip(course.later, graded, immune, strict=True):
         _flag_sum(visit, found, flags)
         yield _facts(who, visit, course.baseline) | _responses(found, immunely)
+
+
+def _flag_unknown_targets(course: TrialCourse, baseline: Visit, recist: Rules, flags: Flags) -> None:
+    """Targets of later visits that the baseline does not have: their diameters are in no sum."""
+    targets = read_baseline(baseline, recist).targets
+    for visit in course.later:
+        for finding in visit.findings:
+            if finding.role == "target" and not parents(finding.lesion, targets):
+                row = next(r for r in visit.rows if lesion_label(r) == finding.lesion)
+                flags.add("target_not_at_baseline", row, "no target of the baseline, nor a part of one: left out of the sum")
 
 
 def _facts(who: Who, visit: TrialVisit, baseline: TrialVisit | None) -> dict[str, Any]:
     known = baseline is not None and baseline.day is not None and visit.day is not None
     return {
         "key": (*who, visit.key), "subject": who[0], "evaluator": who[1], "visit": visit.name, "visit_number": visit.number,
-        "first_date": visit.first_date, "date": visit.last_date,
+        "first_date": visit.first_date, "date": visit.last_date, "accepted": visit.accepted,
         "days_from_baseline": visit.day - baseline.day if known else None}  # type: ignore[operator, union-attr]
 
 
@@ -175,7 +190,7 @@ def _recorded(rows: Sequence[TrialRow], flags: Flags) -> dict[Key, _Said]:
     by_key: dict[Key, dict[str, list[TrialRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if (test := TESTS.get(row("RSTESTCD").upper())) is not None:
-            by_key[row("USUBJID", "SUBJID"), evaluator_of(row), visit_key(row)][test].append(row)
+            by_key[subject_of(row), evaluator_of(row), visit_key(row)][test].append(row)
     return {key: _Said((tests.get("overall") or next(iter(tests.values())))[0], {test: _one(test, own, flags) for test, own in tests.items()})
             for key, tests in by_key.items()}
 

@@ -32,6 +32,9 @@ _RESPONSES = {
     "UNEVALUABLE": "NE", "NON EVALUABLE": "NE", "NON CR/NON PD": "NON_CR_NON_PD", "NONCR/NONPD": "NON_CR_NON_PD", "NON ICR/NON IUPD": "NON_CR_NON_PD",
     "NON_CR_NON_PD": "NON_CR_NON_PD", "NO EVIDENCE OF DISEASE": "NED", "NO DISEASE": "NED", "ND": "NED",
 } | {word: word for word in ("CR", "PR", "SD", "PD", "NE", "NED", "UPD", "CPD")}
+SEPARATED = "#VISIT"
+"""Cell of a row whose visit shares its number or name with another one and is known by its date."""
+
 _SILENT = frozenset({"NOT APPLICABLE", "NOT DONE", "NO NON TARGET LESIONS", "NO TARGET LESIONS"})
 _ROLE_OF_LABEL = re.compile(r"(?:^|[^A-Z])(NT|NEW|NL|N|T)[-_ ]?\d+")
 _CENSORED = re.compile(r"^(?:<|<=|≤)\s*5(?:\.0*)?\s*(?:MM)?$")
@@ -77,7 +80,8 @@ class Flags:
 
     def add(self, rule: str, row: TrialRow, what: str) -> None:
         """Flag a row."""
-        self.found.append(Flag(rule, row.place, row("USUBJID", "SUBJID"), evaluator_of(row), visit_name(row), what, visit_key(row)))
+        about = (subject_of(row), evaluator_of(row), visit_name(row))
+        self.found.append(Flag(rule, row.place, *about, what, visit_key(row)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,20 @@ class Size:
 
     mm: float | None = None
     state: str | None = None
+
+
+def subject_of(row: TrialRow) -> str:
+    """USUBJID; without it SITEID and SUBJID, since two sites may number their subjects alike.
+
+    >>> subject_of(TrialRow("tr.csv", 2, {"SITEID": "02", "SUBJID": "001"}))
+    '02-001'
+    """
+    return row("USUBJID") or "-".join(filter(None, (row("SITEID"), row("SUBJID"))))
+
+
+def is_accepted(row: TrialRow) -> bool:
+    """Whether the record was chosen among several assessments (TRACPTFL, TUACPTFL, RSACPTFL)."""
+    return row("TRACPTFL", "TUACPTFL", "RSACPTFL").upper() == "Y"
 
 
 def evaluator_of(row: TrialRow) -> str:
@@ -100,7 +118,9 @@ def visit_name(row: TrialRow) -> str:
 
 
 def visit_key(row: TrialRow) -> str:
-    """What tells a visit from another one: its number, else its name, else its date."""
+    """What identifies a visit: what `separate_visits` gave it; else its number, its name, its date."""
+    if SEPARATED in row.cells:
+        return row.cells[SEPARATED]
     number = row("VISITNUM")
     try:
         return f"{float(number):g}"

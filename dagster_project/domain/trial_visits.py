@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from dagster_project.domain.findings import Finding, Visit
+from dagster_project.domain.trial_assessments import is_unscheduled
 from dagster_project.domain.trial_rows import (
     Flags,
     Size,
@@ -17,11 +18,13 @@ from dagster_project.domain.trial_rows import (
     complete_date,
     date_text,
     evaluator_of,
+    is_accepted,
     is_node,
     role_of,
     role_of_label,
     size_of,
     state_of,
+    subject_of,
     visit_key,
     visit_name,
 )
@@ -66,6 +69,11 @@ class TrialVisit:
     findings: tuple[Finding, ...] = ()
 
     @property
+    def accepted(self) -> bool | None:
+        """Whether this assessment was chosen among several; None where none of its rows says so."""
+        return True if any(is_accepted(r) for r in self.rows) else None
+
+    @property
     def day(self) -> int | None:
         """A count of days that orders the visits: of the last date that contributed, else the study day."""
         return self.last_date.toordinal() if self.last_date else self.study_day
@@ -96,8 +104,11 @@ def build_courses(tu: Sequence[TrialRow], tr: Sequence[TrialRow], flags: Flags) 
     2. the baseline is what `find_baseline` says; without one every visit is kept, and none can be graded
     3. later visits stand in order of their dates where all are complete, else of their numbers
     4. a lesion that TU calls new is there from the visit at which TU names it, measured or not
+    5. a row of TR without visit number, name and date is in no visit; a subject in TU alone, or at baseline alone, has nothing
+       to grade: both are flagged
     """
-    lesions, measured, new = _lesions(tu), _by_who(tr), _new_lesions(tu)
+    lesions, measured, new = _lesions(tu), _by_who(_placed(tr, flags)), _new_lesions(tu)
+    _flag_unmeasured(tu, measured, flags)
     named = any(_BASELINE_NAME.search(visit_name(r)) or r("TRBLFL", "TRLOBXFL") for r in tr)
     lowest = None if named else min((v for r in tr if (v := _float(r("VISITNUM"))) is not None), default=None)
     found = {}
@@ -106,22 +117,47 @@ def build_courses(tu: Sequence[TrialRow], tr: Sequence[TrialRow], flags: Flags) 
         baseline = find_baseline(visits, lowest)
         if baseline is None:
             flags.add("no_baseline", rows[0], "no assessment before treatment: every visit is not evaluable")
-        found[who] = TrialCourse(baseline, tuple(_ordered([v for v in visits if baseline is None or _is_later(v, baseline)], flags)))
+        later = [v for v in visits if baseline is None or _is_later(v, baseline)]
+        if not later:
+            flags.add("baseline_only", rows[0], "no assessment after baseline: nothing to grade")
+        found[who] = TrialCourse(baseline, tuple(_ordered(later, flags)))
     return found
+
+
+def _placed(tr: Iterable[TrialRow], flags: Flags) -> Iterator[TrialRow]:
+    """Rows of TR that belong to a visit."""
+    for row in tr:
+        if visit_key(row):
+            yield row
+        else:
+            flags.add("visit_unknown", row, "neither number, name nor date of the visit: left out")
+
+
+def _flag_unmeasured(tu: Iterable[TrialRow], measured: Iterable[Who], flags: Flags) -> None:
+    known = {subject for subject, _ in measured}
+    for row in tu:
+        if subject_of(row) not in known:
+            known.add(subject_of(row))
+            flags.add("not_measured", row, "the subject is in TU alone, no row of TR measures it: not graded")
+
+
+def lesion_label(row: TrialRow) -> str:
+    """The label by which rows of TU and TR name a lesion."""
+    return row("TRLNKID", "TULNKID", "TRREFID", "TUREFID")
 
 
 def _new_lesions(tu: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
     found: dict[str, list[TrialRow]] = defaultdict(list)
     for row in tu:
         if role_of(row("TUSTRESC", "TUORRES")) == "new":
-            found[row("USUBJID", "SUBJID")].append(row)
+            found[subject_of(row)].append(row)
     return found
 
 
 def _by_who(rows: Iterable[TrialRow]) -> dict[Who, list[TrialRow]]:
     found: dict[Who, list[TrialRow]] = defaultdict(list)
     for row in rows:
-        found[row("USUBJID", "SUBJID"), evaluator_of(row)].append(row)
+        found[subject_of(row), evaluator_of(row)].append(row)
     return found
 
 
@@ -145,7 +181,7 @@ def find_baseline(visits: Sequence[TrialVisit], lowest: float | None) -> TrialVi
     before = [v for v in visits if _BASELINE_NAME.search(v.name) or (v.study_day is not None and v.study_day <= 1)]
     lesions = [v for v in marked or before if any(f.present and f.role != "new" for f in v.findings)]
     if marked or before:
-        return (lesions or marked or before)[-1]
+        return max(lesions or marked or before, key=lambda v: v.day or 0)
     return next((v for v in visits if lowest is not None and v.number == lowest and not _ON_TREATMENT.search(v.name)), None)
 
 
@@ -160,7 +196,7 @@ def _is_later(visit: TrialVisit, baseline: TrialVisit) -> bool:
 def _ordered(visits: Sequence[TrialVisit], flags: Flags) -> list[TrialVisit]:
     numbered = sorted(visits, key=lambda v: (v.number is None, v.number or 0.0, v.day or 0))
     latest: int | None = None
-    for visit in numbered:
+    for visit in (v for v in numbered if not is_unscheduled(v.rows[0])):
         if visit.day is not None and latest is not None and visit.day < latest:
             flags.add("date_order", visit.rows[0], "dated before a visit that is numbered lower")
         latest = visit.day if latest is None or (visit.day or 0) > latest else latest
@@ -172,7 +208,7 @@ def _lesions(tu: Iterable[TrialRow]) -> dict[tuple[str, str], list[tuple[str, Le
     for row in tu:
         organ = row("TULOC") or None
         lesion = Lesion(role_of(row("TUSTRESC", "TUORRES")), organ, None if organ is None else is_node(organ))
-        found[row("USUBJID", "SUBJID"), row("TULNKID", "TUREFID")].append((evaluator_of(row), lesion))
+        found[subject_of(row), row("TULNKID", "TUREFID")].append((evaluator_of(row), lesion))
     return found
 
 
@@ -203,9 +239,9 @@ def _trial_visit(key: str, rows: Sequence[TrialRow], lesion: Lookup, flags: Flag
 def _findings(rows: Sequence[TrialRow], lesion: Lookup, flags: Flags) -> Iterable[Finding]:
     by_label: dict[str, list[TrialRow]] = defaultdict(list)
     for row in rows:
-        label = row("TRLNKID", "TULNKID", "TRREFID", "TUREFID")
+        label = lesion_label(row)
         if label:
-            by_label[label.replace("/", "+")].append(row)
+            by_label[label].append(row)
         elif row("TRTESTCD").upper() in SIZE_TESTS:
             flags.add("lesion_not_named", row, "a diameter of no lesion: left out")
     for label, own in by_label.items():
@@ -264,7 +300,8 @@ def _diameter(rows: Sequence[TrialRow], flags: Flags, *, node: bool) -> float | 
 
 
 def _agreed(sizes: Sequence[Size], rows: Sequence[TrialRow], flags: Flags) -> Size:
-    distinct = list(dict.fromkeys(sizes))
+    accepted = [size for size, row in zip(sizes, rows, strict=True) if is_accepted(row)]
+    distinct = list(dict.fromkeys(accepted or sizes))
     if len(sizes) > 1:
         rule, what = ("repeated_row", "counted once") if len(distinct) == 1 else ("contradictory_rows", "they differ: not evaluated")
         flags.add(rule, rows[-1], f"the lesion has {len(sizes)} rows of one test at this visit, as {rows[0].place}: {what}")

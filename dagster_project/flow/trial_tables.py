@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.trial_rows import TrialRow
+from dagster_project.intake.csv_tables import read_records
 
 DOMAINS = {"TU": "TUTESTCD", "TR": "TRTESTCD", "RS": "RSTESTCD", "DM": "DTHDTC"}
 """Domains that are read, and the column by which a file is known whatever its name; TU may do without it (TULNKID)."""
@@ -37,26 +38,49 @@ def read_trial(folder: Path) -> dict[str, list[TrialRow]]:
         Where the folder holds no TR and no RS, or a file cannot be read.
     """
     found: dict[str, list[TrialRow]] = {name: [] for name in DOMAINS}
+    trials: set[str] = set()
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in {".csv", ".parquet"}):
         names, rows = _read(path)
         domain = next((d for d, column in DOMAINS.items() if column in names), "TU" if ALSO_TU in names else None)
+        trials |= {trial for row in rows if (trial := row("STUDYID"))}
         if domain or names.issuperset(SUMS):
             found[domain or "TR"] += rows if domain else _as_measurements(rows)
+    if len(trials) > 1:
+        raise UnreadableTable(f"the files of this folder name {len(trials)} trials in STUDYID; give each trial a folder of its own")
     if not found["TR"] and not found["RS"]:
         raise UnreadableTable("no file of this folder is an SDTM TR or RS table; a CSV or Parquet file with a column TRTESTCD or RSTESTCD is one")
     return found
 
 
 def _as_measurements(sums: Sequence[TrialRow]) -> list[TrialRow]:
-    """Sums as rows of TR: one target a patient, a visit a day."""
-    baseline: dict[str, int] = {}
+    """Sums as rows of TR: one target per patient, one visit per day; a row whose day is no number is in no visit."""
+    baseline: dict[str, float] = {}
     for row in sums:
-        if int(row("DAY")) <= LAST_BASELINE_DAY and row(SUMS[2]).replace(".", "").isdigit() and float(row(SUMS[2])) > 0:
-            baseline[row("PATIENT")] = max(int(row("DAY")), baseline.get(row("PATIENT"), int(row("DAY"))))
-    return [replace(row, cells={
-        "USUBJID": row("PATIENT"), "VISIT": f"DAY {row('DAY')}", "VISITNUM": row("DAY"), "TRDY": row("DAY"), "TRLNKID": "SUM", "TRGRPID": "TARGET",
-        "TRTESTCD": "LDIAM", "TRSTRESC": row(SUMS[2]), "TRSTRESU": "mm", "TRBLFL": "Y" if baseline.get(row("PATIENT")) == int(row("DAY")) else ""})
-        for row in sums]
+        day = _day(row)
+        if day is not None and day <= LAST_BASELINE_DAY and _is_size(row(SUMS[2])):
+            baseline[row("PATIENT")] = max(day, baseline.get(row("PATIENT"), day))
+    return [_as_measurement(row, baseline.get(row("PATIENT"))) for row in sums]
+
+
+def _as_measurement(row: TrialRow, baseline: float | None) -> TrialRow:
+    day = _day(row)
+    visit = {} if day is None else {"VISIT": f"DAY {day:g}", "VISITNUM": f"{day:g}", "TRDY": f"{day:g}"}
+    flag = "Y" if day is not None and day == baseline else ""
+    lesion = {"USUBJID": row("PATIENT"), "TRLNKID": "SUM", "TRGRPID": "TARGET", "TRBLFL": flag}
+    size = {"TRTESTCD": "LDIAM", "TRSTRESC": row(SUMS[2]), "TRSTRESU": "mm"}
+    return replace(row, cells={**lesion, **visit, **size})
+
+
+def _day(row: TrialRow) -> float | None:
+    try:
+        day = float(row("DAY"))
+    except ValueError:
+        return None
+    return day if day == round(day) else None
+
+
+def _is_size(text: str) -> bool:
+    return text.replace(".", "").isdigit() and float(text) > 0
 
 
 def _read(path: Path) -> tuple[set[str], list[TrialRow]]:
@@ -68,9 +92,7 @@ def _read(path: Path) -> tuple[set[str], list[TrialRow]]:
 
 
 def _csv(path: Path) -> tuple[list[str], Sequence[Sequence[str]]]:
-    text = path.read_text(encoding="utf-8-sig")
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    lines = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    lines = read_records(path)
     return ([name.strip().upper() for name in lines[0]], lines[1:]) if lines else ([], [])
 
 

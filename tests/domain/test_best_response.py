@@ -72,7 +72,11 @@ CONFIRMED = {
     "PR PR after 28 days": ("PR PR", [63, 91], "PR"),
     "PR, too soon, then far enough": ("PR PR PR", [63, 80, 120], "PR"),
     "PR NE PR": ("PR NE PR", None, "PR"),
+    "PR NE NE PR": ("PR NE NE PR", None, "SD"),
     "PR SD PR": ("PR SD PR", None, "SD"),
+    # admiralonco, derive_param_confirmed_resp, subject 6: the confirming PR comes after a CR
+    "PR CR PR, CR too soon": ("PR CR PR", [66, 76, 119], "SD"),
+    "PR CR PR, CR far enough": ("PR CR PR", [66, 100, 140], "PR"),
     "CR NE CR": ("CR NE CR", None, "CR"),
     "PR CR CR": ("PR CR CR", None, "CR"),
     "non-target disease only": ("N CR", None, "NON_CR_NON_PD"),
@@ -84,6 +88,14 @@ CONFIRMED = {
 @pytest.mark.parametrize(("text", "days", "expected"), CONFIRMED.values(), ids=CONFIRMED.keys())
 def test_confirmed_best_response(text, days, expected):
     assert confirmed_best_response(graded(text, days, no_target="only" in text or text == "N CR"), RECIST) == expected
+
+
+@pytest.mark.parametrize(("text", "setting", "expected"), [
+    ("PR SD PR", {"confirmation_over_stable": True}, "PR"), ("PR SD SD PR", {"confirmation_over_stable": True}, "SD"),
+    ("CR SD CR", {"confirmation_over_stable": True}, "SD"),
+    ("PR NE PR", {"confirmation_not_evaluable": 0}, "SD"), ("PR NE NE PR", {"confirmation_not_evaluable": 2}, "PR")])
+def test_what_may_lie_between_is_a_setting(text, setting, expected):
+    assert confirmed_best_response(graded(text), {**RECIST, **setting}) == expected
 
 
 def test_complete_response_followed_by_partial_is_a_query():

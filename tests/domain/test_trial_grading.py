@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dagster_project.domain.trial_rows import TrialRow, response_word, state_of
 from dagster_project.flow.trial_tables import read_trial
 from tests.domain.courses import IRECIST, RECIST
-from tests.domain.sdtm import DATES, VISITS, flagged, grade, measured, overall, rows, rs, tr, tu
+from tests.domain.sdtm import DATES, VISITS, flagged, grade, measured, overall, rows, rs, tr, tu, visit
 
 GRADED = {
     # TR: a line a lesion, a column a visit (screening first)                         overall response
@@ -234,3 +234,76 @@ def test_published_sums_of_three_trials(shared_data):
         responses = visits.sort("visit_number")["overall_response"].to_list()
         counts[subject[:6]] += bool({"PR", "CR"}.intersection(responses[responses.index("PD"):] if "PD" in responses else []))
     assert counts == {"Study1": 2, "Study2": 3, "Study3": 5}
+
+
+# -- which rows make one assessment -----------------------------------------------------------------------------------
+
+
+def unscheduled(date, mm, number="", name="UNSCHEDULED", label="T01"):
+    return measured(label, 1, mm, VISIT=name, VISITNUM=number, TRDTC=date)
+
+
+@pytest.mark.parametrize("number", ["", "99"])
+def test_unscheduled_assessments_that_share_a_number_are_separated_by_their_dates(number):
+    graded = grade(rows("tr.csv", measured("T01", 0, 30), unscheduled("2024-03-10", 31, number), unscheduled("2024-05-02", 60, number)))
+    assert graded.visits.select("sum_mm", "overall_response").rows() == [(31.0, "SD"), (60.0, "PD")]
+    assert [rule for rule, _ in flagged(graded)] == ["visit_separated"]
+
+
+def test_images_of_some_days_are_one_unscheduled_assessment():
+    graded = grade(rows("tr.csv", measured("T01", 0, 30), measured("T02", 0, 30), unscheduled("2024-03-10", 31), unscheduled("2024-03-12", 31, label="T02")))
+    assert graded.visits["sum_mm"].to_list() == [62.0]
+
+
+def test_a_scheduled_visit_over_several_weeks_stays_one_unless_a_lesion_was_measured_twice():
+    late = {"VISIT": "WEEK 6", "VISITNUM": "2"}
+    once = grade(rows("tr.csv", measured("T01", 0, 30), measured("T02", 0, 30), measured("T01", 1, 31, **late),
+                      measured("T02", 1, 31, **late, TRDTC="2024-03-20")))
+    assert once.visits["sum_mm"].to_list() == [62.0]
+    twice = grade(rows("tr.csv", measured("T01", 0, 30), measured("T01", 1, 31, **late), measured("T01", 1, 60, **late, TRDTC="2024-03-20")))
+    assert overall(twice) == ["SD", "PD"]
+
+
+def test_a_new_lesion_of_tu_joins_the_assessment_of_its_date():
+    new = rows("tu.csv", {**visit(1, "TU"), "TULNKID": "N01", "TUSTRESC": "NEW", "VISIT": "UNSCHEDULED", "VISITNUM": "", "TUDTC": "2024-05-02"})
+    graded = grade(rows("tr.csv", measured("T01", 0, 30), unscheduled("2024-03-10", 31), unscheduled("2024-05-02", 30)), new)
+    assert graded.visits.select("new_lesion", "overall_response").rows() == [(False, "SD"), (True, "PD")]
+
+
+@pytest.mark.parametrize("fragments", [("T01.1", "T01.2"), ("T01A", "T01B"), ("T01a", "T01b"), ("T01-1", "T01-2"), ("T01_1", "T01_2"), ("T01-A", "T01-B")])
+def test_fragments_of_a_target_are_added(fragments):
+    graded = grade(rows("tr.csv", measured("T01", 0, 40), *(measured(f, 1, mm) for f, mm in zip(fragments, (15, 13), strict=True))))
+    assert graded.visits.select("sum_mm", "overall_response").rows() == [(28.0, "PR")]
+
+
+@pytest.mark.parametrize("label", ["T01/T02", "T01+T02", "T01 & T02", "T01, T02"])
+def test_a_merged_mass_counts_once(label):
+    graded = grade(rows("tr.csv", measured("T01", 0, 30), measured("T02", 0, 20), measured(label, 1, 65)))
+    assert graded.visits.select("sum_mm", "overall_response").rows() == [(65.0, "PD")]
+
+
+def test_a_target_that_the_baseline_does_not_have_is_flagged():
+    graded = grade(rows("tr.csv", measured("T01", 0, 30), measured("T01", 1, 30), measured("T07", 1, 12)))
+    assert flagged(graded) == [("target_not_at_baseline", "tr.csv row 4")]
+
+
+def test_subjects_of_two_sites_with_one_number_are_two():
+    both = [{**measured("T01", n, mm), "USUBJID": "", "SUBJID": "001", "SITEID": site} for site, course in (("01", (30, 31)), ("02", (30, 60))) for n, mm in enumerate(course)]
+    graded = grade(rows("tr.csv", *both))
+    assert graded.visits.select("subject", "overall_response").rows() == [("01-001", "SD"), ("02-001", "PD")]
+
+
+def test_a_row_in_no_visit_costs_that_row_alone():
+    graded = grade(rows("tr.csv", measured("T01", 0, 30), measured("T01", 1, 90, VISIT="", VISITNUM="", TRDTC=""), measured("T01", 2, 30)))
+    assert overall(graded) == ["SD"]
+    assert flagged(graded) == [("visit_unknown", "tr.csv row 3")]
+
+
+def test_a_subject_in_tu_alone_or_at_baseline_alone_is_named():
+    graded = grade(rows("tr.csv", measured("T01", 0, 30)), rows("tu.csv", {**visit(0, "TU"), "USUBJID": "S2", "TULNKID": "T01", "TUSTRESC": "TARGET"}))
+    assert flagged(graded) == [("not_measured", "tu.csv row 2"), ("baseline_only", "tr.csv row 2")]
+
+
+def test_of_several_rows_the_accepted_one_counts_and_the_assessment_is_marked():
+    graded = grade(rows("tr.csv", measured("T01", 0, 30), measured("T01", 1, 31), measured("T01", 1, 60, TRACPTFL="Y")))
+    assert graded.visits.select("sum_mm", "accepted").rows() == [(60.0, True)]

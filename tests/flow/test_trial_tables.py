@@ -61,3 +61,47 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert broken.exit_code == 1
     assert "tr.parquet cannot be read" in broken.output
     assert "must end in .csv or .parquet" in grade(folder, tmp_path / "graded.xlsx").output
+
+
+def write_tr(folder: Path, organ: str, *, encoding: str = "utf-8", study: str = "X") -> Path:
+    """A target that doubles within six weeks; the organ stands in a cell of the later row."""
+    folder.mkdir(parents=True)
+    rows = [("SCREENING", "1", "2024-01-05", "30", "LUNG"), ("WEEK 6", "2", "2024-02-20", "60", organ)]
+    lines = ["STUDYID,USUBJID,TRTESTCD,TRLNKID,TRGRPID,VISIT,VISITNUM,TRDTC,TRSTRESC,TRSTRESU,TRLOC"]
+    lines += [f'{study},S1,LDIAM,T01,TARGET,{v},{n},{d},{mm},mm,"{where}"' for v, n, d, mm, where in rows]
+    (folder / "tr.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    return folder
+
+
+@pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\n", "\r\n"])
+def test_nothing_but_a_line_end_outside_quotes_ends_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    assert grade(write_tr(tmp_path / "trial", f"LUNG{mark}RIGHT"), tmp_path / "graded.csv").exit_code == 0
+    assert pl.read_csv(tmp_path / "graded.csv").select("subject", "overall_response").rows() == [("S1", "PD")]
+
+
+def test_chinese_tables_in_gb18030_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    assert grade(write_tr(tmp_path / "trial", "右肺上叶", encoding="gb18030"), tmp_path / "graded.csv").exit_code == 0
+    assert pl.read_csv(tmp_path / "graded.csv")["overall_response"].to_list() == ["PD"]
+
+
+def test_two_trials_in_a_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    folder = write_tr(tmp_path / "trial", "LUNG")
+    (write_tr(tmp_path / "other", "LUNG", study="Y") / "tr.csv").rename(folder / "tr2.csv")
+    refused = grade(folder, tmp_path / "graded.csv")
+    assert refused.exit_code == 1
+    assert "2 trials" in refused.output
+
+
+def test_a_blank_day_in_a_table_of_sums_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    rows = [("P1", "1", "50"), ("P1", "", "10"), ("P1", "42.0", "30"), ("P2", "1", "50"), ("P2", "n. k.", "90"), ("P2", "42", "50")]
+    lines = ["PATIENT,DAY,TARGET_LESION_LONG_DIAM_MM", *(",".join(row) for row in rows)]
+    (folder / "sums.csv").write_text("\n".join(lines))
+    assert grade(folder, tmp_path / "graded.csv").exit_code == 0
+    assert pl.read_csv(tmp_path / "graded.csv").select("subject", "overall_response").rows() == [("P1", "PR"), ("P2", "SD")]
+    assert pl.read_csv(tmp_path / "graded.flags.csv")["place"].to_list() == ["sums.csv row 3", "sums.csv row 6"]
