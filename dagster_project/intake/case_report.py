@@ -15,11 +15,21 @@ from dagster_project.intake.csv_tables import IDENTIFYING, CsvRow, CsvTable, Ref
 from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.files import Session
 from dagster_project.intake.identifiers import Needles, make_needles
-from dagster_project.intake.pseudonyms import Crosswalk, is_pseudonym, shift_days
+from dagster_project.intake.pseudonyms import (
+    EXACT_DIGITS,
+    ROUNDED,
+    Crosswalk,
+    canonical_number,
+    is_pseudonym,
+    is_rounded,
+    number_fault,
+    shift_days,
+)
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import FOLLOW_UP, PATIENTS, TREATMENTS, Table
+from dagster_project.lake.vocabulary import is_missing
 
 OLDEST_AGE_YEARS = 90
 """Given for everybody above 89."""
@@ -122,8 +132,9 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
 
 def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crosswalk: Crosswalk, forgotten: frozenset[str]) -> None:
     number = row.cells["patient_id"]
-    if not number:
-        people.refusals.append(Refusal(table.item(row, "patient_id"), "is missing; the row is left out"))
+    fault = _patient_id_fault(table, number)
+    if fault:
+        people.refusals.append(Refusal(table.item(row, "patient_id"), f"{fault}; the row is left out"))
         return
     patient = number if is_pseudonym(number) and crosswalk.knows(number) else crosswalk.find_or_create(site, number)
     parsed = _parse_row(table, row, PATIENT_CELLS)
@@ -134,11 +145,33 @@ def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crossw
         return
     people.refusals.extend(parsed.refusals)
     people.rows[patient] = PatientRow(row.number, {**identity, **parsed.values})
-    people.needles[patient] = make_needles([number, row.cells.get("birth_date", ""), *(row.cells.get(c, "") for c in sorted(IDENTIFYING))])
+    people.needles[patient] = make_needles([number, canonical_number(number), row.cells.get("birth_date", ""), *(row.cells.get(c, "") for c in sorted(IDENTIFYING))])
     if parsed.values.get("consent") == "withdrawn":
         people.withdrawn.add(patient)
     elif patient not in forgotten:
         crosswalk.remember(patient, {"name": row.cells.get("name", ""), "birth_date": row.cells.get("birth_date", "")})
+
+
+def _patient_id_fault(table: CsvTable, number: str) -> str:
+    """Why a cell names no patient; empty where it names one.
+
+    1. Empty, or a word that says that the number is missing.
+    2. A pseudonym names its patient.
+    3. What a spreadsheet made of a number so that it could be another's: scientific notation, zeros after the 15th digit.
+       A number of 16 digits may end in a zero of its own: it counts where another of the file shows that such digits are kept.
+    """
+    if is_missing(number):
+        return "is missing"
+    if is_pseudonym(number):
+        return ""
+    return number_fault(number) or (ROUNDED if is_rounded(number) and not _keeps_digits(table, number) else "")
+
+
+def _keeps_digits(table: CsvTable, number: str) -> bool:
+    if len(canonical_number(number)) > EXACT_DIGITS + 1:
+        return False
+    others = (canonical_number(row.cells["patient_id"]) for row in table.rows)
+    return any(len(other) > EXACT_DIGITS and other.isdigit() and not is_rounded(other) for other in others)
 
 
 def _compare(people: People, patient: str, first: PatientRow, second: PatientRow, table: CsvTable, row: CsvRow) -> None:
@@ -206,8 +239,9 @@ class _Report:
     def patient_of(self, table: CsvTable, row: CsvRow) -> str | None:
         """The patient of a row, who is known from patients.csv or the images; None with a refusal, or where consent is withdrawn."""
         number = row.cells["patient_id"]
-        if not number:
-            self.refuse(table.item(row, "patient_id"), "is missing; the row is left out")
+        fault = _patient_id_fault(table, number)
+        if fault:
+            self.refuse(table.item(row, "patient_id"), f"{fault}; the row is left out")
             return None
         patient = number if is_pseudonym(number) else self.crosswalk.find(self.site, number)
         if patient in self.session.withdrawn:

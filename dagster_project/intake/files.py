@@ -17,7 +17,7 @@ from dagster_project.intake.deidentification import Clean, Source, deidentify, o
 from dagster_project.intake.identifiers import Needles
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file, read_mask_name
-from dagster_project.intake.pseudonyms import Crosswalk, IssuerConflictError, is_pseudonym, shift_days
+from dagster_project.intake.pseudonyms import SCIENTIFIC, Crosswalk, IssuerConflictError, is_pseudonym, number_fault, shift_days
 from dagster_project.intake.refusals import RefusedError
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import Person, keyed_uid
@@ -196,6 +196,8 @@ def _check_consent(session: Session, patient: str) -> None:
 
 
 def _by_number(session: Session, source: Source) -> str:
+    if number_fault(source.identity.number) == SCIENTIFIC:
+        raise RefusedError(f"PatientID (0010,0020) {SCIENTIFIC}")
     try:
         patient = _pseudonym(session.run, session.crosswalk, session.keys, session.site, source.identity.number, source.identity.issuer)
     except IssuerConflictError as error:

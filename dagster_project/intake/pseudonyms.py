@@ -56,20 +56,84 @@ class UnknownPseudonymError(Exception):
         super().__init__("no patient of the crosswalk has this pseudonym; check the check character")
 
 
-def canonical_number(number: str) -> str:
-    """One spelling of a hospital number.
+_DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−﹘﹣－"), "-")
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+_FORMULA = re.compile(r'="?([^"=]*)"?')
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.0*)?")
+_WHOLE = re.compile(r"(\d+)\.0*")
+_QUOTES = "'`´‘’\"“”"
 
-    1. Unicode NFKC: full-width digits and letters become plain ones.
-    2. Spaces are dropped, letters are upper case.
-    3. A number of digits alone loses its leading zeros, since spreadsheets lose them too; with letters they stay.
+_SCIENTIFIC = re.compile(r"[+-]?(\d+([.,]\d*)?E[+-]\d{1,3}|\d([.,]\d*)?E\d{1,3}|\d+[.,]\d*E\d{1,3})")
+EXACT_DIGITS = 15
+"""Digits of a number that a spreadsheet keeps; it writes zeros for those after."""
+
+SCIENTIFIC = "is in scientific notation, which names many patients; write the number out, as text"
+ROUNDED = "has zeros after its 15th digit, as a spreadsheet leaves a long number; write it out, as text"
+NO_NUMBER = "is no patient number (it has no digit, or a colon, or is an error of a spreadsheet)"
+NOUGHT = "is zero, which is nobody's number"
+
+
+def canonical_number(number: str) -> str:
+    """One spelling of a hospital number, in the tables as in the images.
+
+    1. Unicode NFKC: full-width digits and letters become plain ones; so do digits of other scripts and the many hyphens.
+    2. Spaces and what is not seen are dropped, letters are upper case.
+    3. What a spreadsheet puts around a number is undone: `="0012"`, a leading apostrophe, quotes.
+    4. A number of digits alone loses thousands separators and `.0`, which a spreadsheet adds.
+    5. A number of digits alone loses its leading zeros, since spreadsheets lose them too; with letters they stay.
 
     >>> canonical_number(" ００１２３４ "), canonical_number("zy 0012"), canonical_number("000")
     ('1234', 'ZY0012', '0')
+    >>> canonical_number('="0098766"'), canonical_number("'0098765"), canonical_number("1,234,567"), canonical_number("12345678.0")
+    ('98766', '98765', '1234567', '12345678')
     """
-    text, before = number, ""
+    text, before = number, None
     while text != before:  # dropping a space can let two characters become one
-        text, before = re.sub(r"\s", "", unicodedata.normalize("NFKC", text)).upper(), text
+        text, before = _unwrapped(_plain(text)), text
+    return text
+
+
+def _plain(text: str) -> str:
+    seen = (c for c in unicodedata.normalize("NFKC", text).translate(_DASHES) if unicodedata.category(c) not in _UNSEEN)
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in seen).upper()
+
+
+def _unwrapped(text: str) -> str:
+    formula = _FORMULA.fullmatch(text)
+    text = formula[1] if formula else text
+    text = text.lstrip(_QUOTES)
+    text = text.rstrip(_QUOTES) if text[:-1].isalnum() else text
+    text = text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
+    whole = _WHOLE.fullmatch(text)
+    text = whole[1] if whole else text
     return (text.lstrip("0") or "0") if text.isdigit() else text
+
+
+def number_fault(number: str) -> str:
+    """Why a text is nobody's number; empty where it is one.
+
+    1. Scientific notation: `3.30102E+11` is every number from 330101500000 to 330102499999.
+    2. Zero, a text without any digit, one with a colon (a remark below a table), an error of a spreadsheet.
+
+    >>> number_fault("3.30102e+11") == number_fault("3E11") == SCIENTIFIC, number_fault("12E4567"), number_fault("合计") == NO_NUMBER
+    (True, '', True)
+    """
+    text = canonical_number(number)
+    if _SCIENTIFIC.fullmatch(text):
+        return SCIENTIFIC
+    if text == "0":
+        return NOUGHT
+    return NO_NUMBER if not re.search(r"\d", text) or ":" in text or text.startswith("#") else ""
+
+
+def is_rounded(number: str) -> bool:
+    """True for a number of digits alone that has zeros only after those that a spreadsheet keeps.
+
+    >>> is_rounded("330102198801011000"), is_rounded("330102198801011234"), is_rounded("1234567890123450")
+    (True, False, True)
+    """
+    text = canonical_number(number)
+    return text.isdigit() and len(text) > EXACT_DIGITS and not text[EXACT_DIGITS:].strip("0")
 
 
 def new_pseudonym(site: str) -> str:

@@ -128,6 +128,27 @@ def test_age_at_cycle_1_is_whole_years_and_above_89_it_is_90(site, born, age):
     assert ("clinical/patients.csv row 2 column birth_date" in site.refusals) == (age is None)
 
 
+# ── patient numbers as spreadsheets leave them ──
+
+def test_a_number_that_lost_digits_is_refused_in_every_table_and_never_joins_two_people(site):
+    site.patients("3.30102E+11,F", "3.30102E+11,M", "330102198801011000,F", "001,F", header="patient_id,sex")
+    site.put("clinical/treatments.csv", "patient_id,cycle,date", "3.30102e11,1,2024-01-05")
+    site.put("reads/R1/lesions.csv", "patient_id,visit_date,lesion,role", "330102198801011000,2024-01-05,L1,target")
+    frames = site.build()
+    assert frames["patients"].height == 1
+    assert "scientific notation" in site.refusals["clinical/treatments.csv row 2 column patient_id"]
+    assert all("15th digit" in site.refusals[place] for place in ("clinical/patients.csv row 4 column patient_id", "reads/R1/lesions.csv row 2 column patient_id"))
+
+
+def test_sixteen_digits_may_end_in_a_zero_where_the_file_keeps_such_digits(site):
+    assert site.patients("1234567890123450,F", "1234567890123457,F", header="patient_id,sex").build()["patients"].height == 2
+    assert site.patients("1234567890123460,F", header="patient_id,sex").build()["patients"].height == 0
+
+
+def test_a_row_of_totals_is_no_patient(site):
+    assert site.patients("001,F", "合计：1,", "不详,M", header="patient_id,sex").build()["patients"].height == 1
+
+
 # ── faults ──
 
 def test_a_cell_that_is_not_understood_is_null_and_named_and_the_rest_stands(site):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dagster_project.intake.keys import KeysError, create_throwaway_medium, unlock
 from dagster_project.intake.pseudonyms import (
     ALPHABET,
+    SCIENTIFIC,
     Crosswalk,
     IssuerConflictError,
     UnknownPseudonymError,
@@ -21,6 +22,7 @@ from dagster_project.intake.pseudonyms import (
     canonical_number,
     is_pseudonym,
     new_pseudonym,
+    number_fault,
     reidentify,
     shift_days,
 )
@@ -48,7 +50,34 @@ def test_two_spellings_of_a_number_are_one_patient(crosswalk, one, other):
     assert crosswalk.find_or_create("AB", one) == crosswalk.find_or_create("AB", other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("ZY0012", "ZY12"), ("1234", "12340"), ("1234", "A1234")])
+@pytest.mark.parametrize("mangled", [
+    "12345678.0", "'12345678", "’12345678", '="12345678"', "=12345678", '"12345678"', "12,345,678", "12,345,678.00", "0012345678", "\ufeff12345678", "1234\u200b5678",
+    "\u00a012345678\u3000", "１２３４５６７８．０", "12345678\t",
+])
+def test_what_a_spreadsheet_does_to_a_number_is_undone(crosswalk, mangled):
+    assert crosswalk.find_or_create("AB", mangled) == crosswalk.find_or_create("AB", "12345678")
+
+
+def test_every_hyphen_is_one(crosswalk):
+    assert len({crosswalk.find_or_create("AB", f"ZY{hyphen}01") for hyphen in "-‐‑–—−－"}) == 1
+
+
+@pytest.mark.parametrize("text", ["3.30102E+11", "3.30102e11", "３．３Ｅ＋１１", "3E+11", "3,3E+11", "1E5", "'3.3E+11"])
+def test_scientific_notation_is_nobodys_number(text):
+    assert number_fault(text) == SCIENTIFIC
+
+
+@pytest.mark.parametrize("text", ["合计", "合计：35", "#N/A", "#####", "0", "000", "'"])
+def test_remarks_errors_and_zero_are_nobodys_number(text):
+    assert number_fault(text)
+
+
+@pytest.mark.parametrize("text", ["ZY0012", "12E4567", "E1234", "0E", "1-2", "12345678901234567"])
+def test_a_number_is_a_number(text):
+    assert not number_fault(text)
+
+
+@pytest.mark.parametrize(("one", "other"), [("ZY0012", "ZY12"), ("1.5", "15"), ("12,34", "1234"), ("O'12", "O12"), ("1234", "12340"), ("1234", "A1234")])
 def test_two_numbers_are_two_patients(crosswalk, one, other):
     assert crosswalk.find_or_create("AB", one) != crosswalk.find_or_create("AB", other)
 
