@@ -106,6 +106,9 @@ EARLIEST = dt.date(1990, 1, 1)
 MOST_YEARS_APART = 15
 """Visits of one patient lie within a few years; dates that were shifted by different amounts do not."""
 
+DATES_OF_VISITS = {0x00080020: "StudyDate", 0x00080022: "AcquisitionDate"}
+"""Dates that are compared: an outline may be drawn, and a slice written anew, decades after the visit."""
+
 WORD_IN_PIXELS = re.compile(r"[A-Za-z\u4e00-\u9fff]{4,}|\d{6,}")
 PIXELS_LOOKED_AT = 3
 """Slices of a series that are read by the OCR engine: first, middle and last; burned-in text stands in all."""
@@ -159,7 +162,7 @@ def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 
     1. Every file walks from its first element to its last byte; group 2 is fresh and the preamble zero; no private element.
     2. None of the elements that must not be there is there; those that must be empty are; PatientName = PatientID = the folder's name.
     3. No UID belongs to two patients, and none has the root of anybody but the standard and 2.25.
-    4. Dates are days of the calendar, not in the future, and a patient's lie within a few years.
+    4. Dates are days of the calendar, not in the future, and a patient's visits lie within a few years.
     5. No text looks like a name or a long number.
     6. Where tesseract is installed: no words stand in the pixels of three slices a series.
     """
@@ -229,7 +232,7 @@ def _audit_date(audit: Audit, seen: _Seen, element: Element, patient: str, where
         return
     if not EARLIEST <= date <= dt.datetime.now(dt.UTC).date():
         audit.find("date that is not plausible", where, element.path)
-    else:
+    elif element.tag in DATES_OF_VISITS:
         seen.dates[patient].add(date)
 
 
