@@ -19,9 +19,8 @@ BUSY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterR
 def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Compare each site's delivery with the last two looks: changed, and now at rest, means run."""
     home = find_home()
-    folder = home.landing
     seen = json.loads(context.cursor or "{}")
-    sites = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
+    sites = home.landing_sites()
     now = {site: home.delivery(site) for site in sites}
     ready = [s for s in sites if seen.get(s, {}).get("seen") == now[s] and seen[s].get("run") != now[s]]
     cursor = {s: {"seen": now[s], "run": now[s] if s in ready else seen.get(s, {}).get("run")} for s in sites}

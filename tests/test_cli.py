@@ -92,6 +92,35 @@ def test_a_site_that_nobody_knows_is_refused_before_anything_is_made(call: Call)
     assert not (call.home / "vault" / "BJHC").exists()
 
 
+@pytest.mark.parametrize("name", ["bjch", "BJCH (1)", "Zhang San", "ＢＪＣＨ", "B", "BEIJINGCHAOYANG", ".hidden", "BJ-CH"])
+def test_a_folder_that_is_no_site_is_counted_and_nothing_is_made_of_it(call: Call, name: str) -> None:
+    (call.home / "landing" / name / "dicom").mkdir(parents=True)
+    result = call("run")
+    assert result.exit_code == 0
+    assert "1 folders and 0 files" in result.output
+    assert "2 to 8 capital letters or digits" in result.output
+    assert name not in result.output.replace("BJCH)", ""), "it may be a person's name"
+    assert list((call.home / "vault").iterdir()) == []
+    assert not list((call.home / "dagster").iterdir()), "no run, no partition"
+
+
+def test_files_in_the_landing_root_are_counted_and_what_systems_leave_is_not(call: Call) -> None:
+    (call.home / "landing").mkdir(parents=True)
+    for name in (".DS_Store", "Thumbs.db", "._x", "patients.csv", "BJCH.zip", "BJCH"):
+        (call.home / "landing" / name).touch()
+    assert "0 folders and 3 files" in call("run").output
+
+
+def test_of_two_folders_that_differ_in_case_one_is_the_site(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BJCH", "bjch"):
+        (call.home / "landing" / name).mkdir(parents=True)
+    asked: list[object] = []
+    monkeypatch.setattr(run_command, "run_flow", lambda home, _: (asked.append(home.sites()), Flow((), True, ""))[1])
+    assert "1 folders and 0 files" in call("run").output
+    assert asked == [["BJCH"]]
+    assert call("run", "--site", "bjch").exit_code == 1
+
+
 # -- run --------------------------------------------------------------------------------------------------------------------
 
 FLOWS = {

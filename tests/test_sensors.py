@@ -78,6 +78,14 @@ def test_a_delivery_is_run_once_even_if_the_cursor_is_lost(home: Path, instance:
     assert keys == [f"{site}-{delivery_signature(home / 'landing' / site)}" for site in ("AA", "BB")]
 
 
+def test_a_folder_that_is_no_site_becomes_no_partition_and_no_run(home: Path, instance: dg.DagsterInstance) -> None:
+    deliver(home / "landing" / "zhang san" / "clinical" / "patients.csv")
+    look = Look(instance)
+    assert look() == []
+    assert look() == ["AA", "BB"]
+    assert "zhang" not in str(look.last)
+
+
 def test_new_sites_become_partitions(home: Path, instance: dg.DagsterInstance) -> None:
     look = Look(instance)
     look()

@@ -15,7 +15,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from dagster_project.commands.terminal import CONSOLE
+from dagster_project.commands.terminal import CONSOLE, tell_strangers
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.tables import TRAINING_COHORT
 
@@ -35,6 +35,9 @@ Put a site's delivery there, one folder a site (2 to 8 capital letters or digits
 Everything is optional but one of clinical/ and dicom/. README.md says more.
 Or try a synthetic study first:  lakehouse simulate && lakehouse run"""
 
+PASSED = "PASSED"
+"""Stands in the place of a severity where a check passed."""
+
 GATE_CLOSED = "The gate is closed."
 GATE_SHUT = f"{GATE_CLOSED} No model was trained; see above, and `lakehouse status`."
 GATE_OPEN = "The gate is open."
@@ -53,6 +56,7 @@ def run(site: Sequence[str], require_model: bool) -> None:
       lakehouse run --site BJCH
     """
     home = find_home().make()
+    tell_strangers(home)
     if not home.sites():
         click.echo(WHAT_TO_PUT.format(landing=home.landing))
         return
@@ -72,6 +76,8 @@ class Flow:
     failed: tuple[str, ...]
     gate_open: bool
     gate_reason: str
+    checks: tuple[tuple[str, str], ...] = ()
+    """Severity (ERROR, WARN) and name of each check that failed when it was last asked."""
 
 
 def run_flow(home: Home, only: Sequence[str], *, take_in: bool = True) -> Flow:
@@ -85,12 +91,14 @@ def run_flow(home: Home, only: Sequence[str], *, take_in: bool = True) -> Flow:
     from dagster_project.definitions import defs
 
     began, failed, gate, opened, imaging = time.monotonic(), [], "", False, Counter[str]()
+    checks: dict[str, str] = {}
     with dg.DagsterInstance.get() as instance:
         sites = list(only) or home.sites()
         instance.add_dynamic_partitions("site", sites)
         for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
             result = _execute(defs, instance, job, site, leave_out=() if take_in else ("intake",))
             imaging += _imaging_work(result)
+            checks |= _checks(result)
             opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
             for step, reason in _failures(result):
                 closed = reason.startswith(GATE_CLOSED)
@@ -98,8 +106,25 @@ def run_flow(home: Home, only: Sequence[str], *, take_in: bool = True) -> Flow:
                 failed += [] if closed else [f"{site or job} {step}: {reason}"]
     opened &= not gate
     CONSOLE.print(f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused.")
+    broken = tuple(sorted((severity, name) for name, severity in checks.items() if severity != PASSED))
+    _tell_checks(broken, len(checks))
     _tell_end(home, failed, GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED, time.monotonic() - began)
-    return Flow(tuple(failed), opened, gate)
+    return Flow(tuple(failed), opened, gate, broken)
+
+
+def _checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """Severity of each check that failed, by name, or that it passed; a check that is asked again counts as it was last."""
+    found = (e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION")
+    return {f"{c.asset_key.to_user_string()}.{c.check_name}": PASSED if c.passed else c.severity.value for c in found}
+
+
+def _tell_checks(broken: Sequence[tuple[str, str]], asked: int) -> None:
+    """How many checks failed by severity, and which of them are errors."""
+    errors = [name for severity, name in broken if severity == "ERROR"]
+    named = f": {', '.join(errors)}" if errors else ""
+    colour = "red" if errors else "green"
+    CONSOLE.print(f"Checks: {asked} asked, [{colour}]{len(errors)} failed as errors[/{colour}]{escape(named)}, "
+                  f"{len(broken) - len(errors)} as warnings.", soft_wrap=True)
 
 
 def install_dagster_settings(home: Home) -> None:
@@ -139,7 +164,8 @@ def _tell_assets(result: dg.ExecuteInProcessResult) -> None:
     CONSOLE.print(table)
     failed = [e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
     for check in (c for c in failed if not c.passed):
-        CONSOLE.print(f"  [yellow]check[/yellow] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}")
+        colour = "red" if check.severity.value == "ERROR" else "yellow"
+        CONSOLE.print(f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}")
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str]]:

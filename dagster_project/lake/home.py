@@ -5,11 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from dagster_project.lake.columns import SITE_PATTERN
+
 RECEIVED = "received"
 """A file of a site's vault that changes whenever the PACS has sent something new."""
+
+
+OF_THE_SYSTEM = frozenset({
+    ".DS_Store", ".localized", ".Spotlight-V100", ".Trashes", ".fseventsd", ".TemporaryItems", "__MACOSX",
+    "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".gitkeep",
+})
+"""What file managers and disks leave in any folder; it holds no data of anybody."""
+
+
+def is_site(name: str) -> bool:
+    """True for a site's code, by which its folder is named.
+
+    >>> [is_site(name) for name in ("BJCH", "S01", "bjch", "BJCH (1)", ".DS_Store", "Zhang San", "B")]
+    [True, True, False, False, False, False, False]
+    """
+    return re.fullmatch(SITE_PATTERN, name) is not None
 
 
 @dataclass(frozen=True)
@@ -120,8 +139,23 @@ class Home:
         return hashlib.sha256((listed + told).encode()).hexdigest()[:16] if told else listed
 
     def sites(self) -> list[str]:
-        """Sites that have delivered or whose vault is filled, in order."""
-        return sorted({p.name for base in (self.landing, self.vault) if base.is_dir() for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")})
+        """Sites that have delivered or whose vault is filled, in order; a folder with another name is no site."""
+        return sorted({*_sites_in(self.landing), *_sites_in(self.vault)})
+
+    def landing_sites(self) -> list[str]:
+        """Sites that have delivered, in order."""
+        return _sites_in(self.landing)
+
+    def strangers(self) -> tuple[int, int]:
+        """Folders and files of the landing that belong to no site: counted, since their names may be a person's."""
+        entries = list(self.landing.iterdir()) if self.landing.is_dir() else []
+        others = [p for p in entries if p.name not in OF_THE_SYSTEM and not p.name.startswith("._")]
+        folders = [p.is_dir() for p in others if not (p.is_dir() and is_site(p.name))]
+        return sum(folders), len(folders) - sum(folders)
+
+
+def _sites_in(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and is_site(p.name)) if folder.is_dir() else []
 
 
 def delivery_signature(folder: Path) -> str:
