@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 
 from dagster_project.domain.grids import affine_of, place_voxels
-from dagster_project.domain.outlines import WRONG_SERIES, BorderRule, Mask, MaskError, Outline, Source
+from dagster_project.domain.mask_values import mask_of_values
+from dagster_project.domain.outlines import WRONG_SERIES, MaskError, Outline, Source
 from dagster_project.domain.series import Series
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
-NRRD_ENDINGS = (".nrrd", ".nhdr")
+NRRD_ENDINGS = (".seg.nrrd", ".nrrd", ".nhdr")
+
+THRESHOLD_FIELD = "intent_p1"
+"""Field of a NIfTI header in which intake notes that a mask of 0 and 1 was a map of fractions."""
+
+THRESHOLD = 0.5
+"""Value of that field."""
 
 
 def is_volume(path: Path) -> bool:
@@ -39,8 +44,7 @@ def read_volume(path: Path, series: Series, wanted: Callable[[str], bool]) -> li
     """The one lesion of a mask volume.
 
     1. A series named in the file name has to be this one.
-    2. Whole numbers: voxels above 0; several different values are several lesions and refused.
-       Fractions from 0 to 1: voxels of at least one half.
+    2. Which voxels are inside: `mask_of_values`; a mask that intake thresholded states that in its header.
     3. The volume has to lie on the grid of the series, axes flipped or swapped perhaps; voxels beyond are counted in `n_outside`.
 
     Raises
@@ -54,11 +58,17 @@ def read_volume(path: Path, series: Series, wanted: Callable[[str], bool]) -> li
     if not wanted(label):
         return []
     image = _read(path)
-    voxels, rule = _voxels(sitk.GetArrayViewFromImage(image))
+    voxels, rule = mask_of_values(sitk.GetArrayViewFromImage(image))
+    if _was_thresholded(image):
+        rule = "fraction_at_least_half"
     mask = np.zeros(series.shape, bool)
     n_outside = place_voxels(mask, voxels, affine_of(image), series.affine)
     source: Source = "NIFTI" if path.name.lower().endswith(NIFTI_ENDINGS) else "NRRD"
     return [Outline(label, mask, source, rule, n_outside)]
+
+
+def _was_thresholded(image: sitk.Image) -> bool:
+    return THRESHOLD_FIELD in image.GetMetaDataKeys() and float(image.GetMetaData(THRESHOLD_FIELD)) == THRESHOLD
 
 
 def _read(path: Path) -> sitk.Image:
@@ -66,20 +76,7 @@ def _read(path: Path) -> sitk.Image:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
         # The reader's own message holds the path.
-        raise MaskError("cannot be read as a volume with perpendicular axes; export the mask again") from None
+        raise MaskError("cannot be read as a volume with perpendicular axes; export the lesion as DICOM SEG") from None
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise MaskError("is not a three-dimensional volume of single values; export one lesion a file")
     return image
-
-
-def _voxels(values: npt.NDArray[Any]) -> tuple[Mask, BorderRule]:
-    found = np.unique(values)
-    if not np.isfinite(found).all() or found[0] < 0:
-        raise MaskError("holds values that are negative or no numbers; export a mask of 0 and 1")
-    if (found == np.rint(found)).all():
-        if (found > 0).sum() > 1:
-            raise MaskError("holds several labels; export one lesion a file")
-        return values > 0, "voxels_as_given"
-    if found[-1] > 1:
-        raise MaskError("holds fractions above 1; export a mask of 0 and 1")
-    return values >= 0.5, "fraction_at_least_half"

@@ -17,6 +17,7 @@ from dagster_project.intake.deidentification import Clean, Source, deidentify, o
 from dagster_project.intake.identifiers import Needles
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file, read_mask_name
+from dagster_project.intake.other_formats import other_format
 from dagster_project.intake.pseudonyms import SCIENTIFIC, Crosswalk, IssuerConflictError, is_pseudonym, number_fault, shift_days
 from dagster_project.intake.refusals import RefusedError
 from dagster_project.intake.texts import clean_label
@@ -125,7 +126,12 @@ def take_file(session: Session, task: Task) -> Outcome:
     if keyed_digest == task.known_digest:
         return Outcome(digest, keyed_digest, unchanged=True)
     try:
-        return _mask(session, path, digest, keyed_digest) if is_mask_file(path.name) and task.reader else _dicom(session, data, digest, keyed_digest)
+        if task.reader and is_mask_file(path.name):
+            return _mask(session, path, digest, keyed_digest)
+        other = other_format(path.name, data, mask=is_mask_file(path.name))
+        if other is not None:
+            raise RefusedError(other)
+        return _dicom(session, data, digest, keyed_digest)
     except MemoryError:
         raise
     except Exception as error:
@@ -166,7 +172,7 @@ def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outco
     if patient is None:
         raise RefusedError("the CT series of this mask is not in the vault; send its images under dicom/", waits_for="series")
     _check_consent(session, patient)
-    data, content_digest = clean_mask(path)
+    data, content_digest = clean_mask(path, said.lesion)
     lesion = clean_label(said.lesion, key=session.keys.uid, target=session.target).replace("/", "-")
     name = f"{secrets.token_hex(16)}.nii.gz"
     _write(Path(session.incoming) / name, data)

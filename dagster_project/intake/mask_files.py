@@ -1,24 +1,41 @@
-"""NIfTI and NRRD masks, written again with nothing but geometry and voxels: their headers have room for any text."""
+"""Masks outside DICOM, written again with nothing but geometry and voxels: their headers have room for any text."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import re
+import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from dagster_project.intake.mask_headers import SEVERAL_SEGMENTS, TILTED, check_header, check_place, segment_of
 from dagster_project.intake.refusals import RefusedError
 
-NAME = re.compile(r"(?P<series>[0-9.]{3,64})__(?P<lesion>.+?)\.(nii\.gz|nii|nrrd)", re.IGNORECASE)
-"""<SeriesInstanceUID>__<lesion>.nii.gz, .nii or .nrrd"""
+NAME = re.compile(r"""
+    (?P<series>[0-9.]{3,64}) __ (?P<lesion>.+?)
+    (?:[._\- ] (?:seg|segmentation|label|labelmap|mask))*
+    \. (?:nii\.gz|nii|nrrd|mha)""", re.IGNORECASE | re.VERBOSE)
+"""<SeriesInstanceUID>__<lesion>.nii.gz, .nii, .nrrd or .mha; what programs append to a lesion's name is no part of it (.seg.nrrd, -label.nrrd)."""
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd")
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+RULES = "2"
+"""Raise it when the same file would give another mask: masks that were taken in are read again where they still lie in the landing."""
+
+UNREADABLE = "mask file cannot be read; export it again as NIfTI-1 (.nii.gz) or NRRD (.nrrd)"
+NOT_A_VOLUME = "mask is not one three-dimensional volume; export one volume a lesion, or all lesions as one DICOM SEG"
 
 _TEXT_FIELDS = ((4, 14), (14, 32), (148, 228), (228, 252), (328, 344))
 """Bytes of a NIfTI-1 header that hold text: data_type, db_name, descrip, aux_file, intent_name."""
+
+_INTENT_P1 = 56
+"""Byte of a NIfTI-1 header at which intent_p1 begins."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,7 @@ class MaskName:
 
 
 def is_mask_file(name: str) -> bool:
-    """True for a file that ends as a NIfTI or NRRD does."""
+    """True for a file that ends as a mask does."""
     return name.lower().endswith(ENDINGS)
 
 
@@ -44,45 +61,87 @@ def read_mask_name(name: str) -> MaskName:
     """
     match = NAME.fullmatch(name)
     if match is None:
-        raise RefusedError("mask file is not named <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd); rename it")
+        raise RefusedError("mask file is not named <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd, .mha); rename it")
     return MaskName(match["series"], match["lesion"])
 
 
-def clean_mask(path: Path) -> tuple[bytes, str]:
+def clean_mask(path: Path, lesion: str = "") -> tuple[bytes, str]:
     """A mask as gzipped NIfTI bytes of 0 and 1, and the digest of what is in it.
+
+    1. One file that holds its own voxels; of a 3D Slicer segmentation the segment that the file is named after.
+    2. Which voxels are inside: `domain.mask_values.mask_of_values`. Whether they were fractions is noted in `intent_p1`.
+
+    Parameters
+    ----------
+    lesion
+        What the file's name calls the lesion.
 
     Raises
     ------
     RefusedError
-        Where it cannot be read, is not three-dimensional, or holds more than one value beside 0.
+        Where it cannot be read, is not three-dimensional, or its values are no mask.
     """
+    import SimpleITK as sitk
+
+    from dagster_project.domain.mask_values import mask_of_values
+    from dagster_project.domain.outlines import MaskError
+
+    check_header(path)
+    image = _read(path)
+    voxels = _voxels(image, lesion)
+    try:
+        mask, rule = mask_of_values(voxels)
+    except MaskError as error:
+        raise RefusedError(f"mask {error.reason}") from error
+    clean = sitk.GetImageFromArray(mask.astype("uint8"))
+    clean.SetOrigin(image.GetOrigin())
+    clean.SetSpacing(image.GetSpacing())
+    clean.SetDirection(image.GetDirection())
+    return _nifti(clean, thresholded=rule == "fraction_at_least_half")
+
+
+def _read(path: Path) -> Any:
     import SimpleITK as sitk
 
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise RefusedError("mask file cannot be read; export it again as NIfTI or NRRD") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise RefusedError("mask is not one three-dimensional volume; export one volume a lesion")
-    voxels = sitk.GetArrayViewFromImage(image)
-    largest = voxels.max()
-    if ((voxels != 0) & (voxels != largest)).any():
-        raise RefusedError("mask holds more than one value beside 0; export one file a lesion, 0 outside and 1 inside")
-    clean = sitk.GetImageFromArray((voxels != 0).astype("uint8"))
-    clean.CopyInformation(image)
-    return _nifti(clean)
+        raise RefusedError(TILTED if "orthonormal" in str(error) else UNREADABLE) from None
+    if image.GetDimension() != 3:
+        raise RefusedError(NOT_A_VOLUME)
+    check_place(image)
+    return image
 
 
-def _nifti(image: Any) -> tuple[bytes, str]:
+def _voxels(image: Any, lesion: str) -> npt.NDArray[Any]:
+    """The voxels of the segment that the file is named after, or all of a file without segments."""
     import SimpleITK as sitk
+
+    values = sitk.GetArrayViewFromImage(image)
+    segment = segment_of(image, lesion)
+    if segment is None:
+        if image.GetNumberOfComponentsPerPixel() != 1:
+            raise RefusedError(NOT_A_VOLUME)
+        return values
+    layer = values if values.ndim == 3 else values[..., segment.layer]
+    if segment.alone and ((layer != 0) & (layer != segment.value)).any():
+        raise RefusedError(SEVERAL_SEGMENTS)
+    return np.equal(layer, segment.value).astype(np.uint8)
+
+
+def _nifti(image: Any, *, thresholded: bool) -> tuple[bytes, str]:
+    import SimpleITK as sitk
+
+    from dagster_project.domain.volumes import THRESHOLD
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "mask.nii"
         try:
             sitk.WriteImage(image, str(target))
-        except RuntimeError as error:
-            raise RefusedError("mask's axes are not at right angles; export it on the grid of its CT series") from error
+        except RuntimeError:
+            raise RefusedError(TILTED) from None
         data = bytearray(target.read_bytes())
     for start, end in _TEXT_FIELDS:
         data[start:end] = bytes(end - start)
+    struct.pack_into("<f", data, _INTENT_P1, THRESHOLD if thresholded else 0.0)
     return gzip.compress(bytes(data), compresslevel=6, mtime=0), hashlib.sha256(data).hexdigest()

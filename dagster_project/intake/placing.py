@@ -44,7 +44,7 @@ def place_batch(register: Register, delivered: Sequence[Delivered]) -> Placed:
 
     1. A file that is refused is noted with its reason.
     2. An object that is there with the same content is a duplicate, however the file was re-exported.
-    3. A reader's file that changed in its place is a newer version: it takes the place of the older.
+    3. A reader's file that changed in its place, or a mask that was renamed, is a newer version: it takes the place of the older.
     4. Any other object with the same identity and other content, or a series of another patient, is refused.
     5. Else the file gets its place; `incoming` says that its copy has not been moved there yet.
     """
@@ -74,7 +74,7 @@ def _place(register: Register, placed: Placed, one: Delivered) -> None:
     key = _object_key(one)
     contradiction = _contradiction(register, one.outcome)
     there = register.object(key)
-    older = _older(one)
+    older = _older(register, one)
     if contradiction:
         _refuse(register, placed, one, contradiction)
     elif there is not None and there.content == one.outcome.content_digest:
@@ -87,10 +87,21 @@ def _place(register: Register, placed: Placed, one: Delivered) -> None:
         _accept(register, placed, one, key, older)
 
 
-def _older(one: Delivered) -> str | None:
-    """The contour that a reader's file held before it changed; images are never replaced, since exports use names again."""
-    key = one.before.object if one.before and one.task.reader else None
+def _older(register: Register, one: Delivered) -> str | None:
+    """The contour that a reader's file held before it changed; images are never replaced, since exports use names again.
+
+    A mask whose file left the landing and that comes again under another lesion's name was renamed.
+    """
+    if not one.task.reader:
+        return None
+    key = one.before.object if one.before else _renamed(register, one)
     return None if key is None or key.startswith("CT ") else key
+
+
+def _renamed(register: Register, one: Delivered) -> str | None:
+    if one.outcome.kind != "MASK":
+        return None
+    return register.without_file(f"MASK {one.task.reader} {one.outcome.referenced_series[0]} ", one.outcome.content_digest)
 
 
 def _contradiction(register: Register, outcome: Outcome) -> str:
@@ -104,7 +115,7 @@ def _contradiction(register: Register, outcome: Outcome) -> str:
 
 def _accept(register: Register, placed: Placed, one: Delivered, key: str, older: str | None) -> None:
     outcome = one.outcome
-    if older is not None and register.sources(older) == 1:
+    if older is not None and register.sources(older) <= 1:
         _supersede(register, placed, older)
     output = _output(register, one)
     series = outcome.series_instance_uid if outcome.kind == "CT" else None

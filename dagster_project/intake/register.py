@@ -134,6 +134,17 @@ class Register:
         """How many files of the landing an object came from."""
         return self._connection.execute("SELECT count(*) FROM file WHERE object = ?", (key,)).fetchone()[0]
 
+    def without_file(self, prefix: str, content: str) -> str | None:
+        """The key that begins so, of an object of this content whose file has left the landing."""
+        row = self._connection.execute("""
+            SELECT key FROM object WHERE key >= ? AND key < ? AND content = ?
+            AND NOT EXISTS (SELECT 1 FROM file WHERE file.object = object.key) ORDER BY key""", (prefix, f"{prefix[:-1]}!", content)).fetchone()
+        return row["key"] if row else None
+
+    def read_again(self, kind: str) -> None:
+        """Files that gave an object of this kind are read again, since other rules hold for them now."""
+        self._connection.execute("UPDATE file SET modified = -1, digest = '' WHERE object >= ? AND object < ?", (f"{kind} ", f"{kind}!"))
+
     def pending(self) -> list[ObjectRow]:
         """Objects noted whose copy was not yet known to be in place."""
         return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE incoming IS NOT NULL ORDER BY key")]

@@ -29,6 +29,7 @@ from dagster_project.intake.files import Outcome, Session, Task, file_digest
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, unexpected_entries
 from dagster_project.intake.manifest import Manifest
+from dagster_project.intake.mask_files import RULES as MASK_RULES
 from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
 from dagster_project.intake.pseudonyms import Crosswalk, crosswalk_file, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
@@ -192,6 +193,7 @@ class _Run:
             raise IntakeError(f"there is no landing folder of {self.site}; create it, or leave the site out")
         self.manifest = Manifest(self.vault / MANIFEST)
         self._finish_what_was_begun()
+        self._read_masks_again()
         images = [(image, self.keys.digest("path", image.relative)) for image in list_images(self.site_folder)]
         self.files = self.register.files()
         people = self._people(images)
@@ -213,6 +215,13 @@ class _Run:
         move_into_place(self.register, self.vault, self.incoming)
         for rest in self.incoming.iterdir():
             rest.unlink()
+
+    def _read_masks_again(self) -> None:
+        """What is inside a mask is decided when it is taken in: by other rules the files that still lie here are judged anew."""
+        if self.register.fact("mask_rules") != MASK_RULES:
+            with self.register.transaction():
+                self.register.read_again("MASK")
+                self.register.remember("mask_rules", MASK_RULES)
 
     # ── who ──
 

@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,18 @@ def write_mask(path: Path, mask: np.ndarray, description: str = "") -> None:
         volume.SetMetaData("ITK_FileNotes", description)
         volume.SetMetaData("patient", description)
     sitk.WriteImage(volume, str(path))
+
+
+def slicer_segmentation(path: Path, layers: np.ndarray, segments: Mapping[str, tuple[int, int]]) -> None:
+    """Layers (layer, z, y, x) as 3D Slicer writes them: one volume, or a list of volumes, and the segments' names, layers and values as text."""
+    count, *shape = layers.shape
+    listed = count > 1
+    head = [
+        "NRRD0004", "type: unsigned char", f"dimension: {3 + listed}", "space: left-posterior-superior",
+        f"sizes: {f'{count} ' if listed else ''}{' '.join(map(str, shape[::-1]))}",
+        f"space directions: {'none ' if listed else ''}(0.75,0,0) (0,0.75,0) (0,0,1)", f"kinds: {'list ' if listed else ''}domain domain domain",
+        "encoding: raw", "space origin: (-10.5,-20.25,3)"]
+    for number, (name, (layer, value)) in enumerate(segments.items()):
+        facts = {"ID": f"Segment_{number + 1}", "Name": name, "Layer": layer, "LabelValue": value}
+        head += [f"Segment{number}_{fact}:={said}" for fact, said in facts.items()]
+    path.write_bytes("\n".join(head).encode() + b"\n\n" + np.moveaxis(layers, 0, -1).astype(np.uint8).tobytes())

@@ -26,7 +26,7 @@ from dagster_project.intake.vault import IntakeError, remove_patient, take_in
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE
-from tests.intake.builders import ROOT, ct, image, rtstruct, seg, to_bytes, write_mask, write_series
+from tests.intake.builders import ROOT, ct, image, rtstruct, seg, seg_mask, to_bytes, write_mask, write_series
 
 PATIENTS = "patient_id,sex,birth_date,stage,consent\n"
 
@@ -440,3 +440,32 @@ def report_patients(site):
 
 def referenced(ds):
     return {str(e.value) for e in ds.iterall() if e.VR == "UI"}
+
+
+def test_a_renamed_mask_takes_the_place_of_the_former_one(full):
+    """The same voxels under another lesion's name are the same outline, called otherwise."""
+    folder = full.landing / "reads" / "R1"
+    write_mask(folder / f"{ROOT}.2__L7.nii.gz", seg_mask(2))
+    full.take()
+    (folder / f"{ROOT}.2__L7.nii.gz").rename(folder / f"{ROOT}.2__L8.seg.nii.gz")
+    report = full.take()
+    names = sorted(f.name.split("__")[1] for f in full.vault.glob("*/contours/R1/*.nii.gz"))
+    assert report.superseded == 1
+    assert "L8.nii.gz" in names
+    assert "L7.nii.gz" not in names
+
+
+def test_equal_masks_of_two_lesions_are_two_masks(full):
+    for lesion in ("L7", "L8"):
+        write_mask(full.landing / "reads" / "R1" / f"{ROOT}.2__{lesion}.nii.gz", seg_mask(2))
+    full.take()
+    assert {f.name.split("__")[1] for f in full.vault.glob("*/contours/R1/*.nii.gz")} >= {"L7.nii.gz", "L8.nii.gz"}
+
+
+def test_masks_are_read_again_where_other_rules_hold(full, monkeypatch):
+    full.take()
+    before = full.take()
+    monkeypatch.setattr("dagster_project.intake.vault.MASK_RULES", "next")
+    again = full.take()
+    assert (before.duplicates, again.duplicates > 0, again.accepted) == (0, True, 0)
+    assert full.take().duplicates == 0
