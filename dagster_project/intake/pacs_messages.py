@@ -10,7 +10,7 @@ from typing import Any
 from pydicom import Dataset
 
 from dagster_project.intake.deidentification import KINDS
-from dagster_project.intake.pacs_listener import COME_AGAIN, REFUSED, STORED, TRANSFER_SYNTAXES
+from dagster_project.intake.pacs_listener import COME_AGAIN, REFUSED, STORED, TRANSFER_SYNTAXES, silent_for
 from dagster_project.intake.pacs_pull import Found, Wanted, text_of
 from dagster_project.intake.pacs_settings import Listening, PacsError, Peer
 from dagster_project.intake.vault import IntakeError, Reception
@@ -86,7 +86,7 @@ class MessageArchive:
             entity.add_requested_context(sop_class, TRANSFER_SYNTAXES)
         tls = (self._peer.tls.context(server=False), self._peer.host) if self._peer.tls else None
         association = entity.associate(
-            self._peer.host, self._peer.port, ae_title=self._peer.ae_title, tls_args=tls, evt_handlers=[(evt.EVT_C_STORE, self._store)],
+            self._peer.host, self._peer.port, ae_title=self._peer.ae_title, tls_args=tls, evt_handlers=[(evt.EVT_C_STORE, self._store), silent_for(self._ours.seconds, evt.EVT_CONN_OPEN)],
             ext_neg=[build_role(sop_class, scp_role=True) for sop_class in KINDS] if storage else [])
         if not association.is_established:
             raise PacsError(f"{self._peer.ae_title} at {self._peer.host}:{self._peer.port} does not take our association as {self._ours.ae_title}; check both AE titles, address and TLS")

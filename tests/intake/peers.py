@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,8 +38,17 @@ def await_port(port: int, process: subprocess.Popen, seconds: float = 40) -> Non
 def dcmtk(tool: str, port: int, *arguments: str, caller: str = "PACS", called: str = "LAKEHOUSE") -> subprocess.CompletedProcess:
     """echoscu, storescu … against our listener."""
     needed = ["--required"] if tool == "storescu" else []  # proposes the classes of the files alone: all of them are too many for one association
-    command = [tool, "-v", *needed, "-aet", caller, "-aec", called, "127.0.0.1", str(port), *arguments]
+    command = [_of_dcmtk(tool), "-v", *needed, "-aet", caller, "-aec", called, "127.0.0.1", str(port), *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+
+
+def _of_dcmtk(tool: str) -> str:
+    """DCMTK's tool: pynetdicom puts some of the same names beside this interpreter."""
+    ours = Path(sys.executable).parent
+    folders = [f for f in os.get_exec_path() if Path(f).resolve() != ours.resolve() and Path(f) != ours]
+    found = shutil.which(tool, path=os.pathsep.join(folders))
+    assert found, f"DCMTK's {tool} is missing; run scripts/install-debian-packages"
+    return found
 
 
 class Orthanc:

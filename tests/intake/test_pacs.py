@@ -1,5 +1,6 @@
 """Scans come straight from a PACS: real peers send and are asked, and no identified byte is written on our side."""
 
+import contextlib
 import datetime as dt
 import hashlib
 import socket
@@ -130,14 +131,22 @@ def test_strangers_and_wrong_titles_are_refused(site, sent):
     assert site.content() == {}
 
 
-def test_with_tls_both_sides_show_a_certificate(site, tmp_path, sent):
-    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1"],
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Key and certificate of this machine, which both sides show."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, made = str(folder / "key.pem"), str(folder / "certificate.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", made, "-subj", "/CN=127.0.0.1"],
                    check=True, capture_output=True)
-    with site.listener(tls=Tls(certificate, key, certificate), seconds=5) as listener:
-        told = peers.dcmtk("storescu", listener.port, "+tls", key, certificate, "+cf", certificate, "+sd", str(sent))
+    return key, made
+
+
+def test_with_tls_both_sides_show_a_certificate(site, sent, certificate):
+    key, shown = certificate
+    with site.listener(tls=Tls(shown, key, shown), seconds=5) as listener:
+        told = peers.dcmtk("storescu", listener.port, "+tls", key, shown, "+cf", shown, "+sd", str(sent))
         assert told.returncode == 0, told.stderr
-        assert peers.dcmtk("echoscu", listener.port, "+tla", "+cf", certificate).returncode != 0, "anonymous"
+        assert peers.dcmtk("echoscu", listener.port, "+tla", "+cf", shown).returncode != 0, "anonymous"
         assert peers.dcmtk("echoscu", listener.port, "-ta", "5", "-td", "5").returncode != 0, "in the clear"
     assert len(site.content()) == SLICES + 2
 
@@ -162,27 +171,45 @@ def test_a_peer_that_goes_away_half_way_leaves_nothing_half_written(site, tmp_pa
         assert 0 < len(site.content()) < 4
         assert all(pydicom.dcmread(p).pixel_array.shape == (256, 256) for p in site.vault.rglob("*.dcm"))
         assert peers.dcmtk("storescu", listener.port, "+sd", str(folder)).returncode == 0
+    relay.end()
     assert len(site.content()) == 4
     assert list((site.vault / ".incoming").iterdir()) == []
 
 
 class _Relay:
-    """Passes so many bytes on, then closes both sides."""
+    """Passes so many bytes on, then closes both sides, or is silent until `end`."""
 
-    def __init__(self, target, most):
-        self._server = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, target, most, *, hang_up=True):
+        self._server, self._most, self._hang_up = socket.create_server(("127.0.0.1", 0)), most, hang_up
         self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._serve, args=(target, most), daemon=True).start()
+        self._sides = []
+        self._threads = [threading.Thread(target=self._serve, args=(target,), daemon=True)]
+        self._threads[0].start()
 
-    def _serve(self, target, most):
+    def _serve(self, target):
         there, _ = self._server.accept()
         us = socket.create_connection(("127.0.0.1", target))
-        threading.Thread(target=self._back, args=(us, there), daemon=True).start()
-        while most > 0 and (part := there.recv(min(most, 65536))):
+        self._sides = [us, there]
+        self._threads.append(threading.Thread(target=self._back, args=(us, there), daemon=True))
+        self._threads[1].start()
+        left = self._most
+        while left > 0 and (part := there.recv(min(left, 65536))):
             us.sendall(part)
-            most -= len(part)
+            left -= len(part)
         time.sleep(1)
-        for one in (us, there, self._server):
+        if self._hang_up:
+            self._close()
+
+    def _close(self):
+        for one in self._sides:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)  # close alone says nothing while the other thread reads
+
+    def end(self):
+        self._close()
+        for thread in self._threads:
+            thread.join()
+        for one in (*self._sides, self._server):
             one.close()
 
     @staticmethod
@@ -192,6 +219,84 @@ class _Relay:
                 there.sendall(part)
         except OSError:
             return
+
+
+# ── a peer is silent ──
+
+START_OF_A_REQUEST = bytes([1, 0, 0, 0, 1, 0])
+"""Type and length of an A-ASSOCIATE-RQ of 256 bytes, of which none follows."""
+
+
+def connected(listener, said=b""):
+    peer = socket.create_connection(("127.0.0.1", listener.port))
+    peer.settimeout(20)
+    peer.sendall(said)
+    return peer
+
+
+def seconds_until_closed(peer):
+    begun = time.monotonic()
+    with contextlib.suppress(ConnectionResetError):
+        while peer.recv(4096):
+            pass
+    peer.close()
+    return time.monotonic() - begun
+
+
+def threads_of_pynetdicom():
+    return [t for t in threading.enumerate() if type(t).__module__.startswith("pynetdicom")]
+
+
+@pytest.mark.parametrize("said", [b"", START_OF_A_REQUEST[:3], START_OF_A_REQUEST])
+def test_a_peer_that_connects_and_is_silent_is_closed_soon_and_takes_nobodys_place(site, said):
+    with site.listener(seconds=2, associations=1) as listener:
+        peers_ = [connected(listener, said) for _ in range(3)]
+        assert peers.dcmtk("echoscu", listener.port).returncode == 0
+        assert max(map(seconds_until_closed, peers_)) < 8
+    assert threads_of_pynetdicom() == []
+
+
+def test_a_listener_stops_at_once_whatever_its_peers_leave_unsaid(site):
+    with site.listener() as listener:
+        silent = [connected(listener, said) for said in (b"", START_OF_A_REQUEST)]
+        relay = _Relay(listener.port, most=500, hang_up=False)
+        sender = threading.Thread(target=peers.dcmtk, args=("echoscu", relay.port, "-ta", "2", "-td", "2"))
+        sender.start()
+        sender.join()
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 4
+    assert threads_of_pynetdicom() == []
+    assert max(map(seconds_until_closed, silent)) < 1
+    relay.end()
+
+
+def test_with_tls_a_peer_that_does_not_greet_holds_up_nobody(site, tmp_path, certificate):
+    key, shown = certificate
+    with site.listener(tls=Tls(shown, key, shown), seconds=3) as listener:
+        silent = connected(listener)
+        assert peers.dcmtk("echoscu", listener.port, "+tls", key, shown, "+cf", shown).returncode == 0
+        assert seconds_until_closed(silent) < 8
+
+
+@pytest.mark.parametrize("said", [b"", bytes([2, 0, 0])])
+def test_a_pacs_that_falls_silent_ends_the_pull_and_not_never(site, said):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        archive = MessageArchive(Peer("get", ae_title="PACS", port=server.getsockname()[1]), Listening(seconds=1), site.reception)
+        taken = []
+
+        def answer():
+            taken.append(server.accept()[0])
+            taken[0].sendall(said)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        begun = time.monotonic()
+        with pytest.raises(PacsError, match="does not take our association"):
+            archive.series(Wanted("ZY0012345"))
+        answering.join()
+        taken[0].close()
+    assert 0.5 < time.monotonic() - begun < 10
+    assert threads_of_pynetdicom() == []
 
 
 def test_killed_in_the_middle_and_repeated_the_vault_is_the_same(tmp_path, sent, whole):
