@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,12 @@ DAYS_A_YEAR = 365.25
 
 LARGEST_DIAMETER_MM = 500.0
 
-Parser = Callable[[str], Any]
+LENGTHS = frozenset({"ld_mm", "sa_mm"})
+
+Parser = Callable[..., Any]
 
 PATIENT_CELLS: Mapping[str, Parser] = {
-    "sex": cv.word_of("sex", "F or M"),
+    "sex": cv.parse_sex,
     "birth_date": cv.parse_date,
     "age": cv.parse_age,
     "smoking": cv.word_of("smoking", "never, former or current"),
@@ -64,11 +67,11 @@ FOLLOW_UP_CELLS: Mapping[str, Parser] = {
     "detail": cv.word_of("detail", "a word of the study's list; free text is left out"),
 }
 LESION_CELLS: Mapping[str, Parser] = {
-    "visit_date": cv.parse_date, "series_uid": cv.plain, "lesion": cv.plain, "role": cv.word_of("role", "target, non_target or new"),
+    "visit_date": cv.parse_date, "series_uid": cv.plain, "lesion": cv.parse_label, "role": cv.word_of("role", "target, non_target or new"),
     "organ": cv.word_of("organ", "an organ of the study's list"), "node": cv.parse_boolean, "present": cv.parse_boolean,
-    "too_small": cv.parse_boolean, "ld_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_number),
-    "sa_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_number), "nontarget_state": cv.word_of("nontarget_state", "CR, NON_CR_NON_PD, PD or NE"),
-    "unequivocal": cv.parse_boolean, "artifact": cv.parse_boolean, "roi": cv.plain,
+    "too_small": cv.parse_boolean, "ld_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_length),
+    "sa_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_length), "nontarget_state": cv.word_of("nontarget_state", "CR, NON_CR_NON_PD, PD or NE"),
+    "unequivocal": cv.parse_boolean, "artifact": cv.parse_boolean, "roi": cv.parse_label,
 }
 ARBITRATION_CELLS: Mapping[str, Parser] = {"accepted_reader": cv.parse_reader, "arbiter": cv.parse_reader, "decided_at": cv.parse_time}
 
@@ -197,7 +200,7 @@ def _parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> _Pa
         if column not in table.columns:
             continue
         try:
-            parsed = cv.parse_cell(row.cells[column], cells[column])
+            parsed = cv.parse_cell(row.cells[column], _parser(table, column, cells[column]))
         except cv.ValueFault as fault:
             result.refusals.append(Refusal(table.item(row, column), f"{fault}; the cell is left out"))
             continue
@@ -205,6 +208,17 @@ def _parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> _Pa
         if parsed.remark:
             result.refusals.append(Refusal(table.item(row, column), parsed.remark))
     return result
+
+
+def _parser(table: CsvTable, column: str, parse: Parser) -> Parser:
+    """The parser of a column, with the unit of its header and with what its other cells say of how it is written."""
+    if column in LENGTHS:
+        parse = partial(parse, unit=table.units.get(column, ""))
+    if column == "pd_l1_tps":
+        return partial(parse, shares=table.evidence(column, cv.are_shares))
+    if column == "sex":
+        return partial(parse, coded=not table.evidence(column, cv.other_codes))
+    return parse
 
 
 class _Seen(dict[tuple, tuple[int, dict]]):

@@ -5,19 +5,43 @@ from __future__ import annotations
 import datetime as dt
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from dagster_project.lake.vocabulary import find_drugs, is_missing, known_value
+from dagster_project.lake.vocabulary import find_drugs, is_missing, known_value, unit_of, without_qualifiers
 
 EARLIEST, LATEST = dt.date(1900, 1, 1), dt.date(2100, 1, 1)
 """Dates outside are typing errors."""
 
-_DATE = re.compile(r"(\d{4})\s*[-/.年]\s*(\d{1,2})\s*[-/.月]\s*(\d{1,2})\s*日?(?:[T ].*)?|(\d{4})(\d{2})(\d{2})")
+PLACEHOLDERS = re.compile(r"0{1,4}[-/.]0{1,2}[-/.]0{1,4}|1900[-/.]0?1[-/.]0?[01]|19000101|1899[-/.]12[-/.]3[01]|9999[-/.].*|99991231|0{8}")
+"""Dates that stand for none: the first day of a spreadsheet, the last of a database."""
+
+DAY_NUMBERS = re.compile(r"[1-7]\d{4}(\.\d+)?")
+"""A spreadsheet counts days from 1900: 10000 is 1927, 73000 is 2099."""
+
+SPREADSHEET_ERRORS = re.compile(r"#(N/A|REF!|VALUE!|DIV/0!|NAME\?|NUM!|NULL!|SPILL!|CALC!|#+)", re.IGNORECASE)
+
+_CLOCK = r"(?:[T ]\s*(?P<clock>\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+_DATE = re.compile(r"(?P<y>\d{4})\s*[-/.年]\s*(?P<m>\d{1,2})\s*[-/.月]\s*(?P<d>\d{1,2})\s*日?" + _CLOCK, re.IGNORECASE)
+_DIGITS_DATE = re.compile(r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})(?:\.0+)?")
+_PART_OF_DATE = re.compile(r"\d{4}\s*[-/.年]?\s*(\d{1,2}\s*月?)?|\d{4}[-/.年]\d{1,2}[-/.月]?(uk|xx|un|ud)?", re.IGNORECASE)
+_LIKE_DATE = re.compile(r"\d{4}-\d{2}-\d{2}( .*)?|\d{1,2}月\d{1,2}日|\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)
 _STAGE = re.compile(r"(?:stage)?[cpy]{0,2}(IV|III|II|I|[1-4])([ABC]?)([1-3]?)(?:期|stage)?", re.IGNORECASE)
-_NUMBER = re.compile(r"([<>≤≥~约]|<=|>=)?\s*(\d+(?:[.,]\d+)?)\s*(?:%|mm|毫米|岁|years?|y|分|线|周期|个?疗程)?")
+STAGES = frozenset(["I", "IA", "IA1", "IA2", "IA3", "IB", "II", "IIA", "IIB", "III", "IIIA", "IIIA1", "IIIA2", "IIIA3", "IIIB", "IIIC", "IV", "IVA", "IVB"])
+"""Stages of TNM, 7th to 9th edition, as far as they have been in use for the lung."""
+
+_FIGURE = re.compile(r"(?P<sign>[<>≤≥~约]|<=|>=)?\s*(?P<digits>\d[\d.,]*|\.\d+)\s*(?P<unit>.*)", re.DOTALL)
+_YEARS_AND_MONTHS = re.compile(r"(\d+\s*(?:岁|周岁|y|yrs?|years?))\s*(?:and\s*)?\d{1,2}\s*(?:个月|月|m|mo|months?)")
 _CYCLE = re.compile(r"(?:第|cycle|c)?\s*(\d{1,2})\s*(?:周期|疗程|次)?")
+_ECOG = re.compile(r"(?:ecog)?[\s:=-]*(?:ps)?(?:评分)?[\s:=]*([0-5])分?")
 _ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
+_FACTOR = {"mm": 1, "cm": 10}
+_DECIMAL = re.compile(r"\d+(\.\d*)?|\.\d+")
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
+_AMBIGUOUS = re.compile(r"[1-9]\d{0,2},\d{3}")
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+_POINT_THOUSANDS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+,\d+")
+_BETWEEN = re.compile(r"[/+,，、;；&]")
 
 
 class ValueFault(ValueError):
@@ -32,29 +56,59 @@ class Parsed(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """Full-width forms made plain, outer spaces dropped."""
-    return unicodedata.normalize("NFKC", text).strip()
+    """Full-width forms made plain, what is not seen and outer spaces dropped."""
+    normal = unicodedata.normalize("NFKC", text)
+    return "".join(c for c in normal if unicodedata.category(c) != "Cf").strip()
+
+
+def whole(text: str) -> str:
+    """`plain`, and a whole number without the `.0` that a program puts behind it.
+
+    >>> whole("1.0"), whole("1.5")
+    ('1', '1.5')
+    """
+    return re.sub(r"(?<=^\d)\.0+$|(?<=^\d\d)\.0+$", "", plain(text))
 
 
 def parse_date(text: str) -> dt.date:
-    """A calendar date: 2024-01-05, 2024/1/5, 20240105, 2024年1月5日; a time behind it does not count.
+    """A calendar date: 2024-01-05, 2024/1/5, 20240105, 2024年1月5日; a clock time behind it does not count.
 
-    Day-first and month-first forms are refused, since 3/4/2024 is two days.
+    1. Dates that stand for none (1900-01-01, 9999-12-31, 00/00/0000) are refused.
+    2. Day-first and month-first forms are refused, since 3/4/2024 is two days; so are years of two digits.
+    3. A month or a year alone is refused, and so is the day number of a spreadsheet (45301): from 1904 it counts otherwise.
+    4. A clock time in UTC other than midnight is refused: at the hospital it may have been the next day.
 
     >>> parse_date("2024年1月5日"), parse_date("２０２４/1/5")
     (datetime.date(2024, 1, 5), datetime.date(2024, 1, 5))
     """
-    match = _DATE.fullmatch(plain(text))
+    written = plain(text)
+    if PLACEHOLDERS.fullmatch(written.split(" ")[0].split("T")[0]):
+        raise ValueFault("is a placeholder and no day; leave the cell empty")
+    match = _DATE.fullmatch(written) or _DIGITS_DATE.fullmatch(written)
     if match is None:
-        raise ValueFault("is not a date; write YYYY-MM-DD")
-    year, month, day = (int(part) for part in match.groups() if part)
+        raise ValueFault(_no_date(written))
+    if _is_utc(match.groupdict()):
+        raise ValueFault("is a time in UTC, whose day may be another where it was written; write YYYY-MM-DD")
     try:
-        date = dt.date(year, month, day)
+        date = dt.date(*(int(match[part]) for part in "ymd"))
     except ValueError as error:
         raise ValueFault("is not a day of the calendar; write YYYY-MM-DD") from error
     if not EARLIEST <= date < LATEST:
         raise ValueFault("is not a plausible date; write YYYY-MM-DD")
     return date
+
+
+def _no_date(text: str) -> str:
+    if DAY_NUMBERS.fullmatch(text):
+        return "is the day number of a spreadsheet; format the column as a date and write YYYY-MM-DD"
+    if _PART_OF_DATE.fullmatch(text):
+        return "is not a whole date: the day is missing; write YYYY-MM-DD"
+    return "is not a date; write YYYY-MM-DD, the year in four digits and first"
+
+
+def _is_utc(parts: dict[str, str | None]) -> bool:
+    utc = (parts.get("zone") or "").upper() in {"Z", "+00:00", "+0000", "-00:00"}
+    return utc and re.sub(r"[:0.]", "", parts.get("clock") or "") != ""
 
 
 def parse_time(text: str) -> dt.datetime:
@@ -70,16 +124,63 @@ def parse_time(text: str) -> dt.datetime:
     return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
 
 
-def parse_number(text: str) -> float:
-    """A number; a unit behind it (mm, %, 岁) does not count.
+class Figure(NamedTuple):
+    """A number, the sign before it, and the unit behind it (empty where there is none)."""
 
-    >>> parse_number("12,5 mm"), parse_number("63岁")
-    (12.5, 63.0)
+    sign: str
+    number: float
+    unit: str
+
+
+def parse_figure(text: str) -> Figure:
+    """A number with what stands before and behind it; a word behind it that is no unit is a fault.
+
+    >>> parse_figure("≥50 %"), parse_figure("3,45 cm")
+    (Figure(sign='≥', number=50.0, unit='percent'), Figure(sign='', number=3.45, unit='cm'))
     """
-    match = _NUMBER.fullmatch(plain(text).lower())
-    if match is None or match[1]:
+    match = _FIGURE.fullmatch(plain(text).lower())
+    unit = unit_of(match["unit"]) if match and match["unit"] else ""
+    if match is None or unit is None:
         raise ValueFault("is not a number")
-    return float(match[2].replace(",", "."))
+    return Figure(match["sign"] or "", _number(match["digits"]), unit)
+
+
+def _number(digits: str) -> float:
+    """Digits with a point or a comma.
+
+    1. A comma before three digits alone is refused: 1,063 is a thousand and sixty-three in one country and a little more than one in another.
+    2. Thousands separators that can be nothing else are dropped; any other comma is a decimal one.
+    """
+    if _AMBIGUOUS.fullmatch(digits):
+        raise ValueFault("has a comma that may be a decimal or a thousands one; write it with a point, or without")
+    if _DECIMAL.fullmatch(digits):
+        return float(digits)
+    if _THOUSANDS.fullmatch(digits):
+        return float(digits.replace(",", ""))
+    if _POINT_THOUSANDS.fullmatch(digits):
+        return float(digits.replace(".", "").replace(",", "."))
+    if _DECIMAL_COMMA.fullmatch(digits):
+        return float(digits.replace(",", "."))
+    raise ValueFault("is not a number")
+
+
+def parse_length(text: str, unit: str = "") -> float:
+    """A length in mm.
+
+    1. The unit behind the figure counts: mm or cm, no other; one that contradicts the header's is refused.
+    2. Without one, the header's; without that, mm.
+
+    >>> parse_length("12,5 mm"), parse_length("3.45 cm"), parse_length("3.45", "cm")
+    (12.5, 34.5, 34.5)
+    """
+    figure = parse_figure(text)
+    if figure.sign:
+        raise ValueFault("is not one figure; write it without a sign")
+    if figure.unit not in {"", "mm", "cm"}:
+        raise ValueFault("is not in mm or cm; write mm")
+    if figure.unit and unit and figure.unit != unit:
+        raise ValueFault("is in another unit than its header states; correct one of them")
+    return round(figure.number * _FACTOR[figure.unit or unit or "mm"], 6)
 
 
 def parse_stage(text: str) -> str:
@@ -89,33 +190,55 @@ def parse_stage(text: str) -> str:
     ('IIIB', 'IVA', 'IIIA2')
     """
     match = _STAGE.fullmatch(re.sub(r"\s", "", plain(text)))
-    if match is None:
-        raise ValueFault("is not a stage; write I to IV with its sub-stage, such as IIIB")
-    number = match[1].upper()
-    return _ROMAN.get(number, number) + match[2].upper() + match[3]
+    number = match[1].upper() if match else ""
+    stage = _ROMAN.get(number, number) + match[2].upper() + match[3] if match else ""
+    if stage not in STAGES:
+        raise ValueFault("is not a stage; write one, I to IV with its sub-stage, such as IIIB")
+    return stage
 
 
-def parse_proportion(text: str) -> float:
+def parse_proportion(text: str, *, shares: bool = False) -> float:
     """PD-L1 tumour proportion score in percent.
 
     1. "<1%" and "negative" are 0: below the lowest cut-off.
     2. "≥50%" is 50: the bound that is known.
-    3. A range ("1-49%") is refused: it is not a figure.
+    3. A range ("1-49%") and another score ("CPS 10") are refused: they are not the figure.
+    4. A figure between 0 and 1 without a percent sign is refused, whatever the header says: 0.8 is what a program reads in a cell that
+       shows 80 %. So is 1 where the column has such figures (`shares`).
 
-    >>> parse_proportion("<1%"), parse_proportion("≥50%"), parse_proportion("阴性"), parse_proportion("35")
-    (0.0, 50.0, 0.0, 35.0)
+    >>> parse_proportion("<1%"), parse_proportion("≥50%"), parse_proportion("阴性"), parse_proportion("35"), parse_proportion("0.8%")
+    (0.0, 50.0, 0.0, 35.0, 0.8)
     """
-    if known_value("boolean", text) == "no" and not plain(text).isdigit():
+    if known_value("pd_l1_tps", text) == "0":
         return 0.0
-    match = _NUMBER.fullmatch(plain(text).lower())
-    if match is None:
+    try:
+        sign, number, own = parse_figure(re.sub(r"^tps\s*[:=]?\s*", "", plain(text).lower()))
+    except ValueFault as fault:
+        raise ValueFault(f"{fault}: it is not a percentage; write one figure from 0 to 100") from fault
+    if own not in {"", "percent"}:
         raise ValueFault("is not a percentage; write one figure from 0 to 100")
-    number = float(match[2].replace(",", "."))
-    if match[1] in {"<", "≤", "<="}:
+    if sign in {"<", "≤", "<="}:
         if number > 1:
             raise ValueFault("is not a percentage; write one figure from 0 to 100")
         return 0.0
+    if not own and (0 < number < 1 or (shares and number == 1)):
+        raise ValueFault("is a share or a percentage, nobody can say which; write it with its percent sign")
     return number
+
+
+def are_shares(texts: Iterable[str]) -> bool:
+    """True for a column of percentages that a program wrote as shares of one.
+
+    1. One of them is between 0 and 1, without a percent sign.
+    2. Or one is written `1.0` and none is above 1.
+
+    >>> are_shares(["0.8", "1"]), are_shares(["35", "1"]), are_shares(["1.0", "0.0"]), are_shares(["0.8%", "1"])
+    (True, False, True, False)
+    """
+    bare = [text for text in map(plain, texts) if _DECIMAL.fullmatch(text)]
+    numbers = [float(text) for text in bare]
+    between = any(0 < number < 1 for number in numbers)
+    return between or ("1.0" in bare and max(numbers) <= 1)
 
 
 def parse_cycle(text: str) -> int:
@@ -124,7 +247,7 @@ def parse_cycle(text: str) -> int:
     >>> parse_cycle("第3周期"), parse_cycle("C2")
     (3, 2)
     """
-    match = _CYCLE.fullmatch(plain(text).lower())
+    match = _CYCLE.fullmatch(whole(text).lower())
     if match is None or not 1 <= int(match[1]) <= 99:
         raise ValueFault("is not the number of a cycle, 1 to 99")
     return int(match[1])
@@ -136,28 +259,33 @@ def parse_ecog(text: str) -> int:
     >>> parse_ecog("PS 1"), parse_ecog("0分")
     (1, 0)
     """
-    match = re.fullmatch(r"(?:ecog|ps)?[\s:=]*([0-5])分?", plain(text).lower())
+    match = _ECOG.fullmatch(whole(text).lower())
     if match is None:
-        raise ValueFault("is not a performance status, 0 to 5")
+        raise ValueFault("is not one performance status, 0 to 5")
     return int(match[1])
 
 
 def parse_age(text: str) -> int:
-    """Age in whole years.
+    """Age in whole years that were completed; months, weeks and days are refused.
 
-    >>> parse_age("63岁")
-    63
+    >>> parse_age("63岁"), parse_age("63.9"), parse_age("63岁8个月"), parse_age("063Y")
+    (63, 63, 63, 63)
     """
-    age = int(parse_number(text))
+    written = plain(text).lower()
+    years = _YEARS_AND_MONTHS.fullmatch(written)
+    figure = parse_figure(years[1] if years else written)
+    if figure.sign or figure.unit not in {"", "year"}:
+        raise ValueFault("is not an age in years; write whole years")
+    age = int(figure.number)
     if age > 120:
         raise ValueFault("is not an age, 0 to 120")
     return age
 
 
-def in_range(minimum: float, maximum: float, parse: Callable[[str], float]) -> Callable[[str], float]:
+def in_range(minimum: float, maximum: float, parse: Callable[..., float]) -> Callable[..., float]:
     """The same parser, refusing figures outside a range."""
-    def parsed(text: str) -> float:
-        number = parse(text)
+    def parsed(text: str, *args: Any, **kwargs: Any) -> float:
+        number = parse(text, *args, **kwargs)
         if not minimum <= number <= maximum:
             raise ValueFault(f"is not within {minimum:g} to {maximum:g}")
         return number
@@ -165,13 +293,44 @@ def in_range(minimum: float, maximum: float, parse: Callable[[str], float]) -> C
 
 
 def word_of(field: str, hint: str) -> Callable[[str], str]:
-    """A parser of the words that the vocabulary knows for a field."""
+    """A parser of the words that the vocabulary knows for a field; of several in one cell where they mean the same."""
     def parsed(text: str) -> str:
-        known = known_value(field, text)
+        known = known_value(field, whole(text)) or _of_several(field, text)
         if known is None:
             raise ValueFault(f"is not in the vocabulary; write {hint}")
         return known
     return parsed
+
+
+def _of_several(field: str, text: str) -> str | None:
+    """What every part of a text means: `19del/T790M` is mutant, `腺癌，低分化` an adenocarcinoma; None where one part means something else."""
+    parts = [part for part in _BETWEEN.split(plain(without_qualifiers(field, text))) if part.strip()]
+    meant = {known_value(field, part) for part in parts}
+    return meant.pop() if len(meant) == 1 else None
+
+
+def other_codes(texts: Iterable[str]) -> bool:
+    """True for a column of sexes in other codes than 1 and 2: then 1 need not be male.
+
+    >>> other_codes(["1", "0"]), other_codes(["1", "2", "F"])
+    (True, False)
+    """
+    return bool({text for text in map(whole, texts) if text.isdigit()} - {"1", "2"})
+
+
+def parse_sex(text: str, *, coded: bool = True) -> str:
+    """F or M; the codes 1 (male) and 2 (female) of GB/T 2261.1 where the column has no others."""
+    if whole(text).isdigit() and not coded:
+        raise ValueFault("is a code, and the column has others than 1 and 2; write F or M")
+    return word_of("sex", "F or M")(text)
+
+
+def parse_label(text: str) -> str:
+    """The label of a lesion or contour; a date is refused, since a spreadsheet makes one of `1-1`."""
+    label = whole(text)
+    if _LIKE_DATE.fullmatch(label):
+        raise ValueFault("is a date, as a spreadsheet makes of labels like 1-1; format the column as text")
+    return label
 
 
 def parse_boolean(text: str) -> bool:
@@ -180,7 +339,7 @@ def parse_boolean(text: str) -> bool:
     >>> parse_boolean("有"), parse_boolean("N")
     (True, False)
     """
-    known = known_value("boolean", text)
+    known = known_value("boolean", whole(text))
     if known is None:
         raise ValueFault("is neither yes nor no")
     return known == "yes"
@@ -211,7 +370,15 @@ def parse_reader(text: str) -> str:
 
 
 def parse_cell(text: str, parse: Callable[[str], Any]) -> Parsed:
-    """A cell's value by a parser; None for an empty cell and for words that say that the value is missing."""
+    """A cell's value by a parser; None for an empty cell and for words that say that the value is missing.
+
+    Raises
+    ------
+    ValueFault
+        For a cell that is not understood, and for an error of a spreadsheet, which is not the same as missing.
+    """
+    if SPREADSHEET_ERRORS.fullmatch(plain(text)):
+        raise ValueFault("is an error of the spreadsheet; correct its formula, or leave the cell empty")
     try:
         value = parse(text) if text else None
     except ValueFault:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dagster_project.lake.vocabulary import header_column, load_vocabulary
+from dagster_project.lake.vocabulary import header_meaning, header_unit, load_vocabulary
 
 DELIMITERS = ",;\t"
 
 IDENTIFYING = frozenset(load_vocabulary().headers["any"].values())
 """Columns that identify a person: searched for in what leaves, sealed in the crosswalk, stored in no table."""
+
+OTHER_UNIT = (
+    "states a unit that is not taken here, or a remark that could change the figures; lengths are in mm or cm, ages in years, "
+    "PD-L1 is a TPS in percent. The column is left out")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,16 @@ class CsvTable:
     columns: frozenset[str] = frozenset()
     rows: tuple[CsvRow, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Units that headers state, by column."""
+
+    _evidence: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def evidence(self, column: str, judge: Callable[[Iterable[str]], bool]) -> bool:
+        """What all cells of a column say about how it is written, judged once."""
+        if column not in self._evidence:
+            self._evidence[column] = judge([row.cells.get(column, "") for row in self.rows])
+        return self._evidence[column]
 
     def item(self, row: CsvRow, column: str = "") -> str:
         """Where something stands: `clinical/patients.csv row 7 column birth_date`."""
@@ -50,6 +64,7 @@ class CsvTable:
 @dataclass
 class _Headers:
     columns: dict[int, str] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
 
 
@@ -103,12 +118,17 @@ def _records(text: str) -> Iterator[list[str]]:
 def _headers(cells: Sequence[str], rows: Sequence[Sequence[str]], table: str, name: str) -> _Headers:
     found = _Headers()
     for position, cell in enumerate(cells):
-        column = header_column(table, cell) or header_column("any", cell)
-        if column is None:
+        meaning = header_meaning(table, cell) or header_meaning("any", cell)
+        unit = header_unit(meaning) if meaning else ""
+        if unit is None:
+            found.refusals.append(Refusal(f"{name} header {position + 1}", OTHER_UNIT))
+        elif meaning is None:
             if cell.strip() or any(len(row) > position and row[position].strip() for row in rows):
                 found.refusals.append(Refusal(f"{name} header {position + 1}", "header is not known; see dagster_project/lake/vocabulary.toml. The column is left out"))
         else:
-            _settle(found, position, column, cells, table, name)
+            _settle(found, position, meaning.column, cells, table, name)
+            if unit and found.columns.get(position) == meaning.column:
+                found.units[meaning.column] = unit
     return found
 
 
@@ -121,6 +141,7 @@ def _settle(found: _Headers, position: int, column: str, cells: Sequence[str], t
     better = _rank(table, cells[position]) < _rank(table, cells[other])
     loser = other if better else position
     if better:
+        found.units.pop(column, None)
         del found.columns[other]
         found.columns[position] = column
     found.refusals.append(Refusal(f"{name} header {loser + 1}", f"header means {column}, as another does; the column is left out"))
@@ -143,4 +164,4 @@ def _table(name: str, headers: _Headers, lines: list[list[str]]) -> CsvTable:
             refusals.append(Refusal(f"{name} row {number}", "has more cells than the header; a delimiter in a text must be quoted"))
             continue
         rows.append(CsvRow(number, {column: line[p].strip() if p < len(line) else "" for p, column in headers.columns.items()}))
-    return CsvTable(name, frozenset(headers.columns.values()), tuple(rows), tuple(refusals))
+    return CsvTable(name, frozenset(headers.columns.values()), tuple(rows), tuple(refusals), headers.units)

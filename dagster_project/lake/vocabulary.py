@@ -12,8 +12,9 @@ from pathlib import Path
 
 VOCABULARY = Path(__file__).with_name("vocabulary.toml")
 
-_IGNORED = re.compile(r"[\s_\-·()\[\]/\\.:：,，、。;；'\"*#]+")
+_IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad_\-·()\[\]/\\.:：,，、。;；'\"*#]+")
 _DOSE = re.compile(r"\d+(\.\d+)?\s*(mg|g|ml|μg|ug|iu)(/m2|/m²|/kg)?|auc\s*[=:]?\s*\d+(\.\d+)?|q\s*[1-4]\s*w|d\s*\d+(\s*[-,~]\s*d?\d+)*|\d+")
+_BRACKETS = re.compile(r"[(\[【{<](.*?)[)\]】}>]")
 _LATIN = re.compile(r"[a-z0-9]")
 
 
@@ -40,6 +41,18 @@ class Vocabulary:
     drugs: Mapping[str, str]
     classes: Mapping[str, str]
     filler: tuple[str, ...]
+    units: Mapping[str, str]
+    measures: Mapping[str, frozenset[str]]
+    remarks: frozenset[str]
+    qualifiers: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header means: the column, and what it says beside it (in brackets, or a unit behind the words)."""
+
+    column: str
+    remarks: tuple[str, ...] = ()
 
 
 def fold(text: str) -> str:
@@ -52,7 +65,7 @@ def fold(text: str) -> str:
 
 
 def word_key(text: str) -> str:
-    """`fold` without spaces and punctuation; punctuation alone stays, since "-" and "+" are values.
+    """`fold` without spaces, punctuation and what is not seen; punctuation alone stays, since "-" and "+" are values.
 
     >>> word_key("PD-L1 (TPS)"), word_key(" - ")
     ('pdl1tps', '-')
@@ -75,6 +88,10 @@ def load_vocabulary() -> Vocabulary:
                for word in (generic, generic.replace("_", " "), *words)},
         classes={generic: name for name, group in groups.items() for generic in group},
         filler=tuple(sorted(map(fold, raw["drugs"]["filler"]), key=len, reverse=True)),
+        units=_turned(raw["units"]),
+        measures={column: frozenset(units) for column, units in raw["measures"].items()},
+        remarks=frozenset(map(word_key, raw["remarks"]["harmless"])),
+        qualifiers={field: tuple(sorted(map(fold, words), key=len, reverse=True)) for field, words in raw["qualifiers"].items()},
     )
 
 
@@ -85,15 +102,75 @@ def _turned(words: Mapping[str, list[str]]) -> dict[str, str]:
 def header_column(table: str, header: str) -> str | None:
     """The column that a header of a case-report file means; None where the header is not known.
 
-    A unit or remark in brackets does not count. `table` is patients, treatments, follow_up, lesions, arbitrations, or any
-    (headers that identify a person).
-
     >>> header_column("patients", "住院号"), header_column("patients", "年龄（岁）"), header_column("patients", "Favourite colour")
     ('patient_id', 'age', None)
     """
-    known = load_vocabulary().headers[table]
-    folded = fold(header)
-    return known.get(word_key(folded)) or known.get(word_key(re.sub(r"[(\[].*?[)\]]", "", folded)))
+    meaning = header_meaning(table, header)
+    return meaning.column if meaning else None
+
+
+def header_meaning(table: str, header: str) -> Header | None:
+    """What a header of a case-report file means; None where it is not known.
+
+    `table` is patients, treatments, follow_up, lesions, arbitrations, or any (headers that identify a person).
+
+    1. The words as the vocabulary has them.
+    2. The words without what stands in brackets, which is a remark.
+    3. Of a measure also the words without the unit behind them, which is a remark too.
+    4. A box of a multiple choice ("… (choice=…)") is not known: it is one answer of several, not the column.
+
+    >>> header_meaning("lesions", "最长径（cm）"), header_meaning("lesions", "LD_cm")
+    (Header(column='ld_mm', remarks=('cm',)), Header(column='ld_mm', remarks=('cm',)))
+    """
+    known, folded = load_vocabulary().headers[table], fold(header)
+    exact = known.get(word_key(folded))
+    if exact or "choice=" in folded:
+        return Header(exact) if exact else None
+    bare, remarks = _BRACKETS.sub(" ", folded), tuple(r.strip() for r in _BRACKETS.findall(folded))
+    column = known.get(word_key(bare))
+    return Header(column, remarks) if column else _before_unit(known, bare, remarks)
+
+
+def _before_unit(known: Mapping[str, str], text: str, remarks: tuple[str, ...]) -> Header | None:
+    key, vocabulary = word_key(text), load_vocabulary()
+    for word in sorted(vocabulary.units, key=len, reverse=True):
+        column = known.get(key.removesuffix(word)) if key.endswith(word) else None
+        if column and column in vocabulary.measures:
+            return Header(column, (word, *remarks))
+    return None
+
+
+def header_unit(header: Header) -> str | None:
+    """The unit that the header of a measure states; empty where it states none, None where it states one that is not taken.
+
+    >>> header_unit(Header("ld_mm", ("cm",))), header_unit(Header("ld_mm")), header_unit(Header("ld_mm", ("inch",)))
+    ('cm', '', None)
+    """
+    vocabulary = load_vocabulary()
+    if header.column not in vocabulary.measures:
+        return ""
+    words = {word for remark in header.remarks for word in re.split(r"[,，、;/]", remark) if word.strip()}
+    units = {vocabulary.units.get(word_key(word)) for word in words if word_key(word) not in vocabulary.remarks}
+    if units - vocabulary.measures[header.column] or len(units) > 1:
+        return None
+    return next(iter(units), "")
+
+
+def unit_of(text: str) -> str | None:
+    """The unit that a word means: mm, cm, year, percent, month, week, day or other; None where it is none."""
+    return load_vocabulary().units.get(word_key(text))
+
+
+def without_qualifiers(field: str, text: str) -> str:
+    """A text without the words that do not change its meaning.
+
+    >>> without_qualifiers("histology", "腺癌，低分化").strip(",，")
+    '腺癌'
+    """
+    folded = fold(text)
+    for word in load_vocabulary().qualifiers.get(field, ()):
+        folded = folded.replace(word, "")
+    return folded
 
 
 def is_missing(text: str) -> bool:

@@ -149,6 +149,50 @@ def test_a_row_of_totals_is_no_patient(site):
     assert site.patients("001,F", "合计：1,", "不详,M", header="patient_id,sex").build()["patients"].height == 1
 
 
+# ── units and cells ──
+
+COLUMNS = ["sex", "birth_date", "age", "ecog", "stage", "histology", "egfr", "pd_l1_tps", "line", "consent"]
+PLAIN = dict(sex="F", birth_date="1961-04-09", age="", ecog="1", stage="IIIB", histology="adenocarcinoma", egfr="wild_type", pd_l1_tps="35", line="1", consent="given")
+TRAPS = [  # what a cell says, and what becomes of it: the value, or None where it is refused by row and column
+    ("pd_l1_tps", "0.8", None), ("pd_l1_tps", "80%", 80), ("birth_date", "22000", None), ("birth_date", "1961.4.9", 62), ("birth_date", "61/4/9", None), ("birth_date", "4/9/1961", None),
+    ("birth_date", "19610409.0", 62), ("birth_date", "1961年4月", None), ("sex", "1", None), ("sex", "0", None), ("ecog", "1-2", None), ("age", "63.9", 63), ("stage", "ⅢB/ⅣA", None),
+    ("egfr", "19del/T790M", "mutant"), ("pd_l1_tps", "CPS 10", None), ("pd_l1_tps", "1~49%", None), ("age", "１，０６３", None), ("line", "2", 2), ("consent", "1", None), ("consent", "否", None),
+    ("pd_l1_tps", "-", None), ("histology", "腺癌，低分化", "adenocarcinoma"), ("pd_l1_tps", "0", 0), ("age", "8月", None), ("age", "63岁8个月", 63), ("birth_date", "1900-01-01", None),
+    ("birth_date", "9999-12-31", None), ("pd_l1_tps", "1", None), ("ecog", "1.0", 1), ("egfr", "#N/A", None),
+]
+
+
+def test_every_trap_of_a_cell_is_what_it_says_or_refused_by_row_and_column(site):
+    cells = [{**PLAIN, **({"birth_date": ""} if column == "age" else {}), column: text} for column, text, _ in TRAPS]
+    site.patients(*(",".join([f"9{n:03}", *(f'"{row[c]}"' for c in COLUMNS)]) for n, row in enumerate(cells)), header=",".join(["patient_id", *COLUMNS]))
+    site.put("clinical/treatments.csv", "patient_id,cycle,date", *(f"9{n:03},1,2024-01-10" for n in range(len(cells))))
+    rows = {r["patient"]: r for r in site.build()["patients"].to_dicts()}
+    for number, (column, _, value) in enumerate(TRAPS):
+        stored = "age_years" if column in {"age", "birth_date"} else column
+        assert rows[site.patient(f"9{number:03}")][stored] == value, (column, number)
+        assert (f"clinical/patients.csv row {number + 2} column {column}" in site.refusals) == (value is None), (column, number)
+
+
+@pytest.mark.parametrize(("header", "size"), [
+    ("最长径(cm)", 34.5), ("longest diameter [cm]", 34.5), ("ld_cm", 34.5), ("最长径（厘米）", 34.5), ("最长径cm", 34.5), ("LD (mm)", 3.45), ("最长径", 3.45), ("LD (inch)", None), ("LD (px)", None),
+    ("最长径(第6周)", None),
+])
+def test_the_unit_of_a_header_counts_and_another_one_leaves_the_column_out(site, header, size):
+    site.patients(ROW).put("reads/R1/lesions.csv", f"patient_id,visit_date,lesion,role,{header}", "001,2024-01-05,L1,target,3.45")
+    assert site.build()["lesions"]["ld_mm"].to_list() == [size]
+    assert ("reads/R1/lesions.csv header 5" in site.refusals) == (size is None)
+
+
+def test_an_age_in_months_is_refused_by_its_header(site):
+    assert site.patients("001,756", header="patient_id,年龄(月)").build()["patients"]["age_years"].to_list() == [None]
+    assert "clinical/patients.csv header 2" in site.refusals
+
+
+def test_codes_of_sex_are_read_where_the_column_has_1_and_2_alone(site):
+    assert set(site.patients("001,1", "002,2", header="patient_id,sex").build()["patients"]["sex"]) == {"M", "F"}
+    assert set(site.patients("001,1", "002,0", header="patient_id,sex").build()["patients"]["sex"]) == {None}
+
+
 # ── faults ──
 
 def test_a_cell_that_is_not_understood_is_null_and_named_and_the_rest_stands(site):

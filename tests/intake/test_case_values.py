@@ -7,12 +7,14 @@ import pytest
 from dagster_project.intake import case_values as cv
 
 
-@pytest.mark.parametrize("text", ["2024-01-05", "2024/1/5", "20240105", "2024年1月5日", "2024.1.5", " ２０２４-０１-０５ ", "2024-01-05 08:30:00", "2024-01-05T08:30", "2024年01月05日", "2024 年 1 月 5 日"])
+@pytest.mark.parametrize("text", ["2024-01-05", "2024/1/5", "20240105", "2024年1月5日", "2024.1.5", " ２０２４-０１-０５ ", "2024-01-05 08:30:00", "2024-01-05T08:30", "2024年01月05日", "2024 年 1 月 5 日", "20240105.0", "2024-01-05T00:00:00Z",
+                                  "2024-01-05T23:30:00+08:00", "2024-01-05\u200b"])
 def test_one_day_in_many_spellings(text):
     assert cv.parse_date(text) == dt.date(2024, 1, 5)
 
 
-@pytest.mark.parametrize("text", ["05/01/2024", "5.1.2024", "2024-13-45", "2024-02-30", "2024", "24-01-05", "yesterday", "45296", "1849-01-01", "2024-1-5-6"])
+@pytest.mark.parametrize("text", ["05/01/2024", "5.1.2024", "2024-13-45", "2024-02-30", "2024", "24-01-05", "yesterday", "45296", "1849-01-01", "2024-1-5-6", "24/1/5", "1/5/2024", "2024年1月", "2024-01", "2024-01-UK", "45301", "45301.0", "1900-01-00",
+                                  "1900-01-01", "9999-12-31", "00/00/0000", "0000-00-00", "2024-01-05 or 2024-02-05", "2024-01-05T23:30:00Z", "2024-01-05T16:00:00.000Z"])
 def test_what_is_no_day_is_refused_without_being_quoted(text):
     with pytest.raises(cv.ValueFault) as fault:
         cv.parse_date(text)
@@ -26,18 +28,18 @@ def test_stages(text, stage):
     assert cv.parse_stage(text) == stage
 
 
-@pytest.mark.parametrize("text", ["V", "IIID", "late", "IIIB-IVA", "T4N2M0", "0"])
+@pytest.mark.parametrize("text", ["V", "IIID", "late", "IIIB-IVA", "ⅢB/ⅣA", "T4N2M0", "0", "12", "IIC", "IVC", "3.0", "IIIB?"])
 def test_what_is_no_stage_is_refused(text):
     with pytest.raises(cv.ValueFault):
         cv.parse_stage(text)
 
 
-@pytest.mark.parametrize(("text", "value"), [("50%", 50), ("<1%", 0), ("＜1％", 0), ("≥50%", 50), ("阴性", 0), ("negative", 0), ("0", 0), ("12.5", 12.5), (">50", 50)])
+@pytest.mark.parametrize(("text", "value"), [("50%", 50), ("<1%", 0), ("＜1％", 0), ("≥50%", 50), ("阴性", 0), ("negative", 0), ("0", 0), ("12.5", 12.5), (">50", 50), ("0.8%", 0.8), ("80％", 80), ("TPS 80%", 80), ("TPS：5%", 5), ("1", 1), ("0.0", 0)])
 def test_proportions(text, value):
     assert cv.parse_proportion(text) == value
 
 
-@pytest.mark.parametrize("text", ["1-49%", "<50%", "high", "阳性"])
+@pytest.mark.parametrize("text", ["1-49%", "1~49%", "<50%", "high", "阳性", "0.8", ".5", "CPS 10", "CPS：10", "无", "no", "-5", "8‰", "50 mm"])
 def test_what_is_no_proportion_is_refused(text):
     with pytest.raises(cv.ValueFault):
         cv.parse_proportion(text)
@@ -61,20 +63,69 @@ def test_what_is_no_cycle_is_refused(text):
         cv.parse_cycle(text)
 
 
-@pytest.mark.parametrize(("text", "value"), [("12,5", 12.5), ("12.5mm", 12.5), ("8 毫米", 8), ("0", 0)])
-def test_numbers(text, value):
-    assert cv.parse_number(text) == value
+@pytest.mark.parametrize(("text", "header", "value"), [
+    ("12,5", "", 12.5), ("12.5mm", "", 12.5), ("8 毫米", "", 8), ("0", "", 0), ("3.45 cm", "", 34.5), ("３．４５ｃｍ", "", 34.5), ("3.45", "cm", 34.5), ("3.45 厘米", "cm", 34.5), ("0.57", "cm", 5.7),
+    ("34.5", "mm", 34.5), ("1,234.5", "", 1234.5), ("0,125", "", 0.125), ("12,50", "", 12.5),
+])
+def test_lengths_are_in_the_unit_of_the_cell_else_of_the_header_else_in_mm(text, header, value):
+    assert cv.parse_length(text, header) == value
 
 
-@pytest.mark.parametrize("text", ["2cm", "about 12", "12-14", "~12", ">12", "nan", "inf", "1e3"])
-def test_what_is_no_number_is_refused(text):
+@pytest.mark.parametrize(("text", "header"), [
+    ("2 in", ""), ("about 12", ""), ("12-14", ""), ("~12", ""), (">12", ""), ("<5", ""), ("-3", ""), ("nan", ""), ("inf", ""), ("1e3", ""), ("12x8", ""), ("1,063", ""), ("１，０６３", ""), ("1.2.3", ""),
+    ("3.45 cm", "mm"), ("34.5 mm", "cm"), ("12 px", ""), ("12 cm2", ""), ("12%", ""),
+])
+def test_what_is_no_length_is_refused(text, header):
     with pytest.raises(cv.ValueFault):
-        cv.parse_number(text)
+        cv.parse_length(text, header)
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 0), ("ECOG 1", 1), ("PS:2", 2), ("1分", 1)])
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("ECOG 1", 1), ("PS:2", 2), ("1分", 1), ("1.0", 1), ("ECOG PS 1", 1)])
 def test_performance_status(text, value):
     assert cv.parse_ecog(text) == value
+
+
+@pytest.mark.parametrize(("text", "word"), [
+    ("45301", "day number"), ("2024年1月", "day is missing"), ("2024-01", "day is missing"), ("9999-12-31", "placeholder"), ("1900-01-00", "placeholder"), ("24/1/5", "four digits"),
+    ("2024-01-05T16:00:00Z", "UTC"),
+])
+def test_a_date_that_is_refused_says_what_it_is(text, word):
+    with pytest.raises(cv.ValueFault, match=word):
+        cv.parse_date(text)
+
+
+@pytest.mark.parametrize("text", ["8月", "8个月", "18 months", "500 days", "1,063", "１，０６３", "63-65", "<65", "-1", "008M", "130"])
+def test_what_is_no_age_in_years_is_refused(text):
+    with pytest.raises(cv.ValueFault):
+        cv.parse_age(text)
+
+
+@pytest.mark.parametrize(("field", "text", "value"), [
+    ("egfr", "19del/T790M", "mutant"), ("egfr", "L858R + T790M", "mutant"), ("histology", "腺癌，低分化", "adenocarcinoma"), ("histology", "中-低分化腺癌", "adenocarcinoma"),
+    ("histology", "poorly differentiated adenocarcinoma", "adenocarcinoma"), ("sex", "2.0", "F"), ("line", "2.0", "2"),
+])
+def test_several_words_that_mean_the_same(field, text, value):
+    assert cv.word_of(field, "")(text) == value
+
+
+@pytest.mark.parametrize(("field", "text"), [
+    ("egfr", "19del/野生型"), ("histology", "腺癌/鳞癌"), ("histology", "腺癌，待排"), ("sex", "F/M"), ("sex", "0"), ("sex", "F/?"), ("consent", "1"), ("consent", "否"), ("histology", "未分化癌"),
+])
+def test_several_words_that_do_not_are_refused(field, text):
+    with pytest.raises(cv.ValueFault):
+        cv.word_of(field, "")(text)
+
+
+@pytest.mark.parametrize("text", ["#N/A", "#REF!", "#DIV/0!", "#VALUE!", "#NAME?", "######"])
+def test_an_error_of_a_spreadsheet_is_not_missing(text):
+    with pytest.raises(cv.ValueFault, match="error of the spreadsheet"):
+        cv.parse_cell(text, cv.word_of("egfr", ""))
+
+
+@pytest.mark.parametrize("text", ["2024-01-01", "1月1日", "1-Jan", "01-Feb"])
+def test_a_label_that_became_a_date_is_refused(text):
+    with pytest.raises(cv.ValueFault):
+        cv.parse_label(text)
 
 
 def test_ages_and_lines_and_drugs():
@@ -82,7 +133,7 @@ def test_ages_and_lines_and_drugs():
     assert [cv.parse_line(t) for t in ("1", "一线", "second-line", "2L")] == [1, 1, 2, 2]
     assert cv.parse_drugs("信迪利单抗+化疗").value == "sintilimab+chemotherapy_nos"
     assert cv.parse_drugs("信迪利单抗 + 神药").remark
-    for parse, text in ((cv.parse_age, "130"), (cv.parse_ecog, "0-1"), (cv.parse_line, "late"), (cv.parse_drugs, "神药")):
+    for parse, text in ((cv.parse_age, "130"), (cv.parse_ecog, "0-1"), (cv.parse_ecog, "1~2"), (cv.parse_line, "late"), (cv.parse_drugs, "神药")):
         with pytest.raises(cv.ValueFault):
             parse(text)
 
