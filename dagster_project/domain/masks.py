@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from dagster_project.domain.contours import read_structures, structure_references
 from dagster_project.domain.diameters import Diameter, longest_diameter
+from dagster_project.domain.empty_slices import settle_empty_slices
 from dagster_project.domain.grids import affine_of, to_patient
 from dagster_project.domain.outlines import BorderRule, Mask, MaskError, Outline, Source
 from dagster_project.domain.segmentations import read_segments, segmentation_references
@@ -49,6 +50,10 @@ def read_outlines(path: Path, series: Series, wanted: Callable[[str], bool] = la
     MaskError
         Where the file does not belong to the series or cannot be used. An outline that holds nothing is no error: its mask is empty.
     """
+    return [settle_empty_slices(outline, series) for outline in _outlines(path, series, wanted)]
+
+
+def _outlines(path: Path, series: Series, wanted: Callable[[str], bool]) -> list[Outline]:
     if is_volume(path):
         return read_volume(path, series, wanted)
     dataset = _dicom(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,10 +14,53 @@ Source = Literal["RTSTRUCT", "SEG", "NIFTI", "NRRD"]
 BorderRule = Literal["even_odd_pixel_centres", "voxels_as_given", "fraction_at_least_half"]
 
 
-FLAGS: dict[str, str] = {}
-"""Code of each thing that may be odd about an outline, and what it means."""
+FLAGS: Mapping[str, str] = {
+    "slices_filled": (
+        "empty slices of the outline were filled, since the object states planes of that thickness or "
+        "the CT itself is interpolated there; check the outline"
+    ),
+    "slices_empty": (
+        "slices between the first and the last of the outline are empty and nothing states what lies "
+        "there; no volume and no features. Outline every slice; a lesion that is truly in pieces is "
+        "named in [reads] in_pieces of study.toml"
+    ),
+    "traced_through_pixel_centres": (
+        "the outline runs through pixel centres and loses half a pixel all round; export it along the "
+        "edges of the pixels, or as SEG or NIfTI"
+    ),
+    "density_of_air": (
+        "the mean density under the outline is that of air or lung, so that it lies beside the lesion, "
+        "on another image or is inverted; no features. Check whether it was drawn on this series"
+    ),
+    "open_contours": (
+        "open contours (OPEN_PLANAR) whose ends meet were closed; export them as CLOSED_PLANAR"
+    ),
+    "enclosing_nothing": (
+        "points and contours of fewer than three points enclose nothing and were left out; outline "
+        "these slices, or remove them"
+    ),
+    "repeated_contours": (
+        "contours that are there twice were counted once; export the structure once"
+    ),
+    "crossing_contours": (
+        "contours of one slice cross each other, and nobody can say what they enclose; no volume and "
+        "no features. Outline each piece by one contour"
+    ),
+    "other_frame": (
+        "the contours name images of this series, but the structure set names another frame of "
+        "reference, (0020,0052), for them; check whether it was drawn on this series"
+    ),
+    "implausibly_large": (
+        "the outline is larger than a lesion can be ([reads] implausible_… of study.toml): inverted, "
+        "or of a whole organ; no volume and no features. Check the outline"
+    ),
+}
+"""Code of each thing that may be odd about an outline: what it means, and what to do."""
 
-NO_FEATURES: frozenset[str] = frozenset()
+NO_VOLUME = frozenset({"slices_empty", "crossing_contours", "implausibly_large"})
+"""Codes of outlines whose number of voxels is not the lesion's: volume is NULL."""
+
+NO_FEATURES = NO_VOLUME | {"density_of_air"}
 """Codes of outlines that are shown and graded by hand alone: no features and no DHI are computed of them."""
 
 
@@ -40,6 +84,11 @@ class Outline:
         Contours (RTSTRUCT) or voxels that lie wholly or partly outside the images and are therefore missing from the mask.
     flags
         What is odd about the outline: codes of `FLAGS`.
+    refused
+        Why this outline of a file cannot be used, where the others can; the mask is empty then.
+    slab_mm
+        Thickness that the object states for each plane on which something is drawn; None where it
+        states none, or planes of different thickness.
     """
 
     label: str
@@ -48,6 +97,8 @@ class Outline:
     border_rule: BorderRule
     n_outside: int
     flags: tuple[str, ...] = ()
+    refused: str = ""
+    slab_mm: float | None = None
 
 
 WRONG_SERIES = "refers to another series than this one; send the contours together with the series they were drawn on"

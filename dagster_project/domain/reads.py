@@ -12,6 +12,8 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.labels import Labels, Place, labels_of_outlines, normal_label
+from dagster_project.domain.outline_flags import judge_outline
+from dagster_project.domain.outlines import FLAGS
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE, READS
 
@@ -22,7 +24,9 @@ MEASURED = (
     "centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "mask_digest")
 """Columns of `reads` that `domain.masks.measure_mask` gives."""
 
-OUTLINE = ("site", "patient", "scan", "reader", "label", "mask_source", "border_rule", "n_outside", "outline_flags", *MEASURED)
+OUTLINE = (
+    "site", "patient", "scan", "reader", "label", "mask_source", "border_rule", "n_outside", "outline_flags",
+    "refused", "image_share", *MEASURED)
 """What a row of outlines holds: one outline of one file, as read and measured on its scan."""
 
 SOURCE_ORDER = ("SEG", "NIFTI", "NRRD", "RTSTRUCT")
@@ -62,7 +66,7 @@ def derive_reads(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """READS without `input_fingerprint`, and the rows of QUARANTINE for what does not fit.
 
-    1. Outlines: an empty one is refused. Of several outlines of one lesion by one reader on one scan equal ones count once;
+    1. Outlines: one that cannot be used or is empty is refused; the others are judged (`judge_outline`). Of several outlines of one lesion by one reader on one scan equal ones count once;
        otherwise one is used (`SOURCE_ORDER`, then the digest) and the others are refused.
     2. A row of lesions.csv belongs to the scan of its series, or to the scan of its visit date that the reader outlined the
        lesion on, else to the one that the protocol chose.
@@ -90,11 +94,12 @@ def derive_reads(
     refusals = _Refusals()
     outlines = list(outlines)
     visits = _visits(timepoints, scans, labels_of_outlines(outlines))
-    found = _usable_outlines(outlines, visits, refusals)
+    found = _usable_outlines(outlines, visits, rules, refusals)
     rows = _judged(lesions, found, visits, refusals)
     rows += _unjudged(found, rows, lesions, re.compile(rules["target_roi"], re.IGNORECASE), refusals)
     _report_ambiguous(rows, visits.labels, refusals)
     rows = _one_series_a_visit(_one_name_a_lesion(rows, visits.labels), visits, refusals)
+    _report_flags(rows, refusals)
     locked = {(r["site"], r["reader"]): r["locked_at"] for r in locks.iter_rows(named=True)}
     schema = {name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"}
     full = [{**{name: row.get(name) for name in schema}, "reader_label": row["lesion"], "visit": visits.visit_of[row["site"], row["scan"]],
@@ -117,16 +122,27 @@ def _visits(timepoints: pl.DataFrame, scans: pl.DataFrame, labels: Labels) -> _V
     return _Visits(visit_of, frozenset(chosen), days, of_series, simulated, labels)
 
 
-def _usable_outlines(outlines: Iterable[Row], visits: _Visits, refusals: _Refusals) -> dict[Place, Row]:
+def _report_flags(rows: Iterable[Row], refusals: _Refusals) -> None:
+    for row in rows:
+        for code in row.get("outline_flags") or ():
+            refusals.add(row, _item(row, row["lesion"]), FLAGS[code])
+
+
+def _usable_outlines(
+    outlines: Iterable[Row], visits: _Visits, rules: Mapping[str, Any], refusals: _Refusals
+) -> dict[Place, Row]:
     grouped: dict[Place, list[Row]] = defaultdict(list)
     for row in ({**o, "simulated": visits.simulated.get((o["site"], o["scan"]), False)} for o in outlines):
         item = _item(row, row["label"])
         if (row["site"], row["scan"]) not in visits.visit_of:
             refusals.add(row, item, "outlined on a series that is no visit of the patient; send that series")
+        elif row.get("refused"):
+            refusals.add(row, item, row["refused"])
         elif not row["voxel_count"]:
             refusals.add(row, item, _why_empty(row["n_outside"]))
         else:
-            grouped[visits.labels.place(row, row["scan"], row["label"])].append(row)
+            place = visits.labels.place(row, row["scan"], row["label"])
+            grouped[place].append(judge_outline(row, rules))
     return {place: _best_outline(rows, refusals) for place, rows in sorted(grouped.items())}
 
 

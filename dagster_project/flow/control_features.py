@@ -11,11 +11,12 @@ import polars as pl
 
 from dagster_project.compute import Outcome, run_tasks
 from dagster_project.domain.labels import labels_of_outlines
+from dagster_project.domain.outline_flags import judge_outline, without_features
 from dagster_project.domain.repeat_scans import find_repeats
 from dagster_project.flow.dhi import PEELING
 from dagster_project.flow.done import Done, Say, refusal, told_progress
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
-from dagster_project.flow.reads import drawn_reads, outlines_on
+from dagster_project.flow.reads import drawn_reads, measured_reads, outlines_on
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import CONTROL_FEATURES, READS, SCANS, TIMEPOINTS
 
@@ -117,13 +118,17 @@ def _sampled_tasks(lakehouse: Lakehouse, site: str) -> list[ControlTask]:
     settings["dhi"] = {name: settings["dhi"][name] for name in PEELING}
     scans = lakehouse.lake.read(SCANS.name, site=site).select("patient", "scan", "pixel_digest")
     reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study).join(scans, on=["patient", "scan"])
-    sample = sample_reads(reads, lakehouse.study.section("controls")["patients_per_site"])
-    return [_sampled_task(lakehouse, row, reads, settings) for row in sample.iter_rows(named=True)]
+    usable = measured_reads(reads, lakehouse.study)
+    sample = sample_reads(usable, lakehouse.study.section("controls")["patients_per_site"])
+    return [_sampled_task(lakehouse, row, reads, usable, settings) for row in sample.iter_rows(named=True)]
 
 
-def _sampled_task(lakehouse: Lakehouse, row: dict[str, Any], reads: pl.DataFrame, settings: dict[str, dict[str, Any]]) -> ControlTask:
-    folder, same = scan_folder(lakehouse.home.vault, row), reads.filter(patient=row["patient"], scan=row["scan"])
-    second = same.filter((pl.col("lesion") == row["lesion"]) & (pl.col("reader") != row["reader"])).sort("reader")["mask_digest"].to_list()[:1]
+def _sampled_task(
+    lakehouse: Lakehouse, row: dict[str, Any], reads: pl.DataFrame, usable: pl.DataFrame, settings: dict[str, dict[str, Any]],
+) -> ControlTask:
+    folder = scan_folder(lakehouse.home.vault, row)
+    same, measured = (frame.filter(patient=row["patient"], scan=row["scan"]) for frame in (reads, usable))
+    second = measured.filter((pl.col("lesion") == row["lesion"]) & (pl.col("reader") != row["reader"])).sort("reader")["mask_digest"].to_list()[:1]
     others = sorted(same.filter(pl.col("lesion") != row["lesion"])["mask_digest"].unique())
     task = _task(lakehouse, row, settings)
     inputs = (task.key["input_fingerprint"], second, others)
@@ -141,8 +146,10 @@ def _repeat_tasks(lakehouse: Lakehouse, site: str) -> list[ControlTask]:
         return []
     drawn = outlines_on(lakehouse, site, scans, {scan for others in repeats.values() for scan in others})
     labels = labels_of_outlines(drawn)
-    outlined = {labels.place(o, o["scan"], o["label"]): o["mask_digest"] for o in drawn if o["voxel_count"]}
-    reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study).filter(pl.col("scan").is_in(list(repeats)))
+    rules = lakehouse.study.section("reads")
+    usable = [o for o in drawn if o["voxel_count"] and not without_features(judge_outline(o, rules)["outline_flags"])]
+    outlined = {labels.place(o, o["scan"], o["label"]): o["mask_digest"] for o in usable}
+    reads = measured_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study).filter(pl.col("scan").is_in(list(repeats)))
     settings, pixels = {"radiomics": dict(lakehouse.study.section("radiomics"))}, dict(scans.select("scan", "pixel_digest").iter_rows())
     return [
         _task(lakehouse, row | {"scan": scan, "pixel_digest": pixels[scan], "mask_digest": outlined[place]}, settings, number)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import run_tasks
+from dagster_project.domain.outline_flags import without_features
 from dagster_project.flow.done import Done, Say, refusal, told_progress
 from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder, scan_image
 from dagster_project.lake.schema import empty
@@ -40,13 +41,18 @@ class PairTask:
     settings: Mapping[str, Any]
     volume_mm3: float
     kept: Path
+    flagged: str | None = None
 
 
 def compare_visits(task: PairTask) -> dict[str, Any]:
     """Components and null of the Dynamic Heterogeneity Index for one lesion between two visits."""
     from dagster_project.domain.masks import load_mask
-    from dagster_project.radiomics.dhi import compare_lesion
+    from dagster_project.radiomics.dhi import compare_lesion, not_compared
 
+    if task.flagged:
+        found = not_compared(task.flagged)
+        keep(task.kept, {**task.key, **found})
+        return found
     masks = [load_mask(file) if file else None for file in (task.mask_a, task.mask_b)]
     images = [scan_image(*at) for at in ((task.folder_a, task.pixels_a), (task.folder_b, task.pixels_b))]
     found = compare_lesion(images[0], masks[0], images[1], masks[1], contour_mm=None, settings=task.settings)
@@ -100,7 +106,10 @@ def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
     earlier, later = scan_folder(lakehouse.home.vault, row), scan_folder(lakehouse.home.vault, row | {"scan": row["scan_to"]})
     key = {"site": row["site"], "patient": row["patient"], "lesion": row["lesion"], "from_visit": row["visit"], "to_visit": row["visit_to"],
            "simulated": row["simulated"]}
-    digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings), COMPONENTS)
+    flagged = next(filter(None, (without_features(row.get(name)) for name in ("outline_flags", "outline_flags_to"))), None)
+    digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings), COMPONENTS,
+                         *([flagged] if flagged else []))
     kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"
     masks = [mask_file(f, d) if (d := row[name]) else None for f, name in ((earlier, "mask_digest"), (later, "mask_digest_to"))]
-    return PairTask(key, earlier, row["pixel_digest"], masks[0], later, row["pixel_digest_to"], masks[1], dict(settings), float(row["volume_mm3"] or 0), kept_file)
+    return PairTask(key, earlier, row["pixel_digest"], masks[0], later, row["pixel_digest_to"], masks[1], dict(settings), float(row["volume_mm3"] or 0), kept_file,
+                    flagged)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dagster_project.compute import run_tasks
+from dagster_project.domain.outline_flags import without_features
 from dagster_project.flow.dhi import PEELING
 from dagster_project.flow.done import Done, Say, frame_of, refusal, refuse_by_site, told_progress
 from dagster_project.flow.habitat_words import WordTask, keep_new_words, load_words
@@ -49,6 +50,7 @@ class LesionTask:
     volume_mm3: float
     codebook: Codebook | None = None
     fingerprint: str = ""
+    flagged: str | None = None
 
 
 def habitat_settings(study: Study) -> dict[str, Any]:
@@ -197,7 +199,7 @@ def _localise_new(tasks: list[LesionTask], say: Say) -> dict[Path, str]:
 def _rows(task: LesionTask, measures: Mapping[str, float | None] | None, waiting: str) -> list[dict[str, Any]]:
     from dagster_project.radiomics.habitat_measures import measure_names
 
-    reason = NO_OUTLINE if task.mask is None else waiting or TOO_FEW.format(task.settings["minimum_voxels"])
+    reason = task.flagged or (NO_OUTLINE if task.mask is None else waiting or TOO_FEW.format(task.settings["minimum_voxels"]))
     whole = {**task.key, "codebook": task.codebook.name if task.codebook else None, "input_fingerprint": task.fingerprint}
     found = measures or dict.fromkeys(measure_names(task.settings["count"]))
     undefined = reason if measures is None else "all densities are equal"
@@ -210,8 +212,9 @@ def _refused(task: LesionTask, reason: str) -> dict[str, Any]:
 
 
 def _with_codebook(task: LesionTask, codebook: Codebook | None, waiting: str) -> LesionTask:
-    digest = fingerprint(dict(task.key), task.local.stem, dict(task.settings), codebook.fingerprint if codebook else waiting)
-    return LesionTask(task.key, task.folder, task.pixel_digest, task.mask, task.settings, task.local, task.volume_mm3, codebook, digest)
+    digest = fingerprint(dict(task.key), task.local.stem, dict(task.settings), codebook.fingerprint if codebook else waiting,
+                         *([task.flagged] if task.flagged else []))
+    return replace(task, codebook=codebook, fingerprint=digest)
 
 
 def _lesion_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[LesionTask]:
@@ -224,6 +227,7 @@ def _lesion_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[Lesion
 def _lesion_task(lakehouse: Lakehouse, row: dict[str, Any]) -> LesionTask:
     settings, folder = habitat_settings(lakehouse.study), scan_folder(lakehouse.home.vault, row)
     digest = fingerprint(row["pixel_digest"], row["mask_digest"], {name: settings[name] for name in LOCAL})
-    mask = mask_file(folder, row["mask_digest"]) if row["mask_digest"] else None
+    flagged = without_features(row.get("outline_flags"))
+    mask = mask_file(folder, row["mask_digest"]) if row["mask_digest"] and not flagged else None
     return LesionTask({n: row[n] for n in HABITAT_KEY}, folder, row["pixel_digest"], mask, settings, folder / "habitats" / f"local-{digest}.npz",
-                      float(row["volume_mm3"] or 0))
+                      float(row["volume_mm3"] or 0), flagged=flagged)

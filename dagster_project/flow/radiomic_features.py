@@ -12,7 +12,7 @@ import polars as pl
 from dagster_project.compute import Outcome, run_tasks
 from dagster_project.flow.done import Done, Say, refusal, told_progress
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
-from dagster_project.flow.reads import drawn_reads
+from dagster_project.flow.reads import drawn_reads, measured_reads
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import Write
 from dagster_project.lake.tables import RADIOMIC_FEATURES, READS, SCANS
@@ -90,7 +90,10 @@ def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:
 
 
 def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
-    """One task a scan and lesion: all locked readers' masks of it, and the other lesions of the scan, which the rings spare."""
+    """One task a scan and lesion: all locked readers' masks of it, and the other lesions of the scan, which the rings spare.
+
+    Outlines that are flagged (`NO_FEATURES`) are not measured; rings spare them all the same.
+    """
     from dagster_project.radiomics.extraction import engine_name
 
     settings = lakehouse.study.section("radiomics")
@@ -98,7 +101,8 @@ def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
     reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study)
     pixels = dict(lakehouse.lake.read(SCANS.name, site=site).select("scan", "pixel_digest").iter_rows())
     tasks = []
-    for (scan, lesion), rows in reads.sort("reader").group_by(["scan", "lesion"], maintain_order=True):
+    usable = measured_reads(reads, lakehouse.study)
+    for (scan, lesion), rows in usable.sort("reader").group_by(["scan", "lesion"], maintain_order=True):
         first, folder = rows.row(0, named=True), scan_folder(lakehouse.home.vault, rows.row(0, named=True))
         masks = {r["reader"]: str(r["mask_digest"]) for r in rows.iter_rows(named=True)}
         others = sorted(reads.filter((pl.col("scan") == scan) & (pl.col("lesion") != lesion))["mask_digest"].unique())

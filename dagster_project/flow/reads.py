@@ -15,6 +15,7 @@ from dagster_project.compute import reason_of, run_tasks
 from dagster_project.domain.lesion_matching import match_lesions
 from dagster_project.domain.locked_reads import close_reads
 from dagster_project.domain.masks import MaskError, kept_overlap, referenced_series_uids
+from dagster_project.domain.outlines import NO_FEATURES
 from dagster_project.domain.reads import derive_reads
 from dagster_project.domain.repeat_scans import without_repeats
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
@@ -92,8 +93,11 @@ def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str,
         measured = measure_mask(outline.mask, series.image, series.affine)
         if measured["voxel_count"]:
             save_mask(mask_file(folder, measured["mask_digest"]), outline.mask)
-        told = {"label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule, "n_outside": outline.n_outside, "outline_flags": list(outline.flags)}
-        rows.append({**told, **measured})
+        facts = {
+            "label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule,
+            "n_outside": outline.n_outside, "outline_flags": list(outline.flags), "refused": outline.refused,
+            "image_share": measured["voxel_count"] / outline.mask.size}
+        rows.append({**facts, **measured})
     return rows
 
 
@@ -207,3 +211,9 @@ def drawn_reads(reads: pl.DataFrame, study: Study) -> pl.DataFrame:
     """Reads with an outline that may be looked at: closed by their reader's lock, or found among the site's images."""
     closed = pl.col("locked_at").is_not_null() | (pl.col("reader") == study.section("reads")["site_reader"])
     return reads.filter(pl.col("mask_digest").is_not_null() & closed)
+
+
+def measured_reads(reads: pl.DataFrame, study: Study) -> pl.DataFrame:
+    """Of `drawn_reads` those that features may be measured on: without a flag of `NO_FEATURES`."""
+    flagged = pl.col("outline_flags").list.set_intersection(sorted(NO_FEATURES)).list.len() > 0
+    return drawn_reads(reads, study).filter(~flagged.fill_null(value=False))

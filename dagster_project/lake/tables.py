@@ -321,7 +321,8 @@ LESIONS = Table(
         integer("n_readers", "Readers who read the lesion", "阅片者人数", minimum=1),
         *(READS.column(name) for name in (
             "role", "organ", "node", "present", "too_small", "nontarget_state", "unequivocal", "voxel_count", "volume_mm3", "mean_hu",
-            "longest_diameter_mm", "short_axis_mm", "centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "mask_digest")),
+            "longest_diameter_mm", "short_axis_mm", "centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "outline_flags",
+            "mask_digest")),
         SIMULATED,
     ),
 )

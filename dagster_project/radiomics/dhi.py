@@ -103,11 +103,11 @@ def compare_lesion(
     visits = [None if mask is None else crop_visit(image, mask) for image, mask in ((image_a, mask_a), (image_b, mask_b))]
     first, second = visits
     if first is None or second is None:
-        return _nothing(MASK_MISSING.format(visit="the earlier visit" if first is None else "the later visit"))
+        return not_compared(MASK_MISSING.format(visit="the earlier visit" if first is None else "the later visit"))
     prepared = [prepare_visit(first, settings), prepare_visit(second, settings)]
     reason = _why_not(prepared, settings)
     if reason is not None:
-        return _nothing(reason) | _volumes(*prepared)
+        return not_compared(reason) | _volumes(*prepared)
     contour = settings["contour_mm"] if contour_mm is None else contour_mm
     return _compare([first, second], prepared, contour, settings)
 
@@ -119,7 +119,7 @@ def _compare(visits: list[Visit], prepared: list[Prepared], contour_mm: float, s
     first, second = (keep_deepest(p, n) for p in matched)
     found: Pair = dict(zip(COMPONENTS, _changes(_signature(first, settings), _signature(second, settings), n), strict=True))
     if np.isnan(found["texture"]):
-        return _nothing(NO_TEXTURE) | _volumes(*prepared)
+        return not_compared(NO_TEXTURE) | _volumes(*prepared)
     for side, visit, noise in zip("ab", visits, noises, strict=True):
         found |= _null_of(side, visit, noise, n, contour_mm, settings)
     found |= _size_effect(max(matched, key=lambda p: p.count), n, settings)
@@ -327,7 +327,8 @@ def _weighted_mean(lesions: list[Pair], name: str) -> float | None:
     return float(np.average([v for v, _ in known], weights=[w for _, w in known])) if known else None
 
 
-def _nothing(reason: str) -> Pair:
+def not_compared(reason: str) -> Pair:
+    """What `compare_lesion` gives where nothing can be compared."""
     lists: Pair = {f"null_{c}_{side}": [] for c in COMPONENTS for side in "ab"}
     figures = ("delta_median_hu", "delta_log_volume", "delta_log_sd", "wasserstein_hu", "n_voxels", "volume_a_mm3", "volume_b_mm3")
     return dict.fromkeys((*COMPONENTS, *(f"size_{c}" for c in COMPONENTS), *figures)) | lists | {"reason": reason}

@@ -1,0 +1,57 @@
+"""What is odd about an outline once it is measured, and which of its figures are then not the lesion's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from dagster_project.domain.outlines import NO_FEATURES, NO_VOLUME
+
+Row = Mapping[str, Any]
+
+NO_FEATURES_REASON = "the outline is flagged ({codes}); see the quarantine of reads"
+
+
+def judge_outline(row: Row, rules: Mapping[str, Any]) -> dict[str, Any]:
+    """A measured outline with all its flags, and without the figures that they make untrue.
+
+    1. `density_of_air`: the mean density lies at or below `air_mean_hu`.
+    2. `implausibly_large`: volume, longest diameter or share of the image above what a lesion can be.
+    3. `slices_empty` falls for a lesion of which the study team knows that it is in pieces (`in_pieces`).
+    4. Volume is NULL under a flag of `NO_VOLUME`; the diameter stays, since it was measured in one slice
+       on which the lesion was drawn.
+
+    Parameters
+    ----------
+    row
+        An outline as read and measured on its scan.
+    rules
+        Section `reads` of study.toml.
+    """
+    flags = [*(row["outline_flags"] or ()), *_by_measures(row, rules)]
+    if f"{row['site']}:{row['reader']}:{row['patient']}:{row['label']}" in rules["in_pieces"]:
+        flags = [code for code in flags if code != "slices_empty"]
+    volume = None if NO_VOLUME.intersection(flags) else row["volume_mm3"]
+    return {**row, "outline_flags": flags, "volume_mm3": volume}
+
+
+def _by_measures(row: Row, rules: Mapping[str, Any]) -> list[str]:
+    largest = {
+        "volume_mm3": rules["implausible_volume_mm3"],
+        "longest_diameter_mm": rules["implausible_diameter_mm"],
+        "image_share": rules["implausible_image_share"],
+    }
+    air = (row.get("mean_hu") is not None) and row["mean_hu"] <= rules["air_mean_hu"]
+    large = any((row.get(name) or 0.0) > limit for name, limit in largest.items())
+    return [*(["density_of_air"] if air else ()), *(["implausibly_large"] if large else ())]
+
+
+def without_features(flags: Collection[str] | None) -> str | None:
+    """Why nothing beyond diameters may be measured under an outline; None where all may.
+
+    >>> without_features(["open_contours"])
+    >>> without_features(["slices_empty"])
+    'the outline is flagged (slices_empty); see the quarantine of reads'
+    """
+    codes = sorted(NO_FEATURES.intersection(flags or ()))
+    return NO_FEATURES_REASON.format(codes=", ".join(codes)) if codes else None

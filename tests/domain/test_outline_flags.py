@@ -1,0 +1,53 @@
+"""What a measured outline is flagged for, and what is then not measured of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from dagster_project.domain.outline_flags import judge_outline, without_features
+from dagster_project.domain.outlines import FLAGS, NO_FEATURES
+from dagster_project.study import load_study
+
+RULES = load_study().section("reads")
+GOOD = {
+    "site": "AA", "patient": "P1", "reader": "R1", "label": "L1", "outline_flags": [],
+    "mean_hu": 30.0, "volume_mm3": 5000.0, "longest_diameter_mm": 21.0, "image_share": 0.001,
+}
+
+
+def judged(rules=RULES, **facts):
+    row = judge_outline({**GOOD, **facts}, rules)
+    return row["outline_flags"], row["volume_mm3"]
+
+
+@pytest.mark.parametrize(("facts", "flags"), [
+    ({}, []),
+    ({"mean_hu": -620.0}, []),  # pure ground glass
+    ({"mean_hu": -819.0}, ["density_of_air"]),  # lung beside the lesion
+    ({"mean_hu": -990.0}, ["density_of_air"]),
+    ({"mean_hu": None, "longest_diameter_mm": None}, []),
+    ({"volume_mm3": 358681.5, "longest_diameter_mm": 120.0}, []),  # a large tumour
+    ({"longest_diameter_mm": 480.0}, ["implausibly_large"]),
+    ({"volume_mm3": 3.1e6}, ["implausibly_large"]),
+    ({"image_share": 0.98, "mean_hu": -810.0}, ["density_of_air", "implausibly_large"]),  # an inverted mask
+])
+def test_flags_by_measures(facts, flags):
+    assert judged(**facts)[0] == flags
+
+
+def test_a_volume_that_is_not_the_lesions_is_null_and_the_diameter_stays():
+    row = judge_outline({**GOOD, "outline_flags": ["slices_empty"]}, RULES)
+    assert (row["volume_mm3"], row["longest_diameter_mm"]) == (None, 21.0)
+    assert judged(outline_flags=["slices_filled"]) == (["slices_filled"], 5000.0)
+
+
+def test_a_lesion_that_is_known_to_be_in_pieces_keeps_its_volume():
+    rules = {**RULES, "in_pieces": ["AA:R1:P1:L1"]}
+    assert judged(rules, outline_flags=["slices_empty"]) == ([], 5000.0)
+    assert judged(rules, outline_flags=["slices_empty"], label="L2")[0] == ["slices_empty"]
+
+
+@pytest.mark.parametrize("code", FLAGS)
+def test_each_code_says_what_to_do_and_whether_features_are_measured(code):
+    assert ("no features" in FLAGS[code] or "no volume and no features" in FLAGS[code]) == (code in NO_FEATURES)
+    assert (without_features([code]) is not None) == (code in NO_FEATURES)
