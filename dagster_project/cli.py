@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
 COMMANDS = {
-    "adam": "adam", "arbitration": "arbitration", "audit": "audit", "demo": "demo", "dev": "dev", "grade": "grade", "keys": "keys", "manifest": "manifest", "pacs": "pacs", "publish": "pages", "reidentify": "keys", "report": "pages", "run": "run", "simulate": "simulate", "sql": "query", "status": "status", "tidy": "tidy", "withdraw": "withdraw",
+    "adam": "adam", "arbitration": "arbitration", "audit": "audit", "demo": "demo", "dev": "dev", "grade": "grade", "keys": "keys", "manifest": "manifest", "pacs": "pacs", "publish": "pages", "rebuild": "rebuild", "reidentify": "keys", "report": "pages", "run": "run", "simulate": "simulate", "sql": "query", "status": "status", "tidy": "tidy", "withdraw": "withdraw",
 }
 """Each command or group, and its module in commands/: imported when it is asked for, so that the command line starts at once."""
 
@@ -25,6 +26,38 @@ class Commands(click.Group):
         """The command of that name."""
         module = COMMANDS.get(cmd_name)
         return getattr(import_module(f"dagster_project.commands.{module}"), cmd_name) if module else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what is wrong with the lake itself is said in one sentence, with what to do.
+
+        The lake's modules are looked up only after a failure, so that the command line starts at once.
+        """
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, SystemExit):
+            raise
+        except Exception as error:
+            fault = _lake_fault(error)
+            if fault is None:
+                raise
+            raise click.ClickException(str(fault)) from error
+
+
+def _lake_fault(error: Exception) -> Exception | None:
+    """What an error says of the lake: by itself, by the file that it names, or by a look at all files."""
+    import duckdb
+
+    from dagster_project.lake.errors import LakeError, name_fault
+
+    named = error if isinstance(error, LakeError) else name_fault(str(error))
+    if named is not None or not isinstance(error, duckdb.Error):
+        return named
+    from dagster_project.lake.damage import find_damage
+    from dagster_project.lake.home import find_home
+    from dagster_project.lake.store import read_lake
+
+    with read_lake(find_home()) as lake:
+        return next((damage.error() for damage in find_damage(lake, find_home())), None)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -27,16 +27,20 @@ def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
     """
     import duckdb
 
-    from dagster_project.lake.store import SnapshotGone, read_lake
+    from dagster_project.lake.errors import LakeError, name_fault
+    from dagster_project.lake.store import read_lake
 
     home = existing_home()
     try:
         with read_lake(home, as_of=as_of) as lake:
             result = lake.query(statement)
             _print_rows([d[0] for d in result.description or []], result.fetchall(), as_csv=as_csv, as_json=as_json)
-    except SnapshotGone as error:
+    except LakeError as error:
         raise click.ClickException(str(error)) from None
     except duckdb.Error as error:
+        fault = name_fault(str(error))
+        if fault:
+            raise click.ClickException(str(fault)) from None
         raise click.ClickException(f'{error}\nTables: lakehouse sql "SHOW TABLES"; columns: lakehouse sql "DESCRIBE scans"') from None
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from dagster_project.commands.terminal import CONSOLE, tell_strangers
+from dagster_project.commands.terminal import CONSOLE, has_lake, tell_strangers
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.tables import TRAINING_COHORT
 
@@ -63,7 +63,9 @@ def run(site: Sequence[str], require_model: bool) -> None:
     unknown = sorted(set(site) - set(home.sites()))
     if unknown:
         raise click.ClickException(f"{', '.join(unknown)} has neither a landing folder nor a vault; sites are {', '.join(home.sites())}")
+    refuse_damaged(home)
     outcome = run_flow(home, list(site))
+    note_what_was_written(home)
     if outcome.failed:
         sys.exit(1)
     sys.exit(EXIT_GATE_CLOSED if require_model and not outcome.gate_open else 0)
@@ -127,6 +129,54 @@ def _tell_checks(broken: Sequence[tuple[str, str]], asked: int) -> None:
                   f"{len(broken) - len(errors)} as warnings.", soft_wrap=True)
 
 
+def materialise_tables(home: Home, site: str | None, tables: Collection[str]) -> list[str]:
+    """Derive some tables (of one site) anew from what lies before them; what failed, and not for a closed gate."""
+    install_dagster_settings(home)
+    import dagster as dg
+
+    from dagster_project.definitions import defs
+
+    with dg.DagsterInstance.get() as instance:
+        if site:
+            instance.add_dynamic_partitions("site", [site])
+        job = defs.resolve_job_def("site" if site else "cohort")
+        keys = [key for key in job.asset_layer.executable_asset_keys if key.to_user_string() in tables]
+        result = job.execute_in_process(
+            instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=keys)
+        _tell_assets(result)
+        failures = list(_failures(result))
+    return [f"{site or 'cohort'} {step}: {reason}" for step, reason in failures if not reason.startswith(GATE_CLOSED)]
+
+
+def refuse_damaged(home: Home) -> None:
+    """Look at the lake before anything is made of it.
+
+    Raises
+    ------
+    click.ClickException
+        Where a data file is lost or no longer what was written: figures made of it would be wrong without a word.
+    """
+    from dagster_project.lake.damage import find_damage
+    from dagster_project.lake.store import open_lake
+
+    if not has_lake(home):
+        return
+    with open_lake(home) as lake:
+        damages = find_damage(lake, home)
+    if damages:
+        raise click.ClickException("\n".join(str(damage.error()) for damage in damages))
+
+
+def note_what_was_written(home: Home) -> None:
+    """Note the digests of new data files, by which damage is found later."""
+    from dagster_project.lake.damage import note_files
+    from dagster_project.lake.store import open_lake
+
+    if has_lake(home):
+        with open_lake(home) as lake:
+            note_files(lake, home)
+
+
 def install_dagster_settings(home: Home) -> None:
     """Put Dagster's settings into its home, telemetry off; settings that someone changed there stay."""
     target = home.dagster / "dagster.yaml"
@@ -174,10 +224,17 @@ def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str]]:
             data = event.step_failure_data
             own = data.user_failure_data.description if data.user_failure_data else None
             error = data.error.cause if data.error and data.error.cause else data.error
-            reason = own or (error.message.strip() if error else "no reason given")
+            reason = own or (_in_our_words(error.message.strip()) if error else "no reason given")
             colour = "yellow" if reason.startswith(GATE_CLOSED) else "red"
             CONSOLE.print(f"  [{colour}]{event.step_key}[/{colour}] {escape(reason)}")
             yield str(event.step_key), reason
+
+
+def _in_our_words(message: str) -> str:
+    """DuckDB's words for a lost file quote a path; ours name the table, the site and the command."""
+    from dagster_project.lake.errors import name_fault
+
+    return str(name_fault(message) or message)
 
 
 def _tell_end(home: Home, failed: list[str], gate: str, seconds: float) -> None:

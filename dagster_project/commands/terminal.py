@@ -45,6 +45,11 @@ def tell_strangers(home: Home, lang: str = "en") -> None:
         CONSOLE.print(f"[yellow]{escape(told)}[/yellow]", soft_wrap=True)
 
 
+def has_lake(home: Home) -> bool:
+    """Whether a lake was made in a home, or lies on a database server."""
+    return bool(os.environ.get("LAKEHOUSE_CATALOG")) or home.lake_made
+
+
 def existing_home() -> Home:
     """The home, where a lake was made in it.
 
@@ -54,6 +59,6 @@ def existing_home() -> Home:
         Where there is none, saying how to make one.
     """
     home = find_home()
-    if not (os.environ.get("LAKEHOUSE_CATALOG") or home.lake_made):
+    if not has_lake(home):
         raise click.ClickException(f"there is no lake in {home.root}; make one with `lakehouse run`, or name its folder with --home")
     return home

@@ -16,10 +16,10 @@ import polars as pl
 from dagster_project.flow.predictions import forget_predictions
 from dagster_project.intake.pseudonyms import write_audit
 from dagster_project.intake.vault import held_names, remove_patient
+from dagster_project.lake.errors import SnapshotGone
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
 from dagster_project.lake.publish import publish, withdraw_publications
-from dagster_project.lake.store import SnapshotGone
 from dagster_project.lake.tables import MODEL_RUNS, TABLES, TRAINING_COHORT
 from dagster_project.resources import Lakehouse
 

@@ -8,6 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from dagster_project.lake import sql
 from dagster_project.lake.published_database import WIDE_KEY, patch_database, write_database
 from dagster_project.lake.published_files import File, Former, Manifest, by_site, size_and_time, write_tables
@@ -42,14 +44,24 @@ def publish(lake: Lake, folder: Path) -> Published:
 
     Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
     """
-    with lake.frozen(READING_MEMORY) as snapshot:
-        database, parquet = _places(folder, snapshot)
-        fresh = not (database.is_file() and parquet.is_dir())
-        from_nothing = _write(lake, folder, snapshot) if fresh else False
+    try:
+        snapshot, fresh, from_nothing = _write_newest(lake, folder, build_on=True)
+    except duckdb.Error:
+        # A file that an earlier snapshot needs may be lost: nobody can tell what changed since, so all is written anew.
+        snapshot, fresh, from_nothing = _write_newest(lake, folder, build_on=False)
+    database, parquet = _places(folder, snapshot)
     _swap(folder / "lakehouse.duckdb", database.name)
     _swap(folder / "parquet" / "latest", parquet.name)
     _remove_old(folder, snapshot)
     return Published(database, parquet, snapshot, fresh, from_nothing)
+
+
+def _write_newest(lake: Lake, folder: Path, *, build_on: bool) -> tuple[int, bool, bool]:
+    """The newest snapshot; whether it was not published before, and whether it was written from nothing."""
+    with lake.frozen(READING_MEMORY) as snapshot:
+        database, parquet = _places(folder, snapshot)
+        fresh = not (database.is_file() and parquet.is_dir())
+        return snapshot, fresh, _write(lake, folder, snapshot, build_on=build_on) if fresh else False
 
 
 def withdraw_publications(folder: Path) -> None:
@@ -72,7 +84,7 @@ def _places(folder: Path, snapshot: int) -> tuple[Path, Path]:
     return folder / f"lakehouse-{snapshot}.duckdb", folder / "parquet" / str(snapshot)
 
 
-def _write(lake: Lake, folder: Path, snapshot: int) -> bool:
+def _write(lake: Lake, folder: Path, snapshot: int, *, build_on: bool) -> bool:
     """Folder and file beside their places, then moved into them, each whole; whether all was written from nothing."""
     _remove_partial(folder)
     database, parquet = _places(folder, snapshot)
@@ -80,7 +92,7 @@ def _write(lake: Lake, folder: Path, snapshot: int) -> bool:
         _remove(old)
     part, partial = database.with_name(f".{database.name}.{os.getpid()}"), parquet.with_name(f".{parquet.name}.{os.getpid()}")
     partial.mkdir(parents=True)
-    former = _former(lake, folder, snapshot)
+    former = _former(lake, folder, snapshot) if build_on else None
     files = write_tables(lake, partial, former)
     manifest, from_nothing = _write_database(former, partial, part, files, snapshot)
     (partial / MANIFEST).write_text(json.dumps(manifest.told(), indent=1), encoding="utf-8")

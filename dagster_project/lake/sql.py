@@ -165,6 +165,24 @@ def files(table: Table) -> str:
     return f"SELECT data_file, delete_file FROM ducklake_list_files('lake', '{table.name}')"
 
 
+def files_with_sizes(table: Table) -> str:
+    """The files of a table and of their deletions, each with the size that was written."""
+    return f"SELECT data_file, data_file_size_bytes, delete_file, delete_file_size_bytes FROM ducklake_list_files('lake', '{table.name}')"
+
+
+_META = "__ducklake_metadata_lake"
+_OF_FILE = f"SELECT data_file_id FROM {_META}.ducklake_data_file WHERE path LIKE $name AND end_snapshot IS NULL"
+
+END_FILE = [
+    f"UPDATE {_META}.ducklake_delete_file SET end_snapshot = $snapshot WHERE end_snapshot IS NULL AND data_file_id IN ({_OF_FILE})",
+    f"UPDATE {_META}.ducklake_data_file SET end_snapshot = $snapshot WHERE path LIKE $name AND end_snapshot IS NULL",
+]
+"""Let a data file end with a snapshot without reading it; DuckLake has no statement for a file that is lost."""
+
+STORED_COLUMNS = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'lake' AND NOT internal"
+"""Columns as the lake has them."""
+
+
 def differing(table: Table, *, since: int, until: int) -> str:
     """Whose rows were put in, taken out or changed by the snapshots after `since`; of a table that names no patient, whether any was."""
     what = "site, patient" if "patient" in table.names else "'', ''"

@@ -19,6 +19,7 @@ import duckdb
 import polars as pl
 
 from dagster_project.lake import sql
+from dagster_project.lake.errors import LakeBusy, OtherSchema, SnapshotGone, name_fault
 from dagster_project.lake.home import Home
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import BY_NAME, TABLES, Table
@@ -34,22 +35,6 @@ LOCAL_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"autoinstall_
 
 SPILL = "spill"
 """How a folder beside the data begins that DuckDB makes and takes away; a process that is killed leaves its own."""
-
-
-class LakeBusy(RuntimeError):
-    """Other writers kept the catalogue busy through all attempts."""
-
-    def __init__(self, what: str, cause: Exception) -> None:
-        super().__init__(f"{what}: the catalogue stayed busy through {ATTEMPTS} attempts ({type(cause).__name__}); "
-                         "see which run is writing in the Dagster UI (or `ps`), wait for it, then run again")
-
-
-class SnapshotGone(LookupError):
-    """A snapshot that was asked for has expired, or never was."""
-
-    def __init__(self, snapshot: int | None) -> None:
-        super().__init__(f"the lake has no snapshot {snapshot}: it has expired (withdrawal of consent lets all earlier ones expire) or never was. "
-                         "`lakehouse sql \"SELECT * FROM ducklake_snapshots('lake')\"` lists those that are there; train anew on the newest with `lakehouse run`")
 
 
 class RepeatedKey(ValueError):
@@ -88,7 +73,7 @@ class Lake:
         for extension in sql.extensions(catalog, data, encrypted=encrypted):
             self._connection.execute(f"LOAD '{extension_file(extension)}'")
         attach = sql.attach(catalog, data, read_only=read_only, as_of=as_of, encrypted=encrypted)
-        with _snapshot_named(as_of):
+        with _snapshot_named(as_of), _catalogue_named():
             self._retried(f"attach {catalog.split(':', maxsplit=1)[0]} catalogue", lambda c: c.execute(attach))
         self._connection.execute("USE lake")
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -112,6 +97,24 @@ class Lake:
         statements += [s for name in sql.VIEWS if name not in existing for s in sql.create_view(name)]
         if statements:
             self._transaction("create tables", partial(_execute_all, statements=statements))
+        self.check_schema()
+
+    def check_schema(self) -> None:
+        """Compare the columns of every table that is there with those that are declared.
+
+        Raises
+        ------
+        OtherSchema
+            Where a table has other columns: an earlier or later version of the program made the lake.
+        """
+        stored: dict[str, list[str]] = {}
+        for table, column in self._rows(sql.STORED_COLUMNS):
+            stored.setdefault(table, []).append(column)
+        for declared in (t for t in TABLES if t.name in stored):
+            missing = [name for name in declared.names if name not in stored[declared.name]]
+            extra = [name for name in stored[declared.name] if name not in declared.names]
+            if missing or extra:
+                raise OtherSchema(declared.name, missing, extra)
 
     def read(self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE") -> pl.DataFrame:
         """The table's rows, in the order of its key; of one site, and as of an earlier snapshot, where asked."""
@@ -206,6 +209,15 @@ class Lake:
                 self._connection.execute("ROLLBACK")
             self._connection.execute("RESET memory_limit")
 
+    def end_file(self, name: str, snapshot: int) -> None:
+        """Let the data file of a name end with a snapshot, unread."""
+
+        def work(c: duckdb.DuckDBPyConnection) -> None:
+            for statement in sql.END_FILE:
+                c.execute(statement, {"name": f"%{name}", "snapshot": snapshot})
+
+        self._transaction("let a damaged file go", work)
+
     def remove_patient(self, patient: str) -> int:
         """Take a patient's rows out of every table, in one transaction; how many they were."""
         def work(c: duckdb.DuckDBPyConnection) -> int:
@@ -251,7 +263,7 @@ class Lake:
                 if not _is_conflict(error):
                     raise
                 if attempt == ATTEMPTS - 1:
-                    raise LakeBusy(what, error) from error
+                    raise LakeBusy(what, ATTEMPTS, error) from error
                 time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, 20.0)
         raise AssertionError
@@ -266,6 +278,18 @@ def _snapshot_named(snapshot: int | None) -> Iterator[None]:
         if "No snapshot found" not in str(error):
             raise
         raise SnapshotGone(snapshot) from error
+
+
+@contextmanager
+def _catalogue_named() -> Iterator[None]:
+    """SQLite's own words for a catalogue that cannot be read, said with what to do."""
+    try:
+        yield
+    except duckdb.Error as error:
+        fault = name_fault(f"catalog: {error}")
+        if fault is None:
+            raise
+        raise fault from error
 
 
 def _committed(connection: duckdb.DuckDBPyConnection, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:

@@ -10,9 +10,10 @@ import duckdb
 import polars as pl
 import pytest
 
+from dagster_project.lake.errors import SnapshotGone
 from dagster_project.lake.home import Home
 from dagster_project.lake.schema import UnknownColumns, empty
-from dagster_project.lake.store import Lake, RepeatedKey, SnapshotGone, open_lake, read_lake
+from dagster_project.lake.store import Lake, RepeatedKey, open_lake, read_lake
 from dagster_project.lake.tables import QUARANTINE, TREATMENTS
 
 
