@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydicom.datadict import dictionary_VM, tag_for_keyword
 from pydicom.tag import BaseTag, Tag
@@ -14,6 +15,7 @@ from pydicom.tag import BaseTag, Tag
 FILES = tuple(Path(__file__).with_name(f"allowlist_{name}.toml") for name in ("ct", "rtstruct", "seg"))
 
 CT, RTSTRUCT, SEG = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP_SEG = "1.2.840.10008.5.1.4.1.1.66.7"
 """The SOP classes that are taken in."""
 
 
@@ -64,11 +66,17 @@ def _flattened(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
 @cache
 def load_allowlists() -> Mapping[str, Allowlist]:
     """The allowlist of each SOP class that is taken in."""
-    return {allowlist.sop_class: allowlist for allowlist in map(_read, FILES)}
+    return {allowlist.sop_class: allowlist for path in FILES for allowlist in _read(path)}
 
 
-def _read(path: Path) -> Allowlist:
+def _read(path: Path) -> list[Allowlist]:
+    """One for each SOP class that a file is about."""
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    first = _allowlist(raw)
+    return [replace(first, sop_class=sop_class) for sop_class in (first.sop_class, *raw.get("same_for", ()))]
+
+
+def _allowlist(raw: dict[str, Any]) -> Allowlist:
     return Allowlist(raw["sop_class"], raw["edition"], tuple(raw["options"]), frozenset(raw["required"]), frozenset(raw["vital"]),
                      frozenset(raw["type_2"]), _rules(raw, "dataset"))
 

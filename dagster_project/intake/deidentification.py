@@ -16,7 +16,7 @@ from pydicom._uid_dict import UID_dictionary
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
-from dagster_project.intake.allowlists import CT, RTSTRUCT, SEG, Allowlist, load_allowlists
+from dagster_project.intake.allowlists import CT, LABEL_MAP_SEG, RTSTRUCT, SEG, Allowlist, load_allowlists
 from dagster_project.intake.elements import TooLongError, encode_element
 from dagster_project.intake.identifiers import Identity, Needles, holds_identifier, make_needles, plain_text, read_identity
 from dagster_project.intake.refusals import RefusedError
@@ -28,7 +28,7 @@ IMPLEMENTATION_VERSION = "LAKEHOUSE_1"
 REFUSED_IMAGE_WORDS = ("LOCALIZER", "SECONDARY", "DERIVED", "SCREEN", "DOSE", "PROJECTION", "MPR", "MIP", "REFORMATTED", "CSA")
 """No value of ImageType may contain one of these."""
 
-KINDS: Mapping[str, str] = {CT: "CT", RTSTRUCT: "RTSTRUCT", SEG: "SEG"}
+KINDS: Mapping[str, str] = {CT: "CT", RTSTRUCT: "RTSTRUCT", SEG: "SEG", LABEL_MAP_SEG: "SEG"}
 
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
@@ -60,7 +60,7 @@ def open_source(data: bytes) -> Source:
     """Parse a file and judge it by its header.
 
     1. It is DICOM with a preamble, names its transfer syntax, and nothing is cut off.
-    2. Its SOP class is CT, RTSTRUCT or SEG.
+    2. Its SOP class is CT, RTSTRUCT or SEG, as segments or as a label map.
     3. No burned-in annotation; a CT image is ORIGINAL, PRIMARY and AXIAL and nothing in ImageType says otherwise.
     4. The elements that the allowlist requires are there.
 

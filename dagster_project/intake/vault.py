@@ -505,7 +505,7 @@ def held_names(vault_site: Path, patient: str) -> set[str]:
         return set()
     with contextlib.closing(Register(vault_site / REGISTER)) as register:
         rows = register.objects(patient)
-    words = {word for row in rows for word in (*row.key.split(), row.series or "", row.content, *Path(row.output).parts)}
+    words = {word for row in rows for word in (*row.key.split(), row.series or "", *row.content.split(), *Path(row.output).parts)}
     return {word for word in words if re.fullmatch(r"2\.25\.\d+|S[A-Z2-7]{16}|[0-9a-f]{64}", word)}
 
 

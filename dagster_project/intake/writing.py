@@ -19,7 +19,7 @@ from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-from dagster_project.intake.allowlists import CT, RTSTRUCT, SEG, Allowlist, Rule
+from dagster_project.intake.allowlists import CT, LABEL_MAP_SEG, RTSTRUCT, SEG, Allowlist, Rule
 from dagster_project.intake.elements import BINARY, clean_number, clean_words, encode_element, encode_item
 from dagster_project.intake.identifiers import Needles, decoded_text, plain_text
 from dagster_project.intake.pixels import LOSSY, Geometry, clean_pixels
@@ -44,8 +44,20 @@ CONTENT: Mapping[str, tuple[str, ...]] = {
     CT: ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "PixelData"),
     RTSTRUCT: ("StructureSetROISequence", "ROIContourSequence"),
     SEG: ("SegmentSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
+    LABEL_MAP_SEG: ("SegmentSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
 }
-"""What makes two files of one SOPInstanceUID the same object: these elements, however the rest was re-exported."""
+"""What makes two files of one SOPInstanceUID the same object: these elements, and `PLACING`, however the rest was re-exported."""
+
+_SEG_PLACING = ("FrameOfReferenceUID", "ReferencedSeriesSequence", "SegmentationType", "MaximumFractionalValue", "Rows", "Columns", "NumberOfFrames", "BitsAllocated")
+
+PLACING: Mapping[str, tuple[str, ...]] = {
+    CT: ("SeriesInstanceUID", "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "SliceThickness", "ConvolutionKernel",
+         "AcquisitionNumber"),
+    RTSTRUCT: ("FrameOfReferenceUID", "ReferencedFrameOfReferenceSequence"),
+    SEG: _SEG_PLACING,
+    LABEL_MAP_SEG: _SEG_PLACING,
+}
+"""What decides which visit, series or patient coordinates an object belongs to, or what its pixels mean: a corrected reference is another object."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,10 @@ def keyed_uid(uid: str, key: bytes) -> str:
     """`2.25.` and 128 keyed bits: the same UID maps to the same UID in every file, run and process.
 
     UIDs of the standard itself (SOP classes, well-known frames of reference) stay: membership of the registry is tested,
-    not the prefix, since vendors use the prefix too.
+    not the prefix, since vendors use the prefix too. The SOP classes that are taken in stay, also where they are newer than the registry.
     """
     plain = uid.strip(" \0")
-    return plain if plain in UID_dictionary else _keyed(plain, key)
+    return plain if plain in UID_dictionary or plain in CONTENT else _keyed(plain, key)
 
 
 @lru_cache(maxsize=65536)
@@ -101,8 +113,12 @@ class Writer:
         return b"".join(written)
 
     def content_digest(self) -> str:
+        """Of `CONTENT`, and of `PLACING`; what was taken in before the second was there has the first alone."""
+        return f"{self._digest_of(CONTENT)} {self._digest_of(PLACING)}"
+
+    def _digest_of(self, keywords: Mapping[str, tuple[str, ...]]) -> str:
         digest = hashlib.sha256()
-        for keyword in CONTENT[self.allowlist.sop_class]:
+        for keyword in keywords[self.allowlist.sop_class]:
             value = self.values.get(keyword, b"")
             digest.update(keyword.encode() + (value if keyword == "PixelData" else _same_figures(value)))
         return digest.hexdigest()

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 
-from dagster_project.intake.allowlists import CT, RTSTRUCT, SEG, load_allowlists
+from dagster_project.intake.allowlists import CT, LABEL_MAP_SEG, RTSTRUCT, SEG, load_allowlists
 from dagster_project.intake.writing import ACTIONS, OPTIONS
 
 OPTION_OF_COLUMN = {
@@ -91,5 +91,5 @@ def test_what_is_required_stays_and_the_method_is_said(allowlist):
     assert [rule.tag for rule in allowlist.rules] == sorted(rule.tag for rule in allowlist.rules)
 
 
-def test_three_classes_are_taken_in_and_no_other():
-    assert load_allowlists().keys() == {CT, RTSTRUCT, SEG}
+def test_images_contours_and_segmentations_are_taken_in_and_nothing_else():
+    assert load_allowlists().keys() == {CT, RTSTRUCT, SEG, LABEL_MAP_SEG}

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID_dictionary
 
-from dagster_project.intake.allowlists import load_allowlists
+from dagster_project.intake.allowlists import LABEL_MAP_SEG, load_allowlists
 from dagster_project.intake.deidentification import deidentify, open_source
 from dagster_project.intake.identifiers import make_needles
 from dagster_project.intake.refusals import RefusedError
@@ -382,3 +382,40 @@ def test_a_length_that_swallows_its_neighbours_is_damage():
     swallowing = data[:kernel + 6] + (200).to_bytes(2, "little") + data[kernel + 8:]
     with pytest.raises(RefusedError):
         clean(swallowing)
+
+
+def test_a_label_map_is_taken_in_as_a_segmentation_and_its_colours_go():
+    source = seg()
+    source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = LABEL_MAP_SEG
+    source.SegmentationType, source.PhotometricInterpretation, source.BitsAllocated, source.BitsStored, source.HighBit = "LABELMAP", "PALETTE COLOR", 8, 8, 7
+    source.PixelData = seg_mask(2).tobytes()
+    source.RedPaletteColorLookupTableData = b"Murong"
+    made = clean(source)
+    written = read_back(made.data)
+    assert (made.kind, written.SOPClassUID, written.SegmentationType) == ("SEG", LABEL_MAP_SEG, "LABELMAP")
+    assert (written.PhotometricInterpretation, "RedPaletteColorLookupTableData" in written) == ("MONOCHROME2", False)
+    assert np.array_equal(written.pixel_array, seg_mask(2))
+    assert b"Murong" not in made.data
+
+
+def _content(ds):
+    return clean(ds).content_digest
+
+
+def _changed(ds, **changes):
+    for keyword, value in changes.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+@pytest.mark.parametrize("change", [
+    {"SeriesInstanceUID": "1.2.9"}, {"FrameOfReferenceUID": "1.2.9"}, {"AcquisitionDate": "20240301"}, {"SliceThickness": 2}, {"ConvolutionKernel": "Br64d"}])
+def test_a_slice_of_another_series_place_or_day_is_another_object(change):
+    assert _content(_changed(ct(), **change)) != _content(ct())
+    assert _content(_changed(ct(), SliceThickness="1.00", AccessionNumber="other")) == _content(ct())
+
+
+@pytest.mark.parametrize(("make", "change"), [(rtstruct, {"FrameOfReferenceUID": "1.2.9"}), (seg, {"FrameOfReferenceUID": "1.2.9"}), (seg, {"MaximumFractionalValue": 1})])
+def test_contours_with_other_references_or_other_values_are_another_object(make, change):
+    assert _content(_changed(make(), **change)) != _content(make())
+    assert _content(make(series="1.2.9")) != _content(make())

@@ -469,3 +469,12 @@ def test_masks_are_read_again_where_other_rules_hold(full, monkeypatch):
     again = full.take()
     assert (before.duplicates, again.duplicates > 0, again.accepted) == (0, True, 0)
     assert full.take().duplicates == 0
+
+
+def test_a_corrected_reference_of_a_readers_contours_takes_the_place_of_the_former_one(full):
+    full.take()
+    full.put("reads/R2/SEG.dcm", seg(series=f"{ROOT}.7"))
+    assert full.take().superseded == 1
+    full.put("reads/R2/copy.dcm", seg())
+    full.take()
+    assert any("other content" in reason for reason in full.refused().values()), "the old one beside it is no duplicate"
