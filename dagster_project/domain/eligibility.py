@@ -12,6 +12,7 @@ import polars as pl
 
 from dagster_project.domain.findings import Rules, is_measurable
 from dagster_project.domain.responses import BASELINE, finding_of
+from dagster_project.domain.timepoints import undated_cycles
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import ELIGIBILITY
 from dagster_project.study import Study
@@ -155,6 +156,8 @@ def _judge_visits(case: _Case, rules: Rules) -> Verdict:
         return "met", f"timepoints: {', '.join(VISITS)}"
     if not case.drugs:
         return "unknown", "treatments has no cycle, so that no scan can be T0, T1 or T2"
+    if all(d["cycle"] != 1 or d["day"] is None for d in case.drugs):
+        return "unknown", "treatments has no date of cycle 1, so that no scan can be T0, T1 or T2"
     closed = [v for v in missing if _is_closed(v, case, rules)]
     if closed:
         return "not_met", f"timepoints: no CT in the window of {', '.join(closed)}"
@@ -166,7 +169,7 @@ def _is_closed(visit: str, case: _Case, rules: Rules) -> bool:
         return True
     days = {d["cycle"]: d["day"] for d in case.drugs}
     cycle = rules["t1_after_cycle"] if visit == "T1" else rules["t2_after_cycle"]
-    if days.get(cycle) is None or case.last_day is None:
+    if days.get(cycle) is None or case.last_day is None or undated_cycles(days, cycle):
         return False
     follows = days.get(cycle + 1)
     end = days[cycle] + rules["days_without_next_cycle"] if follows is None else follows + rules["days_after_next_cycle"]

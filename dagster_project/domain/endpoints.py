@@ -20,7 +20,15 @@ from dagster_project.domain.best_response import (
     until_progression,
 )
 from dagster_project.domain.findings import Rules
-from dagster_project.domain.progression_free import FollowUp, Survival, landmark, progression_free_survival
+from dagster_project.domain.progression_free import (
+    UNDATED_THERAPY,
+    FollowUp,
+    Survival,
+    death_query,
+    landmark,
+    survival_or_reason,
+    why_no_time,
+)
 from dagster_project.domain.responses import ACCEPTED, BASELINE
 from dagster_project.domain.survival import KaplanMeier, LogRank, Proportion, clopper_pearson, kaplan_meier, log_rank, response_rate
 from dagster_project.lake.schema import polars_schema
@@ -39,12 +47,20 @@ Patient = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the lake holds of one patient: dated visits with their responses in order, dates of T0 and T2, treatments, events."""
+    """What the lake holds of one patient: dated visits with their responses in order, days of all CTs, events.
+
+    `treated` says that the date of the first cycle is known; without it there is no day of anything.
+    """
 
     visits: Sequence[Row]
     days: Mapping[str, int | None]
     treated: bool
     events: Sequence[Row]
+
+    @property
+    def undated(self) -> frozenset[str]:
+        """Events on a day that is not known."""
+        return frozenset(e["event"] for e in self.events if e["event_date"] is None)
 
     def first_day(self, event: str, *, after: int | None = None) -> int | None:
         """Day of the first such event, after a day where one is given."""
@@ -56,9 +72,11 @@ def derive_outcomes(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up
                     timepoints: pl.DataFrame, endpoints: Rules, recist: Rules) -> pl.DataFrame:
     """Derive one row a patient of `patients`, from the accepted read.
 
-    1. best responses (best_response.py): visits up to the first PD (iRECIST: iCPD), none after a new anticancer therapy
+    1. best responses (best_response.py): visits up to the first PD (iRECIST: iCPD), none after a new anticancer therapy, and none at
+       all where the day on which one began, or the day of the first cycle, is not known
     2. responder: best overall response, without confirmation, is CR or PR; NULL where there was no visit after baseline
-    3. progression-free survival and its landmark from T2 (progression_free.py); NULL without a first cycle
+    3. progression-free survival and its landmark from T2 (progression_free.py); NULL without a first cycle, and where dates that decide
+       it are missing or contradict each other
     4. day of the confirmed iUPD; pseudoprogression (pseudoprogression.py), none after a new anticancer therapy
 
     Returns
@@ -78,8 +96,12 @@ def records_of(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.
     visits, events, scans = _by_patient(accepted), _by_patient(follow_up), _by_patient(timepoints)
     treated = _by_patient(treatments)
     names = {*visits, *events, *scans, *treated}
-    found = {p: Record(visits[p], {s["visit"]: s["day"] for s in scans[p]}, bool(treated[p]), events[p]) for p in names}
+    found = {p: Record(visits[p], {s["visit"]: s["day"] for s in scans[p]}, _is_dated(treated[p]), events[p]) for p in names}
     return defaultdict(lambda: Record((), {}, treated=False, events=()), found)
+
+
+def _is_dated(cycles: Iterable[Row]) -> bool:
+    return any(c["cycle"] == 1 and c["day"] is not None for c in cycles)
 
 
 def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
@@ -91,7 +113,7 @@ def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
 
 def _outcome(record: Record, endpoints: Rules, recist: Rules) -> tuple[Any, ...]:
     therapy = record.first_day("new_therapy", after=0)
-    before = before_therapy(record.visits, therapy)
+    before = before_therapy(record, therapy)
     graded = until_progression(graded_of(before, "overall_response"))
     immune = until_progression(graded_of(before, "irecist_response"), end="iCPD")
     bor, pfs = best_response(graded, recist), _pfs(record, therapy, endpoints)
@@ -100,12 +122,14 @@ def _outcome(record: Record, endpoints: Rules, recist: Rules) -> tuple[Any, ...]
     return (
         bor, confirmed_best_response(graded, recist), immune_best_response(immune, recist), None if bor is None else bor in {"CR", "PR"},
         _best_change(before[: len(graded)]), *_columns(pfs), *_columns(later)[:2], confirmed_progression_day(immune),
-        found.d1, found.d1_nadir, found.d2, found.d2_nadir, _reason(record, graded))
+        found.d1, found.d1_nadir, found.d2, found.d2_nadir, _reason(record, graded, therapy, endpoints))
 
 
-def before_therapy(visits: Sequence[Row], therapy: int | None) -> list[Row]:
-    """The visits up to the day on which another anticancer therapy began."""
-    return [v for v in visits if therapy is None or v["day"] is None or v["day"] <= therapy]
+def before_therapy(record: Record, therapy: int | None) -> list[Row]:
+    """The visits after day 0, up to the day on which another anticancer therapy began; none where that day, or the first cycle's, is not known."""
+    if not record.treated or "new_therapy" in record.undated:
+        return []
+    return [v for v in record.visits if v["day"] is None or (v["day"] > 0 and (therapy is None or v["day"] <= therapy))]
 
 
 def graded_of(visits: Iterable[Row], column: str) -> list[Graded]:
@@ -114,16 +138,17 @@ def graded_of(visits: Iterable[Row], column: str) -> list[Graded]:
 
 
 def _pfs(record: Record, therapy: int | None, endpoints: Rules) -> Survival | None:
-    return progression_free_survival(follow_up_of(record, therapy), endpoints) if record.treated else None
+    return survival_or_reason(follow_up_of(record, therapy), endpoints)[0] if record.treated else None
 
 
 def follow_up_of(record: Record, therapy: int | None) -> FollowUp:
-    """What the censoring table asks of one patient: RECIST 1.1 responses of the dated visits, and events by day."""
-    dated = [(v["day"], v["overall_response"]) for v in record.visits if v["day"] is not None]
-    stops = [record.first_day(event) for event in ("off_treatment", "lost", "progression_clinical")]
+    """What the censoring table asks of one patient: RECIST 1.1 responses of the visits after day 0, and events by day."""
+    dated = [(v["day"], v["overall_response"]) for v in record.visits if v["day"] is not None and v["day"] > 0]
+    stops = {"off_treatment", "lost", "progression_clinical"} & {e["event"] for e in record.events}
     return FollowUp(
         has_baseline=BASELINE in record.days, responses=dated, death_day=record.first_day("death"), new_therapy_day=therapy,
-        clinical_progression_day=record.first_day("progression_clinical", after=0), stopped=any(s is not None for s in stops))
+        clinical_progression_day=record.first_day("progression_clinical", after=0), stopped=bool(stops),
+        undated=record.undated, last_scan_day=max((d for d in record.days.values() if d is not None), default=None))
 
 
 def _columns(survival: Survival | None) -> tuple[int | None, bool | None, str | None]:
@@ -141,11 +166,9 @@ def _for_pseudoprogression(visit: Row) -> pseudoprogression.Graded:
         visit["nontarget_response"], visit["new_lesion"], visit["overall_response"])
 
 
-def _reason(record: Record, graded: Sequence[Graded]) -> str | None:
-    missing = [] if record.treated else ["no date of a first cycle: no survival time"]
-    missing += [] if graded else ["no visit after baseline: no best response"]
-    died = record.first_day("death")
-    late = died is not None and any(v["day"] is not None and v["day"] > died for v in record.visits)
-    missing += ["a CT is dated after death: one of the two dates is wrong"] if late else []
-    query = response_query(graded)
-    return "; ".join([*missing, *([query] if query else [])]) or None
+def _reason(record: Record, graded: Sequence[Graded], therapy: int | None, endpoints: Rules) -> str | None:
+    facts = follow_up_of(record, therapy)
+    missing = [why_no_time(facts, endpoints) or death_query(facts)] if record.treated else ["no date of a first cycle: no survival time"]
+    unseen = f"{UNDATED_THERAPY}: no best response" if "new_therapy" in record.undated else "no visit after baseline: no best response"
+    missing += [] if graded else [unseen]
+    return "; ".join(filter(None, [*missing, response_query(graded)])) or None

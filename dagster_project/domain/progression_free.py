@@ -7,13 +7,26 @@ from dataclasses import dataclass
 
 from dagster_project.domain.findings import Rules
 
+FIRST_DAY = 1
+"""The shortest time to an event. Days count from the first cycle as day 0; an event on that day itself is one of the first day (FDA: day 1)."""
+
+UNDATED_THERAPY = "another anticancer therapy began on a day that is not known"
+UNDATED_WORSENING = "clinical progression on a day that is not known"
+UNDATED_DEATH = "death on a day that is not known"
+EARLY_DEATH = "death is dated before the first cycle: one of the two dates is wrong"
+CT_AFTER_DEATH = "a CT is dated after death: one of the two dates is wrong"
+"""Why there is no survival time."""
+
 NEW_THERAPY = "new anticancer therapy before progression"
 """The reason of a survival time that a new therapy ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """Days from the first cycle (day 0): whether T0 was scanned, the responses in order, and what happened."""
+    """Days from the first cycle (day 0): whether T0 was scanned, the responses in order, and what happened.
+
+    `undated` are the events that happened on a day that is not known, `last_scan_day` is the day of the last CT.
+    """
 
     has_baseline: bool
     responses: Sequence[tuple[int, str]]
@@ -21,6 +34,8 @@ class FollowUp:
     new_therapy_day: int | None = None
     clinical_progression_day: int | None = None
     stopped: bool = False
+    undated: frozenset[str] = frozenset()
+    last_scan_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +47,45 @@ class Survival:
     reason: str
 
 
+def death_query(facts: FollowUp) -> str:
+    """What contradicts the date of a death; empty where nothing does."""
+    if facts.death_day is None:
+        return ""
+    if facts.death_day < 0:
+        return EARLY_DEATH
+    return CT_AFTER_DEATH if facts.last_scan_day is not None and facts.last_scan_day > facts.death_day else ""
+
+
+def why_no_time(facts: FollowUp, rules: Rules) -> str:
+    """Why progression-free survival cannot be counted; empty where it can.
+
+    1. the date of the death contradicts another
+    2. a new therapy began on a day that is not known: what came after it does not count, and nobody knows what did
+    3. clinical progression likewise, where the protocol counts it
+    4. the patient died on a day that is not known, with neither a PD nor a dated new therapy before
+    """
+    query, progressed = death_query(facts), any(response == "PD" for _, response in facts.responses)
+    if query:
+        return query
+    if "new_therapy" in facts.undated:
+        return UNDATED_THERAPY
+    if "progression_clinical" in facts.undated and rules["clinical_progression"] == "event":
+        return UNDATED_WORSENING
+    ended = facts.has_baseline and (progressed or facts.new_therapy_day is not None)
+    return UNDATED_DEATH if "death" in facts.undated and not ended else ""
+
+
+def survival_or_reason(facts: FollowUp, rules: Rules) -> tuple[Survival | None, str]:
+    """The survival and its reason, or None and why there is none."""
+    why = why_no_time(facts, rules)
+    if why:
+        return None, why
+    survival = progression_free_survival(facts, rules)
+    return survival, survival.reason
+
+
 def progression_free_survival(facts: FollowUp, rules: Rules) -> Survival:
-    """Days to the first RECIST 1.1 PD or death of any cause.
+    """Days to the first RECIST 1.1 PD or death of any cause, for facts that do not contradict each other (`why_no_time`).
 
     1. no baseline scan: censored on day 0, unless death came within two visits
     2. new anticancer therapy before PD and death: censored at the last adequate assessment up to it (or an event, by protocol)
@@ -45,7 +97,7 @@ def progression_free_survival(facts: FollowUp, rules: Rules) -> Survival:
 
     An assessment is adequate when it is not NE; the first cycle counts as adequate. Two visits are missed where more than
     2 x (interval + window) days lie between the last adequate assessment and the event. The end of treatment alone
-    does not censor: a PD or death that is seen later is an event.
+    does not censor: a PD or death that is seen later is an event. An event takes at least `FIRST_DAY`.
     """
     progression = next((day for day, response in facts.responses if response == "PD"), None)
     event = min((d for d in (progression, facts.death_day) if d is not None), default=None)
@@ -66,7 +118,7 @@ def _comes_first(other: int | None, event: int | None) -> bool:
 
 def _without_baseline(facts: FollowUp, rules: Rules) -> Survival:
     if facts.death_day is not None and facts.death_day <= _longest_gap(rules):
-        return Survival(facts.death_day, event=True, reason="death within two visits, no baseline assessment")
+        return Survival(max(facts.death_day, FIRST_DAY), event=True, reason="death within two visits, no baseline assessment")
     return Survival(0, event=False, reason="no baseline assessment")
 
 
@@ -83,7 +135,7 @@ def last_adequate_day(facts: FollowUp, limit: int | None = None, *, before: bool
 
 def _at_other_end(facts: FollowUp, day: int | None, counts_as: str, reason: str) -> Survival:
     if counts_as == "event" and day is not None:
-        return Survival(max(day, 0), event=True, reason=reason)
+        return Survival(max(day, FIRST_DAY), event=True, reason=reason)
     return Survival(last_adequate_day(facts, day), event=False, reason=reason)
 
 
@@ -91,7 +143,7 @@ def _at_event(facts: FollowUp, day: int, what: str, rules: Rules) -> Survival:
     last = last_adequate_day(facts, day, before=True)
     if day - last > _longest_gap(rules):
         return Survival(last, event=False, reason=f"{what} after two or more missed visits")
-    return Survival(max(day, 0), event=True, reason=what)
+    return Survival(max(day, FIRST_DAY), event=True, reason=what)
 
 
 def _without_event(facts: FollowUp) -> Survival:

@@ -11,7 +11,7 @@ import polars as pl
 from dagster_project.domain.best_response import Graded, immune_progression, until_progression
 from dagster_project.domain.endpoints import LANDMARK, Record, before_therapy, follow_up_of, graded_of, records_of
 from dagster_project.domain.findings import Rules
-from dagster_project.domain.progression_free import FollowUp, Survival, landmark, progression_free_survival
+from dagster_project.domain.progression_free import FIRST_DAY, UNDATED_DEATH, FollowUp, Survival, death_query, landmark, survival_or_reason
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import TIME_TO_EVENT
 
@@ -41,7 +41,8 @@ def derive_time_to_event(responses: pl.DataFrame, treatments: pl.DataFrame, foll
     4. dor: from the first CR or PR (iCR or iPR) to the end of pfs, for those who had one
     5. os: from the first cycle to death, else to the last day on which anything is known
 
-    Without a date of the first cycle there is no time, and the reason says so.
+    Without a date of the first cycle there is no time, nor where dates that decide it are missing or contradict each other
+    (progression_free.why_no_time); the reason says so. No time is negative, and none to an event is shorter than a day.
 
     Returns
     -------
@@ -60,18 +61,21 @@ def _times(record: Record, endpoints: Rules) -> Iterable[Times]:
         return
     therapy = record.first_day("new_therapy", after=0)
     facts = follow_up_of(record, therapy)
-    found = {version: progression_free_survival(facts, {**endpoints, **changed}) for version, changed in VERSIONS.items()}
-    found["irecist"] = progression_free_survival(immune_follow_up(facts, record, therapy), endpoints)
-    for version, survival in found.items():
-        yield "pfs", version, "first_cycle", survival.days, survival.event, survival.reason
-        yield _from_landmark(version, survival, record.days.get(LANDMARK))
-    visits = before_therapy(record.visits, therapy)
-    yield from _duration("main", found["main"], until_progression(graded_of(visits, "overall_response")), {"CR", "PR"})
-    yield from _duration("irecist", found["irecist"], until_progression(graded_of(visits, "irecist_response"), end="iCPD"), {"iCR", "iPR"})
-    yield _overall(record)
+    found = {version: survival_or_reason(facts, {**endpoints, **changed}) for version, changed in VERSIONS.items()}
+    found["irecist"] = survival_or_reason(immune_follow_up(facts, record, therapy), endpoints)
+    for version, (survival, reason) in found.items():
+        days, event = (survival.days, survival.event) if survival else (None, None)
+        yield "pfs", version, "first_cycle", days, event, reason
+        yield _from_landmark(version, survival, reason, record.days.get(LANDMARK))
+    visits = before_therapy(record, therapy)
+    yield from _duration("main", found["main"][0], until_progression(graded_of(visits, "overall_response")), {"CR", "PR"})
+    yield from _duration("irecist", found["irecist"][0], until_progression(graded_of(visits, "irecist_response"), end="iCPD"), {"iCR", "iPR"})
+    yield _overall(record, facts)
 
 
-def _from_landmark(version: str, survival: Survival, day: int | None) -> Times:
+def _from_landmark(version: str, survival: Survival | None, reason: str, day: int | None) -> Times:
+    if survival is None:
+        return "pfs", version, LANDMARK, None, None, reason
     later = landmark(survival, day)
     if later is None:
         return "pfs", version, LANDMARK, None, None, f"no scan at {LANDMARK}" if day is None else f"not at risk any more at {LANDMARK}"
@@ -84,7 +88,7 @@ def immune_follow_up(facts: FollowUp, record: Record, therapy: int | None) -> Fo
     1. the day of progression is `immune_progression`'s; visits from it on are left out but for that one
     2. another visit that could be evaluated is adequate, an unconfirmed progression included; iNE is not
     """
-    visits = until_progression(graded_of(before_therapy(record.visits, therapy), "irecist_response"), end="iCPD")
+    visits = until_progression(graded_of(before_therapy(record, therapy), "irecist_response"), end="iCPD")
     found = immune_progression(visits, **_end(record))
     words = [(v.day, "NE" if v.response == "iNE" else "SD") for v in visits if v.day is not None and (found is None or v.day < found[0])]
     return replace(facts, responses=[*words, *([(found[0], "PD")] if found else [])])
@@ -99,15 +103,18 @@ def _end(record: Record) -> dict[str, Any]:
     return {"end_day": day, "end_reason": None if day is None else known[day].replace("_", " ")}
 
 
-def _duration(version: str, survival: Survival, visits: Sequence[Graded], responses: set[str]) -> Iterable[Times]:
+def _duration(version: str, survival: Survival | None, visits: Sequence[Graded], responses: set[str]) -> Iterable[Times]:
     begun = next((v.day for v in visits if v.response in responses and v.day is not None), None)
-    if begun is not None and survival.days >= begun:
-        yield "dor", version, "response", survival.days - begun, survival.event, survival.reason
+    if survival is not None and begun is not None and survival.days >= begun:
+        days = survival.days - begun
+        yield "dor", version, "response", max(days, FIRST_DAY) if survival.event else days, survival.event, survival.reason
 
 
-def _overall(record: Record) -> Times:
-    died = record.first_day("death")
+def _overall(record: Record, facts: FollowUp) -> Times:
+    query = death_query(facts) or (UNDATED_DEATH if "death" in record.undated else "")
+    if query:
+        return "os", "main", "first_cycle", None, None, query
     known = [day for day in (*record.days.values(), *(v["day"] for v in record.visits), *(e["day"] for e in record.events)) if day is not None]
-    if died is not None:
-        return "os", "main", "first_cycle", max(died, 0), True, "death"
+    if facts.death_day is not None:
+        return "os", "main", "first_cycle", max(facts.death_day, FIRST_DAY), True, "death"
     return "os", "main", "first_cycle", max([0, *known]), False, "alive when last heard of"

@@ -49,10 +49,12 @@ def derive_timepoints(scans: pl.DataFrame, treatments: pl.DataFrame, rules: Mapp
     1. Series of one patient and one day are one study; one of them is chosen (see `preference`), the others are runners-up.
     2. Day 0 is the date of cycle 1. T0: the last study from day -28 to day 0.
     3. T1: the first study after the date of cycle 3 and no later than the date of cycle 4 + 7 d, or cycle 3 + 35 d where
-       no cycle 4 was given. T2: the same after cycle 5, among the studies that are not T1.
-    4. A study that does not look like a chest is taken for T0, T1 or T2 only where no other lies in the window.
-    5. Every other study is V1, V2, … by date; studies without a date come last. Without cycle 1 no study is T0, T1 or T2.
-    6. What changed since T0 (scanner, kernel, contrast, tube voltage) is named where both visits tell it and differ.
+       no cycle 4 was given (and no later than 7 d after a later one that was). T2: the same after cycle 5.
+    4. Where the date of cycle 3, or of a cycle 4 that was given, is not known, no study is T1; likewise T2.
+    5. T1 is later than T0 and day 0, T2 later than T1, whatever the cycles say.
+    6. A study that does not look like a chest is taken for T0, T1 or T2 only where no other lies in the window.
+    7. Every other study is V1, V2, … by date; studies without a date come last. Without a date of cycle 1 no study is T0, T1 or T2.
+    8. What changed since T0 (scanner, kernel, contrast, tube voltage) is named where both visits tell it and differ.
 
     Parameters
     ----------
@@ -71,8 +73,12 @@ def derive_timepoints(scans: pl.DataFrame, treatments: pl.DataFrame, rules: Mapp
     return pl.DataFrame(rows, schema=schema)
 
 
-def _cycles(treatments: pl.DataFrame) -> dict[tuple[str, str], dict[int, dt.date]]:
-    cycles: dict[tuple[str, str], dict[int, dt.date]] = defaultdict(dict)
+Cycles = Mapping[int, dt.date | None]
+"""The cycles of a patient that were given, by number; None where the day is not known."""
+
+
+def _cycles(treatments: pl.DataFrame) -> dict[tuple[str, str], dict[int, dt.date | None]]:
+    cycles: dict[tuple[str, str], dict[int, dt.date | None]] = defaultdict(dict)
     for row in treatments.iter_rows(named=True):
         cycles[row["site"], row["patient"]][row["cycle"]] = row["treatment_date"]
     return cycles
@@ -108,34 +114,57 @@ def preference(series: Row, soft_tissue: re.Pattern[str]) -> tuple[bool, bool, f
         soft_tissue.fullmatch((series["kernel"] or "").strip()) is None, -series["n_slices"], 2**31 if number is None else number, series["scan"])
 
 
-def _visits(studies: list[DayStudy], cycles: Mapping[int, dt.date], rules: Mapping[str, Any]) -> list[Visit]:
+def _visits(studies: list[DayStudy], cycles: Cycles, rules: Mapping[str, Any]) -> list[Visit]:
     named = _protocol_visits([s for s in studies if s.date is not None], cycles, rules)
     taken = [id(v.study) for v in named]
-    reason = "not in a window of the protocol" if 1 in cycles else "no date of cycle 1, so no window of the protocol"
+    reason = _why_no_visit(cycles, rules)
     others = [s for s in studies if id(s) not in taken]
     return named + [Visit(f"V{n}", s, reason if s.date else "no date") for n, s in enumerate(others, start=1)]
 
 
-def _protocol_visits(studies: list[DayStudy], cycles: Mapping[int, dt.date], rules: Mapping[str, Any]) -> list[Visit]:
-    if 1 not in cycles:
+def _why_no_visit(cycles: Cycles, rules: Mapping[str, Any]) -> str:
+    """Why a dated study is none of T0, T1 and T2, and which of them has no window."""
+    if cycles.get(1) is None:
+        return "no date of cycle 1, so no window of the protocol"
+    needed = {name: undated_cycles(cycles, rules[f"{name.lower()}_after_cycle"]) for name in ("T1", "T2")}
+    unknown = [f"no {name}: the date of cycle {numbers[0]} is not known" for name, numbers in needed.items() if numbers]
+    return "; ".join(["not in a window of the protocol", *unknown])
+
+
+def undated_cycles(cycles: Mapping[int, object], cycle: int) -> list[int]:
+    """Of a cycle and the next, which bound a visit's window, those that were given on a day that is not known."""
+    return [n for n in (cycle, cycle + 1) if n in cycles and cycles[n] is None]
+
+
+def _protocol_visits(studies: list[DayStudy], cycles: Cycles, rules: Mapping[str, Any]) -> list[Visit]:
+    day_0 = cycles.get(1)
+    if day_0 is None:
         return []
-    low, high = (cycles[1] + dt.timedelta(days=rules[key]) for key in ("t0_earliest_day", "t0_latest_day"))
+    low, high = (day_0 + dt.timedelta(days=rules[key]) for key in ("t0_earliest_day", "t0_latest_day"))
     window = f"day {rules['t0_earliest_day']} to {rules['t0_latest_day']}"
     found = _pick("T0", [s for s in reversed(studies) if low <= _date(s) <= high], f"last CT of {window}")
     for name in ("T1", "T2"):
-        taken = {id(v.study) for v in found}
-        found += _after_cycle(name, rules[f"{name.lower()}_after_cycle"], [s for s in studies if id(s) not in taken], cycles, rules)
+        after = max([day_0, *(_date(v.study) for v in found)])
+        found += _after_cycle(name, rules[f"{name.lower()}_after_cycle"], [s for s in studies if _date(s) > after], cycles, rules)
     return found
 
 
-def _after_cycle(name: str, cycle: int, studies: list[DayStudy], cycles: Mapping[int, dt.date], rules: Mapping[str, Any]) -> list[Visit]:
-    if cycle not in cycles:
+def _after_cycle(name: str, cycle: int, studies: list[DayStudy], cycles: Cycles, rules: Mapping[str, Any]) -> list[Visit]:
+    begin = cycles.get(cycle)
+    if begin is None or undated_cycles(cycles, cycle):
         return []
+    latest, until = _end_of_window(cycle, begin, cycles, rules)
+    return _pick(name, [s for s in studies if begin < _date(s) <= latest], f"first CT after cycle {cycle}, no later than {until}")
+
+
+def _end_of_window(cycle: int, begin: dt.date, cycles: Cycles, rules: Mapping[str, Any]) -> tuple[dt.date, str]:
+    """The last day of a visit's window, and the rule that gives it."""
     following, alone = rules["days_after_next_cycle"], rules["days_without_next_cycle"]
-    given = cycle + 1 in cycles
-    latest = cycles[cycle + 1] + dt.timedelta(days=following) if given else cycles[cycle] + dt.timedelta(days=alone)
-    until = f"cycle {cycle + 1} + {following} d" if given else f"cycle {cycle} + {alone} d, as no cycle {cycle + 1} was given"
-    return _pick(name, [s for s in studies if cycles[cycle] < _date(s) <= latest], f"first CT after cycle {cycle}, no later than {until}")
+    later = {n: date + dt.timedelta(days=following) for n, date in sorted(cycles.items()) if n > cycle and date is not None}
+    if cycle + 1 in later:
+        return later[cycle + 1], f"cycle {cycle + 1} + {following} d"
+    latest = begin + dt.timedelta(days=alone)
+    return min([latest, *later.values()]), f"cycle {cycle} + {alone} d, as no cycle {cycle + 1} was given"
 
 
 def _date(study: DayStudy) -> dt.date:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.eligibility import CRITERIA
-from dagster_project.domain.progression_free import NEW_THERAPY
+from dagster_project.domain.progression_free import NEW_THERAPY, UNDATED_THERAPY
 from dagster_project.domain.responses import ACCEPTED, BASELINE
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import TRAINING_COHORT
@@ -156,9 +156,10 @@ def courses(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.Dat
         simulated[row["site"], row["patient"]] = row["simulated"]
     landmarks = {(t["site"], t["patient"]): t["scan_date"] for t in timepoints.iter_rows(named=True) if t["visit"] == task}
     last_days = {(o["site"], o["patient"]): o["pfs_days"] for o in outcomes.iter_rows(named=True) if o["pfs_reason"] == NEW_THERAPY}
+    unknown = {(o["site"], o["patient"]) for o in outcomes.iter_rows(named=True) if UNDATED_THERAPY in (o["reason"] or "")}
     free = {(o["site"], o["patient"]): _free_of_progression(o, six_months) for o in outcomes.iter_rows(named=True)}
     visits = _visits_of(responses)
-    return [Course(p, simulated[p], found, _state(visits[p], task), _later(visits[p], landmarks.get(p), last_days.get(p)), task, free.get(p))
+    return [Course(p, simulated[p], found, _state(visits[p], task), _later(visits[p], None if p in unknown else landmarks.get(p), last_days.get(p)), task, free.get(p))
             for p, found in sorted(verdicts.items())]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from dagster_project.intake import case_values as cv
+from dagster_project.intake.chronology import AFTER_CUT_OFF, NO_CYCLE_1, Entry, find_contradictions
 from dagster_project.intake.csv_tables import IDENTIFYING, CsvRow, CsvTable, Refusal
 from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.files import Session
@@ -40,6 +42,14 @@ DAYS_A_YEAR = 365.25
 LARGEST_DIAMETER_MM = 500.0
 
 LENGTHS = frozenset({"ld_mm", "sa_mm"})
+
+NO_ROW = "is missing; the row is left out"
+NO_DATE = "is missing; the row counts as one on a day that is not known"
+NOT_THE_SAME = "contradicts {other}; the cell is left out until one is corrected"
+AGES_DIFFER = (
+    "age and birth_date are more than a year apart at cycle 1; "
+    "the age is left out until one of the two is corrected"
+)
 
 Parser = Callable[..., Any]
 
@@ -265,24 +275,30 @@ class _Report:
             return None
         return patient
 
-    def rows(self, path: Path, table: str, name: str, cells: Mapping[str, Parser], required: tuple[str, ...]) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
-        """Rows of a file with a known patient and every required cell; the others are refused."""
+    def rows(
+        self, path: Path, table: str, name: str, cells: Mapping[str, Parser], required: tuple[str, ...], wanted: str = ""
+    ) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
+        """Rows of a file with a known patient and every required cell; the others are refused. A `wanted` cell that is empty is named."""
         for content in clinical_tables(path, table, name):
             self.refusals.extend(content.refusals)
-            yield from self._rows_of(content, cells, required)
+            yield from self._rows_of(content, cells, required, wanted)
 
-    def _rows_of(self, content: CsvTable, cells: Mapping[str, Parser], required: tuple[str, ...]) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
+    def _rows_of(
+        self, content: CsvTable, cells: Mapping[str, Parser], required: tuple[str, ...], wanted: str
+    ) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
         for row in content.rows:
             patient = self.patient_of(content, row)
             if patient is None:
                 continue
             parsed = _parse_row(content, row, cells)
             self.refusals.extend(parsed.refusals)
-            missing = [column for column in required if parsed.values.get(column) is None]
-            refused = {refusal.item for refusal in parsed.refusals}
-            for column in missing:
-                if content.item(row, column) not in refused:
-                    self.refuse(content.item(row, column), "is missing; the row is left out")
+            empty = {column for column in cells if parsed.values.get(column) is None}
+            missing = [column for column in required if column in empty]
+            told = {refusal.item for refusal in parsed.refusals}
+            reasons = {**dict.fromkeys(missing, NO_ROW), **({wanted: NO_DATE} if not missing and wanted in empty else {})}
+            for column, reason in reasons.items():
+                if content.item(row, column) not in told:
+                    self.refuse(content.item(row, column), reason)
             if not missing:
                 yield content, row, patient, {column: parsed.values.get(column) for column in cells}
 
@@ -300,17 +316,22 @@ class _Report:
 def build_tables(site_folder: Path, session: Session, crosswalk: Crosswalk, people: People, vault_patients: frozenset[str], *, simulated: bool) -> Tables:
     """Every table of the case report, de-identified.
 
-    1. Dates are shifted by the patient's days; `day` counts from the date of cycle 1, where that is known.
-    2. Age at cycle 1 from the birth date, else the age that was given; above 89 it is 90.
-    3. A patient with images alone has a row of NULLs; one who withdrew keeps the row that says so, and nothing else.
+    1. Dates that cannot be true (chronology.py) are refused by cell. The cycle or event stays, on a day
+       that is not known, so that nothing takes the one before or after it for it.
+    2. Dates are shifted by the patient's days; `day` counts from the date of cycle 1, where that is known.
+    3. Age at cycle 1 from the birth date, else the age that was given; above 89 it is 90.
+    4. A patient with images alone has a row of NULLs; one who withdrew keeps the row that says so, and nothing else.
     """
     report = _Report(site_folder, session, crosswalk, people, vault_patients, simulated)
-    treatments = _treatments(report)
-    first_cycle = {r["patient"]: r["date"] for r in treatments if r["cycle"] == 1}
+    cycles, events = _written(report, "treatments", TREATMENT_CELLS, "cycle"), _written(report, "follow_up", FOLLOW_UP_CELLS, "event")
+    _judge_dates(report, cycles, events)
+    treatments = _joined(report, cycles, "drugs", lambda w: (w.patient, w.what))
+    followed = _joined(report, events, "detail", lambda w: (w.patient, w.what, w.date))
+    first_cycle = {r["patient"]: r["date"] for r in treatments if r["cycle"] == 1 and r["date"]}
     frames = {
         "patients": _frame(_patients(report, first_cycle), _table_schema(PATIENTS)),
         "treatments": _frame([_dated(report, r, "treatment_date", first_cycle) for r in treatments], _table_schema(TREATMENTS)),
-        "follow_up": _frame([_dated(report, r, "event_date", first_cycle) for r in _follow_up(report)], _table_schema(FOLLOW_UP)),
+        "follow_up": _frame([_dated(report, r, "event_date", first_cycle) for r in _telling(followed)], _table_schema(FOLLOW_UP)),
         "lesions": _frame(_lesions(report), LESIONS_SCHEMA),
         "locks": _frame(_locks(report), LOCKS_SCHEMA),
         "arbitrations": _frame(_arbitrations(report), ARBITRATIONS_SCHEMA),
@@ -327,28 +348,76 @@ def _frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType])
     return frame.sort([name for name in ("site", "patient", "reader", "cycle", "event_date", "event", "row_number") if name in schema])
 
 
-def _treatments(report: _Report) -> list[dict[str, Any]]:
-    rows, seen = [], _Seen()
-    path, name = report.site_folder / "clinical" / "treatments.csv", "clinical/treatments.csv"
-    for table, row, patient, values in report.rows(path, "treatments", name, TREATMENT_CELLS, ("cycle", "date")):
-        if report.distinct(seen, (patient, values["cycle"]), table, row, values):
-            rows.append({"patient": patient, **values})
-    return rows
+@dataclass
+class _Written:
+    """A row of treatments or follow-up as the site wrote it; its date goes where it is refused."""
+
+    patient: str
+    place: str
+    what: int | str
+    date: dt.date | None
+    values: dict[str, Any]
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(self.place, self.what, self.date or dt.date.max)
 
 
-def _follow_up(report: _Report) -> list[dict[str, Any]]:
-    rows, seen = [], _Seen()
-    path, name = report.site_folder / "clinical" / "follow_up.csv", "clinical/follow_up.csv"
-    for table, row, patient, values in report.rows(path, "follow_up", name, FOLLOW_UP_CELLS, ("date", "event")):
-        if report.distinct(seen, (patient, values["date"], values["event"]), table, row, values):
-            rows.append({"patient": patient, **values})
-    return rows
+def _written(report: _Report, table: str, cells: Mapping[str, Parser], what: str) -> list[_Written]:
+    """The rows of a file that say what happened; one without a date is named, and stays."""
+    path, name = report.site_folder / "clinical" / f"{table}.csv", f"clinical/{table}.csv"
+    rows = report.rows(path, table, name, cells, (what,), wanted="date")
+    return [_Written(patient, content.item(row), values[what], values["date"], values) for content, row, patient, values in rows]
+
+
+def _judge_dates(report: _Report, cycles: Sequence[_Written], events: Sequence[_Written]) -> None:
+    """Refuse the dates that cannot be true, by patient and cell; a patient without cycle 1 is named once."""
+    of_cycles, of_events = _by_patient(cycles), _by_patient(events)
+    for patient in dict.fromkeys([*of_cycles, *of_events]):
+        own = of_cycles[patient], of_events[patient]
+        dated, happened = ([w.entry for w in rows if w.date] for rows in own)
+        found = find_contradictions(dated, happened, report.session.cut_off)
+        for entry, reason in found.items():
+            report.refuse(entry.cell, reason)
+        for written in (*own[0], *own[1]):
+            written.date = None if written.entry in found else written.date
+        if own[0] and all(w.what != 1 for w in own[0]):
+            report.refuse(min(own[0], key=lambda w: int(w.what)).place, NO_CYCLE_1)
+
+
+def _by_patient(written: Iterable[_Written]) -> dict[str, list[_Written]]:
+    found: dict[str, list[_Written]] = defaultdict(list)
+    for one in written:
+        found[one.patient].append(one)
+    return found
+
+
+def _joined(report: _Report, written: Iterable[_Written], column: str, key: Callable[[_Written], tuple]) -> list[dict[str, Any]]:
+    """One row of each key; what two rows of it say differently is left out, and named."""
+    found: dict[tuple, tuple[_Written, dict[str, Any]]] = {}
+    for one in written:
+        first, row = found.setdefault(key(one), (one, {**one.values, "patient": one.patient, "date": one.date}))
+        row["date"] = row["date"] or one.date
+        if first.values[column] is not None and one.values[column] not in {first.values[column], None}:
+            report.refuse(f"{one.place} column {column}", NOT_THE_SAME.format(other=first.place))
+            row[column] = None
+        elif first.values[column] is None:
+            row[column] = one.values[column]
+    return [row for _, row in found.values()]
+
+
+def _telling(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Events without those that say nothing: alive on a day that is not known, or a death beside the one that has a date."""
+    rows = list(events)
+    died = {r["patient"] for r in rows if r["event"] == "death" and r["date"]}
+    return [r for r in rows if r["date"] or not (r["event"] == "alive" or (r["event"] == "death" and r["patient"] in died))]
 
 
 def _dated(report: _Report, row: Mapping[str, Any], column: str, first_cycle: Mapping[str, dt.date]) -> dict[str, Any]:
     patient, date = row["patient"], row["date"]
     first = first_cycle.get(patient)
-    return {**row, "site": report.site, column: report.shifted(patient, date), "day": (date - first).days if first else None, "simulated": report.simulated}
+    day = (date - first).days if date and first else None
+    return {**row, "site": report.site, column: report.shifted(patient, date), "day": day, "simulated": report.simulated}
 
 
 def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[dict[str, Any]]:
@@ -363,9 +432,12 @@ def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[d
 
 
 def _age(report: _Report, patient: str, values: Mapping[str, Any], first_cycle: dt.date | None) -> int | None:
-    """Whole years at cycle 1; the age that was given where birth date or cycle 1 is missing."""
+    """Whole years at cycle 1; the age that was given where birth date or cycle 1 is missing; None where the two disagree."""
     born, given = values.get("birth_date"), values.get("age")
     place = f"clinical/patients.csv row {report.people.rows[patient].number} column " if patient in report.people.rows else ""
+    if born is not None and born > report.session.cut_off:
+        report.refuse(place + "birth_date", AFTER_CUT_OFF)
+        born = None
     if born is None or first_cycle is None:
         return None if given is None else min(given, OLDEST_AGE_YEARS)
     age = first_cycle.year - born.year - ((first_cycle.month, first_cycle.day) < (born.month, born.day))
@@ -373,7 +445,9 @@ def _age(report: _Report, patient: str, values: Mapping[str, Any], first_cycle: 
         report.refuse(place + "birth_date", "gives no plausible age at cycle 1; the age is left out")
         return None
     if given is not None and abs(given - age) > 1:
-        report.refuse(place + "age", "differs from the birth date by more than a year; the birth date stands")
+        report.refuse(place + "birth_date", AGES_DIFFER)
+        report.refuse(place + "age", AGES_DIFFER)
+        return None
     return min(age, OLDEST_AGE_YEARS)
 
 
@@ -402,6 +476,9 @@ def _lesions_of_reader(report: _Report, folder: Path) -> list[dict[str, Any]]:
     rows, seen = [], _Seen()
     name = f"reads/{folder.name}/lesions.csv"
     for table, row, patient, values in report.rows(folder / "lesions.csv", "lesions", name, LESION_CELLS, ("lesion", "role")):
+        if values["visit_date"] is not None and values["visit_date"] > report.session.cut_off:
+            report.refuse(table.item(row, "visit_date"), AFTER_CUT_OFF)
+            continue
         if values["visit_date"] is None and not values["series_uid"]:
             report.refuse(table.item(row), "has neither visit_date nor series_uid; give one of them")
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import os
 import re
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from pydicom.tag import Tag
+
 from dagster_project.intake.deidentification import Clean, Source, deidentify, open_source
-from dagster_project.intake.identifiers import Needles
+from dagster_project.intake.identifiers import Needles, plain_text
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file, read_mask_name
 from dagster_project.intake.other_formats import other_format
@@ -22,6 +25,9 @@ from dagster_project.intake.pseudonyms import SCIENTIFIC, Crosswalk, IssuerConfl
 from dagster_project.intake.refusals import RefusedError
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import Person, keyed_uid
+
+DATE_TAGS = (Tag(0x00080022), Tag(0x00080021), Tag(0x00080020))
+"""AcquisitionDate, else SeriesDate, else StudyDate: the date of a scan."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Session:
     needles: Mapping[str, Needles] = field(default_factory=dict, repr=False)
     withdrawn: frozenset[str] = frozenset()
     series_patients: Mapping[str, str] = field(default_factory=dict)
+    cut_off: dt.date = dt.date.max
 
     @property
     def target(self) -> re.Pattern[str]:
@@ -151,6 +158,7 @@ def _fault(error: Exception, digest: str, keyed_digest: str) -> Outcome:
 
 def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str) -> Outcome:
     source = open_source(data)
+    _check_date(session, source)
     patient = _patient(session, source)
     clean = deidentify(source, _person(session, patient))
     name = f"{secrets.token_hex(16)}.dcm"
@@ -178,6 +186,14 @@ def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outco
     _write(Path(session.incoming) / name, data)
     return Outcome(digest, keyed_digest, patient=patient, kind="MASK", referenced_series=(series,), lesion=lesion,
                    content_digest=content_digest, incoming=name, output_digest=hashlib.sha256(data).hexdigest())
+
+
+def _check_date(session: Session, source: Source) -> None:
+    """No image is of a day after the data cut-off: a clock that is wrong would become the date of a visit."""
+    stated = [plain_text(source.dataset, tag).replace(".", "") for tag in DATE_TAGS] if source.kind == "CT" else []
+    filled = [text for text in stated if re.fullmatch(r"\d{8}", text)]
+    if filled and filled[0] > session.cut_off.strftime("%Y%m%d"):
+        raise RefusedError("is dated after the data cut-off; correct its dates where it was made, and export it again", waits_for="next_run")
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import polars as pl
 
 from dagster_project.intake.allowlists import FILES
 from dagster_project.intake.case_report import People, Tables, build_tables, read_people
+from dagster_project.intake.chronology import AFTER_CUT_OFF, cut_off_of
 from dagster_project.intake.csv_tables import Refusal
 from dagster_project.intake.files import Outcome, Session, Task, file_digest
 from dagster_project.intake.keys import Keys
@@ -56,7 +57,7 @@ RECEPTION_SECONDS = 20.0
 LOCK_LOOK_SECONDS = 0.002
 """How often it looks: much shorter than the pause between two objects of an association."""
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raise it when code changes what is refused: files refused before are looked at again."""
 
 INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = ".incoming", "intake.sqlite", "manifest.jsonl", "refused.parquet", "case_report"
@@ -188,6 +189,11 @@ class _Run:
     def incoming(self) -> Path:
         return self.vault / INCOMING
 
+    @cached_property
+    def cut_off(self) -> dt.date:
+        """The last day that data of this run may have."""
+        return cut_off_of(load_study().section("study"), dt.datetime.now(dt.UTC))
+
     def whole(self) -> IntakeReport:
         if not self.site_folder.is_dir():
             raise IntakeError(f"there is no landing folder of {self.site}; create it, or leave the site out")
@@ -239,7 +245,7 @@ class _Run:
     def _session(self, people: People) -> Session:
         return Session(
             self.run, self.site, self.keys, self.crosswalk_path, str(self.incoming), load_study().section("reads")["target_roi"],
-            people.needles, self._withdrawn(people.withdrawn), self.register.series_patients())
+            people.needles, self._withdrawn(people.withdrawn), self.register.series_patients(), self.cut_off)
 
     def _withdrawn(self, of_case_report: Iterable[str]) -> frozenset[str]:
         return frozenset(of_case_report) | self.crosswalk.withdrawn(self.site)
@@ -340,7 +346,12 @@ class _Run:
         files = {str(path.relative_to(self.site_folder)): file_digest(path) for path in case_report_files(self.site_folder)}
         entries = [(r.item, r.reason) for r in unexpected_entries(self.site_folder)]
         held = [self.register.patients(), sorted(self.register.series_patients()), sorted(self.crosswalk.withdrawn(self.site))]
-        return self.keys.digest("case report", digest_of([_rules_digest(), files, entries, held, is_simulated(self.site_folder)]))
+        return self.keys.digest("case report", digest_of([_rules_digest(), files, entries, held, is_simulated(self.site_folder), self._waiting_for()]))
+
+    def _waiting_for(self) -> str:
+        """The cut-off, as far as the case report rests on it: today alone does not have it read anew, unless a date lies in the future."""
+        fixed = str(load_study().section("study").get("data_cutoff", ""))
+        return fixed or (str(self.cut_off) if self.register.fact("beyond_cut_off") else "")
 
     def _case_report(self, people: People) -> dict[str, int]:
         digest = self._case_report_digest()
@@ -355,7 +366,8 @@ class _Run:
         rows = {name: frame.height for name, frame in tables.frames.items()}
         refusals = [*tables.refusals, *unexpected_entries(self.site_folder)]
         with self.register.transaction():
-            self.register.remember("case_report", digest)
+            self.register.remember("beyond_cut_off", "yes" if any(r.reason == AFTER_CUT_OFF for r in refusals) else "")
+            self.register.remember("case_report", self._case_report_digest())
             self.register.remember("rows", json.dumps(rows))
             self.register.remember("refusals", json.dumps([(r.item, r.reason) for r in refusals], ensure_ascii=False))
         return rows

@@ -96,7 +96,7 @@ TREATMENTS = Table(
     columns=(
         SITE, PATIENT,
         integer("cycle", "Number of the cycle", "周期序号", minimum=1, maximum=99),
-        date("treatment_date", "Date of the cycle, shifted", "给药日期（已偏移）"),
+        date("treatment_date", "Date of the cycle, shifted; NULL where it is missing or was refused", "给药日期（已偏移）；缺失或被退回时为空", nullable=True),
         DAY,
         string("drugs", "Drugs given, generic names joined by +", "所给药物：通用名，以+连接", nullable=True),
         SIMULATED, FINGERPRINT,
@@ -108,7 +108,7 @@ FOLLOW_UP = Table(
     key=("site", "patient", "event_date", "event"), by_site=True,
     columns=(
         SITE, PATIENT,
-        date("event_date", "Date of the event, shifted", "事件日期（已偏移）"),
+        date("event_date", "Date of the event, shifted; NULL where it is missing or was refused", "事件日期（已偏移）；缺失或被退回时为空", nullable=True),
         DAY,
         string("event", "What happened", "事件", allowed=("alive", "progression_clinical", "death", "new_therapy", "lost", "off_treatment")),
         string("detail", "Detail, where it matches the study's vocabulary", "详情（仅限研究词表内）", nullable=True),

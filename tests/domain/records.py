@@ -41,16 +41,16 @@ def lesions(**sizes):
     return table("lesions", *rows)
 
 
-def responses(*graded, evaluator="accepted", **who):
+def responses(*graded, evaluator="accepted", days=VISIT_DAYS, **who):
     """(visit, RECIST, iRECIST) a visit."""
-    rows = [{"visit": v, "evaluator": evaluator, "day": VISIT_DAYS[v], "scan_date": DAY_ZERO + timedelta(VISIT_DAYS[v]), "overall_response": r, "overall_response_as_of_visit": r,
+    rows = [{"visit": v, "evaluator": evaluator, "day": days[v], "scan_date": DAY_ZERO + timedelta(days[v]), "overall_response": r, "overall_response_as_of_visit": r,
              "irecist_response": i, "target_response": r, "target_response_arithmetic": r, "nontarget_response": "NONE", "sum_mm": 50.0,
              "baseline_sum_mm": 100.0, "nadir_mm": 100.0, "change_from_baseline_percent": -50.0} for v, r, i in graded]
     return table("responses", *rows, **who)
 
 
 def follow_up(*events):
-    return table("follow_up", *({"event": e, "day": d, "event_date": DAY_ZERO + timedelta(d)} for e, d in events))
+    return table("follow_up", *({"event": e, "day": d, "event_date": None if d is None else DAY_ZERO + timedelta(d)} for e, d in events))
 
 
 def cycles(*days, drugs="pembrolizumab+pemetrexed+carboplatin"):

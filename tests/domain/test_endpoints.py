@@ -72,14 +72,40 @@ def test_a_therapy_before_the_first_cycle_is_not_new():
 
 
 def test_death_is_an_event():
-    found = outcome(graded("T1 SD iSD", "T2 SD iSD"), [("death", 150), ("alive", 100)])
+    found = outcome(graded("T1 SD iSD", "T2 SD iSD"), [("death", 150), ("alive", 100)], visits=EVERY[:3])
     assert (found["pfs_days"], found["pfs_event"], found["pfs_reason"]) == (150, True, "death")
 
 
-def test_a_ct_after_death_is_told_and_death_stays_the_event():
+def test_a_ct_after_death_leaves_no_survival_time():
     found = outcome(graded("T1 SD iSD", "V1 SD iSD"), [("death", 100)])
-    assert (found["pfs_days"], found["pfs_event"]) == (100, True)
+    assert (found["pfs_days"], found["pfs_event"], found["pfs_reason"], found["bor"]) == (None, None, None, "SD")
     assert found["reason"] == "a CT is dated after death: one of the two dates is wrong"
+
+
+@pytest.mark.parametrize(("events", "reason"), [
+    ([("death", -100)], "death is dated before the first cycle: one of the two dates is wrong"),
+    ([("death", None)], "death on a day that is not known"),
+])
+def test_a_death_whose_day_is_not_known_leaves_no_survival_time_but_the_response(events, reason):
+    found = outcome(graded("T1 SD iSD", "T2 PR iPR"), events, visits=EVERY[:1])
+    assert (found["pfs_days"], found["pfs_event"], found["pfs_from_t2_days"], found["bor"], found["reason"]) == (None, None, None, "PR", reason)
+
+
+def test_a_progression_before_a_death_without_day_is_the_event():
+    found = outcome(graded("T1 SD iSD", "T2 PD iUPD"), [("death", None)])
+    assert (found["pfs_days"], found["pfs_event"], found["pfs_reason"]) == (98, True, "progression")
+
+
+def test_after_a_new_therapy_on_an_unknown_day_nothing_is_known_of_the_response():
+    found = outcome(graded("T1 PR iPR", "T2 PR iPR"), [("new_therapy", None)])
+    assert (found["bor"], found["responder"], found["ibor"], found["best_change_percent"], found["pfs_days"]) == (None, None, None, None, None)
+    why = "another anticancer therapy began on a day that is not known"
+    assert found["reason"] == f"{why}; {why}: no best response"
+
+
+def test_a_patient_without_a_date_of_cycle_1_has_no_response_rather_than_none_that_was_seen():
+    found = outcome(graded("T1 NE iNE", "V1 NE iNE"), treated=False, visits=("V1", "V2"))
+    assert (found["bor"], found["responder"]) == (None, None)
 
 
 def test_readers_do_not_count():

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dagster_project.domain.time_to_event import derive_time_to_event
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import TIME_TO_EVENT
 from tests.domain.courses import ENDPOINTS
-from tests.domain.records import cycles, follow_up, responses, table, timepoints
+from tests.domain.records import VISIT_DAYS, cycles, follow_up, responses, table, timepoints
 
 EVERY = ("T0", "T1", "T2", "V1", "V2")
 """Days -7, 56, 98, 160, 220."""
 
 
 def times(graded, *events, treated=True):
-    """{(endpoint, version, origin): (days, event)} of the one patient."""
+    """{(endpoint, version, origin): (days, event)} of the one patient, who has no scan after a death."""
+    died = min((day for event, day in events if event == "death" and day is not None), default=999)
+    scanned = [v for v in EVERY if VISIT_DAYS[v] <= max(died, -7)]
     found = derive_time_to_event(
-        responses(*(g.split() for g in graded)), cycles(0) if treated else cycles(), follow_up(*events), table("patients", {}), timepoints(*EVERY), ENDPOINTS)
+        responses(*(g.split() for g in graded)), cycles(0) if treated else cycles(), follow_up(*events), table("patients", {}), timepoints(*scanned), ENDPOINTS)
     assert found.schema == polars_schema(TIME_TO_EVENT)
     return {(r["endpoint"], r["version"], r["origin"]): (r["days"], r["event"]) for r in found.iter_rows(named=True)}
 
@@ -77,3 +82,35 @@ def test_without_a_first_cycle_there_is_no_time_and_it_is_said():
     found = times(["T1 SD iSD"], treated=False)
     assert set(found.values()) == {(None, None)}
     assert {version for _, version, _ in found} == {"main", "new_therapy_event", "clinical_progression_event", "missed_visits_event", "irecist"}
+
+
+def test_a_death_on_the_day_of_the_first_cycle_is_an_event_of_the_first_day():
+    found = times([], ("death", 0))
+    assert found["os", "main", "first_cycle"] == found["pfs", "main", "first_cycle"] == (1, True)
+
+
+@pytest.mark.parametrize("event", [("death", -223), ("death", None)])
+def test_a_death_on_a_day_that_cannot_be_or_is_not_known_gives_no_time(event):
+    found = times(["T1 SD iSD", "T2 SD iSD"], event)
+    assert found["os", "main", "first_cycle"] == found["pfs", "main", "first_cycle"] == found["pfs", "irecist", "T2"] == (None, None)
+
+
+EVENTS = st.tuples(st.sampled_from(["alive", "progression_clinical", "death", "new_therapy", "lost", "off_treatment"]), st.none() | st.integers(-400, 900))
+VISITS = st.lists(st.tuples(st.integers(-60, 900), st.sampled_from(["CR iCR", "PR iPR", "SD iSD", "PD iUPD", "PD iCPD", "NE iNE"])), max_size=6)
+
+
+@given(VISITS, st.lists(EVENTS, max_size=6), st.booleans())
+def test_no_time_is_negative_or_longer_than_anything_that_is_known_whatever_the_dates_say(visits, events, scanned):
+    days = {"T0": -7} if scanned else {}
+    days |= {f"V{n}": day for n, (day, _) in enumerate(sorted(visits), start=1)}
+    seen = responses(*((f"V{n}", *words.split()) for n, (_, words) in enumerate(sorted(visits), start=1)), days=days)
+    found = derive_time_to_event(seen, cycles(0), follow_up(*dict.fromkeys(events)), table("patients", {}), timepoints(*days, days=days), ENDPOINTS)
+    known = [d for d in (*days.values(), *(d for _, d in events)) if d is not None]
+    for row in found.iter_rows(named=True):
+        assert (row["days"] is None) == (row["event"] is None), row
+        assert row["reason"]
+        if row["days"] is not None:
+            assert int(row["event"]) <= row["days"] <= max([1, *known]), row
+    died = [d for e, d in events if e == "death"]
+    whole = found.filter(pl.col("endpoint") == "os").row(0, named=True)
+    assert whole["event"] == (None if None in died or min(died) < max([0, *days.values()]) else True) if died else whole["event"] is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 import re
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -22,7 +23,7 @@ EVERY_THREE_WEEKS = {1: 0, 2: 21, 3: 42, 4: 63, 5: 84, 6: 105}
 
 
 def treatments(cycles, patient="P1"):
-    rows = [{"site": "AA", "patient": patient, "cycle": c, "treatment_date": day(d)} for c, d in cycles.items()]
+    rows = [{"site": "AA", "patient": patient, "cycle": c, "treatment_date": None if d is None else day(d)} for c, d in cycles.items()]
     return pl.DataFrame(rows, schema={"site": pl.String, "patient": pl.String, "cycle": pl.Int32, "treatment_date": pl.Date})
 
 
@@ -179,3 +180,39 @@ def test_patients_do_not_mix():
     scans = table("scans", scan("a", -5), scan("b", -6, patient="P2"))
     found = derive_timepoints(scans, pl.concat([treatments(EVERY_THREE_WEEKS), treatments({1: 1}, "P2")]), RULES)
     assert found.select("patient", "visit", "scan", "day").rows() == [("P1", "T0", "a", -5), ("P2", "T0", "b", -7)]
+
+
+# ── dates that are not known, or contradict each other ──
+
+def test_a_cycle_on_an_unknown_day_leaves_its_window_open_and_the_visit_says_so():
+    scans = scan("a", -5), scan("b", 60), scan("c", 100)
+    assert visits(*scans, cycles=EVERY_THREE_WEEKS | {3: None}) == {"T0": "a", "T2": "c", "V1": "b"}
+    found = rows(*scans, cycles=EVERY_THREE_WEEKS | {4: None, 5: None})
+    assert {v: r["scan"] for v, r in found.items()} == {"T0": "a", "V1": "b", "V2": "c"}
+    why = "not in a window of the protocol; no T1: the date of cycle 4 is not known; no T2: the date of cycle 5 is not known"
+    assert found["V1"]["chosen_because"].startswith(why)
+
+
+def test_no_other_cycle_is_day_0():
+    found = rows(scan("a", -5), scan("b", 60), cycles=EVERY_THREE_WEEKS | {1: None})
+    assert {v: (r["scan"], r["day"]) for v, r in found.items()} == {"V1": ("a", None), "V2": ("b", None)}
+    assert found["V1"]["chosen_because"].startswith("no date of cycle 1")
+
+
+def test_a_window_that_no_next_cycle_ends_is_ended_by_a_later_one():
+    assert visits(scan("a", 75), cycles={1: 0, 2: 21, 3: 42, 6: 60}) == {"V1": "a"}
+    assert visits(scan("a", 66), cycles={1: 0, 2: 21, 3: 42, 6: 60}) == {"T1": "a"}
+
+
+DAYS = st.none() | st.integers(-300, 300)
+
+
+@given(st.dictionaries(st.integers(1, 7), DAYS), st.lists(DAYS, max_size=8))
+def test_t1_lies_after_t0_and_t2_after_t1_whatever_the_cycles_say(cycles, scanned):
+    found = rows(*(scan(f"s{n}", at) for n, at in enumerate(scanned)), cycles=cycles)
+    dates = [found[v]["scan_date"] for v in ("T0", "T1", "T2") if v in found]
+    assert all(a < b for a, b in pairwise(dates))
+    if dates:
+        assert cycles[1] is not None
+        assert all(found[v]["scan_date"] > day(cycles[1]) for v in ("T1", "T2") if v in found)
+    assert "T0" not in found or found["T0"]["scan_date"] <= day(cycles[1])

@@ -229,11 +229,55 @@ def test_two_people_under_one_number_have_no_age(site):
     assert "Sima" not in str(site.refusals)
 
 
-def test_contradicting_cycles_and_events_keep_the_first_and_name_the_second(site):
+def test_a_cycle_with_two_dates_stays_on_an_unknown_day_and_both_cells_are_named(site):
     site.patients(ROW)
     site.put("clinical/treatments.csv", "patient_id,cycle,date,drugs", "001,1,2024-01-05,卡铂", "001,1,2024-01-05,卡铂", "001,1,2024-01-06,卡铂")
-    assert site.build()["treatments"]["treatment_date"].to_list() == [site.shift("2024-01-05")]
-    assert list(site.refusals) == ["clinical/treatments.csv row 4"]
+    assert site.build()["treatments"].select("cycle", "treatment_date", "day", "drugs").rows() == [(1, None, None, "carboplatin")]
+    assert list(site.refusals) == [f"clinical/treatments.csv row {n} column date" for n in (2, 3, 4)]
+
+
+def test_what_two_rows_of_a_cycle_say_differently_is_left_out_and_named(site):
+    site.patients(ROW).put("clinical/treatments.csv", "patient_id,cycle,date,drugs", "001,1,2024-01-05,卡铂", "001,1,2024-01-05,紫杉醇", "001,2,2024-01-26,", "001,2,2024-01-26,卡铂")
+    assert site.build()["treatments"].select("day", "drugs").rows() == [(0, None), (21, "carboplatin")]
+    assert list(site.refusals) == ["clinical/treatments.csv row 3 column drugs"]
+
+
+def test_a_cycle_without_a_date_is_one_on_an_unknown_day(site):
+    site.patients(ROW).put("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-01-05", "001,2,", "001,3,2024-02")
+    assert site.build()["treatments"].select("cycle", "day").rows() == [(1, 0), (2, None), (3, None)]
+    assert "is missing; the row counts as one on a day that is not known" in site.refusals["clinical/treatments.csv row 3 column date"]
+    assert "is not a whole date" in site.refusals["clinical/treatments.csv row 4 column date"]
+
+
+def test_no_other_cycle_is_day_0_where_cycle_1_has_no_row(site):
+    site.patients(ROW).put("clinical/treatments.csv", "patient_id,cycle,date", "001,3,2024-02-16", "001,2,2024-01-26")
+    assert site.build()["treatments"]["day"].to_list() == [None, None]
+    assert "add the row" in site.refusals["clinical/treatments.csv row 3"]
+
+
+def test_a_death_without_a_date_stays_a_death_and_a_contact_without_one_is_nothing(site):
+    site.patients(ROW).put("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-01-05")
+    site.put("clinical/follow_up.csv", "patient_id,date,event", "001,2024-06,death", "001,,alive")
+    assert site.build()["follow_up"].select("event", "event_date", "day").rows() == [("death", None, None)]
+    assert set(site.refusals) == {f"clinical/follow_up.csv row {n} column date" for n in (2, 3)}
+
+
+def test_dates_after_the_cut_off_are_refused_wherever_they_stand(site):
+    site.changes = {"cut_off": dt.date(2024, 6, 30)}
+    site.patients(ROW.replace("1949-05-11", "2024-07-01")).put("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-06-30", "001,2,2024-07-01")
+    site.put("clinical/follow_up.csv", "patient_id,date,event", "001,2062-02-01,alive")
+    site.put("reads/R1/lesions.csv", "patient_id,visit_date,lesion,role", "001,2024-07-01,L1,target", "001,2024-06-30,L2,target")
+    frames = site.build()
+    assert frames["treatments"]["day"].to_list() == [0, None]
+    assert (frames["follow_up"].height, frames["patients"]["age_years"].to_list(), frames["lesions"]["lesion"].to_list()) == (0, [None], ["L2"])
+    assert set(site.refusals.values()) == {"lies after the data cut-off; correct the date"}
+    assert len(site.refusals) == 4
+
+
+def test_an_age_that_contradicts_the_birth_date_is_not_known(site):
+    site.patients(ROW + ",63", header=HEADER + ",age").put("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-01-05")
+    assert site.build()["patients"]["age_years"].to_list() == [None]
+    assert set(site.refusals) == {f"clinical/patients.csv row 2 column {c}" for c in ("birth_date", "age")}
 
 
 def test_rows_without_what_they_need_are_left_out_and_named_once(site):
