@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
+
 Hounsfield = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -22,9 +24,6 @@ COARSE_MM = 3.0
 
 AIR_TISSUE_STEP_HU = 400.0
 """Dark and bright voxels that differ by less are not air and tissue: the scan shows no air."""
-
-PADDING_GAP_HU = 100
-"""A darkest value that is common and this far below all others is padding outside the field of view, not air."""
 
 MOTION_BODY_CM2 = 100.0
 """A smaller outline is a limb or what a crop left of the body; breathing is not judged on it."""
@@ -104,31 +103,28 @@ def artifact_figures(hu: Hounsfield, spacing_xyz: Sequence[float], limits: Mappi
 
 
 def coarse_scan(hu: Hounsfield, spacing_xyz: Sequence[float]) -> Coarse:
-    """Block means of about `COARSE_MM` in-plane, and the body in them."""
+    """Block means of about `COARSE_MM` in-plane, and the body in them.
+
+    A block with a voxel outside the field of view (`OUTSIDE_FIELD_HU`) is padding.
+    """
     x, y, z = spacing_xyz
     step_y, step_x = (min(max(1, round(COARSE_MM / s)), n) for s, n in zip((y, x), hu.shape[1:], strict=True))
     means = _block_means(hu, step_y, step_x)
-    padding = _padding(means)
+    padding = np.zeros(means.shape, bool)
+    if hu.min() == OUTSIDE_FIELD_HU:
+        padding = _block_means(hu == OUTSIDE_FIELD_HU, step_y, step_x) > 0
     air = air_level(means[~padding])
     body = np.ones(means.shape, bool) if air is None else find_body(means, air + 500.0)
     return Coarse(means, (z, y * step_y, x * step_x), padding, air, body & ~padding)
 
 
-def _block_means(hu: Hounsfield, step_y: int, step_x: int) -> Floats:
+def _block_means(hu: Hounsfield | Mask, step_y: int, step_x: int) -> Floats:
     rows, columns = hu.shape[1] // step_y * step_y, hu.shape[2] // step_x * step_x
     total = np.zeros((hu.shape[0], rows // step_y, columns // step_x), np.float32)
     for i in range(step_y):
         for j in range(step_x):
             total += hu[:, i:rows:step_y, j:columns:step_x]
     return total / np.float32(step_y * step_x)
-
-
-def _padding(means: Floats) -> Mask:
-    darkest = means.min()
-    common = means <= darkest + 0.5
-    above = means[~common]
-    alone = above.size > 0 and above.min() < 0 and bool(((above > darkest + 0.5) & (above < darkest + PADDING_GAP_HU)).mean() < 1e-3)
-    return common if alone and common.mean() > 0.01 and darkest < -1200 else np.zeros(means.shape, bool)
 
 
 def air_level(values: Floats) -> float | None:
@@ -241,13 +237,16 @@ def _side_shifts(coarse: Coarse, axis: int, end: int) -> Floats:
 def _edge_places(coarse: Coarse, axis: int, end: int) -> Floats:
     """Index at which the body begins (or ends) along an axis, per slice and line; NaN without an edge inside the image."""
     body, hu = np.moveaxis(coarse.body, axis, -1), np.moveaxis(coarse.hu, axis, -1)
+    padding = np.moveaxis(coarse.padding, axis, -1)
     if end == -1:
-        body, hu = body[..., ::-1], hu[..., ::-1]
+        body, hu, padding = body[..., ::-1], hu[..., ::-1], padding[..., ::-1]
     first = body.argmax(-1)
     before = np.maximum(first - 1, 0)
     inner, outer = (np.take_along_axis(hu, i[..., None], -1)[..., 0].astype(np.float64) for i in (first, before))
     threshold = (coarse.air_hu or 0.0) + 500.0
-    crossed = (outer < threshold) & (inner >= threshold) & (first > 0)
+    # Where the field of view cuts the body, the edge is that of the field and does not move.
+    cut = np.take_along_axis(padding, before[..., None], -1)[..., 0]
+    crossed = (outer < threshold) & ~cut & (inner >= threshold) & (first > 0)
     place = np.where(crossed, before + (threshold - outer) / np.where(crossed, inner - outer, 1.0), np.nan)
     return place if end == 0 else body.shape[-1] - 1 - place
 

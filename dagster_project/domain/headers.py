@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 
 class HeaderError(ValueError):
     """An element that is needed is missing or malformed; the message names it by tag and keyword, never its value."""
 
     def __init__(self, keyword: str) -> None:
-        tag = Tag(tag_for_keyword(keyword) or 0)
-        super().__init__(f"({tag.group:04X},{tag.element:04X}) {keyword} ({dictionary_description(tag)}) is missing or malformed")
+        described = dictionary_description(_tag(keyword))
+        super().__init__(f"{element_name(keyword)} ({described}) is missing or malformed")
         self.keyword = keyword
+
+
+@cache
+def element_name(keyword: str) -> str:
+    """Tag and keyword as a reason names an element: (0018,1210) ConvolutionKernel."""
+    tag = _tag(keyword)
+    return f"({tag.group:04X},{tag.element:04X}) {keyword}"
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(tag_for_keyword(keyword) or 0)
+
+
+def raw_value(dataset: Dataset, keyword: str) -> str | None:
+    """An element's text as it stands in the file, without padding and without parsing, or None."""
+    element = dataset.get_item(_tag(keyword))
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    elif isinstance(value, (list, MultiValue)):
+        value = "\\".join(map(str, value))
+    return (None if value is None else str(value).strip(" \0")) or None
 
 
 def floats(dataset: Dataset, keyword: str, n: int) -> tuple[float, ...]:
@@ -78,26 +104,61 @@ def date(dataset: Dataset, *keywords: str) -> dt.date | None:
     return None
 
 
-def acquisition_facts(dataset: Dataset) -> dict[str, Any]:
-    """Columns of `scans` that stand in the header of a slice.
+def distinct_dates(datasets: Sequence[Dataset], keyword: str) -> list[dt.date]:
+    """The dates that an element has in some slices, each once, in order."""
+    distinct = {raw_value(dataset, keyword): dataset for dataset in datasets}
+    found = {date(dataset, keyword) for dataset in distinct.values()}
+    return sorted(one for one in found if one is not None)
 
-    `contrast` is NULL where (0018,0010) is missing: scanners leave it out both without contrast and where nobody typed it in.
+
+def acquisition_dates(datasets: Sequence[Dataset]) -> list[dt.date]:
+    """Dates of acquisition of slices; without any, of their series or study.
+
+    A slice without a date of its own has no say where another has one.
     """
+    keywords = ("AcquisitionDate", "SeriesDate", "StudyDate", "ContentDate")
+    return next(filter(None, (distinct_dates(datasets, keyword) for keyword in keywords)), [])
+
+
+def acquisition_facts(datasets: Sequence[Dataset]) -> dict[str, Any]:
+    """Columns of `scans` that stand in the headers of a volume's slices.
+
+    1. `scan_date` is the earliest date of acquisition: a scan over midnight has that of its start.
+    2. Kernel and tube voltage are those of the first slice that has them, `slice_thickness_mm` is
+       the largest; a slice with lossy compression makes the scan lossy.
+    3. `contrast` is NULL where (0018,0010) is missing from every slice: scanners leave it out both
+       without contrast and where nobody typed it in.
+    """
+    first = datasets[0]
+    dates = acquisition_dates(datasets)
     return {
-        "series_instance_uid": identity(dataset, "SeriesInstanceUID"),
-        "study_instance_uid": identity(dataset, "StudyInstanceUID") or "",
-        "frame_of_reference_uid": identity(dataset, "FrameOfReferenceUID"),
-        "scan_date": date(dataset, "AcquisitionDate", "SeriesDate", "StudyDate"),
-        "manufacturer": text(dataset, "Manufacturer"),
-        "manufacturer_model_name": text(dataset, "ManufacturerModelName"),
-        "kernel": text(dataset, "ConvolutionKernel"),
-        "kvp": number(dataset, "KVP", 0, 400),
-        "contrast": text(dataset, "ContrastBolusAgent") is not None if "ContrastBolusAgent" in dataset else None,
-        "series_number": whole_number(dataset, "SeriesNumber"),
-        "axial_original": _axial_original(dataset),
-        "slice_thickness_mm": number(dataset, "SliceThickness"),
-        "lossy": _lossy(dataset),
+        "series_instance_uid": identity(first, "SeriesInstanceUID"),
+        "study_instance_uid": identity(first, "StudyInstanceUID") or "",
+        "frame_of_reference_uid": identity(first, "FrameOfReferenceUID"),
+        "scan_date": dates[0] if dates else None,
+        "manufacturer": text(first, "Manufacturer"),
+        "manufacturer_model_name": text(first, "ManufacturerModelName"),
+        "kernel": next(filter(None, (text(d, "ConvolutionKernel") for d in datasets)), None),
+        "kvp": next(filter(None, (number(d, "KVP", 0, 400) for d in datasets)), None),
+        "contrast": _contrast(datasets),
+        "series_number": whole_number(first, "SeriesNumber"),
+        "axial_original": _axial_original(first),
+        "slice_thickness_mm": _thickest(datasets),
+        "lossy": _lossy(datasets),
     }
+
+
+def _contrast(datasets: Sequence[Dataset]) -> bool | None:
+    given = [d for d in datasets if "ContrastBolusAgent" in d]
+    if not given:
+        return None
+    return any(raw_value(d, "ContrastBolusAgent") is not None for d in given)
+
+
+def _thickest(datasets: Sequence[Dataset]) -> float | None:
+    distinct = {raw_value(d, "SliceThickness"): d for d in datasets}
+    known = [number(d, "SliceThickness") for d in distinct.values()]
+    return max((mm for mm in known if mm is not None), default=None)
 
 
 def _axial_original(dataset: Dataset) -> bool | None:
@@ -110,6 +171,6 @@ def _axial_original(dataset: Dataset) -> bool | None:
     return transverse and kind[:2] == ["ORIGINAL", "PRIMARY"] and "LOCALIZER" not in kind
 
 
-def _lossy(dataset: Dataset) -> bool | None:
-    value = text(dataset, "LossyImageCompression")
-    return None if value is None else value == "01"
+def _lossy(datasets: Sequence[Dataset]) -> bool | None:
+    told = {raw_value(d, "LossyImageCompression") for d in datasets} - {None}
+    return "01" in told if told else None

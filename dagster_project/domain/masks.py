@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from dagster_project.domain.segmentations import read_segments, segmentation_ref
 from dagster_project.domain.series import Series
 from dagster_project.domain.volumes import is_volume, name_parts, read_volume
 from dagster_project.lake.files import write_whole
+from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
 
 __all__ = [
     "BorderRule", "MaskError", "Outline", "Source", "dice", "kept_overlap", "kept_surface_distances", "load_mask", "load_union", "mask_digest", "mask_overlap", "measure_mask", "read_outlines",
@@ -50,7 +51,18 @@ def read_outlines(path: Path, series: Series, wanted: Callable[[str], bool] = la
     MaskError
         Where the file does not belong to the series or cannot be used. An outline that holds nothing is no error: its mask is empty.
     """
-    return [settle_empty_slices(outline, series) for outline in _outlines(path, series, wanted)]
+    outlines = _outlines(path, series, wanted)
+    return [_flag_outside(settle_empty_slices(one, series), series) for one in outlines]
+
+
+def _flag_outside(outline: Outline, series: Series) -> Outline:
+    """The outline with the flag `outside_field` where it holds a voxel that was not measured."""
+    if not outline.mask.any():
+        return outline
+    box = bounding_box(outline.mask)
+    if not (series.array[box][outline.mask[box]] == OUTSIDE_FIELD_HU).any():
+        return outline
+    return replace(outline, flags=(*outline.flags, "outside_field"))
 
 
 def _outlines(path: Path, series: Series, wanted: Callable[[str], bool]) -> list[Outline]:
@@ -90,7 +102,8 @@ def _dicom(path: Path) -> Dataset:
 def measure_mask(mask: Mask, image: sitk.Image, affine: Floats | None = None) -> dict[str, Any]:
     """Columns of `reads` that a mask and its CT give.
 
-    Volume: voxels times voxel volume, nothing smoothed. Diameters: see `longest_diameter`. Mean: of the HU under the mask.
+    Volume: voxels times voxel volume, nothing smoothed. Diameters: see `longest_diameter`. Mean: of the HU under the mask
+    within the field of view.
     An empty mask has no voxels, volume 0 and NULL for the rest.
 
     Parameters
@@ -107,7 +120,9 @@ def measure_mask(mask: Mask, image: sitk.Image, affine: Floats | None = None) ->
     if n == 0:
         return {**measured, **dict.fromkeys(_OF_VOXELS)}
     affine = affine_of(image) if affine is None else affine
-    mean = float(sitk.GetArrayViewFromImage(image)[box][inside].mean(dtype=np.float64))
+    values = sitk.GetArrayViewFromImage(image)[box][inside]
+    values = values[values != OUTSIDE_FIELD_HU]
+    mean = float(values.mean(dtype=np.float64)) if values.size else None
     diameter = longest_diameter(inside, *image.GetSpacing()[:2])
     return {**measured, "mean_hu": mean, **_diameter_columns(diameter, box, affine), **_centroid(inside, box, affine)}
 

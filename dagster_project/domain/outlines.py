@@ -50,6 +50,10 @@ FLAGS: Mapping[str, str] = {
         "the contours name images of this series, but the structure set names another frame of "
         "reference, (0020,0052), for them; check whether it was drawn on this series"
     ),
+    "outside_field": (
+        "the outline reaches beyond the field of view, into padding that the scanner did not measure; "
+        "no features. Outline what the images show, or send a reconstruction of the whole chest"
+    ),
     "implausibly_large": (
         "the outline is larger than a lesion can be ([reads] implausible_… of study.toml): inverted, "
         "or of a whole organ; no volume and no features. Check the outline"
@@ -60,7 +64,7 @@ FLAGS: Mapping[str, str] = {
 NO_VOLUME = frozenset({"slices_empty", "crossing_contours", "implausibly_large"})
 """Codes of outlines whose number of voxels is not the lesion's: volume is NULL."""
 
-NO_FEATURES = NO_VOLUME | {"density_of_air"}
+NO_FEATURES = NO_VOLUME | {"density_of_air", "outside_field"}
 """Codes of outlines that are shown and graded by hand alone: no features and no DHI are computed of them."""
 
 

@@ -10,22 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
+from dagster_project.domain.acquisitions import Chosen, choose_volume
 from dagster_project.domain.artifacts import artifact_figures
-from dagster_project.domain.headers import HeaderError, acquisition_facts, floats, identity, whole_number
+from dagster_project.domain.headers import HeaderError, acquisition_dates, acquisition_facts, distinct_dates, floats, identity, raw_value
+from dagster_project.domain.padding import mark_undeclared
+from dagster_project.domain.slices import Floats, Hounsfield, SeriesError, Slice, read_slice
+from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
 
-Floats = npt.NDArray[np.float64]
-Hounsfield = npt.NDArray[np.int16]
+__all__ = ["Series", "SeriesError", "describe_series", "geometry", "pixel_digest", "read_series"]
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of direction cosines of slices that still count as parallel."""
-
-DUPLICATE_MM = 0.01
-"""Slices closer than this lie at one position."""
 
 SPACING_TOLERANCE = 0.1
 """Largest deviation of a gap from a whole number of spacings, in spacings; more is not a regular stack."""
@@ -37,12 +35,25 @@ LINE_TOLERANCE_PX = 0.5
 """Largest distance of a slice's corner from the straight line of the others, in pixels."""
 
 
-class SeriesError(ValueError):
-    """A folder of slices that cannot be stacked into one image; the message says why and what to do, without a value."""
+LOCATION_RATIO = 1.25
+"""Steps of SliceLocation and of ImagePositionPatient that differ by more contradict each other.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+A gantry tilted by 30 degrees makes 1.15 between the way along the table and along the normal.
+"""
+
+MOST_DAYS_OF_A_SCAN = 1
+"""A scan may go over midnight; slices further apart are of several scans."""
+
+MOST_DAYS_APART = 31
+"""Days between the dates of acquisition and of study: an order, or a study of several days, explains a month."""
+
+SEVERAL_DAYS = "slices of several days in one series, (0008,0022) AcquisitionDate; send each scan as its own series"
+LOCATIONS_CONTRADICT = (
+    "(0020,1041) SliceLocation and (0020,0032) ImagePositionPatient give different distances of the slices; "
+    "send the images as the scanner made them")
+DATES_CONTRADICT = (
+    "(0008,0022) AcquisitionDate and (0008,0020) StudyDate lie more than a month apart, so that the day of the scan is not known; "
+    "correct the wrong one and send the series again")
 
 
 @dataclass(frozen=True)
@@ -71,11 +82,12 @@ class Series:
     frame_of_reference_uid: str | None
     slice_gaps_mm: tuple[float, ...] = ()
     n_duplicate_slices: int = 0
+    dates_contradict: bool = False
 
     @property
     def array(self) -> Hounsfield:
-        """The voxels as (z, y, x), not copied; valid as long as the series is."""
-        return sitk.GetArrayViewFromImage(self.image)
+        """The voxels as (z, y, x), not copied and read-only; it holds the image, so that it outlives the series."""
+        return np.asarray(_Voxels(self.image))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -84,63 +96,46 @@ class Series:
         return (z, y, x)
 
 
-@dataclass(frozen=True)
-class _Slice:
-    dataset: Dataset
-    hu: Hounsfield
-    corner: Floats
-    order: tuple[int, int, str]
+class _Voxels:
+    """An image's buffer with the image: an array made of it keeps both."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        self._image = image
+        self.__array_interface__ = sitk.GetArrayViewFromImage(image).__array_interface__
 
 
 def read_series(folder: Path) -> Series:
     """Read and stack every *.dcm directly in a folder.
 
-    1. Only single-frame CT slices of one series, one orientation, size and pixel spacing.
-    2. Sorted along the normal; of slices at one position the first by acquisition and instance number is used and the
-       others are counted. A series in which most positions repeat with other pixels holds several volumes: refused.
-    3. Gaps of up to `LONGEST_GAP` missing slices are bridged by linear interpolation and counted; otherwise irregular
+    1. Only single-frame CT slices in HU, of one series, one orientation, size and pixel spacing.
+    2. One acquisition of one reconstruction, whole: see `choose_volume`; slices that are left out are counted.
+    3. Slices of one scan: within two days; steps of SliceLocation, where given, are those of the positions.
+    4. Gaps of up to `LONGEST_GAP` missing slices are bridged by linear interpolation and counted; otherwise irregular
        spacing is refused, because volumes measured on it would be wrong.
-    4. A single slice is read; its spacing is SliceThickness.
+    5. A single slice is read; its spacing is SliceThickness.
+    6. Voxels outside the field of view hold `OUTSIDE_FIELD_HU`, whether their padding was declared or not.
 
     Raises
     ------
     SeriesError
         Where the slices do not make one stack.
     """
-    slices = [_read_slice(file) for file in sorted(folder.glob("*.dcm"))]
+    slices = [read_slice(file) for file in sorted(folder.glob("*.dcm"))]
     if not slices:
         raise SeriesError("no *.dcm slices in the folder; send the series again")
     _refuse_mixture(slices)
     row, column = _orientation(slices[0].dataset)
     normal = np.cross(row, column)
-    slices, n_duplicates = _drop_duplicates(slices, normal)
-    return _stack(slices, normal, n_duplicates)
+    chosen = choose_volume(slices, normal)
+    _refuse_several_days(chosen.slices)
+    mark_undeclared([s.hu for s in chosen.slices])
+    return _stack(chosen, normal)
 
 
-def _read_slice(file: Path) -> _Slice:
-    try:
-        dataset = pydicom.dcmread(file)
-        hu = _hounsfield(dataset)
-    except Exception as error:
-        raise SeriesError("a slice cannot be decoded (damaged, cut off or not DICOM); send the series again") from error
-    if dataset.get("Modality") != "CT" or hu.ndim != 2:
-        raise SeriesError("an object is not a single-frame CT slice, (0008,0060) Modality; export CT as single-frame images")
-    try:
-        corner = np.array(floats(dataset, "ImagePositionPatient", 3))
-    except HeaderError as error:
-        raise SeriesError(f"{error}; the slice cannot be placed, send the original images") from error
-    order = (whole_number(dataset, "AcquisitionNumber") or 0, whole_number(dataset, "InstanceNumber") or 0, str(dataset.get("SOPInstanceUID", "")))
-    del dataset.PixelData
-    return _Slice(dataset, hu, corner, order)
-
-
-def _hounsfield(dataset: Dataset) -> Hounsfield:
-    """Modality rescale; HU beyond 16 bits (metal in extended range) are clipped."""
-    slope, intercept = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
-    stored = dataset.pixel_array
-    whole = slope == 1 and intercept == round(intercept)
-    hu = stored.astype(np.int32) + int(intercept) if whole else np.rint(stored * slope + intercept)
-    return np.clip(hu, -32768, 32767).astype(np.int16)
+def _refuse_several_days(slices: Sequence[Slice]) -> None:
+    dates = acquisition_dates([s.dataset for s in slices])
+    if dates and (dates[-1] - dates[0]).days > MOST_DAYS_OF_A_SCAN:
+        raise SeriesError(SEVERAL_DAYS)
 
 
 def _orientation(dataset: Dataset) -> tuple[Floats, Floats]:
@@ -166,7 +161,7 @@ def _pixel_spacing(dataset: Dataset) -> Floats:
     return spacing
 
 
-def _refuse_mixture(slices: Sequence[_Slice]) -> None:
+def _refuse_mixture(slices: Sequence[Slice]) -> None:
     first = slices[0]
     cosines, spacing = np.concatenate(_orientation(first.dataset)), _pixel_spacing(first.dataset)
     for other in slices[1:]:
@@ -178,32 +173,45 @@ def _refuse_mixture(slices: Sequence[_Slice]) -> None:
             raise SeriesError("slices differ in (0020,0037) ImageOrientationPatient, a localiser among them perhaps; send the axial images alone")
 
 
-def _drop_duplicates(slices: Sequence[_Slice], normal: Floats) -> tuple[list[_Slice], int]:
-    ordered = sorted(slices, key=lambda s: (round(float(s.corner @ normal) / DUPLICATE_MM), s.order))
-    kept: list[_Slice] = []
-    n_different = 0
-    for one in ordered:
-        if kept and abs(float((one.corner - kept[-1].corner) @ normal)) <= DUPLICATE_MM:
-            n_different += not np.array_equal(one.hu, kept[-1].hu)
-        else:
-            kept.append(one)
-    if n_different > len(kept) / 2:
-        raise SeriesError("most positions occur with several different images: several volumes (phases) in one series; send each as its own series")
-    return kept, len(slices) - len(kept)
-
-
-def _stack(slices: list[_Slice], normal: Floats, n_duplicates: int) -> Series:
+def _stack(chosen: Chosen, normal: Floats) -> Series:
+    slices = chosen.slices
     first = slices[0].dataset
     gaps = np.array([float((b.corner - a.corner) @ normal) for a, b in pairwise(slices)])
     places = _places(gaps)
     affine = _affine(slices, places, normal)
+    _refuse_other_locations(slices, gaps)
     uid, frame_of_reference = identity(first, "SeriesInstanceUID"), identity(first, "FrameOfReferenceUID")
     if uid is None:
         raise SeriesError("(0020,000E) SeriesInstanceUID is missing; send the original images")
     return Series(
-        image=_image(slices, places, affine, normal), uid=uid, header=acquisition_facts(first), affine=affine, places=places,
-        sop_instance_uids=frozenset(str(s.dataset.get("SOPInstanceUID", "")) for s in slices), frame_of_reference_uid=frame_of_reference,
-        slice_gaps_mm=tuple(float(g) for g in gaps), n_duplicate_slices=n_duplicates)
+        image=_image(slices, places, affine, normal), uid=uid, header=_header(slices), affine=affine, places=places,
+        sop_instance_uids=chosen.uids, frame_of_reference_uid=frame_of_reference,
+        slice_gaps_mm=tuple(float(g) for g in gaps), n_duplicate_slices=chosen.n_duplicates,
+        dates_contradict=_dates_contradict([s.dataset for s in slices]))
+
+
+def _header(slices: Sequence[Slice]) -> dict[str, Any]:
+    return acquisition_facts([s.dataset for s in slices])
+
+
+def _dates_contradict(datasets: Sequence[Dataset]) -> bool:
+    """Whether a date of acquisition and one of the study lie more than `MOST_DAYS_APART` apart."""
+    acquired, studied = (distinct_dates(datasets, keyword) for keyword in ("AcquisitionDate", "StudyDate"))
+    return any(abs((a - s).days) > MOST_DAYS_APART for a in acquired for s in studied)
+
+
+def _refuse_other_locations(slices: Sequence[Slice], gaps: Floats) -> None:
+    """SliceLocation is optional and its origin is free, but its steps are those of the slices."""
+    try:
+        located = np.array([raw_value(s.dataset, "SliceLocation") for s in slices], dtype=np.float64)
+    except (TypeError, ValueError):
+        return
+    if not gaps.size or not np.isfinite(located).all():
+        return
+    steps = np.abs(np.diff(located))
+    ratio = float(np.median(steps) / np.median(gaps))
+    if ratio > 0 and not 1 / LOCATION_RATIO <= ratio <= LOCATION_RATIO:
+        raise SeriesError(LOCATIONS_CONTRADICT)
 
 
 def _places(gaps: Floats) -> tuple[int, ...]:
@@ -219,7 +227,7 @@ def _places(gaps: Floats) -> tuple[int, ...]:
     return (0, *(int(n) for n in np.cumsum(whole)))
 
 
-def _affine(slices: Sequence[_Slice], places: Sequence[int], normal: Floats) -> Floats:
+def _affine(slices: Sequence[Slice], places: Sequence[int], normal: Floats) -> Floats:
     row, column = _orientation(slices[0].dataset)
     between_rows, between_columns = _pixel_spacing(slices[0].dataset)
     origin = slices[0].corner
@@ -244,7 +252,7 @@ def _thickness(dataset: Dataset) -> float:
     raise SeriesError("a single slice without (0018,0050) SliceThickness; send the whole series")
 
 
-def _image(slices: list[_Slice], places: Sequence[int], affine: Floats, normal: Floats) -> sitk.Image:
+def _image(slices: list[Slice], places: Sequence[int], affine: Floats, normal: Floats) -> sitk.Image:
     voxels = np.empty((places[-1] + 1, *slices[0].hu.shape), np.int16)
     for place, one in zip(places, slices, strict=True):
         voxels[place] = one.hu
@@ -263,6 +271,7 @@ def _bridge(voxels: Hounsfield, places: Sequence[int]) -> None:
         for missing in range(low + 1, high):
             share = (missing - low) / (high - low)
             voxels[missing] = np.rint(voxels[low] * (1 - share) + voxels[high] * share)
+            voxels[missing][(voxels[low] == OUTSIDE_FIELD_HU) | (voxels[high] == OUTSIDE_FIELD_HU)] = OUTSIDE_FIELD_HU
 
 
 def describe_series(series: Series, limits: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,7 +281,14 @@ def describe_series(series: Series, limits: Mapping[str, Any]) -> dict[str, Any]
     ----------
     limits
         Section `scans` of study.toml.
+
+    Raises
+    ------
+    SeriesError
+        Where the dates of the headers contradict each other: without its day a scan has no visit.
     """
+    if series.dates_contradict:
+        raise SeriesError(DATES_CONTRADICT)
     return {**series.header, **geometry(series), **artifact_figures(series.array, series.image.GetSpacing(), limits), "pixel_digest": pixel_digest(series)}
 
 

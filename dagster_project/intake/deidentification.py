@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 from collections import Counter
@@ -16,6 +17,7 @@ from pydicom._uid_dict import UID_dictionary
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
+from dagster_project.domain.hounsfield import NOT_HOUNSFIELD, is_hounsfield
 from dagster_project.intake.allowlists import CT, LABEL_MAP_SEG, RTSTRUCT, SEG, Allowlist, load_allowlists
 from dagster_project.intake.elements import TooLongError, encode_element
 from dagster_project.intake.identifiers import Identity, Needles, holds_identifier, make_needles, plain_text, read_identity
@@ -29,6 +31,17 @@ REFUSED_IMAGE_WORDS = ("LOCALIZER", "SECONDARY", "DERIVED", "SCREEN", "DOSE", "P
 """No value of ImageType may contain one of these."""
 
 KINDS: Mapping[str, str] = {CT: "CT", RTSTRUCT: "RTSTRUCT", SEG: "SEG", LABEL_MAP_SEG: "SEG"}
+
+MATERIAL_WORDS = re.compile(r"IODINE|Z_?EFF|EFF_ATOMIC|ELECTRON_DENSITY|RHO|MAT_|MD_")
+"""Beginnings of values of ImageType by which a multi-energy CT names an image that is not in HU."""
+
+MATERIAL = "ImageType names a map of a material, which is not in Hounsfield units; send the series in Hounsfield units"
+
+WAYS_OUT: Mapping[str, str] = {
+    "1.2.840.10008.5.1.4.1.1.2.1": "export the series as classic CT, one file a slice",
+    "1.2.840.10008.5.1.4.1.1.2.2": "export the original classic CT, one file a slice",
+}
+"""What to do with objects that hold a CT series of another class: Enhanced CT, Legacy Converted Enhanced CT."""
 
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
@@ -61,7 +74,7 @@ def open_source(data: bytes) -> Source:
 
     1. It is DICOM with a preamble, names its transfer syntax, and nothing is cut off.
     2. Its SOP class is CT, RTSTRUCT or SEG, as segments or as a label map.
-    3. No burned-in annotation; a CT image is ORIGINAL, PRIMARY and AXIAL and nothing in ImageType says otherwise.
+    3. No burned-in annotation; a CT image is ORIGINAL, PRIMARY and AXIAL and nothing in ImageType says otherwise; it is in HU.
     4. The elements that the allowlist requires are there.
 
     Raises
@@ -103,7 +116,8 @@ def _allowlist(dataset: Dataset) -> Allowlist:
     if allowlist is None:
         known = UID_dictionary.get(sop_class)
         said = known[0] if known else "missing or unknown"
-        raise RefusedError(f"SOP class is not taken in ({said}); send CT Image Storage, RT Structure Set Storage or Segmentation Storage")
+        way_out = WAYS_OUT.get(sop_class, "send CT Image Storage, RT Structure Set Storage or Segmentation Storage")
+        raise RefusedError(f"SOP class is not taken in ({said}); {way_out}")
     return allowlist
 
 
@@ -117,6 +131,10 @@ def _judge_image(dataset: Dataset, sop_class: str) -> None:
         raise RefusedError("ImageType is not ORIGINAL\\PRIMARY\\AXIAL (localiser, secondary capture or derived image); send the axial original")
     if any(word in value for value in values for word in REFUSED_IMAGE_WORDS):
         raise RefusedError("ImageType names a localiser or a derived image; send the axial original")
+    if any(MATERIAL_WORDS.match(value) for value in values):
+        raise RefusedError(MATERIAL)
+    if not is_hounsfield(plain_text(dataset, Tag(0x00281054))):
+        raise RefusedError(NOT_HOUNSFIELD)
 
 
 def _filled(dataset: Dataset, tag: BaseTag) -> bool:

@@ -23,6 +23,7 @@ from dagster_project.radiomics.resampling import (
     lesion_grid,
     resample_image,
     resample_mask,
+    resample_outside,
     union_box,
 )
 
@@ -168,10 +169,11 @@ def _prepare(
     grid = _bounded_grid(image, box, settings)
     volume = resample_image(image, grid, round_hu=settings.get("round_hu", True))
     elsewhere = None if others is None else resample_mask(others, grid)
+    outside = resample_outside(image, grid)
     regions = [
         (reader, region)
         for reader, mask in masks.items()
-        for region in derive_regions(volume, resample_mask(mask, grid), elsewhere, settings)
+        for region in derive_regions(volume, resample_mask(mask, grid), elsewhere, settings, outside)
     ]
     return volume, regions
 

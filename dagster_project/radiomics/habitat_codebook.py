@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter, spline_filter
 
 from dagster_project.lake.files import write_whole
 from dagster_project.radiomics.preparation import CROP_MARGIN_MM, SPLINE_ORDER, Prepared, Visit, prepare_visit
-from dagster_project.radiomics.resampling import Mask, bounding_box, check_grid, grow_box, spacing_zyx
+from dagster_project.radiomics.resampling import Mask, bounding_box, check_grid, grow_box, scan_part, spacing_zyx
 from dagster_project.study import digest_of
 
 FEATURES = ("density_hu", "spread_hu")
@@ -119,7 +119,7 @@ def _prepare(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) -> Prep
         return None
     spacing = spacing_zyx(image)
     outer = tuple(grow_box((part,) * 3, int(np.ceil(CROP_MARGIN_MM / mm)), (n,) * 3)[0] for part, mm, n in zip(box, spacing, mask.shape, strict=True))
-    values = sitk.GetArrayViewFromImage(image)[outer].astype(np.float64)
+    values = scan_part(image, outer).astype(np.float64)
     base = float(np.floor(np.median(values[mask[outer]])))
     coefficients = spline_filter(values - base, SPLINE_ORDER, mode="mirror") if min(values.shape) > 1 else values - base
     return prepare_visit(Visit(values - base, coefficients, np.ascontiguousarray(mask[outer]), spacing, base, 0), settings)

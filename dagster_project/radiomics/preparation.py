@@ -22,7 +22,7 @@ from scipy.ndimage import (
     uniform_filter,
 )
 
-from dagster_project.radiomics.resampling import Mask, bounding_box, check_grid, grow_box, spacing_zyx, union_box
+from dagster_project.radiomics.resampling import Mask, bounding_box, check_grid, grow_box, scan_part, spacing_zyx, union_box
 
 Volume = NDArray[np.float64]
 
@@ -124,7 +124,7 @@ def crop_visit(image: sitk.Image, mask: Mask, margin_mm: float = CROP_MARGIN_MM)
     outer = tuple(
         grow_box((part,) * 3, int(np.ceil(margin_mm / mm)), (n,) * 3)[0] for part, mm, n in zip(box, spacing, mask.shape, strict=True)
     )
-    values = sitk.GetArrayViewFromImage(image)[outer].astype(np.float64)
+    values = scan_part(image, outer).astype(np.float64)
     base = float(np.floor(np.median(values[mask[outer]])))
     values, inside = _turn(values - base, mask[outer])
     digest = hashlib.sha256(values.astype(np.float32).tobytes() + np.packbits(inside).tobytes()).digest()

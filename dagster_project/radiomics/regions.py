@@ -38,7 +38,10 @@ class Region:
     reason: str | None
 
 
-def derive_regions(volume: Array, tumor: Mask, others: Mask | None, settings: Mapping[str, Any]) -> list[Region]:
+def derive_regions(
+    volume: Array, tumor: Mask, others: Mask | None, settings: Mapping[str, Any],
+    outside: Mask | None = None,
+) -> list[Region]:
     """The tumour and its rings, in the order of REGIONS.
 
     1. The distance of a voxel is that of its centre to the surface of the tumour: Euclidean distance to the nearest tumour
@@ -47,7 +50,7 @@ def derive_regions(volume: Array, tumor: Mask, others: Mask | None, settings: Ma
     3. Where less than `ring_minimum_lung_share` of the ring is kept, the ring gives no features: it would describe chest wall.
     4. A region of fewer than `minimum_voxels` voxels gives none either.
 
-    A ring cut by the scan's end is judged by the part inside the scan. Vessels inside the lung window's upper bound stay in;
+    A ring cut by the scan's end, or by the edge of its field of view (`outside`), is judged by the part inside. Vessels inside the lung window's upper bound stay in;
     larger ones, chest wall and mediastinum do not.
     """
     distance = surface_distance(tumor, settings["spacing_mm"])
@@ -58,6 +61,8 @@ def derive_regions(volume: Array, tumor: Mask, others: Mask | None, settings: Ma
     regions = [tumor_region(tumor, settings)]
     for name, (inner, outer) in RING_BOUNDS_MM.items():
         shell = ~tumor & (distance > inner) & (distance <= outer)
+        if outside is not None:
+            shell &= ~outside
         ring = shell & lung
         regions.append(_region(name, ring, settings, _too_little_lung(shell, ring, settings["ring_minimum_lung_share"])))
     return regions

@@ -8,6 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.linalg import solve_banded
+from scipy.ndimage import distance_transform_edt
+
+from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -103,14 +106,37 @@ def lesion_grid(image: sitk.Image, box: Box, *, margin_mm: float, spacing_mm: fl
     return LesionGrid((positions[0], positions[1], positions[2]), (source[0], source[1], source[2]), float(spacing_mm))
 
 
+def outside_field(image: sitk.Image, box: Box) -> Mask | None:
+    """Voxels of a part of the scan that lie outside the scanner's field of view; None without any."""
+    outside: Mask = sitk.GetArrayViewFromImage(image)[box] == OUTSIDE_FIELD_HU
+    return outside if outside.any() else None
+
+
+def scan_part(image: sitk.Image, box: tuple[slice, ...]) -> NDArray[np.int16]:
+    """HU of a part of the scan, for interpolation and filters; treat it as read-only.
+
+    A voxel outside the field of view has the value of the nearest measured one, so that the edge of
+    the field makes no step: a spline or a filter beside it sees the tissue go on. Regions leave such
+    voxels out (`outside_field`).
+    """
+    part: NDArray[np.int16] = sitk.GetArrayViewFromImage(image)[box]
+    outside = part == OUTSIDE_FIELD_HU
+    if not outside.any() or outside.all():
+        return part
+    nearest = distance_transform_edt(
+        outside, sampling=spacing_zyx(image), return_distances=False, return_indices=True)
+    return part[tuple(nearest)]
+
+
 def resample_image(image: sitk.Image, grid: LesionGrid, *, round_hu: bool = True) -> Array:
     """Cubic B-spline interpolation of the scan at the grid's voxels, as float32 (z, y, x).
 
     The same numbers as ITK's BSplineInterpolateImageFunction on the whole scan (mirrored ends), to 1e-9 HU: on aligned axes
     interpolation is one matrix an axis, and only the crop is converted from int16. Rounded to whole HU where `round_hu`,
     as IBSI asks of CT: without it a value on a bin's edge falls to either side by the last bit.
+    Padding is filled from the nearest measured voxel (`scan_part`).
     """
-    crop = sitk.GetArrayViewFromImage(image)[grid.source]
+    crop = scan_part(image, grid.source)
     over_z, over_y, over_x = (
         _spline_weights(p - part.start, part.stop - part.start) for p, part in zip(grid.positions, grid.source, strict=True)
     )
@@ -124,6 +150,15 @@ def resample_image(image: sitk.Image, grid: LesionGrid, *, round_hu: bool = True
 def resample_mask(mask: Mask, grid: LesionGrid) -> Mask:
     """Nearest neighbour at the grid's voxels; half-way goes to the higher index, as in ITK."""
     return mask[np.ix_(*(_nearest(p, n) for p, n in zip(grid.positions, mask.shape, strict=True)))]
+
+
+def resample_outside(image: sitk.Image, grid: LesionGrid) -> Mask | None:
+    """`outside_field` at the grid's voxels, as `resample_mask` takes a mask there."""
+    outside = outside_field(image, grid.source)
+    if outside is None:
+        return None
+    starts = [p - part.start for p, part in zip(grid.positions, grid.source, strict=True)]
+    return outside[np.ix_(*(_nearest(p, n) for p, n in zip(starts, outside.shape, strict=True)))]
 
 
 def as_image(values: NDArray, spacing_mm: float) -> sitk.Image:

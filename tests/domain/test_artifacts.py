@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dagster_project.domain.artifacts import artifact_figures
+from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
 from dagster_project.study import load_study
 from tests.domain.phantoms import body
 
@@ -97,7 +98,7 @@ def test_a_body_cut_by_the_field_of_view_is_truncated():
 def test_a_body_cut_by_a_round_field_of_view_is_truncated_and_padding_is_not_air():
     voxels = body()
     y, x = (np.arange(120) - 59.5) * 2.5, (np.arange(160) - 79.5) * 2.5
-    voxels[:, np.hypot(y[:, None], x[None, :]) > 120] = -3024
+    voxels[:, np.hypot(y[:, None], x[None, :]) > 120] = OUTSIDE_FIELD_HU
     found = figures(voxels)
     assert found["truncated_flag"] is True
     assert found["air_hu"] == pytest.approx(-1000, abs=15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 
 import numpy as np
 import pytest
@@ -150,6 +151,82 @@ def test_a_description_fills_every_column_that_the_series_itself_tells(tmp_path,
 ])
 def test_headers_are_read_with_suspicion(tmp_path, voxels, tags, column, value):
     assert read_series(write(tmp_path, series_datasets(voxels, **tags))).header[column] == value
+
+
+def _dated(voxels, dates, keyword="AcquisitionDate"):
+    datasets = series_datasets(voxels)
+    for one, day in zip(datasets, dates, strict=True):
+        setattr(one, keyword, day)
+    return datasets
+
+
+@pytest.mark.parametrize(("dates", "day"), [
+    (["20240106"] * 3 + ["20240105"] * 3, 5),
+    (["20240105"] * 3 + ["20240106"] * 3, 5),
+    ([None, "", "20240107", None, "20240106", "20240231"], 6),
+    ([None] * 6, 3),
+])
+def test_a_scan_has_the_date_of_its_earliest_acquisition(tmp_path, voxels, dates, day):
+    header = read_series(write(tmp_path, _dated(voxels, dates), shuffled=True)).header
+    assert header["scan_date"] == dt.date(2024, 1, day)
+
+
+def test_a_series_without_any_date_is_read(tmp_path, voxels):
+    datasets = series_datasets(voxels, StudyDate="", SeriesDate="", AcquisitionDate="")
+    assert describe_series(read_series(write(tmp_path, datasets)), LIMITS)["scan_date"] is None
+
+
+def test_slices_of_several_days_are_refused(tmp_path, voxels):
+    with pytest.raises(SeriesError, match="slices of several days"):
+        read_series(write(tmp_path, _dated(voxels, ["20240105"] * 3 + ["20240307"] * 3)))
+
+
+def test_a_scan_whose_dates_contradict_each_other_is_not_described(tmp_path, voxels):
+    series = read_series(write(tmp_path, _dated(voxels, ["20200105"] * 6)))
+    with pytest.raises(SeriesError, match="lie more than a month apart"):
+        describe_series(series, LIMITS)
+
+
+@pytest.mark.parametrize("locations", [
+    [10, 11, 12, 13, 14, 15], [-3, -4, -5, -6, -7, -8], [1.0, 2.1, 3.2, 4.3, 5.4, 6.5], [0, 0, 0, 0, 0, 0], [None, 2, 4, 6, 8, 10],
+])
+def test_slice_locations_may_run_either_way_and_be_absent(tmp_path, voxels, locations):
+    datasets = _dated(voxels, locations, "SliceLocation")
+    assert read_series(write(tmp_path, datasets)).image.GetSpacing()[2] == 1.0
+
+
+def test_slice_locations_that_give_another_spacing_are_refused(tmp_path, voxels):
+    datasets = _dated(voxels, [0, 2, 4, 6, 8, 10], "SliceLocation")
+    with pytest.raises(SeriesError, match="SliceLocation"):
+        read_series(write(tmp_path, datasets))
+
+
+def test_the_thickest_slice_counts(tmp_path, voxels):
+    datasets = series_datasets(voxels)
+    for one in datasets[3:]:
+        one.SliceThickness = 1.25
+    assert read_series(write(tmp_path, datasets)).header["slice_thickness_mm"] == 1.25
+
+
+def test_voxels_outlive_their_series(tmp_path, voxels):
+    array = read_series(write(tmp_path, series_datasets(voxels))).array
+    gc.collect()
+    assert array.sum() == voxels.sum()
+    assert array.flags.writeable is False
+
+
+@pytest.mark.parametrize("cosines", [(1, 0, 0, 0, -1, 0), (-1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0)])
+def test_a_lesion_of_a_prone_or_mirrored_patient_keeps_its_place_and_volume(tmp_path, cosines):
+    z, y, x = np.mgrid[:20, :40, :40]
+    ball = (z - 10) ** 2 + (y - 12) ** 2 + (x - 25) ** 2 <= 36
+    hu = np.where(ball, 40, -820).astype(np.int16)
+    datasets = series_datasets(hu, cosines=tuple(float(c) for c in cosines))
+    series = read_series(write(tmp_path, datasets, shuffled=True))
+    inside = np.argwhere(series.array > 0)
+    centre = (series.affine @ [*inside.mean(0)[::-1], 1])[:3]
+    row, column = np.array(cosines[:3]), np.array(cosines[3:])
+    assert len(inside) == ball.sum()
+    assert centre == pytest.approx(25 * row + 12 * column + 10 * np.cross(row, column))
 
 
 def test_coronal_slices_are_not_axial(tmp_path, voxels):
