@@ -14,7 +14,7 @@ import polars as pl
 
 from dagster_project.intake import case_values as cv
 from dagster_project.intake.chronology import AFTER_CUT_OFF, NO_CYCLE_1, Entry, find_contradictions
-from dagster_project.intake.csv_tables import IDENTIFYING, CsvRow, CsvTable, Refusal
+from dagster_project.intake.csv_tables import IDENTIFYING, WORKBOOKS, CsvRow, CsvTable, Refusal
 from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.files import Session
 from dagster_project.intake.identifiers import Needles, make_needles
@@ -513,9 +513,15 @@ def _locks(report: _Report) -> Iterable[dict[str, Any]]:
             report.refuse(f"reads/{folder.name}/LOCKED", "does not hold a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00. The read stays open")
 
 
+def decision_files(site_folder: Path) -> list[Path]:
+    """The tables of the arbiter's decisions, as CSV paths, in order; each may be a workbook of that name."""
+    folder = site_folder / "arbitration"
+    found = [p for p in folder.iterdir() if p.suffix in {".csv", *WORKBOOKS}] if folder.is_dir() else []
+    return sorted({p.with_suffix(".csv") for p in found if not p.name.startswith(("~$", "."))})
+
+
 def _arbitrations(report: _Report) -> Iterable[dict[str, Any]]:
-    folder = report.site_folder / "arbitration"
-    for number, path in enumerate(sorted(folder.glob("*.csv")) if folder.is_dir() else [], start=1):
+    for number, path in enumerate(decision_files(report.site_folder), start=1):
         name = "arbitration/decisions.csv" if path.name == "decisions.csv" else f"arbitration/ file {number}"
         seen = _Seen()
         for table, row, patient, values in report.rows(path, "arbitrations", name, ARBITRATION_CELLS, ("accepted_reader", "arbiter", "decided_at")):

@@ -1,17 +1,22 @@
-"""Case-report files as sites write them: any delimiter, either encoding, headers in either language."""
+"""Case-report tables as sites write them: text with any delimiter and encoding, or workbooks; headers in either language."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from dagster_project.lake.vocabulary import header_meaning, header_unit, load_vocabulary
+from dagster_project.intake.file_kinds import no_workbook, other_kind
+from dagster_project.intake.lines import HEADER_WITHIN, Line, Place, decoded, text_lines
+from dagster_project.intake.workbooks import NOT_CALCULATED, Sheet, WorkbookFault, read_sheets
+from dagster_project.lake.vocabulary import Header, header_meaning, header_unit, load_vocabulary
 
-DELIMITERS = ",;\t"
+WORKBOOKS = (".xlsx", ".xlsm")
+"""Endings of workbooks; each stands for the CSV file of the same name, or beside it."""
+
+ROW_KEYS = frozenset({"patient_id", "visit_date"})
+"""Columns in which a merged cell says the same of each row that it covers; in others it is refused."""
 
 IDENTIFYING = frozenset(load_vocabulary().headers["any"].values())
 """Columns that identify a person: searched for in what leaves, sealed in the crosswalk, stored in no table."""
@@ -68,65 +73,114 @@ class _Headers:
     refusals: list[Refusal] = field(default_factory=list)
 
 
-def read_csv_table(path: Path, table: str, name: str) -> CsvTable:
+NO_KEY = "has no column of patient numbers (patient_id, 住院号) in its first 30 rows; name it so"
+HIDDEN = "has its patient numbers on a hidden sheet alone, which is not read; show the sheet"
+SECOND_SHEET = "also holds rows under patient numbers, and one sheet of a file is read; put all rows on one sheet"
+MERGED = "is part of a merged cell; write the value in each cell. The cell is left out"
+UNCALCULATED = "is a formula whose result the file does not hold; open it in Excel and save it. The cell is left out"
+TOO_LONG = "has more cells than the header; a delimiter in a text must be quoted. The row is left out"
+UNKNOWN_HEADER = "header is not known; see dagster_project/lake/vocabulary.toml. The column is left out"
+
+
+def table_files(path: Path) -> list[Path]:
+    """The files that hold the table of a CSV path: itself and the workbooks of its name, as far as they are there."""
+    return [file for file in (path, *(path.with_suffix(ending) for ending in WORKBOOKS)) if file.exists()]
+
+
+def read_table(path: Path, table: str, name: str) -> CsvTable:
     """Read a file; one that cannot be read has no rows and a refusal, and never stops the others.
 
-    1. UTF-8 with or without BOM, UTF-16 with BOM, else GB18030.
-    2. Of comma, semicolon and tab the one that the header line has most of.
-    3. Headers by the alias table of the vocabulary; an unknown one is refused by its number, since it could hold anything.
-    4. Where two headers mean the same column, the one that the alias table names first.
+    1. A workbook by its ending, everything else as text; one that is not what its ending says is called what it is.
+    2. The header is the line of the first 30 that most of the table's headers are in, the patient number among them; titles may stand above it.
+    3. Of a workbook the first sheet that has such a line and is shown; others that have one are named.
+    4. Headers by the alias table of the vocabulary; an unknown one is refused by its number, since it could hold anything.
+    5. Where two headers mean the same column, the one that the alias table names first.
+    6. Rows by the number that a spreadsheet shows.
     """
     try:
-        lines = list(_records(_decoded(path.read_bytes())))
+        data = path.read_bytes()
     except OSError:
-        return CsvTable(name, refusals=(Refusal(name, "cannot be read; check the permissions"),))
-    except UnicodeDecodeError:
-        return CsvTable(name, refusals=(Refusal(name, "cannot be decoded; save it as UTF-8 or GB18030"),))
-    except csv.Error:
-        return CsvTable(name, refusals=(Refusal(name, "is not a CSV file; save it with comma, semicolon or tab"),))
-    if not lines:
-        return CsvTable(name, refusals=(Refusal(name, "is empty; deliver at least the header"),))
-    headers = _headers(lines[0], lines[1:], table, name)
-    if "patient_id" not in headers.columns.values():
-        refusal = Refusal(name, "has no column of patient numbers (patient_id, 住院号); name it so")
-        return CsvTable(name, refusals=(*headers.refusals, refusal))
-    return _table(name, headers, lines)
+        return _refused(name, "cannot be read; check the permissions")
+    return _of_workbook(data, table, name) if path.suffix in WORKBOOKS else _of_text(data, table, name)
 
 
-def read_records(path: Path) -> list[list[str]]:
-    """The cells of a file, header first, its encoding and delimiter found as `read_csv_table` finds them."""
-    return list(_records(_decoded(path.read_bytes())))
+def _refused(name: str, reason: str) -> CsvTable:
+    return CsvTable(name, refusals=(Refusal(name, reason),))
 
 
-def _decoded(data: bytes) -> str:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16")
+def _of_text(data: bytes, table: str, name: str) -> CsvTable:
+    other = other_kind(data)
+    if other:
+        return _refused(name, other)
     try:
-        return data.decode("utf-8-sig")
+        lines = text_lines(decoded(data), partial(_find, table))
     except UnicodeDecodeError:
-        return data.decode("gb18030")
+        return _refused(name, "cannot be decoded; save it as UTF-8 or GB18030")
+    if all(line.is_empty for line in lines):
+        return _refused(name, "is empty; deliver at least the header")
+    return _table(name, table, lines)
 
 
-def _records(text: str) -> Iterator[list[str]]:
-    header = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header.count)
-    if "\0" in text:
-        raise csv.Error
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _of_workbook(data: bytes, table: str, name: str) -> CsvTable:
+    other = no_workbook(data)
+    try:
+        sheets = [] if other else read_sheets(data)
+    except WorkbookFault as fault:
+        other = str(fault)
+    if other:
+        return _refused(name, other)
+    keyed = [sheet for sheet in sheets if _find(table, sheet.lines[:HEADER_WITHIN])[1]]
+    shown = [sheet for sheet in keyed if sheet.visible]
+    if not shown:
+        return _refused(name, HIDDEN if keyed else NO_KEY)
+    read = _table(name, table, shown[0].lines)
+    others = tuple(Refusal(f"{name} sheet {sheet.number}", SECOND_SHEET) for sheet in shown[1:] if _has_rows(sheet, table))
+    return replace(read, refusals=(*read.refusals, *others))
 
 
-def _headers(cells: Sequence[str], rows: Sequence[Sequence[str]], table: str, name: str) -> _Headers:
+def _has_rows(sheet: Sheet, table: str) -> bool:
+    place = _find(table, sheet.lines[:HEADER_WITHIN])[1]
+    return place is not None and not all(line.is_empty for line in sheet.lines[place.header + 1:])
+
+
+def read_records(path: Path) -> list[Line]:
+    """The lines of a text file, header first, found as `read_table` finds them, by the number of headers alone.
+
+    Raises
+    ------
+    OSError, UnicodeDecodeError
+        Where it cannot be read.
+    """
+    return text_lines(decoded(path.read_bytes()), lambda lines: (0, Place(0, len(lines[0].cells), 0) if lines else None))
+
+
+def _meaning(table: str, cell: str) -> Header | None:
+    return header_meaning(table, cell) or header_meaning("any", cell)
+
+
+def _find(table: str, lines: Sequence[Line]) -> tuple[int, Place | None]:
+    """The line of the header: the one by which most columns are known, with the patient number among them."""
+    best: tuple[int, Place | None] = (0, None)
+    for index, line in enumerate(lines):
+        columns = [meaning.column if (meaning := _meaning(table, cell)) else "" for cell in line.cells]
+        known = len(set(columns) - {""})
+        if "patient_id" in columns and known > best[0]:
+            best = known, Place(index, len(columns), columns.index("patient_id"))
+    return best
+
+
+def _headers(line: Line, rows: Sequence[Line], table: str, name: str) -> _Headers:
     found = _Headers()
-    for position, cell in enumerate(cells):
-        meaning = header_meaning(table, cell) or header_meaning("any", cell)
+    for position, cell in enumerate(line.cells):
+        meaning = _meaning(table, cell)
         unit = header_unit(meaning) if meaning else ""
         if unit is None:
             found.refusals.append(Refusal(f"{name} header {position + 1}", OTHER_UNIT))
         elif meaning is None:
-            if cell.strip() or any(len(row) > position and row[position].strip() for row in rows):
-                found.refusals.append(Refusal(f"{name} header {position + 1}", "header is not known; see dagster_project/lake/vocabulary.toml. The column is left out"))
+            if cell.strip() or any(len(row.cells) > position and row.cells[position] for row in rows):
+                found.refusals.append(Refusal(f"{name} header {position + 1}", UNKNOWN_HEADER))
         else:
-            _settle(found, position, meaning.column, cells, table, name)
+            _settle(found, position, meaning.column, line.cells, table, name)
             if unit and found.columns.get(position) == meaning.column:
                 found.units[meaning.column] = unit
     return found
@@ -155,13 +209,30 @@ def _rank(table: str, header: str) -> int:
     return known.index(key) if key in known else len(known)
 
 
-def _table(name: str, headers: _Headers, lines: list[list[str]]) -> CsvTable:
+def _table(name: str, table: str, lines: Sequence[Line]) -> CsvTable:
+    place = _find(table, lines[:HEADER_WITHIN])[1]
+    if place is None:
+        return CsvTable(name, refusals=(*_headers(lines[0], lines[1:], table, name).refusals, Refusal(name, NO_KEY)))
+    body = [line for line in lines[place.header + 1:] if not line.is_empty]
+    headers = _headers(lines[place.header], body, table, name)
+    longest = max(place.width, min((len(line.cells) for line in body if not line.fault), default=0))
     rows, refusals = [], list(headers.refusals)
-    for number, line in enumerate(lines[1:], start=2):
-        if not any(cell.strip() for cell in line):
-            continue
-        if any(cell.strip() for cell in line[len(lines[0]):]):
-            refusals.append(Refusal(f"{name} row {number}", "has more cells than the header; a delimiter in a text must be quoted"))
-            continue
-        rows.append(CsvRow(number, {column: line[p].strip() if p < len(line) else "" for p, column in headers.columns.items()}))
+    for line in body:
+        fault = line.fault or (TOO_LONG if len(line.cells) > longest or any(line.cells[place.width:]) else "")
+        if fault:
+            refusals.append(Refusal(f"{name} row {line.number}", fault))
+        else:
+            rows.append(_row(line, headers.columns, name, refusals))
     return CsvTable(name, frozenset(headers.columns.values()), tuple(rows), tuple(refusals), headers.units)
+
+
+def _row(line: Line, columns: Mapping[int, str], name: str, refusals: list[Refusal]) -> CsvRow:
+    """The cells of a line by column; a cell that is part of a merged one, or a formula without a result, is empty and refused."""
+    cells = {}
+    for position, column in columns.items():
+        text = line.cells[position] if position < len(line.cells) else ""
+        fault = UNCALCULATED if text == NOT_CALCULATED else MERGED if text and position in line.covered and column not in ROW_KEYS else ""
+        cells[column] = "" if fault else text
+        if fault:
+            refusals.append(Refusal(f"{name} row {line.number} column {column}", fault))
+    return CsvRow(line.number, cells)

@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-import csv
+import re
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from dagster_project.intake.csv_tables import CsvRow, CsvTable, Refusal, read_csv_table, read_records
-from dagster_project.lake.vocabulary import header_column
+from dagster_project.intake.csv_tables import IDENTIFYING, UNKNOWN_HEADER, CsvRow, CsvTable, Refusal, read_records, read_table, table_files
+from dagster_project.intake.lines import Line
+from dagster_project.lake.vocabulary import header_meaning, header_unit, word_key
 
 REDCAP, ODM = "redcap.csv", "odm.xml"
 """Names of the two files in clinical/; both may lie beside the CSV files, which are read first."""
 
 TABLES = ("patients", "treatments", "follow_up")
-"""Tables that a form may belong to; a form whose items fit several belongs to the first of them."""
+"""Tables that an item may belong to."""
 
-_REDCAP_FIELDS = frozenset({"record_id", "redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance", "redcap_data_access_group", "redcap_survey_identifier"})
-_PREFIXES = ("pt_", "tx_", "trt_", "fu_", "dm_", "ex_")
+_REDCAP_LABELS = {
+    "recordid": "record_id", "eventname": "redcap_event_name", "repeatinstrument": "redcap_repeat_instrument", "repeatinstance": "redcap_repeat_instance",
+    "dataaccessgroup": "redcap_data_access_group", "surveyidentifier": "redcap_survey_identifier", "surveytimestamp": "redcap_survey_timestamp",
+}
+"""Headers of an export whose headers are labels too."""
+
+_PREFIXES = {"pt_": "patients", "dm_": "patients", "tx_": "treatments", "trt_": "treatments", "ex_": "treatments", "fu_": "follow_up"}
+"""What a field's name may begin with, and the table that it says."""
+
+_CODED = frozenset({"sex", "stage"})
+"""Columns in which a digit has a meaning of its own in a CSV file; in an export of REDCap it is the code of an answer."""
+
+_EVENT_CYCLE = re.compile(r"\bcycle[\s_]*(\d{1,2})(?!\d)|^c(\d{1,2})(?:d\d+)?(?=[\s_(]|$)|第\s*(\d{1,2})\s*(?:周期|疗程)|周期\s*(\d{1,2})(?!\d)")
 _LARGEST_ODM = 512 * 1024 * 1024
 
-Cells = dict[str, str]
-FormOf = Callable[[Cells], str]
-"""The form that cells come from; an empty text for what is a patient's."""
+CODE = "is the code of an answer; export REDCap with labels. The cell is left out"
+TWICE = "is given twice in the row, differently; the cell is left out"
+EITHER = "may be of a treatment or of a follow-up; name the field tx_… or fu_…. The cell is left out"
+OTHER_CYCLE = "is another cycle than the event's name says; the cell is left out"
+NOTHING_KNOWN = "has no field that is known; see dagster_project/lake/vocabulary.toml. The row is left out"
+CHECKBOX = "is one box of a multiple choice and no value; ask the question with one answer. The column is left out"
 
-Entry = tuple[int, str, Cells]
-"""Number of a row (of an ItemGroupData in ODM), key of its subject, item → text."""
+Cells = Sequence[tuple[str, str]]
+"""Item and text."""
+
+
+class Entry(NamedTuple):
+    """A row of an export (an ItemGroupData in ODM): its number, the key of its subject, the form and event that it is of, its cells."""
+
+    number: int
+    key: str
+    form: str
+    event: str
+    cells: Cells
 
 
 @dataclass
@@ -43,7 +69,7 @@ def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
 
     What a whole file is refused for is told once, with the patients.
     """
-    found = [read_csv_table(path, table, name)] if path.exists() else []
+    found = [read_table(file, table, name.removesuffix(path.suffix) + file.suffix if name.endswith(path.suffix) else name) for file in table_files(path)]
     if table in TABLES and path.parent.name == "clinical":
         found += [reader(file)[table] for file, reader in ((path.with_name(REDCAP), read_redcap), (path.with_name(ODM), read_odm)) if file.exists()]
     return found
@@ -52,27 +78,54 @@ def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
 def read_redcap(path: Path) -> dict[str, CsvTable]:
     """An export of REDCap with labels: a row a record, event or repeat of an instrument.
 
-    1. the patient is `patient_id` (or another known header of patient numbers) of any row of the record, else `record_id`
-    2. a row of a repeating instrument is a row of the table that its filled fields fit best
-    3. the other rows of a record are one patient; where two events say otherwise the first stands and the second is refused
-    4. a field is known by its name as a CSV header is, also behind tx_, fu_ and the like, or behind its instrument's name
+    1. The patient is `patient_id` (or another known header of patient numbers) of any row of the record, else the record's identifier.
+    2. A field is known by its name as a CSV header is, also behind tx_, fu_ and the like, or behind its instrument's name.
+    3. A row is taken apart by its filled fields: those of the patient, of a cycle, of a follow-up; so cycles and follow-up may be
+       repeating instruments, repeating events or one event each, and may share a row. What may be of two tables goes where the rest of the row is.
+    4. Without a field of its own the cycle is that of the event's name ("Cycle 3").
+    5. The patient's fields of all rows of a record are one patient; where two say otherwise the first stands and the second is refused.
+    6. A digit as sex or stage is the code of an answer, which only the project's dictionary could tell: refused.
     """
     name = f"clinical/{REDCAP}"
     try:
         lines = read_records(path)
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except (OSError, UnicodeDecodeError):
         return _refused(name, "cannot be read; export it as CSV (labels) in UTF-8")
-    if not lines or "record_id" not in (cell.strip().lower() for cell in lines[0]):
+    header = _redcap_header(lines)
+    if "record_id" not in header:
         return _refused(name, "has no column record_id; export it with the record identifier")
-    header = [cell.strip() for cell in lines[0]]
-    rows = [(n, dict(zip(header, (cell.strip() for cell in line), strict=False))) for n, line in enumerate(lines[1:], start=2)]
-    key = next(h for h in header if h.lower() == "record_id")
-    entries = [(n, cells[key], cells) for n, cells in rows if cells.get(key)]
-    unknown = [Refusal(f"{name} header {n}", "header is not known; see dagster_project/lake/vocabulary.toml. The column is left out")
-               for n, h in enumerate(header, start=1) if h.lower() not in _REDCAP_FIELDS and not h.lower().endswith("_complete") and not any(_column(t, h, "") for t in TABLES)]
-    missing = [Refusal(f"{name} row {n}", "has no record_id; the row is left out") for n, cells in rows if any(cells.values()) and not cells.get(key)]
-    found = _lay_out(name, entries, lambda cells: cells.get("redcap_repeat_instrument", ""))
-    return _tables(name, found, [*unknown, *missing, *found.refusals])
+    faults = [Refusal(f"{name} row {line.number}", line.fault) for line in lines if line.fault]
+    rows = [line for line in lines[1:] if not line.fault and not line.is_empty]
+    entries = [_redcap_entry(line, header) for line in rows]
+    missing = [Refusal(f"{name} row {entry.number}", "has no record_id; the row is left out") for entry in entries if not entry.key]
+    found = _lay_out(name, [entry for entry in entries if entry.key], coded=True)
+    return _tables(name, found, [*_unknown_headers(name, header), *faults, *missing, *found.refusals])
+
+
+def _redcap_header(lines: Sequence[Line]) -> list[str]:
+    """The headers, REDCap's own under their names; the first column is the record's identifier in every export of events or repeats."""
+    header = list(lines[0].cells) if lines else []
+    own = [_REDCAP_LABELS.get(word_key(h), h.lower() if h.lower().startswith("redcap_") else h) for h in header]
+    named = [h.lower() if h.lower() == "record_id" else h for h in own]
+    if "record_id" not in named and any(h.startswith("redcap_") for h in named):
+        named[0] = "record_id" if _column("patients", named[0], "") is None else named[0]
+        named = named if named[0] == "record_id" else ["record_id", *named[1:]]
+    return named
+
+
+def _redcap_entry(line: Line, header: Sequence[str]) -> Entry:
+    cells = list(zip(header, line.cells, strict=False))
+    own = dict(reversed(cells))
+    return Entry(line.number, own["record_id"], own.get("redcap_repeat_instrument", ""), own.get("redcap_event_name", ""), [c for c in cells if not _is_redcaps(c[0])])
+
+
+def _is_redcaps(header: str) -> bool:
+    return header.startswith("redcap_") or header == "record_id" or header.lower().endswith("_complete") or word_key(header) == "complete?"
+
+
+def _unknown_headers(name: str, header: Sequence[str]) -> list[Refusal]:
+    unknown = [(n, h) for n, h in enumerate(header, start=1) if not _is_redcaps(h) and not any(_column(table, h, "") for table in TABLES)]
+    return [Refusal(f"{name} header {n}", CHECKBOX if "___" in h or "choice=" in h else UNKNOWN_HEADER) for n, h in unknown]
 
 
 def _refused(name: str, reason: str) -> dict[str, CsvTable]:
@@ -80,42 +133,93 @@ def _refused(name: str, reason: str) -> dict[str, CsvTable]:
 
 
 def _column(table: str, item: str, form: str) -> str | None:
-    """Column that an item means in a table; a prefix of the form, or a customary one, does not count."""
+    """Column that an item means in a table; a prefix of the form, or a customary one, does not count. None for one in a unit that is not taken."""
     plain = item.lower()
     prefixes = tuple(p for p in (f"{form.lower()}_", *_PREFIXES) if len(p) > 1 and plain.startswith(p))
-    texts = [plain, *(plain.removeprefix(p) for p in prefixes)]
-    return next((c for text in texts if (c := header_column(table, text.replace("_", " ")) or header_column("any", text.replace("_", " ")))), None)
+    texts = [text.replace("_", " ") for text in (plain, *(plain.removeprefix(p) for p in prefixes))]
+    meaning = next((m for text in texts if (m := header_meaning(table, text) or header_meaning("any", text))), None)
+    return meaning.column if meaning and header_unit(meaning) is not None else None
 
 
-def _lay_out(name: str, entries: Sequence[Entry], form_of: FormOf) -> _Found:
-    found, numbers = _Found(), _patient_numbers(entries, form_of)
+def _lay_out(name: str, entries: Sequence[Entry], *, coded: bool) -> _Found:
+    found, numbers = _Found(), _patient_numbers(entries)
     people: dict[str, CsvRow] = {}
-    for number, key, cells in entries:
-        form = form_of(cells)
-        table = _best_table(cells, form) if form else "patients"
-        known = {c: text for item, text in cells.items() if text and (c := _column(table, item, form))}
-        row = CsvRow(number, {**known, "patient_id": numbers.get(key, key)})
-        if table == "patients":
-            people[key] = _merged(people[key], row, name, found.refusals) if key in people else row
-        elif len(row.cells) > 1:
-            found.rows[table].append(row)
+    for entry in entries:
+        number = {"patient_id": numbers.get(entry.key, entry.key)}
+        parts = _parts(name, entry, found.refusals, coded=coded)
+        if parts["patients"] or not entry.form:
+            row = CsvRow(entry.number, {**parts["patients"], **number})
+            people[entry.key] = _merged(people[entry.key], row, name, found.refusals) if entry.key in people else row
+        for table in ("treatments", "follow_up"):
+            if parts[table]:
+                found.rows[table].append(CsvRow(entry.number, {**parts[table], **number}))
     found.rows["patients"] = list(people.values())
     return found
 
 
-def _patient_numbers(entries: Iterable[Entry], form_of: FormOf) -> dict[str, str]:
+def _patient_numbers(entries: Iterable[Entry]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for _, key, cells in entries:
-        for item, text in cells.items():
-            if text and item.lower() not in _REDCAP_FIELDS and _column("patients", item, form_of(cells)) == "patient_id":
-                found.setdefault(key, text)
+    for entry in entries:
+        for item, text in entry.cells:
+            if text and _column("patients", item, entry.form) == "patient_id":
+                found.setdefault(entry.key, text)
     return found
 
 
-def _best_table(cells: Mapping[str, str], form: str) -> str:
-    """The table whose columns most of the filled items mean; the first of TABLES where several are equal."""
-    filled = [item for item, text in cells.items() if text and item.lower() not in _REDCAP_FIELDS]
-    return max(TABLES, key=lambda table: (len({_column(table, item, form) for item in filled} - {None}), -TABLES.index(table)))
+def _parts(name: str, entry: Entry, refusals: list[Refusal], *, coded: bool) -> dict[str, dict[str, str]]:
+    """The filled cells of a row by table and column; what contradicts itself or may be of two tables is refused."""
+    filled = [(item, text) for item, text in entry.cells if text]
+    options = [_options(item, entry.form) for item, _ in filled]
+    sure = {next(iter(option)) for option in options if len(option) == 1}
+    parts: dict[str, dict[str, str]] = {table: {} for table in TABLES}
+    refused: dict[tuple[str, str], str] = {}
+    for option, (_, text) in zip(options, filled, strict=True):
+        for table, column in _chosen(option, sure, options):
+            if parts[table].setdefault(column, text) != text:
+                refused[table, column] = TWICE
+            elif coded and column in _CODED and text.isdigit():
+                refused[table, column] = CODE
+        if len(option) > 1 and not _chosen(option, sure, options):
+            refused["follow_up", next(iter(option.values()))] = EITHER
+    _add_cycle(parts["treatments"], entry.event, refused)
+    refusals += [Refusal(f"{name} row {entry.number} column {column}", reason) for (_, column), reason in refused.items()]
+    for table, column in refused:
+        parts[table].pop(column, None)
+    if filled and not any(options):
+        refusals.append(Refusal(f"{name} row {entry.number}", NOTHING_KNOWN))
+    return parts
+
+
+def _options(item: str, form: str) -> dict[str, str]:
+    """The tables that an item may be of, and its column there: one where its prefix says so or it identifies the person, none where it is not known."""
+    columns = {table: column for table in TABLES if (column := _column(table, item, form))}
+    if set(columns.values()) & (IDENTIFYING | {"patient_id"}):
+        return {"patients": columns["patients"]} if "patients" in columns else {}
+    said = next((table for prefix, table in _PREFIXES.items() if item.lower().startswith(prefix) and table in columns), None)
+    return {said: columns[said]} if said else columns
+
+
+def _chosen(option: Mapping[str, str], sure: set[str], options: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """The table of an item: its only one, else that of the row's other items, else the one that could hold most of them."""
+    if len(option) < 2:
+        return list(option.items())
+    near = [table for table in option if table in sure]
+    if len(near) == 1:
+        return [(near[0], option[near[0]])]
+    holds = {table: len({other[table] for other in options if table in other}) for table in option}
+    most = [table for table in option if holds[table] == max(holds.values())]
+    return [(most[0], option[most[0]])] if len(most) == 1 and not near else []
+
+
+def _add_cycle(treatment: dict[str, str], event: str, refused: dict[tuple[str, str], str]) -> None:
+    """The cycle of the event's name, where a treatment has none; one that is another is refused."""
+    match = _EVENT_CYCLE.search(event.lower())
+    if not treatment or match is None:
+        return
+    number = next(group for group in match.groups() if group)
+    told = re.search(r"\d+", treatment.setdefault("cycle", number))
+    if told and int(told[0]) != int(number):
+        refused["treatments", "cycle"] = OTHER_CYCLE
 
 
 def _merged(first: CsvRow, second: CsvRow, name: str, refusals: list[Refusal]) -> CsvRow:
@@ -159,8 +263,7 @@ def read_odm(path: Path) -> dict[str, CsvTable]:
         return _refused(name, "is not an ODM file; export it as ODM 1.3")
     names = _item_names(root)
     entries = list(_item_groups(root, names))
-    groups = {id(cells): group for _, _, group, cells in entries}
-    found = _lay_out(name, [(n, key, cells) for n, key, _, cells in entries], lambda cells: groups[id(cells)])
+    found = _lay_out(name, entries, coded=False)
     return _tables(name, found, [*_unknown_items(name, entries), *found.refusals])
 
 
@@ -195,15 +298,15 @@ def _decode(item: ET.Element) -> str:
     return next(((t.text or "").strip() for t in _all(item, "TranslatedText")), item.get("CodedValue", ""))
 
 
-def _item_groups(root: ET.Element, items: _Items) -> Iterator[tuple[int, str, str, Cells]]:
-    """Number, subject, group and items of every item group that was not removed."""
+def _item_groups(root: ET.Element, items: _Items) -> Iterator[Entry]:
+    """Every item group that was not removed."""
     number = 0
     for subject in _all(root, "SubjectData"):
         for group in _all(subject, "ItemGroupData"):
             number += 1
             if "Remove" not in {subject.get("TransactionType"), group.get("TransactionType")}:
-                cells = dict(cell for item in group if (cell := _item(item, items)))
-                yield number, subject.get("SubjectKey", ""), group.get("ItemGroupOID", ""), cells
+                cells = [cell for item in group if (cell := _item(item, items))]
+                yield Entry(number, subject.get("SubjectKey", ""), group.get("ItemGroupOID", ""), "", cells)
 
 
 def _item(element: ET.Element, items: _Items) -> tuple[str, str] | None:
@@ -215,11 +318,11 @@ def _item(element: ET.Element, items: _Items) -> tuple[str, str] | None:
     return name, items.decodes.get(oid, {}).get(text, text)
 
 
-def _unknown_items(name: str, entries: Sequence[tuple[int, str, str, Cells]]) -> list[Refusal]:
+def _unknown_items(name: str, entries: Sequence[Entry]) -> list[Refusal]:
     first: dict[str, int] = {}
-    for number, _, group, cells in entries:
-        for place, item in enumerate(cells, start=1):
-            if not any(_column(table, item, group) for table in TABLES):
-                first.setdefault(item, number * 1000 + place)
+    for entry in entries:
+        for place, (item, _) in enumerate(entry.cells, start=1):
+            if not any(_column(table, item, entry.form) for table in TABLES):
+                first.setdefault(item, entry.number * 1000 + place)
     return [Refusal(f"{name} row {place // 1000} item {place % 1000}", "item is not known; see dagster_project/lake/vocabulary.toml. It is left out wherever it comes")
             for place in first.values()]

@@ -7,16 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dagster_project.intake.case_report import is_reader_name, reader_folders
-from dagster_project.intake.csv_tables import Refusal
+from dagster_project.intake.case_report import decision_files, is_reader_name, reader_folders
+from dagster_project.intake.csv_tables import WORKBOOKS, Refusal, table_files
 from dagster_project.intake.files import file_digest
 
 DIGITS = 12
 """Hexadecimal digits of SHA-256 by which a refused file is named."""
 
 EXPECTED = frozenset({"clinical", "dicom", "reads", "arbitration", "SIMULATED"})
-CASE_REPORT_FILES = ("clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv", "clinical/redcap.csv", "clinical/odm.xml")
-READER_FILES = frozenset({"lesions.csv", "LOCKED"})
+CLINICAL_TABLES = ("clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv")
+"""Each may be a workbook of that name."""
+
+CASE_REPORT_FILES = (*CLINICAL_TABLES, *(name.removesuffix(".csv") + ending for name in CLINICAL_TABLES for ending in WORKBOOKS), "clinical/redcap.csv", "clinical/odm.xml")
+READER_FILES = frozenset({"lesions.csv", "LOCKED", *("lesions" + ending for ending in WORKBOOKS)})
 
 
 class LandingFile(NamedTuple):
@@ -44,7 +47,7 @@ def is_simulated(site_folder: Path) -> bool:
 
 
 def list_images(site_folder: Path) -> list[LandingFile]:
-    """Every file under dicom/ and the readers' folders, in order; a reader's lesions.csv and LOCKED are not images."""
+    """Every file under dicom/ and the readers' folders, in order; a reader's lesions.csv, its workbook and LOCKED are not images."""
     places = [("dicom", "dicom", frozenset[str]())] + [
         (f"reads/{f.name}", f"reads/{f.name}", READER_FILES) for f in reader_folders(site_folder) if is_reader_name(f.name)]
     return [LandingFile(site_folder, relative, place, size, modified)
@@ -80,7 +83,7 @@ def unexpected_entries(site_folder: Path) -> list[Refusal]:
     known_clinical = {Path(name).name for name in CASE_REPORT_FILES}
     strangers = [
         ("landing", "clinical/, dicom/, reads/<reader>/, arbitration/ and SIMULATED", _count(site_folder, EXPECTED)),
-        ("clinical", "patients.csv, treatments.csv, follow_up.csv, redcap.csv and odm.xml", _count(site_folder / "clinical", known_clinical)),
+        ("clinical", "patients.csv, treatments.csv and follow_up.csv (or .xlsx), redcap.csv and odm.xml", _count(site_folder / "clinical", known_clinical)),
         ("reads", "one folder a reader with a short name (letters, digits, - and _), not SITE", _bad_readers(site_folder)),
     ]
     return [Refusal(place, f"{count} entries are not part of the landing contract and were not read; it expects {expected}")
@@ -96,12 +99,16 @@ def _bad_readers(site_folder: Path) -> int:
     return sum(not (entry.is_dir() and is_reader_name(entry.name)) for entry in reads.iterdir()) if reads.is_dir() else 0
 
 
+def people_files(site_folder: Path) -> list[Path]:
+    """Every file that may say who the patients are, in order."""
+    return [path for name in CASE_REPORT_FILES if (path := site_folder / name).is_file()]
+
+
 def case_report_files(site_folder: Path) -> list[Path]:
     """Every file that the case report is made of, in order."""
-    arbitration = site_folder / "arbitration"
     files = [site_folder / name for name in CASE_REPORT_FILES]
     files += [folder / name for folder in reader_folders(site_folder) for name in sorted(READER_FILES)]
-    files += sorted(arbitration.glob("*.csv")) if arbitration.is_dir() else []
+    files += [file for table in decision_files(site_folder) for file in table_files(table)]
     return [path for path in files if path.is_file()]
 
 

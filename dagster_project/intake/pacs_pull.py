@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dagster_project.intake import case_values as cv
-from dagster_project.intake.csv_tables import read_csv_table
+from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.pacs_settings import PacsError
+from dagster_project.intake.pseudonyms import number_fault, written_number
 from dagster_project.intake.vault import Reception
 
 MODALITIES = ("CT", "RTSTRUCT", "SEG")
@@ -104,9 +105,10 @@ def wanted_of_landing(site_folder: Path, *, before: int, after: int) -> list[Wan
         Where there is no patients.csv.
     """
     path = site_folder / "clinical" / "patients.csv"
-    if not path.is_file():
+    tables = clinical_tables(path, "patients", "clinical/patients.csv")
+    if not tables:
         raise PacsError("the landing has no clinical/patients.csv; deliver it, or name a list of numbers with --numbers")
-    numbers = [row.cells["patient_id"] for row in read_csv_table(path, "patients", "clinical/patients.csv").rows]
+    numbers = [written_number(row.cells["patient_id"]) for table in tables for row in table.rows if not number_fault(row.cells["patient_id"])]
     cycles = _cycles(site_folder / "clinical" / "treatments.csv")
     return [_around(number, cycles.get(number, []), before, after) for number in dict.fromkeys(numbers) if number and _is_one(number)]
 
@@ -125,19 +127,19 @@ def _is_one(number: str) -> bool:
 
 def _cycles(path: Path) -> dict[str, list[dt.date]]:
     cycles: dict[str, list[dt.date]] = {}
-    for number, date in _dated(path) if path.is_file() else ():
+    for number, date in _dated(path):
         cycles.setdefault(number, []).append(date)
     return cycles
 
 
 def _dated(path: Path) -> Iterator[tuple[str, dt.date]]:
-    for row in read_csv_table(path, "treatments", "clinical/treatments.csv").rows:
+    for row in (row for table in clinical_tables(path, "treatments", "clinical/treatments.csv") for row in table.rows):
         try:
             date = cv.parse_cell(row.cells.get("date", ""), cv.parse_date).value
         except cv.ValueFault:
             continue
         if date is not None:
-            yield row.cells["patient_id"], date
+            yield written_number(row.cells["patient_id"]), date
 
 
 def _around(number: str, cycles: Sequence[dt.date], before: int, after: int) -> Wanted:

@@ -88,6 +88,14 @@ def canonical_number(number: str) -> str:
     ('98766', '98765', '1234567', '12345678')
     """
     text, before = number, None
+    while text != before:  # a capital can be two characters
+        text, before = written_number(text).upper(), text
+    return (text.lstrip("0") or "0") if text.isdigit() else text
+
+
+def written_number(number: str) -> str:
+    """A hospital number as the hospital writes it: the canonical form with its leading zeros and small letters, as a PACS has to be asked."""
+    text, before = number, None
     while text != before:  # dropping a space can let two characters become one
         text, before = _unwrapped(_plain(text)), text
     return text
@@ -95,7 +103,7 @@ def canonical_number(number: str) -> str:
 
 def _plain(text: str) -> str:
     seen = (c for c in unicodedata.normalize("NFKC", text).translate(_DASHES) if unicodedata.category(c) not in _UNSEEN)
-    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in seen).upper()
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in seen)
 
 
 def _unwrapped(text: str) -> str:
@@ -105,8 +113,7 @@ def _unwrapped(text: str) -> str:
     text = text.rstrip(_QUOTES) if text[:-1].isalnum() else text
     text = text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
     whole = _WHOLE.fullmatch(text)
-    text = whole[1] if whole else text
-    return (text.lstrip("0") or "0") if text.isdigit() else text
+    return whole[1] if whole else text
 
 
 def number_fault(number: str) -> str:

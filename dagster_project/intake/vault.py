@@ -28,7 +28,7 @@ from dagster_project.intake.chronology import AFTER_CUT_OFF, cut_off_of
 from dagster_project.intake.csv_tables import Refusal
 from dagster_project.intake.files import Outcome, Session, Task, file_digest
 from dagster_project.intake.keys import Keys
-from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, unexpected_entries
+from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, people_files, unexpected_entries
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
 from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
@@ -479,8 +479,8 @@ class Reception:
         return f"{RECEIVED_KEY} {keyed_uid(sop_instance_uid, self._keys.uid)}"
 
     def _known_people(self, run: _Run) -> People:
-        """patients.csv, read again where it changed: whom to search for in the output, and who withdrew."""
-        digest = file_digest(self._folder / "clinical" / "patients.csv")
+        """The patients of the case report, read again where one of its files changed: whom to search for in the output, and who withdrew."""
+        digest = " ".join(file_digest(path) for path in people_files(self._folder))
         if digest != self._people[0]:
             self._people = (digest, read_people(self._folder, run.site, run.crosswalk))
         return self._people[1]

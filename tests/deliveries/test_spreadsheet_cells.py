@@ -44,3 +44,12 @@ def test_cells_that_say_several_things_or_none_are_refused(landed: Deliveries, n
     if column != "birth_date":
         (row,) = landed.ask("SELECT * FROM patients WHERE site = 'K37' AND patient = ?", landed.pseudonym("K37", number))
         assert row["age_years" if column == "age" else column] is None
+
+
+def test_cycles_and_deaths_that_are_events_of_redcap(landed: Deliveries) -> None:
+    for number, died in (("930001", True), ("930002", True), ("930003", False)):
+        patient = landed.pseudonym("K31", number)
+        cycles = landed.ask("SELECT cycle FROM treatments WHERE site = 'K31' AND patient = ? ORDER BY cycle", patient)
+        assert [r["cycle"] for r in cycles] == [1, 2, 3, 4, 5]
+        assert landed.ask("SELECT event FROM follow_up WHERE site = 'K31' AND patient = ?", patient) == ([{"event": "death"}] if died else [])
+    assert not landed.refused("K31", "case_report")

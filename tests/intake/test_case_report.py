@@ -281,7 +281,7 @@ def test_an_age_that_contradicts_the_birth_date_is_not_known(site):
 
 
 def test_rows_without_what_they_need_are_left_out_and_named_once(site):
-    site.patients(ROW, ",x,F")
+    site.patients(ROW, ",x,F" + "," * 14)
     site.put("clinical/treatments.csv", "patient_id,cycle,date,drugs", "001,,2024-01-05,卡铂", "001,two,2024-01-05,卡铂", ",1,2024-01-05,卡铂", "999,1,2024-01-05,卡铂")
     site.put("clinical/follow_up.csv", "patient_id,date,event", "001,2024-13-45,alive", "001,2024-06-01,moved to Ouyang")
     frames = site.build()

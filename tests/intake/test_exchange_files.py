@@ -99,3 +99,73 @@ def test_a_redcap_file_without_record_id_is_refused_whole(tmp_path):
     file = tmp_path / "redcap.csv"
     file.write_text("patient,sex\n001,F\n")
     assert "record_id" in read_redcap(file)["patients"].refusals[0].reason
+
+
+# ── REDCap projects whose cycles and follow-up are events ──
+
+LONGITUDINAL = "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,patient_id,sex,age,stage,tx_cycle,tx_date,tx_drugs,fu_date,fu_event,baseline_complete"
+
+
+def frames_of(site, *rows, header=LONGITUDINAL):
+    frames = site.put("clinical/redcap.csv", header, *rows, "").build()
+    return frames["patients"].height, sorted(frames["treatments"]["cycle"]), list(frames["follow_up"]["event"])
+
+
+@pytest.mark.parametrize("rows", [
+    [f"1,Treatment,,{n},,,,,{n},2024-0{n}-10,pembrolizumab,,,Complete" for n in range(1, 6)], [f"1,Cycle {n},,,,,,,{n},2024-0{n}-10,pembrolizumab,,,Complete" for n in range(1, 6)],
+    [f"1,Cycle {n} (Arm 1: A),,,,,,,,2024-0{n}-10,pembrolizumab,,," for n in range(1, 6)], [f"1,cycle_{n}_arm_1,,,,,,,,2024-0{n}-10,pembrolizumab,,,2" for n in range(1, 6)],
+    [f"1,第{n}周期,,,,,,,,2024-0{n}-10,帕博利珠单抗,,," for n in range(1, 6)], [f"1,Baseline,Treatment,{n},,,,,{n},2024-0{n}-10,pembrolizumab,,," for n in range(1, 6)],
+], ids=["repeating event", "an event a cycle", "the cycle in the event's label", "in its name", "in Chinese", "repeating instrument"])
+def test_cycles_and_a_death_in_every_layout(site, rows):
+    assert frames_of(site, "1,Baseline,,,001,F,63,IIIB,,,,,,", *rows, "1,Follow-up,,,,,,,,,,2025-01-15,death,") == (1, [1, 2, 3, 4, 5], ["death"])
+    assert not site.refusals
+
+
+def test_a_row_that_is_of_several_tables_is_taken_apart(site):
+    assert frames_of(site, "1,Baseline,,,001,F,63,IIIB,1,2024-01-10,pembrolizumab,2025-01-15,death,") == (1, [1], ["death"])
+    assert not site.refusals
+
+
+def test_a_death_without_its_date_is_named_by_row(site):
+    assert frames_of(site, "1,Baseline,,,001,F,63,IIIB,,,,,,", "1,End,,,,,,,,,,,death,") == (1, [], ["death"])
+    assert "clinical/redcap.csv row 3 column date" in site.refusals
+
+
+def test_an_event_of_which_nothing_is_known_is_named_by_row(site):
+    frames_of(site, "1,Baseline,,,001,F,,", "1,QoL,,,,,,7", header="record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,patient_id,sex,stage,eortc_q1")
+    assert site.refusals.keys() == {"clinical/redcap.csv header 8", "clinical/redcap.csv row 3"}
+
+
+def test_a_date_that_may_be_of_two_tables_goes_with_its_row_else_it_is_refused(site):
+    header = "record_id,redcap_event_name,patient_id,sex,cycle,date,event"
+    assert frames_of(site, "1,Baseline,001,F,,,", "1,V,,,1,2024-01-10,", "1,End,,,,2025-01-15,death", "1,V,,,,2024-03-01,", header=header) == (1, [1], ["death"])
+    assert site.refusals.keys() == {"clinical/redcap.csv row 5 column date"}
+
+
+def test_a_cycle_that_contradicts_its_event_is_refused(site):
+    frames_of(site, "1,Baseline,,,001,F,63,IIIB,,,,,,", "1,Cycle 3,,,,,,,2,2024-03-10,pembrolizumab,,,")
+    assert "another cycle" in site.refusals["clinical/redcap.csv row 3 column cycle"] or "is missing" in site.refusals["clinical/redcap.csv row 3 column cycle"]
+
+
+def test_codes_of_a_raw_export_are_refused(site):
+    frames = site.put("clinical/redcap.csv", "record_id,redcap_event_name,patient_id,sex,stage,egfr", "1,baseline_arm_1,001,1,4,1", "").build()
+    assert frames["patients"].select("sex", "stage", "egfr").rows() == [(None, None, None)]
+    assert site.refusals.keys() == {f"clinical/redcap.csv row 2 column {c}" for c in ("sex", "stage", "egfr")}
+
+
+def test_boxes_of_a_multiple_choice_are_no_values(site):
+    frames_of(site, "1,001,F,1,Checked", header="record_id,patient_id,sex,egfr___1,EGFR (choice=19del)")
+    assert site.refusals.keys() == {"clinical/redcap.csv header 4", "clinical/redcap.csv header 5"}
+    assert "multiple choice" in site.refusals["clinical/redcap.csv header 4"]
+
+
+def test_an_export_whose_headers_are_labels_and_bear_one_name_twice(site):
+    header = "Record ID,Event Name,Repeat Instrument,Repeat Instance,住院号,性别,周期,日期,Complete?,日期,事件,Complete?"
+    found = frames_of(site, "1,Baseline,,,001,女,,,Complete,,,", "1,Treatment,,1,,,1,2024-01-10,Complete,,,", "1,End,,,,,,,,2025-01-15,死亡,Complete", header=header)
+    assert found == (1, [1], ["death"])
+    assert not site.refusals
+
+
+def test_the_first_column_of_a_longitudinal_export_is_its_record(site):
+    header = LONGITUDINAL.replace("record_id", "study_id")
+    assert frames_of(site, "1,Baseline,,,001,F,63,IIIB,,,,,,", "1,Cycle 1,,,,,,,1,2024-01-10,,,,", header=header) == (1, [1], [])

@@ -1,0 +1,194 @@
+"""The lines of a case-report file, of whatever kind: numbered as a spreadsheet numbers them, each with its cells as text."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+DELIMITERS = ",;\t|"
+
+HEADER_WITHIN = 30
+"""Lines among which the header is looked for: titles and remarks may stand above it."""
+
+UNSEEN = dict.fromkeys([0xFEFF, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0x00AD])
+"""Characters that nobody sees: marks of byte order and of direction, spaces of no width."""
+
+OPEN_QUOTE = "has a quotation mark that is not closed, or not doubled within a text; the row is left out, and those that it swallowed are read"
+NO_TEXT = "holds characters that are no text, or of another encoding than the rest; save the whole file as CSV UTF-8. The row is left out"
+CUT = "is where the file ends, in the middle of a row; deliver the file whole. The row is left out"
+
+_ENDS = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?[\r\n]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: its number, its cells, which of them a merged cell covers, and why it cannot be read."""
+
+    number: int
+    cells: tuple[str, ...]
+    covered: frozenset[int] = frozenset()
+    fault: str = ""
+
+    @property
+    def own(self) -> list[str]:
+        """The cells that are the line's own."""
+        return [cell for place, cell in enumerate(self.cells) if place not in self.covered]
+
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing stands in it."""
+        return not self.fault and not any(self.own)
+
+
+class Place(NamedTuple):
+    """Where the header is, and where in it the column that names whose a row is."""
+
+    header: int
+    width: int
+    key: int
+
+
+Find = Callable[[Sequence[Line]], tuple[int, Place | None]]
+"""How many headers of the best line are known, and where that line is; None where none has the key."""
+
+
+def clean(cell: str) -> str:
+    """A cell without what is not seen and without outer spaces."""
+    return cell.translate(UNSEEN).strip()
+
+
+def decoded(data: bytes) -> str:
+    """Text of bytes.
+
+    1. UTF-16 with its mark; without one where every second byte of the beginning is zero.
+    2. UTF-8 with or without its mark, else GB18030.
+    3. Where most lines are UTF-8 and some are not, those have U+FFFD and are refused one by one.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        Where it is none of these.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    wide = _utf_16(data[:4096])
+    if wide:
+        return data.decode(wide)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("utf-8-sig", errors="replace") if _mostly_utf_8(data) else data.decode("gb18030")
+
+
+def _utf_16(start: bytes) -> str:
+    low, high = start[0::2].count(0), start[1::2].count(0)
+    if not low + high or min(low, high) > 0.1 * max(low, high) or max(low, high) < 4:
+        return ""
+    return "utf-16-le" if high > low else "utf-16-be"
+
+
+def _mostly_utf_8(data: bytes) -> bool:
+    good = bad = 0
+    for line in data.splitlines():
+        if not line.isascii():
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                bad += 1
+            else:
+                good += 1
+    return good > bad
+
+
+def text_lines(text: str, find: Find) -> list[Line]:
+    """The lines of delimited text.
+
+    1. A line `sep=;` says the delimiter, and is no line of the sheet.
+    2. Else of comma, semicolon, tab and bar the one by which most headers are known.
+    3. Only CR, LF and CR LF end a line, and within quotes none does.
+    4. A quotation mark that is not closed swallows lines: the line is refused, and those that are rows by themselves are read.
+    5. A last line without an end that has too few cells was cut.
+    """
+    said = _SEPARATOR.match(text)
+    text = text[said.end():] if said else text
+    physical = _ENDS.findall(text)
+    delimiter = said[1] if said else _delimiter(physical, find)
+    _, place = find([Line(n, cells) for n, (cells, _) in enumerate(islice(_records(physical, delimiter, None), HEADER_WITHIN), start=1)])
+    lines = [_line(n, cells, fault) for n, (cells, fault) in enumerate(_records(physical, delimiter, place), start=1)]
+    return _without_cut(lines, text, place)
+
+
+def _line(number: int, cells: tuple[str, ...], fault: str) -> Line:
+    if any("\0" in cell or "\ufffd" in cell for cell in cells):
+        fault = fault or NO_TEXT
+    return Line(number, cells, fault=fault)
+
+
+def _delimiter(physical: Sequence[str], find: Find) -> str:
+    first = next((line for line in physical if line.strip()), "")
+
+    def known(delimiter: str) -> tuple[int, int]:
+        lines = [Line(n, cells) for n, (cells, _) in enumerate(islice(_records(physical, delimiter, None), HEADER_WITHIN), start=1)]
+        return find(lines)[0], first.count(delimiter)
+    return max(DELIMITERS, key=known)
+
+
+def _records(physical: Sequence[str], delimiter: str, place: Place | None) -> Iterator[tuple[tuple[str, ...], str]]:
+    start = 0
+    while start < len(physical):
+        stop, cells = _record(physical, start, delimiter)
+        fault = _quote_fault(physical[start:stop], delimiter, place)
+        if fault:
+            yield (), fault
+            start += 1
+        else:
+            yield tuple(map(clean, cells)), ""
+            start = stop
+
+
+def _record(physical: Sequence[str], start: int, delimiter: str) -> tuple[int, list[str]]:
+    """Where a record ends, and its cells; most records are one line without a quotation mark."""
+    if '"' not in physical[start]:
+        return start + 1, physical[start].rstrip("\r\n").split(delimiter)
+    reader = csv.reader((physical[n] for n in range(start, len(physical))), delimiter=delimiter)
+    try:
+        cells = next(reader)
+    except csv.Error:
+        return len(physical), []
+    return start + reader.line_num, cells
+
+
+def _quote_fault(lines: Sequence[str], delimiter: str, place: Place | None) -> str:
+    """Why the quotation marks of a record are wrong; empty where they are right."""
+    if len(lines) == 1 and '"' not in lines[0]:
+        return ""
+    try:
+        list(csv.reader(io.StringIO("".join(lines), newline=""), delimiter=delimiter, strict=True))
+    except csv.Error:
+        return OPEN_QUOTE
+    return OPEN_QUOTE if any(_is_row(line, delimiter, place) for line in lines[1:]) else ""
+
+
+def _is_row(line: str, delimiter: str, place: Place | None) -> bool:
+    """True for a line within quotes that would be a row by itself."""
+    if place is None or place.width == 1:
+        return False
+    cells = line.rstrip("\r\n").split(delimiter)
+    return len(cells) == place.width and re.fullmatch(r"\S*\d\S*", cells[place.key].strip()) is not None
+
+
+def _without_cut(lines: list[Line], text: str, place: Place | None) -> list[Line]:
+    if place is None or len(lines) <= place.header + 2 or text.endswith(("\n", "\r")):
+        return lines
+    last, others = lines[-1], lines[place.header + 1:-1]
+    whole = [len(line.cells) >= place.width for line in others if not line.is_empty]
+    if last.fault or len(last.cells) >= place.width or not whole or not all(whole):
+        return lines
+    return [*lines[:-1], Line(last.number, last.cells, fault=CUT)]
