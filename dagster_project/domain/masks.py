@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,31 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
-from dagster_project.domain.contours import read_structures, structure_references
+from dagster_project.domain.contours import read_structures
 from dagster_project.domain.diameters import Diameter, longest_diameter
 from dagster_project.domain.empty_slices import settle_empty_slices
 from dagster_project.domain.grids import affine_of, to_patient
+from dagster_project.domain.outlined_series import Part, References
 from dagster_project.domain.outlines import BorderRule, Mask, MaskError, Outline, Source
 from dagster_project.domain.segmentations import read_segments, segmentation_references
 from dagster_project.domain.series import Series
+from dagster_project.domain.structure_sets import list_rois
 from dagster_project.domain.volumes import is_volume, name_parts, read_volume
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
 
 __all__ = [
-    "BorderRule", "MaskError", "Outline", "Source", "dice", "kept_overlap", "kept_surface_distances", "load_mask", "load_union", "mask_digest", "mask_overlap", "measure_mask", "read_outlines",
-    "referenced_series_uids", "save_mask", "surface_dice",
+    "BorderRule", "MaskError", "Outline", "Source", "dice", "kept_overlap", "kept_surface_distances", "load_mask", "load_union", "mask_digest", "mask_overlap", "measure_mask", "outline_parts",
+    "read_outlines", "save_mask", "surface_dice",
     "surface_distances",
 ]
 
 Floats = npt.NDArray[np.float64]
 
 
-def read_outlines(path: Path, series: Series, wanted: Callable[[str], bool] = lambda _: True) -> list[Outline]:
+def read_outlines(
+    path: Path, series: Series, wanted: Callable[[str], bool] = lambda _: True, positions: Collection[int] | None = None,
+) -> list[Outline]:
     """Every outline of a file as a mask on the grid of a series.
 
     Parameters
@@ -45,13 +49,15 @@ def read_outlines(path: Path, series: Series, wanted: Callable[[str], bool] = la
         RTSTRUCT or SEG (DICOM), NIfTI or NRRD.
     wanted
         Which labels to read; the others cost nothing.
+    positions
+        Of a structure set the ROIs that are known to lie on this series (`outline_parts`); None finds out.
 
     Raises
     ------
     MaskError
         Where the file does not belong to the series or cannot be used. An outline that holds nothing is no error: its mask is empty.
     """
-    outlines = _outlines(path, series, wanted)
+    outlines = _outlines(path, series, wanted, positions)
     return [_flag_outside(settle_empty_slices(one, series), series) for one in outlines]
 
 
@@ -65,20 +71,20 @@ def _flag_outside(outline: Outline, series: Series) -> Outline:
     return replace(outline, flags=(*outline.flags, "outside_field"))
 
 
-def _outlines(path: Path, series: Series, wanted: Callable[[str], bool]) -> list[Outline]:
+def _outlines(path: Path, series: Series, wanted: Callable[[str], bool], positions: Collection[int] | None) -> list[Outline]:
     if is_volume(path):
         return read_volume(path, series, wanted)
     dataset = _dicom(path)
     modality = str(dataset.get("Modality", "")).strip()
     if modality == "RTSTRUCT":
-        return read_structures(dataset, series, wanted)
+        return read_structures(dataset, series, wanted, positions)
     if modality == "SEG":
         return read_segments(dataset, series, wanted)
     raise MaskError("is neither RTSTRUCT nor SEG, (0008,0060) Modality; export the contours as one of them, or as NIfTI or NRRD")
 
 
-def referenced_series_uids(path: Path) -> set[str]:
-    """SeriesInstanceUIDs that a file of contours refers to; empty where it names none.
+def outline_parts(path: Path) -> list[Part]:
+    """What each outline of a file states about the images it was drawn on: one part a ROI, or one for the whole file.
 
     Raises
     ------
@@ -86,10 +92,14 @@ def referenced_series_uids(path: Path) -> set[str]:
         Where the file cannot be read.
     """
     if is_volume(path):
-        uid, _ = name_parts(path)
-        return {uid} - {None} if uid else set()
+        uid, label = name_parts(path)
+        return [Part(0, label, References(series=frozenset({uid} if uid else ())))]
     dataset = _dicom(path)
-    return structure_references(dataset) | segmentation_references(dataset)
+    if str(dataset.get("Modality", "")).strip() == "RTSTRUCT":
+        return [Part(roi.position, roi.label, roi.references, roi.refused) for roi in list_rois(dataset)]
+    frame = dataset.get("FrameOfReferenceUID")
+    named = frozenset(segmentation_references(dataset))
+    return [Part(0, "", References(frame=str(frame) if frame else None, series=named))]
 
 
 def _dicom(path: Path) -> Dataset:

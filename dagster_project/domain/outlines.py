@@ -108,3 +108,12 @@ class Outline:
 WRONG_SERIES = "refers to another series than this one; send the contours together with the series they were drawn on"
 NO_REFERENCE = "names neither a series nor a frame of reference; export the contours together with their images"
 WRONG_FRAME = "refers to another frame of reference, (0020,0052), than this series; export the contours on this series"
+NO_SERIES = "refers to no series that is here; send the CT series it was drawn on, then run again"
+SEVERAL_SERIES = (
+    "names several series, and nothing states on which of them it was drawn; draw the structure on one "
+    "series and export it with its images"
+)
+SEVERAL_DAYS = (
+    "names no series, and its frame of reference, (0020,0052), is that of scans of several days; export "
+    "the contours with the series they were drawn on"
+)

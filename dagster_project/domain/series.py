@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ class Series:
         4 x 4, from index (x, y, z) to patient coordinates in mm, along the true stacking direction.
     places
         For each slice of the files its index in the stack.
+    image_places
+        The same by SOPInstanceUID.
     header
         Columns of `scans` that come from the headers.
     """
@@ -80,6 +82,7 @@ class Series:
     places: tuple[int, ...]
     sop_instance_uids: frozenset[str]
     frame_of_reference_uid: str | None
+    image_places: Mapping[str, int] = field(default_factory=dict)
     slice_gaps_mm: tuple[float, ...] = ()
     n_duplicate_slices: int = 0
     dates_contradict: bool = False
@@ -185,6 +188,7 @@ def _stack(chosen: Chosen, normal: Floats) -> Series:
         raise SeriesError("(0020,000E) SeriesInstanceUID is missing; send the original images")
     return Series(
         image=_image(slices, places, affine, normal), uid=uid, header=_header(slices), affine=affine, places=places,
+        image_places={s.uid: place for s, place in zip(slices, places, strict=True)},
         sop_instance_uids=chosen.uids, frame_of_reference_uid=frame_of_reference,
         slice_gaps_mm=tuple(float(g) for g in gaps), n_duplicate_slices=chosen.n_duplicates,
         dates_contradict=_dates_contradict([s.dataset for s in slices]))

@@ -60,6 +60,11 @@ def outlines_file(folder: Path, contours: Path, digest: str, scan: Mapping[str, 
     return folder / "masks" / f"{fingerprint('outlines', *inputs)}.json"
 
 
+def images_file(folder: Path, digest: str) -> Path:
+    """Where the SOPInstanceUIDs of a scan are noted, by the `input_fingerprint` of its row of `scans`."""
+    return folder / "images" / f"{digest}.json"
+
+
 def mask_file(folder: Path, mask_digest: str) -> Path:
     """Where a mask on a scan's grid is kept: by its own digest, so that a row of reads leads to it."""
     return folder / "masks" / f"{mask_digest[:32]}.npz"

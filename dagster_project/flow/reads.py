@@ -14,12 +14,13 @@ import polars as pl
 from dagster_project.compute import reason_of, run_tasks
 from dagster_project.domain.lesion_matching import match_lesions
 from dagster_project.domain.locked_reads import close_reads
-from dagster_project.domain.masks import MaskError, kept_overlap, referenced_series_uids
+from dagster_project.domain.masks import kept_overlap
 from dagster_project.domain.outlines import NO_FEATURES
 from dagster_project.domain.reads import derive_reads
 from dagster_project.domain.repeat_scans import without_repeats
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
 from dagster_project.flow.kept import REFUSED, keep, kept, mask_file, outlines_file, scan_folder
+from dagster_project.flow.outline_places import placed_outlines
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import with_fingerprint
 from dagster_project.lake.tables import QUARANTINE, READS
@@ -32,17 +33,16 @@ if TYPE_CHECKING:
 LEDGER = "locked_reads.parquet"
 """In a patient's folder of the vault: every read as it was when it was first locked."""
 
-NO_SERIES = "refers to no series that is here; send the CT series it was drawn on, then run again"
-
 
 @dataclass(frozen=True)
 class ContourFile:
-    """One file of contours, drawn by one reader on one scan."""
+    """One file of contours, or the ROIs of it that lie on one scan."""
 
     reader: str
     path: Path
     digest: str
     kept: Path
+    positions: tuple[int, ...] = ()
 
     @property
     def item(self) -> str:
@@ -85,7 +85,7 @@ def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str,
     from dagster_project.domain.masks import MaskError, measure_mask, read_outlines, save_mask
 
     try:
-        outlines = read_outlines(file.path, series)
+        outlines = read_outlines(file.path, series, positions=file.positions or None)
     except MaskError as error:
         return {REFUSED: str(error)}
     rows = []
@@ -111,7 +111,7 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         reasons = outcome.result if outcome.result is not None else {f.digest: str(outcome.reason) for f in outcome.task.files}
         failed += [(outcome.task.patient, f, reasons[f.digest]) for f in outcome.task.files if f.digest in reasons]
     known = [(scan, file, kept(file.kept)) for scan, file in files]
-    refused = lost + failed + [(scan["patient"], file, found[REFUSED]) for scan, file, found in known if isinstance(found, dict)]
+    refused = failed + [(scan["patient"], file, found[REFUSED]) for scan, file, found in known if isinstance(found, dict)]
     outlines = [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline}
                 for scan, file, found in known if isinstance(found, list) for outline in found]
     rows, misfits = derive_reads(without_repeats(outlines, timepoints, scans), lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
@@ -120,8 +120,9 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     rows, renamed = _one_name_for_all_readers(lakehouse, rows)
     simulated = is_simulated(lakehouse, site)
     refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in refused]
+    refusals += [refusal(site, READS.name, one.item, one.reason, simulated=simulated) for one in lost]
     lakehouse.refuse(site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits, late, renamed]))
-    counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refused) + misfits.height + late.height}
+    counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refusals) + misfits.height + late.height}
     return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
 
 
@@ -155,32 +156,44 @@ Scan = dict[str, Any]
 """A row of scans."""
 
 
-def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tuple[list[tuple[Scan, ContourFile]], list[tuple[str, ContourFile, str]]]:
-    """A site's files of contours with their scans, and those that refer to no scan."""
-    series = {row["series_instance_uid"]: row for row in scans.iter_rows(named=True)}
-    found, lost = [], []
+@dataclass(frozen=True)
+class Lost:
+    """An outline, or a whole file, that lies on no scan of its patient."""
+
+    item: str
+    reason: str
+
+
+def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tuple[list[tuple[Scan, ContourFile]], list[Lost]]:
+    """A site's files of contours by the scans that their outlines lie on, and what lies on none."""
+    by_patient = _scans_by_preference(lakehouse, site, scans)
+    found: list[tuple[Scan, ContourFile]] = []
+    lost: list[Lost] = []
     for path in sorted((lakehouse.home.vault / site).glob("*/contours/*/*")):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        scan = next((series[uid] for uid in _referenced(path) if uid in series), None)
-        if scan is None:
-            lost.append((path.parts[-4], ContourFile(path.parent.name, path, digest, path), NO_SERIES))
-        else:
+        digest, patient = hashlib.sha256(path.read_bytes()).hexdigest(), path.parts[-4]
+        placed = placed_outlines(lakehouse.home.vault, path, digest, by_patient.get(patient, []))
+        for scan, positions in placed.on_scans:
             result = outlines_file(scan_folder(lakehouse.home.vault, scan), path, digest, scan)
-            found.append((scan, ContourFile(path.parent.name, path, digest, result)))
+            found.append((scan, ContourFile(path.parent.name, path, digest, result, positions)))
+        item = f"patient {patient} {ContourFile(path.parent.name, path, digest, path).item}"
+        lost += [Lost(f"{item}{which}", reason) for which, reason in placed.lost]
     return found, lost
+
+
+def _scans_by_preference(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> dict[str, list[Scan]]:
+    """Each patient's scans: those that the protocol chose, then the others of a visit in its order, then the rest by name."""
+    (timepoints,) = lakehouse.read("timepoints", site=site)
+    ranks = {scan: k for row in timepoints.iter_rows(named=True) for k, scan in enumerate((row["scan"], *row["runners_up"]))}
+    found: dict[str, list[Scan]] = {}
+    for scan in sorted(scans.iter_rows(named=True), key=lambda row: (ranks.get(row["scan"], len(ranks)), row["scan"])):
+        found.setdefault(scan["patient"], []).append(scan)
+    return found
 
 
 def outlines_on(lakehouse: Lakehouse, site: str, scans: pl.DataFrame, wanted: set[str]) -> list[dict[str, Any]]:
     """Outlines that readers drew on some scans, measured by an earlier step, with `scan` and `reader`: also those that are no read of a visit."""
     known = [(scan, file, kept(file.kept)) for scan, file in _contour_files(lakehouse, site, scans)[0] if scan["scan"] in wanted]
     return [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline} for scan, file, found in known if isinstance(found, list) for outline in found]
-
-
-def _referenced(file: Path) -> set[str]:
-    try:
-        return referenced_series_uids(file)
-    except MaskError:
-        return set()
 
 
 def _outline_tasks(lakehouse: Lakehouse, site: str, new: list[tuple[Scan, ContourFile]]) -> list[OutlineTask]:

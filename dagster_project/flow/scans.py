@@ -12,7 +12,7 @@ import polars as pl
 from dagster_project.compute import run_tasks
 from dagster_project.domain.reads import reader_artifact_flags
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
-from dagster_project.flow.kept import REFUSED, fingerprint, keep, kept, slices_of
+from dagster_project.flow.kept import REFUSED, fingerprint, images_file, keep, kept, slices_of
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import SCANS
 
@@ -37,7 +37,9 @@ def describe_scan(task: ScanTask) -> dict[str, Any]:
     from dagster_project.domain.series import SeriesError, describe_series, read_series
 
     try:
-        return describe_series(read_series(task.folder), task.limits)
+        series = read_series(task.folder)
+        keep(images_file(task.folder, task.kept.stem), sorted(series.sop_instance_uids))
+        return describe_series(series, task.limits)
     except SeriesError as error:
         keep(task.kept, {REFUSED: str(error)})
         raise

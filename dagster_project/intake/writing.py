@@ -60,6 +60,10 @@ PLACING: Mapping[str, tuple[str, ...]] = {
 """What decides which visit, series or patient coordinates an object belongs to, or what its pixels mean: a corrected reference is another object."""
 
 
+LEFT_OUT_WHERE_DAMAGED = frozenset({"ContourData"})
+"""A damaged contour leaves its file without its figures: it refuses its structure when that is read, and no other."""
+
+
 @dataclass(frozen=True)
 class Person:
     """Whom a file becomes: pseudonym, shift of the dates, keys of the mapping, and what else to search for in the output."""
@@ -132,7 +136,7 @@ class Writer:
         self.actions.update(("dropped", f"{int(tag):08X}") for tag in dropped)
 
     def _element(self, rule: Rule, dataset: Dataset, *, top: bool) -> bytes:
-        value = ACTIONS[rule.action](self, rule, dataset)
+        value = self._value(rule, dataset)
         if value is None:
             if rule.keyword in self.allowlist.vital and _raw(rule, dataset) is not None:
                 raise DamagedError(rule.number, rule.keyword, "is not plausible")
@@ -145,6 +149,14 @@ class Writer:
         elif rule.keyword == "SeriesInstanceUID":
             self.referenced_series.append(value.decode())
         return encode_element(rule.number, self._vr(rule), value, explicit=self.explicit)
+
+    def _value(self, rule: Rule, dataset: Dataset) -> bytes | None:
+        try:
+            return ACTIONS[rule.action](self, rule, dataset)
+        except DamagedError:
+            if rule.keyword in LEFT_OUT_WHERE_DAMAGED:
+                return None
+            raise
 
     def _vr(self, rule: Rule) -> str:
         if rule.vrs == ("US", "SS"):

@@ -6,9 +6,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from dagster_project.domain.masks import MaskError, read_outlines, referenced_series_uids
+from dagster_project.domain.masks import MaskError, outline_parts, read_outlines
 from dagster_project.domain.series import read_series
-from tests.domain.phantoms import SERIES, reordered, segmentation, series_datasets, slice_dataset, write
+from tests.domain.phantoms import FRAME, SERIES, reordered, segmentation, series_datasets, slice_dataset, write
 
 EMPTY = np.zeros((6, 13, 19), np.int16)
 
@@ -86,7 +86,8 @@ def test_only_wanted_segments_are_read(tmp_path, sources, series, voxels):
 
 
 def test_referenced_series_are_told(tmp_path, sources, voxels):
-    assert referenced_series_uids(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))) == {SERIES}
+    (part,) = outline_parts(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)))
+    assert (part.references.series, part.references.frame) == ({SERIES}, FRAME)
 
 
 def _changed(path, change):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from dagster_project.domain.masks import MaskError, read_outlines, referenced_series_uids
+from dagster_project.domain.masks import MaskError, outline_parts, read_outlines
 from dagster_project.domain.series import read_series
 from dagster_project.domain.volumes import name_parts
 from tests.domain.phantoms import SERIES, series_datasets, write
@@ -121,7 +121,7 @@ def test_a_volume_of_four_dimensions_is_refused(tmp_path, series, voxels):
 
 def test_the_file_name_tells_series_and_lesion(tmp_path, series, voxels):
     path = saved(tmp_path, volume(series, voxels.astype(np.uint8)), "1.9.9__L1.nii.gz")
-    assert referenced_series_uids(path) == {"1.9.9"}
+    assert [(p.label, p.references.series) for p in outline_parts(path)] == [("L1", {"1.9.9"})]
     with pytest.raises(MaskError, match="another series"):
         read_outlines(path, series)
     assert name_parts(tmp_path / "1.2__left upper__lobe.nrrd") == ("1.2", "left upper__lobe")
@@ -129,5 +129,5 @@ def test_the_file_name_tells_series_and_lesion(tmp_path, series, voxels):
 
 def test_a_name_without_a_series_is_the_label(tmp_path, series, voxels):
     path = saved(tmp_path, volume(series, voxels.astype(np.uint8)), "mask.nii.gz")
-    assert referenced_series_uids(path) == set()
+    assert [p.references.series for p in outline_parts(path)] == [set()]
     assert read_outlines(path, series)[0].label == "mask"

@@ -368,12 +368,20 @@ def test_what_is_measured_with_is_never_left_out_silently(build, keyword, value)
         clean(ds)
 
 
-@pytest.mark.parametrize("value", [b"0\\0\\0\\5\\0", b"0\\0\\zero", b"13800138000\\0\\0"])
-def test_a_contour_that_is_not_plausible_refuses_its_file(value):
+@pytest.mark.parametrize("value", [b"0\\0\\0\\5\\0", b"0\\0\\zero", b"13800138000\\0\\0", b"0\\0\\Li\x07"])
+def test_a_contour_that_is_not_plausible_leaves_without_its_figures(value):
+    """Its structure is refused by what reads the contours: the number of points stays, the points do not."""
     ds = rtstruct()
     plant(ds.ROIContourSequence[0].ContourSequence[0], "ContourData", "DS", value)
-    with pytest.raises(RefusedError, match="ContourData is not plausible"):
-        clean(ds)
+    contour = read_back(clean(ds).data).ROIContourSequence[0].ContourSequence[0]
+    assert "ContourData" not in contour
+    assert contour.NumberOfContourPoints == 4
+
+
+def test_the_thickness_of_a_contours_plane_stays():
+    ds = rtstruct()
+    ds.ROIContourSequence[0].ContourSequence[0].ContourSlabThickness = 3.0
+    assert read_back(clean(ds).data).ROIContourSequence[0].ContourSequence[0].ContourSlabThickness == 3
 
 
 def test_a_length_that_swallows_its_neighbours_is_damage():
