@@ -22,7 +22,8 @@ from dagster_project.domain.empty_slices import settle_empty_slices
 from dagster_project.domain.grids import affine_of, to_patient
 from dagster_project.domain.outlined_series import Part, References
 from dagster_project.domain.outlines import BorderRule, Mask, MaskError, Outline, Source
-from dagster_project.domain.segmentations import read_segments, segmentation_references
+from dagster_project.domain.segmentations import read_segments
+from dagster_project.domain.segments import segment_parts
 from dagster_project.domain.series import Series
 from dagster_project.domain.structure_sets import list_rois
 from dagster_project.domain.volumes import is_volume, name_parts, read_volume
@@ -50,7 +51,7 @@ def read_outlines(
     wanted
         Which labels to read; the others cost nothing.
     positions
-        Of a structure set the ROIs that are known to lie on this series (`outline_parts`); None finds out.
+        Of a structure set or segmentation the ROIs or segments that are known to lie on this series (`outline_parts`); None finds out.
 
     Raises
     ------
@@ -79,12 +80,12 @@ def _outlines(path: Path, series: Series, wanted: Callable[[str], bool], positio
     if modality == "RTSTRUCT":
         return read_structures(dataset, series, wanted, positions)
     if modality == "SEG":
-        return read_segments(dataset, series, wanted)
+        return read_segments(dataset, series, wanted, positions)
     raise MaskError("is neither RTSTRUCT nor SEG, (0008,0060) Modality; export the contours as one of them, or as NIfTI or NRRD")
 
 
 def outline_parts(path: Path) -> list[Part]:
-    """What each outline of a file states about the images it was drawn on: one part a ROI, or one for the whole file.
+    """What each outline of a file states about the images it was drawn on: one part a ROI or segment, or one for a whole mask.
 
     Raises
     ------
@@ -97,9 +98,7 @@ def outline_parts(path: Path) -> list[Part]:
     dataset = _dicom(path)
     if str(dataset.get("Modality", "")).strip() == "RTSTRUCT":
         return [Part(roi.position, roi.label, roi.references, roi.refused) for roi in list_rois(dataset)]
-    frame = dataset.get("FrameOfReferenceUID")
-    named = frozenset(segmentation_references(dataset))
-    return [Part(0, "", References(frame=str(frame) if frame else None, series=named))]
+    return segment_parts(dataset)
 
 
 def _dicom(path: Path) -> Dataset:

@@ -54,6 +54,10 @@ FLAGS: Mapping[str, str] = {
         "the outline reaches beyond the field of view, into padding that the scanner did not measure; "
         "no features. Outline what the images show, or send a reconstruction of the whole chest"
     ),
+    "fractions_are_binary": (
+        "the segmentation is FRACTIONAL and holds nothing but 0 and 1 of a larger maximum, "
+        "(0062,000E) MaximumFractionalValue: taken as binary; export it as BINARY"
+    ),
     "implausibly_large": (
         "the outline is larger than a lesion can be ([reads] implausible_… of study.toml): inverted, "
         "or of a whole organ; no volume and no features. Check the outline"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,104 +11,191 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from dagster_project.domain.grids import place_voxels
-from dagster_project.domain.headers import HeaderError, floats
-from dagster_project.domain.outlines import NO_REFERENCE, WRONG_FRAME, WRONG_SERIES, BorderRule, MaskError, Outline
+from dagster_project.domain.headers import HeaderError, floats, number
+from dagster_project.domain.outlined_series import ImageSeries, find_series, names_another_frame
+from dagster_project.domain.outlines import WRONG_FRAME, BorderRule, Mask, MaskError, Outline
+from dagster_project.domain.segments import (
+    Groups,
+    Segment,
+    decoded_frames,
+    frame_groups,
+    frame_number,
+    group_of,
+    list_segments,
+    segmentation_kind,
+)
 from dagster_project.domain.series import Series
 
 Floats = npt.NDArray[np.float64]
+Frames = npt.NDArray[Any]
+
+NO_MAXIMUM = "lacks (0062,000E) MaximumFractionalValue, without which its fractions mean nothing; export it as BINARY"
+ABOVE_MAXIMUM = "holds fractions above (0062,000E) MaximumFractionalValue; export it as BINARY"
+BELOW_HALF = "holds fractions, and no voxel of at least half of (0062,000E) MaximumFractionalValue; export it as BINARY"
+SEVERAL_VALUES = "is BINARY and holds several values beside 0; export one segment a lesion"
+TWO_FRAMES = "has two different frames on one slice; export the segmentation again"
+
+SAME_THICKNESS_MM = 1e-3
+"""Largest difference between two statements of one thickness."""
 
 
-def segmentation_references(dataset: Dataset) -> set[str]:
-    """SeriesInstanceUIDs that a segmentation refers to."""
-    return {str(one.SeriesInstanceUID) for one in dataset.get("ReferencedSeriesSequence") or [] if one.get("SeriesInstanceUID")}
+@dataclass(frozen=True)
+class _Voxels:
+    """Frames of an object with what their values mean: a value of at least `inside` of a frame of the segment."""
+
+    kind: str
+    frames: Frames
+    groups: list[Groups]
+    inside: float
+    border_rule: BorderRule
+    flags: tuple[str, ...] = ()
 
 
-def read_segments(dataset: Dataset, series: Series, wanted: Callable[[str], bool]) -> list[Outline]:
-    """Every wanted segment as a mask.
+def read_segments(
+    dataset: Dataset, series: Series, wanted: Callable[[str], bool], positions: Collection[int] | None = None,
+) -> list[Outline]:
+    """Every wanted segment as a mask; one that cannot be used is refused by itself.
 
-    1. The object has to refer to this series; where it names none, to its frame of reference.
-    2. BINARY: the voxels as given. FRACTIONAL: voxels of at least half the maximum. LABELMAP: voxels that hold the segment's number.
-    3. Each frame is placed by its own position; the order of frames means nothing, segments may overlap.
+    1. Segments that are not on this series (`find_series`) are refused; of `positions` that is known already. So is one that
+       names images of this series and another frame of reference: its frames are placed in that one.
+    2. BINARY: the voxels as given. LABELMAP: voxels that hold the segment's number. FRACTIONAL: voxels of at least half the
+       maximum; a segment that reaches it nowhere is refused. An object that holds nothing but 0 and 1 of a larger maximum is
+       a binary one that was declared wrongly: taken as given, and flagged.
+    3. Each frame is placed by its own position; the order of frames means nothing, segments may overlap. Of equal frames of
+       one segment on one slice one counts; different ones refuse it.
     4. Frames have to lie on the grid of the series; voxels beyond it are counted in `n_outside`.
+    5. The thickness of the frames is handed on (`slab_mm`), so that a segmentation of thicker slices can be filled.
 
     Raises
     ------
     MaskError
-        Where the object refers to another series, lies on another grid or cannot be decoded.
+        Where no segment is on this series, or the pixels cannot be understood.
     """
-    _refuse_other_series(dataset, series)
-    kind = str(dataset.get("SegmentationType", "")).strip().upper()
-    if kind not in {"BINARY", "FRACTIONAL", "LABELMAP"}:
-        raise MaskError("has no known (0062,0001) SegmentationType; export it as BINARY")
-    frames = _frames(dataset)
-    labels = {int(s.SegmentNumber): str(s.get("SegmentLabel") or "").strip() for s in dataset.get("SegmentSequence") or []}
-    return [_outline(number, label, dataset, frames, kind, series) for number, label in labels.items() if number and wanted(label)]
+    segments = [s for s in list_segments(dataset) if positions is None or s.position in positions]
+    on_series = ImageSeries(series.uid, series.frame_of_reference_uid, series.sop_instance_uids)
+    refused = {s.position: s.refused or ("" if positions else _elsewhere(s, on_series)) for s in segments}
+    chosen = [s for s in segments if wanted(s.label)]
+    _refuse_all(segments, refused)
+    voxels = _understood(dataset)
+    found = [_read(s, refused[s.position], on_series, voxels, series) for s in chosen]
+    _refuse_all(chosen, {s.position: o.refused for s, o in zip(chosen, found, strict=True)})
+    return found
 
 
-def _refuse_other_series(dataset: Dataset, series: Series) -> None:
-    named, frame = segmentation_references(dataset), dataset.get("FrameOfReferenceUID")
-    if named and series.uid not in named:
-        raise MaskError(WRONG_SERIES)
-    if not named and not frame:
-        raise MaskError(NO_REFERENCE)
-    if not named and str(frame) != series.frame_of_reference_uid:
-        raise MaskError(WRONG_FRAME)
+def _refuse_all(segments: list[Segment], refused: dict[int, str]) -> None:
+    """One refusal of the whole object where every segment is refused for one reason."""
+    reasons = {refused[s.position] for s in segments}
+    if len(reasons) == 1 and "" not in reasons:
+        raise MaskError(reasons.pop())
 
 
-def _frames(dataset: Dataset) -> npt.NDArray[Any]:
+def _elsewhere(segment: Segment, series: ImageSeries) -> str:
     try:
-        pixels = dataset.pixel_array
-    except Exception as error:
-        raise MaskError("has pixels that cannot be decoded; export the segmentation again") from error
-    return pixels[None] if pixels.ndim == 2 else pixels
+        find_series(segment.references, [series])
+    except MaskError as error:
+        return str(error)
+    return ""
 
 
-def _outline(number: int, label: str, dataset: Dataset, frames: npt.NDArray[Any], kind: str, series: Series) -> Outline:
-    mask = np.zeros(series.shape, bool)
-    n_outside = 0
-    for groups, frame in _frames_of(number, dataset, frames, kind):
-        voxels = _voxels(frame, number, dataset, kind)
-        if voxels.any():
-            n_outside += place_voxels(mask, voxels[None], _frame_affine(groups), series.affine)
-    rule: BorderRule = "fraction_at_least_half" if kind == "FRACTIONAL" else "voxels_as_given"
-    return Outline(label, mask, "SEG", rule, n_outside)
-
-
-def _frames_of(number: int, dataset: Dataset, frames: npt.NDArray[Any], kind: str) -> Iterator[tuple[tuple[Dataset, ...], npt.NDArray[Any]]]:
-    """Functional groups (the frame's own, then the shared ones) and pixels of the frames that may hold a segment."""
-    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if len(own) != len(frames):
-        raise MaskError("has another number of frames than of (5200,9230) PerFrameFunctionalGroupsSequence; export it again")
-    for groups, frame in zip(own, frames, strict=True):
-        both = (groups, shared[0])
-        if kind == "LABELMAP" or int(_group(both, "SegmentIdentificationSequence").ReferencedSegmentNumber) == number:
-            yield both, frame
-
-
-def _group(groups: tuple[Dataset, ...], keyword: str) -> Dataset:
-    for one in groups:
-        sequence = one.get(keyword)
-        if sequence:
-            return sequence[0]
-    raise MaskError(f"lacks {keyword} for a frame; export the segmentation again")
-
-
-def _voxels(frame: npt.NDArray[Any], number: int, dataset: Dataset, kind: str) -> npt.NDArray[np.bool_]:
-    if kind == "LABELMAP":
-        return frame == number
+def _understood(dataset: Dataset) -> _Voxels:
+    kind, frames, groups = segmentation_kind(dataset), decoded_frames(dataset), frame_groups(dataset)
     if kind == "FRACTIONAL":
-        return frame.astype(np.int64) * 2 >= int(dataset.get("MaximumFractionalValue") or 255)
-    return frame > 0
+        return _fractions(dataset, frames, groups)
+    if kind == "BINARY" and _holds_several(frames):
+        raise MaskError(SEVERAL_VALUES)
+    return _Voxels(kind, frames, groups, 1, "voxels_as_given")
 
 
-def _frame_affine(groups: tuple[Dataset, ...]) -> Floats:
+def _holds_several(frames: Frames) -> bool:
+    largest = frames.max(initial=0)
+    return bool(largest > 1 and any(((frame != 0) & (frame != largest)).any() for frame in frames))
+
+
+def _fractions(dataset: Dataset, frames: Frames, groups: list[Groups]) -> _Voxels:
+    maximum, largest = number(dataset, "MaximumFractionalValue"), int(frames.max(initial=0))
+    if not maximum or maximum <= 0:
+        raise MaskError(NO_MAXIMUM)
+    if largest > maximum:
+        raise MaskError(ABOVE_MAXIMUM)
+    if largest == 1 and maximum > 2:
+        return _Voxels("FRACTIONAL", frames, groups, 1, "voxels_as_given", ("fractions_are_binary",))
+    return _Voxels("FRACTIONAL", frames, groups, maximum / 2, "fraction_at_least_half")
+
+
+def _read(segment: Segment, refused: str, on_series: ImageSeries, voxels: _Voxels, series: Series) -> Outline:
+    empty = np.zeros(series.shape, bool)
+    if not refused:
+        try:
+            return _outline(segment, on_series, voxels, series)
+        except MaskError as error:
+            refused = str(error)
+    return Outline(segment.label, empty, "SEG", voxels.border_rule, 0, voxels.flags, refused)
+
+
+def _outline(segment: Segment, on_series: ImageSeries, voxels: _Voxels, series: Series) -> Outline:
+    if names_another_frame(segment.references, on_series):
+        raise MaskError(WRONG_FRAME)
+    mask = np.zeros(series.shape, bool)
+    n_outside, seen, thicknesses = 0, dict[tuple[float, ...], Mask](), set[float | None]()
+    something = False
+    for groups, number_, frame in _frames_of(segment, voxels):
+        inside = (frame == number_) if voxels.kind == "LABELMAP" else frame >= voxels.inside
+        something = something or bool(frame.any())
+        if not inside.any() or _is_repeated(seen, number_, groups, inside):
+            continue
+        n_outside += place_voxels(mask, inside[None], _frame_affine(groups), series.affine)
+        thicknesses.add(_thickness(groups, series))
+    if something and voxels.border_rule == "fraction_at_least_half" and not seen:
+        raise MaskError(BELOW_HALF)
+    slab = thicknesses.pop() if len(thicknesses) == 1 else None
+    return Outline(segment.label, mask, "SEG", voxels.border_rule, n_outside, voxels.flags, slab_mm=slab)
+
+
+def _frames_of(segment: Segment, voxels: _Voxels) -> Iterator[tuple[Groups, int, Frames]]:
+    """Groups, segment number and pixels of the frames that may hold a segment."""
+    for groups, frame in zip(voxels.groups, voxels.frames, strict=True):
+        if voxels.kind == "LABELMAP":
+            yield from ((groups, n, frame) for n in sorted(segment.numbers))
+        elif (n := frame_number(groups)) in segment.numbers:
+            yield groups, n, frame
+
+
+def _is_repeated(seen: dict[tuple[float, ...], Mask], number_: int, groups: Groups, inside: Mask) -> bool:
+    place = (number_, *_corner(groups))
+    before = seen.setdefault(place, inside)
+    if before is inside:
+        return False
+    if not np.array_equal(before, inside):
+        raise MaskError(TWO_FRAMES)
+    return True
+
+
+def _thickness(groups: Groups, series: Series) -> float | None:
+    """Distance of the planes that a frame states, else its thickness, unless that is copied from a CT of overlapping slices."""
+    measures = group_of(groups, "PixelMeasuresSequence")
+    between, thick = number(measures, "SpacingBetweenSlices"), number(measures, "SliceThickness")
+    if between is not None and between > 0:
+        return between
+    of_series = series.header.get("slice_thickness_mm")
+    copied = thick is not None and of_series is not None and abs(thick - of_series) <= SAME_THICKNESS_MM
+    return None if copied else thick
+
+
+def _corner(groups: Groups) -> tuple[float, ...]:
+    return tuple(round(float(c), 3) for c in _stated(groups, "PlanePositionSequence", "ImagePositionPatient", 3))
+
+
+def _stated(groups: Groups, sequence: str, keyword: str, count: int) -> list[float]:
     try:
-        cosines = np.array(floats(_group(groups, "PlaneOrientationSequence"), "ImageOrientationPatient", 6))
-        between_rows, between_columns = floats(_group(groups, "PixelMeasuresSequence"), "PixelSpacing", 2)
-        corner = floats(_group(groups, "PlanePositionSequence"), "ImagePositionPatient", 3)
+        return list(floats(group_of(groups, sequence), keyword, count))
     except HeaderError as error:
         raise MaskError(f"{error}; export the segmentation again") from error
+
+
+def _frame_affine(groups: Groups) -> Floats:
+    cosines = np.array(_stated(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6))
+    between_rows, between_columns = _stated(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
+    corner = _stated(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
     affine = np.eye(4)
     affine[:3] = np.column_stack([cosines[:3] * between_columns, cosines[3:] * between_rows, np.cross(cosines[:3], cosines[3:]), corner])
     return affine

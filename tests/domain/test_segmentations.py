@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
+from dagster_project.domain import segments
 from dagster_project.domain.masks import MaskError, outline_parts, read_outlines
 from dagster_project.domain.series import read_series
 from tests.domain.phantoms import FRAME, SERIES, reordered, segmentation, series_datasets, slice_dataset, write
@@ -117,7 +119,13 @@ def _cut_off(ds):
     ds.PixelData = b"\0\0"
 
 
+def _without_images(ds):
+    for groups in ds.PerFrameFunctionalGroupsSequence:
+        del groups.DerivationImageSequence
+
+
 def _other_series(ds):
+    _without_images(ds)
     ds.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.9"
 
 
@@ -127,8 +135,49 @@ def _other_frame(ds):
 
 
 def _no_reference(ds):
+    _without_images(ds)
     del ds.ReferencedSeriesSequence
     del ds.FrameOfReferenceUID
+
+
+def _same_images_in_another_frame(ds):
+    ds.FrameOfReferenceUID = "1.9"
+
+
+def _tiled(ds):
+    ds.DimensionOrganizationType = "TILED_FULL"
+
+
+def _stranger(ds):
+    ds.SegmentSequence[0].SegmentNumber = 2
+
+
+def _values(*values):
+    def change(ds):
+        frames = ds.pixel_array.astype(np.uint8)
+        ds.BitsAllocated = ds.BitsStored = 8
+        ds.HighBit, ds.PixelData = 7, np.choose(frames, values).astype(np.uint8).tobytes()
+        ds.PixelData += b"\0" * (len(ds.PixelData) % 2)
+    return change
+
+
+def _several_values(ds):
+    _values(0, 1)(ds)
+    pixels = bytearray(ds.PixelData)
+    pixels[pixels.index(1)] = 2
+    ds.PixelData = bytes(pixels)
+
+
+def _fractional(maximum, *values):
+    def change(ds):
+        _values(*values)(ds)
+        ds.SegmentationType, ds.SegmentationFractionalType, ds.MaximumFractionalValue = "FRACTIONAL", "PROBABILITY", maximum
+    return change
+
+
+def _no_maximum(ds):
+    _fractional(255, 0, 255)(ds)
+    del ds.MaximumFractionalValue
 
 
 def _unknown_type(ds):
@@ -138,11 +187,146 @@ def _unknown_type(ds):
 @pytest.mark.parametrize(("change", "reason"), [
     (_off_grid, "grid"), (_other_spacing, "grid"), (_no_position, "PlanePositionSequence"), (_too_few_groups, "number of frames"), (_cut_off, "decoded"),
     (_other_series, "another series"), (_other_frame, "another frame"), (_no_reference, "neither"), (_unknown_type, "SegmentationType"),
+    (_same_images_in_another_frame, "another frame"), (_tiled, "tiled"), (_several_values, "several values"), (_no_maximum, "MaximumFractionalValue"),
+    (_fractional(255, 0, 127), "at least half"), (_fractional(100, 0, 200), "above"), (_fractional(200, 0, 2), "at least half"),
 ])
 def test_what_cannot_be_placed_is_refused(tmp_path, sources, series, voxels, change, reason):
     path = _changed(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)), change)
     with pytest.raises(MaskError, match=reason):
         read_outlines(path, series)
+
+
+@pytest.mark.parametrize(("maximum", "inside", "rule", "flags"), [
+    (255, 1, "voxels_as_given", ("fractions_are_binary",)), (100, 1, "voxels_as_given", ("fractions_are_binary",)), (1, 1, "fraction_at_least_half", ()),
+    (2, 1, "fraction_at_least_half", ()), (255, 255, "fraction_at_least_half", ()), (255, 128, "fraction_at_least_half", ())])
+def test_zero_and_one_of_a_larger_maximum_are_a_binary_mask_declared_wrongly(tmp_path, sources, series, voxels, maximum, inside, rule, flags):
+    path = _changed(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)), _fractional(maximum, 0, inside))
+    (found,) = read_outlines(path, series)
+    assert np.array_equal(found.mask, voxels)
+    assert (found.border_rule, found.flags) == (rule, flags)
+
+
+def _two(tmp_path, sources, voxels, *facts, labels=("L1", "L1"), kind="BINARY"):
+    """Two segments, with facts of each by keyword."""
+    both = np.stack([voxels, np.roll(voxels, 1, axis=2)], axis=-1).astype(np.uint8)
+    pixels = both if kind == "BINARY" else both[..., 0] + 2 * (both[..., 1] * (1 - both[..., 0]))
+
+    def change(ds):
+        described = [item for item in ds.SegmentSequence if item.SegmentNumber]
+        for item, said in zip(described, facts, strict=True):
+            for keyword, value in said.items():
+                setattr(item, keyword, value)
+
+    return _changed(segmentation(tmp_path / "two.dcm", sources, pixels, kind, labels), change), pixels
+
+
+def test_segments_of_one_label_are_named_by_what_tracks_them(tmp_path, sources, series, voxels):
+    path, both = _two(tmp_path, sources, voxels, {"TrackingID": "L1", "TrackingUID": "1.2.1"}, {"TrackingID": "L2", "TrackingUID": "1.2.2"}, labels=("Tumor", "Tumor"))
+    found = read_outlines(path, series)
+    assert [o.label for o in found] == ["L1", "L2"]
+    assert all(np.array_equal(o.mask, both[..., k] > 0) for k, o in enumerate(found))
+
+
+def test_segments_of_one_label_and_one_tracking_uid_are_parts_of_one_lesion(tmp_path, sources, series, voxels):
+    path, both = _two(tmp_path, sources, voxels, *[{"TrackingID": "a", "TrackingUID": "1.2.1"}] * 2)
+    (found,) = read_outlines(path, series)
+    assert np.array_equal(found.mask, both.any(-1))
+
+
+@pytest.mark.parametrize("facts", [
+    ({}, {}), ({"TrackingID": "ROI_ABCDEFGH", "TrackingUID": "1.2.1"}, {"TrackingID": "ROI_ABCDEFG2", "TrackingUID": "1.2.2"}),
+    ({"TrackingID": "L1"}, {}), ({"TrackingID": "L1", "TrackingUID": "1.2.1"}, {"TrackingID": "l-1", "TrackingUID": "1.2.2"})])
+def test_segments_that_nothing_tells_apart_are_refused_and_none_is_lost(tmp_path, sources, series, voxels, facts):
+    path, _ = _two(tmp_path, sources, voxels, *facts)
+    assert [p.refused for p in outline_parts(path)] == [segments.ONE_LABEL] * 2
+    with pytest.raises(MaskError, match="TrackingID"):
+        read_outlines(path, series)
+
+
+def test_one_number_of_two_segments_refuses_both_and_no_other(tmp_path, sources, series, voxels):
+    path, _ = _two(tmp_path, sources, voxels, {"SegmentNumber": 1}, {"SegmentNumber": 1}, labels=("L1", "L2"))
+    assert {p.refused for p in outline_parts(path)} >= {segments.ONE_NUMBER}
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_voxels_of_a_segment_that_is_not_described_are_refused_beside_the_others(tmp_path, sources, series, voxels, kind):
+    path, both = _two(tmp_path, sources, voxels, {}, {}, labels=("L1", "L2"), kind=kind)
+    _changed(path, lambda ds: ds.SegmentSequence.pop())
+    found = read_outlines(path, series)
+    assert [(o.label, o.refused) for o in found] == [("L1", ""), ("", segments.UNDESCRIBED)]
+    assert np.array_equal(found[0].mask, both[..., 0] > 0 if kind == "BINARY" else both == 1)
+
+
+def test_a_bad_segment_does_not_take_the_good_one_with_it(tmp_path, sources, series, voxels):
+    path, both = _two(tmp_path, sources, voxels, {}, {}, labels=("L1", "L2"))
+
+    def off_grid(ds):
+        groups = next(g for g in ds.PerFrameFunctionalGroupsSequence if g.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 2)
+        groups.PlanePositionSequence[0].ImagePositionPatient[0] += 0.4
+
+    good, bad = read_outlines(_changed(path, off_grid), series)
+    assert np.array_equal(good.mask, both[..., 0] > 0)
+    assert (bool(bad.mask.any()), "grid" in bad.refused) == (False, True)
+
+
+def _repeated(ds, *, same):
+    last, frames = len(ds.PerFrameFunctionalGroupsSequence) - 1, ds.pixel_array
+    extra = frames[last] if same else 1 - frames[last]
+    ds.PerFrameFunctionalGroupsSequence.append(ds.PerFrameFunctionalGroupsSequence[last])
+    ds.NumberOfFrames = len(frames) + 1
+    packed = np.packbits(np.concatenate([frames, extra[None]]).ravel(), bitorder="little").tobytes()
+    ds.PixelData = packed + b"\0" * (len(packed) % 2)
+
+
+def test_a_frame_that_is_there_twice_counts_once_and_two_different_ones_are_refused(tmp_path, sources, series, voxels):
+    path = segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))
+    (found,) = read_outlines(_changed(path, lambda ds: _repeated(ds, same=True)), series)
+    assert np.array_equal(found.mask, voxels)
+    path = segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))
+    with pytest.raises(MaskError, match="two different frames"):
+        read_outlines(_changed(path, lambda ds: _repeated(ds, same=False)), series)
+
+
+@pytest.mark.parametrize(("thick", "between", "slab"), [(6.0, None, 6.0), (2.0, None, None), (6.0, 2.0, 2.0), (4.0, 6.0, 6.0)])
+def test_the_thickness_of_the_planes_is_what_the_object_states_and_not_what_it_copied(tmp_path, sources, series, voxels, thick, between, slab):
+    def change(ds):
+        measures = ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness = thick
+        measures.SpacingBetweenSlices = between
+        if between is None:
+            del measures.SpacingBetweenSlices
+
+    (found,) = read_outlines(_changed(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)), change), series)
+    assert found.slab_mm == slab
+
+
+def test_a_lesion_drawn_on_thick_planes_fills_the_thin_slices_between(tmp_path, sources, series, voxels):
+    """The CT's slices lie 2 mm apart, the planes 4 mm: every second slice was drawn."""
+    drawn = np.zeros_like(voxels)
+    drawn[1:5:2, 3:8, 4:9] = True
+
+    def change(ds):
+        measures = ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness = measures.SpacingBetweenSlices = 4.0
+
+    (found,) = read_outlines(_changed(segmentation(tmp_path / "s.dcm", sources, drawn.astype(np.uint8)), change), series)
+    assert found.mask.sum() == 2 * drawn.sum()
+    assert found.flags == ("slices_filled",)
+
+
+def test_images_of_a_segment_are_those_that_its_frames_name(tmp_path, sources, voxels):
+    (part,) = outline_parts(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)))
+    assert frozenset().union(*part.references.images) == {s.SOPInstanceUID for s in sources}
+
+
+def test_of_two_series_the_one_is_meant_whose_images_the_frames_name(tmp_path, sources, series, voxels):
+    def change(ds):
+        ds.ReferencedSeriesSequence = [ds.ReferencedSeriesSequence[0], ds.ReferencedSeriesSequence[0]]
+        ds.ReferencedSeriesSequence[0] = Dataset()
+        ds.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.9.9"
+
+    (found,) = read_outlines(_changed(segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8)), change), series)
+    assert np.array_equal(found.mask, voxels)
 
 
 def test_without_a_series_the_frame_of_reference_decides(tmp_path, sources, series, voxels):
@@ -181,7 +365,8 @@ def _series_behind(seg):
     places = sorted({tuple(map(float, g.PlanePositionSequence[0].ImagePositionPatient)) for g in seg.PerFrameFunctionalGroupsSequence}, key=lambda p: p[2])
     spacing = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
     zeros = np.zeros((seg.Rows, seg.Columns), np.int16)
-    return [slice_dataset(zeros, place, k, spacing=spacing, SeriesInstanceUID=seg.ReferencedSeriesSequence[0].SeriesInstanceUID)
+    return [slice_dataset(zeros, place, k, spacing=spacing, SeriesInstanceUID=seg.ReferencedSeriesSequence[0].SeriesInstanceUID,
+                          FrameOfReferenceUID=seg.FrameOfReferenceUID)
             for k, place in enumerate(places) if place[2] > 0]
 
 
