@@ -44,8 +44,8 @@ NONE_SPANS = (
     "acquisitions overlap with different images and none spans the scan, {}; "
     "send each as its own series")
 SEVERAL_IMAGES = (
-    "different images at one position, (0020,0032) ImagePositionPatient: several volumes, or the "
-    "positions are lost; send each volume as its own series, as the scanner made it")
+    "different images at one position, (0020,0032) ImagePositionPatient, and nothing tells which were "
+    "acquired together; send each acquisition as its own series, as the scanner made it")
 MIXED = "slices differ in {}: several reconstructions in one series; send each as its own series"
 ALTERNATES = "slices alternate in {}: two acquisitions in one series; send each as its own series"
 NOISE = "the noise of the pixels"
@@ -71,7 +71,7 @@ def choose_volume(slices: Sequence[Slice], normal: Floats) -> Chosen:
        is used.
     2. Slices that differ in `ONE_KIND` or `OF_AN_ACQUISITION` are of different acquisitions. Where
        these say nothing but one position has different images, or positions alternate between two
-       runs of instance numbers, a run is an acquisition.
+       runs of instance numbers, a run is an acquisition; refused where no run is whole.
     3. Acquisitions that follow each other along the normal, or fill each other's holes, are one
        volume. Of those that lie within each other the larger is used whole, then the first;
        the other is a repeat and none of it is used.
@@ -144,7 +144,7 @@ def _acquisitions(slices: Sequence[Slice], normal: Floats) -> list[list[Slice]]:
     groups = _grouped(slices, _labels(slices))
     if len(groups) > max(2, len(slices) / 5) and _is_crowded(slices, normal):
         # AcquisitionNumber counts rotations, not acquisitions.
-        return _runs(sorted(slices, key=lambda s: s.order), normal)
+        return _told_by_runs(sorted(slices, key=lambda s: s.order), normal)
     return [part for group in groups for part in _parts(group, normal)]
 
 
@@ -188,10 +188,24 @@ def _is_crowded(slices: Sequence[Slice], normal: Floats) -> bool:
 
 
 def _parts(group: list[Slice], normal: Floats) -> list[list[Slice]]:
-    runs = _runs(sorted(group, key=lambda s: s.order[1:]), normal)
-    if len(runs) == 1 or _is_crowded(group, normal):
-        return runs if _is_crowded(group, normal) else [group]
+    acquired = sorted(group, key=lambda s: s.order[1:])
+    if _is_crowded(group, normal):
+        return _told_by_runs(acquired, normal)
+    runs = _runs(acquired, normal)
     return runs if _interleaved(group, runs) else [group]
+
+
+def _told_by_runs(acquired: Sequence[Slice], normal: Floats) -> list[list[Slice]]:
+    """Runs of slices of which several lie at one position; one run has a slice at each of them.
+
+    Otherwise numbers do not tell which slices were acquired together.
+    """
+    runs = _runs(acquired, normal)
+    heights = np.sort(_heights(acquired, normal))
+    n_positions = 1 + int((np.diff(heights) > DUPLICATE_MM).sum())
+    if n_positions == 1 or max(map(len, runs)) < n_positions:
+        raise SeriesError(SEVERAL_IMAGES)
+    return runs
 
 
 def _runs(acquired: Sequence[Slice], normal: Floats) -> list[list[Slice]]:
@@ -249,8 +263,6 @@ def _within(inner: Floats, outer: Floats) -> bool:
 def _refuse_two_volumes(used: Groups, repeats: Groups, normal: Floats) -> None:
     volume, others = [s for g in used for s in g], [s for g in repeats for s in g]
     told_apart = _told_apart(volume, others)
-    if len(volume) == 1:
-        raise SeriesError(SEVERAL_IMAGES)
     what = element_name(told_apart or "InstanceNumber")
     inside, beyond = (np.sort(_heights(g, normal)) for g in (volume, others))
     spacing = float(np.median(np.diff(inside))) if inside.size > 1 else 0.0

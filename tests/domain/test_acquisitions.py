@@ -124,7 +124,18 @@ def test_numbers_that_count_rotations_do_not_mix_a_repeat_into_the_scan(tmp_path
     again = acquired(voxels[4:] + 7, range(4, N), first=9)
     for k, one in enumerate(whole[:8] + again):
         one.AcquisitionNumber = k + 1
-    assert "none spans the scan" in refused(tmp_path / "restart", whole[:8] + again)
+    assert "nothing tells" in refused(tmp_path / "restart", whole[:8] + again)
+
+
+@pytest.mark.parametrize("numbers", ["same", "none", "chance"])
+def test_a_repeat_that_no_number_tells_from_the_scan_is_refused(tmp_path, voxels, numbers):
+    slices = acquired(voxels, range(N))
+    repeat = acquired(voxels[4:9] + 7, range(4, 9), first=100)
+    chance = np.random.default_rng(2).permutation(N + 5) + 1
+    for k, one in enumerate(slices + repeat):
+        same = k + 1 if k < N else k - N + 5
+        one.InstanceNumber = {"same": same, "none": None, "chance": int(chance[k])}[numbers]
+    assert "nothing tells" in refused(tmp_path, slices + repeat)
 
 
 @pytest.mark.parametrize("step", [1, 4, 8])
@@ -169,7 +180,7 @@ def test_copies_of_a_slice_are_of_the_volume_and_repeats_are_not(tmp_path, voxel
 
 
 def test_a_position_written_into_every_slice_is_refused(tmp_path, voxels):
-    assert "positions are lost" in refused(tmp_path, acquired(voxels, np.zeros(N)))
+    assert "different images at one position" in refused(tmp_path, acquired(voxels, np.zeros(N)))
 
 
 def test_instance_numbers_in_the_order_of_names_or_in_none_are_read(tmp_path, voxels):
