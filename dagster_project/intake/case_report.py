@@ -223,7 +223,7 @@ def _parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> _Pa
 def _parser(table: CsvTable, column: str, parse: Parser) -> Parser:
     """The parser of a column, with the unit of its header and with what its other cells say of how it is written."""
     if column in LENGTHS:
-        parse = partial(parse, unit=table.units.get(column, ""))
+        parse = partial(parse, unit=table.units.get(column, ""), doubtful=table.evidence("ld_mm", cv.look_like_centimetres))
     if column == "pd_l1_tps":
         return partial(parse, shares=table.evidence(column, cv.are_shares))
     if column == "sex":

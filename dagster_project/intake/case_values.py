@@ -38,6 +38,7 @@ _ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
 _FACTOR = {"mm": 1, "cm": 10}
 _DECIMAL = re.compile(r"\d+(\.\d*)?|\.\d+")
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
+_BARE_LENGTH = re.compile(r"\d+([.,]\d{1,2})?")
 _AMBIGUOUS = re.compile(r"[1-9]\d{0,2},\d{3}")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _POINT_THOUSANDS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+,\d+")
@@ -164,11 +165,12 @@ def _number(digits: str) -> float:
     raise ValueFault("is not a number")
 
 
-def parse_length(text: str, unit: str = "") -> float:
+def parse_length(text: str, unit: str = "", *, doubtful: bool = False) -> float:
     """A length in mm.
 
     1. The unit behind the figure counts: mm or cm, no other; one that contradicts the header's is refused.
     2. Without one, the header's; without that, mm.
+    3. Without any, refused where the column looks like centimetres (`doubtful`).
 
     >>> parse_length("12,5 mm"), parse_length("3.45 cm"), parse_length("3.45", "cm")
     (12.5, 34.5, 34.5)
@@ -180,7 +182,19 @@ def parse_length(text: str, unit: str = "") -> float:
         raise ValueFault("is not in mm or cm; write mm")
     if figure.unit and unit and figure.unit != unit:
         raise ValueFault("is in another unit than its header states; correct one of them")
+    if doubtful and figure.number and not (figure.unit or unit):
+        raise ValueFault("is in a column whose longest diameters are all below 10; write mm or cm in its header")
     return round(figure.number * _FACTOR[figure.unit or unit or "mm"], 6)
+
+
+def look_like_centimetres(texts: Iterable[str]) -> bool:
+    """True for two or more longest diameters, all below 10: a target lesion measures at least 10 mm when it is chosen.
+
+    >>> look_like_centimetres(["3.45", "2.1", ""]), look_like_centimetres(["34.5", "2.1"]), look_like_centimetres(["8"])
+    (True, False, False)
+    """
+    numbers = [float(text.replace(",", ".")) for text in map(plain, texts) if _BARE_LENGTH.fullmatch(text)]
+    return sum(number > 0 for number in numbers) > 1 and max(numbers) < 10
 
 
 def parse_stage(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dagster_project.intake.file_kinds import no_workbook, other_kind
 from dagster_project.intake.lines import HEADER_WITHIN, Line, Place, decoded, text_lines
 from dagster_project.intake.workbooks import NOT_CALCULATED, Sheet, WorkbookFault, read_sheets
-from dagster_project.lake.vocabulary import Header, header_meaning, header_unit, load_vocabulary
+from dagster_project.lake.vocabulary import Header, header_meaning, header_unit, load_vocabulary, sheet_table
 
 WORKBOOKS = (".xlsx", ".xlsm")
 """Endings of workbooks; each stands for the CSV file of the same name, or beside it."""
@@ -92,7 +92,7 @@ def read_table(path: Path, table: str, name: str) -> CsvTable:
 
     1. A workbook by its ending, everything else as text; one that is not what its ending says is called what it is.
     2. The header is the line of the first 30 that most of the table's headers are in, the patient number among them; titles may stand above it.
-    3. Of a workbook the first sheet that has such a line and is shown; others that have one are named.
+    3. Of a workbook the sheet that is named as the table is, else the first that has such a line and is shown; others that have one are named.
     4. Headers by the alias table of the vocabulary; an unknown one is refused by its number, since it could hold anything.
     5. Where two headers mean the same column, the one that the alias table names first.
     6. Rows by the number that a spreadsheet shows.
@@ -122,20 +122,33 @@ def _of_text(data: bytes, table: str, name: str) -> CsvTable:
 
 
 def _of_workbook(data: bytes, table: str, name: str) -> CsvTable:
-    other = no_workbook(data)
     try:
-        sheets = [] if other else read_sheets(data)
+        sheets = _sheets(data)
     except WorkbookFault as fault:
-        other = str(fault)
-    if other:
-        return _refused(name, other)
-    keyed = [sheet for sheet in sheets if _find(table, sheet.lines[:HEADER_WITHIN])[1]]
-    shown = [sheet for sheet in keyed if sheet.visible]
+        return _refused(name, str(fault))
+    keyed = [sheet for sheet in sheets if _find(table, sheet.lines[:HEADER_WITHIN])[1] and sheet_table(sheet.name) in {None, table}]
+    shown = sorted((sheet for sheet in keyed if sheet.visible), key=lambda sheet: sheet_table(sheet.name) is None)
     if not shown:
         return _refused(name, HIDDEN if keyed else NO_KEY)
     read = _table(name, table, shown[0].lines)
     others = tuple(Refusal(f"{name} sheet {sheet.number}", SECOND_SHEET) for sheet in shown[1:] if _has_rows(sheet, table))
     return replace(read, refusals=(*read.refusals, *others))
+
+
+def _sheets(data: bytes) -> list[Sheet]:
+    other = no_workbook(data)
+    if other:
+        raise WorkbookFault(other)
+    return read_sheets(data)
+
+
+def read_other_sheets(path: Path, table: str, name: str) -> list[CsvTable]:
+    """The sheets of another table's workbook that are named as this table is ("治疗" in patients.xlsx); what is wrong with the whole file is told with its own table."""
+    try:
+        sheets = _sheets(path.read_bytes())
+    except (OSError, WorkbookFault):
+        return []
+    return [_table(f"{name} sheet {sheet.number}", table, sheet.lines) for sheet in sheets if sheet.visible and sheet_table(sheet.name) == table and any(not line.is_empty for line in sheet.lines)]
 
 
 def _has_rows(sheet: Sheet, table: str) -> bool:

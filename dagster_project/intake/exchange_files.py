@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dagster_project.intake.csv_tables import IDENTIFYING, UNKNOWN_HEADER, CsvRow, CsvTable, Refusal, read_records, read_table, table_files
+from dagster_project.intake.csv_tables import (
+    IDENTIFYING,
+    UNKNOWN_HEADER,
+    WORKBOOKS,
+    CsvRow,
+    CsvTable,
+    Refusal,
+    read_other_sheets,
+    read_records,
+    read_table,
+    table_files,
+)
 from dagster_project.intake.lines import Line
 from dagster_project.lake.vocabulary import header_meaning, header_unit, word_key
 
@@ -65,11 +76,14 @@ class _Found:
 
 
 def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
-    """A table of the case report from every file that holds it: the CSV file, then REDCap's and ODM's beside it where it lies in clinical/.
+    """A table of the case report from every file that holds it: the CSV file, workbooks, then REDCap's and ODM's beside it where it lies in clinical/.
 
     What a whole file is refused for is told once, with the patients.
     """
     found = [read_table(file, table, name.removesuffix(path.suffix) + file.suffix if name.endswith(path.suffix) else name) for file in table_files(path)]
+    if table in TABLES[1:]:
+        book = [path.with_name("patients" + ending) for ending in WORKBOOKS]
+        found += [sheet for file in book if file.exists() for sheet in read_other_sheets(file, table, f"clinical/{file.name}")]
     if table in TABLES and path.parent.name == "clinical":
         found += [reader(file)[table] for file, reader in ((path.with_name(REDCAP), read_redcap), (path.with_name(ODM), read_odm)) if file.exists()]
     return found

@@ -157,7 +157,7 @@ def _record(physical: Sequence[str], start: int, delimiter: str) -> tuple[int, l
     """Where a record ends, and its cells; most records are one line without a quotation mark."""
     if '"' not in physical[start]:
         return start + 1, physical[start].rstrip("\r\n").split(delimiter)
-    reader = csv.reader((physical[n] for n in range(start, len(physical))), delimiter=delimiter)
+    reader = csv.reader((physical[n] for n in range(start, len(physical))), delimiter=delimiter, skipinitialspace=True)
     try:
         cells = next(reader)
     except csv.Error:
@@ -170,7 +170,7 @@ def _quote_fault(lines: Sequence[str], delimiter: str, place: Place | None) -> s
     if len(lines) == 1 and '"' not in lines[0]:
         return ""
     try:
-        list(csv.reader(io.StringIO("".join(lines), newline=""), delimiter=delimiter, strict=True))
+        list(csv.reader(io.StringIO("".join(lines), newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error:
         return OPEN_QUOTE
     return OPEN_QUOTE if any(_is_row(line, delimiter, place) for line in lines[1:]) else ""

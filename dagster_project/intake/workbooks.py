@@ -45,9 +45,10 @@ class WorkbookFault(ValueError):
 
 @dataclass(frozen=True)
 class Sheet:
-    """A worksheet: its number from 1, whether it is shown, its lines."""
+    """A worksheet: its number from 1, its name, whether it is shown, its lines."""
 
     number: int
+    name: str
     visible: bool
     lines: tuple[Line, ...]
 
@@ -124,7 +125,7 @@ def _sheet(number: int, sheet: Worksheet, formulas: Worksheet | None) -> Sheet:
         for place, (top, left) in above.items():
             texts[place] = _text(sheet.cell(top, left + 1), formulas)
         lines.append(Line(at, tuple(texts), frozenset(above)))
-    return Sheet(number, sheet.sheet_state == "visible", tuple(lines))
+    return Sheet(number, sheet.title, sheet.sheet_state == "visible", tuple(lines))
 
 
 def _merged(sheet: Worksheet) -> dict[tuple[int, int], tuple[int, int]]:
@@ -139,6 +140,8 @@ def _merged(sheet: Worksheet) -> dict[tuple[int, int], tuple[int, int]]:
 
 
 def _text(cell: Any, formulas: Worksheet | None) -> str:
+    from openpyxl.utils.escape import unescape
+
     value = cell.value
     if value is None:
         lost = formulas is not None and cell.data_type == "n" and formulas.cell(cell.row, cell.column).data_type == "f"
@@ -147,7 +150,7 @@ def _text(cell: Any, formulas: Worksheet | None) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return shown(value, cell.number_format)
-    return _day(value) if isinstance(value, dt.datetime) else clean(str(value))
+    return _day(value) if isinstance(value, dt.datetime) else clean(unescape(str(value)))
 
 
 def _day(value: dt.datetime) -> str:

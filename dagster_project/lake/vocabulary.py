@@ -41,6 +41,7 @@ class Vocabulary:
     drugs: Mapping[str, str]
     classes: Mapping[str, str]
     filler: tuple[str, ...]
+    sheets: Mapping[str, str]
     units: Mapping[str, str]
     measures: Mapping[str, frozenset[str]]
     remarks: frozenset[str]
@@ -88,6 +89,7 @@ def load_vocabulary() -> Vocabulary:
                for word in (generic, generic.replace("_", " "), *words)},
         classes={generic: name for name, group in groups.items() for generic in group},
         filler=tuple(sorted(map(fold, raw["drugs"]["filler"]), key=len, reverse=True)),
+        sheets=_turned(raw["sheets"]),
         units=_turned(raw["units"]),
         measures={column: frozenset(units) for column, units in raw["measures"].items()},
         remarks=frozenset(map(word_key, raw["remarks"]["harmless"])),
@@ -154,6 +156,15 @@ def header_unit(header: Header) -> str | None:
     if units - vocabulary.measures[header.column] or len(units) > 1:
         return None
     return next(iter(units), "")
+
+
+def sheet_table(name: str) -> str | None:
+    """The table that the name of a workbook's sheet means; None where it means none.
+
+    >>> sheet_table("治疗"), sheet_table("Follow-up"), sheet_table("Sheet1")
+    ('treatments', 'follow_up', None)
+    """
+    return load_vocabulary().sheets.get(word_key(name))
 
 
 def unit_of(text: str) -> str | None:

@@ -183,6 +183,16 @@ def test_the_unit_of_a_header_counts_and_another_one_leaves_the_column_out(site,
     assert ("reads/R1/lesions.csv header 5" in site.refusals) == (size is None)
 
 
+@pytest.mark.parametrize(("header", "sizes", "stored"), [
+    ("ld_mm", ("3.45", "2.1"), [None, None]), ("最长径", ("3.45", "2.1"), [None, None]), ("最长径(mm)", ("3.45", "2.1"), [3.45, 2.1]), ("最长径(cm)", ("3.45", "2.1"), [34.5, 21]),
+    ("ld_mm", ("34.5", "2.1"), [34.5, 2.1]), ("ld_mm", ("3.45", "2.1 cm"), [3.45, 21]),
+])
+def test_a_column_of_small_diameters_has_to_state_its_unit(site, header, sizes, stored):
+    rows = [f"001,2024-0{n}-05,L1,target,{size}" for n, size in enumerate(sizes, start=1)]
+    frames = site.patients(ROW).put("reads/R1/lesions.csv", f"patient_id,visit_date,lesion,role,{header}", *rows).build()
+    assert frames["lesions"].sort("row_number")["ld_mm"].to_list() == stored
+
+
 def test_an_age_in_months_is_refused_by_its_header(site):
     assert site.patients("001,756", header="patient_id,年龄(月)").build()["patients"]["age_years"].to_list() == [None]
     assert "clinical/patients.csv header 2" in site.refusals

@@ -106,6 +106,16 @@ def test_a_last_quotation_mark_that_is_not_closed_costs_its_own_row(tmp_path):
     assert [r.item for r in table.refusals] == ["clinical/patients.csv row 3"]
 
 
+def test_a_space_before_a_quotation_mark_is_nothing(tmp_path):
+    table = read(tmp_path, b'patient_id, regimen, sex\n"001", "pembrolizumab, carboplatin", "F"\n')
+    assert table.rows[0].cells == {"patient_id": "001", "regimen": "pembrolizumab, carboplatin", "sex": "F"}
+
+
+def test_a_text_that_a_typographic_mark_should_close_costs_its_own_row(tmp_path):
+    table = read(tmp_path, '患者编号,详情,事件\n001,"未闭合”,alive\n002,肿瘤,死亡\n'.encode(), table="follow_up")
+    assert [row.number for row in table.rows] == [3]
+
+
 def test_lines_within_a_quoted_text_stay_text(tmp_path):
     table = read(tmp_path, b'patient_id,detail\n001,"first, of two\nlines, of text"\n002,tumour\n', table="follow_up")
     assert [(row.number, row.cells["patient_id"]) for row in table.rows] == [(2, "001"), (3, "002")]

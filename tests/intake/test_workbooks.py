@@ -248,6 +248,27 @@ def test_the_first_sheet_with_patient_numbers_is_read_and_others_are_named(tmp_p
     assert "hidden sheet" in read(tmp_path, saved(made)).refusals[0].reason
 
 
+def test_one_workbook_of_three_sheets_is_the_three_tables(site):
+    made = Workbook()
+    made.remove(made.active)
+    for title, rows in {
+        "治疗": [["住院号", "周期", "日期"], ["001", 1, dt.date(2024, 1, 5)], ["001", "two", dt.date(2024, 1, 26)]], "患者": [["住院号", "性别"], ["001", "女"]],
+        "随访": [["住院号", "日期", "事件"], ["001", dt.date(2024, 9, 1), "死亡"]],
+    }.items():
+        sheet = made.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    site.put("clinical/none.txt", "")
+    (site.folder / "clinical" / "patients.xlsx").write_bytes(saved(made))
+    frames = site.build()
+    assert (frames["patients"]["sex"].to_list(), frames["treatments"]["cycle"].to_list(), frames["follow_up"]["event"].to_list()) == (["F"], [1], ["death"])
+    assert site.refusals.keys() == {"clinical/patients.xlsx sheet 1 row 3 column cycle"}
+
+
+def test_a_carriage_return_in_a_cell_is_none_of_its_text(tmp_path):
+    assert cells(tmp_path, ["patient_id", "sex"], ["001_x000D_\n", "F"])[0]["patient_id"] == "001"
+
+
 def test_rows_and_columns_that_a_filter_hides_are_read(tmp_path):
     def hide(sheet):
         sheet.row_dimensions[2].hidden = True
