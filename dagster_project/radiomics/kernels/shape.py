@@ -163,7 +163,8 @@ def _axes(padded: Mask, spacing_mm: float) -> dict[str, float]:
     places = np.array(np.where(padded), dtype="int").transpose((1, 0)) * np.full(3, spacing_mm)[None, :]
     places -= np.mean(places, axis=0)
     places /= np.sqrt(len(places))
-    values = np.linalg.eigvals(np.dot(places.T.copy(), places))
+    # On some processors the product is symmetric but for its last bit, and a double eigenvalue then is a complex pair.
+    values = np.linalg.eigvals(np.dot(places.T.copy(), places)).real
     values[(values < 0) & (values > -1e-10)] = 0
     values.sort()
     with np.errstate(all="ignore"):
