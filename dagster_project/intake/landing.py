@@ -22,6 +22,9 @@ CASE_REPORT_FILES = (*CLINICAL_TABLES, *(name.removesuffix(".csv") + ending for 
 READER_FILES = frozenset({"lesions.csv", "LOCKED", *("lesions" + ending for ending in WORKBOOKS)})
 
 
+OTHER_FORM = "also lies here with another ending or in capitals, which is not read; save it as .csv or .xlsx and name it as the contract does"
+
+
 class LandingFile(NamedTuple):
     """A file that is to be taken in: its name below the site's folder, the place it was delivered to, its size and time of change (ns)."""
 
@@ -86,8 +89,20 @@ def unexpected_entries(site_folder: Path) -> list[Refusal]:
         ("clinical", "patients.csv, treatments.csv and follow_up.csv (or .xlsx), redcap.csv and odm.xml", _count(site_folder / "clinical", known_clinical)),
         ("reads", "one folder a reader with a short name (letters, digits, - and _), not SITE", _bad_readers(site_folder)),
     ]
-    return [Refusal(place, f"{count} entries are not part of the landing contract and were not read; it expects {expected}")
-            for place, expected, count in strangers if count]
+    counted = [Refusal(place, f"{count} entries are not part of the landing contract and were not read; it expects {expected}")
+               for place, expected, count in strangers if count]
+    return [*counted, *_other_forms(site_folder)]
+
+
+def _other_forms(site_folder: Path) -> Iterable[Refusal]:
+    """Tables of the contract under another ending, or in capitals: named by the table."""
+    tables = [*CLINICAL_TABLES, *(f"reads/{folder.name}/lesions.csv" for folder in reader_folders(site_folder) if is_reader_name(folder.name)), "arbitration/decisions.csv"]
+    for name in tables:
+        table = site_folder / name
+        read = {table.name, *(table.with_suffix(ending).name for ending in WORKBOOKS)}
+        there = [entry.name for entry in table.parent.iterdir() if entry.is_file()] if table.parent.is_dir() else []
+        if any(Path(entry).stem.lower() == table.stem and entry not in read and not entry.endswith(".txt") for entry in there):
+            yield Refusal(name, OTHER_FORM)
 
 
 def _count(folder: Path, known: Iterable[str]) -> int:

@@ -13,7 +13,7 @@ SECOND_FILE = "is a mask whose header and voxels are two files; save it as one f
 NAMELESS_MASK = "is a mask without the ending of one; name it <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd, .mha)"
 MASK_AMONG_IMAGES = "is a mask, which has no patient of its own; put it into a reader's folder below reads/"
 ARCHIVE = "is an archive; unpack it, and deliver the files in it"
-WORKBOOK = "is a workbook; a reader's list of lesions is lesions.csv, the case report lies under clinical/"
+WORKBOOK = "is a workbook; a reader's list of lesions is lesions.csv or lesions.xlsx, the case report lies under clinical/"
 PICTURE = "is a picture or a document, which is not taken in; leave it out, or send the original DICOM images"
 ARRAY = f"is an array without a place in the patient; {_INSTEAD}"
 

@@ -57,6 +57,21 @@ def test_strangers_are_counted_and_not_named(landing):
     assert not any("Ouyang" in f.place for f in list_images(landing))
 
 
+@pytest.mark.parametrize("name", ["clinical/patients.xls", "clinical/Patients.csv", "clinical/follow_up.ods", "reads/R1/lesions.XLSX", "arbitration/decisions.xlsb"])
+def test_a_table_in_a_form_that_is_not_read_is_named(landing, name):
+    (landing / name).write_bytes(b"x")
+    (refusal,) = [r for r in unexpected_entries(landing) if "another ending" in r.reason]
+    assert refusal.item == f"{name.rpartition('.')[0].lower().replace('/r1/', '/R1/')}.csv"
+
+
+def test_workbooks_are_case_report_files_and_no_images(landing):
+    for name in ("clinical/patients.xlsx", "reads/R1/lesions.xlsx", "arbitration/decisions.xlsx", "arbitration/~$decisions.xlsx"):
+        (landing / name).write_bytes(b"x")
+    assert {p.name for p in case_report_files(landing) if p.suffix == ".xlsx"} == {"patients.xlsx", "lesions.xlsx", "decisions.xlsx"}
+    assert not [f for f in list_images(landing) if f.relative.endswith(".xlsx")]
+    assert unexpected_entries(landing) == []
+
+
 def test_a_landing_says_that_it_is_simulated(landing):
     assert not is_simulated(landing)
     (landing / "SIMULATED").touch()
