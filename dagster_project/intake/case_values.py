@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from dagster_project.lake.vocabulary import find_drugs, is_missing, known_value, unit_of, without_qualifiers
+from dagster_project.lake.vocabulary import DASHES, find_drugs, fold, is_missing, known_value, unit_of, without_qualifiers
 
 EARLIEST, LATEST = dt.date(1900, 1, 1), dt.date(2100, 1, 1)
 """Dates outside are typing errors."""
@@ -21,11 +21,11 @@ DAY_NUMBERS = re.compile(r"[1-7]\d{4}(\.\d+)?")
 
 SPREADSHEET_ERRORS = re.compile(r"#(N/A|REF!|VALUE!|DIV/0!|NAME\?|NUM!|NULL!|SPILL!|CALC!|#+)", re.IGNORECASE)
 
-_CLOCK = r"(?:[T ]\s*(?P<clock>\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+_CLOCK = r"(?:[T ]\s*(?P<clock>(?:[01]?\d|2[0-3]):\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
 _DATE = re.compile(r"(?P<y>\d{4})\s*[-/.年]\s*(?P<m>\d{1,2})\s*[-/.月]\s*(?P<d>\d{1,2})\s*日?" + _CLOCK, re.IGNORECASE)
 _DIGITS_DATE = re.compile(r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})(?:\.0+)?")
 _PART_OF_DATE = re.compile(r"\d{4}\s*[-/.年]?\s*(\d{1,2}\s*月?)?|\d{4}[-/.年]\d{1,2}[-/.月]?(uk|xx|un|ud)?", re.IGNORECASE)
-_LIKE_DATE = re.compile(r"\d{4}-\d{2}-\d{2}( .*)?|\d{1,2}月\d{1,2}日|\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE)
+_LIKE_DATE = re.compile(r"\d{4}-\d{2}-\d{2}( .*)?|\d{1,2}月\d{1,2}日|\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-\d{2}", re.IGNORECASE)
 _STAGE = re.compile(r"(?:stage)?[cpy]{0,2}(IV|III|II|I|[1-4])([ABC]?)([1-3]?)(?:期|stage)?", re.IGNORECASE)
 STAGES = frozenset(["I", "IA", "IA1", "IA2", "IA3", "IB", "II", "IIA", "IIB", "III", "IIIA", "IIIA1", "IIIA2", "IIIA3", "IIIB", "IIIC", "IV", "IVA", "IVB"])
 """Stages of TNM, 7th to 9th edition, as far as they have been in use for the lung."""
@@ -42,6 +42,8 @@ _BARE_LENGTH = re.compile(r"\d+([.,]\d{1,2})?")
 _AMBIGUOUS = re.compile(r"[1-9]\d{0,2},\d{3}")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _POINT_THOUSANDS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+,\d+")
+_MINUS_AT_END = re.compile(r"^\s*\(?\s*-|-\s*\)?\s*(?=$|[/,，、;；])")
+_PLUS_AT_END = re.compile(r"(.*\w)\s*(?:\(\s*\+\s*\)|\+)\s*")
 _BETWEEN = re.compile(r"[/+,，、;；&]")
 
 
@@ -309,7 +311,7 @@ def in_range(minimum: float, maximum: float, parse: Callable[..., float]) -> Cal
 def word_of(field: str, hint: str) -> Callable[[str], str]:
     """A parser of the words that the vocabulary knows for a field; of several in one cell where they mean the same."""
     def parsed(text: str) -> str:
-        known = known_value(field, whole(text)) or _of_several(field, text)
+        known = None if _has_minus(text) else known_value(field, whole(text)) or _affirmed(field, text) or _of_several(field, text)
         if known is None:
             raise ValueFault(f"is not in the vocabulary; write {hint}")
         return known
@@ -318,9 +320,23 @@ def word_of(field: str, hint: str) -> Callable[[str], str]:
 
 def _of_several(field: str, text: str) -> str | None:
     """What every part of a text means: `19del/T790M` is mutant, `腺癌，低分化` an adenocarcinoma; None where one part means something else."""
-    parts = [part for part in _BETWEEN.split(plain(without_qualifiers(field, text))) if part.strip()]
+    bare = without_qualifiers(field, text)
+    parts = [part for part in _BETWEEN.split(plain(bare)) if part.strip()]
     meant = {known_value(field, part) for part in parts}
-    return meant.pop() if len(meant) == 1 else None
+    return meant.pop() if len(meant) == 1 and (len(parts) > 1 or bare != fold(text)) else None
+
+
+def _has_minus(text: str) -> bool:
+    """True for a word with a minus before or behind it, or for a minus with a plus: `19del(-)` says that it is not there, `+/-` says two things."""
+    signs = plain(text).translate(DASHES)
+    return bool(_MINUS_AT_END.search(signs) and re.search(r"[^\W_]|\+", signs))
+
+
+def _affirmed(field: str, text: str) -> str | None:
+    """What a word means that has a plus behind it, where the plus alone means the same: `19del(+)` is mutant."""
+    match = _PLUS_AT_END.fullmatch(plain(text))
+    known = known_value(field, match[1]) if match else None
+    return known if known and known == known_value(field, "+") else None
 
 
 def other_codes(texts: Iterable[str]) -> bool:
@@ -353,7 +369,7 @@ def parse_boolean(text: str) -> bool:
     >>> parse_boolean("有"), parse_boolean("N")
     (True, False)
     """
-    known = known_value("boolean", whole(text))
+    known = None if _has_minus(text) else known_value("boolean", whole(text))
     if known is None:
         raise ValueFault("is neither yes nor no")
     return known == "yes"
@@ -367,6 +383,8 @@ def parse_line(text: str) -> int:
 def parse_drugs(text: str) -> Parsed:
     """Generic names joined by +; what is not in the drug dictionary is left out and said so."""
     drugs = find_drugs(text)
+    if drugs.denied:
+        raise ValueFault("denies a drug, or says that one was stopped; write the drugs that were given")
     if drugs.text is None:
         raise ValueFault("names no drug of the dictionary; see dagster_project/lake/vocabulary.toml")
     return Parsed(drugs.text, "names more than the drug dictionary knows; that part is left out" if drugs.partly_unknown else "")

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dagster_project.intake.keys import Keys, KeysError, unlock_identity
+from dagster_project.lake.vocabulary import DASHES
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 """Base 32 of RFC 4648."""
@@ -56,7 +57,6 @@ class UnknownPseudonymError(Exception):
         super().__init__("no patient of the crosswalk has this pseudonym; check the check character")
 
 
-_DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−﹘﹣－"), "-")
 _UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 _FORMULA = re.compile(r'="?([^"=]*)"?')
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.0*)?")
@@ -102,7 +102,7 @@ def written_number(number: str) -> str:
 
 
 def _plain(text: str) -> str:
-    seen = (c for c in unicodedata.normalize("NFKC", text).translate(_DASHES) if unicodedata.category(c) not in _UNSEEN)
+    seen = (c for c in unicodedata.normalize("NFKC", text).translate(DASHES) if unicodedata.category(c) not in _UNSEEN)
     return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in seen)
 
 

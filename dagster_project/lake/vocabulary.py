@@ -12,6 +12,9 @@ from pathlib import Path
 
 VOCABULARY = Path(__file__).with_name("vocabulary.toml")
 
+DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−﹘﹣－"), "-")
+"""The many hyphens and minus signs, and the plain one."""
+
 _IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad_\-·()\[\]/\\.:：,，、。;；'\"*#]+")
 _DOSE = re.compile(r"\d+(\.\d+)?\s*(mg|g|ml|μg|ug|iu)(/m2|/m²|/kg)?|auc\s*[=:]?\s*\d+(\.\d+)?|q\s*[1-4]\s*w|d\s*\d+(\s*[-,~]\s*d?\d+)*|\d+")
 _BRACKETS = re.compile(r"[(\[【{<](.*?)[)\]】}>]")
@@ -24,6 +27,8 @@ class Drugs:
 
     names: tuple[str, ...]
     partly_unknown: bool
+    denied: bool = False
+    """A word like 未 or "without" is left beside a drug."""
 
     @property
     def text(self) -> str | None:
@@ -41,6 +46,7 @@ class Vocabulary:
     drugs: Mapping[str, str]
     classes: Mapping[str, str]
     filler: tuple[str, ...]
+    denials: tuple[str, ...]
     sheets: Mapping[str, str]
     units: Mapping[str, str]
     measures: Mapping[str, frozenset[str]]
@@ -89,6 +95,7 @@ def load_vocabulary() -> Vocabulary:
                for word in (generic, generic.replace("_", " "), *words)},
         classes={generic: name for name, group in groups.items() for generic in group},
         filler=tuple(sorted(map(fold, raw["drugs"]["filler"]), key=len, reverse=True)),
+        denials=tuple(map(fold, raw["denials"]["words"])),
         sheets=_turned(raw["sheets"]),
         units=_turned(raw["units"]),
         measures={column: frozenset(units) for column, units in raw["measures"].items()},
@@ -215,9 +222,15 @@ def find_drugs(text: str) -> Drugs:
     vocabulary, folded = load_vocabulary(), fold(text)
     names = dict.fromkeys(vocabulary.drugs[word] for word in _drug_pattern().findall(folded))
     rest = _DOSE.sub(" ", _drug_pattern().sub(" ", folded))
+    denied = bool(names) and _denial_pattern().search(rest) is not None
     for word in vocabulary.filler:
         rest = rest.replace(word, " ")
-    return Drugs(tuple(names), bool(re.search(r"[^\W\d_]", rest)))
+    return Drugs(tuple(names), bool(re.search(r"[^\W\d_]", rest)), denied)
+
+
+@cache
+def _denial_pattern() -> re.Pattern[str]:
+    return re.compile("|".join(_bounded(word) for word in load_vocabulary().denials))
 
 
 @cache

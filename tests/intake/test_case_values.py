@@ -102,6 +102,7 @@ def test_what_is_no_age_in_years_is_refused(text):
 
 @pytest.mark.parametrize(("field", "text", "value"), [
     ("egfr", "19del/T790M", "mutant"), ("egfr", "L858R + T790M", "mutant"), ("histology", "腺癌，低分化", "adenocarcinoma"), ("histology", "中-低分化腺癌", "adenocarcinoma"),
+    ("egfr", "19del(+)", "mutant"), ("alk", "EML4-ALK（+）", "rearranged"), ("egfr", "-/-", "wild_type"),
     ("histology", "poorly differentiated adenocarcinoma", "adenocarcinoma"), ("sex", "2.0", "F"), ("line", "2.0", "2"),
 ])
 def test_several_words_that_mean_the_same(field, text, value):
@@ -109,7 +110,8 @@ def test_several_words_that_mean_the_same(field, text, value):
 
 
 @pytest.mark.parametrize(("field", "text"), [
-    ("egfr", "19del/野生型"), ("histology", "腺癌/鳞癌"), ("histology", "腺癌，待排"), ("sex", "F/M"), ("sex", "0"), ("sex", "F/?"), ("consent", "1"), ("consent", "否"), ("histology", "未分化癌"),
+    ("egfr", "19del/野生型"), ("histology", "腺癌/鳞癌"), ("histology", "腺癌，待排"), ("sex", "F/M"), ("sex", "0"), ("sex", "F/?"), ("consent", "1"), ("consent", "否"), ("histology", "未分化癌"), ("egfr", "19del(-)"), ("egfr", "19del（－）"), ("egfr", "T790M-"), ("egfr", "-19del"), ("egfr", "+/-"), ("egfr", "19del(-)/L858R"), ("alk", "EML4-ALK(-)"),
+    ("alk", "融合—"), ("line", "2+"),
 ])
 def test_several_words_that_do_not_are_refused(field, text):
     with pytest.raises(cv.ValueFault):
@@ -126,6 +128,12 @@ def test_an_error_of_a_spreadsheet_is_not_missing(text):
 def test_a_label_that_became_a_date_is_refused(text):
     with pytest.raises(cv.ValueFault):
         cv.parse_label(text)
+
+
+@pytest.mark.parametrize("text", ["未使用帕博利珠单抗", "拒绝化疗", "carboplatin without pembrolizumab", "no chemotherapy", "信迪利单抗（停用卡铂）"])
+def test_a_drug_that_was_not_given_is_refused(text):
+    with pytest.raises(cv.ValueFault, match="denies"):
+        cv.parse_drugs(text)
 
 
 def test_ages_and_lines_and_drugs():
