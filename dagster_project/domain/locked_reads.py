@@ -16,11 +16,12 @@ from dagster_project.lake.tables import QUARANTINE, READS
 
 Row = Mapping[str, Any]
 
-JUDGED = ("role", "organ", "node", "present", "too_small", "nontarget_state", "unequivocal", "mask_source", "mask_digest")
-"""What a reader says of a lesion; measurements follow from the mask, or are the reader's own where there is none."""
+JUDGED = ("role", "organ", "node", "present", "too_small", "nontarget_state", "unequivocal", "mask_source")
+"""What a reader says of a lesion beside the outline; measurements follow from that, or are the reader's own where there is none."""
 
 CHANGED = "changed after its lock; the read as it was locked stands. A read that has to be corrected is named in [reads] reopened of study.toml"
 REMOVED = "taken out of the delivery after its lock; the read as it was locked stands. Deliver it again, or name it in [reads] reopened of study.toml"
+UNUSABLE = "locked, but its outline, delivered as before, is refused now (see its own row); it counts no more, deliver a corrected outline"
 IN_FUTURE = "LOCKED holds a time that has not come yet; the read stays open until then, correct the time"
 
 
@@ -46,12 +47,15 @@ class ClosedReads:
 
 def close_reads(
     reads: pl.DataFrame, ledger: pl.DataFrame, visits: Mapping[tuple[str, str], str], rules: Mapping[str, Any], now: dt.datetime,
+    unusable: Collection[str] = (),
 ) -> ClosedReads:
     """Tell the reads that may be seen from those that wait, and hold every read to what it was when it was locked.
 
     1. Outlines found among the site's images (`site_reader`) were read by nobody: they pass.
     2. A read that was locked once stays as it was: its first lock time counts, a change is refused, and one that is no longer
        delivered is kept. Only `reopened` of the protocol (SITE:reader:patient) lets a new version take its place.
+       An outline that is delivered as before and gives another mask by present code is no change by its reader: the new
+       mask counts. Where it is refused now, what was measured on it before counts no more.
     3. A read that is locked now and was not before enters the ledger; a lock that lies in the future closes nothing.
     4. Of a patient whom fewer than `blinded_readers` readers have locked, nothing is shown; open reads never are. What waits is told.
 
@@ -67,15 +71,18 @@ def close_reads(
         Section `reads` of study.toml.
     now
         When this is asked.
+    unusable
+        `outline_source` of outlines that are delivered and refused; of a file that is refused whole its digest alone.
     """
     closed = ClosedReads()
     labels = labels_of_reads([*reads.iter_rows(named=True), *ledger.iter_rows(named=True)])
     fresh = {_place(row, labels): row for row in reads.iter_rows(named=True)}
-    before = {
+    locked = {
         _place(row, labels): {**row, "visit": visits[row["site"], row["scan"]]}
         for row in ledger.iter_rows(named=True)
         if (row["site"], row["scan"]) in visits
     }
+    before = _still_usable(locked, frozenset(unusable), closed)
     blinded = {place: row for place, row in fresh.items() if row["reader"] != rules["site_reader"]}
     closed.shown = [dict(row) for place, row in fresh.items() if place not in blinded]
     reopened = frozenset(rules["reopened"])
@@ -99,7 +106,7 @@ def _is_reopened(row: Row, reopened: Collection[str]) -> bool:
 def _held(row: Row, before: Row | None, reopened: Collection[str], now: dt.datetime, closed: ClosedReads) -> dict[str, Any] | None:
     """The read as it is locked, or None while it is open."""
     if before is not None and not (_is_reopened(row, reopened) and row["locked_at"] is not None):
-        if content(row) == content(before):
+        if content(row) == content(before) and is_same_outline(row, before):
             return {**row, "locked_at": before["locked_at"]}
         closed.refuse(row, _item(row), CHANGED)
         return dict(before)
@@ -112,10 +119,27 @@ def _held(row: Row, before: Row | None, reopened: Collection[str], now: dt.datet
 
 
 def content(read: Row) -> tuple[Any, ...]:
-    """What the reader said: two reads are the same where this is."""
+    """What the reader stated beside the outline."""
     by_hand = read["measurement_source"] == "hand"
     sizes = (read["longest_diameter_mm"], read["short_axis_mm"]) if by_hand else ()
     return (*(read[name] for name in JUDGED), *sizes)
+
+
+def is_same_outline(read: Row, before: Row) -> bool:
+    """Whether two reads have one outline: the same mask, or the same one of the same file whatever mask is made of it."""
+    same_source = read["outline_source"] is not None and read["outline_source"] == before["outline_source"]
+    return same_source or read["mask_digest"] == before["mask_digest"]
+
+
+def _still_usable(before: Mapping[Place, Row], unusable: Collection[str], closed: ClosedReads) -> dict[Place, Row]:
+    usable = {}
+    for place, row in before.items():
+        source = row["outline_source"] or ""
+        if {source, source.partition(" ")[0]} & set(unusable):
+            closed.refuse(row, _item(row), UNUSABLE)
+        else:
+            usable[place] = row
+    return usable
 
 
 def _item(row: Row) -> str:

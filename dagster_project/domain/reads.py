@@ -25,7 +25,7 @@ MEASURED = (
 """Columns of `reads` that `domain.masks.measure_mask` gives."""
 
 OUTLINE = (
-    "site", "patient", "scan", "reader", "label", "mask_source", "border_rule", "n_outside", "outline_flags",
+    "site", "patient", "scan", "reader", "label", "mask_source", "border_rule", "n_outside", "outline_flags", "outline_source",
     "refused", "image_share", *MEASURED)
 """What a row of outlines holds: one outline of one file, as read and measured on its scan."""
 
@@ -217,7 +217,7 @@ def _needed_diameter(read: Row) -> float | None:
 def _measured(row: Row, outline: Row | None, present: bool) -> dict[str, Any]:
     if outline is not None:
         return {"mask_source": outline["mask_source"], "border_rule": outline["border_rule"], "n_outside": outline["n_outside"],
-                "outline_flags": outline["outline_flags"], "measurement_source": "mask", **{name: outline[name] for name in MEASURED}}
+                "outline_flags": outline["outline_flags"], "outline_source": outline["outline_source"], "measurement_source": "mask", **{name: outline[name] for name in MEASURED}}
     longest, short = (row["ld_mm"], row["sa_mm"]) if present else (None, None)
     by_hand = "hand" if longest is not None or short is not None else None
     return {"mask_source": "NONE", "n_outside": 0, "longest_diameter_mm": longest, "short_axis_mm": short, "measurement_source": by_hand}
@@ -243,7 +243,7 @@ def _unjudged(
 
 
 def _target(outline: Row) -> dict[str, Any]:
-    kept = {name: outline[name] for name in ("site", "patient", "scan", "reader", "mask_source", "border_rule", "n_outside", "outline_flags", "simulated", *MEASURED)}
+    kept = {name: outline[name] for name in ("site", "patient", "scan", "reader", "mask_source", "border_rule", "n_outside", "outline_flags", "outline_source", "simulated", *MEASURED)}
     return {**kept, "lesion": outline["label"].strip(), "role": "target", "node": False, "present": True, "too_small": False, "measurement_source": "mask"}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.domain.masks import outline_parts
-from dagster_project.domain.outlined_series import ImageSeries, Part, find_series
+from dagster_project.domain.outlined_series import ImageSeries, find_series
 from dagster_project.domain.outlines import MaskError
 from dagster_project.flow.kept import fingerprint, images_file, keep, kept, scan_folder
 
@@ -23,11 +23,11 @@ PLACED_BY = ("scan", "series_instance_uid", "frame_of_reference_uid", "scan_date
 class PlacedFile:
     """The scans that outlines of a file lie on, with the positions of ROIs; and why others lie on none.
 
-    The place of an outline in its file ends the item of its refusal; a file that is refused whole has none.
+    Of what lies on none: position and label of the ROI, and the reason; position 0 is the whole file.
     """
 
     on_scans: list[tuple[Scan, tuple[int, ...]]]
-    lost: list[tuple[str, str]]
+    lost: list[tuple[int, str, str]]
 
 
 def placed_outlines(vault: Path, path: Path, digest: str, scans: Sequence[Scan]) -> PlacedFile:
@@ -47,7 +47,7 @@ def placed_outlines(vault: Path, path: Path, digest: str, scans: Sequence[Scan])
         found = _place(vault, path, scans)
         keep(file, found)
     rows = {scan["scan"]: scan for scan in scans}
-    lost = [(which, reason) for which, reason in found["lost"]]
+    lost = [(position, label, reason) for position, label, reason in found["lost"]]
     return PlacedFile([(rows[name], tuple(positions)) for name, positions in found["scans"].items()], lost)
 
 
@@ -56,11 +56,11 @@ def _place(vault: Path, path: Path, scans: Sequence[Scan]) -> dict[str, Any]:
     try:
         parts = outline_parts(path)
     except MaskError as error:
-        return {"scans": {}, "lost": [["", str(error)]]}
+        return {"scans": {}, "lost": [(0, "", str(error))]}
     names = {scan["series_instance_uid"]: scan["scan"] for scan in scans}
     candidates = _candidates(vault, scans, with_images=any(part.references.images for part in parts))
     placed: dict[str, list[int]] = {}
-    lost: list[tuple[str, str]] = []
+    lost: list[tuple[int, str, str]] = []
     for part in parts:
         reason = part.refused
         try:
@@ -69,18 +69,14 @@ def _place(vault: Path, path: Path, scans: Sequence[Scan]) -> dict[str, Any]:
                 placed.setdefault(names[uid], []).append(part.position)
         except MaskError as error:
             reason = str(error)
-        lost += [(_which(part), reason)] if reason else []
+        lost += [(part.position, part.label, reason)] if reason else []
     return {"scans": placed, "lost": _whole(lost, len(parts))}
 
 
-def _which(part: Part) -> str:
-    return f" ROI {part.position} {part.label}".rstrip() if part.position else ""
-
-
-def _whole(lost: list[tuple[str, str]], n_parts: int) -> list[tuple[str, str]]:
+def _whole(lost: list[tuple[int, str, str]], n_parts: int) -> list[tuple[int, str, str]]:
     """One refusal for the file where all of it is refused for one reason."""
-    reasons = {reason for _, reason in lost}
-    return [("", reasons.pop())] if len(lost) == n_parts and len(reasons) == 1 else lost
+    reasons = {reason for _, _, reason in lost}
+    return [(0, "", reasons.pop())] if len(lost) == n_parts and len(reasons) == 1 else lost
 
 
 def _candidates(vault: Path, scans: Sequence[Scan], *, with_images: bool) -> list[ImageSeries]:

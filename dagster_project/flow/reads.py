@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,8 @@ def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str,
             save_mask(mask_file(folder, measured["mask_digest"]), outline.mask)
         facts = {
             "label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule,
-            "n_outside": outline.n_outside, "outline_flags": list(outline.flags), "refused": outline.refused,
+            "n_outside": outline.n_outside, "outline_flags": list(outline.flags),
+            "outline_source": outline_source(file.digest, outline.label), "refused": outline.refused,
             "image_share": measured["voxel_count"] / outline.mask.size}
         rows.append({**facts, **measured})
     return rows
@@ -111,15 +112,16 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         reasons = outcome.result if outcome.result is not None else {f.digest: str(outcome.reason) for f in outcome.task.files}
         failed += [(outcome.task.patient, f, reasons[f.digest]) for f in outcome.task.files if f.digest in reasons]
     known = [(scan, file, kept(file.kept)) for scan, file in files]
-    refused = failed + [(scan["patient"], file, found[REFUSED]) for scan, file, found in known if isinstance(found, dict)]
+    unread = [(scan["patient"], file, found[REFUSED]) for scan, file, found in known if isinstance(found, dict)]
     outlines = [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline}
                 for scan, file, found in known if isinstance(found, list) for outline in found]
     rows, misfits = derive_reads(without_repeats(outlines, timepoints, scans), lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
                                  timepoints, scans, lakehouse.study.section("reads"))
-    rows, late = _close(lakehouse, site, rows, timepoints)
+    unusable = {one.source for one in lost} | {file.digest for _, file, _ in unread} | {o["outline_source"] for o in outlines if o["refused"]}
+    rows, late = _close(lakehouse, site, rows, timepoints, unusable)
     rows, renamed = _one_name_for_all_readers(lakehouse, rows)
     simulated = is_simulated(lakehouse, site)
-    refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in refused]
+    refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in failed + unread]
     refusals += [refusal(site, READS.name, one.item, one.reason, simulated=simulated) for one in lost]
     lakehouse.refuse(site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits, late, renamed]))
     counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refusals) + misfits.height + late.height}
@@ -138,13 +140,15 @@ def _one_name_for_all_readers(
     return match_lesions(rows, overlap, lakehouse.study.section("reads")["site_reader"])
 
 
-def _close(lakehouse: Lakehouse, site: str, reads: pl.DataFrame, timepoints: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _close(
+    lakehouse: Lakehouse, site: str, reads: pl.DataFrame, timepoints: pl.DataFrame, unusable: Collection[str] = (),
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Reads that may be seen, and what was withheld or refused; what is locked is noted beside each patient's scans."""
     visits = {(site, scan): row["visit"] for row in timepoints.iter_rows(named=True) for scan in (row["scan"], *row["runners_up"])}
     files = sorted((lakehouse.home.vault / site).glob(f"*/{LEDGER}"))
     # A ledger outlives the schema it was written with: columns that it does not have yet are NULL.
     noted = pl.concat([reads.clear(), *map(pl.read_parquet, files)], how="diagonal").select(reads.columns)
-    shown, ledger, refused = close_reads(reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC)).frames()
+    shown, ledger, refused = close_reads(reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC), unusable).frames()
     before = noted.partition_by("patient", as_dict=True)
     for patient, rows in ledger.partition_by("patient", as_dict=True).items():
         if patient not in before or not rows.equals(before[patient]):
@@ -162,6 +166,12 @@ class Lost:
 
     item: str
     reason: str
+    source: str
+
+
+def outline_source(digest: str, label: str = "") -> str:
+    """Names a delivered outline: the digest of its file, and its label there; the digest alone is the whole file."""
+    return f"{digest} {label}".rstrip()
 
 
 def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tuple[list[tuple[Scan, ContourFile]], list[Lost]]:
@@ -176,7 +186,9 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
             result = outlines_file(scan_folder(lakehouse.home.vault, scan), path, digest, scan)
             found.append((scan, ContourFile(path.parent.name, path, digest, result, positions)))
         item = f"patient {patient} {ContourFile(path.parent.name, path, digest, path).item}"
-        lost += [Lost(f"{item}{which}", reason) for which, reason in placed.lost]
+        for position, label, reason in placed.lost:
+            roi = f" ROI {position} {label}".rstrip() if position else ""
+            lost.append(Lost(f"{item}{roi}", reason, outline_source(digest, label)))
     return found, lost
 
 

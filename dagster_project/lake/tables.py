@@ -206,6 +206,7 @@ READS = Table(
         integer("n_outside", "Contours or voxels that lie outside the images", "落在图像外的轮廓或体素数", minimum=0),
         Column("outline_flags", "list<string>", "What is odd about the outline, by code (domain/outlines.py FLAGS); NULL without an outline", "轮廓的异常标记；无轮廓为空", nullable=True),
         string("mask_digest", "SHA-256 of the mask on the CT grid", "掩膜SHA-256", nullable=True),
+        string("outline_source", "SHA-256 of the file that the outline was delivered in, and its label there", "轮廓所在文件的SHA-256及其标签", nullable=True),
         timestamp("locked_at", "When the reader locked the read; NULL while it is open", "阅片锁定时间；未锁定为空", nullable=True),
         SIMULATED, FINGERPRINT,
     ),

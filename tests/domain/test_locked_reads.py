@@ -145,3 +145,30 @@ def test_nothing_open_is_ever_seen_nor_a_patient_with_fewer_than_two_locks_and_o
     assert close(*rows, visits=visits, ledger=ledger.to_dicts())[0].equals(shown)
     shuffle.shuffle(rows)
     assert close(*rows, visits=visits)[0].equals(shown)
+
+
+def test_an_outline_delivered_as_before_that_gives_another_mask_is_no_change_by_its_reader():
+    drawn = {"outline_source": "file L1"}
+    _, ledger, _ = close(read(**drawn), read("R2"))
+    shown, after, refused = close(read(**drawn, mask_digest="by other code", volume_mm3=9.0), read("R2"), ledger=ledger.to_dicts())
+    assert refused.height == 0
+    assert shown.filter(reader="R1").select("mask_digest", "volume_mm3", "locked_at").rows() == [("by other code", 9.0, LOCKED)]
+    assert after.equals(shown)
+
+
+def test_the_same_mask_out_of_another_file_is_no_change_and_another_mask_is_one():
+    _, ledger, _ = close(read(outline_source="file L1"), read("R2"))
+    assert close(read(outline_source="again L1"), read("R2"), ledger=ledger.to_dicts())[2].height == 0
+    changed = close(read(outline_source="again L1", mask_digest="drawn anew"), read("R2"), ledger=ledger.to_dicts())
+    assert "changed after its lock" in reasons(changed[2])
+
+
+@pytest.mark.parametrize("unusable", ["file L1", "file"])
+@pytest.mark.parametrize("delivered", [(), (read(mask_digest=None, mask_source="NONE"),)])
+def test_a_locked_outline_that_is_refused_now_counts_no_more(unusable, delivered):
+    """By its own refusal or that of its file; a row of lesions.csv about it may be left."""
+    _, ledger, _ = close(read(outline_source="file L1"), read("R2"))
+    shown, after, refused = close_reads(table("reads", *delivered, read("R2")), ledger, VISITS, RULES, NOW, [unusable]).frames()
+    assert "deliver a corrected outline" in reasons(refused)
+    assert "R1R1" not in after["mask_digest"].to_list()
+    assert shown.filter(reader="R1")["mask_digest"].drop_nulls().to_list() == []

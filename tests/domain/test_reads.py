@@ -23,7 +23,7 @@ def outline(label="L1", scan="S0", reader="R1", **facts):
         "voxel_count": 100, "volume_mm3": 100.0, "mean_hu": 30.0, "longest_diameter_mm": 20.0, "short_axis_mm": 15.0, "mask_digest": f"{scan}{reader}{label}",
         **dict.fromkeys(("centroid_x_mm", "centroid_y_mm", "centroid_z_mm"), 0.0)}
     usual = {"site": "AA", "patient": "P1", "scan": scan, "reader": reader, "label": label, "mask_source": "SEG", "border_rule": "voxels_as_given", "n_outside": 0,
-             "outline_flags": [], "refused": "", "image_share": 0.001}
+             "outline_flags": [], "outline_source": f"{label} of {reader}", "refused": "", "image_share": 0.001}
     row = {**usual, **measured, **facts}
     assert set(row) >= set(OUTLINE)
     return row
