@@ -100,6 +100,8 @@ def test_contours_lie_between_their_strict_and_their_inclusive_filling(ask: Call
     one, two = (r["voxel_count"] for r in ask("SELECT voxel_count FROM reads WHERE site = ? ORDER BY reader", CONTOURS))
     assert 3071 < one < 3898
     assert 3712 < two < 4712
+    flags = ask("SELECT outline_flags FROM reads WHERE site = ?", CONTOURS)
+    assert [r["outline_flags"] for r in flags] == [["traced_through_pixel_centres"]] * 2
 
 
 def test_two_readers_agree_as_is_known(ask: Callable[..., list[dict[str, Any]]]) -> None:
@@ -136,7 +138,7 @@ def test_nothing_is_dropped_in_silence(ask: Callable[..., list[dict[str, Any]]],
     trial, _ = real
     delivered = [p for p in trial.home.landing.rglob("*") if p.is_file() and p.suffix == ".dcm"]
     kept = list(trial.home.vault.rglob("*.dcm"))
-    (refused,) = ask("SELECT count(*) AS n FROM quarantine")
+    (refused,) = ask("SELECT count(*) AS n FROM quarantine WHERE stage = 'intake'")
     assert len(delivered) == len(kept) + refused["n"]
     for table in ("patients", "eligibility", "outcomes"):
         assert ask(f"SELECT count(DISTINCT (site, patient)) AS n FROM {table}") == [{"n": 8}], table

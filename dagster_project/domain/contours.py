@@ -17,7 +17,7 @@ from dagster_project.domain.grids import to_index
 from dagster_project.domain.headers import whole_number
 from dagster_project.domain.outlined_series import ImageSeries, References, find_series, names_another_frame
 from dagster_project.domain.outlines import Mask, MaskError, Outline
-from dagster_project.domain.rasterisation import fill_polygons
+from dagster_project.domain.rasterisation import fill_polygons, is_traced
 from dagster_project.domain.series import Series
 from dagster_project.domain.structure_sets import Roi, list_rois, named_images
 
@@ -132,6 +132,7 @@ def _outline(roi: Roi, on_series: ImageSeries, series: Series) -> Outline:
     found = {
         "repeated_contours": len(unique) < len(used), "crossing_contours": crossing,
         "other_frame": _by_another_frame(roi.references, on_series),
+        "traced_through_pixel_centres": is_traced([c.polygon for c in unique]),
     }
     flags += [code for code, is_so in found.items() if is_so]
     return Outline(roi.label, mask, "RTSTRUCT", "even_odd_pixel_centres", n_outside, tuple(flags), slab_mm=roi.slab_mm)

@@ -12,8 +12,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-TRACED_TOLERANCE_PX = 1e-3
-"""Outlines whose every vertex lies this close to a pixel centre were traced from pixel to pixel."""
+TRACED_TOLERANCE_PX = 0.02
+"""Outlines whose every vertex lies this close to a pixel centre were traced from pixel to pixel; coordinates are written with two decimals of a millimetre."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,15 @@ def fill_polygons(polygons: Sequence[Floats], slices: Sequence[int], shape: tupl
 
 def snap_traced(polygons: Sequence[Floats]) -> list[Floats]:
     """The polygons, on whole pixels where all of them were traced from pixel to pixel."""
-    traced = all(np.abs(p - np.rint(p)).max(initial=0.0) <= TRACED_TOLERANCE_PX for p in polygons)
-    return [np.rint(p) if traced else p for p in polygons]
+    return [np.rint(p) for p in polygons] if is_traced(polygons) else list(polygons)
+
+
+def is_traced(polygons: Sequence[Floats]) -> bool:
+    """Whether outlines run through pixel centres: every vertex of all of them lies on one.
+
+    What they enclose is then up to half a pixel too small all round, whatever the rule of filling.
+    """
+    return len(polygons) > 0 and all(np.abs(p - np.rint(p)).max(initial=0.0) <= TRACED_TOLERANCE_PX for p in polygons)
 
 
 def _edges(polygons: Sequence[Floats], slices: Sequence[int]) -> Edges:

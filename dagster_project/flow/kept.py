@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ CODE_VERSION = "2"
 REFUSED = "refused"
 """Key under which a result says why a file cannot be used."""
 
-SCAN_INPUTS = ("pixel_digest", "series_instance_uid", "frame_of_reference_uid")
+SCAN_INPUTS = ("pixel_digest", "series_instance_uid", "frame_of_reference_uid", "input_fingerprint")
 """Columns of `scans` that decide what an outline is on that scan."""
 
 KEPT_IMAGES = 2
@@ -41,7 +41,7 @@ def slices_of(folder: Path) -> list[tuple[str, int, int]]:
     return [(f.name, (stat := f.stat()).st_size, stat.st_mtime_ns) for f in files]
 
 
-def outlines_file(folder: Path, contours: Path, digest: str, scan: Mapping[str, Any]) -> Path:
+def outlines_file(folder: Path, contours: Path, digest: str, scan: Mapping[str, Any], positions: Sequence[int] = ()) -> Path:
     """Where the outlines of a file of contours on a scan are cached.
 
     The name of the file is an input: a mask outside DICOM states its series and its lesion there alone,
@@ -54,9 +54,11 @@ def outlines_file(folder: Path, contours: Path, digest: str, scan: Mapping[str, 
     contours, digest
         The file in the vault and its SHA-256.
     scan
-        Row of `scans`: pixels with their geometry, series and frame of reference.
+        Row of `scans`: pixels with their geometry, series, frame of reference and files.
+    positions
+        Which outlines of the file lie on this scan: others do when another scan comes.
     """
-    inputs = (digest, contours.name, *(scan[name] for name in SCAN_INPUTS))
+    inputs = (digest, contours.name, sorted(positions), *(scan[name] for name in SCAN_INPUTS))
     return folder / "masks" / f"{fingerprint('outlines', *inputs)}.json"
 
 

@@ -183,7 +183,7 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
         digest, patient = hashlib.sha256(path.read_bytes()).hexdigest(), path.parts[-4]
         placed = placed_outlines(lakehouse.home.vault, path, digest, by_patient.get(patient, []))
         for scan, positions in placed.on_scans:
-            result = outlines_file(scan_folder(lakehouse.home.vault, scan), path, digest, scan)
+            result = outlines_file(scan_folder(lakehouse.home.vault, scan), path, digest, scan, positions)
             found.append((scan, ContourFile(path.parent.name, path, digest, result, positions)))
         item = f"patient {patient} {ContourFile(path.parent.name, path, digest, path).item}"
         for position, label, reason in placed.lost:

@@ -333,3 +333,32 @@ def test_odd_structure_sets_are_refused_on_another_series(shared_data, tmp_path,
     (tmp_path / "1.dcm").symlink_to(shared_data / "dicom_oddities/mask_objects/ct_image.dcm")
     with pytest.raises(MaskError, match="refers to another"):
         read_outlines(shared_data / "dicom_oddities/mask_objects" / name, read_series(tmp_path))
+
+
+def traced(mask, level):
+    """Contours of a mask at a level between 0 and 1: near 1 they run through the outermost pixels' centres, at one half along their edges."""
+    from skimage.measure import find_contours
+
+    return [np.column_stack([line[:-1, 1], line[:-1, 0], np.full(len(line) - 1, float(z))])
+            for z, plane in enumerate(mask) for line in (c - 1.0 for c in find_contours(np.pad(plane, 1).astype(float), level))]
+
+
+def ball():
+    z, y, x = np.indices(EMPTY.shape)
+    return (z - 4) ** 2 * 4 + (y - 10) ** 2 + (x - 12) ** 2 <= 40
+
+
+@pytest.mark.parametrize("decimals", [2, 6])
+def test_an_outline_through_pixel_centres_is_flagged_since_it_is_too_small(tmp_path, decimals):
+    through = outline(tmp_path, *(np.round(c, decimals) for c in traced(ball(), 1 - 1e-9)))
+    along = outline(tmp_path, *traced(ball(), 0.5))
+    assert through.flags == ("traced_through_pixel_centres",)
+    assert through.mask.sum() < 0.9 * ball().sum()
+    assert along.flags == ()
+    assert np.array_equal(along.mask, ball())
+
+
+def test_one_vertex_between_the_centres_is_an_outline_of_a_reader(tmp_path):
+    contours = traced(ball(), 1 - 1e-9)
+    contours[0][0, 0] += 0.2
+    assert outline(tmp_path, *contours).flags == ()

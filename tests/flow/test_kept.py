@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dagster_project.flow import arbitration_pages, kept, pages, vault_audit
 from dagster_project.flow.kept import outlines_file, slices_of
 
-SCAN = {"pixel_digest": "p", "series_instance_uid": "2.25.1", "frame_of_reference_uid": "2.25.2"}
+SCAN = {"pixel_digest": "p", "series_instance_uid": "2.25.1", "frame_of_reference_uid": "2.25.2", "input_fingerprint": "f"}
 MASK = Path("2.25.1__L1.nii.gz")
 
 
-def _outlines(*, name: str = MASK.name, digest: str = "d", **scan: str) -> str:
-    return outlines_file(Path("S1"), Path(name), digest, SCAN | scan).name
+def _outlines(*, name: str = MASK.name, digest: str = "d", positions: tuple[int, ...] = (), **scan: str) -> str:
+    return outlines_file(Path("S1"), Path(name), digest, SCAN | scan, positions).name
 
 
 def test_equal_masks_of_two_lesions_have_two_results() -> None:
@@ -25,8 +26,9 @@ def test_equal_masks_of_two_lesions_have_two_results() -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {"digest": "other"}, {"pixel_digest": "other"}, {"series_instance_uid": "2.25.9"}, {"frame_of_reference_uid": "2.25.9"}])
-def test_outlines_are_read_anew_when_the_file_or_the_scan_is_another(change: dict[str, str]) -> None:
+    {"digest": "other"}, {"pixel_digest": "other"}, {"series_instance_uid": "2.25.9"}, {"frame_of_reference_uid": "2.25.9"},
+    {"input_fingerprint": "other"}, {"positions": (1, 2)}])
+def test_outlines_are_read_anew_when_the_file_or_the_scan_is_another(change: dict[str, Any]) -> None:
     assert _outlines(**change) != _outlines()
 
 
