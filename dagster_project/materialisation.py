@@ -42,7 +42,7 @@ def table_asset(table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ())
     )
 
 
-SPOKEN_OF = ("dynamic_irecist", "quality_verdicts", "quarantine", "eligibility", "outcomes", "time_to_event", "reader_agreement", "reader_figures", "radiomic_features")
+SPOKEN_OF = ("dynamic_irecist", "quality_verdicts", "quarantine", "reconciliation", "eligibility", "outcomes", "time_to_event", "reader_agreement", "reader_figures", "radiomic_features")
 """Assets that pages and publication rest on."""
 
 

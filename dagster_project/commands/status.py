@@ -29,6 +29,7 @@ def show_status(home: Home) -> None:
         tell("Delivery", ["site", "state"], [(s, _delivery(home, s)) for s in home.sites()])
         tell("Refused", ["site", "stage", "items", "reason"], lake.query(
             "SELECT site, stage, count(*), reason FROM quarantine GROUP BY ALL ORDER BY site, stage, 3 DESC").fetchall())
+        _tell_reconciliation(lake)
         tell("Open for arbitration", ["site", "patient", "why"], lake.query(
             "SELECT site, patient, array_to_string(triggers, '; ') FROM arbitrations WHERE status = 'open' ORDER BY ALL").fetchall())
         _tell_gate(lake)
@@ -40,6 +41,15 @@ def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:
         counts = dict(lake.query(f'SELECT site, count(*) FROM "{table.name}" GROUP BY site').fetchall())
         rows.append((table.name, *(str(counts.get(site, 0)) for site in sites)))
     return rows
+
+
+def _tell_reconciliation(lake: Lake) -> None:
+    """How many patients have only a row or only images; by name those with a nearly equal number, and the numbers of nobody."""
+    tell("Rows and images", ["site", "finding", "patients"], lake.query(
+        "SELECT site, replace(finding, '_', ' '), count(DISTINCT (patient, item)) FROM reconciliation GROUP BY ALL ORDER BY ALL").fetchall())
+    tell("Who is this?", ["site", "patient or place", "question"], lake.query(
+        "SELECT site, CASE WHEN patient = '*' THEN item ELSE patient END, question FROM reconciliation "
+        "WHERE other_patient <> '*' OR patient = '*' ORDER BY ALL").fetchall())
 
 
 def _delivery(home: Home, site: str) -> str:

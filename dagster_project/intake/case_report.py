@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -28,10 +29,11 @@ from dagster_project.intake.pseudonyms import (
     number_fault,
     shift_days,
 )
+from dagster_project.intake.reconciliation import Held, reconcile
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
-from dagster_project.lake.tables import FOLLOW_UP, PATIENTS, TREATMENTS, Table
+from dagster_project.lake.tables import FOLLOW_UP, PATIENTS, RECONCILIATION, TREATMENTS, Table
 from dagster_project.lake.vocabulary import is_missing
 
 OLDEST_AGE_YEARS = 90
@@ -109,9 +111,11 @@ class PatientRow:
 
 @dataclass
 class People:
-    """Everybody of patients.csv, by pseudonym."""
+    """Everybody of patients.csv, by pseudonym; `numbers` in their canonical spelling, empty for a pseudonym."""
 
     rows: dict[str, PatientRow] = field(default_factory=dict)
+    numbers: dict[str, str] = field(default_factory=dict, repr=False)
+    places: dict[str, str] = field(default_factory=dict)
     needles: dict[str, Needles] = field(default_factory=dict)
     withdrawn: set[str] = field(default_factory=set)
     refusals: list[Refusal] = field(default_factory=list)
@@ -157,6 +161,8 @@ def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crossw
         _compare(people, patient, first, PatientRow(row.number, {**identity, **parsed.values}), table, row)
         return
     people.refusals.extend(parsed.refusals)
+    people.numbers[patient] = "" if number == patient else canonical_number(number)
+    people.places[patient] = table.item(row)
     people.rows[patient] = PatientRow(row.number, {**identity, **parsed.values})
     people.needles[patient] = make_needles([number, canonical_number(number), row.cells.get("birth_date", ""), *(row.cells.get(c, "") for c in sorted(IDENTIFYING))])
     if parsed.values.get("consent") == "withdrawn":
@@ -243,9 +249,10 @@ class _Report:
     session: Session
     crosswalk: Crosswalk
     people: People
-    vault_patients: frozenset[str]
+    vault_patients: Mapping[str, int]
     simulated: bool
     refusals: list[Refusal] = field(default_factory=list)
+    strangers: list[tuple[str, str]] = field(default_factory=list, repr=False)
 
     @property
     def site(self) -> str:
@@ -271,6 +278,7 @@ class _Report:
         if patient in self.session.withdrawn:
             return None
         if patient is None or (patient not in self.people.rows and patient not in self.vault_patients):
+            self.strangers.append((table.item(row), "" if is_pseudonym(number) else canonical_number(number)))
             self.refuse(table.item(row, "patient_id"), "this patient is neither in patients.csv nor among the images; the row is left out")
             return None
         return patient
@@ -313,14 +321,16 @@ class _Report:
         return False
 
 
-def build_tables(site_folder: Path, session: Session, crosswalk: Crosswalk, people: People, vault_patients: frozenset[str], *, simulated: bool) -> Tables:
-    """Every table of the case report, de-identified.
+def build_tables(site_folder: Path, session: Session, crosswalk: Crosswalk, people: People, vault_patients: Mapping[str, int],
+                 *, simulated: bool, image_numbers: Mapping[str, str] = MappingProxyType({})) -> Tables:
+    """Every table of the case report, de-identified. `vault_patients` are the objects that the vault holds, counted by patient.
 
     1. Dates that cannot be true (chronology.py) are refused by cell. The cycle or event stays, on a day
        that is not known, so that nothing takes the one before or after it for it.
     2. Dates are shifted by the patient's days; `day` counts from the date of cycle 1, where that is known.
     3. Age at cycle 1 from the birth date, else the age that was given; above 89 it is 90.
     4. A patient with images alone has a row of NULLs; one who withdrew keeps the row that says so, and nothing else.
+    5. Whom rows and images do not name alike is listed (reconciliation.py); `image_numbers` are what images without a row bear.
     """
     report = _Report(site_folder, session, crosswalk, people, vault_patients, simulated)
     cycles, events = _written(report, "treatments", TREATMENT_CELLS, "cycle"), _written(report, "follow_up", FOLLOW_UP_CELLS, "event")
@@ -331,12 +341,19 @@ def build_tables(site_folder: Path, session: Session, crosswalk: Crosswalk, peop
     frames = {
         "patients": _frame(_patients(report, first_cycle), _table_schema(PATIENTS)),
         "treatments": _frame([_dated(report, r, "treatment_date", first_cycle) for r in treatments], _table_schema(TREATMENTS)),
-        "follow_up": _frame([_dated(report, r, "event_date", first_cycle) for r in _telling(followed)], _table_schema(FOLLOW_UP)),
+        "follow_up": _frame([_dated(report, r, "event_date", first_cycle) for r in _numbered(_telling(followed))], _table_schema(FOLLOW_UP)),
         "lesions": _frame(_lesions(report), LESIONS_SCHEMA),
         "locks": _frame(_locks(report), LOCKS_SCHEMA),
         "arbitrations": _frame(_arbitrations(report), ARBITRATIONS_SCHEMA),
     }
+    frames["reconciliation"] = _frame(_reconciliation(report, image_numbers), _table_schema(RECONCILIATION))
     return Tables(frames, (*people.refusals, *report.refusals))
+
+
+def _reconciliation(report: _Report, image_numbers: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+    people = report.people
+    held = Held(report.site, people.numbers, people.places, report.vault_patients, image_numbers, report.strangers, report.session.withdrawn)
+    return [{**row, "simulated": report.simulated} for row in reconcile(held)]
 
 
 def _table_schema(table: Table) -> Mapping[str, pl.DataType]:
@@ -345,7 +362,7 @@ def _table_schema(table: Table) -> Mapping[str, pl.DataType]:
 
 def _frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=dict(schema))
-    return frame.sort([name for name in ("site", "patient", "reader", "cycle", "event_date", "event", "row_number") if name in schema])
+    return frame.sort([name for name in ("site", "patient", "reader", "cycle", "number", "row_number", "finding", "item", "other_patient") if name in schema])
 
 
 @dataclass
@@ -411,6 +428,14 @@ def _telling(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     rows = list(events)
     died = {r["patient"] for r in rows if r["event"] == "death" and r["date"]}
     return [r for r in rows if r["date"] or not (r["event"] == "alive" or (r["event"] == "death" and r["patient"] in died))]
+
+
+def _numbered(events: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Each patient's events by date, with their number; those without a date come last."""
+    count: Counter[str] = Counter()
+    for row in sorted(events, key=lambda r: (r["patient"], r["date"] or dt.date.max, r["event"])):
+        count[row["patient"]] += 1
+        yield {**row, "number": count[row["patient"]]}
 
 
 def _dated(report: _Report, row: Mapping[str, Any], column: str, first_cycle: Mapping[str, dt.date]) -> dict[str, Any]:

@@ -21,7 +21,15 @@ from dagster_project.intake.identifiers import Needles, plain_text
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file, read_mask_name
 from dagster_project.intake.other_formats import other_format
-from dagster_project.intake.pseudonyms import SCIENTIFIC, Crosswalk, IssuerConflictError, is_pseudonym, number_fault, shift_days
+from dagster_project.intake.pseudonyms import (
+    SCIENTIFIC,
+    Crosswalk,
+    IssuerConflictError,
+    canonical_number,
+    is_pseudonym,
+    number_fault,
+    shift_days,
+)
 from dagster_project.intake.refusals import RefusedError
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import Person, keyed_uid
@@ -55,6 +63,8 @@ class Session:
 class Task:
     """One file: where it lies, the place it was delivered to, and the keyed digest it had when it was last read.
 
+    `number_only` asks for nothing but the patient number that it bears.
+
     What came by the network lies nowhere: `data` are its bytes, and nobody writes them.
     """
 
@@ -62,6 +72,7 @@ class Task:
     place: str
     known_digest: str = ""
     data: bytes | None = field(default=None, repr=False)
+    number_only: bool = False
 
     def digest(self) -> str:
         """SHA-256; empty where the file cannot be read."""
@@ -96,6 +107,7 @@ class Outcome:
     incoming: str = ""
     output_digest: str = ""
     actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    number: str = field(default="", repr=False)
 
 
 def scan_name(keyed_series_uid: str) -> str:
@@ -122,12 +134,16 @@ def take_file(session: Session, task: Task) -> Outcome:
     1. Bytes that were read before under this name are not looked at again.
     2. The patient is that of the header (issuer | PatientID); of a mask, or of a contour without PatientID, that of its series.
     3. The copy is written to the incoming folder; the caller gives it its place.
+
+    Of a task that asks for the number only nothing else is done, and the number stays in memory.
     """
     path = Path(task.path)
     try:
         data = path.read_bytes() if task.data is None else task.data
     except OSError:
         return Outcome("", "", reason="cannot be read; check the permissions and the medium", waits_for="next_run")
+    if task.number_only:
+        return Outcome("", "", number=_number_in(data))
     digest = hashlib.sha256(data).hexdigest()
     keyed_digest = session.keys.digest("file", digest)
     if keyed_digest == task.known_digest:
@@ -143,6 +159,16 @@ def take_file(session: Session, task: Task) -> Outcome:
         raise
     except Exception as error:
         return _fault(error, digest, keyed_digest)
+
+
+def _number_in(data: bytes) -> str:
+    """The patient number of a file that was taken in before, in its canonical spelling; empty where it bears none."""
+    try:
+        return canonical_number(open_source(data).identity.number)
+    except MemoryError:
+        raise
+    except Exception:  # what cannot be read any more bears no number
+        return ""
 
 
 def _fault(error: Exception, digest: str, keyed_digest: str) -> Outcome:

@@ -172,6 +172,17 @@ class Register:
         """Patients of whom the vault holds anything."""
         return [row["patient"] for row in self._connection.execute("SELECT DISTINCT patient FROM object ORDER BY patient")]
 
+    def objects_by_patient(self) -> dict[str, int]:
+        """How many objects the vault holds of each patient."""
+        return {row["patient"]: row["n"] for row in self._connection.execute("SELECT patient, count(*) AS n FROM object GROUP BY patient")}
+
+    def file_of(self, patient: str) -> str:
+        """Keyed path of one image of a patient that is in the landing; empty where there is none."""
+        row = self._connection.execute(
+            "SELECT min(file.path) AS path FROM object JOIN file ON file.object = object.key WHERE object.patient = ? AND object.kind = 'CT' AND file.path NOT LIKE ?",
+            (patient, f"{RECEIVED_KEY} %")).fetchone()
+        return row["path"] or ""
+
     def drop_patient(self, patient: str) -> None:
         """Nothing of this patient is held any more."""
         for (key,) in self._connection.execute("SELECT key FROM object WHERE patient = ?", (patient,)).fetchall():

@@ -208,7 +208,7 @@ class _Run:
         self._take([(image, key) for image, key in images if image.place == "dicom"], self._session(people))
         self._take(images, self._session(people))
         self.counts["reused"] = len(images) - len(self.read) + self.counts.pop("unchanged", 0)
-        rows = self._case_report(people)
+        rows = self._case_report(people, images)
         refused = self._write_refused()
         self._write_run_record()
         return IntakeReport(
@@ -353,14 +353,14 @@ class _Run:
         fixed = str(load_study().section("study").get("data_cutoff", ""))
         return fixed or (str(self.cut_off) if self.register.fact("beyond_cut_off") else "")
 
-    def _case_report(self, people: People) -> dict[str, int]:
+    def _case_report(self, people: People, images: Sequence[Listed]) -> dict[str, int]:
         digest = self._case_report_digest()
         folder = self.vault / CASE_REPORT
         if digest == self.register.fact("case_report") and folder.is_dir():
             return json.loads(self.register.fact("rows"))
         if not people.rows:
             people = read_people(self.site_folder, self.site, self.crosswalk)
-        tables = self._tables(people)
+        tables = self._tables(people, images)
         for name, frame in tables.frames.items():
             write_parquet_whole(folder / f"{name}.parquet", frame)
         rows = {name: frame.height for name, frame in tables.frames.items()}
@@ -372,10 +372,17 @@ class _Run:
             self.register.remember("refusals", json.dumps([(r.item, r.reason) for r in refusals], ensure_ascii=False))
         return rows
 
-    def _tables(self, people: People) -> Tables:
-        session = self._session(people)
-        vault_patients = frozenset(self.register.patients())
-        return build_tables(self.site_folder, session, self.crosswalk, people, vault_patients, simulated=is_simulated(self.site_folder))
+    def _tables(self, people: People, images: Sequence[Listed]) -> Tables:
+        session, held = self._session(people), self.register.objects_by_patient()
+        numbers = self._numbers_of(held.keys() - people.rows.keys() - session.withdrawn, images, session) if people.rows else {}
+        return build_tables(self.site_folder, session, self.crosswalk, people, held, simulated=is_simulated(self.site_folder), image_numbers=numbers)
+
+    def _numbers_of(self, patients: Iterable[str], images: Sequence[Listed], session: Session) -> dict[str, str]:
+        """The numbers that images of these patients bear, read again from one file each, as every file is, and held in memory alone."""
+        files = {key: patient for patient in sorted(patients) if (key := self.register.file_of(patient))}
+        found = [(files[key], Task(str(image.path), image.place, number_only=True)) for image, key in images if key in files]
+        read = take_files(session, [task for _, task in found]) if found else Batch((), Counter())
+        return {patient: outcome.number for (patient, _), outcome in zip(found, read.outcomes, strict=True) if outcome.number}
 
     def _write_refused(self) -> int:
         of_case_report = [Refusal(item, reason) for item, reason in json.loads(self.register.fact("refusals") or "[]")]
@@ -536,8 +543,9 @@ def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path) -> str:
         Manifest(vault_site / MANIFEST).append([{"event": "withdrawn"}])
         for path in (vault_site / CASE_REPORT).glob("*.parquet"):
             frame = pl.read_parquet(path)
-            if "patient" in frame.columns:
-                write_parquet_whole(path, _marked(frame, patient, mark) if path.stem == "patients" else frame.filter(pl.col("patient") != patient))
+            for column in {"patient", "other_patient"} & set(frame.columns):
+                frame = _marked(frame, patient, mark) if path.stem == "patients" else frame.filter(pl.col(column) != patient)
+                write_parquet_whole(path, frame)
     return mark
 
 

@@ -228,8 +228,9 @@ def difference(table: Table, *, by_site: bool) -> Difference:
 
 
 def delete_patient() -> list[str]:
-    """Statements that take a patient out of every table that names one."""
-    return [f'DELETE FROM "{table.name}" WHERE patient = ?' for table in TABLES if "patient" in table.names]
+    """Statements that take a patient out of every table that names one, also as another's likely double."""
+    columns = [(table.name, column) for table in TABLES for column in ("patient", "other_patient") if column in table.names]
+    return [f'DELETE FROM "{table}" WHERE {column} = ?' for table, column in columns]
 
 
 EXPIRABLE = """

@@ -105,13 +105,29 @@ TREATMENTS = Table(
 
 FOLLOW_UP = Table(
     "follow_up", "case_report", "One row an event or last contact", "每次事件或末次随访一行",
-    key=("site", "patient", "event_date", "event"), by_site=True,
+    key=("site", "patient", "number"), by_site=True,
     columns=(
         SITE, PATIENT,
+        integer("number", "Number of the patient's event, by date; one without a date comes last", "该患者事件的序号（按日期；无日期者在后）", minimum=1),
         date("event_date", "Date of the event, shifted; NULL where it is missing or was refused", "事件日期（已偏移）；缺失或被退回时为空", nullable=True),
         DAY,
         string("event", "What happened", "事件", allowed=("alive", "progression_clinical", "death", "new_therapy", "lost", "off_treatment")),
         string("detail", "Detail, where it matches the study's vocabulary", "详情（仅限研究词表内）", nullable=True),
+        SIMULATED, FINGERPRINT,
+    ),
+)
+
+RECONCILIATION = Table(
+    "reconciliation", "case_report", "Whom rows and images do not name alike, with nearly equal numbers as a question", "病例报告与影像对不上的患者，以及号码相近者（待核对）",
+    key=("site", "finding", "patient", "item", "other_patient"), by_site=True,
+    columns=(
+        SITE,
+        string("patient", "Pseudonym; * for rows whose number is no patient's", "患者假名；号码不属于任何患者时为*"),
+        string("finding", "What is missing: images, the row, or any patient of that number", "缺少的内容：影像、病例报告行，或该号码对应的患者",
+               allowed=("row_without_images", "images_without_row", "rows_of_nobody")),
+        string("item", "Place without a value: file and row, or how much there is of images", "位置：文件与行号，或影像数量"),
+        string("other_patient", "A patient whose number is nearly the same; * for none", "号码相近的患者；无则为*"),
+        string("question", "What to do, and what to ask the hospital; nothing is joined by itself", "处理建议与需向医院核对的问题；系统不会自行合并"),
         SIMULATED, FINGERPRINT,
     ),
 )
@@ -633,7 +649,7 @@ QUALITY_VERDICTS = Table(
 )
 
 TABLES: tuple[Table, ...] = (
-    PATIENTS, TREATMENTS, FOLLOW_UP, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES, CONTROL_FEATURES,
+    PATIENTS, TREATMENTS, FOLLOW_UP, RECONCILIATION, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES, CONTROL_FEATURES,
     READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
     FEATURE_STABILITY, DELTA_FEATURES, DHI, HABITATS, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,

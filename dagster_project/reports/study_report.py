@@ -70,6 +70,7 @@ def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
         "flow_figure": draw(lambda t: figures.flow_figure(stages, theme=t)),
         "exclusions": s.summarise_exclusions(tables["training_cohort"]),
         "quarantine": s.summarise_quarantine(tables["quarantine"]),
+        "reconciliation": s.summarise_reconciliation(tables["reconciliation"]),
         "scans": s.summarise_scans(tables["scans"], scans["slice_thickness_mm"], scans["slice_tolerance_mm"]),
     }
 

@@ -16,7 +16,7 @@ from dagster_project.domain.eligibility import derive_flow
 from dagster_project.domain.endpoints import clopper_pearson, kaplan_meier, log_rank
 from dagster_project.domain.survival import outcome_weights
 from dagster_project.lake.schema import empty
-from dagster_project.lake.tables import BY_NAME
+from dagster_project.lake.tables import BY_NAME, RECONCILIATION
 from dagster_project.reports.figures import Stage, area_under_roc
 from dagster_project.reports.response_figures import Course
 from dagster_project.reports.wording import CRITERIA, MEASUREMENTS, STAGES, english
@@ -206,6 +206,17 @@ def summarise_quarantine(quarantine: pl.DataFrame) -> list[Row]:
             }
         )
     return sorted(rows, key=lambda row: order.index(row["stage"]))
+
+
+def summarise_reconciliation(reconciliation: pl.DataFrame) -> list[Row]:
+    """By site: patients with a row and no images, with images and no row, numbers that are nobody's, and the questions about nearly equal numbers."""
+    rows = []
+    for (site,), part in reconciliation.sort("site").group_by("site", maintain_order=True):
+        subjects = part.unique(["finding", "patient", "item"])
+        counts = dict(subjects.group_by("finding").len().iter_rows())
+        alike = part.filter(pl.col("other_patient") != "*").sort("finding", "patient", "item", "other_patient")
+        rows.append({"site": site, **{f: counts.get(f, 0) for f in RECONCILIATION.column("finding").allowed or ()}, "alike": alike.to_dicts()})
+    return rows
 
 
 def summarise_agreement(agreement: pl.DataFrame) -> list[tuple[str, list[Row]]]:

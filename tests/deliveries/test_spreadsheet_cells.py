@@ -20,6 +20,13 @@ def test_a_number_in_scientific_notation_is_nobodys_and_the_other_spellings_find
     assert len(landed.ask("SELECT 1 FROM treatments WHERE site = 'K32'")) == 1
 
 
+def test_images_whose_row_names_nobody_are_listed_and_never_joined(landed: Deliveries) -> None:
+    rows = landed.ask("SELECT patient, finding, other_patient, question FROM reconciliation WHERE site = 'K32' ORDER BY patient")
+    first, second = (landed.pseudonym("K32", number) for number in ("330102198801", "330102198802"))
+    assert {(r["patient"], r["finding"], r["other_patient"]) for r in rows} == {(first, "images_without_row", second), (second, "images_without_row", first)}
+    assert all("is it the same person?" in r["question"] and "3301" not in r["question"] for r in rows)
+
+
 def test_diameters_under_a_header_in_cm_are_times_ten(landed: Deliveries) -> None:
     reads = landed.reads("K33", "933001")
     assert {(r["reader"], r["longest_diameter_mm"], r["short_axis_mm"]) for r in reads} == {(reader, *sizes) for reader in ("R1", "R2") for sizes in ((34.5, 22.0), (21.0, 14.0))}

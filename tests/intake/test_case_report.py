@@ -10,7 +10,7 @@ from dagster_project.intake.keys import create_throwaway_medium, unlock
 from dagster_project.intake.pseudonyms import Crosswalk, shift_days
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
-from dagster_project.lake.tables import FOLLOW_UP, PATIENTS, TREATMENTS
+from dagster_project.lake.tables import FOLLOW_UP, PATIENTS, RECONCILIATION, TREATMENTS
 from tests.intake.builders import session
 
 HEADER = "patient_id,name,sex,birth_date,smoking,ecog,stage,histology,egfr,alk,pd_l1_tps,line,regimen,prior_malignancy,organ_dysfunction,target_radiotherapy,consent"
@@ -24,7 +24,7 @@ class Site:
         self.folder, self.root = folder / "AB", folder
         self.keys = unlock(create_throwaway_medium(folder / "keys"))
         self.crosswalk = Crosswalk(folder / "crosswalk.sqlite", self.keys)
-        self.vault_patients = frozenset()
+        self.vault_patients, self.image_numbers = {}, {}
         self.changes = {}
 
     def put(self, name, *lines, encoding="utf-8"):
@@ -41,7 +41,7 @@ class Site:
         people = read_people(self.folder, "AB", self.crosswalk)
         withdrawn = frozenset(people.withdrawn) | self.crosswalk.withdrawn("AB")
         tables = build_tables(self.folder, session(self.root, **{"keys": self.keys, "withdrawn": withdrawn, **self.changes}), self.crosswalk, people,
-                              self.vault_patients, simulated=simulated)
+                              self.vault_patients, simulated=simulated, image_numbers=self.image_numbers)
         self.refusals = {r.item: r.reason for r in tables.refusals}
         return tables.frames
 
@@ -78,10 +78,10 @@ def test_a_chinese_form_in_gb18030_says_the_same_as_an_english_one(site, tmp_pat
 
 def test_frames_have_the_columns_of_the_schema(site):
     frames = site.patients(ROW).build()
-    for table in (PATIENTS, TREATMENTS, FOLLOW_UP):
+    for table in (PATIENTS, TREATMENTS, FOLLOW_UP, RECONCILIATION):
         assert dict(frames[table.name].schema) == {n: t for n, t in polars_schema(table).items() if n != "input_fingerprint"}
     assert dict(frames["lesions"].schema) == dict(LESIONS_SCHEMA)
-    assert frames.keys() == {"patients", "treatments", "follow_up", "lesions", "locks", "arbitrations"}
+    assert frames.keys() == {"patients", "treatments", "follow_up", "lesions", "locks", "arbitrations", "reconciliation"}
 
 
 def test_every_normalised_value_is_allowed_by_the_schema():
@@ -315,7 +315,7 @@ def test_a_file_that_cannot_be_decoded_does_not_stop_the_others(site):
 
 def test_a_patient_with_images_alone_has_a_row_of_nulls(site):
     other = site.crosswalk.find_or_create("AB", "777")
-    site.vault_patients = frozenset({other})
+    site.vault_patients = {other: 3}
     rows = {r["patient"]: r for r in site.patients(ROW).put("clinical/treatments.csv", "patient_id,cycle,date", "777,1,2024-01-05").build()["patients"].to_dicts()}
     assert rows[site.patient()]["in_case_report"]
     assert {k: v for k, v in rows[other].items() if v is not None} == {"site": "AB", "patient": other, "in_case_report": False, "simulated": False}
@@ -351,6 +351,21 @@ def test_what_identifies_a_row_is_searched_for_and_nothing_of_it_is_in_a_table(s
     text = str([frame.to_dicts() for frame in site.build(simulated=True).values()])
     assert not any(secret in text for secret in ("Murong", "1949", "'001'"))
     assert "'simulated': True" in text
+
+
+def test_whom_rows_and_images_do_not_name_alike(site):
+    site.patients(ROW.replace("001", "1234567"), ROW.replace("001", "2222222"))
+    other = site.crosswalk.find_or_create("AB", "1234576")
+    site.vault_patients, site.image_numbers = {other: 2}, {other: "1234576"}
+    site.put("clinical/treatments.csv", "patient_id,cycle,date", "2222223,1,2024-01-05", "2222223,2,2024-01-26", "1234576,1,2024-01-05")
+    site.put("reads/R1/lesions.csv", LESIONS, "9999999,2024-01-05,L1,target,lung,,,,20,,,,,")
+    found = site.build()["reconciliation"].to_dicts()
+    first, second = site.patient("1234567"), site.patient("2222222")
+    assert {(r["patient"], r["finding"], r["item"], r["other_patient"]) for r in found} == {
+        (first, "row_without_images", "clinical/patients.csv row 2", other), (second, "row_without_images", "clinical/patients.csv row 3", "*"),
+        (other, "images_without_row", "2 files of images and contours", first), ("*", "rows_of_nobody", "clinical/treatments.csv row 2 and 1 more", second),
+        ("*", "rows_of_nobody", "reads/R1/lesions.csv row 2", "*")}
+    assert not any(number in str(found) for number in ("1234567", "1234576", "2222222", "2222223", "9999999"))
 
 
 # ── reads ──

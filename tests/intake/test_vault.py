@@ -94,7 +94,7 @@ def test_a_landing_becomes_the_vault_of_the_contract(full):
     assert full.files() == sorted([
         *(f"{patient}/{scan_name(series)}/{n:04d}.dcm" for n in (1, 2, 3)), f"{patient}/contours/SITE/{full.uid(f'{ROOT}.5.1')}.dcm",
         f"{patient}/contours/R1/{full.uid(f'{ROOT}.5.2')}.dcm", f"{patient}/contours/R2/{full.uid(f'{ROOT}.6.1')}.dcm", f"{patient}/contours/R2/{series}__L1.nii.gz"])
-    assert {p.name for p in (full.vault / "case_report").iterdir()} == {f"{n}.parquet" for n in ("patients", "treatments", "follow_up", "lesions", "locks", "arbitrations")}
+    assert {p.name for p in (full.vault / "case_report").iterdir()} == {f"{n}.parquet" for n in ("patients", "treatments", "follow_up", "lesions", "locks", "arbitrations", "reconciliation")}
     assert sorted(p.name for p in (full.vault / ".incoming").iterdir()) == []
 
 
@@ -365,7 +365,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(full, monkeypatch
         except Killed:
             interrupted = True
     report = full.take()
-    expected = {"patients": 1, "treatments": 0, "follow_up": 0, "lesions": 0, "locks": 0, "arbitrations": 0}
+    expected = {"patients": 1, "treatments": 0, "follow_up": 0, "lesions": 0, "locks": 0, "arbitrations": 0, "reconciliation": 0}
     assert (len(full.files()), report.refused, report.rows) == (7, 0, expected)
     assert interrupted or report.accepted == 0
     slices = [pydicom.dcmread(full.vault / f) for f in full.files() if "contours" not in f]
@@ -478,3 +478,55 @@ def test_a_corrected_reference_of_a_readers_contours_takes_the_place_of_the_form
     full.put("reads/R2/copy.dcm", seg())
     full.take()
     assert any("other content" in reason for reason in full.refused().values()), "the old one beside it is no duplicate"
+
+
+# ── rows and images ──
+
+def reconciled(site):
+    found = pl.read_parquet(site.vault / "case_report" / "reconciliation.parquet").to_dicts()
+    assert not any(number in str(found) for number in ("0012345", "0012354"))
+    return {(r["patient"], r["finding"], r["other_patient"]): r["question"] for r in found}
+
+
+def test_a_number_typed_wrong_is_a_question_as_long_as_the_images_are_there(full):
+    full.put("clinical/patients.csv", PATIENTS + "ZY0012354,F,1949-05-11,IIIB,given\n")
+    full.take()
+    row, images = full.patient("ZY0012354"), full.patient()
+    found = reconciled(full)
+    assert set(found) == {(row, "row_without_images", images), (images, "images_without_row", row)}
+    assert f"lakehouse keys merge {row} {images}" in found[row, "row_without_images", images]
+    assert "ZY00123" not in b"".join(p.read_bytes() for p in full.vault.rglob("*") if p.is_file()).decode("latin-1")
+    shutil.rmtree(full.landing / "dicom")
+    full.take()
+    full.put("clinical/follow_up.csv", "patient_id,date,event\n")
+    full.take()
+    found = reconciled(full)
+    assert set(found) == {(row, "row_without_images", "*"), (images, "images_without_row", "*")}
+    assert "was not compared" in found[images, "images_without_row", "*"]
+    full.put("clinical/patients.csv", PATIENTS + "ZY0012345,F,1949-05-11,IIIB,given\n")
+    full.take()
+    assert reconciled(full) == {}
+
+
+def test_who_leaves_is_in_no_question_about_another(full):
+    full.put("clinical/patients.csv", PATIENTS + "ZY0012354,F,1949-05-11,IIIB,given\n")
+    full.take()
+    gone = full.patient()
+    remove_patient(full.vault, gone, crosswalk=full.crosswalk)
+    assert gone not in str(pl.read_parquet(full.vault / "case_report" / "reconciliation.parquet").to_dicts())
+
+
+# ── dates after the cut-off ──
+
+def test_an_image_of_the_future_is_refused_until_its_day_has_come(full, monkeypatch):
+    from datetime import date
+
+    full.put("dicom/late.dcm", ct(7, series=f"{ROOT}.8", SeriesDate="20620101", AcquisitionDate=None))
+    full.put("clinical/treatments.csv", "patient_id,cycle,date\nZY0012345,1,2062-01-02\n")
+    full.take()
+    reasons = [r for r in full.refused().values() if "cut-off" in r]
+    assert sorted(reasons) == ["is dated after the data cut-off; correct its dates where it was made, and export it again", "lies after the data cut-off; correct the date"]
+    monkeypatch.setattr(vault._Run, "cut_off", date(2062, 12, 31))
+    full.take()
+    assert not any("cut-off" in r for r in full.refused().values())
+    assert pl.read_parquet(full.vault / "case_report" / "treatments.parquet")["day"].to_list() == [0]

@@ -1,0 +1,17 @@
+"""Whether rows and images name the same people: a warning, since either may come later."""
+
+import dagster as dg
+
+from dagster_project.lake.tables import RECONCILIATION
+from dagster_project.resources import Lakehouse
+
+
+@dg.asset_check(asset=RECONCILIATION.name, description="Each patient has a row and images, and no number is nobody's.")
+def rows_meet_images(lakehouse: Lakehouse) -> dg.AssetCheckResult:
+    """Count the findings by site and kind, and those with a nearly equal number."""
+    rows = lakehouse.lake.read(RECONCILIATION.name)
+    subjects = rows.unique(["site", "finding", "patient", "item"])
+    counts = {f"{site} {finding}": n for site, finding, n in subjects.group_by("site", "finding").len().sort("site", "finding").iter_rows()}
+    asked = rows.filter(other_patient="*").height
+    return dg.AssetCheckResult(passed=rows.height == 0, severity=dg.AssetCheckSeverity.WARN, metadata=counts,
+                               description=f"{subjects.height} without counterpart; {rows.height - asked} nearly equal numbers to ask the hospital about")
