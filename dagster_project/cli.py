@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,24 @@ COMMANDS = {
 """Each command or group, and its module in commands/: imported when it is asked for, so that the command line starts at once."""
 
 
+INTERRUPTED = 130
+"""What a command that Ctrl-C ended exits with, as a shell says it."""
+
+
 class Commands(click.Group):
     """The commands of COMMANDS."""
+
+    def main(self, *arguments: Any, **named: Any) -> Any:
+        """Run; Ctrl-C is no error of the user's, which click would exit with."""
+        try:
+            return super().main(*arguments, **named)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except SystemExit as end:
+            aborted = end.__context__
+            if isinstance(aborted, click.Abort) and isinstance(aborted.__cause__, KeyboardInterrupt):
+                sys.exit(INTERRUPTED)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Their names, in order of the alphabet."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import polars as pl
 
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.home import Home, find_home
+from dagster_project.lake.locks import home_locked
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import Lake, open_lake
 from dagster_project.lake.tables import BY_NAME, QUARANTINE
@@ -35,6 +38,14 @@ class Lakehouse(dg.ConfigurableResource):
     def study(self) -> Study:
         """The protocol."""
         return load_study()
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Lakehouse]:
+        """A run that Dagster starts waits for a `lakehouse run` in the same home, and that for it."""
+        say = context.log.info if context.log else print
+        what = f"Dagster's run of {context.run.job_name}" if context.run else "Dagster"
+        with home_locked(self.home, what, shared=True, waiting=say):
+            yield self
 
     def read(self, *tables: str, site: str | None = None, as_of: int | None = None) -> list[pl.DataFrame]:
         """Several tables at once, in the order asked."""

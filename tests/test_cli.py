@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -258,3 +259,10 @@ def test_pages_of_cases_name_no_reader_and_ask_nothing_of_the_network(opened: St
     assert [a for a in page.addresses if not a.startswith("data:image/png")] == ["../arbitration.html"]
     assert len([a for a in page.addresses if a.startswith("data:")]) >= 6
     assert page.unclosed == worklist.unclosed == []
+
+
+def test_a_run_that_did_not_start_is_a_failure() -> None:
+    error = SimpleNamespace(cause=None, message="the resource could not be made\n")
+    event = SimpleNamespace(is_step_failure=False, is_job_failure=True, job_failure_data=SimpleNamespace(error=error))
+    assert list(run_command._failures(SimpleNamespace(success=False, all_events=[event]))) == [("did not start", "the resource could not be made")]
+    assert list(run_command._failures(SimpleNamespace(success=True, all_events=[]))) == []

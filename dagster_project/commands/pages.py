@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dagster_project.commands.terminal import existing_home
+from dagster_project.lake.locks import home_locked
 
 
 @click.command()
@@ -19,7 +20,7 @@ def publish() -> None:
     from dagster_project.lake.store import open_lake
 
     home = existing_home()
-    with open_lake(home) as lake:
+    with home_locked(home, "lakehouse publish", waiting=click.echo), open_lake(home) as lake:
         made = publish_lake(lake, home.published)
     click.echo(f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: {home.published / 'lakehouse.duckdb'}")
 
@@ -37,7 +38,8 @@ def report() -> None:
     from dagster_project.resources import Lakehouse
 
     home = existing_home()
-    write_study_page(Lakehouse())
-    write_patient_pages(Lakehouse())
-    write_pages(Lakehouse())
+    with home_locked(home, "lakehouse report", waiting=click.echo):
+        write_study_page(Lakehouse())
+        write_patient_pages(Lakehouse())
+        write_pages(Lakehouse())
     click.echo(f"{home.reports / 'index.html'}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +17,16 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from dagster_project.commands.interruption import interruptible
 from dagster_project.commands.terminal import CONSOLE, has_lake, tell_strangers
 from dagster_project.lake.home import Home, find_home
+from dagster_project.lake.interruption import uninterrupted
+from dagster_project.lake.locks import home_locked
 from dagster_project.lake.tables import TRAINING_COHORT
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster._utils.error import SerializableErrorInfo
 
 EXIT_GATE_CLOSED = 3
 
@@ -85,20 +91,84 @@ class Flow:
 def run_flow(home: Home, only: Sequence[str], *, take_in: bool = True) -> Flow:
     """Run every site's part, then the cohort's, then the reports; a failed site or a closed gate does not stop the rest.
 
-    Without `take_in` no landing is read: everything is derived from what the vault holds.
+    1. Another run in this home is waited for.
+    2. Without `take_in` no landing is read: everything is derived from what the vault holds.
+    3. Ctrl-C or SIGTERM ends it after the present transaction; what ended before is saved, and the next run goes on.
+
+    Raises
+    ------
+    Interrupted
+        Where a signal ended it.
     """
-    install_dagster_settings(home)
+    done = _Done(home)
+    with interruptible(done.told) as check, home_locked(home, "lakehouse run", waiting=_say):
+        return _run_flow(home, only, take_in, done, check)
+
+
+def _say(text: str) -> None:
+    CONSOLE.print(text, soft_wrap=True)
+
+
+@dataclass
+class _Done:
+    """What a run that is interrupted says of itself."""
+
+    home: Home
+    where: str = ""
+    saved: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def part(self, instance: dg.DagsterInstance, name: str) -> Iterator[str]:
+        """A job under an id of its own, whose steps that ended are noted also where it is interrupted."""
+        self.where, run_id = name, str(uuid.uuid4())
+        try:
+            yield run_id
+        finally:
+            with uninterrupted():
+                self.saved += _materialised(instance, run_id)
+
+    def told(self) -> str:
+        """What is saved, and how to go on."""
+        where = f" in {self.where}" if self.where else ""
+        published = "It was published before" if "published" in self.saved else "Nothing was published"
+        return (f"Interrupted{where}. Steps saved: {len(self.saved)}; the one in work begins anew with the next run. "
+                f"{published}: {self.home.published}. Go on with `lakehouse run`.")
+
+
+def _materialised(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """Assets that a run has written, as Dagster's log has them."""
+    from dagster import DagsterEventType
+
+    events = (e.dagster_event for e in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION))
+    return [e.asset_key.to_user_string() for e in events if e and e.asset_key]
+
+
+def _instance(home: Home) -> dg.DagsterInstance:
+    """Dagster's own storage, without a copy of what is printed.
+
+    The copy is made by processes beside this one, which a Ctrl-C would reach; the log holds every message anyhow.
+    """
     import dagster as dg
+
+    none = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    return dg.DagsterInstance.local_temp(str(home.dagster), overrides={"compute_logs": none})
+
+
+def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check: Callable[[], None]) -> Flow:
+    install_dagster_settings(home)
 
     from dagster_project.definitions import defs
 
     began, failed, gate, opened, imaging = time.monotonic(), [], "", False, Counter[str]()
     checks: dict[str, str] = {}
-    with dg.DagsterInstance.get() as instance:
+    with _instance(home) as instance:
         sites = list(only) or home.sites()
         instance.add_dynamic_partitions("site", sites)
         for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
-            result = _execute(defs, instance, job, site, leave_out=() if take_in else ("intake",))
+            with done.part(instance, f"{job} {site or ''}".strip()) as run_id:
+                result = _execute(defs, instance, run_id, job, site, leave_out=() if take_in else ("intake",))
+                check()
+            _tell_assets(result)
             imaging += _imaging_work(result)
             checks |= _checks(result)
             opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
@@ -184,14 +254,14 @@ def install_dagster_settings(home: Home) -> None:
         shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", target)
 
 
-def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, site: str | None, leave_out: Sequence[str]) -> dg.ExecuteInProcessResult:
+def _execute(
+    defs: dg.Definitions, instance: dg.DagsterInstance, run_id: str, job: str, site: str | None, leave_out: Sequence[str],
+) -> dg.ExecuteInProcessResult:
     CONSOLE.rule(f"[bold]{job}[/bold]{' ' + site if site else ''}", align="left")
     resolved = defs.resolve_job_def(job)
     chosen = [key for key in resolved.asset_layer.executable_asset_keys if key.to_user_string() not in leave_out] if leave_out else None
-    result = resolved.execute_in_process(
-        instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=chosen)
-    _tell_assets(result)
-    return result
+    return resolved.execute_in_process(
+        run_id=run_id, instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=chosen)
 
 
 def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
@@ -219,15 +289,25 @@ def _tell_assets(result: dg.ExecuteInProcessResult) -> None:
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str]]:
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            own = data.user_failure_data.description if data.user_failure_data else None
-            error = data.error.cause if data.error and data.error.cause else data.error
-            reason = own or (_in_our_words(error.message.strip()) if error else "no reason given")
-            colour = "yellow" if reason.startswith(GATE_CLOSED) else "red"
-            CONSOLE.print(f"  [{colour}]{event.step_key}[/{colour}] {escape(reason)}")
-            yield str(event.step_key), reason
+    steps = [e for e in result.all_events if e.is_step_failure]
+    for event in steps:
+        data = event.step_failure_data
+        own = data.user_failure_data.description if data.user_failure_data else None
+        yield from _failure(str(event.step_key), own or _reason(data.error))
+    if not (steps or result.success):
+        ends = [e.job_failure_data.error for e in result.all_events if e.is_job_failure]
+        yield from _failure("did not start", _reason(ends[0] if ends else None))
+
+
+def _failure(step: str, reason: str) -> Iterator[tuple[str, str]]:
+    colour = "yellow" if reason.startswith(GATE_CLOSED) else "red"
+    CONSOLE.print(f"  [{colour}]{step}[/{colour}] {escape(reason)}")
+    yield step, reason
+
+
+def _reason(error: SerializableErrorInfo | None) -> str:
+    found = error.cause if error and error.cause else error
+    return _in_our_words(found.message.strip()) if found else "no reason given"
 
 
 def _in_our_words(message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dagster_project.commands.terminal import existing_home
+from dagster_project.lake.locks import home_locked
 
 KEPT_DAYS = 180
 """How far back every state of the lake can be asked for, where nothing else is said."""
@@ -26,7 +27,7 @@ def tidy(days: int) -> None:
     from dagster_project.lake.tables import MODEL_RUNS
 
     home = existing_home()
-    with open_lake(home) as lake:
+    with home_locked(home, "lakehouse tidy", waiting=click.echo), open_lake(home) as lake:
         named = {*lake.read(MODEL_RUNS.name)["snapshot"].to_list(), *published_snapshots(home.published)}
         expired = lake.tidy(days=days, kept=named)
         left = len(lake.query("SELECT snapshot_id FROM lake.snapshots()").fetchall())

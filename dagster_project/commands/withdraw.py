@@ -8,6 +8,7 @@ import click
 
 from dagster_project.commands.terminal import CONSOLE, existing_home
 from dagster_project.lake.home import Home
+from dagster_project.lake.locks import home_locked
 
 
 @click.command()
@@ -29,7 +30,8 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Everything of {pseudonym} is deleted, and every earlier snapshot of the lake expires. Go on?", abort=True)
     try:
-        left = withdraw_patient(home, pseudonym, purpose)
+        with home_locked(home, "lakehouse withdraw", waiting=click.echo):
+            left = withdraw_patient(home, pseudonym, purpose)
     except (UnknownPseudonymError, IntakeError) as error:
         raise click.ClickException(str(error)) from None
     for name in left:

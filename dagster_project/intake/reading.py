@@ -91,7 +91,8 @@ class ReadingProcess:
             environment = {**os.environ, "PYTHONPATH": _PACKAGE_ROOT, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dagster_project.intake.reading"], env=environment,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                process_group=0)  # a Ctrl-C at the terminal is no fault of the file in hand
             self._told = None
         return self._process
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +11,6 @@ import re
 import secrets
 import shutil
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,6 +38,8 @@ from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.columns import SITE_PATTERN
 from dagster_project.lake.files import write_parquet_whole, write_whole
 from dagster_project.lake.home import RECEIVED
+from dagster_project.lake.interruption import uninterrupted
+from dagster_project.lake.locks import HeldError, locked
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE
 from dagster_project.lake.vocabulary import VOCABULARY
@@ -53,9 +53,6 @@ LOCK_SECONDS = 2.0
 
 RECEPTION_SECONDS = 20.0
 """How long the listener waits for a run over the site's folder before it asks the sender to come again."""
-
-LOCK_LOOK_SECONDS = 0.002
-"""How often it looks: much shorter than the pause between two objects of an association."""
 
 RULES_VERSION = 2
 """Raise it when code changes what is refused: files refused before are looked at again."""
@@ -134,24 +131,11 @@ def site_lock(vault_site: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[No
     """
     vault_site.mkdir(parents=True, exist_ok=True, mode=0o700)
     vault_site.chmod(0o700)
-    descriptor = os.open(vault_site / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _await_lock(descriptor, vault_site.name, time.monotonic() + seconds)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _await_lock(descriptor: int, site: str, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                raise IntakeError(f"another run is taking in {site}; wait for it to end") from error
-            time.sleep(LOCK_LOOK_SECONDS)
-        else:
-            return
+        with locked(vault_site / ".lock", "lakehouse", seconds=seconds):
+            yield
+    except HeldError as error:
+        raise IntakeError(f"another run is taking in {vault_site.name} ({error.holder}); wait for it to end") from error
 
 
 @cache
@@ -283,7 +267,8 @@ class _Run:
         parts = [waiting[start:start + FILES_A_BATCH] for start in range(0, len(waiting), FILES_A_BATCH)]
         tasks = [[_task(*one) for one in part] for part in parts]
         for part, tasks_of_part, batch in zip(parts, tasks, self.mapper(partial(take_files, session), tasks), strict=True):
-            self._settle(part, tasks_of_part, batch, session)
+            with uninterrupted():
+                self._settle(part, tasks_of_part, batch, session)
 
     def _settle(self, part: Sequence[ToRead], tasks: Sequence[Task], batch: Batch, session: Session) -> None:
         failure = next((outcome.failure for outcome in batch.outcomes if outcome.failure), "")

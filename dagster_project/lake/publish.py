@@ -11,6 +11,8 @@ from pathlib import Path
 import duckdb
 
 from dagster_project.lake import sql
+from dagster_project.lake.interruption import uninterrupted
+from dagster_project.lake.locks import locked
 from dagster_project.lake.published_database import WIDE_KEY, patch_database, write_database
 from dagster_project.lake.published_files import File, Former, Manifest, by_site, size_and_time, write_tables
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
@@ -42,17 +44,25 @@ class Published:
 def publish(lake: Lake, folder: Path) -> Published:
     """Bring the newest snapshot to analysts and swap the links `lakehouse.duckdb` and `parquet/latest` to it.
 
-    Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
+    1. Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
+    2. One process at a time publishes: another that does is waited for.
+    3. What is interrupted before the swap leaves the former publication, and nothing beside it.
     """
+    with locked(_lock(folder), "publication"):
+        return _publish(lake, folder)
+
+
+def _publish(lake: Lake, folder: Path) -> Published:
     try:
         snapshot, fresh, from_nothing = _write_newest(lake, folder, build_on=True)
     except duckdb.Error:
         # A file that an earlier snapshot needs may be lost: nobody can tell what changed since, so all is written anew.
         snapshot, fresh, from_nothing = _write_newest(lake, folder, build_on=False)
     database, parquet = _places(folder, snapshot)
-    _swap(folder / "lakehouse.duckdb", database.name)
-    _swap(folder / "parquet" / "latest", parquet.name)
-    _remove_old(folder, snapshot)
+    with uninterrupted():
+        _swap(folder / "lakehouse.duckdb", database.name)
+        _swap(folder / "parquet" / "latest", parquet.name)
+        _remove_old(folder, snapshot)
     return Published(database, parquet, snapshot, fresh, from_nothing)
 
 
@@ -66,6 +76,11 @@ def _write_newest(lake: Lake, folder: Path, *, build_on: bool) -> tuple[int, boo
 
 def withdraw_publications(folder: Path) -> None:
     """Delete everything that was published."""
+    with locked(_lock(folder), "withdrawal"):
+        _withdraw_publications(folder)
+
+
+def _withdraw_publications(folder: Path) -> None:
     _remove_partial(folder)
     for link in (folder / "lakehouse.duckdb", folder / "parquet" / "latest"):
         link.unlink(missing_ok=True)
@@ -80,6 +95,11 @@ def published_snapshots(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
+def _lock(folder: Path) -> Path:
+    """Beside the folder, which analysts may copy."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
 def _places(folder: Path, snapshot: int) -> tuple[Path, Path]:
     return folder / f"lakehouse-{snapshot}.duckdb", folder / "parquet" / str(snapshot)
 
@@ -92,12 +112,17 @@ def _write(lake: Lake, folder: Path, snapshot: int, *, build_on: bool) -> bool:
         _remove(old)
     part, partial = database.with_name(f".{database.name}.{os.getpid()}"), parquet.with_name(f".{parquet.name}.{os.getpid()}")
     partial.mkdir(parents=True)
-    former = _former(lake, folder, snapshot) if build_on else None
-    files = write_tables(lake, partial, former)
-    manifest, from_nothing = _write_database(former, partial, part, files, snapshot)
-    (partial / MANIFEST).write_text(json.dumps(manifest.told(), indent=1), encoding="utf-8")
-    partial.rename(parquet)
-    part.rename(database)
+    try:
+        former = _former(lake, folder, snapshot) if build_on else None
+        files = write_tables(lake, partial, former)
+        manifest, from_nothing = _write_database(former, partial, part, files, snapshot)
+        (partial / MANIFEST).write_text(json.dumps(manifest.told(), indent=1), encoding="utf-8")
+        with uninterrupted():
+            partial.rename(parquet)
+            part.rename(database)
+    except BaseException:
+        _remove_partial(folder)
+        raise
     return from_nothing
 
 

@@ -21,6 +21,7 @@ import polars as pl
 from dagster_project.lake import sql
 from dagster_project.lake.errors import LakeBusy, OtherSchema, SnapshotGone, name_fault
 from dagster_project.lake.home import Home
+from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import BY_NAME, TABLES, Table
 
@@ -119,7 +120,7 @@ class Lake:
     def read(self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE") -> pl.DataFrame:
         """The table's rows, in the order of its key; of one site, and as of an earlier snapshot, where asked."""
         statement = sql.select(BY_NAME[table], by_site=site is not None, as_of=as_of, where=where)
-        with _snapshot_named(as_of):
+        with _snapshot_named(as_of), uninterrupted():
             return self._connection.execute(statement, [site] if site is not None else []).pl()
 
     def query(self, statement: str, parameters: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
@@ -248,7 +249,8 @@ class Lake:
             self._retried("expunge", partial(_execute_all, statements=[statement]))
 
     def _rows(self, statement: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement, parameters or []).fetchall()
+        with uninterrupted():
+            return self._connection.execute(statement, parameters or []).fetchall()
 
     def _transaction(self, what: str, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         return self._retried(what, lambda c: _committed(c, work))
@@ -258,7 +260,8 @@ class Lake:
         pause = 0.05
         for attempt in range(ATTEMPTS):
             try:
-                return work(self._connection)
+                with uninterrupted():
+                    return work(self._connection)
             except duckdb.Error as error:
                 if not _is_conflict(error):
                     raise

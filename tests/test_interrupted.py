@@ -1,0 +1,175 @@
+"""Ctrl-C, SIGTERM and a second run beside the first: what was published stays whole, and the next run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from dagster_project.commands.interruption import Interrupted, interruptible
+from dagster_project.lake.interruption import SIGNALS
+from dagster_project.lake.store import open_lake
+from dagster_project.simulation.cohort import simulate_cohort
+from tests.trial import COHORT, Trial, write_protocol
+
+# ── the command's frame ──
+
+
+def interrupted(body: Callable[[Callable[[], None]], None]) -> Interrupted:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(Interrupted) as raised, interruptible(lambda: "what is saved") as check:
+        body(check)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert threading.active_count() == 1
+    return raised.value
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_leaves_the_block_with_the_shells_code(number: signal.Signals, code: int) -> None:
+    def work(_: Callable[[], None]) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(30)
+
+    found = interrupted(work)
+    assert (found.exit_code, found.message) == (code, "what is saved")
+
+
+def test_a_library_that_swallows_the_signal_is_left_at_the_next_check() -> None:
+    def work(check: Callable[[], None]) -> None:
+        for number in SIGNALS:  # as Dagster does
+            signal.signal(number, lambda *_: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        check()
+        raise AssertionError
+
+    assert interrupted(work).exit_code == 143
+
+
+def test_without_a_signal_nothing_changes_and_errors_are_their_own() -> None:
+    with interruptible(lambda: "") as check:
+        check()
+    with pytest.raises(ValueError, match="own"), interruptible(lambda: ""):
+        raise ValueError("own")
+
+
+# ── whole runs ──
+
+
+class Run:
+    """`lakehouse run` in a process group of its own, and what it says."""
+
+    def __init__(self, trial: Trial) -> None:
+        command = [sys.executable, "-m", "dagster_project.cli", "--home", str(trial.root), "run"]
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **trial.settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        self.said: list[str] = []
+
+    def wait_for(self, words: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if words in line:
+                return
+        raise AssertionError("".join(self.said))
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and output; no process of the group is left soon after."""
+        self.said.append(self.process.communicate(timeout=300)[0])
+        deadline = time.monotonic() + 20
+        while self.group() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert self.group() == []
+        return self.process.returncode, "".join(self.said)
+
+    def group(self) -> list[int]:
+        """Processes of its group; a zombie works no more."""
+        found = (psutil.Process(pid) for pid in psutil.pids() if self._is_ours(pid))
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [p.pid for p in found if p.status() != psutil.STATUS_ZOMBIE]
+        return self.group()
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return os.getpgid(pid) == self.process.pid
+        except ProcessLookupError:
+            return False
+
+    def workers(self) -> list[psutil.Process]:
+        return [p for p in psutil.Process(self.process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """One patient's delivery, and an empty lake that was published before."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    made = Trial(folder / "home", write_protocol(folder / "study.toml"))
+    plan = replace(COHORT, patients_per_site=1, troubles=(), sites=(replace(COHORT.sites[0], courses=("stable",)),))
+    simulate_cohort(made.home.make().landing, made.root / "truth", plan)
+    with made.entered():
+        open_lake(made.home).close()
+    assert made.call("publish").exit_code == 0
+    return made
+
+
+def published(trial: Trial) -> dict[str, str]:
+    """Everything that analysts may open, by its content."""
+    files = sorted(p for p in trial.home.published.rglob("*") if p.is_file())
+    return {str(p.relative_to(trial.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_ctrl_c_sigterm_a_killed_worker_and_a_second_run(trial: Trial) -> None:
+    """One home from stage to stage, since each run of it takes a while.
+
+    1. Ctrl-C twice ends at once.
+    2. Ctrl-C, which reaches the whole group, while workers measure.
+    3. A busy worker is killed, which changes nothing; then SIGTERM, to the command alone, while pages are written.
+    4. Two runs at once: the second waits and says for whom.
+    """
+    before = published(trial)
+    twice = Run(trial)
+    twice.wait_for("files looked at")
+    for _ in range(2):
+        os.killpg(twice.process.pid, signal.SIGINT)
+        time.sleep(0.3)
+    assert twice.end()[0] == 130
+    assert published(trial) == before
+    busy = Run(trial)
+    busy.wait_for("lesions measured: 1")
+    os.killpg(busy.process.pid, signal.SIGINT)
+    stops(busy, 130, "site")
+    assert published(trial) == before
+    late = Run(trial)
+    late.wait_for("pairs compared: 1")
+    late.workers()[0].kill()
+    late.wait_for("report")
+    late.process.terminate()
+    stops(late, 143, "report")
+    assert published(trial) == before
+    first = Run(trial)
+    first.wait_for("site")
+    second = Run(trial)
+    second.wait_for(f"in use (lakehouse run, process {first.process.pid} since")
+    for run in (first, second):
+        exit_code, said = run.end()
+        assert exit_code == 0, said
+    assert published(trial).keys() > before.keys()
+
+
+def stops(run: Run, code: int, where: str) -> None:
+    """The run ends with this code and says what is saved, without a trace."""
+    exit_code, said = run.end()
+    assert exit_code == code, said
+    assert "Traceback" not in said
+    assert "Stopping (" in said
+    assert re.search(rf"Interrupted in {where}.*Steps saved: \d+;.*Nothing was published: .*Go on with `lakehouse run`", said), said
