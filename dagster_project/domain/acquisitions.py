@@ -55,12 +55,14 @@ NOISE = "the noise of the pixels"
 class Chosen:
     """The slices of one volume by position, and how many of the series are not among them.
 
+    `n_duplicates` counts all of these, `n_repeated` those of another acquisition.
     `uids` are the SOPInstanceUIDs whose pixels the volume holds, copies included; an outline that
     names another slice of the series was drawn on pixels that are not here.
     """
 
     slices: list[Slice]
     n_duplicates: int
+    n_repeated: int
     uids: frozenset[str]
 
 
@@ -98,7 +100,7 @@ def choose_volume(slices: Sequence[Slice], normal: Floats) -> Chosen:
     volume = _by_position([s for group in used for s in group], normal)
     _refuse_mixture(volume)
     inside = {s.uid for s in volume}
-    return Chosen(volume, len(slices) - len(volume),
+    return Chosen(volume, len(slices) - len(volume), sum(map(len, repeats)),
                   frozenset(inside | {copy.uid for copy, of in copies if of.uid in inside}))
 
 

@@ -20,7 +20,7 @@ from dagster_project.domain.padding import mark_undeclared
 from dagster_project.domain.slices import Floats, Hounsfield, SeriesError, Slice, read_slice
 from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
 
-__all__ = ["Series", "SeriesError", "describe_series", "geometry", "pixel_digest", "read_series"]
+__all__ = ["Series", "SeriesError", "describe_series", "geometry", "pixel_digest", "read_series", "scan_remarks"]
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of direction cosines of slices that still count as parallel."""
@@ -85,6 +85,7 @@ class Series:
     image_places: Mapping[str, int] = field(default_factory=dict)
     slice_gaps_mm: tuple[float, ...] = ()
     n_duplicate_slices: int = 0
+    n_repeated_slices: int = 0
     dates_contradict: bool = False
 
     @property
@@ -190,7 +191,7 @@ def _stack(chosen: Chosen, normal: Floats) -> Series:
         image=_image(slices, places, affine, normal), uid=uid, header=_header(slices), affine=affine, places=places,
         image_places={s.uid: place for s, place in zip(slices, places, strict=True)},
         sop_instance_uids=chosen.uids, frame_of_reference_uid=frame_of_reference,
-        slice_gaps_mm=tuple(float(g) for g in gaps), n_duplicate_slices=chosen.n_duplicates,
+        slice_gaps_mm=tuple(float(g) for g in gaps), n_duplicate_slices=chosen.n_duplicates, n_repeated_slices=chosen.n_repeated,
         dates_contradict=_dates_contradict([s.dataset for s in slices]))
 
 
@@ -296,6 +297,20 @@ def describe_series(series: Series, limits: Mapping[str, Any]) -> dict[str, Any]
     return {**series.header, **geometry(series), **artifact_figures(series.array, series.image.GetSpacing(), limits), "pixel_digest": pixel_digest(series)}
 
 
+REPEAT_LEFT_OUT = (
+    "slices of another acquisition at positions of this one were left out; one acquisition is used whole. "
+    "Check that it is the one that was read, or send each as its own series")
+RESCALE_DOUBTFUL = (
+    "air is not near -1000 HU, so that (0028,1052) RescaleIntercept or (0028,1053) RescaleSlope may be wrong; "
+    "densities and features of this scan may be too. Send the original images")
+
+
+def scan_remarks(row: Mapping[str, Any]) -> list[str]:
+    """What a site should look at in a scan that is used all the same; for rows of `scans`."""
+    remarks = {REPEAT_LEFT_OUT: bool(row["n_repeated_slices"]), RESCALE_DOUBTFUL: bool(row["rescale_flag"])}
+    return [remark for remark, applies in remarks.items() if applies]
+
+
 def geometry(series: Series) -> dict[str, Any]:
     """Spacing as measured from the slices' positions; NULL where a single slice gives none."""
     gaps = series.slice_gaps_mm
@@ -304,6 +319,7 @@ def geometry(series: Series) -> dict[str, Any]:
     return {
         "slice_spacing_mm": float(np.median(gaps)) if gaps else None, "largest_gap_mm": max(gaps, default=None),
         "n_slices": len(series.places), "n_missing_slices": n_slices - len(series.places), "n_duplicate_slices": series.n_duplicate_slices,
+        "n_repeated_slices": series.n_repeated_slices,
         "rows": rows, "columns": columns, "pixel_spacing_row_mm": between_rows, "pixel_spacing_column_mm": between_columns,
         "gantry_tilt_deg": _tilt(series) if gaps else None,
     }

@@ -47,6 +47,8 @@ def describe_scan(task: ScanTask) -> dict[str, Any]:
 
 def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     """Describe the series of a site's vault whose files or limits changed; keep the other rows as they are."""
+    from dagster_project.domain.series import scan_remarks
+
     limits = lakehouse.study.section("scans")
     stored = {row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)}
     wanted = {folder.name: (folder, fingerprint(slices_of(folder), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
@@ -64,7 +66,8 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         else:
             rows.append({"site": site, "patient": task.patient, "scan": task.scan, "simulated": simulated, "input_fingerprint": wanted[task.scan][1], **found})
     refused = [refusal(site, SCANS.name, f"scan {scan}", reason, simulated=simulated) for scan, reason in reasons.items()]
-    lakehouse.refuse(site, SCANS.name, pl.DataFrame(refused))
+    remarks = [refusal(site, SCANS.name, f"scan {row['scan']}", remark, simulated=simulated) for row in rows for remark in scan_remarks(row)]
+    lakehouse.refuse(site, SCANS.name, pl.DataFrame(refused + remarks))
     frame = _with_days(_with_flags(frame_of(rows, SCANS), lakehouse, site), lakehouse, site)
     return Done(frame, {"computed": len(rows) - len(known), "reused": len(known), "removed": len(stored.keys() - wanted.keys()), "refused": len(refused)})
 

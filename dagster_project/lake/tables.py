@@ -155,6 +155,7 @@ SCANS = Table(
         integer("n_slices", "Slices used", "层数", minimum=0),
         integer("n_missing_slices", "Slices missing by the measured spacing", "缺失层数", minimum=0),
         integer("n_duplicate_slices", "Slices at a position already taken", "重复层数", minimum=0),
+        integer("n_repeated_slices", "Of these, slices of another acquisition, left out whole", "其中属于另一次采集而整体舍去的层数", minimum=0),
         integer("rows", "Rows (0028,0010)", "行数", minimum=1),
         integer("columns", "Columns (0028,0011)", "列数", minimum=1),
         number("pixel_spacing_row_mm", "PixelSpacing (0028,0030), between rows", "像素行间距", unit="mm", minimum=0),

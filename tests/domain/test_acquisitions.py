@@ -176,7 +176,7 @@ def test_copies_of_a_slice_are_of_the_volume_and_repeats_are_not(tmp_path, voxel
     series = read(tmp_path, [*slices, copy, repeat])
     assert copy.SOPInstanceUID in series.sop_instance_uids
     assert repeat.SOPInstanceUID not in series.sop_instance_uids
-    assert series.n_duplicate_slices == 2
+    assert (series.n_duplicate_slices, series.n_repeated_slices) == (2, 1)
 
 
 def test_a_position_written_into_every_slice_is_refused(tmp_path, voxels):

@@ -14,16 +14,19 @@ class Describer:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
         self.asked = 0
+        self.sop_instance_uids: frozenset[str] = frozenset()
         monkeypatch.setattr("dagster_project.domain.series.read_series", lambda _: self)
         monkeypatch.setattr("dagster_project.domain.series.describe_series", self)
         self.error = error
+        self.found: dict[str, object] = {}
 
     def __call__(self, *_: object) -> dict[str, object]:
         self.asked += 1
         if self.error:
             raise self.error
         left_out = {"site", "patient", "scan", "simulated", "input_fingerprint"}
-        return {k: v for k, v in table("scans", {}).row(0, named=True).items() if k not in left_out}
+        plain = {"n_repeated_slices": 0, "rescale_flag": False, **self.found}
+        return {k: v for k, v in table("scans", plain).row(0, named=True).items() if k not in left_out}
 
 
 def test_a_scan_is_described_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +79,18 @@ def test_a_scan_that_is_gone_is_removed(site: Site, monkeypatch: pytest.MonkeyPa
     (site.folder / "0001.dcm").unlink()
     assert site.run() == {"computed": 0, "reused": 0, "removed": 1, "refused": 0}
     assert site.scans.height == 0
+
+
+@pytest.mark.parametrize(("found", "named"), [
+    ({"n_repeated_slices": 3}, "another acquisition"), ({"rescale_flag": True}, "air is not near -1000 HU"), ({}, None),
+])
+def test_what_is_doubtful_in_a_scan_that_is_used_is_named_every_night(
+    site: Site, monkeypatch: pytest.MonkeyPatch, found: dict[str, object], named: str | None
+) -> None:
+    describer = Describer(monkeypatch)
+    describer.found = found
+    for _ in range(2):
+        assert site.run()["refused"] == 0
+        assert site.scans.height == 1
+        reasons = site.refusals["reason"].to_list() if site.refusals.height else []
+        assert [named in reason for reason in reasons] == [True] * (named is not None)

@@ -25,6 +25,7 @@ TYPICAL = {
     "pixel_digest": "d" * 16,
     "n_missing_slices": 0,
     "n_duplicate_slices": 0,
+    "n_repeated_slices": 0,
     "rows": 512,
     "columns": 512,
     "pixel_spacing_row_mm": 0.7,
