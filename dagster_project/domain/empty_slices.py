@@ -30,13 +30,15 @@ def settle_empty_slices(outline: Outline, series: Series) -> Outline:
     A lesion of two pieces one above the other looks the same and is flagged too: only its reader knows.
     """
     drawn = _drawn(outline.mask)
-    if not len(drawn):
+    has_gaps = any(b - a > 1 for a, b in pairwise(drawn))
+    if not drawn or not (has_gaps or outline.slab_mm):
         return outline
     filled = _fill_slabs(outline.mask, drawn, outline.slab_mm, series)
     filled = _fill_interpolated(filled, frozenset(series.places), series.image.GetSpacing()[:2])
+    now = _drawn(filled)
     found = {
-        "slices_filled": len(_drawn(filled)) > len(drawn),
-        "slices_empty": any(b - a > 1 for a, b in pairwise(_drawn(filled))),
+        "slices_filled": len(now) > len(drawn),
+        "slices_empty": any(b - a > 1 for a, b in pairwise(now)),
     }
     flags = (*outline.flags, *(code for code, is_so in found.items() if is_so))
     return replace(outline, mask=filled, flags=flags)

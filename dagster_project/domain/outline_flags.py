@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from dagster_project.domain.outlines import NO_FEATURES, NO_VOLUME
+from dagster_project.domain.outlines import NO_DIAMETER, NO_FEATURES, NO_VOLUME
 
 Row = Mapping[str, Any]
+
+VOLUME = ("volume_mm3",)
+DIAMETERS = ("longest_diameter_mm", "short_axis_mm", "diameter_slice", "diameter_ends_mm")
+"""Figures that a flag may make untrue."""
 
 NO_FEATURES_REASON = "the outline is flagged ({codes}); see the quarantine of reads"
 
@@ -18,8 +22,8 @@ def judge_outline(row: Row, rules: Mapping[str, Any]) -> dict[str, Any]:
     1. `density_of_air`: the mean density lies at or below `air_mean_hu`.
     2. `implausibly_large`: volume, longest diameter or share of the image above what a lesion can be.
     3. `slices_empty` falls for a lesion of which the study team knows that it is in pieces (`in_pieces`).
-    4. Volume is NULL under a flag of `NO_VOLUME`; the diameter stays, since it was measured in one slice
-       on which the lesion was drawn.
+    4. Volume is NULL under a flag of `NO_VOLUME`; the diameters stay, since they were measured in one
+       slice on which the lesion was drawn, but under a flag of `NO_DIAMETER`.
 
     Parameters
     ----------
@@ -31,8 +35,8 @@ def judge_outline(row: Row, rules: Mapping[str, Any]) -> dict[str, Any]:
     flags = [*(row["outline_flags"] or ()), *_by_measures(row, rules)]
     if f"{row['site']}:{row['reader']}:{row['patient']}:{row['label']}" in rules["in_pieces"]:
         flags = [code for code in flags if code != "slices_empty"]
-    volume = None if NO_VOLUME.intersection(flags) else row["volume_mm3"]
-    return {**row, "outline_flags": flags, "volume_mm3": volume}
+    untrue = (*(VOLUME if NO_VOLUME.intersection(flags) else ()), *(DIAMETERS if NO_DIAMETER.intersection(flags) else ()))
+    return {**row, "outline_flags": flags, **dict.fromkeys(untrue)}
 
 
 def _by_measures(row: Row, rules: Mapping[str, Any]) -> list[str]:

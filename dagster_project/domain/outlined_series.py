@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagster_project.domain.outlines import (
+    NO_FRAME,
     NO_REFERENCE,
     NO_SERIES,
     SEVERAL_DAYS,
     SEVERAL_SERIES,
     WRONG_FRAME,
-    WRONG_SERIES,
     MaskError,
 )
 
@@ -108,12 +108,12 @@ def _by_frame(references: References, candidates: Sequence[ImageSeries]) -> list
             raise MaskError(NO_REFERENCE)
         if len(named) > 1:
             raise MaskError(SEVERAL_SERIES)
-        return named or _refuse(WRONG_SERIES if len(candidates) == 1 else NO_SERIES)
+        return named or _refuse(NO_SERIES)
     if references.series and not named:
-        return _refuse(WRONG_SERIES if len(candidates) == 1 else NO_SERIES)
+        return _refuse(NO_SERIES)
     # A CT without a frame of reference can be meant by its name alone.
     there = [one for one in named or candidates if one.frame == references.frame or (one.frame is None and named)]
-    return there or _refuse(WRONG_FRAME if named or len(candidates) == 1 else NO_SERIES)
+    return there or _refuse(WRONG_FRAME if named else NO_FRAME)
 
 
 def _refuse(reason: str) -> list[ImageSeries]:

@@ -60,13 +60,16 @@ FLAGS: Mapping[str, str] = {
     ),
     "implausibly_large": (
         "the outline is larger than a lesion can be ([reads] implausible_… of study.toml): inverted, "
-        "or of a whole organ; no volume and no features. Check the outline"
+        "or of a whole organ; no diameter, no volume and no features. Check the outline"
     ),
 }
 """Code of each thing that may be odd about an outline: what it means, and what to do."""
 
 NO_VOLUME = frozenset({"slices_empty", "crossing_contours", "implausibly_large"})
 """Codes of outlines whose number of voxels is not the lesion's: volume is NULL."""
+
+NO_DIAMETER = frozenset({"implausibly_large"})
+"""Codes of outlines that are not the lesion's in any slice: the diameters are NULL too."""
 
 NO_FEATURES = NO_VOLUME | {"density_of_air", "outside_field"}
 """Codes of outlines that are shown and graded by hand alone: no features and no DHI are computed of them."""
@@ -113,6 +116,7 @@ WRONG_SERIES = "refers to another series than this one; send the contours togeth
 NO_REFERENCE = "names neither a series nor a frame of reference; export the contours together with their images"
 WRONG_FRAME = "refers to another frame of reference, (0020,0052), than this series; export the contours on this series"
 NO_SERIES = "refers to no series that is here; send the CT series it was drawn on, then run again"
+NO_FRAME = "its frame of reference, (0020,0052), is that of no series that is here; send the CT series it was drawn on, then run again"
 SEVERAL_SERIES = (
     "names several series, and nothing states on which of them it was drawn; draw the structure on one "
     "series and export it with its images"

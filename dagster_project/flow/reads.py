@@ -222,7 +222,7 @@ def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None
     from dagster_project.domain.series import read_series
     from dagster_project.reports.figures import slice_figure
 
-    drawn = drawn_reads(rows, lakehouse.study).sort("volume_mm3", descending=True)
+    drawn = drawn_reads(rows, lakehouse.study).sort("volume_mm3", descending=True, nulls_last=True)
     if not drawn.height:
         return None
     row = drawn.row(0, named=True)

@@ -41,6 +41,11 @@ def test_a_volume_that_is_not_the_lesions_is_null_and_the_diameter_stays():
     assert judged(outline_flags=["slices_filled"]) == (["slices_filled"], 5000.0)
 
 
+def test_an_inverted_mask_has_no_diameter_either():
+    row = judge_outline({**GOOD, "image_share": 0.97, "short_axis_mm": 90.0}, RULES)
+    assert [row[name] for name in ("volume_mm3", "longest_diameter_mm", "short_axis_mm")] == [None] * 3
+
+
 def test_a_lesion_that_is_known_to_be_in_pieces_keeps_its_volume():
     rules = {**RULES, "in_pieces": ["AA:R1:P1:L1"]}
     assert judged(rules, outline_flags=["slices_empty"]) == ([], 5000.0)

@@ -11,7 +11,7 @@ from itertools import permutations
 import pytest
 
 from dagster_project.domain.outlined_series import ImageSeries, References, find_series
-from dagster_project.domain.outlines import NO_REFERENCE, NO_SERIES, SEVERAL_DAYS, SEVERAL_SERIES, MaskError
+from dagster_project.domain.outlines import NO_FRAME, NO_REFERENCE, NO_SERIES, SEVERAL_DAYS, SEVERAL_SERIES, MaskError
 
 DAY, LATER = dt.date(2024, 1, 5), dt.date(2024, 3, 1)
 THIN = ImageSeries("thin", "F1", frozenset({"a1", "a2", "a3"}), DAY)
@@ -46,7 +46,7 @@ def test_the_series_that_an_outline_is_on(references, found):
 
 @pytest.mark.parametrize(("references", "reason"), [
     (refers("a1", "b1"), SEVERAL_SERIES),  # drawn partly on each
-    (refers(frame="F3"), NO_SERIES),
+    (refers(frame="F3"), NO_FRAME),
     (refers(frame="F1", series=["not here"]), NO_SERIES),  # another phase of the same session may lie elsewhere
     (refers(series=["not here"]), NO_SERIES),
     (refers(series=["thin", "second"]), SEVERAL_SERIES),

@@ -186,7 +186,7 @@ def _unknown_type(ds):
 
 @pytest.mark.parametrize(("change", "reason"), [
     (_off_grid, "grid"), (_other_spacing, "grid"), (_no_position, "PlanePositionSequence"), (_too_few_groups, "number of frames"), (_cut_off, "decoded"),
-    (_other_series, "another series"), (_other_frame, "another frame"), (_no_reference, "neither"), (_unknown_type, "SegmentationType"),
+    (_other_series, "no series that is here"), (_other_frame, "another frame"), (_no_reference, "neither"), (_unknown_type, "SegmentationType"),
     (_same_images_in_another_frame, "another frame"), (_tiled, "tiled"), (_several_values, "several values"), (_no_maximum, "MaximumFractionalValue"),
     (_fractional(255, 0, 127), "at least half"), (_fractional(100, 0, 200), "above"), (_fractional(200, 0, 2), "at least half"),
 ])
@@ -356,7 +356,7 @@ def test_odd_segmentations_are_used_on_their_series_and_refused_elsewhere(shared
     assert all(o.mask.any() for o in found)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/1.dcm").symlink_to(shared_data / "dicom_oddities/mask_objects/ct_image.dcm")
-    with pytest.raises(MaskError, match="another series"):
+    with pytest.raises(MaskError, match="no series that is here"):
         read_outlines(path, read_series(tmp_path / "other"))
 
 
