@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dagster_project.domain.outlines import NO_DIAMETER, NO_FEATURES, NO_VOLUME
@@ -48,6 +49,17 @@ def _by_measures(row: Row, rules: Mapping[str, Any]) -> list[str]:
     air = (row.get("mean_hu") is not None) and row["mean_hu"] <= rules["air_mean_hu"]
     large = any((row.get(name) or 0.0) > limit for name, limit in largest.items())
     return [*(["density_of_air"] if air else ()), *(["implausibly_large"] if large else ())]
+
+
+def flag_same_voxels(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Reads with `same_voxels` where one reader delivered one outline for two lesions of a scan."""
+    names = ("site", "patient", "scan", "reader", "mask_digest")
+    seen = Counter(tuple(row[n] for n in names) for row in rows if row.get("mask_digest"))
+    twice = [bool(row.get("mask_digest")) and seen[tuple(row[n] for n in names)] > 1 for row in rows]
+    return [
+        {**row, "outline_flags": [*(row["outline_flags"] or ()), "same_voxels"]} if again else row
+        for row, again in zip(rows, twice, strict=True)
+    ]
 
 
 def without_features(flags: Collection[str] | None) -> str | None:

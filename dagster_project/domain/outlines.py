@@ -58,6 +58,10 @@ FLAGS: Mapping[str, str] = {
         "the segmentation is FRACTIONAL and holds nothing but 0 and 1 of a larger maximum, "
         "(0062,000E) MaximumFractionalValue: taken as binary; export it as BINARY"
     ),
+    "same_voxels": (
+        "another lesion of this reader on this scan has the very same voxels, so that one lesion counts "
+        "twice in the sum; deliver each lesion once"
+    ),
     "implausibly_large": (
         "the outline is larger than a lesion can be ([reads] implausible_… of study.toml): inverted, "
         "or of a whole organ; no diameter, no volume and no features. Check the outline"

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.labels import Labels, Place, labels_of_outlines, normal_label
-from dagster_project.domain.outline_flags import judge_outline
+from dagster_project.domain.outline_flags import flag_same_voxels, judge_outline
 from dagster_project.domain.outlines import FLAGS
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE, READS
@@ -98,7 +98,7 @@ def derive_reads(
     rows = _judged(lesions, found, visits, refusals)
     rows += _unjudged(found, rows, lesions, re.compile(rules["target_roi"], re.IGNORECASE), refusals)
     _report_ambiguous(rows, visits.labels, refusals)
-    rows = _one_series_a_visit(_one_name_a_lesion(rows, visits.labels), visits, refusals)
+    rows = flag_same_voxels(_one_series_a_visit(_one_name_a_lesion(rows, visits.labels), visits, refusals))
     _report_flags(rows, refusals)
     locked = {(r["site"], r["reader"]): r["locked_at"] for r in locks.iter_rows(named=True)}
     schema = {name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"}

@@ -21,6 +21,7 @@ ONE_LABEL = (
     "apart; give each lesion its own label"
 )
 ONE_NUMBER = "has the (0062,0004) SegmentNumber of another segment; export the segmentation again"
+NUMBER_ZERO = "has no (0062,0004) SegmentNumber of its own: 0 is the background; number the segments from 1"
 UNDESCRIBED = "has frames or voxels, and no item of (0062,0002) SegmentSequence; export the segmentation again"
 TILED = "is tiled, (0020,9311) DimensionOrganizationType, as microscopy is; export it on its CT series"
 OTHER_NUMBER_OF_FRAMES = (
@@ -32,6 +33,9 @@ UNDECODABLE = "has pixels that cannot be decoded; export the segmentation again"
 
 _NEUTRAL = re.compile(r"(lesion|ROI)_[A-Z2-7]{8}")
 """A label that intake wrote in place of one that is not plain."""
+
+_BACKGROUND = re.compile(r"(background.*)?|ROI_[A-Z2-7]{8}", re.IGNORECASE)
+"""Labels under which segment 0 of a label map is what lies around the others."""
 
 Groups = tuple[Dataset, ...]
 """Functional groups of a frame: its own, then the shared ones."""
@@ -82,7 +86,7 @@ def segment_parts(dataset: Dataset) -> list[Part]:
 def list_segments(dataset: Dataset) -> list[Segment]:
     """Every segment with what it states of its images.
 
-    1. SegmentNumber is unique; segments that share one are refused. 0 is the background of a label map.
+    1. SegmentNumber is unique; segments that share one are refused. 0 is the background of a label map, and refused for a lesion.
     2. Segments of one label and one TrackingUID are parts of one lesion and joined.
     3. Segments of one label and several TrackingIDs are several lesions, named by these where they are plain; else refused.
     4. Numbers of frames or voxels that no item describes are refused.
@@ -101,7 +105,7 @@ def list_segments(dataset: Dataset) -> list[Segment]:
     images = _images_by_number(dataset, kind)
     frame = str(dataset.get("FrameOfReferenceUID") or "").strip() or None
     named = frozenset(segmentation_references(dataset))
-    found = [s for s in (*_named_apart(dataset, described), *more) if s.numbers != {0}]
+    found = [s for s in (*_named_apart(dataset, described), *more) if s.numbers != {0} or not _BACKGROUND.fullmatch(s.label)]
     return [replace(s, references=References(_images_of(s, images), frame, named)) for s in found]
 
 
@@ -119,8 +123,14 @@ def _described(dataset: Dataset) -> list[Segment]:
 
 
 def _unique_numbers(segments: Sequence[Segment]) -> list[Segment]:
-    numbers = [n for s in segments for n in s.numbers if n]
-    return [replace(s, refused=ONE_NUMBER) if any(numbers.count(n) > 1 for n in s.numbers) else s for s in segments]
+    numbers = [n for s in segments for n in s.numbers]
+    return [replace(s, refused=_why_not_numbered(s, numbers)) for s in segments]
+
+
+def _why_not_numbered(segment: Segment, numbers: Sequence[int]) -> str:
+    if segment.numbers == {0}:
+        return NUMBER_ZERO
+    return ONE_NUMBER if any(numbers.count(n) > 1 for n in segment.numbers) else ""
 
 
 def _named_apart(dataset: Dataset, segments: Iterable[Segment]) -> list[Segment]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dagster_project.domain.outline_flags import judge_outline, without_features
+from dagster_project.domain.outline_flags import flag_same_voxels, judge_outline, without_features
 from dagster_project.domain.outlines import FLAGS, NO_FEATURES
 from dagster_project.study import load_study
 
@@ -56,3 +56,10 @@ def test_a_lesion_that_is_known_to_be_in_pieces_keeps_its_volume():
 def test_each_code_says_what_to_do_and_whether_features_are_measured(code):
     assert ("no features" in FLAGS[code] or "no volume and no features" in FLAGS[code]) == (code in NO_FEATURES)
     assert (without_features([code]) is not None) == (code in NO_FEATURES)
+
+
+def test_one_outline_for_two_lesions_of_a_reader_is_flagged_on_both():
+    rows = [{"site": "AA", "patient": "P", "scan": "S", "reader": reader, "lesion": lesion, "mask_digest": digest, "outline_flags": flags}
+            for reader, lesion, digest, flags in (("R1", "L1", "m", []), ("R1", "L2", "m", ["slices_filled"]), ("R1", "L3", "n", []), ("R2", "L1", "m", []),
+                                                  ("R1", "L4", None, None), ("R1", "L5", None, None))]
+    assert [r["outline_flags"] for r in flag_same_voxels(rows)] == [["same_voxels"], ["slices_filled", "same_voxels"], [], [], None, None]

@@ -248,6 +248,14 @@ def test_one_number_of_two_segments_refuses_both_and_no_other(tmp_path, sources,
     assert {p.refused for p in outline_parts(path)} >= {segments.ONE_NUMBER}
 
 
+def test_a_lesion_of_number_zero_is_refused_and_the_background_of_a_label_map_is_no_segment(tmp_path, sources, series, voxels):
+    path, both = _two(tmp_path, sources, voxels, {}, {"SegmentNumber": 0}, labels=("L1", "L2"), kind="LABELMAP")
+    found = {o.label: o for o in read_outlines(path, series)}
+    assert np.array_equal(found["L1"].mask, both == 1)
+    assert found["L2"].refused == segments.NUMBER_ZERO
+    assert "Background" not in found
+
+
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 def test_voxels_of_a_segment_that_is_not_described_are_refused_beside_the_others(tmp_path, sources, series, voxels, kind):
     path, both = _two(tmp_path, sources, voxels, {}, {}, labels=("L1", "L2"), kind=kind)

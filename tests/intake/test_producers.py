@@ -81,18 +81,18 @@ DCMQI_META = {
         "SegmentedPropertyTypeCodeSequence": {"CodeValue": "4147007", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Mass"}}]]}
 
 
-def _dcmqi(kind: str) -> Callable[[Path, Sources], None]:
+def _dcmqi(kind: str, compress: str = "none") -> Callable[[Path, Sources], None]:
     def produce(folder: Path, sources: Sources) -> None:
         from importlib.resources import files
 
-        made = folder.parent / f"dcmqi-{kind}"
+        made = folder.parent.parent.parent / f"dcmqi-{kind}-{compress}"
         write(made / "ct", sources)
         sitk.WriteImage(_image(LESION.astype(np.uint8)), str(made / "label.nrrd"))
         (made / "meta.json").write_text(json.dumps(DCMQI_META), encoding="utf-8")
         program = str(files("dcmqi").joinpath("bin/itkimage2segimage"))
         subprocess.run([
             program, "--inputImageList", str(made / "label.nrrd"), "--inputDICOMDirectory", str(made / "ct"), "--inputMetadata", str(made / "meta.json"),
-            "--outputDICOM", str(folder / "seg.dcm"), "--segmentationType", kind, "--skip", "1"], check=True, capture_output=True)
+            "--outputDICOM", str(folder / "seg.dcm"), "--segmentationType", kind, "--skip", "1", "--compress", compress], check=True, capture_output=True)
 
     return produce
 
@@ -165,6 +165,7 @@ READ: dict[str, tuple[Callable[[Path, Sources], None], str, tuple[str, ...]]] = 
     "highdicom FRACTIONAL of 0 and 1 of 200": (_highdicom("FRACTIONAL", share=1 / 200), "voxels_as_given", ("fractions_are_binary",)),
     "dcmqi binary": (_dcmqi("binary"), "voxels_as_given", ()),
     "dcmqi labelmap": (_dcmqi("labelmap"), "voxels_as_given", ()),
+    "dcmqi deflated": (_dcmqi("binary", "deflate"), "voxels_as_given", ()),
     "SimpleITK nii.gz": (_simpleitk("nii.gz", lambda m: m.astype(np.uint8)), "voxels_as_given", ()),
     "SimpleITK nii of floats": (_simpleitk("nii", lambda m: m.astype(np.float32) * (1 - 1e-6)), "voxels_as_given", ()),
     "SimpleITK nrrd of 255": (_simpleitk("nrrd", lambda m: m.astype(np.uint8) * 255), "voxels_as_given", ()),
