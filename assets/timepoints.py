@@ -3,17 +3,18 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.timepoints import derive_timepoints
+from dagster_project.domain.timepoints import derive_timepoints, refuse_after_death
 from dagster_project.lake.tables import TIMEPOINTS
 from dagster_project.materialisation import table_asset, told
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(TIMEPOINTS, deps=["scans", "treatments"])
+@table_asset(TIMEPOINTS, deps=["scans", "treatments", "follow_up"])
 def timepoints(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Choose a scan for each visit by the dates of the cycles."""
     site = context.partition_key
-    scans, treatments = lakehouse.read("scans", "treatments", site=site)
+    scans, treatments, follow_up = lakehouse.read("scans", "treatments", "follow_up", site=site)
     rows = derive_timepoints(scans, treatments, lakehouse.study.section("timepoints"))
     rows = rows.with_columns(input_fingerprint=pl.lit(lakehouse.study.section_digest("timepoints")))
+    lakehouse.refuse(site, TIMEPOINTS.name, refuse_after_death(rows, follow_up))
     return told(lakehouse.lake.replace(TIMEPOINTS.name, rows, site=site), rows)

@@ -21,6 +21,9 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
 """What `changed_since_t0` compares, and the columns of `scans` that tell it."""
 
 
+AFTER_DEATH = "is dated after the death of its patient; correct the row of the death, or export the images with their right date"
+
+
 @dataclass(frozen=True)
 class DayStudy:
     """The series of one patient made on one day, the chosen one first; a study without a date stands alone."""
@@ -197,6 +200,18 @@ def _choice(n_others: int) -> str:
 def _changed(chosen: Row, visits: list[Visit]) -> list[str]:
     baseline = [v.study.series[0] for v in visits if v.name == "T0"]
     return [what for what, columns in CHANGES.items() if any(_differ(chosen[c], b[c]) for b in baseline for c in columns)]
+
+
+def refuse_after_death(timepoints: pl.DataFrame, follow_up: pl.DataFrame) -> pl.DataFrame:
+    """Rows of QUARANTINE for scans that are dated after the death of their patient: one of the two dates is wrong.
+
+    The scan stays where it is, since the death may be what is wrong; no survival time is counted until one of them is corrected.
+    Dates of a patient are all shifted alike, so that they can be compared.
+    """
+    died = follow_up.filter(pl.col("event") == "death").drop_nulls("event_date").group_by("site", "patient").agg(death=pl.col("event_date").min())
+    late = timepoints.join(died, on=["site", "patient"]).filter(pl.col("scan_date") > pl.col("death")).sort("site", "scan")
+    return late.select(
+        "site", pl.lit(TIMEPOINTS.name).alias("stage"), pl.format("scan {}", "scan").alias("item"), pl.lit(AFTER_DEATH).alias("reason"), "simulated")
 
 
 def _differ(a: object, b: object) -> bool:

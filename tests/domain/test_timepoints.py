@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project.domain.timepoints import derive_timepoints
+from dagster_project.domain.timepoints import derive_timepoints, refuse_after_death
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import TIMEPOINTS
 from dagster_project.study import load_study
@@ -216,3 +216,13 @@ def test_t1_lies_after_t0_and_t2_after_t1_whatever_the_cycles_say(cycles, scanne
         assert cycles[1] is not None
         assert all(found[v]["scan_date"] > day(cycles[1]) for v in ("T1", "T2") if v in found)
     assert "T0" not in found or found["T0"]["scan_date"] <= day(cycles[1])
+
+
+def test_a_scan_after_death_is_named_and_stays():
+    found = derive_timepoints(table("scans", scan("a", -5), scan("b", 60), scan("c", None)), treatments(EVERY_THREE_WEEKS), RULES)
+    died = pl.DataFrame({"site": ["AA"] * 2, "patient": ["P1"] * 2, "event": ["death", "alive"], "event_date": [day(59), day(100)]})
+    late = refuse_after_death(found, died)
+    assert late.select("stage", "item").rows() == [("timepoints", "scan b")]
+    assert "correct the row of the death" in late["reason"][0]
+    assert refuse_after_death(found, died.with_columns(event_date=pl.lit(None, pl.Date))).height == 0
+    assert refuse_after_death(found, died.with_columns(event_date=pl.lit(day(60)))).height == 0
