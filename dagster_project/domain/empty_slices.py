@@ -14,13 +14,13 @@ from dagster_project.domain.outlines import Mask, Outline
 from dagster_project.domain.series import Series
 
 SLAB_TOLERANCE = 0.1
-"""Largest difference, in slices, of a plane's stated thickness from the distance of the planes."""
+"""Largest relative difference of a plane's stated thickness from the distance of the planes, or from a slice's own thickness."""
 
 
 def settle_empty_slices(outline: Outline, series: Series) -> Outline:
     """The outline with its empty slices filled where that is known, else flagged.
 
-    1. The object states how thick its planes are (`slab_mm`): each plane holds for the slices whose
+    1. The object states planes thicker than the slices of the CT (`slab_mm`): each plane holds for the slices whose
        centre lies within its thickness. Beyond the first and the last plane only where the planes lie
        that thickness apart, since then nothing else states where the lesion ends.
     2. Slices that the CT itself lacks and that were interpolated (`Series.places`) are filled by the
@@ -49,9 +49,12 @@ def _drawn(mask: Mask) -> list[int]:
 
 
 def _fill_slabs(mask: Mask, drawn: Sequence[int], slab_mm: float | None, series: Series) -> Mask:
-    slab = (slab_mm or 0.0) / series.image.GetSpacing()[2]
-    if slab <= 1 + SLAB_TOLERANCE:
+    spacing = series.image.GetSpacing()[2]
+    # Slices that overlap are thicker than they lie apart: their thickness states nothing of a slice left out.
+    own = max(spacing, series.header.get("slice_thickness_mm") or 0.0)
+    if (slab_mm or 0.0) <= own * (1 + SLAB_TOLERANCE):
         return mask
+    slab = (slab_mm or 0.0) / spacing
     filled = mask.copy()
     for place, plane in _within_slabs(drawn, slab, len(mask)):
         filled[place] = mask[plane]

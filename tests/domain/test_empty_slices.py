@@ -73,6 +73,17 @@ def test_planes_as_thick_as_the_slices_state_nothing_new(series):
     assert settled(series, {3: 5, 5: 5}, slab_mm=1.0) == ({3: 5, 5: 5}, ("slices_empty",))
 
 
+def test_the_thickness_of_overlapping_slices_fills_nothing(tmp_path):
+    """Slices of 3 mm every millimetre: a plane of 3 mm is one of them."""
+    overlapping = read_series(write(tmp_path, series_datasets(np.zeros((20, 12, 12), np.int16), SliceThickness=3.0)))
+    assert settled(overlapping, {4: 5, 6: 5}, slab_mm=3.0) == ({4: 5, 6: 5}, ("slices_empty",))
+    assert settled(overlapping, {4: 5}, slab_mm=3.0) == ({4: 5}, ())
+
+
+def test_one_plane_of_a_stated_thickness_holds_for_its_slices(series):
+    assert settled(series, {4: 5}, slab_mm=3.0) == ({3: 5, 4: 5, 5: 5}, ("slices_filled",))
+
+
 def test_slices_that_the_ct_lacks_have_the_shape_between_their_neighbours(gapped):
     found, flags = settled(gapped, {4: 4, 5: 4, 8: 7, 9: 7})
     assert found == {4: 4, 5: 4, 6: 5, 7: 6, 8: 7, 9: 7}
