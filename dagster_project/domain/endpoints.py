@@ -47,7 +47,7 @@ Patient = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the lake holds of one patient: dated visits with their responses in order, days of all CTs, events.
+    """What the lake holds of one patient: dated visits with their responses in order, days of all CTs, events, days of cycles.
 
     `treated` says that the date of the first cycle is known; without it there is no day of anything.
     """
@@ -56,6 +56,7 @@ class Record:
     days: Mapping[str, int | None]
     treated: bool
     events: Sequence[Row]
+    cycle_days: Sequence[int] = ()
 
     @property
     def undated(self) -> frozenset[str]:
@@ -96,12 +97,16 @@ def records_of(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.
     visits, events, scans = _by_patient(accepted), _by_patient(follow_up), _by_patient(timepoints)
     treated = _by_patient(treatments)
     names = {*visits, *events, *scans, *treated}
-    found = {p: Record(visits[p], {s["visit"]: s["day"] for s in scans[p]}, _is_dated(treated[p]), events[p]) for p in names}
+    found = {p: Record(visits[p], {s["visit"]: s["day"] for s in scans[p]}, _is_dated(treated[p]), events[p], _days_of(treated[p])) for p in names}
     return defaultdict(lambda: Record((), {}, treated=False, events=()), found)
 
 
 def _is_dated(cycles: Iterable[Row]) -> bool:
     return any(c["cycle"] == 1 and c["day"] is not None for c in cycles)
+
+
+def _days_of(cycles: Iterable[Row]) -> list[int]:
+    return [c["day"] for c in cycles if c["day"] is not None]
 
 
 def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:

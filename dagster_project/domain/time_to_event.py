@@ -39,7 +39,7 @@ def derive_time_to_event(responses: pl.DataFrame, treatments: pl.DataFrame, foll
        further CT; an iUPD that iSD, iPR or iCR followed is none
     3. each of them again from T2, for the patients still at risk then
     4. dor: from the first CR or PR (iCR or iPR) to the end of pfs, for those who had one
-    5. os: from the first cycle to death, else to the last day on which anything is known
+    5. os: from the first cycle to death, else to the last day on which anything is known, a cycle among it
 
     Without a date of the first cycle there is no time, nor where dates that decide it are missing or contradict each other
     (progression_free.why_no_time); the reason says so. No time is negative, and none to an event is shorter than a day.
@@ -114,7 +114,8 @@ def _overall(record: Record, facts: FollowUp) -> Times:
     query = death_query(facts) or (UNDATED_DEATH if "death" in record.undated else "")
     if query:
         return "os", "main", "first_cycle", None, None, query
-    known = [day for day in (*record.days.values(), *(v["day"] for v in record.visits), *(e["day"] for e in record.events)) if day is not None]
+    days = (*record.days.values(), *record.cycle_days, *(v["day"] for v in record.visits), *(e["day"] for e in record.events))
+    known = [day for day in days if day is not None]
     if facts.death_day is not None:
         return "os", "main", "first_cycle", max(facts.death_day, FIRST_DAY), True, "death"
     return "os", "main", "first_cycle", max([0, *known]), False, "alive when last heard of"

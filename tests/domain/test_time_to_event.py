@@ -78,6 +78,11 @@ def test_overall_survival():
     assert times(["T1 SD iSD"], ("alive", 300))["os", "main", "first_cycle"] == (300, False)
 
 
+def test_a_cycle_is_heard_of_too():
+    found = derive_time_to_event(responses(), cycles(0, 21, 42), follow_up(), table("patients", {}), timepoints(), ENDPOINTS)
+    assert found.filter(endpoint="os").select("days", "event").rows() == [(42, False)]
+
+
 def test_without_a_first_cycle_there_is_no_time_and_it_is_said():
     found = times(["T1 SD iSD"], treated=False)
     assert set(found.values()) == {(None, None)}
