@@ -16,14 +16,19 @@ DELIMITERS = ",;\t|"
 HEADER_WITHIN = 30
 """Lines among which the header is looked for: titles and remarks may stand above it."""
 
+MOST_PARTS = 8
+"""Lines that one row may have been cut into."""
+
 UNSEEN = dict.fromkeys([0xFEFF, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0x00AD])
 """Characters that nobody sees: marks of byte order and of direction, spaces of no width."""
 
 OPEN_QUOTE = "has a quotation mark that is not closed, or not doubled within a text; the row is left out, and those that it swallowed are read"
 NO_TEXT = "holds characters that are no text, or of another encoding than the rest; save the whole file as CSV UTF-8. The row is left out"
+BROKEN = "is cut by a line break within a text; put the text in quotation marks. The row is left out"
 CUT = "is where the file ends, in the middle of a row; deliver the file whole. The row is left out"
 
 _ENDS = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_LIKE_NUMBER = re.compile(r"[\w'=\"]?[\w./,\"-]*\d[\w./\"+-]*")
 _SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?[\r\n]+", re.IGNORECASE)
 
 
@@ -114,7 +119,8 @@ def text_lines(text: str, find: Find) -> list[Line]:
     2. Else of comma, semicolon, tab and bar the one by which most headers are known.
     3. Only CR, LF and CR LF end a line, and within quotes none does.
     4. A quotation mark that is not closed swallows lines: the line is refused, and those that are rows by themselves are read.
-    5. A last line without an end that has too few cells was cut.
+    5. Short lines that make one row together were cut by a line break in a text without quotation marks.
+    6. A last line without an end that has too few cells was cut.
     """
     said = _SEPARATOR.match(text)
     text = text[said.end():] if said else text
@@ -122,7 +128,7 @@ def text_lines(text: str, find: Find) -> list[Line]:
     delimiter = said[1] if said else _delimiter(physical, find)
     _, place = find([Line(n, cells) for n, (cells, _) in enumerate(islice(_records(physical, delimiter, None), HEADER_WITHIN), start=1)])
     lines = [_line(n, cells, fault) for n, (cells, fault) in enumerate(_records(physical, delimiter, place), start=1)]
-    return _without_cut(lines, text, place)
+    return _without_cut(_without_broken(lines, place), text, place)
 
 
 def _line(number: int, cells: tuple[str, ...], fault: str) -> Line:
@@ -148,6 +154,9 @@ def _records(physical: Sequence[str], delimiter: str, place: Place | None) -> It
         if fault:
             yield (), fault
             start += 1
+            while place and start < stop and not _is_row(physical[start], delimiter, place):
+                yield (), fault
+                start += 1
         else:
             yield tuple(map(clean, cells)), ""
             start = stop
@@ -167,8 +176,11 @@ def _record(physical: Sequence[str], start: int, delimiter: str) -> tuple[int, l
 
 def _quote_fault(lines: Sequence[str], delimiter: str, place: Place | None) -> str:
     """Why the quotation marks of a record are wrong; empty where they are right."""
-    if len(lines) == 1 and '"' not in lines[0]:
+    marks = sum(line.count('"') for line in lines)
+    if not marks:
         return ""
+    if marks % 2:
+        return OPEN_QUOTE
     try:
         list(csv.reader(io.StringIO("".join(lines), newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error:
@@ -177,11 +189,62 @@ def _quote_fault(lines: Sequence[str], delimiter: str, place: Place | None) -> s
 
 
 def _is_row(line: str, delimiter: str, place: Place | None) -> bool:
-    """True for a line within quotes that would be a row by itself."""
-    if place is None or place.width == 1:
+    """True for a line within quotes that would be a row by itself; the last line of a quoted text has a mark that closes it and none that opens."""
+    if place is None or place.width == 1 or line.count('"') % 2:
         return False
-    cells = line.rstrip("\r\n").split(delimiter)
-    return len(cells) == place.width and re.fullmatch(r"\S*\d\S*", cells[place.key].strip()) is not None
+    cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    return len(cells) == place.width and _is_number(cells, place)
+
+
+def _is_number(cells: Sequence[str], place: Place) -> bool:
+    return len(cells) > place.key and _LIKE_NUMBER.fullmatch(clean(cells[place.key])) is not None
+
+
+def _without_broken(lines: list[Line], place: Place | None) -> list[Line]:
+    """The lines, those refused that a line break cut.
+
+    1. Short lines that together make one row, where none after the first has a number of its own, or no other line is short.
+    2. Short lines beside a line that is cut, or that has a quotation mark too many.
+    """
+    if place is None or place.width < 3:
+        return lines
+    body = lines[place.header + 1:]
+    short = {at for at, line in enumerate(body) if 0 < len(line.cells) < place.width and any(line.cells)}
+    padded = any(len(line.cells) >= place.width and not line.cells[place.width - 1] for line in body if not line.fault)
+    broken = _broken(body, short, place, numbered=True)
+    broken = broken if padded or short <= broken else _broken(body, short, place, numbered=False)
+    broken = _with_neighbours(body, short, broken)
+    return [*lines[:place.header + 1], *(Line(line.number, line.cells, fault=BROKEN) if at in broken else line for at, line in enumerate(body))]
+
+
+def _broken(body: Sequence[Line], short: set[int], place: Place, *, numbered: bool) -> set[int]:
+    found: set[int] = set()
+    for at in sorted(short):
+        if at not in found:
+            found.update(range(at, _end_of_broken(body, at, place, numbered=numbered)))
+    return found
+
+
+def _with_neighbours(body: Sequence[Line], short: set[int], broken: set[int]) -> set[int]:
+    found = set(broken)
+    passed = short | {at for at, line in enumerate(body) if line.is_empty}
+    faulty = {at for at, line in enumerate(body) if line.fault == OPEN_QUOTE} | found
+    while faulty:
+        faulty = {near for at in faulty for near in (at - 1, at + 1) if near in passed - found}
+        found |= faulty
+    return found & (short | broken)
+
+
+def _end_of_broken(body: Sequence[Line], at: int, place: Place, *, numbered: bool) -> int:
+    """Behind the last of the short lines that make one row with the line at a place; the place itself where none do."""
+    cells = len(body[at].cells)
+    for end, line in enumerate(body[at + 1:at + MOST_PARTS], start=at + 1):
+        if line.fault or len(line.cells) >= place.width or (not numbered and _is_number(line.cells, place)):
+            return at
+        cells += len(line.cells) - 1
+        if cells == place.width:
+            return end + 1
+    return at
 
 
 def _without_cut(lines: list[Line], text: str, place: Place | None) -> list[Line]:

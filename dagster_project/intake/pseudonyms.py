@@ -64,12 +64,13 @@ _WHOLE = re.compile(r"(\d+)\.0*")
 _QUOTES = "'`´‘’\"“”"
 
 _SCIENTIFIC = re.compile(r"[+-]?(\d+([.,]\d*)?E[+-]\d{1,3}|\d([.,]\d*)?E\d{1,3}|\d+[.,]\d*E\d{1,3})")
+_MARKS = re.compile(r"[:,;，；、。\"“”]")
 EXACT_DIGITS = 15
 """Digits of a number that a spreadsheet keeps; it writes zeros for those after."""
 
 SCIENTIFIC = "is in scientific notation, which names many patients; write the number out, as text"
 ROUNDED = "has zeros after its 15th digit, as a spreadsheet leaves a long number; write it out, as text"
-NO_NUMBER = "is no patient number (it has no digit, or a colon, or is an error of a spreadsheet)"
+NO_NUMBER = "is no patient number: it has no digit, or it is several, a remark or an error of a spreadsheet"
 NOUGHT = "is zero, which is nobody's number"
 
 
@@ -120,7 +121,7 @@ def number_fault(number: str) -> str:
     """Why a text is nobody's number; empty where it is one.
 
     1. Scientific notation: `3.30102E+11` is every number from 330101500000 to 330102499999.
-    2. Zero, a text without any digit, one with a colon (a remark below a table), an error of a spreadsheet.
+    2. Zero, a text without any digit, an error of a spreadsheet, one with marks between words (a remark below the table, two numbers).
 
     >>> number_fault("3.30102e+11") == number_fault("3E11") == SCIENTIFIC, number_fault("12E4567"), number_fault("合计") == NO_NUMBER
     (True, '', True)
@@ -130,7 +131,7 @@ def number_fault(number: str) -> str:
         return SCIENTIFIC
     if text == "0":
         return NOUGHT
-    return NO_NUMBER if not re.search(r"\d", text) or ":" in text or text.startswith("#") else ""
+    return NO_NUMBER if not re.search(r"\d", text) or _MARKS.search(text) or text.startswith("#") else ""
 
 
 def is_rounded(number: str) -> bool:

@@ -1,5 +1,9 @@
 """Files in any delimiter, encoding and language; what is not understood is named by its number."""
 
+import csv
+import io
+from random import Random
+
 import pytest
 
 from dagster_project.intake.csv_tables import Refusal, read_table
@@ -116,6 +120,19 @@ def test_a_text_that_a_typographic_mark_should_close_costs_its_own_row(tmp_path)
     assert [row.number for row in table.rows] == [3]
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_stands_in_a_text_the_cells_behind_it_are_those_that_were_written_or_the_row_is_refused(tmp_path, seed):
+    random = Random(seed)
+    text = lambda: "".join(random.choice("abF129.-% \t\"'，。\n\r;,|\x0b\x85\u2028女") for _ in range(random.randint(0, 12)))  # noqa: E731
+    rows = [[f"ZY{n:07}", text(), random.choice("FM"), random.choice(["IIIB", "IV", ""])] for n in range(1, random.randint(2, 7))]
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=random.choice(",;\t"), quoting=random.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])).writerows([["patient_id", "regimen", "sex", "stage"], *rows])
+    table = read(tmp_path, buffer.getvalue().encode(random.choice(["utf-8", "utf-16", "gb18030"])))
+    got = {row.cells["patient_id"]: (row.cells["sex"], row.cells["stage"]) for row in table.rows}
+    assert got.items() <= {row[0]: (row[2], row[3]) for row in rows}.items()
+    assert len(rows) - len(got) <= len(table.refusals)
+
+
 def test_lines_within_a_quoted_text_stay_text(tmp_path):
     table = read(tmp_path, b'patient_id,detail\n001,"first, of two\nlines, of text"\n002,tumour\n', table="follow_up")
     assert [(row.number, row.cells["patient_id"]) for row in table.rows] == [(2, "001"), (3, "002")]
@@ -131,6 +148,17 @@ def test_a_row_that_alone_is_longer_is_refused_even_where_its_end_is_empty(tmp_p
     table = read(tmp_path, b"patient_id,visit_date,ld_mm,sa_mm,roi\n001,2024-01-05,34,5,22.0,\n002,2024-01-05,34,22,\n", table="lesions")
     assert [row.number for row in table.rows] == [3]
     assert "more cells" in table.refusals[0].reason
+
+
+@pytest.mark.parametrize("break_", ["\n", "\r", "\n\n"])
+def test_a_text_with_a_line_break_and_no_quotation_marks_costs_its_own_row(tmp_path, break_):
+    table = read(tmp_path, f"patient_id,regimen,sex,stage\n001,pembro{break_}lizumab,F,IIIB\n002,,M,IVA\n".encode())
+    assert [row.cells["patient_id"] for row in table.rows] == ["002"]
+    assert [r.item for r in table.refusals] == [f"clinical/patients.csv row {n}" for n in range(2, 4 + (break_ == "\n\n"))]
+
+
+def test_rows_without_their_empty_ends_are_rows(tmp_path):
+    assert len(read(tmp_path, b"patient_id,regimen,sex,stage\n001,,F\n002,\n003,,M\n").rows) == 3
 
 
 def test_a_last_line_that_was_cut_is_refused(tmp_path):

@@ -67,7 +67,7 @@ def test_scientific_notation_is_nobodys_number(text):
     assert number_fault(text) == SCIENTIFIC
 
 
-@pytest.mark.parametrize("text", ["合计", "合计：35", "#N/A", "#####", "0", "000", "'"])
+@pytest.mark.parametrize("text", ["合计", "合计：35", "12345、67890", "12345;67890", "12,34", '12"34', "#N/A", "#####", "0", "000", "'"])
 def test_remarks_errors_and_zero_are_nobodys_number(text):
     assert number_fault(text)
 
