@@ -459,7 +459,7 @@ def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[d
 def _age(report: _Report, patient: str, values: Mapping[str, Any], first_cycle: dt.date | None) -> int | None:
     """Whole years at cycle 1; the age that was given where birth date or cycle 1 is missing; None where the two disagree."""
     born, given = values.get("birth_date"), values.get("age")
-    place = f"clinical/patients.csv row {report.people.rows[patient].number} column " if patient in report.people.rows else ""
+    place = f"{report.people.places[patient]} column " if patient in report.people.places else ""
     if born is not None and born > report.session.cut_off:
         report.refuse(place + "birth_date", AFTER_CUT_OFF)
         born = None

@@ -5,6 +5,7 @@ import io
 import re
 import zipfile
 
+import polars as pl
 import pytest
 from openpyxl import Workbook
 
@@ -63,6 +64,13 @@ def as_workbook(path):
     path.unlink()
 
 
+def assert_same(of_workbooks, of_csv):
+    """The same rows in every table, but for the files that a row names."""
+    for name, frame in of_csv.items():
+        texts = [column for column, kind in frame.schema.items() if kind == pl.String]
+        assert of_workbooks[name].with_columns(pl.col(texts).str.replace_all(".xlsx", ".csv", literal=True)).equals(frame), name
+
+
 # ── the same as the CSV files ──
 
 def examples():
@@ -80,7 +88,7 @@ def test_the_examples_of_the_landing_contract_give_the_same_tables(site, chinese
         as_workbook(site.folder / name)
     of_workbooks = site.build()
     assert [item.replace("csv", "xlsx") for item in refused] == list(site.refusals)
-    assert all(of_workbooks[name].equals(of_csv[name]) for name in of_csv)
+    assert_same(of_workbooks, of_csv)
     assert sum(frame.height for frame in of_workbooks.values()) > 2
 
 
@@ -96,7 +104,7 @@ def test_a_simulated_hospital_gives_the_same_tables(site, index):
     for path in sorted(site.folder.rglob("*.csv")):
         as_workbook(path)
     of_workbooks = site.build()
-    assert all(of_workbooks[name].equals(of_csv[name]) for name in of_csv)
+    assert_same(of_workbooks, of_csv)
     assert [item.replace("csv", "xlsx") for item in refused] == list(site.refusals)
     assert of_workbooks["lesions"].height > 10
 
