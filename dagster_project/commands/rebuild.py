@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from dagster_project.commands.terminal import CONSOLE, existing_home
 from dagster_project.lake.home import Home
+from dagster_project.lake.locks import home_locked
 
 if TYPE_CHECKING:
     from dagster_project.lake.damage import Damage
@@ -28,14 +29,15 @@ def rebuild(table: str | None, site: str | None) -> None:
       lakehouse rebuild reads --site BJCH
     """
     home = existing_home()
-    damages = _let_damaged_go(home, table, site)
-    if not damages:
-        click.echo("no data file " + (f"of {table} " if table else "") + "is lost or damaged")
-        return
-    for damage in damages:
-        CONSOLE.print(escape(f"{damage.table} {damage.site or ''}: a file {damage.what}"), soft_wrap=True)
-    failed = _derive(home, damages)
-    _finish(home)
+    with home_locked(home, "lakehouse rebuild", waiting=click.echo):
+        damages = _let_damaged_go(home, table, site)
+        if not damages:
+            click.echo("no data file " + (f"of {table} " if table else "") + "is lost or damaged")
+            return
+        for damage in damages:
+            CONSOLE.print(escape(f"{damage.table} {damage.site or ''}: a file {damage.what}"), soft_wrap=True)
+        failed = _derive(home, damages)
+        _finish(home)
     for line in failed:
         CONSOLE.print(f"[red]failed[/red] {escape(line)}", soft_wrap=True)
     if failed:

@@ -16,9 +16,9 @@ from dagster_project.lake.home import Home, find_home
 CONSOLE = Console(highlight=False)
 
 
-def tell(title: str, columns: list[str], rows: Sequence[Sequence[Any]]) -> None:
+def tell(title: str, columns: list[str], rows: Sequence[Sequence[Any]], *, nothing: str = "none") -> None:
     """Print a table under its title; numbers in four figures, nothing for NULL."""
-    CONSOLE.print(f"\n[bold]{title}[/bold]{'' if rows else ': none'}")
+    CONSOLE.print(f"\n[bold]{title}[/bold]{'' if rows else f': {nothing}'}")
     if rows:
         table = Table(*columns, box=None, header_style="dim", pad_edge=False)
         for row in rows:

@@ -14,8 +14,8 @@ from pathlib import Path
 import polars as pl
 
 from dagster_project.flow.predictions import forget_predictions
-from dagster_project.intake.pseudonyms import write_audit
-from dagster_project.intake.vault import held_names, remove_patient
+from dagster_project.intake.pseudonyms import forget_site, write_audit
+from dagster_project.intake.vault import held_names, remove_patient, site_lock
 from dagster_project.lake.errors import SnapshotGone
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
@@ -73,6 +73,36 @@ def leave_study(lakehouse: Lakehouse, patient: str, purpose: str) -> str:
         shutil.rmtree(home.answers)
     lakehouse.lake.remove_patient(patient)
     return mark
+
+
+def remove_site(lakehouse: Lakehouse, site: str, purpose: str) -> list[str]:
+    """Take a site out of vault, crosswalk and tables; the pseudonyms of its patients, which stand nowhere any more.
+
+    The audit keeps that the site was removed, by its code; earlier lines about its patients lose their pseudonyms.
+    """
+    home = lakehouse.home
+    with site_lock(home.vault / site):
+        patients = forget_site(home.crosswalk, site)
+        shutil.rmtree(home.vault / site)
+    write_audit(home.audit, "remove_site", site, purpose)
+    audit = home.audit.read_bytes()
+    for patient in patients:
+        audit = audit.replace(patient.encode(), site.encode())
+        forget_predictions(lakehouse, patient)
+    write_whole(home.audit, audit)
+    if home.answers.is_dir():
+        shutil.rmtree(home.answers)
+    lakehouse.lake.remove_site(site)
+    return patients
+
+
+def forget_partition(site: str) -> None:
+    """Take a site from Dagster's partitions."""
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        if instance.has_dynamic_partition("site", site):
+            instance.delete_dynamic_partition("site", site)
 
 
 def expunge(lakehouse: Lakehouse, runs: list[str]) -> None:

@@ -397,6 +397,30 @@ def withdraw_from_crosswalk(path: Path, pseudonym: str) -> str:
     return mark
 
 
+def patients_of(path: Path, site: str) -> list[str]:
+    """Pseudonyms of a site's patients, those who withdrew left out."""
+    if not crosswalk_file(path).is_file():
+        return []
+    with _written(crosswalk_file(path)) as connection:
+        _make(connection)
+        return [row[0] for row in connection.execute("SELECT pseudonym FROM patient WHERE site = ? AND NOT withdrawn ORDER BY 1", (site,))]
+
+
+def forget_site(path: Path, site: str) -> list[str]:
+    """Forget every patient of a site, but that those who withdrew have withdrawn; the pseudonyms that are forgotten. Needs no key.
+
+    What was sealed and the blind indexes are deleted: what the site delivers later bears new pseudonyms. The marks of
+    those who withdrew stay with their indexes, so that their files are refused whenever they come again.
+    """
+    gone = patients_of(path, site)
+    if not gone:
+        return []
+    with _written(crosswalk_file(path)) as connection:
+        for table in ("number", "sealed", "patient"):
+            connection.executemany(f"DELETE FROM {table} WHERE pseudonym = ?", [(pseudonym,) for pseudonym in gone])
+    return gone
+
+
 def rotate_crosswalk(path: Path, *, old: Keys, new: Keys, identity: str) -> int:
     """Re-seal and re-index every row in one transaction; pseudonyms stay. Returns the number of sealed rows.
 

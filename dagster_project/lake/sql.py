@@ -233,6 +233,11 @@ def delete_patient() -> list[str]:
     return [f'DELETE FROM "{table}" WHERE {column} = ?' for table, column in columns]
 
 
+def delete_site() -> list[str]:
+    """Statements that take a site out of every table that names one."""
+    return [f'DELETE FROM "{table.name}" WHERE site = ?' for table in TABLES if "site" in table.names]
+
+
 EXPIRABLE = """
 SELECT snapshot_id FROM lake.snapshots() WHERE snapshot_time < now() - to_days($days) AND NOT list_contains($kept, snapshot_id)
     AND snapshot_id < (SELECT max(snapshot_id) FROM lake.snapshots()) ORDER BY snapshot_id"""

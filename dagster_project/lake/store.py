@@ -226,6 +226,13 @@ class Lake:
 
         return self._transaction("remove a patient", work)
 
+    def remove_site(self, site: str) -> int:
+        """Take a site's rows out of every table, in one transaction; how many they were."""
+        def work(c: duckdb.DuckDBPyConnection) -> int:
+            return sum(_counted(c.execute(statement, [site])) for statement in sql.delete_site())
+
+        return self._transaction("remove a site", work)
+
     def tidy(self, *, days: int, kept: Collection[int]) -> int:
         """Let snapshots of more than so many days expire, but those that are named here and the newest; give their space back; how many expired.
 

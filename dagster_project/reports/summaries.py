@@ -15,6 +15,7 @@ from dagster_project.domain.eligibility import CRITERIA as ORDER_OF_CRITERIA
 from dagster_project.domain.eligibility import derive_flow
 from dagster_project.domain.endpoints import clopper_pearson, kaplan_meier, log_rank
 from dagster_project.domain.survival import outcome_weights
+from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import BY_NAME, RECONCILIATION
 from dagster_project.reports.figures import Stage, area_under_roc
@@ -38,6 +39,9 @@ SCAN_FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "no
 
 REASONS_SHOWN = 8
 """Reasons listed for a stage of the quarantine; the others are counted."""
+
+ITEMS_SHOWN = 20
+"""Items listed under a reason: file, row and column of each; the others are counted."""
 
 PATIENTS_FOR_CORRELATION = 10
 """Below that no correlation is given."""
@@ -195,17 +199,31 @@ def summarise_quarantine(quarantine: pl.DataFrame) -> list[Row]:
     rows = []
     for (stage,), part in quarantine.group_by("stage"):
         reasons = (
-            part.group_by("reason").agg(n=pl.len(), sites=pl.col("site").unique().sort()).sort("n", "reason", descending=[True, False])
+            part.group_by("reason")
+            .agg(n=pl.len(), sites=pl.col("site").unique().sort(), items=(pl.col("site") + " " + pl.col("item")).sort())
+            .sort("n", "reason", descending=[True, False])
         )
         rows.append(
             {
                 "stage": stage,
                 "n": part.height,
-                "reasons": reasons.head(REASONS_SHOWN).to_dicts(),
+                "reasons": [_in_both_languages(row) for row in reasons.head(REASONS_SHOWN).iter_rows(named=True)],
                 "others": max(0, reasons.height - REASONS_SHOWN),
             }
         )
-    return sorted(rows, key=lambda row: order.index(row["stage"]))
+    return sorted(rows, key=lambda row: (order.index(row["stage"]) if row["stage"] in order else len(order), row["stage"]))
+
+
+def _in_both_languages(row: Row) -> Row:
+    """A reason with its Chinese and its places: file, row and column of each item, the first of them by name."""
+    shown = row["items"][:ITEMS_SHOWN]
+    chinese = chinese_reason(row["reason"])
+    return {
+        **row,
+        "reason_zh": chinese if chinese != row["reason"] else "",
+        "items": shown,
+        "more": len(row["items"]) - len(shown),
+    }
 
 
 def summarise_reconciliation(reconciliation: pl.DataFrame) -> list[Row]:

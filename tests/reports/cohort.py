@@ -140,7 +140,7 @@ class _Cohort:
                 day=21 * (cycle - 1),
                 drugs="pembrolizumab+pemetrexed",
             )
-        self.add("follow_up", **who, event_date=DAY_ZERO + timedelta(300), day=300, event="alive")
+        self.add("follow_up", **who, number=1, event_date=DAY_ZERO + timedelta(300), day=300, event="alive")
 
     def add_visits(self, who, visits, responds, *, thick):
         base, sums = float(self.random.uniform(20, 70)), {}

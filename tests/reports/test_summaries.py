@@ -140,6 +140,19 @@ def test_quarantine_lists_the_commonest_reasons_and_counts_the_rest():
     assert (reads["n"], reads["reasons"][0]["reason"], reads["reasons"][0]["n"], reads["others"]) == (14, "reason 11", 3, 4)
 
 
+def test_each_refused_item_is_named_by_its_place_with_the_reason_in_chinese():
+    where = ["clinical/patients.csv row 3 column age", "clinical/patients.csv row 12 column age"]
+    rows = [{**A, "stage": "case_report", "item": item, "reason": "is not an age, 0 to 120; the cell is left out"} for item in where]
+    (found,) = s.summarise_quarantine(table("quarantine", rows))[0]["reasons"]
+    assert sorted(found["items"]) == sorted(f"{A['site']} {item}" for item in where)
+    assert (found["more"], found["reason_zh"]) == (0, "不是 0–120 的年龄；该单元格未采用")
+
+
+def test_a_stage_that_the_pages_have_no_word_for_comes_last():
+    rows = [{**A, "stage": stage, "item": "x", "reason": "y"} for stage in ("something_new", "reads")]
+    assert [row["stage"] for row in s.summarise_quarantine(table("quarantine", rows))] == ["reads", "something_new"]
+
+
 def test_agreement_gives_the_cohort_first_then_visits_then_sites():
     shared = {"patient": "*", "lesion": "*", "n": 3, "n_resolved": 3, "simulated": False}
     rows = [

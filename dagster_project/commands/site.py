@@ -1,0 +1,76 @@
+"""`lakehouse site remove`: a hospital leaves the study, or a folder was taken in as a site by mistake."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dagster_project.commands.terminal import CONSOLE, existing_home
+from dagster_project.lake.home import Home
+from dagster_project.lake.locks import home_locked
+
+
+@click.group()
+def site() -> None:
+    """A hospital as a whole.
+
+    \b
+    Example:
+      lakehouse site remove BJCH
+    """
+
+
+@site.command()
+@click.argument("code", metavar="SITE")
+@click.option("--purpose", default="site left the study", show_default=True, help="Why; it stands in the audit.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(code: str, purpose: str, yes: bool) -> None:
+    """Take a site out of vault, crosswalk, tables, snapshots, publications, pages and histories; models that learnt from it are marked.
+
+    \b
+    Needs no key. Move its landing folder away and stop the service before. Earlier snapshots expire. Exit 1 where a trace is left.
+    Example:
+      lakehouse site remove BJCH --purpose "contract ended"
+    """
+    home = existing_home()
+    if not (home.vault / code).is_dir() or code not in home.sites():
+        raise click.ClickException(f"there is no vault of that site; sites are {', '.join(home.sites())}")
+    if (home.landing / code).exists():
+        raise click.ClickException(f"landing/{code} is still there, and the next run would take it in again; move it away first")
+    if not yes:
+        click.confirm(f"Everything of {code} and of its patients is deleted, and every earlier snapshot of the lake expires. Go on?", abort=True)
+    with home_locked(home, "lakehouse site remove", waiting=click.echo):
+        left = remove_site(home, code, purpose)
+    for name in left:
+        CONSOLE.print(f"[red]a trace is left[/red] in {name}", soft_wrap=True)
+    if left:
+        sys.exit(1)
+    CONSOLE.print(f"Nothing of {code} is left in this home but the line of the audit. Still to do by hand: backups, and copies that analysts have made.")
+
+
+def remove_site(home: Home, code: str, purpose: str) -> list[str]:
+    """Remove a site; the files in which one of its patients is left, which should be none.
+
+    1. The models that learnt from its patients are listed.
+    2. Vault, crosswalk and tables forget; what rests on all sites is derived anew without reading a landing.
+    3. Snapshots, publications, histories and the partition go.
+    4. The whole home is searched for the pseudonyms.
+    """
+    from dagster_project.commands.run import run_flow
+    from dagster_project.flow import withdrawal
+    from dagster_project.intake.pseudonyms import patients_of
+    from dagster_project.resources import Lakehouse
+
+    lakehouse = Lakehouse(root=str(home.root))
+    runs = sorted({run for patient in patients_of(home.crosswalk, code) for run in withdrawal.find_marked_runs(lakehouse, patient)})
+    patients = withdrawal.remove_site(lakehouse, code, purpose)
+    withdrawal.forget_history(home)
+    withdrawal.forget_partition(code)
+    if home.sites():
+        run_flow(home, [], take_in=False)
+    withdrawal.expunge(lakehouse, runs)
+    if patients:
+        withdrawal.scrub(home, patients, code)
+    CONSOLE.print(f"{len(patients)} patients; {len(runs)} models learnt from them and are marked.")
+    return withdrawal.search_home(home, patients) if patients else []

@@ -1,0 +1,73 @@
+"""What was refused, in Chinese: reasons and places are templates of reasons_zh.toml; what has none stays English."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+
+CATALOGUE = Path(__file__).with_name("reasons_zh.toml")
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+STOPS = (("; ", "；"), (". ", "。"))
+"""Where a reason falls into pieces that may stand in the catalogue by themselves."""
+
+Template = tuple[re.Pattern[str], str]
+
+
+def chinese_reason(reason: str) -> str:
+    """A reason in Chinese, as far as the catalogue has it.
+
+    1. The whole reason, the template with the most words of its own first; what stands in a placeholder is looked up too.
+    2. Else its pieces between semicolons and full stops, each by itself; a piece without a template stays English.
+
+    >>> chinese_reason("is not a date; write YYYY-MM-DD, the year in four digits and first; the cell is left out")
+    '不是日期；请写 YYYY-MM-DD，四位年份在前；该单元格未采用'
+    """
+    return _translated(reason, "reasons")
+
+
+def chinese_item(item: str) -> str:
+    """The place of what was refused in Chinese.
+
+    >>> chinese_item("clinical/patients.csv row 6 column age")
+    'clinical/patients.csv 第 6 行 age 列'
+    """
+    return _translated(item, "items")
+
+
+@lru_cache(maxsize=4096)
+def _translated(text: str, section: str) -> str:
+    for template, chinese in _templates()[section]:
+        found = template.fullmatch(text)
+        if found:
+            return chinese.format(**{name: _within(part, text, section) for name, part in found.groupdict().items()})
+    for stop, mark in STOPS:
+        head, _, tail = text.rpartition(stop)
+        if head:
+            return f"{_translated(head, section)}{mark}{_translated(tail, section)}"
+    return text
+
+
+def _within(part: str, whole: str, section: str) -> str:
+    return part if part == whole or section == "items" else _translated(part, section)
+
+
+@cache
+def _templates() -> Mapping[str, Sequence[Template]]:
+    content = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+    return {section: [(_pattern(english), chinese) for english, chinese in sorted(entries.items(), key=_weight)]
+            for section, entries in content.items()}
+
+
+def _weight(entry: tuple[str, str]) -> int:
+    """Fewer placeholders' worth of freedom first: templates with the most characters of their own."""
+    return -len(_PLACEHOLDER.sub("", entry[0]))
+
+
+def _pattern(english: str) -> re.Pattern[str]:
+    parts = _PLACEHOLDER.split(english)
+    return re.compile("".join(f"(?P<{p}>.+?)" if n % 2 else re.escape(p) for n, p in enumerate(parts)), re.DOTALL)
