@@ -34,8 +34,31 @@ class _Values:
     labels: frozenset[int]
 
 
+@dataclass(frozen=True)
+class MaskRule:
+    """Which voxels of a volume are inside: those of at least one half, of one label or as fractions."""
+
+    border_rule: BorderRule
+
+    def inside(self, values: npt.NDArray[Any]) -> Mask:
+        """The mask of a plane or a volume."""
+        return values >= HALF
+
+
 def mask_of_values(values: npt.NDArray[Any]) -> tuple[Mask, BorderRule]:
-    """The mask that a volume's values mean.
+    """The mask of a volume (z, y, x) of any number type, by `mask_rule`.
+
+    Raises
+    ------
+    MaskError
+        Where the values are no mask.
+    """
+    rule = mask_rule(values)
+    return rule.inside(values), rule.border_rule
+
+
+def mask_rule(planes: Iterable[npt.NDArray[Any]]) -> MaskRule:
+    """What a volume's values mean.
 
     1. No NaN, nothing infinite, nothing negative.
     2. Whole numbers: one value beside 0, whichever, is inside. Several values are several lesions: refused.
@@ -44,32 +67,26 @@ def mask_of_values(values: npt.NDArray[Any]) -> tuple[Mask, BorderRule]:
 
     Parameters
     ----------
-    values
-        (z, y, x), of any number type, with the scale factor of the file applied.
+    planes
+        The volume, or its planes one after the other, with the scale factor of the file applied.
 
     Raises
     ------
     MaskError
         Where one of these does not hold.
     """
-    found = _summary(values)
+    found = _summary(planes)
     if found.low < -WHOLE_TOLERANCE:
         raise MaskError(NEGATIVE)
-    return (_labelled(values, found), "voxels_as_given") if found.whole else (_fractions(values, found), "fraction_at_least_half")
-
-
-def _labelled(values: npt.NDArray[Any], found: _Values) -> Mask:
-    if len(found.labels) > 1:
-        raise MaskError(SEVERAL)
-    return values >= HALF
-
-
-def _fractions(values: npt.NDArray[Any], found: _Values) -> Mask:
+    if found.whole:
+        if len(found.labels) > 1:
+            raise MaskError(SEVERAL)
+        return MaskRule("voxels_as_given")
     if found.high > 1 + WHOLE_TOLERANCE:
         raise MaskError(ABOVE_ONE)
     if found.high < HALF:
         raise MaskError(BELOW_HALF)
-    return values >= HALF
+    return MaskRule("fraction_at_least_half")
 
 
 def _summary(planes: Iterable[npt.NDArray[Any]]) -> _Values:
@@ -77,6 +94,9 @@ def _summary(planes: Iterable[npt.NDArray[Any]]) -> _Values:
     low, high, whole = np.inf, -np.inf, True
     labels: frozenset[int] = frozenset()
     for plane in planes:
+        if not plane.any():
+            low, high = min(low, 0.0), max(high, 0.0)
+            continue
         found = np.unique(plane).astype(np.float64)
         if not np.isfinite(found).all():
             raise MaskError(NO_NUMBERS)

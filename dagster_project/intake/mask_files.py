@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dagster_project.domain.outlines import BorderRule
 from dagster_project.intake.mask_headers import SEVERAL_SEGMENTS, TILTED, check_header, check_place, segment_of
 from dagster_project.intake.refusals import RefusedError
 
@@ -23,12 +24,14 @@ NAME = re.compile(r"""
     \. (?:nii\.gz|nii|nrrd|mha)""", re.IGNORECASE | re.VERBOSE)
 """<SeriesInstanceUID>__<lesion>.nii.gz, .nii, .nrrd or .mha; what programs append to a lesion's name is no part of it (.seg.nrrd, -label.nrrd)."""
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+NIFTI = (".nii.gz", ".nii")
+ENDINGS = (*NIFTI, ".nrrd", ".mha")
 
 RULES = "2"
 """Raise it when the same file would give another mask: masks that were taken in are read again where they still lie in the landing."""
 
 UNREADABLE = "mask file cannot be read; export it again as NIfTI-1 (.nii.gz) or NRRD (.nrrd)"
+TOO_LARGE = "mask is too large for intake as it is; save it as 8-bit integers (uint8), 0 outside and 1 inside"
 NOT_A_VOLUME = "mask is not one three-dimensional volume; export one volume a lesion, or all lesions as one DICOM SEG"
 
 _TEXT_FIELDS = ((4, 14), (14, 32), (148, 228), (228, 252), (328, 344))
@@ -81,23 +84,35 @@ def clean_mask(path: Path, lesion: str = "") -> tuple[bytes, str]:
     RefusedError
         Where it cannot be read, is not three-dimensional, or its values are no mask.
     """
-    import SimpleITK as sitk
-
-    from dagster_project.domain.mask_values import mask_of_values
     from dagster_project.domain.outlines import MaskError
 
     check_header(path)
-    image = _read(path)
-    voxels = _voxels(image, lesion)
     try:
-        mask, rule = mask_of_values(voxels)
+        clean, rule = _binary(path, lesion)
     except MaskError as error:
         raise RefusedError(f"mask {error.reason}") from error
+    return _nifti(clean, thresholded=rule == "fraction_at_least_half")
+
+
+def _binary(path: Path, lesion: str) -> tuple[Any, BorderRule]:
+    """The mask as an image of 0 and 1, and how its border was decided."""
+    import SimpleITK as sitk
+
+    from dagster_project.domain.mask_values import mask_of_values
+    from dagster_project.intake.nifti_planes import write_binary
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "binary.nii"
+        rule = write_binary(path, made) if path.name.lower().endswith(NIFTI) else None
+        image = _read(path if rule is None else made)
+    if rule is not None:
+        return image, rule.border_rule
+    mask, border_rule = mask_of_values(_voxels(image, lesion))
     clean = sitk.GetImageFromArray(mask.astype("uint8"))
     clean.SetOrigin(image.GetOrigin())
     clean.SetSpacing(image.GetSpacing())
     clean.SetDirection(image.GetDirection())
-    return _nifti(clean, thresholded=rule == "fraction_at_least_half")
+    return clean, border_rule
 
 
 def _read(path: Path) -> Any:
@@ -106,11 +121,18 @@ def _read(path: Path) -> Any:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise RefusedError(TILTED if "orthonormal" in str(error) else UNREADABLE) from None
+        raise RefusedError(_why_unreadable(str(error))) from None
     if image.GetDimension() != 3:
         raise RefusedError(NOT_A_VOLUME)
     check_place(image)
     return image
+
+
+def _why_unreadable(message: str) -> str:
+    """The reader's own message holds the path."""
+    if "orthonormal" in message:
+        return TILTED
+    return TOO_LARGE if re.search("allocate|bad_alloc|memory", message, re.IGNORECASE) else UNREADABLE
 
 
 def _voxels(image: Any, lesion: str) -> npt.NDArray[Any]:

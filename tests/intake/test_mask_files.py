@@ -202,3 +202,33 @@ def test_another_name_is_refused_without_being_quoted(name):
 
 def test_endings():
     assert [is_mask_file(n) for n in ("a.nii.gz", "a.NII", "a.nrrd", "a.seg.nrrd", "a.mha", "a.dcm", "nii")] == [True] * 5 + [False, False]
+
+
+def test_big_endian_numbers_are_read(tmp_path, mask):
+    import nibabel as nib
+
+    big = nib.Nifti1Image(mask.transpose(2, 1, 0).astype(">f4"), np.diag([-0.75, -0.75, 1, 1]), nib.Nifti1Header(endianness=">"))
+    nib.save(big, tmp_path / "m.nii.gz")
+    assert np.array_equal(sitk.GetArrayFromImage(read(tmp_path, clean_mask(tmp_path / "m.nii.gz")[0])), mask)
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz"])
+def test_a_mask_that_is_cut_off_is_refused(tmp_path, mask, name):
+    write_mask(tmp_path / name, np.random.default_rng(0).integers(0, 2, (40, 30, 30)).astype(np.uint8))
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(RefusedError, match="cut off"):
+        clean_mask(tmp_path / name)
+
+
+def test_what_lies_beyond_the_header_is_no_voxel(tmp_path, mask):
+    """Header extensions hold text, and the voxels begin after them."""
+    import nibabel as nib
+
+    image = nib.Nifti1Image(mask.transpose(2, 1, 0), np.diag([-0.75, -0.75, 1, 1]))
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", SECRET.encode()))
+    nib.save(image, tmp_path / "m.nii")
+    data, _ = clean_mask(tmp_path / "m.nii")
+    assert b"Murong" in (tmp_path / "m.nii").read_bytes()
+    assert b"Murong" not in gzip.decompress(data)
+    assert np.array_equal(sitk.GetArrayFromImage(read(tmp_path, data)), mask)
