@@ -213,12 +213,14 @@ def _told_by_runs(acquired: Sequence[Slice], normal: Floats) -> list[list[Slice]
 def _runs(acquired: Sequence[Slice], normal: Floats) -> list[list[Slice]]:
     """Slices in the order of their acquisition, cut where the way along z turns back."""
     steps = np.diff(_heights(acquired, normal))
+    ways = [*np.where(np.abs(steps) > DUPLICATE_MM, np.sign(steps), 0.0)]
     runs, way = [[acquired[0]]], 0.0
-    for one, step in zip(acquired[1:], steps, strict=True):
-        turns = abs(step) <= DUPLICATE_MM or way * step < 0
-        if turns:
+    for k, one in enumerate(acquired[1:]):
+        # The first step of a run is no way yet where the next one turns: a lone slice before a scan.
+        follows = ways[k] == way if way else ways[k] == ways[min(k + 1, len(ways) - 1)]
+        way = ways[k] if follows else 0.0
+        if not way:
             runs.append([])
-        way = 0.0 if turns else float(step)
         runs[-1].append(one)
     return runs
 

@@ -179,6 +179,19 @@ def test_copies_of_a_slice_are_of_the_volume_and_repeats_are_not(tmp_path, voxel
     assert (series.n_duplicate_slices, series.n_repeated_slices) == (2, 1)
 
 
+@pytest.mark.parametrize("number", [0, 99])
+@pytest.mark.parametrize("place", [0, 1, 7, N - 1])
+@pytest.mark.parametrize("down", [False, True])
+def test_a_lone_repeat_before_or_after_the_scan_is_left_out(tmp_path, voxels, number, place, down):
+    slices = acquired(voxels, range(N))
+    if down:
+        for k, one in enumerate(slices):
+            one.InstanceNumber = N - k
+    lone = slice_dataset(voxels[place] + 200, (0, 0, place), 99)
+    lone.InstanceNumber = number
+    assert np.array_equal(read(tmp_path, [*slices, lone]).array, voxels)
+
+
 def test_a_position_written_into_every_slice_is_refused(tmp_path, voxels):
     assert "different images at one position" in refused(tmp_path, acquired(voxels, np.zeros(N)))
 
