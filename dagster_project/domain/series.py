@@ -47,6 +47,7 @@ MOST_DAYS_OF_A_SCAN = 1
 MOST_DAYS_APART = 31
 """Days between the dates of acquisition and of study: an order, or a study of several days, explains a month."""
 
+BLANK = "a slice without an image, every pixel of one value, among others that have one; send the series again"
 SEVERAL_DAYS = "slices of several days in one series, (0008,0022) AcquisitionDate; send each scan as its own series"
 LOCATIONS_CONTRADICT = (
     "(0020,1041) SliceLocation and (0020,0032) ImagePositionPatient give different distances of the slices; "
@@ -113,7 +114,7 @@ def read_series(folder: Path) -> Series:
 
     1. Only single-frame CT slices in HU, of one series, one orientation, size and pixel spacing.
     2. One acquisition of one reconstruction, whole: see `choose_volume`; slices that are left out are counted.
-    3. Slices of one scan: within two days; steps of SliceLocation, where given, are those of the positions.
+    3. Slices of one scan: within two days, none blank between others; steps of SliceLocation, where given, are those of the positions.
     4. Gaps of up to `LONGEST_GAP` missing slices are bridged by linear interpolation and counted; otherwise irregular
        spacing is refused, because volumes measured on it would be wrong.
     5. A single slice is read; its spacing is SliceThickness.
@@ -132,8 +133,16 @@ def read_series(folder: Path) -> Series:
     normal = np.cross(row, column)
     chosen = choose_volume(slices, normal)
     _refuse_several_days(chosen.slices)
+    _refuse_blank(chosen.slices)
     mark_undeclared([s.hu for s in chosen.slices])
     return _stack(chosen, normal)
+
+
+def _refuse_blank(slices: Sequence[Slice]) -> None:
+    """Between two slices with an image; blank ends are a matrix that reaches beyond the patient."""
+    images = np.flatnonzero([s.hu.min() < s.hu.max() for s in slices])
+    if images.size and images.size < images[-1] - images[0] + 1:
+        raise SeriesError(BLANK)
 
 
 def _refuse_several_days(slices: Sequence[Slice]) -> None:
@@ -305,9 +314,16 @@ RESCALE_DOUBTFUL = (
     "densities and features of this scan may be too. Send the original images")
 
 
+NO_DATE = (
+    "no date of acquisition, series or study, so that the scan belongs to no visit; "
+    "send the series with (0008,0022) AcquisitionDate")
+
+
 def scan_remarks(row: Mapping[str, Any]) -> list[str]:
     """What a site should look at in a scan that is used all the same; for rows of `scans`."""
-    remarks = {REPEAT_LEFT_OUT: bool(row["n_repeated_slices"]), RESCALE_DOUBTFUL: bool(row["rescale_flag"])}
+    remarks = {
+        REPEAT_LEFT_OUT: bool(row["n_repeated_slices"]), RESCALE_DOUBTFUL: bool(row["rescale_flag"]),
+        NO_DATE: row["scan_date"] is None}
     return [remark for remark, applies in remarks.items() if applies]
 
 

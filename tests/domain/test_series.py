@@ -201,6 +201,14 @@ def test_slice_locations_that_give_another_spacing_are_refused(tmp_path, voxels)
         read_series(write(tmp_path, datasets))
 
 
+def test_a_blank_slice_among_others_is_refused(tmp_path, voxels):
+    voxels[3] = -1024
+    with pytest.raises(SeriesError, match="without an image"):
+        read_series(write(tmp_path / "between", series_datasets(voxels)))
+    voxels[4:] = -1024
+    assert np.array_equal(read_series(write(tmp_path / "end", series_datasets(voxels))).array, voxels)
+
+
 def test_the_thickest_slice_counts(tmp_path, voxels):
     datasets = series_datasets(voxels)
     for one in datasets[3:]:

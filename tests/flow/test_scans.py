@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from dagster_project.domain.series import SeriesError
@@ -25,7 +27,7 @@ class Describer:
         if self.error:
             raise self.error
         left_out = {"site", "patient", "scan", "simulated", "input_fingerprint"}
-        plain = {"n_repeated_slices": 0, "rescale_flag": False, **self.found}
+        plain = {"n_repeated_slices": 0, "rescale_flag": False, "scan_date": dt.date(2024, 1, 2), **self.found}
         return {k: v for k, v in table("scans", plain).row(0, named=True).items() if k not in left_out}
 
 
@@ -82,7 +84,8 @@ def test_a_scan_that_is_gone_is_removed(site: Site, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("found", "named"), [
-    ({"n_repeated_slices": 3}, "another acquisition"), ({"rescale_flag": True}, "air is not near -1000 HU"), ({}, None),
+    ({"n_repeated_slices": 3}, "another acquisition"), ({"rescale_flag": True}, "air is not near -1000 HU"),
+    ({"scan_date": None}, "no date of acquisition"), ({}, None),
 ])
 def test_what_is_doubtful_in_a_scan_that_is_used_is_named_every_night(
     site: Site, monkeypatch: pytest.MonkeyPatch, found: dict[str, object], named: str | None
