@@ -21,7 +21,7 @@ ADD_ROW = "has images and no row in the case report: add the row, or correct the
 CORRECT_CELL = "this number is neither in patients.csv nor among the images: correct it, or add the patient"
 SAME_PATIENT = (
     "The number of {other} and this one {how}: is it the same person? If so, correct the number where it is wrong, "
-    "or `lakehouse keys merge {patient} {other}`"
+    "or `lakehouse keys merge {patient} {other} --purpose …`"
 )
 SAME_NUMBER = (
     "The number of {other} and this one {how}: is it the same person? If so, correct the cell, "
