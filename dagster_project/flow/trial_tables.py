@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,19 +85,23 @@ def _is_size(text: str) -> bool:
 def _read(path: Path) -> tuple[set[str], list[TrialRow]]:
     try:
         names, values = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
-    except (OSError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError):
+    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError):
         raise UnreadableTable(f"{path.name} cannot be read; save it as CSV (UTF-8, comma, semicolon or tab) or Parquet") from None
-    return set(names), [TrialRow(path.name, number, dict(zip(names, row, strict=False))) for number, row in enumerate(values, start=2) if any(row)]
+    return set(names), [TrialRow(path.name, number, dict(zip(names, row, strict=False))) for number, row in values if any(row)]
 
 
-def _csv(path: Path) -> tuple[list[str], Sequence[Sequence[str]]]:
+def _csv(path: Path) -> tuple[list[str], Sequence[tuple[int, Sequence[str]]]]:
     lines = read_records(path)
-    return ([name.strip().upper() for name in lines[0]], lines[1:]) if lines else ([], [])
+    fault = next((line for line in lines if line.fault), None)
+    if fault:
+        raise UnreadableTable(f"{path.name} row {fault.number} cannot be read: it has an open quotation mark, a line break or another encoding; correct it")
+    return ([name.upper() for name in lines[0].cells], [(line.number, line.cells) for line in lines[1:]]) if lines else ([], [])
 
 
-def _parquet(path: Path) -> tuple[list[str], Sequence[Sequence[str]]]:
+def _parquet(path: Path) -> tuple[list[str], Sequence[tuple[int, Sequence[str]]]]:
     frame = pl.read_parquet(path).cast(pl.String)
-    return [name.strip().upper() for name in frame.columns], [["" if v is None else v for v in row] for row in frame.iter_rows()]
+    rows = [["" if v is None else v for v in row] for row in frame.iter_rows()]
+    return [name.strip().upper() for name in frame.columns], list(enumerate(rows, start=2))
 
 
 def write_frame(frame: pl.DataFrame, path: Path, metadata: Mapping[str, Any] | None = None) -> None:

@@ -80,6 +80,16 @@ def test_nothing_but_a_line_end_outside_quotes_ends_a_record(tmp_path: Path, mon
     assert pl.read_csv(tmp_path / "graded.csv").select("subject", "overall_response").rows() == [("S1", "PD")]
 
 
+def test_a_row_with_an_open_quotation_mark_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    folder = write_tr(tmp_path / "trial", "LUNG")
+    table = folder / "tr.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("LUNG", '"LUNG', 1), encoding="utf-8")
+    refused = grade(folder, tmp_path / "graded.csv")
+    assert refused.exit_code
+    assert "tr.csv row 2" in refused.output
+
+
 def test_chinese_tables_in_gb18030_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     assert grade(write_tr(tmp_path / "trial", "右肺上叶", encoding="gb18030"), tmp_path / "graded.csv").exit_code == 0
