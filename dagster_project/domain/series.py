@@ -140,9 +140,13 @@ def read_series(folder: Path) -> Series:
 
 def _refuse_blank(slices: Sequence[Slice]) -> None:
     """Between two slices with an image; blank ends are a matrix that reaches beyond the patient."""
-    images = np.flatnonzero([s.hu.min() < s.hu.max() for s in slices])
+    images = np.flatnonzero([_varies(s.hu[s.hu.shape[0] // 2]) or _varies(s.hu) for s in slices])
     if images.size and images.size < images[-1] - images[0] + 1:
         raise SeriesError(BLANK)
+
+
+def _varies(hu: Hounsfield) -> bool:
+    return bool(hu.min() < hu.max())
 
 
 def _refuse_several_days(slices: Sequence[Slice]) -> None:
