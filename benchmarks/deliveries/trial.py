@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -155,14 +156,25 @@ def run_trials(
     work = partial(_run_one, folder, tuple(without))
     try:
         if processes == 1:
-            return Findings([v for found in map(work, enumerate(homes)) for v in found])
+            return _gathered(map(work, enumerate(homes)), len(homes))
         with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return Findings([v for found in pool.map(work, enumerate(homes)) for v in found])
+            return _gathered(pool.map(work, enumerate(homes)), len(homes))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-DELIVERIES_A_HOME = 120
+def _gathered(found: Iterable[list[Verdict]], total: int) -> Findings:
+    """All verdicts; how far it is goes to standard error, with what was wrong so far."""
+    findings = Findings()
+    for number, verdicts in enumerate(found, 1):
+        findings.verdicts += verdicts
+        words = Findings(verdicts).details()
+        print(f"home {number} of {total}: {dict(Counter(v.verdict for v in verdicts))}" + (f"\n{words}" if words else ""), file=sys.stderr, flush=True)
+    return findings
+
+
+DELIVERIES_A_HOME = 60
+"""Small enough that a home is done in a minute or so, large enough that its one-time costs do not count."""
 
 
 def _homes(sites: Iterable[tuple[str, list[Case]]]) -> Iterator[list[tuple[str, list[Case]]]]:

@@ -298,7 +298,7 @@ def _by_reader(name: str) -> str:
 def _name_cell(site: Site, sheet: str, text: str, words: str, named: Mapping[int, Named]) -> None:
     row = re.search(r" row (\d+)", text)
     owner = site.row_owner(sheet, int(row[1])) if row else None
-    about: Sequence[int] = [owner] if owner is not None else list(named)
+    about: Sequence[int] = [owner] if owner in named else list(named)
     for serial in about:
         if sheet.startswith("reads/"):
             for one in (d for d in site.deliveries if d.serial == serial):
