@@ -94,12 +94,13 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Measured:
-    """Truth of a lesion at a visit, measured on the voxel grid by this program's own code."""
+    """Truth of a lesion at a visit: measured on the voxel grid by this program's own code, or by others; None where nobody knows."""
 
     volume_mm3: float
-    longest_mm: float
-    short_mm: float
-    mean_hu: float
+    longest_mm: float | None
+    short_mm: float | None
+    mean_hu: float | None
+    within_mm3: float | None = None
 
 
 @dataclass
@@ -126,6 +127,7 @@ class Visit:
     spacing_mm: float = 1.0
     structures: list[Structures] = field(default_factory=list)
     extra: list[Structures] = field(default_factory=list)
+    truth_of: dict[str, dict[str, Measured]] = field(default_factory=dict)
 
 
 Row = dict[str, str]
@@ -145,8 +147,8 @@ class Delivery:
     events: list[Row]
     reads: dict[str, list[Row]] = field(default_factory=dict)
     twin: Row = field(default_factory=dict)
-    responses: tuple[str, str] = ("SD", "SD")
-    pfs: tuple[int, bool] = (0, False)
+    responses: tuple[str, ...] = ("SD", "SD")
+    pfs: tuple[int, bool] | None = (0, False)
     person_truth: dict[str, Any] = field(default_factory=dict)
     event_truth: list[tuple[str, int]] = field(default_factory=list)
     cycle_truth: dict[int, int] = field(default_factory=lambda: dict(enumerate(CYCLE_DAYS, 1)))

@@ -18,6 +18,7 @@ from benchmarks.deliveries.detections import switched_off
 from benchmarks.deliveries.distortions import DISTORTIONS, Distortion
 from benchmarks.deliveries.flow import run_home
 from benchmarks.deliveries.phantom import Delivery, make_delivery
+from benchmarks.deliveries.real import FITTING, make_real, present
 from benchmarks.deliveries.site import Site, fill_sheets
 from benchmarks.deliveries.verdicts import CRASH, SILENT, VERDICTS, Verdict, judge
 
@@ -30,15 +31,19 @@ PLAIN_SHARE = 0.1
 SECOND_SHARE = 0.2
 """Of single patients' faults are two at once."""
 
+REAL_SHARE = 0.2
+"""Of the faults that fit any CT are tried on real scans."""
+
 PLAIN = "no distortion"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A delivery to be: its number and its faults."""
+    """A delivery to be: its number, its faults, and the real scan it is made of, if any."""
 
     serial: int
     names: tuple[str, ...]
+    real: str = ""
 
 
 @dataclass
@@ -79,7 +84,7 @@ class Findings:
 
 def plan(count: int, seed: int, only: Sequence[str]) -> list[tuple[str, list[Case]]]:
     """Sites to be: code and cases, each distortion as often as the others."""
-    rng, serial = Random(seed), 1000 * seed
+    rng, serial, cases_here = Random(seed), 1000 * seed, present()
     names = [only[k % len(only)] for k in range(count)]
     rng.shuffle(names)
     shared: list[Case] = []
@@ -87,7 +92,8 @@ def plan(count: int, seed: int, only: Sequence[str]) -> list[tuple[str, list[Cas
     for name in names:
         one = DISTORTIONS[name]
         people = 2 if one.of != "patient" else 1
-        cases = [Case(serial + k, (name, *_second(one, only, rng))) for k in range(1, people + 1)]
+        real = rng.choice(cases_here) if cases_here and name in FITTING and rng.random() < REAL_SHARE else ""
+        cases = [Case(serial + k, (name, *([] if real else _second(one, only, rng))), real) for k in range(1, people + 1)]
         serial += people
         if one.alone:
             sites.append(cases)
@@ -138,7 +144,10 @@ def _deliver(case: Case) -> Delivery:
     kinds = [DISTORTIONS[name] for name in case.names]
     numeric = any(k.numeric for k in kinds)
     number = f"33{case.serial * 7919 % 10**6:06d}" if numeric else f"ZY{case.serial * 7919 % 10**7:07d}"
-    made = make_delivery(number, case.serial, readers=any(k.readers for k in kinds), n_lesions=max((k.n_lesions for k in kinds), default=1))
+    if case.real:
+        made = make_real(case.real, number, case.serial)
+    else:
+        made = make_delivery(number, case.serial, readers=any(k.readers for k in kinds), n_lesions=max((k.n_lesions for k in kinds), default=1))
     made.distortions = list(case.names)
     for k in kinds:
         if k.of == "patient":

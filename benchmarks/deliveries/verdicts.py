@@ -140,6 +140,8 @@ def facts_of(one: Delivery, own: Rows) -> Iterator[Fact]:
     yield from _response_facts(one, own)
     everything = frozenset([*images, PERSON, TREATMENT, EVENT, "patient"])
     outcome = next(iter(own["outcomes"]), {})
+    if one.pfs is None:
+        return
     yield Fact("pfs_days", one.pfs[0], outcome.get("pfs_days", MISSING), everything)
     if outcome.get("pfs_days") is not None:
         yield Fact("pfs_event", one.pfs[1], outcome["pfs_event"], everything)
@@ -186,7 +188,7 @@ def _read_facts(visit: Visit, own: Rows, one: Delivery, places: frozenset[str]) 
     found = {(r["reader"], r["lesion"]): r for r in own["reads"] if r["visit"] == scan}
     accepted = {r["lesion"]: r for r in own["lesions"] if r["visit"] == scan}
     for reader in readers:
-        for label, true in visit.truth.items():
+        for label, true in visit.truth_of.get(reader, visit.truth).items():
             yield from _measured(f"{visit.name} {reader} {label}", true, found.pop((reader, label), None), places)
     for reader, label in found:
         yield Fact(f"{visit.name} {reader} {label}", MISSING, "a lesion that is none", places)
@@ -200,11 +202,12 @@ def _measured(what: str, true: Measured, row: Mapping[str, Any] | None, places: 
     if row is None:
         yield Fact(what, "a lesion", MISSING, places)
         return
-    if true.volume_mm3:
-        yield Fact(f"{what} volume", Near(true.volume_mm3, VOLUME_SHARE * true.volume_mm3), row["volume_mm3"], places)
-        yield Fact(f"{what} mean HU", Near(true.mean_hu, MEAN_HU), row["mean_hu"], places)
-    yield Fact(f"{what} longest diameter", Near(true.longest_mm, LONGEST_MM), row["longest_diameter_mm"], places)
-    yield Fact(f"{what} short axis", Near(true.short_mm, SHORT_MM), row["short_axis_mm"], places)
+    within = true.within_mm3 or VOLUME_SHARE * true.volume_mm3
+    figures = (("volume", true.volume_mm3 or None, within, "volume_mm3"), ("mean HU", true.mean_hu, MEAN_HU, "mean_hu"),
+               ("longest diameter", true.longest_mm, LONGEST_MM, "longest_diameter_mm"), ("short axis", true.short_mm, SHORT_MM, "short_axis_mm"))
+    for name, value, within, column in figures:
+        if value is not None:
+            yield Fact(f"{what} {name}", Near(value, within), row[column], places)
 
 
 def _extra_visits(one: Delivery, own: Rows) -> Iterator[Fact]:

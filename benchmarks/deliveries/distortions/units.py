@@ -13,12 +13,12 @@ def _by_hand(one: Delivery, write: Callable[[float], str] = lambda mm: f"{mm:.1f
     """Both readers measured by hand and outlined nothing."""
     for visit in one.visits:
         visit.structures.clear()
-        visit.truth = {label: Measured(0.0, round(t.longest_mm, 1), round(t.short_mm, 1), 0.0) for label, t in visit.truth.items()}
+        visit.truth = {label: Measured(0.0, round(t.longest_mm or 0, 1), round(t.short_mm or 0, 1), None) for label, t in visit.truth.items()}
     for rows in one.reads.values():
         for row in rows:
             visit = next(v for v in one.visits if f"{v.date:%Y-%m-%d}" == row["visit_date"])
             true = visit.truth[row["lesion"]]
-            row[longest], row[short] = write(true.longest_mm), write(true.short_mm)
+            row[longest], row[short] = write(true.longest_mm or 0), write(true.short_mm or 0)
 
 
 @distortion("units", "right", readers=True)
