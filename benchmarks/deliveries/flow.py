@@ -23,6 +23,7 @@ from assets.patients import patients
 from assets.quarantine import quarantine
 from assets.reader_agreement import reader_agreement
 from assets.reads import reads
+from assets.reconciliation import reconciliation
 from assets.responses import responses
 from assets.scans import scans
 from assets.timepoints import timepoints
@@ -35,9 +36,9 @@ from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.home import Home
 from dagster_project.resources import Lakehouse, _open
 
-SITE_STEPS = (intake, patients, treatments, follow_up, scans, timepoints, reads)
+SITE_STEPS = (intake, reconciliation, patients, treatments, follow_up, scans, timepoints, reads)
 COHORT_STEPS = (reader_agreement, arbitrations, lesions, responses, outcomes, eligibility, quarantine)
-TABLES = ("patients", "treatments", "follow_up", "scans", "timepoints", "reads", "arbitrations", "lesions", "responses", "outcomes", "eligibility", "quarantine")
+TABLES = ("patients", "treatments", "follow_up", "scans", "timepoints", "reads", "arbitrations", "lesions", "responses", "outcomes", "eligibility", "quarantine", "reconciliation")
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

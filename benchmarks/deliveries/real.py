@@ -34,7 +34,7 @@ FITTING = frozenset({
     "thickness_untrue", "spacing_between_slices_negative", "implicit_vr", "run_length_encoded", "one_slice_turned", "one_slice_smaller",
     "localiser_among_slices", "localiser_called_axial", "truncated_pixel_data", "no_dates_in_the_images", "wrong_intercept", "one_identity_two_contents",
     "reversed_winding", "equal_contours_twice", "one_equal_contour_twice", "several_items_of_one_roi", "closing_point_repeated", "every_third_slice",
-    "open_contours", "a_number_lost", "a_far_vertex", "count_of_points_untrue", "roi_without_contours", "label_missing", "another_frame_of_reference",
+    "open_contours", "a_number_lost", "a_far_vertex", "count_of_points_untrue", "label_missing", "another_frame_of_reference",
     "contours_in_pixels", "contours_in_centimetres", "same_structure_set_exported_twice", "cycle_a_year_early", "blank_day", "percent_sign",
     "age_in_months_unsaid", "two_deaths", "full_width_figures"})
 """Distortions that fit any CT with its structure set, not the phantom's shape alone."""

@@ -254,6 +254,8 @@ def _named(site: Site, result: Result) -> dict[int, Named]:
     named = {d.serial: Named() for d in site.deliveries}
     for row in (r for r in result.rows["quarantine"] if r["site"] == site.code):
         _name_refusal(site, result, row, named)
+    for row in (r for r in result.rows["reconciliation"] if r["site"] == site.code):
+        _name_question(site, result, row, named)
     for one in site.deliveries:
         own = _own(result, one)
         _name_flags(one, own, result, named[one.serial])
@@ -291,6 +293,15 @@ def _name_refusal(site: Site, result: Result, row: Mapping[str, Any], named: Map
         elif result.pseudonyms[one.serial] and result.pseudonyms[one.serial] in text:
             for visit in one.visits:
                 named[one.serial].add(f"images {visit.name}", words)
+
+
+def _name_question(site: Site, result: Result, row: Mapping[str, Any], named: Mapping[int, Named]) -> None:
+    """A question of the reconciliation: about whom it is, else, where that is nobody who was delivered, about all of the site."""
+    about = {d.serial for d in site.deliveries if result.pseudonyms[d.serial] in {row["patient"], row["other_patient"]} - {""}}
+    place = re.match(r"(\S+\.csv) row (\d+)", row["item"])
+    owner = site.row_owner(place[1], int(place[2])) if place else None
+    for serial in about or ({owner} if owner in named else set(named)):
+        named[serial].add("patient", f"{row['item']}: {row['question']}")
 
 
 def _by_reader(name: str) -> str:

@@ -141,7 +141,7 @@ def duplicate_slice(one: Delivery, rng: Random) -> None:
 def shuffled_instance_numbers(one: Delivery, rng: Random) -> None:
     """InstanceNumber has nothing to do with position."""
     visit = _visit(one, rng)
-    numbers = rng.sample(range(1, SLICES + 1), SLICES)
+    numbers = rng.sample(range(1, len(visit.slices) + 1), len(visit.slices))
     _each(visit, lambda s, k: setattr(s, "InstanceNumber", numbers[k]))
 
 
@@ -203,7 +203,8 @@ def no_rescale(one: Delivery, rng: Random) -> None:
     """RescaleSlope and RescaleIntercept are absent."""
 
     def strip(s: Dataset, _: int) -> None:
-        del s.RescaleSlope, s.RescaleIntercept, s.RescaleType
+        for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
+            s.pop(keyword, None)
 
     _each(_visit(one, rng), strip)
 
