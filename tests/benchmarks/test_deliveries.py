@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from benchmarks.deliveries.detections import switched_off
+from benchmarks.deliveries.detections import DETECTIONS, switched_off
 from benchmarks.deliveries.distortions import DISTORTIONS
 from benchmarks.deliveries.phantom import SPACING_MM, get_hu, make_delivery
 from benchmarks.deliveries.site import Site, dicom_bytes, fill_sheets
@@ -56,6 +56,11 @@ def test_without_its_detection_a_fault_is_wrong_in_silence(tmp_path: Path) -> No
         found = run_sites(tmp_path / "home", [("BB", [Case(9020, ("patient_twice_and_different",))])])
     assert [v.verdict for v in found] == [SILENT]
     assert "stage" in found[0].wrong[0]
+
+
+def test_every_rule_that_may_be_switched_off_is_there() -> None:
+    with switched_off(list(DETECTIONS)):
+        assert len(DETECTIONS) >= 4
 
 
 # -- what counts as what, without a run ---------------------------------------------------------------------------------------
