@@ -142,7 +142,7 @@ def test_ctrl_c_sigterm_a_killed_worker_and_a_second_run(trial: Trial) -> None:
     for _ in range(2):
         os.killpg(twice.process.pid, signal.SIGINT)
         time.sleep(0.3)
-    assert twice.end()[0] == 130
+    assert twice.end()[0] in {130, -signal.SIGINT}, "130 for a shell in either way"
     assert published(trial) == before
     busy = Run(trial)
     busy.wait_for("lesions measured: 1")

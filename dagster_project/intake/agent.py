@@ -14,7 +14,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +26,9 @@ ASK, LOCK = b"keys\n", b"lock\n"
 
 SECONDS_TO_ANSWER = 5.0
 """An agent answers at once; a peer that says nothing is left."""
+
+SECONDS_TO_LISTEN = 30.0
+"""How long an agent may take to start."""
 
 HOURS = 12.0
 """An agent forgets the keys after so long, unless it is told otherwise."""
@@ -129,12 +132,13 @@ def _line(connection: socket.socket) -> bytes:
     return parts
 
 
-def serve_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
+def serve_agent(address: Path, keys: Keys, *, hours: float = HOURS, ready: Callable[[], None] = lambda: None) -> None:
     """Hold the keys until the time is over, somebody of the same user locks, or the process is told to end.
 
     1. The memory is neither dumped nor read by another process of the same user (PR_SET_DUMPABLE 0, no core file).
     2. The socket is its owner's alone, and so is its folder; a peer of another user gets nothing.
     3. The socket goes when the agent goes.
+    4. `ready` is called once it listens.
 
     Raises
     ------
@@ -154,6 +158,7 @@ def serve_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
         finally:
             os.umask(before)
         listener.listen(16)
+        ready()
         try:
             _serve(listener, keys, time.monotonic() + hours * 3600)
         finally:
@@ -202,14 +207,14 @@ def start_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
         [sys.executable, "-m", "dagster_project.intake.agent", str(address), str(hours)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "PYTHONPATH": _PACKAGE_ROOT})
     _hand_over(process.stdin, keys)
-    deadline = time.monotonic() + 30
-    while not is_running(address):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            process.wait()
-            raise KeysError("the key agent could not listen; check that the home folder is writable")
-        time.sleep(0.05)
-    process.returncode = 0  # it lives on by itself: nobody waits for it
+    try:
+        listens = process.wait(SECONDS_TO_LISTEN) == 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        listens = False
+    if not listens:
+        raise KeysError("the key agent could not listen; check that the home folder is writable")
 
 
 def _refuse_a_second(address: Path) -> None:
@@ -223,10 +228,16 @@ def _hand_over(pipe: IO[bytes] | None, keys: Keys) -> None:
             pipe.write(_as_bytes(keys))
 
 
+def _detach() -> None:
+    """Leave the listening to a child of nobody: whoever started the agent need not wait for its end."""
+    if os.fork():
+        os._exit(0)
+
+
 def main() -> None:
     """The agent's own process: keys from its standard input, then serve."""
     address, hours = sys.argv[1:]
-    serve_agent(Path(address), _as_keys(sys.stdin.buffer.readline()), hours=float(hours))
+    serve_agent(Path(address), _as_keys(sys.stdin.buffer.readline()), hours=float(hours), ready=_detach)
 
 
 if __name__ == "__main__":
