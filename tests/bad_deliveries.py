@@ -50,6 +50,7 @@ def _write_contours_outside(trial: Trial, site: Path) -> None:
 def _moved(contour: Dataset) -> Dataset:
     points = np.add(np.array(contour.ContourData, dtype=float).reshape(-1, 3), (0.0, 0.0, BEYOND_MM))
     contour.ContourData = [f"{c:.2f}" for c in points.ravel()]
+    del contour.ContourImageSequence  # no image lies there; one that it named at another height would refuse the structure
     return contour
 
 
