@@ -14,7 +14,14 @@ from typing import Any
 import polars as pl
 
 from dagster_project.intake import case_values as cv
-from dagster_project.intake.chronology import AFTER_CUT_OFF, NO_CYCLE_1, Entry, find_contradictions
+from dagster_project.intake.chronology import (
+    AFTER_CUT_OFF,
+    CYCLES_LEFT_OUT,
+    NO_CYCLE_1,
+    Entry,
+    cycles_left_out,
+    find_contradictions,
+)
 from dagster_project.intake.csv_tables import IDENTIFYING, WORKBOOKS, CsvRow, CsvTable, Refusal
 from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.files import Session
@@ -388,7 +395,7 @@ def _written(report: _Report, table: str, cells: Mapping[str, Parser], what: str
 
 
 def _judge_dates(report: _Report, cycles: Sequence[_Written], events: Sequence[_Written]) -> None:
-    """Refuse the dates that cannot be true, by patient and cell; a patient without cycle 1 is named once."""
+    """Refuse the dates that cannot be true, by patient and cell; name a patient without cycle 1, and cycles left out."""
     of_cycles, of_events = _by_patient(cycles), _by_patient(events)
     for patient in dict.fromkeys([*of_cycles, *of_events]):
         own = of_cycles[patient], of_events[patient]
@@ -400,6 +407,14 @@ def _judge_dates(report: _Report, cycles: Sequence[_Written], events: Sequence[_
             written.date = None if written.entry in found else written.date
         if own[0] and all(w.what != 1 for w in own[0]):
             report.refuse(min(own[0], key=lambda w: int(w.what)).place, NO_CYCLE_1)
+        _report_cycles_left_out(report, own[0])
+
+
+def _report_cycles_left_out(report: _Report, cycles: Sequence[_Written]) -> None:
+    missing = cycles_left_out(int(w.what) for w in cycles)
+    for written in cycles:
+        if written.what in missing:
+            report.refuse(written.place, CYCLES_LEFT_OUT.format(missing=missing[int(written.what)]))
 
 
 def _by_patient(written: Iterable[_Written]) -> dict[str, list[_Written]]:

@@ -38,6 +38,10 @@ NO_CYCLE_1 = (
     "cycle 1 of this patient has no row, so that day 0 is not known: "
     "no visit and no survival time; add the row"
 )
+CYCLES_LEFT_OUT = (
+    "the cycle before it has no row (cycle {missing}), so that a visit that follows it cannot be dated; "
+    "add the row"
+)
 TWO_DEATHS = "contradicts {other}: a death on two dates; both are left out until one is corrected"
 ALIVE_AFTER_DEATH = (
     "contradicts {other}: a life after the death; both dates are left out until one is corrected"
@@ -107,6 +111,16 @@ def cut_off_of(section: Mapping[str, Any], now: dt.datetime) -> dt.date:
         return dt.date.fromisoformat(str(entry))
     except ValueError as error:
         raise ValueError("study.toml [study] data_cutoff: write YYYY-MM-DD, or nothing") from error
+
+
+def cycles_left_out(numbers: Iterable[int]) -> dict[int, int]:
+    """Each cycle above 1 whose predecessor has no row, and the number of that predecessor.
+
+    >>> cycles_left_out([1, 2, 5, 6]), cycles_left_out([2, 3])
+    ({5: 4}, {})
+    """
+    known = sorted(set(numbers))
+    return {after: after - 1 for before, after in pairwise(known) if after - before > 1}
 
 
 def find_contradictions(

@@ -265,6 +265,12 @@ def test_no_other_cycle_is_day_0_where_cycle_1_has_no_row(site):
     assert "add the row" in site.refusals["clinical/treatments.csv row 3"]
 
 
+def test_a_cycle_that_was_left_out_is_named_at_the_next_one(site):
+    site.patients(ROW).put("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-01-05", "001,2,2024-01-26", "001,4,2024-03-08")
+    assert site.build()["treatments"]["day"].to_list() == [0, 21, 63]
+    assert "(cycle 3)" in site.refusals["clinical/treatments.csv row 4"]
+
+
 def test_a_death_without_a_date_stays_a_death_and_a_contact_without_one_is_nothing(site):
     site.patients(ROW).put("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-01-05")
     site.put("clinical/follow_up.csv", "patient_id,date,event", "001,2024-06,death", "001,,alive")
