@@ -39,6 +39,10 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 
+SMALLER_PIECES = 0.05
+"""Share of an outline in pieces beside the largest from which on it is worth a question; less is a ragged border."""
+
+
 def read_outlines(
     path: Path, series: Series, wanted: Callable[[str], bool] = lambda _: True, positions: Collection[int] | None = None,
 ) -> list[Outline]:
@@ -59,7 +63,8 @@ def read_outlines(
         Where the file does not belong to the series or cannot be used. An outline that holds nothing is no error: its mask is empty.
     """
     outlines = _outlines(path, series, wanted, positions)
-    return [_flag_outside(settle_empty_slices(one, series), series) for one in outlines]
+    settled = (settle_empty_slices(one, series) for one in outlines)
+    return [_flag_pieces(_flag_outside(one, series)) for one in settled]
 
 
 def _flag_outside(outline: Outline, series: Series) -> Outline:
@@ -70,6 +75,17 @@ def _flag_outside(outline: Outline, series: Series) -> Outline:
     if not (series.array[box][outline.mask[box]] == OUTSIDE_FIELD_HU).any():
         return outline
     return replace(outline, flags=(*outline.flags, "outside_field"))
+
+
+def _flag_pieces(outline: Outline) -> Outline:
+    """The outline with the flag `several_pieces` where those beside the largest hold `SMALLER_PIECES` of it."""
+    if not outline.mask.any() or "slices_empty" in outline.flags:
+        return outline
+    pieces, _ = ndimage.label(outline.mask[bounding_box(outline.mask)], structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel())[1:]
+    if sizes.max() > (1 - SMALLER_PIECES) * sizes.sum():
+        return outline
+    return replace(outline, flags=(*outline.flags, "several_pieces"))
 
 
 def _outlines(path: Path, series: Series, wanted: Callable[[str], bool], positions: Collection[int] | None) -> list[Outline]:

@@ -62,6 +62,10 @@ FLAGS: Mapping[str, str] = {
         "another lesion of this reader on this scan has the very same voxels, so that one lesion counts "
         "twice in the sum; deliver each lesion once"
     ),
+    "several_pieces": (
+        "the outline is in pieces that do not touch each other: several lesions under one label, a "
+        "stray stroke or a damaged mask. Check it, and give each lesion its own label"
+    ),
     "implausibly_large": (
         "the outline is larger than a lesion can be ([reads] implausible_… of study.toml): inverted, "
         "or of a whole organ; no diameter, no volume and no features. Check the outline"

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from dagster_project.domain.masks import (
     MaskError,
+    _flag_pieces,
     dice,
     kept_overlap,
     load_mask,
@@ -26,6 +27,7 @@ from dagster_project.domain.masks import (
     surface_dice,
     surface_distances,
 )
+from dagster_project.domain.outlines import Outline
 from dagster_project.domain.reads import MEASURED
 from dagster_project.domain.series import read_series
 
@@ -243,3 +245,13 @@ def test_a_large_structure_set_does_not_take_long(shared_data):
     read_outlines(shared_data / "lung_ct/case_1/rtstruct.dcm", series)
     # A hundred times what it takes: only a loop over pixels would fail.
     assert time.process_time() - start < 3
+
+
+def test_an_outline_in_pieces_is_flagged_and_a_ragged_border_is_not():
+    mask = np.zeros((4, 20, 20), bool)
+    mask[:, 2:10, 2:10] = True
+    assert _flag_pieces(Outline("L1", mask, "SEG", "voxels_as_given", 0)).flags == ()
+    mask[1, 15, 15] = True
+    assert _flag_pieces(Outline("L1", mask, "SEG", "voxels_as_given", 0)).flags == ()
+    mask[:, 14:18, 14:18] = True
+    assert _flag_pieces(Outline("L1", mask, "SEG", "voxels_as_given", 0)).flags == ("several_pieces",)
