@@ -37,6 +37,21 @@ def test_voxels_are_taken_as_given(tmp_path, sources, series, voxels, kind):
     assert (found.label, found.source, found.border_rule, found.n_outside) == ("L1", "SEG", "voxels_as_given", 0)
 
 
+def test_bits_packed_from_the_left_are_refused(tmp_path):
+    y, x = np.mgrid[:40, :48]
+    disc = np.repeat((np.hypot(x - 23, y - 19) < 14)[None], 8, axis=0)
+    own = series_datasets(np.zeros(disc.shape, np.int16))
+    series = read_series(write(tmp_path / "ct", own))
+    path = segmentation(tmp_path / "s.dcm", own, disc.astype(np.uint8))
+    assert np.array_equal(read_outlines(path, series)[0].mask, disc)
+    dataset = pydicom.dcmread(path)
+    bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")
+    dataset.PixelData = np.packbits(bits, bitorder="big").tobytes()
+    dataset.save_as(path)
+    with pytest.raises(MaskError, match=r"PS3\.5 section 8\.1\.1"):
+        read_outlines(path, series)
+
+
 def test_of_fractions_at_least_half_counts(tmp_path, sources, series):
     fractions = np.random.default_rng(1).integers(0, 201, EMPTY.shape) / 200
     (found,) = read_outlines(segmentation(tmp_path / "s.dcm", sources, fractions, "FRACTIONAL"), series)
