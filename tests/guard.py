@@ -15,7 +15,8 @@ from typing import Any
 SECONDS_TO_GO = 3.0
 """How long a thread or child that was told to end may take; a test that leaves nothing waits for nothing."""
 
-OF_PYTEST = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION")
+NOT_OF_THE_TEST = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "_RJEM_MALLOC_CONF", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
+"""Set by pytest, and by polars and scikit-learn when the first test that needs them imports them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def state() -> State:
     """As it is now, in a fraction of a millisecond."""
     return State(
         frozenset(t for t in threading.enumerate() if not _is_shared_thread(t)), frozenset(_children()),
-        {k: v for k, v in os.environ.items() if k not in OF_PYTEST}, str(Path.cwd()),
+        {k: v for k, v in os.environ.items() if k not in NOT_OF_THE_TEST}, str(Path.cwd()),
         {number: signal.getsignal(number) for number in signal.valid_signals()})
 
 
