@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.trial import Trial, write_protocol
+LUNG, SARCOMA, CONTOURS, SEGMENTS, ONE, PAPER = "LUNG", "SARCOMA", "LIDCRT", "LIDCSEG", "ONEREAD", "PAPER"
+"""Two sites whose contours lie among the images, two that deliver the same two readers in either format, one with one reader, and one that
+has sent no images yet."""
 
-LUNG, SARCOMA, CONTOURS, SEGMENTS, PAPER = "LUNG", "SARCOMA", "LIDCRT", "LIDCSEG", "PAPER"
-"""Two sites whose contours lie among the images, two that deliver the same two readers in either format, and one that has sent no images yet."""
+REAL = (LUNG, SARCOMA, CONTOURS, SEGMENTS, ONE, PAPER)
+
+PERSON, FOLDER = "Murong_Shuangyan_1962", "Ouyang Mingyue"
+"""Names that a hospital gave to a file that is no image, and to a folder beside those of the sites."""
 
 SETTINGS = {"radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0}}
 
@@ -17,19 +21,17 @@ LUNG_CASES, SARCOMA_CASES = ("case_1", "case_3"), ("case_002", "case_019", "case
 LOCKED = "2025-06-01T12:00:00+08:00\n"
 
 
-def deliver(data: Path, folder: Path) -> Trial:
-    """Copy the data into the landing of a home of its own."""
-    made = Trial(folder / "home", write_protocol(folder / "study.toml", SETTINGS))
-    landing = made.home.make().landing
+def deliver(data: Path, landing: Path) -> None:
+    """Copy the data into a landing, with a file that is no image and a folder that is no site."""
     for case in LUNG_CASES:
         shutil.copytree(data / "lung_ct" / case / "ct", landing / LUNG / "dicom" / case / "ct")
         shutil.copy(data / "lung_ct" / case / "rtstruct.dcm", landing / LUNG / "dicom" / case)
     for case in SARCOMA_CASES:
         for part in ("image", "mask"):
             shutil.copytree(data / "sarcoma_ct" / case / part, landing / SARCOMA / "dicom" / case / part)
-    for site, kind in ((CONTOURS, "rtstruct"), (SEGMENTS, "seg")):
+    for site, kind, readers in ((CONTOURS, "rtstruct", ("R1", "R2")), (SEGMENTS, "seg", ("R1", "R2")), (ONE, "rtstruct", ("R1",))):
         shutil.copytree(data / "two_readers" / "ct", landing / site / "dicom")
-        for reader in ("R1", "R2"):
+        for reader in readers:
             target = landing / site / "reads" / reader
             target.mkdir(parents=True)
             shutil.copy(data / "two_readers" / f"reader_{reader[1]}.{kind}.dcm", target)
@@ -37,7 +39,8 @@ def deliver(data: Path, folder: Path) -> Trial:
     _write_case_report(landing / CONTOURS / "clinical", "LIDC-IDRI-0314", "2000-01-08")
     _write_case_report(landing / SARCOMA / "clinical", "STS_002", "2006-02-01")
     _write_case_report(landing / PAPER / "clinical", "P-1", "2006-02-01")
-    return made
+    (landing / LUNG / "dicom" / f"{PERSON}.dcm").write_bytes(b"no image of anybody")
+    (landing / FOLDER / "dicom").mkdir(parents=True)
 
 
 def _write_case_report(folder: Path, patient: str, first_cycle: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from dagster_project.flow.intake import session_keys
 from dagster_project.intake.pseudonyms import Crosswalk
 from tests.conftest import REPOSITORY
-from tests.real_landing import SETTINGS
+from tests.real_landing import SETTINGS, deliver
 from tests.trial import Trial, write_protocol
 
 CASES = REPOSITORY.parent / "shared" / "cases"
@@ -78,10 +78,11 @@ def run_delivery(folder: Path, write: Callable[[Path], None]) -> Deliveries:
 
 
 @pytest.fixture(scope="session")
-def landed(builder: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
-    """Every case that is a landing folder, in one home, by `lakehouse run`."""
+def landed(builder: ModuleType, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
+    """Real scans and contours of several hospitals, and every case that is a landing folder, in one home, by `lakehouse run`."""
 
     def write(landing: Path) -> None:
+        deliver(shared_data, landing)
         for name in landing_cases(builder):
             builder.build(name.split("_")[0], landing)
 

@@ -6,15 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 
-from dagster_project.commands.run import Flow
-from dagster_project.flow.intake import session_keys
-from dagster_project.intake.pseudonyms import Crosswalk
-from tests.real_landing import CONTOURS, LUNG, PAPER, SARCOMA, SEGMENTS, deliver
-from tests.trial import Trial
+from tests.deliveries.conftest import Deliveries
+from tests.real_landing import CONTOURS, LUNG, ONE, PAPER, REAL, SARCOMA, SEGMENTS
 
 pytestmark = pytest.mark.real_data
 
@@ -31,43 +26,24 @@ CASES = {
 """Site, patient, voxels, volume (mm³) and mean HU, as DATA.md gives them."""
 
 
-@pytest.fixture(scope="module")
-def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, Flow]:
-    """Seven patients of four sites, and one of whom only the case report is there; run once."""
-    made = deliver(shared_data, tmp_path_factory.mktemp("real"))
-    return made, made.run()
-
-
-@pytest.fixture(scope="module")
-def ask(real: tuple[Trial, Flow]) -> Callable[..., list[dict[str, Any]]]:
+@pytest.fixture
+def ask(landed: Deliveries) -> Callable[..., list[dict[str, Any]]]:
     """Rows of a statement, as an analyst would ask it."""
-    trial, _ = real
-
-    def rows(statement: str, *parameters: object) -> list[dict[str, Any]]:
-        with trial.entered():
-            return trial.lakehouse.lake.query(statement, list(parameters)).pl().to_dicts()
-
-    return rows
+    return landed.ask
 
 
-@pytest.fixture(scope="module")
-def pseudonym(real: tuple[Trial, Flow]) -> Callable[[str, str], str]:
-    trial, _ = real
-
-    def find(site: str, number: str) -> str:
-        with trial.entered():
-            found = Crosswalk(trial.home.crosswalk, session_keys(trial.home)).find(site, number)
-        assert found is not None
-        return found
-
-    return find
+@pytest.fixture
+def pseudonym(landed: Deliveries) -> Callable[[str, str], str]:
+    return landed.pseudonym
 
 
-def test_no_step_failed_and_the_gate_says_why_it_is_closed(real: tuple[Trial, Flow]) -> None:
-    _, flow = real
-    assert flow.failed == ()
-    assert "minimum_patients at cohort: figure 0, limit 12" in flow.gate_reason
-    assert f"icc_resolved at {CONTOURS} volume_mm3: figure none, limit 0.85" in flow.gate_reason, "what cannot be judged closes the gate"
+def test_no_step_failed_and_the_gate_says_why_it_is_closed(landed: Deliveries) -> None:
+    assert landed.exit_code == 0, landed.output
+    assert "The gate is closed." in landed.output
+    verdicts = {(r["rule"], r["scope"]): r for r in landed.ask("SELECT * FROM quality_verdicts WHERE kind = 'cohort'")}
+    assert verdicts["minimum_patients", "cohort"]["verdict"] == "fail"
+    unjudged = verdicts["icc_resolved", f"{CONTOURS} volume_mm3"]
+    assert (unjudged["figure"], unjudged["limit"], unjudged["verdict"]) == (None, 0.85, "cannot_evaluate"), "what cannot be judged closes the gate"
 
 
 @pytest.mark.parametrize(("site", "number", "voxels", "volume", "mean"), CASES.values(), ids=CASES)
@@ -84,7 +60,7 @@ def test_contours_among_the_images_give_the_known_figures(
 def test_volume_is_voxels_times_voxel_in_sql(ask: Callable[..., list[dict[str, Any]]]) -> None:
     (row,) = ask("""
         SELECT max(abs(r.volume_mm3 - r.voxel_count * s.slice_spacing_mm * s.pixel_spacing_row_mm * s.pixel_spacing_column_mm) / r.volume_mm3) AS off
-        FROM reads r JOIN scans s USING (site, scan)""")
+        FROM reads r JOIN scans s USING (site, scan) WHERE list_contains(?, site)""", REAL)
     assert row["off"] < 1e-6
 
 
@@ -105,7 +81,7 @@ def test_contours_lie_between_their_strict_and_their_inclusive_filling(ask: Call
 
 
 def test_two_readers_agree_as_is_known(ask: Callable[..., list[dict[str, Any]]]) -> None:
-    dice = {r["site"]: r["dice_median"] for r in ask("SELECT site, dice_median FROM reader_agreement WHERE scope = 'lesion' AND measurement = 'mask'")}
+    dice = {r["site"]: r["dice_median"] for r in ask("SELECT site, dice_median FROM reader_agreement WHERE scope = 'lesion' AND measurement = 'mask' AND list_contains(?, site)", REAL)}
     assert dice[SEGMENTS] == pytest.approx(0.833, abs=0.0005)
     assert dice[CONTOURS] == pytest.approx(0.833, abs=0.01)
     assert set(dice) == {SEGMENTS, CONTOURS}, "contours among the images are nobody's blinded read"
@@ -113,7 +89,7 @@ def test_two_readers_agree_as_is_known(ask: Callable[..., list[dict[str, Any]]])
 
 def test_thick_series_are_measured_and_their_patients_are_not_eligible(
         ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str]) -> None:
-    thick = ask("SELECT patient, scan, n_slices FROM scans WHERE slice_thickness_mm > 1.01 ORDER BY n_slices")
+    thick = ask("SELECT patient, scan, n_slices FROM scans WHERE slice_thickness_mm > 1.01 AND list_contains(?, site) ORDER BY n_slices", REAL)
     assert [r["n_slices"] for r in thick] == [46, 47, 48, 55, 60]
     measured = ask("SELECT DISTINCT patient FROM radiomic_features WHERE region = 'tumor' AND value IS NOT NULL")
     assert {r["patient"] for r in thick} <= {r["patient"] for r in measured}
@@ -130,20 +106,24 @@ def test_who_has_no_case_report_is_told_to_have_none(ask: Callable[..., list[dic
     assert rows["I4"]["verdict"] == "unknown"
     assert "no cycle" in rows["I4"]["evidence"]
     assert rows["I9"]["verdict"] == "unknown"
-    assert ask("SELECT count(*) AS n FROM patient_eligibility WHERE eligible") == [{"n": 0}]
+    assert ask("SELECT count(*) AS n FROM patient_eligibility WHERE eligible AND list_contains(?, site)", REAL) == [{"n": 0}]
 
 
-def test_nothing_is_dropped_in_silence(ask: Callable[..., list[dict[str, Any]]], real: tuple[Trial, Flow]) -> None:
+def test_nothing_is_dropped_in_silence(landed: Deliveries) -> None:
     """Every file that was delivered is in the vault or in the quarantine, and every patient in every table that speaks of patients."""
-    trial, _ = real
-    delivered = [p for p in trial.home.landing.rglob("*") if p.is_file() and p.suffix == ".dcm"]
-    kept = list(trial.home.vault.rglob("*.dcm"))
-    (refused,) = ask("SELECT count(*) AS n FROM quarantine WHERE stage = 'intake'")
+    home = landed.trial.home
+    delivered = [p for site in REAL for p in (home.landing / site).rglob("*.dcm")]
+    kept = [p for site in REAL for p in (home.vault / site).rglob("*.dcm")]
+    (refused,) = landed.ask("SELECT count(*) AS n FROM quarantine WHERE stage = 'intake' AND list_contains(?, site)", REAL)
     assert len(delivered) == len(kept) + refused["n"]
-    for table in ("patients", "eligibility", "outcomes"):
-        assert ask(f"SELECT count(DISTINCT (site, patient)) AS n FROM {table}") == [{"n": 8}], table
-    for table in ("scans", "timepoints", "reads", "lesions"):
-        assert ask(f"SELECT count(DISTINCT (site, patient)) AS n FROM {table}") == [{"n": 7}], table
+    known = {table: landed.ask(f"SELECT count(DISTINCT (site, patient)) AS n FROM {table} WHERE list_contains(?, site)", REAL)[0]["n"]
+             for table in ("patients", "eligibility", "outcomes", "scans", "timepoints", "reads", "lesions")}
+    assert known == {"patients": 9, "eligibility": 9, "outcomes": 9, "scans": 8, "timepoints": 8, "reads": 7, "lesions": 7}
+
+
+def test_the_reads_of_a_site_with_one_reader_are_withheld_by_name(landed: Deliveries) -> None:
+    assert landed.reads(ONE) == []
+    assert any("withheld until 2 readers" in line for line in landed.refused(ONE, "reads"))
 
 
 def test_a_site_without_images_goes_through(ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str]) -> None:
@@ -157,24 +137,23 @@ def test_nobody_of_them_is_simulated(ask: Callable[..., list[dict[str, Any]]]) -
     assert ask("SELECT DISTINCT simulated FROM scans UNION SELECT DISTINCT simulated FROM patients") == [{"simulated": False}]
 
 
-def test_the_mask_that_is_kept_is_the_official_one(real: tuple[Trial, Flow], ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str],
-                                                   shared_data: Path) -> None:
+def test_the_mask_that_is_kept_is_the_official_one(
+        landed: Deliveries, ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str], shared_data: Path) -> None:
     """From landing to vault and back: de-identification, scan order and filling lose no voxel."""
     import SimpleITK as sitk
 
     from dagster_project.domain.masks import dice, load_mask
     from dagster_project.flow.kept import mask_file
 
-    trial, _ = real
     patient = pseudonym(LUNG, "1")
     (row,) = ask("SELECT scan, mask_digest FROM reads WHERE patient = ?", patient)
-    kept = load_mask(mask_file(trial.home.vault / LUNG / patient / row["scan"], row["mask_digest"]))
+    kept = load_mask(mask_file(landed.trial.home.vault / LUNG / patient / row["scan"], row["mask_digest"]))
     official = sitk.GetArrayFromImage(sitk.ReadImage(str(shared_data / "lung_ct" / "case_1" / "official_mask.nii.gz"))) > 0
     assert max(dice(kept, o) or 0 for o in (official, official[::-1])) == 1.0
 
 
-def test_pages_of_real_patients_are_written(real: tuple[Trial, Flow]) -> None:
-    trial, _ = real
-    assert len(list(trial.home.reports.glob("patients/*.html"))) == 8
-    assert np.isfinite(trial.table("reads")["volume_mm3"].to_numpy()).all()
-    assert trial.table("reads").filter(pl.col("volume_mm3") <= 0).height == 0
+def test_pages_of_real_patients_are_written(landed: Deliveries) -> None:
+    (patients,) = landed.ask("SELECT count(*) AS n FROM patients")
+    assert len(list(landed.trial.home.reports.glob("patients/*.html"))) == patients["n"]
+    volumes = landed.ask("SELECT volume_mm3 AS v FROM reads WHERE list_contains(?, site)", REAL)
+    assert all(r["v"] > 0 for r in volumes)
