@@ -43,7 +43,7 @@ def test_status_counts_the_refusals_by_reason(grown: Stage, monkeypatch: pytest.
     refused = text.partition("Refused")[2].partition("Open for arbitration")[0]
     rows = grown.table("quarantine")
     for (site, stage, reason), same in rows.group_by("site", "stage", "reason"):
-        assert any(line.split()[:3] == [site, stage, str(same.height)] and str(reason)[:60] in line for line in refused.splitlines()), reason
+        assert any(line.split()[:3] == [site, stage, f"×{same.height}"] and str(reason)[:60] in line for line in refused.splitlines()), reason
 
 
 def test_an_open_read_reaches_nothing(closed: Stage) -> None:

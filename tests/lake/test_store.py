@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
+from dagster_project.lake.columns import boolean
 from dagster_project.lake.errors import SnapshotGone
 from dagster_project.lake.home import Home
 from dagster_project.lake.schema import UnknownColumns, empty
 from dagster_project.lake.store import Lake, RepeatedKey, open_lake, read_lake
-from dagster_project.lake.tables import QUARANTINE, TREATMENTS
+from dagster_project.lake.tables import BY_NAME, QUARANTINE, TREATMENTS
 
 
 def rows(site: str, *patients: str, drugs: str = "pembrolizumab", fingerprint: str = "f") -> pl.DataFrame:
@@ -63,7 +65,7 @@ def test_a_failed_write_leaves_nothing_behind(home: Home) -> None:
         with pytest.raises(UnknownColumns, match="undeclared columns \\['surprise'\\]"):
             lake.replace("treatments", rows("AA", "p1").with_columns(surprise=1), site="AA")
         with pytest.raises(duckdb.ConstraintException):
-            lake.replace("treatments", rows("AA", "p1").with_columns(treatment_date=pl.lit(None, pl.Date)), site="AA")
+            lake.replace("treatments", rows("AA", "p1").with_columns(simulated=pl.lit(None, pl.Boolean)), site="AA")
         assert lake.snapshot() == before
         assert lake.read("treatments")["patient"].to_list() == ["p1"]
 
@@ -165,3 +167,27 @@ def _make_older(lake: Lake, *, days: int) -> None:
     """As though everything had been done so many days ago."""
     for table, column in (("ducklake_snapshot", "snapshot_time"), ("ducklake_files_scheduled_for_deletion", "schedule_start")):
         lake.query(f"UPDATE __ducklake_metadata_lake.{table} SET {column} = ({column}::TIMESTAMPTZ - to_days({days}))::VARCHAR")
+
+
+def test_rows_enter_by_name_where_the_columns_are_declared_in_another_order_than_stored(
+        home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_lake(home) as lake:
+        monkeypatch.setitem(BY_NAME, "treatments", replace(TREATMENTS, columns=TREATMENTS.columns[::-1]))
+        lake.replace("treatments", rows("AA", "p1"), site="AA")
+        lake.exchange("treatments", site="AA", removed=[], added=rows("AA", "p2"))
+        found = lake.read("treatments").sort("patient")
+    assert found.select(TREATMENTS.names).equals(rows("AA", "p1", "p2"))
+
+
+def test_a_boolean_that_is_declared_before_simulated_is_not_taken_for_it(
+        home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored behind `simulated`, as an ALTER TABLE leaves it: by position the two would change places."""
+    place = TREATMENTS.names.index("simulated")
+    columns = (*TREATMENTS.columns[:place], boolean("given_in_full", "", "", nullable=True), *TREATMENTS.columns[place:])
+    with open_lake(home) as lake:
+        lake.query("ALTER TABLE treatments ADD COLUMN given_in_full BOOLEAN")
+        monkeypatch.setitem(BY_NAME, "treatments", replace(TREATMENTS, columns=columns))
+        one, other = (rows("AA", p).with_columns(given_in_full=pl.lit(value=False)) for p in ("p1", "p2"))
+        lake.replace("treatments", one, site="AA")
+        lake.exchange("treatments", site="AA", removed=[], added=other)
+        assert lake.query("SELECT DISTINCT simulated, given_in_full FROM treatments").fetchall() == [(True, False)]
