@@ -134,7 +134,7 @@ RECONCILIATION = Table(
 
 SCANS = Table(
     "scans", "imaging", "One row a CT series: geometry, acquisition, artifact figures", "每个CT序列一行：几何、采集参数与伪影指标",
-    key=("site", "scan"), by_site=True, minimum_rows=1,
+    key=("site", "scan"), by_site=True,  # may be empty: a hospital's case report often comes before its images
     columns=(
         SITE, PATIENT, SCAN,
         string("series_instance_uid", "SeriesInstanceUID (0020,000E), keyed", "序列UID（已加密替换）"),
