@@ -20,7 +20,9 @@ SAMPLED_ROWS = 100_000
 def _context() -> Any:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
+    from tqdm import tqdm
 
+    tqdm.monitor_interval = 0  # bars are made although they are hidden, and the first one would start a thread for good
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     return context
