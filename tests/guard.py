@@ -16,7 +16,7 @@ SECONDS_TO_GO = 3.0
 """How long a thread or child that was told to end may take; a test that leaves nothing waits for nothing."""
 
 NOT_OF_THE_TEST = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "_RJEM_MALLOC_CONF", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
-"""Set by pytest, and by polars and scikit-learn when the first test that needs them imports them."""
+"""Set by pytest, and by polars and scikit-learn when the first test that needs them imports them. SIGALRM is pytest-timeout's."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def state() -> State:
     return State(
         frozenset(t for t in threading.enumerate() if not _is_shared_thread(t)), frozenset(_children()),
         {k: v for k, v in os.environ.items() if k not in NOT_OF_THE_TEST}, str(Path.cwd()),
-        {number: signal.getsignal(number) for number in signal.valid_signals()})
+        {number: signal.getsignal(number) for number in signal.valid_signals() if number != signal.SIGALRM})
 
 
 def left_behind(before: State) -> list[str]:
@@ -83,7 +83,9 @@ def _is_shared_thread(thread: threading.Thread) -> bool:
 
 
 def _is_shared_child(pid: int) -> bool:
-    """A worker of the shared executor, or Python's own tracker of what processes share."""
+    """A worker of the shared executor, intake's child that parses files, or Python's own tracker of what processes share."""
+    if "dagster_project.intake.reading" in _command(pid):
+        return True
     if pid == multiprocessing.resource_tracker._resource_tracker._pid:
         return True
     return _shared_executor_lives() and "spawn_main" in _command(pid)

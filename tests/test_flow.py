@@ -222,7 +222,7 @@ def test_every_check_has_run_and_no_error_stands(grown: Stage) -> None:
         records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assert set(records) == set(keys)
     failed = {(key.asset_key.to_user_string(), key.name) for key, record in records.items() if record.status.value != "SUCCEEDED"}
-    assert failed == {("scans", "slice_thickness"), ("quarantine", "nothing_refused")}
+    assert failed == {("scans", "slice_thickness"), ("quarantine", "nothing_refused"), ("reconciliation", "rows_meet_images")}
 
 
 def test_simulated_rows_say_so(grown: Stage) -> None:

@@ -60,8 +60,9 @@ class Site:
         return Listener(Listening(**{"callers": ("PACS", "ORTHANC"), "port": 0, **changes}), self.reception)
 
     def content(self):
-        """Digest of each file of the vault's images and contours, by name."""
-        return {str(p.relative_to(self.vault)): hashlib.sha256(p.read_bytes()).hexdigest() for p in self.vault.rglob("*.dcm")}
+        """Digest of each file of the vault's images and contours, by name; not of what is still coming in."""
+        files = [p for p in self.vault.rglob("*.dcm") if ".incoming" not in p.parts]
+        return {str(p.relative_to(self.vault)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
     def refused(self):
         return pl.read_parquet(self.vault / "refused.parquet")["reason"].to_list()
@@ -435,6 +436,8 @@ def test_locked_keys_refuse(site, monkeypatch, tmp_path):
     sealed = tmp_path / "sealed"
     sealed.mkdir()
     (sealed / "root.age").write_bytes(b"sealed")
+    for name in ("LAKEHOUSE_HOME", "DAGSTER_HOME"):  # the command line sets them
+        monkeypatch.setenv(name, "")
     monkeypatch.setenv("LAKEHOUSE_KEYS", str(sealed))
     monkeypatch.delenv("LAKEHOUSE_PASSPHRASE_FILE", raising=False)
     told = CliRunner().invoke(main, ["--home", str(site.home.root), "pacs", "listen", "--site", "AB"])
