@@ -102,8 +102,8 @@ def plan(count: int, seed: int, only: Sequence[str]) -> list[tuple[str, list[Cas
             if rng.random() < PLAIN_SHARE:
                 serial += 1
                 shared.append(Case(serial, ()))
-    sites += [list(part) for part in _parts(shared, SHARED)]
-    return [(f"S{k:05d}", cases) for k, cases in enumerate(sites, 1)]
+    large = [list(part) for part in _parts(shared, SHARED)]
+    return [(f"S{k:05d}", cases) for k, cases in enumerate([*large, *sites], 1)]
 
 
 def _parts(cases: Sequence[Case], size: int) -> Iterator[Sequence[Case]]:

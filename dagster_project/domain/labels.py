@@ -96,8 +96,12 @@ def labels_of_reads(reads: Iterable[Row]) -> Labels:
 
 
 def lie_apart(a: Row, b: Row) -> bool:
-    """Whether the centroids of two outlines are farther apart than the radius of the smaller, as a ball of its volume has it."""
+    """Whether the centroids of two outlines are farther apart than the radius of the smaller, as a ball of its volume has it.
+
+    An outline without a volume (`outlines.NO_VOLUME`) is measured by the other's; two of them lie apart unless their centroids are one.
+    """
     axes = ("centroid_x_mm", "centroid_y_mm", "centroid_z_mm")
     distance = math.dist([a[axis] for axis in axes], [b[axis] for axis in axes])
-    radius = (3 * min(a["volume_mm3"], b["volume_mm3"]) / (4 * math.pi)) ** (1 / 3)
+    volumes = [row["volume_mm3"] for row in (a, b) if row["volume_mm3"] is not None]
+    radius = (3 * min(volumes, default=0.0) / (4 * math.pi)) ** (1 / 3)
     return distance > radius

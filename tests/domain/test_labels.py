@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project.domain.labels import labels_of_outlines, labels_of_reads, normal_label
+from dagster_project.domain.labels import labels_of_outlines, labels_of_reads, lie_apart, normal_label
 
 SAME = [("L1", "l1"), ("L 1", "L1"), ("Nodule_1", "nodule 1"), ("Ｌ１", "L1"), ("L1-1", "L1_1"), ("L1 - 1", "L1-1")]
 OTHER = [("L1-1", "L11"), ("GTV_1-0", "GTV 10"), ("L 1 2", "L12"), ("L1", "L2")]
@@ -42,6 +42,12 @@ def test_spellings_of_one_outline_are_one_lesion_and_so_are_those_of_two_scans()
     a, b = outline("LA-B"), outline("LAB", x=1.0)
     assert labels_of_outlines([a, b]).ambiguous == frozenset()
     assert labels_of_outlines([a, outline("LAB", x=40.0, scan="S1")]).ambiguous == frozenset()
+
+
+@pytest.mark.parametrize(("x", "volumes", "apart"), [(40.0, (None, 3000.0), True), (1.0, (None, 3000.0), False), (0.0, (None, None), False), (1.0, (None, None), True)])
+def test_an_outline_without_a_volume_is_measured_by_the_others(x, volumes, apart):
+    a, b = (outline("L1", x=place, volume_mm3=volume) for place, volume in zip((0.0, x), volumes, strict=True))
+    assert lie_apart(a, b) is apart
 
 
 def test_an_empty_outline_makes_nothing_ambiguous():

@@ -371,9 +371,9 @@ def contours_in_pixels(one: Delivery, rng: Random) -> None:
 
 @distortion("structure sets", "either")
 def contours_in_centimetres(one: Delivery, rng: Random) -> None:
-    """Contours are in centimetres within the plane."""
+    """Contours are in centimetres."""
     _, made = _drawn(one, rng)
-    _move(made, lambda x, y, z: (x / 10, y / 10, z))
+    _move(made, lambda x, y, z: (x / 10, y / 10, z / 10))
 
 
 @distortion("structure sets", "either")
