@@ -78,6 +78,8 @@ def _shared_executor_lives() -> bool:
 
 
 def _is_shared_thread(thread: threading.Thread) -> bool:
+    if thread.name.startswith("MlflowLocalArtifactRepository"):  # a pool that MLflow lets go with its repository
+        return True
     shared = thread.name == "QueueFeederThread" or type(thread).__name__ == "_ExecutorManagerThread"
     return shared and _shared_executor_lives()
 

@@ -31,7 +31,7 @@ def interrupted(body: Callable[[Callable[[], None]], None]) -> Interrupted:
     with pytest.raises(Interrupted) as raised, interruptible(lambda: "what is saved") as check:
         body(check)
     assert [signal.getsignal(number) for number in SIGNALS] == before
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     return raised.value
 
 

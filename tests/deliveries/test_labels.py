@@ -26,10 +26,13 @@ def test_readers_who_number_two_lesions_the_other_way_round_agree(landed: Delive
 
 
 def test_identical_outlines_give_no_limits_of_agreement_of_16_mm(landed: Deliveries) -> None:
+    """The ICC of so small a site is a pool's; the limits and each lesion's Dice are its own."""
     (row,) = landed.ask("""
-        SELECT icc_raw, loa_lower, loa_upper FROM reader_agreement
+        SELECT loa_lower, loa_upper FROM reader_agreement
         WHERE scope = 'site' AND site = 'B16' AND measurement = 'longest_diameter_mm'""")
-    assert (row["icc_raw"], row["loa_lower"], row["loa_upper"]) == (1.0, 0.0, 0.0)
+    assert (row["loa_lower"], row["loa_upper"]) == (0.0, 0.0)
+    lesions = landed.ask("SELECT dice_minimum FROM reader_agreement WHERE scope = 'lesion' AND site = 'B16'")
+    assert [r["dice_minimum"] for r in lesions] == [1.0] * 4
 
 
 def test_the_renaming_is_reported(landed: Deliveries) -> None:
