@@ -141,7 +141,8 @@ def build(code: str, cases: Sequence[Case]) -> Site:
 
 
 def _deliver(case: Case) -> Delivery:
-    kinds = [DISTORTIONS[name] for name in case.names]
+    """A patient's delivery; faults of images come before faults of sheets, which may take the outlines away."""
+    kinds = sorted((DISTORTIONS[name] for name in case.names), key=lambda k: k.family not in IMAGING)
     numeric = any(k.numeric for k in kinds)
     number = f"33{case.serial * 7919 % 10**6:06d}" if numeric else f"ZY{case.serial * 7919 % 10**7:07d}"
     if case.real:

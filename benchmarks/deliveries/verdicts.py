@@ -183,7 +183,7 @@ def _scan_facts(visit: Visit, own: Rows, one: Delivery) -> Iterator[Fact]:
 
 
 def _read_facts(visit: Visit, own: Rows, one: Delivery, places: frozenset[str]) -> Iterator[Fact]:
-    readers = sorted(one.reads) or ["SITE"]
+    readers = sorted({*one.reads, *visit.truth_of}) or ["SITE"]
     scan = next((r["visit"] for r in own["timepoints"] if r["day"] == visit.day), visit.name)
     found = {(r["reader"], r["lesion"]): r for r in own["reads"] if r["visit"] == scan}
     accepted = {r["lesion"]: r for r in own["lesions"] if r["visit"] == scan}

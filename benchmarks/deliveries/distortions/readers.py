@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
 from pydicom.dataset import Dataset
 
 from benchmarks.deliveries.distortions.registry import distortion
-from benchmarks.deliveries.phantom import Delivery, Lesion, Structures, Visit, lesion_contours, structure_set
+from benchmarks.deliveries.phantom import (
+    Delivery,
+    Lesion,
+    Structures,
+    Visit,
+    axes,
+    get_hu,
+    lesion_contours,
+    measure,
+    slice_heights,
+    structure_set,
+)
 from benchmarks.deliveries.site import Site
 
 
@@ -131,7 +143,13 @@ def by_series_not_date(one: Delivery, rng: Random) -> None:
 
 @distortion("readers", "right", readers=True)
 def contours_of_a_reader_beside_the_images(one: Delivery, rng: Random) -> None:
-    """A treatment plan's outline of the same lesion, larger, lies under dicom/ beside the two reads."""
+    """A treatment plan's outline of the same lesion, larger, lies under dicom/ beside the two reads.
+
+    It is a read of the site's own, and no other figure changes.
+    """
     visit = rng.choice(one.visits)
-    rois = [(lesion.label, lesion_contours(lesion.grown(1.3), visit.slices)) for lesion in visit.lesions]
+    grown = [lesion.grown(1.3) for lesion in visit.lesions]
+    hu, (xs, ys) = np.stack([get_hu(s) for s in visit.slices]), axes()
+    visit.truth_of["SITE"] = {lesion.label: measure(lesion.mask(xs, ys, slice_heights()), hu) for lesion in grown}
+    rois = [(lesion.label, lesion_contours(lesion, visit.slices)) for lesion in grown]
     visit.extra.append(Structures("dicom", f"plan_{one.serial}.dcm", structure_set(visit, one.number, rois, place=8)))

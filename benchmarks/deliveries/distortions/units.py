@@ -17,7 +17,7 @@ def _by_hand(one: Delivery, write: Callable[[float], str] = lambda mm: f"{mm:.1f
     for rows in one.reads.values():
         for row in rows:
             visit = next(v for v in one.visits if f"{v.date:%Y-%m-%d}" == row["visit_date"])
-            true = visit.truth[row["lesion"]]
+            true = next(t for label, t in visit.truth.items() if row["lesion"].startswith(label))
             row[longest], row[short] = write(true.longest_mm or 0), write(true.short_mm or 0)
 
 
