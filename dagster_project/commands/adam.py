@@ -20,7 +20,7 @@ def adam(folder: Path, as_of: int | None) -> None:
       lakehouse adam --out adam
     """
     from dagster_project.domain.adam import derive_adrs, derive_adtr, derive_adtte
-    from dagster_project.flow.trial_tables import write_frame
+    from dagster_project.flow.whole_files import write_frame
     from dagster_project.lake.store import read_lake
 
     with read_lake(existing_home(), as_of=as_of) as lake:

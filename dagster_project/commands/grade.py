@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+import polars as pl
+
+PLACES_SHOWN = 5
+"""Rows that are named on the screen for each rule; all of them are in the table of flags."""
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", "file", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="The graded visits, .csv or .parquet.")
 def grade(folder: Path, file: Path) -> None:
-    """Grade the SDTM tables TU, TR and RS (CSV or Parquet) of DIR by RECIST 1.1 and iRECIST; needs no lake.
+    """Grade the SDTM tables TU, TR and RS of DIR by RECIST 1.1 and iRECIST; needs no lake.
+
+    Read are CSV, Parquet, SAS transport files (.xpt, versions 5 and 8) and Dataset-JSON 1.1 (.json, .ndjson, .dsjc); what
+    else lies in DIR is named. Files are known by their columns; DM tells deaths.
 
     For each subject, evaluator and visit: target, non-target, new lesion and overall response with the rule that gave it,
     and each difference from RS where RS is there. What was flagged goes, by rule and row, to a second file: FILE with
-    `.flags` before its suffix. Files are known by their columns; DM tells deaths.
+    `.flags` before its suffix.
 
     \b
     Example:
@@ -23,19 +33,45 @@ def grade(folder: Path, file: Path) -> None:
     """
     from dagster_project.commands.terminal import tell
     from dagster_project.domain.trial_grading import grade_trial
-    from dagster_project.flow.trial_tables import UnreadableTable, read_trial, write_frame
+    from dagster_project.flow.trial_tables import UnreadableTable, read_trial
+    from dagster_project.flow.whole_files import write_frame, write_whole
     from dagster_project.study import load_study
 
     if file.suffix.lower() not in {".csv", ".parquet"}:
         raise click.ClickException("--out must end in .csv or .parquet")
     try:
-        tables = read_trial(folder)
+        trial = read_trial(folder)
     except UnreadableTable as error:
         raise click.ClickException(str(error)) from None
     study = load_study()
-    graded = grade_trial(tables["TU"], tables["TR"], tables["RS"], tables["DM"], study.section("recist"), study.section("irecist"))
-    write_frame(graded.visits, file, {"protocol": study.digest})
+    graded = grade_trial(*(trial[name] for name in ("TU", "TR", "RS", "DM")), study.section("recist"), study.section("irecist"))
+    flags = pl.concat([_not_read(trial.unread, graded.flags), graded.flags])
     flagged = file.with_name(f"{file.stem}.flags{file.suffix}")
-    write_frame(graded.flags, flagged)
-    tell("Flagged", ["Rule", "Rows"], graded.flags.group_by("rule").len().sort("len", "rule", descending=[True, False]).rows())
-    click.echo(f"\n{graded.visits.height} visits of {graded.visits['subject'].n_unique()} subjects graded, {graded.differences} differ from what was recorded: {file.name}, {flagged.name}")
+    write_whole({file: partial(write_frame, graded.visits, metadata={"protocol": study.digest}), flagged: partial(write_frame, flags)})
+    tell("Read", ["File", "Table", "Rows"], trial.files)
+    if trial.unread:
+        tell("Not read", ["File", "Why"], [(u.name, u.why.removeprefix("not read: ")) for u in trial.unread])
+    tell("Flagged", ["Rule", "Rows", "Where"], _by_rule(graded.flags))
+    click.echo(f"\n{_counts(graded.visits)}, {graded.differences} differ from what was recorded: {file.name}, {flagged.name}")
+
+
+def _not_read(unread: Iterable[Any], like: pl.DataFrame) -> pl.DataFrame:
+    """A flag for each file that was not read, in the columns of the others."""
+    rules = [("file_unreadable" if u.broken else "file_not_read", u.name, u.why) for u in unread]
+    found = pl.DataFrame(rules, schema={"rule": pl.String, "place": pl.String, "what": pl.String}, orient="row")
+    return pl.concat([like.clear(), found], how="diagonal")
+
+
+def _by_rule(flags: pl.DataFrame) -> list[tuple[str, int, str]]:
+    """Each rule with the number of rows that it flagged and where the first of them are; no subject, no value."""
+    found = flags.group_by("rule", maintain_order=True).agg(pl.len().alias("n"), pl.col("place").unique(maintain_order=True).alias("places"))
+    rows = found.sort("n", "rule", descending=[True, False]).iter_rows()
+    return [(rule, n, ", ".join(places[:PLACES_SHOWN]) + (", …" if len(places) > PLACES_SHOWN else "")) for rule, n, places in rows]
+
+
+def _counts(visits: pl.DataFrame) -> str:
+    """How many visits were graded, and how many are in RS alone."""
+    graded = visits.drop_nulls("overall_response")
+    alone = visits.height - graded.height
+    recorded = f", {alone} recorded in RS alone and not graded" if alone else ""
+    return f"{graded.height} visits of {graded['subject'].n_unique()} subjects graded{recorded}"

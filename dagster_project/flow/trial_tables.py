@@ -1,15 +1,18 @@
-"""Files of another trial's tumour tables, read into rows with their places, and what was graded written beside its flags."""
+"""The tumour tables of another trial: known by their columns, whatever format and name their files have; what is not read is named."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from dagster_project.domain.trial_rows import TrialRow
+from dagster_project.flow.dataset_json import SUFFIXES, read_dataset_json
+from dagster_project.flow.sas_transport import read_transport
+from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, numbered
 from dagster_project.intake.csv_tables import read_records
 
 DOMAINS = {"TU": "TUTESTCD", "TR": "TRTESTCD", "RS": "RSTESTCD", "DM": "DTHDTC"}
@@ -17,38 +20,156 @@ DOMAINS = {"TU": "TUTESTCD", "TR": "TRTESTCD", "RS": "RSTESTCD", "DM": "DTHDTC"}
 
 ALSO_TU = "TULNKID"
 
+ANALYSIS = "PARAMCD"
+"""A column of ADaM's tables alone: they repeat columns of TR and RS, and are no collected data."""
+
+MEASURED = frozenset({"TU", "TR"})
+"""Domains without which a response would be another one: a file that may be one of them is read, or nothing is graded."""
+
 SUMS = ("PATIENT", "DAY", "TARGET_LESION_LONG_DIAM_MM")
 """Columns of a table of sums: one diameter a patient and study day, as trials publish them without single lesions."""
 
 LAST_BASELINE_DAY = 7
 """A sum up to this study day may be the baseline of a table of sums: the last one that has a size is."""
 
+OTHER_FORMAT = "not read: no CSV, Parquet, SAS transport or Dataset-JSON file"
+OTHER_TABLE = "not read: no table of TU, TR, RS or DM (DM with DTHDTC)"
+OTHER_JSON = "not read: JSON, but no Dataset-JSON"
+ADAM = "not read: an analysis table (ADaM); the collected tables TU, TR and RS are graded"
+FOLDER = "not read: a folder"
+REPEATED = "not read: the same rows as {name}"
+UNREADABLE = "not read: {why}"
+
 
 class UnreadableTable(ValueError):
     """A folder or file from which no tumour table can be read."""
 
 
-def read_trial(folder: Path) -> dict[str, list[TrialRow]]:
-    """Rows by domain of every CSV and Parquet file of a folder; the others are left alone.
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What lies in the folder and was not read, and why; `broken` where it should have been."""
+
+    name: str
+    why: str
+    broken: bool = False
+
+
+@dataclass(slots=True)
+class Trial:
+    """Rows by domain; how many each file gave, by its name and domain; and what was not read."""
+
+    tables: dict[str, list[TrialRow]] = field(default_factory=lambda: {name: [] for name in DOMAINS})
+    files: list[tuple[str, str, int]] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+
+    def __getitem__(self, domain: str) -> list[TrialRow]:
+        """The rows of a domain."""
+        return self.tables[domain]
+
+
+def read_trial(folder: Path) -> Trial:
+    """Read every CSV, Parquet, SAS transport (XPT) and Dataset-JSON file of a folder.
+
+    1. a table is TU, TR, RS or DM by its columns; one with PARAMCD is ADaM and no source; others are named, not read
+    2. the same rows in a second file are read once
+    3. a file that cannot be read is named and left out where it is known not to be TU or TR, by its columns, or where these are not
+       known and both were found in others; else nothing is read, since a lost lesion would be another response
+    4. one folder holds one trial (STUDYID)
 
     Raises
     ------
     UnreadableTable
-        Where the folder holds no TR and no RS, or a file cannot be read.
+        Where the folder holds no TR and no RS, two trials, or a file of 3 cannot be read.
     """
-    found: dict[str, list[TrialRow]] = {name: [] for name in DOMAINS}
-    trials: set[str] = set()
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in {".csv", ".parquet"}):
-        names, rows = _read(path)
-        domain = next((d for d, column in DOMAINS.items() if column in names), "TU" if ALSO_TU in names else None)
-        trials |= {trial for row in rows if (trial := row("STUDYID"))}
-        if domain or names.issuperset(SUMS):
-            found[domain or "TR"] += rows if domain else _as_measurements(rows)
-    if len(trials) > 1:
-        raise UnreadableTable(f"the files of this folder name {len(trials)} trials in STUDYID; give each trial a folder of its own")
-    if not found["TR"] and not found["RS"]:
-        raise UnreadableTable("no file of this folder is an SDTM TR or RS table; a CSV or Parquet file with a column TRTESTCD or RSTESTCD is one")
+    trial, broken = Trial(), []
+    for path in sorted(p for p in folder.iterdir() if not p.name.startswith((".", "~$"))):
+        try:
+            for table in _tables(path, trial):
+                _take(table, trial)
+        except UnreadableFileError as error:
+            broken.append(error)
+    for error in broken:
+        _leave_out(error, trial)
+    _check_trials(trial)
+    if not trial["TR"] and not trial["RS"]:
+        raise UnreadableTable("no file of this folder is an SDTM TR or RS table; a CSV, Parquet, SAS transport (XPT) or Dataset-JSON "
+                              "file with a column TRTESTCD or RSTESTCD is one")
+    return trial
+
+
+def _tables(path: Path, trial: Trial) -> Iterable[TrialFile]:
+    reader = _READERS.get(path.suffix.lower())
+    if path.is_dir() or reader is None:
+        trial.unread.append(Unread(path.name, FOLDER if path.is_dir() else OTHER_FORMAT))
+        return []
+    try:
+        found = reader(path)
+    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError):
+        why = "cannot be read; save it as CSV (UTF-8, comma, semicolon or tab) or Parquet"
+        raise UnreadableFileError(path.name, why) from None
+    if not found:
+        trial.unread.append(Unread(path.name, OTHER_JSON))
     return found
+
+
+def domain_of(columns: Iterable[str]) -> str | None:
+    """The domain of a table by its columns; a table of sums is TR; None for every other table.
+
+    >>> domain_of(["USUBJID", "TRTESTCD"]), domain_of(["USUBJID", "PARAMCD", "TRTESTCD"])
+    ('TR', None)
+    """
+    names = set(columns)
+    if ANALYSIS in names:
+        return None
+    known = next((domain for domain, column in DOMAINS.items() if column in names), "TU" if ALSO_TU in names else None)
+    return known or ("TR" if names.issuperset(SUMS) else None)
+
+
+def _take(table: TrialFile, trial: Trial) -> None:
+    domain = domain_of(table.columns)
+    if domain is None:
+        trial.unread.append(Unread(table.name, ADAM if ANALYSIS in table.columns else OTHER_TABLE))
+        return
+    rows = [TrialRow(table.name, number, dict(zip(table.columns, row, strict=False))) for number, row in table.rows if any(row)]
+    rows = rows if DOMAINS[domain] in table.columns or ALSO_TU in table.columns else _as_measurements(rows)
+    earlier = _same_rows(rows, trial[domain])
+    if earlier:
+        trial.unread.append(Unread(table.name, REPEATED.format(name=earlier)))
+        return
+    trial[domain].extend(rows)
+    trial.files.append((table.name, domain, len(rows)))
+
+
+def _same_rows(rows: Sequence[TrialRow], known: Sequence[TrialRow]) -> str:
+    """The file among those already read that has the same rows; empty where none has."""
+    by_file: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in known:
+        by_file[row.file].append(_filled(row))
+    own = [_filled(row) for row in rows]
+    return next((name for name, others in by_file.items() if own and others == own), "")
+
+
+def _filled(row: TrialRow) -> dict[str, str]:
+    return {name: cell for name, cell in row.cells.items() if cell}
+
+
+def _leave_out(error: UnreadableFileError, trial: Trial) -> None:
+    may_be_measured = domain_of(error.columns) in MEASURED if error.columns else not (trial["TU"] and trial["TR"])
+    if may_be_measured:
+        raise UnreadableTable(str(error)) from None
+    trial.unread.append(Unread(error.name, UNREADABLE.format(why=str(error).removeprefix(f"{error.name} ")), broken=True))
+
+
+def _check_trials(trial: Trial) -> None:
+    files: dict[str, list[str]] = defaultdict(list)
+    for rows in trial.tables.values():
+        for row in rows:
+            study = row("STUDYID").upper()
+            if study and row.file not in files[study]:
+                files[study].append(row.file)
+    if len(files) > 1:
+        groups = "; ".join(", ".join(names) for names in files.values())
+        raise UnreadableTable(f"the files of this folder name {len(files)} trials in STUDYID ({groups}); give each trial a folder of its own")
 
 
 def _as_measurements(sums: Sequence[TrialRow]) -> list[TrialRow]:
@@ -82,32 +203,27 @@ def _is_size(text: str) -> bool:
     return text.replace(".", "").isdigit() and float(text) > 0
 
 
-def _read(path: Path) -> tuple[set[str], list[TrialRow]]:
-    try:
-        names, values = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
-    except (OSError, UnicodeDecodeError, pl.exceptions.PolarsError):
-        raise UnreadableTable(f"{path.name} cannot be read; save it as CSV (UTF-8, comma, semicolon or tab) or Parquet") from None
-    return set(names), [TrialRow(path.name, number, dict(zip(names, row, strict=False))) for number, row in values if any(row)]
-
-
-def _csv(path: Path) -> tuple[list[str], Sequence[tuple[int, Sequence[str]]]]:
+def _csv(path: Path) -> list[TrialFile]:
     lines = read_records(path)
+    columns = [name.strip().upper() for name in lines[0].cells] if lines else []
     fault = next((line for line in lines if line.fault), None)
     if fault:
-        raise UnreadableTable(f"{path.name} row {fault.number} cannot be read: it has an open quotation mark, a line break or another encoding; correct it")
-    return ([name.upper() for name in lines[0].cells], [(line.number, line.cells) for line in lines[1:]]) if lines else ([], [])
+        why = f"row {fault.number} cannot be read: it has an open quotation mark, a line break or another encoding; correct it"
+        raise UnreadableFileError(path.name, why, columns)
+    return [TrialFile(path.name, columns, [(line.number, line.cells) for line in lines[1:]])]
 
 
-def _parquet(path: Path) -> tuple[list[str], Sequence[tuple[int, Sequence[str]]]]:
+def _parquet(path: Path) -> list[TrialFile]:
     frame = pl.read_parquet(path).cast(pl.String)
     rows = [["" if v is None else v for v in row] for row in frame.iter_rows()]
-    return [name.strip().upper() for name in frame.columns], list(enumerate(rows, start=2))
+    return [TrialFile(path.name, [name.strip().upper() for name in frame.columns], numbered(rows))]
 
 
-def write_frame(frame: pl.DataFrame, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write Parquet or CSV by the suffix; lists become texts with `; ` in CSV."""
-    if path.suffix.lower() == ".parquet":
-        frame.write_parquet(path, metadata={k: str(v) for k, v in metadata.items()} if metadata else None)
-        return
-    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
-    frame.with_columns(pl.col(name).list.join("; ") for name in lists).write_csv(path)
+def _json(path: Path) -> list[TrialFile]:
+    table = read_dataset_json(path)
+    return [table] if table else []
+
+
+_READERS: Mapping[str, Callable[[Path], list[TrialFile]]] = {
+    ".csv": _csv, ".parquet": _parquet, ".xpt": read_transport, **dict.fromkeys(SUFFIXES, _json),
+}

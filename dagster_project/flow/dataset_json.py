@@ -1,0 +1,77 @@
+"""CDISC Dataset-JSON 1.1: as one object (.json), a line a row (.ndjson), and that compressed (.dsjc)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, numbered
+
+SUFFIXES = frozenset({".json", ".ndjson", ".dsjc"})
+
+READ_VERSION = re.compile(r"1\.1(?:\.\d+)?")
+VERSION = "datasetJSONVersion"
+
+CUT = "is cut off or damaged; copy it again"
+OTHER_VERSION = "is Dataset-JSON of another version than 1.1; write it as 1.1, as SAS transport file or as CSV"
+NO_COLUMNS = "is Dataset-JSON without columns or rows as version 1.1 has them; write it anew"
+
+
+def read_dataset_json(path: Path) -> TrialFile | None:
+    """Read a data set; None for a JSON file of another kind.
+
+    1. another version, a file that is cut off, fewer or more rows than `records` states, and a row of more or fewer values
+       than there are columns are refused by name
+    2. numbers as Python prints them; null is empty
+
+    Raises
+    ------
+    UnreadableFileError
+        Where one of these is so; with the columns, where they are known.
+    """
+    head, rows = _parts(path)
+    if not isinstance(head, Mapping) or VERSION not in head:
+        return None
+    if not READ_VERSION.fullmatch(str(head[VERSION])):
+        raise UnreadableFileError(path.name, OTHER_VERSION)
+    columns = _columns(head, path.name)
+    if rows is None or len(rows) != head.get("records"):
+        raise UnreadableFileError(path.name, CUT, columns)
+    if any(not isinstance(row, list) or len(row) != len(columns) for row in rows):
+        raise UnreadableFileError(path.name, NO_COLUMNS, columns)
+    return TrialFile(path.name, columns, numbered([[_text(value) for value in row] for row in rows]))
+
+
+def _parts(path: Path) -> tuple[Any, Sequence[Any] | None]:
+    """What stands before the rows, and the rows; None for rows that cannot be read."""
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix.lower() == ".dsjc" else data).decode("utf-8-sig")
+        if path.suffix.lower() == ".json":
+            head = json.loads(text)
+            return head, head.get("rows", []) if isinstance(head, Mapping) else None
+        first, *rest = [line for line in text.split("\n") if line.strip()]
+        head = json.loads(first)
+    except (EOFError, OSError, ValueError):
+        raise UnreadableFileError(path.name, CUT) from None
+    try:
+        return head, [json.loads(line) for line in rest]
+    except ValueError:
+        return head, None
+
+
+def _columns(head: Mapping[str, Any], name: str) -> list[str]:
+    try:
+        return [str(column["name"]).strip().upper() for column in head["columns"]]
+    except (KeyError, TypeError):
+        raise UnreadableFileError(name, NO_COLUMNS) from None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return "" if value is None else str(value)

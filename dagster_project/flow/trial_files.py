@@ -1,0 +1,32 @@
+"""What a file of another trial gave: its columns and rows as text; or why nothing of it can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+FIRST_ROW = 2
+"""Number of the first row of a file without numbered lines: as a spreadsheet shows it below its header."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFile:
+    """A table: the file's name (with that of its data set where it holds several), columns in capitals, rows of texts with their numbers."""
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[int, Sequence[str]]]
+
+
+class UnreadableFileError(ValueError):
+    """A file that cannot be read: its name, why and what to do; its columns, where at least these are known."""
+
+    def __init__(self, name: str, reason: str, columns: Collection[str] = ()) -> None:
+        super().__init__(f"{name} {reason}")
+        self.name = name
+        self.columns = frozenset(columns)
+
+
+def numbered(rows: Sequence[Sequence[str]]) -> list[tuple[int, Sequence[str]]]:
+    """Rows with the numbers that a spreadsheet would show."""
+    return list(enumerate(rows, start=FIRST_ROW))
