@@ -10,13 +10,17 @@ from dagster_project.resources import Lakehouse
 
 def contract_check(table: Table) -> dg.AssetChecksDefinition:
     """The check of one table."""
+    description = (
+        f"Every row of {table.name} conforms to its declaration: keys, NULL, ranges, allowed values.\n\n"
+        f"{table.name} 的每一行均符合表结构：主键、空值、范围与取值。"
+    )
 
-    @dg.asset_check(asset=table.name, name="contract", description=f"Every row of {table.name} keeps what the schema declares.")
+    @dg.asset_check(asset=table.name, name="contract", description=description)
     def contract(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         broken = violations_of(lakehouse.lake, lakehouse.home, table)
         return dg.AssetCheckResult(
             passed=not broken, severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f"{v.constraint}: {v.rows} rows" for v in broken) or "all rows keep the contract",
+            description="; ".join(f"{v.constraint}: {v.rows} rows" for v in broken) or "all rows conform",
             metadata={"constraints": len(constraints(table)), "rows": lakehouse.lake.count(table.name), **{v.constraint: v.rows for v in broken}})
 
     return contract

@@ -42,8 +42,12 @@ def validate(table: Table, frame: Any) -> Any:
 
 def expectations_check(table: Table) -> dg.AssetChecksDefinition:
     """The check of one table."""
+    description = (
+        f"Great Expectations suite of {table.name}, generated from the schema.\n\n"
+        f"由表结构生成的 {table.name} 质量检查（Great Expectations）。"
+    )
 
-    @dg.asset_check(asset=table.name, name="expectations", description=f"Great Expectations suite of {table.name}, generated from the schema.")
+    @dg.asset_check(asset=table.name, name="expectations", description=description)
     def expectations(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         found = answer_once(lakehouse.lake, lakehouse.home.answers / f"expectations-{table.name}.json", [table.name],
                             [version("great_expectations"), SAMPLED_ROWS, expectation_suite(table)], lambda: _ask(lakehouse, table))

@@ -8,7 +8,10 @@ from dagster_project.resources import Lakehouse
 
 
 @dg.asset_check(asset=FEATURE_STABILITY.name, additional_deps=[CONTROL_FEATURES.name, OUTCOMES.name],
-                description="The AUC of shuffled voxels, and of the mask moved into muscle, against response is what chance gives: 0.5 within its range.")
+                description=(
+    "Shuffled voxels, and the mask moved into muscle, predict response no better than chance: AUC 0.5 within its range.\n\n"
+    "打乱体素、掩膜移入肌肉后，对疗效的 AUC 应在随机范围内（0.5 附近）。"
+))
 def negative_controls(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Alarm where features that are not about the tumour tell the response; where there are too few patients, say so."""
     judged = judge_controls(lakehouse)

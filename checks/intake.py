@@ -6,7 +6,10 @@ from dagster_project.flow.vault_audit import audit_what_is_new
 from dagster_project.resources import Lakehouse
 
 
-@dg.asset_check(asset="intake", description="Independent audit: elements, UIDs, dates and texts of every new file in the vault.")
+@dg.asset_check(asset="intake", description=(
+    "Independent audit: elements, UIDs, dates and texts of every new file in the vault.\n\n"
+    "独立审计：保管库中每个新文件的元素、UID、日期与文本。"
+))
 def vault_audit(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Walk every file that is new since the last audit; old files and pictures are left to `lakehouse audit`, since reading them takes long."""
     found = audit_what_is_new(lakehouse.home)

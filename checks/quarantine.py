@@ -6,7 +6,10 @@ from dagster_project.lake.tables import QUARANTINE
 from dagster_project.resources import Lakehouse
 
 
-@dg.asset_check(asset=QUARANTINE.name, description="Nothing that a site sent was refused.")
+@dg.asset_check(asset=QUARANTINE.name, description=(
+    "Nothing that a site sent was refused.\n\n"
+    "各中心提交的内容均未被退回。"
+))
 def nothing_refused(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count the refusals by site and stage."""
     rows = lakehouse.lake.read(QUARANTINE.name)

@@ -9,7 +9,10 @@ from dagster_project.lake.tables import READER_AGREEMENT
 from dagster_project.resources import Lakehouse
 
 
-@dg.asset_check(asset=READER_AGREEMENT.name, description="ICC(2,1) of each site and measurement reaches the protocol's limit, by point and lower bound.")
+@dg.asset_check(asset=READER_AGREEMENT.name, description=(
+    "ICC(2,1) of each site and measurement reaches the protocol's limit, by point and lower bound.\n\n"
+    "各中心、各测量值的 ICC(2,1) 及其置信下限达到方案界值。"
+))
 def icc(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Ask the gate's agreement rules of what is in the lake now.
 
@@ -24,7 +27,10 @@ def icc(lakehouse: Lakehouse) -> dg.AssetCheckResult:
                                metadata={f"{v.rule} {v.scope}": v.figure if v.figure is not None else v.verdict for v in verdicts})
 
 
-@dg.asset_check(asset=READER_AGREEMENT.name, description="Median Dice of the two readers' masks by site.")
+@dg.asset_check(asset=READER_AGREEMENT.name, description=(
+    "Median Dice of the two readers' masks by site.\n\n"
+    "各中心两名阅片者掩膜的 Dice 中位数。"
+))
 def dice(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Compare each site's median Dice with the protocol's limit."""
     limit = lakehouse.study.section("agreement")["dice_pass"]

@@ -9,7 +9,10 @@ from dagster_project.lake.tables import ARBITRATIONS, READS
 from dagster_project.resources import Lakehouse
 
 
-@dg.asset_check(asset=READS.name, description="Every read in the lake is locked, by a lock that has come; what is open is withheld.")
+@dg.asset_check(asset=READS.name, description=(
+    "Every read in the lake is locked, at a time that has passed; open reads are withheld.\n\n"
+    "数据湖中的阅片均已锁定，且锁定时间已到；未锁定的不公开。"
+))
 def locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count rows of reads that are open, or whose lock lies in the future."""
     reads = _blinded(lakehouse)
@@ -18,7 +21,10 @@ def locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
                                metadata={"open": still_open.height, "readers": reads["reader"].n_unique()})
 
 
-@dg.asset_check(asset=READS.name, description="No patient's reads are in the lake before as many readers as the protocol asks for have locked.")
+@dg.asset_check(asset=READS.name, description=(
+    "A patient's reads enter the lake only after as many readers as the protocol requires have locked.\n\n"
+    "锁定的阅片者达到方案要求的人数之前，该患者的阅片不进入数据湖。"
+))
 def both_locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count patients whose reads could be seen by a reader who has not read them yet."""
     needed = lakehouse.study.section("reads")["blinded_readers"]
@@ -33,7 +39,10 @@ def _blinded(lakehouse: Lakehouse) -> pl.DataFrame:
     return lakehouse.lake.read(READS.name).filter(pl.col("reader") != lakehouse.study.section("reads")["site_reader"])
 
 
-@dg.asset_check(asset=ARBITRATIONS.name, description="No arbiter is one of the two readers, and none decided before both had locked.")
+@dg.asset_check(asset=ARBITRATIONS.name, description=(
+    "No arbiter is one of the two readers, and none decided before both had locked.\n\n"
+    "仲裁者不是两名阅片者之一，且在两份阅片均锁定后裁决。"
+))
 def blinding(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count settled cases whose arbiter or time breaks the blinding."""
     cases, reads = lakehouse.lake.read(ARBITRATIONS.name), _blinded(lakehouse)

@@ -6,7 +6,10 @@ from dagster_project.lake.tables import RECONCILIATION
 from dagster_project.resources import Lakehouse
 
 
-@dg.asset_check(asset=RECONCILIATION.name, description="Each patient has a row and images, and no number is nobody's.")
+@dg.asset_check(asset=RECONCILIATION.name, description=(
+    "Each patient has a row and images, and every number belongs to a patient.\n\n"
+    "每名患者既有病例报告又有图像，且每个编号都属于某名患者。"
+))
 def rows_meet_images(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count the findings by site and kind, and those with a nearly equal number."""
     rows = lakehouse.lake.read(RECONCILIATION.name)

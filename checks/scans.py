@@ -9,7 +9,10 @@ from dagster_project.resources import Lakehouse
 FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_flag")
 
 
-@dg.asset_check(asset=SCANS.name, description="Nominal thickness and measured spacing are both within the protocol's limit, without gaps.")
+@dg.asset_check(asset=SCANS.name, description=(
+    "Nominal thickness and measured spacing are both within the protocol's limit, without gaps.\n\n"
+    "标称层厚与实测层间距均在方案界值内，且无缺层。"
+))
 def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count the scans that break rule I5."""
     limits = lakehouse.study.section("scans")
@@ -19,7 +22,10 @@ def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     return _warning(thick, scans, f"of {scans.height} scans are thicker than {limits['slice_thickness_mm']} mm, have gaps or repeated slices")
 
 
-@dg.asset_check(asset=SCANS.name, description="No scan has an artifact flag; a reader's own flag wins over the automatic ones.")
+@dg.asset_check(asset=SCANS.name, description=(
+    "No scan has an artifact flag; a reader's own flag takes precedence over the automatic ones.\n\n"
+    "扫描均无伪影标记；阅片者的标记优先于自动标记。"
+))
 def artifacts(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count the scans with an artifact."""
     scans = lakehouse.lake.read(SCANS.name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dagster_project.commands.terminal import CONSOLE, existing_home, tell
+from dagster_project.commands.terminal import CONSOLE, existing_home, print_table
 
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
@@ -36,7 +36,7 @@ def list_cases(everything: bool) -> None:
     home = existing_home()
     cases = _lakehouse().lake.read("arbitrations").sort("site", "status", "patient").to_dicts()
     asked = [c for c in cases if everything or c["status"] == "open"]
-    tell("Cases" if everything else "Open cases", ["site", "case", "status", "lesion-visits", "why"],
+    print_table("Cases" if everything else "Open cases", ["site", "case", "status", "lesion-visits", "why"],
          [(c["site"], c["patient"], c["status"], c["n_lesion_visits"], "; ".join(c["triggers"])) for c in asked])
     CONSOLE.print(f"\nPages: {home.reports / 'arbitration.html'}", soft_wrap=True)
 
@@ -61,10 +61,10 @@ def show(case: str) -> None:
     own = {name: frame.filter(patient=case) for name, frame in zip(names, lakehouse.read(*names), strict=True)}
     days = dict(own["timepoints"].select("visit", "day").iter_rows())
     CONSOLE.print(f"{row['site']} {case}: {row['status']}; {'; '.join(row['triggers'])}", soft_wrap=True)
-    tell("Response that each read would give", ["visit", "A sum mm", "A RECIST", "A iRECIST", "B sum mm", "B RECIST", "B iRECIST"],
+    print_table("Response that each read would give", ["visit", "A sum mm", "A RECIST", "A iRECIST", "B sum mm", "B RECIST", "B iRECIST"],
          [(r["visit"], *(_of(r, letter, name) for letter in "AB" for name in ("sum_mm", "overall_response", "irecist_response")))
           for r in list_responses(own["responses"], letters, days)])
-    tell("Measurements", ["lesion", "visit", "A longest mm", "A short mm", "A volume mm3", "B longest mm", "B short mm", "B volume mm3", "Dice", "HD95 mm"],
+    print_table("Measurements", ["lesion", "visit", "A longest mm", "A short mm", "A volume mm3", "B longest mm", "B short mm", "B volume mm3", "Dice", "HD95 mm"],
          [(r["lesion"], r["visit"], *(_of(r, letter, name) for letter in "AB" for name in ("longest_diameter_mm", "short_axis_mm", "volume_mm3")),
            r["dice"], r["hd95_mm"]) for r in list_measurements(own, letters, days)])
     CONSOLE.print(f"\nBoth contours on the same slices: {home.reports / 'arbitration' / f'{case}.html'}", soft_wrap=True)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from dagster_project.commands.terminal import CONSOLE, tell
+from dagster_project.commands.terminal import CONSOLE, print_table
 from dagster_project.lake.home import find_home
 
 
@@ -26,7 +26,7 @@ def audit(no_ocr: bool) -> None:
     if not home.vault.is_dir():
         raise click.ClickException(f"there is no vault in {home.root}; `lakehouse run` makes one")
     found = audit_vault(home.vault, ocr=not no_ocr)
-    tell("Findings", ["finding", "files", "first place", "element"], [
+    print_table("Findings", ["finding", "files", "first place", "element"], [
         (what, n, *next((where, element) for kind, where, element in found.findings if kind == what)) for what, n in sorted(found.counts().items())])
     seen = f"{found.pictures} pictures" if found.ocr else "pixels not searched for words" + ("" if no_ocr else " (install tesseract-ocr for it)")
     CONSOLE.print(f"\nLooked at {found.files} files, {found.elements} elements, {seen}: {len(found.findings)} findings.")

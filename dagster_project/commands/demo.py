@@ -9,7 +9,7 @@ import click
 
 from dagster_project.commands.run import run_flow
 from dagster_project.commands.simulate import simulate_landing
-from dagster_project.commands.terminal import CONSOLE, tell
+from dagster_project.commands.terminal import CONSOLE, print_table
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import TABLES
@@ -69,14 +69,14 @@ def _deliver_decisions(home: Home) -> None:
 
 def _tell_demo(home: Home) -> None:
     with read_lake(home) as lake:
-        tell("What was made", ["table", "rows", "what it is"], [(t.name, lake.count(t.name), t.en) for t in TABLES])
+        print_table("What was made", ["table", "rows", "what it is"], [(t.name, lake.count(t.name), t.en) for t in TABLES])
         runs = lake.query("""
             SELECT task, model, n_patients, format('{:.2f}', auc) || coalesce(format(' ({:.2f}-{:.2f})', auc_lower, auc_upper), ''),
                    format('{:.2f}', sensitivity), format('{:.2f}', specificity), alias
             FROM model_runs ORDER BY task, auc DESC""").fetchall()
-        tell("Models (synthetic patients: these figures say nothing of real ones)",
+        print_table("Models (synthetic patients: these figures say nothing of real ones)",
              ["task", "model", "n", "AUC (95 %)", "sens.", "spec.", "alias"], runs)
-    tell("Where to look", ["what", "how"], [
+    print_table("Where to look", ["what", "how"], [
         ("study report", home.reports / "study_report.html"), ("patients", home.reports / "index.html"),
         ("tables in SQL", 'lakehouse sql "SELECT * FROM response_over_time"'), ("analysts' file", home.published / "lakehouse.duckdb"),
         ("Dagster and MLflow", "make dev"), ("state and refusals", "lakehouse status"), ("what was true", home.root / "truth")])

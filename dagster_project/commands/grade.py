@@ -31,7 +31,7 @@ def grade(folder: Path, file: Path) -> None:
     Example:
       lakehouse grade trial/sdtm --out graded.csv
     """
-    from dagster_project.commands.terminal import tell
+    from dagster_project.commands.terminal import print_table
     from dagster_project.domain.trial_grading import grade_trial
     from dagster_project.flow.trial_tables import UnreadableTable, read_trial
     from dagster_project.flow.whole_files import write_frame, write_whole
@@ -48,10 +48,10 @@ def grade(folder: Path, file: Path) -> None:
     flags = pl.concat([_not_read(trial.unread, graded.flags), graded.flags])
     flagged = file.with_name(f"{file.stem}.flags{file.suffix}")
     write_whole({file: partial(write_frame, graded.visits, metadata={"protocol": study.digest}), flagged: partial(write_frame, flags)})
-    tell("Read", ["File", "Table", "Rows"], trial.files)
+    print_table("Read", ["File", "Table", "Rows"], trial.files)
     if trial.unread:
-        tell("Not read", ["File", "Why"], [(u.name, u.why.removeprefix("not read: ")) for u in trial.unread])
-    tell("Flagged", ["Rule", "Rows", "Where"], _by_rule(graded.flags))
+        print_table("Not read", ["File", "Why"], [(u.name, u.why.removeprefix("not read: ")) for u in trial.unread])
+    print_table("Flagged", ["Rule", "Rows", "Where"], _by_rule(graded.flags))
     click.echo(f"\n{_counts(graded.visits)}, {graded.differences} differ from what was recorded: {file.name}, {flagged.name}")
 
 

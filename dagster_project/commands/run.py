@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dagster_project.commands.interruption import interruptible
-from dagster_project.commands.terminal import CONSOLE, has_lake, tell_strangers
+from dagster_project.commands.terminal import CONSOLE, has_lake, print_unknown_folders
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import home_locked
@@ -62,7 +62,7 @@ def run(site: Sequence[str], require_model: bool) -> None:
       lakehouse run --site BJCH
     """
     home = find_home().make()
-    tell_strangers(home)
+    print_unknown_folders(home)
     if not home.sites():
         click.echo(WHAT_TO_PUT.format(landing=home.landing))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,12 @@ import click
 import duckdb
 from rich.markup import escape
 
-from dagster_project.commands.terminal import CONSOLE, existing_home, tell, tell_strangers
+from dagster_project.commands.terminal import (
+    CONSOLE,
+    existing_home,
+    print_table,
+    print_unknown_folders,
+)
 from dagster_project.intake.landing import locate_refused
 from dagster_project.lake.errors import LakeError, name_fault
 from dagster_project.lake.home import Home
@@ -23,27 +28,83 @@ ITEMS_SHOWN = 5
 
 LANGUAGES = ("en", "zh")
 
+EARLIER = (
+    "Cohort, models, {0} predictions and the dynamic reading date from snapshot {1}, when the gate was "
+    "last open; they do not reflect later data."
+)
+
 ZH = {
     "Lake at snapshot {0} in {1}": "数据湖快照 {0}，位于 {1}",
-    "Rows by site": "各中心行数", "table": "表", "Delivery": "提交", "site": "中心", "state": "状态",
-    "Refused": "退回（数据质疑）", "{0} items": "{0} 项", "and {0} more: lakehouse status --all": "另有 {0} 项：lakehouse status --all",
-    "none": "无", "Open for arbitration": "待裁决", "patient": "患者", "why": "原因", "Gate": "质控放行",
-    "not judged yet": "尚未判定", "closed": "未放行", "open": "已放行", "Why": "原因", "rule": "规则", "scope": "范围",
-    "figure": "数值", "limit": "界值", "verdict": "判定", "detail": "说明",
-    "no landing folder; the vault is kept": "没有提交文件夹；已接收的数据保留", "new: run `lakehouse run`": "新提交：请运行 lakehouse run",
-    "taken in": "已接收", "changed since the last run: run `lakehouse run`": "上次运行后有变化：请运行 lakehouse run",
-    "Rows and images": "病例报告与图像对照", "finding": "情况", "patients": "患者数", "Who is this?": "身份疑问",
-    "patient or place": "患者或位置", "question": "疑问", "Damaged": "数据文件损坏", "what": "情况", "command": "恢复命令", "all": "全部",
-    "is lost": "丢失", "has another size than was written": "大小与写入时不符",
-    "has other bytes than were written": "内容与写入时不符", "cannot be read": "无法读取",
+    "Rows by site": "各中心行数",
+    "table": "表",
+    "Delivery": "提交",
+    "site": "中心",
+    "state": "状态",
+    "Refused": "退回（数据质疑）",
+    "{0} items": "{0} 项",
+    "and {0} more: lakehouse status --all": "另有 {0} 项：lakehouse status --all",
+    "none": "无",
+    "Open for arbitration": "待裁决",
+    "patient": "患者",
+    "why": "原因",
+    "Gate": "质控放行",
+    "not judged yet": "尚未判定",
+    "closed": "未放行",
+    "open": "已放行",
+    "Why": "原因",
+    "rule": "规则",
+    "scope": "范围",
+    "figure": "数值",
+    "limit": "界值",
+    "verdict": "判定",
+    "detail": "说明",
+    "fail": "不通过",
+    "cannot evaluate": "无法判定",
+    "no landing folder; what was taken in remains": "没有提交文件夹；已接收的数据保留",
+    "new: run `lakehouse run`": "新提交：请运行 lakehouse run",
+    "taken in": "已接收",
+    "changed since the last run: run `lakehouse run`": "上次运行后有变化：请运行 lakehouse run",
+    "Rows and images": "病例报告与图像对照",
+    "finding": "情况",
+    "patients": "患者数",
+    "row without images": "有病例报告、无图像",
+    "images without row": "有图像、无病例报告",
+    "rows of nobody": "编号不属于任何患者的行",
+    "Same patient?": "身份疑问",
+    "patient or place": "患者或位置",
+    "question": "疑问",
+    "Damaged": "数据文件损坏",
+    "what": "情况",
+    "command": "恢复命令",
+    "all": "全部",
+    "cohort": "全队列",
+    "is lost": "丢失",
+    "has another size than was written": "大小与写入时不符",
+    "has other bytes than were written": "内容与写入时不符",
+    "cannot be read": "无法读取",
     "cannot be shown until that is mended": "修复之前无法显示",
+    "contract": "表结构",
+    "open arbitrations": "待裁决病例",
+    "icc resolved": "ICC（未经仲裁的配对）",
+    "icc lower bound": "ICC 置信下限",
+    "arbitrated share": "仲裁比例",
+    "patient at two sites": "同一患者出现在两个中心",
+    "images under two pseudonyms": "同一图像对应两个研究编号",
+    "label after task": "结局标签晚于任务",
+    "decided by task": "任务之前结局已定",
+    "minimum patients": "最少患者数",
+    "minimum responders": "最少缓解患者数",
+    "minimum non responders": "最少未缓解患者数",
+    EARLIER: (
+        "队列、模型、{0} 条预测与动态判读均来自快照 {1}（质控最近一次放行时），不反映此后到达的数据。"
+    ),
 }
 """The words of this command in Chinese; a word without an entry is shown in English."""
 
 
 @click.command()
 @click.option("--site", help="Only this site.  [default: all sites]")
-@click.option("--lang", type=click.Choice(LANGUAGES), default="en", show_default=True, envvar="LAKEHOUSE_LANG", help="Language of what is said.")
+@click.option("--lang", type=click.Choice(LANGUAGES), default="en", show_default=True, envvar="LAKEHOUSE_LANG", help="Language of the output.")
 @click.option("--all", "every", is_flag=True, help="List every refused item, however many share a reason.")
 @click.option("--files", is_flag=True, help="Name refused files by their path in landing/, on this screen only: a name may be a person's.")
 @click.option("--verify", is_flag=True, help="Read every data file of the lake and compare it with what was written.")
@@ -61,32 +122,40 @@ def status(site: str | None, lang: str, every: bool, files: bool, verify: bool) 
 
 
 def show_status(
-    home: Home, *, site: str | None = None, lang: str = "en", every: bool = False, files: bool = False, verify: bool = False,
+    home: Home,
+    *,
+    site: str | None = None,
+    lang: str = "en",
+    every: bool = False,
+    files: bool = False,
+    verify: bool = False,
 ) -> None:
     """Print what is in, stale, damaged or refused, what waits for the arbiter, and the gate.
 
     A part whose table is damaged says so, and the others are shown all the same.
     """
-    said = Said(lang)
+    words = Words(lang)
     sites = [s for s in home.sites() if site in {None, s}]
-    tell_strangers(home, lang)
+    print_unknown_folders(home, lang)
     with read_lake(home) as lake:
         lake.check_schema()
-        CONSOLE.print(escape(said("Lake at snapshot {0} in {1}", lake.snapshot(), home.root)), soft_wrap=True)
-        _tell_damage(lake, home, said, every_byte=verify)
+        title = words("Lake at snapshot {0} in {1}", lake.snapshot(), home.root)
+        CONSOLE.print(escape(title), soft_wrap=True)
+        _print_damage(lake, home, words, every_byte=verify)
+        landing = home.landing if files else None
         parts: list[tuple[str, Callable[[], None]]] = [
-            ("Rows by site", lambda: tell(said("Rows by site"), [said("table"), *sites], _rows_by_site(lake, sites))),
-            ("Delivery", lambda: tell(said("Delivery"), [said("site"), said("state")], [(s, said(_delivery(home, s))) for s in sites])),
-            ("Refused", lambda: _tell_refused(lake, said, site, every=every, landing=home.landing if files else None)),
-            ("Rows and images", lambda: _tell_reconciliation(lake, said, site)),
-            ("Open for arbitration", lambda: _tell_arbitration(lake, said, site)),
-            ("Gate", lambda: _tell_gate(lake, said)),
+            ("Rows by site", lambda: _print_rows(lake, words, sites)),
+            ("Delivery", lambda: _print_deliveries(home, words, sites)),
+            ("Refused", lambda: _print_refused(lake, words, site, every=every, landing=landing)),
+            ("Rows and images", lambda: _print_reconciliation(lake, words, site)),
+            ("Open for arbitration", lambda: _print_arbitration(lake, words, site)),
+            ("Gate", lambda: _print_gate(lake, words)),
         ]
         for title, part in parts:
-            _tell_part(said, title, part)
+            _print_part(words, title, part)
 
 
-class Said:
+class Words:
     """The words of this command in one language."""
 
     def __init__(self, lang: str) -> None:
@@ -104,22 +173,39 @@ class Said:
         """Why it was refused, and what to do."""
         return chinese_reason(text) if self.chinese else text
 
+    def code(self, text: str) -> str:
+        """A code of the lake: as it is in English, with the name that readers know in Chinese."""
+        return ZH.get(text.replace("_", " "), text) if self.chinese else text
 
-def _tell_part(said: Said, title: str, part: Callable[[], None]) -> None:
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Print a table whose title and columns are words of this command."""
+        print_table(self(title), [self(c) for c in columns], rows, nothing=self("none"))
+
+
+def _print_part(words: Words, title: str, part: Callable[[], None]) -> None:
     try:
         part()
     except (duckdb.Error, LakeError) as error:
         fault = error if isinstance(error, LakeError) else name_fault(str(error))
-        CONSOLE.print(f"\n[bold]{said(title)}[/bold]: [red]{escape(str(fault) if fault else said('cannot be shown until that is mended'))}[/red]", soft_wrap=True)
+        text = str(fault) if fault else words("cannot be shown until that is mended")
+        CONSOLE.print(f"\n[bold]{words(title)}[/bold]: [red]{escape(text)}[/red]", soft_wrap=True)
 
 
-def _tell_damage(lake: Lake, home: Home, said: Said, *, every_byte: bool) -> None:
+def _print_damage(lake: Lake, home: Home, words: Words, *, every_byte: bool) -> None:
     from dagster_project.lake.damage import find_damage
 
     found = find_damage(lake, home, every_byte=every_byte)
     if found:
-        rows = sorted({(d.table, d.site or said("all"), said(d.what), d.command) for d in found})
-        tell(said("Damaged"), [said("table"), said("site"), said("what"), said("command")], rows)
+        rows = sorted({(d.table, d.site or words("all"), words(d.what), d.command) for d in found})
+        words.table("Damaged", ["table", "site", "what", "command"], rows)
+
+
+def _print_rows(lake: Lake, words: Words, sites: list[str]) -> None:
+    print_table(words("Rows by site"), [words("table"), *sites], _rows_by_site(lake, sites))
+
+
+def _print_deliveries(home: Home, words: Words, sites: list[str]) -> None:
+    words.table("Delivery", ["site", "state"], [(s, words(_delivery(home, s))) for s in sites])
 
 
 def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:
@@ -133,62 +219,85 @@ def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:
 def _delivery(home: Home, site: str) -> str:
     taken, folder = home.vault / site / "delivery", home.landing / site
     if not folder.is_dir():
-        return "no landing folder; the vault is kept"
+        return "no landing folder; what was taken in remains"
     if not taken.is_file():
         return "new: run `lakehouse run`"
     return "taken in" if taken.read_text(encoding="utf-8") == home.delivery(site) else "changed since the last run: run `lakehouse run`"
 
 
-def _tell_refused(lake: Lake, said: Said, site: str | None, *, every: bool, landing: Path | None) -> None:
-    """Each refusal by place: items that share site, stage and reason stand under it, with their paths where a landing is given."""
+def _print_refused(
+    lake: Lake, words: Words, site: str | None, *, every: bool, landing: Path | None
+) -> None:
+    """Each refusal by place, under its site, stage and reason; with file paths where a landing is given."""
     found = lake.query(
         "SELECT site, stage, reason, list(item ORDER BY item) FROM quarantine WHERE site = coalesce(?, site) "
         "GROUP BY ALL ORDER BY site, stage, count(*) DESC, reason", [site]).fetchall()
     total = sum(len(items) for *_, items in found)
-    CONSOLE.print(f"\n[bold]{said('Refused')}[/bold]: {said('{0} items', total) if total else said('none')}")
-    paths = {} if landing is None else {
-        at: locate_refused(landing / at, [item for where, *_, items in found if where == at for item in items]) for at in {at for at, *_ in found}}
+    count = words("{0} items", total) if total else words("none")
+    CONSOLE.print(f"\n[bold]{words('Refused')}[/bold]: {count}")
+    paths = {} if landing is None else _paths(landing, found)
     for at, stage, reason, items in found:
-        CONSOLE.print(f"{at} {stage} [dim]×{len(items)}[/dim] {escape(said.reason(reason))}", soft_wrap=True)
+        line = f"{at} {stage} [dim]×{len(items)}[/dim] {escape(words.reason(reason))}"
+        CONSOLE.print(line, soft_wrap=True)
         shown = items if every else items[:ITEMS_SHOWN]
         for item in shown:
             path = paths.get(at, {}).get(item.partition("sha256:")[2], "")
-            CONSOLE.print(escape(f"    {said.item(item)} {path}".rstrip()), soft_wrap=True)
+            CONSOLE.print(escape(f"    {words.item(item)} {path}".rstrip()), soft_wrap=True)
         if len(items) > len(shown):
-            CONSOLE.print(f"    [dim]{said('and {0} more: lakehouse status --all', len(items) - len(shown))}[/dim]")
+            more = words("and {0} more: lakehouse status --all", len(items) - len(shown))
+            CONSOLE.print(f"    [dim]{more}[/dim]")
 
 
-def _tell_reconciliation(lake: Lake, said: Said, site: str | None) -> None:
-    """How many patients have only a row or only images; by name those with a nearly equal number, and the numbers of nobody."""
-    tell(said("Rows and images"), [said("site"), said("finding"), said("patients")], lake.query(
-        "SELECT site, replace(finding, '_', ' '), count(DISTINCT (patient, item)) FROM reconciliation WHERE site = coalesce(?, site) "
-        "GROUP BY ALL ORDER BY ALL", [site]).fetchall(), nothing=said("none"))
-    tell(said("Who is this?"), [said("site"), said("patient or place"), said("question")], lake.query(
+def _paths(landing: Path, found: Sequence[tuple[Any, ...]]) -> dict[str, Mapping[str, str]]:
+    """Paths of refused files by site and digest."""
+    by_site: dict[str, list[str]] = {}
+    for at, *_, items in found:
+        by_site.setdefault(at, []).extend(items)
+    return {at: locate_refused(landing / at, items) for at, items in by_site.items()}
+
+
+def _print_reconciliation(lake: Lake, words: Words, site: str | None) -> None:
+    """Counts of patients with only a row or only images; by name those with a nearly equal number."""
+    counts = lake.query(
+        "SELECT site, replace(finding, '_', ' '), count(DISTINCT (patient, item)) FROM reconciliation "
+        "WHERE site = coalesce(?, site) GROUP BY ALL ORDER BY ALL", [site]).fetchall()
+    rows = [(at, words(finding), n) for at, finding, n in counts]
+    words.table("Rows and images", ["site", "finding", "patients"], rows)
+    questions = lake.query(
         "SELECT site, CASE WHEN patient = '*' THEN item ELSE patient END, question FROM reconciliation "
-        "WHERE (other_patient <> '*' OR patient = '*') AND site = coalesce(?, site) ORDER BY ALL", [site]).fetchall(), nothing=said("none"))
+        "WHERE (other_patient <> '*' OR patient = '*') AND site = coalesce(?, site) ORDER BY ALL",
+        [site]).fetchall()
+    rows = [(at, words.item(who), words.reason(question)) for at, who, question in questions]
+    words.table("Same patient?", ["site", "patient or place", "question"], rows)
 
 
-def _tell_arbitration(lake: Lake, said: Said, site: str | None) -> None:
-    tell(said("Open for arbitration"), [said("site"), said("patient"), said("why")], lake.query(
-        "SELECT site, patient, array_to_string(triggers, '; ') FROM arbitrations WHERE status = 'open' AND site = coalesce(?, site) "
-        "ORDER BY ALL", [site]).fetchall(), nothing=said("none"))
+def _print_arbitration(lake: Lake, words: Words, site: str | None) -> None:
+    cases = lake.query(
+        "SELECT site, patient, triggers FROM arbitrations WHERE status = 'open' "
+        "AND site = coalesce(?, site) ORDER BY site, patient", [site]).fetchall()
+    rows = [(at, patient, "; ".join(map(words.reason, triggers))) for at, patient, triggers in cases]
+    words.table("Open for arbitration", ["site", "patient", "why"], rows)
 
 
-def _tell_gate(lake: Lake, said: Said) -> None:
-    asked: list[tuple[Any, ...]] = lake.query(
-        "SELECT rule, scope, figure, \"limit\", verdict, detail FROM quality_verdicts WHERE kind = 'cohort' ORDER BY ALL").fetchall()
-    closed = [v for v in asked if v[4] in {"fail", "cannot_evaluate"}]
-    state = "not judged yet" if not asked else "closed" if closed else "open"
-    CONSOLE.print(f"\n[bold]{said('Gate')}[/bold] {said(state)}")
+def _print_gate(lake: Lake, words: Words) -> None:
+    verdicts: list[tuple[Any, ...]] = lake.query(
+        'SELECT rule, scope, figure, "limit", verdict, detail FROM quality_verdicts '
+        "WHERE kind = 'cohort' ORDER BY ALL").fetchall()
+    closed = [v for v in verdicts if v[4] in {"fail", "cannot_evaluate"}]
+    state = "not judged yet" if not verdicts else "closed" if closed else "open"
+    CONSOLE.print(f"\n[bold]{words('Gate')}[/bold] {words(state)}")
     if closed:
-        _tell_standing(lake)
-        tell(said("Why"), [said(n) for n in ("rule", "scope", "figure", "limit", "verdict", "detail")], closed)
+        _print_earlier(lake, words)
+        rows = [
+            (words.code(rule), words.code(scope), figure, limit, words.code(verdict), words.reason(detail))
+            for rule, scope, figure, limit, verdict, detail in closed
+        ]
+        words.table("Why", ["rule", "scope", "figure", "limit", "verdict", "detail"], rows)
 
 
-def _tell_standing(lake: Lake) -> None:
-    """What stands behind a closed gate from the last night on which it was open."""
+def _print_earlier(lake: Lake, words: Words) -> None:
+    """What remains behind a closed gate from the last night on which it was open."""
     snapshot, cohort = lake.query("SELECT max(snapshot), count(*) FROM training_cohort").fetchall()[0]
     (predicted,) = lake.query("SELECT count(*) FROM predictions").fetchall()[0]
     if cohort or predicted:
-        CONSOLE.print(f"Cohort, models, {predicted} predictions and the dynamic reading stand as of snapshot {snapshot}, when the gate was last open; "
-                      "they say nothing of what arrived since.", soft_wrap=True)
+        CONSOLE.print(words(EARLIER, predicted, snapshot), soft_wrap=True)

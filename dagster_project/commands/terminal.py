@@ -1,4 +1,4 @@
-"""How commands speak on the terminal."""
+"""How commands print on the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dagster_project.lake.home import Home, find_home
 CONSOLE = Console(highlight=False)
 
 
-def tell(title: str, columns: list[str], rows: Sequence[Sequence[Any]], *, nothing: str = "none") -> None:
+def print_table(title: str, columns: list[str], rows: Sequence[Sequence[Any]], *, nothing: str = "none") -> None:
     """Print a table under its title; numbers in four figures, nothing for NULL."""
     CONSOLE.print(f"\n[bold]{title}[/bold]{'' if rows else f': {nothing}'}")
     if rows:
@@ -26,23 +26,23 @@ def tell(title: str, columns: list[str], rows: Sequence[Sequence[Any]], *, nothi
         CONSOLE.print(table)
 
 
-STRANGERS = (
+UNKNOWN_FOLDERS = (
     "{folders} folders and {files} files that lie in landing/ belong to no site and were not read: a site's folder is "
     "named by its code, 2 to 8 capital letters or digits (BJCH), once; rename each, or move it into its site's folder. "
     "They are not named here, since a folder's name may be a person's: ls {landing}")
-STRANGERS_ZH = (
+UNKNOWN_FOLDERS_ZH = (
     "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取：中心文件夹须以中心代码命名"
     "（2–8 位大写字母或数字，如 BJCH），且只有一个；请改名，或移入所属中心的文件夹。"
     "文件夹名可能含患者姓名，此处不显示：ls {landing}")
 
 
-def tell_strangers(home: Home, lang: str = "en") -> None:
+def print_unknown_folders(home: Home, lang: str = "en") -> None:
     """Say how many entries of the landing are no site's."""
     folders, files = home.strangers()
     if folders or files:
-        text = STRANGERS_ZH if lang == "zh" else STRANGERS
-        told = text.format(folders=folders, files=files, landing=home.landing)
-        CONSOLE.print(f"[yellow]{escape(told)}[/yellow]", soft_wrap=True)
+        text = UNKNOWN_FOLDERS_ZH if lang == "zh" else UNKNOWN_FOLDERS
+        shown = text.format(folders=folders, files=files, landing=home.landing)
+        CONSOLE.print(f"[yellow]{escape(shown)}[/yellow]", soft_wrap=True)
 
 
 def has_lake(home: Home) -> bool:

@@ -19,8 +19,13 @@ Row = Mapping[str, Any]
 JUDGED = ("role", "organ", "node", "present", "too_small", "nontarget_state", "unequivocal", "mask_source")
 """What a reader says of a lesion beside the outline; measurements follow from that, or are the reader's own where there is none."""
 
-CHANGED = "changed after its lock; the read as it was locked stands. A read that has to be corrected is named in [reads] reopened of study.toml"
-REMOVED = "taken out of the delivery after its lock; the read as it was locked stands. Deliver it again, or name it in [reads] reopened of study.toml"
+WITHHELD = "{n} reads are {why}"
+OPEN = (
+    "open and withheld; nothing is shown, compared or computed of them until this reader's LOCKED is delivered"
+)
+LOCKED_ALONE = "locked and withheld until {needed} readers have locked their reads of the patient"
+CHANGED = "changed after its lock; the read as locked is used. A read that has to be corrected is named in [reads] reopened of study.toml"
+REMOVED = "taken out of the delivery after its lock; the read as locked is used. Deliver it again, or name it in [reads] reopened of study.toml"
 UNUSABLE = "locked, but its outline, delivered as before, is refused now (see its own row); it counts no more, deliver a corrected outline"
 IN_FUTURE = "LOCKED holds a time that has not come yet; the read stays open until then, correct the time"
 
@@ -167,12 +172,12 @@ def _show(closed: ClosedReads, waiting: Iterable[Row], needed: int) -> None:
         readers[row["site"], row["patient"]].add(row["reader"])
     early = [row for row in closed.ledger if len(readers[row["site"], row["patient"]]) < needed]
     closed.shown += [row for row in closed.ledger if len(readers[row["site"], row["patient"]]) >= needed]
-    _tell(closed, waiting, "open and withheld; nothing is shown, compared or computed of them until this reader's LOCKED is delivered")
-    _tell(closed, early, f"locked and withheld until {needed} readers have locked their reads of the patient")
+    _withhold(closed, waiting, OPEN)
+    _withhold(closed, early, LOCKED_ALONE.format(needed=needed))
 
 
-def _tell(closed: ClosedReads, rows: Iterable[Row], why: str) -> None:
+def _withhold(closed: ClosedReads, rows: Iterable[Row], why: str) -> None:
     found = {(r["site"], r["patient"], r["reader"]): r for r in rows}
     counts = Counter((r["site"], r["patient"], r["reader"]) for r in rows)
     for (_, patient, reader), row in sorted(found.items()):
-        closed.refuse(row, f"{patient} reads of {reader}", f"{counts[row['site'], patient, reader]} reads are {why}")
+        closed.refuse(row, f"{patient} reads of {reader}", WITHHELD.format(n=counts[row["site"], patient, reader], why=why))

@@ -51,13 +51,13 @@ def evaluate_gate(tables: Tables, contract_violations: Sequence[Violation], stud
 
     1. contract: no row of any table breaks its declaration
     2. a table that is needed is not there: cannot_evaluate, and nothing else is judged
-    3. open arbitrations: none, at the sites that patients are learnt from
+    3. open arbitrations: none, at the sites that patients are trained on
     4. readers agree: ICC by site and measurement, point and lower bound; share arbitrated
     5. leakage: no patient at two sites, no images under two pseudonyms, every label from a visit after the task's
     6. size: patients, and patients of each class
     7. row rules: how many patients each leaves out
 
-    Sites that no patient is learnt from hold nothing up; where nobody is, all sites are judged.
+    Sites that no patient is trained on hold nothing up; where nobody is, all sites are judged.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ def evaluate_gate(tables: Tables, contract_violations: Sequence[Violation], stud
 
 
 def _sites(cohort: pl.DataFrame, patients: pl.DataFrame) -> list[str]:
-    learnt_from = cohort.filter(pl.col("included"))["site"].unique().to_list()
-    return sorted(learnt_from or patients["site"].unique().to_list())
+    trained_on = cohort.filter(pl.col("included"))["site"].unique().to_list()
+    return sorted(trained_on or patients["site"].unique().to_list())
 
 
 def _unjudged(rule: str, scope: str, detail: str, limit: float | None = None) -> Verdict:
@@ -111,7 +111,7 @@ def judge_contracts(tables: Tables, violations: Sequence[Violation]) -> list[Ver
 
 
 def _described(violations: Sequence[Violation]) -> str:
-    return "; ".join(f"{v.constraint}: {v.rows} rows" for v in violations) or "every row keeps the declaration"
+    return "; ".join(f"{v.constraint}: {v.rows} rows" for v in violations) or "every row conforms to the schema"
 
 
 def judge_arbitrations(arbitrations: pl.DataFrame, sites: Sequence[str]) -> list[Verdict]:
@@ -123,7 +123,7 @@ def judge_arbitrations(arbitrations: pl.DataFrame, sites: Sequence[str]) -> list
 def judge_agreement(agreement: pl.DataFrame, study: Study, sites: Sequence[str] | None = None) -> list[Verdict]:
     """Judge the agreement of each site's readers: two verdicts a measurement, one for the share arbitrated.
 
-    1. icc_resolved: ICC(2,1) over the pairs that rest on agreement at least 0.85
+    1. icc_resolved: ICC(2,1) over the pairs settled without an arbiter at least 0.85
     2. icc_lower_bound: its lower 95 % bound at least 0.75; below 0.85 a warning
     3. arbitrated_share: at most half of the lesion-visits, the largest share of any measurement
     4. no row, no ICC, or fewer than 30 pairs although small sites are pooled: cannot_evaluate
@@ -165,7 +165,7 @@ def _why_no_icc(row: Mapping | None, rules: Mapping) -> str | None:
     if row is None:
         return "no lesion was read by two locked readers"
     if row["n_resolved"] < rules["pairs_minimum"]:
-        return f"{row['n_resolved']} pairs rest on agreement, {rules['pairs_minimum']} are asked for"
+        return f"{row['n_resolved']} pairs settled without an arbiter, {rules['pairs_minimum']} required"
     return str(row["reason"] or "no ICC could be computed") if row["icc_resolved"] is None or row["icc_lower"] is None else None
 
 
@@ -175,11 +175,13 @@ def _icc_unjudged(scope: str, why: str, rules: Mapping, verdict: Decision) -> li
 
 
 def _icc_judged(scope: str, row: Mapping, rules: Mapping) -> list[Verdict]:
-    told = f"{row['n_resolved']} of {row['n']} pairs rest on agreement" + (f", pooled with {row['pooled_with']}" if row["pooled_with"] else "")
-    bound = _at_least("icc_lower_bound", scope, row["icc_lower"], rules["icc_lower_minimum"], told)
+    detail = f"{row['n_resolved']} of {row['n']} pairs settled without an arbiter"
+    if row["pooled_with"]:
+        detail += f", pooled with {row['pooled_with']}"
+    bound = _at_least("icc_lower_bound", scope, row["icc_lower"], rules["icc_lower_minimum"], detail)
     near = bound.verdict == "pass" and row["icc_lower"] < rules["icc_minimum"]
-    warned = Verdict(bound.rule, scope, "cohort", bound.figure, bound.limit, "warn", f"{told}; below {rules['icc_minimum']}") if near else bound
-    return [_at_least("icc_resolved", scope, row["icc_resolved"], rules["icc_minimum"], told), warned]
+    warned = Verdict(bound.rule, scope, "cohort", bound.figure, bound.limit, "warn", f"{detail}; below {rules['icc_minimum']}") if near else bound
+    return [_at_least("icc_resolved", scope, row["icc_resolved"], rules["icc_minimum"], detail), warned]
 
 
 def _judge_share(rows: Mapping[tuple[str, str], Mapping], site: str, rules: Mapping) -> Verdict:
@@ -191,16 +193,16 @@ def _judge_share(rows: Mapping[tuple[str, str], Mapping], site: str, rules: Mapp
 
 
 def judge_leakage(tables: Tables, cohort: pl.DataFrame, seen: Mapping[str, Sequence[Course]], study: Study) -> list[Verdict]:
-    """Four rules against learning what one is told.
+    """Four rules against label leakage.
 
     1. patient_at_two_sites: no pseudonym at two sites
-    2. images_under_two_pseudonyms: no scan of two patients that are learnt from has the same pixels
-    3. label_after_task, for each task: every label rests on a visit after the task's
+    2. images_under_two_pseudonyms: no scan of two patients that are trained on has the same pixels
+    3. label_after_task, for each task: every label is based on a visit after the task's
     4. decided_by_task, for each task: nobody whose response was known by the task's visit; a warning where the protocol keeps them
     """
     twice = tables["patients"].group_by("patient").agg(pl.col("site").n_unique()).filter(pl.col("site") > 1).height
     return [
-        _at_most("patient_at_two_sites", "cohort", twice, 0, f"{twice} pseudonyms stand at more than one site"),
+        _at_most("patient_at_two_sites", "cohort", twice, 0, f"{twice} pseudonyms occur at more than one site"),
         _judge_images(tables["scans"], cohort),
         *(verdict for task, found in seen.items() for verdict in _judge_task(found, cohort.filter(pl.col("included"), task=task), task, study)),
     ]
@@ -208,10 +210,10 @@ def judge_leakage(tables: Tables, cohort: pl.DataFrame, seen: Mapping[str, Seque
 
 def _judge_task(found: Sequence[Course], included: pl.DataFrame, task: str, study: Study) -> list[Verdict]:
     known = {c.patient: c for c in found}
-    learnt_from = [known[p] for p in included.select("site", "patient").iter_rows() if p in known]
-    unlabelled = included.height - sum(c.label is not None for c in learnt_from)
-    return [_at_most("label_after_task", task, unlabelled, 0, f"{unlabelled} labels rest on no visit after {task}"),
-            _judge_decided(learnt_from, task, study.section("model")["decided"])]
+    trained_on = [known[p] for p in included.select("site", "patient").iter_rows() if p in known]
+    unlabelled = included.height - sum(c.label is not None for c in trained_on)
+    return [_at_most("label_after_task", task, unlabelled, 0, f"{unlabelled} labels are based on no visit after {task}"),
+            _judge_decided(trained_on, task, study.section("model")["decided"])]
 
 
 def _judge_images(scans: pl.DataFrame, cohort: pl.DataFrame) -> Verdict:
@@ -229,12 +231,12 @@ def _judge_decided(included: Sequence[Course], task: str, policy: str) -> Verdic
 
 
 def judge_size(cohort: pl.DataFrame, study: Study) -> list[Verdict]:
-    """Three rules for the primary task: patients learnt from, and patients of each class."""
+    """Three rules for the primary task: patients trained on, and patients of each class."""
     rules, labels = study.section("gate"), cohort.filter(pl.col("included"))["label"].to_list()
     counts = {"minimum_patients": (len(labels), rules["minimum_patients"]),
               "minimum_responders": (labels.count(True), rules["minimum_per_class"]),
               "minimum_non_responders": (labels.count(False), rules["minimum_per_class"])}
-    return [_at_least(rule, "cohort", n, limit, f"{n} patients, {limit} are asked for") for rule, (n, limit) in counts.items()]
+    return [_at_least(rule, "cohort", n, limit, f"{n} patients, {limit} required") for rule, (n, limit) in counts.items()]
 
 
 def count_row_rules(cohort: pl.DataFrame) -> list[Verdict]:

@@ -198,7 +198,7 @@ def _scan_of_row(row: Row, found: Mapping[Place, Row], visits: _Visits) -> str |
 def _read(row: Row, scan: str, outline: Row | None, item: str, refusals: _Refusals) -> dict[str, Any]:
     present = row["present"] is not False
     if outline is not None and not present:
-        refusals.add(row, item, "the lesion is marked absent but outlined; the mark is kept, correct one of the two")
+        refusals.add(row, item, "the lesion is marked absent but outlined; the mark is used, correct one of the two")
     read = {
         "site": row["site"], "patient": row["patient"], "scan": scan, "reader": row["reader"], "lesion": row["lesion"], "role": row["role"],
         "organ": row["organ"], "node": bool(row["node"]), "present": present, "too_small": bool(row["too_small"]) and present,

@@ -324,7 +324,7 @@ class _Report:
             return True
         number, first = seen[key]
         if first != values:
-            self.refuse(table.item(row), f"contradicts row {number}; the first row stands, correct one of them")
+            self.refuse(table.item(row), f"contradicts row {number}; the first row is used, correct one of them")
         return False
 
 

@@ -238,7 +238,7 @@ def _add_cycle(treatment: dict[str, str], event: str, refused: dict[tuple[str, s
 
 def _merged(first: CsvRow, second: CsvRow, name: str, refusals: list[Refusal]) -> CsvRow:
     differing = [c for c, text in second.cells.items() if first.cells.get(c, text) != text]
-    refusals += [Refusal(f"{name} row {second.number} column {c}", f"contradicts row {first.number} of the same patient; the first stands, correct one of them") for c in differing]
+    refusals += [Refusal(f"{name} row {second.number} column {c}", f"contradicts row {first.number} of the same patient; the first is used, correct one of them") for c in differing]
     return CsvRow(first.number, {**second.cells, **first.cells})
 
 

@@ -13,7 +13,7 @@ CATALOGUE = Path(__file__).with_name("reasons_zh.toml")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 STOPS = (("; ", "；"), (". ", "。"))
-"""Where a reason falls into pieces that may stand in the catalogue by themselves."""
+"""Where a reason falls into pieces that may be in the catalogue by themselves."""
 
 Template = tuple[re.Pattern[str], str]
 
@@ -21,7 +21,7 @@ Template = tuple[re.Pattern[str], str]
 def chinese_reason(reason: str) -> str:
     """A reason in Chinese, as far as the catalogue has it.
 
-    1. The whole reason, the template with the most words of its own first; what stands in a placeholder is looked up too.
+    1. The whole reason, the template with the most words of its own first; what is in a placeholder is looked up too.
     2. Else its pieces between semicolons and full stops, each by itself; a piece without a template stays English.
 
     >>> chinese_reason("is not a date; write YYYY-MM-DD, the year in four digits and first; the cell is left out")
@@ -53,7 +53,11 @@ def _translated(text: str, section: str) -> str:
 
 
 def _within(part: str, whole: str, section: str) -> str:
-    return part if part == whole or section == "items" else _translated(part, section)
+    """What a placeholder holds: a reason or a place, else as it is."""
+    if part == whole or section == "items":
+        return part
+    translated = _translated(part, section)
+    return _translated(part, "items") if translated == part else translated
 
 
 @cache
@@ -69,5 +73,12 @@ def _weight(entry: tuple[str, str]) -> int:
 
 
 def _pattern(english: str) -> re.Pattern[str]:
-    parts = _PLACEHOLDER.split(english)
-    return re.compile("".join(f"(?P<{p}>.+?)" if n % 2 else re.escape(p) for n, p in enumerate(parts)), re.DOTALL)
+    """A template as a pattern; a placeholder that occurs again holds the same text."""
+    pattern, seen = "", set[str]()
+    for n, part in enumerate(_PLACEHOLDER.split(english)):
+        if n % 2 == 0:
+            pattern += re.escape(part)
+        else:
+            pattern += f"(?P={part})" if part in seen else f"(?P<{part}>.+?)"
+            seen.add(part)
+    return re.compile(pattern, re.DOTALL)

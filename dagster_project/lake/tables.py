@@ -276,7 +276,7 @@ READER_AGREEMENT = Table(
         number("icc_raw", "ICC(2,1) over all pairs", "全部配对的ICC(2,1)", nullable=True, maximum=1),
         number("icc_raw_lower", "Lower 95 % bound of icc_raw", "icc_raw的95%下限", nullable=True, maximum=1),
         number("icc_raw_upper", "Upper 95 % bound of icc_raw", "icc_raw的95%上限", nullable=True, maximum=1),
-        number("icc_resolved", "ICC(2,1) over the pairs that rest on agreement", "未经仲裁配对的ICC(2,1)", nullable=True, maximum=1),
+        number("icc_resolved", "ICC(2,1) over the pairs settled without an arbiter", "未经仲裁配对的ICC(2,1)", nullable=True, maximum=1),
         number("icc_lower", "Lower 95 % bound of icc_resolved", "icc_resolved的95%下限", nullable=True, maximum=1),
         number("icc_upper", "Upper 95 % bound of icc_resolved", "icc_resolved的95%上限", nullable=True, maximum=1),
         number("bias", "Mean difference, second reader minus first (Bland-Altman), in the measurement's unit", "平均差（第二阅片者减第一）", nullable=True),

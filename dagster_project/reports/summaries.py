@@ -217,13 +217,17 @@ def summarise_quarantine(quarantine: pl.DataFrame) -> list[Row]:
 def _in_both_languages(row: Row) -> Row:
     """A reason with its Chinese and its places: file, row and column of each item, the first of them by name."""
     shown = row["items"][:ITEMS_SHOWN]
-    chinese = chinese_reason(row["reason"])
     return {
         **row,
-        "reason_zh": chinese if chinese != row["reason"] else "",
+        "reason_zh": _chinese_or_nothing(row["reason"]),
         "items": shown,
         "more": len(row["items"]) - len(shown),
     }
+
+
+def _chinese_or_nothing(text: str) -> str:
+    chinese = chinese_reason(text)
+    return chinese if chinese != text else ""
 
 
 def summarise_reconciliation(reconciliation: pl.DataFrame) -> list[Row]:
@@ -330,9 +334,14 @@ class Gate:
 
 
 def summarise_gate(verdicts: pl.DataFrame) -> Gate:
-    """A cohort rule that failed or could not be evaluated closes the gate; worst verdicts stand first."""
+    """A cohort rule that failed or could not be evaluated closes the gate; worst verdicts come first."""
     order = ["fail", "cannot_evaluate", "warn", "pass"]
-    rows = sorted(verdicts.to_dicts(), key=lambda r: (order.index(r["verdict"]), r["rule"], r["scope"]))
+    rows = [
+        {**row, "detail_zh": _chinese_or_nothing(row["detail"])}
+        for row in sorted(
+            verdicts.to_dicts(), key=lambda r: (order.index(r["verdict"]), r["rule"], r["scope"])
+        )
+    ]
     cohort = [r for r in rows if r["kind"] == "cohort"]
     failing = [r for r in cohort if r["verdict"] in order[:2]]
     return Gate("closed" if failing else "open" if cohort else "not_evaluated", failing, cohort, [r for r in rows if r["kind"] == "row"])

@@ -32,7 +32,7 @@ def test_icc(lakehouse: Lakehouse, fill, figures: dict[str, object], broken: str
 
 @pytest.mark.parametrize(("figures", "why"), [
     ({"icc_resolved": None, "icc_lower": None}, "icc_resolved at BJCH longest_diameter_mm: figure none, limit 0.85"),
-    ({"n_resolved": 29}, "29 pairs rest on agreement, 30 are asked for"),
+    ({"n_resolved": 29}, "29 pairs settled without an arbiter, 30 required"),
 ])
 def test_what_cannot_be_judged_is_a_warning(lakehouse: Lakehouse, fill, figures: dict[str, object], why: str) -> None:
     """A site with one reader, or few lesions: the gate stays closed, and nothing in the data is wrong."""
