@@ -15,7 +15,7 @@ import click
 from dagster_project.lake.home import Home, find_home
 
 if TYPE_CHECKING:
-    from dagster_project.intake.pacs_pull import Archive, Pulled, Wanted
+    from dagster_project.intake.pacs_pull import Archive, Pulled, Query, Wanted
     from dagster_project.intake.pacs_settings import SitePacs
     from dagster_project.intake.vault import Reception
 
@@ -63,14 +63,27 @@ def pull(site: str, numbers: Path | None, start: dt.datetime | None, end: dt.dat
     Example:
       lakehouse pacs pull --site BJCH --numbers numbers.txt --from 2026-01-01 --to 2026-12-31
     """
-    from dagster_project.intake.pacs_pull import wanted_of_landing, wanted_of_list
+    from dagster_project.intake.pacs_pull import Query, wanted_of_list
 
     if (start is None) != (end is None) or (start and not numbers):
         raise click.UsageError("--from and --to go together, and with --numbers")
     with _opened(site) as (settings, reception):
         dates = (start.date(), end.date()) if start and end else None
-        wanted = wanted_of_list(numbers, dates) if numbers else wanted_of_landing(find_home().landing / site, before=before, after=after)
-        _tell(_pulled(settings, reception, wanted))
+        query = Query(wanted_of_list(numbers, dates)) if numbers else _query_of_landing(site, before, after)
+        _report(_pulled(settings, reception, query.wanted), len(query.unused))
+
+
+def _query_of_landing(site: str, before: int, after: int) -> Query:
+    """Who is wanted by the case report; names the cells that had no part in it."""
+    from dagster_project.intake.chronology import cut_off_of
+    from dagster_project.intake.pacs_pull import wanted_of_landing
+    from dagster_project.study import load_study
+
+    cut_off = cut_off_of(load_study().section("study"), dt.datetime.now(dt.UTC))
+    query = wanted_of_landing(find_home().landing / site, cut_off, before=before, after=after)
+    for cell in query.unused:
+        click.echo(f"not used: {cell.item}: {cell.reason}")
+    return query
 
 
 def _pulled(settings: SitePacs, reception: Reception, wanted: list[Wanted]) -> Pulled:
@@ -93,15 +106,18 @@ def _archive(settings: SitePacs, reception: Reception) -> Archive:
     return MessageArchive(settings.peer, settings.listen, reception)
 
 
-def _tell(done: Pulled) -> None:
-    click.echo(f"patients {done.patients}, series {done.series}; objects known {done.known}, asked for {done.asked}, did not come {done.missing}")
+def _report(done: Pulled, unused: int) -> None:
+    click.echo(
+        f"patients {done.patients}, series {done.series}; objects known {done.known}, "
+        f"requested {done.asked}, not received {done.missing}; cells not used {unused}"
+    )
     if done.missing:
-        raise click.ClickException("some objects did not come; run the pull again, it asks for what is missing")
+        raise click.ClickException("some objects were not received; run the pull again, it requests what is missing")
 
 
 @contextmanager
 def _opened(site: str) -> Iterator[tuple[SitePacs, Reception]]:
-    """The site's settings and a reception under the session's keys; faults are told without a trace."""
+    """The site's settings and a reception under the session's keys; faults are shown without a trace."""
     from dagster_project.flow.intake import session_keys
     from dagster_project.intake.keys import KeysError
     from dagster_project.intake.pacs_settings import PacsError, read_settings

@@ -156,12 +156,12 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
 
 def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crosswalk: Crosswalk, forgotten: frozenset[str]) -> None:
     number = row.cells["patient_id"]
-    fault = _patient_id_fault(table, number)
+    fault = patient_id_fault(table, number)
     if fault:
         people.refusals.append(Refusal(table.item(row, "patient_id"), f"{fault}; the row is left out"))
         return
     patient = number if is_pseudonym(number) and crosswalk.knows(number) else crosswalk.find_or_create(site, number)
-    parsed = _parse_row(table, row, PATIENT_CELLS)
+    parsed = parse_row(table, row, PATIENT_CELLS)
     identity = {column: row.cells.get(column, "") for column in ("name", "id_card")}
     first = people.rows.get(patient)
     if first is not None:
@@ -178,7 +178,7 @@ def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crossw
         crosswalk.remember(patient, {"name": row.cells.get("name", ""), "birth_date": row.cells.get("birth_date", "")})
 
 
-def _patient_id_fault(table: CsvTable, number: str) -> str:
+def patient_id_fault(table: CsvTable, number: str) -> str:
     """Why a cell names no patient; empty where it names one.
 
     1. Empty, or a word that says that the number is missing.
@@ -212,13 +212,16 @@ def _compare(people: People, patient: str, first: PatientRow, second: PatientRow
 
 
 @dataclass
-class _Parsed:
+class Parsed:
+    """What the cells of a row say, by column, and the cells that were refused."""
+
     values: dict[str, Any]
     refusals: list[Refusal]
 
 
-def _parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> _Parsed:
-    result = _Parsed({}, [])
+def parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> Parsed:
+    """Read the cells of a row; one that is not understood is refused by its place, the others are used."""
+    result = Parsed({}, [])
     for column in cells:
         if column not in table.columns:
             continue
@@ -277,7 +280,7 @@ class _Report:
     def patient_of(self, table: CsvTable, row: CsvRow) -> str | None:
         """The patient of a row, who is known from patients.csv or the images; None with a refusal, or where consent is withdrawn."""
         number = row.cells["patient_id"]
-        fault = _patient_id_fault(table, number)
+        fault = patient_id_fault(table, number)
         if fault:
             self.refuse(table.item(row, "patient_id"), f"{fault}; the row is left out")
             return None
@@ -305,7 +308,7 @@ class _Report:
             patient = self.patient_of(content, row)
             if patient is None:
                 continue
-            parsed = _parse_row(content, row, cells)
+            parsed = parse_row(content, row, cells)
             self.refusals.extend(parsed.refusals)
             empty = {column for column in cells if parsed.values.get(column) is None}
             missing = [column for column in required if column in empty]

@@ -1,21 +1,26 @@
-"""Asks a site's PACS for the scans of its patients around their cycles, and for nothing that the vault has."""
+"""Queries a site's PACS for the scans of its patients around their cycles; what the vault has is not queried again."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dagster_project.intake import case_values as cv
+from dagster_project.intake.case_report import PATIENT_CELLS, parse_row, patient_id_fault
+from dagster_project.intake.csv_tables import CsvTable, Refusal
+from dagster_project.intake.cycle_dates import accepted_cycles
 from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.pacs_settings import PacsError
-from dagster_project.intake.pseudonyms import number_fault, written_number
+from dagster_project.intake.pseudonyms import canonical_number, written_number
 from dagster_project.intake.vault import Reception
 
 MODALITIES = ("CT", "RTSTRUCT", "SEG")
 """In this order: a contour needs its CT in the vault."""
+
+CONSENT = {"consent": PATIENT_CELLS["consent"]}
+"""The one cell of a patient's row, beside the number, that a query looks at."""
 
 WILDCARDS = frozenset("*?\\")
 """PS3.4 C.2.2.2.4: a number with one of these would ask for other people."""
@@ -96,21 +101,57 @@ def _pull_series(archive: Archive, reception: Reception, found: Found, done: Pul
         done.missing += len(reception.missing(missing))
 
 
-def wanted_of_landing(site_folder: Path, *, before: int, after: int) -> list[Wanted]:
-    """Everybody of patients.csv, with the days around the cycles of treatments.csv; who has no cycle yet is asked for whole.
+@dataclass(frozen=True)
+class Query:
+    """Who is wanted, and the cells of the case report that had no part in it, by place and reason."""
+
+    wanted: list[Wanted]
+    unused: tuple[Refusal, ...] = ()
+
+
+def wanted_of_landing(site_folder: Path, cut_off: dt.date, *, before: int, after: int) -> Query:
+    """Everybody of patients.csv, with the days around the accepted cycles of treatments.csv.
+
+    1. A cell that names no patient number is not used.
+    2. Who withdrew consent is not asked for.
+    3. Dates of cycles that intake would refuse are not used (cycle_dates.py).
+    4. Who has no accepted cycle is asked for on all days.
 
     Raises
     ------
     PacsError
-        Where there is no patients.csv.
+        Where there is no patients.csv, or a number would ask for other people.
     """
     path = site_folder / "clinical" / "patients.csv"
     tables = clinical_tables(path, "patients", "clinical/patients.csv")
     if not tables:
         raise PacsError("the landing has no clinical/patients.csv; deliver it, or name a list of numbers with --numbers")
-    numbers = [written_number(row.cells["patient_id"]) for table in tables for row in table.rows if not number_fault(row.cells["patient_id"])]
-    cycles = _cycles(site_folder / "clinical" / "treatments.csv")
-    return [_around(number, cycles.get(number, []), before, after) for number in dict.fromkeys(numbers) if number and _is_one(number)]
+    numbers, unused = _numbers(tables)
+    cycles = accepted_cycles(site_folder, cut_off)
+    wanted = [
+        _around(number, cycles.dates.get(canonical_number(number), ()), before, after)
+        for number in numbers
+        if _is_one(number)
+    ]
+    return Query(wanted, (*unused, *cycles.unused))
+
+
+def _numbers(tables: Iterable[CsvTable]) -> tuple[list[str], list[Refusal]]:
+    """Numbers as the hospital writes them, each once, without those who withdrew; and cells that name none."""
+    numbers: dict[str, str] = {}
+    withdrawn: set[str] = set()
+    unused: list[Refusal] = []
+    for table in tables:
+        for row in table.rows:
+            number = row.cells["patient_id"]
+            fault = patient_id_fault(table, number)
+            if fault:
+                unused.append(Refusal(table.item(row, "patient_id"), fault))
+                continue
+            numbers.setdefault(canonical_number(number), written_number(number))
+            if parse_row(table, row, CONSENT).values.get("consent") == "withdrawn":
+                withdrawn.add(canonical_number(number))
+    return [written for number, written in numbers.items() if number not in withdrawn], unused
 
 
 def wanted_of_list(path: Path, dates: tuple[dt.date, dt.date] | None) -> list[Wanted]:
@@ -123,23 +164,6 @@ def _is_one(number: str) -> bool:
     if WILDCARDS & set(number):
         raise PacsError("a hospital number holds *, ? or \\ and would ask for other people; correct the list")
     return True
-
-
-def _cycles(path: Path) -> dict[str, list[dt.date]]:
-    cycles: dict[str, list[dt.date]] = {}
-    for number, date in _dated(path):
-        cycles.setdefault(number, []).append(date)
-    return cycles
-
-
-def _dated(path: Path) -> Iterator[tuple[str, dt.date]]:
-    for row in (row for table in clinical_tables(path, "treatments", "clinical/treatments.csv") for row in table.rows):
-        try:
-            date = cv.parse_cell(row.cells.get("date", ""), cv.parse_date).value
-        except cv.ValueFault:
-            continue
-        if date is not None:
-            yield written_number(row.cells["patient_id"]), date
 
 
 def _around(number: str, cycles: Sequence[dt.date], before: int, after: int) -> Wanted:

@@ -405,13 +405,59 @@ def test_a_pacs_that_does_not_know_us_is_named(site, orthanc):
 
 # ── who is asked for, and the settings ──
 
+CUT_OFF = dt.date(2025, 1, 1)
+
+
+def case_report(site, patients: str, treatments: str, follow_up: str = "") -> None:
+    folder = site.landing / "clinical"
+    folder.mkdir()
+    (folder / "patients.csv").write_text(patients)
+    (folder / "treatments.csv").write_text(treatments)
+    if follow_up:
+        (folder / "follow_up.csv").write_text(follow_up)
+
+
 def test_windows_lie_around_the_cycles(site):
-    (site.landing / "clinical").mkdir()
-    (site.landing / "clinical" / "patients.csv").write_text("patient_id,sex\nZY1,F\nZY2,M\n")
-    (site.landing / "clinical" / "treatments.csv").write_text("patient_id,cycle,date\nZY1,1,2024-02-01\nZY1,2,2024-02-22\n")
-    wanted = wanted_of_landing(site.landing, before=28, after=10)
-    assert wanted == [Wanted("ZY1", dt.date(2024, 1, 4), dt.date(2024, 3, 3)), Wanted("ZY2")]
-    assert wanted[0].date_range == "20240104-20240303"
+    case_report(site, "patient_id,sex\nZY1,F\nZY2,M\n",
+                "patient_id,cycle,date\nZY1,1,2024-02-01\nzy 1,2,2024-02-22\n")
+    query = wanted_of_landing(site.landing, CUT_OFF, before=28, after=10)
+    assert query.wanted == [Wanted("ZY1", dt.date(2024, 1, 4), dt.date(2024, 3, 3)), Wanted("ZY2")]
+    assert query.wanted[0].date_range == "20240104-20240303"
+    assert query.unused == ()
+
+
+@pytest.mark.parametrize(("third", "follow_up", "place", "reason"), [
+    ("ZY1,3,2042-03-14", "", "treatments.csv row 4 column date", "after the data cut-off"),
+    ("ZY1,3,2024-01-14", "", "treatments.csv row 4 column date", "of two cycles"),
+    ("ZY1,3,14.3.24", "", "treatments.csv row 4 column date", "is not a date"),
+    ("ZY1,3,2024-12-14", "patient_id,date,event\nZY1,2024-04-01,death\n",
+     "treatments.csv row 4 column date", "a life after the death"),
+], ids=["after the cut-off", "before the cycle before it", "not a date", "after the death"])
+def test_a_date_that_intake_refuses_widens_no_window_and_is_named(site, third, follow_up, place, reason):
+    case_report(site, "patient_id,sex\nZY1,F\n",
+                f"patient_id,cycle,date\nZY1,1,2024-02-01\nZY1,2,2024-02-22\n{third}\n", follow_up)
+    query = wanted_of_landing(site.landing, CUT_OFF, before=28, after=10)
+    (one,) = query.wanted
+    assert one.start == dt.date(2024, 1, 4)
+    assert one.end in {dt.date(2024, 3, 3), dt.date(2024, 2, 11)}
+    assert any(cell.item.endswith(place) and reason in cell.reason for cell in query.unused)
+    assert not any("ZY1" in cell.item + cell.reason for cell in query.unused)
+
+
+def test_who_has_only_refused_dates_is_asked_for_on_all_days(site):
+    case_report(site, "patient_id,sex\nZY1,F\n", "patient_id,cycle,date\nZY1,1,2042-02-01\n")
+    query = wanted_of_landing(site.landing, CUT_OFF, before=28, after=10)
+    assert query.wanted == [Wanted("ZY1")]
+    assert len(query.unused) == 1
+
+
+def test_who_withdrew_is_not_asked_for_and_a_mangled_number_is_named(site):
+    case_report(site, "patient_id,consent\nZY1,given\nZY2,given\nzy2,withdrawn\n1.23E+11,given\n", "")
+    query = wanted_of_landing(site.landing, CUT_OFF, before=28, after=10)
+    assert query.wanted == [Wanted("ZY1")]
+    (cell,) = query.unused
+    assert cell.item == "clinical/patients.csv row 5 column patient_id"
+    assert "scientific notation" in cell.reason
 
 
 def test_a_number_that_would_ask_for_others_is_refused(tmp_path):
