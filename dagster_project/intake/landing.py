@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dagster_project.intake.case_report import decision_files, is_reader_name, reader_folders
 from dagster_project.intake.csv_tables import WORKBOOKS, Refusal, table_files
+from dagster_project.intake.exchange_files import exchange_files
 from dagster_project.intake.files import file_digest
 
 DIGITS = 12
@@ -18,7 +19,7 @@ EXPECTED = frozenset({"clinical", "dicom", "reads", "arbitration", "SIMULATED"})
 CLINICAL_TABLES = ("clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv")
 """Each may be a workbook of that name."""
 
-CASE_REPORT_FILES = (*CLINICAL_TABLES, *(name.removesuffix(".csv") + ending for name in CLINICAL_TABLES for ending in WORKBOOKS), "clinical/redcap.csv", "clinical/odm.xml")
+CASE_REPORT_FILES = (*CLINICAL_TABLES, *(name.removesuffix(".csv") + ending for name in CLINICAL_TABLES for ending in WORKBOOKS))
 READER_FILES = frozenset({"lesions.csv", "LOCKED", *("lesions" + ending for ending in WORKBOOKS)})
 
 
@@ -83,10 +84,10 @@ def _facts(entry: os.DirEntry[str]) -> tuple[int, int]:
 
 def unexpected_entries(site_folder: Path) -> list[Refusal]:
     """Entries that the landing contract does not know: counted, not named."""
-    known_clinical = {Path(name).name for name in CASE_REPORT_FILES}
+    known_clinical = {Path(name).name for name in CASE_REPORT_FILES} | {path.name for path in _of_databases(site_folder)}
     strangers = [
         ("landing", "clinical/, dicom/, reads/<reader>/, arbitration/ and SIMULATED", _count(site_folder, EXPECTED)),
-        ("clinical", "patients.csv, treatments.csv and follow_up.csv (or .xlsx), redcap.csv and odm.xml", _count(site_folder / "clinical", known_clinical)),
+        ("clinical", "patients.csv, treatments.csv and follow_up.csv (or .xlsx), redcap.csv with its data dictionary, and odm.xml", _count(site_folder / "clinical", known_clinical)),
         ("reads", "one folder a reader with a short name (letters, digits, - and _), not SITE", _bad_readers(site_folder)),
     ]
     counted = [Refusal(place, f"{count} entries are not part of the landing contract and were not read; it expects {expected}")
@@ -116,12 +117,16 @@ def _bad_readers(site_folder: Path) -> int:
 
 def people_files(site_folder: Path) -> list[Path]:
     """Every file that may say who the patients are, in order."""
-    return [path for name in CASE_REPORT_FILES if (path := site_folder / name).is_file()]
+    return [*(path for name in CASE_REPORT_FILES if (path := site_folder / name).is_file()), *_of_databases(site_folder)]
+
+
+def _of_databases(site_folder: Path) -> list[Path]:
+    return sorted(path for found in exchange_files(site_folder / "clinical").values() for path in found)
 
 
 def case_report_files(site_folder: Path) -> list[Path]:
     """Every file that the case report is made of, in order."""
-    files = [site_folder / name for name in CASE_REPORT_FILES]
+    files = people_files(site_folder)
     files += [folder / name for folder in reader_folders(site_folder) for name in sorted(READER_FILES)]
     files += [file for table in decision_files(site_folder) for file in table_files(table)]
     return [path for path in files if path.is_file()]

@@ -54,7 +54,7 @@ LOCK_SECONDS = 2.0
 RECEPTION_SECONDS = 20.0
 """How long the listener waits for a run over the site's folder before it asks the sender to come again."""
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raise it when code changes what is refused: files refused before are looked at again."""
 
 INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = ".incoming", "intake.sqlite", "manifest.jsonl", "refused.parquet", "case_report"

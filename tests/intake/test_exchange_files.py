@@ -4,7 +4,8 @@ import datetime as dt
 
 import pytest
 
-from dagster_project.intake.exchange_files import read_odm, read_redcap
+from dagster_project.intake.odm import read_odm
+from dagster_project.intake.redcap import read_redcap
 from tests.intake.test_case_report import Site
 
 REDCAP_HEADER = "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,patient_id,name,sex,birth_date,stage,cycle,tx_date,drugs,fu_date,event,favourite_colour"
@@ -90,15 +91,15 @@ def test_beside_the_csv_files_a_contradiction_is_refused_and_the_rest_is_added(s
 def test_a_file_that_is_no_odm_is_refused_whole(tmp_path, text, reason):
     file = tmp_path / "odm.xml"
     file.write_text(text)
-    tables = read_odm(file)
-    assert [t.rows for t in tables.values()] == [(), (), ()]
-    assert reason in tables["patients"].refusals[0].reason
+    tables = read_odm({"clinical/odm.xml": file})
+    assert [t.rows for found in tables.values() for t in found] == [(), (), ()]
+    assert reason in tables["patients"][0].refusals[0].reason
 
 
 def test_a_redcap_file_without_record_id_is_refused_whole(tmp_path):
     file = tmp_path / "redcap.csv"
     file.write_text("patient,sex\n001,F\n")
-    assert "record_id" in read_redcap(file)["patients"].refusals[0].reason
+    assert "record_id" in read_redcap({"clinical/redcap.csv": file})["patients"][0].refusals[0].reason
 
 
 # ── REDCap projects whose cycles and follow-up are events ──

@@ -1,0 +1,325 @@
+"""Rows of study databases laid out as the three CSV files of the landing contract, whatever form they were exported in."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from dagster_project.intake.case_values import whole
+from dagster_project.intake.csv_tables import IDENTIFYING, CsvRow, CsvTable, Refusal
+from dagster_project.intake.pseudonyms import canonical_number
+from dagster_project.lake.vocabulary import header_meaning, header_unit, load_vocabulary, sheet_table, word_key
+
+TABLES = ("patients", "treatments", "follow_up")
+"""Tables that an item may belong to."""
+
+CODED = frozenset({"sex", "stage"})
+"""Columns in which a digit has a meaning in a CSV file; in a study database it is the code of an answer."""
+
+DOUBTFUL = CODED | {
+    "smoking", "ecog", "histology", "egfr", "alk", "pd_l1_tps", "line", "prior_malignancy", "organ_dysfunction",
+    "target_radiotherapy", "consent", "event", "detail",
+}
+"""Columns in which a digit may be the code of an answer, where nothing says that it is a figure."""
+
+HIGHEST_CODE = 20
+"""No list of answers for one of the columns above is longer; a figure above it is no code."""
+
+_PREFIXES = {
+    "pt_": "patients", "dm_": "patients", "tx_": "treatments", "trt_": "treatments", "ex_": "treatments", "fu_": "follow_up",
+}
+"""What a field's name may begin with, and the table that it says."""
+
+_CYCLE = r"\bcycle[\s_]*(\d{1,2})(?!\d)|^c(\d{1,2})(?:d\d+)?(?=[\s_(]|$)|第\s*(\d{1,2})\s*(?:周期|疗程)|周期\s*(\d{1,2})(?!\d)"
+_EVENT_CYCLE = re.compile(_CYCLE)
+_ANY_CYCLE = re.compile(r"(?<![a-z])(cycle|周期|疗程)s?(?![a-z])")
+_DIGITS = re.compile(r"\d{1,2}")
+
+_NEGATIVE = re.compile(r"-(\d{1,2}|9{3,4}|8{3,4}|7{3,4}|6{3,4})(\.0+)?")
+_MISSING_WORDS = frozenset({
+    "NI", "INV", "UNK", "NASK", "ASKU", "NAV", "MSK", "NA", "NAVU", "NP", "QS", "QI", "TRC", "UNC", "DER", "PINF", "NINF",
+})
+"""Words for a missing value that REDCap proposes (HL7 null flavours); OTH is none, since another histology is a histology."""
+
+CODE = "is the code of an answer; export REDCap with labels. The cell is left out"
+TWICE = "is given twice in the row, differently; the cell is left out"
+EITHER = "may be of a treatment or of a follow-up; name the field tx_… or fu_…. The cell is left out"
+OTHER_CYCLE = "is another cycle than the event's name says; the cell is left out"
+NOTHING_KNOWN = "has no field that is known; see dagster_project/lake/vocabulary.toml. The row is left out"
+MISSING_CODE = "holds a code for a missing value; it counts as empty, here and wherever it comes"
+OTHER_NUMBER = "is another patient number than row {row} of the same record has; the record is left out until one is corrected"
+OTHER_SITES = (
+    "holds the records of several sites (data access groups, locations), and none is named as this site's folder; "
+    "export the records of this hospital alone")
+OWN_SITE_ALONE = "also holds records of other sites (data access groups, locations); they are left out"
+
+
+class Cell(NamedTuple):
+    """A filled field: the names that it may be known by, its text, why it is refused whatever it says, and its row and file where they are not its entry's."""
+
+    names: tuple[str, ...]
+    text: str
+    fault: str = ""
+    doubtful: bool = False
+    """True where a digit may be the code of an answer."""
+    row: int = 0
+    file: str = ""
+
+
+class Entry(NamedTuple):
+    """A row of an export: its file and number, the key of its subject, the forms and occasions that it is of, its cells."""
+
+    file: str
+    number: int
+    key: str
+    forms: tuple[str, ...]
+    occasion: str
+    cells: Sequence[Cell]
+
+    def item(self, cell: Cell | None = None, column: str = "") -> str:
+        """Where it stands: `clinical/redcap.csv row 7 column sex`."""
+        file, number = (cell.file or self.file, cell.row) if cell and cell.row else (self.file, self.number)
+        return f"{file} row {number}" + (f" column {column}" if column else "")
+
+
+@dataclass
+class _Person:
+    file: str
+    row: CsvRow
+
+
+@dataclass
+class Found:
+    """Rows of the tables by file, and what was refused."""
+
+    rows: dict[tuple[str, str], list[CsvRow]] = field(default_factory=lambda: defaultdict(list))
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+def is_missing_code(text: str, own: Iterable[str] = ()) -> bool:
+    """True for a code that stands for a missing value: the project's own, REDCap's words, a negative figure such as -99.
+
+    No column of the three tables has negative figures.
+
+    >>> is_missing_code("-99"), is_missing_code("NASK"), is_missing_code("99"), is_missing_code("888", ["888"])
+    (True, True, False, True)
+    """
+    return text in own or text in _MISSING_WORDS or _NEGATIVE.fullmatch(text) is not None
+
+
+def occasion(*named: tuple[Iterable[str], str]) -> str:
+    """The name that says the cycle, of names with the number of their repeat; where none has a number, "cycle" with that of its repeat.
+
+    >>> occasion((["Baseline", "Cycle"], "3")), occasion((["cycle_2_arm_1"], "1")), occasion((["Visit"], "3"))
+    ('#3', 'cycle_2_arm_1', '')
+    """
+    for names, _ in named:
+        for name in names:
+            if _EVENT_CYCLE.search(name.lower()):
+                return name
+    turns = (repeat for names, repeat in named if _DIGITS.fullmatch(repeat) and any(_ANY_CYCLE.search(name.lower().replace("_", " ")) for name in names))
+    return next((f"#{int(repeat)}" for repeat in turns), "")
+
+
+def is_code(column: str, text: str, *, doubtful: bool) -> bool:
+    """True for a digit that is, or may be, the code of an answer."""
+    digits = whole(text)
+    if not digits.isdigit():
+        return False
+    return column in CODED or (doubtful and column in DOUBTFUL and int(digits) <= HIGHEST_CODE)
+
+
+@lru_cache(maxsize=8192)
+def options(names: tuple[str, ...], forms: tuple[str, ...] = ()) -> Mapping[str, str]:
+    """The tables that a field may be of, and its column there, by the first of its names that is known; empty where none is.
+
+    One table where its prefix says so, or where it identifies the person.
+
+    >>> options(("fu_date",)), options(("q12", "Sex"))
+    ({'follow_up': 'date'}, {'patients': 'sex'})
+    """
+    return next((found for name in names if (found := _options(name, forms))), {})
+
+
+def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
+    columns = {table: column for table in TABLES if (column := _column(table, item, forms))}
+    if set(columns.values()) & (IDENTIFYING | {"patient_id"}):
+        return {"patients": columns["patients"]} if "patients" in columns else {}
+    said = next((table for prefix, table in _PREFIXES.items() if item.lower().startswith(prefix) and table in columns), None)
+    return {said: columns[said]} if said else columns
+
+
+def _column(table: str, item: str, forms: tuple[str, ...]) -> str | None:
+    """Column that an item means in a table; a prefix of the form, or a customary one, does not count. None for one in a unit that is not taken."""
+    plain = item.lower()
+    prefixes = tuple(p for p in (*(f"{form.lower()}_" for form in forms), *_PREFIXES) if len(p) > 1 and plain.startswith(p))
+    texts = [text.replace("_", " ") for text in (plain, *(plain.removeprefix(p) for p in prefixes))]
+    meaning = next((m for text in texts if (m := header_meaning(table, text) or header_meaning("any", text))), None)
+    return meaning.column if meaning and header_unit(meaning) is not None else None
+
+
+def is_measure(cell_options: Mapping[str, str]) -> bool:
+    """True for a field whose column is a figure with a unit."""
+    return any(column in load_vocabulary().measures for column in cell_options.values())
+
+
+def of_this_site(groups: Mapping[str, str], site: str) -> tuple[frozenset[str], str]:
+    """The records that are this site's, of groups by record, and what is to be said of the others.
+
+    1. Records of one group, or of none, are all this site's.
+    2. Of several groups those of the group that is named as the site's folder.
+    3. Where none is, nobody can say which are this hospital's: none.
+    """
+    named = {group for group in groups.values() if group}
+    if len(named) < 2:
+        return frozenset(groups), ""
+    own = frozenset(key for key, group in groups.items() if word_key(group) == word_key(site))
+    return own, OWN_SITE_ALONE if own else OTHER_SITES
+
+
+def lay_out(entries: Sequence[Entry]) -> Found:
+    """The rows of the three tables.
+
+    1. The patient is a field of patient numbers in any row of the record, else the record's key; two such numbers in one record are refused.
+    2. A row is taken apart by its filled fields: those of the patient, of a cycle, of a follow-up. What may be of two tables goes where the
+       rest of the row is, else where the name of its form says.
+    3. Without a field of its own the cycle is that of the occasion's name ("Cycle 3").
+    4. The patient's fields of all rows of a record are one patient; where two say otherwise the first stands and the second is refused.
+    5. A digit that is the code of an answer is refused.
+    """
+    found = Found()
+    numbers, refused = _patient_numbers(entries, found.refusals)
+    people: dict[str, _Person] = {}
+    for entry in entries:
+        if entry.key in refused:
+            continue
+        number = {"patient_id": numbers.get(entry.key, entry.key)}
+        parts = _parts(entry, found.refusals)
+        if parts["patients"].cells or not entry.forms:
+            _add_person(people, entry, parts["patients"].row(number), found.refusals)
+        for table in TABLES[1:]:
+            if parts[table].cells:
+                found.rows[entry.file, table].append(parts[table].row(number))
+    for person in people.values():
+        found.rows[person.file, "patients"].append(person.row)
+    return found
+
+
+def _patient_numbers(entries: Iterable[Entry], refusals: list[Refusal]) -> tuple[dict[str, str], set[str]]:
+    found: dict[str, tuple[str, int]] = {}
+    refused: set[str] = set()
+    for entry in entries:
+        for cell in entry.cells:
+            if not cell.text or cell.fault or options(cell.names, entry.forms).get("patients") != "patient_id":
+                continue
+            first, row = found.setdefault(entry.key, (cell.text, entry.number))
+            if canonical_number(first) != canonical_number(cell.text) and entry.key not in refused:
+                refused.add(entry.key)
+                refusals.append(Refusal(entry.item(cell, "patient_id"), OTHER_NUMBER.format(row=row)))
+    return {key: text for key, (text, _) in found.items()}, refused
+
+
+@dataclass
+class _Part:
+    """The cells of a row that are of one table."""
+
+    number: int
+    cells: dict[str, str] = field(default_factory=dict)
+
+    def row(self, patient: Mapping[str, str]) -> CsvRow:
+        return CsvRow(self.number, {**self.cells, **patient})
+
+
+def _parts(entry: Entry, refusals: list[Refusal]) -> dict[str, _Part]:
+    """The filled cells of a row by table and column; what contradicts itself or may be of two tables is refused."""
+    filled = [cell for cell in entry.cells if cell.text or cell.fault]
+    known = [options(cell.names, entry.forms) for cell in filled]
+    parts = {table: _Part(entry.number) for table in TABLES}
+    refused: dict[tuple[str, str], tuple[Cell | None, str]] = {}
+    for option, cell in zip(known, filled, strict=True):
+        chosen = _chosen(option, known, entry.forms)
+        for table, column in chosen:
+            _add_cell(parts[table], column, cell, entry, refused, table)
+        if len(option) > 1 and not chosen:
+            refused["follow_up", next(iter(option.values()))] = cell, EITHER
+    _add_cycle(parts["treatments"].cells, entry.occasion, refused)
+    refusals += [Refusal(entry.item(cell, column), reason) for (_, column), (cell, reason) in refused.items()]
+    for table, column in refused:
+        parts[table].cells.pop(column, None)
+    if filled and not any(known):
+        refusals.append(Refusal(entry.item(filled[0]), NOTHING_KNOWN))
+    return parts
+
+
+def _add_cell(part: _Part, column: str, cell: Cell, entry: Entry, refused: dict[tuple[str, str], tuple[Cell | None, str]], table: str) -> None:
+    if not part.cells:
+        part.number = cell.row or entry.number
+    if cell.fault:
+        refused[table, column] = cell, cell.fault
+    elif part.cells.setdefault(column, cell.text) != cell.text:
+        refused[table, column] = cell, TWICE
+    elif is_code(column, cell.text, doubtful=cell.doubtful):
+        refused[table, column] = cell, CODE
+
+
+def _chosen(option: Mapping[str, str], known: Sequence[Mapping[str, str]], forms: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The table of an item: its only one, else that of the row's other items, that of its form, or the one that could hold most of them."""
+    if len(option) < 2:
+        return list(option.items())
+    sure = {next(iter(other)) for other in known if len(other) == 1}
+    near = [table for table in option if table in sure]
+    if len(near) == 1:
+        return [(near[0], option[near[0]])]
+    told = next((table for form in forms if (table := sheet_table(form)) in option), None)
+    if told:
+        return [(told, option[told])]
+    holds = {table: len({other[table] for other in known if table in other}) for table in option}
+    most = [table for table in option if holds[table] == max(holds.values())]
+    return [(most[0], option[most[0]])] if len(most) == 1 and not near else []
+
+
+def _add_cycle(treatment: dict[str, str], event: str, refused: dict[tuple[str, str], tuple[Cell | None, str]]) -> None:
+    """The cycle of the occasion, where a treatment has none; one that is another than the event's name says is refused."""
+    match = _EVENT_CYCLE.search(event.lower())
+    if treatment and event.startswith("#"):
+        treatment.setdefault("cycle", event[1:])
+    if not treatment or match is None:
+        return
+    number = next(group for group in match.groups() if group)
+    told = re.search(r"\d+", treatment.setdefault("cycle", number))
+    if told and int(told[0]) != int(number):
+        refused["treatments", "cycle"] = None, OTHER_CYCLE
+
+
+def _add_person(people: dict[str, _Person], entry: Entry, row: CsvRow, refusals: list[Refusal]) -> None:
+    if entry.key not in people:
+        people[entry.key] = _Person(entry.file, row)
+        return
+    first = people[entry.key].row
+    differing = [c for c, text in row.cells.items() if first.cells.get(c, text) != text]
+    refusals += [
+        Refusal(f"{entry.file} row {row.number} column {c}", f"contradicts row {first.number} of the same patient; the first is used, correct one of them")
+        for c in differing]
+    people[entry.key].row = CsvRow(first.number, {**row.cells, **first.cells})
+
+
+def tables(found: Found, files: Sequence[str], refusals: Sequence[Refusal]) -> dict[str, list[CsvTable]]:
+    """The tables of each file; what was refused of all of them is told once, with the patients of the first."""
+    made: dict[str, list[CsvTable]] = {table: [] for table in TABLES}
+    for file in files:
+        for table in TABLES:
+            rows = found.rows[file, table]
+            columns = frozenset({"patient_id"}.union(*(r.cells for r in rows)))
+            full = tuple(CsvRow(r.number, {**dict.fromkeys(columns, ""), **r.cells}) for r in rows)
+            told = tuple(refusals) if table == "patients" and file == files[0] else ()
+            made[table].append(CsvTable(file, columns, full, told))
+    return made
+
+
+def refused_whole(name: str, reason: str) -> dict[str, list[CsvTable]]:
+    """No rows, and why."""
+    return {table: [CsvTable(name, refusals=(Refusal(name, reason),) if table == "patients" else ())] for table in TABLES}

@@ -1,0 +1,328 @@
+"""Case-report data as study databases export them in CDISC ODM 1.3: one file or several, laid out like the three CSV files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagster_project.intake.case_values import ValueFault, parse_time
+from dagster_project.intake.csv_tables import CsvTable, Refusal
+from dagster_project.intake.exchange_rows import (
+    MISSING_CODE,
+    OTHER_SITES,
+    TABLES,
+    Cell,
+    Entry,
+    is_missing_code,
+    lay_out,
+    occasion,
+    of_this_site,
+    options,
+    refused_whole,
+    tables,
+)
+from dagster_project.intake.lines import decoded
+from dagster_project.intake.odm_metadata import Metadata, Version, of_namespace, tail
+from dagster_project.intake.odm_state import Node, State, carry_out
+
+LARGEST_ODM = 512 * 1024 * 1024
+
+SPACES = ("{http://www.cdisc.org/ns/odm/v1.3}", "{http://www.cdisc.org/ns/odm/v1.2}", "")
+"""Namespaces whose elements mean what they mean in ODM 1.3; the empty one is of programs that write none."""
+
+CANNOT_BE_READ = "cannot be read; check the permissions"
+TOO_LARGE = "is larger than a case report can be; export it as ODM 1.3 without the audit trail"
+DOCUMENT_TYPE = "has a document type declaration; export it as ODM 1.3 without one"
+NO_XML = "is not XML; export it as ODM 1.3"
+NO_ODM = "is not an ODM file; export it as ODM 1.3"
+OTHER_ODM = "is ODM of a version that is not read here; export it as ODM 1.3"
+NO_ORDER = "is one of several files of which nobody can say which is the later; export them with CreationDateTime, or deliver one Snapshot. It is not read"
+SUPERSEDED = "is older than another Snapshot of the same study, which is read in its place; take it away"
+GAP = "continues a file that is not delivered (PriorFileOID): what that one changed or removed is not known; deliver all files, or a Snapshot"
+STUDIES = "and the other ODM files hold the data of {count} studies; deliver those of this study alone. None of them is read"
+VERSION = "holds data of a MetaDataVersion that is not delivered; names are taken from another version of the study, codes are refused. Export the metadata with the data"
+NO_METADATA = "holds no metadata of its study, so that codes are refused; export the metadata with the data"
+UNKNOWN_ITEM = "item is not known; see dagster_project/lake/vocabulary.toml. It is left out wherever it comes"
+
+_SUBJECT_NUMBERS = ("StudySubjectID", "SubjectName")
+"""What vendors call the subject's number where the SubjectKey is one of their own (OpenClinica, Rave)."""
+
+_SUBJECT_FACTS = {"Sex": "sex", "DateOfBirth": "birth_date"}
+"""What vendors say of a subject in attributes."""
+
+_ENCODING = re.compile(rb"^\s*<\?xml[^>]*encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"'][^>]*\?>")
+_OWN_ENCODINGS = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "ascii", "iso-8859-1"})
+_REDCAPS = re.compile(r".*_complete|record_id|redcap_\w+")
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A file that is ODM: its name here, its root, its namespace."""
+
+    name: str
+    root: ET.Element
+    space: str
+
+    @property
+    def snapshot(self) -> bool:
+        """True where it holds the current state alone; one that does not say so does unless it changes or removes."""
+        written = self.root.get("FileType", "").lower()
+        return written == "snapshot" or (not written and not _changes(self.root))
+
+    @property
+    def has_data(self) -> bool:
+        return any(True for _ in self.studies())
+
+    def studies(self) -> Iterator[str]:
+        """The studies that the file holds subjects of."""
+        for data in self.root:
+            if of_namespace(data, "ClinicalData", self.space) and any(of_namespace(e, "SubjectData", self.space) for e in data):
+                yield data.get("StudyOID", "")
+
+
+def read_odm(files: Mapping[str, Path], site: str = "") -> dict[str, list[CsvTable]]:
+    """CDISC ODM 1.3 files of one study: a row a subject, and a row an item group of treatments or follow-up.
+
+    1. A document type declaration is refused: it may name other files, and ODM has none. So are ODM 2 and namespaces that are not ODM's.
+    2. Files of several studies are refused, all of them: nobody can say which study is this one.
+    3. The newest Snapshot is the beginning, and what was created after it is carried out in order (odm_state.py); older Snapshots are named.
+    4. What items mean is in the metadata of whichever file (odm_metadata.py).
+    5. Of subjects of several locations or data access groups those of this site's own.
+    6. Item groups of a form that come once, and do not say the same twice, are one row.
+    7. The patient is an item that means the patient number, else the subject's number (StudySubjectID), else the SubjectKey.
+
+    `files` by their names here. The number of a row is that of its ItemGroupData, counted from 1.
+    """
+    documents, refusals = _opened(files)
+    if not documents:
+        return refused_whole(refusals[0].item, refusals[0].reason) if refusals else {table: [] for table in TABLES}
+    metadata = Metadata()
+    for document in documents:
+        metadata.add(document.root, document.space)
+    studies = {study for document in documents for study in document.studies()}
+    if len(studies) > 1:
+        return refused_whole(documents[0].name, STUDIES.format(count=len(studies)))
+    ordered, told = _in_order([document for document in documents if document.has_data])
+    state = State(metadata)
+    for document in ordered:
+        carry_out(state, document.root, document.name, document.space, snapshot=document.snapshot)
+    refusals += [*told, *_about_versions(ordered, metadata), *state.refusals]
+    entries = _of_site(list(_entries(state)), state, site, refusals)
+    refusals += _unknown_items(entries)
+    entries = _without_missing(entries, metadata, refusals)
+    found = lay_out(entries)
+    return tables(found, [document.name for document in documents], [*refusals, *found.refusals])
+
+
+def _opened(files: Mapping[str, Path]) -> tuple[list[_Document], list[Refusal]]:
+    documents, refusals = [], []
+    for name, path in files.items():
+        try:
+            documents.append(_document(name, _root(path)))
+        except ValueError as fault:
+            refusals.append(Refusal(name, str(fault)))
+    return documents, refusals
+
+
+def _root(path: Path) -> ET.Element:
+    """The root of an XML file.
+
+    Raises
+    ------
+    ValueError
+        Where it cannot be one that is read here; the text says why.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_ODM + 1)
+    except OSError as error:
+        raise ValueError(CANNOT_BE_READ) from error
+    if len(data) > LARGEST_ODM:
+        raise ValueError(TOO_LARGE)
+    if b"<!DOCTYPE" in data.replace(b"\0", b""):
+        raise ValueError(DOCUMENT_TYPE)
+    try:
+        return ET.fromstring(_plain(data))  # noqa: S314 - no document type, so no entity is defined and nothing outside is read
+    except (ET.ParseError, UnicodeDecodeError, LookupError) as error:
+        raise ValueError(NO_XML) from error
+
+
+def _plain(data: bytes) -> bytes:
+    """The bytes in an encoding that the parser has: GB18030 and its like are written anew in UTF-8."""
+    said = _ENCODING.match(data.lstrip(b"\xef\xbb\xbf"))
+    if said is None or said[1].decode().lower() in _OWN_ENCODINGS:
+        return data
+    encoding = said[1].decode().lower()
+    text = decoded(data) if encoding in {"gb2312", "gbk", "gb18030", "cp936"} else data.decode(encoding)
+    return text[text.index("?>") + 2:].encode()
+
+
+def _document(name: str, root: ET.Element) -> _Document:
+    space, _, tag = root.tag.rpartition("}")
+    space = f"{space}}}" if space else ""
+    if tag != "ODM":
+        raise ValueError(NO_ODM)
+    if space not in SPACES or not root.get("ODMVersion", "1.3").startswith("1."):
+        raise ValueError(OTHER_ODM)
+    return _Document(name, root, space)
+
+
+def _changes(root: ET.Element) -> bool:
+    return any(element.get("TransactionType", "Insert") != "Insert" for element in root.iter())
+
+
+def _in_order(documents: Sequence[_Document]) -> tuple[list[_Document], list[Refusal]]:
+    """The files that count, in the order of their creation.
+
+    1. By CreationDateTime; where one has none, or two the same, by PriorFileOID; else none is read.
+    2. From the newest Snapshot on; older files are named.
+    3. A file whose PriorFileOID is not there is named.
+    """
+    if len(documents) < 2:
+        return list(documents), _gaps(documents)
+    ordered = _by_time(documents) or _by_prior(documents)
+    if ordered is None:
+        return [], [Refusal(document.name, NO_ORDER) for document in documents]
+    start = max((n for n, document in enumerate(ordered) if document.snapshot), default=0)
+    return ordered[start:], [*(Refusal(d.name, SUPERSEDED) for d in ordered[:start]), *_gaps(ordered[start:], ordered)]
+
+
+def _gaps(documents: Sequence[_Document], all_files: Sequence[_Document] = ()) -> list[Refusal]:
+    known = {document.root.get("FileOID") for document in (*documents, *all_files)}
+    return [Refusal(d.name, GAP) for d in documents if not d.snapshot and d.root.get("PriorFileOID") and d.root.get("PriorFileOID") not in known]
+
+
+def _by_time(documents: Sequence[_Document]) -> list[_Document] | None:
+    times: dict[str, dt.datetime] = {}
+    zoned = set()
+    for document in documents:
+        written = document.root.get("CreationDateTime", "")
+        try:
+            times[document.name] = parse_time(written)
+        except ValueFault:
+            return None
+        zoned.add(re.search(r"T.*(Z|[+-]\d{2}:?\d{2})$", written) is not None)
+    if len(set(times.values())) < len(documents) or len(zoned) > 1:
+        return None
+    return sorted(documents, key=lambda d: times[d.name])
+
+
+def _by_prior(documents: Sequence[_Document]) -> list[_Document] | None:
+    after = {d.root.get("PriorFileOID"): d for d in documents if d.root.get("PriorFileOID")}
+    known = {d.root.get("FileOID") for d in documents}
+    first = [d for d in documents if d.root.get("PriorFileOID") not in known]
+    chain = first[:1]
+    while chain and (following := after.get(chain[-1].root.get("FileOID"))) and following not in chain:
+        chain.append(following)
+    return chain if len(first) == 1 and len(chain) == len(documents) else None
+
+
+def _about_versions(documents: Sequence[_Document], metadata: Metadata) -> list[Refusal]:
+    told = []
+    for document in documents:
+        for data in document.root:
+            if not of_namespace(data, "ClinicalData", document.space):
+                continue
+            version, exact = metadata.definitions(data.get("StudyOID", ""), data.get("MetaDataVersionOID", ""))
+            if not version.items or not exact:
+                told.append(Refusal(document.name, VERSION if version.items else NO_METADATA))
+    return list(dict.fromkeys(told))
+
+
+def _entries(state: State) -> Iterator[Entry]:
+    """An entry a subject, then one a row of its forms."""
+    for subject in state.subjects.below:
+        number = next((n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key)
+        facts = [Cell((column,), text) for name, column in _SUBJECT_FACTS.items() if (text := subject.facts.get(name, ""))]
+        yield Entry(subject.file, subject.row, number, (), "", facts)
+        for event in subject.below:
+            for form in event.below:
+                yield from _of_form(number, event, form, state)
+
+
+def _of_form(subject: str, event: Node, form: Node, state: State) -> Iterator[Entry]:
+    """The rows of a form: item groups that come once together, each repeat of the others by itself."""
+    definitions = state.metadata.definitions(form.study, form.version).version
+    times = Counter(group.key for group in form.below)
+    joined: list[Node] = []
+    for group in form.below:
+        if times[group.key] > 1:
+            yield _entry(subject, event, form, [group], definitions)
+        elif joined and _overlap(joined, group):
+            yield _entry(subject, event, form, joined, definitions)
+            joined = [group]
+        else:
+            joined.append(group)
+    if joined:
+        yield _entry(subject, event, form, joined, definitions)
+
+
+def _names(definitions: Version, oid: str) -> tuple[str, ...]:
+    return definitions.names.get(oid, (tail(oid),))
+
+
+def _overlap(joined: Sequence[Node], group: Node) -> bool:
+    """True where a group may say what another says too: then they are rows of their own."""
+    said = {pair for node in joined for cell in node.cells.values() if cell.text for pair in options(cell.names).items()}
+    return any(pair in said for cell in group.cells.values() if cell.text for pair in options(cell.names).items())
+
+
+def _entry(subject: str, event: Node, form: Node, groups: Sequence[Node], definitions: Version) -> Entry:
+    own, group = _names(definitions, form.key), _names(definitions, groups[0].key)
+    events = (event.facts.get("UniqueEventName", ""), *_names(definitions, event.key))
+    repeats = [(group, groups[0].repeat)] if len(form.below) > len({g.key for g in form.below}) else [(own, form.repeat), (events, event.repeat)]
+    happened = occasion((events, ""), *repeats)
+    cells = [cell for g in groups for cell in g.cells.values()]
+    return Entry(groups[0].file, groups[0].row, subject, tuple(dict.fromkeys([*own, *group])), happened, cells)
+
+
+def _of_site(entries: list[Entry], state: State, site: str, refusals: list[Refusal]) -> list[Entry]:
+    """The entries of subjects of this site."""
+    groups = {}
+    for subject in state.subjects.below:
+        number = next((n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key)
+        groups[number] = subject.facts.get("SiteRef", "") or _group_item(subject)
+    own, reason = of_this_site(groups, site)
+    if reason and state.subjects.below:
+        refusals.append(Refusal(state.subjects.below[0].file, reason))
+    return [] if reason == OTHER_SITES else [entry for entry in entries if entry.key in own]
+
+
+def _group_item(subject: Node) -> str:
+    cells = (cell for event in subject.below for form in event.below for group in form.below for oid, cell in group.cells.items() if oid == "redcap_data_access_group")
+    return next((cell.text for cell in cells), "")
+
+
+def _is_redcaps(cell: Cell) -> bool:
+    return any(_REDCAPS.fullmatch(name.lower()) for name in cell.names[:2])
+
+
+def _unknown_items(entries: Sequence[Entry]) -> list[Refusal]:
+    first: dict[tuple[str, ...], str] = {}
+    for entry in entries:
+        place: Counter[int] = Counter()
+        for cell in entry.cells:
+            place[cell.row] += 1
+            if not _is_redcaps(cell) and not options(cell.names, entry.forms):
+                first.setdefault(cell.names, f"{entry.item(cell)} item {place[cell.row]}")
+    return [Refusal(where, UNKNOWN_ITEM) for where in first.values()]
+
+
+def _without_missing(entries: Sequence[Entry], metadata: Metadata, refusals: list[Refusal]) -> list[Entry]:
+    """The entries without the codes that stand for missing values, which are named once an item."""
+    first: dict[tuple[str, ...], str] = {}
+    made = []
+    for entry in entries:
+        kept = [cell for cell in entry.cells if not _is_redcaps(cell)]
+        for cell in kept:
+            column = next(iter(options(cell.names, entry.forms).values()), "")
+            if cell.text and column and is_missing_code(cell.text, metadata.missing):
+                first.setdefault(cell.names, entry.item(cell, column))
+        made.append(entry._replace(cells=[cell for cell in kept if not is_missing_code(cell.text, metadata.missing)]))
+    refusals += [Refusal(where, MISSING_CODE) for where in first.values()]
+    return made

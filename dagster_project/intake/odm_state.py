@@ -1,0 +1,210 @@
+"""The state of the clinical data after the instructions of CDISC ODM 1.3 files: what was inserted, changed and removed, by keys."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+
+from dagster_project.intake.csv_tables import Refusal
+from dagster_project.intake.exchange_rows import TWICE, Cell
+from dagster_project.intake.odm_metadata import Definitions, Metadata, of_namespace, vendor
+
+LEVELS = (
+    ("SubjectData", "SubjectKey", ""),
+    ("StudyEventData", "StudyEventOID", "StudyEventRepeatKey"),
+    ("FormData", "FormOID", "FormRepeatKey"),
+    ("ItemGroupData", "ItemGroupOID", "ItemGroupRepeatKey"),
+)
+"""Elements from the subject down to the item group, each with the attribute of its key and of its repeat."""
+
+INSTRUCTIONS = ("Insert", "Update", "Upsert", "Remove", "Context")
+
+NO_KEY = "has no {attribute}, so that nobody can say what it is of; export it with its keys. It is left out"
+NO_REPEAT_KEY = "has no {attribute}, and there are several that it may mean; export it with its keys. It is left out"
+NO_SUCH_INSTRUCTION = "has a TransactionType that ODM 1.3 does not have; it is left out"
+NOT_THERE = "changes or removes what no delivered file holds; deliver the files before it, or a Snapshot. {count} such instructions; the others are carried out"
+MARKED_REMOVED = "is marked as removed in the study database; it is left out"
+SNAPSHOT_CHANGES = "is a Snapshot and yet changes or removes; its instructions are carried out in the order of the file. Check the export"
+
+_REMOVED = frozenset({"removed", "auto-removed", "deleted", "auto-deleted"})
+
+
+@dataclass
+class Node:
+    """A subject, event, form or item group: its key, its repeat, the row of its first item group, what is below it, and its cells by ItemOID."""
+
+    key: str = ""
+    repeat: str = ""
+    file: str = ""
+    row: int = 0
+    study: str = ""
+    version: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    below: list[Node] = field(default_factory=list)
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+
+@dataclass
+class State:
+    """Everything that the files say, after the instructions that were carried out so far."""
+
+    metadata: Metadata
+    subjects: Node = field(default_factory=Node)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+@dataclass
+class _File:
+    """A file while it is carried out."""
+
+    name: str
+    space: str
+    snapshot: bool
+    rows: int = 0
+    not_there: list[str] = field(default_factory=list)
+    changes: bool = False
+
+    def item(self) -> str:
+        return f"{self.name} row {max(self.rows, 1)}"
+
+
+def carry_out(state: State, root: ET.Element, name: str, space: str, *, snapshot: bool) -> None:
+    """Carry out the instructions of a file on the state, in the order of the file.
+
+    1. An element is found by its keys: SubjectKey, and below it OID and repeat key. Without a repeat key it is the only one of its OID;
+       where there are several, or the definition says that it repeats, it is refused. In a Snapshot it is one more.
+    2. Remove takes it away with all that is below it; Insert, Update and Upsert add it where it is not there and go on below it; Context changes nothing itself.
+    3. Without a TransactionType of its own it has that of the element above it; Insert in a Snapshot, else Upsert.
+    4. An item that is inserted twice with different values is refused; Update and Upsert replace its value, IsNull empties it.
+    5. What is changed or removed without being there is named.
+    6. What the study database marks as removed (OpenClinica's Status or Removed) is left out, and named.
+
+    Rows are the item groups of the file, counted from 1.
+    """
+    file = _File(name, space, snapshot)
+    for data in root:
+        if of_namespace(data, "ClinicalData", space):
+            study, version = data.get("StudyOID", ""), data.get("MetaDataVersionOID", "")
+            definitions = state.metadata.definitions(study, version)
+            for element in data:
+                if of_namespace(element, LEVELS[0][0], space):
+                    _Walk(state, file, definitions, study, version).element(state.subjects, element, 0, "Insert" if snapshot else "Upsert")
+    if file.not_there:
+        state.refusals.append(Refusal(file.not_there[0], NOT_THERE.format(count=len(file.not_there))))
+    if snapshot and file.changes:
+        state.refusals.append(Refusal(name, SNAPSHOT_CHANGES))
+
+
+@dataclass
+class _Walk:
+    state: State
+    file: _File
+    definitions: Definitions
+    study: str
+    version: str
+
+    def element(self, above: Node, element: ET.Element, level: int, inherited: str) -> None:
+        tag, key, _ = LEVELS[level]
+        own = self.file.rows + 1 if tag == LEVELS[-1][0] else self.file.rows
+        self.file.rows = own
+        instruction = self._instruction(element, inherited)
+        reason = "" if instruction else NO_SUCH_INSTRUCTION
+        if not reason and not element.get(key):
+            reason = NO_KEY.format(attribute=key)
+        node, fault = (None, reason) if reason else self._find(above, element, level, instruction)
+        if fault or not instruction:
+            self._leave_out(element, level, fault)
+        elif instruction == "Remove":
+            self._remove(above, node, element, level)
+        elif _is_marked(element):
+            if node is not None:
+                above.below.remove(node)
+            self._leave_out(element, level, MARKED_REMOVED)
+        else:
+            self._go_on(node or self._added(above, element, level), element, level, instruction)
+
+    def _instruction(self, element: ET.Element, inherited: str) -> str:
+        written = element.get("TransactionType")
+        instruction = next((i for i in INSTRUCTIONS if i.lower() == written.strip().lower()), "") if written else inherited
+        self.file.changes |= instruction not in {"Insert", "Context", ""}
+        return instruction
+
+    def _find(self, above: Node, element: ET.Element, level: int, instruction: str) -> tuple[Node | None, str]:
+        """The node that an element is, and why nobody can say which; no node where it is a new one."""
+        _, key, repeat = LEVELS[level]
+        oid, number = element.get(key, ""), element.get(repeat, "").strip() if repeat else ""
+        same = [node for node in above.below if node.key == oid]
+        if number or not repeat:
+            exact = [node for node in same if node.repeat == number]
+            single = same if number == "1" and len(same) == 1 and not same[0].repeat else []
+            return next(iter(exact or single), None), ""
+        if self.file.snapshot and instruction == "Insert":
+            return None, ""
+        repeats = oid in self.definitions.version.repeating or (instruction == "Insert" and same)
+        if len(same) > 1 or repeats:
+            return None, NO_REPEAT_KEY.format(attribute=repeat)
+        return next(iter(same), None), ""
+
+    def _leave_out(self, element: ET.Element, level: int, reason: str) -> None:
+        if level < len(LEVELS) - 1:
+            place = f"{self.file.name} row {self.file.rows + 1}"
+            self.file.rows += sum(1 for _ in element.iter(f"{self.file.space}{LEVELS[-1][0]}"))
+        else:
+            place = self.file.item()
+        self.state.refusals.append(Refusal(place, f"{LEVELS[level][0]} {reason}"))
+
+    def _remove(self, above: Node, node: Node | None, element: ET.Element, level: int) -> None:
+        if node is None:
+            self.file.not_there.append(self.file.item())
+        else:
+            above.below.remove(node)
+        if level < len(LEVELS) - 1:
+            self.file.rows += sum(1 for _ in element.iter(f"{self.file.space}{LEVELS[-1][0]}"))
+
+    def _added(self, above: Node, element: ET.Element, level: int) -> Node:
+        _, key, repeat = LEVELS[level]
+        if element.get("TransactionType") in {"Update", "Context"}:
+            self.file.not_there.append(self.file.item())
+        number = element.get(repeat, "").strip() if repeat else ""
+        node = Node(element.get(key, ""), number, self.file.name, max(self.file.rows, 1), self.study, self.version)
+        above.below.append(node)
+        return node
+
+    def _go_on(self, node: Node, element: ET.Element, level: int, instruction: str) -> None:
+        node.facts.update({name.rpartition("}")[2]: text for name, text in element.attrib.items() if name.startswith("{")})
+        below = "Upsert" if instruction in {"Update", "Context"} else instruction
+        for child in element:
+            if level < len(LEVELS) - 1 and of_namespace(child, LEVELS[level + 1][0], self.file.space):
+                self.element(node, child, level + 1, below)
+            elif level == len(LEVELS) - 1 and child.tag.startswith(f"{self.file.space}ItemData"):
+                self._item(node, child, below)
+            elif of_namespace(child, "SiteRef", self.file.space):
+                node.facts["SiteRef"] = child.get("LocationOID", "")
+
+    def _item(self, node: Node, element: ET.Element, inherited: str) -> None:
+        """Carry out an item's instruction on its group."""
+        oid, instruction = element.get("ItemOID", ""), self._instruction(element, inherited)
+        if not oid or not instruction:
+            reason = NO_SUCH_INSTRUCTION if oid else NO_KEY.format(attribute="ItemOID")
+            self.state.refusals.append(Refusal(self.file.item(), f"ItemData {reason}"))
+        elif instruction == "Remove":
+            if node.cells.pop(oid, None) is None:
+                self.file.not_there.append(self.file.item())
+        elif instruction == "Context":
+            if oid not in node.cells:
+                self.file.not_there.append(self.file.item())
+        else:
+            self._write(node, element, oid, instruction)
+
+    def _write(self, node: Node, element: ET.Element, oid: str, instruction: str) -> None:
+        text = "" if element.get("IsNull") == "Yes" else (element.get("Value") or element.text or "").strip()
+        cell = self.state.metadata.cell(element, text, self.definitions, self.file.space, self.file.rows)._replace(file=self.file.name)
+        former = node.cells.get(oid)
+        if former is None and element.get("TransactionType") == "Update":
+            self.file.not_there.append(self.file.item())
+        twice = instruction == "Insert" and former is not None and former.text and former.text != cell.text
+        node.cells[oid] = cell._replace(fault=TWICE) if twice else cell
+
+
+def _is_marked(element: ET.Element) -> bool:
+    return vendor(element, "Status").strip().lower() in _REMOVED or vendor(element, "Removed").strip().lower() == "yes"
