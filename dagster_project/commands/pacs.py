@@ -15,8 +15,9 @@ import click
 from dagster_project.lake.home import Home, find_home
 
 if TYPE_CHECKING:
-    from dagster_project.intake.pacs_pull import Archive, Pulled, Query, Wanted
+    from dagster_project.intake.pacs_pull import Archive, Pulled
     from dagster_project.intake.pacs_settings import SitePacs
+    from dagster_project.intake.pacs_wanted import Query, Wanted
     from dagster_project.intake.vault import Reception
 
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -56,27 +57,31 @@ def listen(site: str) -> None:
 @click.option("--to", "end", type=DAY, help="Latest study date, with --numbers and --from.")
 @click.option("--before", type=click.IntRange(0), default=42, show_default=True, help="Days before the first cycle.")
 @click.option("--after", type=click.IntRange(0), default=90, show_default=True, help="Days after the last cycle.")
-def pull(site: str, numbers: Path | None, start: dt.datetime | None, end: dt.datetime | None, before: int, after: int) -> None:
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, envvar="LAKEHOUSE_LANG", help="Language of what was not received, and why.")
+@click.option("--uids", is_flag=True, help="Name what did not come by the UIDs of the PACS, on this screen only: they identify scans.")
+def pull(
+    site: str, numbers: Path | None, start: dt.datetime | None, end: dt.datetime | None, before: int, after: int, uids: bool, lang: str,
+) -> None:
     """Ask a PACS for the scans of the study's patients; a second pull asks only for what is missing.
 
     \b
     Example:
       lakehouse pacs pull --site BJCH --numbers numbers.txt --from 2026-01-01 --to 2026-12-31
     """
-    from dagster_project.intake.pacs_pull import Query, wanted_of_list
+    from dagster_project.intake.pacs_wanted import Query, wanted_of_list
 
     if (start is None) != (end is None) or (start and not numbers):
         raise click.UsageError("--from and --to go together, and with --numbers")
     with _opened(site) as (settings, reception):
         dates = (start.date(), end.date()) if start and end else None
         query = Query(wanted_of_list(numbers, dates)) if numbers else _query_of_landing(site, before, after)
-        _report(_pulled(settings, reception, query.wanted), len(query.unused))
+        _report(_pulled(settings, reception, query.wanted), len(query.unused), uids=uids, chinese=lang == "zh")
 
 
 def _query_of_landing(site: str, before: int, after: int) -> Query:
     """Who is wanted by the case report; names the cells that had no part in it."""
     from dagster_project.intake.chronology import cut_off_of
-    from dagster_project.intake.pacs_pull import wanted_of_landing
+    from dagster_project.intake.pacs_wanted import wanted_of_landing
     from dagster_project.study import load_study
 
     cut_off = cut_off_of(load_study().section("study"), dt.datetime.now(dt.UTC))
@@ -90,10 +95,11 @@ def _pulled(settings: SitePacs, reception: Reception, wanted: list[Wanted]) -> P
     from dagster_project.intake.pacs_listener import Listener
     from dagster_project.intake.pacs_pull import pull as pull_from
 
+    digits = settings.peer.number_digits
     if settings.peer.method == "move":
         with Listener(settings.listen, reception):
-            return pull_from(_archive(settings, reception), reception, wanted)
-    return pull_from(_archive(settings, reception), reception, wanted)
+            return pull_from(_archive(settings, reception), reception, wanted, digits)
+    return pull_from(_archive(settings, reception), reception, wanted, digits)
 
 
 def _archive(settings: SitePacs, reception: Reception) -> Archive:
@@ -106,11 +112,23 @@ def _archive(settings: SitePacs, reception: Reception) -> Archive:
     return MessageArchive(settings.peer, settings.listen, reception)
 
 
-def _report(done: Pulled, unused: int) -> None:
+def _report(done: Pulled, unused: int, *, uids: bool, chinese: bool) -> None:
+    """Counts, what was not taken and why, and what was not received, by patient and series."""
+    from dagster_project.lake.reasons import chinese_item, chinese_reason
+
     click.echo(
         f"patients {done.patients}, series {done.series}; objects known {done.known}, "
         f"requested {done.asked}, not received {done.missing}; cells not used {unused}"
     )
+    for text, count in sorted(done.passed.items()):
+        click.echo(f"未取：{chinese_reason(text)}：{count}" if chinese else f"not taken: {text}: {count}")
+    for note in done.notes:
+        item = note.counted(len(note.uids))
+        click.echo(f"{chinese_item(item)}：{chinese_reason(note.reason)}" if chinese else f"{item}: {note.reason}")
+    for one in done.absent if uids else ():
+        click.echo(f"study {one.found.study} series {one.found.series}: {' '.join(one.instances)}")
+    if done.stopped:
+        raise click.ClickException(f"the pull ended before its end: {done.stopped}")
     if done.missing:
         raise click.ClickException("some objects were not received; run the pull again, it requests what is missing")
 

@@ -29,7 +29,8 @@ from pydicom.uid import (
 )
 
 from dagster_project.intake.deidentification import KINDS
-from dagster_project.intake.pacs_settings import MEBIBYTE, Listening, PacsError
+from dagster_project.intake.pacs_faults import PacsError
+from dagster_project.intake.pacs_settings import MEBIBYTE, Listening
 from dagster_project.intake.vault import IntakeError, Reception
 
 TRANSFER_SYNTAXES = [

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import ssl
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dagster_project.intake.pacs_faults import PacsError
+from dagster_project.intake.pacs_tls import Tls
+
 MEBIBYTE = 2**20
 
 METHODS = ("move", "get", "dicomweb")
 
+FILE_SETTINGS = ("certificate", "key", "ca", "password_file")
+"""Settings that name a file: a relative path starts at the folder of pacs.toml."""
 
-class PacsError(Exception):
-    """A PACS cannot be spoken with as the settings say; the message names the setting, never a patient."""
-
-
-@dataclass(frozen=True)
-class Tls:
-    """Certificates of a connection: who we are, and whose certificates the other side's must be signed with."""
-
-    certificate: str
-    key: str
-    ca: str
-
-    def context(self, *, server: bool) -> ssl.SSLContext:
-        """Both sides show a certificate (BCP 195 profile of PS3.15: TLS 1.2 at least)."""
-        try:
-            made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH, cafile=self.ca)
-            made.load_cert_chain(self.certificate, self.key)
-        except OSError as error:
-            raise PacsError(f"a certificate of pacs.toml cannot be read ({type(error).__name__}); check tls") from error
-        made.minimum_version = ssl.TLSVersion.TLSv1_2
-        made.verify_mode = ssl.CERT_REQUIRED
-        return made
+MOST_DIGITS = 64
+"""A PatientID (VR LO) has no more characters."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +44,10 @@ class Listening:
 
 @dataclass(frozen=True)
 class Peer:
-    """The site's PACS: by DICOM messages (`move`, `get`) or by DICOMweb."""
+    """The site's PACS: by DICOM messages (`move`, `get`) or by DICOMweb.
+
+    `number_digits`: to how many digits the PACS fills a number of digits alone with zeros in front.
+    """
 
     method: str = "move"
     ae_title: str = ""
@@ -71,6 +58,7 @@ class Peer:
     user: str = ""
     password_file: str = ""
     ca: str = ""
+    number_digits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,32 +83,57 @@ def read_settings(path: Path, site: str) -> SitePacs:
         raise PacsError("pacs.toml is not TOML; docs/operations.md has an example") from error
     if section is None:
         raise PacsError(f"pacs.toml has no section [{site}]; write one (docs/operations.md has an example)")
-    return SitePacs(_listening(section.get("listen", {}), site), _peer(section.get("peer", {}), site))
+    at = path.parent
+    return SitePacs(_listening(section.get("listen", {}), site, at), _peer(section.get("peer", {}), site, at))
 
 
-def _listening(section: Mapping[str, Any], site: str) -> Listening:
-    made = Listening(**_known(Listening, section, f"{site}.listen"))
+def _listening(section: Mapping[str, Any], site: str, folder: Path) -> Listening:
+    made = Listening(**_known(Listening, section, f"{site}.listen", folder))
     if not made.callers:
         raise PacsError(f"[{site}.listen] names no callers: list the AE titles that may send")
     return made
 
 
-def _peer(section: Mapping[str, Any], site: str) -> Peer:
-    made = Peer(**_known(Peer, section, f"{site}.peer"))
+def _peer(section: Mapping[str, Any], site: str, folder: Path) -> Peer:
+    made = Peer(**_known(Peer, section, f"{site}.peer", folder))
     if made.method not in METHODS:
         raise PacsError(f"[{site}.peer] method is one of {', '.join(METHODS)}")
+    if not all(type(n) is int and 0 < n <= MOST_DIGITS for n in made.number_digits):
+        raise PacsError(f"[{site}.peer] number_digits lists numbers of digits, as [8]")
     return made
 
 
-def _known(kind: type, section: Mapping[str, Any], where: str) -> dict[str, Any]:
-    names = {f.name for f in fields(kind)}
-    strange = sorted(section.keys() - names)
+def _known(kind: type, section: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
+    defaults = {f.name: f.default for f in fields(kind)}
+    strange = sorted(section.keys() - defaults.keys())
     if strange:
-        raise PacsError(f"[{where}] has unknown settings ({', '.join(strange)}); known are {', '.join(sorted(names))}")
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
+        known = ", ".join(sorted(defaults))
+        raise PacsError(f"[{where}] has unknown settings ({', '.join(strange)}); known are {known}")
+    for name, value in section.items():
+        _check_kind(where, name, value, defaults[name])
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in _located(section, folder).items()}
     if "tls" in values:
-        try:
-            values["tls"] = Tls(**values["tls"])
-        except TypeError as error:
-            raise PacsError(f"[{where}] tls needs certificate, key and ca") from error
+        values["tls"] = _tls(section["tls"], where, folder)
     return values
+
+
+def _check_kind(where: str, name: str, value: object, default: object) -> None:
+    """Text, number, list or table, as the default is."""
+    kinds: dict[type, tuple[tuple[type, ...], str]] = {
+        str: ((str,), "a text"), int: ((int,), "a whole number"), float: ((int, float), "a number"),
+        tuple: ((list,), "a list"), type(None): ((dict,), "a table")}
+    right, called = kinds[type(default)]
+    if not isinstance(value, right) or isinstance(value, bool):
+        raise PacsError(f"[{where}] {name} is {called}")
+
+
+def _tls(section: Mapping[str, Any], where: str, folder: Path) -> Tls:
+    try:
+        return Tls(**_located(section, folder))
+    except TypeError as error:
+        raise PacsError(f"[{where}] tls needs certificate, key and ca, and may have name") from error
+
+
+def _located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    return {name: str(folder / value) if name in FILE_SETTINGS and value else value
+            for name, value in section.items()}

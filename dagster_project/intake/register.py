@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ CREATE INDEX IF NOT EXISTS object_patient ON object (patient);
 CREATE INDEX IF NOT EXISTS object_pending ON object (key) WHERE incoming IS NOT NULL;
 CREATE INDEX IF NOT EXISTS file_object ON file (object);
 CREATE TABLE IF NOT EXISTS series (uid TEXT PRIMARY KEY, patient TEXT NOT NULL, slices INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS pull_note (
+    person TEXT NOT NULL, patient TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, uids TEXT NOT NULL, listed INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -41,6 +43,20 @@ class FileRow(NamedTuple):
     item: str | None = None
     reason: str | None = None
     basis: str | None = None
+
+
+@dataclass(frozen=True)
+class PullNote:
+    """What a PACS did not give: place, reason, the objects (`uids`) of how many that it lists."""
+
+    item: str
+    reason: str
+    uids: tuple[str, ...] = ()
+    listed: int = 0
+
+    def counted(self, left: int) -> str:
+        """The place, with how many objects of it are missing."""
+        return f"{self.item}, {left} of {self.listed} objects" if self.uids else self.item
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,26 @@ class Register:
             return True
         sent = (f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!", final)
         return self._connection.execute("SELECT 1 FROM file WHERE path >= ? AND path < ? AND basis = ?", sent).fetchone() is not None
+
+    def has_come(self, uid: str) -> bool:
+        """Whether an object of a keyed SOPInstanceUID is held, or came and was refused for whatever reason."""
+        if self.received(uid, ""):
+            return True
+        sent = (f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!")
+        return self._connection.execute("SELECT 1 FROM file WHERE path >= ? AND path < ?", sent).fetchone() is not None
+
+    def put_pull_notes(self, person: str, patient: str, notes: Sequence[PullNote]) -> None:
+        """What a pull did not bring of a person, in place of what was noted of that person before."""
+        self._connection.execute("DELETE FROM pull_note WHERE person = ? OR (patient <> '' AND patient = ?)", (person, patient))
+        self._connection.executemany("INSERT INTO pull_note VALUES (?, ?, ?, ?, ?, ?)", [
+            (person, patient, n.item, n.reason, " ".join(n.uids), n.listed) for n in notes])
+
+    def pull_notes(self) -> list[tuple[str, str]]:
+        """Item and reason of what pulls did not bring, without what has come since in another way."""
+        found = [PullNote(row["item"], row["reason"], tuple(row["uids"].split()), row["listed"])
+                 for row in self._connection.execute("SELECT * FROM pull_note ORDER BY rowid")]
+        still = [(n, [uid for uid in n.uids if not self.has_come(uid)]) for n in found]
+        return [(n.counted(len(left)), n.reason) for n, left in still if left or not n.uids]
 
     def put_file(self, row: FileRow) -> None:
         """Note a file, in place of what was noted of it before."""
@@ -162,6 +198,10 @@ class Register:
         row = self._connection.execute("SELECT patient FROM series WHERE uid = ?", (uid,)).fetchone()
         return row["patient"] if row else None
 
+    def images_of(self, uid: str) -> int:
+        """How many images of a CT series are held."""
+        return self._connection.execute("SELECT count(*) FROM object WHERE kind = 'CT' AND series = ?", (uid,)).fetchone()[0]
+
     def next_slice(self, uid: str, patient: str) -> int:
         """The number of the next slice of a series; numbers are never given twice."""
         self._connection.execute(
@@ -188,6 +228,7 @@ class Register:
         for (key,) in self._connection.execute("SELECT key FROM object WHERE patient = ?", (patient,)).fetchall():
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
+        self._connection.execute("DELETE FROM pull_note WHERE patient = ?", (patient,))
 
     def wipe(self) -> None:
         """Overwrite what was deleted."""

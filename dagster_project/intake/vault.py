@@ -24,15 +24,15 @@ from dagster_project.intake.allowlists import FILES
 from dagster_project.intake.case_report import People, Tables, build_tables, read_people
 from dagster_project.intake.chronology import AFTER_CUT_OFF, cut_off_of
 from dagster_project.intake.csv_tables import Refusal
-from dagster_project.intake.files import Outcome, Session, Task, file_digest
+from dagster_project.intake.files import Outcome, Session, Task, file_digest, scan_name
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, people_files, unexpected_entries
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
 from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
-from dagster_project.intake.pseudonyms import Crosswalk, crosswalk_file, withdraw_from_crosswalk
+from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
-from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, Register
+from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, PullNote, Register
 from dagster_project.intake.texts import TEXTS
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.columns import SITE_PATTERN
@@ -323,7 +323,9 @@ class _Run:
         self.manifest = Manifest(self.vault / MANIFEST)
         self._write_refused()
         self._write_run_record()
-        write_whole(self.vault / RECEIVED, self.manifest.head.encode())
+        notes = self.register.pull_notes()
+        told = f"{self.manifest.head} {digest_of(notes)}" if notes else self.manifest.head
+        write_whole(self.vault / RECEIVED, told.encode())
 
     # ── case report ──
 
@@ -371,7 +373,8 @@ class _Run:
 
     def _write_refused(self) -> int:
         of_case_report = [Refusal(item, reason) for item, reason in json.loads(self.register.fact("refusals") or "[]")]
-        found = [("intake", item, reason) for item, reason in self.register.refused()] + [("case_report", r.item, r.reason) for r in of_case_report]
+        of_network = self.register.pull_notes()
+        found = [("intake", item, reason) for item, reason in (*self.register.refused(), *of_network)] + [("case_report", r.item, r.reason) for r in of_case_report]
         simulated = is_simulated(self.site_folder)
         rows = [{"site": self.site, "stage": stage, "item": item, "reason": reason, "simulated": simulated} for stage, item, reason in dict.fromkeys(found)]
         write_parquet_whole(self.vault / REFUSED_TABLE, pl.DataFrame(rows, schema=polars_schema(QUARANTINE)))
@@ -423,6 +426,7 @@ class Reception:
         self._actions: Counter[tuple[str, str]] = Counter()
         self._people: tuple[str, People] = ("", People())
         self._token = secrets.token_hex(4)
+        self._noted = False
 
     @contextlib.contextmanager
     def _run(self, seconds: float = RECEPTION_SECONDS) -> Iterator[_Run]:
@@ -458,11 +462,42 @@ class Reception:
             final = run.final_basis()
             return [uid for uid in sop_instance_uids if not run.register.received(keyed_uid(uid, self._keys.uid), final)]
 
+    def absent(self, sop_instance_uids: Iterable[str]) -> list[str]:
+        """Which of these objects never came: the vault does not hold them, and did not refuse them."""
+        with self._run() as run:
+            return [uid for uid in sop_instance_uids if not run.register.has_come(keyed_uid(uid, self._keys.uid))]
+
+    def held_of_series(self, series_instance_uid: str) -> int:
+        """How many images of a CT series the vault holds."""
+        with self._run() as run:
+            return run.register.images_of(keyed_uid(series_instance_uid, self._keys.uid))
+
+    def series_name(self, series_instance_uid: str) -> str:
+        """The name of a CT series in every table, from the UID that the PACS knows it by."""
+        return scan_name(keyed_uid(series_instance_uid, self._keys.uid))
+
+    def patient_of(self, number: str) -> tuple[str, bool]:
+        """The pseudonym of a hospital number (empty where it is new), and whether its consent is withdrawn."""
+        with self._run() as run:
+            patient = run.crosswalk.find(run.site, number) or ""
+            withdrawn = {*self._known_people(run).withdrawn, *run.crosswalk.withdrawn(run.site)}
+            return patient, patient in withdrawn
+
+    def note(self, number: str, notes: Sequence[PullNote]) -> None:
+        """What a pull did not bring of a hospital number, for the quarantine; the next pull of the number writes it anew."""
+        person = self._keys.digest("pull", canonical_number(number))
+        keyed = [replace(n, uids=tuple(keyed_uid(uid, self._keys.uid) for uid in n.uids)) for n in notes]
+        with self._run() as run, run.register.transaction():
+            before = run.register.pull_notes()
+            run.register.put_pull_notes(person, run.crosswalk.find(run.site, number) or "", keyed)
+            self._noted = self._noted or run.register.pull_notes() != before
+
     def close(self) -> None:
         """Tell quarantine, manifest and sensor what came; nothing where nothing did."""
-        if self._counts or self._actions:
+        if self._counts or self._actions or self._noted:
             with self._run() as run:
                 run.close_reception()
+                self._noted = False
                 self._counts.clear()
                 self._actions.clear()
                 self._token = secrets.token_hex(4)  # the child remembers who is who until here

@@ -8,9 +8,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
+import pydicom
 import requests
 
 from tests.conftest import REPOSITORY
@@ -54,13 +59,13 @@ def _of_dcmtk(tool: str) -> str:
 class Orthanc:
     """An archive that knows our listener by AE title and port."""
 
-    def __init__(self, folder: Path, ours: int) -> None:
-        self.port, self.web, self.ours = free_port(), free_port(), ours
+    def __init__(self, folder: Path, ours: int, **changes: object) -> None:
+        self.port, self.web, self.ours, self.store = free_port(), free_port(), ours, folder / "store"
         folder.mkdir(parents=True)
         settings = {
             "Name": "peer", "StorageDirectory": str(folder / "store"), "IndexDirectory": str(folder / "store"), "HttpPort": self.web, "DicomPort": self.port,
             "DicomAet": "ORTHANC", "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomModalities": {"us": ["LAKEHOUSE", "127.0.0.1", ours]},
-            "DicomAlwaysAllowGet": True, "Plugins": [ORTHANC_PLUGINS], "DicomWeb": {"Enable": True}, "DicomCheckCalledAet": True}
+            "DicomAlwaysAllowGet": True, "Plugins": [ORTHANC_PLUGINS], "DicomWeb": {"Enable": True}, "DicomCheckCalledAet": True, "MaximumStorageCacheSize": 0, **changes}
         (folder / "orthanc.json").write_text(json.dumps(settings))
         self.process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         await_port(self.web, self.process)
@@ -72,6 +77,11 @@ class Orthanc:
 
     def put(self, data: bytes) -> None:
         requests.post(f"{self.url}/instances", data=data, timeout=30).raise_for_status()
+
+    def file_of(self, sop_instance_uid: str) -> Path:
+        """Where an object lies on its disk."""
+        return next(p for p in self.store.rglob("*") if p.is_file() and p.read_bytes()[128:132] == b"DICM"
+                    and pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID == sop_instance_uid)
 
     def count(self) -> int:
         return requests.get(f"{self.url}/statistics", timeout=30).json()["CountInstances"]
@@ -99,3 +109,39 @@ class Listening:
     def end(self) -> str:
         self.process.terminate()
         return self.process.communicate(timeout=60)[0]
+
+
+class WebPeer:
+    """A DICOMweb server of our own, for answers that Orthanc cannot be brought to give.
+
+    `answer` takes path, query and headers and gives status, headers and body; requests are recorded.
+    """
+
+    def __init__(self, answer: Callable[[str, dict[str, str], Mapping[str, str]], tuple[int, dict[str, str], bytes]]) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        peer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)
+                query = dict(parse_qsl(parts.query))
+                peer.asked.append((parts.path, query))
+                status, headers, body = answer(parts.path, query, self.headers)
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

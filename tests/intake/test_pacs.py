@@ -2,73 +2,38 @@
 
 import contextlib
 import datetime as dt
-import hashlib
 import socket
-import subprocess
 import threading
 import time
+from collections import Counter
 
 import numpy as np
-import polars as pl
 import pydicom
 import pytest
 from click.testing import CliRunner
 
 from dagster_project.cli import main
-from dagster_project.intake.keys import create_throwaway_medium, unlock
 from dagster_project.intake.manifest import audit_manifest
+from dagster_project.intake.pacs_faults import PacsError
 from dagster_project.intake.pacs_listener import Listener
 from dagster_project.intake.pacs_messages import MessageArchive
-from dagster_project.intake.pacs_pull import Wanted, pull, wanted_of_landing, wanted_of_list
-from dagster_project.intake.pacs_settings import Listening, PacsError, Peer, Tls, read_settings
+from dagster_project.intake.pacs_pull import find_series, pull
+from dagster_project.intake.pacs_settings import Listening, Peer, Tls, read_settings
+from dagster_project.intake.pacs_wanted import Wanted, wanted_of_landing, wanted_of_list
 from dagster_project.intake.pacs_web import WebArchive
 from dagster_project.intake.reading import close_child
-from dagster_project.intake.vault import Reception, take_in
-from dagster_project.lake.home import Home
 from tests.intake import peers
 from tests.intake.builders import ROOT, ct, image, rtstruct, seg, to_bytes
+from tests.intake.pacs_site import IDENTIFYING, Site, folder_of
+from tests.intake.pacs_site import certificate as make_certificate
 
 SLICES = 12
-IDENTIFYING = [b"Murong", b"ZY0012345", b"19490511", b"ACC4471290", ROOT.encode()]
-
-
-def folder_of(path, datasets):
-    path.mkdir(parents=True)
-    for number, dataset in enumerate(datasets):
-        (path / f"{number:04d}.dcm").write_bytes(to_bytes(dataset))
-    return path
 
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory):
     """A series, a structure set and a segmentation as a PACS holds them."""
     return folder_of(tmp_path_factory.mktemp("pacs") / "out", [*(ct(i) for i in range(SLICES)), rtstruct(), seg()])
-
-
-class Site:
-    """A home with one site, whose reception is open."""
-
-    def __init__(self, root, medium=None, crosswalk=None):
-        self.home = Home(root / "home").make()
-        self.medium = medium or create_throwaway_medium(self.home.throwaway_medium)
-        self.landing, self.vault = self.home.landing / "AB", self.home.vault / "AB"
-        self.landing.mkdir()
-        self.crosswalk = crosswalk or self.home.crosswalk
-        self.reception = Reception(self.landing, self.vault, keys=unlock(self.medium), crosswalk=self.crosswalk)
-
-    def listener(self, **changes):
-        return Listener(Listening(**{"callers": ("PACS", "ORTHANC"), "port": 0, **changes}), self.reception)
-
-    def content(self):
-        """Digest of each file of the vault's images and contours, by name; not of what is still coming in."""
-        files = [p for p in self.vault.rglob("*.dcm") if ".incoming" not in p.parts]
-        return {str(p.relative_to(self.vault)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-    def refused(self):
-        return pl.read_parquet(self.vault / "refused.parquet")["reason"].to_list()
-
-    def take_folder(self):
-        return take_in(self.landing, self.vault, keys=unlock(self.medium), crosswalk=self.crosswalk)
 
 
 @pytest.fixture
@@ -135,11 +100,7 @@ def test_strangers_and_wrong_titles_are_refused(site, sent):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """Key and certificate of this machine, which both sides show."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, made = str(folder / "key.pem"), str(folder / "certificate.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", made, "-subj", "/CN=127.0.0.1"],
-                   check=True, capture_output=True)
-    return key, made
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_with_tls_both_sides_show_a_certificate(site, sent, certificate):
@@ -293,7 +254,7 @@ def test_a_pacs_that_falls_silent_ends_the_pull_and_not_never(site, said):
         answering.start()
         begun = time.monotonic()
         with pytest.raises(PacsError, match="does not take our association"):
-            archive.series(Wanted("ZY0012345"))
+            series_of(archive, Wanted("ZY0012345"))
         answering.join()
         taken[0].close()
     assert 0.5 < time.monotonic() - begun < 10
@@ -366,6 +327,10 @@ def orthanc(tmp_path_factory, sent):
     archive.stop()
 
 
+def series_of(archive, wanted):
+    return [found.series for found in find_series(archive, wanted, (), Counter()) if found.series]
+
+
 @pytest.mark.parametrize("method", ["move", "get", "dicomweb"])
 def test_a_pull_brings_the_patient_and_a_second_asks_for_nothing(tmp_path, orthanc, whole, method):
     site = twin(tmp_path, whole)
@@ -394,13 +359,13 @@ def test_a_pull_that_was_cut_short_is_finished_by_the_next(tmp_path, orthanc, wh
 def test_dates_outside_the_window_are_not_asked_for(site, orthanc):
     archive = MessageArchive(Peer("get", ae_title="ORTHANC", port=orthanc.port), Listening(), site.reception)
     window = [Wanted("ZY0012345", dt.date(2024, 1, 6), dt.date(2024, 3, 1)), Wanted("ZY0012345", dt.date(2024, 1, 1), dt.date(2024, 1, 5))]
-    assert [len(archive.series(one)) for one in window] == [0, 3]
+    assert [len(series_of(archive, one)) for one in window] == [0, 3]
 
 
 def test_a_pacs_that_does_not_know_us_is_named(site, orthanc):
     archive = MessageArchive(Peer("get", ae_title="WRONG", port=orthanc.port), Listening(seconds=5), site.reception)
-    with pytest.raises(PacsError, match="check both AE titles"):
-        archive.series(Wanted("ZY0012345"))
+    with pytest.raises(PacsError, match="its AE title is not WRONG"):
+        series_of(archive, Wanted("ZY0012345"))
 
 
 # ── who is asked for, and the settings ──
