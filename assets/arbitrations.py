@@ -8,7 +8,7 @@ from dagster_project.flow.arbitrations import arbiter_decisions
 from dagster_project.flow.done import refuse_by_site
 from dagster_project.flow.responses import reader_responses
 from dagster_project.lake.tables import ARBITRATIONS
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -20,4 +20,4 @@ def arbitrations(lakehouse: Lakehouse) -> dg.MaterializeResult:
     responses = reader_responses(reads, timepoints, lakehouse.study)
     rows, refused = derive_arbitrations(pairs, agreement, responses, arbiter_decisions(lakehouse), lakehouse.study.section("agreement"))
     refuse_by_site(lakehouse, ARBITRATIONS.name, refused)
-    return told(lakehouse.lake.replace(ARBITRATIONS.name, rows), rows, open=rows.filter(status="open").height, refused=refused.height)
+    return materialize_result(lakehouse.lake.replace(ARBITRATIONS.name, rows), rows, facts={"open": rows.filter(status="open").height, "refused": refused.height})

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.predictions import kept_said
 from dagster_project.lake.tables import ATTRIBUTIONS
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ from dagster_project.resources import Lakehouse
 def attributions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Take over what was derived with the predictions."""
     rows = kept_said(lakehouse).attributions
-    return told(lakehouse.lake.replace(ATTRIBUTIONS.name, rows), rows, patients=rows["patient"].n_unique())
+    return materialize_result(lakehouse.lake.replace(ATTRIBUTIONS.name, rows), rows, facts={"patients": rows["patient"].n_unique()})

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.control_features import measure_new_controls
 from dagster_project.lake.tables import CONTROL_FEATURES
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ from dagster_project.resources import Lakehouse
 def control_features(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Measure the sample of the protocol, and every repeat scan, where that has not been done yet."""
     done = measure_new_controls(lakehouse, context.partition_key, context.log.info)
-    return told(done.write, **done.counts)
+    return materialize_result(done.written, facts=done.counts)

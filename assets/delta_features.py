@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.delta_features import derive_changed
 from dagster_project.lake.tables import DELTA_FEATURES
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ from dagster_project.resources import Lakehouse
 def delta_features(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Subtract, compare and divide by the days between, for the patients of whom something differs."""
     done = derive_changed(lakehouse, context.log.info)
-    return told(done.write, **done.counts)
+    return materialize_result(done.written, facts=done.counts)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.dhi import compare_new_pairs
 from dagster_project.lake.tables import DHI
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.reports.pictures import dhi_picture
 from dagster_project.resources import Lakehouse
 
@@ -14,4 +14,4 @@ def dhi(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.Materiali
     """Compare what has not been compared yet; fit the limits over the cohort."""
     done = compare_new_pairs(lakehouse, context.log.info)
     (outcomes,) = lakehouse.read("outcomes")
-    return told(lakehouse.lake.replace(DHI.name, done.rows), done.rows, picture=dhi_picture(done.rows, outcomes), **done.counts)
+    return materialize_result(lakehouse.lake.replace(DHI.name, done.rows), done.rows, picture=dhi_picture(done.rows, outcomes), facts=done.counts)

@@ -5,7 +5,7 @@ import polars as pl
 
 from dagster_project.domain.dynamic import derive_dynamic_irecist
 from dagster_project.lake.tables import DYNAMIC_IRECIST
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -14,4 +14,4 @@ def dynamic_irecist(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Put the model's probability beside the state of each visit."""
     responses, predictions, runs, dhi = lakehouse.read("responses", "predictions", "model_runs", "dhi")
     rows = derive_dynamic_irecist(responses.filter(pl.col("evaluator") == "accepted"), predictions, runs, dhi, lakehouse.study.section("model"))
-    return told(lakehouse.lake.replace(DYNAMIC_IRECIST.name, rows), rows)
+    return materialize_result(lakehouse.lake.replace(DYNAMIC_IRECIST.name, rows), rows)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.feature_stability import compare_features
 from dagster_project.lake.tables import FEATURE_STABILITY
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ from dagster_project.resources import Lakehouse
 def feature_stability(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Compare each feature between the two locked reads of every lesion and visit, between perturbed copies, and between repeat scans."""
     rows = compare_features(lakehouse)
-    return told(lakehouse.lake.replace(FEATURE_STABILITY.name, rows), rows, stable=int(rows["stable"].sum()))
+    return materialize_result(lakehouse.lake.replace(FEATURE_STABILITY.name, rows), rows, facts={"stable": int(rows["stable"].sum())})

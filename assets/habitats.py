@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.habitats import measure_new_habitats
 from dagster_project.lake.tables import HABITATS
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ from dagster_project.resources import Lakehouse
 def habitats(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Map what has not been mapped yet by the frozen codebook."""
     done = measure_new_habitats(lakehouse, context.log.info)
-    return told(lakehouse.lake.replace(HABITATS.name, done.rows), done.rows, **done.counts, **done.facts)
+    return materialize_result(lakehouse.lake.replace(HABITATS.name, done.rows), done.rows, facts={**done.counts, **done.facts})

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.model_runs import train_behind_the_gate
 from dagster_project.lake.tables import MODEL_RUNS
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -13,6 +13,11 @@ def model_runs(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Pass the gate anew, whatever an earlier run decided; train only what has not been trained on these rows."""
     learned = train_behind_the_gate(lakehouse)
     write = lakehouse.lake.replace(MODEL_RUNS.name, learned.model_runs)
-    return told(write, learned.model_runs.sort("trained_at", descending=True), trained=", ".join(learned.trained) or "none", trained_on_snapshot=learned.snapshot,
-                left_out="; ".join(f"{what}: {why}" for what, why in learned.left_out.items()) or "none",
-                promotion=learned.promotion, not_asked="; ".join(learned.not_asked) or "none")
+    facts = {
+        "trained": ", ".join(learned.trained) or "none",
+        "trained_on_snapshot": learned.snapshot,
+        "left_out": "; ".join(f"{what}: {why}" for what, why in learned.left_out.items()) or "none",
+        "promotion": learned.promotion,
+        "not_asked": "; ".join(learned.not_asked) or "none",
+    }
+    return materialize_result(write, learned.model_runs.sort("trained_at", descending=True), facts=facts)

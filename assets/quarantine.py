@@ -3,7 +3,7 @@
 import dagster as dg
 
 from dagster_project.lake.tables import QUARANTINE
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ def quarantine(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Gather what each stage of each site refuses now."""
     rows = lakehouse.refusals()
     by_stage = {f"refused_{stage}": n for stage, n in rows.group_by("stage").len().iter_rows()}
-    return told(lakehouse.lake.replace(QUARANTINE.name, rows), rows, **by_stage)
+    return materialize_result(lakehouse.lake.replace(QUARANTINE.name, rows), rows, facts=by_stage)

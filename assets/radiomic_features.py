@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.radiomic_features import extract_new_features
 from dagster_project.lake.tables import RADIOMIC_FEATURES
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ from dagster_project.resources import Lakehouse
 def radiomic_features(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Extract what has no features yet, drop what has no input any more, and leave the rest alone."""
     done = extract_new_features(lakehouse, context.partition_key, context.log.info)
-    return told(done.write, **done.counts)
+    return materialize_result(done.written, facts=done.counts)

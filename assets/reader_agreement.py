@@ -6,7 +6,7 @@ from dagster_project.domain.agreement import derive_pairs, derive_reader_agreeme
 from dagster_project.flow.arbitrations import arbiter_decisions
 from dagster_project.flow.reader_agreement import dice_of_kept_masks
 from dagster_project.lake.tables import READER_AGREEMENT
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.reports.pictures import agreement_picture
 from dagster_project.resources import Lakehouse
 
@@ -18,4 +18,4 @@ def reader_agreement(lakehouse: Lakehouse) -> dg.MaterializeResult:
     pairs = derive_pairs(reads, dice_of_kept_masks(lakehouse.home.vault, scans), site_reader=lakehouse.study.section("reads")["site_reader"])
     rows = derive_reader_agreement(pairs, arbiter_decisions(lakehouse), lakehouse.study.section("agreement"))
     write = lakehouse.lake.replace(READER_AGREEMENT.name, rows)
-    return told(write, rows.filter(scope="site"), picture=agreement_picture(reads))
+    return materialize_result(write, rows.filter(scope="site"), picture=agreement_picture(reads))

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.reader_figures import derive_figures
 from dagster_project.lake.tables import READER_FIGURES
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ from dagster_project.resources import Lakehouse
 def reader_figures(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Compare the two readers by further figures; none of them opens or closes the gate."""
     rows = derive_figures(lakehouse)
-    return told(lakehouse.lake.replace(READER_FIGURES.name, rows), rows.filter(scope="cohort"))
+    return materialize_result(lakehouse.lake.replace(READER_FIGURES.name, rows), rows.filter(scope="cohort"))

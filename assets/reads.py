@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.reads import measure_new_reads
 from dagster_project.lake.tables import READS
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -14,4 +14,4 @@ def reads(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.Materia
     site = context.partition_key
     done = measure_new_reads(lakehouse, site, context.log.info)
     write = lakehouse.lake.replace(READS.name, done.rows, site=site)
-    return told(write, done.rows, picture=done.picture, **done.counts)
+    return materialize_result(write, done.rows, picture=done.picture, facts=done.counts)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.responses import grade_all_evaluators
 from dagster_project.lake.tables import RESPONSES
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -12,4 +12,4 @@ from dagster_project.resources import Lakehouse
 def responses(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Grade by RECIST 1.1 and iRECIST; a row keeps the time at which its content was first known."""
     rows = grade_all_evaluators(lakehouse)
-    return told(lakehouse.lake.replace(RESPONSES.name, rows), rows)
+    return materialize_result(lakehouse.lake.replace(RESPONSES.name, rows), rows)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.flow.scans import describe_new_scans
 from dagster_project.lake.tables import SCANS
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -14,4 +14,4 @@ def scans(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.Materia
     site = context.partition_key
     done = describe_new_scans(lakehouse, site, context.log.info)
     write = lakehouse.lake.replace(SCANS.name, done.rows, site=site)
-    return told(write, done.rows, **done.counts)
+    return materialize_result(write, done.rows, facts=done.counts)

@@ -5,7 +5,7 @@ import polars as pl
 
 from dagster_project.domain.timepoints import derive_timepoints, refuse_after_death
 from dagster_project.lake.tables import TIMEPOINTS
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -17,4 +17,4 @@ def timepoints(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.Ma
     rows = derive_timepoints(scans, treatments, lakehouse.study.section("timepoints"))
     rows = rows.with_columns(input_fingerprint=pl.lit(lakehouse.study.section_digest("timepoints")))
     lakehouse.refuse(site, TIMEPOINTS.name, refuse_after_death(rows, follow_up))
-    return told(lakehouse.lake.replace(TIMEPOINTS.name, rows, site=site), rows)
+    return materialize_result(lakehouse.lake.replace(TIMEPOINTS.name, rows, site=site), rows)

@@ -7,7 +7,7 @@ from dagster_project.domain.training_cohort import derive_training_cohort
 from dagster_project.flow.gate import pass_gate
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.tables import TRAINING_COHORT
-from dagster_project.materialisation import table_asset, told
+from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
@@ -15,7 +15,9 @@ from dagster_project.resources import Lakehouse
 def training_cohort(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Pass the gate, then apply the row rules to the very snapshot that was judged."""
     _, snapshot = pass_gate(lakehouse)
-    tables = lakehouse.read("eligibility", "outcomes", "responses", "timepoints", as_of=snapshot)
-    fresh = derive_training_cohort(*tables, lakehouse.study).with_columns(snapshot=pl.lit(snapshot, pl.Int64))
+    names = ("eligibility", "outcomes", "responses", "timepoints")
+    eligibility, outcomes, responses, timepoints = lakehouse.read(*names, as_of=snapshot)
+    derived = derive_training_cohort(eligibility, outcomes, responses, timepoints, lakehouse.study)
+    fresh = derived.with_columns(snapshot=pl.lit(snapshot, pl.Int64))
     rows = keep_stamps(fresh, lakehouse.lake.read(TRAINING_COHORT.name), TRAINING_COHORT, ("snapshot",))
-    return told(lakehouse.lake.replace(TRAINING_COHORT.name, rows), rows, included=rows["included"].sum())
+    return materialize_result(lakehouse.lake.replace(TRAINING_COHORT.name, rows), rows, facts={"included": rows["included"].sum()})

@@ -23,7 +23,7 @@ def _context() -> Any:
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # bars are made although they are hidden, and the first one would start a thread for good
-    context = gx.get_context(mode="ephemeral")
+    context: Any = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     return context
 

@@ -95,7 +95,7 @@ def map_tasks(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iter
     Exception
         Whatever the function raises.
     """
-    early: dict[int, Result | Exception] = {}
+    early: dict[int, Any] = {}
     following = 0
     for outcome in run_tasks(partial(_numbered, function), list(enumerate(tasks))):
         early[outcome.task[0]] = outcome.result if outcome.reason is None else TaskFailedError(outcome.reason)
@@ -312,7 +312,7 @@ class _Context(SpawnContext):
         super().__init__()
         self.started: list[SpawnProcess] = []
 
-    def Process(self, *arguments: Any, **named: Any) -> SpawnProcess:  # noqa: N802 - the executor calls it
+    def Process(self, *arguments: Any, **named: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 - the executor calls it
         """A worker, yet to be started."""
         self.started.append(_Worker(*arguments, **named))
         return self.started[-1]

@@ -20,8 +20,7 @@ class _Short(logging.Formatter):
         return f"  {meta.get('step_key') or 'run'}: {meta.get('orig_message') or record.getMessage()}"
 
 
-@dg.logger(description="One short line for each thing an asset says.")
-def console(_: dg.InitLoggerContext) -> logging.Logger:
+def _short_lines(_: dg.InitLoggerContext) -> logging.Logger:
     """Short lines on standard error."""
     handler = logging.StreamHandler()
     handler.addFilter(_OwnLines())
@@ -29,3 +28,7 @@ def console(_: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("lakehouse")  # noqa: LOG001 - one a run, so that handlers do not add up
     logger.addHandler(handler)
     return logger
+
+
+console = dg.LoggerDefinition(_short_lines, description="One short line for each message of an asset.")
+"""The logger of every job."""

@@ -1,9 +1,10 @@
-"""How a declared table becomes an asset, and what a materialisation tells: rows, schema, snapshot, counts, a picture."""
+"""How a declared table becomes an asset, and the metadata of its materialisation: rows, schema, snapshot, counts, a picture."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -42,19 +43,39 @@ def table_asset(table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ())
     )
 
 
-SPOKEN_OF = ("dynamic_irecist", "quality_verdicts", "quarantine", "reconciliation", "eligibility", "outcomes", "time_to_event", "reader_agreement", "reader_figures", "radiomic_features")
-"""Assets that pages and publication rest on."""
+REPORT_DEPS = (
+    "dynamic_irecist",
+    "quality_verdicts",
+    "quarantine",
+    "reconciliation",
+    "eligibility",
+    "outcomes",
+    "time_to_event",
+    "reader_agreement",
+    "reader_figures",
+    "radiomic_features",
+)
+"""Assets that pages and publication are made from."""
 
 
 def page_asset(*, kinds: Iterable[str]) -> Callable[..., dg.AssetsDefinition]:
     """Declare an asset that is no table: pages, or what analysts open."""
-    return dg.asset(group_name="reports", deps=list(SPOKEN_OF), kinds=set(kinds), owners=OWNERS)
+    return dg.asset(group_name="reports", deps=list(REPORT_DEPS), kinds=set(kinds), owners=OWNERS)
 
 
-def told(write: Write, rows: pl.DataFrame | None = None, *, picture: bytes | None = None, **facts: Any) -> dg.MaterializeResult:
-    """The result of a materialisation: rows and snapshot, counts and whatever else is worth a look in the UI; bytes are pictures."""
+def materialize_result(
+    write: Write,
+    rows: pl.DataFrame | None = None,
+    *,
+    picture: bytes | None = None,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> dg.MaterializeResult:
+    """Rows, snapshot, counts and a preview as metadata; facts that are bytes are shown as pictures."""
     metadata: dict[str, Any] = {
-        "dagster/row_count": write.rows, "rows_inserted": write.inserted, "rows_deleted": write.deleted, "snapshot": write.snapshot,
+        "dagster/row_count": write.rows,
+        "rows_inserted": write.inserted,
+        "rows_deleted": write.deleted,
+        "snapshot": write.snapshot,
         **{name: picture_markdown(fact) if isinstance(fact, bytes) else fact for name, fact in facts.items()},
     }
     if rows is not None and rows.height:

@@ -28,5 +28,6 @@ def adam(folder: Path, as_of: int | None) -> None:
     made = {"adrs": derive_adrs(responses, outcomes), "adtr": derive_adtr(responses, lesions), "adtte": derive_adtte(times)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in made.items():
-        _ = [write_frame(frame, folder / f"{name}{suffix}") for suffix in (".parquet", ".csv")]
+        for suffix in (".parquet", ".csv"):
+            write_frame(frame, folder / f"{name}{suffix}")
     click.echo(", ".join(f"{name}: {frame.height} records" for name, frame in made.items()))

@@ -44,7 +44,9 @@ def grade(folder: Path, file: Path) -> None:
     except UnreadableTable as error:
         raise click.ClickException(str(error)) from None
     study = load_study()
-    graded = grade_trial(*(trial[name] for name in ("TU", "TR", "RS", "DM")), study.section("recist"), study.section("irecist"))
+    graded = grade_trial(
+        trial["TU"], trial["TR"], trial["RS"], trial["DM"], study.section("recist"), study.section("irecist")
+    )
     flags = pl.concat([_not_read(trial.unread, graded.flags), graded.flags])
     flagged = file.with_name(f"{file.stem}.flags{file.suffix}")
     write_whole({file: partial(write_frame, graded.visits, metadata={"protocol": study.digest}), flagged: partial(write_frame, flags)})

@@ -32,7 +32,7 @@ class Interrupted(click.ClickException):
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
-        self.exit_code = 128 + number
+        self.exit_code = 128 + number  # type: ignore[misc]
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Its message as it is: nothing went wrong."""

@@ -138,7 +138,8 @@ def _opened(site: str) -> Iterator[tuple[SitePacs, Reception]]:
     """The site's settings and a reception under the session's keys; faults are shown without a trace."""
     from dagster_project.flow.intake import session_keys
     from dagster_project.intake.keys import KeysError
-    from dagster_project.intake.pacs_settings import PacsError, read_settings
+    from dagster_project.intake.pacs_faults import PacsError
+    from dagster_project.intake.pacs_settings import read_settings
     from dagster_project.intake.reading import close_child
     from dagster_project.intake.vault import IntakeError, Reception
 

@@ -26,7 +26,7 @@ from dagster_project.lake.tables import TRAINING_COHORT
 
 if TYPE_CHECKING:
     import dagster as dg
-    from dagster._utils.error import SerializableErrorInfo
+    from dagster_shared.error import SerializableErrorInfo
 
 EXIT_GATE_CLOSED = 3
 

@@ -248,7 +248,7 @@ def _print_refused(
             CONSOLE.print(f"    [dim]{more}[/dim]")
 
 
-def _paths(landing: Path, found: Sequence[tuple[Any, ...]]) -> dict[str, Mapping[str, str]]:
+def _paths(landing: Path, found: Sequence[tuple[Any, ...]]) -> dict[str, Mapping[str, Path]]:
     """Paths of refused files by site and digest."""
     by_site: dict[str, list[str]] = {}
     for at, *_, items in found:

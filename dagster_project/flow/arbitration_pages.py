@@ -93,9 +93,11 @@ def _proposals(vault: Path, reads: pl.DataFrame) -> Iterator[Row]:
     visits = [rows for _, rows in reads.group_by(["visit"], maintain_order=True)]
     for before, after in pairwise(visits):
         move = _lungs_move(scan_folder(vault, before.row(0, named=True)), scan_folder(vault, after.row(0, named=True)))
-        for reader in reads["reader"].unique().sort() if move is not None else ():
-            found = propose_identities(*(spots_of(rows.filter(reader=reader).to_dicts()) for rows in (before, after)), move)
-            for proposal in found:
+        if move is None:
+            continue
+        for reader in reads["reader"].unique().sort():
+            earlier, later = (spots_of(rows.filter(reader=reader).to_dicts()) for rows in (before, after))
+            for proposal in propose_identities(earlier, later, move):
                 yield {**asdict(proposal), "reader": reader, "from_visit": before["visit"][0], "to_visit": after["visit"][0]}
 
 

@@ -15,8 +15,15 @@ from dagster_project.domain.arbitration import mask_readers
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
 
-SCHEMA = {"site": pl.String, "patient": pl.String, "accepted_reader": pl.String, "arbiter": pl.String,
-          "decided_at": pl.Datetime("us", "UTC"), "row_number": pl.Int32, "simulated": pl.Boolean}
+SCHEMA: dict[str, pl.DataType] = {
+    "site": pl.String(),
+    "patient": pl.String(),
+    "accepted_reader": pl.String(),
+    "arbiter": pl.String(),
+    "decided_at": pl.Datetime("us", "UTC"),
+    "row_number": pl.Int32(),
+    "simulated": pl.Boolean(),
+}
 
 DECISIONS = "decisions"
 """Folder of a patient in the vault: one file a decision, never written again."""
@@ -24,9 +31,13 @@ DECISIONS = "decisions"
 
 def arbiter_decisions(lakehouse: Lakehouse) -> pl.DataFrame:
     """The arbiters' decisions of all sites: those that intake took in, and those recorded by command."""
-    found = [rows.cast(SCHEMA) for site in lakehouse.home.sites() if (rows := lakehouse.case_report(site, "arbitrations")).height]
+    found = [_typed(rows) for site in lakehouse.home.sites() if (rows := lakehouse.case_report(site, "arbitrations")).height]
     recorded = [_read(file) for file in sorted(lakehouse.home.vault.glob(f"*/*/{DECISIONS}/*.json"))]
     return pl.concat([*found, pl.DataFrame(recorded, schema=SCHEMA)])
+
+
+def _typed(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -30,6 +30,19 @@ class Done:
     write: Write | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def written(self) -> Write:
+        """What a step that writes by itself has written.
+
+        Raises
+        ------
+        LookupError
+            Where the rows are written by the asset.
+        """
+        if self.write is None:
+            raise LookupError("the rows of this step are written by its asset")
+        return self.write
+
 
 def told_progress(outcomes: Iterable[Outcome[Any, Any]], total: int, what: str, say: Say) -> Iterator[Outcome[Any, Any]]:
     """Pass outcomes on and say about ten times how far the work is."""

@@ -95,8 +95,11 @@ def ask_about_others(lakehouse: Lakehouse, task: Task, tables: dict[str, Any], s
     from models.datasets import build_others
     from models.prediction import ChampionUnusable
 
-    others, reasons = build_others(task, **tables), []
-    for found in _registered(lakehouse, task.name) if others is not None else ():
+    others = build_others(task, **tables)
+    reasons: list[str] = []
+    for found in _registered(lakehouse, task.name):
+        if others is None:
+            break
         try:
             return _asked(lakehouse, found, others, said, tables["lesions"]), tuple(reasons)
         except ChampionUnusable as error:

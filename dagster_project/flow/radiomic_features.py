@@ -110,5 +110,5 @@ def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
         digest = fingerprint(what, pixels[scan], masks, others)  # with the names: a row bears its visit and lesion, which corrections change
         key = what | {"input_fingerprint": digest}
         tasks.append(FeatureTask(key, folder, {r: mask_file(folder, d) for r, d in masks.items()}, tuple(mask_file(folder, d) for d in others),
-                                 dict(settings), digest, float(rows["volume_mm3"].max() or 0), pixels[scan]))
+                                 dict(settings), digest, max(rows["volume_mm3"].drop_nulls().to_list(), default=0.0), pixels[scan]))
     return tasks

@@ -135,7 +135,7 @@ def _one_name_for_all_readers(
 
     def overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
         folder = scan_folder(lakehouse.home.vault, a)
-        return kept_overlap(*(mask_file(folder, row["mask_digest"]) for row in (a, b)))
+        return kept_overlap(mask_file(folder, a["mask_digest"]), mask_file(folder, b["mask_digest"]))
 
     return match_lesions(rows, overlap, lakehouse.study.section("reads")["site_reader"])
 

@@ -88,8 +88,8 @@ def read_trial(folder: Path) -> Trial:
                 _take(table, trial)
         except UnreadableFileError as error:
             broken.append(error)
-    for error in broken:
-        _leave_out(error, trial)
+    for one in broken:
+        _leave_out(one, trial)
     _check_trials(trial)
     if not trial["TR"] and not trial["RS"]:
         raise UnreadableTable("no file of this folder is an SDTM TR or RS table; a CSV, Parquet, SAS transport (XPT) or Dataset-JSON "

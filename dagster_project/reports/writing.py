@@ -77,7 +77,8 @@ def write_patient_reports(
     for patient, name in names.items():
         own = parts.of(patient)
         shown = may_show_reads(own, site_reader)
-        pictures, habitats = (asked.get(patient, ()) if asked is not None and shown else () for asked in (slices, maps))
+        pictures = slices.get(patient, ()) if slices is not None and shown else ()
+        habitats = maps.get(patient, ()) if maps is not None and shown else ()
         page = render_patient_report(patient, own, study, snapshot=snapshot, generated_at=generated_at, pictures=pictures, maps=habitats)
         written.append(put(folder / PATIENTS / name, page))
     return written
