@@ -312,7 +312,7 @@ class _Report:
             self.refusals.extend(parsed.refusals)
             empty = {column for column in cells if parsed.values.get(column) is None}
             missing = [column for column in required if column in empty]
-            told = {refusal.item for refusal in parsed.refusals}
+            told = {refusal.item for refusal in parsed.refusals} | content.named
             reasons = {**dict.fromkeys(missing, NO_ROW), **({wanted: NO_DATE} if not missing and wanted in empty else {})}
             for column, reason in reasons.items():
                 if content.item(row, column) not in told:

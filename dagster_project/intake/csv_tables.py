@@ -53,6 +53,9 @@ class CsvTable:
     units: Mapping[str, str] = field(default_factory=dict)
     """Units that headers state, by column."""
 
+    named: frozenset[str] = frozenset()
+    """Places that were refused where the file was read, and are not refused as missing once more."""
+
     _evidence: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def evidence(self, column: str, judge: Callable[[Iterable[str]], bool]) -> bool:

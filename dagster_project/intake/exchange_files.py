@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from dagster_project.intake.csv_tables import WORKBOOKS, CsvTable, read_other_sheets, read_table, table_files
+from dagster_project.intake.csv_tables import (
+    WORKBOOKS,
+    CsvTable,
+    read_other_sheets,
+    read_table,
+    table_files,
+)
 from dagster_project.intake.exchange_rows import TABLES
 from dagster_project.intake.odm import read_odm
 from dagster_project.intake.redcap import read_redcap
@@ -14,9 +20,13 @@ _NAMED = frozenset({"redcap.csv", "redcap.json", "redcap.xml", "odm.xml", "redca
 """Names of the landing contract, which may stand in a reason; others may hold a person's or a hospital's name."""
 
 _KINDS = {
-    "dictionary": re.compile(r".*data[ _-]?dictionary.*\.(csv|json)|redcap_dictionary\.(csv|json)", re.IGNORECASE),
+    "dictionary": re.compile(
+        r".*data[ _-]?dictionary.*\.(csv|json)|redcap_dictionary\.(csv|json)", re.IGNORECASE
+    ),
     "odm": re.compile(r"odm.*\.xml|.*_odm[_-].*\.xml|.*\.redcap\.xml", re.IGNORECASE),
-    "redcap": re.compile(r"redcap.*\.(csv|json|xml)|.+_data(_labels)?_\d{4}-\d{2}-\d{2}.*\.csv", re.IGNORECASE),
+    "redcap": re.compile(
+        r"redcap.*\.(csv|json|xml)|.+_data(_labels)?_\d{4}-\d{2}-\d{2}.*\.csv", re.IGNORECASE
+    ),
 }
 """Names that REDCap's menu gives its files, and those of the landing contract with whatever stands behind them."""
 
@@ -28,9 +38,15 @@ def exchange_files(clinical: Path) -> dict[str, list[Path]]:
     """The files of study databases in clinical/, in order of their names: dictionary, odm and redcap."""
     found: dict[str, list[Path]] = {kind: [] for kind in _KINDS}
     for path in sorted(clinical.iterdir()) if clinical.is_dir() else []:
-        kind = next((kind for kind, pattern in _KINDS.items() if pattern.fullmatch(path.name)), None)
+        kind = next(
+            (kind for kind, pattern in _KINDS.items() if pattern.fullmatch(path.name)), None
+        )
         if kind and path.is_file():
-            found["odm" if kind == "redcap" and path.suffix.lower() == ".xml" and _is_odm(path) else kind].append(path)
+            found[
+                "odm"
+                if kind == "redcap" and path.suffix.lower() == ".xml" and _is_odm(path)
+                else kind
+            ].append(path)
     return found
 
 
@@ -45,8 +61,11 @@ def _is_odm(path: Path) -> bool:
 def _called(files: list[Path], kind: str) -> dict[str, Path]:
     """Files by the name that they have in reasons."""
     return {
-        f"clinical/{path.name}" if path.name in _NAMED else f"clinical/ {_CALLED[kind]} file {number}": path
-        for number, path in enumerate(files, start=1)}
+        f"clinical/{path.name}"
+        if path.name in _NAMED
+        else f"clinical/ {_CALLED[kind]} file {number}": path
+        for number, path in enumerate(files, start=1)
+    }
 
 
 def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
@@ -54,10 +73,22 @@ def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
 
     What a whole file is refused for is told once, with the patients.
     """
-    found = [read_table(file, table, name.removesuffix(path.suffix) + file.suffix if name.endswith(path.suffix) else name) for file in table_files(path)]
+    found = [
+        read_table(
+            file,
+            table,
+            name.removesuffix(path.suffix) + file.suffix if name.endswith(path.suffix) else name,
+        )
+        for file in table_files(path)
+    ]
     if table in TABLES[1:]:
         book = [path.with_name("patients" + ending) for ending in WORKBOOKS]
-        found += [sheet for file in book if file.exists() for sheet in read_other_sheets(file, table, f"clinical/{file.name}")]
+        found += [
+            sheet
+            for file in book
+            if file.exists()
+            for sheet in read_other_sheets(file, table, f"clinical/{file.name}")
+        ]
     if table in TABLES and path.parent.name == "clinical":
         found += _of_databases(path.parent, table)
     return found

@@ -12,7 +12,13 @@ from typing import NamedTuple
 from dagster_project.intake.case_values import whole
 from dagster_project.intake.csv_tables import IDENTIFYING, CsvRow, CsvTable, Refusal
 from dagster_project.intake.pseudonyms import canonical_number
-from dagster_project.lake.vocabulary import header_meaning, header_unit, load_vocabulary, sheet_table, word_key
+from dagster_project.lake.vocabulary import (
+    header_meaning,
+    header_unit,
+    load_vocabulary,
+    sheet_table,
+    word_key,
+)
 
 TABLES = ("patients", "treatments", "follow_up")
 """Tables that an item may belong to."""
@@ -21,8 +27,19 @@ CODED = frozenset({"sex", "stage"})
 """Columns in which a digit has a meaning in a CSV file; in a study database it is the code of an answer."""
 
 DOUBTFUL = CODED | {
-    "smoking", "ecog", "histology", "egfr", "alk", "pd_l1_tps", "line", "prior_malignancy", "organ_dysfunction",
-    "target_radiotherapy", "consent", "event", "detail",
+    "smoking",
+    "ecog",
+    "histology",
+    "egfr",
+    "alk",
+    "pd_l1_tps",
+    "line",
+    "prior_malignancy",
+    "organ_dysfunction",
+    "target_radiotherapy",
+    "consent",
+    "event",
+    "detail",
 }
 """Columns in which a digit may be the code of an answer, where nothing says that it is a figure."""
 
@@ -30,7 +47,12 @@ HIGHEST_CODE = 20
 """No list of answers for one of the columns above is longer; a figure above it is no code."""
 
 _PREFIXES = {
-    "pt_": "patients", "dm_": "patients", "tx_": "treatments", "trt_": "treatments", "ex_": "treatments", "fu_": "follow_up",
+    "pt_": "patients",
+    "dm_": "patients",
+    "tx_": "treatments",
+    "trt_": "treatments",
+    "ex_": "treatments",
+    "fu_": "follow_up",
 }
 """What a field's name may begin with, and the table that it says."""
 
@@ -40,22 +62,47 @@ _ANY_CYCLE = re.compile(r"(?<![a-z])(cycle|周期|疗程)s?(?![a-z])")
 _DIGITS = re.compile(r"\d{1,2}")
 
 _NEGATIVE = re.compile(r"-(\d{1,2}|9{3,4}|8{3,4}|7{3,4}|6{3,4})(\.0+)?")
-_MISSING_WORDS = frozenset({
-    "NI", "INV", "UNK", "NASK", "ASKU", "NAV", "MSK", "NA", "NAVU", "NP", "QS", "QI", "TRC", "UNC", "DER", "PINF", "NINF",
-})
+_MISSING_WORDS = frozenset(
+    {
+        "NI",
+        "INV",
+        "UNK",
+        "NASK",
+        "ASKU",
+        "NAV",
+        "MSK",
+        "NA",
+        "NAVU",
+        "NP",
+        "QS",
+        "QI",
+        "TRC",
+        "UNC",
+        "DER",
+        "PINF",
+        "NINF",
+    }
+)
 """Words for a missing value that REDCap proposes (HL7 null flavours); OTH is none, since another histology is a histology."""
 
 CODE = "is the code of an answer; export REDCap with labels. The cell is left out"
 TWICE = "is given twice in the row, differently; the cell is left out"
-EITHER = "may be of a treatment or of a follow-up; name the field tx_… or fu_…. The cell is left out"
+EITHER = (
+    "may be of a treatment or of a follow-up; name the field tx_… or fu_…. The cell is left out"
+)
 OTHER_CYCLE = "is another cycle than the event's name says; the cell is left out"
-NOTHING_KNOWN = "has no field that is known; see dagster_project/lake/vocabulary.toml. The row is left out"
+NOTHING_KNOWN = (
+    "has no field that is known; see dagster_project/lake/vocabulary.toml. The row is left out"
+)
 MISSING_CODE = "holds a code for a missing value; it counts as empty, here and wherever it comes"
 OTHER_NUMBER = "is another patient number than row {row} of the same record has; the record is left out until one is corrected"
 OTHER_SITES = (
     "holds the records of several sites (data access groups, locations), and none is named as this site's folder; "
-    "export the records of this hospital alone")
-OWN_SITE_ALONE = "also holds records of other sites (data access groups, locations); they are left out"
+    "export the records of this hospital alone"
+)
+OWN_SITE_ALONE = (
+    "also holds records of other sites (data access groups, locations); they are left out"
+)
 
 
 class Cell(NamedTuple):
@@ -82,7 +129,9 @@ class Entry(NamedTuple):
 
     def item(self, cell: Cell | None = None, column: str = "") -> str:
         """Where it stands: `clinical/redcap.csv row 7 column sex`."""
-        file, number = (cell.file or self.file, cell.row) if cell and cell.row else (self.file, self.number)
+        file, number = (
+            (cell.file or self.file, cell.row) if cell and cell.row else (self.file, self.number)
+        )
         return f"{file} row {number}" + (f" column {column}" if column else "")
 
 
@@ -121,7 +170,12 @@ def occasion(*named: tuple[Iterable[str], str]) -> str:
         for name in names:
             if _EVENT_CYCLE.search(name.lower()):
                 return name
-    turns = (repeat for names, repeat in named if _DIGITS.fullmatch(repeat) and any(_ANY_CYCLE.search(name.lower().replace("_", " ")) for name in names))
+    turns = (
+        repeat
+        for names, repeat in named
+        if _DIGITS.fullmatch(repeat)
+        and any(_ANY_CYCLE.search(name.lower().replace("_", " ")) for name in names)
+    )
     return next((f"#{int(repeat)}" for repeat in turns), "")
 
 
@@ -149,16 +203,30 @@ def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
     columns = {table: column for table in TABLES if (column := _column(table, item, forms))}
     if set(columns.values()) & (IDENTIFYING | {"patient_id"}):
         return {"patients": columns["patients"]} if "patients" in columns else {}
-    said = next((table for prefix, table in _PREFIXES.items() if item.lower().startswith(prefix) and table in columns), None)
+    said = next(
+        (
+            table
+            for prefix, table in _PREFIXES.items()
+            if item.lower().startswith(prefix) and table in columns
+        ),
+        None,
+    )
     return {said: columns[said]} if said else columns
 
 
 def _column(table: str, item: str, forms: tuple[str, ...]) -> str | None:
     """Column that an item means in a table; a prefix of the form, or a customary one, does not count. None for one in a unit that is not taken."""
     plain = item.lower()
-    prefixes = tuple(p for p in (*(f"{form.lower()}_" for form in forms), *_PREFIXES) if len(p) > 1 and plain.startswith(p))
+    prefixes = tuple(
+        p
+        for p in (*(f"{form.lower()}_" for form in forms), *_PREFIXES)
+        if len(p) > 1 and plain.startswith(p)
+    )
     texts = [text.replace("_", " ") for text in (plain, *(plain.removeprefix(p) for p in prefixes))]
-    meaning = next((m for text in texts if (m := header_meaning(table, text) or header_meaning("any", text))), None)
+    meaning = next(
+        (m for text in texts if (m := header_meaning(table, text) or header_meaning("any", text))),
+        None,
+    )
     return meaning.column if meaning and header_unit(meaning) is not None else None
 
 
@@ -209,17 +277,25 @@ def lay_out(entries: Sequence[Entry]) -> Found:
     return found
 
 
-def _patient_numbers(entries: Iterable[Entry], refusals: list[Refusal]) -> tuple[dict[str, str], set[str]]:
+def _patient_numbers(
+    entries: Iterable[Entry], refusals: list[Refusal]
+) -> tuple[dict[str, str], set[str]]:
     found: dict[str, tuple[str, int]] = {}
     refused: set[str] = set()
     for entry in entries:
         for cell in entry.cells:
-            if not cell.text or cell.fault or options(cell.names, entry.forms).get("patients") != "patient_id":
+            if (
+                not cell.text
+                or cell.fault
+                or options(cell.names, entry.forms).get("patients") != "patient_id"
+            ):
                 continue
             first, row = found.setdefault(entry.key, (cell.text, entry.number))
             if canonical_number(first) != canonical_number(cell.text) and entry.key not in refused:
                 refused.add(entry.key)
-                refusals.append(Refusal(entry.item(cell, "patient_id"), OTHER_NUMBER.format(row=row)))
+                refusals.append(
+                    Refusal(entry.item(cell, "patient_id"), OTHER_NUMBER.format(row=row))
+                )
     return {key: text for key, (text, _) in found.items()}, refused
 
 
@@ -247,7 +323,9 @@ def _parts(entry: Entry, refusals: list[Refusal]) -> dict[str, _Part]:
         if len(option) > 1 and not chosen:
             refused["follow_up", next(iter(option.values()))] = cell, EITHER
     _add_cycle(parts["treatments"].cells, entry.occasion, refused)
-    refusals += [Refusal(entry.item(cell, column), reason) for (_, column), (cell, reason) in refused.items()]
+    refusals += [
+        Refusal(entry.item(cell, column), reason) for (_, column), (cell, reason) in refused.items()
+    ]
     for table, column in refused:
         parts[table].cells.pop(column, None)
     if filled and not any(known):
@@ -255,7 +333,14 @@ def _parts(entry: Entry, refusals: list[Refusal]) -> dict[str, _Part]:
     return parts
 
 
-def _add_cell(part: _Part, column: str, cell: Cell, entry: Entry, refused: dict[tuple[str, str], tuple[Cell | None, str]], table: str) -> None:
+def _add_cell(
+    part: _Part,
+    column: str,
+    cell: Cell,
+    entry: Entry,
+    refused: dict[tuple[str, str], tuple[Cell | None, str]],
+    table: str,
+) -> None:
     if not part.cells:
         part.number = cell.row or entry.number
     if cell.fault:
@@ -266,7 +351,9 @@ def _add_cell(part: _Part, column: str, cell: Cell, entry: Entry, refused: dict[
         refused[table, column] = cell, CODE
 
 
-def _chosen(option: Mapping[str, str], known: Sequence[Mapping[str, str]], forms: tuple[str, ...]) -> list[tuple[str, str]]:
+def _chosen(
+    option: Mapping[str, str], known: Sequence[Mapping[str, str]], forms: tuple[str, ...]
+) -> list[tuple[str, str]]:
     """The table of an item: its only one, else that of the row's other items, that of its form, or the one that could hold most of them."""
     if len(option) < 2:
         return list(option.items())
@@ -282,7 +369,9 @@ def _chosen(option: Mapping[str, str], known: Sequence[Mapping[str, str]], forms
     return [(most[0], option[most[0]])] if len(most) == 1 and not near else []
 
 
-def _add_cycle(treatment: dict[str, str], event: str, refused: dict[tuple[str, str], tuple[Cell | None, str]]) -> None:
+def _add_cycle(
+    treatment: dict[str, str], event: str, refused: dict[tuple[str, str], tuple[Cell | None, str]]
+) -> None:
     """The cycle of the occasion, where a treatment has none; one that is another than the event's name says is refused."""
     match = _EVENT_CYCLE.search(event.lower())
     if treatment and event.startswith("#"):
@@ -295,31 +384,43 @@ def _add_cycle(treatment: dict[str, str], event: str, refused: dict[tuple[str, s
         refused["treatments", "cycle"] = None, OTHER_CYCLE
 
 
-def _add_person(people: dict[str, _Person], entry: Entry, row: CsvRow, refusals: list[Refusal]) -> None:
+def _add_person(
+    people: dict[str, _Person], entry: Entry, row: CsvRow, refusals: list[Refusal]
+) -> None:
     if entry.key not in people:
         people[entry.key] = _Person(entry.file, row)
         return
     first = people[entry.key].row
     differing = [c for c, text in row.cells.items() if first.cells.get(c, text) != text]
     refusals += [
-        Refusal(f"{entry.file} row {row.number} column {c}", f"contradicts row {first.number} of the same patient; the first is used, correct one of them")
-        for c in differing]
+        Refusal(
+            f"{entry.file} row {row.number} column {c}",
+            f"contradicts row {first.number} of the same patient; the first is used, correct one of them",
+        )
+        for c in differing
+    ]
     people[entry.key].row = CsvRow(first.number, {**row.cells, **first.cells})
 
 
-def tables(found: Found, files: Sequence[str], refusals: Sequence[Refusal]) -> dict[str, list[CsvTable]]:
+def tables(
+    found: Found, files: Sequence[str], refusals: Sequence[Refusal]
+) -> dict[str, list[CsvTable]]:
     """The tables of each file; what was refused of all of them is told once, with the patients of the first."""
     made: dict[str, list[CsvTable]] = {table: [] for table in TABLES}
+    named = frozenset(refusal.item for refusal in refusals)
     for file in files:
         for table in TABLES:
             rows = found.rows[file, table]
             columns = frozenset({"patient_id"}.union(*(r.cells for r in rows)))
             full = tuple(CsvRow(r.number, {**dict.fromkeys(columns, ""), **r.cells}) for r in rows)
             told = tuple(refusals) if table == "patients" and file == files[0] else ()
-            made[table].append(CsvTable(file, columns, full, told))
+            made[table].append(CsvTable(file, columns, full, told, named=named))
     return made
 
 
 def refused_whole(name: str, reason: str) -> dict[str, list[CsvTable]]:
     """No rows, and why."""
-    return {table: [CsvTable(name, refusals=(Refusal(name, reason),) if table == "patients" else ())] for table in TABLES}
+    return {
+        table: [CsvTable(name, refusals=(Refusal(name, reason),) if table == "patients" else ())]
+        for table in TABLES
+    }

@@ -42,12 +42,18 @@ NO_XML = "is not XML; export it as ODM 1.3"
 NO_ODM = "is not an ODM file; export it as ODM 1.3"
 OTHER_ODM = "is ODM of a version that is not read here; export it as ODM 1.3"
 NO_ORDER = "is one of several files of which nobody can say which is the later; export them with CreationDateTime, or deliver one Snapshot. It is not read"
-SUPERSEDED = "is older than another Snapshot of the same study, which is read in its place; take it away"
+SUPERSEDED = (
+    "is older than another Snapshot of the same study, which is read in its place; take it away"
+)
 GAP = "continues a file that is not delivered (PriorFileOID): what that one changed or removed is not known; deliver all files, or a Snapshot"
 STUDIES = "and the other ODM files hold the data of {count} studies; deliver those of this study alone. None of them is read"
 VERSION = "holds data of a MetaDataVersion that is not delivered; names are taken from another version of the study, codes are refused. Export the metadata with the data"
-NO_METADATA = "holds no metadata of its study, so that codes are refused; export the metadata with the data"
-UNKNOWN_ITEM = "item is not known; see dagster_project/lake/vocabulary.toml. It is left out wherever it comes"
+NO_METADATA = (
+    "holds no metadata of its study, so that codes are refused; export the metadata with the data"
+)
+UNKNOWN_ITEM = (
+    "item is not known; see dagster_project/lake/vocabulary.toml. It is left out wherever it comes"
+)
 
 _SUBJECT_NUMBERS = ("StudySubjectID", "SubjectName")
 """What vendors call the subject's number where the SubjectKey is one of their own (OpenClinica, Rave)."""
@@ -81,7 +87,9 @@ class _Document:
     def studies(self) -> Iterator[str]:
         """The studies that the file holds subjects of."""
         for data in self.root:
-            if of_namespace(data, "ClinicalData", self.space) and any(of_namespace(e, "SubjectData", self.space) for e in data):
+            if of_namespace(data, "ClinicalData", self.space) and any(
+                of_namespace(e, "SubjectData", self.space) for e in data
+            ):
                 yield data.get("StudyOID", "")
 
 
@@ -100,7 +108,11 @@ def read_odm(files: Mapping[str, Path], site: str = "") -> dict[str, list[CsvTab
     """
     documents, refusals = _opened(files)
     if not documents:
-        return refused_whole(refusals[0].item, refusals[0].reason) if refusals else {table: [] for table in TABLES}
+        return (
+            refused_whole(refusals[0].item, refusals[0].reason)
+            if refusals
+            else {table: [] for table in TABLES}
+        )
     metadata = Metadata()
     for document in documents:
         metadata.add(document.root, document.space)
@@ -158,8 +170,12 @@ def _plain(data: bytes) -> bytes:
     if said is None or said[1].decode().lower() in _OWN_ENCODINGS:
         return data
     encoding = said[1].decode().lower()
-    text = decoded(data) if encoding in {"gb2312", "gbk", "gb18030", "cp936"} else data.decode(encoding)
-    return text[text.index("?>") + 2:].encode()
+    text = (
+        decoded(data)
+        if encoding in {"gb2312", "gbk", "gb18030", "cp936"}
+        else data.decode(encoding)
+    )
+    return text[text.index("?>") + 2 :].encode()
 
 
 def _document(name: str, root: ET.Element) -> _Document:
@@ -189,12 +205,19 @@ def _in_order(documents: Sequence[_Document]) -> tuple[list[_Document], list[Ref
     if ordered is None:
         return [], [Refusal(document.name, NO_ORDER) for document in documents]
     start = max((n for n, document in enumerate(ordered) if document.snapshot), default=0)
-    return ordered[start:], [*(Refusal(d.name, SUPERSEDED) for d in ordered[:start]), *_gaps(ordered[start:], ordered)]
+    return ordered[start:], [
+        *(Refusal(d.name, SUPERSEDED) for d in ordered[:start]),
+        *_gaps(ordered[start:], ordered),
+    ]
 
 
 def _gaps(documents: Sequence[_Document], all_files: Sequence[_Document] = ()) -> list[Refusal]:
     known = {document.root.get("FileOID") for document in (*documents, *all_files)}
-    return [Refusal(d.name, GAP) for d in documents if not d.snapshot and d.root.get("PriorFileOID") and d.root.get("PriorFileOID") not in known]
+    return [
+        Refusal(d.name, GAP)
+        for d in documents
+        if not d.snapshot and d.root.get("PriorFileOID") and d.root.get("PriorFileOID") not in known
+    ]
 
 
 def _by_time(documents: Sequence[_Document]) -> list[_Document] | None:
@@ -217,7 +240,9 @@ def _by_prior(documents: Sequence[_Document]) -> list[_Document] | None:
     known = {d.root.get("FileOID") for d in documents}
     first = [d for d in documents if d.root.get("PriorFileOID") not in known]
     chain = first[:1]
-    while chain and (following := after.get(chain[-1].root.get("FileOID"))) and following not in chain:
+    while (
+        chain and (following := after.get(chain[-1].root.get("FileOID"))) and following not in chain
+    ):
         chain.append(following)
     return chain if len(first) == 1 and len(chain) == len(documents) else None
 
@@ -228,7 +253,9 @@ def _about_versions(documents: Sequence[_Document], metadata: Metadata) -> list[
         for data in document.root:
             if not of_namespace(data, "ClinicalData", document.space):
                 continue
-            version, exact = metadata.definitions(data.get("StudyOID", ""), data.get("MetaDataVersionOID", ""))
+            version, exact = metadata.definitions(
+                data.get("StudyOID", ""), data.get("MetaDataVersionOID", "")
+            )
             if not version.items or not exact:
                 told.append(Refusal(document.name, VERSION if version.items else NO_METADATA))
     return list(dict.fromkeys(told))
@@ -237,8 +264,14 @@ def _about_versions(documents: Sequence[_Document], metadata: Metadata) -> list[
 def _entries(state: State) -> Iterator[Entry]:
     """An entry a subject, then one a row of its forms."""
     for subject in state.subjects.below:
-        number = next((n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key)
-        facts = [Cell((column,), text) for name, column in _SUBJECT_FACTS.items() if (text := subject.facts.get(name, ""))]
+        number = next(
+            (n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key
+        )
+        facts = [
+            Cell((column,), text)
+            for name, column in _SUBJECT_FACTS.items()
+            if (text := subject.facts.get(name, ""))
+        ]
         yield Entry(subject.file, subject.row, number, (), "", facts)
         for event in subject.below:
             for form in event.below:
@@ -268,24 +301,50 @@ def _names(definitions: Version, oid: str) -> tuple[str, ...]:
 
 def _overlap(joined: Sequence[Node], group: Node) -> bool:
     """True where a group may say what another says too: then they are rows of their own."""
-    said = {pair for node in joined for cell in node.cells.values() if cell.text for pair in options(cell.names).items()}
-    return any(pair in said for cell in group.cells.values() if cell.text for pair in options(cell.names).items())
+    said = {
+        pair
+        for node in joined
+        for cell in node.cells.values()
+        if cell.text
+        for pair in options(cell.names).items()
+    }
+    return any(
+        pair in said
+        for cell in group.cells.values()
+        if cell.text
+        for pair in options(cell.names).items()
+    )
 
 
-def _entry(subject: str, event: Node, form: Node, groups: Sequence[Node], definitions: Version) -> Entry:
+def _entry(
+    subject: str, event: Node, form: Node, groups: Sequence[Node], definitions: Version
+) -> Entry:
     own, group = _names(definitions, form.key), _names(definitions, groups[0].key)
     events = (event.facts.get("UniqueEventName", ""), *_names(definitions, event.key))
-    repeats = [(group, groups[0].repeat)] if len(form.below) > len({g.key for g in form.below}) else [(own, form.repeat), (events, event.repeat)]
+    repeats = (
+        [(group, groups[0].repeat)]
+        if len(form.below) > len({g.key for g in form.below})
+        else [(own, form.repeat), (events, event.repeat)]
+    )
     happened = occasion((events, ""), *repeats)
     cells = [cell for g in groups for cell in g.cells.values()]
-    return Entry(groups[0].file, groups[0].row, subject, tuple(dict.fromkeys([*own, *group])), happened, cells)
+    return Entry(
+        groups[0].file,
+        groups[0].row,
+        subject,
+        tuple(dict.fromkeys([*own, *group])),
+        happened,
+        cells,
+    )
 
 
 def _of_site(entries: list[Entry], state: State, site: str, refusals: list[Refusal]) -> list[Entry]:
     """The entries of subjects of this site."""
     groups = {}
     for subject in state.subjects.below:
-        number = next((n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key)
+        number = next(
+            (n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key
+        )
         groups[number] = subject.facts.get("SiteRef", "") or _group_item(subject)
     own, reason = of_this_site(groups, site)
     if reason and state.subjects.below:
@@ -294,7 +353,14 @@ def _of_site(entries: list[Entry], state: State, site: str, refusals: list[Refus
 
 
 def _group_item(subject: Node) -> str:
-    cells = (cell for event in subject.below for form in event.below for group in form.below for oid, cell in group.cells.items() if oid == "redcap_data_access_group")
+    cells = (
+        cell
+        for event in subject.below
+        for form in event.below
+        for group in form.below
+        for oid, cell in group.cells.items()
+        if oid == "redcap_data_access_group"
+    )
     return next((cell.text for cell in cells), "")
 
 
@@ -313,7 +379,9 @@ def _unknown_items(entries: Sequence[Entry]) -> list[Refusal]:
     return [Refusal(where, UNKNOWN_ITEM) for where in first.values()]
 
 
-def _without_missing(entries: Sequence[Entry], metadata: Metadata, refusals: list[Refusal]) -> list[Entry]:
+def _without_missing(
+    entries: Sequence[Entry], metadata: Metadata, refusals: list[Refusal]
+) -> list[Entry]:
     """The entries without the codes that stand for missing values, which are named once an item."""
     first: dict[tuple[str, ...], str] = {}
     made = []
@@ -323,6 +391,10 @@ def _without_missing(entries: Sequence[Entry], metadata: Metadata, refusals: lis
             column = next(iter(options(cell.names, entry.forms).values()), "")
             if cell.text and column and is_missing_code(cell.text, metadata.missing):
                 first.setdefault(cell.names, entry.item(cell, column))
-        made.append(entry._replace(cells=[cell for cell in kept if not is_missing_code(cell.text, metadata.missing)]))
+        made.append(
+            entry._replace(
+                cells=[cell for cell in kept if not is_missing_code(cell.text, metadata.missing)]
+            )
+        )
     refusals += [Refusal(where, MISSING_CODE) for where in first.values()]
     return made

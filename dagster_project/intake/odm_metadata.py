@@ -29,7 +29,14 @@ def named(element: ET.Element, tag: str, space: str) -> Iterator[ET.Element]:
 
 def vendor(element: ET.Element, name: str) -> str:
     """An attribute of a vendor's extension, whatever its namespace; empty where there is none."""
-    return next((text for key, text in element.attrib.items() if key.startswith("{") and key.rpartition("}")[2] == name), "")
+    return next(
+        (
+            text
+            for key, text in element.attrib.items()
+            if key.startswith("{") and key.rpartition("}")[2] == name
+        ),
+        "",
+    )
 
 
 def tail(oid: str) -> str:
@@ -43,9 +50,16 @@ def tail(oid: str) -> str:
 
 def english(element: ET.Element, space: str) -> list[str]:
     """The translations of a text, English first, then one without a language, Chinese, and the others."""
-    texts = [(t.get(_LANGUAGE, "").lower(), (t.text or "").strip()) for t in named(element, "TranslatedText", space)]
+    texts = [
+        (t.get(_LANGUAGE, "").lower(), (t.text or "").strip())
+        for t in named(element, "TranslatedText", space)
+    ]
     order = {"en": 0, "": 1, "zh": 2}
-    return [text for _, text in sorted(texts, key=lambda t: order.get(t[0].partition("-")[0], 3)) if text]
+    return [
+        text
+        for _, text in sorted(texts, key=lambda t: order.get(t[0].partition("-")[0], 3))
+        if text
+    ]
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,9 @@ class Metadata:
         for study in named(root, "Study", space):
             for element in study.iter():
                 if element.tag.rpartition("}")[2] == "MissingDataCodes":
-                    self.missing |= {part.partition(",")[0].strip() for part in (element.text or "").split("|")} - {""}
+                    self.missing |= {
+                        part.partition(",")[0].strip() for part in (element.text or "").split("|")
+                    } - {""}
             for version in named(study, "MetaDataVersion", space):
                 key = study.get("OID", ""), version.get("OID", "")
                 self.versions[key] = _version(version, space, self.versions, key[0])
@@ -103,7 +119,9 @@ class Metadata:
         others = [found for (own, _), found in self.versions.items() if own == study]
         return Definitions(others[-1] if others else Version(), not others)
 
-    def cell(self, element: ET.Element, text: str, definitions: Definitions, space: str, row: int) -> Cell:
+    def cell(
+        self, element: ET.Element, text: str, definitions: Definitions, space: str, row: int
+    ) -> Cell:
         """An item's value in words.
 
         1. Known by the names of its definition, in their order, else by the end of its OID.
@@ -124,7 +142,9 @@ class Metadata:
         return Cell(item.names, text, fault, doubtful=not definitions.exact, row=row)
 
     def _with_unit(self, element: ET.Element, item: Item, text: str, space: str) -> tuple[str, str]:
-        own = [ref.get("MeasurementUnitOID", "") for ref in named(element, "MeasurementUnitRef", space)]
+        own = [
+            ref.get("MeasurementUnitOID", "") for ref in named(element, "MeasurementUnitRef", space)
+        ]
         units = own or list(item.units)
         if not text or not units or not is_measure(options(item.names)):
             return text, ""
@@ -141,20 +161,28 @@ def _answer(answers: Mapping[str, str], text: str, definitions: Definitions) -> 
     return text, "" if not text or text in answers.values() else NOT_IN_LIST
 
 
-def _version(element: ET.Element, space: str, known: Mapping[tuple[str, str], Version], study: str) -> Version:
+def _version(
+    element: ET.Element, space: str, known: Mapping[tuple[str, str], Version], study: str
+) -> Version:
     made = Version()
     for include in named(element, "Include", space):
-        former = known.get((include.get("StudyOID", study), include.get("MetaDataVersionOID", "")), Version())
+        former = known.get(
+            (include.get("StudyOID", study), include.get("MetaDataVersionOID", "")), Version()
+        )
         made.items.update(former.items)
         made.names.update(former.names)
         made.repeating |= former.repeating
-    lists = {found.get("OID", ""): _answers(found, space) for found in named(element, "CodeList", space)}
+    lists = {
+        found.get("OID", ""): _answers(found, space) for found in named(element, "CodeList", space)
+    }
     for definition in named(element, "ItemDef", space):
         made.items[definition.get("OID", "")] = _item(definition, lists, space)
     for tag in ("StudyEventDef", "FormDef", "ItemGroupDef"):
         for definition in named(element, tag, space):
             oid = definition.get("OID", "")
-            made.names[oid] = _distinct([definition.get("Name", ""), *english(definition, space), tail(oid)])
+            made.names[oid] = _distinct(
+                [definition.get("Name", ""), *english(definition, space), tail(oid)]
+            )
             if definition.get("Repeating") == "Yes":
                 made.repeating.add(oid)
     return made
@@ -164,16 +192,38 @@ def _answers(element: ET.Element, space: str) -> dict[str, str] | None:
     """Answers by code; None for a list that is kept elsewhere."""
     if any(named(element, "ExternalCodeList", space)):
         return None
-    decoded = {i.get("CodedValue", "").strip(): next(iter(english(i, space)), i.get("CodedValue", "")) for i in named(element, "CodeListItem", space)}
-    return {**decoded, **{i.get("CodedValue", "").strip(): i.get("CodedValue", "") for i in named(element, "EnumeratedItem", space)}}
+    decoded = {
+        i.get("CodedValue", "").strip(): next(iter(english(i, space)), i.get("CodedValue", ""))
+        for i in named(element, "CodeListItem", space)
+    }
+    return {
+        **decoded,
+        **{
+            i.get("CodedValue", "").strip(): i.get("CodedValue", "")
+            for i in named(element, "EnumeratedItem", space)
+        },
+    }
 
 
 def _item(element: ET.Element, lists: Mapping[str, Mapping[str, str] | None], space: str) -> Item:
-    questions = [text for question in named(element, "Question", space) for text in english(question, space)]
+    questions = [
+        text for question in named(element, "Question", space) for text in english(question, space)
+    ]
     aliases = [alias.get("Name", "") for alias in named(element, "Alias", space)]
-    names = _distinct([*(element.get(name, "") for name in _NAMING), tail(element.get("OID", "")), *questions, *aliases])
-    codes = [lists.get(ref.get("CodeListOID", ""), {}) for ref in named(element, "CodeListRef", space)]
-    units = tuple(ref.get("MeasurementUnitOID", "") for ref in named(element, "MeasurementUnitRef", space))
+    names = _distinct(
+        [
+            *(element.get(name, "") for name in _NAMING),
+            tail(element.get("OID", "")),
+            *questions,
+            *aliases,
+        ]
+    )
+    codes = [
+        lists.get(ref.get("CodeListOID", ""), {}) for ref in named(element, "CodeListRef", space)
+    ]
+    units = tuple(
+        ref.get("MeasurementUnitOID", "") for ref in named(element, "MeasurementUnitRef", space)
+    )
     return Item(names, codes[0] if codes else None, units)
 
 

@@ -88,9 +88,13 @@ def carry_out(state: State, root: ET.Element, name: str, space: str, *, snapshot
             definitions = state.metadata.definitions(study, version)
             for element in data:
                 if of_namespace(element, LEVELS[0][0], space):
-                    _Walk(state, file, definitions, study, version).element(state.subjects, element, 0, "Insert" if snapshot else "Upsert")
+                    _Walk(state, file, definitions, study, version).element(
+                        state.subjects, element, 0, "Insert" if snapshot else "Upsert"
+                    )
     if file.not_there:
-        state.refusals.append(Refusal(file.not_there[0], NOT_THERE.format(count=len(file.not_there))))
+        state.refusals.append(
+            Refusal(file.not_there[0], NOT_THERE.format(count=len(file.not_there)))
+        )
     if snapshot and file.changes:
         state.refusals.append(Refusal(name, SNAPSHOT_CHANGES))
 
@@ -125,11 +129,17 @@ class _Walk:
 
     def _instruction(self, element: ET.Element, inherited: str) -> str:
         written = element.get("TransactionType")
-        instruction = next((i for i in INSTRUCTIONS if i.lower() == written.strip().lower()), "") if written else inherited
+        instruction = (
+            next((i for i in INSTRUCTIONS if i.lower() == written.strip().lower()), "")
+            if written
+            else inherited
+        )
         self.file.changes |= instruction not in {"Insert", "Context", ""}
         return instruction
 
-    def _find(self, above: Node, element: ET.Element, level: int, instruction: str) -> tuple[Node | None, str]:
+    def _find(
+        self, above: Node, element: ET.Element, level: int, instruction: str
+    ) -> tuple[Node | None, str]:
         """The node that an element is, and why nobody can say which; no node where it is a new one."""
         _, key, repeat = LEVELS[level]
         oid, number = element.get(key, ""), element.get(repeat, "").strip() if repeat else ""
@@ -166,15 +176,30 @@ class _Walk:
         if element.get("TransactionType") in {"Update", "Context"}:
             self.file.not_there.append(self.file.item())
         number = element.get(repeat, "").strip() if repeat else ""
-        node = Node(element.get(key, ""), number, self.file.name, max(self.file.rows, 1), self.study, self.version)
+        node = Node(
+            element.get(key, ""),
+            number,
+            self.file.name,
+            max(self.file.rows, 1),
+            self.study,
+            self.version,
+        )
         above.below.append(node)
         return node
 
     def _go_on(self, node: Node, element: ET.Element, level: int, instruction: str) -> None:
-        node.facts.update({name.rpartition("}")[2]: text for name, text in element.attrib.items() if name.startswith("{")})
+        node.facts.update(
+            {
+                name.rpartition("}")[2]: text
+                for name, text in element.attrib.items()
+                if name.startswith("{")
+            }
+        )
         below = "Upsert" if instruction in {"Update", "Context"} else instruction
         for child in element:
-            if level < len(LEVELS) - 1 and of_namespace(child, LEVELS[level + 1][0], self.file.space):
+            if level < len(LEVELS) - 1 and of_namespace(
+                child, LEVELS[level + 1][0], self.file.space
+            ):
                 self.element(node, child, level + 1, below)
             elif level == len(LEVELS) - 1 and child.tag.startswith(f"{self.file.space}ItemData"):
                 self._item(node, child, below)
@@ -197,14 +222,28 @@ class _Walk:
             self._write(node, element, oid, instruction)
 
     def _write(self, node: Node, element: ET.Element, oid: str, instruction: str) -> None:
-        text = "" if element.get("IsNull") == "Yes" else (element.get("Value") or element.text or "").strip()
-        cell = self.state.metadata.cell(element, text, self.definitions, self.file.space, self.file.rows)._replace(file=self.file.name)
+        text = (
+            ""
+            if element.get("IsNull") == "Yes"
+            else (element.get("Value") or element.text or "").strip()
+        )
+        cell = self.state.metadata.cell(
+            element, text, self.definitions, self.file.space, self.file.rows
+        )._replace(file=self.file.name)
         former = node.cells.get(oid)
         if former is None and element.get("TransactionType") == "Update":
             self.file.not_there.append(self.file.item())
-        twice = instruction == "Insert" and former is not None and former.text and former.text != cell.text
+        twice = (
+            instruction == "Insert"
+            and former is not None
+            and former.text
+            and former.text != cell.text
+        )
         node.cells[oid] = cell._replace(fault=TWICE) if twice else cell
 
 
 def _is_marked(element: ET.Element) -> bool:
-    return vendor(element, "Status").strip().lower() in _REMOVED or vendor(element, "Removed").strip().lower() == "yes"
+    return (
+        vendor(element, "Status").strip().lower() in _REMOVED
+        or vendor(element, "Removed").strip().lower() == "yes"
+    )

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.intake.case_values import plain, whole
-from dagster_project.intake.csv_tables import TOO_LONG, UNKNOWN_HEADER, CsvTable, Refusal, read_records
+from dagster_project.intake.csv_tables import (
+    TOO_LONG,
+    UNKNOWN_HEADER,
+    CsvTable,
+    Refusal,
+    read_records,
+)
 from dagster_project.intake.exchange_rows import (
     CODE,
     MISSING_CODE,
@@ -45,16 +51,28 @@ NO_RECORDS = "holds no records of REDCap; export them anew as CSV (labels)"
 NO_RECORD_ID = "has no column record_id; export it with the record identifier"
 NO_KEY = "has no record_id; the row is left out"
 CHECKBOX = "is one box of a multiple choice and no value; ask the question with one answer. The column is left out"
+BOX = "is one box of a multiple choice and no value; ask the question with one answer. The cell is left out"
 NOT_A_CHOICE = "is none of the answers that the data dictionary has for its field; correct it, or deliver the dictionary of this project. The cell is left out"
 
 _LABELS = {
-    "recordid": "record_id", "eventname": "redcap_event_name", "repeatinstrument": "redcap_repeat_instrument",
-    "repeatinstance": "redcap_repeat_instance", "dataaccessgroup": "redcap_data_access_group",
-    "surveyidentifier": "redcap_survey_identifier", "surveytimestamp": "redcap_survey_timestamp",
+    "recordid": "record_id",
+    "eventname": "redcap_event_name",
+    "repeatinstrument": "redcap_repeat_instrument",
+    "repeatinstance": "redcap_repeat_instance",
+    "dataaccessgroup": "redcap_data_access_group",
+    "surveyidentifier": "redcap_survey_identifier",
+    "surveytimestamp": "redcap_survey_timestamp",
 }
 """REDCap's own columns in an export whose headers are labels."""
 
-_STATES = {"0": "raw", "1": "raw", "2": "raw", "incomplete": "labels", "unverified": "labels", "complete": "labels"}
+_STATES = {
+    "0": "raw",
+    "1": "raw",
+    "2": "raw",
+    "incomplete": "labels",
+    "unverified": "labels",
+    "complete": "labels",
+}
 _BOXES = {"0": "raw", "1": "raw", "unchecked": "labels", "checked": "labels"}
 _RAW_EVENT = re.compile(r"[a-z0-9_]+_arm_\d+[a-z]?")
 _WORDS = frozenset({"sex", "stage", "smoking", "histology", "egfr", "alk", "consent"})
@@ -88,7 +106,9 @@ class _Field:
     order: Order = Order.YEAR_FIRST
 
 
-def read_redcap(files: Mapping[str, Path], dictionaries: Mapping[str, Path] | None = None, site: str = "") -> dict[str, list[CsvTable]]:
+def read_redcap(
+    files: Mapping[str, Path], dictionaries: Mapping[str, Path] | None = None, site: str = ""
+) -> dict[str, list[CsvTable]]:
     """Exports of a REDCap project: a row a record, event or repeat of an instrument.
 
     1. The first column is the record's identifier, where the file shows that it is REDCap's (its own columns, its dictionary).
@@ -110,7 +130,9 @@ def read_redcap(files: Mapping[str, Path], dictionaries: Mapping[str, Path] | No
     entries: list[Entry] = []
     for sheet in sheets:
         entries += _entries(sheet, known, used, refusals, site)
-    refusals += [Refusal(d.name, OTHER_PROJECT if sheets else NO_EXPORT) for d in known if d.name not in used]
+    refusals += [
+        Refusal(d.name, OTHER_PROJECT if sheets else NO_EXPORT) for d in known if d.name not in used
+    ]
     if not sheets:
         first = refusals[0] if refusals else Refusal("clinical", NO_RECORDS)
         made = refused_whole(first.item, first.reason)
@@ -163,7 +185,7 @@ def _read(name: str, path: Path) -> _Sheet:
     sheet.headers = list(lines[0].cells) if lines else []
     sheet.places = {n: f"{name} header {n + 1}" for n in range(len(sheet.headers))}
     for line in lines[1:]:
-        fault = line.fault or (TOO_LONG if any(line.cells[len(sheet.headers):]) else "")
+        fault = line.fault or (TOO_LONG if any(line.cells[len(sheet.headers) :]) else "")
         if fault:
             sheet.refusals.append(Refusal(f"{name} row {line.number}", fault))
         elif not line.is_empty:
@@ -203,7 +225,10 @@ def _of_items(name: str, items: Sequence[Mapping[str, str]]) -> _Sheet:
     sheet = _Sheet(name, headers, {n: f"{name} field {n + 1}" for n in range(len(headers))})
     if not headers:
         raise ValueError(NO_RECORDS)
-    sheet.rows = [(n, tuple(item.get(header, "") for header in headers)) for n, item in enumerate(items, start=1)]
+    sheet.rows = [
+        (n, tuple(item.get(header, "") for header in headers))
+        for n, item in enumerate(items, start=1)
+    ]
     return sheet
 
 
@@ -212,7 +237,16 @@ def _one_value_a_row(sheet: _Sheet) -> _Sheet:
     if not {"record", "field_name", "value"} <= set(sheet.headers):
         return sheet
     at = {header: n for n, header in enumerate(sheet.headers)}
-    keys = [key for key in ("record", "redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance") if key in at]
+    keys = [
+        key
+        for key in (
+            "record",
+            "redcap_event_name",
+            "redcap_repeat_instrument",
+            "redcap_repeat_instance",
+        )
+        if key in at
+    ]
     made: dict[tuple[str, ...], dict[str, str]] = {}
     numbers: dict[tuple[str, ...], int] = {}
     first: dict[str, int] = {}
@@ -226,15 +260,22 @@ def _one_value_a_row(sheet: _Sheet) -> _Sheet:
         numbers.setdefault(key, number)
         first.setdefault(name, number)
     headers = ["record_id", *keys[1:], *(name for name in first if name != "record_id")]
-    rows = [(numbers[key], (*key, *(made[key].get(name, "") for name in headers[len(keys):]))) for key in made]
-    places = {n: f"{sheet.name} row {first[name]}" for n, name in enumerate(headers) if name in first}
+    rows = [
+        (numbers[key], (*key, *(made[key].get(name, "") for name in headers[len(keys) :])))
+        for key in made
+    ]
+    places = {
+        n: f"{sheet.name} row {first[name]}" for n, name in enumerate(headers) if name in first
+    }
     return _Sheet(sheet.name, headers, places, rows, sheet.refusals)
 
 
 # ── What its columns mean ──
 
 
-def _entries(sheet: _Sheet, known: Sequence[Dictionary], used: set[str], refusals: list[Refusal], site: str) -> list[Entry]:
+def _entries(
+    sheet: _Sheet, known: Sequence[Dictionary], used: set[str], refusals: list[Refusal], site: str
+) -> list[Entry]:
     own = [_own_name(header) for header in sheet.headers]
     fields = [n for n, header in enumerate(own) if not _is_redcaps(header)]
     dictionary = _dictionary(own, fields, known, used, refusals)
@@ -246,25 +287,44 @@ def _entries(sheet: _Sheet, known: Sequence[Dictionary], used: set[str], refusal
     written = _written(sheet, own, found)
     found = [_settled(sheet, column, written) for column in found]
     unknown = [c for c in found if not options(c.names)]
-    refusals += [Refusal(sheet.places[c.position], CHECKBOX if _is_box(sheet.headers[c.position]) else UNKNOWN_HEADER) for c in unknown]
+    refusals += [
+        Refusal(
+            sheet.places[c.position],
+            CHECKBOX if _is_box(sheet.headers[c.position]) else UNKNOWN_HEADER,
+        )
+        for c in unknown
+    ]
     place = {header: n for n, header in reversed(list(enumerate(own)))}
     rows = [(number, cells) for number, cells in sheet.rows if len(cells) > key and cells[key]]
-    refusals += [Refusal(f"{sheet.name} row {number}", NO_KEY) for number, cells in sheet.rows if not (len(cells) > key and cells[key])]
+    refusals += [
+        Refusal(f"{sheet.name} row {number}", NO_KEY)
+        for number, cells in sheet.rows
+        if not (len(cells) > key and cells[key])
+    ]
     rows = _of_site(sheet, rows, key, place.get("redcap_data_access_group"), site, refusals)
     told: dict[int, str] = {}
-    entries = [_entry(sheet, number, cells, key, place, found, written, told) for number, cells in rows]
+    entries = [
+        _entry(sheet, number, cells, key, place, found, written, told) for number, cells in rows
+    ]
     refusals += [Refusal(item, MISSING_CODE) for item in told.values()]
     return entries
 
 
 def _own_name(header: str) -> str:
     lower = header.lower()
-    return _LABELS.get(word_key(header), lower if lower.startswith("redcap_") or lower == "record_id" else header)
+    return _LABELS.get(
+        word_key(header), lower if lower.startswith("redcap_") or lower == "record_id" else header
+    )
 
 
 def _is_redcaps(header: str) -> bool:
     lower = header.lower()
-    return lower.startswith("redcap_") or lower in {"record_id", "record"} or lower.endswith(("_complete", "_timestamp")) or word_key(header) == "complete?"
+    return (
+        lower.startswith("redcap_")
+        or lower in {"record_id", "record"}
+        or lower.endswith(("_complete", "_timestamp"))
+        or word_key(header) == "complete?"
+    )
 
 
 def _is_box(header: str) -> bool:
@@ -272,7 +332,11 @@ def _is_box(header: str) -> bool:
 
 
 def _dictionary(
-    own: Sequence[str], fields: Sequence[int], known: Sequence[Dictionary], used: set[str], refusals: list[Refusal]
+    own: Sequence[str],
+    fields: Sequence[int],
+    known: Sequence[Dictionary],
+    used: set[str],
+    refusals: list[Refusal],
 ) -> Dictionary | None:
     forms = [header[: -len("_complete")] for header in own if header.lower().endswith("_complete")]
     found, several = choose(known, [own[n] for n in fields], forms)
@@ -289,7 +353,11 @@ def _key(own: Sequence[str], dictionary: Dictionary | None) -> int | None:
         return own.index("record_id")
     redcaps = any(_is_redcaps(header) for header in own)
     first = dictionary.fields[0] if dictionary else None
-    is_first = first is not None and own and (own[0].lower() == first.name or word_key(own[0]) == word_key(first.label))
+    is_first = (
+        first is not None
+        and own
+        and (own[0].lower() == first.name or word_key(own[0]) == word_key(first.label))
+    )
     return 0 if own and (redcaps or is_first) else None
 
 
@@ -317,12 +385,33 @@ def _written(sheet: _Sheet, own: Sequence[str], fields: Sequence[_Field]) -> str
     knows as codes or as labels alone, names of events, words in columns of answers.
     """
     signs = (
-        (_STATES.get(text.lower(), "") for n, h in enumerate(own) if h.lower().endswith("_complete") or word_key(h) == "complete?" for text in sheet.column(n)),
-        (_BOXES.get(text.lower(), "") for n, h in enumerate(own) if _is_box(h) for text in sheet.column(n)),
+        (
+            _STATES.get(text.lower(), "")
+            for n, h in enumerate(own)
+            if h.lower().endswith("_complete") or word_key(h) == "complete?"
+            for text in sheet.column(n)
+        ),
+        (
+            _BOXES.get(text.lower(), "")
+            for n, h in enumerate(own)
+            if _is_box(h)
+            for text in sheet.column(n)
+        ),
         (_sign(f.definition, text) for f in fields for text in sheet.column(f.position)),
-        (("raw" if _RAW_EVENT.fullmatch(text) else "labels") for n, h in enumerate(own) if h == "redcap_event_name" for text in sheet.column(n) if text),
-        (("raw" if whole(text).isdigit() else "labels") for f in fields if set(options(f.names).values()) & _WORDS
-         for text in sheet.column(f.position) if text and not is_missing_code(text)),
+        (
+            ("raw" if _RAW_EVENT.fullmatch(text) else "labels")
+            for n, h in enumerate(own)
+            if h == "redcap_event_name"
+            for text in sheet.column(n)
+            if text
+        ),
+        (
+            ("raw" if whole(text).isdigit() else "labels")
+            for f in fields
+            if set(options(f.names).values()) & _WORDS
+            for text in sheet.column(f.position)
+            if text and not is_missing_code(text)
+        ),
     )
     for found in signs:
         said = set(found) - {""}
@@ -340,7 +429,9 @@ def _sign(definition: Definition | None, text: str) -> str:
 
 def _settled(sheet: _Sheet, column: _Field, written: str) -> _Field:
     texts = [text for text in sheet.column(column.position) if text]
-    order = date_order(texts, column.definition.validation) if column.definition else Order.YEAR_FIRST
+    order = (
+        date_order(texts, column.definition.validation) if column.definition else Order.YEAR_FIRST
+    )
     doubtful = column.definition is None and written != "labels"
     if doubtful and "pd_l1_tps" in options(column.names).values():
         doubtful = not _are_figures(texts)
@@ -349,11 +440,22 @@ def _settled(sheet: _Sheet, column: _Field, written: str) -> _Field:
 
 def _are_figures(texts: Iterable[str]) -> bool:
     """True for a column with two figures or more that are too high for the code of an answer."""
-    return len({float(text) for text in texts if _FIGURE.fullmatch(text) and float(text) > 20} - _ITSELF_MISSING) > 1
+    return (
+        len(
+            {float(text) for text in texts if _FIGURE.fullmatch(text) and float(text) > 20}
+            - _ITSELF_MISSING
+        )
+        > 1
+    )
 
 
 def _of_site(
-    sheet: _Sheet, rows: list[tuple[int, tuple[str, ...]]], key: int, group: int | None, site: str, refusals: list[Refusal]
+    sheet: _Sheet,
+    rows: list[tuple[int, tuple[str, ...]]],
+    key: int,
+    group: int | None,
+    site: str,
+    refusals: list[Refusal],
 ) -> list[tuple[int, tuple[str, ...]]]:
     if group is None:
         return rows
@@ -367,12 +469,22 @@ def _of_site(
 
 
 def _entry(
-    sheet: _Sheet, number: int, texts: Sequence[str], key: int, place: Mapping[str, int], fields: Sequence[_Field], written: str, told: dict[int, str]
+    sheet: _Sheet,
+    number: int,
+    texts: Sequence[str],
+    key: int,
+    place: Mapping[str, int],
+    fields: Sequence[_Field],
+    written: str,
+    told: dict[int, str],
 ) -> Entry:
     def own(name: str) -> str:
         return texts[place[name]] if name in place and place[name] < len(texts) else ""
+
     instrument, instance = own("redcap_repeat_instrument"), own("redcap_repeat_instance")
-    happened = occasion(([own("redcap_event_name")], "" if instrument else instance), ([instrument], instance))
+    happened = occasion(
+        ([own("redcap_event_name")], "" if instrument else instance), ([instrument], instance)
+    )
     cells = []
     for column in fields:
         text = texts[column.position] if column.position < len(texts) else ""
@@ -382,13 +494,20 @@ def _entry(
         if cell is not None:
             cells.append(cell)
         elif options(column.names):
-            told.setdefault(column.position, f"{sheet.name} row {number} column {next(iter(options(column.names).values()))}")
-    return Entry(sheet.name, number, texts[key], (instrument,) if instrument else (), happened, cells)
+            told.setdefault(
+                column.position,
+                f"{sheet.name} row {number} column {next(iter(options(column.names).values()))}",
+            )
+    return Entry(
+        sheet.name, number, texts[key], (instrument,) if instrument else (), happened, cells
+    )
 
 
 def _cell(column: _Field, text: str, written: str) -> Cell | None:
     """A cell in words; None for a code that stands for a missing value."""
     definition = column.definition
+    if definition is not None and definition.type == "checkbox":
+        return Cell(column.names, text, BOX)
     if definition is None or definition.answers is None:
         if is_missing_code(text):
             return None
@@ -396,7 +515,9 @@ def _cell(column: _Field, text: str, written: str) -> Cell | None:
     code = whole(text)
     if code not in definition.answers and text not in definition.answers.values():
         return None if is_missing_code(text) else Cell(column.names, text, NOT_A_CHOICE)
-    if code not in definition.answers or (written == "labels" and text in definition.answers.values()):
+    if code not in definition.answers or (
+        written == "labels" and text in definition.answers.values()
+    ):
         return Cell(column.names, text)
     answer = definition.answers[code]
     unsure = written == "" and text in definition.answers.values() and answer != text

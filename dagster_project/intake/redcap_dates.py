@@ -32,11 +32,22 @@ def date_order(texts: Iterable[str], validation: str) -> Order:
     >>> date_order(["05-01-2024"], "date_dmy"), date_order(["1/5/2024"], "date_dmy"), date_order(["25/1/2024"], "date_dmy")
     (<Order.DAY_FIRST: 'dmy'>, <Order.NOT_KNOWN: ''>, <Order.DAY_FIRST: 'dmy'>)
     """
-    said = next((order for order in (Order.DAY_FIRST, Order.MONTH_FIRST) if validation.endswith(f"_{order.value}") or f"_{order.value}" in validation), None)
+    said = next(
+        (
+            order
+            for order in (Order.DAY_FIRST, Order.MONTH_FIRST)
+            if validation.endswith(f"_{order.value}") or f"_{order.value}" in validation
+        ),
+        None,
+    )
     found = [match for text in texts if (match := _WRITTEN.fullmatch(plain(text)))]
     if said is None or not found:
         return Order.YEAR_FIRST
-    alone = {Order.DAY_FIRST if int(m[1]) > 12 else Order.MONTH_FIRST for m in found if (int(m[1]) > 12) != (int(m[3]) > 12)}
+    alone = {
+        Order.DAY_FIRST if int(m[1]) > 12 else Order.MONTH_FIRST
+        for m in found
+        if (int(m[1]) > 12) != (int(m[3]) > 12)
+    }
     hyphens = all(match[2] == "-" for match in found)
     return said if alone == {said} or (hyphens and not alone) else Order.NOT_KNOWN
 

@@ -12,14 +12,21 @@ from pathlib import Path
 from dagster_project.intake.csv_tables import read_records
 from dagster_project.lake.vocabulary import word_key
 
-CANNOT_BE_READ = "cannot be read as a data dictionary of REDCap; download it from REDCap once more, as CSV"
+CANNOT_BE_READ = (
+    "cannot be read as a data dictionary of REDCap; download it from REDCap once more, as CSV"
+)
 OTHER_PROJECT = "is a data dictionary of another project or version: the export has fields that it does not know. It is not used; deliver that of this project"
 SEVERAL = "is one of several data dictionaries that fit the export and give its codes other meanings; deliver that of this project alone. None is used"
 NO_EXPORT = "is a data dictionary beside which no REDCap export lies; it is not used"
 
 _COLUMNS = {
-    "variablefieldname": "name", "fieldname": "name", "formname": "form", "fieldtype": "type", "fieldlabel": "label",
-    "choicescalculationsorsliderlabels": "choices", "selectchoicesorcalculations": "choices",
+    "variablefieldname": "name",
+    "fieldname": "name",
+    "formname": "form",
+    "fieldtype": "type",
+    "fieldlabel": "label",
+    "choicescalculationsorsliderlabels": "choices",
+    "selectchoicesorcalculations": "choices",
     "textvalidationtypeorshowslidernumber": "validation",
 }
 """Headers of the dictionary as the menu writes them, and as the API does."""
@@ -61,7 +68,11 @@ class Dictionary:
     def explains(self, headers: Iterable[str], forms: Iterable[str]) -> bool:
         """True where every field and form of an export is in it, by name or label."""
         labels, own = self.labels, {word_key(d.form) for d in self.fields}
-        known = all(h.partition("___")[0].lower() in self.by_name or word_key(h.partition("(choice=")[0]) in labels for h in headers)
+        known = all(
+            h.partition("___")[0].lower() in self.by_name
+            or word_key(h.partition("(choice=")[0]) in labels
+            for h in headers
+        )
         return known and all(word_key(form) in own for form in forms)
 
     def meaning(self) -> dict[str, tuple[object, ...]]:
@@ -93,20 +104,32 @@ def read_dictionary(name: str, path: Path) -> Dictionary:
 def _rows(path: Path) -> list[dict[str, str]]:
     if path.suffix.lower() == ".json":
         items = json.loads(path.read_text(encoding="utf-8-sig"))
-        return [{_COLUMNS[word_key(k)]: str(v) for k, v in item.items() if word_key(k) in _COLUMNS} for item in items]
+        return [
+            {_COLUMNS[word_key(k)]: str(v) for k, v in item.items() if word_key(k) in _COLUMNS}
+            for item in items
+        ]
     lines = read_records(path)
     header = [_COLUMNS.get(word_key(cell), "") for cell in lines[0].cells] if lines else []
     if not {"name", "type"} <= set(header):
         raise ValueError(CANNOT_BE_READ)
-    return [{column: cell for column, cell in zip(header, line.cells, strict=False) if column} for line in lines[1:] if not line.fault]
+    return [
+        {column: cell for column, cell in zip(header, line.cells, strict=False) if column}
+        for line in lines[1:]
+        if not line.fault
+    ]
 
 
 def _definition(row: Mapping[str, str]) -> Definition:
     kind = row.get("type", "").strip().lower()
     answers = _FIXED.get(kind) or (_answers(row.get("choices", "")) if kind in _CHOSEN else None)
     return Definition(
-        row["name"].strip().lower(), row.get("form", "").strip(), kind, _plain(row.get("label", "")), answers,
-        row.get("validation", "").strip().lower())
+        row["name"].strip().lower(),
+        row.get("form", "").strip(),
+        kind,
+        _plain(row.get("label", "")),
+        answers,
+        row.get("validation", "").strip().lower(),
+    )
 
 
 def _answers(text: str) -> dict[str, str]:
@@ -118,11 +141,20 @@ def _plain(text: str) -> str:
     return " ".join(_TAG.sub(" ", text).split())
 
 
-def choose(dictionaries: Sequence[Dictionary], headers: Sequence[str], forms: Iterable[str]) -> tuple[Dictionary | None, Sequence[Dictionary]]:
+def choose(
+    dictionaries: Sequence[Dictionary], headers: Sequence[str], forms: Iterable[str]
+) -> tuple[Dictionary | None, Sequence[Dictionary]]:
     """The dictionary of an export, and those that fit as well and say otherwise."""
     fitting = [d for d in dictionaries if d.explains(headers, forms)]
     if not fitting:
         return None, ()
-    differing = [d for d in fitting[1:] if any(
-        fitting[0].meaning().get(name) != meaning for name, meaning in d.meaning().items() if name in {h.lower() for h in headers})]
+    differing = [
+        d
+        for d in fitting[1:]
+        if any(
+            fitting[0].meaning().get(name) != meaning
+            for name, meaning in d.meaning().items()
+            if name in {h.lower() for h in headers}
+        )
+    ]
     return (None, (fitting[0], *differing)) if differing else (fitting[0], ())
