@@ -348,8 +348,21 @@ def _diameters(plane: Mask, spacing: tuple[float, float]) -> tuple[float, float]
     distances = cdist(hull, hull)
     a, b = np.unravel_index(np.argmax(distances), distances.shape)
     along = (hull[b] - hull[a]) / distances[a, b]
-    across = hull @ np.array([-along[1], along[0]])
-    return float(distances[a, b]), float(np.ptp(across))
+    turned = hull @ np.array([[along[0], -along[1]], [along[1], along[0]]])
+    return float(distances[a, b]), _longest_chord_across(turned)
+
+
+def _longest_chord_across(polygon: Floats) -> float:
+    """The longest chord parallel to the second axis of a convex polygon: it runs through a vertex."""
+    ends = np.roll(polygon, -1, axis=0)
+    chords = [0.0]
+    for place in polygon[:, 0]:
+        crossed = (np.minimum(polygon[:, 0], ends[:, 0]) <= place) & (place <= np.maximum(polygon[:, 0], ends[:, 0]))
+        crossed &= polygon[:, 0] != ends[:, 0]
+        start, end = polygon[crossed], ends[crossed]
+        heights = start[:, 1] + (place - start[:, 0]) / (end[:, 0] - start[:, 0]) * (end[:, 1] - start[:, 1])
+        chords.append(float(np.ptp(heights)) if heights.size else 0.0)
+    return max(chords)
 
 
 def make_visit(number: str, serial: int, place: int, name: str, date: dt.date, day: int, lesions: Sequence[Lesion]) -> Visit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -60,6 +60,37 @@ def flag_same_voxels(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {**row, "outline_flags": [*(row["outline_flags"] or ()), "same_voxels"]} if again else row
         for row, again in zip(rows, twice, strict=True)
     ]
+
+
+def flag_unlike_density(rows: Sequence[dict[str, Any]], limit_hu: float) -> list[dict[str, Any]]:
+    """Reads with `unlike_density` where the mean differs by more than a limit from every other read of that lesion by that reader.
+
+    An outline that slipped half into the lung beside a tumour keeps a plausible size; its density does not.
+
+    Parameters
+    ----------
+    rows
+        Reads; those without `mean_hu` are left alone.
+    limit_hu
+        In HU; `[reads] unlike_density_hu` of study.toml.
+    """
+    names = ("site", "patient", "reader", "lesion")
+    means: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for row in rows:
+        if row.get("mean_hu") is not None:
+            means[tuple(row[n] for n in names)].append(row["mean_hu"])
+    return [
+        {**row, "outline_flags": [*(row["outline_flags"] or ()), "unlike_density"]}
+        if _is_unlike(row.get("mean_hu"), means[tuple(row[n] for n in names)], limit_hu)
+        else row
+        for row in rows
+    ]
+
+
+def _is_unlike(mean_hu: float | None, all_means: Sequence[float], limit_hu: float) -> bool:
+    if mean_hu is None or len(all_means) < 2:
+        return False
+    return sorted(abs(mean_hu - other) for other in all_means)[1] > limit_hu
 
 
 def without_features(flags: Collection[str] | None) -> str | None:

@@ -62,6 +62,10 @@ FLAGS: Mapping[str, str] = {
         "another lesion of this reader on this scan has the very same voxels, so that one lesion counts "
         "twice in the sum; deliver each lesion once"
     ),
+    "unlike_density": (
+        "the mean density under the outline is far from that of the same lesion at every other visit "
+        "([reads] unlike_density_hu of study.toml); check that the outline lies on the lesion"
+    ),
     "several_pieces": (
         "the outline is in pieces that do not touch each other: several lesions under one label, a "
         "stray stroke or a damaged mask. Check it, and give each lesion its own label"

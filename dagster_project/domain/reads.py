@@ -11,9 +11,11 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.domain.follow_up_labels import question_labels
 from dagster_project.domain.labels import Labels, Place, labels_of_outlines, normal_label
-from dagster_project.domain.outline_flags import flag_same_voxels, judge_outline
+from dagster_project.domain.outline_flags import flag_same_voxels, flag_unlike_density, judge_outline
 from dagster_project.domain.outlines import FLAGS
+from dagster_project.domain.responses import BASELINE
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE, READS
 
@@ -78,7 +80,9 @@ def derive_reads(
        Outlines that match nothing are refused.
     6. A lesion bears one name within a patient: the spelling of lesions.csv, else the first in alphabetical order.
     7. Where a reader read a lesion on several series of one visit, the read on the series that the protocol chose is used.
-    8. `locked_at` is the reader's lock, NULL while open. Open reads take no part in anything that follows.
+    8. Flags that follow from other outlines: `same_voxels`, `unlike_density`.
+    9. A label of a follow-up visit that the reader does not know from T0 is a question (`question_labels`).
+    10. `locked_at` is the reader's lock, NULL while open. Open reads take no part in anything that follows.
 
     Parameters
     ----------
@@ -99,7 +103,10 @@ def derive_reads(
     rows += _unjudged(found, rows, lesions, re.compile(rules["target_roi"], re.IGNORECASE), refusals)
     _report_ambiguous(rows, visits.labels, refusals)
     rows = flag_same_voxels(_one_series_a_visit(_one_name_a_lesion(rows, visits.labels), visits, refusals))
+    rows = flag_unlike_density(rows, rules["unlike_density_hu"])
     _report_flags(rows, refusals)
+    for row, question in question_labels(rows, visits.visit_of, BASELINE):
+        refusals.add(row, _item(row, row["lesion"]), question)
     locked = {(r["site"], r["reader"]): r["locked_at"] for r in locks.iter_rows(named=True)}
     schema = {name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"}
     full = [{**{name: row.get(name) for name in schema}, "reader_label": row["lesion"], "visit": visits.visit_of[row["site"], row["scan"]],

@@ -43,7 +43,8 @@ def list_rois(dataset: Dataset) -> list[Roi]:
 
     1. Items of ROIContourSequence that name one ROI are joined.
     2. ROIs that share a number are refused: ROI Number is unique within a set (PS3.3, C.8.8.5).
-    3. Of ROIs of one name with the same contours the first is used; with other contours all are refused.
+    3. Of ROIs of one name in one frame of reference the first is used where the contours are the same;
+       where they are not, all are refused.
     4. Contours that name no ROI of the set are refused under their place in ROIContourSequence.
     """
     items = list(dataset.get("StructureSetROISequence") or [])
@@ -120,10 +121,11 @@ def _slab(contours: Sequence[Dataset]) -> float | None:
 
 
 def _named_once(rois: Sequence[Roi]) -> list[Roi]:
-    by_name: dict[str, list[Roi]] = defaultdict(list)
+    """Names are unique within a frame of reference: one set may hold the same lesion of two visits."""
+    by_name: dict[tuple[str, str | None], list[Roi]] = defaultdict(list)
     for roi in rois:
         if roi.contours and roi.label and not roi.refused:
-            by_name[roi.label.casefold()].append(roi)
+            by_name[roi.label.casefold(), roi.references.frame].append(roi)
     refused: dict[int, str | None] = {}
     for same in by_name.values():
         drawn = {_drawn(roi) for roi in same}

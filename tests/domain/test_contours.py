@@ -211,6 +211,16 @@ def test_two_structures_of_one_name_are_refused_unless_they_are_equal(tmp_path, 
     assert [bool(o.refused) for o in read_outlines(path, series_of(tmp_path))] == read
 
 
+@pytest.mark.parametrize("other", [(12.5, 15.5), (3.5, 8.5)], ids=["other contours", "the same contours"])
+def test_one_name_in_two_frames_of_reference_is_a_lesion_at_two_visits(tmp_path, other):
+    def of_another_visit(ds):
+        ds.StructureSetROISequence[1].ReferencedFrameOfReferenceUID = "1.9.9"
+
+    found = two_rois(tmp_path, of_another_visit, ("GTV", "gtv"), other)
+    assert (found["GTV"].refused, int(found["GTV"].mask.sum())) == ("", 25)
+    assert "frame of reference" in found["gtv"].refused
+
+
 def test_contours_of_no_structure_are_told_by_their_place(tmp_path):
     def nameless(ds):
         ds.ROIContourSequence[1].ReferencedROINumber = 9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dagster_project.domain.outline_flags import flag_same_voxels, judge_outline, without_features
+from dagster_project.domain.outline_flags import flag_same_voxels, flag_unlike_density, judge_outline, without_features
 from dagster_project.domain.outlines import FLAGS, NO_FEATURES
 from dagster_project.study import load_study
 
@@ -63,3 +63,26 @@ def test_one_outline_for_two_lesions_of_a_reader_is_flagged_on_both():
             for reader, lesion, digest, flags in (("R1", "L1", "m", []), ("R1", "L2", "m", ["slices_filled"]), ("R1", "L3", "n", []), ("R2", "L1", "m", []),
                                                   ("R1", "L4", None, None), ("R1", "L5", None, None))]
     assert [r["outline_flags"] for r in flag_same_voxels(rows)] == [["same_voxels"], ["slices_filled", "same_voxels"], [], [], None, None]
+
+
+@pytest.mark.parametrize(
+    ("means", "flagged"),
+    [
+        ([30.0, 33.0, -692.0], [2]),      # half in the lung beside the tumour, at one visit
+        ([30.0, -500.0], [0, 1]),         # of two nobody can tell which
+        ([30.0, -50.0, -250.0], []),      # necrosis, a cavity
+        ([-600.0, -620.0], []),           # ground glass at every visit
+        ([30.0, None, -692.0], [0, 2]),   # measured by hand in between
+        ([-692.0], []),
+    ],
+)  # fmt: skip
+def test_a_density_unlike_that_of_the_other_visits_is_flagged(means, flagged):
+    rows = [{"site": "AA", "patient": "P", "scan": f"S{k}", "reader": "R1", "lesion": "L1", "mean_hu": mean, "outline_flags": []} for k, mean in enumerate(means)]
+    found = flag_unlike_density(rows, RULES["unlike_density_hu"])
+    assert [k for k, row in enumerate(found) if row["outline_flags"] == ["unlike_density"]] == flagged
+
+
+def test_densities_of_other_readers_and_lesions_are_not_compared():
+    rows = [{"site": "AA", "patient": "P", "scan": "S0", "reader": reader, "lesion": lesion, "mean_hu": mean, "outline_flags": []}
+            for reader, lesion, mean in (("R1", "L1", 30.0), ("R2", "L1", -600.0), ("R1", "L2", -600.0))]
+    assert flag_unlike_density(rows, RULES["unlike_density_hu"]) == rows
