@@ -1,1 +1,1 @@
-"""The flow: one module a table. Each reads, makes one call, and tells what came of it."""
+"""The flow: one module per table. Each reads, makes one call, and tells what came of it."""

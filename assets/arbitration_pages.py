@@ -1,4 +1,4 @@
-"""The arbiter's worklist, and a page a case with both reads side by side."""
+"""The arbiter's worklist, and a page per case with both reads side by side."""
 
 import dagster as dg
 

@@ -1,8 +1,8 @@
-"""What the probabilities of the model with an alias rest on: blocks, features, regions, visits, lesions, members."""
+"""What the probabilities of the model with an alias are based on: blocks, features, regions, visits, lesions, members."""
 
 import dagster as dg
 
-from dagster_project.flow.predictions import kept_said
+from dagster_project.flow.predictions import load_predictions
 from dagster_project.lake.tables import ATTRIBUTIONS
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
@@ -11,5 +11,5 @@ from dagster_project.resources import Lakehouse
 @table_asset(ATTRIBUTIONS, deps=["model_runs"])
 def attributions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Take over what was derived with the predictions."""
-    rows = kept_said(lakehouse).attributions
+    rows = load_predictions(lakehouse).attributions
     return materialize_result(lakehouse.lake.replace(ATTRIBUTIONS.name, rows), rows, facts={"patients": rows["patient"].n_unique()})

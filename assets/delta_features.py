@@ -10,6 +10,6 @@ from dagster_project.resources import Lakehouse
 
 @table_asset(DELTA_FEATURES, deps=["radiomic_features", "lesions", "timepoints"])
 def delta_features(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Subtract, compare and divide by the days between, for the patients of whom something differs."""
+    """Subtract, compare and divide by the days between, for the patients whose data changed."""
     done = derive_changed(lakehouse, context.log.info)
     return materialize_result(done.written, facts=done.counts)

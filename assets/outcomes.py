@@ -1,4 +1,4 @@
-"""Best responses and progression-free survival, one row a patient."""
+"""Best responses and progression-free survival, one row per patient."""
 
 import dagster as dg
 import polars as pl

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.flow.predictions import kept_said
+from dagster_project.flow.predictions import load_predictions
 from dagster_project.lake.tables import PREDICTIONS
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.reports.pictures import roc_picture
@@ -13,7 +13,7 @@ from dagster_project.resources import Lakehouse
 @table_asset(PREDICTIONS, deps=["model_runs"])
 def predictions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Store the probabilities of the last training."""
-    rows = kept_said(lakehouse).predictions
+    rows = load_predictions(lakehouse).predictions
     (runs,) = lakehouse.read("model_runs")
     outside = rows.filter(pl.col("fold").is_null())
     facts = {

@@ -1,4 +1,4 @@
-"""One row a reader, lesion and scan, as that reader judged and outlined it."""
+"""One row per reader, lesion and scan, as that reader judged and outlined it."""
 
 import dagster as dg
 

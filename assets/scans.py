@@ -1,4 +1,4 @@
-"""One row a CT series: geometry, acquisition, artifact figures."""
+"""One row per CT series: geometry, acquisition, artifact figures."""
 
 import dagster as dg
 

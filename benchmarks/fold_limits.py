@@ -18,7 +18,7 @@ from models.training import TrainedModel, train
 LEARNERS = (Baseline("dhi", (DHI,), "ridge"), Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net"), Boosting())
 
 TRUTHS = {**COHORTS, "amount of change": Truth(heterogeneity=0.0, amount=1.5)}
-"""In the last one response rests on how much the texture changes, which is what DHI sees; in the first two on the direction, or on neither."""
+"""In the last one response is based on how much the texture changes, which is what DHI sees; in the first two on the direction, or on neither."""
 
 
 def run(cohort: str, seed: int, patients: int) -> list[str]:

@@ -41,10 +41,10 @@ from dagster_project.flow import radiomic_features as flow
 from dagster_project.flow.delta_features import derive_changed
 from dagster_project.flow.feature_stability import compare_features
 from dagster_project.flow.gate import judge
-from dagster_project.flow.learnt_before import LearntBefore, keep_learnt, learnt_before
 from dagster_project.flow.model_runs import Reading, tables_seen
 from dagster_project.flow.predictions import aliases
 from dagster_project.flow.responses import grade_all_evaluators
+from dagster_project.flow.training_state import TrainingState, load_training_state, save_training_state
 from dagster_project.lake.publish import publish, published_snapshots, withdraw_publications
 from dagster_project.lake.schema import conform, polars_schema
 from dagster_project.lake.store import Write
@@ -159,8 +159,8 @@ def training_step(lakehouse, looked_at):
 
     snapshot, section, reading = lakehouse.lake.snapshot(), lakehouse.study.section("model"), Reading()
     for name in section["tasks"]:
-        held, before = aliases_held(lakehouse.home.mlflow_uri, name, aliases(lakehouse)), learnt_before(lakehouse, name)
-        if before and before.holds(lakehouse, snapshot, pl.DataFrame(), held):
+        held, before = aliases_held(lakehouse.home.mlflow_uri, name, aliases(lakehouse)), load_training_state(lakehouse, name)
+        if before and before.is_current(lakehouse, snapshot, pl.DataFrame(), held):
             continue
         looked_at.append(name)
         tables = tables_seen(lakehouse, snapshot, TASKS[name], section["network_features"], reading=reading)
@@ -168,7 +168,7 @@ def training_step(lakehouse, looked_at):
             build_dataset(TASKS[name], **tables)
         except DatasetError:
             looked_at[-1] += " (no patient has its label)"
-        keep_learnt(lakehouse, name, LearntBefore(snapshot, lakehouse.study.digest, None, held, {}, ()))
+        save_training_state(lakehouse, name, TrainingState(snapshot, lakehouse.study.digest, None, held, {}, ()))
 
 
 def timed(steps):

@@ -25,7 +25,7 @@ def _short_lines(_: dg.InitLoggerContext) -> logging.Logger:
     handler = logging.StreamHandler()
     handler.addFilter(_OwnLines())
     handler.setFormatter(_Short())
-    logger = logging.Logger("lakehouse")  # noqa: LOG001 - one a run, so that handlers do not add up
+    logger = logging.Logger("lakehouse")  # noqa: LOG001 - one per run, so that handlers do not add up
     logger.addHandler(handler)
     return logger
 

@@ -14,7 +14,7 @@ from dagster_project.partitions import SITES
 @dg.schedule(job=site_job, cron_schedule="30 1 * * *", execution_timezone="Asia/Shanghai", default_status=dg.DefaultScheduleStatus.RUNNING,
              description="Materialise every site at 01:30; the cohort follows when the last site is done.")
 def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
-    """One run a site: one that fails does not hold up the others."""
+    """One run per site: one that fails does not hold up the others."""
     sites = find_home().sites()
     context.instance.add_dynamic_partitions(SITES.name or "site", sites)
     night = context.scheduled_execution_time.date().isoformat()

@@ -40,7 +40,7 @@ class BoostedModel:
         return dataset.values_divided(self.features, self.limits)
 
     def probabilities(self, dataset: Dataset) -> np.ndarray:
-        """Probability of response of each row; a missing value follows the branch learnt for it."""
+        """Probability of response of each row; a missing value follows the branch chosen for it in training."""
         import lightgbm
 
         return np.asarray(lightgbm.Booster(model_str=self.text).predict(self.values(dataset), num_threads=1))

@@ -1,4 +1,4 @@
-"""What a model may see: one row a patient, and no column later than the task's landmark."""
+"""What a model may see: one row per patient, and no column later than the task's landmark."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ TASKS = {task.name: task for task in (
     Task("T1", ("T0", "T1"), "response (CR or PR) after T1"),
     Task("T2", ("T0", "T1", "T2"), "free of progression for six months after T2"),
 )}
-"""The tasks that can be learnt, each with its landmark."""
+"""The tasks that can be trained, each with its landmark."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class FeatureColumn:
 
 
 class LeakageError(ValueError):
-    """Columns that rest on a visit which the task may not see."""
+    """Columns that are based on a visit which the task may not see."""
 
     def __init__(self, task: Task, columns: Sequence[FeatureColumn]) -> None:
         shown = ", ".join(f"{c.name} ({', '.join(c.visits)})" for c in columns)
@@ -82,13 +82,13 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One row a patient, sorted by site and pseudonym; missing values in `X` are NaN until a training fold imputes them.
+    """One row per patient, sorted by site and pseudonym; missing values in `X` are NaN until a training fold imputes them.
 
     NaN stays inside this matrix: no table and no artifact receives it. A data set that breaks a rule cannot be made:
 
-    1. every column rests on the task's visits alone, else LeakageError;
+    1. every column is based on the task's visits alone, else LeakageError;
     2. a patient has one row, hence one site, else DatasetError;
-    3. no comparison of lesions rests on another pair of visits than the task's, else LeakageError;
+    3. no comparison of lesions is based on another pair of visits than the task's, else LeakageError;
     4. no block of columns comes already standardised: mean 0 and deviation 1 in every varying column can only have been
        fitted on all patients, before any split, else DatasetError.
     """
@@ -225,7 +225,7 @@ def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, r
                   delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None,
                   outcomes: pl.DataFrame | None = None, reader_pairs: pl.DataFrame | None = None,
                   kernels: pl.DataFrame | None = None, habitat_words: CohortWords | None = None, comparisons: Comparisons | None = None) -> Dataset:
-    """Bring the task's columns to one row a patient.
+    """Bring the task's columns to one row per patient.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a probability rests on: contributions to the logit by feature, block, region, visit and lesion; attention is not an explanation."""
+"""What a probability is based on: contributions to the logit by feature, block, region, visit and lesion; attention is not an explanation."""
 
 from __future__ import annotations
 

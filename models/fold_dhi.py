@@ -14,7 +14,7 @@ from dagster_project.radiomics.calibration import COMPONENTS
 from dagster_project.radiomics.dhi_limits import Comparisons, FoldLimits, fit_fold_limits
 
 LIMITED = ("dhi", *(f"u_{c}" for c in COMPONENTS), "dhi_maximum", "dhi_spread")
-"""Columns of `dhi` that rest on limits; the others are as the table has them."""
+"""Columns of `dhi` that are based on limits; the others are as the table has them."""
 
 
 @dataclass(frozen=True, eq=False)

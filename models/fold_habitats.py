@@ -93,7 +93,7 @@ class FoldHabitats:
         return tuple(f"{PREFIX}{k + 1}" for k in range(self.codebook.count))
 
     def apply_in_training(self, series: LesionSeries, patients: Sequence[str], training: Sequence[str]) -> LesionSeries:
-        """`apply` for patients of whom some are about to be learnt from: CodebookError unless it was fitted on exactly those."""
+        """`apply` for patients of whom some are about to be trained on: CodebookError unless it was fitted on exactly those."""
         if not set(training) <= set(patients):
             raise CodebookError("training patients that are not in the series")
         check_fold(self.codebook, training)
@@ -134,7 +134,7 @@ class FoldHabitats:
         told = facts["codebook"]
         codebook = Codebook(**told | {"centres": tuple(tuple(map(float, c)) for c in told["centres"]), "scale": tuple(told["scale"])})
         if codebook.scope != "fold" or codebook.fingerprint != facts["fingerprint"]:
-            raise CodebookError("the stored codebook is not the one that a fold fitted; train anew")
+            raise CodebookError("the stored codebook is not the one that per fold fitted; train anew")
         return cls(codebook, WordGrid(*(tuple(facts["grid"][name]) for name in ("density_hu", "spread_hu"))))
 
 

@@ -46,7 +46,7 @@ def bound_held_out(learner: Learner, seen: Dataset, fold: np.ndarray, probabilit
     try:
         each = _without_pairs(learner, seen, fold, section, seed)
     except (SplitError, DatasetError, HarmonisationError) as error:
-        return Bounds(empty, empty, f"two folds fewer cannot be learnt from: {error}")
+        return Bounds(empty, empty, f"two folds fewer cannot be trained on: {error}")
     lower, upper = empty.copy(), empty.copy()
     for k in range(number):
         groups = np.delete(each[:, fold == k], k, axis=0)

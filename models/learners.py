@@ -49,7 +49,7 @@ class Fit:
 class Learner(Protocol):
     """Something that learns from a data set and from nothing else.
 
-    `fit` receives training patients only; every choice it makes (imputation, scaling, selection, strength, cut-off) rests on them.
+    `fit` receives training patients only; every choice it makes (imputation, scaling, selection, strength, cut-off) is based on them.
     A learner with `negative_control` is given features permuted between patients, and never the registry's alias.
     """
 

@@ -68,7 +68,7 @@ def judge_control(rows: pl.DataFrame, control: str, *, minimum_per_class: int, f
     Parameters
     ----------
     rows
-        site, patient, responder, feature, value and region_volume_mm3 of one control, one lesion a patient.
+        site, patient, responder, feature, value and region_volume_mm3 of one control, one lesion per patient.
     """
     wide = rows.filter(pl.col("value").is_not_null() & pl.col("responder").is_not_null()).pivot(on="feature", index=["site", "patient", "responder", VOLUME], values="value")
     wide = wide.sort("site", "patient")
@@ -101,7 +101,7 @@ def held_out_operators(features: np.ndarray, kept: np.ndarray, fold: np.ndarray)
 
 
 def held_out_scores(operators: Operators, labels: np.ndarray) -> np.ndarray:
-    """A score a patient: the operator of the fold on the others' responses about their mean.
+    """A score per patient: the operator of the fold on the others' responses about their mean.
 
     There is no intercept: it would differ between folds by who is held out, and pull the pooled AUC below 0.5.
     """

@@ -24,7 +24,7 @@ INPUTS = ("x", "present", "days", "ties")
 """Arrays that a network is given, in the order of its arguments; `contacts` comes last where the ST-GCN has habitats as nodes."""
 
 SHARED = ("ties",)
-"""Of these, what is the same for all networks trained side by side; the others rest on what each fitted on its own patients."""
+"""Of these, what is the same for all networks trained side by side; the others are based on what each fitted on its own patients."""
 
 ARCHITECTURES = ("st_gcn", "decomposition_transformer")
 """Names of the networks."""

@@ -1,4 +1,4 @@
-"""What a registered model says of patients it was not trained on, with how sure it is, how strange they are, and what it rests on."""
+"""What a registered model says of patients it was not trained on, with how sure it is, how strange they are, and what it is based on."""
 
 from __future__ import annotations
 

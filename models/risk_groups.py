@@ -17,7 +17,7 @@ GROUPS = ("low_risk", "high_risk")
 
 @dataclass(frozen=True, eq=False)
 class TimeToProgression:
-    """One entry a patient, counted from the landmark: days (NaN where unknown, or over before the landmark) and whether they end in an event."""
+    """One entry per patient, counted from the landmark: days (NaN where unknown, or over before the landmark) and whether they end in an event."""
 
     days: np.ndarray
     events: np.ndarray

@@ -17,7 +17,7 @@ EXPECTED_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Criterion:
-    """A criterion, the patients it asks for, and what it rests on."""
+    """A criterion, the patients it asks for, and what it is based on."""
 
     name: str
     needed: int

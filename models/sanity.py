@@ -1,4 +1,4 @@
-"""Whether attributions tell of the model and the data at all: they must change when its weights, or the labels it learnt, are shuffled."""
+"""Whether attributions tell of the model and the data at all: they must change when its weights, or the labels it was trained on, are shuffled."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check_networks(trained: Sequence[TrainedModel], section: Section) -> dict[st
 
 
 def judge_attributions(name: str, model: FittedModel, checks: Mapping[str, SanityCheck]) -> dict[str, Verdict]:
-    """Verdicts that a model rests on, by network: its own of a network, those of the networks it leans on of a stack; none of another model."""
+    """Verdicts that a model is based on, by network: its own of a network, those of the networks it leans on of a stack; none of another model."""
     if not isinstance(model, FusionModel):
         return {name: checks[name].verdict} if name in checks else {}
     share = model.weights / max(model.weights.sum(), 1e-12)

@@ -27,7 +27,7 @@ _WHO = ["site", "patient"]
 
 @dataclass(frozen=True, eq=False)
 class LesionSeries:
-    """One row a patient; absent nodes are NaN throughout.
+    """One row per patient; absent nodes are NaN throughout.
 
     Parameters
     ----------

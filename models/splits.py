@@ -26,7 +26,7 @@ def stratified_folds(patients: Sequence[str], sites: Sequence[str], labels: np.n
     Parameters
     ----------
     patients, sites, labels
-        One entry a row.
+        One entry per row.
     folds : int
         Folds wanted, at least 2.
     scope : str

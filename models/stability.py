@@ -100,7 +100,7 @@ def _of_visits(each: list[ReaderMoments], size: tuple[int, int]) -> list[np.ndar
 
 @dataclass(frozen=True)
 class StableFeatures:
-    """What was learnt of the readers from training patients: the features to leave out, of how many, by how many pairs."""
+    """What training on the readers gave, from training patients: the features to leave out, of how many, by how many pairs."""
 
     unstable: frozenset[Feature] = frozenset()
     judged: int = 0

@@ -14,7 +14,7 @@ class GraphConvolution(nn.Module):
 
     Within a lesion A is 1, or `contacts` where habitats are nodes; between lesions it is `ties`.
 
-    Weights of edges (M) are learnt a pair of regions, never a pair of lesions, so that the order of lesions means nothing.
+    Weights of edges (M) are learned for each pair of regions, never a pair of lesions, so that the order of lesions means nothing.
     """
 
     def __init__(self, channels: int, out: int, regions: int) -> None:
@@ -33,7 +33,7 @@ class GraphConvolution(nn.Module):
 
 
 class TemporalConvolution(nn.Module):
-    """Kernel of three visits on each node; a neighbour's part fades with the days between, at a learnt rate."""
+    """Kernel of three visits on each node; a neighbour's part fades with the days between, at a learned rate."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

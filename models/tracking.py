@@ -94,7 +94,7 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     1. A cohort rule that failed or could not be evaluated stops everything, since nothing may be trained behind a closed gate.
     2. Each model becomes one run of the experiment of its task, and one version of the registered model of its task.
     3. The alias goes to the version of `best_model`. A raised leakage alarm is written on run and version, and stops nothing.
-    4. All are nested in one run of the training, and each holds one run a fold.
+    4. All are nested in one run of the training, and each holds one run per fold.
     5. Where `section` is given, the rule of `models.promotion` says whether that version becomes the champion; the reasons are tags.
 
     Parameters
@@ -206,7 +206,7 @@ def _run(name: str, tags: Mapping[str, str], context: _Context) -> Iterator[str]
 
 
 def _log_folds(model: TrainedModel, context: _Context) -> None:
-    """One run a fold: its AUC where it has both classes, its cut-off and its patients."""
+    """One run per fold: its AUC where it has both classes, its cut-off and its patients."""
     from mlflow.entities import Metric
 
     moment = int(context.trained_at.timestamp() * 1000)
@@ -323,7 +323,7 @@ def _write_attributions(folder: Path, model: TrainedModel, context: _Context) ->
     if told:
         _write_json(folder / "attributions.json", told)
     said = "; ".join(f"{'' if name == model.name else f'{name}: '}{v.verdict}, {v.detail}" for name, v in rests_on.items())
-    return said or ("not asked for" if isinstance(network, NetworkModel) else "rests on no network")
+    return said or ("not asked for" if isinstance(network, NetworkModel) else "is based on no network")
 
 
 def model_facts(model: TrainedModel, snapshot: int, protocol_digest: str) -> dict[str, Any]:

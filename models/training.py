@@ -35,8 +35,8 @@ class TrainedModel:
     """A learner's out-of-fold probabilities on a data set, what they amount to, and its fit on all patients.
 
     `dataset` holds the columns that this learner saw; `cohort_digest` is that of the whole data set, the same for all its learners.
-    `cutoffs` has one value a fold, chosen on the other folds' patients; `final` is the fit on everyone, for patients to come,
-    and none of the figures rests on it.
+    `cutoffs` has one value per fold, chosen on the other folds' patients; `final` is the fit on everyone, for patients to come,
+    and none of the figures is based on it.
     """
 
     name: str
@@ -124,7 +124,7 @@ def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Sec
 def hold_out_sites(learner: Learner, dataset: Dataset, section: Section, seed: int) -> Pooled | str:
     """`leave_one_site_out` where the protocol asks for it of this learner, else why not.
 
-    1. `held_out_sites` says of whom: none, baselines (all but networks and the stack, whose cost is that of a fold a hospital), or all.
+    1. `held_out_sites` says of whom: none, baselines (all but networks and the stack, whose cost is that of a fold per hospital), or all.
     2. Never of a negative control.
     3. One hospital alone, or others without both classes: why.
     """

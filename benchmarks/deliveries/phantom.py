@@ -209,7 +209,7 @@ def axes() -> tuple[Floats, Floats]:
 
 
 def ct_slices(number: str, serial: int, visit: int, date: dt.date, hu: Floats) -> list[Dataset]:
-    """A CT series of HU (z, y, x): one object a slice, 1 mm apart."""
+    """A CT series of HU (z, y, x): one object per slice, 1 mm apart."""
     day, series = f"{date:%Y%m%d}", uid(serial, visit, 2)
     made = []
     for k, z in enumerate(slice_heights()):
@@ -283,7 +283,7 @@ def _code(value: str, meaning: str) -> Dataset:
 
 
 def segmentation(visit: Visit, number: str, masks: Mapping[str, Mask], *, place: int = 6) -> Dataset:
-    """A binary SEG: one segment a label, a frame a slice that holds something."""
+    """A binary SEG: one segment a label, a frame per slice that holds something."""
     first = visit.slices[0]
     serial_uid = str(first.StudyInstanceUID).rsplit(".", 1)[0]
     made = base(SEG, f"{serial_uid}.{place}.1", f"{serial_uid}.{place}", str(first.StudyInstanceUID), str(first.FrameOfReferenceUID),

@@ -51,7 +51,7 @@ def run_demo(home: Home) -> bool:
     _deliver_decisions(home)
     _step("4. The flow again: only what the decisions touch is computed, the gate opens, the model is trained")
     after = run_flow(home, [])
-    _tell_demo(home)
+    _print_demo(home)
     return not (before.failed or after.failed) and not before.gate_open and after.gate_open
 
 
@@ -67,7 +67,7 @@ def _deliver_decisions(home: Home) -> None:
         CONSOLE.print(f"  {decisions.parent.name}: {sum(1 for _ in decisions.open(encoding='utf-8')) - 1} decisions")
 
 
-def _tell_demo(home: Home) -> None:
+def _print_demo(home: Home) -> None:
     with read_lake(home) as lake:
         print_table("What was made", ["table", "rows", "what it is"], [(t.name, lake.count(t.name), t.en) for t in TABLES])
         runs = lake.query("""

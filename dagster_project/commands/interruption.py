@@ -21,7 +21,7 @@ from dagster_project.compute import close_executor
 from dagster_project.lake.interruption import SIGNALS
 
 AGAIN_SECONDS = 5.0
-"""How often the work is told to stop until it does: a library may swallow the first time."""
+"""How often the work is asked to stop until it does: a library may swallow the first time."""
 
 STOPPING = ("Stopping ({name}): what is being written is finished first. "
             "The same again ends at once.")

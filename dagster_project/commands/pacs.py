@@ -52,7 +52,7 @@ def listen(site: str) -> None:
 
 @pacs.command()
 @click.option("--site", required=True, help="Whose PACS is asked.")
-@click.option("--numbers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Hospital numbers, one a line.  [default: the landing's patients.csv]")
+@click.option("--numbers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Hospital numbers, one per line.  [default: the landing's patients.csv]")
 @click.option("--from", "start", type=DAY, help="Earliest study date, with --numbers and --to.")
 @click.option("--to", "end", type=DAY, help="Latest study date, with --numbers and --from.")
 @click.option("--before", type=click.IntRange(0), default=42, show_default=True, help="Days before the first cycle.")

@@ -32,8 +32,8 @@ EXIT_GATE_CLOSED = 3
 
 WHAT_TO_PUT = """Nothing to do: {landing} holds no site.
 
-Put a site's delivery there, one folder a site (2 to 8 capital letters or digits):
-  {landing}/<SITE>/clinical/patients.csv      one row a patient
+Put a site's delivery there, one folder per site (2 to 8 capital letters or digits):
+  {landing}/<SITE>/clinical/patients.csv      one row per patient
   {landing}/<SITE>/clinical/treatments.csv    one row an administered cycle
   {landing}/<SITE>/clinical/follow_up.csv     one row an event or last contact
   {landing}/<SITE>/dicom/**                   CT, RTSTRUCT, SEG as the PACS exports them
@@ -101,7 +101,7 @@ def run_flow(home: Home, only: Sequence[str], *, take_in: bool = True) -> Flow:
         Where a signal ended it.
     """
     done = _Done(home)
-    with interruptible(done.told) as check, home_locked(home, "lakehouse run", waiting=_say):
+    with interruptible(done.summary) as check, home_locked(home, "lakehouse run", waiting=_say):
         return _run_flow(home, only, take_in, done, check)
 
 
@@ -127,7 +127,7 @@ class _Done:
             with uninterrupted():
                 self.saved += _materialised(instance, run_id)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What is saved, and how to go on."""
         where = f" in {self.where}" if self.where else ""
         published = "It was published before" if "published" in self.saved else "Nothing was published"
@@ -168,7 +168,7 @@ def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check
             with done.part(instance, f"{job} {site or ''}".strip()) as run_id:
                 result = _execute(defs, instance, run_id, job, site, leave_out=() if take_in else ("intake",))
                 check()
-            _tell_assets(result)
+            _print_assets(result)
             imaging += _imaging_work(result)
             checks |= _checks(result)
             opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
@@ -179,24 +179,27 @@ def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check
     opened &= not gate
     CONSOLE.print(f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused.")
     broken = tuple(sorted((severity, name) for name, severity in checks.items() if severity != PASSED))
-    _tell_checks(broken, len(checks))
-    _tell_end(home, failed, GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED, time.monotonic() - began)
+    _print_checks(broken, len(checks))
+    _print_end(home, failed, GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED, time.monotonic() - began)
     return Flow(tuple(failed), opened, gate, broken)
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """Severity of each check that failed, by name, or that it passed; a check that is asked again counts as it was last."""
+    """Severity of each check that failed, by name, or that it passed; a check that ran again counts as it was last."""
     found = (e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION")
     return {f"{c.asset_key.to_user_string()}.{c.check_name}": PASSED if c.passed else c.severity.value for c in found}
 
 
-def _tell_checks(broken: Sequence[tuple[str, str]], asked: int) -> None:
+def _print_checks(broken: Sequence[tuple[str, str]], total: int) -> None:
     """How many checks failed by severity, and which of them are errors."""
     errors = [name for severity, name in broken if severity == "ERROR"]
     named = f": {', '.join(errors)}" if errors else ""
     colour = "red" if errors else "green"
-    CONSOLE.print(f"Checks: {asked} asked, [{colour}]{len(errors)} failed as errors[/{colour}]{escape(named)}, "
-                  f"{len(broken) - len(errors)} as warnings.", soft_wrap=True)
+    text = (
+        f"{total} checks: [{colour}]{len(errors)} errors[/{colour}]{escape(named)}, "
+        f"{len(broken) - len(errors)} warnings."
+    )
+    CONSOLE.print(text, soft_wrap=True)
 
 
 def materialise_tables(home: Home, site: str | None, tables: Collection[str]) -> list[str]:
@@ -213,7 +216,7 @@ def materialise_tables(home: Home, site: str | None, tables: Collection[str]) ->
         keys = [key for key in job.asset_layer.executable_asset_keys if key.to_user_string() in tables]
         result = job.execute_in_process(
             instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=keys)
-        _tell_assets(result)
+        _print_assets(result)
         failures = list(_failures(result))
     return [f"{site or 'cohort'} {step}: {reason}" for step, reason in failures if not reason.startswith(GATE_CLOSED)]
 
@@ -273,13 +276,13 @@ def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
     return work
 
 
-def _tell_assets(result: dg.ExecuteInProcessResult) -> None:
+def _print_assets(result: dg.ExecuteInProcessResult) -> None:
     seconds = {e.step_key: e.step_success_data.duration_ms / 1000 for e in result.all_events if e.is_step_success}
     table = Table("asset", "rows", "computed", "reused", "removed", "refused", "seconds", box=None, header_style="dim", pad_edge=False)
     for event in result.get_asset_materialization_events():
-        told = {k: getattr(v, "value", v) for k, v in event.materialization.metadata.items()}
+        metadata = {k: getattr(v, "value", v) for k, v in event.materialization.metadata.items()}
         name = event.asset_key.to_user_string() if event.asset_key else ""
-        figures = [told.get(k) for k in ("dagster/row_count", "computed", "reused", "removed", "refused")]
+        figures = [metadata.get(k) for k in ("dagster/row_count", "computed", "reused", "removed", "refused")]
         table.add_row(name, *("" if f is None else str(f) for f in figures), f"{seconds.get(event.step_key, 0):.1f}")
     CONSOLE.print(table)
     failed = [e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
@@ -317,7 +320,7 @@ def _in_our_words(message: str) -> str:
     return str(name_fault(message) or message)
 
 
-def _tell_end(home: Home, failed: list[str], gate: str, seconds: float) -> None:
+def _print_end(home: Home, failed: list[str], gate: str, seconds: float) -> None:
     CONSOLE.rule("[bold]done[/bold]", align="left")
     CONSOLE.print(f"{gate} {seconds:.0f} s.")
     for line in failed:

@@ -26,7 +26,7 @@ def site() -> None:
 @click.option("--purpose", default="site left the study", show_default=True, help="Why; it stands in the audit.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(code: str, purpose: str, yes: bool) -> None:
-    """Take a site out of vault, crosswalk, tables, snapshots, publications, pages and histories; models that learnt from it are marked.
+    """Take a site out of vault, crosswalk, tables, snapshots, publications, pages and histories; models that were trained on it are marked.
 
     \b
     Needs no key. Move its landing folder away and stop the service before. Earlier snapshots expire. Exit 1 where a trace is left.
@@ -52,8 +52,8 @@ def remove(code: str, purpose: str, yes: bool) -> None:
 def remove_site(home: Home, code: str, purpose: str) -> list[str]:
     """Remove a site; the files in which one of its patients is left, which should be none.
 
-    1. The models that learnt from its patients are listed.
-    2. Vault, crosswalk and tables forget; what rests on all sites is derived anew without reading a landing.
+    1. The models that were trained on its patients are listed.
+    2. Vault, crosswalk and tables forget; what is based on all sites is derived anew without reading a landing.
     3. Snapshots, publications, histories and the partition go.
     4. The whole home is searched for the pseudonyms.
     """
@@ -72,5 +72,5 @@ def remove_site(home: Home, code: str, purpose: str) -> list[str]:
     withdrawal.expunge(lakehouse, runs)
     if patients:
         withdrawal.scrub(home, patients, code)
-    CONSOLE.print(f"{len(patients)} patients; {len(runs)} models learnt from them and are marked.")
+    CONSOLE.print(f"{len(patients)} patients; {len(runs)} models were trained on them and are marked.")
     return withdrawal.search_home(home, patients) if patients else []

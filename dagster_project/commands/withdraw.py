@@ -16,7 +16,7 @@ from dagster_project.lake.locks import home_locked
 @click.option("--purpose", default="consent withdrawn", show_default=True, help="Why; it stands in the audit, without the pseudonym.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
-    """Take a patient out of vault, tables, snapshots, publications, pages and histories; models that learnt from the patient are marked.
+    """Take a patient out of vault, tables, snapshots, publications, pages and histories; models that were trained on the patient are marked.
 
     \b
     Needs no key. Stop the service before. Earlier snapshots expire: time travel begins anew. Exit 1 where a trace is left.
@@ -44,7 +44,7 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
 def withdraw_patient(home: Home, pseudonym: str, purpose: str) -> list[str]:
     """Withdraw a patient; the files in which a trace is left, which should be none.
 
-    1. What the patient's data are known by is listed, and the models that learnt from them.
+    1. What the patient's data are known by is listed, and the models that were trained on them.
     2. Vault and crosswalk forget; every table, page and model is derived anew without reading a landing.
     3. Snapshots, publications and histories go.
     4. The whole home is searched.
@@ -60,5 +60,5 @@ def withdraw_patient(home: Home, pseudonym: str, purpose: str) -> list[str]:
     run_flow(home, [], take_in=False)
     withdrawal.expunge(lakehouse, runs)
     withdrawal.scrub(home, traces, mark)
-    CONSOLE.print(f"{len(runs)} models learnt from the patient and are marked." if runs else "No model learnt from the patient.")
+    CONSOLE.print(f"{len(runs)} models were trained on the patient and are marked." if runs else "No model was trained on the patient.")
     return withdrawal.search_home(home, traces)

@@ -37,7 +37,7 @@ _SIMULATED = pl.when("simulated").then(pl.lit("Y")).otherwise(pl.lit("N")).alias
 
 
 def derive_adrs(responses: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """ADRS: a record a patient, parameter, visit and evaluator; best responses once a patient.
+    """ADRS: a record per patient, parameter, visit and evaluator; best responses once a patient.
 
     AVALC holds this study's words (NON_CR_NON_PD as NON-CR/NON-PD). ANL01FL is Y for the accepted read. ADT is shifted, as all dates of the lake are; ADY counts
     from day 0, the first cycle, and not from 1 as ADaM's day does.
@@ -83,7 +83,7 @@ def _sums(responses: pl.DataFrame) -> pl.DataFrame:
 
 
 def derive_adtte(time_to_event: pl.DataFrame) -> pl.DataFrame:
-    """ADTTE: a record a patient and end point; AVAL in days from day 0, CNSR 0 for an event and 1 for censoring, EVNTDESC the row of the censoring table.
+    """ADTTE: a record per patient and end point; AVAL in days from day 0, CNSR 0 for an event and 1 for censoring, EVNTDESC the row of the censoring table.
 
     PARAMCD is the end point, the letter of its version (CODES) and L for the landmark from T2: PFS, PFSI, PFSNL. Patients without a time have no record.
     """

@@ -33,11 +33,11 @@ PAIRS: Mapping[str, pl.DataType] = {
     "dice": pl.Float64(), "dice_reason": pl.String(), "simulated": pl.Boolean(),
     "locked_at": pl.Datetime("us", "UTC"), "scan": pl.String(), "mask_digest_a": pl.String(), "mask_digest_b": pl.String(),
 }
-"""Names and types of the frame of pairs: one row a lesion at one visit, read by two locked readers."""
+"""Names and types of the frame of pairs: one row per lesion at one visit, read by two locked readers."""
 
 
 def derive_pairs(reads: pl.DataFrame, dice_of: DiceOf | None = None, *, site_reader: str = "SITE") -> pl.DataFrame:
-    """One row a lesion and visit that both readers of a patient read and locked; columns `PAIRS`.
+    """One row per lesion and visit that both readers of a patient read and locked; columns `PAIRS`.
 
     1. Only locked reads count, and not those found among the site's images (`site_reader`): nobody was blinded for them.
     2. The two readers of a patient are those who share the most lesion-visits, ties by name; reader a is the first by name.
@@ -113,7 +113,7 @@ def _overlap(a: dict[str, Any], b: dict[str, Any], dice_of: DiceOf | None) -> tu
 
 @dataclass(frozen=True)
 class _Scope:
-    """Rows of one line of the table: what they are about, the pairs that its ICC rests on, and its own pairs."""
+    """Rows of one line of the table: what they are about, the pairs that its ICC is based on, and its own pairs."""
 
     scope: str
     site: str
@@ -125,11 +125,11 @@ class _Scope:
 
 
 def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules: Mapping[str, Any]) -> pl.DataFrame:
-    """READER_AGREEMENT: a row a lesion-visit (its Dice), and a row a site, visit and the cohort for each measurement.
+    """READER_AGREEMENT: a row per lesion-visit (its Dice), and a row per site, visit and the cohort for each measurement.
 
     1. A lesion-visit is arbitrated where an arbiter decided its patient's case: neither reader, for one of the two, after both had locked.
     2. `icc_raw` is over all pairs; `icc_resolved` over the pairs that are not arbitrated, since an arbitrated value does not
-       rest on agreement. Both and `arbitrated_share` stand in every row: leaving out what was discordant flatters.
+       are settled without an arbiter. Both and `arbitrated_share` stand in every row: leaving out what was discordant flatters.
     3. ICC(2,1) where the same two readers read all pairs of the row, else ICC(1,1), and the reason says so.
     4. A site with fewer than `pairs_minimum` resolved pairs is judged pooled with the other such sites, or with all sites
        where these are still too few. `n`, `n_resolved` and the ICC are then the pool's, `pooled_with` and `reason` say so;

@@ -37,7 +37,7 @@ class Case:
 def derive_arbitrations(
     pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: pl.DataFrame, decisions: pl.DataFrame, rules: Mapping[str, Any],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """ARBITRATIONS, one row a patient whose reads differ, and rows of QUARANTINE for decisions that do not count.
+    """ARBITRATIONS, one row per patient whose reads differ, and rows of QUARANTINE for decisions that do not count.
 
     A case is a patient; triggers (RULES C, named with visit and lesion, never with a reader, so that the list stays blinded):
 

@@ -1,4 +1,4 @@
-"""Who belongs in the study: one verdict a patient and criterion of registration ChiCTR2600120951, with the evidence it rests on."""
+"""Who belongs in the study: one verdict per patient and criterion of registration ChiCTR2600120951, with the evidence it is based on."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Record:
 
 def derive_outcomes(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.DataFrame, patients: pl.DataFrame,
                     timepoints: pl.DataFrame, endpoints: Rules, recist: Rules) -> pl.DataFrame:
-    """Derive one row a patient of `patients`, from the accepted read.
+    """Derive one row per patient of `patients`, from the accepted read.
 
     1. best responses (best_response.py): visits up to the first PD (iRECIST: iCPD), none after a new anticancer therapy, and none at
        all where the day on which one began, or the day of the first cycle, is not known

@@ -28,7 +28,7 @@ def derive_feature_stability(readers: pl.DataFrame, copies: pl.DataFrame, repeat
        without a bound is not stable. Repeats have no part in it: a handful of them would have bounds too wide for any feature.
 
     A patient's lesions and visits count as separate among the readers' pairs: the bounds are somewhat too narrow. Copies are of
-    one lesion a patient.
+    one lesion per patient.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The one read of each patient that everything after rests on: endorsed, agreed, single, or provisional while a case is open."""
+"""The one read of each patient that everything after is based on: endorsed, agreed, single, or provisional while a case is open."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ HALF = 0.5 - 1e-6
 
 NO_NUMBERS = "holds values that are no numbers; export a mask of 0 outside and 1 inside"
 NEGATIVE = "holds negative values; export a mask of 0 outside and 1 inside"
-SEVERAL = "holds several labels; export one file a lesion, 0 outside and 1 inside, or all of them as one DICOM SEG"
+SEVERAL = "holds several labels; export one file per lesion, 0 outside and 1 inside, or all of them as one DICOM SEG"
 ABOVE_ONE = "holds fractions above 1; export a mask of 0 and 1, or fractions from 0 to 1"
 BELOW_HALF = "holds fractions, and no voxel of at least one half; export a mask of 0 outside and 1 inside"
 

@@ -101,7 +101,7 @@ def _outlines(path: Path, series: Series, wanted: Callable[[str], bool], positio
 
 
 def outline_parts(path: Path) -> list[Part]:
-    """What each outline of a file states about the images it was drawn on: one part a ROI or segment, or one for a whole mask.
+    """What each outline of a file states about the images it was drawn on: one part per ROI or segment, or one for a whole mask.
 
     Raises
     ------

@@ -103,7 +103,7 @@ def _at_least(rule: str, scope: str, figure: float, limit: float, detail: str) -
 
 
 def judge_contracts(tables: Tables, violations: Sequence[Violation]) -> list[Verdict]:
-    """One verdict a table: rows that break what the schema declares; limit 0."""
+    """One verdict per table: rows that break what the schema declares; limit 0."""
     broken: dict[str, list[Violation]] = defaultdict(list)
     for violation in violations:
         broken[violation.table].append(violation)
@@ -115,13 +115,13 @@ def _described(violations: Sequence[Violation]) -> str:
 
 
 def judge_arbitrations(arbitrations: pl.DataFrame, sites: Sequence[str]) -> list[Verdict]:
-    """One verdict a site: discordant cases without a decision; limit 0."""
+    """One verdict per site: discordant cases without a decision; limit 0."""
     opened = arbitrations.filter(pl.col("status") == "open")["site"].to_list()
     return [_at_most("open_arbitrations", site, opened.count(site), 0, f"{opened.count(site)} discordant cases wait for an arbiter") for site in sites]
 
 
 def judge_agreement(agreement: pl.DataFrame, study: Study, sites: Sequence[str] | None = None) -> list[Verdict]:
-    """Judge the agreement of each site's readers: two verdicts a measurement, one for the share arbitrated.
+    """Judge the agreement of each site's readers: two verdicts per measurement, one for the share arbitrated.
 
     1. icc_resolved: ICC(2,1) over the pairs settled without an arbiter at least 0.85
     2. icc_lower_bound: its lower 95 % bound at least 0.75; below 0.85 a warning
@@ -240,7 +240,7 @@ def judge_size(cohort: pl.DataFrame, study: Study) -> list[Verdict]:
 
 
 def count_row_rules(cohort: pl.DataFrame) -> list[Verdict]:
-    """One verdict a row rule: how many patients it leaves out; it warns, and closes nothing."""
+    """One verdict per row rule: how many patients it leaves out; it warns, and closes nothing."""
     reasons = [str(r) for r in cohort["exclusion"].to_list() if r is not None]
     counts = {rule: sum(r.startswith(rule) for r in reasons) for rule in ROW_RULES}
     return [Verdict(rule, "cohort", "row", n, None, "warn" if n else "pass", f"{n} patients left out") for rule, n in counts.items()]

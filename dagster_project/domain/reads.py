@@ -1,4 +1,4 @@
-"""What each reader judged, joined with what each reader outlined: one row a reader, lesion and scan, and a reason for all that does not fit."""
+"""What each reader judged, joined with what each reader outlined: one row per reader, lesion and scan, and a reason for all that does not fit."""
 
 from __future__ import annotations
 

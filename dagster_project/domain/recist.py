@@ -164,7 +164,7 @@ def assess_as_of(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -
     """RECIST 1.1 at each visit by what was known then: each visit is the last one of those it was graded with.
 
     It differs from `assess` only where a later visit made a doubtful new lesion certain, which then counts from its first appearance:
-    at the visits in between, and at later ones that rest on what these were (a complete response that in hindsight was none).
+    at the visits in between, and at later ones that are based on what these were (a complete response that in hindsight was none).
     """
     found = assess(baseline_visit, visits, rules)
     if not any(_HINDSIGHT in a.rule for a in found):

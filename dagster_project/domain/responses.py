@@ -39,7 +39,7 @@ def derive_responses(lesions: pl.DataFrame, timepoints: pl.DataFrame, *, evaluat
     3. without T0, or without a read of it, every visit is NE
     4. else the engines' responses (recist.py, irecist.py)
 
-    `irecist_response` rests on this visit and earlier ones alone. `overall_response` may rest on a later one in one case: a new
+    `irecist_response` is based on this visit and earlier ones alone. `overall_response` may be based on a later one in one case: a new
     lesion that was equivocal here and called unequivocal later is PD from its first appearance. `overall_response_as_of_visit` is
     what the engine gives for the visits up to this one alone.
 

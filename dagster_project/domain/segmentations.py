@@ -32,7 +32,7 @@ Frames = npt.NDArray[Any]
 NO_MAXIMUM = "lacks (0062,000E) MaximumFractionalValue, without which its fractions mean nothing; export it as BINARY"
 ABOVE_MAXIMUM = "holds fractions above (0062,000E) MaximumFractionalValue; export it as BINARY"
 BELOW_HALF = "holds fractions, and no voxel of at least half of (0062,000E) MaximumFractionalValue; export it as BINARY"
-SEVERAL_VALUES = "is BINARY and holds several values beside 0; export one segment a lesion"
+SEVERAL_VALUES = "is BINARY and holds several values beside 0; export one segment per lesion"
 FROM_THE_LEFT = (
     "its bits are packed from the left, the first voxel in the highest bit, against PS3.5 section 8.1.1: "
     "each eighth of a row is mirrored; export it with another program, or as NIfTI"

@@ -47,7 +47,7 @@ class Visit:
 
 
 def derive_timepoints(scans: pl.DataFrame, treatments: pl.DataFrame, rules: Mapping[str, Any]) -> pl.DataFrame:
-    """One row a visit: TIMEPOINTS without `input_fingerprint`.
+    """One row per visit: TIMEPOINTS without `input_fingerprint`.
 
     1. Series of one patient and one day are one study; one of them is chosen (see `preference`), the others are runners-up.
     2. Day 0 is the date of cycle 1. T0: the last study from day -28 to day 0.

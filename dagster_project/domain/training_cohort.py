@@ -1,4 +1,4 @@
-"""Which patients a prediction may be learnt from, and what is told of them: nothing that was known by the visit it is made at."""
+"""Which patients a prediction may be trained on, and what is told of them: nothing that was known by the visit it is made at."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Course:
 
 def derive_training_cohort(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.DataFrame,
                            timepoints: pl.DataFrame, study: Study) -> pl.DataFrame:
-    """Derive one row a patient of `eligibility` for each of the protocol's tasks.
+    """Derive one row per patient of `eligibility` for each of the protocol's tasks.
 
     0. excluded: the site is left out by a decision that the protocol records (site_left_out)
     1. excluded: the first criterion, in order, that is not met (missing_visit I4, slice_thickness I5, artifact E1,
@@ -148,7 +148,7 @@ def _exclusion(course: Course, task: str, policy: str) -> str | None:
 
 def courses(eligibility: pl.DataFrame, outcomes: pl.DataFrame, responses: pl.DataFrame, timepoints: pl.DataFrame, task: str,
             six_months: int = 183) -> list[Course]:
-    """Bring the tables to one record a patient: verdicts, state at the task's visit, RECIST 1.1 responses after it in order."""
+    """Bring the tables to one record per patient: verdicts, state at the task's visit, RECIST 1.1 responses after it in order."""
     verdicts: dict[Patient, dict[str, str]] = defaultdict(dict)
     simulated: dict[Patient, bool] = {}
     for row in eligibility.iter_rows(named=True):

@@ -78,5 +78,5 @@ def _read(path: Path) -> sitk.Image:
         # The reader's own message holds the path.
         raise MaskError("cannot be read as a volume with perpendicular axes; export the lesion as DICOM SEG") from None
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise MaskError("is not a three-dimensional volume of single values; export one lesion a file")
+        raise MaskError("is not a three-dimensional volume of single values; export one lesion per file")
     return image

@@ -29,7 +29,7 @@ NO_LUNGS = "no_lungs"
 
 
 def write_pages(lakehouse: Lakehouse) -> list[Path]:
-    """Write the worklist and a page a case."""
+    """Write the worklist and a page per case."""
     from dagster_project.reports.writing import write_arbitration_pages
 
     tables = page_tables(lakehouse)

@@ -14,7 +14,7 @@ from dagster_project.domain.labels import labels_of_outlines
 from dagster_project.domain.outline_flags import judge_outline, without_features
 from dagster_project.domain.repeat_scans import find_repeats
 from dagster_project.flow.dhi import PEELING
-from dagster_project.flow.done import Done, Say, refusal, told_progress
+from dagster_project.flow.done import Done, Say, refusal, report_progress
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.flow.reads import drawn_reads, measured_reads, outlines_on
 from dagster_project.lake.schema import conform, empty
@@ -86,7 +86,7 @@ def measure_new_controls(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     present = {row[0] for row in lakehouse.lake.query(f"SELECT DISTINCT input_fingerprint FROM {CONTROL_FEATURES.name} WHERE site = ?", [site]).fetchall()}
     tasks = [t for digest, t in wanted.items() if digest not in present]
     outcomes = run_tasks(measure_again, tasks, weight=lambda t: t.volume_mm3, together=lambda t: t.key["scan"])
-    done: list[Outcome[ControlTask, pl.DataFrame]] = list(told_progress(outcomes, len(tasks), "lesions measured again", say))
+    done: list[Outcome[ControlTask, pl.DataFrame]] = list(report_progress(outcomes, len(tasks), "lesions measured again", say))
     added = [o.result for o in done if o.result is not None]
     refused = [_refused(o.task, o.reason) for o in done if o.reason]
     removed = sorted(present - wanted.keys())

@@ -1,4 +1,4 @@
-"""CDISC Dataset-JSON 1.1: as one object (.json), a line a row (.ndjson), and that compressed (.dsjc)."""
+"""CDISC Dataset-JSON 1.1: as one object (.json), a line per row (.ndjson), and that compressed (.dsjc)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes between visits, derived anew for the patients of whom something differs, a few of them at a time."""
+"""Changes between visits, derived anew for the patients whose data changed, a few of them at a time."""
 
 from __future__ import annotations
 

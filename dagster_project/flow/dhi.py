@@ -11,7 +11,7 @@ import polars as pl
 
 from dagster_project.compute import run_tasks
 from dagster_project.domain.outline_flags import without_features
-from dagster_project.flow.done import Done, Say, refusal, told_progress
+from dagster_project.flow.done import Done, Say, refusal, report_progress
 from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder, scan_image
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import DHI
@@ -68,7 +68,7 @@ def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
     tasks = _pair_tasks(lakehouse)
     new = [t for t in tasks if kept(t.kept) is None]
     outcomes = run_tasks(compare_visits, new, weight=lambda t: t.volume_mm3, together=lambda t: (t.folder_a, t.folder_b))
-    refused = [(o.task, str(o.reason)) for o in told_progress(outcomes, len(new), "pairs compared", say) if o.reason]
+    refused = [(o.task, str(o.reason)) for o in report_progress(outcomes, len(new), "pairs compared", say) if o.reason]
     rows = [dict(r) for t in tasks if (r := kept(t.kept)) is not None]
     for site in lakehouse.home.sites():
         lakehouse.refuse(site, DHI.name, pl.DataFrame([_refused_pair(t, why) for t, why in refused if t.key["site"] == site]))

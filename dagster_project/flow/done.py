@@ -44,7 +44,7 @@ class Done:
         return self.write
 
 
-def told_progress(outcomes: Iterable[Outcome[Any, Any]], total: int, what: str, say: Say) -> Iterator[Outcome[Any, Any]]:
+def report_progress(outcomes: Iterable[Outcome[Any, Any]], total: int, what: str, say: Say) -> Iterator[Outcome[Any, Any]]:
     """Pass outcomes on and say about ten times how far the work is."""
     step = -(-total // 10)
     for number, outcome in enumerate(outcomes, start=1):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.compute import run_tasks
-from dagster_project.flow.done import Say, told_progress
+from dagster_project.flow.done import Say, report_progress
 from dagster_project.flow.kept import fingerprint
 from dagster_project.lake.files import write_whole
 
@@ -60,4 +60,4 @@ def load_words(task: WordTask) -> WordCounts | None:
 def keep_new_words(tasks: Sequence[WordTask], say: Say) -> int:
     """Count the words that are not kept yet; how many lesions that were. What cannot be read is left out here, and told where it is mapped."""
     new = [t for t in tasks if t.local.is_file() and not t.file.is_file()]
-    return sum(o.reason is None for o in told_progress(run_tasks(keep_words, new), len(new), "lesions told in words", say))
+    return sum(o.reason is None for o in report_progress(run_tasks(keep_words, new), len(new), "lesions binned", say))

@@ -13,7 +13,7 @@ import polars as pl
 from dagster_project.compute import run_tasks
 from dagster_project.domain.outline_flags import without_features
 from dagster_project.flow.dhi import PEELING
-from dagster_project.flow.done import Done, Say, frame_of, refusal, refuse_by_site, told_progress
+from dagster_project.flow.done import Done, Say, frame_of, refusal, refuse_by_site, report_progress
 from dagster_project.flow.habitat_words import WordTask, keep_new_words, load_words
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.lake.files import write_whole
@@ -129,7 +129,7 @@ def measure_new_habitats(lakehouse: Lakehouse, say: Say) -> Done:
     reused = present.filter(pl.col("input_fingerprint").is_in([t.fingerprint for t in wanted]))
     new = [t for t in wanted if t.fingerprint not in set(reused["input_fingerprint"])]
     rows = [row for t in new if t.mask is None or codebook is None for row in _rows(t, None, waiting)]
-    for outcome in told_progress(run_tasks(map_lesion, mapped := [t for t in new if t.mask and codebook]), len(mapped), "habitats mapped", say):
+    for outcome in report_progress(run_tasks(map_lesion, mapped := [t for t in new if t.mask and codebook]), len(mapped), "habitats mapped", say):
         if outcome.reason:
             refused[outcome.task.local] = str(outcome.reason)
         else:
@@ -193,7 +193,7 @@ def _localise_new(tasks: list[LesionTask], say: Say) -> dict[Path, str]:
     """Keep the local features that are not kept yet; which lesions could not be measured, and why."""
     new = [t for t in tasks if t.mask and not t.local.is_file()]
     outcomes = run_tasks(keep_local_features, new, weight=lambda t: t.volume_mm3, together=lambda t: t.folder)
-    return {o.task.local: str(o.reason) for o in told_progress(outcomes, len(new), "lesions localised", say) if o.reason}
+    return {o.task.local: str(o.reason) for o in report_progress(outcomes, len(new), "lesions localised", say) if o.reason}
 
 
 def _rows(task: LesionTask, measures: Mapping[str, float | None] | None, waiting: str) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ def _with_codebook(task: LesionTask, codebook: Codebook | None, waiting: str) ->
 
 
 def _lesion_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[LesionTask]:
-    """One task a lesion and visit of the accepted reads, now or at a snapshot."""
+    """One task per lesion and visit of the accepted reads, now or at a snapshot."""
     lesions, scans = lakehouse.read("lesions", "scans", as_of=as_of)
     seen = lesions.join(scans.select("site", "patient", "scan", "pixel_digest"), on=["site", "patient", "scan"]).sort("site", "patient", "visit", "lesion")
     return [_lesion_task(lakehouse, row) for row in seen.iter_rows(named=True)]

@@ -17,8 +17,16 @@ from dagster_project.flow.gate import pass_gate
 from dagster_project.flow.habitat_words import WordTask, load_words
 from dagster_project.flow.habitats import words_seen
 from dagster_project.flow.kept import kept
-from dagster_project.flow.learnt_before import LearntBefore, keep_learnt, learnt_before
-from dagster_project.flow.predictions import Said, aliases, ask_about_others, champion_on, keep_said, kept_said, said_in_training
+from dagster_project.flow.predictions import (
+    PredictionSet,
+    aliases,
+    champion_probabilities,
+    load_predictions,
+    predict_outside_cohort,
+    save_predictions,
+    training_predictions,
+)
+from dagster_project.flow.training_state import TrainingState, load_training_state, save_training_state
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.resources import Lakehouse
@@ -58,7 +66,7 @@ class Learned:
     """All rows of model_runs, those of this night first, and what models say; tasks trained tonight; which models and tasks are left out, and who could not be asked, and why."""
 
     model_runs: pl.DataFrame
-    said: Said
+    prediction_set: PredictionSet
     snapshot: int
     trained: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -71,47 +79,47 @@ class Learned:
         told = [f"{task}: {promotion}: {reasons}" for task, promotion, reasons in judged.select("task", "promotion", "promotion_reasons").iter_rows()]
         return "; ".join(told) or "no candidate yet"
 
-    def with_told(self, learnt: LearntBefore) -> Learned:
+    def with_state(self, state: TrainingState) -> Learned:
         """With what is told of one more task."""
-        return replace(self, left_out={**self.left_out, **learnt.left_out}, not_asked=(*self.not_asked, *learnt.not_asked))
+        return replace(self, left_out={**self.left_out, **state.left_out}, not_asked=(*self.not_asked, *state.not_asked))
 
 
 def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     """Train the tasks of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once.
 
-    1. A task of which nothing has changed since it was last looked at is passed over without reading a feature.
-    2. A task other than the primary one that cannot be learnt from this cohort is left out, with the reason.
+    1. A task whose inputs have not changed since it was last looked at is skipped without reading a feature.
+    2. A task other than the primary one that cannot be trained on this cohort is left out, with the reason.
     """
     verdicts, snapshot = pass_gate(lakehouse)
-    learned = Learned(lakehouse.lake.read(MODEL_RUNS.name), kept_said(lakehouse), snapshot)
+    learned = Learned(lakehouse.lake.read(MODEL_RUNS.name), load_predictions(lakehouse), snapshot)
     looked_at, reading = {}, Reading()
     for name in lakehouse.study.section("model")["tasks"]:
         learned, looked_at[name] = _look_at(lakehouse, name, learned, verdicts, reading=reading)
-    keep_said(lakehouse, learned.said.with_aliases(learned.model_runs))
-    for name, learnt in looked_at.items():
-        keep_learnt(lakehouse, name, learnt)
+    save_predictions(lakehouse, learned.prediction_set.with_aliases(learned.model_runs))
+    for name, state in looked_at.items():
+        save_training_state(lakehouse, name, state)
     return learned
 
 
-def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequence[Verdict], *, reading: Reading) -> tuple[Learned, LearntBefore]:
+def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequence[Verdict], *, reading: Reading) -> tuple[Learned, TrainingState]:
     """Learn a task where something of it has changed; what is to be kept of it for the next night."""
     from models.datasets import TASKS, DatasetError
     from models.splits import SplitError
 
     runs, held = with_aliases(lakehouse, learned.model_runs, name)
-    learned, before = replace(learned, model_runs=runs), learnt_before(lakehouse, name)
-    if before and before.holds(lakehouse, learned.snapshot, runs, held):
-        return learned.with_told(before), replace(before, snapshot=learned.snapshot)
+    learned, before = replace(learned, model_runs=runs), load_training_state(lakehouse, name)
+    if before and before.is_current(lakehouse, learned.snapshot, runs, held):
+        return learned.with_state(before), replace(before, snapshot=learned.snapshot)
     try:
         return _learn(lakehouse, TASKS[name], learned, verdicts, reading=reading)
     except (DatasetError, SplitError) as why:
         if name == lakehouse.study.section("model")["primary_task"]:
             raise
-        nothing = LearntBefore(learned.snapshot, lakehouse.study.digest, None, held, {f"task {name}": str(why)}, ())
-        return learned.with_told(nothing), nothing
+        nothing = TrainingState(learned.snapshot, lakehouse.study.digest, None, held, {f"task {name}": str(why)}, ())
+        return learned.with_state(nothing), nothing
 
 
-def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequence[Verdict], *, reading: Reading) -> tuple[Learned, LearntBefore]:
+def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequence[Verdict], *, reading: Reading) -> tuple[Learned, TrainingState]:
     """One task: its data set, models that have not been trained on it, and what the registered one says of patients outside the cohort."""
     from models.datasets import build_dataset
     from models.roster import choose_learners
@@ -120,19 +128,19 @@ def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequenc
     tables = tables_seen(lakehouse, learned.snapshot, task, section["network_features"], reading=reading)
     dataset = build_dataset(task, **tables)
     learners, left_out = choose_learners(dataset, section)
-    runs, said = learned.model_runs, learned.said
+    runs, prediction_set = learned.model_runs, learned.prediction_set
     known = runs.filter(cohort_digest=dataset.digest, protocol_digest=lakehouse.study.digest).height > 0
     if not known:
         fresh, told = _train(lakehouse, learners, dataset, verdicts, learned.snapshot)
         told = told.with_lesions_named(tables["lesions"], task.visits)
-        runs, said = pl.concat([fresh, runs]), said.replaced_by(told, runs)
+        runs, prediction_set = pl.concat([fresh, runs]), prediction_set.replaced_by(told, runs)
     runs, held = with_aliases(lakehouse, runs, task.name)
-    said, not_asked = ask_about_others(lakehouse, task, tables, said)
-    learnt = LearntBefore(learned.snapshot, lakehouse.study.digest, dataset.digest, held, {f"{task.name} {m}": why for m, why in left_out.items()}, not_asked)
-    return replace(learned, model_runs=runs, said=said, trained=learned.trained if known else (*learned.trained, task.name)).with_told(learnt), learnt
+    prediction_set, not_asked = predict_outside_cohort(lakehouse, task, tables, prediction_set)
+    state = TrainingState(learned.snapshot, lakehouse.study.digest, dataset.digest, held, {f"{task.name} {m}": why for m, why in left_out.items()}, not_asked)
+    return replace(learned, model_runs=runs, prediction_set=prediction_set, trained=learned.trained if known else (*learned.trained, task.name)).with_state(state), state
 
 
-def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, verdicts: Sequence[Verdict], snapshot: int) -> tuple[pl.DataFrame, Said]:
+def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, verdicts: Sequence[Verdict], snapshot: int) -> tuple[pl.DataFrame, PredictionSet]:
     """Train, log and judge; the fresh rows of model_runs, and what the models say of the patients they held out."""
     from models.tracking import log_models
     from models.training import train
@@ -140,8 +148,8 @@ def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, 
     section, home = lakehouse.study.learning, lakehouse.home
     trained = train(learners, dataset, section, section["seed"])
     fresh = log_models(trained, tracking_uri=home.mlflow_uri, artifact_root=home.mlflow / "artifacts", snapshot=snapshot, verdicts=verdicts,
-                       protocol_digest=lakehouse.study.digest, alias=section["alias"], section=section, champion=champion_on(lakehouse, dataset))
-    return fresh, said_in_training(trained, fresh, section)
+                       protocol_digest=lakehouse.study.digest, alias=section["alias"], section=section, champion=champion_probabilities(lakehouse, dataset))
+    return fresh, training_predictions(trained, fresh, section)
 
 
 def with_aliases(lakehouse: Lakehouse, runs: pl.DataFrame, task: str) -> tuple[pl.DataFrame, dict[str, str]]:

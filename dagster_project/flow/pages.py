@@ -38,7 +38,7 @@ def write_study_page(lakehouse: Lakehouse) -> Path:
 
 
 def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
-    """Write the index and a page a patient."""
+    """Write the index and a page per patient."""
     from dagster_project.reports.writing import write_patient_reports
 
     tables = page_tables(lakehouse)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import Outcome, run_tasks
-from dagster_project.flow.done import Done, Say, refusal, told_progress
+from dagster_project.flow.done import Done, Say, refusal, report_progress
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.flow.reads import drawn_reads, measured_reads
 from dagster_project.lake.schema import conform, empty
@@ -57,7 +57,7 @@ def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     stale = {d: where for d, where in present.items() if d not in wanted}
     waiting, refused = [], []
     outcomes = run_tasks(extract_features, tasks, weight=lambda t: t.volume_mm3, together=lambda t: t.key["scan"])
-    for outcome in told_progress(outcomes, len(tasks), "lesions measured", say):
+    for outcome in report_progress(outcomes, len(tasks), "lesions measured", say):
         if outcome.result is None:
             refused.append(_refused_features(outcome.task, str(outcome.reason)))
         else:
@@ -90,7 +90,7 @@ def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:
 
 
 def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
-    """One task a scan and lesion: all locked readers' masks of it, and the other lesions of the scan, which the rings spare.
+    """One task per scan and lesion: all locked readers' masks of it, and the other lesions of the scan, which the rings spare.
 
     Outlines that are flagged (`NO_FEATURES`) are not measured; rings spare them all the same.
     """

@@ -18,7 +18,7 @@ from dagster_project.domain.masks import kept_overlap
 from dagster_project.domain.outlines import NO_FEATURES
 from dagster_project.domain.reads import derive_reads
 from dagster_project.domain.repeat_scans import without_repeats
-from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
+from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, report_progress
 from dagster_project.flow.kept import REFUSED, keep, kept, mask_file, outlines_file, scan_folder
 from dagster_project.flow.outline_places import placed_outlines
 from dagster_project.lake.files import write_parquet_whole
@@ -108,7 +108,7 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     files, lost = _contour_files(lakehouse, site, scans)
     new = [(scan, file) for scan, file in files if kept(file.kept) is None]
     tasks, failed = _outline_tasks(lakehouse, site, new), []
-    for outcome in told_progress(run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files)), len(tasks), "scans' contours measured", say):
+    for outcome in report_progress(run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files)), len(tasks), "scans' contours measured", say):
         reasons = outcome.result if outcome.result is not None else {f.digest: str(outcome.reason) for f in outcome.task.files}
         failed += [(outcome.task.patient, f, reasons[f.digest]) for f in outcome.task.files if f.digest in reasons]
     known = [(scan, file, kept(file.kept)) for scan, file in files]

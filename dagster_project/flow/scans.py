@@ -11,7 +11,7 @@ import polars as pl
 
 from dagster_project.compute import run_tasks
 from dagster_project.domain.reads import reader_artifact_flags
-from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, told_progress
+from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, report_progress
 from dagster_project.flow.kept import REFUSED, fingerprint, images_file, keep, kept, slices_of
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import SCANS
@@ -60,7 +60,7 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     new = [t for t in tasks if kept(t.kept) is None]
     reasons = {t.scan: kept(t.kept)[REFUSED] for t in tasks if t not in new}
     rows = list(known.values())
-    for task, found, reason in ((o.task, o.result, o.reason) for o in told_progress(run_tasks(describe_scan, new), len(new), "scans described", say)):
+    for task, found, reason in ((o.task, o.result, o.reason) for o in report_progress(run_tasks(describe_scan, new), len(new), "scans described", say)):
         if found is None:
             reasons[task.scan] = str(reason)
         else:

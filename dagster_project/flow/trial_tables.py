@@ -27,7 +27,7 @@ MEASURED = frozenset({"TU", "TR"})
 """Domains without which a response would be another one: a file that may be one of them is read, or nothing is graded."""
 
 SUMS = ("PATIENT", "DAY", "TARGET_LESION_LONG_DIAM_MM")
-"""Columns of a table of sums: one diameter a patient and study day, as trials publish them without single lesions."""
+"""Columns of a table of sums: one diameter per patient and study day, as trials publish them without single lesions."""
 
 LAST_BASELINE_DAY = 7
 """A sum up to this study day may be the baseline of a table of sums: the last one that has a size is."""

@@ -1,4 +1,4 @@
-"""A patient leaves the study: out of vault, tables, snapshots, publications, pages and histories; what learnt from the data is marked."""
+"""A patient leaves the study: out of vault, tables, snapshots, publications, pages and histories; models trained on the data are marked."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def find_traces(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
 
 
 def find_marked_runs(lakehouse: Lakehouse, patient: str) -> list[str]:
-    """MLflow runs whose training cohort, as of the snapshot that they learnt from, held the patient."""
+    """MLflow runs whose training cohort, as of the snapshot that they were trained on, held the patient."""
     runs = lakehouse.lake.read(MODEL_RUNS.name).select("mlflow_run_id", "snapshot").unique()
     return [run for run, snapshot in runs.iter_rows() if _learnt_from(lakehouse, patient, snapshot)]
 
 
 def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
-    """An unreadable snapshot has expired; nobody can say any more whom it held, so the model counts as one that learnt from the patient."""
+    """An unreadable snapshot has expired; nobody can say any more whom it held, so the model counts as one that was trained on the patient."""
     try:
         return lakehouse.lake.read(TRAINING_COHORT.name, as_of=snapshot).filter(patient=patient).height > 0
     except SnapshotGone:
@@ -110,7 +110,7 @@ def expunge(lakehouse: Lakehouse, runs: list[str]) -> None:
 
     1. Snapshots before this one expire; files that held the rows are rewritten and deleted; the catalogue is compacted.
     2. Older publications go, and this snapshot is published.
-    3. The models that learnt from the patient are marked and lose their alias.
+    3. The models that were trained on the patient are marked and lose their alias.
     """
     from models.tracking import mark_models
 

@@ -140,7 +140,7 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
     """Read patients.csv, giving each patient a pseudonym.
 
     1. A row without patient number is refused.
-    2. A second row of a patient that says the same is passed over; one that says otherwise is refused, and what the two disagree
+    2. A second row of a patient that says the same is skipped; one that says otherwise is refused, and what the two disagree
        on is NULL: the first row alone would be a guess. Where they name two people, the age is unknown too.
     3. A cell that is not understood is refused by row and column and is NULL; the rest of the row goes on.
     """
@@ -321,7 +321,7 @@ class _Report:
                 yield content, row, patient, {column: parsed.values.get(column) for column in cells}
 
     def distinct(self, seen: _Seen, key: tuple, table: CsvTable, row: CsvRow, values: dict[str, Any]) -> bool:
-        """True for the first row of a key; a second one is passed over where it says the same, else refused."""
+        """True for the first row of a key; a second one is skipped where it says the same, else refused."""
         if key not in seen:
             seen[key] = (row.number, values)
             return True

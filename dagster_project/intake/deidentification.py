@@ -38,8 +38,8 @@ MATERIAL_WORDS = re.compile(r"IODINE|Z_?EFF|EFF_ATOMIC|ELECTRON_DENSITY|RHO|MAT_
 MATERIAL = "ImageType names a map of a material, which is not in Hounsfield units; send the series in Hounsfield units"
 
 WAYS_OUT: Mapping[str, str] = {
-    "1.2.840.10008.5.1.4.1.1.2.1": "export the series as classic CT, one file a slice",
-    "1.2.840.10008.5.1.4.1.1.2.2": "export the original classic CT, one file a slice",
+    "1.2.840.10008.5.1.4.1.1.2.1": "export the series as classic CT, one file per slice",
+    "1.2.840.10008.5.1.4.1.1.2.2": "export the original classic CT, one file per slice",
 }
 """What to do with objects that hold a CT series of another class: Enhanced CT, Legacy Converted Enhanced CT."""
 

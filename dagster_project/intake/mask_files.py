@@ -32,7 +32,7 @@ RULES = "2"
 
 UNREADABLE = "mask file cannot be read; export it again as NIfTI-1 (.nii.gz) or NRRD (.nrrd)"
 TOO_LARGE = "mask is too large for intake as it is; save it as 8-bit integers (uint8), 0 outside and 1 inside"
-NOT_A_VOLUME = "mask is not one three-dimensional volume; export one volume a lesion, or all lesions as one DICOM SEG"
+NOT_A_VOLUME = "mask is not one three-dimensional volume; export one volume per lesion, or all lesions as one DICOM SEG"
 
 _TEXT_FIELDS = ((4, 14), (14, 32), (148, 228), (228, 252), (328, 344))
 """Bytes of a NIfTI-1 header that hold text: data_type, db_name, descrip, aux_file, intent_name."""

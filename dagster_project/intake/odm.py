@@ -262,7 +262,7 @@ def _about_versions(documents: Sequence[_Document], metadata: Metadata) -> list[
 
 
 def _entries(state: State) -> Iterator[Entry]:
-    """An entry a subject, then one a row of its forms."""
+    """One entry per subject, then one per row of its forms."""
     for subject in state.subjects.below:
         number = next(
             (n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key

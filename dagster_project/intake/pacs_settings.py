@@ -1,4 +1,4 @@
-"""How a site's PACS is reached and what is let in, as data: `pacs.toml` in the home folder, one section a site."""
+"""How a site's PACS is reached and what is let in, as data: `pacs.toml` in the home folder, one section per site."""
 
 from __future__ import annotations
 

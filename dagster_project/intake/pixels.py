@@ -56,7 +56,7 @@ class Geometry:
         if self.bits_allocated not in {1, 8, 16} or not 0 < self.bits_stored <= self.bits_allocated or self.high_bit != self.bits_stored - 1:
             raise RefusedError("undecodable pixels: bits allocated, bits stored and high bit do not fit; export the file again")
         if self.length > MOST_BYTES:
-            raise RefusedError("undecodable pixels: the header declares more than 512 MiB; send one series a file")
+            raise RefusedError("undecodable pixels: the header declares more than 512 MiB; send one series per file")
 
 
 def clean_pixels(dataset: Dataset, geometry: Geometry) -> bytes:

@@ -33,7 +33,7 @@ SCRYPT_COST = 2**13
 OTHER_MEDIUM = "this home's patients were taken in with another key medium; put that one in place, or begin a new home"
 
 SHORTEST_SHIFT_DAYS, LONGEST_SHIFT_DAYS = 365, 3650
-"""Dates go back by a secret number of days between these, one number a patient."""
+"""Dates go back by a secret number of days between these, one number per patient."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS patient (pseudonym TEXT PRIMARY KEY, site TEXT NOT NULL, withdrawn INTEGER NOT NULL DEFAULT 0);

@@ -1,4 +1,4 @@
-"""Case-report data as REDCap exports them: CSV of the menu, CSV, JSON and XML of its API, flat or one value a row."""
+"""Case-report data as REDCap exports them: CSV of the menu, CSV, JSON and XML of its API, flat or one value per row."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class _Field:
 def read_redcap(
     files: Mapping[str, Path], dictionaries: Mapping[str, Path] | None = None, site: str = ""
 ) -> dict[str, list[CsvTable]]:
-    """Exports of a REDCap project: a row a record, event or repeat of an instrument.
+    """Exports of a REDCap project: a row per record, event or repeat of an instrument.
 
     1. The first column is the record's identifier, where the file shows that it is REDCap's (its own columns, its dictionary).
     2. A field is known by its name, else by the label that the dictionary gives it; of headers that are labels the other way round.
@@ -233,7 +233,7 @@ def _of_items(name: str, items: Sequence[Mapping[str, str]]) -> _Sheet:
 
 
 def _one_value_a_row(sheet: _Sheet) -> _Sheet:
-    """The same with a row a record, event and instance, where it has one value a row; of a field with several the values are boxes."""
+    """The same with a row per record, event and instance, where it has one value per row; of a field with several the values are boxes."""
     if not {"record", "field_name", "value"} <= set(sheet.headers):
         return sheet
     at = {header: n for n, header in enumerate(sheet.headers)}

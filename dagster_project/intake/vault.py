@@ -244,12 +244,12 @@ class _Run:
     # ── images ──
 
     def _basis(self, waits_for: str, withdrawn: frozenset[str], series: Mapping[str, str]) -> str:
-        """What a refusal rests on: while it stands, the file is not read again."""
+        """What a refusal is based on: while that is unchanged, the file is not read again."""
         rests_on: Any = {"": "", "series": sorted(series), "consent": sorted(withdrawn), "next_run": self.run}[waits_for]
         return f"{waits_for}:{digest_of([_rules_digest(), rests_on])}"
 
     def _to_read(self, images: Sequence[Listed], withdrawn: frozenset[str]) -> list[ToRead]:
-        """Files that are new or changed, or whose refusal no longer rests on what it did."""
+        """Files that are new or changed, or whose refusal is no longer based on what it did."""
         series = self.register.series_patients()
         bases = frozenset(self._basis(w, withdrawn, series) for w in ("", "series", "consent", "next_run"))
         found = ((image, key, self.files.get(key)) for image, key in images)
@@ -315,7 +315,7 @@ class _Run:
         return batch.outcomes[0]
 
     def final_basis(self) -> str:
-        """What a refusal rests on that stands until the rules change."""
+        """What a refusal is based on that stands until the rules change."""
         return self._basis("", frozenset(), {})
 
     def close_reception(self) -> None:
@@ -336,7 +336,7 @@ class _Run:
         return self.keys.digest("case report", digest_of([_rules_digest(), files, entries, held, is_simulated(self.site_folder), self._waiting_for()]))
 
     def _waiting_for(self) -> str:
-        """The cut-off, as far as the case report rests on it: today alone does not have it read anew, unless a date lies in the future."""
+        """The cut-off, as far as the case report is based on it: today alone does not have it read anew, unless a date lies in the future."""
         fixed = str(load_study().section("study").get("data_cutoff", ""))
         return fixed or (str(self.cut_off) if self.register.fact("beyond_cut_off") else "")
 

@@ -95,7 +95,7 @@ READER = string("reader", "Reader who judged and outlined the lesion", "勾画�
 REGION = string("region", "Tumour, or peritumoral ring in millimetres from its surface, within lung", "肿瘤，或距肿瘤表面若干毫米的瘤周环（限肺内）", allowed=REGIONS)
 FEATURE = string("feature", "Radiomic feature as PyRadiomics names it: image_class_name", "影像组学特征（PyRadiomics命名：图像_类别_名称）")
 DAY = integer("day", "Days from the first treatment cycle (day 0)", "距首个治疗周期的天数（第0天）", unit="d", nullable=True)
-SIMULATED = boolean("simulated", "True where the row rests on simulated data", "该行是否基于模拟数据")
+SIMULATED = boolean("simulated", "True where the row is based on simulated data", "该行是否基于模拟数据")
 FINGERPRINT = string("input_fingerprint", "Digest of everything the row was computed from: pixels, mask, settings, code version", "计算输入的摘要：像素、掩膜、设置、代码版本")
 REASON = string("reason", "Why a value is missing or refused", "缺失或被拒绝的原因", nullable=True)
 TASK = string("task", "Prediction task, named after the last visit it may see", "预测任务，以可用的最后访视命名", allowed=("T0", "T1", "T2"))

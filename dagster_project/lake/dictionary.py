@@ -21,7 +21,7 @@ days for each patient, so that intervals are true and dates are not; days count 
 
 
 def write_dictionary() -> str:
-    """The dictionary as Markdown: an index, then a section a table."""
+    """The dictionary as Markdown: an index, then a section per table."""
     index = "\n".join(f"- [`{t.name}`](#{t.name}) {t.en} · {t.zh}" for t in TABLES)
     views = "\n".join(f"- `{name}`: {text}" for name, (text, _) in VIEWS.items())
     return "\n".join([HEAD, index, "\n## Views · 视图\n", views, *(_section(t) for t in TABLES)]) + "\n"

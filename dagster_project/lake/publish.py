@@ -116,7 +116,7 @@ def _write(lake: Lake, folder: Path, snapshot: int, *, build_on: bool) -> bool:
         former = _former(lake, folder, snapshot) if build_on else None
         files = write_tables(lake, partial, former)
         manifest, from_nothing = _write_database(former, partial, part, files, snapshot)
-        (partial / MANIFEST).write_text(json.dumps(manifest.told(), indent=1), encoding="utf-8")
+        (partial / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=1), encoding="utf-8")
         with uninterrupted():
             partial.rename(parquet)
             part.rename(database)
@@ -150,7 +150,7 @@ def _former(lake: Lake, folder: Path, snapshot: int) -> Former | None:
 
 
 def _layout() -> str:
-    """Digest of everything but rows that a publication rests on."""
+    """Digest of everything but rows that a publication is based on."""
     tables = [(t.name, duckdb_create(t), duckdb_comments(t), by_site(t), sql.published_order(t)) for t in TABLES]
     return digest_of((tables, list(sql.VIEWS.items()), WIDE_KEY))
 

@@ -59,7 +59,7 @@ class Manifest:
         """Rows of a table in all of its files."""
         return sum(file.rows for name, file in self.files.items() if name.split("/")[0] == f"{table.name}.parquet")
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The manifest as JSON can hold it."""
         return asdict(self)
 
@@ -81,7 +81,7 @@ class Former:
 
 
 def by_site(table: Table) -> bool:
-    """True for the long tables of measured features: `<table>.parquet` is a folder with a file a site, so that a new scan writes one of them."""
+    """True for the long tables of measured features: `<table>.parquet` is a folder with a file per site, so that a new scan writes one of them."""
     return {"site", "patient", "feature"} <= set(table.names)
 
 

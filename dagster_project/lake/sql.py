@@ -33,7 +33,7 @@ FROM summed"""
 
 VIEWS: dict[str, tuple[str, str]] = {
     "patient_eligibility": (
-        "One row a patient: eligible only if every criterion is met; first reason otherwise | 每名患者是否入组及首要原因",
+        "One row per patient: eligible only if every criterion is met; first reason otherwise | 每名患者是否入组及首要原因",
         "SELECT site, patient, bool_and(verdict = 'met') AS eligible, "
         "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'not_met') AS not_met, "
         "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'unknown') AS unknown, any_value(simulated) AS simulated "
@@ -59,7 +59,7 @@ VIEWS: dict[str, tuple[str, str]] = {
         "of the lesion that grew most (worst), and the SD between lesions | "
         "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、增长最多的病灶（worst）、病灶间标准差", _PATIENT_DELTAS),
 }
-"""Analysts' views: a comment and a query each. What rests on the whole cohort is computed here: as a column of a site's table every new
+"""Analysts' views: a comment and a query each. What is based on the whole cohort is computed here: as a column of a site's table every new
 scan would write all its rows anew."""
 
 

@@ -65,7 +65,7 @@ class Table:
 
 
 PATIENTS = Table(
-    "patients", "case_report", "One row a patient: baseline data from the case report", "每名患者一行：病例报告的基线资料",
+    "patients", "case_report", "One row per patient: baseline data from the case report", "每名患者一行：病例报告的基线资料",
     key=("site", "patient"), by_site=True, minimum_rows=1,
     columns=(
         SITE, PATIENT,
@@ -133,7 +133,7 @@ RECONCILIATION = Table(
 )
 
 SCANS = Table(
-    "scans", "imaging", "One row a CT series: geometry, acquisition, artifact figures", "每个CT序列一行：几何、采集参数与伪影指标",
+    "scans", "imaging", "One row per CT series: geometry, acquisition, artifact figures", "每个CT序列一行：几何、采集参数与伪影指标",
     key=("site", "scan"), by_site=True,  # may be empty: a hospital's case report often comes before its images
     columns=(
         SITE, PATIENT, SCAN,
@@ -195,7 +195,7 @@ TIMEPOINTS = Table(
 )
 
 READS = Table(
-    "reads", "reading", "One row a reader, lesion and scan, as that reader judged and outlined it", "每位阅片者、每个病灶、每次扫描一行",
+    "reads", "reading", "One row per reader, lesion and scan, as that reader judged and outlined it", "每位阅片者、每个病灶、每次扫描一行",
     key=("site", "patient", "scan", "reader", "lesion"), by_site=True,
     columns=(
         SITE, PATIENT, VISIT, SCAN, READER, LESION,
@@ -261,7 +261,7 @@ CONTROL_FEATURES = Table(
 )
 
 READER_AGREEMENT = Table(
-    "reader_agreement", "reading", "Agreement of the two readers: a row a lesion-visit pair, and a row a scope and measurement", "两名阅片者的一致性",
+    "reader_agreement", "reading", "Agreement of the two readers: one row per lesion-visit pair, and a row per scope and measurement", "两名阅片者的一致性",
     key=("scope", "site", "patient", "visit", "lesion", "measurement"),
     columns=(
         string("scope", "What the row is about: one lesion at one visit, one site, one visit, or the cohort", "统计范围", allowed=("lesion", "site", "visit", "cohort")),
@@ -291,7 +291,7 @@ READER_AGREEMENT = Table(
 )
 
 ARBITRATIONS = Table(
-    "arbitrations", "reading", "One row a patient whose two reads differ by the protocol's triggers", "两份阅片不一致而需仲裁的患者",
+    "arbitrations", "reading", "One row per patient whose two reads differ by the protocol's triggers", "两份阅片不一致而需仲裁的患者",
     key=("site", "patient"),
     columns=(
         SITE, PATIENT,
@@ -320,7 +320,7 @@ READER_FIGURES = Table(
         string("month", "Year and month of the lock, or * for all", "锁定年月；*表示全部"),
         string("measurement", "What the figure is of", "指标对象", allowed=("longest_diameter_mm", "short_axis_mm", "volume_mm3", "sum_change_mm", "response", "mask", "case")),
         string("figure", "Name of the figure", "指标名称"),
-        integer("n", "Pairs, patients or cases it rests on", "样本数", minimum=0),
+        integer("n", "Pairs, patients or cases it is based on", "样本数", minimum=0),
         number("value", "The figure", "指标值", nullable=True),
         number("lower", "Lower 95 % bound, or lower limit of agreement", "95%下限", nullable=True),
         number("upper", "Upper 95 % bound, or upper limit of agreement", "95%上限", nullable=True),
@@ -346,13 +346,13 @@ LESIONS = Table(
 )
 
 ELIGIBILITY = Table(
-    "eligibility", "response", "One row a patient and criterion, with verdict and evidence", "每名患者每条标准一行，含结论与依据",
+    "eligibility", "response", "One row per patient and criterion, with verdict and evidence", "每名患者每条标准一行，含结论与依据",
     key=("site", "patient", "criterion"), minimum_rows=1,
     columns=(
         SITE, PATIENT,
         string("criterion", "Inclusion I1-I9, exclusion E1-E5", "入选I1-I9，排除E1-E5", allowed=("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "E1", "E2", "E3", "E4", "E5")),
         string("verdict", "met: the patient passes this criterion; missing data is unknown", "met为通过；资料缺失为unknown", allowed=("met", "not_met", "unknown")),
-        string("evidence", "Table, column and scan that the verdict rests on", "结论依据（表、列、扫描）"),
+        string("evidence", "Table, column and scan that the verdict is based on", "结论依据（表、列、扫描）"),
         SIMULATED,
     ),
 )
@@ -386,7 +386,7 @@ RESPONSES = Table(
 )
 
 OUTCOMES = Table(
-    "outcomes", "response", "One row a patient: best responses and progression-free survival", "每名患者一行：最佳疗效与无进展生存",
+    "outcomes", "response", "One row per patient: best responses and progression-free survival", "每名患者一行：最佳疗效与无进展生存",
     key=("site", "patient"),
     columns=(
         SITE, PATIENT,
@@ -589,7 +589,7 @@ PREDICTIONS = Table(
 )
 
 ATTRIBUTIONS = Table(
-    "attributions", "modelling", "What a patient's probability rests on, by the model that holds an alias", "持有别名的模型对每位患者概率的归因",
+    "attributions", "modelling", "What a patient's probability is based on, by the model that holds an alias", "持有别名的模型对每位患者概率的归因",
     key=("site", "patient", "task", "model", "model_version", "scope", "item"),
     columns=(
         SITE, PATIENT, TASK, MODEL, MODEL_VERSION,

@@ -37,7 +37,7 @@ LARGEST_CORRELATION = 0.85
 HISTOGRAM_FEATURES = frozenset({
     "gldm_GrayLevelNonUniformity", "gldm_GrayLevelVariance", "gldm_LowGrayLevelEmphasis", "gldm_HighGrayLevelEmphasis",
 })  # fmt: skip
-"""First order under another name: they rest on the gray levels' histogram alone."""
+"""First order under another name: they are based on the gray levels' histogram alone."""
 
 HEAD = """# DHI: the texture features, their repeatability, and the limits and nulls that stand in for a cohort's own.
 # Written by `python -m dagster_project.radiomics.calibration_fit`; do not edit. No patient's data are in it.
@@ -153,7 +153,7 @@ def _floor(pairs: Sequence[Mapping[str, Any]], component: str, volumes: Values) 
 
 
 def main() -> None:
-    """Fit the texture features first: the limits rest on them. Until those are known the file keeps the old ones."""
+    """Fit the texture features first: the limits are based on them. Until those are known the file keeps the old ones."""
     study = load_study()
     settings = study.section("dhi")
     repeats = measure_repeats(settings)

@@ -97,7 +97,7 @@ def compare_lesion(
 
     Returns
     -------
-    `texture`, `density`, `spatial`, `radial`; for each component c `null_c_a` and `null_c_b` (lists, one distance a pair of copies) and `size_c`;
+    `texture`, `density`, `spatial`, `radial`; for each component c `null_c_a` and `null_c_b` (lists, one distance per pair of copies) and `size_c`;
     `delta_median_hu`, `delta_log_volume`, `delta_log_sd`, `wasserstein_hu`, `n_voxels`, `volume_a_mm3`, `volume_b_mm3`, `reason`.
     """
     visits = [None if mask is None else crop_visit(image, mask) for image, mask in ((image_a, mask_a), (image_b, mask_b))]
@@ -230,7 +230,7 @@ def derive_dhi(pairs: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 def derive_trajectories(dhi: pl.DataFrame) -> pl.DataFrame:
     """The way through the three visits: DHI01, DHI12 and DHI02, path length DHI01 + DHI12, directness DHI02 / path length.
 
-    One row a scope and lesion; NULL where a pair of visits is missing, directness also where nothing changed at all.
+    One row per scope and lesion; NULL where a pair of visits is missing, directness also where nothing changed at all.
     """
     steps = {"dhi_01": ("T0", "T1"), "dhi_12": ("T1", "T2"), "dhi_02": ("T0", "T2")}
     of_step = [

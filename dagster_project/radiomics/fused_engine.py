@@ -34,7 +34,7 @@ def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_widt
     """All features of some classes of one region on one image, keyed `class_Feature`; see `pyradiomics_engine.compute_region`.
 
     Within 1e-9 of the engine of reference. Left to that engine are co-occurrence of a region in which no two voxels are
-    neighbours, Imc2 where it rests on the last bit, and regions with more than `MOST_LEVELS` gray levels. Texture of a single
+    neighbours, Imc2 where it depends on the last bit, and regions with more than `MOST_LEVELS` gray levels. Texture of a single
     voxel, at which PyRadiomics stops, is None.
     """
     from dagster_project.radiomics.kernels.discretise import discretise

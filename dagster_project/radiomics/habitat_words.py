@@ -56,7 +56,7 @@ class WordGrid:
 
 @dataclass(frozen=True, eq=False)
 class WordCounts:
-    """Lesions and visits, a row each: voxels of each word (n, words), and pairs of 6-neighbours, a row a pair of words that occurs.
+    """Lesions and visits, a row each: voxels of each word (n, words), and pairs of 6-neighbours, a row per pair of words that occurs.
 
     `pair_row` says of which lesion; `pair_code` is first word × (words + 1) + second, the first not above the second, 0 the outside.
     """

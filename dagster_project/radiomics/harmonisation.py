@@ -14,7 +14,7 @@ Batch: TypeAlias = Hashable
 """A batch: (site, kernel)."""
 
 MINIMUM_BATCH = 20
-"""Lesions that a batch needs; the shrinkage of fewer rests on the prior alone."""
+"""Lesions that a batch needs; the shrinkage of fewer is based on the prior alone."""
 
 CONVERGED = 1e-4
 """Largest relative step of the empirical Bayes estimates at which the iteration ends, as in Johnson's own code."""
@@ -111,7 +111,7 @@ def _check(values: Values, batches: Sequence[Batch], reference: Batch | None, mi
     """The batches in order of their first lesion."""
     names = list(dict.fromkeys(batches))
     if values.ndim != 2 or values.shape[1] < 2 or len(values) != len(batches):
-        raise HarmonisationError("values must be lesions by two or more features, with one batch a lesion")
+        raise HarmonisationError("values must be lesions by two or more features, with one batch per lesion")
     lacking = np.flatnonzero(~np.isfinite(values).all(axis=0))
     if lacking.size:
         raise HarmonisationError(f"values that are no numbers in the feature columns {lacking.tolist()}: leave them out or impute first")

@@ -28,7 +28,7 @@ HALF = 0.5 - 1e-6
 
 @dataclass(frozen=True)
 class Configuration:
-    """How IBSI has an image prepared: the reference manual's table of configurations, one field a line.
+    """How IBSI has an image prepared: the reference manual's table of configurations, one field per line.
 
     `planar` treats each slice by itself: interpolation in the slice, texture averaged over slices. `spacing_mm` None leaves the
     voxels. Levels are `bin_width_hu` wide from the range's lower end, or `bin_count` over the region's own range.

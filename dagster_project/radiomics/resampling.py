@@ -34,7 +34,7 @@ class GridError(ValueError):
 class LesionGrid:
     """The part of a scan's isotropic grid that a lesion needs, each axis apart (z, y, x).
 
-    `positions` are centres of the new voxels in index units of the scan; `source` is the part of the scan they rest on.
+    `positions` are centres of the new voxels in index units of the scan; `source` is the part of the scan they are based on.
     The whole scan's grid is centred on the scan (IBSI, "align grid centers"), so that a crop never shifts it.
     """
 

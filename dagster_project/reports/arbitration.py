@@ -1,4 +1,4 @@
-"""The arbiter's worklist and a page a case: both reads side by side as A and B, so that a decision is about the read and not its reader."""
+"""The arbiter's worklist and a page per case: both reads side by side as A and B, so that a decision is about the read and not its reader."""
 
 from __future__ import annotations
 

@@ -292,7 +292,7 @@ def _finish_dhi(axes: Axes, pairs: list[str], names: list[str], theme: Theme) ->
 
 
 def waterfall_figure(changes: Sequence[float], responses: Sequence[str], *, theme: Theme = LIGHT) -> bytes:
-    """Best change of the sum of diameters, one bar a patient, worst first, coloured by best overall response."""
+    """Best change of the sum of diameters, one bar per patient, worst first, coloured by best overall response."""
     if not len(changes):
         raise NothingToDraw("waterfall_figure", "at least one patient with a sum at baseline and later")
     order = np.argsort(-np.asarray(changes, float), kind="stable")

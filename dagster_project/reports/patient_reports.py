@@ -35,7 +35,7 @@ TABLES_READ = (
     "habitats",
     "dynamic_irecist",
 )
-"""Tables that a patient's page reads; each has a row a patient or more."""
+"""Tables that a patient's page reads; each has a row per patient or more."""
 
 CHART_WIDTH, CHART_HEIGHT = 900, 300
 CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM = 54, 872, 44, 226
@@ -158,7 +158,7 @@ def render_patient_index(tables: Mapping[str, pl.DataFrame], study: Study, *, sn
 
 
 def list_index(tables: s.Tables) -> list[s.Row]:
-    """One row a patient: eligible, visits, latest state and reading, best response, whether a case is open."""
+    """One row per patient: eligible, visits, latest state and reading, best response, whether a case is open."""
     latest = (
         _accepted(tables["responses"])
         .sort("day", "visit", nulls_last=False)
@@ -319,7 +319,7 @@ def _lesion_dhi(dhi: pl.DataFrame) -> dict[str, Any]:
 
 
 def list_habitats(habitats: pl.DataFrame) -> dict[str, Any]:
-    """A row a lesion and visit: the habitats' shares in order, Rao's Q and Moran's I, or the reason; and how many habitats there are."""
+    """A row per lesion and visit: the habitats' shares in order, Rao's Q and Moran's I, or the reason; and how many habitats there are."""
     shares = sorted({m for m in habitats["measure"] if m.startswith("fraction_")}, key=lambda m: int(m.removeprefix("fraction_")))
     rows = []
     for (lesion, visit), same in habitats.sort("lesion", "visit").group_by(["lesion", "visit"], maintain_order=True):

@@ -42,7 +42,7 @@ def colours(theme: Theme) -> dict[str, str]:
 
 
 def spider_figure(courses: Sequence[Course], *, theme: Theme = LIGHT) -> bytes:
-    """Change of the sum of diameters from baseline over time, a line a patient, coloured by best overall response.
+    """Change of the sum of diameters from baseline over time, a line per patient, coloured by best overall response.
 
     Growth above STEEPEST_PERCENT is drawn at the edge with a triangle.
     """
@@ -83,7 +83,7 @@ def _paint_course(axes: Axes, course: Course, colour: str) -> None:
 
 
 def swimmer_figure(courses: Sequence[Course], *, theme: Theme = LIGHT) -> bytes:
-    """A lane a patient from the first cycle to progression, death or censoring, longest first, with the response at each visit.
+    """A lane per patient from the first cycle to progression, death or censoring, longest first, with the response at each visit.
 
     An arrow says that nothing had ended it; a cross in a circle is death. Of more than SWIMMERS_SHOWN patients those at even steps of rank are drawn.
     """

@@ -58,7 +58,7 @@ def list_patients(tables: Tables) -> pl.DataFrame:
 
 
 def summarise_simulation(tables: Tables) -> list[Row]:
-    """By site: patients, and those with any row that rests on simulated data."""
+    """By site: patients, and those with any row that is based on simulated data."""
     rows = pl.concat([tables[name].select(*WHO, "simulated") for name in ("patients", "scans", "reads")])
     by_patient = rows.group_by(WHO).agg(pl.col("simulated").any())
     return (
@@ -71,7 +71,7 @@ def summarise_simulation(tables: Tables) -> list[Row]:
 
 
 def is_simulated(tables: Tables) -> bool:
-    """True where any row of any table rests on simulated data."""
+    """True where any row of any table is based on simulated data."""
     return any("simulated" in frame.columns and bool(frame["simulated"].any()) for frame in tables.values())
 
 
@@ -138,7 +138,7 @@ def summarise_flow(eligibility: pl.DataFrame) -> list[Row]:
 
 
 def list_stages(tables: Tables, task: str) -> list[Stage]:
-    """The boxes of the flow chart: taken in, eligible, and learnt from."""
+    """The boxes of the flow chart: taken in, eligible, and trained on."""
     flow, cohort = summarise_flow(tables["eligibility"]), tables["training_cohort"].filter(pl.col("task") == task)
     if not flow:
         return []

@@ -1,4 +1,4 @@
-"""Where the pages go: the study report, the index and a page a patient, each put in place whole."""
+"""Where the pages go: the study report, the index and a page per patient, each put in place whole."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write_patient_reports(
     slices: Mapping[str, Sequence[LesionPicture]] | None = None,
     maps: Mapping[str, Sequence[HabitatMap]] | None = None,
 ) -> list[Path]:
-    """Write the index and a page a patient, and take away the pages of patients who are no longer in the tables.
+    """Write the index and a page per patient, and take away the pages of patients who are no longer in the tables.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def write_arbitration_pages(
     generated_at: datetime,
     seen: Callable[[Mapping[str, Any]], tuple[Sequence[CasePicture], Sequence[Mapping[str, Any]]]],
 ) -> list[Path]:
-    """Write the worklist and a page a case, and take away the pages of cases that are none any more.
+    """Write the worklist and a page per case, and take away the pages of cases that are none any more.
 
     Parameters
     ----------

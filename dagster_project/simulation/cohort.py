@@ -154,7 +154,7 @@ def _write_reads(folder: Path, plan: Plan, patients: Sequence[Patient]) -> None:
 
 
 def _lesion_rows(plan: Plan, patient: Patient, reader: str) -> list[Row]:
-    """One row a lesion and visit; sites with Chinese forms name the visit by its date, the others by the series."""
+    """One row per lesion and visit; sites with Chinese forms name the visit by its date, the others by the series."""
     identity = draw_site_identity(plan, patient.site_index)
     rows = []
     for visit in scanned_visits(plan, patient):

@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 VISITS = ("T0", "T1", "T2")
 
 DIMENSIONS = dict(zip(COMPONENTS, (8, 2, 4, 1), strict=True))
-"""In how many independent ways two repeats differ: a component's distance is the root of the sum of their squares, so that its limit rests on them."""
+"""In how many independent ways two repeats differ: a component's distance is the root of the sum of their squares, so that its limit is based on them."""
 
 CHANGE = 3.0
 """By how many root mean square repeat distances a lesion moves from visit to visit for each unit of change, in each component."""
@@ -42,7 +42,7 @@ SHIFTS = {"delta_median_hu": 8.0, "delta_log_sd": 0.1}
 def draw_comparisons(lesions: pl.DataFrame, change: pl.DataFrame, settings: Settings, rng: np.random.Generator) -> list[Pair]:
     """Comparisons of all lesions between all pairs of VISITS.
 
-    1. A lesion and visit is a point a component, in DIMENSIONS; it moves along the first of them by CHANGE (patient's + own change) repeat distances a visit.
+    1. A lesion and visit is a point per component, in DIMENSIONS; it moves along the first of them by CHANGE (patient's + own change) repeat distances per visit.
     2. The visit's noise, and that of each of its copies, is normal with the same deviation, such that the root mean square distance of two repeats is the
        fallback's for the lesion's volume, with a factor of the lesion's own.
     3. A component is the distance of the two visits' points, its null those of all pairs of copies of a visit: without change both are one distribution.

@@ -73,7 +73,7 @@ def reader_uid(study: Study, reader: str, *more: int) -> str:
 
 
 def structure_set(study: Study, scan: Scan, reader: str, outlines: Mapping[str, Outline]) -> Dataset:
-    """An RT Structure Set: one ROI a lesion, one closed planar contour a slice, vertices to a thousandth of a millimetre."""
+    """An RT Structure Set: one ROI per lesion, one closed planar contour per slice, vertices to a thousandth of a millimetre."""
     dataset = write_header(
         study, sop_class=RTStructureSetStorage, instance_uid=reader_uid(study, reader, 1), series_uid=reader_uid(study, reader), modality="RTSTRUCT")
     dataset.SeriesNumber, dataset.InstanceNumber = "41", "1"
@@ -145,7 +145,7 @@ def _observation(study: Study, number: int) -> Dataset:
 
 
 def segmentation(study: Study, scan: Scan, reader: str, outlines: Mapping[str, Outline]) -> Dataset:
-    """A binary DICOM SEG by highdicom: one segment a lesion, frames only where something lies."""
+    """A binary DICOM SEG by highdicom: one segment per lesion, frames only where something lies."""
     import highdicom as hd
 
     indices = _slices_of(outlines)

@@ -1,4 +1,4 @@
-"""A cohort simulated as tables, without an image: many patients whose response rests on stated causes, to judge models by."""
+"""A cohort simulated as tables, without an image: many patients whose response is based on stated causes, to judge models by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every patient of whom the chosen model says something has what it rests on."""
+"""Every patient of whom the chosen model says something has what it is based on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A feature's stability rests on the readers' pairs that are in the lake."""
+"""A feature's stability is based on the readers' pairs that are in the lake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page a patient under the pseudonym, found from the index."""
+"""A page per patient under the pseudonym, found from the index."""
 
 from __future__ import annotations
 

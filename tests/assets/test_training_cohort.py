@@ -1,4 +1,4 @@
-"""Who is learnt from, with what label, and why the others are not."""
+"""Who is trained on, with what label, and why the others are not."""
 
 from __future__ import annotations
 

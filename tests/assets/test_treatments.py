@@ -13,7 +13,7 @@ def test_days_are_true_and_dates_are_shifted(closed: Stage) -> None:
         own = rows.filter(patient=patient).sort("cycle")
         assert own["day"].to_list() == truth["cycle_days"]
         shifts = {date - dt.date.fromisoformat(truth["day_zero"]) - dt.timedelta(days=day) for date, day in own.select("treatment_date", "day").iter_rows()}
-        assert len(shifts) == 1, "one shift a patient"
+        assert len(shifts) == 1, "one shift per patient"
         assert shifts != {dt.timedelta(0)}
 
 

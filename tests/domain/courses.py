@@ -1,4 +1,4 @@
-"""Disease courses written as a table: a line a lesion, a column a visit, the first of them baseline."""
+"""Disease courses written as a table: a line per lesion, a column per visit, the first of them baseline."""
 
 from __future__ import annotations
 

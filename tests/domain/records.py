@@ -18,7 +18,7 @@ _FILLED = {"string": "x", "int32": 1, "int64": 1, "double": 1.0, "bool": False, 
 
 
 def table(name, *rows, **shared):
-    """Rows of a table: a value a row or `shared` gives, else NULL where that is allowed, else a filler."""
+    """Rows of a table: a value per row or `shared` gives, else NULL where that is allowed, else a filler."""
     declared = BY_NAME[name]
     filled = [{c.name: {**WHO, **shared, **row}.get(c.name, None if c.nullable else _FILLED[c.type]) for c in declared.columns} for row in rows]
     return pl.DataFrame(filled, schema=polars_schema(declared), orient="row")

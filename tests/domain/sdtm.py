@@ -1,4 +1,4 @@
-"""Another trial's tables written short: a line a lesion, a column a visit, as rows of SDTM TU, TR and RS with their places."""
+"""Another trial's tables written short: a line per lesion, a column per visit, as rows of SDTM TU, TR and RS with their places."""
 
 from __future__ import annotations
 

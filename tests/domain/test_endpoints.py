@@ -1,4 +1,4 @@
-"""The outcomes table: one row a patient, from the rows of the other tables."""
+"""The outcomes table: one row per patient, from the rows of the other tables."""
 
 from __future__ import annotations
 

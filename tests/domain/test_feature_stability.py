@@ -14,7 +14,7 @@ from dagster_project.lake.tables import FEATURE_STABILITY
 
 
 def rows(reads, feature="original_glcm_Contrast", readers=("R1", "R2")):
-    """Rows of radiomic_features: of each lesion one value a reader, None where a reader has none."""
+    """Rows of radiomic_features: of each lesion one value per reader, None where a reader has none."""
     return [
         {"site": "AA", "patient": f"P{i}", "visit": "T0", "scan": f"S{i}", "lesion": "L1", "reader": r, "region": "tumor", "feature": feature, "value": v, "simulated": i == 0}
         for i, of_lesion in enumerate(reads)
@@ -35,7 +35,7 @@ def stability(*found, again=()):
 
 
 def measured_again(values, control, feature="original_glcm_Contrast", reader="R1"):
-    """Rows of control_features: of each lesion one value a copy, from 1."""
+    """Rows of control_features: of each lesion one value per copy, from 1."""
     where = {"site": "AA", "visit": "T0", "reader": reader, "feature": feature, "control": control}
     return [
         {**where, "patient": f"P{i}", "scan": f"{control}{i}", "lesion": "L1", "copy": k, "value": v}

@@ -63,7 +63,7 @@ def test_stable_disease_is_not_reassigned_after_response(sums, arithmetic, targe
 
 
 EORTC_CASES = {
-    # EORTC's questions and answers on RECIST 1.1: a line a lesion, a column a visit                         overall response
+    # EORTC's questions and answers on RECIST 1.1: a line per lesion, a column per visit                         overall response
     "A lesion that is too small for a number counts 5 mm; one that is measured at 3 mm counts 3": ({"L1": [20, "small", 3]}, ["PR", "PR"]),
     "Nodes below 10 mm are normal; the sum of a complete response need not be 0": ({"L1": [30, "gone"], "K1": [18, 8]}, ["CR"]),
     "A node of 9 that measures 11 mm again is not of itself progression": ({"L1": [40, 25, 25], "K1": [18, 9, 11]}, ["PR", "PR"]),

@@ -1,4 +1,4 @@
-"""Who is learnt from, why not, and what is told: nothing known by the task's visit."""
+"""Who is trained on, why not, and what is told: nothing known by the task's visit."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.domain.courses import IRECIST, RECIST
 from tests.domain.sdtm import DATES, VISITS, flagged, grade, measured, overall, rows, rs, tr, tu, visit
 
 GRADED = {
-    # TR: a line a lesion, a column a visit (screening first)                         overall response
+    # TR: a line per lesion, a column per visit (screening first)                         overall response
     "1 targets": (tr(T01=[50, 34, 34], T02=[50, 36, 60]), ["PR", "PD"]),
     "2 a node counts with its short axis": (tr(T01=[50, 50], K01=[20, 9]), ["SD"]),
     "3 a node below 10 mm is normal, the target is gone": (tr(T01=[50, 0], K01=[20, 9]), ["CR"]),

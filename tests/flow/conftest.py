@@ -1,4 +1,4 @@
-"""A lake of its own for tests of single steps: a site of one scan a test."""
+"""A lake of its own for tests of single steps: a site of one scan per test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose changes are derived again: those of patients of whom something differs, and of nobody else."""
+"""Whose changes are derived again: those of patients whose data changed, and of nobody else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asked about whom: the champion before the candidate, nobody about a patient it has learnt from, and none twice for the same inputs."""
+"""Who is asked about whom: the champion before the candidate, nobody about a patient it has trained on, and none twice for the same inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dagster_project.flow.predictions import Said, ask_about_others, champion_on, forget_predictions, keep_said, kept_said, said_in_training
+from dagster_project.flow.predictions import (
+    PredictionSet,
+    champion_probabilities,
+    forget_predictions,
+    load_predictions,
+    predict_outside_cohort,
+    save_predictions,
+    training_predictions,
+)
 from dagster_project.resources import Lakehouse
 from models.datasets import TASKS, build_dataset
 from models.tracking import log_models
@@ -27,7 +35,7 @@ class Night:
     lakehouse: Lakehouse
     tables: dict[str, pl.DataFrame]
     trained: list
-    said: Said
+    prediction_set: PredictionSet
 
 
 def tables_without(*out: str) -> dict[str, pl.DataFrame]:
@@ -48,10 +56,10 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
     best, *_ = trained = _best_first(train_baselines(build_dataset(TASKS["T1"], **tables), SECTION, seed=11))
     fresh = log(lakehouse, trained, EASY)
     assert fresh["alias"].to_list() == ["champion", *[None] * (len(trained) - 1)]
-    said = said_in_training(trained, fresh, SECTION)
-    keep_said(lakehouse, said)
+    prediction_set = training_predictions(trained, fresh, SECTION)
+    save_predictions(lakehouse, prediction_set)
     assert best.name == fresh["model"][0]
-    return Night(lakehouse, tables, trained, said)
+    return Night(lakehouse, tables, trained, prediction_set)
 
 
 def _best_first(trained: list) -> list:
@@ -61,7 +69,7 @@ def _best_first(trained: list) -> list:
 
 def test_1_the_champion_is_compared_by_what_it_held_out_and_by_patients_it_never_learnt_from(night: Night) -> None:
     whole = build_dataset(TASKS["T1"], **tables_without())
-    found = dict(zip(whole.patients, champion_on(night.lakehouse, whole), strict=True))
+    found = dict(zip(whole.patients, champion_probabilities(night.lakehouse, whole), strict=True))
     best = night.trained[0]
     assert {p: found[p] for p in best.dataset.patients} == dict(zip(best.dataset.patients, best.probabilities, strict=True))
     others = whole.take(np.isin(whole.patients, OUT))
@@ -69,59 +77,59 @@ def test_1_the_champion_is_compared_by_what_it_held_out_and_by_patients_it_never
 
 
 def test_2_patients_outside_the_cohort_are_asked_of_the_champion_and_explained(night: Night) -> None:
-    said, reasons = ask_about_others(night.lakehouse, TASKS["T1"], night.tables, night.said)
-    rows = said.predictions.filter(pl.col("fold").is_null())
+    prediction_set, reasons = predict_outside_cohort(night.lakehouse, TASKS["T1"], night.tables, night.prediction_set)
+    rows = prediction_set.predictions.filter(pl.col("fold").is_null())
     assert (sorted(rows["patient"]), set(rows["alias"]), reasons) == (sorted(OUT), {"champion"}, ())
-    assert set(said.attributions.filter(pl.col("patient").is_in(list(OUT)))["patient"]) == set(OUT)
+    assert set(prediction_set.attributions.filter(pl.col("patient").is_in(list(OUT)))["patient"]) == set(OUT)
     assert rows.select("lower", "upper", "input_digest", "novelty").null_count().row(0) == (0, 0, 0, 0)
     assert rows.filter((pl.col("lower") <= pl.col("probability")) & (pl.col("probability") <= pl.col("upper"))).height == len(OUT)
-    assert said.predictions.filter(pl.col("fold").is_not_null()).height == night.said.predictions.height
+    assert prediction_set.predictions.filter(pl.col("fold").is_not_null()).height == night.prediction_set.predictions.height
 
 
 def test_3_a_row_stays_until_the_patients_inputs_change(night: Night) -> None:
     """A kept row is marked: it is found again where nothing changed, and only there."""
-    said, _ = ask_about_others(night.lakehouse, TASKS["T1"], night.tables, night.said)
+    prediction_set, _ = predict_outside_cohort(night.lakehouse, TASKS["T1"], night.tables, night.prediction_set)
     new = pl.col("fold").is_null()
-    marked = replace(said, predictions=said.predictions.with_columns(probability=pl.when(new).then(0.123).otherwise("probability")))
+    marked = replace(prediction_set, predictions=prediction_set.predictions.with_columns(probability=pl.when(new).then(0.123).otherwise("probability")))
     moved = pl.when(pl.col("patient") == OUT[0]).then(pl.col("sum_mm") + 7).otherwise("sum_mm")
     pd_l1 = pl.when(pl.col("patient") == OUT[0]).then(pl.col("pd_l1_tps").fill_null(3) + 1).otherwise("pd_l1_tps")
     changed = {**night.tables, "responses": night.tables["responses"].with_columns(sum_mm=moved), "patients": night.tables["patients"].with_columns(pd_l1_tps=pd_l1)}
-    again, _ = ask_about_others(night.lakehouse, TASKS["T1"], changed, marked)
+    again, _ = predict_outside_cohort(night.lakehouse, TASKS["T1"], changed, marked)
     told = dict(again.predictions.filter(new).select("patient", "probability").iter_rows())
     assert {p: v == 0.123 for p, v in told.items()} == {OUT[0]: False, OUT[1]: True, OUT[2]: True}
-    assert set(again.attributions["patient"]) == set(said.attributions["patient"])
+    assert set(again.attributions["patient"]) == set(prediction_set.attributions["patient"])
 
 
 def test_4_nobody_is_asked_about_a_patient_it_has_learnt_from(night: Night) -> None:
     learnt = night.trained[0].dataset.patients[0]
-    said, _ = ask_about_others(night.lakehouse, TASKS["T1"], tables_without(*OUT, learnt), night.said)
-    assert sorted(said.predictions.filter(pl.col("fold").is_null())["patient"]) == sorted(OUT)
-    unknown, _ = ask_about_others(night.lakehouse, TASKS["T1"], night.tables, Said(night.said.predictions.clear(), night.said.attributions.clear()))
-    assert unknown.predictions.is_empty(), "where nobody knows whom it learnt from, it is not asked"
+    prediction_set, _ = predict_outside_cohort(night.lakehouse, TASKS["T1"], tables_without(*OUT, learnt), night.prediction_set)
+    assert sorted(prediction_set.predictions.filter(pl.col("fold").is_null())["patient"]) == sorted(OUT)
+    unknown, _ = predict_outside_cohort(night.lakehouse, TASKS["T1"], night.tables, PredictionSet(night.prediction_set.predictions.clear(), night.prediction_set.attributions.clear()))
+    assert unknown.predictions.is_empty(), "where nobody knows whom it trained on, it is not asked"
 
 
 def test_5_a_later_training_keeps_the_champions_words_and_compares_with_them(night: Night) -> None:
     whole = build_dataset(TASKS["T1"], **tables_without())
     trained = _best_first(train_baselines(whole, SECTION, seed=11))
-    fresh = log(night.lakehouse, trained, {**EASY, "promotion_p": 1e-9}, champion=champion_on(night.lakehouse, whole))
+    fresh = log(night.lakehouse, trained, {**EASY, "promotion_p": 1e-9}, champion=champion_probabilities(night.lakehouse, whole))
     assert fresh["promotion"][0] == "held_back"
     assert "not better than the champion: gain" in fresh["promotion_reasons"][0]
     assert "on 24 patients" in fresh["promotion_reasons"][0]
     before = pl.DataFrame({"task": "T1", "model": night.trained[0].name, "model_version": "1", "alias": "champion"})
-    said = night.said.replaced_by(said_in_training(trained, fresh, SECTION), before)
-    mine = said.predictions.filter((pl.col("model") == night.trained[0].name) & (pl.col("model_version") == "1"))
+    prediction_set = night.prediction_set.replaced_by(training_predictions(trained, fresh, SECTION), before)
+    mine = prediction_set.predictions.filter((pl.col("model") == night.trained[0].name) & (pl.col("model_version") == "1"))
     assert sorted(mine["patient"]) == sorted(night.trained[0].dataset.patients)
-    assert said.predictions.filter(pl.col("model_version") == fresh["model_version"][0]).height == 24
+    assert prediction_set.predictions.filter(pl.col("model_version") == fresh["model_version"][0]).height == 24
 
 
 def test_6_who_withdraws_is_forgotten_in_all_that_is_kept(night: Night) -> None:
     patient = night.trained[0].dataset.patients[0]
-    assert kept_said(night.lakehouse).attributions.filter(patient=patient).height > 0
+    assert load_predictions(night.lakehouse).attributions.filter(patient=patient).height > 0
     forget_predictions(night.lakehouse, patient)
-    left = kept_said(night.lakehouse)
+    left = load_predictions(night.lakehouse)
     assert left.predictions.filter(patient=patient).is_empty()
     assert left.attributions.filter(patient=patient).is_empty()
-    keep_said(night.lakehouse, night.said)
+    save_predictions(night.lakehouse, night.prediction_set)
 
 
 def test_7_a_champion_whose_columns_are_gone_is_passed_over_with_the_reason(night: Night) -> None:
@@ -131,8 +139,8 @@ def test_7_a_champion_whose_columns_are_gone_is_passed_over_with_the_reason(nigh
     old = [replace(best, final=replace(best.final, model=model)), *others]
     fresh = log(night.lakehouse, old, EASY, champion=1 - best.probabilities)
     assert fresh["alias"][0] == "champion"
-    keep_said(night.lakehouse, said := said_in_training(old, fresh, SECTION))
-    found, reasons = ask_about_others(night.lakehouse, TASKS["T1"], night.tables, said)
+    save_predictions(night.lakehouse, prediction_set := training_predictions(old, fresh, SECTION))
+    found, reasons = predict_outside_cohort(night.lakehouse, TASKS["T1"], night.tables, prediction_set)
     assert found.predictions.filter(pl.col("fold").is_null()).is_empty()
     assert [r.split(" version ")[0] for r in reasons] == ["champion", "candidate"]
     assert all(r.endswith("build the data set with the protocol that the model was trained under") for r in reasons)

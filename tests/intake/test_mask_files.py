@@ -112,7 +112,7 @@ def test_the_scale_factor_of_a_header_is_applied(tmp_path, mask, slope, stored, 
     (lambda m: m * 0.3, "no voxel of at least one half"), (lambda m: m / 255, "no voxel of at least one half"),
     (lambda m: m * 127.3, "above 1"), (lambda m: m * -1.0, "negative"), (lambda m: m * 2.0 - 1, "negative"),
     (lambda m: m + 1.0, "several labels"), (lambda m: np.where(m, np.nan, 0.0), "no numbers"), (lambda m: np.where(m, np.inf, 0.0), "no numbers"),
-    (lambda m: m + 2.0 * np.roll(m, 2, axis=1), "one file a lesion")])
+    (lambda m: m + 2.0 * np.roll(m, 2, axis=1), "one file per lesion")])
 def test_values_that_are_no_mask_are_refused_with_what_to_export(tmp_path, mask, values, reason):
     with pytest.raises(RefusedError, match=reason) as refused:
         given(tmp_path, values(mask.astype(np.float64)).astype(np.float32), "1.2.3__L1.nrrd")  # of NIfTI the library reads NaN as 0

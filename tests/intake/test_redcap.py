@@ -437,23 +437,23 @@ REDCAP_CASES = {
     "XML of the API, flat": Case(
         {"redcap.xml": xml(items(RAW, LABEL_ROWS))}, FEMALE, TWO_CYCLES, DIED
     ),
-    "JSON of the API, one value a row": Case(
+    "JSON of the API, one value per row": Case(
         {"redcap.json": json.dumps(one_value_a_row(words=True))}, FEMALE, TWO_CYCLES, DIED
     ),
-    "XML of the API, one value a row, codes with dictionary": Case(
+    "XML of the API, one value per row, codes with dictionary": Case(
         {"redcap.xml": xml(one_value_a_row(words=False)), "redcap_dictionary.csv": PROJECT},
         FEMALE,
         TWO_CYCLES,
         DIED,
     ),
-    "CSV of the API, one value a row, codes without dictionary": Case(
+    "CSV of the API, one value per row, codes without dictionary": Case(
         {"redcap.csv": eav_csv(one_value_a_row(words=False))},
         NO_WORDS,
         TWO_CYCLES,
         (),
         {**codes("sex", "stage", "ecog", "prior_malignancy"), **codes("event", row=14)},
     ),
-    "one value a row, several answers to one question": Case(
+    "one value per row, several answers to one question": Case(
         {
             "redcap.json": json.dumps(
                 [
@@ -473,7 +473,7 @@ REDCAP_CASES = {
         (),
         {"clinical/redcap.json row 1 column egfr": "given twice"},
     ),
-    "one value a row, one box of a multiple choice": Case(
+    "one value per row, one box of a multiple choice": Case(
         {
             "redcap.json": json.dumps(
                 [

@@ -1,4 +1,4 @@
-"""A baseline's numbers are those of its scikit-learn pipeline, and rest on training patients alone."""
+"""A baseline's numbers are those of its scikit-learn pipeline, and are based on training patients alone."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_7_a_patients_probability_is_the_same_bits_alone_and_among_others():
 
 @pytest.mark.parametrize("learner", BASELINES[:4], ids=lambda b: b.name)
 def test_8_held_out_values_change_no_number_of_their_folds_model(learner):
-    """Imputation, scaling, filter, strength and cut-off rest on the training folds: nonsense in the held-out fold changes none of them."""
+    """Imputation, scaling, filter, strength and cut-off are based on the training folds: nonsense in the held-out fold changes none of them."""
     fold = stratified_folds(DATA.patients, DATA.sites, DATA.y, folds=5, seed=1, scope="")
     absurd = replace(DATA, X=np.where((fold == 2)[:, None], 1e6 + np.arange(DATA.X.shape[1]), DATA.X), y=np.where(fold == 2, ~DATA.y, DATA.y))
     one, two = (learner.fit(seen_by(learner, data).take(fold != 2), SECTION, 1) for data in (DATA, absurd))

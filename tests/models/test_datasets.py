@@ -1,4 +1,4 @@
-"""A data set holds what the task may see, one row a patient, and nothing else."""
+"""A data set holds what the task may see, one row per patient, and nothing else."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_8_a_networks_run_holds_importance_stability_and_the_check_by_shuffling(
     assert said.startswith(told["sanity"]["verdict"])
     assert {"between_seeds", "weights_shuffled", "labels_shuffled"} <= set(told["sanity"])
     assert (tmp_path / "attribution_sanity.png").read_bytes().startswith(b"\x89PNG")
-    assert tracking._write_attributions(tmp_path, trained["clinical"], context) == "rests on no network"
+    assert tracking._write_attributions(tmp_path, trained["clinical"], context) == "is based on no network"
 
 
 CHECKS = {"pass": SanityCheck(0.9, 0.1, 0.1), "fail": SanityCheck(0.9, 0.9, 0.1)}

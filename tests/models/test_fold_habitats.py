@@ -59,7 +59,7 @@ def test_2_a_codebook_of_other_patients_or_of_the_cohort_is_refused():
     whole = FoldHabitats(replace(FOLD.codebook, scope="cohort"), FOLD.grid)
     with pytest.raises(CodebookError, match="for description"):
         whole.apply_in_training(DATA.series, DATA.patients, DATA.patients[:35])
-    with pytest.raises(CodebookError, match="not the one that a fold fitted"):
+    with pytest.raises(CodebookError, match="not the one that per fold fitted"):
         FoldHabitats.from_facts(whole.facts())
     assert FoldHabitats.from_facts(FOLD.facts()) == FOLD
 

@@ -1,4 +1,4 @@
-"""Bounds of a held-out patient's probability rest on models that have not seen the patient, and hold the truth as often as they say."""
+"""Bounds of a held-out patient's probability are based on models that have not seen the patient, and hold the truth as often as they say."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Refusing(Memory):
 def test_6_where_there_are_none_it_is_said_why():
     p = np.full(60, 0.5)
     for learner, fold, why in ((Memory(), FOLD % 2, "2 folds; a held-out patient's interval needs 3"),
-                               (Refusing(), FOLD, "two folds fewer cannot be learnt from: too few to learn from")):
+                               (Refusing(), FOLD, "two folds fewer cannot be trained on: too few to learn from")):
         found = bound_held_out(learner, DATA, fold, p, QUICK, 1)
         assert found.told == why
         assert np.isnan([found.lower, found.upper]).all()

@@ -1,4 +1,4 @@
-"""What a registered model says of a new patient: with bounds, strangeness and what it rests on; and refusals that say why."""
+"""What a registered model says of a new patient: with bounds, strangeness and what it is based on; and refusals that say why."""
 
 from __future__ import annotations
 

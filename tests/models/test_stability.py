@@ -1,4 +1,4 @@
-"""Which features the readers agree on is learnt from training patients alone, and gives what the table feature_stability gives."""
+"""Which features the readers agree on is trained on training patients alone, and gives what the table feature_stability gives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEATURES = ("steady", "shaky", "copied", "flat")
 
 
 def read_pairs(who: pl.DataFrame, names=FEATURES, visits=("T0", "T1", "T2"), lesions=2) -> pl.DataFrame:
-    """Both readers' values, a row a pair: they agree on the first, not on the second, copy the third, and see no spread in the fourth."""
+    """Both readers' values, a row per pair: they agree on the first, not on the second, copy the third, and see no spread in the fourth."""
     rows = []
     for site, patient in who.select("site", "patient").iter_rows():
         for visit in visits:

@@ -1,4 +1,4 @@
-"""Every figure rests on patients the model had not seen, and the same cohort gives the same figures."""
+"""Every figure is based on patients the model had not seen, and the same cohort gives the same figures."""
 
 from __future__ import annotations
 

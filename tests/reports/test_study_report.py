@@ -66,7 +66,7 @@ def test_real_data_carry_no_such_band():
     }
     text = Page(render(real)).text
     assert "SIMULATED DATA" not in text
-    assert "No row of this snapshot rests on simulated data" in text
+    assert "No row of this snapshot is based on simulated data" in text
 
 
 def test_the_same_tables_give_the_same_bytes_in_any_order_of_rows(html):

@@ -22,7 +22,7 @@ EPS = np.spacing(1)
 def glcm_features(levels: Levels) -> tuple[dict[str, float], float] | None:
     """PyRadiomics' GLCM features, symmetric, averaged over the angles in which any two voxels are neighbours.
 
-    Also the smallest difference of entropies that Imc2 rests on in any angle. None where no two voxels are neighbours.
+    Also the smallest difference of entropies that Imc2 depends on in any angle. None where no two voxels are neighbours.
     """
     pairs = _count_pairs(levels.grid, levels.voxels, levels.offsets, len(levels.gray))
     matrices, used = _normalise(pairs)

@@ -71,7 +71,7 @@ def _count(grid: NDArray[np.int32], voxels: NDArray[np.int64], offset: int, reac
 
 @kernel
 def _reach_by_block(grid: NDArray[np.int32], start: int, stop: int, offset: int, reached: NDArray[np.int32]) -> None:
-    """Each voxel's place in its run, for as many voxels at a time as do not rest on each other."""
+    """Each voxel's place in its run, for as many voxels at a time as do not depend on each other."""
     block = min(offset, BLOCK)
     for first in range(start, stop, block):
         size = min(block, stop - first)

@@ -1,4 +1,4 @@
-"""What each task was last learnt from: where nothing of it has changed since, a night reads no features and asks nobody anew."""
+"""State of each task's last training: where its inputs have not changed since, a run reads no features and predicts nobody again."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ INPUTS = ("training_cohort", "patients", "responses", "lesions", "dhi", "outcome
 
 
 @dataclass(frozen=True)
-class LearntBefore:
-    """A task's last night: the snapshot it read, what else it depends on, and what was told of it.
+class TrainingState:
+    """A task's last training: the snapshot it read, what else it depends on, and what was left out.
 
     Parameters
     ----------
     cohort_digest
         Of the data set; None where none could be made, and `left_out` says why.
     served
-        The alias of each run that had one when patients were asked about.
+        The alias of each run that had one when patients were predicted.
     """
 
     snapshot: int
@@ -37,11 +37,11 @@ class LearntBefore:
     not_asked: tuple[str, ...]
     code: str = CODE_VERSION
 
-    def holds(self, lakehouse: Lakehouse, snapshot: int, runs: pl.DataFrame, served: Mapping[str, str]) -> bool:
+    def is_current(self, lakehouse: Lakehouse, snapshot: int, runs: pl.DataFrame, served: Mapping[str, str]) -> bool:
         """Whether the task would find tonight what it found then.
 
         1. The code, the protocol and the aliases are the same, and the runs of that training are in the table.
-        2. Every snapshot since is still there to tell what it wrote, and none wrote a table of `INPUTS`.
+        2. Every snapshot since still exists, so that what it wrote is known, and none wrote a table of `INPUTS`.
         """
         same = self.code == CODE_VERSION and self.protocol_digest == lakehouse.study.digest and dict(self.served) == dict(served)
         trained = self.cohort_digest is None or runs.filter(cohort_digest=self.cohort_digest, protocol_digest=self.protocol_digest).height > 0
@@ -50,21 +50,21 @@ class LearntBefore:
         return not lakehouse.lake.touched(since=self.snapshot, until=snapshot).intersection(INPUTS)
 
 
-def learnt_before(lakehouse: Lakehouse, task: str) -> LearntBefore | None:
-    """What was kept of a task; None where nothing was, or by code that kept something else."""
+def load_training_state(lakehouse: Lakehouse, task: str) -> TrainingState | None:
+    """The stored state of a task; None where there is none, or other code wrote it."""
     file = _file(lakehouse, task)
     if not file.is_file():
         return None
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        return LearntBefore(**{**told, "not_asked": tuple(told["not_asked"])})
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return TrainingState(**{**stored, "not_asked": tuple(stored["not_asked"])})
     except (ValueError, TypeError, KeyError):
         return None
 
 
-def keep_learnt(lakehouse: Lakehouse, task: str, learnt: LearntBefore) -> None:
-    """Keep it for the next night."""
-    write_whole(_file(lakehouse, task), json.dumps(asdict(learnt)).encode())
+def save_training_state(lakehouse: Lakehouse, task: str, state: TrainingState) -> None:
+    """Store it for the next run."""
+    write_whole(_file(lakehouse, task), json.dumps(asdict(state)).encode())
 
 
 def _file(lakehouse: Lakehouse, task: str) -> Path:

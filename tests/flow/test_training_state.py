@@ -1,4 +1,4 @@
-"""A task is passed over where nothing of it has changed, and only there."""
+"""A task is skipped where nothing of it has changed, and only there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dagster_project.flow import feature_stability, model_runs
 from dagster_project.flow.habitat_words import load_words
 from dagster_project.flow.habitats import words_seen
 from dagster_project.flow.kept import kept
-from dagster_project.flow.learnt_before import INPUTS, LearntBefore, keep_learnt, learnt_before
+from dagster_project.flow.training_state import INPUTS, TrainingState, load_training_state, save_training_state
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import open_lake
 from dagster_project.lake.tables import TABLES
@@ -36,40 +36,40 @@ def lakehouse(tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def before(lakehouse: Any) -> LearntBefore:
-    return LearntBefore(lakehouse.lake.snapshot(), "p", "c", SERVED, {"T1 boosting": "too few patients"}, ())
+def before(lakehouse: Any) -> TrainingState:
+    return TrainingState(lakehouse.lake.snapshot(), "p", "c", SERVED, {"T1 boosting": "too few patients"}, ())
 
 
-def holds(before: LearntBefore, lakehouse: Any, runs: pl.DataFrame = RUNS, served: dict[str, str] = SERVED) -> bool:
-    return before.holds(lakehouse, lakehouse.lake.snapshot(), runs, served)
+def holds(before: TrainingState, lakehouse: Any, runs: pl.DataFrame = RUNS, served: dict[str, str] = SERVED) -> bool:
+    return before.is_current(lakehouse, lakehouse.lake.snapshot(), runs, served)
 
 
-def test_1_what_was_kept_is_what_is_read(lakehouse: Any, before: LearntBefore) -> None:
-    assert learnt_before(lakehouse, "T1") is None
-    keep_learnt(lakehouse, "T1", before)
-    assert learnt_before(lakehouse, "T1") == before
+def test_1_what_was_kept_is_what_is_read(lakehouse: Any, before: TrainingState) -> None:
+    assert load_training_state(lakehouse, "T1") is None
+    save_training_state(lakehouse, "T1", before)
+    assert load_training_state(lakehouse, "T1") == before
     (lakehouse.home.mlflow / "learnt-T1.json").write_text('{"snapshot": 1}')
-    assert learnt_before(lakehouse, "T1") is None, "another code's file is no ground to pass a task over"
+    assert load_training_state(lakehouse, "T1") is None, "another code's file is no ground to skip a task"
 
 
-def test_2_a_table_that_nothing_rests_on_changes_nothing(lakehouse: Any, before: LearntBefore) -> None:
+def test_2_a_table_that_nothing_rests_on_changes_nothing(lakehouse: Any, before: TrainingState) -> None:
     assert holds(before, lakehouse)
     lakehouse.lake.replace("quarantine", table("quarantine", {}))
     assert holds(before, lakehouse)
 
 
-def test_3_a_written_input_has_the_task_looked_at_anew(lakehouse: Any, before: LearntBefore) -> None:
+def test_3_a_written_input_has_the_task_looked_at_anew(lakehouse: Any, before: TrainingState) -> None:
     lakehouse.lake.replace("patients", table("patients", {"patient": "other"}))
     assert not holds(before, lakehouse)
 
 
 @pytest.mark.parametrize("changed", [{"protocol_digest": "q"}, {"cohort_digest": "d"}, {"served": {}}, {"code": "0"}, {"snapshot": 10_000}], ids=str)
-def test_4_so_has_another_protocol_training_alias_code_or_lake(lakehouse: Any, before: LearntBefore, changed: dict[str, Any]) -> None:
+def test_4_so_has_another_protocol_training_alias_code_or_lake(lakehouse: Any, before: TrainingState, changed: dict[str, Any]) -> None:
     assert not holds(replace(before, **changed), lakehouse)
     assert not holds(before, lakehouse, runs=RUNS.clear())
 
 
-def test_5_expired_snapshots_cannot_tell_so_the_task_is_looked_at(lakehouse: Any, before: LearntBefore) -> None:
+def test_5_expired_snapshots_cannot_tell_so_the_task_is_looked_at(lakehouse: Any, before: TrainingState) -> None:
     lakehouse.lake.replace("quarantine", table("quarantine", {}))
     lakehouse.lake.expunge()
     assert not holds(before, lakehouse)
@@ -89,7 +89,7 @@ def test_7_a_second_night_reads_no_feature_and_tells_the_same(grown: Stage, monk
         again = model_runs.train_behind_the_gate(grown.trial.lakehouse)
     assert again.trained == ()
     assert again.model_runs.equals(first.model_runs)
-    assert again.said.predictions.equals(first.said.predictions)
+    assert again.prediction_set.predictions.equals(first.prediction_set.predictions)
     assert (again.left_out, again.not_asked) == (first.left_out, first.not_asked)
     assert any(reason.startswith("task T2") for reason in again.left_out) != ("T2" in set(again.model_runs["task"]))
 
