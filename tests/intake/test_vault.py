@@ -77,7 +77,7 @@ def site(tmp_path, monkeypatch):
 
 @pytest.fixture
 def full(site):
-    """Three slices, a structure set under dicom/, one of per reader, a mask, and a case report."""
+    """Three slices, a structure set under dicom/, one per reader, a mask, and a case report."""
     write_series(site.landing / "dicom" / "Murong" / "CT")
     site.put("dicom/Murong/RS.dcm", rtstruct())
     site.put("reads/R1/RS.dcm", rtstruct(instance=f"{ROOT}.5.2"))
