@@ -1,4 +1,4 @@
-"""The files of clinical/ that study databases exported, and the tables of the case report from every file that holds them."""
+"""The tables of the case report from every file of clinical/ that holds them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dagster_project.intake.odm import read_odm
 from dagster_project.intake.redcap import read_redcap
 
 _NAMED = frozenset({"redcap.csv", "redcap.json", "redcap.xml", "odm.xml", "redcap_dictionary.csv"})
-"""Names of the landing contract, which may stand in a reason; others may hold a person's or a hospital's name."""
+"""Names of the landing contract, which may stand in a reason; others may name a person."""
 
 _KINDS = {
     "dictionary": re.compile(
@@ -28,32 +28,42 @@ _KINDS = {
         r"redcap.*\.(csv|json|xml)|.+_data(_labels)?_\d{4}-\d{2}-\d{2}.*\.csv", re.IGNORECASE
     ),
 }
-"""Names that REDCap's menu gives its files, and those of the landing contract with whatever stands behind them."""
+"""Names that REDCap's menu gives, and those of the landing contract with what stands behind."""
 
 _ROOT = re.compile(rb"<(\w+:)?ODM[\s>]")
+_DICTIONARY = re.compile(
+    rb"Variable / Field Name|\"?field_name\"?.{1,200}\"?form_name\"?.{1,400}field_type", re.DOTALL
+)
 _CALLED = {"dictionary": "REDCap dictionary", "odm": "ODM", "redcap": "REDCap"}
 
 
 def exchange_files(clinical: Path) -> dict[str, list[Path]]:
-    """The files of study databases in clinical/, in order of their names: dictionary, odm and redcap."""
+    """The files of study databases in clinical/, in order of their names: dictionary, odm, redcap.
+
+    A data dictionary is known by its header, ODM under a name of REDCap's by its root.
+    """
     found: dict[str, list[Path]] = {kind: [] for kind in _KINDS}
     for path in sorted(clinical.iterdir()) if clinical.is_dir() else []:
-        kind = next(
-            (kind for kind, pattern in _KINDS.items() if pattern.fullmatch(path.name)), None
-        )
-        if kind and path.is_file():
-            found[
-                "odm"
-                if kind == "redcap" and path.suffix.lower() == ".xml" and _is_odm(path)
-                else kind
-            ].append(path)
+        kind = _kind(path) if path.is_file() else ""
+        if kind:
+            found[kind].append(path)
     return found
 
 
-def _is_odm(path: Path) -> bool:
+def _kind(path: Path) -> str:
+    named = next((kind for kind, pattern in _KINDS.items() if pattern.fullmatch(path.name)), "")
+    ending = path.suffix.lower()
+    if named == "redcap" and ending == ".xml" and _begins(path, _ROOT):
+        return "odm"
+    if named != "dictionary" and ending in {".csv", ".json"} and _begins(path, _DICTIONARY):
+        return "dictionary"
+    return named
+
+
+def _begins(path: Path, pattern: re.Pattern[bytes]) -> bool:
     try:
         with path.open("rb") as file:
-            return _ROOT.search(file.read(4096)) is not None
+            return pattern.search(file.read(4096)) is not None
     except OSError:
         return False
 
@@ -69,7 +79,7 @@ def _called(files: list[Path], kind: str) -> dict[str, Path]:
 
 
 def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
-    """A table of the case report from every file that holds it: the CSV file, workbooks, then those of study databases where it lies in clinical/.
+    """A table of the case report from the CSV file, workbooks, and files of study databases.
 
     What a whole file is refused for is told once, with the patients.
     """

@@ -1,4 +1,4 @@
-"""Rows of study databases laid out as the three CSV files of the landing contract, whatever form they were exported in."""
+"""Rows of study databases, laid out as the three CSV files of the landing contract."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLES = ("patients", "treatments", "follow_up")
 """Tables that an item may belong to."""
 
 CODED = frozenset({"sex", "stage"})
-"""Columns in which a digit has a meaning in a CSV file; in a study database it is the code of an answer."""
+"""Columns in which a digit, which means something in a CSV file, is the code of an answer."""
 
 DOUBTFUL = CODED | {
     "smoking",
@@ -56,34 +56,25 @@ _PREFIXES = {
 }
 """What a field's name may begin with, and the table that it says."""
 
-_CYCLE = r"\bcycle[\s_]*(\d{1,2})(?!\d)|^c(\d{1,2})(?:d\d+)?(?=[\s_(]|$)|第\s*(\d{1,2})\s*(?:周期|疗程)|周期\s*(\d{1,2})(?!\d)"
+_CYCLE = (
+    r"\bcycle[\s_]*(\d{1,2})(?!\d)|^c(\d{1,2})(?:d\d+)?(?=[\s_(]|$)"
+    r"|第\s*(\d{1,2})\s*(?:周期|疗程)|周期\s*(\d{1,2})(?!\d)"
+)
 _EVENT_CYCLE = re.compile(_CYCLE)
 _ANY_CYCLE = re.compile(r"(?<![a-z])(cycle|周期|疗程)s?(?![a-z])")
+_DAY = re.compile(r"\d[\s_,]*(?:day|d)[\s_]*(\d{1,2})(?!\d)|第\s*(\d{1,2})\s*天")
 _DIGITS = re.compile(r"\d{1,2}")
 
 _NEGATIVE = re.compile(r"-(\d{1,2}|9{3,4}|8{3,4}|7{3,4}|6{3,4})(\.0+)?")
-_MISSING_WORDS = frozenset(
-    {
-        "NI",
-        "INV",
-        "UNK",
-        "NASK",
-        "ASKU",
-        "NAV",
-        "MSK",
-        "NA",
-        "NAVU",
-        "NP",
-        "QS",
-        "QI",
-        "TRC",
-        "UNC",
-        "DER",
-        "PINF",
-        "NINF",
-    }
-)
-"""Words for a missing value that REDCap proposes (HL7 null flavours); OTH is none, since another histology is a histology."""
+_MISSING_WORDS = frozenset({
+    "NI", "INV", "UNK", "NASK", "ASKU", "NAV", "MSK", "NA", "NAVU", "NP", "QS", "QI", "TRC", "UNC",
+    "DER", "PINF", "NINF", "No information", "Not asked", "Asked but unknown", "Masked",
+    "Temporarily unavailable", "Not applicable", "Not available", "Unencoded",
+})  # fmt: skip
+"""Codes for a missing value that REDCap proposes (HL7 null flavours), and their labels.
+
+OTH is none of them: another histology is a histology.
+"""
 
 CODE = "is the code of an answer; export REDCap with labels. The cell is left out"
 TWICE = "is given twice in the row, differently; the cell is left out"
@@ -95,10 +86,22 @@ NOTHING_KNOWN = (
     "has no field that is known; see dagster_project/lake/vocabulary.toml. The row is left out"
 )
 MISSING_CODE = "holds a code for a missing value; it counts as empty, here and wherever it comes"
-OTHER_NUMBER = "is another patient number than row {row} of the same record has; the record is left out until one is corrected"
+LATER_DAY = (
+    "is a later day of a cycle that another row begins; the cycle is dated by its first day. "
+    "This row is left out"
+)
+NAMES_DIFFER = (
+    "is named as one thing and labelled as another; correct the name or the label. "
+    "The column is left out"
+)
+CONTRADICTS = "contradicts row {row} of the same patient; the first is used, correct one of them"
+OTHER_NUMBER = (
+    "is another patient number than row {row} of the same record has; the record is left out "
+    "until one is corrected"
+)
 OTHER_SITES = (
-    "holds the records of several sites (data access groups, locations), and none is named as this site's folder; "
-    "export the records of this hospital alone"
+    "holds the records of several sites (data access groups, locations), and none is named as this "
+    "site's folder; export the records of this hospital alone"
 )
 OWN_SITE_ALONE = (
     "also holds records of other sites (data access groups, locations); they are left out"
@@ -106,7 +109,7 @@ OWN_SITE_ALONE = (
 
 
 class Cell(NamedTuple):
-    """A filled field: the names that it may be known by, its text, why it is refused whatever it says, and its row and file where they are not its entry's."""
+    """A filled field: its names, its text, why it is refused whatever it says, where it stands."""
 
     names: tuple[str, ...]
     text: str
@@ -115,10 +118,12 @@ class Cell(NamedTuple):
     """True where a digit may be the code of an answer."""
     row: int = 0
     file: str = ""
+    forms: tuple[str, ...] = ()
+    """The form that the field is of, where that is known for the field alone."""
 
 
 class Entry(NamedTuple):
-    """A row of an export: its file and number, the key of its subject, the forms and occasions that it is of, its cells."""
+    """A row of an export: its place, the key of its subject, its forms and occasion, its cells."""
 
     file: str
     number: int
@@ -150,21 +155,21 @@ class Found:
 
 
 def is_missing_code(text: str, own: Iterable[str] = ()) -> bool:
-    """True for a code that stands for a missing value: the project's own, REDCap's words, a negative figure such as -99.
+    """True for a code that stands for a missing value: the project's, REDCap's, or negative.
 
     No column of the three tables has negative figures.
 
-    >>> is_missing_code("-99"), is_missing_code("NASK"), is_missing_code("99"), is_missing_code("888", ["888"])
-    (True, True, False, True)
+    >>> [is_missing_code(text, ["888"]) for text in ("-99", "NASK", "99", "888")]
+    [True, True, False, True]
     """
     return text in own or text in _MISSING_WORDS or _NEGATIVE.fullmatch(text) is not None
 
 
 def occasion(*named: tuple[Iterable[str], str]) -> str:
-    """The name that says the cycle, of names with the number of their repeat; where none has a number, "cycle" with that of its repeat.
+    """The name that says a cycle; where none has a number, that of the repeat of a "cycle".
 
-    >>> occasion((["Baseline", "Cycle"], "3")), occasion((["cycle_2_arm_1"], "1")), occasion((["Visit"], "3"))
-    ('#3', 'cycle_2_arm_1', '')
+    >>> occasion((["Baseline", "Cycle"], "3")), occasion((["cycle_2_arm_1"], "1"))
+    ('#3', 'cycle_2_arm_1')
     """
     for names, _ in named:
         for name in names:
@@ -189,14 +194,31 @@ def is_code(column: str, text: str, *, doubtful: bool) -> bool:
 
 @lru_cache(maxsize=8192)
 def options(names: tuple[str, ...], forms: tuple[str, ...] = ()) -> Mapping[str, str]:
-    """The tables that a field may be of, and its column there, by the first of its names that is known; empty where none is.
+    """The tables that a field may be of, and its column there; empty where no name is known.
 
-    One table where its prefix says so, or where it identifies the person.
+    1. One table where its prefix says so, or where it identifies the person.
+    2. Of several names that are known, what they have in common; nothing where that is nothing.
 
     >>> options(("fu_date",)), options(("q12", "Sex"))
     ({'follow_up': 'date'}, {'patients': 'sex'})
     """
-    return next((found for name in names if (found := _options(name, forms))), {})
+    known = [found for name in names if (found := _options(name, forms))]
+    return dict(set.intersection(*({*found.items()} for found in known))) if known else {}
+
+
+def of_cell(cell: Cell, entry: Entry) -> Mapping[str, str]:
+    """The tables that a cell may be of, and its column there."""
+    return options(cell.names, (*cell.forms, *entry.forms))
+
+
+def names_differ(names: tuple[str, ...], forms: tuple[str, ...] = ()) -> bool:
+    """True for a field of which each of two names is known, and as another column.
+
+    >>> names_differ(("date", "Date of birth")), names_differ(("tx_date", "Date"))
+    (True, False)
+    """
+    known = any(_options(name, forms) for name in names)
+    return known and not options(names, forms)
 
 
 def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
@@ -215,7 +237,10 @@ def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
 
 
 def _column(table: str, item: str, forms: tuple[str, ...]) -> str | None:
-    """Column that an item means in a table; a prefix of the form, or a customary one, does not count. None for one in a unit that is not taken."""
+    """Column that an item means in a table; a prefix of its form, or a customary one, aside.
+
+    None for one in a unit that is not taken.
+    """
     plain = item.lower()
     prefixes = tuple(
         p
@@ -252,14 +277,19 @@ def of_this_site(groups: Mapping[str, str], site: str) -> tuple[frozenset[str], 
 def lay_out(entries: Sequence[Entry]) -> Found:
     """The rows of the three tables.
 
-    1. The patient is a field of patient numbers in any row of the record, else the record's key; two such numbers in one record are refused.
-    2. A row is taken apart by its filled fields: those of the patient, of a cycle, of a follow-up. What may be of two tables goes where the
+    1. The patient is a field of patient numbers in any row of the record, else the record's key;
+       two such numbers in one record are refused.
+    2. A row is taken apart by its filled fields: those of the patient, of a cycle, of a follow-up.
+       What may be of two tables goes where the
        rest of the row is, else where the name of its form says.
     3. Without a field of its own the cycle is that of the occasion's name ("Cycle 3").
-    4. The patient's fields of all rows of a record are one patient; where two say otherwise the first stands and the second is refused.
+    4. The patient's fields of all rows of a record are one patient; where two say otherwise the
+       first stands and the second is refused.
     5. A digit that is the code of an answer is refused.
+    6. Of the days of one cycle ("Cycle 1 Day 8") the first that has a row is the cycle's.
     """
     found = Found()
+    first_days = _first_days(entries)
     numbers, refused = _patient_numbers(entries, found.refusals)
     people: dict[str, _Person] = {}
     for entry in entries:
@@ -270,11 +300,37 @@ def lay_out(entries: Sequence[Entry]) -> Found:
         if parts["patients"].cells or not entry.forms:
             _add_person(people, entry, parts["patients"].row(number), found.refusals)
         for table in TABLES[1:]:
-            if parts[table].cells:
+            if not parts[table].cells:
+                continue
+            if table == "treatments" and _day(entry) > first_days.get(_cycle_key(entry), 99):
+                found.refusals.append(Refusal(entry.item(), LATER_DAY))
+            else:
                 found.rows[entry.file, table].append(parts[table].row(number))
     for person in people.values():
         found.rows[person.file, "patients"].append(person.row)
     return found
+
+
+def _first_days(entries: Iterable[Entry]) -> dict[tuple[str, str], int]:
+    """The first day of each cycle that is named with its day, by record and cycle."""
+    found: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        if _day(entry) and any("treatments" in of_cell(cell, entry) for cell in entry.cells):
+            key = _cycle_key(entry)
+            found[key] = min(found.get(key, 99), _day(entry))
+    return found
+
+
+def _cycle_key(entry: Entry) -> tuple[str, str]:
+    match = _EVENT_CYCLE.search(entry.occasion.lower())
+    return entry.key, next(filter(None, match.groups()), "") if match else ""
+
+
+def _day(entry: Entry) -> int:
+    """The day of its cycle that the name of an occasion says; 0 where it says none."""
+    occasion = entry.occasion.lower()
+    match = _DAY.search(occasion) if _EVENT_CYCLE.search(occasion) else None
+    return int(next(filter(None, match.groups()))) if match else 0
 
 
 def _patient_numbers(
@@ -284,11 +340,7 @@ def _patient_numbers(
     refused: set[str] = set()
     for entry in entries:
         for cell in entry.cells:
-            if (
-                not cell.text
-                or cell.fault
-                or options(cell.names, entry.forms).get("patients") != "patient_id"
-            ):
+            if not cell.text or cell.fault or of_cell(cell, entry).get("patients") != "patient_id":
                 continue
             first, row = found.setdefault(entry.key, (cell.text, entry.number))
             if canonical_number(first) != canonical_number(cell.text) and entry.key not in refused:
@@ -311,13 +363,13 @@ class _Part:
 
 
 def _parts(entry: Entry, refusals: list[Refusal]) -> dict[str, _Part]:
-    """The filled cells of a row by table and column; what contradicts itself or may be of two tables is refused."""
+    """The filled cells of a row by table and column; what contradicts itself is refused."""
     filled = [cell for cell in entry.cells if cell.text or cell.fault]
-    known = [options(cell.names, entry.forms) for cell in filled]
+    known = [of_cell(cell, entry) for cell in filled]
     parts = {table: _Part(entry.number) for table in TABLES}
     refused: dict[tuple[str, str], tuple[Cell | None, str]] = {}
     for option, cell in zip(known, filled, strict=True):
-        chosen = _chosen(option, known, entry.forms)
+        chosen = _chosen(option, known, cell.forms, entry.forms)
         for table, column in chosen:
             _add_cell(parts[table], column, cell, entry, refused, table)
         if len(option) > 1 and not chosen:
@@ -352,27 +404,40 @@ def _add_cell(
 
 
 def _chosen(
-    option: Mapping[str, str], known: Sequence[Mapping[str, str]], forms: tuple[str, ...]
+    option: Mapping[str, str],
+    known: Sequence[Mapping[str, str]],
+    own: tuple[str, ...],
+    forms: tuple[str, ...],
 ) -> list[tuple[str, str]]:
-    """The table of an item: its only one, else that of the row's other items, that of its form, or the one that could hold most of them."""
+    """The table of an item, of those that it may be of.
+
+    1. Its only one.
+    2. That of its own form, where the form's name says a table.
+    3. That of the row's other items, where they are of one of these.
+    4. That of the row's form.
+    5. The one that could hold most of the row.
+    """
     if len(option) < 2:
         return list(option.items())
     sure = {next(iter(other)) for other in known if len(other) == 1}
     near = [table for table in option if table in sure]
-    if len(near) == 1:
-        return [(near[0], option[near[0]])]
-    told = next((table for form in forms if (table := sheet_table(form)) in option), None)
+    told = _table_of(own, option) or (near[0] if len(near) == 1 else _table_of(forms, option))
     if told:
         return [(told, option[told])]
-    holds = {table: len({other[table] for other in known if table in other}) for table in option}
+    holds = {t: len({other[t] for other in known if t in other}) for t in option}
     most = [table for table in option if holds[table] == max(holds.values())]
     return [(most[0], option[most[0]])] if len(most) == 1 and not near else []
+
+
+def _table_of(forms: tuple[str, ...], option: Mapping[str, str]) -> str:
+    named = (sheet_table(form) for form in forms)
+    return next((table for table in named if table in option), None) or ""
 
 
 def _add_cycle(
     treatment: dict[str, str], event: str, refused: dict[tuple[str, str], tuple[Cell | None, str]]
 ) -> None:
-    """The cycle of the occasion, where a treatment has none; one that is another than the event's name says is refused."""
+    """The cycle of the occasion, where a treatment has none; one that contradicts it is refused."""
     match = _EVENT_CYCLE.search(event.lower())
     if treatment and event.startswith("#"):
         treatment.setdefault("cycle", event[1:])
@@ -395,7 +460,7 @@ def _add_person(
     refusals += [
         Refusal(
             f"{entry.file} row {row.number} column {c}",
-            f"contradicts row {first.number} of the same patient; the first is used, correct one of them",
+            CONTRADICTS.format(row=first.number),
         )
         for c in differing
     ]
@@ -405,7 +470,7 @@ def _add_person(
 def tables(
     found: Found, files: Sequence[str], refusals: Sequence[Refusal]
 ) -> dict[str, list[CsvTable]]:
-    """The tables of each file; what was refused of all of them is told once, with the patients of the first."""
+    """The tables of each file; what was refused of them all comes with the first one's patients."""
     made: dict[str, list[CsvTable]] = {table: [] for table in TABLES}
     named = frozenset(refusal.item for refusal in refusals)
     for file in files:

@@ -1,4 +1,4 @@
-"""Case-report data as study databases export them in CDISC ODM 1.3: one file or several, laid out like the three CSV files."""
+"""Case-report data in CDISC ODM 1.3, one file or several, laid out like the three CSV files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from dagster_project.intake.case_values import ValueFault, parse_time
 from dagster_project.intake.csv_tables import CsvTable, Refusal
 from dagster_project.intake.exchange_rows import (
     MISSING_CODE,
+    NAMES_DIFFER,
     OTHER_SITES,
     TABLES,
     Cell,
     Entry,
     is_missing_code,
     lay_out,
+    names_differ,
     occasion,
+    of_cell,
     of_this_site,
     options,
     refused_whole,
     tables,
 )
+from dagster_project.intake.files import file_digest
 from dagster_project.intake.lines import decoded
 from dagster_project.intake.odm_metadata import Metadata, Version, of_namespace, tail
 from dagster_project.intake.odm_state import Node, State, carry_out
@@ -33,7 +37,7 @@ from dagster_project.intake.odm_state import Node, State, carry_out
 LARGEST_ODM = 512 * 1024 * 1024
 
 SPACES = ("{http://www.cdisc.org/ns/odm/v1.3}", "{http://www.cdisc.org/ns/odm/v1.2}", "")
-"""Namespaces whose elements mean what they mean in ODM 1.3; the empty one is of programs that write none."""
+"""Namespaces whose elements mean what they mean in ODM 1.3; some programs write none."""
 
 CANNOT_BE_READ = "cannot be read; check the permissions"
 TOO_LARGE = "is larger than a case report can be; export it as ODM 1.3 without the audit trail"
@@ -41,13 +45,25 @@ DOCUMENT_TYPE = "has a document type declaration; export it as ODM 1.3 without o
 NO_XML = "is not XML; export it as ODM 1.3"
 NO_ODM = "is not an ODM file; export it as ODM 1.3"
 OTHER_ODM = "is ODM of a version that is not read here; export it as ODM 1.3"
-NO_ORDER = "is one of several files of which nobody can say which is the later; export them with CreationDateTime, or deliver one Snapshot. It is not read"
+NO_ORDER = (
+    "is one of several files of which nobody can say which is the later; export them with "
+    "CreationDateTime, or deliver one Snapshot. It is not read"
+)
 SUPERSEDED = (
     "is older than another Snapshot of the same study, which is read in its place; take it away"
 )
-GAP = "continues a file that is not delivered (PriorFileOID): what that one changed or removed is not known; deliver all files, or a Snapshot"
-STUDIES = "and the other ODM files hold the data of {count} studies; deliver those of this study alone. None of them is read"
-VERSION = "holds data of a MetaDataVersion that is not delivered; names are taken from another version of the study, codes are refused. Export the metadata with the data"
+GAP = (
+    "continues a file that is not delivered (PriorFileOID): what that one changed or removed is "
+    "not known; deliver all files, or a Snapshot"
+)
+STUDIES = (
+    "and the other ODM files hold the data of {count} studies; deliver those of this study alone."
+    " None of them is read"
+)
+VERSION = (
+    "holds data of a MetaDataVersion that is not delivered; names are taken from another version "
+    "of the study, codes are refused. Export the metadata with the data"
+)
 NO_METADATA = (
     "holds no metadata of its study, so that codes are refused; export the metadata with the data"
 )
@@ -56,7 +72,7 @@ UNKNOWN_ITEM = (
 )
 
 _SUBJECT_NUMBERS = ("StudySubjectID", "SubjectName")
-"""What vendors call the subject's number where the SubjectKey is one of their own (OpenClinica, Rave)."""
+"""What vendors call the subject's number where the SubjectKey is their own (OpenClinica, Rave)."""
 
 _SUBJECT_FACTS = {"Sex": "sex", "DateOfBirth": "birth_date"}
 """What vendors say of a subject in attributes."""
@@ -66,7 +82,7 @@ _OWN_ENCODINGS = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "ascii", "iso
 _REDCAPS = re.compile(r".*_complete|record_id|redcap_\w+")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Document:
     """A file that is ODM: its name here, its root, its namespace."""
 
@@ -76,13 +92,17 @@ class _Document:
 
     @property
     def snapshot(self) -> bool:
-        """True where it holds the current state alone; one that does not say so does unless it changes or removes."""
+        """True where it holds the current state alone, by what it says or by its instructions."""
         written = self.root.get("FileType", "").lower()
         return written == "snapshot" or (not written and not _changes(self.root))
 
     @property
     def has_data(self) -> bool:
         return any(True for _ in self.studies())
+
+    def subjects(self) -> Iterator[str]:
+        """The keys of its subjects."""
+        return (e.get("SubjectKey", "") for e in self.root.iter(f"{self.space}SubjectData"))
 
     def studies(self) -> Iterator[str]:
         """The studies that the file holds subjects of."""
@@ -94,15 +114,18 @@ class _Document:
 
 
 def read_odm(files: Mapping[str, Path], site: str = "") -> dict[str, list[CsvTable]]:
-    """CDISC ODM 1.3 files of one study: a row a subject, and a row an item group of treatments or follow-up.
+    """CDISC ODM 1.3 files of one study: a row per subject, cycle and event of follow-up.
 
-    1. A document type declaration is refused: it may name other files, and ODM has none. So are ODM 2 and namespaces that are not ODM's.
+    1. A document type declaration is refused: it may name other files, and ODM has none. So are ODM
+       2 and namespaces that are not ODM's.
     2. Files of several studies are refused, all of them: nobody can say which study is this one.
-    3. The newest Snapshot is the beginning, and what was created after it is carried out in order (odm_state.py); older Snapshots are named.
+    3. The newest Snapshot is the beginning, and what was created after it is carried out in order
+       (odm_state.py); older Snapshots are named.
     4. What items mean is in the metadata of whichever file (odm_metadata.py).
     5. Of subjects of several locations or data access groups those of this site's own.
     6. Item groups of a form that come once, and do not say the same twice, are one row.
-    7. The patient is an item that means the patient number, else the subject's number (StudySubjectID), else the SubjectKey.
+    7. The patient is an item that means the patient number, else the subject's number
+       (StudySubjectID), else the SubjectKey.
 
     `files` by their names here. The number of a row is that of its ItemGroupData, counted from 1.
     """
@@ -132,13 +155,15 @@ def read_odm(files: Mapping[str, Path], site: str = "") -> dict[str, list[CsvTab
 
 
 def _opened(files: Mapping[str, Path]) -> tuple[list[_Document], list[Refusal]]:
-    documents, refusals = [], []
+    """The files that are ODM, each content once."""
+    documents: dict[str, _Document] = {}
+    refusals = []
     for name, path in files.items():
         try:
-            documents.append(_document(name, _root(path)))
+            documents.setdefault(file_digest(path) or name, _document(name, _root(path)))
         except ValueError as fault:
             refusals.append(Refusal(name, str(fault)))
-    return documents, refusals
+    return list(documents.values()), refusals
 
 
 def _root(path: Path) -> ET.Element:
@@ -159,13 +184,14 @@ def _root(path: Path) -> ET.Element:
     if b"<!DOCTYPE" in data.replace(b"\0", b""):
         raise ValueError(DOCUMENT_TYPE)
     try:
-        return ET.fromstring(_plain(data))  # noqa: S314 - no document type, so no entity is defined and nothing outside is read
+        # no document type, so that no entity is defined and nothing outside is read
+        return ET.fromstring(_plain(data))  # noqa: S314
     except (ET.ParseError, UnicodeDecodeError, LookupError) as error:
         raise ValueError(NO_XML) from error
 
 
 def _plain(data: bytes) -> bytes:
-    """The bytes in an encoding that the parser has: GB18030 and its like are written anew in UTF-8."""
+    """The bytes in an encoding that the parser has: GB18030 and its like become UTF-8."""
     said = _ENCODING.match(data.lstrip(b"\xef\xbb\xbf"))
     if said is None or said[1].decode().lower() in _OWN_ENCODINGS:
         return data
@@ -195,20 +221,29 @@ def _changes(root: ET.Element) -> bool:
 def _in_order(documents: Sequence[_Document]) -> tuple[list[_Document], list[Refusal]]:
     """The files that count, in the order of their creation.
 
-    1. By CreationDateTime; where one has none, or two the same, by PriorFileOID; else none is read.
-    2. From the newest Snapshot on; older files are named.
-    3. A file whose PriorFileOID is not there is named.
+    1. Snapshots that have no subject in common need no order.
+    2. By CreationDateTime; where one has none, or two the same, by PriorFileOID. Where neither
+       says it, or the two contradict each other, none is read.
+    3. From the newest Snapshot on; older files are named, but for Snapshots of other subjects.
+    4. A file whose PriorFileOID is not there is named.
     """
-    if len(documents) < 2:
+    if len(documents) < 2 or _are_apart(documents):
         return list(documents), _gaps(documents)
-    ordered = _by_time(documents) or _by_prior(documents)
-    if ordered is None:
+    by_time, by_prior = _by_time(documents), _by_prior(documents)
+    ordered = by_time or by_prior
+    if ordered is None or (by_time and by_prior and by_time != by_prior):
         return [], [Refusal(document.name, NO_ORDER) for document in documents]
     start = max((n for n, document in enumerate(ordered) if document.snapshot), default=0)
-    return ordered[start:], [
-        *(Refusal(d.name, SUPERSEDED) for d in ordered[:start]),
-        *_gaps(ordered[start:], ordered),
-    ]
+    older = [d for d in ordered[:start] if d.snapshot and _are_apart([d, *ordered[start:]])]
+    counted = [*older, *ordered[start:]]
+    superseded = [Refusal(d.name, SUPERSEDED) for d in ordered[:start] if d not in older]
+    return counted, [*superseded, *_gaps(counted, ordered)]
+
+
+def _are_apart(documents: Sequence[_Document]) -> bool:
+    """True for Snapshots of which no two hold the same subject."""
+    subjects = [subject for document in documents for subject in set(document.subjects())]
+    return all(d.snapshot for d in documents) and len(subjects) == len(set(subjects))
 
 
 def _gaps(documents: Sequence[_Document], all_files: Sequence[_Document] = ()) -> list[Refusal]:
@@ -264,9 +299,7 @@ def _about_versions(documents: Sequence[_Document], metadata: Metadata) -> list[
 def _entries(state: State) -> Iterator[Entry]:
     """One entry per subject, then one per row of its forms."""
     for subject in state.subjects.below:
-        number = next(
-            (n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key
-        )
+        number = _number(subject)
         facts = [
             Cell((column,), text)
             for name, column in _SUBJECT_FACTS.items()
@@ -279,7 +312,7 @@ def _entries(state: State) -> Iterator[Entry]:
 
 
 def _of_form(subject: str, event: Node, form: Node, state: State) -> Iterator[Entry]:
-    """The rows of a form: item groups that come once together, each repeat of the others by itself."""
+    """The rows of a form: item groups that come once together, each other repeat by itself."""
     definitions = state.metadata.definitions(form.study, form.version).version
     times = Counter(group.key for group in form.below)
     joined: list[Node] = []
@@ -338,63 +371,65 @@ def _entry(
     )
 
 
+def _number(subject: Node) -> str:
+    """The number of a subject: what a vendor's attribute says, else its key."""
+    said = (subject.facts.get(name, "") for name in _SUBJECT_NUMBERS)
+    return next(filter(None, said), subject.key)
+
+
 def _of_site(entries: list[Entry], state: State, site: str, refusals: list[Refusal]) -> list[Entry]:
     """The entries of subjects of this site."""
-    groups = {}
-    for subject in state.subjects.below:
-        number = next(
-            (n for name in _SUBJECT_NUMBERS if (n := subject.facts.get(name, ""))), subject.key
-        )
-        groups[number] = subject.facts.get("SiteRef", "") or _group_item(subject)
+    groups = {
+        _number(subject): subject.facts.get("SiteRef", "") or _group(subject)
+        for subject in state.subjects.below
+    }
     own, reason = of_this_site(groups, site)
-    if reason and state.subjects.below:
+    if reason:
         refusals.append(Refusal(state.subjects.below[0].file, reason))
     return [] if reason == OTHER_SITES else [entry for entry in entries if entry.key in own]
 
 
-def _group_item(subject: Node) -> str:
-    cells = (
-        cell
-        for event in subject.below
-        for form in event.below
-        for group in form.below
-        for oid, cell in group.cells.items()
-        if oid == "redcap_data_access_group"
-    )
-    return next((cell.text for cell in cells), "")
+def _group(subject: Node) -> str:
+    """The data access group that REDCap writes as an item of a record."""
+    forms = (form for event in subject.below for form in event.below)
+    groups = (group for form in forms for group in form.below)
+    cells = (group.cells.get("redcap_data_access_group") for group in groups)
+    return next((cell.text for cell in cells if cell), "")
 
 
 def _is_redcaps(cell: Cell) -> bool:
-    return any(_REDCAPS.fullmatch(name.lower()) for name in cell.names[:2])
+    """True for what REDCap adds to a form: its state, its group, the record's identifier."""
+    added = any(_REDCAPS.fullmatch(name.lower()) for name in cell.names)
+    return added and not options(cell.names)
 
 
 def _unknown_items(entries: Sequence[Entry]) -> list[Refusal]:
-    first: dict[tuple[str, ...], str] = {}
+    first: dict[tuple[str, ...], Refusal] = {}
     for entry in entries:
         place: Counter[int] = Counter()
         for cell in entry.cells:
             place[cell.row] += 1
-            if not _is_redcaps(cell) and not options(cell.names, entry.forms):
-                first.setdefault(cell.names, f"{entry.item(cell)} item {place[cell.row]}")
-    return [Refusal(where, UNKNOWN_ITEM) for where in first.values()]
+            if not _is_redcaps(cell) and not of_cell(cell, entry):
+                reason = NAMES_DIFFER if names_differ(cell.names, entry.forms) else UNKNOWN_ITEM
+                item = f"{entry.item(cell)} item {place[cell.row]}"
+                first.setdefault(cell.names, Refusal(item, reason))
+    return list(first.values())
 
 
 def _without_missing(
     entries: Sequence[Entry], metadata: Metadata, refusals: list[Refusal]
 ) -> list[Entry]:
-    """The entries without the codes that stand for missing values, which are named once an item."""
+    """The entries without the codes that stand for missing values, which are named once per item."""
     first: dict[tuple[str, ...], str] = {}
     made = []
     for entry in entries:
-        kept = [cell for cell in entry.cells if not _is_redcaps(cell)]
-        for cell in kept:
-            column = next(iter(options(cell.names, entry.forms).values()), "")
-            if cell.text and column and is_missing_code(cell.text, metadata.missing):
+        kept = []
+        for cell in entry.cells:
+            column = next(iter(of_cell(cell, entry).values()), "")
+            if not is_missing_code(cell.text, metadata.missing):
+                kept += [] if _is_redcaps(cell) else [cell]
+            elif column:
                 first.setdefault(cell.names, entry.item(cell, column))
-        made.append(
-            entry._replace(
-                cells=[cell for cell in kept if not is_missing_code(cell.text, metadata.missing)]
-            )
-        )
+        made.append(entry._replace(cells=kept))
     refusals += [Refusal(where, MISSING_CODE) for where in first.values()]
     return made

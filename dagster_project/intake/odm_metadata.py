@@ -1,4 +1,4 @@
-"""What the metadata of CDISC ODM 1.3 files say of items, forms and events: names, answers behind codes, units."""
+"""What the metadata of CDISC ODM 1.3 files say: names, answers behind codes, units."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from typing import NamedTuple
 
 from dagster_project.intake.exchange_rows import Cell, is_measure, is_missing_code, options
 
-NOT_IN_LIST = "is not in the item's code list; correct it, or deliver the metadata that have it. The cell is left out"
-OTHER_VERSION = "is a code of a metadata version that is not delivered; export the metadata with the data. The cell is left out"
-UNIT_UNKNOWN = "is in a unit that the metadata do not define, or do not choose; export it with its MeasurementUnit. The cell is left out"
+NOT_IN_LIST = (
+    "is not in the item's code list; correct it, or deliver the metadata that have it. The cell "
+    "is left out"
+)
+OTHER_VERSION = (
+    "is a code of a metadata version that is not delivered; export the metadata with the data. "
+    "The cell is left out"
+)
+UNIT_UNKNOWN = (
+    "is in a unit that the metadata do not define, or do not choose; export it with its "
+    "MeasurementUnit. The cell is left out"
+)
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _NAMING = ("Name", "SDSVarName", "SASFieldName")
 
 
 def of_namespace(element: ET.Element, tag: str, space: str) -> bool:
-    """True for an element of ODM's own namespace with a name; an extension of a vendor with that name is another element."""
+    """True for an element of this name in ODM's own namespace; a vendor's is another element."""
     return element.tag == f"{space}{tag}"
 
 
@@ -40,7 +49,7 @@ def vendor(element: ET.Element, name: str) -> str:
 
 
 def tail(oid: str) -> str:
-    """The last part of an identifier: `IT.SEX` is SEX, and so is `I_DEMO_SEX` in OpenClinica's way where nothing else is known.
+    """The last part of an identifier.
 
     >>> tail("IT.SEX"), tail("Form.follow_up")
     ('SEX', 'follow_up')
@@ -49,7 +58,7 @@ def tail(oid: str) -> str:
 
 
 def english(element: ET.Element, space: str) -> list[str]:
-    """The translations of a text, English first, then one without a language, Chinese, and the others."""
+    """The translations of a text: English, then without a language, Chinese, the others."""
     texts = [
         (t.get(_LANGUAGE, "").lower(), (t.text or "").strip())
         for t in named(element, "TranslatedText", space)
@@ -69,6 +78,7 @@ class Item:
     names: tuple[str, ...]
     answers: Mapping[str, str] | None
     units: tuple[str, ...]
+    is_coded: bool = False
 
 
 @dataclass
@@ -83,7 +93,7 @@ class Version:
 
 
 class Definitions(NamedTuple):
-    """The metadata for some clinical data, and whether they are of the very version that the data name."""
+    """The metadata for some data, and whether they are of the version that the data name."""
 
     version: Version
     exact: bool
@@ -113,7 +123,7 @@ class Metadata:
                 self.versions[key] = _version(version, space, self.versions, key[0])
 
     def definitions(self, study: str, version: str) -> Definitions:
-        """The metadata that clinical data name; else the last version of their study, whose codes may be others; else none."""
+        """The metadata that clinical data name, else the last version of their study, else none."""
         if (study, version) in self.versions:
             return Definitions(self.versions[study, version], True)
         others = [found for (own, _), found in self.versions.items() if own == study]
@@ -125,7 +135,8 @@ class Metadata:
         """An item's value in words.
 
         1. Known by the names of its definition, in their order, else by the end of its OID.
-        2. A coded value is its Decode; one that is not in the code list is refused, and so is one of another version of the metadata.
+        2. A coded value is its Decode; one that is not in the code list is refused, and so is one
+           of another version of the metadata.
         3. Without a definition a digit may be a code.
         4. A figure with a unit has it behind it.
         """
@@ -139,7 +150,9 @@ class Metadata:
         if item.answers is not None:
             return Cell(item.names, *_answer(item.answers, text, definitions), row=row)
         text, fault = self._with_unit(element, item, text, space)
-        return Cell(item.names, text, fault, doubtful=not definitions.exact, row=row)
+        return Cell(
+            item.names, text, fault, doubtful=item.is_coded or not definitions.exact, row=row
+        )
 
     def _with_unit(self, element: ET.Element, item: Item, text: str, space: str) -> tuple[str, str]:
         own = [
@@ -189,42 +202,33 @@ def _version(
 
 
 def _answers(element: ET.Element, space: str) -> dict[str, str] | None:
-    """Answers by code; None for a list that is kept elsewhere."""
+    """Answers by code, those without a text left out; None for a list that is kept elsewhere."""
     if any(named(element, "ExternalCodeList", space)):
         return None
-    decoded = {
-        i.get("CodedValue", "").strip(): next(iter(english(i, space)), i.get("CodedValue", ""))
-        for i in named(element, "CodeListItem", space)
-    }
-    return {
-        **decoded,
-        **{
-            i.get("CodedValue", "").strip(): i.get("CodedValue", "")
-            for i in named(element, "EnumeratedItem", space)
-        },
-    }
+    found = {_code(item): english(item, space) for item in named(element, "CodeListItem", space)}
+    listed = {_code(item): [_code(item)] for item in named(element, "EnumeratedItem", space)}
+    return {code: texts[0] for code, texts in {**found, **listed}.items() if texts}
+
+
+def _code(element: ET.Element) -> str:
+    return element.get("CodedValue", "").strip()
 
 
 def _item(element: ET.Element, lists: Mapping[str, Mapping[str, str] | None], space: str) -> Item:
+    """An ItemDef; its OID and aliases name it only where nothing else does that is known."""
     questions = [
-        text for question in named(element, "Question", space) for text in english(question, space)
+        t for question in named(element, "Question", space) for t in english(question, space)
     ]
+    names = _distinct([*(element.get(name, "") for name in _NAMING), *questions])
     aliases = [alias.get("Name", "") for alias in named(element, "Alias", space)]
-    names = _distinct(
-        [
-            *(element.get(name, "") for name in _NAMING),
-            tail(element.get("OID", "")),
-            *questions,
-            *aliases,
-        ]
-    )
-    codes = [
-        lists.get(ref.get("CodeListOID", ""), {}) for ref in named(element, "CodeListRef", space)
-    ]
+    known = any(options((name,)) for name in names)
+    names = names if known else _distinct([*names, tail(element.get("OID", "")), *aliases])
+    refs = list(named(element, "CodeListRef", space))
+    answers = lists.get(refs[0].get("CodeListOID", ""), {}) if refs else None
     units = tuple(
-        ref.get("MeasurementUnitOID", "") for ref in named(element, "MeasurementUnitRef", space)
+        r.get("MeasurementUnitOID", "") for r in named(element, "MeasurementUnitRef", space)
     )
-    return Item(names, codes[0] if codes else None, units)
+    return Item(names, answers, units, is_coded=bool(refs))
 
 
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The state of the clinical data after the instructions of CDISC ODM 1.3 files: what was inserted, changed and removed, by keys."""
+"""The clinical data that CDISC ODM 1.3 files leave: inserted, changed and removed by keys."""
 
 from __future__ import annotations
 
@@ -15,23 +15,35 @@ LEVELS = (
     ("FormData", "FormOID", "FormRepeatKey"),
     ("ItemGroupData", "ItemGroupOID", "ItemGroupRepeatKey"),
 )
-"""Elements from the subject down to the item group, each with the attribute of its key and of its repeat."""
+"""Elements from the subject down to the item group, with the attributes of key and repeat."""
 
 INSTRUCTIONS = ("Insert", "Update", "Upsert", "Remove", "Context")
 
-NO_KEY = "has no {attribute}, so that nobody can say what it is of; export it with its keys. It is left out"
-NO_REPEAT_KEY = "has no {attribute}, and there are several that it may mean; export it with its keys. It is left out"
+NO_KEY = (
+    "has no {attribute}, so that nobody can say what it is of; export it with its keys. It is "
+    "left out"
+)
+NO_REPEAT_KEY = (
+    "has no {attribute}, and there are several that it may mean; export it with its keys. It is "
+    "left out"
+)
 NO_SUCH_INSTRUCTION = "has a TransactionType that ODM 1.3 does not have; it is left out"
-NOT_THERE = "changes or removes what no delivered file holds; deliver the files before it, or a Snapshot. {count} such instructions; the others are carried out"
+NOT_THERE = (
+    "changes or removes what no delivered file holds; deliver the files before it, or a Snapshot."
+    " {count} such instructions; the others are carried out"
+)
 MARKED_REMOVED = "is marked as removed in the study database; it is left out"
-SNAPSHOT_CHANGES = "is a Snapshot and yet changes or removes; its instructions are carried out in the order of the file. Check the export"
+SNAPSHOT_CHANGES = (
+    "is a Snapshot and yet changes or removes; its instructions are carried out in the order of "
+    "the file. Check the export"
+)
 
 _REMOVED = frozenset({"removed", "auto-removed", "deleted", "auto-deleted"})
 
 
 @dataclass
 class Node:
-    """A subject, event, form or item group: its key, its repeat, the row of its first item group, what is below it, and its cells by ItemOID."""
+    """A subject, event, form or item group: its keys, its place, what is below it, its cells."""
 
     key: str = ""
     repeat: str = ""
@@ -71,13 +83,18 @@ class _File:
 def carry_out(state: State, root: ET.Element, name: str, space: str, *, snapshot: bool) -> None:
     """Carry out the instructions of a file on the state, in the order of the file.
 
-    1. An element is found by its keys: SubjectKey, and below it OID and repeat key. Without a repeat key it is the only one of its OID;
-       where there are several, or the definition says that it repeats, it is refused. In a Snapshot it is one more.
-    2. Remove takes it away with all that is below it; Insert, Update and Upsert add it where it is not there and go on below it; Context changes nothing itself.
-    3. Without a TransactionType of its own it has that of the element above it; Insert in a Snapshot, else Upsert.
-    4. An item that is inserted twice with different values is refused; Update and Upsert replace its value, IsNull empties it.
+    1. An element is found by its keys: SubjectKey, and below it OID and repeat key. Without a
+       repeat key it is the only one of its OID; where there are several, or the definition says
+       that it repeats, it is refused. In a Snapshot it is one more.
+    2. Remove takes it away with all that is below it; Insert, Update and Upsert add it where it is
+       not there and go on below it; Context changes nothing itself.
+    3. Without a TransactionType of its own it has that of the element above it; Insert in a
+       Snapshot, else Upsert.
+    4. An item that is inserted twice with different values is refused; Update and Upsert replace
+       its value, IsNull empties it.
     5. What is changed or removed without being there is named.
-    6. What the study database marks as removed (OpenClinica's Status or Removed) is left out, and named.
+    6. What the study database marks as removed (OpenClinica's Status or Removed) is left out, and
+       named.
 
     Rows are the item groups of the file, counted from 1.
     """
@@ -140,7 +157,7 @@ class _Walk:
     def _find(
         self, above: Node, element: ET.Element, level: int, instruction: str
     ) -> tuple[Node | None, str]:
-        """The node that an element is, and why nobody can say which; no node where it is a new one."""
+        """The node that an element is, or why nobody can say which; none for a new one."""
         _, key, repeat = LEVELS[level]
         oid, number = element.get(key, ""), element.get(repeat, "").strip() if repeat else ""
         same = [node for node in above.below if node.key == oid]

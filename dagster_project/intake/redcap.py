@@ -1,4 +1,4 @@
-"""Case-report data as REDCap exports them: CSV of the menu, CSV, JSON and XML of its API, flat or one value per row."""
+"""Case-report data as REDCap exports them: CSV, JSON and XML, flat or one value per row."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,22 @@ from dagster_project.intake.csv_tables import (
 )
 from dagster_project.intake.exchange_rows import (
     CODE,
+    HIGHEST_CODE,
     MISSING_CODE,
+    NAMES_DIFFER,
     OTHER_SITES,
     Cell,
     Entry,
     is_missing_code,
     lay_out,
+    names_differ,
     occasion,
     of_this_site,
     options,
-    refused_whole,
     tables,
 )
 from dagster_project.intake.file_kinds import other_kind
+from dagster_project.intake.files import file_digest
 from dagster_project.intake.redcap_dates import Order, date_order, in_order
 from dagster_project.intake.redcap_dictionary import (
     NO_EXPORT,
@@ -50,9 +53,22 @@ CANNOT_BE_READ = "cannot be read; export it as CSV (labels) in UTF-8"
 NO_RECORDS = "holds no records of REDCap; export them anew as CSV (labels)"
 NO_RECORD_ID = "has no column record_id; export it with the record identifier"
 NO_KEY = "has no record_id; the row is left out"
-CHECKBOX = "is one box of a multiple choice and no value; ask the question with one answer. The column is left out"
-BOX = "is one box of a multiple choice and no value; ask the question with one answer. The cell is left out"
-NOT_A_CHOICE = "is none of the answers that the data dictionary has for its field; correct it, or deliver the dictionary of this project. The cell is left out"
+JOINED = (
+    "has no patient numbers and is joined to the other export by its records; check that both are "
+    "of one project, or deliver the data dictionary with them"
+)
+CHECKBOX = (
+    "is one box of a multiple choice and no value; ask the question with one answer. The column "
+    "is left out"
+)
+BOX = (
+    "is one box of a multiple choice and no value; ask the question with one answer. The cell is "
+    "left out"
+)
+NOT_A_CHOICE = (
+    "is none of the answers that the data dictionary has for its field; correct it, or deliver "
+    "the dictionary of this project. The cell is left out"
+)
 
 _LABELS = {
     "recordid": "record_id",
@@ -82,7 +98,7 @@ _FIGURE = re.compile(r"\d{2,3}(\.\d+)?")
 
 @dataclass
 class _Sheet:
-    """An export as rows: its name, its headers with the place of each, its rows, and what could not be read."""
+    """An export as rows: its headers with their places, its rows, and what could not be read."""
 
     name: str
     headers: list[str] = field(default_factory=list)
@@ -97,13 +113,38 @@ class _Sheet:
 
 @dataclass(frozen=True)
 class _Field:
-    """A column of an export: its names, its form, its definition, whether a digit in it may be a code, how its dates are written."""
+    """A column of an export: its names, its definition, what its cells say of how it is written."""
 
     names: tuple[str, ...]
     position: int
     definition: Definition | None = None
     doubtful: bool = False
+    """True where a digit may be the code of an answer."""
     order: Order = Order.YEAR_FIRST
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The form that the dictionary has it on."""
+        return (self.definition.form,) if self.definition and self.definition.form else ()
+
+    @property
+    def column(self) -> str:
+        """The column that it means in some table; empty where it means none."""
+        return next(iter(options(self.names, self.forms).values()), "")
+
+
+@dataclass
+class _Project:
+    """What is known of a project while its exports are read."""
+
+    dictionaries: Sequence[Dictionary]
+    used: set[str] = field(default_factory=set)
+    groups: dict[str, str] = field(default_factory=dict)
+    """The data access group of each record."""
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def refuse(self, item: str, reason: str) -> None:
+        self.refusals.append(Refusal(item, reason))
 
 
 def read_redcap(
@@ -111,35 +152,37 @@ def read_redcap(
 ) -> dict[str, list[CsvTable]]:
     """Exports of a REDCap project: a row per record, event or repeat of an instrument.
 
-    1. The first column is the record's identifier, where the file shows that it is REDCap's (its own columns, its dictionary).
-    2. A field is known by its name, else by the label that the dictionary gives it; of headers that are labels the other way round.
-    3. A dictionary counts where it knows every field and form of the export; another one is named and not used.
-    4. A code is the answer that the dictionary has for it. Without a dictionary, and where nothing shows that the file holds labels,
-       a digit in a column of answers is refused.
-    5. Codes for missing values are empty cells, named once a column.
-    6. Day first or month first is read where the dictionary's validation says so and no cell of the column contradicts it.
+    1. The first column is the record's identifier, where the file shows that it is REDCap's
+       (its own columns, its dictionary).
+    2. A field is known by its name and by the label that the dictionary gives it; where the two
+       say different things it is left out.
+    3. A dictionary counts where it knows every field and form of the export; another one is named
+       and not used.
+    4. A code is the answer that the dictionary has for it. Without a dictionary, and where nothing
+       shows that the file holds labels, a digit in a column of answers is refused.
+    5. Codes for missing values are empty cells, named once per column.
+    6. Day first or month first is read where the dictionary's validation says so and no cell of the
+       column contradicts it.
     7. Of several data access groups the records of this site's own.
-    8. Rows of all files are laid out together (exchange_rows.py), since a project may be exported a file an instrument.
+    8. Rows of all files are laid out together (exchange_rows.py), since a project may be exported a
+       file an instrument. A file without patient numbers that no dictionary joins to the others is
+       named: it may be of another project.
 
     `files` and `dictionaries` by their names here.
     """
     sheets, refusals = _sheets(files)
     known, unread = _dictionaries(dictionaries or {})
-    refusals += unread
-    used: set[str] = set()
-    entries: list[Entry] = []
-    for sheet in sheets:
-        entries += _entries(sheet, known, used, refusals, site)
-    refusals += [
-        Refusal(d.name, OTHER_PROJECT if sheets else NO_EXPORT) for d in known if d.name not in used
-    ]
-    if not sheets:
-        first = refusals[0] if refusals else Refusal("clinical", NO_RECORDS)
-        made = refused_whole(first.item, first.reason)
-        made["patients"] = [CsvTable(first.item, refusals=tuple(refusals))]
-        return made
+    project = _Project(known, refusals=[*refusals, *unread])
+    readings = [_Reading(sheet, project) for sheet in sheets]
+    entries = [entry for reading in readings for entry in reading.entries()]
+    for d in known:
+        if d.name not in project.used:
+            project.refuse(d.name, OTHER_PROJECT if sheets else NO_EXPORT)
+    _name_doubtful_joins(readings, project)
+    entries = _of_site(entries, project, site)
     found = lay_out(entries)
-    return tables(found, [sheet.name for sheet in sheets], [*refusals, *found.refusals])
+    told = [*project.refusals, *found.refusals]
+    return tables(found, [sheet.name for sheet in sheets] or [told[0].item], told)
 
 
 def _dictionaries(files: Mapping[str, Path]) -> tuple[list[Dictionary], list[Refusal]]:
@@ -152,12 +195,37 @@ def _dictionaries(files: Mapping[str, Path]) -> tuple[list[Dictionary], list[Ref
     return found, refusals
 
 
+def _of_site(entries: list[Entry], project: _Project, site: str) -> list[Entry]:
+    if not entries:
+        return []
+    groups = {**{entry.key: "" for entry in entries}, **project.groups}
+    own, reason = of_this_site(groups, site)
+    if reason:
+        project.refuse(entries[0].file, reason)
+    return [] if reason == OTHER_SITES else [entry for entry in entries if entry.key in own]
+
+
+def _name_doubtful_joins(readings: Sequence[_Reading], project: _Project) -> None:
+    numbered = [r for r in readings if any(f.column == "patient_id" for f in r.fields)]
+    joined = {r.dictionary.name for r in numbered if r.dictionary}
+    for reading in readings:
+        known = reading.dictionary is not None and reading.dictionary.name in joined
+        if numbered and reading not in numbered and reading.fields and not known:
+            project.refuse(reading.sheet.name, JOINED)
+
+
 # ── The file as rows ──
 
 
 def _sheets(files: Mapping[str, Path]) -> tuple[list[_Sheet], list[Refusal]]:
+    """The exports as rows, each content once."""
     sheets, refusals = [], []
+    contents: set[str] = set()
     for name, path in files.items():
+        digest = file_digest(path)
+        if digest and digest in contents:
+            continue
+        contents.add(digest)
         try:
             sheet = _one_value_a_row(_read(name, path))
         except (OSError, UnicodeDecodeError):
@@ -211,7 +279,8 @@ def _xml_items(data: bytes) -> list[dict[str, str]]:
     if b"<!DOCTYPE" in data.replace(b"\0", b""):
         raise ValueError(NO_RECORDS)
     try:
-        root = ET.fromstring(data)  # noqa: S314 - no document type, so no entity is defined and nothing outside is read
+        # no document type, so that no entity is defined and nothing outside is read
+        root = ET.fromstring(data)  # noqa: S314
     except (ET.ParseError, ValueError) as error:
         raise ValueError(NO_RECORDS) from error
     if root.tag != "records":
@@ -233,7 +302,7 @@ def _of_items(name: str, items: Sequence[Mapping[str, str]]) -> _Sheet:
 
 
 def _one_value_a_row(sheet: _Sheet) -> _Sheet:
-    """The same with a row per record, event and instance, where it has one value per row; of a field with several the values are boxes."""
+    """The same with a row for each record, event and instance, where it has one value per row."""
     if not {"record", "field_name", "value"} <= set(sheet.headers):
         return sheet
     at = {header: n for n, header in enumerate(sheet.headers)}
@@ -273,43 +342,6 @@ def _one_value_a_row(sheet: _Sheet) -> _Sheet:
 # ── What its columns mean ──
 
 
-def _entries(
-    sheet: _Sheet, known: Sequence[Dictionary], used: set[str], refusals: list[Refusal], site: str
-) -> list[Entry]:
-    own = [_own_name(header) for header in sheet.headers]
-    fields = [n for n, header in enumerate(own) if not _is_redcaps(header)]
-    dictionary = _dictionary(own, fields, known, used, refusals)
-    key = _key(own, dictionary)
-    if key is None:
-        refusals.append(Refusal(sheet.name, NO_RECORD_ID))
-        return []
-    found = _fields(sheet, [n for n in fields if n != key], dictionary)
-    written = _written(sheet, own, found)
-    found = [_settled(sheet, column, written) for column in found]
-    unknown = [c for c in found if not options(c.names)]
-    refusals += [
-        Refusal(
-            sheet.places[c.position],
-            CHECKBOX if _is_box(sheet.headers[c.position]) else UNKNOWN_HEADER,
-        )
-        for c in unknown
-    ]
-    place = {header: n for n, header in reversed(list(enumerate(own)))}
-    rows = [(number, cells) for number, cells in sheet.rows if len(cells) > key and cells[key]]
-    refusals += [
-        Refusal(f"{sheet.name} row {number}", NO_KEY)
-        for number, cells in sheet.rows
-        if not (len(cells) > key and cells[key])
-    ]
-    rows = _of_site(sheet, rows, key, place.get("redcap_data_access_group"), site, refusals)
-    told: dict[int, str] = {}
-    entries = [
-        _entry(sheet, number, cells, key, place, found, written, told) for number, cells in rows
-    ]
-    refusals += [Refusal(item, MISSING_CODE) for item in told.values()]
-    return entries
-
-
 def _own_name(header: str) -> str:
     lower = header.lower()
     return _LABELS.get(
@@ -319,105 +351,179 @@ def _own_name(header: str) -> str:
 
 def _is_redcaps(header: str) -> bool:
     lower = header.lower()
-    return (
-        lower.startswith("redcap_")
-        or lower in {"record_id", "record"}
-        or lower.endswith(("_complete", "_timestamp"))
-        or word_key(header) == "complete?"
-    )
+    own = lower.startswith("redcap_") or lower in {"record_id", "record"}
+    return own or lower.endswith(("_complete", "_timestamp")) or word_key(header) == "complete?"
 
 
 def _is_box(header: str) -> bool:
     return "___" in header or "choice=" in header
 
 
-def _dictionary(
-    own: Sequence[str],
-    fields: Sequence[int],
-    known: Sequence[Dictionary],
-    used: set[str],
-    refusals: list[Refusal],
-) -> Dictionary | None:
-    forms = [header[: -len("_complete")] for header in own if header.lower().endswith("_complete")]
-    found, several = choose(known, [own[n] for n in fields], forms)
-    used |= {d.name for d in (*several, *([found] if found else []))}
-    if found:
-        used |= {d.name for d in known if d.explains([own[n] for n in fields], forms)}
-    refusals += [Refusal(d.name, SEVERAL) for d in several]
-    return found
+class _Reading:
+    """An export while it is read: its columns, its dictionary, whether it holds codes or labels."""
+
+    def __init__(self, sheet: _Sheet, project: _Project) -> None:
+        self.sheet, self.project = sheet, project
+        self.own = [_own_name(header) for header in sheet.headers]
+        self.place = {header: n for n, header in reversed(list(enumerate(self.own)))}
+        asked = [n for n, header in enumerate(self.own) if not _is_redcaps(header)]
+        self.dictionary = self._dictionary(asked)
+        self.key = self._key()
+        self.fields: list[_Field] = []
+        if self.key is None:
+            project.refuse(sheet.name, NO_RECORD_ID)
+            return
+        self.fields = self._fields([n for n in asked if n != self.key])
+        self.written = self._written()
+        self.fields = [self._settled(column) for column in self.fields]
+        self._name_unknown()
+
+    def entries(self) -> list[Entry]:
+        """The rows that have a record."""
+        if self.key is None:
+            return []
+        missing: dict[int, str] = {}
+        found = []
+        for number, texts in self.sheet.rows:
+            if not _at(texts, self.key):
+                self.project.refuse(f"{self.sheet.name} row {number}", NO_KEY)
+                continue
+            entry = self._entry(number, texts, missing)
+            group = self._text(texts, "redcap_data_access_group")
+            if group:
+                self.project.groups.setdefault(entry.key, group)
+            found.append(entry)
+        self.project.refusals += [Refusal(item, MISSING_CODE) for item in missing.values()]
+        return found
+
+    def _dictionary(self, asked: Sequence[int]) -> Dictionary | None:
+        forms = [
+            h.removesuffix("_complete") for h in map(str.lower, self.own) if h.endswith("_complete")
+        ]
+        headers, known = [self.own[n] for n in asked], self.project.dictionaries
+        found, several = choose(known, headers, forms)
+        self.project.used |= {d.name for d in several}
+        if found:
+            self.project.used |= {d.name for d in known if d.explains(headers, forms)}
+        for dictionary in several:
+            self.project.refuse(dictionary.name, SEVERAL)
+        return found
+
+    def _key(self) -> int | None:
+        """The column of the record's identifier: by its name, else the first one of REDCap."""
+        own = self.own
+        if "record_id" in own:
+            return own.index("record_id")
+        first = self.dictionary.fields[0] if self.dictionary else None
+        is_first = first is not None and bool(own) and own[0].lower() == first.name
+        is_label = first is not None and bool(own) and word_key(own[0]) == word_key(first.label)
+        redcaps = any(_is_redcaps(header) for header in own)
+        return 0 if redcaps or is_first or is_label else None
+
+    def _fields(self, positions: Sequence[int]) -> list[_Field]:
+        labels = self.dictionary.labels if self.dictionary else {}
+        headers = self.sheet.headers
+        times = Counter(word_key(headers[n]) for n in positions)
+        seen: Counter[str] = Counter()
+        found = []
+        for n in positions:
+            label = word_key(headers[n])
+            same = labels.get(label, [])
+            definition = (
+                self.dictionary.by_name.get(headers[n].lower()) if self.dictionary else None
+            )
+            if definition is None and len(same) == times[label]:
+                definition = same[seen[label]]
+            seen[label] += 1
+            names = (definition.name, definition.label) if definition else (headers[n],)
+            found.append(_Field(tuple(name for name in names if name), n, definition))
+        return found
+
+    def _name_unknown(self) -> None:
+        for column in self.fields:
+            if column.column:
+                continue
+            box = _is_box(self.sheet.headers[column.position])
+            differ = names_differ(column.names, column.forms)
+            reason = CHECKBOX if box else NAMES_DIFFER if differ else UNKNOWN_HEADER
+            self.project.refuse(self.sheet.places[column.position], reason)
+
+    def _written(self) -> str:
+        """Whether the file holds codes ("raw") or words ("labels"); empty where nothing shows it.
+
+        By the first of these that shows one of them alone: the states of its forms, boxes of
+        multiple choices, answers that the dictionary knows as codes or as labels alone, names of
+        events, words in columns of answers.
+        """
+        for signs in (
+            self._states(),
+            self._boxes(),
+            self._answers(),
+            self._events(),
+            self._words(),
+        ):
+            said = set(signs) - {""}
+            if len(said) == 1:
+                return said.pop()
+        return ""
+
+    def _texts(self, chosen: Callable[[str], bool]) -> Iterator[str]:
+        columns = (n for n, header in enumerate(self.own) if chosen(header))
+        return (text for n in columns for text in self.sheet.column(n) if text)
+
+    def _states(self) -> Iterator[str]:
+        texts = self._texts(lambda h: h.lower().endswith("_complete") or word_key(h) == "complete?")
+        return (_STATES.get(text.lower(), "") for text in texts)
+
+    def _boxes(self) -> Iterator[str]:
+        return (_BOXES.get(text.lower(), "") for text in self._texts(_is_box))
+
+    def _answers(self) -> Iterator[str]:
+        return (
+            _sign(f.definition, text) for f in self.fields for text in self.sheet.column(f.position)
+        )
+
+    def _events(self) -> Iterator[str]:
+        texts = self._texts(lambda header: header == "redcap_event_name")
+        return ("raw" if _RAW_EVENT.fullmatch(text) else "labels" for text in texts)
+
+    def _words(self) -> Iterator[str]:
+        columns = (f for f in self.fields if f.column in _WORDS)
+        texts = (text for f in columns for text in self.sheet.column(f.position) if text)
+        return ("raw" if whole(t).isdigit() else "labels" for t in texts if not is_missing_code(t))
+
+    def _settled(self, column: _Field) -> _Field:
+        texts = [text for text in self.sheet.column(column.position) if text]
+        doubtful = column.definition is None and self.written != "labels"
+        if doubtful and column.column == "pd_l1_tps":
+            doubtful = not _are_figures(texts)
+        validation = column.definition.validation if column.definition else ""
+        return replace(column, doubtful=doubtful, order=date_order(texts, validation))
+
+    def _text(self, texts: Sequence[str], name: str) -> str:
+        return _at(texts, self.place[name]) if name in self.place else ""
+
+    def _entry(self, number: int, texts: Sequence[str], missing: dict[int, str]) -> Entry:
+        instrument = self._text(texts, "redcap_repeat_instrument")
+        instance = self._text(texts, "redcap_repeat_instance")
+        event = self._text(texts, "redcap_event_name")
+        happened = occasion(([event], "" if instrument else instance), ([instrument], instance))
+        cells = []
+        for column in self.fields:
+            text = _at(texts, column.position)
+            cell = _cell(column, text, self.written) if text else None
+            if cell is not None:
+                cells.append(cell)
+            elif text and column.column:
+                place = f"{self.sheet.name} row {number} column {column.column}"
+                missing.setdefault(column.position, place)
+        forms = (instrument,) if instrument else ()
+        key = _at(texts, self.key or 0)
+        return Entry(self.sheet.name, number, key, forms, happened, cells)
 
 
-def _key(own: Sequence[str], dictionary: Dictionary | None) -> int | None:
-    """The column of the record's identifier: its own name, else the first one, where the file shows that it is of REDCap."""
-    if "record_id" in own:
-        return own.index("record_id")
-    redcaps = any(_is_redcaps(header) for header in own)
-    first = dictionary.fields[0] if dictionary else None
-    is_first = (
-        first is not None
-        and own
-        and (own[0].lower() == first.name or word_key(own[0]) == word_key(first.label))
-    )
-    return 0 if own and (redcaps or is_first) else None
-
-
-def _fields(sheet: _Sheet, positions: Sequence[int], dictionary: Dictionary | None) -> list[_Field]:
-    labels = dictionary.labels if dictionary else {}
-    times = Counter(word_key(sheet.headers[n]) for n in positions)
-    seen: Counter[str] = Counter()
-    found = []
-    for n in positions:
-        header, label = sheet.headers[n], word_key(sheet.headers[n])
-        same = labels.get(label, [])
-        definition = dictionary.by_name.get(header.lower()) if dictionary else None
-        if definition is None and len(same) == times[label]:
-            definition = same[seen[label]]
-        seen[label] += 1
-        names = (header, definition.name, definition.label) if definition else (header,)
-        found.append(_Field(tuple(dict.fromkeys(name for name in names if name)), n, definition))
-    return found
-
-
-def _written(sheet: _Sheet, own: Sequence[str], fields: Sequence[_Field]) -> str:
-    """Whether the file holds codes ("raw") or words ("labels"); empty where nothing shows it.
-
-    By the first of these that shows one of them alone: the states of its forms, boxes of multiple choices, answers that the dictionary
-    knows as codes or as labels alone, names of events, words in columns of answers.
-    """
-    signs = (
-        (
-            _STATES.get(text.lower(), "")
-            for n, h in enumerate(own)
-            if h.lower().endswith("_complete") or word_key(h) == "complete?"
-            for text in sheet.column(n)
-        ),
-        (
-            _BOXES.get(text.lower(), "")
-            for n, h in enumerate(own)
-            if _is_box(h)
-            for text in sheet.column(n)
-        ),
-        (_sign(f.definition, text) for f in fields for text in sheet.column(f.position)),
-        (
-            ("raw" if _RAW_EVENT.fullmatch(text) else "labels")
-            for n, h in enumerate(own)
-            if h == "redcap_event_name"
-            for text in sheet.column(n)
-            if text
-        ),
-        (
-            ("raw" if whole(text).isdigit() else "labels")
-            for f in fields
-            if set(options(f.names).values()) & _WORDS
-            for text in sheet.column(f.position)
-            if text and not is_missing_code(text)
-        ),
-    )
-    for found in signs:
-        said = set(found) - {""}
-        if len(said) == 1:
-            return said.pop()
-    return ""
+def _at(texts: Sequence[str], position: int) -> str:
+    return texts[position] if position < len(texts) else ""
 
 
 def _sign(definition: Definition | None, text: str) -> str:
@@ -427,98 +533,33 @@ def _sign(definition: Definition | None, text: str) -> str:
     return ("raw" if code else "labels") if code != label else ""
 
 
-def _settled(sheet: _Sheet, column: _Field, written: str) -> _Field:
-    texts = [text for text in sheet.column(column.position) if text]
-    order = (
-        date_order(texts, column.definition.validation) if column.definition else Order.YEAR_FIRST
-    )
-    doubtful = column.definition is None and written != "labels"
-    if doubtful and "pd_l1_tps" in options(column.names).values():
-        doubtful = not _are_figures(texts)
-    return _Field(column.names, column.position, column.definition, doubtful, order)
-
-
 def _are_figures(texts: Iterable[str]) -> bool:
     """True for a column with two figures or more that are too high for the code of an answer."""
-    return (
-        len(
-            {float(text) for text in texts if _FIGURE.fullmatch(text) and float(text) > 20}
-            - _ITSELF_MISSING
-        )
-        > 1
-    )
-
-
-def _of_site(
-    sheet: _Sheet,
-    rows: list[tuple[int, tuple[str, ...]]],
-    key: int,
-    group: int | None,
-    site: str,
-    refusals: list[Refusal],
-) -> list[tuple[int, tuple[str, ...]]]:
-    if group is None:
-        return rows
-    groups: dict[str, str] = {}
-    for _, cells in rows:
-        groups[cells[key]] = groups.get(cells[key]) or (cells[group] if group < len(cells) else "")
-    own, reason = of_this_site(groups, site)
-    if reason:
-        refusals.append(Refusal(sheet.name, reason))
-    return [] if reason == OTHER_SITES else [row for row in rows if row[1][key] in own]
-
-
-def _entry(
-    sheet: _Sheet,
-    number: int,
-    texts: Sequence[str],
-    key: int,
-    place: Mapping[str, int],
-    fields: Sequence[_Field],
-    written: str,
-    told: dict[int, str],
-) -> Entry:
-    def own(name: str) -> str:
-        return texts[place[name]] if name in place and place[name] < len(texts) else ""
-
-    instrument, instance = own("redcap_repeat_instrument"), own("redcap_repeat_instance")
-    happened = occasion(
-        ([own("redcap_event_name")], "" if instrument else instance), ([instrument], instance)
-    )
-    cells = []
-    for column in fields:
-        text = texts[column.position] if column.position < len(texts) else ""
-        if not text:
-            continue
-        cell = _cell(column, text, written)
-        if cell is not None:
-            cells.append(cell)
-        elif options(column.names):
-            told.setdefault(
-                column.position,
-                f"{sheet.name} row {number} column {next(iter(options(column.names).values()))}",
-            )
-    return Entry(
-        sheet.name, number, texts[key], (instrument,) if instrument else (), happened, cells
-    )
+    figures = {float(text) for text in texts if _FIGURE.fullmatch(text)}
+    return len({f for f in figures if f > HIGHEST_CODE} - _ITSELF_MISSING) > 1
 
 
 def _cell(column: _Field, text: str, written: str) -> Cell | None:
     """A cell in words; None for a code that stands for a missing value."""
     definition = column.definition
+    cell = Cell(column.names, text, forms=column.forms)
     if definition is not None and definition.type == "checkbox":
-        return Cell(column.names, text, BOX)
+        return cell._replace(fault=BOX)
     if definition is None or definition.answers is None:
         if is_missing_code(text):
             return None
-        return Cell(column.names, *in_order(text, column.order), doubtful=column.doubtful)
-    code = whole(text)
-    if code not in definition.answers and text not in definition.answers.values():
-        return None if is_missing_code(text) else Cell(column.names, text, NOT_A_CHOICE)
-    if code not in definition.answers or (
-        written == "labels" and text in definition.answers.values()
-    ):
-        return Cell(column.names, text)
-    answer = definition.answers[code]
-    unsure = written == "" and text in definition.answers.values() and answer != text
-    return Cell(column.names, answer, CODE if unsure else "")
+        text, fault = in_order(text, column.order)
+        return cell._replace(text=text, fault=fault, doubtful=column.doubtful)
+    return _answer(definition.answers, cell, written)
+
+
+def _answer(answers: Mapping[str, str], cell: Cell, written: str) -> Cell | None:
+    """The answer behind a code; None for a code that stands for a missing value."""
+    text, code = cell.text, whole(cell.text)
+    is_label = text in answers.values()
+    if code not in answers and not is_label:
+        return None if is_missing_code(text) else cell._replace(fault=NOT_A_CHOICE)
+    if code not in answers or (is_label and written == "labels"):
+        return cell
+    unsure = written == "" and is_label and answers[code] != text
+    return cell._replace(text=answers[code], fault=CODE if unsure else "")

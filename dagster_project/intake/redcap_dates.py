@@ -1,4 +1,4 @@
-"""Dates of REDCap that are written day first or month first, where the project's data dictionary says which."""
+"""Dates of REDCap that are written day or month first, where the data dictionary says which."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterable
 
 from dagster_project.intake.case_values import plain
 
-CONTRADICTS = "is written day or month first, and its column does not bear out which the data dictionary says; write YYYY-MM-DD. The cell is left out"
+CONTRADICTS = (
+    "is written day or month first, and its column does not bear out which the data dictionary "
+    "says; write YYYY-MM-DD. The cell is left out"
+)
 
 _WRITTEN = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})([ T].*)?")
 
@@ -23,14 +26,16 @@ class Order(enum.Enum):
 
 
 def date_order(texts: Iterable[str], validation: str) -> Order:
-    """How a column's dates are written, by the validation of its field (`date_dmy`, `datetime_mdy` …).
+    """How a column's dates are written, by the validation of its field (`date_dmy` …).
 
-    1. Dates with hyphens as REDCap shows them (31-12-2024) are as the validation says, unless one of them cannot be.
-    2. Dates with another sign between were written by another program (a spreadsheet, in its own order): as the validation says only where
+    1. Dates with hyphens as REDCap shows them (31-12-2024) are as the validation says, unless one
+       of them cannot be.
+    2. Dates with another sign between were written by another program (a spreadsheet, in its own
+       order): as the validation says only where
        one of them can be read in that order alone, and none in the other alone.
 
-    >>> date_order(["05-01-2024"], "date_dmy"), date_order(["1/5/2024"], "date_dmy"), date_order(["25/1/2024"], "date_dmy")
-    (<Order.DAY_FIRST: 'dmy'>, <Order.NOT_KNOWN: ''>, <Order.DAY_FIRST: 'dmy'>)
+    >>> [date_order([text], "date_dmy").value for text in ("05-01-2024", "1/5/2024", "25/1/2024")]
+    ['dmy', '', 'dmy']
     """
     said = next(
         (

@@ -1,4 +1,4 @@
-"""REDCap's data dictionary: what the codes of a project's fields mean, and whether a dictionary is that of the project."""
+"""REDCap's data dictionary: what codes mean, and whether it is that of the project."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from dagster_project.lake.vocabulary import word_key
 CANNOT_BE_READ = (
     "cannot be read as a data dictionary of REDCap; download it from REDCap once more, as CSV"
 )
-OTHER_PROJECT = "is a data dictionary of another project or version: the export has fields that it does not know. It is not used; deliver that of this project"
-SEVERAL = "is one of several data dictionaries that fit the export and give its codes other meanings; deliver that of this project alone. None is used"
+OTHER_PROJECT = (
+    "is a data dictionary of another project or version: the export has fields that it does not "
+    "know. It is not used; deliver that of this project"
+)
+SEVERAL = (
+    "is one of several data dictionaries that fit the export and give its codes other meanings; "
+    "deliver that of this project alone. None is used"
+)
 NO_EXPORT = "is a data dictionary beside which no REDCap export lies; it is not used"
 
 _COLUMNS = {
@@ -35,11 +41,12 @@ _YES_NO = {"1": "Yes", "0": "No"}
 _FIXED = {"yesno": _YES_NO, "truefalse": _YES_NO}
 _CHOSEN = frozenset({"radio", "dropdown", "select"})
 _TAG = re.compile(r"<[^>]*>")
+_CODE = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A field of a project: its name, form, type, label, the answers behind its codes (None where it has none), its validation."""
+    """A field of a project; its answers by code are None where it has none."""
 
     name: str
     form: str = ""
@@ -83,7 +90,8 @@ class Dictionary:
 def read_dictionary(name: str, path: Path) -> Dictionary:
     """A data dictionary as CSV, from the menu or the API, or as JSON.
 
-    1. Answers of radio buttons and lists are `code, label | code, label`; yes-no fields have 1 and 0.
+    1. Answers of radio buttons and lists are `code, label | code, label`; yes-no fields have 1 and
+       0.
     2. Labels without their HTML.
 
     Raises
@@ -133,8 +141,27 @@ def _definition(row: Mapping[str, str]) -> Definition:
 
 
 def _answers(text: str) -> dict[str, str]:
-    pairs = (part.partition(",") for part in text.split("|") if part.strip())
-    return {code.strip(): _plain(label) or code.strip() for code, _, label in pairs}
+    """Answers by code.
+
+    1. `code, label | code, label`; an empty part is none.
+    2. Where no part has a comma, each is code and label at once, as older projects have it.
+    3. Else a part without a code before its first comma belongs to the label before it: labels may
+       hold bars.
+
+    >>> _answers("1, IIIB | 2, IVA, or |worse| | 99,Unknown"), _answers("F | M")
+    ({'1': 'IIIB', '2': 'IVA, or | worse', '99': 'Unknown'}, {'F': 'F', 'M': 'M'})
+    """
+    parts = [part.strip() for part in text.split("|") if part.strip()]
+    if not any("," in part for part in parts):
+        return {part: _plain(part) for part in parts}
+    pairs: list[tuple[str, str]] = []
+    for part in parts:
+        code, comma, label = part.partition(",")
+        if comma and _CODE.fullmatch(code.strip()):
+            pairs.append((code.strip(), label))
+        elif pairs:
+            pairs[-1] = pairs[-1][0], f"{pairs[-1][1]} | {part}"
+    return {code: _plain(label) or code for code, label in pairs}
 
 
 def _plain(text: str) -> str:

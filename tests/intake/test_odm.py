@@ -856,6 +856,182 @@ ODM_CASES = {
 }
 
 
+def renamed(*names: tuple[str, str], **texts: str) -> str:
+    """The metadata with other names and texts of their items."""
+    made = metadata(names=dict(names))
+    for name, text in texts.items():
+        made = made.replace(
+            f'Name="{name}" DataType="text">', f'Name="{name}" DataType="text">{text}'
+        )
+    return made
+
+
+def question(text: str) -> str:
+    return f"<Question><TranslatedText>{text}</TranslatedText></Question>"
+
+
+REPORTS = {
+    "LibreClinica 279: an answer without a text": Case(
+        {"odm.xml": odm(metadata(answers=(("1", "Male"), ("2", ""))), data(WHOLE))},
+        {"001": {"sex": None, "stage": "IIIB"}},
+        TWO_CYCLES,
+        DIED,
+        {f"{ROW} 1 column sex": "not in the item's code list"},
+    ),
+    "OpenClinica 10881: events that repeat without a repeat key": Case(
+        {
+            "odm.xml": odm(
+                metadata(),
+                data(
+                    subject(
+                        "001",
+                        event("SE", DM),
+                        event(
+                            "T",
+                            form("EX", group("EX", item("CYC", "1"), item("EXDT", "2024-01-05"))),
+                        ),
+                        event(
+                            "T",
+                            form("EX", group("EX", item("CYC", "2"), item("EXDT", "2024-01-26"))),
+                        ),
+                    )
+                ),
+            )
+        },
+        ONE,
+        TWO_CYCLES,
+    ),
+    "rwslib 98: a subject is removed": Case(
+        {
+            "odm.xml": changed(
+                '<SubjectData SubjectKey="001" TransactionType="Remove"><SiteRef LocationOID="AB"/></SubjectData>'
+            )
+        },
+        {},
+    ),
+    "Rave: the subject's key is a number of its own, items in context bear queries": Case(
+        {
+            "odm.xml": changes(
+                metadata(),
+                data(
+                    subject(
+                        "5f3c-77",
+                        event(
+                            "SE",
+                            form(
+                                "DM",
+                                group(
+                                    "DM",
+                                    item("SEX", "2", TransactionType="Upsert"),
+                                    item("STG", "IIIB"),
+                                ),
+                            ),
+                            form(
+                                "EX",
+                                group(
+                                    "EX",
+                                    item("CYC", "1"),
+                                    item("EXDT", "2024-01-05"),
+                                    '<ItemData ItemOID="CYC" TransactionType="Context"><m:Query Status="Open"/></ItemData>',
+                                    type_="Upsert",
+                                    key="1",
+                                ),
+                            ),
+                        ),
+                        more=' m:SubjectKeyType="SubjectUUID" m:SubjectName="001"',
+                    )
+                ),
+                more=' xmlns:m="urn:mdsol"',
+            )
+        },
+        ONE,
+        TWO_CYCLES[:1],
+    ),
+    "one snapshot per subject": Case(
+        {
+            "odm_1.xml": odm(metadata(), data(WHOLE)),
+            "odm_2.xml": odm(metadata(), data(subject("002", event("SE", DM)))),
+        },
+        {"001": BASELINE, "002": BASELINE},
+        TWO_CYCLES,
+        DIED,
+    ),
+    "one file twice": Case(
+        {"odm.xml": odm(metadata(), data(WHOLE)), "odm (1).xml": odm(metadata(), data(WHOLE))},
+        ONE,
+        TWO_CYCLES,
+        DIED,
+    ),
+    "times of creation that contradict the prior files": Case(
+        {
+            "odm_a.xml": changes(
+                data(at(form("FU", type_="Remove"))),
+                more=' FileOID="B" PriorFileOID="A" CreationDateTime="2024-01-01T00:00:00"',
+            ),
+            "odm_b.xml": odm(
+                metadata(), data(WHOLE), more=' FileOID="A" CreationDateTime="2025-01-01T00:00:00"'
+            ),
+        },
+        {},
+        (),
+        (),
+        {
+            "clinical/ ODM file 1": "which is the later",
+            "clinical/ ODM file 2": "which is the later",
+        },
+    ),
+    "openEDC: items that are known by their question, OIDs that say nothing": Case(
+        {
+            "odm.xml": odm(
+                renamed(
+                    ("SEX", "I.1"),
+                    ("STG", "I.18"),
+                    **{"I.1": question("Sex"), "I.18": question("Clinical stage")},
+                ),
+                data(WHOLE),
+            )
+        },
+        ONE,
+        TWO_CYCLES,
+        DIED,
+    ),
+    "a name and a question that say two things": Case(
+        {
+            "odm.xml": odm(
+                renamed(("BD", "date"), date=question("Date of birth")),
+                data(
+                    subject(
+                        "001",
+                        event(
+                            "SE",
+                            form(
+                                "DM",
+                                group(
+                                    "DM",
+                                    item("SEX", "2"),
+                                    item("STG", "IIIB"),
+                                    item("BD", "1961-04-09"),
+                                ),
+                            ),
+                        ),
+                    )
+                ),
+            )
+        },
+        ONE,
+        (),
+        (),
+        {f"{ROW} 1 item 3": "labelled as another"},
+    ),
+}
+"""What was reported of other programs that read or write ODM, and what real programs write."""
+
+
 @pytest.mark.parametrize("case", ODM_CASES.values(), ids=ODM_CASES)
 def test_odm(site, case):
+    check(site, case)
+
+
+@pytest.mark.parametrize("case", REPORTS.values(), ids=REPORTS)
+def test_what_other_programs_write_or_got_wrong(site, case):
     check(site, case)

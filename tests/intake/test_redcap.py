@@ -263,7 +263,7 @@ REDCAP_CASES = {
         (),
         {**codes("pd_l1_tps"), **codes("pd_l1_tps", row=3)},
     ),
-    "two arms, a cycle an event": Case(
+    "two arms, one event per cycle": Case(
         {
             "redcap.csv": csv(
                 "record_id,redcap_event_name,mrn,sex,stage,tx_date",
@@ -495,7 +495,7 @@ REDCAP_CASES = {
         (),
         {"clinical/redcap.json": "holds no records"},
     ),
-    "a file an instrument": Case(
+    "one file per instrument": Case(
         {
             "redcap.csv": csv(
                 "record_id,mrn,sex,stage,baseline_complete", "1,001,Female,IIIB,Complete"
@@ -508,6 +508,78 @@ REDCAP_CASES = {
         },
         ONE,
         TWO_CYCLES,
+        (),
+        {"clinical/ REDCap file 2": "joined to the other export by its records"},
+    ),
+    "one file per instrument, with the dictionary of the project": Case(
+        {
+            "redcap.csv": csv("record_id,mrn,sex,stage,baseline_complete", "1,001,1,2,2"),
+            "redcap_treatment.csv": csv(
+                "record_id,redcap_repeat_instrument,redcap_repeat_instance,tx_cycle,tx_date",
+                "1,treatment,1,1,2024-01-05",
+                "1,treatment,2,2,2024-01-26",
+            ),
+            "数据字典.csv": PROJECT,
+        },
+        ONE,
+        TWO_CYCLES,
+    ),
+    "codes and labels of one project beside each other": Case(
+        {
+            "redcap.csv": csv(RAW, *RAW_ROWS),
+            "redcap_labels.csv": csv(LABELS, *LABEL_ROWS),
+            "redcap_copy.csv": csv(RAW, *RAW_ROWS),
+        },
+        FEMALE,
+        TWO_CYCLES,
+        DIED,
+        UNTOLD,
+    ),
+    "the dictionary under the name of the export": Case(
+        {"redcap.csv": PROJECT}, {}, (), (), {FILE: "no REDCap export lies"}
+    ),
+    "a field whose name and label say two things": Case(
+        {
+            "redcap.csv": csv("record_id,mrn,sex,date", "1,001,1,1961-04-09"),
+            "redcap_dictionary.csv": dictionary(
+                *FIELDS[:1],
+                field("mrn", "baseline", "text", "MRN"),
+                FIELDS[2],
+                field("date", "baseline", "text", "Date of birth"),
+            ),
+        },
+        {"001": {"sex": "F"}},
+        (),
+        (),
+        {f"{FILE} header 4": "labelled as another"},
+    ),
+    "two columns that are called date in one row, apart by their forms": Case(
+        {
+            "redcap.csv": csv(
+                "Record ID,MRN,Sex,Cycle,Date,Date,Event", "1,001,1,1,2024-01-05,2024-09-01,2"
+            ),
+            "redcap_dictionary.csv": PROJECT.replace('"tx_date"', '"d1"').replace(
+                '"fu_date"', '"d2"'
+            ),
+        },
+        {"001": {"sex": "F"}},
+        TWO_CYCLES[:1],
+        DIED,
+    ),
+    "days of one cycle": Case(
+        {
+            "redcap.csv": csv(
+                "record_id,redcap_event_name,mrn,sex,stage,tx_date",
+                "1,Baseline,001,F,IIIB,",
+                "1,Cycle 1 Day 8,,,,2024-01-12",
+                "1,Cycle 1 Day 1,,,,2024-01-05",
+                "1,Cycle 2 Day 22,,,,2024-01-26",
+            )
+        },
+        ONE,
+        TWO_CYCLES,
+        (),
+        {f"{FILE} row 3": "later day of a cycle"},
     ),
     "the project's ODM beside its CSV under REDCap's name": Case(
         {
@@ -555,6 +627,127 @@ REDCAP_CASES = {
 }
 
 
+def choices(text: str, code: str) -> Case:
+    """A stage by its code, where the dictionary has these answers; right is the answer behind 2."""
+    fields = (
+        *FIELDS[:1],
+        field("mrn", "b", "text", "MRN"),
+        field("stage", "b", "radio", "Stage", text),
+    )
+    files = {
+        "redcap.csv": csv("record_id,mrn,stage,b_complete", f"1,001,{code},2"),
+        "redcap_dictionary.csv": dictionary(*fields),
+    }
+    return Case(files, {"001": {"stage": "IIIB"}})
+
+
+REPORTS = {
+    "REDCapR 503: bars in a label": choices("1, IIIA |or| less | 2, IIIB | 3, IVA", "2"),
+    "REDCapTidieR 243: an empty choice": choices("1, IIIA |2, IIIB| | 3, IVA", "2"),
+    "REDCapTidieR 128: no blanks between": choices("1,IIIA|2,IIIB|999,Not Known", "2"),
+    "REDCapR 502: a line break behind the last choice": choices("1, IIIA | 2, IIIB ", "2"),
+    "redcapAPI 145: choices without codes": choices("IIIA | IIIB | IVA", "IIIB"),
+    "redcapAPI 344: the code again in its label": choices("IIIA, IIIA | IIIB, IIIB", "IIIB"),
+    "a code that a program made a decimal number of": choices("1, IIIA | 2, IIIB", "2.0"),
+    "REDCapTidieR 181: yes and no beside a code for missing": Case(
+        {
+            "redcap.csv": csv(
+                "record_id,mrn,sex,prior_malignancy,baseline_complete",
+                "1,001,1,UNK,2",
+                "2,002,2,0,2",
+                "3,003,2,1,2",
+            ),
+            "redcap_dictionary.csv": PROJECT,
+        },
+        {
+            "001": {"prior_malignancy": None},
+            "002": {"prior_malignancy": False},
+            "003": {"prior_malignancy": True},
+        },
+        (),
+        (),
+        {f"{FILE} row 2 column prior_malignancy": "code for a missing value"},
+    ),
+    "redcapAPI 329: a code for missing in a column of numbers": Case(
+        {"redcap.csv": csv("record_id,mrn,sex,age", "1,001,F,-999", "2,002,M,63")},
+        {"001": {"age_years": None}, "002": {"age_years": 63}},
+        (),
+        (),
+        {f"{FILE} row 2 column age": "code for a missing value"},
+    ),
+    "redcapAPI 468: labels in a file that is otherwise raw": Case(
+        {
+            "redcap.csv": csv(RAW, RAW_ROWS[0].replace("1,2,2,0", "Female,2,2,0")),
+            "redcap_dictionary.csv": PROJECT,
+        },
+        FEMALE,
+    ),
+    "PyCap 19, redcapAPI 301: headers of boxes in the menu's export": Case(
+        {
+            "redcap.csv": csv(
+                "Record ID,MRN,Sex,Clinical stage,EGFR (choice='19del'),EGFR (choice=L858R),Complete?",
+                "1,001,Female,IIIB,Checked,Unchecked,Complete",
+            )
+        },
+        {"001": {**BASELINE, "egfr": None}},
+        (),
+        (),
+        {f"{FILE} header 5": "multiple choice", f"{FILE} header 6": "multiple choice"},
+    ),
+    "REDCapTidieR 169: an instrument that repeats in one event and not in another": Case(
+        {
+            "redcap.csv": csv(
+                "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,"
+                "mrn,sex,stage,tx_cycle,tx_date",
+                "1,enrolment_arm_1,,,001,F,IIIB,1,2024-01-05",
+                "1,month_1_arm_1,treatment,1,,,,2,2024-01-26",
+            )
+        },
+        ONE,
+        TWO_CYCLES,
+    ),
+    "REDCapTidieR 136, REDCapR 420: rows of forms that were never filled": Case(
+        {
+            "redcap.csv": csv(
+                "record_id,redcap_event_name,redcap_repeat_instance,mrn,sex,stage,tx_date,x_complete",
+                "1,Baseline,,001,F,IIIB,,Complete",
+                "1,Unscheduled,1,,,,,Incomplete",
+                "1,Unscheduled,2,,,,,Incomplete",
+            )
+        },
+        ONE,
+    ),
+    "REDCapR 586: a column that comes twice": Case(
+        {"redcap.csv": csv("record_id,mrn,sex,sex,stage", "1,001,F,F,IIIB", "2,002,M,F,IVA")},
+        {"001": BASELINE, "002": {"sex": None}},
+        (),
+        (),
+        {f"{FILE} row 3 column sex": "given twice"},
+    ),
+    "PyCap 82: groups in an export of one value per row": Case(
+        {
+            "redcap.json": json.dumps(
+                [
+                    {"record": r, "field_name": n, "value": v}
+                    for r, number, group in (("1", "001", "ab"), ("2", "002", "xy"))
+                    for n, v in (
+                        ("mrn", number),
+                        ("sex", "Female"),
+                        ("stage", "IIIB"),
+                        ("redcap_data_access_group", group),
+                    )
+                ]
+            )
+        },
+        ONE,
+        (),
+        (),
+        {"clinical/redcap.json": "records of other sites"},
+    ),
+}
+"""What was reported of other programs that read REDCap, with the report."""
+
+
 @pytest.fixture
 def site(tmp_path):
     return Site(tmp_path)
@@ -562,6 +755,11 @@ def site(tmp_path):
 
 @pytest.mark.parametrize("case", REDCAP_CASES.values(), ids=REDCAP_CASES)
 def test_redcap(site, case):
+    check(site, case)
+
+
+@pytest.mark.parametrize("case", REPORTS.values(), ids=REPORTS)
+def test_what_other_programs_got_wrong(site, case):
     check(site, case)
 
 
