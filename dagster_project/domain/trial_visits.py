@@ -273,7 +273,8 @@ def _finding(label: str, facts: Lesion, rows: Sequence[TrialRow], flags: Flags) 
 
     1. the diameter (`_diameter`) and the state (TUMSTATE), each refused where its rows contradict each other
     2. gone and yet measured, or there with a diameter of 0: flagged, not evaluated
-    3. else gone, too small, progressed, measured or merely there; a lesion that TU calls new needs no more than that
+    3. else gone, too small, progressed, measured or merely there; a lesion that TU calls new needs no more than that.
+       UNEQUIVOCAL of a non-target lesion is its progression (pharmaverse's RS: NTRGRESP PD); of a new one, that it is there
     """
     node = facts.node if facts.node is not None else any(r("TRTESTCD").upper() == "SAXIS" for r in rows)
     size, state = _diameter(rows, flags, node=node), _state(rows, flags)
@@ -287,7 +288,7 @@ def _finding(label: str, facts: Lesion, rows: Sequence[TrialRow], flags: Flags) 
         return Finding(label, role, node, state="NE", organ=facts.organ) if role == "non_target" else None
     return Finding(
         label, role, node, present=not (state == "gone" or size == 0), diameter_mm=size, too_small=state == "too small" and size is None,
-        state="PD" if state == "progressed" else None, unequivocal=state != "equivocal" if role == "new" else None, organ=facts.organ)
+        state="PD" if state == "progressed" or (role == "non_target" and state == "unequivocal") else None, unequivocal=state != "equivocal" if role == "new" else None, organ=facts.organ)
 
 
 def _diameter(rows: Sequence[TrialRow], flags: Flags, *, node: bool) -> float | None:

@@ -20,6 +20,8 @@ GRADED = {
     "2 a node counts with its short axis": (tr(T01=[50, 50], K01=[20, 9]), ["SD"]),
     "3 a node below 10 mm is normal, the target is gone": (tr(T01=[50, 0], K01=[20, 9]), ["CR"]),
     "4 non-target: unequivocal progression": (tr(T01=[50, 50], P01=["PRESENT", "UNEQUIVOCAL PROGRESSION"]), ["PD"]),
+    "4b the same in pharmaverse's word": (tr(T01=[50, 50], P01=["PRESENT", "UNEQUIVOCAL"]), ["PD"]),
+    "4c an equivocal change of a non-target": (tr(T01=[50, 50], P01=["PRESENT", "EQUIVOCAL"]), ["SD"]),
     "5 non-target gone, target there": (tr(T01=[50, 50], P01=["PRESENT", "ABSENT"]), ["SD"]),
     "6 non-target disease only": (tr(P01=["PRESENT", "PRESENT", "ABSENT"]), ["NON_CR_NON_PD", "CR"]),
     "7 too small to measure counts 5 mm": (tr(T01=[12, "TOO SMALL TO MEASURE"]), ["PR"]),
