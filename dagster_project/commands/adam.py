@@ -1,4 +1,4 @@
-"""`lakehouse adam`: ADRS, ADTR and ADTTE for statisticians, as Parquet and CSV."""
+"""`lakehouse adam`: ADSL, ADRS, ADTR and ADTTE for statisticians, in the formats that SAS, R and CDISC's tools read."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ from dagster_project.commands.terminal import existing_home
 @click.option("--out", "folder", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Folder of the files; made where it is not there.")
 @click.option("--as-of", type=int, default=None, help="The lake as it was at this snapshot.")
 def adam(folder: Path, as_of: int | None) -> None:
-    """Write responses, sums and survival times like CDISC's ADRS, ADTR and ADTTE, each as Parquet and as CSV.
+    """Write responses, diameters and survival times as ADaM datasets: ADSL, ADRS, ADTR and ADTTE.
+
+    Each is written as SAS transport file (.xpt, version 5), Dataset-JSON 1.1 (.json), Parquet and CSV. Dates are shifted, a
+    patient's all alike, as everywhere in the lake.
 
     \b
     Example:
       lakehouse adam --out adam
     """
-    from dagster_project.domain.adam import derive_adrs, derive_adtr, derive_adtte
-    from dagster_project.flow.whole_files import write_frame
+    from dagster_project.flow.adam import OtherProtocolError, analysis_datasets, write_datasets
     from dagster_project.lake.store import read_lake
+    from dagster_project.study import load_study
 
-    with read_lake(existing_home(), as_of=as_of) as lake:
-        responses, outcomes, lesions, times = (lake.read(name) for name in ("responses", "outcomes", "lesions", "time_to_event"))
-    made = {"adrs": derive_adrs(responses, outcomes), "adtr": derive_adtr(responses, lesions), "adtte": derive_adtte(times)}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in made.items():
-        for suffix in (".parquet", ".csv"):
-            write_frame(frame, folder / f"{name}{suffix}")
-    click.echo(", ".join(f"{name}: {frame.height} records" for name, frame in made.items()))
+    study = load_study()
+    try:
+        with read_lake(existing_home(), as_of=as_of) as lake:
+            datasets = analysis_datasets(lake, study)
+    except OtherProtocolError as error:
+        raise click.ClickException(str(error)) from None
+    refused = write_datasets(datasets, folder, study.section("study")["registration"])
+    click.echo(", ".join(f"{name.lower()}: {frame.height} records" for name, frame in datasets.items()))
+    if refused:
+        click.echo(f"no SAS transport file was written where a text is longer than 200 bytes: {', '.join(refused)}; take the .json or .parquet file", err=True)

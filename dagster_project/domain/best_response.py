@@ -21,6 +21,14 @@ class Graded:
     no_target: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """A best response and the days from the first cycle to the first visit that had it."""
+
+    response: str
+    day: int | None
+
+
 def until_progression(visits: Sequence[Graded], *, new_therapy_day: int | None = None, end: str = "PD") -> list[Graded]:
     """Keep the visits that may decide the best response.
 
@@ -33,7 +41,13 @@ def until_progression(visits: Sequence[Graded], *, new_therapy_day: int | None =
 
 
 def best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
-    """Best overall response, confirmation not required, of visits already cut by `until_progression`.
+    """Best overall response, confirmation not required, of visits already cut by `until_progression`; see `find_best`."""
+    found = find_best(visits, rules)
+    return found.response if found else None
+
+
+def find_best(visits: Sequence[Graded], rules: Rules) -> Best | None:
+    """Find the best overall response, confirmation not required, and the first visit that had it.
 
     1. no visit: None
     2. CR; else PR
@@ -42,20 +56,21 @@ def best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
     5. NED, there being no disease at baseline
     6. NE, which a stable disease seen too early only is as well
     """
-    responses = [v.response for v in visits]
-    if not responses:
+    if not visits:
         return None
-    lasting = [v.response for v in visits if v.response in _STABLE and _is_lasting(v, rules)]
-    for best in ("CR", "PR"):
-        if best in responses:
-            return best
-    return lasting[0] if lasting else _without_response(responses)
+    lasting = [v for v in visits if v.response in _STABLE and _is_lasting(v, rules)]
+    found = _first(visits, "CR") or _first(visits, "PR")
+    if found is None and lasting:
+        return Best(lasting[0].response, lasting[0].day)
+    return found or _without_response(visits)
 
 
-def _without_response(responses: Sequence[str]) -> str:
-    if "PD" in responses:
-        return "PD"
-    return "NED" if "NED" in responses else "NE"
+def _first(visits: Sequence[Graded], response: str) -> Best | None:
+    return next((Best(response, v.day) for v in visits if v.response == response), None)
+
+
+def _without_response(visits: Sequence[Graded]) -> Best:
+    return _first(visits, "PD") or _first(visits, "NED") or Best("NE", visits[0].day)
 
 
 def _is_lasting(visit: Graded, rules: Rules) -> bool:
@@ -63,7 +78,13 @@ def _is_lasting(visit: Graded, rules: Rules) -> bool:
 
 
 def confirmed_best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
-    """Best overall response, confirmed by a CT at least `confirmation_days` later, of visits already cut by `until_progression`.
+    """Best overall response, confirmed, of visits already cut by `until_progression`; see `find_confirmed_best`."""
+    found = find_confirmed_best(visits, rules)
+    return found.response if found else None
+
+
+def find_confirmed_best(visits: Sequence[Graded], rules: Rules) -> Best | None:
+    """Find the best overall response, confirmed by a CT at least `confirmation_days` later, and the first visit that had it.
 
     1. no visit: None
     2. CR, later CR, nothing but CR or NE between: CR
@@ -71,28 +92,30 @@ def confirmed_best_response(visits: Sequence[Graded], rules: Rules) -> str | Non
        `confirmation_over_stable` says so
        In 2 and 3 there are at most `confirmation_not_evaluable` NE between.
     4. a CR, PR or SD at least 42 days after the first cycle: SD (non-CR/non-PD without targets)
-    5. PD; a CR that SD or PR follows is one in truth
+    5. PD; a CR that SD or PR follows is one in truth, on the day of that SD or PR
     6. NED, there being no disease at baseline; else NE
 
     CR followed by PR confirms nothing: either the first was no CR or the second is PD; `response_query` names it. Rules 2 and
     3 are those of admiralonco's derive_param_confirmed_resp.
     """
-    responses = [v.response for v in visits]
-    if not responses:
+    if not visits:
         return None
     for sought, confirming in (("CR", {"CR"}), ("PR", {"PR", "CR"})):
         places = [place for place, visit in enumerate(visits) if visit.response == sought]
-        if any(_is_confirmed(visits[place:], confirming, rules) for place in places):
-            return sought
+        confirmed = next((visits[place] for place in places if _is_confirmed(visits[place:], confirming, rules)), None)
+        if confirmed is not None:
+            return Best(sought, confirmed.day)
     lasting = [v for v in visits if v.response in {"CR", "PR", *_STABLE} and _is_lasting(v, rules)]
     if lasting:
-        return "NON_CR_NON_PD" if lasting[0].no_target else "SD"
-    return "PD" if _contradicts(responses) else _without_response(responses)
+        return Best("NON_CR_NON_PD" if lasting[0].no_target else "SD", lasting[0].day)
+    doubtful = _after_complete(visits)
+    return (_first(visits, "PD") or Best("PD", doubtful.day)) if doubtful else _without_response(visits)
 
 
-def _contradicts(responses: Sequence[str]) -> bool:
-    evaluable = [r for r in responses if r != "NE"]
-    return any(first == "CR" and then in {"PR", "SD"} for first, then in pairwise(evaluable))
+def _after_complete(visits: Sequence[Graded]) -> Graded | None:
+    """The first PR or SD that follows a CR, not evaluable visits left out."""
+    evaluable = [v for v in visits if v.response != "NE"]
+    return next((then for first, then in pairwise(evaluable) if first.response == "CR" and then.response in {"PR", "SD"}), None)
 
 
 def _is_confirmed(visits: Sequence[Graded], confirming: set[str], rules: Rules) -> bool:
@@ -123,20 +146,27 @@ def _apart(first: Graded, second: Graded, days: int) -> bool:
 def response_query(visits: Sequence[Graded]) -> str | None:
     """A CR that PR or SD follows: one of the two is wrong, and the reader has to say which."""
     question = "CR followed by PR or SD: read both visits again, either the first was no CR or the second is PD"
-    return question if _contradicts([v.response for v in visits]) else None
+    return question if _after_complete(visits) else None
 
 
 def immune_best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
-    """Best response by iRECIST (Seymour 2017, table 3), of visits already cut by `until_progression(..., end="iCPD")`.
+    """Best response by iRECIST of visits already cut by `until_progression(..., end="iCPD")`; see `find_immune_best`."""
+    found = find_immune_best(visits, rules)
+    return found.response if found else None
+
+
+def find_immune_best(visits: Sequence[Graded], rules: Rules) -> Best | None:
+    """Find the best response by iRECIST (Seymour 2017, table 3) and the first visit that had it.
 
     1. no visit: None
     2. the best of iCR, iPR, iSD, iNON_CR_NON_PD at any visit, an earlier iUPD notwithstanding; the two last need 42 days
     3. iCPD; 4. iUPD, never bettered; 5. iNED; 6. iNE
     """
-    counted = [v.response for v in visits if v.response not in {"iSD", "iNON_CR_NON_PD"} or _is_lasting(v, rules)]
     if not visits:
         return None
-    return next((best for best in _IMMUNE_BEST_FIRST if best in counted), "iNE")
+    counted = [v for v in visits if v.response not in {"iSD", "iNON_CR_NON_PD"} or _is_lasting(v, rules)]
+    ranked = (_first(counted, response) for response in _IMMUNE_BEST_FIRST)
+    return next((found for found in ranked if found), Best("iNE", visits[0].day))
 
 
 def confirmed_progression_day(visits: Sequence[Graded]) -> int | None:

@@ -11,11 +11,12 @@ import polars as pl
 
 from dagster_project.domain import pseudoprogression
 from dagster_project.domain.best_response import (
+    Best,
     Graded,
-    best_response,
-    confirmed_best_response,
     confirmed_progression_day,
-    immune_best_response,
+    find_best,
+    find_confirmed_best,
+    find_immune_best,
     response_query,
     until_progression,
 )
@@ -119,15 +120,26 @@ def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
 def _outcome(record: Record, endpoints: Rules, recist: Rules) -> tuple[Any, ...]:
     therapy = record.first_day("new_therapy", after=0)
     before = before_therapy(record, therapy)
-    graded = until_progression(graded_of(before, "overall_response"))
-    immune = until_progression(graded_of(before, "irecist_response"), end="iCPD")
-    bor, pfs = best_response(graded, recist), _pfs(record, therapy, endpoints)
+    graded, immune = _decisive(before)
+    best, pfs = best_responses(record, recist), _pfs(record, therapy, endpoints)
+    bor, confirmed, ibor = (found.response if found else None for found in best.values())
     later = landmark(pfs, record.days.get(LANDMARK)) if pfs else None
     found = pseudoprogression.find_pseudoprogression([_for_pseudoprogression(v) for v in before], recist)
     return (
-        bor, confirmed_best_response(graded, recist), immune_best_response(immune, recist), None if bor is None else bor in {"CR", "PR"},
+        bor, confirmed, ibor, None if bor is None else bor in {"CR", "PR"},
         _best_change(before[: len(graded)]), *_columns(pfs), *_columns(later)[:2], confirmed_progression_day(immune),
         found.d1, found.d1_nadir, found.d2, found.d2_nadir, _reason(record, graded, therapy, endpoints))
+
+
+def best_responses(record: Record, recist: Rules) -> dict[str, Best | None]:
+    """Best responses of one patient, by column of `outcomes`, with the day of the first visit that had each."""
+    graded, immune = _decisive(before_therapy(record, record.first_day("new_therapy", after=0)))
+    return {"bor": find_best(graded, recist), "bor_confirmed": find_confirmed_best(graded, recist), "ibor": find_immune_best(immune, recist)}
+
+
+def _decisive(visits: Sequence[Row]) -> tuple[list[Graded], list[Graded]]:
+    """Responses that may decide a best response: by RECIST 1.1 up to the first PD, by iRECIST up to the first iCPD."""
+    return until_progression(graded_of(visits, "overall_response")), until_progression(graded_of(visits, "irecist_response"), end="iCPD")
 
 
 def before_therapy(record: Record, therapy: int | None) -> list[Row]:

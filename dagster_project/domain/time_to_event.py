@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -26,7 +26,26 @@ VERSIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """What each version of progression-free survival by RECIST 1.1 changes in the section endpoints of the protocol."""
 
-Times = tuple[str, str, str, int | None, bool | None, str]
+
+class SurvivalTime(NamedTuple):
+    """One row of time_to_event, and the days from the first cycle on which it begins and ends.
+
+    `days` is the time between them, at least `FIRST_DAY` to an event; `start_day` and `end_day` are as they were.
+    """
+
+    endpoint: str
+    version: str
+    origin: str
+    days: int | None
+    event: bool | None
+    reason: str
+    start_day: int | None = None
+    end_day: int | None = None
+
+    @property
+    def stored(self) -> tuple[str, str, str, int | None, bool | None, str]:
+        """The columns of the table."""
+        return self.endpoint, self.version, self.origin, self.days, self.event, self.reason
 
 
 def derive_time_to_event(responses: pl.DataFrame, treatments: pl.DataFrame, follow_up: pl.DataFrame, patients: pl.DataFrame,
@@ -50,36 +69,44 @@ def derive_time_to_event(responses: pl.DataFrame, treatments: pl.DataFrame, foll
         The table time_to_event.
     """
     records = records_of(responses, treatments, follow_up, timepoints)
-    rows = [(p["site"], p["patient"], *times, p["simulated"])
-            for p in patients.iter_rows(named=True) for times in _times(records[p["site"], p["patient"]], endpoints)]
+    rows = [(p["site"], p["patient"], *time.stored, p["simulated"])
+            for p in patients.iter_rows(named=True) for time in survival_times(records[p["site"], p["patient"]], endpoints)]
     return pl.DataFrame(rows, schema=polars_schema(TIME_TO_EVENT), orient="row")
 
 
-def _times(record: Record, endpoints: Rules) -> Iterable[Times]:
+def survival_times(record: Record, endpoints: Rules) -> Iterable[SurvivalTime]:
+    """Every survival time of one patient, by the rules of `derive_time_to_event`."""
     if not record.treated:
-        yield from (("pfs", version, "first_cycle", None, None, "no date of a first cycle") for version in (*VERSIONS, "irecist"))
+        yield from (SurvivalTime("pfs", version, "first_cycle", None, None, "no date of a first cycle") for version in (*VERSIONS, "irecist"))
         return
     therapy = record.first_day("new_therapy", after=0)
     facts = follow_up_of(record, therapy)
     found = {version: survival_or_reason(facts, {**endpoints, **changed}) for version, changed in VERSIONS.items()}
     found["irecist"] = survival_or_reason(immune_follow_up(facts, record, therapy), endpoints)
     for version, (survival, reason) in found.items():
-        days, event = (survival.days, survival.event) if survival else (None, None)
-        yield "pfs", version, "first_cycle", days, event, reason
+        days, event, end = (survival.days, survival.event, _end_day(survival, facts)) if survival else (None, None, None)
+        yield SurvivalTime("pfs", version, "first_cycle", days, event, reason, 0, end)
         yield _from_landmark(version, survival, reason, record.days.get(LANDMARK))
     visits = before_therapy(record, therapy)
-    yield from _duration("main", found["main"][0], until_progression(graded_of(visits, "overall_response")), {"CR", "PR"})
-    yield from _duration("irecist", found["irecist"][0], until_progression(graded_of(visits, "irecist_response"), end="iCPD"), {"iCR", "iPR"})
+    yield from _duration("main", found["main"][0], until_progression(graded_of(visits, "overall_response")), {"CR", "PR"}, facts)
+    yield from _duration("irecist", found["irecist"][0], until_progression(graded_of(visits, "irecist_response"), end="iCPD"), {"iCR", "iPR"}, facts)
     yield _overall(record, facts)
 
 
-def _from_landmark(version: str, survival: Survival | None, reason: str, day: int | None) -> Times:
+def _end_day(survival: Survival, facts: FollowUp) -> int:
+    """The day of the event or of censoring: `days` but for a death on the day of the first cycle, which is one of the first day."""
+    died = survival.event and survival.reason.startswith("death") and facts.death_day is not None
+    return facts.death_day if died else survival.days  # type: ignore[return-value]
+
+
+def _from_landmark(version: str, survival: Survival | None, reason: str, day: int | None) -> SurvivalTime:
     if survival is None:
-        return "pfs", version, LANDMARK, None, None, reason
+        return SurvivalTime("pfs", version, LANDMARK, None, None, reason)
     later = landmark(survival, day)
-    if later is None:
-        return "pfs", version, LANDMARK, None, None, f"no scan at {LANDMARK}" if day is None else f"not at risk any more at {LANDMARK}"
-    return "pfs", version, LANDMARK, later.days, later.event, later.reason
+    if later is None or day is None:
+        why = f"no scan at {LANDMARK}" if day is None else f"not at risk any more at {LANDMARK}"
+        return SurvivalTime("pfs", version, LANDMARK, None, None, why)
+    return SurvivalTime("pfs", version, LANDMARK, later.days, later.event, later.reason, day, survival.days)
 
 
 def immune_follow_up(facts: FollowUp, record: Record, therapy: int | None) -> FollowUp:
@@ -103,19 +130,26 @@ def _end(record: Record) -> dict[str, Any]:
     return {"end_day": day, "end_reason": None if day is None else known[day].replace("_", " ")}
 
 
-def _duration(version: str, survival: Survival | None, visits: Sequence[Graded], responses: set[str]) -> Iterable[Times]:
+def _duration(version: str, survival: Survival | None, visits: Sequence[Graded], responses: set[str], facts: FollowUp) -> Iterable[SurvivalTime]:
     begun = next((v.day for v in visits if v.response in responses and v.day is not None), None)
     if survival is not None and begun is not None and survival.days >= begun:
         days = survival.days - begun
-        yield "dor", version, "response", max(days, FIRST_DAY) if survival.event else days, survival.event, survival.reason
+        counted = max(days, FIRST_DAY) if survival.event else days
+        yield SurvivalTime("dor", version, "response", counted, survival.event, survival.reason, begun, _end_day(survival, facts))
 
 
-def _overall(record: Record, facts: FollowUp) -> Times:
+def _overall(record: Record, facts: FollowUp) -> SurvivalTime:
     query = death_query(facts) or (UNDATED_DEATH if "death" in record.undated else "")
     if query:
-        return "os", "main", "first_cycle", None, None, query
-    days = (*record.days.values(), *record.cycle_days, *(v["day"] for v in record.visits), *(e["day"] for e in record.events))
-    known = [day for day in days if day is not None]
+        return SurvivalTime("os", "main", "first_cycle", None, None, query)
     if facts.death_day is not None:
-        return "os", "main", "first_cycle", max(facts.death_day, FIRST_DAY), True, "death"
-    return "os", "main", "first_cycle", max([0, *known]), False, "alive when last heard of"
+        return SurvivalTime("os", "main", "first_cycle", max(facts.death_day, FIRST_DAY), True, "death", 0, facts.death_day)
+    last = last_day_alive(record)
+    return SurvivalTime("os", "main", "first_cycle", last, False, "alive when last heard of", 0, last)
+
+
+def last_day_alive(record: Record) -> int:
+    """The last day on which anything but a death is known: a CT, a cycle, an event; the first cycle's where nothing is."""
+    events = [e["day"] for e in record.events if e["event"] != "death"]
+    days = (*record.days.values(), *record.cycle_days, *(v["day"] for v in record.visits), *events)
+    return max([0, *(day for day in days if day is not None)])

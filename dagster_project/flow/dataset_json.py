@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 import re
@@ -9,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from dagster_project.domain.adam import Dataset, Variable
 from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, numbered
 
 SUFFIXES = frozenset({".json", ".ndjson", ".dsjc"})
@@ -75,3 +79,34 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.15g}"
     return "" if value is None else str(value)
+
+
+WRITTEN_VERSION = "1.1.0"
+
+_TYPES: Mapping[str, Mapping[str, str]] = {
+    "text": {"dataType": "string"},
+    "integer": {"dataType": "integer"},
+    "float": {"dataType": "float"},
+    "date": {"dataType": "date", "targetDataType": "integer", "displayFormat": "DATE9."},
+}
+
+
+def write_dataset_json(dataset: Dataset, frame: pl.DataFrame, path: Path, *, study: str) -> None:
+    """Write a data set as one object; `study` is the OID of the study. Its only date is that of the writing itself."""
+    head = {
+        "datasetJSONCreationDateTime": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "datasetJSONVersion": WRITTEN_VERSION,
+        "fileOID": f"{study}.{dataset.name}", "studyOID": study, "metaDataVersionOID": f"MDV.{study}", "itemGroupOID": f"IG.{dataset.name}",
+        "records": frame.height, "name": dataset.name, "label": dataset.label,
+        "columns": [_column(dataset, variable, frame) for variable in dataset.variables],
+    }
+    rows = frame.with_columns(pl.col(pl.Date).dt.to_string("%Y-%m-%d")).rows()
+    path.write_text(json.dumps({**head, "rows": rows}, ensure_ascii=False), encoding="utf-8")
+
+
+def _column(dataset: Dataset, variable: Variable, frame: pl.DataFrame) -> dict[str, Any]:
+    found: dict[str, Any] = {"itemOID": f"IT.{dataset.name}.{variable.name}", "name": variable.name, "label": variable.label, **_TYPES[variable.type]}
+    if variable.type == "text":
+        found["length"] = max(1, frame[variable.name].str.len_chars().max() or 0)
+    if variable.name in dataset.keys:
+        found["keySequence"] = list(dataset.keys).index(variable.name) + 1
+    return found

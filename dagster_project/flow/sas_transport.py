@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
+from dagster_project.domain.adam import Dataset
+from dagster_project.domain.adam.variables import MOST_TEXT
 from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, numbered
 
 RECORD = 80
@@ -20,6 +23,8 @@ RECORD = 80
 
 ENCODINGS = ("UTF-8", "GB18030", "CP1252", "ISO-8859-1")
 """Encodings of texts in order of trial; a transport file does not name its own. The last two are SAS's on Western machines."""
+
+DATE_FORMAT = "DATE9."
 
 CUT = "is cut off: its last record is incomplete. Copy it again"
 CPORT = "is a CPORT file, which SAS alone can read; write it with the XPORT engine (LIBNAME … XPORT) or as CSV"
@@ -121,7 +126,7 @@ def _read(member: _Member, name: str) -> TrialFile:
 
     _check_rows(member, name)
     try:
-        values, _ = pyreadstat.read_xport(io.BytesIO(member.data), output_format="dict", encoding=_encoding(member))
+        values, _ = pyreadstat.read_xport(io.BytesIO(_padded(member)), output_format="dict", encoding=_encoding(member))
     except Exception:
         raise UnreadableFileError(name, UNREAD, _columns(member)) from None
     columns = [[_text(value) for value in column] for column in values.values()]
@@ -139,6 +144,15 @@ def _check_rows(member: _Member, name: str) -> None:
     padded = len(rest) < RECORD and not rest.strip(b" \0")
     if len(member.data) % RECORD or not padded or (member.stated_rows or 0) > len(rows) // max(width, 1):
         raise UnreadableFileError(name, CUT, _columns(member))
+
+
+def _padded(member: _Member) -> bytes:
+    """The bytes with blanks for zeros behind the last row: some programs pad with zeros, and a reader takes them for rows."""
+    width, end = member.row_width, len(member.data)
+    start = end - (end - member.rows_at) % max(width, 1)
+    while width and start - width >= max(member.rows_at, end - RECORD + 1) and not member.data[start - width : start].strip(b"\0"):
+        start -= width
+    return member.data[:start] + b" " * (end - start)
 
 
 def _encoding(member: _Member) -> str:
@@ -173,3 +187,19 @@ def _text(value: Any) -> str:
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     return "" if value is None else str(value)
+
+
+def write_transport(dataset: Dataset, frame: pl.DataFrame, path: Path) -> None:
+    """Write a data set as transport file of version 5: texts as UTF-8, dates as SAS dates, missing texts as empty ones."""
+    import pyreadstat
+
+    pyreadstat.write_xport(
+        frame, path, table_name=dataset.name, file_label=dataset.label, file_format_version=5,
+        column_labels=[v.label for v in dataset.variables], variable_format={v.name: DATE_FORMAT for v in dataset.variables if v.type == "date"})
+
+
+def too_long(dataset: Dataset, frame: pl.DataFrame) -> list[str]:
+    """Variables that hold a text longer than version 5 can store; it would be cut without a word."""
+    texts = [v.name for v in dataset.variables if v.type == "text"]
+    longest = frame.select(pl.col(name).str.len_bytes().max() for name in texts).row(0)
+    return [name for name, n in zip(texts, longest, strict=True) if (n or 0) > MOST_TEXT]

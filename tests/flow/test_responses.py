@@ -112,4 +112,5 @@ def test_adam_of_either_snapshot_as_parquet_and_csv(history, tmp_path):
         assert pl.read_csv(tmp_path / "adam" / "adrs.csv")["AVALC"].to_list() == adrs["AVALC"].to_list()
         best.append(adrs.filter(PARAMCD="BOR", USUBJID="BJCH-A")["AVALC"].to_list())
     assert best == [["SD"], ["PR"]]
-    assert {p.name for p in (tmp_path / "adam").iterdir()} == {f"{n}{s}" for n in ("adrs", "adtr", "adtte") for s in (".csv", ".parquet")}
+    assert {p.name for p in (tmp_path / "adam").iterdir()} == {
+        f"{n}{s}" for n in ("adsl", "adrs", "adtr", "adtte") for s in (".csv", ".parquet", ".xpt", ".json")}

@@ -119,6 +119,18 @@ def test_texts_of_a_transport_file_in_any_encoding(folder: Path, encoding: str, 
     assert {row[table.columns.index("TRLOC")] for _, row in table.rows} == {organ}
 
 
+def test_special_missing_values_are_empty_and_padding_with_zeros_is_no_row(folder: Path) -> None:
+    pyreadstat.write_xport(pl.DataFrame({"A": ["x", "y", "z"], "N": [1.0, None, 0.0]}), folder / "a.xpt", file_format_version=5)
+    data = (folder / "a.xpt").read_bytes()
+    padded = data.rstrip(b" ")
+    for missing in (b".", b"A", b"Z", b"_"):
+        for padding in (b" ", b"\0"):
+            changed = padded.replace(b"." + bytes(7), missing + bytes(7)) + padding * (len(data) - len(padded))
+            (folder / "b.xpt").write_bytes(changed)
+            (table,) = read_transport(folder / "b.xpt")
+            assert [row for _, row in table.rows] == [("x", "1"), ("y", ""), ("z", "0")]
+
+
 # -- what is damaged ---------------------------------------------------------------------------------------------------
 
 
