@@ -147,8 +147,13 @@ def _check_rows(member: _Member, name: str) -> None:
 
 
 def _padded(member: _Member) -> bytes:
-    """The bytes with blanks for zeros behind the last row: some programs pad with zeros, and a reader takes them for rows."""
+    """The bytes with blanks for zeros behind the last row: some programs pad with zeros, and a reader takes them for rows.
+
+    An empty text is blanks, so that a row of zeros alone is no row where there are texts; numbers alone may all be 0.
+    """
     width, end = member.row_width, len(member.data)
+    if not any(v.is_text for v in member.variables):
+        return member.data
     start = end - (end - member.rows_at) % max(width, 1)
     while width and start - width >= max(member.rows_at, end - RECORD + 1) and not member.data[start - width : start].strip(b"\0"):
         start -= width
