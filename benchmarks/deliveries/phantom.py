@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -92,15 +92,26 @@ class Lesion:
         return Lesion(self.label, self.centre, self.radius_mm * factor, self.half_height_mm, self.lean, self.towards, self.hu)
 
 
+LONGEST_WITHIN_MM = 0.9
+"""About a pixel: a contour through a pixel's centre may gain or lose it."""
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Truth of a lesion at a visit: measured on the voxel grid by this program's own code, or by others; None where nobody knows."""
+    """Truth of a lesion at a visit: measured on the voxel grid by this program's own code, or by others; None where nobody knows.
+
+    Attributes
+    ----------
+    short_within_mm
+        How far the short axis may lie from `short_mm`, since several diameters are the longest but for a pixel.
+    """
 
     volume_mm3: float
     longest_mm: float | None
     short_mm: float | None
     mean_hu: float | None
     within_mm3: float | None = None
+    short_within_mm: float = 0.0
 
 
 @dataclass
@@ -334,35 +345,37 @@ def measure(mask: Mask, hu: Floats, spacing: tuple[float, float] = (SPACING_MM, 
     spacing
         Between rows and between columns, in mm.
     """
-    best = (0.0, 0.0)
-    for plane in mask:
-        if plane.any():
-            best = max(best, _diameters(plane, spacing))
-    return Measured(float(mask.sum()) * spacing[0] * spacing[1], best[0], best[1], float(hu[mask].mean()))
+    hulls = [_hull(plane, spacing) for plane in mask if plane.any()]
+    longest = max(float(cdist(hull, hull).max()) for hull in hulls)
+    chords = sorted(chord for hull in hulls for chord in _short_axes(hull, longest))
+    middle, spread = (chords[0] + chords[-1]) / 2, (chords[-1] - chords[0]) / 2
+    return Measured(float(mask.sum()) * spacing[0] * spacing[1], longest, middle, float(hu[mask].mean()), short_within_mm=spread)
 
 
-def _diameters(plane: Mask, spacing: tuple[float, float]) -> tuple[float, float]:
+def _hull(plane: Mask, spacing: tuple[float, float]) -> Floats:
     rows, columns = np.nonzero(plane)
-    corners = np.concatenate([np.stack([columns + i, rows + j], axis=1) for i in (-0.5, 0.5) for j in (-0.5, 0.5)]) * [spacing[1], spacing[0]]
-    hull = corners[ConvexHull(corners).vertices]
+    corners = [np.stack([columns + i, rows + j], axis=1) for i in (-0.5, 0.5) for j in (-0.5, 0.5)]
+    points = np.concatenate(corners) * [spacing[1], spacing[0]]
+    return np.asarray(points[ConvexHull(points).vertices], np.float64)
+
+
+def _short_axes(hull: Floats, longest: float) -> Iterator[float]:
+    """The short axis for each diameter that may count as the longest: that of a round lesion has no one direction."""
     distances = cdist(hull, hull)
-    a, b = np.unravel_index(np.argmax(distances), distances.shape)
-    along = (hull[b] - hull[a]) / distances[a, b]
-    turned = hull @ np.array([[along[0], -along[1]], [along[1], along[0]]])
-    return float(distances[a, b]), _longest_chord_across(turned)
+    for a, b in zip(*np.nonzero(np.triu(distances > longest - LONGEST_WITHIN_MM)), strict=True):
+        along = (hull[b] - hull[a]) / distances[a, b]
+        yield _longest_chord_across(hull @ np.array([[along[0], -along[1]], [along[1], along[0]]]))
 
 
 def _longest_chord_across(polygon: Floats) -> float:
     """The longest chord parallel to the second axis of a convex polygon: it runs through a vertex."""
-    ends = np.roll(polygon, -1, axis=0)
-    chords = [0.0]
-    for place in polygon[:, 0]:
-        crossed = (np.minimum(polygon[:, 0], ends[:, 0]) <= place) & (place <= np.maximum(polygon[:, 0], ends[:, 0]))
-        crossed &= polygon[:, 0] != ends[:, 0]
-        start, end = polygon[crossed], ends[crossed]
-        heights = start[:, 1] + (place - start[:, 0]) / (end[:, 0] - start[:, 0]) * (end[:, 1] - start[:, 1])
-        chords.append(float(np.ptp(heights)) if heights.size else 0.0)
-    return max(chords)
+    ends, places = np.roll(polygon, -1, axis=0), polygon[:, :1]
+    low, high = np.minimum(polygon[:, 0], ends[:, 0]), np.maximum(polygon[:, 0], ends[:, 0])
+    crossed = (low <= places) & (places <= high) & (low < high)
+    slopes = (ends[:, 1] - polygon[:, 1]) / np.where(low < high, ends[:, 0] - polygon[:, 0], 1.0)
+    heights = polygon[:, 1] + (places - polygon[:, 0]) * slopes
+    chords = np.where(crossed, heights, -np.inf).max(1) - np.where(crossed, heights, np.inf).min(1)
+    return float(chords.max())
 
 
 def make_visit(number: str, serial: int, place: int, name: str, date: dt.date, day: int, lesions: Sequence[Lesion]) -> Visit:

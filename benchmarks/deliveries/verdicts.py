@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.deliveries.flow import Result, Rows
-from benchmarks.deliveries.phantom import Delivery, Measured, Visit
+from benchmarks.deliveries.phantom import LONGEST_WITHIN_MM, Delivery, Measured, Visit
 from benchmarks.deliveries.site import Site
 
 RIGHT, REFUSED, FLAGGED, SILENT, CRASH = "right", "refused and named", "wrong and flagged", "wrong in silence", "crash"
 VERDICTS = (RIGHT, REFUSED, FLAGGED, SILENT, CRASH)
 
 VOLUME_SHARE = 0.03
-LONGEST_MM, SHORT_MM, SHORT_SHARE = 0.9, 1.3, 0.07
-"""About a pixel: a contour through a pixel's centre may gain or lose it. The short axis is a chord and its truth here a width, larger by a few per cent."""
+SHORT_MM = 0.9
+"""About a pixel, beyond what the direction of the longest diameter leaves open."""
 
 MEAN_HU = 8.0
 """One voxel of lung among a hundred of tumour."""
@@ -203,9 +203,9 @@ def _measured(what: str, true: Measured, row: Mapping[str, Any] | None, places: 
         yield Fact(what, "a lesion", MISSING, places)
         return
     within = true.within_mm3 or VOLUME_SHARE * true.volume_mm3
-    short = max(SHORT_MM, SHORT_SHARE * (true.short_mm or 0))
+    short = SHORT_MM + true.short_within_mm
     figures = (("volume", true.volume_mm3 or None, within, "volume_mm3"), ("mean HU", true.mean_hu, MEAN_HU, "mean_hu"),
-               ("longest diameter", true.longest_mm, LONGEST_MM, "longest_diameter_mm"), ("short axis", true.short_mm, short, "short_axis_mm"))
+               ("longest diameter", true.longest_mm, LONGEST_WITHIN_MM, "longest_diameter_mm"), ("short axis", true.short_mm, short, "short_axis_mm"))
     for name, value, within, column in figures:
         if value is not None:
             yield Fact(f"{what} {name}", Near(value, within), row[column], places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +38,12 @@ SOURCE_ORDER = ("SEG", "NIFTI", "NRRD", "RTSTRUCT")
 AMBIGUOUS = (
     "two labels of this patient differ only in case, blanks, hyphens or underscores; they are taken "
     "for two lesions, as written. Where one lesion is meant write its label in one way"
+)
+
+
+SHORT_IS_LONGER = (
+    "columns ld_mm and sa_mm: the short axis is longer than the longest diameter, so that nobody can "
+    "say which is true; neither is used. Correct the row"
 )
 
 
@@ -75,7 +82,7 @@ def derive_reads(
     3. The outline of a row is the reader's outline on that scan whose label is its `roi` (else its `lesion`); case, blanks,
        hyphens and underscores do not count, unless that would make one lesion of two (`labels_of_outlines`), which is reported.
     4. Diameters and volume come from the mask where there is one, from the reader's hand where there is none; the short axis
-       likewise. A lesion marked absent has neither, and an outline of it is refused.
+       likewise, and neither where the short axis that was written is the longer. A lesion marked absent has neither, and an outline of it is refused.
     5. A reader who has no row for a patient in lesions.csv: every outline whose label matches `target_roi` is a target lesion.
        Outlines that match nothing are refused.
     6. A lesion bears one name within a patient: the spelling of lesions.csv, else the first in alphabetical order.
@@ -206,6 +213,8 @@ def _read(row: Row, scan: str, outline: Row | None, item: str, refusals: _Refusa
     present = row["present"] is not False
     if outline is not None and not present:
         refusals.add(row, item, "the lesion is marked absent but outlined; the mark is used, correct one of the two")
+    if present and outline is None and _contradict(row):
+        refusals.add(row, item, SHORT_IS_LONGER)
     read = {
         "site": row["site"], "patient": row["patient"], "scan": scan, "reader": row["reader"], "lesion": row["lesion"], "role": row["role"],
         "organ": row["organ"], "node": bool(row["node"]), "present": present, "too_small": bool(row["too_small"]) and present,
@@ -217,6 +226,11 @@ def _read(row: Row, scan: str, outline: Row | None, item: str, refusals: _Refusa
     return read
 
 
+def _contradict(row: Row) -> bool:
+    """Whether the diameters that a reader wrote cannot both be true: the short axis is longer than the longest diameter."""
+    return (row["sa_mm"] or 0.0) > (row["ld_mm"] or math.inf)
+
+
 def _needed_diameter(read: Row) -> float | None:
     return read["short_axis_mm"] if read["node"] else read["longest_diameter_mm"]
 
@@ -225,7 +239,7 @@ def _measured(row: Row, outline: Row | None, present: bool) -> dict[str, Any]:
     if outline is not None:
         return {"mask_source": outline["mask_source"], "border_rule": outline["border_rule"], "n_outside": outline["n_outside"],
                 "outline_flags": outline["outline_flags"], "outline_source": outline["outline_source"], "measurement_source": "mask", **{name: outline[name] for name in MEASURED}}
-    longest, short = (row["ld_mm"], row["sa_mm"]) if present else (None, None)
+    longest, short = (row["ld_mm"], row["sa_mm"]) if present and not _contradict(row) else (None, None)
     by_hand = "hand" if longest is not None or short is not None else None
     return {"mask_source": "NONE", "n_outside": 0, "longest_diameter_mm": longest, "short_axis_mm": short, "measurement_source": by_hand}
 

@@ -101,6 +101,18 @@ def test_the_mask_is_measured_where_there_is_one_else_the_hand():
         ("L1", 20.0, 15.0, "mask", "SEG"), ("L2", 44.0, 33.0, "hand", "NONE")]
 
 
+@pytest.mark.parametrize(("longest", "short", "used"), [(12.0, 18.0, False), (18.0, 18.0, True), (18.0, 12.0, True), (None, 12.0, True), (18.0, None, True)])
+def test_a_short_axis_longer_than_the_longest_diameter_is_no_measurement(longest, short, used):
+    reads, refused = derive_reads([], written({"ld_mm": longest, "sa_mm": short}), BOTH_LOCKED, TIMEPOINTS, SCANS, RULES)
+    assert reads.select("longest_diameter_mm", "short_axis_mm").rows() == [(longest, short) if used else (None, None)]
+    assert refused["reason"].str.contains("neither is used").any() is not used
+
+
+def test_diameters_by_hand_that_contradict_do_not_matter_where_the_lesion_is_outlined():
+    (read,), refused = derive([outline()], written({"ld_mm": 12.0, "sa_mm": 18.0}))
+    assert (read["longest_diameter_mm"], refused) == (20.0, {})
+
+
 def test_an_absent_lesion_has_no_measurement():
     (read,), refused = derive([], written({"present": False, "ld_mm": 3.0, "too_small": True}))
     assert (read["present"], read["too_small"], read["longest_diameter_mm"], read["measurement_source"], refused) == (False, False, None, None, {})
