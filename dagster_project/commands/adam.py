@@ -1,4 +1,4 @@
-"""`lakehouse adam`: ADSL, ADRS, ADTR and ADTTE for statisticians, in the formats that SAS, R and CDISC's tools read."""
+"""`lakehouse adam`: ADSL, ADRS, ADTR and ADTTE for statisticians."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from dagster_project.commands.terminal import existing_home
 
 
 @click.command()
-@click.option("--out", "folder", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Folder of the files; made where it is not there.")
+@click.option(
+    "--out",
+    "folder",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the files; made where it is not there.",
+)
 @click.option("--as-of", type=int, default=None, help="The lake as it was at this snapshot.")
 def adam(folder: Path, as_of: int | None) -> None:
     """Write responses, diameters and survival times as ADaM datasets: ADSL, ADRS, ADTR and ADTTE.
 
-    Each is written as SAS transport file (.xpt, version 5), Dataset-JSON 1.1 (.json), Parquet and CSV. Dates are shifted, a
+    Each is written as SAS transport file (.xpt, version 5), Dataset-JSON 1.1 (.json), Parquet and
+    CSV. Dates are shifted, a
     patient's all alike, as everywhere in the lake.
 
     \b
@@ -33,6 +41,11 @@ def adam(folder: Path, as_of: int | None) -> None:
     except OtherProtocolError as error:
         raise click.ClickException(str(error)) from None
     refused = write_datasets(datasets, folder, study.section("study")["registration"])
-    click.echo(", ".join(f"{name.lower()}: {frame.height} records" for name, frame in datasets.items()))
+    click.echo(
+        ", ".join(f"{name.lower()}: {frame.height} records" for name, frame in datasets.items())
+    )
     if refused:
-        click.echo(f"no SAS transport file was written where a text is longer than 200 bytes: {', '.join(refused)}; take the .json or .parquet file", err=True)
+        click.echo(
+            f"no SAS transport file was written where a text is longer than 200 bytes: {', '.join(refused)}; take the .json or .parquet file",
+            err=True,
+        )

@@ -1,4 +1,4 @@
-"""`lakehouse grade`: another trial's SDTM tumour tables through this project's RECIST 1.1 and iRECIST."""
+"""`lakehouse grade`: another trial's SDTM tumour tables by RECIST 1.1 and iRECIST."""
 
 from __future__ import annotations
 
@@ -15,16 +15,28 @@ PLACES_SHOWN = 5
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", "file", required=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="The graded visits, .csv or .parquet.")
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--out",
+    "file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The graded visits, .csv or .parquet.",
+)
 def grade(folder: Path, file: Path) -> None:
     """Grade the SDTM tables TU, TR and RS of DIR by RECIST 1.1 and iRECIST; needs no lake.
 
-    Read are CSV, Parquet, SAS transport files (.xpt, versions 5 and 8) and Dataset-JSON 1.1 (.json, .ndjson, .dsjc); what
+    Read are CSV, Parquet, SAS transport files (.xpt, versions 5 and 8) and Dataset-JSON 1.1 (.json,
+    .ndjson, .dsjc); what
     else lies in DIR is named. Files are known by their columns; DM tells deaths.
 
-    For each subject, evaluator and visit: target, non-target, new lesion and overall response with the rule that gave it,
-    and each difference from RS where RS is there. What was flagged goes, by rule and row, to a second file: FILE with
+    For each subject, evaluator and visit: target, non-target, new lesion and overall response with
+    the rule that gave it,
+    and each difference from RS where RS is there. What was flagged goes, by rule and row, to a
+    second file: FILE with
     `.flags` before its suffix.
 
     \b
@@ -45,30 +57,53 @@ def grade(folder: Path, file: Path) -> None:
         raise click.ClickException(str(error)) from None
     study = load_study()
     graded = grade_trial(
-        trial["TU"], trial["TR"], trial["RS"], trial["DM"], study.section("recist"), study.section("irecist")
+        trial["TU"],
+        trial["TR"],
+        trial["RS"],
+        trial["DM"],
+        study.section("recist"),
+        study.section("irecist"),
     )
     flags = pl.concat([_not_read(trial.unread, graded.flags), graded.flags])
     flagged = file.with_name(f"{file.stem}.flags{file.suffix}")
-    write_whole({file: partial(write_frame, graded.visits, metadata={"protocol": study.digest}), flagged: partial(write_frame, flags)})
+    write_whole(
+        {
+            file: partial(write_frame, graded.visits, metadata={"protocol": study.digest}),
+            flagged: partial(write_frame, flags),
+        }
+    )
     print_table("Read", ["File", "Table", "Rows"], trial.files)
     if trial.unread:
-        print_table("Not read", ["File", "Why"], [(u.name, u.why.removeprefix("not read: ")) for u in trial.unread])
+        print_table(
+            "Not read",
+            ["File", "Why"],
+            [(u.name, u.why.removeprefix("not read: ")) for u in trial.unread],
+        )
     print_table("Flagged", ["Rule", "Rows", "Where"], _by_rule(graded.flags))
-    click.echo(f"\n{_counts(graded.visits)}, {graded.differences} differ from what was recorded: {file.name}, {flagged.name}")
+    click.echo(
+        f"\n{_counts(graded.visits)}, {graded.differences} differ from what was recorded: {file.name}, {flagged.name}"
+    )
 
 
 def _not_read(unread: Iterable[Any], like: pl.DataFrame) -> pl.DataFrame:
     """A flag for each file that was not read, in the columns of the others."""
     rules = [("file_unreadable" if u.broken else "file_not_read", u.name, u.why) for u in unread]
-    found = pl.DataFrame(rules, schema={"rule": pl.String, "place": pl.String, "what": pl.String}, orient="row")
+    found = pl.DataFrame(
+        rules, schema={"rule": pl.String, "place": pl.String, "what": pl.String}, orient="row"
+    )
     return pl.concat([like.clear(), found], how="diagonal")
 
 
 def _by_rule(flags: pl.DataFrame) -> list[tuple[str, int, str]]:
-    """Each rule with the number of rows that it flagged and where the first of them are; no subject, no value."""
-    found = flags.group_by("rule", maintain_order=True).agg(pl.len().alias("n"), pl.col("place").unique(maintain_order=True).alias("places"))
+    """Each rule, how many rows it flagged and where the first of them are."""
+    found = flags.group_by("rule", maintain_order=True).agg(
+        pl.len().alias("n"), pl.col("place").unique(maintain_order=True).alias("places")
+    )
     rows = found.sort("n", "rule", descending=[True, False]).iter_rows()
-    return [(rule, n, ", ".join(places[:PLACES_SHOWN]) + (", …" if len(places) > PLACES_SHOWN else "")) for rule, n, places in rows]
+    return [
+        (rule, n, ", ".join(places[:PLACES_SHOWN]) + (", …" if len(places) > PLACES_SHOWN else ""))
+        for rule, n, places in rows
+    ]
 
 
 def _counts(visits: pl.DataFrame) -> str:

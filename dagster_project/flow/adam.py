@@ -1,4 +1,4 @@
-"""The analysis datasets of a lake, and the files that they are written to: Parquet, CSV, SAS transport and Dataset-JSON."""
+"""The analysis datasets of a lake, and the files that they are written to."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ class OtherProtocolError(ValueError):
     """The survival times of the lake are not those that the protocol and the code at hand give."""
 
     def __init__(self, patients: int) -> None:
-        super().__init__(f"time_to_event of the lake differs from what this protocol and this version give, for {patients} patients; run `lakehouse run` "
-                         "first, or take the study.toml and the version of that snapshot")
+        super().__init__(
+            f"time_to_event of the lake differs from what this protocol and this version give, for "
+            f"{patients} patients; run `lakehouse run` first, or take the study.toml and the version of that snapshot"
+        )
 
 
 def analysis_datasets(lake: Lake, study: Study) -> Mapping[str, pl.DataFrame]:
@@ -36,20 +38,44 @@ def analysis_datasets(lake: Lake, study: Study) -> Mapping[str, pl.DataFrame]:
     tables = {name: lake.read(name) for name in SOURCES}
     endpoints, recist = study.section("endpoints"), study.section("recist")
     now = derive_time_to_event(
-        tables["responses"], tables["treatments"], tables["follow_up"], tables["patients"], tables["timepoints"], endpoints)
-    differing = lake.read("time_to_event").select(now.columns).join(now, on=now.columns, how="anti", nulls_equal=True)
+        tables["responses"],
+        tables["treatments"],
+        tables["follow_up"],
+        tables["patients"],
+        tables["timepoints"],
+        endpoints,
+    )
+    differing = (
+        lake.read("time_to_event")
+        .select(now.columns)
+        .join(now, on=now.columns, how="anti", nulls_equal=True)
+    )
     if differing.height:
         raise OtherProtocolError(differing["patient"].n_unique())
-    return derive_adam(tables, study=study.section("study")["registration"], endpoints=endpoints, recist=recist)
+    return derive_adam(
+        tables, study=study.section("study")["registration"], endpoints=endpoints, recist=recist
+    )
 
 
 def write_datasets(datasets: Mapping[str, pl.DataFrame], folder: Path, study: str) -> list[str]:
-    """Write every dataset in every format, all or none; gives the variables, by dataset, for which no transport file was written."""
-    refused = [f"{name}.{variable}" for name, frame in datasets.items() for variable in too_long(DATASETS[name], frame)]
+    """Write every dataset in every format, all or none.
+
+    Returns
+    -------
+    list of str
+        Variables with a text that is too long for a transport file; their datasets have none.
+    """
+    refused = [
+        f"{name}.{variable}"
+        for name, frame in datasets.items()
+        for variable in too_long(DATASETS[name], frame)
+    ]
     files: dict[Path, Callable[[Path], object]] = {}
     for name, frame in datasets.items():
         stem, dataset = folder / name.lower(), DATASETS[name]
-        files |= {stem.with_suffix(suffix): partial(write_frame, frame) for suffix in (".parquet", ".csv")}
+        files |= {
+            stem.with_suffix(suffix): partial(write_frame, frame) for suffix in (".parquet", ".csv")
+        }
         files[stem.with_suffix(".json")] = partial(write_dataset_json, dataset, frame, study=study)
         if not any(place.startswith(f"{name}.") for place in refused):
             files[stem.with_suffix(".xpt")] = partial(write_transport, dataset, frame)

@@ -1,4 +1,4 @@
-"""CDISC Dataset-JSON 1.1: as one object (.json), a line per row (.ndjson), and that compressed (.dsjc)."""
+"""CDISC Dataset-JSON 1.1: one object (.json), a line per row (.ndjson), that compressed (.dsjc)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ READ_VERSION = re.compile(r"1\.1(?:\.\d+)?")
 VERSION = "datasetJSONVersion"
 
 CUT = "is cut off or damaged; copy it again"
-OTHER_VERSION = "is Dataset-JSON of another version than 1.1; write it as 1.1, as SAS transport file or as CSV"
+OTHER_VERSION = (
+    "is Dataset-JSON of another version than 1.1; write it as 1.1, as SAS transport file or as CSV"
+)
 NO_COLUMNS = "is Dataset-JSON without columns or rows as version 1.1 has them; write it anew"
 
 
 def read_dataset_json(path: Path) -> TrialFile | None:
     """Read a data set; None for a JSON file of another kind.
 
-    1. another version, a file that is cut off, fewer or more rows than `records` states, and a row of more or fewer values
+    1. another version, a file that is cut off, fewer or more rows than `records` states, and a row
+       of more or fewer values
        than there are columns are refused by name
     2. numbers as Python prints them; null is empty
 
@@ -47,14 +50,18 @@ def read_dataset_json(path: Path) -> TrialFile | None:
         raise UnreadableFileError(path.name, CUT, columns)
     if any(not isinstance(row, list) or len(row) != len(columns) for row in rows):
         raise UnreadableFileError(path.name, NO_COLUMNS, columns)
-    return TrialFile(path.name, columns, numbered([[_text(value) for value in row] for row in rows]))
+    return TrialFile(
+        path.name, columns, numbered([[_text(value) for value in row] for row in rows])
+    )
 
 
 def _parts(path: Path) -> tuple[Any, Sequence[Any] | None]:
     """What stands before the rows, and the rows; None for rows that cannot be read."""
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix.lower() == ".dsjc" else data).decode("utf-8-sig")
+        text = (gzip.decompress(data) if path.suffix.lower() == ".dsjc" else data).decode(
+            "utf-8-sig"
+        )
         if path.suffix.lower() == ".json":
             head = json.loads(text)
             return head, head.get("rows", []) if isinstance(head, Mapping) else None
@@ -92,11 +99,17 @@ _TYPES: Mapping[str, Mapping[str, str]] = {
 
 
 def write_dataset_json(dataset: Dataset, frame: pl.DataFrame, path: Path, *, study: str) -> None:
-    """Write a data set as one object; `study` is the OID of the study. Its only date is that of the writing itself."""
+    """Write a data set as one object; `study` is the OID of the study."""
     head = {
-        "datasetJSONCreationDateTime": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "datasetJSONVersion": WRITTEN_VERSION,
-        "fileOID": f"{study}.{dataset.name}", "studyOID": study, "metaDataVersionOID": f"MDV.{study}", "itemGroupOID": f"IG.{dataset.name}",
-        "records": frame.height, "name": dataset.name, "label": dataset.label,
+        "datasetJSONCreationDateTime": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "datasetJSONVersion": WRITTEN_VERSION,
+        "fileOID": f"{study}.{dataset.name}",
+        "studyOID": study,
+        "metaDataVersionOID": f"MDV.{study}",
+        "itemGroupOID": f"IG.{dataset.name}",
+        "records": frame.height,
+        "name": dataset.name,
+        "label": dataset.label,
         "columns": [_column(dataset, variable, frame) for variable in dataset.variables],
     }
     rows = frame.with_columns(pl.col(pl.Date).dt.to_string("%Y-%m-%d")).rows()
@@ -104,7 +117,12 @@ def write_dataset_json(dataset: Dataset, frame: pl.DataFrame, path: Path, *, stu
 
 
 def _column(dataset: Dataset, variable: Variable, frame: pl.DataFrame) -> dict[str, Any]:
-    found: dict[str, Any] = {"itemOID": f"IT.{dataset.name}.{variable.name}", "name": variable.name, "label": variable.label, **_TYPES[variable.type]}
+    found: dict[str, Any] = {
+        "itemOID": f"IT.{dataset.name}.{variable.name}",
+        "name": variable.name,
+        "label": variable.label,
+        **_TYPES[variable.type],
+    }
     if variable.type == "text":
         found["length"] = max(1, frame[variable.name].str.len_chars().max() or 0)
     if variable.name in dataset.keys:

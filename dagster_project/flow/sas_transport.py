@@ -1,7 +1,8 @@
-"""SAS transport files (XPT, versions 5 and 8): their frame is checked here, which readers do not do, and their values are read by pyreadstat."""
+"""SAS transport files (XPT, versions 5 and 8): their frame is checked here, pyreadstat reads the values."""
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
 import io
 import math
@@ -22,7 +23,7 @@ RECORD = 80
 """Bytes of a record: each header is one, and each part of the file is padded to whole records."""
 
 ENCODINGS = ("UTF-8", "GB18030", "CP1252", "ISO-8859-1")
-"""Encodings of texts in order of trial; a transport file does not name its own. The last two are SAS's on Western machines."""
+"""Encodings of texts in order of trial; a transport file does not name its own."""
 
 DATE_FORMAT = "DATE9."
 
@@ -49,7 +50,7 @@ class _Variable:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """One data set of a file: the bytes by which it is a file of its own, its variables, and where its rows begin."""
+    """One data set: the bytes by which it is a file of its own, its variables, where its rows begin."""
 
     data: bytes
     name: str
@@ -63,12 +64,15 @@ class _Member:
 
 
 def read_transport(path: Path) -> list[TrialFile]:
-    """Read each data set of a transport file, under the file's name, and its own where there are several.
+    """Read each data set of a transport file.
 
     1. CPORT files, other versions and other files are refused by name
-    2. a file whose size is no whole number of records, a row that is not whole, and fewer rows than version 8 states: cut off, refused.
-       Version 5 states no number of rows, so that a cut between two records and two rows at once cannot be seen.
-    3. texts by the first of `ENCODINGS` in which all of them can be decoded; numbers as Python prints them; dates as ISO 8601;
+    2. a file whose size is no whole number of records, a row that is not whole, and fewer rows than
+       version 8 states: cut off, refused.
+       Version 5 states no number of rows, so that a cut between two records and two rows at once
+       cannot be seen.
+    3. texts by the first of `ENCODINGS` in which all of them can be decoded, a last character that
+       was cut left out; numbers as Python prints them; dates as ISO 8601;
        missing values, .A to .Z included, are empty
 
     Raises
@@ -91,7 +95,11 @@ def _check_kind(data: bytes, name: str) -> None:
 
 
 def _members(data: bytes, name: str) -> Iterator[_Member]:
-    starts = [place for place in range(0, len(data), RECORD) if data[place : place + 20] == _HEADER and data[place + 20 : place + 28] in _MEMBER]
+    starts = [
+        place
+        for place in range(0, len(data), RECORD)
+        if data[place : place + 20] == _HEADER and data[place + 20 : place + 28] in _MEMBER
+    ]
     if not starts:
         raise UnreadableFileError(name, CUT)
     head = data[: starts[0]]
@@ -103,13 +111,22 @@ def _member(head: bytes, own: bytes, name: str) -> _Member:
     try:
         names_at, rows_at = _find(own, _NAMES), _find(own, _ROWS)
         width, count = int(own[74:78]), int(own[names_at + 54 : names_at + 58])
-        variables = [_variable(own[place : place + width]) for place in range(names_at + RECORD, names_at + RECORD + count * width, width)]
-        stated = own[rows_at + 48 : rows_at + 63].strip() if own[rows_at + 20 : rows_at + 28] == _ROWS[1] else b""
+        variables = [
+            _variable(own[place : place + width])
+            for place in range(names_at + RECORD, names_at + RECORD + count * width, width)
+        ]
+        stated = (
+            own[rows_at + 48 : rows_at + 63].strip()
+            if own[rows_at + 20 : rows_at + 28] == _ROWS[1]
+            else b""
+        )
         title = own[_NAME_AT : _NAME_AT + 32].split(b"SASDATA")[0]
     except (ValueError, struct.error):
         raise UnreadableFileError(name, CUT) from None
     rows = int(stated) if stated.isdigit() and int(stated) else None
-    return _Member(head + own, title.decode("latin-1").strip(), variables, len(head) + rows_at + RECORD, rows)
+    return _Member(
+        head + own, title.decode("latin-1").strip(), variables, len(head) + rows_at + RECORD, rows
+    )
 
 
 def _find(own: bytes, kinds: Sequence[bytes]) -> int:
@@ -125,12 +142,17 @@ def _read(member: _Member, name: str) -> TrialFile:
     import pyreadstat
 
     _check_rows(member, name)
+    data, encoding = _decodable(_padded(member), _texts(member))
     try:
-        values, _ = pyreadstat.read_xport(io.BytesIO(_padded(member)), output_format="dict", encoding=_encoding(member))
+        values, _ = pyreadstat.read_xport(io.BytesIO(data), output_format="dict", encoding=encoding)
     except Exception:
         raise UnreadableFileError(name, UNREAD, _columns(member)) from None
     columns = [[_text(value) for value in column] for column in values.values()]
-    return TrialFile(name, [column.strip().upper() for column in values], numbered(list(zip(*columns, strict=True))))
+    return TrialFile(
+        name,
+        [column.strip().upper() for column in values],
+        numbered(list(zip(*columns, strict=True))),
+    )
 
 
 def _columns(member: _Member) -> list[str]:
@@ -142,48 +164,77 @@ def _check_rows(member: _Member, name: str) -> None:
     width = member.row_width
     rest = rows[len(rows) // width * width :] if width else rows
     padded = len(rest) < RECORD and not rest.strip(b" \0")
-    if len(member.data) % RECORD or not padded or (member.stated_rows or 0) > len(rows) // max(width, 1):
+    if (
+        len(member.data) % RECORD
+        or not padded
+        or (member.stated_rows or 0) > len(rows) // max(width, 1)
+    ):
         raise UnreadableFileError(name, CUT, _columns(member))
 
 
 def _padded(member: _Member) -> bytes:
-    """The bytes with blanks for zeros behind the last row: some programs pad with zeros, and a reader takes them for rows.
+    """The bytes with blanks for zeros behind the last row: a reader takes zeros for rows.
 
-    An empty text is blanks, so that a row of zeros alone is no row where there are texts; numbers alone may all be 0.
+    An empty text is blanks, so that a row of zeros alone is no row where there are texts; numbers
+    alone may all be 0.
     """
     width, end = member.row_width, len(member.data)
     if not any(v.is_text for v in member.variables):
         return member.data
     start = end - (end - member.rows_at) % max(width, 1)
-    while width and start - width >= max(member.rows_at, end - RECORD + 1) and not member.data[start - width : start].strip(b"\0"):
+    while (
+        width
+        and start - width >= max(member.rows_at, end - RECORD + 1)
+        and not member.data[start - width : start].strip(b"\0")
+    ):
         start -= width
     return member.data[:start] + b" " * (end - start)
 
 
-def _encoding(member: _Member) -> str:
-    """The first encoding in which every text of the rows can be decoded."""
-    texts = b"\n".join(_foreign_texts(member))
-    return next(encoding for encoding in ENCODINGS if _can_decode(texts, encoding))
-
-
-def _can_decode(texts: bytes, encoding: str) -> bool:
-    try:
-        return bool(texts.decode(encoding)) or True
-    except UnicodeDecodeError:
-        return False
-
-
-def _foreign_texts(member: _Member) -> Iterator[bytes]:
-    """Each text with a byte beyond ASCII."""
+def _texts(member: _Member) -> list[tuple[int, int]]:
+    """Where each text with a byte beyond ASCII begins and ends in the bytes of the data set."""
     width = member.row_width
     n = (len(member.data) - member.rows_at) // max(width, 1)
     rows = np.frombuffer(member.data, np.uint8, n * width, member.rows_at).reshape(n, width)
+    found: list[tuple[int, int]] = []
     at = 0
     for variable in member.variables:
-        cells = rows[:, at : at + variable.width]
-        at += variable.width
         if variable.is_text:
-            yield from (row.tobytes() for row in cells[(cells >= 0x80).any(axis=1)])
+            foreign = (rows[:, at : at + variable.width] >= 0x80).any(axis=1)
+            found += [
+                (start, start + variable.width)
+                for start in (member.rows_at + at + np.flatnonzero(foreign) * width).tolist()
+            ]
+        at += variable.width
+    return found
+
+
+def _decodable(data: bytes, texts: Sequence[tuple[int, int]]) -> tuple[bytes, str]:
+    """The bytes and the first of `ENCODINGS` in which every text can be decoded.
+
+    SAS cuts a text at the width of its variable, within a character where that is one of several
+    bytes: the bytes of such a
+    character are blanked.
+    """
+    for encoding in ENCODINGS:
+        tails = [_incomplete(data[start:end], encoding) for start, end in texts]
+        if None not in tails:
+            whole = bytearray(data)
+            for (start, end), tail in zip(texts, tails, strict=True):
+                text_end = start + len(data[start:end].rstrip(b" "))
+                whole[text_end - (tail or 0) : text_end] = b" " * (tail or 0)
+            return bytes(whole), encoding
+    raise AssertionError("every byte is a character of the last encoding")
+
+
+def _incomplete(text: bytes, encoding: str) -> int | None:
+    """How many bytes at the end of a text are no whole character; None where others are none."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        decoder.decode(text.rstrip(b" "))
+    except UnicodeDecodeError:
+        return None
+    return len(decoder.getstate()[0])
 
 
 def _text(value: Any) -> str:
@@ -195,16 +246,22 @@ def _text(value: Any) -> str:
 
 
 def write_transport(dataset: Dataset, frame: pl.DataFrame, path: Path) -> None:
-    """Write a data set as transport file of version 5: texts as UTF-8, dates as SAS dates, missing texts as empty ones."""
+    """Write a data set as transport file of version 5: texts as UTF-8, dates as SAS dates."""
     import pyreadstat
 
     pyreadstat.write_xport(
-        frame, path, table_name=dataset.name, file_label=dataset.label, file_format_version=5,
-        column_labels=[v.label for v in dataset.variables], variable_format={v.name: DATE_FORMAT for v in dataset.variables if v.type == "date"})
+        frame,
+        path,
+        table_name=dataset.name,
+        file_label=dataset.label,
+        file_format_version=5,
+        column_labels=[v.label for v in dataset.variables],
+        variable_format={v.name: DATE_FORMAT for v in dataset.variables if v.type == "date"},
+    )
 
 
 def too_long(dataset: Dataset, frame: pl.DataFrame) -> list[str]:
-    """Variables that hold a text longer than version 5 can store; it would be cut without a word."""
+    """Variables that hold a text longer than version 5 can store; it would be cut."""
     texts = [v.name for v in dataset.variables if v.type == "text"]
     longest = frame.select(pl.col(name).str.len_bytes().max() for name in texts).row(0)
     return [name for name, n in zip(texts, longest, strict=True) if (n or 0) > MOST_TEXT]

@@ -1,4 +1,4 @@
-"""What a file of another trial gave: its columns and rows as text; or why nothing of it can be used."""
+"""What a file of another trial gave: its columns and rows as text; or why it cannot be used."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 FIRST_ROW = 2
-"""Number of the first row of a file without numbered lines: as a spreadsheet shows it below its header."""
+"""Number of the first row of a file without numbered lines, as a spreadsheet shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialFile:
-    """A table: the file's name (with that of its data set where it holds several), columns in capitals, rows of texts with their numbers."""
+    """A table: its file (and data set where that holds several), columns in capitals, numbered rows."""
 
     name: str
     columns: Sequence[str]
@@ -19,7 +19,7 @@ class TrialFile:
 
 
 class UnreadableFileError(ValueError):
-    """A file that cannot be read: its name, why and what to do; its columns, where at least these are known."""
+    """A file that cannot be read: its name, why and what to do; its columns, where they are known."""
 
     def __init__(self, name: str, reason: str, columns: Collection[str] = ()) -> None:
         super().__init__(f"{name} {reason}")

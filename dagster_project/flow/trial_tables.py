@@ -1,4 +1,4 @@
-"""The tumour tables of another trial: known by their columns, whatever format and name their files have; what is not read is named."""
+"""The tumour tables of another trial, known by their columns; what is not read is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, num
 from dagster_project.intake.csv_tables import read_records
 
 DOMAINS = {"TU": "TUTESTCD", "TR": "TRTESTCD", "RS": "RSTESTCD", "DM": "DTHDTC"}
-"""Domains that are read, and the column by which a file is known whatever its name; TU may do without it (TULNKID)."""
+"""Domains that are read, and the column by which a file is known; TU may do without (TULNKID)."""
 
 ALSO_TU = "TULNKID"
 
@@ -24,14 +24,17 @@ ANALYSIS = "PARAMCD"
 """A column of ADaM's tables alone: they repeat columns of TR and RS, and are no collected data."""
 
 MEASURED = frozenset({"TU", "TR"})
-"""Domains without which a response would be another one: a file that may be one of them is read, or nothing is graded."""
+"""Domains without which a response would be another one."""
 
 SUMS = ("PATIENT", "DAY", "TARGET_LESION_LONG_DIAM_MM")
-"""Columns of a table of sums: one diameter per patient and study day, as trials publish them without single lesions."""
+"""Columns of a table of sums: one diameter per patient and study day."""
 
 LAST_BASELINE_DAY = 7
-"""A sum up to this study day may be the baseline of a table of sums: the last one that has a size is."""
+"""The last sum up to this study day that has a size is the baseline of a table of sums."""
 
+UNKNOWN_FORMAT = (
+    "is in a format that is not read; save it as CSV, Parquet, SAS transport (XPT) or Dataset-JSON"
+)
 OTHER_FORMAT = "not read: no CSV, Parquet, SAS transport or Dataset-JSON file"
 OTHER_TABLE = "not read: no table of TU, TR, RS or DM (DM with DTHDTC)"
 OTHER_JSON = "not read: JSON, but no Dataset-JSON"
@@ -58,7 +61,9 @@ class Unread:
 class Trial:
     """Rows by domain; how many each file gave, by its name and domain; and what was not read."""
 
-    tables: dict[str, list[TrialRow]] = field(default_factory=lambda: {name: [] for name in DOMAINS})
+    tables: dict[str, list[TrialRow]] = field(
+        default_factory=lambda: {name: [] for name in DOMAINS}
+    )
     files: list[tuple[str, str, int]] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
 
@@ -70,10 +75,14 @@ class Trial:
 def read_trial(folder: Path) -> Trial:
     """Read every CSV, Parquet, SAS transport (XPT) and Dataset-JSON file of a folder.
 
-    1. a table is TU, TR, RS or DM by its columns; one with PARAMCD is ADaM and no source; others are named, not read
+    1. a table is TU, TR, RS or DM by its columns; one with PARAMCD is ADaM and no source; others
+       are named, not read
     2. the same rows in a second file are read once
-    3. a file that cannot be read is named and left out where it is known not to be TU or TR, by its columns, or where these are not
-       known and both were found in others; else nothing is read, since a lost lesion would be another response
+    3. a file that cannot be read, or is called TU or TR and is in another format, is named and left
+       out where it is known not to be
+       TU or TR, by its columns, or where these are not known and both were found in others; else
+       nothing is read, since a lost
+       lesion would be another response
     4. one folder holds one trial (STUDYID)
 
     Raises
@@ -92,13 +101,17 @@ def read_trial(folder: Path) -> Trial:
         _leave_out(one, trial)
     _check_trials(trial)
     if not trial["TR"] and not trial["RS"]:
-        raise UnreadableTable("no file of this folder is an SDTM TR or RS table; a CSV, Parquet, SAS transport (XPT) or Dataset-JSON "
-                              "file with a column TRTESTCD or RSTESTCD is one")
+        raise UnreadableTable(
+            "no file of this folder is an SDTM TR or RS table; a CSV, Parquet, SAS transport (XPT) or Dataset-JSON "
+            "file with a column TRTESTCD or RSTESTCD is one"
+        )
     return trial
 
 
 def _tables(path: Path, trial: Trial) -> Iterable[TrialFile]:
     reader = _READERS.get(path.suffix.lower())
+    if reader is None and path.is_file() and path.stem.upper() in MEASURED:
+        raise UnreadableFileError(path.name, UNKNOWN_FORMAT)
     if path.is_dir() or reader is None:
         trial.unread.append(Unread(path.name, FOLDER if path.is_dir() else OTHER_FORMAT))
         return []
@@ -121,7 +134,10 @@ def domain_of(columns: Iterable[str]) -> str | None:
     names = set(columns)
     if ANALYSIS in names:
         return None
-    known = next((domain for domain, column in DOMAINS.items() if column in names), "TU" if ALSO_TU in names else None)
+    known = next(
+        (domain for domain, column in DOMAINS.items() if column in names),
+        "TU" if ALSO_TU in names else None,
+    )
     return known or ("TR" if names.issuperset(SUMS) else None)
 
 
@@ -130,8 +146,16 @@ def _take(table: TrialFile, trial: Trial) -> None:
     if domain is None:
         trial.unread.append(Unread(table.name, ADAM if ANALYSIS in table.columns else OTHER_TABLE))
         return
-    rows = [TrialRow(table.name, number, dict(zip(table.columns, row, strict=False))) for number, row in table.rows if any(row)]
-    rows = rows if DOMAINS[domain] in table.columns or ALSO_TU in table.columns else _as_measurements(rows)
+    rows = [
+        TrialRow(table.name, number, dict(zip(table.columns, row, strict=False)))
+        for number, row in table.rows
+        if any(row)
+    ]
+    rows = (
+        rows
+        if DOMAINS[domain] in table.columns or ALSO_TU in table.columns
+        else _as_measurements(rows)
+    )
     earlier = _same_rows(rows, trial[domain])
     if earlier:
         trial.unread.append(Unread(table.name, REPEATED.format(name=earlier)))
@@ -154,10 +178,18 @@ def _filled(row: TrialRow) -> dict[str, str]:
 
 
 def _leave_out(error: UnreadableFileError, trial: Trial) -> None:
-    may_be_measured = domain_of(error.columns) in MEASURED if error.columns else not (trial["TU"] and trial["TR"])
+    may_be_measured = (
+        domain_of(error.columns) in MEASURED if error.columns else not (trial["TU"] and trial["TR"])
+    )
     if may_be_measured:
         raise UnreadableTable(str(error)) from None
-    trial.unread.append(Unread(error.name, UNREADABLE.format(why=str(error).removeprefix(f"{error.name} ")), broken=True))
+    trial.unread.append(
+        Unread(
+            error.name,
+            UNREADABLE.format(why=str(error).removeprefix(f"{error.name} ")),
+            broken=True,
+        )
+    )
 
 
 def _check_trials(trial: Trial) -> None:
@@ -169,11 +201,13 @@ def _check_trials(trial: Trial) -> None:
                 files[study].append(row.file)
     if len(files) > 1:
         groups = "; ".join(", ".join(names) for names in files.values())
-        raise UnreadableTable(f"the files of this folder name {len(files)} trials in STUDYID ({groups}); give each trial a folder of its own")
+        raise UnreadableTable(
+            f"the files of this folder name {len(files)} trials in STUDYID ({groups}); give each trial a folder of its own"
+        )
 
 
 def _as_measurements(sums: Sequence[TrialRow]) -> list[TrialRow]:
-    """Sums as rows of TR: one target per patient, one visit per day; a row whose day is no number is in no visit."""
+    """Sums as rows of TR: one target per patient, one visit per day; without a day in no visit."""
     baseline: dict[str, float] = {}
     for row in sums:
         day = _day(row)
@@ -184,7 +218,9 @@ def _as_measurements(sums: Sequence[TrialRow]) -> list[TrialRow]:
 
 def _as_measurement(row: TrialRow, baseline: float | None) -> TrialRow:
     day = _day(row)
-    visit = {} if day is None else {"VISIT": f"DAY {day:g}", "VISITNUM": f"{day:g}", "TRDY": f"{day:g}"}
+    visit = (
+        {} if day is None else {"VISIT": f"DAY {day:g}", "VISITNUM": f"{day:g}", "TRDY": f"{day:g}"}
+    )
     flag = "Y" if day is not None and day == baseline else ""
     lesion = {"USUBJID": row("PATIENT"), "TRLNKID": "SUM", "TRGRPID": "TARGET", "TRBLFL": flag}
     size = {"TRTESTCD": "LDIAM", "TRSTRESC": row(SUMS[2]), "TRSTRESU": "mm"}
@@ -225,5 +261,8 @@ def _json(path: Path) -> list[TrialFile]:
 
 
 _READERS: Mapping[str, Callable[[Path], list[TrialFile]]] = {
-    ".csv": _csv, ".parquet": _parquet, ".xpt": read_transport, **dict.fromkeys(SUFFIXES, _json),
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".xpt": read_transport,
+    **dict.fromkeys(SUFFIXES, _json),
 }

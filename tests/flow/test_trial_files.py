@@ -18,8 +18,12 @@ from dagster_project.flow.sas_transport import CPORT, CUT, read_transport
 from dagster_project.flow.trial_files import UnreadableFileError
 from tests.domain.sdtm import rs, tr, tu
 
-TABLES = {"tu": tu("T01", "P01", "N01", new_at=2), "tr": tr(T01=[50, 33.28, 30], P01=["PRESENT", "PRESENT", "PRESENT"]),
-          "rs": [*rs(1, OVRLRESP="PR"), *rs(2, OVRLRESP="PD")], "dm": [TrialRow("dm", 2, {"STUDYID": "X", "USUBJID": "S1", "DTHDTC": ""})]}
+TABLES = {
+    "tu": tu("T01", "P01", "N01", new_at=2),
+    "tr": tr(T01=[50, 33.28, 30], P01=["PRESENT", "PRESENT", "PRESENT"]),
+    "rs": [*rs(1, OVRLRESP="PR"), *rs(2, OVRLRESP="PD")],
+    "dm": [TrialRow("dm", 2, {"STUDYID": "X", "USUBJID": "S1", "DTHDTC": ""})],
+}
 """A response, then a new lesion."""
 
 GRADED = ["PR", "PD"]
@@ -29,22 +33,45 @@ NUMBERS = frozenset({"VISITNUM", "TRSTRESN"})
 
 def frame(rows: Sequence[TrialRow]) -> pl.DataFrame:
     names = list(dict.fromkeys(name for r in rows for name in r.cells))
-    table = pl.DataFrame([{n: r.cells.get(n, "") for n in names} for r in rows], schema=dict.fromkeys(names, pl.String))
-    return table.with_columns(pl.col(n).cast(pl.Float64, strict=False) for n in names if n in NUMBERS)
+    table = pl.DataFrame(
+        [{n: r.cells.get(n, "") for n in names} for r in rows],
+        schema=dict.fromkeys(names, pl.String),
+    )
+    return table.with_columns(
+        pl.col(n).cast(pl.Float64, strict=False) for n in names if n in NUMBERS
+    )
 
 
 def transport(rows: Sequence[TrialRow], path: Path, version: int = 5, name: str = "") -> Path:
-    pyreadstat.write_xport(frame(rows), path, table_name=name or path.stem.upper(), file_format_version=version)
+    pyreadstat.write_xport(
+        frame(rows), path, table_name=name or path.stem.upper(), file_format_version=version
+    )
     return path
 
 
 def dataset_json(rows: Sequence[TrialRow], path: Path, version: str = "1.1.0") -> Path:
     table = frame(rows)
-    head = {"datasetJSONCreationDateTime": "2026-01-01T00:00:00", "datasetJSONVersion": version, "itemGroupOID": "IG.X", "records": table.height,
-            "name": path.stem.upper(), "label": "",
-            "columns": [{"itemOID": f"IT.{n}", "name": n, "label": n, "dataType": "double" if n in NUMBERS else "string"} for n in table.columns]}
+    head = {
+        "datasetJSONCreationDateTime": "2026-01-01T00:00:00",
+        "datasetJSONVersion": version,
+        "itemGroupOID": "IG.X",
+        "records": table.height,
+        "name": path.stem.upper(),
+        "label": "",
+        "columns": [
+            {
+                "itemOID": f"IT.{n}",
+                "name": n,
+                "label": n,
+                "dataType": "double" if n in NUMBERS else "string",
+            }
+            for n in table.columns
+        ],
+    }
     if path.suffix == ".json":
-        path.write_text(json.dumps({**head, "rows": [list(r) for r in table.iter_rows()]}), encoding="utf-8")
+        path.write_text(
+            json.dumps({**head, "rows": [list(r) for r in table.iter_rows()]}), encoding="utf-8"
+        )
         return path
     lines = "\n".join(json.dumps(part) for part in (head, *map(list, table.iter_rows())))
     path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".dsjc" else lines.encode())
@@ -55,7 +82,9 @@ WRITERS: dict[str, Callable[[Sequence[TrialRow], Path], Path]] = {
     "csv": lambda rows, path: (frame(rows).write_csv(path), path)[1],
     "xpt": transport,
     "version 8.xpt": lambda rows, path: transport(rows, path, version=8),
-    "json": dataset_json, "ndjson": dataset_json, "dsjc": dataset_json,
+    "json": dataset_json,
+    "ndjson": dataset_json,
+    "dsjc": dataset_json,
 }
 
 
@@ -73,7 +102,17 @@ def write(folder: Path, kind: str = "xpt", names: Sequence[str] = tuple(TABLES))
 
 
 def grade(folder: Path) -> Result:
-    return CliRunner().invoke(cli.main, ["--home", str(folder.parent / "home"), "grade", str(folder), "--out", str(folder.parent / "graded.csv")])
+    return CliRunner().invoke(
+        cli.main,
+        [
+            "--home",
+            str(folder.parent / "home"),
+            "grade",
+            str(folder),
+            "--out",
+            str(folder.parent / "graded.csv"),
+        ],
+    )
 
 
 def graded(folder: Path) -> pl.DataFrame:
@@ -83,7 +122,14 @@ def graded(folder: Path) -> pl.DataFrame:
 
 
 def flags(folder: Path) -> list[tuple[str, str]]:
-    return pl.read_csv(folder.parent / "graded.flags.csv", schema_overrides={"rule": pl.String, "place": pl.String}).select("rule", "place").rows()
+    return (
+        pl.read_csv(
+            folder.parent / "graded.flags.csv",
+            schema_overrides={"rule": pl.String, "place": pl.String},
+        )
+        .select("rule", "place")
+        .rows()
+    )
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -103,13 +149,23 @@ def test_formats_may_be_mixed_and_the_same_table_twice_counts_once(folder: Path)
 
 
 def test_several_data_sets_in_one_transport_file_are_all_read(folder: Path) -> None:
-    members = [transport(TABLES[name], folder.parent / f"{name}.xpt").read_bytes() for name in TABLES]
+    members = [
+        transport(TABLES[name], folder.parent / f"{name}.xpt").read_bytes() for name in TABLES
+    ]
     (folder / "all.xpt").write_bytes(members[0] + b"".join(m[240:] for m in members[1:]))
-    assert [t.name for t in read_transport(folder / "all.xpt")] == ["all.xpt TU", "all.xpt TR", "all.xpt RS", "all.xpt DM"]
+    assert [t.name for t in read_transport(folder / "all.xpt")] == [
+        "all.xpt TU",
+        "all.xpt TR",
+        "all.xpt RS",
+        "all.xpt DM",
+    ]
     assert graded(folder)["overall_response"].to_list() == GRADED
 
 
-@pytest.mark.parametrize(("encoding", "organ"), [("utf-8", "右肺上叶"), ("gb18030", "右肺上叶"), ("cp1252", "à vérifier – 5 µm")])
+@pytest.mark.parametrize(
+    ("encoding", "organ"),
+    [("utf-8", "右肺上叶"), ("gb18030", "右肺上叶"), ("cp1252", "à vérifier – 5 µm")],
+)
 def test_texts_of_a_transport_file_in_any_encoding(folder: Path, encoding: str, organ: str) -> None:
     rows = [TrialRow(r.file, r.number, {**r.cells, "TRLOC": organ}) for r in TABLES["tr"]]
     path = transport(rows, folder / "tr.xpt")
@@ -119,13 +175,37 @@ def test_texts_of_a_transport_file_in_any_encoding(folder: Path, encoding: str, 
     assert {row[table.columns.index("TRLOC")] for _, row in table.rows} == {organ}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_a_text_that_was_cut_within_a_character_spoils_no_other(
+    folder: Path, encoding: str
+) -> None:
+    rows = [
+        TrialRow(r.file, r.number, {**r.cells, "TRLOC": "右肺上叶" if r.number > 3 else "右肺AB"})
+        for r in TABLES["tr"]
+    ]
+    path = transport(rows, folder / "tr.xpt")
+    data, whole = (
+        path.read_bytes().replace("右肺AB".encode(), "右肺AB".encode(encoding).ljust(8)),
+        "右肺上叶".encode(),
+    )
+    path.write_bytes(data.replace(whole, "右肺上叶".encode(encoding)[:-1].ljust(len(whole))))
+    (table,) = read_transport(path)
+    assert {row[table.columns.index("TRLOC")] for _, row in table.rows} == {"右肺AB", "右肺上"}
+
+
 def test_special_missing_values_are_empty_and_padding_with_zeros_is_no_row(folder: Path) -> None:
-    pyreadstat.write_xport(pl.DataFrame({"A": ["x", "y", "z"], "N": [1.0, None, 0.0]}), folder / "a.xpt", file_format_version=5)
+    pyreadstat.write_xport(
+        pl.DataFrame({"A": ["x", "y", "z"], "N": [1.0, None, 0.0]}),
+        folder / "a.xpt",
+        file_format_version=5,
+    )
     data = (folder / "a.xpt").read_bytes()
     padded = data.rstrip(b" ")
     for missing in (b".", b"A", b"Z", b"_"):
         for padding in (b" ", b"\0"):
-            changed = padded.replace(b"." + bytes(7), missing + bytes(7)) + padding * (len(data) - len(padded))
+            changed = padded.replace(b"." + bytes(7), missing + bytes(7)) + padding * (
+                len(data) - len(padded)
+            )
             (folder / "b.xpt").write_bytes(changed)
             (table,) = read_transport(folder / "b.xpt")
             assert [row for _, row in table.rows] == [("x", "1"), ("y", ""), ("z", "0")]
@@ -155,13 +235,18 @@ def test_fewer_rows_than_version_8_states_are_a_cut(folder: Path) -> None:
         read_transport(path)
 
 
-@pytest.mark.parametrize(("data", "why"), [
-    (b"**COMPRESSED** **COMPRESSED** " * 20, CPORT),
-    (b"HEADER RECORD*******LIBV9   HEADER RECORD!!!!!!!".ljust(800), "version 5 or 8"),
-    (b"PK\x03\x04 a workbook", "version 5 or 8"),
-    (b"", "version 5 or 8"),
-])
-def test_another_version_of_a_transport_file_is_refused_by_name(folder: Path, data: bytes, why: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"**COMPRESSED** **COMPRESSED** " * 20, CPORT),
+        (b"HEADER RECORD*******LIBV9   HEADER RECORD!!!!!!!".ljust(800), "version 5 or 8"),
+        (b"PK\x03\x04 a workbook", "version 5 or 8"),
+        (b"", "version 5 or 8"),
+    ],
+)
+def test_another_version_of_a_transport_file_is_refused_by_name(
+    folder: Path, data: bytes, why: str
+) -> None:
     write(folder, "csv", ["tu", "rs"])
     (folder / "tr.xpt").write_bytes(data)
     result = grade(folder)
@@ -172,7 +257,9 @@ def test_another_version_of_a_transport_file_is_refused_by_name(folder: Path, da
 
 @pytest.mark.parametrize("name", ["tu", "tr"])
 @pytest.mark.parametrize("kind", ["xpt", "ndjson", "json", "dsjc"])
-def test_without_a_table_that_a_response_needs_nothing_is_graded_and_nothing_written(folder: Path, name: str, kind: str) -> None:
+def test_without_a_table_that_a_response_needs_nothing_is_graded_and_nothing_written(
+    folder: Path, name: str, kind: str
+) -> None:
     write(folder, kind)
     before = folder.parent / "graded.csv"
     before.write_text("the former result")
@@ -185,7 +272,9 @@ def test_without_a_table_that_a_response_needs_nothing_is_graded_and_nothing_wri
 
 
 @pytest.mark.parametrize("kind", ["xpt", "ndjson", "json"])
-def test_a_damaged_table_that_no_response_needs_is_named_and_the_rest_is_graded(folder: Path, kind: str) -> None:
+def test_a_damaged_table_that_no_response_needs_is_named_and_the_rest_is_graded(
+    folder: Path, kind: str
+) -> None:
     write(folder, kind)
     cut(folder / f"rs.{kind}", -90)
     found = graded(folder)
@@ -198,6 +287,17 @@ def test_a_file_that_might_have_been_the_lesions_is_not_passed_by(folder: Path) 
     write(folder, "xpt", ["tr", "rs"])
     (folder / "b.xpt").write_bytes(b"HEADER RECORD*******LIBRARY ")
     assert grade(folder).exit_code == 1
+
+
+def test_lesions_in_a_format_that_is_not_read_are_asked_for(folder: Path) -> None:
+    write(folder, "xpt", ["tr", "rs"])
+    (folder / "TU.sas7bdat").write_bytes(b"\0")
+    result = grade(folder)
+    assert result.exit_code == 1
+    assert "TU.sas7bdat is in a format that is not read" in " ".join(result.output.split())
+    write(folder, "xpt", ["tu"])
+    assert graded(folder)["overall_response"].to_list() == GRADED
+    assert flags(folder) == [("file_unreadable", "TU.sas7bdat")]
 
 
 def test_dataset_json_of_version_1_0_is_refused_by_name(folder: Path) -> None:
@@ -217,11 +317,28 @@ def test_what_lies_beside_is_named_and_not_read(folder: Path) -> None:
     (folder / "package.json").write_text("{}")
     (folder / ".DS_Store").write_bytes(b"\0")
     (folder / "archive").mkdir()
-    transport([TrialRow("", 2, {"USUBJID": "S1", "RDOMAIN": "TR", "QNAM": "X"})], folder / "supptr.xpt")
-    transport([TrialRow("", 2, {"USUBJID": "S1", "PARAMCD": "LDIAM1", "TRTESTCD": "LDIAM", "TRSTRESN": "900"})], folder / "adtr.xpt")
+    transport(
+        [TrialRow("", 2, {"USUBJID": "S1", "RDOMAIN": "TR", "QNAM": "X"})], folder / "supptr.xpt"
+    )
+    transport(
+        [
+            TrialRow(
+                "",
+                2,
+                {"USUBJID": "S1", "PARAMCD": "LDIAM1", "TRTESTCD": "LDIAM", "TRSTRESN": "900"},
+            )
+        ],
+        folder / "adtr.xpt",
+    )
     found = graded(folder)
     assert found["overall_response"].to_list() == GRADED
-    assert {place for rule, place in flags(folder) if rule == "file_not_read"} == {"define.xml", "package.json", "archive", "supptr.xpt", "adtr.xpt"}
+    assert {place for rule, place in flags(folder) if rule == "file_not_read"} == {
+        "define.xml",
+        "package.json",
+        "archive",
+        "supptr.xpt",
+        "adtr.xpt",
+    }
     printed = grade(folder).output
     assert "ADaM" in printed
     assert "2 visits of 1 subjects graded, 0 differ" in printed
@@ -229,8 +346,16 @@ def test_what_lies_beside_is_named_and_not_read(folder: Path) -> None:
 
 def test_a_rule_is_shown_with_its_places_and_no_value(folder: Path) -> None:
     write(folder, "csv", ["tu", "rs"])
-    frame([TrialRow(r.file, r.number, {**r.cells, "TRSTRESN": "-4711"} if r.number in {4, 6} else r.cells)
-           for r in tr(T01=[50, 33.28, 30, 30], T02=[20, 20, 20, 20])]).write_csv(folder / "tr.csv")
+    frame(
+        [
+            TrialRow(
+                r.file,
+                r.number,
+                {**r.cells, "TRSTRESN": "-4711"} if r.number in {4, 6} else r.cells,
+            )
+            for r in tr(T01=[50, 33.28, 30, 30], T02=[20, 20, 20, 20])
+        ]
+    ).write_csv(folder / "tr.csv")
     printed = " ".join(grade(folder).output.split())
     assert "negative_diameter 2 tr.csv row 4, tr.csv row 6" in printed
     assert "4711" not in printed
@@ -240,12 +365,17 @@ def test_a_rule_is_shown_with_its_places_and_no_value(folder: Path) -> None:
 def test_a_visit_that_is_in_rs_alone_is_not_counted_as_graded(folder: Path) -> None:
     write(folder, "csv", ["tu", "tr"])
     frame([*TABLES["rs"], *rs(3, OVRLRESP="PD")]).write_csv(folder / "rs.csv")
-    assert "2 visits of 1 subjects graded, 1 recorded in RS alone and not graded, 0 differ" in grade(folder).output
+    assert (
+        "2 visits of 1 subjects graded, 1 recorded in RS alone and not graded, 0 differ"
+        in grade(folder).output
+    )
 
 
 def test_two_trials_are_named_by_their_files(folder: Path) -> None:
     write(folder)
-    frame([TrialRow("", 2, {**TABLES["tr"][0].cells, "STUDYID": "Y"})]).write_csv(folder / "tr_other.csv")
+    frame([TrialRow("", 2, {**TABLES["tr"][0].cells, "STUDYID": "Y"})]).write_csv(
+        folder / "tr_other.csv"
+    )
     result = grade(folder)
     assert result.exit_code == 1
     assert "2 trials in STUDYID" in result.output

@@ -1,4 +1,4 @@
-"""Responses, diameters and survival times as CDISC's ADaM has them: ADSL, ADRS, ADTR and ADTTE, as admiral's users expect them."""
+"""ADSL, ADRS, ADTR and ADTTE: responses, diameters and survival times as admiral's users have them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ SOURCES = ("patients", "treatments", "follow_up", "timepoints", "lesions", "resp
 """Tables of the lake that the datasets are derived from."""
 
 
-def derive_adam(tables: Tables, *, study: str, endpoints: Rules, recist: Rules) -> Mapping[str, pl.DataFrame]:
+def derive_adam(
+    tables: Tables, *, study: str, endpoints: Rules, recist: Rules
+) -> Mapping[str, pl.DataFrame]:
     """Derive every dataset, by name.
 
     Parameters
     ----------
     tables : Mapping
-        The tables of `SOURCES`. Their dates are shifted, a patient's all alike; so are those of the datasets.
+        The tables of `SOURCES`. Their dates are shifted, a patient's all alike; so are those of the
+        datasets.
     study : str
         STUDYID.
     endpoints, recist : Mapping
@@ -34,4 +37,9 @@ def derive_adam(tables: Tables, *, study: str, endpoints: Rules, recist: Rules) 
     subjects = subjects_of(tables, study)
     adrs = derive_adrs(subjects, tables["responses"], recist)
     adtr = derive_adtr(subjects, tables["lesions"], tables["timepoints"], recist)
-    return {"ADSL": derive_adsl(subjects), "ADRS": adrs, "ADTR": adtr, "ADTTE": derive_adtte(subjects, adrs, endpoints)}
+    return {
+        "ADSL": derive_adsl(subjects),
+        "ADRS": adrs,
+        "ADTR": adtr,
+        "ADTTE": derive_adtte(subjects, adrs, endpoints),
+    }

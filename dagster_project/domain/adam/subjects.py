@@ -1,4 +1,4 @@
-"""ADSL: who is in the study, when treatment began and ended, who died; and each subject as the other datasets need it."""
+"""ADSL: who is in the study, when treatment began and ended, who died."""
 
 from __future__ import annotations
 
@@ -51,16 +51,33 @@ class Subject:
 def subjects_of(tables: Tables, study: str) -> list[Subject]:
     """Every patient who has not withdrawn, in order.
 
-    1. TRTSDT is the date of cycle 1, TRTEDT that of the last dated cycle; SAFFL is Y where any cycle was given
+    1. TRTSDT is the date of cycle 1, TRTEDT that of the last dated cycle; SAFFL is Y where any
+       cycle was given
     2. TRT01P is the regimen of the case report, TRT01A what was given in the first cycle
-    3. DTHDT is the date of death; missing where it is not known, or contradicts another date: DTHFL says that the subject died
+    3. DTHDT is the date of death; missing where it is not known, or contradicts another date: DTHFL
+       says that the subject died
     4. NACTDT is the first date on which another anticancer therapy began
-    5. LSTALVDT is the last date on which anything but the death is known; missing without a first cycle
+    5. LSTALVDT is the last date on which anything but the death is known; missing without a first
+       cycle
     """
-    records = records_of(tables["responses"], tables["treatments"], tables["follow_up"], tables["timepoints"])
+    records = records_of(
+        tables["responses"], tables["treatments"], tables["follow_up"], tables["timepoints"]
+    )
     cycles = _rows(tables["treatments"].sort("cycle"))
-    patients = tables["patients"].filter(pl.col("consent").is_null() | (pl.col("consent") != "withdrawn")).sort("patient", "site")
-    return [_subject(row, records[row["site"], row["patient"]], cycles.get((row["site"], row["patient"]), []), study) for row in patients.iter_rows(named=True)]
+    patients = (
+        tables["patients"]
+        .filter(pl.col("consent").is_null() | (pl.col("consent") != "withdrawn"))
+        .sort("patient", "site")
+    )
+    return [
+        _subject(
+            row,
+            records[row["site"], row["patient"]],
+            cycles.get((row["site"], row["patient"]), []),
+            study,
+        )
+        for row in patients.iter_rows(named=True)
+    ]
 
 
 def _rows(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
@@ -72,13 +89,27 @@ def _rows(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
 
 def _subject(row: Row, record: Record, cycles: Sequence[Row], study: str) -> Subject:
     dated = [c["treatment_date"] for c in cycles if c["treatment_date"] is not None]
-    start = next((c["treatment_date"] for c in cycles if c["cycle"] == 1), None) if record.treated else None
+    start = (
+        next((c["treatment_date"] for c in cycles if c["cycle"] == 1), None)
+        if record.treated
+        else None
+    )
     adsl: Row = {
-        "STUDYID": study, "USUBJID": row["patient"], "SUBJID": row["patient"], "SITEID": row["site"],
-        "AGE": row["age_years"], "AGEU": None if row["age_years"] is None else "YEARS", "SEX": row["sex"] or "U",
-        "SAFFL": "Y" if cycles else "N", "TRT01P": row["regimen"], "TRT01A": cycles[0]["drugs"] if cycles else None,
-        "TRTSDT": start, "TRTEDT": max(dated, default=None), "SIMFL": "Y" if row["simulated"] else "N",
-        "NACTDT": _first(record, "new_therapy"), **_death(record),
+        "STUDYID": study,
+        "USUBJID": row["patient"],
+        "SUBJID": row["patient"],
+        "SITEID": row["site"],
+        "AGE": row["age_years"],
+        "AGEU": None if row["age_years"] is None else "YEARS",
+        "SEX": row["sex"] or "U",
+        "SAFFL": "Y" if cycles else "N",
+        "TRT01P": row["regimen"],
+        "TRT01A": cycles[0]["drugs"] if cycles else None,
+        "TRTSDT": start,
+        "TRTEDT": max(dated, default=None),
+        "SIMFL": "Y" if row["simulated"] else "N",
+        "NACTDT": _first(record, "new_therapy"),
+        **_death(record),
     }
     found = Subject((row["site"], row["patient"]), adsl, record)
     adsl["LSTALVDT"] = found.date(last_day_alive(record))
@@ -86,13 +117,23 @@ def _subject(row: Row, record: Record, cycles: Sequence[Row], study: str) -> Sub
 
 
 def _first(record: Record, event: str) -> dt.date | None:
-    return min((e["event_date"] for e in record.events if e["event"] == event and e["event_date"] is not None), default=None)
+    return min(
+        (
+            e["event_date"]
+            for e in record.events
+            if e["event"] == event and e["event_date"] is not None
+        ),
+        default=None,
+    )
 
 
 def _death(record: Record) -> Row:
     died = any(e["event"] == "death" for e in record.events)
     contradicted = died and bool(death_query(follow_up_of(record, None)))
-    return {"DTHFL": "Y" if died else None, "DTHDT": None if contradicted else _first(record, "death")}
+    return {
+        "DTHFL": "Y" if died else None,
+        "DTHDT": None if contradicted else _first(record, "death"),
+    }
 
 
 def derive_adsl(subjects: Sequence[Subject]) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""ADTTE: each survival time with its dates, whether it was censored, why, and the record that the date is from."""
+"""ADTTE: each survival time with its dates, its censoring and the record that it is from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from dagster_project.domain.findings import Rules
 from dagster_project.domain.progression_free import NEW_THERAPY
 from dagster_project.domain.time_to_event import SurvivalTime, survival_times
 
-ENDPOINTS: Mapping[str, str] = {"pfs": "Progression-Free Survival", "dor": "Duration of Response", "os": "Overall Survival"}
+ENDPOINTS: Mapping[str, str] = {
+    "pfs": "Progression-Free Survival",
+    "dor": "Duration of Response",
+    "os": "Overall Survival",
+}
 
 VERSIONS: Mapping[str, tuple[str, str]] = {
     "main": ("", ""),
@@ -26,11 +30,18 @@ VERSIONS: Mapping[str, tuple[str, str]] = {
 """Letter that a version adds to PARAMCD, and what it adds to PARAM; the landmark from T2 adds L."""
 
 EVENTS: Mapping[str, str] = {
-    "progression": "Disease Progression", "death": "Death", NEW_THERAPY: "New Anti-Cancer Therapy", "clinical progression": "Clinical Progression",
+    "progression": "Disease Progression",
+    "death": "Death",
+    NEW_THERAPY: "New Anti-Cancer Therapy",
+    "clinical progression": "Clinical Progression",
 }
-"""EVNTDESC of an event, in admiralonco's words where it has them; another event, and censoring, by its reason."""
+"""EVNTDESC of an event, in admiralonco's words; another event, and censoring, by its reason."""
 
-AT_START, AT_ASSESSMENT, ALIVE = "Treatment Start", "Last Adequate Tumor Assessment", "Alive During Study"
+AT_START, AT_ASSESSMENT, ALIVE = (
+    "Treatment Start",
+    "Last Adequate Tumor Assessment",
+    "Alive During Study",
+)
 """CNSDTDSC: what the date of censoring is."""
 
 Sources = Mapping[tuple[str, str, dt.date], int]
@@ -38,26 +49,42 @@ Sources = Mapping[tuple[str, str, dt.date], int]
 
 
 def derive_adtte(subjects: Sequence[Subject], adrs: pl.DataFrame, endpoints: Rules) -> pl.DataFrame:
-    """Derive ADTTE; PARAMCD is the end point, the letter of its version and L for the landmark: PFS, PFSI, PFSNL, DOR, OS.
+    """Derive ADTTE.
+
+    PARAMCD is the end point, the letter of its version and L for the landmark: PFS, PFSI, PFSNL,
+    DOR, OS.
 
     1. STARTDT is the first cycle, for L the scan at T2, for DOR the first response
-    2. ADT is the date of the event or of censoring, AVAL = ADT - STARTDT + 1 in days, as admiral counts; `time_to_event` counts
-       days between the two, so that it is one less but for a death on the day on which the time begins
+    2. ADT is the date of the event or of censoring, AVAL = ADT - STARTDT + 1 in days, as admiral
+       counts; `time_to_event` counts
+       days between the two, so that it is one less but for a death on the day on which the time
+       begins
     3. CNSR is 0 for an event, 1 for censoring
-    4. SRCDOM, SRCVAR, SRCSEQ name where ADT is from: the PD, DEATH or CLINPD of ADRS, its IOVR for iRECIST, ADSL.NACTDT; for
-       censoring the OVR or IOVR of the last adequate assessment, ADSL.TRTSDT without one, ADSL.LSTALVDT for OS
+    4. SRCDOM, SRCVAR, SRCSEQ name where ADT is from: the PD, DEATH or CLINPD of ADRS, its IOVR for
+       iRECIST, ADSL.NACTDT; for
+       censoring the OVR or IOVR of the last adequate assessment, ADSL.TRTSDT without one,
+       ADSL.LSTALVDT for OS
 
     Patients without a time have no record: `time_to_event` says why.
     """
     accepted = adrs.filter(pl.col("ANL01FL") == "Y", pl.col("ADT").is_not_null())
-    sources = {(u, p, d): n for u, p, d, n in accepted.select("USUBJID", "PARAMCD", "ADT", "ASEQ").iter_rows()}
-    return ADTTE.frame([record for subject in subjects for record in _of_subject(subject, sources, endpoints)])
+    sources = {
+        (u, p, d): n
+        for u, p, d, n in accepted.select("USUBJID", "PARAMCD", "ADT", "ASEQ").iter_rows()
+    }
+    return ADTTE.frame(
+        [record for subject in subjects for record in _of_subject(subject, sources, endpoints)]
+    )
 
 
 def _of_subject(subject: Subject, sources: Sources, endpoints: Rules) -> Iterator[Row]:
     times = [time for time in survival_times(subject.record, endpoints) if time.days is not None]
-    records = sorted((_record(subject, time, sources) for time in times), key=lambda r: str(r["PARAMCD"]))
-    yield from ({**subject.shared, **record, "ASEQ": n} for n, record in enumerate(records, start=1))
+    records = sorted(
+        (_record(subject, time, sources) for time in times), key=lambda r: str(r["PARAMCD"])
+    )
+    yield from (
+        {**subject.shared, **record, "ASEQ": n} for n, record in enumerate(records, start=1)
+    )
 
 
 def _record(subject: Subject, time: SurvivalTime, sources: Sources) -> Row:
@@ -67,9 +94,16 @@ def _record(subject: Subject, time: SurvivalTime, sources: Sources) -> Row:
     criteria = None if time.endpoint == "os" else IRECIST if time.version == "irecist" else RECIST
     name = ENDPOINTS[time.endpoint] + (f" by {criteria}" if criteria else "") + words
     return {
-        "PARAMCD": time.endpoint.upper() + letter + ("L" if from_landmark else ""), "PARAM": name + (f", from {time.origin}" if from_landmark else ""),
-        "PARCAT3": criteria, "STARTDT": start, "ADT": end, "AVAL": None if start is None or end is None else float((end - start).days + 1), "AVALU": "DAYS",
-        "CNSR": 0 if time.event else 1, "EVNTDESC": _described(time), **_source(subject, time, end, sources),
+        "PARAMCD": time.endpoint.upper() + letter + ("L" if from_landmark else ""),
+        "PARAM": name + (f", from {time.origin}" if from_landmark else ""),
+        "PARCAT3": criteria,
+        "STARTDT": start,
+        "ADT": end,
+        "AVAL": None if start is None or end is None else float((end - start).days + 1),
+        "AVALU": "DAYS",
+        "CNSR": 0 if time.event else 1,
+        "EVNTDESC": _described(time),
+        **_source(subject, time, end, sources),
     }
 
 
@@ -84,7 +118,18 @@ def _source(subject: Subject, time: SurvivalTime, end: dt.date | None, sources: 
         if time.reason == NEW_THERAPY:
             return {"SRCDOM": "ADSL", "SRCVAR": "NACTDT"}
         died, clinical = time.reason.startswith("death"), time.reason == "clinical progression"
-        return _in_adrs(subject, "DEATH" if died else "CLINPD" if clinical else "IOVR" if time.version == "irecist" else "PD", end, sources)
+        return _in_adrs(
+            subject,
+            "DEATH"
+            if died
+            else "CLINPD"
+            if clinical
+            else "IOVR"
+            if time.version == "irecist"
+            else "PD",
+            end,
+            sources,
+        )
     if time.endpoint == "os":
         return {"SRCDOM": "ADSL", "SRCVAR": "LSTALVDT", "CNSDTDSC": ALIVE}
     if end is not None and (subject.adsl["USUBJID"], overall, end) in sources:

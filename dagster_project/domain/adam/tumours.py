@@ -1,4 +1,4 @@
-"""ADTR: the analysis diameter of each lesion at each visit, and the sum over the targets, with baseline, nadir and changes."""
+"""ADTR: the diameter of each lesion at each visit and the sum of the targets, with their changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from dagster_project.domain.adam.responses import RECIST, VISIT_NUMBERS
+from dagster_project.domain.adam.responses import RECIST, visit_number
 from dagster_project.domain.adam.subjects import Patient, Row, Subject
 from dagster_project.domain.adam.variables import ADTR
 from dagster_project.domain.findings import Rules, Visit, measure, measure_targets, read_baseline
@@ -16,13 +16,25 @@ from dagster_project.domain.responses import BASELINE, change_percent, finding_o
 
 PARAMETERS: Mapping[tuple[str, bool], tuple[str, str, str]] = {
     ("target", False): ("LDIAM", "Target Lesion {n} Analysis Diameter (mm)", "Target Lesion(s)"),
-    ("target", True): ("NLDIAM", "Target Lesion {n} Analysis Perpendicular (mm)", "Target Lesion(s)"),
-    ("non_target", False): ("NTDIA", "Non-Target Lesion {n} Analysis Diameter (mm)", "Non-Target Lesion(s)"),
-    ("non_target", True): ("NTPER", "Non-Target Lesion {n} Analysis Perpendicular (mm)", "Non-Target Lesion(s)"),
+    ("target", True): (
+        "NLDIAM",
+        "Target Lesion {n} Analysis Perpendicular (mm)",
+        "Target Lesion(s)",
+    ),
+    ("non_target", False): (
+        "NTDIA",
+        "Non-Target Lesion {n} Analysis Diameter (mm)",
+        "Non-Target Lesion(s)",
+    ),
+    ("non_target", True): (
+        "NTPER",
+        "Non-Target Lesion {n} Analysis Perpendicular (mm)",
+        "Non-Target Lesion(s)",
+    ),
     ("new", False): ("NWDIA", "New Lesion {n} Analysis Diameter (mm)", "New Lesion(s)"),
     ("new", True): ("NWPER", "New Lesion {n} Analysis Perpendicular (mm)", "New Lesion(s)"),
 }
-"""PARAMCD, PARAM and PARCAT1 of a lesion by its role and whether it is a node; n counts the lesions of a role by their labels."""
+"""PARAMCD, PARAM and PARCAT1 by role and whether it is a node; n counts the lesions of a role."""
 
 SUM = ("SDIAM", "Target Lesions Sum of Diameters (mm)", "Target Lesion(s)")
 
@@ -32,36 +44,59 @@ GROUPS: Mapping[str, str] = {"target": "TARGET", "non_target": "NON-TARGET", "ne
 GONE, TOO_SMALL = "ABSENT", "TOO SMALL TO MEASURE"
 
 
-def derive_adtr(subjects: Sequence[Subject], lesions: pl.DataFrame, timepoints: pl.DataFrame, recist: Rules) -> pl.DataFrame:
+def derive_adtr(
+    subjects: Sequence[Subject], lesions: pl.DataFrame, timepoints: pl.DataFrame, recist: Rules
+) -> pl.DataFrame:
     """Derive ADTR from the accepted read, with ASEQ by PARAMCD and date within a subject.
 
-    1. LDIAMn: the longest diameter of a lesion; NLDIAMn: the short axis of a node; AVAL is what the lesion adds to the sum
-       (findings.measure): 0 where it is gone, 5 mm where it is too small to measure, none where it was not evaluated: no record
-    2. SDIAM: the sum over the targets of the baseline (findings.measure_targets), at T0 and the dated visits after it; no record where
+    1. LDIAMn: the longest diameter of a lesion; NLDIAMn: the short axis of a node; AVAL is what the
+       lesion adds to the sum
+       (findings.measure): 0 where it is gone, 5 mm where it is too small to measure, none where it
+       was not evaluated: no record
+    2. SDIAM: the sum over the targets of the baseline (findings.measure_targets), at T0 and the
+       dated visits after it; no record where
        one is missing, so that the lesions assessed (LSASS) are those expected (LSEXP)
-    3. ABLFL is Y at T0; BASE, CHG and PCHG compare with it, NADIR, CHGNAD and PCHGNAD with the smallest value before; a change in
+    3. ABLFL is Y at T0; BASE, CHG and PCHG compare with it, NADIR, CHGNAD and PCHGNAD with the
+       smallest value before; a change in
        percent of 0 is missing, and so is every change where there is no T0
     """
-    dates = {(t["site"], t["patient"], t["visit"]): t["scan_date"] for t in timepoints.iter_rows(named=True)}
+    dates = {
+        (t["site"], t["patient"], t["visit"]): t["scan_date"]
+        for t in timepoints.iter_rows(named=True)
+    }
     rows: dict[Patient, list[Row]] = {}
     for row in lesions.iter_rows(named=True):
         date = dates.get((row["site"], row["patient"], row["visit"]))
         rows.setdefault((row["site"], row["patient"]), []).append({**row, "date": date})
-    return ADTR.frame([record for subject in subjects for record in _of_subject(subject, rows.get(subject.patient, []), recist)])
+    return ADTR.frame(
+        [
+            record
+            for subject in subjects
+            for record in _of_subject(subject, rows.get(subject.patient, []), recist)
+        ]
+    )
 
 
 def _of_subject(subject: Subject, lesions: Sequence[Row], recist: Rules) -> list[Row]:
     numbers = _numbers(lesions)
-    records = [*(r for lesion in lesions for r in _diameter(lesion, numbers, recist)), *_sums(lesions, recist)]
+    records = [
+        *(r for lesion in lesions for r in _diameter(lesion, numbers, recist)),
+        *_sums(lesions, recist),
+    ]
     by_code: dict[str, list[Row]] = {}
-    for record in sorted(records, key=lambda r: (r["PARAMCD"], r["ADT"] or dt.date.max, r["AVISIT"])):
+    for record in sorted(
+        records, key=lambda r: (r["PARAMCD"], r["ADT"] or dt.date.max, r["AVISIT"])
+    ):
         by_code.setdefault(record["PARAMCD"], []).append(record)
     compared = [row for own in by_code.values() for row in _with_changes(own)]
-    return [{**subject.shared, **row, "ADY": subject.relative_day(row["ADT"]), "ASEQ": n} for n, row in enumerate(compared, start=1)]
+    return [
+        {**subject.shared, **row, "ADY": subject.relative_day(row["ADT"]), "ASEQ": n}
+        for n, row in enumerate(compared, start=1)
+    ]
 
 
 def _numbers(lesions: Sequence[Row]) -> dict[str, tuple[str, bool, int]]:
-    """Role, node and number of each lesion; a lesion has the role of its first visit, and numbers count within a role."""
+    """Role, node and number within the role of each lesion; its role is that of its first visit."""
     first: dict[str, tuple[str, bool]] = {}
     for row in sorted(lesions, key=lambda r: (r["date"] or dt.date.max, r["visit"])):
         first.setdefault(row["lesion"], (row["role"], row["node"]))
@@ -80,21 +115,46 @@ def _natural(label: str) -> list[tuple[int, str]]:
 
 
 def _visit_of(row: Row) -> Row:
-    return {"ADT": row["date"], "AVISIT": row["visit"], "AVISITN": VISIT_NUMBERS.get(row["visit"]), "PARCAT2": "Reader", "PARCAT3": RECIST}
+    return {
+        "ADT": row["date"],
+        "AVISIT": row["visit"],
+        "AVISITN": visit_number(row["visit"]),
+        "PARCAT2": "Reader",
+        "PARCAT3": RECIST,
+    }
 
 
-def _diameter(row: Row, numbers: Mapping[str, tuple[str, bool, int]], recist: Rules) -> Iterator[Row]:
+def _diameter(
+    row: Row, numbers: Mapping[str, tuple[str, bool, int]], recist: Rules
+) -> Iterator[Row]:
     finding = finding_of(row)
     size = measure(finding, recist)
     role, node, n = numbers[row["lesion"]]
     code, name, category = PARAMETERS[role, node]
     if size is None:
         return
-    word = GONE if not finding.present else TOO_SMALL if finding.diameter_mm is None else _written(size)
+    word = (
+        GONE
+        if not finding.present
+        else TOO_SMALL
+        if finding.diameter_mm is None
+        else _written(size)
+    )
     yield {
-        **_visit_of(row), "PARAMCD": f"{code}{n}", "PARAM": name.format(n=n), "PARCAT1": category, "AVAL": size, "ANL01FL": "Y",
-        "TRGRPID": GROUPS[role], "TRLNKID": row["lesion"], "TRTESTCD": "SAXIS" if node else "LDIAM", "TRSTRESC": word,
-        "TULOC": row["organ"], "TULOCGR1": "NODAL" if node else "NON-NODAL", "LSEXP": row["lesion"], "LSASS": row["lesion"],
+        **_visit_of(row),
+        "PARAMCD": f"{code}{n}",
+        "PARAM": name.format(n=n),
+        "PARCAT1": category,
+        "AVAL": size,
+        "ANL01FL": "Y",
+        "TRGRPID": GROUPS[role],
+        "TRLNKID": row["lesion"],
+        "TRTESTCD": "SAXIS" if node else "LDIAM",
+        "TRSTRESC": word,
+        "TULOC": row["organ"],
+        "TULOCGR1": "NODAL" if node else "NON-NODAL",
+        "LSEXP": row["lesion"],
+        "LSASS": row["lesion"],
     }
 
 
@@ -104,11 +164,20 @@ def _sums(lesions: Sequence[Row], recist: Rules) -> Iterator[Row]:
         visits.setdefault(row["visit"], []).append(row)
     if BASELINE not in visits:
         return
-    baseline, start = read_baseline(_visit(BASELINE, visits[BASELINE]), recist), visits[BASELINE][0]["date"]
+    baseline, start = (
+        read_baseline(_visit(BASELINE, visits[BASELINE]), recist),
+        visits[BASELINE][0]["date"],
+    )
     expected = ", ".join(sorted(baseline.targets, key=_natural))
     for name, rows in visits.items():
         later = None not in {start, rows[0]["date"]} and rows[0]["date"] > start
-        total = baseline.sum_mm if name == BASELINE else measure_targets(_visit(name, rows), baseline, recist).sum_mm if later else None
+        total = (
+            baseline.sum_mm
+            if name == BASELINE
+            else measure_targets(_visit(name, rows), baseline, recist).sum_mm
+            if later
+            else None
+        )
         if baseline.targets and total is not None:
             yield _sum(rows[0], total, expected)
 
@@ -116,8 +185,18 @@ def _sums(lesions: Sequence[Row], recist: Rules) -> Iterator[Row]:
 def _sum(row: Row, total: float, expected: str) -> Row:
     code, title, category = SUM
     return {
-        **_visit_of(row), "PARAMCD": code, "PARAM": title, "PARCAT1": category, "AVAL": total, "ANL01FL": "Y",
-        "TRGRPID": GROUPS["target"], "TRTESTCD": "SUMDIAM", "TRSTRESC": _written(total), "LSEXP": expected, "LSASS": expected}
+        **_visit_of(row),
+        "PARAMCD": code,
+        "PARAM": title,
+        "PARCAT1": category,
+        "AVAL": total,
+        "ANL01FL": "Y",
+        "TRGRPID": GROUPS["target"],
+        "TRTESTCD": "SUMDIAM",
+        "TRSTRESC": _written(total),
+        "LSEXP": expected,
+        "LSASS": expected,
+    }
 
 
 def _written(size: float) -> str:
@@ -136,8 +215,14 @@ def _with_changes(records: Sequence[Row]) -> Iterator[Row]:
     for record in records:
         value, is_base = record["AVAL"], record["AVISIT"] == BASELINE
         yield {
-            **record, "ABLFL": "Y" if is_base else None, "BASE": base, "CHG": None if base is None else value - base, "PCHG": change_percent(value, base),
-            "NADIR": nadir, "CHGNAD": None if nadir is None else value - nadir, "PCHGNAD": change_percent(value, nadir),
+            **record,
+            "ABLFL": "Y" if is_base else None,
+            "BASE": base,
+            "CHG": None if base is None else value - base,
+            "PCHG": change_percent(value, base),
+            "NADIR": nadir,
+            "CHGNAD": None if nadir is None else value - nadir,
+            "PCHGNAD": change_percent(value, nadir),
         }
         if nadir is not None or is_base or base is None:
             nadir = value if nadir is None else min(nadir, value)

@@ -1,6 +1,7 @@
-"""Variables of the analysis datasets: name, label and type of each, once; datasets are projected from it.
+"""Variables of the analysis datasets: name, label and type of each, once.
 
-Names and labels are those of pharmaverseadam 1.3.0 (adsl, adrs_onco, adtr_onco, adtte_onco), Apache License 2.0, and
+Names and labels are those of pharmaverseadam 1.3.0 (adsl, adrs_onco, adtr_onco, adtte_onco), Apache
+License 2.0, and
 of ADaMIG 1.3 for NACTDT and AVALU, which it has not; SIMFL is this project's own.
 """
 
@@ -15,7 +16,12 @@ import polars as pl
 MOST_NAME, MOST_LABEL, MOST_TEXT = 8, 40, 200
 """Longest name, label and text of a SAS transport file of version 5, in bytes."""
 
-TYPES: Mapping[str, Any] = {"text": pl.String, "integer": pl.Int64, "float": pl.Float64, "date": pl.Date}
+TYPES: Mapping[str, Any] = {
+    "text": pl.String,
+    "integer": pl.Int64,
+    "float": pl.Float64,
+    "date": pl.Date,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset: its name, label, the variables that identify a record, and all variables in their order."""
+    """A dataset: its name, label, the variables that identify a record, and all in their order."""
 
     name: str
     label: str
@@ -43,7 +49,11 @@ class Dataset:
 
     def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """Records as a table; a variable that a record has not is missing in it."""
-        return pl.DataFrame([{name: row.get(name) for name in self.schema} for row in rows], schema=self.schema, orient="row")
+        return pl.DataFrame(
+            [{name: row.get(name) for name in self.schema} for row in rows],
+            schema=self.schema,
+            orient="row",
+        )
 
 
 _ALL = (
@@ -107,7 +117,21 @@ _ALL = (
 VARIABLES: Mapping[str, Variable] = {v.name: v for v in _ALL}
 """Every variable, by name."""
 
-SUBJECT = ("STUDYID", "USUBJID", "SUBJID", "SITEID", "AGE", "AGEU", "SEX", "SAFFL", "TRT01P", "TRT01A", "TRTSDT", "TRTEDT", "SIMFL")
+SUBJECT = (
+    "STUDYID",
+    "USUBJID",
+    "SUBJID",
+    "SITEID",
+    "AGE",
+    "AGEU",
+    "SEX",
+    "SAFFL",
+    "TRT01P",
+    "TRT01A",
+    "TRTSDT",
+    "TRTEDT",
+    "SIMFL",
+)
 """Variables of ADSL that stand in each dataset."""
 
 
@@ -115,17 +139,86 @@ def _dataset(name: str, label: str, keys: Sequence[str], *names: str) -> Dataset
     return Dataset(name, label, keys, [VARIABLES[n] for n in (*SUBJECT, *names)])
 
 
-ADSL = _dataset("ADSL", "Subject-Level Analysis Dataset", ("STUDYID", "USUBJID"), "NACTDT", "DTHFL", "DTHDT", "LSTALVDT")
+ADSL = _dataset(
+    "ADSL",
+    "Subject-Level Analysis Dataset",
+    ("STUDYID", "USUBJID"),
+    "NACTDT",
+    "DTHFL",
+    "DTHDT",
+    "LSTALVDT",
+)
 ADRS = _dataset(
-    "ADRS", "Tumor Response Analysis", ("STUDYID", "USUBJID", "ASEQ"),
-    "ASEQ", "ADT", "ADY", "AVISIT", "AVISITN", "PARAM", "PARAMCD", "PARCAT1", "PARCAT2", "PARCAT3", "AVAL", "AVALC", "ANL01FL", "RSEVALID", "RSACPTFL")
+    "ADRS",
+    "Tumor Response Analysis",
+    ("STUDYID", "USUBJID", "ASEQ"),
+    "ASEQ",
+    "ADT",
+    "ADY",
+    "AVISIT",
+    "AVISITN",
+    "PARAM",
+    "PARAMCD",
+    "PARCAT1",
+    "PARCAT2",
+    "PARCAT3",
+    "AVAL",
+    "AVALC",
+    "ANL01FL",
+    "RSEVALID",
+    "RSACPTFL",
+)
 ADTR = _dataset(
-    "ADTR", "Tumor Results Analysis for Oncology", ("STUDYID", "USUBJID", "ASEQ"),
-    "ASEQ", "ADT", "ADY", "AVISIT", "AVISITN", "PARAM", "PARAMCD", "PARCAT1", "PARCAT2", "PARCAT3", "AVAL", "BASE", "CHG", "PCHG", "NADIR", "CHGNAD",
-    "PCHGNAD", "ABLFL", "ANL01FL", "TRGRPID", "TRLNKID", "TRTESTCD", "TRSTRESC", "TULOC", "TULOCGR1", "LSEXP", "LSASS")
+    "ADTR",
+    "Tumor Results Analysis for Oncology",
+    ("STUDYID", "USUBJID", "ASEQ"),
+    "ASEQ",
+    "ADT",
+    "ADY",
+    "AVISIT",
+    "AVISITN",
+    "PARAM",
+    "PARAMCD",
+    "PARCAT1",
+    "PARCAT2",
+    "PARCAT3",
+    "AVAL",
+    "BASE",
+    "CHG",
+    "PCHG",
+    "NADIR",
+    "CHGNAD",
+    "PCHGNAD",
+    "ABLFL",
+    "ANL01FL",
+    "TRGRPID",
+    "TRLNKID",
+    "TRTESTCD",
+    "TRSTRESC",
+    "TULOC",
+    "TULOCGR1",
+    "LSEXP",
+    "LSASS",
+)
 ADTTE = _dataset(
-    "ADTTE", "Time to Event Analysis for Oncology", ("STUDYID", "USUBJID", "ASEQ"),
-    "ASEQ", "ADT", "PARAM", "PARAMCD", "PARCAT3", "AVAL", "AVALU", "STARTDT", "CNSR", "EVNTDESC", "CNSDTDSC", "SRCDOM", "SRCVAR", "SRCSEQ")
+    "ADTTE",
+    "Time to Event Analysis for Oncology",
+    ("STUDYID", "USUBJID", "ASEQ"),
+    "ASEQ",
+    "ADT",
+    "PARAM",
+    "PARAMCD",
+    "PARCAT3",
+    "AVAL",
+    "AVALU",
+    "STARTDT",
+    "CNSR",
+    "EVNTDESC",
+    "CNSDTDSC",
+    "SRCDOM",
+    "SRCVAR",
+    "SRCSEQ",
+)
 
 DATASETS: Mapping[str, Dataset] = {d.name: d for d in (ADSL, ADRS, ADTR, ADTTE)}
 """The datasets that are written, by name."""
