@@ -14,7 +14,7 @@ from models.datasets import DELTA, RADIOMICS, SERIES, Dataset
 from models.fusion import FusionModel, logit
 from models.harmonised import HarmonisedModel
 from models.learners import FittedModel
-from models.networks import NetworkModel, architecture, inputs_of
+from models.networks import NetworkModel, frame_of, inputs_of
 
 if TYPE_CHECKING:
     from models.training import TrainedModel
@@ -40,7 +40,7 @@ def attribute(model: NetworkModel, dataset: Dataset) -> np.ndarray:
 
     arrays = model.arrays(dataset)
     x, *rest = (torch.from_numpy(arrays[name]) for name in inputs_of(arrays))
-    network = architecture(model.facts["architecture"], model.facts).eval()
+    network = frame_of(model.facts)
     found = []
     for seed in range(len(next(iter(model.weights.values())))):
         network.load_state_dict({k: torch.from_numpy(np.ascontiguousarray(v[seed])) for k, v in model.weights.items()})

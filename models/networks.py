@@ -42,6 +42,14 @@ def architecture(name: str, config: Mapping[str, Any]) -> nn.Module:
     return DecompositionTransformer(*sizes, width=config["width"], dropout=config["dropout"], habitats=(nodes, told))
 
 
+def frame_of(facts: Mapping[str, Any]) -> nn.Module:
+    """A network that will be given its weights; those it begins with are drawn, and torch's generator goes on as if they were not."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        return architecture(facts["architecture"], facts).eval()
+
+
 def inputs_of(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """Names of the arrays that a network is given."""
     return (*INPUTS, "contacts") if "contacts" in arrays else INPUTS
@@ -111,7 +119,7 @@ def ensemble_logits(facts: Mapping[str, Any], weights: Mapping[str, np.ndarray],
     import torch
     from torch.func import functional_call, vmap
 
-    network = architecture(facts["architecture"], facts).eval()
+    network = frame_of(facts)
     stacked = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in weights.items()}
     if {k: v.shape[1:] for k, v in stacked.items()} != {k: v.shape for k, v in network.state_dict().items()}:
         raise ValueError(f"the stored {facts['architecture']} has weights of an older form of the network; train it anew")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from dagster_project.reports.summaries import WHO, Population, Row, Tables
@@ -40,13 +41,22 @@ def _compared(people: pl.DataFrame, measures: list[str]) -> bool:
     return values.height > 1 and all(count >= 2 for row in counts for count in row)
 
 
+def _tableone() -> type:
+    """The package's class. To import the package seeds NumPy's global generator; whoever uses that goes on as before."""
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        from tableone import TableOne
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    return TableOne
+
+
 def _laid_out(people: pl.DataFrame, measures: list[str]) -> tuple[list[str], list[Row]]:
     import pandas as pd
-    from tableone import TableOne
 
     grouped, compared = people["group"].n_unique() > 1, _compared(people, measures)
     frame = pd.DataFrame(people.to_dict(as_series=False))
-    made = TableOne(frame, columns=[*measures, *CATEGORIES], categorical=list(CATEGORIES), nonnormal=measures, groupby="group" if grouped else None,
+    made = _tableone()(frame, columns=[*measures, *CATEGORIES], categorical=list(CATEGORIES), nonnormal=measures, groupby="group" if grouped else None,
                     smd=compared, missing=True, rename=LABELS)
     table = made.tableone
     headings = [str(c[-1] if isinstance(c, tuple) else c).partition(" (")[0] for c in table.columns]  # "SMD (A,B)" names the groups again

@@ -41,9 +41,9 @@ def test_features_of_the_other_site_rest_on_nothing_here(grown: Stage) -> None:
     assert stored == wanted
 
 
-def test_a_scan_is_read_once_for_all_its_lesions(grown: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    with grown.trial.entered():
-        monkeypatch.setenv("LAKEHOUSE_WORKERS", "0")
+def test_a_scan_is_read_once_for_all_its_lesions(grown: Stage) -> None:
+    with grown.trial.entered(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_WORKERS", "0")
         every = flow._feature_tasks(grown.trial.lakehouse, SITES[0])
         stored = grown.trial.lakehouse.lake.read("radiomic_features", site=SITES[0])
         crowded = [scan for scan, n in Counter(t.key["scan"] for t in every).most_common(3) if n > 1]
