@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
-from tests.guard import left_behind, state
-
 if TYPE_CHECKING:  # the flow's modules take seconds to import: fixtures do so, and only tests of the flow wait for them
     import dagster as dg
 
     from tests.trial import Stage, Trial
+
+pytest_plugins = ("tests.guard", "tests.order")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -38,57 +36,18 @@ for silenced in ("GX_ANALYTICS_ENABLED", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
 signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # as every run of Dagster leaves it
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--shuffle SEED`: another order, the same at every run with this seed."""
-    parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and the tests of a file, in an order drawn with this seed")
-
-
-def pytest_report_header(config: pytest.Config) -> str:
-    """Say whether the real data are there, and the order."""
-    data = "present" if SHARED_DATA.is_dir() else "ABSENT, the tests on it are not collected"
-    seed = config.getoption("shuffle")
-    return f"real data: {data}; order: {'as written' if seed is None else f'shuffled with seed {seed}'}"
+def pytest_report_header() -> str:
+    """Say whether the real data are there."""
+    return f"real data: {'present' if SHARED_DATA.is_dir() else 'ABSENT, the tests on it are not collected'}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle where asked; leave out tests marked `real_data` where the data are absent."""
-    if config.getoption("shuffle") is not None:
-        items[:] = _shuffled(items, random.Random(config.getoption("shuffle")))
+    """Leave out tests marked `real_data` where the data are absent."""
     if SHARED_DATA.is_dir():
         return
     absent = [item for item in items if item.get_closest_marker("real_data")]
     config.hook.pytest_deselected(items=absent)
     items[:] = [item for item in items if item not in absent]
-
-
-def _shuffled(items: list[pytest.Item], draw: random.Random) -> list[pytest.Item]:
-    """A file's tests stay together, since they share what is made once for the file."""
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    found = list(files.values())
-    draw.shuffle(found)
-    for tests in found:
-        draw.shuffle(tests)
-    return [item for tests in found for item in tests]
-
-
-NOT_YET_GUARDED = ("assets", "deliveries", "flow", "simulation")
-"""Folders whose tests have not been looked through: to be taken out one by one."""
-
-NOT_YET_GUARDED_FILES = ("test_bad_input.py", "test_cli.py", "test_flow.py", "test_privacy.py", "test_withdrawal.py", "test_publish.py", "test_store.py")
-"""Files likewise."""
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test leaves its process as it found it; what fixtures of a wider scope hold was there before."""
-    before = state()
-    yield
-    if request.path.parent.name in NOT_YET_GUARDED or request.path.name in NOT_YET_GUARDED_FILES:
-        return
-    left = left_behind(before)
-    assert not left, "this test leaves behind: " + "; ".join(left)
 
 
 GROUPS = {

@@ -1,56 +1,169 @@
-"""What a test must leave as it found it: threads, child processes, environment, working folder, signal handlers."""
+"""What a test, and a fixture of a wider scope, must leave as they found it; a plugin of pytest that names who does not.
+
+1. A test is compared with the moment before it: what wider fixtures hold was there already.
+2. A fixture of a wider scope may hold what it likes while it lives. Once it is torn down, what its setup and its teardown
+   changed must be as it was; what others changed meanwhile is theirs.
+"""
 
 from __future__ import annotations
 
+import gc
+import locale
 import multiprocessing.resource_tracker
 import os
+import random
 import signal
+import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SECONDS_TO_GO = 3.0
-"""How long a thread or child that was told to end may take; a test that leaves nothing waits for nothing."""
+import pytest
+
+SECONDS_TO_GO = 10.0
+"""How long a thread, child or socket that was told to end may take; a test that leaves nothing waits for nothing."""
 
 NOT_OF_THE_TEST = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "_RJEM_MALLOC_CONF", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
 """Set by pytest, and by polars and scikit-learn when the first test that needs them imports them. SIGALRM is pytest-timeout's."""
 
+IN_EVERY_RESPECT = ("domain", "checks", "reports", "lake", "simulation", "guarded0")
+"""Folders whose tests are looked at in every respect, with the fixtures they ask for; the last is that of the guard's own test."""
 
-@dataclass(frozen=True)
-class State:
-    """A moment's threads by name, children by number, and settings of the process."""
+IN_NO_RESPECT = ("deliveries",)
+"""Folders whose tests have not been looked through."""
 
-    threads: frozenset[threading.Thread]
-    children: frozenset[int]
-    environment: dict[str, str]
-    folder: str
-    handlers: dict[int, Any]
+FIRST = ("thread ", "child ", "environment ", "handler of ", "working folder")
+"""What tests of the other folders are looked at for: to be widened folder by folder."""
+
+State = dict[str, Any]
+"""What is looked at, by name in words, and how it stands."""
+
+THINGS = ("thread ", "child ", "socket ")
+"""Names that begin so are of things that run or are open: one that has gone since is no leftover, and one that goes takes a moment."""
 
 
 def state() -> State:
-    """As it is now, in a fraction of a millisecond."""
-    return State(
-        frozenset(t for t in threading.enumerate() if not _is_shared_thread(t)), frozenset(_children()),
-        {k: v for k, v in os.environ.items() if k not in NOT_OF_THE_TEST}, str(Path.cwd()),
-        {number: signal.getsignal(number) for number in signal.valid_signals() if number != signal.SIGALRM})
+    """As it is now, in about a millisecond."""
+    return {
+        **{f"thread {t.name} ({t.ident})": True for t in threading.enumerate() if not _is_shared_thread(t)},
+        **{f"child {pid}": True for pid in _children()},
+        **{f"socket {inode}": True for inode in _sockets()},
+        **{f"environment {name}": value for name, value in os.environ.items() if name not in NOT_OF_THE_TEST},
+        **{f"handler of {number.name}": signal.getsignal(number) for number in signal.Signals if number != signal.SIGALRM},
+        **{name: look() for name, look in ALWAYS.items()},
+        **{name: value for name, (module, look) in ONCE_IMPORTED.items()
+           if module in sys.modules and (value := look(sys.modules[module])) is not None},
+    }
 
 
-def left_behind(before: State) -> list[str]:
-    """What differs from before, in words; threads and children have a moment to end."""
+def _umask() -> str:
+    """The kernel's own word: asking for it with `os.umask` changes it for other threads meanwhile."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(line for line in lines if line.startswith("Umask:"))
+
+
+ALWAYS: dict[str, Callable[[], object]] = {
+    "working folder": os.getcwd,
+    "umask": _umask,
+    "search path of imports": lambda: tuple(sys.path),
+    "locale": lambda: locale.setlocale(locale.LC_ALL),
+    "time zone": lambda: time.tzname,
+    "timeout of sockets": socket.getdefaulttimeout,
+    "random state of Python": random.getstate,
+}
+
+ONCE_IMPORTED: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "random state of NumPy": ("numpy.random", lambda m: repr(m.get_state()[2:]) + str(m.get_state()[1].tobytes())),
+    "treatment of NumPy's errors": ("numpy", lambda m: tuple(m.geterr().items())),
+    "random state of torch": ("torch", lambda m: m.get_rng_state().numpy().tobytes()),
+    "threads of torch": ("torch", lambda m: m.get_num_threads()),
+    "threads of SimpleITK": ("SimpleITK", lambda m: m.ProcessObject.GetGlobalDefaultNumberOfThreads()),
+    "threads of numba": ("numba.np.ufunc.parallel", lambda m: m.get_num_threads() if m._is_initialized else None),
+    "threads of BLAS and OpenMP": ("threadpoolctl", lambda _: _pools()),
+    "settings of matplotlib": ("matplotlib", lambda m: tuple((k, repr(v)) for k, v in m.rcParams.items() if not k.startswith("backend"))),
+}
+"""Settings of libraries, looked at where the module is loaded before and after; None while it has none. Looking must start nothing."""
+
+_POOLS: dict[str, Any] = {}
+
+
+def _pools() -> dict[str, int]:
+    """Threads by library file; the search for libraries takes milliseconds and is repeated when modules were loaded."""
+    import threadpoolctl
+
+    if _POOLS.get("modules") != len(sys.modules):
+        _POOLS.update(modules=len(sys.modules), found=threadpoolctl.ThreadpoolController().lib_controllers)
+    return {library.filepath: library.num_threads for library in _POOLS["found"]}
+
+
+def changed(before: State, now: State) -> set[str]:
+    """Names of what differs; a setting that one of the two does not know was not loaded yet."""
+    new = {name for name in now.keys() - before.keys() if name.startswith((*THINGS, "environment "))}
+    gone = {name for name in before.keys() - now.keys() if name.startswith("environment ")}
+    return new | gone | {name for name in before.keys() & now.keys() if not _same(name, before[name], now[name])}
+
+
+def _same(name: str, before: Any, now: Any) -> bool:
+    if name == "threads of BLAS and OpenMP":  # libraries that were loaded meanwhile have their own limit
+        return all(now[library] == before[library] for library in before.keys() & now.keys())
+    return before == now
+
+
+def left_behind(before: State, among: set[str] | None = None, prefixes: tuple[str, ...] = ("",)) -> list[str]:
+    """What differs from before, in words; `among` these names alone, where given, that begin so. Things have a moment to go."""
     deadline = time.monotonic() + SECONDS_TO_GO
-    now = state()
-    while (now.threads - before.threads or now.children - before.children) and time.monotonic() < deadline:
+    while True:
+        left = {name for name in changed(before, state()) if name.startswith(prefixes) and (among is None or name in among)}
+        if not any(name.startswith(THINGS) for name in left):
+            return sorted(left)
+        if time.monotonic() > deadline:
+            return sorted(_in_words(name) for name in left)
+        gc.collect()  # a socket in a cycle of objects that nobody uses is closed by it
         time.sleep(0.02)
-        now = state()
-    return [*(f"thread {t.name}" for t in now.threads - before.threads),
-            *(f"child {pid} {_command(pid)}" for pid in now.children - before.children if not _is_shared_child(pid)),
-            *(f"environment {name}" for name in sorted(before.environment.keys() | now.environment.keys())
-              if before.environment.get(name) != now.environment.get(name)),
-            *([f"folder {now.folder}"] if now.folder != before.folder else []),
-            *(f"handler of {signal.Signals(n).name}" for n in now.handlers if now.handlers[n] != before.handlers[n])]
+
+
+def _in_words(name: str) -> str:
+    return f"{name} {_command(int(name.removeprefix('child ')))}" if name.startswith("child ") else name
+
+
+# ── pytest ──
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test leaves its process as it found it."""
+    before, folder = state(), request.path.parent.name
+    yield
+    if folder in IN_NO_RESPECT:
+        return
+    left = left_behind(before, prefixes=("",) if folder in IN_EVERY_RESPECT else FIRST)
+    assert not left, "this test leaves behind: " + "; ".join(left)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A fixture of a wider scope leaves the process as it found it once it is torn down."""
+    if fixturedef.scope == "function" or request._pyfuncitem.path.parent.name not in IN_EVERY_RESPECT:
+        return (yield)
+    before = state()
+    of_the_fixture: set[str] = set()
+    at_teardown: State = {}
+
+    def compare() -> None:
+        left = left_behind(before, of_the_fixture | changed(at_teardown, state()))
+        assert not left, f"fixture {fixturedef.argname} leaves behind: " + "; ".join(left)
+
+    fixturedef.addfinalizer(compare)  # the first to be added is the last to be called
+    given = yield
+    of_the_fixture |= changed(before, state())
+    fixturedef.addfinalizer(lambda: at_teardown.update(state()))
+    return given
+
+
+# ── what is shared on purpose ──
 
 
 def _children() -> list[int]:
@@ -62,6 +175,19 @@ def _children() -> list[int]:
         except OSError:  # the thread has ended
             continue
     return [pid for pid in found if not _is_shared_child(pid)]
+
+
+def _sockets() -> list[str]:
+    """Inodes of this process's open sockets."""
+    found = []
+    for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a third of the time
+        try:
+            target = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - likewise
+        except OSError:  # that of the listing itself
+            continue
+        if target.startswith("socket:"):
+            found.append(target.removeprefix("socket:"))
+    return found
 
 
 def _command(pid: int) -> str:

@@ -52,8 +52,8 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 @pytest.mark.parametrize("path", leaves(cli.main), ids=" ".join)
-def test_every_command_has_help_with_an_example_of_itself(path: tuple[str, ...]) -> None:
-    text = CliRunner().invoke(cli.main, [*path, "--help"]).output
+def test_every_command_has_help_with_an_example_of_itself(call: Call, path: tuple[str, ...]) -> None:
+    text = call(*path, "--help").output
     example = text.partition("Example")[2]
     assert "lakehouse" in example
     assert path[-1] in example

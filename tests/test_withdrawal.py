@@ -63,9 +63,19 @@ def test_models_that_learnt_from_the_patient_say_so_and_have_no_alias(left):
     assert [v.version for v in client.search_model_versions() if v.run_id in marked and v.aliases] == []
 
 
-def test_files_that_are_sent_again_are_refused(left):
-    trial, _, traces, *_ = left
+@pytest.fixture
+def sent_again(left, tmp_path: Path) -> Trial:
+    """A copy of the study that the patient has left, after the next run; the study itself is as it was for the other tests."""
+    before, *_ = left
+    shutil.copytree(before.root, tmp_path / "home", symlinks=True)
+    trial = Trial(tmp_path / "home", before.protocol, before.plan)
     trial.run(SITES[1])
+    return trial
+
+
+def test_files_that_are_sent_again_are_refused(left, sent_again: Trial):
+    _, _, traces, *_ = left
+    trial = sent_again
     assert trial.rows("SELECT count(*) FROM quarantine WHERE reason LIKE 'consent is withdrawn%'")[0][0] > 0
     assert trial.rows("SELECT count(DISTINCT patient) FROM scans") == [(7,)]
     assert search_home(trial.home, traces) == []

@@ -32,6 +32,13 @@ FOLD = FoldHabitats.fitted(DATA.series.take(HALF), DATA.patients[:35])
 SERIES = FOLD.apply(DATA.series)
 
 
+@pytest.fixture(autouse=True)
+def torch_draws_for_the_test_alone():
+    """Weights of a network that is made here come from torch's own generator, which goes on as before."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def trained(request):
     (found,) = train([Network(request.param)], DATA, SECTION, seed=5)
