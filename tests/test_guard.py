@@ -42,7 +42,7 @@ LEFT = {
 """What a test does, and the words in which the guard names it."""
 
 HARMLESS = {
-    "thread that ends soon": "threading.Thread(target=time.sleep, args=(0.2,)).start()",
+    "thread that ends soon": "threading.Thread(target=time.sleep, args=(0.05,)).start()",
     "child that was waited for": "subprocess.run(['true'])",
     "socket that is closed": "socket.create_server(('127.0.0.1', 0)).close()",
     "socket in a cycle": "cycle = [socket.create_server(('127.0.0.1', 0))]; cycle.append(cycle)",
@@ -71,7 +71,7 @@ import os, socket
 import pytest
 from tests import guard
 
-guard.SECONDS_TO_GO = 0.5
+guard.SECONDS_TO_GO = 2.0
 
 @pytest.fixture(scope="session", autouse=True)
 def held():
