@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -77,10 +79,26 @@ def _lake_fault(error: Exception) -> Exception | None:
         return next((damage.error() for damage in find_damage(lake, find_home())), None)
 
 
+@contextmanager
+def _in_environment(**wanted: str) -> Iterator[None]:
+    """Environment variables for as long as a command runs: a program that calls several commands has its own again between them."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--home", type=click.Path(file_okay=False, path_type=Path), envvar="LAKEHOUSE_HOME", default=".lakehouse", show_default=True,
               help="The study's folder.")
-def main(home: Path) -> None:
+@click.pass_context
+def main(ctx: click.Context, home: Path) -> None:
     """Serial CT of a multicentre study: de-identify, measure, compare, grade, model, report.
 
     \b
@@ -89,8 +107,7 @@ def main(home: Path) -> None:
       lakehouse run
       lakehouse sql "SELECT * FROM outcomes"
     """
-    os.environ["LAKEHOUSE_HOME"] = str(home.resolve())
-    os.environ["DAGSTER_HOME"] = str(home.resolve() / "dagster")
+    ctx.with_resource(_in_environment(LAKEHOUSE_HOME=str(home.resolve()), DAGSTER_HOME=str(home.resolve() / "dagster")))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +33,7 @@ class Call:
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    for name in ("LAKEHOUSE_HOME", "DAGSTER_HOME", "LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA", "MLFLOW_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED"):
+    for name in ("LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA", "MLFLOW_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED"):
         monkeypatch.setenv(name, "")  # so that what the command sets is taken back
         monkeypatch.delenv(name)
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
@@ -49,6 +50,16 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 # -- help -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["/elsewhere", None])
+@pytest.mark.parametrize("command", ["status", "nothing"])
+def test_the_homes_are_named_in_the_environment_while_a_command_runs(
+        call: Call, monkeypatch: pytest.MonkeyPatch, before: str | None, command: str) -> None:
+    for name in ("LAKEHOUSE_HOME", "DAGSTER_HOME"):
+        monkeypatch.delenv(name) if before is None else monkeypatch.setenv(name, before)
+    call(command)
+    assert (os.environ.get("LAKEHOUSE_HOME"), os.environ.get("DAGSTER_HOME")) == (before, before)
 
 
 @pytest.mark.parametrize("path", leaves(cli.main), ids=" ".join)

@@ -53,8 +53,8 @@ def history(tmp_path_factory: pytest.TempPathFactory):
     """A home whose case was open at one snapshot and settled at a later one."""
     home = Home(tmp_path_factory.mktemp("history") / "home").make().root
     with pytest.MonkeyPatch.context() as patch:
-        for name, folder in (("LAKEHOUSE_HOME", home), ("DAGSTER_HOME", home / "dagster")):
-            patch.setenv(name, str(folder))  # as the command line sets them
+        for name in ("LAKEHOUSE_HOME", "DAGSTER_HOME"):
+            patch.setenv(name, str(home))
         yield make_history(home)
 
 

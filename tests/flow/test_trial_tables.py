@@ -34,7 +34,6 @@ def grade(folder: Path, out: Path) -> Result:
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_folder_becomes_a_table_of_responses_and_one_of_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     folder = tmp_path / "trial"
     folder.mkdir()
     result = grade(delivered(folder, suffix), tmp_path / f"graded{suffix}")
@@ -52,7 +51,6 @@ def test_a_folder_becomes_a_table_of_responses_and_one_of_flags(tmp_path: Path, 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     folder = tmp_path / "trial"
     folder.mkdir()
     empty = grade(folder, tmp_path / "graded.csv")
@@ -78,14 +76,12 @@ def write_tr(folder: Path, organ: str, *, encoding: str = "utf-8", study: str = 
 @pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\n", "\r\n"])
 def test_nothing_but_a_line_end_outside_quotes_ends_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     assert grade(write_tr(tmp_path / "trial", f"LUNG{mark}RIGHT"), tmp_path / "graded.csv").exit_code == 0
     assert pl.read_csv(tmp_path / "graded.csv").select("subject", "overall_response").rows() == [("S1", "PD")]
 
 
 def test_a_row_with_an_open_quotation_mark_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     folder = write_tr(tmp_path / "trial", "LUNG")
     table = folder / "tr.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("LUNG", '"LUNG', 1), encoding="utf-8")
@@ -96,14 +92,12 @@ def test_a_row_with_an_open_quotation_mark_is_named(tmp_path: Path, monkeypatch:
 
 def test_chinese_tables_in_gb18030_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     assert grade(write_tr(tmp_path / "trial", "右肺上叶", encoding="gb18030"), tmp_path / "graded.csv").exit_code == 0
     assert pl.read_csv(tmp_path / "graded.csv")["overall_response"].to_list() == ["PD"]
 
 
 def test_two_trials_in_a_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     folder = write_tr(tmp_path / "trial", "LUNG")
     (write_tr(tmp_path / "other", "LUNG", study="Y") / "tr.csv").rename(folder / "tr2.csv")
     refused = grade(folder, tmp_path / "graded.csv")
@@ -113,7 +107,6 @@ def test_two_trials_in_a_folder_are_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_blank_day_in_a_table_of_sums_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     folder = tmp_path / "trial"
     folder.mkdir()
     rows = [("P1", "1", "50"), ("P1", "", "10"), ("P1", "42.0", "30"), ("P2", "1", "50"), ("P2", "n. k.", "90"), ("P2", "42", "50")]

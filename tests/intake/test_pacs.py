@@ -447,8 +447,6 @@ def test_locked_keys_refuse(site, monkeypatch, tmp_path):
     sealed = tmp_path / "sealed"
     sealed.mkdir()
     (sealed / "root.age").write_bytes(b"sealed")
-    for name in ("LAKEHOUSE_HOME", "DAGSTER_HOME"):  # the command line sets them
-        monkeypatch.setenv(name, "")
     monkeypatch.setenv("LAKEHOUSE_KEYS", str(sealed))
     monkeypatch.delenv("LAKEHOUSE_PASSPHRASE_FILE", raising=False)
     told = CliRunner().invoke(main, ["--home", str(site.home.root), "pacs", "listen", "--site", "AB"])
