@@ -26,8 +26,9 @@ import pytest
 SECONDS_TO_GO = 10.0
 """How long a thread, child or socket that was told to end may take; a test that leaves nothing waits for nothing."""
 
-NOT_OF_THE_TEST = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION", "_RJEM_MALLOC_CONF", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
-"""Set by pytest, and by polars and scikit-learn when the first test that needs them imports them. SIGALRM is pytest-timeout's."""
+NOT_OF_THE_TEST = (
+    "PYTEST_CURRENT_TEST", "PYTEST_VERSION", "_RJEM_MALLOC_CONF", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")
+"""Set by pytest, and by polars, scikit-learn and torch when the first test that needs them does. SIGALRM is pytest-timeout's."""
 
 IN_EVERY_RESPECT = ("domain", "checks", "reports", "lake", "simulation", "guarded0")
 """Folders whose tests are looked at in every respect, with the fixtures they ask for; the last is that of the guard's own test."""
