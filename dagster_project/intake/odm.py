@@ -314,18 +314,20 @@ def _entries(state: State) -> Iterator[Entry]:
 def _of_form(subject: str, event: Node, form: Node, state: State) -> Iterator[Entry]:
     """The rows of a form: item groups that come once together, each other repeat by itself."""
     definitions = state.metadata.definitions(form.study, form.version).version
-    times = Counter(group.key for group in form.below)
+    groups = form.below
+    times = Counter(group.key for group in groups)
+    of_group = len(groups) > len(times)
     joined: list[Node] = []
-    for group in form.below:
+    for group in groups:
         if times[group.key] > 1:
-            yield _entry(subject, event, form, [group], definitions)
+            yield _entry(subject, event, form, [group], definitions, of_group=of_group)
         elif joined and _overlap(joined, group):
-            yield _entry(subject, event, form, joined, definitions)
+            yield _entry(subject, event, form, joined, definitions, of_group=of_group)
             joined = [group]
         else:
             joined.append(group)
     if joined:
-        yield _entry(subject, event, form, joined, definitions)
+        yield _entry(subject, event, form, joined, definitions, of_group=of_group)
 
 
 def _names(definitions: Version, oid: str) -> tuple[str, ...]:
@@ -350,25 +352,22 @@ def _overlap(joined: Sequence[Node], group: Node) -> bool:
 
 
 def _entry(
-    subject: str, event: Node, form: Node, groups: Sequence[Node], definitions: Version
+    subject: str,
+    event: Node,
+    form: Node,
+    groups: Sequence[Node],
+    definitions: Version,
+    *,
+    of_group: bool,
 ) -> Entry:
+    """A row; the repeats of its form are those of the item group, or of the form and its event."""
     own, group = _names(definitions, form.key), _names(definitions, groups[0].key)
     events = (event.facts.get("UniqueEventName", ""), *_names(definitions, event.key))
-    repeats = (
-        [(group, groups[0].repeat)]
-        if len(form.below) > len({g.key for g in form.below})
-        else [(own, form.repeat), (events, event.repeat)]
-    )
-    happened = occasion((events, ""), *repeats)
+    repeats = [(own, form.repeat), (events, event.repeat)]
+    happened = occasion((events, ""), *([(group, groups[0].repeat)] if of_group else repeats))
     cells = [cell for g in groups for cell in g.cells.values()]
-    return Entry(
-        groups[0].file,
-        groups[0].row,
-        subject,
-        tuple(dict.fromkeys([*own, *group])),
-        happened,
-        cells,
-    )
+    forms = tuple(dict.fromkeys([*own, *group]))
+    return Entry(groups[0].file, groups[0].row, subject, forms, happened, cells)
 
 
 def _number(subject: Node) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from dagster_project.intake.csv_tables import Refusal
 from dagster_project.intake.exchange_rows import TWICE, Cell
@@ -41,7 +43,7 @@ SNAPSHOT_CHANGES = (
 _REMOVED = frozenset({"removed", "auto-removed", "deleted", "auto-deleted"})
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """A subject, event, form or item group: its keys, its place, what is below it, its cells."""
 
@@ -49,11 +51,38 @@ class Node:
     repeat: str = ""
     file: str = ""
     row: int = 0
+    order: int = 0
     study: str = ""
     version: str = ""
     facts: dict[str, str] = field(default_factory=dict)
-    below: list[Node] = field(default_factory=list)
+    kept: dict[str, dict[str, list[Node]]] = field(default_factory=dict)
+    """What is below it, by key and repeat."""
     cells: dict[str, Cell] = field(default_factory=dict)
+
+    @property
+    def below(self) -> list[Node]:
+        """What is below it, by the order of the files."""
+        found = (n for repeats in self.kept.values() for nodes in repeats.values() for n in nodes)
+        return sorted(found, key=lambda node: node.order)
+
+    def of_key(self, key: str) -> list[Node]:
+        """Every repeat of a key."""
+        return [node for nodes in self.kept.get(key, {}).values() for node in nodes]
+
+    def of_repeat(self, key: str, repeat: str) -> Node | None:
+        """The one of a key and repeat."""
+        return next(iter(self.kept.get(key, {}).get(repeat, [])), None)
+
+    def add(self, node: Node) -> None:
+        """Put a node below this one."""
+        self.kept.setdefault(node.key, {}).setdefault(node.repeat, []).append(node)
+
+    def remove(self, node: Node) -> None:
+        """Take a node away, with all that is below it."""
+        nodes = self.kept[node.key][node.repeat]
+        nodes.remove(node)
+        if not nodes:
+            del self.kept[node.key][node.repeat]
 
 
 @dataclass
@@ -63,6 +92,7 @@ class State:
     metadata: Metadata
     subjects: Node = field(default_factory=Node)
     refusals: list[Refusal] = field(default_factory=list)
+    orders: Iterator[int] = field(default_factory=count)
 
 
 @dataclass
@@ -139,7 +169,7 @@ class _Walk:
             self._remove(above, node, element, level)
         elif _is_marked(element):
             if node is not None:
-                above.below.remove(node)
+                above.remove(node)
             self._leave_out(element, level, MARKED_REMOVED)
         else:
             self._go_on(node or self._added(above, element, level), element, level, instruction)
@@ -160,13 +190,12 @@ class _Walk:
         """The node that an element is, or why nobody can say which; none for a new one."""
         _, key, repeat = LEVELS[level]
         oid, number = element.get(key, ""), element.get(repeat, "").strip() if repeat else ""
-        same = [node for node in above.below if node.key == oid]
         if number or not repeat:
-            exact = [node for node in same if node.repeat == number]
-            single = same if number == "1" and len(same) == 1 and not same[0].repeat else []
-            return next(iter(exact or single), None), ""
+            exact = above.of_repeat(oid, number)
+            return exact or (_only_without_repeat(above, oid) if number == "1" else None), ""
         if self.file.snapshot and instruction == "Insert":
             return None, ""
+        same = above.of_key(oid)
         repeats = oid in self.definitions.version.repeating or (instruction == "Insert" and same)
         if len(same) > 1 or repeats:
             return None, NO_REPEAT_KEY.format(attribute=repeat)
@@ -184,7 +213,7 @@ class _Walk:
         if node is None:
             self.file.not_there.append(self.file.item())
         else:
-            above.below.remove(node)
+            above.remove(node)
         if level < len(LEVELS) - 1:
             self.file.rows += sum(1 for _ in element.iter(f"{self.file.space}{LEVELS[-1][0]}"))
 
@@ -198,10 +227,11 @@ class _Walk:
             number,
             self.file.name,
             max(self.file.rows, 1),
+            next(self.state.orders),
             self.study,
             self.version,
         )
-        above.below.append(node)
+        above.add(node)
         return node
 
     def _go_on(self, node: Node, element: ET.Element, level: int, instruction: str) -> None:
@@ -257,6 +287,12 @@ class _Walk:
             and former.text != cell.text
         )
         node.cells[oid] = cell._replace(fault=TWICE) if twice else cell
+
+
+def _only_without_repeat(above: Node, oid: str) -> Node | None:
+    """The only node of an OID, where it came without a repeat key."""
+    same = above.of_key(oid)
+    return same[0] if len(same) == 1 and not same[0].repeat else None
 
 
 def _is_marked(element: ET.Element) -> bool:
