@@ -124,6 +124,8 @@ class People:
     numbers: dict[str, str] = field(default_factory=dict, repr=False)
     places: dict[str, str] = field(default_factory=dict)
     needles: dict[str, Needles] = field(default_factory=dict)
+    disputed: dict[str, set[str]] = field(default_factory=dict)
+    """Columns that were refused of a patient: no later row fills them."""
     withdrawn: set[str] = field(default_factory=set)
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -140,8 +142,9 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
     """Read patients.csv, giving each patient a pseudonym.
 
     1. A row without patient number is refused.
-    2. A second row of a patient that says the same is skipped; one that says otherwise is refused, and what the two disagree
-       on is NULL: the first row alone would be a guess. Where they name two people, the age is unknown too.
+    2. A second row of a patient that says the same is skipped, and fills what the first leaves blank; one that says otherwise
+       is refused, and what the two disagree on is NULL: the first row alone would be a guess. Where they name two people, the
+       age is unknown too.
     3. A cell that is not understood is refused by row and column and is NULL; the rest of the row goes on.
     """
     people = People()
@@ -164,14 +167,17 @@ def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crossw
     parsed = parse_row(table, row, PATIENT_CELLS)
     identity = {column: row.cells.get(column, "") for column in ("name", "id_card")}
     first = people.rows.get(patient)
+    people.refusals.extend(parsed.refusals)
+    needles = make_needles([number, canonical_number(number), row.cells.get("birth_date", ""), *(row.cells.get(c, "") for c in sorted(IDENTIFYING))])
     if first is not None:
+        people.needles[patient] = people.needles[patient].joined(needles)
         _compare(people, patient, first, PatientRow(row.number, {**identity, **parsed.values}), table, row)
         return
-    people.refusals.extend(parsed.refusals)
+    people.disputed[patient] = {column for column in PATIENT_CELLS if column in table.columns and column not in parsed.values}
     people.numbers[patient] = "" if number == patient else canonical_number(number)
     people.places[patient] = table.item(row)
     people.rows[patient] = PatientRow(row.number, {**identity, **parsed.values})
-    people.needles[patient] = make_needles([number, canonical_number(number), row.cells.get("birth_date", ""), *(row.cells.get(c, "") for c in sorted(IDENTIFYING))])
+    people.needles[patient] = needles
     if parsed.values.get("consent") == "withdrawn":
         people.withdrawn.add(patient)
     elif patient not in forgotten:
@@ -201,14 +207,31 @@ def _keeps_digits(table: CsvTable, number: str) -> bool:
 
 
 def _compare(people: People, patient: str, first: PatientRow, second: PatientRow, table: CsvTable, row: CsvRow) -> None:
-    """Refuse a second row that contradicts the first: nobody but the site knows which is right, so what they disagree on is NULL."""
-    differing = [column for column in first.values if first.values[column] != second.values.get(column, first.values[column])]
+    """Compare a second row of a patient with the first.
+
+    1. What the two say differently is NULL, and the second is refused: nobody but the site knows
+       which is right.
+    2. Else what the first leaves blank is filled, but for what was refused before.
+    """
+    said = {column: value for column, value in second.values.items() if value not in {None, ""}}
+    known = {column: value for column, value in first.values.items() if value not in {None, ""}}
+    differing = [column for column in known if column in said and known[column] != said[column]]
     if not differing:
+        _fill(people, patient, first, {c: v for c, v in said.items() if c not in known})
         return
     reason = f"contradicts row {first.number} of the same patient number ({', '.join(differing)}); the row and these cells are left out until one is corrected"
     people.refusals.append(Refusal(table.item(row), reason))
-    unknown = {*differing, *({"birth_date", "age"} if {"name", "id_card", "birth_date"} & set(differing) else ())}
+    identity = {"name", "id_card", "birth_date"} & set(differing)
+    unknown = {*differing, *({"birth_date", "age"} if identity else ())}
+    people.disputed[patient] |= unknown
     people.rows[patient] = PatientRow(first.number, {column: None if column in unknown else value for column, value in first.values.items()})
+
+
+def _fill(people: People, patient: str, first: PatientRow, said: Mapping[str, Any]) -> None:
+    filled = {column: v for column, v in said.items() if column not in people.disputed[patient]}
+    people.rows[patient] = PatientRow(first.number, {**first.values, **filled})
+    if filled.get("consent") == "withdrawn":
+        people.withdrawn.add(patient)
 
 
 @dataclass

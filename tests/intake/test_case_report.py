@@ -233,6 +233,20 @@ def test_contradicting_rows_of_one_number_leave_out_what_they_disagree_on(site):
     assert "(ecog)" in site.refusals["clinical/patients.csv row 3"]
 
 
+def test_a_second_row_fills_what_the_first_leaves_blank_and_never_what_was_refused(site):
+    site.patients("001,F,,1", "001,,IIIB,", "001,F,IIIB,2", "001,,,1", header="patient_id,sex,stage,ecog")
+    (row,) = site.build()["patients"].to_dicts()
+    assert (row["sex"], row["stage"], row["ecog"]) == ("F", "IIIB", None)
+    assert site.refusals.keys() == {"clinical/patients.csv row 4"}
+    site.patients("001,F,stage four", "001,F,IIIB", header="patient_id,sex,stage")
+    assert site.build()["patients"]["stage"].to_list() == [None]
+
+
+def test_consent_that_only_a_second_row_withdraws_is_withdrawn(site):
+    site.patients("001,F,", "001,F,withdrawn", header="patient_id,sex,consent")
+    assert site.build()["patients"]["consent"].to_list() == ["withdrawn"]
+
+
 def test_two_people_under_one_number_have_no_age(site):
     site.patients(ROW, ROW.replace("Murong Shuangyan", "Sima Luo")).put("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-01-05")
     assert site.build()["patients"]["age_years"].to_list() == [None]

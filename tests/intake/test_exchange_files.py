@@ -170,3 +170,11 @@ def test_an_export_whose_headers_are_labels_and_bear_one_name_twice(site):
 def test_the_first_column_of_a_longitudinal_export_is_its_record(site):
     header = LONGITUDINAL.replace("record_id", "study_id")
     assert frames_of(site, "1,Baseline,,,001,F,63,IIIB,,,,,,", "1,Cycle 1,,,,,,,1,2024-01-10,,,,", header=header) == (1, [1], [])
+
+
+def test_beside_the_csv_files_the_database_fills_what_they_leave_blank(site):
+    site.patients("001,F,", "002,M,IVA", header="patient_id,sex,stage")
+    frames = site.put("clinical/redcap.csv", "record_id,sex,stage", "001,F,IIIB", "002,,IVA").build()
+    found = {r["patient"]: (r["sex"], r["stage"]) for r in frames["patients"].to_dicts()}
+    assert found == {site.patient("001"): ("F", "IIIB"), site.patient("002"): ("M", "IVA")}
+    assert not site.refusals
