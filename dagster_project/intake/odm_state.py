@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -35,6 +36,10 @@ NOT_THERE = (
     " {count} such instructions; the others are carried out"
 )
 MARKED_REMOVED = "is marked as removed in the study database; it is left out"
+OUTSIDE = (
+    "holds items that are in no item group of a form of an event; export it as ODM 1.3. "
+    "They are left out"
+)
 SNAPSHOT_CHANGES = (
     "is a Snapshot and yet changes or removes; its instructions are carried out in the order of "
     "the file. Check the export"
@@ -138,12 +143,25 @@ def carry_out(state: State, root: ET.Element, name: str, space: str, *, snapshot
                     _Walk(state, file, definitions, study, version).element(
                         state.subjects, element, 0, "Insert" if snapshot else "Upsert"
                     )
+    if _outside(root, space):
+        state.refusals.append(Refusal(name, OUTSIDE))
     if file.not_there:
         state.refusals.append(
             Refusal(file.not_there[0], NOT_THERE.format(count=len(file.not_there)))
         )
     if snapshot and file.changes:
         state.refusals.append(Refusal(name, SNAPSHOT_CHANGES))
+
+
+def _outside(root: ET.Element, space: str) -> bool:
+    """True where items or item groups stand elsewhere than in a form of an event of a subject."""
+    clinical = [data for data in root if of_namespace(data, "ClinicalData", space)]
+    path = "/".join(f"{space}{tag}" for tag, _, _ in LEVELS)
+    groups = [group for data in clinical for group in data.findall(path)]
+    found = sum(1 for data in clinical for _ in data.iter(f"{space}{LEVELS[-1][0]}"))
+    items = sum(c.tag.startswith(f"{space}ItemData") for group in groups for c in group)
+    every = sum(e.tag.startswith(f"{space}ItemData") for data in clinical for e in data.iter())
+    return found > len(groups) or every > items
 
 
 @dataclass
@@ -154,7 +172,10 @@ class _Walk:
     study: str
     version: str
 
-    def element(self, above: Node, element: ET.Element, level: int, inherited: str) -> None:
+    def element(
+        self, above: Node, element: ET.Element, level: int, inherited: str, *, beside: bool = False
+    ) -> None:
+        """Carry out the instruction of an element, and those below it."""
         tag, key, _ = LEVELS[level]
         own = self.file.rows + 1 if tag == LEVELS[-1][0] else self.file.rows
         self.file.rows = own
@@ -162,7 +183,9 @@ class _Walk:
         reason = "" if instruction else NO_SUCH_INSTRUCTION
         if not reason and not element.get(key):
             reason = NO_KEY.format(attribute=key)
-        node, fault = (None, reason) if reason else self._find(above, element, level, instruction)
+        node, fault = None, reason
+        if not reason:
+            node, fault = self._find(above, element, level, instruction, beside=beside)
         if fault or not instruction:
             self._leave_out(element, level, fault)
         elif instruction == "Remove":
@@ -185,21 +208,40 @@ class _Walk:
         return instruction
 
     def _find(
-        self, above: Node, element: ET.Element, level: int, instruction: str
+        self, above: Node, element: ET.Element, level: int, instruction: str, *, beside: bool
     ) -> tuple[Node | None, str]:
-        """The node that an element is, or why nobody can say which; none for a new one."""
+        """The node that an element is, or why nobody can say which; none for a new one.
+
+        `beside`: another element with this OID and without a repeat key has the same parent.
+        """
         _, key, repeat = LEVELS[level]
-        oid, number = element.get(key, ""), element.get(repeat, "").strip() if repeat else ""
+        oid, number = element.get(key, ""), _repeat(element, level)
         if number or not repeat:
             exact = above.of_repeat(oid, number)
             return exact or (_only_without_repeat(above, oid) if number == "1" else None), ""
         if self.file.snapshot and instruction == "Insert":
             return None, ""
         same = above.of_key(oid)
-        repeats = oid in self.definitions.version.repeating or (instruction == "Insert" and same)
-        if len(same) > 1 or repeats:
+        if self._is_open(element, instruction, same, beside=beside):
             return None, NO_REPEAT_KEY.format(attribute=repeat)
         return next(iter(same), None), ""
+
+    def _is_open(
+        self, element: ET.Element, instruction: str, same: list[Node], *, beside: bool
+    ) -> bool:
+        """Whether an element without a repeat key may be one of several.
+
+        1. Several of its OID are there.
+        2. Its definition says that it repeats; where one says that it does not, it is the only one.
+        3. It is inserted, and one was before it; or it is changed beside another one.
+        """
+        oid = next(element.get(key, "") for tag, key, _ in LEVELS if element.tag.endswith(tag))
+        version = self.definitions.version
+        if len(same) > 1 or oid in version.names:
+            return len(same) > 1 or oid in version.repeating
+        if instruction == "Insert":
+            return bool(same) and (beside or element.get("TransactionType") is not None)
+        return beside
 
     def _leave_out(self, element: ET.Element, level: int, reason: str) -> None:
         if level < len(LEVELS) - 1:
@@ -218,13 +260,12 @@ class _Walk:
             self.file.rows += sum(1 for _ in element.iter(f"{self.file.space}{LEVELS[-1][0]}"))
 
     def _added(self, above: Node, element: ET.Element, level: int) -> Node:
-        _, key, repeat = LEVELS[level]
+        _, key, _ = LEVELS[level]
         if element.get("TransactionType") in {"Update", "Context"}:
             self.file.not_there.append(self.file.item())
-        number = element.get(repeat, "").strip() if repeat else ""
         node = Node(
             element.get(key, ""),
-            number,
+            _repeat(element, level),
             self.file.name,
             max(self.file.rows, 1),
             next(self.state.orders),
@@ -243,15 +284,19 @@ class _Walk:
             }
         )
         below = "Upsert" if instruction in {"Update", "Context"} else instruction
-        for child in element:
-            if level < len(LEVELS) - 1 and of_namespace(
-                child, LEVELS[level + 1][0], self.file.space
-            ):
-                self.element(node, child, level + 1, below)
-            elif level == len(LEVELS) - 1 and child.tag.startswith(f"{self.file.space}ItemData"):
-                self._item(node, child, below)
-            elif of_namespace(child, "SiteRef", self.file.space):
-                node.facts["SiteRef"] = child.get("LocationOID", "")
+        space = self.file.space
+        if level == len(LEVELS) - 1:
+            for child in element:
+                if child.tag.startswith(f"{space}ItemData"):
+                    self._item(node, child, below)
+            return
+        tag, key, _ = LEVELS[level + 1]
+        children = [child for child in element if of_namespace(child, tag, space)]
+        times = Counter(c.get(key, "") for c in children if not _repeat(c, level + 1))
+        for child in children:
+            self.element(node, child, level + 1, below, beside=times[child.get(key, "")] > 1)
+        for site in (child for child in element if of_namespace(child, "SiteRef", space)):
+            node.facts["SiteRef"] = site.get("LocationOID", "")
 
     def _item(self, node: Node, element: ET.Element, inherited: str) -> None:
         """Carry out an item's instruction on its group."""
@@ -287,6 +332,12 @@ class _Walk:
             and former.text != cell.text
         )
         node.cells[oid] = cell._replace(fault=TWICE) if twice else cell
+
+
+def _repeat(element: ET.Element, level: int) -> str:
+    """The repeat key of an element; empty where it has none."""
+    repeat = LEVELS[level][2]
+    return element.get(repeat, "").strip() if repeat else ""
 
 
 def _only_without_repeat(above: Node, oid: str) -> Node | None:

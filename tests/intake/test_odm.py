@@ -257,6 +257,66 @@ ODM_CASES = {
         DIED,
         {f"{ROW} 5": "no delivered file holds"},
     ),
+    "two cycles without repeat keys, in an audit feed": Case(
+        {
+            "odm.xml": changes(
+                metadata(),
+                data(
+                    subject(
+                        "001",
+                        event(
+                            "SE",
+                            DM,
+                            form(
+                                "EX",
+                                group("EX", item("CYC", "1"), item("EXDT", "2024-01-05")),
+                                group("EX", item("CYC", "2"), item("EXDT", "2024-01-26")),
+                            ),
+                        ),
+                    )
+                ),
+            )
+        },
+        ONE,
+        (),
+        (),
+        {f"{ROW} {n}": "has no ItemGroupRepeatKey" for n in (2, 3)},
+    ),
+    "two changes of a group that does not repeat, as its definition says": Case(
+        {
+            "odm.xml": changes(
+                metadata(extra='<ItemGroupDef OID="EX" Name="x" Repeating="No"/>'),
+                data(
+                    subject(
+                        "001",
+                        event(
+                            "SE",
+                            DM,
+                            form(
+                                "EX",
+                                group("EX", item("CYC", "1"), item("EXDT", "2024-01-06")),
+                                group("EX", item("EXDT", "2024-01-05")),
+                            ),
+                        ),
+                    )
+                ),
+            )
+        },
+        ONE,
+        TWO_CYCLES[:1],
+    ),
+    "an item group that is in no form": Case(
+        {
+            "odm.xml": odm(
+                metadata(),
+                data(subject("001", event("SE", DM, group("FU", item("EV", "death"))))),
+            )
+        },
+        ONE,
+        (),
+        (),
+        {"clinical/odm.xml": "in no item group of a form"},
+    ),
     "a subject without its key": Case(
         {"odm.xml": changed("<SubjectData TransactionType='Remove'/>")},
         ONE,
