@@ -175,7 +175,7 @@ def test_a_worker_whose_parent_is_killed_ends() -> None:
     code = ("import os; from dagster_project import compute;"
             "print(list(compute.run_tasks(os.getpgid, [0]))); os.kill(os.getpid(), 9)")
     with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "LAKEHOUSE_WORKERS": "1"}, stdout=subprocess.PIPE, start_new_session=True) as parent:
-        parent.communicate(timeout=60)  # ends when the last process that holds its output has ended
+        parent.communicate(timeout=300)  # ends when the last process that holds its output has ended
     assert parent.returncode == -signal.SIGKILL
 
 
@@ -227,15 +227,15 @@ def test_a_lost_scheduler_is_named_with_its_address_at_once_and_its_client_is_cl
     import dask
 
     before = held()
-    begun = time.monotonic()
     outcomes = run_tasks(kill_at, [(n, str(tmp_path)) for n in range(12)])
     next(outcomes)
     cluster.scheduler.kill()
+    begun = time.monotonic()
     with pytest.raises(SchedulerLostError, match=f"{cluster.address} does not answer; start it again, or unset LAKEHOUSE_DASK"):
         list(outcomes)
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(SchedulerLostError, match=cluster.address):
         list(run_tasks(work, [1]))
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 30, "Dask tries for minutes"
     assert held() == before
 
 

@@ -22,6 +22,7 @@ from dagster_project.lake.interruption import SIGNALS
 from dagster_project.lake.store import open_lake
 from dagster_project.simulation.cohort import simulate_cohort
 from tests.trial import COHORT, Trial, write_protocol
+from tests.waiting import wait_until
 
 # ── the command's frame ──
 
@@ -86,10 +87,7 @@ class Run:
     def end(self) -> tuple[int, str]:
         """Exit code and output; no process of the group is left soon after."""
         self.said.append(self.process.communicate(timeout=300)[0])
-        deadline = time.monotonic() + 20
-        while self.group() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert self.group() == []
+        assert wait_until(lambda: not self.group()), self.group()
         return self.process.returncode, "".join(self.said)
 
     def group(self) -> list[int]:

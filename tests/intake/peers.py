@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,25 +20,30 @@ import pydicom
 import requests
 
 from tests.conftest import REPOSITORY
+from tests.waiting import PATIENCE, wait_until
 
 ORTHANC_PLUGINS = "/usr/share/orthanc/plugins"
 
 
+FREE_PORTS = range(15_000, 32_000)
+"""Below those that the kernel gives to whoever asks for any: a port that is free now is not taken before a peer listens at it."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.SystemRandom().choice(FREE_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def await_port(port: int, process: subprocess.Popen, seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def await_port(port: int, process: subprocess.Popen) -> None:
+    def answers() -> bool:
         assert process.poll() is None, "the peer ended"
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError(port)
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    assert wait_until(answers), f"nobody listens at {port}"
 
 
 def dcmtk(tool: str, port: int, *arguments: str, caller: str = "PACS", called: str = "LAKEHOUSE") -> subprocess.CompletedProcess:
@@ -76,7 +82,7 @@ class Orthanc:
         return f"http://127.0.0.1:{self.web}"
 
     def put(self, data: bytes) -> None:
-        requests.post(f"{self.url}/instances", data=data, timeout=30).raise_for_status()
+        requests.post(f"{self.url}/instances", data=data, timeout=PATIENCE).raise_for_status()
 
     def file_of(self, sop_instance_uid: str) -> Path:
         """Where an object lies on its disk."""
@@ -84,11 +90,11 @@ class Orthanc:
                     and pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID == sop_instance_uid)
 
     def count(self) -> int:
-        return requests.get(f"{self.url}/statistics", timeout=30).json()["CountInstances"]
+        return requests.get(f"{self.url}/statistics", timeout=PATIENCE).json()["CountInstances"]
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
 
 
 class Listening:
@@ -104,11 +110,11 @@ class Listening:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=PATIENCE)
 
     def end(self) -> str:
         self.process.terminate()
-        return self.process.communicate(timeout=60)[0]
+        return self.process.communicate(timeout=PATIENCE)[0]
 
 
 class WebPeer:

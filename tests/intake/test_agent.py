@@ -14,6 +14,7 @@ from dagster_project.intake import agent
 from dagster_project.intake.agent import ask_agent, is_running, lock_agent, start_agent
 from dagster_project.intake.keys import KeysError
 from tests.intake.builders import KEYS
+from tests.waiting import wait_until
 
 SESSION = replace(KEYS, steps=(b"s" * 32,), version=2)
 
@@ -61,11 +62,7 @@ def test_an_agent_gives_back_the_keys_that_it_was_given(running):
 def test_its_socket_is_its_owners_alone_and_goes_with_it(running):
     assert stat.S_IMODE(running.stat().st_mode) == 0o600
     lock_agent(running)
-    for _ in range(200):
-        if not running.exists():
-            break
-        agent.time.sleep(0.02)
-    assert not running.exists()
+    assert wait_until(lambda: not running.exists())
     with pytest.raises(KeysError, match="lakehouse keys unlock"):
         ask_agent(running)
 
@@ -96,11 +93,7 @@ def test_a_client_does_not_trust_an_agent_of_another_user(running, monkeypatch):
 
 def test_an_agent_forgets_after_its_time(address):
     start_agent(address, SESSION, hours=1 / 3600)
-    for _ in range(200):
-        if not is_running(address):
-            break
-        agent.time.sleep(0.05)
-    assert not is_running(address)
+    assert wait_until(lambda: not is_running(address))
 
 
 def test_two_agents_do_not_share_an_address(running):

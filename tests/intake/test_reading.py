@@ -5,7 +5,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from dagster_project.intake.files import Task
 from dagster_project.intake.reading import ReadingProcess, close_child, take_files
 from dagster_project.intake.refusals import DamagedError, RefusedError
 from tests.intake.builders import ct, session, to_bytes
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_file_that_takes_too_long_is_refused_with_its_digest(tmp_path, child):
     outcome = child.take(good)
     assert "too long or too much memory" in outcome.reason
     assert (len(outcome.digest), outcome.waits_for) == (64, "next_run")
-    child._seconds = 30
+    child._seconds = PATIENCE
     assert child.take(good).reason == ""
 
 
@@ -90,10 +90,8 @@ def test_a_child_ends_with_its_parent(tmp_path):
               "child.take(Task(sys.argv[2], 'dicom'))\nprint(child._process.pid, flush=True)\nos._exit(0)\n")
     task = put(tmp_path, "good", to_bytes(ct()))
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path), task.path], check=True, capture_output=True, text=True)
-    pid, deadline = int(done.stdout), time.monotonic() + 20
-    while time.monotonic() < deadline and _alive(pid):
-        time.sleep(0.05)
-    assert not _alive(pid)
+    pid = int(done.stdout)
+    assert wait_until(lambda: not _alive(pid))
 
 
 def _alive(pid):
@@ -108,7 +106,7 @@ def test_an_idle_child_goes_and_the_next_file_has_a_new_one(tmp_path, child):
     child.take(good)
     first = child._process
     first.stdin.close()
-    assert first.wait(timeout=20) == 0
+    assert first.wait(timeout=PATIENCE) == 0
     assert child.take(good).reason == ""
     assert child._process is not first
 

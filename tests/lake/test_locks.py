@@ -13,6 +13,7 @@ import pytest
 
 from dagster_project.lake.home import Home
 from dagster_project.lake.locks import HeldError, home_locked, locked
+from tests.waiting import PATIENCE
 
 HOLD = ("import sys; from pathlib import Path; from dagster_project.lake.locks import locked\n"
         "with locked(Path(sys.argv[1]), 'the other', shared=sys.argv[2] == 'shared'): print('held', flush=True); sys.stdin.read()")
@@ -39,7 +40,7 @@ class Other:
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             pipe.close()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
 
     def end_after(self, seconds: float) -> None:
         self.timers.append(threading.Timer(seconds, self.end))
