@@ -289,9 +289,10 @@ class _Pool(ProcessPoolExecutor):
         return not any(worker.is_alive() for worker in self._context.started)
 
     def kill(self) -> None:
-        """End its workers at once."""
+        """End its workers at once; one whose start was interrupted has no process to end."""
         for worker in self._context.started:
-            worker.kill()
+            if worker.pid is not None:
+                worker.kill()
 
 
 class _Worker(SpawnProcess):

@@ -179,6 +179,18 @@ def test_a_worker_whose_parent_is_killed_ends() -> None:
     assert parent.returncode == -signal.SIGKILL
 
 
+@pytest.mark.usefixtures("two_workers")
+def test_an_executor_whose_worker_never_started_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal came while the first worker was started."""
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dagster_project.compute.SpawnProcess.start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_tasks(work, [1]))
+    close_executor(kill=True)
+
+
 # ── Dask ──
 
 

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGINT
 
 import click
+import psutil
 
+from dagster_project.commands.interruption import Interrupted
 from dagster_project.commands.run import install_dagster_settings
 from dagster_project.commands.terminal import CONSOLE
 from dagster_project.lake.home import Home, find_home
+from dagster_project.lake.interruption import SIGNALS
+
+MARK = "LAKEHOUSE_DEV"
+"""In the environment of all that one `lakehouse dev` starts, however deep: a process whose parent
+has gone, or that leads a session of its own, is found by it."""
+
+STAGES = ((signal.SIGINT, 30.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
+"""How servers are ended: each signal, and the seconds after which the next one follows.
+
+Dagster waits for its web server, its daemon and its code server, one after the other."""
+
+LOOK_SECONDS = 0.2
+"""How often the servers are looked at; a look reads the processes' table once."""
 
 
 @click.command()
@@ -23,6 +41,7 @@ def dev(port: int, mlflow_port: int) -> None:
     """Dagster UI with schedules and sensors running, and MLflow UI, on 127.0.0.1. Ctrl-C stops both.
 
     \b
+    SIGTERM does as well. A run that is going is ended with them; the next one goes on.
     Example:
       lakehouse dev --port 3333
     """
@@ -30,7 +49,7 @@ def dev(port: int, mlflow_port: int) -> None:
 
 
 def serve(home: Home, port: int, mlflow_port: int) -> None:
-    """Run Dagster's web server and daemon and MLflow's server until one of them ends or Ctrl-C."""
+    """Run Dagster's web server and daemon and MLflow's server until one of them ends or a signal comes."""
     install_dagster_settings(home)
     repository = Path(__file__).resolve().parents[2]
     environment = os.environ | {"LAKEHOUSE_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster)}
@@ -41,14 +60,88 @@ def serve(home: Home, port: int, mlflow_port: int) -> None:
          "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1"],
     )
     CONSOLE.print(f"Dagster http://127.0.0.1:{port}   MLflow http://127.0.0.1:{mlflow_port}   (Ctrl-C stops both)")
-    servers = [subprocess.Popen(command, env=environment, cwd=repository) for command in commands]
+    run_servers(commands, environment, repository)
+
+
+def run_servers(commands: Sequence[Sequence[str]], environment: Mapping[str, str], folder: Path) -> None:
+    """Run commands until one ends or a signal comes; afterwards no process that they started lives.
+
+    1. SIGINT is heard also where it was ignored, as a shell's job in the background does.
+    2. Servers get the signals of STAGES in turn; a second signal meanwhile kills them at once.
+
+    Raises
+    ------
+    Interrupted
+        Where a signal ended it.
+    click.ClickException
+        Where a server ended by itself.
+    """
+    mark = uuid.uuid4().hex
+    with _heard() as heard:
+        servers: list[subprocess.Popen[bytes]] = []
+        try:
+            servers.extend(_start(command, {**environment, MARK: mark}, folder) for command in commands)
+            while not heard and all(server.poll() is None for server in servers):
+                time.sleep(LOOK_SECONDS)
+        finally:
+            _end(servers, mark, lambda: len(heard) > 1)
+    if heard:
+        raise Interrupted(heard[0], "stopped")
+    raise click.ClickException("a server ended by itself, and the other with it; its last lines above say why")
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    """In a session of its own: a Ctrl-C at the terminal would reach it a second time."""
+    return subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)
+
+
+@contextmanager
+def _heard() -> Iterator[list[int]]:
+    """Signals that came within the block; a hang-up of the terminal too, unless nohup has it ignored."""
+    heard: list[int] = []
+    numbers = [*SIGNALS, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else [])]
+    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in numbers}
     try:
-        while all(server.poll() is None for server in servers):
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        CONSOLE.print("stopping")
+        yield heard
     finally:
-        for server in servers:
-            server.send_signal(SIGINT)
-        for server in servers:
-            server.wait(timeout=30)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(servers: Sequence[subprocess.Popen[bytes]], mark: str, at_once: Callable[[], bool]) -> None:
+    """End servers and all that they started; the first signal goes to the servers alone, which end their own."""
+    CONSOLE.print("stopping")
+    own = {server.pid for server in servers}
+    for number, seconds in STAGES:
+        if at_once() and number != signal.SIGKILL:
+            continue
+        deadline = time.monotonic() + seconds
+        _send(number, [p for p in _marked(mark) if number != signal.SIGINT or p.pid in own])
+        while _alive(servers, mark) and time.monotonic() < deadline and (number == signal.SIGKILL or not at_once()):
+            time.sleep(LOOK_SECONDS)
+            if number == signal.SIGKILL:
+                _send(number, _marked(mark))  # what was started meanwhile
+
+
+def _send(number: int, processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
+
+
+def _alive(servers: Sequence[subprocess.Popen[bytes]], mark: str) -> bool:
+    """Servers are waited for as well, so that none stays as a zombie."""
+    waited = [server.poll() for server in servers]
+    return None in waited or bool(_marked(mark))
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if _mark_of(process) == mark]
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    """Of another user's process, or of one that has ended, there is none."""
+    try:
+        return process.environ().get(MARK)
+    except (psutil.Error, OSError):
+        return None
