@@ -83,7 +83,8 @@ EITHER = (
 )
 OTHER_CYCLE = "is another cycle than the event's name says; the cell is left out"
 NOTHING_KNOWN = (
-    "has no field that is known; see dagster_project/lake/vocabulary.toml. The row is left out"
+    "has no field that is known; see dagster_project/lake/vocabulary.toml. The row is left out, "
+    "and so are those of the same form"
 )
 MISSING_CODE = "holds a code for a missing value; it counts as empty, here and wherever it comes"
 LATER_DAY = (
@@ -290,13 +291,14 @@ def lay_out(entries: Sequence[Entry]) -> Found:
     """
     found = Found()
     first_days = _first_days(entries)
+    unknown: set[tuple[object, ...]] = set()
     numbers, refused = _patient_numbers(entries, found.refusals)
     people: dict[str, _Person] = {}
     for entry in entries:
         if entry.key in refused:
             continue
         number = {"patient_id": numbers.get(entry.key, entry.key)}
-        parts = _parts(entry, found.refusals)
+        parts = _parts(entry, found.refusals, unknown)
         if parts["patients"].cells or not entry.forms:
             _add_person(people, entry, parts["patients"].row(number), found.refusals)
         for table in TABLES[1:]:
@@ -362,7 +364,9 @@ class _Part:
         return CsvRow(self.number, {**self.cells, **patient})
 
 
-def _parts(entry: Entry, refusals: list[Refusal]) -> dict[str, _Part]:
+def _parts(
+    entry: Entry, refusals: list[Refusal], unknown: set[tuple[object, ...]]
+) -> dict[str, _Part]:
     """The filled cells of a row by table and column; what contradicts itself is refused."""
     filled = [cell for cell in entry.cells if cell.text or cell.fault]
     known = [of_cell(cell, entry) for cell in filled]
@@ -380,7 +384,9 @@ def _parts(entry: Entry, refusals: list[Refusal]) -> dict[str, _Part]:
     ]
     for table, column in refused:
         parts[table].cells.pop(column, None)
-    if filled and not any(known):
+    kind = entry.file, entry.forms, frozenset(cell.names for cell in filled)
+    if filled and not any(known) and kind not in unknown:
+        unknown.add(kind)
         refusals.append(Refusal(entry.item(filled[0]), NOTHING_KNOWN))
     return parts
 

@@ -64,6 +64,7 @@ VERSION = (
     "holds data of a MetaDataVersion that is not delivered; names are taken from another version "
     "of the study, codes are refused. Export the metadata with the data"
 )
+NO_SUBJECTS = "holds no subjects; export the clinical data with the metadata"
 NO_METADATA = (
     "holds no metadata of its study, so that codes are refused; export the metadata with the data"
 )
@@ -73,6 +74,9 @@ UNKNOWN_ITEM = (
 
 _SUBJECT_NUMBERS = ("StudySubjectID", "SubjectName")
 """What vendors call the subject's number where the SubjectKey is their own (OpenClinica, Rave)."""
+
+_GROUPS = ("SiteRef", "DataAccessGroup")
+"""What says whose a subject is."""
 
 _SUBJECT_FACTS = {"Sex": "sex", "DateOfBirth": "birth_date"}
 """What vendors say of a subject in attributes."""
@@ -146,9 +150,11 @@ def read_odm(files: Mapping[str, Path], site: str = "") -> dict[str, list[CsvTab
     state = State(metadata)
     for document in ordered:
         carry_out(state, document.root, document.name, document.space, snapshot=document.snapshot)
+    if not any(document.has_data for document in documents):
+        refusals.append(Refusal(documents[0].name, NO_SUBJECTS))
     refusals += [*told, *_about_versions(ordered, metadata), *state.refusals]
     entries = _of_site(list(_entries(state)), state, site, refusals)
-    refusals += _unknown_items(entries)
+    refusals += _unknown_items(entries, metadata)
     entries = _without_missing(entries, metadata, refusals)
     found = lay_out(entries)
     return tables(found, [document.name for document in documents], [*refusals, *found.refusals])
@@ -379,7 +385,7 @@ def _number(subject: Node) -> str:
 def _of_site(entries: list[Entry], state: State, site: str, refusals: list[Refusal]) -> list[Entry]:
     """The entries of subjects of this site."""
     groups = {
-        _number(subject): subject.facts.get("SiteRef", "") or _group(subject)
+        _number(subject): next(filter(None, map(subject.facts.get, _GROUPS)), "") or _group(subject)
         for subject in state.subjects.below
     }
     own, reason = of_this_site(groups, site)
@@ -396,19 +402,19 @@ def _group(subject: Node) -> str:
     return next((cell.text for cell in cells if cell), "")
 
 
-def _is_redcaps(cell: Cell) -> bool:
+def _is_redcaps(cell: Cell, metadata: Metadata) -> bool:
     """True for what REDCap adds to a form: its state, its group, the record's identifier."""
-    added = any(_REDCAPS.fullmatch(name.lower()) for name in cell.names)
+    added = any(_REDCAPS.fullmatch(n.lower()) or n in metadata.record_ids for n in cell.names)
     return added and not options(cell.names)
 
 
-def _unknown_items(entries: Sequence[Entry]) -> list[Refusal]:
+def _unknown_items(entries: Sequence[Entry], metadata: Metadata) -> list[Refusal]:
     first: dict[tuple[str, ...], Refusal] = {}
     for entry in entries:
         place: Counter[int] = Counter()
         for cell in entry.cells:
             place[cell.row] += 1
-            if not _is_redcaps(cell) and not of_cell(cell, entry):
+            if not _is_redcaps(cell, metadata) and not of_cell(cell, entry):
                 reason = NAMES_DIFFER if names_differ(cell.names, entry.forms) else UNKNOWN_ITEM
                 item = f"{entry.item(cell)} item {place[cell.row]}"
                 first.setdefault(cell.names, Refusal(item, reason))
@@ -426,7 +432,7 @@ def _without_missing(
         for cell in entry.cells:
             column = next(iter(of_cell(cell, entry).values()), "")
             if not is_missing_code(cell.text, metadata.missing):
-                kept += [] if _is_redcaps(cell) else [cell]
+                kept += [] if _is_redcaps(cell, metadata) else [cell]
             elif column:
                 first.setdefault(cell.names, entry.item(cell, column))
         made.append(entry._replace(cells=kept))

@@ -107,6 +107,8 @@ class Metadata:
     units: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     """The project's own codes for missing values, as REDCap states them."""
+    record_ids: set[str] = field(default_factory=set)
+    """Items that repeat the record's identifier, as REDCap states them."""
 
     def add(self, root: ET.Element, space: str) -> None:
         """Take in the metadata of a file."""
@@ -120,6 +122,7 @@ class Metadata:
                     } - {""}
             for version in named(study, "MetaDataVersion", space):
                 key = study.get("OID", ""), version.get("OID", "")
+                self.record_ids |= {vendor(version, "RecordIdField")} - {""}
                 self.versions[key] = _version(version, space, self.versions, key[0])
 
     def definitions(self, study: str, version: str) -> Definitions:

@@ -37,8 +37,7 @@ NOT_THERE = (
 )
 MARKED_REMOVED = "is marked as removed in the study database; it is left out"
 OUTSIDE = (
-    "holds items that are in no item group of a form of an event; export it as ODM 1.3. "
-    "They are left out"
+    "holds items that are in no item group of a subject; export it as ODM 1.3. They are left out"
 )
 SNAPSHOT_CHANGES = (
     "is a Snapshot and yet changes or removes; its instructions are carried out in the order of "
@@ -128,7 +127,8 @@ def carry_out(state: State, root: ET.Element, name: str, space: str, *, snapshot
     4. An item that is inserted twice with different values is refused; Update and Upsert replace
        its value, IsNull empties it.
     5. What is changed or removed without being there is named.
-    6. What the study database marks as removed (OpenClinica's Status or Removed) is left out, and
+    6. In a Snapshot an event, form or group may lack its OID, and an event or form be left out.
+    7. What the study database marks as removed (OpenClinica's Status or Removed) is left out, and
        named.
 
     Rows are the item groups of the file, counted from 1.
@@ -143,7 +143,7 @@ def carry_out(state: State, root: ET.Element, name: str, space: str, *, snapshot
                     _Walk(state, file, definitions, study, version).element(
                         state.subjects, element, 0, "Insert" if snapshot else "Upsert"
                     )
-    if _outside(root, space):
+    if _outside(root, space, file.rows):
         state.refusals.append(Refusal(name, OUTSIDE))
     if file.not_there:
         state.refusals.append(
@@ -153,15 +153,14 @@ def carry_out(state: State, root: ET.Element, name: str, space: str, *, snapshot
         state.refusals.append(Refusal(name, SNAPSHOT_CHANGES))
 
 
-def _outside(root: ET.Element, space: str) -> bool:
-    """True where items or item groups stand elsewhere than in a form of an event of a subject."""
+def _outside(root: ET.Element, space: str, rows: int) -> bool:
+    """True where item groups stand in no subject, or items in no item group."""
+    tag = f"{space}{LEVELS[-1][0]}"
     clinical = [data for data in root if of_namespace(data, "ClinicalData", space)]
-    path = "/".join(f"{space}{tag}" for tag, _, _ in LEVELS)
-    groups = [group for data in clinical for group in data.findall(path)]
-    found = sum(1 for data in clinical for _ in data.iter(f"{space}{LEVELS[-1][0]}"))
+    groups = [group for data in clinical for group in data.iter(tag)]
     items = sum(c.tag.startswith(f"{space}ItemData") for group in groups for c in group)
     every = sum(e.tag.startswith(f"{space}ItemData") for data in clinical for e in data.iter())
-    return found > len(groups) or every > items
+    return len(groups) > rows or every > items
 
 
 @dataclass
@@ -181,7 +180,8 @@ class _Walk:
         self.file.rows = own
         instruction = self._instruction(element, inherited)
         reason = "" if instruction else NO_SUCH_INSTRUCTION
-        if not reason and not element.get(key):
+        new = self.file.snapshot and instruction == "Insert" and level > 0
+        if not reason and not element.get(key) and not new:
             reason = NO_KEY.format(attribute=key)
         node, fault = None, reason
         if not reason:
@@ -216,7 +216,7 @@ class _Walk:
         """
         _, key, repeat = LEVELS[level]
         oid, number = element.get(key, ""), _repeat(element, level)
-        if number or not repeat:
+        if (number and oid) or not repeat:
             exact = above.of_repeat(oid, number)
             return exact or (_only_without_repeat(above, oid) if number == "1" else None), ""
         if self.file.snapshot and instruction == "Insert":
@@ -290,13 +290,26 @@ class _Walk:
                 if child.tag.startswith(f"{space}ItemData"):
                     self._item(node, child, below)
             return
-        tag, key, _ = LEVELS[level + 1]
-        children = [child for child in element if of_namespace(child, tag, space)]
-        times = Counter(c.get(key, "") for c in children if not _repeat(c, level + 1))
-        for child in children:
-            self.element(node, child, level + 1, below, beside=times[child.get(key, "")] > 1)
+        for lower in range(level + 1, len(LEVELS)):
+            tag, key, _ = LEVELS[lower]
+            children = [child for child in element if of_namespace(child, tag, space)]
+            times = Counter(c.get(key, "") for c in children if not _repeat(c, lower))
+            host = self._between(node, lower - level - 1) if children else node
+            for child in children:
+                self.element(host, child, lower, below, beside=times[child.get(key, "")] > 1)
         for site in (child for child in element if of_namespace(child, "SiteRef", space)):
             node.facts["SiteRef"] = site.get("LocationOID", "")
+
+    def _between(self, node: Node, levels: int) -> Node:
+        """The node that stands for levels which a file leaves out, as REDCap does with events."""
+        for _ in range(levels):
+            lower = node.of_repeat("", "")
+            if lower is None:
+                place = max(self.file.rows, 1), next(self.state.orders), self.study, self.version
+                lower = Node("", "", self.file.name, *place)
+                node.add(lower)
+            node = lower
+        return node
 
     def _item(self, node: Node, element: ET.Element, inherited: str) -> None:
         """Carry out an item's instruction on its group."""

@@ -51,6 +51,7 @@ from dagster_project.lake.vocabulary import word_key
 
 CANNOT_BE_READ = "cannot be read; export it as CSV (labels) in UTF-8"
 NO_RECORDS = "holds no records of REDCap; export them anew as CSV (labels)"
+NO_ROWS = "holds no records; export the records with it"
 NO_RECORD_ID = "has no column record_id; export it with the record identifier"
 NO_KEY = "has no record_id; the row is left out"
 JOINED = (
@@ -373,6 +374,8 @@ class _Reading:
         if self.key is None:
             project.refuse(sheet.name, NO_RECORD_ID)
             return
+        if not (sheet.rows or sheet.refusals):
+            project.refuse(sheet.name, NO_ROWS)
         self.fields = self._fields([n for n in asked if n != self.key])
         self.written = self._written()
         self.fields = [self._settled(column) for column in self.fields]

@@ -305,17 +305,48 @@ ODM_CASES = {
         ONE,
         TWO_CYCLES[:1],
     ),
-    "an item group that is in no form": Case(
+    "item groups and forms that are in no event, as REDCap writes a classic project": Case(
         {
             "odm.xml": odm(
                 metadata(),
-                data(subject("001", event("SE", DM, group("FU", item("EV", "death"))))),
+                data(
+                    subject(
+                        "001",
+                        form(
+                            "DM",
+                            group("", item("SEX", "2"), key="1"),
+                            group("", item("STG", "IIIB"), key="1"),
+                            key="1",
+                        ),
+                        form(
+                            "EX",
+                            group("EX", item("CYC", "1"), item("EXDT", "2024-01-05"), key="1"),
+                            key="1",
+                        ),
+                        form(
+                            "EX",
+                            group("EX", item("CYC", "2"), item("EXDT", "2024-01-26"), key="1"),
+                            key="2",
+                        ),
+                        group("FU", item("EV", "death"), item("EVDT", "2024-09-01")),
+                    )
+                ),
+            )
+        },
+        ONE,
+        TWO_CYCLES,
+        DIED,
+    ),
+    "items that are in no item group": Case(
+        {
+            "odm.xml": odm(
+                metadata(), data(subject("001", event("SE", DM, form("FU", item("EV", "death")))))
             )
         },
         ONE,
         (),
         (),
-        {"clinical/odm.xml": "in no item group of a form"},
+        {"clinical/odm.xml": "in no item group of a subject"},
     ),
     "a subject without its key": Case(
         {"odm.xml": changed("<SubjectData TransactionType='Remove'/>")},

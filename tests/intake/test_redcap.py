@@ -589,6 +589,7 @@ REDCAP_CASES = {
         FEMALE,
         TWO_CYCLES,
         DIED,
+        {"clinical/ ODM file 1": "holds no subjects"},
     ),
     "a workbook under the name of a CSV file": Case(
         {"redcap.csv": b"PK\x03\x04" + b"xl/workbook.xml" * 3},
@@ -609,6 +610,9 @@ REDCAP_CASES = {
         (),
         (),
         {f"{FILE} row 3": "more cells than the header"},
+    ),
+    "an export without records": Case(
+        {"redcap.csv": csv(RAW)}, {}, (), (), {FILE: "holds no records"}
     ),
     "two hospital numbers in one record": Case(
         {
