@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # assets, checks and models lie beside this package
+if (BESIDE := str(Path(__file__).resolve().parents[1])) not in sys.path:  # assets, checks and models lie beside this package
+    sys.path.insert(0, BESIDE)
 
 import dagster as dg
 
