@@ -17,12 +17,17 @@ BUSY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterR
 @dg.sensor(job=site_job, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING,
            description="Runs a site whose delivery changed and has been quiet since the last look.")
 def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Compare each site's delivery with the last two looks: changed, and now at rest, means run."""
+    """Compare each site's delivery with the last two looks and with its vault.
+
+    1. Unchanged since the last look: at rest.
+    2. Neither run by this sensor before, nor taken in by anybody's run (`lakehouse run`, a night): run.
+    """
     home = find_home()
     seen = json.loads(context.cursor or "{}")
     sites = home.landing_sites()
     now = {site: home.delivery(site) for site in sites}
-    ready = [s for s in sites if seen.get(s, {}).get("seen") == now[s] and seen[s].get("run") != now[s]]
+    rest = [s for s in sites if seen.get(s, {}).get("seen") == now[s]]
+    ready = [s for s in rest if now[s] not in {seen[s].get("run"), home.taken_in(s)}]
     cursor = {s: {"seen": now[s], "run": now[s] if s in ready else seen.get(s, {}).get("run")} for s in sites}
     requests = [dg.RunRequest(run_key=f"{s}-{now[s]}", partition_key=s, tags={"landing": now[s]}) for s in ready]
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor), dynamic_partitions_requests=[SITES.build_add_request(sites)] if sites else [])

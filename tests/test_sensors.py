@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from dagster_project.lake.home import delivery_signature
+from dagster_project.lake.home import Home, delivery_signature
 from dagster_project.schedules import nightly
 from dagster_project.sensors import SENSORS, landing
 
@@ -67,6 +67,16 @@ def test_a_delivery_is_run_when_it_has_come_to_rest(home: Path, instance: dg.Dag
     assert look() == [], "5. indeed it was"
     assert look() == ["BB"], "6. at rest again, and only that site"
     assert look() == [], "7. once"
+
+
+def test_what_a_run_by_hand_took_in_is_not_run_again(home: Path, instance: dg.DagsterInstance) -> None:
+    """`lakehouse run`, then `lakehouse dev`: the cursor is empty, the vault is not."""
+    taken = home / "vault" / "AA" / "delivery"
+    deliver(taken, Home(home).delivery("AA"))
+    look = Look(instance)
+    assert [look(), look()] == [[], ["BB"]]
+    deliver(home / "landing" / "AA" / "dicom" / "1.dcm")
+    assert [look(), look(), look()] == [[], ["AA"], []], "what came afterwards is run"
 
 
 def test_a_delivery_is_run_once_even_if_the_cursor_is_lost(home: Path, instance: dg.DagsterInstance) -> None:

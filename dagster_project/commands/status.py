@@ -217,12 +217,12 @@ def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:
 
 
 def _delivery(home: Home, site: str) -> str:
-    taken, folder = home.vault / site / "delivery", home.landing / site
-    if not folder.is_dir():
+    if not (home.landing / site).is_dir():
         return "no landing folder; what was taken in remains"
-    if not taken.is_file():
+    taken = home.taken_in(site)
+    if not taken:
         return "new: run `lakehouse run`"
-    return "taken in" if taken.read_text(encoding="utf-8") == home.delivery(site) else "changed since the last run: run `lakehouse run`"
+    return "taken in" if taken == home.delivery(site) else "changed since the last run: run `lakehouse run`"
 
 
 def _print_refused(

@@ -11,7 +11,7 @@ from dagster_project.intake.agent import LOCKED, ask_agent
 from dagster_project.intake.keys import Keys, KeysError, create_throwaway_medium, is_throwaway, unlock
 from dagster_project.intake.pseudonyms import OTHER_MEDIUM, medium_of
 from dagster_project.intake.vault import IntakeReport, take_in
-from dagster_project.lake.home import Home
+from dagster_project.lake.home import TAKEN_IN, Home
 
 THROWAWAY = ("The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
              "The README says how the PI makes a medium.")
@@ -84,7 +84,7 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
         report = take_in(folder, vault, keys=keys, crosswalk=home.crosswalk, mapper=map_tasks, progress=_Progress(say))
     except Exception as error:
         raise DeliveryError(site, error) from None
-    (vault / "delivery").write_text(signature, encoding="utf-8")
+    (vault / TAKEN_IN).write_text(signature, encoding="utf-8")
     (vault / "SIMULATED").touch() if (folder / "SIMULATED").is_file() else (vault / "SIMULATED").unlink(missing_ok=True)
     return report
 

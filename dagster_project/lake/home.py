@@ -14,6 +14,8 @@ from dagster_project.lake.columns import SITE_PATTERN
 RECEIVED = "received"
 """A file of a site's vault that changes whenever the PACS has sent something new."""
 
+TAKEN_IN = "delivery"
+"""A file of a site's vault: the signature of the delivery that intake has read to its end."""
 
 OF_THE_SYSTEM = frozenset({
     ".DS_Store", ".localized", ".Spotlight-V100", ".Trashes", ".fseventsd", ".TemporaryItems", "__MACOSX",
@@ -137,6 +139,11 @@ class Home:
         listed, received = delivery_signature(self.landing / site), self.vault / site / RECEIVED
         told = received.read_text(encoding="utf-8") if received.is_file() else ""
         return hashlib.sha256((listed + told).encode()).hexdigest()[:16] if told else listed
+
+    def taken_in(self, site: str) -> str:
+        """Signature of the delivery that the site's vault took in last; empty where it took in none."""
+        file = self.vault / site / TAKEN_IN
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     def sites(self) -> list[str]:
         """Sites that have delivered or whose vault is filled, in order; a folder with another name is no site."""
