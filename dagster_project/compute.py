@@ -321,6 +321,7 @@ class _Context(SpawnContext):
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which a broken pool ends it: what was started with & may ignore it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _one_thread()
 

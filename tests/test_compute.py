@@ -111,6 +111,21 @@ def test_a_pool_that_is_closed_leaves_no_thread_and_no_process() -> None:
     assert held() == before
 
 
+def ends_by_sigterm(_: int) -> bool:
+    return signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_workers_of_a_process_that_ignores_sigterm_end_by_it() -> None:
+    """A broken pool ends its workers so, and would wait for ever."""
+    close_executor()
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert [o.result for o in run_tasks(ends_by_sigterm, [1])] == [True]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def workers() -> list[psutil.Process]:
     return [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
 
