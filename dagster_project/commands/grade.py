@@ -10,7 +10,7 @@ from typing import Any
 import click
 import polars as pl
 
-PLACES_SHOWN = 5
+PLACES_SHOWN = 10
 """Rows that are named on the screen for each rule; all of them are in the table of flags."""
 
 
@@ -34,10 +34,8 @@ def grade(folder: Path, file: Path) -> None:
     else lies in DIR is named. Files are known by their columns; DM tells deaths.
 
     For each subject, evaluator and visit: target, non-target, new lesion and overall response with
-    the rule that gave it,
-    and each difference from RS where RS is there. What was flagged goes, by rule and row, to a
-    second file: FILE with
-    `.flags` before its suffix.
+    the rule that gave it, and each difference from RS where RS is there. What was flagged goes, by
+    rule and row, to a second file: FILE with `.flags` before its suffix.
 
     \b
     Example:
@@ -73,16 +71,24 @@ def grade(folder: Path, file: Path) -> None:
         }
     )
     print_table("Read", ["File", "Table", "Rows"], trial.files)
-    if trial.unread:
-        print_table(
-            "Not read",
-            ["File", "Why"],
-            [(u.name, u.why.removeprefix("not read: ")) for u in trial.unread],
-        )
-    print_table("Flagged", ["Rule", "Rows", "Where"], _by_rule(graded.flags))
-    click.echo(
-        f"\n{_counts(graded.visits)}, {graded.differences} differ from what was recorded: {file.name}, {flagged.name}"
+    _print_lines(
+        "Not read", [f"{u.name}: {u.why.removeprefix('not read: ')}" for u in trial.unread]
     )
+    _print_lines("Flagged", _by_rule(graded.flags))
+    differing = f"{graded.differences} differ from what was recorded"
+    click.echo(f"\n{_counts(graded.visits)}, {differing}: {file.name}, {flagged.name}")
+
+
+def _print_lines(title: str, lines: Iterable[str]) -> None:
+    """Print lines that are never wrapped, so that a place can be searched for."""
+    from rich.markup import escape
+
+    from dagster_project.commands.terminal import CONSOLE
+
+    found = list(lines)
+    CONSOLE.print(f"\n[bold]{title}[/bold]{'' if found else ': none'}")
+    for line in found:
+        CONSOLE.print(escape(line), soft_wrap=True)
 
 
 def _not_read(unread: Iterable[Any], like: pl.DataFrame) -> pl.DataFrame:
@@ -94,16 +100,17 @@ def _not_read(unread: Iterable[Any], like: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([like.clear(), found], how="diagonal")
 
 
-def _by_rule(flags: pl.DataFrame) -> list[tuple[str, int, str]]:
+def _by_rule(flags: pl.DataFrame) -> list[str]:
     """Each rule, how many rows it flagged and where the first of them are."""
     found = flags.group_by("rule", maintain_order=True).agg(
         pl.len().alias("n"), pl.col("place").unique(maintain_order=True).alias("places")
     )
     rows = found.sort("n", "rule", descending=[True, False]).iter_rows()
-    return [
-        (rule, n, ", ".join(places[:PLACES_SHOWN]) + (", …" if len(places) > PLACES_SHOWN else ""))
-        for rule, n, places in rows
-    ]
+    return [f"{rule} {n}: {_places(places)}" for rule, n, places in rows]
+
+
+def _places(places: list[str]) -> str:
+    return ", ".join(places[:PLACES_SHOWN]) + (", …" if len(places) > PLACES_SHOWN else "")
 
 
 def _counts(visits: pl.DataFrame) -> str:

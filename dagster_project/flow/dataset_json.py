@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ SUFFIXES = frozenset({".json", ".ndjson", ".dsjc"})
 READ_VERSION = re.compile(r"1\.1(?:\.\d+)?")
 VERSION = "datasetJSONVersion"
 
+_COLUMNS = re.compile(r'"columns"\s*:\s*\[')
+
 CUT = "is cut off or damaged; copy it again"
 OTHER_VERSION = (
     "is Dataset-JSON of another version than 1.1; write it as 1.1, as SAS transport file or as CSV"
@@ -31,8 +34,7 @@ def read_dataset_json(path: Path) -> TrialFile | None:
     """Read a data set; None for a JSON file of another kind.
 
     1. another version, a file that is cut off, fewer or more rows than `records` states, and a row
-       of more or fewer values
-       than there are columns are refused by name
+       of more or fewer values than there are columns are refused by name
     2. numbers as Python prints them; null is empty
 
     Raises
@@ -57,22 +59,41 @@ def read_dataset_json(path: Path) -> TrialFile | None:
 
 def _parts(path: Path) -> tuple[Any, Sequence[Any] | None]:
     """What stands before the rows, and the rows; None for rows that cannot be read."""
+    text = _decompressed(path)
+    if VERSION not in text:
+        return None, None
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix.lower() == ".dsjc" else data).decode(
-            "utf-8-sig"
-        )
         if path.suffix.lower() == ".json":
             head = json.loads(text)
             return head, head.get("rows", []) if isinstance(head, Mapping) else None
         first, *rest = [line for line in text.split("\n") if line.strip()]
         head = json.loads(first)
-    except (EOFError, OSError, ValueError):
-        raise UnreadableFileError(path.name, CUT) from None
+    except (RecursionError, ValueError):
+        raise UnreadableFileError(path.name, CUT, _columns_in(text)) from None
     try:
         return head, [json.loads(line) for line in rest]
-    except ValueError:
+    except (RecursionError, ValueError):
         return head, None
+
+
+def _decompressed(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return (gzip.decompress(data) if path.suffix.lower() == ".dsjc" else data).decode(
+            "utf-8-sig"
+        )
+    except (EOFError, OSError, ValueError, zlib.error):
+        raise UnreadableFileError(path.name, CUT) from None
+
+
+def _columns_in(text: str) -> list[str]:
+    """The columns of an object that is cut off behind them; empty where it is cut before."""
+    found = _COLUMNS.search(text)
+    try:
+        columns, _ = json.JSONDecoder().raw_decode(text, found.end() - 1) if found else ([], 0)
+        return _columns({"columns": columns}, "")
+    except (RecursionError, ValueError):
+        return []
 
 
 def _columns(head: Mapping[str, Any], name: str) -> list[str]:

@@ -6,8 +6,9 @@ import codecs
 import datetime as dt
 import io
 import math
+import mmap
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, num
 
 RECORD = 80
 """Bytes of a record: each header is one, and each part of the file is padded to whole records."""
+
+LIBRARY = 3 * RECORD
+"""Bytes before the first data set."""
 
 ENCODINGS = ("UTF-8", "GB18030", "CP1252", "ISO-8859-1")
 """Encodings of texts in order of trial; a transport file does not name its own."""
@@ -49,14 +53,17 @@ class _Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
-    """One data set: the bytes by which it is a file of its own, its variables, where its rows begin."""
+class _Header:
+    """What stands before the rows of a data set, and where in the file the first row begins."""
 
-    data: bytes
     name: str
     variables: Sequence[_Variable]
     rows_at: int
     stated_rows: int | None
+
+    @property
+    def columns(self) -> list[str]:
+        return [v.name for v in self.variables]
 
     @property
     def row_width(self) -> int:
@@ -68,23 +75,51 @@ def read_transport(path: Path) -> list[TrialFile]:
 
     1. CPORT files, other versions and other files are refused by name
     2. a file whose size is no whole number of records, a row that is not whole, and fewer rows than
-       version 8 states: cut off, refused.
-       Version 5 states no number of rows, so that a cut between two records and two rows at once
-       cannot be seen.
+       version 8 states: cut off, refused. Version 5 states no number of rows, so that a cut between
+       two records and two rows at once cannot be seen.
     3. texts by the first of `ENCODINGS` in which all of them can be decoded, a last character that
-       was cut left out; numbers as Python prints them; dates as ISO 8601;
-       missing values, .A to .Z included, are empty
+       was cut left out; numbers as Python prints them; dates as ISO 8601; missing values, .A to .Z
+       included, are empty
 
     Raises
     ------
     UnreadableFileError
         Where one of these is so; with the columns of the data set, where they are known.
     """
-    data = path.read_bytes()
-    _check_kind(data, path.name)
-    members = list(_members(data, path.name))
-    names = [path.name if len(members) == 1 else f"{path.name} {m.name}" for m in members]
-    return [_read(member, name) for member, name in zip(members, names, strict=True)]
+    found = read_data_sets(path)
+    for one in found:
+        if isinstance(one, UnreadableFileError):
+            raise one
+    return [one for one in found if isinstance(one, TrialFile)]
+
+
+def read_data_sets(
+    path: Path, wanted: Callable[[Sequence[str]], bool] = lambda _: True
+) -> list[TrialFile | UnreadableFileError]:
+    """Read each data set by itself: the table, or why it cannot be read.
+
+    A data set whose columns are not wanted is given without its rows: nothing but its header is
+    read, however long it is.
+
+    Raises
+    ------
+    UnreadableFileError
+        Where the file as a whole is none of these.
+    """
+    if not path.stat().st_size:
+        raise UnreadableFileError(path.name, NO_TRANSPORT)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        _check_kind(data[: 2 * RECORD], path.name)
+        starts = _member_starts(data)
+        if not starts:
+            raise UnreadableFileError(path.name, CUT)
+        ends = [*starts[1:], len(data)]
+        return [
+            _data_set(
+                data, start, end, path.name if len(starts) == 1 else f"{path.name} {{}}", wanted
+            )
+            for start, end in zip(starts, ends, strict=True)
+        ]
 
 
 def _check_kind(data: bytes, name: str) -> None:
@@ -94,43 +129,50 @@ def _check_kind(data: bytes, name: str) -> None:
         raise UnreadableFileError(name, NO_TRANSPORT)
 
 
-def _members(data: bytes, name: str) -> Iterator[_Member]:
-    starts = [
-        place
-        for place in range(0, len(data), RECORD)
-        if data[place : place + 20] == _HEADER and data[place + 20 : place + 28] in _MEMBER
-    ]
-    if not starts:
-        raise UnreadableFileError(name, CUT)
-    head = data[: starts[0]]
-    for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
-        yield _member(head, data[start:end], name)
+def _member_starts(data: mmap.mmap) -> list[int]:
+    """Where the header of each data set is: at the start of a record."""
+    found: list[int] = []
+    for kind in _MEMBER:
+        place = data.find(_HEADER + kind)
+        while place >= 0:
+            found += [place] if place % RECORD == 0 else []
+            place = data.find(_HEADER + kind, place + 1)
+    return sorted(found)
 
 
-def _member(head: bytes, own: bytes, name: str) -> _Member:
+def _data_set(
+    data: mmap.mmap, start: int, end: int, name: str, wanted: Callable[[Sequence[str]], bool]
+) -> TrialFile | UnreadableFileError:
     try:
-        names_at, rows_at = _find(own, _NAMES), _find(own, _ROWS)
-        width, count = int(own[74:78]), int(own[names_at + 54 : names_at + 58])
-        variables = [
-            _variable(own[place : place + width])
-            for place in range(names_at + RECORD, names_at + RECORD + count * width, width)
-        ]
-        stated = (
-            own[rows_at + 48 : rows_at + 63].strip()
-            if own[rows_at + 20 : rows_at + 28] == _ROWS[1]
-            else b""
+        header = _header(data, start, end, name)
+        own = name.format(header.name)
+        if not wanted(header.columns):
+            return TrialFile(own, header.columns, [])
+        return _read(
+            header, data[header.rows_at : end], data[:LIBRARY] + data[start : header.rows_at], own
         )
-        title = own[_NAME_AT : _NAME_AT + 32].split(b"SASDATA")[0]
+    except UnreadableFileError as error:
+        return error
+
+
+def _header(data: mmap.mmap, start: int, end: int, name: str) -> _Header:
+    try:
+        names_at, rows_at = _find(data, _NAMES, start, end), _find(data, _ROWS, start, end)
+        width, count = int(data[start + 74 : start + 78]), int(data[names_at + 54 : names_at + 58])
+        places = range(names_at + RECORD, names_at + RECORD + count * width, width)
+        variables = [_variable(data[place : place + width]) for place in places]
+        title = data[start + _NAME_AT : start + _NAME_AT + 32].split(b"SASDATA")[0]
     except (ValueError, struct.error):
-        raise UnreadableFileError(name, CUT) from None
+        raise UnreadableFileError(name.format("").strip(), CUT) from None
+    is_version_8 = data[rows_at + 20 : rows_at + 28] == _ROWS[1]
+    stated = data[rows_at + 48 : rows_at + 63].strip() if is_version_8 else b""
     rows = int(stated) if stated.isdigit() and int(stated) else None
-    return _Member(
-        head + own, title.decode("latin-1").strip(), variables, len(head) + rows_at + RECORD, rows
-    )
+    return _Header(title.decode("latin-1").strip(), variables, rows_at + RECORD, rows)
 
 
-def _find(own: bytes, kinds: Sequence[bytes]) -> int:
-    return min(place for kind in kinds if (place := own.find(_HEADER + kind)) >= 0)
+def _find(data: mmap.mmap, kinds: Sequence[bytes], start: int, end: int) -> int:
+    places = [data.find(_HEADER + kind, start, end) for kind in kinds]
+    return min(place for place in places if place >= 0)
 
 
 def _variable(record: bytes) -> _Variable:
@@ -138,93 +180,84 @@ def _variable(record: bytes) -> _Variable:
     return _Variable(record[8:16].decode("latin-1").strip().upper(), kind == 2, width)
 
 
-def _read(member: _Member, name: str) -> TrialFile:
+def _read(header: _Header, rows: bytes, before: bytes, name: str) -> TrialFile:
     import pyreadstat
 
-    _check_rows(member, name)
-    data, encoding = _decodable(_padded(member), _texts(member))
+    _check_rows(header, rows, name)
+    readable, encoding = _decodable(_padded(header, rows), _texts(header, rows))
     try:
-        values, _ = pyreadstat.read_xport(io.BytesIO(data), output_format="dict", encoding=encoding)
+        values, _ = pyreadstat.read_xport(
+            io.BytesIO(before + readable), output_format="dict", encoding=encoding
+        )
     except Exception:
-        raise UnreadableFileError(name, UNREAD, _columns(member)) from None
+        raise UnreadableFileError(name, UNREAD, header.columns) from None
     columns = [[_text(value) for value in column] for column in values.values()]
-    return TrialFile(
-        name,
-        [column.strip().upper() for column in values],
-        numbered(list(zip(*columns, strict=True))),
-    )
+    names = [column.strip().upper() for column in values]
+    return TrialFile(name, names, numbered(list(zip(*columns, strict=True))))
 
 
-def _columns(member: _Member) -> list[str]:
-    return [v.name for v in member.variables]
-
-
-def _check_rows(member: _Member, name: str) -> None:
-    rows = member.data[member.rows_at :]
-    width = member.row_width
-    rest = rows[len(rows) // width * width :] if width else rows
+def _check_rows(header: _Header, rows: bytes, name: str) -> None:
+    """Refuse rows that are not whole: header and rows are whole records, and what is left over is padding."""
+    width = header.row_width
+    n = len(rows) // width if width else 0
+    rest = rows[n * width :]
     padded = len(rest) < RECORD and not rest.strip(b" \0")
-    if (
-        len(member.data) % RECORD
-        or not padded
-        or (member.stated_rows or 0) > len(rows) // max(width, 1)
-    ):
-        raise UnreadableFileError(name, CUT, _columns(member))
+    if len(rows) % RECORD or not padded or (header.stated_rows or 0) > n:
+        raise UnreadableFileError(name, CUT, header.columns)
 
 
-def _padded(member: _Member) -> bytes:
-    """The bytes with blanks for zeros behind the last row: a reader takes zeros for rows.
+def _padded(header: _Header, rows: bytes) -> bytes:
+    """The rows with blanks for zeros behind the last one: a reader takes zeros for rows.
 
     An empty text is blanks, so that a row of zeros alone is no row where there are texts; numbers
     alone may all be 0.
     """
-    width, end = member.row_width, len(member.data)
-    if not any(v.is_text for v in member.variables):
-        return member.data
-    start = end - (end - member.rows_at) % max(width, 1)
-    while (
-        width
-        and start - width >= max(member.rows_at, end - RECORD + 1)
-        and not member.data[start - width : start].strip(b"\0")
-    ):
+    width = header.row_width
+    if not any(v.is_text for v in header.variables):
+        return rows
+    start = len(rows) // width * width
+    while start - width > len(rows) - RECORD and not rows[start - width : start].strip(b"\0"):
         start -= width
-    return member.data[:start] + b" " * (end - start)
+    return rows[:start] + b" " * (len(rows) - start)
 
 
-def _texts(member: _Member) -> list[tuple[int, int]]:
-    """Where each text with a byte beyond ASCII begins and ends in the bytes of the data set."""
-    width = member.row_width
-    n = (len(member.data) - member.rows_at) // max(width, 1)
-    rows = np.frombuffer(member.data, np.uint8, n * width, member.rows_at).reshape(n, width)
+def _texts(header: _Header, rows: bytes) -> list[tuple[int, int]]:
+    """Where among the rows each text with a byte beyond ASCII begins and ends."""
+    width = header.row_width
+    n = len(rows) // max(width, 1)
+    table = np.frombuffer(rows, np.uint8, n * width).reshape(n, width)
     found: list[tuple[int, int]] = []
     at = 0
-    for variable in member.variables:
+    for variable in header.variables:
         if variable.is_text:
-            foreign = (rows[:, at : at + variable.width] >= 0x80).any(axis=1)
-            found += [
-                (start, start + variable.width)
-                for start in (member.rows_at + at + np.flatnonzero(foreign) * width).tolist()
-            ]
+            foreign = (table[:, at : at + variable.width] >= 0x80).any(axis=1)
+            starts = (at + np.flatnonzero(foreign) * width).tolist()
+            found += [(start, start + variable.width) for start in starts]
         at += variable.width
     return found
 
 
-def _decodable(data: bytes, texts: Sequence[tuple[int, int]]) -> tuple[bytes, str]:
-    """The bytes and the first of `ENCODINGS` in which every text can be decoded.
+def _decodable(rows: bytes, texts: Sequence[tuple[int, int]]) -> tuple[bytes, str]:
+    """The rows and the first of `ENCODINGS` in which every text can be decoded.
 
     SAS cuts a text at the width of its variable, within a character where that is one of several
-    bytes: the bytes of such a
-    character are blanked.
+    bytes: the bytes of such a character are blanked.
     """
     for encoding in ENCODINGS:
-        tails = [_incomplete(data[start:end], encoding) for start, end in texts]
+        tails = [_incomplete(rows[start:end], encoding) for start, end in texts]
         if None not in tails:
-            whole = bytearray(data)
-            for (start, end), tail in zip(texts, tails, strict=True):
-                text_end = start + len(data[start:end].rstrip(b" "))
-                whole[text_end - (tail or 0) : text_end] = b" " * (tail or 0)
-            return bytes(whole), encoding
+            return _without_tails(rows, texts, [tail or 0 for tail in tails]), encoding
     raise AssertionError("every byte is a character of the last encoding")
+
+
+def _without_tails(rows: bytes, texts: Sequence[tuple[int, int]], tails: Sequence[int]) -> bytes:
+    if not any(tails):
+        return rows
+    whole = bytearray(rows)
+    for (start, end), tail in zip(texts, tails, strict=True):
+        last = start + len(rows[start:end].rstrip(b" "))
+        whole[last - tail : last] = b" " * tail
+    return bytes(whole)
 
 
 def _incomplete(text: bytes, encoding: str) -> int | None:

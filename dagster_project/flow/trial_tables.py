@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import polars as pl
 
 from dagster_project.domain.trial_rows import TrialRow
 from dagster_project.flow.dataset_json import SUFFIXES, read_dataset_json
-from dagster_project.flow.sas_transport import read_transport
+from dagster_project.flow.sas_transport import read_data_sets
 from dagster_project.flow.trial_files import TrialFile, UnreadableFileError, numbered
 from dagster_project.intake.csv_tables import read_records
 
@@ -94,7 +94,10 @@ def read_trial(folder: Path) -> Trial:
     for path in sorted(p for p in folder.iterdir() if not p.name.startswith((".", "~$"))):
         try:
             for table in _tables(path, trial):
-                _take(table, trial)
+                if isinstance(table, UnreadableFileError):
+                    broken.append(table)
+                else:
+                    _take(table, trial)
         except UnreadableFileError as error:
             broken.append(error)
     for one in broken:
@@ -108,7 +111,7 @@ def read_trial(folder: Path) -> Trial:
     return trial
 
 
-def _tables(path: Path, trial: Trial) -> Iterable[TrialFile]:
+def _tables(path: Path, trial: Trial) -> Sequence[TrialFile | UnreadableFileError]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None and path.is_file() and path.stem.upper() in MEASURED:
         raise UnreadableFileError(path.name, UNKNOWN_FORMAT)
@@ -166,11 +169,12 @@ def _take(table: TrialFile, trial: Trial) -> None:
 
 def _same_rows(rows: Sequence[TrialRow], known: Sequence[TrialRow]) -> str:
     """The file among those already read that has the same rows; empty where none has."""
-    by_file: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in known:
-        by_file[row.file].append(_filled(row))
-    own = [_filled(row) for row in rows]
-    return next((name for name, others in by_file.items() if own and others == own), "")
+    counts = Counter(row.file for row in known)
+    for name in [file for file, n in counts.items() if rows and n == len(rows)]:
+        others = (row for row in known if row.file == name)
+        if all(_filled(a) == _filled(b) for a, b in zip(rows, others, strict=True)):
+            return name
+    return ""
 
 
 def _filled(row: TrialRow) -> dict[str, str]:
@@ -255,14 +259,18 @@ def _parquet(path: Path) -> list[TrialFile]:
     return [TrialFile(path.name, [name.strip().upper() for name in frame.columns], numbered(rows))]
 
 
+def _transport(path: Path) -> list[TrialFile | UnreadableFileError]:
+    return read_data_sets(path, lambda columns: domain_of(columns) is not None)
+
+
 def _json(path: Path) -> list[TrialFile]:
     table = read_dataset_json(path)
     return [table] if table else []
 
 
-_READERS: Mapping[str, Callable[[Path], list[TrialFile]]] = {
+_READERS: Mapping[str, Callable[[Path], Sequence[TrialFile | UnreadableFileError]]] = {
     ".csv": _csv,
     ".parquet": _parquet,
-    ".xpt": read_transport,
+    ".xpt": _transport,
     **dict.fromkeys(SUFFIXES, _json),
 }

@@ -289,6 +289,33 @@ def test_a_file_that_might_have_been_the_lesions_is_not_passed_by(folder: Path) 
     assert grade(folder).exit_code == 1
 
 
+def test_of_several_data_sets_in_a_file_the_damaged_one_alone_is_left_out(folder: Path) -> None:
+    members = [
+        transport(TABLES[name], folder.parent / f"{name}.xpt").read_bytes()
+        for name in ("tu", "tr", "rs")
+    ]
+    (folder / "all.xpt").write_bytes(members[0] + b"".join(m[240:] for m in members[1:])[:-90])
+    found = graded(folder)
+    assert found["overall_response"].to_list() == GRADED
+    assert flags(folder) == [("file_unreadable", "all.xpt RS")]
+
+
+def test_of_a_table_that_is_no_source_the_header_alone_is_read(folder: Path) -> None:
+    write(folder)
+    transport([TrialRow("", 2, {"USUBJID": "S1", "LBTESTCD": "ALT"})], folder / "lb.xpt")
+    cut(folder / "lb.xpt", -90)
+    assert graded(folder)["overall_response"].to_list() == GRADED
+    assert flags(folder) == [("file_not_read", "lb.xpt")]
+
+
+def test_json_of_another_kind_is_no_data_set_even_where_it_is_damaged(folder: Path) -> None:
+    write(folder, "xpt", ["tr", "rs"])
+    (folder / "notes.json").write_text('{"a": ')
+    (folder / "deep.json").write_text("[" * 100_000)
+    graded(folder)
+    assert flags(folder)[:2] == [("file_not_read", "deep.json"), ("file_not_read", "notes.json")]
+
+
 def test_lesions_in_a_format_that_is_not_read_are_asked_for(folder: Path) -> None:
     write(folder, "xpt", ["tr", "rs"])
     (folder / "TU.sas7bdat").write_bytes(b"\0")
@@ -357,7 +384,7 @@ def test_a_rule_is_shown_with_its_places_and_no_value(folder: Path) -> None:
         ]
     ).write_csv(folder / "tr.csv")
     printed = " ".join(grade(folder).output.split())
-    assert "negative_diameter 2 tr.csv row 4, tr.csv row 6" in printed
+    assert "negative_diameter 2: tr.csv row 4, tr.csv row 6" in printed
     assert "4711" not in printed
     assert "S1" not in printed
 
