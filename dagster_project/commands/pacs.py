@@ -6,7 +6,7 @@ import datetime as dt
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import click
 from dagster_project.lake.home import Home, find_home
 
 if TYPE_CHECKING:
+    from dagster_project.intake.pacs_listener import Listener
     from dagster_project.intake.pacs_pull import Archive, Pulled
     from dagster_project.intake.pacs_settings import SitePacs
     from dagster_project.intake.pacs_wanted import Query, Wanted
@@ -45,9 +46,16 @@ def listen(site: str) -> None:
     """
     from dagster_project.intake.pacs_listener import Listener
 
-    with _opened(site) as (settings, reception), Listener(settings.listen, reception, click.echo) as listener:
-        click.echo(f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} for {site}; Ctrl-C ends it")
-        _await_end()
+    with _opened(site) as (settings, reception), _port_of(site) as ours:
+        if not ours:
+            raise click.ClickException("a listener of this site is running; end it first, or let it run: a pull uses it too")
+        with Listener(settings.listen, reception, click.echo) as listener:
+            _listen(site, settings, listener)
+
+
+def _listen(site: str, settings: SitePacs, listener: Listener) -> None:
+    click.echo(f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} for {site}; Ctrl-C ends it")
+    _await_end()
 
 
 @pacs.command()
@@ -75,7 +83,7 @@ def pull(
     with _opened(site) as (settings, reception):
         dates = (start.date(), end.date()) if start and end else None
         query = Query(wanted_of_list(numbers, dates)) if numbers else _query_of_landing(site, before, after)
-        _report(_pulled(settings, reception, query.wanted), len(query.unused), uids=uids, chinese=lang == "zh")
+        _report(_pulled(site, settings, reception, query.wanted), len(query.unused), uids=uids, chinese=lang == "zh")
 
 
 def _query_of_landing(site: str, before: int, after: int) -> Query:
@@ -91,15 +99,42 @@ def _query_of_landing(site: str, before: int, after: int) -> Query:
     return query
 
 
-def _pulled(settings: SitePacs, reception: Reception, wanted: list[Wanted]) -> Pulled:
-    from dagster_project.intake.pacs_listener import Listener
+def _pulled(site: str, settings: SitePacs, reception: Reception, wanted: list[Wanted]) -> Pulled:
     from dagster_project.intake.pacs_pull import pull as pull_from
 
     digits = settings.peer.number_digits
     if settings.peer.method == "move":
-        with Listener(settings.listen, reception):
+        with _receiving(site, settings, reception):
             return pull_from(_archive(settings, reception), reception, wanted, digits)
     return pull_from(_archive(settings, reception), reception, wanted, digits)
+
+
+@contextmanager
+def _receiving(site: str, settings: SitePacs, reception: Reception) -> Iterator[None]:
+    """A listener of our own while the block runs, or the one that has the port already."""
+    from dagster_project.intake.pacs_listener import Listener
+
+    with _port_of(site) as ours:
+        if not ours:
+            click.echo("lakehouse pacs listen is running: it receives what this pull requests")
+            yield
+            return
+        with Listener(settings.listen, reception):
+            yield
+
+
+@contextmanager
+def _port_of(site: str) -> Iterator[bool]:
+    """Whether this process may listen for the site: a PACS knows one port of ours, and one process has it."""
+    from dagster_project.lake.locks import HeldError, locked
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(find_home().root / f"pacs.{site}.lock", "lakehouse pacs", seconds=0))
+            ours = True
+        except HeldError:
+            ours = False
+        yield ours
 
 
 def _archive(settings: SitePacs, reception: Reception) -> Archive:

@@ -11,8 +11,9 @@ from typing import Any
 from pydicom import Dataset
 
 from dagster_project.intake.deidentification import KINDS
+from dagster_project.intake.pacs_connections import Arrivals, bounded_peer
 from dagster_project.intake.pacs_faults import PacsError, RequestError
-from dagster_project.intake.pacs_listener import COME_AGAIN, REFUSED, STORED, TRANSFER_SYNTAXES, silent_for
+from dagster_project.intake.pacs_listener import COME_AGAIN, HEADROOM, REFUSED, STORED, TRANSFER_SYNTAXES
 from dagster_project.intake.pacs_pull import LEVELS, MOST_ANSWERS, Answer, Found
 from dagster_project.intake.pacs_settings import Listening, Peer
 from dagster_project.intake.pacs_tls import fault_of_connection
@@ -21,9 +22,17 @@ from dagster_project.intake.vault import IntakeError, Reception
 UIDS_A_REQUEST = 100
 """How many instances one request names: a list stays within what every PACS takes (PS3.4 C.2.2.2.2, list of UID matching)."""
 
+PLAIN = [syntax for syntax in TRANSFER_SYNTAXES if not syntax.is_encapsulated]
+COMPRESSED = [syntax for syntax in TRANSFER_SYNTAXES if syntax.is_encapsulated]
+"""Of a context the PACS takes one syntax. What it holds compressed it may be unable to decompress, so
+that each of those is a context of its own."""
+
 SECONDS_AN_OBJECT = 2.0
 """What a C-MOVE may take an object without a word, beyond the time limit: the standard lets a PACS
 be silent until the last one is sent, and disks of old studies are slow."""
+
+STRAGGLER_SECONDS = 5.0
+"""How long objects are waited for that a PACS says it has sent."""
 
 PAUSES = (1.0, 4.0)
 """Seconds until a PACS that has no association free is tried again."""
@@ -61,6 +70,7 @@ class MessageArchive:
     def __init__(self, peer: Peer, ours: Listening, reception: Reception) -> None:
         self._peer, self._ours, self._reception = peer, ours, reception
         self._expected: frozenset[str] | None = frozenset()
+        self._arrivals = Arrivals(ours.largest_object + HEADROOM, self._cut_off)
         self.unasked = self.cut_short = 0
 
     def find(self, level: str, keys: Mapping[str, str]) -> list[Answer]:
@@ -112,7 +122,18 @@ class MessageArchive:
 
         with self._association([Model], more_seconds=objects * SECONDS_AN_OBJECT) as association:
             for status, _ in association.send_c_move(query, self._ours.ae_title, Model):
-                _went_on("C-MOVE", status)
+                if not _went_on("C-MOVE", status):
+                    self._await_stragglers(status)
+
+    def _await_stragglers(self, status: Dataset) -> None:
+        """A PACS may answer before its last objects are here: wait for those that it says it sent."""
+        sent = int(status.get("NumberOfCompletedSuboperations", 0) or 0)
+        expected = self._expected or frozenset()
+        deadline = time.monotonic() + STRAGGLER_SECONDS
+        while time.monotonic() < deadline:
+            if len(expected) - len(self._reception.absent(expected)) >= min(sent, len(expected)):
+                return
+            time.sleep(0.1)
 
     def _get(self, query: Dataset) -> None:
         from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Model  # type: ignore[attr-defined]
@@ -121,7 +142,12 @@ class MessageArchive:
             for status, _ in association.send_c_get(query, Model):
                 _went_on("C-GET", status)
 
+    def _cut_off(self, association: Any, arrived: int) -> None:
+        self._reception.refuse(arrived, f"larger than {self._ours.largest_object_mib} MiB, the limit of the settings; raise it there")
+        association.abort()
+
     def _store(self, event: Any) -> int:
+        self._arrivals.whole(event.assoc, being_taken=False)
         uid = str(event.request.AffectedSOPInstanceUID)
         if self._expected is not None and uid not in self._expected:
             self.unasked += 1
@@ -160,7 +186,7 @@ class MessageArchive:
         entity.dimse_timeout = self._ours.seconds + more_seconds
         tls = self._peer.tls
         shown = (tls.context(server=False), tls.name or self._peer.host) if tls else None
-        handlers = [(evt.EVT_C_STORE, self._store), silent_for(self._ours.seconds, evt.EVT_CONN_OPEN)]
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_DATA_RECV, self._arrivals.count), bounded_peer(self._ours.seconds, evt.EVT_CONN_OPEN)]
         roles = [build_role(sop_class, scp_role=True) for sop_class in KINDS] if storage else []
         try:
             return entity.associate(self._peer.host, self._peer.port, ae_title=self._peer.ae_title,
@@ -178,7 +204,9 @@ class MessageArchive:
         for model in models:
             entity.add_requested_context(model)
         for sop_class in KINDS if storage else ():
-            entity.add_requested_context(sop_class, TRANSFER_SYNTAXES)
+            entity.add_requested_context(sop_class, PLAIN)
+            for compressed in COMPRESSED:
+                entity.add_requested_context(sop_class, compressed)
         return entity
 
     def _fault(self, association: Any) -> str:
@@ -190,6 +218,10 @@ class MessageArchive:
             said = (answer.result_source, answer.diagnostic)
             text = REJECTED.get(said, "it refuses; check both AE titles with its administrator")
             return text.format(ours=self._ours.ae_title, theirs=self._peer.ae_title)
+        if association.rejected_contexts:
+            return "it does not offer Query/Retrieve to us; is method right, and is it allowed for our AE title?"
+        if association.rejected_contexts:
+            return "it does not offer Query/Retrieve to us; is method right, and is it allowed for our AE title?"
         fault = fault_of_connection(self._peer.host, self._peer.port, self._peer.tls)
         return fault or "it accepts the connection and does not answer; check both AE titles, address, port and TLS"
 
@@ -231,7 +263,7 @@ def _went_on(what: str, status: Dataset) -> bool:
     """
     code = status.get("Status") if status else None
     if code is None:
-        raise RequestError(f"it ended the association, or said nothing more, in the middle of {what}")
+        raise RequestError(f"it ended the association, or said nothing more, in the middle of {what}; does it know our AE title?")
     if code in PENDING:
         return True
     if code in ALL_FAIL:

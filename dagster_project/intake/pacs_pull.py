@@ -34,6 +34,13 @@ IN_VAIN = 24
 """Requests in a row that brought nothing of a series, after which the rest of it waits for the next
 pull: a series of 400 slices whose disk is lost costs these and not 800."""
 
+SERIES_IN_VAIN = 3
+"""Series in a row, the first of a pull, of which nothing came: then nothing will."""
+
+NOTHING_COMES = (
+    "nothing came of the first {count} series ({why}); does the PACS know our AE title with this host "
+    "and port, and does the firewall let it in?")
+
 QUERIES_IN_VAIN = 3
 """Patients in a row whose queries fail, after which the pull ends."""
 
@@ -104,6 +111,7 @@ class Pulled:
     series: int = 0
     known: int = 0
     asked: int = 0
+    came: int = 0
     missing: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     notes: list[PullNote] = field(default_factory=list)
@@ -192,12 +200,13 @@ def _pull_patient(
     place = f"patient {patient}" if patient else person.place
     notes: list[PullNote] = []
     cut_before = archive.cut_short
-    fault = _pull_series_of(archive, reception, person, digits, (place, notes, done))
-    if archive.cut_short > cut_before:
-        notes.append(PullNote(place, CUT_SHORT))
-    reception.note(person.number, notes)
-    done.notes += notes
-    return fault
+    try:
+        return _pull_series_of(archive, reception, person, digits, (place, notes, done))
+    finally:
+        if archive.cut_short > cut_before:
+            notes.append(PullNote(place, CUT_SHORT))
+        reception.note(person.number, notes)
+        done.notes += notes
 
 
 def _pull_series_of(
@@ -256,11 +265,14 @@ def _pull_listed(
     done.known += len(there) - len(missing)
     done.asked += len(missing)
     absent, why = bring(archive, reception, found, missing)
+    done.came += len(missing) - len(absent)
     if absent:
         done.missing += len(absent)
         reason = DID_NOT_COME.format(why=why or NO_REASON)
         notes.append(PullNote(name, reason, tuple(absent), len(there)))
         done.absent.append(Absent(place, found, tuple(absent), reason))
+    if not done.came and len(done.absent) == SERIES_IN_VAIN:
+        raise PacsError(NOTHING_COMES.format(count=SERIES_IN_VAIN, why=why or NO_REASON))
 
 
 def _pull_unlisted(archive: Archive, reception: Reception, found: Found, unlisted: int) -> int:

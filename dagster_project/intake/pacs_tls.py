@@ -10,6 +10,10 @@ from pathlib import Path
 
 from dagster_project.intake.pacs_faults import PacsError, connection_fault
 
+NOT_GREETED = (
+    "it ends the connection in the TLS handshake; does it speak TLS on this port, and know our "
+    "certificate?")
+
 SECONDS_TO_PROBE = 5.0
 """How long the search for the cause of a failed connection may take at each step."""
 
@@ -115,11 +119,18 @@ def fault_of_connection(host: str, port: int, tls: Tls | None) -> str:
         with socket.create_connection((host, port), SECONDS_TO_PROBE) as plain:
             if context is None:
                 return ""
-            with context.wrap_socket(plain, server_hostname=name) as greeted:
-                greeted.settimeout(0.5)
-                return _silent(greeted)
+            return _fault_of_greeting(context, plain, name)
     except OSError as error:
         return connection_fault(error)
+
+
+def _fault_of_greeting(context: ssl.SSLContext, plain: socket.socket, name: str) -> str:
+    try:
+        with context.wrap_socket(plain, server_hostname=name) as greeted:
+            greeted.settimeout(0.5)
+            return _silent(greeted)
+    except (ConnectionError, ssl.SSLEOFError):
+        return NOT_GREETED
 
 
 def _silent(greeted: ssl.SSLSocket) -> str:

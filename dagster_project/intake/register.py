@@ -127,6 +127,11 @@ class Register:
         self._connection.executemany("INSERT INTO pull_note VALUES (?, ?, ?, ?, ?, ?)", [
             (person, patient, n.item, n.reason, " ".join(n.uids), n.listed) for n in notes])
 
+    def absent_of_notes(self, person: str) -> list[str]:
+        """Keyed UIDs that were noted of a person and have not come since."""
+        noted = self._connection.execute("SELECT uids FROM pull_note WHERE person = ?", (person,)).fetchall()
+        return [uid for row in noted for uid in row["uids"].split() if not self.has_come(uid)]
+
     def pull_notes(self) -> list[tuple[str, str]]:
         """Item and reason of what pulls did not bring, without what has come since in another way."""
         found = [PullNote(row["item"], row["reason"], tuple(row["uids"].split()), row["listed"])

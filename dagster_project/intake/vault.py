@@ -54,6 +54,16 @@ LOCK_SECONDS = 2.0
 RECEPTION_SECONDS = 20.0
 """How long the listener waits for a run over the site's folder before it asks the sender to come again."""
 
+BUSY_SECONDS = 1.0
+"""The same for the objects after one that waited in vain: a run may take an hour, and a sender that waits 20 s an object gives up."""
+
+LISTENER = "listener"
+"""Whose notes those are in the register; others are keyed digests of numbers."""
+
+PUT_OFF = (
+    "sent by the network while a run was going on, or while nothing could be written, and not taken; have the PACS send these objects again, "
+    "or run lakehouse pacs pull")
+
 RULES_VERSION = 3
 """Raise it when code changes what is refused: files refused before are looked at again."""
 
@@ -427,6 +437,7 @@ class Reception:
         self._people: tuple[str, People] = ("", People())
         self._token = secrets.token_hex(4)
         self._noted = False
+        self._patience = RECEPTION_SECONDS
 
     @contextlib.contextmanager
     def _run(self, seconds: float = RECEPTION_SECONDS) -> Iterator[_Run]:
@@ -444,7 +455,9 @@ class Reception:
             Where a run over the site's folder does not end, or nothing can be written: the sender has to come again.
         """
         digest = self._keys.digest("file", hashlib.sha256(data).hexdigest())
-        with self._run() as run:
+        patience, self._patience = self._patience, BUSY_SECONDS
+        with self._run(patience) as run:
+            self._patience = RECEPTION_SECONDS
             key = f"{self._key(sop_instance_uid)} {digest[:32]}"
             outcome = run.receive(Received(key, len(data), data), self._known_people(run))
             row = run.register.file(key)
@@ -490,6 +503,16 @@ class Reception:
         with self._run() as run, run.register.transaction():
             before = run.register.pull_notes()
             run.register.put_pull_notes(person, run.crosswalk.find(run.site, number) or "", keyed)
+            self._noted = self._noted or run.register.pull_notes() != before
+
+    def note_put_off(self, sop_instance_uids: Iterable[str]) -> None:
+        """Objects that were sent and could not be looked at; one that comes again leaves the quarantine."""
+        new = {keyed_uid(uid, self._keys.uid) for uid in sop_instance_uids}
+        with self._run() as run, run.register.transaction():
+            before = run.register.pull_notes()
+            uids = sorted(new.union(run.register.absent_of_notes(LISTENER)))
+            notes = [PullNote("objects of the network", PUT_OFF, tuple(uids), len(uids))] if uids else []
+            run.register.put_pull_notes(LISTENER, "", notes)
             self._noted = self._noted or run.register.pull_notes() != before
 
     def close(self) -> None:

@@ -1,10 +1,15 @@
 """A home with one site whose reception is open, for the tests of what comes from a PACS."""
 
+import contextlib
 import hashlib
+import socket
 import subprocess
+import threading
+import time
 
 import polars as pl
 
+from dagster_project.intake.files import Outcome
 from dagster_project.intake.keys import create_throwaway_medium, unlock
 from dagster_project.intake.pacs_listener import Listener
 from dagster_project.intake.pacs_settings import Listening
@@ -60,3 +65,84 @@ def certificate(folder, name="127.0.0.1", alternative="IP:127.0.0.1", *options):
                "-addext", f"subjectAltName={alternative}", *options]
     subprocess.run(command, check=True, capture_output=True)
     return key, made
+
+
+class Memory:
+    """A reception that holds objects in memory as they came: for what a peer says, not for what is made of it."""
+
+    def __init__(self):
+        self.objects, self.refusals, self.notes = {}, [], []
+
+    def take(self, uid, data):
+        self.objects[uid] = data
+        return Outcome("", "")
+
+    def refuse(self, _size, reason):
+        self.refusals.append(reason)
+
+    def missing(self, uids):
+        return [uid for uid in uids if uid not in self.objects]
+
+    absent = missing
+
+    def note(self, _number, notes):
+        self.notes += notes
+
+    def patient_of(self, _number):
+        return "", False
+
+    def series_name(self, uid):
+        return "S" + uid.rpartition(".")[2]
+
+    def held_of_series(self, uid):
+        return sum(one.startswith(f"{uid}.") for one in self.objects)
+
+    def close(self):
+        pass
+
+
+class Relay:
+    """Passes so many bytes on, then says `last` and closes both sides, or is silent until `end`."""
+
+    def __init__(self, target, most, *, hang_up=True, last=b""):
+        self._last = last
+        self._server, self._most, self._hang_up = socket.create_server(("127.0.0.1", 0)), most, hang_up
+        self.port = self._server.getsockname()[1]
+        self._sides = []
+        self._threads = [threading.Thread(target=self._serve, args=(target,), daemon=True)]
+        self._threads[0].start()
+
+    def _serve(self, target):
+        there, _ = self._server.accept()
+        us = socket.create_connection(("127.0.0.1", target))
+        self._sides = [us, there]
+        self._threads.append(threading.Thread(target=self._back, args=(us, there), daemon=True))
+        self._threads[1].start()
+        left = self._most
+        while left > 0 and (part := there.recv(min(left, 65536))):
+            us.sendall(part)
+            left -= len(part)
+        us.sendall(self._last)
+        time.sleep(1)
+        if self._hang_up:
+            self._close()
+
+    def _close(self):
+        for one in self._sides:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)  # close alone says nothing while the other thread reads
+
+    def end(self):
+        self._close()
+        for thread in self._threads:
+            thread.join()
+        for one in (*self._sides, self._server):
+            one.close()
+
+    @staticmethod
+    def _back(us, there):
+        try:
+            while part := us.recv(65536):
+                there.sendall(part)
+        except OSError:
+            return

@@ -49,11 +49,11 @@ def await_port(port: int, process: subprocess.Popen) -> None:
 def dcmtk(tool: str, port: int, *arguments: str, caller: str = "PACS", called: str = "LAKEHOUSE") -> subprocess.CompletedProcess:
     """echoscu, storescu … against our listener."""
     needed = ["--required"] if tool == "storescu" else []  # proposes the classes of the files alone: all of them are too many for one association
-    command = [_of_dcmtk(tool), "-v", *needed, "-aet", caller, "-aec", called, "127.0.0.1", str(port), *arguments]
+    command = [of_dcmtk(tool), "-v", *needed, "-aet", caller, "-aec", called, "127.0.0.1", str(port), *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
 
 
-def _of_dcmtk(tool: str) -> str:
+def of_dcmtk(tool: str) -> str:
     """DCMTK's tool: pynetdicom puts some of the same names beside this interpreter."""
     ours = Path(sys.executable).parent
     folders = [f for f in os.get_exec_path() if Path(f).resolve() != ours.resolve() and Path(f) != ours]

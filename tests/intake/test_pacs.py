@@ -24,7 +24,7 @@ from dagster_project.intake.pacs_web import WebArchive
 from dagster_project.intake.reading import close_child
 from tests.intake import peers
 from tests.intake.builders import ROOT, ct, image, rtstruct, seg, to_bytes
-from tests.intake.pacs_site import IDENTIFYING, Site, folder_of
+from tests.intake.pacs_site import IDENTIFYING, Relay, Site, folder_of
 from tests.intake.pacs_site import certificate as make_certificate
 from tests.waiting import PATIENCE, wait_until
 
@@ -127,7 +127,7 @@ def test_a_peer_that_goes_away_half_way_leaves_nothing_half_written(site, tmp_pa
     """A relay passes on a part of what storescu says, and hangs up."""
     folder = folder_of(tmp_path / "out", [ct(i, pixels=np.full((256, 256), i)) for i in range(4)])
     with site.listener() as listener:
-        relay = _Relay(listener.port, most=300_000)
+        relay = Relay(listener.port, most=300_000)
         assert peers.dcmtk("storescu", relay.port, "+sd", str(folder)).returncode != 0
         assert 0 < len(site.content()) < 4
         assert all(pydicom.dcmread(p).pixel_array.shape == (256, 256) for p in site.vault.rglob("*.dcm"))
@@ -135,51 +135,6 @@ def test_a_peer_that_goes_away_half_way_leaves_nothing_half_written(site, tmp_pa
     relay.end()
     assert len(site.content()) == 4
     assert list((site.vault / ".incoming").iterdir()) == []
-
-
-class _Relay:
-    """Passes so many bytes on, then closes both sides, or is silent until `end`."""
-
-    def __init__(self, target, most, *, hang_up=True):
-        self._server, self._most, self._hang_up = socket.create_server(("127.0.0.1", 0)), most, hang_up
-        self.port = self._server.getsockname()[1]
-        self._sides = []
-        self._threads = [threading.Thread(target=self._serve, args=(target,), daemon=True)]
-        self._threads[0].start()
-
-    def _serve(self, target):
-        there, _ = self._server.accept()
-        us = socket.create_connection(("127.0.0.1", target))
-        self._sides = [us, there]
-        self._threads.append(threading.Thread(target=self._back, args=(us, there), daemon=True))
-        self._threads[1].start()
-        left = self._most
-        while left > 0 and (part := there.recv(min(left, 65536))):
-            us.sendall(part)
-            left -= len(part)
-        time.sleep(1)
-        if self._hang_up:
-            self._close()
-
-    def _close(self):
-        for one in self._sides:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)  # close alone says nothing while the other thread reads
-
-    def end(self):
-        self._close()
-        for thread in self._threads:
-            thread.join()
-        for one in (*self._sides, self._server):
-            one.close()
-
-    @staticmethod
-    def _back(us, there):
-        try:
-            while part := us.recv(65536):
-                there.sendall(part)
-        except OSError:
-            return
 
 
 # ── a peer is silent ──
@@ -223,7 +178,7 @@ def test_a_peer_that_connects_and_is_silent_is_closed_soon_and_takes_nobodys_pla
 def test_a_listener_stops_at_once_whatever_its_peers_leave_unsaid(site):
     with site.listener() as listener:
         silent = [connected(listener, said) for said in (b"", START_OF_A_REQUEST)]
-        relay = _Relay(listener.port, most=500, hang_up=False)
+        relay = Relay(listener.port, most=500, hang_up=False)
         sender = threading.Thread(target=peers.dcmtk, args=("echoscu", relay.port, "-ta", "2", "-td", "2"))
         sender.start()
         sender.join()
