@@ -424,7 +424,7 @@ def _unknown_items(entries: Sequence[Entry], metadata: Metadata) -> list[Refusal
 def _without_missing(
     entries: Sequence[Entry], metadata: Metadata, refusals: list[Refusal]
 ) -> list[Entry]:
-    """The entries without the codes that stand for missing values, which are named once per item."""
+    """The entries without codes for missing values, which are named once per item."""
     first: dict[tuple[str, ...], str] = {}
     made = []
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What study databases deliver, by `lakehouse run`: what was removed is gone, codes have their words, and all else is named."""
+"""What study databases deliver, by `lakehouse run`: in the tables, or named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.deliveries.conftest import Deliveries, run_delivery
-from tests.intake.test_odm import CYCLES, DEATH, DM, at, changes, data, event, form, group, metadata, odm, subject
+from tests.intake.test_odm import (
+    CYCLES,
+    DEATH,
+    DM,
+    at,
+    changes,
+    data,
+    event,
+    form,
+    group,
+    metadata,
+    odm,
+    subject,
+)
 from tests.intake.test_redcap import PROJECT, RAW, RAW_ROWS, csv, dictionary
 
 
@@ -21,10 +34,15 @@ def write(landing: Path) -> None:
             "odm_later.xml": changes(removal, more=' CreationDateTime="2025-02-01T00:00:00"'),
         },
         "CODES": {"redcap.csv": raw},
-        "WORDS": {"Lung_DATA_2025-01-05_1010.csv": raw, "Lung_DataDictionary_2025-01-05.csv": PROJECT},
+        "WORDS": {
+            "Lung_DATA_2025-01-05_1010.csv": raw,
+            "Lung_DataDictionary_2025-01-05.csv": PROJECT,
+        },
         "OTHER": {"redcap.csv": raw, "redcap_dictionary.csv": dictionary()},
-        "NEWODM": {"odm.xml": odm(whole, space="http://www.cdisc.org/ns/odm/v2.0", version="2.0"),
-                   "patients.csv": "patient_id,sex\n001,F\n"},
+        "NEWODM": {
+            "odm.xml": odm(whole, space="http://www.cdisc.org/ns/odm/v2.0", version="2.0"),
+            "patients.csv": "patient_id,sex\n001,F\n",
+        },
     }
     for site, files in sites.items():
         for name, text in files.items():
@@ -49,16 +67,21 @@ def test_a_death_that_a_later_file_removes_is_none(databases: Deliveries) -> Non
     assert not databases.refused("REMOVED", "case_report")
 
 
-@pytest.mark.parametrize(("site", "sex", "events", "named"), [
-    ("WORDS", "F", ["death"], set()),
-    ("CODES", None, [], {"code of an answer"}),
-    ("OTHER", None, [], {"code of an answer", "another project"}),
-    ("NEWODM", "F", [], {"of a version that is not read"}),
-])
+@pytest.mark.parametrize(
+    ("site", "sex", "events", "named"),
+    [
+        ("WORDS", "F", ["death"], set()),
+        ("CODES", None, [], {"code of an answer"}),
+        ("OTHER", None, [], {"code of an answer", "another project"}),
+        ("NEWODM", "F", [], {"of a version that is not read"}),
+    ],
+)
 def test_codes_have_their_words_or_are_named(
     databases: Deliveries, site: str, sex: str | None, events: list[str], named: set[str]
 ) -> None:
-    assert [r["sex"] for r in databases.ask("SELECT sex FROM patients WHERE site = ?", site)] == [sex]
+    assert [r["sex"] for r in databases.ask("SELECT sex FROM patients WHERE site = ?", site)] == [
+        sex
+    ]
     found = databases.ask("SELECT event FROM follow_up WHERE site = ?", site)
     assert [r["event"] for r in found] == events
     refused = "\n".join(databases.refused(site))

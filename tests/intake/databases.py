@@ -10,7 +10,7 @@ BASELINE = {"sex": "F", "stage": "IIIB"}
 
 
 class Case(NamedTuple):
-    """What is delivered (files of clinical/), and what must come of it: patients by number, cycles and events with their dates, reasons by place."""
+    """What is delivered in clinical/, and what must come of it: rows, and reasons by place."""
 
     files: dict[str, str | bytes]
     patients: dict[str, dict[str, object]]

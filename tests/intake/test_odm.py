@@ -1,4 +1,4 @@
-"""CDISC ODM in all its forms: what is delivered, and the tables that come of it or the reason that is named."""
+"""CDISC ODM in all its forms: what is delivered, and the tables or the reason that come of it."""
 
 from __future__ import annotations
 
@@ -75,11 +75,13 @@ def metadata(
         for oid, name in {**NAMES, **(names or {})}.items()
     )
     codes = "".join(
-        f'<CodeListItem CodedValue="{code}"><Decode><TranslatedText>{text}</TranslatedText></Decode></CodeListItem>'
+        f'<CodeListItem CodedValue="{code}"><Decode><TranslatedText>{text}</TranslatedText>'
+        f"</Decode></CodeListItem>"
         for code, text in answers
     )
     return (
-        f'<Study OID="{study}"><GlobalVariables/><MetaDataVersion OID="{version}" Name="{version}">{items}{extra}'
+        f'<Study OID="{study}"><GlobalVariables/><MetaDataVersion OID="{version}"'
+        f' Name="{version}">{items}{extra}'
         f'<CodeList OID="CL" Name="CL" DataType="text">{codes}</CodeList></MetaDataVersion></Study>'
     )
 
@@ -399,10 +401,14 @@ ODM_CASES = {
                                     "DM",
                                     '<ItemDataString ItemOID="SEX">2<!-- x --></ItemDataString>',
                                     '<ItemDataText ItemOID="STG">IIIB</ItemDataText>',
-                                    '<ItemDataDate ItemOID="EXDT" AuditRecordID="A"> 2024-01-05 </ItemDataDate><ItemDataInteger ItemOID="CYC">1</ItemDataInteger>',
+                                    '<ItemDataDate ItemOID="EXDT" AuditRecordID="A">'
+                                    " 2024-01-05 </ItemDataDate><ItemDataInteger"
+                                    ' ItemOID="CYC">1</ItemDataInteger>',
                                 ),
                             ),
-                            '<AuditRecord><UserRef UserOID="U"/><LocationRef LocationOID="L"/><DateTimeStamp>2024-02-01T00:00:00</DateTimeStamp></AuditRecord>',
+                            '<AuditRecord><UserRef UserOID="U"/><LocationRef'
+                            ' LocationOID="L"/><DateTimeStamp>2024-02-01T00:00:00'
+                            "</DateTimeStamp></AuditRecord>",
                             '<Signature><UserRef UserOID="U"/></Signature>',
                         ),
                     )
@@ -439,7 +445,8 @@ ODM_CASES = {
             "odm.xml": odm(
                 metadata().replace(
                     "<TranslatedText>Female",
-                    '<TranslatedText xml:lang="de">weiblich</TranslatedText><TranslatedText xml:lang="zh">女</TranslatedText><TranslatedText xml:lang="en-GB">Female',
+                    '<TranslatedText xml:lang="de">weiblich</TranslatedText><TranslatedText'
+                    ' xml:lang="zh">女</TranslatedText><TranslatedText xml:lang="en-GB">Female',
                 ),
                 data(WHOLE),
             )
@@ -454,7 +461,8 @@ ODM_CASES = {
                 metadata(names={"SEX": "I_17", "STG": "I_18"})
                 .replace(
                     'Name="I_18" DataType="text">',
-                    'Name="I_18" DataType="text"><Question><TranslatedText xml:lang="de">Stadium</TranslatedText>'
+                    'Name="I_18" DataType="text"><Question><TranslatedText'
+                    ' xml:lang="de">Stadium</TranslatedText>'
                     '<TranslatedText xml:lang="en">Clinical stage</TranslatedText></Question>',
                 )
                 .replace(
@@ -545,10 +553,13 @@ ODM_CASES = {
             "odm.xml": odm(
                 metadata(
                     extra="<ItemDef OID='A2' Name='age' DataType='integer'><MeasurementUnitRef MeasurementUnitOID='MU.M'/></ItemDef>"
-                    "<ItemDef OID='P2' Name='pd_l1_tps' DataType='float'><MeasurementUnitRef MeasurementUnitOID='MU.P'/></ItemDef>"
+                    "<ItemDef OID='P2' Name='pd_l1_tps' DataType='float'><MeasurementUnitRef"
+                    " MeasurementUnitOID='MU.P'/></ItemDef>"
                 ).replace(
                     "<GlobalVariables/>",
-                    "<GlobalVariables/><BasicDefinitions><MeasurementUnit OID='MU.M' Name='months'><Symbol><TranslatedText>months</TranslatedText></Symbol></MeasurementUnit>"
+                    "<GlobalVariables/><BasicDefinitions><MeasurementUnit OID='MU.M'"
+                    " Name='months'><Symbol><TranslatedText>months</TranslatedText></Symbol>"
+                    "</MeasurementUnit>"
                     "<MeasurementUnit OID='MU.P' Name='percent'/></BasicDefinitions>",
                 ),
                 data(
@@ -591,7 +602,8 @@ ODM_CASES = {
                                     "DM",
                                     item("SEX", "2"),
                                     item("STG", "IIIB"),
-                                    '<ItemData ItemOID="AGE" Value="63"><MeasurementUnitRef MeasurementUnitOID="MU.X"/></ItemData>',
+                                    '<ItemData ItemOID="AGE" Value="63"><MeasurementUnitRef'
+                                    ' MeasurementUnitOID="MU.X"/></ItemData>',
                                 ),
                             ),
                         ),
@@ -609,7 +621,8 @@ ODM_CASES = {
             "odm.xml": odm(
                 metadata(
                     extra="".join(
-                        f'<StudyEventDef OID="SE.{n}" Name="Cycle {n}" Repeating="No" Type="Scheduled"/>'
+                        f'<StudyEventDef OID="SE.{n}" Name="Cycle {n}" Repeating="No"'
+                        f' Type="Scheduled"/>'
                         for n in (1, 2)
                     )
                 ),
@@ -698,7 +711,8 @@ ODM_CASES = {
                         event(
                             "SE",
                             DM,
-                            '<v:FormData xmlns:v="urn:v" FormOID="FU"><v:ItemGroupData/></v:FormData>',
+                            '<v:FormData xmlns:v="urn:v" FormOID="FU"><v:ItemGroupData/>'
+                            "</v:FormData>",
                         ),
                     )
                 ),
@@ -762,7 +776,8 @@ ODM_CASES = {
                     },
                 ).replace(
                     "<GlobalVariables/>",
-                    "<GlobalVariables><rc:MissingDataCodes>-66, Not asked | XX, Lost</rc:MissingDataCodes></GlobalVariables>",
+                    "<GlobalVariables><rc:MissingDataCodes>-66, Not asked | XX, Lost"
+                    "</rc:MissingDataCodes></GlobalVariables>",
                 ),
                 data(
                     subject(
@@ -995,7 +1010,8 @@ REPORTS = {
     "rwslib 98: a subject is removed": Case(
         {
             "odm.xml": changed(
-                '<SubjectData SubjectKey="001" TransactionType="Remove"><SiteRef LocationOID="AB"/></SubjectData>'
+                '<SubjectData SubjectKey="001" TransactionType="Remove"><SiteRef'
+                ' LocationOID="AB"/></SubjectData>'
             )
         },
         {},
@@ -1023,7 +1039,8 @@ REPORTS = {
                                     "EX",
                                     item("CYC", "1"),
                                     item("EXDT", "2024-01-05"),
-                                    '<ItemData ItemOID="CYC" TransactionType="Context"><m:Query Status="Open"/></ItemData>',
+                                    '<ItemData ItemOID="CYC" TransactionType="Context">'
+                                    '<m:Query Status="Open"/></ItemData>',
                                     type_="Upsert",
                                     key="1",
                                 ),

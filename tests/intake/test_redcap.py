@@ -1,4 +1,4 @@
-"""REDCap in all its forms: what is delivered, and the tables that come of it or the reason that is named."""
+"""REDCap in all its forms: what is delivered, and the tables or the reason that come of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def csv(*rows: str, delimiter: str = ",") -> str:
 
 DICTIONARY_HEADER = (
     '"Variable / Field Name","Form Name","Section Header","Field Type","Field Label",'
-    '"Choices, Calculations, OR Slider Labels","Field Note","Text Validation Type OR Show Slider Number"'
+    '"Choices, Calculations, OR Slider Labels","Field Note","Text Validation Type OR Show'
+    ' Slider Number"'
 )
 
 
@@ -279,7 +280,8 @@ REDCAP_CASES = {
     "a repeating event and a repeating instrument that are called cycle": Case(
         {
             "redcap.csv": csv(
-                "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,mrn,sex,stage,tx_date",
+                "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance"
+                ",mrn,sex,stage,tx_date",
                 "1,Baseline,,,001,F,IIIB,",
                 "1,Cycle,,1,,,,2024-01-05",
                 "1,Cycle,,2,,,,2024-01-26",
@@ -293,7 +295,8 @@ REDCAP_CASES = {
     "surveys: identifiers, time stamps, states": Case(
         {
             "redcap.csv": csv(
-                "record_id,redcap_survey_identifier,baseline_timestamp,mrn,sex,stage,baseline_complete",
+                "record_id,redcap_survey_identifier,baseline_timestamp,mrn,sex,stage"
+                ",baseline_complete",
                 "1,murong@example.org,2024-01-05 10:00:00,001,Female,IIIB,Complete",
             )
         },
@@ -501,7 +504,8 @@ REDCAP_CASES = {
                 "record_id,mrn,sex,stage,baseline_complete", "1,001,Female,IIIB,Complete"
             ),
             "redcap_treatment.csv": csv(
-                "record_id,redcap_repeat_instrument,redcap_repeat_instance,tx_cycle,tx_date,treatment_complete",
+                "record_id,redcap_repeat_instrument,redcap_repeat_instance,tx_cycle,tx_date"
+                ",treatment_complete",
                 "1,Treatment,1,1,2024-01-05,Complete",
                 "1,Treatment,2,2,2024-01-26,Complete",
             ),
@@ -689,7 +693,8 @@ REPORTS = {
     "PyCap 19, redcapAPI 301: headers of boxes in the menu's export": Case(
         {
             "redcap.csv": csv(
-                "Record ID,MRN,Sex,Clinical stage,EGFR (choice='19del'),EGFR (choice=L858R),Complete?",
+                "Record ID,MRN,Sex,Clinical stage,EGFR (choice='19del'),EGFR"
+                " (choice=L858R),Complete?",
                 "1,001,Female,IIIB,Checked,Unchecked,Complete",
             )
         },
@@ -713,7 +718,8 @@ REPORTS = {
     "REDCapTidieR 136, REDCapR 420: rows of forms that were never filled": Case(
         {
             "redcap.csv": csv(
-                "record_id,redcap_event_name,redcap_repeat_instance,mrn,sex,stage,tx_date,x_complete",
+                "record_id,redcap_event_name,redcap_repeat_instance,mrn,sex,stage,tx_date"
+                ",x_complete",
                 "1,Baseline,,001,F,IIIB,,Complete",
                 "1,Unscheduled,1,,,,,Incomplete",
                 "1,Unscheduled,2,,,,,Incomplete",
