@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from dagster_project.flow.vault_audit import blocked_sites
 from dagster_project.lake.publish import publish
 from dagster_project.materialisation import page_asset
 from dagster_project.resources import Lakehouse
@@ -9,6 +10,7 @@ from dagster_project.resources import Lakehouse
 
 @page_asset(kinds=["duckdb", "parquet"])
 def published(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """One self-contained DuckDB file and plain Parquet of the newest snapshot, swapped in by a link."""
-    made = publish(lakehouse.lake, lakehouse.home.published)
-    return dg.MaterializeResult(metadata={"snapshot": made.snapshot, "fresh": made.fresh, "database": dg.MetadataValue.path(str(made.database))})
+    """One self-contained DuckDB file and plain Parquet of the newest snapshot, swapped in by a link; without sites that the audit blocks."""
+    blocked = blocked_sites(lakehouse.home)
+    made = publish(lakehouse.lake, lakehouse.home.published, without=blocked)
+    return dg.MaterializeResult(metadata={"snapshot": made.snapshot, "fresh": made.fresh, "blocked": ", ".join(sorted(blocked)), "database": dg.MetadataValue.path(str(made.database))})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -87,7 +87,12 @@ def materialize_result(
 
 def markdown(rows: pl.DataFrame) -> str:
     """A frame as a Markdown table."""
-    lines = [rows.columns, ["---"] * rows.width, *(map(_cell, row) for row in rows.iter_rows())]
+    return markdown_table(rows.columns, rows.iter_rows())
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *(map(_cell, row) for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -74,10 +74,11 @@ def _derive(home: Home, damages: Iterable[Damage]) -> list[str]:
 
 def _finish(home: Home) -> None:
     """What analysts open follows, and the new files are noted."""
+    from dagster_project.flow.vault_audit import blocked_sites
     from dagster_project.lake.damage import note_files
     from dagster_project.lake.publish import publish
     from dagster_project.lake.store import open_lake
 
     with open_lake(home) as lake:
         note_files(lake, home)
-        publish(lake, home.published)
+        publish(lake, home.published, without=blocked_sites(home))

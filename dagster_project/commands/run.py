@@ -170,7 +170,7 @@ def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check
                 check()
             _print_assets(result)
             imaging += _imaging_work(result)
-            checks |= _checks(result)
+            checks |= _checks(result, site)
             opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
             for step, reason in _failures(result):
                 closed = reason.startswith(GATE_CLOSED)
@@ -184,10 +184,18 @@ def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check
     return Flow(tuple(failed), opened, gate, broken)
 
 
-def _checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """Severity of each check that failed, by name, or that it passed; a check that ran again counts as it was last."""
+def _checks(result: dg.ExecuteInProcessResult, site: str | None) -> dict[str, str]:
+    """Severity of each check that failed, by name, or that it passed.
+
+    A check of a whole table counts as it was last; one that blocks a site counts for that site.
+    """
     found = (e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION")
-    return {f"{c.asset_key.to_user_string()}.{c.check_name}": PASSED if c.passed else c.severity.value for c in found}
+    return {_check_name(c, site): PASSED if c.passed else c.severity.value for c in found}
+
+
+def _check_name(evaluation: dg.AssetCheckEvaluation, site: str | None) -> str:
+    name = f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}"
+    return f"{site} {name}" if site and evaluation.blocking else name
 
 
 def _print_checks(broken: Sequence[tuple[str, str]], total: int) -> None:

@@ -16,6 +16,7 @@ from dagster_project.commands.terminal import (
     print_table,
     print_unknown_folders,
 )
+from dagster_project.flow.vault_audit import BLOCKED, open_findings, summarise
 from dagster_project.intake.landing import locate_refused
 from dagster_project.lake.errors import LakeError, name_fault
 from dagster_project.lake.home import Home
@@ -44,6 +45,31 @@ ZH = {
     "{0} items": "{0} 项",
     "and {0} more: lakehouse status --all": "另有 {0} 项：lakehouse status --all",
     "none": "无",
+    "Audit of the vault": "保管库审计",
+    "nothing found": "未发现问题",
+    "site blocked": "中心已暂停",
+    "element": "元素",
+    "files": "文件数",
+    "first file": "首个文件",
+    "cannot be walked": "文件结构无法逐项读取",
+    "preamble is not empty": "文件前导区非空",
+    "is not of the folder's patient": "与所在文件夹的患者不一致",
+    "does not say that it is de-identified": "未注明已去标识化",
+    "private element": "私有元素",
+    "element that must not be there": "不应保留的元素",
+    "UID of two patients": "同一 UID 属于两名患者",
+    "UID of somebody's root": "UID 含机构根码",
+    "date that is no day": "日期不存在",
+    "date that is not plausible": "日期不合理",
+    "dates far apart": "日期相隔过远",
+    "number too long for a measurement": "数值位数过长，不像测量值",
+    "text with a long number": "文本含长数字",
+    "text like a name": "文本疑似姓名",
+    "words in the pixels": "像素中有文字",
+    BLOCKED: (
+        "保管库中有内容可能识别到个人：该中心的数据不再处理和发布。"
+        "lakehouse status 列出元素与文件；请上报，待新版本安装后再运行 lakehouse run"
+    ),
     "Open for arbitration": "待裁决",
     "patient": "患者",
     "why": "原因",
@@ -146,6 +172,7 @@ def show_status(
         parts: list[tuple[str, Callable[[], None]]] = [
             ("Rows by site", lambda: _print_rows(lake, words, sites)),
             ("Delivery", lambda: _print_deliveries(home, words, sites)),
+            ("Audit of the vault", lambda: _print_audit(home, words, sites)),
             ("Refused", lambda: _print_refused(lake, words, site, every=every, landing=landing)),
             ("Rows and images", lambda: _print_reconciliation(lake, words, site)),
             ("Open for arbitration", lambda: _print_arbitration(lake, words, site)),
@@ -206,6 +233,22 @@ def _print_rows(lake: Lake, words: Words, sites: list[str]) -> None:
 
 def _print_deliveries(home: Home, words: Words, sites: list[str]) -> None:
     words.table("Delivery", ["site", "state"], [(s, words(_delivery(home, s))) for s in sites])
+
+
+def _print_audit(home: Home, words: Words, sites: list[str]) -> None:
+    """What the audit found in each site's vault: finding, element, files, the first of them."""
+    found = {s: f for s, f in open_findings(home).items() if s in sites}
+    if not found:
+        CONSOLE.print(f"\n[bold]{words('Audit of the vault')}[/bold]: {words('nothing found')}")
+        return
+    rows = [
+        (site, words(what), element, n, where)
+        for site, findings in found.items() for what, element, n, where in summarise(findings)
+    ]
+    words.table("Audit of the vault", ["site", "finding", "element", "files", "first file"], rows)
+    named = ", ".join(found)
+    text = f"{words('site blocked')}: {named}. {words(BLOCKED)}"
+    CONSOLE.print(f"[red]{escape(text)}[/red]", soft_wrap=True)
 
 
 def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:

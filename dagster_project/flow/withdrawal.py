@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from dagster_project.flow.predictions import forget_predictions
+from dagster_project.flow.vault_audit import blocked_sites
 from dagster_project.intake.pseudonyms import forget_site, write_audit
 from dagster_project.intake.vault import held_names, remove_patient, site_lock
 from dagster_project.lake.errors import SnapshotGone
@@ -117,7 +118,7 @@ def expunge(lakehouse: Lakehouse, runs: list[str]) -> None:
     home = lakehouse.home
     lakehouse.lake.expunge()
     withdraw_publications(home.published)
-    publish(lakehouse.lake, home.published)
+    publish(lakehouse.lake, home.published, without=blocked_sites(home))
     if runs:
         mark_models(home.mlflow_uri, runs)
     _compact(home.mlflow.glob("*.sqlite"))

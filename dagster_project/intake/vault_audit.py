@@ -8,9 +8,11 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,47 +47,14 @@ OWN_WORDS = frozenset({
     "option", "retain", "longitudinal", "temporal", "information", "dates", "patient", "characteristics", "clean", "descriptors", "by",
 })
 
-MAKER_WORDS = frozenset({
-    "siemens", "healthineers", "healthcare", "gmbh", "ge", "medical", "systems", "philips",
-    "neusoft", "toshiba", "mec", "canon", "hitachi", "corporation", "fujifilm", "uih",
-    "united", "imaging", "nms", "minfound", "anke", "sinovision", "shimadzu", "picker",
-    "international", "inc", "marconi", "neurologica", "samsung", "varian", "elekta", "cerr",
-    "cms", "simulated", "simulation", "simulator", "shanghai", "shenyang", "co", "ltd",
-    "somatom", "definition", "sensation", "emotion", "perspective", "force", "drive", "edge",
-    "flash", "confidence", "scope", "spirit", "volume", "zoom", "plus", "as", "naeotom",
-    "alpha", "go", "top", "all", "up", "now", "sim", "x", "cite", "biograph", "mct", "vision",
-    "truepoint", "lightspeed", "vct", "xt", "xte", "ultra", "qx", "i", "pro", "rt",
-    "discovery", "ct", "st", "ste", "mi", "iq", "hd", "optima", "revolution", "evo", "apex",
-    "frontier", "maxima", "ascend", "es", "acts", "hispeed", "brightspeed", "brivo", "select",
-    "elite", "brilliance", "big", "bore", "ingenuity", "core", "flex", "ict", "sp", "tf",
-    "iqon", "spectral", "incisive", "access", "mx", "idt", "gemini", "aquilion", "one",
-    "prime", "lb", "lightning", "start", "genesis", "edition", "cxl", "cx", "asteion",
-    "activion", "alexion", "uct", "atlas", "astound", "umi", "panorama", "neuviz", "extra",
-    "glory", "epoch", "essence", "ace", "scenaria", "supria", "view", "eclos", "scintcare",
-    "insitum", "anatom", "precision", "s", "p", "t", "f", "slice", "xio", "removed",
-})
-"""Words of the names of makers and models: no person, whoever writes them in capitals."""
-
-LABEL_WORDS = frozenset({
-    "gtv", "gtvp", "gtvn", "gtvt", "ctv", "ptv", "itv", "roi", "lesion", "lesions", "nodule",
-    "tumor", "tumour", "mass", "node", "nodal", "ln", "lymph", "lung", "lungs", "left",
-    "right", "upper", "middle", "lower", "lobe", "rul", "rml", "rll", "lul", "lll", "hilar",
-    "hilum", "mediastinal", "mediastinum", "pleura", "pleural", "liver", "adrenal", "bone",
-    "brain", "spine", "heart", "esophagus", "oesophagus", "trachea", "carina", "aorta",
-    "cord", "spinal", "body", "external", "target", "non", "new", "primary", "metastasis",
-    "met", "ct", "segment", "label", "first", "second", "third", "nt", "nl", "tl", "ntl",
-    "edema", "total", "healthy", "control", "muscle",
-})
-LABEL_WORDS_ZH = re.compile(r"(?:病灶|结节|肿块|肿瘤|原发灶|转移灶|淋巴结|上叶|中叶|下叶|肝|肾上腺|靶|非|新发|新|左|右|肺)+")
-"""Words of which the names of outlines are made."""
-
-WORDS_OF = {
-    0x00080070: MAKER_WORDS, 0x00081090: MAKER_WORDS,
-    0x30060026: LABEL_WORDS, 0x30060085: LABEL_WORDS, 0x00620005: LABEL_WORDS, 0x00620020: LABEL_WORDS,
-}
-"""Plain words by element: Manufacturer, ManufacturerModelName; ROIName, ROIObservationLabel, SegmentLabel, TrackingID."""
-
 _WORD = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
+
+VOCABULARIES = Path(__file__).with_name("dicom_texts.toml")
+"""The words that may stay in a header: read here as data, by none of the code that writes."""
+
+MODEL = 0x00081090
+LABELS = frozenset({0x30060026, 0x30060085, 0x00620005, 0x00620020})
+"""ROIName, ROIObservationLabel, SegmentLabel, TrackingID."""
 
 NAME = re.compile(r"[A-Z][a-z]+\^[A-Z]?[A-Za-z]*|\b[A-Z][a-z]{2,} [A-Z][a-z]{2,}(?: [A-Z][a-z]+)?\b|[\u4e00-\u9fff]{2,}")
 """Two capitalised words, a caret, or Chinese characters."""
@@ -98,9 +67,6 @@ CODES = frozenset({
     "91723000", "14799000", "59441001", "10200004", "272673000", "421060004",
 })
 """SNOMED CT and DCM codes that lesions and the profile are coded with; any other long number in a code is told."""
-
-MEANING = "(0008,0104)"
-"""Meaning of a code: phrases with capitals are common there."""
 
 EARLIEST = dt.date(1990, 1, 1)
 MOST_YEARS_APART = 15
@@ -175,7 +141,7 @@ def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 
         if (max(dates) - min(dates)).days > 365 * MOST_YEARS_APART:
             audit.find("dates far apart", patient)
     if audit.ocr:
-        _audit_pictures(audit, vault)
+        _audit_pictures(audit, vault, site)
     return audit
 
 
@@ -246,17 +212,49 @@ def _audit_text(audit: Audit, element: Element, patient: str, where: str) -> Non
         return
     if LONG_NUMBER.search(text) and text not in CODES:
         audit.find("text with a long number", where, element.path)
-    if NAME.search(text) and not _is_plain(element.tag, text) and not element.path.endswith(MEANING):
+    if NAME.search(text) and not _is_plain(element.tag, text):
         audit.find("text like a name", where, element.path)
 
 
+class Vocabularies(NamedTuple):
+    """Phrases of the lists of dicom_texts.toml, and the words that models and labels are made of."""
+
+    phrases: frozenset[str]
+    models: frozenset[str]
+    labels: frozenset[str]
+    labels_zh: re.Pattern[str]
+
+
+@cache
+def _vocabularies() -> Vocabularies:
+    raw = tomllib.loads(VOCABULARIES.read_text(encoding="utf-8"))
+    phrases = [phrase for words in raw["words"].values() for phrase in words]
+    phrases += [meaning for codes in raw["codes"].values() for *_, meaning in codes]
+    phrases += raw["contrast"]["agents"]
+    return Vocabularies(
+        frozenset(phrase.casefold() for phrase in phrases),
+        frozenset(word.casefold() for name in raw["model"]["tokens"] for word in _WORD.findall(name)),
+        frozenset(word.casefold() for word in raw["label"]["words"]),
+        re.compile(f"(?:{'|'.join(raw['label']['words_zh'])})+"))
+
+
 def _is_plain(tag: int, text: str) -> bool:
-    """True where every word is the project's own, or of those that this element is made of."""
-    known = WORDS_OF.get(tag, frozenset())
-    labels_zh = LABEL_WORDS_ZH if known is LABEL_WORDS else None
-    return set(re.split(r"[\W_]+", text.casefold())) <= OWN_WORDS or (bool(known) and all(
-        word.casefold() in known or len(word) == 1 or (labels_zh is not None and labels_zh.fullmatch(word))
-        for word in _WORD.findall(text)))
+    """True where a text is of our own words: they are the name of no person.
+
+    1. Every value of it is a phrase of a vocabulary.
+    2. Or every word is one that this project writes into each file.
+    3. Or, of a model or a label, every word is one that its kind is made of, or a single letter.
+    """
+    known = _vocabularies()
+    if all(part.strip().casefold() in known.phrases for part in text.split("\\")):
+        return True
+    if set(re.split(r"[\W_]+", text.casefold())) <= OWN_WORDS:
+        return True
+    words = [word for word in _WORD.findall(text) if len(word) > 1 or not word.isascii()]
+    if tag == MODEL:
+        return all(word.casefold() in known.models for word in words)
+    return tag in LABELS and all(
+        word.casefold() in known.labels or known.labels_zh.fullmatch(word) for word in words)
 
 
 def _text(element: Element) -> str:
@@ -340,8 +338,8 @@ def _vr_of(tag: int) -> bytes:
         return b"UN"
 
 
-def _audit_pictures(audit: Audit, vault: Path) -> None:
-    for folder in sorted({file.parent for file in vault.glob("*/*/*/*.dcm") if file.parent.name != "contours"}):
+def _audit_pictures(audit: Audit, vault: Path, site: str) -> None:
+    for folder in sorted({file.parent for file in vault.glob(f"{site}/*/*/*.dcm") if file.parent.name != "contours"}):
         slices = sorted(folder.glob("*.dcm"))
         for file in {slices[0], slices[len(slices) // 2], slices[-1]}:
             audit.pictures += 1

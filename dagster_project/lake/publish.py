@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -41,23 +41,24 @@ class Published:
     from_nothing: bool = False
 
 
-def publish(lake: Lake, folder: Path) -> Published:
+def publish(lake: Lake, folder: Path, *, without: frozenset[str] = frozenset()) -> Published:
     """Bring the newest snapshot to analysts and swap the links `lakehouse.duckdb` and `parquet/latest` to it.
 
     1. Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
     2. One process at a time publishes: another that does is waited for.
     3. What is interrupted before the swap leaves the former publication, and nothing beside it.
+    4. Rows of the sites `without` are left out; no publication is built on one that left others out.
     """
     with locked(_lock(folder), "publication"):
-        return _publish(lake, folder)
+        return _publish(lake, folder, without)
 
 
-def _publish(lake: Lake, folder: Path) -> Published:
+def _publish(lake: Lake, folder: Path, without: frozenset[str]) -> Published:
     try:
-        snapshot, fresh, from_nothing = _write_newest(lake, folder, build_on=True)
+        snapshot, fresh, from_nothing = _write_newest(lake, folder, without, build_on=True)
     except duckdb.Error:
         # A file that an earlier snapshot needs may be lost: nobody can tell what changed since, so all is written anew.
-        snapshot, fresh, from_nothing = _write_newest(lake, folder, build_on=False)
+        snapshot, fresh, from_nothing = _write_newest(lake, folder, without, build_on=False)
     database, parquet = _places(folder, snapshot)
     with uninterrupted():
         _swap(folder / "lakehouse.duckdb", database.name)
@@ -66,12 +67,24 @@ def _publish(lake: Lake, folder: Path) -> Published:
     return Published(database, parquet, snapshot, fresh, from_nothing)
 
 
-def _write_newest(lake: Lake, folder: Path, *, build_on: bool) -> tuple[int, bool, bool]:
+def _write_newest(
+    lake: Lake, folder: Path, without: frozenset[str], *, build_on: bool,
+) -> tuple[int, bool, bool]:
     """The newest snapshot; whether it was not published before, and whether it was written from nothing."""
     with lake.frozen(READING_MEMORY) as snapshot:
         database, parquet = _places(folder, snapshot)
-        fresh = not (database.is_file() and parquet.is_dir())
-        return snapshot, fresh, _write(lake, folder, snapshot, build_on=build_on) if fresh else False
+        there = database.is_file() and parquet.is_dir()
+        fresh = not (there and _left_out(parquet) == without)
+        if not fresh:
+            return snapshot, False, False
+        return snapshot, True, _write(lake, folder, snapshot, without, build_on=build_on)
+
+
+def _left_out(parquet: Path) -> frozenset[str]:
+    """The sites that a publication left out."""
+    manifest = parquet / MANIFEST
+    told = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    return frozenset(told.get("without", ()))
 
 
 def withdraw_publications(folder: Path) -> None:
@@ -104,7 +117,9 @@ def _places(folder: Path, snapshot: int) -> tuple[Path, Path]:
     return folder / f"lakehouse-{snapshot}.duckdb", folder / "parquet" / str(snapshot)
 
 
-def _write(lake: Lake, folder: Path, snapshot: int, *, build_on: bool) -> bool:
+def _write(
+    lake: Lake, folder: Path, snapshot: int, without: frozenset[str], *, build_on: bool,
+) -> bool:
     """Folder and file beside their places, then moved into them, each whole; whether all was written from nothing."""
     _remove_partial(folder)
     database, parquet = _places(folder, snapshot)
@@ -113,9 +128,10 @@ def _write(lake: Lake, folder: Path, snapshot: int, *, build_on: bool) -> bool:
     part, partial = database.with_name(f".{database.name}.{os.getpid()}"), parquet.with_name(f".{parquet.name}.{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        former = _former(lake, folder, snapshot) if build_on else None
-        files = write_tables(lake, partial, former)
+        former = _former(lake, folder, snapshot) if build_on and not without else None
+        files = write_tables(lake, partial, former, without)
         manifest, from_nothing = _write_database(former, partial, part, files, snapshot)
+        manifest = replace(manifest, without=tuple(sorted(without)))
         (partial / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=1), encoding="utf-8")
         with uninterrupted():
             partial.rename(parquet)
@@ -143,7 +159,7 @@ def _former(lake: Lake, folder: Path, snapshot: int) -> Former | None:
     if not (parquet / MANIFEST).is_file():
         return None
     manifest = Manifest.of(json.loads((parquet / MANIFEST).read_text(encoding="utf-8")))
-    if manifest.layout != _layout() or not lake.holds(manifest.snapshot, snapshot):
+    if manifest.layout != _layout() or manifest.without or not lake.holds(manifest.snapshot, snapshot):
         return None
     differing = lake.differing(since=manifest.snapshot, until=snapshot)
     return Former(parquet, database, manifest, {t.name: frozenset(found) if by_site(t) else None for t in TABLES if (found := differing.get(t.name))})

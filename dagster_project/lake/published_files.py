@@ -47,6 +47,8 @@ class Manifest:
         Rows of a table that were taken out of the database file since it was written from nothing: their place is not given back.
     database
         Size and time of the database file.
+    without
+        Sites whose rows were left out.
     """
 
     snapshot: int
@@ -54,6 +56,7 @@ class Manifest:
     files: Mapping[str, File]
     replaced: Mapping[str, int]
     database: tuple[int, int]
+    without: tuple[str, ...] = ()
 
     def rows(self, table: Table) -> int:
         """Rows of a table in all of its files."""
@@ -67,7 +70,8 @@ class Manifest:
     def of(cls, told: Mapping[str, Any]) -> Manifest:
         """The manifest that `told` gave."""
         files = {name: File(**facts) for name, facts in told["files"].items()}
-        return cls(told["snapshot"], told["layout"], files, dict(told["replaced"]), tuple(told["database"]))
+        return cls(told["snapshot"], told["layout"], files, dict(told["replaced"]), tuple(told["database"]),
+                   tuple(told.get("without", ())))
 
 
 @dataclass(frozen=True)
@@ -90,18 +94,20 @@ def source(parquet: Path, table: Table) -> str:
     return str(parquet / f"{table.name}.parquet" / "*.parquet" if by_site(table) else parquet / f"{table.name}.parquet")
 
 
-def write_tables(lake: Lake, folder: Path, former: Former | None) -> dict[str, File]:
-    """Every table below the folder; what the manifest says of each file."""
+def write_tables(
+    lake: Lake, folder: Path, former: Former | None, without: frozenset[str] = frozenset(),
+) -> dict[str, File]:
+    """Every table below the folder, without the rows of some sites; what the manifest says of each file."""
     return {name: _kept(folder, name, former, table, site) or _exchanged(lake, folder, name, former, table, site)
-            or _write(lake, folder / name, table, sql.rows_of_site(table, site))
-            for table in TABLES for name, site in _files(lake, table).items()}
+            or _write(lake, folder / name, table, sql.rows_of_site(table, site, without))
+            for table in TABLES for name, site in _files(lake, table, without).items()}
 
 
-def _files(lake: Lake, table: Table) -> dict[str, str | None]:
+def _files(lake: Lake, table: Table, without: frozenset[str]) -> dict[str, str | None]:
     """The files of a table and the site that each holds."""
     if not by_site(table):
         return {f"{table.name}.parquet": None}
-    sites = [site for (site,) in lake.query(sql.sites(table)).fetchall()]
+    sites = [site for (site,) in lake.query(sql.sites(table)).fetchall() if site not in without]
     return {f"{table.name}.parquet/{site}.parquet": site for site in sites or [EMPTY]}
 
 

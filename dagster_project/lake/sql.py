@@ -123,9 +123,11 @@ def sites(table: Table) -> str:
     return f'SELECT DISTINCT site FROM "{table.name}" ORDER BY site'
 
 
-def rows_of_site(table: Table, site: str | None) -> str:
-    """The rows (of one site) in the order in which they are published."""
-    where = "" if site is None else f" WHERE site = {_text(site)}"
+def rows_of_site(table: Table, site: str | None, without: Collection[str] = ()) -> str:
+    """The rows (of one site, or without some sites) in the order in which they are published."""
+    left_out = ", ".join(_text(name) for name in sorted(without)) if "site" in table.names else ""
+    others = f" WHERE site NOT IN ({left_out})" if left_out else ""
+    where = others if site is None else f" WHERE site = {_text(site)}"
     return f'SELECT {columns(table)} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
 
 

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.datadict import tag_for_keyword
 
-from dagster_project.flow.vault_audit import audit_what_is_new
+from dagster_project.flow.vault_audit import audit_what_is_new, blocked_sites
 from dagster_project.intake.deidentification import deidentify, open_source
 from dagster_project.intake.texts import load_texts
 from dagster_project.intake.vault_audit import Audit, Element, _audit_text, audit_vault, walk
@@ -94,6 +94,23 @@ def test_makers_models_and_names_of_outlines_are_no_persons(keyword, text):
     assert audit.findings == []
 
 
+@pytest.mark.parametrize(("tag", "text"), [
+    (tag, text.title())
+    for kind, tag in (("kernel", 0x00181210), ("body_part", 0x00180015), ("scan_options", 0x00180022))
+    for text in sorted(load_texts().words[kind])
+] + [(0x00080104, meaning) for codes in load_texts().codes.values() for *_, meaning in codes])
+def test_words_of_our_own_lists_are_no_persons(tag, text):
+    audit = Audit()
+    _audit_text(audit, Element("", tag, b"LO", text.encode()), PATIENT, "x")
+    assert audit.findings == []
+
+
+def test_a_person_as_the_meaning_of_a_code_is_found():
+    audit = Audit()
+    _audit_text(audit, Element("(0008,0104)", 0x00080104, b"LO", b"Murong Shuangyan"), PATIENT, "x")
+    assert set(audit.counts()) == {"text like a name"}
+
+
 @pytest.mark.parametrize("keyword", ["Manufacturer", "ManufacturerModelName", "ROIName", "SegmentLabel", "ScanOptions"])
 @pytest.mark.parametrize("text", ["Canon Zhang", "Murong Shuangyan", "慕容霜雁", "Lesion Zhang San", "病灶慕容"])
 def test_a_person_among_plain_words_is_found(keyword, text):
@@ -158,11 +175,22 @@ def test_after_intake_only_what_is_new_is_walked_and_old_findings_are_told_again
     home = Home(tmp_path)
     manifest = vault / "AB" / "manifest.jsonl"
     manifest.write_text("1\n", encoding="utf-8")
-    assert audit_what_is_new(home).files == 4
-    assert audit_what_is_new(home).files == 0
+    assert audit_what_is_new(home, "AB").files == 4
+    assert audit_what_is_new(home, "AB").files == 0
     put(vault, ct(2), "0003.dcm")
     spoilt(vault, "S1/0003.dcm", InstitutionName="A Hospital")
     manifest.write_text("1\n2\n", encoding="utf-8")
-    first, second = audit_what_is_new(home), audit_what_is_new(home)
+    first, second = audit_what_is_new(home, "AB"), audit_what_is_new(home, "AB")
     assert (first.files, second.files) == (1, 0)
     assert first.findings == second.findings != []
+
+
+def test_a_file_that_was_written_anew_is_looked_at_anew(tmp_path, vault):
+    home, manifest = Home(tmp_path), vault / "AB" / "manifest.jsonl"
+    manifest.write_text("1\n", encoding="utf-8")
+    spoilt(vault, InstitutionName="A Hospital")
+    assert audit_what_is_new(home, "AB").findings
+    put(vault, ct(0))
+    manifest.write_text("1\n2\n", encoding="utf-8")
+    assert audit_what_is_new(home, "AB").findings == []
+    assert blocked_sites(home) == frozenset()

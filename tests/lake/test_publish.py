@@ -95,6 +95,28 @@ def test_publishing_the_same_snapshot_again_writes_nothing(home: Home) -> None:
         assert not publish(lake, home.published).fresh
 
 
+def test_a_blocked_site_is_left_out_until_it_is_not(home: Home) -> None:
+    """Also of a snapshot that is published already, and of what is built on it."""
+    def sites() -> set[str]:
+        with duckdb.connect(str(home.published / "lakehouse.duckdb"), read_only=True) as c:
+            rows = c.execute("SELECT site FROM treatments UNION ALL SELECT site FROM radiomic_features_wide").fetchall()
+        parquet = home.published / "parquet" / "latest" / "radiomic_features.parquet"
+        return {site for (site,) in rows} | {file.stem for file in parquet.iterdir()}
+
+    with open_lake(home) as lake:
+        for site in ("AA", "BB"):
+            lake.replace("treatments", rows(site, "p1"), site=site)
+            _measured(lake, site, f"{site}-AAAAAAAA")
+        publish(lake, home.published)
+        assert sites() == {"AA", "BB"}
+        assert publish(lake, home.published, without=frozenset({"AA"})).fresh
+        assert sites() == {"BB"}
+        assert not publish(lake, home.published, without=frozenset({"AA"})).fresh
+        _measured(lake, "BB", "BB-BBBBBBBB")
+        assert publish(lake, home.published).from_nothing
+        assert sites() == {"AA", "BB"}
+
+
 @pytest.fixture(scope="module")
 def published_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Two sites of forty patients with features of one scan each, published once."""
