@@ -87,6 +87,7 @@ class Arrivals:
     def __init__(self, most: int, flooded: Callable[[Any, int], None]) -> None:
         self._most, self._flooded = most, flooded
         self._of: WeakKeyDictionary[Any, _Arrival] = WeakKeyDictionary()
+        self._cutting: list[threading.Thread] = []
 
     def begin(self, association: Any) -> None:
         """An association was asked for."""
@@ -100,7 +101,12 @@ class Arrivals:
             found.at_progress, found.progress = found.bytes, time.monotonic()
         if found.bytes > self._most and not found.cut_off:
             found.cut_off = True
-            threading.Thread(target=self._flooded, args=(event.assoc, found.bytes), daemon=True).start()
+            self._cutting.append(threading.Thread(target=self._flooded, args=(event.assoc, found.bytes), daemon=True))
+            self._cutting[-1].start()
+
+    def await_cut_off(self) -> None:
+        """Wait until what is larger has been cut off and noted."""
+        _await_end(self._cutting, SECONDS_TO_END)
 
     def whole(self, association: Any, *, being_taken: bool) -> None:
         """An object has come whole, and is being taken; or has been."""

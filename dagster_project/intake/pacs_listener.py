@@ -124,6 +124,7 @@ class Listener:
 
     def stop(self) -> None:
         """End associations, also with peers that have fallen silent, and tell what came."""
+        self._arrivals.await_cut_off()
         self._stopping.set()
         serving, self._server = self._server, None
         if serving is not None:

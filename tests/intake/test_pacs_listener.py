@@ -156,6 +156,14 @@ def test_who_is_refused_takes_nobodys_place():
         raw.close()
 
 
+def test_an_association_that_says_nothing_more_is_closed_and_its_place_free():
+    with listening(associations=1, seconds=2) as (listener, _):
+        silent = connected(listener, _request("PACS"))
+        assert silent.recv(1) == b"\x02", "A-ASSOCIATE-AC"
+        assert seconds_until_closed(silent) < 20
+        assert echo(listener)
+
+
 def _request(caller):
     """A whole A-ASSOCIATE-RQ for Verification."""
     def item(kind, body):

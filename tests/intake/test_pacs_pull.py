@@ -12,6 +12,8 @@ from dagster_project.intake.pacs_settings import Listening, Peer
 from dagster_project.intake.pacs_wanted import Wanted
 from dagster_project.intake.pacs_web import WebArchive
 from dagster_project.intake.reading import close_child
+from dagster_project.intake.register import PullNote
+from dagster_project.intake.vault import remove_patient
 from tests.intake import peers
 from tests.intake.builders import ROOT, ct, rtstruct, to_bytes
 from tests.intake.pacs_site import IDENTIFYING, Site
@@ -100,6 +102,18 @@ def test_what_came_in_another_way_is_named_no_more(site, orthanc):
     assert len(site.quarantine()) == 1
     site.reception.take(LOST, to_bytes(ct(4)))
     site.reception.close()
+    assert site.quarantine() == []
+
+
+def test_who_withdraws_leaves_no_note(site):
+    site.reception.take(f"{ROOT}.2.1001", to_bytes(ct(0)))
+    patient, _ = site.reception.patient_of("ZY0012345")
+    site.reception.note("ZY0012345", [PullNote(f"patient {patient} series S", asked.NOTHING_TAKEN, (LOST,), 2)])
+    site.reception.close()
+    assert [item for item, _ in site.quarantine()] == [f"patient {patient} series S, 1 of 2 objects"]
+    remove_patient(site.vault, patient, crosswalk=site.crosswalk)
+    assert LOST.encode() not in b"".join(p.read_bytes() for p in site.vault.glob("intake.sqlite*"))
+    site.take_folder()
     assert site.quarantine() == []
 
 

@@ -122,6 +122,25 @@ def test_a_server_that_gives_one_page_over_and_over_is_read_once(memory):
     assert (done.asked, done.missing, reasons(done), done.passed) == (SLICES, 0, [], {})
 
 
+def test_pages_that_overlap_and_leave_out_are_made_whole_from_the_metadata(memory):
+    """A server that sorts anew for each page; the series says how many objects it has."""
+    class Unsorted(Server):
+        def __call__(self, path, query, headers):
+            uids = list(self.objects)
+            if path.endswith("/series"):
+                one = row(series=f"{ROOT}.2", modality="CT") | {"00201209": {"vr": "IS", "Value": [SLICES]}}
+                return self.listed([one], query)
+            if path.endswith("/instances"):
+                shown = {"0": uids[:2], "2": uids[1:3]}.get(query["offset"], [])
+                return 200, {"Content-Type": JSON}, json.dumps([row(uid=uid, kind=CT_CLASS) for uid in shown]).encode()
+            if path.endswith("/metadata"):
+                return 200, {"Content-Type": JSON}, json.dumps([row(uid=uid, kind=CT_CLASS) for uid in uids]).encode()
+            return super().__call__(path, query, headers)
+
+    done, _ = pulled(memory, Unsorted())
+    assert (done.missing, len(memory.objects), done.passed) == (0, SLICES, {asked.REPEATED: 1})
+
+
 @pytest.mark.parametrize(("study", "text"), [
     (row(study=f"{ROOT}.1", date="20240105"), asked.WITHOUT_NUMBER),
     (row(study=f"{ROOT}.1", number="ZY9", date="20240105"), asked.OTHER_NUMBER),
