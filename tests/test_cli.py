@@ -104,13 +104,13 @@ def test_a_site_that_nobody_knows_is_refused_before_anything_is_made(call: Call)
     assert not (call.home / "vault" / "BJHC").exists()
 
 
-@pytest.mark.parametrize("name", ["bjch", "BJCH (1)", "Zhang San", "ＢＪＣＨ", "B", "BEIJINGCHAOYANG", ".hidden", "BJ-CH"])
+@pytest.mark.parametrize("name", ["bjch", "BJCH (1)", "Zhang San", "ＢＪＣＨ", "B", "BEIJINGCHAOYANG", "00412877", "ZY001234", "1949", ".hidden", "BJ-CH"])
 def test_a_folder_that_is_no_site_is_counted_and_nothing_is_made_of_it(call: Call, name: str) -> None:
     (call.home / "landing" / name / "dicom").mkdir(parents=True)
     result = call("run")
     assert result.exit_code == 0
     assert "1 folders and 0 files" in result.output
-    assert "2 to 8 capital letters or digits" in result.output
+    assert "2 to 8 characters, capital letters first" in result.output
     assert name not in result.output.replace("BJCH)", ""), "it may be a person's name"
     assert list((call.home / "vault").iterdir()) == []
     assert not list((call.home / "dagster").iterdir()), "no run, no partition"

@@ -103,7 +103,13 @@ def plan(count: int, seed: int, only: Sequence[str]) -> list[tuple[str, list[Cas
                 serial += 1
                 shared.append(Case(serial, ()))
     large = [list(part) for part in _parts(shared, SHARED)]
-    return [(f"S{k:05d}", cases) for k, cases in enumerate([*large, *sites], 1)]
+    return [(site_code(k), cases) for k, cases in enumerate([*large, *sites])]
+
+
+def site_code(number: int) -> str:
+    """A code of six letters for the site of a number: SAAAAA, SAAAAB, …"""
+    letters = (chr(ord("A") + number // 26**place % 26) for place in reversed(range(5)))
+    return f"S{''.join(letters)}"
 
 
 def _parts(cases: Sequence[Case], size: int) -> Iterator[Sequence[Case]]:

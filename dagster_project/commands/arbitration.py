@@ -90,7 +90,7 @@ def decide(case: str, accept: str, arbiter: str) -> None:
 
     existing_home()
     if not is_reader_name(arbiter):
-        raise click.ClickException("--by is no reader's code: letters, digits, - and _, not SITE, and never a person's name")
+        raise click.ClickException("--by is no code of an arbiter: one to three capital letters or the word ARBITER, then one or two digits; never a person's name")
     _or_refuse(lambda: decide_case(_lakehouse(), case, accept, arbiter, dt.datetime.now(dt.UTC)))
     CONSOLE.print(f"Recorded: read {accept} of {case} is endorsed. Apply it with `lakehouse run`.", soft_wrap=True)
 

@@ -15,7 +15,7 @@ import click
 from dagster_project.intake import agent as key_agent
 from dagster_project.intake.keys import RECIPIENT, Keys, KeysError, create_medium, is_throwaway, rotate_medium, unlock_identity
 from dagster_project.intake.keys import unlock as unlock_medium
-from dagster_project.lake.columns import SITE_PATTERN
+from dagster_project.lake.columns import SITE_FORM, SITE_PATTERN
 from dagster_project.lake.home import Home, find_home
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def alias(pseudonym: str, site: str, issuer: str) -> None:
     """
     with _told():
         if not re.fullmatch(SITE_PATTERN, site):
-            raise KeysError("a site is 2 to 8 capital letters or digits")
+            raise KeysError(f"a site's code is {SITE_FORM}")
         book = _open_crosswalk()
         number = str(click.prompt("Hospital number", hide_input=True))
         other = book.find(site, number, issuer)

@@ -32,7 +32,7 @@ EXIT_GATE_CLOSED = 3
 
 WHAT_TO_PUT = """Nothing to do: {landing} holds no site.
 
-Put a site's delivery there, one folder per site (2 to 8 capital letters or digits):
+Put a site's delivery there, one folder per site, named by its code (capital letters, then at most two digits):
   {landing}/<SITE>/clinical/patients.csv      one row per patient
   {landing}/<SITE>/clinical/treatments.csv    one row an administered cycle
   {landing}/<SITE>/clinical/follow_up.csv     one row an event or last contact
@@ -296,7 +296,7 @@ def _print_assets(result: dg.ExecuteInProcessResult) -> None:
     failed = [e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
     for check in (c for c in failed if not c.passed):
         colour = "red" if check.severity.value == "ERROR" else "yellow"
-        CONSOLE.print(f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}")
+        CONSOLE.print(f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}", soft_wrap=True)
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str]]:

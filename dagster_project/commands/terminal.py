@@ -28,11 +28,11 @@ def print_table(title: str, columns: list[str], rows: Sequence[Sequence[Any]], *
 
 UNKNOWN_FOLDERS = (
     "{folders} folders and {files} files that lie in landing/ belong to no site and were not read: a site's folder is "
-    "named by its code, 2 to 8 capital letters or digits (BJCH), once; rename each, or move it into its site's folder. "
+    "named by its code, 2 to 8 characters, capital letters first, then at most two digits (BJCH), once; rename each, or move it into its site's folder. "
     "They are not named here, since a folder's name may be a person's: ls {landing}")
 UNKNOWN_FOLDERS_ZH = (
     "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取：中心文件夹须以中心代码命名"
-    "（2–8 位大写字母或数字，如 BJCH），且只有一个；请改名，或移入所属中心的文件夹。"
+    "（2–8 位，大写字母在前，末尾至多两位数字，如 BJCH），且只有一个；请改名，或移入所属中心的文件夹。"
     "文件夹名可能含患者姓名，此处不显示：ls {landing}")
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dagster_project.domain.labels import MERGED
+
 Rules = Mapping[str, Any]
 """A section of study.toml."""
 
 _FRAGMENT = re.compile(r"^(?P<parent>.*\d)(?:[._-]?[A-Za-z]|[._-]\d+)$")
-_MERGED = re.compile(r"\s*[+/&,]\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def parents(label: str, known: Iterable[str]) -> tuple[str, ...]:
     names = set(known)
     if label in names:
         return (label,)
-    parts = tuple(_MERGED.split(label.strip()))
+    parts = tuple(MERGED.split(label.strip()))
     if len(parts) > 1 and names.issuperset(parts):
         return parts
     fragment = _FRAGMENT.match(label)

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+MERGED = re.compile(r"\s*[+/&,]\s*")
+"""Between the labels of lesions that merged: T01/T02."""
+
 Row = Mapping[str, Any]
 Patient = tuple[str, str]
 Place = tuple[str, str, str, str, str]

@@ -114,6 +114,15 @@ def _is_utc(parts: dict[str, str | None]) -> bool:
     return utc and re.sub(r"[:0.]", "", parts.get("clock") or "") != ""
 
 
+READER_CODE = re.compile(r"(?:[A-Z]{1,3}|[Rr]eader|[Rr]ater|[Oo]bserver|[Aa]rbiter|ARBITER)[-_]?[0-9]{1,2}")
+"""One to three capital letters, or a word for what the person does, then a number of one or two digits."""
+
+NOT_A_READER = (
+    "is not a reader's code (one to three capital letters or the word reader or arbiter, "
+    "then one or two digits, such as R1); a person's name is not accepted"
+)
+
+
 def parse_time(text: str) -> dt.datetime:
     """A point in time in ISO 8601; without a zone it counts as UTC.
 
@@ -391,13 +400,13 @@ def parse_drugs(text: str) -> Parsed:
 
 
 def parse_reader(text: str) -> str:
-    """A reader's or arbiter's short name.
+    """A reader's or arbiter's code; a name, in letters of whatever case, is none.
 
     >>> parse_reader("R1")
     'R1'
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", plain(text)):
-        raise ValueFault("is not a reader's short name (letters, digits, - and _)")
+    if not READER_CODE.fullmatch(plain(text)):
+        raise ValueFault(NOT_A_READER)
     return plain(text)
 
 

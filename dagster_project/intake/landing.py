@@ -88,7 +88,7 @@ def unexpected_entries(site_folder: Path) -> list[Refusal]:
     strangers = [
         ("landing", "clinical/, dicom/, reads/<reader>/, arbitration/ and SIMULATED", _count(site_folder, EXPECTED)),
         ("clinical", "patients.csv, treatments.csv and follow_up.csv (or .xlsx), redcap.csv with its data dictionary, and odm.xml", _count(site_folder / "clinical", known_clinical)),
-        ("reads", "one folder per reader with a short name (letters, digits, - and _), not SITE", _bad_readers(site_folder)),
+        ("reads", "one folder per reader, named by a code (such as R1: one to three capital letters or the word reader, then one or two digits), not SITE", _bad_readers(site_folder)),
     ]
     counted = [Refusal(place, f"{count} entries are not part of the landing contract and were not read; it expects {expected}")
                for place, expected, count in strangers if count]

@@ -14,10 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dagster_project.domain.labels import MERGED, normal_label
+
 TEXTS = Path(__file__).with_name("dicom_texts.toml")
 
 _SEPARATORS = re.compile(r"[\s_\-.,:#()/+]+")
 _TOKENS = re.compile(r"[A-Za-z]+|\d+|[\u4e00-\u9fff]+")
+
+_PIECE = re.compile(r"(?:[a-z]|tl|nl|nt|ntl)\d{1,2}[-.]\d")
+"""A piece of a lesion that split, as a normal label; behind a word such as GTV two numbers may be a day and a month."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,18 @@ def is_word(kind: str, text: str) -> bool:
 
 
 def is_model(text: str) -> bool:
-    """True where every token of a scanner's model name is known, but for at most two that number a variant.
+    """True where every token of a scanner's model name is known, and at most one of them numbers a variant.
 
     >>> is_model("SOMATOM Definition AS+"), is_model("Brilliance 16P"), is_model("Emotion Zhang San")
     (True, True, False)
+    >>> is_model("Force 1949 0511"), is_model("Emotion 16 64")
+    (False, False)
     """
     model = load_texts().model
-    known = {token.casefold() for token in model["tokens"]}
-    unknown = [token for token in re.split(r"[\s_\-/(),.]+", text) if token and token.casefold() not in known]
-    return len(unknown) <= model["numbers_at_most"] and all(re.fullmatch(model["number"], token) for token in unknown)
+    known, variants = ({token.casefold() for token in model[kind]} for kind in ("tokens", "variants"))
+    tokens = [token.casefold() for token in re.split(r"[\s_\-/(),.]+", text) if token]
+    numbers = [token for token in tokens if token not in known]
+    return len(numbers) <= model["variants_at_most"] and variants.issuperset(numbers)
 
 
 def contrast_word(text: str) -> str | None:
@@ -85,17 +93,30 @@ def known_code(kind: str, value: str, scheme: str) -> Sequence[str]:
 
 
 def is_plain_label(text: str) -> bool:
-    """True where a label is made of known words and at most three numbers of up to three digits.
+    """True where a label is made of known words and at most one number of at most two digits.
 
-    A single letter counts as a word where a number stands beside it.
+    1. A date (GTV 24.02.20) and a number in groups (138 001) have more numbers or digits than that.
+    2. A single letter counts as a word where a number is beside it.
+    3. A piece of a lesion may have a number of one digit behind that of the lesion, where that follows its letter (L1-1, T01.2).
+    4. A mass of lesions that merged (T01/T02) is plain where each of them is, and has a word or a letter.
 
-    >>> [is_plain_label(t) for t in ("GTV-1", "L12a", "病灶3", "Nodule 1", "GTV Zhang San", "ROI 13800138000")]
-    [True, True, True, True, False, False]
+    >>> [is_plain_label(t) for t in ("GTV-1", "L12a", "病灶3", "L1-1", "T01/T02", "GTV Zhang San", "ROI 138")]
+    [True, True, True, True, True, False, False]
+    >>> [is_plain_label(t) for t in ("GTV 61-04-09", "GTV 24.02.20", "GTV 2-4", "L1 L2", "L61/04/09")]
+    [False, False, False, False, False]
     """
-    label = load_texts().label
     folded = unicodedata.normalize("NFKC", text).strip()
-    tokens = _TOKENS.findall(folded)
-    if not tokens or len(folded) > label["longest"] or _SEPARATORS.sub("", folded) != "".join(tokens):
+    if len(folded) > load_texts().label["longest"]:
+        return False
+    parts = MERGED.split(folded)
+    if len(parts) == 1:
+        return _PIECE.fullmatch(normal_label(folded)) is not None or _is_plain_part(folded)
+    return all(_is_plain_part(part) and not part.isdigit() for part in parts)
+
+
+def _is_plain_part(text: str) -> bool:
+    label, tokens = load_texts().label, _TOKENS.findall(text)
+    if not tokens or _SEPARATORS.sub("", text) != "".join(tokens):
         return False
     numbers = [token for token in tokens if token.isdigit()]
     short = all(len(token) <= label["digits_at_most"] for token in numbers) and len(numbers) <= label["numbers_at_most"]
@@ -119,12 +140,12 @@ def _label_words() -> tuple[frozenset[str], re.Pattern[str]]:
 
 
 def clean_label(text: str, *, key: bytes, target: re.Pattern[str]) -> str:
-    """The label itself where it is plain, else a neutral one: the same text gives the same one in every file and table.
+    """The label itself where it is plain, else a neutral one: one lesion has the same one in every file and table.
 
-    A label that counts as a target by the protocol's pattern keeps that: its neutral name begins with `lesion`.
+    Spellings that mean one lesion (`normal_label`) give one neutral label. A label that counts as a target by the protocol's pattern keeps that: its neutral name begins with `lesion`.
     """
     plain = unicodedata.normalize("NFKC", text).strip()
     if is_plain_label(plain):
         return plain
-    drawn = hmac.new(key, b"label\0" + plain.casefold().encode(), hashlib.sha256).digest()[:5]
+    drawn = hmac.new(key, b"label\0" + normal_label(plain).encode(), hashlib.sha256).digest()[:5]
     return ("lesion_" if target.match(plain) else "ROI_") + base64.b32encode(drawn).decode()

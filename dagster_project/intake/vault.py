@@ -35,7 +35,7 @@ from dagster_project.intake.reading import Batch, close_child, take_files
 from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, PullNote, Register
 from dagster_project.intake.texts import TEXTS
 from dagster_project.intake.writing import keyed_uid
-from dagster_project.lake.columns import SITE_PATTERN
+from dagster_project.lake.columns import SITE_FORM, SITE_PATTERN
 from dagster_project.lake.files import write_parquet_whole, write_whole
 from dagster_project.lake.home import RECEIVED
 from dagster_project.lake.interruption import uninterrupted
@@ -119,7 +119,7 @@ def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path,
         Where the site's name is not allowed, its folder cannot be read, another run is taking it in, or nothing can be written.
     """
     if not re.fullmatch(SITE_PATTERN, site_folder.name):
-        raise IntakeError("a site's folder is named by 2 to 8 capital letters or digits; rename it")
+        raise IntakeError(f"a site's folder is named by its code ({SITE_FORM}); rename it")
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
         run = _Run(site_folder, vault_site, register, keys, Crosswalk(crosswalk, keys), str(crosswalk_file(crosswalk)), mapper, progress)
         try:
@@ -429,7 +429,7 @@ class Reception:
 
     def __init__(self, site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path) -> None:
         if not re.fullmatch(SITE_PATTERN, site_folder.name):
-            raise IntakeError("a site's folder is named by 2 to 8 capital letters or digits; rename it")
+            raise IntakeError(f"a site's folder is named by its code ({SITE_FORM}); rename it")
         self._folder, self._vault, self._keys, self._crosswalk = site_folder, vault_site, keys, crosswalk
         self._one_at_a_time = threading.Lock()
         self._counts: Counter[str] = Counter()

@@ -27,7 +27,7 @@ OF_THE_SYSTEM = frozenset({
 def is_site(name: str) -> bool:
     """True for a site's code, by which its folder is named.
 
-    >>> [is_site(name) for name in ("BJCH", "S01", "bjch", "BJCH (1)", ".DS_Store", "Zhang San", "B")]
+    >>> [is_site(name) for name in ("BJCH", "S01", "bjch", "BJCH (1)", "00123456", "ZY012345", "B")]
     [True, True, False, False, False, False, False]
     """
     return re.fullmatch(SITE_PATTERN, name) is not None

@@ -54,7 +54,7 @@ def test_a_planted_name_blocks_its_site_and_is_seen_in_run_status_and_exit_code(
     planted.save_as(first)
     (vault / "AAAA" / KEPT).unlink()
     result = delivered.trial.call("run")
-    said, shown = result.output, " ".join(delivered.trial.call("status").output.split())
+    said, shown = (" ".join(text.split()) for text in (result.output, delivered.trial.call("status").output))
     assert result.exit_code == 1
     assert "AAAA intake.vault_audit" in said
     assert "BBBB intake.vault_audit" not in said

@@ -56,7 +56,7 @@ def test_one_site_fails_and_the_other_finishes(home: Home, monkeypatch: pytest.M
 
 def test_a_folder_that_is_no_site_says_how_to_name_it(home: Home) -> None:
     (home.landing / "beijing chest").mkdir()
-    with pytest.raises(DeliveryError, match="2 to 8 capital letters or digits"):
+    with pytest.raises(DeliveryError, match="2 to 8 characters, capital letters first"):
         take_in_site(home, "beijing chest", print)
 
 

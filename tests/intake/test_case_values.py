@@ -164,8 +164,9 @@ def test_times_are_told_in_utc(text, utc):
     assert cv.parse_time(text).isoformat() == utc
 
 
-def test_readers_are_short_names():
-    assert cv.parse_reader("R1") == "R1"
-    for text in ("Dr Ouyang", "欧阳", "", "x" * 33, "../R1"):
+def test_readers_have_codes_and_no_names():
+    for text in ("R1", "A12", "RAD-1", "Reader_2", "ARBITER1"):
+        assert cv.parse_reader(text) == text
+    for text in ("Dr Ouyang", "欧阳", "", "x" * 33, "../R1", "Ouyang", "OUYANG", "ouyang", "Ouyang1", "LiHua", "R138001", "00412877"):
         with pytest.raises(cv.ValueFault):
             cv.parse_reader(text)

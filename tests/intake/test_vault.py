@@ -309,7 +309,7 @@ def test_who_is_withdrawn_by_command_leaves_files_rows_and_crosswalk_and_stays_o
 def test_a_site_must_have_a_name_and_a_folder(site, tmp_path):
     with pytest.raises(IntakeError, match="no landing folder"):
         take_in(tmp_path / "landing" / "CD", tmp_path / "vault" / "CD", keys=site.keys, crosswalk=site.crosswalk)
-    with pytest.raises(IntakeError, match="2 to 8 capital letters"):
+    with pytest.raises(IntakeError, match="2 to 8 characters, capital letters first"):
         take_in(tmp_path / "landing" / "Murong", tmp_path / "vault" / "x", keys=site.keys, crosswalk=site.crosswalk)
 
 
