@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dagster_project.intake.keys import create_throwaway_medium, unlock
 from dagster_project.intake.pacs_listener import Listener
 from dagster_project.intake.pacs_messages import MessageArchive
-from dagster_project.intake.pacs_pull import Wanted, pull
+from dagster_project.intake.pacs_pull import pull
 from dagster_project.intake.pacs_settings import Listening, Peer
+from dagster_project.intake.pacs_wanted import Wanted
 from dagster_project.intake.pacs_web import WebArchive
 from dagster_project.intake.reading import close_child
 from dagster_project.intake.vault import Reception, take_in
