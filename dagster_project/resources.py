@@ -16,6 +16,7 @@ from dagster_project.lake.locks import home_locked
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import Lake, open_lake
 from dagster_project.lake.tables import BY_NAME, QUARANTINE
+from dagster_project.run_processes import process_tags
 from dagster_project.study import Study, load_study
 
 
@@ -41,7 +42,12 @@ class Lakehouse(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Lakehouse]:
-        """A run that Dagster starts waits for a `lakehouse run` in the same home, and that for it."""
+        """A run that Dagster starts waits for a `lakehouse run` in the same home, and that for it.
+
+        It bears its process before it waits, so that one that is killed is known for dead.
+        """
+        if context.run and context.instance:
+            context.instance.add_run_tags(context.run.run_id, process_tags())
         say = context.log.info if context.log else print
         what = f"Dagster's run of {context.run.job_name}" if context.run else "Dagster"
         with home_locked(self.home, what, shared=True, waiting=say):

@@ -10,6 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster_project.jobs import cohort_job, report_job, site_job
 from dagster_project.lake.home import find_home
 from dagster_project.partitions import SITES
+from dagster_project.run_processes import end_dead_runs
 
 BUSY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
@@ -22,6 +23,7 @@ def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     1. Unchanged since the last look: at rest.
     2. Neither run by this sensor before, nor taken in by anybody's run (`lakehouse run`, a night): run.
     """
+    end_dead_runs(context.instance)
     home = find_home()
     seen = json.loads(context.cursor or "{}")
     sites = home.landing_sites()
@@ -34,7 +36,8 @@ def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def _when_idle(context: dg.RunStatusSensorContext, job: str) -> dg.RunRequest | dg.SkipReason:
-    """The next job's run, once no run of `job` is left, whether the last one succeeded or failed."""
+    """The next job's run, once no living run of `job` is left, whether the last one succeeded or failed."""
+    end_dead_runs(context.instance)
     running = context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=BUSY), limit=1)
     return dg.SkipReason(f"another run of {job} is still going") if running else dg.RunRequest(run_key=context.dagster_run.run_id)
 

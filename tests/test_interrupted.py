@@ -84,9 +84,9 @@ class Run:
                 return
         raise AssertionError("".join(self.said))
 
-    def end(self) -> tuple[int, str]:
+    def end(self, seconds: float = 300) -> tuple[int, str]:
         """Exit code and output; no process of the group is left soon after."""
-        self.said.append(self.process.communicate(timeout=300)[0])
+        self.said.append(self.process.communicate(timeout=seconds)[0])
         assert wait_until(lambda: not self.group()), self.group()
         return self.process.returncode, "".join(self.said)
 

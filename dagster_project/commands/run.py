@@ -23,6 +23,7 @@ from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import home_locked
 from dagster_project.lake.tables import TRAINING_COHORT
+from dagster_project.run_processes import DEAD, end_dead_runs, process_tags
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -162,6 +163,7 @@ def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check
     began, failed, gate, opened, imaging = time.monotonic(), [], "", False, Counter[str]()
     checks: dict[str, str] = {}
     with _instance(home) as instance:
+        _end_dead_runs(instance)
         sites = list(only) or home.sites()
         instance.add_dynamic_partitions("site", sites)
         for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
@@ -182,6 +184,12 @@ def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check
     _print_checks(broken, len(checks))
     _print_end(home, failed, GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED, time.monotonic() - began)
     return Flow(tuple(failed), opened, gate, broken)
+
+
+def _end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Runs that were killed, here or by the daemon: nobody waits for them any more."""
+    for name in end_dead_runs(instance):
+        CONSOLE.print(f"An earlier run ({name}): {DEAD}.", soft_wrap=True)
 
 
 def _checks(result: dg.ExecuteInProcessResult, site: str | None) -> dict[str, str]:
@@ -223,7 +231,8 @@ def materialise_tables(home: Home, site: str | None, tables: Collection[str]) ->
         job = defs.resolve_job_def("site" if site else "cohort")
         keys = [key for key in job.asset_layer.executable_asset_keys if key.to_user_string() in tables]
         result = job.execute_in_process(
-            instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=keys)
+            instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=keys,
+            tags=process_tags())
         _print_assets(result)
         failures = list(_failures(result))
     return [f"{site or 'cohort'} {step}: {reason}" for step, reason in failures if not reason.startswith(GATE_CLOSED)]
@@ -272,7 +281,8 @@ def _execute(
     resolved = defs.resolve_job_def(job)
     chosen = [key for key in resolved.asset_layer.executable_asset_keys if key.to_user_string() not in leave_out] if leave_out else None
     return resolved.execute_in_process(
-        run_id=run_id, instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=chosen)
+        run_id=run_id, instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=chosen,
+        tags=process_tags())
 
 
 def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
