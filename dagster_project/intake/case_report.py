@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from dagster_project.intake.csv_tables import IDENTIFYING, WORKBOOKS, CsvRow, Cs
 from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.files import Session
 from dagster_project.intake.identifiers import Needles, make_needles
+from dagster_project.intake.opening import NotOpenedError, read_table_file
 from dagster_project.intake.pseudonyms import (
     EXACT_DIGITS,
     ROUNDED,
@@ -571,11 +573,14 @@ def _lesion_row(report: _Report, patient: str, values: Mapping[str, Any]) -> dic
 def _locks(report: _Report) -> Iterable[dict[str, Any]]:
     for folder in reader_folders(report.site_folder):
         lock = folder / "LOCKED"
-        if not is_reader_name(folder.name) or not lock.is_file():
+        if not is_reader_name(folder.name) or not os.path.lexists(lock):
             continue
         try:
-            yield {"site": report.site, "reader": folder.name, "locked_at": cv.parse_time(lock.read_text(encoding="utf-8-sig").strip())}
-        except (cv.ValueFault, OSError, UnicodeDecodeError):
+            stated = read_table_file(lock).decode("utf-8-sig").strip()
+            yield {"site": report.site, "reader": folder.name, "locked_at": cv.parse_time(stated)}
+        except NotOpenedError as fault:
+            report.refuse(f"reads/{folder.name}/LOCKED", fault.reason)
+        except (cv.ValueFault, UnicodeDecodeError):
             report.refuse(f"reads/{folder.name}/LOCKED", "does not hold a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00. The read stays open")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from dagster_project.intake.file_kinds import no_workbook, other_kind
 from dagster_project.intake.lines import HEADER_WITHIN, Line, Place, decoded, text_lines
+from dagster_project.intake.opening import NotOpenedError, read_table_file
 from dagster_project.intake.workbooks import NOT_CALCULATED, Sheet, WorkbookFault, read_sheets
 from dagster_project.lake.vocabulary import Header, header_meaning, header_unit, load_vocabulary, sheet_table
 
@@ -87,7 +89,7 @@ UNKNOWN_HEADER = "header is not known; see dagster_project/lake/vocabulary.toml.
 
 def table_files(path: Path) -> list[Path]:
     """The files that hold the table of a CSV path: itself and the workbooks of its name, as far as they are there."""
-    return [file for file in (path, *(path.with_suffix(ending) for ending in WORKBOOKS)) if file.exists()]
+    return [file for file in (path, *(path.with_suffix(ending) for ending in WORKBOOKS)) if os.path.lexists(file)]
 
 
 def read_table(path: Path, table: str, name: str) -> CsvTable:
@@ -101,9 +103,9 @@ def read_table(path: Path, table: str, name: str) -> CsvTable:
     6. Rows by the number that a spreadsheet shows.
     """
     try:
-        data = path.read_bytes()
-    except OSError:
-        return _refused(name, "cannot be read; check the permissions")
+        data = read_table_file(path)
+    except NotOpenedError as fault:
+        return _refused(name, fault.reason)
     return _of_workbook(data, table, name) if path.suffix in WORKBOOKS else _of_text(data, table, name)
 
 
@@ -148,7 +150,7 @@ def _sheets(data: bytes) -> list[Sheet]:
 def read_other_sheets(path: Path, table: str, name: str) -> list[CsvTable]:
     """The sheets of another table's workbook that are named as this table is ("治疗" in patients.xlsx); what is wrong with the whole file is told with its own table."""
     try:
-        sheets = _sheets(path.read_bytes())
+        sheets = _sheets(read_table_file(path))
     except (OSError, WorkbookFault):
         return []
     return [_table(f"{name} sheet {sheet.number}", table, sheet.lines) for sheet in sheets if sheet.visible and sheet_table(sheet.name) == table and any(not line.is_empty for line in sheet.lines)]
@@ -167,7 +169,7 @@ def read_records(path: Path) -> list[Line]:
     OSError, UnicodeDecodeError
         Where it cannot be read.
     """
-    return text_lines(decoded(path.read_bytes()), lambda lines: (0, Place(0, len(lines[0].cells), 0) if lines else None))
+    return text_lines(decoded(read_table_file(path)), lambda lines: (0, Place(0, len(lines[0].cells), 0) if lines else None))
 
 
 def _meaning(table: str, cell: str) -> Header | None:

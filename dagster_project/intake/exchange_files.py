@@ -14,6 +14,7 @@ from dagster_project.intake.csv_tables import (
 )
 from dagster_project.intake.exchange_rows import TABLES
 from dagster_project.intake.odm import read_odm
+from dagster_project.intake.opening import open_delivered
 from dagster_project.intake.redcap import read_redcap
 
 _NAMED = frozenset({"redcap.csv", "redcap.json", "redcap.xml", "odm.xml", "redcap_dictionary.csv"})
@@ -44,7 +45,7 @@ def exchange_files(clinical: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {kind: [] for kind in _KINDS}
     for path in sorted(clinical.iterdir()) if clinical.is_dir() else []:
-        kind = _kind(path) if path.is_file() else ""
+        kind = "" if path.is_dir() else _kind(path)
         if kind:
             found[kind].append(path)
     return found
@@ -62,7 +63,7 @@ def _kind(path: Path) -> str:
 
 def _begins(path: Path, pattern: re.Pattern[bytes]) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_delivered(path) as file:
             return pattern.search(file.read(4096)) is not None
     except OSError:
         return False

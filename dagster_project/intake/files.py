@@ -20,6 +20,7 @@ from dagster_project.intake.deidentification import Clean, Source, deidentify, o
 from dagster_project.intake.identifiers import Needles, plain_text
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file, read_mask_name
+from dagster_project.intake.opening import NotOpenedError, file_digest, read_delivered
 from dagster_project.intake.other_formats import other_format
 from dagster_project.intake.pseudonyms import (
     SCIENTIFIC,
@@ -63,6 +64,8 @@ class Session:
 class Task:
     """One file: where it lies, the place it was delivered to, and the keyed digest it had when it was last read.
 
+    `root` is the site's folder, out of which no link leads; by default the file's own folder.
+
     `number_only` asks for nothing but the patient number that it bears.
 
     What came by the network lies nowhere: `data` are its bytes, and nobody writes them.
@@ -71,12 +74,18 @@ class Task:
     path: str
     place: str
     known_digest: str = ""
+    root: str = ""
     data: bytes | None = field(default=None, repr=False)
     number_only: bool = False
 
     def digest(self) -> str:
         """SHA-256; empty where the file cannot be read."""
-        return file_digest(Path(self.path)) if self.data is None else hashlib.sha256(self.data).hexdigest()
+        return file_digest(Path(self.path), self.folder) if self.data is None else hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the file has to lie in."""
+        return Path(self.root) if self.root else Path(self.path).parent
 
     @property
     def reader(self) -> str:
@@ -119,15 +128,6 @@ def scan_name(keyed_series_uid: str) -> str:
     return "S" + base64.b32encode(hashlib.sha256(keyed_series_uid.encode()).digest()[:10]).decode()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read in pieces; empty where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
-
-
 def take_file(session: Session, task: Task) -> Outcome:
     """Read, judge and de-identify one file; a file that is refused leaves nothing behind.
 
@@ -139,9 +139,9 @@ def take_file(session: Session, task: Task) -> Outcome:
     """
     path = Path(task.path)
     try:
-        data = path.read_bytes() if task.data is None else task.data
-    except OSError:
-        return Outcome("", "", reason="cannot be read; check the permissions and the medium", waits_for="next_run")
+        data = read_delivered(path, task.folder) if task.data is None else task.data
+    except NotOpenedError as fault:
+        return Outcome("", "", reason=fault.reason, waits_for="next_run")
     if task.number_only:
         return Outcome("", "", number=_number_in(data))
     digest = hashlib.sha256(data).hexdigest()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from dagster_project.intake.case_report import decision_files, is_reader_name, reader_folders
 from dagster_project.intake.csv_tables import WORKBOOKS, Refusal, table_files
 from dagster_project.intake.exchange_files import exchange_files
-from dagster_project.intake.files import file_digest
+from dagster_project.intake.opening import file_digest, is_inside
 
 DIGITS = 12
 """Hexadecimal digits of SHA-256 by which a refused file is named."""
@@ -55,23 +56,48 @@ def list_images(site_folder: Path) -> list[LandingFile]:
     places = [("dicom", "dicom", frozenset[str]())] + [
         (f"reads/{f.name}", f"reads/{f.name}", READER_FILES) for f in reader_folders(site_folder) if is_reader_name(f.name)]
     return [LandingFile(site_folder, relative, place, size, modified)
-            for place, folder, besides in places for relative, size, modified in _walk(str(site_folder), folder, besides, frozenset())]
+            for place, folder, besides in places for relative, size, modified in _walk(str(site_folder), folder, besides)]
 
 
-def _walk(root: str, folder: str, besides: frozenset[str], above: frozenset[str]) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of change of the files below a folder, in order; links are followed, but not in a circle."""
-    here = f"{root}/{folder}"
-    real = os.path.realpath(here)
-    if real in above or not Path(here).is_dir():
-        return
-    with os.scandir(here) as entries:
-        listed = sorted(entries, key=lambda e: e.name)
-    for entry in listed:
-        name = f"{folder}/{entry.name}"
-        if entry.is_dir():
-            yield from _walk(root, name, frozenset(), above | {real})
-        elif entry.name not in besides:
-            yield name, *_facts(entry)
+def _walk(root: str, folder: str, besides: frozenset[str]) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of the files below a folder, in order.
+
+    1. A folder is listed once, by its own name where it has one here, however many links lead to it: links between
+       folders could double without end.
+    2. A link that leads out of the site's folder is listed as a file, and refused as one.
+    """
+    found: list[tuple[str, int, int]] = []
+    seen: set[str] = set()
+    folders, links = [folder], deque[str]()
+    while folders or links:
+        here = folders.pop() if folders else links.popleft()
+        real = os.path.realpath(f"{root}/{here}")
+        if real in seen or not Path(real).is_dir():
+            continue
+        seen.add(real)
+        if not is_inside(real, Path(root)):
+            found.append((here, -1, 0))
+            continue
+        for entry in _entries(real):
+            name = f"{here}/{entry.name}"
+            if _is_folder(entry):
+                (links if entry.is_symlink() else folders).append(name)
+            elif here != folder or entry.name not in besides:
+                found.append((name, *_facts(entry)))
+    return sorted(found, key=lambda one: one[0].split("/"))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A link in a circle is none; the system says so by an error."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda e: e.name)
 
 
 def _facts(entry: os.DirEntry[str]) -> tuple[int, int]:
@@ -117,7 +143,7 @@ def _bad_readers(site_folder: Path) -> int:
 
 def people_files(site_folder: Path) -> list[Path]:
     """Every file that may say who the patients are, in order."""
-    return [*(path for name in CASE_REPORT_FILES if (path := site_folder / name).is_file()), *_of_databases(site_folder)]
+    return [*(path for name in CASE_REPORT_FILES if os.path.lexists(path := site_folder / name)), *_of_databases(site_folder)]
 
 
 def _of_databases(site_folder: Path) -> list[Path]:
@@ -129,7 +155,7 @@ def case_report_files(site_folder: Path) -> list[Path]:
     files = people_files(site_folder)
     files += [folder / name for folder in reader_folders(site_folder) for name in sorted(READER_FILES)]
     files += [file for table in decision_files(site_folder) for file in table_files(table)]
-    return [path for path in files if path.is_file()]
+    return [path for path in files if os.path.lexists(path)]
 
 
 def locate_refused(site_folder: Path, items: Iterable[str] | None = None) -> Mapping[str, Path]:
@@ -138,5 +164,5 @@ def locate_refused(site_folder: Path, items: Iterable[str] | None = None) -> Map
     Shown on the site's screen only; never stored. `items` limits it to quarantine items that name a digest.
     """
     wanted = None if items is None else {item.partition("sha256:")[2] for item in items if "sha256:" in item}
-    digests = ((file_digest(found.path)[:DIGITS], found.path) for found in list_images(site_folder))
+    digests = ((file_digest(found.path, site_folder)[:DIGITS], found.path) for found in list_images(site_folder))
     return {digest: path for digest, path in digests if digest and (wanted is None or digest in wanted)}

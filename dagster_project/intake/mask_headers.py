@@ -17,6 +17,9 @@ from dagster_project.intake.refusals import RefusedError
 HEADER_BYTES = 2**16
 """How much of a file is looked at for the statement of where its voxels lie."""
 
+LARGEST_HEADER = 2**22
+"""How much of a NRRD file may be header: 3D Slicer writes a few hundred bytes for each segment."""
+
 DETACHED = "mask keeps its voxels in a second file; save it as one file (.nrrd, .mha or .nii.gz)"
 NIFTI_2 = "mask is NIfTI-2; save it as NIfTI-1 (nibabel: Nifti1Image) or as .nrrd"
 OTHER_SEGMENT = "mask's file is named after another lesion than the segment in it; rename the file or the segment"
@@ -57,16 +60,25 @@ def check_header(path: Path) -> None:
     RefusedError
         Naming what to export instead.
     """
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
+    head = _head(path, HEADER_BYTES)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         _refuse_nifti_2(path, head)
-    text, _, _ = head.partition(b"\n\n")
     local = _MHA_DATA.search(head)
-    if head.startswith(b"NRRD") and _DETACHED_NRRD.search(text.replace(b"\r", b"")):
+    if head.startswith(b"NRRD") and _is_detached(_head(path, LARGEST_HEADER)):
         raise RefusedError(DETACHED)
     if path.name.lower().endswith(".mha") and (local is None or local[1].upper() != b"LOCAL"):
         raise RefusedError(DETACHED)
+
+
+def _head(path: Path, most: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(most)
+
+
+def _is_detached(head: bytes) -> bool:
+    """A NRRD header names its data file before the blank line that ends it; a header without an end has no voxels behind it."""
+    text, end, _ = head.replace(b"\r\n", b"\n").partition(b"\n\n")
+    return not end or _DETACHED_NRRD.search(text.replace(b"\r", b"\n")) is not None
 
 
 def _refuse_nifti_2(path: Path, head: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -29,17 +30,16 @@ from dagster_project.intake.exchange_rows import (
     refused_whole,
     tables,
 )
-from dagster_project.intake.files import file_digest
 from dagster_project.intake.lines import decoded
 from dagster_project.intake.odm_metadata import Metadata, Version, of_namespace, tail
 from dagster_project.intake.odm_state import Node, State, carry_out
+from dagster_project.intake.opening import NotOpenedError, file_digest, open_delivered
 
 LARGEST_ODM = 512 * 1024 * 1024
 
 SPACES = ("{http://www.cdisc.org/ns/odm/v1.3}", "{http://www.cdisc.org/ns/odm/v1.2}", "")
 """Namespaces whose elements mean what they mean in ODM 1.3; some programs write none."""
 
-CANNOT_BE_READ = "cannot be read; check the permissions"
 TOO_LARGE = "is larger than a case report can be; export it as ODM 1.3 without the audit trail"
 DOCUMENT_TYPE = "has a document type declaration; export it as ODM 1.3 without one"
 NO_XML = "is not XML; export it as ODM 1.3"
@@ -181,10 +181,10 @@ def _root(path: Path) -> ET.Element:
         Where it cannot be one that is read here; the text says why.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_ODM + 1)
-    except OSError as error:
-        raise ValueError(CANNOT_BE_READ) from error
+        with open_delivered(path) as file:
+            data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST_ODM) + 1)
+    except NotOpenedError as error:
+        raise ValueError(error.reason) from error
     if len(data) > LARGEST_ODM:
         raise ValueError(TOO_LARGE)
     if b"<!DOCTYPE" in data.replace(b"\0", b""):

@@ -36,7 +36,7 @@ from dagster_project.intake.exchange_rows import (
     tables,
 )
 from dagster_project.intake.file_kinds import other_kind
-from dagster_project.intake.files import file_digest
+from dagster_project.intake.opening import NotOpenedError, file_digest, read_table_file
 from dagster_project.intake.redcap_dates import Order, date_order, in_order
 from dagster_project.intake.redcap_dictionary import (
     NO_EXPORT,
@@ -229,7 +229,9 @@ def _sheets(files: Mapping[str, Path]) -> tuple[list[_Sheet], list[Refusal]]:
         contents.add(digest)
         try:
             sheet = _one_value_a_row(_read(name, path))
-        except (OSError, UnicodeDecodeError):
+        except NotOpenedError as fault:
+            refusals.append(Refusal(name, fault.reason))
+        except UnicodeDecodeError:
             refusals.append(Refusal(name, CANNOT_BE_READ))
         except ValueError as fault:
             refusals.append(Refusal(name, str(fault)))
@@ -240,7 +242,7 @@ def _sheets(files: Mapping[str, Path]) -> tuple[list[_Sheet], list[Refusal]]:
 
 
 def _read(name: str, path: Path) -> _Sheet:
-    data = path.read_bytes()
+    data = read_table_file(path)
     start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     if path.suffix.lower() == ".json" or start.startswith((b"[{", b"[]", b'{"')):
         return _of_items(name, _json_items(data))

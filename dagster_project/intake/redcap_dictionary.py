@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dagster_project.intake.csv_tables import read_records
+from dagster_project.intake.opening import NotOpenedError, read_table_file
 from dagster_project.lake.vocabulary import word_key
 
 CANNOT_BE_READ = (
@@ -101,7 +102,9 @@ def read_dictionary(name: str, path: Path) -> Dictionary:
     """
     try:
         rows = _rows(path)
-    except (OSError, ValueError) as error:
+    except NotOpenedError as fault:
+        raise ValueError(fault.reason) from fault
+    except ValueError as error:
         raise ValueError(CANNOT_BE_READ) from error
     found = [_definition(row) for row in rows if row.get("name")]
     if not found:
@@ -111,7 +114,7 @@ def read_dictionary(name: str, path: Path) -> Dictionary:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     if path.suffix.lower() == ".json":
-        items = json.loads(path.read_text(encoding="utf-8-sig"))
+        items = json.loads(read_table_file(path).decode("utf-8-sig"))
         return [
             {_COLUMNS[word_key(k)]: str(v) for k, v in item.items() if word_key(k) in _COLUMNS}
             for item in items

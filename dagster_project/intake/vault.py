@@ -24,11 +24,12 @@ from dagster_project.intake.allowlists import FILES
 from dagster_project.intake.case_report import People, Tables, build_tables, read_people
 from dagster_project.intake.chronology import AFTER_CUT_OFF, cut_off_of
 from dagster_project.intake.csv_tables import Refusal
-from dagster_project.intake.files import Outcome, Session, Task, file_digest, scan_name
+from dagster_project.intake.files import Outcome, Session, Task, scan_name
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, people_files, unexpected_entries
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
+from dagster_project.intake.opening import file_digest
 from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
 from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
@@ -377,7 +378,7 @@ class _Run:
     def _numbers_of(self, patients: Iterable[str], images: Sequence[Listed], session: Session) -> dict[str, str]:
         """The numbers that images of these patients bear, read again from one file each, as every file is, and held in memory alone."""
         files = {key: patient for patient in sorted(patients) if (key := self.register.file_of(patient))}
-        found = [(files[key], Task(str(image.path), image.place, number_only=True)) for image, key in images if key in files]
+        found = [(files[key], Task(str(image.path), image.place, root=str(image.site_folder), number_only=True)) for image, key in images if key in files]
         read = take_files(session, [task for _, task in found]) if found else Batch((), Counter())
         return {patient: outcome.number for (patient, _), outcome in zip(found, read.outcomes, strict=True) if outcome.number}
 
@@ -538,7 +539,7 @@ class Reception:
 
 def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
     known = row.digest if row is not None and row.state != REFUSED else ""
-    return Task(str(image.path), image.place, known)
+    return Task(str(image.path), image.place, known, str(image.site_folder))
 
 
 def _is_settled(image: LandingFile, row: FileRow | None, bases: frozenset[str]) -> bool:

@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_used_is_refused_whole(tmp_path, data, reason):
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     table = read_table(tmp_path / "none.csv", "patients", "clinical/patients.csv")
-    assert table.refusals == (Refusal("clinical/patients.csv", "cannot be read; check the permissions"),)
+    assert table.refusals == (Refusal("clinical/patients.csv", "cannot be read; check the permissions and the medium"),)
 
 
 def test_places_are_named_for_a_spreadsheet(tmp_path):

@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from dagster_project.intake.files import Outcome, Task, file_digest, scan_name, take_file
+from dagster_project.intake.files import Outcome, Task, scan_name, take_file
+from dagster_project.intake.opening import LEADS_NOWHERE, file_digest
 from dagster_project.intake.pseudonyms import Crosswalk, is_pseudonym
 from dagster_project.intake.writing import keyed_uid
 from tests.intake.builders import KEYS, ROOT, ct, read_back, rtstruct, seg, session, to_bytes, write_mask
@@ -110,7 +111,7 @@ def test_a_refused_file_leaves_nothing_and_quotes_nothing(tmp_path, data):
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "Murong.dcm").symlink_to(tmp_path / "nowhere")
-    assert take(tmp_path, None).reason == "cannot be read; check the permissions and the medium"
+    assert take(tmp_path, None).reason == LEADS_NOWHERE
     assert file_digest(tmp_path / "nowhere") == ""
 
 

@@ -27,10 +27,10 @@ def test_the_case_report_is_the_named_files(landing):
         "clinical/patients.csv", "clinical/treatments.csv", "reads/R1/LOCKED", "reads/R1/lesions.csv", "arbitration/decisions.csv"]
 
 
-def test_links_are_followed_but_not_in_a_circle(landing, tmp_path):
-    (tmp_path / "pacs").mkdir()
-    (tmp_path / "pacs" / "3").write_text("3", encoding="utf-8")
-    (landing / "dicom" / "link").symlink_to(tmp_path / "pacs")
+def test_links_are_followed_within_the_landing_and_not_in_a_circle(landing, tmp_path):
+    (landing / "pacs").mkdir()
+    (landing / "pacs" / "3").write_text("3", encoding="utf-8")
+    (landing / "dicom" / "link").symlink_to(landing / "pacs")
     (landing / "dicom" / "Murong" / "loop").symlink_to(landing / "dicom")
     (landing / "dicom" / "gone").symlink_to(tmp_path / "nowhere")
     listed = {f.relative: f.size for f in list_images(landing) if f.place == "dicom"}

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import shutil
 import socket
 import threading
 import time
@@ -47,7 +48,7 @@ def site(tmp_path):
 def whole(tmp_path_factory, sent):
     """What the same objects make when a folder delivers them."""
     made = Site(tmp_path_factory.mktemp("whole"))
-    (made.landing / "dicom").symlink_to(sent)
+    shutil.copytree(sent, made.landing / "dicom")
     made.take_folder()
     return made
 

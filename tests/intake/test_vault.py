@@ -414,12 +414,12 @@ def test_real_scans_with_their_contours(site, shared_data):
     cases = {"case_1": "lung_ct/case_1/ct", "002": "sarcoma_ct/case_002/image", "lidc": "two_readers/ct"}
     for name, folder in cases.items():
         (site.landing / "dicom").mkdir(exist_ok=True)
-        (site.landing / "dicom" / name).symlink_to(shared_data / folder)
+        shutil.copytree(shared_data / folder, site.landing / "dicom" / name)
     for reader, name in (("R1", "lung_ct/case_1/rtstruct.dcm"), ("R2", "sarcoma_ct/case_002/mask/RS.dcm"), ("R1", "two_readers/reader_1.seg.dcm"), ("R2", "two_readers/reader_2.rtstruct.dcm")):
         (site.landing / "reads" / reader).mkdir(parents=True, exist_ok=True)
-        (site.landing / "reads" / reader / name.replace("/", "_")).symlink_to(shared_data / name)
+        shutil.copy(shared_data / name, site.landing / "reads" / reader / name.replace("/", "_"))
     uid = pydicom.dcmread(next((shared_data / "sarcoma_ct/case_002/image").glob("*.dcm")), stop_before_pixels=True).SeriesInstanceUID
-    (site.landing / "reads" / "R1" / f"{uid}__GTV.nii.gz").symlink_to(next((shared_data / "sarcoma_ct/case_002/official_nifti").glob("*mask*")))
+    shutil.copy(next((shared_data / "sarcoma_ct/case_002/official_nifti").glob("*mask*")), site.landing / "reads" / "R1" / f"{uid}__GTV.nii.gz")
     report = site.take()
     assert (report.accepted, report.refused, report.patients) == (60 + 48 + 50 + 5, 0, 3)
     for patient in report_patients(site):

@@ -1,0 +1,151 @@
+"""The one place where files of a landing are opened: whoever delivers decides what lies there, also what is no file.
+
+A pipe without a writer, a device that never ends or a link to another hospital's data is refused with its
+reason before anything is read; nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+LARGEST_FILE = 2**30
+"""Bytes of an image or mask: the child that parses it has no more memory; an Enhanced CT of 1,000 slices has half."""
+
+LARGEST_TABLE = 2**28
+"""Bytes of a table: a hundred times the case report of 500 patients."""
+
+UNREADABLE = "cannot be read; check the permissions and the medium"
+NO_FILE = "is no regular file but a pipe, device, socket or folder; deliver the file itself"
+LEADS_OUT = "is a link that leads out of the site's landing folder; deliver what it leads to in its place"
+LEADS_NOWHERE = "is a link that leads nowhere or in a circle; deliver the file itself"
+TOO_LARGE_FILE = "is larger than 1 GiB, which no single image, contour or mask file is; export it again"
+TOO_LARGE_TABLE = "is larger than 256 MiB, which no table of a site is; export it again"
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_PIECE = 2**20
+
+
+class NotOpenedError(OSError):
+    """A file of the landing that is not opened or not read; `reason` names no path."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def open_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_FILE) -> BinaryIO:
+    """Open a regular file of a landing for reading.
+
+    1. Links are followed to their end, which lies inside `root`.
+    2. The end is a regular file of at most `most` bytes; it is looked at before it is opened, since to open a
+       device may do something, and after, since it may have been exchanged meanwhile.
+    3. It is opened without following a link and without waiting.
+
+    Parameters
+    ----------
+    root
+        The site's folder, which may be a link itself; by default as the landing contract places tables.
+
+    Raises
+    ------
+    NotOpenedError
+        Saying why.
+    """
+    real = _end_of(path)
+    if not is_inside(real, _site_folder(path) if root is None else root):
+        raise NotOpenedError(LEADS_OUT)
+    try:
+        _check(os.lstat(real), most)
+        descriptor = os.open(real, _FLAGS)
+    except NotOpenedError:
+        raise
+    except OSError:
+        raise NotOpenedError(UNREADABLE) from None
+    file = os.fdopen(descriptor, "rb")
+    try:
+        _check(os.fstat(descriptor), most)
+    except NotOpenedError:
+        file.close()
+        raise
+    return file
+
+
+def read_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_FILE) -> bytes:
+    """The bytes of a regular file of a landing; one that grows beyond `most` while it is read is refused.
+
+    Raises
+    ------
+    NotOpenedError
+        Saying why.
+    """
+    with open_delivered(path, root, most=most) as file:
+        try:
+            data = file.read(os.fstat(file.fileno()).st_size + 1)
+            while len(data) <= most and (more := file.read(_PIECE)):
+                data += more
+        except OSError:
+            raise NotOpenedError(UNREADABLE) from None
+    if len(data) > most:
+        raise NotOpenedError(_too_large(most))
+    return data
+
+
+def read_table_file(path: Path) -> bytes:
+    """The bytes of a table, workbook or export of a study database.
+
+    Raises
+    ------
+    NotOpenedError
+        Saying why.
+    """
+    return read_delivered(path, most=LARGEST_TABLE)
+
+
+def file_digest(path: Path, root: Path | None = None) -> str:
+    """SHA-256 of a file, read in pieces; empty where it is not opened or cannot be read."""
+    digest, count = hashlib.sha256(), 0
+    try:
+        with open_delivered(path, root) as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+                count += len(piece)
+                if count > LARGEST_FILE:
+                    return ""
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def is_inside(real: str, root: Path) -> bool:
+    """Whether a path without links lies in a folder, which may be given by a link."""
+    base = os.path.realpath(root)
+    return real == base or real.startswith(base.rstrip("/") + "/")
+
+
+def _end_of(path: Path) -> str:
+    try:
+        return os.path.realpath(path, strict=True)
+    except OSError:
+        raise NotOpenedError(LEADS_NOWHERE if path.is_symlink() else UNREADABLE) from None
+
+
+def _check(facts: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise NotOpenedError(NO_FILE)
+    if facts.st_size > most:
+        raise NotOpenedError(_too_large(most))
+
+
+def _too_large(most: int) -> str:
+    return TOO_LARGE_TABLE if most == LARGEST_TABLE else TOO_LARGE_FILE
+
+
+def _site_folder(path: Path) -> Path:
+    """The folder of the site that a table is of, as the landing contract places it; else the table's own."""
+    if path.parent.name in {"clinical", "arbitration"}:
+        return path.parent.parent
+    return path.parents[2] if path.parent.parent.name == "reads" else path.parent
