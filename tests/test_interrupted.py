@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import psutil
 import pytest
 
 from dagster_project.commands.interruption import Interrupted, interruptible
 from dagster_project.lake.interruption import SIGNALS
 from dagster_project.lake.store import open_lake
 from dagster_project.simulation.cohort import simulate_cohort
+from tests.processes import Run
 from tests.trial import COHORT, Trial, write_protocol
 from tests.waiting import wait_until
 

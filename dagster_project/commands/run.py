@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dagster_project.commands.interruption import interruptible
+from dagster_project.commands.leaving import complete_pending, pending, whole
 from dagster_project.commands.terminal import CONSOLE, has_lake, print_unknown_folders
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import uninterrupted
@@ -64,6 +65,9 @@ def run(site: Sequence[str], require_model: bool) -> None:
     """
     home = find_home().make()
     print_unknown_folders(home)
+    if pending(home):
+        with whole(home, "lakehouse run"):
+            complete_pending(home)
     if not home.sites():
         click.echo(WHAT_TO_PUT.format(landing=home.landing))
         return

@@ -6,9 +6,9 @@ import sys
 
 import click
 
+from dagster_project.commands.leaving import Leaving, begin, complete_pending, pending, whole
 from dagster_project.commands.terminal import CONSOLE, existing_home
 from dagster_project.lake.home import Home
-from dagster_project.lake.locks import home_locked
 
 
 @click.group()
@@ -30,18 +30,21 @@ def remove(code: str, purpose: str, yes: bool) -> None:
 
     \b
     Needs no key. Move its landing folder away and stop the service before. Earlier snapshots expire. Exit 1 where a trace is left.
+    What is interrupted is completed by the same command or the next `lakehouse run`.
     Example:
       lakehouse site remove BJCH --purpose "contract ended"
     """
     home = existing_home()
-    if not (home.vault / code).is_dir() or code not in home.sites():
+    begun = pending(home)
+    if (begun is None or begun.who != code) and (not (home.vault / code).is_dir() or code not in home.sites()):
         raise click.ClickException(f"there is no vault of that site; sites are {', '.join(home.sites())}")
     if (home.landing / code).exists():
         raise click.ClickException(f"landing/{code} is still there, and the next run would take it in again; move it away first")
     if not yes:
         click.confirm(f"Everything of {code} and of its patients is deleted, and every earlier snapshot of the lake expires. Go on?", abort=True)
-    with home_locked(home, "lakehouse site remove", waiting=click.echo):
-        left = remove_site(home, code, purpose)
+    with whole(home, "lakehouse site remove"):
+        before = complete_pending(home)
+        left = [] if before is not None and before.who == code else remove_site(home, code, purpose)
     for name in left:
         CONSOLE.print(f"[red]a trace is left[/red] in {name}", soft_wrap=True)
     if left:
@@ -52,25 +55,16 @@ def remove(code: str, purpose: str, yes: bool) -> None:
 def remove_site(home: Home, code: str, purpose: str) -> list[str]:
     """Remove a site; the files in which one of its patients is left, which should be none.
 
-    1. The models that were trained on its patients are listed.
-    2. Vault, crosswalk and tables forget; what is based on all sites is derived anew without reading a landing.
-    3. Snapshots, publications, histories and the partition go.
-    4. The whole home is searched for the pseudonyms.
+    1. Its patients are listed, and the models that were trained on them.
+    2. That is written down, and everything is removed (`leaving.complete`).
     """
-    from dagster_project.commands.run import run_flow
     from dagster_project.flow import withdrawal
     from dagster_project.intake.pseudonyms import patients_of
     from dagster_project.resources import Lakehouse
 
     lakehouse = Lakehouse(root=str(home.root))
-    runs = sorted({run for patient in patients_of(home.crosswalk, code) for run in withdrawal.find_marked_runs(lakehouse, patient)})
-    patients = withdrawal.remove_site(lakehouse, code, purpose)
-    withdrawal.forget_history(home)
-    withdrawal.forget_partition(code)
-    if home.sites():
-        run_flow(home, [], take_in=False)
-    withdrawal.expunge(lakehouse, runs)
-    if patients:
-        withdrawal.scrub(home, patients, code)
+    patients = tuple(patients_of(home.crosswalk, code))
+    runs = sorted({run for patient in patients for run in withdrawal.find_marked_runs(lakehouse, patient)})
+    left = begin(home, Leaving(code, code, purpose, patients, patients, tuple(runs)))
     CONSOLE.print(f"{len(patients)} patients; {len(runs)} models were trained on them and are marked.")
-    return withdrawal.search_home(home, patients) if patients else []
+    return left

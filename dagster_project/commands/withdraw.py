@@ -6,9 +6,9 @@ import sys
 
 import click
 
+from dagster_project.commands.leaving import Leaving, begin, complete_pending, whole
 from dagster_project.commands.terminal import CONSOLE, existing_home
 from dagster_project.lake.home import Home
-from dagster_project.lake.locks import home_locked
 
 
 @click.command()
@@ -20,6 +20,7 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
 
     \b
     Needs no key. Stop the service before. Earlier snapshots expire: time travel begins anew. Exit 1 where a trace is left.
+    What is interrupted is completed by the same command or the next `lakehouse run`.
     Example:
       lakehouse withdraw BJCH-…
     """
@@ -30,8 +31,10 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Everything of {pseudonym} is deleted, and every earlier snapshot of the lake expires. Go on?", abort=True)
     try:
-        with home_locked(home, "lakehouse withdraw", waiting=click.echo):
-            left = withdraw_patient(home, pseudonym, purpose)
+        with whole(home, "lakehouse withdraw"):
+            before = complete_pending(home)
+            done = before is not None and before.who == pseudonym
+            left = [] if done else withdraw_patient(home, pseudonym, purpose)
     except (UnknownPseudonymError, IntakeError) as error:
         raise click.ClickException(str(error)) from None
     for name in left:
@@ -45,20 +48,15 @@ def withdraw_patient(home: Home, pseudonym: str, purpose: str) -> list[str]:
     """Withdraw a patient; the files in which a trace is left, which should be none.
 
     1. What the patient's data are known by is listed, and the models that were trained on them.
-    2. Vault and crosswalk forget; every table, page and model is derived anew without reading a landing.
-    3. Snapshots, publications and histories go.
-    4. The whole home is searched.
+    2. That is written down, and everything is removed (`leaving.complete`).
     """
-    from dagster_project.commands.run import run_flow
     from dagster_project.flow import withdrawal
+    from dagster_project.intake.pseudonyms import mark_of
     from dagster_project.resources import Lakehouse
 
     lakehouse = Lakehouse(root=str(home.root))
+    mark = mark_of(home.crosswalk, pseudonym)
     traces, runs = withdrawal.find_traces(lakehouse, pseudonym), withdrawal.find_marked_runs(lakehouse, pseudonym)
-    mark = withdrawal.leave_study(lakehouse, pseudonym, purpose)
-    withdrawal.forget_history(home)
-    run_flow(home, [], take_in=False)
-    withdrawal.expunge(lakehouse, runs)
-    withdrawal.scrub(home, traces, mark)
+    left = begin(home, Leaving(pseudonym, mark, purpose, (pseudonym,), tuple(sorted(traces)), tuple(runs)))
     CONSOLE.print(f"{len(runs)} models were trained on the patient and are marked." if runs else "No model was trained on the patient.")
-    return withdrawal.search_home(home, traces)
+    return left

@@ -41,6 +41,23 @@ def slices_of(folder: Path) -> list[tuple[str, int, int]]:
     return [(f.name, (stat := f.stat()).st_size, stat.st_mtime_ns) for f in files]
 
 
+def contents_of(folder: Path, noted: Mapping[str, str]) -> list[str]:
+    """What the slices of a scan are, in one order: the same delivery gives the same, whenever and in whatever order it came.
+
+    Parameters
+    ----------
+    noted
+        Digest of each file of the vault when it was taken in, by its name below the site's folder.
+        A file that is not noted there is told by its name and time.
+        Its size counts always, so that one which was cut is another.
+    """
+    found = []
+    for name, size, changed in slices_of(folder):
+        digest = noted.get(f"{folder.parent.name}/{folder.name}/{name}")
+        found.append(f"{digest} {size}" if digest else f"{name} {size} {changed}")
+    return sorted(found)
+
+
 def outlines_file(folder: Path, contours: Path, digest: str, scan: Mapping[str, Any], positions: Sequence[int] = ()) -> Path:
     """Where the outlines of a file of contours on a scan are cached.
 

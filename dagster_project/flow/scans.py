@@ -12,7 +12,8 @@ import polars as pl
 from dagster_project.compute import run_tasks
 from dagster_project.domain.reads import reader_artifact_flags
 from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, report_progress
-from dagster_project.flow.kept import REFUSED, fingerprint, images_file, keep, kept, slices_of
+from dagster_project.flow.kept import REFUSED, contents_of, fingerprint, images_file, keep, kept
+from dagster_project.intake.vault import noted_digests
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import SCANS
 
@@ -51,7 +52,8 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
 
     limits = lakehouse.study.section("scans")
     stored = {row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)}
-    wanted = {folder.name: (folder, fingerprint(slices_of(folder), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
+    noted = noted_digests(lakehouse.home.vault / site)
+    wanted = {folder.name: (folder, fingerprint(contents_of(folder, noted), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
     simulated = is_simulated(lakehouse, site)
     known = {scan: {**stored[scan], "simulated": simulated} for scan, (_, digest) in wanted.items()
              if scan in stored and stored[scan]["input_fingerprint"] == digest}

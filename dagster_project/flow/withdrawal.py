@@ -7,7 +7,7 @@ import re
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,11 +15,12 @@ import polars as pl
 
 from dagster_project.flow.predictions import forget_predictions
 from dagster_project.flow.vault_audit import blocked_sites
-from dagster_project.intake.pseudonyms import forget_site, write_audit
+from dagster_project.intake.pseudonyms import forget_site, is_audited, write_audit
 from dagster_project.intake.vault import held_names, remove_patient, site_lock
 from dagster_project.lake.errors import SnapshotGone
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
+from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.publish import publish, withdraw_publications
 from dagster_project.lake.tables import MODEL_RUNS, TABLES, TRAINING_COHORT
 from dagster_project.resources import Lakehouse
@@ -60,41 +61,52 @@ def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
         return True
 
 
-def leave_study(lakehouse: Lakehouse, patient: str, purpose: str) -> str:
-    """Take a patient out of vault, crosswalk and tables; the mark that stands in the place of the pseudonym, also in the audit.
+def leave_study(lakehouse: Lakehouse, patient: str, mark: str, purpose: str) -> None:
+    """Take a patient out of vault, crosswalk and tables; the mark takes the place of the pseudonym, also in the audit.
 
-    The tables are emptied here and not by deriving them anew: behind a closed gate nothing would be derived.
+    Done again where it was cut short. The tables are emptied here and not by deriving them anew: behind a
+    closed gate nothing would be derived.
     """
     home = lakehouse.home
-    mark = remove_patient(home.vault / patient.rpartition("-")[0], patient, crosswalk=home.crosswalk)
-    write_audit(home.audit, "withdraw", mark, purpose)
-    write_whole(home.audit, home.audit.read_bytes().replace(patient.encode(), mark.encode()))
-    forget_predictions(lakehouse, patient)
-    if home.answers.is_dir():  # the largest value of a feature may have been the patient's
-        shutil.rmtree(home.answers)
-    lakehouse.lake.remove_patient(patient)
-    return mark
+    with uninterrupted():
+        remove_patient(home.vault / patient.rpartition("-")[0], patient, crosswalk=home.crosswalk, mark=mark)
+        _forget(lakehouse, (patient,), mark, "withdraw", purpose)
+        lakehouse.lake.remove_patient(patient)
 
 
-def remove_site(lakehouse: Lakehouse, site: str, purpose: str) -> list[str]:
-    """Take a site out of vault, crosswalk and tables; the pseudonyms of its patients, which stand nowhere any more.
+def remove_site(lakehouse: Lakehouse, site: str, patients: Sequence[str], purpose: str) -> None:
+    """Take a site with these patients out of vault, crosswalk and tables; done again where it was cut short.
 
     The audit keeps that the site was removed, by its code; earlier lines about its patients lose their pseudonyms.
     """
     home = lakehouse.home
-    with site_lock(home.vault / site):
-        patients = forget_site(home.crosswalk, site)
-        shutil.rmtree(home.vault / site)
-    write_audit(home.audit, "remove_site", site, purpose)
+    with uninterrupted():
+        with site_lock(home.vault / site):
+            forget_site(home.crosswalk, site)
+            shutil.rmtree(home.vault / site)
+        _forget(lakehouse, patients, site, "remove_site", purpose)
+        lakehouse.lake.remove_site(site)
+
+
+def _forget(lakehouse: Lakehouse, patients: Sequence[str], mark: str, action: str, purpose: str) -> None:
+    """Audit, predictions that are kept, and answers: the largest value of a feature may have been the patient's."""
+    home = lakehouse.home
+    _remove_unfinished(home.crosswalk)
+    if not is_audited(home.audit, action, mark):
+        write_audit(home.audit, action, mark, purpose)
     audit = home.audit.read_bytes()
     for patient in patients:
-        audit = audit.replace(patient.encode(), site.encode())
+        audit = audit.replace(patient.encode(), mark.encode())
         forget_predictions(lakehouse, patient)
     write_whole(home.audit, audit)
     if home.answers.is_dir():
         shutil.rmtree(home.answers)
-    lakehouse.lake.remove_site(site)
-    return patients
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """What a process that was killed had not finished writing, which may hold a pseudonym."""
+    for file in folder.glob(".*.part"):
+        file.unlink()
 
 
 def forget_partition(site: str) -> None:
@@ -127,11 +139,15 @@ def expunge(lakehouse: Lakehouse, runs: list[str]) -> None:
 
 
 def forget_history(home: Home) -> int:
-    """Delete the history of finished Dagster runs: their events hold previews of rows and pictures of lesions."""
+    """Delete the history of Dagster's runs: their events hold previews of rows and pictures of lesions.
+
+    Whoever holds the home alone knows that a run which began and has no end was killed; those that wait to begin stay.
+    """
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
-        done = [run.run_id for run in instance.get_runs() if run.is_finished]
+        waiting = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
+        done = [run.run_id for run in instance.get_runs() if run.status not in waiting]
         for run in done:
             instance.delete_run(run)
             shutil.rmtree(home.dagster / "storage" / run, ignore_errors=True)
@@ -172,10 +188,10 @@ def _pattern(traces: Iterable[str]) -> re.Pattern[bytes]:
     return re.compile(b"|".join(re.escape(trace.encode()) for trace in sorted(traces, key=len, reverse=True)))
 
 
-def search_home(home: Home, traces: Iterable[str]) -> list[str]:
-    """Files of the home, landing and keys aside, in whose name or bytes a trace is left; compressed and columnar files are searched unpacked too."""
+def search_home(home: Home, traces: Iterable[str], *, besides: Container[Path] = ()) -> list[str]:
+    """Files of the home, landing, keys and those named aside, in whose name or bytes a trace is left; compressed and columnar files are searched unpacked too."""
     wanted = _pattern(traces)
-    files = (f for f in sorted(home.root.rglob("*")) if f.relative_to(home.root).parts[0] not in IDENTIFIED)
+    files = (f for f in sorted(home.root.rglob("*")) if f.relative_to(home.root).parts[0] not in IDENTIFIED and f not in besides)
     return [str(f.relative_to(home.root)) for f in files if wanted.search(str(f).encode()) or (f.is_file() and any(map(wanted.search, _contents(f))))]
 
 

@@ -340,7 +340,7 @@ class Crosswalk:
 
     def withdraw(self, pseudonym: str) -> str:
         """Forget who the patient is; the mark that stands in the place of the pseudonym."""
-        return withdraw_from_crosswalk(self._path, pseudonym)
+        return withdraw_from_crosswalk(self._path, pseudonym, mark_of(self._path, pseudonym))
 
     def merge(self, pseudonym: str, into: str) -> None:
         """Two pseudonyms turned out to be one person: every number of the first leads to the second, and so does what was sealed.
@@ -374,12 +374,8 @@ def crosswalk_file(path: Path) -> Path:
     return path if path.suffix else path / "crosswalk.sqlite"
 
 
-def withdraw_from_crosswalk(path: Path, pseudonym: str) -> str:
-    """Forget who a patient is, and the pseudonym; needs no key, so that a locked server can do it.
-
-    1. What was sealed is deleted.
-    2. A new mark, derived from nothing, takes the place of the pseudonym: the blind indexes lead to it, so that files sent again are
-       refused, and the study can count who left.
+def mark_of(path: Path, pseudonym: str) -> str:
+    """The mark for a patient who leaves: new, derived from nothing; that of before for one who has left.
 
     Raises
     ------
@@ -388,9 +384,29 @@ def withdraw_from_crosswalk(path: Path, pseudonym: str) -> str:
     """
     with _written(crosswalk_file(path)) as connection:
         row = connection.execute("SELECT site, withdrawn FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone()
-        if row is None:
+    if row is None:
+        raise UnknownPseudonymError
+    return pseudonym if row[1] else new_pseudonym(row[0])
+
+
+def withdraw_from_crosswalk(path: Path, pseudonym: str, mark: str) -> str:
+    """Forget who a patient is, and the pseudonym; needs no key, so that a locked server can do it.
+
+    1. What was sealed is deleted.
+    2. The mark takes the place of the pseudonym: the blind indexes lead to it, so that files sent again are
+       refused, and the study can count who left.
+    3. Where the mark has its place already, that was done before.
+
+    Raises
+    ------
+    UnknownPseudonymError
+        Where no patient has this pseudonym.
+    """
+    with _written(crosswalk_file(path)) as connection:
+        known = connection.execute("SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone()
+        marked = connection.execute("SELECT 1 FROM patient WHERE pseudonym = ? AND withdrawn", (mark,)).fetchone()
+        if known is None and marked is None:
             raise UnknownPseudonymError
-        mark = pseudonym if row[1] else new_pseudonym(row[0])
         connection.execute("UPDATE patient SET withdrawn = 1, pseudonym = ? WHERE pseudonym = ?", (mark, pseudonym))
         connection.execute("UPDATE number SET pseudonym = ? WHERE pseudonym = ?", (mark, pseudonym))
         connection.execute("DELETE FROM sealed WHERE pseudonym = ?", (pseudonym,))
@@ -477,3 +493,11 @@ def write_audit(audit: Path, action: str, pseudonym: str, purpose: str, *, now: 
     audit.touch(mode=0o600)
     with audit.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def is_audited(audit: Path, action: str, pseudonym: str) -> bool:
+    """Whether the audit has a line of this action about somebody."""
+    if not audit.is_file():
+        return False
+    lines = map(json.loads, audit.read_text(encoding="utf-8").splitlines())
+    return any((line["action"], line["pseudonym"]) == (action, pseudonym) for line in lines)

@@ -161,6 +161,10 @@ class Register:
         """A patient's objects."""
         return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE patient = ? ORDER BY key", (patient,))]
 
+    def output_digests(self) -> dict[str, str]:
+        """SHA-256 of what was written of every object, by its name in the vault."""
+        return dict(self._connection.execute("SELECT output, output_digest FROM object").fetchall())
+
     def put_object(self, row: ObjectRow) -> None:
         """Note an object of the vault."""
         self._connection.execute("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (

@@ -31,7 +31,7 @@ from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
 from dagster_project.intake.opening import file_digest
 from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
-from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, withdraw_from_crosswalk
+from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, mark_of, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
 from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, PullNote, Register
 from dagster_project.intake.texts import TEXTS
@@ -572,15 +572,25 @@ def held_names(vault_site: Path, patient: str) -> set[str]:
     return {word for word in words if re.fullmatch(r"2\.25\.\d+|S[A-Z2-7]{16}|[0-9a-f]{64}", word)}
 
 
-def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path) -> str:
+def noted_digests(vault_site: Path) -> dict[str, str]:
+    """SHA-256 of every file of a site's vault when it was taken in, by its name below the folder."""
+    if not (vault_site / REGISTER).is_file():
+        return {}
+    with contextlib.closing(Register(vault_site / REGISTER)) as register:
+        return register.output_digests()
+
+
+def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path, mark: str = "") -> str:
     """Withdraw a patient from a site's vault: files, rows of the case report, who the patient is, and the pseudonym.
 
-    What remains is a mark in the place of the pseudonym, derived from nothing: files that are sent again are refused, and the study
-    counts who left. The manifest keeps digests of files only. Returns the mark.
+    What remains is a mark in the place of the pseudonym, derived from nothing (a new one, or `mark`): files that are sent again
+    are refused, and the study counts who left. The manifest keeps digests of files only. Returns the mark.
+    With the same mark it is done again where it was cut short.
     """
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
-        mark = withdraw_from_crosswalk(crosswalk, patient)
+        mark = withdraw_from_crosswalk(crosswalk, patient, mark or mark_of(crosswalk, patient))
         drop_patient(vault_site, register, patient)
+        _remove_unfinished(vault_site, register)
         register.remember("withdrawn", register.fact("withdrawn").replace(patient, mark))
         register.remember("case_report", "")
         register.wipe()
@@ -591,6 +601,14 @@ def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path) -> str:
                 frame = _marked(frame, patient, mark) if path.stem == "patients" else frame.filter(pl.col(column) != patient)
                 write_parquet_whole(path, frame)
     return mark
+
+
+def _remove_unfinished(vault_site: Path, register: Register) -> None:
+    """What a process that was killed had not finished writing, which may be a patient's."""
+    named = {row.incoming for row in register.pending()}
+    rests = [file for file in (vault_site / INCOMING).glob("*") if file.name not in named]
+    for file in (*rests, *vault_site.rglob(".*.part")):
+        file.unlink()
 
 
 def _marked(patients: pl.DataFrame, patient: str, mark: str) -> pl.DataFrame:

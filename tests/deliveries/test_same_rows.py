@@ -1,54 +1,57 @@
-"""The same medium and the same files give the same rows, whatever the seed of Python's hashes, the order of the files and the workers."""
+"""The same delivery gives the same rows in every table, whatever the seed of Python's hashes, the order and names of the files, the number of workers,
+and what is killed or interrupted meanwhile."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
-from dagster_project.intake.keys import create_throwaway_medium
+from dagster_project.lake.store import open_lake
+from dagster_project.lake.tables import TABLES
+from dagster_project.simulation.cohort import simulate_cohort
+from dagster_project.simulation.plan import Trouble
 from tests.conftest import REPOSITORY
-from tests.real_landing import SETTINGS
-from tests.trial import Trial, write_protocol
-
-pytestmark = pytest.mark.real_data
+from tests.processes import Run
+from tests.trial import CHINESE, COHORT, SETTINGS, WESTERN, Trial, write_protocol
 
 CASES = REPOSITORY.parent / "shared" / "cases"
 
-TABLES = ("scans", "timepoints", "reads", "radiomic_features", "patients", "treatments", "quarantine")
+ODD = ("03", "08")
+"""Deliveries whose contours name several series, or are half bad: which image they lie on once hung on the seed."""
 
-RUNS = {"seed 0, one worker": ("0", "1", False), "seed 1, two workers": ("1", "2", False), "seed 2, other order": ("2", "1", True)}
+PLAN = replace(
+    COHORT, patients_per_site=3,
+    sites=(replace(CHINESE, courses=("late_responder", "stable", "late_progressor")),
+           replace(WESTERN, courses=("late_responder", "stable", "late_responder"), careless=())),
+    troubles=(Trouble("garbage_file", 0, 0), Trouble("bad_date", 0, 1), Trouble("dose_report", 0, 1), Trouble("contour_without_series", 1, 0)))
+"""As few patients as open the gate, so that models learn and predict."""
 
-PROGRAM = """
-import sys
-import dagster as dg
-from dagster_project.commands.run import install_dagster_settings
-from dagster_project.definitions import defs
-from dagster_project.lake.home import find_home
-from dagster_project.resources import Lakehouse
+OF_THE_RUN = {
+    "known_from": "when a response first stood in the lake",
+    "evaluated_at": "when the gate was judged",
+    "trained_at": "when a model was trained",
+    "mlflow_run_id": "drawn by MLflow for each training",
+}
+"""Columns that tell of the run and not of the data; nothing else may differ."""
 
-if __name__ == "__main__":
-    home = find_home().make()
-    install_dagster_settings(home)
-    with dg.DagsterInstance.get() as instance:
-        sites = home.sites()
-        instance.add_dynamic_partitions("site", sites)
-        job = defs.resolve_job_def("site")
-        for site in sites:
-            job.execute_in_process(instance=instance, partition_key=site)
-        defs.resolve_job_def("cohort").execute_in_process(instance=instance, asset_selection=[dg.AssetKey("quarantine")])
-    for table in sys.argv[2:]:
-        Lakehouse().lake.read(table).write_parquet(f"{sys.argv[1]}/{table}.parquet")
-"""
+SNAPSHOTS = "snapshot"
+"""Counts the transactions of a lake: a run that was interrupted has had other ones, and only there it may differ."""
+
+UNDISTURBED, IDLE_KILLED, INTERRUPTED = "seed 0, one worker", "seed 1, two workers, other order, an idle worker killed", "seed 12345, two workers, interrupted, a busy worker killed"
 
 
 def _other_order(landing: Path) -> None:
-    """Files under other names and times, made last to first: a folder lists them in another order."""
+    """DICOM under other names and times, made last to first: a folder lists it in another order."""
     for folder in sorted({f.parent for f in landing.rglob("*.dcm")}):
         for number, file in enumerate(sorted(folder.glob("*.dcm"), reverse=True)):
             copy = folder / f"z{number:04d}.dcm"
@@ -57,41 +60,98 @@ def _other_order(landing: Path) -> None:
             os.utime(copy, (1_600_000_000 + number, 1_600_000_000 + number))
 
 
-def _named_by_content(frame: pl.DataFrame) -> pl.DataFrame:
-    """Pseudonyms are drawn by chance and shift the dates; digests of files that hold either (outline_source) differ with them."""
-    drawn = [c for c in frame.columns if c in {"patient", "item", "input_fingerprint", "locked_at", "outline_source"} or frame.schema[c] == pl.Date]
-    left = frame.drop(drawn)
-    keyed = [c for c in left.columns if left.schema[c] != pl.List(pl.String)]
-    return left.select(keyed).sort(keyed)
+def _ends_well(run: Run) -> None:
+    code, said = run.end()
+    assert code == 0, said
+
+
+def _undisturbed(trial: Trial) -> None:
+    _ends_well(Run(trial, "run", "--require-model", PYTHONHASHSEED="0", LAKEHOUSE_WORKERS="1"))
+
+
+def _idle_worker_killed(trial: Trial) -> None:
+    """Between two steps, when all have ended what they had."""
+    _other_order(trial.home.landing)
+    run = Run(trial, "run", "--require-model", PYTHONHASHSEED="1")
+    run.wait_for("cohort")
+    run.workers()[0].kill()
+    _ends_well(run)
+
+
+def _published(trial: Trial) -> dict[str, str]:
+    files = sorted(p for p in trial.home.published.rglob("*") if p.is_file())
+    return {str(p.relative_to(trial.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _interrupted(trial: Trial) -> None:
+    """Ctrl-C while lesions are measured; then a busy worker is killed, and SIGTERM comes while pairs are compared; then to the end."""
+    with trial.entered():
+        open_lake(trial.home).close()
+    assert trial.call("publish").exit_code == 0
+    before = _published(trial)
+    for number, words in ((signal.SIGINT, "lesions measured"), (signal.SIGTERM, "pairs compared")):
+        run = Run(trial, PYTHONHASHSEED="12345")
+        if number == signal.SIGTERM:
+            run.wait_for("lesions measured")
+            run.busy_worker().kill()
+        run.wait_for(words)
+        run.process.send_signal(number)
+        assert run.end()[0] == 128 + number, "".join(run.said)
+        assert _published(trial) == before, "what was published stays, and nothing half-written is beside it"
+    _ends_well(Run(trial, "run", "--require-model", PYTHONHASHSEED="12345"))
+
+
+RUNS = {UNDISTURBED: _undisturbed, IDLE_KILLED: _idle_worker_killed, INTERRUPTED: _interrupted}
+
+Tables = dict[str, pl.DataFrame]
+
+
+def _rows(trial: Trial) -> Tables:
+    """Every table and view of the published file, as it lies there."""
+    with duckdb.connect(str(trial.home.published / "lakehouse.duckdb"), read_only=True) as store:
+        names = store.execute("SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        return {name: store.execute(f'SELECT * FROM "{name}"').pl().drop(OF_THE_RUN, strict=False) for (name,) in names}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, pl.DataFrame]]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
+    """What three runs published of one delivery.
+
+    They share the key medium and the crosswalk: pseudonyms are drawn by chance, and stand in every file of the vault.
+    """
     folder = tmp_path_factory.mktemp("same")
     protocol = write_protocol(folder / "study.toml", SETTINGS)
-    medium = create_throwaway_medium(folder / "medium")
-    program = folder / "program.py"
-    program.write_text(PROGRAM, encoding="utf-8")
-    found = {}
-    for name, (seed, workers, other) in RUNS.items():
-        trial = Trial(folder / seed, protocol)
-        home = trial.home.make()
-        for case in ("03", "08"):
-            subprocess.run([sys.executable, "build.py", case, str(home.landing)], cwd=CASES, check=True, capture_output=True)
-        if other:
-            _other_order(home.landing)
-        shutil.copytree(medium, home.throwaway_medium)
-        environment = {**os.environ, **trial.settings, "PYTHONHASHSEED": seed, "LAKEHOUSE_WORKERS": workers, "PYTHONPATH": str(REPOSITORY)}
-        out = folder / f"out{seed}"
-        out.mkdir()
-        subprocess.run([sys.executable, str(program), str(out), *TABLES], env=environment, check=True, capture_output=True)
-        found[name] = {table: _named_by_content(pl.read_parquet(out / f"{table}.parquet")) for table in TABLES}
-    return found
+    trials = {name: Trial(folder / f"home{number}", protocol) for number, name in enumerate(RUNS)}
+    first, *others = trials.values()
+    simulate_cohort(first.home.make().landing, folder / "truth", PLAN)
+    for case in ODD if CASES.is_dir() else ():
+        subprocess.run([sys.executable, "build.py", case, str(first.home.landing)], cwd=CASES, check=True, capture_output=True)
+    _undisturbed(first)
+    for trial in others:
+        trial.root.mkdir()
+        for part in ("landing", "crosswalk", "throwaway-key-medium"):
+            shutil.copytree(first.root / part, trial.root / part)
+        trial.home.make()
+    for name in (IDLE_KILLED, INTERRUPTED):
+        RUNS[name](trials[name])
+    return {name: _rows(trial) for name, trial in trials.items()}
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_the_rows_are_the_same(made: dict[str, dict[str, pl.DataFrame]], table: str) -> None:
-    first, *others = made.values()
-    assert first[table].height > 0
-    for other in others:
-        assert other[table].equals(first[table], null_equal=True), table
+def _compared(tables: Tables, name: str) -> dict[str, pl.DataFrame]:
+    return {table: rows.drop(SNAPSHOTS, strict=False) if name == INTERRUPTED else rows for table, rows in tables.items()}
+
+
+@pytest.mark.parametrize("name", [IDLE_KILLED, INTERRUPTED])
+def test_every_table_has_the_same_rows_in_the_same_order(found: dict[str, Tables], name: str) -> None:
+    first, other = (_compared(found[one], name) for one in (UNDISTURBED, name))
+    assert first.keys() == other.keys() >= {table.name for table in TABLES}
+    differing = {t: [c for c in rows.columns if not rows[c].equals(other[t][c], null_equal=True)] for t, rows in first.items()
+                 if rows.shape == other[t].shape and not rows.equals(other[t], null_equal=True)}
+    assert differing == {}
+    assert {t: rows.shape for t, rows in first.items()} == {t: rows.shape for t, rows in other.items()}
+
+
+def test_the_delivery_fills_every_part_of_the_flow(found: dict[str, Tables]) -> None:
+    """Else the comparison would say nothing of what is empty."""
+    empty = {name for name, rows in found[UNDISTURBED].items() if not rows.height}
+    assert empty <= {"arbitrations"}, "the readers agree"

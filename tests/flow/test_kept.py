@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dagster_project.flow import arbitration_pages, kept, pages, vault_audit
-from dagster_project.flow.kept import outlines_file, slices_of
+from dagster_project.flow.kept import contents_of, outlines_file, slices_of
 
 SCAN = {"pixel_digest": "p", "series_instance_uid": "2.25.1", "frame_of_reference_uid": "2.25.2", "input_fingerprint": "f"}
 MASK = Path("2.25.1__L1.nii.gz")
@@ -52,6 +52,26 @@ def test_a_slice_that_comes_later_or_was_changed_makes_another_scan(tmp_path: Pa
     with_three = slices_of(folder)
     os.utime(folder / "0001.dcm", ns=(1, 1))
     assert len({str(s) for s in (before, with_three, slices_of(folder))}) == 3
+
+
+def test_a_scan_is_known_by_what_was_taken_in_and_not_by_when_or_in_which_order(tmp_path: Path) -> None:
+    noted = [{f"P/{scan}/{name}": digest for name, digest in zip(("0001.dcm", "0002.dcm"), order, strict=True)} for scan, order in (("S1", "ab"), ("S2", "ba"))]
+    (tmp_path / "P").mkdir()
+    one, other = (_scan(tmp_path / "P" / scan, "0001.dcm", "0002.dcm") for scan in ("S1", "S2"))
+    os.utime(other / "0001.dcm", ns=(1, 1))
+    assert contents_of(one, noted[0]) == contents_of(other, noted[1])
+    before = contents_of(one, noted[0])
+    (one / "0002.dcm").write_bytes(b"cut")
+    assert contents_of(one, noted[0]) != before, "a slice that was cut"
+    (other / "0002.dcm").unlink()
+    assert len(contents_of(other, noted[1])) == 1, "a slice that was lost"
+
+
+def test_a_slice_that_nobody_noted_is_known_by_name_size_and_time(tmp_path: Path) -> None:
+    folder = _scan(tmp_path / "S1", "0001.dcm")
+    before = contents_of(folder, {})
+    os.utime(folder / "0001.dcm", ns=(1, 1))
+    assert contents_of(folder, {}) != before
 
 
 def test_pictures_are_drawn_anew_on_another_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

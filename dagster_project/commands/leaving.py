@@ -1,0 +1,134 @@
+"""A patient or a site leaves: written down before anything is removed, so that what is cut short is completed and never left half done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from dagster_project.commands.interruption import Interrupted, interruptible
+from dagster_project.commands.terminal import CONSOLE
+from dagster_project.lake.files import write_whole
+from dagster_project.lake.home import Home
+from dagster_project.lake.locks import home_locked
+
+NOTHING_REMOVED = "Interrupted: nothing was removed. Give the same command again."
+HALF_WAY = ("Interrupted half-way: what was begun is written down, and the same command, or the next "
+            "`lakehouse run`, completes it before anything else. Until then earlier publications are still there.")
+COMPLETES = "A withdrawal or removal was interrupted before its end; it is completed first."
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """Who leaves, and all that has to be known to complete it whatever is gone already.
+
+    Parameters
+    ----------
+    who
+        A patient's pseudonym, or a site's code.
+    mark
+        What takes the place of a pseudonym; the code itself for a site.
+    patients
+        Pseudonyms that leave.
+    traces
+        Texts of which nothing may be left in the home.
+    runs
+        MLflow runs that learnt from the patients.
+    """
+
+    who: str
+    mark: str
+    purpose: str
+    patients: tuple[str, ...]
+    traces: tuple[str, ...]
+    runs: tuple[str, ...]
+
+    @property
+    def is_site(self) -> bool:
+        """Whether a whole site leaves."""
+        return self.who == self.mark
+
+
+def leaving_file(home: Home) -> Path:
+    """Where it is written down: beside the crosswalk, closed to others, and gone when nothing is left to do."""
+    return home.crosswalk / "leaving.json"
+
+
+def pending(home: Home) -> Leaving | None:
+    """What was begun and not completed."""
+    file = leaving_file(home)
+    if not file.is_file():
+        return None
+    told = json.loads(file.read_text(encoding="utf-8"))
+    lists = {name: tuple(told.pop(name)) for name in ("patients", "traces", "runs")}
+    return Leaving(**told, **lists)
+
+
+@contextmanager
+def whole(home: Home, command: str) -> Iterator[None]:
+    """Hold the home for a command that removes; a signal ends it before anything was removed, or leaves what the next completes."""
+    try:
+        with interruptible(lambda: _told(home)), home_locked(home, command, waiting=click.echo):
+            yield
+    except Interrupted as error:  # also that of the run within
+        raise Interrupted(error.exit_code - 128, _told(home)) from None
+
+
+def _told(home: Home) -> str:
+    return HALF_WAY if leaving_file(home).is_file() else NOTHING_REMOVED
+
+
+def begin(home: Home, leaving: Leaving) -> list[str]:
+    """Write it down, then complete it; the files in which a trace is left, which should be none."""
+    write_whole(leaving_file(home), json.dumps(asdict(leaving), ensure_ascii=False).encode())
+    return complete(home, leaving)
+
+
+def complete_pending(home: Home) -> Leaving | None:
+    """Complete what was begun and not completed, if there is any.
+
+    Raises
+    ------
+    click.ClickException
+        Where a trace is left after all.
+    """
+    leaving = pending(home)
+    if leaving is None:
+        return None
+    CONSOLE.print(COMPLETES, soft_wrap=True)
+    left = complete(home, leaving)
+    if left:
+        raise click.ClickException(f"a trace is left in {', '.join(left)}")
+    return leaving
+
+
+def complete(home: Home, leaving: Leaving) -> list[str]:
+    """Everything that has to be done, each step again where it was done before.
+
+    1. Vault, crosswalk and tables forget; every table, page and model is derived anew without reading a landing.
+    2. Snapshots, publications, histories, and the partition of a site go.
+    3. The whole home is searched; then nothing has to be written down any more.
+    """
+    from dagster_project.commands.run import run_flow
+    from dagster_project.flow import withdrawal
+    from dagster_project.resources import Lakehouse
+
+    lakehouse = Lakehouse(root=str(home.root))
+    if leaving.is_site:
+        withdrawal.remove_site(lakehouse, leaving.who, leaving.patients, leaving.purpose)
+        withdrawal.forget_partition(leaving.who)
+    else:
+        withdrawal.leave_study(lakehouse, leaving.who, leaving.mark, leaving.purpose)
+    withdrawal.forget_history(home)
+    if home.sites():
+        run_flow(home, [], take_in=False)
+    withdrawal.expunge(lakehouse, list(leaving.runs))
+    if leaving.traces:
+        withdrawal.scrub(home, leaving.traces, leaving.mark)
+    left = withdrawal.search_home(home, leaving.traces, besides=(leaving_file(home),)) if leaving.traces else []
+    leaving_file(home).unlink()
+    return left
