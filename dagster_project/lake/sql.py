@@ -18,9 +18,9 @@ WITH changes AS (
     WHERE d.region = 'tumor'),
 summed AS (
     SELECT site, patient, feature, from_visit, to_visit, any_value(days) AS days, count(*) AS n_lesions, count(change) AS n_with_value,
-        arg_max_null(change, volume) AS largest,
+        arg_min_null(change, {'v': -volume, 'l': lesion}) FILTER (volume IS NOT NULL) AS largest,
         sum(change * volume) / nullif(sum(volume) FILTER (change IS NOT NULL), 0) AS weighted_mean,
-        arg_max_null(change, growth) AS worst, stddev_samp(change) AS between_sd,
+        arg_min_null(change, {'g': -growth, 'l': lesion}) FILTER (growth IS NOT NULL) AS worst, stddev_samp(change) AS between_sd,
         min(reason) FILTER (change IS NULL) AS missing, bool_or(simulated) AS simulated
     FROM changes GROUP BY site, patient, feature, from_visit, to_visit)
 SELECT * EXCLUDE (missing, simulated), CASE
@@ -56,8 +56,8 @@ VIEWS: dict[str, tuple[str, str]] = {
         "FROM delta_features d LEFT JOIN feature_stability s USING (region, feature)"),
     "patient_delta_features": (
         "Symmetric change of a tumour feature by patient: of the largest lesion at the earlier visit, the mean weighted by volume there, "
-        "of the lesion that grew most (worst), and the SD between lesions | "
-        "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、增长最多的病灶（worst）、病灶间标准差", _PATIENT_DELTAS),
+        "of the lesion that grew most (worst), and the SD between lesions; of two equal lesions the first by name | "
+        "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、增长最多的病灶（worst）、病灶间标准差；两者相等时取编号在前者", _PATIENT_DELTAS),
 }
 """Analysts' views: a comment and a query each. What is based on the whole cohort is computed here: as a column of a site's table every new
 scan would write all its rows anew."""

@@ -41,6 +41,13 @@ def test_a_largest_lesion_without_a_value_is_not_replaced_by_the_next() -> None:
     assert (row["worst"], row["n_with_value"]) == (-0.4, 2)
 
 
+def test_of_two_equal_lesions_the_first_by_name_counts_whatever_their_order() -> None:
+    lesions = {"L2": (1000.0, 1500.0, 0.6), "L1": (1000.0, 1500.0, 0.2), "L3": (1000.0, 1500.0, 0.4)}
+    for order in (lesions, dict(reversed(lesions.items()))):
+        (row,) = by_patient(order)
+        assert (row["largest"], row["worst"]) == (0.2, 0.2)
+
+
 def test_one_lesion_has_no_spread() -> None:
     (row,) = by_patient({"L1": (3000.0, 2400.0, 0.2)})
     assert (row["largest"], row["weighted_mean"], row["worst"], row["between_sd"]) == (0.2, 0.2, 0.2, None)
