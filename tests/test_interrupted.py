@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 from dagster_project.commands.interruption import Interrupted, interruptible
-from dagster_project.lake.interruption import SIGNALS
+from dagster_project.lake.interruption import SIGNALS, uninterrupted
 from dagster_project.lake.store import open_lake
 from dagster_project.simulation.cohort import simulate_cohort
 from tests.processes import Run
@@ -41,6 +41,22 @@ def test_the_first_signal_leaves_the_block_with_the_shells_code(number: signal.S
 
     found = interrupted(work)
     assert (found.exit_code, found.message) == (code, "what is saved")
+
+
+def test_a_signal_within_a_transaction_is_heard_once_and_after_it() -> None:
+    """Counted twice it would end the process at once, without a word of what is saved."""
+    done: list[str] = []
+
+    def work(check: Callable[[], None]) -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)
+            done.append("the transaction")
+        done.append("more")
+        check()
+
+    assert interrupted(work).exit_code == 143
+    assert done == ["the transaction"]
 
 
 def test_a_library_that_swallows_the_signal_is_left_at_the_next_check() -> None:

@@ -91,11 +91,11 @@ def nothing_is_left(trial: Trial, patient: str, traces: frozenset[str]) -> None:
 
 
 def test_a_withdrawal_that_is_killed_again_and_again_is_completed(trial: Trial) -> None:
-    """Each time it comes further: before anything, with the crosswalk done, with the tables emptied, while all is derived, while snapshots go."""
+    """Each time it comes further: written down alone, the crosswalk done, the tables emptied, all derived anew."""
     patient = trial.pseudonym(SITES[1], 0)
     with trial.entered():
         traces = find_traces(trial.lakehouse, patient)
-    for place in ("withdrawal.remove_patient", "vault.drop_patient", "Lake.remove_patient", "run._execute", "withdrawal.withdraw_publications", "withdrawal.scrub"):
+    for place in ("withdrawal.remove_patient", "vault.drop_patient", "run._execute", "withdrawal.withdraw_publications"):
         code, said = signalled(trial, signal.SIGKILL, place, "withdraw", patient, "--yes")
         assert code == -signal.SIGKILL, said
         assert leaving_file(trial.home).is_file(), place

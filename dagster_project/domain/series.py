@@ -125,7 +125,7 @@ def read_series(folder: Path) -> Series:
     SeriesError
         Where the slices do not make one stack.
     """
-    slices = [read_slice(file) for file in sorted(folder.glob("*.dcm"))]
+    slices = sorted(map(read_slice, sorted(folder.glob("*.dcm"))), key=lambda s: s.order)
     if not slices:
         raise SeriesError("no *.dcm slices in the folder; send the series again")
     _refuse_mixture(slices)

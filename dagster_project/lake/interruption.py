@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -32,4 +33,12 @@ def uninterrupted() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if heard:
-            signal.raise_signal(heard[0])
+            _hand_on(heard[0], before[heard[0]])
+
+
+def _hand_on(number: int, handler: Any) -> None:
+    """Have the handler of before hear a signal; sent again it would count as a second one, which ends a command at once."""
+    if callable(handler):
+        handler(number, None)
+    elif handler is not signal.SIG_IGN:
+        signal.raise_signal(number)

@@ -29,6 +29,21 @@ def test_slices_are_sorted_by_position_not_by_name(tmp_path, voxels):
     assert series.image.GetSpacing() == pytest.approx((0.8, 0.7, 2.0))
 
 
+def test_which_file_comes_first_changes_nothing(tmp_path, voxels):
+    """Cosines that are rounded otherwise in each slice give one volume, whichever slice the folder lists first."""
+    found = []
+    for order in (1, -1):
+        datasets = series_datasets(voxels, spacing=(2.0, 0.7, 0.8), origin=(-10, 20, 30))
+        for number, dataset in enumerate(datasets, start=1):
+            dataset.InstanceNumber = number
+            dataset.ImageOrientationPatient = [1, 0, number * 5e-5, 0, 1, 0]
+        folder = tmp_path / str(order)
+        folder.mkdir()
+        found.append(read_series(write(folder, datasets[::order])))
+    assert found[0].slice_gaps_mm == found[1].slice_gaps_mm
+    assert pixel_digest(found[0]) == pixel_digest(found[1])
+
+
 def test_rescale_is_applied_and_rounded(tmp_path, voxels):
     datasets = series_datasets(voxels // 4 * 4, slope=4, intercept=-1000)
     assert np.array_equal(read_series(write(tmp_path, datasets)).array, voxels // 4 * 4)
