@@ -33,7 +33,7 @@ def uninterrupted() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if heard:
-            _hand_on(heard[0], before[heard[0]])
+            _hand_on(heard[0], before[signal.Signals(heard[0])])
 
 
 def _hand_on(number: int, handler: Any) -> None:
