@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dagster_project.commands.leaving import HALF_WAY, NOTHING_REMOVED, leaving_file
+from dagster_project.commands.leaving import HALF_WAY, NOTHING_REMOVED, PENDING, leaving_file
 from dagster_project.flow.withdrawal import find_traces, search_home
 from dagster_project.simulation.cohort import simulate_cohort
 from dagster_project.simulation.plan import Trouble
@@ -99,6 +99,7 @@ def test_a_withdrawal_that_is_killed_again_and_again_is_completed(trial: Trial) 
         code, said = signalled(trial, signal.SIGKILL, place, "withdraw", patient, "--yes")
         assert code == -signal.SIGKILL, said
         assert leaving_file(trial.home).is_file(), place
+    assert PENDING in trial.call("status").output.replace("\n", " ")
     result = trial.call("withdraw", patient, "--yes")
     assert result.exit_code == 0, result.output
     assert "it is completed first" in "".join(trial.said)

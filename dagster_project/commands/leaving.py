@@ -1,4 +1,4 @@
-"""A patient or a site leaves: written down before anything is removed, so that what is cut short is completed and never left half done."""
+"""A patient or a site leaves: written down before anything is removed, so that it is never half done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from dagster_project.lake.locks import home_locked
 
 NOTHING_REMOVED = "Interrupted: nothing was removed. Give the same command again."
 HALF_WAY = ("Interrupted half-way: what was begun is written down, and the same command, or the next "
-            "`lakehouse run`, completes it before anything else. Until then earlier publications are still there.")
+            "`lakehouse run`, completes it before anything else. Until then earlier publications are "
+            "still there.")
+PENDING = "A withdrawal or removal was interrupted before its end; `lakehouse run` completes it."
 COMPLETES = "A withdrawal or removal was interrupted before its end; it is completed first."
 
 
@@ -54,7 +56,7 @@ class Leaving:
 
 
 def leaving_file(home: Home) -> Path:
-    """Where it is written down: beside the crosswalk, closed to others, and gone when nothing is left to do."""
+    """Where it is written down: beside the crosswalk, closed to others, gone when all is done."""
     return home.crosswalk / "leaving.json"
 
 
@@ -63,22 +65,25 @@ def pending(home: Home) -> Leaving | None:
     file = leaving_file(home)
     if not file.is_file():
         return None
-    told = json.loads(file.read_text(encoding="utf-8"))
-    lists = {name: tuple(told.pop(name)) for name in ("patients", "traces", "runs")}
-    return Leaving(**told, **lists)
+    written = json.loads(file.read_text(encoding="utf-8"))
+    lists = {name: tuple(written.pop(name)) for name in ("patients", "traces", "runs")}
+    return Leaving(**written, **lists)
 
 
 @contextmanager
 def whole(home: Home, command: str) -> Iterator[None]:
-    """Hold the home for a command that removes; a signal ends it before anything was removed, or leaves what the next completes."""
+    """Hold the home for a command that removes.
+
+    A signal ends it before anything was removed, or leaves what the next command completes.
+    """
     try:
-        with interruptible(lambda: _told(home)), home_locked(home, command, waiting=click.echo):
+        with interruptible(lambda: _message(home)), home_locked(home, command, waiting=click.echo):
             yield
     except Interrupted as error:  # also that of the run within
-        raise Interrupted(error.exit_code - 128, _told(home)) from None
+        raise Interrupted(error.exit_code - 128, _message(home)) from None
 
 
-def _told(home: Home) -> str:
+def _message(home: Home) -> str:
     return HALF_WAY if leaving_file(home).is_file() else NOTHING_REMOVED
 
 
@@ -109,7 +114,8 @@ def complete_pending(home: Home) -> Leaving | None:
 def complete(home: Home, leaving: Leaving) -> list[str]:
     """Everything that has to be done, each step again where it was done before.
 
-    1. Vault, crosswalk and tables forget; every table, page and model is derived anew without reading a landing.
+    1. Vault, crosswalk and tables forget; every table, page and model is derived anew without
+       reading a landing.
     2. Snapshots, publications, histories, and the partition of a site go.
     3. The whole home is searched; then nothing has to be written down any more.
     """
@@ -129,6 +135,12 @@ def complete(home: Home, leaving: Leaving) -> list[str]:
     withdrawal.expunge(lakehouse, list(leaving.runs))
     if leaving.traces:
         withdrawal.scrub(home, leaving.traces, leaving.mark)
-    left = withdrawal.search_home(home, leaving.traces, besides=(leaving_file(home),)) if leaving.traces else []
+    left = _search(home, leaving)
     leaving_file(home).unlink()
     return left
+
+
+def _search(home: Home, leaving: Leaving) -> list[str]:
+    from dagster_project.flow.withdrawal import search_home
+
+    return search_home(home, leaving.traces, besides=(leaving_file(home),)) if leaving.traces else []

@@ -10,6 +10,7 @@ import click
 import duckdb
 from rich.markup import escape
 
+from dagster_project.commands.leaving import PENDING, pending
 from dagster_project.commands.terminal import (
     CONSOLE,
     existing_home,
@@ -108,6 +109,7 @@ ZH = {
     "has another size than was written": "大小与写入时不符",
     "has other bytes than were written": "内容与写入时不符",
     "cannot be read": "无法读取",
+    PENDING: "有一次撤回同意或移除医院的操作在完成前被中断；运行 lakehouse run 会先把它做完。",
     "cannot be shown until that is mended": "修复之前无法显示",
     "contract": "表结构",
     "open arbitrations": "待裁决病例",
@@ -163,6 +165,8 @@ def show_status(
     words = Words(lang)
     sites = [s for s in home.sites() if site in {None, s}]
     print_unknown_folders(home, lang)
+    if pending(home):
+        CONSOLE.print(escape(words(PENDING)), soft_wrap=True)
     with read_lake(home) as lake:
         lake.check_schema()
         title = words("Lake at snapshot {0} in {1}", lake.snapshot(), home.root)
