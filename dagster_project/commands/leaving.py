@@ -66,8 +66,9 @@ def pending(home: Home) -> Leaving | None:
     if not file.is_file():
         return None
     written = json.loads(file.read_text(encoding="utf-8"))
-    lists = {name: tuple(written.pop(name)) for name in ("patients", "traces", "runs")}
-    return Leaving(**written, **lists)
+    return Leaving(
+        written["who"], written["mark"], written["purpose"], tuple(written["patients"]), tuple(written["traces"]),
+        tuple(written["runs"]))
 
 
 @contextmanager
