@@ -33,7 +33,7 @@ class Run:
 
     def end(self) -> tuple[int, str]:
         """Exit code and output; no process of the group is left soon after."""
-        self.said.append(self.process.communicate(timeout=600)[0])
+        self.said.append(self.process.communicate(timeout=1800)[0])
         deadline = time.monotonic() + 20
         while self.group() and time.monotonic() < deadline:
             time.sleep(0.1)
