@@ -11,6 +11,7 @@ import time
 import psutil
 
 from tests.trial import Trial
+from tests.waiting import wait_until
 
 
 class Run:
@@ -31,13 +32,10 @@ class Run:
                 return
         raise AssertionError("".join(self.said))
 
-    def end(self) -> tuple[int, str]:
+    def end(self, seconds: float = 1800) -> tuple[int, str]:
         """Exit code and output; no process of the group is left soon after."""
-        self.said.append(self.process.communicate(timeout=1800)[0])
-        deadline = time.monotonic() + 20
-        while self.group() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert self.group() == []
+        self.said.append(self.process.communicate(timeout=seconds)[0])
+        assert wait_until(lambda: not self.group()), self.group()
         return self.process.returncode, "".join(self.said)
 
     def group(self) -> list[int]:

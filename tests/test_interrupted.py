@@ -19,7 +19,6 @@ from dagster_project.lake.store import open_lake
 from dagster_project.simulation.cohort import simulate_cohort
 from tests.processes import Run
 from tests.trial import COHORT, Trial, write_protocol
-from tests.waiting import wait_until
 
 # ── the command's frame ──
 
@@ -78,46 +77,6 @@ def test_without_a_signal_nothing_changes_and_errors_are_their_own() -> None:
 
 
 # ── whole runs ──
-
-
-class Run:
-    """`lakehouse run` in a process group of its own, and what it says."""
-
-    def __init__(self, trial: Trial) -> None:
-        command = [sys.executable, "-m", "dagster_project.cli", "--home", str(trial.root), "run"]
-        self.process = subprocess.Popen(
-            command, env={**os.environ, **trial.settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-        self.said: list[str] = []
-
-    def wait_for(self, words: str) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.append(line)
-            if words in line:
-                return
-        raise AssertionError("".join(self.said))
-
-    def end(self, seconds: float = 300) -> tuple[int, str]:
-        """Exit code and output; no process of the group is left soon after."""
-        self.said.append(self.process.communicate(timeout=seconds)[0])
-        assert wait_until(lambda: not self.group()), self.group()
-        return self.process.returncode, "".join(self.said)
-
-    def group(self) -> list[int]:
-        """Processes of its group; a zombie works no more."""
-        found = (psutil.Process(pid) for pid in psutil.pids() if self._is_ours(pid))
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [p.pid for p in found if p.status() != psutil.STATUS_ZOMBIE]
-        return self.group()
-
-    def _is_ours(self, pid: int) -> bool:
-        try:
-            return os.getpgid(pid) == self.process.pid
-        except ProcessLookupError:
-            return False
-
-    def workers(self) -> list[psutil.Process]:
-        return [p for p in psutil.Process(self.process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
 
 
 @pytest.fixture(scope="module")
