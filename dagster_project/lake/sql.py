@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.tables import TABLES, Table
 
+# Sums in the order of labels: otherwise their last digit depends on which thread comes first.
 _PATIENT_DELTAS = """
 WITH changes AS (
     SELECT d.*, d.delta_symmetric AS change, a.volume_mm3 AS volume,
@@ -19,8 +20,8 @@ WITH changes AS (
 summed AS (
     SELECT site, patient, feature, from_visit, to_visit, any_value(days) AS days, count(*) AS n_lesions, count(change) AS n_with_value,
         arg_min_null(change, {'v': -volume, 'l': lesion}) FILTER (volume IS NOT NULL) AS largest,
-        sum(change * volume) / nullif(sum(volume) FILTER (change IS NOT NULL), 0) AS weighted_mean,
-        arg_min_null(change, {'g': -growth, 'l': lesion}) FILTER (growth IS NOT NULL) AS worst, stddev_samp(change) AS between_sd,
+        sum(change * volume ORDER BY lesion) / nullif(sum(volume ORDER BY lesion) FILTER (change IS NOT NULL), 0) AS weighted_mean,
+        arg_min_null(change, {'g': -growth, 'l': lesion}) FILTER (growth IS NOT NULL) AS worst, stddev_samp(change ORDER BY lesion) AS between_sd,
         min(reason) FILTER (change IS NULL) AS missing, bool_or(simulated) AS simulated
     FROM changes GROUP BY site, patient, feature, from_visit, to_visit)
 SELECT * EXCLUDE (missing, simulated), CASE
