@@ -305,6 +305,13 @@ class _Worker(SpawnProcess):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    def terminate(self) -> None:
+        """End it, as a broken pool does, by SIGKILL.
+
+        One that is only starting ignores SIGTERM where the run was started with a shell's `&`.
+        """
+        self.kill()
+
 
 class _Context(SpawnContext):
     """Where a pool's workers come from, and which they are."""
@@ -321,7 +328,6 @@ class _Context(SpawnContext):
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which a broken pool ends it: what was started with & may ignore it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _one_thread()
 

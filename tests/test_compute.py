@@ -111,21 +111,6 @@ def test_a_pool_that_is_closed_leaves_no_thread_and_no_process() -> None:
     assert held() == before
 
 
-def ends_by_sigterm(_: int) -> bool:
-    return signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-@pytest.mark.usefixtures("two_workers")
-def test_workers_of_a_process_that_ignores_sigterm_end_by_it() -> None:
-    """A broken pool ends its workers so, and would wait for ever."""
-    close_executor()
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        assert [o.result for o in run_tasks(ends_by_sigterm, [1])] == [True]
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def workers() -> list[psutil.Process]:
     return [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
 
@@ -149,6 +134,19 @@ def test_an_idle_worker_that_is_killed_is_replaced_before_the_next_tasks() -> No
         outcomes = {o.task: (o.result, o.reason) for o in run_tasks(work, range(8))}
         assert outcomes == {n: (n * n, None) for n in range(8)}
         assert len(workers()) <= 2, "the old pool is gone"
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_killed_worker_holds_up_nobody_where_sigterm_is_ignored() -> None:
+    """As in a run that a script started with `&`: the other worker is only starting when the pool breaks."""
+    close_executor()
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert [o.result for o in run_tasks(work, [5])] == [25]
+        workers()[0].kill()
+        assert {o.task: o.result for o in run_tasks(work, range(8))} == {n: n * n for n in range(8)}
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.usefixtures("two_workers")
