@@ -108,6 +108,9 @@ def test_4_its_icc_is_that_of_the_two_scans(twice: Trial) -> None:
 
 
 def test_5_what_is_too_large_is_refused_with_its_reason_and_stops_nothing(twice: Trial, tmp_path: Path) -> None:
+    """In a copy of the home, whose features the refusal takes away."""
+    shutil.copytree(twice.root, tmp_path / "home", symlinks=True)
+    twice = Trial(tmp_path / "home", twice.protocol, twice.plan)
     small = write_protocol(tmp_path / "study.toml", {**SETTINGS, "radiomics": {**SETTINGS["radiomics"], "maximum_crop_voxels": 1000}})
     wanted = twice.table("control_features")["input_fingerprint"].n_unique()
     with twice.entered(), pytest.MonkeyPatch.context() as patch:  # in this order, so that the home's own settings are put back first

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -62,6 +64,13 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
     return Night(lakehouse, tables, trained, prediction_set)
 
 
+@pytest.fixture
+def later(night: Night, tmp_path: Path) -> Night:
+    """A copy of its home, for what changes models or predictions."""
+    shutil.copytree(night.lakehouse.home.root, tmp_path / "home")
+    return replace(night, lakehouse=Lakehouse(root=str(tmp_path / "home")))
+
+
 def _best_first(trained: list) -> list:
     best = best_model(trained)
     return [replace(best, verdicts=()), *(t for t in trained if t.name != best.name and not t.negative_control)]
@@ -108,39 +117,38 @@ def test_4_nobody_is_asked_about_a_patient_it_has_learnt_from(night: Night) -> N
     assert unknown.predictions.is_empty(), "where nobody knows whom it trained on, it is not asked"
 
 
-def test_5_a_later_training_keeps_the_champions_words_and_compares_with_them(night: Night) -> None:
+def test_5_a_later_training_keeps_the_champions_words_and_compares_with_them(later: Night) -> None:
     whole = build_dataset(TASKS["T1"], **tables_without())
     trained = _best_first(train_baselines(whole, SECTION, seed=11))
-    fresh = log(night.lakehouse, trained, {**EASY, "promotion_p": 1e-9}, champion=champion_probabilities(night.lakehouse, whole))
+    fresh = log(later.lakehouse, trained, {**EASY, "promotion_p": 1e-9}, champion=champion_probabilities(later.lakehouse, whole))
     assert fresh["promotion"][0] == "held_back"
     assert "not better than the champion: gain" in fresh["promotion_reasons"][0]
     assert "on 24 patients" in fresh["promotion_reasons"][0]
-    before = pl.DataFrame({"task": "T1", "model": night.trained[0].name, "model_version": "1", "alias": "champion"})
-    prediction_set = night.prediction_set.replaced_by(training_predictions(trained, fresh, SECTION), before)
-    mine = prediction_set.predictions.filter((pl.col("model") == night.trained[0].name) & (pl.col("model_version") == "1"))
-    assert sorted(mine["patient"]) == sorted(night.trained[0].dataset.patients)
+    before = pl.DataFrame({"task": "T1", "model": later.trained[0].name, "model_version": "1", "alias": "champion"})
+    prediction_set = later.prediction_set.replaced_by(training_predictions(trained, fresh, SECTION), before)
+    mine = prediction_set.predictions.filter((pl.col("model") == later.trained[0].name) & (pl.col("model_version") == "1"))
+    assert sorted(mine["patient"]) == sorted(later.trained[0].dataset.patients)
     assert prediction_set.predictions.filter(pl.col("model_version") == fresh["model_version"][0]).height == 24
 
 
-def test_6_who_withdraws_is_forgotten_in_all_that_is_kept(night: Night) -> None:
-    patient = night.trained[0].dataset.patients[0]
-    assert load_predictions(night.lakehouse).attributions.filter(patient=patient).height > 0
-    forget_predictions(night.lakehouse, patient)
-    left = load_predictions(night.lakehouse)
+def test_6_who_withdraws_is_forgotten_in_all_that_is_kept(later: Night) -> None:
+    patient = later.trained[0].dataset.patients[0]
+    assert load_predictions(later.lakehouse).attributions.filter(patient=patient).height > 0
+    forget_predictions(later.lakehouse, patient)
+    left = load_predictions(later.lakehouse)
     assert left.predictions.filter(patient=patient).is_empty()
     assert left.attributions.filter(patient=patient).is_empty()
-    save_predictions(night.lakehouse, night.prediction_set)
 
 
-def test_7_a_champion_whose_columns_are_gone_is_passed_over_with_the_reason(night: Night) -> None:
+def test_7_a_champion_whose_columns_are_gone_is_passed_over_with_the_reason(later: Night) -> None:
     """A champion that asks for a column which is not measured any more; it is the candidate too, so nobody is left to ask."""
-    best, *others = night.trained
+    best, *others = later.trained
     model = replace(best.final.model, features=("a_feature_of_old@tumor@T0-T1", *best.final.model.features[1:]))
     old = [replace(best, final=replace(best.final, model=model)), *others]
-    fresh = log(night.lakehouse, old, EASY, champion=1 - best.probabilities)
+    fresh = log(later.lakehouse, old, EASY, champion=1 - best.probabilities)
     assert fresh["alias"][0] == "champion"
-    save_predictions(night.lakehouse, prediction_set := training_predictions(old, fresh, SECTION))
-    found, reasons = predict_outside_cohort(night.lakehouse, TASKS["T1"], night.tables, prediction_set)
+    save_predictions(later.lakehouse, prediction_set := training_predictions(old, fresh, SECTION))
+    found, reasons = predict_outside_cohort(later.lakehouse, TASKS["T1"], later.tables, prediction_set)
     assert found.predictions.filter(pl.col("fold").is_null()).is_empty()
     assert [r.split(" version ")[0] for r in reasons] == ["champion", "candidate"]
     assert all(r.endswith("build the data set with the protocol that the model was trained under") for r in reasons)
