@@ -33,7 +33,9 @@ for silenced in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
 for silenced in ("GX_ANALYTICS_ENABLED", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
     os.environ[silenced] = "false"
 
-signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # as every run of Dagster leaves it
+# As every run of Dagster leaves them. A script that starts the tests with & has SIGINT ignored, and every child would inherit that.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rich.style  # noqa: F401  draws random numbers when it is first imported, which a test may be the first to do
 
 SECONDS_TO_GO = 60.0
 """How long a thread, child or socket that was told to end may take on a busy machine; a test that leaves nothing waits for nothing."""

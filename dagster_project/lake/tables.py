@@ -73,7 +73,7 @@ PATIENTS = Table(
         integer("age_years", "Age at the first cycle; above 89 given as 90", "首周期时年龄；89岁以上记为90", unit="a", nullable=True, minimum=0, maximum=90),
         string("smoking", "Smoking history", "吸烟史", nullable=True, allowed=("never", "former", "current")),
         integer("ecog", "ECOG performance status", "ECOG体能状态评分", nullable=True, minimum=0, maximum=5),
-        string("stage", "Clinical stage (TNM)", "临床分期", nullable=True, pattern=r"^(I|II|III|IV)[ABC]?[1-3]?$"),
+        string("stage", "Clinical stage (TNM)", "临床分期", nullable=True, pattern=r"^(?:I|II|III|IV)[ABC]?[1-3]?$"),
         string("histology", "Histology or cytology", "病理类型", nullable=True,
                allowed=("adenocarcinoma", "squamous_cell_carcinoma", "large_cell_carcinoma", "adenosquamous_carcinoma", "nsclc_nos", "small_cell_carcinoma", "other")),
         string("egfr", "EGFR status", "EGFR状态", nullable=True, allowed=("mutant", "wild_type")),

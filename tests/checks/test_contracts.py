@@ -37,7 +37,7 @@ def test_rows_as_declared_pass(lakehouse: Lakehouse, fill) -> None:
     fill("treatments", {"cycle": 1}, {"cycle": 2})
     result = BY_TABLE["treatments"](lakehouse)
     assert result.passed
-    assert result.description == "all rows keep the contract"
+    assert result.description == "all rows conform"
 
 
 def test_an_empty_table_that_must_have_rows_fails(lakehouse: Lakehouse) -> None:

@@ -74,7 +74,7 @@ def storescp(tmp_path, shown=None, trusted=None):
         peers.await_port(port, process)
         yield port
     finally:
-        process.terminate()
+        process.kill()
         process.wait(30)
 
 
