@@ -83,7 +83,7 @@ def contributions(model: FittedModel, dataset: Dataset) -> Parts:
     1. Linear: coefficient times standardised value, which is its integrated gradient from the training patients' mean; of corrected
        values where a correction stands before it.
     2. Boosting: LightGBM's TreeSHAP (Lundberg et al. 2020).
-    3. Network: integrated gradients over the temperature, one row a seed; block `series`.
+    3. Network: integrated gradients over the temperature, one row per seed; block `series`.
     4. Stack: its members' contributions times their weights, and `member`, which is the weight times the member's own logit.
 
     The items of scope `block` add up to the logit less the logit at the baseline, which a network takes at the patient's own lesions

@@ -23,7 +23,7 @@ LARGEST_HEADER = 2**22
 DETACHED = "mask keeps its voxels in a second file; save it as one file (.nrrd, .mha or .nii.gz)"
 NIFTI_2 = "mask is NIfTI-2; save it as NIfTI-1 (nibabel: Nifti1Image) or as .nrrd"
 OTHER_SEGMENT = "mask's file is named after another lesion than the segment in it; rename the file or the segment"
-SEVERAL_SEGMENTS = ("mask holds several segments and none bears the name of the file; in 3D Slicer export one file a segment, "
+SEVERAL_SEGMENTS = ("mask holds several segments and none bears the name of the file; in 3D Slicer export one file per segment, "
                     "or the segmentation as DICOM SEG (Export to DICOM)")
 
 TWO_PLACES = "mask states two different places (NIfTI qform and sform); export it again with one of them"

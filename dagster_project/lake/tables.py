@@ -91,7 +91,7 @@ PATIENTS = Table(
 )
 
 TREATMENTS = Table(
-    "treatments", "case_report", "One row an administered cycle", "每个给药周期一行",
+    "treatments", "case_report", "One row per administered cycle", "每个给药周期一行",
     key=("site", "patient", "cycle"), by_site=True,
     columns=(
         SITE, PATIENT,
@@ -104,7 +104,7 @@ TREATMENTS = Table(
 )
 
 FOLLOW_UP = Table(
-    "follow_up", "case_report", "One row an event or last contact", "每次事件或末次随访一行",
+    "follow_up", "case_report", "One row per event or last contact", "每次事件或末次随访一行",
     key=("site", "patient", "number"), by_site=True,
     columns=(
         SITE, PATIENT,

@@ -187,7 +187,7 @@ REFUSED: dict[str, tuple[Callable[[Path, Sources], None], str]] = {
     "nibabel NIfTI-2": (_nibabel(2), "NIfTI-1"),
     "SimpleITK fractions below one half": (_simpleitk("nii.gz", lambda m: m.astype(np.float32) * 0.3), "one half"),
     "SimpleITK two labels": (_simpleitk("nii.gz", lambda m: m.astype(np.uint8) + np.roll(m, 9, axis=1) * 2), "one file per lesion"),
-    "slicerio segments of other names": (_slicerio("Tumor", "Vessel"), "one file a segment"),
+    "slicerio segments of other names": (_slicerio("Tumor", "Vessel"), "one file per segment"),
     "MetaImage in two files": (_second_file, "one file"),
     "a surface": (_surface, "DICOM SEG or RTSTRUCT"),
     "AIM": (_aim, "DICOM SEG or RTSTRUCT"),
