@@ -44,7 +44,7 @@ def grade(folder: Path, file: Path) -> None:
     from dagster_project.commands.terminal import print_table
     from dagster_project.domain.trial_grading import grade_trial
     from dagster_project.flow.trial_tables import UnreadableTable, read_trial
-    from dagster_project.flow.whole_files import write_frame, write_whole
+    from dagster_project.flow.whole_files import write_frame, write_together
     from dagster_project.study import load_study
 
     if file.suffix.lower() not in {".csv", ".parquet"}:
@@ -64,7 +64,7 @@ def grade(folder: Path, file: Path) -> None:
     )
     flags = pl.concat([_not_read(trial.unread, graded.flags), graded.flags])
     flagged = file.with_name(f"{file.stem}.flags{file.suffix}")
-    write_whole(
+    write_together(
         {
             file: partial(write_frame, graded.visits, metadata={"protocol": study.digest}),
             flagged: partial(write_frame, flags),

@@ -6,7 +6,7 @@ import datetime as dt
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ import click
 from dagster_project.lake.home import Home, find_home
 
 if TYPE_CHECKING:
-    from dagster_project.intake.pacs_listener import Listener
     from dagster_project.intake.pacs_pull import Archive, Pulled
     from dagster_project.intake.pacs_settings import SitePacs
     from dagster_project.intake.pacs_wanted import Query, Wanted
@@ -50,12 +49,8 @@ def listen(site: str) -> None:
         if not ours:
             raise click.ClickException("a listener of this site is running; end it first, or let it run: a pull uses it too")
         with Listener(settings.listen, reception, click.echo) as listener:
-            _listen(site, settings, listener)
-
-
-def _listen(site: str, settings: SitePacs, listener: Listener) -> None:
-    click.echo(f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} for {site}; Ctrl-C ends it")
-    _await_end()
+            click.echo(f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} for {site}; Ctrl-C ends it")
+            _await_end()
 
 
 @pacs.command()
@@ -102,11 +97,8 @@ def _query_of_landing(site: str, before: int, after: int) -> Query:
 def _pulled(site: str, settings: SitePacs, reception: Reception, wanted: list[Wanted]) -> Pulled:
     from dagster_project.intake.pacs_pull import pull as pull_from
 
-    digits = settings.peer.number_digits
-    if settings.peer.method == "move":
-        with _receiving(site, settings, reception):
-            return pull_from(_archive(settings, reception), reception, wanted, digits)
-    return pull_from(_archive(settings, reception), reception, wanted, digits)
+    with _receiving(site, settings, reception) if settings.peer.method == "move" else nullcontext():
+        return pull_from(_archive(settings, reception), reception, wanted, settings.peer.number_digits)
 
 
 @contextmanager

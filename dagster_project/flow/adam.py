@@ -12,7 +12,7 @@ from dagster_project.domain.adam import DATASETS, SOURCES, derive_adam
 from dagster_project.domain.time_to_event import derive_time_to_event
 from dagster_project.flow.dataset_json import write_dataset_json
 from dagster_project.flow.sas_transport import too_long, write_transport
-from dagster_project.flow.whole_files import write_frame, write_whole
+from dagster_project.flow.whole_files import write_frame, write_together
 from dagster_project.lake.store import Lake
 from dagster_project.study import Study
 
@@ -79,5 +79,5 @@ def write_datasets(datasets: Mapping[str, pl.DataFrame], folder: Path, study: st
         files[stem.with_suffix(".json")] = partial(write_dataset_json, dataset, frame, study=study)
         if not any(place.startswith(f"{name}.") for place in refused):
             files[stem.with_suffix(".xpt")] = partial(write_transport, dataset, frame)
-    write_whole(files)
+    write_together(files)
     return refused

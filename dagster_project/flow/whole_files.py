@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 
-def write_whole(files: Mapping[Path, Callable[[Path], object]]) -> None:
+def write_together(files: Mapping[Path, Callable[[Path], object]]) -> None:
     """Write files by functions that take a path; where one fails, all stays as it was."""
     folder = next(iter(files)).parent
     folder.mkdir(parents=True, exist_ok=True)

@@ -215,11 +215,11 @@ def _compare(people: People, patient: str, first: PatientRow, second: PatientRow
        which is right.
     2. Else what the first leaves blank is filled, but for what was refused before.
     """
-    said = {column: value for column, value in second.values.items() if value not in {None, ""}}
+    added = {column: value for column, value in second.values.items() if value not in {None, ""}}
     known = {column: value for column, value in first.values.items() if value not in {None, ""}}
-    differing = [column for column in known if column in said and known[column] != said[column]]
+    differing = [column for column in known if column in added and known[column] != added[column]]
     if not differing:
-        _fill(people, patient, first, {c: v for c, v in said.items() if c not in known})
+        _fill(people, patient, first, {c: v for c, v in added.items() if c not in known})
         return
     reason = f"contradicts row {first.number} of the same patient number ({', '.join(differing)}); the row and these cells are left out until one is corrected"
     people.refusals.append(Refusal(table.item(row), reason))
@@ -229,8 +229,8 @@ def _compare(people: People, patient: str, first: PatientRow, second: PatientRow
     people.rows[patient] = PatientRow(first.number, {column: None if column in unknown else value for column, value in first.values.items()})
 
 
-def _fill(people: People, patient: str, first: PatientRow, said: Mapping[str, Any]) -> None:
-    filled = {column: v for column, v in said.items() if column not in people.disputed[patient]}
+def _fill(people: People, patient: str, first: PatientRow, added: Mapping[str, Any]) -> None:
+    filled = {column: v for column, v in added.items() if column not in people.disputed[patient]}
     people.rows[patient] = PatientRow(first.number, {**first.values, **filled})
     if filled.get("consent") == "withdrawn":
         people.withdrawn.add(patient)
@@ -337,10 +337,10 @@ class _Report:
             self.refusals.extend(parsed.refusals)
             empty = {column for column in cells if parsed.values.get(column) is None}
             missing = [column for column in required if column in empty]
-            told = {refusal.item for refusal in parsed.refusals} | content.named
+            named = {refusal.item for refusal in parsed.refusals} | content.named
             reasons = {**dict.fromkeys(missing, NO_ROW), **({wanted: NO_DATE} if not missing and wanted in empty else {})}
             for column, reason in reasons.items():
-                if content.item(row, column) not in told:
+                if content.item(row, column) not in named:
                     self.refuse(content.item(row, column), reason)
             if not missing:
                 yield content, row, patient, {column: parsed.values.get(column) for column in cells}

@@ -81,11 +81,6 @@ class Findings:
         """Refuse the date of an entry."""
         self.reasons.setdefault(entry, reason.format(other=other.place if other else ""))
 
-    def refuse_both(self, one: Entry, other: Entry, reason: str) -> None:
-        """Refuse two dates that contradict each other."""
-        self.refuse(one, reason, other)
-        self.refuse(other, reason, one)
-
     def left(self, entries: Iterable[Entry]) -> list[Entry]:
         """The entries whose date was not refused."""
         return [e for e in entries if e not in self.reasons]

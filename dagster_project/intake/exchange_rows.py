@@ -226,7 +226,7 @@ def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
     columns = {table: column for table in TABLES if (column := _column(table, item, forms))}
     if set(columns.values()) & (IDENTIFYING | {"patient_id"}):
         return {"patients": columns["patients"]} if "patients" in columns else {}
-    said = next(
+    table = next(
         (
             table
             for prefix, table in _PREFIXES.items()
@@ -234,7 +234,7 @@ def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
         ),
         None,
     )
-    return {said: columns[said]} if said else columns
+    return {table: columns[table]} if table else columns
 
 
 def _column(table: str, item: str, forms: tuple[str, ...]) -> str | None:
@@ -262,7 +262,7 @@ def is_measure(cell_options: Mapping[str, str]) -> bool:
 
 
 def of_this_site(groups: Mapping[str, str], site: str) -> tuple[frozenset[str], str]:
-    """The records that are this site's, of groups by record, and what is to be said of the others.
+    """The records that are this site's, of groups by record, and what is reported of the others.
 
     1. Records of one group, or of none, are all this site's.
     2. Of several groups those of the group that is named as the site's folder.
@@ -427,9 +427,9 @@ def _chosen(
         return list(option.items())
     sure = {next(iter(other)) for other in known if len(other) == 1}
     near = [table for table in option if table in sure]
-    told = _table_of(own, option) or (near[0] if len(near) == 1 else _table_of(forms, option))
-    if told:
-        return [(told, option[told])]
+    table = _table_of(own, option) or (near[0] if len(near) == 1 else _table_of(forms, option))
+    if table:
+        return [(table, option[table])]
     holds = {t: len({other[t] for other in known if t in other}) for t in option}
     most = [table for table in option if holds[table] == max(holds.values())]
     return [(most[0], option[most[0]])] if len(most) == 1 and not near else []
@@ -450,8 +450,8 @@ def _add_cycle(
     if not treatment or match is None:
         return
     number = next(group for group in match.groups() if group)
-    told = re.search(r"\d+", treatment.setdefault("cycle", number))
-    if told and int(told[0]) != int(number):
+    number_in_cell = re.search(r"\d+", treatment.setdefault("cycle", number))
+    if number_in_cell and int(number_in_cell[0]) != int(number):
         refused["treatments", "cycle"] = None, OTHER_CYCLE
 
 
@@ -484,8 +484,8 @@ def tables(
             rows = found.rows[file, table]
             columns = frozenset({"patient_id"}.union(*(r.cells for r in rows)))
             full = tuple(CsvRow(r.number, {**dict.fromkeys(columns, ""), **r.cells}) for r in rows)
-            told = tuple(refusals) if table == "patients" and file == files[0] else ()
-            made[table].append(CsvTable(file, columns, full, told, named=named))
+            of_file = tuple(refusals) if table == "patients" and file == files[0] else ()
+            made[table].append(CsvTable(file, columns, full, of_file, named=named))
     return made
 
 

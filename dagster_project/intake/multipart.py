@@ -47,8 +47,8 @@ def first_part(content_type: str, body: bytes, wanted: str) -> bytes:
     end = body.find(ending + b"--" + boundary, max(head, at))
     if line < 0 or head < 0 or end < head:
         raise RequestError(CUT_OFF)
-    said = _headers(body[at + len(ending):head + len(ending)]).get("Content-Type", "")
-    return _of_type(str(said) or wanted, body[head + 2 * len(ending):end], wanted)
+    own = _headers(body[at + len(ending):head + len(ending)]).get("Content-Type", "")
+    return _of_type(str(own) or wanted, body[head + 2 * len(ending):end], wanted)
 
 
 def _of_type(content_type: str, body: bytes, wanted: str) -> bytes:
@@ -59,8 +59,8 @@ def _of_type(content_type: str, body: bytes, wanted: str) -> bytes:
 
 
 def _boundary(content_type: str) -> bytes:
-    said = _headers(b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n")
-    return str(said.get_boundary() or "").encode("latin-1", "replace")
+    header = _headers(b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n")
+    return str(header.get_boundary() or "").encode("latin-1", "replace")
 
 
 def _headers(lines: bytes) -> Message:

@@ -146,13 +146,13 @@ def read_odm(files: Mapping[str, Path], site: str = "") -> dict[str, list[CsvTab
     studies = {study for document in documents for study in document.studies()}
     if len(studies) > 1:
         return refused_whole(documents[0].name, STUDIES.format(count=len(studies)))
-    ordered, told = _in_order([document for document in documents if document.has_data])
+    ordered, of_order = _in_order([document for document in documents if document.has_data])
     state = State(metadata)
     for document in ordered:
         carry_out(state, document.root, document.name, document.space, snapshot=document.snapshot)
     if not any(document.has_data for document in documents):
         refusals.append(Refusal(documents[0].name, NO_SUBJECTS))
-    refusals += [*told, *_about_versions(ordered, metadata), *state.refusals]
+    refusals += [*of_order, *_about_versions(ordered, metadata), *state.refusals]
     entries = _of_site(list(_entries(state)), state, site, refusals)
     refusals += _unknown_items(entries, metadata)
     entries = _without_missing(entries, metadata, refusals)
@@ -198,10 +198,10 @@ def _root(path: Path) -> ET.Element:
 
 def _plain(data: bytes) -> bytes:
     """The bytes in an encoding that the parser has: GB18030 and its like become UTF-8."""
-    said = _ENCODING.match(data.lstrip(b"\xef\xbb\xbf"))
-    if said is None or said[1].decode().lower() in _OWN_ENCODINGS:
+    declared = _ENCODING.match(data.lstrip(b"\xef\xbb\xbf"))
+    if declared is None or declared[1].decode().lower() in _OWN_ENCODINGS:
         return data
-    encoding = said[1].decode().lower()
+    encoding = declared[1].decode().lower()
     text = (
         decoded(data)
         if encoding in {"gb2312", "gbk", "gb18030", "cp936"}
@@ -289,7 +289,7 @@ def _by_prior(documents: Sequence[_Document]) -> list[_Document] | None:
 
 
 def _about_versions(documents: Sequence[_Document], metadata: Metadata) -> list[Refusal]:
-    told = []
+    refusals = []
     for document in documents:
         for data in document.root:
             if not of_namespace(data, "ClinicalData", document.space):
@@ -298,8 +298,8 @@ def _about_versions(documents: Sequence[_Document], metadata: Metadata) -> list[
                 data.get("StudyOID", ""), data.get("MetaDataVersionOID", "")
             )
             if not version.items or not exact:
-                told.append(Refusal(document.name, VERSION if version.items else NO_METADATA))
-    return list(dict.fromkeys(told))
+                refusals.append(Refusal(document.name, VERSION if version.items else NO_METADATA))
+    return list(dict.fromkeys(refusals))
 
 
 def _entries(state: State) -> Iterator[Entry]:
@@ -342,7 +342,7 @@ def _names(definitions: Version, oid: str) -> tuple[str, ...]:
 
 def _overlap(joined: Sequence[Node], group: Node) -> bool:
     """True where a group may say what another says too: then they are rows of their own."""
-    said = {
+    present = {
         pair
         for node in joined
         for cell in node.cells.values()
@@ -350,7 +350,7 @@ def _overlap(joined: Sequence[Node], group: Node) -> bool:
         for pair in options(cell.names).items()
     }
     return any(
-        pair in said
+        pair in present
         for cell in group.cells.values()
         if cell.text
         for pair in options(cell.names).items()
@@ -378,8 +378,8 @@ def _entry(
 
 def _number(subject: Node) -> str:
     """The number of a subject: what a vendor's attribute says, else its key."""
-    said = (subject.facts.get(name, "") for name in _SUBJECT_NUMBERS)
-    return next(filter(None, said), subject.key)
+    numbers = (subject.facts.get(name, "") for name in _SUBJECT_NUMBERS)
+    return next(filter(None, numbers), subject.key)
 
 
 def _of_site(entries: list[Entry], state: State, site: str, refusals: list[Refusal]) -> list[Entry]:
@@ -428,13 +428,13 @@ def _without_missing(
     first: dict[tuple[str, ...], str] = {}
     made = []
     for entry in entries:
-        kept = []
+        cells = []
         for cell in entry.cells:
             column = next(iter(of_cell(cell, entry).values()), "")
             if not is_missing_code(cell.text, metadata.missing):
-                kept += [] if _is_redcaps(cell, metadata) else [cell]
+                cells += [] if _is_redcaps(cell, metadata) else [cell]
             elif column:
                 first.setdefault(cell.names, entry.item(cell, column))
-        made.append(entry._replace(cells=kept))
+        made.append(entry._replace(cells=cells))
     refusals += [Refusal(where, MISSING_CODE) for where in first.values()]
     return made

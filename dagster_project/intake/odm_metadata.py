@@ -205,7 +205,7 @@ def _version(
 
 
 def _answers(element: ET.Element, space: str) -> dict[str, str] | None:
-    """Answers by code, those without a text left out; None for a list that is kept elsewhere."""
+    """Answers by code, those without a text left out; None for a list that is defined elsewhere."""
     if any(named(element, "ExternalCodeList", space)):
         return None
     found = {_code(item): english(item, space) for item in named(element, "CodeListItem", space)}

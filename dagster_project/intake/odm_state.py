@@ -59,34 +59,34 @@ class Node:
     study: str = ""
     version: str = ""
     facts: dict[str, str] = field(default_factory=dict)
-    kept: dict[str, dict[str, list[Node]]] = field(default_factory=dict)
+    children: dict[str, dict[str, list[Node]]] = field(default_factory=dict)
     """What is below it, by key and repeat."""
     cells: dict[str, Cell] = field(default_factory=dict)
 
     @property
     def below(self) -> list[Node]:
         """What is below it, by the order of the files."""
-        found = (n for repeats in self.kept.values() for nodes in repeats.values() for n in nodes)
+        found = (n for repeats in self.children.values() for nodes in repeats.values() for n in nodes)
         return sorted(found, key=lambda node: node.order)
 
     def of_key(self, key: str) -> list[Node]:
         """Every repeat of a key."""
-        return [node for nodes in self.kept.get(key, {}).values() for node in nodes]
+        return [node for nodes in self.children.get(key, {}).values() for node in nodes]
 
     def of_repeat(self, key: str, repeat: str) -> Node | None:
         """The one of a key and repeat."""
-        return next(iter(self.kept.get(key, {}).get(repeat, [])), None)
+        return next(iter(self.children.get(key, {}).get(repeat, [])), None)
 
     def add(self, node: Node) -> None:
         """Put a node below this one."""
-        self.kept.setdefault(node.key, {}).setdefault(node.repeat, []).append(node)
+        self.children.setdefault(node.key, {}).setdefault(node.repeat, []).append(node)
 
     def remove(self, node: Node) -> None:
         """Take a node away, with all that is below it."""
-        nodes = self.kept[node.key][node.repeat]
+        nodes = self.children[node.key][node.repeat]
         nodes.remove(node)
         if not nodes:
-            del self.kept[node.key][node.repeat]
+            del self.children[node.key][node.repeat]
 
 
 @dataclass

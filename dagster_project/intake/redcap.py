@@ -182,8 +182,8 @@ def read_redcap(
     _name_doubtful_joins(readings, project)
     entries = _of_site(entries, project, site)
     found = lay_out(entries)
-    told = [*project.refusals, *found.refusals]
-    return tables(found, [sheet.name for sheet in sheets] or [told[0].item], told)
+    refusals = [*project.refusals, *found.refusals]
+    return tables(found, [sheet.name for sheet in sheets] or [refusals[0].item], refusals)
 
 
 def _dictionaries(files: Mapping[str, Path]) -> tuple[list[Dictionary], list[Refusal]]:
@@ -467,9 +467,9 @@ class _Reading:
             self._events(),
             self._words(),
         ):
-            said = set(signs) - {""}
-            if len(said) == 1:
-                return said.pop()
+            answers = set(signs) - {""}
+            if len(answers) == 1:
+                return answers.pop()
         return ""
 
     def _texts(self, chosen: Callable[[str], bool]) -> Iterator[str]:

@@ -37,7 +37,7 @@ def date_order(texts: Iterable[str], validation: str) -> Order:
     >>> [date_order([text], "date_dmy").value for text in ("05-01-2024", "1/5/2024", "25/1/2024")]
     ['dmy', '', 'dmy']
     """
-    said = next(
+    declared = next(
         (
             order
             for order in (Order.DAY_FIRST, Order.MONTH_FIRST)
@@ -46,7 +46,7 @@ def date_order(texts: Iterable[str], validation: str) -> Order:
         None,
     )
     found = [match for text in texts if (match := _WRITTEN.fullmatch(plain(text)))]
-    if said is None or not found:
+    if declared is None or not found:
         return Order.YEAR_FIRST
     alone = {
         Order.DAY_FIRST if int(m[1]) > 12 else Order.MONTH_FIRST
@@ -54,7 +54,7 @@ def date_order(texts: Iterable[str], validation: str) -> Order:
         if (int(m[1]) > 12) != (int(m[3]) > 12)
     }
     hyphens = all(match[2] == "-" for match in found)
-    return said if alone == {said} or (hyphens and not alone) else Order.NOT_KNOWN
+    return declared if alone == {declared} or (hyphens and not alone) else Order.NOT_KNOWN
 
 
 def in_order(text: str, order: Order) -> tuple[str, str]:

@@ -76,9 +76,6 @@ DATES_OF_VISITS = {0x00080020: "StudyDate", 0x00080022: "AcquisitionDate"}
 """Dates that are compared: an outline may be drawn, and a slice written anew, decades after the visit."""
 
 WORD_IN_PIXELS = re.compile(r"[A-Za-z\u4e00-\u9fff]{4,}|\d{6,}")
-PIXELS_LOOKED_AT = 3
-"""Slices of a series that are read by the OCR engine: first, middle and last; burned-in text stands in all."""
-
 OCR_CONFIDENCE = 80.0
 
 
@@ -341,7 +338,7 @@ def _vr_of(tag: int) -> bytes:
 def _audit_pictures(audit: Audit, vault: Path, site: str) -> None:
     for folder in sorted({file.parent for file in vault.glob(f"{site}/*/*/*.dcm") if file.parent.name != "contours"}):
         slices = sorted(folder.glob("*.dcm"))
-        for file in {slices[0], slices[len(slices) // 2], slices[-1]}:
+        for file in {slices[0], slices[len(slices) // 2], slices[-1]}:  # text burned in is in all
             audit.pictures += 1
             if _words_in(file):
                 audit.find("words in the pixels", str(file.relative_to(vault)))

@@ -135,6 +135,22 @@ SUBJECT = (
 """Variables of ADSL that stand in each dataset."""
 
 
+VISIT_RECORD = (
+    "ASEQ",
+    "ADT",
+    "ADY",
+    "AVISIT",
+    "AVISITN",
+    "PARAM",
+    "PARAMCD",
+    "PARCAT1",
+    "PARCAT2",
+    "PARCAT3",
+    "AVAL",
+)
+"""Variables of a record of one parameter at one visit, in each dataset of such records."""
+
+
 def _dataset(name: str, label: str, keys: Sequence[str], *names: str) -> Dataset:
     return Dataset(name, label, keys, [VARIABLES[n] for n in (*SUBJECT, *names)])
 
@@ -152,17 +168,7 @@ ADRS = _dataset(
     "ADRS",
     "Tumor Response Analysis",
     ("STUDYID", "USUBJID", "ASEQ"),
-    "ASEQ",
-    "ADT",
-    "ADY",
-    "AVISIT",
-    "AVISITN",
-    "PARAM",
-    "PARAMCD",
-    "PARCAT1",
-    "PARCAT2",
-    "PARCAT3",
-    "AVAL",
+    *VISIT_RECORD,
     "AVALC",
     "ANL01FL",
     "RSEVALID",
@@ -172,17 +178,7 @@ ADTR = _dataset(
     "ADTR",
     "Tumor Results Analysis for Oncology",
     ("STUDYID", "USUBJID", "ASEQ"),
-    "ASEQ",
-    "ADT",
-    "ADY",
-    "AVISIT",
-    "AVISITN",
-    "PARAM",
-    "PARAMCD",
-    "PARCAT1",
-    "PARCAT2",
-    "PARCAT3",
-    "AVAL",
+    *VISIT_RECORD,
     "BASE",
     "CHG",
     "PCHG",
