@@ -124,6 +124,16 @@ def test_the_same_seed_plans_the_same_deliveries() -> None:
     assert plan(40, 7, sorted(DISTORTIONS)) == plan(40, 7, sorted(DISTORTIONS))
 
 
+@pytest.mark.parametrize("names", [
+    ("acquisition_dates_a_year_late", "no_dates_in_the_images"),
+    ("measured_by_hand", "labels_swapped_at_one_visit"),
+    ("typo_in_a_label", "longest_and_short_swapped"),
+])
+def test_a_second_fault_finds_what_the_first_left(names: tuple[str, str]) -> None:
+    (one,) = build("SAAAAA", [Case(9901, names)]).deliveries
+    assert one.distortions == list(names)
+
+
 def test_the_table_counts_a_delivery_with_two_faults_under_both() -> None:
     found = Findings([Verdict(1, ("no_rescale", "blank_day"), CRASH), Verdict(2, (), RIGHT)])
     assert found.table().count("| 1 |\n") == 2

@@ -233,7 +233,7 @@ def visit_date_a_day_off(one: Delivery, rng: Random) -> None:
 def acquisition_dates_a_year_late(one: Delivery, rng: Random) -> None:
     """The scanner's clock was a year ahead: AcquisitionDate contradicts StudyDate."""
     visit = rng.choice(one.visits)
-    for s in visit.slices:
+    for s in (s for s in visit.slices if s.AcquisitionDate):  # another fault may have taken the dates away
         s.AcquisitionDate = f"{int(s.AcquisitionDate[:4]) + 1}{s.AcquisitionDate[4:]}"
 
 
