@@ -63,7 +63,11 @@ class Commands(click.Group):
 
 
 def _lake_fault(error: Exception) -> Exception | None:
-    """What an error says of the lake: by itself, by the file that it names, or by a look at all files."""
+    """What an error says of the lake or the protocol: by itself, by the file that it names, or by a look at all files."""
+    from dagster_project.study import StudyError
+
+    if isinstance(error, StudyError):
+        return error
     import duckdb
 
     from dagster_project.lake.errors import LakeError, name_fault

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,7 @@ import click
 from dagster_project.intake import agent as key_agent
 from dagster_project.intake.keys import RECIPIENT, Keys, KeysError, create_medium, is_throwaway, rotate_medium, unlock_identity
 from dagster_project.intake.keys import unlock as unlock_medium
-from dagster_project.lake.columns import SITE_FORM, SITE_PATTERN
-from dagster_project.lake.home import Home, find_home
+from dagster_project.lake.home import Home, find_home, why_no_site
 
 if TYPE_CHECKING:
     from dagster_project.intake.pseudonyms import Crosswalk
@@ -161,8 +159,9 @@ def alias(pseudonym: str, site: str, issuer: str) -> None:
       lakehouse keys alias BJCH-… --site BJCH
     """
     with _told():
-        if not re.fullmatch(SITE_PATTERN, site):
-            raise KeysError(f"a site's code is {SITE_FORM}")
+        reason = why_no_site(site)
+        if reason:
+            raise KeysError(reason)
         book = _open_crosswalk()
         number = str(click.prompt("Hospital number", hide_input=True))
         other = book.find(site, number, issuer)

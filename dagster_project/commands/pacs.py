@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dagster_project.lake.home import Home, find_home
+from dagster_project.lake.home import Home, find_home, why_no_site
 
 if TYPE_CHECKING:
     from dagster_project.intake.pacs_pull import Archive, Pulled
@@ -170,6 +170,9 @@ def _opened(site: str) -> Iterator[tuple[SitePacs, Reception]]:
     from dagster_project.intake.reading import close_child
     from dagster_project.intake.vault import IntakeError, Reception
 
+    reason = why_no_site(site)
+    if reason:
+        raise click.ClickException(reason)
     home = find_home().make()
     try:
         settings = read_settings(home.root / "pacs.toml", site)

@@ -35,9 +35,9 @@ def remove(code: str, purpose: str, yes: bool) -> None:
       lakehouse site remove BJCH --purpose "contract ended"
     """
     home = existing_home()
-    begun = pending(home)
-    if (begun is None or begun.who != code) and (not (home.vault / code).is_dir() or code not in home.sites()):
-        raise click.ClickException(f"there is no vault of that site; sites are {', '.join(home.sites())}")
+    begun, known = pending(home), [*home.sites(), *home.former_sites()]
+    if (begun is None or begun.who != code) and (not (home.vault / code).is_dir() or code not in known):
+        raise click.ClickException(f"there is no vault of that site; sites are {', '.join(known)}")
     if (home.landing / code).exists():
         raise click.ClickException(f"landing/{code} is still there, and the next run would take it in again; move it away first")
     if not yes:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dagster_project.lake.home import Home, find_home
+from dagster_project.lake.home import Home, find_home, listed_sites
 
 CONSOLE = Console(highlight=False)
 
@@ -36,13 +36,35 @@ UNKNOWN_FOLDERS_ZH = (
     "文件夹名可能含患者姓名，此处不显示：ls {landing}")
 
 
+NOT_LISTED = (
+    "{folders} folders and {files} files that lie in landing/ belong to no site and were not read: a site's folder is "
+    "named by a code that the protocol lists ([study] sites: {codes}), once; rename each, or have the site listed in study.toml. "
+    "They are not named here, since a folder's name may be a person's: ls {landing}")
+NOT_LISTED_ZH = (
+    "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取：中心文件夹须以研究方案所列的中心代码命名"
+    "（[study] sites：{codes}），且只有一个；请改名，或在 study.toml 中登记该中心。"
+    "文件夹名可能含患者姓名，此处不显示：ls {landing}")
+FORMER = (
+    "{codes}: taken in before, and not among the sites that the protocol lists ([study] sites). Nothing is taken in or computed for it, and its rows remain "
+    "as they were; list it, or take it out with `lakehouse site remove`")
+FORMER_ZH = (
+    "{codes}：曾经接收，但不在研究方案所列的中心之内（[study] sites）。不再接收或计算，已有数据保持不变；"
+    "请在 study.toml 中登记，或用 `lakehouse site remove` 移除")
+
+
 def print_unknown_folders(home: Home, lang: str = "en") -> None:
-    """Say how many entries of the landing are no site's."""
+    """Say how many entries of the landing are no site's, and which vaults are no longer."""
     folders, files = home.strangers()
+    listed, chinese = sorted(listed_sites()), lang == "zh"
     if folders or files:
-        text = UNKNOWN_FOLDERS_ZH if lang == "zh" else UNKNOWN_FOLDERS
-        shown = text.format(folders=folders, files=files, landing=home.landing)
-        CONSOLE.print(f"[yellow]{escape(shown)}[/yellow]", soft_wrap=True)
+        anybody, only = (UNKNOWN_FOLDERS_ZH, NOT_LISTED_ZH) if chinese else (UNKNOWN_FOLDERS, NOT_LISTED)
+        _warn((only if listed else anybody).format(folders=folders, files=files, landing=home.landing, codes=", ".join(listed)))
+    if former := home.former_sites():
+        _warn((FORMER_ZH if chinese else FORMER).format(codes=", ".join(former)))
+
+
+def _warn(text: str) -> None:
+    CONSOLE.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
 
 
 def has_lake(home: Home) -> bool:

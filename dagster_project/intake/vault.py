@@ -36,9 +36,8 @@ from dagster_project.intake.reading import Batch, close_child, take_files
 from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, PullNote, Register
 from dagster_project.intake.texts import TEXTS
 from dagster_project.intake.writing import keyed_uid
-from dagster_project.lake.columns import SITE_FORM, SITE_PATTERN
 from dagster_project.lake.files import write_parquet_whole, write_whole
-from dagster_project.lake.home import RECEIVED
+from dagster_project.lake.home import RECEIVED, why_no_site
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import HeldError, locked
 from dagster_project.lake.schema import polars_schema
@@ -119,8 +118,7 @@ def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path,
     IntakeError
         Where the site's name is not allowed, its folder cannot be read, another run is taking it in, or nothing can be written.
     """
-    if not re.fullmatch(SITE_PATTERN, site_folder.name):
-        raise IntakeError(f"a site's folder is named by its code ({SITE_FORM}); rename it")
+    _refuse_no_site(site_folder)
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
         run = _Run(site_folder, vault_site, register, keys, Crosswalk(crosswalk, keys), str(crosswalk_file(crosswalk)), mapper, progress)
         try:
@@ -129,6 +127,12 @@ def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path,
             raise IntakeError(f"the landing folder of {site_folder.name} cannot be read; check its permissions") from error
         finally:
             close_child()
+
+
+def _refuse_no_site(site_folder: Path) -> None:
+    reason = why_no_site(site_folder.name)
+    if reason:
+        raise IntakeError(reason)
 
 
 @contextlib.contextmanager
@@ -429,8 +433,7 @@ class Reception:
     """
 
     def __init__(self, site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path) -> None:
-        if not re.fullmatch(SITE_PATTERN, site_folder.name):
-            raise IntakeError(f"a site's folder is named by its code ({SITE_FORM}); rename it")
+        _refuse_no_site(site_folder)
         self._folder, self._vault, self._keys, self._crosswalk = site_folder, vault_site, keys, crosswalk
         self._one_at_a_time = threading.Lock()
         self._counts: Counter[str] = Counter()

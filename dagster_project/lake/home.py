@@ -7,9 +7,11 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from dagster_project.lake.columns import SITE_PATTERN
+from dagster_project.lake.columns import SITE_FORM, SITE_PATTERN
+from dagster_project.study import StudyError, load_study, protocol_file
 
 RECEIVED = "received"
 """A file of a site's vault that changes whenever the PACS has sent something new."""
@@ -24,12 +26,52 @@ OF_THE_SYSTEM = frozenset({
 """What file managers and disks leave in any folder; it holds no data of anybody."""
 
 
+NO_SITE = f"a site's folder is named by its code ({SITE_FORM}); rename it"
+NOT_LISTED = "the protocol lists the sites of the study ([study] sites) and this code is none of them; correct the folder's name, or list the site"
+
+
 def is_site(name: str) -> bool:
     """True for a site's code, by which its folder is named.
+
+    1. It has the form of a code. 2. Where the protocol lists sites (`[study] sites`), it is one of them.
 
     >>> [is_site(name) for name in ("BJCH", "S01", "bjch", "BJCH (1)", "00123456", "ZY012345", "B")]
     [True, True, False, False, False, False, False]
     """
+    return not why_no_site(name)
+
+
+def why_no_site(name: str) -> str:
+    """Why a name is no site's, without the name; empty for a site's code.
+
+    Raises
+    ------
+    StudyError
+        Where `[study] sites` cannot be used.
+    """
+    if not _has_form(name):
+        return NO_SITE
+    listed = listed_sites()
+    return NOT_LISTED if listed and name not in listed else ""
+
+
+def listed_sites() -> frozenset[str]:
+    """The codes that the protocol lists; none where it leaves them open."""
+    file = protocol_file()
+    found = file.stat()
+    return _listed(file, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _listed(file: Path, _size: int, _modified: int) -> frozenset[str]:
+    """Read once: every look at a folder asks."""
+    codes = frozenset(load_study(file).sites)
+    if not all(map(_has_form, codes)):
+        raise StudyError(f"study.toml, [study] sites: a site's code is {SITE_FORM}")
+    return codes
+
+
+def _has_form(name: str) -> bool:
     return re.fullmatch(SITE_PATTERN, name) is not None
 
 
@@ -148,6 +190,11 @@ class Home:
     def sites(self) -> list[str]:
         """Sites that have delivered or whose vault is filled, in order; a folder with another name is no site."""
         return sorted({*_sites_in(self.landing), *_sites_in(self.vault)})
+
+    def former_sites(self) -> list[str]:
+        """Vaults of codes that the protocol does not list, or no longer; nothing is taken in or computed for them."""
+        folders = self.vault.iterdir() if self.vault.is_dir() else ()
+        return sorted(p.name for p in folders if p.is_dir() and _has_form(p.name) and not is_site(p.name))
 
     def landing_sites(self) -> list[str]:
         """Sites that have delivered, in order."""
