@@ -20,6 +20,8 @@ from dagster_project.commands.terminal import existing_home
 def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
     """Query the lake, read-only; tables and columns are described in docs/dictionary.md.
 
+    One query at a time; it writes nothing and reads no file. Save its rows with --csv or --json and the shell's `>`.
+
     \b
     Example:
       lakehouse sql "SELECT visit, count(*) FROM timepoints GROUP BY visit"
@@ -27,12 +29,15 @@ def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
     """
     import duckdb
 
+    from dagster_project.lake.confinement import check_query
     from dagster_project.lake.errors import LakeError, name_fault
     from dagster_project.lake.store import read_lake
 
     home = existing_home()
     try:
+        check_query(statement)
         with read_lake(home, as_of=as_of) as lake:
+            lake.confine()
             result = lake.query(statement)
             _print_rows([d[0] for d in result.description or []], result.fetchall(), as_csv=as_csv, as_json=as_json)
     except LakeError as error:

@@ -107,8 +107,8 @@ def create(table: Table) -> list[str]:
 
 def create_view(name: str) -> list[str]:
     """Create an analysts' view with its comment."""
-    text, query = VIEWS[name]
-    return [f'CREATE VIEW "{name}" AS {query}', f"COMMENT ON VIEW \"{name}\" IS '{text}'"]
+    described, query = VIEWS[name]
+    return [f'CREATE VIEW "{name}" AS {query}', f"COMMENT ON VIEW \"{name}\" IS '{described}'"]
 
 
 def select(table: Table, *, by_site: bool, as_of: int | None, where: str) -> str:
@@ -126,9 +126,9 @@ def sites(table: Table) -> str:
 
 def rows_of_site(table: Table, site: str | None, without: Collection[str] = ()) -> str:
     """The rows (of one site, or without some sites) in the order in which they are published."""
-    left_out = ", ".join(_text(name) for name in sorted(without)) if "site" in table.names else ""
+    left_out = ", ".join(text(name) for name in sorted(without)) if "site" in table.names else ""
     others = f" WHERE site NOT IN ({left_out})" if left_out else ""
-    where = others if site is None else f" WHERE site = {_text(site)}"
+    where = others if site is None else f" WHERE site = {text(site)}"
     return f'SELECT {columns(table)} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
 
 
@@ -136,19 +136,19 @@ def rows_exchanged(table: Table, site: str, patients: Collection[tuple[str, str]
     """The same rows, of which only some patients' are asked of the table and put behind those of a file that was published."""
     some = of_patients([p for p in patients if p[0] == site])
     fresh = f'SELECT {columns(table)} FROM "{table.name}" WHERE {some} ORDER BY {published_order(table)}'
-    return f"SELECT {columns(table)} FROM read_parquet({_text(former)}) WHERE NOT ({some}) UNION ALL ({fresh})"
+    return f"SELECT {columns(table)} FROM read_parquet({text(former)}) WHERE NOT ({some}) UNION ALL ({fresh})"
 
 
 def of_patients(patients: Collection[tuple[str, str]]) -> str:
     """Holds for their rows; where a pseudonym stands at two of the sites, for more than theirs."""
-    sites, pseudonyms = (", ".join(_text(n) for n in sorted(set(names))) for names in zip(*patients, strict=True))
+    sites, pseudonyms = (", ".join(text(n) for n in sorted(set(names))) for names in zip(*patients, strict=True))
     return f"site IN ({sites}) AND patient IN ({pseudonyms})"
 
 
 def copy(rows: str, file: str, metadata: Mapping[str, str]) -> str:
     """Write rows to a Parquet file."""
-    told = ", ".join(f"{_text(k)}: {_text(v)}" for k, v in metadata.items())
-    return f"COPY ({rows}) TO {_text(file)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
+    told = ", ".join(f"{text(k)}: {text(v)}" for k, v in metadata.items())
+    return f"COPY ({rows}) TO {text(file)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
 
 
 def published_order(table: Table) -> str:
@@ -192,7 +192,8 @@ def differing(table: Table, *, since: int, until: int) -> str:
     return f"SELECT DISTINCT {what} FROM lake.table_changes('{table.name}', {int(since) + 1}, {int(until)})"
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """A text as a literal of SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 

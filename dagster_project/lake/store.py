@@ -33,6 +33,14 @@ ATTEMPTS = 12
 LOCAL_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 """No network and no unpinned code: extensions come from the pinned wheels, with their signatures verified."""
 
+CONFINED = (
+    "SET enable_external_access = false",
+    "SET python_enable_replacements = false",
+    "SET allow_community_extensions = false",
+    "SET lock_configuration = true",
+)
+"""Settings of a connection that runs what somebody typed; the lock comes last."""
+
 
 SPILL = "spill"
 """How a folder beside the data begins that DuckDB makes and takes away; a process that is killed leaves its own."""
@@ -70,6 +78,7 @@ class Lake:
     """
 
     def __init__(self, catalog: str, data: str, *, read_only: bool = False, as_of: int | None = None, encrypted: bool | None = None) -> None:
+        self._data = data
         self._connection = duckdb.connect(config=LOCAL_SETTINGS | _spill(data))
         for extension in sql.extensions(catalog, data, encrypted=encrypted):
             self._connection.execute(f"LOAD '{extension_file(extension)}'")
@@ -122,6 +131,17 @@ class Lake:
         statement = sql.select(BY_NAME[table], by_site=site is not None, as_of=as_of, where=where)
         with _snapshot_named(as_of), uninterrupted():
             return self._connection.execute(statement, [site] if site is not None else []).pl()
+
+    def confine(self) -> None:
+        """Shut this connection in for a statement that somebody typed: no file but the lake's, no extension, no setting.
+
+        DuckDB's own settings, in an order that matters: what was allowed before the lock is allowed after it. They still
+        let a file be written among the lake's; `confinement.check_query` refuses that.
+        """
+        data = self._data if self._data.endswith("/") else f"{self._data}/"  # a prefix, or lake/data2 were allowed too
+        self._connection.execute(f"SET allowed_directories = [{sql.text(data)}]")
+        for setting in CONFINED:
+            self._connection.execute(setting)
 
     def query(self, statement: str, parameters: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Run an analyst's statement."""
