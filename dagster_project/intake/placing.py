@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dagster_project.intake.files import Outcome, Task, scan_name
 from dagster_project.intake.landing import LandingFile
-from dagster_project.intake.register import ACCEPTED, DUPLICATE, REFUSED, FileRow, ObjectRow, Register
+from dagster_project.intake.register import ACCEPTED, DUPLICATE, RECEIVED_KEY, REFUSED, FileRow, ObjectRow, Register, Twin
 
 SITE_READER = "SITE"
 """The reader that contours found under dicom/ count as."""
+
+TWINS = (
+    "has the identity (SOPInstanceUID, or series and lesion) of another file of this delivery and other content, "
+    "and nobody can say which of them is right: none is taken in; send the right one alone")
+
+TAKEN_BEFORE = (
+    "has the identity (SOPInstanceUID, or series and lesion) of a file that was taken in before and other content; "
+    "the earlier one stays. Take this one out, or export it anew under a UID of its own")
+
+
+SEVERAL_PATIENTS = (
+    "is of a series that this delivery brings under several patient numbers, and nobody can say whose it is: "
+    "none of its images is taken in; correct the number")
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is being taken in: its name, and what a refusal of files that contradict each other is based on."""
+
+    name: str
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -29,24 +49,27 @@ class Delivered:
 
 @dataclass
 class Placed:
-    """What one batch changed: records for the manifest, files to remove, counts."""
+    """What one batch changed: records for the manifest, counts."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
     accepted: int = 0
     unchanged: int = 0
     duplicates: int = 0
     superseded: int = 0
 
 
-def place_batch(register: Register, delivered: Sequence[Delivered]) -> Placed:
+def place_batch(register: Register, delivered: Sequence[Delivered], delivery: Delivery) -> Placed:
     """Note a batch in the register, within the caller's transaction.
 
     1. A file that is refused is noted with its reason.
-    2. An object that is there with the same content is a duplicate, however the file was re-exported.
-    3. A reader's file that changed in its place, or a mask that was renamed, is a newer version: it takes the place of the older.
-    4. Any other object with the same identity and other content, or a series of another patient, is refused.
-    5. Else the file gets its place; `incoming` says that its copy has not been moved there yet.
+    2. Files of one delivery that have one identity and different content are refused, all of them, in
+       whatever order they come: the first has already been taken in, and leaves the vault.
+    3. So are all images of a series that one delivery brings under several patient numbers; else a file of a series of
+       another patient.
+    4. An object that is there with the same content is a duplicate, however the file was re-exported.
+    5. A reader's file that changed in its place, or a mask that was renamed, is a newer version: it takes the place of the older.
+    6. Any other object with the identity of one that an earlier delivery brought, and other content, is refused.
+    7. Else the file gets its place; `incoming` says that its copy has not been moved there yet.
     """
     placed = Placed()
     for one in delivered:
@@ -56,44 +79,118 @@ def place_batch(register: Register, delivered: Sequence[Delivered]) -> Placed:
         elif one.outcome.reason:
             _refuse(register, placed, one, one.outcome.reason)
         else:
-            _place(register, placed, one)
+            _place(register, placed, one, delivery)
     return placed
 
 
 def same_content(noted: str, found: str) -> bool:
-    """Whether two digests of content are of one object: an object noted by an earlier version has no second part.
+    """Whether two digests of content are of one object.
+
+    1. The first part, and the second where both have one: earlier versions noted the first alone.
+    2. The third, of the rest of the header, where both were written by the same rules (the fourth).
 
     >>> same_content("aa bb", "aa bb"), same_content("aa", "aa bb"), same_content("aa bb", "aa cc")
     (True, True, False)
+    >>> same_content("aa bb c1 r1", "aa bb c2 r1"), same_content("aa bb c1 r1", "aa bb c2 r2")
+    (False, True)
     """
-    return found == noted or found.partition(" ")[0] == noted
+    one, other = noted.split(), found.split()
+    compared = 3 if one[3:] == other[3:] else 2
+    return all(a == b for a, b in zip(one[:compared], other[:compared], strict=False))
 
 
-def _row(one: Delivered, state: str, key: str | None, item: str | None = None, reason: str | None = None) -> FileRow:
-    return FileRow(one.key, one.file.size, one.file.modified, one.outcome.keyed_digest, state, key, item, reason, one.basis if reason else None)
+def _row(one: Delivered, state: str, key: str | None, reason: str | None = None, basis: str = "") -> FileRow:
+    item = one.file.item(one.outcome.digest)
+    basis = basis or one.basis
+    return FileRow(
+        one.key, one.file.size, one.file.modified, one.outcome.keyed_digest, state, key, item, reason, basis if reason else None)
 
 
 def _refuse(register: Register, placed: Placed, one: Delivered, reason: str) -> None:
-    item = one.file.item(one.outcome.digest)
-    register.put_file(_row(one, REFUSED, one.before.object if one.before else None, item, reason))
+    register.put_file(_row(one, REFUSED, one.before.object if one.before else None, reason))
     placed.records.append({"event": "refused", "input": one.outcome.digest, "reason": reason})
 
 
-def _place(register: Register, placed: Placed, one: Delivered) -> None:
+def _place(register: Register, placed: Placed, one: Delivered, delivery: Delivery) -> None:
+    dispute = _dispute(register, one, delivery)
+    if dispute:
+        _refuse_all(register, placed, one, dispute, delivery)
+        return
     key = _object_key(one)
+    there, older = register.object(key), _older(register, one)
     contradiction = _contradiction(register, one.outcome)
-    there = register.object(key)
-    older = _older(register, one)
     if contradiction:
         _refuse(register, placed, one, contradiction)
-    elif there is not None and same_content(there.content, one.outcome.content_digest):
+    elif there is not None and _is_same(register, one, there):
         placed.duplicates += 1
         register.put_file(_row(one, DUPLICATE, key))
         placed.records.append({"event": "duplicate", "input": one.outcome.digest})
     elif there is not None and key != older:
-        _refuse(register, placed, one, "same identity (SOPInstanceUID, or series and lesion), other content than a file taken in before; send the right one alone")
+        _refuse(register, placed, one, TAKEN_BEFORE)
     else:
         _accept(register, placed, one, key, older)
+
+
+def _is_same(register: Register, one: Delivered, there: ObjectRow) -> bool:
+    """The bytes decide first: what they become hangs on the vocabulary of the day."""
+    if register.came_from(there.key, one.outcome.keyed_digest):
+        return True
+    return same_content(there.content, one.outcome.content_digest)
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """What a file contradicts of its own delivery: the identity that is in dispute, why, and the objects that had been made of it."""
+
+    identity: str
+    reason: str
+    made: Sequence[ObjectRow] = ()
+
+
+def _dispute(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
+    """The dispute that a file is part of, one that is known or a new one; None where it contradicts nothing of its delivery."""
+    return _dispute_about_series(register, one, delivery) or _dispute_about_object(register, one, delivery)
+
+
+def _dispute_about_series(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
+    if one.outcome.kind != "CT":
+        return None
+    dispute = Dispute(f"SERIES {one.outcome.series_instance_uid}", SEVERAL_PATIENTS)
+    if _is_disputed(register, dispute.identity, delivery):
+        return dispute
+    made = register.fresh_series(one.outcome.series_instance_uid) if _contradiction(register, one.outcome) else []
+    return replace(dispute, made=made) if made else None
+
+
+def _dispute_about_object(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
+    key = _object_key(one)
+    if _is_disputed(register, key, delivery):
+        return Dispute(key, TWINS)
+    there = register.object(key) if register.is_fresh(key) and key != _older(register, one) else None
+    return None if there is None or _is_same(register, one, there) else Dispute(key, TWINS, [there])
+
+
+def _is_disputed(register: Register, identity: str, delivery: Delivery) -> bool:
+    """Whether files contradict each other about an identity.
+
+    Those of an earlier association lie nowhere: what comes now settles it.
+    """
+    twins = register.twins(identity)
+    if twins and all(t.path.startswith(RECEIVED_KEY) and t.delivery != delivery.name for t in twins):
+        register.settle_twins(identity)
+        return False
+    return bool(twins)
+
+
+def _refuse_all(register: Register, placed: Placed, one: Delivered, dispute: Dispute, delivery: Delivery) -> None:
+    twin = Twin(one.key, dispute.identity, one.outcome.patient, delivery.name)
+    for made in dispute.made:
+        register.retract(made, twin, dispute.reason, delivery.basis)
+        placed.accepted -= 1
+        placed.records.append({"event": "retracted", "output": made.output_digest, "reason": dispute.reason})
+    register.put_file(_row(one, REFUSED, None, dispute.reason, delivery.basis))
+    register.put_twin(twin)
+    placed.records.append({"event": "refused", "input": one.outcome.digest, "reason": dispute.reason})
 
 
 def _older(register: Register, one: Delivered) -> str | None:
@@ -130,6 +227,7 @@ def _accept(register: Register, placed: Placed, one: Delivered, key: str, older:
     series = outcome.series_instance_uid if outcome.kind == "CT" else None
     register.put_object(ObjectRow(key, outcome.patient, outcome.kind, series, outcome.content_digest, output, outcome.output_digest, outcome.incoming))
     register.put_file(_row(one, ACCEPTED, key))
+    register.note_fresh(key)
     placed.accepted += 1
     placed.records.append({"event": "accepted", "kind": outcome.kind, "input": outcome.digest, "output": outcome.output_digest})
 
@@ -139,7 +237,7 @@ def _supersede(register: Register, placed: Placed, key: str) -> None:
     if old is not None:
         register.drop_object(key)
         placed.superseded += 1
-        placed.removed.append(old.output)
+        register.note_leaving(old.output)
         placed.records.append({"event": "superseded", "output": old.output_digest})
 
 
@@ -160,12 +258,12 @@ def _output(register: Register, one: Delivered) -> str:
     return f"{outcome.patient}/contours/{reader}/{name}"
 
 
-def move_into_place(register: Register, vault: Path, incoming: Path, removed: Sequence[str] = ()) -> None:
+def move_into_place(register: Register, vault: Path, incoming: Path) -> None:
     """Move every noted copy to its place; after a crash the same call finishes what was begun.
 
     A copy that is neither incoming nor in place was lost with the crash: it is forgotten, and its file is read again.
     """
-    for output in removed:
+    for output in register.leaving():
         (vault / output).unlink(missing_ok=True)
     lost = []
     for row in register.pending():

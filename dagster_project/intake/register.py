@@ -23,6 +23,11 @@ CREATE TABLE IF NOT EXISTS series (uid TEXT PRIMARY KEY, patient TEXT NOT NULL, 
 CREATE TABLE IF NOT EXISTS pull_note (
     person TEXT NOT NULL, patient TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, uids TEXT NOT NULL, listed INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS fresh (object TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS twin (
+    path TEXT PRIMARY KEY, object TEXT NOT NULL, patient TEXT NOT NULL, delivery TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS twin_object ON twin (object);
+CREATE TABLE IF NOT EXISTS leaving (output TEXT PRIMARY KEY);
 """
 
 RECEIVED_KEY = "pacs"
@@ -43,6 +48,15 @@ class FileRow(NamedTuple):
     item: str | None = None
     reason: str | None = None
     basis: str | None = None
+
+
+class Twin(NamedTuple):
+    """A file that has the identity of another of its delivery and other content: of none of them is there an object."""
+
+    path: str
+    object: str
+    patient: str
+    delivery: str
 
 
 @dataclass(frozen=True)
@@ -174,6 +188,78 @@ class Register:
         """An object that left the vault, with the files that it came from, so that they would be read again."""
         self._connection.execute("DELETE FROM file WHERE object = ?", (key,))
         self._connection.execute("DELETE FROM object WHERE key = ?", (key,))
+        self._connection.execute("DELETE FROM fresh WHERE object = ?", (key,))
+
+    # ── files of one delivery that contradict each other ──
+
+    def note_fresh(self, key: str) -> None:
+        """The object came with the delivery that is being taken in."""
+        self._connection.execute("INSERT OR IGNORE INTO fresh VALUES (?)", (key,))
+
+    def is_fresh(self, key: str) -> bool:
+        """Whether the object came with the delivery that is being taken in, also where a run of it was cut short."""
+        found = self._connection.execute("SELECT 1 FROM fresh WHERE object = ?", (key,))
+        return found.fetchone() is not None
+
+    def end_delivery(self) -> None:
+        """What has come is the vault's from now on."""
+        self._connection.execute("DELETE FROM fresh")
+
+    def fresh_series(self, uid: str) -> list[ObjectRow]:
+        """The images of a CT series that came whole with the delivery that is being taken in; empty where it did not."""
+        rows = self._connection.execute("SELECT * FROM object WHERE kind = 'CT' AND series = ?", (uid,))
+        found = [ObjectRow(**row) for row in rows]
+        return found if all(self.is_fresh(row.key) for row in found) else []
+
+    def came_from(self, key: str, digest: str) -> bool:
+        """Whether an object came from a file of these very bytes."""
+        found = self._connection.execute(
+            "SELECT 1 FROM file WHERE object = ? AND digest = ? AND state <> ?",
+            (key, digest, REFUSED),
+        )
+        return found.fetchone() is not None
+
+    def retract(self, object_: ObjectRow, twin: Twin, reason: str, basis: str) -> None:
+        """An object of a file that contradicts another (`twin`): its files are refused, and it leaves the vault."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO twin SELECT path, ?, ?, ? FROM file WHERE object = ?",
+            (twin.object, object_.patient, twin.delivery, object_.key),
+        )
+        self._connection.execute(
+            "UPDATE file SET state = ?, reason = ?, basis = ?, object = NULL WHERE object = ?",
+            (REFUSED, reason, basis, object_.key),
+        )
+        self.drop_object(object_.key)
+        self.note_leaving(object_.output)
+        self._connection.execute(
+            "DELETE FROM series WHERE uid = ? AND NOT EXISTS (SELECT 1 FROM object WHERE series = uid)",
+            (object_.series,),
+        )
+
+    def note_leaving(self, output: str) -> None:
+        """A file of the vault is to be removed, now or by the run that comes after this one was cut short."""
+        self._connection.execute("INSERT OR IGNORE INTO leaving VALUES (?)", (output,))
+
+    def leaving(self) -> list[str]:
+        """Files of the vault that are to be removed."""
+        return [row["output"] for row in self._connection.execute("SELECT output FROM leaving")]
+
+    def put_twin(self, twin: Twin) -> None:
+        """Note a file that contradicts others."""
+        self._connection.execute("INSERT OR REPLACE INTO twin VALUES (?, ?, ?, ?)", twin)
+
+    def twins(self, key: str = "") -> list[Twin]:
+        """Files that contradict each other, of one object or of all."""
+        where = "WHERE object = ?" if key else ""
+        rows = self._connection.execute(f"SELECT * FROM twin {where} ORDER BY path", (key,) if key else ())
+        return [Twin._make(row) for row in rows]
+
+    def settle_twins(self, key: str) -> None:
+        """Files of an object that contradicted each other are looked at anew."""
+        self._connection.execute(
+            "DELETE FROM file WHERE path IN (SELECT path FROM twin WHERE object = ?)", (key,)
+        )
+        self._connection.execute("DELETE FROM twin WHERE object = ?", (key,))
 
     def sources(self, key: str) -> int:
         """How many files of the landing an object came from."""
@@ -195,7 +281,8 @@ class Register:
         return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE incoming IS NOT NULL ORDER BY key")]
 
     def settle(self) -> None:
-        """Every noted copy is in place."""
+        """Every noted copy is in place, and what was to leave has left."""
+        self._connection.execute("DELETE FROM leaving")
         self._connection.execute("UPDATE object SET incoming = NULL WHERE incoming IS NOT NULL")
 
     def series_patients(self) -> dict[str, str]:
@@ -238,6 +325,9 @@ class Register:
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
         self._connection.execute("DELETE FROM pull_note WHERE patient = ?", (patient,))
+        for twin in self.twins():
+            if twin.patient == patient:
+                self.settle_twins(twin.object)
 
     def wipe(self) -> None:
         """Overwrite what was deleted."""

@@ -30,7 +30,7 @@ from dagster_project.intake.landing import LandingFile, case_report_files, is_si
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
 from dagster_project.intake.opening import file_digest
-from dagster_project.intake.placing import Delivered, Placed, move_into_place, place_batch
+from dagster_project.intake.placing import Delivered, Delivery, Placed, move_into_place, place_batch
 from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, mark_of, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
 from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, PullNote, Register
@@ -57,6 +57,9 @@ RECEPTION_SECONDS = 20.0
 BUSY_SECONDS = 1.0
 """The same for the objects after one that waited in vain: a run may take an hour, and a sender that waits 20 s an object gives up."""
 
+TWINS = "twins"
+"""What a refusal waits for that contradicts another file of its delivery: until one of them goes."""
+
 LISTENER = "listener"
 """Whose notes those are in the register; others are keyed digests of numbers."""
 
@@ -64,7 +67,7 @@ PUT_OFF = (
     "sent by the network while a run was going on, or while nothing could be written, and not taken; have the PACS send these objects again, "
     "or run lakehouse pacs pull")
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Raise it when code changes what is refused: files refused before are looked at again."""
 
 INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = ".incoming", "intake.sqlite", "manifest.jsonl", "refused.parquet", "case_report"
@@ -201,8 +204,10 @@ class _Run:
         self._read_masks_again()
         images = [(image, self.keys.digest("path", image.relative)) for image in list_images(self.site_folder)]
         self.files = self.register.files()
-        people = self._people(images)
         self._forget_gone(images)
+        if self._reopen_disputes(images):
+            self.files = self.register.files()
+        people = self._people(images)
         self._remove_withdrawn(people)
         self._take([(image, key) for image, key in images if image.place == "dicom"], self._session(people))
         self._take(images, self._session(people))
@@ -210,6 +215,7 @@ class _Run:
         rows = self._case_report(people, images)
         refused = self._write_refused()
         self._write_run_record()
+        self.register.end_delivery()
         return IntakeReport(
             self.site, self.counts["accepted"], self.counts["reused"], self.counts["duplicates"], self.counts["superseded"], refused,
             len(self.register.patients()), len(people.withdrawn), rows, self.keys.throwaway, self.manifest.head)
@@ -260,13 +266,13 @@ class _Run:
 
     def _basis(self, waits_for: str, withdrawn: frozenset[str], series: Mapping[str, str]) -> str:
         """What a refusal is based on: while that is unchanged, the file is not read again."""
-        rests_on: Any = {"": "", "series": sorted(series), "consent": sorted(withdrawn), "next_run": self.run}[waits_for]
+        rests_on: Any = {"": "", TWINS: "", "series": sorted(series), "consent": sorted(withdrawn), "next_run": self.run}[waits_for]
         return f"{waits_for}:{digest_of([_rules_digest(), rests_on])}"
 
     def _to_read(self, images: Sequence[Listed], withdrawn: frozenset[str]) -> list[ToRead]:
         """Files that are new or changed, or whose refusal is no longer based on what it did."""
         series = self.register.series_patients()
-        bases = frozenset(self._basis(w, withdrawn, series) for w in ("", "series", "consent", "next_run"))
+        bases = frozenset(self._basis(w, withdrawn, series) for w in ("", TWINS, "series", "consent", "next_run"))
         found = ((image, key, self.files.get(key)) for image, key in images)
         return [(image, key, row) for image, key, row in found if not _is_settled(image, row, bases)]
 
@@ -275,6 +281,21 @@ class _Run:
         with self.register.transaction():
             for path in gone:
                 self.register.forget_file(path)
+
+    def _reopen_disputes(self, images: Sequence[Listed]) -> bool:
+        """Files that contradict each other are read again where one of them has gone or changed; whether any are."""
+        there = {key: image for image, key in images}
+        with self.register.transaction():
+            changed = {
+                twin.object for twin in self.register.twins()
+                if not (twin.path.startswith(RECEIVED_KEY) or self._is_there(there.get(twin.path), twin.path))}
+            for key in changed:
+                self.register.settle_twins(key)
+        return bool(changed)
+
+    def _is_there(self, image: LandingFile | None, path: str) -> bool:
+        row = self.register.file(path)
+        return image is not None and row is not None and _is_as_noted(image, row)
 
     def _take(self, images: Sequence[Listed], session: Session) -> None:
         waiting = self._to_read(images, session.withdrawn)
@@ -293,9 +314,10 @@ class _Run:
         delivered = [Delivered(image, key, task, outcome, row, self._basis(outcome.waits_for, session.withdrawn, series))
                      for (image, key, row), task, outcome in zip(part, tasks, batch.outcomes, strict=True)]
         with self.register.transaction():
-            placed = place_batch(self.register, delivered)
+            basis = self._basis(TWINS, frozenset(), {})
+            placed = place_batch(self.register, delivered, Delivery(self.run, basis))
         self.manifest.append(placed.records)
-        move_into_place(self.register, self.vault, self.incoming, placed.removed)
+        move_into_place(self.register, self.vault, self.incoming)
         for outcome in batch.outcomes:
             if outcome.incoming:  # the copy of a duplicate, or of what was refused when it met what is there
                 (self.incoming / outcome.incoming).unlink(missing_ok=True)
@@ -338,6 +360,7 @@ class _Run:
         self.manifest = Manifest(self.vault / MANIFEST)
         self._write_refused()
         self._write_run_record()
+        self.register.end_delivery()
         notes = self.register.pull_notes()
         told = f"{self.manifest.head} {digest_of(notes)}" if notes else self.manifest.head
         write_whole(self.vault / RECEIVED, told.encode())
@@ -545,8 +568,12 @@ def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
     return Task(str(image.path), image.place, known, str(image.site_folder))
 
 
+def _is_as_noted(image: LandingFile, row: FileRow) -> bool:
+    return row.size == image.size and row.modified == image.modified
+
+
 def _is_settled(image: LandingFile, row: FileRow | None, bases: frozenset[str]) -> bool:
-    if row is None or row.size != image.size or row.modified != image.modified:
+    if row is None or not _is_as_noted(image, row):
         return False
     return row.state != REFUSED or row.basis in bases
 

@@ -8,9 +8,9 @@ import hmac
 import re
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from pydicom import Dataset
@@ -19,12 +19,12 @@ from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-from dagster_project.intake.allowlists import CT, LABEL_MAP_SEG, RTSTRUCT, SEG, Allowlist, Rule
+from dagster_project.intake.allowlists import CT, FILES, LABEL_MAP_SEG, RTSTRUCT, SEG, Allowlist, Rule
 from dagster_project.intake.elements import BINARY, clean_number, clean_words, encode_element, encode_item
 from dagster_project.intake.identifiers import Needles, decoded_text, plain_text
 from dagster_project.intake.pixels import LOSSY, Geometry, clean_pixels
 from dagster_project.intake.refusals import DamagedError, RefusedError
-from dagster_project.intake.texts import clean_label, contrast_word, is_model, is_word, known_code
+from dagster_project.intake.texts import TEXTS, clean_label, contrast_word, is_model, is_word, known_code
 
 METHOD = "PS3.15 ANNEX E BASIC PROFILE BY ALLOWLIST"
 """(0012,0063)"""
@@ -59,6 +59,8 @@ PLACING: Mapping[str, tuple[str, ...]] = {
 }
 """What decides which visit, series or patient coordinates an object belongs to, or what its pixels mean: a corrected reference is another object."""
 
+DISPLAY = frozenset({"WindowCenter", "WindowWidth"})
+"""How an image is shown: a program that looks at it may write these anew."""
 
 LEFT_OUT_WHERE_DAMAGED = frozenset({"ContourData"})
 """A damaged contour leaves its file without its figures: it refuses its structure when that is read, and no other."""
@@ -98,6 +100,15 @@ def _keyed(uid: str, key: bytes) -> str:
     return f"2.25.{int.from_bytes(drawn, 'big')}"
 
 
+@cache
+def _rules() -> str:
+    """What decides which texts of a header stay: by other rules the same file has another header."""
+    digest = hashlib.sha256(b"1")
+    for path in (*FILES, TEXTS):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 class Writer:
     """Writes one file; ACTIONS names the methods by which an element is treated."""
 
@@ -117,12 +128,15 @@ class Writer:
         return b"".join(written)
 
     def content_digest(self) -> str:
-        """Of `CONTENT`, and of `PLACING`; what was taken in before the second was there has the first alone."""
-        return f"{self._digest_of(CONTENT)} {self._digest_of(PLACING)}"
+        """Of `CONTENT`, of `PLACING`, of the rest of what is written but `DISPLAY`; and of the rules by which that was written."""
+        content, placing = CONTENT[self.allowlist.sop_class], PLACING[self.allowlist.sop_class]
+        rest = sorted(self.values.keys() - {*content, *placing, *DISPLAY})
+        digests = (self._digest_of(some) for some in (content, placing, rest))
+        return " ".join([*digests, _rules()])
 
-    def _digest_of(self, keywords: Mapping[str, tuple[str, ...]]) -> str:
+    def _digest_of(self, keywords: Sequence[str]) -> str:
         digest = hashlib.sha256()
-        for keyword in keywords[self.allowlist.sop_class]:
+        for keyword in keywords:
             value = self.values.get(keyword, b"")
             digest.update(keyword.encode() + (value if keyword == "PixelData" else _same_figures(value)))
         return digest.hexdigest()
