@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.flow.vault_audit import BLOCKED, audit_what_is_new, summarise
+from dagster_project.flow.vault_audit import advice, audit_what_is_new, summarise
 from dagster_project.materialisation import markdown_table
 from dagster_project.resources import Lakehouse
 
@@ -10,18 +10,22 @@ COLUMNS = ("finding", "element", "files", "first file")
 
 
 @dg.asset_check(asset="intake", blocking=True, description=(
-    "Independent audit: elements, UIDs, dates and texts of every new file in the site's vault; a finding blocks the site.\n\n"
-    "独立审计：该中心保管库中每个新文件的元素、UID、日期与文本；如有发现，该中心的数据不再处理和发布。"
+    "Independent audit: every new file in the site's vault, and whether files, register and manifest agree; a finding blocks the site.\n\n"
+    "独立审计：该中心保管库中的每个新文件，以及文件、登记与清单是否一致；如有发现，该中心的数据不再处理和发布。"
 ))
 def vault_audit(context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse) -> dg.AssetCheckResult:
-    """Walk every file of the site that is new since the last audit; old files and pictures are left to `lakehouse audit`, since reading them takes long."""
+    """Walk every file of the site that is new since the last audit, and compare files, register and manifest.
+
+    Old files and pictures are left to `lakehouse audit`, since reading them takes long.
+    """
     home = lakehouse.home
     sites = [context.partition_key] if context.has_partition_key else home.sites()
     audits = [audit_what_is_new(home, site) for site in sites]
-    places = summarise([finding for audit in audits for finding in audit.findings])
+    findings = [finding for audit in audits for finding in audit.findings]
+    places = summarise(findings)
     named = "; ".join(f"{what} {element} in {n} files, first {where}" for what, element, n, where in places)
     files, elements = sum(a.files for a in audits), sum(a.elements for a in audits)
-    description = f"{named}. {BLOCKED}" if places else f"0 findings in {files} files"
+    description = f"{named}. {'. '.join(advice(findings))}" if places else f"0 findings in {files} files"
     return dg.AssetCheckResult(
         passed=not places, severity=dg.AssetCheckSeverity.ERROR, description=description,
         metadata={

@@ -16,16 +16,18 @@ def audit(no_ocr: bool) -> None:
     """Re-read the vault with code that shares nothing with what wrote it; exit 1 where anything could tell a person.
 
     \b
-    Looks at every element, at UIDs of two patients, at dates, at texts like names or numbers, and (with tesseract) at words in pixels.
+    Looks at every element, at UIDs of two patients, at dates, texts, numbers, names of files, tables
+    and notes of the vault; at files, register and manifest, which must agree; and (with tesseract)
+    at words in pixels.
     Example:
       lakehouse audit --no-ocr
     """
-    from dagster_project.intake.vault_audit import audit_vault
+    from dagster_project.flow.vault_audit import audit_home
 
     home = find_home()
     if not home.vault.is_dir():
         raise click.ClickException(f"there is no vault in {home.root}; `lakehouse run` makes one")
-    found = audit_vault(home.vault, ocr=not no_ocr)
+    found = audit_home(home, ocr=not no_ocr)
     print_table("Findings", ["finding", "files", "first place", "element"], [
         (what, n, *next((where, element) for kind, where, element in found.findings if kind == what)) for what, n in sorted(found.counts().items())])
     seen = f"{found.pictures} pictures" if found.ocr else "pixels not searched for words" + ("" if no_ocr else " (install tesseract-ocr for it)")

@@ -17,7 +17,7 @@ from dagster_project.commands.terminal import (
     print_table,
     print_unknown_folders,
 )
-from dagster_project.flow.vault_audit import BLOCKED, open_findings, summarise
+from dagster_project.flow.vault_audit import BLOCKED, NOT_THE_SAME, advice, open_findings, summarise
 from dagster_project.intake.landing import locate_refused
 from dagster_project.lake.errors import LakeError, name_fault
 from dagster_project.lake.home import Home
@@ -67,6 +67,32 @@ ZH = {
     "text with a long number": "文本含长数字",
     "text like a name": "文本疑似姓名",
     "words in the pixels": "像素中有文字",
+    "text that is on no list": "文本不在词表中",
+    "text with a date": "文本含日期",
+    "number that is none": "数值无法识别",
+    "time of day": "含时刻",
+    "age that is none": "年龄格式不符",
+    "bytes that are no pixels": "像素以外的二进制内容",
+    "bytes behind the pixels": "像素之后有多余字节",
+    "bytes behind the mask": "掩膜之后有多余字节",
+    "bytes behind the picture": "图片之后有多余字节",
+    "mask of other values than 0 and 1": "掩膜含 0 和 1 以外的值",
+    "UID that is no key": "UID 不是加密生成",
+    "dates of one series far apart": "同一序列的日期相隔过远",
+    "name that is none of the vault's": "文件名不是保管库的命名",
+    "column that is none of ours": "表中有未知的列",
+    "header that is not empty": "文件头非空",
+    "cannot be read": "无法读取",
+    "file that intake did not note": "文件未经接收登记",
+    "noted file is missing": "已登记的文件缺失",
+    "other bytes than were noted": "内容与登记时不符",
+    "file without a line in the manifest": "清单中没有该文件的记录",
+    "line of the manifest without its file": "清单中有记录、文件缺失",
+    "manifest is broken": "清单已损坏",
+    NOT_THE_SAME: (
+        "保管库与接收登记不一致：该中心的数据不再处理和发布。请从备份恢复缺失的文件，移走未经接收登记的文件，"
+        "再运行 lakehouse run"
+    ),
     BLOCKED: (
         "保管库中有内容可能识别到个人：该中心的数据不再处理和发布。"
         "lakehouse status 列出元素与文件；请上报，待新版本安装后再运行 lakehouse run"
@@ -108,7 +134,6 @@ ZH = {
     "is lost": "丢失",
     "has another size than was written": "大小与写入时不符",
     "has other bytes than were written": "内容与写入时不符",
-    "cannot be read": "无法读取",
     PENDING: "有一次撤回同意或移除医院的操作在完成前被中断；运行 lakehouse run 会先把它做完。",
     "cannot be shown until that is mended": "修复之前无法显示",
     "contract": "表结构",
@@ -251,7 +276,8 @@ def _print_audit(home: Home, words: Words, sites: list[str]) -> None:
     ]
     words.table("Audit of the vault", ["site", "finding", "element", "files", "first file"], rows)
     named = ", ".join(found)
-    text = f"{words('site blocked')}: {named}. {words(BLOCKED)}"
+    follows = " ".join(words(text) for text in advice(f for findings in found.values() for f in findings))
+    text = f"{words('site blocked')}: {named}. {follows}"
     CONSOLE.print(f"[red]{escape(text)}[/red]", soft_wrap=True)
 
 

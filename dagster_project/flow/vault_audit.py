@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dagster_project.intake import vault_audit
+from dagster_project.intake import audit_texts, audit_words, vault_audit, vault_files, vault_names
 from dagster_project.intake.vault_audit import Audit, audit_vault
+from dagster_project.intake.vault_files import EACH_TIME, NAME, audit_site_files
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
 
 KEPT = "audit.json"
-"""Beside a site's manifest: by which rules it was audited, the manifest's size at the last audit, when it began, and what is found and still open."""
-
-MANIFEST = "manifest.jsonl"
+"""Beside a site's manifest: by which rules it was audited, when that began, and what is found and still open."""
 
 Finding = tuple[str, str, str]
 """What it is, the file in the vault, the element: never the value."""
@@ -26,22 +26,50 @@ BLOCKED = (
     "`lakehouse status` names element and file; report them, and run `lakehouse run` after the next version"
 )
 
+NOT_THE_SAME = (
+    "the vault does not hold what intake noted: nothing of this site is derived or published. "
+    "Restore missing files from the backup, move away what intake did not note, and run `lakehouse run`"
+)
+
+
+def advice(findings: Iterable[Finding]) -> list[str]:
+    """What follows from findings, and what to do: of what could identify a person, and of what is missing."""
+    missing = {what in EACH_TIME - {NAME} for what, _, _ in findings}
+    return [text for kind, text in ((False, BLOCKED), (True, NOT_THE_SAME)) if kind in missing]
+
+
+def audit_site(home: Home, site: str, *, ocr: bool = False, since: int = 0) -> Audit:
+    """Audit a site's vault: every file, and whether files, register and manifest agree."""
+    found = audit_vault(home.vault, ocr=ocr, site=site, since=since)
+    audit_site_files(home.vault, site, found.find, since=since)
+    return found
+
+
+def audit_home(home: Home, *, ocr: bool) -> Audit:
+    """Audit the vault of every site whole."""
+    found = audit_vault(home.vault, ocr=ocr)
+    for site in sorted(folder.name for folder in home.vault.iterdir() if folder.is_dir()):
+        audit_site_files(home.vault, site, found.find)
+    return found
+
 
 def audit_what_is_new(home: Home, site: str) -> Audit:
-    """Audit the files of a site that are new since the last audit; earlier findings whose file has not changed since remain."""
-    found, folder = Audit(), home.vault / site
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        return found
-    size, before = manifest.stat().st_size, _kept(folder / KEPT, _rules())
-    still = [tuple(f) for f in before["findings"] if _unchanged(home.vault / f[1], before["until"])]
-    if size != before["size"]:
-        began = max((f.stat().st_ctime_ns for f in folder.glob("*/*/**/*.dcm")), default=0)
-        found = audit_vault(home.vault, ocr=False, site=site, since=before["until"])
-    else:
-        began = before["until"]
+    """Audit what is new in a site's vault since the last audit.
+
+    1. Files written since then are read, whether or not intake noted them.
+    2. Earlier findings whose file has not changed since remain.
+    3. What is missing is looked for anew each time.
+    """
+    folder = home.vault / site
+    if not folder.is_dir():
+        return Audit()
+    before = _kept(folder / KEPT, _rules())
+    still = [(what, where, element) for what, where, element in before["findings"]
+             if what not in EACH_TIME and _unchanged(home.vault / where, before["until"])]
+    began = max((f.stat().st_ctime_ns for f in folder.rglob("*") if f.is_file()), default=0)
+    found = audit_site(home, site, since=before["until"])
     found.findings = list(dict.fromkeys([*still, *found.findings]))
-    state = {"rules": _rules(), "size": size, "until": began, "findings": found.findings}
+    state = {"rules": _rules(), "until": began, "findings": found.findings}
     write_whole(folder / KEPT, json.dumps(state).encode())
     return found
 
@@ -51,10 +79,15 @@ def open_findings(home: Home) -> dict[str, list[Finding]]:
     found: dict[str, list[Finding]] = {}
     for file in sorted(home.vault.glob(f"*/{KEPT}")):
         state = json.loads(file.read_text(encoding="utf-8"))
-        still = [(what, where, element) for what, where, element in state["findings"] if (home.vault / where).exists()]
+        still = [(what, where, element) for what, where, element in state["findings"] if _is_open(home, what, where)]
         if still:
             found[file.parent.name] = still
     return found
+
+
+def _is_open(home: Home, what: str, where: str) -> bool:
+    """What has no file of its own, or misses one, is open until the next audit."""
+    return what in EACH_TIME or (home.vault / where).exists()
 
 
 def blocked_sites(home: Home) -> frozenset[str]:
@@ -78,10 +111,11 @@ def _unchanged(file: Path, until: int) -> bool:
 @cache
 def _rules() -> str:
     """Digest of what the audit looks for: other rules look at every file anew and forget what the former ones found."""
-    sources = (Path(vault_audit.__file__), vault_audit.VOCABULARIES)
+    modules = (vault_audit, vault_files, vault_names, audit_texts, audit_words)
+    sources = (*(Path(module.__file__ or "") for module in modules), audit_texts.VOCABULARIES)
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
 
 def _kept(file: Path, rules: str) -> dict[str, Any]:
     found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found if found.get("rules") == rules else {"size": -1, "until": 0, "findings": []}
+    return found if found.get("rules") == rules else {"until": 0, "findings": []}

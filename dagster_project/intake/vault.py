@@ -258,8 +258,8 @@ class _Run:
     def _remove_withdrawn(self, people: People) -> None:
         for patient in self._withdrawn(people.withdrawn):
             if patient in self.register.patients() or (self.vault / patient).exists():
+                self.manifest.append([_left("withdrawn", self.register, patient)])
                 drop_patient(self.vault, self.register, patient)
-                self.manifest.append([{"event": "withdrawn"}])
                 self.files = self.register.files()
 
     # ── images ──
@@ -588,8 +588,15 @@ def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
 def give_up_patient(vault_site: Path, patient: str) -> None:
     """Remove a patient's files and their register, so that the landing is read anew: after two pseudonyms were joined."""
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+        if (vault_site / MANIFEST).is_file():
+            Manifest(vault_site / MANIFEST).append([_left("given_up", register, patient)])
         drop_patient(vault_site, register, patient)
         register.remember("case_report", "")
+
+
+def _left(event: str, register: Register, patient: str) -> dict[str, Any]:
+    """The manifest's record of files that leave: written before they do, so that none is missed."""
+    return {"event": event, "outputs": sorted(row.output_digest for row in register.objects(patient))}
 
 
 def held_names(vault_site: Path, patient: str) -> set[str]:
@@ -619,12 +626,12 @@ def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path, mark: str
     """
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
         mark = withdraw_from_crosswalk(crosswalk, patient, mark or mark_of(crosswalk, patient))
+        Manifest(vault_site / MANIFEST).append([_left("withdrawn", register, patient)])
         drop_patient(vault_site, register, patient)
         _remove_unfinished(vault_site, register)
         register.remember("withdrawn", register.fact("withdrawn").replace(patient, mark))
         register.remember("case_report", "")
         register.wipe()
-        Manifest(vault_site / MANIFEST).append([{"event": "withdrawn"}])
         for path in (vault_site / CASE_REPORT).glob("*.parquet"):
             frame = pl.read_parquet(path)
             for column in {"patient", "other_patient"} & set(frame.columns):

@@ -8,23 +8,30 @@ import shutil
 import struct
 import subprocess
 import tempfile
-import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from pydicom._uid_dict import UID_dictionary
+
+from dagster_project.intake.audit_texts import text_fault
+from dagster_project.intake.vault_names import shown
 
 LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 KNOWN = LONG | {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
 TEXTS = frozenset({b"AE", b"CS", b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UR", b"UT"})
 NUMBERS = frozenset({b"DS", b"IS"})
+BYTES = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"})
+BINARY = {b"UL": "I", b"SL": "i", b"UV": "Q", b"SV": "q", b"FL": "f", b"FD": "d"}
+"""Letters by which `struct` knows what may hold a number as long as a person's."""
+
+TIMES = frozenset({b"TM", b"DT"})
 UNDEFINED = 0xFFFFFFFF
 IMPLICIT = b"1.2.840.10008.1.2"
 DEEPEST = 16
-PIXELS = 0x7FE00010
-
+PIXELS, META_VERSION = 0x7FE00010, 0x00020001
 NEVER = {
     0x00080014: "InstanceCreatorUID", 0x00080080: "InstitutionName", 0x00080081: "InstitutionAddress", 0x00080092: "ReferringPhysicianAddress",
     0x00081010: "StationName", 0x00081030: "StudyDescription", 0x0008103E: "SeriesDescription", 0x00081048: "PhysiciansOfRecord",
@@ -42,38 +49,31 @@ PERSON = {0x00100010: "PatientName", 0x00100020: "PatientID"}
 IDENTITY_REMOVED, DATES_MODIFIED = 0x00120062, 0x00280303
 OWN_UIDS = {0x00080018, 0x0020000D, 0x0020000E, 0x00200052}
 
-OWN_WORDS = frozenset({
-    "yes", "no", "modified", "original", "primary", "axial", "derived", "iso_ir", "annex", "basic", "profile", "allowlist", "application", "confidentiality",
-    "option", "retain", "longitudinal", "temporal", "information", "dates", "patient", "characteristics", "clean", "descriptors", "by",
-})
-
-_WORD = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
-
-VOCABULARIES = Path(__file__).with_name("dicom_texts.toml")
-"""The words that may stay in a header: read here as data, by none of the code that writes."""
-
-MODEL = 0x00081090
-LABELS = frozenset({0x30060026, 0x30060085, 0x00620005, 0x00620020})
-"""ROIName, ROIObservationLabel, SegmentLabel, TrackingID."""
-
-NAME = re.compile(r"[A-Z][a-z]+\^[A-Z]?[A-Za-z]*|\b[A-Z][a-z]{2,} [A-Z][a-z]{2,}(?: [A-Z][a-z]+)?\b|[\u4e00-\u9fff]{2,}")
-"""Two capitalised words, a caret, or Chinese characters."""
-
-LONG_NUMBER = re.compile(r"(?<![\d.])\d{7,18}[Xx]?(?![\d.])")
-"""Hospital, accession, telephone and identity numbers."""
-
-CODES = frozenset({
-    "49755003", "4147007", "27925004", "108369006", "86049000", "126713003", "39607008", "123037004", "113100", "113105", "113107", "113108", "85756007", "52988006",
-    "91723000", "14799000", "59441001", "10200004", "272673000", "421060004",
-})
-"""SNOMED CT and DCM codes that lesions and the profile are coded with; any other long number in a code is told."""
-
 EARLIEST = dt.date(1990, 1, 1)
 MOST_YEARS_APART = 15
 """Visits of one patient lie within a few years; dates that were shifted by different amounts do not."""
 
+MOST_DAYS_WITHIN_A_SERIES = 31
+"""Slices of one series bear the dates of one examination; the shift of a patient's dates is years."""
+
+DATES_OF_SLICES = frozenset({0x00080020, 0x00080021, 0x00080022, 0x00080023})
+"""StudyDate, SeriesDate, AcquisitionDate, ContentDate."""
+
 DATES_OF_VISITS = {0x00080020: "StudyDate", 0x00080022: "AcquisitionDate"}
 """Dates that are compared: an outline may be drawn, and a slice written anew, decades after the visit."""
+
+LONGEST_NUMBER = re.compile(rb"(?<![\d.])[+-]?0*[1-9]\d{5,}")
+"""Six digits before the point: no measurement of a scan has as many."""
+
+LARGEST_OF_BYTES = 1e6
+
+A_NUMBER = re.compile(rb"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+AGE = re.compile(r"0(?:[0-8]\d|90)Y|\d{3}[DWM]")
+SHORTEST_KEYED_UID = 30
+"""Digits behind 2.25.: 128 bits have fewer once in hundred million."""
+
+NEWER_CLASSES = frozenset({b"1.2.840.10008.5.1.4.1.1.66.7"})
+"""SOP classes that pydicom's registry does not know yet."""
 
 WORD_IN_PIXELS = re.compile(r"[A-Za-z\u4e00-\u9fff]{4,}|\d{6,}")
 OCR_CONFIDENCE = 80.0
@@ -113,10 +113,20 @@ class Audit:
 
 @dataclass
 class _Seen:
-    """What is compared over files."""
+    """What is compared over files: whose a UID is, dates of a patient's visits and of a series."""
 
     owner: dict[bytes, str] = field(default_factory=dict)
     dates: dict[str, set[dt.date]] = field(default_factory=lambda: defaultdict(set))
+    slices: dict[tuple[Path, int], set[dt.date]] = field(default_factory=lambda: defaultdict(set))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A file: its patient, its name in the vault, and its series where it is a slice."""
+
+    patient: str
+    where: str
+    series: Path | None
 
 
 def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 0) -> Audit:
@@ -125,133 +135,140 @@ def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 
     1. Every file walks from its first element to its last byte; group 2 is fresh and the preamble zero; no private element.
     2. None of the elements that must not be there is there; those that must be empty are; PatientName = PatientID = the folder's name.
     3. No UID belongs to two patients, and none has the root of anybody but the standard and 2.25.
-    4. Dates are days of the calendar, not in the future, and a patient's visits lie within a few years.
-    5. No text looks like a name or a long number.
+    4. Dates are days of the calendar, not in the future; a patient's visits lie within a few years, slices
+       of a series within a month. No time of day.
+    5. Every text is of a list, every number that of a measurement; nothing but pixels is bytes, and
+       there are no more of them than the geometry asks for.
     6. Where tesseract is installed: no words stand in the pixels of three slices a series.
     """
     audit, seen = Audit(ocr=ocr and shutil.which("tesseract") is not None), _Seen()
     for file in (f for f in sorted(vault.glob(f"{site}/*/**/*.dcm")) if f.stat().st_ctime_ns > since):
         patient = file.relative_to(vault).parts[1]
+        is_slice = file.parent.parent.name != "contours"
+        place = _Place(patient, shown(str(file.relative_to(vault))), file.parent if is_slice else None)
         audit.files += 1
-        _audit_file(audit, seen, file, patient, str(file.relative_to(vault)))
+        _audit_file(audit, seen, file, place)
     for patient, dates in sorted(seen.dates.items()):
         if (max(dates) - min(dates)).days > 365 * MOST_YEARS_APART:
             audit.find("dates far apart", patient)
+    for (series, tag), dates in sorted(seen.slices.items()):
+        if (max(dates) - min(dates)).days > MOST_DAYS_WITHIN_A_SERIES:
+            audit.find("dates of one series far apart", str(series.relative_to(vault)), _name(tag))
     if audit.ocr:
         _audit_pictures(audit, vault, site)
     return audit
 
 
-def _audit_file(audit: Audit, seen: _Seen, file: Path, patient: str, where: str) -> None:
+def _audit_file(audit: Audit, seen: _Seen, file: Path, place: _Place) -> None:
     data = file.read_bytes()
     try:
         elements = list(walk(data))
     except UnwalkableError:
-        audit.find("cannot be walked", where)
+        audit.find("cannot be walked", place.where)
         return
     audit.elements += len(elements)
     if any(data[:128]):
-        audit.find("preamble is not empty", where)
+        audit.find("preamble is not empty", place.where)
     top = {e.tag: e for e in elements if "." not in e.path}
     for tag in PERSON:
-        if tag not in top or _text(top[tag]) != patient:
-            audit.find("is not of the folder's patient", where, _name(tag))
+        if tag not in top or _text(top[tag]) != place.patient:
+            audit.find("is not of the folder's patient", place.where, _name(tag))
     if IDENTITY_REMOVED not in top or _text(top[IDENTITY_REMOVED]) != "YES" or DATES_MODIFIED not in top:
-        audit.find("does not say that it is de-identified", where)
+        audit.find("does not say that it is de-identified", place.where)
+    if _has_bytes_behind_the_pixels(top):
+        audit.find("bytes behind the pixels", place.where, _name(PIXELS))
     for element in elements:
-        _audit_element(audit, seen, element, patient, where)
+        _audit_element(audit, seen, element, place)
 
 
-def _audit_element(audit: Audit, seen: _Seen, element: Element, patient: str, where: str) -> None:
+def _has_bytes_behind_the_pixels(top: dict[int, Element]) -> bool:
+    """Whether PixelData is longer than rows, columns and frames ask for, rounded up to even."""
+    shape = [top[tag].value for tag in (0x00280010, 0x00280011, 0x00280100) if tag in top]
+    if PIXELS not in top or len(shape) < 3 or any(len(value) != 2 for value in shape):
+        return PIXELS in top
+    rows, columns, bits = (struct.unpack("<H", value)[0] for value in shape)
+    frames = _text(top[0x00280008]) if 0x00280008 in top else "1"
+    needed = (rows * columns * bits * int(frames) + 7) // 8 if frames.isdigit() else 0
+    rest = top[PIXELS].value[needed:]
+    return len(rest) > needed % 2 or any(rest)
+
+
+def _audit_element(audit: Audit, seen: _Seen, element: Element, place: _Place) -> None:
+    where = place.where
     if (element.tag >> 16) % 2:
         audit.find("private element", where, element.path)
-    if element.value.strip(b" \0") not in {b"", b"REMOVED"} and element.tag in {**NEVER, **EMPTY}:
+    value = element.value.strip(b" \0")
+    if value not in {b"", b"REMOVED"} and element.tag in {**NEVER, **EMPTY}:
         audit.find("element that must not be there", where, element.path)
     if element.vr == b"UI":
-        _audit_uid(audit, seen, element, patient, where)
+        _audit_uid(audit, seen, element, place.patient, where)
     elif element.vr == b"DA":
-        _audit_date(audit, seen, element, patient, where)
+        _audit_date(audit, seen, element, place)
     elif element.vr in TEXTS or element.vr in NUMBERS:
-        _audit_text(audit, element, patient, where)
+        _audit_text(audit, element, place.patient, where)
+    elif element.vr in TIMES and value not in {b"", b"000000"}:
+        audit.find("time of day", where, element.path)
+    elif element.vr == b"AS" and value and not AGE.fullmatch(_text(element)):
+        audit.find("age that is none", where, element.path)
+    elif element.vr in BYTES and element.tag not in {PIXELS, META_VERSION} and value:
+        audit.find("bytes that are no pixels", where, element.path)
+    elif element.vr in BINARY and _is_too_large(element):
+        audit.find("number too long for a measurement", where, element.path)
+
+
+def _is_too_large(element: Element) -> bool:
+    letter = BINARY[element.vr]
+    count, rest = divmod(len(element.value), struct.calcsize(f"<{letter}"))
+    if rest:
+        return True
+    values = struct.unpack(f"<{count}{letter}", element.value)
+    return any(abs(value) >= LARGEST_OF_BYTES for value in values)
 
 
 def _audit_uid(audit: Audit, seen: _Seen, element: Element, patient: str, where: str) -> None:
     uid = element.value.strip(b" \0")
     if uid.startswith(b"2.25."):
-        if element.tag in OWN_UIDS and seen.owner.setdefault(uid, patient) != patient:
+        if not re.fullmatch(rb"\d{%d,39}" % SHORTEST_KEYED_UID, uid[5:]):
+            audit.find("UID that is no key", where, element.path)
+        elif element.tag in OWN_UIDS and seen.owner.setdefault(uid, patient) != patient:
             audit.find("UID of two patients", where, element.path)
-    elif uid and not re.fullmatch(rb"1\.2\.840\.10008\.[\d.]+", uid):
+    elif uid and uid.decode("latin-1") not in UID_dictionary and uid not in NEWER_CLASSES:
         audit.find("UID of somebody's root", where, element.path)
 
 
-def _audit_date(audit: Audit, seen: _Seen, element: Element, patient: str, where: str) -> None:
+def _audit_date(audit: Audit, seen: _Seen, element: Element, place: _Place) -> None:
     text = _text(element)
     if not text:
         return
     try:
         date = dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date()
     except ValueError:
-        audit.find("date that is no day", where, element.path)
+        audit.find("date that is no day", place.where, element.path)
         return
     if not EARLIEST <= date <= dt.datetime.now(dt.UTC).date():
-        audit.find("date that is not plausible", where, element.path)
-    elif element.tag in DATES_OF_VISITS:
-        seen.dates[patient].add(date)
+        audit.find("date that is not plausible", place.where, element.path)
+        return
+    if element.tag in DATES_OF_VISITS:
+        seen.dates[place.patient].add(date)
+    if place.series and element.tag in DATES_OF_SLICES:
+        seen.slices[place.series, element.tag].add(date)
 
 
 def _audit_text(audit: Audit, element: Element, patient: str, where: str) -> None:
     text = _text(element)
     if text == patient or not text:
         return
-    if element.vr in NUMBERS:
-        if len(text) < 1024 and any(abs(float(part)) >= 1e7 for part in text.split("\\") if re.fullmatch(r"[+-]?\d+(\.\d*)?", part.strip())):
-            audit.find("number too long for a measurement", where, element.path)
-        return
-    if LONG_NUMBER.search(text) and text not in CODES:
-        audit.find("text with a long number", where, element.path)
-    if NAME.search(text) and not _is_plain(element.tag, text):
-        audit.find("text like a name", where, element.path)
+    fault = _number_fault(element) if element.vr in NUMBERS else text_fault(element.tag, text)
+    if fault:
+        audit.find(fault, where, element.path)
 
 
-class Vocabularies(NamedTuple):
-    """Phrases of the lists of dicom_texts.toml, and the words that models and labels are made of."""
-
-    phrases: frozenset[str]
-    models: frozenset[str]
-    labels: frozenset[str]
-    labels_zh: re.Pattern[str]
-
-
-@cache
-def _vocabularies() -> Vocabularies:
-    raw = tomllib.loads(VOCABULARIES.read_text(encoding="utf-8"))
-    phrases = [phrase for words in raw["words"].values() for phrase in words]
-    phrases += [meaning for codes in raw["codes"].values() for *_, meaning in codes]
-    phrases += raw["contrast"]["agents"]
-    return Vocabularies(
-        frozenset(phrase.casefold() for phrase in phrases),
-        frozenset(word.casefold() for name in raw["model"]["tokens"] for word in _WORD.findall(name)),
-        frozenset(word.casefold() for word in raw["label"]["words"]),
-        re.compile(f"(?:{'|'.join(raw['label']['words_zh'])})+"))
-
-
-def _is_plain(tag: int, text: str) -> bool:
-    """True where a text is of our own words: they are the name of no person.
-
-    1. Every value of it is a phrase of a vocabulary.
-    2. Or every word is one that this project writes into each file.
-    3. Or, of a model or a label, every word is one that its kind is made of, or a single letter.
-    """
-    known = _vocabularies()
-    if all(part.strip().casefold() in known.phrases for part in text.split("\\")):
-        return True
-    if set(re.split(r"[\W_]+", text.casefold())) <= OWN_WORDS:
-        return True
-    words = [word for word in _WORD.findall(text) if len(word) > 1 or not word.isascii()]
-    if tag == MODEL:
-        return all(word.casefold() in known.models for word in words)
-    return tag in LABELS and all(
-        word.casefold() in known.labels or known.labels_zh.fullmatch(word) for word in words)
+def _number_fault(element: Element) -> str:
+    """What is wrong with numbers that are written as text; empty where they may be measurements."""
+    value = element.value.strip(b"\0")
+    if any(not A_NUMBER.fullmatch(part) for part in value.split(b"\\") if part.strip()):
+        return "number that is none"
+    return "number too long for a measurement" if LONGEST_NUMBER.search(value) else ""
 
 
 def _text(element: Element) -> str:

@@ -7,11 +7,9 @@ import pydicom
 import pytest
 from pydicom.datadict import tag_for_keyword
 
-from dagster_project.flow.vault_audit import audit_what_is_new, blocked_sites
 from dagster_project.intake.deidentification import deidentify, open_source
 from dagster_project.intake.texts import load_texts
 from dagster_project.intake.vault_audit import Audit, Element, _audit_text, audit_vault, walk
-from dagster_project.lake.home import Home
 from tests.intake.builders import PERSON, ROOT, ct, rtstruct, seg, to_bytes
 
 PATIENT, OTHER = PERSON.pseudonym, "AB-BBBBBBBBBBBBBBBBB"
@@ -69,6 +67,17 @@ def test_what_intake_writes_has_no_finding(vault):
     ({"StudyDate": "20240230"}, "date that is no day"),
     ({"StudyDate": "19920101"}, "dates far apart"),
     ({"FrameOfReferenceUID": f"{ROOT}.9"}, "UID of somebody's root"),
+    ({"FrameOfReferenceUID": "1.2.840.10008.19490511"}, "UID of somebody's root"),
+    ({"FrameOfReferenceUID": "2.25.13800138000"}, "UID that is no key"),
+    ({"ExposureTime": "490511"}, "number too long for a measurement"),
+    ({"Occupation": "murong"}, "text that is on no list"),
+    ({"ConvolutionKernel": "murong shuangyan"}, "text that is on no list"),
+    ({"AcquisitionTime": "101530"}, "time of day"),
+    ({"PatientAge": "094Y"}, "age that is none"),
+    ({"EncapsulatedDocument": b"Murong Shuangyan"}, "bytes that are no pixels"),
+    ({"SelectorULValue": 19490511}, "number too long for a measurement"),
+    ({"PixelData": bytes(16 * 12 * 2) + b"Murong"}, "bytes behind the pixels"),
+    ({"SeriesDate": "20240105"}, "dates of one series far apart"),
 ])
 def test_each_fault_is_found_and_told_without_its_value(vault, elements, kind):
     spoilt(vault, **elements)
@@ -169,28 +178,3 @@ def test_words_in_the_pixels_are_read_where_an_engine_is_installed(tmp_path):
     assert shutil.which("tesseract"), "the tests need tesseract-ocr (requirements/debian.txt)"
     assert audit_vault(tmp_path / "plain").findings == []
     assert set(audit_vault(tmp_path / "burned").counts()) == {"words in the pixels"}
-
-
-def test_after_intake_only_what_is_new_is_walked_and_old_findings_are_told_again(tmp_path, vault):
-    home = Home(tmp_path)
-    manifest = vault / "AB" / "manifest.jsonl"
-    manifest.write_text("1\n", encoding="utf-8")
-    assert audit_what_is_new(home, "AB").files == 4
-    assert audit_what_is_new(home, "AB").files == 0
-    put(vault, ct(2), "0003.dcm")
-    spoilt(vault, "S1/0003.dcm", InstitutionName="A Hospital")
-    manifest.write_text("1\n2\n", encoding="utf-8")
-    first, second = audit_what_is_new(home, "AB"), audit_what_is_new(home, "AB")
-    assert (first.files, second.files) == (1, 0)
-    assert first.findings == second.findings != []
-
-
-def test_a_file_that_was_written_anew_is_looked_at_anew(tmp_path, vault):
-    home, manifest = Home(tmp_path), vault / "AB" / "manifest.jsonl"
-    manifest.write_text("1\n", encoding="utf-8")
-    spoilt(vault, InstitutionName="A Hospital")
-    assert audit_what_is_new(home, "AB").findings
-    put(vault, ct(0))
-    manifest.write_text("1\n2\n", encoding="utf-8")
-    assert audit_what_is_new(home, "AB").findings == []
-    assert blocked_sites(home) == frozenset()
