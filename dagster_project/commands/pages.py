@@ -9,19 +9,22 @@ from dagster_project.lake.locks import home_locked
 
 
 @click.command()
-def publish() -> None:
+@click.option("--anew", is_flag=True, help="Write everything from nothing: for a copy that is handed on, in which nothing tells whose data came last.")
+def publish(anew: bool) -> None:
     """Write what analysts open: published/lakehouse.duckdb and published/parquet/latest.
 
     \b
+    Sites that the audit of the vault blocks are left out.
     Example:
       lakehouse publish && duckdb -readonly .lakehouse/published/lakehouse.duckdb
     """
+    from dagster_project.flow.vault_audit import blocked_sites
     from dagster_project.lake.publish import publish as publish_lake
     from dagster_project.lake.store import open_lake
 
     home = existing_home()
     with home_locked(home, "lakehouse publish", waiting=click.echo), open_lake(home) as lake:
-        made = publish_lake(lake, home.published)
+        made = publish_lake(lake, home.published, without=blocked_sites(home), anew=anew)
     click.echo(f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: {home.published / 'lakehouse.duckdb'}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -275,13 +276,34 @@ def _disagreement_indices(read: Mapping[Patient, Row], cases: Mapping[Patient, R
 
 
 def _drifts(pairs: Iterable[Row]) -> list[Figure]:
-    """Of each reader and month of the lock: difference from the other reader's longest diameter in percent of their mean."""
-    found: dict[tuple[str, str, str], list[tuple[float, bool]]] = defaultdict(list)
+    """Of each reader and month of the lock: difference from the other reader's longest diameter in percent of their mean.
+
+    Months count from the reader's first, 01: a month that is true beside dates that are shifted would tell of the shift.
+    """
+    pairs, found = list(pairs), defaultdict[tuple[str, str, str], list[tuple[float, bool]]](list)
+    first = _first_months(pairs)
     for p in pairs:
         a, b = p["longest_diameter_mm_a"], p["longest_diameter_mm_b"]
         if a is not None and b is not None and a + b > 0:
             for side, sign in (("a", 1.0), ("b", -1.0)):
-                found[p["site"], p[f"reader_{side}"], f"{p['locked_at']:%Y-%m}"].append((sign * 200 * (a - b) / (a + b), p["simulated"]))
+                reader = (p["site"], p[f"reader_{side}"])
+                month = f"{_month(p) - first[reader] + 1:02d}"
+                found[*reader, month].append((sign * 200 * (a - b) / (a + b), p["simulated"]))
     return [{"scope": "reader", "site": site, "reader": reader, "month": month, "measurement": "longest_diameter_mm", "figure": "drift_percent",
              "n": len(own), "value": float(np.mean([d for d, _ in own])), "simulated": any(s for _, s in own)}
             for (site, reader, month), own in sorted(found.items())]
+
+
+def _first_months(pairs: Sequence[Row]) -> dict[tuple[str, str], int]:
+    """The month of each reader's first lock."""
+    first: dict[tuple[str, str], int] = {}
+    for p in pairs:
+        for side in "ab":
+            reader = (p["site"], p[f"reader_{side}"])
+            first[reader] = min(first.get(reader, _month(p)), _month(p))
+    return first
+
+
+def _month(pair: Row) -> int:
+    locked: dt.datetime = pair["locked_at"]
+    return 12 * locked.year + locked.month

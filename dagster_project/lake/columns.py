@@ -38,6 +38,7 @@ class Column:
 
     `minimum` and `maximum` are inclusive and in `unit`. `allowed` lists every value a text column may take;
     `pattern` is a regular expression that the whole text matches. A column that is not nullable is never NULL.
+    What is not `published` stays in the lake: analysts' files are without it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Column:
     maximum: float | None = None
     allowed: tuple[str, ...] | None = None
     pattern: str | None = None
+    published: bool = True
 
 
 def string(name: str, en: str, zh: str, **facts: object) -> Column:
@@ -78,8 +80,8 @@ def date(name: str, en: str, zh: str, **facts: object) -> Column:
 
 
 def timestamp(name: str, en: str, zh: str, **facts: object) -> Column:
-    """Declare a point in time in UTC."""
-    return Column(name, "timestamp", en, zh, **facts)  # type: ignore[arg-type]
+    """Declare a point in time in UTC. It is true, and beside dates that are shifted it would tell the shift: it is not published."""
+    return Column(name, "timestamp", en, zh, **({"published": False} | facts))  # type: ignore[arg-type]
 
 
 def texts(name: str, en: str, zh: str, **facts: object) -> Column:
@@ -104,4 +106,5 @@ REASON = string("reason", "Why a value is missing or refused", "缺失或被拒�
 TASK = string("task", "Prediction task, named after the last visit it may see", "预测任务，以可用的最后访视命名", allowed=("T0", "T1", "T2"))
 MODEL = string("model", "Model's name", "模型名称")
 MODEL_VERSION = string("model_version", "Version in the model registry", "模型注册表中的版本")
-SNAPSHOT = Column("snapshot", "int64", "Snapshot of the lake that was looked at", "所用数据湖快照", minimum=0)
+SNAPSHOT = Column("snapshot", "int64", "Snapshot of the lake that was looked at", "所用数据湖快照", minimum=0, published=False)
+"""Numbers of snapshots are in order of time: of patients they tell who came before whom."""

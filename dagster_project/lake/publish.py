@@ -17,7 +17,7 @@ from dagster_project.lake.published_database import WIDE_KEY, patch_database, wr
 from dagster_project.lake.published_files import File, Former, Manifest, by_site, size_and_time, write_tables
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.store import Lake
-from dagster_project.lake.tables import TABLES
+from dagster_project.lake.tables import PUBLISHED
 from dagster_project.study import digest_of
 
 KEPT = 3
@@ -41,21 +41,22 @@ class Published:
     from_nothing: bool = False
 
 
-def publish(lake: Lake, folder: Path, *, without: frozenset[str] = frozenset()) -> Published:
+def publish(lake: Lake, folder: Path, *, without: frozenset[str] = frozenset(), anew: bool = False) -> Published:
     """Bring the newest snapshot to analysts and swap the links `lakehouse.duckdb` and `parquet/latest` to it.
 
     1. Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
     2. One process at a time publishes: another that does is waited for.
     3. What is interrupted before the swap leaves the former publication, and nothing beside it.
     4. Rows of the sites `without` are left out; no publication is built on one that left others out.
+    5. `anew` writes everything from nothing, also of a snapshot that is published: rows then lie by their keys, and nothing tells whose came last.
     """
     with locked(_lock(folder), "publication"):
-        return _publish(lake, folder, without)
+        return _publish(lake, folder, without, anew=anew)
 
 
-def _publish(lake: Lake, folder: Path, without: frozenset[str]) -> Published:
+def _publish(lake: Lake, folder: Path, without: frozenset[str], *, anew: bool) -> Published:
     try:
-        snapshot, fresh, from_nothing = _write_newest(lake, folder, without, build_on=True)
+        snapshot, fresh, from_nothing = _write_newest(lake, folder, without, build_on=not anew)
     except duckdb.Error:
         # A file that an earlier snapshot needs may be lost: nobody can tell what changed since, so all is written anew.
         snapshot, fresh, from_nothing = _write_newest(lake, folder, without, build_on=False)
@@ -74,7 +75,7 @@ def _write_newest(
     with lake.frozen(READING_MEMORY) as snapshot:
         database, parquet = _places(folder, snapshot)
         there = database.is_file() and parquet.is_dir()
-        fresh = not (there and _left_out(parquet) == without)
+        fresh = not (there and build_on and _left_out(parquet) == without)
         if not fresh:
             return snapshot, False, False
         return snapshot, True, _write(lake, folder, snapshot, without, build_on=build_on)
@@ -123,8 +124,6 @@ def _write(
     """Folder and file beside their places, then moved into them, each whole; whether all was written from nothing."""
     _remove_partial(folder)
     database, parquet = _places(folder, snapshot)
-    for old in (database, parquet):
-        _remove(old)
     part, partial = database.with_name(f".{database.name}.{os.getpid()}"), parquet.with_name(f".{parquet.name}.{os.getpid()}")
     partial.mkdir(parents=True)
     try:
@@ -134,6 +133,8 @@ def _write(
         manifest = replace(manifest, without=tuple(sorted(without)))
         (partial / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=1), encoding="utf-8")
         with uninterrupted():
+            for old in (database, parquet):
+                _remove(old)
             partial.rename(parquet)
             part.rename(database)
     except BaseException:
@@ -145,7 +146,7 @@ def _write(
 def _write_database(former: Former | None, parquet: Path, database: Path, files: dict[str, File], snapshot: int) -> tuple[Manifest, bool]:
     """The DuckDB file of these Parquet files, and the manifest of both; whether it was written from nothing."""
     made = Manifest(snapshot, _layout(), files, {}, (0, 0))
-    rows = {table.name: made.rows(table) for table in TABLES}
+    rows = {table.name: made.rows(table) for table in PUBLISHED}
     replaced = patch_database(former, parquet, database, rows, memory=WRITING_MEMORY) if former else None
     if replaced is None:
         write_database(parquet, database, memory=WRITING_MEMORY)
@@ -162,12 +163,12 @@ def _former(lake: Lake, folder: Path, snapshot: int) -> Former | None:
     if manifest.layout != _layout() or manifest.without or not lake.holds(manifest.snapshot, snapshot):
         return None
     differing = lake.differing(since=manifest.snapshot, until=snapshot)
-    return Former(parquet, database, manifest, {t.name: frozenset(found) if by_site(t) else None for t in TABLES if (found := differing.get(t.name))})
+    return Former(parquet, database, manifest, {t.name: frozenset(found) if by_site(t) else None for t in PUBLISHED if (found := differing.get(t.name))})
 
 
 def _layout() -> str:
     """Digest of everything but rows that a publication is based on."""
-    tables = [(t.name, duckdb_create(t), duckdb_comments(t), by_site(t), sql.published_order(t)) for t in TABLES]
+    tables = [(t.name, duckdb_create(t), duckdb_comments(t), by_site(t), sql.published_order(t)) for t in PUBLISHED]
     return digest_of((tables, list(sql.VIEWS.items()), WIDE_KEY))
 
 

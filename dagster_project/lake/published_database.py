@@ -14,7 +14,7 @@ from dagster_project.lake import sql
 from dagster_project.lake.published_files import Former, Patients, by_site, size_and_time, source
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.store import LOCAL_SETTINGS
-from dagster_project.lake.tables import RADIOMIC_FEATURES, TABLES, Table
+from dagster_project.lake.tables import PUBLISHED, RADIOMIC_FEATURES, Table
 
 WIDE = "radiomic_features_wide"
 WIDE_KEY = ("site", "patient", "visit", "scan", "lesion", "reader", "region")
@@ -32,7 +32,7 @@ COPIED_AT_ONCE = 2**30
 def write_database(parquet: Path, database: Path, *, memory: str) -> None:
     """All tables, the views and the wide feature table in one DuckDB file, with comments, written from nothing."""
     with _opened(database, memory) as c:
-        for table in TABLES:
+        for table in PUBLISHED:
             c.execute(duckdb_create(table))
             c.execute(f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?)', [source(parquet, table)])
             _ = [c.execute(s) for s in duckdb_comments(table)]
@@ -83,7 +83,7 @@ def _copy(file: Path, copy: Path) -> None:
 
 
 def _somebody_left(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> bool:
-    delivered = [t for t in TABLES if t.name in former.changed and t.by_site and "patient" in t.names]
+    delivered = [t for t in PUBLISHED if t.name in former.changed and t.by_site and "patient" in t.names]
     return any(c.execute(f'SELECT patient FROM "{t.name}"{_of(t, former)} EXCEPT SELECT patient FROM read_parquet(?){_of(t, former)} LIMIT 1',
                          [source(parquet, t)]).fetchall() for t in delivered)
 
@@ -97,7 +97,7 @@ def _of(table: Table, former: Former) -> str:
 def _exchanged(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> dict[str, int]:
     """Rows taken out since the file was written from nothing, after everything that differs was exchanged."""
     replaced = dict(former.manifest.replaced)
-    for table in (t for t in TABLES if t.name in former.changed):
+    for table in (t for t in PUBLISHED if t.name in former.changed):
         some = _of(table, former)
         going = c.execute(f'DELETE FROM "{table.name}"{some}').fetchall()[0][0]
         c.execute(f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?){some}', [source(parquet, table)])

@@ -14,7 +14,7 @@ from typing import Any
 from dagster_project.lake import sql
 from dagster_project.lake.schema import arrow_schema
 from dagster_project.lake.store import Lake
-from dagster_project.lake.tables import TABLES, Table
+from dagster_project.lake.tables import PUBLISHED, Table
 
 EMPTY = "empty"
 """Name of the one file of a table by sites that has no row: readers want a schema."""
@@ -100,7 +100,7 @@ def write_tables(
     """Every table below the folder, without the rows of some sites; what the manifest says of each file."""
     return {name: _kept(folder, name, former, table, site) or _exchanged(lake, folder, name, former, table, site)
             or _write(lake, folder / name, table, sql.rows_of_site(table, site, without))
-            for table in TABLES for name, site in _files(lake, table, without).items()}
+            for table in PUBLISHED for name, site in _files(lake, table, without).items()}
 
 
 def _files(lake: Lake, table: Table, without: frozenset[str]) -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dagster_project.lake.columns import (
@@ -125,7 +125,7 @@ RECONCILIATION = Table(
         string("patient", "Pseudonym; * for rows whose number is no patient's", "患者假名；号码不属于任何患者时为*"),
         string("finding", "What is missing: images, the row, or any patient of that number", "缺少的内容：影像、病例报告行，或该号码对应的患者",
                allowed=("row_without_images", "images_without_row", "rows_of_nobody")),
-        string("item", "Place without a value: file and row, or how much there is of images", "位置：文件与行号，或影像数量"),
+        string("item", "Place without a value: file and row, or how much there is of images", "位置：文件与行号，或影像数量", published=False),
         string("other_patient", "A patient whose number is nearly the same; * for none", "号码相近的患者；无则为*"),
         string("question", "What to do, and what to ask the hospital; nothing is joined by itself", "处理建议与需向医院核对的问题；系统不会自行合并"),
         SIMULATED, FINGERPRINT,
@@ -317,7 +317,7 @@ READER_FIGURES = Table(
         string("visit", "Visit, or * for all", "访视；*表示全部"),
         string("lesion", "Lesion, or * for all", "病灶；*表示全部"),
         string("reader", "Reader, or * for all", "阅片者；*表示全部"),
-        string("month", "Year and month of the lock, or * for all", "锁定年月；*表示全部"),
+        string("month", "Month of the lock, 01 that of the reader's first, or * for all", "锁定月份（01为该阅片者首次锁定之月）；*表示全部"),
         string("measurement", "What the figure is of", "指标对象", allowed=("longest_diameter_mm", "short_axis_mm", "volume_mm3", "sum_change_mm", "response", "mask", "case")),
         string("figure", "Name of the figure", "指标名称"),
         integer("n", "Pairs, patients or cases it is based on", "样本数", minimum=0),
@@ -655,5 +655,13 @@ TABLES: tuple[Table, ...] = (
     FEATURE_STABILITY, DELTA_FEATURES, DHI, HABITATS, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST,
     QUARANTINE, QUALITY_VERDICTS,
 )
+
+def published(table: Table) -> Table:
+    """The table as analysts get it, without the columns that stay in the lake."""
+    columns = tuple(c for c in table.columns if c.published)
+    return replace(table, columns=columns, key=tuple(k for k in table.key if table.column(k).published))
+
+
+PUBLISHED: tuple[Table, ...] = tuple(map(published, TABLES))
 
 BY_NAME = {table.name: table for table in TABLES}

@@ -141,4 +141,4 @@ def test_monitoring_by_site_reader_and_month():
     assert one(found, "adjudication_rate", scope="site")["value"] == pytest.approx(2 / 3)
     assert {r["reader"]: r["value"] for r in found.filter(figure="disagreement_index").rows(named=True)} == {"R1": 0.0, "R2": pytest.approx(1 / 3)}
     drift = {(r["reader"], r["month"]): r["value"] for r in found.filter(figure="drift_percent").rows(named=True)}
-    assert drift == {("R1", "2024-09"): pytest.approx(-10), ("R2", "2024-09"): pytest.approx(10), ("R1", "2024-10"): pytest.approx(20), ("R2", "2024-10"): pytest.approx(-20)}
+    assert drift == {("R1", "01"): pytest.approx(-10), ("R2", "01"): pytest.approx(10), ("R1", "02"): pytest.approx(20), ("R2", "02"): pytest.approx(-20)}

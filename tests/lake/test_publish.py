@@ -20,7 +20,7 @@ from dagster_project.lake.publish import Published, publish, withdraw_publicatio
 from dagster_project.lake.published_files import by_site
 from dagster_project.lake.schema import arrow_schema, comment
 from dagster_project.lake.store import Lake, open_lake
-from dagster_project.lake.tables import TABLES
+from dagster_project.lake.tables import PUBLISHED
 from tests.lake.test_store import rows
 
 WRITTEN = ("treatments", "radiomic_features", "quarantine")
@@ -70,7 +70,7 @@ def test_published_file_is_self_contained_and_commented(home: Home) -> None:
         assert c.execute("SELECT patient FROM treatments").fetchall() == [("p1",)]
         assert c.execute("SELECT a, b FROM radiomic_features_wide").fetchall() == [(1.0, 2.0)]
         told = {(t, n): text for t, n, text in c.execute("SELECT table_name, column_name, comment FROM duckdb_columns()").fetchall()}
-    assert {(t.name, c.name): comment(c) for t in TABLES for c in t.columns}.items() <= told.items()
+    assert {(t.name, c.name): comment(c) for t in PUBLISHED for c in t.columns}.items() <= told.items()
     schema = pq.read_schema(home.published / "parquet" / "latest" / "reads.parquet")
     assert schema.field("volume_mm3").metadata[b"unit"] == b"mm3"
     assert (home.published / "parquet" / "latest").resolve() == made.parquet.resolve()
@@ -174,6 +174,29 @@ def test_whatever_differs_the_file_is_as_one_written_from_nothing(home: Home, co
     assert _same_as_from_nothing(lake, after)
 
 
+def _order_of_patients(made: Published) -> list[list[str]]:
+    """Patients in the order in which their rows lie, in the file and in Parquet."""
+    with duckdb.connect(str(made.database), read_only=True) as c:
+        in_file = [p for (p,) in c.execute("SELECT patient FROM radiomic_features ORDER BY rowid").fetchall()]
+    in_parquet = pl.read_parquet(made.parquet / "radiomic_features.parquet" / "*.parquet")["patient"].to_list()
+    return [list(dict.fromkeys(rows)) for rows in (in_file, in_parquet)]
+
+
+def test_a_publication_written_anew_tells_nobody_who_came_last(home: Home, cohort) -> None:
+    """A night's publication is built on the one before: whose rows differ lie behind the others."""
+    lake, _ = cohort
+    _measured(lake, "AA", "AA-00000003", scan="S2", value=5.0)
+    night = publish(lake, home.published)
+    assert _order_of_patients(night)[0][-1] == "AA-00000003"
+    handed_on = publish(lake, home.published, anew=True)
+    assert handed_on.fresh
+    assert handed_on.from_nothing
+    assert handed_on.database == night.database
+    assert all(order == sorted(order) for order in _order_of_patients(handed_on))
+    assert _same_as_from_nothing(lake, handed_on)
+    assert (home.published / "lakehouse.duckdb").resolve() == handed_on.database.resolve()
+
+
 def test_the_manifest_tells_the_digest_and_rows_of_every_file_linked_or_written(home: Home, cohort) -> None:
     lake, _ = cohort
     _measured(lake, "AA", "AA-00000003", scan="S2")
@@ -249,7 +272,7 @@ def test_a_file_in_which_much_has_been_exchanged_is_written_from_nothing(home: H
 
 def test_parquet_bears_the_types_units_and_descriptions_that_the_schema_declares(home: Home, cohort) -> None:
     _, made = cohort
-    for table in TABLES:
+    for table in PUBLISHED:
         files = sorted((made.parquet / f"{table.name}.parquet").glob("*.parquet")) if by_site(table) else [made.parquet / f"{table.name}.parquet"]
         for file in files:
             found, declared = pq.read_schema(file), arrow_schema(table)
