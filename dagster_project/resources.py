@@ -15,7 +15,7 @@ from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.locks import home_locked
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import Lake, open_lake
-from dagster_project.lake.tables import BY_NAME, QUARANTINE
+from dagster_project.lake.tables import BY_NAME, CONTRADICTORY, QUARANTINE
 from dagster_project.run_processes import process_tags
 from dagster_project.study import Study, load_study
 
@@ -61,6 +61,13 @@ class Lakehouse(dg.ConfigurableResource):
         """What intake left of a site's case report: a de-identified Parquet file, or no rows where the site sent none."""
         file = self.home.vault / site / "case_report" / f"{name}.parquet"
         return pl.read_parquet(file) if file.is_file() else pl.DataFrame()
+
+    def held_out(self, site: str) -> frozenset[str]:
+        """Patients whose files are in the vault and in no table until a person says whether they withdrew."""
+        patients = self.case_report(site, "patients")
+        if not patients.height:
+            return frozenset()
+        return frozenset(patients.filter(consent=CONTRADICTORY)["patient"])
 
     def refuse(self, site: str, stage: str, rows: pl.DataFrame) -> int:
         """Keep a stage's current refusals of a site until the quarantine asset gathers them; an empty frame clears them."""

@@ -14,7 +14,7 @@ from dagster_project.domain.findings import Rules, is_measurable
 from dagster_project.domain.responses import BASELINE, finding_of
 from dagster_project.domain.timepoints import undated_cycles
 from dagster_project.lake.schema import polars_schema
-from dagster_project.lake.tables import ELIGIBILITY
+from dagster_project.lake.tables import CONTRADICTORY, ELIGIBILITY
 from dagster_project.study import Study
 
 CRITERIA = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "E1", "E2", "E3", "E4", "E5")
@@ -252,6 +252,8 @@ def _judge_absent(patient: Row, column: str) -> Verdict:
 
 def judge_consent(consent: str | None) -> Verdict:
     """E5: consent was given and not withdrawn."""
+    if consent == CONTRADICTORY:
+        return "unknown", "patients.consent is contradictory"
     return ("unknown", "patients.consent is missing") if consent is None else (_met(consent == "given"), f"patients.consent: {consent}")
 
 

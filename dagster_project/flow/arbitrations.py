@@ -32,7 +32,9 @@ DECISIONS = "decisions"
 def arbiter_decisions(lakehouse: Lakehouse) -> pl.DataFrame:
     """The arbiters' decisions of all sites: those that intake took in, and those recorded by command."""
     found = [_typed(rows) for site in lakehouse.home.sites() if (rows := lakehouse.case_report(site, "arbitrations")).height]
-    recorded = [_read(file) for file in sorted(lakehouse.home.vault.glob(f"*/*/{DECISIONS}/*.json"))]
+    held_out = frozenset[str]().union(*map(lakehouse.held_out, lakehouse.home.sites()))
+    files = sorted(lakehouse.home.vault.glob(f"*/*/{DECISIONS}/*.json"))
+    recorded = [_read(file) for file in files if file.parts[-3] not in held_out]
     return pl.concat([*found, pl.DataFrame(recorded, schema=SCHEMA)])
 
 

@@ -145,7 +145,9 @@ def _close(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Reads that may be seen, and what was withheld or refused; what is locked is noted beside each patient's scans."""
     visits = {(site, scan): row["visit"] for row in timepoints.iter_rows(named=True) for scan in (row["scan"], *row["runners_up"])}
-    files = sorted((lakehouse.home.vault / site).glob(f"*/{LEDGER}"))
+    held_out = lakehouse.held_out(site)
+    ledgers = sorted((lakehouse.home.vault / site).glob(f"*/{LEDGER}"))
+    files = [file for file in ledgers if file.parent.name not in held_out]
     # A ledger outlives the schema it was written with: columns that it does not have yet are NULL.
     noted = pl.concat([reads.clear(), *map(pl.read_parquet, files)], how="diagonal").select(reads.columns)
     shown, ledger, refused = close_reads(reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC), unusable).frames()
@@ -179,8 +181,12 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
     by_patient = _scans_by_preference(lakehouse, site, scans)
     found: list[tuple[Scan, ContourFile]] = []
     lost: list[Lost] = []
+    held_out = lakehouse.held_out(site)
     for path in sorted((lakehouse.home.vault / site).glob("*/contours/*/*")):
-        digest, patient = hashlib.sha256(path.read_bytes()).hexdigest(), path.parts[-4]
+        patient = path.parts[-4]
+        if patient in held_out:
+            continue
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         placed = placed_outlines(lakehouse.home.vault, path, digest, by_patient.get(patient, []))
         for scan, positions in placed.on_scans:
             result = outlines_file(scan_folder(lakehouse.home.vault, scan), path, digest, scan, positions)

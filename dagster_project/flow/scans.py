@@ -53,7 +53,7 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     limits = lakehouse.study.section("scans")
     stored = {row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)}
     noted = noted_digests(lakehouse.home.vault / site)
-    wanted = {folder.name: (folder, fingerprint(contents_of(folder, noted), dict(limits))) for folder in _scan_folders(lakehouse.home.vault / site)}
+    wanted = {folder.name: (folder, fingerprint(contents_of(folder, noted), dict(limits))) for folder in _scan_folders(lakehouse, site)}
     simulated = is_simulated(lakehouse, site)
     known = {scan: {**stored[scan], "simulated": simulated} for scan, (_, digest) in wanted.items()
              if scan in stored and stored[scan]["input_fingerprint"] == digest}
@@ -74,8 +74,10 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     return Done(frame, {"computed": len(rows) - len(known), "reused": len(known), "removed": len(stored.keys() - wanted.keys()), "refused": len(refused)})
 
 
-def _scan_folders(vault: Path) -> list[Path]:
-    return sorted({file.parent for file in vault.glob("*/S*/*.dcm")}) if vault.is_dir() else []
+def _scan_folders(lakehouse: Lakehouse, site: str) -> list[Path]:
+    vault, held_out = lakehouse.home.vault / site, lakehouse.held_out(site)
+    found = {file.parent for file in vault.glob("*/S*/*.dcm")} if vault.is_dir() else set()
+    return sorted(folder for folder in found if folder.parent.name not in held_out)
 
 
 def _with_flags(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataFrame:

@@ -27,7 +27,7 @@ from dagster_project.intake.csv_tables import IDENTIFYING, WORKBOOKS, CsvRow, Cs
 from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.files import Session
 from dagster_project.intake.identifiers import Needles, make_needles
-from dagster_project.intake.opening import NotOpenedError, read_table_file
+from dagster_project.intake.opening import LARGEST_LOCK, NotOpenedError, read_table_file
 from dagster_project.intake.pseudonyms import (
     EXACT_DIGITS,
     ROUNDED,
@@ -42,7 +42,7 @@ from dagster_project.intake.reconciliation import Held, reconcile
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
-from dagster_project.lake.tables import FOLLOW_UP, PATIENTS, RECONCILIATION, TREATMENTS, Table
+from dagster_project.lake.tables import CONTRADICTORY, FOLLOW_UP, PATIENTS, RECONCILIATION, TREATMENTS, Table
 from dagster_project.lake.vocabulary import is_missing
 
 OLDEST_AGE_YEARS = 90
@@ -57,6 +57,11 @@ LENGTHS = frozenset({"ld_mm", "sa_mm"})
 NO_ROW = "is missing; the row is left out"
 NO_DATE = "is missing; the row counts as one on a day that is not known"
 NOT_THE_SAME = "contradicts {other}; the cell is left out until one is corrected"
+CONSENT_CONTRADICTS = (
+    "contradicts another row of the same patient number: consent is given in one and withdrawn in the other. "
+    "Until one is corrected nothing of the patient is taken in, published or trained on, and nothing is deleted; "
+    "if it is withdrawn, correct the row that says given, or run lakehouse withdraw"
+)
 AGES_DIFFER = (
     "age and birth_date are more than a year apart at cycle 1; "
     "the age is left out until one of the two is corrected"
@@ -129,6 +134,8 @@ class People:
     disputed: dict[str, set[str]] = field(default_factory=dict)
     """Columns that were refused of a patient: no later row fills them."""
     withdrawn: set[str] = field(default_factory=set)
+    unclear: set[str] = field(default_factory=set)
+    """Whose consent is given in one row and withdrawn in another."""
     refusals: list[Refusal] = field(default_factory=list)
 
 
@@ -147,7 +154,8 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
     2. A second row of a patient that says the same is skipped, and fills what the first leaves blank; one that says otherwise
        is refused, and what the two disagree on is NULL: the first row alone would be a guess. Where they name two people, the
        age is unknown too.
-    3. A cell that is not understood is refused by row and column and is NULL; the rest of the row goes on.
+    3. Who is said to have withdrawn in one row, and in another something else, is held out in whatever order the rows stand.
+    4. A cell that is not understood is refused by row and column and is NULL; the rest of the row goes on.
     """
     people = People()
     forgotten = crosswalk.withdrawn(site)
@@ -165,7 +173,7 @@ def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crossw
     if fault:
         people.refusals.append(Refusal(table.item(row, "patient_id"), f"{fault}; the row is left out"))
         return
-    patient = number if is_pseudonym(number) and crosswalk.knows(number) else crosswalk.find_or_create(site, number)
+    patient = crosswalk.find_or_create(site, number)
     parsed = parse_row(table, row, PATIENT_CELLS)
     identity = {column: row.cells.get(column, "") for column in ("name", "id_card")}
     first = people.rows.get(patient)
@@ -175,14 +183,13 @@ def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crossw
         people.needles[patient] = people.needles[patient].joined(needles)
         _compare(people, patient, first, PatientRow(row.number, {**identity, **parsed.values}), table, row)
         return
+    _note_consent(people, patient, parsed.values.get("consent"))
     people.disputed[patient] = {column for column in PATIENT_CELLS if column in table.columns and column not in parsed.values}
-    people.numbers[patient] = "" if number == patient else canonical_number(number)
+    people.numbers[patient] = canonical_number(number)
     people.places[patient] = table.item(row)
     people.rows[patient] = PatientRow(row.number, {**identity, **parsed.values})
     people.needles[patient] = needles
-    if parsed.values.get("consent") == "withdrawn":
-        people.withdrawn.add(patient)
-    elif patient not in forgotten:
+    if patient not in {*people.withdrawn, *forgotten}:
         crosswalk.remember(patient, {"name": row.cells.get("name", ""), "birth_date": row.cells.get("birth_date", "")})
 
 
@@ -190,13 +197,13 @@ def patient_id_fault(table: CsvTable, number: str) -> str:
     """Why a cell names no patient; empty where it names one.
 
     1. Empty, or a word that says that the number is missing.
-    2. A pseudonym names its patient.
+    2. A pseudonym names its patient in a table of arbitrations, and nobody elsewhere.
     3. What a spreadsheet made of a number so that it could be another's: scientific notation, zeros after the 15th digit.
        A number of 16 digits may end in a zero of its own: it counts where another of the file shows that such digits are kept.
     """
     if is_missing(number):
         return "is missing"
-    if is_pseudonym(number):
+    if is_pseudonym(number) and table.name.startswith("arbitration/"):
         return ""
     return number_fault(number) or (ROUNDED if is_rounded(number) and not _keeps_digits(table, number) else "")
 
@@ -216,6 +223,10 @@ def _compare(people: People, patient: str, first: PatientRow, second: PatientRow
     2. Else what the first leaves blank is filled, but for what was refused before.
     """
     added = {column: value for column, value in second.values.items() if value not in {None, ""}}
+    if _contradicts_consent(people, patient, first, added.get("consent")):
+        people.refusals.append(Refusal(table.item(row, "consent"), CONSENT_CONTRADICTS))
+        people.unclear.add(patient)
+        people.withdrawn.discard(patient)
     known = {column: value for column, value in first.values.items() if value not in {None, ""}}
     differing = [column for column in known if column in added and known[column] != added[column]]
     if not differing:
@@ -232,8 +243,22 @@ def _compare(people: People, patient: str, first: PatientRow, second: PatientRow
 def _fill(people: People, patient: str, first: PatientRow, added: Mapping[str, Any]) -> None:
     filled = {column: v for column, v in added.items() if column not in people.disputed[patient]}
     people.rows[patient] = PatientRow(first.number, {**first.values, **filled})
-    if filled.get("consent") == "withdrawn":
+    _note_consent(people, patient, filled.get("consent"))
+
+
+def _note_consent(people: People, patient: str, consent: str | None) -> None:
+    if consent == "withdrawn" and patient not in people.unclear:
         people.withdrawn.add(patient)
+
+
+def _contradicts_consent(people: People, patient: str, first: PatientRow, consent: str | None) -> bool:
+    """Whether one row says withdrawn and another something else, a cell that is not understood among it."""
+    known = first.values.get("consent")
+    if consent is None or patient in people.unclear:
+        return False
+    if "consent" in people.disputed[patient] and not known:
+        return consent == "withdrawn"
+    return known is not None and known != consent
 
 
 @dataclass
@@ -303,14 +328,14 @@ class _Report:
         self.refusals.append(Refusal(item, reason))
 
     def patient_of(self, table: CsvTable, row: CsvRow) -> str | None:
-        """The patient of a row, who is known from patients.csv or the images; None with a refusal, or where consent is withdrawn."""
+        """The patient of a row, who is known from patients.csv or the images; None with a refusal, or where consent is withdrawn or contradictory."""
         number = row.cells["patient_id"]
         fault = patient_id_fault(table, number)
         if fault:
             self.refuse(table.item(row, "patient_id"), f"{fault}; the row is left out")
             return None
         patient = number if is_pseudonym(number) else self.crosswalk.find(self.site, number)
-        if patient in self.session.withdrawn:
+        if patient in self.session.held_out:
             return None
         if patient is None or (patient not in self.people.rows and patient not in self.vault_patients):
             self.strangers.append((table.item(row), "" if is_pseudonym(number) else canonical_number(number)))
@@ -387,7 +412,7 @@ def build_tables(site_folder: Path, session: Session, crosswalk: Crosswalk, peop
 
 def _reconciliation(report: _Report, image_numbers: Mapping[str, str]) -> Iterable[dict[str, Any]]:
     people = report.people
-    held = Held(report.site, people.numbers, people.places, report.vault_patients, image_numbers, report.strangers, report.session.withdrawn)
+    held = Held(report.site, people.numbers, people.places, report.vault_patients, image_numbers, report.strangers, report.session.held_out)
     return [{**row, "simulated": report.simulated} for row in reconcile(held)]
 
 
@@ -490,10 +515,12 @@ def _dated(report: _Report, row: Mapping[str, Any], column: str, first_cycle: Ma
 
 def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[dict[str, Any]]:
     known = report.people.rows
-    for patient in sorted({*known, *report.vault_patients, *report.session.withdrawn}):
+    for patient in sorted({*known, *report.vault_patients, *report.session.held_out}):
         row: dict[str, Any] = {"site": report.site, "patient": patient, "in_case_report": patient in known, "simulated": report.simulated}
         if patient in report.session.withdrawn:
             yield {**row, "consent": "withdrawn"}
+        elif patient in report.session.unclear:
+            yield {**row, "consent": CONTRADICTORY}
         else:
             values = known[patient].values if patient in known else {}
             yield {**values, **row, "age_years": _age(report, patient, values, first_cycle.get(patient))}
@@ -576,11 +603,16 @@ def _locks(report: _Report) -> Iterable[dict[str, Any]]:
         if not is_reader_name(folder.name) or not os.path.lexists(lock):
             continue
         try:
-            stated = read_table_file(lock).decode("utf-8-sig").strip()
-            yield {"site": report.site, "reader": folder.name, "locked_at": cv.parse_time(stated)}
+            stated = read_table_file(lock, most=LARGEST_LOCK).decode("utf-8-sig").strip()
+            locked_at = cv.parse_cell(stated, cv.parse_time).value
         except NotOpenedError as fault:
             report.refuse(f"reads/{folder.name}/LOCKED", fault.reason)
+            continue
         except (cv.ValueFault, UnicodeDecodeError):
+            locked_at = None
+        if locked_at:
+            yield {"site": report.site, "reader": folder.name, "locked_at": locked_at}
+        else:
             report.refuse(f"reads/{folder.name}/LOCKED", "does not hold a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00. The read stays open")
 
 

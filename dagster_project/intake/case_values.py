@@ -47,6 +47,12 @@ _PLUS_AT_END = re.compile(r"(.*\w)\s*(?:\(\s*\+\s*\)|\+)\s*")
 _BETWEEN = re.compile(r"[/+,，、;；&]")
 
 
+LONGEST_NUMBER = 15
+"""Digits of a figure that is one: a length, an age or a share has three."""
+
+NOT_UNDERSTOOD = "is not understood; write it as the landing contract says"
+
+
 class ValueFault(ValueError):
     """A cell that is not understood; the reason never quotes it."""
 
@@ -124,7 +130,7 @@ NOT_A_READER = (
 
 
 def parse_time(text: str) -> dt.datetime:
-    """A point in time in ISO 8601; without a zone it counts as UTC.
+    """A point in time in ISO 8601, of the years of `EARLIEST` to `LATEST`; without a zone it counts as UTC.
 
     >>> parse_time("2026-01-12T08:30:00+08:00").isoformat()
     '2026-01-12T00:30:00+00:00'
@@ -133,6 +139,8 @@ def parse_time(text: str) -> dt.datetime:
         time = dt.datetime.fromisoformat(plain(text).replace("/", "-"))
     except ValueError as error:
         raise ValueFault("is not a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00") from error
+    if not EARLIEST <= time.date() < LATEST:
+        raise ValueFault("is not a plausible date; write YYYY-MM-DD")
     return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
 
 
@@ -163,6 +171,8 @@ def _number(digits: str) -> float:
     1. A comma before three digits alone is refused: 1,063 is a thousand and sixty-three in one country and a little more than one in another.
     2. Thousands separators that can be nothing else are dropped; any other comma is a decimal one.
     """
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueFault("is not a number")
     if _AMBIGUOUS.fullmatch(digits):
         raise ValueFault("has a comma that may be a decimal or a thousands one; write it with a point, or without")
     if _DECIMAL.fullmatch(digits):
@@ -413,6 +423,8 @@ def parse_reader(text: str) -> str:
 def parse_cell(text: str, parse: Callable[[str], Any]) -> Parsed:
     """A cell's value by a parser; None for an empty cell and for words that say that the value is missing.
 
+    Here alone whatever a parser makes of a text that nobody foresaw becomes a refusal of the cell.
+
     Raises
     ------
     ValueFault
@@ -422,8 +434,8 @@ def parse_cell(text: str, parse: Callable[[str], Any]) -> Parsed:
         raise ValueFault("is an error of the spreadsheet; correct its formula, or leave the cell empty")
     try:
         value = parse(text) if text else None
-    except ValueFault:
+    except Exception as error:
         if is_missing(text):
             return Parsed(None)
-        raise
+        raise error if isinstance(error, ValueFault) else ValueFault(NOT_UNDERSTOOD) from None
     return value if isinstance(value, Parsed) else Parsed(value)

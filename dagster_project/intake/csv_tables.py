@@ -9,7 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from dagster_project.intake.file_kinds import no_workbook, other_kind
-from dagster_project.intake.lines import HEADER_WITHIN, Line, Place, decoded, text_lines
+from dagster_project.intake.lines import (
+    HEADER_WITHIN,
+    Line,
+    Place,
+    TooLargeError,
+    check_amount,
+    decoded,
+    text_lines,
+)
 from dagster_project.intake.opening import NotOpenedError, read_table_file
 from dagster_project.intake.workbooks import NOT_CALCULATED, Sheet, WorkbookFault, read_sheets
 from dagster_project.lake.vocabulary import Header, header_meaning, header_unit, load_vocabulary, sheet_table
@@ -118,7 +126,10 @@ def _of_text(data: bytes, table: str, name: str) -> CsvTable:
     if other:
         return _refused(name, other)
     try:
+        check_amount(data)
         lines = text_lines(decoded(data), partial(_find, table))
+    except TooLargeError as fault:
+        return _refused(name, str(fault))
     except UnicodeDecodeError:
         return _refused(name, "cannot be decoded; save it as UTF-8 or GB18030")
     if all(line.is_empty for line in lines):
@@ -166,10 +177,12 @@ def read_records(path: Path) -> list[Line]:
 
     Raises
     ------
-    OSError, UnicodeDecodeError
+    OSError, UnicodeDecodeError, TooLargeError
         Where it cannot be read.
     """
-    return text_lines(decoded(read_table_file(path)), lambda lines: (0, Place(0, len(lines[0].cells), 0) if lines else None))
+    data = read_table_file(path)
+    check_amount(data)
+    return text_lines(decoded(data), lambda lines: (0, Place(0, len(lines[0].cells), 0) if lines else None))
 
 
 def _meaning(table: str, cell: str) -> Header | None:

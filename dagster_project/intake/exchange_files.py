@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dagster_project.intake.csv_tables import (
     WORKBOOKS,
     CsvTable,
+    Refusal,
     read_other_sheets,
     read_table,
     table_files,
@@ -35,6 +38,8 @@ _ROOT = re.compile(rb"<(\w+:)?ODM[\s>]")
 _DICTIONARY = re.compile(
     rb"Variable / Field Name|\"?field_name\"?.{1,200}\"?form_name\"?.{1,400}field_type", re.DOTALL
 )
+TOO_MUCH_MEMORY = "needs too much memory to be read; export the rows and fields of the landing contract alone"
+CANNOT_BE_READ = "cannot be read by any rule that is known here; save it anew as CSV UTF-8 or .xlsx, and report this to the data manager"
 _CALLED = {"dictionary": "REDCap dictionary", "odm": "ODM", "redcap": "REDCap"}
 
 
@@ -84,25 +89,33 @@ def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
 
     What a whole file is refused for is told once, with the patients.
     """
-    found = [
-        read_table(
-            file,
-            table,
-            name.removesuffix(path.suffix) + file.suffix if name.endswith(path.suffix) else name,
-        )
-        for file in table_files(path)
-    ]
+    found: list[CsvTable] = []
+    for file in table_files(path):
+        called = name.removesuffix(path.suffix) + file.suffix if name.endswith(path.suffix) else name
+        found += _named(called, partial(_one_table, file, table, called))
     if table in TABLES[1:]:
-        book = [path.with_name("patients" + ending) for ending in WORKBOOKS]
-        found += [
-            sheet
-            for file in book
-            if file.exists()
-            for sheet in read_other_sheets(file, table, f"clinical/{file.name}")
-        ]
+        for file in (path.with_name("patients" + ending) for ending in WORKBOOKS):
+            called = f"clinical/{file.name}"
+            if file.exists():
+                found += _named(called, partial(read_other_sheets, file, table, called))
     if table in TABLES and path.parent.name == "clinical":
-        found += _of_databases(path.parent, table)
+        found += _named("clinical/", partial(_of_databases, path.parent, table))
     return found
+
+
+def _one_table(file: Path, table: str, called: str) -> list[CsvTable]:
+    return [read_table(file, table, called)]
+
+
+def _named(name: str, read: Callable[[], list[CsvTable]]) -> list[CsvTable]:
+    """What is read of a file; one that nobody foresaw is refused by its name, and ends nothing."""
+    try:
+        return read()
+    except MemoryError:
+        reason = TOO_MUCH_MEMORY
+    except Exception:  # whatever a file makes of a reader; what it says may quote the file
+        reason = CANNOT_BE_READ
+    return [CsvTable(name, refusals=(Refusal(name, reason),))]
 
 
 def _of_databases(clinical: Path, table: str) -> list[CsvTable]:

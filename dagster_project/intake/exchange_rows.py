@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -188,9 +189,10 @@ def occasion(*named: tuple[Iterable[str], str]) -> str:
 def is_code(column: str, text: str, *, doubtful: bool) -> bool:
     """True for a digit that is, or may be, the code of an answer."""
     digits = whole(text)
-    if not digits.isdigit():
+    if not digits.isdecimal():
         return False
-    return column in CODED or (doubtful and column in DOUBTFUL and int(digits) <= HIGHEST_CODE)
+    low = len(digits) <= len(str(HIGHEST_CODE)) and int(digits) <= HIGHEST_CODE
+    return column in CODED or (doubtful and column in DOUBTFUL and low)
 
 
 @lru_cache(maxsize=8192)
@@ -451,8 +453,13 @@ def _add_cycle(
         return
     number = next(group for group in match.groups() if group)
     number_in_cell = re.search(r"\d+", treatment.setdefault("cycle", number))
-    if number_in_cell and int(number_in_cell[0]) != int(number):
+    if number_in_cell and _without_zeros(number_in_cell[0]) != _without_zeros(number):
         refused["treatments", "cycle"] = None, OTHER_CYCLE
+
+
+def _without_zeros(digits: str) -> str:
+    """Digits of whatever script and length as one spelling of a number."""
+    return "".join(str(unicodedata.decimal(d)) for d in digits).lstrip("0")
 
 
 def _add_person(

@@ -23,17 +23,21 @@ from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file
 from dagster_project.intake.opening import NotOpenedError, file_digest, read_delivered
 from dagster_project.intake.other_formats import other_format
 from dagster_project.intake.pseudonyms import (
+    PSEUDONYM,
     SCIENTIFIC,
     Crosswalk,
     IssuerConflictError,
     canonical_number,
-    is_pseudonym,
     number_fault,
     shift_days,
 )
 from dagster_project.intake.refusals import RefusedError
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import Person, keyed_uid
+
+CONSENT_CONTRADICTORY = (
+    "consent is given in one row of the case report and withdrawn in another; "
+    "correct one of them, or run lakehouse withdraw")
 
 DATE_TAGS = (Tag(0x00080022), Tag(0x00080021), Tag(0x00080020))
 """AcquisitionDate, else SeriesDate, else StudyDate: the date of a scan."""
@@ -51,8 +55,14 @@ class Session:
     target_pattern: str
     needles: Mapping[str, Needles] = field(default_factory=dict, repr=False)
     withdrawn: frozenset[str] = frozenset()
+    unclear: frozenset[str] = frozenset()
     series_patients: Mapping[str, str] = field(default_factory=dict)
     cut_off: dt.date = dt.date.max
+
+    @property
+    def held_out(self) -> frozenset[str]:
+        """Who withdrew consent, and whose consent is contradictory."""
+        return self.withdrawn | self.unclear
 
     @property
     def target(self) -> re.Pattern[str]:
@@ -241,11 +251,14 @@ def _patient(session: Session, source: Source) -> str:
 def _check_consent(session: Session, patient: str) -> None:
     if patient in session.withdrawn:
         raise RefusedError("consent is withdrawn; take the patient's files out of the landing", waits_for="consent")
+    if patient in session.unclear:
+        raise RefusedError(CONSENT_CONTRADICTORY, waits_for="consent")
 
 
 def _by_number(session: Session, source: Source) -> str:
-    if number_fault(source.identity.number) == SCIENTIFIC:
-        raise RefusedError(f"PatientID (0010,0020) {SCIENTIFIC}")
+    fault = number_fault(source.identity.number)
+    if fault in {SCIENTIFIC, PSEUDONYM}:
+        raise RefusedError(f"PatientID (0010,0020) {fault}")
     try:
         patient = _pseudonym(session.run, session.crosswalk, session.keys, session.site, source.identity.number, source.identity.issuer)
     except IssuerConflictError as error:
@@ -276,9 +289,8 @@ def _referenced(source: Source, session: Session) -> set[str]:
 
 @lru_cache(maxsize=4096)
 def _pseudonym(_run: str, crosswalk: str, keys: Keys, site: str, number: str, issuer: str) -> str:
-    """The patient of a hospital number; a number that is a pseudonym of the crosswalk stands for itself."""
-    book = Crosswalk(Path(crosswalk), keys)
-    return number if is_pseudonym(number) and book.knows(number) else book.find_or_create(site, number, issuer)
+    """The patient of a hospital number."""
+    return Crosswalk(Path(crosswalk), keys).find_or_create(site, number, issuer)
 
 
 @lru_cache(maxsize=4096)

@@ -22,6 +22,22 @@ MOST_PARTS = 8
 UNSEEN = dict.fromkeys([0xFEFF, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0x00AD])
 """Characters that nobody sees: marks of byte order and of direction, spaces of no width."""
 
+LONGEST_LINE = 2**20
+"""Bytes between two line ends: a row of a case report has a few hundred."""
+
+MOST_COLUMNS = 10_000
+"""Cells of a line: a study database with every question of every visit in one row has some thousands."""
+
+MOST_CELLS = 5_000_000
+"""Delimiters and line ends of a file: each cell needs some hundred bytes of memory."""
+
+MOST_LINES_OF_A_ROW = 1000
+"""Lines that a text in quotation marks may have; where one is not closed, it would swallow the file for each line anew."""
+
+LONG_LINE = f"has a line longer than {LONGEST_LINE // 2**20} MiB, which no row of a table is; export it again with one row a line"
+MANY_COLUMNS = f"has more than {MOST_COLUMNS} columns; export the fields of the landing contract alone"
+MANY_CELLS = "has more cells than a case report can; export the rows and fields of the landing contract alone"
+
 OPEN_QUOTE = "has a quotation mark that is not closed, or not doubled within a text; the row is left out, and those that it swallowed are read"
 NO_TEXT = "holds characters that are no text, or of another encoding than the rest; save the whole file as CSV UTF-8. The row is left out"
 BROKEN = "is cut by a line break within a text; put the text in quotation marks. The row is left out"
@@ -67,6 +83,31 @@ Find = Callable[[Sequence[Line]], tuple[int, Place | None]]
 def clean(cell: str) -> str:
     """A cell without what is not seen and without outer spaces."""
     return cell.translate(UNSEEN).strip()
+
+
+class TooLargeError(ValueError):
+    """Text whose lines would need too much memory; the text of the error is the reason."""
+
+
+def check_amount(data: bytes) -> None:
+    """Count lines and cells in the bytes of a table, before anything is made of them.
+
+    Raises
+    ------
+    TooLargeError
+        Where a line is too long or has too many cells, or all have.
+    """
+    if sum(map(data.count, (b",", b";", b"\t", b"|", b"\n", b"\r"))) > MOST_CELLS:
+        raise TooLargeError(MANY_CELLS)
+    start = 0
+    while start < len(data):
+        ends = [at for end in (b"\n", b"\r") if (at := data.find(end, start, start + LONGEST_LINE)) >= 0]
+        if not ends and len(data) - start > LONGEST_LINE:
+            raise TooLargeError(LONG_LINE)
+        stop = min(ends, default=len(data))
+        if max(data.count(mark, start, stop) for mark in (b",", b";", b"\t", b"|")) >= MOST_COLUMNS:
+            raise TooLargeError(MANY_COLUMNS)
+        start = stop + 1
 
 
 def decoded(data: bytes) -> str:
@@ -166,11 +207,12 @@ def _record(physical: Sequence[str], start: int, delimiter: str) -> tuple[int, l
     """Where a record ends, and its cells; most records are one line without a quotation mark."""
     if '"' not in physical[start]:
         return start + 1, physical[start].rstrip("\r\n").split(delimiter)
-    reader = csv.reader((physical[n] for n in range(start, len(physical))), delimiter=delimiter, skipinitialspace=True)
+    last = min(len(physical), start + MOST_LINES_OF_A_ROW)
+    reader = csv.reader((physical[n] for n in range(start, last)), delimiter=delimiter, skipinitialspace=True)
     try:
         cells = next(reader)
     except csv.Error:
-        return len(physical), []
+        return last, []
     return start + reader.line_num, cells
 
 

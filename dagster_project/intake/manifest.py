@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dagster_project.lake.durable import sync_file, sync_folder
+
 START = "0" * 64
 
 
@@ -42,8 +44,9 @@ class Manifest:
         if lines:
             with self._path.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
-                file.flush()
-                os.fsync(file.fileno())
+            sync_file(self._path)
+            if len(lines) == self.count:
+                sync_folder(self._path.parent)
 
 
 def _chained(previous: str, record: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -30,19 +29,19 @@ from dagster_project.intake.exchange_rows import (
     refused_whole,
     tables,
 )
-from dagster_project.intake.lines import decoded
 from dagster_project.intake.odm_metadata import Metadata, Version, of_namespace, tail
 from dagster_project.intake.odm_state import Node, State, carry_out
-from dagster_project.intake.opening import NotOpenedError, file_digest, open_delivered
-
-LARGEST_ODM = 512 * 1024 * 1024
+from dagster_project.intake.opening import (
+    LARGEST_EXPORT,
+    NotOpenedError,
+    file_digest,
+    read_table_file,
+)
+from dagster_project.intake.xml_files import parse_xml
 
 SPACES = ("{http://www.cdisc.org/ns/odm/v1.3}", "{http://www.cdisc.org/ns/odm/v1.2}", "")
 """Namespaces whose elements mean what they mean in ODM 1.3; some programs write none."""
 
-TOO_LARGE = "is larger than a case report can be; export it as ODM 1.3 without the audit trail"
-DOCUMENT_TYPE = "has a document type declaration; export it as ODM 1.3 without one"
-NO_XML = "is not XML; export it as ODM 1.3"
 NO_ODM = "is not an ODM file; export it as ODM 1.3"
 OTHER_ODM = "is ODM of a version that is not read here; export it as ODM 1.3"
 NO_ORDER = (
@@ -81,8 +80,6 @@ _GROUPS = ("SiteRef", "DataAccessGroup")
 _SUBJECT_FACTS = {"Sex": "sex", "DateOfBirth": "birth_date"}
 """What vendors say of a subject in attributes."""
 
-_ENCODING = re.compile(rb"^\s*<\?xml[^>]*encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"'][^>]*\?>")
-_OWN_ENCODINGS = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "ascii", "iso-8859-1"})
 _REDCAPS = re.compile(r".*_complete|record_id|redcap_\w+")
 
 
@@ -166,48 +163,13 @@ def _opened(files: Mapping[str, Path]) -> tuple[list[_Document], list[Refusal]]:
     refusals = []
     for name, path in files.items():
         try:
-            documents.setdefault(file_digest(path) or name, _document(name, _root(path)))
+            root = parse_xml(read_table_file(path, most=LARGEST_EXPORT))
+            documents.setdefault(file_digest(path) or name, _document(name, root))
+        except NotOpenedError as fault:
+            refusals.append(Refusal(name, fault.reason))
         except ValueError as fault:
             refusals.append(Refusal(name, str(fault)))
     return list(documents.values()), refusals
-
-
-def _root(path: Path) -> ET.Element:
-    """The root of an XML file.
-
-    Raises
-    ------
-    ValueError
-        Where it cannot be one that is read here; the text says why.
-    """
-    try:
-        with open_delivered(path) as file:
-            data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST_ODM) + 1)
-    except NotOpenedError as error:
-        raise ValueError(error.reason) from error
-    if len(data) > LARGEST_ODM:
-        raise ValueError(TOO_LARGE)
-    if b"<!DOCTYPE" in data.replace(b"\0", b""):
-        raise ValueError(DOCUMENT_TYPE)
-    try:
-        # no document type, so that no entity is defined and nothing outside is read
-        return ET.fromstring(_plain(data))  # noqa: S314
-    except (ET.ParseError, UnicodeDecodeError, LookupError) as error:
-        raise ValueError(NO_XML) from error
-
-
-def _plain(data: bytes) -> bytes:
-    """The bytes in an encoding that the parser has: GB18030 and its like become UTF-8."""
-    declared = _ENCODING.match(data.lstrip(b"\xef\xbb\xbf"))
-    if declared is None or declared[1].decode().lower() in _OWN_ENCODINGS:
-        return data
-    encoding = declared[1].decode().lower()
-    text = (
-        decoded(data)
-        if encoding in {"gb2312", "gbk", "gb18030", "cp936"}
-        else data.decode(encoding)
-    )
-    return text[text.index("?>") + 2 :].encode()
 
 
 def _document(name: str, root: ET.Element) -> _Document:

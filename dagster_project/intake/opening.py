@@ -15,15 +15,28 @@ from typing import BinaryIO
 LARGEST_FILE = 2**30
 """Bytes of an image or mask: the child that parses it has no more memory; an Enhanced CT of 1,000 slices has half."""
 
-LARGEST_TABLE = 2**28
+LARGEST_TABLE = 2**26
 """Bytes of a table: a hundred times the case report of 500 patients."""
+
+LARGEST_EXPORT = 2**28
+"""Bytes of an export of a study database in XML, which may hold every change that was ever made."""
+
+LARGEST_LOCK = 2**12
+"""Bytes of a file that holds one time."""
 
 UNREADABLE = "cannot be read; check the permissions and the medium"
 NO_FILE = "is no regular file but a pipe, device, socket or folder; deliver the file itself"
 LEADS_OUT = "is a link that leads out of the site's landing folder; deliver what it leads to in its place"
 LEADS_NOWHERE = "is a link that leads nowhere or in a circle; deliver the file itself"
-TOO_LARGE_FILE = "is larger than 1 GiB, which no single image, contour or mask file is; export it again"
-TOO_LARGE_TABLE = "is larger than 256 MiB, which no table of a site is; export it again"
+TOO_LARGE_FILE = f"is larger than {LARGEST_FILE // 2**30} GiB, which no single image, contour or mask file is; export it again"
+TOO_LARGE_TABLE = f"is larger than {LARGEST_TABLE // 2**20} MiB, which no table of a site is; export it again"
+TOO_LARGE_EXPORT = (
+    f"is larger than {LARGEST_EXPORT // 2**20} MiB, which no case report is; "
+    "export it as ODM 1.3 without the audit trail")
+TOO_LARGE_LOCK = "is larger than a file that holds one time; write the time alone"
+
+_TOO_LARGE = {
+    LARGEST_TABLE: TOO_LARGE_TABLE, LARGEST_EXPORT: TOO_LARGE_EXPORT, LARGEST_LOCK: TOO_LARGE_LOCK}
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PIECE = 2**20
@@ -94,7 +107,7 @@ def read_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_
     return data
 
 
-def read_table_file(path: Path) -> bytes:
+def read_table_file(path: Path, *, most: int = LARGEST_TABLE) -> bytes:
     """The bytes of a table, workbook or export of a study database.
 
     Raises
@@ -102,7 +115,7 @@ def read_table_file(path: Path) -> bytes:
     NotOpenedError
         Saying why.
     """
-    return read_delivered(path, most=LARGEST_TABLE)
+    return read_delivered(path, most=most)
 
 
 def file_digest(path: Path, root: Path | None = None) -> str:
@@ -141,7 +154,7 @@ def _check(facts: os.stat_result, most: int) -> None:
 
 
 def _too_large(most: int) -> str:
-    return TOO_LARGE_TABLE if most == LARGEST_TABLE else TOO_LARGE_FILE
+    return _TOO_LARGE.get(most, TOO_LARGE_FILE)
 
 
 def _site_folder(path: Path) -> Path:

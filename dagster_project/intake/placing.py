@@ -10,6 +10,7 @@ from typing import Any
 from dagster_project.intake.files import Outcome, Task, scan_name
 from dagster_project.intake.landing import LandingFile
 from dagster_project.intake.register import ACCEPTED, DUPLICATE, RECEIVED_KEY, REFUSED, FileRow, ObjectRow, Register, Twin
+from dagster_project.lake.durable import sync_folders
 
 SITE_READER = "SITE"
 """The reader that contours found under dicom/ count as."""
@@ -261,26 +262,32 @@ def _output(register: Register, one: Delivered) -> str:
 def move_into_place(register: Register, vault: Path, incoming: Path) -> None:
     """Move every noted copy to its place; after a crash the same call finishes what was begun.
 
-    A copy that is neither incoming nor in place was lost with the crash: it is forgotten, and its file is read again.
+    1. A copy that is neither incoming nor in place was lost with the crash: it is forgotten, and its file is read again.
+    2. The names in each folder are on the disk before the register says that the copies are in place.
     """
+    changed, lost = set[Path](), []
     for output in register.leaving():
         (vault / output).unlink(missing_ok=True)
-    lost = []
+        changed.add((vault / output).parent)
     for row in register.pending():
         source, target = incoming / str(row.incoming), vault / row.output
         if source.exists():
-            _make_folder(vault, target.parent)
+            changed |= _make_folder(vault, target.parent)
             source.replace(target)
+            changed.add(target.parent)
         elif not target.exists():
             lost.append(row.key)
+    sync_folders(changed)
     with register.transaction():
         for key in lost:
             register.drop_object(key)
         register.settle()
 
 
-def _make_folder(vault: Path, folder: Path) -> None:
-    if not folder.is_dir():
-        if folder != vault:
-            _make_folder(vault, folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+def _make_folder(vault: Path, folder: Path) -> set[Path]:
+    """Make a folder of the vault; the folders in which a name is new."""
+    if folder == vault or folder.is_dir():
+        return set()
+    changed = _make_folder(vault, folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return {*changed, folder.parent}

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dagster_project.intake.keys import Keys, KeysError, unlock_identity
+from dagster_project.lake.durable import sync_commits
 from dagster_project.lake.vocabulary import DASHES
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -71,6 +72,10 @@ EXACT_DIGITS = 15
 SCIENTIFIC = "is in scientific notation, which names many patients; write the number out, as text"
 ROUNDED = "has zeros after its 15th digit, as a spreadsheet leaves a long number; write it out, as text"
 NO_NUMBER = "is no patient number: it has no digit, or it is several, a remark or an error of a spreadsheet"
+PSEUDONYM = "is a study pseudonym and no number of the hospital; deliver the original under the patient's own number"
+LONGEST_NUMBER = 64
+"""Characters of PatientID (0010,0020), VR LO."""
+
 NOUGHT = "is zero, which is nobody's number"
 
 
@@ -120,13 +125,18 @@ def _unwrapped(text: str) -> str:
 def number_fault(number: str) -> str:
     """Why a text is nobody's number; empty where it is one.
 
-    1. Scientific notation: `3.30102E+11` is every number from 330101500000 to 330102499999.
-    2. Zero, a text without any digit, an error of a spreadsheet, one with marks between words (a remark below the table, two numbers).
+    1. A pseudonym, of whatever site: what bears one was de-identified before, and its dates are shifted.
+    2. Scientific notation: `3.30102E+11` is every number from 330101500000 to 330102499999.
+    3. Zero, a text longer than any number, one without any digit, an error of a spreadsheet, one with marks between words (a remark below the table, two numbers).
 
     >>> number_fault("3.30102e+11") == number_fault("3E11") == SCIENTIFIC, number_fault("12E4567"), number_fault("合计") == NO_NUMBER
     (True, '', True)
     """
     text = canonical_number(number)
+    if is_pseudonym(text):
+        return PSEUDONYM
+    if len(text) > LONGEST_NUMBER:
+        return NO_NUMBER
     if _SCIENTIFIC.fullmatch(text):
         return SCIENTIFIC
     if text == "0":
@@ -200,6 +210,7 @@ def _written(path: Path) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)
     try:
         connection.execute("PRAGMA secure_delete = ON")
+        sync_commits(connection)
         connection.execute("BEGIN IMMEDIATE")
         yield connection
         if connection.in_transaction:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,10 +46,15 @@ from dagster_project.intake.redcap_dictionary import (
     choose,
     read_dictionary,
 )
+from dagster_project.intake.xml_files import XmlFault, parse_xml
 from dagster_project.lake.vocabulary import word_key
 
 CANNOT_BE_READ = "cannot be read; export it as CSV (labels) in UTF-8"
 NO_RECORDS = "holds no records of REDCap; export them anew as CSV (labels)"
+MOST_MARKS = 5_000_000
+"""Values of a JSON file: each needs some hundred bytes of memory."""
+
+TOO_MANY_VALUES = "holds more values than a case report can; export the records of this study alone"
 NO_ROWS = "holds no records; export the records with it"
 NO_RECORD_ID = "has no column record_id; export it with the record identifier"
 NO_KEY = "has no record_id; the row is left out"
@@ -95,6 +99,7 @@ _RAW_EVENT = re.compile(r"[a-z0-9_]+_arm_\d+[a-z]?")
 _WORDS = frozenset({"sex", "stage", "smoking", "histology", "egfr", "alk", "consent"})
 _ITSELF_MISSING = frozenset({66.0, 77.0, 88.0, 97.0, 98.0, 99.0})
 _FIGURE = re.compile(r"\d{2,3}(\.\d+)?")
+_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass
@@ -265,26 +270,27 @@ def _read(name: str, path: Path) -> _Sheet:
 
 
 def _json_items(data: bytes) -> list[dict[str, str]]:
+    if sum(data.count(mark) for mark in (b"{", b"[", b":")) > MOST_MARKS:
+        raise ValueError(TOO_MANY_VALUES)
     try:
-        items = json.loads(data.decode("utf-8-sig"))
+        items = json.loads(data.decode("utf-8-sig"), parse_int=str, parse_float=str)
     except (ValueError, RecursionError) as error:
         raise ValueError(NO_RECORDS) from error
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise ValueError(NO_RECORDS)
-    return [{str(key): _text(value) for key, value in item.items()} for item in items]
+    return [{_text(key): _text(value) for key, value in item.items()} for item in items]
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else plain(value if isinstance(value, str) else json.dumps(value))
+    """JSON can escape half of a character, which no text of ours may hold."""
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return plain(_HALF_CHARACTER.sub("\ufffd", text))
 
 
 def _xml_items(data: bytes) -> list[dict[str, str]]:
-    if b"<!DOCTYPE" in data.replace(b"\0", b""):
-        raise ValueError(NO_RECORDS)
     try:
-        # no document type, so that no entity is defined and nothing outside is read
-        root = ET.fromstring(data)  # noqa: S314
-    except (ET.ParseError, ValueError) as error:
+        root = parse_xml(data)
+    except XmlFault as error:
         raise ValueError(NO_RECORDS) from error
     if root.tag != "records":
         raise ValueError(NO_RECORDS)

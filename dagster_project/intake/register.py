@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from dagster_project.lake.durable import sync_commits
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL,
@@ -32,6 +34,9 @@ CREATE TABLE IF NOT EXISTS leaving (output TEXT PRIMARY KEY);
 
 RECEIVED_KEY = "pacs"
 """How the key of what came by the network begins: it lies in no folder, so that no folder can be without it."""
+
+LOST_KEY = f"{RECEIVED_KEY} lost"
+"""How the key of an object begins that the disk lost and no file of the landing brings back."""
 
 ACCEPTED, DUPLICATE, REFUSED = "accepted", "duplicate", "refused"
 
@@ -94,6 +99,7 @@ class Register:
         path.touch(mode=0o600)
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
+        sync_commits(self._connection)
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -180,7 +186,8 @@ class Register:
         return dict(self._connection.execute("SELECT output, output_digest FROM object").fetchall())
 
     def put_object(self, row: ObjectRow) -> None:
-        """Note an object of the vault."""
+        """Note an object of the vault; one that was lost is back."""
+        self.forget_file(f"{LOST_KEY} {row.key}")
         self._connection.execute("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (
             row.key, row.patient, row.kind, row.series, row.content, row.output, row.output_digest, row.incoming))
 
@@ -201,9 +208,39 @@ class Register:
         found = self._connection.execute("SELECT 1 FROM fresh WHERE object = ?", (key,))
         return found.fetchone() is not None
 
-    def end_delivery(self) -> None:
-        """What has come is the vault's from now on."""
-        self._connection.execute("DELETE FROM fresh")
+    def begin_delivery(self, name: str) -> bool:
+        """A delivery is taken in from now on; False where another one was cut short, and has to be looked at first."""
+        under_way = self.fact("under_way")
+        if not under_way:
+            self.remember("under_way", name)
+        return under_way in {"", name}
+
+    def end_delivery(self, name: str) -> None:
+        """What has come is the vault's from now on, and all of it is on the disk; but not where another delivery was cut short."""
+        if self.fact("under_way") not in {"", name}:
+            return
+        with self.transaction():
+            self._connection.execute("DELETE FROM fresh")
+            self.remember("under_way", "")
+
+    def placed(self) -> Iterator[tuple[ObjectRow, bool]]:
+        """Every object that was moved into its place, and whether it came with the delivery that was cut short."""
+        rows = self._connection.execute(
+            "SELECT object.*, fresh.object IS NOT NULL AS is_fresh FROM object "
+            "LEFT JOIN fresh ON fresh.object = object.key WHERE incoming IS NULL"
+        ).fetchall()
+        for row in rows:
+            yield ObjectRow(*tuple(row)[:-1]), bool(row["is_fresh"])
+
+    def lose(self, lost: ObjectRow, item: str, reason: str) -> None:
+        """The disk lost an object: its files are read again, and named where they lie nowhere any more."""
+        folder_files = self._connection.execute(
+            "DELETE FROM file WHERE object = ? AND path NOT LIKE ?", (lost.key, f"{RECEIVED_KEY} %")
+        ).rowcount
+        self.drop_object(lost.key)
+        if not folder_files:
+            named = FileRow(f"{LOST_KEY} {lost.key}", 0, 0, "", REFUSED, None, item, reason, "")
+            self.put_file(named)
 
     def fresh_series(self, uid: str) -> list[ObjectRow]:
         """The images of a CT series that came whole with the delivery that is being taken in; empty where it did not."""

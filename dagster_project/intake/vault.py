@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -33,9 +32,10 @@ from dagster_project.intake.opening import file_digest
 from dagster_project.intake.placing import Delivered, Delivery, Placed, move_into_place, place_batch
 from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, mark_of, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
-from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, PullNote, Register
+from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, ObjectRow, PullNote, Register
 from dagster_project.intake.texts import TEXTS
 from dagster_project.intake.writing import keyed_uid
+from dagster_project.lake.durable import sync_file, sync_folder, sync_folders
 from dagster_project.lake.files import write_parquet_whole, write_whole
 from dagster_project.lake.home import RECEIVED, why_no_site
 from dagster_project.lake.interruption import uninterrupted
@@ -59,6 +59,10 @@ BUSY_SECONDS = 1.0
 
 TWINS = "twins"
 """What a refusal waits for that contradicts another file of its delivery: until one of them goes."""
+
+LOST = (
+    "was lost or emptied on the disk when the machine stopped, and its file lies in the landing no more; "
+    "deliver it again, or have the PACS send it")
 
 LISTENER = "listener"
 """Whose notes those are in the register; others are keyed digests of numbers."""
@@ -205,8 +209,10 @@ class _Run:
         images = [(image, self.keys.digest("path", image.relative)) for image in list_images(self.site_folder)]
         self.files = self.register.files()
         self._forget_gone(images)
-        if self._reopen_disputes(images):
-            self.files = self.register.files()
+        if not self.register.begin_delivery(self.run):
+            self._take_stock()
+        self._reopen_disputes(images)
+        self.files = self.register.files()
         people = self._people(images)
         self._remove_withdrawn(people)
         self._take([(image, key) for image, key in images if image.place == "dicom"], self._session(people))
@@ -215,17 +221,36 @@ class _Run:
         rows = self._case_report(people, images)
         refused = self._write_refused()
         self._write_run_record()
-        self.register.end_delivery()
+        self.register.end_delivery(self.run)
         return IntakeReport(
             self.site, self.counts["accepted"], self.counts["reused"], self.counts["duplicates"], self.counts["superseded"], refused,
             len(self.register.patients()), len(people.withdrawn), rows, self.keys.throwaway, self.manifest.head)
 
     def _finish_what_was_begun(self) -> None:
         self.incoming.mkdir(mode=0o700, exist_ok=True)
-        self.manifest.append({"event": "recovered", "output": row.output_digest} for row in self.register.pending())
+        pending = self.register.pending()
+        for row in pending:
+            copy = self.incoming / str(row.incoming)
+            if copy.exists() and not _is_whole(copy, row.output_digest):
+                copy.unlink()
+        self.manifest.append({"event": "recovered", "output": row.output_digest} for row in pending)
         move_into_place(self.register, self.vault, self.incoming)
         for rest in self.incoming.iterdir():
             rest.unlink()
+
+    def _take_stock(self) -> None:
+        """Compare the vault with what the register says of it, after a run that did not come to its end.
+
+        Every object is there and not empty; one of the delivery that was cut short has the digest that was noted.
+        What the disk lost is taken in again from the landing, and named where it lies there no more.
+        """
+        lost = [row for row, is_fresh in self.register.placed() if not _is_whole(self.vault / row.output, row.output_digest if is_fresh else "")]
+        for row in lost:
+            with self.register.transaction():
+                self.register.lose(row, _called(row), LOST)
+            (self.vault / row.output).unlink(missing_ok=True)
+        self.manifest.append({"event": "lost", "output": row.output_digest} for row in lost)
+        self.register.remember("under_way", self.run)
 
     def _read_masks_again(self) -> None:
         """What is inside a mask is decided when it is taken in: by other rules the files that still lie here are judged anew."""
@@ -237,20 +262,24 @@ class _Run:
     # ── who ──
 
     def _people(self, images: Sequence[Listed]) -> People:
-        """Everybody of patients.csv; only the withdrawn, as remembered, where nothing at all has changed."""
-        if self._case_report_digest() == self.register.fact("case_report") and not self._to_read(images, self._remembered_withdrawn()):
-            return People(withdrawn=set(self._remembered_withdrawn()))
+        """Everybody of patients.csv; only those held out, as remembered, where nothing at all has changed."""
+        held = People(withdrawn=self._remembered("withdrawn"), unclear=self._remembered("unclear"))
+        unchanged = self._case_report_digest() == self.register.fact("case_report")
+        if unchanged and not self._to_read(images, frozenset(held.withdrawn | held.unclear)):
+            return held
         people = read_people(self.site_folder, self.site, self.crosswalk)
         self.register.remember("withdrawn", json.dumps(sorted(people.withdrawn)))
+        self.register.remember("unclear", json.dumps(sorted(people.unclear)))
         return people
 
-    def _remembered_withdrawn(self) -> frozenset[str]:
-        return frozenset(json.loads(self.register.fact("withdrawn") or "[]"))
+    def _remembered(self, fact: str) -> set[str]:
+        return set(json.loads(self.register.fact(fact) or "[]"))
 
     def _session(self, people: People) -> Session:
+        withdrawn = self._withdrawn(people.withdrawn)
         return Session(
             self.run, self.site, self.keys, self.crosswalk_path, str(self.incoming), load_study().section("reads")["target_roi"],
-            people.needles, self._withdrawn(people.withdrawn), self.register.series_patients(), self.cut_off)
+            people.needles, withdrawn, frozenset(people.unclear) - withdrawn, self.register.series_patients(), self.cut_off)
 
     def _withdrawn(self, of_case_report: Iterable[str]) -> frozenset[str]:
         return frozenset(of_case_report) | self.crosswalk.withdrawn(self.site)
@@ -264,15 +293,15 @@ class _Run:
 
     # ── images ──
 
-    def _basis(self, waits_for: str, withdrawn: frozenset[str], series: Mapping[str, str]) -> str:
+    def _basis(self, waits_for: str, held_out: frozenset[str], series: Mapping[str, str]) -> str:
         """What a refusal is based on: while that is unchanged, the file is not read again."""
-        rests_on: Any = {"": "", TWINS: "", "series": sorted(series), "consent": sorted(withdrawn), "next_run": self.run}[waits_for]
+        rests_on: Any = {"": "", TWINS: "", "series": sorted(series), "consent": sorted(held_out), "next_run": self.run}[waits_for]
         return f"{waits_for}:{digest_of([_rules_digest(), rests_on])}"
 
-    def _to_read(self, images: Sequence[Listed], withdrawn: frozenset[str]) -> list[ToRead]:
+    def _to_read(self, images: Sequence[Listed], held_out: frozenset[str]) -> list[ToRead]:
         """Files that are new or changed, or whose refusal is no longer based on what it did."""
         series = self.register.series_patients()
-        bases = frozenset(self._basis(w, withdrawn, series) for w in ("", TWINS, "series", "consent", "next_run"))
+        bases = frozenset(self._basis(w, held_out, series) for w in ("", TWINS, "series", "consent", "next_run"))
         found = ((image, key, self.files.get(key)) for image, key in images)
         return [(image, key, row) for image, key, row in found if not _is_settled(image, row, bases)]
 
@@ -282,8 +311,8 @@ class _Run:
             for path in gone:
                 self.register.forget_file(path)
 
-    def _reopen_disputes(self, images: Sequence[Listed]) -> bool:
-        """Files that contradict each other are read again where one of them has gone or changed; whether any are."""
+    def _reopen_disputes(self, images: Sequence[Listed]) -> None:
+        """Files that contradict each other are read again where one of them has gone or changed."""
         there = {key: image for image, key in images}
         with self.register.transaction():
             changed = {
@@ -291,14 +320,13 @@ class _Run:
                 if not (twin.path.startswith(RECEIVED_KEY) or self._is_there(there.get(twin.path), twin.path))}
             for key in changed:
                 self.register.settle_twins(key)
-        return bool(changed)
 
     def _is_there(self, image: LandingFile | None, path: str) -> bool:
         row = self.register.file(path)
         return image is not None and row is not None and _is_as_noted(image, row)
 
     def _take(self, images: Sequence[Listed], session: Session) -> None:
-        waiting = self._to_read(images, session.withdrawn)
+        waiting = self._to_read(images, session.held_out)
         self.total += len(waiting)
         parts = [waiting[start:start + FILES_A_BATCH] for start in range(0, len(waiting), FILES_A_BATCH)]
         tasks = [[_task(*one) for one in part] for part in parts]
@@ -311,8 +339,9 @@ class _Run:
         if failure:
             raise IntakeError(f"{self.site}: {failure}")
         series = self.register.series_patients()
-        delivered = [Delivered(image, key, task, outcome, row, self._basis(outcome.waits_for, session.withdrawn, series))
+        delivered = [Delivered(image, key, task, outcome, row, self._basis(outcome.waits_for, session.held_out, series))
                      for (image, key, row), task, outcome in zip(part, tasks, batch.outcomes, strict=True)]
+        _on_disk(batch, self.incoming)
         with self.register.transaction():
             basis = self._basis(TWINS, frozenset(), {})
             placed = place_batch(self.register, delivered, Delivery(self.run, basis))
@@ -343,12 +372,13 @@ class _Run:
         """
         self.manifest = Manifest(self.vault / MANIFEST)
         self._finish_what_was_begun()
+        self.register.begin_delivery(self.run)
         before = self.register.file(received.key)
         file = LandingFile(self.site_folder, "", RECEIVED_KEY, received.size, 0)
         task = replace(_task(file, received.key, before), data=received.data)
         session = self._session(people)
         batch = received.verdict or take_files(session, [task])
-        self._settle([(file, received.key, before)], [task], _on_disk(batch, self.incoming), session)
+        self._settle([(file, received.key, before)], [task], batch, session)
         return batch.outcomes[0]
 
     def final_basis(self) -> str:
@@ -360,7 +390,7 @@ class _Run:
         self.manifest = Manifest(self.vault / MANIFEST)
         self._write_refused()
         self._write_run_record()
-        self.register.end_delivery()
+        self.register.end_delivery(self.run)
         notes = self.register.pull_notes()
         told = f"{self.manifest.head} {digest_of(notes)}" if notes else self.manifest.head
         write_whole(self.vault / RECEIVED, told.encode())
@@ -388,6 +418,7 @@ class _Run:
         tables = self._tables(people, images)
         for name, frame in tables.frames.items():
             write_parquet_whole(folder / f"{name}.parquet", frame)
+        sync_folders([folder, self.vault])
         rows = {name: frame.height for name, frame in tables.frames.items()}
         refusals = [*tables.refusals, *unexpected_entries(self.site_folder)]
         with self.register.transaction():
@@ -399,7 +430,7 @@ class _Run:
 
     def _tables(self, people: People, images: Sequence[Listed]) -> Tables:
         session, held = self._session(people), self.register.objects_by_patient()
-        numbers = self._numbers_of(held.keys() - people.rows.keys() - session.withdrawn, images, session) if people.rows else {}
+        numbers = self._numbers_of(held.keys() - people.rows.keys() - session.held_out, images, session) if people.rows else {}
         return build_tables(self.site_folder, session, self.crosswalk, people, held, simulated=is_simulated(self.site_folder), image_numbers=numbers)
 
     def _numbers_of(self, patients: Iterable[str], images: Sequence[Listed], session: Session) -> dict[str, str]:
@@ -416,6 +447,7 @@ class _Run:
         simulated = is_simulated(self.site_folder)
         rows = [{"site": self.site, "stage": stage, "item": item, "reason": reason, "simulated": simulated} for stage, item, reason in dict.fromkeys(found)]
         write_parquet_whole(self.vault / REFUSED_TABLE, pl.DataFrame(rows, schema=polars_schema(QUARANTINE)))
+        sync_folder(self.vault)
         return len(rows)
 
     def _write_run_record(self) -> None:
@@ -439,13 +471,29 @@ class Received:
     verdict: Batch | None = None
 
 
-def _on_disk(batch: Batch, incoming: Path) -> Batch:
-    """The sender forgets what it was told is stored: the copy must outlive a power cut."""
-    for outcome in batch.outcomes:
-        if outcome.incoming:
-            with (incoming / outcome.incoming).open("rb") as file:
-                os.fsync(file.fileno())
-    return batch
+def _on_disk(batch: Batch, incoming: Path) -> None:
+    """The copies outlive a power cut before the register, or a sender, is told that they are there."""
+    written = [incoming / outcome.incoming for outcome in batch.outcomes if outcome.incoming]
+    for path in written:
+        sync_file(path)
+    if written:
+        sync_folder(incoming)
+
+
+def _called(row: ObjectRow) -> str:
+    """An object as a reason names it: its patient, and the scan or the contours that it belongs to."""
+    folder = Path(row.output).parts[1]
+    return f"patient {row.patient} scan {folder}" if row.kind == "CT" else f"patient {row.patient} contours"
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    """Whether a file of the vault is there and not empty, and has a digest where one is given."""
+    try:
+        if not digest:
+            return path.stat().st_size > 0
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except FileNotFoundError:
+        return False
 
 
 class Reception:
@@ -517,11 +565,11 @@ class Reception:
         return scan_name(keyed_uid(series_instance_uid, self._keys.uid))
 
     def patient_of(self, number: str) -> tuple[str, bool]:
-        """The pseudonym of a hospital number (empty where it is new), and whether its consent is withdrawn."""
+        """The pseudonym of a hospital number (empty where it is new), and whether its consent is withdrawn or contradictory."""
         with self._run() as run:
             patient = run.crosswalk.find(run.site, number) or ""
-            withdrawn = {*self._known_people(run).withdrawn, *run.crosswalk.withdrawn(run.site)}
-            return patient, patient in withdrawn
+            people = self._known_people(run)
+            return patient, patient in {*people.withdrawn, *people.unclear, *run.crosswalk.withdrawn(run.site)}
 
     def note(self, number: str, notes: Sequence[PullNote]) -> None:
         """What a pull did not bring of a hospital number, for the quarantine; the next pull of the number writes it anew."""
@@ -581,6 +629,7 @@ def _is_settled(image: LandingFile, row: FileRow | None, bases: frozenset[str]) 
 def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
     """Remove a patient's files and what the register holds of them."""
     shutil.rmtree(vault_site / patient, ignore_errors=True)
+    sync_folder(vault_site)
     with register.transaction():
         register.drop_patient(patient)
 
@@ -629,7 +678,8 @@ def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path, mark: str
         Manifest(vault_site / MANIFEST).append([_left("withdrawn", register, patient)])
         drop_patient(vault_site, register, patient)
         _remove_unfinished(vault_site, register)
-        register.remember("withdrawn", register.fact("withdrawn").replace(patient, mark))
+        for fact in ("withdrawn", "unclear"):
+            register.remember(fact, register.fact(fact).replace(patient, mark))
         register.remember("case_report", "")
         register.wipe()
         for path in (vault_site / CASE_REPORT).glob("*.parquet"):

@@ -7,10 +7,14 @@ import io
 import re
 import warnings
 import zipfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from xml.parsers.expat import ExpatError
 
 from dagster_project.intake.lines import Line, clean
+from dagster_project.intake.xml_files import XmlFault, refuse_document_type
 
 if TYPE_CHECKING:
     from openpyxl.workbook.workbook import Workbook
@@ -20,7 +24,10 @@ LARGEST_BYTES, LARGEST_UNPACKED, MOST_PARTS = 64 * 2**20, 256 * 2**20, 5000
 """Bounds of a file that is opened at all: a case report of ten thousand rows is 2 MB, and 20 MB unpacked."""
 
 MOST_CELLS = 3_000_000
-"""Rows times columns of a sheet, empty ones counted."""
+"""Rows times columns of a sheet, and of its merged cells, empty ones counted."""
+
+MOST_MARKS = 8_000_000
+"""Beginnings and ends of elements of all parts: four for a cell, which needs some hundred bytes of memory."""
 
 EXACT = 10**15
 """A number from here on has lost digits."""
@@ -37,6 +44,9 @@ _EAST_ASIAN_DATES = {
 """Number formats that Excel in Chinese knows by their number alone (ECMA-376 part 1, 18.8.30); openpyxl lists those of English."""
 
 _FORMAT_PARTS = re.compile(r'"(?P<quoted>[^"]*)"|\\(?P<escaped>.)|\[[^\]]*\]|[_*].|(?P<digits>[0#?][0#?,.]*|General|@)|(?P<percent>%)|.')
+
+
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*ref\s*=\s*[\"']([A-Za-z]{1,3})(\d{1,7}):([A-Za-z]{1,3})(\d{1,7})")
 
 
 class WorkbookFault(ValueError):
@@ -56,7 +66,8 @@ class Sheet:
 def read_sheets(data: bytes) -> list[Sheet]:
     """The worksheets of an .xlsx or .xlsm file.
 
-    1. Bounds before anything is unpacked, and no part with a document type declaration; nothing in the file is run or followed.
+    1. Bounds before anything is built (bytes, elements, merged cells), and no part with a document type declaration;
+       nothing in the file is run or followed.
     2. Numbers as they are seen: percent cells with their sign, units and prefixes of the format written out, dates as dates
        (from 1900 or 1904 as the workbook says). Not rounded as they are shown.
     3. Formulas by the result that the file holds; one without is an error, as #N/A is.
@@ -82,16 +93,46 @@ def _check_bounds(data: bytes) -> None:
             infos = parts.infolist()
             if len(data) > LARGEST_BYTES or len(infos) > MOST_PARTS or sum(i.file_size for i in infos) > LARGEST_UNPACKED:
                 raise WorkbookFault(TOO_LARGE)
-            for info in infos:
-                with parts.open(info) as part:
-                    _check_part(part.read(4096))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+            _check_parts(parts, infos)
+    except (zipfile.BadZipFile, zlib.error, ExpatError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise error if isinstance(error, WorkbookFault) else WorkbookFault(UNREADABLE) from error
 
 
-def _check_part(start: bytes) -> None:
-    if b"<!DOCTYPE" in start.replace(b"\0", b"").upper():
-        raise WorkbookFault(UNREADABLE)
+def _check_parts(parts: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> None:
+    """Read each part once: what openpyxl would make of it has to fit, and nothing may be defined in it."""
+    marks = merged = 0
+    for info in infos:
+        with parts.open(info) as part:
+            data = part.read()
+        marks += data.count(b"<")
+        merged += sum(_cells_of(*found.groups()) for found in _MERGED.finditer(data))
+        if marks > MOST_MARKS or merged > MOST_CELLS:
+            raise WorkbookFault(TOO_LARGE)
+        if info.filename.lower().endswith((".xml", ".rels")) and data:
+            _refuse_definitions(data)
+
+
+def _refuse_definitions(data: bytes) -> None:
+    try:
+        refuse_document_type(data)
+    except XmlFault as error:
+        raise WorkbookFault(UNREADABLE) from error
+
+
+def _cells_of(left: bytes, top: bytes, right: bytes, bottom: bytes) -> int:
+    """Cells of an area such as A1:C3.
+
+    >>> _cells_of(b"A", b"1", b"C", b"3")
+    9
+    """
+    return (_column(right) - _column(left) + 1) * (int(bottom) - int(top) + 1)
+
+
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters.upper():
+        number = number * 26 + letter - 64
+    return number
 
 
 def _has_formulas(data: bytes) -> bool:

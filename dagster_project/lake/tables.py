@@ -64,6 +64,9 @@ class Table:
         return tuple(c.name for c in self.columns)
 
 
+CONTRADICTORY = "contradictory"
+"""`patients.consent` of who is held out of every table until a person says whether consent was withdrawn."""
+
 PATIENTS = Table(
     "patients", "case_report", "One row per patient: baseline data from the case report", "每名患者一行：病例报告的基线资料",
     key=("site", "patient"), by_site=True, minimum_rows=1,
@@ -84,7 +87,7 @@ PATIENTS = Table(
         boolean("prior_malignancy", "Other malignancy in the history", "既往恶性肿瘤", nullable=True),
         boolean("organ_dysfunction", "Severe heart, lung, liver or kidney insufficiency", "严重心、肺、肝、肾功能不全", nullable=True),
         boolean("target_radiotherapy", "Radiotherapy to the target lesion before baseline", "基线前靶病灶放疗史", nullable=True),
-        string("consent", "Consent", "知情同意", nullable=True, allowed=("given", "withdrawn")),
+        string("consent", "Consent", "知情同意", nullable=True, allowed=("given", "withdrawn", CONTRADICTORY)),
         boolean("in_case_report", "False where scans came without a case-report row", "是否有病例报告；仅有影像者为否"),
         SIMULATED, FINGERPRINT,
     ),

@@ -45,7 +45,7 @@ PATIENT_CASES = [
     ("E2", {"prior_malignancy": True}, "not_met"), ("E2", {"prior_malignancy": None}, "unknown"),
     ("E3", {"organ_dysfunction": True}, "not_met"), ("E3", {"organ_dysfunction": None}, "unknown"),
     ("E4", {"target_radiotherapy": True}, "not_met"), ("E4", {"target_radiotherapy": None}, "unknown"),
-    ("E5", {"consent": "withdrawn"}, "not_met"), ("E5", {"consent": None}, "unknown"),
+    ("E5", {"consent": "withdrawn"}, "not_met"), ("E5", {"consent": None}, "unknown"), ("E5", {"consent": "contradictory"}, "unknown"),
 ]
 
 

@@ -10,7 +10,7 @@ from dagster_project.intake.keys import create_throwaway_medium, unlock
 from dagster_project.intake.pseudonyms import Crosswalk, shift_days
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
-from dagster_project.lake.tables import FOLLOW_UP, PATIENTS, RECONCILIATION, TREATMENTS
+from dagster_project.lake.tables import CONTRADICTORY, FOLLOW_UP, PATIENTS, RECONCILIATION, TREATMENTS
 from tests.intake.builders import session
 
 HEADER = "patient_id,name,sex,birth_date,smoking,ecog,stage,histology,egfr,alk,pd_l1_tps,line,regimen,prior_malignancy,organ_dysfunction,target_radiotherapy,consent"
@@ -40,7 +40,8 @@ class Site:
         self.folder.mkdir(exist_ok=True)
         people = read_people(self.folder, "AB", self.crosswalk)
         withdrawn = frozenset(people.withdrawn) | self.crosswalk.withdrawn("AB")
-        tables = build_tables(self.folder, session(self.root, **{"keys": self.keys, "withdrawn": withdrawn, **self.changes}), self.crosswalk, people,
+        held_out = {"withdrawn": withdrawn, "unclear": frozenset(people.unclear) - withdrawn}
+        tables = build_tables(self.folder, session(self.root, **{"keys": self.keys, **held_out, **self.changes}), self.crosswalk, people,
                               self.vault_patients, simulated=simulated, image_numbers=self.image_numbers)
         self.refusals = {r.item: r.reason for r in tables.refusals}
         return tables.frames
@@ -89,7 +90,7 @@ def test_every_normalised_value_is_allowed_by_the_schema():
 
     for table, columns in ((PATIENTS, ("sex", "smoking", "histology", "egfr", "alk", "consent")), (FOLLOW_UP, ("event",))):
         for column in columns:
-            assert set(load_vocabulary().values[column].values()) == set(table.column(column).allowed)
+            assert set(load_vocabulary().values[column].values()) == set(table.column(column).allowed) - {CONTRADICTORY}
 
 
 def test_no_rows_and_no_file_are_empty_tables(site):
@@ -245,6 +246,30 @@ def test_a_second_row_fills_what_the_first_leaves_blank_and_never_what_was_refus
 def test_consent_that_only_a_second_row_withdraws_is_withdrawn(site):
     site.patients("001,F,", "001,F,withdrawn", header="patient_id,sex,consent")
     assert site.build()["patients"]["consent"].to_list() == ["withdrawn"]
+
+
+@pytest.mark.parametrize("rows", [
+    ("given", "withdrawn"), ("withdrawn", "given"), ("given", "withdrawn", "withdrawn"), ("withdrawn", "", "given"), ("perhaps", "withdrawn"),
+    ("given", "撤回同意"), ("", "given", "withdrawn", "given"),
+])
+def test_who_withdrew_in_one_row_and_not_in_another_is_held_out_in_whatever_order(site, rows):
+    site.patients(*(f"001,F,IIIB,{consent}" for consent in rows), "002,M,IV,given", header="patient_id,sex,stage,consent")
+    site.put("clinical/treatments.csv", "patient_id,cycle,date", "001,1,2024-01-05", "002,1,2024-01-05")
+    frames = site.build()
+    row = frames["patients"].filter(patient=site.patient()).row(0, named=True)
+    assert {k: v for k, v in row.items() if v is not None} == {
+        "site": "AB", "patient": site.patient(), "consent": CONTRADICTORY, "in_case_report": True, "simulated": False}
+    assert frames["treatments"]["patient"].to_list() == [site.patient("002")]
+    assert frames["patients"].filter(patient=site.patient("002"))["consent"].item() == "given"
+    named = {item for item, reason in site.refusals.items() if "lakehouse withdraw" in reason}
+    assert len(named) == 1
+    assert named.pop().endswith("column consent")
+
+
+def test_consent_that_all_rows_state_alike_is_no_contradiction(site):
+    site.patients("001,given", "001,", "001,given", "002,withdrawn", "002,", header="patient_id,consent")
+    assert site.build()["patients"].sort("consent")["consent"].to_list() == ["given", "withdrawn"]
+    assert site.refusals == {}
 
 
 def test_two_people_under_one_number_have_no_age(site):

@@ -15,7 +15,9 @@ from dagster_project.intake.opening import (
     LEADS_NOWHERE,
     LEADS_OUT,
     NO_FILE,
+    TOO_LARGE_EXPORT,
     TOO_LARGE_FILE,
+    TOO_LARGE_LOCK,
     TOO_LARGE_TABLE,
     NotOpenedError,
     file_digest,
@@ -176,7 +178,7 @@ def rows(site):
 TABLES = ("clinical/patients.csv", "clinical/odm.xml", "clinical/redcap.csv", "clinical/treatments.xlsx", "reads/R1/lesions.csv", "reads/R1/LOCKED", "arbitration/decisions.csv")
 
 
-@pytest.mark.parametrize(("kind", "reasons"), [(pipe, {NO_FILE}), (endless, {LEADS_OUT}), (loop, {LEADS_NOWHERE}), (sparse, {TOO_LARGE_TABLE, TOO_LARGE_FILE}), (folder, {NO_FILE})],
+@pytest.mark.parametrize(("kind", "reasons"), [(pipe, {NO_FILE}), (endless, {LEADS_OUT}), (loop, {LEADS_NOWHERE}), (sparse, {TOO_LARGE_TABLE, TOO_LARGE_EXPORT, TOO_LARGE_LOCK}), (folder, {NO_FILE})],
                          ids=["pipe", "endless", "loop", "sparse", "folder"])
 def test_a_table_that_is_no_file_is_refused_by_its_name(site, kind, reasons):
     """Folders in the place of exports are counted as entries that the contract does not know."""

@@ -291,6 +291,38 @@ def test_who_withdraws_in_the_case_report_leaves_the_vault(full):
     assert full.take().accepted == 7
 
 
+def test_whose_consent_is_contradictory_is_held_out_and_nothing_is_deleted(full):
+    full.take()
+    before = {f: (full.vault / f).read_bytes() for f in full.files()}
+    for order in (("given", "withdrawn"), ("withdrawn", "given")):
+        full.put("clinical/patients.csv", PATIENTS + "".join(f"ZY0012345,F,1949-05-11,IIIB,{c}\n" for c in order))
+        new = full.put("dicom/new", ct(7))
+        report = full.take()
+        assert {f: (full.vault / f).read_bytes() for f in full.files()} == before
+        assert (report.accepted, report.withdrawn) == (0, 0)
+        assert pl.read_parquet(full.vault / "case_report" / "patients.parquet")["consent"].to_list() == ["contradictory"]
+        assert {item.partition(" ")[0] for item, reason in full.refused().items() if "lakehouse withdraw" in reason} == {"clinical/patients.csv", "dicom/"}
+        assert full.take().accepted == 0, "in every run"
+        new.unlink()
+    full.put("clinical/patients.csv", PATIENTS + "ZY0012345,F,1949-05-11,IIIB,given\n")
+    full.put("dicom/new", ct(7))
+    assert full.take().accepted == 1
+    assert full.refused() == {}
+
+
+def test_a_contradictory_consent_can_be_withdrawn_by_command(full):
+    full.take()
+    full.put("clinical/patients.csv", PATIENTS + "ZY0012345,F,1949-05-11,IIIB,given\nZY0012345,F,1949-05-11,IIIB,withdrawn\n")
+    full.take()
+    patient = full.patient()
+    mark = remove_patient(full.vault, patient, crosswalk=full.crosswalk)
+    report = full.take()
+    assert (report.accepted, full.files()) == (0, [])
+    (row,) = pl.read_parquet(full.vault / "case_report" / "patients.parquet").to_dicts()
+    assert (row["patient"], row["consent"]) == (mark, "withdrawn")
+    assert not any(patient.encode() in p.read_bytes() for p in full.vault.rglob("*") if p.is_file())
+
+
 def test_who_is_withdrawn_by_command_leaves_files_rows_and_crosswalk_and_stays_out(full):
     full.take()
     patient = full.patient()

@@ -59,7 +59,8 @@ def test_no_word_means_two_things_in_one_field():
     (tables.FOLLOW_UP, "event"), (tables.READS, "role"), (tables.READS, "nontarget_state"),
 ])
 def test_values_are_those_that_the_schema_allows(table, column):
-    assert set(load_vocabulary().values[column].values()) == set(table.column(column).allowed)
+    """Contradictory is what intake makes of two rows; no cell says it."""
+    assert set(load_vocabulary().values[column].values()) == set(table.column(column).allowed) - {tables.CONTRADICTORY}
 
 
 @pytest.mark.parametrize(("field", "word", "value"), [

@@ -49,7 +49,7 @@ class Subject:
 
 
 def subjects_of(tables: Tables, study: str) -> list[Subject]:
-    """Every patient who has not withdrawn, in order.
+    """Every patient who has not withdrawn, and whose consent is not contradictory, in order.
 
     1. TRTSDT is the date of cycle 1, TRTEDT that of the last dated cycle; SAFFL is Y where any
        cycle was given
@@ -66,7 +66,7 @@ def subjects_of(tables: Tables, study: str) -> list[Subject]:
     cycles = _rows(tables["treatments"].sort("cycle"))
     patients = (
         tables["patients"]
-        .filter(pl.col("consent").is_null() | (pl.col("consent") != "withdrawn"))
+        .filter(pl.col("consent").is_null() | (pl.col("consent") == "given"))
         .sort("patient", "site")
     )
     return [
