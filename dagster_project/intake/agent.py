@@ -36,6 +36,7 @@ HOURS = 12.0
 LOCKED = ("intake is locked: no key agent holds the keys of this home; put the medium in place and unlock with `lakehouse keys unlock MEDIUM`")
 
 _PR_SET_DUMPABLE = 4
+_MCL_CURRENT, _MCL_FUTURE = 1, 2
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 _BYTES = ("index", "uid", "date")
 
@@ -135,9 +136,10 @@ def _line(connection: socket.socket) -> bytes:
 def serve_agent(address: Path, keys: Keys, *, hours: float = HOURS, ready: Callable[[], None] = lambda: None) -> None:
     """Hold the keys until the time is over, somebody of the same user locks, or the process is told to end.
 
-    1. The memory is neither dumped nor read by another process of the same user (PR_SET_DUMPABLE 0, no core file).
+    1. The memory is neither dumped nor read by another process of the same user (PR_SET_DUMPABLE 0, no core file), and
+       stays out of swap where the system allows as much locked memory (RLIMIT_MEMLOCK; a unit's LimitMEMLOCK).
     2. The socket is its owner's alone, and so is its folder; a peer of another user gets nothing.
-    3. The socket goes when the agent goes.
+    3. The socket goes when the agent goes; who locks has the answer when it is gone, so that nobody finds the old keys after it.
     4. `ready` is called once it listens.
 
     Raises
@@ -159,10 +161,14 @@ def serve_agent(address: Path, keys: Keys, *, hours: float = HOURS, ready: Calla
             os.umask(before)
         listener.listen(16)
         ready()
+        _lock_in_memory()
         try:
-            _serve(listener, keys, time.monotonic() + hours * 3600)
+            locked_by = _serve(listener, keys, time.monotonic() + hours * 3600)
         finally:
             address.unlink(missing_ok=True)
+    if locked_by is not None:
+        with locked_by, contextlib.suppress(OSError):
+            locked_by.sendall(b"\n")
 
 
 def _shut_memory() -> None:
@@ -170,28 +176,41 @@ def _shut_memory() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _serve(listener: socket.socket, keys: Keys, end: float) -> None:
+def _lock_in_memory() -> None:
+    """Not done where the limit is too low. Under a limit only for what is there now: a later allocation must not fail.
+
+    A forked child does not inherit it.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE if most == resource.RLIM_INFINITY else _MCL_CURRENT)
+
+
+def _serve(listener: socket.socket, keys: Keys, end: float) -> socket.socket | None:
+    """Answer until the time is over; the connection of who locks, not answered yet."""
     with selectors.DefaultSelector() as waiting:
         waiting.register(listener, selectors.EVENT_READ)
         while (left := end - time.monotonic()) > 0:
             if waiting.select(left):
                 connection, _ = listener.accept()
-                with connection:
-                    if not _answer(connection, keys):
-                        return
+                if _answer(connection, keys):
+                    return connection
+                connection.close()
+    return None
 
 
 def _answer(connection: socket.socket, keys: Keys) -> bool:
-    """Answer one peer; False where it asked to lock."""
+    """Answer one peer; True, and no answer yet, where it locks."""
     connection.settimeout(SECONDS_TO_ANSWER)
     try:
         if _peer(connection) != os.getuid():
+            return False
+        request = _line(connection)
+        if request == LOCK:
             return True
-        asked = _line(connection)
-        connection.sendall(_as_bytes(keys) if asked == ASK else b"\n")
+        connection.sendall(_as_bytes(keys) if request == ASK else b"\n")
     except OSError:  # a peer that went away
-        return True
-    return asked != LOCK
+        return False
+    return False
 
 
 def start_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:

@@ -5,6 +5,8 @@ import pickle
 import socket
 import stat
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +56,44 @@ def processes_with(needle: bytes) -> list[str]:
     return found
 
 
+WITHOUT_THE_RIGHT_TO_LOCK = ("prlimit", "--memlock=65536:65536", "setpriv", "--inh-caps=-ipc_lock", "--bounding-set=-ipc_lock")
+START = """
+import sys
+from pathlib import Path
+from dagster_project.intake.agent import start_agent
+from tests.intake.test_agent import SESSION
+start_agent(Path(sys.argv[1]), SESSION, hours=0.1)
+"""
+
+
+def kibibytes(address: Path, field: str) -> int:
+    """A field of the status of the agent's process."""
+    process = next(p for p in processes_with(bytes(address)) if p.endswith("cmdline"))
+    text = Path(process).with_name("status").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith(field)).split()[1])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="others may lock little memory")
+def test_the_keys_are_not_written_to_swap(running):
+    assert wait_until(lambda: kibibytes(running, "VmLck") > 0)
+    assert kibibytes(running, "VmLck") >= kibibytes(running, "RssAnon")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has the right and may give it up")
+def test_an_agent_that_may_not_lock_memory_works_all_the_same(address):
+    subprocess.run([*WITHOUT_THE_RIGHT_TO_LOCK, sys.executable, "-c", START, str(address)], check=True)
+    assert ask_agent(address) == SESSION
+    assert kibibytes(address, "VmLck") == 0
+
+
+def test_once_locked_nobody_finds_the_agent(address):
+    for _ in range(5):
+        start_agent(address, SESSION, hours=0.1)
+        lock_agent(address)
+        assert not address.exists()
+        assert not is_running(address)
+
+
 def test_an_agent_gives_back_the_keys_that_it_was_given(running):
     assert ask_agent(running) == SESSION
     assert ask_agent(running) == SESSION
@@ -80,7 +120,7 @@ def test_another_user_gets_nothing_and_cannot_lock(monkeypatch):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             theirs.sendall(asked)
-            assert agent._answer(ours, SESSION)
+            assert not agent._answer(ours, SESSION)
             ours.close()
             assert received(theirs) == b""
 
