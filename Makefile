@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: help setup demo test lint dev lock docs system clean
+.PHONY: help setup demo test lint dev lock sbom docs system clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -17,9 +17,9 @@ $(VENV)/.ready: requirements/build.txt requirements/lock.txt requirements/torch.
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; name another with make PYTHON=…" >&2; exit 1; }
 	@echo "Environment in $(VENV) (some minutes the first time) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) -r requirements/build.txt
-	@$(PIP) --no-build-isolation -r requirements/lock.txt
-	@$(PIP) -r requirements/torch.txt
+	@$(PIP) --require-hashes -r requirements/build.txt
+	@$(PIP) --no-build-isolation --require-hashes -r requirements/lock.txt
+	@$(PIP) --no-deps -r requirements/torch.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'from dagster_project.radiomics.fused_engine import warm; warm()'   # compiles the kernels once
 	@touch $@
@@ -43,10 +43,16 @@ system:         ## Debian packages that the tests need
 test: setup system lint   ## everything that CI checks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-lock: setup     ## compile requirements/lock.txt anew from pyproject.toml
+COMPILE = $(BIN)/uv pip compile --python-version 3.11 --no-header --no-emit-index-url --generate-hashes --upgrade --quiet
+
+lock: setup     ## compile requirements/lock.txt and build.txt anew, with the hash of every file
 	$(PIP) uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --no-build-isolation-package pyradiomics \
-	  --no-header --no-emit-index-url --quiet --upgrade -o requirements/lock.txt
+	$(COMPILE) pyproject.toml requirements/torch_dependencies.in --extra dev --no-build-isolation-package pyradiomics \
+	  -o requirements/lock.txt
+	$(COMPILE) requirements/build.in -c requirements/lock.txt -o requirements/build.txt
+
+sbom: setup     ## components and licences of what runs: build/sbom.cdx.json (CycloneDX), docs/licences.md
+	$(BIN)/python scripts/sbom
 
 docs: setup     ## the generated parts of docs/
 	$(BIN)/python -m dagster_project.lake.dictionary

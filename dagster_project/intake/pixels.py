@@ -9,7 +9,25 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.tag import Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from dagster_project.intake.refusals import RefusedError
 
@@ -20,8 +38,23 @@ NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLitt
 
 LOSSY = frozenset({
     "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.93",
+    HTJ2K,
 })
-"""Transfer syntaxes that may lose: JPEG baseline and extended, JPEG-LS near-lossless, JPEG 2000, JPEG 2000 part 2."""
+"""Transfer syntaxes that may lose: JPEG baseline and extended, JPEG-LS near-lossless, JPEG 2000, JPEG 2000 part 2,
+high-throughput JPEG 2000."""
+
+DECODERS: dict[UID, str] = {
+    **dict.fromkeys(
+        (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless), "gdcm",
+    ),
+    **dict.fromkeys(
+        (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K, RLELossless), "pylibjpeg",
+    ),
+}
+"""The decoder of each compressed transfer syntax, so that pixels do not depend on what else is installed.
+
+GDCM for JPEG and JPEG-LS, OpenJPEG (by pylibjpeg) for JPEG 2000, pylibjpeg's own for RLE; none is under the GPL.
+"""
 
 MOST_BYTES = 2**29
 """Half a gibibyte: the largest segmentation of a whole chest; a file that declares more is refused before anything is allocated."""
@@ -83,16 +116,24 @@ def _native(dataset: Dataset, geometry: Geometry) -> bytes:
 
 
 def _decoded(dataset: Dataset, geometry: Geometry) -> bytes:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    _refuse_unread(syntax, geometry)
     try:
-        decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-        array, _ = decoder.as_array(dataset, raw=True)
+        array, _ = get_decoder(syntax).as_array(dataset, raw=True, decoding_plugin=DECODERS.get(syntax, ""))
     except (MemoryError, RecursionError):
         raise
     except Exception as error:
-        raise RefusedError("undecodable pixels: the encoding is not supported or the stream is broken; export uncompressed") from error
+        raise RefusedError("undecodable pixels: the stream is broken; export the file again, uncompressed") from error
     if array.size != geometry.rows * geometry.columns * geometry.frames:
         raise RefusedError("undecodable pixels: their number is not that of the geometry; export the file again")
     return _as_bytes(array, geometry)
+
+
+def _refuse_unread(syntax: UID, geometry: Geometry) -> None:
+    if syntax == JPEGExtended12Bit and geometry.bits_stored > 8:
+        raise RefusedError("undecodable pixels: lossy JPEG of 12 bits (JPEG Extended) is not read; export uncompressed")
+    if syntax not in DECODERS and syntax != ExplicitVRBigEndian:
+        raise RefusedError("undecodable pixels: their transfer syntax is not read; export uncompressed")
 
 
 def _as_bytes(array: np.ndarray, geometry: Geometry) -> bytes:

@@ -1,17 +1,20 @@
 """Pixels of every encoding come out as they went in, or the file is refused."""
 
 import io
+import subprocess
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from dagster_project.intake.deidentification import deidentify, open_source
-from dagster_project.intake.pixels import MOST_BYTES, Geometry
+from dagster_project.intake.pixels import DECODERS, MOST_BYTES, Geometry
 from dagster_project.intake.refusals import RefusedError
 from tests.intake.builders import PERSON, ct, read_back, seg, seg_mask, to_bytes
+from tests.intake.peers import of_dcmtk
 
 SYNTAXES = "transfer_syntax"
 LARGE = np.add.outer(np.arange(64) * 29, np.arange(48) * 31) % 4096
@@ -87,6 +90,67 @@ def flat_jpeg(value: int, rows: int, columns: int) -> bytes:
     bits += "1" * (-len(bits) % 8)
     stream = bytes(int(bits[n:n + 8], 2) for n in range(0, len(bits), 8)).replace(b"\xff", b"\xff\0")
     return b"\xff\xd8" + sof + dht + sos + stream + b"\xff\xd9"
+
+
+ENCODERS = {
+    "JPEG Lossless SV1": ("dcmcjpeg", "+e1"),
+    "JPEG Lossless, predictor 4": ("dcmcjpeg", "+el", "+sv", "4"),
+    "JPEG-LS": ("dcmcjpls", "+el"),
+    "RLE": ("dcmcrle",),
+}
+
+
+def whole_range(stored, signed):
+    """64 × 48: a gradient over every value of the depth, its two ends and noise beside each other."""
+    low, high = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
+    pixels = np.linspace(low, high, LARGE.size).round().astype(np.int64).reshape(LARGE.shape)
+    pixels[:20, :20] = np.random.default_rng(3).integers(low, high + 1, (20, 20))
+    pixels[20, ::2], pixels[20, 1::2] = low, high
+    return pixels
+
+
+def written_by_dcmtk(tmp_path, pixels, stored, signed, command):
+    """The image as DCMTK encodes it, by a PACS that leaves the ImageType of a lossy copy as it was."""
+    ds = ct(pixels=pixels.astype(np.int16 if signed else np.uint16), BitsStored=stored, HighBit=stored - 1, PixelRepresentation=int(signed))
+    (tmp_path / "plain.dcm").write_bytes(to_bytes(ds))
+    tool, *options = command
+    subprocess.run([of_dcmtk(tool), *options, tmp_path / "plain.dcm", tmp_path / "encoded.dcm"], check=True)
+    ds = pydicom.dcmread(tmp_path / "encoded.dcm")
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    buffer = io.BytesIO()
+    ds.save_as(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("stored", "signed"), [(12, False), (12, True), (16, False), (16, True)])
+@pytest.mark.parametrize("command", ENCODERS.values(), ids=ENCODERS)
+def test_what_dcmtk_encodes_without_loss_comes_out_as_it_went_in(tmp_path, stored, signed, command):
+    pixels = whole_range(stored, signed)
+    assert np.array_equal(out(written_by_dcmtk(tmp_path, pixels, stored, signed, command)).pixel_array, pixels)
+
+
+def test_near_lossless_differs_by_no_more_than_its_encoder_promised(tmp_path):
+    pixels = whole_range(12, signed=False)
+    result = out(written_by_dcmtk(tmp_path, pixels, 12, False, ("dcmcjpls", "+en", "+md", "2")))
+    assert np.abs(result.pixel_array.astype(int) - pixels).max() == 2
+    assert result.LossyImageCompression == "01"
+
+
+def test_lossy_jpeg_of_12_bits_is_refused_by_name(tmp_path):
+    data = written_by_dcmtk(tmp_path, whole_range(12, signed=False), 12, False, ("dcmcjpeg", "+ee"))
+    with pytest.raises(RefusedError, match="JPEG Extended"):
+        out(data)
+
+
+def test_a_transfer_syntax_that_is_not_read_is_refused_as_such():
+    data = encoded(ct(1, pixels=LARGE), JPEG2000Lossless).replace(b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2.4.94")
+    with pytest.raises(RefusedError, match="transfer syntax is not read"):
+        out(data)
+
+
+@pytest.mark.parametrize("syntax", DECODERS, ids=lambda s: s.name)
+def test_the_decoder_of_each_transfer_syntax_is_installed(syntax):
+    assert DECODERS[syntax] in get_decoder(syntax).available_plugins
 
 
 def test_lossy_transfer_syntaxes_are_flagged():
