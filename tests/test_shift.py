@@ -18,7 +18,9 @@ import polars as pl
 import pytest
 
 from dagster_project.domain.adam import SOURCES, derive_adam
+from dagster_project.intake.files import scan_name
 from dagster_project.intake.pseudonyms import LONGEST_SHIFT_DAYS, SHORTEST_SHIFT_DAYS
+from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake import published_files, schema
 from dagster_project.lake.home import Home
 from dagster_project.lake.publish import publish
@@ -258,6 +260,14 @@ def test_no_time_is_found_by_trying_what_gives_the_digest_of_a_row(study: Study,
     mine = with_fingerprint(reads.drop("input_fingerprint"))
     locked = dict(reads.group_by("patient").agg(pl.col("locked_at").unique()).iter_rows())
     assert _times_that_fit(mine, locked.__getitem__) == (0 if guarded else 30)
+
+
+def test_names_that_are_keyed_keep_no_order_of_what_they_are_made_of() -> None:
+    """UIDs of scanners often hold the time, so that they sort by it."""
+    made = [f"1.2.840.113619.2.55.3.{BEGIN + dt.timedelta(k):%Y%m%d}101530.{1000 + k}" for k in range(400)]
+    for names in ([keyed_uid(uid, b"u" * 32) for uid in made], [scan_name(keyed_uid(uid, b"u" * 32)) for uid in made]):
+        places = np.argsort(np.argsort(names))
+        assert abs(np.corrcoef(places, np.arange(400))[0, 1]) < 0.2
 
 
 # -- pages and exports ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from pydicom.tag import Tag
@@ -20,7 +20,8 @@ from dagster_project.intake.deidentification import Clean, Source, deidentify, o
 from dagster_project.intake.identifiers import Needles, plain_text
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file, read_mask_name
-from dagster_project.intake.opening import NotOpenedError, file_digest, read_delivered
+from dagster_project.intake.numbering import HEAD_BYTES, NO_NUMBERS, Head, Numbers, read_head
+from dagster_project.intake.opening import NotOpenedError, file_digest, read_beginning, read_delivered
 from dagster_project.intake.other_formats import other_format
 from dagster_project.intake.pseudonyms import (
     PSEUDONYM,
@@ -76,7 +77,8 @@ class Task:
 
     `root` is the site's folder, out of which no link leads; by default the file's own folder.
 
-    `number_only` asks for nothing but the patient number that it bears.
+    `number_only` asks for nothing but the patient number that it bears, `head_only` for its place in its study.
+    `numbers` are those that it gets in place of its own SeriesNumber and AcquisitionNumber.
 
     What came by the network lies nowhere: `data` are its bytes, and nobody writes them.
     """
@@ -87,6 +89,8 @@ class Task:
     root: str = ""
     data: bytes | None = field(default=None, repr=False)
     number_only: bool = False
+    head_only: bool = False
+    numbers: Numbers = NO_NUMBERS
 
     def digest(self) -> str:
         """SHA-256; empty where the file cannot be read."""
@@ -127,6 +131,7 @@ class Outcome:
     output_digest: str = ""
     actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     number: str = field(default="", repr=False)
+    head: Head | None = field(default=None, repr=False)
 
 
 def scan_name(keyed_series_uid: str) -> str:
@@ -147,11 +152,17 @@ def take_file(session: Session, task: Task) -> Outcome:
 
     Of a task that asks for the number only nothing else is done, and the number stays in memory.
     """
-    path = Path(task.path)
+    if task.head_only:
+        return Outcome("", "", head=_head(session, task))
     try:
-        data = read_delivered(path, task.folder) if task.data is None else task.data
+        data = read_delivered(Path(task.path), task.folder) if task.data is None else task.data
     except NotOpenedError as fault:
         return Outcome("", "", reason=fault.reason, waits_for="next_run")
+    return _taken(session, task, data)
+
+
+def _taken(session: Session, task: Task, data: bytes) -> Outcome:
+    path = Path(task.path)
     if task.number_only:
         return Outcome("", "", number=_number_in(data))
     digest = hashlib.sha256(data).hexdigest()
@@ -164,11 +175,25 @@ def take_file(session: Session, task: Task) -> Outcome:
         other = other_format(path.name, data, mask=is_mask_file(path.name))
         if other is not None:
             raise RefusedError(other)
-        return _dicom(session, data, digest, keyed_digest)
+        return _dicom(session, data, digest, keyed_digest, task.numbers)
     except MemoryError:
         raise
     except Exception as error:
         return _fault(error, digest, keyed_digest)
+
+
+def _head(session: Session, task: Task) -> Head | None:
+    """Of a DICOM image alone; a head that is longer than usual is looked for in the whole file."""
+    if task.reader and is_mask_file(Path(task.path).name):
+        return None
+    keyed = partial(keyed_uid, key=session.keys.uid)
+    try:
+        data = read_beginning(Path(task.path), task.folder, HEAD_BYTES) if task.data is None else task.data
+        head = read_head(data, keyed)
+        longer = head is None and task.data is None and len(data) == HEAD_BYTES
+        return read_head(read_delivered(Path(task.path), task.folder), keyed) if longer else head
+    except NotOpenedError:
+        return None
 
 
 def _number_in(data: bytes) -> str:
@@ -192,11 +217,11 @@ def _fault(error: Exception, digest: str, keyed_digest: str) -> Outcome:
     return Outcome(digest, keyed_digest, reason=f"damaged: cannot be read ({type(error).__name__}); export the file again")
 
 
-def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str) -> Outcome:
+def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str, numbers: Numbers) -> Outcome:
     source = open_source(data)
     _check_date(session, source)
     patient = _patient(session, source)
-    clean = deidentify(source, _person(session, patient))
+    clean = deidentify(source, _person(session, patient, numbers))
     name = f"{secrets.token_hex(16)}.dcm"
     _write(Path(session.incoming) / name, clean.data)
     return _accepted(clean, patient, digest, keyed_digest, name)
@@ -238,8 +263,9 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _person(session: Session, patient: str) -> Person:
-    return Person(patient, shift_days(session.keys, patient), session.keys.uid, session.target, session.needles.get(patient, Needles()))
+def _person(session: Session, patient: str, numbers: Numbers) -> Person:
+    needles = session.needles.get(patient, Needles())
+    return Person(patient, shift_days(session.keys, patient), session.keys.uid, session.target, needles, numbers)
 
 
 def _patient(session: Session, source: Source) -> str:

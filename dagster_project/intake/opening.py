@@ -107,6 +107,21 @@ def read_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_
     return data
 
 
+def read_beginning(path: Path, root: Path, count: int) -> bytes:
+    """The first bytes of a regular file of a landing.
+
+    Raises
+    ------
+    NotOpenedError
+        Saying why.
+    """
+    with open_delivered(path, root) as file:
+        try:
+            return file.read(count)
+        except OSError:
+            raise NotOpenedError(UNREADABLE) from None
+
+
 def read_table_file(path: Path, *, most: int = LARGEST_TABLE) -> bytes:
     """The bytes of a table, workbook or export of a study database.
 

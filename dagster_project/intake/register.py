@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS twin (
     path TEXT PRIMARY KEY, object TEXT NOT NULL, patient TEXT NOT NULL, delivery TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS twin_object ON twin (object);
 CREATE TABLE IF NOT EXISTS leaving (output TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS number (
+    study TEXT NOT NULL, what TEXT NOT NULL, original TEXT NOT NULL, given INTEGER NOT NULL, PRIMARY KEY (study, what, original));
+CREATE TABLE IF NOT EXISTS study_of (series TEXT PRIMARY KEY, study TEXT NOT NULL);
 """
 
 RECEIVED_KEY = "pacs"
@@ -180,6 +183,11 @@ class Register:
     def objects(self, patient: str) -> list[ObjectRow]:
         """A patient's objects."""
         return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE patient = ? ORDER BY key", (patient,))]
+
+    def images_and_contours(self) -> list[ObjectRow]:
+        """Every object that is a DICOM file and in its place, by key."""
+        rows = self._connection.execute("SELECT * FROM object WHERE kind <> 'MASK' AND incoming IS NULL ORDER BY key")
+        return [ObjectRow(**row) for row in rows]
 
     def output_digests(self) -> dict[str, str]:
         """SHA-256 of what was written of every object, by its name in the vault."""
@@ -341,6 +349,27 @@ class Register:
             "INSERT INTO series VALUES (?, ?, 1) ON CONFLICT (uid) DO UPDATE SET slices = slices + 1", (uid, patient))
         return self._connection.execute("SELECT slices FROM series WHERE uid = ?", (uid,)).fetchone()[0]
 
+    # ── numbers that were counted anew ──
+
+    def numbers(self, study: str, what: str) -> dict[str, int]:
+        """The numbers that were given within a study, by the keyed name of what they are of."""
+        rows = self._connection.execute("SELECT original, given FROM number WHERE study = ? AND what = ?", (study, what))
+        return dict(rows.fetchall())
+
+    def note_studies(self, studies: Mapping[str, str]) -> None:
+        """The study of each series of which an image has come."""
+        self._connection.executemany("INSERT OR REPLACE INTO study_of VALUES (?, ?)", studies.items())
+
+    def forget_numbers(self) -> None:
+        """Nothing is noted of studies none of whose series is held."""
+        self._connection.execute("DELETE FROM study_of WHERE series NOT IN (SELECT uid FROM series)")
+        self._connection.execute("DELETE FROM number WHERE study NOT IN (SELECT study FROM study_of)")
+
+    def give_numbers(self, study: str, what: str, given: Mapping[str, int]) -> None:
+        """Note numbers for good."""
+        rows = [(study, what, original, number) for original, number in given.items()]
+        self._connection.executemany("INSERT INTO number VALUES (?, ?, ?, ?)", rows)
+
     def patients(self) -> list[str]:
         """Patients of whom the vault holds anything."""
         return [row["patient"] for row in self._connection.execute("SELECT DISTINCT patient FROM object ORDER BY patient")]
@@ -362,6 +391,7 @@ class Register:
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
         self._connection.execute("DELETE FROM pull_note WHERE patient = ?", (patient,))
+        self.forget_numbers()
         for twin in self.twins():
             if twin.patient == patient:
                 self.settle_twins(twin.object)

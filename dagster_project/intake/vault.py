@@ -11,11 +11,11 @@ import secrets
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -23,11 +23,13 @@ from dagster_project.intake.allowlists import FILES
 from dagster_project.intake.case_report import People, Tables, build_tables, read_people
 from dagster_project.intake.chronology import AFTER_CUT_OFF, cut_off_of
 from dagster_project.intake.csv_tables import Refusal
+from dagster_project.intake.earlier_numbers import count_earlier
 from dagster_project.intake.files import Outcome, Session, Task, scan_name
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, people_files, unexpected_entries
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
+from dagster_project.intake.numbering import NO_NUMBERS, Head, count_anew
 from dagster_project.intake.opening import file_digest
 from dagster_project.intake.placing import Delivered, Delivery, Placed, move_into_place, place_batch
 from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, mark_of, withdraw_from_crosswalk
@@ -44,6 +46,8 @@ from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE
 from dagster_project.lake.vocabulary import VOCABULARY
 from dagster_project.study import digest_of, load_study
+
+T = TypeVar("T")
 
 FILES_A_BATCH = 200
 """How many files a worker takes at once: about a second of work, and one transaction of the register."""
@@ -222,6 +226,7 @@ class _Run:
         refused = self._write_refused()
         self._write_run_record()
         self.register.end_delivery(self.run)
+        self.register.forget_numbers()
         return IntakeReport(
             self.site, self.counts["accepted"], self.counts["reused"], self.counts["duplicates"], self.counts["superseded"], refused,
             len(self.register.patients()), len(people.withdrawn), rows, self.keys.throwaway, self.manifest.head)
@@ -237,6 +242,7 @@ class _Run:
         move_into_place(self.register, self.vault, self.incoming)
         for rest in self.incoming.iterdir():
             rest.unlink()
+        count_earlier(self.register, self.vault, self.incoming, self.manifest, self.keys.uid)
 
     def _take_stock(self) -> None:
         """Compare the vault with what the register says of it, after a run that did not come to its end.
@@ -328,11 +334,21 @@ class _Run:
     def _take(self, images: Sequence[Listed], session: Session) -> None:
         waiting = self._to_read(images, session.held_out)
         self.total += len(waiting)
-        parts = [waiting[start:start + FILES_A_BATCH] for start in range(0, len(waiting), FILES_A_BATCH)]
-        tasks = [[_task(*one) for one in part] for part in parts]
+        numbered = self._numbered([_task(*one) for one in waiting], session)
+        parts, tasks = _batches(waiting), _batches(numbered)
         for part, tasks_of_part, batch in zip(parts, tasks, self.mapper(partial(take_files, session), tasks), strict=True):
             with uninterrupted():
                 self._settle(part, tasks_of_part, batch, session)
+
+    def _numbered(self, tasks: Sequence[Task], session: Session) -> list[Task]:
+        """The tasks with the numbers that their images get, given before anything is written: by the heads of all of them."""
+        heads: dict[Hashable, Head] = {}
+        parts = _batches([replace(task, head_only=True) for task in tasks])
+        for n, batch in enumerate(self.mapper(partial(take_files, session), parts)):
+            heads |= {n * FILES_A_BATCH + k: one.head for k, one in enumerate(batch.outcomes) if one.head is not None}
+        with self.register.transaction():
+            numbers = count_anew(self.register, heads, self.keys.uid)
+        return [replace(task, numbers=numbers.get(k, NO_NUMBERS)) for k, task in enumerate(tasks)]
 
     def _settle(self, part: Sequence[ToRead], tasks: Sequence[Task], batch: Batch, session: Session) -> None:
         failure = next((outcome.failure for outcome in batch.outcomes if outcome.failure), "")
@@ -377,7 +393,7 @@ class _Run:
         file = LandingFile(self.site_folder, "", RECEIVED_KEY, received.size, 0)
         task = replace(_task(file, received.key, before), data=received.data)
         session = self._session(people)
-        batch = received.verdict or take_files(session, [task])
+        batch = received.verdict or take_files(session, self._numbered([task], session))
         self._settle([(file, received.key, before)], [task], batch, session)
         return batch.outcomes[0]
 
@@ -391,6 +407,7 @@ class _Run:
         self._write_refused()
         self._write_run_record()
         self.register.end_delivery(self.run)
+        self.register.forget_numbers()
         notes = self.register.pull_notes()
         told = f"{self.manifest.head} {digest_of(notes)}" if notes else self.manifest.head
         write_whole(self.vault / RECEIVED, told.encode())
@@ -614,6 +631,10 @@ class Reception:
 def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
     known = row.digest if row is not None and row.state != REFUSED else ""
     return Task(str(image.path), image.place, known, str(image.site_folder))
+
+
+def _batches(whole: Sequence[T]) -> list[Sequence[T]]:
+    return [whole[start:start + FILES_A_BATCH] for start in range(0, len(whole), FILES_A_BATCH)]
 
 
 def _is_as_noted(image: LandingFile, row: FileRow) -> bool:

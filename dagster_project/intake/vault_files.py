@@ -257,7 +257,11 @@ def _lines_of(manifest: Path) -> _Lines:
             if record["event"] in {"accepted", "recovered"}:
                 ever.add(record["output"])
                 held.add(record["output"])
-            elif record["event"] == "superseded":
+            elif record["event"] == "renumbered":
+                ever.add(record["output"])
+                held.discard(record["former"])
+                held.add(record["output"])
+            elif record["event"] in {"superseded", "retracted"}:
                 held.discard(record["output"])
             elif record["event"] in {"withdrawn", "given_up"}:
                 complete &= "outputs" in record

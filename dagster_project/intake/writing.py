@@ -22,6 +22,7 @@ from pydicom.tag import BaseTag, Tag
 from dagster_project.intake.allowlists import CT, FILES, LABEL_MAP_SEG, RTSTRUCT, SEG, Allowlist, Rule
 from dagster_project.intake.elements import BINARY, clean_number, clean_words, encode_element, encode_item
 from dagster_project.intake.identifiers import Needles, decoded_text, plain_text
+from dagster_project.intake.numbering import NO_NUMBERS, Numbers
 from dagster_project.intake.pixels import LOSSY, Geometry, clean_pixels
 from dagster_project.intake.refusals import DamagedError, RefusedError
 from dagster_project.intake.texts import TEXTS, clean_label, contrast_word, is_model, is_word, known_code
@@ -59,6 +60,12 @@ PLACING: Mapping[str, tuple[str, ...]] = {
 }
 """What decides which visit, series or patient coordinates an object belongs to, or what its pixels mean: a corrected reference is another object."""
 
+COUNTED = ("SeriesNumber", "AcquisitionNumber")
+"""What is counted anew within a study, in the order of `Numbers`."""
+
+LARGEST_COUNT = 9999
+"""No series has as many slices; a number that is larger may be a date or a hospital number."""
+
 DISPLAY = frozenset({"WindowCenter", "WindowWidth"})
 """How an image is shown: a program that looks at it may write these anew."""
 
@@ -68,13 +75,14 @@ LEFT_OUT_WHERE_DAMAGED = frozenset({"ContourData"})
 
 @dataclass(frozen=True)
 class Person:
-    """Whom a file becomes: pseudonym, shift of the dates, keys of the mapping, and what else to search for in the output."""
+    """Whom a file becomes: pseudonym, shift of the dates, keys of the mapping, what else to search for in the output, and its numbers in its study."""
 
     pseudonym: str
     shift_days: int
     uid_key: bytes
     target: re.Pattern[str]
     needles: Needles
+    numbers: Numbers = NO_NUMBERS
 
 
 class Raw(NamedTuple):
@@ -109,6 +117,15 @@ def _rules() -> str:
     return digest.hexdigest()[:16]
 
 
+def digest_of_values(values: Mapping[str, bytes], keywords: Sequence[str]) -> str:
+    """SHA-256 of some elements, figures in one spelling; a missing one counts as an empty one."""
+    digest = hashlib.sha256()
+    for keyword in keywords:
+        value = values.get(keyword, b"")
+        digest.update(keyword.encode() + (value if keyword == "PixelData" else _same_figures(value)))
+    return digest.hexdigest()
+
+
 class Writer:
     """Writes one file; ACTIONS names the methods by which an element is treated."""
 
@@ -131,15 +148,8 @@ class Writer:
         """Of `CONTENT`, of `PLACING`, of the rest of what is written but `DISPLAY`; and of the rules by which that was written."""
         content, placing = CONTENT[self.allowlist.sop_class], PLACING[self.allowlist.sop_class]
         rest = sorted(self.values.keys() - {*content, *placing, *DISPLAY})
-        digests = (self._digest_of(some) for some in (content, placing, rest))
+        digests = (digest_of_values(self.values, some) for some in (content, placing, rest))
         return " ".join([*digests, _rules()])
-
-    def _digest_of(self, keywords: Sequence[str]) -> str:
-        digest = hashlib.sha256()
-        for keyword in keywords:
-            value = self.values.get(keyword, b"")
-            digest.update(keyword.encode() + (value if keyword == "PixelData" else _same_figures(value)))
-        return digest.hexdigest()
 
     def _items(self, rules: tuple[Rule, ...], dataset: Dataset) -> bytes:
         self._count_dropped(dataset, rules)
@@ -189,6 +199,14 @@ class Writer:
         if raw is None:
             return None
         return clean_number(rule.number, rule.keyword, self._vr(rule), raw.value, multiplicity=rule.multiplicity, little_endian=raw.little_endian)
+
+    def counted(self, rule: Rule, dataset: Dataset) -> bytes | None:
+        number = self.person.numbers[COUNTED.index(rule.keyword)]
+        return None if number is None or _raw(rule, dataset) is None else str(number).encode()
+
+    def count(self, rule: Rule, dataset: Dataset) -> bytes | None:
+        number = self.keep(rule, dataset)
+        return number if number is not None and abs(int(number)) <= LARGEST_COUNT else None
 
     def words(self, rule: Rule, dataset: Dataset) -> bytes | None:
         raw = _raw(rule, dataset)
@@ -290,6 +308,8 @@ class Writer:
 
 ACTIONS: Mapping[str, Callable[[Writer, Rule, Dataset], bytes | None]] = {
     "keep": Writer.keep,                      # a number, checked against its VR, multiplicity and a plausible size
+    "counted": Writer.counted,                # a number of the study, counted anew
+    "count": Writer.count,                    # a count of slices; a number that is larger is none
     "words": Writer.words,                    # texts of one list of dicom_texts.toml; others are left out
     "model": Writer.model,                    # a scanner's model name, of known tokens
     "contrast": Writer.contrast,              # whether a contrast agent was given

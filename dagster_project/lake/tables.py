@@ -150,7 +150,7 @@ SCANS = Table(
         string("kernel", "ConvolutionKernel (0018,1210)", "重建卷积核", nullable=True),
         number("kvp", "KVP (0018,0060)", "管电压", unit="kV", nullable=True, minimum=0, maximum=400),
         boolean("contrast", "Contrast agent named in (0018,0010)", "是否使用对比剂", nullable=True),
-        integer("series_number", "SeriesNumber (0020,0011)", "序列号", nullable=True),
+        integer("series_number", "SeriesNumber (0020,0011), counted anew within the study from 1", "序列号（检查内重新编号，自1起）", nullable=True),
         boolean("axial_original", "Axial images of ImageType (0008,0008) ORIGINAL\\PRIMARY, no localiser", "是否为原始横断面图像", nullable=True),
         number("slice_thickness_mm", "SliceThickness (0018,0050)", "标称层厚", unit="mm", nullable=True, minimum=0),
         number("slice_spacing_mm", "Median distance of neighbouring slices from ImagePositionPatient", "由图像位置测得的层间距中位数", unit="mm", nullable=True, minimum=0),

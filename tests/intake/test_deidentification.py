@@ -182,7 +182,7 @@ def test_pixels_and_geometry_are_those_of_the_source():
     out = read_back(clean(ds).data)
     assert np.array_equal(out.pixel_array, image(2))
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept", "Rows", "Columns",
-                    "BitsStored", "PixelRepresentation", "ConvolutionKernel", "KVP", "Manufacturer", "InstanceNumber", "SeriesNumber", "PatientSex"):
+                    "BitsStored", "PixelRepresentation", "ConvolutionKernel", "KVP", "Manufacturer", "InstanceNumber", "PatientSex"):
         assert out[keyword].value == ds[keyword].value, keyword
 
 

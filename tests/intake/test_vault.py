@@ -257,7 +257,7 @@ def test_a_refused_file_is_read_again_only_when_what_refused_it_has_changed(full
     assert read == []
     monkeypatch.setattr(vault, "_rules_digest", lambda: "new rules")
     full.take()
-    assert [task.path.rpartition("/")[2] for task in read] == ["garbage"]
+    assert [task.path.rpartition("/")[2] for task in read if not task.head_only] == ["garbage"]
 
 
 def test_a_mask_waits_for_its_series(site):

@@ -1,0 +1,170 @@
+"""SeriesNumber and AcquisitionNumber are counted anew within their study: what stands there may be a date or a hospital number."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import struct
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import NamedTuple
+
+import pydicom
+from pydicom import Dataset
+from pydicom.datadict import keyword_for_tag
+from pydicom.tag import Tag
+
+from dagster_project.intake.allowlists import CT
+from dagster_project.intake.elements import LONG_FORM, encode_element
+from dagster_project.intake.identifiers import plain_text
+from dagster_project.intake.register import Register
+
+HEAD_BYTES = 2**16
+"""What is read of a file at first: the header of a slice is seldom longer."""
+
+SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER = 0x00200011, 0x00200012, 0x00200013
+SERIES, ACQUISITION = "series", "acquisition"
+"""What is counted."""
+
+_STUDY, _SERIES, _CLASS, _ROWS = (Tag(n) for n in (0x0020000D, 0x0020000E, 0x00080016, 0x00280010))
+_WANTED = [_CLASS, _STUDY, _SERIES, Tag(SERIES_NUMBER), Tag(ACQUISITION_NUMBER), _ROWS]
+_INTEGER = re.compile(r"[+-]?\d{1,12}")
+_UNDEFINED = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where an image belongs, by keyed UIDs, and the numbers that stand in its file: these stay in memory."""
+
+    study: str
+    series: str
+    series_number: int | None = field(default=None, repr=False)
+    acquisition: int | None = field(default=None, repr=False)
+
+
+class Numbers(NamedTuple):
+    """The numbers that an image gets; None where it had none."""
+
+    series: int | None = None
+    acquisition: int | None = None
+
+
+NO_NUMBERS = Numbers()
+
+def read_head(data: bytes, keyed: Callable[[str], str]) -> Head | None:
+    """The head of a CT image from the first bytes of its file; None of anything else, and where they do not reach to its geometry."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=_WANTED)
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # what cannot be read is refused with its reason when it is taken in
+            return None
+    if _ROWS not in dataset or plain_text(dataset, _CLASS) != CT:
+        return None
+    study, series = plain_text(dataset, _STUDY), plain_text(dataset, _SERIES)
+    return Head(keyed(study), keyed(series), _whole(dataset, SERIES_NUMBER), _whole(dataset, ACQUISITION_NUMBER)) if study and series else None
+
+
+def _whole(dataset: Dataset, number: int) -> int | None:
+    text = plain_text(dataset, Tag(number))
+    return int(text) if _INTEGER.fullmatch(text) else None
+
+
+def count_anew(register: Register, heads: Mapping[Hashable, Head], key: bytes) -> dict[Hashable, Numbers]:
+    """The numbers of images, within the caller's transaction.
+
+    1. Within a study the series of a delivery are numbered from 1 in the order of their SeriesNumber,
+       of equal ones in that of their keyed UID; its acquisitions in the order of AcquisitionNumber.
+       No name of a file and no order of reading has a part in it.
+    2. A number that was given stays. What a later delivery brings to the study comes behind.
+    3. An image without a number gets none.
+
+    The register has the keyed UID of a series, and of an acquisition a keyed digest (`key`): no number that stood in a file.
+    """
+    acquisition = {k: _keyed(key, h) for k, h in heads.items() if h.acquisition is not None}
+    series_of: dict[str, dict[str, int]] = defaultdict(dict)
+    acquisitions_of: dict[str, dict[str, int]] = defaultdict(dict)
+    for one, head in heads.items():
+        numbers = series_of[head.study]
+        stated = [n for n in (head.series_number, numbers.get(head.series)) if n is not None]
+        if stated:
+            numbers[head.series] = min(stated)
+        if one in acquisition:
+            acquisitions_of[head.study][acquisition[one]] = head.acquisition or 0
+    register.note_studies({head.series: head.study for head in heads.values()})
+    given = {study: _given(register, study, SERIES, numbers) for study, numbers in series_of.items()}
+    told_apart = {study: _given(register, study, ACQUISITION, numbers) for study, numbers in acquisitions_of.items()}
+    return {
+        one: Numbers(given[head.study].get(head.series), told_apart[head.study][acquisition[one]] if one in acquisition else None)
+        for one, head in heads.items()}
+
+
+def _keyed(key: bytes, head: Head) -> str:
+    return hmac.digest(key, f"acquisition\0{head.study} {head.acquisition}".encode(), "sha256")[:16].hex()
+
+
+def _given(register: Register, study: str, what: str, stated: Mapping[str, int]) -> dict[str, int]:
+    given = register.numbers(study, what)
+    new = sorted(stated.keys() - given.keys(), key=lambda one: (stated[one], one))
+    added = {one: number for number, one in enumerate(new, start=max(given.values(), default=0) + 1)}
+    register.give_numbers(study, what, added)
+    return given | added
+
+
+def with_numbers(data: bytes, values: Mapping[int, bytes]) -> bytes:
+    """A file of the vault with other values of some elements that it has; everything else stays byte by byte.
+
+    Raises
+    ------
+    ValueError
+        Where the bytes are not those of a file that intake wrote.
+    """
+    written, start = [], 0
+    for one in _elements(data):
+        if one.tag in values:
+            written += [data[start:one.begin], encode_element(one.tag, one.vr or "IS", values[one.tag], explicit=bool(one.vr))]
+            start = one.end
+    return b"".join([*written, data[start:]])
+
+
+def values_of(data: bytes) -> dict[str, bytes]:
+    """The values of a file of the vault by keyword, without padding.
+
+    Raises
+    ------
+    ValueError
+        Where the bytes are not those of a file that intake wrote.
+    """
+    return {keyword_for_tag(one.tag): data[one.value:one.end].rstrip(b" \0") for one in _elements(data)}
+
+
+class _Element(NamedTuple):
+    """An element of the data set itself: where it begins, where its value does, and its end; no VR where that is implicit."""
+
+    tag: int
+    vr: str
+    begin: int
+    value: int
+    end: int
+
+
+def _elements(data: bytes) -> Iterator[_Element]:
+    if data[128:132] != b"DICM" or len(data) < 144:
+        raise ValueError("not a file of the vault")
+    at = 144 + struct.unpack_from("<I", data, 140)[0]
+    explicit = b"1.2.840.10008.1.2.1" in data[144:at]
+    while at < len(data):
+        group, element = struct.unpack_from("<HH", data, at)
+        vr = data[at + 4:at + 6].decode("latin-1") if explicit else ""
+        long = not explicit or vr in LONG_FORM
+        length = struct.unpack_from("<I" if long else "<H", data, at + (8 if explicit and long else 4 if not explicit else 6))[0]
+        value = at + (12 if explicit and long else 8)
+        if length == _UNDEFINED or value + length > len(data):
+            raise ValueError("not a file of the vault")
+        yield _Element(group << 16 | element, vr, at, value, value + length)
+        at = value + length
