@@ -22,6 +22,7 @@ from dagster_project.intake.allowlists import CT, LABEL_MAP_SEG, RTSTRUCT, SEG, 
 from dagster_project.intake.elements import TooLongError, encode_element
 from dagster_project.intake.identifiers import Identity, Needles, holds_identifier, make_needles, plain_text, read_identity
 from dagster_project.intake.refusals import RefusedError
+from dagster_project.intake.text_in_pixels import holds_text
 from dagster_project.intake.writing import Person, Writer
 
 IMPLEMENTATION_CLASS_UID = "2.25.283590472153098723410098563271154207361"
@@ -67,6 +68,7 @@ class Clean:
     referenced_series: tuple[str, ...]
     content_digest: str
     actions: Mapping[tuple[str, str], int]
+    has_text: bool = False
 
 
 def open_source(data: bytes) -> Source:
@@ -149,6 +151,7 @@ def deidentify(source: Source, person: Person) -> Clean:
     1. Elements of the allowlist are checked and written, at every depth; everything else is dropped and counted.
     2. Fresh preamble and file meta information; explicit VR little endian (implicit where a contour is too long for it).
     3. The bytes are searched for the file's own identifiers and those of the case report.
+    4. The pixels of a CT are searched for text that is drawn into them.
 
     Raises
     ------
@@ -167,7 +170,8 @@ def deidentify(source: Source, person: Person) -> Clean:
     data = _file(source.allowlist.sop_class, sop_instance_uid, body, explicit=writer.explicit)
     _search(data, writer.values.get("PixelData", b""), source, person)
     return Clean(data, source.kind, sop_instance_uid, writer.values["SeriesInstanceUID"].decode(),
-                 tuple(dict.fromkeys(writer.referenced_series)), writer.content_digest(), Counter(writer.actions))
+                 tuple(dict.fromkeys(writer.referenced_series)), writer.content_digest(), Counter(writer.actions),
+                 has_text=source.kind == "CT" and any(holds_text(frame, *writer.rescale()) for frame in writer.frames()))
 
 
 def _search(data: bytes, pixels: bytes, source: Source, person: Person) -> None:

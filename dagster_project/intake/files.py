@@ -33,6 +33,7 @@ from dagster_project.intake.pseudonyms import (
     shift_days,
 )
 from dagster_project.intake.refusals import RefusedError
+from dagster_project.intake.text_in_pixels import TEXT
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import Person, keyed_uid
 
@@ -129,6 +130,7 @@ class Outcome:
     content_digest: str = ""
     incoming: str = ""
     output_digest: str = ""
+    has_text: bool = False
     actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     number: str = field(default="", repr=False)
     head: Head | None = field(default=None, repr=False)
@@ -222,9 +224,17 @@ def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str, number
     _check_date(session, source)
     patient = _patient(session, source)
     clean = deidentify(source, _person(session, patient, numbers))
+    if clean.has_text:
+        return _with_text(clean, patient, digest, keyed_digest)
     name = f"{secrets.token_hex(16)}.dcm"
     _write(Path(session.incoming) / name, clean.data)
     return _accepted(clean, patient, digest, keyed_digest, name)
+
+
+def _with_text(clean: Clean, patient: str, digest: str, keyed_digest: str) -> Outcome:
+    """A slice with text in its pixels: no copy is written, and its series is named, since no slice of it stays."""
+    return Outcome(digest, keyed_digest, reason=TEXT, has_text=True, patient=patient, kind=clean.kind,
+                   sop_instance_uid=clean.sop_instance_uid, series_instance_uid=clean.series_instance_uid)
 
 
 def _accepted(clean: Clean, patient: str, digest: str, keyed_digest: str, name: str) -> Outcome:

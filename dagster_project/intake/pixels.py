@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.pixels.decoders.base import get_decoder
@@ -106,6 +107,16 @@ def clean_pixels(dataset: Dataset, geometry: Geometry) -> bytes:
     if len(data) != geometry.length:
         raise RefusedError("undecodable pixels: their length is not that of the geometry; export the file again")
     return _masked(data, geometry)
+
+
+def stored_values(data: bytes, geometry: Geometry) -> npt.NDArray[np.integer]:
+    """What `clean_pixels` gave as an array, shape (frames, rows, columns)."""
+    shape = (geometry.frames, geometry.rows, geometry.columns)
+    if geometry.bits_allocated == 1:
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        return bits[:geometry.bits].reshape(shape)
+    kind = f"<{'i' if geometry.signed else 'u'}{geometry.bits_allocated // 8}"
+    return np.frombuffer(data, kind).reshape(shape)
 
 
 def _native(dataset: Dataset, geometry: Geometry) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from dagster_project.intake.files import Outcome, Task, scan_name
 from dagster_project.intake.landing import LandingFile
 from dagster_project.intake.register import ACCEPTED, DUPLICATE, RECEIVED_KEY, REFUSED, FileRow, ObjectRow, Register, Twin
+from dagster_project.intake.text_in_pixels import TEXT_IN_SERIES
 from dagster_project.lake.durable import sync_folders
 
 SITE_READER = "SITE"
@@ -71,8 +73,13 @@ def place_batch(register: Register, delivered: Sequence[Delivered], delivery: De
     5. A reader's file that changed in its place, or a mask that was renamed, is a newer version: it takes the place of the older.
     6. Any other object with the identity of one that an earlier delivery brought, and other content, is refused.
     7. Else the file gets its place; `incoming` says that its copy has not been moved there yet.
+    8. A slice with text in its pixels refuses its series: what was taken in of it before leaves the vault, and what comes
+       later is refused, for as long as the slice is what it is. When that has changed, the others are looked at again.
     """
     placed = Placed()
+    cleared = [_note_text(register, one) for one in delivered]
+    if any(cleared):
+        judge_series_again(register)
     for one in delivered:
         if one.outcome.unchanged and one.before is not None:
             placed.unchanged += 1
@@ -81,7 +88,36 @@ def place_batch(register: Register, delivered: Sequence[Delivered], delivery: De
             _refuse(register, placed, one, one.outcome.reason)
         else:
             _place(register, placed, one, delivery)
+    for series, basis in {one.outcome.series_instance_uid: one.basis for one in delivered if one.outcome.has_text}.items():
+        refuse_series(register, placed, series, basis)
     return placed
+
+
+def series_item(series: str, patient: str) -> str:
+    """How a series is named where it is refused: by its patient and its name in every table."""
+    return f"patient {patient} series {scan_name(series)}"
+
+
+def judge_series_again(register: Register) -> None:
+    """Slices of series in which no text is left are looked at again."""
+    register.judge_again(TEXT_IN_SERIES, [series_item(*one) for one in register.series_with_text().items()])
+
+
+def _note_text(register: Register, one: Delivered) -> bool:
+    """Whether text that was noted of a file or its object is there no more."""
+    outcome = one.outcome
+    if outcome.has_text:
+        register.mark_text(one.key, outcome.series_instance_uid, outcome.patient)
+        return False
+    return register.unmark_text(one.key, outcome.sop_instance_uid)
+
+
+def refuse_series(register: Register, placed: Placed, series: str, basis: str) -> None:
+    """What was taken in of a series leaves the vault."""
+    item = series_item(series, register.series_with_text()[series])
+    for gone in register.refuse_series(series, (item, TEXT_IN_SERIES, basis)):
+        placed.accepted -= int(gone.incoming is not None)
+        placed.records.append({"event": "retracted", "output": gone.output_digest, "reason": TEXT_IN_SERIES})
 
 
 def same_content(noted: str, found: str) -> bool:
@@ -100,15 +136,15 @@ def same_content(noted: str, found: str) -> bool:
     return all(a == b for a, b in zip(one[:compared], other[:compared], strict=False))
 
 
-def _row(one: Delivered, state: str, key: str | None, reason: str | None = None, basis: str = "") -> FileRow:
-    item = one.file.item(one.outcome.digest)
+def _row(one: Delivered, state: str, key: str | None, reason: str | None = None, basis: str = "", item: str = "") -> FileRow:
+    item = item or one.file.item(one.outcome.digest)
     basis = basis or one.basis
     return FileRow(
         one.key, one.file.size, one.file.modified, one.outcome.keyed_digest, state, key, item, reason, basis if reason else None)
 
 
-def _refuse(register: Register, placed: Placed, one: Delivered, reason: str) -> None:
-    register.put_file(_row(one, REFUSED, one.before.object if one.before else None, reason))
+def _refuse(register: Register, placed: Placed, one: Delivered, reason: str, item: str = "") -> None:
+    register.put_file(_row(one, REFUSED, one.before.object if one.before else None, reason, item=item))
     placed.records.append({"event": "refused", "input": one.outcome.digest, "reason": reason})
 
 
@@ -122,6 +158,8 @@ def _place(register: Register, placed: Placed, one: Delivered, delivery: Deliver
     contradiction = _contradiction(register, one.outcome)
     if contradiction:
         _refuse(register, placed, one, contradiction)
+    elif one.outcome.kind == "CT" and register.has_text(one.outcome.series_instance_uid):
+        _refuse(register, placed, one, TEXT_IN_SERIES, series_item(one.outcome.series_instance_uid, one.outcome.patient))
     elif there is not None and _is_same(register, one, there):
         placed.duplicates += 1
         register.put_file(_row(one, DUPLICATE, key))
@@ -267,8 +305,7 @@ def move_into_place(register: Register, vault: Path, incoming: Path) -> None:
     """
     changed, lost = set[Path](), []
     for output in register.leaving():
-        (vault / output).unlink(missing_ok=True)
-        changed.add((vault / output).parent)
+        changed.add(_remove(vault / output))
     for row in register.pending():
         source, target = incoming / str(row.incoming), vault / row.output
         if source.exists():
@@ -282,6 +319,14 @@ def move_into_place(register: Register, vault: Path, incoming: Path) -> None:
         for key in lost:
             register.drop_object(key)
         register.settle()
+
+
+def _remove(file: Path) -> Path:
+    """Remove a file, and the folder of its scan with the last one; the folder in which a name is gone."""
+    file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty, or gone before
+        file.parent.rmdir()
+    return next(folder for folder in file.parents if folder.is_dir())
 
 
 def _make_folder(vault: Path, folder: Path) -> set[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ CREATE INDEX IF NOT EXISTS file_object ON file (object);
 CREATE TABLE IF NOT EXISTS series (uid TEXT PRIMARY KEY, patient TEXT NOT NULL, slices INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS pull_note (
     person TEXT NOT NULL, patient TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, uids TEXT NOT NULL, listed INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS text_mark (path TEXT PRIMARY KEY, series TEXT NOT NULL, patient TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS fresh (object TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS twin (
@@ -169,6 +170,48 @@ class Register:
     def forget_file(self, path: str) -> None:
         """The file is no longer in the landing; what was made of it stays in the vault."""
         self._connection.execute("DELETE FROM file WHERE path = ?", (path,))
+        self.unmark_text(path)
+
+    def mark_text(self, path: str, series: str, patient: str) -> None:
+        """A file has text in its pixels: no slice of its series stays while the file is what it is."""
+        self._connection.execute("INSERT OR REPLACE INTO text_mark VALUES (?, ?, ?)", (path, series, patient))
+
+    def unmark_text(self, path: str, uid: str = "") -> bool:
+        """A file has no text in its pixels, or is gone; what was sent of its object before no longer counts.
+
+        Returns whether there was a mark.
+        """
+        sent = (path, f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!") if uid else (path, "", "")
+        where = "path = ?1 OR (path >= ?2 AND path < ?3)"
+        self._connection.execute(f"DELETE FROM file WHERE path <> ?1 AND path IN (SELECT path FROM text_mark WHERE {where})", sent)
+        return self._connection.execute(f"DELETE FROM text_mark WHERE {where}", sent).rowcount > 0
+
+    def has_text(self, series: str) -> bool:
+        """Whether a slice of a series has text in its pixels."""
+        return self._connection.execute("SELECT 1 FROM text_mark WHERE series = ?", (series,)).fetchone() is not None
+
+    def series_with_text(self) -> dict[str, str]:
+        """The patient of each CT series with text in its pixels, by keyed UID."""
+        return dict(self._connection.execute("SELECT series, patient FROM text_mark").fetchall())
+
+    def refuse_series(self, uid: str, refusal: tuple[str, str, str]) -> list[ObjectRow]:
+        """Refuse what was taken in of a CT series, by item, reason and basis; returns what leaves the vault."""
+        gone = [ObjectRow(**row) for row in self._connection.execute(
+            "SELECT * FROM object WHERE kind = 'CT' AND series = ? ORDER BY key", (uid,))]
+        self._connection.executemany(
+            "UPDATE file SET state = 'refused', object = NULL, item = ?, reason = ?, basis = ? WHERE object = ?",
+            [(*refusal, row.key) for row in gone])
+        for row in gone:
+            self.drop_object(row.key)
+            self.note_leaving(row.output)
+        self._connection.execute("DELETE FROM series WHERE uid = ?", (uid,))
+        return gone
+
+    def judge_again(self, reason: str, items: Iterable[str]) -> None:
+        """Files refused for a reason are looked at again, but for those of items that it still holds of."""
+        still = list(items)
+        places = ", ".join("?" * len(still))
+        self._connection.execute(f"UPDATE file SET basis = '' WHERE reason = ? AND item NOT IN ({places})", (reason, *still))
 
     def refused(self) -> list[tuple[str, str]]:
         """Item and reason of every file that is refused now."""
@@ -321,6 +364,10 @@ class Register:
         """Files that gave an object of this kind are read again, since other rules hold for them now."""
         self._connection.execute("UPDATE file SET modified = -1, digest = '' WHERE object >= ? AND object < ?", (f"{kind} ", f"{kind}!"))
 
+    def images(self) -> list[ObjectRow]:
+        """Every CT image."""
+        return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE kind = 'CT' ORDER BY key")]
+
     def pending(self) -> list[ObjectRow]:
         """Objects noted whose copy was not yet known to be in place."""
         return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE incoming IS NOT NULL ORDER BY key")]
@@ -390,6 +437,10 @@ class Register:
         for (key,) in self._connection.execute("SELECT key FROM object WHERE patient = ?", (patient,)).fetchall():
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
+        self._connection.execute("DELETE FROM file WHERE path IN (SELECT path FROM text_mark WHERE patient = ?)", (patient,))
+        self._connection.execute("DELETE FROM file WHERE state = ? AND item >= ? AND item < ?",
+                                 (REFUSED, f"patient {patient} ", f"patient {patient}!"))
+        self._connection.execute("DELETE FROM text_mark WHERE patient = ?", (patient,))
         self._connection.execute("DELETE FROM pull_note WHERE patient = ?", (patient,))
         self.forget_numbers()
         for twin in self.twins():

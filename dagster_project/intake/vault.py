@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
+import pydicom
 
 from dagster_project.intake.allowlists import FILES
 from dagster_project.intake.case_report import People, Tables, build_tables, read_people
@@ -31,10 +32,11 @@ from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
 from dagster_project.intake.numbering import NO_NUMBERS, Head, count_anew
 from dagster_project.intake.opening import file_digest
-from dagster_project.intake.placing import Delivered, Delivery, Placed, move_into_place, place_batch
+from dagster_project.intake.placing import Delivered, Delivery, Placed, judge_series_again, move_into_place, place_batch, refuse_series
 from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, mark_of, withdraw_from_crosswalk
 from dagster_project.intake.reading import Batch, close_child, take_files
 from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, ObjectRow, PullNote, Register
+from dagster_project.intake.text_in_pixels import TEXT_RULES, holds_text
 from dagster_project.intake.texts import TEXTS
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.durable import sync_file, sync_folder, sync_folders
@@ -75,7 +77,7 @@ PUT_OFF = (
     "sent by the network while a run was going on, or while nothing could be written, and not taken; have the PACS send these objects again, "
     "or run lakehouse pacs pull")
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Raise it when code changes what is refused: files refused before are looked at again."""
 
 INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = ".incoming", "intake.sqlite", "manifest.jsonl", "refused.parquet", "case_report"
@@ -210,6 +212,7 @@ class _Run:
         self.manifest = Manifest(self.vault / MANIFEST)
         self._finish_what_was_begun()
         self._read_masks_again()
+        self._search_pixels_again()
         images = [(image, self.keys.digest("path", image.relative)) for image in list_images(self.site_folder)]
         self.files = self.register.files()
         self._forget_gone(images)
@@ -265,6 +268,21 @@ class _Run:
                 self.register.read_again("MASK")
                 self.register.remember("mask_rules", MASK_RULES)
 
+    def _search_pixels_again(self) -> None:
+        """What the vault holds is searched by the rules of today: it may have come by the network, and lie nowhere else."""
+        if self.register.fact("text_rules") == TEXT_RULES:
+            return
+        found = [row for row in self.register.images() if row.series and _has_text(self.vault / row.output)]
+        placed = Placed()
+        with self.register.transaction():
+            for row in found:
+                self.register.mark_text(f"{RECEIVED_KEY} {row.key.removeprefix('CT ')} vault", str(row.series), row.patient)
+            for series in {str(row.series) for row in found}:
+                refuse_series(self.register, placed, series, self.final_basis())
+            self.register.remember("text_rules", TEXT_RULES)
+        self.manifest.append(placed.records)
+        self._finish_what_was_begun()
+
     # ── who ──
 
     def _people(self, images: Sequence[Listed]) -> People:
@@ -292,7 +310,8 @@ class _Run:
 
     def _remove_withdrawn(self, people: People) -> None:
         for patient in self._withdrawn(people.withdrawn):
-            if patient in self.register.patients() or (self.vault / patient).exists():
+            held = patient in self.register.patients() or (self.vault / patient).exists()
+            if held or patient in self.register.series_with_text().values():
                 self.manifest.append([_left("withdrawn", self.register, patient)])
                 drop_patient(self.vault, self.register, patient)
                 self.files = self.register.files()
@@ -316,6 +335,7 @@ class _Run:
         with self.register.transaction():
             for path in gone:
                 self.register.forget_file(path)
+            judge_series_again(self.register)
 
     def _reopen_disputes(self, images: Sequence[Listed]) -> None:
         """Files that contradict each other are read again where one of them has gone or changed."""
@@ -332,6 +352,7 @@ class _Run:
         return image is not None and row is not None and _is_as_noted(image, row)
 
     def _take(self, images: Sequence[Listed], session: Session) -> None:
+        self.files = self.register.files()
         waiting = self._to_read(images, session.held_out)
         self.total += len(waiting)
         numbered = self._numbered([_task(*one) for one in waiting], session)
@@ -628,6 +649,14 @@ class Reception:
         return self._people[1]
 
 
+def _has_text(file: Path) -> bool:
+    """Whether text is drawn into an image of the vault; a file that is gone has none."""
+    if not file.exists():
+        return False
+    image = pydicom.dcmread(file)
+    return holds_text(image.pixel_array, float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0))
+
+
 def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
     known = row.digest if row is not None and row.state != REFUSED else ""
     return Task(str(image.path), image.place, known, str(image.site_folder))
@@ -698,6 +727,7 @@ def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path, mark: str
         mark = withdraw_from_crosswalk(crosswalk, patient, mark or mark_of(crosswalk, patient))
         Manifest(vault_site / MANIFEST).append([_left("withdrawn", register, patient)])
         drop_patient(vault_site, register, patient)
+        _forget_refused(vault_site / REFUSED_TABLE, patient)
         _remove_unfinished(vault_site, register)
         for fact in ("withdrawn", "unclear"):
             register.remember(fact, register.fact(fact).replace(patient, mark))
@@ -709,6 +739,11 @@ def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path, mark: str
                 frame = _marked(frame, patient, mark) if path.stem == "patients" else frame.filter(pl.col(column) != patient)
                 write_parquet_whole(path, frame)
     return mark
+
+
+def _forget_refused(table: Path, patient: str) -> None:
+    if table.is_file():
+        write_parquet_whole(table, pl.read_parquet(table).filter(~pl.col("item").str.contains(patient, literal=True)))
 
 
 def _remove_unfinished(vault_site: Path, register: Register) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset
 from pydicom._uid_dict import UID_dictionary
 from pydicom.dataelem import DataElement
@@ -23,7 +25,7 @@ from dagster_project.intake.allowlists import CT, FILES, LABEL_MAP_SEG, RTSTRUCT
 from dagster_project.intake.elements import BINARY, clean_number, clean_words, encode_element, encode_item
 from dagster_project.intake.identifiers import Needles, decoded_text, plain_text
 from dagster_project.intake.numbering import NO_NUMBERS, Numbers
-from dagster_project.intake.pixels import LOSSY, Geometry, clean_pixels
+from dagster_project.intake.pixels import LOSSY, Geometry, clean_pixels, stored_values
 from dagster_project.intake.refusals import DamagedError, RefusedError
 from dagster_project.intake.texts import TEXTS, clean_label, contrast_word, is_model, is_word, known_code
 
@@ -297,6 +299,14 @@ class Writer:
 
     def pixels(self, _rule: Rule, dataset: Dataset) -> bytes:
         return clean_pixels(dataset, self._geometry())
+
+    def frames(self) -> npt.NDArray[np.integer]:
+        """Stored values as they are written, shape (frames, rows, columns)."""
+        return stored_values(self.values["PixelData"], self._geometry())
+
+    def rescale(self) -> tuple[float, float]:
+        """RescaleSlope and RescaleIntercept; 1 and 0 where there is none."""
+        return float(self.values.get("RescaleSlope", b"1")), float(self.values.get("RescaleIntercept", b"0"))
 
     def _geometry(self) -> Geometry:
         rows, columns, allocated, stored, high, signed = (self._integer(k) for k in (
