@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from pydicom._dicom_dict import DicomDictionary
+from pydicom._uid_dict import UID_dictionary
+
 from dagster_project.intake.audit_texts import KERNEL, LONG_NUMBER, is_label, is_plain, load_vocabularies
 
 PACKAGES = ("dagster_project", "assets", "checks", "models")
@@ -17,8 +20,8 @@ NAMES_OF_NOBODY = ("simulation",)
 FORMS = re.compile(
     r"(?<![A-Za-z0-9])(?:[A-Z]{1,8}[0-9]{0,2}-[A-Z2-7]{17}|2\.25\.\d{30,39}|S[A-Z2-7]{16}"
     r"|(?:lesion|ROI)_[A-Z2-7]{8}|[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{64}"
-    r"|[A-Z]{1,3}\d{1,2}|\d{1,3}[dr]\d)(?![A-Za-z0-9])")
-"""Pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of sites and readers."""
+    r"|[A-Z]{1,3}\d{1,2}|\d{1,3}[dr]\d|\([0-9A-F]{4},[0-9A-F]{4}\))(?![A-Za-z0-9])")
+"""Tags, pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of sites and readers."""
 
 DAY = re.compile(
     r"(?<!\d)(?:19|20)\d\d\s*[-/.年]?\s*(?:0?[1-9]|1[0-2])\s*[-/.月]\s*\d{1,2}(?!\d)"
@@ -56,14 +59,15 @@ def words_fault(text: str, sites: frozenset[str] = frozenset()) -> str:
 
 @cache
 def program_words() -> frozenset[str]:
-    """Every word of the program's strings and lists, docstrings and invented persons left out."""
+    """Every word of the program's strings and lists, docstrings and invented persons left out; words of the DICOM dictionary, which reasons give."""
     root = Path(__file__).resolve().parents[2]
     found = set(load_vocabularies().labels) | set(load_vocabularies().models)
     for package in PACKAGES:
         for file in (root / package).rglob("*.*"):
             if file.suffix in {".py", ".toml"} and not set(NAMES_OF_NOBODY) & set(file.parts):
                 found.update(_words(file))
-    return frozenset(found)
+    names = " ".join([*(entry[0] for entry in UID_dictionary.values()), *(entry[4] for entry in DicomDictionary.values())])
+    return frozenset(found | {word.casefold() for word in _WORD.findall(names)})
 
 
 def _words(file: Path) -> Iterator[str]:
