@@ -21,7 +21,7 @@ MODALITIES = ("CT", "RTSTRUCT", "SEG")
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "STUDY": ("StudyInstanceUID", "PatientID", "StudyDate", "NumberOfStudyRelatedSeries"),
-    "SERIES": ("SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances"),
+    "SERIES": ("SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances", "SeriesNumber"),
     "IMAGE": ("SOPInstanceUID", "SOPClassUID"),
 }
 """What is asked of each level of the Query/Retrieve model; the level's own key first."""
@@ -91,6 +91,8 @@ class Found:
     modality: str
     objects: int = 0
     """How many the PACS counts in it; 0 where it does not say."""
+    number: int = field(default=0, repr=False)
+    """SeriesNumber, by which series of a study are asked for: they are numbered as they come."""
 
 
 @dataclass(frozen=True)
@@ -229,9 +231,9 @@ def _pull_series_of(
     return ""
 
 
-def _order(found: Found) -> tuple[int, str, str]:
+def _order(found: Found) -> tuple[int, str, int, str]:
     known = found.modality in MODALITIES
-    return MODALITIES.index(found.modality) if known else 0, found.study, found.series
+    return MODALITIES.index(found.modality) if known else 0, found.study, found.number, found.series
 
 
 def _pull_one(
@@ -357,7 +359,7 @@ def find_series(
                 passed[OTHER_MODALITY] += 1
                 continue
             objects = _number(one, "NumberOfSeriesRelatedInstances")
-            yield Found(uid, one["SeriesInstanceUID"], modality, objects)
+            yield Found(uid, one["SeriesInstanceUID"], modality, objects, _number(one, "SeriesNumber"))
 
 
 def find_instances(

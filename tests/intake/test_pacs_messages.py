@@ -29,14 +29,14 @@ class Archive:
     def __init__(self, series=1):
         self.series = [f"{ROOT}.{2 + n}" for n in range(series)]
         self.study = {"StudyInstanceUID": f"{ROOT}.1", "PatientID": "ZY0012345", "StudyDate": "20240105"}
-        self.repeat, self.final, self.sent, self.gets = 1, 0x0000, None, 0
+        self.repeat, self.final, self.sent, self.gets, self.numbers = 1, 0x0000, None, 0, {}
 
     def find(self, event):
         level = event.identifier.QueryRetrieveLevel
         if level == "STUDY":
             rows = [self.study]
         elif level == "SERIES":
-            rows = [{"SeriesInstanceUID": uid, "Modality": "CT"} for uid in self.series]
+            rows = [{"SeriesInstanceUID": uid, "Modality": "CT", **self.numbers.get(uid, {})} for uid in self.series]
         else:
             uid = event.identifier.SeriesInstanceUID
             rows = [{"SOPInstanceUID": f"{uid}.{1001 + n}", "SOPClassUID": CT_CLASS} for n in range(SLICES)]
@@ -119,6 +119,15 @@ def test_objects_that_were_not_asked_for_are_counted_and_not_taken():
     done, memory = pulled(archive)
     assert done.passed == {asked.UNASKED: 1}
     assert (other in memory.objects, len(memory.objects)) == (False, SLICES)
+
+
+def test_series_of_a_study_are_asked_for_in_the_order_of_their_numbers():
+    """They are numbered anew as they come."""
+    archive = Archive(series=3)
+    archive.numbers = {uid: {"SeriesNumber": number} for uid, number in zip(archive.series, (601, 190704, 2), strict=True)}
+    done, memory = pulled(archive)
+    assert done.missing == 0
+    assert list(dict.fromkeys(uid.rpartition(".")[0] for uid in memory.objects)) == [archive.series[k] for k in (2, 0, 1)]
 
 
 def test_answers_that_repeat_are_counted_once_each():
