@@ -1,7 +1,9 @@
 """What the probabilities of the model with an alias are based on: blocks, features, regions, visits, lesions, members."""
 
 import dagster as dg
+import polars as pl
 
+from dagster_project.flow.gate import gate_state
 from dagster_project.flow.predictions import load_predictions
 from dagster_project.lake.tables import ATTRIBUTIONS
 from dagster_project.materialisation import materialize_result, table_asset
@@ -11,5 +13,5 @@ from dagster_project.resources import Lakehouse
 @table_asset(ATTRIBUTIONS, deps=["model_runs"])
 def attributions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Take over what was derived with the predictions."""
-    rows = load_predictions(lakehouse).attributions
+    rows = load_predictions(lakehouse).attributions.with_columns(gate=pl.lit(gate_state(lakehouse)))
     return materialize_result(lakehouse.lake.replace(ATTRIBUTIONS.name, rows), rows, facts={"patients": rows["patient"].n_unique()})

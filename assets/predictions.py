@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.flow.predictions import load_predictions
+from dagster_project.flow.predictions import marked_predictions
 from dagster_project.lake.tables import PREDICTIONS
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.reports.pictures import roc_picture
@@ -13,8 +13,8 @@ from dagster_project.resources import Lakehouse
 @table_asset(PREDICTIONS, deps=["model_runs"])
 def predictions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Store the probabilities of the last training."""
-    rows = load_predictions(lakehouse).predictions
     (runs,) = lakehouse.read("model_runs")
+    rows = marked_predictions(lakehouse, runs)
     outside = rows.filter(pl.col("fold").is_null())
     facts = {
         "by_alias": str(dict(outside.group_by("alias").len().iter_rows())),

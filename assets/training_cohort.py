@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.domain.training_cohort import derive_training_cohort
-from dagster_project.flow.gate import pass_gate
+from dagster_project.flow.gate import pass_gate, refuse_other_protocol
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.tables import TRAINING_COHORT
 from dagster_project.materialisation import materialize_result, table_asset
@@ -19,5 +19,6 @@ def training_cohort(lakehouse: Lakehouse) -> dg.MaterializeResult:
     eligibility, outcomes, responses, timepoints = lakehouse.read(*names, as_of=snapshot)
     derived = derive_training_cohort(eligibility, outcomes, responses, timepoints, lakehouse.study)
     fresh = derived.with_columns(snapshot=pl.lit(snapshot, pl.Int64))
+    refuse_other_protocol(lakehouse)
     rows = keep_stamps(fresh, lakehouse.lake.read(TRAINING_COHORT.name), TRAINING_COHORT, ("snapshot",))
     return materialize_result(lakehouse.lake.replace(TRAINING_COHORT.name, rows), rows, facts={"included": rows["included"].sum()})

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from dagster_project.study import load_study
+
 COMMANDS = {
     "adam": "adam", "arbitration": "arbitration", "audit": "audit", "demo": "demo", "dev": "dev", "grade": "grade", "keys": "keys", "manifest": "manifest", "pacs": "pacs", "publish": "pages", "rebuild": "rebuild", "reidentify": "keys", "report": "pages", "run": "run", "simulate": "simulate", "site": "site", "sql": "query", "status": "status", "tidy": "tidy", "withdraw": "withdraw",
 }
@@ -113,6 +115,7 @@ def main(ctx: click.Context, home: Path) -> None:
     """
     ctx.with_resource(_in_environment(LAKEHOUSE_HOME=str(home.resolve()), DAGSTER_HOME=str(home.resolve() / "dagster")))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    load_study()  # a protocol that may not be used stops every command before it has done anything
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 

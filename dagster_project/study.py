@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from dagster_project.registration import Amendment, amendments_in_force, find_problems
+
 PROTOCOL = Path(__file__).with_name("study.toml")
 
 FEATURE_LIMIT = "feature_icc_lower_minimum"
@@ -22,6 +24,10 @@ SHARE_IN_PRACTICE = "response_share_in_practice"
 
 
 SITES_FORM = 'study.toml, [study] sites, is a list of codes or a table of codes and names: sites = { BJCH = "full name" }'
+
+
+NOT_OF_RESULTS = ("publish",)
+"""Sections that no result depends on: a change there trains and measures nothing anew."""
 
 
 class StudyError(ValueError):
@@ -65,6 +71,16 @@ class Study:
         name = self.sites.get(code, code)
         return code if name == code else f"{name} ({code})"
 
+    @property
+    def amendments(self) -> tuple[Amendment, ...]:
+        """Recorded decisions by which this protocol is looser than the registration."""
+        return amendments_in_force(self.sections)
+
+    @property
+    def amended(self) -> str | None:
+        """The same as text, a line each; None where there is none."""
+        return "\n".join(a.words() for a in self.amendments) or None
+
     def section_digest(self, *names: str) -> str:
         """Digest of some sections alone, so that a changed threshold elsewhere re-computes nothing."""
         return digest_of({name: dict(self.sections[name]) for name in names})
@@ -92,7 +108,24 @@ def protocol_file() -> Path:
 
 
 def load_study(path: Path | None = None) -> Study:
-    """Read study.toml, or the file that LAKEHOUSE_STUDY names."""
-    source = path or protocol_file()
-    sections = tomllib.loads(source.read_text(encoding="utf-8"))
-    return Study(MappingProxyType({k: MappingProxyType(v) for k, v in sections.items()}), digest_of(sections))
+    """Read study.toml, or the file that LAKEHOUSE_STUDY names.
+
+    Raises
+    ------
+    StudyError
+        Where it is looser than the registration without a recorded decision, or holds a key that nobody knows
+        (`registration.find_problems`).
+    """
+    protocol, shipped = _sections(path or protocol_file()), _sections(PROTOCOL)
+    problems = find_problems(protocol, shipped)
+    if problems:
+        raise StudyError("\n".join([*(p.en for p in problems), *(p.zh for p in problems)]))
+    results = {name: keys for name, keys in protocol.items() if name not in NOT_OF_RESULTS}
+    return Study(MappingProxyType({k: MappingProxyType(v) for k, v in protocol.items()}), digest_of(results))
+
+
+def _sections(source: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return tomllib.loads(source.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"the protocol, {source.name}, is no TOML in UTF-8: {error}") from None

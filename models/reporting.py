@@ -58,12 +58,19 @@ def model_card(facts: Mapping[str, str], items: list[Item]) -> str:
     summary = "\n".join(f"| {g} | " + " | ".join(str(counts[g, s]) for s in STATUSES) + " |" for g in dict.fromkeys(i.guideline for i in items))
     table = "\n".join(f"| {i.guideline} {i.item} | {i.title} | {i.status} | {_cell(i.answer)} |" for i in items)
     warning = "Trained on simulated data: it says nothing of patients.\n\n" if facts["simulated"] == "true" else ""
+    warning += _amended(facts["amendments"])
     return (f"# {facts['name']}, task {facts['task']}\n\n{warning}For research; no medical device.\n\n"
             f"Predicts: {facts['label']}. {facts['n_patients']} patients of {facts['n_sites']} hospitals, {facts['n_positive']} responders.\n\n"
             f"Out of fold: AUC {facts['auc']}, Brier {facts['brier']}, calibration slope {facts['calibration_slope']}; {facts['comparison']}.\n\n"
             f"Predictive values: {facts['predictive_values']}.\n\n"
             f"## Guidelines\n\n| guideline | {' | '.join(STATUSES)} |\n|---|{'---|' * len(STATUSES)}\n{summary}\n\n"
             f"| item | what | status | answer |\n|---|---|---|---|\n{table}\n")
+
+
+def _amended(amendments: str) -> str:
+    """The decisions by which the protocol was looser than the registration; nothing where it was not."""
+    lines = "".join(f"- {line}\n" for line in amendments.splitlines())
+    return f"Trained by a protocol looser than the registration, by recorded decision:\n\n{lines}\n" if lines else ""
 
 
 def _cell(text: str) -> str:

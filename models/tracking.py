@@ -82,13 +82,14 @@ class _Context:
     alias: str
     champion: np.ndarray | None = None
     section: Section | None = None
+    amendments: str | None = None
     checks: Mapping[str, SanityCheck] = field(default_factory=dict)
     parent: str = ""
 
 
 def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_root: Path, snapshot: int, verdicts: Sequence[Verdict],
                protocol_digest: str, alias: str, trained_at: datetime | None = None, section: Section | None = None,
-               champion: np.ndarray | None = None) -> pl.DataFrame:
+               champion: np.ndarray | None = None, amendments: str | None = None) -> pl.DataFrame:
     """Log every model as a run and a registered version; the rows of model_runs.
 
     1. A cohort rule that failed or could not be evaluated stops everything, since nothing may be trained behind a closed gate.
@@ -109,6 +110,8 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
         UTC; now where it is not given.
     champion : float array, optional
         The present champion's probability of each patient of the cohort, NaN where it has none out of sample.
+    amendments : str, optional
+        Recorded decisions by which the protocol is looser than the registration, a line each.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     context = _Context(
         client=client, experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root), snapshot=snapshot,
         protocol_digest=protocol_digest, verdicts=tuple(asdict(v) for v in verdicts),
-        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion, section=section,
+        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion, section=section, amendments=amendments,
         checks={} if section is None else check_networks(trained, section))
     with _run("training", _shared_tags(context), context) as parent:
         nested = replace(context, parent=parent)
@@ -224,7 +227,7 @@ def _shared_tags(context: _Context) -> dict[str, str]:
     return {
         "mlflow.user": USER, "snapshot": str(context.snapshot), "protocol_digest": context.protocol_digest,
         "cohort_digest": context.trained[0].cohort_digest, "gate": "open", "python": platform.python_version(), "machine": platform.machine(),
-        "gate_rules": f"{len(kinds)} cohort rules, {kinds.count('warn')} warnings",
+        "gate_rules": f"{len(kinds)} cohort rules, {kinds.count('warn')} warnings", "amendments": context.amendments or "none",
     }
 
 
@@ -463,7 +466,8 @@ def _row(model: TrainedModel, context: _Context, run: str, version: str, alias: 
         "n_patients": data.y.size, "n_positive": int(data.y.sum()), "n_features": len(data.columns),
         "auc": e.auc.value, "auc_lower": e.auc.lower, "auc_upper": e.auc.upper, "sensitivity": e.sensitivity.value,
         "specificity": e.specificity.value, "accuracy": e.accuracy.value, "ppv": e.ppv.value, "npv": e.npv.value, **_in_practice(model), "brier": e.brier, "cutoff": float(model.cutoffs.mean()),
-        "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "snapshot": context.snapshot,
+        "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest,
+        "amendments": context.amendments, "snapshot": context.snapshot,
         "trained_at": context.trained_at, "simulated": bool(data.simulated.any()),
     }
 
@@ -502,7 +506,7 @@ def card_facts(model: TrainedModel, context: _Context, sanity: str) -> dict[str,
         "kind": model.final.model.kind, "blocks": ", ".join(sorted(set(data.feature_blocks))) or "series", "n_features": str(len(data.columns)),
         "n_patients": str(data.y.size), "n_positive": str(int(data.y.sum())), "n_sites": str(len(set(data.sites))), "n_folds": str(len(model.cutoffs)),
         "prevalence": f"{data.y.mean():.1%}", "predictive_values": _told_predictive_values(model), "missing_share": f"{told.get('missing_share', 0.0):.1%}", "snapshot": str(context.snapshot),
-        "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "simulated": str(bool(data.simulated.any())).lower(),
+        "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "amendments": context.amendments or "", "simulated": str(bool(data.simulated.any())).lower(),
         "auc": shown(model.evaluation.auc), "brier": f"{told['brier']:.3f}", "calibration_slope": "none" if slope is None else f"{slope:.2f}",
         "final_cutoff": f"{told['final_cutoff']:.3f}", "comparison": gained or "no reference model was compared with it", "sanity": sanity}
 

@@ -214,11 +214,12 @@ def derive_predictions(trained: Sequence[TrainedModel], model_runs: pl.DataFrame
 
 def prediction_rows(data: Dataset, model: str, version: str, probability: np.ndarray, positive: np.ndarray, spread: np.ndarray | None,
                     strangeness: np.ndarray, section: Section) -> pl.DataFrame:
-    """Rows of predictions without label, fold, interval, alias and digest."""
+    """Rows of predictions without label, fold, interval, alias, digest and amendments; models are trained behind an open gate."""
     rows = pl.DataFrame({
         "site": data.sites, "patient": data.patients, "task": data.task.name, "model": model, "model_version": version,
         "probability": probability, "positive": positive, "label": None, "fold": None, "alias": None, "lower": None, "upper": None, "input_digest": None,
+        "gate": "open", "amendments": None,
         "spread": np.full(probability.size, np.nan) if spread is None else spread, "novelty": strangeness, "simulated": data.simulated},
         schema_overrides={"label": pl.Boolean, "fold": pl.Int64, "site": pl.String, "patient": pl.String, "alias": pl.String, "lower": pl.Float64,
-                          "upper": pl.Float64, "input_digest": pl.String})
+                          "upper": pl.Float64, "input_digest": pl.String, "amendments": pl.String})
     return rows.with_columns(pl.col("spread", "novelty").fill_nan(None)).with_columns(abstained=pl.col("spread") > section["abstain_spread"])

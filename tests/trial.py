@@ -52,9 +52,13 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "habitats": {"lesions_minimum": 6},
     "agreement": {"pairs_minimum": 12},
     "gate": {"minimum_patients": 6, "minimum_per_class": 3},
+    "registration": {"amendments": [
+        {"key": key, "value": value, "decided_by": "PI", "decided_on": "2026-01-05", "reason": "a simulated study of eight patients"}
+        for key, value in (("agreement.pairs_minimum", 12), ("gate.minimum_patients", 6), ("gate.minimum_per_class", 3))
+    ]},
     "model": {"folds": 3, "inner_folds": 2},
 }
-"""What differs from the study's own protocol: fewer features and copies, and limits that eight patients can reach."""
+"""What differs from the study's own protocol: fewer features and copies, and limits that eight patients can reach, with the decision on them."""
 
 IMAGING = ("intake", "scans", "reads", "radiomic_features")
 """Assets of a site that do imaging work."""
@@ -67,10 +71,17 @@ def write_protocol(file: Path, settings: Mapping[str, Mapping[str, Any]] = SETTI
     for line in PROTOCOL.read_text(encoding="utf-8").splitlines():
         section = line.partition("[")[2].partition("]")[0] if line.startswith("[") else section
         value = wanted.pop((section, line.partition("=")[0].strip()), None)
-        lines.append(line if value is None else f"{line.partition('=')[0]}= {json.dumps(value)}")
+        lines.append(line if value is None else f"{line.partition('=')[0]}= {_toml(value)}")
     assert not wanted, f"study.toml has no {sorted(wanted)}"
     file.write_text("\n".join(lines), encoding="utf-8")
     return file
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML has it: JSON, but for tables."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    return "[" + ", ".join(map(_toml, value)) + "]" if isinstance(value, (list, tuple)) else json.dumps(value)
 
 
 @dataclass

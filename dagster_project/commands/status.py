@@ -24,6 +24,7 @@ from dagster_project.lake.home import Home
 from dagster_project.lake.reasons import chinese_item, chinese_reason
 from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import TABLES
+from dagster_project.study import load_study
 
 ITEMS_SHOWN = 5
 """Items listed under a reason before the rest is counted; `--all` lists each."""
@@ -102,6 +103,8 @@ ZH = {
     "why": "原因",
     "Gate": "质控放行",
     "not judged yet": "尚未判定",
+    "judged by another protocol: lakehouse run": "评估后研究方案已更改，视为未放行：请运行 lakehouse run",
+    "Looser than registered": "经登记的决定，宽于注册方案",
     "closed": "未放行",
     "open": "已放行",
     "Why": "原因",
@@ -354,11 +357,15 @@ def _print_arbitration(lake: Lake, words: Words, site: str | None) -> None:
 
 def _print_gate(lake: Lake, words: Words) -> None:
     verdicts: list[tuple[Any, ...]] = lake.query(
-        'SELECT rule, scope, figure, "limit", verdict, detail FROM quality_verdicts '
+        'SELECT rule, scope, figure, "limit", verdict, detail, protocol_digest FROM quality_verdicts '
         "WHERE kind = 'cohort' ORDER BY ALL").fetchall()
-    closed = [v for v in verdicts if v[4] in {"fail", "cannot_evaluate"}]
-    state = "not judged yet" if not verdicts else "closed" if closed else "open"
+    closed = [v[:6] for v in verdicts if v[4] in {"fail", "cannot_evaluate"}]
+    held = "closed" if closed else "open"
+    other = any(v[6] != load_study().digest for v in verdicts)
+    state = "judged by another protocol: lakehouse run" if other else held if verdicts else "not judged yet"
     CONSOLE.print(f"\n[bold]{words('Gate')}[/bold] {words(state)}")
+    for amendment in load_study().amendments:
+        CONSOLE.print(f"{words('Looser than registered')}: {escape(amendment.words())}", soft_wrap=True)
     if closed:
         _print_earlier(lake, words)
         rows = [

@@ -34,7 +34,7 @@ Patient = tuple[str, str]
 
 
 def derive_dynamic_irecist(responses: pl.DataFrame, predictions: pl.DataFrame, model_runs: pl.DataFrame,
-                           dhi: pl.DataFrame, model_section: Rules) -> pl.DataFrame:
+                           dhi: pl.DataFrame, model_section: Rules, *, gate: str = "open") -> pl.DataFrame:
     """Put the risk beside the state: one row per patient and visit of the accepted responses.
 
     1. the models of the task of this visit: the champion, then the newest candidate; the first that says something of the patient is taken
@@ -44,7 +44,7 @@ def derive_dynamic_irecist(responses: pl.DataFrame, predictions: pl.DataFrame, m
     4. evidence: change of the sum from baseline; DHI from T0 to this visit
 
     The states are copied. A probability of response stands for that of pseudoprogression where the state is iUPD; no reading
-    is a response, none has a date, and none confirms a progression.
+    is a response, none has a date, and none confirms a progression. `gate` is the state of the gate, which every row bears.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def derive_dynamic_irecist(responses: pl.DataFrame, predictions: pl.DataFrame, m
     heterogeneity = {(h["site"], h["patient"], h["to_visit"]): h["dhi"] for h in dhi.iter_rows(named=True)
                      if h["scope"] == "patient" and h["from_visit"] == BASELINE}
     accepted = responses.filter(pl.col("evaluator") == ACCEPTED).sort("site", "patient", "scan_date", "visit", nulls_last=True)
-    rows = [_row(v, chosen.get(v["visit"], []), given, heterogeneity, model_section) for v in accepted.iter_rows(named=True)]
+    rows = [_row(v, chosen.get(v["visit"], []), given, heterogeneity, model_section, gate) for v in accepted.iter_rows(named=True)]
     return pl.DataFrame(rows, schema=polars_schema(DYNAMIC_IRECIST), orient="row")
 
 
@@ -72,7 +72,7 @@ def _chosen_models(model_runs: pl.DataFrame, aliases: Sequence[str]) -> dict[str
 
 
 def _row(visit: Row, models: Sequence[tuple[str, str]], given: Mapping[tuple[str, ...], Row],
-         heterogeneity: Mapping[tuple[str, str, str], float | None], section: Rules) -> tuple[Any, ...]:
+         heterogeneity: Mapping[tuple[str, str, str], float | None], section: Rules, gate: str) -> tuple[Any, ...]:
     who, settled = (visit["site"], visit["patient"]), visit["irecist_response"] in SETTLED
     said = next((p for m in models if (p := given.get((*who, visit["visit"], *m)))), None) if not settled else None
     probability = said["probability"] if said and not said["abstained"] else None
@@ -81,7 +81,8 @@ def _row(visit: Row, models: Sequence[tuple[str, str]], given: Mapping[tuple[str
     return (
         *who, visit["visit"], visit["day"], visit["overall_response_as_of_visit"], visit["irecist_response"], probability, name, version,
         reading, ADVICE[reading], visit["change_from_baseline_percent"], heterogeneity.get((*who, visit["visit"])),
-        _why_none(visit["visit"], models, said, settled=settled) if probability is None else None, visit["simulated"])
+        _why_none(visit["visit"], models, said, settled=settled) if probability is None else None,
+        gate, said["amendments"] if said else None, visit["simulated"])
 
 
 def read_risk(state: str, probability: float | None, section: Rules, visit: str) -> str:

@@ -46,6 +46,21 @@ def gate_closed(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [v for v in verdicts if v.kind == "cohort" and v.verdict in {"fail", "cannot_evaluate"}]
 
 
+def is_open(verdicts: pl.DataFrame, protocol_digest: str) -> bool:
+    """Whether stored verdicts leave the gate open: every cohort rule holds, by the very protocol that is used now.
+
+    Parameters
+    ----------
+    verdicts
+        The table quality_verdicts.
+    protocol_digest
+        Digest of the protocol in use: by another one nothing was judged.
+    """
+    cohort = verdicts.filter(pl.col("kind") == "cohort")
+    closing = cohort["verdict"].is_in(["fail", "cannot_evaluate"]) | (cohort["protocol_digest"] != protocol_digest)
+    return cohort.height > 0 and not closing.any()
+
+
 def evaluate_gate(tables: Tables, contract_violations: Sequence[Violation], study: Study) -> list[Verdict]:
     """Judge every rule of the gate on one state of the lake.
 

@@ -8,11 +8,11 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed
+from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed, is_open
 from dagster_project.lake.answers import violations_of
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.store import read_lake
-from dagster_project.lake.tables import QUALITY_VERDICTS, TABLES
+from dagster_project.lake.tables import ATTRIBUTIONS, DYNAMIC_IRECIST, PREDICTIONS, QUALITY_VERDICTS, TABLES
 from dagster_project.resources import Lakehouse
 
 JUDGED = ("patients", "treatments", "scans", "timepoints", "reads", "reader_agreement", "arbitrations", "lesions", "eligibility", "responses", "outcomes")
@@ -20,6 +20,46 @@ JUDGED = ("patients", "treatments", "scans", "timepoints", "reads", "reader_agre
 
 DOWNSTREAM = ("training_cohort", "model_runs", "predictions", "attributions", "dynamic_irecist", "quality_verdicts")
 """Tables that lie behind the gate: what an earlier night left in them says nothing about tonight's data."""
+
+MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)
+"""Tables each row of which says whether the gate is open."""
+
+
+def gate_state(lakehouse: Lakehouse) -> str:
+    """`open` or `closed`, by the newest verdicts and the protocol in use."""
+    verdicts = lakehouse.lake.read(QUALITY_VERDICTS.name)
+    return "open" if is_open(verdicts, lakehouse.study.digest) else "closed"
+
+
+def mark_rows(lakehouse: Lakehouse) -> str:
+    """Bring the mark of every row behind the gate up to date; the state.
+
+    Nothing is written while the state is as it was.
+    """
+    state = gate_state(lakehouse)
+    for table in MARKED:
+        others = lakehouse.lake.query(f'SELECT count(*) FROM "{table.name}" WHERE gate <> ?', [state]).fetchall()[0][0]
+        if others:
+            rows = lakehouse.lake.read(table.name).with_columns(gate=pl.lit(state))
+            lakehouse.lake.replace(table.name, rows)
+    return state
+
+
+def refuse_other_protocol(lakehouse: Lakehouse) -> None:
+    """Stop where study.toml was changed after the gate was judged.
+
+    Raises
+    ------
+    dagster.Failure
+        The verdict was on another protocol than what follows would be based on.
+    """
+    judged = set(lakehouse.lake.read(QUALITY_VERDICTS.name)["protocol_digest"])
+    if judged != {lakehouse.study.digest}:
+        raise dg.Failure(description=OTHER_PROTOCOL, allow_retries=False)
+
+
+OTHER_PROTOCOL = "The gate is closed. study.toml was changed after the gate was judged: run again with the protocol that is meant."
+"""What a change between verdict and training ends with."""
 
 
 def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
@@ -35,15 +75,17 @@ def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     with read_lake(lakehouse.home, as_of=snapshot) as frozen:
         asked = [t for t in TABLES if t.name not in DOWNSTREAM]
         broken = [v for table in asked for v in violations_of(frozen, lakehouse.home, table)]
-    verdicts = evaluate_gate(tables, broken, lakehouse.study)
-    lakehouse.lake.replace(QUALITY_VERDICTS.name, verdict_rows(verdicts, snapshot, lakehouse))
+    study = lakehouse.study
+    verdicts = evaluate_gate(tables, broken, study)
+    lakehouse.lake.replace(QUALITY_VERDICTS.name, verdict_rows(verdicts, snapshot, lakehouse, study.digest))
+    mark_rows(lakehouse)
     return verdicts, snapshot
 
 
-def verdict_rows(verdicts: list[Verdict], snapshot: int, lakehouse: Lakehouse) -> pl.DataFrame:
+def verdict_rows(verdicts: list[Verdict], snapshot: int, lakehouse: Lakehouse, protocol_digest: str) -> pl.DataFrame:
     """Verdicts as rows; the time and snapshot of a verdict stay while nothing in it changes."""
     now = dt.datetime.now(dt.UTC)
-    rows = [{**asdict(v), "snapshot": snapshot, "evaluated_at": now} for v in verdicts]
+    rows = [{**asdict(v), "protocol_digest": protocol_digest, "snapshot": snapshot, "evaluated_at": now} for v in verdicts]
     fresh = pl.DataFrame(rows, schema_overrides={"figure": pl.Float64, "limit": pl.Float64}, infer_schema_length=None)
     return keep_stamps(fresh, lakehouse.lake.read(QUALITY_VERDICTS.name), QUALITY_VERDICTS, ("snapshot", "evaluated_at"))
 

@@ -13,7 +13,7 @@ import polars as pl
 from dagster_project.domain.quality import Verdict
 from dagster_project.flow.dhi import comparisons_seen
 from dagster_project.flow.feature_stability import moments_of_patients
-from dagster_project.flow.gate import pass_gate
+from dagster_project.flow.gate import pass_gate, refuse_other_protocol
 from dagster_project.flow.habitat_words import WordTask, load_words
 from dagster_project.flow.habitats import words_seen
 from dagster_project.flow.kept import kept
@@ -145,10 +145,12 @@ def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, 
     from models.tracking import log_models
     from models.training import train
 
-    section, home = lakehouse.study.learning, lakehouse.home
+    study, home = lakehouse.study, lakehouse.home
+    section = study.learning
     trained = train(learners, dataset, section, section["seed"])
+    refuse_other_protocol(lakehouse)
     fresh = log_models(trained, tracking_uri=home.mlflow_uri, artifact_root=home.mlflow / "artifacts", snapshot=snapshot, verdicts=verdicts,
-                       protocol_digest=lakehouse.study.digest, alias=section["alias"], section=section, champion=champion_probabilities(lakehouse, dataset))
+                       protocol_digest=study.digest, amendments=study.amended, alias=section["alias"], section=section, champion=champion_probabilities(lakehouse, dataset))
     return fresh, training_predictions(trained, fresh, section)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dagster_project.flow.gate import mark_rows
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, slices_of
 from dagster_project.flow.reads import drawn_reads
 from dagster_project.lake.files import write_whole
@@ -25,7 +26,8 @@ TOO_LONG = ("radiomic_features", "control_features", "delta_features")
 
 
 def page_tables(lakehouse: Lakehouse) -> dict[str, pl.DataFrame]:
-    """All tables that pages speak of, of one snapshot."""
+    """All tables that pages speak of, of one snapshot, with the mark of the gate as it is now."""
+    mark_rows(lakehouse)
     names = [t.name for t in TABLES if t.name not in TOO_LONG]
     return dict(zip(names, lakehouse.read(*names, as_of=lakehouse.lake.snapshot()), strict=True))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dagster_project.flow.gate import gate_state
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import ATTRIBUTIONS, PREDICTIONS, Table
@@ -86,7 +87,8 @@ def training_predictions(trained: Sequence[TrainedModel], fresh: pl.DataFrame, s
 
 
 def _as_attributions(rows: pl.DataFrame, model: str, version: str) -> pl.DataFrame:
-    return conform(rows.with_columns(model=pl.lit(model), model_version=pl.lit(version)), ATTRIBUTIONS)
+    named = rows.with_columns(model=pl.lit(model), model_version=pl.lit(version), gate=pl.lit("open"))
+    return conform(named, ATTRIBUTIONS)
 
 
 def predict_outside_cohort(lakehouse: Lakehouse, task: Task, tables: dict[str, Any], prediction_set: PredictionSet) -> tuple[PredictionSet, tuple[str, ...]]:
@@ -167,6 +169,19 @@ def champion_probabilities(lakehouse: Lakehouse, dataset: Dataset) -> np.ndarray
         except ChampionUnusable:
             return probabilities
     return probabilities
+
+
+def marked_predictions(lakehouse: Lakehouse, model_runs: pl.DataFrame) -> pl.DataFrame:
+    """The stored predictions, each with the state of the gate and the decisions that its protocols were amended by.
+
+    These are the decisions in force when its version was trained, and those in force now.
+    """
+    trained = model_runs.select(*VERSION, then="amendments").unique(VERSION)
+    rows = load_predictions(lakehouse).predictions.join(trained, on=VERSION, how="left", maintain_order="left")
+    now = pl.lit(lakehouse.study.amended, pl.String)
+    lines = pl.concat_str("then", now, separator="\n", ignore_nulls=True).str.split("\n").list.unique(maintain_order=True)
+    amendments = lines.list.join("\n").replace("", None)
+    return rows.with_columns(gate=pl.lit(gate_state(lakehouse)), amendments=amendments).drop("then")
 
 
 def _file(lakehouse: Lakehouse, table: Table) -> Path:

@@ -108,3 +108,8 @@ MODEL = string("model", "Model's name", "模型名称")
 MODEL_VERSION = string("model_version", "Version in the model registry", "模型注册表中的版本")
 SNAPSHOT = Column("snapshot", "int64", "Snapshot of the lake that was looked at", "所用数据湖快照", minimum=0, published=False)
 """Numbers of snapshots are in order of time: of patients they tell who came before whom."""
+GATE = string("gate", "The gate by its newest verdict; closed marks a row that an earlier night left, or that nothing was judged for",
+              "质控门控的最新结论；closed表示该行为以往运行所留，或未经门控评估", allowed=("open", "closed"))
+AMENDMENTS = string("amendments", "Recorded decisions by which the protocol was looser than the registration, a line each; NULL where it was not",
+                    "使研究方案宽于注册方案的已登记决定，每行一条；无则为空", nullable=True)
+PROTOCOL_DIGEST = string("protocol_digest", "Digest of study.toml", "研究方案摘要")

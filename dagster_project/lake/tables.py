@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dagster_project.lake.columns import (
+    AMENDMENTS,
     DAY,
     FEATURE,
     FINGERPRINT,
     FROM_VISIT,
+    GATE,
     IRECIST_RESPONSES,
     LESION,
     MODEL,
     MODEL_VERSION,
     NONTARGET_RESPONSES,
     PATIENT,
+    PROTOCOL_DIGEST,
     READER,
     REASON,
     RECIST_RESPONSES,
@@ -562,7 +565,8 @@ MODEL_RUNS = Table(
         number("brier", "Brier score", "Brier分数", minimum=0, maximum=1),
         number("cutoff", "Mean over folds of the cut-off chosen on training data (Youden)", "训练折上选定的截断值均值", nullable=True, minimum=0, maximum=1),
         string("cohort_digest", "Digest of the rows it was trained on", "训练数据摘要"),
-        string("protocol_digest", "Digest of study.toml", "研究方案摘要"),
+        PROTOCOL_DIGEST,
+        AMENDMENTS,
         SNAPSHOT,
         timestamp("trained_at", "When", "训练时间"),
         SIMULATED,
@@ -587,7 +591,7 @@ PREDICTIONS = Table(
         boolean("abstained", "True where the members disagree by more than the protocol allows", "成员分歧超过方案限值而弃权", nullable=True),
         number("novelty", "Root mean square of the inputs' z-scores by the training patients: about 1 for one like them", "输入相对训练患者的z分数均方根，约1表示相似", nullable=True, minimum=0),
         string("input_digest", "Digest of the patient's inputs; NULL for a patient held out", "患者输入数据摘要；被留出的患者为空", nullable=True),
-        SIMULATED,
+        GATE, AMENDMENTS, SIMULATED,
     ),
 )
 
@@ -601,7 +605,7 @@ ATTRIBUTIONS = Table(
         string("item", "Block, feature, region (habitat_k of the fold's codebook among them), visit, lesion or member of the stack", "数据块、特征、区域（含折内码本的habitat_k）、访视、病灶或集成成员"),
         number("value", "Contribution to the logit: above 0 speaks for response", "对logit的贡献：大于0支持应答"),
         number("spread", "Standard deviation between seeds; NULL where the model has none", "随机种子间标准差；无种子的模型为空", nullable=True, minimum=0),
-        SIMULATED,
+        GATE, SIMULATED,
     ),
 )
 
@@ -620,7 +624,7 @@ DYNAMIC_IRECIST = Table(
         string("advice", "What may be considered; never a response", "建议", allowed=("earlier_scan_4_weeks", "continue_and_confirm", "as_scheduled", "none")),
         number("change_from_baseline_percent", "Evidence: change of the sum of diameters", "依据：径线总和变化", unit="%", nullable=True),
         number("dhi", "Evidence: DHI from T0 to this visit", "依据：自T0的DHI", nullable=True, minimum=0),
-        REASON, SIMULATED,
+        REASON, GATE, AMENDMENTS, SIMULATED,
     ),
 )
 
@@ -647,7 +651,7 @@ QUALITY_VERDICTS = Table(
         number("limit", "What was asked", "限值", nullable=True),
         string("verdict", "cannot_evaluate closes the gate as fail does", "结论", allowed=("pass", "warn", "fail", "cannot_evaluate")),
         string("detail", "The same in words", "说明"),
-        SNAPSHOT,
+        PROTOCOL_DIGEST, SNAPSHOT,
         timestamp("evaluated_at", "When", "评估时间"),
     ),
 )

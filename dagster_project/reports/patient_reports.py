@@ -124,6 +124,7 @@ def render_patient_report(
         habitats=list_habitats(own["habitats"]),
         maps=[(m.lesion, data_uri(m.png)) for m in maps] if shown else [],
         reads_shown=shown,
+        waiting=s.find_waiting(own).height > 0,
         by_reader=_responses_by_reader(own["responses"]) if shown else [],
         readers=sorted(set(own["reads"]["reader"])) if shown else [],
         pictures=[(p.visit, p.lesion, data_uri(p.png)) for p in pictures] if shown else [],
@@ -152,7 +153,7 @@ def render_patient_index(tables: Mapping[str, pl.DataFrame], study: Study, *, sn
         generated_at=generated_at,
         simulated=s.is_simulated(filled),
         simulation=s.summarise_simulation(filled),
-        gate=s.summarise_gate(filled["quality_verdicts"]),
+        gate=s.summarise_gate(filled["quality_verdicts"], study.digest),
         sites={site: [r for r in rows if r["site"] == site] for site in dict.fromkeys(r["site"] for r in rows)},
     )
 
@@ -166,7 +167,7 @@ def list_index(tables: s.Tables) -> list[s.Row]:
         .last()
         .select(*s.WHO, "visit", "irecist_response")
     )
-    readings = tables["dynamic_irecist"].select(*s.WHO, "visit", "dynamic_label", "advice")
+    readings = tables["dynamic_irecist"].select(*s.WHO, "visit", "dynamic_label", "advice", reading_gate="gate")
     visits = _visits_in_short(tables["timepoints"])
     cases = tables["arbitrations"].select(*s.WHO, case="status")
     rows = s.list_patients(tables).join(s.find_eligible(tables).with_columns(eligible=pl.lit(value=True)), on=s.WHO, how="left")

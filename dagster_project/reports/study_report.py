@@ -38,7 +38,7 @@ def render_study_report(tables: Mapping[str, pl.DataFrame], study: Study, snapsh
     population = s.choose_population(filled)
     parts = {
         **_cohort(filled, study),
-        **_reading(filled),
+        **_reading(filled, study),
         **_response(filled, population),
         **_courses(filled, population, study),
         **_heterogeneity(filled, population),
@@ -81,7 +81,7 @@ def _draw_enrolment(enrolment: list[s.Row], rules: Mapping[str, Any]) -> Picture
     return draw(lambda t: figures.enrolment_figure(counts, **targets, theme=t))
 
 
-def _reading(tables: s.Tables) -> dict[str, Any]:
+def _reading(tables: s.Tables, study: Study) -> dict[str, Any]:
     pairs = s.pair_reads(tables["reads"], tables["arbitrations"])
     first, second, settled = (pairs[name].to_list() for name in ("first", "second", "settled"))
     return {
@@ -91,7 +91,7 @@ def _reading(tables: s.Tables) -> dict[str, Any]:
         "monitoring": s.summarise_monitoring(tables["reader_figures"]),
         "triggers": s.count_triggers(tables["arbitrations"]),
         "open_cases": tables["arbitrations"].filter(pl.col("status") == "open").sort(s.WHO).to_dicts(),
-        "gate": s.summarise_gate(tables["quality_verdicts"]),
+        "gate": s.summarise_gate(tables["quality_verdicts"], study.digest),
     }
 
 

@@ -47,9 +47,34 @@ PATIENTS_FOR_CORRELATION = 10
 """Below that no correlation is given."""
 
 
+OF_THE_ACCEPTED_READ = ("lesions", "responses", "outcomes", "time_to_event", "dhi", "habitats", "dynamic_irecist")
+"""Tables whose rows are based on the accepted read; of responses those of the evaluator `accepted`."""
+
+
 def completed(tables: Tables) -> dict[str, pl.DataFrame]:
-    """Every declared table, without rows where it is not there."""
-    return {name: tables[name] if name in tables else empty(declared) for name, declared in BY_NAME.items()}
+    """Every declared table, without rows where it is not there, and without what a provisional read gave.
+
+    Every page takes its tables from here. While a case waits for its arbiter, one of its two reads is taken for the time
+    being: its numbers are for no page.
+    """
+    whole = {name: tables[name] if name in tables else empty(declared) for name, declared in BY_NAME.items()}
+    waiting = find_waiting(whole)
+    return whole if waiting.is_empty() else {name: _without_provisional(name, rows, waiting) for name, rows in whole.items()}
+
+
+def find_waiting(tables: Tables) -> pl.DataFrame:
+    """Site and pseudonym of the patients whose case waits for its arbiter."""
+    return tables["arbitrations"].filter(pl.col("status") == "open").select(WHO).sort(WHO)
+
+
+def _without_provisional(name: str, rows: pl.DataFrame, waiting: pl.DataFrame) -> pl.DataFrame:
+    if name not in OF_THE_ACCEPTED_READ:
+        return rows
+    settled = rows.join(waiting, on=WHO, how="anti", maintain_order="left")
+    if name != "responses":
+        return settled
+    by_reader = rows.filter(pl.col("evaluator") != "accepted").join(waiting, on=WHO, how="semi", maintain_order="left")
+    return pl.concat([settled, by_reader])
 
 
 def list_patients(tables: Tables) -> pl.DataFrame:
@@ -94,12 +119,16 @@ class Population:
 
 
 def choose_population(tables: Tables) -> Population:
-    """The eligible patients; where nobody is eligible yet, everyone, and the title says so."""
-    eligible = find_eligible(tables)
+    """The eligible patients; where nobody is eligible yet, everyone, and the title says so.
+
+    Who waits for the arbiter is not among them: a patient without figures would count as one without response.
+    """
+    waiting = find_waiting(tables)
+    eligible = find_eligible(tables).join(waiting, on=WHO, how="anti")
     return (
         Population("eligible patients", eligible)
         if eligible.height
-        else Population("all patients, since none is eligible yet", list_patients(tables))
+        else Population("all patients, since none is eligible yet", list_patients(tables).join(waiting, on=WHO, how="anti"))
     )
 
 
@@ -325,7 +354,10 @@ def count_triggers(arbitrations: pl.DataFrame) -> list[Row]:
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether models may be trained on this snapshot: open, closed or not_evaluated, with the cohort and the row rules."""
+    """Whether models may be trained on this snapshot, with the cohort and the row rules.
+
+    The state is open, closed, not_evaluated, or other_protocol where study.toml was changed after the verdict.
+    """
 
     state: str
     failing: list[Row]
@@ -333,7 +365,7 @@ class Gate:
     row_rules: list[Row]
 
 
-def summarise_gate(verdicts: pl.DataFrame) -> Gate:
+def summarise_gate(verdicts: pl.DataFrame, protocol_digest: str) -> Gate:
     """A cohort rule that failed or could not be evaluated closes the gate; worst verdicts come first."""
     order = ["fail", "cannot_evaluate", "warn", "pass"]
     rows = [
@@ -344,7 +376,10 @@ def summarise_gate(verdicts: pl.DataFrame) -> Gate:
     ]
     cohort = [r for r in rows if r["kind"] == "cohort"]
     failing = [r for r in cohort if r["verdict"] in order[:2]]
-    return Gate("closed" if failing else "open" if cohort else "not_evaluated", failing, cohort, [r for r in rows if r["kind"] == "row"])
+    other = any(r["protocol_digest"] != protocol_digest for r in cohort)
+    held = "open" if cohort else "not_evaluated"
+    state = "other_protocol" if other else "closed" if failing else held
+    return Gate(state, failing, cohort, [r for r in rows if r["kind"] == "row"])
 
 
 def summarise_response(tables: Tables, population: Population) -> list[Row]:

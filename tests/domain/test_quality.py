@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from dagster_project.domain.quality import ROW_RULES, Verdict, evaluate_gate, gate_closed, judge_agreement
+from dagster_project.domain.quality import ROW_RULES, Verdict, evaluate_gate, gate_closed, is_open, judge_agreement
 from dagster_project.domain.training_cohort import derive_training_cohort
 from dagster_project.lake.contracts import Violation
 from dagster_project.lake.tables import QUALITY_VERDICTS
@@ -210,3 +210,18 @@ def test_every_exclusion_belongs_to_one_row_rule():
     reasons = ["ineligible_I1", "unknown_I8", "missing_visit", "slice_thickness", "artifact", "consent_withdrawn", "progressed_by_T1", "responded_by_T1", "no_response_after_T1",
                "short_follow_up_after_T2"]
     assert [sum(r.startswith(rule) for rule in ROW_RULES) for r in reasons] == [1] * len(reasons)
+
+
+@pytest.mark.parametrize(("verdicts", "digest", "state"), [
+    ([], "d", False),
+    ([("cohort", "pass")], "d", True),
+    ([("cohort", "pass"), ("cohort", "warn"), ("row", "fail")], "d", True),
+    ([("cohort", "pass"), ("cohort", "fail")], "d", False),
+    ([("cohort", "pass"), ("cohort", "cannot_evaluate")], "d", False),
+    ([("row", "pass")], "d", False),
+    ([("cohort", "pass")], "another protocol", False),
+], ids=str)
+def test_stored_verdicts_open_the_gate_only_by_the_protocol_in_use(verdicts, digest, state):
+    rows = [{"rule": f"r{i}", "kind": kind, "verdict": verdict, "protocol_digest": "d"} for i, (kind, verdict) in enumerate(verdicts)]
+    schema = {"rule": pl.String, "kind": pl.String, "verdict": pl.String, "protocol_digest": pl.String}
+    assert is_open(pl.DataFrame(rows, schema=schema), digest) is state

@@ -11,6 +11,7 @@ import polars as pl
 
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import BY_NAME
+from dagster_project.study import load_study
 
 SITES = {"NORTH": (22, True), "SOUTH": (16, True), "EAST": (7, False)}
 CRITERIA = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "E1", "E2", "E3", "E4", "E5")
@@ -397,7 +398,8 @@ class _Cohort:
             ("icc_resolved", "EAST longest_diameter_mm", "cohort", 0.95, 0.85, "warn", "judged pooled with NORTH, SOUTH"),
             ("slice_thickness", "cohort", "row", 3.0, None, "warn", "3 patients left out: a slice above 1 mm"),
         ):
-            self.add("quality_verdicts", rule=rule, scope=scope, kind=kind, figure=figure, limit=limit, verdict=verdict, detail=detail)
+            self.add("quality_verdicts", rule=rule, scope=scope, kind=kind, figure=figure, limit=limit, verdict=verdict, detail=detail,
+                protocol_digest=load_study().digest)
 
     def add_models(self):
         for model, auc in (("clinical", 0.56), ("size_change", 0.79), ("delta_radiomics", 0.86)):

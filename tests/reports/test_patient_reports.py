@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from dagster_project.reports import patient_reports as p
+from dagster_project.reports import summaries as s
 from dagster_project.study import load_study
 from tests.reports.cohort import MOMENT, bare, table, whole
 from tests.reports.pages import Page
@@ -121,7 +122,46 @@ def test_habitats_are_told_in_shares_or_by_the_reason():
 def test_habitat_maps_wait_for_the_arbiter():
     html = render(OPEN, {**whole(), "habitats": habitats(OPEN)}, maps=[p.HabitatMap("L1", PNG)])
     assert "data:image/png" not in html
-    assert "No habitats have been mapped." in Page(render(OPEN)).text
+    assert "waiting for arbitration" in Page(html).text
+
+
+def numbers_of_the_accepted_read(tables, patient):
+    """Texts by which a page would show what one of the two reads gave."""
+    own = {name: rows.filter(pl.col("patient") == patient) for name, rows in tables.items() if "patient" in rows.columns}
+    sums = [f"{v:.1f} mm" for v in own["responses"].filter(evaluator="accepted")["sum_mm"].drop_nulls()]
+    lesions = [f"{v:.1f}" for v in own["lesions"]["longest_diameter_mm"].drop_nulls()]
+    states = own["responses"]["irecist_response"].drop_nulls().to_list() + own["outcomes"]["bor"].drop_nulls().to_list()
+    return {*sums, *lesions, *states, *(f"{v:.2f}" for v in own["dhi"]["dhi"].drop_nulls())}
+
+
+@pytest.mark.parametrize("status", ["open", "settled"])
+def test_while_a_case_waits_no_number_of_a_read_is_shown(status):
+    """Responses, sums, diameters, DHI, best response, and the probability beside them."""
+    tables = {**whole(), "arbitrations": whole()["arbitrations"].with_columns(status=pl.lit(status))}
+    text = Page(render(OPEN, tables)).text
+    shown = {n for n in numbers_of_the_accepted_read(whole(), OPEN) if re.search(rf"(?<![\d.\w]){re.escape(n)}(?![\d\w])", text)}
+    waiting = status == "open"
+    assert bool(shown) != waiting, shown
+    assert ("waiting for arbitration" in text) == waiting
+    assert ("待仲裁" in text) == waiting
+    assert ("Probability of response" in text) != waiting
+    assert ("best by iRECIST" in text) != waiting
+
+
+def test_in_the_index_a_waiting_patient_has_no_state():
+    row = next(r for r in p.list_index(s.completed(whole())) if r["patient"] == OPEN)
+    assert (row["irecist_response"], row["bor"], row["dynamic_label"]) == (None, None, None)
+    assert "waiting for arbitration" in Page(index(whole())).text
+
+
+def test_a_reading_of_an_earlier_night_is_marked():
+    closed = {**whole(), "dynamic_irecist": whole()["dynamic_irecist"].with_columns(
+        gate=pl.lit("closed"), amendments=pl.lit("agreement.icc_minimum = 0.8 (registered: at least 0.85), PI, 2026-05-01: because"))}
+    for text in (Page(render(PLAIN, closed)).text, Page(index(closed)).text):
+        assert "gate closed: of an earlier night" in text
+        assert "质控未放行" in text
+    assert "icc_minimum = 0.8 (registered: at least 0.85), PI, 2026-05-01: because" in Page(render(PLAIN, closed)).text
+    assert "gate closed: of" not in Page(render(PLAIN)).text
 
 
 def test_the_site_s_own_outlines_are_nobody_s_blinded_read():

@@ -194,7 +194,7 @@ def test_arbitration_by_site_and_by_trigger():
 
 
 def rule(verdict, kind="cohort", name="icc_resolved"):
-    return {"rule": name, "scope": verdict + kind, "kind": kind, "verdict": verdict, "detail": "in words"}
+    return {"rule": name, "scope": verdict + kind, "kind": kind, "verdict": verdict, "detail": "in words", "protocol_digest": "d"}
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,11 @@ def rule(verdict, kind="cohort", name="icc_resolved"):
     ],
 )
 def test_only_cohort_rules_close_the_gate(rules, state):
-    assert s.summarise_gate(table("quality_verdicts", rules)).state == state
+    assert s.summarise_gate(table("quality_verdicts", rules), "d").state == state
+
+
+def test_verdicts_on_another_protocol_leave_the_gate_shut():
+    assert s.summarise_gate(table("quality_verdicts", [rule("pass")]), "e").state == "other_protocol"
 
 
 def test_a_patient_without_an_outcome_stays_in_the_denominator():
