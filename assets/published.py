@@ -3,8 +3,8 @@
 import dagster as dg
 
 from dagster_project.flow.gate import mark_rows
+from dagster_project.flow.publication import publish_home
 from dagster_project.flow.vault_audit import blocked_sites
-from dagster_project.lake.publish import publish
 from dagster_project.materialisation import page_asset
 from dagster_project.resources import Lakehouse
 
@@ -14,5 +14,5 @@ def published(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """One self-contained DuckDB file and plain Parquet of the newest snapshot, swapped in by a link; without sites that the audit blocks."""
     blocked = blocked_sites(lakehouse.home)
     mark_rows(lakehouse)
-    made = publish(lakehouse.lake, lakehouse.home.published, without=blocked)
+    made = publish_home(lakehouse.lake, lakehouse.home, lakehouse.study)
     return dg.MaterializeResult(metadata={"snapshot": made.snapshot, "fresh": made.fresh, "blocked": ", ".join(sorted(blocked)), "database": dg.MetadataValue.path(str(made.database))})

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-from dagster_project.study import load_study
-
 COMMANDS = {
     "adam": "adam", "arbitration": "arbitration", "audit": "audit", "demo": "demo", "dev": "dev", "grade": "grade", "keys": "keys", "manifest": "manifest", "pacs": "pacs", "publish": "pages", "rebuild": "rebuild", "reidentify": "keys", "report": "pages", "run": "run", "simulate": "simulate", "site": "site", "sql": "query", "status": "status", "tidy": "tidy", "withdraw": "withdraw",
 }
@@ -100,6 +98,14 @@ def _in_environment(**wanted: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def check_protocol() -> None:
+    """A protocol that may not be used stops every command before it has done anything."""
+    from dagster_project.lake.minimisation import Minimisation
+    from dagster_project.study import load_study
+
+    Minimisation.of(load_study())
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--home", type=click.Path(file_okay=False, path_type=Path), envvar="LAKEHOUSE_HOME", default=".lakehouse", show_default=True,
               help="The study's folder.")
@@ -115,7 +121,7 @@ def main(ctx: click.Context, home: Path) -> None:
     """
     ctx.with_resource(_in_environment(LAKEHOUSE_HOME=str(home.resolve()), DAGSTER_HOME=str(home.resolve() / "dagster")))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    load_study()  # a protocol that may not be used stops every command before it has done anything
+    check_protocol()
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 

@@ -54,6 +54,7 @@ REPORT_DEPS = (
     "reader_agreement",
     "reader_figures",
     "radiomic_features",
+    "disclosure",
 )
 """Assets that pages and publication are made from."""
 

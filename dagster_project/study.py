@@ -127,5 +127,7 @@ def load_study(path: Path | None = None) -> Study:
 def _sections(source: Path) -> dict[str, dict[str, Any]]:
     try:
         return tomllib.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"the protocol, {source.name}, cannot be read ({error.strerror}): see LAKEHOUSE_STUDY") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"the protocol, {source.name}, is no TOML in UTF-8: {error}") from None

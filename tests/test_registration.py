@@ -180,6 +180,11 @@ def test_a_file_that_is_no_toml_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "Traceback" not in result.output
 
 
+def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LAKEHOUSE_STUDY", str(tmp_path / "other.toml"))
+    assert "other.toml, cannot be read" in _call(tmp_path, "status").output
+
+
 def test_dagsters_own_runs_refuse_it_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Started from the UI or by a sensor, no command line is passed."""
     monkeypatch.setenv("LAKEHOUSE_STUDY", str(_loose(tmp_path)))

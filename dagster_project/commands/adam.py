@@ -24,13 +24,14 @@ def adam(folder: Path, as_of: int | None) -> None:
 
     Each is written as SAS transport file (.xpt, version 5), Dataset-JSON 1.1 (.json), Parquet and
     CSV. Dates are shifted, a
-    patient's all alike, as everywhere in the lake.
+    patient's all alike, as everywhere in the lake. What [publish] of the protocol leaves out of
+    publications is left out here too.
 
     \b
     Example:
       lakehouse adam --out adam
     """
-    from dagster_project.flow.adam import OtherProtocolError, analysis_datasets, write_datasets
+    from dagster_project.flow.adam import OtherProtocolError, SuppressedError, analysis_datasets, write_datasets
     from dagster_project.lake.store import read_lake
     from dagster_project.study import load_study
 
@@ -38,7 +39,7 @@ def adam(folder: Path, as_of: int | None) -> None:
     try:
         with read_lake(existing_home(), as_of=as_of) as lake:
             datasets = analysis_datasets(lake, study)
-    except OtherProtocolError as error:
+    except (OtherProtocolError, SuppressedError) as error:
         raise click.ClickException(str(error)) from None
     refused = write_datasets(datasets, folder, study.section("study")["registration"])
     click.echo(

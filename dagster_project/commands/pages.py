@@ -18,13 +18,14 @@ def publish(anew: bool) -> None:
     Example:
       lakehouse publish && duckdb -readonly .lakehouse/published/lakehouse.duckdb
     """
-    from dagster_project.flow.vault_audit import blocked_sites
-    from dagster_project.lake.publish import publish as publish_lake
-    from dagster_project.lake.store import open_lake
+    from dagster_project.flow.gate import mark_rows
+    from dagster_project.flow.publication import publish_home
+    from dagster_project.resources import Lakehouse
 
-    home = existing_home()
-    with home_locked(home, "lakehouse publish", waiting=click.echo), open_lake(home) as lake:
-        made = publish_lake(lake, home.published, without=blocked_sites(home), anew=anew)
+    home, lakehouse = existing_home(), Lakehouse()
+    with home_locked(home, "lakehouse publish", waiting=click.echo):
+        mark_rows(lakehouse)
+        made = publish_home(lakehouse.lake, home, lakehouse.study, anew=anew)
     click.echo(f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: {home.published / 'lakehouse.duckdb'}")
 
 

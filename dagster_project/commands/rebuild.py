@@ -74,11 +74,11 @@ def _derive(home: Home, damages: Iterable[Damage]) -> list[str]:
 
 def _finish(home: Home) -> None:
     """What analysts open follows, and the new files are noted."""
-    from dagster_project.flow.vault_audit import blocked_sites
+    from dagster_project.flow.publication import publish_home
     from dagster_project.lake.damage import note_files
-    from dagster_project.lake.publish import publish
     from dagster_project.lake.store import open_lake
+    from dagster_project.study import load_study
 
     with open_lake(home) as lake:
         note_files(lake, home)
-        publish(lake, home.published, without=blocked_sites(home))
+        publish_home(lake, home, load_study())

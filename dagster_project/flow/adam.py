@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from dagster_project.domain.time_to_event import derive_time_to_event
 from dagster_project.flow.dataset_json import write_dataset_json
 from dagster_project.flow.sas_transport import too_long, write_transport
 from dagster_project.flow.whole_files import write_frame, write_together
+from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.lake.store import Lake
 from dagster_project.study import Study
 
@@ -27,6 +28,57 @@ class OtherProtocolError(ValueError):
         )
 
 
+VARIABLES_OF: Mapping[str, tuple[str, ...]] = {
+    f"patients.{AGE}": ("AGE", "AGEU", "AGEGR1"),
+    "patients.sex": ("SEX",),
+    "patients.regimen": ("TRT01P",),
+    "treatments.drugs": ("TRT01A",),
+    "follow_up.detail": (),
+    "lesions.organ": ("TULOC", "TULOCGR1"),
+}
+"""Variables that hold a column of the lake which may be suppressed; other columns of patients are in none."""
+
+UNKNOWN = {"SEX": "U"}
+"""Of a variable that is never missing, what its code list has for unknown."""
+
+
+class SuppressedError(ValueError):
+    """The protocol's [publish] leaves a column out that the datasets are derived from."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(
+            f"ADaM datasets cannot be written without {', '.join(places)}, which [publish] suppressed_columns of study.toml "
+            "leaves out; take the published tables instead, or take the columns off that list"
+        )
+
+
+def minimise_datasets(
+    datasets: Mapping[str, pl.DataFrame], published: Minimisation
+) -> Mapping[str, pl.DataFrame]:
+    """Leave out of the datasets what a publication leaves out; an age in a band is AGEGR1 alone.
+
+    Raises
+    ------
+    SuppressedError
+        Where records are derived from a suppressed column, such as a date.
+    """
+    sources = [place for place in sorted(published.suppressed) if place.split(".")[0] in SOURCES]
+    needed = [p for p in sources if p not in VARIABLES_OF and not p.startswith("patients.")]
+    if needed:
+        raise SuppressedError(needed)
+    gone = {name for place in sources for name in VARIABLES_OF.get(place, ())}
+    banded = published.age_band_years > 1
+    return {name: _minimised(rows, gone, published if banded else None) for name, rows in datasets.items()}
+
+
+def _minimised(rows: pl.DataFrame, gone: Collection[str], bands: Minimisation | None) -> pl.DataFrame:
+    if bands and "AGEGR1" in rows.columns:
+        groups = [bands.band(age) for age in rows["AGE"]]
+        rows = rows.with_columns(AGEGR1=pl.Series(groups, dtype=pl.String))
+    blank = {*gone, *(("AGE", "AGEU") if bands else ())} & set(rows.columns)
+    return rows.with_columns(pl.lit(UNKNOWN.get(n), rows.schema[n]).alias(n) for n in sorted(blank))
+
+
 def analysis_datasets(lake: Lake, study: Study) -> Mapping[str, pl.DataFrame]:
     """Derive every dataset from the lake.
 
@@ -34,6 +86,8 @@ def analysis_datasets(lake: Lake, study: Study) -> Mapping[str, pl.DataFrame]:
     ------
     OtherProtocolError
         Where time_to_event, as it is in the lake, would contradict ADTTE.
+    SuppressedError
+        Where they cannot be derived without what [publish] leaves out.
     """
     tables = {name: lake.read(name) for name in SOURCES}
     endpoints, recist = study.section("endpoints"), study.section("recist")
@@ -52,9 +106,10 @@ def analysis_datasets(lake: Lake, study: Study) -> Mapping[str, pl.DataFrame]:
     )
     if differing.height:
         raise OtherProtocolError(differing["patient"].n_unique())
-    return derive_adam(
+    datasets = derive_adam(
         tables, study=study.section("study")["registration"], endpoints=endpoints, recist=recist
     )
+    return minimise_datasets(datasets, Minimisation.of(study))
 
 
 def write_datasets(datasets: Mapping[str, pl.DataFrame], folder: Path, study: str) -> list[str]:

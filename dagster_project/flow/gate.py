@@ -18,7 +18,7 @@ from dagster_project.resources import Lakehouse
 JUDGED = ("patients", "treatments", "scans", "timepoints", "reads", "reader_agreement", "arbitrations", "lesions", "eligibility", "responses", "outcomes")
 """Tables that rules look at row by row; contracts look at all."""
 
-DOWNSTREAM = ("training_cohort", "model_runs", "predictions", "attributions", "dynamic_irecist", "quality_verdicts")
+DOWNSTREAM = ("training_cohort", "model_runs", "predictions", "attributions", "dynamic_irecist", "quality_verdicts", "disclosure")
 """Tables that lie behind the gate: what an earlier night left in them says nothing about tonight's data."""
 
 MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)

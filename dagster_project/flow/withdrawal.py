@@ -14,14 +14,14 @@ from pathlib import Path
 import polars as pl
 
 from dagster_project.flow.predictions import forget_predictions
-from dagster_project.flow.vault_audit import blocked_sites
+from dagster_project.flow.publication import publish_home
 from dagster_project.intake.pseudonyms import forget_site, is_audited, write_audit
 from dagster_project.intake.vault import held_names, remove_patient, site_lock
 from dagster_project.lake.errors import SnapshotGone
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
 from dagster_project.lake.interruption import uninterrupted
-from dagster_project.lake.publish import publish, withdraw_publications
+from dagster_project.lake.publish import withdraw_publications
 from dagster_project.lake.tables import MODEL_RUNS, TABLES, TRAINING_COHORT
 from dagster_project.resources import Lakehouse
 
@@ -130,7 +130,7 @@ def expunge(lakehouse: Lakehouse, runs: list[str]) -> None:
     home = lakehouse.home
     lakehouse.lake.expunge()
     withdraw_publications(home.published)
-    publish(lakehouse.lake, home.published, without=blocked_sites(home))
+    publish_home(lakehouse.lake, home, lakehouse.study)
     if runs:
         mark_models(home.mlflow_uri, runs)
     _compact(home.mlflow.glob("*.sqlite"))

@@ -7,12 +7,14 @@ import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from dagster_project.lake import sql
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import locked
+from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from dagster_project.lake.published_database import WIDE_KEY, patch_database, write_database
 from dagster_project.lake.published_files import File, Former, Manifest, by_site, size_and_time, write_tables
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
@@ -41,7 +43,9 @@ class Published:
     from_nothing: bool = False
 
 
-def publish(lake: Lake, folder: Path, *, without: frozenset[str] = frozenset(), anew: bool = False) -> Published:
+def publish(
+    lake: Lake, folder: Path, *, without: frozenset[str] = frozenset(), minimised: Minimisation = AS_IN_THE_LAKE, anew: bool = False,
+) -> Published:
     """Bring the newest snapshot to analysts and swap the links `lakehouse.duckdb` and `parquet/latest` to it.
 
     1. Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
@@ -49,43 +53,60 @@ def publish(lake: Lake, folder: Path, *, without: frozenset[str] = frozenset(), 
     3. What is interrupted before the swap leaves the former publication, and nothing beside it.
     4. Rows of the sites `without` are left out; no publication is built on one that left others out.
     5. `anew` writes everything from nothing, also of a snapshot that is published: rows then lie by their keys, and nothing tells whose came last.
+    6. Ages and columns leave as `minimised` says. Publications that were minimised otherwise are deleted: they would
+       give what is left out now.
     """
     with locked(_lock(folder), "publication"):
-        return _publish(lake, folder, without, anew=anew)
+        return _publish(lake, folder, _Terms(without, minimised), anew=anew)
 
 
-def _publish(lake: Lake, folder: Path, without: frozenset[str], *, anew: bool) -> Published:
+@dataclass(frozen=True)
+class _Terms:
+    """What a publication leaves out."""
+
+    without: frozenset[str]
+    minimised: Minimisation
+
+    def hold_for(self, parquet: Path) -> bool:
+        """Whether a publication left out the same."""
+        told = _manifest(parquet)
+        return frozenset(told.get("without", ())) == self.without and self.same_minimisation(parquet)
+
+    def same_minimisation(self, parquet: Path) -> bool:
+        """Whether ages and columns of a publication are those that leave now."""
+        return bool(_manifest(parquet).get("minimised", AS_IN_THE_LAKE.as_json()) == self.minimised.as_json())
+
+
+def _publish(lake: Lake, folder: Path, terms: _Terms, *, anew: bool) -> Published:
     try:
-        snapshot, fresh, from_nothing = _write_newest(lake, folder, without, build_on=not anew)
+        snapshot, fresh, from_nothing = _write_newest(lake, folder, terms, build_on=not anew)
     except duckdb.Error:
         # A file that an earlier snapshot needs may be lost: nobody can tell what changed since, so all is written anew.
-        snapshot, fresh, from_nothing = _write_newest(lake, folder, without, build_on=False)
+        snapshot, fresh, from_nothing = _write_newest(lake, folder, terms, build_on=False)
     database, parquet = _places(folder, snapshot)
     with uninterrupted():
         _swap(folder / "lakehouse.duckdb", database.name)
         _swap(folder / "parquet" / "latest", parquet.name)
-        _remove_old(folder, snapshot)
+        _remove_old(folder, snapshot, terms)
     return Published(database, parquet, snapshot, fresh, from_nothing)
 
 
 def _write_newest(
-    lake: Lake, folder: Path, without: frozenset[str], *, build_on: bool,
+    lake: Lake, folder: Path, terms: _Terms, *, build_on: bool,
 ) -> tuple[int, bool, bool]:
     """The newest snapshot; whether it was not published before, and whether it was written from nothing."""
     with lake.frozen(READING_MEMORY) as snapshot:
         database, parquet = _places(folder, snapshot)
         there = database.is_file() and parquet.is_dir()
-        fresh = not (there and build_on and _left_out(parquet) == without)
+        fresh = not (there and build_on and terms.hold_for(parquet))
         if not fresh:
             return snapshot, False, False
-        return snapshot, True, _write(lake, folder, snapshot, without, build_on=build_on)
+        return snapshot, True, _write(lake, folder, snapshot, terms, build_on=build_on)
 
 
-def _left_out(parquet: Path) -> frozenset[str]:
-    """The sites that a publication left out."""
+def _manifest(parquet: Path) -> dict[str, Any]:
     manifest = parquet / MANIFEST
-    told = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    return frozenset(told.get("without", ()))
+    return dict(json.loads(manifest.read_text(encoding="utf-8"))) if manifest.is_file() else {}
 
 
 def withdraw_publications(folder: Path) -> None:
@@ -119,7 +140,7 @@ def _places(folder: Path, snapshot: int) -> tuple[Path, Path]:
 
 
 def _write(
-    lake: Lake, folder: Path, snapshot: int, without: frozenset[str], *, build_on: bool,
+    lake: Lake, folder: Path, snapshot: int, terms: _Terms, *, build_on: bool,
 ) -> bool:
     """Folder and file beside their places, then moved into them, each whole; whether all was written from nothing."""
     _remove_partial(folder)
@@ -127,10 +148,10 @@ def _write(
     part, partial = database.with_name(f".{database.name}.{os.getpid()}"), parquet.with_name(f".{parquet.name}.{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        former = _former(lake, folder, snapshot) if build_on and not without else None
-        files = write_tables(lake, partial, former, without)
-        manifest, from_nothing = _write_database(former, partial, part, files, snapshot)
-        manifest = replace(manifest, without=tuple(sorted(without)))
+        former = _former(lake, folder, snapshot, terms) if build_on and not terms.without else None
+        files = write_tables(lake, partial, former, terms.without, terms.minimised)
+        manifest, from_nothing = _write_database(former, partial, part, files, snapshot, terms)
+        manifest = replace(manifest, without=tuple(sorted(terms.without)), minimised=terms.minimised.as_json())
         (partial / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=1), encoding="utf-8")
         with uninterrupted():
             for old in (database, parquet):
@@ -143,23 +164,25 @@ def _write(
     return from_nothing
 
 
-def _write_database(former: Former | None, parquet: Path, database: Path, files: dict[str, File], snapshot: int) -> tuple[Manifest, bool]:
+def _write_database(
+    former: Former | None, parquet: Path, database: Path, files: dict[str, File], snapshot: int, terms: _Terms,
+) -> tuple[Manifest, bool]:
     """The DuckDB file of these Parquet files, and the manifest of both; whether it was written from nothing."""
     made = Manifest(snapshot, _layout(), files, {}, (0, 0))
     rows = {table.name: made.rows(table) for table in PUBLISHED}
     replaced = patch_database(former, parquet, database, rows, memory=WRITING_MEMORY) if former else None
     if replaced is None:
-        write_database(parquet, database, memory=WRITING_MEMORY)
+        write_database(parquet, database, memory=WRITING_MEMORY, minimised=terms.minimised)
     return Manifest(snapshot, made.layout, files, replaced or {}, size_and_time(database)), replaced is None
 
 
-def _former(lake: Lake, folder: Path, snapshot: int) -> Former | None:
+def _former(lake: Lake, folder: Path, snapshot: int, terms: _Terms) -> Former | None:
     """The last publication, where it is laid out as this one will be and the lake can still tell what was changed since."""
     before = [n for n in published_snapshots(folder) if n < snapshot]
     database, parquet = _places(folder, before[-1]) if before else (folder, folder)
-    if not (parquet / MANIFEST).is_file():
+    if not (parquet / MANIFEST).is_file() or not terms.same_minimisation(parquet):
         return None
-    manifest = Manifest.of(json.loads((parquet / MANIFEST).read_text(encoding="utf-8")))
+    manifest = Manifest.of(_manifest(parquet))
     if manifest.layout != _layout() or manifest.without or not lake.holds(manifest.snapshot, snapshot):
         return None
     differing = lake.differing(since=manifest.snapshot, until=snapshot)
@@ -192,8 +215,10 @@ def _remove_partial(folder: Path) -> None:
         _remove(left)
 
 
-def _remove_old(folder: Path, snapshot: int) -> None:
+def _remove_old(folder: Path, snapshot: int, terms: _Terms) -> None:
     published = [n for n in published_snapshots(folder) if n != snapshot]
-    for old in published[: max(0, len(published) - KEPT + 1)]:
+    otherwise = [n for n in published if not terms.same_minimisation(_places(folder, n)[1])]
+    alike = [n for n in published if n not in otherwise]
+    for old in [*otherwise, *alike[: max(0, len(alike) - KEPT + 1)]]:
         for place in _places(folder, old):
             _remove(place)

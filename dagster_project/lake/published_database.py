@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from dagster_project.lake import sql
+from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from dagster_project.lake.published_files import Former, Patients, by_site, size_and_time, source
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.store import LOCAL_SETTINGS
@@ -29,10 +30,10 @@ COPIED_AT_ONCE = 2**30
 """Bytes that one call of the system copies."""
 
 
-def write_database(parquet: Path, database: Path, *, memory: str) -> None:
+def write_database(parquet: Path, database: Path, *, memory: str, minimised: Minimisation = AS_IN_THE_LAKE) -> None:
     """All tables, the views and the wide feature table in one DuckDB file, with comments, written from nothing."""
     with _opened(database, memory) as c:
-        for table in PUBLISHED:
+        for table in map(minimised.table, PUBLISHED):
             c.execute(duckdb_create(table))
             c.execute(f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?)', [source(parquet, table)])
             _ = [c.execute(s) for s in duckdb_comments(table)]

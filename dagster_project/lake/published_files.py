@@ -7,11 +7,12 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dagster_project.lake import sql
+from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from dagster_project.lake.schema import arrow_schema
 from dagster_project.lake.store import Lake
 from dagster_project.lake.tables import PUBLISHED, Table
@@ -49,6 +50,8 @@ class Manifest:
         Size and time of the database file.
     without
         Sites whose rows were left out.
+    minimised
+        Bands of age and columns without values.
     """
 
     snapshot: int
@@ -57,6 +60,7 @@ class Manifest:
     replaced: Mapping[str, int]
     database: tuple[int, int]
     without: tuple[str, ...] = ()
+    minimised: Mapping[str, Any] = field(default_factory=AS_IN_THE_LAKE.as_json)
 
     def rows(self, table: Table) -> int:
         """Rows of a table in all of its files."""
@@ -71,7 +75,7 @@ class Manifest:
         """The manifest that `told` gave."""
         files = {name: File(**facts) for name, facts in told["files"].items()}
         return cls(told["snapshot"], told["layout"], files, dict(told["replaced"]), tuple(told["database"]),
-                   tuple(told.get("without", ())))
+                   tuple(told.get("without", ())), told.get("minimised", AS_IN_THE_LAKE.as_json()))
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,11 @@ def source(parquet: Path, table: Table) -> str:
 
 
 def write_tables(
-    lake: Lake, folder: Path, former: Former | None, without: frozenset[str] = frozenset(),
+    lake: Lake, folder: Path, former: Former | None, without: frozenset[str] = frozenset(), minimised: Minimisation = AS_IN_THE_LAKE,
 ) -> dict[str, File]:
-    """Every table below the folder, without the rows of some sites; what the manifest says of each file."""
-    return {name: _kept(folder, name, former, table, site) or _exchanged(lake, folder, name, former, table, site)
-            or _write(lake, folder / name, table, sql.rows_of_site(table, site, without))
+    """Every table below the folder, without the rows of some sites and with what is minimised; what the manifest says of each file."""
+    return {name: _kept(folder, name, former, table, site) or _exchanged(lake, folder, name, former, table, site, minimised)
+            or _write(lake, folder / name, minimised.table(table), sql.rows_of_site(table, site, without, minimised.columns(table)))
             for table in PUBLISHED for name, site in _files(lake, table, without).items()}
 
 
@@ -123,12 +127,15 @@ def _kept(folder: Path, name: str, former: Former | None, table: Table, site: st
     return former.manifest.files[name]
 
 
-def _exchanged(lake: Lake, folder: Path, name: str, former: Former | None, table: Table, site: str | None) -> File | None:
+def _exchanged(
+    lake: Lake, folder: Path, name: str, former: Former | None, table: Table, site: str | None, minimised: Minimisation,
+) -> File | None:
     """The former file of a site with the rows of those patients exchanged who differ, which spares sorting; None where it then has not as many rows as the table."""
     patients = former.changed.get(table.name) if former else None
     if former is None or site is None or patients is None or not _as_written(former, name):
         return None
-    made = _write(lake, folder / name, table, sql.rows_exchanged(table, site, patients, str(former.parquet / name)))
+    rows = sql.rows_exchanged(table, site, patients, str(former.parquet / name), minimised.columns(table))
+    made = _write(lake, folder / name, minimised.table(table), rows)
     return made if made.rows == lake.count(table.name, site=site) else None
 
 

@@ -78,6 +78,11 @@ def _arrow_metadata(column: Column) -> dict[str, str]:
     return {k: v for k, v in facts.items() if v}
 
 
+def duckdb_type(column: Column) -> str:
+    """The column's type in DuckDB."""
+    return _DUCKDB[column.type]
+
+
 def duckdb_create(table: Table, schema: str = "") -> str:
     """CREATE TABLE with names, types and NOT NULL; DuckLake enforces no keys or checks, the contract does (contracts.py)."""
     columns = ", ".join(f'"{c.name}" {_DUCKDB[c.type]}{"" if c.nullable else " NOT NULL"}' for c in table.columns)

@@ -124,18 +124,18 @@ def sites(table: Table) -> str:
     return f'SELECT DISTINCT site FROM "{table.name}" ORDER BY site'
 
 
-def rows_of_site(table: Table, site: str | None, without: Collection[str] = ()) -> str:
-    """The rows (of one site, or without some sites) in the order in which they are published."""
+def rows_of_site(table: Table, site: str | None, without: Collection[str], selected: str) -> str:
+    """The rows (of one site, or without some sites) in the order in which they are published; `selected` are the columns as they leave."""
     left_out = ", ".join(text(name) for name in sorted(without)) if "site" in table.names else ""
     others = f" WHERE site NOT IN ({left_out})" if left_out else ""
     where = others if site is None else f" WHERE site = {text(site)}"
-    return f'SELECT {columns(table)} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
+    return f'SELECT {selected} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
 
 
-def rows_exchanged(table: Table, site: str, patients: Collection[tuple[str, str]], former: str) -> str:
+def rows_exchanged(table: Table, site: str, patients: Collection[tuple[str, str]], former: str, selected: str) -> str:
     """The same rows, of which only some patients' are asked of the table and put behind those of a file that was published."""
     some = of_patients([p for p in patients if p[0] == site])
-    fresh = f'SELECT {columns(table)} FROM "{table.name}" WHERE {some} ORDER BY {published_order(table)}'
+    fresh = f'SELECT {selected} FROM "{table.name}" WHERE {some} ORDER BY {published_order(table)}'
     return f"SELECT {columns(table)} FROM read_parquet({text(former)}) WHERE NOT ({some}) UNION ALL ({fresh})"
 
 

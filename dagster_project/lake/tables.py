@@ -656,11 +656,26 @@ QUALITY_VERDICTS = Table(
     ),
 )
 
+DISCLOSURE = Table(
+    "disclosure", "quality", "How many patients share what could tell them apart, in the lake and as published", "可用于辨认患者的变量组合：相同取值的患者数（湖内与发布后）",
+    key=("form", "variables"),
+    columns=(
+        string("form", "Values as the lake holds them, or as [publish] of the protocol publishes them", "湖内取值，或按方案[publish]发布后的取值", allowed=("lake", "published")),
+        string("variables", "Columns of patients taken together, joined by +", "合并考虑的patients列，以+连接"),
+        integer("n_patients", "Patients", "患者数", minimum=0),
+        integer("n_classes", "Different values; a missing one is a value", "不同取值组合数；缺失视为一种取值", minimum=0),
+        integer("k", "Patients of the smallest class with the same values", "最小同值组的患者数（k）", minimum=1),
+        integer("n_unique", "Patients who are alone with their values", "取值唯一的患者数", minimum=0),
+        integer("n_in_small_classes", "Patients in classes of fewer than five", "同值组不足5人的患者数", minimum=0),
+        SIMULATED,
+    ),
+)
+
 TABLES: tuple[Table, ...] = (
     PATIENTS, TREATMENTS, FOLLOW_UP, RECONCILIATION, SCANS, TIMEPOINTS, READS, RADIOMIC_FEATURES, CONTROL_FEATURES,
     READER_AGREEMENT, ARBITRATIONS, READER_FIGURES, LESIONS, ELIGIBILITY, RESPONSES, OUTCOMES, TIME_TO_EVENT,
     FEATURE_STABILITY, DELTA_FEATURES, DHI, HABITATS, TRAINING_COHORT, MODEL_RUNS, PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST,
-    QUARANTINE, QUALITY_VERDICTS,
+    QUARANTINE, QUALITY_VERDICTS, DISCLOSURE,
 )
 
 def published(table: Table) -> Table:

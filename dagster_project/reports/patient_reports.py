@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.wording import CRITERIA, FACTS, english, plain, tone
@@ -36,6 +37,9 @@ TABLES_READ = (
     "dynamic_irecist",
 )
 """Tables that a patient's page reads; each has a row per patient or more."""
+
+OF_THE_CASE_REPORT = ("patients", "treatments", "follow_up")
+"""Tables that a page shows as they are published: it leaves the home as a publication does."""
 
 CHART_WIDTH, CHART_HEIGHT = 900, 300
 CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM = 54, 872, 44, 226
@@ -101,7 +105,9 @@ def render_patient_report(
     The states are those of the tables; nothing is judged here.
     """
     filled = s.completed(tables)
+    published = Minimisation.of(study)
     own = {name: filled[name].filter(pl.col("patient") == patient) for name in TABLES_READ}
+    own |= {name: published.frame(name, own[name]) for name in OF_THE_CASE_REPORT}
     site = s.list_patients(own)["site"].to_list()
     visits, shown = list_visits(own), may_show_reads(own, study.section("reads")["site_reader"])
     return render(
@@ -112,7 +118,7 @@ def render_patient_report(
         snapshot=snapshot,
         generated_at=generated_at,
         simulated=s.is_simulated(own),
-        facts=_facts(own["patients"]),
+        facts=_facts(own["patients"], published),
         eligibility=_eligibility(own["eligibility"]),
         visits=visits,
         timeline=draw_timeline(visits, own, study),
@@ -194,9 +200,10 @@ def _only(frame: pl.DataFrame) -> s.Row | None:
     return frame.row(0, named=True) if frame.height else None
 
 
-def _facts(patients: pl.DataFrame) -> list[tuple[str, str, str]]:
+def _facts(patients: pl.DataFrame, published: Minimisation) -> list[tuple[str, str, str]]:
     row = _only(patients) or {}
-    return [(en, zh, plain(row.get(column))) for column, en, zh in FACTS]
+    shown = {**row, AGE: published.band(row.get(AGE))}
+    return [(en, zh, plain(shown.get(column))) for column, en, zh in FACTS]
 
 
 def _eligibility(eligibility: pl.DataFrame) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.lake.minimisation import Minimisation
 from dagster_project.reports import figures, response_figures
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import Picture, draw, render
@@ -70,6 +71,8 @@ def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
         "flow_figure": draw(lambda t: figures.flow_figure(stages, theme=t)),
         "exclusions": s.summarise_exclusions(tables["training_cohort"]),
         "quarantine": s.summarise_quarantine(tables["quarantine"]),
+        "disclosure": s.summarise_disclosure(tables["disclosure"]),
+        "publish": Minimisation.of(study),
         "reconciliation": s.summarise_reconciliation(tables["reconciliation"]),
         "scans": s.summarise_scans(tables["scans"], scans["slice_thickness_mm"], scans["slice_tolerance_mm"]),
     }

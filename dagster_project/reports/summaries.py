@@ -151,6 +151,19 @@ def summarise_enrolment(tables: Tables) -> list[Row]:
     )
 
 
+def summarise_disclosure(disclosure: pl.DataFrame) -> list[Row]:
+    """By set of columns: patients, and of both forms k, who is unique, and who is in a small class; the largest set last."""
+    figures = ("k", "n_unique", "n_in_small_classes")
+    forms: dict[str, dict[str, Row]] = {}
+    for row in disclosure.to_dicts():
+        forms.setdefault(row["variables"], {})[row["form"]] = row
+    rows = [
+        {"variables": names.split("+"), "n": of["lake"]["n_patients"], **{form: {f: row[f] for f in figures} for form, row in of.items()}}
+        for names, of in forms.items()
+    ]
+    return sorted(rows, key=lambda r: (len(r["variables"]), r["variables"]))
+
+
 def summarise_flow(eligibility: pl.DataFrame) -> list[Row]:
     """By criterion: patients for whom it is the first reason, any reason, unmet, unknown, and those who remain after it."""
     if eligibility.is_empty():

@@ -36,3 +36,17 @@ def test_the_alias_is_told_of_the_one_model_that_holds_it(opened: Stage) -> None
     named, told = (opened.table(name).drop_nulls("alias").select(version).unique().sort(version) for name in ("model_runs", "predictions"))
     assert told.equals(named)
     assert named["task"].is_unique().all()
+
+
+def test_every_row_says_that_the_gate_is_open_and_by_which_decisions(opened: Stage) -> None:
+    """The small study of these tests is looser than the registration, by recorded decisions."""
+    for name in ("predictions", "attributions", "dynamic_irecist"):
+        rows = opened.table(name)
+        assert set(rows["gate"]) == {"open"}, name
+    for text in set(opened.table("predictions")["amendments"]) | set(opened.table("model_runs")["amendments"]):
+        assert "agreement.pairs_minimum = 12 (registered: at least 30), PI, 2026-01-05" in text
+    cards = [p.read_text(encoding="utf-8") for p in opened.trial.home.mlflow.rglob("model_card.md")]
+    assert cards
+    assert all("looser than the registration, by recorded decision" in card for card in cards)
+    assert "gate.minimum_patients = 6 (registered: at least 12)" in (opened.trial.home.reports / "study_report.html").read_text(encoding="utf-8")
+    assert "Looser than registered: agreement.pairs_minimum = 12" in " ".join(opened.trial.call("status").output.split())

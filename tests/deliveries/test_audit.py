@@ -64,6 +64,8 @@ def test_a_planted_name_blocks_its_site_and_is_seen_in_run_status_and_exit_code(
     assert "site blocked: AAAA." in shown
     assert "不应保留的元素" in delivered.trial.call("status", "--lang", "zh").output
     assert "Murong" not in said + shown
+    assert delivered.trial.call("publish").exit_code == 0
+    assert _published(delivered, "scans") == {"BBBB"}, "no command publishes a blocked site"
     first.write_bytes(clean)
     (vault / "AAAA" / KEPT).unlink()
     assert delivered.trial.call("run").exit_code == 0

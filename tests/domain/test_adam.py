@@ -13,6 +13,8 @@ from dagster_project.domain.adam import DATASETS, derive_adam
 from dagster_project.domain.adam.variables import MOST_LABEL, MOST_NAME, MOST_TEXT, VARIABLES
 from dagster_project.domain.responses import derive_responses
 from dagster_project.domain.time_to_event import derive_time_to_event
+from dagster_project.flow.adam import SuppressedError, minimise_datasets
+from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from tests.domain.courses import ENDPOINTS, IRECIST, RECIST
 from tests.domain.records import (
     DAY_ZERO,
@@ -448,3 +450,26 @@ def test_without_a_first_cycle_there_is_no_time_and_no_day():
     assert datasets["ADTTE"].is_empty()
     assert datasets["ADRS"]["ADY"].null_count() == datasets["ADRS"].height
     assert datasets["ADTR"]["ADT"].null_count() == 0
+
+
+# -- what [publish] leaves out -----------------------------------------------------------------------------------------------
+
+
+def test_an_age_in_a_band_is_its_group_alone_and_what_is_suppressed_is_blank():
+    datasets = minimise_datasets(adam()[0], Minimisation(5, frozenset({"patients.sex", "patients.stage", "lesions.organ"})))
+    for name, rows in datasets.items():
+        assert {"STUDYID": pl.String, **rows.schema} == DATASETS[name].schema
+        assert rows["AGE"].null_count() == rows["AGEU"].null_count() == rows.height
+        assert set(rows["SEX"]) <= {"U"}
+    assert datasets["ADSL"]["AGEGR1"].to_list() == ["60-64"]
+    assert datasets["ADTR"]["TULOC"].null_count() == datasets["ADTR"].height
+
+
+def test_without_settings_the_datasets_are_as_they_were():
+    before = adam()[0]
+    assert all(rows.equals(before[name]) for name, rows in minimise_datasets(before, AS_IN_THE_LAKE).items())
+
+
+def test_a_column_that_records_are_made_of_cannot_be_left_out():
+    with pytest.raises(SuppressedError, match=r"responses\.scan_date"):
+        minimise_datasets(adam()[0], Minimisation(1, frozenset({"responses.scan_date"})))

@@ -62,7 +62,7 @@ def test_a_good_cohort_opens_the_gate():
 
 def test_verdicts_have_the_columns_of_their_table_and_one_row_a_key():
     found = judge()
-    assert set(QUALITY_VERDICTS.names) - {"snapshot", "evaluated_at"} == set(Verdict.__slots__)
+    assert set(QUALITY_VERDICTS.names) - {"protocol_digest", "snapshot", "evaluated_at"} == set(Verdict.__slots__)
     assert len({(v.rule, v.scope) for v in found}) == len(found)
 
 

@@ -269,7 +269,7 @@ class _Cohort:
             )
             for model, pull in (("clinical", 0.05), ("size_change", 0.16), ("delta_radiomics", 0.22)):
                 p = float(np.clip(0.5 + (pull if label else -pull) + self.random.normal(0, 0.2), 0.01, 0.99))
-                self.add("predictions", **who, task="T1", model=model, probability=p, positive=p > 0.5, label=label, fold=number % 5)
+                self.add("predictions", **who, task="T1", model=model, probability=p, positive=p > 0.5, label=label, fold=number % 5, gate="open")
         if number % 7 == 3:
             settled = number != 3
             self.add(
@@ -329,6 +329,7 @@ class _Cohort:
             model_version="1",
             dynamic_label=label,
             dhi=1.4,
+            gate="open",
             advice="earlier_scan_4_weeks" if irecist == "iUPD" else "as_scheduled",
         )
 

@@ -1,0 +1,151 @@
+"""What leaves with a publication: ages in bands, and columns without values, as the protocol's [publish] says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dagster_project.lake.columns import Column
+from dagster_project.lake.tables import BY_NAME, TABLES, Table
+from dagster_project.study import Study, StudyError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+WIDEST_BAND = 30
+"""Years; a wider band of adults would hold nearly everybody."""
+
+AGE = "age_years"
+"""The column that bands are for."""
+
+ANYWHERE = "*"
+"""In the place of a table: the column in every table that has it."""
+
+NEEDED = ("site", "patient", "simulated", "consent")
+"""Columns that are never suppressed: who a row is of, what is simulated, and who has withdrawn."""
+
+
+@dataclass(frozen=True)
+class Minimisation:
+    """The section [publish], checked.
+
+    Parameters
+    ----------
+    age_band_years
+        Width of the bands; a published age is the lower bound of its band. 1: the age itself.
+    suppressed
+        Columns without values, as `table.column`.
+    """
+
+    age_band_years: int = 1
+    suppressed: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, study: Study) -> Minimisation:
+        """Read from a protocol; a protocol without the section publishes what the lake holds.
+
+        Raises
+        ------
+        StudyError
+            Where an entry cannot be meant, naming it and what may stand there.
+        """
+        section = study.sections.get("publish", {})
+        width, listed = section.get("age_band_years", 1), section.get("suppressed_columns", [])
+        if type(width) is not int or not 1 <= width <= WIDEST_BAND:
+            raise StudyError(WRONG_BAND)
+        if not isinstance(listed, list):
+            raise StudyError(WRONG_LIST)
+        return cls(width, frozenset(place for entry in listed for place in _places(entry)))
+
+    def as_json(self) -> dict[str, Any]:
+        """As a publication's manifest says it."""
+        return {"age_band_years": self.age_band_years, "suppressed_columns": sorted(self.suppressed)}
+
+    def table(self, table: Table) -> Table:
+        """The table as it is published: what is done to a column stands in its description."""
+        return replace(table, columns=tuple(self._column(table, column) for column in table.columns))
+
+    def _column(self, table: Table, column: Column) -> Column:
+        if f"{table.name}.{column.name}" in self.suppressed:
+            told = (f"{column.en}; not published, always NULL", f"{column.zh}；不发布，恒为空")
+            return replace(column, en=told[0], zh=told[1], nullable=True)
+        if column.name == AGE and self.age_band_years > 1:
+            width = self.age_band_years
+            told = (f"{column.en}; published in bands of {width} years, as the lower bound", f"{column.zh}；按{width}岁分组发布，取组下限")
+            return replace(column, en=told[0], zh=told[1])
+        return column
+
+    def columns(self, table: Table) -> str:
+        """The table's columns as they are selected for a publication."""
+        return ", ".join(self._selected(table, column) for column in table.columns)
+
+    def _selected(self, table: Table, column: Column) -> str:
+        from dagster_project.lake.schema import duckdb_type  # every command checks [publish]: it imports nothing heavy
+
+        if f"{table.name}.{column.name}" in self.suppressed:
+            return f'NULL::{duckdb_type(column)} AS "{column.name}"'
+        if column.name == AGE and self.age_band_years > 1:
+            return f'("{AGE}" // {self.age_band_years} * {self.age_band_years})::INTEGER AS "{AGE}"'
+        return f'"{column.name}"'
+
+    def frame(self, name: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of a table as they are published."""
+        import polars as pl
+
+        gone = [c for c in rows.columns if f"{name}.{c}" in self.suppressed]
+        shown = rows.with_columns(pl.lit(None, rows.schema[c]).alias(c) for c in gone)
+        banded = AGE in rows.columns and self.age_band_years > 1
+        return shown.with_columns(pl.col(AGE) // self.age_band_years * self.age_band_years) if banded else shown
+
+    def band(self, age_years: int | None) -> str | None:
+        """An age as text: itself, or its band.
+
+        >>> Minimisation(5).band(62), Minimisation(5).band(90), Minimisation().band(62), Minimisation(5).band(None)
+        ('60-64', '>=90', '62', None)
+        """
+        if age_years is None or self.age_band_years == 1:
+            return None if age_years is None else str(age_years)
+        low = age_years // self.age_band_years * self.age_band_years
+        high = low + self.age_band_years - 1
+        return f">={low}" if high >= TOP_AGE else f"{low}-{high}"
+
+
+TOP_AGE = BY_NAME["patients"].column(AGE).maximum or 0
+"""Above it every age is given as this one."""
+
+AS_IN_THE_LAKE = Minimisation()
+"""Everything as it is."""
+
+WRONG_BAND = (
+    f"study.toml [publish] age_band_years: write a whole number from 1 (no bands) to {WIDEST_BAND}\n"
+    f"study.toml [publish] age_band_years：请填写1（不分组）至{WIDEST_BAND}的整数"
+)
+WRONG_LIST = (
+    'study.toml [publish] suppressed_columns: write a list of columns, such as ["patients.regimen", "*.scan_date"]\n'
+    'study.toml [publish] suppressed_columns：请填写列名列表，例如 ["patients.regimen", "*.scan_date"]'
+)
+WRONG_COLUMN = (
+    "study.toml [publish] suppressed_columns, {0}: {1}. Columns are written table.column, or *.column for all tables (docs/dictionary.md)\n"
+    "study.toml [publish] suppressed_columns，{0}：{2}。列名写作“表.列”，或“*.列”表示所有表（见 docs/dictionary.md）"
+)
+
+
+def _places(entry: Any) -> list[str]:
+    """The columns that an entry names.
+
+    Raises
+    ------
+    StudyError
+        Where there is none, or one cannot be left out: rows are told apart by it.
+    """
+    if not isinstance(entry, str) or entry.count(".") != 1:
+        raise StudyError(WRONG_LIST)
+    where, name = entry.split(".")
+    tables = [t for t in TABLES if where in (t.name, ANYWHERE) and name in t.names]
+    if not tables:
+        raise StudyError(WRONG_COLUMN.format(entry, "there is no such column", "没有该列"))
+    needed = [t.name for t in tables if name in t.key or name in NEEDED]
+    if needed:
+        why = "it cannot be left out, since rows are told apart by it or it says whose and of what kind they are"
+        raise StudyError(WRONG_COLUMN.format(entry, why, "该列用于区分各行或标明归属与性质，不能省略"))
+    return [f"{t.name}.{name}" for t in tables]
