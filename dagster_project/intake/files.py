@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import errno
 import hashlib
 import os
 import re
@@ -36,6 +37,8 @@ from dagster_project.intake.refusals import RefusedError
 from dagster_project.intake.text_in_pixels import TEXT
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import Person, keyed_uid
+
+TOO_MUCH = "damaged: reading it takes too long or too much memory; export the file again"
 
 CONSENT_CONTRADICTORY = (
     "consent is given in one row of the case report and withdrawn in another; "
@@ -212,6 +215,8 @@ def _fault(error: Exception, digest: str, keyed_digest: str) -> Outcome:
     """A refusal with its reason, or a failure where it is not the file that is at fault."""
     if isinstance(error, RefusedError):
         return Outcome(digest, keyed_digest, reason=error.reason, waits_for=error.waits_for)
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return Outcome(digest, keyed_digest, reason=TOO_MUCH, waits_for="next_run")
     if isinstance(error, (OSError, sqlite3.Error)):
         return Outcome(digest, keyed_digest, failure=f"vault or crosswalk cannot be written ({type(error).__name__}); free space or mend the disk, then run again")
     if isinstance(error, RecursionError):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from dagster_project.domain.outlines import BorderRule
 from dagster_project.intake.mask_headers import SEVERAL_SEGMENTS, TILTED, check_header, check_place, segment_of
+from dagster_project.intake.nifti_planes import TOO_LARGE, write_binary
 from dagster_project.intake.refusals import RefusedError
 
 NAME = re.compile(r"""
@@ -31,7 +32,6 @@ RULES = "2"
 """Raise it when the same file would give another mask: masks that were taken in are read again where they still lie in the landing."""
 
 UNREADABLE = "mask file cannot be read; export it again as NIfTI-1 (.nii.gz) or NRRD (.nrrd)"
-TOO_LARGE = "mask is too large for intake as it is; save it as 8-bit integers (uint8), 0 outside and 1 inside"
 NOT_A_VOLUME = "mask is not one three-dimensional volume; export one volume per lesion, or all lesions as one DICOM SEG"
 
 _TEXT_FIELDS = ((4, 14), (14, 32), (148, 228), (228, 252), (328, 344))
@@ -99,7 +99,6 @@ def _binary(path: Path, lesion: str) -> tuple[Any, BorderRule]:
     import SimpleITK as sitk
 
     from dagster_project.domain.mask_values import mask_of_values
-    from dagster_project.intake.nifti_planes import write_binary
 
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "binary.nii"

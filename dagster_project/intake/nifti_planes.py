@@ -15,6 +15,10 @@ import numpy.typing as npt
 from dagster_project.domain.mask_values import MaskRule, mask_rule
 from dagster_project.intake.refusals import RefusedError
 
+LARGEST_VOLUME = 2**30
+"""Voxels that a header may claim: four times those of a CT of 1,000 slices; each needs a byte of memory, and of the disk."""
+
+TOO_LARGE = "mask is too large for intake as it is; save it as 8-bit integers (uint8), 0 outside and 1 inside"
 CUT_OFF = "mask file is cut off; copy or export it again"
 
 _HEADER_BYTES = 348
@@ -80,6 +84,8 @@ def _header(source: Path) -> _Header | None:
     single = dims[0] >= 3 and min(dims[1:4]) > 0 and all(n == 1 for n in dims[4 : dims[0] + 1])
     if kind is None or not single or not np.isfinite(start):
         return None
+    if dims[1] * dims[2] * dims[3] > LARGEST_VOLUME:
+        raise RefusedError(TOO_LARGE)
     scaled = np.isfinite(slope) and slope != 0
     shift = inter if scaled and np.isfinite(inter) else 0.0
     return _Header(raw, order, dims[1:4], np.dtype(order + kind), slope if scaled else 1.0, shift, max(int(start), _HEADER_BYTES + 4))

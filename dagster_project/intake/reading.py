@@ -19,10 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from dagster_project.intake.files import Outcome, Session, Task, take_file
+from dagster_project.intake.files import TOO_MUCH, Outcome, Session, Task, take_file
+from dagster_project.intake.opening import LARGEST_FILE
 
-MOST_MEMORY = 2**30
+MOST_MEMORY = LARGEST_FILE
 """Bytes beyond what the child needs to start."""
+
+LARGEST_WRITTEN = 2 * LARGEST_FILE
+"""Bytes of a file that the child may write: an archive of some megabytes can unpack to a full disk."""
 
 SECONDS_A_FILE = 120.0
 """A whole chest segmentation takes about two."""
@@ -115,7 +119,7 @@ class ReadingProcess:
         self.close()
         digest = task.digest()
         keyed = self._session.keys.digest("file", digest) if self._session else ""
-        return Outcome(digest, keyed, waits_for="next_run", reason="damaged: reading it takes too long or too much memory; export the file again")
+        return Outcome(digest, keyed, waits_for="next_run", reason=TOO_MUCH)
 
     def close(self) -> None:
         """End the child."""
@@ -184,6 +188,7 @@ def _limit_memory(memory: int) -> None:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limit = pages * resource.getpagesize() + memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_WRITTEN, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 if __name__ == "__main__":

@@ -106,6 +106,30 @@ def test_one_address_may_not_have_too_many_connections_that_do_not_ask(monkeypat
             peer.close()
 
 
+def test_hundreds_of_slow_sockets_keep_no_caller_out_and_need_no_hundreds_of_threads():
+    """Each has sent the first byte of a request and sends no more: from one address, then from many."""
+    before = threading.active_count()
+    with listening(seconds=30) as (listener, _):
+        slow = []
+        for n in range(300):
+            peer = socket.socket()
+            peer.bind((f"127.0.{n % 40}.1", 0) if n >= 150 else ("127.0.0.1", 0))
+            peer.connect(("127.0.0.1", listener.port))
+            slow.append(peer)
+            with contextlib.suppress(ConnectionError):
+                peer.sendall(b"\1")
+            if n % 100 == 99:
+                assert echo(listener), f"after {n + 1} slow sockets"
+        most = pacs_connections.MOST_WAITING + 5
+        assert len(listener._waiting._of) <= most
+        deadline = time.monotonic() + 60
+        while threading.active_count() - before > 3 * most and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert threading.active_count() - before <= 3 * most
+        for peer in slow:
+            peer.close()
+
+
 @pytest.mark.parametrize("kind", [1, 4])
 def test_a_length_that_no_pdu_has_closes_the_connection_at_once(kind, monkeypatch):
     monkeypatch.setattr(pacs_listener, "SECONDS_TO_CALL", 60.0)

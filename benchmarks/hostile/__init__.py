@@ -1,0 +1,1 @@
+"""Hostile inputs: what writes them, and the home that they are tried in."""

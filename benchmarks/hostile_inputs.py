@@ -1,0 +1,171 @@
+"""What a landing may hold that is no delivery: each input beside one good patient, taken in with a limit of time and memory.
+
+    python benchmarks/hostile_inputs.py [NAME …] [--seconds 300] [--full]
+
+An input passes where it is refused by a reason, or used; nothing hangs, the site is taken in, and so is the good patient.
+`--full` runs `lakehouse run` and `lakehouse status` over a home that holds an important one of each group at a site each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.hostile.kinds import HOSTILE, Hostile
+from benchmarks.hostile.setting import Setting, write_good_patient
+
+SECONDS = 300.0
+"""A site that needs longer for three slices and one hostile input hangs."""
+
+MEMORY = 3 * 2**30
+"""Bytes of address space that the parent may add: where it needs more, one input ends every site."""
+
+
+@dataclass
+class Result:
+    """What came of one input; `seconds` of the processor for two runs, of the clock where they did not end."""
+
+    group: str
+    name: str
+    verdict: str
+    seconds: float
+    megabytes: int
+    reasons: list[str]
+
+
+def main() -> None:
+    """Take each input in, print a table and end with 1 where one did not pass."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--full", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.full:
+        sys.exit(whole_runs())
+    chosen = [h for h in HOSTILE if not arguments.names or h.name in arguments.names]
+    results = [tried(hostile, arguments.seconds) for hostile in chosen]
+    print(table(results))
+    sys.exit(any(r.verdict not in {"refused", "used"} for r in results))
+
+
+def tried(hostile: Hostile, seconds_left: float = SECONDS) -> Result:
+    """One input in a home of its own, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("fork").Process(target=_take_in, args=(hostile, Path(folder), sender))
+        began = time.monotonic()
+        process.start()
+        sender.close()
+        answered = receiver.poll(seconds_left)
+        try:
+            answer: dict[str, Any] = receiver.recv() if answered else {"verdict": "hung"}
+        except EOFError:
+            answer = {"verdict": "ended the site"}
+        if not answered:
+            process.kill()
+        process.join()
+        _unlock(Path(folder))
+    seconds = answer.get("seconds", round(time.monotonic() - began, 1))
+    result = Result(hostile.group, hostile.name, answer["verdict"], seconds, answer.get("megabytes", 0), answer.get("reasons", []))
+    print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
+    return result
+
+
+def _take_in(hostile: Hostile, root: Path, sender: Any) -> None:
+    """In the process of one input: write, take in, and say what came of it."""
+    os.setpgid(0, 0)
+    setting = Setting(root)
+    write_good_patient(setting)
+    try:
+        meanwhile = hostile.write(setting)
+    except Exception as error:
+        sender.send({"verdict": "could not be written", "reasons": [f"{type(error).__name__}: {error}"]})
+        return
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (pages + MEMORY, pages + MEMORY))
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, _processor_seconds()
+    stop = meanwhile() if callable(meanwhile) else None
+    try:
+        setting.take_in()
+        again = setting.take_in()
+    except BaseException as error:
+        sender.send({"verdict": f"ended the site ({type(error).__name__})", "reasons": [str(error)[:200]]})
+        return
+    finally:
+        if stop:
+            stop()
+    reasons = setting.reasons()
+    good = setting.holds_good_patient(of_rows=hostile.group != "patients")
+    verdict = "the good patient is lost" if not good else "refused" if reasons else "used" if hostile.usable else "wrong in silence"
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    sender.send({"verdict": verdict, "megabytes": max(grown, 0) // 1024, "reasons": sorted(set(reasons))[:3], "again": again.accepted, "seconds": round(_processor_seconds() - began, 1)})
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def _unlock(folder: Path) -> None:
+    for path, folders, _ in os.walk(folder):
+        for name in folders:
+            inside = Path(path, name)
+            if not inside.is_symlink():
+                inside.chmod(0o700)
+
+
+def table(results: Iterable[Result]) -> str:
+    """Inputs by group, and the worst that each group needed."""
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        groups[result.group].append(result)
+    lines = ["| where | inputs | refused by name | used | hung | ended the site | good patient lost | silent | longest, s of one processor | most memory added, MB |",
+             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for name, found in [*groups.items(), ("**all**", [r for some in groups.values() for r in some])]:
+        count = Counter(r.verdict.split(" (")[0] for r in found)
+        figures = (len(found), count["refused"], count["used"], count["hung"], count["ended the site"], count["the good patient is lost"],
+                   count["wrong in silence"], max(r.seconds for r in found), max(r.megabytes for r in found))
+        lines.append(f"| {name} | " + " | ".join(map(str, figures)) + " |")
+    return "\n".join(lines)
+
+
+def whole_runs() -> int:
+    """`lakehouse run` and `lakehouse status` over a home with one site an important input; 0 where every good patient is in the lake."""
+    from tests.trial import Trial
+
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Trial(Path(folder) / "home")
+        landing = trial.home.make().landing
+        important = [h for h in HOSTILE if h.important]
+        sites = [f"H{n:02d}" for n in range(len(important))]
+        for site, hostile in zip(sites, important, strict=True):
+            setting = Setting(Path(folder), landing / site)
+            write_good_patient(setting)
+            hostile.write(setting)
+        began = time.monotonic()
+        ran, shown = trial.call("run"), trial.call("status")
+        with trial.entered():
+            held = {row[0] for row in trial.lakehouse.lake.query("SELECT DISTINCT site FROM scans").fetchall()}
+        _unlock(Path(folder))
+        print(f"{len(important)} sites, run: exit {ran.exit_code}, status: exit {shown.exit_code}, {time.monotonic() - began:.0f} s")
+        for site, hostile in zip(sites, important, strict=True):
+            print(site, hostile.name, "in the lake" if site in held else "NOT IN THE LAKE")
+    return int(held != set(sites) or shown.exit_code not in {0, 1})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,355 @@
+"""Power cuts at random moments of an intake: what was not synced is lost, torn or emptied, and the next run goes on.
+
+    python benchmarks/power_loss.py [--moments 500] [--seed 1] [--without sync_file|sync_folder]
+
+Every write, sync and change of a name below a site's vault is recorded while it is taken in. At a moment the disk holds what was synced,
+and of everything else whatever chance leaves: each name of a folder by itself, the data of each file whole, cut, zeroed or gone.
+What SQLite has committed is on the disk, since it is told to wait for it; `commits_last` is False for a disk that takes the last commit back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import polars as pl
+
+from dagster_project.intake import manifest, placing, vault
+from dagster_project.intake.files import Session, Task, take_file
+from dagster_project.intake.keys import Keys
+from dagster_project.intake.manifest import verify_manifest
+from dagster_project.intake.pseudonyms import Crosswalk
+from dagster_project.intake.reading import Batch
+from dagster_project.intake.vault import Reception, take_in
+from tests.intake.builders import KEYS, ROOT, ct, image, rtstruct, to_bytes, write_mask, write_series
+
+Names = dict[int, dict[str, int]]
+"""Of each folder, by its inode: names and what they lead to."""
+
+GUARDS = ("sync_file", "sync_folder")
+"""What can be taken out, so that the benchmark is seen to fail."""
+
+DATABASE = "intake.sqlite"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was there, and what of it was on the disk; `acknowledged` are digests that a sender was told are stored."""
+
+    names: Names
+    data: Mapping[int, bytes]
+    synced_names: Names
+    synced_data: Mapping[int, bytes]
+    commits: tuple[bytes, ...]
+    crosswalk: bytes
+    acknowledged: frozenset[str]
+
+
+@dataclass
+class Recorder:
+    """Watches a folder while something writes to it."""
+
+    root: Path
+    crosswalk: Path
+    moments: list[Moment] = field(default_factory=list)
+    acknowledged: set[str] = field(default_factory=set)
+    _synced_names: Names = field(default_factory=dict)
+    _synced_data: dict[int, bytes] = field(default_factory=dict)
+    _commits: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._synced_names, self._synced_data = _seen(self.root)  # what lies there from before
+
+    def look(self) -> None:
+        """Note a moment."""
+        names, data = _seen(self.root)
+        database = self.root / DATABASE
+        content = database.read_bytes() if database.exists() else b""
+        if not self._commits or self._commits[-1] != content:
+            self._commits.append(content)
+        crosswalk = self.crosswalk.read_bytes()
+        self.moments.append(Moment(
+            names, data, {k: dict(v) for k, v in self._synced_names.items()}, dict(self._synced_data), tuple(self._commits[-2:]), crosswalk, frozenset(self.acknowledged)))
+
+    def synced(self, descriptor: int) -> None:
+        """A file or folder was synced."""
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path != self.root and self.root not in path.parents:
+            return
+        inode = 0 if path == self.root else os.fstat(descriptor).st_ino
+        if path.is_dir():
+            self._synced_names[inode] = _entries(path)
+        else:
+            self._synced_data[inode] = path.read_bytes()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note the moments before and after each change that the system is asked for."""
+        with contextlib.ExitStack() as stack:
+            for name in ("replace", "rename", "mkdir", "unlink", "rmdir"):
+                stack.enter_context(mock.patch.object(os, name, self._around(getattr(os, name))))
+            stack.enter_context(mock.patch.object(os, "fsync", self._around(os.fsync, self.synced)))
+            yield
+            self.look()
+
+    def _around(self, call: Callable[..., Any], then: Callable[[int], None] | None = None) -> Callable[..., Any]:
+        def called(*arguments: Any, **keywords: Any) -> Any:
+            self.look()
+            result = call(*arguments, **keywords)
+            if then:
+                then(arguments[0])
+            self.look()
+            return result
+
+        return called
+
+
+def _entries(folder: Path) -> dict[str, int]:
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(DATABASE)}
+
+
+def _seen(root: Path) -> tuple[Names, dict[int, bytes]]:
+    names: Names = {}
+    data: dict[int, bytes] = {}
+    for path, _, _ in os.walk(root):
+        folder = Path(path)
+        names[folder.stat().st_ino] = _entries(folder)
+        for name, inode in names[folder.stat().st_ino].items():
+            if not (folder / name).is_dir():
+                data[inode] = (folder / name).read_bytes()
+    return {0: names.pop(root.stat().st_ino), **names}, data
+
+
+def after_power_loss(moment: Moment, target: Path, chance: random.Random, *, commits_last: bool = True) -> None:
+    """What lies on the disk when the machine starts again."""
+    names = _left_names(moment, chance)
+    lost = (_reached(moment.synced_names) & _reached(moment.names)) - _reached(names)
+    for folder, entries in moment.synced_names.items():  # a rename has one of its two names
+        names.setdefault(folder, {}).update({name: inode for name, inode in entries.items() if inode in lost})
+    _write(target, 0, names, moment, chance)
+    content = moment.commits[-1] if commits_last else chance.choice(moment.commits)
+    (target / DATABASE).write_bytes(content)
+
+
+def _left_names(moment: Moment, chance: random.Random) -> Names:
+    left: Names = {}
+    for folder in moment.names.keys() | moment.synced_names.keys():
+        now, synced = moment.names.get(folder, {}), moment.synced_names.get(folder, {})
+        chosen = {name: chance.choice([now.get(name), synced.get(name)]) for name in sorted(now.keys() | synced.keys())}
+        left[folder] = {name: inode for name, inode in chosen.items() if inode is not None}
+    return left
+
+
+def _reached(names: Names, folder: int = 0) -> set[int]:
+    found: set[int] = set()
+    for inode in names.get(folder, {}).values():
+        found |= {inode} | (_reached(names, inode) if inode in names else set())
+    return found
+
+
+def _write(target: Path, folder: int, names: Names, moment: Moment, chance: random.Random) -> None:
+    target.mkdir(mode=0o700, exist_ok=True)
+    for name, inode in names.get(folder, {}).items():
+        if inode in moment.data or inode in moment.synced_data:
+            (target / name).write_bytes(_left_data(moment, inode, chance))
+        else:
+            _write(target / name, inode, names, moment, chance)
+
+
+def _left_data(moment: Moment, inode: int, chance: random.Random) -> bytes:
+    synced = moment.synced_data.get(inode, b"")
+    now = moment.data.get(inode, synced)
+    new = now.removeprefix(synced)
+    kept = synced if now.startswith(synced) else b""
+    if not new:
+        return now
+    return chance.choice([synced, now, kept + new[: chance.randrange(len(new) + 1)], kept + bytes(len(new))])
+
+
+# ── what is taken in ──
+
+
+def in_this_process(session: Session, tasks: Sequence[Task]) -> Batch:
+    """What a child does, without one: its writes are seen here."""
+    outcomes = [take_file(session, task) for task in tasks]
+    return Batch(tuple(outcomes), sum((Counter(o.actions) for o in outcomes), Counter()))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site whose landing lies beside its vault; its patient has a pseudonym already, so that files can be compared."""
+
+    root: Path
+    keys: Keys = KEYS
+
+    @property
+    def landing(self) -> Path:
+        return self.root / "landing" / "AB"
+
+    @property
+    def vault(self) -> Path:
+        return self.root / "vault" / "AB"
+
+    @property
+    def crosswalk(self) -> Path:
+        return self.root / "crosswalk.sqlite"
+
+    def take(self) -> vault.IntakeReport:
+        return take_in(self.landing, self.vault, keys=self.keys, crosswalk=self.crosswalk)
+
+    def content(self) -> Counter[tuple[str, str]]:
+        """Digest of each image and contour, by the folder that it lies in."""
+        files = [p for p in self.vault.rglob("*") if p.suffix in {".dcm", ".gz"} and vault.INCOMING not in p.parts]
+        return Counter((str(p.parent.relative_to(self.vault)), sha256(p.read_bytes()).hexdigest()) for p in files)
+
+    def tables(self) -> dict[str, Any]:
+        files = sorted((self.vault / vault.CASE_REPORT).glob("*.parquet"))
+        return {file.stem: pl.read_parquet(file).to_dicts() for file in files}
+
+
+def new_site(root: Path) -> Site:
+    """A site with a first delivery."""
+    site = Site(root)
+    Crosswalk(site.crosswalk, site.keys).find_or_create("AB", "ZY0012345")
+    write_series(site.landing / "dicom", 4)
+    (site.landing / "dicom" / "RS").write_bytes(to_bytes(rtstruct()))
+    (site.landing / "dicom" / "no").write_bytes(b"no DICOM")
+    for name in ("reads/R1", "clinical"):
+        (site.landing / name).mkdir(parents=True)
+    write_mask(site.landing / "reads" / "R1" / f"{ROOT}.2__L1.nii.gz", np.ones((2, 3, 4), np.uint8))
+    (site.landing / "clinical" / "patients.csv").write_text("patient_id,sex,birth_date,stage\nZY0012345,F,1949-05-11,IIIB\n", encoding="utf-8")
+    return site
+
+
+def deliver_more(site: Site) -> None:
+    """More slices, a corrected mask, two files that contradict each other, another stage."""
+    for index in (5, 6):
+        (site.landing / "dicom" / f"more{index}").write_bytes(to_bytes(ct(index)))
+    for name, pixels in (("one", image(7)), ("two", image(9))):
+        (site.landing / "dicom" / name).write_bytes(to_bytes(ct(7, pixels=pixels)))
+    write_mask(site.landing / "reads" / "R1" / f"{ROOT}.2__L1.nii.gz", np.ones((2, 3, 5), np.uint8))
+    (site.landing / "clinical" / "patients.csv").write_text("patient_id,sex,birth_date,stage\nZY0012345,F,1949-05-11,IV\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def without(guard: str) -> Iterator[None]:
+    """Take a guard out."""
+    nothing = mock.Mock(return_value=None)
+    with contextlib.ExitStack() as stack:
+        for module in {"sync_file": (vault, manifest), "sync_folder": (vault, manifest)}.get(guard, ()):
+            stack.enter_context(mock.patch.object(module, guard, nothing))
+        if guard == "sync_folder":
+            stack.enter_context(mock.patch.object(placing, "sync_folders", nothing))
+            stack.enter_context(mock.patch.object(vault, "sync_folders", nothing))
+        yield
+
+
+def recorded(root: Path, what: str) -> tuple[Site, Recorder]:
+    """An intake of a kind, with all its moments."""
+    site = new_site(root)
+    with mock.patch.object(vault, "take_files", in_this_process), mock.patch.object(vault, "FILES_A_BATCH", 3):
+        if what == "second delivery":
+            site.take()
+            deliver_more(site)
+        recorder = Recorder(site.vault, site.crosswalk)
+        if what == "network":
+            shutil.rmtree(site.landing / "dicom")
+            shutil.rmtree(site.landing / "reads")
+            with recorder.watching():
+                _receive(site, recorder)
+            site.take()
+        else:
+            with recorder.watching():
+                site.take()
+    return site, recorder
+
+
+def _receive(site: Site, recorder: Recorder | None = None) -> None:
+    reception = Reception(site.landing, site.vault, keys=site.keys, crosswalk=site.crosswalk)
+    for index in range(5):
+        uid = f"{ROOT}.2.{1001 + index}"
+        outcome = reception.take(uid, to_bytes(ct(index)))
+        if recorder is not None and not outcome.reason:
+            recorder.acknowledged.add(outcome.output_digest)
+            recorder.look()
+        if index == 2:
+            reception.close()
+    reception.close()
+
+
+KINDS = ("first delivery", "second delivery", "network")
+
+
+def fault_after(site: Site, moment: Moment, undisturbed: Site, what: str, chance: random.Random, folder: Path, *, commits_last: bool = True) -> str:
+    """What is wrong after a power cut at a moment and the run that follows; empty where nothing is."""
+    again = Site(folder)
+    shutil.copytree(site.landing, again.landing)
+    again.crosswalk.write_bytes(moment.crosswalk)
+    again.vault.parent.mkdir(parents=True)
+    after_power_loss(moment, again.vault, chance, commits_last=commits_last)
+    with mock.patch.object(vault, "take_files", in_this_process):
+        again.take()
+        held = {digest for _, digest in again.content()}
+        if not moment.acknowledged <= held:
+            return "acknowledged objects are lost"
+        if what == "network":
+            _receive(again)
+        if again.take().accepted and what != "network":
+            return "a third run takes in more"
+        if again.content() != undisturbed.content():
+            return "other files than an undisturbed run has"
+        if again.tables() != undisturbed.tables():
+            return "other rows than an undisturbed run has"
+        if verify_manifest(again.vault / vault.MANIFEST).broken_line:
+            return "the manifest is broken"
+    return ""
+
+
+def tried(moments: int, seed: int, guard: str = "", kinds: Sequence[str] = KINDS) -> dict[str, Counter[str]]:
+    """Faults by kind of intake, over random moments."""
+    chance, found = random.Random(seed), {}
+    for what in kinds:
+        with tempfile.TemporaryDirectory() as folder, without(guard):
+            site, recorder = recorded(Path(folder) / "recorded", what)
+            found[what] = Counter[str]()
+            for n in range(moments // len(kinds)):
+                at = len(recorder.moments) - 1 if n % 10 == 0 else chance.randrange(len(recorder.moments))
+                place = Path(folder) / str(n)
+                found[what][fault_after(site, recorder.moments[at], site, what, chance, place) or "right"] += 1
+                shutil.rmtree(place)
+            found[what]["moments recorded"] = len(recorder.moments)
+    return found
+
+
+def main() -> None:
+    """Print what came of the power cuts; end with 1 where anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--moments", type=int, default=510)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--without", default="", choices=("", *GUARDS))
+    arguments = parser.parse_args()
+    found = tried(arguments.moments, arguments.seed, arguments.without)
+    for what, count in found.items():
+        print(what, dict(count))
+    sys.exit(any(count.keys() - {"right", "moments recorded"} for count in found.values()))
+
+
+if __name__ == "__main__":
+    main()
