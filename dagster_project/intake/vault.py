@@ -211,13 +211,13 @@ class _Run:
             raise IntakeError(f"there is no landing folder of {self.site}; create it, or leave the site out")
         self.manifest = Manifest(self.vault / MANIFEST)
         self._finish_what_was_begun()
-        self._read_masks_again()
-        self._search_pixels_again()
         images = [(image, self.keys.digest("path", image.relative)) for image in list_images(self.site_folder)]
         self.files = self.register.files()
         self._forget_gone(images)
         if not self.register.begin_delivery(self.run):
             self._take_stock()
+        self._read_masks_again()
+        self._search_pixels_again()
         self._reopen_disputes(images)
         self.files = self.register.files()
         people = self._people(images)
@@ -650,11 +650,13 @@ class Reception:
 
 
 def _has_text(file: Path) -> bool:
-    """Whether text is drawn into an image of the vault; a file that is gone has none."""
-    if not file.exists():
+    """Whether text is drawn into an image of the vault; a file that is gone or damaged shows none."""
+    try:
+        image = pydicom.dcmread(file)
+        pixels = image.pixel_array
+    except Exception:  # whatever a damaged file makes of a reader: it ends no intake
         return False
-    image = pydicom.dcmread(file)
-    return holds_text(image.pixel_array, float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0))
+    return holds_text(pixels, float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0))
 
 
 def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
