@@ -53,8 +53,8 @@ def publish(
     3. What is interrupted before the swap leaves the former publication, and nothing beside it.
     4. Rows of the sites `without` are left out; no publication is built on one that left others out.
     5. `anew` writes everything from nothing, also of a snapshot that is published: rows then lie by their keys, and nothing tells whose came last.
-    6. Ages and columns leave as `minimised` says. Publications that were minimised otherwise are deleted: they would
-       give what is left out now.
+    6. Ages and columns leave as `minimised` says. Publications that were minimised or laid out otherwise are deleted: they
+       would give what is left out now.
     """
     with locked(_lock(folder), "publication"):
         return _publish(lake, folder, _Terms(without, minimised), anew=anew)
@@ -216,9 +216,14 @@ def _remove_partial(folder: Path) -> None:
 
 
 def _remove_old(folder: Path, snapshot: int, terms: _Terms) -> None:
+    """Those before the last `KEPT`; and every one that is laid out or minimised otherwise, which may hold what is published no more."""
     published = [n for n in published_snapshots(folder) if n != snapshot]
-    otherwise = [n for n in published if not terms.same_minimisation(_places(folder, n)[1])]
-    alike = [n for n in published if n not in otherwise]
+    alike = [n for n in published if _is_alike(_places(folder, n)[1], terms)]
+    otherwise = [n for n in published if n not in alike]
     for old in [*otherwise, *alike[: max(0, len(alike) - KEPT + 1)]]:
         for place in _places(folder, old):
             _remove(place)
+
+
+def _is_alike(parquet: Path, terms: _Terms) -> bool:
+    return _manifest(parquet).get("layout") == _layout() and terms.same_minimisation(parquet)

@@ -76,6 +76,16 @@ def test_published_file_is_self_contained_and_commented(home: Home) -> None:
     assert (home.published / "parquet" / "latest").resolve() == made.parquet.resolve()
 
 
+def test_publications_of_another_layout_go_since_they_may_hold_what_is_published_no_more(home: Home, monkeypatch) -> None:
+    with open_lake(home) as lake:
+        for n, key in enumerate((("site",), ("site", "patient"), ("site", "patient"))):
+            monkeypatch.setattr("dagster_project.lake.publish.WIDE_KEY", key)
+            lake.replace("treatments", rows("AA", f"p{n}"), site="AA")
+            publish(lake, home.published)
+    assert len(list(home.published.glob("lakehouse-*.duckdb"))) == 2
+    assert len([p for p in (home.published / "parquet").iterdir() if p.name.isdigit()]) == 2
+
+
 def test_an_open_analyst_holds_up_no_publication(home: Home) -> None:
     with open_lake(home) as lake:
         lake.replace("treatments", rows("AA", "p1"), site="AA")
