@@ -1,6 +1,6 @@
 """What a landing may hold that is no delivery: each input beside one good patient, taken in with a limit of time and memory.
 
-    python benchmarks/hostile_inputs.py [NAME …] [--seconds 300] [--full]
+    python benchmarks/hostile_inputs.py [NAME OR GROUP …] [--seconds 300] [--full]
 
 An input passes where it is refused by a reason, or used; nothing hangs, the site is taken in, and so is the good patient.
 `--full` runs `lakehouse run` and `lakehouse status` over a home that holds an important one of each group at a site each.
@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import resource
+import stat
 import sys
 import tempfile
 import time
@@ -55,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.full:
         sys.exit(whole_runs())
-    chosen = [h for h in HOSTILE if not arguments.names or h.name in arguments.names]
+    chosen = [h for h in HOSTILE if not arguments.names or {h.name, h.group} & {*arguments.names}]
     results = [tried(hostile, arguments.seconds) for hostile in chosen]
     print(table(results))
     sys.exit(any(r.verdict not in {"refused", "used"} for r in results))
@@ -121,11 +122,11 @@ def _processor_seconds() -> float:
 
 
 def _unlock(folder: Path) -> None:
-    for path, folders, _ in os.walk(folder):
+    """Give back what an input closed, also where a path is too long to be named."""
+    for _, folders, _, descriptor in os.fwalk(folder):
         for name in folders:
-            inside = Path(path, name)
-            if not inside.is_symlink():
-                inside.chmod(0o700)
+            if not stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                os.chmod(name, 0o700, dir_fd=descriptor)
 
 
 def table(results: Iterable[Result]) -> str:

@@ -69,6 +69,8 @@ def _lying_zip() -> bytes:
 _BOOKS = {
     "workbook bomb": lambda: _workbook(_GOOD_ROWS + b" " * (400 * 2**20)),
     "workbook of ten million cells": lambda: _workbook(b"<row>" + b"<c/>" * 10_000_000 + b"</row>"),
+    "workbook of four million formatted cells": lambda: _workbook(_GOOD_ROWS + (b"<row>" + b'<c s="0"/>' * 100 + b"</row>") * 40_000),
+    "workbook of 20,000 merged pairs": lambda: _workbook(_GOOD_ROWS, b"<mergeCells>" + b"".join(f'<mergeCell ref="A{n}:B{n}"/>'.encode() for n in range(9, 20_009)) + b"</mergeCells>"),
     "workbook merged whole": lambda: _workbook(_GOOD_ROWS, b'<mergeCells count="1"><mergeCell ref="A1:XFD1048576"/></mergeCells>'),
     "workbook of many merged cells": lambda: _workbook(_GOOD_ROWS, b"<mergeCells>" + b'<mergeCell ref="A1:XFD100"/>' * 1000 + b"</mergeCells>"),
     "workbook with a cell in the last corner": lambda: _workbook(_GOOD_ROWS + b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'),

@@ -64,7 +64,8 @@ def _walk(root: str, folder: str, besides: frozenset[str]) -> list[tuple[str, in
 
     1. A folder is listed once, by its own name where it has one here, however many links lead to it: links between
        folders could double without end.
-    2. A link that leads out of the site's folder is listed as a file, and refused as one.
+    2. A link that leads out of the site's folder, and a folder that cannot be listed (closed, or deeper than a path may
+       be long), are listed as a file, and refused as one.
     """
     found: list[tuple[str, int, int]] = []
     seen: set[str] = set()
@@ -72,13 +73,14 @@ def _walk(root: str, folder: str, besides: frozenset[str]) -> list[tuple[str, in
     while folders or links:
         here = folders.pop() if folders else links.popleft()
         real = os.path.realpath(f"{root}/{here}")
-        if real in seen or not Path(real).is_dir():
+        if real in seen or (here == folder and not os.path.isdir(real)):  # noqa: PTH112 - Path raises where a path is too long
             continue
         seen.add(real)
-        if not is_inside(real, Path(root)):
+        entries = _entries(real) if is_inside(real, Path(root)) else None
+        if entries is None:
             found.append((here, -1, 0))
             continue
-        for entry in _entries(real):
+        for entry in entries:
             name = f"{here}/{entry.name}"
             if _is_folder(entry):
                 (links if entry.is_symlink() else folders).append(name)
@@ -95,9 +97,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda e: e.name)
+def _entries(folder: str) -> list[os.DirEntry[str]] | None:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda e: e.name)
+    except OSError:
+        return None
 
 
 def _facts(entry: os.DirEntry[str]) -> tuple[int, int]:

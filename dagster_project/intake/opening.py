@@ -158,7 +158,8 @@ def _end_of(path: Path) -> str:
     try:
         return os.path.realpath(path, strict=True)
     except OSError:
-        raise NotOpenedError(LEADS_NOWHERE if path.is_symlink() else UNREADABLE) from None
+        reason = LEADS_NOWHERE if os.path.islink(path) else UNREADABLE  # noqa: PTH114 - Path raises where it is too long
+        raise NotOpenedError(reason) from None
 
 
 def _check(facts: os.stat_result, most: int) -> None:

@@ -100,13 +100,14 @@ def _check_bounds(data: bytes) -> None:
 
 def _check_parts(parts: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> None:
     """Read each part once: what openpyxl would make of it has to fit, and nothing may be defined in it."""
-    marks = merged = 0
+    marks = merged = cells = 0
     for info in infos:
         with parts.open(info) as part:
             data = part.read()
         marks += data.count(b"<")
         merged += sum(_cells_of(*found.groups()) for found in _MERGED.finditer(data))
-        if marks > MOST_MARKS or merged > MOST_CELLS:
+        cells += sum(map(data.count, (b"<c ", b"<c>", b"<c/")))
+        if marks > MOST_MARKS or max(cells, merged) > MOST_CELLS:
             raise WorkbookFault(TOO_LARGE)
         if info.filename.lower().endswith((".xml", ".rels")) and data:
             _refuse_definitions(data)

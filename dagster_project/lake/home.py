@@ -214,7 +214,8 @@ def _sites_in(folder: Path) -> list[str]:
 
 def delivery_signature(folder: Path) -> str:
     """Digest of names, sizes and times of a site's delivery: it changes while files still arrive, and tells no name."""
-    listing = sorted((str(p.relative_to(folder)), *_size_and_time(p)) for p in folder.rglob("*") if p.is_file())
+    files = (Path(path, name) for path, _, names in os.walk(folder) for name in names)
+    listing = sorted((str(file.relative_to(folder)), *_size_and_time(file)) for file in files)
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -241,3 +242,15 @@ def test_a_nrrd_header_of_many_segments_is_read(tmp_path):
     head, _, data = path.read_bytes().partition(b"\n\n")
     path.write_bytes(head + b"".join(b"\n# comment " + b"x" * 90 for _ in range(1000)) + b"\n\n" + data)
     assert gzip.decompress(clean_mask(path, "L1")[0])
+
+
+def test_a_folder_deeper_than_a_path_may_be_long_is_named_and_ends_nothing(site):
+    from benchmarks.hostile.folders import _deep
+    from dagster_project.lake.home import delivery_signature
+
+    write_series(site.landing / "dicom" / "CT")
+    _deep(site)
+    assert site.take().accepted == 3
+    assert [row["reason"] for row in rows(site)] == [opening.UNREADABLE]
+    assert len(delivery_signature(site.landing)) == 16
+    shutil.rmtree(site.landing / "dicom")

@@ -234,3 +234,12 @@ def test_a_real_sender_hears_that_the_second_is_refused(online, tmp_path):
     assert (listener.stored, listener.refused, len(online.content())) == (2, 1, 1)
     assert online.refused() == [TWINS, TWINS]
     assert SEEN_AND_REFUSED != STORED
+
+
+def test_equal_objects_in_one_association_stay_however_often_they_come(online):
+    """An archive deleted the file when the same object came twice in a row."""
+    for _ in range(2):
+        for copy in (ct(0), ct(0, StudyDescription="sent again")):
+            assert online.reception.take(f"{ROOT}.2.1001", to_bytes(copy)).reason == ""
+    online.reception.close()
+    assert len(online.content()) == 1

@@ -320,3 +320,24 @@ def test_a_document_type_declaration_is_refused():
 def test_a_damaged_part_is_refused_with_what_to_do(tmp_path, part):
     table = read(tmp_path, edited(book(["patient_id"], ["001"]), part, lambda text: text[:200]))
     assert "save it anew" in table.refusals[0].reason
+
+
+@pytest.mark.parametrize("name", ["workbook of four million formatted cells", "workbook merged whole", "workbook of many merged cells", "workbook whose sizes lie"])
+def test_what_would_fill_the_memory_is_refused_before_it_is_built(name, tmp_path):
+    """Excel formats whole columns; each of the cells would be built."""
+    from benchmarks.hostile import tables
+    from benchmarks.hostile.setting import Setting
+
+    setting = Setting(tmp_path)
+    tables.TABLES[name](setting)
+    with pytest.raises(workbooks.WorkbookFault):
+        workbooks.read_sheets((setting.landing / "clinical" / "follow_up.xlsx").read_bytes())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_document_type_behind_a_long_comment_is_seen_in_every_encoding(encoding):
+    from dagster_project.intake.xml_files import XmlFault, refuse_document_type
+
+    text = f'<?xml version="1.0" encoding="{encoding}"?><!--{" " * 10_000}--><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'
+    with pytest.raises(XmlFault):
+        refuse_document_type(text.encode(encoding))
