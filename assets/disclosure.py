@@ -2,8 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.domain.disclosure import derive_disclosure
-from dagster_project.lake.minimisation import Minimisation
+from dagster_project.flow.publication import count_disclosure
 from dagster_project.lake.tables import DISCLOSURE
 from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
@@ -12,6 +11,5 @@ from dagster_project.resources import Lakehouse
 @table_asset(DISCLOSURE, deps=["patients"])
 def disclosure(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Count the classes of patients with the same values."""
-    (patients,) = lakehouse.read("patients")
-    rows = derive_disclosure(patients, Minimisation.of(lakehouse.study))
-    return materialize_result(lakehouse.lake.replace(DISCLOSURE.name, rows), rows)
+    write, rows = count_disclosure(lakehouse.lake, lakehouse.study)
+    return materialize_result(write, rows)
