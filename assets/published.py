@@ -11,8 +11,9 @@ from dagster_project.resources import Lakehouse
 
 @page_asset(kinds=["duckdb", "parquet"])
 def published(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """One self-contained DuckDB file and plain Parquet of the newest snapshot, swapped in by a link; without sites that the audit blocks."""
-    blocked = blocked_sites(lakehouse.home)
+    """One self-contained DuckDB file and plain Parquet of the newest snapshot, swapped in by a link; without sites that an audit blocks."""
     mark_rows(lakehouse)
     made = publish_home(lakehouse.lake, lakehouse.home, lakehouse.study)
-    return dg.MaterializeResult(metadata={"snapshot": made.snapshot, "fresh": made.fresh, "blocked": ", ".join(sorted(blocked)), "database": dg.MetadataValue.path(str(made.database))})
+    blocked = ", ".join(sorted(blocked_sites(lakehouse.home)))
+    return dg.MaterializeResult(metadata={
+        "snapshot": made.snapshot, "fresh": made.fresh, "blocked": blocked, "database": dg.MetadataValue.path(str(made.database))})

@@ -14,6 +14,8 @@ under the fingerprint that its read asks for, as the night before would have lef
 - queries: against the published DuckDB file, a fresh connection a kind of query, features and patients drawn at random, fetched as a polars frame; seconds
   by the clock. Patients bear pseudonyms of the form that the study gives, since what is read for one depends on how they begin.
 
+- withdrawal: what `lakehouse withdraw` does to such a lake with one patient, a step at a time: what the data are known by, the rows of every table, snapshots and
+  files, the publication from nothing, the search of the home; the steps between them are those of a night after one scan.
 - tidy: `lakehouse tidy` with every snapshot but the newest to go; seconds, files and size of the lake before and after, and a night after it.
 
 What it leaves out: intake, scans, reads and DHI (their nights compare files of the vault), training itself, the pages, and Dagster's own time.
@@ -38,12 +40,15 @@ import polars as pl
 
 from checks import contracts, expectations
 from dagster_project.flow import radiomic_features as flow
+from dagster_project.flow import withdrawal
 from dagster_project.flow.delta_features import derive_changed
 from dagster_project.flow.feature_stability import compare_features
 from dagster_project.flow.gate import judge
 from dagster_project.flow.model_runs import Reading, tables_seen
 from dagster_project.flow.predictions import aliases
+from dagster_project.flow.publication import publish_home
 from dagster_project.flow.responses import grade_all_evaluators
+from dagster_project.flow.trace_search import search_home
 from dagster_project.flow.training_state import TrainingState, load_training_state, save_training_state
 from dagster_project.lake.publish import publish, published_snapshots, withdraw_publications
 from dagster_project.lake.schema import conform, polars_schema
@@ -290,6 +295,25 @@ def print_tidy(lakehouse, sites):
         print(published_apart(lakehouse.root, "after tidying"), flush=True)
 
 
+def print_withdrawal(lakehouse, patients):
+    """A patient leaves the lake; what `leaving.complete` does beside deriving anew."""
+    patient, home = patients[len(patients) // 2], lakehouse.home
+    traces = withdrawal.find_traces(lakehouse, patient)
+    steps = {
+        "what the data are known by": lambda: withdrawal.find_traces(lakehouse, patient),
+        "rows of every table": lambda: lakehouse.lake.remove_patient(patient),
+        "snapshots and files": lakehouse.lake.expunge,
+        "the lake audited and published from nothing": lambda: (withdraw_publications(home.published), publish_home(lakehouse.lake, home, lakehouse.study)),
+        "the home searched": lambda: search_home(home, traces),
+    }
+    print(f"\n| withdrawal of one of {len(patients)}, {len(traces)} traces | CPU s | s by the clock |\n|---|---|---|")
+    left = []
+    for what, cpu, clock, left in timed(steps.items()):  # noqa: B007 - what the last step found
+        print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
+    if left:
+        raise SystemExit(f"a trace is left in {left}")
+
+
 def print_queries(lakehouse, features, patients, repeats):
     print("\n| query | median ms | p95 ms |\n|---|---|---|")
     for what, median, p95 in percentiles(lakehouse.home.published / "lakehouse.duckdb", features, patients, repeats):
@@ -309,7 +333,7 @@ def main():
         lakehouse, sites, patients = filled_lake(given.home or scratch, given, features)
         counts = {name: f"{lakehouse.lake.count(name):,} rows of {name}" for name in ("radiomic_features", "delta_features")}
         print(f"{len(patients)} patients, {len(sites)} sites, {given.features} features: {', '.join(counts.values())}")
-        parts = {"night": lambda: print_night(lakehouse, sites), "first": lambda: print_first(lakehouse), "changed": lambda: print_changed(lakehouse, sites),
+        parts = {"withdrawal": lambda: print_withdrawal(lakehouse, patients), "night": lambda: print_night(lakehouse, sites), "first": lambda: print_first(lakehouse), "changed": lambda: print_changed(lakehouse, sites),
                  "tidy": lambda: print_tidy(lakehouse, sites),
                  "queries": lambda: print_queries(lakehouse, features, patients, given.repeats)}
         for part in given.parts:

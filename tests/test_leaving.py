@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from dagster_project.commands.leaving import HALF_WAY, NOTHING_REMOVED, PENDING, leaving_file
-from dagster_project.flow.withdrawal import find_traces, search_home
+from dagster_project.flow.trace_search import search_home
+from dagster_project.flow.withdrawal import find_traces
 from dagster_project.simulation.cohort import simulate_cohort
 from dagster_project.simulation.plan import Trouble
 from tests.conftest import REPOSITORY

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dagster_project.flow.trace_search import search_home
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import open_lake, read_lake
 from dagster_project.lake.tables import TABLES
@@ -127,3 +128,31 @@ def test_a_reader_sees_whole_transactions_while_another_writes(home: Home) -> No
     assert writer.exitcode == 0
     assert {aa for aa, _ in seen} == {1}
     assert [bb for _, bb in seen] == sorted(bb for _, bb in seen)
+
+
+LEAVES = "AA-" + "P" * 17
+
+
+def _bytes_of(folder: Path) -> list[str]:
+    """Files below a folder in which the patient's pseudonym stands."""
+    return [str(f) for f in sorted(folder.rglob("*")) if f.is_file() and LEAVES.encode() in f.read_bytes()]
+
+
+def test_who_leaves_is_in_no_file_of_the_server_and_in_no_data_file(home: Home, server: str) -> None:
+    """Bounds of columns in the catalogue, rows that PostgreSQL only marks as deleted, and files that were to be deleted later."""
+    with open_lake(home) as lake:
+        for cycle in ("p1", LEAVES), ("p1", LEAVES, "p2"), (LEAVES, "p2"):
+            lake.replace("treatments", rows("AA", *cycle), site="AA")
+        subprocess.run([program("psql"), f"dbname=postgres {server}", "-qc", "CHECKPOINT"], check=True)
+        cluster = Path(server.split(maxsplit=1)[0].removeprefix("host=")) / "cluster" / "base"
+        assert _bytes_of(cluster)
+        assert LEAVES in str(dict(lake.catalogue_texts()))
+        assert search_home(home, [LEAVES], lake=lake)
+        lake.remove_patient(LEAVES)
+        lake.expunge()
+        assert search_home(home, [LEAVES], lake=lake) == []
+        subprocess.run([program("psql"), f"dbname=postgres {server}", "-qc", "CHECKPOINT"], check=True)
+        assert _bytes_of(cluster) == []
+        assert lake.read("treatments")["patient"].to_list() == ["p2"]
+    with read_lake(home) as lake:
+        assert lake.query("SELECT patient FROM treatments").fetchall() == [("p2",)]

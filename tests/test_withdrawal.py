@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.flow.withdrawal import find_traces, search_home
+from dagster_project.flow.trace_search import search_home
+from dagster_project.flow.withdrawal import find_traces
 from tests.test_privacy import unfolded
 from tests.trial import SITES, Stage, Trial
 

@@ -21,6 +21,9 @@ HALF_WAY = ("Interrupted half-way: what was begun is written down, and the same 
             "`lakehouse run`, completes it before anything else. Until then earlier publications are "
             "still there.")
 PENDING = "A withdrawal or removal was interrupted before its end; `lakehouse run` completes it."
+LEFT_TO_THE_NEXT_RUN = ("intake", "model_runs", "published")
+"""Steps that are left out: no landing is read, no model trained; the publication comes when snapshots have gone."""
+
 COMPLETES = "A withdrawal or removal was interrupted before its end; it is completed first."
 
 
@@ -40,6 +43,8 @@ class Leaving:
         Texts of which nothing may be left in the home.
     runs
         MLflow runs that learnt from the patients.
+    pictures
+        What pictures of the patients are known by, of which none may be left either.
     """
 
     who: str
@@ -48,6 +53,7 @@ class Leaving:
     patients: tuple[str, ...]
     traces: tuple[str, ...]
     runs: tuple[str, ...]
+    pictures: tuple[str, ...] = ()
 
     @property
     def is_site(self) -> bool:
@@ -68,7 +74,7 @@ def pending(home: Home) -> Leaving | None:
     written = json.loads(file.read_text(encoding="utf-8"))
     return Leaving(
         written["who"], written["mark"], written["purpose"], tuple(written["patients"]), tuple(written["traces"]),
-        tuple(written["runs"]))
+        tuple(written["runs"]), tuple(written.get("pictures", ())))
 
 
 @contextmanager
@@ -115,10 +121,11 @@ def complete_pending(home: Home) -> Leaving | None:
 def complete(home: Home, leaving: Leaving) -> list[str]:
     """Everything that has to be done, each step again where it was done before.
 
-    1. Vault, crosswalk and tables forget; every table, page and model is derived anew without
-       reading a landing.
-    2. Snapshots, publications, histories, and the partition of a site go.
-    3. The whole home is searched; then nothing has to be written down any more.
+    1. Vault, crosswalk and tables forget; models that learnt from who leaves lose their alias.
+    2. Histories go; every table and page is derived anew without reading a landing. No model is
+       trained: that may take hours, and the next run does it.
+    3. Snapshots, publications, and the partition of a site go.
+    4. The whole home is searched; then nothing has to be written down any more.
     """
     from dagster_project.commands.run import run_flow
     from dagster_project.flow import withdrawal
@@ -131,9 +138,10 @@ def complete(home: Home, leaving: Leaving) -> list[str]:
     else:
         withdrawal.leave_study(lakehouse, leaving.who, leaving.mark, leaving.purpose)
     withdrawal.forget_history(home)
+    withdrawal.mark_learnt(lakehouse, leaving.runs)
     if home.sites():
-        run_flow(home, [], take_in=False)
-    withdrawal.expunge(lakehouse, list(leaving.runs))
+        run_flow(home, [], leave_out=LEFT_TO_THE_NEXT_RUN)
+    withdrawal.expunge(lakehouse)
     if leaving.traces:
         withdrawal.scrub(home, leaving.traces, leaving.mark)
     left = _search(home, leaving)
@@ -142,6 +150,11 @@ def complete(home: Home, leaving: Leaving) -> list[str]:
 
 
 def _search(home: Home, leaving: Leaving) -> list[str]:
-    from dagster_project.flow.withdrawal import search_home
+    from dagster_project.flow.trace_search import search_home
+    from dagster_project.resources import Lakehouse
 
-    return search_home(home, leaving.traces, besides=(leaving_file(home),)) if leaving.traces else []
+    if not leaving.traces:
+        return []
+    lake = None if home.lake_made else Lakehouse(root=str(home.root)).lake
+    return search_home(
+        home, leaving.traces, besides=(leaving_file(home),), pictures=leaving.pictures, lake=lake)

@@ -93,11 +93,12 @@ class Flow:
     """Severity (ERROR, WARN) and name of each check that failed when it was last asked."""
 
 
-def run_flow(home: Home, only: Sequence[str], *, take_in: bool = True) -> Flow:
+def run_flow(home: Home, only: Sequence[str], *, leave_out: Sequence[str] = ()) -> Flow:
     """Run every site's part, then the cohort's, then the reports; a failed site or a closed gate does not stop the rest.
 
     1. Another run in this home is waited for.
-    2. Without `take_in` no landing is read: everything is derived from what the vault holds.
+    2. Assets of `leave_out` are not made: without `intake` no landing is read, and everything is
+       derived from what the vault holds.
     3. Ctrl-C or SIGTERM ends it after the present transaction; what ended before is saved, and the next run goes on.
 
     Raises
@@ -107,7 +108,7 @@ def run_flow(home: Home, only: Sequence[str], *, take_in: bool = True) -> Flow:
     """
     done = _Done(home)
     with interruptible(done.summary) as check, home_locked(home, "lakehouse run", waiting=_say):
-        return _run_flow(home, only, take_in, done, check)
+        return _run_flow(home, only, leave_out, done, check)
 
 
 def _say(text: str) -> None:
@@ -159,7 +160,7 @@ def _instance(home: Home) -> dg.DagsterInstance:
     return dg.DagsterInstance.local_temp(str(home.dagster), overrides={"compute_logs": none})
 
 
-def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check: Callable[[], None]) -> Flow:
+def _run_flow(home: Home, only: Sequence[str], leave_out: Sequence[str], done: _Done, check: Callable[[], None]) -> Flow:
     install_dagster_settings(home)
 
     from dagster_project.definitions import defs
@@ -172,7 +173,7 @@ def _run_flow(home: Home, only: Sequence[str], take_in: bool, done: _Done, check
         instance.add_dynamic_partitions("site", sites)
         for job, site in (*(("site", s) for s in sites), ("cohort", None), ("report", None)):
             with done.part(instance, f"{job} {site or ''}".strip()) as run_id:
-                result = _execute(defs, instance, run_id, job, site, leave_out=() if take_in else ("intake",))
+                result = _execute(defs, instance, run_id, job, site, leave_out=leave_out)
                 check()
             _print_assets(result)
             imaging += _imaging_work(result)

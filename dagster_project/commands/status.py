@@ -80,6 +80,7 @@ ZH = {
     "mask of other values than 0 and 1": "掩膜含 0 和 1 以外的值",
     "UID that is no key": "UID 不是加密生成",
     "dates of one series far apart": "同一序列的日期相隔过远",
+    "date that does not fit its day": "日期与天数不符",
     "name that is none of the vault's": "文件名不是保管库的命名",
     "column that is none of ours": "表中有未知的列",
     "header that is not empty": "文件头非空",

@@ -10,6 +10,11 @@ from dagster_project.commands.leaving import Leaving, begin, complete_pending, w
 from dagster_project.commands.terminal import CONSOLE, existing_home
 from dagster_project.lake.home import Home
 
+MARKED = (
+    "models were trained on the patient: they are marked and predict nothing any more. "
+    "`lakehouse run` trains others without the patient."
+)
+
 
 @click.command()
 @click.argument("pseudonym")
@@ -57,6 +62,8 @@ def withdraw_patient(home: Home, pseudonym: str, purpose: str) -> list[str]:
     lakehouse = Lakehouse(root=str(home.root))
     mark = mark_of(home.crosswalk, pseudonym)
     traces, runs = withdrawal.find_traces(lakehouse, pseudonym), withdrawal.find_marked_runs(lakehouse, pseudonym)
-    left = begin(home, Leaving(pseudonym, mark, purpose, (pseudonym,), tuple(sorted(traces)), tuple(runs)))
-    CONSOLE.print(f"{len(runs)} models were trained on the patient and are marked." if runs else "No model was trained on the patient.")
+    pictures = withdrawal.find_pictures(lakehouse, pseudonym)
+    left = begin(home, Leaving(
+        pseudonym, mark, purpose, (pseudonym,), tuple(sorted(traces)), tuple(runs), tuple(sorted(pictures))))
+    CONSOLE.print(f"{len(runs)} {MARKED}" if runs else "No model was trained on the patient.", soft_wrap=True)
     return left

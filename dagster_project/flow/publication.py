@@ -1,11 +1,13 @@
-"""Publishing from a home: without the sites that the audit blocks, and with what the protocol leaves out."""
+"""Publishing from a home: without the sites that an audit blocks, and with what the protocol leaves out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from dagster_project.domain.disclosure import derive_disclosure
-from dagster_project.flow.vault_audit import blocked_sites
+from dagster_project.flow.lake_audit import EVERY_SITE, audit_lake
+from dagster_project.flow.vault_audit import BLOCKED, blocked_sites
+from dagster_project.lake.errors import LakeError
 from dagster_project.lake.home import Home
 from dagster_project.lake.minimisation import Minimisation
 from dagster_project.lake.publish import Published, publish
@@ -23,7 +25,24 @@ def count_disclosure(lake: Lake, study: Study) -> tuple[Write, pl.DataFrame]:
     return lake.replace(DISCLOSURE.name, rows), rows
 
 
+class NothingPublished(LakeError):
+    """A table that names no site holds what could identify a person."""
+
+    def __init__(self) -> None:
+        super().__init__(f"a table of all sites has a finding of the audit: nothing is published. {BLOCKED}")
+
+
 def publish_home(lake: Lake, home: Home, study: Study, *, anew: bool = False) -> Published:
-    """Publish the newest snapshot, or all of it anew; every command and asset publishes by this alone."""
+    """Audit the lake, then publish the newest snapshot, or all of it anew; every command and asset publishes by this alone.
+
+    Raises
+    ------
+    NothingPublished
+        Where a table of all sites has a finding.
+    """
     count_disclosure(lake, study)
-    return publish(lake, home.published, without=blocked_sites(home), minimised=Minimisation.of(study), anew=anew)
+    audit_lake(lake, home)
+    blocked = blocked_sites(home)
+    if EVERY_SITE in blocked:
+        raise NothingPublished
+    return publish(lake, home.published, without=blocked, minimised=Minimisation.of(study), anew=anew)

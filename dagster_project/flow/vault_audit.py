@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dagster_project.flow.lake_audit import open_lake_findings
 from dagster_project.intake import audit_texts, audit_words, vault_audit, vault_files, vault_names
 from dagster_project.intake.vault_audit import Audit, audit_vault
 from dagster_project.intake.vault_files import EACH_TIME, NAME, audit_site_files
@@ -75,13 +76,13 @@ def audit_what_is_new(home: Home, site: str) -> Audit:
 
 
 def open_findings(home: Home) -> dict[str, list[Finding]]:
-    """What the last audit of each site found and is still there, by site; sites without a finding are left out."""
-    found: dict[str, list[Finding]] = {}
+    """What the last audits of vault and lake found and is still there, by site; sites without a finding are left out."""
+    found = open_lake_findings(home)
     for file in sorted(home.vault.glob(f"*/{KEPT}")):
         state = json.loads(file.read_text(encoding="utf-8"))
         still = [(what, where, element) for what, where, element in state["findings"] if _is_open(home, what, where)]
         if still:
-            found[file.parent.name] = still
+            found[file.parent.name] = [*still, *found.get(file.parent.name, [])]
     return found
 
 
@@ -91,7 +92,10 @@ def _is_open(home: Home, what: str, where: str) -> bool:
 
 
 def blocked_sites(home: Home) -> frozenset[str]:
-    """Sites of which nothing is published until their findings are gone."""
+    """Sites of which nothing is published until their findings are gone.
+
+    `EVERY_SITE` among them where a table that names no site has a finding.
+    """
     return frozenset(open_findings(home))
 
 

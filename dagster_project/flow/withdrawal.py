@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import shutil
 import sqlite3
-import zipfile
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 
-import polars as pl
-
-from dagster_project.flow.predictions import forget_predictions
-from dagster_project.flow.publication import publish_home
+from dagster_project.flow.gate import mark_rows
+from dagster_project.flow.model_runs import with_aliases
+from dagster_project.flow.predictions import forget_predictions, load_predictions, save_predictions
+from dagster_project.flow.publication import count_disclosure, publish_home
+from dagster_project.flow.trace_search import picture_marks
 from dagster_project.intake.pseudonyms import forget_site, is_audited, write_audit
 from dagster_project.intake.vault import held_names, remove_patient, site_lock
 from dagster_project.lake.errors import SnapshotGone
@@ -25,32 +25,58 @@ from dagster_project.lake.publish import withdraw_publications
 from dagster_project.lake.tables import MODEL_RUNS, TABLES, TRAINING_COHORT
 from dagster_project.resources import Lakehouse
 
-IDENTIFIED = ("landing", "truth", "throwaway-key-medium")
-"""Folders of a home that are not searched: what sites deliver is theirs to take away."""
-
 OWN_COLUMNS = ("patient", "scan", "pixel_digest", "mask_digest", "contour_digest", "series_uid", "input_fingerprint")
 """Columns whose values are one patient's alone, where no other patient has them too."""
+
+OWN_FIGURES = ("centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "noise_hu", "probability", "dhi")
+"""Columns whose figures are one patient's alone, to the last digit."""
+
+DIGITS_OF_A_FIGURE, LARGEST_DENOMINATOR = 12, 2000
+
+PATIENTS_PAGES = "patients"
+"""Folder of the pages of patients, below the reports."""
 
 SHORTEST_TRACE = 12
 """A shorter value is no digest and no UID, and stands by chance in any file."""
 
 
 def find_traces(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
-    """Everything by which a patient's data could be told: pseudonym, keyed UIDs, names of scans, digests of pixels, masks and rows."""
+    """Everything by which a patient's data could be told.
+
+    1. Pseudonym, keyed UIDs, names of scans, digests of pixels, masks and rows.
+    2. Figures of the patient's rows that nobody else has and that no figure is by chance.
+    """
     found = {patient, *held_names(lakehouse.home.vault / patient.rpartition("-")[0], patient)}
     for table in (t for t in TABLES if "patient" in t.names):
-        own = [c for c in OWN_COLUMNS if c in table.names]
-        rows = lakehouse.lake.read(table.name).select("patient", *(c for c in own if c != "patient"))
-        mine, others = rows.filter(patient=patient), rows.filter(pl.col("patient") != patient)
-        for column in own:
-            found |= set(mine[column].drop_nulls().unique()) - set(others[column].drop_nulls().unique())
+        own = [c for c in OWN_COLUMNS if c in table.names and c != "patient"]
+        found |= lakehouse.lake.own_values(table.name, own, patient)
+        figures = [c for c in OWN_FIGURES if c in table.names]
+        found |= set(filter(_is_telling, lakehouse.lake.own_values(table.name, figures, patient)))
     return frozenset(value for value in found if len(value) >= SHORTEST_TRACE)
+
+
+def _is_telling(figure: str) -> bool:
+    """A figure of many digits that is no simple fraction: 0.6666666666666666 stands in many files."""
+    digits = re.sub(r"[^0-9]", "", figure.partition("e")[0]).strip("0")
+    value = Fraction(figure) if len(digits) >= DIGITS_OF_A_FIGURE else Fraction(0)
+    return value != 0 and abs(value.limit_denominator(LARGEST_DENOMINATOR) / value - 1) > Fraction(1, 10**12)
+
+
+def find_pictures(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
+    """What the pictures on the patient's page are known by, those on others' pages left out."""
+    folder = lakehouse.home.reports / PATIENTS_PAGES
+    pages = sorted(folder.glob("*.html"))
+    marks = picture_marks(page.read_bytes() for page in pages if page.stem == patient)
+    if not marks:
+        return marks
+    return marks - picture_marks(page.read_bytes() for page in pages if page.stem != patient)
 
 
 def find_marked_runs(lakehouse: Lakehouse, patient: str) -> list[str]:
     """MLflow runs whose training cohort, as of the snapshot that they were trained on, held the patient."""
     runs = lakehouse.lake.read(MODEL_RUNS.name).select("mlflow_run_id", "snapshot").unique()
-    return [run for run, snapshot in runs.iter_rows() if _learnt_from(lakehouse, patient, snapshot)]
+    seen = {snapshot: _learnt_from(lakehouse, patient, snapshot) for snapshot in runs["snapshot"].unique()}
+    return [run for run, snapshot in runs.iter_rows() if seen[snapshot]]
 
 
 def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
@@ -118,21 +144,35 @@ def forget_partition(site: str) -> None:
             instance.delete_dynamic_partition("site", site)
 
 
-def expunge(lakehouse: Lakehouse, runs: list[str]) -> None:
+def mark_learnt(lakehouse: Lakehouse, runs: Sequence[str]) -> None:
+    """Mark the models that were trained on the patient: they lose their alias, also in the tables.
+
+    They predict nothing any more; the next run trains others without the patient.
+    """
+    if not runs:
+        return
+    from models.tracking import mark_models
+
+    mark_models(lakehouse.home.mlflow_uri, list(runs))
+    rows = lakehouse.lake.read(MODEL_RUNS.name)
+    for task in rows["task"].unique().sort():
+        rows, _ = with_aliases(lakehouse, rows, task)
+    lakehouse.lake.replace(MODEL_RUNS.name, rows)
+    save_predictions(lakehouse, load_predictions(lakehouse).with_aliases(rows))
+
+
+def expunge(lakehouse: Lakehouse) -> None:
     """After the tables were derived without the patient: nothing older stays.
 
     1. Snapshots before this one expire; files that held the rows are rewritten and deleted; the catalogue is compacted.
     2. Older publications go, and this snapshot is published.
-    3. The models that were trained on the patient are marked and lose their alias.
     """
-    from models.tracking import mark_models
-
     home = lakehouse.home
+    mark_rows(lakehouse)
+    count_disclosure(lakehouse.lake, lakehouse.study)
     lakehouse.lake.expunge()
     withdraw_publications(home.published)
     publish_home(lakehouse.lake, home, lakehouse.study)
-    if runs:
-        mark_models(home.mlflow_uri, runs)
     _compact(home.mlflow.glob("*.sqlite"))
     if home.lake_made:
         _compact([home.lake / "catalog.sqlite"])
@@ -141,19 +181,44 @@ def expunge(lakehouse: Lakehouse, runs: list[str]) -> None:
 def forget_history(home: Home) -> int:
     """Delete the history of Dagster's runs: their events hold previews of rows and pictures of lesions.
 
-    Whoever holds the home alone knows that a run which began and has no end was killed; those that wait to begin stay.
+    1. Whoever holds the home alone knows that a run which began and has no end was killed; those that wait to begin stay.
+    2. The last materialisation of each asset and the results of checks go too: they are kept beside the events.
+    3. What was deleted is overwritten.
     """
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
         waiting = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
-        done = [run.run_id for run in instance.get_runs() if run.status not in waiting]
+        runs = instance.get_runs()
+        left = {run.run_id for run in runs if run.status in waiting}
+        done = [run.run_id for run in runs if run.run_id not in left]
         for run in done:
             instance.delete_run(run)
-            shutil.rmtree(home.dagster / "storage" / run, ignore_errors=True)
-            for rest in (home.dagster / "history" / "runs").glob(f"{run}.db*"):
-                rest.unlink()
+    _remove_rests(home, left)
+    stores = sorted(home.dagster.rglob("*.db"))
+    for store in (s for s in stores if s.stem not in left):
+        with closing(sqlite3.connect(store, timeout=60)) as connection, connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for table in sorted(HISTORY.intersection(name for (name,) in tables)):
+                connection.execute(f'DELETE FROM "{table}"')
+    _compact(stores)
     return len(done)
+
+
+HISTORY = frozenset({"event_logs", "asset_keys", "asset_check_executions", "asset_event_tags"})
+"""Tables of Dagster's stores that hold events, or the last of them."""
+
+
+def _remove_rests(home: Home, left: Container[str]) -> None:
+    """Folders and event logs of runs that nobody knows any more, also of those deleted before."""
+    storage, logs = home.dagster / "storage", home.dagster / "history" / "runs"
+    for folder in storage.iterdir() if storage.is_dir() else ():
+        if folder.name not in left and folder.is_dir():
+            shutil.rmtree(folder)
+    for log in logs.glob("*.db*"):
+        run = log.name.partition(".")[0]
+        if run not in left and run != "index":
+            log.unlink()
 
 
 def scrub(home: Home, traces: Iterable[str], mark: str) -> None:
@@ -186,32 +251,3 @@ def _compact(stores: Iterable[Path]) -> None:
 
 def _pattern(traces: Iterable[str]) -> re.Pattern[bytes]:
     return re.compile(b"|".join(re.escape(trace.encode()) for trace in sorted(traces, key=len, reverse=True)))
-
-
-def search_home(home: Home, traces: Iterable[str], *, besides: Container[Path] = ()) -> list[str]:
-    """Files of the home, landing, keys and those named aside, in whose name or bytes a trace is left; compressed and columnar files are searched unpacked too."""
-    wanted = _pattern(traces)
-    files = (f for f in sorted(home.root.rglob("*")) if f.relative_to(home.root).parts[0] not in IDENTIFIED and f not in besides)
-    return [str(f.relative_to(home.root)) for f in files if wanted.search(str(f).encode()) or (f.is_file() and any(map(wanted.search, _contents(f))))]
-
-
-def _contents(file: Path) -> Iterator[bytes]:
-    data = file.read_bytes()
-    yield data
-    if data[:2] == b"\x1f\x8b":
-        yield gzip.decompress(data)
-    elif data[:4] == b"PK\x03\x04":
-        with zipfile.ZipFile(file) as archive:
-            yield from map(archive.read, archive.namelist())
-    elif data[:4] == b"PAR1":
-        yield pl.read_parquet(file).write_ndjson().encode()
-    elif file.suffix == ".duckdb":
-        yield from _tables_of(file)
-
-
-def _tables_of(file: Path) -> Iterator[bytes]:
-    import duckdb
-
-    with duckdb.connect(str(file), read_only=True) as store:
-        for (table,) in store.execute("SELECT table_name FROM duckdb_tables()").fetchall():
-            yield store.execute(f'SELECT * FROM "{table}"').pl().write_ndjson().encode()

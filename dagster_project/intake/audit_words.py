@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -38,17 +37,18 @@ def words_fault(text: str, sites: frozenset[str] = frozenset()) -> str:
     """What a text holds that this program has not written; empty where there is nothing.
 
     1. Pseudonyms, digests and other forms of our own are left out.
-    2. What is left has no number of six digits, no date, and no word that no text of the program has;
-       codes of `sites` are words.
+    2. What is left has no number of six digits, no date, and no word that no text of the program has
+       (a reason may say how a date is written); codes of `sites` are words.
     3. A label of a lesion may be Chinese; a kernel is what makers call it.
 
     >>> [words_fault(t) for t in ("row 6 column age is not a date", "murong shuangyan", "1949-05-11")]
     ['', 'text that is on no list', 'text with a date']
     """
     rest = FORMS.sub(" ", text)
-    if SIX_DIGITS.search(rest) or LONG_NUMBER.search(rest):
+    numbers = {*SIX_DIGITS.findall(rest), *LONG_NUMBER.findall(rest)}
+    if not numbers <= program_numbers():
         return NUMBER
-    if DAY.search(rest):
+    if not set(DAY.findall(rest)) <= program_numbers():
         return DATE
     words = [word for word in _WORD.findall(rest) if len(word) > 1 or not word.isascii()]
     strange = [word for word in words if word.casefold() not in program_words() and word not in sites]
@@ -59,22 +59,33 @@ def words_fault(text: str, sites: frozenset[str] = frozenset()) -> str:
 
 @cache
 def program_words() -> frozenset[str]:
-    """Every word of the program's strings and lists, docstrings and invented persons left out; words of the DICOM dictionary, which reasons give."""
+    """Every word of the program's strings and lists, and of the DICOM dictionary, which reasons give."""
+    lists = load_vocabularies()
+    names = [*(entry[0] for entry in UID_dictionary.values()), *(entry[4] for entry in DicomDictionary.values())]
+    words = (word for text in (*program_texts(), *names) for word in _WORD.findall(text) if word.isascii())
+    return frozenset(word.casefold() for word in words) | lists.labels | lists.models
+
+
+@cache
+def program_numbers() -> frozenset[str]:
+    """Dates and long numbers of the program's strings: examples of how something is written."""
+    return frozenset(found for text in program_texts() for pattern in (DAY, SIX_DIGITS, LONG_NUMBER) for found in pattern.findall(text))
+
+
+@cache
+def program_texts() -> tuple[str, ...]:
+    """The program's strings and lists, docstrings and invented persons left out."""
     root = Path(__file__).resolve().parents[2]
-    found = set(load_vocabularies().labels) | set(load_vocabularies().models)
-    for package in PACKAGES:
-        for file in (root / package).rglob("*.*"):
-            if file.suffix in {".py", ".toml"} and not set(NAMES_OF_NOBODY) & set(file.parts):
-                found.update(_words(file))
-    names = " ".join([*(entry[0] for entry in UID_dictionary.values()), *(entry[4] for entry in DicomDictionary.values())])
-    return frozenset(found | {word.casefold() for word in _WORD.findall(names)})
+    files = (file for package in PACKAGES for file in sorted((root / package).rglob("*.*")))
+    return tuple(
+        text for file in files
+        if file.suffix in {".py", ".toml"} and not set(NAMES_OF_NOBODY) & set(file.parts)
+        for text in _texts(file))
 
 
-def _words(file: Path) -> Iterator[str]:
+def _texts(file: Path) -> list[str]:
     content = file.read_text(encoding="utf-8")
-    texts = [content] if file.suffix == ".toml" else _strings(ast.parse(content))
-    for text in texts:
-        yield from (word.casefold() for word in _WORD.findall(text) if word.isascii())
+    return [content] if file.suffix == ".toml" else _strings(ast.parse(content))
 
 
 def _strings(tree: ast.Module) -> list[str]:

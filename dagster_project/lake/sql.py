@@ -237,6 +237,65 @@ def delete_patient() -> list[str]:
     return [f'DELETE FROM "{table}" WHERE {column} = ?' for table, column in columns]
 
 
+def own_values(table: Table, column: str) -> str:
+    """Values of a column that only the rows of one patient hold, as text."""
+    of_patient = f'SELECT DISTINCT "{column}" FROM "{table.name}" WHERE patient = $patient'
+    of_others = (
+        f'SELECT DISTINCT "{column}" FROM "{table.name}" '
+        f'WHERE patient <> $patient AND "{column}" IN ({of_patient})')
+    return f'SELECT "{column}"::VARCHAR FROM ({of_patient} EXCEPT {of_others}) WHERE "{column}" IS NOT NULL'
+
+
+def texts_by_site(table: Table, column: str, *, is_list: bool) -> str:
+    """Every text of a column with its site, each once; `*` in a table that names no site."""
+    text = f'unnest("{column}")' if is_list else f'"{column}"'
+    site = "site" if "site" in table.names else "'*'"
+    return f'SELECT DISTINCT site, text FROM (SELECT {site} AS site, {text} AS text FROM "{table.name}") WHERE text IS NOT NULL'
+
+
+def sites_above(table: Table, column: str, largest: int) -> str:
+    """Sites with a number above, in size, what a column may hold."""
+    site = "site" if "site" in table.names else "'*'"
+    return f'SELECT DISTINCT {site} FROM "{table.name}" WHERE abs("{column}") > {int(largest)}'
+
+
+STRANGE_DAYS = """
+SELECT DISTINCT site FROM (
+    SELECT site, patient, scan_date - day AS first_day FROM scans UNION ALL
+    SELECT site, patient, scan_date - day FROM timepoints UNION ALL
+    SELECT site, patient, treatment_date - day FROM treatments UNION ALL
+    SELECT site, patient, event_date - day FROM follow_up)
+WHERE first_day IS NOT NULL GROUP BY site, patient HAVING count(DISTINCT first_day) > 1"""
+"""Sites of patients for whom day 0 is not the same date everywhere."""
+
+
+CATALOGUE_TABLES = (
+    "ducklake_data_file", "ducklake_delete_file", "ducklake_files_scheduled_for_deletion", "ducklake_file_column_stats",
+    "ducklake_table_column_stats", "ducklake_file_partition_value", "ducklake_snapshot_changes", "ducklake_tag", "ducklake_column_tag",
+    "ducklake_view", "ducklake_metadata", "ducklake_inlined_data_tables",
+)
+"""Tables of the catalogue that hold texts; DuckDB does not list them, since they are DuckLake's own."""
+
+
+def catalogue_rows(table: str) -> str:
+    """Every row of a table of the catalogue."""
+    return f"SELECT * FROM {_META}.{table}"
+
+
+LOCK_SECONDS = 60
+"""How long a table of the catalogue is waited for that somebody else reads."""
+
+
+def vacuum_postgres(catalog: str) -> list[str]:
+    """Statements that write every table of a catalogue on PostgreSQL anew: rows that were deleted stay in its files until then."""
+    connection = f"{catalog.removeprefix('postgres:')} options='-c lock_timeout={LOCK_SECONDS}s'"
+    return [
+        f"ATTACH {text(connection)} AS catalogue (TYPE postgres)",
+        "CALL postgres_execute('catalogue', 'VACUUM FULL', use_transaction => false)",
+        "DETACH catalogue",
+    ]
+
+
 def delete_site() -> list[str]:
     """Statements that take a site out of every table that names one."""
     return [f'DELETE FROM "{table.name}" WHERE site = ?' for table in TABLES if "site" in table.names]

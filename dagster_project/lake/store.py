@@ -80,9 +80,11 @@ class Lake:
     def __init__(self, catalog: str, data: str, *, read_only: bool = False, as_of: int | None = None, encrypted: bool | None = None) -> None:
         self._data = data
         self._connection = duckdb.connect(config=LOCAL_SETTINGS | _spill(data))
+        self._catalog = catalog
         for extension in sql.extensions(catalog, data, encrypted=encrypted):
             self._connection.execute(f"LOAD '{extension_file(extension)}'")
         attach = sql.attach(catalog, data, read_only=read_only, as_of=as_of, encrypted=encrypted)
+        self._attach = attach
         with _snapshot_named(as_of), _catalogue_named():
             self._retried(f"attach {catalog.split(':', maxsplit=1)[0]} catalogue", lambda c: c.execute(attach))
         self._connection.execute("USE lake")
@@ -239,6 +241,17 @@ class Lake:
 
         self._transaction("let a damaged file go", work)
 
+    def own_values(self, table: str, columns: Collection[str], patient: str) -> frozenset[str]:
+        """What stands in these columns of a patient's rows, and of nobody else's, as text."""
+        found = [self.query(sql.own_values(BY_NAME[table], c), {"patient": patient}).fetchall() for c in columns]
+        return frozenset(value for rows in found for (value,) in rows)
+
+    def catalogue_texts(self) -> Iterator[tuple[str, bytes]]:
+        """Every text that the catalogue holds, by table."""
+        for table in sql.CATALOGUE_TABLES:
+            rows = self._rows(sql.catalogue_rows(table))
+            yield table, "\n".join(value for row in rows for value in row if isinstance(value, str)).encode()
+
     def remove_patient(self, patient: str) -> int:
         """Take a patient's rows out of every table, in one transaction; how many they were."""
         def work(c: duckdb.DuckDBPyConnection) -> int:
@@ -271,9 +284,17 @@ class Lake:
         1. Files with deleted rows are written anew without them, since a deletion alone is a mark beside the file.
         2. Snapshots before that expire; their files are deleted, and so are files that no snapshot knows.
         3. Bounds of columns that the catalogue keeps of a whole table, and never narrows, are forgotten.
+        4. PostgreSQL writes its tables anew, since deleted rows stay in its files; a SQLite file is compacted by its owner.
         """
         for statement in sql.expunge():
             self._retried("expunge", partial(_execute_all, statements=[statement]))
+        if self._catalog.startswith("postgres:"):
+            self._vacuum_postgres()
+
+    def _vacuum_postgres(self) -> None:
+        """Write the catalogue's tables anew. DuckLake keeps a transaction open that would be waited for: it is detached meanwhile."""
+        for statement in ["USE memory", "DETACH lake", *sql.vacuum_postgres(self._catalog), self._attach, "USE lake"]:
+            self._connection.execute(statement)
 
     def _rows(self, statement: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
         with uninterrupted():

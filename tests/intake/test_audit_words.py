@@ -6,7 +6,7 @@ import pytest
 from pydicom._dicom_dict import DicomDictionary
 from pydicom._uid_dict import UID_dictionary
 
-from dagster_project.intake.audit_words import words_fault
+from dagster_project.intake.audit_words import program_texts, words_fault
 from dagster_project.intake.refusals import DamagedError
 
 
@@ -18,6 +18,11 @@ def test_the_name_of_every_sop_class_may_be_part_of_a_reason():
 def test_the_keyword_of_every_element_may_be_part_of_a_reason():
     reasons = [DamagedError(tag, entry[4], "has another length").reason for tag, entry in DicomDictionary.items()]
     assert [reason for reason in reasons if words_fault(reason)] == []
+
+
+def test_every_string_of_the_program_may_be_a_reason():
+    """Also those that say how a date or a number is written."""
+    assert [text for text in program_texts() if text.isascii() and "\n" not in text and words_fault(text)] == []
 
 
 @pytest.mark.parametrize("text", [

@@ -1,0 +1,95 @@
+"""The lake looked at before it is published: no text of a table is anybody's, and dates fit their days."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dagster_project.intake import audit_texts, audit_words
+from dagster_project.intake.audit_words import words_fault
+from dagster_project.lake import sql
+from dagster_project.lake.answers import answer_once
+from dagster_project.lake.files import write_whole
+from dagster_project.lake.home import Home
+from dagster_project.lake.store import Lake
+from dagster_project.lake.tables import TABLES, Table
+
+Finding = tuple[str, str, str]
+"""What it is, the table, the column: never the value."""
+
+EVERY_SITE = "*"
+"""Whose a finding is in a table that names no site."""
+
+STRANGE_DAY = "date that does not fit its day"
+LARGE_NUMBER = "number too long for a measurement"
+
+LARGEST_INTEGER = 999_999
+"""Of a 32-bit column without an upper bound: a hospital number, a date and a telephone have more digits."""
+
+
+def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
+    """What is found in the lake's tables, by site; written down for `lakehouse status`.
+
+    1. Every text of every column is made of words of this program, codes of sites and forms of our own.
+    2. Whole numbers have at most six digits.
+    3. A patient's dates less their days from cycle 1 are one day, in all tables.
+
+    A table that holds what it held is not read again.
+    """
+    sites = frozenset(home.sites())
+    found: dict[str, list[Finding]] = {}
+    for table in TABLES:
+        question = [_rules(), sorted(sites), table.names]
+        file = home.answers / f"audit-{table.name}.json"
+        for site, what, column in answer_once(lake, file, [table.name], question, partial(_audit, lake, table, sites)):
+            found.setdefault(site, []).append((what, table.name, column))
+    for site in _strange_days(lake):
+        found.setdefault(site, []).append((STRANGE_DAY, "scans, timepoints, treatments, follow_up", ""))
+    write_whole(_file(home), json.dumps(found).encode())
+    return found
+
+
+def _file(home: Home) -> Path:
+    return home.lake / "audit.json"
+
+
+def open_lake_findings(home: Home) -> dict[str, list[Finding]]:
+    """What the last audit of the lake found, by site."""
+    file = _file(home)
+    written: dict[str, list[Any]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {site: [(what, table, column) for what, table, column in rows] for site, rows in written.items()}
+
+
+def _audit(lake: Lake, table: Table, sites: frozenset[str]) -> list[list[str]]:
+    """Site, finding and column, each once."""
+    found: dict[tuple[str, str, str], None] = {}
+    for column in table.columns:
+        if column.type in {"string", "list<string>"}:
+            rows = lake.query(sql.texts_by_site(table, column.name, is_list=column.type != "string")).fetchall()
+            for site, text in rows:
+                found.update(_text_finding(site, text, column.name, sites))
+        elif column.type == "int32" and column.maximum is None:
+            rows = lake.query(sql.sites_above(table, column.name, LARGEST_INTEGER)).fetchall()
+            found.update(((site, LARGE_NUMBER, column.name), None) for (site,) in rows)
+    return [list(one) for one in found]
+
+
+def _text_finding(site: str, text: str, column: str, sites: frozenset[str]) -> Iterable[tuple[tuple[str, str, str], None]]:
+    fault = words_fault(text, sites)
+    owner = site if site in sites else EVERY_SITE
+    return [((owner, fault, column), None)] if fault else []
+
+
+def _strange_days(lake: Lake) -> list[str]:
+    """Sites of patients whose dates and days are not of one calendar."""
+    return [site for (site,) in lake.query(sql.STRANGE_DAYS).fetchall()]
+
+
+def _rules() -> str:
+    modules = (audit_words, audit_texts)
+    sources = (*(Path(module.__file__ or "") for module in modules), audit_texts.VOCABULARIES, Path(__file__))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
