@@ -33,7 +33,7 @@ SMALLEST_SIDE = 16
 LARGEST_VALUE = 16_000
 """Values are cut off here, so that differences of two fit into 16 bits."""
 
-BLOCK_PIXELS = 2**15
+BLOCK_PIXELS = 2**16
 """Pixels that are looked at together: their arrays stay in the processor's cache."""
 
 SIDE_BY_SIDE = 3
@@ -229,12 +229,18 @@ def _edges(image: Pixels, least: int, *, exact: bool) -> tuple[_Edges, _Edges]:
         for part, flags in zip(parts, _flags(block, columns, least, exact=exact), strict=True):
             part.append(flags.nonzero()[0] + top * columns)
     along, across = ([_inner(np.concatenate(part), columns) for part in parts[side:side + 4]] for side in (0, 4))
-    across = [np.sort(part % columns * rows + part // columns) for part in across]
+    across = [np.sort(column * rows + row) for row, column in (_place(part, columns) for part in across)]
     return _Edges(*along), _Edges(*across)
 
 
+def _place(points: Numbers, columns: int) -> tuple[Numbers, Numbers]:
+    """Rows and columns of flat indices; several times faster than numpy's divmod."""
+    row = points // columns
+    return row, points - row * columns
+
+
 def _inner(points: Numbers, columns: int) -> Numbers:
-    column = points % columns
+    _, column = _place(points, columns)
     return points[(column > 0) & (column < columns - 1)]
 
 
@@ -273,7 +279,7 @@ def _runs(image: Pixels, edges: _Edges) -> Strokes:
     begin, last = edges.begin[last < edges.end.size], last[last < edges.end.size]
     end = edges.end[last]
     near = end - begin < WIDEST_STROKE
-    row, first = np.divmod(begin[near], columns)
+    row, first = _place(begin[near], columns)
     final = end[near] - row * columns
     inside = final < columns
     row, first, final = row[inside], first[inside], final[inside]
@@ -321,7 +327,7 @@ def _is_clipped(image: Pixels, runs: Strokes, slope: float) -> Flags:
 def _text_of_ridges(image: Pixels, points: Numbers, sign: int, rules: tuple[Ridges, ...], slope: float) -> bool:
     if points.size < SIDE_BY_SIDE * ROWS:
         return False
-    row, column = np.divmod(points, image.shape[1])
+    row, column = _place(points, image.shape[1])
     value = image[row, column].astype(np.int64)
     height = np.minimum(sign * (value - image[row, column - 1]), sign * (value - image[row, column + 1])) * slope
     ridges = Strokes(row, column, column, value)

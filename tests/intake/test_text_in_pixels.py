@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import ExplicitVRBigEndian, RLELossless
 from scipy import ndimage
 
+from benchmarks.scanned import PHANTOMS, scan
+from dagster_project.intake.deidentification import deidentify, open_source
 from dagster_project.intake.text_in_pixels import holds_text
+from tests.intake.builders import PERSON, ct, to_bytes
 
 LATIN = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
 CHINESE = "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
@@ -93,3 +101,73 @@ def test_stored_values_may_have_any_offset_slope_and_type() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_chest_without_text_is_none(noise: float, seed: int) -> None:
     assert not holds_text(chest(seed, noise))
+
+
+# ── as reported of other software ──
+
+
+def encoded(dataset: Dataset, syntax: str) -> bytes:
+    """A file of a dataset in another transfer syntax."""
+    if syntax == RLELossless:
+        dataset.compress(RLELossless)
+    elif syntax == ExplicitVRBigEndian:
+        dataset.PixelData = dataset.pixel_array.astype(">u2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        buffer = BytesIO()
+        dcmwrite(buffer, dataset, little_endian=False, implicit_vr=False, enforce_file_format=True)
+        return buffer.getvalue()
+    return to_bytes(dataset)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, ExplicitVRBigEndian], ids=["run length", "big endian"])
+def test_text_is_found_in_encoded_pixels(syntax: str) -> None:
+    """A pixel anonymiser (RSNA CTP) passes what it cannot decode: here it is decoded first."""
+    named = ct(pixels=drawn(chest(), ink("WANG XIAOMING", 12), 1500) + 1024)
+    assert deidentify(open_source(encoded(named, syntax)), PERSON).has_text
+    assert not deidentify(open_source(encoded(ct(pixels=chest() + 1024), syntax)), PERSON).has_text
+
+
+def test_what_the_header_says_of_burned_in_text_and_of_its_colours_does_not_count() -> None:
+    """BurnedInAnnotation is NO or absent on most slices that bear text (pydicom #375, CTP #16)."""
+    named = drawn(chest(), ink("WANG XIAOMING", 12), 1500) + 1024
+    for changes in ({"BurnedInAnnotation": "NO"}, {"PhotometricInterpretation": "MONOCHROME1"}, {"PatientName": ""}):
+        assert deidentify(open_source(to_bytes(ct(pixels=named, **changes))), PERSON).has_text
+
+
+@pytest.mark.parametrize("at", [(0, 0), (179, 30), (2, 100)], ids=["first row and column", "last row", "top right"])
+def test_text_at_the_edge_of_the_image_is_found(at: tuple[int, int]) -> None:
+    """Names in the top rows were the ones that Presidio's OCR overlooked (#1309), where contrast is low."""
+    assert holds_text(drawn(chest(), ink("ZHANG WEI 61Y", 12), -500, at))
+
+
+def test_four_lines_of_text_in_a_corner_are_found() -> None:
+    image = chest()
+    for line, text in enumerate(("王小明 M 61", "ZY0012345", "2024-01-05", "BEIJING")):
+        image = drawn(image, ink(text, 11), 3071, (2 + 14 * line, 2))
+    assert holds_text(image)
+
+
+def test_windowed_to_grey_levels_and_written_back() -> None:
+    """A program that shows, draws and saves leaves 256 grey levels, and letters at the brightest."""
+    grey = np.rint((chest().clip(-160, 240).astype(float) + 160) / 400 * 255)
+    letters = ink("WANG XIAOMING", 12)
+    grey[60:60 + letters.shape[0], 20:20 + letters.shape[1]] = np.maximum(grey[60:60 + letters.shape[0], 20:20 + letters.shape[1]], 255 * letters)
+    assert holds_text(grey.astype(np.uint8), 400 / 255, -160)
+
+
+@pytest.mark.parametrize("objects", ["two hip joints", "wires of the sternum, lead", "calibration rods", "infusion tubes"])
+def test_what_lies_in_or_beside_a_patient_is_no_text(objects: str) -> None:
+    assert not holds_text(scan(PHANTOMS[objects], side=128))
+
+
+def test_no_text_in_padding_a_round_field_and_a_saturated_plate() -> None:
+    """Values that many pixels share: beyond the field, at the detector's end."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    image = np.where(np.hypot(y - 95.5, x - 95.5) > 90, np.int16(-3024), chest())
+    image[100:130, 80:84] = 3071
+    image[110:114, 60:120] = 3071
+    assert not holds_text(image)
+
+
+def test_a_single_side_marker_is_no_text() -> None:
+    assert not holds_text(drawn(chest(), ink("L", 14), 3071, (2, 2)))
