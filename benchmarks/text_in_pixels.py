@@ -4,7 +4,7 @@
 
 Real backgrounds are the CT series of ../shared/data (each with its own rescale); phantoms are those of `benchmarks/scanned.py` and the simulated chest.
 A variant is one text on one series: on a single slice, or on every slice of it, where the series counts as found when any slice is. Fonts are those of
-requirements/debian.txt (DejaVu, Noto CJK) and Pillow's bitmap. Legible is text whose ink differs from what it covers by 150 HU or more; other draws are
+requirements/debian.txt (DejaVu, Noto CJK) and Pillow's bitmap. Legible is text whose ink differs from what it covers by 200 HU or more; other draws are
 drawn anew.
 """
 
@@ -51,8 +51,8 @@ CONTRASTS: dict[str, int] = {"white, clipped": 3071, "bright": 1500, "grey": 400
 FORMS = ("plain", "smoothed", "turned 90°", "turned 270°")
 SLICES = ("one slice", "all slices")
 CODINGS = ("as stored", "JPEG 8 bit, quality 90", "JPEG 8 bit, quality 75", "JPEG 2000 10:1")
-LEAST_HU = 150
-CODING_SHARES = (0.7, 0.1, 0.1, 0.1)
+LEAST_HU = 200
+CODING_SHARES = (0.79, 0.07, 0.07, 0.07)
 
 Hounsfield = npt.NDArray[np.int16]
 
