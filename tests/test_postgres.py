@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from dagster_project.flow.trace_search import search_home
@@ -156,3 +157,17 @@ def test_who_leaves_is_in_no_file_of_the_server_and_in_no_data_file(home: Home, 
         assert lake.read("treatments")["patient"].to_list() == ["p2"]
     with read_lake(home) as lake:
         assert lake.query("SELECT patient FROM treatments").fetchall() == [("p2",)]
+
+
+def test_an_analysts_query_is_answered_with_the_connection_shut_in(home: Home) -> None:
+    """DuckDB refuses to attach PostgreSQL without external access; what was attached before goes on."""
+    with open_lake(home) as lake:
+        lake.replace("treatments", rows("AA", "p1"), site="AA")
+        first = lake.snapshot()
+        lake.replace("treatments", rows("AA", "p2"), site="AA")
+    for as_of, patient in ((None, "p2"), (first, "p1")):
+        with read_lake(home, as_of=as_of) as lake:
+            lake.confine()
+            assert lake.query("SELECT patient FROM treatments").fetchall() == [(patient,)]
+            with pytest.raises(duckdb.Error):
+                lake.query("SELECT * FROM read_text('/etc/hostname')")

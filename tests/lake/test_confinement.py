@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -12,7 +13,7 @@ from click.testing import CliRunner, Result
 from dagster_project.cli import main
 from dagster_project.lake.confinement import TABLE_FUNCTIONS, Refused, check_query
 from dagster_project.lake.home import Home
-from dagster_project.lake.store import open_lake, read_lake
+from dagster_project.lake.store import Lake, open_lake, read_lake
 from tests.lake.test_store import rows
 
 SECRET = "Zhang San 00123456"
@@ -265,3 +266,16 @@ def test_every_function_that_duckdb_has_for_files_is_refused(home: Home) -> None
     for name in sorted(names - TABLE_FUNCTIONS):
         with pytest.raises(Refused, match=name):
             check_query(f"SELECT * FROM {name}('x')")
+
+
+def test_an_encrypted_lake_is_read_too(tmp_path: Path) -> None:
+    """Its files are opened by httpfs, which is loaded before the connection is shut in."""
+    home = Home(tmp_path / "home").make()
+    with Lake(home.catalog, home.data, encrypted=True) as lake:
+        lake.migrate()
+        lake.replace("treatments", rows("AA", "p1"), site="AA")
+    with Lake(home.catalog, home.data, read_only=True, encrypted=True) as lake:
+        lake.confine()
+        assert lake.query("SELECT patient FROM treatments").fetchall() == [("p1",)]
+        with pytest.raises(duckdb.Error):
+            lake.query("SELECT * FROM 'https://127.0.0.1:1/rows.parquet'")
