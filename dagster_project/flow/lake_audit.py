@@ -27,6 +27,9 @@ EVERY_SITE = "*"
 STRANGE_DAY = "date that does not fit its day"
 LARGE_NUMBER = "number too long for a measurement"
 
+OF_THE_PROTOCOL = frozenset({"amendments"})
+"""Columns that quote a recorded decision: who made it, when and why."""
+
 LARGEST_INTEGER = 999_999
 """Of a 32-bit column without an upper bound: a hospital number, a date and a telephone have more digits."""
 
@@ -34,7 +37,8 @@ LARGEST_INTEGER = 999_999
 def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
     """What is found in the lake's tables, by site; written down for `lakehouse status`.
 
-    1. Every text of every column is made of words of this program, codes of sites and forms of our own.
+    1. Every text of every column is made of words of this program, codes of sites and forms of our own;
+       recorded decisions of the protocol are left out.
     2. Whole numbers have at most six digits.
     3. A patient's dates less their days from cycle 1 are one day, in all tables.
 
@@ -68,6 +72,8 @@ def _audit(lake: Lake, table: Table, sites: frozenset[str]) -> list[list[str]]:
     """Site, finding and column, each once."""
     found: dict[tuple[str, str, str], None] = {}
     for column in table.columns:
+        if column.name in OF_THE_PROTOCOL:
+            continue
         if column.type in {"string", "list<string>"}:
             rows = lake.query(sql.texts_by_site(table, column.name, is_list=column.type != "string")).fetchall()
             for site, text in rows:

@@ -8,11 +8,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dagster_project.flow.lake_audit import STRANGE_DAY, audit_lake, open_lake_findings
+from dagster_project.flow.lake_audit import OF_THE_PROTOCOL, STRANGE_DAY, audit_lake, open_lake_findings
 from dagster_project.flow.publication import NothingPublished, publish_home
 from dagster_project.flow.vault_audit import blocked_sites, open_findings
+from dagster_project.intake.audit_words import words_fault
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import Lake, open_lake
+from dagster_project.lake.tables import BY_NAME, TABLES
+from dagster_project.radiomics.extraction import feature_names
 from dagster_project.study import load_study
 from tests.lake.test_store import rows
 
@@ -84,4 +87,22 @@ def test_a_finding_in_a_table_of_all_sites_stops_the_publication(home: Home, lak
 def test_a_table_that_holds_what_it_held_is_not_read_again(home: Home, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     audit_lake(lake, home)
     monkeypatch.setattr("dagster_project.flow.lake_audit._audit", lambda *_: pytest.fail("read again"))
+    assert audit_lake(lake, home) == {}
+
+
+def test_every_value_that_a_column_may_take_is_made_of_our_own_words() -> None:
+    """Also names of features and of models: a table of all sites with a strange word would stop the publication."""
+    names = feature_names(load_study().section("radiomics"))
+    values = [value for table in TABLES for column in table.columns for value in column.allowed or ()]
+    assert [text for text in (*names, *values) if words_fault(text)] == []
+
+
+def test_a_recorded_decision_of_the_protocol_may_name_who_made_it(home: Home, lake: Lake) -> None:
+    columns = {c.name for table in TABLES for c in table.columns}
+    assert columns >= OF_THE_PROTOCOL
+    empty = {"string": "'x'", "bool": "false", "timestamp": "now()", "date": "current_date", "list<string>": "[]"}
+    table = BY_NAME["model_runs"]
+    row = {c.name: empty.get(c.type, "0") for c in table.columns if not c.nullable}
+    row |= {"amendments": "'Murong Shuangyan, 2025-03-01: floor of ICC'"}
+    lake.query(f"INSERT INTO model_runs ({', '.join(row)}) VALUES ({', '.join(row.values())})")
     assert audit_lake(lake, home) == {}
