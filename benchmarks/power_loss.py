@@ -167,10 +167,10 @@ def _reached(names: Names, folder: int = 0) -> set[int]:
 def _write(target: Path, folder: int, names: Names, moment: Moment, chance: random.Random) -> None:
     target.mkdir(mode=0o700, exist_ok=True)
     for name, inode in names.get(folder, {}).items():
-        if inode in moment.data or inode in moment.synced_data:
-            (target / name).write_bytes(_left_data(moment, inode, chance))
-        else:
+        if inode in moment.names or inode in moment.synced_names:
             _write(target / name, inode, names, moment, chance)
+        else:
+            (target / name).write_bytes(_left_data(moment, inode, chance))
 
 
 def _left_data(moment: Moment, inode: int, chance: random.Random) -> bytes:

@@ -37,9 +37,9 @@ GROUPS = {
 """Of each group the writers by name."""
 
 USABLE = frozenset({
-    *names.NAMES, "case collides, equal", "mtime in the future", "mtime before 1970", "deep folders", "a hundred thousand empty folders",
+    *names.NAMES, "case collides, equal", "mtime in the future", "mtime before 1970", "deep folders", "ten thousand empty folders",
     "links between folders", "link within the landing", "grows while read", "replaced while read", "vanishes while read",
-    "million private elements", "text of 100 MiB", "names that are codes of a shell", "quotes alone",
+    "million private elements", "text of 100 MiB", "a thousand million frames", "negative frames", "mask of everything", "names that are codes of a shell", "quotes alone",
 })
 """These hold nothing that has to be refused."""
 

@@ -19,6 +19,7 @@ LARGEST_VOLUME = 2**30
 """Voxels that a header may claim: four times those of a CT of 1,000 slices; each needs a byte of memory, and of the disk."""
 
 TOO_LARGE = "mask is too large for intake as it is; save it as 8-bit integers (uint8), 0 outside and 1 inside"
+NO_START = "mask's header does not say where its voxels begin; export it again"
 CUT_OFF = "mask file is cut off; copy or export it again"
 
 _HEADER_BYTES = 348
@@ -82,7 +83,9 @@ def _header(source: Path) -> _Header | None:
     kind = _DATA_TYPES.get(struct.unpack_from(f"{order}h", raw, 70)[0])
     start, slope, inter = struct.unpack_from(f"{order}3f", raw, 108)
     single = dims[0] >= 3 and min(dims[1:4]) > 0 and all(n == 1 for n in dims[4 : dims[0] + 1])
-    if kind is None or not single or not np.isfinite(start):
+    if not np.isfinite(start):
+        raise RefusedError(NO_START)
+    if kind is None or not single:
         return None
     if dims[1] * dims[2] * dims[3] > LARGEST_VOLUME:
         raise RefusedError(TOO_LARGE)
@@ -99,6 +102,15 @@ def _planes(source: Path, header: _Header) -> Iterator[npt.NDArray[Any]]:
         for _ in range(nz):
             plane = np.frombuffer(_read(file, nx * ny * header.dtype.itemsize), header.dtype)
             yield plane if (header.slope, header.inter) == (1.0, 0.0) else plane * header.slope + header.inter
+        _read_on(file)
+
+
+def _read_on(file: Stream) -> None:
+    """A packed file ends with the digest of what is in it: looked at only where somebody reads on."""
+    try:
+        file.read(1)
+    except (OSError, EOFError) as error:
+        raise RefusedError(CUT_OFF) from error
 
 
 def _opened(source: Path) -> Stream:

@@ -232,3 +232,16 @@ def test_what_lies_beyond_the_header_is_no_voxel(tmp_path, mask):
     assert b"Murong" in (tmp_path / "m.nii").read_bytes()
     assert b"Murong" not in gzip.decompress(data)
     assert np.array_equal(sitk.GetArrayFromImage(read(tmp_path, data)), mask)
+
+
+@pytest.mark.parametrize("name", ["gz cut off", "voxels begin at NaN", "gz that claims 32,767 cubed", "negative size"])
+def test_a_mask_whose_header_or_end_is_wrong_is_refused(tmp_path, name):
+    """The last bytes of a packed file are the digest of what is in it."""
+    from benchmarks.hostile.masks import MASKS
+    from benchmarks.hostile.setting import Setting
+
+    setting = Setting(tmp_path)
+    MASKS[name](setting)
+    (path,) = (setting.landing / "reads" / "R1").iterdir()
+    with pytest.raises(RefusedError):
+        clean_mask(path, "L1")

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2] / "dagster_project"
 
 OTHERS = {
     # What the person at the keyboard reads: errors of commands.
-    "intake": {"agent", "allowlists", "keys", "manifest", "pacs_messages", "pacs_settings", "vault_audit"},
+    "intake": {"agent", "allowlists", "keys", "manifest", "pacs_messages", "pacs_settings", "vault_audit",
+               "audit_texts", "audit_words", "vault_files"},
     # Values of table columns, which docs/dictionary.md describes: rules, evidence, reasons for NULL.
     "domain": {
         "adam", "agreement", "artifacts", "best_response", "dynamic", "eligibility", "endpoints",
