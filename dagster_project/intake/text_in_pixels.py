@@ -169,8 +169,8 @@ def holds_text(stored: Stored, slope: float = 1.0, intercept: float = 0.0) -> bo
        may be its streaks.
     5. The same along columns, for text that is turned.
 
-    It does not find a single letter, text whose contrast is that of the noise, or half-transparent text in tissue of less
-    than 120 HU of contrast.
+    It does not find a single letter, letters lower than 8 pixels or higher than 64, text whose contrast is that of the noise,
+    or half-transparent text in tissue of less than 120 HU of contrast.
 
     Parameters
     ----------
