@@ -108,7 +108,7 @@ MAY_STAY = (
     "ManufacturerModelName", "Manufacturer", "BodyPartExamined", "ScanOptions", "ConvolutionKernel", "PatientPosition", "RescaleType", "ContrastBolusAgent",
     "LossyImageCompressionMethod", "PhotometricInterpretation", "PatientSex", "PatientAge", "SeriesNumber", "AcquisitionNumber", "InstanceNumber", "ExposureTime",
     "XRayTubeCurrent", "Exposure", "KVP", "SliceLocation", "TableHeight", "WindowCenter", "ReconstructionDiameter", "StudyInstanceUID", "FrameOfReferenceUID",
-    "BurnedInAnnotation", "ImageType", "Modality",
+    "BurnedInAnnotation", "ImageType",
 )
 """Elements that an allowlist lets stay, each in a slice of its own, which may be refused for it."""
 
@@ -355,7 +355,7 @@ def receive(home: Home, tried: Tried) -> None:
     reception = Reception(home.landing / SITE, home.vault / SITE, keys=session_keys(home), crosswalk=home.crosswalk)
     for n, kind in enumerate(KINDS):
         series, number = f"{ROOT}.{n + 300}", tried.value("network", "PatientID of a PACS", KINDS[4])
-        for index, other in enumerate(("StudyDescription", "Modality")):
+        for index, other in enumerate(("StudyDescription", "SeriesDescription")):
             ds = ct(index, patient=number, series=series, StudyInstanceUID=f"{series}.7", FrameOfReferenceUID=f"{series}.8")
             tag = tag_for_keyword(other) or 0
             put(ds, tag, dictionary_VR(tag), tried.planted("network", other, kind))

@@ -142,7 +142,8 @@ def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 
     6. Where tesseract is installed: no words stand in the pixels of three slices a series.
     """
     audit, seen = Audit(ocr=ocr and shutil.which("tesseract") is not None), _Seen()
-    for file in (f for f in sorted(vault.glob(f"{site}/*/**/*.dcm")) if f.stat().st_ctime_ns > since):
+    files = (f for f in sorted(vault.glob(f"{site}/*/**/*.dcm")) if f.relative_to(vault).parts[1] != ".incoming")
+    for file in (f for f in files if f.stat().st_ctime_ns > since):
         patient = file.relative_to(vault).parts[1]
         is_slice = file.parent.parent.name != "contours"
         place = _Place(patient, shown(str(file.relative_to(vault))), file.parent if is_slice else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -57,7 +58,8 @@ def audit_site_files(vault: Path, site: str, find: Find, *, since: int = 0) -> N
     1. Every name is of the vault's own making, and every file of a kind that it holds.
     2. Texts in tables, notes and the register are words of this program; headers of masks and pictures
        are empty, and nothing follows them.
-    3. Files, register and manifest name the same objects, both ways.
+    3. Files, register and manifest name the same objects, both ways. A listener may write meanwhile:
+       what it takes in between two looks is no finding.
 
     Parameters
     ----------
@@ -65,9 +67,11 @@ def audit_site_files(vault: Path, site: str, find: Find, *, since: int = 0) -> N
         Contents of files that did not change after this moment (nanoseconds) are not read again.
     """
     folder, sites = vault / site, frozenset(f.name for f in vault.iterdir() if is_site(f.name))
-    files = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
+    lines = _lines_of(folder / MANIFEST)
+    listed = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
+    files = {name: f for name, f in listed.items() if not name.startswith(INCOMING)}
     for name in files:
-        if not name.startswith(INCOMING) and not is_known(name):
+        if not is_known(name):
             find(NAME, shown(f"{site}/{name}"), "")
     fresh = {name: f for name, f in files.items() if f.stat().st_ctime_ns > since}
     for name, file in fresh.items():
@@ -75,7 +79,7 @@ def audit_site_files(vault: Path, site: str, find: Find, *, since: int = 0) -> N
         if reader is not None and name not in OWN_NOTES:
             _audit_contents(reader(file, sites), shown(f"{site}/{name}"), find)
     if MANIFEST in files or any(map(TAKEN_IN.fullmatch, files)):
-        _compare(folder, site, files, fresh, find)
+        _compare(folder, site, files, fresh, lines, find)
 
 
 def _audit_contents(faults: Iterator[tuple[str, str]], where: str, find: Find) -> None:
@@ -211,20 +215,23 @@ class _Noted:
     incoming: frozenset[str]
 
 
-def _compare(folder: Path, site: str, files: Mapping[str, Path], fresh: Mapping[str, Path], find: Find) -> None:
+def _compare(
+    folder: Path, site: str, files: Mapping[str, Path], fresh: Mapping[str, Path], before: _Lines, find: Find,
+) -> None:
     noted = _noted(folder / REGISTER)
     for name in (n for n in files if TAKEN_IN.fullmatch(n) and n not in noted.digests):
         find(UNNOTED, f"{site}/{name}", "")
     for name, digest in noted.digests.items():
         if name not in files:
-            if name not in noted.incoming:
+            if name not in noted.incoming and not (folder / name).exists():
                 find(MISSING, f"{site}/{name}", "")
         elif name in fresh and _digest(files[name]) != digest:
             find(OTHER_BYTES, f"{site}/{name}", "")
-    _compare_with_manifest(folder / MANIFEST, site, noted, find)
+    _compare_with_manifest(folder / MANIFEST, site, noted, before, find)
 
 
-def _compare_with_manifest(manifest: Path, site: str, noted: _Noted, find: Find) -> None:
+def _compare_with_manifest(manifest: Path, site: str, noted: _Noted, before: _Lines, find: Find) -> None:
+    """Lines are read before and after the register: one that is written between is no finding."""
     if not manifest.is_file() or verify_manifest(manifest).broken_line:
         find(BROKEN, f"{site}/{MANIFEST}", "")
         return
@@ -232,7 +239,7 @@ def _compare_with_manifest(manifest: Path, site: str, noted: _Noted, find: Find)
     for name, digest in noted.digests.items():
         if digest not in lines.ever and name not in noted.incoming:
             find(NO_LINE, f"{site}/{name}", "")
-    left = lines.held - set(noted.digests.values())
+    left = (before.held & lines.held) - set(noted.digests.values())
     if left and lines.complete:
         find(NO_FILE, f"{site}/{MANIFEST}", f"{len(left)} lines")
 
@@ -252,7 +259,7 @@ class _Lines:
 
 def _lines_of(manifest: Path) -> _Lines:
     ever, held, complete = set[str](), set[str](), True
-    with manifest.open(encoding="utf-8") as lines:
+    with contextlib.suppress(FileNotFoundError, ValueError), manifest.open(encoding="utf-8") as lines:
         for record in map(json.loads, lines):
             if record["event"] in {"accepted", "recovered"}:
                 ever.add(record["output"])

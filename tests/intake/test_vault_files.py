@@ -19,6 +19,7 @@ from dagster_project.flow.vault_audit import NOT_THE_SAME, advice, audit_what_is
 from dagster_project.intake import vault_files
 from dagster_project.intake.pseudonyms import Crosswalk
 from dagster_project.intake.vault import give_up_patient, remove_patient, take_in
+from dagster_project.intake.vault_audit import audit_vault
 from dagster_project.intake.vault_files import (
     BROKEN,
     HEADER,
@@ -137,6 +138,25 @@ def test_a_line_of_the_manifest_whose_file_and_row_are_gone_is_found(home: Path)
 def test_a_manifest_that_is_lost_or_changed_is_broken(home: Path, spoil: Callable[[Path], None]) -> None:
     spoil(home / "vault" / "AB" / "manifest.jsonl")
     assert BROKEN in kinds(home)
+
+
+def test_what_a_listener_takes_in_meanwhile_is_no_finding(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After names were listed and before the register is read a slice comes in."""
+    landing = home / "landing" / "AB" / "dicom" / NUMBERS[0]
+    noted = vault_files._noted
+
+    def later(register: Path) -> object:
+        own = {"StudyInstanceUID": f"{ROOT}.40", "FrameOfReferenceUID": f"{ROOT}.50"}
+        landing.mkdir(exist_ok=True)
+        (landing / "9.dcm").write_bytes(to_bytes(ct(9, patient=NUMBERS[0], series=f"{ROOT}.20", **own)))
+        take_in(home / "landing" / "AB", home / "vault" / "AB", keys=KEYS, crosswalk=home / "crosswalk")
+        return noted(register)
+
+    (home / "vault" / "AB" / ".incoming" / "half").write_bytes(b"\xff")
+    (home / "vault" / "AB" / ".incoming" / "half.dcm").write_bytes(b"half")
+    monkeypatch.setattr(vault_files, "_noted", later)
+    assert kinds(home) == set()
+    assert audit_vault(home / "vault", ocr=False).findings == []
 
 
 def test_who_leaves_leaves_no_line_without_a_file(home: Path) -> None:
