@@ -46,7 +46,7 @@ from dagster_project.intake.redcap_dictionary import (
     choose,
     read_dictionary,
 )
-from dagster_project.intake.xml_files import XmlFault, parse_xml
+from dagster_project.intake.xml_files import XmlFault, parse_xml, short_text
 from dagster_project.lake.vocabulary import word_key
 
 CANNOT_BE_READ = "cannot be read; export it as CSV (labels) in UTF-8"
@@ -284,7 +284,7 @@ def _json_items(data: bytes) -> list[dict[str, str]]:
 def _text(value: Any) -> str:
     """JSON can escape half of a character, which no text of ours may hold."""
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return plain(_HALF_CHARACTER.sub("\ufffd", text))
+    return plain(_HALF_CHARACTER.sub("\ufffd", short_text(text)))
 
 
 def _xml_items(data: bytes) -> list[dict[str, str]]:

@@ -8,6 +8,12 @@ from xml.parsers import expat
 
 from dagster_project.intake.lines import decoded
 
+LONGEST_TEXT = 2**16
+"""Characters of a value: longer ones are attachments, and no answer."""
+
+UNREAD = "\ufffd"
+"""Stands for a value that is longer; no parser of a cell takes it."""
+
 MOST_MARKS = 5_000_000
 """Beginnings and ends of elements: each needs some hundred bytes of memory. 500 patients have a million."""
 
@@ -34,6 +40,7 @@ def parse_xml(data: bytes) -> ET.Element:
     2. GB18030 and its like become UTF-8; of other encodings those that the parser has.
     3. No document type, which alone can define entities or name other files: looked for by the parser that reads
        the file, and not in its bytes, which another encoding would disguise.
+    4. A value that is longer than any answer stands as one that no cell can be read from.
 
     Raises
     ------
@@ -45,11 +52,25 @@ def parse_xml(data: bytes) -> ET.Element:
     try:
         plain = _plain(data)
         refuse_document_type(plain)
-        return ET.fromstring(plain)  # noqa: S314
+        return _shortened(ET.fromstring(plain))  # noqa: S314
     except XmlFault:
         raise
     except (ET.ParseError, expat.ExpatError, ValueError, LookupError, RecursionError) as error:
         raise XmlFault(NO_XML) from error
+
+
+def _shortened(root: ET.Element) -> ET.Element:
+    for element in root.iter():
+        element.text = short_text(element.text or "")
+        for name, value in element.items():
+            if len(value) > LONGEST_TEXT:
+                element.set(name, UNREAD)
+    return root
+
+
+def short_text(text: str) -> str:
+    """A text, or what stands for one that is longer than any answer."""
+    return text if len(text) <= LONGEST_TEXT else UNREAD
 
 
 def refuse_document_type(data: bytes) -> None:

@@ -152,6 +152,15 @@ def test_exports_of_study_databases_of_any_text_are_read(home, texts):
     judge(home)
 
 
+def odm_of(values):
+    """One subject's answers."""
+    items = "".join(f"<ItemData ItemOID={attribute(oid)} Value={attribute(value)}/>" for oid, value in values.items())
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ODM ODMVersion="1.3" FileType="Snapshot"><ClinicalData StudyOID="S" MetaDataVersionOID="1">'
+        '<SubjectData SubjectKey="001"><StudyEventData StudyEventOID="E"><FormData FormOID="F"><ItemGroupData ItemGroupOID="G">'
+        f"{items}</ItemGroupData></FormData></StudyEventData></SubjectData></ClinicalData></ODM>")
+
+
 def attribute(text):
     """A text as XML can hold it."""
     held = (c if c in "\t\n\r" or " " <= c < "\ud800" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000" else "?" for c in text)

@@ -1143,3 +1143,13 @@ def test_odm(site, case):
 @pytest.mark.parametrize("case", REPORTS.values(), ids=REPORTS)
 def test_what_other_programs_write_or_got_wrong(site, case):
     check(site, case)
+
+
+def test_a_value_longer_than_any_answer_costs_its_cell_and_no_more(site):
+    """An attachment in an item, or megabytes where an age is expected."""
+    from tests.intake.test_any_text import odm_of
+
+    site.put("clinical/odm.xml", odm_of({"patient_id": "001", "age": "6" * 70_000, "sex": "F"}))
+    (row,) = site.build()["patients"].to_dicts()
+    assert (row["sex"], row["age_years"]) == ("F", None)
+    assert any("column age" in item for item in site.refusals)
