@@ -483,7 +483,8 @@ def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
     client = _client(tracking_uri)
     for run in runs:
         client.set_tag(run, WITHDRAWN, "true")
-        for version in client.search_model_versions(f"run_id = '{run}'"):
+        for found in client.search_model_versions(f"run_id = '{run}'"):
+            version = client.get_model_version(found.name, str(found.version))  # a search does not tell aliases
             client.set_model_version_tag(version.name, str(version.version), WITHDRAWN, "true")
             for alias in version.aliases:
                 client.delete_registered_model_alias(version.name, alias)
