@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.hostile.setting import GOOD, SERIES, Setting, slice_bytes
+from dagster_project.intake.pseudonyms import new_pseudonym
 from tests.intake.builders import ct, plant, rtstruct, seg, to_bytes
 
 EXPLICIT, DEFLATED, RLE, JPEG, J2K = (
@@ -112,6 +113,12 @@ def _segmentation_of(frames: int) -> bytes:
     return to_bytes(ds)
 
 
+def _two_patients(setting: Setting) -> None:
+    """A series of which nobody can say whose it is."""
+    for index, patient in enumerate(("ZY7", "ZY8")):
+        setting.put(f"dicom/{patient}", to_bytes(ct(index, patient=patient, series=f"{SERIES}.9")))
+
+
 FILES: Mapping[str, Callable[[Setting], Any]] = {
     name: partial(_put, make) for name, make in {
         "empty": lambda: b"",
@@ -147,8 +154,7 @@ FILES: Mapping[str, Callable[[Setting], Any]] = {
         "patient number of 1 MiB in an image": lambda: _bytes_at("PatientID", "UT", b"7" * 2**20),
         "name in unfinished escapes": lambda: _bytes_at("PatientName", "PN", b"\x1b$B\x1b(I\x1b$)A\x1b" * 50),
         "contours of NaN": lambda: _contours("\\".join(["nan"] * 12), 4),
-        "contours of a million points": lambda: _contours("\\".join(["1.5"] * 3_000_000), 1_000_000),
+        "contours of 5,000 points at one place": lambda: _contours("\\".join(["1.5"] * 15_000), 5000),
         "segmentation of a thousand million frames": lambda: _segmentation_of(10**9),
-        "another patient's slice of the series": lambda: _claims(patient="ZY7", SOPInstanceUID=f"{SERIES}.77"),
-        "pseudonym of another site in an image": lambda: _claims(patient="CD-AAAAAAAAAAAAAAAAA", series=f"{SERIES}.9"),
-    }.items()}
+        "pseudonym of another site in an image": lambda: _claims(patient=new_pseudonym("CD"), series=f"{SERIES}.9"),
+    }.items()} | {"series of two patients": _two_patients}

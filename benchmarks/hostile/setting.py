@@ -60,7 +60,7 @@ class Setting:
         contours = list((self.vault / patient / "contours" / "SITE").glob("*"))
         rows = pl.read_parquet(self.vault / "case_report" / "patients.parquet").filter(patient=patient)
         row = rows.height == 1 and (not of_rows or rows["stage"].item() == "IIIB")
-        return len(slices) >= SLICES and len(contours) == 1 and row
+        return len(slices) >= SLICES and len(contours) >= 1 and row
 
 
 def write_good_patient(setting: Setting) -> None:

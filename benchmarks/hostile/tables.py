@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.hostile.folders import _link, _meanwhile, _pipe
 from benchmarks.hostile.setting import GOOD, PATIENTS, Setting
+from dagster_project.intake.pseudonyms import new_pseudonym
 
 FOLLOW_UP, ODM, REDCAP = "clinical/follow_up.csv", "clinical/odm.xml", "clinical/redcap.json"
 HEADER = "patient_id,date,event\n"
@@ -134,7 +135,7 @@ PATIENTS_FILES: Mapping[str, Callable[[Setting], Any]] = {
     "age of 5,000 nines": _people(f"{GOOD},F,{'9' * 5000},,IIIB\n"),
     "birth in the year 0": _people(f"{GOOD},F,,0000-00-00,IIIB\n{GOOD}1,F,,9999-12-31,IIIB\n"),
     "patient number of 1 MiB": _people(f"{GOOD},F,,,IIIB\n{'7' * 10**6},F,,,IIIB\n"),
-    "pseudonym as patient number": _people(f"{GOOD},F,,,IIIB\nCD-AAAAAAAAAAAAAAAAA,F,,,IIIB\n"),
+    "pseudonym as patient number": _people(f"{GOOD},F,,,IIIB\n{new_pseudonym('CD')},F,,,IIIB\n"),
     "names that are formulas": _people(f"{GOOD},F,,,IIIB\n=cmd|' /C calc'!A0,F,,,IIIB\n"),
     "patient number of half a character": _people(f"{GOOD},F,,,IIIB\n\ufffd\ufffe,F,,,IIIB\n"),
     "patients twice, contradicting": lambda s: s.put("clinical/patients.csv", PATIENTS + f"{GOOD},M,1949-05-11,IV\n"),

@@ -27,6 +27,7 @@ from dagster_project.intake.other_formats import other_format
 from dagster_project.intake.pseudonyms import (
     PSEUDONYM,
     SCIENTIFIC,
+    TOO_LONG,
     Crosswalk,
     IssuerConflictError,
     canonical_number,
@@ -298,7 +299,7 @@ def _check_consent(session: Session, patient: str) -> None:
 
 def _by_number(session: Session, source: Source) -> str:
     fault = number_fault(source.identity.number)
-    if fault in {SCIENTIFIC, PSEUDONYM}:
+    if fault in {SCIENTIFIC, PSEUDONYM, TOO_LONG}:
         raise RefusedError(f"PatientID (0010,0020) {fault}")
     try:
         patient = _pseudonym(session.run, session.crosswalk, session.keys, session.site, source.identity.number, source.identity.issuer)

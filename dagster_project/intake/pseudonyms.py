@@ -65,7 +65,7 @@ _WHOLE = re.compile(r"(\d+)\.0*")
 _QUOTES = "'`´‘’\"“”"
 
 _SCIENTIFIC = re.compile(r"[+-]?(\d+([.,]\d*)?E[+-]\d{1,3}|\d([.,]\d*)?E\d{1,3}|\d+[.,]\d*E\d{1,3})")
-_MARKS = re.compile(r"[:,;，；、。\"“”]")
+_MARKS = re.compile(r"[=|!<>:,;，；、。\"“”]")
 EXACT_DIGITS = 15
 """Digits of a number that a spreadsheet keeps; it writes zeros for those after."""
 
@@ -73,6 +73,7 @@ SCIENTIFIC = "is in scientific notation, which names many patients; write the nu
 ROUNDED = "has zeros after its 15th digit, as a spreadsheet leaves a long number; write it out, as text"
 NO_NUMBER = "is no patient number: it has no digit, or it is several, a remark or an error of a spreadsheet"
 PSEUDONYM = "is a study pseudonym and no number of the hospital; deliver the original under the patient's own number"
+TOO_LONG = "is longer than any patient number; correct it"
 LONGEST_NUMBER = 64
 """Characters of PatientID (0010,0020), VR LO."""
 
@@ -136,7 +137,7 @@ def number_fault(number: str) -> str:
     if is_pseudonym(text):
         return PSEUDONYM
     if len(text) > LONGEST_NUMBER:
-        return NO_NUMBER
+        return TOO_LONG
     if _SCIENTIFIC.fullmatch(text):
         return SCIENTIFIC
     if text == "0":
