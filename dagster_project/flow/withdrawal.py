@@ -28,8 +28,11 @@ from dagster_project.resources import Lakehouse
 OWN_COLUMNS = ("patient", "scan", "pixel_digest", "mask_digest", "contour_digest", "series_uid", "input_fingerprint")
 """Columns whose values are one patient's alone, where no other patient has them too."""
 
-OWN_FIGURES = ("centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "noise_hu", "probability", "dhi")
-"""Columns whose figures are one patient's alone, to the last digit."""
+OWN_FIGURES = ("centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "noise_hu", "dhi")
+"""Columns whose figures are one patient's alone, to the last digit.
+
+Probabilities are left out: they are the thresholds of a marked model's curves, which stay on record without a name.
+"""
 
 DIGITS_OF_A_FIGURE, LARGEST_DENOMINATOR = 12, 2000
 
