@@ -39,7 +39,7 @@ GROUPS = {
 USABLE = frozenset({
     *names.NAMES, "case collides, equal", "mtime in the future", "mtime before 1970", "deep folders", "ten thousand empty folders",
     "links between folders", "link within the landing", "grows while read", "replaced while read", "vanishes while read",
-    "million private elements", "text of 100 MiB", "a thousand million frames", "negative frames", "date of year 0", "workbook that names other folders", "name in unfinished escapes", "contours of NaN",
+    "million private elements", "text of 100 MiB", "a thousand million frames", "negative frames", "date of year 0", "workbook that names other folders", "lesions of weird series", "name in unfinished escapes", "contours of NaN",
     "contours of 5,000 points at one place", "workbook of 20,000 merged pairs", "mask of everything", "names that are codes of a shell", "quotes alone",
 })
 """These hold nothing that has to be refused."""

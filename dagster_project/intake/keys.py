@@ -43,7 +43,8 @@ class Keys:
 
     def digest(self, purpose: str, value: str | bytes, size: int = 16) -> str:
         """Keyed digest of a value: the same value gives the same digest, and without the key nothing can be tried against it."""
-        data = value.encode() if isinstance(value, str) else value
+        # the name of a file may be in another encoding (GB18030), which Python hands on as halves of characters
+        data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
         return hmac.digest(self.index, purpose.encode() + b"\0" + data, "sha256")[:size].hex()
 
 
