@@ -26,6 +26,7 @@ LARGEST_LOCK = 2**12
 
 UNREADABLE = "cannot be read; check the permissions and the medium"
 NO_FILE = "is no regular file but a pipe, device, socket or folder; deliver the file itself"
+STILL_WRITTEN = "is still being written; deliver it when it is whole"
 LEADS_OUT = "is a link that leads out of the site's landing folder; deliver what it leads to in its place"
 LEADS_NOWHERE = "is a link that leads nowhere or in a circle; deliver the file itself"
 TOO_LARGE_FILE = f"is larger than {LARGEST_FILE // 2**30} GiB, which no single image, contour or mask file is; export it again"
@@ -88,7 +89,7 @@ def open_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_
 
 
 def read_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_FILE) -> bytes:
-    """The bytes of a regular file of a landing; one that grows beyond `most` while it is read is refused.
+    """The bytes of a regular file of a landing; one that grows while it is read is refused.
 
     Raises
     ------
@@ -97,13 +98,14 @@ def read_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_
     """
     with open_delivered(path, root, most=most) as file:
         try:
-            data = file.read(os.fstat(file.fileno()).st_size + 1)
-            while len(data) <= most and (more := file.read(_PIECE)):
-                data += more
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(size + 1)
         except OSError:
             raise NotOpenedError(UNREADABLE) from None
     if len(data) > most:
         raise NotOpenedError(_too_large(most))
+    if len(data) > size:
+        raise NotOpenedError(STILL_WRITTEN)
     return data
 
 
