@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.icc import Form, icc
+from dagster_project.domain.icc import Form
+from dagster_project.domain.icc_by_patient import icc_by_patient
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_AGREEMENT
 
@@ -128,8 +129,8 @@ def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules:
     """READER_AGREEMENT: a row per lesion-visit (its Dice), and a row per site, visit and the cohort for each measurement.
 
     1. A lesion-visit is arbitrated where an arbiter decided its patient's case: neither reader, for one of the two, after both had locked.
-    2. `icc_raw` is over all pairs; `icc_resolved` over the pairs that are not arbitrated, since an arbitrated value does not
-       are settled without an arbiter. Both and `arbitrated_share` stand in every row: leaving out what was discordant flatters.
+    2. `icc_raw` is over all pairs, `icc_resolved` over those that were settled without an arbiter. Every row has both, and
+       `arbitrated_share`: leaving out what was discordant flatters. Bounds know patients (`icc_by_patient`).
     3. ICC(2,1) where the same two readers read all pairs of the row, else ICC(1,1), and the reason says so.
     4. A site with fewer than `pairs_minimum` resolved pairs is judged pooled with the other such sites, or with all sites
        where these are still too few. `n`, `n_resolved` and the ICC are then the pool's, `pooled_with` and `reason` say so;
@@ -245,13 +246,17 @@ def _scope_row(scope: _Scope, measurement: str, settled: set[Patient]) -> dict[s
 
 def _icc_columns(judged: Sequence[Row], resolved: Sequence[Row], measurement: str) -> tuple[dict[str, float | None], list[str]]:
     form: Form = "ICC(2,1)" if len({(p["reader_a"], p["reader_b"]) for p in judged}) == 1 else "ICC(1,1)"
-    raw, kept = (icc(_values(pairs, measurement), form) for pairs in (judged, resolved))
+    raw, rest = (icc_by_patient(_values(pairs, measurement), _patients(pairs), form) for pairs in (judged, resolved))
     columns = {
         "icc_raw": raw.value, "icc_raw_lower": raw.lower, "icc_raw_upper": raw.upper,
-        "icc_resolved": kept.value, "icc_lower": kept.lower, "icc_upper": kept.upper}
+        "icc_resolved": rest.value, "icc_lower": rest.lower, "icc_upper": rest.upper}
     reasons = [] if form == "ICC(2,1)" else ["ICC(1,1), since the two readers are not the same for all pairs"]
     reasons += [f"icc_raw: {raw.reason}"] if raw.reason else []
-    return columns, reasons + ([f"icc_resolved: {kept.reason}"] if kept.reason else [])
+    return columns, reasons + ([f"icc_resolved: {rest.reason}"] if rest.reason else [])
+
+
+def _patients(pairs: Sequence[Row]) -> list[Patient]:
+    return [(p["site"], p["patient"]) for p in pairs]
 
 
 def _values(pairs: Sequence[Row], measurement: str) -> np.ndarray:

@@ -136,15 +136,17 @@ def judge_arbitrations(arbitrations: pl.DataFrame, sites: Sequence[str]) -> list
 
 
 def judge_agreement(agreement: pl.DataFrame, study: Study, sites: Sequence[str] | None = None) -> list[Verdict]:
-    """Judge the agreement of each site's readers: two verdicts per measurement, one for the share arbitrated.
+    """Judge the agreement of each site's readers: three verdicts per measurement, one for the share arbitrated.
 
-    1. icc_resolved: ICC(2,1) over the pairs settled without an arbiter at least 0.85
-    2. icc_lower_bound: its lower 95 % bound at least 0.75; below 0.85 a warning
-    3. arbitrated_share: at most half of the lesion-visits, the largest share of any measurement
-    4. no row, no ICC, or fewer than 30 pairs although small sites are pooled: cannot_evaluate
+    1. icc_resolved: ICC(2,1) over the pairs settled without an arbiter at least `icc_minimum`
+    2. icc_lower_bound: its lower 95 % bound at least `icc_lower_minimum`; below `icc_minimum` a warning
+    3. arbitrated_share: at most `arbitrated_share_maximum` of the lesion-visits, the largest share of any measurement
+    4. no row, no ICC, or fewer than `pairs_minimum` pairs although small sites are pooled: cannot_evaluate
     5. short axis: left out where there is no node; a warning instead of 4, since nodes are few and their longest diameters are judged too
     6. by visit, over all sites together, where every site is judged: the same rules; a warning instead of 4, since all visits
        together are judged site by site
+    7. icc_raw: ICC(2,1) over all pairs of a site, arbitrated ones too, at least `icc_raw_minimum`: readers who agree only
+       where no arbiter was needed need training, not an arbiter
 
     A site that fails can be left out only by `sites_left_out` of the protocol. Its pairs still stand in the rows by visit, so these
     are judged only where no site is left out.
@@ -170,7 +172,7 @@ def _judge_icc(rows: Mapping[tuple[str, str], Mapping], site: str, rules: Mappin
         row, scope, nodes = rows.get((site, measurement)), f"{site} {measurement}", measurement == "short_axis_mm"
         why = _why_no_icc(row, rules)
         if row is not None and not why:
-            found += _icc_judged(scope, row, rules)
+            found += [*_icc_judged(scope, row, rules), _raw_judged(scope, row, rules)]
         elif not nodes or (row is not None and row["n"]):
             found += _icc_unjudged(scope, why or "", rules, "warn" if nodes else "cannot_evaluate")
     return found
@@ -197,6 +199,13 @@ def _icc_judged(scope: str, row: Mapping, rules: Mapping) -> list[Verdict]:
     near = bound.verdict == "pass" and row["icc_lower"] < rules["icc_minimum"]
     warned = Verdict(bound.rule, scope, "cohort", bound.figure, bound.limit, "warn", f"{detail}; below {rules['icc_minimum']}") if near else bound
     return [_at_least("icc_resolved", scope, row["icc_resolved"], rules["icc_minimum"], detail), warned]
+
+
+def _raw_judged(scope: str, row: Mapping, rules: Mapping) -> Verdict:
+    if row["icc_raw"] is None:
+        return Verdict("icc_raw", scope, "cohort", None, rules["icc_raw_minimum"], "cannot_evaluate", str(row["reason"]))
+    detail = f"all {row['n']} pairs, arbitrated ones too; below the limit train the readers"
+    return _at_least("icc_raw", scope, row["icc_raw"], rules["icc_raw_minimum"], detail)
 
 
 def _judge_share(rows: Mapping[tuple[str, str], Mapping], site: str, rules: Mapping) -> Verdict:

@@ -14,6 +14,7 @@ import polars as pl
 
 from dagster_project.domain.agreement import MEASUREMENTS, bland_altman
 from dagster_project.domain.icc import IDENTICAL, NO_ERROR, NO_SPREAD, Form, icc
+from dagster_project.domain.icc_by_patient import icc_by_patient
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_FIGURES
 
@@ -54,8 +55,8 @@ def derive_reader_figures(
 ) -> pl.DataFrame:
     """READER_FIGURES: a row a figure, each with its n, its bounds where it has any, and a verdict that is never a pass.
 
-    1. by site, by visit and for the cohort, for each measurement: the six forms of ICC, ICC(2,1) with bounds from drawing patients
-       with replacement, and the difference in percent (Bland & Altman) with its limits
+    1. by site, by visit and for the cohort, for each measurement: the six forms of ICC, ICC(2,1) with bounds that
+       know patients, and the difference in percent (Bland & Altman) with its limits
     2. `sum_change_mm`: the same forms for the change of the sum of diameters from baseline, by patient and visit
     3. `response`: Cohen's kappa with linear weights over CR, PR, SD, PD
     4. of each pair of masks, and the median over each scope: surface Dice, 95 % Hausdorff distance, mean surface distance
@@ -124,48 +125,15 @@ def _agreement_of(values: Floats, patients: Sequence[Patient], rules: Rules) -> 
         found = icc(values, form)
         rows.append({"figure": form, "n": len(values), "value": found.value, "lower": found.lower, "upper": found.upper,
                      "reason": found.reason, "verdict": _verdict(len(values), found.reason, rules)})
-    lower, upper = bootstrap_icc(values, patients, rules.draws, rules.seed)
-    reason = None if lower is not None else "too few patients, or no spread, to draw from"
-    point = rows[1]["value"]
-    return [*rows, {"figure": "ICC(2,1) by patient", "n": len(set(patients)), "value": point, "lower": lower, "upper": upper, "reason": reason,
-                    "verdict": rows[1]["verdict"] if reason is None else "not_defined"}]
+    found = icc_by_patient(values, patients)
+    return [*rows, {"figure": "ICC(2,1) by patient", "n": len(set(patients)), "value": found.value, "lower": found.lower, "upper": found.upper,
+                    "reason": found.reason, "verdict": rows[1]["verdict"] if found.reason is None else "not_defined"}]
 
 
 def _verdict(n: int, reason: str | None, rules: Rules) -> str:
     """Why a figure may not be leant on, by name."""
     named = {NO_SPREAD: "no_variance", IDENTICAL: "identical", NO_ERROR: "no_bounds"}
     return named.get(reason, "not_defined") if reason else "too_few" if n < rules.minimum else "given"
-
-
-def bootstrap_icc(values: Floats, patients: Sequence[Patient], draws: int, seed: int) -> tuple[float | None, float | None]:
-    """95 % percentile bounds of ICC(2,1) of two readers, patients drawn with replacement with all that is theirs.
-
-    A patient's lesions and visits hang together; drawing patients keeps them together, so the bounds are wider than those of
-    `icc`. For two readers MSR, MSC and MSE follow from sums of a + b and a - b, so that all draws are one product of matrices.
-    """
-    of_patient = {patient: i for i, patient in enumerate(dict.fromkeys(patients))}
-    if len(of_patient) < 2 or len(values) < 3:
-        return None, None
-    place = np.array([of_patient[p] for p in patients])
-    mean, difference = values.mean(axis=1) - values.mean(), values[:, 0] - values[:, 1]
-    terms = np.column_stack([np.ones(len(values)), mean, mean**2, difference, difference**2])
-    sums = np.zeros((len(of_patient), terms.shape[1]))
-    np.add.at(sums, place, terms)
-    random = np.random.default_rng(seed)
-    counts = random.multinomial(len(of_patient), np.full(len(of_patient), 1 / len(of_patient)), size=draws)
-    drawn = _icc_of_sums(counts @ sums)
-    drawn = drawn[np.isfinite(drawn)]
-    if drawn.size < draws / 2:
-        return None, None
-    return float(np.quantile(drawn, TAIL)), float(np.quantile(drawn, 1 - TAIL))
-
-
-def _icc_of_sums(sums: Floats) -> Floats:
-    """ICC(2,1) from n, and the sums of m, m², d, d²: MSR = 2 Σ(m - m̄)² / (n-1), MSC = n d̄² / 2, MSE = Σ(d - d̄)² / 2 / (n-1)."""
-    n, m, m2, d, d2 = sums.T
-    with np.errstate(all="ignore"):
-        rows, columns, residual = 2 * (m2 - m**2 / n) / (n - 1), d**2 / n / 2, (d2 - d**2 / n) / 2 / (n - 1)
-        return (rows - residual) / (rows + residual + 2 * (columns - residual) / n)
 
 
 def _in_percent(values: Floats) -> Figure:

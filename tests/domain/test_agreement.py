@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from dagster_project.domain.agreement import PAIRS, bland_altman, derive_pairs, derive_reader_agreement
-from dagster_project.domain.icc import icc
+from dagster_project.domain.icc_by_patient import icc_by_patient
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_AGREEMENT
 from dagster_project.study import load_study
@@ -118,7 +118,8 @@ def test_columns_are_those_of_the_table_and_the_key_is_unique():
 def test_the_icc_is_that_of_the_pairs():
     pairs = cohort({"AA": (12, 3)}, error=6)
     found = row(agreement(pairs), "site")
-    expected = icc(pairs.select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy())
+    values = pairs.select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy()
+    expected = icc_by_patient(values, pairs.select("site", "patient").rows())
     assert (found["icc_raw"], found["icc_lower"], found["icc_upper"]) == (expected.value, expected.lower, expected.upper)
     assert (found["n"], found["n_resolved"], found["arbitrated_share"], found["reason"], found["pooled_with"]) == (36, 36, 0.0, None, None)
 
@@ -193,7 +194,7 @@ def test_each_visit_and_the_cohort_have_a_row():
 def test_what_cannot_be_computed_is_null_with_a_reason():
     found = row(agreement(pairs_of(read(), read("R2"))), "cohort")
     assert (found["icc_raw"], found["icc_resolved"], found["icc_lower"]) == (None, None, None)
-    assert "icc_raw: fewer than two lesions" in found["reason"]
+    assert "icc_raw: fewer than 10 pairs" in found["reason"]
     assert "icc_resolved:" in found["reason"]
 
 
@@ -208,8 +209,9 @@ def test_where_reader_pairs_differ_the_form_is_icc_1_1_and_it_is_said():
     found = agreement(pl.concat([first, second]))
     assert "ICC(1,1)" in row(found, "cohort")["reason"]
     assert row(found, "site", site="AA")["reason"] is None
-    values = pl.concat([first, second]).select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy()
-    assert row(found, "cohort")["icc_raw"] == icc(values, "ICC(1,1)").value
+    both = pl.concat([first, second])
+    values, whose = both.select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy(), both.select("site", "patient").rows()
+    assert row(found, "cohort")["icc_raw"] == icc_by_patient(values, whose, "ICC(1,1)").value
 
 
 def test_the_row_of_the_masks_has_median_and_minimum():

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 
 from dagster_project.domain.quality import ROW_RULES, Verdict, evaluate_gate, gate_closed, is_open, judge_agreement
+from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
+from dagster_project.domain.quality import ROW_RULES, Verdict, evaluate_gate, gate_closed, judge_agreement
 from dagster_project.domain.training_cohort import derive_training_cohort
 from dagster_project.lake.contracts import Violation
 from dagster_project.lake.tables import QUALITY_VERDICTS
 from tests.domain.courses import STUDY
 from tests.domain.records import eligibility, responses, table, timepoints
+from tests.domain.rows import DECISIONS, LOCKED, frame
+from tests.domain.rows import table as read_table
 from tests.domain.test_training_cohort import protocol
 
-AGREED = {"scope": "site", "patient": "*", "visit": "*", "lesion": "*", "n": 60, "n_resolved": 50, "arbitrated_share": 0.17, "icc_resolved": 0.97, "icc_lower": 0.93}
+AGREED = {"scope": "site", "patient": "*", "visit": "*", "lesion": "*", "n": 60, "n_resolved": 50, "arbitrated_share": 0.17, "icc_raw": 0.91,
+          "icc_resolved": 0.97, "icc_lower": 0.93}
 
 
 def agreement(*sites, **changes):
@@ -94,6 +100,9 @@ AGREEMENT_CASES = {
     "4 no ICC": ({"icc_resolved": None, "icc_lower": None, "reason": "no spread"}, "icc_resolved", "cannot_evaluate"),
     "4 too few pairs": ({"n_resolved": 29}, "icc_resolved", "cannot_evaluate"),
     "4 too few pairs in the whole pool": ({"n_resolved": 29, "pooled_with": "GZ01"}, "icc_resolved", "cannot_evaluate"),
+    "7 raw agreement": ({"icc_raw": 0.699}, "icc_raw", "fail"),
+    "7 just reached": ({"icc_raw": 0.70}, "icc_raw", "pass"),
+    "7 no ICC over all pairs": ({"icc_raw": None, "reason": "no spread"}, "icc_raw", "cannot_evaluate"),
     "4 enough pairs in the pool": ({"n_resolved": 30, "pooled_with": "GZ01"}, "icc_resolved", "pass"),
 }
 
@@ -102,6 +111,24 @@ AGREEMENT_CASES = {
 def test_agreement(row, rule, expected):
     found = judge_agreement(agreement("BJCH", **row), STUDY)
     assert {v.verdict for v in found if v.rule == rule} == {expected}
+
+
+def test_7_a_reader_who_measures_another_patient_in_half_of_the_cases_closes_the_gate_by_name():
+    """Every case that the triggers find is arbitrated: what is left agrees well, and the raw figure tells of the reader."""
+    random = np.random.default_rng(4)
+    size = random.uniform(12, 80, (60, 3))
+    wrong = random.random(60) < 0.48
+    second = np.where(wrong[:, None], size[random.permutation(60)], size) + random.normal(0, 1.5, size.shape)
+    reads = read_table("reads", *(
+        {"site": "BJCH", "patient": f"P{p:02}", "lesion": f"L{n}", "reader": reader, "scan": "S", "locked_at": LOCKED, "volume_mm3": mm**3 / 2,
+         "longest_diameter_mm": mm, "mask_digest": None}
+        for reader, sizes in (("R1", size), ("R2", second)) for p, lesions in enumerate(sizes) for n, mm in enumerate(lesions)))
+    decided = frame(DECISIONS, *({"site": "BJCH", "patient": f"P{p:02}", "accepted_reader": "R1", "arbiter": "R9", "decided_at": LOCKED}
+                                 for p in np.flatnonzero(wrong)))
+    found = judge_agreement(derive_reader_agreement(derive_pairs(reads), decided, STUDY.section("agreement")), STUDY)
+    site = {v.rule: v.verdict for v in found if v.scope == "BJCH longest_diameter_mm"}
+    assert site["icc_resolved"] == "pass"
+    assert site["icc_raw"] == "fail"
 
 
 def test_4_a_site_that_nobody_read_twice_cannot_be_judged():

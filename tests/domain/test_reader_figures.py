@@ -11,7 +11,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from dagster_project.domain.agreement import derive_pairs
 from dagster_project.domain.icc import icc
-from dagster_project.domain.reader_figures import FORMS, bootstrap_icc, derive_reader_figures, weighted_kappa
+from dagster_project.domain.icc_by_patient import icc_by_patient
+from dagster_project.domain.reader_figures import FORMS, derive_reader_figures, weighted_kappa
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_FIGURES
 from dagster_project.study import load_study
@@ -64,26 +65,12 @@ def test_what_may_not_be_leant_on_is_named_and_never_a_pass(pairs, verdict):
     assert one(figures(pairs), "ICC(2,1)", scope="cohort", measurement="longest_diameter_mm")["verdict"] == verdict
 
 
-def test_drawing_patients_gives_what_drawing_them_one_by_one_gives():
+def test_the_gates_form_has_bounds_that_know_patients():
     pairs = cohort(25, seed=3)
+    row = one(figures(pairs), "ICC(2,1) by patient", scope="cohort", measurement="longest_diameter_mm")
     values = pairs.select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy()
-    patients = [("AA", p) for p in pairs["patient"]]
-    lower, upper = bootstrap_icc(values, patients, 400, seed=1)
-    random = np.random.default_rng(1)
-    counts = random.multinomial(25, np.full(25, 1 / 25), size=400)
-    slow = [icc(np.repeat(values, row, axis=0)).value for row in counts]
-    assert (lower, upper) == pytest.approx((np.quantile(slow, 0.025), np.quantile(slow, 0.975)), abs=1e-9)
-
-
-def test_bounds_by_patient_are_wider_where_lesions_hang_together():
-    """Ten lesions of a patient that all lie off by the patient's own error say as much as one."""
-    random = np.random.default_rng(5)
-    size, off = random.uniform(10, 80, 12), random.normal(0, 8, 12)
-    values = np.array([[s, s + o] for s, o in zip(size, off, strict=True) for _ in range(10)]) + random.normal(0, 0.2, (120, 2))
-    patients = [("AA", f"P{i}") for i in range(12) for _ in range(10)]
-    lower, upper = bootstrap_icc(values, patients, 1000, seed=1)
-    naive = icc(values)
-    assert upper - lower > 1.5 * (naive.upper - naive.lower)
+    expected = icc_by_patient(values, pairs.select("site", "patient").rows())
+    assert (row["value"], row["lower"], row["upper"], row["n"]) == (expected.value, expected.lower, expected.upper, 25)
 
 
 @pytest.mark.parametrize("seed", range(5))

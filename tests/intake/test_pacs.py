@@ -321,7 +321,7 @@ def test_dates_outside_the_window_are_not_asked_for(site, orthanc):
 
 
 def test_a_pacs_that_does_not_know_us_is_named(site, orthanc):
-    archive = MessageArchive(Peer("get", ae_title="WRONG", port=orthanc.port), Listening(seconds=5), site.reception)
+    archive = MessageArchive(Peer("get", ae_title="WRONG", port=orthanc.port), Listening(), site.reception)
     with pytest.raises(PacsError, match="its AE title is not WRONG"):
         series_of(archive, Wanted("ZY0012345"))
 
