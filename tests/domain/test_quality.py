@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dagster_project.domain.quality import ROW_RULES, Verdict, evaluate_gate, gate_closed, is_open, judge_agreement
 from dagster_project.domain.agreement import derive_pairs, derive_reader_agreement
-from dagster_project.domain.quality import ROW_RULES, Verdict, evaluate_gate, gate_closed, judge_agreement
+from dagster_project.domain.quality import ROW_RULES, Verdict, evaluate_gate, gate_closed, is_open, judge_agreement
 from dagster_project.domain.training_cohort import derive_training_cohort
 from dagster_project.lake.contracts import Violation
 from dagster_project.lake.tables import QUALITY_VERDICTS
