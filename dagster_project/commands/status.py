@@ -144,6 +144,7 @@ ZH = {
     "open arbitrations": "待裁决病例",
     "icc resolved": "ICC（未经仲裁的配对）",
     "icc lower bound": "ICC 置信下限",
+    "icc raw": "ICC（全部配对）",
     "arbitrated share": "仲裁比例",
     "patient at two sites": "同一患者出现在两个中心",
     "images under two pseudonyms": "同一图像对应两个研究编号",
