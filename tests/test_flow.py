@@ -12,7 +12,7 @@ from dagster_project.commands.run import Flow
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.schema import comment
 from dagster_project.lake.tables import BY_NAME, PUBLISHED, TABLES
-from tests.trial import SITES, Stage
+from tests.trial import SETTINGS, SITES, Stage
 
 CAREFUL, CARELESS = SITES
 
@@ -58,7 +58,7 @@ def test_training_alone_in_a_new_run_meets_the_same_gate(denied: tuple[dg.Execut
     assert told is not None
     assert f"open_arbitrations at {CARELESS}: figure 1, limit 0" in str(told.description)
     assert f"icc_lower_bound [{CARELESS} volume_mm3]" in told.metadata
-    assert "limit 0.75" in str(told.metadata[f"icc_lower_bound [{CARELESS} volume_mm3]"].value)
+    assert f"limit {SETTINGS['agreement']['icc_lower_minimum']:g}" in str(told.metadata[f"icc_lower_bound [{CARELESS} volume_mm3]"].value)
     assert runs == 0, "MLflow has a run although the gate was closed"
 
 

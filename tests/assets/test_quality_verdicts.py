@@ -8,7 +8,7 @@ from tests.trial import Stage
 
 
 def test_a_verdict_follows_from_figure_and_limit(closed: Stage, opened: Stage) -> None:
-    at_least = ("icc_resolved", "icc_lower_bound", "minimum_patients", "minimum_responders", "minimum_non_responders")
+    at_least = ("icc_raw", "icc_resolved", "icc_lower_bound", "minimum_patients", "minimum_responders", "minimum_non_responders")
     for stage in (closed, opened):
         for row in stage.table("quality_verdicts").filter((pl.col("kind") == "cohort") & pl.col("figure").is_not_null()).iter_rows(named=True):
             holds = row["figure"] >= row["limit"] if row["rule"] in at_least else row["figure"] <= row["limit"]
