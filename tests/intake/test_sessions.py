@@ -14,7 +14,6 @@ import pytest
 
 from dagster_project.intake.deidentification import deidentify, open_source
 from dagster_project.intake.keys import create_throwaway_medium, unlock
-from dagster_project.intake.pseudonyms import Crosswalk
 from dagster_project.intake.vault import take_in
 from tests.intake.builders import PERSON, ROOT, ct, image, rtstruct, seg, to_bytes
 
@@ -84,21 +83,19 @@ def test_a_file_sent_twice_is_a_duplicate_and_other_pixels_under_its_uid_are_ref
     (landing / "other.dcm").write_bytes(to_bytes(ct(1, series=f"{ROOT}.20", AcquisitionDate="20240105", pixels=image(7))))
     report = take_in(landing.parent, tmp_path / "vault" / "AB", keys=keys, crosswalk=tmp_path / "crosswalk")
     assert report.duplicates == 1
-    assert report.refused == 1
+    assert report.refused == 2, "which of the two is right nobody can tell"
     again = take_in(landing.parent, tmp_path / "vault" / "AB", keys=keys, crosswalk=tmp_path / "crosswalk")
-    assert (again.accepted, again.refused) == (0, 1)
+    assert (again.accepted, again.refused) == (0, 2)
 
 
-def test_one_series_under_two_numbers_is_refused_for_the_second(tmp_path):
+def test_one_series_under_two_numbers_is_refused_for_both(tmp_path):
     keys = unlock(create_throwaway_medium(tmp_path / "medium"))
     landing = tmp_path / "landing" / "AB" / "dicom"
     landing.mkdir(parents=True)
     (landing / "a.dcm").write_bytes(to_bytes(ct(0, patient="111")))
     (landing / "b.dcm").write_bytes(to_bytes(ct(1, patient="222")))
     report = take_in(landing.parent, tmp_path / "vault" / "AB", keys=keys, crosswalk=tmp_path / "crosswalk")
-    assert (report.accepted, report.refused) == (1, 1)
-    book = Crosswalk(tmp_path / "crosswalk", keys)
-    assert book.find("AB", "111") != book.find("AB", "222")
+    assert (report.accepted, report.refused) == (0, 2)
 
 
 # -- another validator --------------------------------------------------------------------------------------------------------
