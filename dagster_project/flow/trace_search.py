@@ -29,20 +29,26 @@ HEADER_BYTES = 2**14
 """What is read of an image that intake noted for another patient: everything before its pixels, and some."""
 
 PICTURE_MARK = 48
-"""Bytes from the middle of a picture by which it is known again, also within a page."""
+"""Bytes from the end of a picture's pixels by which it is known again, also within a page: there their checksums are."""
+
+LAST_CHUNK = 12
+"""Bytes of IEND, which ends every PNG."""
 
 _PICTURE = re.compile(rb"data:image/png;base64,([A-Za-z0-9+/=]{100,})")
 
 
 def picture_marks(pages: Iterable[bytes]) -> frozenset[str]:
-    """What the pictures of pages are known by: base64 of bytes from the middle of each."""
+    """What the pictures of pages are known by: base64 of the last bytes of the pixels of each."""
     found = (picture for page in pages for picture in _PICTURE.findall(page))
     return frozenset(mark_of_picture(base64.b64decode(picture)) for picture in found)
 
 
 def mark_of_picture(png: bytes) -> str:
-    """A piece from the middle, at a place where base64 of it is a piece of the base64 of the whole."""
-    start = len(png) // 2 // 3 * 3
+    """The end of the pixels, at a place where base64 of it is a piece of the base64 of the whole.
+
+    A piece from the middle may be blank, and then it is a piece of other patients' pictures too.
+    """
+    start = (len(png) - LAST_CHUNK - PICTURE_MARK) // 3 * 3
     return base64.b64encode(png[start:start + PICTURE_MARK]).decode()
 
 
