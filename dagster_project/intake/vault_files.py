@@ -147,6 +147,8 @@ def _texts_of_register(file: Path, words: frozenset[str]) -> Iterator[tuple[str,
 
 
 def _texts_of_arrays(file: Path, words: frozenset[str]) -> Iterator[tuple[str, str]]:
+    if not file.stat().st_size:  # a lesion too small for habitats: nothing in it, and nothing to read
+        return
     with zipfile.ZipFile(file) as archive:
         if archive.comment or any(entry.comment for entry in archive.infolist()):
             yield HEADER, "comment"

@@ -304,3 +304,9 @@ def test_texts_of_a_picture_are_found(home: Path) -> None:
     file.parent.mkdir()
     Image.new("L", (4, 4)).save(file, pnginfo=notes)
     assert kinds(home) == {HEADER}
+
+
+def test_an_empty_file_of_habitats_is_no_finding(tmp_path: Path) -> None:
+    empty = tmp_path / "local-0123456789abcdef.npz"
+    empty.touch()
+    assert list(vault_files.READERS[".npz"](empty, frozenset())) == []
