@@ -13,5 +13,6 @@ from dagster_project.resources import Lakehouse
 @table_asset(ATTRIBUTIONS, deps=["model_runs"])
 def attributions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Take over what was derived with the predictions."""
-    rows = load_predictions(lakehouse).attributions.with_columns(gate=pl.lit(gate_state(lakehouse)))
+    state = gate_state(lakehouse.lake, lakehouse.study)
+    rows = load_predictions(lakehouse).attributions.with_columns(gate=pl.lit(state))
     return materialize_result(lakehouse.lake.replace(ATTRIBUTIONS.name, rows), rows, facts={"patients": rows["patient"].n_unique()})

@@ -16,5 +16,6 @@ def dynamic_irecist(lakehouse: Lakehouse) -> dg.MaterializeResult:
     responses, predictions, runs, dhi = lakehouse.read("responses", "predictions", "model_runs", "dhi")
     accepted = responses.filter(pl.col("evaluator") == "accepted")
     rows = derive_dynamic_irecist(
-        accepted, predictions, runs, dhi, lakehouse.study.section("model"), gate=gate_state(lakehouse))
+        accepted, predictions, runs, dhi, lakehouse.study.section("model"),
+        gate=gate_state(lakehouse.lake, lakehouse.study))
     return materialize_result(lakehouse.lake.replace(DYNAMIC_IRECIST.name, rows), rows)

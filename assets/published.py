@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from dagster_project.flow.gate import mark_rows
 from dagster_project.flow.publication import publish_home
 from dagster_project.flow.vault_audit import blocked_sites
 from dagster_project.materialisation import page_asset
@@ -12,7 +11,6 @@ from dagster_project.resources import Lakehouse
 @page_asset(kinds=["duckdb", "parquet"])
 def published(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """One self-contained DuckDB file and plain Parquet of the newest snapshot, swapped in by a link; without sites that an audit blocks."""
-    mark_rows(lakehouse)
     made = publish_home(lakehouse.lake, lakehouse.home, lakehouse.study)
     blocked = ", ".join(sorted(blocked_sites(lakehouse.home)))
     return dg.MaterializeResult(metadata={

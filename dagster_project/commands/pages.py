@@ -18,13 +18,11 @@ def publish(anew: bool) -> None:
     Example:
       lakehouse publish && duckdb -readonly .lakehouse/published/lakehouse.duckdb
     """
-    from dagster_project.flow.gate import mark_rows
     from dagster_project.flow.publication import publish_home
     from dagster_project.resources import Lakehouse
 
     home, lakehouse = existing_home(), Lakehouse()
     with home_locked(home, "lakehouse publish", waiting=click.echo):
-        mark_rows(lakehouse)
         made = publish_home(lakehouse.lake, home, lakehouse.study, anew=anew)
     click.echo(f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: {home.published / 'lakehouse.duckdb'}")
 

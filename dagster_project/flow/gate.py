@@ -11,9 +11,10 @@ import polars as pl
 from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed, is_open
 from dagster_project.lake.answers import violations_of
 from dagster_project.lake.stamps import keep_stamps
-from dagster_project.lake.store import read_lake
+from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import ATTRIBUTIONS, DYNAMIC_IRECIST, PREDICTIONS, QUALITY_VERDICTS, TABLES
 from dagster_project.resources import Lakehouse
+from dagster_project.study import Study
 
 JUDGED = ("patients", "treatments", "scans", "timepoints", "reads", "reader_agreement", "arbitrations", "lesions", "eligibility", "responses", "outcomes")
 """Tables that rules look at row by row; contracts look at all."""
@@ -25,23 +26,21 @@ MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)
 """Tables each row of which says whether the gate is open."""
 
 
-def gate_state(lakehouse: Lakehouse) -> str:
+def gate_state(lake: Lake, study: Study) -> str:
     """`open` or `closed`, by the newest verdicts and the protocol in use."""
-    verdicts = lakehouse.lake.read(QUALITY_VERDICTS.name)
-    return "open" if is_open(verdicts, lakehouse.study.digest) else "closed"
+    return "open" if is_open(lake.read(QUALITY_VERDICTS.name), study.digest) else "closed"
 
 
-def mark_rows(lakehouse: Lakehouse) -> str:
+def mark_rows(lake: Lake, study: Study) -> str:
     """Bring the mark of every row behind the gate up to date; the state.
 
     Nothing is written while the state is as it was.
     """
-    state = gate_state(lakehouse)
+    state = gate_state(lake, study)
     for table in MARKED:
-        others = lakehouse.lake.query(f'SELECT count(*) FROM "{table.name}" WHERE gate <> ?', [state]).fetchall()[0][0]
+        others = lake.query(f'SELECT count(*) FROM "{table.name}" WHERE gate <> ?', [state]).fetchall()[0][0]
         if others:
-            rows = lakehouse.lake.read(table.name).with_columns(gate=pl.lit(state))
-            lakehouse.lake.replace(table.name, rows)
+            lake.replace(table.name, lake.read(table.name).with_columns(gate=pl.lit(state)))
     return state
 
 
@@ -78,7 +77,7 @@ def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     study = lakehouse.study
     verdicts = evaluate_gate(tables, broken, study)
     lakehouse.lake.replace(QUALITY_VERDICTS.name, verdict_rows(verdicts, snapshot, lakehouse, study.digest))
-    mark_rows(lakehouse)
+    mark_rows(lakehouse.lake, study)
     return verdicts, snapshot
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from dagster_project.flow.gate import mark_rows
 from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, slices_of
-from dagster_project.flow.publication import count_disclosure
+from dagster_project.flow.publication import bring_up_to_date
 from dagster_project.flow.reads import drawn_reads
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.tables import TABLES
@@ -28,8 +27,7 @@ TOO_LONG = ("radiomic_features", "control_features", "delta_features")
 
 def page_tables(lakehouse: Lakehouse) -> dict[str, pl.DataFrame]:
     """All tables that pages speak of, of one snapshot, with the mark of the gate and the counts of disclosure as they are now."""
-    mark_rows(lakehouse)
-    count_disclosure(lakehouse.lake, lakehouse.study)
+    bring_up_to_date(lakehouse.lake, lakehouse.study)
     names = [t.name for t in TABLES if t.name not in TOO_LONG]
     return dict(zip(names, lakehouse.read(*names, as_of=lakehouse.lake.snapshot()), strict=True))
 

@@ -181,7 +181,8 @@ def marked_predictions(lakehouse: Lakehouse, model_runs: pl.DataFrame) -> pl.Dat
     now = pl.lit(lakehouse.study.amended, pl.String)
     lines = pl.concat_str("then", now, separator="\n", ignore_nulls=True).str.split("\n").list.unique(maintain_order=True)
     amendments = lines.list.join("\n").replace("", None)
-    return rows.with_columns(gate=pl.lit(gate_state(lakehouse)), amendments=amendments).drop("then")
+    state = gate_state(lakehouse.lake, lakehouse.study)
+    return rows.with_columns(gate=pl.lit(state), amendments=amendments).drop("then")
 
 
 def _file(lakehouse: Lakehouse, table: Table) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dagster_project.domain.disclosure import derive_disclosure
+from dagster_project.flow.gate import mark_rows
 from dagster_project.flow.lake_audit import EVERY_SITE, audit_lake
 from dagster_project.flow.vault_audit import BLOCKED, blocked_sites
 from dagster_project.lake.errors import LakeError
@@ -25,6 +26,12 @@ def count_disclosure(lake: Lake, study: Study) -> tuple[Write, pl.DataFrame]:
     return lake.replace(DISCLOSURE.name, rows), rows
 
 
+def bring_up_to_date(lake: Lake, study: Study) -> None:
+    """The mark of the gate and the counts of disclosure, as they are now, before anything shows them."""
+    mark_rows(lake, study)
+    count_disclosure(lake, study)
+
+
 class NothingPublished(LakeError):
     """A table that names no site holds what could identify a person."""
 
@@ -40,7 +47,7 @@ def publish_home(lake: Lake, home: Home, study: Study, *, anew: bool = False) ->
     NothingPublished
         Where a table of all sites has a finding.
     """
-    count_disclosure(lake, study)
+    bring_up_to_date(lake, study)
     audit_lake(lake, home)
     blocked = blocked_sites(home)
     if EVERY_SITE in blocked:

@@ -10,10 +10,9 @@ from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
-from dagster_project.flow.gate import mark_rows
 from dagster_project.flow.model_runs import with_aliases
 from dagster_project.flow.predictions import forget_predictions, load_predictions, save_predictions
-from dagster_project.flow.publication import count_disclosure, publish_home
+from dagster_project.flow.publication import bring_up_to_date, publish_home
 from dagster_project.flow.trace_search import picture_marks
 from dagster_project.intake.pseudonyms import forget_site, is_audited, write_audit
 from dagster_project.intake.vault import held_names, remove_patient, site_lock
@@ -171,8 +170,7 @@ def expunge(lakehouse: Lakehouse) -> None:
     2. Older publications go, and this snapshot is published.
     """
     home = lakehouse.home
-    mark_rows(lakehouse)
-    count_disclosure(lakehouse.lake, lakehouse.study)
+    bring_up_to_date(lakehouse.lake, lakehouse.study)
     lakehouse.lake.expunge()
     withdraw_publications(home.published)
     publish_home(lakehouse.lake, home, lakehouse.study)

@@ -49,16 +49,16 @@ def marks(lakehouse: Lakehouse) -> set[str]:
 
 @pytest.mark.parametrize("verdict", ["fail", "cannot_evaluate"])
 def test_rows_of_an_earlier_night_are_marked_when_the_gate_closes_and_not_when_it_opens_again(lakehouse: Lakehouse, verdict: str) -> None:
-    assert mark_rows(lakehouse) == "open"
+    assert mark_rows(lakehouse.lake, lakehouse.study) == "open"
     judged = lakehouse.lake.read("quality_verdicts")
     lakehouse.lake.replace("quality_verdicts", judged.with_columns(verdict=pl.lit(verdict)))
-    assert mark_rows(lakehouse) == "closed"
+    assert mark_rows(lakehouse.lake, lakehouse.study) == "closed"
     assert marks(lakehouse) == {"closed"}
     before = lakehouse.lake.snapshot()
-    mark_rows(lakehouse)
+    mark_rows(lakehouse.lake, lakehouse.study)
     assert lakehouse.lake.snapshot() == before, "a night in which nothing changes writes nothing"
     lakehouse.lake.replace("quality_verdicts", judged)
-    mark_rows(lakehouse)
+    mark_rows(lakehouse.lake, lakehouse.study)
     assert marks(lakehouse) == {"open"}
 
 
@@ -68,19 +68,19 @@ def test_a_protocol_changed_after_the_verdict_shuts_the_gate(lakehouse: Lakehous
     with pytest.raises(dg.Failure, match="changed after the gate was judged") as refused:
         refuse_other_protocol(lakehouse)
     assert str(refused.value.description).startswith("The gate is closed.")
-    assert gate_state(lakehouse) == "closed"
-    mark_rows(lakehouse)
+    assert gate_state(lakehouse.lake, lakehouse.study) == "closed"
+    mark_rows(lakehouse.lake, lakehouse.study)
     assert marks(lakehouse) == {"closed"}
 
 
 def test_publishing_less_does_not_shut_it(lakehouse: Lakehouse, tmp_path: Path) -> None:
     write_protocol(tmp_path / "study.toml", {"publish": {"age_band_years": 5}})
-    assert gate_state(lakehouse) == "open"
+    assert gate_state(lakehouse.lake, lakehouse.study) == "open"
 
 
 def test_without_a_verdict_it_is_shut(lakehouse: Lakehouse) -> None:
     lakehouse.lake.replace("quality_verdicts", empty(BY_NAME["quality_verdicts"]))
-    assert gate_state(lakehouse) == "closed"
+    assert gate_state(lakehouse.lake, lakehouse.study) == "closed"
     with pytest.raises(dg.Failure):
         refuse_other_protocol(lakehouse)
 

@@ -14,6 +14,7 @@ from dagster_project.lake.home import Home
 from dagster_project.lake.store import open_lake
 from dagster_project.study import PROTOCOL, Study, load_study
 from tests.domain.records import table
+from tests.flow.test_gate import WHO, rows
 
 
 def protocol(**section: object) -> Study:
@@ -42,3 +43,13 @@ def test_the_counts_follow_the_setting_at_once(tmp_path: Path) -> None:
         before = lake.snapshot()
         assert not publish_home(lake, home, protocol(age_band_years=5)).fresh
         assert lake.snapshot() == before
+
+
+def test_a_mark_that_is_out_of_date_is_not_published(tmp_path: Path) -> None:
+    """Whatever publishes: nothing was judged here, so the gate is closed."""
+    home = Home(tmp_path / "home").make()
+    with open_lake(home) as lake:
+        lake.replace("predictions", rows("predictions", **WHO, gate="open"))
+        publish_home(lake, home, protocol())
+    with duckdb.connect(str(home.published / "lakehouse.duckdb"), read_only=True) as c:
+        assert c.execute("SELECT gate FROM predictions").fetchall() == [("closed",)]
