@@ -17,6 +17,7 @@ from dagster_project.commands.terminal import (
     print_table,
     print_unknown_folders,
 )
+from dagster_project.domain.quality import CLOSING
 from dagster_project.flow.vault_audit import BLOCKED, NOT_THE_SAME, advice, open_findings, summarise
 from dagster_project.intake.landing import locate_refused
 from dagster_project.lake.errors import LakeError, name_fault
@@ -361,12 +362,12 @@ def _print_gate(lake: Lake, words: Words) -> None:
     verdicts: list[tuple[Any, ...]] = lake.query(
         'SELECT rule, scope, figure, "limit", verdict, detail, protocol_digest FROM quality_verdicts '
         "WHERE kind = 'cohort' ORDER BY ALL").fetchall()
-    closed = [v[:6] for v in verdicts if v[4] in {"fail", "cannot_evaluate"}]
+    closed, study = [v[:6] for v in verdicts if v[4] in CLOSING], load_study()
     held = "closed" if closed else "open"
-    other = any(v[6] != load_study().digest for v in verdicts)
+    other = any(v[6] != study.digest for v in verdicts)
     state = "judged by another protocol: lakehouse run" if other else held if verdicts else "not judged yet"
     CONSOLE.print(f"\n[bold]{words('Gate')}[/bold] {words(state)}")
-    for amendment in load_study().amendments:
+    for amendment in study.amendments:
         CONSOLE.print(f"{words('Looser than registered')}: {escape(amendment.words())}", soft_wrap=True)
     if closed:
         _print_earlier(lake, words)

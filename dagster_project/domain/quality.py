@@ -17,6 +17,9 @@ Kind = Literal["row", "cohort"]
 Decision = Literal["pass", "warn", "fail", "cannot_evaluate"]
 Tables = Mapping[str, pl.DataFrame]
 
+CLOSING: tuple[Decision, ...] = ("fail", "cannot_evaluate")
+"""Decisions on a cohort rule by which the gate is closed, the worse first."""
+
 NEEDED = ("patients", "scans", "timepoints", "reader_agreement", "arbitrations", "eligibility", "responses", "outcomes")
 """Tables without which the gate cannot be judged."""
 
@@ -43,7 +46,7 @@ class Verdict:
 
 def gate_closed(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """The cohort rules that close the gate: failed, or not to be evaluated."""
-    return [v for v in verdicts if v.kind == "cohort" and v.verdict in {"fail", "cannot_evaluate"}]
+    return [v for v in verdicts if v.kind == "cohort" and v.verdict in CLOSING]
 
 
 def is_open(verdicts: pl.DataFrame, protocol_digest: str) -> bool:
@@ -57,7 +60,7 @@ def is_open(verdicts: pl.DataFrame, protocol_digest: str) -> bool:
         Digest of the protocol in use: by another one nothing was judged.
     """
     cohort = verdicts.filter(pl.col("kind") == "cohort")
-    closing = cohort["verdict"].is_in(["fail", "cannot_evaluate"]) | (cohort["protocol_digest"] != protocol_digest)
+    closing = cohort["verdict"].is_in(CLOSING) | (cohort["protocol_digest"] != protocol_digest)
     return cohort.height > 0 and not closing.any()
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from dagster_project.domain.eligibility import CRITERIA as ORDER_OF_CRITERIA
 from dagster_project.domain.eligibility import derive_flow
 from dagster_project.domain.endpoints import clopper_pearson, kaplan_meier, log_rank
+from dagster_project.domain.quality import CLOSING
 from dagster_project.domain.survival import outcome_weights
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.schema import empty
@@ -380,7 +381,7 @@ class Gate:
 
 def summarise_gate(verdicts: pl.DataFrame, protocol_digest: str) -> Gate:
     """A cohort rule that failed or could not be evaluated closes the gate; worst verdicts come first."""
-    order = ["fail", "cannot_evaluate", "warn", "pass"]
+    order = [*CLOSING, "warn", "pass"]
     rows = [
         {**row, "detail_zh": _chinese_or_nothing(row["detail"])}
         for row in sorted(
@@ -388,7 +389,7 @@ def summarise_gate(verdicts: pl.DataFrame, protocol_digest: str) -> Gate:
         )
     ]
     cohort = [r for r in rows if r["kind"] == "cohort"]
-    failing = [r for r in cohort if r["verdict"] in order[:2]]
+    failing = [r for r in cohort if r["verdict"] in CLOSING]
     other = any(r["protocol_digest"] != protocol_digest for r in cohort)
     held = "open" if cohort else "not_evaluated"
     state = "other_protocol" if other else "closed" if failing else held
