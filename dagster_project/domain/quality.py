@@ -146,10 +146,12 @@ def judge_agreement(agreement: pl.DataFrame, study: Study, sites: Sequence[str] 
     3. arbitrated_share: at most `arbitrated_share_maximum` of the lesion-visits, the largest share of any measurement
     4. no row, no ICC, or fewer than `pairs_minimum` pairs although small sites are pooled: cannot_evaluate
     5. short axis: left out where there is no node; a warning instead of 4, since nodes are few and their longest diameters are judged too
-    6. by visit, over all sites together, where every site is judged: the same rules; a warning instead of 4, since all visits
+    6. by visit, over all sites together, where every site is judged: 1 and 2; a warning instead of 4, since all visits
        together are judged site by site
-    7. icc_raw: ICC(2,1) over all pairs of a site, arbitrated ones too, at least `icc_raw_minimum`: readers who agree only
-       where no arbiter was needed need training, not an arbiter
+    7. icc_raw, of a site where 1 and 2 are judged: ICC(2,1) over all pairs, arbitrated ones too, at least
+       `icc_raw_minimum`: readers who agree only where no arbiter was needed need training, not an arbiter
+
+    A site of few pairs is judged by the figures of its pool, which the details name (`derive_reader_agreement`).
 
     A site that fails can be left out only by `sites_left_out` of the protocol. Its pairs still stand in the rows by visit, so these
     are judged only where no site is left out.
@@ -208,6 +210,8 @@ def _raw_judged(scope: str, row: Mapping, rules: Mapping) -> Verdict:
     if row["icc_raw"] is None:
         return Verdict("icc_raw", scope, "cohort", None, rules["icc_raw_minimum"], "cannot_evaluate", str(row["reason"]))
     detail = f"all {row['n']} pairs, arbitrated ones too; below the limit train the readers"
+    if row["pooled_with"]:
+        detail = f"all {row['n']} pairs, arbitrated ones too, pooled with {row['pooled_with']}; below the limit train the readers"
     return _at_least("icc_raw", scope, row["icc_raw"], rules["icc_raw_minimum"], detail)
 
 

@@ -10,6 +10,7 @@ from dagster_project.domain.agreement import derive_pairs, derive_reader_agreeme
 from dagster_project.domain.quality import ROW_RULES, Verdict, evaluate_gate, gate_closed, is_open, judge_agreement
 from dagster_project.domain.training_cohort import derive_training_cohort
 from dagster_project.lake.contracts import Violation
+from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.tables import QUALITY_VERDICTS
 from tests.domain.courses import STUDY
 from tests.domain.records import eligibility, responses, table, timepoints
@@ -110,6 +111,13 @@ AGREEMENT_CASES = {
 def test_agreement(row, rule, expected):
     found = judge_agreement(agreement("BJCH", **row), STUDY)
     assert {v.verdict for v in found if v.rule == rule} == {expected}
+
+
+def test_7_of_a_pool_the_detail_names_the_other_sites():
+    """The pairs are then not the site's alone, and its readers may not be those who need training."""
+    (found,) = (v for v in judge_agreement(agreement("BJCH", icc_raw=0.5, pooled_with="GZ01"), STUDY) if v.scope == "BJCH volume_mm3" and v.rule == "icc_raw")
+    assert "all 60 pairs, arbitrated ones too, pooled with GZ01;" in found.detail
+    assert "与 GZ01 合并计算" in str(chinese_reason(found.detail))
 
 
 def test_7_a_reader_who_measures_another_patient_in_half_of_the_cases_closes_the_gate_by_name():
