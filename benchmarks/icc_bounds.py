@@ -1,4 +1,4 @@
-"""What 95 % bounds of a readers' ICC cover, where lesions and visits of one patient hang together.
+"""What 95 % bounds of a readers' ICC cover, where lesions and visits are clustered within patients.
 
 Simulated patients with Poisson numbers of lesion-visits; two readers whose errors share a part by patient. The truth is the
 ICC of 400,000 such patients. Compared:

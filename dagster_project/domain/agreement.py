@@ -130,7 +130,7 @@ def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules:
 
     1. A lesion-visit is arbitrated where an arbiter decided its patient's case: neither reader, for one of the two, after both had locked.
     2. `icc_raw` is over all pairs, `icc_resolved` over those that were settled without an arbiter. Every row has both, and
-       `arbitrated_share`: leaving out what was discordant flatters. Bounds know patients (`icc_by_patient`).
+       `arbitrated_share`: leaving out what was discordant flatters. Bounds are clustered by patient (`icc_by_patient`).
     3. ICC(2,1) where the same two readers read all pairs of the row, else ICC(1,1), and the reason says so.
     4. A site with fewer than `pairs_minimum` resolved pairs is judged pooled with the other such sites, or with all sites
        where these are still too few. `n`, `n_resolved` and the ICC are then the pool's, `pooled_with` and `reason` say so;

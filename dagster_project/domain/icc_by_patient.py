@@ -1,4 +1,4 @@
-"""Bounds of an ICC that know that lesions and visits of one patient hang together."""
+"""Confidence bounds of an ICC where lesions and visits are clustered within patients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def icc_by_patient(values: Floats, patients: Sequence[tuple[str, str]], form: Fo
        has no ICC.
 
     Bounds that take pairs for independent are too narrow where patients have several lesions; percentiles of drawn
-    patients are too narrow where there are few patients. What each covers stands in docs/benchmarks.md.
+    patients are too narrow where there are few patients. docs/benchmarks.md has the coverage of each.
 
     Parameters
     ----------

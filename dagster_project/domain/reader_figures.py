@@ -1,4 +1,4 @@
-"""What else is asked of two readers: every form of ICC, bounds that know patients, masks' distances, categories, and how the readers do over time."""
+"""What else is asked of two readers: every form of ICC, bounds clustered by patient, masks' distances, categories, and how the readers do over time."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def derive_reader_figures(
 ) -> pl.DataFrame:
     """READER_FIGURES: a row a figure, each with its n, its bounds where it has any, and a verdict that is never a pass.
 
-    1. by site, by visit and for the cohort, for each measurement: the six forms of ICC, ICC(2,1) with bounds that
-       know patients, and the difference in percent (Bland & Altman) with its limits
+    1. by site, by visit and for the cohort, for each measurement: the six forms of ICC, ICC(2,1) with bounds
+       clustered by patient, and the difference in percent (Bland & Altman) with its limits
     2. `sum_change_mm`: the same forms for the change of the sum of diameters from baseline, by patient and visit
     3. `response`: Cohen's kappa with linear weights over CR, PR, SD, PD
     4. of each pair of masks, and the median over each scope: surface Dice, 95 % Hausdorff distance, mean surface distance

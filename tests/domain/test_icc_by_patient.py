@@ -29,7 +29,7 @@ def test_bounds_are_those_of_leaving_out_each_patient_by_hand(form):
     assert (found.lower, found.upper) == pytest.approx((np.tanh(centre - reach), np.tanh(centre + reach)), abs=1e-10)
 
 
-def test_bounds_are_wider_where_lesions_hang_together():
+def test_bounds_are_wider_where_lesions_are_correlated_within_patients():
     values, whose = reads(12, 10, hangs=8.0)
     found, naive = icc_by_patient(values, whose), icc(values)
     assert found.upper - found.lower > 1.5 * (naive.upper - naive.lower)

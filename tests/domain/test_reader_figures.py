@@ -65,7 +65,7 @@ def test_what_may_not_be_leant_on_is_named_and_never_a_pass(pairs, verdict):
     assert one(figures(pairs), "ICC(2,1)", scope="cohort", measurement="longest_diameter_mm")["verdict"] == verdict
 
 
-def test_the_gates_form_has_bounds_that_know_patients():
+def test_the_gates_form_has_bounds_clustered_by_patient():
     pairs = cohort(25, seed=3)
     row = one(figures(pairs), "ICC(2,1) by patient", scope="cohort", measurement="longest_diameter_mm")
     values = pairs.select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy()
