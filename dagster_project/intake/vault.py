@@ -254,12 +254,13 @@ class _Run:
         What the disk lost is taken in again from the landing, and named where it lies there no more.
         """
         lost = [row for row, is_fresh in self.register.placed() if not _is_whole(self.vault / row.output, row.output_digest if is_fresh else "")]
-        for row in lost:
-            with self.register.transaction():
-                self.register.lose(row, _called(row), LOST)
-            (self.vault / row.output).unlink(missing_ok=True)
         self.manifest.append({"event": "lost", "output": row.output_digest} for row in lost)
-        self.register.remember("under_way", self.run)
+        for row in lost:
+            (self.vault / row.output).unlink(missing_ok=True)
+        with self.register.transaction():
+            for row in lost:
+                self.register.lose(row, _called(row), LOST)
+            self.register.remember("under_way", self.run)
 
     def _read_masks_again(self) -> None:
         """What is inside a mask is decided when it is taken in: by other rules the files that still lie here are judged anew."""

@@ -270,7 +270,7 @@ def _lines_of(manifest: Path) -> _Lines:
                 ever.add(record["output"])
                 held.discard(record["former"])
                 held.add(record["output"])
-            elif record["event"] in {"superseded", "retracted"}:
+            elif record["event"] in {"superseded", "retracted", "lost"}:
                 held.discard(record["output"])
             elif record["event"] in {"withdrawn", "given_up"}:
                 complete &= "outputs" in record

@@ -18,7 +18,8 @@ import pytest
 from dagster_project.flow.vault_audit import NOT_THE_SAME, advice, audit_what_is_new, blocked_sites
 from dagster_project.intake import vault_files
 from dagster_project.intake.pseudonyms import Crosswalk
-from dagster_project.intake.vault import give_up_patient, remove_patient, take_in
+from dagster_project.intake.register import Register
+from dagster_project.intake.vault import LOST, give_up_patient, remove_patient, take_in
 from dagster_project.intake.vault_audit import audit_vault
 from dagster_project.intake.vault_files import (
     BROKEN,
@@ -129,6 +130,17 @@ def test_a_line_of_the_manifest_whose_file_and_row_are_gone_is_found(home: Path)
     with closing(sqlite3.connect(home / "vault" / "AB" / "intake.sqlite")) as register, register:
         register.execute("DELETE FROM object WHERE output = ?", (name,))
     assert kinds(home) == {NO_FILE}
+
+
+def test_a_file_that_the_disk_lost_and_that_was_named_for_it_is_no_line_without_its_file(home: Path) -> None:
+    """Its line says that it was lost: else its site would be blocked for good."""
+    slice_of(home).unlink()
+    shutil.rmtree(home / "landing" / "AB" / "dicom")
+    with closing(Register(home / "vault" / "AB" / "intake.sqlite")) as register:
+        register.remember("under_way", "another")
+    take_in(home / "landing" / "AB", home / "vault" / "AB", keys=KEYS, crosswalk=home / "crosswalk")
+    assert LOST in pl.read_parquet(home / "vault" / "AB" / "refused.parquet")["reason"].to_list()
+    assert kinds(home) == set()
 
 
 @pytest.mark.parametrize("spoil", [
