@@ -99,12 +99,12 @@ def check_amount(data: bytes) -> None:
     """
     if sum(map(data.count, (b",", b";", b"\t", b"|", b"\n", b"\r"))) > MOST_CELLS:
         raise TooLargeError(MANY_CELLS)
-    start = 0
+    data, start = data.replace(b"\r", b"\n"), 0
     while start < len(data):
-        ends = [at for end in (b"\n", b"\r") if (at := data.find(end, start, start + LONGEST_LINE)) >= 0]
-        if not ends and len(data) - start > LONGEST_LINE:
+        end = data.find(b"\n", start, start + LONGEST_LINE)
+        if end < 0 and len(data) - start > LONGEST_LINE:
             raise TooLargeError(LONG_LINE)
-        stop = min(ends, default=len(data))
+        stop = end if end >= 0 else len(data)
         if max(data.count(mark, start, stop) for mark in (b",", b";", b"\t", b"|")) >= MOST_COLUMNS:
             raise TooLargeError(MANY_COLUMNS)
         start = stop + 1
