@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from xml.parsers.expat import ExpatError
 
 from dagster_project.intake.lines import Line, clean
+from dagster_project.intake.opening import LARGEST_TABLE
 from dagster_project.intake.xml_files import XmlFault, refuse_document_type
 
 if TYPE_CHECKING:
     from openpyxl.workbook.workbook import Workbook
     from openpyxl.worksheet.worksheet import Worksheet
 
-LARGEST_BYTES, LARGEST_UNPACKED, MOST_PARTS = 64 * 2**20, 256 * 2**20, 5000
+LARGEST_UNPACKED, MOST_PARTS = 256 * 2**20, 5000
 """Bounds of a file that is opened at all: a case report of ten thousand rows is 2 MB, and 20 MB unpacked."""
 
 MOST_CELLS = 3_000_000
@@ -46,7 +47,7 @@ _EAST_ASIAN_DATES = {
 _FORMAT_PARTS = re.compile(r'"(?P<quoted>[^"]*)"|\\(?P<escaped>.)|\[[^\]]*\]|[_*].|(?P<digits>[0#?][0#?,.]*|General|@)|(?P<percent>%)|.')
 
 
-_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*ref\s*=\s*[\"']([A-Za-z]{1,3})(\d{1,7}):([A-Za-z]{1,3})(\d{1,7})")
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*ref\s*=\s*[\"']([^\"'>]+)")
 
 
 class WorkbookFault(ValueError):
@@ -91,7 +92,7 @@ def _check_bounds(data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as parts:
             infos = parts.infolist()
-            if len(data) > LARGEST_BYTES or len(infos) > MOST_PARTS or sum(i.file_size for i in infos) > LARGEST_UNPACKED:
+            if len(data) > LARGEST_TABLE or len(infos) > MOST_PARTS or sum(i.file_size for i in infos) > LARGEST_UNPACKED:
                 raise WorkbookFault(TOO_LARGE)
             _check_parts(parts, infos)
     except (zipfile.BadZipFile, zlib.error, ExpatError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -104,9 +105,10 @@ def _check_parts(parts: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> No
     for info in infos:
         with parts.open(info) as part:
             data = part.read()
-        marks += data.count(b"<")
-        merged += sum(_cells_of(*found.groups()) for found in _MERGED.finditer(data))
-        cells += sum(map(data.count, (b"<c ", b"<c>", b"<c/")))
+        plain = data.replace(b"\0", b"")  # UTF-16 of letters of ASCII
+        marks += plain.count(b"<")
+        merged += sum(_cells_of(found[1].decode("latin-1")) for found in _MERGED.finditer(plain))
+        cells += sum(map(plain.count, (b"<c ", b"<c>", b"<c/")))
         if marks > MOST_MARKS or max(cells, merged) > MOST_CELLS:
             raise WorkbookFault(TOO_LARGE)
         if info.filename.lower().endswith((".xml", ".rels")) and data:
@@ -120,20 +122,18 @@ def _refuse_definitions(data: bytes) -> None:
         raise WorkbookFault(UNREADABLE) from error
 
 
-def _cells_of(left: bytes, top: bytes, right: bytes, bottom: bytes) -> int:
-    """Cells of an area such as A1:C3.
+def _cells_of(area: str) -> int:
+    """Cells of an area as openpyxl reads it.
 
-    >>> _cells_of(b"A", b"1", b"C", b"3")
-    9
+    >>> _cells_of("A1:C3"), _cells_of("$A$1:$C$3")
+    (9, 9)
     """
-    return (_column(right) - _column(left) + 1) * (int(bottom) - int(top) + 1)
+    from openpyxl.utils import range_boundaries
 
-
-def _column(letters: bytes) -> int:
-    number = 0
-    for letter in letters.upper():
-        number = number * 26 + letter - 64
-    return number
+    left, top, right, bottom = range_boundaries(area)
+    if None in {left, top, right, bottom}:
+        raise WorkbookFault(UNREADABLE)
+    return (right - left + 1) * (bottom - top + 1)
 
 
 def _has_formulas(data: bytes) -> bool:

@@ -191,13 +191,13 @@ def test_a_day_number_without_a_date_format_is_refused(site):
     assert "day number" in site.refusals["clinical/patients.xlsx row 2 column birth_date"]
 
 
-def edited(data, part, change):
+def edited(data, part, change, encoding="utf-8"):
     """The workbook with one of its parts changed."""
     old, stream = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
     with zipfile.ZipFile(stream, "w") as new:
         for info in old.infolist():
             content = old.read(info)
-            new.writestr(info, change(content.decode()).encode() if info.filename == part else content)
+            new.writestr(info, change(content.decode()).encode(encoding) if info.filename == part else content)
     return stream.getvalue()
 
 
@@ -332,6 +332,18 @@ def test_what_would_fill_the_memory_is_refused_before_it_is_built(name, tmp_path
     tables.TABLES[name](setting)
     with pytest.raises(workbooks.WorkbookFault):
         workbooks.read_sheets((setting.landing / "clinical" / "follow_up.xlsx").read_bytes())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("area", ["A1:XFD1048576", "$A$1:$XFD$1048576", "a1:xfd1048576", "A:XFD", "1:1048576", "?"])
+def test_merged_cells_are_counted_however_their_area_is_written(area, encoding):
+    def merge(text):
+        sheet = text.partition("?>")[2] if text.startswith("<?xml") else text
+        return sheet.replace("</sheetData>", f'</sheetData><mergeCells count="1"><mergeCell ref="{area}"/></mergeCells>')
+
+    data = edited(book(["patient_id"], ["001"]), "xl/worksheets/sheet1.xml", merge, encoding=encoding)
+    with pytest.raises(WorkbookFault):
+        workbooks._check_bounds(data)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
