@@ -115,9 +115,14 @@ def _note_text(register: Register, one: Delivered) -> bool:
 def refuse_series(register: Register, placed: Placed, series: str, basis: str) -> None:
     """What was taken in of a series leaves the vault."""
     item = series_item(series, register.series_with_text()[series])
-    for gone in register.refuse_series(series, (item, TEXT_IN_SERIES, basis)):
-        placed.accepted -= int(gone.incoming is not None)
-        placed.records.append({"event": "retracted", "output": gone.output_digest, "reason": TEXT_IN_SERIES})
+    for gone in register.objects_of_series(series):
+        _retract(register, placed, gone, TEXT_IN_SERIES, basis, item)
+
+
+def _retract(register: Register, placed: Placed, gone: ObjectRow, reason: str, basis: str, item: str | None = None) -> None:
+    placed.accepted -= int(register.is_fresh(gone.key))
+    register.retract(gone, reason, basis, item)
+    placed.records.append({"event": "retracted", "output": gone.output_digest, "reason": reason})
 
 
 def same_content(noted: str, found: str) -> bool:
@@ -224,9 +229,8 @@ def _is_disputed(register: Register, identity: str, delivery: Delivery) -> bool:
 def _refuse_all(register: Register, placed: Placed, one: Delivered, dispute: Dispute, delivery: Delivery) -> None:
     twin = Twin(one.key, dispute.identity, one.outcome.patient, delivery.name)
     for made in dispute.made:
-        register.retract(made, twin, dispute.reason, delivery.basis)
-        placed.accepted -= 1
-        placed.records.append({"event": "retracted", "output": made.output_digest, "reason": dispute.reason})
+        register.put_twins_of(made, twin)
+        _retract(register, placed, made, dispute.reason, delivery.basis)
     register.put_file(_row(one, REFUSED, None, dispute.reason, delivery.basis))
     register.put_twin(twin)
     placed.records.append({"event": "refused", "input": one.outcome.digest, "reason": dispute.reason})

@@ -194,19 +194,6 @@ class Register:
         """The patient of each CT series with text in its pixels, by keyed UID."""
         return dict(self._connection.execute("SELECT series, patient FROM text_mark").fetchall())
 
-    def refuse_series(self, uid: str, refusal: tuple[str, str, str]) -> list[ObjectRow]:
-        """Refuse what was taken in of a CT series, by item, reason and basis; returns what leaves the vault."""
-        gone = [ObjectRow(**row) for row in self._connection.execute(
-            "SELECT * FROM object WHERE kind = 'CT' AND series = ? ORDER BY key", (uid,))]
-        self._connection.executemany(
-            "UPDATE file SET state = 'refused', object = NULL, item = ?, reason = ?, basis = ? WHERE object = ?",
-            [(*refusal, row.key) for row in gone])
-        for row in gone:
-            self.drop_object(row.key)
-            self.note_leaving(row.output)
-        self._connection.execute("DELETE FROM series WHERE uid = ?", (uid,))
-        return gone
-
     def judge_again(self, reason: str, items: Iterable[str]) -> None:
         """Files refused for a reason are looked at again, but for those of items that it still holds of."""
         still = list(items)
@@ -293,10 +280,14 @@ class Register:
             named = FileRow(f"{LOST_KEY} {lost.key}", 0, 0, "", REFUSED, None, item, reason, "")
             self.put_file(named)
 
+    def objects_of_series(self, series: str) -> list[ObjectRow]:
+        """The images of a CT series."""
+        rows = self._connection.execute("SELECT * FROM object WHERE kind = 'CT' AND series = ? ORDER BY key", (series,))
+        return [ObjectRow(**row) for row in rows]
+
     def fresh_series(self, uid: str) -> list[ObjectRow]:
         """The images of a CT series that came whole with the delivery that is being taken in; empty where it did not."""
-        rows = self._connection.execute("SELECT * FROM object WHERE kind = 'CT' AND series = ?", (uid,))
-        found = [ObjectRow(**row) for row in rows]
+        found = self.objects_of_series(uid)
         return found if all(self.is_fresh(row.key) for row in found) else []
 
     def came_from(self, key: str, digest: str) -> bool:
@@ -307,21 +298,17 @@ class Register:
         )
         return found.fetchone() is not None
 
-    def retract(self, object_: ObjectRow, twin: Twin, reason: str, basis: str) -> None:
-        """An object of a file that contradicts another (`twin`): its files are refused, and it leaves the vault."""
+    def retract(self, gone: ObjectRow, reason: str, basis: str, item: str | None = None) -> None:
+        """An object leaves the vault: its files are refused, all as one item where there is one."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO twin SELECT path, ?, ?, ? FROM file WHERE object = ?",
-            (twin.object, object_.patient, twin.delivery, object_.key),
+            "UPDATE file SET state = ?, reason = ?, basis = ?, item = coalesce(?, item), object = NULL WHERE object = ?",
+            (REFUSED, reason, basis, item, gone.key),
         )
-        self._connection.execute(
-            "UPDATE file SET state = ?, reason = ?, basis = ?, object = NULL WHERE object = ?",
-            (REFUSED, reason, basis, object_.key),
-        )
-        self.drop_object(object_.key)
-        self.note_leaving(object_.output)
+        self.drop_object(gone.key)
+        self.note_leaving(gone.output)
         self._connection.execute(
             "DELETE FROM series WHERE uid = ? AND NOT EXISTS (SELECT 1 FROM object WHERE series = uid)",
-            (object_.series,),
+            (gone.series,),
         )
 
     def note_leaving(self, output: str) -> None:
@@ -335,6 +322,13 @@ class Register:
     def put_twin(self, twin: Twin) -> None:
         """Note a file that contradicts others."""
         self._connection.execute("INSERT OR REPLACE INTO twin VALUES (?, ?, ?, ?)", twin)
+
+    def put_twins_of(self, object_: ObjectRow, twin: Twin) -> None:
+        """Note the files of an object that one of its delivery (`twin`) contradicts."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO twin SELECT path, ?, ?, ? FROM file WHERE object = ?",
+            (twin.object, object_.patient, twin.delivery, object_.key),
+        )
 
     def twins(self, key: str = "") -> list[Twin]:
         """Files that contradict each other, of one object or of all."""

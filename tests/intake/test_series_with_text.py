@@ -69,7 +69,7 @@ def events(site: Site) -> list[str]:
 def test_a_name_on_one_slice_refuses_its_series_and_no_other(site: Site, monkeypatch: pytest.MonkeyPatch, at: int, batch: int) -> None:
     monkeypatch.setattr(vault, "FILES_A_BATCH", batch)
     site.put(f"dicom/a/{at}.dcm", named(at))
-    site.take()
+    assert site.take().accepted == 3
     assert scans(site) == [scan_name(site.uid(OTHER))] * 3
     refused = site.refused()
     assert refused.pop(series(site)) == TEXT_IN_SERIES
