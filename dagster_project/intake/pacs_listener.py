@@ -9,22 +9,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from pydicom.uid import (
-    JPEG2000,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
-
 from dagster_project.intake.deidentification import KINDS
 from dagster_project.intake.pacs_connections import (
     SECONDS_TO_CALL,
@@ -37,12 +21,11 @@ from dagster_project.intake.pacs_connections import (
 )
 from dagster_project.intake.pacs_faults import PacsError
 from dagster_project.intake.pacs_settings import MEBIBYTE, Listening
+from dagster_project.intake.pixels import DECODERS, HIGH_THROUGHPUT, PLAIN
 from dagster_project.intake.vault import IntakeError, Reception
 
-TRANSFER_SYNTAXES = [
-    ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, JPEGLossless, JPEGLosslessSV1, JPEG2000Lossless,
-    JPEG2000, JPEGLSLossless, JPEGLSNearLossless, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless]
-"""Plain ones first: a sender that can choose spares us the decoding."""
+COMPRESSED = [syntax for syntax in DECODERS if syntax not in HIGH_THROUGHPUT]
+"""What is accepted besides PLAIN. High-throughput JPEG 2000 is read from folders alone: no peer at hand sends it."""
 
 STORED, REFUSED, COME_AGAIN = 0x0000, 0xB007, 0xA700
 """PS3.4 B.2.3: success; warning "data set does not match SOP class" (seen, judged and in quarantine: sending it again changes nothing, and a
@@ -145,7 +128,7 @@ class Listener:
         made = entity(self._settings.ae_title)
         made.add_supported_context(Verification)
         for sop_class in KINDS:
-            made.add_supported_context(sop_class, TRANSFER_SYNTAXES)
+            made.add_supported_context(sop_class, [*PLAIN, *COMPRESSED])  # the first that the sender offers: plain ones spare the decoding
         made.require_called_aet = True
         made.require_calling_aet = list(self._settings.callers)
         made.maximum_pdu_size = LARGEST_PDU

@@ -13,19 +13,15 @@ from pydicom import Dataset
 from dagster_project.intake.deidentification import KINDS
 from dagster_project.intake.pacs_connections import Arrivals, bounded_peer
 from dagster_project.intake.pacs_faults import PacsError, RequestError
-from dagster_project.intake.pacs_listener import COME_AGAIN, HEADROOM, REFUSED, STORED, TRANSFER_SYNTAXES
+from dagster_project.intake.pacs_listener import COME_AGAIN, COMPRESSED, HEADROOM, REFUSED, STORED
 from dagster_project.intake.pacs_pull import LEVELS, MOST_ANSWERS, Answer, Found
 from dagster_project.intake.pacs_settings import Listening, Peer
 from dagster_project.intake.pacs_tls import fault_of_connection
+from dagster_project.intake.pixels import PLAIN
 from dagster_project.intake.vault import IntakeError, Reception
 
 UIDS_A_REQUEST = 100
 """How many instances one request names: a list stays within what every PACS takes (PS3.4 C.2.2.2.2, list of UID matching)."""
-
-PLAIN = [syntax for syntax in TRANSFER_SYNTAXES if not syntax.is_encapsulated]
-COMPRESSED = [syntax for syntax in TRANSFER_SYNTAXES if syntax.is_encapsulated]
-"""Of a context the PACS takes one syntax. What it holds compressed it may be unable to decompress, so
-that each of those is a context of its own."""
 
 SECONDS_AN_OBJECT = 2.0
 """What a C-MOVE may take an object without a word, beyond the time limit: the standard lets a PACS
@@ -205,7 +201,7 @@ class MessageArchive:
             entity.add_requested_context(model)
         for sop_class in KINDS if storage else ():
             entity.add_requested_context(sop_class, PLAIN)
-            for compressed in COMPRESSED:
+            for compressed in COMPRESSED:  # contexts of their own: the PACS takes one syntax of a context and may be unable to decompress
                 entity.add_requested_context(sop_class, compressed)
         return entity
 

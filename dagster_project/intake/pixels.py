@@ -13,6 +13,7 @@ from pydicom.tag import Tag
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
+    JPEG2000MC,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -34,27 +35,33 @@ from dagster_project.intake.refusals import RefusedError
 
 PIXEL_DATA = Tag(0x7FE00010)
 
-NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+"""Transfer syntaxes without compressed pixels."""
+
+NATIVE = tuple(syntax for syntax in PLAIN if syntax.is_little_endian)
 """Transfer syntaxes whose pixel bytes are already what is written here."""
 
-LOSSY = frozenset({
-    "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.93",
-    HTJ2K,
-})
-"""Transfer syntaxes that may lose: JPEG baseline and extended, JPEG-LS near-lossless, JPEG 2000, JPEG 2000 part 2,
-high-throughput JPEG 2000."""
+HIGH_THROUGHPUT = (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
+
+LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, JPEG2000MC, HTJ2K})
+"""Transfer syntaxes that may lose."""
 
 DECODERS: dict[UID, str] = {
-    **dict.fromkeys(
-        (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless), "gdcm",
-    ),
-    **dict.fromkeys(
-        (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K, RLELossless), "pylibjpeg",
-    ),
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    JPEGLSLossless: "gdcm",
+    JPEGLSNearLossless: "gdcm",
+    JPEGBaseline8Bit: "gdcm",
+    JPEGExtended12Bit: "gdcm",
+    RLELossless: "pylibjpeg",
+    **dict.fromkeys(HIGH_THROUGHPUT, "pylibjpeg"),
 }
 """The decoder of each compressed transfer syntax, so that pixels do not depend on what else is installed.
 
 GDCM for JPEG and JPEG-LS, OpenJPEG (by pylibjpeg) for JPEG 2000, pylibjpeg's own for RLE; none is under the GPL.
+Lossless JPEG comes first: of several syntaxes that a sender offers for one object the listener takes the first.
 """
 
 MOST_BYTES = 2**29
@@ -143,7 +150,7 @@ def _decoded(dataset: Dataset, geometry: Geometry) -> bytes:
 def _refuse_unread(syntax: UID, geometry: Geometry) -> None:
     if syntax == JPEGExtended12Bit and geometry.bits_stored > 8:
         raise RefusedError("undecodable pixels: lossy JPEG of 12 bits (JPEG Extended) is not read; export uncompressed")
-    if syntax not in DECODERS and syntax != ExplicitVRBigEndian:
+    if syntax not in DECODERS and syntax not in PLAIN:
         raise RefusedError("undecodable pixels: their transfer syntax is not read; export uncompressed")
 
 
