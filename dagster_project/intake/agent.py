@@ -205,12 +205,11 @@ def _answer(connection: socket.socket, keys: Keys) -> bool:
         if _peer(connection) != os.getuid():
             return False
         request = _line(connection)
-        if request == LOCK:
-            return True
-        connection.sendall(_as_bytes(keys) if request == ASK else b"\n")
+        if request != LOCK:
+            connection.sendall(_as_bytes(keys) if request == ASK else b"\n")
     except OSError:  # a peer that went away
         return False
-    return False
+    return request == LOCK
 
 
 def start_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
