@@ -18,6 +18,9 @@ FLOORS = Path(__file__).with_name("registration.toml")
 OPTIONAL = frozenset({"study.sites"})
 """Keys of a protocol that study.toml as shipped does not hold."""
 
+WITH_DEFAULTS = frozenset({"study.data_cutoff", "registration", "publish"})
+"""Sections and keys that a protocol may leave out: what is done then is the same as by the shipped one."""
+
 ROLES = ("PI", "ethics_committee", "steering_committee", "data_monitoring_committee", "sponsor", "statistician")
 """Who decides on an amendment, beside codes such as R1 or AB12: never a person's name, since it goes to pages and rows."""
 
@@ -108,10 +111,11 @@ def find_problems(protocol: Sections, shipped: Sections) -> list[Problem]:
     """What keeps a protocol from being used; nothing where it may be.
 
     1. A section or key that the shipped protocol does not have: a misspelled key would leave its rule without effect.
-    2. A key with a floor that is missing, or whose value is of another kind or outside the range that has a meaning (NaN,
-       a negative number, a number as text).
-    3. An amendment that does not say key, value, who (a code or a role), when and why, or of a key without a floor.
-    4. A value looser than registered, without an amendment of this very value.
+    2. A key of the shipped protocol that is missing, as in a protocol of an earlier version.
+    3. A key with a floor whose value is of another kind or outside the range that has a meaning (NaN, a negative number,
+       a number as text).
+    4. An amendment that does not say key, value, who (a code or a role), when and why, or of a key without a floor.
+    5. A value looser than registered, without an amendment of this very value.
 
     Parameters
     ----------
@@ -121,7 +125,8 @@ def find_problems(protocol: Sections, shipped: Sections) -> list[Problem]:
     unknown = list(_unknown(protocol, shipped))
     if unknown:
         return unknown
-    return [*_senseless(protocol), *_incomplete(protocol)] or list(_looser(protocol))
+    wrong = [*_missing(protocol, shipped), *_senseless(protocol), *_incomplete(protocol)]
+    return wrong or list(_looser(protocol))
 
 
 def amendments_in_force(protocol: Sections) -> tuple[Amendment, ...]:
@@ -146,6 +151,17 @@ def _unknown_key(name: str, known: set[str]) -> Problem:
         f"{_place(name)} is not known.{en} Correct the spelling or take it out: an unknown key changes nothing.",
         f"{_place(name)} 未定义。{zh}请更正拼写或删除：未定义的键不起任何作用。",
     )
+
+
+def _missing(protocol: Sections, shipped: Sections) -> Iterator[Problem]:
+    """Keys that are not there; those with a floor are left to `_senseless`, which names it."""
+    needed = [f"{s}.{k}" for s, keys in shipped.items() if s not in WITH_DEFAULTS for k in keys]
+    for key in needed:
+        if key not in WITH_DEFAULTS and key not in floors() and _value(protocol, key) is None:
+            yield Problem(
+                f"{_place(key)} is missing: copy its line from the study.toml that the program comes with.",
+                f"{_place(key)} 缺失：请从程序自带的 study.toml 中复制该行。",
+            )
 
 
 def _senseless(protocol: Sections) -> Iterator[Problem]:

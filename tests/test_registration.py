@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dagster_project.cli import COMMANDS, main
-from dagster_project.registration import ROLES, find_problems, floors
+from dagster_project.registration import ROLES, WITH_DEFAULTS, find_problems, floors
 from dagster_project.resources import Lakehouse
 from dagster_project.study import PROTOCOL, StudyError, _sections, load_study
 from tests.trial import SETTINGS, write_protocol
@@ -100,6 +100,27 @@ def test_a_floor_that_is_left_out_is_no_way_around_it(key: str) -> None:
     assert "missing" in problem.en
 
 
+WITHOUT_FLOOR = sorted(f"{s}.{k}" for s, keys in SHIPPED.items() if s not in WITH_DEFAULTS for k in keys if f"{s}.{k}" not in {*KEYS, *WITH_DEFAULTS})
+
+
+@pytest.mark.parametrize("key", WITHOUT_FLOOR)
+def test_a_protocol_of_an_earlier_version_is_refused_by_the_key_that_it_lacks(key: str) -> None:
+    """It would end the run with a KeyError where the key is read: at the gate, after hours."""
+    sections = protocol({})
+    section, _, name = key.partition(".")
+    del sections[section][name]
+    (problem,) = find_problems(sections, SHIPPED)
+    assert f"[{section}] {name} is missing" in problem.en
+
+
+@pytest.mark.parametrize("left_out", sorted(WITH_DEFAULTS))
+def test_what_has_a_default_may_be_left_out(left_out: str) -> None:
+    section, _, name = left_out.partition(".")
+    sections = protocol({})
+    del (sections[section] if name else sections)[name or section]
+    assert find_problems(sections, SHIPPED) == []
+
+
 def test_a_recorded_decision_on_that_very_value_allows_it() -> None:
     assert problems({"agreement.icc_minimum": 0.8}, DECISION) == []
     assert "icc_minimum" in problems({"agreement.icc_minimum": 0.79}, DECISION)[0]
@@ -141,8 +162,7 @@ def test_the_decision_is_written_on_what_it_touches(tmp_path: Path) -> None:
     assert study.digest != load_study(PROTOCOL).digest
 
 
-def test_a_floor_is_no_second_copy_of_a_value_of_the_protocol() -> None:
-    """Every floor is of a key of study.toml, and none of its values stands there as a default."""
+def test_every_floor_is_of_a_key_of_the_protocol() -> None:
     assert all(key.partition(".")[2] in SHIPPED[key.partition(".")[0]] for key in KEYS)
 
 
