@@ -20,6 +20,23 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+KNOWN_TYPES = frozenset({
+    "application/dicom", "application/dicom+json", "application/dicom+xml", "application/json", "application/octet-stream",
+    "application/problem+json", "application/xml", "image/jpeg", "multipart/mixed", "multipart/related",
+    "text/html", "text/plain", "text/xml",
+})
+"""Types that are named in a reason: what else a server writes there is its own text."""
+
+
+def shown_type(kind: str) -> str:
+    """A type of an answer as a reason names it.
+
+    >>> shown_type("text/html"), shown_type(""), shown_type("application/vnd.hospital+json")
+    ('text/html', 'no content type', 'another content type')
+    """
+    return kind if kind in KNOWN_TYPES else "another content type" if kind else "no content type"
+
+
 def first_part(content_type: str, body: bytes, wanted: str) -> bytes:
     """The first part of an answer, or the whole of one that is not multipart.
 
@@ -54,7 +71,7 @@ def first_part(content_type: str, body: bytes, wanted: str) -> bytes:
 def _of_type(content_type: str, body: bytes, wanted: str) -> bytes:
     kind = media_type(content_type)
     if kind != wanted:
-        raise RequestError(f"it answered with {kind or 'no content type'} in place of {wanted}")
+        raise RequestError(f"it answered with {shown_type(kind)} in place of {wanted}")
     return body
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.datadict import tag_for_keyword
 
 from dagster_project.intake.deidentification import KINDS
-from dagster_project.intake.multipart import first_part, media_type
+from dagster_project.intake.multipart import first_part, media_type, shown_type
 from dagster_project.intake.pacs_faults import PacsError, RequestError, tls_error_within, tls_fault
 from dagster_project.intake.pacs_pull import LEVELS, MOST_ANSWERS, Answer, Found
 from dagster_project.intake.pacs_settings import MEBIBYTE, Listening, Peer
@@ -255,7 +255,7 @@ def _arriving(answer: requests.Response) -> Iterator[bytes]:
 def _answers(content_type: str, body: bytes, path: str) -> list[Answer]:
     kind = media_type(content_type)
     if kind not in {DICOM_JSON, "application/json"}:
-        raise RequestError(f"it answered with {kind or 'no content type'} in place of {DICOM_JSON}; check url")
+        raise RequestError(f"it answered with {shown_type(kind)} in place of {DICOM_JSON}; check url")
     level = "SERIES" if path.endswith("/series") else "STUDY" if path == "studies" else "IMAGE"
     try:
         rows = json.loads(body)
