@@ -37,14 +37,14 @@ LARGEST_INTEGER = 999_999
 def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
     """What is found in the lake's tables, by site; written down for `lakehouse status`.
 
-    1. Every text of every column is made of words of this program, codes of sites and forms of our own;
-       recorded decisions of the protocol are left out.
+    1. Every text of every column is made of words of this program, codes of sites (also of former ones)
+       and forms of our own; recorded decisions of the protocol are left out.
     2. Whole numbers have at most six digits.
     3. A patient's dates less their days from cycle 1 are one day, in all tables.
 
     A table that holds what it held is not read again.
     """
-    sites = frozenset(home.sites())
+    sites = frozenset({*home.sites(), *home.former_sites()})
     found: dict[str, list[Finding]] = {}
     for table in TABLES:
         question = [_rules(), sorted(sites), table.names]

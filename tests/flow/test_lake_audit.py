@@ -18,6 +18,7 @@ from dagster_project.lake.tables import BY_NAME, TABLES
 from dagster_project.radiomics.extraction import feature_names
 from dagster_project.study import load_study
 from tests.lake.test_store import rows
+from tests.test_sites import protocol
 
 P1, P2 = "AA-" + "P" * 17, "AA-" + "Q" * 17
 
@@ -49,6 +50,14 @@ def test_a_lake_of_our_own_words_has_no_finding(home: Home, lake: Lake) -> None:
     assert audit_lake(lake, home) == {}
     publish_home(lake, home, load_study())
     assert published_sites(home) == {"AA", "BB"}
+
+
+def test_rows_of_a_site_that_the_protocol_no_longer_lists_are_no_findings(
+    home: Home, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    protocol('["AA"]', tmp_path, monkeypatch)
+    assert home.former_sites() == ["BB"]
+    assert audit_lake(lake, home) == {}
 
 
 @pytest.mark.parametrize("value", ["慕容霜雁", "murong shuangyan", "MURONG^SHUANGYAN", "ZY0012345", "13800138000", "1949-05-11", "11010519491231002X", "北京市朝阳区建国路88号"])
