@@ -97,7 +97,7 @@ def is_plain(tag: int, text: str) -> bool:
     """True where a text is of our own words: they are the name of no person.
 
     1. Every value of it is a phrase of a list, or one that intake writes.
-    2. Of a kernel: or it matches a pattern of kernels.
+    2. Of a kernel: or each of its values matches a pattern of kernels.
     3. Of a model: or its words are on the list, and one more numbers a variant.
     4. Of a label: or it is made of the list's words and one number of at most two digits, or keyed.
     """
@@ -106,7 +106,7 @@ def is_plain(tag: int, text: str) -> bool:
     if all(value in known.phrases or value in WRITTEN_HERE for value in values):
         return True
     if tag == KERNEL:
-        return known.kernels.fullmatch(text) is not None
+        return all(v.casefold() in known.phrases or known.kernels.fullmatch(v) for v in text.split("\\"))
     if tag == MODEL:
         return _is_model(known, text)
     return tag in LABELS and is_label(text)
@@ -123,11 +123,14 @@ def is_label(text: str) -> bool:
 
     >>> [is_label(t) for t in ("GTV-1", "病灶3", "L1-1", "lesion_ABCDEFGH", "GTV 61-04-09", "张三")]
     [True, True, True, True, False, False]
+    >>> is_label("T01/T02"), is_label("GTV 24/02/20")
+    (True, False)
     """
     folded = text.strip().casefold()
     if _KEYED.fullmatch(folded) or _PIECE.fullmatch(folded):
         return True
-    return all(_is_part_of_label(part) for part in _MERGED.split(folded))
+    first, *merged = _MERGED.split(folded)
+    return _is_part_of_label(first) and all(_is_part_of_label(p) and not p.strip().isdigit() for p in merged)
 
 
 def _is_part_of_label(text: str) -> bool:

@@ -44,6 +44,9 @@ MANIFEST, REGISTER, INCOMING = "manifest.jsonl", "intake.sqlite", ".incoming/"
 OWN_NOTES = frozenset({"audit.json", ".lock"})
 """What the audit writes itself, and who holds the site: a process and a moment."""
 
+UNFINISHED = re.compile(r"(?:.+/)?\.[a-z0-9_]{8}\.part|intake\.sqlite-(?:journal|wal|shm)")
+"""What is being written this moment, or was when a process was killed: the next intake removes or completes it."""
+
 PLAIN_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"sRGB", b"gAMA"})
 """Parts of a PNG that hold no text."""
 
@@ -66,10 +69,10 @@ def audit_site_files(vault: Path, site: str, find: Find, *, since: int = 0) -> N
     since
         Contents of files that did not change after this moment (nanoseconds) are not read again.
     """
-    folder, sites = vault / site, frozenset(f.name for f in vault.iterdir() if is_site(f.name))
+    folder, sites = vault / site, frozenset({site, *(f.name for f in vault.iterdir() if is_site(f.name))})
     lines = _lines_of(folder / MANIFEST)
     listed = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
-    files = {name: f for name, f in listed.items() if not name.startswith(INCOMING)}
+    files = {name: f for name, f in listed.items() if not name.startswith(INCOMING) and not UNFINISHED.fullmatch(name)}
     for name in files:
         if not is_known(name):
             find(NAME, shown(f"{site}/{name}"), "")

@@ -8,7 +8,7 @@ import re
 from dagster_project.intake.audit_texts import is_label
 
 _PATIENT, _SCAN = r"[A-Z]{1,8}\d{0,2}-[A-Z2-7]{17}", r"S[A-Z2-7]{16}"
-_READER, _UID = r"(?:SITE|[A-Za-z]{1,8}\d{1,2})", r"2\.25\.\d{1,39}"
+_READER, _UID = r"(?:SITE|[A-Za-z]{1,8}[-_]?\d{1,2})", r"2\.25\.\d{1,39}"
 _DIGEST = r"(?:[a-z]+-)?[0-9a-f]{12,64}"
 
 TAKEN_IN = re.compile(
@@ -28,7 +28,7 @@ def is_known(name: str) -> bool:
     """Whether a name below a site's folder is one that this program gives."""
     taken_in = TAKEN_IN.fullmatch(name)
     if taken_in and taken_in["label"]:
-        return is_label(taken_in["label"].replace("_", " ")) or is_label(taken_in["label"])
+        return is_label(taken_in["label"]) or is_label(taken_in["label"].replace("-", "/"))
     return bool(taken_in or _DERIVED.fullmatch(name) or _OF_THE_SITE.fullmatch(name))
 
 

@@ -54,6 +54,14 @@ def test_what_intake_writes_has_no_finding(vault):
     assert found.elements > 150
 
 
+@pytest.mark.parametrize("kernel", [["I31f", "3"], ["Br40d", "3"], ["Qr40d", "2"], ["STANDARD"], ["Br40d", "Zhang San"]])
+def test_a_kernel_of_several_values_has_no_finding(vault, kernel):
+    """Siemens states the strength of an iterative reconstruction behind the kernel."""
+    put(vault, ct(2, ConvolutionKernel=kernel), "0003.dcm")
+    assert kernel[0] in str(pydicom.dcmread(vault / "AB" / PATIENT / "S1" / "0003.dcm").ConvolutionKernel)
+    assert audit_vault(vault, ocr=False).findings == []
+
+
 @pytest.mark.parametrize(("elements", "kind"), [
     ({"InstitutionName": "A Hospital"}, "element that must not be there"),
     ({"AccessionNumber": "A1"}, "element that must not be there"),

@@ -17,6 +17,7 @@ import pytest
 
 from dagster_project.flow.vault_audit import NOT_THE_SAME, advice, audit_what_is_new, blocked_sites
 from dagster_project.intake import vault_files
+from dagster_project.intake.case_report import is_reader_name
 from dagster_project.intake.pseudonyms import Crosswalk
 from dagster_project.intake.register import Register
 from dagster_project.intake.vault import LOST, give_up_patient, remove_patient, take_in
@@ -32,6 +33,7 @@ from dagster_project.intake.vault_files import (
     UNNOTED,
     audit_site_files,
 )
+from dagster_project.intake.vault_names import is_known
 from dagster_project.lake.home import Home
 from tests.intake.builders import KEYS, ROOT, ct, rtstruct, to_bytes, write_mask
 
@@ -97,6 +99,30 @@ def change(file: Path, old: bytes, new: bytes) -> None:
 
 def test_what_intake_writes_has_no_finding(home: Path) -> None:
     assert findings(home) == []
+
+
+@pytest.mark.parametrize("name", [".ab12_xyz.part", "case_report/.ab12_xyz.part", "intake.sqlite-journal"])
+def test_what_is_being_written_this_moment_is_no_finding(home: Path, name: str) -> None:
+    (home / "vault" / "AB" / name).touch()
+    assert findings(home) == []
+
+
+@pytest.mark.parametrize("name", [".murong.part", "murong.part", "other.sqlite-journal"])
+def test_what_only_looks_like_it_is_found(home: Path, name: str) -> None:
+    (home / "vault" / "AB" / name).write_bytes(b"half")
+    assert kinds(home) == {NAME}
+
+
+@pytest.mark.parametrize("reader", ["R1", "R-1", "Reader_12", "observer2", "ARBITER1", "SITE"])
+@pytest.mark.parametrize("label", [".dcm", "__GTV_1.nii.gz", "__T01-T02.nii.gz", "__L1-1.nii.gz", "__病灶3.nii.gz"])
+def test_outlines_of_every_reader_and_label_that_intake_takes_have_known_names(reader: str, label: str) -> None:
+    assert reader == "SITE" or is_reader_name(reader)
+    assert is_known(f"AB-{'Q' * 17}/contours/{reader}/2.25.{'7' * 38}{label}")
+
+
+@pytest.mark.parametrize("label", ["张三", "GTV-24-02-20", "T01-murong"])
+def test_a_label_that_is_no_lesion_has_no_known_name(label: str) -> None:
+    assert not is_known(f"AB-{'Q' * 17}/contours/R1/2.25.{'7' * 38}__{label}.nii.gz")
 
 
 # ── both ways ──
