@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom._dicom_dict import DicomDictionary
 from pydicom._uid_dict import UID_dictionary
 
-from dagster_project.intake.audit_texts import KERNEL, LONG_NUMBER, is_label, is_plain, load_vocabularies
+from dagster_project.intake.audit_texts import KERNEL, LONG_NUMBER, is_plain, load_vocabularies
 
 PACKAGES = ("dagster_project", "assets", "checks", "models")
 NAMES_OF_NOBODY = ("simulation",)
@@ -19,8 +19,17 @@ NAMES_OF_NOBODY = ("simulation",)
 FORMS = re.compile(
     r"(?<![A-Za-z0-9])(?:[A-Z]{1,8}[0-9]{0,2}-[A-Z2-7]{17}|2\.25\.\d{30,39}|S[A-Z2-7]{16}"
     r"|(?:lesion|ROI)_[A-Z2-7]{8}|[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{64}"
-    r"|[A-Z]{1,3}\d{1,2}|\d{1,3}[dr]\d|\([0-9A-F]{4},[0-9A-F]{4}\))(?![A-Za-z0-9])")
-"""Tags, pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of sites and readers."""
+    r"|[A-Z]{1,3}\d{1,2}|\d{1,3}[dr]\d|\([0-9A-F]{4},[0-9A-F]{4}\)"
+    r"|(?<=status )[0-9A-F]{4}"
+    r"|(?:[A-Z][a-z]*)+(?:Error|Exception|Warning|Iteration)(?: in [\w.]+:\d{1,5})?"
+    r"|(?<=row )[1-9]\d{5}|[1-9]\d{5}(?= (?:of|objects|files|entries|such|more)\b)"
+    r"|[1-9]\d{5,7}(?= (?:rows|contours)\b)"
+    r")(?![A-Za-z0-9])")
+"""Tags, pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of sites and readers; what a PACS
+answers, kinds of errors with their place in the code, rows and counts of a large delivery."""
+
+HEADERS_ZH = frozenset({"住院号"})
+"""Chinese headers that reasons name."""
 
 DAY = re.compile(
     r"(?<!\d)(?:19|20)\d\d\s*[-/.年]?\s*(?:0?[1-9]|1[0-2])\s*[-/.月]\s*\d{1,2}(?!\d)"
@@ -28,7 +37,8 @@ DAY = re.compile(
 """A day of the calendar as people write it."""
 
 SIX_DIGITS = re.compile(r"(?<![\d.])\d{6,}(?![\d.])")
-_WORD = re.compile(r"[^\W\d_]+")
+_CODE = re.compile(r"[A-Z]+\d{0,2}")
+_WORD = re.compile(r"[^\W\d_\u4e00-\u9fff]+|[\u4e00-\u9fff]+")
 
 NUMBER, DATE, WORD = "text with a long number", "text with a date", "text that is on no list"
 
@@ -36,25 +46,28 @@ NUMBER, DATE, WORD = "text with a long number", "text with a date", "text that i
 def words_fault(text: str, sites: frozenset[str] = frozenset()) -> str:
     """What a text holds that this program has not written; empty where there is nothing.
 
-    1. Pseudonyms, digests and other forms of our own are left out.
+    1. Pseudonyms, digests and other forms of our own are left out, and so are codes of `sites`.
     2. What is left has no number of six digits, no date, and no word that no text of the program has
-       (a reason may say how a date is written); codes of `sites` are words.
-    3. A label of a lesion may be Chinese; a kernel is what makers call it.
+       (a reason may say how a date is written).
+    3. A label of a lesion may be Chinese, also within a reason; a kernel is what makers call it.
 
     >>> [words_fault(t) for t in ("row 6 column age is not a date", "murong shuangyan", "1949-05-11")]
     ['', 'text that is on no list', 'text with a date']
     """
-    rest = FORMS.sub(" ", text)
+    rest = _CODE.sub(lambda code: " " if code[0] in sites else code[0], FORMS.sub(" ", text))
     numbers = {*SIX_DIGITS.findall(rest), *LONG_NUMBER.findall(rest)}
     if not numbers <= program_numbers():
         return NUMBER
     if not set(DAY.findall(rest)) <= program_numbers():
         return DATE
     words = [word for word in _WORD.findall(rest) if len(word) > 1 or not word.isascii()]
-    strange = [word for word in words if word.casefold() not in program_words() and word not in sites]
-    if not strange or is_label(text) or is_plain(KERNEL, text):
-        return ""
-    return WORD
+    strange = [word for word in words if not _is_ours(word)]
+    return WORD if strange and not is_plain(KERNEL, text) else ""
+
+
+def _is_ours(word: str) -> bool:
+    chinese = word in HEADERS_ZH or load_vocabularies().labels_zh.fullmatch(word)
+    return word.casefold() in program_words() or bool(chinese)
 
 
 @cache
