@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -34,7 +35,6 @@ from dagster_project.intake.odm_state import Node, State, carry_out
 from dagster_project.intake.opening import (
     LARGEST_EXPORT,
     NotOpenedError,
-    file_digest,
     read_table_file,
 )
 from dagster_project.intake.xml_files import parse_xml
@@ -163,8 +163,8 @@ def _opened(files: Mapping[str, Path]) -> tuple[list[_Document], list[Refusal]]:
     refusals = []
     for name, path in files.items():
         try:
-            root = parse_xml(read_table_file(path, most=LARGEST_EXPORT))
-            documents.setdefault(file_digest(path) or name, _document(name, root))
+            data = read_table_file(path, most=LARGEST_EXPORT)
+            documents.setdefault(hashlib.sha256(data).hexdigest(), _document(name, parse_xml(data)))
         except NotOpenedError as fault:
             refusals.append(Refusal(name, fault.reason))
         except ValueError as fault:
