@@ -24,7 +24,7 @@ from dagster_project.intake.numbering import (
 )
 from dagster_project.intake.placing import move_into_place
 from dagster_project.intake.register import ObjectRow, Register
-from dagster_project.intake.writing import LARGEST_COUNT, PLACING, digest_of_values
+from dagster_project.intake.writing import PLACING, digest_of_values, is_count
 from dagster_project.lake.durable import sync_file, sync_folder
 from dagster_project.lake.interruption import uninterrupted
 
@@ -45,7 +45,8 @@ def count_earlier(register: Register, vault: Path, incoming: Path, manifest: Man
     """
     if register.fact(COUNTED) == RULE:
         return 0
-    waiting = [row for row in register.images_and_contours() if row.key > register.fact(COUNTED_UP_TO) and (vault / row.output).is_file()]
+    done = register.fact(COUNTED_UP_TO)
+    waiting = [row for row in register.images_and_contours() if row.key > done and (vault / row.output).is_file()]
     heads: dict[Hashable, Head] = {row.key: head for row in waiting if row.kind == "CT" and (head := _head(vault / row.output)) is not None}
     with register.transaction():
         numbers = count_anew(register, heads, key)
@@ -92,7 +93,7 @@ def _values(kind: str, numbers: Numbers, instance: bytes) -> Iterator[tuple[int,
     if kind == "CT":
         yield SERIES_NUMBER, b"" if numbers.series is None else str(numbers.series).encode()
         yield ACQUISITION_NUMBER, b"" if numbers.acquisition is None else str(numbers.acquisition).encode()
-        yield INSTANCE_NUMBER, instance if instance and abs(int(instance)) <= LARGEST_COUNT else b""
+        yield INSTANCE_NUMBER, instance if instance and is_count(int(instance)) else b""
     else:
         yield SERIES_NUMBER, b"1" if kind == "SEG" else b""
         yield INSTANCE_NUMBER, b"1"

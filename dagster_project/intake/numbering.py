@@ -54,6 +54,7 @@ class Numbers(NamedTuple):
 
 NO_NUMBERS = Numbers()
 
+
 def read_head(data: bytes, keyed: Callable[[str], str]) -> Head | None:
     """The head of a CT image from the first bytes of its file; None of anything else, and where they do not reach to its geometry."""
     with warnings.catch_warnings():
@@ -98,9 +99,11 @@ def count_anew(register: Register, heads: Mapping[Hashable, Head], key: bytes) -
             acquisitions_of[head.study][acquisition[one]] = head.acquisition or 0
     register.note_studies({head.series: head.study for head in heads.values()})
     given = {study: _given(register, study, SERIES, numbers) for study, numbers in series_of.items()}
-    told_apart = {study: _given(register, study, ACQUISITION, numbers) for study, numbers in acquisitions_of.items()}
+    given_acquisitions = {study: _given(register, study, ACQUISITION, numbers) for study, numbers in acquisitions_of.items()}
     return {
-        one: Numbers(given[head.study].get(head.series), told_apart[head.study][acquisition[one]] if one in acquisition else None)
+        one: Numbers(
+            given[head.study].get(head.series),
+            given_acquisitions[head.study][acquisition[one]] if one in acquisition else None)
         for one, head in heads.items()}
 
 

@@ -119,6 +119,11 @@ def _rules() -> str:
     return digest.hexdigest()[:16]
 
 
+def is_count(number: int) -> bool:
+    """Whether a number can be that of a slice in its series."""
+    return abs(number) <= LARGEST_COUNT
+
+
 def digest_of_values(values: Mapping[str, bytes], keywords: Sequence[str]) -> str:
     """SHA-256 of some elements, figures in one spelling; a missing one counts as an empty one."""
     digest = hashlib.sha256()
@@ -208,7 +213,7 @@ class Writer:
 
     def count(self, rule: Rule, dataset: Dataset) -> bytes | None:
         number = self.keep(rule, dataset)
-        return number if number is not None and abs(int(number)) <= LARGEST_COUNT else None
+        return number if number is not None and is_count(int(number)) else None
 
     def words(self, rule: Rule, dataset: Dataset) -> bytes | None:
         raw = _raw(rule, dataset)
