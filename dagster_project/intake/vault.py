@@ -241,6 +241,8 @@ class _Run:
             copy = self.incoming / str(row.incoming)
             if copy.exists() and not _is_whole(copy, row.output_digest):
                 copy.unlink()
+        leaving = [file for output in self.register.leaving() if (file := self.vault / output).is_file()]
+        self.manifest.append({"event": "retracted", "output": _digest(file)} for file in leaving)
         self.manifest.append({"event": "recovered", "output": row.output_digest} for row in pending)
         move_into_place(self.register, self.vault, self.incoming)
         for rest in self.incoming.iterdir():
@@ -530,9 +532,13 @@ def _is_whole(path: Path, digest: str) -> bool:
     try:
         if not digest:
             return path.stat().st_size > 0
-        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        return _digest(path) == digest
     except FileNotFoundError:
         return False
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 class Reception:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from pydicom.dataset import Dataset
 
 from dagster_project.intake import deidentification, placing, vault
 from dagster_project.intake.files import scan_name
-from dagster_project.intake.manifest import audit_manifest
+from dagster_project.intake.manifest import Manifest, audit_manifest
 from dagster_project.intake.reading import close_child
 from dagster_project.intake.register import Register
 from dagster_project.intake.text_in_pixels import TEXT, TEXT_IN_SERIES
@@ -142,6 +143,26 @@ def test_a_run_cut_short_leaves_no_text_behind(site: Site, monkeypatch: pytest.M
     assert len(scans(site)) == 6
     site.take()
     assert scans(site) == [scan_name(site.uid(OTHER))] * 3
+
+
+def test_a_run_cut_short_before_its_lines_are_written_leaves_no_line_without_its_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.take()
+    site.put("dicom/a/3.dcm", named(3))
+    append = Manifest.append
+
+    def killed(manifest: Manifest, records: Iterable[Mapping[str, Any]]) -> None:
+        lines = list(records)
+        if any(line["event"] == "retracted" for line in lines):
+            raise KeyboardInterrupt
+        append(manifest, lines)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Manifest, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            site.take()
+    site.take()
+    assert events(site).count("retracted") == 3
+    assert audit_vault(site.vault.parent, ocr=False).findings == []
 
 
 def _killed(register: Register, *_: Path) -> None:
