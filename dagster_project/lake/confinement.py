@@ -66,15 +66,15 @@ def check_query(statement: str) -> None:
     """
     explained = _EXPLAIN.match(statement)
     query = statement[explained.end():] if explained else statement
-    _check_kind(query)
-    tree = _tree(query)
-    for node in _nodes(tree):
+    statements = _statements(query)
+    _check_kind(query, statements)
+    for node in _nodes(_tree(query)) if statements else ():
         _check_function(node)
         _check_table(node)
 
 
-def _check_kind(query: str) -> None:
-    kinds = [statement.type.name for statement in _statements(query)]
+def _check_kind(query: str, statements: list[duckdb.Statement]) -> None:
+    kinds = [statement.type.name for statement in statements]
     if kinds == ["CREATE", "SELECT"] and query.lstrip()[:5].upper() == "PIVOT":
         raise Refused("PIVOT needs its columns by name: PIVOT … ON visit IN ('T0', 'T1', 'T2')")
     if len(kinds) > 1:
@@ -104,9 +104,6 @@ def _tree(query: str) -> Any:
     Refused
         Where DuckDB can parse the query but not show how: nobody can say then what is in it (PRAGMA is one).
     """
-    statements = _statements(query)
-    if not statements:
-        return None
     with _parser() as c:
         found = c.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]
     tree = json.loads(found)
