@@ -121,8 +121,8 @@ def main(ctx: click.Context, home: Path) -> None:
     """
     ctx.with_resource(_in_environment(LAKEHOUSE_HOME=str(home.resolve()), DAGSTER_HOME=str(home.resolve() / "dagster")))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    check_protocol()
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    check_protocol()
 
 
 if __name__ == "__main__":
