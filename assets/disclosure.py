@@ -1,4 +1,4 @@
-"""How many patients share what could tell them apart, in the lake and as published."""
+"""k-anonymity of the patients by their quasi-identifiers, in the lake and as published."""
 
 import dagster as dg
 

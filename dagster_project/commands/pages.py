@@ -9,7 +9,7 @@ from dagster_project.lake.locks import home_locked
 
 
 @click.command()
-@click.option("--anew", is_flag=True, help="Write everything from nothing: for a copy that is handed on, in which nothing tells whose data came last.")
+@click.option("--anew", is_flag=True, help="Write everything from nothing: for a copy that is handed on: its order of rows does not reveal whose data came last.")
 def publish(anew: bool) -> None:
     """Write what analysts open: published/lakehouse.duckdb and published/parquet/latest.
 

@@ -1,4 +1,4 @@
-"""How many patients share what could tell them apart: k, and who is alone, as the lake holds it and as it is published."""
+"""k-anonymity of the patients by their quasi-identifiers, as the lake holds them and as they are published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SETS = (
     *(QUASI_IDENTIFIERS[:n] for n in range(2, len(QUASI_IDENTIFIERS) + 1)),
     QUASI_IDENTIFIERS[1:],
 )
-"""What is looked at together: each by itself, one more at a time, and all but the site."""
+"""Sets that are counted: each column by itself, one more at a time, and all but the site."""
 
 SMALL = 5
 """Patients; a class of fewer is called small, as statistical offices have it for tables of counts."""

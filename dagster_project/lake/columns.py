@@ -80,7 +80,7 @@ def date(name: str, en: str, zh: str, **facts: object) -> Column:
 
 
 def timestamp(name: str, en: str, zh: str, **facts: object) -> Column:
-    """Declare a point in time in UTC. It is true, and beside dates that are shifted it would tell the shift: it is not published."""
+    """Declare a point in time in UTC. It is true, and beside shifted dates it would reveal the shift: it is not published."""
     return Column(name, "timestamp", en, zh, **({"published": False} | facts))  # type: ignore[arg-type]
 
 
@@ -107,7 +107,7 @@ TASK = string("task", "Prediction task, named after the last visit it may see", 
 MODEL = string("model", "Model's name", "模型名称")
 MODEL_VERSION = string("model_version", "Version in the model registry", "模型注册表中的版本")
 SNAPSHOT = Column("snapshot", "int64", "Snapshot of the lake that was looked at", "所用数据湖快照", minimum=0, published=False)
-"""Numbers of snapshots are in order of time: of patients they tell who came before whom."""
+"""Numbers of snapshots are in order of time: they reveal the order in which patients came."""
 GATE = string("gate", "The gate by its newest verdict; closed marks a row that an earlier night left, or that nothing was judged for",
               "质控门控的最新结论；closed表示该行为以往运行所留，或未经门控评估", allowed=("open", "closed"))
 AMENDMENTS = string("amendments", "Recorded decisions by which the protocol was looser than the registration, a line each; NULL where it was not",

@@ -62,17 +62,17 @@ class Minimisation:
         return {"age_band_years": self.age_band_years, "suppressed_columns": sorted(self.suppressed)}
 
     def table(self, table: Table) -> Table:
-        """The table as it is published: what is done to a column stands in its description."""
+        """The table as it is published; a column's description says what was done to it."""
         return replace(table, columns=tuple(self._column(table, column) for column in table.columns))
 
     def _column(self, table: Table, column: Column) -> Column:
         if f"{table.name}.{column.name}" in self.suppressed:
-            told = (f"{column.en}; not published, always NULL", f"{column.zh}；不发布，恒为空")
-            return replace(column, en=told[0], zh=told[1], nullable=True)
+            en, zh = f"{column.en}; not published, always NULL", f"{column.zh}；不发布，恒为空"
+            return replace(column, en=en, zh=zh, nullable=True)
         if column.name == AGE and self.age_band_years > 1:
             width = self.age_band_years
-            told = (f"{column.en}; published in bands of {width} years, as the lower bound", f"{column.zh}；按{width}岁分组发布，取组下限")
-            return replace(column, en=told[0], zh=told[1])
+            en = f"{column.en}; published in bands of {width} years, as the lower bound"
+            return replace(column, en=en, zh=f"{column.zh}；按{width}岁分组发布，取组下限")
         return column
 
     def columns(self, table: Table) -> str:
@@ -136,7 +136,7 @@ def _places(entry: Any) -> list[str]:
     Raises
     ------
     StudyError
-        Where there is none, or one cannot be left out: rows are told apart by it.
+        Where there is none, or one cannot be left out: rows are identified by it.
     """
     if not isinstance(entry, str) or entry.count(".") != 1:
         raise StudyError(WRONG_LIST)
@@ -146,6 +146,6 @@ def _places(entry: Any) -> list[str]:
         raise StudyError(WRONG_COLUMN.format(entry, "there is no such column", "没有该列"))
     needed = [t.name for t in tables if name in t.key or name in NEEDED]
     if needed:
-        why = "it cannot be left out, since rows are told apart by it or it says whose and of what kind they are"
+        why = "it cannot be left out: it identifies the row, or says whose and of what kind it is"
         raise StudyError(WRONG_COLUMN.format(entry, why, "该列用于区分各行或标明归属与性质，不能省略"))
     return [f"{t.name}.{name}" for t in tables]

@@ -52,7 +52,7 @@ def publish(
     2. One process at a time publishes: another that does is waited for.
     3. What is interrupted before the swap leaves the former publication, and nothing beside it.
     4. Rows of the sites `without` are left out; no publication is built on one that left others out.
-    5. `anew` writes everything from nothing, also of a snapshot that is published: rows then lie by their keys, and nothing tells whose came last.
+    5. `anew` writes everything from nothing, also of a snapshot that is published: rows are then sorted by their keys, whose order does not reveal whose came last.
     6. Ages and columns leave as `minimised` says. Publications that were minimised or laid out otherwise are deleted: they
        would give what is left out now.
     """
@@ -69,8 +69,8 @@ class _Terms:
 
     def hold_for(self, parquet: Path) -> bool:
         """Whether a publication left out the same."""
-        told = _manifest(parquet)
-        return frozenset(told.get("without", ())) == self.without and self.same_minimisation(parquet)
+        manifest = _manifest(parquet)
+        return frozenset(manifest.get("without", ())) == self.without and self.same_minimisation(parquet)
 
     def same_minimisation(self, parquet: Path) -> bool:
         """Whether ages and columns of a publication are those that leave now."""

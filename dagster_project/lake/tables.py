@@ -657,7 +657,7 @@ QUALITY_VERDICTS = Table(
 )
 
 DISCLOSURE = Table(
-    "disclosure", "quality", "How many patients share what could tell them apart, in the lake and as published", "可用于辨认患者的变量组合：相同取值的患者数（湖内与发布后）",
+    "disclosure", "quality", "k-anonymity: how many patients share their quasi-identifiers, in the lake and as published", "k-匿名：准标识符取值相同的患者数（湖内与发布后）",
     key=("form", "variables"),
     columns=(
         string("form", "Values as the lake holds them, or as [publish] of the protocol publishes them", "湖内取值，或按方案[publish]发布后的取值", allowed=("lake", "published")),

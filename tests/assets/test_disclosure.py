@@ -1,4 +1,4 @@
-"""The table of who could be told apart is made with the cohort, and stands on the study report."""
+"""The table of k-anonymity is made with the cohort, and stands on the study report."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ def test_every_patient_is_counted_in_both_forms(opened: Stage) -> None:
     whole = rows.filter(form="lake", variables="site+sex+age_years+stage+histology").row(0, named=True)
     assert whole["k"] == 1
     assert whole["n_unique"] <= n
-    assert "Who could be told apart" in (opened.trial.home.reports / "study_report.html").read_text(encoding="utf-8")
+    assert "Disclosure risk" in (opened.trial.home.reports / "study_report.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How many patients share what could tell them apart."""
+"""k-anonymity of the patients by their quasi-identifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published says who could be told apart in it, by the settings it was published by."""
+"""A publication has the k-anonymity of its own rows, by the settings that it was published by, and the mark of the gate as it is."""
 
 from __future__ import annotations
 
