@@ -119,7 +119,7 @@ def judge_histology(histology: str | None, rules: Rules) -> Verdict:
     """I1: non-small-cell lung cancer proven by histology or cytology."""
     if histology is None:
         return "unknown", "patients.histology is missing"
-    return _met(histology in rules["histologies"]), f"patients.histology: {histology}"
+    return _met(histology in rules["histologies"]), "patients.histology"
 
 
 def judge_stage(stage: str | None, rules: Rules) -> Verdict:
@@ -127,7 +127,7 @@ def judge_stage(stage: str | None, rules: Rules) -> Verdict:
     if stage is None:
         return "unknown", "patients.stage is missing"
     main = re.match(r"^(IV|I{1,3})", stage)
-    return _met(bool(main) and main[0] in rules["stages"]), f"patients.stage: {stage}"  # type: ignore[index]
+    return _met(bool(main) and main[0] in rules["stages"]), "patients.stage"  # type: ignore[index]
 
 
 def judge_treatment(regimen: str | None, cycles: Sequence[str | None], drug_class: DrugClass) -> Verdict:

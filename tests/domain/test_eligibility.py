@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 
@@ -54,6 +56,14 @@ def test_criteria_of_the_case_report(criterion, patient, verdict):
     found, evidence = judge(patient)[criterion]
     assert found == verdict
     assert "patients." in evidence or "patients:" in evidence
+
+
+@pytest.mark.parametrize("patient", [{"histology": "small_cell_carcinoma", "stage": "IIB", "age_years": 17}, {}], ids=["not met", "met"])
+def test_evidence_holds_no_value_that_a_publication_may_leave_out(patient):
+    """`[publish] suppressed_columns` empties the column; a copy of its value in a text would be published all the same."""
+    evidence = " ".join(text for _, text in judge(patient).values())
+    row = PATIENT | patient
+    assert not [name for name in ("histology", "stage", "regimen", "age_years") if re.search(rf"(?<![\w-]){re.escape(str(row[name]))}(?!\w)", evidence)]
 
 
 @pytest.mark.parametrize(("regimen", "drugs", "verdict"), [
