@@ -58,17 +58,19 @@ def audit_what_is_new(home: Home, site: str) -> Audit:
     """Audit what is new in a site's vault since the last audit.
 
     1. Files written since then are read, whether or not intake noted them.
-    2. Earlier findings whose file has not changed since remain.
+    2. Earlier findings whose file has not changed since remain; where the finding is about a folder
+       (dates that were compared) and a file of it has changed, every file is read.
     3. What is missing is looked for anew each time.
     """
     folder = home.vault / site
     if not folder.is_dir():
         return Audit()
     before = _kept(folder / KEPT, _rules())
-    still = [(what, where, element) for what, where, element in before["findings"]
-             if what not in EACH_TIME and _unchanged(home.vault / where, before["until"])]
+    earlier = [(what, where, element) for what, where, element in before["findings"] if what not in EACH_TIME]
+    still = [finding for finding in earlier if _unchanged(home.vault / finding[1], before["until"])]
+    again = any((home.vault / where).is_dir() for _, where, _ in set(earlier) - set(still))
     began = max((f.stat().st_ctime_ns for f in folder.rglob("*") if f.is_file()), default=0)
-    found = audit_site(home, site, since=before["until"])
+    found = audit_site(home, site, since=0 if again else before["until"])
     found.findings = list(dict.fromkeys([*still, *found.findings]))
     state = {"rules": _rules(), "until": began, "findings": found.findings}
     write_whole(folder / KEPT, json.dumps(state).encode())
@@ -108,7 +110,10 @@ def summarise(findings: list[Finding]) -> list[tuple[str, str, int, str]]:
 
 
 def _unchanged(file: Path, until: int) -> bool:
-    """A file that was written anew is looked at anew."""
+    """A file that was written anew is looked at anew; of a folder each image."""
+    if file.is_dir():
+        images = list(file.rglob("*.dcm"))
+        return bool(images) and all(_unchanged(image, until) for image in images)
     return file.exists() and file.stat().st_ctime_ns <= until
 
 

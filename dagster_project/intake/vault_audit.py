@@ -122,9 +122,10 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Place:
-    """A file: its patient, its name in the vault, and its series where it is a slice."""
+    """A file: its patient and that one's folder, its name in the vault, and its series where it is a slice."""
 
     patient: str
+    folder: str
     where: str
     series: Path | None
 
@@ -144,14 +145,14 @@ def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 
     audit, seen = Audit(ocr=ocr and shutil.which("tesseract") is not None), _Seen()
     files = (f for f in sorted(vault.glob(f"{site}/*/**/*.dcm")) if f.relative_to(vault).parts[1] != ".incoming")
     for file in (f for f in files if f.stat().st_ctime_ns > since):
-        patient = file.relative_to(vault).parts[1]
+        code, patient, *_ = file.relative_to(vault).parts
         is_slice = file.parent.parent.name != "contours"
-        place = _Place(patient, shown(str(file.relative_to(vault))), file.parent if is_slice else None)
+        place = _Place(patient, f"{code}/{patient}", shown(str(file.relative_to(vault))), file.parent if is_slice else None)
         audit.files += 1
         _audit_file(audit, seen, file, place)
-    for patient, dates in sorted(seen.dates.items()):
+    for folder, dates in sorted(seen.dates.items()):
         if (max(dates) - min(dates)).days > 365 * MOST_YEARS_APART:
-            audit.find("dates far apart", patient)
+            audit.find("dates far apart", folder)
     for (series, tag), dates in sorted(seen.slices.items()):
         if (max(dates) - min(dates)).days > MOST_DAYS_WITHIN_A_SERIES:
             audit.find("dates of one series far apart", str(series.relative_to(vault)), _name(tag))
@@ -250,7 +251,7 @@ def _audit_date(audit: Audit, seen: _Seen, element: Element, place: _Place) -> N
         audit.find("date that is not plausible", place.where, element.path)
         return
     if element.tag in DATES_OF_VISITS:
-        seen.dates[place.patient].add(date)
+        seen.dates[place.folder].add(date)
     if place.series and element.tag in DATES_OF_SLICES:
         seen.slices[place.series, element.tag].add(date)
 

@@ -247,6 +247,27 @@ def test_an_earlier_finding_stays_until_its_file_is_written_anew(home: Path) -> 
     assert blocked_sites(Home(home)) == frozenset()
 
 
+def dated(home: Path, date: str, *names: str) -> None:
+    for name in names:
+        slice_ = pydicom.dcmread(slice_of(home).with_name(name))
+        slice_.AcquisitionDate = date
+        slice_.save_as(slice_of(home).with_name(name))
+
+
+def test_dates_far_apart_block_every_night_until_they_are_mended(home: Path) -> None:
+    """The finding is about a patient's folder: no file of it says alone that it is wrong."""
+    date = pydicom.dcmread(slice_of(home)).AcquisitionDate
+    dated(home, "19910101", "0002.dcm", "0003.dcm")
+    expected = {"dates far apart", "dates of one series far apart"}
+    for _ in range(2):
+        assert {what for what, *_ in audit_what_is_new(Home(home), "AB").findings} >= expected
+        assert blocked_sites(Home(home)) == {"AB"}
+    dated(home, date, "0003.dcm")
+    assert {what for what, *_ in audit_what_is_new(Home(home), "AB").findings} >= expected
+    dated(home, date, "0002.dcm")
+    assert not {what for what, *_ in audit_what_is_new(Home(home), "AB").findings} & expected
+
+
 def test_what_came_past_intake_is_read_although_the_manifest_is_as_it_was(home: Path) -> None:
     assert audit_what_is_new(Home(home), "AB").findings == []
     spoil(slice_of(home))
