@@ -33,13 +33,16 @@ OF_THE_PROTOCOL = frozenset({"amendments"})
 LARGEST_INTEGER = 999_999
 """Of a 32-bit column without an upper bound: a hospital number, a date and a telephone have more digits."""
 
+COUNTS_OF_VOXELS = frozenset({"n_voxels", "n_outside"})
+"""Columns that may hold more: a large tumour has a million voxels."""
+
 
 def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
     """What is found in the lake's tables, by site; written down for `lakehouse status`.
 
     1. Every text of every column is made of words of this program, codes of sites (also of former ones)
        and forms of our own; recorded decisions of the protocol are left out.
-    2. Whole numbers have at most six digits.
+    2. Whole numbers have at most six digits, counts of voxels left out.
     3. A patient's dates less their days from cycle 1 are one day, in all tables.
 
     A table that holds what it held is not read again.
@@ -78,7 +81,7 @@ def _audit(lake: Lake, table: Table, sites: frozenset[str]) -> list[list[str]]:
             rows = lake.query(sql.texts_by_site(table, column.name, is_list=column.type != "string")).fetchall()
             for site, text in rows:
                 found.update(_text_finding(site, text, column.name, sites))
-        elif column.type == "int32" and column.maximum is None:
+        elif column.type == "int32" and column.maximum is None and column.name not in COUNTS_OF_VOXELS:
             rows = lake.query(sql.sites_above(table, column.name, LARGEST_INTEGER)).fetchall()
             found.update(((site, LARGE_NUMBER, column.name), None) for (site,) in rows)
     return [list(one) for one in found]

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dagster_project.flow.lake_audit import OF_THE_PROTOCOL, STRANGE_DAY, audit_lake, open_lake_findings
+from dagster_project.flow.lake_audit import LARGE_NUMBER, OF_THE_PROTOCOL, STRANGE_DAY, audit_lake, open_lake_findings
 from dagster_project.flow.publication import NothingPublished, publish_home
 from dagster_project.flow.vault_audit import blocked_sites, open_findings
 from dagster_project.intake.audit_words import words_fault
@@ -109,9 +109,23 @@ def test_every_value_that_a_column_may_take_is_made_of_our_own_words() -> None:
 def test_a_recorded_decision_of_the_protocol_may_name_who_made_it(home: Home, lake: Lake) -> None:
     columns = {c.name for table in TABLES for c in table.columns}
     assert columns >= OF_THE_PROTOCOL
-    empty = {"string": "'x'", "bool": "false", "timestamp": "now()", "date": "current_date", "list<string>": "[]"}
-    table = BY_NAME["model_runs"]
-    row = {c.name: empty.get(c.type, "0") for c in table.columns if not c.nullable}
-    row |= {"amendments": "'Murong Shuangyan, 2025-03-01: floor of ICC'"}
-    lake.query(f"INSERT INTO model_runs ({', '.join(row)}) VALUES ({', '.join(row.values())})")
+    insert(lake, "model_runs", amendments="'Murong Shuangyan, 2025-03-01: floor of ICC'")
     assert audit_lake(lake, home) == {}
+
+
+@pytest.mark.parametrize(("table", "column"), [("dhi", "n_voxels"), ("reads", "n_outside")])
+def test_a_large_tumour_has_a_million_voxels(home: Home, lake: Lake, table: str, column: str) -> None:
+    insert(lake, table, site="'AA'", patient=f"'{P1}'", **{column: "1500000"})
+    assert audit_lake(lake, home) == {}
+
+
+def test_a_number_too_long_for_a_measurement_is_found(home: Home, lake: Lake) -> None:
+    insert(lake, "scans", site="'AA'", patient=f"'{P1}'", series_number="19490511")
+    assert audit_lake(lake, home) == {"AA": [(LARGE_NUMBER, "scans", "series_number")]}
+
+
+def insert(lake: Lake, table: str, **values: str) -> None:
+    """A row of SQL literals; what is not given and must not be NULL is empty."""
+    empty = {"string": "'x'", "bool": "false", "timestamp": "now()", "date": "current_date", "list<string>": "[]"}
+    row = {c.name: empty.get(c.type, "0") for c in BY_NAME[table].columns if not c.nullable} | values
+    lake.query(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(row.values())})")
