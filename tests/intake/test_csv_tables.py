@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from dagster_project.intake import lines
 from dagster_project.intake.csv_tables import Refusal, read_table
 
 ENGLISH = [["patient_id", "sex", "birth_date"], ["001", "F", "1949-05-11"], ["002", "M", "1950-01-01"]]
@@ -96,6 +97,20 @@ def test_only_cr_and_lf_end_a_line(tmp_path, break_):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_every_end_of_line(tmp_path, end):
     assert len(read(tmp_path, end.join(["patient_id,sex", "001,F", "002,M", ""]).encode()).rows) == 2
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(("limit", "reason"), [
+    ("LONGEST_LINE", lines.LONG_LINE), ("MOST_COLUMNS", lines.MANY_COLUMNS), ("MOST_CELLS", lines.MANY_CELLS)])
+def test_a_table_that_just_fits_is_read_and_a_larger_one_refused_whole(tmp_path, monkeypatch, limit, reason, end):
+    data = end.join(["patient_id,sex", "001,F", "002,M", ""]).encode()
+    most = {"LONGEST_LINE": len("patient_id,sex") + 1, "MOST_COLUMNS": 2, "MOST_CELLS": 3 + 3 * len(end)}[limit]
+    monkeypatch.setattr(lines, limit, most)
+    table = read(tmp_path, data)
+    assert (len(table.rows), table.refusals) == (2, ())
+    monkeypatch.setattr(lines, limit, most - 1)
+    table = read(tmp_path, data)
+    assert (table.rows, table.refusals) == ((), (Refusal("clinical/patients.csv", reason),))
 
 
 def test_a_quotation_mark_that_is_not_closed_costs_its_own_row(tmp_path):

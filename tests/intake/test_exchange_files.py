@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+from dagster_project.intake import exchange_files, redcap, xml_files
 from dagster_project.intake.odm import read_odm
 from dagster_project.intake.redcap import read_redcap
 from tests.intake.test_case_report import Site
@@ -178,3 +179,32 @@ def test_beside_the_csv_files_the_database_fills_what_they_leave_blank(site):
     found = {r["patient"]: (r["sex"], r["stage"]) for r in frames["patients"].to_dicts()}
     assert found == {site.patient("001"): ("F", "IIIB"), site.patient("002"): ("M", "IVA")}
     assert not site.refusals
+
+
+# ── what no reader foresaw, and what would need too much memory ──
+
+
+@pytest.mark.parametrize(("error", "reason"), [
+    (RuntimeError("001"), exchange_files.CANNOT_BE_READ), (MemoryError(), exchange_files.TOO_MUCH_MEMORY)])
+def test_a_file_that_a_reader_fails_on_is_refused_by_its_name_and_the_others_are_read(tmp_path, monkeypatch, error, reason):
+    def fails(*_):
+        raise error
+
+    site = Site(tmp_path)
+    site.put("clinical/patients.csv", "patient_id,sex", "001,F")
+    site.put("clinical/redcap.csv", REDCAP_HEADER, *REDCAP_ROWS)
+    monkeypatch.setattr(exchange_files, "read_redcap", fails)
+    assert site.build()["patients"]["sex"].to_list() == ["F"]
+    assert site.refusals == {"clinical/": reason}
+
+
+@pytest.mark.parametrize(("module", "file", "text", "reason"), [
+    (xml_files, "odm.xml", ODM, xml_files.TOO_MANY),
+    (redcap, "redcap.json", '[{"record_id": "1", "patient_id": "001", "sex": "F"}]', redcap.TOO_MANY_VALUES)])
+def test_an_export_of_more_values_than_a_case_report_has_is_refused_before_it_is_built(tmp_path, monkeypatch, module, file, text, reason):
+    site = Site(tmp_path)
+    site.put(f"clinical/{file}", text)
+    assert site.build()["patients"].height == 1
+    monkeypatch.setattr(module, "MOST_MARKS", 4)
+    assert site.build()["patients"].height == 0
+    assert site.refusals[f"clinical/{file}"] == reason
