@@ -154,7 +154,7 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
     2. A second row of a patient that says the same is skipped, and fills what the first leaves blank; one that says otherwise
        is refused, and what the two disagree on is NULL: the first row alone would be a guess. Where they name two people, the
        age is unknown too.
-    3. Who is said to have withdrawn in one row, and in another something else, is held out in whatever order the rows stand.
+    3. Whose consent is withdrawn in one row and anything else in another is held out, in whatever order the rows come.
     4. A cell that is not understood is refused by row and column and is NULL; the rest of the row goes on.
     """
     people = People()
@@ -197,7 +197,7 @@ def patient_id_fault(table: CsvTable, number: str) -> str:
     """Why a cell names no patient; empty where it names one.
 
     1. Empty, or a word that says that the number is missing.
-    2. A pseudonym names its patient in a table of arbitrations, and nobody elsewhere.
+    2. A pseudonym names its patient in a table of arbitrations, and no patient elsewhere.
     3. What a spreadsheet made of a number so that it could be another's: scientific notation, zeros after the 15th digit.
        A number of 16 digits may end in a zero of its own: it counts where another of the file shows that such digits are kept.
     """

@@ -423,7 +423,7 @@ def parse_reader(text: str) -> str:
 def parse_cell(text: str, parse: Callable[[str], Any]) -> Parsed:
     """A cell's value by a parser; None for an empty cell and for words that say that the value is missing.
 
-    Here alone whatever a parser makes of a text that nobody foresaw becomes a refusal of the cell.
+    Here alone any other exception of a parser becomes a refusal of the cell.
 
     Raises
     ------

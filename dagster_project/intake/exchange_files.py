@@ -108,7 +108,7 @@ def _one_table(file: Path, table: str, called: str) -> list[CsvTable]:
 
 
 def _named(name: str, read: Callable[[], list[CsvTable]]) -> list[CsvTable]:
-    """What is read of a file; one that nobody foresaw is refused by its name, and ends nothing."""
+    """What is read of a file; where a reader fails on it, it is refused by its name, and the others are read."""
     try:
         return read()
     except MemoryError:

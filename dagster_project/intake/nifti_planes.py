@@ -106,7 +106,7 @@ def _planes(source: Path, header: _Header) -> Iterator[npt.NDArray[Any]]:
 
 
 def _read_on(file: Stream) -> None:
-    """A packed file ends with the digest of what is in it: looked at only where somebody reads on."""
+    """A packed file ends with the digest of its content, which is compared only when its end is read."""
     try:
         file.read(1)
     except (OSError, EOFError) as error:

@@ -1,4 +1,4 @@
-"""SeriesNumber and AcquisitionNumber are counted anew within their study: what stands there may be a date or a hospital number."""
+"""SeriesNumber and AcquisitionNumber are counted anew within their study: a hospital's own may be a date or a patient's number."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _UNDEFINED = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Head:
-    """Where an image belongs, by keyed UIDs, and the numbers that stand in its file: these stay in memory."""
+    """Where an image belongs, by keyed UIDs, and the numbers of its file: these stay in memory."""
 
     study: str
     series: str

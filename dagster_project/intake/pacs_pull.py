@@ -92,7 +92,7 @@ class Found:
     objects: int = 0
     """How many the PACS counts in it; 0 where it does not say."""
     number: int = field(default=0, repr=False)
-    """SeriesNumber, by which series of a study are asked for: they are numbered as they come."""
+    """SeriesNumber, in whose order the series of a study are requested: they are numbered as they come."""
 
 
 @dataclass(frozen=True)

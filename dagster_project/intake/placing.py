@@ -74,7 +74,7 @@ def place_batch(register: Register, delivered: Sequence[Delivered], delivery: De
     6. Any other object with the identity of one that an earlier delivery brought, and other content, is refused.
     7. Else the file gets its place; `incoming` says that its copy has not been moved there yet.
     8. A slice with text in its pixels refuses its series: what was taken in of it before leaves the vault, and what comes
-       later is refused, for as long as the slice is what it is. When that has changed, the others are looked at again.
+       later is refused, for as long as the slice is what it is. When that has changed, the others are judged again.
     """
     placed = Placed()
     cleared = [_note_text(register, one) for one in delivered]
@@ -99,7 +99,7 @@ def series_item(series: str, patient: str) -> str:
 
 
 def judge_series_again(register: Register) -> None:
-    """Slices of series in which no text is left are looked at again."""
+    """Slices of series in which no text is left are judged again."""
     register.judge_again(TEXT_IN_SERIES, [series_item(*one) for one in register.series_with_text().items()])
 
 

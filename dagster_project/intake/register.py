@@ -195,7 +195,7 @@ class Register:
         return dict(self._connection.execute("SELECT series, patient FROM text_mark").fetchall())
 
     def judge_again(self, reason: str, items: Iterable[str]) -> None:
-        """Files refused for a reason are looked at again, but for those of items that it still holds of."""
+        """Files refused for a reason are judged again, but for those of items that it still applies to."""
         still = list(items)
         places = ", ".join("?" * len(still))
         self._connection.execute(f"UPDATE file SET basis = '' WHERE reason = ? AND item NOT IN ({places})", (reason, *still))
@@ -247,7 +247,7 @@ class Register:
         return found.fetchone() is not None
 
     def begin_delivery(self, name: str) -> bool:
-        """A delivery is taken in from now on; False where another one was cut short, and has to be looked at first."""
+        """A delivery is taken in from now on; False where another one was cut short, and has to be checked first."""
         under_way = self.fact("under_way")
         if not under_way:
             self.remember("under_way", name)
@@ -337,7 +337,7 @@ class Register:
         return [Twin._make(row) for row in rows]
 
     def settle_twins(self, key: str) -> None:
-        """Files of an object that contradicted each other are looked at anew."""
+        """Files of an object that contradicted each other are judged again."""
         self._connection.execute(
             "DELETE FROM file WHERE path IN (SELECT path FROM twin WHERE object = ?)", (key,)
         )

@@ -34,7 +34,7 @@ LARGEST_VALUE = 16_000
 """Values are cut off here, so that differences of two fit into 16 bits."""
 
 BLOCK_PIXELS = 2**16
-"""Pixels that are looked at together: their arrays stay in the processor's cache."""
+"""Pixels that are searched together: their arrays stay in the processor's cache."""
 
 SIDE_BY_SIDE = 3
 """Strokes in one row of pixels: two letters have as many; a vessel, wire or rib has one."""
@@ -116,7 +116,7 @@ class Scale(NamedTuple):
 
     @property
     def least_hu(self) -> float:
-        """Contrast below which nothing is looked at."""
+        """Contrast below which nothing is searched."""
         return EDGE_HU if self.step == 1 else min(rule.contrast_hu for rule in (*self.bright, *self.dark))
 
 
@@ -164,7 +164,7 @@ def holds_text(stored: Stored, slope: float = 1.0, intercept: float = 0.0) -> bo
        pixels above or below both neighbours, by the rules of `SCALES`.
     2. Text has `SIDE_BY_SIDE` strokes of one kind beside each other in `ROWS` or more rows of one place.
     3. What is longer than a letter is high is taken out, of exact strokes also what is solid, of ridges what is no stroke but
-       a dot; then 2 is asked again.
+       a dot; then 2 is applied again.
     4. Ridges that do not rise above the noise around their place are none, nor, where metal lies in the slice, those that
        may be its streaks.
     5. The same along columns, for text that is turned.
@@ -351,8 +351,8 @@ def _follow(image: Pixels, ridges: Strokes, height: npt.NDArray[np.floating], ru
     drawn[ridges.row, ridges.first] = True
     for shift in range(1, GAP + 1):
         drawn[shift:] |= drawn[:-shift]
-    kept = _in_letters(drawn, ridges, solid=1.0)
-    ridges, height = ridges.where(kept), height[kept]
+    letters = _in_letters(drawn, ridges, solid=1.0)
+    ridges, height = ridges.where(letters), height[letters]
     for place in _places(ridges, RIDGE_SPAN, alike):
         clear = height >= NOISE_TIMES * slope * _noise(image, place)
         if _places(ridges.where(clear), RIDGE_SPAN, alike):

@@ -513,7 +513,7 @@ class Received:
 
 
 def _on_disk(batch: Batch, incoming: Path) -> None:
-    """The copies outlive a power cut before the register, or a sender, is told that they are there."""
+    """The copies outlive a power cut before the register or a sender counts on them."""
     written = [incoming / outcome.incoming for outcome in batch.outcomes if outcome.incoming]
     for path in written:
         sync_file(path)

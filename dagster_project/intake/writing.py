@@ -69,7 +69,7 @@ LARGEST_COUNT = 9999
 """No series has as many slices; a number that is larger may be a date or a hospital number."""
 
 DISPLAY = frozenset({"WindowCenter", "WindowWidth"})
-"""How an image is shown: a program that looks at it may write these anew."""
+"""How an image is shown: a viewer may write these anew."""
 
 LEFT_OUT_WHERE_DAMAGED = frozenset({"ContourData"})
 """A damaged contour leaves its file without its figures: it refuses its structure when that is read, and no other."""

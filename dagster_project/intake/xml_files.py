@@ -40,7 +40,7 @@ def parse_xml(data: bytes) -> ET.Element:
     2. GB18030 and its like become UTF-8; of other encodings those that the parser has.
     3. No document type, which alone can define entities or name other files: looked for by the parser that reads
        the file, and not in its bytes, which another encoding would disguise.
-    4. A value that is longer than any answer stands as one that no cell can be read from.
+    4. A value that is longer than any answer is replaced by one that no cell can be read from.
 
     Raises
     ------
