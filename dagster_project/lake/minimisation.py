@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dagster_project.lake.columns import Column
-from dagster_project.lake.tables import BY_NAME, TABLES, Table
+from dagster_project.lake.columns import FINGERPRINT, Column
+from dagster_project.lake.tables import PATIENTS, TABLES, Table
 from dagster_project.study import Study, StudyError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ ANYWHERE = "*"
 
 NEEDED = ("site", "patient", "simulated", "consent")
 """Columns that are never suppressed: who a row is of, what is simulated, and who has withdrawn."""
+
+MODEL_INPUTS = "predictions.input_digest"
+"""Digest of a patient's inputs of a model, some of which are columns of patients."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,28 @@ class Minimisation:
             raise StudyError(WRONG_LIST)
         return cls(width, frozenset(place for entry in listed for place in _places(entry)))
 
+    @cached_property
+    def left_out(self) -> frozenset[str]:
+        """Columns without values: the suppressed ones, and the digest of every row of which anything is changed.
+
+        A digest gives a suppressed value, or an age within its band, to whoever tries all values.
+        """
+        changed = {place.partition(".")[0] for place in self.suppressed}
+        if self.age_band_years > 1:
+            changed |= {table.name for table in TABLES if AGE in table.names}
+        digests = {f"{t.name}.{FINGERPRINT.name}" for t in TABLES if t.name in changed and FINGERPRINT.name in t.names}
+        return self.suppressed | digests | ({MODEL_INPUTS} if PATIENTS.name in changed else set())
+
     def as_json(self) -> dict[str, Any]:
         """As a publication's manifest says it."""
-        return {"age_band_years": self.age_band_years, "suppressed_columns": sorted(self.suppressed)}
+        return {"age_band_years": self.age_band_years, "suppressed_columns": sorted(self.left_out)}
 
     def table(self, table: Table) -> Table:
         """The table as it is published; a column's description says what was done to it."""
         return replace(table, columns=tuple(self._column(table, column) for column in table.columns))
 
     def _column(self, table: Table, column: Column) -> Column:
-        if f"{table.name}.{column.name}" in self.suppressed:
+        if f"{table.name}.{column.name}" in self.left_out:
             en, zh = f"{column.en}; not published, always NULL", f"{column.zh}；不发布，恒为空"
             return replace(column, en=en, zh=zh, nullable=True)
         if column.name == AGE and self.age_band_years > 1:
@@ -82,7 +98,7 @@ class Minimisation:
     def _selected(self, table: Table, column: Column) -> str:
         from dagster_project.lake.schema import duckdb_type  # every command checks [publish]: it imports nothing heavy
 
-        if f"{table.name}.{column.name}" in self.suppressed:
+        if f"{table.name}.{column.name}" in self.left_out:
             return f'NULL::{duckdb_type(column)} AS "{column.name}"'
         if column.name == AGE and self.age_band_years > 1:
             return f'("{AGE}" // {self.age_band_years} * {self.age_band_years})::INTEGER AS "{AGE}"'
@@ -92,7 +108,7 @@ class Minimisation:
         """Rows of a table as they are published."""
         import polars as pl
 
-        gone = [c for c in rows.columns if f"{name}.{c}" in self.suppressed]
+        gone = [c for c in rows.columns if f"{name}.{c}" in self.left_out]
         shown = rows.with_columns(pl.lit(None, rows.schema[c]).alias(c) for c in gone)
         banded = AGE in rows.columns and self.age_band_years > 1
         return shown.with_columns(pl.col(AGE) // self.age_band_years * self.age_band_years) if banded else shown
@@ -110,7 +126,7 @@ class Minimisation:
         return f">={low}" if high >= TOP_AGE else f"{low}-{high}"
 
 
-TOP_AGE = BY_NAME["patients"].column(AGE).maximum or 0
+TOP_AGE = PATIENTS.column(AGE).maximum or 0
 """Above it every age is given as this one."""
 
 AS_IN_THE_LAKE = Minimisation()

@@ -16,7 +16,7 @@ from dagster_project.lake import sql
 from dagster_project.lake.home import Home
 from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from dagster_project.lake.publish import publish
-from dagster_project.lake.schema import arrow_schema
+from dagster_project.lake.schema import arrow_schema, with_fingerprint
 from dagster_project.lake.store import open_lake
 from dagster_project.lake.tables import BY_NAME, PUBLISHED, TABLES
 from dagster_project.study import PROTOCOL, StudyError, load_study
@@ -110,6 +110,25 @@ def test_no_byte_of_a_suppressed_value_is_published(home: Home) -> None:
     files = [p for p in home.published.rglob("*") if p.is_file()]
     assert files
     assert not [p.name for p in files if b"a-rare-regimen" in p.read_bytes()]
+
+
+@pytest.mark.parametrize("minimised", [Minimisation(5), protocol(suppressed_columns=["patients.stage"])], ids=["bands", "suppressed"])
+def test_no_value_is_found_by_trying_what_gives_the_digest_of_a_row(home: Home, minimised: Minimisation) -> None:
+    """Of five ages in a band, one gives the row's digest, which would be published beside the band."""
+    rows = with_fingerprint(patients(62, 64).drop("input_fingerprint"))
+    with open_lake(home) as lake:
+        lake.replace("patients", rows, site="AA")
+        publish(lake, home.published, minimised=minimised)
+        assert lake.read("patients")["input_fingerprint"].null_count() == 0
+    assert published(home, "SELECT count(*), count(input_fingerprint) FROM patients") == [(2, 0)]
+    assert minimised.frame("patients", rows)["input_fingerprint"].null_count() == 2
+    assert minimised.as_json() != replace(minimised, age_band_years=1, suppressed=frozenset()).as_json()
+
+
+def test_digests_of_what_leaves_as_it_is_are_published() -> None:
+    assert AS_IN_THE_LAKE.left_out == frozenset()
+    assert protocol(suppressed_columns=["patients.stage"]).left_out == {"patients.stage", "patients.input_fingerprint", "predictions.input_digest"}
+    assert protocol(suppressed_columns=["follow_up.detail"]).left_out == {"follow_up.detail", "follow_up.input_fingerprint"}
 
 
 def test_a_night_after_it_writes_only_what_differs(home: Home) -> None:
