@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dagster_project.cli import COMMANDS, main
-from dagster_project.registration import ROLES, WITH_DEFAULTS, find_problems, floors
+from dagster_project.registration import ROLES, WITH_DEFAULTS, amendments_in_force, find_problems, floors
 from dagster_project.resources import Lakehouse
 from dagster_project.study import PROTOCOL, StudyError, _sections, load_study
 from tests.trial import SETTINGS, write_protocol
@@ -152,6 +152,8 @@ def test_who_decides_is_a_role_or_a_code(who: str) -> None:
 def test_a_decision_that_is_not_needed_is_in_force_nowhere() -> None:
     """A protocol that went back to what is registered is not called amended."""
     assert problems({}, DECISION) == []
+    assert amendments_in_force(protocol({}, DECISION)) == ()
+    assert [a.key for a in amendments_in_force(protocol({"agreement.icc_minimum": 0.8}, DECISION))] == [DECISION["key"]]
 
 
 def test_the_decision_is_written_on_what_it_touches(tmp_path: Path) -> None:
