@@ -34,7 +34,7 @@ Patient = tuple[str, str]
 
 
 def derive_dynamic_irecist(responses: pl.DataFrame, predictions: pl.DataFrame, model_runs: pl.DataFrame,
-                           dhi: pl.DataFrame, model_section: Rules, *, gate: str = "open") -> pl.DataFrame:
+                           dhi: pl.DataFrame, model_section: Rules, *, gate: str) -> pl.DataFrame:
     """Put the risk beside the state: one row per patient and visit of the accepted responses.
 
     1. the models of the task of this visit: the champion, then the newest candidate; the first that says something of the patient is taken

@@ -24,7 +24,7 @@ def derive(state="iUPD", probability=0.2, runs=(RUN,), **prediction):
     heterogeneity = table("dhi", {"scope": "patient", "lesion": "*", "from_visit": "T0", "to_visit": "T1", "dhi": 1.4},
                           {"scope": "lesion", "lesion": "L1", "from_visit": "T0", "to_visit": "T1", "dhi": 9.0},
                           {"scope": "patient", "lesion": "*", "from_visit": "T1", "to_visit": "T2", "dhi": 7.0})
-    found = derive_dynamic_irecist(responses(("T1", "PD", state)), given_, table("model_runs", *runs), heterogeneity, MODEL)
+    found = derive_dynamic_irecist(responses(("T1", "PD", state)), given_, table("model_runs", *runs), heterogeneity, MODEL, gate="open")
     assert found.schema == polars_schema(DYNAMIC_IRECIST)
     return found.row(0, named=True)
 
