@@ -11,10 +11,11 @@ from dagster_project.intake.refusals import DamagedError
 LONG_FORM = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT"})
 """Value representations with a 32-bit length in explicit encoding (PS3.5, 7.1.2)."""
 
-LARGEST_NUMBER = 1e7
-"""No figure of a CT header is larger; hospital, telephone and identity numbers are."""
+LARGEST_NUMBER = 1e5
+"""No figure that a CT header writes as text has six digits before the point; dates, hospital, telephone and identity numbers have."""
 
 LARGEST_INTEGER = 1e6
+"""Of binary numbers."""
 
 LARGEST_LISTED = 0x2020
 """Two letters as a 16-bit integer are at least this: a list of such integers could be a text."""
@@ -30,7 +31,7 @@ LARGEST_SHORT_LENGTH = 0xFFFE
 
 _DECIMAL = re.compile(rb"[ ]*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?[ ]*")
 _INTEGER = re.compile(rb"[ ]*[+-]?\d+[ ]*")
-_LONG_RUN = re.compile(rb"(?<![\d.])\d{8}")
+_LONG_RUN = re.compile(rb"(?<![\d.])(?:\d{8}|0*[1-9]\d{5})")
 _LONG_FRACTION = re.compile(rb"(\.\d{10})\d{7,}")
 """Longer than any decimal string may be (PS3.5, 6.2): cut to ten places, which is a tenth of a nanometre."""
 _PRINTABLE = re.compile(rb"[\x20-\x7e\x80-\xff\x1b\r\n\t\x0c]*")
@@ -108,7 +109,7 @@ def _clean_text_number(tag: int, keyword: str, vr: str, value: bytes, multiplici
 
 def _plausible(vr: str, part: bytes) -> bool:
     if vr == "IS":
-        return _INTEGER.fullmatch(part) is not None and abs(int(part)) < LARGEST_INTEGER
+        return _INTEGER.fullmatch(part) is not None and abs(int(part)) < LARGEST_NUMBER
     return _DECIMAL.fullmatch(part) is not None and abs(float(part)) < LARGEST_NUMBER
 
 

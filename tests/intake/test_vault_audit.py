@@ -1,6 +1,7 @@
 """The audit finds what it is for: every fault is planted in a vault that intake wrote, and an unspoilt vault has none."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pydicom
@@ -8,6 +9,7 @@ import pytest
 from pydicom.datadict import tag_for_keyword
 
 from dagster_project.intake.deidentification import deidentify, open_source
+from dagster_project.intake.elements import clean_number
 from dagster_project.intake.texts import load_texts
 from dagster_project.intake.vault_audit import Audit, Element, _audit_text, audit_vault, walk
 from tests.intake.builders import PERSON, ROOT, ct, rtstruct, seg, to_bytes
@@ -52,6 +54,23 @@ def test_what_intake_writes_has_no_finding(vault):
     assert found.findings == []
     assert found.files == 4
     assert found.elements > 150
+
+
+@pytest.mark.parametrize(("keyword", "value"), [
+    ("XRayTubeCurrent", "210000"), ("ExposureTime", "490511"), ("WindowWidth", "131072"), ("TableHeight", "-100000.5"), ("Exposure", "99999")])
+def test_a_number_of_six_digits_is_left_out_and_blocks_nothing(vault, keyword, value):
+    """A tube current in microampere, a window of a map: intake and audit draw one line."""
+    put(vault, ct(2, **{keyword: value}), "0003.dcm")
+    written = pydicom.dcmread(vault / "AB" / PATIENT / "S1" / "0003.dcm")
+    assert str(written.get(keyword) or "") == (value if len(value) < 6 else "")
+    assert audit_vault(vault, ocr=False).findings == []
+
+
+def test_a_list_with_a_number_of_six_digits_is_left_out():
+    plain = b"\\".join([b"-12.5"] * 99)
+    take = partial(clean_number, 0x30060050, "ContourData", "DS", multiplicity="3-3n", little_endian=True)
+    assert take(plain) == plain
+    assert take(plain[:-5] + b"490511") is None
 
 
 @pytest.mark.parametrize("kernel", [["I31f", "3"], ["Br40d", "3"], ["Qr40d", "2"], ["STANDARD"], ["Br40d", "Zhang San"]])
