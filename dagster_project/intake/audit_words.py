@@ -31,6 +31,11 @@ answers, kinds of errors with their place in the code, rows and counts of a larg
 HEADERS_ZH = frozenset({"住院号"})
 """Chinese headers that reasons name."""
 
+FORMER_REASONS = (
+    "undecodable pixels: the encoding is not supported or the stream is broken; export uncompressed",
+)
+"""Reasons of earlier versions with a word that none has now: registers hold what was refused by the network."""
+
 DAY = re.compile(
     r"(?<!\d)(?:19|20)\d\d\s*[-/.年]?\s*(?:0?[1-9]|1[0-2])\s*[-/.月]\s*\d{1,2}(?!\d)"
     r"|(?<!\d)(?:19|20)\d{6}(?!\d)|(?<!\d)\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)?\d\d(?!\d)")
@@ -87,7 +92,7 @@ def program_numbers() -> frozenset[str]:
 
 @cache
 def program_texts() -> tuple[str, ...]:
-    """The program's strings and lists, docstrings and invented persons left out."""
+    """The program's strings and lists, `FORMER_REASONS` among them; docstrings and invented persons left out."""
     root = Path(__file__).resolve().parents[2]
     files = (file for package in PACKAGES for file in sorted((root / package).rglob("*.*")))
     return tuple(

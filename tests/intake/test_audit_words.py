@@ -10,7 +10,7 @@ import pytest
 from pydicom._dicom_dict import DicomDictionary
 from pydicom._uid_dict import UID_dictionary
 
-from dagster_project.intake.audit_words import program_texts, words_fault
+from dagster_project.intake.audit_words import FORMER_REASONS, program_texts, words_fault
 from dagster_project.intake.multipart import shown_type
 from dagster_project.intake.refusals import DamagedError
 from dagster_project.lake.reasons import CATALOGUE
@@ -53,6 +53,11 @@ def test_the_keyword_of_every_element_may_be_part_of_a_reason():
 def test_every_string_of_the_program_may_be_a_reason():
     """Also those that say how a date or a number is written."""
     assert [text for text in program_texts() if text.isascii() and "\n" not in text and words_fault(text)] == []
+
+
+@pytest.mark.parametrize("reason", FORMER_REASONS)
+def test_a_reason_that_an_earlier_version_gave_is_no_finding(reason):
+    assert not words_fault(reason)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
