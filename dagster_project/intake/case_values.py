@@ -41,14 +41,14 @@ _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _BARE_LENGTH = re.compile(r"\d+([.,]\d{1,2})?")
 _AMBIGUOUS = re.compile(r"[1-9]\d{0,2},\d{3}")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+_FRACTION = re.compile(r"[.,]\d*$")
 _POINT_THOUSANDS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+,\d+")
 _MINUS_AT_END = re.compile(r"^\s*\(?\s*-|-\s*\)?\s*(?=$|[/,，、;；])")
 _PLUS_AT_END = re.compile(r"(.*\w)\s*(?:\(\s*\+\s*\)|\+)\s*")
 _BETWEEN = re.compile(r"[/+,，、;；&]")
 
-
 LONGEST_NUMBER = 15
-"""Digits of a figure that is one: a length, an age or a share has three."""
+"""Digits before the fraction of a figure: a length, an age or a share has three. A program may write 17 in all."""
 
 NOT_UNDERSTOOD = "is not understood; write it as the landing contract says"
 
@@ -171,7 +171,7 @@ def _number(digits: str) -> float:
     1. A comma before three digits alone is refused: 1,063 is a thousand and sixty-three in one country and a little more than one in another.
     2. Thousands separators that can be nothing else are dropped; any other comma is a decimal one.
     """
-    if len(digits) > LONGEST_NUMBER:
+    if len(_FRACTION.sub("", digits)) > LONGEST_NUMBER:
         raise ValueFault("is not a number")
     if _AMBIGUOUS.fullmatch(digits):
         raise ValueFault("has a comma that may be a decimal or a thousands one; write it with a point, or without")

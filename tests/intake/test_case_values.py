@@ -170,3 +170,14 @@ def test_readers_have_codes_and_no_names():
     for text in ("Dr Ouyang", "欧阳", "", "x" * 33, "../R1", "Ouyang", "OUYANG", "ouyang", "Ouyang1", "LiHua", "R138001", "00412877"):
         with pytest.raises(cv.ValueFault):
             cv.parse_reader(text)
+
+
+@pytest.mark.parametrize("text", ["34.300000000000004", "34,300000000000004", "3.4300000000000006 cm"])
+def test_a_figure_as_a_program_computed_it_is_one(text):
+    assert cv.parse_length(text) == 34.3
+
+
+@pytest.mark.parametrize("text", ["9" * 16, "9" * 16 + ".5", "9" * 400, "0" * 15 + "34.3", "1,234,567,890,123,456"])
+def test_a_figure_of_more_digits_than_any_measurement_is_none(text):
+    with pytest.raises(cv.ValueFault, match="not a number"):
+        cv.parse_length(text)
