@@ -7,7 +7,7 @@ import pytest
 from benchmarks.power_loss import KINDS, fault_after, recorded, tried, without
 from dagster_project.intake.register import LOST_KEY, Register
 from dagster_project.intake.vault import LOST
-from tests.intake.builders import ROOT, ct
+from tests.intake.builders import ct
 from tests.intake.test_vault import Site, in_this_process, write_series
 
 
@@ -114,4 +114,3 @@ def test_the_guards_of_the_benchmark_are_put_back():
     with without("sync_file"):
         assert vault.sync_file is not before
     assert vault.sync_file is before
-    assert ROOT
