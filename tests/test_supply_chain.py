@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from importlib.metadata import requires
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -60,6 +61,12 @@ def test_a_component_that_may_not_be_part_of_the_project_is_named(licence, capsy
 @pytest.mark.parametrize("licence", ["MIT", "Apache-2.0", "GPL-3.0-or-later WITH GCC-exception-3.1", "LGPL-2.1-or-later", "MPL-2.0"])
 def test_a_component_that_may_be_part_of_it_is_not_named(licence):
     assert runpy.run_path(str(SBOM))["refused"]({"somebody-elses": ("1.0", licence)}) == 0
+
+
+def test_a_package_that_requires_its_own_extra_is_listed_once(monkeypatch):
+    closure = runpy.run_path(str(SBOM))["closure"]
+    monkeypatch.setitem(closure.__globals__, "distribution", lambda _: SimpleNamespace(requires=["circular[all]", "extra-only; extra == 'all'"]))
+    assert {"circular", "extra-only", "pydicom"} <= closure()
 
 
 def test_the_list_of_components_is_cyclonedx_and_holds_what_runs_alone():
