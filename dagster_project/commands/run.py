@@ -59,7 +59,7 @@ def run(site: Sequence[str], require_model: bool) -> None:
     """The whole flow on HOME/landing: sites, cohort, reports, publication.
 
     \b
-    Exit 0 also when the data close the gate (it says so and why); 1 when a step failed.
+    Exit 0 also when the data close the gate (it says so and why); 1 when a step failed or the audit found something.
     Example:
       lakehouse run --site BJCH
     """
