@@ -15,7 +15,7 @@ under the fingerprint that its read asks for, as the night before would have lef
   by the clock. Patients bear pseudonyms of the form that the study gives, since what is read for one depends on how they begin.
 
 - withdrawal: what `lakehouse withdraw` does to such a lake with one patient, a step at a time: what the data are known by, the rows of every table, snapshots and
-  files, the publication from nothing, the search of the home; the steps between them are those of a night after one scan.
+  files, the publication from nothing, the catalogue's compaction, the search of the home; the steps between them are those of a night after one scan.
 - tidy: `lakehouse tidy` with every snapshot but the newest to go; seconds, files and size of the lake before and after, and a night after it.
 
 What it leaves out: intake, scans, reads and DHI (their nights compare files of the vault), training itself, the pages, and Dagster's own time.
@@ -304,6 +304,7 @@ def print_withdrawal(lakehouse, patients):
         "rows of every table": lambda: lakehouse.lake.remove_patient(patient),
         "snapshots and files": lakehouse.lake.expunge,
         "the lake audited and published from nothing": lambda: (withdraw_publications(home.published), publish_home(lakehouse.lake, home, lakehouse.study)),
+        "the catalogue compacted": lambda: withdrawal._compact([home.lake / "catalog.sqlite"]),  # noqa: SLF001 - freed pages still hold rows
         "the home searched": lambda: search_home(home, traces),
     }
     print(f"\n| withdrawal of one of {len(patients)}, {len(traces)} traces | CPU s | s by the clock |\n|---|---|---|")
