@@ -3,7 +3,7 @@
     python benchmarks/hostile_inputs.py [NAME OR GROUP …] [--seconds 300] [--full]
 
 An input passes where it is refused by a reason, or used; nothing hangs, the site is taken in, and so is the good patient.
-`--full` runs `lakehouse run` and `lakehouse status` over a home that holds an important one of each group at a site each.
+`--full` runs `lakehouse run` and `lakehouse status` over a home that holds the important ones, one per site.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def tried(hostile: Hostile, seconds_left: float = SECONDS) -> Result:
 
 
 def _take_in(hostile: Hostile, root: Path, sender: Any) -> None:
-    """In the process of one input: write, take in, and say what came of it."""
+    """In the process of one input: write, take in, and report the outcome."""
     os.setpgid(0, 0)
     setting = Setting(root)
     write_good_patient(setting)
@@ -109,10 +109,17 @@ def _take_in(hostile: Hostile, root: Path, sender: Any) -> None:
         if stop:
             stop()
     reasons = setting.reasons()
-    good = setting.holds_good_patient(of_rows=hostile.group != "patients")
-    verdict = "the good patient is lost" if not good else "refused" if reasons else "used" if hostile.usable else "wrong in silence"
+    verdict = _verdict(hostile, setting, reasons)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     sender.send({"verdict": verdict, "megabytes": max(grown, 0) // 1024, "reasons": sorted(set(reasons))[:3], "again": again.accepted, "seconds": round(_processor_seconds() - began, 1)})
+
+
+def _verdict(hostile: Hostile, setting: Setting, reasons: list[str]) -> str:
+    if not setting.holds_good_patient(of_rows=hostile.group != "patients"):
+        return "the good patient is lost"
+    if reasons:
+        return "refused"
+    return "used" if hostile.usable else "wrong in silence"
 
 
 def _processor_seconds() -> float:
@@ -145,7 +152,7 @@ def table(results: Iterable[Result]) -> str:
 
 
 def whole_runs() -> int:
-    """`lakehouse run` and `lakehouse status` over a home with one site an important input; 0 where every good patient is in the lake."""
+    """`lakehouse run` and `lakehouse status` over a home with one site per important input; 0 where every good patient is in the lake."""
     from tests.trial import Trial
 
     with tempfile.TemporaryDirectory() as folder:

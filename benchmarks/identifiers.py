@@ -48,14 +48,14 @@ FIRST_DAY = dt.date(1931, 1, 1)
 
 
 def pinyin(n: int) -> str:
-    """A name of four syllables that stands nowhere else."""
+    """A name of four syllables that occurs nowhere else."""
     digits = [(n // 16**k) % 16 for k in range(3)]
     one, two, three = (SYLLABLES[d] for d in digits)
     return f"{('Murong' + one).title()} {(two + three).title()}"
 
 
 def chinese(n: int) -> str:
-    """Four characters that stand nowhere else."""
+    """Four characters that occur nowhere else."""
     return "慕容" + chr(0x5000 + n % 4000) + chr(0x7000 + n // 7 % 2000)
 
 
@@ -190,8 +190,8 @@ def write_images(folder: Path, tried: Tried, kind: Kind, number: str, series: st
         in_every_slice(ds, tried, kind, number)
         name = tried.value("name", "file of an image", kind)
         (folder / f"{name}.{index}.dcm").write_bytes(as_file(ds, tried, kind))
-    kept = [k for k in MAY_STAY if fits(dictionary_VR(tag_for_keyword(k) or 0), kind)]
-    for index, keyword in enumerate(kept, start=3):
+    keywords = [k for k in MAY_STAY if fits(dictionary_VR(tag_for_keyword(k) or 0), kind)]
+    for index, keyword in enumerate(keywords, start=3):
         ds = ct(index, patient=number, series=series, **own)
         spoilt(ds, keyword, tried, kind)
         (folder / f"{index}.dcm").write_bytes(to_bytes(ds))
@@ -378,11 +378,11 @@ def spellings(value: str) -> set[str]:
 
 
 def needles_of(tried: Tried) -> dict[str, int]:
-    """Every spelling in every encoding, as Latin letters that stand for bytes; which planting it is of."""
+    """Every spelling in every encoding, as Latin letters, one per byte; and which planting it belongs to."""
     return {spelling.encode(e).decode("latin-1").lower(): n for n, (*_, value) in enumerate(tried.rows) for spelling in spellings(value) for e in ENCODINGS}
 
 
-def texts_of(home: Home, said: str) -> Iterator[tuple[str, bytes]]:
+def texts_of(home: Home, output: str) -> Iterator[tuple[str, bytes]]:
     """Everything of the home that is searched, dates and numbers of columns as text, and what was printed."""
     files = [f for f in sorted(home.root.rglob("*")) if f.relative_to(home.root).parts[0] not in trace_search.IDENTIFIED]
     yield from trace_search._everything(home, files)  # noqa: SLF001 - the search of a withdrawal
@@ -390,7 +390,7 @@ def texts_of(home: Home, said: str) -> Iterator[tuple[str, bytes]]:
         for table, column in store.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall():
             rows = store.execute(f'SELECT DISTINCT "{column}"::VARCHAR FROM "{table}"').fetchall()
             yield f"published {table}.{column}", "\n".join(str(row[0]) for row in rows).encode()
-    yield "printed", said.encode()
+    yield "printed", output.encode()
 
 
 def survivors(tried: Tried, texts: Iterator[tuple[str, bytes]]) -> dict[int, str]:
@@ -415,27 +415,31 @@ def run_delivery(folder: Path) -> None:
     home = Home(folder / "home").make()
     tried = deliver(home.landing)
     settings = {**os.environ, "LAKEHOUSE_HOME": str(home.root), "LAKEHOUSE_WORKERS": "1"}
-    run = subprocess.run([sys.executable, "-m", "dagster_project.cli", "run"], env=settings, capture_output=True, text=True, check=False)
+
+    def lakehouse(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "dagster_project.cli", *arguments]
+        return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+
+    first = lakehouse("run")
     receive(home, tried)
-    again = subprocess.run([sys.executable, "-m", "dagster_project.cli", "run"], env=settings, capture_output=True, text=True, check=False)
-    shown = subprocess.run([sys.executable, "-m", "dagster_project.cli", "status", "--all"], env=settings, capture_output=True, text=True, check=False)
-    said = "".join(part.stdout + part.stderr for part in (run, again, shown))
-    (folder / "said.txt").write_text(said, encoding="utf-8")
-    found = survivors(tried, texts_of(home, said))
-    print_delivery(tried, found, home, run.returncode)
+    second, status = lakehouse("run"), lakehouse("status", "--all")
+    output = "".join(part.stdout + part.stderr for part in (first, second, status))
+    (folder / "output.txt").write_text(output, encoding="utf-8")
+    found = survivors(tried, texts_of(home, output))
+    print_delivery(tried, found, home, (first.returncode, second.returncode))
     if found:
         for n, where in found.items():
             print("survived:", *tried.rows[n][:3], "in", where)
         raise SystemExit(1)
 
 
-def print_delivery(tried: Tried, found: Mapping[int, str], home: Home, code: int) -> None:
+def print_delivery(tried: Tried, found: Mapping[int, str], home: Home, codes: tuple[int, int]) -> None:
     with open_lake(home) as lake:
         taken, refused = (lake.query(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("scans", "quarantine"))
     places = {group: len({row[1] for row in tried.rows if row[0] == group}) for group, *_ in tried.rows}
     counts, left = Counter(row[0] for row in tried.rows), Counter(tried.rows[n][0] for n in found)
     files = sum(1 for _ in home.vault.rglob("*.dcm"))
-    print(f"\nrun ended with {code}; {files} files in the vault, {taken} scans, {refused} refusals\n\n| places | how many | planted | survived |\n|---|---|---|---|")
+    print(f"\nruns ended with {codes[0]} and {codes[1]}; {files} files in the vault, {taken} scans, {refused} refusals\n\n| places | how many | planted | survived |\n|---|---|---|---|")
     for group, number in places.items():
         print(f"| {group} | {number} | {counts[group]} | {left[group]} |")
     print(f"| all | {sum(places.values())} | {len(tried.rows)} | {len(found)} |")
@@ -454,7 +458,7 @@ def audit_of_files(folder: Path, kinds: tuple[Kind, ...] = KINDS) -> Iterator[tu
         for group, place, spoil in dicom_places(kind):
             ds = pydicom.dcmread(io.BytesIO(data))
             spoil(ds, value)
-            clean.write_bytes(to_file(ds))
+            clean.write_bytes(to_bytes(ds))
             found = audit_vault(home / "vault", ocr=False).findings
             clean.write_bytes(data)
             yield group, place, kind.name, bool(found)
@@ -475,11 +479,6 @@ def take_in_clean(folder: Path) -> Path:
     take_in(folder / "landing" / "AB", folder / "vault" / "AB", keys=KEYS, crosswalk=folder / "crosswalk")
     assert not audit_vault(folder / "vault", ocr=False).findings
     return folder
-
-
-def to_file(ds: Dataset) -> bytes:
-    """A file with its meta information and planted bytes as they are."""
-    return to_bytes(ds)
 
 
 Spoil = Callable[[Dataset, bytes], None]
@@ -509,13 +508,13 @@ def audit_of_notes(home: Path, kind: Kind, value: str) -> Iterator[tuple[str, st
         audit_site_files(home / "vault", "AB", lambda *f: found.append(f))
         return bool(found)
 
-    kept = home.with_name("kept")
+    clean = home.with_name("clean")
     for place, spoil in PLACES.items():
-        shutil.copytree(home, kept)
+        shutil.copytree(home, clean)
         spoil(home, value)
         yield "vault: beside DICOM", place, kind.name, findings()
         shutil.rmtree(home)
-        kept.rename(home)
+        clean.rename(home)
     file = min((home / "vault").rglob("0001.dcm")).with_name(f"{value.replace('^', ' ')}.dcm")
     file.write_bytes(b"x")
     yield "vault: beside DICOM", "name of a file", kind.name, findings()

@@ -133,12 +133,6 @@ def _rods(hu: Image, x: Image, y: Image) -> None:
         disc(hu, x, y, -0.3 + 0.12 * n, 0.58, 0.022, 100 + 150 * n)
 
 
-def _bars(hu: Image, x: Image, y: Image) -> None:
-    for group, width in enumerate((0.012, 0.016, 0.024, 0.032)):
-        for n in range(4):
-            hu[(abs(x + 0.5 - 0.26 * group - 2 * width * n) < width / 2) & (abs(y - 0.1) < 0.12)] = 900
-
-
 def _arms(hu: Image, x: Image, y: Image) -> None:
     for side in (-0.85, 0.85):
         disc(hu, x, y, side, 0, 0.12, TISSUE)
@@ -161,4 +155,4 @@ PHANTOMS: Mapping[str, Callable[[Image, Image, Image], None]] = {
     "seeds": _seeds, "ECG leads and cables": _leads, "infusion tubes": _tubes, "table with a lattice": _table, "calibration rods": _rods,
     "arms down, contrast agent": _arms, "blanket in folds": _folds, "zip": _zip,
 }
-"""What lies in or about a patient. Line pairs (`_bars`) are a test object and are no text either, but may be taken for it: they are not a patient's."""
+"""What lies in or about a patient; line pairs of a test object, which may be taken for text, are not among them."""

@@ -4,7 +4,7 @@
 
 Real backgrounds are the CT series of ../shared/data (each with its own rescale); phantoms are those of `benchmarks/scanned.py` and the simulated chest.
 A variant is one text on one series: on a single slice, or on every slice of it, where the series counts as found when any slice is. Fonts are those of
-requirements/debian.txt (DejaVu, Noto CJK) and Pillow's bitmap. Legible is text whose ink differs from what it covers by 200 HU or more; other draws are
+requirements/debian.txt (DejaVu, Noto CJK). Legible is text whose ink differs from what it covers by 200 HU or more; other draws are
 drawn anew.
 """
 

@@ -17,13 +17,15 @@ from benchmarks.hostile.setting import Setting, slice_bytes
 Stop = Callable[[], None]
 
 
-def _pipe(place: str, setting: Setting) -> None:
+def pipe(place: str, setting: Setting) -> None:
+    """A named pipe that nothing writes to."""
     path = setting.put(place, b"")
     path.unlink()
     os.mkfifo(path)
 
 
-def _link(place: str, target: str, setting: Setting) -> None:
+def link(place: str, target: str, setting: Setting) -> None:
+    """A symbolic link."""
     path = setting.put(place, b"")
     path.unlink()
     path.symlink_to(target)
@@ -51,7 +53,7 @@ def _device(setting: Setting) -> None:
 
 def _links_in_a_circle(setting: Setting) -> None:
     for one, other in (("a", "b"), ("b", "c"), ("c", "a")):
-        _link(f"dicom/{one}", other, setting)
+        link(f"dicom/{one}", other, setting)
 
 
 def _doubling_links(setting: Setting) -> None:
@@ -74,20 +76,20 @@ def _within(setting: Setting) -> None:
 
 
 NO_FILES: Mapping[str, Callable[[Setting], Any]] = {
-    "pipe": partial(_pipe, "dicom/p"),
-    "pipe of a reader": partial(_pipe, "reads/R1/1.2.3__L1.nii.gz"),
+    "pipe": partial(pipe, "dicom/p"),
+    "pipe of a reader": partial(pipe, "reads/R1/1.2.3__L1.nii.gz"),
     "socket": _socket,
     "device": _device,
-    "link to an endless device": partial(_link, "dicom/z", "/dev/zero"),
-    "link to random numbers": partial(_link, "dicom/r", "/dev/urandom"),
-    "link to memory": partial(_link, "dicom/m", "/proc/self/mem"),
-    "link to the terminal": partial(_link, "dicom/t", "/dev/tty"),
-    "link to passwords": partial(_link, "dicom/p", "/etc/passwd"),
-    "link to itself": partial(_link, "dicom/l", "l"),
+    "link to an endless device": partial(link, "dicom/z", "/dev/zero"),
+    "link to random numbers": partial(link, "dicom/r", "/dev/urandom"),
+    "link to memory": partial(link, "dicom/m", "/proc/self/mem"),
+    "link to the terminal": partial(link, "dicom/t", "/dev/tty"),
+    "link to passwords": partial(link, "dicom/p", "/etc/passwd"),
+    "link to itself": partial(link, "dicom/l", "l"),
     "links in a circle": _links_in_a_circle,
-    "link to nowhere": partial(_link, "dicom/n", "gone"),
-    "link to the root": partial(_link, "dicom/root", "/"),
-    "link to its own parent": partial(_link, "dicom/up", ".."),
+    "link to nowhere": partial(link, "dicom/n", "gone"),
+    "link to the root": partial(link, "dicom/root", "/"),
+    "link to its own parent": partial(link, "dicom/up", ".."),
     "links between folders": _doubling_links,
     "link to another site": _another_sites_folder,
     "link within the landing": _within,
@@ -97,7 +99,7 @@ NO_FILES: Mapping[str, Callable[[Setting], Any]] = {
 }
 
 
-def _meanwhile(step: Callable[[Path, int], None], setting: Setting) -> Callable[[], Stop]:
+def meanwhile(step: Callable[[Path, int], None], setting: Setting) -> Callable[[], Stop]:
     """Change a file all the time while the site is taken in."""
     path = setting.put("dicom/moving", slice_bytes())
     ended = threading.Event()
@@ -196,9 +198,9 @@ FOLDERS: Mapping[str, Callable[[Setting], Any]] = {
     "closed folder": _closed_folder,
     "mtime in the future": partial(_dated, time.time() + 10**9),
     "mtime before 1970": partial(_dated, -(10.0**9)),
-    "grows while read": partial(_meanwhile, _grow),
-    "vanishes while read": partial(_meanwhile, _vanish),
-    "replaced while read": partial(_meanwhile, _exchange),
+    "grows while read": partial(meanwhile, _grow),
+    "vanishes while read": partial(meanwhile, _vanish),
+    "replaced while read": partial(meanwhile, _exchange),
     "file in the place of dicom of a reader": lambda s: s.put("reads/R1", b"x"),
     "ten thousand readers": lambda s: [(s.landing / "reads" / f"R{n}").mkdir(parents=True) for n in range(10_000)] and None,
 }

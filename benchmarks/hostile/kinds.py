@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from benchmarks.hostile import dicom_files, folders, masks, names, tables
 from benchmarks.hostile.setting import Setting
 
-Stop = Callable[[], None]
-Meanwhile = Callable[[], Stop]
+Meanwhile = Callable[[], folders.Stop]
 Write = Callable[[Setting], Meanwhile | None]
 
 

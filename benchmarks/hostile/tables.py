@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks.hostile.folders import _link, _meanwhile, _pipe
+from benchmarks.hostile.folders import link, meanwhile, pipe
 from benchmarks.hostile.setting import GOOD, PATIENTS, Setting
 from dagster_project.intake.pseudonyms import new_pseudonym
 
@@ -114,23 +114,23 @@ def _append(path: Any, n: int) -> None:
 
 
 TABLES: Mapping[str, Callable[[Setting], Any]] = {
-    "pipe as a table": partial(_pipe, FOLLOW_UP),
-    "endless table": partial(_link, FOLLOW_UP, "/dev/zero"),
+    "pipe as a table": partial(pipe, FOLLOW_UP),
+    "endless table": partial(link, FOLLOW_UP, "/dev/zero"),
     "folder as a table": lambda s: (s.landing / FOLLOW_UP).mkdir(),
     "line of 4 GiB": lambda s: s.sparse(FOLLOW_UP, 2**32, HEADER.encode()),
-    "table that grows while read": partial(_meanwhile, _append),
+    "table that grows while read": partial(meanwhile, _append),
     **{name: partial(_put, FOLLOW_UP, make) for name, make in _TEXTS.items()},
     **{name: partial(_put, "clinical/follow_up.xlsx", make) for name, make in _BOOKS.items()},
     "lock at year 1": partial(_put, "reads/R1/LOCKED", lambda: "0001-01-01T00:00:00+14:00"),
     "lock at year 9999": partial(_put, "reads/R1/LOCKED", lambda: "9999-12-31T23:59:59-14:00"),
     "lock of 10 MiB": partial(_put, "reads/R1/LOCKED", lambda: "2" * 10 * 2**20),
-    "pipe as a lock": partial(_pipe, "reads/R1/LOCKED"),
+    "pipe as a lock": partial(pipe, "reads/R1/LOCKED"),
     "ten thousand decisions": lambda s: [s.put(f"arbitration/{n}.csv", "x") for n in range(10_000)] and None,
     "lesions of weird series": partial(_put, "reads/R1/lesions.csv", lambda: f"patient_id,series_uid,lesion,role\n{GOOD},{'1.' * 10_000},\u202e1,target\n"),
 }
 
 PATIENTS_FILES: Mapping[str, Callable[[Setting], Any]] = {
-    "pipe as patients.csv": partial(_pipe, "clinical/patients.csv"),
+    "pipe as patients.csv": partial(pipe, "clinical/patients.csv"),
     "age of 400 nines": _people(f"{GOOD},F,{'9' * 400},,IIIB\n"),
     "age of 5,000 nines": _people(f"{GOOD},F,{'9' * 5000},,IIIB\n"),
     "birth in the year 0": _people(f"{GOOD},F,,0000-00-00,IIIB\n{GOOD}1,F,,9999-12-31,IIIB\n"),
@@ -194,7 +194,7 @@ _JSONS: Mapping[str, Callable[[], bytes | str]] = {
 EXPORTS: Mapping[str, Callable[[Setting], Any]] = {
     **{name: partial(_put, ODM, make) for name, make in _DOCUMENTS.items()},
     **{name: partial(_put, REDCAP, make) for name, make in _JSONS.items()},
-    "endless export": partial(_link, ODM, "/dev/zero"),
+    "endless export": partial(link, ODM, "/dev/zero"),
     "a thousand exports": lambda s: [s.put(f"clinical/redcap_{n}.json", "[]") for n in range(1000)] and None,
     "laughs as REDCap XML": partial(_put, "clinical/redcap.xml", lambda: f"<?xml version='1.0'?>{LAUGHS.replace('ODM', 'records')}<records><item><sex>&l9;</sex></item></records>"),
 }
