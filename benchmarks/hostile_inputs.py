@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.hostile.kinds import HOSTILE, Hostile
@@ -66,7 +68,8 @@ def tried(hostile: Hostile, seconds_left: float = SECONDS) -> Result:
     """One input in a home of its own, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.get_context("fork").Process(target=_take_in, args=(hostile, Path(folder), sender))
+        # Spawned: a fork of a process with threads (polars', a test's) inherits their locks and never ends.
+        process = multiprocessing.get_context("spawn").Process(target=_take_in, args=(cloudpickle.dumps(hostile), Path(folder), sender))
         began = time.monotonic()
         process.start()
         sender.close()
@@ -85,9 +88,10 @@ def tried(hostile: Hostile, seconds_left: float = SECONDS) -> Result:
     return result
 
 
-def _take_in(hostile: Hostile, root: Path, sender: Any) -> None:
+def _take_in(pickled: bytes, root: Path, sender: Any) -> None:
     """In the process of one input: write, take in, and report the outcome."""
     os.setpgid(0, 0)
+    hostile: Hostile = cloudpickle.loads(pickled)
     setting = Setting(root)
     write_good_patient(setting)
     try:

@@ -135,7 +135,13 @@ OF_ALL_SITES = {
     "reader_agreement": "judged together where a site has too few pairs",
     "repeatable_change": "in units of what the readers of all sites differ by",
 }
-"""Tables and views of which a site's rows hang on the other sites too."""
+"""Tables and views of which a site's rows depend on the other sites too."""
+
+OF_THE_OTHERS = {
+    "dhi": "input_fingerprint",  # names the pairs of all sites
+    "dynamic_irecist": "gate",  # judged over all sites
+}
+"""Columns that do, in tables that else do not."""
 
 
 def rows_of(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
@@ -147,9 +153,9 @@ def rows_of(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
 
 
 def own_rows(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
-    """Those that no other site changes; the fingerprint of `dhi` names the pairs of all."""
+    """What no other site changes."""
     rows = rows_of(trial, site)
-    return {name: found.drop("input_fingerprint") if name == "dhi" else found for name, found in rows.items() if name not in OF_ALL_SITES}
+    return {name: found.drop(OF_THE_OTHERS.get(name, ())) for name, found in rows.items() if name not in OF_ALL_SITES}
 
 
 def test_a_site_is_removed_from_everything_and_the_others_do_not_change(trial: Trial) -> None:
