@@ -134,14 +134,9 @@ def test_a_signal_after_that_is_heard_when_vault_and_tables_have_forgotten_and_t
 OF_ALL_SITES = {
     "reader_agreement": "judged together where a site has too few pairs",
     "repeatable_change": "in units of what the readers of all sites differ by",
+    "dynamic_irecist": "behind the gate, which is judged over all sites",
 }
 """Tables and views of which a site's rows depend on the other sites too."""
-
-OF_THE_OTHERS = {
-    "dhi": "input_fingerprint",  # names the pairs of all sites
-    "dynamic_irecist": "gate",  # judged over all sites
-}
-"""Columns that do, in tables that else do not."""
 
 
 def rows_of(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
@@ -153,9 +148,9 @@ def rows_of(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
 
 
 def own_rows(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
-    """What no other site changes."""
+    """Those that no other site changes; the fingerprint of `dhi` names the pairs of all."""
     rows = rows_of(trial, site)
-    return {name: found.drop(OF_THE_OTHERS.get(name, ())) for name, found in rows.items() if name not in OF_ALL_SITES}
+    return {name: found.drop("input_fingerprint") if name == "dhi" else found for name, found in rows.items() if name not in OF_ALL_SITES}
 
 
 def test_a_site_is_removed_from_everything_and_the_others_do_not_change(trial: Trial) -> None:
