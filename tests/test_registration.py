@@ -159,7 +159,7 @@ def test_a_decision_that_is_not_needed_is_in_force_nowhere() -> None:
 def test_the_decision_is_written_on_what_it_touches(tmp_path: Path) -> None:
     study = load_study(write_protocol(tmp_path / "study.toml"))
     assert [a.key for a in study.amendments] == [
-        "agreement.pairs_minimum", "agreement.icc_lower_minimum", "gate.minimum_patients", "gate.minimum_per_class"]
+        "agreement.pairs_minimum", "agreement.icc_raw_minimum", "agreement.icc_lower_minimum", "gate.minimum_patients", "gate.minimum_per_class"]
     assert "pairs_minimum = 12 (registered: at least 30), PI, 2026-01-05: a simulated" in str(study.amended)
     assert study.digest != load_study(PROTOCOL).digest
 

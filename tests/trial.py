@@ -50,11 +50,11 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0},
     "dhi": {"copies": 1},
     "habitats": {"lesions_minimum": 6},
-    "agreement": {"pairs_minimum": 12, "icc_raw_minimum": -1.0, "icc_lower_minimum": 0.0},
+    "agreement": {"pairs_minimum": 12, "icc_raw_minimum": 0.0, "icc_lower_minimum": 0.0},
     "gate": {"minimum_patients": 6, "minimum_per_class": 3},
     "registration": {"amendments": [
         {"key": key, "value": value, "decided_by": "PI", "decided_on": "2026-01-05", "reason": "a simulated study of eight patients"}
-        for key, value in (("agreement.pairs_minimum", 12), ("agreement.icc_lower_minimum", 0.0), ("gate.minimum_patients", 6), ("gate.minimum_per_class", 3))
+        for key, value in (("agreement.pairs_minimum", 12), ("agreement.icc_raw_minimum", 0.0), ("agreement.icc_lower_minimum", 0.0), ("gate.minimum_patients", 6), ("gate.minimum_per_class", 3))
     ]},
     "model": {"folds": 3, "inner_folds": 2},
 }

@@ -114,13 +114,14 @@ def _overlap(a: dict[str, Any], b: dict[str, Any], dice_of: DiceOf | None) -> tu
 
 @dataclass(frozen=True)
 class _Scope:
-    """Rows of one line of the table: what they are about, the pairs that its ICC is based on, and its own pairs."""
+    """Rows of one line of the table: what they are about, its own pairs, and those that its two ICC are based on."""
 
     scope: str
     site: str
     visit: str
     own: Sequence[Row]
-    judged: Sequence[Row]
+    raw: Sequence[Row]
+    resolved: Sequence[Row]
     pooled_with: str | None = None
     note: str | None = None
 
@@ -133,8 +134,10 @@ def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules:
        `arbitrated_share`: leaving out what was discordant flatters. Bounds are clustered by patient (`icc_by_patient`).
     3. ICC(2,1) where the same two readers read all pairs of the row, else ICC(1,1), and the reason says so.
     4. A site with fewer than `pairs_minimum` resolved pairs is judged pooled with the other such sites, or with all sites
-       where these are still too few. `n`, `n_resolved` and the ICC are then the pool's, `pooled_with` and `reason` say so;
-       everything else stays the site's own. A pool that is still too small shows it by `n_resolved`.
+       where these are still too few. `n_resolved` and `icc_resolved` are then the pool's, `pooled_with` and `reason` say so.
+       A pool that is still too small shows it by `n_resolved`.
+       `n` and `icc_raw` are the pool's only where the site has fewer than `pairs_minimum` pairs in all: otherwise a reader
+       whose pairs all went to the arbiter would be judged by other hospitals' readers. Everything else is the site's own.
     5. Bias and limits of agreement (Bland-Altman): second reader minus first, over the row's own pairs.
     6. A measurement without any pair has no row. One that cannot be computed is NULL with the reason: never a pass.
 
@@ -192,8 +195,8 @@ def _scopes(compared: Sequence[Row], settled: set[Patient], minimum: int) -> lis
     if not compared:
         return []
     of_site, of_visit = (_grouped(compared, name) for name in ("site", "visit"))
-    cohort = [_Scope("cohort", "*", "*", compared, compared)]
-    visits = [_Scope("visit", "*", visit, own, own) for visit, own in of_visit.items()]
+    cohort = [_Scope("cohort", "*", "*", compared, compared, _resolved(compared, settled))]
+    visits = [_Scope("visit", "*", visit, own, own, _resolved(own, settled)) for visit, own in of_visit.items()]
     return _site_scopes(of_site, settled, minimum) + visits + cohort
 
 
@@ -205,15 +208,16 @@ def _grouped(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
 
 
 def _site_scopes(of_site: Mapping[str, list[Row]], settled: set[Patient], minimum: int) -> list[_Scope]:
-    resolved = {site: len(_resolved(own, settled)) for site, own in of_site.items()}
-    small = [site for site, n in resolved.items() if n < minimum]
-    enough = sum(resolved[site] for site in small) >= minimum
+    resolved = {site: _resolved(own, settled) for site, own in of_site.items()}
+    small = [site for site, pairs in resolved.items() if len(pairs) < minimum]
+    enough = sum(len(resolved[site]) for site in small) >= minimum
     pool = small if enough else list(of_site)
-    scopes = [_Scope("site", site, "*", own, own) for site, own in of_site.items() if site not in small]
+    scopes = [_Scope("site", site, "*", own, own, resolved[site]) for site, own in of_site.items() if site not in small]
     for site in small:
-        others = [s for s in pool if s != site]
-        note = f"{resolved[site]} resolved pairs of its own, fewer than {minimum}: judged together with {', '.join(others) or 'no other site, as there is none'}"
-        scopes.append(_Scope("site", site, "*", of_site[site], [p for s in pool for p in of_site[s]], ", ".join(others) or None, note))
+        own, others = of_site[site], [s for s in pool if s != site]
+        note = f"{len(resolved[site])} resolved pairs of its own, fewer than {minimum}: judged together with {', '.join(others) or 'no other site, as there is none'}"
+        raw = own if len(own) >= minimum else [p for s in pool for p in of_site[s]]
+        scopes.append(_Scope("site", site, "*", own, raw, [p for s in pool for p in resolved[s]], ", ".join(others) or None, note))
     return scopes
 
 
@@ -231,22 +235,21 @@ def _lesion_row(pair: Row, arbitrated: bool) -> dict[str, Any]:
 
 
 def _scope_row(scope: _Scope, measurement: str, settled: set[Patient]) -> dict[str, Any]:
-    resolved = _resolved(scope.judged, settled)
-    figures, reasons = ({}, []) if measurement == "mask" else _icc_columns(scope.judged, resolved, measurement)
+    figures, reasons = ({}, []) if measurement == "mask" else _icc_columns(scope.raw, scope.resolved, measurement)
     overlaps = [p["dice"] for p in scope.own if p["dice"] is not None]
     return {
         "scope": scope.scope, "site": scope.site, "patient": "*", "visit": scope.visit, "lesion": "*", "measurement": measurement,
-        "n": len(scope.judged), "n_resolved": len(resolved), "arbitrated_share": 1 - len(_resolved(scope.own, settled)) / len(scope.own),
+        "n": len(scope.raw), "n_resolved": len(scope.resolved), "arbitrated_share": 1 - len(_resolved(scope.own, settled)) / len(scope.own),
         **figures, **({} if measurement == "mask" else _bias_columns(scope.own, measurement)),
         "dice_median": float(np.median(overlaps)) if overlaps else None, "dice_minimum": min(overlaps, default=None),
         "pooled_with": scope.pooled_with, "reason": "; ".join(filter(None, [scope.note, *reasons])) or None,
-        "simulated": any(p["simulated"] for p in scope.judged),
+        "simulated": any(p["simulated"] for p in (*scope.raw, *scope.resolved)),
     }
 
 
-def _icc_columns(judged: Sequence[Row], resolved: Sequence[Row], measurement: str) -> tuple[dict[str, float | None], list[str]]:
-    form: Form = "ICC(2,1)" if len({(p["reader_a"], p["reader_b"]) for p in judged}) == 1 else "ICC(1,1)"
-    raw, rest = (icc_by_patient(_values(pairs, measurement), _patients(pairs), form) for pairs in (judged, resolved))
+def _icc_columns(every: Sequence[Row], resolved: Sequence[Row], measurement: str) -> tuple[dict[str, float | None], list[str]]:
+    form: Form = "ICC(2,1)" if len({(p["reader_a"], p["reader_b"]) for p in (*every, *resolved)}) == 1 else "ICC(1,1)"
+    raw, rest = (icc_by_patient(_values(pairs, measurement), _patients(pairs), form) for pairs in (every, resolved))
     columns = {
         "icc_raw": raw.value, "icc_raw_lower": raw.lower, "icc_raw_upper": raw.upper,
         "icc_resolved": rest.value, "icc_lower": rest.lower, "icc_upper": rest.upper}

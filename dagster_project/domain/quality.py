@@ -197,7 +197,7 @@ def _icc_unjudged(scope: str, why: str, rules: Mapping, verdict: Decision) -> li
 
 
 def _icc_judged(scope: str, row: Mapping, rules: Mapping) -> list[Verdict]:
-    detail = f"{row['n_resolved']} of {row['n']} pairs settled without an arbiter"
+    detail = f"{row['n_resolved']} pairs settled without an arbiter"
     if row["pooled_with"]:
         detail += f", pooled with {row['pooled_with']}"
     bound = _at_least("icc_lower_bound", scope, row["icc_lower"], rules["icc_lower_minimum"], detail)
@@ -211,7 +211,8 @@ def _raw_judged(scope: str, row: Mapping, rules: Mapping) -> Verdict:
         return Verdict("icc_raw", scope, "cohort", None, rules["icc_raw_minimum"], "cannot_evaluate", str(row["reason"]))
     detail = f"all {row['n']} pairs, arbitrated ones too; below the limit train the readers"
     if row["pooled_with"]:
-        detail = f"all {row['n']} pairs, arbitrated ones too, pooled with {row['pooled_with']}; below the limit train the readers"
+        detail = (f"all {row['n']} pairs, arbitrated ones too, pooled with {row['pooled_with']} where its own are fewer than "
+                  f"{rules['pairs_minimum']}; below the limit train the readers")
     return _at_least("icc_raw", scope, row["icc_raw"], rules["icc_raw_minimum"], detail)
 
 

@@ -173,7 +173,7 @@ DEMO = Plan(
         SitePlan("BJCH", SIEMENS, "GB18030", chinese=True, chinese_forms=True, csv_encoding="gb18030", csv_separator=",", formats=("RTSTRUCT", "RTSTRUCT"), courses=(
             "late_responder", "late_progressor", "early_responder", "stable", "late_responder", "new_lesion", "late_responder", "stable",
             "late_responder")),
-        SitePlan("SHPH", GE, "ISO_IR 192", chinese=True, chinese_forms=False, csv_encoding="utf-8-sig", csv_separator=";", formats=("SEG", "SEG"), careless=(0, 1, 2, 3), courses=(
+        SitePlan("SHPH", GE, "ISO_IR 192", chinese=True, chinese_forms=False, csv_encoding="utf-8-sig", csv_separator=";", formats=("SEG", "SEG"), careless=(0, 2, 3), courses=(
             "late_responder", "stable", "late_responder", "late_progressor", "pseudoprogressor", "stable", "early_progressor", "late_responder",
             "complete_responder")),
         SitePlan("GZ01", CANON, "ISO_IR 100", chinese=False, chinese_forms=False, csv_encoding="utf-8", csv_separator=",", formats=("NIFTI", "NIFTI"), courses=(

@@ -160,6 +160,7 @@ def test_small_sites_that_stay_too_small_together_are_judged_with_all():
     found = agreement(cohort({"AA": (12, 3), "BB": (2, 3)}))
     small = row(found, "site", site="BB")
     assert (small["n"], small["pooled_with"]) == (42, "AA")
+    assert small["n_resolved"] == 42
     assert row(found, "site", site="AA")["n"] == 36
 
 
@@ -173,6 +174,18 @@ def test_a_site_that_is_small_only_by_its_arbitrations_is_pooled_too():
     found = agreement(cohort({"AA": (12, 3), "BB": (12, 3)}), decided("P0", "P1", "P2"))
     assert row(found, "site", site="AA")["pooled_with"] == "BB"
     assert row(found, "site", site="AA")["arbitrated_share"] == pytest.approx(9 / 36)
+
+
+def test_a_site_with_pairs_enough_is_judged_by_its_own_readers_where_an_arbiter_took_most():
+    """Else a careless reader would pass with the pairs of other hospitals."""
+    pairs = cohort({"AA": (12, 3), "BB": (12, 3)}).with_columns(
+        longest_diameter_mm_b=pl.when((pl.col("site") == "AA") & pl.col("patient").is_in(["P0", "P1", "P2", "P3"])).then(5.0).otherwise("longest_diameter_mm_b"))
+    found = row(agreement(pairs, decided("P0", "P1", "P2", "P3")), "site", site="AA")
+    own = row(agreement(pairs.filter(site="AA")), "site")
+    assert (found["pooled_with"], found["n"], found["n_resolved"]) == ("BB", 36, 24 + 36)
+    assert (found["icc_raw"], found["icc_raw_lower"]) == (own["icc_raw"], own["icc_raw_lower"])
+    assert found["icc_raw"] < 0.5
+    assert found["icc_resolved"] > 0.9
 
 
 def test_bias_and_limits_are_second_minus_first():

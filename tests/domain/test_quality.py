@@ -116,7 +116,7 @@ def test_agreement(row, rule, expected):
 def test_7_of_a_pool_the_detail_names_the_other_sites():
     """The pairs are then not the site's alone, and its readers may not be those who need training."""
     (found,) = (v for v in judge_agreement(agreement("BJCH", icc_raw=0.5, pooled_with="GZ01"), STUDY) if v.scope == "BJCH volume_mm3" and v.rule == "icc_raw")
-    assert "all 60 pairs, arbitrated ones too, pooled with GZ01;" in found.detail
+    assert "all 60 pairs, arbitrated ones too, pooled with GZ01 where its own are fewer than 30;" in found.detail
     assert "与 GZ01 合并计算" in str(chinese_reason(found.detail))
 
 
