@@ -83,6 +83,11 @@ RULES_VERSION = 5
 INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = ".incoming", "intake.sqlite", "manifest.jsonl", "refused.parquet", "case_report"
 
 
+def name_of_delivery() -> str:
+    """A random name: sixteen hexadecimal digits, which the audit knows as our own (eight could be a day)."""
+    return secrets.token_hex(8)
+
+
 class IntakeError(Exception):
     """A site cannot be taken in at all; the others can."""
 
@@ -189,7 +194,7 @@ class _Run:
     actions: Counter[tuple[str, str]] = field(default_factory=Counter)
     files: dict[str, FileRow] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
-    run: str = field(default_factory=lambda: secrets.token_hex(4))
+    run: str = field(default_factory=name_of_delivery)
     done: int = 0
     total: int = 0
 
@@ -555,7 +560,7 @@ class Reception:
         self._counts: Counter[str] = Counter()
         self._actions: Counter[tuple[str, str]] = Counter()
         self._people: tuple[str, People] = ("", People())
-        self._token = secrets.token_hex(4)
+        self._token = name_of_delivery()
         self._noted = False
         self._patience = RECEPTION_SECONDS
 
@@ -643,7 +648,7 @@ class Reception:
                 self._noted = False
                 self._counts.clear()
                 self._actions.clear()
-                self._token = secrets.token_hex(4)  # the child remembers who is who until here
+                self._token = name_of_delivery()  # the child remembers who is who until here
 
     def _key(self, sop_instance_uid: str) -> str:
         return f"{RECEIVED_KEY} {keyed_uid(sop_instance_uid, self._keys.uid)}"

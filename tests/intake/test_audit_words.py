@@ -13,6 +13,7 @@ from pydicom._uid_dict import UID_dictionary
 from dagster_project.intake.audit_words import FORMER_REASONS, program_texts, words_fault
 from dagster_project.intake.multipart import shown_type
 from dagster_project.intake.refusals import DamagedError
+from dagster_project.intake.vault import name_of_delivery
 from dagster_project.lake.reasons import CATALOGUE
 
 PATIENT, SCAN, UID = "AB-" + "Q" * 17, "S" + "Q" * 16, "2.25." + "7" * 38
@@ -53,6 +54,11 @@ def test_the_keyword_of_every_element_may_be_part_of_a_reason():
 def test_every_string_of_the_program_may_be_a_reason():
     """Also those that say how a date or a number is written."""
     assert [text for text in program_texts() if text.isascii() and "\n" not in text and words_fault(text)] == []
+
+
+def test_names_that_are_drawn_at_random_are_no_finding():
+    """The register holds a delivery's name beside files that contradict each other: letters in a row were no word, and blocked the site."""
+    assert [name for name in (name_of_delivery() for _ in range(2000)) if words_fault(name)] == []
 
 
 @pytest.mark.parametrize("reason", FORMER_REASONS)

@@ -1,0 +1,1 @@
+"""Faults of a night: kills, full disks, many at once, and no network."""

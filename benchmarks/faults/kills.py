@@ -1,0 +1,165 @@
+"""SIGKILL at random moments of every stage: nothing is lost, doubled or half-written, and the next run gives the same rows."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.setting import Digests, Ended, command, digests_of, first_home, in_process, materialise, restore
+from dagster_project.intake.manifest import verify_manifest
+from tests.trial import Trial
+
+BEHIND_THE_GATE = ("training_cohort", "model_runs", "predictions", "attributions", "dynamic_irecist")
+COHORT = (
+    "feature_stability", "reader_agreement", "reader_figures", "arbitrations", "lesions", "eligibility", "responses", "outcomes", "time_to_event",
+    "delta_features", "dhi", "habitats", "quality_verdicts", "disclosure")
+
+STAGES: Mapping[str, Callable[[Trial], None]] = {
+    "intake": partial(materialise, names=("intake", "patients", "treatments", "follow_up", "reconciliation"), by_site=True),
+    "imaging": partial(materialise, names=("scans", "timepoints", "reads", "radiomic_features", "control_features", "quarantine"), by_site=True),
+    "cohort": partial(materialise, names=COHORT, by_site=False),
+    "training": partial(materialise, names=BEHIND_THE_GATE, by_site=False),
+    "publication": lambda trial: command(trial, "publish"),
+    "pages": lambda trial: command(trial, "report"),
+    "whole run": lambda trial: command(trial, "run"),
+}
+"""What is killed. `whole run` is `lakehouse run` in a home that holds everything; the others do a stage's work from nothing."""
+
+
+@dataclass
+class Count:
+    """What came of the kills of one stage."""
+
+    kills: int = 0
+    ended_before: int = 0
+    lost: int = 0
+    doubled: int = 0
+    partial: int = 0
+    not_completed: int = 0
+    differing: int = 0
+    hung: int = 0
+    seconds: float = 0.0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing went wrong."""
+        return not (self.lost or self.doubled or self.partial or self.not_completed or self.differing or self.hung)
+
+
+def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
+    """Kill each stage as often as stated; homes lie below `root`, on a memory disk where that is to be fast."""
+    trial, snapshots, duration = _prepare(root)
+    found: dict[str, Count] = {}
+    for stage, number in kills.items():
+        reference = _state(trial, root, snapshots[_after(stage)])
+        before = _state(trial, root, snapshots[stage])
+        found[stage] = count = Count()
+        chance = random.Random(f"{seed} {stage}")
+        while count.kills < number:
+            _one(trial, root, stage, snapshots[stage], chance.uniform(0.0, duration[stage]), before, reference, count)
+        print(stage, count, flush=True)
+    return found
+
+
+def _prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
+    """The home before each stage, and how long each takes undisturbed."""
+    trial = Trial(root / "home", root / "study.toml")
+    _needed(in_process(lambda: first_home(root) and None, root / "log"))
+    snapshots, duration = {}, {}
+    for stage, work in STAGES.items():
+        snapshots[stage] = _snapshot(trial, root / "snapshots" / stage)
+        duration[stage] = _needed(in_process(partial(work, trial), root / "log")).seconds
+        print(f"{stage}: {duration[stage]:.1f} s undisturbed", flush=True)
+    snapshots["end"] = _snapshot(trial, root / "snapshots" / "end")
+    # Pseudonyms are drawn by chance: intake has to find those of the reference.
+    shutil.copytree(trial.root / "crosswalk", snapshots["intake"] / "crosswalk", dirs_exist_ok=True)
+    return trial, snapshots, duration
+
+
+def _after(stage: str) -> str:
+    names = [*STAGES, "end"]
+    return names[names.index(stage) + 1]
+
+
+def _snapshot(trial: Trial, to: Path) -> Path:
+    shutil.copytree(trial.root, to, symlinks=True)
+    return to
+
+
+def _needed(ended: Ended) -> Ended:
+    if ended.code:
+        raise SystemExit(f"the undisturbed run ended with {ended.code}: see the log beside the homes")
+    return ended
+
+
+def _state(trial: Trial, root: Path, snapshot: Path) -> Digests:
+    restore(snapshot, trial.root)
+    return _needed(in_process(partial(_look, trial), root / "log")).answer["digests"]
+
+
+def _look(trial: Trial) -> dict[str, Any]:
+    """Digests of everything, and whether the manifest is whole."""
+    with trial.entered():
+        faults = [path.parent.name for path in trial.home.vault.glob("*/manifest.jsonl") if verify_manifest(path).broken_line]
+        return {"digests": digests_of(trial), "manifest": faults}
+
+
+def _one(trial: Trial, root: Path, stage: str, snapshot: Path, moment: float, before: Digests, after: Digests, count: Count) -> None:
+    restore(snapshot, trial.root)
+    work, log = partial(STAGES[stage], trial), root / "log"
+    killed = in_process(work, log, kill_after=moment)
+    if killed.code >= 0:
+        count.ended_before += 1
+        return
+    count.kills += 1
+    count.seconds += killed.seconds
+    _judge_at_once(in_process(partial(_look, trial), log), before, after, count, f"{stage} at {moment:.3f} s")
+    again = in_process(work, log)
+    if again.code:
+        count.hung += again.code < 0
+        count.not_completed += again.code >= 0
+        count.examples.append(f"{stage} at {moment:.3f} s: the next run ended with {again.code}")
+        shutil.copyfile(log, root / f"failed {stage} {moment:.3f}")
+        return
+    seen = in_process(partial(_look, trial), log)
+    differing = _differing(seen, after)
+    count.differing += bool(differing)
+    count.examples += [f"{stage} at {moment:.3f} s: {differing[:4]}"] if differing else []
+
+
+def _judge_at_once(seen: Ended, before: Digests, after: Digests, count: Count, where: str) -> None:
+    """What lies there is each table as it was before the stage or as it is behind it: nothing in between."""
+    if seen.code:
+        said = "doubled" if seen.answer and "doubled" in seen.answer else "partial"
+        setattr(count, said, getattr(count, said) + 1)
+        count.examples.append(f"{where}: what lies there cannot be read")
+        return
+    now: Digests = seen.answer["digests"]
+    between = [name for name, digest in now.items() if digest not in {before.get(name), after.get(name)} and name != "pages"]
+    lost = [name for name in before if name not in now]
+    count.partial += bool(between)
+    count.lost += bool(lost)
+    count.examples += [f"{where}: between {between[:4]}"] * bool(between) + [f"{where}: lost {lost[:4]}"] * bool(lost)
+
+
+def _differing(seen: Ended, after: Digests) -> list[str]:
+    if seen.code:
+        return ["cannot be read"]
+    now: Digests = seen.answer["digests"]
+    return sorted(name for name in {*now, *after} if now.get(name) != after.get(name))
+
+
+def table(found: Mapping[str, Count]) -> str:
+    """One row per stage."""
+    lines = ["| stage | kills | lost | doubled | between two states | next run did not end well | other rows | hung | killed after, s on average |",
+             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for stage, c in found.items():
+        lines.append(f"| {stage} | {c.kills} | {c.lost} | {c.doubled} | {c.partial} | {c.not_completed} | {c.differing} | {c.hung} | {c.seconds / max(c.kills, 1):.2f} |")
+    figures = [sum(getattr(c, name) for c in found.values()) for name in ("kills", "lost", "doubled", "partial", "not_completed", "differing", "hung")]
+    return "\n".join([*lines, f"| **all** | {' | '.join(map(str, figures))} | |"])
