@@ -44,7 +44,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `real_data` where the data are absent."""
+    """Leave out tests marked `real_data` where the data are absent; put first what takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     if SHARED_DATA.is_dir():
         return
     absent = [item for item in items if item.get_closest_marker("real_data")]
@@ -60,10 +61,18 @@ GROUPS = {
 """Tests that share what takes long to make: one worker has them all. Other files go to a worker each, whole."""
 
 
+LONGEST = (
+    "tests/deliveries/", "tests/assets/", "tests/flow/", "tests/test_", "tests/intake/test_pacs", "tests/intake/test_keys.py",
+    "tests/benchmarks/", "tests/models/", "tests/lake/test_publish.py", "tests/lake/test_minimisation.py")
+"""Where tests take seconds to minutes. Left for the end, one of them would keep one worker busy while the others are done."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Deal tests out by group and file, where `--dist loadgroup` asks for it: xdist 3.8's own marks for groups do nothing with pytest 9.2."""
     from xdist.scheduler import LoadGroupScheduling
+
+    config.option.loadscopereorder = False  # xdist begins with files of many tests, and those are the quick ones
 
     class ByGroupAndFile(LoadGroupScheduling):
         def _split_scope(self, nodeid: str) -> str:

@@ -61,7 +61,15 @@ def test_rows_of_a_site_that_the_protocol_no_longer_lists_are_no_findings(
 
 
 @pytest.mark.parametrize("value", ["慕容霜雁", "murong shuangyan", "MURONG^SHUANGYAN", "ZY0012345", "13800138000", "1949-05-11", "11010519491231002X", "北京市朝阳区建国路88号"])
-def test_an_identifier_leaves_its_site_out_until_it_is_gone(home: Home, lake: Lake, value: str) -> None:
+def test_an_identifier_is_found(home: Home, lake: Lake, value: str) -> None:
+    lake.query("UPDATE treatments SET drugs = ? WHERE patient = ?", [value, P1])
+    found = audit_lake(lake, home)
+    assert {site: {finding[1:3] for finding in findings} for site, findings in found.items()} == {"AA": {("treatments", "drugs")}}
+    assert value not in str(found)
+
+
+def test_an_identifier_leaves_its_site_out_until_it_is_gone(home: Home, lake: Lake) -> None:
+    value = "慕容霜雁"
     lake.query("UPDATE treatments SET drugs = ? WHERE patient = ?", [value, P1])
     publish_home(lake, home, load_study())
     assert blocked_sites(home) == {"AA"}
