@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Mapping
@@ -54,11 +55,11 @@ class Count:
 
 def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
     """Kill each stage as often as stated; homes lie below `root`, on a memory disk where that is to be fast."""
-    trial, snapshots, duration = _prepare(root)
+    trial, snapshots, duration = prepare(root)
     found: dict[str, Count] = {}
     for stage, number in kills.items():
-        reference = _state(trial, root, snapshots[_after(stage)])
-        before = _state(trial, root, snapshots[stage])
+        reference = state(trial, root, snapshots[after_stage(stage)])
+        before = state(trial, root, snapshots[stage])
         found[stage] = count = Count()
         chance = random.Random(f"{seed} {stage}")
         while count.kills < number:
@@ -67,29 +68,29 @@ def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
     return found
 
 
-def _prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
-    """The home before each stage, and how long each takes undisturbed."""
+def prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
+    """The home before each stage, and how many seconds each takes undisturbed; what an earlier benchmark left in `root` is used again."""
     trial = Trial(root / "home", root / "study.toml")
+    snapshots = {name: root / "snapshots" / name for name in (*STAGES, "end")}
+    noted = root / "seconds.json"
+    if noted.is_file():
+        return trial, snapshots, json.loads(noted.read_text(encoding="utf-8"))
     _needed(in_process(lambda: first_home(root) and None, root / "log"))
-    snapshots, duration = {}, {}
+    duration: dict[str, float] = {}
     for stage, work in STAGES.items():
-        snapshots[stage] = _snapshot(trial, root / "snapshots" / stage)
+        shutil.copytree(trial.root, snapshots[stage], symlinks=True)
         duration[stage] = _needed(in_process(partial(work, trial), root / "log")).seconds
         print(f"{stage}: {duration[stage]:.1f} s undisturbed", flush=True)
-    snapshots["end"] = _snapshot(trial, root / "snapshots" / "end")
+    shutil.copytree(trial.root, snapshots["end"], symlinks=True)
     # Pseudonyms are drawn by chance: intake has to find those of the reference.
     shutil.copytree(trial.root / "crosswalk", snapshots["intake"] / "crosswalk", dirs_exist_ok=True)
+    noted.write_text(json.dumps(duration), encoding="utf-8")
     return trial, snapshots, duration
 
 
-def _after(stage: str) -> str:
+def after_stage(stage: str) -> str:
     names = [*STAGES, "end"]
     return names[names.index(stage) + 1]
-
-
-def _snapshot(trial: Trial, to: Path) -> Path:
-    shutil.copytree(trial.root, to, symlinks=True)
-    return to
 
 
 def _needed(ended: Ended) -> Ended:
@@ -98,12 +99,12 @@ def _needed(ended: Ended) -> Ended:
     return ended
 
 
-def _state(trial: Trial, root: Path, snapshot: Path) -> Digests:
+def state(trial: Trial, root: Path, snapshot: Path) -> Digests:
     restore(snapshot, trial.root)
-    return _needed(in_process(partial(_look, trial), root / "log")).answer["digests"]
+    return _needed(in_process(partial(look, trial), root / "log")).answer["digests"]
 
 
-def _look(trial: Trial) -> dict[str, Any]:
+def look(trial: Trial) -> dict[str, Any]:
     """Digests of everything, and whether the manifest is whole."""
     with trial.entered():
         faults = [path.parent.name for path in trial.home.vault.glob("*/manifest.jsonl") if verify_manifest(path).broken_line]
@@ -119,7 +120,7 @@ def _one(trial: Trial, root: Path, stage: str, snapshot: Path, moment: float, be
         return
     count.kills += 1
     count.seconds += killed.seconds
-    _judge_at_once(in_process(partial(_look, trial), log), before, after, count, f"{stage} at {moment:.3f} s")
+    _judge_at_once(in_process(partial(look, trial), log), before, after, count, f"{stage} at {moment:.3f} s")
     again = in_process(work, log)
     if again.code:
         count.hung += again.code < 0
@@ -127,7 +128,7 @@ def _one(trial: Trial, root: Path, stage: str, snapshot: Path, moment: float, be
         count.examples.append(f"{stage} at {moment:.3f} s: the next run ended with {again.code}")
         shutil.copyfile(log, root / f"failed {stage} {moment:.3f}")
         return
-    seen = in_process(partial(_look, trial), log)
+    seen = in_process(partial(look, trial), log)
     differing = _differing(seen, after)
     count.differing += bool(differing)
     count.examples += [f"{stage} at {moment:.3f} s: {differing[:4]}"] if differing else []
@@ -141,11 +142,15 @@ def _judge_at_once(seen: Ended, before: Digests, after: Digests, count: Count, w
         count.examples.append(f"{where}: what lies there cannot be read")
         return
     now: Digests = seen.answer["digests"]
-    between = [name for name, digest in now.items() if digest not in {before.get(name), after.get(name)} and name != "pages"]
-    lost = [name for name in before if name not in now]
-    count.partial += bool(between)
+    half, lost = between(now, before, after), [name for name in before if name not in now]
+    count.partial += bool(half)
     count.lost += bool(lost)
-    count.examples += [f"{where}: between {between[:4]}"] * bool(between) + [f"{where}: lost {lost[:4]}"] * bool(lost)
+    count.examples += [f"{where}: between {half[:4]}"] * bool(half) + [f"{where}: lost {lost[:4]}"] * bool(lost)
+
+
+def between(now: Digests, before: Digests, after: Digests) -> list[str]:
+    """Tables that are neither as before a stage nor as behind it; pages are written one by one."""
+    return [name for name, digest in now.items() if digest not in {before.get(name), after.get(name)} and name != "pages"]
 
 
 def _differing(seen: Ended, after: Digests) -> list[str]:

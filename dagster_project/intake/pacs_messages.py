@@ -164,12 +164,19 @@ class MessageArchive:
                 association.release()
 
     def _associated(self, models: Sequence[Any], *, storage: bool, more_seconds: float) -> Any:
-        """An association; one that the PACS has no room for now is asked for again, a few times."""
-        for pause in (*PAUSES, None):
+        """An association; one that the PACS has no room for now is asked for again, a few times.
+
+        So is once one of which the connection was closed without an answer: a peer that rejects and closes at once
+        can overtake its own rejection, which says why.
+        """
+        for attempt, pause in enumerate((*PAUSES, None)):
+            began = time.monotonic()
             association = self._asked(models, storage=storage, more_seconds=more_seconds)
             if association.is_established:
                 return association
-            if pause is None or not _has_no_room(association):
+            closed = association.acceptor.primitive is None and time.monotonic() - began < self._ours.seconds
+            overtaken = attempt == 0 and closed and self._answers()
+            if pause is None or not (overtaken or _has_no_room(association)):
                 break
             time.sleep(pause)
         raise PacsError(f"{self._peer.ae_title} at {self._peer.host}:{self._peer.port} does not take our association "
@@ -205,6 +212,10 @@ class MessageArchive:
                 entity.add_requested_context(sop_class, compressed)
         return entity
 
+    def _answers(self) -> bool:
+        """Whether a connection by itself is accepted."""
+        return not fault_of_connection(self._peer.host, self._peer.port, self._peer.tls)
+
     def _fault(self, association: Any) -> str:
         """Why there is no association: what the PACS says, else what a connection by itself shows."""
         answer = association.acceptor.primitive
@@ -214,8 +225,6 @@ class MessageArchive:
             said = (answer.result_source, answer.diagnostic)
             text = REJECTED.get(said, "it refuses; check both AE titles with its administrator")
             return text.format(ours=self._ours.ae_title, theirs=self._peer.ae_title)
-        if association.rejected_contexts:
-            return "it does not offer Query/Retrieve to us; is method right, and is it allowed for our AE title?"
         if association.rejected_contexts:
             return "it does not offer Query/Retrieve to us; is method right, and is it allowed for our AE title?"
         fault = fault_of_connection(self._peer.host, self._peer.port, self._peer.tls)

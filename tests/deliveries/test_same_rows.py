@@ -24,6 +24,7 @@ from dagster_project.simulation.cohort import simulate_cohort
 from dagster_project.simulation.plan import Trouble
 from tests.conftest import REPOSITORY
 from tests.processes import Run
+from tests.test_interrupted import stops
 from tests.trial import CHINESE, COHORT, SETTINGS, WESTERN, Trial, write_protocol
 
 CASES = REPOSITORY.parent / "shared" / "cases"
@@ -98,7 +99,7 @@ def _interrupted(trial: Trial) -> None:
             run.busy_worker().kill()
         run.wait_for(words)
         run.process.send_signal(number)
-        assert run.end()[0] == 128 + number, "".join(run.said)
+        stops(run, 128 + number, "site" if number == signal.SIGINT else "cohort")
         assert _published(trial) == before, "what was published stays, and nothing half-written is beside it"
     _ends_well(Run(trial, "run", "--require-model", PYTHONHASHSEED="12345"))
 

@@ -1,17 +1,21 @@
 """Archives that answer by DICOM messages too much, too little, late or wrongly: a peer of our own, made with pynetdicom."""
 
 import io
+import socket
 import threading
+from collections import Counter
 from contextlib import contextmanager
 
 import pydicom
+import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from dagster_project.intake import pacs_messages
 from dagster_project.intake import pacs_pull as asked
+from dagster_project.intake.pacs_faults import PacsError
 from dagster_project.intake.pacs_messages import MessageArchive
-from dagster_project.intake.pacs_pull import pull
+from dagster_project.intake.pacs_pull import find_series, pull
 from dagster_project.intake.pacs_settings import Listening, Peer
 from dagster_project.intake.pacs_wanted import Wanted
 from tests.intake import peers
@@ -198,3 +202,30 @@ def test_each_compressed_syntax_is_proposed_in_a_context_of_its_own():
     assert [RLELossless] in of_ct
     assert all(len(syntaxes) == 1 or not any(s.is_encapsulated for s in syntaxes) for syntaxes in of_ct)
     assert len(entity.requested_contexts) <= 128
+
+
+def test_a_rejection_that_the_end_of_the_connection_overtakes_is_asked_for_again(monkeypatch):
+    """Some archives close at once behind their A-ASSOCIATE-RJ, and on a busy machine it is lost."""
+    monkeypatch.setattr(pacs_messages, "PAUSES", (0.01, 0.01))
+    refusal = bytes([3, 0, 0, 0, 0, 4, 0, 1, 1, 7])  # permanent, by the service user: called AE title not recognised
+    requests = []
+
+    def serve(server):
+        while len(requests) < 2:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(60)
+                head = connection.recv(6, socket.MSG_WAITALL)
+                if head:  # nothing where only the port was tried
+                    connection.recv(int.from_bytes(head[2:]), socket.MSG_WAITALL)
+                    requests.append(None)
+                    connection.sendall(refusal if len(requests) == 2 else b"")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = threading.Thread(target=serve, args=(server,))
+        peer.start()
+        archive = MessageArchive(Peer("get", ae_title="WRONG", port=server.getsockname()[1]), Listening(), Memory())
+        with pytest.raises(PacsError, match="its AE title is not WRONG"):
+            list(find_series(archive, PATIENT, (), Counter()))
+        peer.join(60)
+    assert len(requests) == 2
