@@ -98,7 +98,10 @@ def _interrupted(trial: Trial) -> None:
             run.wait_for("lesions measured")
             run.busy_worker().kill()
         run.wait_for(words)
-        run.process.send_signal(number)
+        if number == signal.SIGINT:  # a terminal's Ctrl-C reaches the whole group
+            os.killpg(run.process.pid, number)
+        else:
+            run.process.terminate()
         stops(run, 128 + number, "site" if number == signal.SIGINT else "cohort")
         assert _published(trial) == before, "what was published stays, and nothing half-written is beside it"
     _ends_well(Run(trial, "run", "--require-model", PYTHONHASHSEED="12345"))
