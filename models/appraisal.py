@@ -11,18 +11,17 @@ import polars as pl
 from dagster_project.domain.training_cohort import LANDMARK
 from dagster_project.study import SHARE_IN_PRACTICE
 from models.calibration import (
-    Pooled,
     bootstrap_auc,
     bootstrap_mean,
     calibration_curve,
     calibration_estimates,
     net_benefit,
-    pool_sites,
     subgroup_aucs,
 )
 from models.datasets import DHI, Dataset
 from models.evaluation import Estimate, auc_delong
 from models.learners import Fit, Section
+from models.pooling import Pooled, pool_sites
 from models.predictive_values import predictive_values_in_practice
 from models.risk_groups import compare_risk_groups, concordance_index
 from models.sample_size import expected_auc_reach, sample_size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
@@ -86,43 +85,6 @@ def concordance_pairs(days: np.ndarray, events: np.ndarray, scores: np.ndarray) 
     shorter |= (days[:, None] == days[None]) & events[:, None] & ~events[None]
     difference = scores[None] - scores[:, None]
     return shorter.astype(np.float64), shorter * np.where(difference > 0, 1.0, np.where(difference == 0, 0.5, 0.0))
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Sites' AUCs brought together with random effects (DerSimonian & Laird 1986)."""
-
-    auc: Estimate
-    i2: float | None
-    sites: dict[str, Estimate]
-
-
-def pool_sites(labels: np.ndarray, probabilities: np.ndarray, sites: Sequence[str]) -> Pooled:
-    """AUC of each site and their random-effects mean on the logit scale, with I2 = max(0, (Q - df)/Q).
-
-    A site without both classes, or without DeLong's interval inside (0, 1), is shown and left out of the mean.
-    """
-    where = np.asarray(sites)
-    each = {s: auc_delong(labels[where == s], probabilities[where == s]) for s in sorted(set(sites))}
-    usable = [(e.value, (e.upper - e.lower) / (2 * 1.959963984540054)) for e in each.values()
-              if e.value is not None and e.lower is not None and e.upper is not None and e.lower > 0 and e.upper < 1]
-    if len(usable) < 2:
-        return Pooled(Estimate(None, reason="fewer than two sites have an interval"), None, each)
-    theta = np.array([np.log(a / (1 - a)) for a, _ in usable])
-    variance = np.array([(sd / (a * (1 - a))) ** 2 for a, sd in usable])
-    mean, se, i2 = _random_effects(theta, variance)
-    low, middle, high = (1 / (1 + np.exp(-(mean + k * 1.959963984540054 * se))) for k in (-1, 0, 1))
-    return Pooled(Estimate(float(middle), float(low), float(high)), i2, each)
-
-
-def _random_effects(theta: np.ndarray, variance: np.ndarray) -> tuple[float, float, float]:
-    """Mean, its standard error, and I2."""
-    w = 1 / variance
-    q = float((w * (theta - (w * theta).sum() / w.sum()) ** 2).sum())
-    df = theta.size - 1
-    tau2 = max(0.0, (q - df) / (w.sum() - (w**2).sum() / w.sum()))
-    v = 1 / (variance + tau2)
-    return float((v * theta).sum() / v.sum()), sqrt(1 / v.sum()), max(0.0, (q - df) / q) if q > 0 else 0.0
 
 
 def bootstrap_auc(labels: np.ndarray, probabilities: np.ndarray, *, draws: int = 1000, seed: int = 1) -> Estimate:

@@ -25,7 +25,7 @@ from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.study import SHARE_IN_PRACTICE
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
-from models.calibration import calibration, pool_sites
+from models.calibration import calibration
 from models.curves import PICTURES, curves, sanity_png, shown
 from models.environment import describe_environment
 from models.evaluation import auc_delong
@@ -34,6 +34,7 @@ from models.fusion import FusionModel
 from models.harmonised import HarmonisedModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel
+from models.pooling import pool_sites
 from models.prediction import ServedModel
 from models.promotion import judge_promotion
 from models.reference import Reference

@@ -12,7 +12,6 @@ from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import PREDICTIONS
 from models.appraisal import Appraisal, Held, appraise
 from models.baselines import BASELINES
-from models.calibration import Pooled, pool_sites
 from models.datasets import Dataset, DatasetError
 from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, cross_fitted, evaluate, leakage_verdict
 from models.fusion import FusionModel
@@ -20,6 +19,7 @@ from models.harmonised import NAME as COMBAT
 from models.held_out_intervals import Bounds, bound_held_out
 from models.learners import Fit, FittedModel, Learner, Section
 from models.networks import NetworkModel
+from models.pooling import Pooled, pool_sites
 from models.reference import Reference
 from models.splits import SplitError, check_folds, stratified_folds
 
@@ -159,7 +159,7 @@ def spread_of(model: FittedModel, dataset: Dataset) -> np.ndarray:
 def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, seed: int) -> tuple[np.ndarray, Pooled]:
     """Each hospital predicted by a model that had seen none of its patients; the AUCs of the hospitals, their mean and I2.
 
-    No harmonisation is used: a new hospital has no parameters of its own. A hospital of few patients or one class is predicted, and
+    No harmonisation is used: a new hospital has no parameters of its own. A hospital of one class is predicted, and
     left out of the mean (`pool_sites`).
 
     Raises

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 if TYPE_CHECKING:  # the flow's modules take seconds to import: fixtures do so, and only tests of the flow wait for them
     import dagster as dg
@@ -25,6 +26,10 @@ SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", REPOSITORY.parent / "
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+if settings().derandomize:
+    # Hypothesis also draws constants of whatever local modules are loaded: those differ with the order of tests, and so would the examples.
+    providers._get_local_constants = providers.Constants
 
 
 # The code sets these for its process when it first uses what they silence; here they stand from the start.

@@ -8,10 +8,9 @@ import statsmodels.api as sm
 from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 from sklearn.metrics import roc_auc_score
-from statsmodels.stats.meta_analysis import combine_effects
 
 from dagster_project.domain.survival import kaplan_meier
-from models.calibration import bootstrap_auc, calibration, calibration_curve, concordance, net_benefit, pool_sites, subgroup_aucs
+from models.calibration import bootstrap_auc, calibration, calibration_curve, concordance, net_benefit, subgroup_aucs
 from models.evaluation import auc_delong
 
 RNG = np.random.default_rng(20260112)
@@ -65,25 +64,6 @@ def test_6_kaplan_meier_is_lifelines():
         curve, fitted = kaplan_meier(days.tolist(), events.tolist()), KaplanMeierFitter().fit(days, events)
     for day in (5.0, 20.0, 44.0):
         assert curve.survival_at(day) == pytest.approx(float(fitted.predict(day)), abs=1e-6)
-
-
-def test_7_the_pooled_auc_is_statsmodels_random_effects():
-    found = pool_sites(LABELS, P, SITES)
-    each = [auc_delong(LABELS[np.array(SITES) == s], P[np.array(SITES) == s]) for s in sorted(set(SITES))]
-    a, sd = np.array([e.value for e in each]), np.array([(e.upper - e.lower) / (2 * 1.959963984540054) for e in each])
-    other = combine_effects(np.log(a / (1 - a)), (sd / (a * (1 - a))) ** 2, method_re="dl")
-    assert np.log(found.auc.value / (1 - found.auc.value)) == pytest.approx(other.mean_effect_re, abs=1e-6)
-    assert found.i2 == pytest.approx(max(0.0, other.i2), abs=1e-6)
-
-
-def test_8_a_site_of_three_or_of_one_class_is_shown_and_left_out():
-    sites = ["TINY"] * 3 + ["S1" if i % 2 else "S2" for i in range(N - 3)]
-    labels = LABELS.copy()
-    labels[:3] = True
-    found = pool_sites(labels, P, sites)
-    assert found.sites["TINY"].reason == "all patients are of one class"
-    assert found.auc.value is not None
-    assert pool_sites(labels, P, ["S1"] * N).auc.reason == "fewer than two sites have an interval"
 
 
 def test_9_the_bootstrap_agrees_with_delong_on_a_large_sample():
