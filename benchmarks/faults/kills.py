@@ -82,8 +82,8 @@ def prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
         duration[stage] = _needed(in_process(partial(work, trial), root / "log")).seconds
         print(f"{stage}: {duration[stage]:.1f} s undisturbed", flush=True)
     shutil.copytree(trial.root, snapshots["end"], symlinks=True)
-    # Pseudonyms are drawn by chance: intake has to find those of the reference.
-    shutil.copytree(trial.root / "crosswalk", snapshots["intake"] / "crosswalk", dirs_exist_ok=True)
+    for part in ("crosswalk", "throwaway-key-medium"):  # pseudonyms are drawn by chance: intake has to find those of the reference
+        shutil.copytree(trial.root / part, snapshots["intake"] / part, dirs_exist_ok=True)
     noted.write_text(json.dumps(duration), encoding="utf-8")
     return trial, snapshots, duration
 
