@@ -31,7 +31,7 @@ def pool_sites(labels: np.ndarray, probabilities: np.ndarray, sites: Sequence[st
        DeLong variance is the smaller the better its AUC and 0 at 1: weights by it pull the mean away from the best sites.
     3. Variance between sites: DerSimonian and Laird's (Control Clin Trials 1986; 7:177-188).
     4. Bounds: Student's t with k - 1 degrees of freedom and the variance of Hartung and Knapp (Stat Med 2001; 20:3875-3889),
-       on the logit scale. They cover 94 to 96 % with 3, 5 and 8 sites of 20 to 60 patients (docs/benchmarks.md).
+       on the logit scale. They cover 94.7 to 96.5 % with 3, 5 and 8 sites of 20 to 60 patients (docs/benchmarks.md).
 
     Parameters
     ----------
