@@ -83,6 +83,7 @@ def _work(work: Callable[[], Any], log: Path, answer: Path) -> None:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(descriptor, stream)
+        sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
         result = work()
         answer.write_text(json.dumps(result), encoding="utf-8")
         code = 0
@@ -92,6 +93,7 @@ def _work(work: Callable[[], Any], log: Path, answer: Path) -> None:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
