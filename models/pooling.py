@@ -60,9 +60,9 @@ def pool_aucs(aucs: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> t
     pairs = positive * negative
     size = pairs / (positive + negative)
     variance = hanley_mcneil(_inside(float((size * aucs).sum() / size.sum()), pairs), positive, negative)
-    mean, total, i2 = _random_effects(aucs, variance)
-    spread = float(((aucs - mean) ** 2 / (variance + total[1])).sum()) / (aucs.size - 1)
-    deviation = sqrt((spread or 1.0) / total[0])  # sites that agree exactly still have what lies within them
+    mean, weights, i2 = _random_effects(aucs, variance)
+    spread = float((weights * (aucs - mean) ** 2).sum()) / (aucs.size - 1)
+    deviation = sqrt((spread or 1.0) / float(weights.sum()))  # sites that agree exactly still have what lies within them
     middle = _inside(mean, pairs)
     reach = float(student.ppf(0.5 + CONFIDENCE / 2, aucs.size - 1)) * deviation / (middle * (1 - middle))
     lower, upper = (1 / (1 + exp(-(log(middle / (1 - middle)) + side * reach))) for side in (-1, 1))
@@ -85,11 +85,11 @@ def _inside(auc: float, pairs: np.ndarray) -> float:
     return min(max(auc, edge), 1 - edge)
 
 
-def _random_effects(effects: np.ndarray, variance: np.ndarray) -> tuple[float, tuple[float, float], float]:
-    """Mean, the sum of weights with the variance between sites, and I2."""
+def _random_effects(effects: np.ndarray, variance: np.ndarray) -> tuple[float, np.ndarray, float]:
+    """Mean, weights, and I2."""
     w = 1 / variance
     q = float((w * (effects - (w * effects).sum() / w.sum()) ** 2).sum())
     df = effects.size - 1
     between = max(0.0, (q - df) / float(w.sum() - (w**2).sum() / w.sum()))
     w = 1 / (variance + between)
-    return float((w * effects).sum() / w.sum()), (float(w.sum()), between), max(0.0, (q - df) / q) if q > 0 else 0.0
+    return float((w * effects).sum() / w.sum()), w, max(0.0, (q - df) / q) if q > 0 else 0.0
