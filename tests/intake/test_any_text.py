@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from dagster_project.intake import case_report as cr
 from dagster_project.intake import case_values as cv
-from dagster_project.intake.audit_words import words_fault
 from dagster_project.intake.pacs_faults import PacsError
 from dagster_project.intake.pacs_wanted import wanted_of_landing
 from dagster_project.intake.pseudonyms import canonical_number, number_fault, written_number
@@ -50,7 +49,7 @@ def test_every_parser_gives_a_value_or_refuses_the_cell(text):
         for parse in cells.values():
             found, reason = outcome_of(text, parse)
             assert found is None or plausible(found)
-            assert len(text) < 4 or text not in reason or not words_fault(text), "a reason quotes no cell, but it may have a word of it"
+            assert len(text) < 4 or text not in reason, "a reason quotes no cell"
 
 
 def outcome_of(text, parse):
