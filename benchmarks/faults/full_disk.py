@@ -107,4 +107,3 @@ def table(found: Mapping[str, Count]) -> str:
     for stage, c in found.items():
         lines.append(f"| {stage} | {c.sizes} | {c.enough} | {c.not_named} | {c.partial} | {c.not_completed} | {c.differing} |")
     return "\n".join(lines)
-

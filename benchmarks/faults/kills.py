@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.setting import Digests, Ended, command, digests_of, first_home, in_process, materialise, restore
+from benchmarks.faults.setting import Digests, Ended, command, digests_of, doubled_keys, first_home, in_process, materialise, restore
 from dagster_project.intake.manifest import verify_manifest
 from tests.trial import Trial
 
@@ -105,10 +105,10 @@ def state(trial: Trial, root: Path, snapshot: Path) -> Digests:
 
 
 def look(trial: Trial) -> dict[str, Any]:
-    """Digests of everything, and whether the manifest is whole."""
+    """Digests of everything, tables in which a key stands twice, and sites whose manifest is broken."""
     with trial.entered():
         faults = [path.parent.name for path in trial.home.vault.glob("*/manifest.jsonl") if verify_manifest(path).broken_line]
-        return {"digests": digests_of(trial), "manifest": faults}
+        return {"digests": digests_of(trial), "doubled": doubled_keys(trial), "manifest": faults}
 
 
 def _one(trial: Trial, root: Path, stage: str, snapshot: Path, moment: float, before: Digests, after: Digests, count: Count) -> None:
@@ -120,7 +120,7 @@ def _one(trial: Trial, root: Path, stage: str, snapshot: Path, moment: float, be
         return
     count.kills += 1
     count.seconds += killed.seconds
-    _judge_at_once(in_process(partial(look, trial), log), before, after, count, f"{stage} at {moment:.3f} s")
+    judge_at_once(in_process(partial(look, trial), log), before, after, count, f"{stage} at {moment:.3f} s")
     again = in_process(work, log)
     if again.code:
         count.hung += again.code < 0
@@ -134,15 +134,17 @@ def _one(trial: Trial, root: Path, stage: str, snapshot: Path, moment: float, be
     count.examples += [f"{stage} at {moment:.3f} s: {differing[:4]}"] if differing else []
 
 
-def _judge_at_once(seen: Ended, before: Digests, after: Digests, count: Count, where: str) -> None:
+def judge_at_once(seen: Ended, before: Digests, after: Digests, count: Count, where: str) -> None:
     """What lies there is each table as it was before the stage or as it is behind it: nothing in between."""
     if seen.code:
-        said = "doubled" if seen.answer and "doubled" in seen.answer else "partial"
-        setattr(count, said, getattr(count, said) + 1)
+        count.partial += 1
         count.examples.append(f"{where}: what lies there cannot be read")
         return
     now: Digests = seen.answer["digests"]
-    half, lost = between(now, before, after), [name for name in before if name not in now]
+    half = [*between(now, before, after), *(f"manifest {site}" for site in seen.answer["manifest"])]
+    lost, doubled = [name for name in before if name not in now], seen.answer["doubled"]
+    count.doubled += bool(doubled)
+    count.examples += [f"{where}: doubled {doubled[:4]}"] * bool(doubled)
     count.partial += bool(half)
     count.lost += bool(lost)
     count.examples += [f"{where}: between {half[:4]}"] * bool(half) + [f"{where}: lost {lost[:4]}"] * bool(lost)

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from benchmarks.faults.full_disk import NAMED
-from benchmarks.faults.kills import Count, between, table
+from benchmarks.faults.kills import Count, between, judge_at_once, table
 from benchmarks.faults.network import LOOPBACK, Trace, addresses
+from benchmarks.faults.setting import Ended
 from tests.conftest import REPOSITORY
 
 SCRIPT = """
@@ -36,6 +37,16 @@ def test_a_table_that_is_neither_as_before_nor_as_after_is_named():
     before, after = {"scans AA": "1", "reads AA": "1"}, {"scans AA": "2", "reads AA": "2"}
     assert between({"scans AA": "2", "reads AA": "1"}, before, after) == []
     assert between({"scans AA": "3", "reads AA": "1"}, before, after) == ["scans AA"]
+
+
+@pytest.mark.parametrize(("seen", "fault"), [
+    ({"digests": {"scans AA": "2"}, "doubled": [], "manifest": []}, None), ({"digests": {"scans AA": "3"}, "doubled": [], "manifest": []}, "partial"),
+    ({"digests": {"scans AA": "1"}, "doubled": [], "manifest": ["AA"]}, "partial"), ({"digests": {"scans AA": "1"}, "doubled": ["scans"], "manifest": []}, "doubled"),
+    ({"digests": {}, "doubled": [], "manifest": []}, "lost")])
+def test_what_lies_there_after_a_kill_is_judged(seen, fault):
+    count = Count()
+    judge_at_once(Ended(0, 1.0, seen), {"scans AA": "1"}, {"scans AA": "2"}, count, "here")
+    assert {name for name in ("partial", "doubled", "lost") if getattr(count, name)} == ({fault} if fault else set())
 
 
 @pytest.mark.parametrize("fault", ["lost", "doubled", "partial", "not_completed", "differing", "hung"])
