@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.setting import Digests, Ended, command, digests_of, doubled_keys, first_home, in_process, materialise, restore
+from dagster_project.flow.gate import DOWNSTREAM
 from dagster_project.intake.manifest import verify_manifest
+from dagster_project.lake.tables import TABLES
 from tests.trial import Trial
 
-BEHIND_THE_GATE = ("training_cohort", "model_runs", "predictions", "attributions", "dynamic_irecist")
-COHORT = (
-    "feature_stability", "reader_agreement", "reader_figures", "arbitrations", "lesions", "eligibility", "responses", "outcomes", "time_to_event",
-    "delta_features", "dhi", "habitats", "quality_verdicts", "disclosure")
+CASE_REPORT = tuple(t.name for t in TABLES if t.by_site and t.group == "case_report")
+IMAGING = tuple(t.name for t in TABLES if t.by_site and t.name not in CASE_REPORT)
+COHORT = tuple(t.name for t in TABLES if not t.by_site and t.name not in DOWNSTREAM)
 
 STAGES: Mapping[str, Callable[[Trial], None]] = {
-    "intake": partial(materialise, names=("intake", "patients", "treatments", "follow_up", "reconciliation"), by_site=True),
-    "imaging": partial(materialise, names=("scans", "timepoints", "reads", "radiomic_features", "control_features", "quarantine"), by_site=True),
+    "intake": partial(materialise, names=("intake", *CASE_REPORT), by_site=True),
+    "imaging": partial(materialise, names=IMAGING, by_site=True),
     "cohort": partial(materialise, names=COHORT, by_site=False),
-    "training": partial(materialise, names=BEHIND_THE_GATE, by_site=False),
+    "training": partial(materialise, names=DOWNSTREAM, by_site=False),
     "publication": lambda trial: command(trial, "publish"),
     "pages": lambda trial: command(trial, "report"),
     "whole run": lambda trial: command(trial, "run"),
