@@ -38,7 +38,7 @@ from tests.intake.builders import KEYS, ROOT, ct, image, rtstruct, to_bytes, wri
 from tests.intake.test_vault import in_this_process
 
 Names = dict[int, dict[str, int]]
-"""Of each folder, by its inode: names and what they lead to."""
+"""Of each folder, by its number: names and the numbers of what they lead to. The vault itself has 0."""
 
 SYNCS = {
     "sync_file": ((vault, "sync_file"), (manifest, "sync_file")),
@@ -73,14 +73,26 @@ class Recorder:
     _synced_names: Names = field(default_factory=dict)
     _synced_data: dict[int, bytes] = field(default_factory=dict)
     _commits: list[bytes] = field(default_factory=list)
+    _numbers: dict[int, int] = field(default_factory=dict)
+    _open: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        self._synced_names, self._synced_data = _seen(self.root)  # what lies there from before
+
+    def number(self, path: Path) -> int:
+        """Number of a file or folder, in the order in which they were seen first.
+
+        Each is held open while it is watched: a disk may give the inode of a folder that was removed to a new file.
+        """
+        inode = path.stat().st_ino
+        if inode not in self._numbers:
+            self._open.append(os.open(path, os.O_PATH))
+            self._numbers[inode] = len(self._numbers)
+        return self._numbers[inode]
 
     def look(self) -> None:
         """Note a moment."""
-        names, data = _seen(self.root)
+        names, data = self._seen()
         database = self.root / DATABASE
         content = database.read_bytes() if database.exists() else b""
         if not self._commits or self._commits[-1] != content:
@@ -94,16 +106,18 @@ class Recorder:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
         if path != self.root and self.root not in path.parents:
             return
-        inode = 0 if path == self.root else os.fstat(descriptor).st_ino
+        number = self.number(path)
         if path.is_dir():
-            self._synced_names[inode] = _entries(path)
+            self._synced_names[number] = self._entries(path)
         else:
-            self._synced_data[inode] = path.read_bytes()
+            self._synced_data[number] = path.read_bytes()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Note the moments before and after each system call that changes something."""
         with contextlib.ExitStack() as stack:
+            stack.callback(self._release)
+            self._synced_names, self._synced_data = self._seen()  # what lies there from before
             for name in ("replace", "rename", "mkdir", "unlink", "rmdir"):
                 stack.enter_context(mock.patch.object(os, name, self._around(getattr(os, name))))
             stack.enter_context(mock.patch.object(os, "fsync", self._around(os.fsync, self.synced)))
@@ -121,22 +135,26 @@ class Recorder:
 
         return called
 
+    def _release(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
 
-def _entries(folder: Path) -> dict[str, int]:
-    with os.scandir(folder) as entries:
-        return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(DATABASE)}
+    def _entries(self, folder: Path) -> dict[str, int]:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith(DATABASE))
+        return {path.name: self.number(path) for path in paths}
 
-
-def _seen(root: Path) -> tuple[Names, dict[int, bytes]]:
-    names: Names = {}
-    data: dict[int, bytes] = {}
-    for path, _, _ in os.walk(root):
-        folder = Path(path)
-        names[folder.stat().st_ino] = _entries(folder)
-        for name, inode in names[folder.stat().st_ino].items():
-            if not (folder / name).is_dir():
-                data[inode] = (folder / name).read_bytes()
-    return {0: names.pop(root.stat().st_ino), **names}, data
+    def _seen(self) -> tuple[Names, dict[int, bytes]]:
+        folders, names, data = [self.root], Names(), dict[int, bytes]()
+        for folder in folders:
+            number = self.number(folder)
+            names[number] = self._entries(folder)
+            for name, entry in names[number].items():
+                path = folder / name
+                if path.is_dir():
+                    folders.append(path)
+                else:
+                    data[entry] = path.read_bytes()
+        return names, data
 
 
 def after_power_loss(moment: Moment, target: Path, chance: random.Random, *, commits_last: bool = True) -> None:
@@ -152,7 +170,7 @@ def after_power_loss(moment: Moment, target: Path, chance: random.Random, *, com
 
 def _left_names(moment: Moment, chance: random.Random) -> Names:
     left: Names = {}
-    for folder in moment.names.keys() | moment.synced_names.keys():
+    for folder in sorted(moment.names.keys() | moment.synced_names.keys()):
         now, synced = moment.names.get(folder, {}), moment.synced_names.get(folder, {})
         chosen = {name: chance.choice([now.get(name), synced.get(name)]) for name in sorted(now.keys() | synced.keys())}
         left[folder] = {name: inode for name, inode in chosen.items() if inode is not None}
