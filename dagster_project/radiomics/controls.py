@@ -40,8 +40,8 @@ def measure_controls(image: sitk.Image, mask: Mask, others: Mask | None, *, sett
     settings, radiomics
         Sections `muscle` and `radiomics` of study.toml.
     """
-    volume, inside = prepare_tumor(image, mask, radiomics)
-    shuffled = measure_tumor(shuffle_within(volume, inside), inside, radiomics)
+    volume, tumor = prepare_tumor(image, mask, radiomics)
+    shuffled = measure_tumor(shuffle_within(volume, tumor.mask), tumor, radiomics)
     moved = find_muscle(image, mask, others, settings)
     if moved is None:
         muscle = [{**row, "value": None, "reason": NO_MUSCLE, "region_volume_mm3": None} for row in shuffled]

@@ -12,18 +12,20 @@ import SimpleITK as sitk
 from dagster_project.lake.columns import REGIONS
 from dagster_project.radiomics import fused_engine, pyradiomics_engine
 from dagster_project.radiomics.derived_images import derive_images, derived_image_names
-from dagster_project.radiomics.regions import RING_REACH_MM, Region, derive_regions, tumor_region
+from dagster_project.radiomics.regions import RING_REACH_MM, Outline, Region, derive_regions, tumor_region
 from dagster_project.radiomics.resampling import (
     Array,
     Box,
     LesionGrid,
     Mask,
+    Spacing,
     bounding_box,
     check_grid,
     lesion_grid,
     resample_image,
     resample_mask,
     resample_outside,
+    spacing_zyx,
     union_box,
 )
 
@@ -32,7 +34,7 @@ Features: TypeAlias = dict[str, pyradiomics_engine.Value]
 
 EMPTY_MASK = "the reader's mask holds no voxel"
 IMAGE_TOO_SMALL = "the scan is too small for this filter"
-SHAPE_IMAGE = "original"
+SHAPE, SHAPE_IMAGE = "shape", "original"
 """Shape belongs to the region, not to an image: it is computed once, beside the original image."""
 
 
@@ -47,6 +49,9 @@ class Engine(Protocol):
 
     def compute_region(self, image: Array, mask: Mask, classes: Any, *, bin_width_hu: float, spacing_mm: float) -> Features:
         """All features of some classes of one region on one image."""
+
+    def compute_shape(self, mask: Mask, spacing_mm: Spacing) -> Features:
+        """Shape of a mask on a grid of any spacing."""
 
 
 ENGINES: dict[str, Engine] = {"pyradiomics": pyradiomics_engine, "fused": fused_engine}
@@ -77,9 +82,13 @@ def engine_of(settings: Mapping[str, Any]) -> Engine:
     return ENGINES[name]
 
 
+PREPARATION = 2
+"""Raised with every change of what the engines are given: crop, masks, the grid of the shape."""
+
+
 def engine_name(settings: Mapping[str, Any]) -> str:
-    """Engine and version, as stored with every value."""
-    return engine_of(settings).engine_name()
+    """Engine, its version and that of the preparation, as stored with every value."""
+    return f"{engine_of(settings).engine_name()}, preparation {PREPARATION}"
 
 
 def feature_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -97,8 +106,9 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
     """Features of the tumour and its rings, for each reader's mask of one lesion on one scan.
 
     1. One crop for all readers: the box around all masks, 10 mm for the rings, `padding_mm` for the filters, ended by the scan.
-    2. Resampled once to isotropic voxels on a grid centred on the scan: cubic B-spline for the image, nearest neighbour for masks.
-    3. Regions of each reader: see `regions.derive_regions`.
+    2. Resampled once to isotropic voxels on a grid centred on the scan: cubic B-spline for the image, a voxel is in the mask
+       where the mask covers more than half of it (`resample_mask`).
+    3. Regions of each reader: see `regions.derive_regions`. Shape and volume of the tumour are taken on the scan's own grid.
     4. Each of the 14 images is made once; a region's features are computed on the part inside its own bounding box.
     5. A feature that cannot exist has value None and a reason: of its region, of its image, or of its formula.
 
@@ -138,8 +148,8 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
     return rows + _measure(volume, regions, settings)
 
 
-def prepare_tumor(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) -> tuple[Array, Mask]:
-    """The resampled crop of a lesion and its mask on it, as `extract_lesion` makes them; for an outline that is not empty.
+def prepare_tumor(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) -> tuple[Array, Region]:
+    """The resampled crop of a lesion and the tumour on it, as `extract_lesion` makes them; for an outline that is not empty.
 
     Raises
     ------
@@ -150,16 +160,17 @@ def prepare_tumor(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) ->
     box = bounding_box(mask)
     assert box is not None, "the mask has voxels"
     grid = _bounded_grid(image, box, settings)
-    return resample_image(image, grid, round_hu=settings.get("round_hu", True)), resample_mask(mask, grid)
+    tumor = tumor_region(resample_mask(mask, grid), settings, _outline(image, mask))
+    return resample_image(image, grid, round_hu=settings.get("round_hu", True)), tumor
 
 
-def measure_tumor(volume: Array, mask: Mask, settings: Mapping[str, Any]) -> list[Row]:
-    """Features of one outline on a finished isotropic crop: rows of feature, value, reason and region_volume_mm3.
+def measure_tumor(volume: Array, tumor: Region, settings: Mapping[str, Any]) -> list[Row]:
+    """Features of a tumour on a finished isotropic crop: rows of feature, value, reason and region_volume_mm3.
 
     The same filters, engine and reasons as in `extract_lesion`, without rings; for lesions that were changed on purpose.
     """
-    region = tumor_region(mask, settings)
-    return [{name: v for name, v in row.items() if name not in {"reader", "region"}} for row in _measure(volume, [("", region)], settings)]
+    rows = _measure(volume, [("", tumor)], settings)
+    return [{name: v for name, v in row.items() if name not in {"reader", "region"}} for row in rows]
 
 
 def _prepare(
@@ -173,9 +184,16 @@ def _prepare(
     regions = [
         (reader, region)
         for reader, mask in masks.items()
-        for region in derive_regions(volume, resample_mask(mask, grid), elsewhere, settings, outside)
+        for region in derive_regions(volume, resample_mask(mask, grid), elsewhere, settings, outside, _outline(image, mask))
     ]
     return volume, regions
+
+
+def _outline(image: sitk.Image, mask: Mask) -> Outline:
+    """A mask with voxels on the scan's own grid, cut to them."""
+    box = bounding_box(mask)
+    assert box is not None, "the mask has voxels"
+    return Outline(np.ascontiguousarray(mask[box]), spacing_zyx(image))
 
 
 def _bounded_grid(image: sitk.Image, box: Box, settings: Mapping[str, Any]) -> LesionGrid:
@@ -203,13 +221,17 @@ def _measure_region(name: str, part: Array, region: Region, outer: Box, settings
     inside = region.mask[outer]
     box = bounding_box(inside)
     assert box is not None, "a region without a reason has voxels"
-    found = engine_of(settings).compute_region(
+    engine, classes = engine_of(settings), _classes_of(name, settings)
+    own_grid = region.outline if SHAPE in classes else None
+    found = engine.compute_region(
         np.ascontiguousarray(part[box]),
         np.ascontiguousarray(inside[box]),
-        _classes_of(name, settings),
+        classes if own_grid is None else [c for c in classes if c != SHAPE],
         bin_width_hu=settings["bin_width_hu"],
         spacing_mm=settings["spacing_mm"],
     )
+    if own_grid is not None:
+        found |= engine.compute_shape(own_grid.mask, own_grid.spacing_mm)
     return {f"{name}_{feature}": value for feature, value in found.items()}
 
 
@@ -230,4 +252,4 @@ def _row(reader: str, region: str, feature: str, value: float | None, reason: st
 
 
 def _classes_of(image: str, settings: Mapping[str, Any]) -> list[str]:
-    return [c for c in settings["classes"] if c != "shape" or image == SHAPE_IMAGE]
+    return [c for c in settings["classes"] if c != SHAPE or image == SHAPE_IMAGE]

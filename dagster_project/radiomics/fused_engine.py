@@ -9,12 +9,12 @@ import numpy as np
 
 from dagster_project.radiomics import pyradiomics_engine
 from dagster_project.radiomics.pyradiomics_engine import IMC2_RESOLUTION, NOT_FINITE, TEXTURE_CLASSES, Value, class_feature_names
-from dagster_project.radiomics.resampling import Array, Mask
+from dagster_project.radiomics.resampling import Array, Mask, Spacing, along_axes
 
 if TYPE_CHECKING:
     from dagster_project.radiomics.kernels.discretise import Levels
 
-__all__ = ["class_feature_names", "compute_region", "engine_name", "warm"]
+__all__ = ["class_feature_names", "compute_region", "compute_shape", "engine_name", "warm"]
 
 VERSION = "1.0"
 """Raised with every change that could move a stored value."""
@@ -49,6 +49,14 @@ def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_widt
     return found
 
 
+def compute_shape(mask: Mask, spacing_mm: Spacing) -> dict[str, Value]:
+    """Shape of a mask on a grid of any spacing (z, y, x), keyed `shape_Feature`; see `compute_region`."""
+    from dagster_project.radiomics.kernels.shape import shape_features
+
+    found = _with_reasons(shape_features(mask, spacing_mm))
+    return {f"shape_{name}": found[name] for name in class_feature_names("shape")}
+
+
 def warm() -> None:
     """Compile every kernel, or load it from the cache: about half a minute the first time, so done at set-up."""
     from dagster_project.radiomics.kernels.laplacian import laplacian_of_gaussian
@@ -72,7 +80,7 @@ def _features(feature_class: str, mask: Mask, levels: Levels, spacing_mm: float)
     from dagster_project.radiomics.kernels import firstorder, gldm, glrlm, glszm, ngtdm, shape
 
     if feature_class == "shape":
-        return shape.shape_features(mask, spacing_mm)
+        return shape.shape_features(mask, along_axes(spacing_mm))
     if feature_class == "firstorder":
         return firstorder.firstorder_features(levels, spacing_mm)
     matrix = {"glrlm": glrlm.glrlm_features, "glszm": glszm.glszm_features, "gldm": gldm.gldm_features, "ngtdm": ngtdm.ngtdm_features}

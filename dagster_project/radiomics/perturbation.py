@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from dagster_project.radiomics.extraction import Row, measure_tumor
 from dagster_project.radiomics.preparation import LARGEST_ERROR_MM, Noise, Visit, copy_visit, crop_visit, estimate_noise, prepare_visit
+from dagster_project.radiomics.regions import tumor_region
 from dagster_project.radiomics.resampling import Mask
 
 SPLINE_REACH_MM = 12.0
@@ -57,4 +58,5 @@ def _measure_copy(visit: Visit, copy: int, noise: Noise, contour_mm: float, sett
     volume, outline = copy_visit(visit, copy, noise, contour_mm, pose, margin_mm=settings["padding_mm"], growth_share=settings["growth_share"],
                                  within_voxels=True)
     hu = volume + visit.base_hu
-    return measure_tumor((np.rint(hu) if radiomics.get("round_hu", True) else hu).astype(np.float32), outline, radiomics)
+    rounded = (np.rint(hu) if radiomics.get("round_hu", True) else hu).astype(np.float32)
+    return measure_tumor(rounded, tumor_region(outline, radiomics), radiomics)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.resampling import Array, Mask, as_image
+from dagster_project.radiomics.resampling import Array, Mask, Spacing, along_axes, as_image
 
 Value = tuple[float | None, str | None]
 """A feature's value, or None and the reason why it cannot exist."""
@@ -51,8 +51,15 @@ def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_widt
     return found
 
 
+def compute_shape(mask: Mask, spacing_mm: Spacing) -> dict[str, Value]:
+    """Shape of a mask on a grid of any spacing (z, y, x), keyed `shape_Feature`."""
+    ones = np.ones(mask.shape, dtype=np.float32)
+    found = compute_class("shape", ones, mask, mask.astype(np.int32), spacing_mm=spacing_mm)
+    return {f"shape_{feature}": value for feature, value in found.items()}
+
+
 def compute_class(
-    feature_class: str, image: Array, mask: Mask, levels: NDArray[np.int32], *, spacing_mm: float, features: Sequence[str] | None = None,
+    feature_class: str, image: Array, mask: Mask, levels: NDArray[np.int32], *, spacing_mm: float | Spacing, features: Sequence[str] | None = None,
     level_count: int | None = None,
 ) -> dict[str, Value]:  # fmt: skip
     """The features of one class (all, or those named) for gray levels that the caller has made: 1, 2, … inside the mask.
@@ -109,7 +116,7 @@ def _feature_class(feature_class: str) -> Any:
 class _Prepared:
     """What PyRadiomics' constructor would set up, from arrays instead of SimpleITK images."""
 
-    def __init__(self, image: Array, mask: Mask, levels: NDArray[np.int32], spacing_mm: float) -> None:
+    def __init__(self, image: Array, mask: Mask, levels: NDArray[np.int32], spacing_mm: float | Spacing) -> None:
         self.logger = logging.getLogger("radiomics")
         self.settings: dict[str, Any] = {}
         self.voxelBased = False
@@ -122,24 +129,24 @@ class _Prepared:
         self.coefficients: dict[str, Any] = {"grayLevels": present, "Ng": int(present[-1])}
         self._prepare(image, spacing_mm)
 
-    def _prepare(self, image: Array, spacing_mm: float) -> None:
+    def _prepare(self, image: Array, spacing_mm: float | Spacing) -> None:
         """Nothing more for the matrices."""
 
 
 class _FirstOrder(_Prepared):
     """First order takes the values beside their gray levels."""
 
-    def _prepare(self, image: Array, spacing_mm: float) -> None:
+    def _prepare(self, image: Array, spacing_mm: float | Spacing) -> None:
         self.discretizedImageArray = self.imageArray
         self.imageArray = image
-        self.pixelSpacing = (spacing_mm,) * 3
+        self.pixelSpacing = along_axes(spacing_mm)
         self.voxelArrayShift = 0
 
 
 class _Shape(_Prepared):
     """Shape pads and measures the mask itself, so it gets SimpleITK images after all."""
 
-    def _prepare(self, image: Array, spacing_mm: float) -> None:
+    def _prepare(self, image: Array, spacing_mm: float | Spacing) -> None:
         self.label = 1
         self.inputImage = as_image(image, spacing_mm)
         self.inputMask = as_image(self.maskArray.astype(np.uint32), spacing_mm)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from dagster_project.lake.columns import REGIONS
-from dagster_project.radiomics.resampling import Array, Mask, bounding_box, grow_box
+from dagster_project.radiomics.resampling import Array, Mask, Spacing, bounding_box, grow_box
 
 RING_BOUNDS_MM = {r: tuple(float(b) for b in m.groups()) for r in REGIONS if (m := re.fullmatch(r"ring_(\d+)_(\d+)", r))}
 """Inner and outer distance of each ring from the tumour's surface, read from the region's name."""
@@ -29,18 +30,35 @@ too much. Around a flat surface rings that are whole voxels wide are exact with 
 
 
 @dataclass(frozen=True)
+class Outline:
+    """A mask on the grid on which it was read, cut to its voxels: shape and volume are taken from it."""
+
+    mask: Mask
+    spacing_mm: Spacing
+
+    @property
+    def volume_mm3(self) -> float:
+        """Voxels times the volume of one."""
+        return int(self.mask.sum()) * math.prod(self.spacing_mm)
+
+
+@dataclass(frozen=True)
 class Region:
-    """A region's voxels on the isotropic grid; `reason` says why no feature may be taken from it."""
+    """A region's voxels on the isotropic grid; `reason` says why no feature may be taken from it.
+
+    `outline` is what its shape is taken from, where that is another mask than the region's own.
+    """
 
     name: str
     mask: Mask
     volume_mm3: float
     reason: str | None
+    outline: Outline | None = None
 
 
 def derive_regions(
     volume: Array, tumor: Mask, others: Mask | None, settings: Mapping[str, Any],
-    outside: Mask | None = None,
+    outside: Mask | None = None, outline: Outline | None = None,
 ) -> list[Region]:
     """The tumour and its rings, in the order of REGIONS.
 
@@ -49,6 +67,8 @@ def derive_regions(
     2. Of the ring, only lung is kept (`lung_hu`, inclusive), without the scan's other lesions.
     3. Where less than `ring_minimum_lung_share` of the ring is kept, the ring gives no features: it would describe chest wall.
     4. A region of fewer than `minimum_voxels` voxels gives none either.
+    5. Shape and volume of the tumour are those of `outline`: on the isotropic grid the volume of a ball of 6 mm changes by 4 %
+       (one standard deviation, pixels of 0.977 mm) with its place in the scan.
 
     A ring cut by the scan's end, or by the edge of its field of view (`outside`), is judged by the part inside. Vessels inside the lung window's upper bound stay in;
     larger ones, chest wall and mediastinum do not.
@@ -58,7 +78,7 @@ def derive_regions(
     lung = (volume >= low) & (volume <= high)
     if others is not None:
         lung &= ~others
-    regions = [tumor_region(tumor, settings)]
+    regions = [tumor_region(tumor, settings, outline)]
     for name, (inner, outer) in RING_BOUNDS_MM.items():
         shell = ~tumor & (distance > inner) & (distance <= outer)
         if outside is not None:
@@ -68,9 +88,12 @@ def derive_regions(
     return regions
 
 
-def tumor_region(tumor: Mask, settings: Mapping[str, Any]) -> Region:
-    """The tumour alone."""
-    return _region("tumor", tumor, settings, None)
+def tumor_region(tumor: Mask, settings: Mapping[str, Any], outline: Outline | None = None) -> Region:
+    """The tumour alone; without an outline its shape is that of its voxels on the isotropic grid."""
+    region = _region("tumor", tumor, settings, None)
+    if outline is None:
+        return region
+    return replace(region, volume_mm3=outline.volume_mm3, outline=outline)
 
 
 def surface_distance(tumor: Mask, spacing_mm: float) -> Array:

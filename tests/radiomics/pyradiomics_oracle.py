@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names
+from dagster_project.radiomics.resampling import along_axes
 
 CLASSES = ("firstorder", "shape", *TEXTURE_CLASSES)
 N = 9
@@ -20,7 +21,7 @@ def plain_features(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1
     logging.getLogger("radiomics").setLevel(logging.CRITICAL)
     images = [sitk.GetImageFromArray(image), sitk.GetImageFromArray(mask.astype(np.uint8))]
     for one in images:
-        one.SetSpacing((spacing_mm,) * 3)
+        one.SetSpacing(tuple(reversed(along_axes(spacing_mm))))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return {f"{c}_{name}": value for c in classes for name, value in _class_values(c, images, bin_width_hu)}

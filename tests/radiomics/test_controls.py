@@ -39,7 +39,8 @@ def values(rows, control):
 
 
 def test_a_shuffle_keeps_every_value_and_moves_nothing_outside(quick):
-    volume, inside = prepare_tumor(*chest(), quick)
+    volume, tumor = prepare_tumor(*chest(), quick)
+    inside = tumor.mask
     shuffled = shuffle_within(volume, inside)
     assert np.array_equal(np.sort(shuffled[inside]), np.sort(volume[inside]))
     assert np.array_equal(shuffled[~inside], volume[~inside])

@@ -57,6 +57,15 @@ def test_odd_region_equals_pyradiomics_on_every_odd_image(region):
         assert differences(found, plain_features(image, mask), null_by_choice(found)) == {}, name
 
 
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("spacing", [(1.0, 0.977, 0.977), (0.625, 0.5, 0.5), (3.0, 0.7, 0.9)], ids=str)
+def test_shape_on_a_grid_of_any_spacing_equals_pyradiomics(engine, spacing):
+    for name, region in REGIONS.items():
+        image, mask = cropped(IMAGES["wide"], region)
+        expected = plain_features(image, mask, ("shape",), spacing_mm=spacing)
+        assert differences(engine.compute_shape(mask, spacing), expected) == {}, name
+
+
 def test_single_voxel_has_values_but_no_texture():
     image, mask = cropped(IMAGES["wide"], REGIONS["one voxel"])
     found = fused(image, mask)

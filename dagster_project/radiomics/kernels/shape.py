@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from functools import cache
+import math
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dagster_project.radiomics.kernels.compilation import kernel
-from dagster_project.radiomics.resampling import Mask
+from dagster_project.radiomics.resampling import Mask, Spacing
 
 
-def shape_features(mask: Mask, spacing_mm: float) -> dict[str, float]:
-    """PyRadiomics' shape features of a mask with the same spacing along all axes."""
+def shape_features(mask: Mask, spacing_mm: Spacing) -> dict[str, float]:
+    """PyRadiomics' shape features of a mask on a grid of any spacing (z, y, x)."""
     padded = np.pad(mask, 1)
     surface, volume = _surface_and_volume(padded, spacing_mm)
     return {
         "MeshVolume": volume,
-        "VoxelVolume": float(mask.sum() * (spacing_mm * spacing_mm * spacing_mm)),
+        "VoxelVolume": float(mask.sum() * math.prod(spacing_mm)),
         "SurfaceArea": surface,
         "SurfaceVolumeRatio": float(np.divide(surface, volume)),
         "Sphericity": float((36 * np.pi * volume**2) ** (1.0 / 3.0) / surface),
@@ -26,31 +27,40 @@ def shape_features(mask: Mask, spacing_mm: float) -> dict[str, float]:
     }
 
 
-def _surface_and_volume(padded: Mask, spacing_mm: float) -> tuple[float, float]:
+def _surface_and_volume(padded: Mask, spacing_mm: Spacing) -> tuple[float, float]:
     """Area and volume of PyRadiomics' mesh: what each kind of corner adds, times how often and where it occurs."""
-    area, volume, shift = _corner_table()
+    volume, shift = _corner_volumes()
     counts, places = _corners(padded)
-    return float(counts @ area) * spacing_mm**2, float(counts @ volume + (places * shift).sum()) * spacing_mm**3
+    in_voxels = float(counts @ volume + (places * shift).sum())
+    return float(counts @ _corner_areas(spacing_mm)), in_voxels * math.prod(spacing_mm)
+
+
+@lru_cache(maxsize=256)
+def _corner_areas(spacing_mm: Spacing) -> NDArray[np.float64]:
+    """Area in mm² that PyRadiomics gives each of the 256 corners of voxels of this spacing."""
+    from radiomics import cShape
+
+    return np.array([cShape.calculate_coefficients(_corner(code), np.array(spacing_mm))[0] for code in range(256)])
 
 
 @cache
-def _corner_table() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Area and volume that PyRadiomics gives each of the 256 corners at the origin, and the volume's change by step along an axis.
+def _corner_volumes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Volume in voxels that PyRadiomics gives each of the 256 corners at the origin, and its change by step along an axis.
 
     Asked of PyRadiomics itself, so that its choice of triangles need not be written down here. A corner one step away from the
     origin has one neighbour between, whose part is known and taken off.
     """
     from radiomics import cShape
 
-    area, volume, shift = np.zeros(256), np.zeros(256), np.zeros((256, 3))
+    volume, shift = np.zeros(256), np.zeros((256, 3))
     for code in range(256):
-        area[code], volume[code], _ = cShape.calculate_coefficients(_corner(code), np.ones(3))
+        volume[code] = cShape.calculate_coefficients(_corner(code), np.ones(3))[1]
     for code in range(256):
         for axis in range(3):
             moved = np.concatenate([np.zeros_like(np.take(_corner(code), [0], axis)), _corner(code)], axis)
             between = _code_of(np.take(moved, [0, 1], axis))
             shift[code, axis] = cShape.calculate_coefficients(moved, np.ones(3))[1] - volume[between] - volume[code]
-    return area, volume, shift
+    return volume, shift
 
 
 def _corner(code: int) -> Mask:
@@ -80,21 +90,23 @@ def _corners(padded: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return counts, places
 
 
-def _diameters(padded: Mask, spacing_mm: float) -> dict[str, float]:
+def _diameters(padded: Mask, spacing_mm: Spacing) -> dict[str, float]:
     """The longest distance between two vertices of the mesh, anywhere and within a plane.
 
-    The vertices are the centres of the voxels' open faces, here in half voxels. Both ends of a longest distance are also the first
+    The vertices are the centres of the voxels' open faces, first in half voxels, then in millimetres. Both ends of a longest distance are also the first
     or last vertex of every line through them along an axis that may be taken: most vertices need not be compared.
     """
     size = 2 * np.array(padded.shape)
     faces = np.concatenate([_open_faces(padded, axis) for axis in range(3)])
     ends = np.stack([_line_ends(faces, axis, size) for axis in range(3)])
-    squared = [_widest(faces[ends.all(axis=0)])]
+    step = np.array(spacing_mm) / 2
+    squared = [_widest(faces[ends.all(axis=0)] * step)]
     for axis in range(3):
         flat = faces[np.delete(ends, axis, axis=0).all(axis=0)]
-        squared.append(_widest_in_plane(flat[np.argsort(flat[:, axis], kind="stable")], axis))
+        ordered = flat[np.argsort(flat[:, axis], kind="stable")]
+        squared.append(_widest_in_plane(ordered[:, axis], ordered * step))
     names = ("Maximum3DDiameter", "Maximum2DDiameterSlice", "Maximum2DDiameterColumn", "Maximum2DDiameterRow")
-    return {name: float(np.sqrt(s) / 2 * spacing_mm) for name, s in zip(names, squared, strict=True)}
+    return {name: float(np.sqrt(s)) for name, s in zip(names, squared, strict=True)}
 
 
 def _open_faces(padded: Mask, axis: int) -> NDArray[np.int64]:
@@ -120,7 +132,7 @@ def _line_ends(places: NDArray[np.int64], axis: int, size: NDArray[np.int64]) ->
     return ends
 
 
-def _widest(places: NDArray[np.int64]) -> int:
+def _widest(places: NDArray[np.float64]) -> float:
     """Largest squared distance of two places, those farthest from the middle first."""
     radius = np.sqrt(((places - places.mean(axis=0)) ** 2).sum(axis=1))
     order = np.argsort(-radius, kind="stable")
@@ -128,11 +140,11 @@ def _widest(places: NDArray[np.int64]) -> int:
 
 
 @kernel
-def _widest_of_ordered(places: NDArray[np.int64], radius: NDArray[np.float64]) -> int:
-    """No two places are farther apart than their distances from the middle together; half a step is left for rounding."""
-    widest = 0
+def _widest_of_ordered(places: NDArray[np.float64], radius: NDArray[np.float64]) -> float:
+    """No two places are farther apart than their distances from the middle together; a micrometre is left for rounding."""
+    widest = 0.0
     for a in range(len(places)):
-        enough = np.sqrt(widest) - radius[a] - 0.5
+        enough = np.sqrt(widest) - radius[a] - 1e-3
         for b in range(a + 1, len(places)):
             if radius[b] < enough:
                 break
@@ -141,26 +153,26 @@ def _widest_of_ordered(places: NDArray[np.int64], radius: NDArray[np.float64]) -
 
 
 @kernel
-def _widest_in_plane(places: NDArray[np.int64], axis: int) -> int:
-    """Largest squared distance of two places with the same coordinate along an axis; the places come plane by plane."""
-    widest = 0
+def _widest_in_plane(plane: NDArray[np.int64], places: NDArray[np.float64]) -> float:
+    """Largest squared distance of two places in the same plane; the places come plane by plane."""
+    widest = 0.0
     for a in range(len(places)):
         for b in range(a + 1, len(places)):
-            if places[a, axis] != places[b, axis]:
+            if plane[a] != plane[b]:
                 break
             widest = max(widest, _squared_distance(places, a, b))
     return widest
 
 
 @kernel
-def _squared_distance(places: NDArray[np.int64], a: int, b: int) -> int:
+def _squared_distance(places: NDArray[np.float64], a: int, b: int) -> float:
     dz, dy, dx = places[a, 0] - places[b, 0], places[a, 1] - places[b, 1], places[a, 2] - places[b, 2]
     return dz * dz + dy * dy + dx * dx
 
 
-def _axes(padded: Mask, spacing_mm: float) -> dict[str, float]:
+def _axes(padded: Mask, spacing_mm: Spacing) -> dict[str, float]:
     """Axis lengths from the voxels' covariance, in PyRadiomics' own steps: a flat region's least axis is a rounding error."""
-    places = np.array(np.where(padded), dtype="int").transpose((1, 0)) * np.full(3, spacing_mm)[None, :]
+    places = np.array(np.where(padded), dtype="int").transpose((1, 0)) * np.array(spacing_mm)[None, :]
     places -= np.mean(places, axis=0)
     places /= np.sqrt(len(places))
     # On some processors the product is symmetric but for its last bit, and a double eigenvalue then is a complex pair.
