@@ -11,7 +11,6 @@ import polars as pl
 from dagster_project.domain.training_cohort import LANDMARK
 from dagster_project.study import SHARE_IN_PRACTICE
 from models.calibration import (
-    bootstrap_auc,
     bootstrap_mean,
     calibration_curve,
     calibration_estimates,
@@ -72,11 +71,11 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
     y, p = whole.y, held.probabilities
     slopes = calibration_estimates(y, p)
     survival, medians = _survival(whole, held, seed)
-    figures = {"auc_bootstrap": bootstrap_auc(y, p, seed=seed), "brier_bootstrap": bootstrap_mean((p - y) ** 2, seed=seed),
+    figures = {"brier_bootstrap": bootstrap_mean((p - y) ** 2, seed=seed),
                "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **_in_practice(whole, held, section), **medians,
                **_site_figures(y, p, whole.sites, sites)}
     tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)), "decision_curve": pl.DataFrame(net_benefit(y, p, THRESHOLDS)),
-              "subgroups": subgroups(whole, p), "sample_size": _sample_size(seen), "folds": _folds(y, held),
+              "subgroups": subgroups(whole, p, len(held.fits)), "sample_size": _sample_size(seen), "folds": _folds(y, held),
               **({"risk_groups": survival} if survival.height else {})}
     if isinstance(sites, Pooled):
         tables["held_out_sites"] = pl.DataFrame([{"site": s, **_counts(y, np.asarray(whole.sites) == s), **vars(e)} for s, e in sites.sites.items()],
@@ -111,9 +110,9 @@ def _site_figures(y: np.ndarray, p: np.ndarray, where: Sequence[str], sites: Poo
     return known | {"auc_held_out_sites": sites.auc, "auc_held_out_sites_i2": Estimate(sites.i2, reason=None if sites.i2 is not None else sites.auc.reason)}
 
 
-def subgroups(dataset: Dataset, probabilities: np.ndarray) -> pl.DataFrame:
+def subgroups(dataset: Dataset, probabilities: np.ndarray, folds: int) -> pl.DataFrame:
     """Counts and AUC by hospital, stage, PD-L1 and line of treatment; patients of whom it is not known form a group of their own."""
-    found = subgroup_aucs(dataset.y, probabilities, {f"{factor}={level}": mask for factor, levels in _factors(dataset).items() for level, mask in levels.items()})
+    found = subgroup_aucs(dataset.y, probabilities, {f"{factor}={level}": mask for factor, levels in _factors(dataset).items() for level, mask in levels.items()}, folds)
     rows = [{"factor": name.split("=", 1)[0], "level": name.split("=", 1)[1], "n": row["n"], "n_positive": row["n_positive"], **vars(row["auc"])}
             for name, row in found.items()]
     text, number = ("factor", "level", "reason"), ("value", "lower", "upper")
@@ -158,7 +157,7 @@ def _facts(y: np.ndarray, held: Held, sites: Pooled | str, section: Section, see
     return {"outer_folds": len(held.fits), "inner_folds": section["inner_folds"], "fold_seed": seed, "folds_grouped_by": "patient",
             "folds_stratified_by": "site and label", "fold_smallest": int(sizes.min()), "fold_largest": int(sizes.max()),
             "fitted_within_training_folds": "imputation, scaling, reader stability, habitat codebook, limits of DHI, column filter, strength, temperature, stack weights, cut-off",
-            "interval_of_auc": "DeLong, one probability out of fold a patient; auc_bootstrap by patient within class",
+            "interval_of_auc": "DeLong with the variance for folds, one probability out of fold per patient",
             "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()), **({SHARE_IN_PRACTICE: section[SHARE_IN_PRACTICE]} if SHARE_IN_PRACTICE in section else {}),
             "reader_stability": "judged in each training fold" if all("features_judged" in f.chosen for f in held.fits) else "not judged: no column needs it, or too few reads in pairs",
             "held_out_sites": "each hospital predicted by a model without it" if isinstance(sites, Pooled) else sites}

@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from models.evaluation import Estimate, auc_delong, proportion
+from models.evaluation import Estimate, auc_of_folds, proportion
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float | None, float | None]:
@@ -87,18 +87,6 @@ def concordance_pairs(days: np.ndarray, events: np.ndarray, scores: np.ndarray) 
     return shorter.astype(np.float64), shorter * np.where(difference > 0, 1.0, np.where(difference == 0, 0.5, 0.0))
 
 
-def bootstrap_auc(labels: np.ndarray, probabilities: np.ndarray, *, draws: int = 1000, seed: int = 1) -> Estimate:
-    """AUC with the percentile interval over patients drawn with replacement within their class."""
-    rng = np.random.default_rng(seed)
-    positive, negative = probabilities[labels], probabilities[~labels]
-    if min(positive.size, negative.size) < 2:
-        return Estimate(None, reason="fewer than two patients of a class")
-    wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
-    found = [wins[rng.integers(positive.size, size=positive.size)][:, rng.integers(negative.size, size=negative.size)].mean() for _ in range(draws)]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Estimate(float(wins.mean()), float(low), float(high))
-
-
 def bootstrap_mean(values: np.ndarray, *, draws: int = 1000, seed: int = 1) -> Estimate:
     """Mean over patients with the percentile interval over patients drawn with replacement."""
     times = np.random.default_rng(seed).multinomial(values.size, np.full(values.size, 1 / values.size), size=draws)
@@ -106,7 +94,7 @@ def bootstrap_mean(values: np.ndarray, *, draws: int = 1000, seed: int = 1) -> E
     return Estimate(float(values.mean()), float(low), float(high))
 
 
-def subgroup_aucs(labels: np.ndarray, probabilities: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, dict[str, object]]:
-    """AUC of each subgroup with its counts; a mask a name."""
-    return {name: {"n": int(mask.sum()), "n_positive": int(labels[mask].sum()), "auc": auc_delong(labels[mask], probabilities[mask])}
+def subgroup_aucs(labels: np.ndarray, probabilities: np.ndarray, groups: dict[str, np.ndarray], folds: int) -> dict[str, dict[str, object]]:
+    """AUC of each subgroup with its counts and bounds for folds; one mask per name."""
+    return {name: {"n": int(mask.sum()), "n_positive": int(labels[mask].sum()), "auc": auc_of_folds(labels[mask], probabilities[mask], folds)}
             for name, mask in groups.items() if mask.any()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from models.evaluation import Estimate, auc_delong
+from models.evaluation import Estimate, auc_delong, auc_of_folds
 from models.splits import stratified_folds
 
 KEPT_BY = {
@@ -62,8 +62,8 @@ def judge_control(rows: pl.DataFrame, control: str, *, minimum_per_class: int, f
     1. Patients without a value of the control (no muscle found) or without a response are left out, and then features that a patient lacks.
     2. Fewer than `minimum_per_class` responders or others: too few patients, said as such.
     3. What the control leaves as it was in the tumour (`KEPT_BY`, and the volume) may tell response and is taken out; see `held_out_operators`.
-    4. Chance is `CHANCE` of the AUCs of `PERMUTATIONS` draws in which the responses change places within each fold. DeLong's interval stands
-       beside it and decides nothing: of cross-fitted scores of 20 to 30 patients it misses 0.5 in one clean data set of ten.
+    4. Chance is `CHANCE` of the AUCs of `PERMUTATIONS` draws in which the responses change places within each fold. The interval for folds is printed
+       beside it and decides nothing.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def judge_control(rows: pl.DataFrame, control: str, *, minimum_per_class: int, f
     kept = np.column_stack([np.log(wide[VOLUME].to_numpy()), *(wide[c].to_numpy() for c in KEPT_BY[control] if c in known)])
     fold = stratified_folds(wide["patient"].to_list(), wide["site"].to_list(), labels, folds=folds, seed=seed, scope=f"control {control}")
     operators = held_out_operators(judged, kept, fold)
-    auc, chance = auc_delong(labels, held_out_scores(operators, labels)), chance_of(operators, labels, fold, seed)
+    auc, chance = auc_of_folds(labels, held_out_scores(operators, labels), len(operators)), chance_of(operators, labels, fold, seed)
     assert auc.value is not None, "both classes are there"
     return JudgedControl(control, *n, auc, "pass" if chance[0] <= auc.value <= chance[1] else "fail", chance)
 

@@ -13,7 +13,7 @@ from dagster_project.lake.tables import PREDICTIONS
 from models.appraisal import Appraisal, Held, appraise
 from models.baselines import BASELINES
 from models.datasets import Dataset, DatasetError
-from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, cross_fitted, evaluate, leakage_verdict
+from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
 from models.fusion import FusionModel
 from models.harmonised import NAME as COMBAT
 from models.held_out_intervals import Bounds, bound_held_out
@@ -111,7 +111,7 @@ def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Sec
         fits.append(fit)
     cutoffs = np.array([fit.cutoff for fit in fits])
     positive = probabilities >= cutoffs[fold]
-    evaluation = evaluate(dataset.y, probabilities, positive, dataset.sites)
+    evaluation = evaluate(dataset.y, probabilities, positive, dataset.sites, len(fits))
     bounds = hold_out_pairs(learner, seen, fold, probabilities, section, seed)
     found = appraise(dataset, seen, Held(fold, probabilities, positive, fits), hold_out_sites(learner, dataset, section, seed), section, seed)
     return TrainedModel(
@@ -178,7 +178,7 @@ def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, see
 
 def _verdicts(learner: Learner, evaluation: Evaluation, section: Section) -> tuple[Verdict, ...]:
     alarm = leakage_verdict(evaluation.auc.value or 0.0, section["leakage_auc"])
-    return (alarm, control_verdict(cross_fitted(evaluation.auc, section["folds"]))) if learner.negative_control else (alarm,)
+    return (alarm, control_verdict(evaluation.auc)) if learner.negative_control else (alarm,)
 
 
 def best_model(trained: Sequence[TrainedModel]) -> TrainedModel:

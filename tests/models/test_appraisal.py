@@ -118,7 +118,7 @@ def test_8_the_expected_reach_is_that_of_simulated_intervals():
 
 
 def test_9_subgroups_hold_every_patient_once_a_factor(trained):
-    found = subgroups(DATA, trained["clinical_size"].probabilities)
+    found = subgroups(DATA, trained["clinical_size"].probabilities, 5)
     assert set(found["factor"]) == {"site", "stage", "pd_l1_tps", "line"}
     totals = found.group_by("factor").agg(pl.col("n", "n_positive").sum())
     assert set(totals.select("n", "n_positive").iter_rows()) == {(120, int(DATA.y.sum()))}

@@ -107,7 +107,7 @@ def test_4b_folds_widen_the_interval_as_nadeau_and_bengio_widen_a_mean_over_fold
 def test_4c_bounds_for_folds_move_from_the_value_by_the_same_factor(case, folds):
     labels, scores = case
     plain = ev.auc_delong(labels, scores)
-    found = ev.cross_fitted(plain, folds)
+    found = ev.auc_of_folds(labels, scores, folds)
     if plain.lower is None:
         assert found == plain
         return
@@ -181,7 +181,7 @@ def test_11_a_proportion_of_nobody_is_missing_with_a_reason():
 def test_12_an_evaluation_read_by_hand():
     labels = np.array([1, 1, 1, 0, 0, 0], dtype=bool)
     probabilities = np.array([0.9, 0.7, 0.2, 0.4, 0.3, 0.1])
-    found = ev.evaluate(labels, probabilities, probabilities >= 0.35, ["A", "A", "B", "A", "B", "C"])
+    found = ev.evaluate(labels, probabilities, probabilities >= 0.35, ["A", "A", "B", "A", "B", "C"], folds=5)
     assert found.auc.value == pytest.approx(7 / 9)
     assert (found.sensitivity.value, found.specificity.value, found.accuracy.value) == pytest.approx((2 / 3, 2 / 3, 4 / 6))
     assert found.brier == pytest.approx(brier_score_loss(labels, probabilities))
@@ -195,8 +195,8 @@ def test_13_an_evaluation_does_not_depend_on_the_order_of_patients(case, random)
     labels, scores = case
     sites = [f"S{i % 2}" for i in range(labels.size)]
     order = random.sample(range(labels.size), labels.size)
-    one = ev.evaluate(labels, scores, scores >= 0.5, sites)
-    two = ev.evaluate(labels[order], scores[order], scores[order] >= 0.5, [sites[i] for i in order])
+    one = ev.evaluate(labels, scores, scores >= 0.5, sites, folds=5)
+    two = ev.evaluate(labels[order], scores[order], scores[order] >= 0.5, [sites[i] for i in order], folds=5)
     assert (one.sensitivity, one.specificity, one.accuracy, one.roc) == (two.sensitivity, two.specificity, two.accuracy, two.roc)
     assert one.brier == pytest.approx(two.brier, abs=1e-12)
     assert one.auc_by_site.keys() == two.auc_by_site.keys()

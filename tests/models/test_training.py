@@ -12,6 +12,7 @@ import pytest
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import PREDICTIONS
 from models.datasets import TASKS, build_dataset
+from models.evaluation import auc_of_folds
 from models.learners import Fit
 from models.splits import SplitError
 from models.training import best_model, cross_fit, derive_predictions, gains, leave_one_site_out, train, train_baselines
@@ -97,7 +98,10 @@ def test_5_small_and_large_cohorts_are_trained(n, n_features):
 
 def test_6_with_few_of_a_class_there_are_fewer_folds():
     few = replace(DATA, y=np.isin(np.arange(24), (0, 8, 16)))
-    assert {len(t.cutoffs) for t in train_baselines(few, SECTION, seed=1)} == {3}
+    trained = train_baselines(few, SECTION, seed=1)
+    assert {len(t.cutoffs) for t in trained} == {3}
+    for t in trained:
+        assert t.evaluation.auc == auc_of_folds(few.y, t.probabilities, 3), "bounds for the folds that were made, not for those of the protocol"
 
 
 def test_7_with_one_of_a_class_the_task_and_counts_are_named():
