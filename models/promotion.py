@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 
@@ -11,7 +13,49 @@ from models.calibration import calibration
 from models.evaluation import auc_difference
 from models.learners import Section
 from models.sanity import SanityCheck, judge_attributions
-from models.training import TrainedModel, gains
+from models.training import TrainedModel, could_be_best, gains
+
+NOT_DUE = "not_due"
+"""The verdict between two looks."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One of the registered looks at whether a model is better, by its number from 1, and what it may spend of the error."""
+
+    number: int
+    level: float
+
+
+def look_due(patients: int, looked: int, section: Section) -> Look | None:
+    """The look that a cohort of so many patients is due for; None where it has been taken, or the first is not reached.
+
+    Looks are registered by numbers of patients (`promotion_looks`), and each is taken once: a test every night at 5 % finds a
+    better model in the end where none is (benchmarks/promotion.py).
+
+    1. The error `promotion_p` is spent as O'Brien and Fleming's boundary spends it (Lan and DeMets, Biometrika 1983; 70:659-663):
+       2 - 2 Φ(z / √t) at a share t of the patients of the last look.
+    2. A look may spend what has been reached since the look before it. The looks' levels add up to `promotion_p`, so that the
+       error is kept whatever the correlation between looks: models are fitted anew at each.
+
+    Parameters
+    ----------
+    patients
+        Of the task's cohort now.
+    looked
+        Number of the last look taken; 0 where there was none.
+    """
+    looks = sorted(section["promotion_looks"])
+    number = sum(patients >= at for at in looks)
+    if number <= looked:
+        return None
+    spent = [_spent(at / looks[-1], section["promotion_p"]) for at in looks]
+    return Look(number, spent[number - 1] - (spent[looked - 1] if looked else 0.0))
+
+
+def _spent(share: float, error: float) -> float:
+    normal = NormalDist()
+    return 2 - 2 * normal.cdf(normal.inv_cdf(1 - error / 2) / sqrt(share))
 
 
 @dataclass(frozen=True)
@@ -29,12 +73,14 @@ class Promotion:
 
 def judge_promotion(
     candidate: TrainedModel, trained: Sequence[TrainedModel], champion: np.ndarray | None, section: Section, checks: Mapping[str, SanityCheck],
+    look: Look,
 ) -> Promotion:
-    """Judge the candidate of a training.
+    """Judge the candidate of a training at a registered look.
 
     1. No leakage alarm on it, and no negative control above chance.
     2. Calibration slope between the protocol's `promotion_slope` bounds.
-    3. Better than each reference trained beside it, by the paired test for cross-fitted models (`evaluation.auc_difference`) at `promotion_p`.
+    3. Better than each reference trained beside it, by the paired test for cross-fitted models (`evaluation.auc_difference`), at the
+       level of the look divided by the number of models of which the candidate is the best.
     4. Where there is a champion: better than it, by the same test on the patients whom both predict without having seen them.
     5. Where it is a network, or a stack that leans on some: their attributions change when weights and labels are shuffled.
 
@@ -46,14 +92,15 @@ def judge_promotion(
     checks
         The check by shuffling of every network of the training, by name.
     """
+    level = look.level / max(1, sum(could_be_best(t) for t in trained))
     reasons = [f"{v.name} is {v.verdict}" for v in candidate.verdicts if v.name == "leakage_alarm" and v.verdict != "quiet"]
     reasons += [f"{t.name}: {v.name} is {v.verdict}" for t in trained if t.negative_control for v in t.verdicts if v.verdict not in {"pass", "quiet"}]
     _, slope = calibration(candidate.dataset.y, candidate.probabilities)
     low, high = section["promotion_slope"]
     if slope is None or not low <= slope <= high:
         reasons.append(f"calibration slope {'none' if slope is None else f'{slope:.2f}'} is outside {low} to {high}")
-    reasons += _unbeaten(gains(candidate, trained), section["promotion_p"])
-    reasons += [] if champion is None else _against_the_champion(candidate, champion, section["promotion_p"])
+    reasons += _unbeaten(gains(candidate, trained), level)
+    reasons += [] if champion is None else _against_the_champion(candidate, champion, level)
     rests_on = judge_attributions(candidate.name, candidate.final.model, checks)
     reasons += [f"{v.name} of {network} is {v.verdict}: {v.detail}" for network, v in rests_on.items() if v.verdict != "pass"]
     return Promotion(not reasons, tuple(reasons))
@@ -67,7 +114,7 @@ def _against_the_champion(candidate: TrainedModel, champion: np.ndarray, limit: 
     gain, p = auc_difference(y, candidate.probabilities[both], champion[both], folds=int(candidate.fold.max()) + 1)
     if p is None or gain.value is None:
         return [f"not better than the champion on {y.size} patients: {gain.reason}"]
-    told = f"gain {gain.value:+.3f}, p {p:.2g} on {y.size} patients"
+    told = f"gain {gain.value:+.3f}, p {p:.2g} (at most {limit:.2g} counts) on {y.size} patients"
     return [] if gain.value > 0 and p <= limit else [f"not better than the champion: {told}"]
 
 
@@ -76,4 +123,4 @@ def _unbeaten(found: dict[str, float], limit: float) -> list[str]:
     beaten = {r for r in references if found[f"auc_gain_over_{r}"] > 0 and found[f"auc_gain_over_{r}_p"] <= limit}
     if not references:
         return ["no reference model was compared with it"]
-    return [f"not better than {r}: gain {found[f'auc_gain_over_{r}']:+.3f}, p {found[f'auc_gain_over_{r}_p']:.2g}" for r in references if r not in beaten]
+    return [f"not better than {r}: gain {found[f'auc_gain_over_{r}']:+.3f}, p {found[f'auc_gain_over_{r}_p']:.2g} (at most {limit:.2g} counts)" for r in references if r not in beaten]

@@ -36,7 +36,7 @@ from models.learners import FittedModel, Section
 from models.networks import NetworkModel
 from models.pooling import pool_sites
 from models.prediction import ServedModel
-from models.promotion import judge_promotion
+from models.promotion import NOT_DUE, judge_promotion, look_due
 from models.reference import Reference
 from models.reporting import answer_items, model_card, write_items
 from models.sanity import SanityCheck, check_networks, judge_attributions
@@ -56,6 +56,9 @@ REFERENCE = "reference.safetensors"
 
 WITHDRAWN = "learnt_from_withdrawn"
 """Tag of runs and versions whose training data held a patient who has withdrawn consent since."""
+
+LOOK = "promotion_look"
+"""Tag of a registered model: the number of the last look at its candidates."""
 
 USER = "lakehouse"
 """Said to be the author of every run: no account name of the machine is logged."""
@@ -97,7 +100,8 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     2. Each model becomes one run of the experiment of its task, and one version of the registered model of its task.
     3. The alias goes to the version of `best_model`. A raised leakage alarm is written on run and version, and stops nothing.
     4. All are nested in one run of the training, and each holds one run per fold.
-    5. Where `section` is given, the rule of `models.promotion` says whether that version becomes the champion; the reasons are tags.
+    5. Where `section` is given, the rule of `models.promotion` says, at its registered looks, whether that version becomes the
+       champion; the reasons are tags.
 
     Parameters
     ----------
@@ -144,17 +148,37 @@ def _promote(rows: Sequence[dict[str, Any]], context: _Context, section: Section
 
 def _judged(model: TrainedModel, row: dict[str, Any], context: _Context, section: Section) -> dict[str, Any]:
     name, alias = _registered_name(model.dataset.task.name, "model"), section["champion_alias"]
+    look = look_due(model.dataset.y.size, _looks_taken(context.client, name), section)
+    if look is None:
+        return {**row, **_noted(NOT_DUE, _next_look(model.dataset.y.size, section), name, row, context)}
     there = find_registered(context.client, name, (alias,))
     nothing = np.full(model.dataset.y.size, np.nan)
-    found = judge_promotion(model, context.trained, None if there is None else nothing if context.champion is None else context.champion, section,
-                            context.checks)
-    told = {"promotion": found.verdict, "promotion_reasons": "; ".join(found.reasons) or "every condition is met"}
-    for key, value in told.items():
-        context.client.set_model_version_tag(name, row["model_version"], key, value)
-        context.client.set_tag(context.parent, key, value)
+    champion = None if there is None else nothing if context.champion is None else context.champion
+    found = judge_promotion(model, context.trained, champion, section, context.checks, look)
+    context.client.set_registered_model_tag(name, LOOK, str(look.number))
+    told = _noted(found.verdict, "; ".join(found.reasons) or "every condition is met", name, row, context)
     if found.promoted:
         context.client.set_registered_model_alias(name, alias, row["model_version"])
     return {**row, **told, "alias": alias if found.promoted else row["alias"]}
+
+
+def _looks_taken(client: MlflowClient, name: str) -> int:
+    """Number of the last look at a task's candidates; on the registered model, whose versions may leave."""
+    return int(client.get_registered_model(name).tags.get(LOOK, 0))
+
+
+def _next_look(patients: int, section: Section) -> str:
+    later = [at for at in sorted(section["promotion_looks"]) if at > patients]
+    return f"the next look is at {later[0]} patients" if later else "the last look has been taken"
+
+
+def _noted(verdict: str, reasons: str, name: str, row: dict[str, Any], context: _Context) -> dict[str, str]:
+    """The columns of a verdict, which also become tags of version and training."""
+    told = {"promotion": verdict, "promotion_reasons": reasons}
+    for key, value in told.items():
+        context.client.set_model_version_tag(name, row["model_version"], key, value)
+        context.client.set_tag(context.parent, key, value)
+    return told
 
 
 def _client(tracking_uri: str) -> MlflowClient:

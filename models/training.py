@@ -190,7 +190,12 @@ def best_model(trained: Sequence[TrainedModel]) -> TrainedModel:
 
     The AUC of the best of several is flattered by the choice: report all of them.
     """
-    return max((t for t in trained if not t.negative_control and t.name != COMBAT), key=lambda t: t.auc)
+    return max(filter(could_be_best, trained), key=lambda t: t.auc)
+
+
+def could_be_best(model: TrainedModel) -> bool:
+    """Whether it is neither a negative control nor a sensitivity analysis."""
+    return not model.negative_control and model.name != COMBAT
 
 
 def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +21,15 @@ from dagster_project.flow.predictions import (
     training_predictions,
 )
 from dagster_project.resources import Lakehouse
+from models import tracking
 from models.datasets import TASKS, build_dataset
+from models.promotion import Look
 from models.tracking import log_models
 from models.training import best_model, train_baselines
 from tests.models.cohorts import SECTION, simulate
 
 OUT = ("NORTH-000", "EAST-002", "SOUTH-001")
-EASY = {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+EASY = {**SECTION, "promotion_slope": [-100, 100]}
 WHO = ["site", "patient"]
 
 
@@ -45,10 +48,14 @@ def tables_without(*out: str) -> dict[str, pl.DataFrame]:
     return made.replace(cohort=made.cohort.with_columns(included=~gone, exclusion=pl.when(gone).then(pl.lit("progressed_by_T1"))))
 
 
-def log(lakehouse: Lakehouse, trained: list, section: dict, **changed) -> pl.DataFrame:
+def log(lakehouse: Lakehouse, trained: list, section: dict, *, level: float = math.inf, **changed) -> pl.DataFrame:
+    """Log at a look that may spend `level`."""
     lakehouse.home.make()
-    return log_models(trained, tracking_uri=lakehouse.home.mlflow_uri, artifact_root=lakehouse.home.mlflow / "artifacts", snapshot=1, verdicts=(),
-                      protocol_digest="p", alias="candidate", section=section, **changed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "look_due", lambda *_: Look(1, level))
+        return log_models(
+            trained, tracking_uri=lakehouse.home.mlflow_uri, artifact_root=lakehouse.home.mlflow / "artifacts", snapshot=1, verdicts=(),
+            protocol_digest="p", alias="candidate", section=section, **changed)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +127,7 @@ def test_4_nobody_is_asked_about_a_patient_it_has_learnt_from(night: Night) -> N
 def test_5_a_later_training_keeps_the_champions_words_and_compares_with_them(later: Night) -> None:
     whole = build_dataset(TASKS["T1"], **tables_without())
     trained = _best_first(train_baselines(whole, SECTION, seed=11))
-    fresh = log(later.lakehouse, trained, {**EASY, "promotion_p": 1e-9}, champion=champion_probabilities(later.lakehouse, whole))
+    fresh = log(later.lakehouse, trained, EASY, level=1e-9, champion=champion_probabilities(later.lakehouse, whole))
     assert fresh["promotion"][0] == "held_back"
     assert "not better than the champion: gain" in fresh["promotion_reasons"][0]
     assert "on 24 patients" in fresh["promotion_reasons"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ from models.datasets import TASKS, build_dataset
 from models.explanation import TOP, attribution_rows, contributions, held_out_attributions, name_lesions
 from models.fusion import Fusion, Remembered, logit
 from models.networks import ensemble_logits
-from models.promotion import judge_promotion
+from models.promotion import Look, judge_promotion
 from models.roster import choose_learners
 from models.sanity import ALIKE, SanityCheck, check_attributions, check_networks, judge_attributions
 from models.training import train
@@ -134,7 +135,7 @@ def test_8_a_networks_run_holds_importance_stability_and_the_check_by_shuffling(
 
 
 CHECKS = {"pass": SanityCheck(0.9, 0.1, 0.1), "fail": SanityCheck(0.9, 0.9, 0.1)}
-WILLING = {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+WILLING = {**SECTION, "promotion_slope": [-100, 100]}
 
 
 def weighing(fusion, **weights):
@@ -157,7 +158,7 @@ def test_9_attributions_that_a_shuffled_model_shares_hold_a_promotion_back_by_na
     leaning, hardly = (weighing(trained["fusion"], clinical=1 - s, st_gcn=s) for s in (0.5, 0.01))
     others = [m for n, m in trained.items() if n != "fusion"]
     for candidate, verdict, held in ((leaning, "fail", True), (leaning, "pass", False), (hardly, "fail", False)):
-        found = judge_promotion(candidate, [candidate, *others], None, WILLING, {"st_gcn": CHECKS[verdict]})
+        found = judge_promotion(candidate, [candidate, *others], None, WILLING, {"st_gcn": CHECKS[verdict]}, Look(1, math.inf))
         assert any(reason.startswith("attribution_sanity of st_gcn is fail: rank correlation") for reason in found.reasons) == held
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import getpass
 import json
+import math
 import pickle
 import platform
 import re
@@ -24,6 +25,7 @@ from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import MODEL_RUNS
 from models import tracking
 from models.evaluation import leakage_verdict
+from models.promotion import Look
 from models.reference import Reference
 from models.reporting import CHECKLISTS
 from models.training import best_model, train_baselines
@@ -275,14 +277,22 @@ def test_17_a_training_is_one_run_that_holds_its_models_and_they_their_folds(log
     assert sum(f.data.metrics["n_patients"] for f in folds) == 24
 
 
-def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh):
+@pytest.fixture
+def looking(monkeypatch):
+    """Every training is a registered look that may spend a level."""
+    return lambda level: monkeypatch.setattr(tracking, "look_due", lambda *_: Look(1, level))
+
+
+def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh, looking):
     client = tracking._client(f"sqlite:///{fresh}/mlflow.db")
+    looking(0.05)
     log(trained, fresh, section=SECTION)
     held = client.get_model_version_by_alias("response-T1", "candidate")
     assert held.tags["promotion"] == "held_back"
     assert "calibration slope" in held.tags["promotion_reasons"] or "not better than" in held.tags["promotion_reasons"]
     assert "champion" not in client.get_registered_model("response-T1").aliases
-    easy = {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+    looking(math.inf)
+    easy = {**SECTION, "promotion_slope": [-100, 100]}
     best = replace(best_model(trained), verdicts=())
     others = [t for t in trained if t.name != best.name and not t.negative_control]
     first = log([best, *others], fresh, section=easy)
@@ -298,8 +308,22 @@ def test_18_the_champion_is_made_by_rule_and_the_reasons_are_told(trained, fresh
     assert "not better than the champion on 24 patients" in held["promotion_reasons"][0]
 
 
-def test_19_the_champion_is_asked_before_the_candidate_and_its_absence_is_told(trained, fresh):
-    uri, easy = f"sqlite:///{fresh}/mlflow.db", {**SECTION, "promotion_p": 1.0, "promotion_slope": [-100, 100]}
+def test_18b_between_two_looks_nobody_is_promoted_and_the_next_one_is_named(trained, fresh):
+    client, best = tracking._client(f"sqlite:///{fresh}/mlflow.db"), replace(best_model(trained), verdicts=())
+    others = [t for t in trained if t.name != best.name and not t.negative_control]
+    early = {**SECTION, "promotion_slope": [-100, 100], "promotion_looks": [30, 60]}
+    first = log([best, *others], fresh, section=early).row(0, named=True)
+    assert (first["promotion"], first["promotion_reasons"], first["alias"]) == ("not_due", "the next look is at 30 patients", "candidate")
+    due = {**early, "promotion_looks": [24, 60]}
+    verdicts = [log([best, *others], fresh, section=due).row(0, named=True)["promotion"] for _ in range(3)]
+    assert verdicts[0] in {"promoted", "held_back"}
+    assert verdicts[1:] == ["not_due"] * 2, "once, however often it is trained"
+    assert client.get_registered_model("response-T1").tags["promotion_look"] == "1"
+
+
+def test_19_the_champion_is_asked_before_the_candidate_and_its_absence_is_told(trained, fresh, looking):
+    uri, easy = f"sqlite:///{fresh}/mlflow.db", {**SECTION, "promotion_slope": [-100, 100]}
+    looking(math.inf)
     tracking._client(uri)
     assert tracking.find_served(uri, "T1", ("champion", "candidate")) is None
     with pytest.raises(LookupError, match="no model of task T1 carries the alias champion; materialise model_runs"):
