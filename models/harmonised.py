@@ -1,4 +1,4 @@
-"""Baseline radiomics with hospital and kernel taken out by ComBat: a sensitivity analysis that the protocol may ask for, never a candidate."""
+"""Radiomics, and their changes, with hospital and kernel taken out by ComBat: sensitivity analyses that the protocol may ask for, never candidates."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ import numpy as np
 
 from dagster_project.radiomics.harmonisation import MINIMUM_BATCH, Combat, HarmonisationError, apply_combat, fit_combat
 from models.baselines import Baseline, LinearModel
-from models.datasets import RADIOMICS, Dataset, DatasetError
+from models.datasets import DELTA, RADIOMICS, Dataset, DatasetError
 from models.learners import Fit, Section
 from models.splits import stratified_folds
 
-NAME = "baseline_radiomics_combat"
-"""Name of the learner in every table."""
+NAME, OF_CHANGES = "baseline_radiomics_combat", "delta_radiomics_combat"
+"""Names of the learners in every table."""
+
+SENSITIVITY = frozenset({NAME, OF_CHANGES})
+"""Models that are shown beside the others and never chosen."""
+
+KINDS = {"combat": False, "combat_mean_only": True}
+"""Values of [model] `harmonise` that ask for ComBat, and whether it takes out the level alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +37,13 @@ class BatchCorrection:
     combat: Combat
 
     @classmethod
-    def fitted(cls, dataset: Dataset) -> BatchCorrection:
+    def fitted(cls, dataset: Dataset, *, mean_only: bool = False, reference: str | None = None) -> BatchCorrection:
         """Fit on these patients; batches are hospital and kernel, and neither label nor covariates take part.
 
         Raises
         ------
         HarmonisationError
-            A batch of fewer than MINIMUM_BATCH patients, or one alone.
+            A batch of fewer than MINIMUM_BATCH patients, one alone, or a reference that is none of them.
         """
         batches = np.asarray(_batches(dataset))
         known = ~np.isnan(dataset.X).all(axis=0)
@@ -45,7 +51,7 @@ class BatchCorrection:
         x = np.where(np.isnan(dataset.X), medians, dataset.X)
         vary = np.min([x[batches == b].std(axis=0) for b in np.unique(batches)], axis=0) > 0
         columns = tuple(n for n, v in zip(dataset.feature_names, vary, strict=True) if v)
-        return cls(columns, medians[vary], fit_combat(x[:, vary], batches.tolist()))
+        return cls(columns, medians[vary], fit_combat(x[:, vary], batches.tolist(), reference=reference, mean_only=mean_only))
 
     def apply(self, dataset: Dataset) -> Dataset:
         """The data set with the columns harmonised; DatasetError where a batch was not among the training patients."""
@@ -55,13 +61,13 @@ class BatchCorrection:
         try:
             x[:, place] = apply_combat(self.combat, np.where(np.isnan(own), self.medians, own), _batches(dataset))
         except HarmonisationError as error:
-            raise DatasetError(f"task {dataset.task.name}, model {NAME}: {error}") from error
+            raise DatasetError(f"task {dataset.task.name}, harmonised: {error}") from error
         return replace(dataset, X=x)
 
 
 def _batches(dataset: Dataset) -> tuple[str, ...]:
     if dataset.batches is None:
-        raise DatasetError(f"task {dataset.task.name}, model {NAME}: the kernels of the scans are not there; hand over `kernels`")
+        raise DatasetError(f"task {dataset.task.name}, harmonised: the kernels of the scans are not there; hand over `kernels`")
     return dataset.batches
 
 
@@ -86,7 +92,8 @@ class HarmonisedModel:
 
     def config(self) -> dict[str, Any]:
         """Columns and batches, in order, and the linear model's facts."""
-        return {"columns": list(self.correction.columns), "batches": [str(b) for b in self.correction.combat.shift], "linear": self.linear.config()}
+        combat = self.correction.combat
+        return {"columns": list(self.correction.columns), "batches": [str(b) for b in combat.shift], "reference": combat.reference, "linear": self.linear.config()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> HarmonisedModel:
@@ -94,13 +101,13 @@ class HarmonisedModel:
         own = {part: {k.removeprefix(f"{part}/"): v for k, v in tensors.items() if k.startswith(f"{part}/")} for part in ("combat", "linear")}
         c = own["combat"]
         shift, scale = ({b: c[f"{part}/{i}"] for i, b in enumerate(config["batches"])} for part in ("shift", "scale"))
-        correction = BatchCorrection(tuple(config["columns"]), c["medians"], Combat(c["mean"], c["coefficients"], c["sd"], shift, scale, None))
+        correction = BatchCorrection(tuple(config["columns"]), c["medians"], Combat(c["mean"], c["coefficients"], c["sd"], shift, scale, config.get("reference")))
         return cls(correction, LinearModel.from_tensors(own["linear"], config["linear"]))
 
 
 @dataclass(frozen=True)
 class Harmonised:
-    """A `learners.Learner`: the elastic net on baseline radiomics behind a correction fitted on the same training patients.
+    """A `learners.Learner`: the elastic net on radiomic columns behind a correction fitted on the same training patients.
 
     The inner folds share that correction: it sees no label, so what they choose is not flattered by one.
     """
@@ -108,15 +115,25 @@ class Harmonised:
     name: str = NAME
     blocks: tuple[str, ...] = (RADIOMICS,)
     negative_control: bool = False
+    mean_only: bool = False
+    reference: str | None = None
 
     def fit(self, dataset: Dataset, section: Section, seed: int) -> Fit:
         """Fit the correction, then the elastic net on corrected values."""
-        correction = BatchCorrection.fitted(dataset)
+        correction = BatchCorrection.fitted(dataset, mean_only=self.mean_only, reference=self.reference)
         fit = Baseline(self.name, self.blocks, "elastic_net").fit(correction.apply(dataset), section, seed)
         assert isinstance(fit.model, LinearModel)
         counts = Counter(_batches(dataset))
         return replace(fit, model=HarmonisedModel(correction, fit.model),
                        chosen=fit.chosen | {"batches": float(len(counts)), "batch_smallest": float(min(counts.values()))})
+
+
+def harmonised_learners(section: Section) -> list[Harmonised]:
+    """Baseline radiomics and their changes behind ComBat, where `harmonise` asks for it."""
+    if section["harmonise"] not in KINDS:
+        return []
+    mean_only, reference = KINDS[section["harmonise"]], section["harmonise_reference"] or None
+    return [Harmonised(name, (block,), mean_only=mean_only, reference=reference) for name, block in ((NAME, RADIOMICS), (OF_CHANGES, DELTA))]
 
 
 def refusal(dataset: Dataset, section: Section) -> str | None:
@@ -129,4 +146,7 @@ def refusal(dataset: Dataset, section: Section) -> str | None:
     small = sorted(str(b) for b, n in counts.items() if n < MINIMUM_BATCH)
     if small:
         return f"ComBat refused: fewer than {MINIMUM_BATCH} training patients in {len(small)} of {len(counts)} batches of hospital and kernel, first {small[0]}"
+    reference = section["harmonise_reference"]
+    if reference and reference not in counts:
+        return f"ComBat refused: [model].harmonise_reference is {reference!r}, and the batches are {', '.join(sorted(counts))}"
     return "ComBat refused: a single batch of hospital and kernel" if len(counts) < 2 else None

@@ -15,7 +15,7 @@ from models.baselines import BASELINES
 from models.datasets import Dataset, DatasetError
 from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
 from models.fusion import FusionModel
-from models.harmonised import NAME as COMBAT
+from models.harmonised import SENSITIVITY
 from models.held_out_intervals import Bounds, bound_held_out
 from models.learners import Fit, FittedModel, Learner, Section
 from models.networks import NetworkModel
@@ -195,7 +195,7 @@ def best_model(trained: Sequence[TrainedModel]) -> TrainedModel:
 
 def could_be_best(model: TrainedModel) -> bool:
     """Whether it is neither a negative control nor a sensitivity analysis."""
-    return not model.negative_control and model.name != COMBAT
+    return not model.negative_control and model.name not in SENSITIVITY
 
 
 def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:

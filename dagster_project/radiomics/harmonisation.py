@@ -39,8 +39,10 @@ class Combat:
     reference: Batch | None
 
 
-def fit_combat(values: Values, batches: Sequence[Batch], covariates: Values | None = None, *, reference: Batch | None = None,
-               minimum: int = MINIMUM_BATCH) -> Combat:
+def fit_combat(
+    values: Values, batches: Sequence[Batch], covariates: Values | None = None, *, reference: Batch | None = None,
+    mean_only: bool = False, minimum: int = MINIMUM_BATCH,
+) -> Combat:
     """Parametric empirical Bayes of Johnson, Li and Rabinovic 2007, on training lesions.
 
     1. Refused: values that are no numbers, a batch of fewer than `minimum` lesions, a single batch, an unknown reference, a feature
@@ -48,7 +50,8 @@ def fit_combat(values: Values, batches: Sequence[Batch], covariates: Values | No
     2. Least squares of each feature on batch indicators and covariates; α is the mean of the batch terms weighted by the batches'
        sizes, or the reference's; σ² the mean square of the residuals, of all lesions or the reference's.
     3. z = (y − α − Xβ) / σ; γ̂ and δ̂² are mean and variance of z in each batch.
-    4. γ and δ² are shrunk towards the batch's mean over the features (normal and inverse gamma prior by moments).
+    4. γ and δ² are shrunk towards the batch's mean over the features (normal and inverse gamma prior by moments). With `mean_only` δ is
+       1, and γ is shrunk as R's sva does it: as if the batch had one lesion.
 
     The response has no place among the covariates: harmonised values would carry it into the test patients (Nieto 2024). Without it,
     ComBat may take away part of a true difference between sites.
@@ -61,6 +64,10 @@ def fit_combat(values: Values, batches: Sequence[Batch], covariates: Values | No
         Of each lesion (site, kernel).
     covariates
         (lesions, covariates), known at baseline.
+    reference
+        Batch that all others are brought to, and that stays as it is; without one all are brought to their mean.
+    mean_only
+        Batches differ in their level alone, not in their spread: for features whose spread is the biology that is looked for.
 
     Raises
     ------
@@ -78,7 +85,8 @@ def fit_combat(values: Values, batches: Sequence[Batch], covariates: Values | No
     _refuse_constant(sd, residuals, member)
     standard = (values - mean - extra @ slopes) / sd
     still = np.zeros_like(mean), np.ones_like(mean)
-    pairs = {b: still if reference is not None and b == reference else _shrink(standard[m]) for b, m in zip(names, member.T, strict=True)}
+    shrink = _shrink_level if mean_only else _shrink
+    pairs = {b: still if reference is not None and b == reference else shrink(standard[m]) for b, m in zip(names, member.T, strict=True)}
     return Combat(mean, slopes, sd, {b: shift for b, (shift, _) in pairs.items()}, {b: scale for b, (_, scale) in pairs.items()}, reference)
 
 
@@ -137,6 +145,13 @@ def _refuse_constant(sd: Values, residuals: Values, member: NDArray[np.bool_]) -
     constant = np.flatnonzero(~(np.minimum(spread, sd) > 0))
     if constant.size:
         raise HarmonisationError(f"the feature columns {constant.tolist()} do not vary within a batch: leave them out")
+
+
+def _shrink_level(z: Values) -> tuple[Values, Values]:
+    """γ = (τ² γ̂ + γ̄) / (τ² + 1), and δ² = 1."""
+    means = z.mean(axis=0)
+    prior_variance = means.var(ddof=1)
+    return (prior_variance * means + means.mean()) / (prior_variance + 1), np.ones_like(means)
 
 
 def _shrink(z: Values) -> tuple[Values, Values]:

@@ -12,7 +12,7 @@ from dagster_project.radiomics.harmonisation import HarmonisationError, apply_co
 from dagster_project.simulation.tables import Truth, simulate_tables
 from models.datasets import TASKS, DatasetError, build_dataset
 from models.explanation import attribution_rows, contributions, held_out_attributions
-from models.harmonised import NAME, BatchCorrection, Harmonised, HarmonisedModel
+from models.harmonised import NAME, OF_CHANGES, BatchCorrection, Harmonised, HarmonisedModel
 from models.roster import choose_learners
 from models.training import best_model, hold_out_sites, train
 from tests.models.cohorts import SECTION
@@ -90,6 +90,37 @@ def test_7_a_stored_model_gives_the_same_bits(trained):
     model = trained[NAME].final.model
     again = HarmonisedModel.from_tensors(model.tensors(), model.config())
     assert again.probabilities(DATA).tolist() == model.probabilities(DATA).tolist()
+
+
+def test_7b_changes_are_harmonised_too_and_never_become_the_candidate(trained):
+    learners = {m.name: m for m in choose_learners(DATA, QUICK)[0]}
+    assert {NAME, OF_CHANGES} <= set(learners)
+    found = train([learners["clinical"], learners[OF_CHANGES]], DATA, QUICK, QUICK["seed"])[1]
+    winner = replace(found, evaluation=replace(found.evaluation, auc=replace(found.evaluation.auc, value=0.99)))
+    assert best_model([*trained.values(), winner]).name == "clinical"
+    hospitals = np.array(DATA.sites)
+    before, after = (found.dataset.X, found.final.model.correction.apply(found.dataset).X)
+
+    def apart(x):
+        known = ~np.isnan(found.dataset.X).all(axis=0)
+        means = [np.nanmean(x[hospitals == s][:, known], axis=0) for s in sorted(set(DATA.sites))]
+        return float((np.ptp(means, axis=0) / np.nanstd(x[:, known], axis=0)).mean())
+
+    assert apart(after) < apart(before)
+
+
+def test_7c_the_protocol_may_name_a_reference_and_take_out_the_level_alone():
+    section = {**QUICK, "harmonise": "combat_mean_only", "harmonise_reference": "SITE1 B30f"}
+    learner = next(m for m in choose_learners(DATA, section)[0] if m.name == NAME).learner
+    model = learner.fit(RADIOMICS, section, 1).model
+    own = np.array(DATA.batches) == "SITE1 B30f"
+    complete = replace(RADIOMICS, X=np.where(np.isnan(RADIOMICS.X), 0.0, RADIOMICS.X))
+    assert np.array_equal(model.correction.apply(complete).X[own], complete.X[own])
+    assert {float(v) for scale in model.correction.combat.scale.values() for v in scale} == {1.0}
+    again = HarmonisedModel.from_tensors(model.tensors(), model.config())
+    assert again.probabilities(DATA).tolist() == model.probabilities(DATA).tolist()
+    refused = choose_learners(DATA, {**section, "harmonise_reference": "SITE9 B30f"})[1][NAME]
+    assert "harmonise_reference is 'SITE9 B30f', and the batches are SITE1 B30f, SITE2 B30f, SITE3 unknown" in refused
 
 
 def logit_of(model, data, x):

@@ -22,18 +22,19 @@ def draw(seed=3, n_features=40):
     return values.astype(np.float32).astype(np.float64), age[:, None].astype(np.float32).astype(np.float64)
 
 
-def published(values, age, reference, monkeypatch):
+def published(values, age, reference, monkeypatch, *, mean_only=False):
     """neuroCombat's output; it was written before NumPy gave up `np.int`."""
     monkeypatch.setattr(np, "int", int, raising=False)
     who = pd.DataFrame({"batch": ["/".join(b) for b in BATCHES], "age": age[:, 0]})
-    return neuroCombat(values.T.copy(), who, "batch", continuous_cols=["age"], ref_batch=reference and "/".join(reference))["data"].T
+    return neuroCombat(values.T.copy(), who, "batch", continuous_cols=["age"], ref_batch=reference and "/".join(reference), mean_only=mean_only)["data"].T
 
 
+@pytest.mark.parametrize("mean_only", [False, True], ids=["level and spread", "level alone"])
 @pytest.mark.parametrize("reference", [None, ("AA", "B70f")])
-def test_1_values_are_those_of_the_published_code(reference, monkeypatch):
+def test_1_values_are_those_of_the_published_code(reference, mean_only, monkeypatch):
     values, age = draw()
-    fitted = fit_combat(values, BATCHES, age, reference=reference)
-    ours, theirs = apply_combat(fitted, values, BATCHES, age), published(values, age, reference, monkeypatch)
+    fitted = fit_combat(values, BATCHES, age, reference=reference, mean_only=mean_only)
+    ours, theirs = apply_combat(fitted, values, BATCHES, age), published(values, age, reference, monkeypatch, mean_only=mean_only)
     assert np.abs(ours - theirs).max() < 1e-9 < np.abs(theirs - values).max()
 
 
