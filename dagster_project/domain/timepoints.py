@@ -199,7 +199,7 @@ def _choice(n_others: int) -> str:
 
 def _changed(chosen: Row, visits: list[Visit]) -> list[str]:
     baseline = [v.study.series[0] for v in visits if v.name == "T0"]
-    return [what for what, columns in CHANGES.items() if any(_differ(chosen[c], b[c]) for b in baseline for c in columns)]
+    return [what for what, columns in CHANGES.items() if any(differ(chosen[c], b[c]) for b in baseline for c in columns)]
 
 
 def refuse_after_death(timepoints: pl.DataFrame, follow_up: pl.DataFrame) -> pl.DataFrame:
@@ -214,7 +214,7 @@ def refuse_after_death(timepoints: pl.DataFrame, follow_up: pl.DataFrame) -> pl.
         "site", pl.lit(TIMEPOINTS.name).alias("stage"), pl.format("scan {}", "scan").alias("item"), pl.lit(AFTER_DEATH).alias("reason"), "simulated")
 
 
-def _differ(a: object, b: object) -> bool:
+def differ(a: object, b: object) -> bool:
     """Whether both are known and not the same; case and blanks of names do not count."""
     if a is None or b is None:
         return False

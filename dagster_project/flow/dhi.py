@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import run_tasks
+from dagster_project.domain.comparable_scans import why_not_comparable
 from dagster_project.domain.outline_flags import without_features
 from dagster_project.flow.done import Done, Say, refusal, report_progress
 from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder, scan_image
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from dagster_project.radiomics.dhi_limits import Comparisons
     from dagster_project.resources import Lakehouse
 
+
+ACQUIRED = ("pixel_digest", "kernel", "manufacturer", "slice_thickness_mm", "slice_spacing_mm")
+"""Columns of scans that say what is compared, and whether it may be."""
 
 PEELING = ("peel_depth_mm", "peel_hu", "smoothing_mm")
 """Of [dhi], what a lesion is peeled and smoothed by: habitats and controls peel as DHI does, and the rest of the section must not make them
@@ -96,7 +100,7 @@ def comparisons_seen(lakehouse: Lakehouse, snapshot: int, pairs: Sequence[tuple[
 
 def _pair_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[PairTask]:
     lesions, scans = lakehouse.read("lesions", "scans", as_of=as_of)
-    seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(scans.select("site", "patient", "scan", "pixel_digest"), on=["site", "patient", "scan"])
+    seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(scans.select("site", "patient", "scan", *ACQUIRED), on=["site", "patient", "scan"])
     pairs = seen.join(seen, on=["site", "patient", "lesion"], suffix="_to").filter(pl.col("visit") < pl.col("visit_to"))
     return [_pair_task(lakehouse, row) for row in pairs.iter_rows(named=True)]
 
@@ -106,7 +110,8 @@ def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
     earlier, later = scan_folder(lakehouse.home.vault, row), scan_folder(lakehouse.home.vault, row | {"scan": row["scan_to"]})
     key = {"site": row["site"], "patient": row["patient"], "lesion": row["lesion"], "from_visit": row["visit"], "to_visit": row["visit_to"],
            "simulated": row["simulated"]}
-    flagged = next(filter(None, (without_features(row.get(name)) for name in ("outline_flags", "outline_flags_to"))), None)
+    outlines = (without_features(row.get(name)) for name in ("outline_flags", "outline_flags_to"))
+    flagged = next(filter(None, outlines), None) or why_not_comparable(row, {n: row[f"{n}_to"] for n in ACQUIRED}, settings["slice_maximum_mm"])
     digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings), COMPONENTS,
                          *([flagged] if flagged else []))
     kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"

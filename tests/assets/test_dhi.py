@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from dagster_project.domain.comparable_scans import OTHER_KERNEL
 from tests.trial import Stage
 
 
@@ -19,6 +20,18 @@ def test_a_figure_is_there_or_a_reason(opened: Stage) -> None:
     rows = opened.table("dhi")
     assert (rows["dhi"].is_null() == rows["reason"].is_not_null()).all()
     assert rows["dhi"].is_not_null().sum() > 10
+
+
+def test_a_changed_kernel_is_no_change_of_the_lesion(opened: Stage) -> None:
+    """Patient and lesion have a reason in the place of a figure wherever one of the two scans has the other kernel."""
+    changed = opened.table("timepoints").filter(pl.col("changed_since_t0").list.contains("kernel")).select("patient", "visit")
+    rows = opened.table("dhi")
+    across = pl.concat([rows.join(changed, left_on=["patient", end], right_on=["patient", "visit"]) for end in ("from_visit", "to_visit")])
+    lesions = across.filter(scope="lesion")
+    assert lesions.height >= 2
+    assert lesions["dhi"].null_count() == lesions.height
+    assert set(lesions["reason"]) == {OTHER_KERNEL}
+    assert across.filter(scope="patient")["dhi"].is_null().all()
 
 
 def test_a_patients_figure_lies_among_those_of_the_lesions(opened: Stage) -> None:
