@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from dagster_project.lake.columns import REGIONS
 from dagster_project.radiomics import fused_engine, pyradiomics_engine
 from dagster_project.radiomics.derived_images import derive_images, derived_image_names
+from dagster_project.radiomics.ibsi_families import compute_families, family_features
 from dagster_project.radiomics.regions import RING_REACH_MM, Outline, Region, derive_regions, tumor_region
 from dagster_project.radiomics.resampling import (
     Array,
@@ -35,7 +36,7 @@ Features: TypeAlias = dict[str, pyradiomics_engine.Value]
 EMPTY_MASK = "the reader's mask holds no voxel"
 IMAGE_TOO_SMALL = "the scan is too small for this filter"
 SHAPE, SHAPE_IMAGE = "shape", "original"
-"""Shape belongs to the region, not to an image: it is computed once, beside the original image."""
+"""Shape belongs to the region, not to an image: it is computed once, beside the original image; so are the families of IBSI 1."""
 
 
 class Engine(Protocol):
@@ -92,14 +93,18 @@ def engine_name(settings: Mapping[str, Any]) -> str:
 
 
 def feature_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Every feature of a region in order, as PyRadiomics names it: 1,316 with the study's settings."""
+    """Every feature of a region in order, as PyRadiomics names it: 1,316 with the study's settings.
+
+    Families of IBSI 1 that the protocol asks for come last.
+    """
     engine = engine_of(settings)
-    return tuple(
+    of_classes = tuple(
         f"{image}_{feature_class}_{feature}"
         for image in derived_image_names(settings)
         for feature_class in _classes_of(image, settings)
         for feature in engine.class_feature_names(feature_class)
     )
+    return (*of_classes, *(f"{SHAPE_IMAGE}_{name}" for name in family_features(settings)))
 
 
 def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, settings: Mapping[str, Any]) -> list[Row]:
@@ -213,6 +218,10 @@ def _measure(volume: Array, regions: list[tuple[str, Region]], settings: Mapping
         for _, region in regions:
             if region.reason is None:
                 values[id(region)].update(_measure_region(name, part, region, union_box(inner), settings))
+    for _, region in regions:
+        if region.reason is None and settings.get("ibsi_families"):
+            of_families = compute_families(volume, region.mask, settings)
+            values[id(region)].update({f"{SHAPE_IMAGE}_{name}": value for name, value in of_families.items()})
     return [row for reader, region in regions for row in _rows(reader, region, values[id(region)], settings)]
 
 

@@ -6,7 +6,7 @@ import argparse
 import csv
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from dagster_project.radiomics.ibsi_intensity import histogram, local_peaks, statistics, volume_histogram
+from dagster_project.radiomics.ibsi_morphology import morphology
+from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, PLAIN, texture_features
 from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names, compute_class
 from dagster_project.radiomics.registry import ibsi_deviation, ibsi_tag
 from dagster_project.radiomics.resampling import Array, Mask, bounding_box, isotropic_positions, spacing_zyx
@@ -42,18 +45,20 @@ class Configuration:
     outlier_sigma: float | None = None
     bin_width_hu: float | None = 25.0
     bin_count: int | None = None
+    volume_histogram: float | int | None = None
+    """Of the intensity-volume histogram: None takes whole HU, a float bins of that width, an integer so many bins."""
 
 
 CONFIGURATIONS = {
     "A": Configuration(planar=True, spacing_mm=None, range_hu=(-500.0, 400.0)),
     "B": Configuration(planar=True, range_hu=(-500.0, 400.0), bin_width_hu=None, bin_count=32),
-    "C": Configuration(),
+    "C": Configuration(volume_histogram=2.5),
     "D": Configuration(range_hu=None, outlier_sigma=3.0, bin_width_hu=None, bin_count=32),
-    "E": Configuration(interpolator="cubic", outlier_sigma=3.0, bin_width_hu=None, bin_count=32),
+    "E": Configuration(interpolator="cubic", outlier_sigma=3.0, bin_width_hu=None, bin_count=32, volume_histogram=1000),
 }
 """The CT phantom's five."""
 
-DIGITAL = Configuration(spacing_mm=None, range_hu=(1.0, 9.0), bin_width_hu=1.0)
+DIGITAL = Configuration(spacing_mm=None, range_hu=(1.0, 6.0), bin_width_hu=1.0)
 """The digital phantom comes in levels."""
 
 
@@ -98,6 +103,31 @@ def compute_features(prepared: Prepared, *, planar: bool) -> dict[str, float]:
     return found
 
 
+def compute_families(prepared: Prepared, configuration: Configuration, aggregations: Sequence[str]) -> dict[str, float]:
+    """Every feature of IBSI 1 with a reference value, keyed by its tag."""
+    values = prepared.volume[prepared.inside].astype(np.float64)
+    return {
+        **morphology(prepared.volume, prepared.outlined, prepared.inside, prepared.spacing_mm),
+        **local_peaks(prepared.volume, prepared.inside, prepared.spacing_mm), **statistics(values),
+        **histogram(prepared.levels[prepared.inside]), **_volume_histogram(values, configuration),
+        **texture_features(prepared.levels, prepared.outlined, aggregations),
+    }
+
+
+def _volume_histogram(values: NDArray[np.float64], configuration: Configuration) -> dict[str, float]:
+    """Bins of a width stand for their middles, and as many bins as asked for are numbered."""
+    low, high = configuration.range_hu or (float(values.min()), float(values.max()))
+    how = configuration.volume_histogram
+    if how is None:
+        return volume_histogram(np.rint(values), 1.0, low, high)
+    if isinstance(how, float):
+        middles = low + (np.minimum(np.floor((values - low) / how), (high - low) / how - 1) + 0.5) * how
+        return volume_histogram(middles, how, low + how / 2, high - how / 2)
+    width = (values.max() - values.min()) / how
+    numbers = np.minimum(np.floor((values - values.min()) / width) + 1, how)
+    return volume_histogram(numbers, 1.0, 1.0, float(how))
+
+
 def reference_values(path: Path) -> dict[str, tuple[float, float]]:
     """Value and tolerance by tag; a value is printed to three digits, so that it is never known better than half the third."""
     with path.open(encoding="utf-8") as file:
@@ -129,17 +159,51 @@ def judge(found: dict[str, float], reference: dict[str, tuple[float, float]], *,
     return [Verdict(name, tag, *reference[tag], found[name]) for name, tag in named if tag in reference]
 
 
-def judge_phantoms(data: Path) -> dict[str, list[Verdict]]:
-    """Verdicts on the digital phantom and on the CT phantom's configurations that have reference values there."""
+@dataclass(frozen=True)
+class Phantom:
+    """A phantom as a configuration has it prepared, and its reference values by tag."""
+
+    prepared: Prepared
+    configuration: Configuration
+    reference: dict[str, tuple[float, float]]
+
+    @property
+    def aggregations(self) -> list[str]:
+        """Those that have reference values: in slices where these were interpolated, in space where that was, all of the digital one."""
+        every = [*DIRECTIONAL, *PLAIN]
+        if self.configuration == DIGITAL:
+            return every
+        return [a for a in every if a.startswith("2") == self.configuration.planar]
+
+
+def phantoms(data: Path) -> dict[str, Phantom]:
+    """The digital phantom, and the CT phantom's configurations that have reference values in a folder."""
     folder = data / "ibsi"
     digital = folder / "digital_phantom" / "nifti"
     image, mask = (sitk.ReadImage(str(digital / p), sitk.sitkFloat64) for p in ("image/phantom.nii.gz", "mask/mask.nii.gz"))
-    verdicts = {"digital": _judged(image, mask, DIGITAL, folder / "ibsi_1_dig_phantom.csv")}
+    found = {"digital": Phantom(prepare(image, mask, DIGITAL), DIGITAL, reference_values(folder / "ibsi_1_dig_phantom.csv"))}
     for name, configuration in CONFIGURATIONS.items():
         path = folder / f"ibsi_1_chest_config_{name.lower()}.csv"
         if path.exists():
-            verdicts[name] = _judged(*ct_phantom(data), configuration, path)
-    return verdicts
+            found[name] = Phantom(prepare(*ct_phantom(data), configuration), configuration, reference_values(path))
+    return found
+
+
+def judge_phantoms(data: Path) -> dict[str, list[Verdict]]:
+    """Verdicts on the features of the engine that have a reference value."""
+    return {name: _judged(phantom) for name, phantom in phantoms(data).items()}
+
+
+def judge_families(data: Path) -> dict[str, list[Verdict]]:
+    """Verdicts on all features of IBSI 1 with a reference value; one that is not computed is an infinite distance away."""
+    return {name: list(_judged_families(phantom)) for name, phantom in phantoms(data).items()}
+
+
+def _judged_families(phantom: Phantom) -> Iterator[Verdict]:
+    found = compute_families(phantom.prepared, phantom.configuration, phantom.aggregations)
+    for tag, (reference, tolerance) in phantom.reference.items():
+        if family_of(tag) in FAMILY_NAMES and "_mask_" not in tag:
+            yield Verdict(tag, tag, reference, tolerance, found.get(tag, math.inf))
 
 
 def ct_phantom(data: Path) -> tuple[sitk.Image, sitk.Image]:
@@ -153,9 +217,39 @@ def ct_phantom(data: Path) -> tuple[sitk.Image, sitk.Image]:
     return image, outline
 
 
-def table(verdicts: dict[str, list[Verdict]]) -> str:
+FAMILY_NAMES = {
+    "morph": "morphology", "loc": "local intensity", "stat": "statistics", "ih": "histogram", "ivh": "intensity-volume histogram",
+    "cm": "co-occurrence", "rlm": "run lengths", "szm": "size zones", "dzm": "distance zones", "ngt": "tone differences",
+    "ngl": "gray level dependence"}
+"""By the prefix of their tags."""
+
+
+def family_of(tag: str) -> str:
+    """The prefix of a tag.
+
+    >>> family_of("cm_joint_max_3D_avg")
+    'cm'
+    """
+    return tag.split("_", 1)[0]
+
+
+def table(verdicts: dict[str, list[Verdict]], families: dict[str, list[Verdict]]) -> str:
     """The generated part of docs/ibsi.md."""
-    return "\n".join(line for name, found in verdicts.items() for line in _section(name, found))
+    return "\n".join([*_families(families), *(line for name, found in verdicts.items() for line in _section(name, found))])
+
+
+def _families(verdicts: dict[str, list[Verdict]]) -> Iterator[str]:
+    yield "\n## All families of IBSI 1, in every aggregation: within tolerance, of so many with a reference value\n"
+    yield f"| family | {' | '.join(_title(name) for name in verdicts)} |\n|---|{'---:|' * len(verdicts)}"
+    for family, words in (*FAMILY_NAMES.items(), ("", "**all**")):
+        judged = [[v for v in found if family in {"", family_of(v.tag)}] for found in verdicts.values()]
+        yield f"| {words} | {' | '.join(f'{sum(v.within for v in some)} of {len(some)}' for some in judged)} |"
+    outside = [f"{v.tag} ({_title(name)}: {v.value:.6g}, reference {v.reference:.6g})" for name, found in verdicts.items() for v in found if not v.within]
+    yield f"\nOutside: {', '.join(outside) or 'none'}."
+
+
+def _title(name: str) -> str:
+    return "digital phantom" if name == "digital" else f"configuration {name}"
 
 
 def _section(name: str, verdicts: list[Verdict]) -> Iterator[str]:
@@ -167,9 +261,9 @@ def _section(name: str, verdicts: list[Verdict]) -> Iterator[str]:
         yield f"| {v.feature} | {v.tag} | {v.reference:.6g} | {v.tolerance:.3g} | {v.value:.6g} | {said} |"
 
 
-def _judged(image: sitk.Image, outline: sitk.Image, configuration: Configuration, path: Path) -> list[Verdict]:
-    found = compute_features(prepare(image, outline, configuration), planar=configuration.planar)
-    return judge(found, reference_values(path), planar=configuration.planar)
+def _judged(phantom: Phantom) -> list[Verdict]:
+    planar = phantom.configuration.planar
+    return judge(compute_features(phantom.prepared, planar=planar), phantom.reference, planar=planar)
 
 
 def _interpolated(image: sitk.Image, outline: sitk.Image, configuration: Configuration) -> tuple[Array, NDArray, tuple[float, float, float]]:
@@ -230,7 +324,7 @@ def main() -> int:
     chosen = parser.parse_args()
     standing = DOCUMENT.read_text(encoding="utf-8")
     head, tail = standing.split(BEGIN)[0], standing.split(END)[1]
-    written = f"{head}{BEGIN}\n{table(judge_phantoms(chosen.data))}\n\n{END}{tail}"
+    written = f"{head}{BEGIN}\n{table(judge_phantoms(chosen.data), judge_families(chosen.data))}\n\n{END}{tail}"
     if chosen.check:
         print("docs/ibsi.md is up to date" if written == standing else "docs/ibsi.md is stale: run this without --check")
         return int(written != standing)

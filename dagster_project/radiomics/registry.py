@@ -23,6 +23,8 @@ def ibsi_tag(feature: str) -> str | None:
     True
     """
     image, feature_class, name = feature.split("_", 2)
+    if feature_class == "ibsi":
+        return name
     return _registry()[feature_class].get(name) if image == "original" else None
 
 
