@@ -14,6 +14,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pydicom
+
 from tests.intake import peers
 from tests.intake.builders import ROOT, ct, to_bytes
 from tests.trial import Trial, write_protocol
@@ -71,7 +73,7 @@ def run(root: Path, minutes: float, seed: int) -> Sent:
         listening.terminate()
         listening.wait(60)
         _run(command, environment, log, sent)
-    held = Counter(f.name for f in (trial.home.vault / SITE).rglob("*.dcm"))
+    held = Counter(_identity(f) for f in (trial.home.vault / SITE).rglob("*.dcm"))
     sent.missing, sent.doubled = max(sent.series * SLICES - len(held), 0), sum(n > 1 for n in held.values())
     sent.minutes = (time.monotonic() - began) / 60
     return sent
@@ -89,6 +91,10 @@ def _series(root: Path, number: int, chance: random.Random) -> Path:
         image = ct(index, patient=patient, series=f"{ROOT}.2.{number}", StudyInstanceUID=f"{ROOT}.1.{number}", SeriesNumber=number % 9 + 1)
         (folder / f"{index:04d}.dcm").write_bytes(to_bytes(image))
     return folder
+
+
+def _identity(file: Path) -> str:
+    return str(pydicom.dcmread(file, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID)
 
 
 def _send(folder: Path, port: int, sent: Sent) -> bool:
