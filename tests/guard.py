@@ -199,9 +199,16 @@ def _sockets() -> list[str]:
     return found
 
 
+ZOMBIE = "(a zombie)"
+"""A process that has ended and that nobody has waited for: it has no command line any more."""
+
+_SHARED: set[int] = set()
+"""Children that were seen to be shared. One that ends between tests is a zombie until its owner looks, and has no name by then."""
+
+
 def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[-120:].strip() or "(a zombie)"
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[-120:].strip() or ZOMBIE
     except OSError:
         return ""
 
@@ -221,8 +228,11 @@ def _is_shared_thread(thread: threading.Thread) -> bool:
 
 def _is_shared_child(pid: int) -> bool:
     """A worker of the shared executor, intake's child that parses files, or Python's own tracker of what processes share."""
-    if "dagster_project.intake.reading" in _command(pid):
+    command = _command(pid)
+    if command == ZOMBIE:
+        return pid in _SHARED
+    is_tracker = pid == multiprocessing.resource_tracker._resource_tracker._pid
+    if is_tracker or "dagster_project.intake.reading" in command or (_shared_executor_lives() and "spawn_main" in command):
+        _SHARED.add(pid)
         return True
-    if pid == multiprocessing.resource_tracker._resource_tracker._pid:
-        return True
-    return _shared_executor_lives() and "spawn_main" in _command(pid)
+    return False

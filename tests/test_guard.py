@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests import guard
+from tests.waiting import wait_until
 
 LEFT = {
     "thread": ("threading.Thread(target=ENDS.wait, name='forgotten', daemon=True).start()", "thread forgotten"),
@@ -70,6 +71,7 @@ SHORT_OF_PATIENCE = """
 import os, socket
 import pytest
 from tests import guard
+from tests.waiting import wait_until
 
 guard.SECONDS_TO_GO = 2.0
 
@@ -144,3 +146,19 @@ def test_a_wider_fixture_that_puts_back_is_not_named(verdicts: dict[str, str]) -
     told = "".join(verdicts.values())
     assert not [n for n in range(len(CARELESS), len(CARELESS) + len(CAREFUL)) if f"careless_{n} leaves" in told]
     assert "fixture held" not in told
+
+
+def test_a_shared_child_that_ends_between_tests_is_nobodys_fault() -> None:
+    """It is a zombie without a command line until its owner looks; one that nobody shared is named."""
+    shared, other = (subprocess.Popen([sys.executable, "-c", "input()", name], stdin=subprocess.PIPE) for name in ("dagster_project.intake.reading", "other"))
+    try:
+        wait_until(lambda: guard._command(shared.pid) != guard.ZOMBIE and "reading" in guard._command(shared.pid))
+        assert shared.pid not in guard._children()
+        for child in (shared, other):
+            child.kill()
+        assert wait_until(lambda: guard._command(shared.pid) == guard._command(other.pid) == guard.ZOMBIE)
+        assert shared.pid not in guard._children()
+        assert other.pid in guard._children()
+    finally:
+        for child in (shared, other):
+            child.communicate()
