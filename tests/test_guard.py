@@ -71,7 +71,6 @@ SHORT_OF_PATIENCE = """
 import os, socket
 import pytest
 from tests import guard
-from tests.waiting import wait_until
 
 guard.SECONDS_TO_GO = 2.0
 
