@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.coverage import FOLDS, fitted, stratified
+from benchmarks.interval_coverage import FOLDS, fitted, stratified
 from dagster_project.study import load_study
 from models.evaluation import auc_delong, auc_difference
 from models.promotion import look_due
