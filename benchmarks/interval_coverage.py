@@ -24,7 +24,7 @@ from scipy.stats import norm
 
 from dagster_project.domain.survival import kaplan_meier
 from models.calibration import bootstrap_mean, calibration_estimates
-from models.evaluation import Estimate, auc_delong, auc_difference, auc_of_folds, proportion, youden_cutoff
+from models.evaluation import Estimate, auc_delong, auc_difference, auc_of_folds, of_folds, proportion, youden_cutoff
 from models.intervals import jackknife_interval
 from models.predictive_values import predictive_values_in_practice
 from models.risk_groups import TimeToProgression, concordance_index
@@ -124,13 +124,18 @@ def _of_probabilities(y: np.ndarray, p: np.ndarray, models: list[Discriminant], 
     later = np.arange(TO_COME) % 2 == 0
     logits = np.concatenate([m.score(random.normal(size=(TO_COME, mean.size)) + np.outer(later, mean)) for m in models])
     label, chance = np.tile(later, FOLDS), 1 / (1 + np.exp(-logits))
-    yield "Brier score", (bootstrap_mean((p - y) ** 2), float(np.mean((chance - label) ** 2)))
+    brier = float(np.mean((chance - label) ** 2))
+    yield "Brier score, bootstrap's own", (bootstrap_mean((p - y) ** 2), brier)
+    yield "Brier score", (of_folds(bootstrap_mean((p - y) ** 2), FOLDS), brier)
     for name, found, true in zip(("calibration intercept", "calibration slope"), calibration_estimates(y, p), calibration_estimates(label, chance), strict=True):
         if true.value is not None:
-            yield name, (found, true.value)
+            yield f"{name}, Wald's own", (found, true.value)
+            yield name, (of_folds(found, FOLDS), true.value)
     some = random.permutation(label.size)[: TO_COME // 4]
     truth = concordance_index(_times(label[some], random), chance[some], draws=1)
-    yield "C-index", (concordance_index(_times(y, random), p, draws=400), truth.value or 0.5)
+    found = concordance_index(_times(y, random), p, draws=400)
+    yield "C-index, bootstrap's own", (found, truth.value or 0.5)
+    yield "C-index", (of_folds(found, FOLDS), truth.value or 0.5)
 
 
 def _times(responder: np.ndarray, random: np.random.Generator) -> TimeToProgression:
@@ -192,10 +197,15 @@ def main() -> None:
     parser.add_argument("--patients", type=int, nargs="+", default=[60, 200, 500])
     chosen = parser.parse_args()
     found = {n: measured(n, chosen.repeats, chosen.seed) for n in chosen.patients}
-    print(f"| figure | columns | AUC of the features | {' | '.join(f'{n} patients' for n in found)} |\n|---|---:|---:|{'---:|' * len(found)}")
-    for name in sorted(next(iter(found.values())), key=lambda name: name.split(" | ")):
-        shares = [coverage(found[n][name])[0] for n in found]
-        print(f"| {name if ' | ' in name else f'{name} |  | '} | {' | '.join(f'{100 * s:.1f} %' for s in shares)} |")
+    print(f"| figure | {' | '.join(f'{n} patients' for n in found)} |\n|---|{'---:|' * len(found)}")
+    for figure in sorted({name.partition(" | ")[0] for name in next(iter(found.values()))}):
+        print(f"| {figure} | {' | '.join(_shown([coverage(cases)[0] for name, cases in of.items() if name.partition(' | ')[0] == figure]) for of in found.values())} |")
+
+
+def _shown(shares: list[float]) -> str:
+    """Over all models: the lowest and the highest."""
+    low, high = 100 * min(shares), 100 * max(shares)
+    return f"{low:.0f} %" if len(shares) == 1 else f"{low:.0f}–{high:.0f} %"
 
 
 if __name__ == "__main__":

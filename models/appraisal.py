@@ -18,7 +18,7 @@ from models.calibration import (
     subgroup_aucs,
 )
 from models.datasets import DHI, Dataset
-from models.evaluation import Estimate, auc_delong
+from models.evaluation import Estimate, auc_delong, of_folds
 from models.learners import Fit, Section
 from models.pooling import Pooled, pool_sites
 from models.predictive_values import predictive_values_in_practice
@@ -69,9 +69,10 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
         Each hospital predicted by a model without it, or why this was not done.
     """
     y, p = whole.y, held.probabilities
-    slopes = calibration_estimates(y, p)
+    folds = len(held.fits)
+    slopes = [of_folds(estimate, folds) for estimate in calibration_estimates(y, p)]
     survival, medians = _survival(whole, held, seed)
-    figures = {"brier_bootstrap": bootstrap_mean((p - y) ** 2, seed=seed),
+    figures = {"brier_bootstrap": of_folds(bootstrap_mean((p - y) ** 2, seed=seed), folds, 0.0, 1.0),
                "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **_in_practice(whole, held, section), **medians,
                **_site_figures(y, p, whole.sites, sites)}
     tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)), "decision_curve": pl.DataFrame(net_benefit(y, p, THRESHOLDS)),
@@ -87,7 +88,8 @@ def _survival(whole: Dataset, held: Held, seed: int) -> tuple[pl.DataFrame, dict
     if whole.progression is None or np.isnan(whole.progression.days).all():
         return pl.DataFrame(), {"c_index": Estimate(None, reason="no time without progression after the landmark is known")}
     table, medians = compare_risk_groups(whole.progression, held.positive)
-    return table, {"c_index": concordance_index(whole.progression, held.probabilities, seed=seed), **medians}
+    c_index = of_folds(concordance_index(whole.progression, held.probabilities, seed=seed), len(held.fits), 0.0, 1.0)
+    return table, {"c_index": c_index, **medians}
 
 
 def _in_practice(whole: Dataset, held: Held, section: Section) -> dict[str, Estimate]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -167,11 +167,16 @@ def auc_of_folds(labels: np.ndarray, scores: np.ndarray, folds: int) -> Estimate
     It covers 93 to 99.7 % with 60, 200 and 500 patients; DeLong's own covers 80 to 95 %, the less the weaker the model
     (docs/benchmarks.md). A single model that had seen none of the patients has DeLong's own: `auc_delong`.
     """
-    auc = auc_delong(labels, scores)
-    if auc.value is None or auc.lower is None or auc.upper is None:
-        return auc
+    return of_folds(auc_delong(labels, scores), folds, 0.0, 1.0)
+
+
+def of_folds(estimate: Estimate, folds: int, least: float = -inf, most: float = inf) -> Estimate:
+    """A figure of K folds' models with its bounds moved away from it as `fold_variance` asks, cut to what the figure may be."""
+    value, lower, upper = estimate.value, estimate.lower, estimate.upper
+    if value is None or lower is None or upper is None:
+        return estimate
     wider = sqrt(fold_variance(folds))
-    return Estimate(auc.value, max(0.0, auc.value - wider * (auc.value - auc.lower)), min(1.0, auc.value + wider * (auc.upper - auc.value)))
+    return Estimate(value, max(least, value - wider * (value - lower)), min(most, value + wider * (upper - value)))
 
 
 def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from models.appraisal import Appraisal, subgroups
 from models.baselines import BASELINES, Baseline
 from models.calibration import bootstrap_mean, calibration_estimates
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_delong
+from models.evaluation import auc_delong, fold_variance, of_folds
 from models.networks import Network
 from models.risk_groups import TimeToProgression, compare_risk_groups, concordance_index
 from models.sample_size import expected_auc_reach, greatest_r2, sample_size
@@ -115,6 +115,18 @@ def test_8_the_expected_reach_is_that_of_simulated_intervals():
     labels = np.arange(500) % 2 == 0
     reaches = [(e.upper - e.lower) / 2 for e in (auc_delong(labels, RNG.normal(labels * 0.9539, 1)) for _ in range(20))]
     assert expected_auc_reach(0.75, 250, 250) == pytest.approx(np.mean(reaches), abs=0.002)
+
+
+def test_8b_figures_of_folds_have_bounds_for_folds(trained):
+    model = trained["clinical_size"]
+    found, p, folds = model.appraisal.figures, model.probabilities, len(model.fits)
+    intercept, slope = calibration_estimates(DATA.y, p)
+    assert found["calibration_slope"] == of_folds(slope, folds)
+    assert found["calibration_intercept"] == of_folds(intercept, folds)
+    own = (found["calibration_slope"].upper - found["calibration_slope"].lower) / (slope.upper - slope.lower)
+    assert own == pytest.approx(np.sqrt(fold_variance(folds)))
+    for name in ("brier_bootstrap", "c_index"):
+        assert 0.0 <= found[name].lower <= found[name].value <= found[name].upper <= 1.0
 
 
 def test_9_subgroups_hold_every_patient_once_a_factor(trained):
