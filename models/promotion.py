@@ -53,6 +53,12 @@ def look_due(patients: int, looked: int, section: Section) -> Look | None:
     return Look(number, spent[number - 1] - (spent[looked - 1] if looked else 0.0))
 
 
+def next_look(looked: int, section: Section) -> str:
+    """When the look after `looked` is; patients who withdraw give none back."""
+    looks = sorted(section["promotion_looks"])
+    return f"the next look is at {looks[looked]} patients" if looked < len(looks) else "the last look has been taken"
+
+
 def _spent(share: float, error: float) -> float:
     normal = NormalDist()
     return 2 - 2 * normal.cdf(normal.inv_cdf(1 - error / 2) / sqrt(share))

@@ -36,7 +36,7 @@ from models.learners import FittedModel, Section
 from models.networks import NetworkModel
 from models.pooling import pool_sites
 from models.prediction import ServedModel
-from models.promotion import NOT_DUE, judge_promotion, look_due
+from models.promotion import NOT_DUE, judge_promotion, look_due, next_look
 from models.reference import Reference
 from models.reporting import answer_items, model_card, write_items
 from models.sanity import SanityCheck, check_networks, judge_attributions
@@ -148,9 +148,10 @@ def _promote(rows: Sequence[dict[str, Any]], context: _Context, section: Section
 
 def _judged(model: TrainedModel, row: dict[str, Any], context: _Context, section: Section) -> dict[str, Any]:
     name, alias = _registered_name(model.dataset.task.name, "model"), section["champion_alias"]
-    look = look_due(model.dataset.y.size, _looks_taken(context.client, name), section)
+    looked = _looks_taken(context.client, name)
+    look = look_due(model.dataset.y.size, looked, section)
     if look is None:
-        return {**row, **_noted(NOT_DUE, _next_look(model.dataset.y.size, section), name, row, context)}
+        return {**row, **_noted(NOT_DUE, next_look(looked, section), name, row, context)}
     there = find_registered(context.client, name, (alias,))
     nothing = np.full(model.dataset.y.size, np.nan)
     champion = None if there is None else nothing if context.champion is None else context.champion
@@ -165,11 +166,6 @@ def _judged(model: TrainedModel, row: dict[str, Any], context: _Context, section
 def _looks_taken(client: MlflowClient, name: str) -> int:
     """Number of the last look at a task's candidates; on the registered model, whose versions may leave."""
     return int(client.get_registered_model(name).tags.get(LOOK, 0))
-
-
-def _next_look(patients: int, section: Section) -> str:
-    later = [at for at in sorted(section["promotion_looks"]) if at > patients]
-    return f"the next look is at {later[0]} patients" if later else "the last look has been taken"
 
 
 def _noted(verdict: str, reasons: str, name: str, row: dict[str, Any], context: _Context) -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.promotion import look_due
+from models.promotion import look_due, next_look
 
 LOOKS = {"promotion_p": 0.05, "promotion_looks": [100, 200, 300, 400, 500]}
 
@@ -26,6 +26,13 @@ def test_a_look_is_taken_once_and_the_next_when_its_patients_are_there():
     assert look_due(199, 1, LOOKS) is None
     assert look_due(200, 1, LOOKS).number == 2
     assert look_due(5000, 5, LOOKS) is None
+
+
+def test_patients_who_withdraw_give_no_look_back():
+    """Below the patients of a look that was taken the next one is the one after it."""
+    assert look_due(150, 2, LOOKS) is None
+    assert next_look(2, LOOKS) == "the next look is at 300 patients"
+    assert (next_look(0, LOOKS), next_look(5, LOOKS)) == ("the next look is at 100 patients", "the last look has been taken")
 
 
 def test_the_levels_are_those_of_obrien_and_fleming():
