@@ -71,7 +71,7 @@ def test_the_mask_is_itks_trilinear_half_and_its_nearest_neighbour_where_that_is
 
 
 def test_half_covered_voxels_neither_add_volume_nor_take_it():
-    """With pixels of 0.5 mm a mask that takes all of them in is 5 % too large (a ball of 6 mm)."""
+    """With pixels of 0.5 mm a mask that takes all of them in is too large."""
     shape, volumes = (60, 120, 120), []
     for shift in np.random.default_rng(0).uniform(-2, 2, (30, 3)):
         points = np.meshgrid(*(np.arange(n) * mm - n * mm / 2 - s for n, mm, s in zip(shape, (1.0, 0.5, 0.5), shift, strict=True)), indexing="ij")
