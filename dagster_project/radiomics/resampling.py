@@ -157,7 +157,8 @@ def resample_mask(mask: Mask, grid: LesionGrid) -> Mask:
     """Voxels of the grid of which the mask covers more than half, by trilinear interpolation (IBSI's partial volume of 0.5).
 
     Exactly one half is decided by the nearest voxel, half-way goes to the higher index: with pixels of
-    0.5 mm many voxels are half covered, and a mask that took all of them in would be too large. At the scan's ends the mask goes on as it ends.
+    0.5 mm many voxels are half covered, and a mask that took all of them in would be too large. At
+    the scan's ends the mask goes on as it ends.
     """
     inside: Mask = np.zeros(grid.shape, dtype=bool)
     box = bounding_box(mask)
