@@ -15,6 +15,12 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from dagster_project.radiomics.ibsi_filters import (
+    CT_SPACING_MM,
+    FilterVerdicts,
+    filter_section,
+    filter_verdicts,
+)
 from dagster_project.radiomics.ibsi_intensity import histogram, local_peaks, statistics, volume_histogram
 from dagster_project.radiomics.ibsi_morphology import morphology
 from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, PLAIN, texture_features
@@ -57,6 +63,9 @@ CONFIGURATIONS = {
     "E": Configuration(interpolator="cubic", outlier_sigma=3.0, bin_width_hu=None, bin_count=32, volume_histogram=1000),
 }
 """The CT phantom's five."""
+
+FILTERED = Configuration(spacing_mm=CT_SPACING_MM, interpolator="cubic")
+"""IBSI 2's configuration B, in which the CT phantom is filtered; levels are not used."""
 
 DIGITAL = Configuration(spacing_mm=None, range_hu=(1.0, 6.0), bin_width_hu=1.0)
 """The digital phantom comes in levels."""
@@ -199,6 +208,12 @@ def judge_families(data: Path) -> dict[str, list[Verdict]]:
     return {name: list(_judged_families(phantom)) for name, phantom in phantoms(data).items()}
 
 
+def judge_filters(data: Path) -> FilterVerdicts:
+    """Verdicts on the filtered images: IBSI 2's digital phantoms, and the CT phantom."""
+    prepared = prepare(*ct_phantom(data), FILTERED)
+    return filter_verdicts(prepared.volume, prepared.inside)
+
+
 def _judged_families(phantom: Phantom) -> Iterator[Verdict]:
     found = compute_families(phantom.prepared, phantom.configuration, phantom.aggregations)
     for tag, (reference, tolerance) in phantom.reference.items():
@@ -233,9 +248,12 @@ def family_of(tag: str) -> str:
     return tag.split("_", 1)[0]
 
 
-def table(verdicts: dict[str, list[Verdict]], families: dict[str, list[Verdict]]) -> str:
+def table(
+    verdicts: dict[str, list[Verdict]], families: dict[str, list[Verdict]], filters: FilterVerdicts
+) -> str:
     """The generated part of docs/ibsi.md."""
-    return "\n".join([*_families(families), *(line for name, found in verdicts.items() for line in _section(name, found))])
+    sections = (line for name, found in verdicts.items() for line in _section(name, found))
+    return "\n".join([*_families(families), *filter_section(filters), *sections])
 
 
 def _families(verdicts: dict[str, list[Verdict]]) -> Iterator[str]:
@@ -324,7 +342,9 @@ def main() -> int:
     chosen = parser.parse_args()
     standing = DOCUMENT.read_text(encoding="utf-8")
     head, tail = standing.split(BEGIN)[0], standing.split(END)[1]
-    written = f"{head}{BEGIN}\n{table(judge_phantoms(chosen.data), judge_families(chosen.data))}\n\n{END}{tail}"
+    data = chosen.data
+    found = table(judge_phantoms(data), judge_families(data), judge_filters(data))
+    written = f"{head}{BEGIN}\n{found}\n\n{END}{tail}"
     if chosen.check:
         print("docs/ibsi.md is up to date" if written == standing else "docs/ibsi.md is stale: run this without --check")
         return int(written != standing)

@@ -8,7 +8,17 @@ import SimpleITK as sitk
 
 from dagster_project.radiomics import fused_engine
 from dagster_project.radiomics.extraction import feature_names
-from dagster_project.radiomics.ibsi import BEGIN, CONFIGURATIONS, DOCUMENT, END, judge_families, judge_phantoms, prepare, table
+from dagster_project.radiomics.ibsi import (
+    BEGIN,
+    CONFIGURATIONS,
+    DOCUMENT,
+    END,
+    judge_families,
+    judge_filters,
+    judge_phantoms,
+    prepare,
+    table,
+)
 from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES
 from dagster_project.radiomics.registry import ibsi_deviation, ibsi_tag
 from tests.radiomics.conftest import as_ct, ball
@@ -43,7 +53,8 @@ def test_kurtosis_less_three_is_ibsis(verdicts):
 
 @pytest.mark.real_data
 def test_the_document_holds_the_table_that_the_phantoms_give(verdicts, shared_data):
-    assert f"{BEGIN}\n{table(verdicts, judge_families(shared_data))}\n\n{END}" in DOCUMENT.read_text(encoding="utf-8")
+    found = table(verdicts, judge_families(shared_data), judge_filters(shared_data))
+    assert f"{BEGIN}\n{found}\n\n{END}" in DOCUMENT.read_text(encoding="utf-8")
 
 
 @pytest.mark.real_data
