@@ -13,7 +13,11 @@ from typing import Any
 import click
 
 COMMANDS = {
-    "adam": "adam", "arbitration": "arbitration", "audit": "audit", "demo": "demo", "dev": "dev", "grade": "grade", "keys": "keys", "manifest": "manifest", "pacs": "pacs", "publish": "pages", "rebuild": "rebuild", "reidentify": "keys", "report": "pages", "run": "run", "simulate": "simulate", "site": "site", "sql": "query", "status": "status", "tidy": "tidy", "withdraw": "withdraw",
+    "adam": "adam", "arbitration": "arbitration", "audit": "audit", "demo": "demo", "dev": "dev",
+    "grade": "grade", "keys": "keys", "manifest": "manifest", "pacs": "pacs", "protocol": "protocol",
+    "publish": "pages", "rebuild": "rebuild", "reidentify": "keys", "report": "pages", "run": "run",
+    "simulate": "simulate", "site": "site", "sql": "query", "status": "status", "tidy": "tidy",
+    "withdraw": "withdraw",
 }
 """Each command or group, and its module in commands/: imported when it is asked for, so that the command line starts at once."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-import math
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,13 +13,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dagster_project.protocol import (
+    Fault,
+    Relation,
+    Sections,
+    find_broken_relations,
+    find_faults,
+    is_usable,
+    section_types,
+    setting_keys,
+    wording_of,
+)
+
 FLOORS = Path(__file__).with_name("registration.toml")
-
-OPTIONAL = frozenset({"study.sites"})
-"""Keys of a protocol that study.toml as shipped does not hold."""
-
-WITH_DEFAULTS = frozenset({"study.data_cutoff", "registration", "publish"})
-"""Sections and keys that a protocol may leave out: what is done then is the same as by the shipped one."""
 
 ROLES = ("PI", "ethics_committee", "steering_committee", "data_monitoring_committee", "sponsor", "statistician")
 """Who decides on an amendment, beside codes such as R1 or AB12: never a person's name, since it goes to pages and rows."""
@@ -30,19 +36,18 @@ DECISION = ("key", "value", "decided_by", "decided_on", "reason")
 WHERE = "[registration] amendments"
 """Where a protocol records them."""
 
-Sections = Mapping[str, Mapping[str, Any]]
+LONGEST_LINE, LONGEST_VALUE = 80, 40
+"""Characters of a setting that a message repeats."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """The bound of one key, and the values that have a meaning at all; `lowest` and `highest` are inclusive."""
+    """The bound of one key."""
 
     key: str
     at_least: float | None = None
     at_most: float | None = None
     among: tuple[str, ...] | None = None
-    lowest: float = -math.inf
-    highest: float = math.inf
 
     @property
     def bound(self) -> float | None:
@@ -54,13 +59,6 @@ class Floor:
         if self.among is not None:
             return set(value) <= set(self.among)
         return value >= self.at_least if self.at_least is not None else value <= self.at_most
-
-    def means_something(self, value: Any) -> bool:
-        """Whether a value is of the kind and in the range that the key needs; a text or true is no number, and NaN is none."""
-        if self.among is not None:
-            return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
-        kinds = (int,) if isinstance(self.bound, int) else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool) and self.lowest <= value <= self.highest
 
     def words(self) -> tuple[str, str]:
         """The bound in English and in Chinese."""
@@ -102,31 +100,30 @@ def floors() -> Mapping[str, Floor]:
 
 
 def _floor(key: str, facts: Mapping[str, Any]) -> Floor:
-    lowest, highest = facts.get("range", (-math.inf, math.inf))
     among = tuple(facts["among"]) if "among" in facts else None
-    return Floor(key, facts.get("at_least"), facts.get("at_most"), among, lowest, highest)
+    return Floor(key, facts.get("at_least"), facts.get("at_most"), among)
 
 
 def find_problems(protocol: Sections, shipped: Sections) -> list[Problem]:
     """What keeps a protocol from being used; nothing where it may be.
 
-    1. A section or key that the shipped protocol does not have: a misspelled key would leave its rule without effect.
-    2. A key of the shipped protocol that is missing, as in a protocol of an earlier version.
-    3. A key with a floor whose value is of another kind or outside the range that has a meaning (NaN, a negative number,
-       a number as text).
+    1. A section or key that is not known: a misspelled key would leave its rule without effect.
+    2. A key that is missing, as in a protocol of an earlier version.
+    3. A value of another kind, or outside what has a meaning (NaN, a negative number, a number as text, a misspelled word).
     4. An amendment that does not say key, value, who (a code or a role), when and why, or of a key without a floor.
-    5. A value looser than registered, without an amendment of this very value.
+    5. Two values that cannot be meant together (`protocol.RELATIONS`).
+    6. A value looser than registered, without an amendment of this very value.
 
     Parameters
     ----------
     protocol, shipped
         Sections of the protocol that is used, and of the one that the program comes with.
     """
-    unknown = list(_unknown(protocol, shipped))
-    if unknown:
-        return unknown
-    wrong = [*_missing(protocol, shipped), *_senseless(protocol), *_incomplete(protocol)]
-    return wrong or list(_looser(protocol))
+    faults = find_faults(protocol)
+    wrong = [*(_faulty(fault, protocol, shipped) for fault in faults), *_incomplete(protocol)]
+    if wrong:
+        return wrong
+    return [*map(_broken, find_broken_relations(protocol)), *_looser(protocol)]
 
 
 def amendments_in_force(protocol: Sections) -> tuple[Amendment, ...]:
@@ -135,16 +132,8 @@ def amendments_in_force(protocol: Sections) -> tuple[Amendment, ...]:
     return tuple(a for a in found if _value(protocol, a.key) == a.value and not floors()[a.key].allows(a.value))
 
 
-def _unknown(protocol: Sections, shipped: Sections) -> Iterator[Problem]:
-    known = {f"{s}.{k}" for s, keys in shipped.items() for k in keys} | OPTIONAL
-    for section, keys in protocol.items():
-        names = [f"{section}.{key}" for key in keys] if isinstance(keys, Mapping) and section in shipped else [section]
-        for name in names:
-            if name not in known:
-                yield _unknown_key(name, known | set(shipped))
-
-
-def _unknown_key(name: str, known: set[str]) -> Problem:
+def _unknown_key(name: str) -> Problem:
+    known = [*setting_keys(), *section_types()]
     near = difflib.get_close_matches(name, sorted(known), n=1)
     en, zh = (f" Is {_place(near[0])} meant?", f"是否指 {_place(near[0])}？") if near else ("", "")
     return Problem(
@@ -153,44 +142,55 @@ def _unknown_key(name: str, known: set[str]) -> Problem:
     )
 
 
-def _missing(protocol: Sections, shipped: Sections) -> Iterator[Problem]:
-    """Keys that are not there; those with a floor are left to `_senseless`, which names it."""
-    needed = [f"{s}.{k}" for s, keys in shipped.items() if s not in WITH_DEFAULTS for k in keys]
-    for key in needed:
-        if key not in WITH_DEFAULTS and key not in floors() and _value(protocol, key) is None:
-            yield Problem(
-                f"{_place(key)} is missing: copy its line from the study.toml that the program comes with.",
-                f"{_place(key)} 缺失：请从程序自带的 study.toml 中复制该行。",
-            )
+def _faulty(fault: Fault, protocol: Sections, shipped: Sections) -> Problem:
+    place = _place(fault.key)
+    if fault.kind == "unknown":
+        return _unknown_key(fault.key)
+    if "." not in fault.key:
+        return Problem(
+            f"{place} is missing, or is no section: copy it from the study.toml that the program comes with.",
+            f"{place} 缺失，或不是一个节：请从程序自带的 study.toml 中复制该节。",
+        )
+    allowed, floor = wording_of(fault.key), floors().get(fault.key)
+    en, zh = floor.words() if floor else ("", "")
+    registered_en, registered_zh = (f"; registered is {en}", f"；注册方案为{zh}") if floor else ("", "")
+    if fault.kind == "missing":
+        line = _line(fault.key, shipped)
+        return Problem(
+            f"{place} is missing: write {allowed.en}{registered_en}. The study.toml that the program comes with has {line}.",
+            f"{place} 缺失：请填写{allowed.zh}{registered_zh}。程序自带的 study.toml 中为 {line}。",
+        )
+    value = _shown_value(_value(protocol, fault.key))
+    inside_en = "".join(f", entry {part}" if isinstance(part, int) else f", {part}" for part in fault.inside)
+    inside_zh = "".join(f"，第 {part} 项" if isinstance(part, int) else f"，{part}" for part in fault.inside)
+    return Problem(
+        f"{place}{value}{inside_en} has no value that can be used: write {allowed.en}{registered_en}.",
+        f"{place}{value}{inside_zh} 取值无效：请填写{allowed.zh}{registered_zh}。",
+    )
 
 
-def _senseless(protocol: Sections) -> Iterator[Problem]:
-    for key, floor in floors().items():
-        value = _value(protocol, key)
-        if not floor.means_something(value):
-            en, zh = floor.words()
-            is_en, is_zh = ("is missing", "缺失") if value is None else ("has no value that can be used", "取值无效")
-            form_en, form_zh = _form(floor)
-            yield Problem(
-                f"{_place(key)} {is_en}: write {form_en}; registered is {en}.",
-                f"{_place(key)} {is_zh}：请填写{form_zh}；注册方案为{zh}。",
-            )
+def _line(key: str, shipped: Sections) -> str:
+    """A setting as the shipped protocol has it; a long list is not written out."""
+    text = f"{key.partition('.')[2]} = {json.dumps(_value(shipped, key), ensure_ascii=False)}"
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
 
 
-def _form(floor: Floor) -> tuple[str, str]:
-    if floor.among is not None:
-        return "a list of words", "词列表"
-    whole = isinstance(floor.bound, int)
-    kind = ("a whole number", "整数") if whole else ("a number", "数字")
-    en = f"{kind[0]} from {floor.lowest:g} to {floor.highest:g}, without quotes"
-    return en, f"{floor.lowest:g} 至 {floor.highest:g} 的{kind[1]}，不加引号"
+def _shown_value(value: Any) -> str:
+    """A number or a word as it was written; lists and long texts are left to the file."""
+    if not isinstance(value, (bool, int, float, str)) or len(str(value)) > LONGEST_VALUE:
+        return ""
+    return f" = {json.dumps(value, ensure_ascii=False)}"
+
+
+def _broken(relation: Relation) -> Problem:
+    first, second = (_place(f"{relation.section}.{key}") for key in (relation.first, relation.second))
+    return Problem(
+        f"{first} has to be {relation.words.en} {second}.",
+        f"{first} 须{relation.words.zh} {second}。",
+    )
 
 
 def _incomplete(protocol: Sections) -> Iterator[Problem]:
-    section = protocol.get("registration", {})
-    if not isinstance(section.get("amendments", []), list):
-        yield Problem(f"{WHERE} is a list of decisions.", f"{WHERE} 应为决定列表。")
-        return
     for number, entry in enumerate(_entries(protocol), start=1):
         wrong = _wrong_in(entry)
         if wrong:
@@ -208,7 +208,7 @@ def _wrong_in(entry: Any) -> list[str]:
     floor = floors().get(str(entry.get("key")))
     sound = {
         "key": floor is not None,
-        "value": floor is not None and floor.means_something(entry.get("value")),
+        "value": floor is not None and is_usable(floor.key, entry.get("value")),
         "decided_by": _is_code_or_role(entry.get("decided_by")),
         "decided_on": _is_past_day(entry.get("decided_on")),
         "reason": isinstance(entry.get("reason"), str) and len(entry["reason"].split()) > 0,

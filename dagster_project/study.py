@@ -8,10 +8,12 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from dagster_project.protocol import Protocol
 from dagster_project.registration import Amendment, amendments_in_force, find_problems
 
 PROTOCOL = Path(__file__).with_name("study.toml")
@@ -21,11 +23,6 @@ FEATURE_LIMIT = "feature_icc_lower_minimum"
 
 SHARE_IN_PRACTICE = "response_share_in_practice"
 """The share of responders among patients who were not enrolled by outcome."""
-
-
-SITES_FORM = 'study.toml, [study] sites, is a list of codes or a table of codes and names: sites = { BJCH = "full name" }'
-
-
 NOT_OF_RESULTS = ("publish",)
 """Sections that no result depends on: a change there trains and measures nothing anew."""
 
@@ -40,6 +37,8 @@ class Study:
 
     >>> load_study().section("recist")["progression_mm"]
     5.0
+    >>> load_study().protocol.recist.progression_mm
+    5.0
     """
 
     sections: Mapping[str, Mapping[str, Any]]
@@ -49,6 +48,11 @@ class Study:
         """One section; KeyError names it where it is missing."""
         return self.sections[name]
 
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The same with a type for every setting."""
+        return Protocol.model_validate({name: dict(keys) for name, keys in self.sections.items()})
+
     @property
     def learning(self) -> Mapping[str, Any]:
         """What models are trained and judged by: the section [model], the limit by which features are stable ([agreement]), and the share of responders in practice ([endpoints])."""
@@ -57,14 +61,13 @@ class Study:
 
     @property
     def sites(self) -> Mapping[str, str]:
-        """Full name by code of the sites that `[study] sites` lists, a code without one by itself; empty where nothing is listed.
+        """Full name by code of the sites that `[study] sites` lists.
 
-        Raises
-        ------
-        StudyError
-            Where it is neither a list of codes nor a table of codes and names.
+        A code without a name stands for itself; empty where nothing is listed.
         """
-        return MappingProxyType(_named(self.sections.get("study", {}).get("sites", ())))
+        listed = self.sections.get("study", {}).get("sites", ())
+        named = listed if isinstance(listed, Mapping) else dict.fromkeys(listed, "")
+        return MappingProxyType({code: " ".join(name.split()) or code for code, name in named.items()})
 
     def site_name(self, code: str) -> str:
         """A site for pages: its full name with its code, or its code alone."""
@@ -86,17 +89,6 @@ class Study:
         return digest_of({name: dict(self.sections[name]) for name in names})
 
 
-def _named(listed: object) -> dict[str, str]:
-    pairs: list[tuple[Any, Any]] = [(None, None)]
-    if isinstance(listed, Mapping):
-        pairs = list(listed.items())
-    elif isinstance(listed, (list, tuple)):
-        pairs = [(one, "") for one in listed]
-    if not all(isinstance(text, str) for pair in pairs for text in pair):
-        raise StudyError(SITES_FORM)
-    return {code: " ".join(name.split()) or code for code, name in pairs}
-
-
 def digest_of(value: object) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -116,18 +108,38 @@ def load_study(path: Path | None = None) -> Study:
         Where it is looser than the registration without a recorded decision, or holds a key that nobody knows
         (`registration.find_problems`).
     """
-    protocol, shipped = _sections(path or protocol_file()), _sections(PROTOCOL)
-    problems = find_problems(protocol, shipped)
+    source = path or protocol_file()
+    return _study(_text(source), source.name)
+
+
+@lru_cache(maxsize=8)
+def _study(text: str, name: str) -> Study:
+    """A text is read once, however many steps and objects need it."""
+    protocol = _parse(text, name)
+    problems = find_problems(protocol, read_sections(PROTOCOL))
     if problems:
         raise StudyError("\n".join([*(p.en for p in problems), *(p.zh for p in problems)]))
-    results = {name: keys for name, keys in protocol.items() if name not in NOT_OF_RESULTS}
-    return Study(MappingProxyType({k: MappingProxyType(v) for k, v in protocol.items()}), digest_of(results))
+    sections = Protocol.model_validate(protocol).model_dump(exclude_unset=True)
+    results = {section: keys for section, keys in sections.items() if section not in NOT_OF_RESULTS}
+    return Study(MappingProxyType({k: MappingProxyType(v) for k, v in sections.items()}), digest_of(results))
 
 
-def _sections(source: Path) -> dict[str, dict[str, Any]]:
+def read_sections(source: Path) -> dict[str, dict[str, Any]]:
+    """A protocol as it is written, unchecked."""
+    return _parse(_text(source), source.name)
+
+
+def _text(source: Path) -> str:
     try:
-        return tomllib.loads(source.read_text(encoding="utf-8"))
+        return source.read_text(encoding="utf-8")
     except OSError as error:
         raise StudyError(f"the protocol, {source.name}, cannot be read ({error.strerror}): see LAKEHOUSE_STUDY") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise StudyError(f"the protocol, {source.name}, is no TOML in UTF-8: {error}") from None
+
+
+def _parse(text: str, name: str) -> dict[str, dict[str, Any]]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"the protocol, {name}, is no TOML in UTF-8: {error}") from None

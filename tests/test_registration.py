@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dagster_project.cli import COMMANDS, main
-from dagster_project.registration import ROLES, WITH_DEFAULTS, amendments_in_force, find_problems, floors
+from dagster_project.protocol import has_default, lowest_and_highest, setting_keys
+from dagster_project.registration import ROLES, amendments_in_force, find_problems, floors
 from dagster_project.resources import Lakehouse
-from dagster_project.study import PROTOCOL, StudyError, _sections, load_study
+from dagster_project.study import PROTOCOL, StudyError, load_study, read_sections
 from tests.trial import SETTINGS, write_protocol
 
-SHIPPED = _sections(PROTOCOL)
+SHIPPED = read_sections(PROTOCOL)
 DECISION = {"key": "agreement.icc_minimum", "value": 0.8, "decided_by": "PI", "decided_on": "2026-05-01", "reason": "amendment 2"}
 KEYS = sorted(floors())
 LOOSER = {"at_least": -0.01, "at_most": 0.01}
@@ -44,7 +45,8 @@ def beyond(key: str, *, looser: bool) -> Any:
     step = 1 if isinstance(floor.bound, int) else 0.005
     down = (floor.at_least is not None) == looser
     value = floor.bound - step if down else floor.bound + step
-    return min(max(value, floor.lowest), floor.highest)
+    lowest, highest = lowest_and_highest(key)
+    return type(value)(min(max(value, lowest), highest))
 
 
 def test_the_shipped_protocol_is_exactly_as_registered_or_stricter() -> None:
@@ -100,7 +102,11 @@ def test_a_floor_that_is_left_out_is_no_way_around_it(key: str) -> None:
     assert "missing" in problem.en
 
 
-WITHOUT_FLOOR = sorted(f"{s}.{k}" for s, keys in SHIPPED.items() if s not in WITH_DEFAULTS for k in keys if f"{s}.{k}" not in {*KEYS, *WITH_DEFAULTS})
+DEFAULTED = ("registration", "publish", "study.data_cutoff")
+WITHOUT_FLOOR = sorted(
+    key for key in setting_keys()
+    if key not in KEYS and not has_default(key) and not has_default(key.partition(".")[0])
+)
 
 
 @pytest.mark.parametrize("key", WITHOUT_FLOOR)
@@ -113,7 +119,7 @@ def test_a_protocol_of_an_earlier_version_is_refused_by_the_key_that_it_lacks(ke
     assert f"[{section}] {name} is missing" in problem.en
 
 
-@pytest.mark.parametrize("left_out", sorted(WITH_DEFAULTS))
+@pytest.mark.parametrize("left_out", DEFAULTED)
 def test_what_has_a_default_may_be_left_out(left_out: str) -> None:
     section, _, name = left_out.partition(".")
     sections = protocol({})

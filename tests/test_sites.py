@@ -72,7 +72,7 @@ def test_a_list_that_cannot_be_used_is_named_by_its_entry(home: Home, tmp_path: 
         is_site("BJCH")
     told = call(home, "run")
     assert told.exit_code == 1
-    assert told.output.startswith("Error: study.toml, [study] sites")
+    assert told.output.startswith("Error: study.toml [study] sites")
 
 
 def test_a_changed_list_counts_at_once(listed: Path) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dagster_project.protocol import SITE_PATTERN
+
 Type = Literal["string", "int32", "int64", "double", "bool", "date", "timestamp", "list<string>"]
 
 VISIT_PATTERN = r"^(?:T[012]|V\d+)$"
 """T0, T1 and T2 are the protocol's visits; every other CT is V1, V2, … in order of date."""
-
-SITE_PATTERN = r"^(?:[A-Z]{2,8}|[A-Z]{1,7}[0-9]|[A-Z]{1,6}[0-9]{2})$"
-"""A site's code, as its folder in the landing is called: letters, then at most two digits, so that no hospital number is one."""
-
-SITE_FORM = "2 to 8 characters, capital letters first, then at most two digits"
-"""The same in words."""
 
 REGIONS = ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
 """The tumour and its peritumoral rings, in millimetres from its surface."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dagster_project.lake.columns import SITE_FORM, SITE_PATTERN
-from dagster_project.study import StudyError, load_study, protocol_file
+from dagster_project.protocol import SITE_FORM, SITE_PATTERN
+from dagster_project.study import load_study, protocol_file
 
 RECEIVED = "received"
 """A file of a site's vault that changes whenever the PACS has sent something new."""
@@ -47,7 +47,7 @@ def why_no_site(name: str) -> str:
     Raises
     ------
     StudyError
-        Where `[study] sites` cannot be used.
+        Where the protocol cannot be used.
     """
     if not _has_form(name):
         return NO_SITE
@@ -65,10 +65,7 @@ def listed_sites() -> frozenset[str]:
 @lru_cache(maxsize=8)
 def _listed(file: Path, _size: int, _modified: int) -> frozenset[str]:
     """Read once: every look at a folder asks."""
-    codes = frozenset(load_study(file).sites)
-    if not all(map(_has_form, codes)):
-        raise StudyError(f"study.toml, [study] sites: a site's code is {SITE_FORM}")
-    return codes
+    return frozenset(load_study(file).sites)
 
 
 def _has_form(name: str) -> bool:
