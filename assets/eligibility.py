@@ -15,5 +15,5 @@ def eligibility(lakehouse: Lakehouse) -> dg.MaterializeResult:
     names = ("patients", "treatments", "timepoints", "scans", "lesions", "reads")
     patients, treatments, timepoints, scans, lesions, reads = lakehouse.read(*names)
     rows = derive_eligibility(patients, treatments, timepoints, scans, lesions, reads, lakehouse.study)
-    picture = flow_picture({"eligibility": rows, "patients": patients}, task="T1")
+    picture = flow_picture({"eligibility": rows, "patients": patients}, lakehouse.study)
     return materialize_result(lakehouse.lake.replace(ELIGIBILITY.name, rows), rows, picture=picture)

@@ -3,6 +3,7 @@
 import dagster as dg
 import polars as pl
 
+from dagster_project.domain.slice_limits import FAULTS, UNKNOWN, has_fault, mark_slices
 from dagster_project.lake.tables import SCANS
 from dagster_project.resources import Lakehouse
 
@@ -16,10 +17,10 @@ FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_f
 def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count the scans that break rule I5."""
     limits = lakehouse.study.section("scans")
-    limit = limits["slice_thickness_mm"] + limits["slice_tolerance_mm"]
-    scans = lakehouse.lake.read(SCANS.name)
-    thick = scans.filter((pl.max_horizontal("slice_thickness_mm", "slice_spacing_mm", "largest_gap_mm") > limit) | (pl.col("n_duplicate_slices") > 0))
-    return _warning(thick, scans, f"of {scans.height} scans are thicker than {limits['slice_thickness_mm']} mm, have gaps or repeated slices")
+    scans = mark_slices(lakehouse.lake.read(SCANS.name), limits)
+    figures = {kind: int(scans[kind].sum()) for kind in (*FAULTS, UNKNOWN)}
+    text = f"of {scans.height} scans are thicker than {limits['slice_thickness_mm']} mm or of unknown thickness, have gaps or repeated slices"
+    return _warning(scans.filter(has_fault()), scans, text, **figures)
 
 
 @dg.asset_check(asset=SCANS.name, description=(

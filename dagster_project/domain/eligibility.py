@@ -12,6 +12,7 @@ import polars as pl
 
 from dagster_project.domain.findings import Rules, is_measurable
 from dagster_project.domain.responses import BASELINE, finding_of
+from dagster_project.domain.slice_limits import FAULTS, UNKNOWN, slice_faults
 from dagster_project.domain.timepoints import undated_cycles
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import CONTRADICTORY, ELIGIBILITY
@@ -185,16 +186,14 @@ def _over_visits(case: _Case, judge: Callable[[Row], Verdict]) -> Verdict:
 
 
 def judge_slices(scan: Row, rules: Rules) -> Verdict:
-    """I5, one scan: slices of at most 1 mm, nominal thickness and measured spacing, none missing or twice.
+    """I5, one scan: slices within the limit, nominal thickness and measured spacing, none missing or twice.
 
-    1. thickness or spacing above 1 mm, or a missing or duplicate slice: not_met
+    1. thickness or spacing above the limit, or a missing or duplicate slice: not_met
     2. thickness or spacing not known: unknown
     3. else met
     """
-    limit = rules["slice_thickness_mm"] + rules["slice_tolerance_mm"]
-    figures = {"slice_thickness_mm": limit, "slice_spacing_mm": limit, "n_missing_slices": 0, "n_duplicate_slices": 0}
-    above = [name for name, top in figures.items() if scan[name] is not None and scan[name] > top]
-    unknown = [name for name in figures if scan[name] is None]
+    found = slice_faults(scan, rules)
+    unknown, above = found[UNKNOWN], [name for kind in FAULTS for name in found[kind]]
     if above:
         return "not_met", f"{', '.join(above)} above the limit"
     return ("unknown", f"{', '.join(unknown)} missing") if unknown else ("met", "slices within the limit")

@@ -51,22 +51,32 @@ def target_response(  # noqa: PLR0911, one return a rule
     if after_complete and targets.there:
         return "PD", f"{', '.join(targets.there)} there again after complete response"
     if is_progression(targets.measured_mm, nadir_mm, rules):
-        return "PD", "sum at least 5 mm and 20 % above nadir" + (" by the measured part alone" if targets.missing else "")
+        alone = " by the measured part alone" if targets.missing else ""
+        return "PD", f"sum at least {progression_words(rules)} above nadir{alone}"
     if targets.missing:
         return "NE", f"{', '.join(targets.missing)} not evaluated"
     if is_response(targets.measured_mm, baseline.sum_mm, rules):
-        return "PR", "sum at most 70 % of baseline"
+        return "PR", f"sum at most {100 * rules['response_ratio']:g} % of baseline"
     return "SD", "neither PR nor PD"
 
 
+def progression_words(rules: Rules) -> str:
+    """How much a sum has to grow.
+
+    >>> progression_words({"progression_mm": 5.0, "progression_ratio": 1.2})
+    '5 mm and 20 %'
+    """
+    return f"{rules['progression_mm']:g} mm and {100 * (rules['progression_ratio'] - 1):g} %"
+
+
 def is_progression(size_mm: float, reference_mm: float, rules: Rules) -> bool:
-    """At least 5 mm and at least 20 % above the reference."""
+    """At least `progression_mm`, and at least `progression_ratio` times the reference."""
     edge = rules["tolerance"]
     return size_mm - reference_mm >= rules["progression_mm"] - edge and size_mm >= rules["progression_ratio"] * reference_mm - edge
 
 
 def is_response(size_mm: float, reference_mm: float, rules: Rules) -> bool:
-    """At most 70 % of the reference."""
+    """At most `response_ratio` times the reference."""
     return size_mm <= rules["response_ratio"] * reference_mm + rules["tolerance"]
 
 

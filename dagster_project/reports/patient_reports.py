@@ -13,7 +13,7 @@ import polars as pl
 from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import data_uri, render
-from dagster_project.reports.wording import CRITERIA, FACTS, english, plain, tone
+from dagster_project.reports.wording import FACTS, criterion_words, english, plain, tone
 from dagster_project.study import Study
 
 BASELINE = "T0"
@@ -119,7 +119,7 @@ def render_patient_report(
         generated_at=generated_at,
         simulated=s.is_simulated(own),
         facts=_facts(own["patients"], published),
-        eligibility=_eligibility(own["eligibility"]),
+        eligibility=_eligibility(own["eligibility"], study),
         visits=visits,
         timeline=draw_timeline(visits, own, study),
         outcome=_only(own["outcomes"]),
@@ -206,8 +206,9 @@ def _facts(patients: pl.DataFrame, published: Minimisation) -> list[tuple[str, s
     return [(en, zh, plain(shown.get(column))) for column, en, zh in FACTS]
 
 
-def _eligibility(eligibility: pl.DataFrame) -> dict[str, Any]:
-    missed = [{**r, "words": english(CRITERIA, r["criterion"])} for r in eligibility.filter(pl.col("verdict") != "met").to_dicts()]
+def _eligibility(eligibility: pl.DataFrame, study: Study) -> dict[str, Any]:
+    criteria, failed = criterion_words(study), eligibility.filter(pl.col("verdict") != "met")
+    missed = [{**r, "words": english(criteria, r["criterion"])} for r in failed.to_dicts()]
     return {"evaluated": eligibility.height > 0, "eligible": eligibility.height > 0 and not missed, "missed": missed}
 
 

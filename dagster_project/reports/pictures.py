@@ -8,6 +8,7 @@ import polars as pl
 
 from dagster_project.reports import figures, response_figures
 from dagster_project.reports import summaries as s
+from dagster_project.study import Study
 
 
 def _drawn(paint: Callable[[], bytes]) -> bytes | None:
@@ -23,9 +24,9 @@ def agreement_picture(reads: pl.DataFrame) -> bytes | None:
     return _drawn(lambda: figures.agreement_figure(pairs["first"].to_list(), pairs["second"].to_list()))
 
 
-def flow_picture(tables: Mapping[str, pl.DataFrame], task: str) -> bytes | None:
+def flow_picture(tables: Mapping[str, pl.DataFrame], study: Study) -> bytes | None:
     """The flow chart with exclusive first reasons."""
-    return _drawn(lambda: figures.flow_figure(s.list_stages(s.completed(tables), task)))
+    return _drawn(lambda: figures.flow_figure(s.list_stages(s.completed(tables), study)))
 
 
 def waterfall_picture(outcomes: pl.DataFrame) -> bytes | None:

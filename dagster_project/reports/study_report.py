@@ -59,8 +59,8 @@ def render_study_report(tables: Mapping[str, pl.DataFrame], study: Study, snapsh
 
 
 def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
-    rules, scans, enrolment = study.section("study"), study.section("scans"), s.summarise_enrolment(tables)
-    stages = s.list_stages(tables, study.section("model")["primary_task"])
+    rules, enrolment = study.section("study"), s.summarise_enrolment(tables)
+    stages = s.list_stages(tables, study)
     return {
         "enrolment": enrolment,
         "enrolment_total": {
@@ -74,7 +74,7 @@ def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
         "disclosure": s.summarise_disclosure(tables["disclosure"]),
         "publish": Minimisation.of(study),
         "reconciliation": s.summarise_reconciliation(tables["reconciliation"]),
-        "scans": s.summarise_scans(tables["scans"], scans["slice_thickness_mm"], scans["slice_tolerance_mm"]),
+        "scans": s.summarise_scans(tables["scans"], study.section("scans")),
     }
 
 

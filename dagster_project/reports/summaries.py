@@ -15,13 +15,15 @@ from dagster_project.domain.eligibility import CRITERIA as ORDER_OF_CRITERIA
 from dagster_project.domain.eligibility import derive_flow
 from dagster_project.domain.endpoints import clopper_pearson, kaplan_meier, log_rank
 from dagster_project.domain.quality import CLOSING
+from dagster_project.domain.slice_limits import has_fault, mark_slices
 from dagster_project.domain.survival import outcome_weights
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import BY_NAME, RECONCILIATION
 from dagster_project.reports.figures import Stage, area_under_roc
 from dagster_project.reports.response_figures import Course
-from dagster_project.reports.wording import CRITERIA, MEASUREMENTS, STAGES, english
+from dagster_project.reports.wording import MEASUREMENTS, STAGES, criterion_words, english
+from dagster_project.study import Study
 
 Tables = Mapping[str, pl.DataFrame]
 Row = dict[str, Any]
@@ -180,12 +182,13 @@ def summarise_flow(eligibility: pl.DataFrame) -> list[Row]:
     )
 
 
-def list_stages(tables: Tables, task: str) -> list[Stage]:
-    """The boxes of the flow chart: taken in, eligible, and trained on."""
+def list_stages(tables: Tables, study: Study) -> list[Stage]:
+    """The boxes of the flow chart, for the primary task: taken in, eligible, and trained on."""
+    task, criteria = study.section("model")["primary_task"], criterion_words(study)
     flow, cohort = summarise_flow(tables["eligibility"]), tables["training_cohort"].filter(pl.col("task") == task)
     if not flow:
         return []
-    left = tuple((f"{english(CRITERIA, r['criterion'])} ({r['criterion']})", r["n_first_reason"]) for r in flow if r["n_first_reason"])
+    left = tuple((f"{english(criteria, r['criterion'])} ({r['criterion']})", r["n_first_reason"]) for r in flow if r["n_first_reason"])
     stages = [
         Stage("Taken in", tables["eligibility"].select(WHO).n_unique(), left, "First criterion not met or not known"),
         Stage("Eligible", flow[-1]["remaining"]),
@@ -217,17 +220,21 @@ def summarise_exclusions(cohort: pl.DataFrame) -> list[Row]:
     )
 
 
-def summarise_scans(scans: pl.DataFrame, limit_mm: float, tolerance_mm: float) -> list[Row]:
-    """By site: scans, those within the slice limit by header and by measured spacing, gaps, duplicates, and each flag raised."""
-    thin = (pl.max_horizontal("slice_thickness_mm", "slice_spacing_mm") <= limit_mm + tolerance_mm).fill_null(value=False)
+def summarise_scans(scans: pl.DataFrame, limits: Mapping[str, Any]) -> list[Row]:
+    """By site: scans, those that meet rule I5, those that are thick, have gaps or duplicates, are not known, and each flag raised.
+
+    `limits` is study.toml [scans].
+    """
     return (
-        scans.group_by("site")
+        mark_slices(scans, limits).group_by("site")
         .agg(
             pl.len().alias("scans"),
-            thin.sum().alias("thin"),
+            (~has_fault()).sum().alias("thin"),
+            pl.col("thick").sum(),
             pl.col("slice_spacing_mm").median().alias("spacing_mm"),
-            (pl.col("n_missing_slices") > 0).sum().alias("gaps"),
-            (pl.col("n_duplicate_slices") > 0).sum().alias("duplicates"),
+            pl.col("gap").sum().alias("gaps"),
+            pl.col("duplicate").sum().alias("duplicates"),
+            pl.col("unknown").sum(),
             (~pl.col("chest_flag")).sum().alias("not_chest"),
             *(pl.col(flag).sum().alias(flag) for flag in SCAN_FLAGS),
         )

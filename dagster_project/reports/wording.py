@@ -6,6 +6,8 @@ import math
 from datetime import datetime
 from typing import Any
 
+from dagster_project.study import Study
+
 ABSENT = "–"
 """Stands where a value is NULL; never 0."""
 
@@ -14,21 +16,34 @@ DAYS_A_MONTH = 30.4375
 
 CRITERIA: dict[str, tuple[str, str]] = {
     "I1": ("NSCLC proven by histology or cytology", "病理证实的非小细胞肺癌"),
-    "I2": ("Stage III or IV, not resectable", "III–IV期，不可切除"),
+    "I2": ("Stage {stages}, not resectable", "{stages_zh}期，不可切除"),
     "I3": ("PD-1/PD-L1 antibody with chemotherapy", "PD-1/PD-L1抗体联合化疗"),
     "I4": ("CT at T0, T1 and T2", "T0、T1、T2均有CT"),
-    "I5": ("Slices ≤ 1 mm at all three", "三次层厚均≤1 mm"),
+    "I5": ("Slices ≤ {slices_mm:g} mm at all three", "三次层厚均≤{slices_mm:g} mm"),
     "I6": ("A measurable target lesion at T0", "T0有可测量靶病灶"),
     "I7": ("Complete baseline data", "基线资料完整"),
     "I8": ("EGFR, ALK and PD-L1 known", "EGFR、ALK、PD-L1已知"),
-    "I9": ("Age 18 or above", "年龄≥18岁"),
+    "I9": ("Age {age} or above", "年龄≥{age}岁"),
     "E1": ("No severe artifact at T0, T1 or T2", "三次均无严重伪影"),
     "E2": ("No other malignancy", "无其他恶性肿瘤"),
     "E3": ("No severe organ insufficiency", "无严重脏器功能不全"),
     "E4": ("No radiotherapy to the target before T0", "T0前靶病灶未放疗"),
     "E5": ("Consent not withdrawn", "未撤回知情同意"),
 }
-"""Each eligibility criterion as the condition a patient meets."""
+"""Each eligibility criterion as the condition a patient meets; `criterion_words` puts in the protocol's numbers."""
+
+
+def criterion_words(study: Study) -> dict[str, tuple[str, str]]:
+    """Each criterion in English and Chinese, with the numbers of this protocol."""
+    stages = study.section("eligibility")["stages"]
+    figures = {
+        "slices_mm": study.section("scans")["slice_thickness_mm"],
+        "age": study.section("eligibility")["minimum_age_years"],
+        "stages": " or ".join(stages),
+        "stages_zh": "、".join(stages),
+    }
+    return {code: (en.format(**figures), zh.format(**figures)) for code, (en, zh) in CRITERIA.items()}
+
 
 STAGES: dict[str, tuple[str, str]] = {
     "intake": ("Intake of images", "影像接收"),

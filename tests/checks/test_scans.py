@@ -8,7 +8,7 @@ import pytest
 from checks.scans import artifacts, slice_thickness
 from dagster_project.resources import Lakehouse
 
-FINE = {"slice_thickness_mm": 1.0, "slice_spacing_mm": 1.0, "largest_gap_mm": 1.0, "n_duplicate_slices": 0}
+FINE = {"slice_thickness_mm": 1.0, "slice_spacing_mm": 1.0, "n_missing_slices": 0, "n_duplicate_slices": 0}
 
 
 @pytest.mark.parametrize(("changes", "found"), [
@@ -16,8 +16,9 @@ FINE = {"slice_thickness_mm": 1.0, "slice_spacing_mm": 1.0, "largest_gap_mm": 1.
     ({"slice_thickness_mm": 1.009}, 0),  # 1. within the tolerance of 0.01 mm
     ({"slice_thickness_mm": 1.25}, 1),  # 2. thicker by its header
     ({"slice_thickness_mm": None, "slice_spacing_mm": 5.0}, 1),  # 3. thicker as measured, whatever the header lacks
-    ({"largest_gap_mm": 2.0}, 1),  # 4. a slice is missing
+    ({"n_missing_slices": 1}, 1),  # 4. a slice is missing
     ({"n_duplicate_slices": 1}, 1),  # 5. a slice is there twice
+    ({"slice_thickness_mm": None}, 1),  # 6. the header does not say
 ])
 def test_slice_thickness(lakehouse: Lakehouse, fill, changes: dict[str, object], found: int) -> None:
     fill("scans", {"scan": "S1", **FINE, **changes}, {"scan": "S2", **FINE})

@@ -15,7 +15,10 @@ import pytest
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import BY_NAME
 from dagster_project.reports import summaries as s
+from dagster_project.study import PROTOCOL, load_study
 from tests.reports.cohort import CRITERIA, MOMENT, bare, table, whole, without
+
+STUDY = load_study(PROTOCOL)
 
 A = {"site": "NORTH", "patient": "NORTH-A", "simulated": True}
 B = {"site": "NORTH", "patient": "NORTH-B", "simulated": False}
@@ -105,30 +108,30 @@ def test_flow_chart_ends_with_those_who_are_learnt_from():
         {**C, "task": "T1", "included": False, "exclusion": "slice_thickness"},
     ]
     found = tables(eligibility=judged(A) + judged(B) + judged(C, I5="not_met"), training_cohort=cohort)
-    taken, eligible, learnt = s.list_stages(found, "T1")
+    taken, eligible, learnt = s.list_stages(found, STUDY)
     assert (taken.count, taken.left) == (3, (("Slices ≤ 1 mm at all three (I5)", 1),))
     assert (eligible.count, eligible.left) == (2, (("responded by T1", 1),))
     assert learnt.count == 1
-    assert [stage.title for stage in s.list_stages(tables(eligibility=judged(A)), "T1")] == ["Taken in", "Eligible"]
-    assert s.list_stages(tables(), "T1") == []
+    assert [stage.title for stage in s.list_stages(tables(eligibility=judged(A)), STUDY)] == ["Taken in", "Eligible"]
+    assert s.list_stages(tables(), STUDY) == []
 
 
 def test_stages_of_the_chart_add_up_in_the_cohort():
-    stages = s.list_stages(whole(), "T1")
+    stages = s.list_stages(whole(), STUDY)
     for before, after in pairwise(stages):
         assert before.count - sum(n for _, n in before.left) == after.count
 
 
 def test_scans_count_as_thin_by_header_and_by_measured_spacing():
     def scan(number, thickness, spacing, **flags):
-        return {**A, "scan": f"S{number}", "n_slices": 9, "slice_thickness_mm": thickness, "slice_spacing_mm": spacing, **flags}
+        return {**A, "scan": f"S{number}", "n_slices": 9, "n_missing_slices": 0, "n_duplicate_slices": 0, "slice_thickness_mm": thickness, "slice_spacing_mm": spacing, **flags}
 
     row = s.summarise_scans(
         table("scans", [scan(1, 1.0, 1.0), scan(2, 1.0, 1.25), scan(3, None, 1.0), scan(4, 5.0, 1.0, metal_flag=True, chest_flag=False)]),
-        1.0,
-        0.01,
+        {"slice_thickness_mm": 1.0, "slice_tolerance_mm": 0.01},
     )[0]
-    assert (row["scans"], row["thin"], row["metal_flag"], row["not_chest"], row["motion_flag"]) == (4, 2, 1, 1, 0)
+    assert (row["scans"], row["thin"], row["thick"], row["unknown"]) == (4, 1, 2, 1)
+    assert (row["metal_flag"], row["not_chest"], row["motion_flag"]) == (1, 1, 0)
 
 
 def test_quarantine_lists_the_commonest_reasons_and_counts_the_rest():
