@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -33,8 +33,12 @@ PAIRS: Mapping[str, pl.DataType] = {
     **{f"{name}_{side}": pl.Float64() for name in MEASUREMENTS for side in "ab"},
     "dice": pl.Float64(), "dice_reason": pl.String(), "simulated": pl.Boolean(),
     "locked_at": pl.Datetime("us", "UTC"), "scan": pl.String(), "mask_digest_a": pl.String(), "mask_digest_b": pl.String(),
+    "readers": pl.List(pl.String()),
 }
-"""Names and types of the frame of pairs: one row per lesion at one visit, read by two locked readers."""
+"""Names and types of the frame of pairs: one row per lesion at one visit, read by two locked readers.
+
+`readers` are all who have read anything of the patient, locked or not.
+"""
 
 
 def derive_pairs(reads: pl.DataFrame, dice_of: DiceOf | None = None, *, site_reader: str = "SITE") -> pl.DataFrame:
@@ -55,14 +59,40 @@ def derive_pairs(reads: pl.DataFrame, dice_of: DiceOf | None = None, *, site_rea
         Gives the Dice of the masks of two rows of reads that both have one on the same scan. Without it nothing is compared:
         enough for `derive_arbitrations`, which takes the Dice from reader_agreement.
     """
-    locked = reads.filter(pl.col("locked_at").is_not_null() & (pl.col("reader") != site_reader))
+    persons = reads.filter(pl.col("reader") != site_reader)
+    readers = dict(_readers_by_patient(persons))
+    locked = persons.filter(pl.col("locked_at").is_not_null())
     rows = []
     for patient, own in _by_patient(locked.iter_rows(named=True)).items():
         of_reader = {(r["reader"], r["visit"], r["lesion"]): r for r in own}
         for a, b in _two_readers(of_reader):
             shared = sorted({key[1:] for key in of_reader if key[0] == a} & {key[1:] for key in of_reader if key[0] == b})
-            rows += [_pair(patient, of_reader[a, *key], of_reader[b, *key], dice_of) for key in shared]
+            rows += [
+                {**_pair(patient, of_reader[a, *key], of_reader[b, *key], dice_of), "readers": readers[patient]}
+                for key in shared
+            ]
     return pl.DataFrame(rows, schema=PAIRS)
+
+
+def _readers_by_patient(reads: pl.DataFrame) -> Iterable[tuple[Patient, list[str]]]:
+    grouped = reads.group_by("site", "patient").agg(pl.col("reader").unique().sort())
+    return (((site, patient), readers) for site, patient, readers in grouped.iter_rows())
+
+
+def why_no_arbiter(arbiter: str | None, readers: Collection[str]) -> str | None:
+    """Why somebody may not decide on a patient; None where they may.
+
+    1. nobody is named
+    2. whoever is named has read something of the patient: one of the two readers, or any other
+
+    >>> why_no_arbiter("R3", ["R1", "R2", "R3"])
+    'a reader of the patient'
+    >>> why_no_arbiter("A1", ["R1", "R2", "R3"]) is None
+    True
+    """
+    if not arbiter:
+        return "not named"
+    return "a reader of the patient" if arbiter in readers else None
 
 
 def _by_patient(rows: Iterable[Row]) -> dict[Patient, list[dict[str, Any]]]:
@@ -129,7 +159,7 @@ class _Scope:
 def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules: Mapping[str, Any]) -> pl.DataFrame:
     """READER_AGREEMENT: a row per lesion-visit (its Dice), and a row per site, visit and the cohort for each measurement.
 
-    1. A lesion-visit is arbitrated where an arbiter decided its patient's case: neither reader, for one of the two, after both had locked.
+    1. A lesion-visit is arbitrated where an arbiter (`why_no_arbiter`) decided its patient's case for one of the two readers, after both had locked.
     2. `icc_raw` is over all pairs, `icc_resolved` over those that were settled without an arbiter. Every row has both, and
        `arbitrated_share`: leaving out what was discordant flatters. Bounds are clustered by patient (`icc_by_patient`).
     3. ICC(2,1) where the same two readers read all pairs of the row, else ICC(1,1), and the reason says so.
@@ -160,13 +190,18 @@ def derive_reader_agreement(pairs: pl.DataFrame, decisions: pl.DataFrame, rules:
 
 
 def _decided_patients(pairs: Iterable[Row], decisions: pl.DataFrame) -> set[Patient]:
-    readers, locked = {}, lock_times(pairs)
-    for p in pairs:
-        readers[p["site"], p["patient"]] = {p["reader_a"], p["reader_b"]}
-    return {
-        patient for d in decisions.iter_rows(named=True)
-        if d["accepted_reader"] in (two := readers.get(patient := (d["site"], d["patient"]), set())) and d["arbiter"] and d["arbiter"] not in two
-        and not decided_early(d, locked.get(patient))}
+    locked = lock_times(pairs)
+    of_patient = {(p["site"], p["patient"]): p for p in pairs}
+    found = set()
+    for decision in decisions.iter_rows(named=True):
+        patient = (decision["site"], decision["patient"])
+        pair = of_patient.get(patient)
+        if pair is None or decision["accepted_reader"] not in {pair["reader_a"], pair["reader_b"]}:
+            continue
+        barred = why_no_arbiter(decision["arbiter"], pair["readers"])
+        if barred is None and not decided_early(decision, locked.get(patient)):
+            found.add(patient)
+    return found
 
 
 def lock_times(pairs: Iterable[Row]) -> dict[Patient, dt.datetime]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from dagster_project.domain.agreement import decided_early
+from dagster_project.domain.agreement import decided_early, why_no_arbiter
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import ARBITRATIONS, QUARANTINE
 
@@ -32,6 +32,7 @@ class Case:
     n_lesion_visits: int
     simulated: bool
     locked_at: dt.datetime | None = None
+    all_readers: frozenset[str] = frozenset()
 
 
 def derive_arbitrations(
@@ -49,7 +50,7 @@ def derive_arbitrations(
        `sum_difference_ratio` of their mean.
     6. `dice`: the Dice of a lesion's two masks is below `dice_arbitrate`.
 
-    A decision settles a case where the endorsed reader is one of the two, the arbiter, named, is neither, and both reads of
+    A decision settles a case where the endorsed reader is one of the two, the arbiter is named and has read nothing of the patient, and both reads of
     every visit that a trigger names were locked when it was made; the latest of several valid ones counts, those before it stay on record as superseded. Every other decision is refused, and the case stays open.
 
     Parameters
@@ -93,7 +94,10 @@ def find_cases(pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: p
         if triggers:
             own = lesions.get(patient, [])
             simulated = any(r["simulated"] for r in [*own, *responses.get(patient, [])])
-            cases[patient] = Case(patient, readers[patient], tuple(triggers), max(1, len(own)), simulated, _locked_at(paired.get(patient, []), triggers))
+            pairs_of = paired.get(patient, [])
+            everybody = {*readers[patient], *(r["evaluator"] for r in responses.get(patient, [])), *(n for p in pairs_of for n in p["readers"])}
+            cases[patient] = Case(
+                patient, readers[patient], tuple(triggers), max(1, len(own)), simulated, _locked_at(pairs_of, triggers), frozenset(everybody))
     return cases
 
 
@@ -163,15 +167,17 @@ def _dice_triggers(lesions: Sequence[Row], limit: float) -> list[str]:
     return [f"dice {r['visit']} {r['lesion']}" for r in lesions if r["dice_minimum"] is not None and r["dice_minimum"] < limit]
 
 
+NOT_NAMED = "column arbiter is empty; name the arbiter, the case stays open"
+A_READER = "column arbiter names a reader of the patient; a third person has to decide, the case stays open"
+
+
 def _why_invalid(decision: Row, case: Case | None) -> str | None:
     if case is None:
         return "decides a patient without an open case; check the patient, nothing was changed"
     if decision["accepted_reader"] not in case.readers:
         return "column accepted_reader names neither of the two readers of the case; endorse one of them, the case stays open"
-    if not decision["arbiter"]:
-        return "column arbiter is empty; name the arbiter, the case stays open"
-    if decision["arbiter"] in case.readers:
-        return "column arbiter names one of the two readers of the case; a third person has to decide, the case stays open"
+    if why_no_arbiter(decision["arbiter"], case.all_readers):
+        return NOT_NAMED if not decision["arbiter"] else A_READER
     if decided_early(decision, case.locked_at):
         return "column decided_at lies before the lock of a read of the case; look at both reads and decide again, the case stays open"
     return None

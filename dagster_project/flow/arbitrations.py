@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from dagster_project.domain.agreement import why_no_arbiter
 from dagster_project.domain.arbitration import mask_readers
 
 if TYPE_CHECKING:
@@ -82,9 +84,9 @@ def decide_case(lakehouse: Lakehouse, patient: str, letter: str, arbiter: str, n
     folder = lakehouse.home.vault / case["site"] / patient / DECISIONS
     if case["status"] != "open":
         raise UndecidableCase("the case is not open: it was settled; its decision stands")
-    if _waits(lakehouse, case):
+    if _waits(lakehouse, case, reads["reader"]):
         raise UndecidableCase("a decision on the case is recorded already; `lakehouse run` applies it")
-    if arbiter in {case["reader_a"], case["reader_b"], *reads["reader"]}:
+    if why_no_arbiter(arbiter, {case["reader_a"], case["reader_b"], *reads["reader"]}):
         raise UndecidableCase("the arbiter is a reader of the patient; a third person has to decide")
     if (reads["locked_at"] > now).any():
         raise UndecidableCase("a read of the case is not locked yet; decide when both are")
@@ -94,11 +96,14 @@ def decide_case(lakehouse: Lakehouse, patient: str, letter: str, arbiter: str, n
     return _append(folder, decision)
 
 
-def _waits(lakehouse: Lakehouse, case: dict[str, Any]) -> bool:
+def _waits(lakehouse: Lakehouse, case: dict[str, Any], readers: Iterable[str]) -> bool:
     """Whether a valid decision is there that no run has applied yet."""
     recorded = arbiter_decisions(lakehouse).filter(site=case["site"], patient=case["patient"])
-    readers = [case["reader_a"], case["reader_b"]]
-    return bool(recorded.filter(pl.col("accepted_reader").is_in(readers) & ~pl.col("arbiter").is_in(readers)).height)
+    two = {case["reader_a"], case["reader_b"]}
+    return any(
+        decision["accepted_reader"] in two and why_no_arbiter(decision["arbiter"], {*two, *readers}) is None
+        for decision in recorded.iter_rows(named=True)
+    )
 
 
 def _append(folder: Path, decision: dict[str, Any]) -> Path:

@@ -138,6 +138,27 @@ def test_a_decision_that_breaks_the_rules_is_refused_and_the_case_stays_open(fac
     assert reason in why
 
 
+THIRD = {"patient": "P1", "reader": "R3", "lesion": "L2", "visit": "T0", "scan": "T0"}
+
+
+@pytest.mark.parametrize("locked", [LOCKED, None])
+def test_whoever_has_read_anything_of_the_patient_is_no_third_person(locked):
+    """By a delivered table as by the command; neither the case nor the agreement takes the decision."""
+    pair = [{"reader": r, "lesion": "L1", "visit": v, "scan": v, "mask_digest": r + v, "longest_diameter_mm": 20.0, "volume_mm3": 900.0}
+            for r in ("R1", "R2") for v in ("T0", "T1")]
+    pairs = derive_pairs(table("reads", *pair, {**THIRD, "locked_at": locked}), lambda *_: 0.1)
+    by_reader = frame(DECISIONS, decision(arbiter="R3"))
+    (case,), ((_, why),) = arbitrate(pairs, decisions=by_reader)
+    assert case["status"] == "open"
+    assert "a reader of the patient" in why
+    found = derive_reader_agreement(pairs, by_reader, RULES)
+    assert found.filter(scope="lesion")["arbitrated_share"].to_list() == found_without_decision(pairs)
+
+
+def found_without_decision(pairs):
+    return derive_reader_agreement(pairs, NOBODY, RULES).filter(scope="lesion")["arbitrated_share"].to_list()
+
+
 @pytest.mark.parametrize("facts", [{}, {"patient": "P7"}, {"site": "BB"}])
 def test_a_decision_without_a_case_is_refused(facts):
     cases, ((_, why),) = arbitrate(decisions=frame(DECISIONS, decision(**facts)))
