@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.domain.quality import judge_agreement
+from dagster_project.domain.quality import gate_closed, judge_agreement
 from dagster_project.flow.gate import describe
 from dagster_project.lake.tables import READER_AGREEMENT
 from dagster_project.resources import Lakehouse
@@ -20,7 +20,7 @@ def icc(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     closed, but nothing in the data is wrong.
     """
     verdicts = judge_agreement(lakehouse.lake.read(READER_AGREEMENT.name), lakehouse.study)
-    broken = [v for v in verdicts if v.verdict in {"fail", "cannot_evaluate"}]
+    broken = gate_closed(verdicts)
     failed = not broken or any(v.verdict == "fail" for v in broken)
     severity = dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(passed=not broken, severity=severity, description=" ".join(map(describe, broken)) or "every site agrees",

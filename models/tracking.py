@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.quality import Verdict
+from dagster_project.domain.quality import Verdict, gate_closed
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.study import SHARE_IN_PRACTICE
@@ -123,7 +123,7 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     GateClosedError
         Rule 1.
     """
-    closed = [v for v in verdicts if v.kind == "cohort" and v.verdict in {"fail", "cannot_evaluate"}]
+    closed = gate_closed(verdicts)
     if closed:
         raise GateClosedError(closed)
     artifact_root.mkdir(parents=True, exist_ok=True)

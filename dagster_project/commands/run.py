@@ -179,10 +179,11 @@ def _run_flow(home: Home, only: Sequence[str], leave_out: Sequence[str], done: _
             imaging += _imaging_work(result)
             checks |= _checks(result, site)
             opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
-            for step, reason in _failures(result):
-                closed = reason.startswith(GATE_CLOSED)
-                gate = reason if closed else gate
-                failed += [] if closed else [f"{site or job} {step}: {reason}"]
+            for failure in _failures(result):
+                if failure.gate_closed:
+                    gate = failure.reason
+                else:
+                    failed.append(f"{site or job} {failure.step}: {failure.reason}")
     opened &= not gate
     CONSOLE.print(f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused.")
     broken = tuple(sorted((severity, name) for name, severity in checks.items() if severity != PASSED))
@@ -240,7 +241,7 @@ def materialise_tables(home: Home, site: str | None, tables: Collection[str]) ->
             tags=process_tags())
         _print_assets(result)
         failures = list(_failures(result))
-    return [f"{site or 'cohort'} {step}: {reason}" for step, reason in failures if not reason.startswith(GATE_CLOSED)]
+    return [f"{site or 'cohort'} {f.step}: {f.reason}" for f in failures if not f.gate_closed]
 
 
 def refuse_damaged(home: Home) -> None:
@@ -314,21 +315,35 @@ def _print_assets(result: dg.ExecuteInProcessResult) -> None:
         CONSOLE.print(f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}", soft_wrap=True)
 
 
-def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class _Failed:
+    """A step that failed, or a job that did not start."""
+
+    step: str
+    reason: str
+    gate_closed: bool = False
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[_Failed]:
+    """What failed, each printed."""
+    for failure in _find_failures(result):
+        colour = "yellow" if failure.gate_closed else "red"
+        CONSOLE.print(f"  [{colour}]{failure.step}[/{colour}] {escape(failure.reason)}")
+        yield failure
+
+
+def _find_failures(result: dg.ExecuteInProcessResult) -> Iterator[_Failed]:
+    from dagster_project.flow.gate import is_gate_closed
+
     steps = [e for e in result.all_events if e.is_step_failure]
     for event in steps:
         data = event.step_failure_data
-        own = data.user_failure_data.description if data.user_failure_data else None
-        yield from _failure(str(event.step_key), own or _reason(data.error))
+        own = data.user_failure_data
+        reason = own.description if own and own.description else _reason(data.error)
+        yield _Failed(str(event.step_key), reason, gate_closed=own is not None and is_gate_closed(own.metadata))
     if not (steps or result.success):
         ends = [e.job_failure_data.error for e in result.all_events if e.is_job_failure]
-        yield from _failure("did not start", _reason(ends[0] if ends else None))
-
-
-def _failure(step: str, reason: str) -> Iterator[tuple[str, str]]:
-    colour = "yellow" if reason.startswith(GATE_CLOSED) else "red"
-    CONSOLE.print(f"  [{colour}]{step}[/{colour}] {escape(reason)}")
-    yield step, reason
+        yield _Failed("did not start", _reason(ends[0] if ends else None))
 
 
 def _reason(error: SerializableErrorInfo | None) -> str:

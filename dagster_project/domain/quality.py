@@ -43,10 +43,15 @@ class Verdict:
     verdict: Decision
     detail: str
 
+    @property
+    def closes(self) -> bool:
+        """Whether it closes the gate: a cohort rule that failed, or that cannot be evaluated."""
+        return self.kind == "cohort" and self.verdict in CLOSING
+
 
 def gate_closed(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """The cohort rules that close the gate: failed, or not to be evaluated."""
-    return [v for v in verdicts if v.kind == "cohort" and v.verdict in CLOSING]
+    return [v for v in verdicts if v.closes]
 
 
 def is_open(verdicts: pl.DataFrame, protocol_digest: str) -> bool:

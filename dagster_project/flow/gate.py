@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import dagster as dg
@@ -54,7 +55,16 @@ def refuse_other_protocol(lakehouse: Lakehouse) -> None:
     """
     judged = set(lakehouse.lake.read(QUALITY_VERDICTS.name)["protocol_digest"])
     if judged != {lakehouse.study.digest}:
-        raise dg.Failure(description=OTHER_PROTOCOL, allow_retries=False)
+        raise dg.Failure(description=OTHER_PROTOCOL, metadata=CLOSED, allow_retries=False)
+
+
+CLOSED = {"gate": "closed"}
+"""Metadata of a failure that is no fault: the data, or a changed protocol, close the gate."""
+
+
+def is_gate_closed(metadata: Mapping[str, dg.MetadataValue]) -> bool:
+    """Whether a step failed since the gate is closed, by the metadata of its failure."""
+    return all(name in metadata and metadata[name].value == value for name, value in CLOSED.items())
 
 
 OTHER_PROTOCOL = "The gate is closed. study.toml was changed after the gate was judged: run again with the protocol that is meant."
@@ -102,7 +112,7 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     if closed:
         raise dg.Failure(
             description="The gate is closed. " + " ".join(describe(v) for v in closed), allow_retries=False,
-            metadata={f"{v.rule} [{v.scope}]": f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}" for v in closed} | {"snapshot": snapshot})
+            metadata={f"{v.rule} [{v.scope}]": f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}" for v in closed} | {"snapshot": snapshot, **CLOSED})
     return verdicts, snapshot
 
 

@@ -68,6 +68,8 @@ def test_a_protocol_changed_after_the_verdict_shuts_the_gate(lakehouse: Lakehous
     with pytest.raises(dg.Failure, match="changed after the gate was judged") as refused:
         refuse_other_protocol(lakehouse)
     assert str(refused.value.description).startswith("The gate is closed.")
+    assert is_gate_closed(refused.value.metadata)
+    assert not is_gate_closed(dg.Failure(description="The gate is closed. said by a fault").metadata)
     assert gate_state(lakehouse.lake, lakehouse.study) == "closed"
     mark_rows(lakehouse.lake, lakehouse.study)
     assert marks(lakehouse) == {"closed"}
