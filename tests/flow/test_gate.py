@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from dagster_project.flow.gate import MARKED, gate_state, mark_rows, refuse_other_protocol
+from dagster_project.flow.gate import MARKED, gate_state, is_gate_closed, mark_rows, refuse_other_protocol
 from dagster_project.flow.predictions import PredictionSet, marked_predictions, save_predictions
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import ATTRIBUTIONS, BY_NAME
