@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dagster_project.radiomics.resampling import Array, Box, grow_box
+from dagster_project.radiomics.resampling import Array, Box, along_axes, grow_box
 
 WAVELET_MARGIN = 8
 """Voxels around the regions that a one-level coif1 transform needs: its filters have 6 taps."""
@@ -39,10 +39,12 @@ def derive_images(volume: Array, box: Box, settings: Mapping[str, Any]) -> Itera
     """
     from dagster_project.radiomics.kernels.laplacian import laplacian_of_gaussian
 
+    spacing = along_axes(settings["spacing_mm"])
     yield "original", volume[box]
     for sigma in settings["log_sigma_mm"]:
-        if min(volume.shape) >= max(LOG_SMALLEST_AXIS, int(np.ceil(sigma / settings["spacing_mm"])) + 1):
-            yield log_name(sigma), laplacian_of_gaussian(volume, box, sigma, settings["spacing_mm"])
+        needed = (max(LOG_SMALLEST_AXIS, int(np.ceil(sigma / mm)) + 1) for mm in spacing)
+        if all(n >= least for n, least in zip(volume.shape, needed, strict=True)):
+            yield log_name(sigma), laplacian_of_gaussian(volume, box, sigma, spacing)
     if settings["wavelet"]:
         yield from _wavelet_bands(volume, box, settings["wavelet"])
 

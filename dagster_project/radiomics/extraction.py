@@ -13,7 +13,15 @@ from dagster_project.lake.columns import REGIONS
 from dagster_project.radiomics import fused_engine, pyradiomics_engine
 from dagster_project.radiomics.derived_images import derive_images, derived_image_names
 from dagster_project.radiomics.ibsi_families import compute_families, family_features
-from dagster_project.radiomics.regions import RING_REACH_MM, Outline, Region, derive_regions, tumor_region
+from dagster_project.radiomics.processing import bins_of, check_processing, grid_spacing
+from dagster_project.radiomics.regions import (
+    RING_REACH_MM,
+    Outline,
+    Region,
+    derive_regions,
+    resegment,
+    tumor_region,
+)
 from dagster_project.radiomics.resampling import (
     Array,
     Box,
@@ -48,7 +56,10 @@ class Engine(Protocol):
     def class_feature_names(self, feature_class: str) -> tuple[str, ...]:
         """The features of a class, in order."""
 
-    def compute_region(self, image: Array, mask: Mask, classes: Any, *, bin_width_hu: float, spacing_mm: float) -> Features:
+    def compute_region(
+        self, image: Array, mask: Mask, classes: Any, *, bin_width_hu: float,
+        spacing_mm: float | Spacing, bin_count: int = 0, bin_start_hu: float | None = None,
+    ) -> Features:  # fmt: skip
         """All features of some classes of one region on one image."""
 
     def compute_shape(self, mask: Mask, spacing_mm: Spacing) -> Features:
@@ -88,7 +99,11 @@ PREPARATION = 2
 
 
 def engine_name(settings: Mapping[str, Any]) -> str:
-    """Engine, its version and that of the preparation, as stored with every value."""
+    """Engine, its version and that of the preparation, as stored with every value.
+
+    Asked first, so that a protocol by which no image can be prepared is refused here.
+    """
+    check_processing(settings)
     return f"{engine_of(settings).engine_name()}, preparation {PREPARATION}"
 
 
@@ -97,6 +112,7 @@ def feature_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
     Families of IBSI 1 that the protocol asks for come last.
     """
+    check_processing(settings)
     engine = engine_of(settings)
     of_classes = tuple(
         f"{image}_{feature_class}_{feature}"
@@ -111,9 +127,12 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
     """Features of the tumour and its rings, for each reader's mask of one lesion on one scan.
 
     1. One crop for all readers: the box around all masks, 10 mm for the rings, `padding_mm` for the filters, ended by the scan.
-    2. Resampled once to isotropic voxels on a grid centred on the scan: cubic B-spline for the image, a voxel is in the mask
-       where the mask covers more than half of it (`resample_mask`).
+    2. Resampled once to voxels of `processing.grid_spacing` on a grid centred on the scan: the image
+       by `interpolator`, a voxel is in the mask where the mask covers more than half of it
+       (`resample_mask`).
     3. Regions of each reader: see `regions.derive_regions`. Shape and volume of the tumour are taken on the scan's own grid.
+       Intensities and texture are taken where re-segmentation leaves the region, on every image
+       (`regions.resegment`).
     4. Each of the 14 images is made once; a region's features are computed on the part inside its own bounding box.
     5. A feature that cannot exist has value None and a reason: of its region, of its image, or of its formula.
 
@@ -138,8 +157,9 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
         A mask does not have the image's shape.
     CropTooLargeError
         The box around all masks, with its margin, is larger than the protocol allows.
-    UnknownEngineError
-        The protocol names an engine that does not exist.
+    UnknownEngineError, UnusableSettingError
+        The protocol names an engine that does not exist, or has a value by which no image can be
+        prepared.
     """
     for reader, mask in masks.items():
         check_grid(image, mask, f"the mask of reader {reader}")
@@ -158,19 +178,20 @@ def prepare_tumor(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) ->
 
     Raises
     ------
-    GridError, CropTooLargeError
+    GridError, CropTooLargeError, UnusableSettingError
         As `extract_lesion` does.
     """
     check_grid(image, mask, "the mask")
     box = bounding_box(mask)
     assert box is not None, "the mask has voxels"
     grid = _bounded_grid(image, box, settings)
-    tumor = tumor_region(resample_mask(mask, grid), settings, _outline(image, mask))
-    return resample_image(image, grid, round_hu=settings.get("round_hu", True)), tumor
+    on_grid = {**settings, "spacing_mm": grid.spacing_mm}
+    tumor = tumor_region(_on_grid(mask, grid, settings), on_grid, _outline(image, mask))
+    return _resampled(image, grid, settings), tumor
 
 
 def measure_tumor(volume: Array, tumor: Region, settings: Mapping[str, Any]) -> list[Row]:
-    """Features of a tumour on a finished isotropic crop: rows of feature, value, reason and region_volume_mm3.
+    """Features of a tumour on a finished crop: rows of feature, value, reason and region_volume_mm3.
 
     The same filters, engine and reasons as in `extract_lesion`, without rings; for lesions that were changed on purpose.
     """
@@ -183,15 +204,24 @@ def _prepare(
 ) -> tuple[Array, list[tuple[str, Region]]]:
     """The resampled crop, and the regions of all readers on it."""
     grid = _bounded_grid(image, box, settings)
-    volume = resample_image(image, grid, round_hu=settings.get("round_hu", True))
-    elsewhere = None if others is None else resample_mask(others, grid)
+    volume, on_grid = _resampled(image, grid, settings), {**settings, "spacing_mm": grid.spacing_mm}
+    elsewhere = None if others is None else _on_grid(others, grid, settings)
     outside = resample_outside(image, grid)
-    regions = [
-        (reader, region)
-        for reader, mask in masks.items()
-        for region in derive_regions(volume, resample_mask(mask, grid), elsewhere, settings, outside, _outline(image, mask))
-    ]
+    regions = []
+    for reader, mask in masks.items():
+        tumor, outline = _on_grid(mask, grid, settings), _outline(image, mask)
+        found = derive_regions(volume, tumor, elsewhere, on_grid, outside, outline)
+        regions += [(reader, region) for region in found]
     return volume, regions
+
+
+def _resampled(image: sitk.Image, grid: LesionGrid, settings: Mapping[str, Any]) -> Array:
+    round_hu, interpolator = settings.get("round_hu", True), settings.get("interpolator", "bspline")
+    return resample_image(image, grid, round_hu=round_hu, interpolator=interpolator)
+
+
+def _on_grid(mask: Mask, grid: LesionGrid, settings: Mapping[str, Any]) -> Mask:
+    return resample_mask(mask, grid, half_covered=settings.get("half_covered", "nearest"))
 
 
 def _outline(image: sitk.Image, mask: Mask) -> Outline:
@@ -203,7 +233,9 @@ def _outline(image: sitk.Image, mask: Mask) -> Outline:
 
 def _bounded_grid(image: sitk.Image, box: Box, settings: Mapping[str, Any]) -> LesionGrid:
     """The crop's grid, with room for rings and filters, unless it is larger than the protocol allows."""
-    grid = lesion_grid(image, box, margin_mm=RING_REACH_MM + settings["padding_mm"], spacing_mm=settings["spacing_mm"])
+    check_processing(settings)
+    margin_mm, spacing_mm = RING_REACH_MM + settings["padding_mm"], grid_spacing(image, settings)
+    grid = lesion_grid(image, box, margin_mm=margin_mm, spacing_mm=spacing_mm)
     if math.prod(grid.shape) > settings["maximum_crop_voxels"]:
         raise CropTooLargeError(math.prod(grid.shape), settings["maximum_crop_voxels"])
     return grid
@@ -211,37 +243,48 @@ def _bounded_grid(image: sitk.Image, box: Box, settings: Mapping[str, Any]) -> L
 
 def _measure(volume: Array, regions: list[tuple[str, Region]], settings: Mapping[str, Any]) -> list[Row]:
     """Rows of all regions: the images in the outer loop, so that one image is in memory at a time."""
+    regions = [(reader, resegment(volume, region, settings)) for reader, region in regions]
+    on_grid = {**settings, "spacing_mm": regions[0][1].spacing_mm}
     boxes = {id(region): bounding_box(region.mask) for _, region in regions if region.reason is None}
     inner = [box for box in boxes.values() if box is not None]
     values: dict[int, Features] = {id(region): {} for _, region in regions}
-    for name, part in derive_images(volume, union_box(inner), settings) if inner else ():
+    for name, part in derive_images(volume, union_box(inner), on_grid) if inner else ():
         for _, region in regions:
             if region.reason is None:
-                values[id(region)].update(_measure_region(name, part, region, union_box(inner), settings))
+                values[id(region)].update(_measure_region(name, part, region, union_box(inner), on_grid))
     for _, region in regions:
         if region.reason is None and settings.get("ibsi_families"):
-            of_families = compute_families(volume, region.mask, settings)
+            of_families = compute_families(volume, region.mask, on_grid, inside=region.inside)
             values[id(region)].update({f"{SHAPE_IMAGE}_{name}": value for name, value in of_families.items()})
     return [row for reader, region in regions for row in _rows(reader, region, values[id(region)], settings)]
 
 
 def _measure_region(name: str, part: Array, region: Region, outer: Box, settings: Mapping[str, Any]) -> Features:
     """One region's features on one image, both cut to the region's box."""
-    inside = region.mask[outer]
+    inside = region.intensity_mask[outer]
     box = bounding_box(inside)
     assert box is not None, "a region without a reason has voxels"
     engine, classes = engine_of(settings), _classes_of(name, settings)
-    own_grid = region.outline if SHAPE in classes else None
+    own_grid = _own_grid(region) if SHAPE in classes else None
     found = engine.compute_region(
         np.ascontiguousarray(part[box]),
         np.ascontiguousarray(inside[box]),
         classes if own_grid is None else [c for c in classes if c != SHAPE],
-        bin_width_hu=settings["bin_width_hu"],
-        spacing_mm=settings["spacing_mm"],
+        spacing_mm=region.spacing_mm,
+        **bins_of(settings, original=name == SHAPE_IMAGE),
     )
     if own_grid is not None:
         found |= engine.compute_shape(own_grid.mask, own_grid.spacing_mm)
     return {f"{name}_{feature}": value for feature, value in found.items()}
+
+
+def _own_grid(region: Region) -> Outline | None:
+    """What the shape is taken from, where that is not the intensity mask."""
+    if region.outline is not None or region.inside is None:
+        return region.outline
+    box = bounding_box(region.mask)
+    assert box is not None, "a region without a reason has voxels"
+    return Outline(np.ascontiguousarray(region.mask[box]), region.spacing_mm)
 
 
 def _rows(reader: str, region: Region, values: Features, settings: Mapping[str, Any]) -> Iterator[Row]:

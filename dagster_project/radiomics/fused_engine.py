@@ -30,7 +30,10 @@ def engine_name() -> str:
     return f"fused {VERSION} as {pyradiomics_engine.engine_name()}"
 
 
-def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_width_hu: float, spacing_mm: float) -> dict[str, Value]:
+def compute_region(
+    image: Array, mask: Mask, classes: Sequence[str], *, bin_width_hu: float,
+    spacing_mm: float | Spacing, bin_count: int = 0, bin_start_hu: float | None = None,
+) -> dict[str, Value]:  # fmt: skip
     """All features of some classes of one region on one image, keyed `class_Feature`; see `pyradiomics_engine.compute_region`.
 
     Within 1e-9 of the engine of reference. Left to that engine are co-occurrence of a region in which no two voxels are
@@ -39,9 +42,11 @@ def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_widt
     """
     from dagster_project.radiomics.kernels.discretise import discretise
 
-    levels = discretise(image, mask, bin_width_hu)
+    levels = discretise(image, mask, bin_width_hu, bin_count=bin_count, bin_start_hu=bin_start_hu)
     if len(levels.gray) > MOST_LEVELS:
-        return pyradiomics_engine.compute_region(image, mask, classes, bin_width_hu=bin_width_hu, spacing_mm=spacing_mm)
+        return pyradiomics_engine.compute_region(
+            image, mask, classes, bin_width_hu=bin_width_hu, spacing_mm=spacing_mm,
+            bin_count=bin_count, bin_start_hu=bin_start_hu)
     found: dict[str, Value] = {}
     for name in classes:
         values = _compute_class(name, image, mask, levels, spacing_mm)
@@ -68,7 +73,9 @@ def warm() -> None:
     laplacian_of_gaussian(image, (slice(2, 7),) * 3, 1.0, 1.0)
 
 
-def _compute_class(feature_class: str, image: Array, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, Value]:
+def _compute_class(
+    feature_class: str, image: Array, mask: Mask, levels: Levels, spacing_mm: float | Spacing,
+) -> dict[str, Value]:  # fmt: skip
     if len(levels.voxels) == 1 and feature_class in TEXTURE_CLASSES:
         return dict.fromkeys(class_feature_names(feature_class), (None, ONE_VOXEL))
     if feature_class == "glcm":
@@ -76,7 +83,9 @@ def _compute_class(feature_class: str, image: Array, mask: Mask, levels: Levels,
     return _with_reasons(_features(feature_class, mask, levels, spacing_mm))
 
 
-def _features(feature_class: str, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, float]:
+def _features(
+    feature_class: str, mask: Mask, levels: Levels, spacing_mm: float | Spacing,
+) -> dict[str, float]:  # fmt: skip
     from dagster_project.radiomics.kernels import firstorder, gldm, glrlm, glszm, ngtdm, shape
 
     if feature_class == "shape":
@@ -87,7 +96,9 @@ def _features(feature_class: str, mask: Mask, levels: Levels, spacing_mm: float)
     return matrix[feature_class](levels)
 
 
-def _cooccurrence(image: Array, mask: Mask, levels: Levels, spacing_mm: float) -> dict[str, Value]:
+def _cooccurrence(
+    image: Array, mask: Mask, levels: Levels, spacing_mm: float | Spacing,
+) -> dict[str, Value]:  # fmt: skip
     """Co-occurrence, with what hangs on the last bit taken from the engine of reference."""
     from dagster_project.radiomics.kernels.glcm import glcm_features
 

@@ -21,7 +21,12 @@ from dagster_project.radiomics.ibsi_filters import (
     filter_section,
     filter_verdicts,
 )
-from dagster_project.radiomics.ibsi_intensity import histogram, local_peaks, statistics, volume_histogram
+from dagster_project.radiomics.ibsi_intensity import (
+    binned_volume_histogram,
+    histogram,
+    local_peaks,
+    statistics,
+)
 from dagster_project.radiomics.ibsi_morphology import morphology
 from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, PLAIN, texture_features
 from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names, compute_class
@@ -124,17 +129,10 @@ def compute_families(prepared: Prepared, configuration: Configuration, aggregati
 
 
 def _volume_histogram(values: NDArray[np.float64], configuration: Configuration) -> dict[str, float]:
-    """Bins of a width stand for their middles, and as many bins as asked for are numbered."""
-    low, high = configuration.range_hu or (float(values.min()), float(values.max()))
     how = configuration.volume_histogram
-    if how is None:
-        return volume_histogram(np.rint(values), 1.0, low, high)
-    if isinstance(how, float):
-        middles = low + (np.minimum(np.floor((values - low) / how), (high - low) / how - 1) + 0.5) * how
-        return volume_histogram(middles, how, low + how / 2, high - how / 2)
-    width = (values.max() - values.min()) / how
-    numbers = np.minimum(np.floor((values - values.min()) / width) + 1, how)
-    return volume_histogram(numbers, 1.0, 1.0, float(how))
+    width, count = (how, 0) if isinstance(how, float) else (0.0, how or 0)
+    range_hu = configuration.range_hu
+    return binned_volume_histogram(values, range_hu=range_hu, bin_width_hu=width, bin_count=count)
 
 
 def reference_values(path: Path) -> dict[str, tuple[float, float]]:

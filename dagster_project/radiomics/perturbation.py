@@ -32,7 +32,9 @@ def measure_copies(
     4. filters and features as of any lesion, in whole HU where the protocol asks for them.
 
     Copies are seeded by the crop's own content: they repeat whatever the lesion or its patient is called. They are compared among
-    themselves: the unmoved lesion is none of them. They do not tell of breathing, dose, contrast phase or another scanner.
+    themselves: the unmoved lesion is none of them. They are turned, so that their voxels are cubes
+    also where the protocol leaves slices as they are: as large as `spacing_mm`, or as the scan's
+    pixels. They do not tell of breathing, dose, contrast phase or another scanner.
 
     Parameters
     ----------
@@ -54,9 +56,10 @@ def measure_copies(
 
 
 def _measure_copy(visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Settings, radiomics: Settings) -> list[Row]:
-    pose = {**settings, "spacing_mm": radiomics["spacing_mm"]}
+    cube = {"spacing_mm": radiomics["spacing_mm"] or visit.spacing_mm[2]}
+    pose = {**settings, **cube, "interpolator": radiomics.get("interpolator", "bspline")}
     volume, outline = copy_visit(visit, copy, noise, contour_mm, pose, margin_mm=settings["padding_mm"], growth_share=settings["growth_share"],
                                  within_voxels=True)
     hu = volume + visit.base_hu
     rounded = (np.rint(hu) if radiomics.get("round_hu", True) else hu).astype(np.float32)
-    return measure_tumor(rounded, tumor_region(outline, radiomics), radiomics)
+    return measure_tumor(rounded, tumor_region(outline, {**radiomics, **cube}), radiomics)

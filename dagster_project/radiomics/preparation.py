@@ -145,10 +145,14 @@ def _leans_backwards(profile: Volume) -> bool:
     return bool(differs.size) and bool(profile[::-1][differs[0]] < profile[differs[0]])
 
 
-def sample_visit(visit: Visit, spacing_mm: float, pose: Pose | None = None, margin_mm: float = SAMPLE_MARGIN_MM) -> tuple[Volume, Volume]:
-    """HU (cubic B-spline) and mask share (linear, 0–1) on an isotropic grid centred on the lesion's box, moved by a pose.
+def sample_visit(
+    visit: Visit, spacing_mm: float, pose: Pose | None = None, margin_mm: float = SAMPLE_MARGIN_MM,
+    *, interpolator: str = "bspline",
+) -> tuple[Volume, Volume]:  # fmt: skip
+    """HU and mask share (linear, 0–1) on an isotropic grid centred on the lesion's box, in a pose.
 
-    Beyond the scan's end, HU are mirrored and the mask is empty.
+    HU are interpolated by a cubic B-spline or linearly. Beyond the scan's end they are mirrored, and
+    the mask is empty.
     """
     box = bounding_box(visit.mask)
     assert box is not None, "a visit's mask has voxels"
@@ -159,7 +163,9 @@ def sample_visit(visit: Visit, spacing_mm: float, pose: Pose | None = None, marg
         points = rotation_matrix(pose.rotation_deg) @ points + pose.shift_mm[:, None]
     centre = np.array([[(part.start + part.stop - 1) / 2] for part in box])
     where = points / np.array(visit.spacing_mm)[:, None] + centre
-    volume = map_coordinates(visit.coefficients, where, order=SPLINE_ORDER, mode="mirror", prefilter=False)
+    linear = interpolator == "linear"
+    samples, order = (visit.values, 1) if linear else (visit.coefficients, SPLINE_ORDER)
+    volume = map_coordinates(samples, where, order=order, mode="mirror", prefilter=False)
     share = map_coordinates(visit.mask.astype(np.float32), where, order=1, mode="constant")
     shape = [len(axis) for axis in axes]
     return volume.reshape(shape), share.reshape(shape)
@@ -203,7 +209,8 @@ def copy_visit(
     rng = np.random.default_rng([visit.seed, copy])
     pose = Pose(rng.uniform(-1, 1, 3) * settings["rotation_deg"], rng.uniform(-1, 1, 3) * settings["shift_mm"])
     spacing = settings.get("spacing_mm", 1.0)
-    volume, share = sample_visit(visit, spacing, pose, margin_mm)
+    interpolator = settings.get("interpolator", "bspline")
+    volume, share = sample_visit(visit, spacing, pose, margin_mm, interpolator=interpolator)
     depth = depth_within_voxels(share) if within_voxels else depth_below_surface(share >= 0.5)
     lobes = smooth_field(rng, volume.shape, (READER_SCALE_MM / spacing,) * 3)
     noisy = still_volume(volume, noise) + noise_field(rng, volume.shape, noise)

@@ -36,14 +36,16 @@ def class_feature_names(feature_class: str) -> tuple[str, ...]:
     return tuple(name for name, deprecated in _feature_class(feature_class).featureNames.items() if not deprecated)
 
 
-def compute_region(image: Array, mask: Mask, classes: Sequence[str], *, bin_width_hu: float, spacing_mm: float) -> dict[str, Value]:
+def compute_region(
+    image: Array, mask: Mask, classes: Sequence[str], *, bin_width_hu: float,
+    spacing_mm: float | Spacing, bin_count: int = 0, bin_start_hu: float | None = None,
+) -> dict[str, Value]:  # fmt: skip
     """All features of some classes of one region on one image, keyed `class_Feature`.
 
     `image` and `mask` are cropped to the region: no feature of these classes depends on voxels outside it. Gray levels are
-    PyRadiomics' fixed bins, `bin_width_hu` wide, from the multiple of the width at or below the region's minimum; they are
-    computed once and shared by the classes.
+    those of `bin_edges`; they are computed once and shared by the classes.
     """
-    levels = discretise(image, mask, bin_width_hu)
+    levels = discretise(image, mask, bin_width_hu, bin_count=bin_count, bin_start_hu=bin_start_hu)
     found: dict[str, Value] = {}
     for name in classes:
         values = compute_class(name, image, mask, levels, spacing_mm=spacing_mm)
@@ -75,18 +77,43 @@ def compute_class(
         return {name: _value_of(calculator, name) for name in features or class_feature_names(feature_class)}
 
 
-def discretise(image: Array, mask: Mask, bin_width_hu: float) -> NDArray[np.int32]:
-    """PyRadiomics' gray levels inside the mask, 0 outside.
+def discretise(
+    image: Array, mask: Mask, bin_width_hu: float, *, bin_count: int = 0,
+    bin_start_hu: float | None = None,
+) -> NDArray[np.int32]:  # fmt: skip
+    """PyRadiomics' gray levels inside the mask, 0 outside; see `bin_edges`."""
+    values, levels = image[mask], np.zeros(image.shape, dtype=np.int32)
+    edges = bin_edges(values, bin_width_hu, bin_count=bin_count, bin_start_hu=bin_start_hu)
+    levels[mask] = np.digitize(values, edges)
+    return levels
 
-    The edges come from its own function, fed with the two extremes alone: it takes Python's min and max of all voxels otherwise.
+
+def bin_edges(
+    values: Array, bin_width_hu: float, *, bin_count: int = 0, bin_start_hu: float | None = None,
+) -> NDArray[np.floating]:  # fmt: skip
+    """Lower edges of the gray levels 1, 2, … of a region's values.
+
+    1. With `bin_count`, PyRadiomics' fixed number: as many bins over the values' own range. Where
+       single precision cannot tell them apart, at which PyRadiomics stops, in double precision.
+    2. Else with `bin_start_hu`, IBSI's fixed size after re-segmentation: `bin_width_hu` wide from
+       there; no value is lower.
+    3. Else PyRadiomics' fixed width: from the multiple of `bin_width_hu` at or below the minimum.
+
+    PyRadiomics' own function is fed with the two extremes alone: it takes Python's min and max of
+    all voxels otherwise.
     """
     from radiomics import imageoperations
 
-    values = image[mask]
-    edges = imageoperations.getBinEdges(np.array([values.min(), values.max()], dtype=values.dtype), binWidth=bin_width_hu)
-    levels = np.zeros(image.shape, dtype=np.int32)
-    levels[mask] = np.digitize(values, edges)
-    return levels
+    extremes = np.array([values.min(), values.max()], dtype=values.dtype)
+    if bin_count:
+        try:
+            return imageoperations.getBinEdges(extremes, binCount=bin_count)
+        except ValueError:
+            return imageoperations.getBinEdges(extremes.astype(np.float64), binCount=bin_count)
+    if bin_start_hu is not None:
+        highest = int((float(extremes[1]) - bin_start_hu) // bin_width_hu)
+        return bin_start_hu + bin_width_hu * np.arange(highest + 2)
+    return np.asarray(imageoperations.getBinEdges(extremes, binWidth=bin_width_hu))
 
 
 def _value_of(calculator: Any, name: str) -> Value:

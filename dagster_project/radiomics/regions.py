@@ -12,7 +12,14 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from dagster_project.lake.columns import REGIONS
-from dagster_project.radiomics.resampling import Array, Mask, Spacing, bounding_box, grow_box
+from dagster_project.radiomics.resampling import (
+    Array,
+    Mask,
+    Spacing,
+    along_axes,
+    bounding_box,
+    grow_box,
+)
 
 RING_BOUNDS_MM = {r: tuple(float(b) for b in m.groups()) for r in REGIONS if (m := re.fullmatch(r"ring_(\d+)_(\d+)", r))}
 """Inner and outer distance of each ring from the tumour's surface, read from the region's name."""
@@ -44,16 +51,25 @@ class Outline:
 
 @dataclass(frozen=True)
 class Region:
-    """A region's voxels on the isotropic grid; `reason` says why no feature may be taken from it.
+    """A region's voxels on the lesion's grid; `reason` says why no feature may be taken from it.
 
-    `outline` is what its shape is taken from, where that is another mask than the region's own.
+    `mask` is IBSI's morphological mask, and `inside` its intensity mask where re-segmentation has
+    left voxels out. `outline` is what its shape is taken from, where that is another mask than the
+    region's own.
     """
 
     name: str
     mask: Mask
+    spacing_mm: Spacing
     volume_mm3: float
     reason: str | None
     outline: Outline | None = None
+    inside: Mask | None = None
+
+    @property
+    def intensity_mask(self) -> Mask:
+        """The voxels whose intensities count."""
+        return self.mask if self.inside is None else self.inside
 
 
 def derive_regions(
@@ -67,11 +83,14 @@ def derive_regions(
     2. Of the ring, only lung is kept (`lung_hu`, inclusive), without the scan's other lesions.
     3. Where less than `ring_minimum_lung_share` of the ring is kept, the ring gives no features: it would describe chest wall.
     4. A region of fewer than `minimum_voxels` voxels gives none either.
-    5. Shape and volume of the tumour are those of `outline`: on the isotropic grid the volume of a ball of 6 mm changes by 4 %
+    5. Re-segmentation (`resegment`) comes later: it changes what is measured in a region, not where
+       the region lies.
+    6. Shape and volume of the tumour are those of `outline`: on the isotropic grid the volume of a ball of 6 mm changes by 4 %
        (one standard deviation, pixels of 0.977 mm) with its place in the scan.
 
-    A ring cut by the scan's end, or by the edge of its field of view (`outside`), is judged by the part inside. Vessels inside the lung window's upper bound stay in;
-    larger ones, chest wall and mediastinum do not.
+    `settings` are study.toml [radiomics] with `spacing_mm` as it is on this grid. A ring cut by the
+    scan's end, or by the edge of its field of view (`outside`), is judged by the part inside. Vessels
+    inside the lung window's upper bound stay in; larger ones, chest wall and mediastinum do not.
     """
     distance = surface_distance(tumor, settings["spacing_mm"])
     low, high = settings["lung_hu"]
@@ -96,13 +115,53 @@ def tumor_region(tumor: Mask, settings: Mapping[str, Any], outline: Outline | No
     return replace(region, volume_mm3=outline.volume_mm3, outline=outline)
 
 
-def surface_distance(tumor: Mask, spacing_mm: float) -> Array:
-    """Distance of each voxel outside the tumour from its surface, in millimetres; infinite beyond the outermost ring's reach."""
-    distance = np.full(tumor.shape, np.inf, dtype=np.float32)
-    box = bounding_box(tumor)
+def resegment(volume: Array, region: Region, settings: Mapping[str, Any]) -> Region:
+    """The region with its intensity mask, by IBSI's rules.
+
+    1. HU within `resegmentation_hu`, both ends included.
+    2. Of these, HU no further than `outlier_sd` standard deviations (of the population) from their
+       mean.
+    3. Where fewer than `minimum_voxels` are left, the region gives no features.
+
+    Where the protocol re-segments nothing, the region stays as it is.
+
+    Parameters
+    ----------
+    volume
+        The original image (z, y, x) in HU: filtered images are measured within the same voxels.
+    region
+        On the volume's grid; its mask, outline and volume stay as they are.
+    settings
+        study.toml [radiomics].
+    """
+    bounds, outlier_sd = settings.get("resegmentation_hu"), settings.get("outlier_sd", 0.0)
+    if region.reason is not None or not (bounds or outlier_sd):
+        return region
+    values = volume[region.mask].astype(np.float64)
+    kept = np.ones(values.shape, dtype=bool)
+    if bounds:
+        kept = (values >= bounds[0]) & (values <= bounds[1])
+    if outlier_sd and kept.any():
+        kept &= np.abs(values - values[kept].mean()) <= outlier_sd * values[kept].std()
+    inside = np.zeros_like(region.mask)
+    inside[region.mask] = kept
+    least = settings["minimum_voxels"]
+    too_few = f"fewer than {least} voxels after re-segmentation"
+    return replace(region, inside=inside, reason=too_few if int(kept.sum()) < least else None)
+
+
+def surface_distance(tumor: Mask, spacing_mm: float | Spacing) -> Array:
+    """Distance in millimetres of each voxel outside the tumour from its surface.
+
+    Infinite beyond the outermost ring's reach. Where slices are further apart than pixels, the
+    surface lies `SURFACE_VOXELS` of a pixel outside the voxels' centres, up and down too.
+    """
+    distance, spacing = np.full(tumor.shape, np.inf, dtype=np.float32), along_axes(spacing_mm)
+    box, pixel = bounding_box(tumor), spacing[2]
     if box is not None:
-        near = grow_box(box, int(np.ceil(RING_REACH_MM / spacing_mm)) + 2, tumor.shape)
-        distance[near] = (distance_transform_edt(~tumor[near]) - SURFACE_VOXELS) * spacing_mm
+        near = grow_box(box, int(np.ceil(RING_REACH_MM / min(spacing))) + 2, tumor.shape)
+        steps = distance_transform_edt(~tumor[near], sampling=[mm / pixel for mm in spacing])
+        distance[near] = (steps - SURFACE_VOXELS) * pixel
     return distance
 
 
@@ -110,7 +169,8 @@ def _region(name: str, mask: Mask, settings: Mapping[str, Any], reason: str | No
     count = int(mask.sum())
     if reason is None and count < settings["minimum_voxels"]:
         reason = f"fewer than {settings['minimum_voxels']} voxels after resampling"
-    return Region(name, mask, count * settings["spacing_mm"] ** 3, reason)
+    spacing = along_axes(settings["spacing_mm"])
+    return Region(name, mask, spacing, count * math.prod(spacing), reason)
 
 
 def _too_little_lung(shell: Mask, ring: Mask, minimum_share: float) -> str | None:

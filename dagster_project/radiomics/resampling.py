@@ -1,8 +1,8 @@
-"""One isotropic grid for a lesion: cropped from the scan first, aligned to the scan's centre as IBSI asks, resampled once."""
+"""One grid for a lesion: cropped from the scan first, centred on the scan's as IBSI asks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,9 @@ SPLINE_MARGIN = 32
 HALF_TOLERANCE = 1e-6
 """A share of a voxel that differs from one half by less is one half: rounding does not decide."""
 
+HALF_COVERED = ("nearest", "inside")
+"""What a voxel is that an outline covers by exactly one half: as the nearest voxel, or in (IBSI)."""
+
 GEOMETRY_DECIMALS = 9
 """Positions are rounded so: a spacing written as 0.9999999999999989 must not move half-way voxels to the other neighbour."""
 
@@ -38,7 +41,7 @@ class GridError(ValueError):
 
 @dataclass(frozen=True)
 class LesionGrid:
-    """The part of a scan's isotropic grid that a lesion needs, each axis apart (z, y, x).
+    """The part of a scan's new grid that a lesion needs, each axis apart (z, y, x).
 
     `positions` are centres of the new voxels in index units of the scan; `source` is the part of the scan they are based on.
     The whole scan's grid is centred on the scan (IBSI, "align grid centers"), so that a crop never shifts it.
@@ -46,7 +49,7 @@ class LesionGrid:
 
     positions: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
     source: Box
-    spacing_mm: float
+    spacing_mm: Spacing
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -100,16 +103,23 @@ def isotropic_positions(n: int, spacing_mm: float, target_mm: float) -> NDArray[
     return np.round((n - 1) / 2 + steps * (target_mm / spacing_mm), GEOMETRY_DECIMALS)
 
 
-def lesion_grid(image: sitk.Image, box: Box, *, margin_mm: float, spacing_mm: float) -> LesionGrid:
-    """The isotropic grid of `box` and `margin_mm` around it, ended by the scan's own ends."""
-    positions, source = [], []
-    for n, old_mm, part in zip(reversed(image.GetSize()), spacing_zyx(image), box, strict=True):
+def lesion_grid(
+    image: sitk.Image, box: Box, *, margin_mm: float, spacing_mm: float | Spacing,
+) -> LesionGrid:  # fmt: skip
+    """The grid of `box` and `margin_mm` around it, ended by the scan's own ends.
+
+    Isotropic where `spacing_mm` is one number.
+    """
+    positions, source, spacing = [], [], along_axes(spacing_mm)
+    axes = zip(reversed(image.GetSize()), spacing_zyx(image), spacing, box, strict=True)
+    for n, old_mm, new_mm, part in axes:
         reach = margin_mm / old_mm
-        whole = isotropic_positions(n, old_mm, spacing_mm)
+        whole = isotropic_positions(n, old_mm, new_mm)
         axis = whole[(whole >= part.start - 0.5 - reach) & (whole <= part.stop - 0.5 + reach)]
         positions.append(axis)
         source.append(slice(max(int(np.floor(axis[0])) - SPLINE_MARGIN, 0), min(int(np.ceil(axis[-1])) + SPLINE_MARGIN + 1, n)))
-    return LesionGrid((positions[0], positions[1], positions[2]), (source[0], source[1], source[2]), float(spacing_mm))
+    z, y, x = positions
+    return LesionGrid((z, y, x), (source[0], source[1], source[2]), spacing)
 
 
 def outside_field(image: sitk.Image, box: Box) -> Mask | None:
@@ -134,17 +144,21 @@ def scan_part(image: sitk.Image, box: tuple[slice, ...]) -> NDArray[np.int16]:
     return part[tuple(nearest)]
 
 
-def resample_image(image: sitk.Image, grid: LesionGrid, *, round_hu: bool = True) -> Array:
-    """Cubic B-spline interpolation of the scan at the grid's voxels, as float32 (z, y, x).
+def resample_image(
+    image: sitk.Image, grid: LesionGrid, *, round_hu: bool = True, interpolator: str = "bspline",
+) -> Array:  # fmt: skip
+    """Cubic B-spline or linear interpolation of the scan at the grid's voxels: float32 (z, y, x).
 
-    The same numbers as ITK's BSplineInterpolateImageFunction on the whole scan (mirrored ends), to 1e-9 HU: on aligned axes
-    interpolation is one matrix an axis, and only the crop is converted from int16. Rounded to whole HU where `round_hu`,
-    as IBSI asks of CT: without it a value on a bin's edge falls to either side by the last bit.
-    Padding is filled from the nearest measured voxel (`scan_part`).
+    The same numbers as ITK's BSplineInterpolateImageFunction (mirrored ends) or
+    LinearInterpolateImageFunction on the whole scan, to 1e-9 HU: on aligned axes interpolation is
+    one matrix an axis, and only the crop is converted from int16. Rounded to whole HU where
+    `round_hu`, as IBSI asks of CT: without it a value on a bin's edge falls to either side by the
+    last bit. Padding is filled from the nearest measured voxel (`scan_part`).
     """
-    crop = scan_part(image, grid.source)
+    crop, weights = scan_part(image, grid.source), _WEIGHTS[interpolator]
     over_z, over_y, over_x = (
-        _spline_weights(p - part.start, part.stop - part.start) for p, part in zip(grid.positions, grid.source, strict=True)
+        weights(p - part.start, part.stop - part.start)
+        for p, part in zip(grid.positions, grid.source, strict=True)
     )
     planes = np.empty((crop.shape[0], len(grid.positions[1]), len(grid.positions[2])))
     for k, plane in enumerate(crop):
@@ -153,12 +167,13 @@ def resample_image(image: sitk.Image, grid: LesionGrid, *, round_hu: bool = True
     return (np.rint(values) if round_hu else values).astype(np.float32)
 
 
-def resample_mask(mask: Mask, grid: LesionGrid) -> Mask:
+def resample_mask(mask: Mask, grid: LesionGrid, *, half_covered: str = "nearest") -> Mask:
     """Voxels of the grid of which the mask covers more than half, by trilinear interpolation (IBSI's partial volume of 0.5).
 
     Exactly one half is decided by the nearest voxel, half-way goes to the higher index: with pixels of
-    0.5 mm many voxels are half covered, and a mask that took all of them in would be too large. At
-    the scan's ends the mask goes on as it ends.
+    0.5 mm many voxels are half covered, and a mask that took all of them in would be too large. With
+    `half_covered` "inside" it takes them in, as IBSI's reference values ask. At the scan's ends the
+    mask goes on as it ends.
     """
     inside: Mask = np.zeros(grid.shape, dtype=bool)
     box = bounding_box(mask)
@@ -166,9 +181,12 @@ def resample_mask(mask: Mask, grid: LesionGrid) -> Mask:
         return inside
     near = _near_box(box, grid)
     positions = [p[part] for p, part in zip(grid.positions, near, strict=True)]
-    nearest = mask[np.ix_(*(_nearest(p, n) for p, n in zip(positions, mask.shape, strict=True)))]
     part = grow_box(box, 1, mask.shape)
     share = _trilinear(mask[part], [p - s.start for p, s in zip(positions, part, strict=True)])
+    if half_covered == "inside":
+        inside[near] = share >= 0.5 - HALF_TOLERANCE
+        return inside
+    nearest = mask[np.ix_(*(_nearest(p, n) for p, n in zip(positions, mask.shape, strict=True)))]
     inside[near] = np.where(np.abs(share - 0.5) <= HALF_TOLERANCE, nearest, share > 0.5)
     return inside
 
@@ -237,6 +255,19 @@ def _spline_weights(positions: NDArray[np.float64], n: int) -> NDArray[np.float6
     return solve_banded((1, 1), _transposed_prefilter(n), basis.T, check_finite=False).T
 
 
+def _linear_weights(positions: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """The matrix that takes n samples to linear interpolation at positions.
+
+    Beyond an end the last sample goes on.
+    """
+    weights, rows = np.zeros((len(positions), n)), np.arange(len(positions))
+    at = np.clip(positions, 0, n - 1)
+    lower = np.floor(at).astype(np.intp)
+    weights[rows, lower] = 1 - (at - lower)
+    weights[rows, np.minimum(lower + 1, n - 1)] += at - lower
+    return weights
+
+
 def _transposed_prefilter(n: int) -> NDArray[np.float64]:
     """Bands of the transposed matrix that takes spline coefficients to samples, ends mirrored."""
     bands = np.empty((3, n))
@@ -255,3 +286,10 @@ def _cubic(offset: NDArray[np.float64]) -> NDArray[np.float64]:
     distance = np.abs(offset)
     near = 2 / 3 - distance**2 + distance**3 / 2
     return np.where(distance < 1, near, np.where(distance < 2, (2 - distance) ** 3 / 6, 0.0))
+
+
+_WEIGHTS: Mapping[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
+    "bspline": _spline_weights, "linear": _linear_weights}
+
+INTERPOLATORS = tuple(_WEIGHTS)
+"""Of the image: cubic B-spline, or linear along each axis."""

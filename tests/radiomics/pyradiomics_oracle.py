@@ -16,7 +16,7 @@ CLASSES = ("firstorder", "shape", *TEXTURE_CLASSES)
 N = 9
 
 
-def plain_features(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1.0):
+def plain_features(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1.0, bin_count=0):
     """Values by class_Feature, None where PyRadiomics gives no finite number or stops."""
     logging.getLogger("radiomics").setLevel(logging.CRITICAL)
     images = [sitk.GetImageFromArray(image), sitk.GetImageFromArray(mask.astype(np.uint8))]
@@ -24,15 +24,15 @@ def plain_features(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1
         one.SetSpacing(tuple(reversed(along_axes(spacing_mm))))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return {f"{c}_{name}": value for c in classes for name, value in _class_values(c, images, bin_width_hu)}
+        return {f"{c}_{name}": value for c in classes for name, value in _class_values(c, images, bin_width_hu, bin_count or None)}
 
 
-def _class_values(feature_class, images, bin_width_hu):
+def _class_values(feature_class, images, bin_width_hu, bin_count):
     from radiomics import getFeatureClasses
 
     names = class_feature_names(feature_class)
     try:
-        calculator = getFeatureClasses()[feature_class](*images, binWidth=bin_width_hu)
+        calculator = getFeatureClasses()[feature_class](*images, binWidth=bin_width_hu, binCount=bin_count)
         if feature_class != "shape":
             calculator._initCalculation()
     except RuntimeError:

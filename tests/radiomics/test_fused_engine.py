@@ -22,8 +22,8 @@ IMAGES = odd_images(np.random.default_rng(20260113))
 SETTINGS = {"log_sigma_mm": [1.0, 2.0, 3.0, 4.0, 5.0], "wavelet": "coif1", "spacing_mm": 1.0}
 
 
-def fused(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1.0):
-    return fused_engine.compute_region(image, mask, classes, bin_width_hu=bin_width_hu, spacing_mm=spacing_mm)
+def fused(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1.0, **bins):
+    return fused_engine.compute_region(image, mask, classes, bin_width_hu=bin_width_hu, spacing_mm=spacing_mm, **bins)
 
 
 def differences(found, expected, ignored=()):
@@ -75,22 +75,66 @@ def test_single_voxel_has_values_but_no_texture():
     assert differences({name: found[name] for name in rest}, rest) == {}
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    shape=st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(2, 12)),
-    share=st.sampled_from([0.1, 0.4, 0.8, 1.0]),
-    spread=st.sampled_from([0.0, 5.0, 60.0, 400.0]),
-    rounded=st.booleans(),
-)
-@settings(max_examples=60, deadline=None, derandomize=True)
-def test_random_region_equals_pyradiomics(seed, shape, share, spread, rounded):
+def random_crop(seed, shape, share, spread, *, rounded):
+    """A random region in a random image, both cut to the region's box."""
     rng = np.random.default_rng(seed)
     mask = rng.random(shape) < share
     mask.flat[:2] = True
     values = rng.normal(rng.uniform(-900, 200), spread, shape)
-    image, mask = cropped((np.rint(values) if rounded else values).astype(np.float32), mask)
-    found = fused(image, mask)
-    assert differences(found, plain_features(image, mask), null_by_choice(found)) == {}
+    return cropped((np.rint(values) if rounded else values).astype(np.float32), mask)
+
+
+crops = st.builds(
+    random_crop, st.integers(0, 2**32 - 1), st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(2, 12)), st.sampled_from([0.1, 0.4, 0.8, 1.0]),
+    st.sampled_from([0.0, 5.0, 60.0, 400.0]), rounded=st.booleans())
+
+
+@given(crop=crops)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_random_region_equals_pyradiomics(crop):
+    found = fused(*crop)
+    assert differences(found, plain_features(*crop), null_by_choice(found)) == {}
+
+
+@given(crop=crops, bin_count=st.sampled_from([1, 7, 32, 64]))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_random_region_in_a_fixed_number_of_bins_equals_pyradiomics(crop, bin_count):
+    found = fused(*crop, bin_count=bin_count)
+    assert differences(found, plain_features(*crop, bin_count=bin_count), null_by_choice(found)) == {}
+
+
+@pytest.mark.parametrize("region", ["blob", "oblique plane", "scattered", "two voxels"])
+def test_odd_region_in_a_fixed_number_of_bins_equals_pyradiomics_on_every_odd_image(region):
+    for name, whole in IMAGES.items():
+        image, mask = cropped(whole, REGIONS[region])
+        found = fused(image, mask, bin_count=8)
+        assert differences(found, plain_features(image, mask, bin_count=8), null_by_choice(found)) == {}, name
+
+
+@given(crop=crops, below=st.sampled_from([0.0, 3.0, 180.0]), spacing=st.sampled_from([2.0, (3.0, 0.8, 0.7)]))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_random_region_in_bins_from_a_range_is_one_in_both_engines(crop, below, spacing):
+    bins = {"bin_width_hu": 25.0, "bin_start_hu": float(np.floor(crop[0][crop[1]].min())) - below, "spacing_mm": spacing}
+    reference = pyradiomics_engine.compute_region(*crop, CLASSES, **bins)
+    found = {name: value for name, value in fused(*crop, **bins).items() if value != (None, fused_engine.ONE_VOXEL)}
+    assert differences(found, {name: reference[name][0] for name in found}) == {}
+
+
+def test_bins_begin_where_they_are_told_to_and_are_otherwise_pyradiomics():
+    image = np.array([[[-490.0, -476.0, -475.0, 0.0, 399.0, 400.0]]], dtype=np.float32)
+    inside = np.ones(image.shape, dtype=bool)
+    assert pyradiomics_engine.discretise(image, inside, 25.0, bin_start_hu=-500.0).ravel().tolist() == [1, 1, 2, 21, 36, 37]
+    assert pyradiomics_engine.discretise(image, inside, 25.0).ravel().tolist() == [1, 1, 2, 21, 36, 37]
+    assert pyradiomics_engine.discretise(image, inside, 25.0, bin_start_hu=-1000.0).ravel().tolist() == [21, 21, 22, 41, 56, 57]
+    assert pyradiomics_engine.discretise(image, inside, 25.0, bin_count=89).ravel().tolist() == [1, 2, 2, 50, 89, 89]
+
+
+def test_more_bins_than_single_precision_can_tell_apart_are_made_in_double():
+    """A filter leaves such values of a flat region: PyRadiomics stops there."""
+    image = np.array([[[-2828.4272, -2828.427, -2828.427, -2828.4272]]], dtype=np.float32)
+    found = fused(image, np.ones(image.shape, dtype=bool), bin_count=32)
+    assert found["firstorder_Uniformity"] == (0.5, None)
+    assert found["glcm_JointAverage"][0] > 1
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagster_project.radiomics.kernels.compilation import kernel
+from dagster_project.radiomics.pyradiomics_engine import bin_edges
 from dagster_project.radiomics.resampling import Array, Mask
 
 
@@ -40,18 +41,17 @@ DIRECTIONS = tuple(d for d in product((-1, 0, 1), repeat=3) if d > (0, 0, 0))
 """The 13 directions (z, y, x) of three-dimensional texture matrices at distance 1."""
 
 
-def discretise(image: Array, mask: Mask, bin_width_hu: float) -> Levels:
-    """PyRadiomics' fixed bins: level 1 starts at the multiple of the width at or below the region's minimum.
-
-    The edges are PyRadiomics' own, computed from the two extremes in the image's own precision.
-    """
-    from radiomics import imageoperations
-
+def discretise(
+    image: Array, mask: Mask, bin_width_hu: float, *, bin_count: int = 0,
+    bin_start_hu: float | None = None,
+) -> Levels:  # fmt: skip
+    """Gray levels between the edges of `pyradiomics_engine.bin_edges`."""
     shape, voxels = _places(mask)
     values = image[mask]
-    extremes = np.array([values.min(), values.max()], dtype=values.dtype)
-    edges = np.asarray(imageoperations.getBinEdges(extremes, binWidth=bin_width_hu), dtype=np.float64)
-    levels = _assign(values, edges, float(bin_width_hu))
+    own = bin_edges(values, bin_width_hu, bin_count=bin_count, bin_start_hu=bin_start_hu)
+    edges = own.astype(np.float64)
+    width = float(edges[1] - edges[0]) if bin_count else float(bin_width_hu)
+    levels = _assign(values, edges, width)
     histogram = np.bincount(levels)
     gray = np.flatnonzero(histogram)
     grid = np.zeros(shape[0] * shape[1] * shape[2], dtype=np.int32)

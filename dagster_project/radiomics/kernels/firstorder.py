@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dagster_project.radiomics.kernels.compilation import kernel
 from dagster_project.radiomics.kernels.discretise import Levels
-from dagster_project.radiomics.resampling import Array
+from dagster_project.radiomics.resampling import Array, Spacing, along_axes
 
 EPS = np.spacing(1)
 """What PyRadiomics adds to a probability before its logarithm."""
@@ -15,7 +17,7 @@ FINE_BINS = 4096
 """Bins of the histogram that percentiles are looked up in; any number gives the same values."""
 
 
-def firstorder_features(levels: Levels, spacing_mm: float) -> dict[str, float]:
+def firstorder_features(levels: Levels, spacing_mm: float | Spacing) -> dict[str, float]:
     """PyRadiomics' first-order features.
 
     Sums run over the voxels in scan order with numpy's own pairing: in a flat region, where a mean differs from the value in
@@ -27,7 +29,7 @@ def firstorder_features(levels: Levels, spacing_mm: float) -> dict[str, float]:
     energy = float((x**2).sum())
     return {
         "Energy": energy,
-        "TotalEnergy": energy * (spacing_mm * spacing_mm * spacing_mm),
+        "TotalEnergy": energy * math.prod(along_axes(spacing_mm)),
         "RootMeanSquared": float(np.sqrt(energy / len(x))),
         "Mean": float(mean),
         **ordered,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dagster_project.radiomics.kernels.compilation import kernel
-from dagster_project.radiomics.resampling import Array, Box
+from dagster_project.radiomics.resampling import Array, Box, Spacing, along_axes
 
 Lanes = NDArray[np.float64]
 """One voxel of each line that is filtered side by side, or four coefficients."""
@@ -49,8 +49,10 @@ class Recursion:
         return np.array([n, m, d, [v * sum_n / sum_d for v in d], [v * sum_m / sum_d for v in d]])
 
 
-def laplacian_of_gaussian(volume: Array, box: Box, sigma_mm: float, spacing_mm: float) -> Array:
-    """The Laplacian of Gaussian, normalised across scales, of a float32 volume (z, y, x) with isotropic voxels, inside `box`.
+def laplacian_of_gaussian(
+    volume: Array, box: Box, sigma_mm: float, spacing_mm: float | Spacing,
+) -> Array:  # fmt: skip
+    """The Laplacian of Gaussian of a float32 volume (z, y, x), normalised across scales, in `box`.
 
     The same bits as ITK's LaplacianRecursiveGaussianImageFilter on the whole volume: the axes in the order x, y, z; double
     precision within a line, float32 between passes and in the sum.
@@ -62,13 +64,16 @@ def laplacian_of_gaussian(volume: Array, box: Box, sigma_mm: float, spacing_mm: 
     """
     if min(volume.shape) < SMALLEST_AXIS:
         raise ValueError(f"a recursive Gaussian needs {SMALLEST_AXIS} voxels along each axis: {volume.shape}")
-    smooth, derive = (c.table for c in (smoothing(sigma_mm, spacing_mm), second_derivative(sigma_mm, spacing_mm)))
+    spacing = along_axes(spacing_mm)
+    smooth = {mm: smoothing(sigma_mm, mm).table for mm in set(spacing)}
+    derive = {mm: second_derivative(sigma_mm, mm).table for mm in set(spacing)}
     total = np.zeros(tuple(s.stop - s.start for s in box), dtype=np.float32)
     for axis in (2, 1, 0):
-        part = _pass(volume, axis, box, derive)
+        part = _pass(volume, axis, box, derive[spacing[axis]])
         for other in (a for a in (2, 1, 0) if a != axis):
-            part = _pass(part, other, box, smooth)
-        total = (total + part * (1.0 / np.float64(spacing_mm * spacing_mm))).astype(np.float32)
+            part = _pass(part, other, box, smooth[spacing[other]])
+        weight = 1.0 / np.float64(spacing[axis] * spacing[axis])
+        total = (total + part * weight).astype(np.float32)
     return total
 
 
