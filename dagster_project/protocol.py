@@ -48,6 +48,12 @@ def _increasing(values: list[Any]) -> list[Any]:
     return values
 
 
+def _pair_or_nothing(values: list[Any]) -> list[Any]:
+    if len(values) not in {0, 2}:
+        raise ValueError
+    return _increasing(values)
+
+
 def _decreasing(values: list[Any]) -> list[Any]:
     _increasing(values[::-1])
     return values
@@ -133,6 +139,14 @@ HuRange = Annotated[
     Len(2, 2),
     AfterValidator(_increasing),
     Wording("[lower, upper] in HU, the lower one first", "[下限, 上限]（HU），下限在前"),
+]
+HuRangeOrNone = Annotated[
+    list[Hu],
+    AfterValidator(_pair_or_nothing),
+    Wording(
+        "[lower, upper] in HU, the lower one first, or [] for none",
+        "[下限, 上限]（HU），下限在前；[] 表示不限",
+    ),
 ]
 Limits = Annotated[
     list[AboveZero],
@@ -331,9 +345,15 @@ class RadiomicsSection(Section):
     """Section [radiomics]."""
 
     engine: Literal["fused", "pyradiomics"]
-    spacing_mm: Annotated[float, Gt(0), Le(10)]
+    spacing_mm: Annotated[float, Ge(0), Le(10)]
+    planar: bool
+    interpolator: Literal["bspline", "linear"]
+    half_covered: Literal["nearest", "inside"]
     round_hu: bool
+    resegmentation_hu: HuRangeOrNone
+    outlier_sd: Annotated[float, Ge(0), Le(100)]
     bin_width_hu: Annotated[float, Gt(0), Le(1000)]
+    bin_count: Annotated[int, Ge(0), Le(100_000)]
     log_sigma_mm: Annotated[
         list[Annotated[float, Gt(0), Le(50)]],
         AfterValidator(_different),
@@ -351,6 +371,8 @@ class RadiomicsSection(Section):
             "2D_avg", "2D_comb", "2_5D_avg", "2_5D_comb", "3D_avg", "3D_comb", "2D", "2_5D", "3D"
         ]
     ]
+    ivh_bin_width_hu: Annotated[float, Ge(0), Le(1000)]
+    ivh_bin_count: Annotated[int, Ge(0), Le(100_000)]
     padding_mm: Annotated[float, Ge(0), Le(200)]
     maximum_crop_voxels: Annotated[int, Ge(1000)]
     ring_minimum_lung_share: Share

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from numbers import Real
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import SimpleITK as sitk
 
-from dagster_project.radiomics.resampling import HALF_COVERED, INTERPOLATORS, Spacing, spacing_zyx
+from dagster_project.protocol import RadiomicsSection, is_usable, wording_of
+from dagster_project.radiomics.resampling import Spacing, spacing_zyx
 
 Settings = Mapping[str, Any]
 
@@ -30,17 +29,19 @@ class Bins(TypedDict):
 
 
 def check_processing(settings: Settings) -> None:
-    """Refuse a protocol by which no image can be prepared; a key that is missing has its default.
+    """Refuse settings that no protocol may have, for callers that did not read them from one.
+
+    A key that is missing has its default.
 
     Raises
     ------
     UnusableSettingError
-        An interpolator or a rule that does not exist, a range whose lower end is not below the
-        upper one, or a negative number.
+        A value that `protocol.RadiomicsSection` does not allow.
     """
-    for key, (usable, use) in _RULES.items():
-        if key in settings and not usable(settings[key]):
-            raise UnusableSettingError(key, settings[key], use)
+    for name in RadiomicsSection.model_fields.keys() & settings.keys():
+        key, value = f"radiomics.{name}", settings[name]
+        if not is_usable(key, list(value) if isinstance(value, tuple) else value):
+            raise UnusableSettingError(name, value, wording_of(key).en)
 
 
 def grid_spacing(image: sitk.Image, settings: Settings) -> Spacing:
@@ -67,36 +68,3 @@ def bins_of(settings: Settings, *, original: bool = True) -> Bins:
         "bin_count": settings.get("bin_count", 0),
         "bin_start_hu": float(bounds[0]) if bounds else None,
     }
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _from_zero(value: Any) -> bool:
-    return _is_number(value) and value >= 0
-
-
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and _from_zero(value)
-
-
-def _range(value: Any) -> bool:
-    if not isinstance(value, (list, tuple)) or not all(_is_number(end) for end in value):
-        return False
-    return not value or (len(value) == 2 and value[0] < value[1])
-
-
-_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "spacing_mm": (_from_zero, "a positive number, or 0 for the scan's own voxels"),
-    "planar": (lambda value: isinstance(value, bool), "true or false"),
-    "interpolator": (lambda value: value in INTERPOLATORS, f"one of {', '.join(INTERPOLATORS)}"),
-    "half_covered": (lambda value: value in HALF_COVERED, f"one of {', '.join(HALF_COVERED)}"),
-    "resegmentation_hu": (_range, "[low, high] with low below high, or [] for none"),
-    "outlier_sd": (_from_zero, "a positive number, or 0 for none"),
-    "bin_width_hu": (lambda value: _from_zero(value) and value > 0, "a positive number"),
-    "bin_count": (_count, "a positive whole number, or 0 for bins of bin_width_hu"),
-    "ivh_bin_width_hu": (_from_zero, "a positive number, or 0 for whole HU"),
-    "ivh_bin_count": (_count, "a positive whole number, or 0 for bins of ivh_bin_width_hu"),
-}
-"""By key: what is usable, and what to use instead of what is not."""
