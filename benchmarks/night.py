@@ -55,8 +55,9 @@ from dagster_project.lake.schema import conform, polars_schema
 from dagster_project.lake.store import Write
 from dagster_project.lake.tables import BY_NAME, RADIOMIC_FEATURES
 from dagster_project.radiomics.extraction import feature_names
+from dagster_project.radiomics.regions import region_names
 from dagster_project.resources import Lakehouse
-from dagster_project.simulation.tables import DAYS, REGIONS, Truth, simulate_tables
+from dagster_project.simulation.tables import DAYS, Truth, simulate_tables
 from dagster_project.study import load_study
 
 PLAIN = {pl.String: "-", pl.Boolean: False, pl.Float64: 0.0}
@@ -120,7 +121,8 @@ def fill(lakehouse, tables, features):
     for name, frame in tables.items():
         lakehouse.lake.replace(name, filled(name, frame))
     random, rows = np.random.default_rng(1), 0
-    each = pl.DataFrame({"region": REGIONS}).join(pl.DataFrame({"feature": features}), how="cross")
+    regions = region_names(load_study().section("radiomics"))
+    each = pl.DataFrame({"region": regions}).join(pl.DataFrame({"feature": features}), how="cross")
     for site in tables["lesions"]["site"].unique().sort():
         tasks = flow._feature_tasks(lakehouse, site)  # noqa: SLF001 - what the night will ask for
         keys = pl.DataFrame([dict(t.key) | {"reader": reader} for t in tasks for reader in t.masks])

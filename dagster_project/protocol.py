@@ -375,6 +375,15 @@ class RadiomicsSection(Section):
     ivh_bin_count: Annotated[int, Ge(0), Le(100_000)]
     padding_mm: Annotated[float, Ge(0), Le(200)]
     maximum_crop_voxels: Annotated[int, Ge(1000)]
+    ring_edges_mm: Annotated[
+        list[Annotated[int, Ge(0), Le(100)]],
+        Len(2),
+        AfterValidator(_increasing),
+        Wording(
+            "a list of at least two increasing whole numbers up to 100",
+            "至少两个递增整数的列表，不超过 100",
+        ),
+    ]
     ring_minimum_lung_share: Share
     lung_hu: HuRange
     minimum_voxels: Count

@@ -12,8 +12,8 @@ Type = Literal["string", "int32", "int64", "double", "bool", "date", "timestamp"
 VISIT_PATTERN = r"^(?:T[012]|V\d+)$"
 """T0, T1 and T2 are the protocol's visits; every other CT is V1, V2, … in order of date."""
 
-REGIONS = ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
-"""The tumour and its peritumoral rings, in millimetres from its surface."""
+REGION_PATTERN = r"^(?:tumor|ring_\d+_\d+)$"
+"""The tumour, or a ring by its bounds in millimetres from the tumour's surface, as study.toml has them."""
 
 RECIST_RESPONSES = ("CR", "PR", "SD", "NON_CR_NON_PD", "PD", "NE", "NED")
 """Overall responses of RECIST 1.1; NED where there was no disease at baseline."""
@@ -93,7 +93,7 @@ FROM_VISIT = string("from_visit", "Earlier visit of the pair", "较早的访视"
 TO_VISIT = string("to_visit", "Later visit of the pair", "较晚的访视", pattern=VISIT_PATTERN)
 LESION = string("lesion", "Lesion label, the same at every visit", "病灶标签，各访视一致")
 READER = string("reader", "Reader who judged and outlined the lesion", "勾画并评估病灶的阅片者")
-REGION = string("region", "Tumour, or peritumoral ring in millimetres from its surface, within lung", "肿瘤，或距肿瘤表面若干毫米的瘤周环（限肺内）", allowed=REGIONS)
+REGION = string("region", "Tumour, or peritumoral ring in millimetres from its surface, within lung", "肿瘤，或距肿瘤表面若干毫米的瘤周环（限肺内）", pattern=REGION_PATTERN)
 FEATURE = string("feature", "Radiomic feature as PyRadiomics names it: image_class_name", "影像组学特征（PyRadiomics命名：图像_类别_名称）")
 DAY = integer("day", "Days from the first treatment cycle (day 0)", "距首个治疗周期的天数（第0天）", unit="d", nullable=True)
 SIMULATED = boolean("simulated", "True where the row is based on simulated data", "该行是否基于模拟数据")

@@ -9,17 +9,17 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import SimpleITK as sitk
 
-from dagster_project.lake.columns import REGIONS
 from dagster_project.radiomics import fused_engine, pyradiomics_engine
 from dagster_project.radiomics.derived_images import derive_images, derived_image_names
 from dagster_project.radiomics.ibsi_families import compute_families, family_features
 from dagster_project.radiomics.processing import bins_of, check_processing, grid_spacing
 from dagster_project.radiomics.regions import (
-    RING_REACH_MM,
     Outline,
     Region,
     derive_regions,
+    region_names,
     resegment,
+    ring_reach,
     tumor_region,
 )
 from dagster_project.radiomics.resampling import (
@@ -70,13 +70,6 @@ ENGINES: dict[str, Engine] = {"pyradiomics": pyradiomics_engine, "fused": fused_
 """Engines by the name that study.toml [radiomics] `engine` may hold."""
 
 
-class UnknownEngineError(KeyError):
-    """study.toml names an engine that does not exist."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"study.toml [radiomics] engine = {name!r} is unknown: use one of {', '.join(ENGINES)}")
-
-
 class CropTooLargeError(ValueError):
     """A lesion that needs more voxels than a worker's memory is meant to hold; raised before they are made."""
 
@@ -88,10 +81,7 @@ class CropTooLargeError(ValueError):
 
 def engine_of(settings: Mapping[str, Any]) -> Engine:
     """The engine that the protocol asks for."""
-    name = settings.get("engine", "pyradiomics")
-    if name not in ENGINES:
-        raise UnknownEngineError(name)
-    return ENGINES[name]
+    return ENGINES[settings.get("engine", "pyradiomics")]
 
 
 PREPARATION = 2
@@ -157,7 +147,7 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
         A mask does not have the image's shape.
     CropTooLargeError
         The box around all masks, with its margin, is larger than the protocol allows.
-    UnknownEngineError, UnusableSettingError
+    UnusableSettingError
         The protocol names an engine that does not exist, or has a value by which no image can be
         prepared.
     """
@@ -234,7 +224,7 @@ def _outline(image: sitk.Image, mask: Mask) -> Outline:
 def _bounded_grid(image: sitk.Image, box: Box, settings: Mapping[str, Any]) -> LesionGrid:
     """The crop's grid, with room for rings and filters, unless it is larger than the protocol allows."""
     check_processing(settings)
-    margin_mm, spacing_mm = RING_REACH_MM + settings["padding_mm"], grid_spacing(image, settings)
+    margin_mm, spacing_mm = ring_reach(settings) + settings["padding_mm"], grid_spacing(image, settings)
     grid = lesion_grid(image, box, margin_mm=margin_mm, spacing_mm=spacing_mm)
     if math.prod(grid.shape) > settings["maximum_crop_voxels"]:
         raise CropTooLargeError(math.prod(grid.shape), settings["maximum_crop_voxels"])
@@ -294,7 +284,7 @@ def _rows(reader: str, region: Region, values: Features, settings: Mapping[str, 
 
 
 def _empty_rows(reader: str, settings: Mapping[str, Any]) -> Iterator[Row]:
-    for region in REGIONS:
+    for region in region_names(settings):
         for feature in feature_names(settings):
             yield _row(reader, region, feature, None, EMPTY_MASK, None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from dagster_project.radiomics.ibsi_intensity import (
     statistics,
 )
 from dagster_project.radiomics.ibsi_morphology import morphology
-from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, FAMILIES, PLAIN, distance_zone_features
+from dagster_project.radiomics.ibsi_texture import FAMILIES, PLAIN, distance_zone_features
 from dagster_project.radiomics.processing import bins_of
 from dagster_project.radiomics.pyradiomics_engine import NOT_FINITE, Value, discretise
 from dagster_project.radiomics.resampling import Array, Mask, along_axes, bounding_box, grow_box
@@ -28,25 +28,9 @@ CLASS = "ibsi"
 Features = dict[str, float]
 
 
-class UnknownFamilyError(ValueError):
-    """study.toml names a family or an aggregation that IBSI does not have."""
-
-    def __init__(self, key: str, name: str, known: Sequence[str]) -> None:
-        super().__init__(f"study.toml [radiomics] {key} has {name!r}: use some of {', '.join(known)}")
-
-
 def family_features(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the features that the protocol asks for, without the image: `ibsi_cm_joint_max_3D_comb`.
-
-    Raises
-    ------
-    UnknownFamilyError
-        A family or an aggregation is unknown.
-    """
+    """Names of the features that the protocol asks for, without the image: `ibsi_cm_joint_max_3D_comb`."""
     families, aggregations = settings.get("ibsi_families", ()), settings.get("ibsi_aggregations", ())
-    for key, chosen, known in (("ibsi_families", families, (*_FAMILIES,)), ("ibsi_aggregations", aggregations, (*DIRECTIONAL, *PLAIN))):
-        for name in (n for n in chosen if n not in known):
-            raise UnknownFamilyError(key, name, known)
     return tuple(f"{CLASS}_{tag}" for family in families for tag in _tags(family, tuple(aggregations)))
 
 

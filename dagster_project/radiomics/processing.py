@@ -38,7 +38,7 @@ def check_processing(settings: Settings) -> None:
     UnusableSettingError
         A value that `protocol.RadiomicsSection` does not allow.
     """
-    for name in RadiomicsSection.model_fields.keys() & settings.keys():
+    for name in (name for name in RadiomicsSection.model_fields if name in settings):
         key, value = f"radiomics.{name}", settings[name]
         if not is_usable(key, list(value) if isinstance(value, tuple) else value):
             raise UnusableSettingError(name, value, wording_of(key).en)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from dagster_project.lake.columns import REGIONS
 from dagster_project.radiomics.resampling import (
     Array,
     Mask,
@@ -21,12 +20,8 @@ from dagster_project.radiomics.resampling import (
     grow_box,
 )
 
-RING_BOUNDS_MM = {r: tuple(float(b) for b in m.groups()) for r in REGIONS if (m := re.fullmatch(r"ring_(\d+)_(\d+)", r))}
-"""Inner and outer distance of each ring from the tumour's surface, read from the region's name."""
-
-RING_REACH_MM = max(outer for _, outer in RING_BOUNDS_MM.values())
-"""How far the outermost ring reaches."""
-
+TUMOR = "tumor"
+"""The region of the tumour itself."""
 
 SURFACE_VOXELS = 0.25
 """How far, in voxels, the surface lies outside the nearest tumour voxel's centre on average over a curved surface.
@@ -72,11 +67,30 @@ class Region:
         return self.mask if self.inside is None else self.inside
 
 
+def ring_bounds(settings: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Inner and outer distance in mm of each ring from the tumour's surface, by the region's name.
+
+    >>> ring_bounds({"ring_edges_mm": [0, 3, 5]})
+    {'ring_0_3': (0, 3), 'ring_3_5': (3, 5)}
+    """
+    return {f"ring_{inner}_{outer}": (inner, outer) for inner, outer in pairwise(settings["ring_edges_mm"])}
+
+
+def ring_reach(settings: Mapping[str, Any]) -> int:
+    """How far in mm the outermost ring reaches."""
+    return max(settings["ring_edges_mm"])
+
+
+def region_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tumour and its rings, from the inside out."""
+    return (TUMOR, *ring_bounds(settings))
+
+
 def derive_regions(
     volume: Array, tumor: Mask, others: Mask | None, settings: Mapping[str, Any],
     outside: Mask | None = None, outline: Outline | None = None,
 ) -> list[Region]:
-    """The tumour and its rings, in the order of REGIONS.
+    """The tumour and its rings, in the order of `region_names`.
 
     1. The distance of a voxel is that of its centre to the surface of the tumour: Euclidean distance to the nearest tumour
        voxel's centre, less `SURFACE_VOXELS`. A ring a–b holds the voxels outside the tumour with a < distance <= b.
@@ -92,13 +106,13 @@ def derive_regions(
     scan's end, or by the edge of its field of view (`outside`), is judged by the part inside. Vessels
     inside the lung window's upper bound stay in; larger ones, chest wall and mediastinum do not.
     """
-    distance = surface_distance(tumor, settings["spacing_mm"])
+    distance = surface_distance(tumor, settings["spacing_mm"], ring_reach(settings))
     low, high = settings["lung_hu"]
     lung = (volume >= low) & (volume <= high)
     if others is not None:
         lung &= ~others
     regions = [tumor_region(tumor, settings, outline)]
-    for name, (inner, outer) in RING_BOUNDS_MM.items():
+    for name, (inner, outer) in ring_bounds(settings).items():
         shell = ~tumor & (distance > inner) & (distance <= outer)
         if outside is not None:
             shell &= ~outside
@@ -109,7 +123,7 @@ def derive_regions(
 
 def tumor_region(tumor: Mask, settings: Mapping[str, Any], outline: Outline | None = None) -> Region:
     """The tumour alone; without an outline its shape is that of its voxels on the isotropic grid."""
-    region = _region("tumor", tumor, settings, None)
+    region = _region(TUMOR, tumor, settings, None)
     if outline is None:
         return region
     return replace(region, volume_mm3=outline.volume_mm3, outline=outline)
@@ -150,16 +164,16 @@ def resegment(volume: Array, region: Region, settings: Mapping[str, Any]) -> Reg
     return replace(region, inside=inside, reason=too_few if int(kept.sum()) < least else None)
 
 
-def surface_distance(tumor: Mask, spacing_mm: float | Spacing) -> Array:
+def surface_distance(tumor: Mask, spacing_mm: float | Spacing, reach_mm: float) -> Array:
     """Distance in millimetres of each voxel outside the tumour from its surface.
 
-    Infinite beyond the outermost ring's reach. Where slices are further apart than pixels, the
+    Infinite beyond `reach_mm`. Where slices are further apart than pixels, the
     surface lies `SURFACE_VOXELS` of a pixel outside the voxels' centres, up and down too.
     """
     distance, spacing = np.full(tumor.shape, np.inf, dtype=np.float32), along_axes(spacing_mm)
     box, pixel = bounding_box(tumor), spacing[2]
     if box is not None:
-        near = grow_box(box, int(np.ceil(RING_REACH_MM / min(spacing))) + 2, tumor.shape)
+        near = grow_box(box, int(np.ceil(reach_mm / min(spacing))) + 2, tumor.shape)
         steps = distance_transform_edt(~tumor[near], sampling=[mm / pixel for mm in spacing])
         distance[near] = (steps - SURFACE_VOXELS) * pixel
     return distance

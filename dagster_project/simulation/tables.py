@@ -14,12 +14,11 @@ from dagster_project.lake.schema import polars_schema
 from dagster_project.radiomics.dhi import derive_dhi
 from dagster_project.radiomics.dhi_limits import Comparisons, undivided
 from dagster_project.radiomics.habitat_words import CohortWords, WordCounts, WordGrid
+from dagster_project.radiomics.regions import region_names
 from dagster_project.simulation.comparisons import VISITS, draw_comparisons
 from dagster_project.study import load_study
 
 DAYS = (0, 63, 126)
-REGIONS = ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
-
 CARRIERS = 3
 """The first features of the protocol's list carry the heterogeneity signal, in the tumour and the ring next to it; the others none."""
 
@@ -148,9 +147,10 @@ def _draw_features(who: pl.DataFrame, lesions: pl.DataFrame, q: np.ndarray, site
     step = present["visit"].replace_strict({"T0": 0, "T1": 1, "T2": 2}, return_dtype=pl.Int64).to_numpy()
     scanner = rng.normal(0, 0.3, (site.max() + 1, len(features)))
     lesion = present.select(pl.struct("row", "lesion").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
-    own = rng.normal(0, 0.4, (lesion.max() + 1, len(REGIONS), len(features)))
+    regions = region_names(load_study().section("radiomics"))
+    own = rng.normal(0, 0.4, (lesion.max() + 1, len(regions), len(features)))
     frames = []
-    for r, region in enumerate(REGIONS):
+    for r, region in enumerate(regions):
         for f, feature in enumerate(features):
             signal = 0.5 * q[index] * step * (f < CARRIERS) * (r < 2)
             value = np.exp(scanner[site[index], f] + own[lesion, r, f] + signal * (-1 if f % 2 else 1) + rng.normal(0, 0.4, index.size))

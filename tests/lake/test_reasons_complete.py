@@ -36,7 +36,7 @@ MORE = ("compute.py", "radiomics/extraction.py")
 """Modules of other folders whose errors become reasons."""
 
 COMMAND_ERRORS = {
-    "PacsError", "KeysError", "IntakeError", "UnknownPseudonymError", "AssertionError", "UnknownEngineError",
+    "PacsError", "KeysError", "IntakeError", "UnknownPseudonymError", "AssertionError", "UnusableSettingError",
     "SchedulerLostError", "ValueError",
 }
 """Errors that end a command; none of them is a reason of the quarantine."""

@@ -13,9 +13,10 @@ import SimpleITK as sitk
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 from dagster_project.compute import reason_of
-from dagster_project.lake.columns import REGIONS
 from dagster_project.radiomics import extraction
-from dagster_project.radiomics.extraction import CropTooLargeError, UnknownEngineError, engine_name, extract_lesion, feature_names
+from dagster_project.radiomics.extraction import CropTooLargeError, engine_name, extract_lesion, feature_names
+from dagster_project.radiomics.processing import UnusableSettingError
+from dagster_project.radiomics.regions import region_names
 from dagster_project.radiomics.resampling import GridError, as_image, bounding_box, union_box
 from tests.radiomics.conftest import as_ct, ball
 
@@ -130,7 +131,7 @@ def test_every_region_reader_and_feature_has_one_row_with_a_value_or_a_reason(sc
     image, mask = scan
     rows = pl.DataFrame(extract_lesion(image, {"R1": mask, "R2": np.roll(mask, 2, 1)}, None, quick), infer_schema_length=None)
     assert rows.group_by("reader", "region").len()["len"].to_list() == [len(feature_names(quick))] * 8
-    assert set(rows["region"]) == set(REGIONS)
+    assert set(rows["region"]) == set(region_names(quick))
     assert rows.select((pl.col("value").is_null() != pl.col("reason").is_null()).all()).item()
     assert not rows["value"].is_nan().any()
 
@@ -154,7 +155,7 @@ def test_a_ring_outside_the_lung_has_rows_with_its_reason(quick):
     mask = ball((40, 40, 40), 7)
     rows = extract_lesion(as_ct(np.random.default_rng(0).normal(40, 20, mask.shape)), {"R1": mask}, None, quick)
     assert {(r["region"], r["value"] is None, r["reason"]) for r in rows if r["region"] != "tumor"} == {
-        (region, True, "less than 30% of the ring is lung") for region in REGIONS[1:]
+        (region, True, "less than 30% of the ring is lung") for region in region_names(quick)[1:]
     }
 
 
@@ -182,7 +183,7 @@ def test_a_mask_of_another_grid_is_refused(scan, quick):
 
 
 def test_an_unknown_engine_is_refused_by_name(scan, quick):
-    with pytest.raises(UnknownEngineError, match=r"engine = 'other' is unknown: use one of .*pyradiomics"):
+    with pytest.raises(UnusableSettingError, match=r"engine = 'other' cannot be used: use one of .*pyradiomics"):
         extract_lesion(scan[0], {"R1": scan[1]}, None, quick | {"engine": "other"})
     assert engine_name(quick | {"engine": "pyradiomics"}).startswith("pyradiomics 3.0.1, preparation ")
 

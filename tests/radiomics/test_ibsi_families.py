@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from dagster_project.radiomics.extraction import extract_lesion, feature_names
 from dagster_project.radiomics.ibsi import judge_families
-from dagster_project.radiomics.ibsi_families import UnknownFamilyError, compute_families, family_features
+from dagster_project.radiomics.ibsi_families import compute_families, family_features
 from dagster_project.radiomics.ibsi_intensity import histogram, local_peaks, statistics, volume_histogram
 from dagster_project.radiomics.ibsi_morphology import morphology
 from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, FAMILIES, IN_SPACE, PLAIN, _shifted, texture_features
+from dagster_project.radiomics.processing import UnusableSettingError
 from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names, compute_class
 from dagster_project.radiomics.registry import ibsi_deviation, ibsi_tag
 from tests.radiomics.conftest import as_ct, ball
@@ -174,5 +175,5 @@ def test_a_flat_region_has_reasons_where_it_has_no_value(quick):
 @pytest.mark.parametrize(("key", "wrong"), [("ibsi_families", "glcm"), ("ibsi_aggregations", "4D")])
 def test_an_unknown_family_or_aggregation_is_refused_by_name(quick, key, wrong):
     asked = {**quick, "ibsi_families": ["cm"], "ibsi_aggregations": ["3D_avg"], key: [wrong]}
-    with pytest.raises(UnknownFamilyError, match=rf"{key} has '{wrong}': use some of "):
+    with pytest.raises(UnusableSettingError, match=rf"{key} = \['{wrong}'\] cannot be used: use a list, "):
         feature_names(asked)

@@ -24,9 +24,9 @@ from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, PLAIN
 from dagster_project.radiomics.perturbation import measure_copies
 from dagster_project.radiomics.processing import UnusableSettingError, grid_spacing
 from dagster_project.radiomics.regions import (
-    RING_BOUNDS_MM,
     derive_regions,
     resegment,
+    ring_bounds,
     tumor_region,
 )
 from dagster_project.radiomics.resampling import as_image, bounding_box, union_box
@@ -387,7 +387,7 @@ def test_rings_around_a_ball_have_their_analytic_volume_in_slices_too(radiomics_
             lung, tumor, None, {**radiomics_settings, "spacing_mm": (3.0, 1.0, 1.0)}
         )
     }
-    for name, (inner, outer) in RING_BOUNDS_MM.items():
+    for name, (inner, outer) in ring_bounds(radiomics_settings).items():
         assert found[name].spacing_mm == (3.0, 1.0, 1.0)
         assert found[name].volume_mm3 == pytest.approx(
             4 / 3 * np.pi * ((radius + outer) ** 3 - (radius + inner) ** 3), rel=0.08

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from dagster_project.lake.columns import REGIONS
-from dagster_project.radiomics.regions import RING_BOUNDS_MM, derive_regions
+from dagster_project.lake.tables import RADIOMIC_FEATURES
+from dagster_project.radiomics.extraction import extract_lesion
+from dagster_project.radiomics.regions import derive_regions, region_names, ring_bounds
+from dagster_project.radiomics.resampling import as_image
+from dagster_project.study import digest_of
 from tests.radiomics.conftest import ball
 
 SHAPE = (61, 61, 61)
@@ -18,14 +23,28 @@ def regions_of(volume, tumor, others, settings):
 
 
 def test_the_regions_are_the_schemas(radiomics_settings):
-    assert tuple(regions_of(LUNG, ball(SHAPE, 8), None, radiomics_settings)) == REGIONS
-    assert RING_BOUNDS_MM == {"ring_0_3": (0, 3), "ring_3_5": (3, 5), "ring_5_10": (5, 10)}
+    found = tuple(regions_of(LUNG, ball(SHAPE, 8), None, radiomics_settings))
+    assert found == region_names(radiomics_settings) == ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
+    pattern = RADIOMIC_FEATURES.column("region").pattern
+    assert all(re.fullmatch(pattern, name) for name in found)
+
+
+def test_other_rings_in_the_protocol_are_other_regions_everywhere(radiomics_settings):
+    """Their names, what is measured, and the digest by which something is measured anew."""
+    other = {**radiomics_settings, "ring_edges_mm": [0, 3, 6], "classes": ["firstorder"], "log_sigma_mm": [], "wavelet": ""}
+    assert ring_bounds(other) == {"ring_0_3": (0, 3), "ring_3_6": (3, 6)}
+    volume = regions_of(LUNG, ball(SHAPE, 8), None, other)["ring_3_6"].volume_mm3
+    assert volume == pytest.approx(4 / 3 * np.pi * ((8 + 6) ** 3 - (8 + 3) ** 3), rel=0.06)
+    image = as_image(np.where(ball(SHAPE, 8), 40.0, -800.0).astype(np.float32), 1.0)
+    rows = extract_lesion(image, {"R1": ball(SHAPE, 8)}, None, other)
+    assert {row["region"] for row in rows} == {"tumor", "ring_0_3", "ring_3_6"}
+    assert digest_of(other) != digest_of({**other, "ring_edges_mm": [0, 3, 5]})
 
 
 @pytest.mark.parametrize("radius", [6.0, 9.5, 14.0])
 def test_shells_around_a_ball_have_their_analytic_volume(radiomics_settings, radius):
     found = regions_of(LUNG, ball(SHAPE, radius), None, radiomics_settings)
-    for name, (inner, outer) in RING_BOUNDS_MM.items():
+    for name, (inner, outer) in ring_bounds(radiomics_settings).items():
         expected = 4 / 3 * np.pi * ((radius + outer) ** 3 - (radius + inner) ** 3)
         assert found[name].volume_mm3 == pytest.approx(expected, rel=0.06), name
 
