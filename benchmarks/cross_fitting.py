@@ -4,7 +4,7 @@
 
 Each cohort is simulated with none of the three causes moving response, so every AUC is 0.5 and every difference 0 but for chance. A test at 5 % should call one in
 twenty. Prints the spread of z = difference / standard error (1 where the error is right) and the share beyond 1.96, by DeLong's variance and by that for folds
-(`models.evaluation.fold_variance`). Each cohort is one line of FILE; run it again to go on.
+(`statistics.cross_fitting.fold_variance`). Each cohort is one line of FILE; run it again to go on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from dagster_project.simulation.tables import Truth, simulate_tables
+from dagster_project.statistics.cross_fitting import fold_variance
+from dagster_project.statistics.estimate import normal_quantile
+from dagster_project.statistics.roc import auc_delong, auc_difference
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_delong, auc_difference, fold_variance, quantile_of_confidence
 from models.roster import choose_learners
 from models.training import train
 
@@ -35,7 +37,9 @@ def measure(seed: int, patients: int) -> dict[str, float]:
     found = {m.name: m.probabilities for m in train([learners[name] for name in MODELS], dataset, section, seed)}
     alone = {name: (auc_delong(dataset.y, p), 0.5) for name, p in found.items()}
     pairs = {f"{a} - {b}": (auc_difference(dataset.y, found[a], found[b])[0], 0.0) for a, b in combinations(MODELS, 2)}
-    return {name: (e.value - null) / ((e.upper - e.lower) / (2 * quantile_of_confidence())) for name, (e, null) in (alone | pairs).items()}
+    both = alone | pairs
+    errors = {n: (e.upper - e.lower) / (2 * normal_quantile()) for n, (e, _) in both.items()}
+    return {name: (e.value - null) / errors[name] for name, (e, null) in both.items()}
 
 
 def show(rows: list[dict[str, float]], folds: int) -> None:
@@ -43,7 +47,8 @@ def show(rows: list[dict[str, float]], folds: int) -> None:
     print("| what | figures | spread of z | called at 5 % by DeLong | called with the variance for folds |\n|---|---|---|---|---|")
     for what, names in (("AUC against 0.5", MODELS), ("difference of two models", [n for n in rows[0] if " - " in n])):
         z = np.array([[row[name] for name in names] for row in rows])
-        shares = [100 * np.mean(np.abs(z) > quantile_of_confidence() * wider) for wider in (1.0, fold_variance(folds) ** 0.5)]
+        limits = [normal_quantile() * wider for wider in (1.0, fold_variance(folds) ** 0.5)]
+        shares = [100 * np.mean(np.abs(z) > limit) for limit in limits]
         print(f"| {what} | {len(rows)} cohorts x {len(names)} | {np.sqrt(np.mean(z**2)):.2f} | {shares[0]:.0f} % | {shares[1]:.0f} % |")
 
 

@@ -37,8 +37,8 @@ from dagster_project.simulation.plan import TINY
 from dagster_project.simulation.reading import RELATIVE_ERROR
 from dagster_project.simulation.scans import draw_scan
 from dagster_project.simulation.surfaces import cut, draw_waves, voxelise
+from dagster_project.statistics.roc import auc_delong, auc_difference
 from dagster_project.study import load_study
-from models.evaluation import auc_delong, auc_difference
 
 SIGNALS = (0.55, 0.0)
 SHRINKAGE = 0.91

@@ -3,8 +3,8 @@
 Simulated patients with Poisson numbers of lesion-visits; two readers whose errors share a part by patient. The truth is the
 ICC of 400,000 such patients. Compared:
 
-- by patient: `domain.icc_by_patient`, which the gate and the pages use
-- of pairs: Satterthwaite's bounds of `domain.icc`, which take pairs for independent
+- by patient: `statistics.icc_by_patient`, which the gate and the pages use
+- of pairs: Satterthwaite's bounds of `statistics.icc`, which take pairs for independent
 - percentiles: 1,000 draws of patients with replacement
 
     python -m benchmarks.icc_bounds [--repeats 600] [--seed 1]
@@ -17,8 +17,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dagster_project.domain.icc import Floats, icc
-from dagster_project.domain.icc_by_patient import icc_by_patient, icc_of_sums, sums_by_patient
+from dagster_project.statistics.icc import Floats, icc
+from dagster_project.statistics.icc_by_patient import icc_by_patient, icc_of_sums, sums_by_patient
 
 PATIENTS = (3, 5, 10, 20, 60, 200)
 LESION_VISITS = 6

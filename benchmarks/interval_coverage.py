@@ -22,12 +22,21 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from dagster_project.domain.survival import kaplan_meier
-from models.calibration import bootstrap_mean, calibration_estimates
-from models.evaluation import Estimate, auc_delong, auc_difference, auc_of_folds, of_folds, proportion, youden_cutoff
-from models.intervals import jackknife_interval
-from models.predictive_values import predictive_values_in_practice
-from models.risk_groups import TimeToProgression, concordance_index
+from dagster_project.statistics.binomial import proportion
+from dagster_project.statistics.bootstrap import bootstrap_mean
+from dagster_project.statistics.calibration import calibration_estimates
+from dagster_project.statistics.concordance import concordance_index
+from dagster_project.statistics.cross_fitting import of_folds
+from dagster_project.statistics.estimate import Estimate
+from dagster_project.statistics.jackknife import jackknife_interval
+from dagster_project.statistics.predictive_values import predictive_values_in_practice
+from dagster_project.statistics.roc import (
+    auc_delong,
+    auc_difference,
+    auc_of_folds,
+    youden_cutoff,
+)
+from dagster_project.statistics.survival import kaplan_meier
 
 FOLDS, RIDGE, SHARE, TO_COME = 5, 0.1, 0.3, 4000
 """Outer folds, the ridge of the discriminant, the share of responders in practice, and patients to come per fold."""
@@ -132,16 +141,16 @@ def _of_probabilities(y: np.ndarray, p: np.ndarray, models: list[Discriminant], 
             yield f"{name}, Wald's own", (found, true.value)
             yield name, (of_folds(found, FOLDS), true.value)
     some = random.permutation(label.size)[: TO_COME // 4]
-    truth = concordance_index(_times(label[some], random), chance[some], draws=1)
-    found = concordance_index(_times(y, random), p, draws=400)
+    truth = concordance_index(*_times(label[some], random), chance[some], draws=1)
+    found = concordance_index(*_times(y, random), p, draws=400)
     yield "C-index, bootstrap's own", (found, truth.value or 0.5)
     yield "C-index", (of_folds(found, FOLDS), truth.value or 0.5)
 
 
-def _times(responder: np.ndarray, random: np.random.Generator) -> TimeToProgression:
+def _times(responder: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Responders progress at half the rate; a third is censored."""
     days, end = (random.exponential(MEDIAN_DAYS * scale, responder.size) for scale in (np.where(responder, 2.0, 1.0), 3.0))
-    return TimeToProgression(np.ceil(np.minimum(days, end)), days <= end)
+    return np.ceil(np.minimum(days, end)), days <= end
 
 
 def jackknifed(patients: int, columns: int, auc: float, random: np.random.Generator) -> Iterator[tuple[str, Case]]:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from dagster_project.simulation.tables import Truth, simulate_tables
+from dagster_project.statistics.roc import auc_difference
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_difference
 from models.roster import choose_learners
 from models.training import TrainedModel, train
 

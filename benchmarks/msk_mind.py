@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dagster_project.statistics.calibration import calibration
 from dagster_project.study import load_study
 from models.baselines import BASELINES, FURTHER
-from models.calibration import calibration
 from models.datasets import CLINICAL, PD_L1, TASKS, Dataset, FeatureColumn
 from models.training import TrainedModel, train
 

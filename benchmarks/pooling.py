@@ -3,7 +3,7 @@
 Scores of responders and non-responders are normal; the true AUC of a hospital varies around the stated one where `between` is not 0.
 Compared:
 
-- ours: `models.pooling`
+- ours: `statistics.pooling`
 - DeLong, logit: weights by each hospital's DeLong variance on the logit scale, normal bounds, hospitals with an AUC of 1 left out
 
     python -m benchmarks.pooling [--repeats 2000] [--seed 1]
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from models.evaluation import auc_delong
-from models.pooling import pool_aucs
+from dagster_project.statistics.pooling import pool_aucs
+from dagster_project.statistics.roc import auc_delong
 
 SITES = (3, 5, 8)
 SIZES = ((20, 20), (20, 60))

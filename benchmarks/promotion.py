@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.interval_coverage import FOLDS, fitted, stratified
+from dagster_project.statistics.roc import auc_delong, auc_difference
 from dagster_project.study import load_study
-from models.evaluation import auc_delong, auc_difference
 from models.promotion import look_due
 
 PATIENTS, NIGHTS, FIRST = 500, 200, 60

@@ -9,24 +9,20 @@ import numpy as np
 import polars as pl
 
 from dagster_project.domain.training_cohort import LANDMARK
+from dagster_project.statistics.bootstrap import bootstrap_mean
+from dagster_project.statistics.calibration import calibration_curve, calibration_estimates
+from dagster_project.statistics.concordance import concordance_index
+from dagster_project.statistics.cross_fitting import of_folds
+from dagster_project.statistics.decision_curve import net_benefit
+from dagster_project.statistics.estimate import Estimate
+from dagster_project.statistics.pooling import Pooled, pool_sites
+from dagster_project.statistics.predictive_values import predictive_values_in_practice
+from dagster_project.statistics.roc import auc_delong, subgroup_aucs
+from dagster_project.statistics.sample_size import expected_auc_reach, sample_size
 from dagster_project.study import SHARE_IN_PRACTICE
-from models.calibration import (
-    bootstrap_mean,
-    calibration_curve,
-    calibration_estimates,
-    net_benefit,
-    subgroup_aucs,
-)
 from models.datasets import DHI, Dataset
-from models.evaluation import Estimate, auc_delong, of_folds
 from models.learners import Fit, Section
-from models.pooling import Pooled, pool_sites
-from models.predictive_values import predictive_values_in_practice
-from models.risk_groups import compare_risk_groups, concordance_index
-from models.sample_size import expected_auc_reach, sample_size
-
-THRESHOLDS = tuple(t / 20 for t in range(1, 20))
-"""Probabilities at which the decision curve asks what acting would gain."""
+from models.risk_groups import compare_risk_groups
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,8 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
     figures = {"brier_bootstrap": of_folds(bootstrap_mean((p - y) ** 2, seed=seed), folds, 0.0, 1.0),
                "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **_in_practice(whole, held, section), **medians,
                **_site_figures(y, p, whole.sites, sites)}
-    tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)), "decision_curve": pl.DataFrame(net_benefit(y, p, THRESHOLDS)),
+    tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)),
+              "decision_curve": pl.DataFrame(net_benefit(y, p)),
               "subgroups": subgroups(whole, p, len(held.fits)), "sample_size": _sample_size(seen), "folds": _folds(y, held),
               **({"risk_groups": survival} if survival.height else {})}
     if isinstance(sites, Pooled):
@@ -87,8 +84,10 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
 def _survival(whole: Dataset, held: Held, seed: int) -> tuple[pl.DataFrame, dict[str, Estimate]]:
     if whole.progression is None or np.isnan(whole.progression.days).all():
         return pl.DataFrame(), {"c_index": Estimate(None, reason="no time without progression after the landmark is known")}
-    table, medians = compare_risk_groups(whole.progression, held.positive)
-    c_index = of_folds(concordance_index(whole.progression, held.probabilities, seed=seed), len(held.fits), 0.0, 1.0)
+    time = whole.progression
+    table, medians = compare_risk_groups(time, held.positive)
+    given = concordance_index(time.days, time.events, held.probabilities, seed=seed)
+    c_index = of_folds(given, len(held.fits), 0.0, 1.0)
     return table, {"c_index": c_index, **medians}
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from dagster_project.statistics.logistic import sigmoid
+from dagster_project.statistics.roc import youden_cutoff
 from models.datasets import CLINICAL, DELTA, DHI, PD_L1, RADIOMICS, SIZE, Dataset, DatasetError
-from models.evaluation import youden_cutoff
 from models.fold_dhi import limits_facts, limits_of, told_of
 from models.learners import Fit, Section
 from models.splits import stratified_folds
@@ -53,8 +54,7 @@ class LinearModel:
         """Probability of response of each row; the sum runs within a row, so other rows change no bit of it."""
         x = self.values(dataset)
         z = (np.where(np.isnan(x), self.medians, x) - self.means) / self.scales
-        logit = np.ascontiguousarray(z * self.coefficients).sum(axis=1) + self.intercept
-        return np.exp(-np.logaddexp(0.0, -logit))
+        return sigmoid(np.ascontiguousarray(z * self.coefficients).sum(axis=1) + self.intercept)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Imputer, scaler and coefficients."""

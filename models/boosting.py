@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from dagster_project.statistics.roc import youden_cutoff
 from models.datasets import CLINICAL, DELTA, DHI, PD_L1, SIZE, Dataset, DatasetError
-from models.evaluation import youden_cutoff
 from models.fold_dhi import limits_facts, limits_of, told_of
 from models.learners import Fit, Section
 from models.splits import stratified_folds

@@ -6,22 +6,23 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.calibration import calibration_curve, net_benefit
-from models.evaluation import Estimate
+from dagster_project.statistics.calibration import calibration_curve
+from dagster_project.statistics.decision_curve import net_benefit
+from dagster_project.statistics.estimate import Estimate
 from models.sanity import ALIKE, SanityCheck
 from models.training import TrainedModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-THRESHOLDS = tuple(t / 20 for t in range(1, 20))
-"""Probabilities at which the decision curve asks what acting would gain."""
-
-
 def curves(model: TrainedModel) -> dict[str, Any]:
     """The numbers behind the pictures: corners of the ROC, groups of the calibration curve, net benefit by threshold."""
     y, p = model.dataset.y, model.probabilities
-    return {"roc": [vars(point) for point in model.evaluation.roc], "calibration": calibration_curve(y, p), "net_benefit": net_benefit(y, p, THRESHOLDS)}
+    return {
+        "roc": [vars(point) for point in model.evaluation.roc],
+        "calibration": calibration_curve(y, p),
+        "net_benefit": net_benefit(y, p),
+    }
 
 
 def roc_png(model: TrainedModel) -> bytes:
@@ -47,7 +48,7 @@ def calibration_png(model: TrainedModel) -> bytes:
 def decision_png(model: TrainedModel) -> bytes:
     """Net benefit of acting at each threshold, beside acting on all and on none."""
     figure, axes = _axes(model, "Threshold probability", "Net benefit")
-    rows = net_benefit(model.dataset.y, model.probabilities, THRESHOLDS)
+    rows = net_benefit(model.dataset.y, model.probabilities)
     for name, style in (("model", "-"), ("all", "--")):
         axes.plot([r["threshold"] for r in rows], [r[name] for r in rows], style, label={"model": model.name, "all": "treat all"}[name])
     axes.axhline(0, color="0.7", linewidth=1, label="treat none")

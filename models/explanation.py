@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from dagster_project.statistics.correlation import mean_rank_correlation
+from dagster_project.statistics.logistic import logit
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
 from models.datasets import DELTA, RADIOMICS, SERIES, Dataset
-from models.fusion import FusionModel, logit
+from models.fusion import FusionModel
 from models.harmonised import HarmonisedModel
 from models.learners import FittedModel
 from models.networks import NetworkModel, frame_of, inputs_of
@@ -68,13 +70,10 @@ def stability(attributions: np.ndarray) -> float | None:
 
     Inputs that no patient has are zero in every row: ranked along, they would make any two rows alike.
     """
-    from scipy.stats import rankdata
-
     used = attributions[:, (attributions != 0).any(axis=0)]
     if min(used.shape) < 2 or not np.ptp(used, axis=1).all():
         return None
-    correlation = np.corrcoef(rankdata(used, axis=1))
-    return float(correlation[np.triu_indices(len(used), 1)].mean())
+    return mean_rank_correlation(used)
 
 
 def contributions(model: FittedModel, dataset: Dataset) -> Parts:

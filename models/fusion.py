@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from dagster_project.statistics.logistic import logit, sigmoid
+from dagster_project.statistics.roc import youden_cutoff
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
 from models.datasets import Dataset
-from models.evaluation import youden_cutoff
 from models.learners import Fit, FittedModel, Learner, Section
-from models.networks import NetworkModel, sigmoid
+from models.networks import NetworkModel
 
 KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel)}
 """Classes of members, by the name they are stored under."""
@@ -64,12 +65,6 @@ class FusionModel:
             own = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
             members.append(KINDS[facts["kind"]].from_tensors(own, facts["model"]))
         return cls(tuple(config["members"]), tuple(members), tensors["stack/weights"], float(tensors["stack/intercept"][0]))
-
-
-def logit(p: np.ndarray) -> np.ndarray:
-    """ln(p / (1 - p)), p kept off 0 and 1 by 1e-6."""
-    clipped = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.log(clipped / (1 - clipped))
 
 
 def stack_weights(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, float]:

@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from dagster_project.radiomics.harmonisation import HarmonisationError
+from dagster_project.statistics.jackknife import jackknife_interval
 from models.datasets import Dataset, DatasetError
-from models.intervals import jackknife_interval
 from models.learners import Learner, Section
 from models.splits import SplitError
 

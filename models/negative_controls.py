@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from models.evaluation import Estimate, auc_delong, auc_of_folds
+from dagster_project.statistics.estimate import Estimate
+from dagster_project.statistics.roc import auc_delong, auc_of_folds
 from models.splits import stratified_folds
 
 KEPT_BY = {

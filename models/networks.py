@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dagster_project.radiomics.habitat_codebook import CodebookError
+from dagster_project.statistics.logistic import sigmoid
+from dagster_project.statistics.roc import youden_cutoff
 from models.datasets import SERIES, Dataset, DatasetError
-from models.evaluation import youden_cutoff
 from models.fold_habitats import PREFIX, FoldHabitats, raw_names
 from models.learners import Fit, Section
 from models.series import LesionSeries, SeriesScaler, arrange
@@ -127,11 +128,6 @@ def ensemble_logits(facts: Mapping[str, Any], weights: Mapping[str, np.ndarray],
     with torch.no_grad():
         found = vmap(lambda w: functional_call(network, w, inputs))(stacked)
     return found.numpy().astype(np.float64)
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)) without overflow."""
-    return np.exp(-np.logaddexp(0.0, -logits))
 
 
 def temperature_of(labels: np.ndarray, logits: np.ndarray) -> float:

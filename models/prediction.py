@@ -12,8 +12,8 @@ import polars as pl
 
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import PREDICTIONS
+from dagster_project.statistics.jackknife import jackknife_interval
 from models.datasets import Dataset, DatasetError
-from models.intervals import jackknife_interval
 from models.learners import FittedModel, Section
 from models.reference import Reference
 from models.training import prediction_rows, spread_of

@@ -9,8 +9,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from models.calibration import calibration
-from models.evaluation import auc_difference
+from dagster_project.statistics.calibration import calibration
+from dagster_project.statistics.roc import auc_difference
 from models.learners import Section
 from models.sanity import SanityCheck, judge_attributions
 from models.training import TrainedModel, could_be_best, gains

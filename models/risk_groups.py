@@ -1,4 +1,4 @@
-"""Whether a probability of response also orders the time without progression, and how the groups it makes fare."""
+"""Time without progression after the landmark, and how the groups that a call makes fare."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.survival import KaplanMeier, kaplan_meier, log_rank
-from models.calibration import concordance_pairs
-from models.evaluation import Estimate
+from dagster_project.statistics.estimate import Estimate
+from dagster_project.statistics.survival import KaplanMeier, kaplan_meier, log_rank
 
 GROUPS = ("low_risk", "high_risk")
 """Called a responder at the cut-off of the fold, and not."""
@@ -39,23 +38,6 @@ def build_time_to_progression(roster: pl.DataFrame, landmark: str, outcomes: pl.
     known = known.join(visit, on=key, how="left", validate="1:1", maintain_order="left")
     left = known.select(d=(pl.col("pfs_days") - pl.col("day").clip(0)).cast(pl.Float64).fill_null(float("nan")))["d"].to_numpy()
     return TimeToProgression(np.where(left > 0, left, np.nan), known["pfs_event"].fill_null(value=False).to_numpy())
-
-
-def concordance_index(time: TimeToProgression, scores: np.ndarray, *, draws: int = 1000, seed: int = 1) -> Estimate:
-    """Harrell's C with the percentile interval over patients drawn with replacement.
-
-    A draw counts each pair as often as both patients were drawn; pairs of a patient with itself are no pairs.
-    """
-    known = ~np.isnan(time.days)
-    usable, right = concordance_pairs(time.days[known], time.events[known], scores[known])
-    if not usable.any():
-        return Estimate(None, reason="no pair of patients whose order of progression is known")
-    n = int(known.sum())
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
-    pairs = ((times @ usable) * times).sum(axis=1)
-    drawn = np.divide(((times @ right) * times).sum(axis=1), pairs, out=np.full(draws, np.nan), where=pairs > 0)
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return Estimate(float(right.sum() / usable.sum()), float(low), float(high))
 
 
 def compare_risk_groups(time: TimeToProgression, positive: np.ndarray) -> tuple[pl.DataFrame, dict[str, Estimate]]:

@@ -10,7 +10,12 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.icc import ROUNDING, absolute_agreement_bounds, squares_of_pairs
+from dagster_project.statistics.icc import (
+    ROUNDING,
+    absolute_agreement,
+    absolute_agreement_bounds,
+    squares_of_pairs,
+)
 
 Section = Mapping[str, Any]
 """The section [model] of study.toml, and the limit of [agreement] (`Study.learning`)."""
@@ -139,7 +144,7 @@ def lower_bounds(moments: ReaderMoments) -> np.ndarray:
     rows, columns, residual, within = squares_of_pairs(np.maximum(n, 1), *pooled)
     exists = (n > 1) & (rows > tiny) & (within > tiny) & (residual > tiny)
     with np.errstate(all="ignore"):
-        value = (rows - residual) / (rows + residual + 2 * (columns - residual) / n)
+        value = absolute_agreement(n, 2, rows, columns, residual)
         low, high = absolute_agreement_bounds(n, 2, rows, columns, residual)
         exists &= np.isfinite(low) & np.isfinite(high) & (low <= 1) & (high <= 1)
         return np.where(exists, np.minimum(low, value), np.nan)

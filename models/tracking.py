@@ -22,19 +22,19 @@ import polars as pl
 from dagster_project.domain.quality import Verdict, gate_closed
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import MODEL_RUNS
+from dagster_project.statistics.calibration import calibration
+from dagster_project.statistics.pooling import pool_sites
+from dagster_project.statistics.roc import auc_delong
 from dagster_project.study import SHARE_IN_PRACTICE
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
-from models.calibration import calibration
 from models.curves import PICTURES, curves, sanity_png, shown
 from models.environment import describe_environment
-from models.evaluation import auc_delong
 from models.explanation import importance
 from models.fusion import FusionModel
 from models.harmonised import HarmonisedModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel
-from models.pooling import pool_sites
 from models.prediction import ServedModel
 from models.promotion import NOT_DUE, judge_promotion, look_due, next_look
 from models.reference import Reference

@@ -10,16 +10,17 @@ import polars as pl
 
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import PREDICTIONS
+from dagster_project.statistics.pooling import Pooled, pool_sites
+from dagster_project.statistics.roc import auc_difference
 from models.appraisal import Appraisal, Held, appraise
 from models.baselines import BASELINES
 from models.datasets import Dataset, DatasetError
-from models.evaluation import Evaluation, Verdict, auc_difference, control_verdict, evaluate, leakage_verdict
+from models.evaluation import Evaluation, Verdict, control_verdict, evaluate, leakage_verdict
 from models.fusion import FusionModel
 from models.harmonised import SENSITIVITY
 from models.held_out_intervals import Bounds, bound_held_out
 from models.learners import Fit, FittedModel, Learner, Section
 from models.networks import NetworkModel
-from models.pooling import Pooled, pool_sites
 from models.reference import Reference
 from models.splits import SplitError, check_folds, stratified_folds
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.icc import Form
-from dagster_project.domain.icc_by_patient import icc_by_patient
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_AGREEMENT
+from dagster_project.statistics.agreement import bland_altman
+from dagster_project.statistics.icc import Form
+from dagster_project.statistics.icc_by_patient import icc_by_patient
 
 Row = Mapping[str, Any]
 Patient = tuple[str, str]
@@ -23,9 +24,6 @@ DiceOf = Callable[[dict[str, Any], dict[str, Any]], float | None]
 
 MEASUREMENTS = ("longest_diameter_mm", "short_axis_mm", "volume_mm3")
 """What is compared by ICC; masks are compared by Dice."""
-
-LIMITS_OF_AGREEMENT = 1.96
-"""Standard deviations to either side of the bias (Bland & Altman 1986)."""
 
 PAIRS: Mapping[str, pl.DataType] = {
     **dict.fromkeys(("site", "patient", "visit", "lesion", "reader_a", "reader_b"), pl.String()),
@@ -303,19 +301,3 @@ def _values(pairs: Sequence[Row], measurement: str) -> np.ndarray:
 
 def _bias_columns(pairs: Sequence[Row], measurement: str) -> dict[str, float | None]:
     return dict(zip(("bias", "loa_lower", "loa_upper"), bland_altman(_values(pairs, measurement)), strict=True))
-
-
-def bland_altman(values: np.ndarray) -> tuple[float, float | None, float | None]:
-    """Mean difference, second minus first, and the limits within which 95 % of the differences are expected.
-
-    The limits are None for a single pair.
-
-    >>> bland_altman(np.array([[10.0, 11.0], [20.0, 21.0]]))
-    (1.0, 1.0, 1.0)
-    """
-    difference = values[:, 1] - values[:, 0]
-    bias = float(difference.mean())
-    if difference.size < 2:
-        return bias, None, None
-    reach = LIMITS_OF_AGREEMENT * float(difference.std(ddof=1))
-    return bias, bias - reach, bias + reach

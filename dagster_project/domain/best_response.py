@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 from dagster_project.domain.findings import Rules
+from dagster_project.statistics.binomial import Proportion, clopper_pearson
 
 _STABLE = ("SD", "NON_CR_NON_PD")
 _IMMUNE_BEST_FIRST = ("iCR", "iPR", "iSD", "iNON_CR_NON_PD", "iCPD", "iUPD", "iNED", "iNE")
@@ -193,3 +194,25 @@ def immune_progression(visits: Sequence[Graded], *, end_day: int | None, end_rea
     last = max((v.day for v in visits if v.day is not None), default=None)
     ended = first is not None and last is not None and end_day is not None and end_day >= last
     return (first, f"unconfirmed, then {end_reason}") if ended and first is not None else None
+
+
+def response_rate(
+    best_responses: Sequence[str | None], *, counted: Sequence[str] = ("CR", "PR")
+) -> Proportion:
+    """Objective response rate over all enrolled: NE and missing count as no response.
+
+    With `counted=("CR", "PR", "SD", "NON_CR_NON_PD")` it is the disease control rate.
+
+    Parameters
+    ----------
+    best_responses
+        Of each patient; at least one.
+    counted
+        Best responses that count.
+
+    Returns
+    -------
+    Proportion
+        With its exact interval.
+    """
+    return clopper_pearson(sum(b in counted for b in best_responses), len(best_responses))

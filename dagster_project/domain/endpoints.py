@@ -31,13 +31,8 @@ from dagster_project.domain.progression_free import (
     why_no_time,
 )
 from dagster_project.domain.responses import ACCEPTED, BASELINE
-from dagster_project.domain.survival import KaplanMeier, LogRank, Proportion, clopper_pearson, kaplan_meier, log_rank, response_rate
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import OUTCOMES
-
-__all__ = [
-    "KaplanMeier", "LogRank", "Proportion", "clopper_pearson", "derive_outcomes", "kaplan_meier", "log_rank", "response_rate",
-]
 
 LANDMARK = "T2"
 """The visit from which survival is counted a second time: the study's patients all have it, so none can fail before."""

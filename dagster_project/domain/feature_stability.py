@@ -8,9 +8,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dagster_project.domain.icc import ROUNDING, TOO_FEW, MeanSquares, icc_of, squares_of_pairs
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import FEATURE_STABILITY
+from dagster_project.statistics.icc import (
+    ROUNDING,
+    TOO_FEW,
+    MeanSquares,
+    icc_of,
+    squares_of_pairs,
+)
 
 COUNTS = {"perturbation": "n_lesions_perturbed", "repeat": "n_lesions_repeated"}
 """Ways of measuring a lesion again beside the two readers, and the column that counts the lesions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dagster_project.domain.agreement import MEASUREMENTS, bland_altman
-from dagster_project.domain.icc import IDENTICAL, NO_ERROR, NO_SPREAD, Form, icc
-from dagster_project.domain.icc_by_patient import icc_by_patient
+from dagster_project.domain.agreement import MEASUREMENTS
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_FIGURES
+from dagster_project.statistics.agreement import bland_altman, weighted_kappa
+from dagster_project.statistics.bootstrap import bootstrap_groups
+from dagster_project.statistics.icc import IDENTICAL, NO_ERROR, NO_SPREAD, Form, icc
+from dagster_project.statistics.icc_by_patient import icc_by_patient
 
 Row = Mapping[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -30,9 +32,6 @@ RESPONSES = ("CR", "PR", "SD", "PD")
 
 DISTANCES = ("surface_dice", "hd95_mm", "mean_surface_distance_mm")
 """What `domain.masks.surface_distances` gives of a pair of masks."""
-
-TAIL = 0.025
-"""Each side's share outside 95 % bounds."""
 
 
 @dataclass(frozen=True)
@@ -168,39 +167,15 @@ def _changed(scope: Mapping[str, str], own: Sequence[Row], rules: Rules) -> list
 def _kappa_of(graded: Sequence[Row], rules: Rules) -> Figure:
     codes = np.array([[RESPONSES.index(r[s]["overall_response"]) for s in "ab"] for r in graded], dtype=np.int64).reshape(-1, 2)
     value = weighted_kappa(codes[:, 0], codes[:, 1], len(RESPONSES))
-    lower, upper = _bootstrap(lambda i: weighted_kappa(codes[i, 0], codes[i, 1], len(RESPONSES)), _patients(graded), rules)
+    lower, upper = bootstrap_groups(
+        lambda i: weighted_kappa(codes[i, 0], codes[i, 1], len(RESPONSES)),
+        _patients(graded),
+        draws=rules.draws,
+        seed=rules.seed,
+    )
     reason = None if value is not None else "both readers gave every visit one and the same response, or none was graded: chance explains all"
     verdict = "no_variance" if reason else "too_few" if len(codes) < rules.minimum else "given"
     return {"figure": "weighted_kappa", "n": len(codes), "value": value, "lower": lower, "upper": upper, "reason": reason, "verdict": verdict}
-
-
-def weighted_kappa(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], n_categories: int) -> float | None:
-    """Cohen's kappa with linear weights (Cohen 1968): 1 - Σ|i - j| observed / Σ|i - j| expected by chance; None where chance explains all.
-
-    >>> weighted_kappa(np.array([0, 1, 2]), np.array([0, 1, 2]), 3)
-    1.0
-    """
-    if not len(a):
-        return None
-    weights = np.abs(np.subtract.outer(np.arange(n_categories), np.arange(n_categories)))
-    observed = np.zeros((n_categories, n_categories))
-    np.add.at(observed, (a, b), 1 / len(a))
-    chance = float((weights * np.outer(observed.sum(1), observed.sum(0))).sum())
-    return 1 - float((weights * observed).sum()) / chance if chance > 0 else None
-
-
-def _bootstrap(figure: Callable[[npt.NDArray[np.int64]], float | None], patients: Sequence[Patient], rules: Rules) -> tuple[float | None, float | None]:
-    """95 % percentile bounds of any figure, patients drawn with replacement."""
-    places: dict[Patient, list[int]] = defaultdict(list)
-    for i, patient in enumerate(patients):
-        places[patient].append(i)
-    own = [np.array(p) for p in places.values()]
-    if len(own) < 2:
-        return None, None
-    random = np.random.default_rng(rules.seed)
-    drawn = [figure(np.concatenate([own[i] for i in random.integers(len(own), size=len(own))])) for _ in range(rules.draws)]
-    found = [value for value in drawn if value is not None]
-    return (float(np.quantile(found, TAIL)), float(np.quantile(found, 1 - TAIL))) if len(found) >= rules.draws / 2 else (None, None)
 
 
 def _distances(pairs: Sequence[Row], distances: Mapping[tuple[str, str], Mapping[str, float]], rules: Rules) -> list[Figure]:

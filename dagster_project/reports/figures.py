@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dagster_project.domain.endpoints import KaplanMeier, kaplan_meier
 from dagster_project.reports.palette import DARK, DARK_ROOM, DOTS_PER_INCH, LIGHT, LINES, PICTURE_DOTS_PER_INCH, WIDTH_INCH, Theme, settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from dagster_project.statistics.description import Quartiles
+    from dagster_project.statistics.estimate import Estimate
+    from dagster_project.statistics.roc import RocPoint
+    from dagster_project.statistics.survival import KaplanMeier
 
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 """Window of the lung: level −600 HU, width 1500 HU."""
@@ -62,8 +66,28 @@ class NothingToDraw(ValueError):
         )
 
 
+@dataclass(frozen=True)
+class RocCurve:
+    """Corners of a model's curve, and its AUC with the bounds to print, if any."""
+
+    points: Sequence[RocPoint]
+    auc: Estimate
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Values of a group, and their quartiles; None without a value."""
+
+    values: Sequence[float]
+    quartiles: Quartiles | None
+
+
+Limits = tuple[float, float | None, float | None]
+"""Bias and limits of agreement."""
+
+
 def survival_figure(
-    groups: Mapping[str, tuple[Sequence[float], Sequence[bool]]],
+    curves: Mapping[str, KaplanMeier],
     *,
     x_label: str = "Days from the first cycle",
     y_label: str = "Progression-free survival",
@@ -73,26 +97,26 @@ def survival_figure(
 
     It compares nothing: groups made from what happened after day 0 need a landmark before they may stand in one figure.
     """
-    filled = {name: (np.asarray(days, float), np.asarray(events, bool)) for name, (days, events) in groups.items() if len(days)}
-    if not filled:
+    if not curves:
         raise NothingToDraw("survival_figure", "at least one patient with a time")
 
     def paint(figure: Figure) -> None:
-        axes, table = figure.subplots(2, 1, sharex=True, height_ratios=[5, 0.45 + 0.42 * len(filled)])
-        for (name, (days, events)), colour, line in zip(filled.items(), cycle(theme.series), cycle(LINES)):
-            _paint_survival(axes, name, days, events, colour=colour, line=line)
+        ratios = [5, 0.45 + 0.42 * len(curves)]
+        axes, table = figure.subplots(2, 1, sharex=True, height_ratios=ratios)
+        for (name, curve), colour, line in zip(curves.items(), cycle(theme.series), cycle(LINES)):
+            _paint_survival(axes, name, curve, colour=colour, line=line)
         _finish_survival(axes, x_label, y_label, theme)
-        _paint_at_risk(table, filled, axes.get_xticks(), theme)
+        _paint_at_risk(table, curves, axes.get_xticks(), theme)
 
-    return drawn(paint, theme, height=3.6 + 0.24 * len(filled))
+    return drawn(paint, theme, height=3.6 + 0.24 * len(curves))
 
 
-def _paint_survival(axes: Axes, name: str, days: np.ndarray, events: np.ndarray, *, colour: str, line: Any) -> None:
-    curve = kaplan_meier(days.tolist(), events.tolist())
+def _paint_survival(axes: Axes, name: str, curve: KaplanMeier, *, colour: str, line: Any) -> None:
     time, survival, lower, upper = _from_day_zero(curve)
     axes.fill_between(time, lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
-    axes.step(time, survival, where="post", color=colour, linestyle=line, label=f"{name}  (n = {len(days)}, {int(events.sum())} events)")
-    censored = np.sort(days[~events])
+    label = f"{name}  (n = {curve.n}, {sum(curve.events)} events)"
+    axes.step(time, survival, where="post", color=colour, linestyle=line, label=label)
+    censored = np.array(curve.censored)
     axes.plot(censored, _step_at(time, survival, censored), "|", color=colour, markersize=6, markeredgewidth=1.1)
     if curve.median is not None:
         axes.plot([curve.median, curve.median], [0, 0.5], color=colour, linestyle=":", linewidth=1.1)
@@ -127,19 +151,23 @@ def _day_ticks(longest: float) -> np.ndarray:
     return np.arange(0, longest + 1e-9, step)
 
 
-def _paint_at_risk(axes: Axes, groups: Mapping[str, tuple[np.ndarray, np.ndarray]], ticks: np.ndarray, theme: Theme) -> None:
-    axes.set_ylim(-0.5 - len(groups), 0.6)
+def _paint_at_risk(
+    axes: Axes, curves: Mapping[str, KaplanMeier], ticks: np.ndarray, theme: Theme
+) -> None:
+    axes.set_ylim(-0.5 - len(curves), 0.6)
     axes.set_axis_off()
     axes.text(0, 0.1, "At risk", color=theme.soft, fontsize=8, ha="left", va="center")
-    for row, ((_, (days, _events)), colour) in enumerate(zip(groups.items(), cycle(theme.series)), 1):
+    for row, (curve, colour) in enumerate(zip(curves.values(), cycle(theme.series)), 1):
         axes.plot([-0.034], [-row], marker="s", markersize=4.5, color=colour, transform=axes.get_yaxis_transform(), clip_on=False)
         for tick in ticks:
-            axes.text(tick, -row, str(int((days >= tick).sum())), ha="center", va="center", fontsize=8.5)
+            at_risk = str(curve.at_risk_at(tick))
+            axes.text(tick, -row, at_risk, ha="center", va="center", fontsize=8.5)
 
 
 def agreement_figure(
     first: Sequence[float],
     second: Sequence[float],
+    limits: Limits | None,
     *,
     unit: str = "mm",
     measurement: str = "Longest diameter",
@@ -148,10 +176,11 @@ def agreement_figure(
 ) -> bytes:
     """Bland–Altman plot: difference (second minus first reader) over mean, with bias and 95 % limits of agreement.
 
-    `settled` marks the pairs that an arbiter decided. Limits are of all pairs drawn, bias ± 1.96 sd.
+    `settled` marks the pairs that an arbiter decided. `limits` are of all pairs drawn: bias and
+    bias ± 1.96 sd.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
-    if a.size == 0:
+    if limits is None:
         raise NothingToDraw("agreement_figure", "at least one lesion measured by two readers")
     mean, difference = (a + b) / 2, b - a
     open_marks = np.zeros(a.size, bool) if settled is None else np.asarray(settled, bool)
@@ -171,16 +200,18 @@ def agreement_figure(
                 label="patient settled by arbitration",
             )
             axes.legend(loc="upper left", ncols=2, bbox_to_anchor=(0, 1.12), borderaxespad=0, handletextpad=0.2)
-        _paint_limits(axes, difference, unit, theme)
+        _paint_limits(axes, difference, limits, unit, theme)
         axes.set(xlabel=f"{measurement}, mean of the two readers ({unit})", ylabel=f"Second minus first reader ({unit})")
 
     return drawn(paint, theme, height=3.5)
 
 
-def _paint_limits(axes: Axes, difference: np.ndarray, unit: str, theme: Theme) -> None:
-    bias = float(difference.mean())
-    spread = 1.96 * float(difference.std(ddof=1)) if difference.size > 1 else 0.0
-    for level, name in ((bias, "bias"), (bias - spread, "−1.96 sd"), (bias + spread, "+1.96 sd")):
+def _paint_limits(
+    axes: Axes, difference: np.ndarray, limits: Limits, unit: str, theme: Theme
+) -> None:
+    bias = limits[0]
+    low, high = (bias if limit is None else limit for limit in limits[1:])
+    for level, name in ((bias, "bias"), (low, "−1.96 sd"), (high, "+1.96 sd")):
         axes.axhline(level, color=theme.ink, linewidth=1.1, linestyle="-" if name == "bias" else (0, (5, 3)))
         axes.annotate(
             f"{name}\n{signed(level)} {unit}",
@@ -190,61 +221,37 @@ def _paint_limits(axes: Axes, difference: np.ndarray, unit: str, theme: Theme) -
             fontsize=8,
             color=theme.soft,
         )
-    reach = max(abs(bias) + spread, float(np.abs(difference).max()), 1e-6) * 1.18
+    reach = max(abs(low), abs(high), float(np.abs(difference).max()), 1e-6) * 1.18
     axes.set_ylim(-reach, reach)
 
 
-def roc_figure(
-    curves: Mapping[str, tuple[Sequence[bool], Sequence[float]]],
-    *,
-    intervals: Mapping[str, tuple[float | None, float | None]] | None = None,
-    theme: Theme = LIGHT,
-) -> bytes:
-    """ROC curves of (labels, probabilities) by model, with AUC and, where given, its interval in the legend."""
-    drawable = {
-        name: (np.asarray(y, bool), np.asarray(p, float)) for name, (y, p) in curves.items() if 0 < sum(bool(v) for v in y) < len(y)
-    }
-    if not drawable:
+def roc_figure(curves: Mapping[str, RocCurve], *, theme: Theme = LIGHT) -> bytes:
+    """ROC curves by model, with AUC and, where given, its interval in the legend."""
+    if not curves:
         raise NothingToDraw("roc_figure", "a model with predictions of both classes")
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=theme.rule, linewidth=1.2)
-        for (name, (labels, probabilities)), colour, line in zip(drawable.items(), cycle(theme.series), cycle(LINES)):
-            legend = f"{name}\nAUC {area_under_roc(labels, probabilities):.2f}{_interval((intervals or {}).get(name))}"
-            axes.plot(*roc_points(labels, probabilities), color=colour, linestyle=line, label=legend)
+        for (name, curve), colour, line in zip(curves.items(), cycle(theme.series), cycle(LINES)):
+            x = [p.false_positive_rate for p in curve.points]
+            y = [p.true_positive_rate for p in curve.points]
+            legend = f"{name}\nAUC {curve.auc.value:.2f}{_interval(curve.auc)}"
+            axes.plot(x, y, color=colour, linestyle=line, label=legend)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="1 − specificity", ylabel="Sensitivity")
         axes.grid(visible=True)
         axes.legend(loc="center left", bbox_to_anchor=(1.04, 0.5), labelspacing=1.1, handlelength=2.8)
 
-    return drawn(paint, theme, height=max(3.9, 0.52 * len(drawable)))
+    return drawn(paint, theme, height=max(3.9, 0.52 * len(curves)))
 
 
-def roc_points(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates at every threshold, from (0, 0) to (1, 1); ties are one step."""
-    thresholds = np.r_[np.inf, np.unique(probabilities)[::-1]]
-    called = probabilities[None, :] >= thresholds[:, None]
-    return (called & ~labels).sum(1) / (~labels).sum(), (called & labels).sum(1) / labels.sum()
-
-
-def area_under_roc(labels: Sequence[bool] | np.ndarray, scores: Sequence[float] | np.ndarray) -> float | None:
-    """Probability that a positive scores above a negative, ties counting half; None where a class is missing.
-
-    >>> area_under_roc([True, True, False, False], [0.9, 0.4, 0.4, 0.1])
-    0.875
-    """
-    y, s = np.asarray(labels, bool), np.asarray(scores, float)
-    if not y.any() or y.all():
-        return None
-    above = s[y][:, None] - s[~y][None, :]
-    return float(((above > 0) + 0.5 * (above == 0)).mean())
-
-
-def dhi_figure(values: Mapping[str, Mapping[str, Sequence[float]]], *, limit: bool, theme: Theme = LIGHT) -> bytes:
+def dhi_figure(
+    strips: Mapping[str, Mapping[str, Strip]], *, limit: bool, theme: Theme = LIGHT
+) -> bytes:
     """Every patient's DHI by pair of visits and group, with median and quartiles; the line at 1 only where limits are calibrated."""
-    if not any(len(v) for groups in values.values() for v in groups.values()):
+    if not any(len(s.values) for groups in strips.values() for s in groups.values()):
         raise NothingToDraw("dhi_figure", "at least one patient with a DHI")
-    names = list(dict.fromkeys(name for groups in values.values() for name in groups))
+    names = list(dict.fromkeys(name for groups in strips.values() for name in groups))
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -258,10 +265,10 @@ def dhi_figure(values: Mapping[str, Mapping[str, Sequence[float]]], *, limit: bo
                 fontsize=8,
                 color=theme.soft,
             )
-        for x, groups in enumerate(values.values()):
+        for x, groups in enumerate(strips.values()):
             for offset, name, colour in zip(_offsets(len(names)), names, (theme.yes, theme.no, theme.other)[: len(names)], strict=True):
-                _paint_strip(axes, x + offset, np.asarray(groups.get(name, ()), float), colour, theme)
-        _finish_dhi(axes, list(values), names, theme)
+                _paint_strip(axes, x + offset, groups.get(name), colour, theme)
+        _finish_dhi(axes, list(strips), names, theme)
 
     return drawn(paint, theme, height=3.5)
 
@@ -270,13 +277,13 @@ def _offsets(n: int) -> np.ndarray:
     return (np.arange(n) - (n - 1) / 2) * 0.30
 
 
-def _paint_strip(axes: Axes, x: float, values: np.ndarray, colour: str, theme: Theme) -> None:
-    if not values.size:
+def _paint_strip(axes: Axes, x: float, strip: Strip | None, colour: str, theme: Theme) -> None:
+    if strip is None or strip.quartiles is None:
         return
+    values, middle = np.asarray(strip.values, float), strip.quartiles.median
     spread = (np.argsort(np.argsort(values)) * 0.381966 % 1 - 0.5) * 0.16
     axes.scatter(x + spread, values, s=15, color=colour, alpha=0.55, linewidth=0)
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    axes.plot([x, x], [low, high], color=theme.ink, linewidth=1.2)
+    axes.plot([x, x], [strip.quartiles.low, strip.quartiles.high], color=theme.ink, linewidth=1.2)
     axes.plot([x - 0.10, x + 0.10], [middle, middle], color=theme.ink, linewidth=2.2, solid_capstyle="round")
 
 
@@ -603,8 +610,10 @@ def signed(value: float, digits: int = 1) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _interval(bounds: tuple[float | None, float | None] | None) -> str:
-    return "" if bounds is None or None in bounds else f" ({bounds[0]:.2f} to {bounds[1]:.2f})"
+def _interval(auc: Estimate) -> str:
+    if auc.lower is None or auc.upper is None:
+        return ""
+    return f" ({auc.lower:.2f} to {auc.upper:.2f})"
 
 
 def drawn(

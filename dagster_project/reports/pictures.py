@@ -21,7 +21,8 @@ def _drawn(paint: Callable[[], bytes]) -> bytes | None:
 def agreement_picture(reads: pl.DataFrame) -> bytes | None:
     """Bland-Altman of the longest diameters of all lesions that two readers measured."""
     pairs = s.pair_reads(reads, s.completed({})["arbitrations"])
-    return _drawn(lambda: figures.agreement_figure(pairs["first"].to_list(), pairs["second"].to_list()))
+    first, second = pairs["first"].to_list(), pairs["second"].to_list()
+    return _drawn(lambda: figures.agreement_figure(first, second, s.limits_of_pairs(pairs)))
 
 
 def flow_picture(tables: Mapping[str, pl.DataFrame], study: Study) -> bytes | None:
@@ -38,7 +39,8 @@ def waterfall_picture(outcomes: pl.DataFrame) -> bytes | None:
 def survival_picture(outcomes: pl.DataFrame) -> bytes | None:
     """Kaplan-Meier curve of progression-free survival."""
     known = outcomes.drop_nulls(["pfs_days", "pfs_event"])
-    return _drawn(lambda: figures.survival_figure({"All": (known["pfs_days"].to_list(), known["pfs_event"].to_list())} if known.height else {}))
+    times = {"All": (known["pfs_days"].to_list(), known["pfs_event"].to_list())}
+    return _drawn(lambda: figures.survival_figure(s.survival_curves(times)))
 
 
 def response_pictures(responses: pl.DataFrame, outcomes: pl.DataFrame) -> dict[str, bytes]:
@@ -55,10 +57,11 @@ def dhi_picture(dhi: pl.DataFrame, outcomes: pl.DataFrame) -> bytes | None:
     """DHI of the patients by response."""
     tables = s.completed({"dhi": dhi, "outcomes": outcomes})
     rows = s.list_patient_dhi(tables, s.choose_population(tables))
-    return _drawn(lambda: figures.dhi_figure(s.group_dhi(rows), limit=bool(rows["calibrated"].all())))
+    strips, calibrated = s.dhi_strips(rows), bool(rows["calibrated"].all())
+    return _drawn(lambda: figures.dhi_figure(strips, limit=calibrated))
 
 
 def roc_picture(predictions: pl.DataFrame, model_runs: pl.DataFrame, task: str) -> bytes | None:
     """ROC curves of a task's models, out of fold."""
-    curves, intervals = s.list_curves(predictions, s.latest_runs(model_runs), task)
-    return _drawn(lambda: figures.roc_figure(curves, intervals=intervals))
+    curves = s.roc_curves(predictions, s.latest_runs(model_runs), task)
+    return _drawn(lambda: figures.roc_figure(curves))

@@ -87,9 +87,12 @@ def _draw_enrolment(enrolment: list[s.Row], rules: Mapping[str, Any]) -> Picture
 def _reading(tables: s.Tables, study: Study) -> dict[str, Any]:
     pairs = s.pair_reads(tables["reads"], tables["arbitrations"])
     first, second, settled = (pairs[name].to_list() for name in ("first", "second", "settled"))
+    limits = s.limits_of_pairs(pairs)
     return {
         "agreement": s.summarise_agreement(tables["reader_agreement"]),
-        "agreement_figure": draw(lambda t: figures.agreement_figure(first, second, settled=settled, theme=t)),
+        "agreement_figure": draw(
+            lambda t: figures.agreement_figure(first, second, limits, settled=settled, theme=t)
+        ),
         "arbitration": s.summarise_arbitrations(tables),
         "monitoring": s.summarise_monitoring(tables["reader_figures"]),
         "triggers": s.count_triggers(tables["arbitrations"]),
@@ -100,6 +103,8 @@ def _reading(tables: s.Tables, study: Study) -> dict[str, Any]:
 
 def _response(tables: s.Tables, population: s.Population) -> dict[str, Any]:
     whole, landmark = s.list_survival(tables, population)
+    curve, from_t2 = s.survival_curves(whole), s.survival_curves(landmark)
+    labels = {"x_label": "Days from T2", "y_label": "PFS from T2"}
     changes = population.of(tables["outcomes"]).drop_nulls("best_change_percent")
     kinds = changes["bor"].fill_null("NE").to_list()
     return {
@@ -109,9 +114,9 @@ def _response(tables: s.Tables, population: s.Population) -> dict[str, Any]:
         "pseudoprogression": s.count_pseudoprogressions(tables, population),
         "survival": s.summarise_survival(whole),
         "landmark": s.summarise_survival(landmark),
-        "survival_figure": draw(lambda t: figures.survival_figure(whole, theme=t)),
+        "survival_figure": draw(lambda t: figures.survival_figure(curve, theme=t)),
         "pfs_reasons": s.count_pfs_reasons(tables, population),
-        "landmark_figure": draw(lambda t: figures.survival_figure(landmark, x_label="Days from T2", y_label="PFS from T2", theme=t)),
+        "landmark_figure": draw(lambda t: figures.survival_figure(from_t2, **labels, theme=t)),
     }
 
 
@@ -132,11 +137,12 @@ def _courses(tables: s.Tables, population: s.Population, study: Study) -> dict[s
 def _heterogeneity(tables: s.Tables, population: s.Population) -> dict[str, Any]:
     rows = s.list_patient_dhi(tables, population)
     calibrated = rows.height > 0 and bool(rows["calibrated"].all())
+    strips = s.dhi_strips(rows)
     return {
         "dhi": s.summarise_dhi(rows),
         "dhi_calibrated": calibrated,
         "dhi_reasons": s.count_dhi_reasons(tables["dhi"]),
-        "dhi_figure": draw(lambda t: figures.dhi_figure(s.group_dhi(rows), limit=calibrated, theme=t)),
+        "dhi_figure": draw(lambda t: figures.dhi_figure(strips, limit=calibrated, theme=t)),
     }
 
 
@@ -154,11 +160,6 @@ def _modelling(tables: s.Tables, study: Study) -> dict[str, Any]:
 
 
 def _draw_roc(tables: s.Tables, runs: list[s.Row], task: str) -> Picture | None:
-    curves, intervals = s.list_curves(tables["predictions"], runs, task)
-    return draw(
-        lambda t: figures.roc_figure(
-            {name.replace("_", " "): c for name, c in curves.items()},
-            intervals={name.replace("_", " "): i for name, i in intervals.items()},
-            theme=t,
-        )
-    )
+    curves = s.roc_curves(tables["predictions"], runs, task)
+    named = {name.replace("_", " "): curve for name, curve in curves.items()}
+    return draw(lambda t: figures.roc_figure(named, theme=t))

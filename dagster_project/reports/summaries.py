@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,18 +10,25 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from dagster_project.domain.best_response import response_rate
 from dagster_project.domain.eligibility import CRITERIA as ORDER_OF_CRITERIA
 from dagster_project.domain.eligibility import derive_flow
-from dagster_project.domain.endpoints import clopper_pearson, kaplan_meier, log_rank
 from dagster_project.domain.quality import CLOSING
 from dagster_project.domain.slice_limits import has_fault, mark_slices
-from dagster_project.domain.survival import outcome_weights
 from dagster_project.lake.reasons import chinese_reason
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import BY_NAME, RECONCILIATION
-from dagster_project.reports.figures import Stage, area_under_roc
+from dagster_project.reports.figures import Limits, RocCurve, Stage, Strip
 from dagster_project.reports.response_figures import Course
 from dagster_project.reports.wording import MEASUREMENTS, STAGES, criterion_words, english
+from dagster_project.statistics.agreement import bland_altman
+from dagster_project.statistics.binomial import Proportion, clopper_pearson
+from dagster_project.statistics.correlation import partial_rank_correlation, rank_correlation
+from dagster_project.statistics.description import quartiles
+from dagster_project.statistics.estimate import Estimate
+from dagster_project.statistics.predictive_values import outcome_weights
+from dagster_project.statistics.roc import auc_delong, roc_points
+from dagster_project.statistics.survival import KaplanMeier, kaplan_meier, log_rank
 from dagster_project.study import Study
 
 Tables = Mapping[str, pl.DataFrame]
@@ -45,10 +51,6 @@ REASONS_SHOWN = 8
 
 ITEMS_SHOWN = 20
 """Items listed under a reason: file, row and column of each; the others are counted."""
-
-PATIENTS_FOR_CORRELATION = 10
-"""Below that no correlation is given."""
-
 
 OF_THE_ACCEPTED_READ = ("lesions", "responses", "outcomes", "time_to_event", "dhi", "habitats", "dynamic_irecist")
 """Tables whose rows are based on the accepted read; of responses those of the evaluator `accepted`."""
@@ -329,6 +331,12 @@ def pair_reads(reads: pl.DataFrame, arbitrations: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def limits_of_pairs(pairs: pl.DataFrame) -> Limits | None:
+    """Bias and limits of agreement of what `pair_reads` gives; None without a pair."""
+    values = pairs.select("first", "second").to_numpy().astype(np.float64)
+    return bland_altman(values) if len(values) else None
+
+
 def summarise_arbitrations(tables: Tables) -> list[Row]:
     """By site: patients whom two readers read, and of their cases the open and the settled ones."""
     read_twice = (
@@ -414,12 +422,13 @@ def summarise_response(tables: Tables, population: Population) -> list[Row]:
         ("DCR", "bor", DISEASE_CONTROL),
         ("iORR, by iRECIST", "ibor", tuple(f"i{r}" for r in RESPONSE)),
     )
-    return [_rate(name, int(outcomes[column].is_in(list(counted)).sum()), n) for name, column, counted in rates]
+    counts = {name: int(outcomes[column].is_in(list(of)).sum()) for name, column, of in rates}
+    return [_rate(name, clopper_pearson(x, n)) for name, x in counts.items()]
 
 
-def _rate(name: str, x: int, n: int) -> Row:
-    found = clopper_pearson(x, n)
-    return {"name": name, "x": x, "n": n, "share": found.value, "low": found.lower, "high": found.upper}
+def _rate(name: str, found: Proportion) -> Row:
+    bounds = {"low": found.lower, "high": found.upper}
+    return {"name": name, "x": found.count, "n": found.n, "share": found.value, **bounds}
 
 
 SUBGROUPS = ("site", "stage", "histology", "line")
@@ -432,11 +441,16 @@ def summarise_response_by(tables: Tables, population: Population) -> list[tuple[
     found = []
     for column in SUBGROUPS:
         groups = people.with_columns(group=pl.col(column).cast(pl.String).fill_null("not known")).group_by("group").agg("bor").sort("group")
-        rows = [{"group": group, "orr": _rate("ORR", sum(b in RESPONSE for b in best), len(best)),
-                 "dcr": _rate("DCR", sum(b in DISEASE_CONTROL for b in best), len(best))} for group, best in groups.iter_rows()]
+        rows = [_rates_of(group, best) for group, best in groups.iter_rows()]
         if len(rows) > 1 or column == "site":
             found.append((column, rows))
     return [(column, rows) for column, rows in found if rows]
+
+
+def _rates_of(group: str, best: Sequence[str | None]) -> Row:
+    rates = (("orr", "ORR", RESPONSE), ("dcr", "DCR", DISEASE_CONTROL))
+    found = {key: _rate(name, response_rate(best, counted=of)) for key, name, of in rates}
+    return {"group": group, **found}
 
 
 def weight_disease_control(tables: Tables, population: Population, share_in_practice: float) -> Row | None:
@@ -535,16 +549,20 @@ def _times(outcomes: pl.DataFrame, days: str, event: str) -> tuple[list[int], li
     return outcomes[days].to_list(), outcomes[event].to_list()
 
 
+def survival_curves(curves: Curves) -> dict[str, KaplanMeier]:
+    """The Kaplan-Meier curve of each group that has a time, for the figure."""
+    return {name: kaplan_meier(*times) for name, times in curves.items() if times[0]}
+
+
 def summarise_survival(curves: Curves) -> list[Row]:
     """By group: patients, events, and the median with its log-log interval; NULL where it is not reached."""
     rows = []
-    for name, (days, events) in curves.items():
-        curve = kaplan_meier(days, events)
+    for name, curve in survival_curves(curves).items():
         rows.append(
             {
                 "name": name,
-                "n": len(days),
-                "events": sum(events),
+                "n": curve.n,
+                "events": sum(curve.events),
                 "median": curve.median,
                 "low": curve.median_lower,
                 "high": curve.median_upper,
@@ -585,6 +603,14 @@ def group_dhi(rows: pl.DataFrame) -> dict[str, dict[str, list[float]]]:
     return {pair: {"responders": values(part, True), "non-responders": values(part, False)} for pair, part in parts.items()}
 
 
+def dhi_strips(rows: pl.DataFrame) -> dict[str, dict[str, Strip]]:
+    """`group_dhi` with the quartiles of each group."""
+    return {
+        pair: {name: Strip(values, quartiles(values)) for name, values in groups.items()}
+        for pair, groups in group_dhi(rows).items()
+    }
+
+
 def summarise_dhi(rows: pl.DataFrame) -> list[Row]:
     """By pair of visits: quartiles by response, values missing, and how far DHI tells response beside and beyond the change of volume."""
     return [
@@ -595,55 +621,29 @@ def summarise_dhi(rows: pl.DataFrame) -> list[Row]:
 
 def _quartiles(part: pl.DataFrame) -> list[Row]:
     groups = (("responders", part.filter("responder")), ("non-responders", part.filter(~pl.col("responder"))))
-    return [
-        {
-            "name": name,
-            "n": g["dhi"].count(),
-            "low": g["dhi"].quantile(0.25, "linear"),
-            "median": g["dhi"].median(),
-            "high": g["dhi"].quantile(0.75, "linear"),
-        }
-        for name, g in groups
-    ]
+    return [_spread(name, group["dhi"].drop_nulls()) for name, group in groups]
+
+
+def _spread(name: str, values: pl.Series) -> Row:
+    found = quartiles(values.to_numpy())
+    figures = ("low", "median", "high")
+    shown = {figure: None if found is None else getattr(found, figure) for figure in figures}
+    return {"name": name, "n": len(values), **shown}
 
 
 def _worth(part: pl.DataFrame) -> Row:
     told = part.drop_nulls(["dhi", "dhi_amount", "responder", "delta_log_volume", "wasserstein_hu"])
-    label, volume = told["responder"].to_numpy(), told["delta_log_volume"].to_numpy()
+    dhi, volume = told["dhi"].to_numpy(), told["delta_log_volume"].to_numpy()
+    label = told["responder"].to_numpy().astype(bool)
     return {
         "n": told.height,
-        "auc_dhi": area_under_roc(label, told["dhi"].to_numpy()),
-        "auc_amount": area_under_roc(label, told["dhi_amount"].to_numpy()),
-        "auc_shrinkage": area_under_roc(label, -volume),
-        "auc_wasserstein": area_under_roc(label, told["wasserstein_hu"].to_numpy()),
-        "rho_volume": _rank_correlation(told["dhi"].to_numpy(), np.abs(volume)),
-        "partial": partial_rank_correlation(told["dhi"].to_numpy(), label, volume),
+        "auc_dhi": auc_delong(label, dhi).value,
+        "auc_amount": auc_delong(label, told["dhi_amount"].to_numpy()).value,
+        "auc_shrinkage": auc_delong(label, -volume).value,
+        "auc_wasserstein": auc_delong(label, told["wasserstein_hu"].to_numpy()).value,
+        "rho_volume": rank_correlation(dhi, np.abs(volume)),
+        "partial": partial_rank_correlation(dhi, label, volume),
     }
-
-
-def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    a, b = (pl.Series(np.asarray(v, float)).rank().to_numpy() for v in (x, y))
-    if a.size < PATIENTS_FOR_CORRELATION or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def partial_rank_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> tuple[float, float, float] | None:
-    """Spearman's correlation of x and y with the ranks of a third held fixed, and its 95 % interval by Fisher's z.
-
-    r = (r_xy − r_xg r_yg) / √((1 − r_xg²)(1 − r_yg²)); z has variance 1.06 / (n − 4). None below 10 patients, where one is
-    constant, or where the third explains one of them wholly. An association, neither a cause nor a prediction.
-    """
-    pairs = [_rank_correlation(*pair) for pair in ((x, y), (x, given), (y, given))]
-    if any(r is None for r in pairs):
-        return None
-    xy, xg, yg = (float(r) for r in pairs if r is not None)
-    rest = (1 - xg**2) * (1 - yg**2)
-    if rest < 1e-12:
-        return None
-    r = float(np.clip((xy - xg * yg) / math.sqrt(rest), -0.999999, 0.999999))
-    half = 1.96 * math.sqrt(1.06 / (len(x) - 4))
-    return r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
 def count_dhi_reasons(dhi: pl.DataFrame) -> list[Row]:
@@ -674,6 +674,19 @@ def list_curves(
         model: (part["label"].to_list(), part["probability"].to_list()) for model, part in parts.items() if part["label"].n_unique() == 2
     }
     return curves, {r["model"]: (r["auc_lower"], r["auc_upper"]) for r in shown}
+
+
+def roc_curves(predictions: pl.DataFrame, runs: Sequence[Row], task: str) -> dict[str, RocCurve]:
+    """The ROC curve of each model of a task out of fold, its AUC with the bounds of its run."""
+    curves, intervals = list_curves(predictions, runs, task)
+    return {model: _roc_curve(*curve, intervals[model]) for model, curve in curves.items()}
+
+
+def _roc_curve(
+    labels: Sequence[bool], scores: Sequence[float], bounds: tuple[float | None, float | None]
+) -> RocCurve:
+    y, p = np.asarray(labels, bool), np.asarray(scores, float)
+    return RocCurve(roc_points(y, p), Estimate(auc_delong(y, p).value, *bounds))
 
 
 def summarise_dynamic(dynamic: pl.DataFrame) -> list[Row]:

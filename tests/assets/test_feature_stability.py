@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from dagster_project.domain.icc import icc
+from dagster_project.statistics.icc import icc
 from tests.trial import Stage
 
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from dagster_project.domain.agreement import PAIRS, bland_altman, derive_pairs, derive_reader_agreement
-from dagster_project.domain.icc_by_patient import icc_by_patient
+from dagster_project.domain.agreement import PAIRS, derive_pairs, derive_reader_agreement
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_AGREEMENT
+from dagster_project.statistics.icc_by_patient import icc_by_patient
 from dagster_project.study import load_study
 from tests.domain.rows import DECISIONS, LOCKED, frame, table
 
@@ -186,11 +186,6 @@ def test_a_site_with_pairs_enough_is_judged_by_its_own_readers_where_an_arbiter_
     assert (found["icc_raw"], found["icc_raw_lower"]) == (own["icc_raw"], own["icc_raw_lower"])
     assert found["icc_raw"] < 0.5
     assert found["icc_resolved"] > 0.9
-
-
-def test_bias_and_limits_are_second_minus_first():
-    assert bland_altman(np.array([[10.0, 12.0], [20.0, 21.0], [30.0, 30.0]])) == pytest.approx((1.0, 1 - 1.96, 1 + 1.96))
-    assert bland_altman(np.array([[10.0, 12.0]])) == (2.0, None, None)
 
 
 def test_short_axes_are_compared_for_nodes_alone():

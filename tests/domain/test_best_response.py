@@ -12,9 +12,10 @@ from dagster_project.domain.best_response import (
     immune_best_response,
     immune_progression,
     response_query,
+    response_rate,
     until_progression,
 )
-from tests.domain.courses import RECIST
+from tests.domain.courses import RECIST, rows_of
 
 SHORT = {"N": "NON_CR_NON_PD", "iN": "iNON_CR_NON_PD"}
 
@@ -161,3 +162,17 @@ def test_day_of_confirmed_progression(text, expected):
 ])
 def test_progression_by_irecist(text, end_day, expected):
     assert immune_progression(graded(text), end_day=end_day, end_reason="death") == expected
+
+
+def test_response_rate_keeps_everyone_in_the_denominator():
+    best = ["CR", "PR", "SD", "PD", "NE", None]
+    assert (response_rate(best).count, response_rate(best).n) == (2, 6)
+    assert response_rate(best, counted=("CR", "PR", "SD", "NON_CR_NON_PD")).count == 3
+
+
+@pytest.mark.real_data
+def test_response_rate_of_msk_mind(shared_data):
+    """120 patients with NSCLC on PD-(L)1 antibodies (Vanguri 2022)."""
+    file = shared_data / "response" / "msk_mind_patients_part1.txt"
+    rate = response_rate([r["BOR"] for r in rows_of(file, delimiter="\t")])
+    assert (rate.count, rate.n) == (24, 120)

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from dagster_project.domain.feature_stability import derive_feature_stability
-from dagster_project.domain.icc import IDENTICAL, TOO_FEW, icc
 from dagster_project.flow.feature_stability import COPIES, MOMENTS, REPEATS, one_way
 from dagster_project.lake.tables import FEATURE_STABILITY
+from dagster_project.statistics.icc import IDENTICAL, TOO_FEW, icc
 
 
 def rows(reads, feature="original_glcm_Contrast", readers=("R1", "R2")):

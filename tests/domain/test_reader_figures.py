@@ -7,14 +7,13 @@ import datetime as dt
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import cohen_kappa_score
 
 from dagster_project.domain.agreement import derive_pairs
-from dagster_project.domain.icc import icc
-from dagster_project.domain.icc_by_patient import icc_by_patient
-from dagster_project.domain.reader_figures import FORMS, derive_reader_figures, weighted_kappa
+from dagster_project.domain.reader_figures import FORMS, derive_reader_figures
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_FIGURES
+from dagster_project.statistics.icc import icc
+from dagster_project.statistics.icc_by_patient import icc_by_patient
 from dagster_project.study import load_study
 from tests.domain.rows import LOCKED, table
 
@@ -71,20 +70,6 @@ def test_the_gates_form_has_bounds_clustered_by_patient():
     values = pairs.select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy()
     expected = icc_by_patient(values, pairs.select("site", "patient").rows())
     assert (row["value"], row["lower"], row["upper"], row["n"]) == (expected.value, expected.lower, expected.upper, 25)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_kappa_is_that_of_another_implementation(seed):
-    random = np.random.default_rng(seed)
-    a = random.integers(0, 4, 60)
-    b = np.clip(a + random.integers(-1, 2, 60), 0, 3)
-    assert weighted_kappa(a, b, 4) == pytest.approx(cohen_kappa_score(a, b, weights="linear", labels=range(4)), abs=1e-12)
-
-
-def test_kappa_is_not_defined_where_chance_explains_all():
-    same = np.zeros(5, dtype=np.int64)
-    assert weighted_kappa(same, same, 4) is None
-    assert weighted_kappa(same[:0], same[:0], 4) is None
 
 
 def graded(a, b, patient="P00", visit="T1", sums=(30.0, 40.0)):

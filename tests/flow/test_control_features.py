@@ -15,9 +15,9 @@ from pydicom.uid import generate_uid
 
 from dagster_project.commands.run import install_dagster_settings
 from dagster_project.definitions import defs
-from dagster_project.domain.icc import icc
 from dagster_project.flow.control_features import measure_new_controls, sample_reads
 from dagster_project.simulation.cohort import simulate_cohort
+from dagster_project.statistics.icc import icc
 from tests.domain.rows import table
 from tests.flow.site import silent
 from tests.trial import CHINESE, COHORT, SETTINGS, Trial, write_protocol

@@ -8,22 +8,22 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-import statsmodels.api as sm
 from lifelines import KaplanMeierFitter
 from lifelines.statistics import logrank_test
-from lifelines.utils import concordance_index as lifelines_c
 
 from dagster_project.simulation.tables import Truth, simulate_tables
-from models.appraisal import Appraisal, subgroups
+from dagster_project.statistics.calibration import calibration_estimates
+from dagster_project.statistics.cross_fitting import fold_variance, of_folds
+from dagster_project.statistics.predictive_values import predictive_values_in_practice
+from dagster_project.statistics.roc import auc_delong
+from dagster_project.study import SHARE_IN_PRACTICE
+from models.appraisal import Appraisal, Held, appraise, subgroups
 from models.baselines import BASELINES, Baseline
-from models.calibration import bootstrap_mean, calibration_estimates
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_delong, fold_variance, of_folds
 from models.networks import Network
-from models.risk_groups import TimeToProgression, compare_risk_groups, concordance_index
-from models.sample_size import expected_auc_reach, greatest_r2, sample_size
+from models.risk_groups import TimeToProgression, compare_risk_groups
 from models.training import hold_out_sites, train
-from tests.models.cohorts import SECTION
+from tests.models.cohorts import SECTION, dataset
 
 FEATURES = tuple(SECTION["network_features"][:4])
 TABLES = simulate_tables(Truth(heterogeneity=4.0), FEATURES, patients=120, sites=3, seed=7)
@@ -63,16 +63,6 @@ def test_2_no_model_sees_the_time(trained):
     assert other.digest == DATA.digest
 
 
-def test_3_the_c_index_is_lifelines_and_its_interval_holds_it():
-    days, events = RNG.exponential(100, 200), RNG.random(200) < 0.7
-    scores = days + RNG.normal(0, 80, 200)
-    found = concordance_index(TimeToProgression(np.append(days, np.nan), np.append(events, True)), np.append(scores, 5.0))
-    assert found.value == pytest.approx(lifelines_c(days, scores, events), abs=1e-9)
-    drawn = [RNG.integers(200, size=200) for _ in range(200)]
-    assert (found.lower, found.upper) == pytest.approx(np.quantile([lifelines_c(days[i], scores[i], events[i]) for i in drawn], [0.025, 0.975]), abs=0.02)
-    assert concordance_index(TimeToProgression(np.array([1.0, 2.0]), np.array([False, False])), np.array([1.0, 2.0])).reason
-
-
 def test_4_risk_groups_are_lifelines_curves_and_test():
     days, events, positive = RNG.integers(1, 90, 150).astype(float), RNG.random(150) < 0.6, RNG.random(150) < 0.4
     curves, medians = compare_risk_groups(TimeToProgression(days, events), positive)
@@ -86,35 +76,6 @@ def test_4_risk_groups_are_lifelines_curves_and_test():
     alone, without = compare_risk_groups(TimeToProgression(days, events), np.ones(150, dtype=bool))
     assert alone["group"].unique().to_list() == ["low_risk"]
     assert without["pfs_log_rank_p"].value is None
-
-
-def test_5_bounds_of_slope_and_intercept_are_statsmodels():
-    z = RNG.normal(0, 1.5, 400)
-    y = RNG.random(400) < 1 / (1 + np.exp(-(0.2 + 0.8 * z)))
-    intercept, slope = calibration_estimates(y, 1 / (1 + np.exp(-z)))
-    wanted = sm.Logit(y.astype(float), sm.add_constant(z)).fit(disp=0, tol=1e-12)
-    assert [slope.value, slope.lower, slope.upper] == pytest.approx([wanted.params[1], *wanted.conf_int()[1]], abs=1e-6)
-    fixed = sm.GLM(y.astype(float), np.ones(400), family=sm.families.Binomial(), offset=z).fit(tol=1e-12)
-    assert [intercept.value, intercept.lower, intercept.upper] == pytest.approx([fixed.params[0], *fixed.conf_int()[0]], abs=1e-6)
-
-
-def test_6_a_mean_has_the_interval_of_its_standard_error():
-    values = RNG.random(1000)
-    found, reach = bootstrap_mean(values), 1.96 * values.std() / np.sqrt(1000)
-    assert (found.value, found.lower, found.upper) == pytest.approx((values.mean(), values.mean() - reach, values.mean() + reach), abs=0.003)
-
-
-def test_7_sample_size_is_that_of_pmsampsize():
-    """The example of pmsampsize's manual: 24 parameters, share .174, R² .288."""
-    assert [c.needed for c in sample_size(24, 0.174, 0.288)] == [623, 662, 221]
-    assert greatest_r2(0.5) == pytest.approx(0.75)
-    assert sample_size(10, 0.5)[2].needed == 385
-
-
-def test_8_the_expected_reach_is_that_of_simulated_intervals():
-    labels = np.arange(500) % 2 == 0
-    reaches = [(e.upper - e.lower) / 2 for e in (auc_delong(labels, RNG.normal(labels * 0.9539, 1)) for _ in range(20))]
-    assert expected_auc_reach(0.75, 250, 250) == pytest.approx(np.mean(reaches), abs=0.002)
 
 
 def test_8b_figures_of_folds_have_bounds_for_folds(trained):
@@ -205,3 +166,20 @@ def test_14_a_hospital_of_three_and_one_of_one_class_are_told_and_stop_nothing()
     assert left_out["SAME"]["reason"] == "all patients are of one class"
     assert found.appraisal.figures["auc_held_out_sites"].lower is not None
     assert found.appraisal.facts["held_out_sites"] == "each hospital predicted by a model without it"
+
+
+@pytest.mark.parametrize(("task", "section", "why"), [
+    ("T0", {SHARE_IN_PRACTICE: 0.3}, None), ("T1", {SHARE_IN_PRACTICE: 0.3}, None),
+    ("T2", {SHARE_IN_PRACTICE: 0.3}, "task T2 tells freedom from progression"),
+    ("T1", {}, "was not handed over")])
+def test_12_only_a_task_that_tells_response_has_them(task, section, why):
+    data = replace(dataset(), task=replace(TASKS[task], visits=("T0", "T1", "T2")))
+    p = np.where(data.y, 0.6, 0.4) + np.linspace(-0.2, 0.2, data.y.size)
+    held = Held(np.arange(data.y.size) % 2, p, p > 0.5, ())
+    bare = {k: v for k, v in SECTION.items() if k != SHARE_IN_PRACTICE}
+    found = appraise(data, data, held, "not asked for", {**bare, **section}, 1)
+    e = found.figures["ppv_in_practice"]
+    assert (e.value is None) == bool(why)
+    assert why is None or why in e.reason
+    assert why or e == predictive_values_in_practice(data.y, p > 0.5, 0.3)["ppv_in_practice"]
+    assert found.facts.get(SHARE_IN_PRACTICE) == section.get(SHARE_IN_PRACTICE)

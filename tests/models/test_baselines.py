@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from dagster_project.statistics.roc import youden_cutoff
 from models.baselines import BASELINES, Baseline, LinearModel, freeze
 from models.datasets import DELTA, DatasetError, FeatureColumn
-from models.evaluation import youden_cutoff
 from models.splits import stratified_folds
 from models.training import cross_fit
 from tests.models.cohorts import SECTION, dataset

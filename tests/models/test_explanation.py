@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from dagster_project.statistics.logistic import logit
 from models import tracking
 from models.datasets import TASKS, build_dataset
 from models.explanation import TOP, attribution_rows, contributions, held_out_attributions, name_lesions
-from models.fusion import Fusion, Remembered, logit
+from models.fusion import Fusion, Remembered
 from models.networks import ensemble_logits
 from models.promotion import Look, judge_promotion
 from models.roster import choose_learners

@@ -10,13 +10,21 @@ import pytest
 import torch
 
 from dagster_project.simulation.tables import Truth, simulate_tables
+from dagster_project.statistics.logistic import sigmoid
 from dagster_project.study import load_study
 from models.datasets import TASKS, DatasetError, LeakageError, build_dataset
 from models.decomposition_transformer import decompose, reconstruct
 from models.explanation import attribute, importance, stability
 from models.fold_habitats import raw_names
 from models.fusion import Fusion, FusionModel, stack_weights
-from models.networks import ARCHITECTURES, Network, NetworkModel, architecture, ensemble_logits, sigmoid, temperature_of
+from models.networks import (
+    ARCHITECTURES,
+    Network,
+    NetworkModel,
+    architecture,
+    ensemble_logits,
+    temperature_of,
+)
 from models.roster import choose_learners
 from models.series import SeriesScaler, arrange
 from models.stgcn import DAYS_UNIT, GraphConvolution, TemporalConvolution

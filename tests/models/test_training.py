@@ -11,8 +11,8 @@ import pytest
 
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import PREDICTIONS
+from dagster_project.statistics.roc import auc_of_folds
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_of_folds
 from models.learners import Fit
 from models.splits import SplitError
 from models.training import best_model, cross_fit, derive_predictions, gains, leave_one_site_out, train, train_baselines

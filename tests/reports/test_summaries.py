@@ -6,9 +6,6 @@ from datetime import timedelta
 from itertools import pairwise
 
 import duckdb
-import numpy as np
-import pandas as pd
-import pingouin
 import polars as pl
 import pytest
 
@@ -272,26 +269,6 @@ def test_the_landmark_splits_by_what_was_known_at_t2():
     ]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_partial_rank_correlation_agrees_with_pingouin(seed):
-    random = np.random.default_rng(seed)
-    given = random.normal(size=40)
-    x, y = given + random.normal(size=40), random.random(40) < 1 / (1 + np.exp(-given))
-    r, low, high = s.partial_rank_correlation(x, y, given)
-    oracle = pingouin.partial_corr(pd.DataFrame({"x": x, "y": y.astype(float), "g": given}), x="x", y="y", covar="g", method="spearman")[
-        "r"
-    ].iloc[0]
-    assert r == pytest.approx(oracle, abs=1e-9)
-    assert low < r < high
-
-
-def test_no_correlation_is_given_where_it_cannot_be_told():
-    x = np.arange(12.0)
-    assert s.partial_rank_correlation(x[:9], x[:9] > 4, x[:9][::-1]) is None
-    assert s.partial_rank_correlation(x, np.full(12, fill_value=True), x) is None
-    assert s.partial_rank_correlation(x, x % 2 > 0, x) is None
-
-
 def test_dhi_is_compared_with_the_change_of_volume_and_missing_values_are_counted():
     found = tables(
         eligibility=judged(A) + judged(B) + judged(C),
@@ -395,3 +372,23 @@ def test_a_curve_is_of_the_newest_version_alone() -> None:
     runs = [{"task": "T1", "model": "size", "model_version": "2", "auc_lower": None, "auc_upper": None}]
     curves, _ = s.list_curves(table("predictions", said), runs, "T1")
     assert sorted(curves["size"][1]) == [0.4, 0.6]
+
+
+def test_a_group_without_a_time_has_no_curve_and_no_pair_has_no_limits():
+    curves = s.survival_curves({"some": ([5, 9], [False, True]), "none": ([], [])})
+    assert [(name, curve.median) for name, curve in curves.items()] == [("some", 9.0)]
+    pairs = s.pair_reads(bare()["reads"], bare()["arbitrations"])
+    assert s.limits_of_pairs(pairs) is None
+
+
+def test_a_roc_curve_has_the_bounds_of_its_run():
+    rows = [
+        {**who, "task": "T1", "model": "size", "model_version": "1", "probability": p, "label": y}
+        for who, p, y in ((A, 0.9, True), (B, 0.2, False), (C, 0.4, False))
+    ]
+    run = {"task": "T1", "model": "size", "model_version": "1"}
+    bounds = {"auc_lower": 0.4, "auc_upper": 1.0}
+    curve = s.roc_curves(table("predictions", rows), [{**run, **bounds}], "T1")["size"]
+    assert (curve.auc.value, curve.auc.lower, curve.auc.upper) == (1.0, 0.4, 1.0)
+    corners = [(p.false_positive_rate, p.true_positive_rate) for p in curve.points]
+    assert corners == [(0.0, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, 1.0)]

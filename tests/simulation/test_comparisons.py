@@ -12,9 +12,9 @@ from dagster_project.radiomics.dhi import compare_lesion, derive_dhi
 from dagster_project.radiomics.dhi_limits import KEY
 from dagster_project.simulation.comparisons import DIMENSIONS, NO_COPIES, VISITS, draw_comparisons
 from dagster_project.simulation.tables import Truth, simulate_tables
+from dagster_project.statistics.roc import auc_delong
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.evaluation import auc_delong
 from models.training import train_baselines
 
 STUDY = load_study()

@@ -8,7 +8,7 @@ import pytest
 
 from dagster_project.radiomics.habitat_words import fit_word_codebook, measure_words
 from dagster_project.simulation.tables import PAIRS, TISSUES, VOXELS, Truth, simulate_tables
-from models.evaluation import auc_delong
+from dagster_project.statistics.roc import auc_delong
 
 
 def change_of_the_first_tissue(truth: Truth) -> tuple[np.ndarray, np.ndarray]:

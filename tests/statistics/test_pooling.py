@@ -1,4 +1,4 @@
-"""The mean AUC of hospitals: statsmodels' random effects with Hartung and Knapp's variance, no hospital left out for being good, and what the bounds cover."""
+"""The mean AUC of hospitals: statsmodels' random effects, and what the bounds cover."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scipy.stats import norm
 from statsmodels.stats.meta_analysis import combine_effects
 
 from benchmarks.pooling import simulated
-from models.evaluation import auc_delong
-from models.pooling import TOO_FEW, hanley_mcneil, pool_aucs, pool_sites
+from dagster_project.statistics.pooling import TOO_FEW, hanley_mcneil, pool_aucs, pool_sites
+from dagster_project.statistics.roc import auc_delong
 
 RNG = np.random.default_rng(20260112)
 N = 300
@@ -23,9 +23,15 @@ P = 1 / (1 + np.exp(-TRUE - RNG.normal(0, 0.3, N)))
 SITES = [f"S{i % 4}" for i in range(N)]
 
 
-@pytest.mark.parametrize(("aucs", "row"), [([0.7, 0.9, 0.6, 0.85], "random effect wls"), ([0.78, 0.8, 0.79, 0.8], "fixed effect wls")])
+@pytest.mark.parametrize(
+    ("aucs", "row"),
+    [([0.7, 0.9, 0.6, 0.85], "random effect wls"), ([0.78, 0.8, 0.79, 0.8], "fixed effect wls")],
+)
 def test_1_the_mean_and_its_bounds_are_statsmodels(aucs, row):
-    """With and without a variance between the sites; `wls` is Hartung and Knapp's variance there. Bounds are compared on the scale of the AUC."""
+    """With and without a variance between the sites; `wls` is Hartung and Knapp's variance there.
+
+    Bounds are compared on the scale of the AUC.
+    """
     a, m, n = np.array(aucs), np.array([10.0, 20, 30, 15]), np.array([12.0, 18, 25, 20])
     common = float((m * n / (m + n) * a).sum() / (m * n / (m + n)).sum())
     with np.errstate(invalid="ignore"):
@@ -43,8 +49,13 @@ def test_1_the_mean_and_its_bounds_are_statsmodels(aucs, row):
 def test_2_variance_within_a_site_is_that_of_many_draws():
     positive, negative, auc = 12, 18, 0.8
     shift = np.sqrt(2) * norm.ppf(auc)
-    draws = [(RNG.normal(shift, 1, positive)[:, None] > RNG.normal(0, 1, negative)).mean() for _ in range(20_000)]
-    assert hanley_mcneil(auc, np.array([positive]), np.array([negative]))[0] == pytest.approx(np.var(draws), rel=0.1)
+    draws = [
+        (RNG.normal(shift, 1, positive)[:, None] > RNG.normal(0, 1, negative)).mean()
+        for _ in range(20_000)
+    ]
+    assert hanley_mcneil(auc, np.array([positive]), np.array([negative]))[0] == pytest.approx(
+        np.var(draws), rel=0.1
+    )
 
 
 def test_3_a_site_with_an_auc_of_1_counts():
@@ -68,7 +79,11 @@ def test_4_a_site_of_one_class_is_shown_and_left_out():
     assert pool_sites(labels, P, ["S1"] * N).auc.reason == TOO_FEW
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 50), st.integers(1, 50)), min_size=2, max_size=9))
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.integers(1, 50), st.integers(1, 50)), min_size=2, max_size=9
+    )
+)
 def test_5_bounds_are_always_within_0_and_1_and_hold_the_mean(sites):
     a, m, n = (np.array(column, dtype=np.float64) for column in zip(*sites, strict=True))
     found, i2 = pool_aucs(a, m, n)

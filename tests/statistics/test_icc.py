@@ -1,4 +1,4 @@
-"""Intraclass correlation against Shrout & Fleiss 1979, against another implementation, and against its own definition."""
+"""Intraclass correlation: Shrout & Fleiss 1979, another implementation, its own definition."""
 
 from __future__ import annotations
 
@@ -12,16 +12,32 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dagster_project.domain.icc import DISCORDANT, IDENTICAL, NO_ERROR, NO_SPREAD, NOT_FINITE, TOO_FEW, icc
+from dagster_project.statistics.icc import (
+    DISCORDANT,
+    IDENTICAL,
+    NO_ERROR,
+    NO_SPREAD,
+    NOT_FINITE,
+    TOO_FEW,
+    icc,
+)
 
 FORMS = ("ICC(1,1)", "ICC(2,1)", "ICC(3,1)", "ICC(1,k)", "ICC(2,k)", "ICC(3,k)")
-SHROUT_FLEISS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]])
+SHROUT_FLEISS = np.array(
+    [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+)
 """Table 2: six targets, four judges."""
 
-tables = arrays(np.float64, st.tuples(st.integers(3, 8), st.integers(2, 4)), elements=st.integers(-50, 200).map(float))
+tables = arrays(
+    np.float64,
+    st.tuples(st.integers(3, 8), st.integers(2, 4)),
+    elements=st.integers(-50, 200).map(float),
+)
 
 
-@pytest.mark.parametrize(("form", "value"), zip(FORMS, (0.166, 0.290, 0.715, 0.443, 0.620, 0.909), strict=True))
+@pytest.mark.parametrize(
+    ("form", "value"), zip(FORMS, (0.166, 0.290, 0.715, 0.443, 0.620, 0.909), strict=True)
+)
 def test_the_table_of_shrout_and_fleiss(form, value):
     assert icc(SHROUT_FLEISS, form).value == pytest.approx(value, abs=5e-4)
 
@@ -36,14 +52,19 @@ def other_implementation(table):
         warnings.simplefilter("ignore")
         import pingouin
 
-    long = pd.DataFrame([(i, j, v) for i, row in enumerate(table) for j, v in enumerate(row)], columns=["lesion", "reader", "value"])
+    long = pd.DataFrame(
+        [(i, j, v) for i, row in enumerate(table) for j, v in enumerate(row)],
+        columns=["lesion", "reader", "value"],
+    )
     return pingouin.intraclass_corr(long, "lesion", "reader", "value")
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_another_implementation_says_the_same(seed):
     random = np.random.default_rng(seed)
-    table = random.normal(30, 12, (20, 1)) + random.normal(0, 4, (20, 3)) + random.normal(0, 2, (1, 3))
+    table = (
+        random.normal(30, 12, (20, 1)) + random.normal(0, 4, (20, 3)) + random.normal(0, 2, (1, 3))
+    )
     expected = other_implementation(table)
     column = next(c for c in expected.columns if c.startswith("CI95"))
     for form, value, bounds in zip(FORMS, expected["ICC"], expected[column], strict=True):
@@ -52,7 +73,15 @@ def test_another_implementation_says_the_same(seed):
         assert (found.lower, found.upper) == pytest.approx(tuple(bounds), abs=6e-3)
 
 
-@pytest.mark.parametrize("table", [SHROUT_FLEISS, np.random.default_rng(7).normal(30, 12, (25, 1)) + np.random.default_rng(8).normal(0, 3, (25, 2))], ids=["1979", "two readers"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        SHROUT_FLEISS,
+        np.random.default_rng(7).normal(30, 12, (25, 1))
+        + np.random.default_rng(8).normal(0, 3, (25, 2)),
+    ],
+    ids=["1979", "two readers"],
+)
 def test_another_implementation_says_the_same_to_six_digits(table, monkeypatch):
     """Bounds too: it rounds them to two digits unless told otherwise."""
     with warnings.catch_warnings():
@@ -74,9 +103,13 @@ def test_a_shift_of_one_reader_moves_the_absolute_forms_and_no_other():
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("measurement", "value"), [("longest_diameter_mm", 0.941815), ("volume_mm3", 0.935380)])
+@pytest.mark.parametrize(
+    ("measurement", "value"), [("longest_diameter_mm", 0.941815), ("volume_mm3", 0.935380)]
+)
 def test_four_radiologists_agree_as_published(shared_data, measurement, value):
-    outlines = pl.read_parquet(shared_data / "readers/lidc_reader_measurements.parquet").filter(pl.col("n_readers_in_cluster") == 4)
+    outlines = pl.read_parquet(shared_data / "readers/lidc_reader_measurements.parquet").filter(
+        pl.col("n_readers_in_cluster") == 4
+    )
     nodules = outlines.group_by("scan_id", "nodule_cluster").agg(measurement)[measurement].to_list()
     assert len(nodules) == 461
     assert icc(np.array(nodules), "ICC(1,1)").value == pytest.approx(value, abs=5e-7)
@@ -89,7 +122,11 @@ def test_the_order_of_lesions_and_readers_does_not_matter(table, form, random):
     random.shuffle(rows)
     random.shuffle(columns)
     a, b = icc(table, form), icc(table[rows][:, columns], form)
-    assert (a.reason, a.value is None, a.lower is None) == (b.reason, b.value is None, b.lower is None)
+    assert (a.reason, a.value is None, a.lower is None) == (
+        b.reason,
+        b.value is None,
+        b.lower is None,
+    )
     if a.lower is not None:
         assert (a.value, a.lower, a.upper) == pytest.approx((b.value, b.lower, b.upper), abs=1e-6)
 
@@ -126,11 +163,17 @@ def test_readers_who_disagree_more_than_lesions_differ_have_no_mean_form():
     assert icc([[0.0, 0.0], [0.0, 1.0], [1.0, -1.0]], "ICC(2,k)").reason == DISCORDANT
 
 
-@pytest.mark.parametrize(("table", "reason"), [
-    (np.ones((1, 2)), TOO_FEW), (np.ones((5, 1)), TOO_FEW), (np.zeros((0, 2)), TOO_FEW),
-    ([[1.0, np.nan], [2.0, 3.0]], NOT_FINITE),
-    (np.full((5, 2), 7.3), NO_SPREAD), ([[1.0, 2.0]] * 5, NO_SPREAD),
-])
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (np.ones((1, 2)), TOO_FEW),
+        (np.ones((5, 1)), TOO_FEW),
+        (np.zeros((0, 2)), TOO_FEW),
+        ([[1.0, np.nan], [2.0, 3.0]], NOT_FINITE),
+        (np.full((5, 2), 7.3), NO_SPREAD),
+        ([[1.0, 2.0]] * 5, NO_SPREAD),
+    ],
+)
 @pytest.mark.parametrize("form", FORMS)
 def test_what_cannot_be_told_has_a_reason_and_no_value(table, reason, form):
     found = icc(table, form)
