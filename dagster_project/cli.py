@@ -12,14 +12,33 @@ from typing import Any
 
 import click
 
-COMMANDS = {
-    "adam": "adam", "arbitration": "arbitration", "audit": "audit", "demo": "demo", "dev": "dev",
-    "grade": "grade", "keys": "keys", "manifest": "manifest", "pacs": "pacs", "protocol": "protocol",
-    "publish": "pages", "rebuild": "rebuild", "reidentify": "keys", "report": "pages", "run": "run",
-    "simulate": "simulate", "site": "site", "sql": "query", "status": "status", "tidy": "tidy",
-    "withdraw": "withdraw",
+COMMANDS: dict[str, tuple[str, str]] = {
+    "adam": ("adam", "ADaM tables of the study for a statistician"),
+    "arbitration": ("arbitration", "Cases in which two readers differ: list, look, decide"),
+    "audit": ("audit", "Search vault and lake for what identifies a person"),
+    "demo": ("demo", "A synthetic study through the whole flow"),
+    "dev": ("dev", "Dagster UI with schedules and sensors, and MLflow UI"),
+    "grade": ("grade", "Grade another trial's SDTM tables by RECIST 1.1"),
+    "keys": ("keys", "The key medium: make, unlock, rotate, lock"),
+    "manifest": ("manifest", "The hash-chained record of what intake did"),
+    "pacs": ("pacs", "Scans straight from a site's PACS"),
+    "protocol": ("protocol", "The study's settings: check, show, compare"),
+    "publish": ("pages", "Write what analysts open, and nothing else"),
+    "rebuild": ("rebuild", "Bring back lost or damaged rows of a table"),
+    "reidentify": ("keys", "Who a pseudonym is; needs medium and reason"),
+    "report": ("pages", "Write the pages anew from the lake"),
+    "run": ("run", "The whole flow on the landing: take in, compute, report"),
+    "simulate": ("simulate", "Write a synthetic landing with known truth"),
+    "site": ("site", "A hospital as a whole, such as removing it"),
+    "sql": ("query", "Query the lake, read-only"),
+    "status": ("status", "What is in, refused, damaged, open, and what to do"),
+    "tidy": ("tidy", "Expire old snapshots, merge and delete files"),
+    "withdraw": ("withdraw", "Take a patient out of everything"),
 }
-"""Each command or group, and its module in commands/: imported when it is asked for, so that the command line starts at once."""
+"""Each command or group: its module in commands/, imported when it is called, and its summary.
+
+The help of the whole command line imports none of them.
+"""
 
 
 INTERRUPTED = 130
@@ -47,8 +66,15 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """The command of that name."""
-        module = COMMANDS.get(cmd_name)
-        return getattr(import_module(f"dagster_project.commands.{module}"), cmd_name) if module else None
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        return getattr(import_module(f"dagster_project.commands.{module}"), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Each command with its summary."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in sorted(COMMANDS.items())])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what is wrong with the lake itself is said in one sentence, with what to do.
@@ -111,6 +137,7 @@ def check_protocol() -> None:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="dynamic-irecist-lakehouse", prog_name="lakehouse")
 @click.option("--home", type=click.Path(file_okay=False, path_type=Path), envvar="LAKEHOUSE_HOME", default=".lakehouse", show_default=True,
               help="The study's folder.")
 @click.pass_context

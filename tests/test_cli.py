@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +21,7 @@ from dagster_project import cli
 from dagster_project.commands import run as run_command
 from dagster_project.commands.run import Flow
 from dagster_project.lake.tables import TABLES
+from tests.conftest import REPOSITORY
 from tests.trial import SITES, Stage
 
 
@@ -72,6 +76,20 @@ def test_every_command_has_help_with_an_example_of_itself(call: Call, path: tupl
 
 def test_the_commands_of_the_design_are_there() -> None:
     assert {"run", "simulate", "sql", "status", "report", "publish", "demo", "dev"} <= set(cli.COMMANDS)
+
+
+def test_help_names_every_command_in_a_line_of_its_own_and_imports_none() -> None:
+    program = "import sys; from dagster_project.cli import main; main(['--help'], standalone_mode=False); print(sorted(m for m in sys.modules if m.split('.')[0] in ('polars', 'duckdb', 'pydicom', 'dagster')))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout.splitlines()
+    assert said[-1] == "[]"
+    lines = {line.split()[0]: line.strip() for line in said if line.startswith("  ") and line.split()[0] in cli.COMMANDS}
+    assert lines.keys() == cli.COMMANDS.keys()
+    for name, (_, summary) in cli.COMMANDS.items():
+        assert lines[name].endswith(summary), "in one line of 80 columns, not cut"
+
+
+def test_the_version_is_the_packages(call: Call) -> None:
+    assert call("--version").output == f"lakehouse, version {version('dynamic-irecist-lakehouse')}\n"
 
 
 # -- where there is nothing yet ---------------------------------------------------------------------------------------------
