@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import polars as pl
-import pyarrow as pa
 
 from dagster_project.lake.columns import Column
 from dagster_project.lake.tables import Table
 from dagster_project.study import digest_of
 
+if TYPE_CHECKING:  # a query of the lake does without
+    import pyarrow as pa
+
 _POLARS: dict[str, pl.DataType] = {
     "string": pl.String(), "int32": pl.Int32(), "int64": pl.Int64(), "double": pl.Float64(), "bool": pl.Boolean(),
     "date": pl.Date(), "timestamp": pl.Datetime("us", "UTC"), "list<string>": pl.List(pl.String()),
-}
-_ARROW: dict[str, pa.DataType] = {
-    "string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_(),
-    "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"), "list<string>": pa.list_(pa.string()),
 }
 _DUCKDB = {
     "string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN",
@@ -67,9 +67,21 @@ def with_fingerprint(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(input_fingerprint=pl.Series([digest_of(row) for row in timeless.iter_rows()], dtype=pl.String()))
 
 
+@cache
+def _arrow_types() -> dict[str, pa.DataType]:
+    import pyarrow as pa
+
+    return {
+        "string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_(),
+        "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"), "list<string>": pa.list_(pa.string()),
+    }
+
+
 def arrow_schema(table: Table) -> pa.Schema:
     """Arrow and Parquet schema with descriptions and units as metadata; keys and ranges are not in it."""
-    fields = [pa.field(c.name, _ARROW[c.type], nullable=c.nullable, metadata=_arrow_metadata(c)) for c in table.columns]
+    import pyarrow as pa
+
+    fields = [pa.field(c.name, _arrow_types()[c.type], nullable=c.nullable, metadata=_arrow_metadata(c)) for c in table.columns]
     return pa.schema(fields, metadata={"description": table.en, "description_zh": table.zh})
 
 
