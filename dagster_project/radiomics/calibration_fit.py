@@ -135,7 +135,7 @@ def write_limits(pairs: Sequence[Mapping[str, Any]], quantile: float) -> str:
     ratios = [np.stack([held_back_ratios(p[f"null_{c}_a"], p[f"null_{c}_b"]) for c in COMPONENTS], axis=1) for p in pairs]
     limits = fit_limits(ratios, quantile, len(pairs))
     volumes = np.array([(p["volume_a_mm3"] + p["volume_b_mm3"]) / 2 for p in pairs])
-    lines = ["[limits]", *(f"{c} = {q:.4f}" for c, q in zip(COMPONENTS, limits.components, strict=True))]
+    lines = ["[limits]", f"quantile = {quantile}", *(f"{c} = {q:.4f}" for c, q in zip(COMPONENTS, limits.components, strict=True))]
     lines += [f"combined = {limits.combined:.4f}", "", "[floor]", *(f"{c} = {_floor(pairs, c, volumes):.4f}" for c in COMPONENTS), "", "[fallback]", f"volume_mm3 = [{volumes.min():.0f}.0, {volumes.max():.0f}.0]"]
     for c in COMPONENTS:
         scales = _scales(pairs, c)

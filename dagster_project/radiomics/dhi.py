@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from operator import itemgetter
@@ -252,9 +252,33 @@ def _cross_fit(rows: list[Pair], settings: Settings) -> dict[tuple[str, str], Li
     for fold in set(folds.values()):
         others = [i for i, row in enumerate(rows) if folds[row["site"], row["patient"]] != fold and ratios[i].size]
         n_lesions = len({(rows[i]["site"], rows[i]["patient"], rows[i]["lesion"]) for i in others})
-        enough = n_lesions >= settings["calibration_lesions_minimum"]
-        of_fold[fold] = fit_limits([ratios[i] for i in others], settings["quantile"], n_lesions) if enough else shipped_limits()
+        of_fold[fold] = limits_from([ratios[i] for i in others], n_lesions, settings)
     return {patient: of_fold[fold] for patient, fold in folds.items()}
+
+
+class OtherQuantile(ValueError):
+    """The protocol's quantile is not that of the limits which stand in for a small cohort."""
+
+    def __init__(self, asked: float, shipped: float) -> None:
+        super().__init__(
+            f"study.toml [dhi] quantile = {asked:g} cannot be used while the cohort is small: the limits that stand in for its "
+            f"own are of {shipped:g}. Write that, or fit them anew: python -m dagster_project.radiomics.calibration_fit")
+
+
+def limits_from(ratios: Sequence[NDArray[np.float64]], n_lesions: int, settings: Settings) -> Limits:
+    """Limits fitted on held-back ratios; from fewer than `calibration_lesions_minimum` lesions the shipped ones.
+
+    Raises
+    ------
+    OtherQuantile
+        The shipped limits are needed, and are of another quantile than the protocol's.
+    """
+    if n_lesions >= settings["calibration_lesions_minimum"]:
+        return fit_limits(ratios, settings["quantile"], n_lesions)
+    shipped = read_defaults()["limits"]["quantile"]
+    if settings["quantile"] != shipped:
+        raise OtherQuantile(settings["quantile"], shipped)
+    return shipped_limits()
 
 
 def shipped_limits() -> Limits:

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.calibration import COMPONENTS, fit_limits, held_back_ratios
-from dagster_project.radiomics.dhi import shipped_limits, units_of
+from dagster_project.radiomics.calibration import COMPONENTS, Limits, held_back_ratios
+from dagster_project.radiomics.dhi import limits_from, shipped_limits, units_of
 from dagster_project.study import digest_of
 
 Values = NDArray[np.float64]
@@ -79,12 +79,14 @@ class FoldLimits:
 
 
 def fit_fold_limits(ratios: Values, n_lesions: int, patients: Sequence[str], settings: Mapping[str, Any]) -> FoldLimits:
-    """`fit_limits` on the held-back ratios of a fold's training patients; below `calibration_lesions_minimum` lesions the shipped limits."""
-    enough = n_lesions >= settings["calibration_lesions_minimum"]
-    limits = fit_limits([ratios], settings["quantile"], n_lesions) if enough else shipped_limits()
-    return FoldLimits(VERSION, limits.components, limits.combined, limits.n_lesions, digest_of(sorted(set(patients))))
+    """`limits_from` the held-back ratios of a fold's training patients."""
+    return _of_patients(limits_from([ratios], n_lesions, settings), patients)
 
 
 def patient_free_limits() -> FoldLimits:
     """The shipped limits of synthetic lesions, in which no patient took part."""
-    return fit_fold_limits(np.zeros((0, len(COMPONENTS))), 0, (), {"calibration_lesions_minimum": 1})
+    return _of_patients(shipped_limits(), ())
+
+
+def _of_patients(limits: Limits, patients: Sequence[str]) -> FoldLimits:
+    return FoldLimits(VERSION, limits.components, limits.combined, limits.n_lesions, digest_of(sorted(set(patients))))

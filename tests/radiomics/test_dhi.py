@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from dagster_project.lake.tables import DHI
 from dagster_project.radiomics.calibration import COMPONENTS, null_scale
 from dagster_project.radiomics.density import density_change
-from dagster_project.radiomics.dhi import _signature, compare_lesion, derive_dhi, derive_trajectories
+from dagster_project.radiomics.dhi import OtherQuantile, _signature, compare_lesion, derive_dhi, derive_trajectories
 from dagster_project.radiomics.habitats import spatial_change
 from dagster_project.radiomics.phantoms import scan_lesion
 from dagster_project.radiomics.preparation import Prepared, crop_visit, prepare_visit
@@ -210,6 +210,13 @@ def test_under_thirty_lesions_the_shipped_limits_stand_in_and_nothing_is_claimed
     assert few["dhi"].null_count() == 0
     assert not few["calibrated"].any()
     assert derive_dhi(pl.DataFrame(cohort), dhi_settings)["calibrated"].all()
+
+
+def test_limits_of_another_quantile_do_not_stand_in_for_the_protocols(cohort, dhi_settings):
+    stricter = {**dhi_settings, "quantile": 0.99}
+    with pytest.raises(OtherQuantile, match=r"\[dhi\] quantile = 0.99 .* are of 0.95"):
+        derive_dhi(pl.DataFrame(cohort[:20]), stricter)
+    assert derive_dhi(pl.DataFrame(cohort), stricter)["calibrated"].all()
 
 
 def test_without_copies_the_fallback_stands_in_within_its_volumes(dhi_settings):
