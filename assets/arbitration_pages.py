@@ -11,4 +11,10 @@ from dagster_project.resources import Lakehouse
 def arbitration_pages(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Both contours on the same slices, measurements and responses, the readers masked as A and B."""
     pages = write_pages(lakehouse)
-    return dg.MaterializeResult(metadata={"cases": len(pages) - 1, "open": dg.MetadataValue.path(str(pages[0])), "snapshot": lakehouse.lake.snapshot()})
+    return dg.MaterializeResult(
+        metadata={
+            "cases": len(pages) - 1,
+            "open": dg.MetadataValue.path(str(pages[0])),
+            "snapshot": lakehouse.lake.snapshot(),
+        }
+    )

@@ -18,6 +18,16 @@ def arbitrations(lakehouse: Lakehouse) -> dg.MaterializeResult:
     reads, timepoints, agreement = lakehouse.read("reads", "timepoints", "reader_agreement")
     pairs = derive_pairs(reads, site_reader=lakehouse.study.section("reads")["site_reader"])
     responses = reader_responses(reads, timepoints, lakehouse.study)
-    rows, refused = derive_arbitrations(pairs, agreement, responses, arbiter_decisions(lakehouse), lakehouse.study.section("agreement"))
+    rows, refused = derive_arbitrations(
+        pairs,
+        agreement,
+        responses,
+        arbiter_decisions(lakehouse),
+        lakehouse.study.section("agreement"),
+    )
     refuse_by_site(lakehouse, ARBITRATIONS.name, refused)
-    return materialize_result(lakehouse.lake.replace(ARBITRATIONS.name, rows), rows, facts={"open": rows.filter(status="open").height, "refused": refused.height})
+    return materialize_result(
+        lakehouse.lake.replace(ARBITRATIONS.name, rows),
+        rows,
+        facts={"open": rows.filter(status="open").height, "refused": refused.height},
+    )

@@ -15,4 +15,8 @@ def attributions(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Take over what was derived with the predictions."""
     state = gate_state(lakehouse.lake, lakehouse.study)
     rows = load_predictions(lakehouse).attributions.with_columns(gate=pl.lit(state))
-    return materialize_result(lakehouse.lake.replace(ATTRIBUTIONS.name, rows), rows, facts={"patients": rows["patient"].n_unique()})
+    return materialize_result(
+        lakehouse.lake.replace(ATTRIBUTIONS.name, rows),
+        rows,
+        facts={"patients": rows["patient"].n_unique()},
+    )

@@ -9,7 +9,9 @@ from dagster_project.resources import Lakehouse
 
 
 @table_asset(CONTROL_FEATURES, deps=["reads", "scans", "timepoints"], kinds=["pyradiomics"])
-def control_features(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
+def control_features(
+    context: dg.AssetExecutionContext, lakehouse: Lakehouse
+) -> dg.MaterializeResult:
     """Measure the sample of the protocol, and every repeat scan, where that has not been done yet."""
     done = measure_new_controls(lakehouse, context.partition_key, context.log.info)
     return materialize_result(done.written, facts=done.counts)

@@ -14,4 +14,9 @@ def dhi(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.Materiali
     """Compare what has not been compared yet; fit the limits over the cohort."""
     done = compare_new_pairs(lakehouse, context.log.info)
     (outcomes,) = lakehouse.read("outcomes")
-    return materialize_result(lakehouse.lake.replace(DHI.name, done.rows), done.rows, picture=dhi_picture(done.rows, outcomes), facts=done.counts)
+    return materialize_result(
+        lakehouse.lake.replace(DHI.name, done.rows),
+        done.rows,
+        picture=dhi_picture(done.rows, outcomes),
+        facts=done.counts,
+    )

@@ -13,9 +13,16 @@ from dagster_project.resources import Lakehouse
 @table_asset(DYNAMIC_IRECIST, deps=["responses", "predictions", "model_runs", "dhi"])
 def dynamic_irecist(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Put the model's probability beside the state of each visit."""
-    responses, predictions, runs, dhi = lakehouse.read("responses", "predictions", "model_runs", "dhi")
+    responses, predictions, runs, dhi = lakehouse.read(
+        "responses", "predictions", "model_runs", "dhi"
+    )
     accepted = responses.filter(pl.col("evaluator") == "accepted")
     rows = derive_dynamic_irecist(
-        accepted, predictions, runs, dhi, lakehouse.study.section("model"),
-        gate=gate_state(lakehouse.lake, lakehouse.study))
+        accepted,
+        predictions,
+        runs,
+        dhi,
+        lakehouse.study.section("model"),
+        gate=gate_state(lakehouse.lake, lakehouse.study),
+    )
     return materialize_result(lakehouse.lake.replace(DYNAMIC_IRECIST.name, rows), rows)

@@ -9,11 +9,15 @@ from dagster_project.reports.pictures import flow_picture
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(ELIGIBILITY, deps=["patients", "treatments", "timepoints", "scans", "lesions", "reads"])
+@table_asset(
+    ELIGIBILITY, deps=["patients", "treatments", "timepoints", "scans", "lesions", "reads"]
+)
 def eligibility(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Judge inclusion I1-I9 and exclusion E1-E5."""
     names = ("patients", "treatments", "timepoints", "scans", "lesions", "reads")
     patients, treatments, timepoints, scans, lesions, reads = lakehouse.read(*names)
-    rows = derive_eligibility(patients, treatments, timepoints, scans, lesions, reads, lakehouse.study)
+    rows = derive_eligibility(
+        patients, treatments, timepoints, scans, lesions, reads, lakehouse.study
+    )
     picture = flow_picture({"eligibility": rows, "patients": patients}, lakehouse.study)
     return materialize_result(lakehouse.lake.replace(ELIGIBILITY.name, rows), rows, picture=picture)

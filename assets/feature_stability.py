@@ -12,4 +12,8 @@ from dagster_project.resources import Lakehouse
 def feature_stability(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Compare each feature between the two locked reads of every lesion and visit, between perturbed copies, and between repeat scans."""
     rows = compare_features(lakehouse)
-    return materialize_result(lakehouse.lake.replace(FEATURE_STABILITY.name, rows), rows, facts={"stable": int(rows["stable"].sum())})
+    return materialize_result(
+        lakehouse.lake.replace(FEATURE_STABILITY.name, rows),
+        rows,
+        facts={"stable": int(rows["stable"].sum())},
+    )

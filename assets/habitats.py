@@ -12,4 +12,8 @@ from dagster_project.resources import Lakehouse
 def habitats(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Map what has not been mapped yet by the frozen codebook."""
     done = measure_new_habitats(lakehouse, context.log.info)
-    return materialize_result(lakehouse.lake.replace(HABITATS.name, done.rows), done.rows, facts={**done.counts, **done.facts})
+    return materialize_result(
+        lakehouse.lake.replace(HABITATS.name, done.rows),
+        done.rows,
+        facts={**done.counts, **done.facts},
+    )

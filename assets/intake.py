@@ -17,4 +17,10 @@ def intake(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.Materi
     if report is None:
         return dg.MaterializeResult(metadata={"landing": "none; the vault is kept"})
     counts = {k: v for k, v in asdict(report).items() if isinstance(v, int)}
-    return dg.MaterializeResult(metadata={"computed": report.accepted, **counts, **{f"rows_{n}": c for n, c in report.rows.items()}})
+    return dg.MaterializeResult(
+        metadata={
+            "computed": report.accepted,
+            **counts,
+            **{f"rows_{n}": c for n, c in report.rows.items()},
+        }
+    )

@@ -8,7 +8,20 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(MODEL_RUNS, deps=["training_cohort", "patients", "responses", "lesions", "radiomic_features", "delta_features", "dhi", "habitats"], kinds=["mlflow", "scikitlearn"])
+@table_asset(
+    MODEL_RUNS,
+    deps=[
+        "training_cohort",
+        "patients",
+        "responses",
+        "lesions",
+        "radiomic_features",
+        "delta_features",
+        "dhi",
+        "habitats",
+    ],
+    kinds=["mlflow", "scikitlearn"],
+)
 def model_runs(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Pass the gate anew, whatever an earlier run decided; train only what has not been trained on these rows."""
     learned = train_behind_the_gate(lakehouse)
@@ -20,4 +33,6 @@ def model_runs(lakehouse: Lakehouse) -> dg.MaterializeResult:
         "promotion": learned.promotion,
         "not_asked": "; ".join(learned.not_asked) or "none",
     }
-    return materialize_result(write, learned.model_runs.sort("trained_at", descending=True), facts=facts)
+    return materialize_result(
+        write, learned.model_runs.sort("trained_at", descending=True), facts=facts
+    )

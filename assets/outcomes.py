@@ -18,7 +18,13 @@ def outcomes(lakehouse: Lakehouse) -> dg.MaterializeResult:
     study = lakehouse.study
     accepted = graded.filter(pl.col("evaluator") == "accepted")
     rows = derive_outcomes(
-        accepted, treatments, follow_up, patients, timepoints, study.section("endpoints"), study.section("recist")
+        accepted,
+        treatments,
+        follow_up,
+        patients,
+        timepoints,
+        study.section("endpoints"),
+        study.section("recist"),
     )
     write = lakehouse.lake.replace(OUTCOMES.name, rows)
     return materialize_result(

@@ -11,4 +11,10 @@ from dagster_project.resources import Lakehouse
 def patient_reports(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Course, states, heterogeneity and pictures of each patient, under the pseudonym; a lesion is drawn once."""
     pages = write_patient_pages(lakehouse)
-    return dg.MaterializeResult(metadata={"pages": len(pages), "open": dg.MetadataValue.path(str(pages[0])), "snapshot": lakehouse.lake.snapshot()})
+    return dg.MaterializeResult(
+        metadata={
+            "pages": len(pages),
+            "open": dg.MetadataValue.path(str(pages[0])),
+            "snapshot": lakehouse.lake.snapshot(),
+        }
+    )

@@ -21,4 +21,6 @@ def predictions(lakehouse: Lakehouse) -> dg.MaterializeResult:
         "abstained": rows["abstained"].sum(),
     }
     picture = roc_picture(rows, runs, lakehouse.study.section("model")["primary_task"])
-    return materialize_result(lakehouse.lake.replace(PREDICTIONS.name, rows), rows, picture=picture, facts=facts)
+    return materialize_result(
+        lakehouse.lake.replace(PREDICTIONS.name, rows), rows, picture=picture, facts=facts
+    )

@@ -13,5 +13,11 @@ def published(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """One self-contained DuckDB file and plain Parquet of the newest snapshot, swapped in by a link; without sites that an audit blocks."""
     made = publish_home(lakehouse.lake, lakehouse.home, lakehouse.study)
     blocked = ", ".join(sorted(blocked_sites(lakehouse.home)))
-    return dg.MaterializeResult(metadata={
-        "snapshot": made.snapshot, "fresh": made.fresh, "blocked": blocked, "database": dg.MetadataValue.path(str(made.database))})
+    return dg.MaterializeResult(
+        metadata={
+            "snapshot": made.snapshot,
+            "fresh": made.fresh,
+            "blocked": blocked,
+            "database": dg.MetadataValue.path(str(made.database)),
+        }
+    )

@@ -9,10 +9,29 @@ from dagster_project.materialisation import table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(QUALITY_VERDICTS, deps=["patients", "scans", "reader_agreement", "arbitrations", "eligibility", "responses", "outcomes", "delta_features", "dhi"])
+@table_asset(
+    QUALITY_VERDICTS,
+    deps=[
+        "patients",
+        "scans",
+        "reader_agreement",
+        "arbitrations",
+        "eligibility",
+        "responses",
+        "outcomes",
+        "delta_features",
+        "dhi",
+    ],
+)
 def quality_verdicts(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Judge the newest snapshot; whatever the verdict, this asset succeeds and the assets behind the gate do not."""
     verdicts, snapshot = judge(lakehouse)
     closed = gate_closed(verdicts)
-    return dg.MaterializeResult(metadata={
-        "dagster/row_count": len(verdicts), "snapshot": snapshot, "gate": "closed" if closed else "open", "why": " ".join(map(describe, closed)) or "every rule passes"})
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(verdicts),
+            "snapshot": snapshot,
+            "gate": "closed" if closed else "open",
+            "why": " ".join(map(describe, closed)) or "every rule passes",
+        }
+    )

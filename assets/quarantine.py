@@ -7,7 +7,20 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(QUARANTINE, deps=["intake", "scans", "timepoints", "reads", "radiomic_features", "control_features", "arbitrations", "dhi", "habitats"])
+@table_asset(
+    QUARANTINE,
+    deps=[
+        "intake",
+        "scans",
+        "timepoints",
+        "reads",
+        "radiomic_features",
+        "control_features",
+        "arbitrations",
+        "dhi",
+        "habitats",
+    ],
+)
 def quarantine(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Gather what each stage of each site refuses now."""
     rows = lakehouse.refusals()

@@ -15,7 +15,13 @@ from dagster_project.resources import Lakehouse
 def reader_agreement(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Compare the two locked reads of every lesion and visit."""
     reads, scans = lakehouse.read("reads", "scans")
-    pairs = derive_pairs(reads, dice_of_kept_masks(lakehouse.home.vault, scans), site_reader=lakehouse.study.section("reads")["site_reader"])
-    rows = derive_reader_agreement(pairs, arbiter_decisions(lakehouse), lakehouse.study.section("agreement"))
+    pairs = derive_pairs(
+        reads,
+        dice_of_kept_masks(lakehouse.home.vault, scans),
+        site_reader=lakehouse.study.section("reads")["site_reader"],
+    )
+    rows = derive_reader_agreement(
+        pairs, arbiter_decisions(lakehouse), lakehouse.study.section("agreement")
+    )
     write = lakehouse.lake.replace(READER_AGREEMENT.name, rows)
     return materialize_result(write, rows.filter(scope="site"), picture=agreement_picture(reads))

@@ -12,4 +12,6 @@ from dagster_project.resources import Lakehouse
 def reader_figures(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Compare the two readers by further figures; none of them opens or closes the gate."""
     rows = derive_figures(lakehouse)
-    return materialize_result(lakehouse.lake.replace(READER_FIGURES.name, rows), rows.filter(scope="cohort"))
+    return materialize_result(
+        lakehouse.lake.replace(READER_FIGURES.name, rows), rows.filter(scope="cohort")
+    )

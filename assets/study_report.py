@@ -11,4 +11,6 @@ from dagster_project.resources import Lakehouse
 def study_report(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Enrolment, flow, agreement, response, heterogeneity, models, and what the gate said."""
     page = write_study_page(lakehouse)
-    return dg.MaterializeResult(metadata={"open": dg.MetadataValue.path(str(page)), "snapshot": lakehouse.lake.snapshot()})
+    return dg.MaterializeResult(
+        metadata={"open": dg.MetadataValue.path(str(page)), "snapshot": lakehouse.lake.snapshot()}
+    )

@@ -11,7 +11,9 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(TRAINING_COHORT, deps=["quality_verdicts", "eligibility", "responses", "outcomes", "timepoints"])
+@table_asset(
+    TRAINING_COHORT, deps=["quality_verdicts", "eligibility", "responses", "outcomes", "timepoints"]
+)
 def training_cohort(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Pass the gate, then apply the row rules to the very snapshot that was judged."""
     _, snapshot = pass_gate(lakehouse)
@@ -20,5 +22,11 @@ def training_cohort(lakehouse: Lakehouse) -> dg.MaterializeResult:
     derived = derive_training_cohort(eligibility, outcomes, responses, timepoints, lakehouse.study)
     fresh = derived.with_columns(snapshot=pl.lit(snapshot, pl.Int64))
     refuse_other_protocol(lakehouse)
-    rows = keep_stamps(fresh, lakehouse.lake.read(TRAINING_COHORT.name), TRAINING_COHORT, ("snapshot",))
-    return materialize_result(lakehouse.lake.replace(TRAINING_COHORT.name, rows), rows, facts={"included": rows["included"].sum()})
+    rows = keep_stamps(
+        fresh, lakehouse.lake.read(TRAINING_COHORT.name), TRAINING_COHORT, ("snapshot",)
+    )
+    return materialize_result(
+        lakehouse.lake.replace(TRAINING_COHORT.name, rows),
+        rows,
+        facts={"included": rows["included"].sum()},
+    )

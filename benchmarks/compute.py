@@ -2,9 +2,10 @@
 
     python benchmarks/compute.py [--lesions 8] [--volume 3] [--rounds 2]
 
-Lesions are the simulated ones of `radiomics.phantoms`, drawn and written to files beforehand, all 1,316 features of four regions each. Workers are started and
-their kernels loaded before the clock starts. Seconds by the clock, the least of the rounds, with reading the files: on a machine with other work the ratio says
-what was left of the second core, and no more.
+Lesions are the simulated ones of `radiomics.phantoms`, drawn and written to files beforehand, all
+1,316 features of four regions each. Workers are started and their kernels loaded before the clock
+starts. Seconds by the clock, the least of the rounds, with reading the files: on a machine with
+other work the ratio says what was left of the second core, and no more.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from dagster_project.study import load_study
 
 def keep(folder, volume_ml, seed):
     """Draw a lesion's scan and outline, and keep them as the vault does: pixels in one file, the mask in another."""
-    scan, file = scan_lesion(Lesion(volume_ml=volume_ml, seed=seed), 0), folder / f"{volume_ml:g}-{seed}.mha"
+    scan, file = (
+        scan_lesion(Lesion(volume_ml=volume_ml, seed=seed), 0),
+        folder / f"{volume_ml:g}-{seed}.mha",
+    )
     sitk.WriteImage(scan.image, str(file))
     np.save(file.with_suffix(".npy"), scan.mask)
     return file
@@ -71,8 +75,12 @@ def main():
             for workers, runs in found.items():
                 runs.append(run(workers, tasks, warming))
     (one, cpu_one), (two, cpu_two) = (min(runs) for runs in found.values())
-    print(f"| {given.lesions} lesions of {given.volume:g} ml | one worker, s | two workers, s | ratio | CPU s of the lesions, one / two | load average |\n|---|---|---|---|---|---|")
-    print(f"| | {one:.1f} | {two:.1f} | {one / two:.2f} | {cpu_one:.1f} / {cpu_two:.1f} | {os.getloadavg()[0]:.1f} |")
+    print(
+        f"| {given.lesions} lesions of {given.volume:g} ml | one worker, s | two workers, s | ratio | CPU s of the lesions, one / two | load average |\n|---|---|---|---|---|---|"
+    )
+    print(
+        f"| | {one:.1f} | {two:.1f} | {one / two:.2f} | {cpu_one:.1f} / {cpu_two:.1f} | {os.getloadavg()[0]:.1f} |"
+    )
 
 
 if __name__ == "__main__":

@@ -24,14 +24,25 @@ from tests.intake.builders import ct, to_bytes
 from tests.intake.peers import of_dcmtk
 
 SIDE, BITS = 512, 12
-ENCODERS = {"JPEG Lossless": ("dcmcjpeg", "+e1"), "JPEG-LS": ("dcmcjpls", "+el"), "JPEG 2000": (), "RLE": ("dcmcrle",)}
+ENCODERS = {
+    "JPEG Lossless": ("dcmcjpeg", "+e1"),
+    "JPEG-LS": ("dcmcjpls", "+el"),
+    "JPEG 2000": (),
+    "RLE": ("dcmcrle",),
+}
 
 
 def slice_of_noise() -> pydicom.Dataset:
     """A gradient with noise, as a CT."""
     random = np.random.default_rng(0)
     values = np.add.outer(np.arange(SIDE), np.arange(SIDE)) + random.normal(0, 20, (SIDE, SIDE))
-    return ct(pixels=values.clip(0, 2**BITS - 1).astype(np.uint16), Rows=SIDE, Columns=SIDE, BitsStored=BITS, HighBit=BITS - 1)
+    return ct(
+        pixels=values.clip(0, 2**BITS - 1).astype(np.uint16),
+        Rows=SIDE,
+        Columns=SIDE,
+        BitsStored=BITS,
+        HighBit=BITS - 1,
+    )
 
 
 def encoded(plain: pydicom.Dataset, command: tuple[str, ...], folder: Path) -> pydicom.Dataset:

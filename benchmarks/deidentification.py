@@ -2,7 +2,8 @@
 
     python benchmarks/deidentification.py canaries actions speed mutants --mutants 100000
 
-`canaries` installs dicom-anonymizer, deid and pydicom-data into a throw-away environment: they are compared with, never depended on.
+`canaries` installs dicom-anonymizer, deid and pydicom-data into a throw-away environment: they are
+compared with, never depended on.
 """
 
 from __future__ import annotations
@@ -59,31 +60,118 @@ PSEUDONYM = "AB-AAAAAAAAAAAAAAAAA"
 PERSON = Person(PSEUDONYM, SHIFT, KEYS.uid, TARGET, Needles())
 
 TEXT_KINDS = (
-    "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "PatientAddress", "PatientTelephoneNumbers",
-    "PatientComments", "AdditionalPatientHistory", "Occupation", "EthnicGroup", "MedicalRecordLocator", "MilitaryRank", "BranchOfService", "PatientReligiousPreference",
-    "IssuerOfPatientID", "AccessionNumber", "ReferringPhysicianName", "ReferringPhysicianAddress", "ReferringPhysicianTelephoneNumbers", "PhysiciansOfRecord",
-    "PerformingPhysicianName", "NameOfPhysiciansReadingStudy", "OperatorsName", "RequestingPhysician", "RequestingService", "ScheduledPerformingPhysicianName",
-    "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "DeviceSerialNumber", "PlateID", "GantryID", "CassetteID",
-    "StudyDescription", "SeriesDescription", "ProtocolName", "ImageComments", "RequestedProcedureDescription", "RequestedProcedureID", "PerformedProcedureStepID",
-    "PerformedProcedureStepDescription", "ScheduledProcedureStepID", "StudyID", "AdmissionID", "CurrentPatientLocation", "PatientInstitutionResidence",
-    "ReasonForTheRequestedProcedure", "RequestedProcedureComments", "ImagingServiceRequestComments", "StudyComments", "VisitComments", "DerivationDescription",
-    "AcquisitionComments", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest", "ResponsiblePerson", "ResponsibleOrganization",
-    "ManufacturerModelName", "Manufacturer", "SoftwareVersions", "ConvolutionKernel", "BodyPartExamined", "ContrastBolusAgent", "PatientSex", "ScanOptions",
-    "PositionReferenceIndicator", "RescaleType", "ClinicalTrialSubjectID", "ClinicalTrialProtocolName", "Allergies", "MedicalAlerts", "PregnancyStatusText",
-    "FilterType", "AcquisitionProtocolDescription", "TextComments", "RetrieveAETitle",
+    "PatientName",
+    "PatientID",
+    "OtherPatientIDs",
+    "OtherPatientNames",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "PatientComments",
+    "AdditionalPatientHistory",
+    "Occupation",
+    "EthnicGroup",
+    "MedicalRecordLocator",
+    "MilitaryRank",
+    "BranchOfService",
+    "PatientReligiousPreference",
+    "IssuerOfPatientID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "ReferringPhysicianAddress",
+    "ReferringPhysicianTelephoneNumbers",
+    "PhysiciansOfRecord",
+    "PerformingPhysicianName",
+    "NameOfPhysiciansReadingStudy",
+    "OperatorsName",
+    "RequestingPhysician",
+    "RequestingService",
+    "ScheduledPerformingPhysicianName",
+    "InstitutionName",
+    "InstitutionAddress",
+    "InstitutionalDepartmentName",
+    "StationName",
+    "DeviceSerialNumber",
+    "PlateID",
+    "GantryID",
+    "CassetteID",
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "ImageComments",
+    "RequestedProcedureDescription",
+    "RequestedProcedureID",
+    "PerformedProcedureStepID",
+    "PerformedProcedureStepDescription",
+    "ScheduledProcedureStepID",
+    "StudyID",
+    "AdmissionID",
+    "CurrentPatientLocation",
+    "PatientInstitutionResidence",
+    "ReasonForTheRequestedProcedure",
+    "RequestedProcedureComments",
+    "ImagingServiceRequestComments",
+    "StudyComments",
+    "VisitComments",
+    "DerivationDescription",
+    "AcquisitionComments",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "ResponsiblePerson",
+    "ResponsibleOrganization",
+    "ManufacturerModelName",
+    "Manufacturer",
+    "SoftwareVersions",
+    "ConvolutionKernel",
+    "BodyPartExamined",
+    "ContrastBolusAgent",
+    "PatientSex",
+    "ScanOptions",
+    "PositionReferenceIndicator",
+    "RescaleType",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialProtocolName",
+    "Allergies",
+    "MedicalAlerts",
+    "PregnancyStatusText",
+    "FilterType",
+    "AcquisitionProtocolDescription",
+    "TextComments",
+    "RetrieveAETitle",
 )
-OTHER_KINDS = ("date", "uid", "private text", "private sequence", "private binary", "nested sequence", "person in a sequence", "overlay", "curve", "preamble",
-               "file meta private", "meta source AE", "number in a measurement", "unknown tag", "Chinese in GB18030", "Chinese in UTF-8", "trailing padding")
+OTHER_KINDS = (
+    "date",
+    "uid",
+    "private text",
+    "private sequence",
+    "private binary",
+    "nested sequence",
+    "person in a sequence",
+    "overlay",
+    "curve",
+    "preamble",
+    "file meta private",
+    "meta source AE",
+    "number in a measurement",
+    "unknown tag",
+    "Chinese in GB18030",
+    "Chinese in UTF-8",
+    "trailing padding",
+)
 
 
-# -- corpus ----------------------------------------------------------------------------------------------------------------
+# -- corpus
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def throwaway(folder: Path) -> Path:
     """An environment with the peers, outside of ours."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PEERS], check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PEERS], check=True
+    )
     return python
 
 
@@ -91,7 +179,12 @@ def corpus(python: Path | None) -> list[Path]:
     """Readable DICOM files of pydicom, pydicom-data and the real data."""
     roots = [Path(pydicom.__file__).parent / "data"]
     if python:
-        told = subprocess.run([python, "-c", "import data_store, sys; print(list(data_store.__path__)[0])"], capture_output=True, text=True, check=False)
+        told = subprocess.run(
+            [python, "-c", "import data_store, sys; print(list(data_store.__path__)[0])"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         roots += [Path(told.stdout.strip())] if told.returncode == 0 else []
     files = [f for root in roots for f in sorted(root.rglob("*")) if f.is_file()]
     per_folder: Counter[Path] = Counter()
@@ -109,12 +202,15 @@ def readable(file: Path) -> bool:
         return False
 
 
-# -- canaries ----------------------------------------------------------------------------------------------------------------
+# -- canaries
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def token(number: int) -> str:
     """A word that stands nowhere else: 12 letters of a digest."""
-    return "Q" + "".join(chr(97 + b % 26) for b in hashlib.sha256(b"canary %d" % number).digest()[:11])
+    return "Q" + "".join(
+        chr(97 + b % 26) for b in hashlib.sha256(b"canary %d" % number).digest()[:11]
+    )
 
 
 def plant(ds: Dataset) -> tuple[bytes, dict[str, bytes]]:
@@ -125,7 +221,9 @@ def plant(ds: Dataset) -> tuple[bytes, dict[str, bytes]]:
             setattr(ds, keyword, token(number))
             needles[keyword] = token(number).encode()
         except Exception:
-            ds.add_new(0x00091100 + number, "LO", token(number))  # a keyword that this dictionary does not know
+            ds.add_new(
+                0x00091100 + number, "LO", token(number)
+            )  # a keyword that this dictionary does not know
             needles[keyword] = token(number).encode()
     words = {kind: token(1000 + n) for n, kind in enumerate(OTHER_KINDS)}
     needles |= {kind: word.encode() for kind, word in words.items()}
@@ -143,10 +241,16 @@ def plant(ds: Dataset) -> tuple[bytes, dict[str, bytes]]:
     ds.add_new(0x00204000, "LT", needles["Chinese in UTF-8"].decode("latin-1"))
     ds.SpecificCharacterSet = "ISO_IR 100"
     del needles["ImageComments"], needles["PatientComments"]
-    needles["ImageComments in a sequence"], needles["PatientComments in a sequence"] = token(2001).encode(), token(2002).encode()
+    needles["ImageComments in a sequence"], needles["PatientComments in a sequence"] = (
+        token(2001).encode(),
+        token(2002).encode(),
+    )
     buffer = io.BytesIO()
     ds.file_meta.SourceApplicationEntityTitle = words["meta source AE"]
-    ds.file_meta.PrivateInformationCreatorUID, ds.file_meta.PrivateInformation = "1.2.3.4", words["file meta private"].encode() + b" "
+    ds.file_meta.PrivateInformationCreatorUID, ds.file_meta.PrivateInformation = (
+        "1.2.3.4",
+        words["file meta private"].encode() + b" ",
+    )
     ds.preamble = words["preamble"].encode().ljust(128, b"\0")
     pydicom.dcmwrite(buffer, ds)
     return buffer.getvalue(), needles
@@ -154,7 +258,11 @@ def plant(ds: Dataset) -> tuple[bytes, dict[str, bytes]]:
 
 def _plant_structures(ds: Dataset, words: dict[str, str]) -> None:
     item, inner = Dataset(), Dataset()
-    inner.PatientName, inner.ImageComments, inner.PatientComments = words["nested sequence"], token(2001), token(2002)
+    inner.PatientName, inner.ImageComments, inner.PatientComments = (
+        words["nested sequence"],
+        token(2001),
+        token(2002),
+    )
     item.PersonName, item.OtherPatientIDsSequence = words["person in a sequence"], Sequence([inner])
     ds.RequestAttributesSequence = Sequence([item])
     block = ds.private_block(0x0013, "CANARY", create=True)
@@ -214,9 +322,17 @@ def run_canaries(folder: Path) -> None:
         except RefusedError as error:
             refused[error.reason.partition(":")[0].partition(";")[0].partition("(")[0]] += 1
     for tool in PEERS[:2]:
-        subprocess.run([python, "-c", PEER_PROGRAM, tool, planted, folder / tool], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=1200)
+        subprocess.run(
+            [python, "-c", PEER_PROGRAM, tool, planted, folder / tool],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=1200,
+        )
     kinds = sorted({kind for found in needles.values() for kind in found})
-    print(f"canaries: {len(kinds)} kinds in {len(needles)} files (not writable by pydicom: {dict(skipped)})")
+    print(
+        f"canaries: {len(kinds)} kinds in {len(needles)} files (not writable by pydicom: {dict(skipped)})"
+    )
     print(f"{'tool':20} {'files out':>9} {'kinds that survive':>19}  which")
     for tool, out in (("ours", clean), *((tool, folder / tool) for tool in PEERS[:2])):
         survived, files = survivors(out, needles)
@@ -232,13 +348,46 @@ def survivors(out: Path, needles: dict[str, dict[str, bytes]]) -> tuple[set[str]
     return survived, files
 
 
-# -- ten action checks -----------------------------------------------------------------------------------------------------------
+# -- ten action checks
+# -----------------------------------------------------------------------------------------------------------
 
-RETAINED = ("Rows", "Columns", "BitsStored", "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "KVP",
-            "RescaleSlope", "RescaleIntercept", "InstanceNumber", "SOPClassUID", "Modality")
-REMOVED = ("InstitutionName", "StationName", "DeviceSerialNumber", "PhysiciansOfRecord", "OtherPatientIDs", "PatientAddress", "RequestAttributesSequence",
-           "StudyDescription", "SeriesDescription", "ProtocolName", "ImageComments", "PatientComments")
-EMPTIED = ("AccessionNumber", "ReferringPhysicianName", "PatientBirthDate", "StudyID", "OperatorsName")
+RETAINED = (
+    "Rows",
+    "Columns",
+    "BitsStored",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SliceThickness",
+    "KVP",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "InstanceNumber",
+    "SOPClassUID",
+    "Modality",
+)
+REMOVED = (
+    "InstitutionName",
+    "StationName",
+    "DeviceSerialNumber",
+    "PhysiciansOfRecord",
+    "OtherPatientIDs",
+    "PatientAddress",
+    "RequestAttributesSequence",
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "ImageComments",
+    "PatientComments",
+)
+EMPTIED = (
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PatientBirthDate",
+    "StudyID",
+    "OperatorsName",
+)
 """Type 2 in some object: OperatorsName stands empty in an RTSTRUCT and is absent elsewhere."""
 DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
@@ -265,33 +414,65 @@ def run_actions() -> None:
 
 
 def _checks(before: Dataset, after: Dataset, mapped: dict[str, str]) -> Iterator[tuple[str, bool]]:
-    yield from (("tag retained", after.get(k) == before[k].value) for k in RETAINED if k in before and not before[k].is_empty)
-    yield from (("tag removed", k not in after or str(after[k].value) == "REMOVED") for k in REMOVED)
+    yield from (
+        ("tag retained", after.get(k) == before[k].value)
+        for k in RETAINED
+        if k in before and not before[k].is_empty
+    )
+    yield from (
+        ("tag removed", k not in after or str(after[k].value) == "REMOVED") for k in REMOVED
+    )
     yield from (("tag emptied", k not in after or not after[k].value) for k in EMPTIED)
     yield "private tags removed", not any(e.tag.is_private for e in after.iterall())
     yield "patient replaced", str(after.PatientID) == str(after.PatientName) == PSEUDONYM
     for keyword in DATES:
-        if keyword in after and after[keyword].value and re.fullmatch(r"\d{8}", str(before.get(keyword, ""))):
+        if (
+            keyword in after
+            and after[keyword].value
+            and re.fullmatch(r"\d{8}", str(before.get(keyword, "")))
+        ):
             was, now = (dt.date.fromisoformat(str(d[keyword].value)) for d in (before, after))
             yield "date shifted", (now - was).days == SHIFT
     for keyword in UIDS:
         if before.get(keyword) and keyword in after:
             yield "UID changed", after[keyword].value != before[keyword].value
-            yield "UID consistent", mapped.setdefault(before[keyword].value, after[keyword].value) == after[keyword].value
+            yield (
+                "UID consistent",
+                mapped.setdefault(before[keyword].value, after[keyword].value)
+                == after[keyword].value,
+            )
     if "PixelData" in after:
         yield "pixels retained", np.array_equal(before.pixel_array, after.pixel_array)
-    yield "method said", after.PatientIdentityRemoved == "YES" and bool(after.get("DeidentificationMethodCodeSequence"))
+    yield (
+        "method said",
+        after.PatientIdentityRemoved == "YES"
+        and bool(after.get("DeidentificationMethodCodeSequence")),
+    )
 
 
-# -- mutants -------------------------------------------------------------------------------------------------------------------
+# -- mutants
+# -------------------------------------------------------------------------------------------------------------------
 
-BASES = ("dicom_oddities/transfer_syntax", "lung_ct/case_1/rtstruct.dcm", "two_readers/reader_1.seg.dcm")
+BASES = (
+    "dicom_oddities/transfer_syntax",
+    "lung_ct/case_1/rtstruct.dcm",
+    "two_readers/reader_1.seg.dcm",
+)
 NAMES = ("Qzxmurong", "Qzxshuangyan", "QZX0012345678", "Qzxouyang")
 
 
 def bases() -> list[bytes]:
     """Files of every kind that are accepted as they are, with identifiers in their headers; small ones, so that mutations hit headers."""
-    files = [Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm", *(f for b in BASES for f in ([SHARED / b] if (SHARED / b).is_file() else sorted((SHARED / b).rglob("*.dcm"))))]
+    files = [
+        Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm",
+        *(
+            f
+            for b in BASES
+            for f in (
+                [SHARED / b] if (SHARED / b).is_file() else sorted((SHARED / b).rglob("*.dcm"))
+            )
+        ),
+    ]
     small = (f for f in files if f.is_file() and f.stat().st_size < 2**20)
     return [data for f in small if (data := _identified(f)) is not None]
 
@@ -299,7 +480,12 @@ def bases() -> list[bytes]:
 def _identified(file: Path) -> bytes | None:
     try:
         ds = pydicom.dcmread(file)
-        ds.PatientName, ds.PatientID, ds.ReferringPhysicianName, ds.OperatorsName = f"{NAMES[0]}^{NAMES[1]}", NAMES[2], NAMES[3], NAMES[3]
+        ds.PatientName, ds.PatientID, ds.ReferringPhysicianName, ds.OperatorsName = (
+            f"{NAMES[0]}^{NAMES[1]}",
+            NAMES[2],
+            NAMES[3],
+            NAMES[3],
+        )
         buffer = io.BytesIO()
         pydicom.dcmwrite(buffer, ds)
         deidentify(open_source(buffer.getvalue()), PERSON)
@@ -317,17 +503,21 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
         if kind == 0:
             out[at] ^= 1 << dice.randrange(8)
         elif kind == 1:
-            out[at:at + 2] = dice.choice((b"\0\0", b"\xff\xff", b"\xfe\xff", bytes(dice.randbytes(2))))
+            out[at : at + 2] = dice.choice(
+                (b"\0\0", b"\xff\xff", b"\xfe\xff", bytes(dice.randbytes(2)))
+            )
         elif kind == 2:
-            out[at:at + 4] = dice.choice((b"\xff\xff\xff\xff", b"\0\0\0\x7f", b"\xfe\xff\x00\xe0", b"\0\0\0\0"))
+            out[at : at + 4] = dice.choice(
+                (b"\xff\xff\xff\xff", b"\0\0\0\x7f", b"\xfe\xff\x00\xe0", b"\0\0\0\0")
+            )
         elif kind == 3:
-            out[at:at + 2] = dice.choice((b"SQ", b"UN", b"OB", b"UT", b"PN", b"DS", b"LO"))
+            out[at : at + 2] = dice.choice((b"SQ", b"UN", b"OB", b"UT", b"PN", b"DS", b"LO"))
         elif kind == 4:
-            del out[at:at + dice.choice((1, 2, 8, 64))]
+            del out[at : at + dice.choice((1, 2, 8, 64))]
         elif kind == 5:
-            out[at:at] = out[max(0, at - dice.choice((2, 8, 64, 512))):at]
+            out[at:at] = out[max(0, at - dice.choice((2, 8, 64, 512))) : at]
         else:
-            del out[at + (len(out) - at) // 2:]
+            del out[at + (len(out) - at) // 2 :]
         if len(out) < 200:
             break
     return bytes(out)
@@ -338,7 +528,9 @@ def run_mutants(folder: Path, number: int, seconds: float) -> None:
     incoming = folder / "incoming"
     incoming.mkdir()
     Crosswalk(folder / "crosswalk.sqlite", KEYS)
-    session = Session("r", "AB", KEYS, str(folder / "crosswalk.sqlite"), str(incoming), TARGET.pattern)
+    session = Session(
+        "r", "AB", KEYS, str(folder / "crosswalk.sqlite"), str(incoming), TARGET.pattern
+    )
     child, dice, originals = ReadingProcess(seconds=20), random.Random(20260112), bases()
     child.serve(session)
     file, count, peak, slowest, leaks = folder / "mutant.dcm", Counter(), 0, 0.0, 0
@@ -349,7 +541,15 @@ def run_mutants(folder: Path, number: int, seconds: float) -> None:
         start = time.monotonic()
         outcome = child.take(Task(str(file), "dicom"))
         slowest, done = max(slowest, time.monotonic() - start), done + 1
-        count["accepted" if outcome.incoming else "too long or too much memory" if "too long or too much" in outcome.reason else "failure" if outcome.failure else "refused"] += 1
+        count[
+            "accepted"
+            if outcome.incoming
+            else "too long or too much memory"
+            if "too long or too much" in outcome.reason
+            else "failure"
+            if outcome.failure
+            else "refused"
+        ] += 1
         if outcome.incoming:
             copy = incoming / outcome.incoming
             leaks += any(n in copy.read_bytes().lower() for n in needles)
@@ -358,21 +558,32 @@ def run_mutants(folder: Path, number: int, seconds: float) -> None:
             peak = max(peak, _peak(child))
     peak = max(peak, _peak(child))
     child.close()
-    print(f"mutants: {done} of {len(originals)} files: {dict(count)}; identifiers in accepted output: {leaks}; peak memory of the child {peak / 1024:.0f} MiB; slowest {slowest:.1f} s")
+    print(
+        f"mutants: {done} of {len(originals)} files: {dict(count)}; identifiers in accepted output: {leaks}; peak memory of the child {peak / 1024:.0f} MiB; slowest {slowest:.1f} s"
+    )
     clean = [f for f in sorted(SHARED.rglob("*.dcm")) if "oddities" not in str(f) and readable(f)]
-    refused = Counter(o.reason.partition(";")[0] for f in clean if (o := take_file(session, Task(str(f), "dicom"))).reason)
+    refused = Counter(
+        o.reason.partition(";")[0]
+        for f in clean
+        if (o := take_file(session, Task(str(f), "dicom"))).reason
+    )
     print(f"clean files beside them: {len(clean)}, refused {sum(refused.values())} {dict(refused)}")
 
 
 def _peak(child: ReadingProcess) -> int:
-    process = child._process  # noqa: SLF001 - the peak is the kernel's
+    process = child._process
     try:
-        return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) if process else 0
+        return (
+            int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1])
+            if process
+            else 0
+        )
     except (OSError, TypeError):
         return 0
 
 
-# -- speed ----------------------------------------------------------------------------------------------------------------------
+# -- speed
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def run_speed(folder: Path, slices: int = 400) -> None:
@@ -380,11 +591,20 @@ def run_speed(folder: Path, slices: int = 400) -> None:
     source = pydicom.dcmread(next((SHARED / "two_readers" / "ct").glob("*.dcm")))
     (folder / "speed").mkdir()
     Crosswalk(folder / "speed" / "crosswalk.sqlite", KEYS)
-    session = Session("r", "AB", KEYS, str(folder / "speed" / "crosswalk.sqlite"), str(folder / "speed"), TARGET.pattern)
+    session = Session(
+        "r",
+        "AB",
+        KEYS,
+        str(folder / "speed" / "crosswalk.sqlite"),
+        str(folder / "speed"),
+        TARGET.pattern,
+    )
     ours = plain = 0.0
     file = folder / "speed" / "slice.dcm"
     for number in range(slices):
-        source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(number)])
+        source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = generate_uid(
+            entropy_srcs=[str(number)]
+        )
         source.InstanceNumber, source.ImagePositionPatient = number + 1, [-250, -250, float(number)]
         source.save_as(file)
         start = time.process_time()
@@ -395,14 +615,18 @@ def run_speed(folder: Path, slices: int = 400) -> None:
         ours += middle - start
         assert outcome.incoming, outcome.reason
         (folder / "speed" / outcome.incoming).unlink()
-    print(f"speed: {slices} slices of {source.Rows} x {source.Columns}: ours {ours:.2f} s, plain read + write {plain:.2f} s, ratio {ours / plain:.2f}")
+    print(
+        f"speed: {slices} slices of {source.Rows} x {source.Columns}: ours {ours:.2f} s, plain read + write {plain:.2f} s, ratio {ours / plain:.2f}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="+", choices=["canaries", "actions", "speed", "mutants"])
     parser.add_argument("--mutants", type=int, default=100_000)
-    parser.add_argument("--seconds", type=float, default=36_000, help="most seconds for the mutants")
+    parser.add_argument(
+        "--seconds", type=float, default=36_000, help="most seconds for the mutants"
+    )
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

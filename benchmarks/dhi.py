@@ -1,11 +1,14 @@
 """How often DHI exceeds 1 after known edits of synthetic lesions that its shipped limits have not seen, beside simpler measures.
 
-    OMP_NUM_THREADS=1 python benchmarks/dhi.py --results FILE [--lesions 100] [--minutes 6] [--edits none necrosis …]
+    OMP_NUM_THREADS=1 python benchmarks/dhi.py --results FILE [--lesions 100] [--minutes 6] [--edits
+    none necrosis …]
 
-Measures until the minutes are over, lesion by lesion through the volume classes in turn, each pair one line of FILE; run it again to go
-on where it stopped. Then prints the table of what FILE holds: share of DHI > 1 with Wilson's 95 % interval, a column a volume class.
-Lesions are those of seeds from 7000; the limits come from seeds 1000 to 1089, the choice of the components from seeds 2000 to 2030. Simpler measures have as limit the 95th percentile of
-their own unchanged pairs here, in the sample, which favours them. Seconds are CPU seconds of this process.
+Measures until the minutes are over, lesion by lesion through the volume classes in turn, each pair
+one line of FILE; run it again to go on where it stopped. Then prints the table of what FILE holds:
+share of DHI > 1 with Wilson's 95 % interval, a column a volume class. Lesions are those of seeds
+from 7000; the limits come from seeds 1000 to 1089, the choice of the components from seeds 2000 to
+2030. Simpler measures have as limit the 95th percentile of their own unchanged pairs here, in the
+sample, which favours them. Seconds are CPU seconds of this process.
 """
 
 from __future__ import annotations
@@ -38,7 +41,13 @@ FIRST_SEED = 7000
 BIN_HU = 25.0
 EDITS = ("none", "necrosis", "shrink_50", "necrosis_50", "shrink_50 homogeneous", "shrink_30 homogeneous", "radial", "noise", "cavity", "offset",
          "shrink_30", "contour", "gain", "coarser", "flatter")  # fmt: skip
-MEASURES = {"dhi": "DHI", "dhi_amount": "amount", "wasserstein": "centred Wasserstein", "entropy": "change of entropy", "ithscore": "change of ITHscore"}
+MEASURES = {
+    "dhi": "DHI",
+    "dhi_amount": "amount",
+    "wasserstein": "centred Wasserstein",
+    "entropy": "change of entropy",
+    "ithscore": "change of ITHscore",
+}
 
 
 def entropy(scan):
@@ -65,24 +74,49 @@ def scans_of(seed, volume_ml, edit):
 def measure(seed, volume_ml, edit, settings):
     first, second = scans_of(seed, volume_ml, edit)
     start = time.process_time()
-    pair = compare_lesion(first.image, first.mask, second.image, second.mask, contour_mm=None, settings=settings)
+    pair = compare_lesion(
+        first.image, first.mask, second.image, second.mask, contour_mm=None, settings=settings
+    )
     seconds = time.process_time() - start
     bare = seconds_without_null(first, second, settings) if edit == "none" else None
-    others = {"wasserstein": pair["wasserstein_hu"], "entropy": abs(entropy(second) - entropy(first)), "ithscore": abs(score(second) - score(first)), "seconds": seconds, "seconds_bare": bare}
+    others = {
+        "wasserstein": pair["wasserstein_hu"],
+        "entropy": abs(entropy(second) - entropy(first)),
+        "ithscore": abs(score(second) - score(first)),
+        "seconds": seconds,
+        "seconds_bare": bare,
+    }
     return {"seed": seed, "volume_ml": volume_ml, "edit": edit, "pair": pair} | others
 
 
 def judged(row, settings):
     """The row with what the index makes of its pair, by the shipped limits, in which it had no part."""
-    key = {"site": "S", "patient": str(row["seed"]), "lesion": "L", "from_visit": "T0", "to_visit": "T1"}
-    lesion = derive_dhi(pl.DataFrame([key | row["pair"]], infer_schema_length=None), settings).row(0, named=True)
-    return row | {name: lesion[name] for name in ("dhi", "dhi_amount", "delta_log_volume", "reason")}
+    key = {
+        "site": "S",
+        "patient": str(row["seed"]),
+        "lesion": "L",
+        "from_visit": "T0",
+        "to_visit": "T1",
+    }
+    lesion = derive_dhi(pl.DataFrame([key | row["pair"]], infer_schema_length=None), settings).row(
+        0, named=True
+    )
+    return row | {
+        name: lesion[name] for name in ("dhi", "dhi_amount", "delta_log_volume", "reason")
+    }
 
 
 def seconds_without_null(first, second, settings):
     """CPU seconds of the comparison alone: no perturbed copies."""
     start = time.process_time()
-    compare_lesion(first.image, first.mask, second.image, second.mask, contour_mm=None, settings={**settings, "copies": 0})
+    compare_lesion(
+        first.image,
+        first.mask,
+        second.image,
+        second.mask,
+        contour_mm=None,
+        settings={**settings, "copies": 0},
+    )
     return time.process_time() - start
 
 
@@ -95,12 +129,21 @@ def measure_on(path, lesions, edits, minutes, settings):
             if time.monotonic() > end:
                 return
             if (FIRST_SEED + i, edit) not in done:
-                out.write(json.dumps(measure(FIRST_SEED + i, VOLUMES_ML[i % len(VOLUMES_ML)], edit, settings)) + "\n")
+                out.write(
+                    json.dumps(
+                        measure(FIRST_SEED + i, VOLUMES_ML[i % len(VOLUMES_ML)], edit, settings)
+                    )
+                    + "\n"
+                )
                 out.flush()
 
 
 def read(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )
 
 
 def wilson(hits, n, z=1.96):
@@ -120,17 +163,32 @@ def share(values, limit):
 def limits_of(rows):
     """Each measure's limit: 1 for DHI, for the others the 95th percentile of their unchanged pairs."""
     unchanged = [r for r in rows if r["edit"] == "none"]
-    return {m: 1.0 if m == "dhi" else float(np.quantile([r[m] for r in unchanged], 0.95)) for m in MEASURES}
+    return {
+        m: 1.0 if m == "dhi" else float(np.quantile([r[m] for r in unchanged], 0.95))
+        for m in MEASURES
+    }
 
 
 def print_table(rows):
     limits = limits_of(rows)
-    print("| edit |", " | ".join(f"{v:g} ml" for v in VOLUMES_ML), "| all |", " | ".join(list(MEASURES.values())[1:]), "|")
+    print(
+        "| edit |",
+        " | ".join(f"{v:g} ml" for v in VOLUMES_ML),
+        "| all |",
+        " | ".join(list(MEASURES.values())[1:]),
+        "|",
+    )
     print("|---" * (len(VOLUMES_ML) + 2 + len(MEASURES) - 1) + "|")
     for edit in (e for e in EDITS if any(r["edit"] == e for r in rows)):
         of_edit = [r for r in rows if r["edit"] == edit]
         cells = [share([r["dhi"] for r in of_edit if r["volume_ml"] == v], 1) for v in VOLUMES_ML]
-        print("|", " | ".join([edit, *cells, *(share([r[m] for r in of_edit], limits[m]) for m in MEASURES)]), "|")
+        print(
+            "|",
+            " | ".join(
+                [edit, *cells, *(share([r[m] for r in of_edit], limits[m]) for m in MEASURES)]
+            ),
+            "|",
+        )
 
 
 def print_amounts(rows):
@@ -138,16 +196,39 @@ def print_amounts(rows):
     print("| amount of change after | ", " | ".join(f"{v:g} ml" for v in VOLUMES_ML), "|")
     print("|---" * (len(VOLUMES_ML) + 1) + "|")
     for edit in (e for e in EDITS if any(r["edit"] == e for r in rows)):
-        classes = [[r["dhi_amount"] for r in rows if (r["edit"], r["volume_ml"]) == (edit, v)] for v in VOLUMES_ML]
-        print("|", " | ".join([edit, *("{1:.1f} ({0:.1f}–{2:.1f})".format(*np.quantile(c, (0.25, 0.5, 0.75))) if c else "–" for c in classes)]), "|")
+        classes = [
+            [r["dhi_amount"] for r in rows if (r["edit"], r["volume_ml"]) == (edit, v)]
+            for v in VOLUMES_ML
+        ]
+        print(
+            "|",
+            " | ".join(
+                [
+                    edit,
+                    *(
+                        "{1:.1f} ({0:.1f}–{2:.1f})".format(*np.quantile(c, (0.25, 0.5, 0.75)))
+                        if c
+                        else "–"
+                        for c in classes
+                    ),
+                ]
+            ),
+            "|",
+        )
 
 
 def print_rankings(rows):
     """Pairs of one lesion of equal volume change: how often the necrotic one has the larger figure."""
     values = {(r["seed"], r["edit"]): r for r in rows}
-    pairs = [(values[s, "necrosis_50"], values[s, "shrink_50"]) for s, e in values if e == "necrosis_50" and (s, "shrink_50") in values]
+    pairs = [
+        (values[s, "necrosis_50"], values[s, "shrink_50"])
+        for s, e in values
+        if e == "necrosis_50" and (s, "shrink_50") in values
+    ]
     for m, name in MEASURES.items() if pairs else ():
-        print(f"Necrosis above shrinkage, {name}: {np.mean([a[m] > b[m] for a, b in pairs]):.2f} of {len(pairs)} pairs")
+        print(
+            f"Necrosis above shrinkage, {name}: {np.mean([a[m] > b[m] for a, b in pairs]):.2f} of {len(pairs)} pairs"
+        )
 
 
 def print_summary(rows):
@@ -156,17 +237,23 @@ def print_summary(rows):
     unchanged = [r for r in rows if r["edit"] == "none"]
     if len({r["volume_ml"] for r in unchanged}) > 1:
         for name in ("dhi", "dhi_amount"):
-            rho = spearmanr([r[name] for r in unchanged], [r["volume_ml"] for r in unchanged]).statistic
+            rho = spearmanr(
+                [r[name] for r in unchanged], [r["volume_ml"] for r in unchanged]
+            ).statistic
             print(f"Spearman rho of {name} with volume on repeats: {rho:.2f} (n {len(unchanged)})")
     for v in sorted({r["volume_ml"] for r in rows}):
         of_class = [r for r in rows if r["volume_ml"] == v]
         bare = [r["seconds_bare"] for r in of_class if r.get("seconds_bare") is not None]
         alone = f", {np.median(bare):.2f} without (n {len(bare)})" if bare else ""
-        print(f"{v:g} ml: {np.median([r['seconds'] for r in of_class]):.2f} CPU s a pair with its null{alone}")
+        print(
+            f"{v:g} ml: {np.median([r['seconds'] for r in of_class]):.2f} CPU s a pair with its null{alone}"
+        )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--lesions", type=int, default=100)
     parser.add_argument("--edits", nargs="+", choices=EDITS, default=EDITS)

@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/dhi_real.py ../shared/data [--repeats 3]
 
-The shipped limits come from synthetic lesions alone, so that every source is held out. A second visit is the scan turned (up to 3 degrees) and moved
-(up to 0.5 mm), edited inside the outline; both visits get noise of their own, as much again as the scan has. What both share is the noise that was
+The shipped limits come from synthetic lesions alone, so that every source is held out. A second
+visit is the scan turned (up to 3 degrees) and moved (up to 0.5 mm), edited inside the outline; both
+visits get noise of their own, as much again as the scan has. What both share is the noise that was
 in the scan: a repeat made so strays less than a genuine one. There are no genuine repeats here.
 """
 
@@ -29,30 +30,58 @@ from benchmarks.ithscore import ithscore
 from dagster_project.domain.masks import read_outlines
 from dagster_project.domain.series import read_series
 from dagster_project.radiomics.dhi import compare_lesion, derive_dhi
-from dagster_project.radiomics.preparation import READER_SCALE_MM, crop_visit, estimate_noise, prepare_visit, rotation_matrix
+from dagster_project.radiomics.preparation import (
+    READER_SCALE_MM,
+    crop_visit,
+    estimate_noise,
+    prepare_visit,
+    rotation_matrix,
+)
 from dagster_project.radiomics.resampling import bounding_box, grow_box, spacing_zyx
 from dagster_project.study import load_study
 
 MARGIN_MM = 25.0
 READER_MM = 0.7
-EDITS = ("none", "contour", "offset", "noise", "gain", "flatter", "radial", "necrosis", "cavity", "shrink_50")
+EDITS = (
+    "none",
+    "contour",
+    "offset",
+    "noise",
+    "gain",
+    "flatter",
+    "radial",
+    "necrosis",
+    "cavity",
+    "shrink_50",
+)
 FACTORS = {"gain": 1.15, "flatter": 0.5}
 
 
 def tumours(folder):
     """Name, values (z, y, x) in HU, mask and spacing of every real tumour, cropped."""
-    cases = {"nodule": ("two_readers/ct", "two_readers/reader_1.seg.dcm"), "lung case_3": ("lung_ct/case_3/ct", "lung_ct/case_3/*.dcm"),
-             **{f"sarcoma {n}": (f"sarcoma_ct/case_{n}/image", f"sarcoma_ct/case_{n}/mask/*.dcm") for n in ("002", "019", "024")},
-             "lung case_1": ("lung_ct/case_1/ct", "lung_ct/case_1/*.dcm")}
+    cases = {
+        "nodule": ("two_readers/ct", "two_readers/reader_1.seg.dcm"),
+        "lung case_3": ("lung_ct/case_3/ct", "lung_ct/case_3/*.dcm"),
+        **{
+            f"sarcoma {n}": (f"sarcoma_ct/case_{n}/image", f"sarcoma_ct/case_{n}/mask/*.dcm")
+            for n in ("002", "019", "024")
+        },
+        "lung case_1": ("lung_ct/case_1/ct", "lung_ct/case_1/*.dcm"),
+    }
     for name, (scan, contours) in cases.items():
         series = read_series(folder / scan)
-        masks = [o.mask for file in sorted(folder.glob(contours)) for o in read_outlines(file, series)]
+        masks = [
+            o.mask for file in sorted(folder.glob(contours)) for o in read_outlines(file, series)
+        ]
         yield name, *cropped(series.image, max(masks, key=np.sum))
 
 
 def cropped(image, mask):
     spacing = spacing_zyx(image)
-    box = tuple(grow_box((part,) * 3, int(np.ceil(MARGIN_MM / mm)), (n,) * 3)[0] for part, mm, n in zip(bounding_box(mask), spacing, mask.shape, strict=True))
+    box = tuple(
+        grow_box((part,) * 3, int(np.ceil(MARGIN_MM / mm)), (n,) * 3)[0]
+        for part, mm, n in zip(bounding_box(mask), spacing, mask.shape, strict=True)
+    )
     return sitk.GetArrayFromImage(image)[box].astype(float), mask[box], spacing
 
 
@@ -69,15 +98,23 @@ def turned(values, mask, spacing, rng):
     centre = np.argwhere(mask).mean(axis=0)[:, None]
     mm = np.array(spacing)[:, None]
     points = (np.indices(mask.shape).reshape(3, -1) - centre) * mm
-    where = (rotation_matrix(rng.uniform(-3, 3, 3)) @ points + rng.uniform(-0.5, 0.5, (3, 1))) / mm + centre
+    where = (
+        rotation_matrix(rng.uniform(-3, 3, 3)) @ points + rng.uniform(-0.5, 0.5, (3, 1))
+    ) / mm + centre
     moved = map_coordinates(values, where, order=3, mode="nearest").reshape(mask.shape)
     return moved, map_coordinates(mask.astype(float), where, order=1).reshape(mask.shape) >= 0.5
 
 
 def outlined(mask, spacing, rng):
     """Another reader's outline of the same lesion."""
-    depth = np.where(mask, distance_transform_edt(mask, sampling=spacing), -distance_transform_edt(~mask, sampling=spacing))
-    error = gaussian_filter(rng.standard_normal(mask.shape), [READER_SCALE_MM / mm for mm in spacing])
+    depth = np.where(
+        mask,
+        distance_transform_edt(mask, sampling=spacing),
+        -distance_transform_edt(~mask, sampling=spacing),
+    )
+    error = gaussian_filter(
+        rng.standard_normal(mask.shape), [READER_SCALE_MM / mm for mm in spacing]
+    )
     return depth + error / error.std() * READER_MM > 0
 
 
@@ -114,29 +151,49 @@ def shrunk(values, mask, share):
 
     centre = np.argwhere(mask).mean(axis=0)[:, None]
     where = (np.indices(mask.shape).reshape(3, -1) - centre) / share ** (1 / 3) + centre
-    return (map_coordinates(values, where, order=3, mode="nearest").reshape(mask.shape),
-            map_coordinates(mask.astype(float), where, order=1).reshape(mask.shape) >= 0.5)
+    return (
+        map_coordinates(values, where, order=3, mode="nearest").reshape(mask.shape),
+        map_coordinates(mask.astype(float), where, order=1).reshape(mask.shape) >= 0.5,
+    )
 
 
 def visits(values, mask, spacing, edit, seed):
     """The scan before and after."""
     rng = np.random.default_rng([seed, EDITS.index(edit)])
-    noise = estimate_noise([prepare_visit(crop_visit(as_scan(values, spacing), mask), load_study().section("dhi"))])[0].sd_hu
+    noise = estimate_noise(
+        [prepare_visit(crop_visit(as_scan(values, spacing), mask), load_study().section("dhi"))]
+    )[0].sd_hu
     first = noisy(values, spacing, noise, rng)
     if edit == "contour":
         return (first, outlined(mask, spacing, rng)), (first, outlined(mask, spacing, rng))
-    later, inside = shrunk(values, mask, 0.5) if edit == "shrink_50" else (edited(values, mask, spacing, edit), mask)
+    later, inside = (
+        shrunk(values, mask, 0.5)
+        if edit == "shrink_50"
+        else (edited(values, mask, spacing, edit), mask)
+    )
     moved, shape = turned(later, inside, spacing, rng)
     stronger = np.sqrt(2 * 1.25**2 - 1) if edit == "noise" else 1.0
-    return (first, outlined(mask, spacing, rng)), (noisy(moved, spacing, noise * stronger, rng), outlined(shape, spacing, rng))
+    return (first, outlined(mask, spacing, rng)), (
+        noisy(moved, spacing, noise * stronger, rng),
+        outlined(shape, spacing, rng),
+    )
 
 
 def measure(values, mask, spacing, edit, seed, settings):
     """DHI (None with a reason), and the change of ITHscore."""
     (a, inside_a), (b, inside_b) = visits(values, mask, spacing, edit, seed)
-    pair = compare_lesion(as_scan(a, spacing), inside_a, as_scan(b, spacing), inside_b, contour_mm=None, settings=settings)
+    pair = compare_lesion(
+        as_scan(a, spacing),
+        inside_a,
+        as_scan(b, spacing),
+        inside_b,
+        contour_mm=None,
+        settings=settings,
+    )
     row = {"site": "S", "patient": "P", "lesion": "L", "from_visit": "T0", "to_visit": "T1"} | pair
-    return derive_dhi(pl.DataFrame([row], infer_schema_length=None), settings)["dhi"][0], abs(ithscore(b, inside_b) - ithscore(a, inside_a))
+    return derive_dhi(pl.DataFrame([row], infer_schema_length=None), settings)["dhi"][0], abs(
+        ithscore(b, inside_b) - ithscore(a, inside_a)
+    )
 
 
 def main():
@@ -150,10 +207,19 @@ def main():
     for name, values, mask, spacing in tumours(asked.data):
         cells = []
         for edit in asked.edits:
-            found = [measure(values, mask, spacing, edit, seed, settings) for seed in range(asked.repeats)]
+            found = [
+                measure(values, mask, spacing, edit, seed, settings)
+                for seed in range(asked.repeats)
+            ]
             values_of[edit] += [dhi for dhi, _ in found if dhi is not None]
-            cells.append(" ".join("–" if dhi is None else f"{dhi:.2f}" for dhi, _ in found) + f" ({np.mean([i for _, i in found]):.2f})")
-        print(f"| {name} ({mask.sum() * np.prod(spacing) / 1000:.1f}) | {' | '.join(cells)} |", flush=True)
+            cells.append(
+                " ".join("–" if dhi is None else f"{dhi:.2f}" for dhi, _ in found)
+                + f" ({np.mean([i for _, i in found]):.2f})"
+            )
+        print(
+            f"| {name} ({mask.sum() * np.prod(spacing) / 1000:.1f}) | {' | '.join(cells)} |",
+            flush=True,
+        )
     print(f"| DHI > 1, % (95 %) | {' | '.join(share(found, 1) for found in values_of.values())} |")
 
 

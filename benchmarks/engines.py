@@ -1,10 +1,13 @@
 """How long other engines of radiomic features take for one region beside the fast engine, and whether they give the same values.
 
-    OMP_NUM_THREADS=1 python benchmarks/engines.py flash-radiomics=ENV/bin/python mirp=ENV/bin/python [--volumes 2 14 92] [--rounds 3]
+    OMP_NUM_THREADS=1 python benchmarks/engines.py flash-radiomics=ENV/bin/python
+    mirp=ENV/bin/python [--volumes 2 14 92] [--rounds 3]
 
-Each engine runs in an environment of its own (`python -m venv ENV; ENV/bin/pip install flash-radiomics` and what it asks for), since their pins do not
-agree with ours. One region on its crop at 1 mm, the original image alone, all of its 107 features or what the engine has in their place, bins of 25 HU, one thread.
-CPU seconds of the engine's process from image and mask in memory to values, the least of the rounds after one that is not counted. Values are compared by
+Each engine runs in an environment of its own (`python -m venv ENV; ENV/bin/pip install
+flash-radiomics` and what it asks for), since their pins do not agree with ours. One region on its
+crop at 1 mm, the original image alone, all of its 107 features or what the engine has in their
+place, bins of 25 HU, one thread. CPU seconds of the engine's process from image and mask in memory
+to values, the least of the rounds after one that is not counted. Values are compared by
 PyRadiomics' names, where an engine has them.
 """  # fmt: skip
 
@@ -74,7 +77,12 @@ print("RESULT" + json.dumps([min(seconds[1:]), values]))
 
 def of_other(name, python, files, rounds, folder):
     """CPU seconds and values of another engine."""
-    told = subprocess.run([python, "-c", CHILD.format(engine=OTHERS[name]), *map(str, files), str(rounds), folder], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        [python, "-c", CHILD.format(engine=OTHERS[name]), *map(str, files), str(rounds), folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if told.returncode or "RESULT" not in told.stdout:
         sys.exit(f"{name} failed: {told.stderr[-2000:]}")
     return json.loads(told.stdout.rpartition("RESULT")[2])
@@ -85,9 +93,17 @@ def of_ours(image, mask, rounds, settings):
     seconds = []
     for _ in range(rounds + 1):
         start = time.process_time()
-        found = fused_engine.compute_region(image, mask, settings["classes"], bin_width_hu=settings["bin_width_hu"], spacing_mm=settings["spacing_mm"])
+        found = fused_engine.compute_region(
+            image,
+            mask,
+            settings["classes"],
+            bin_width_hu=settings["bin_width_hu"],
+            spacing_mm=settings["spacing_mm"],
+        )
         seconds.append(time.process_time() - start)
-    return min(seconds[1:]), {f"original_{name}": value for name, (value, _) in found.items() if value is not None}
+    return min(seconds[1:]), {
+        f"original_{name}": value for name, (value, _) in found.items() if value is not None
+    }
 
 
 def keep(image, mask, folder):
@@ -106,13 +122,17 @@ def compared(found, ours):
     off = {n: abs(found[n] - ours[n]) / max(abs(ours[n]), 1e-12) for n in shared}
     different = {n: d for n, d in off.items() if d > 1e-6}
     worst = max(different, key=different.get, default=None)
-    return f"{len(shared) - len(different)} of {len(shared)}" + (f", most in {worst} ({different[worst]:.1e})" if worst else "")
+    return f"{len(shared) - len(different)} of {len(shared)}" + (
+        f", most in {worst} ({different[worst]:.1e})" if worst else ""
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engines", nargs="+", metavar="NAME=PYTHON", help=f"of {', '.join(OTHERS)}")
-    parser.add_argument("--volumes", type=float, nargs="+", default=[2.0, 14.0, 92.0], help="millilitres")
+    parser.add_argument(
+        "--volumes", type=float, nargs="+", default=[2.0, 14.0, 92.0], help="millilitres"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     settings = load_study().section("radiomics")
@@ -128,7 +148,10 @@ def main():
             files = keep(image, mask, folder)
             for name, _, python in (e.partition("=") for e in chosen.engines):
                 took, found = of_other(name, python, files, chosen.rounds, folder)
-                print(f"| {volume:g} | {name} | {len(found)} | {took:.3f} | {took / seconds:.1f} | {compared(found, ours)} |", flush=True)
+                print(
+                    f"| {volume:g} | {name} | {len(found)} | {took:.3f} | {took / seconds:.1f} | {compared(found, ours)} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/extraction.py [--volumes 2 14 92 359] [--rounds 3]
 
-One thread, CPU seconds of this process (so that a busy machine counts little), the three in turn in every round, the least of the
-rounds. Extraction alone: the 14 images are made before. Lesions with a rough surface and texture on two scales, made from a seed.
-Each feature of the fast engine is compared with PyRadiomics' own.
+One thread, CPU seconds of this process (so that a busy machine counts little), the three in turn in
+every round, the least of the rounds. Extraction alone: the 14 images are made before. Lesions with
+a rough surface and texture on two scales, made from a seed. Each feature of the fast engine is
+compared with PyRadiomics' own.
 """
 
 from __future__ import annotations
@@ -42,9 +43,15 @@ def lesion(volume_ml, seed, padding=24):
     radius = (volume_ml * 1000 * 3 / 4 / np.pi) ** (1 / 3)
     n = int(2.6 * radius) + 2 * padding
     z, y, x = np.indices((n, n, n), dtype=np.float32) - n / 2
-    bumps, coarse = (gaussian_filter(rng.normal(size=(n, n, n)).astype(np.float32), s) for s in (4, 1.5))
-    mask = np.sqrt((z / 0.9) ** 2 + y**2 + (x / 1.1) ** 2) < radius * (1 - 0.08 * bumps / bumps.std())
-    image = gaussian_filter(np.where(mask, 30, -850) + 40 * coarse / coarse.std(), 0.7) + rng.normal(0, 15, (n, n, n))
+    bumps, coarse = (
+        gaussian_filter(rng.normal(size=(n, n, n)).astype(np.float32), s) for s in (4, 1.5)
+    )
+    mask = np.sqrt((z / 0.9) ** 2 + y**2 + (x / 1.1) ** 2) < radius * (
+        1 - 0.08 * bumps / bumps.std()
+    )
+    image = gaussian_filter(
+        np.where(mask, 30, -850) + 40 * coarse / coarse.std(), 0.7
+    ) + rng.normal(0, 15, (n, n, n))
     return np.rint(image).astype(np.float32), mask
 
 
@@ -57,7 +64,12 @@ def plain(image, mask, classes, bin_width_hu):
     for name in classes:
         calculator = getFeatureClasses()[name](*inputs, binWidth=bin_width_hu)
         calculator.enableAllFeatures()
-        found.update({f"{name}_{feature}": (float(np.squeeze(value).real), None) for feature, value in calculator.execute().items()})
+        found.update(
+            {
+                f"{name}_{feature}": (float(np.squeeze(value).real), None)
+                for feature, value in calculator.execute().items()
+            }
+        )
     return found
 
 
@@ -67,7 +79,11 @@ def cases(volume_ml, settings):
     box = bounding_box(mask)
     inside = np.ascontiguousarray(mask[box])
     return [
-        (np.ascontiguousarray(part), inside, [c for c in settings["classes"] if c != "shape" or name == "original"])
+        (
+            np.ascontiguousarray(part),
+            inside,
+            [c for c in settings["classes"] if c != "shape" or name == "original"],
+        )
         for name, part in derive_images(image, box, settings)
     ]
 
@@ -107,7 +123,9 @@ def measure(volume_ml, rounds, settings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--volumes", type=float, nargs="+", default=[2.0, 14.0, 92.0], help="millilitres")
+    parser.add_argument(
+        "--volumes", type=float, nargs="+", default=[2.0, 14.0, 92.0], help="millilitres"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     logging.getLogger("radiomics").setLevel(logging.CRITICAL)
@@ -115,7 +133,9 @@ def main():
     settings = load_study().section("radiomics")
     fused_engine.warm()
     print(f"{fused_engine.engine_name()}; CPU seconds a region, {chosen.rounds} rounds")
-    print("  ml   voxels    plain  reference   fused   x plain  x reference   largest deviation from plain")
+    print(
+        "  ml   voxels    plain  reference   fused   x plain  x reference   largest deviation from plain"
+    )
     for volume in chosen.volumes:
         voxels, s, (deviation, feature) = measure(volume, chosen.rounds, settings)
         ratios = f"{s['plain'] / s['fused']:9.1f} {s['reference'] / s['fused']:12.1f}"

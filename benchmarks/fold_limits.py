@@ -1,6 +1,6 @@
 """What limits of DHI fitted in each training fold change for the cheap learners that see it, against the table's limits of the whole cohort.
 
-    .venv/bin/python -m benchmarks.fold_limits --seeds 1 --patients 500
+.venv/bin/python -m benchmarks.fold_limits --seeds 1 --patients 500
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from models.boosting import Boosting
 from models.datasets import DELTA, DHI, TASKS, build_dataset
 from models.training import TrainedModel, train
 
-LEARNERS = (Baseline("dhi", (DHI,), "ridge"), Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net"), Boosting())
+LEARNERS = (
+    Baseline("dhi", (DHI,), "ridge"),
+    Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net"),
+    Boosting(),
+)
 
 TRUTHS = {**COHORTS, "amount of change": Truth(heterogeneity=0.0, amount=1.5)}
 """In the last one response is based on how much the texture changes, which is what DHI sees; in the first two on the direction, or on neither."""
@@ -23,20 +27,39 @@ TRUTHS = {**COHORTS, "amount of change": Truth(heterogeneity=0.0, amount=1.5)}
 
 def run(cohort: str, seed: int, patients: int) -> list[str]:
     section = {**load_study().learning, "held_out_sites": "none", "held_out_intervals": "none"}
-    tables = simulate_tables(TRUTHS[cohort], section["network_features"], patients=patients, seed=seed)
+    tables = simulate_tables(
+        TRUTHS[cohort], section["network_features"], patients=patients, seed=seed
+    )
     found: list[list[TrainedModel]] = []
     seconds = []
-    for dataset in (build_dataset(TASKS["T1"], **tables.of_dataset() | {"comparisons": c}) for c in (tables.comparisons, None)):
+    for dataset in (
+        build_dataset(TASKS["T1"], **tables.of_dataset() | {"comparisons": c})
+        for c in (tables.comparisons, None)
+    ):
         start = time.process_time()
         found.append(train(LEARNERS, dataset, section, seed))
         seconds.append(f"{time.process_time() - start:.0f}")
-    columns = [text for fold, table in zip(*found, strict=True) for text in (shown(table), shown(fold), against(fold, table))]
+    columns = [
+        text
+        for fold, table in zip(*found, strict=True)
+        for text in (shown(table), shown(fold), against(fold, table))
+    ]
     return [cohort, str(seed), *columns, *seconds[::-1]]
 
 
 def main() -> None:
-    head = [f"{model}, {what}" for model in ("DHI alone", "delta + DHI", "boosting") for what in ("limits of the cohort", "limits of the fold", "difference")]
-    print_runs(__doc__, ["cohort", "seed", *head, "CPU s, cohort", "CPU s, fold"], run, seeds=1, cohorts=TRUTHS)
+    head = [
+        f"{model}, {what}"
+        for model in ("DHI alone", "delta + DHI", "boosting")
+        for what in ("limits of the cohort", "limits of the fold", "difference")
+    ]
+    print_runs(
+        __doc__,
+        ["cohort", "seed", *head, "CPU s, cohort", "CPU s, fold"],
+        run,
+        seeds=1,
+        cohorts=TRUTHS,
+    )
 
 
 if __name__ == "__main__":

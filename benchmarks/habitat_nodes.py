@@ -1,7 +1,7 @@
 """What habitats as nodes and tokens give each network on simulated cohorts with and without heterogeneity signal, and what they cost, in one run.
 
-    .venv/bin/python -m benchmarks.habitat_nodes --seeds 1 --patients 500
-    .venv/bin/python -m benchmarks.habitat_nodes --cohort "decomposition_transformer, signal"
+.venv/bin/python -m benchmarks.habitat_nodes --seeds 1 --patients 500
+.venv/bin/python -m benchmarks.habitat_nodes --cohort "decomposition_transformer, signal"
 """
 
 from __future__ import annotations
@@ -29,10 +29,17 @@ def dataset_of(cohort: str, seed: int, patients: int) -> Dataset:
     return build_dataset(TASKS["T1"], **tables.of_dataset() | {"radiomic_features": seen})
 
 
-def trained(name: str, dataset: Dataset, habitat_networks: tuple[str, ...], seed: int) -> tuple[TrainedModel, float]:
+def trained(
+    name: str, dataset: Dataset, habitat_networks: tuple[str, ...], seed: int
+) -> tuple[TrainedModel, float]:
     """A network over all outer folds with inner folds and seeds, and its CPU seconds."""
     start = time.process_time()
-    section = {**load_study().learning, "held_out_sites": "none", "held_out_intervals": "none", "habitat_networks": habitat_networks}
+    section = {
+        **load_study().learning,
+        "held_out_sites": "none",
+        "held_out_intervals": "none",
+        "habitat_networks": habitat_networks,
+    }
     (model,) = train([Network(name)], dataset, section, seed)
     return model, time.process_time() - start
 
@@ -40,13 +47,39 @@ def trained(name: str, dataset: Dataset, habitat_networks: tuple[str, ...], seed
 def run(asked: str, seed: int, patients: int) -> list[str]:
     name, cohort = asked.split(", ")
     dataset = dataset_of(cohort, seed, patients)
-    (without, before), (with_, seconds) = (trained(name, dataset, seen, seed) for seen in ((), (name,)))
-    return [name, cohort, str(patients), str(seed), shown(without), shown(with_), against(with_, without), f"{before:.0f}", f"{seconds:.0f}"]
+    (without, before), (with_, seconds) = (
+        trained(name, dataset, seen, seed) for seen in ((), (name,))
+    )
+    return [
+        name,
+        cohort,
+        str(patients),
+        str(seed),
+        shown(without),
+        shown(with_),
+        against(with_, without),
+        f"{before:.0f}",
+        f"{seconds:.0f}",
+    ]
 
 
 def main() -> None:
-    head = ["network", "cohort", "patients", "seed", "without habitats", "with habitats", "gain", "CPU s without", "CPU s with"]
-    cohorts = {f"{name}, {cohort}": truth for name in ARCHITECTURES for cohort, truth in {**COHORTS, HIDDEN: Truth()}.items()}
+    head = [
+        "network",
+        "cohort",
+        "patients",
+        "seed",
+        "without habitats",
+        "with habitats",
+        "gain",
+        "CPU s without",
+        "CPU s with",
+    ]
+    cohorts = {
+        f"{name}, {cohort}": truth
+        for name in ARCHITECTURES
+        for cohort, truth in {**COHORTS, HIDDEN: Truth()}.items()
+    }
     print_runs(__doc__, head, run, seeds=1, cohorts=cohorts)
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/hostile_inputs.py [NAME OR GROUP …] [--seconds 300] [--full]
 
-An input passes where it is refused by a reason, or used; nothing hangs, the site is taken in, and so is the good patient.
-`--full` runs `lakehouse run` and `lakehouse status` over a home that holds the important ones, one per site.
+An input passes where it is refused by a reason, or used; nothing hangs, the site is taken in, and
+so is the good patient. `--full` runs `lakehouse run` and `lakehouse status` over a home that holds
+the important ones, one per site.
 """
 
 from __future__ import annotations
@@ -68,8 +69,11 @@ def tried(hostile: Hostile, seconds_left: float = SECONDS) -> Result:
     """One input in a home of its own, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        # Spawned: a fork of a process with threads (polars', a test's) inherits their locks and never ends.
-        process = multiprocessing.get_context("spawn").Process(target=_take_in, args=(cloudpickle.dumps(hostile), Path(folder), sender))
+        # Spawned: a fork of a process with threads (polars', a test's) inherits their locks and
+        # never ends.
+        process = multiprocessing.get_context("spawn").Process(
+            target=_take_in, args=(cloudpickle.dumps(hostile), Path(folder), sender)
+        )
         began = time.monotonic()
         process.start()
         sender.close()
@@ -83,7 +87,14 @@ def tried(hostile: Hostile, seconds_left: float = SECONDS) -> Result:
         process.join()
         _unlock(Path(folder))
     seconds = answer.get("seconds", round(time.monotonic() - began, 1))
-    result = Result(hostile.group, hostile.name, answer["verdict"], seconds, answer.get("megabytes", 0), answer.get("reasons", []))
+    result = Result(
+        hostile.group,
+        hostile.name,
+        answer["verdict"],
+        seconds,
+        answer.get("megabytes", 0),
+        answer.get("reasons", []),
+    )
     print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
     return result
 
@@ -97,9 +108,14 @@ def _take_in(pickled: bytes, root: Path, sender: Any) -> None:
     try:
         meanwhile = hostile.write(setting)
     except Exception as error:
-        sender.send({"verdict": "could not be written", "reasons": [f"{type(error).__name__}: {error}"]})
+        sender.send(
+            {"verdict": "could not be written", "reasons": [f"{type(error).__name__}: {error}"]}
+        )
         return
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    pages = (
+        int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        * resource.getpagesize()
+    )
     resource.setrlimit(resource.RLIMIT_AS, (pages + MEMORY, pages + MEMORY))
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, _processor_seconds()
     stop = meanwhile() if callable(meanwhile) else None
@@ -107,7 +123,9 @@ def _take_in(pickled: bytes, root: Path, sender: Any) -> None:
         setting.take_in()
         again = setting.take_in()
     except BaseException as error:
-        sender.send({"verdict": f"ended the site ({type(error).__name__})", "reasons": [str(error)[:200]]})
+        sender.send(
+            {"verdict": f"ended the site ({type(error).__name__})", "reasons": [str(error)[:200]]}
+        )
         return
     finally:
         if stop:
@@ -115,7 +133,15 @@ def _take_in(pickled: bytes, root: Path, sender: Any) -> None:
     reasons = setting.reasons()
     verdict = _verdict(hostile, setting, reasons)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    sender.send({"verdict": verdict, "megabytes": max(grown, 0) // 1024, "reasons": sorted(set(reasons))[:3], "again": again.accepted, "seconds": round(_processor_seconds() - began, 1)})
+    sender.send(
+        {
+            "verdict": verdict,
+            "megabytes": max(grown, 0) // 1024,
+            "reasons": sorted(set(reasons))[:3],
+            "again": again.accepted,
+            "seconds": round(_processor_seconds() - began, 1),
+        }
+    )
 
 
 def _verdict(hostile: Hostile, setting: Setting, reasons: list[str]) -> str:
@@ -145,12 +171,26 @@ def table(results: Iterable[Result]) -> str:
     groups: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         groups[result.group].append(result)
-    lines = ["| where | inputs | refused by name | used | hung | ended the site | good patient lost | silent | longest, s of one processor | most memory added, MB |",
-             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
-    for name, found in [*groups.items(), ("**all**", [r for some in groups.values() for r in some])]:
+    lines = [
+        "| where | inputs | refused by name | used | hung | ended the site | good patient lost | silent | longest, s of one processor | most memory added, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, found in [
+        *groups.items(),
+        ("**all**", [r for some in groups.values() for r in some]),
+    ]:
         count = Counter(r.verdict.split(" (")[0] for r in found)
-        figures = (len(found), count["refused"], count["used"], count["hung"], count["ended the site"], count["the good patient is lost"],
-                   count["wrong in silence"], max(r.seconds for r in found), max(r.megabytes for r in found))
+        figures = (
+            len(found),
+            count["refused"],
+            count["used"],
+            count["hung"],
+            count["ended the site"],
+            count["the good patient is lost"],
+            count["wrong in silence"],
+            max(r.seconds for r in found),
+            max(r.megabytes for r in found),
+        )
         lines.append(f"| {name} | " + " | ".join(map(str, figures)) + " |")
     return "\n".join(lines)
 
@@ -171,9 +211,14 @@ def whole_runs() -> int:
         began = time.monotonic()
         ran, shown = trial.call("run"), trial.call("status")
         with trial.entered():
-            held = {row[0] for row in trial.lakehouse.lake.query("SELECT DISTINCT site FROM scans").fetchall()}
+            held = {
+                row[0]
+                for row in trial.lakehouse.lake.query("SELECT DISTINCT site FROM scans").fetchall()
+            }
         _unlock(Path(folder))
-        print(f"{len(important)} sites, run: exit {ran.exit_code}, status: exit {shown.exit_code}, {time.monotonic() - began:.0f} s")
+        print(
+            f"{len(important)} sites, run: exit {ran.exit_code}, status: exit {shown.exit_code}, {time.monotonic() - began:.0f} s"
+        )
         for site, hostile in zip(sites, important, strict=True):
             print(site, hostile.name, "in the lake" if site in held else "NOT IN THE LAKE")
     return int(held != set(sites) or shown.exit_code not in {0, 1})

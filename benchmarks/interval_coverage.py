@@ -2,14 +2,17 @@
 
 Two simulated worlds, each with a truth that is known:
 
-- cross-fitted models: features are normal, a ridge discriminant is fitted in five folds. The truth of an AUC, a sensitivity, a Brier
-  score … is that of the fold models at hand on patients to come, by formula or on 20,000 of them. `columns` 1 is a model like PD-L1
-  alone, 30 one like the radiomic features, of which a fifth move with response.
+- cross-fitted models: features are normal, a ridge discriminant is fitted in five folds. The truth
+  of an AUC, a sensitivity, a Brier score … is that of the fold models at hand on patients to come,
+  by formula or on 20,000 of them. `columns` 1 is a model like PD-L1 alone, 30 one like the radiomic
+  features, of which a fifth move with response.
 - end points: exponential times with censoring, and proportions.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.interval_coverage [--repeats 400] [--seed 1] [--patients 60 200 500]
+    OMP_NUM_THREADS=1 python -m benchmarks.interval_coverage [--repeats 400] [--seed 1] [--patients
+    60 200 500]
 
-Bounds of readers' ICC and of AUCs pooled over hospitals have benchmarks of their own (`icc_bounds`, `pooling`).
+Bounds of readers' ICC and of AUCs pooled over hospitals have benchmarks of their own (`icc_bounds`,
+`pooling`).
 """
 
 from __future__ import annotations
@@ -30,12 +33,7 @@ from dagster_project.statistics.cross_fitting import of_folds
 from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.jackknife import jackknife_interval
 from dagster_project.statistics.predictive_values import predictive_values_in_practice
-from dagster_project.statistics.roc import (
-    auc_delong,
-    auc_difference,
-    auc_of_folds,
-    youden_cutoff,
-)
+from dagster_project.statistics.roc import auc_delong, auc_difference, auc_of_folds, youden_cutoff
 from dagster_project.statistics.survival import kaplan_meier
 
 FOLDS, RIDGE, SHARE, TO_COME = 5, 0.1, 0.3, 4000
@@ -80,7 +78,9 @@ def fitted(x: np.ndarray, y: np.ndarray) -> Discriminant:
     return Discriminant(weights, offset, youden_cutoff(y, x @ weights + offset))
 
 
-def drawn(patients: int, columns: int, auc: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def drawn(
+    patients: int, columns: int, auc: float, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features (n, columns), labels half and half, and the mean of the responders."""
     moved = max(1, columns // MOVED)
     mean = np.zeros(columns)
@@ -97,7 +97,9 @@ def stratified(y: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return fold
 
 
-def cross_fitted(patients: int, columns: int, auc: float, random: np.random.Generator) -> Iterator[tuple[str, Case]]:
+def cross_fitted(
+    patients: int, columns: int, auc: float, random: np.random.Generator
+) -> Iterator[tuple[str, Case]]:
     """Every figure of one cross-fitted model with its truth."""
     x, y, mean = drawn(patients, columns, auc, random)
     fold = stratified(y, random)
@@ -105,7 +107,11 @@ def cross_fitted(patients: int, columns: int, auc: float, random: np.random.Gene
     logits = np.choose(fold, [m.score(x) for m in models])
     positive = logits >= np.array([m.cutoff for m in models])[fold]
     p = 1 / (1 + np.exp(-logits))
-    true = float(np.mean([norm.cdf(m.weights @ mean / np.linalg.norm(m.weights) / np.sqrt(2)) for m in models]))
+    true = float(
+        np.mean(
+            [norm.cdf(m.weights @ mean / np.linalg.norm(m.weights) / np.sqrt(2)) for m in models]
+        )
+    )
     yield "AUC, DeLong's own", (auc_delong(y, p), true)
     yield "AUC", (auc_of_folds(y, p, FOLDS), true)
     if columns > 1:
@@ -116,11 +122,16 @@ def cross_fitted(patients: int, columns: int, auc: float, random: np.random.Gene
     values, right = predictive_values_in_practice(y, positive, SHARE), called[1] * SHARE
     yield "PPV in practice", (values["ppv_in_practice"], right / (right + called[0] * (1 - SHARE)))
     cleared = (1 - called[0]) * (1 - SHARE)
-    yield "NPV in practice", (values["npv_in_practice"], cleared / (cleared + (1 - called[1]) * SHARE))
+    yield (
+        "NPV in practice",
+        (values["npv_in_practice"], cleared / (cleared + (1 - called[1]) * SHARE)),
+    )
     yield from _of_probabilities(y, p, models, mean, random)
 
 
-def _gain(x: np.ndarray, y: np.ndarray, fold: np.ndarray, p: np.ndarray, mean: np.ndarray, true: float) -> Iterator[tuple[str, Case]]:
+def _gain(
+    x: np.ndarray, y: np.ndarray, fold: np.ndarray, p: np.ndarray, mean: np.ndarray, true: float
+) -> Iterator[tuple[str, Case]]:
     """The AUC gained over a model of the first column."""
     models = [fitted(x[fold != k][:, :1], y[fold != k]) for k in range(FOLDS)]
     alone = np.choose(fold, [m.score(x[:, :1]) for m in models])
@@ -128,15 +139,28 @@ def _gain(x: np.ndarray, y: np.ndarray, fold: np.ndarray, p: np.ndarray, mean: n
     yield "difference of two AUCs", (auc_difference(y, p, alone, folds=FOLDS)[0], true - other)
 
 
-def _of_probabilities(y: np.ndarray, p: np.ndarray, models: list[Discriminant], mean: np.ndarray, random: np.random.Generator) -> Iterator[tuple[str, Case]]:
+def _of_probabilities(
+    y: np.ndarray,
+    p: np.ndarray,
+    models: list[Discriminant],
+    mean: np.ndarray,
+    random: np.random.Generator,
+) -> Iterator[tuple[str, Case]]:
     """Brier score, calibration and concordance, whose truth is taken from patients to come."""
     later = np.arange(TO_COME) % 2 == 0
-    logits = np.concatenate([m.score(random.normal(size=(TO_COME, mean.size)) + np.outer(later, mean)) for m in models])
+    logits = np.concatenate(
+        [m.score(random.normal(size=(TO_COME, mean.size)) + np.outer(later, mean)) for m in models]
+    )
     label, chance = np.tile(later, FOLDS), 1 / (1 + np.exp(-logits))
     brier = float(np.mean((chance - label) ** 2))
     yield "Brier score, bootstrap's own", (bootstrap_mean((p - y) ** 2), brier)
     yield "Brier score", (of_folds(bootstrap_mean((p - y) ** 2), FOLDS), brier)
-    for name, found, true in zip(("calibration intercept", "calibration slope"), calibration_estimates(y, p), calibration_estimates(label, chance), strict=True):
+    for name, found, true in zip(
+        ("calibration intercept", "calibration slope"),
+        calibration_estimates(y, p),
+        calibration_estimates(label, chance),
+        strict=True,
+    ):
         if true.value is not None:
             yield f"{name}, Wald's own", (found, true.value)
             yield name, (of_folds(found, FOLDS), true.value)
@@ -149,40 +173,69 @@ def _of_probabilities(y: np.ndarray, p: np.ndarray, models: list[Discriminant], 
 
 def _times(responder: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Responders progress at half the rate; a third is censored."""
-    days, end = (random.exponential(MEDIAN_DAYS * scale, responder.size) for scale in (np.where(responder, 2.0, 1.0), 3.0))
+    days, end = (
+        random.exponential(MEDIAN_DAYS * scale, responder.size)
+        for scale in (np.where(responder, 2.0, 1.0), 3.0)
+    )
     return np.ceil(np.minimum(days, end)), days <= end
 
 
-def jackknifed(patients: int, columns: int, auc: float, random: np.random.Generator) -> Iterator[tuple[str, Case]]:
+def jackknifed(
+    patients: int, columns: int, auc: float, random: np.random.Generator
+) -> Iterator[tuple[str, Case]]:
     """The bounds of a patient's probability against its mean over other training patients."""
     later = random.normal(size=(1, columns))
-    others = [fitted(*drawn(patients, columns, auc, random)[:2]).score(later)[0] for _ in range(100)]
+    others = [
+        fitted(*drawn(patients, columns, auc, random)[:2]).score(later)[0] for _ in range(100)
+    ]
     x, y, _ = drawn(patients, columns, auc, random)
     fold = stratified(y, random)
     whole, parts = fitted(x, y), [fitted(x[fold != k], y[fold != k]) for k in range(FOLDS)]
-    value, each = (1 / (1 + np.exp(-np.array(z))) for z in (whole.score(later), [m.score(later) for m in parts]))
+    value, each = (
+        1 / (1 + np.exp(-np.array(z)))
+        for z in (whole.score(later), [m.score(later) for m in parts])
+    )
     low, high = jackknife_interval(value, each)
-    yield "a patient's probability, jackknife", (Estimate(float(value[0]), float(low[0]), float(high[0])), float(1 / (1 + np.exp(-np.mean(others)))))
+    yield (
+        "a patient's probability, jackknife",
+        (
+            Estimate(float(value[0]), float(low[0]), float(high[0])),
+            float(1 / (1 + np.exp(-np.mean(others)))),
+        ),
+    )
 
 
 def end_points(patients: int, random: np.random.Generator) -> Iterator[tuple[str, Case]]:
     """Response rate, median and survival at a day."""
     for share in (0.1, 0.35):
-        yield f"response rate of {share:g}", (proportion(int(random.binomial(patients, share)), patients), share)
+        yield (
+            f"response rate of {share:g}",
+            (proportion(int(random.binomial(patients, share)), patients), share),
+        )
     rate = np.log(2) / MEDIAN_DAYS
-    days, end = random.exponential(1 / rate, patients), random.exponential((1 - CENSORED) / CENSORED / rate, patients)
+    days, end = (
+        random.exponential(1 / rate, patients),
+        random.exponential((1 - CENSORED) / CENSORED / rate, patients),
+    )
     curve = kaplan_meier(np.minimum(days, end).tolist(), (days <= end).tolist())
     unknown = Estimate(curve.median, curve.median_lower or 0.0, curve.median_upper or np.inf)
     yield "Kaplan-Meier median", (unknown, MEDIAN_DAYS)
     at = max((k for k, t in enumerate(curve.time) if t <= MEDIAN_DAYS / 2), default=None)
     if at is not None:
-        yield "survival at half the median", (Estimate(curve.survival[at], curve.lower[at], curve.upper[at]), 0.5**0.5)
+        yield (
+            "survival at half the median",
+            (Estimate(curve.survival[at], curve.lower[at], curve.upper[at]), 0.5**0.5),
+        )
 
 
 def coverage(cases: list[Case]) -> tuple[float, int]:
     """Share of the intervals that hold their truth, and how many there were; an estimate without bounds is none."""
-    known = [(e.lower, e.upper, true) for e, true in cases if e.lower is not None and e.upper is not None]
-    return float(np.mean([low <= true <= high for low, high, true in known])) if known else np.nan, len(known)
+    known = [
+        (e.lower, e.upper, true) for e, true in cases if e.lower is not None and e.upper is not None
+    ]
+    return float(
+        np.mean([low <= true <= high for low, high, true in known])
+    ) if known else np.nan, len(known)
 
 
 def measured(patients: int, repeats: int, seed: int) -> Mapping[str, list[Case]]:
@@ -193,14 +246,19 @@ def measured(patients: int, repeats: int, seed: int) -> Mapping[str, list[Case]]
             found[name].append(case)
         for columns in COLUMNS:
             for auc in AUCS:
-                for name, case in (*cross_fitted(patients, columns, auc, random), *jackknifed(patients, columns, auc, random)):
+                for name, case in (
+                    *cross_fitted(patients, columns, auc, random),
+                    *jackknifed(patients, columns, auc, random),
+                ):
                     found[f"{name} | {columns} | {auc:g}"].append(case)
     return found
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patients", type=int, nargs="+", default=[60, 200, 500])
@@ -208,7 +266,9 @@ def main() -> None:
     found = {n: measured(n, chosen.repeats, chosen.seed) for n in chosen.patients}
     print(f"| figure | {' | '.join(f'{n} patients' for n in found)} |\n|---|{'---:|' * len(found)}")
     for figure in sorted({name.partition(" | ")[0] for name in next(iter(found.values()))}):
-        print(f"| {figure} | {' | '.join(_shown([coverage(cases)[0] for name, cases in of.items() if name.partition(' | ')[0] == figure]) for of in found.values())} |")
+        print(
+            f"| {figure} | {' | '.join(_shown([coverage(cases)[0] for name, cases in of.items() if name.partition(' | ')[0] == figure]) for of in found.values())} |"
+        )
 
 
 def _shown(shares: list[float]) -> str:

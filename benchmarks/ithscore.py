@@ -1,9 +1,10 @@
 """ITHscore of a lesion, as a comparator of DHI.
 
-After Li et al. (European Radiology 2022): local features of every pixel, clustered into six kinds of tissue; the score is
-1 - (1/N) sum_k S_k / n_k, with S_k the largest connected piece of kind k, n_k its number of pieces and N the pixels. As there: on the slice of
-largest area, features scaled to 0-1 within the tumour, kinds found anew in each scan. Otherwise: five first-order features of a 5 x 5 window
-instead of 57 of 7 x 7, and a seeded k-means.
+After Li et al. (European Radiology 2022): local features of every pixel, clustered into six kinds
+of tissue; the score is 1 - (1/N) sum_k S_k / n_k, with S_k the largest connected piece of kind k,
+n_k its number of pieces and N the pixels. As there: on the slice of largest area, features scaled
+to 0-1 within the tumour, kinds found anew in each scan. Otherwise: five first-order features of a 5
+x 5 window instead of 57 of 7 x 7, and a seeded k-means.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def ithscore(values, mask):
     scaled = (features - features.min(axis=0)) / np.where(spread > 0, spread, 1)
     kinds = np.zeros(pixels.shape, dtype=int)
     kinds[pixels] = 1 + KMeans(KINDS, n_init=3, random_state=0).fit_predict(scaled)
-    return 1 - sum(_largest_over_number(kinds == k) for k in range(1, KINDS + 1)) / int(pixels.sum())
+    return 1 - sum(_largest_over_number(kinds == k) for k in range(1, KINDS + 1)) / int(
+        pixels.sum()
+    )
 
 
 def local_features(plane):

@@ -1,6 +1,6 @@
 """Two simulated cohorts, with and without heterogeneity signal, several seeds each: what beats what, by paired test.
 
-    .venv/bin/python -m benchmarks.models --seeds 5 --patients 500
+.venv/bin/python -m benchmarks.models --seeds 5 --patients 500
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ def shown(model: TrainedModel) -> str:
 
 
 def against(model: TrainedModel, other: TrainedModel) -> str:
-    gain, p = auc_difference(model.dataset.y, model.probabilities, other.probabilities, folds=int(model.fold.max()) + 1)
+    gain, p = auc_difference(
+        model.dataset.y, model.probabilities, other.probabilities, folds=int(model.fold.max()) + 1
+    )
     return f"{gain.value:+.3f} p={'-' if p is None else f'{p:.1e}'}"
 
 
 def run(cohort: str, seed: int, patients: int) -> list[str]:
     section = load_study().learning
-    tables = simulate_tables(COHORTS[cohort], section["network_features"], patients=patients, seed=seed)
+    tables = simulate_tables(
+        COHORTS[cohort], section["network_features"], patients=patients, seed=seed
+    )
     dataset = build_dataset(TASKS["T1"], **tables.of_dataset())
     learners, _ = choose_learners(dataset, section)
     seconds, models = {}, {}
@@ -41,13 +45,39 @@ def run(cohort: str, seed: int, patients: int) -> list[str]:
         models[learner.name] = train([learner], dataset, section, seed)[0]
         seconds[learner.name] = time.process_time() - start
     f = models["fusion"]
-    wanted = ("pd_l1", "clinical", "size_change", "clinical_size", "baseline_radiomics", "delta_radiomics", "boosting", "st_gcn", "decomposition_transformer", "fusion",
-              "negative_control", "st_gcn_control")
-    return [cohort, str(seed), *(shown(models[n]) for n in wanted), against(f, models["clinical"]), against(f, models["size_change"]), against(f, models["clinical_size"]),
-            f"{seconds['st_gcn']:.0f}", f"{seconds['decomposition_transformer']:.0f}"]
+    wanted = (
+        "pd_l1",
+        "clinical",
+        "size_change",
+        "clinical_size",
+        "baseline_radiomics",
+        "delta_radiomics",
+        "boosting",
+        "st_gcn",
+        "decomposition_transformer",
+        "fusion",
+        "negative_control",
+        "st_gcn_control",
+    )
+    return [
+        cohort,
+        str(seed),
+        *(shown(models[n]) for n in wanted),
+        against(f, models["clinical"]),
+        against(f, models["size_change"]),
+        against(f, models["clinical_size"]),
+        f"{seconds['st_gcn']:.0f}",
+        f"{seconds['decomposition_transformer']:.0f}",
+    ]
 
 
-def print_runs(description: str | None, head: list[str], run: Callable[[str, int, int], list[str]], seeds: int, cohorts: Mapping[str, Truth] = COHORTS) -> None:
+def print_runs(
+    description: str | None,
+    head: list[str],
+    run: Callable[[str, int, int], list[str]],
+    seeds: int,
+    cohorts: Mapping[str, Truth] = COHORTS,
+) -> None:
     """A table of what `run` tells of each cohort and seed that the command line asks for, row by row."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", type=int, default=seeds)
@@ -62,8 +92,32 @@ def print_runs(description: str | None, head: list[str], run: Callable[[str, int
 
 
 def main() -> None:
-    print_runs(__doc__, ["cohort", "seed", "PD-L1", "clinical", "size", "clinical + size", "baseline radiomics", "delta", "boosting", "ST-GCN", "transformer", "fusion",
-                         "control", "ST-GCN control", "fusion - clinical", "fusion - size", "fusion - both", "ST-GCN CPU s", "transformer CPU s"], run, seeds=5)
+    print_runs(
+        __doc__,
+        [
+            "cohort",
+            "seed",
+            "PD-L1",
+            "clinical",
+            "size",
+            "clinical + size",
+            "baseline radiomics",
+            "delta",
+            "boosting",
+            "ST-GCN",
+            "transformer",
+            "fusion",
+            "control",
+            "ST-GCN control",
+            "fusion - clinical",
+            "fusion - size",
+            "fusion - both",
+            "ST-GCN CPU s",
+            "transformer CPU s",
+        ],
+        run,
+        seeds=5,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The clinical baselines on 120 real patients (MSK-MIND), by the same code that trains the study's models.
 
-    .venv/bin/python -m benchmarks.msk_mind ../shared/data/response
+.venv/bin/python -m benchmarks.msk_mind ../shared/data/response
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from models.training import TrainedModel, train
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
     return list(csv.DictReader(lines, delimiter="\t"))
 
 
@@ -32,15 +34,31 @@ def read_cohort(folder: Path) -> Dataset:
     samples = {row["PATIENT_ID"]: row for row in rows_of(folder / "msk_mind_samples_part1.txt")}
     patients = rows_of(folder / "msk_mind_patients_part1.txt")
     facts = {
-        "age_years": lambda p, _: number(p["AGE"]), "male": lambda p, _: float(p["SEX"] == "Male"),
-        "former_smoker": lambda p, _: float(p["SMOKING_STATUS"].startswith("Former")), "current_smoker": lambda p, _: float(p["SMOKING_STATUS"].startswith("Current")),
-        "ecog": lambda p, _: number(p["ECOG"]), "line": lambda p, _: number(p["IO_LINE"]), "egfr_mutant": lambda _, s: float(s["EGFR_DRIVER"] == "TRUE"),
-        "alk_rearranged": lambda _, s: float(s["ALK_DRIVER"] == "TRUE"), "pd_l1_tps": lambda _, s: number(s["CLINICAL_PDL1_SCORE"])}
-    values = np.array([[fact(p, samples[p["PATIENT_ID"]]) for fact in facts.values()] for p in patients])
+        "age_years": lambda p, _: number(p["AGE"]),
+        "male": lambda p, _: float(p["SEX"] == "Male"),
+        "former_smoker": lambda p, _: float(p["SMOKING_STATUS"].startswith("Former")),
+        "current_smoker": lambda p, _: float(p["SMOKING_STATUS"].startswith("Current")),
+        "ecog": lambda p, _: number(p["ECOG"]),
+        "line": lambda p, _: number(p["IO_LINE"]),
+        "egfr_mutant": lambda _, s: float(s["EGFR_DRIVER"] == "TRUE"),
+        "alk_rearranged": lambda _, s: float(s["ALK_DRIVER"] == "TRUE"),
+        "pd_l1_tps": lambda _, s: number(s["CLINICAL_PDL1_SCORE"]),
+    }
+    values = np.array(
+        [[fact(p, samples[p["PATIENT_ID"]]) for fact in facts.values()] for p in patients]
+    )
     return Dataset(
-        task=TASKS["T0"], columns=tuple(FeatureColumn(n, PD_L1 if n == "pd_l1_tps" else CLINICAL, ("T0",)) for n in facts), X=values,
-        y=np.array([p["BOR"] in {"CR", "PR"} for p in patients]), patients=tuple(p["PATIENT_ID"] for p in patients),
-        sites=("MSK",) * len(patients), simulated=np.zeros(len(patients), dtype=bool), label_definition="best overall response CR or PR")
+        task=TASKS["T0"],
+        columns=tuple(
+            FeatureColumn(n, PD_L1 if n == "pd_l1_tps" else CLINICAL, ("T0",)) for n in facts
+        ),
+        X=values,
+        y=np.array([p["BOR"] in {"CR", "PR"} for p in patients]),
+        patients=tuple(p["PATIENT_ID"] for p in patients),
+        sites=("MSK",) * len(patients),
+        simulated=np.zeros(len(patients), dtype=bool),
+        label_definition="best overall response CR or PR",
+    )
 
 
 def train_clinical(data: Dataset) -> list[TrainedModel]:
@@ -50,11 +68,15 @@ def train_clinical(data: Dataset) -> list[TrainedModel]:
 
 def main() -> None:
     data = read_cohort(Path(sys.argv[1]))
-    print("| model | patients | CR + PR | AUC (95 %) | sensitivity | specificity | Brier | calibration slope |\n|---|---|---|---|---|---|---|---|")
+    print(
+        "| model | patients | CR + PR | AUC (95 %) | sensitivity | specificity | Brier | calibration slope |\n|---|---|---|---|---|---|---|---|"
+    )
     for m in train_clinical(data):
         e, (_, slope) = m.evaluation, calibration(data.y, m.probabilities)
-        print(f"| {m.name} | {data.y.size} | {data.y.sum()} | {e.auc.value:.3f} ({e.auc.lower:.3f}-{e.auc.upper:.3f}) | {e.sensitivity.value:.2f} "
-              f"| {e.specificity.value:.2f} | {e.brier:.3f} | {slope:.2f} |")
+        print(
+            f"| {m.name} | {data.y.size} | {data.y.sum()} | {e.auc.value:.3f} ({e.auc.lower:.3f}-{e.auc.upper:.3f}) | {e.sensitivity.value:.2f} "
+            f"| {e.specificity.value:.2f} | {e.brier:.3f} | {slope:.2f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,24 +1,36 @@
 """A night with nothing new over a cohort simulated as tables, without an image, and an analyst's queries over its features.
 
-    python -m benchmarks.night [--patients 500] [--features 100] [--home FOLDER] [--parts night first changed queries]
+    python -m benchmarks.night [--patients 500] [--features 100] [--home FOLDER] [--parts night
+    first changed queries]
 
-Two readers' reads of every lesion and visit stand in a lake of eight sites, with as many features of four regions as asked (the study has 1,316), each
-under the fingerprint that its read asks for, as the night before would have left them.
+Two readers' reads of every lesion and visit stand in a lake of eight sites, with as many features
+of four regions as asked (the study has 1,316), each under the fingerprint that its read asks for,
+as the night before would have left them.
 
-- night: each site's features (`extract_new_features`) and the checks of them, as a run of every site has them; then the cohort tables from their rows: stability and
-  change of features, responses of all evaluators, and the checks of the changes; then the gate three times, as `quality_verdicts`, `training_cohort` and `model_runs`
-  judge, and the training step with what it kept of each task. Nothing is computed and no row is written, or the run stops; there is no scan in the vault, so imaging
-  work could not be done at all. The first of two such nights finds no answers kept, as after an upgrade.
-- changed: the same after one patient's T1 was measured anew: that patient's changes are written and no others. Each task's data set is built, and nothing is trained.
-- publication: the first of this lake, and that after the night with one patient's T1, each in a process of its own; seconds, and its peak memory.
-- queries: against the published DuckDB file, a fresh connection a kind of query, features and patients drawn at random, fetched as a polars frame; seconds
-  by the clock. Patients bear pseudonyms of the form that the study gives, since what is read for one depends on how they begin.
+- night: each site's features (`extract_new_features`) and the checks of them, as a run of every
+  site has them; then the cohort tables from their rows: stability and change of features, responses
+  of all evaluators, and the checks of the changes; then the gate three times, as
+  `quality_verdicts`, `training_cohort` and `model_runs` judge, and the training step with what it
+  kept of each task. Nothing is computed and no row is written, or the run stops; there is no scan
+  in the vault, so imaging work could not be done at all. The first of two such nights finds no
+  answers kept, as after an upgrade.
+- changed: the same after one patient's T1 was measured anew: that patient's changes are written and
+  no others. Each task's data set is built, and nothing is trained.
+- publication: the first of this lake, and that after the night with one patient's T1, each in a
+  process of its own; seconds, and its peak memory.
+- queries: against the published DuckDB file, a fresh connection a kind of query, features and
+  patients drawn at random, fetched as a polars frame; seconds by the clock. Patients bear
+  pseudonyms of the form that the study gives, since what is read for one depends on how they begin.
 
-- withdrawal: what `lakehouse withdraw` does to such a lake with one patient, a step at a time: what the data are known by, the rows of every table, snapshots and
-  files, the publication from nothing, the catalogue's compaction, the search of the home; the steps between them are those of a night after one scan.
-- tidy: `lakehouse tidy` with every snapshot but the newest to go; seconds, files and size of the lake before and after, and a night after it.
+- withdrawal: what `lakehouse withdraw` does to such a lake with one patient, a step at a time: what
+  the data are known by, the rows of every table, snapshots and files, the publication from nothing,
+  the catalogue's compaction, the search of the home; the steps between them are those of a night
+  after one scan.
+- tidy: `lakehouse tidy` with every snapshot but the newest to go; seconds, files and size of the
+  lake before and after, and a night after it.
 
-What it leaves out: intake, scans, reads and DHI (their nights compare files of the vault), training itself, the pages, and Dagster's own time.
+What it leaves out: intake, scans, reads and DHI (their nights compare files of the vault), training
+itself, the pages, and Dagster's own time.
 """
 
 from __future__ import annotations
@@ -49,7 +61,11 @@ from dagster_project.flow.predictions import aliases
 from dagster_project.flow.publication import publish_home
 from dagster_project.flow.responses import grade_all_evaluators
 from dagster_project.flow.trace_search import search_home
-from dagster_project.flow.training_state import TrainingState, load_training_state, save_training_state
+from dagster_project.flow.training_state import (
+    TrainingState,
+    load_training_state,
+    save_training_state,
+)
 from dagster_project.lake.publish import publish, published_snapshots, withdraw_publications
 from dagster_project.lake.schema import conform, polars_schema
 from dagster_project.lake.store import Write
@@ -66,12 +82,10 @@ PLAIN = {pl.String: "-", pl.Boolean: False, pl.Float64: 0.0}
 READERS = ("R1", "R2")
 MOMENT = pl.lit("2026-01-12").str.to_datetime(time_zone="UTC")
 QUERIES = {
-    "one feature of the tumour, by site and visit":
-        "SELECT site, visit, count(*), avg(value), stddev(value) FROM radiomic_features WHERE feature = $feature AND region = 'tumor' GROUP BY ALL ORDER BY ALL",
+    "one feature of the tumour, by site and visit": "SELECT site, visit, count(*), avg(value), stddev(value) FROM radiomic_features WHERE feature = $feature AND region = 'tumor' GROUP BY ALL ORDER BY ALL",
     "everything of one patient": "SELECT * FROM radiomic_features WHERE patient = $patient",
-    "change of one feature beside the response":
-        "SELECT overall_response, count(*), median(delta_symmetric) FROM delta_features d JOIN responses r USING (site, patient) "
-        "WHERE feature = $feature AND region = 'tumor' AND from_visit = 'T0' AND to_visit = 'T1' AND r.visit = 'T2' AND evaluator = 'accepted' GROUP BY ALL ORDER BY ALL",
+    "change of one feature beside the response": "SELECT overall_response, count(*), median(delta_symmetric) FROM delta_features d JOIN responses r USING (site, patient) "
+    "WHERE feature = $feature AND region = 'tumor' AND from_visit = 'T0' AND to_visit = 'T1' AND r.visit = 'T2' AND evaluator = 'accepted' GROUP BY ALL ORDER BY ALL",
     "one feature of both readers, wide": "SELECT site, patient, visit, lesion, reader, $column FROM radiomic_features_wide WHERE region = 'tumor'",
 }
 
@@ -85,7 +99,11 @@ def filled(name, frame):
     kinds = polars_schema(BY_NAME[name])
     known = [c for c in frame.columns if c in kinds and frame[c].null_count() < frame.height]
     rows = frame.select(known).with_columns(pl.lit(True).alias("simulated"))
-    missing = [_plain(None if c.nullable else kinds[c.name]).cast(kinds[c.name]).alias(c.name) for c in BY_NAME[name].columns if c.name not in rows.columns]
+    missing = [
+        _plain(None if c.nullable else kinds[c.name]).cast(kinds[c.name]).alias(c.name)
+        for c in BY_NAME[name].columns
+        if c.name not in rows.columns
+    ]
     return conform(rows.with_columns(missing), BY_NAME[name])
 
 
@@ -102,17 +120,55 @@ def pseudonym_of(patient):
 def tables_of(patients):
     """Lesions, reads, scans and visits of the simulated cohort."""
     study = load_study()
-    simulated = simulate_tables(Truth(), study.section("model")["network_features"][:1], patients=patients)
-    lesions, *rest = (frame.with_columns(patient=pl.struct("site", "patient").map_elements(pseudonym_of, pl.String)) for frame in (
-        simulated.lesions, simulated.patients, simulated.dhi, simulated.outcomes, simulated.cohort))
+    simulated = simulate_tables(
+        Truth(), study.section("model")["network_features"][:1], patients=patients
+    )
+    lesions, *rest = (
+        frame.with_columns(
+            patient=pl.struct("site", "patient").map_elements(pseudonym_of, pl.String)
+        )
+        for frame in (
+            simulated.lesions,
+            simulated.patients,
+            simulated.dhi,
+            simulated.outcomes,
+            simulated.cohort,
+        )
+    )
     days = dict(zip(("T0", "T1", "T2"), DAYS, strict=True))
-    at = lesions.with_columns(scan=digest_of("patient", "visit"), node=False, too_small=False, organ=pl.col("lesion"), day=pl.col("visit").replace_strict(days),
-                              accepted_because=pl.lit("agreement"), n_readers=2, locked_at=MOMENT, known_from=MOMENT, mask_source=pl.lit("SEG"))
-    at = at.with_columns(short_axis_mm=pl.col("longest_diameter_mm") * 0.8, input_fingerprint=pl.col("scan"))
+    at = lesions.with_columns(
+        scan=digest_of("patient", "visit"),
+        node=False,
+        too_small=False,
+        organ=pl.col("lesion"),
+        day=pl.col("visit").replace_strict(days),
+        accepted_because=pl.lit("agreement"),
+        n_readers=2,
+        locked_at=MOMENT,
+        known_from=MOMENT,
+        mask_source=pl.lit("SEG"),
+    )
+    at = at.with_columns(
+        short_axis_mm=pl.col("longest_diameter_mm") * 0.8, input_fingerprint=pl.col("scan")
+    )
     read = pl.concat([at.with_columns(reader=pl.lit(r)) for r in READERS])
     outlined = pl.when("present").then(digest_of("scan", "lesion", "reader"))
-    visits = at.select("site", "patient", "visit", "scan", "day", "input_fingerprint", scan_date=MOMENT.dt.date() + pl.duration(days="day"), pixel_digest=pl.col("scan")).unique(maintain_order=True)
-    made = {"lesions": at, "reads": read.with_columns(mask_digest=outlined), "scans": visits, "timepoints": visits}
+    visits = at.select(
+        "site",
+        "patient",
+        "visit",
+        "scan",
+        "day",
+        "input_fingerprint",
+        scan_date=MOMENT.dt.date() + pl.duration(days="day"),
+        pixel_digest=pl.col("scan"),
+    ).unique(maintain_order=True)
+    made = {
+        "lesions": at,
+        "reads": read.with_columns(mask_digest=outlined),
+        "scans": visits,
+        "timepoints": visits,
+    }
     return made | dict(zip(("patients", "dhi", "outcomes", "training_cohort"), rest, strict=True))
 
 
@@ -124,23 +180,38 @@ def fill(lakehouse, tables, features):
     regions = region_names(load_study().section("radiomics"))
     each = pl.DataFrame({"region": regions}).join(pl.DataFrame({"feature": features}), how="cross")
     for site in tables["lesions"]["site"].unique().sort():
-        tasks = flow._feature_tasks(lakehouse, site)  # noqa: SLF001 - what the night will ask for
+        tasks = flow._feature_tasks(lakehouse, site)
         keys = pl.DataFrame([dict(t.key) | {"reader": reader} for t in tasks for reader in t.masks])
         measured = keys.join(each, how="cross")
-        added = filled(RADIOMIC_FEATURES.name, measured.with_columns(value=pl.Series(random.lognormal(size=measured.height))))
-        rows += lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=[], added=added).inserted
+        added = filled(
+            RADIOMIC_FEATURES.name,
+            measured.with_columns(value=pl.Series(random.lognormal(size=measured.height))),
+        )
+        rows += lakehouse.lake.exchange(
+            RADIOMIC_FEATURES.name, site=site, removed=[], added=added
+        ).inserted
     return rows
 
 
-CHECKED = {name: [check for module in (contracts, expectations) for check in module.CHECKS if next(iter(check.check_keys)).asset_key.to_user_string() == name]
-           for name in ("radiomic_features", "delta_features")}
+CHECKED = {
+    name: [
+        check
+        for module in (contracts, expectations)
+        for check in module.CHECKS
+        if next(iter(check.check_keys)).asset_key.to_user_string() == name
+    ]
+    for name in ("radiomic_features", "delta_features")
+}
 """The checks of the two long tables."""
 
 
 def extraction(lakehouse, sites):
     """The features of every site, of which none may be computed."""
+
     def features():
-        every = [flow.extract_new_features(lakehouse, site, lambda _: None).counts for site in sites]
+        every = [
+            flow.extract_new_features(lakehouse, site, lambda _: None).counts for site in sites
+        ]
         if any(counts[what] for counts in every for what in ("computed", "removed", "refused")):
             raise SystemExit(f"the night was not empty: {every}")
 
@@ -150,13 +221,27 @@ def extraction(lakehouse, sites):
 def later_steps(lakehouse, sites, looked_at):
     """What a night does after the features, a step at a time; the tables give what was written."""
     lake = lakehouse.lake
-    yield "checks of radiomic_features, once a site", lambda: [check(lakehouse) for _ in sites for check in CHECKED["radiomic_features"]] and None
-    yield "feature_stability", lambda: lake.replace("feature_stability", compare_features(lakehouse))
+    yield (
+        "checks of radiomic_features, once a site",
+        lambda: (
+            [check(lakehouse) for _ in sites for check in CHECKED["radiomic_features"]] and None
+        ),
+    )
+    yield (
+        "feature_stability",
+        lambda: lake.replace("feature_stability", compare_features(lakehouse)),
+    )
     yield "delta_features", lambda: derive_changed(lakehouse, lambda _: None).write
     yield "responses", lambda: lake.replace("responses", grade_all_evaluators(lakehouse))
-    yield "checks of delta_features", lambda: [check(lakehouse) for check in CHECKED["delta_features"]] and None
+    yield (
+        "checks of delta_features",
+        lambda: [check(lakehouse) for check in CHECKED["delta_features"]] and None,
+    )
     yield "the gate, three times", lambda: [judge(lakehouse) for _ in range(3)] and None
-    yield "the training step, before anything is trained", lambda: training_step(lakehouse, looked_at)
+    yield (
+        "the training step, before anything is trained",
+        lambda: training_step(lakehouse, looked_at),
+    )
 
 
 def training_step(lakehouse, looked_at):
@@ -164,18 +249,29 @@ def training_step(lakehouse, looked_at):
     from models.datasets import TASKS, DatasetError, build_dataset
     from models.tracking import aliases_held
 
-    snapshot, section, reading = lakehouse.lake.snapshot(), lakehouse.study.section("model"), Reading()
+    snapshot, section, reading = (
+        lakehouse.lake.snapshot(),
+        lakehouse.study.section("model"),
+        Reading(),
+    )
     for name in section["tasks"]:
-        held, before = aliases_held(lakehouse.home.mlflow_uri, name, aliases(lakehouse)), load_training_state(lakehouse, name)
+        held, before = (
+            aliases_held(lakehouse.home.mlflow_uri, name, aliases(lakehouse)),
+            load_training_state(lakehouse, name),
+        )
         if before and before.is_current(lakehouse, snapshot, pl.DataFrame(), held):
             continue
         looked_at.append(name)
-        tables = tables_seen(lakehouse, snapshot, TASKS[name], section["network_features"], reading=reading)
+        tables = tables_seen(
+            lakehouse, snapshot, TASKS[name], section["network_features"], reading=reading
+        )
         try:
             build_dataset(TASKS[name], **tables)
         except DatasetError:
             looked_at[-1] += " (no patient has its label)"
-        save_training_state(lakehouse, name, TrainingState(snapshot, lakehouse.study.digest, None, held, {}, ()))
+        save_training_state(
+            lakehouse, name, TrainingState(snapshot, lakehouse.study.digest, None, held, {}, ())
+        )
 
 
 def timed(steps):
@@ -195,7 +291,9 @@ def print_steps(title, lakehouse, sites, *before):
         written += done.inserted + done.deleted if isinstance(done, Write) else 0
         spent.append((cpu, clock))
     cpu, clock = np.sum(spent, axis=0)
-    print(f"| all of it | {cpu:.1f} | {clock:.1f} |\n\nRows written: {written}; tasks whose data sets were built: {', '.join(looked_at) or 'none'}")
+    print(
+        f"| all of it | {cpu:.1f} | {clock:.1f} |\n\nRows written: {written}; tasks whose data sets were built: {', '.join(looked_at) or 'none'}"
+    )
     return written
 
 
@@ -203,8 +301,13 @@ def measure_anew(lakehouse):
     """Give one patient's T1 another fingerprint; how many rows of change the patient has."""
     lake = lakehouse.lake
     site, patient = lake.query("SELECT site, patient FROM delta_features LIMIT 1").fetchone()
-    stored = lake.query("SELECT count(*) FROM delta_features WHERE patient = ?", [patient]).fetchone()[0]
-    lake.query("UPDATE radiomic_features SET input_fingerprint = input_fingerprint || '+' WHERE site = ? AND patient = ? AND visit = 'T1'", [site, patient])
+    stored = lake.query(
+        "SELECT count(*) FROM delta_features WHERE patient = ?", [patient]
+    ).fetchone()[0]
+    lake.query(
+        "UPDATE radiomic_features SET input_fingerprint = input_fingerprint || '+' WHERE site = ? AND patient = ? AND visit = 'T1'",
+        [site, patient],
+    )
     return stored
 
 
@@ -219,7 +322,12 @@ def publication(root):
     start = time.process_time(), time.perf_counter()
     made = publish(lakehouse.lake, lakehouse.home.published)
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    return made.from_nothing, time.process_time() - start[0], time.perf_counter() - start[1], int(peak[1]) / 2**20
+    return (
+        made.from_nothing,
+        time.process_time() - start[0],
+        time.perf_counter() - start[1],
+        int(peak[1]) / 2**20,
+    )
 
 
 def published_apart(root, what):
@@ -236,10 +344,15 @@ def percentiles(database, features, patients, repeats):
         spent = []
         with duckdb.connect(str(database), read_only=True) as connection:
             for _ in range(repeats):
-                values = {"feature": str(random.choice(features)), "patient": str(random.choice(patients))}
+                values = {
+                    "feature": str(random.choice(features)),
+                    "patient": str(random.choice(patients)),
+                }
                 asked = {k: v for k, v in values.items() if f"${k}" in statement}
                 start = time.perf_counter()
-                connection.execute(statement.replace("$column", f'"{values["feature"]}"'), asked).pl()
+                connection.execute(
+                    statement.replace("$column", f'"{values["feature"]}"'), asked
+                ).pl()
                 spent.append((time.perf_counter() - start) * 1000)
         yield what, np.percentile(spent, 50), np.percentile(spent, 95)
 
@@ -260,7 +373,9 @@ def filled_lake(home, given, features):
 def print_night(lakehouse, sites):
     for kept in (lakehouse.home.answers, *lakehouse.home.mlflow.glob("learnt-*.json")):
         shutil.rmtree(kept, ignore_errors=True) if kept.is_dir() else kept.unlink(missing_ok=True)
-    print_steps("a night that finds no answers kept", lakehouse, sites, extraction(lakehouse, sites))
+    print_steps(
+        "a night that finds no answers kept", lakehouse, sites, extraction(lakehouse, sites)
+    )
     if print_steps("a night with nothing new", lakehouse, sites, extraction(lakehouse, sites)):
         raise SystemExit("the second night wrote rows")
 
@@ -289,8 +404,19 @@ def print_changed(lakehouse, sites):
 
 def print_tidy(lakehouse, sites):
     before, data = size_of(Path(lakehouse.home.data)), Path(lakehouse.home.data)
-    (_, cpu, clock, expired), = timed([("tidy", lambda: lakehouse.lake.tidy(days=0, kept=published_snapshots(lakehouse.home.published)))])
-    print(f"\ntidy: {cpu:.1f} CPU s, {clock:.1f} s by the clock; {expired} snapshots expired; {before} before, {size_of(data)} after, the given up ones still among them")
+    ((_, cpu, clock, expired),) = timed(
+        [
+            (
+                "tidy",
+                lambda: lakehouse.lake.tidy(
+                    days=0, kept=published_snapshots(lakehouse.home.published)
+                ),
+            )
+        ]
+    )
+    print(
+        f"\ntidy: {cpu:.1f} CPU s, {clock:.1f} s by the clock; {expired} snapshots expired; {before} before, {size_of(data)} after, the given up ones still among them"
+    )
     print_steps("a night after tidying", lakehouse, sites)
     if published_snapshots(lakehouse.home.published):
         print(PUBLICATION)
@@ -305,13 +431,18 @@ def print_withdrawal(lakehouse, patients):
         "what the data are known by": lambda: withdrawal.find_traces(lakehouse, patient),
         "rows of every table": lambda: lakehouse.lake.remove_patient(patient),
         "snapshots and files": lakehouse.lake.expunge,
-        "the lake audited and published from nothing": lambda: (withdraw_publications(home.published), publish_home(lakehouse.lake, home, lakehouse.study)),
-        "the catalogue compacted": lambda: withdrawal._compact([home.lake / "catalog.sqlite"]),  # noqa: SLF001 - freed pages still hold rows
+        "the lake audited and published from nothing": lambda: (
+            withdraw_publications(home.published),
+            publish_home(lakehouse.lake, home, lakehouse.study),
+        ),
+        "the catalogue compacted": lambda: withdrawal._compact([home.lake / "catalog.sqlite"]),
         "the home searched": lambda: search_home(home, traces),
     }
-    print(f"\n| withdrawal of one of {len(patients)}, {len(traces)} traces | CPU s | s by the clock |\n|---|---|---|")
+    print(
+        f"\n| withdrawal of one of {len(patients)}, {len(traces)} traces | CPU s | s by the clock |\n|---|---|---|"
+    )
     left = []
-    for what, cpu, clock, left in timed(steps.items()):  # noqa: B007 - what the last step found
+    for what, cpu, clock, left in timed(steps.items()):
         print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
     if left:
         raise SystemExit(f"a trace is left in {left}")
@@ -319,7 +450,9 @@ def print_withdrawal(lakehouse, patients):
 
 def print_queries(lakehouse, features, patients, repeats):
     print("\n| query | median ms | p95 ms |\n|---|---|---|")
-    for what, median, p95 in percentiles(lakehouse.home.published / "lakehouse.duckdb", features, patients, repeats):
+    for what, median, p95 in percentiles(
+        lakehouse.home.published / "lakehouse.duckdb", features, patients, repeats
+    ):
         print(f"| {what} | {median:.0f} | {p95:.0f} |", flush=True)
 
 
@@ -328,17 +461,31 @@ def main():
     parser.add_argument("--patients", type=int, default=500)
     parser.add_argument("--features", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=60)
-    parser.add_argument("--parts", nargs="+", default=["night", "first", "changed", "tidy", "queries"])
-    parser.add_argument("--home", type=Path, help="keep the lake here; one that is there is used as it is")
+    parser.add_argument(
+        "--parts", nargs="+", default=["night", "first", "changed", "tidy", "queries"]
+    )
+    parser.add_argument(
+        "--home", type=Path, help="keep the lake here; one that is there is used as it is"
+    )
     given = parser.parse_args()
-    features = feature_names(load_study().section("radiomics"))[:given.features]
+    features = feature_names(load_study().section("radiomics"))[: given.features]
     with tempfile.TemporaryDirectory() as scratch:
         lakehouse, sites, patients = filled_lake(given.home or scratch, given, features)
-        counts = {name: f"{lakehouse.lake.count(name):,} rows of {name}" for name in ("radiomic_features", "delta_features")}
-        print(f"{len(patients)} patients, {len(sites)} sites, {given.features} features: {', '.join(counts.values())}")
-        parts = {"withdrawal": lambda: print_withdrawal(lakehouse, patients), "night": lambda: print_night(lakehouse, sites), "first": lambda: print_first(lakehouse), "changed": lambda: print_changed(lakehouse, sites),
-                 "tidy": lambda: print_tidy(lakehouse, sites),
-                 "queries": lambda: print_queries(lakehouse, features, patients, given.repeats)}
+        counts = {
+            name: f"{lakehouse.lake.count(name):,} rows of {name}"
+            for name in ("radiomic_features", "delta_features")
+        }
+        print(
+            f"{len(patients)} patients, {len(sites)} sites, {given.features} features: {', '.join(counts.values())}"
+        )
+        parts = {
+            "withdrawal": lambda: print_withdrawal(lakehouse, patients),
+            "night": lambda: print_night(lakehouse, sites),
+            "first": lambda: print_first(lakehouse),
+            "changed": lambda: print_changed(lakehouse, sites),
+            "tidy": lambda: print_tidy(lakehouse, sites),
+            "queries": lambda: print_queries(lakehouse, features, patients, given.repeats),
+        }
         for part in given.parts:
             parts[part]()
 

@@ -2,8 +2,8 @@
 
     python benchmarks/pacs.py [--slices 400] [--size 512]
 
-Seconds by the clock in one run, on loopback; the four vaults are under the same keys and compared file by file.
-Needs the Debian packages dcmtk, orthanc and orthanc-dicomweb.
+Seconds by the clock in one run, on loopback; the four vaults are under the same keys and compared
+file by file. Needs the Debian packages dcmtk, orthanc and orthanc-dicomweb.
 """
 
 from __future__ import annotations
@@ -36,30 +36,51 @@ class Bench:
     """One series, one set of keys, and a vault a way."""
 
     def __init__(self, root, slices, size):
-        self.root, self.keys, self.digests = root, unlock(create_throwaway_medium(root / "keys")), {}
+        self.root, self.keys, self.digests = (
+            root,
+            unlock(create_throwaway_medium(root / "keys")),
+            {},
+        )
         self.sent = root / "landing" / "AB" / "dicom"
         self.sent.mkdir(parents=True)
         random = np.random.default_rng(1)
         for index in range(slices):
-            (self.sent / f"{index:04d}.dcm").write_bytes(to_bytes(ct(index, pixels=random.integers(0, 4096, (size, size)))))
+            (self.sent / f"{index:04d}.dcm").write_bytes(
+                to_bytes(ct(index, pixels=random.integers(0, 4096, (size, size))))
+            )
         self.orthanc = peers.Orthanc(root / "orthanc", peers.free_port())
 
     def reception(self, name):
         empty = self.root / name / "AB"
         empty.mkdir(parents=True)
-        return Reception(empty, self.root / f"vault-{name}" / "AB", keys=self.keys, crosswalk=self.root / "crosswalk")
+        return Reception(
+            empty,
+            self.root / f"vault-{name}" / "AB",
+            keys=self.keys,
+            crosswalk=self.root / "crosswalk",
+        )
 
     def timed(self, name, work):
         start = time.monotonic()
         work()
         seconds = time.monotonic() - start
         vault = self.root / f"vault-{name}" / "AB"
-        self.digests[name] = sorted(hashlib.sha256(p.read_bytes()).hexdigest() for p in vault.rglob("*.dcm"))
+        self.digests[name] = sorted(
+            hashlib.sha256(p.read_bytes()).hexdigest() for p in vault.rglob("*.dcm")
+        )
         same = self.digests[name] == self.digests["folder"]
-        print(f"| {name} | {len(self.digests[name])} | {seconds:.1f} | {len(self.digests[name]) / seconds:.0f} | {'yes' if same else 'NO'} |", flush=True)
+        print(
+            f"| {name} | {len(self.digests[name])} | {seconds:.1f} | {len(self.digests[name]) / seconds:.0f} | {'yes' if same else 'NO'} |",
+            flush=True,
+        )
 
     def folder(self):
-        take_in(self.root / "landing" / "AB", self.root / "vault-folder" / "AB", keys=self.keys, crosswalk=self.root / "crosswalk")
+        take_in(
+            self.root / "landing" / "AB",
+            self.root / "vault-folder" / "AB",
+            keys=self.keys,
+            crosswalk=self.root / "crosswalk",
+        )
 
     def storescu(self):
         with Listener(Listening(port=0, callers=("PACS",)), self.reception("storescu")) as listener:
@@ -67,13 +88,26 @@ class Bench:
             assert told.returncode == 0, told.stderr[-500:]
 
     def move(self):
-        reception, ours = self.reception("C-MOVE"), Listening(port=self.orthanc.ours, callers=("ORTHANC",))
+        reception, ours = (
+            self.reception("C-MOVE"),
+            Listening(port=self.orthanc.ours, callers=("ORTHANC",)),
+        )
         with Listener(ours, reception):
-            pull(MessageArchive(Peer("move", "ORTHANC", port=self.orthanc.port), ours, reception), reception, [Wanted("ZY0012345")])
+            pull(
+                MessageArchive(Peer("move", "ORTHANC", port=self.orthanc.port), ours, reception),
+                reception,
+                [Wanted("ZY0012345")],
+            )
 
     def web(self):
         reception = self.reception("DICOMweb")
-        pull(WebArchive(Peer("dicomweb", url=f"{self.orthanc.url}/dicom-web"), Listening(), reception), reception, [Wanted("ZY0012345")])
+        pull(
+            WebArchive(
+                Peer("dicomweb", url=f"{self.orthanc.url}/dicom-web"), Listening(), reception
+            ),
+            reception,
+            [Wanted("ZY0012345")],
+        )
 
 
 def main():
@@ -86,8 +120,15 @@ def main():
         try:
             for path in bench.sent.iterdir():
                 bench.orthanc.put(path.read_bytes())
-            print("| way | objects | s | objects a second | same as folder |\n|---|---|---|---|---|")
-            for name, work in (("folder", bench.folder), ("storescu", bench.storescu), ("C-MOVE", bench.move), ("DICOMweb", bench.web)):
+            print(
+                "| way | objects | s | objects a second | same as folder |\n|---|---|---|---|---|"
+            )
+            for name, work in (
+                ("folder", bench.folder),
+                ("storescu", bench.storescu),
+                ("C-MOVE", bench.move),
+                ("DICOMweb", bench.web),
+            ):
                 bench.timed(name, work)
         finally:
             bench.orthanc.stop()

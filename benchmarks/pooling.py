@@ -1,10 +1,11 @@
 """What 95 % bounds of a pooled AUC cover, with few and small hospitals, and what the mean is on average.
 
-Scores of responders and non-responders are normal; the true AUC of a hospital varies around the stated one where `between` is not 0.
-Compared:
+Scores of responders and non-responders are normal; the true AUC of a hospital varies around the
+stated one where `between` is not 0. Compared:
 
 - ours: `statistics.pooling`
-- DeLong, logit: weights by each hospital's DeLong variance on the logit scale, normal bounds, hospitals with an AUC of 1 left out
+- DeLong, logit: weights by each hospital's DeLong variance on the logit scale, normal bounds,
+  hospitals with an AUC of 1 left out
 
     python -m benchmarks.pooling [--repeats 2000] [--seed 1]
 """
@@ -41,33 +42,58 @@ class Found:
     given: float
 
 
-def simulated(number: int, size: tuple[int, int], auc: float, between: float, *, repeats: int, seed: int) -> dict[str, Found]:
+def simulated(
+    number: int, size: tuple[int, int], auc: float, between: float, *, repeats: int, seed: int
+) -> dict[str, Found]:
     """Repeat a study of `number` hospitals of `size` patients."""
     random = np.random.default_rng([seed, number, *size, round(1000 * auc), round(1000 * between)])
     shift = np.sqrt(2) * norm.ppf(auc)
     truth = float(norm.cdf((shift + between * random.standard_normal(200_000)) / np.sqrt(2)).mean())
     found: dict[str, list[tuple[float, float, float]]] = {"ours": [], "DeLong, logit": []}
     for _ in range(repeats):
-        sites = [_site(shift + between * random.standard_normal(), random.integers(size[0], size[1] + 1), random) for _ in range(number)]
-        aucs, positive, negative = (np.array(column) for column in zip(*((auc_delong(*s).value, s[0].sum(), (~s[0]).sum()) for s in sites), strict=True))
-        ours, _ = pool_aucs(aucs.astype(np.float64), positive.astype(np.float64), negative.astype(np.float64))
+        sites = [
+            _site(
+                shift + between * random.standard_normal(),
+                random.integers(size[0], size[1] + 1),
+                random,
+            )
+            for _ in range(number)
+        ]
+        aucs, positive, negative = (
+            np.array(column)
+            for column in zip(
+                *((auc_delong(*s).value, s[0].sum(), (~s[0]).sum()) for s in sites), strict=True
+            )
+        )
+        ours, _ = pool_aucs(
+            aucs.astype(np.float64), positive.astype(np.float64), negative.astype(np.float64)
+        )
         found["ours"].append((ours.value or 0.0, ours.lower or 0.0, ours.upper or 0.0))
         other = _by_delong(sites)
         found["DeLong, logit"] += [other] if other else []
     return {name: _summed(np.array(some), truth, repeats) for name, some in found.items()}
 
 
-def _site(shift: float, patients: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _site(
+    shift: float, patients: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     positive = int(np.clip(random.binomial(patients, 0.5), FEWEST, patients - FEWEST))
     labels = np.arange(patients) < positive
     return labels, random.standard_normal(patients) + shift * labels
 
 
 def _by_delong(sites: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, float] | None:
-    each = [e for e in (auc_delong(*s) for s in sites) if e.lower is not None and e.lower > 0 and e.upper < 1]
+    each = [
+        e
+        for e in (auc_delong(*s) for s in sites)
+        if e.lower is not None and e.lower > 0 and e.upper < 1
+    ]
     if len(each) < 2:
         return None
-    a, sd = np.array([e.value for e in each]), np.array([(e.upper - e.lower) / (2 * norm.ppf(0.975)) for e in each])
+    a, sd = (
+        np.array([e.value for e in each]),
+        np.array([(e.upper - e.lower) / (2 * norm.ppf(0.975)) for e in each]),
+    )
     theta, variance = np.log(a / (1 - a)), (sd / (a * (1 - a))) ** 2
     w = 1 / variance
     q = (w * (theta - (w * theta).sum() / w.sum()) ** 2).sum()
@@ -79,7 +105,12 @@ def _by_delong(sites: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float
 
 def _summed(some: np.ndarray, truth: float, repeats: int) -> Found:
     middle, low, high = some.T
-    return Found(float(middle.mean() - truth), float(((low <= truth) & (truth <= high)).mean()), float((high - low).mean()), len(some) / repeats)
+    return Found(
+        float(middle.mean() - truth),
+        float(((low <= truth) & (truth <= high)).mean()),
+        float((high - low).mean()),
+        len(some) / repeats,
+    )
 
 
 def rows(repeats: int, seed: int) -> Iterator[str]:
@@ -90,13 +121,18 @@ def rows(repeats: int, seed: int) -> Iterator[str]:
         for size in SIZES:
             for auc, between in (*((auc, 0.0) for auc in AUCS), (0.8, BETWEEN)):
                 found = simulated(number, size, auc, between, repeats=repeats, seed=seed)
-                cells = [f"{f.mean:+.3f} | {100 * f.coverage:.1f} % | {f.width:.2f}" for f in found.values()]
+                cells = [
+                    f"{f.mean:+.3f} | {100 * f.coverage:.1f} % | {f.width:.2f}"
+                    for f in found.values()
+                ]
                 yield f"| {number} | {size[0]}-{size[1]} | {auc} | {'varies' if between else 'the same'} | {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

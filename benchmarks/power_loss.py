@@ -2,9 +2,11 @@
 
     python benchmarks/power_loss.py [--moments 500] [--seed 1] [--without sync_file|sync_folder]
 
-Every write, sync and change of a name below a site's vault is recorded while it is taken in. At a moment the disk holds what was synced,
-and of everything else whatever chance leaves: each name of a folder by itself, the data of each file whole, cut, zeroed or gone.
-What SQLite has committed is on the disk, since it waits for the disk; `commits_last` is False for a disk that takes the last commit back.
+Every write, sync and change of a name below a site's vault is recorded while it is taken in. At a
+moment the disk holds what was synced, and of everything else whatever chance leaves: each name of a
+folder by itself, the data of each file whole, cut, zeroed or gone. What SQLite has committed is on
+the disk, since it waits for the disk; `commits_last` is False for a disk that takes the last commit
+back.
 """
 
 from __future__ import annotations
@@ -34,7 +36,16 @@ from dagster_project.intake.keys import Keys
 from dagster_project.intake.manifest import verify_manifest
 from dagster_project.intake.pseudonyms import Crosswalk
 from dagster_project.intake.vault import Reception, take_in
-from tests.intake.builders import KEYS, ROOT, ct, image, rtstruct, to_bytes, write_mask, write_series
+from tests.intake.builders import (
+    KEYS,
+    ROOT,
+    ct,
+    image,
+    rtstruct,
+    to_bytes,
+    write_mask,
+    write_series,
+)
 from tests.intake.test_vault import in_this_process
 
 Names = dict[int, dict[str, int]]
@@ -42,7 +53,12 @@ Names = dict[int, dict[str, int]]
 
 SYNCS = {
     "sync_file": ((vault, "sync_file"), (manifest, "sync_file")),
-    "sync_folder": ((vault, "sync_folder"), (manifest, "sync_folder"), (placing, "sync_folders"), (vault, "sync_folders")),
+    "sync_folder": (
+        (vault, "sync_folder"),
+        (manifest, "sync_folder"),
+        (placing, "sync_folders"),
+        (vault, "sync_folders"),
+    ),
 }
 """What can be taken out, so that the benchmark is seen to fail: functions of modules by guard."""
 
@@ -82,7 +98,8 @@ class Recorder:
     def number(self, path: Path) -> int:
         """Number of a file or folder, in the order in which they were seen first.
 
-        Each is held open while it is watched: a disk may give the inode of a folder that was removed to a new file.
+        Each is held open while it is watched: a disk may give the inode of a folder that was
+        removed to a new file.
         """
         inode = path.stat().st_ino
         if inode not in self._numbers:
@@ -98,8 +115,17 @@ class Recorder:
         if not self._commits or self._commits[-1] != content:
             self._commits.append(content)
         crosswalk = self.crosswalk.read_bytes()
-        self.moments.append(Moment(
-            names, data, {k: dict(v) for k, v in self._synced_names.items()}, dict(self._synced_data), tuple(self._commits[-2:]), crosswalk, frozenset(self.acknowledged)))
+        self.moments.append(
+            Moment(
+                names,
+                data,
+                {k: dict(v) for k, v in self._synced_names.items()},
+                dict(self._synced_data),
+                tuple(self._commits[-2:]),
+                crosswalk,
+                frozenset(self.acknowledged),
+            )
+        )
 
     def synced(self, descriptor: int) -> None:
         """A file or folder was synced."""
@@ -124,7 +150,9 @@ class Recorder:
             yield
             self.look()
 
-    def _around(self, call: Callable[..., Any], then: Callable[[int], None] | None = None) -> Callable[..., Any]:
+    def _around(
+        self, call: Callable[..., Any], then: Callable[[int], None] | None = None
+    ) -> Callable[..., Any]:
         def called(*arguments: Any, **keywords: Any) -> Any:
             self.look()
             result = call(*arguments, **keywords)
@@ -157,12 +185,16 @@ class Recorder:
         return names, data
 
 
-def after_power_loss(moment: Moment, target: Path, chance: random.Random, *, commits_last: bool = True) -> None:
+def after_power_loss(
+    moment: Moment, target: Path, chance: random.Random, *, commits_last: bool = True
+) -> None:
     """What lies on the disk when the machine starts again."""
     names = _left_names(moment, chance)
     lost = (_reached(moment.synced_names) & _reached(moment.names)) - _reached(names)
     for folder, entries in moment.synced_names.items():  # a rename has one of its two names
-        names.setdefault(folder, {}).update({name: inode for name, inode in entries.items() if inode in lost})
+        names.setdefault(folder, {}).update(
+            {name: inode for name, inode in entries.items() if inode in lost}
+        )
     _write(target, 0, names, moment, chance)
     content = moment.commits[-1] if commits_last else chance.choice(moment.commits)
     (target / DATABASE).write_bytes(content)
@@ -172,7 +204,10 @@ def _left_names(moment: Moment, chance: random.Random) -> Names:
     left: Names = {}
     for folder in sorted(moment.names.keys() | moment.synced_names.keys()):
         now, synced = moment.names.get(folder, {}), moment.synced_names.get(folder, {})
-        chosen = {name: chance.choice([now.get(name), synced.get(name)]) for name in sorted(now.keys() | synced.keys())}
+        chosen = {
+            name: chance.choice([now.get(name), synced.get(name)])
+            for name in sorted(now.keys() | synced.keys())
+        }
         left[folder] = {name: inode for name, inode in chosen.items() if inode is not None}
     return left
 
@@ -200,7 +235,9 @@ def _left_data(moment: Moment, inode: int, chance: random.Random) -> bytes:
     kept = synced if now.startswith(synced) else b""
     if not new:
         return now
-    return chance.choice([synced, now, kept + new[: chance.randrange(len(new) + 1)], kept + bytes(len(new))])
+    return chance.choice(
+        [synced, now, kept + new[: chance.randrange(len(new) + 1)], kept + bytes(len(new))]
+    )
 
 
 # ── what is taken in ──
@@ -230,8 +267,15 @@ class Site:
 
     def content(self) -> Counter[tuple[str, str]]:
         """Digest of each image and contour, by the folder that it lies in."""
-        files = [p for p in self.vault.rglob("*") if p.suffix in {".dcm", ".gz"} and vault.INCOMING not in p.parts]
-        return Counter((str(p.parent.relative_to(self.vault)), sha256(p.read_bytes()).hexdigest()) for p in files)
+        files = [
+            p
+            for p in self.vault.rglob("*")
+            if p.suffix in {".dcm", ".gz"} and vault.INCOMING not in p.parts
+        ]
+        return Counter(
+            (str(p.parent.relative_to(self.vault)), sha256(p.read_bytes()).hexdigest())
+            for p in files
+        )
 
     def tables(self) -> dict[str, Any]:
         files = sorted((self.vault / vault.CASE_REPORT).glob("*.parquet"))
@@ -248,7 +292,9 @@ def new_site(root: Path) -> Site:
     for name in ("reads/R1", "clinical"):
         (site.landing / name).mkdir(parents=True)
     write_mask(site.landing / "reads" / "R1" / f"{ROOT}.2__L1.nii.gz", np.ones((2, 3, 4), np.uint8))
-    (site.landing / "clinical" / "patients.csv").write_text("patient_id,sex,birth_date,stage\nZY0012345,F,1949-05-11,IIIB\n", encoding="utf-8")
+    (site.landing / "clinical" / "patients.csv").write_text(
+        "patient_id,sex,birth_date,stage\nZY0012345,F,1949-05-11,IIIB\n", encoding="utf-8"
+    )
     return site
 
 
@@ -259,7 +305,9 @@ def deliver_more(site: Site) -> None:
     for name, pixels in (("one", image(7)), ("two", image(9))):
         (site.landing / "dicom" / name).write_bytes(to_bytes(ct(7, pixels=pixels)))
     write_mask(site.landing / "reads" / "R1" / f"{ROOT}.2__L1.nii.gz", np.ones((2, 3, 5), np.uint8))
-    (site.landing / "clinical" / "patients.csv").write_text("patient_id,sex,birth_date,stage\nZY0012345,F,1949-05-11,IV\n", encoding="utf-8")
+    (site.landing / "clinical" / "patients.csv").write_text(
+        "patient_id,sex,birth_date,stage\nZY0012345,F,1949-05-11,IV\n", encoding="utf-8"
+    )
 
 
 @contextlib.contextmanager
@@ -275,7 +323,10 @@ def without(guard: str) -> Iterator[None]:
 def recorded(root: Path, what: str) -> tuple[Site, Recorder]:
     """An intake of a kind, with all its moments."""
     site = new_site(root)
-    with mock.patch.object(vault, "take_files", in_this_process), mock.patch.object(vault, "FILES_A_BATCH", 3):
+    with (
+        mock.patch.object(vault, "take_files", in_this_process),
+        mock.patch.object(vault, "FILES_A_BATCH", 3),
+    ):
         if what == "second delivery":
             site.take()
             deliver_more(site)
@@ -308,7 +359,16 @@ def _receive(site: Site, recorder: Recorder | None = None) -> None:
 KINDS = ("first delivery", "second delivery", "network")
 
 
-def fault_after(site: Site, moment: Moment, undisturbed: Site, what: str, chance: random.Random, folder: Path, *, commits_last: bool = True) -> str:
+def fault_after(
+    site: Site,
+    moment: Moment,
+    undisturbed: Site,
+    what: str,
+    chance: random.Random,
+    folder: Path,
+    *,
+    commits_last: bool = True,
+) -> str:
     """What is wrong after a power cut at a moment and the run that follows; empty where nothing is."""
     again = Site(folder)
     shutil.copytree(site.landing, again.landing)
@@ -334,7 +394,9 @@ def fault_after(site: Site, moment: Moment, undisturbed: Site, what: str, chance
     return next((name for name, found in wrong.items() if found), "")
 
 
-def tried(moments: int, seed: int, guard: str = "", kinds: Sequence[str] = KINDS) -> dict[str, Counter[str]]:
+def tried(
+    moments: int, seed: int, guard: str = "", kinds: Sequence[str] = KINDS
+) -> dict[str, Counter[str]]:
     """Faults by kind of intake, over random moments."""
     chance, found = random.Random(seed), {}
     for what in kinds:
@@ -342,9 +404,15 @@ def tried(moments: int, seed: int, guard: str = "", kinds: Sequence[str] = KINDS
             site, recorder = recorded(Path(folder) / "recorded", what)
             found[what] = Counter[str]()
             for n in range(moments // len(kinds)):
-                at = len(recorder.moments) - 1 if n % 10 == 0 else chance.randrange(len(recorder.moments))
+                at = (
+                    len(recorder.moments) - 1
+                    if n % 10 == 0
+                    else chance.randrange(len(recorder.moments))
+                )
                 place = Path(folder) / str(n)
-                found[what][fault_after(site, recorder.moments[at], site, what, chance, place) or "right"] += 1
+                found[what][
+                    fault_after(site, recorder.moments[at], site, what, chance, place) or "right"
+                ] += 1
                 shutil.rmtree(place)
             found[what]["moments recorded"] = len(recorder.moments)
     return found
@@ -358,12 +426,16 @@ def main() -> None:
     parser.add_argument("--without", default="", choices=("", *SYNCS))
     arguments = parser.parse_args()
     found = tried(arguments.moments, arguments.seed, arguments.without)
-    print("| intake | moments recorded | power cuts | wrong | what is wrong |\n|---|---:|---:|---:|---|")
+    print(
+        "| intake | moments recorded | power cuts | wrong | what is wrong |\n|---|---:|---:|---:|---|"
+    )
     for what, count in found.items():
         faults = {name: n for name, n in count.items() if name not in {"right", "moments recorded"}}
         wrong = sum(faults.values())
         named = ", ".join(f"{name}: {n}" for name, n in faults.items())
-        print(f"| {what} | {count['moments recorded']} | {count['right'] + wrong} | {wrong} | {named} |")
+        print(
+            f"| {what} | {count['moments recorded']} | {count['right'] + wrong} | {wrong} | {named} |"
+        )
     sys.exit(any(count.keys() - {"right", "moments recorded"} for count in found.values()))
 
 

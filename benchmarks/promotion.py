@@ -1,13 +1,16 @@
 """How often a champion is made over 200 nights in which no model is better than another, and how soon where one is.
 
-A study of 500 patients is filled night by night. Models are ridge discriminants of normal columns, fitted in five folds: three
-references (a column, five columns, both) and eight candidates with other columns beside those of the references. In
-`no signal` no column moves with response; in `references tell` those of the references do; in `a signal` one candidate's do too.
+A study of 500 patients is filled night by night. Models are ridge discriminants of normal columns,
+fitted in five folds: three references (a column, five columns, both) and eight candidates with
+other columns beside those of the references. In `no signal` no column moves with response; in
+`references tell` those of the references do; in `a signal` one candidate's do too.
 
-- every night at p: the best of all is compared every night with each reference at `promotion_p`, as it was before
+- every night at p: the best of all is compared every night with each reference at `promotion_p`, as
+  it was before
 - registered looks: `models.promotion.look_due`, levels divided by the number of models
 
-Calibration and attributions, which the rule also asks for, hold nothing back here: what is measured is the test alone.
+Calibration and attributions, which the rule also asks for, hold nothing back here: what is measured
+is the test alone.
 
     OMP_NUM_THREADS=1 python -m benchmarks.promotion [--nightly 40] [--repeats 400] [--seed 1]
 """
@@ -31,7 +34,16 @@ PATIENTS, NIGHTS, FIRST = 500, 200, 60
 
 COLUMNS = 45
 REFERENCES = (range(1), range(1, 6), range(6))
-CANDIDATES = (range(6, 11), range(6, 26), range(26, 45), range(6, 45), range(8), range(26), range(0, 45, 3), range(45))
+CANDIDATES = (
+    range(6, 11),
+    range(6, 26),
+    range(26, 45),
+    range(6, 45),
+    range(8),
+    range(26),
+    range(0, 45, 3),
+    range(45),
+)
 """Columns of each model; the last reference holds the columns of the others."""
 
 MOVES = {"no signal": 0.0, "references tell": 0.45, "a signal": 0.45}
@@ -63,7 +75,9 @@ class Study:
         references = [self.held_out(c, patients) for c in REFERENCES]
         every = [*references, *(self.held_out(c, patients) for c in CANDIDATES)]
         best = max(every, key=lambda scores: auc_delong(y, scores).value or 0.0)
-        gains = [auc_difference(y, best, other, folds=FOLDS) for other in references if other is not best]
+        gains = [
+            auc_difference(y, best, other, folds=FOLDS) for other in references if other is not best
+        ]
         return max(1.0 if p is None or (gain.value or 0.0) <= 0 else p for gain, p in gains)
 
 
@@ -73,7 +87,9 @@ def simulated(world: str, random: np.random.Generator) -> Study:
     mean = np.zeros(COLUMNS)
     mean[list(REFERENCES[-1])] = MOVES[world]
     mean[list(CANDIDATES[0])] = SIGNAL if world == "a signal" else 0.0
-    return Study(random.normal(size=(PATIENTS, COLUMNS)) + np.outer(y, mean), y, stratified(y, random))
+    return Study(
+        random.normal(size=(PATIENTS, COLUMNS)) + np.outer(y, mean), y, stratified(y, random)
+    )
 
 
 def nights() -> list[int]:
@@ -101,19 +117,35 @@ def registered_looks(study: Study, section: Mapping[str, Any]) -> int | None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nightly", type=int, default=40, help="studies in which every night is tested")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--nightly", type=int, default=40, help="studies in which every night is tested"
+    )
     parser.add_argument("--repeats", type=int, default=400, help="studies for the registered looks")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     section = load_study().section("model")
-    print("| world | rule | studies | a champion is made | first at (median patients) |\n|---|---|---:|---:|---:|")
+    print(
+        "| world | rule | studies | a champion is made | first at (median patients) |\n|---|---|---:|---:|---:|"
+    )
     for number, world in enumerate(MOVES):
-        for name, rule, studies in (("every night at p", every_night, chosen.nightly), ("registered looks", registered_looks, chosen.repeats)):
+        for name, rule, studies in (
+            ("every night at p", every_night, chosen.nightly),
+            ("registered looks", registered_looks, chosen.repeats),
+        ):
             random = np.random.default_rng([chosen.seed, number])
-            made = [n for _ in range(studies) if (n := rule(simulated(world, random), section)) is not None]
+            made = [
+                n
+                for _ in range(studies)
+                if (n := rule(simulated(world, random), section)) is not None
+            ]
             first = f"{np.median(made):.0f}" if made else "–"
-            print(f"| {world} | {name} | {studies} | {100 * len(made) / studies:.1f} % | {first} |", flush=True)
+            print(
+                f"| {world} | {name} | {studies} | {100 * len(made) / studies:.1f} % | {first} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
     OMP_NUM_THREADS=1 python benchmarks/reading.py FOLDER_OF_A_CT_SERIES [--slices 400] [--rounds 3]
 
-The series is made of one slice of the folder, written again at 1 mm steps. CPU seconds of one process, the least of the rounds.
+The series is made of one slice of the folder, written again at 1 mm steps. CPU seconds of one
+process, the least of the rounds.
 
-- ours: `read_series`, which looks at every header (one series, one orientation, spacing, gaps, duplicates) and stacks int16.
+- ours: `read_series`, which looks at every header (one series, one orientation, spacing, gaps,
+  duplicates) and stacks int16.
 - SimpleITK: ImageSeriesReader with GDCM, names sorted by GDCM; what it returns is used as it is.
-- pydicom: dcmread and pixel_array of every slice, sorted by position, rescaled, stacked; nothing is looked at.
+- pydicom: dcmread and pixel_array of every slice, sorted by position, rescaled, stacked; nothing is
+  looked at.
 """
 
 from __future__ import annotations
@@ -35,8 +38,13 @@ from dagster_project.domain.series import read_series
 def write_slices(source, folder, slices):
     dataset = pydicom.dcmread(next(iter(sorted(source.glob("*.dcm")))))
     for number in range(slices):
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(number)])
-        dataset.InstanceNumber, dataset.ImagePositionPatient = number + 1, [-250, -250, float(number)]
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(
+            entropy_srcs=[str(number)]
+        )
+        dataset.InstanceNumber, dataset.ImagePositionPatient = (
+            number + 1,
+            [-250, -250, float(number)],
+        )
         dataset.save_as(folder / f"{number:04}.dcm")
     return dataset.Rows, dataset.Columns
 
@@ -52,8 +60,16 @@ def simpleitk(folder):
 
 
 def plain_pydicom(folder):
-    slices = sorted((pydicom.dcmread(file) for file in folder.glob("*.dcm")), key=lambda d: float(d.ImagePositionPatient[2]))
-    return np.stack([(d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept)).astype(np.int16) for d in slices])
+    slices = sorted(
+        (pydicom.dcmread(file) for file in folder.glob("*.dcm")),
+        key=lambda d: float(d.ImagePositionPatient[2]),
+    )
+    return np.stack(
+        [
+            (d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept)).astype(np.int16)
+            for d in slices
+        ]
+    )
 
 
 def timed(read, folder):
@@ -77,11 +93,19 @@ def main():
             for read, spent in seconds.items():
                 took, image = timed(read, folder)
                 spent.append(took)
-                images.append(sitk.GetArrayFromImage(image) if isinstance(image, sitk.Image) else image)
+                images.append(
+                    sitk.GetArrayFromImage(image) if isinstance(image, sitk.Image) else image
+                )
             if not all(np.array_equal(images[0], other) for other in images[1:]):
                 sys.exit("the ways differ in their voxels")
-    print(f"| {given.slices} slices | ours, CPU s | SimpleITK, CPU s | pydicom, CPU s | voxels |\n|---|---|---|---|---|")
-    print(f"| {rows} × {columns} | " + " | ".join(f"{min(spent):.2f}" for spent in seconds.values()) + " | the same |")
+    print(
+        f"| {given.slices} slices | ours, CPU s | SimpleITK, CPU s | pydicom, CPU s | voxels |\n|---|---|---|---|---|"
+    )
+    print(
+        f"| {rows} × {columns} | "
+        + " | ".join(f"{min(spent):.2f}" for spent in seconds.values())
+        + " | the same |"
+    )
 
 
 if __name__ == "__main__":

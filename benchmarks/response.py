@@ -22,7 +22,11 @@ VISITS = {"T0": -7, "T1": 56, "T2": 98, "V1": 160, "V2": 222}
 
 def frame(name, rows):
     """Rows of a declared table; a column that a row leaves out is NULL."""
-    return pl.DataFrame([{c.name: row.get(c.name) for c in BY_NAME[name].columns} for row in rows], schema=polars_schema(BY_NAME[name]), orient="row")
+    return pl.DataFrame(
+        [{c.name: row.get(c.name) for c in BY_NAME[name].columns} for row in rows],
+        schema=polars_schema(BY_NAME[name]),
+        orient="row",
+    )
 
 
 def cohort(n, seed=20260112):
@@ -31,12 +35,47 @@ def cohort(n, seed=20260112):
     for patient in range(n):
         sizes, trend = random.uniform(12, 60, 4), random.normal(0.92, 0.18)
         for place, visit in enumerate(VISITS):
-            who = {"site": f"S{patient % 8}", "patient": f"P{patient:04}", "visit": visit, "scan": f"P{patient}-{visit}", "simulated": True, "node": False, "present": True}
-            found += [who | {"lesion": f"L{k}", "role": "target", "organ": f"organ {k}", "too_small": False, "longest_diameter_mm": float(size * trend**place * random.normal(1, .03))}
-                      for k, size in enumerate(sizes) if place == 0 or random.random() > 0.03]
-            found.append(who | {"lesion": "P1", "role": "non_target", "too_small": False, "nontarget_state": "NON_CR_NON_PD"})
+            who = {
+                "site": f"S{patient % 8}",
+                "patient": f"P{patient:04}",
+                "visit": visit,
+                "scan": f"P{patient}-{visit}",
+                "simulated": True,
+                "node": False,
+                "present": True,
+            }
+            found += [
+                who
+                | {
+                    "lesion": f"L{k}",
+                    "role": "target",
+                    "organ": f"organ {k}",
+                    "too_small": False,
+                    "longest_diameter_mm": float(size * trend**place * random.normal(1, 0.03)),
+                }
+                for k, size in enumerate(sizes)
+                if place == 0 or random.random() > 0.03
+            ]
+            found.append(
+                who
+                | {
+                    "lesion": "P1",
+                    "role": "non_target",
+                    "too_small": False,
+                    "nontarget_state": "NON_CR_NON_PD",
+                }
+            )
             if place > 1 and patient % 5 == 0:
-                found.append(who | {"lesion": "N1", "role": "new", "too_small": False, "unequivocal": place > 2, "longest_diameter_mm": 9.0 + place})
+                found.append(
+                    who
+                    | {
+                        "lesion": "N1",
+                        "role": "new",
+                        "too_small": False,
+                        "unequivocal": place > 2,
+                        "longest_diameter_mm": 9.0 + place,
+                    }
+                )
     return frame("lesions", found)
 
 
@@ -44,18 +83,46 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patients", type=int, default=500)
     n, study = parser.parse_args().patients, load_study()
-    lesions, people = cohort(n), [{"site": f"S{p % 8}", "patient": f"P{p:04}", "simulated": True} for p in range(n)]
-    visits = frame("timepoints", [who | {"visit": v, "scan": f"{who['patient']}-{v}", "day": d, "scan_date": DAY_ZERO + timedelta(d)} for who in people for v, d in VISITS.items()])
-    treatments = frame("treatments", [who | {"cycle": 1, "day": 0, "treatment_date": DAY_ZERO} for who in people])
+    lesions, people = (
+        cohort(n),
+        [{"site": f"S{p % 8}", "patient": f"P{p:04}", "simulated": True} for p in range(n)],
+    )
+    visits = frame(
+        "timepoints",
+        [
+            who
+            | {
+                "visit": v,
+                "scan": f"{who['patient']}-{v}",
+                "day": d,
+                "scan_date": DAY_ZERO + timedelta(d),
+            }
+            for who in people
+            for v, d in VISITS.items()
+        ],
+    )
+    treatments = frame(
+        "treatments", [who | {"cycle": 1, "day": 0, "treatment_date": DAY_ZERO} for who in people]
+    )
     begun = time.process_time()
-    graded = derive_responses(lesions, visits, evaluator="accepted", recist=study.section("recist"), irecist=study.section("irecist"))
+    graded = derive_responses(
+        lesions,
+        visits,
+        evaluator="accepted",
+        recist=study.section("recist"),
+        irecist=study.section("irecist"),
+    )
     responses_s = time.process_time() - begun
     others = (treatments, frame("follow_up", []), frame("patients", people), visits)
     outcomes = derive_outcomes(graded, *others, study.section("endpoints"), study.section("recist"))
     times = derive_time_to_event(graded, *others, study.section("endpoints"))
     print("| what | rows in | rows out | CPU s |\n|---|---|---|---|")
-    print(f"| RECIST 1.1 and iRECIST at every visit, {n} patients | {lesions.height} | {graded.height} | {responses_s:.2f} |")
-    print(f"| the same, with best responses and survival times | {lesions.height} | {graded.height + outcomes.height + times.height} | {time.process_time() - begun:.2f} |")
+    print(
+        f"| RECIST 1.1 and iRECIST at every visit, {n} patients | {lesions.height} | {graded.height} | {responses_s:.2f} |"
+    )
+    print(
+        f"| the same, with best responses and survival times | {lesions.height} | {graded.height + outcomes.height + times.height} | {time.process_time() - begun:.2f} |"
+    )
     print("\nResponses:", dict(graded["overall_response"].value_counts(sort=True).iter_rows()))
 
 

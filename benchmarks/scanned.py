@@ -1,6 +1,7 @@
 """Phantoms as a CT scanner shows them: projected with noise and beam hardening, and reconstructed, so that metal has its streaks.
 
-What lies in and about a patient is drawn as it is, sharp and of one value; what comes out has the blur, the noise and the artefacts of a scan.
+What lies in and about a patient is drawn as it is, sharp and of one value; what comes out has the
+blur, the noise and the artefacts of a scan.
 """
 
 from __future__ import annotations
@@ -28,22 +29,33 @@ HARDENING = 0.006
 METAL, BONE, TISSUE, LUNG, AIR = 8000.0, 700.0, 45.0, -860.0, -1000.0
 
 
-def scan(draw: Callable[[Image, Image, Image], None], seed: int = 0, *, side: int = SIDE, sharp: bool = True) -> npt.NDArray[np.int16]:
+def scan(
+    draw: Callable[[Image, Image, Image], None],
+    seed: int = 0,
+    *,
+    side: int = SIDE,
+    sharp: bool = True,
+) -> npt.NDArray[np.int16]:
     """HU of a chest with what `draw` adds to it, shape (side, side).
 
     1. The chest and the additions, as HU on axes x and y from -1 to 1.
     2. Line integrals of their attenuation, hardened; photons counted (Poisson), at least one.
-    3. Filtered back-projection (a ramp, rolled off where the kernel is not sharp), in HU from -1024 to 3071.
+    3. Filtered back-projection (a ramp, rolled off where the kernel is not sharp), in HU from -1024
+       to 3071.
     """
-    y, x = np.mgrid[-1:1:side * 1j, -1:1:side * 1j]
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     hu = _chest(x, y)
     draw(hu, x, y)
     random = np.random.default_rng(seed)
     angles = np.arange(VIEWS) * 180 / VIEWS
-    lines = np.stack([ndimage.rotate(hu + 1000, angle, reshape=False, order=1).sum(axis=0) for angle in angles])
+    lines = np.stack(
+        [ndimage.rotate(hu + 1000, angle, reshape=False, order=1).sum(axis=0) for angle in angles]
+    )
     lines = ndimage.convolve1d(lines, APERTURE, axis=1)
     lines *= WATER_PER_MM / 1000 * PIXEL_MM * SIDE / side
-    counts = np.maximum(random.poisson(PHOTONS * np.exp(-np.maximum(lines - HARDENING * lines**2, 0))), 1)
+    counts = np.maximum(
+        random.poisson(PHOTONS * np.exp(-np.maximum(lines - HARDENING * lines**2, 0))), 1
+    )
     return _reconstruct(-np.log(counts / PHOTONS), angles, side, sharp=sharp)
 
 
@@ -87,7 +99,15 @@ def _screws(hu: Image, x: Image, y: Image) -> None:
 
 def _teeth(hu: Image, x: Image, y: Image) -> None:
     for angle in np.linspace(0.3, np.pi - 0.3, 12):
-        disc(hu, x, y, 0.3 * np.cos(angle), 0.1 - 0.25 * np.sin(angle), 0.022, METAL if angle < 1.6 else 2000)
+        disc(
+            hu,
+            x,
+            y,
+            0.3 * np.cos(angle),
+            0.1 - 0.25 * np.sin(angle),
+            0.022,
+            METAL if angle < 1.6 else 2000,
+        )
 
 
 def _wires(hu: Image, x: Image, y: Image) -> None:
@@ -142,7 +162,9 @@ def _arms(hu: Image, x: Image, y: Image) -> None:
 
 def _folds(hu: Image, x: Image, y: Image) -> None:
     for n in range(7):
-        hu[(abs(y + 0.62 + 0.03 * n + 0.02 * np.sin(25 * x + 2 * n)) < 0.004) & (abs(x) < 0.6)] = -600
+        hu[
+            (abs(y + 0.62 + 0.03 * n + 0.02 * np.sin(25 * x + 2 * n)) < 0.004) & (abs(x) < 0.6)
+        ] = -600
 
 
 def _zip(hu: Image, x: Image, y: Image) -> None:
@@ -151,8 +173,18 @@ def _zip(hu: Image, x: Image, y: Image) -> None:
 
 
 PHANTOMS: Mapping[str, Callable[[Image, Image, Image], None]] = {
-    "two hip joints": _hips, "pedicle screws": _screws, "teeth with fillings": _teeth, "wires of the sternum, lead": _wires, "surgical clips": _clips,
-    "seeds": _seeds, "ECG leads and cables": _leads, "infusion tubes": _tubes, "table with a lattice": _table, "calibration rods": _rods,
-    "arms down, contrast agent": _arms, "blanket in folds": _folds, "zip": _zip,
+    "two hip joints": _hips,
+    "pedicle screws": _screws,
+    "teeth with fillings": _teeth,
+    "wires of the sternum, lead": _wires,
+    "surgical clips": _clips,
+    "seeds": _seeds,
+    "ECG leads and cables": _leads,
+    "infusion tubes": _tubes,
+    "table with a lattice": _table,
+    "calibration rods": _rods,
+    "arms down, contrast agent": _arms,
+    "blanket in folds": _folds,
+    "zip": _zip,
 }
 """What lies in or about a patient; line pairs of a test object, which may be taken for text, are not among them."""

@@ -16,7 +16,9 @@ from dagster_project.intake.pseudonyms import LONGEST_SHIFT_DAYS, SHORTEST_SHIFT
 
 Floats = npt.NDArray[np.float64]
 
-BEGIN, END, PUBLISHED = (dt.date(*day).toordinal() for day in ((2024, 1, 1), (2025, 12, 31), (2026, 11, 29)))
+BEGIN, END, PUBLISHED = (
+    dt.date(*day).toordinal() for day in ((2024, 1, 1), (2025, 12, 31), (2026, 11, 29))
+)
 """First and last day of enrolment, and the day of the publication: all are known."""
 
 ON_WEEKENDS, ON_HOLIDAYS = 0.10, 0.05
@@ -33,9 +35,16 @@ SPRING_FESTIVALS = [(2024, 2, 10), (2025, 1, 29), (2026, 2, 17)]
 def weights(weekends: float, holidays: float) -> Floats:
     """How likely a planned scan or cycle is on each day, by its ordinal less `BEGIN` - 400."""
     days = [dt.date.fromordinal(BEGIN - 400 + k) for k in range(PUBLISHED - BEGIN + 801)]
-    free = {dt.date(year, *day) + dt.timedelta(n) for year in range(2022, 2028) for day, length in HOLIDAYS for n in range(length)}
+    free = {
+        dt.date(year, *day) + dt.timedelta(n)
+        for year in range(2022, 2028)
+        for day, length in HOLIDAYS
+        for n in range(length)
+    }
     free |= {dt.date(*first) + dt.timedelta(n) for first in SPRING_FESTIVALS for n in range(-2, 7)}
-    return np.array([holidays if day in free else weekends if day.weekday() > 4 else 1.0 for day in days])
+    return np.array(
+        [holidays if day in free else weekends if day.weekday() > 4 else 1.0 for day in days]
+    )
 
 
 def draw(random: np.random.Generator) -> tuple[list[int], int]:
@@ -64,6 +73,7 @@ def _planned(likely: Floats) -> Clue:
     def of(shifts: Floats, shown: Sequence[int], _last: int) -> Floats:
         days = np.clip(np.add.outer(shifts, shown).astype(int) - BEGIN + 400, 0, likely.size - 1)
         return np.prod(likely[days], axis=1)
+
     return of
 
 
@@ -82,7 +92,10 @@ CASES: dict[str, tuple[Clue, ...]] = {
     "days of the week": (_of_weekdays,),
     "when the study enrolled": (_in_study,),
     "when it enrolled, days of the week": (_in_study, _of_weekdays),
-    "when it enrolled, days of the week, public holidays": (_in_study, _planned(weights(ON_WEEKENDS, ON_HOLIDAYS))),
+    "when it enrolled, days of the week, public holidays": (
+        _in_study,
+        _planned(weights(ON_WEEKENDS, ON_HOLIDAYS)),
+    ),
     "alive and followed at the publication": (_in_study, _still_followed),
     "all of these": (_in_study, _planned(weights(ON_WEEKENDS, ON_HOLIDAYS)), _still_followed),
 }
@@ -103,7 +116,10 @@ def main() -> None:
     random = np.random.default_rng(5)
     patients = []
     for _ in range(parser.parse_args().patients):
-        (days, last), shift = draw(random), int(random.integers(SHORTEST_SHIFT_DAYS, LONGEST_SHIFT_DAYS + 1))
+        (days, last), shift = (
+            draw(random),
+            int(random.integers(SHORTEST_SHIFT_DAYS, LONGEST_SHIFT_DAYS + 1)),
+        )
         patients.append(([d - shift for d in days], last - shift))
     for name, clues in CASES.items():
         bits = [bits_left(clues, *patient) for patient in patients]

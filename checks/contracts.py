@@ -19,9 +19,16 @@ def contract_check(table: Table) -> dg.AssetChecksDefinition:
     def contract(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         broken = violations_of(lakehouse.lake, lakehouse.home, table)
         return dg.AssetCheckResult(
-            passed=not broken, severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f"{v.constraint}: {v.rows} rows" for v in broken) or "all rows conform",
-            metadata={"constraints": len(constraints(table)), "rows": lakehouse.lake.count(table.name), **{v.constraint: v.rows for v in broken}})
+            passed=not broken,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(f"{v.constraint}: {v.rows} rows" for v in broken)
+            or "all rows conform",
+            metadata={
+                "constraints": len(constraints(table)),
+                "rows": lakehouse.lake.count(table.name),
+                **{v.constraint: v.rows for v in broken},
+            },
+        )
 
     return contract
 

@@ -22,7 +22,9 @@ def _context() -> Any:
     import great_expectations as gx
     from tqdm import tqdm
 
-    tqdm.monitor_interval = 0  # bars are made although they are hidden, and the first one would start a thread for good
+    tqdm.monitor_interval = (
+        0  # bars are made although they are hidden, and the first one would start a thread for good
+    )
     context: Any = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     return context
@@ -34,9 +36,18 @@ def validate(table: Table, frame: Any) -> Any:
     from great_expectations.expectations.registry import get_expectation_impl
 
     context = _context()
-    suite = gx.ExpectationSuite(table.name, expectations=[get_expectation_impl(kind)(**arguments) for kind, arguments in expectation_suite(table)])
-    batch = context.data_sources.add_or_update_pandas(table.name).add_dataframe_asset(table.name).add_batch_definition_whole_dataframe("all").get_batch(
-        batch_parameters={"dataframe": frame})
+    suite = gx.ExpectationSuite(
+        table.name,
+        expectations=[
+            get_expectation_impl(kind)(**arguments) for kind, arguments in expectation_suite(table)
+        ],
+    )
+    batch = (
+        context.data_sources.add_or_update_pandas(table.name)
+        .add_dataframe_asset(table.name)
+        .add_batch_definition_whole_dataframe("all")
+        .get_batch(batch_parameters={"dataframe": frame})
+    )
     return batch.validate(suite, result_format="BOOLEAN_ONLY")
 
 
@@ -49,19 +60,47 @@ def expectations_check(table: Table) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=table.name, name="expectations", description=description)
     def expectations(lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        found = answer_once(lakehouse.lake, lakehouse.home.answers / f"expectations-{table.name}.json", [table.name],
-                            [version("great_expectations"), SAMPLED_ROWS, expectation_suite(table)], lambda: _ask(lakehouse, table))
-        return dg.AssetCheckResult(passed=found["success"], description="; ".join(found["failed"]) or "all expectations met", metadata={
-            "expectations": found["expectations"], "failed": len(found["failed"]), "rows_seen": found["rows_seen"], "rows": lakehouse.lake.count(table.name)})
+        found = answer_once(
+            lakehouse.lake,
+            lakehouse.home.answers / f"expectations-{table.name}.json",
+            [table.name],
+            [version("great_expectations"), SAMPLED_ROWS, expectation_suite(table)],
+            lambda: _ask(lakehouse, table),
+        )
+        return dg.AssetCheckResult(
+            passed=found["success"],
+            description="; ".join(found["failed"]) or "all expectations met",
+            metadata={
+                "expectations": found["expectations"],
+                "failed": len(found["failed"]),
+                "rows_seen": found["rows_seen"],
+                "rows": lakehouse.lake.count(table.name),
+            },
+        )
 
     return expectations
 
 
 def _ask(lakehouse: Lakehouse, table: Table) -> dict[str, Any]:
-    frame = lakehouse.lake.query(f'SELECT * FROM "{table.name}" USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)').pl().to_pandas()
+    frame = (
+        lakehouse.lake.query(
+            f'SELECT * FROM "{table.name}" USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)'
+        )
+        .pl()
+        .to_pandas()
+    )
     result = validate(table, frame)
-    failed = [f"{r.expectation_config.type} {r.expectation_config.kwargs.get('column', '')}".strip() for r in result.results if not r.success]
-    return {"success": bool(result.success), "failed": failed, "expectations": len(result.results), "rows_seen": len(frame)}
+    failed = [
+        f"{r.expectation_config.type} {r.expectation_config.kwargs.get('column', '')}".strip()
+        for r in result.results
+        if not r.success
+    ]
+    return {
+        "success": bool(result.success),
+        "failed": failed,
+        "expectations": len(result.results),
+        "rows_seen": len(frame),
+    }
 
 
 CHECKS = [expectations_check(table) for table in TABLES]

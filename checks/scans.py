@@ -10,10 +10,13 @@ from dagster_project.resources import Lakehouse
 FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_flag")
 
 
-@dg.asset_check(asset=SCANS.name, description=(
-    "Nominal thickness and measured spacing are both within the protocol's limit, without gaps.\n\n"
-    "标称层厚与实测层间距均在方案界值内，且无缺层。"
-))
+@dg.asset_check(
+    asset=SCANS.name,
+    description=(
+        "Nominal thickness and measured spacing are both within the protocol's limit, without gaps.\n\n"
+        "标称层厚与实测层间距均在方案界值内，且无缺层。"
+    ),
+)
 def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count the scans that break rule I5."""
     limits = lakehouse.study.section("scans")
@@ -23,10 +26,13 @@ def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     return _warning(scans.filter(has_fault()), scans, text, **figures)
 
 
-@dg.asset_check(asset=SCANS.name, description=(
-    "No scan has an artifact flag; a reader's own flag takes precedence over the automatic ones.\n\n"
-    "扫描均无伪影标记；阅片者的标记优先于自动标记。"
-))
+@dg.asset_check(
+    asset=SCANS.name,
+    description=(
+        "No scan has an artifact flag; a reader's own flag takes precedence over the automatic ones.\n\n"
+        "扫描均无伪影标记；阅片者的标记优先于自动标记。"
+    ),
+)
 def artifacts(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     """Count the scans with an artifact."""
     scans = lakehouse.lake.read(SCANS.name)
@@ -36,7 +42,19 @@ def artifacts(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     return _warning(flagged, scans, f"of {scans.height} scans have an artifact", **figures)
 
 
-def _warning(found: pl.DataFrame, scans: pl.DataFrame, text: str, **figures: int) -> dg.AssetCheckResult:
+def _warning(
+    found: pl.DataFrame, scans: pl.DataFrame, text: str, **figures: int
+) -> dg.AssetCheckResult:
     by_site = dict(found.group_by("site").len().iter_rows())
-    return dg.AssetCheckResult(passed=found.height == 0, severity=dg.AssetCheckSeverity.WARN, description=f"{found.height} {text}",
-                               metadata={"scans": scans.height, "found": found.height, "by_site": str(by_site), "which": ", ".join(found["scan"].head(20)), **figures})
+    return dg.AssetCheckResult(
+        passed=found.height == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{found.height} {text}",
+        metadata={
+            "scans": scans.height,
+            "found": found.height,
+            "by_site": str(by_site),
+            "which": ", ".join(found["scan"].head(20)),
+            **figures,
+        },
+    )

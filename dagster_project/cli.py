@@ -56,22 +56,24 @@ class Commands(click.Group):
             sys.exit(INTERRUPTED)
         except SystemExit as end:
             aborted = end.__context__
-            if isinstance(aborted, click.Abort) and isinstance(aborted.__cause__, KeyboardInterrupt):
+            if isinstance(aborted, click.Abort) and isinstance(
+                aborted.__cause__, KeyboardInterrupt
+            ):
                 sys.exit(INTERRUPTED)
             raise
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names, in order of the alphabet."""
         return sorted(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
         return getattr(import_module(f"dagster_project.commands.{module}"), cmd_name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each command with its summary."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in sorted(COMMANDS.items())])
@@ -79,7 +81,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what is wrong with the lake itself is said in one sentence, with what to do.
 
-        The lake's modules are looked up only after a failure, so that the command line starts at once.
+        The lake's modules are looked up only after a failure, so that the command line starts at
+        once.
         """
         try:
             return super().invoke(ctx)
@@ -136,10 +139,18 @@ def check_protocol() -> None:
     Minimisation.of(load_study())
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="dynamic-irecist-lakehouse", prog_name="lakehouse")
-@click.option("--home", type=click.Path(file_okay=False, path_type=Path), envvar="LAKEHOUSE_HOME", default=".lakehouse", show_default=True,
-              help="The study's folder.")
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="LAKEHOUSE_HOME",
+    default=".lakehouse",
+    show_default=True,
+    help="The study's folder.",
+)
 @click.pass_context
 def main(ctx: click.Context, home: Path) -> None:
     """Serial CT of a multicentre study: de-identify, measure, compare, grade, model, report.
@@ -150,7 +161,11 @@ def main(ctx: click.Context, home: Path) -> None:
       lakehouse run
       lakehouse sql "SELECT * FROM outcomes"
     """
-    ctx.with_resource(_in_environment(LAKEHOUSE_HOME=str(home.resolve()), DAGSTER_HOME=str(home.resolve() / "dagster")))
+    ctx.with_resource(
+        _in_environment(
+            LAKEHOUSE_HOME=str(home.resolve()), DAGSTER_HOME=str(home.resolve() / "dagster")
+        )
+    )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     check_protocol()

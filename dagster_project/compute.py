@@ -23,10 +23,20 @@ Result = TypeVar("Result")
 Answers = list[tuple[Any, str | None]]
 """Of a bunch of tasks: each one's result, and the reason where there is none."""
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+    ),
+    "1",
+)
 """Work is parallel by lesion, in processes; threads inside a worker would only get in each other's way."""
 
-KILLED_TWICE = "the worker was killed twice on this task (memory?); see docs/operations.md, then run again"
+KILLED_TWICE = (
+    "the worker was killed twice on this task (memory?); see docs/operations.md, then run again"
+)
 
 LOOK_SECONDS = 5.0
 """How often a pool that gives no result is looked at: one whose workers are all gone never will."""
@@ -36,8 +46,10 @@ class SchedulerLostError(RuntimeError):
     """The Dask scheduler cannot be reached, or went away while it had tasks."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(f"the Dask scheduler at {address} does not answer; start it again, or unset "
-                         "LAKEHOUSE_DASK to use this machine's own workers, then run again")
+        super().__init__(
+            f"the Dask scheduler at {address} does not answer; start it again, or unset "
+            "LAKEHOUSE_DASK to use this machine's own workers, then run again"
+        )
 
 
 class TaskFailedError(RuntimeError):
@@ -59,23 +71,30 @@ def worker_count() -> int:
 
 
 def run_tasks(
-    function: Callable[[Task], Result], tasks: Iterable[Task], weight: Callable[[Task], float] | None = None, together: Callable[[Task], Hashable] | None = None,
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    weight: Callable[[Task], float] | None = None,
+    together: Callable[[Task], Hashable] | None = None,
 ) -> Iterator[Outcome[Task, Result]]:
     """Run a picklable function over tasks, longest first, and yield each outcome as it is there.
 
     1. A task that raises has a reason and the others go on.
-    2. When a worker dies (killed, out of memory), its pool is replaced and the tasks that no worker had begun go on there.
-    3. Tasks that were in flight are run once more, one at a time, so that only the one that kills its worker is given up.
+    2. When a worker dies (killed, out of memory), its pool is replaced and the tasks that no worker
+       had begun go on there.
+    3. Tasks that were in flight are run once more, one at a time, so that only the one that kills
+       its worker is given up.
 
-    Tasks with the same `together` are run by one worker in a row, which can then keep what they share; where that would
-    leave workers idle, each task goes its own way.
+    Tasks with the same `together` are run by one worker in a row, which can then keep what they
+    share; where that would leave workers idle, each task goes its own way.
 
     Raises
     ------
     SchedulerLostError
         Where the Dask scheduler cannot be reached, or is lost.
     """
-    bunches = _bunches(sorted(tasks, key=weight, reverse=True) if weight else list(tasks), weight, together)
+    bunches = _bunches(
+        sorted(tasks, key=weight, reverse=True) if weight else list(tasks), weight, together
+    )
     if not bunches:
         return
     if worker_count() == 0:
@@ -98,7 +117,9 @@ def map_tasks(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iter
     early: dict[int, Any] = {}
     following = 0
     for outcome in run_tasks(partial(_numbered, function), list(enumerate(tasks))):
-        early[outcome.task[0]] = outcome.result if outcome.reason is None else TaskFailedError(outcome.reason)
+        early[outcome.task[0]] = (
+            outcome.result if outcome.reason is None else TaskFailedError(outcome.reason)
+        )
         while following in early:
             result = early.pop(following)
             following += 1
@@ -115,7 +136,11 @@ def _numbered(function: Callable[[Task], Result], numbered: tuple[int, Task]) ->
         return error
 
 
-def _bunches(tasks: list[Task], weight: Callable[[Task], float] | None, together: Callable[[Task], Hashable] | None) -> list[list[Task]]:
+def _bunches(
+    tasks: list[Task],
+    weight: Callable[[Task], float] | None,
+    together: Callable[[Task], Hashable] | None,
+) -> list[list[Task]]:
     """Tasks that belong together, the heaviest bunch first."""
     found: dict[Hashable, list[Task]] = {}
     for place, task in enumerate(tasks):
@@ -123,7 +148,11 @@ def _bunches(tasks: list[Task], weight: Callable[[Task], float] | None, together
     bunches = list(found.values())
     if len(bunches) < worker_count():
         return [[task] for task in tasks]
-    return sorted(bunches, key=lambda bunch: sum(map(weight, bunch)), reverse=True) if weight else bunches
+    return (
+        sorted(bunches, key=lambda bunch: sum(map(weight, bunch)), reverse=True)
+        if weight
+        else bunches
+    )
 
 
 def _outcome(task: Task, function: Callable[[Task], Result]) -> Outcome[Task, Result]:
@@ -143,7 +172,9 @@ Outcomes = Generator[Outcome[Task, Result], None, list[Task]]
 """Outcomes one by one, and at the end the tasks that a dying worker took with it."""
 
 
-def _parallel(function: Callable[[Task], Result], bunches: list[list[Task]]) -> Outcomes[Task, Result]:
+def _parallel(
+    function: Callable[[Task], Result], bunches: list[list[Task]]
+) -> Outcomes[Task, Result]:
     waiting, suspects = deque(bunches), []
     while waiting:
         suspects += yield from _until_it_breaks(shared_executor(), function, waiting)
@@ -151,7 +182,7 @@ def _parallel(function: Callable[[Task], Result], bunches: list[list[Task]]) -> 
 
 
 def _until_it_breaks(
-    executor: Executor, function: Callable[[Task], Result], waiting: deque[list[Task]],
+    executor: Executor, function: Callable[[Task], Result], waiting: deque[list[Task]]
 ) -> Outcomes[Task, Result]:
     """Take from `waiting` until nothing is left, or the executor broke and is closed."""
     flying: dict[Future[Answers], list[Task]] = {}
@@ -171,7 +202,12 @@ def _until_it_breaks(
     return suspects
 
 
-def _fill(executor: Executor, function: Callable[[Task], Result], waiting: deque[list[Task]], flying: dict[Future[Answers], list[Task]]) -> bool:
+def _fill(
+    executor: Executor,
+    function: Callable[[Task], Result],
+    waiting: deque[list[Task]],
+    flying: dict[Future[Answers], list[Task]],
+) -> bool:
     """Hand bunches over: to a pool no more than its workers take up, so that one that dies has few with it. False where it broke."""
     most = executor.workers + 1 if isinstance(executor, _Pool) else len(waiting) + len(flying)
     while waiting and len(flying) < most:
@@ -215,7 +251,7 @@ def _outcomes_of(bunch: Sequence[Task], future: Future[Answers]) -> Iterator[Out
 
 
 def _one_by_one(
-    function: Callable[[Task], Result], tasks: Sequence[Task],
+    function: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> Iterator[Outcome[Task, Result]]:
     """Each task alone in a pool of one worker; a new pool after each worker that dies."""
     waiting = deque(tasks)
@@ -225,7 +261,7 @@ def _one_by_one(
 
 
 def _until_one_dies(
-    pool: _Pool, function: Callable[[Task], Result], waiting: deque[Task],
+    pool: _Pool, function: Callable[[Task], Result], waiting: deque[Task]
 ) -> Iterator[Outcome[Task, Result]]:
     while waiting:
         try:
@@ -320,7 +356,7 @@ class _Context(SpawnContext):
         super().__init__()
         self.started: list[SpawnProcess] = []
 
-    def Process(self, *arguments: Any, **named: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 - the executor calls it
+    def Process(self, *arguments: Any, **named: Any) -> SpawnProcess:  # type: ignore[override]
         """A worker, yet to be started."""
         self.started.append(_Worker(*arguments, **named))
         return self.started[-1]
@@ -362,7 +398,7 @@ class _Dask(Executor):
         try:
             self._client.__init__(address, set_as_default=False)  # type: ignore[misc]
         except OSError as error:
-            self._client._loop_runner.stop()  # noqa: SLF001 - its thread stays where it never connected
+            self._client._loop_runner.stop()
             raise SchedulerLostError(address) from error
         self._executor = self._client.get_executor(pure=False)
 
@@ -373,6 +409,6 @@ class _Dask(Executor):
             raise SchedulerLostError(self._address)
         return self._executor.submit(function, *arguments, **named)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Close the client: one that is left open tries for half a minute to come back."""
         self._client.close()

@@ -17,7 +17,9 @@ class _OwnLines(logging.Filter):
 class _Short(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
-        return f"  {meta.get('step_key') or 'run'}: {meta.get('orig_message') or record.getMessage()}"
+        return (
+            f"  {meta.get('step_key') or 'run'}: {meta.get('orig_message') or record.getMessage()}"
+        )
 
 
 def _short_lines(_: dg.InitLoggerContext) -> logging.Logger:
@@ -25,10 +27,12 @@ def _short_lines(_: dg.InitLoggerContext) -> logging.Logger:
     handler = logging.StreamHandler()
     handler.addFilter(_OwnLines())
     handler.setFormatter(_Short())
-    logger = logging.Logger("lakehouse")  # noqa: LOG001 - one per run, so that handlers do not add up
+    logger = logging.Logger("lakehouse")
     logger.addHandler(handler)
     return logger
 
 
-console = dg.LoggerDefinition(_short_lines, description="One short line for each message of an asset.")
+console = dg.LoggerDefinition(
+    _short_lines, description="One short line for each message of an asset."
+)
 """The logger of every job."""

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-if (BESIDE := str(Path(__file__).resolve().parents[1])) not in sys.path:  # assets, checks and models lie beside this package
+if (
+    BESIDE := str(Path(__file__).resolve().parents[1])
+) not in sys.path:  # assets, checks and models lie beside this package
     sys.path.insert(0, BESIDE)
 
 import dagster as dg

@@ -10,9 +10,22 @@ SITE_ASSETS = dg.AssetSelection.assets("intake", *(t.name for t in TABLES if t.b
 REPORT_ASSETS = dg.AssetSelection.groups("reports")
 COHORT_ASSETS = dg.AssetSelection.all() - SITE_ASSETS - REPORT_ASSETS
 
-site_job = dg.define_asset_job("site", SITE_ASSETS, description="De-identify, describe and measure what one site delivered.",
-                               executor_def=dg.in_process_executor)
-cohort_job = dg.define_asset_job("cohort", COHORT_ASSETS, description="Agreement, responses, heterogeneity, the gate and the models over all sites.",
-                                 executor_def=dg.in_process_executor)
-report_job = dg.define_asset_job("report", REPORT_ASSETS, description="Pages, and what analysts open.", executor_def=dg.in_process_executor)
+site_job = dg.define_asset_job(
+    "site",
+    SITE_ASSETS,
+    description="De-identify, describe and measure what one site delivered.",
+    executor_def=dg.in_process_executor,
+)
+cohort_job = dg.define_asset_job(
+    "cohort",
+    COHORT_ASSETS,
+    description="Agreement, responses, heterogeneity, the gate and the models over all sites.",
+    executor_def=dg.in_process_executor,
+)
+report_job = dg.define_asset_job(
+    "report",
+    REPORT_ASSETS,
+    description="Pages, and what analysts open.",
+    executor_def=dg.in_process_executor,
+)
 JOBS = [site_job, cohort_job, report_job]

@@ -31,15 +31,31 @@ def _column(column: Column, key: bool) -> dg.TableColumn:
     facts += [] if column.maximum is None else [f"≤ {column.maximum:g}"]
     facts += [] if column.allowed is None else ["one of " + ", ".join(column.allowed)]
     facts += [] if column.pattern is None else [column.pattern]
-    return dg.TableColumn(column.name, column.type, comment(column), dg.TableColumnConstraints(nullable=column.nullable, other=facts))
+    return dg.TableColumn(
+        column.name,
+        column.type,
+        comment(column),
+        dg.TableColumnConstraints(nullable=column.nullable, other=facts),
+    )
 
 
-def table_asset(table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ()) -> Callable[..., dg.AssetsDefinition]:
+def table_asset(
+    table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ()
+) -> Callable[..., dg.AssetsDefinition]:
     """Declare the asset of a table: its name, group, columns and partitions all come from the table."""
     return dg.asset(
-        name=table.name, group_name=table.group, description=f"{table.en}\n\n{table.zh}", deps=list(deps),
-        kinds={"ducklake", "parquet", *kinds}, owners=OWNERS, partitions_def=SITES if table.by_site else None,
-        metadata={"dagster/column_schema": column_schema(table), "dagster/table_name": f"lake.main.{table.name}", "key": ", ".join(table.key)},
+        name=table.name,
+        group_name=table.group,
+        description=f"{table.en}\n\n{table.zh}",
+        deps=list(deps),
+        kinds={"ducklake", "parquet", *kinds},
+        owners=OWNERS,
+        partitions_def=SITES if table.by_site else None,
+        metadata={
+            "dagster/column_schema": column_schema(table),
+            "dagster/table_name": f"lake.main.{table.name}",
+            "key": ", ".join(table.key),
+        },
     )
 
 
@@ -77,7 +93,10 @@ def materialize_result(
         "rows_inserted": write.inserted,
         "rows_deleted": write.deleted,
         "snapshot": write.snapshot,
-        **{name: picture_markdown(fact) if isinstance(fact, bytes) else fact for name, fact in facts.items()},
+        **{
+            name: picture_markdown(fact) if isinstance(fact, bytes) else fact
+            for name, fact in facts.items()
+        },
     }
     if rows is not None and rows.height:
         metadata["preview"] = dg.MetadataValue.md(markdown(rows.head(PREVIEW_ROWS)))
@@ -98,9 +117,17 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> 
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return (
+        ""
+        if value is None
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value).replace("|", "\\|")
+    )
 
 
 def picture_markdown(png: bytes) -> dg.MarkdownMetadataValue:
     """A picture inside the metadata, so that it needs no server of its own."""
-    return dg.MetadataValue.md(f"![picture](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return dg.MetadataValue.md(
+        f"![picture](data:image/png;base64,{base64.b64encode(png).decode()})"
+    )

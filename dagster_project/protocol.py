@@ -88,7 +88,7 @@ def _words(text: str) -> str:
 def _sites(listed: object) -> object:
     """A list of codes, or a table of full names by code."""
     if not isinstance(listed, (list, tuple, Mapping)):
-        raise ValueError  # noqa: TRY004 - pydantic reports a ValueError at its place
+        raise ValueError
     names = listed.values() if isinstance(listed, Mapping) else ()
     sound = all(isinstance(code, str) and re.fullmatch(SITE_PATTERN, code) for code in listed)
     if not sound or not all(isinstance(name, str) for name in names):

@@ -27,7 +27,14 @@ from dagster_project.protocol import (
 
 FLOORS = Path(__file__).with_name("registration.toml")
 
-ROLES = ("PI", "ethics_committee", "steering_committee", "data_monitoring_committee", "sponsor", "statistician")
+ROLES = (
+    "PI",
+    "ethics_committee",
+    "steering_committee",
+    "data_monitoring_committee",
+    "sponsor",
+    "statistician",
+)
 """Who decides on an amendment, beside codes such as R1 or AB12: never a person's name, since it goes to pages and rows."""
 
 DECISION = ("key", "value", "decided_by", "decided_on", "reason")
@@ -96,7 +103,11 @@ class Problem:
 def floors() -> Mapping[str, Floor]:
     """The floors by key, such as `agreement.icc_minimum`."""
     sections = tomllib.loads(FLOORS.read_text(encoding="utf-8"))
-    return {f"{s}.{k}": _floor(f"{s}.{k}", facts) for s, keys in sections.items() for k, facts in keys.items()}
+    return {
+        f"{s}.{k}": _floor(f"{s}.{k}", facts)
+        for s, keys in sections.items()
+        for k, facts in keys.items()
+    }
 
 
 def _floor(key: str, facts: Mapping[str, Any]) -> Floor:
@@ -109,8 +120,10 @@ def find_problems(protocol: Sections, shipped: Sections) -> list[Problem]:
 
     1. A section or key that is not known: a misspelled key would leave its rule without effect.
     2. A key that is missing, as in a protocol of an earlier version.
-    3. A value of another kind, or outside what has a meaning (NaN, a negative number, a number as text, a misspelled word).
-    4. An amendment that does not say key, value, who (a code or a role), when and why, or of a key without a floor.
+    3. A value of another kind, or outside what has a meaning (NaN, a negative number, a number as
+       text, a misspelled word).
+    4. An amendment that does not say key, value, who (a code or a role), when and why, or of a key
+       without a floor.
     5. Two values that cannot be meant together (`protocol.RELATIONS`).
     6. A value looser than registered, without an amendment of this very value.
 
@@ -129,7 +142,11 @@ def find_problems(protocol: Sections, shipped: Sections) -> list[Problem]:
 def amendments_in_force(protocol: Sections) -> tuple[Amendment, ...]:
     """The decisions of a sound protocol without which it would be looser than registered."""
     found = [Amendment(**{name: entry[name] for name in DECISION}) for entry in _entries(protocol)]
-    return tuple(a for a in found if _value(protocol, a.key) == a.value and not floors()[a.key].allows(a.value))
+    return tuple(
+        a
+        for a in found
+        if _value(protocol, a.key) == a.value and not floors()[a.key].allows(a.value)
+    )
 
 
 def _unknown_key(name: str) -> Problem:
@@ -153,7 +170,9 @@ def _faulty(fault: Fault, protocol: Sections, shipped: Sections) -> Problem:
         )
     allowed, floor = wording_of(fault.key), floors().get(fault.key)
     en, zh = floor.words() if floor else ("", "")
-    registered_en, registered_zh = (f"; registered is {en}", f"；注册方案为{zh}") if floor else ("", "")
+    registered_en, registered_zh = (
+        (f"; registered is {en}", f"；注册方案为{zh}") if floor else ("", "")
+    )
     if fault.kind == "missing":
         line = _line(fault.key, shipped)
         return Problem(
@@ -161,8 +180,12 @@ def _faulty(fault: Fault, protocol: Sections, shipped: Sections) -> Problem:
             f"{place} 缺失：请填写{allowed.zh}{registered_zh}。程序自带的 study.toml 中为 {line}。",
         )
     value = _shown_value(_value(protocol, fault.key))
-    inside_en = "".join(f", entry {part}" if isinstance(part, int) else f", {part}" for part in fault.inside)
-    inside_zh = "".join(f"，第 {part} 项" if isinstance(part, int) else f"，{part}" for part in fault.inside)
+    inside_en = "".join(
+        f", entry {part}" if isinstance(part, int) else f", {part}" for part in fault.inside
+    )
+    inside_zh = "".join(
+        f"，第 {part} 项" if isinstance(part, int) else f"，{part}" for part in fault.inside
+    )
     return Problem(
         f"{place}{value}{inside_en} has no value that can be used: write {allowed.en}{registered_en}.",
         f"{place}{value}{inside_zh} 取值无效：请填写{allowed.zh}{registered_zh}。",
@@ -183,7 +206,9 @@ def _shown_value(value: Any) -> str:
 
 
 def _broken(relation: Relation) -> Problem:
-    first, second = (_place(f"{relation.section}.{key}") for key in (relation.first, relation.second))
+    first, second = (
+        _place(f"{relation.section}.{key}") for key in (relation.first, relation.second)
+    )
     return Problem(
         f"{first} has to be {relation.words.en} {second}.",
         f"{first} 须{relation.words.zh} {second}。",
@@ -217,7 +242,9 @@ def _wrong_in(entry: Any) -> list[str]:
 
 
 def _is_code_or_role(text: Any) -> bool:
-    return isinstance(text, str) and (text in ROLES or re.fullmatch(r"[A-Z]{1,3}[0-9]{1,2}", text) is not None)
+    return isinstance(text, str) and (
+        text in ROLES or re.fullmatch(r"[A-Z]{1,3}[0-9]{1,2}", text) is not None
+    )
 
 
 def _is_past_day(text: Any) -> bool:
@@ -243,7 +270,9 @@ def _looser(protocol: Sections) -> Iterator[Problem]:
 
 
 def _example(key: str) -> str:
-    entry = f'{{key = "{key}", value = …, decided_by = "PI", decided_on = "YYYY-MM-DD", reason = "…"}}'
+    entry = (
+        f'{{key = "{key}", value = …, decided_by = "PI", decided_on = "YYYY-MM-DD", reason = "…"}}'
+    )
     return f"{entry} (decided_by: a code or {', '.join(ROLES)})"
 
 

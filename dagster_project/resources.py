@@ -53,9 +53,14 @@ class Lakehouse(dg.ConfigurableResource):
         with home_locked(self.home, what, shared=True, waiting=say):
             yield self
 
-    def read(self, *tables: str, site: str | None = None, as_of: int | None = None) -> list[pl.DataFrame]:
+    def read(
+        self, *tables: str, site: str | None = None, as_of: int | None = None
+    ) -> list[pl.DataFrame]:
         """Several tables at once, in the order asked."""
-        return [self.lake.read(t, site=site if BY_NAME[t].by_site else None, as_of=as_of) for t in tables]
+        return [
+            self.lake.read(t, site=site if BY_NAME[t].by_site else None, as_of=as_of)
+            for t in tables
+        ]
 
     def case_report(self, site: str, name: str) -> pl.DataFrame:
         """What intake left of a site's case report: a de-identified Parquet file, or no rows where the site sent none."""
@@ -72,12 +77,20 @@ class Lakehouse(dg.ConfigurableResource):
     def refuse(self, site: str, stage: str, rows: pl.DataFrame) -> int:
         """Keep a stage's current refusals of a site until the quarantine asset gathers them; an empty frame clears them."""
         kept = conform(rows, QUARANTINE) if rows.height else empty(QUARANTINE)
-        write_parquet_whole(self.home.vault / site / "refused" / f"{stage}.parquet", kept.unique(QUARANTINE.key, maintain_order=True))
+        write_parquet_whole(
+            self.home.vault / site / "refused" / f"{stage}.parquet",
+            kept.unique(QUARANTINE.key, maintain_order=True),
+        )
         return kept.height
 
     def refusals(self) -> pl.DataFrame:
         """All current refusals of all sites and stages."""
-        files = sorted([*self.home.vault.glob("*/refused/*.parquet"), *self.home.vault.glob("*/refused.parquet")])
+        files = sorted(
+            [
+                *self.home.vault.glob("*/refused/*.parquet"),
+                *self.home.vault.glob("*/refused.parquet"),
+            ]
+        )
         rows = [conform(pl.read_parquet(f), QUARANTINE) for f in files]
         return pl.concat([empty(QUARANTINE), *rows]).unique(QUARANTINE.key, maintain_order=True)
 

@@ -1,11 +1,12 @@
 """Which process carries a run of Dagster, and what becomes of a run whose process is gone.
 
-A process that is killed reports nothing: its run stays STARTED, and whatever waits for it waits for ever.
+A process that is killed reports nothing: its run stays STARTED, and whatever waits for it waits for
+ever.
 
 1. Each run bears its machine (a digest, since a machine's name may be a person's), its process and
    when that began, as tags.
-2. A run of this machine is dead where the machine was started anew since, or no process of that number
-   and beginning works.
+2. A run of this machine is dead where the machine was started anew since, or no process of that
+   number and beginning works.
 3. A run of another machine, or without tags, is dead after `run_monitoring.max_runtime_seconds` of
    dagster.yaml, else LONGEST_SECONDS.
 4. A dead run is marked as failed. Dagster's queue and sensors then go on by themselves.
@@ -31,8 +32,10 @@ BEGINNING = "lakehouse/process_began"
 LONGEST_SECONDS = 2 * 86400.0
 """Longer than the first run of a whole study takes; what it computed until then is not computed again."""
 
-DEAD = ("its process is gone (killed, out of memory, or the machine was started anew); "
-        "marked as failed, and the next run goes on from what was saved")
+DEAD = (
+    "its process is gone (killed, out of memory, or the machine was started anew); "
+    "marked as failed, and the next run goes on from what was saved"
+)
 TOO_LONG = "no end was reported for longer than max_runtime_seconds; marked as failed"
 
 
@@ -57,7 +60,9 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     ended = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=begun)):
         run = record.dagster_run
-        reason = _death(run.tags, record.start_time or record.create_timestamp.timestamp(), _longest(instance))
+        reason = _death(
+            run.tags, record.start_time or record.create_timestamp.timestamp(), _longest(instance)
+        )
         if reason:
             instance.report_run_failed(run, reason)
             ended.append(f"{run.job_name} {run.tags.get('dagster/partition', '')}".strip())

@@ -56,7 +56,10 @@ class Study:
     @property
     def learning(self) -> Mapping[str, Any]:
         """What models are trained and judged by: the section [model], the limit by which features are stable ([agreement]), and the share of responders in practice ([endpoints])."""
-        shared = {FEATURE_LIMIT: self.section("agreement")[FEATURE_LIMIT], SHARE_IN_PRACTICE: self.section("endpoints")[SHARE_IN_PRACTICE]}
+        shared = {
+            FEATURE_LIMIT: self.section("agreement")[FEATURE_LIMIT],
+            SHARE_IN_PRACTICE: self.section("endpoints")[SHARE_IN_PRACTICE],
+        }
         return MappingProxyType({**self.section("model"), **shared})
 
     @property
@@ -67,7 +70,9 @@ class Study:
         """
         listed = self.sections.get("study", {}).get("sites", ())
         named = listed if isinstance(listed, Mapping) else dict.fromkeys(listed, "")
-        return MappingProxyType({code: " ".join(name.split()) or code for code, name in named.items()})
+        return MappingProxyType(
+            {code: " ".join(name.split()) or code for code, name in named.items()}
+        )
 
     def site_name(self, code: str) -> str:
         """A site for pages: its full name with its code, or its code alone."""
@@ -121,7 +126,9 @@ def _study(text: str, name: str) -> Study:
         raise StudyError("\n".join([*(p.en for p in problems), *(p.zh for p in problems)]))
     sections = Protocol.model_validate(protocol).model_dump(exclude_unset=True)
     results = {section: keys for section, keys in sections.items() if section not in NOT_OF_RESULTS}
-    return Study(MappingProxyType({k: MappingProxyType(v) for k, v in sections.items()}), digest_of(results))
+    return Study(
+        MappingProxyType({k: MappingProxyType(v) for k, v in sections.items()}), digest_of(results)
+    )
 
 
 def read_sections(source: Path) -> dict[str, dict[str, Any]]:
@@ -133,7 +140,9 @@ def _text(source: Path) -> str:
     try:
         return source.read_text(encoding="utf-8")
     except OSError as error:
-        raise StudyError(f"the protocol, {source.name}, cannot be read ({error.strerror}): see LAKEHOUSE_STUDY") from None
+        raise StudyError(
+            f"the protocol, {source.name}, cannot be read ({error.strerror}): see LAKEHOUSE_STUDY"
+        ) from None
     except UnicodeDecodeError as error:
         raise StudyError(f"the protocol, {source.name}, is no TOML in UTF-8: {error}") from None
 

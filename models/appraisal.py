@@ -54,7 +54,9 @@ class Held:
     fits: Sequence[Fit]
 
 
-def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, section: Section, seed: int) -> Appraisal:
+def appraise(
+    whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, section: Section, seed: int
+) -> Appraisal:
     """Appraise one model.
 
     Parameters
@@ -68,22 +70,44 @@ def appraise(whole: Dataset, seen: Dataset, held: Held, sites: Pooled | str, sec
     folds = len(held.fits)
     slopes = [of_folds(estimate, folds) for estimate in calibration_estimates(y, p)]
     survival, medians = _survival(whole, held, seed)
-    figures = {"brier_bootstrap": of_folds(bootstrap_mean((p - y) ** 2, seed=seed), folds, 0.0, 1.0),
-               "calibration_intercept": slopes[0], "calibration_slope": slopes[1], **_in_practice(whole, held, section), **medians,
-               **_site_figures(y, p, whole.sites, sites)}
-    tables = {"calibration_curve": pl.DataFrame(calibration_curve(y, p)),
-              "decision_curve": pl.DataFrame(net_benefit(y, p)),
-              "subgroups": subgroups(whole, p, len(held.fits)), "sample_size": _sample_size(seen), "folds": _folds(y, held),
-              **({"risk_groups": survival} if survival.height else {})}
+    figures = {
+        "brier_bootstrap": of_folds(bootstrap_mean((p - y) ** 2, seed=seed), folds, 0.0, 1.0),
+        "calibration_intercept": slopes[0],
+        "calibration_slope": slopes[1],
+        **_in_practice(whole, held, section),
+        **medians,
+        **_site_figures(y, p, whole.sites, sites),
+    }
+    tables = {
+        "calibration_curve": pl.DataFrame(calibration_curve(y, p)),
+        "decision_curve": pl.DataFrame(net_benefit(y, p)),
+        "subgroups": subgroups(whole, p, len(held.fits)),
+        "sample_size": _sample_size(seen),
+        "folds": _folds(y, held),
+        **({"risk_groups": survival} if survival.height else {}),
+    }
     if isinstance(sites, Pooled):
-        tables["held_out_sites"] = pl.DataFrame([{"site": s, **_counts(y, np.asarray(whole.sites) == s), **vars(e)} for s, e in sites.sites.items()],
-                                                infer_schema_length=None)
-    return Appraisal(figures, tables, {**_facts(y, held, sites, section, seed), "dhi_limits": _told_of_limits(seen, held)})
+        tables["held_out_sites"] = pl.DataFrame(
+            [
+                {"site": s, **_counts(y, np.asarray(whole.sites) == s), **vars(e)}
+                for s, e in sites.sites.items()
+            ],
+            infer_schema_length=None,
+        )
+    return Appraisal(
+        figures,
+        tables,
+        {**_facts(y, held, sites, section, seed), "dhi_limits": _told_of_limits(seen, held)},
+    )
 
 
 def _survival(whole: Dataset, held: Held, seed: int) -> tuple[pl.DataFrame, dict[str, Estimate]]:
     if whole.progression is None or np.isnan(whole.progression.days).all():
-        return pl.DataFrame(), {"c_index": Estimate(None, reason="no time without progression after the landmark is known")}
+        return pl.DataFrame(), {
+            "c_index": Estimate(
+                None, reason="no time without progression after the landmark is known"
+            )
+        }
     time = whole.progression
     table, medians = compare_risk_groups(time, held.positive)
     given = concordance_index(time.days, time.events, held.probabilities, seed=seed)
@@ -103,31 +127,69 @@ def _in_practice(whole: Dataset, held: Held, section: Section) -> dict[str, Esti
     return predictive_values_in_practice(whole.y, held.positive, section[SHARE_IN_PRACTICE])
 
 
-def _site_figures(y: np.ndarray, p: np.ndarray, where: Sequence[str], sites: Pooled | str) -> dict[str, Estimate]:
+def _site_figures(
+    y: np.ndarray, p: np.ndarray, where: Sequence[str], sites: Pooled | str
+) -> dict[str, Estimate]:
     within = pool_sites(y, p, where)
-    known = {"auc_sites_within_folds": within.auc, "auc_sites_within_folds_i2": Estimate(within.i2, reason=None if within.i2 is not None else within.auc.reason)}
+    known = {
+        "auc_sites_within_folds": within.auc,
+        "auc_sites_within_folds_i2": Estimate(
+            within.i2, reason=None if within.i2 is not None else within.auc.reason
+        ),
+    }
     if isinstance(sites, str):
         return known | {"auc_held_out_sites": Estimate(None, reason=sites)}
-    return known | {"auc_held_out_sites": sites.auc, "auc_held_out_sites_i2": Estimate(sites.i2, reason=None if sites.i2 is not None else sites.auc.reason)}
+    return known | {
+        "auc_held_out_sites": sites.auc,
+        "auc_held_out_sites_i2": Estimate(
+            sites.i2, reason=None if sites.i2 is not None else sites.auc.reason
+        ),
+    }
 
 
 def subgroups(dataset: Dataset, probabilities: np.ndarray, folds: int) -> pl.DataFrame:
     """Counts and AUC by hospital, stage, PD-L1 and line of treatment; patients of whom it is not known form a group of their own."""
-    found = subgroup_aucs(dataset.y, probabilities, {f"{factor}={level}": mask for factor, levels in _factors(dataset).items() for level, mask in levels.items()}, folds)
-    rows = [{"factor": name.split("=", 1)[0], "level": name.split("=", 1)[1], "n": row["n"], "n_positive": row["n_positive"], **vars(row["auc"])}
-            for name, row in found.items()]
+    found = subgroup_aucs(
+        dataset.y,
+        probabilities,
+        {
+            f"{factor}={level}": mask
+            for factor, levels in _factors(dataset).items()
+            for level, mask in levels.items()
+        },
+        folds,
+    )
+    rows = [
+        {
+            "factor": name.split("=", 1)[0],
+            "level": name.split("=", 1)[1],
+            "n": row["n"],
+            "n_positive": row["n_positive"],
+            **vars(row["auc"]),
+        }
+        for name, row in found.items()
+    ]
     text, number = ("factor", "level", "reason"), ("value", "lower", "upper")
-    return pl.DataFrame(rows, schema_overrides={**dict.fromkeys(text, pl.String), **dict.fromkeys(number, pl.Float64)}, infer_schema_length=None)
+    return pl.DataFrame(
+        rows,
+        schema_overrides={**dict.fromkeys(text, pl.String), **dict.fromkeys(number, pl.Float64)},
+        infer_schema_length=None,
+    )
 
 
 def _factors(dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
     where = np.asarray(dataset.sites)
     factors = {"site": {s: where == s for s in sorted(set(dataset.sites))}}
-    bounds = {"stage_iv": {"III": (-np.inf, 0.5), "IV": (0.5, np.inf)}, "pd_l1_tps": {"below 1": (-np.inf, 1), "1 to 49": (1, 50), "50 or more": (50, np.inf)},
-              "line": {"first": (-np.inf, 1.5), "later": (1.5, np.inf)}}
+    bounds = {
+        "stage_iv": {"III": (-np.inf, 0.5), "IV": (0.5, np.inf)},
+        "pd_l1_tps": {"below 1": (-np.inf, 1), "1 to 49": (1, 50), "50 or more": (50, np.inf)},
+        "line": {"first": (-np.inf, 1.5), "later": (1.5, np.inf)},
+    }
     for name in (n for n in bounds if n in dataset.feature_names):
         x = dataset.values_of([name])[:, 0]
-        factors[name.removesuffix("_iv")] = {level: (x >= low) & (x < high) for level, (low, high) in bounds[name].items()} | {"unknown": np.isnan(x)}
+        factors[name.removesuffix("_iv")] = {
+            level: (x >= low) & (x < high) for level, (low, high) in bounds[name].items()
+        } | {"unknown": np.isnan(x)}
     return factors
 
 
@@ -138,30 +200,70 @@ def _counts(y: np.ndarray, mask: np.ndarray) -> dict[str, int]:
 def _sample_size(seen: Dataset) -> pl.DataFrame:
     """What so many columns ask for, beside what is there; a network sees no columns, and its nodes' features are counted once."""
     y = seen.y
-    offered = len(seen.columns) or (len(seen.series.features) * len(seen.series.regions) if seen.series else 0)
+    offered = len(seen.columns) or (
+        len(seen.series.features) * len(seen.series.regions) if seen.series else 0
+    )
     criteria = sample_size(max(offered, 1), float(y.mean()))
     reach = expected_auc_reach(0.75, int(y.sum()), int((~y).sum()))
-    rows = [{"criterion": c.name, "needed": c.needed, "patients": y.size, "met": y.size >= c.needed, "basis": c.basis} for c in criteria]
-    told = {"criterion": "auc_interval", "needed": None, "patients": y.size, "met": None, "basis": f"an AUC of 0.75 is known to ± {reach:.3f}"}
+    rows = [
+        {
+            "criterion": c.name,
+            "needed": c.needed,
+            "patients": y.size,
+            "met": y.size >= c.needed,
+            "basis": c.basis,
+        }
+        for c in criteria
+    ]
+    told = {
+        "criterion": "auc_interval",
+        "needed": None,
+        "patients": y.size,
+        "met": None,
+        "basis": f"an AUC of 0.75 is known to ± {reach:.3f}",
+    }
     return pl.DataFrame([*rows, told], infer_schema_length=None)
 
 
 def _folds(y: np.ndarray, held: Held) -> pl.DataFrame:
     """A row an outer fold: counts, AUC, cut-off, and what was chosen within its training patients."""
-    rows = [{"fold": k, **_counts(y, held.fold == k), "auc": auc_delong(y[held.fold == k], held.probabilities[held.fold == k]).value,
-             "cutoff": fit.cutoff, **fit.chosen} for k, fit in enumerate(held.fits)]
+    rows = [
+        {
+            "fold": k,
+            **_counts(y, held.fold == k),
+            "auc": auc_delong(y[held.fold == k], held.probabilities[held.fold == k]).value,
+            "cutoff": fit.cutoff,
+            **fit.chosen,
+        }
+        for k, fit in enumerate(held.fits)
+    ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _facts(y: np.ndarray, held: Held, sites: Pooled | str, section: Section, seed: int) -> dict[str, str | int | float]:
+def _facts(
+    y: np.ndarray, held: Held, sites: Pooled | str, section: Section, seed: int
+) -> dict[str, str | int | float]:
     sizes = np.bincount(held.fold)
-    return {"outer_folds": len(held.fits), "inner_folds": section["inner_folds"], "fold_seed": seed, "folds_grouped_by": "patient",
-            "folds_stratified_by": "site and label", "fold_smallest": int(sizes.min()), "fold_largest": int(sizes.max()),
-            "fitted_within_training_folds": "imputation, scaling, reader stability, habitat codebook, limits of DHI, column filter, strength, temperature, stack weights, cut-off",
-            "interval_of_auc": "DeLong with the variance for folds, one probability out of fold per patient",
-            "share_positive_called": float(held.positive.mean()), "share_positive": float(y.mean()), **({SHARE_IN_PRACTICE: section[SHARE_IN_PRACTICE]} if SHARE_IN_PRACTICE in section else {}),
-            "reader_stability": "judged in each training fold" if all("features_judged" in f.chosen for f in held.fits) else "not judged: no column needs it, or too few reads in pairs",
-            "held_out_sites": "each hospital predicted by a model without it" if isinstance(sites, Pooled) else sites}
+    return {
+        "outer_folds": len(held.fits),
+        "inner_folds": section["inner_folds"],
+        "fold_seed": seed,
+        "folds_grouped_by": "patient",
+        "folds_stratified_by": "site and label",
+        "fold_smallest": int(sizes.min()),
+        "fold_largest": int(sizes.max()),
+        "fitted_within_training_folds": "imputation, scaling, reader stability, habitat codebook, limits of DHI, column filter, strength, temperature, stack weights, cut-off",
+        "interval_of_auc": "DeLong with the variance for folds, one probability out of fold per patient",
+        "share_positive_called": float(held.positive.mean()),
+        "share_positive": float(y.mean()),
+        **({SHARE_IN_PRACTICE: section[SHARE_IN_PRACTICE]} if SHARE_IN_PRACTICE in section else {}),
+        "reader_stability": "judged in each training fold"
+        if all("features_judged" in f.chosen for f in held.fits)
+        else "not judged: no column needs it, or too few reads in pairs",
+        "held_out_sites": "each hospital predicted by a model without it"
+        if isinstance(sites, Pooled)
+        else sites,
+    }
 
 
 def _told_of_limits(seen: Dataset, held: Held) -> str:
@@ -171,4 +273,8 @@ def _told_of_limits(seen: Dataset, held: Held) -> str:
     if seen.comparisons is None:
         return "those of the table, which the whole cohort gave"
     few = any(not f.chosen.get("dhi_lesions", 1.0) for f in held.fits)
-    return "the shipped ones: too few lesions in a training fold" if few else "fitted in each training fold"
+    return (
+        "the shipped ones: too few lesions in a training fold"
+        if few
+        else "fitted in each training fold"
+    )

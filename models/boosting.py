@@ -18,8 +18,20 @@ from models.stability import StableFeatures
 if TYPE_CHECKING:
     from dagster_project.radiomics.dhi_limits import FoldLimits
 
-SETTINGS = {"objective": "binary", "num_leaves": 7, "learning_rate": 0.05, "min_data_in_leaf": 15, "feature_fraction": 0.4, "bagging_fraction": 0.8,
-            "bagging_freq": 1, "lambda_l2": 5.0, "num_threads": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
+SETTINGS = {
+    "objective": "binary",
+    "num_leaves": 7,
+    "learning_rate": 0.05,
+    "min_data_in_leaf": 15,
+    "feature_fraction": 0.4,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 5.0,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
 """Shallow trees, strongly shrunken: hundreds of patients, not thousands."""
 
 ROUNDS = 80
@@ -43,7 +55,9 @@ class BoostedModel:
         """Probability of response of each row; a missing value follows the branch chosen for it in training."""
         import lightgbm
 
-        return np.asarray(lightgbm.Booster(model_str=self.text).predict(self.values(dataset), num_threads=1))
+        return np.asarray(
+            lightgbm.Booster(model_str=self.text).predict(self.values(dataset), num_threads=1)
+        )
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The text as bytes."""
@@ -54,7 +68,9 @@ class BoostedModel:
         return {"features": list(self.features), **limits_facts(self.limits)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> BoostedModel:
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
+    ) -> BoostedModel:
         """The model that `tensors` and `config` were taken from."""
         return cls(tuple(config["features"]), tensors["text"].tobytes().decode(), limits_of(config))
 
@@ -70,24 +86,42 @@ class Boosting:
     def fit(self, dataset: Dataset, section: Section, seed: int) -> Fit:
         """Fit on all training patients, and on the complement of each inner fold for the cut-off."""
         scope = f"task {dataset.task.name}, model {self.name}, inner folds"
-        fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
+        fold = stratified_folds(
+            dataset.patients,
+            dataset.sites,
+            dataset.y,
+            folds=section["inner_folds"],
+            seed=seed,
+            scope=scope,
+        )
         inner = np.zeros(fold.size)
         for k in range(fold.max() + 1):
-            inner[fold == k] = self._boosted(dataset.take(fold != k), section, seed).probabilities(dataset.take(fold == k))
+            inner[fold == k] = self._boosted(dataset.take(fold != k), section, seed).probabilities(
+                dataset.take(fold == k)
+            )
         facts = StableFeatures.fitted(dataset.readers, section).facts
         model = self._boosted(dataset, section, seed)
-        return Fit(model, youden_cutoff(dataset.y, inner), {"rounds": float(ROUNDS), **facts, **told_of(model.limits)}, inner=inner)
+        return Fit(
+            model,
+            youden_cutoff(dataset.y, inner),
+            {"rounds": float(ROUNDS), **facts, **told_of(model.limits)},
+            inner=inner,
+        )
 
     def _boosted(self, dataset: Dataset, section: Section, seed: int) -> BoostedModel:
         import lightgbm
 
         if np.isnan(dataset.X).all():
-            raise DatasetError(f"task {dataset.task.name}, model {self.name}: every column is missing; materialise {', '.join(self.blocks)} first")
+            raise DatasetError(
+                f"task {dataset.task.name}, model {self.name}: every column is missing; materialise {', '.join(self.blocks)} first"
+            )
         stable = StableFeatures.fitted(dataset.readers, section)
         names = tuple(n for n in dataset.feature_names if not stable.leaves_out(n))
         limits = dataset.own_limits()
         if limits:
             limits.check(dataset.patients)
-        rows = lightgbm.Dataset(dataset.divided_by(limits).values_of(names), label=dataset.y.astype(float))
+        rows = lightgbm.Dataset(
+            dataset.divided_by(limits).values_of(names), label=dataset.y.astype(float)
+        )
         booster = lightgbm.train({**SETTINGS, "seed": seed % 2**31}, rows, num_boost_round=ROUNDS)
         return BoostedModel(names, booster.model_to_string(), limits)

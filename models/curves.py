@@ -15,6 +15,7 @@ from models.training import TrainedModel
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 def curves(model: TrainedModel) -> dict[str, Any]:
     """The numbers behind the pictures: corners of the ROC, groups of the calibration curve, net benefit by threshold."""
     y, p = model.dataset.y, model.probabilities
@@ -41,7 +42,15 @@ def calibration_png(model: TrainedModel) -> bytes:
     groups = calibration_curve(model.dataset.y, model.probabilities)
     x, share = ([g[name] for g in groups] for name in ("mean_probability", "share"))
     below, above = ([abs(g["share"] - g[end]) for g in groups] for end in ("lower", "upper"))
-    axes.errorbar(x, share, yerr=[below, above], marker="o", linewidth=1, capsize=2, label="out of fold, 95 % exact")
+    axes.errorbar(
+        x,
+        share,
+        yerr=[below, above],
+        marker="o",
+        linewidth=1,
+        capsize=2,
+        label="out of fold, 95 % exact",
+    )
     return _png(figure, axes)
 
 
@@ -50,7 +59,12 @@ def decision_png(model: TrainedModel) -> bytes:
     figure, axes = _axes(model, "Threshold probability", "Net benefit")
     rows = net_benefit(model.dataset.y, model.probabilities)
     for name, style in (("model", "-"), ("all", "--")):
-        axes.plot([r["threshold"] for r in rows], [r[name] for r in rows], style, label={"model": model.name, "all": "treat all"}[name])
+        axes.plot(
+            [r["threshold"] for r in rows],
+            [r[name] for r in rows],
+            style,
+            label={"model": model.name, "all": "treat all"}[name],
+        )
     axes.axhline(0, color="0.7", linewidth=1, label="treat none")
     axes.set_ylim(bottom=-0.1)
     return _png(figure, axes)
@@ -61,9 +75,15 @@ def sanity_png(check: SanityCheck) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.5, 3), layout="constrained")
-    axes = figure.add_subplot(ylabel="Rank correlation", title=f"Attributions: {check.verdict.verdict}")
-    known = {name.replace("_", "\n"): value for name, value in vars(check).items() if value is not None}
-    axes.bar(list(known), list(known.values()), color=["tab:blue", *["tab:orange"] * 2][: len(known)])
+    axes = figure.add_subplot(
+        ylabel="Rank correlation", title=f"Attributions: {check.verdict.verdict}"
+    )
+    known = {
+        name.replace("_", "\n"): value for name, value in vars(check).items() if value is not None
+    }
+    axes.bar(
+        list(known), list(known.values()), color=["tab:blue", *["tab:orange"] * 2][: len(known)]
+    )
     for bound in (-ALIKE, ALIKE):
         axes.axhline(bound, color="0.5", linestyle="--", linewidth=1)
     axes.set_ylim(-1, 1)
@@ -81,7 +101,9 @@ def _axes(model: TrainedModel, x: str, y: str) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
-    return figure, figure.add_subplot(xlabel=x, ylabel=y, title=f"{model.name}, task {model.dataset.task.name}")
+    return figure, figure.add_subplot(
+        xlabel=x, ylabel=y, title=f"{model.name}, task {model.dataset.task.name}"
+    )
 
 
 def _png(figure: Figure, axes: Any, *, legend: bool = True) -> bytes:
@@ -94,5 +116,9 @@ def _png(figure: Figure, axes: Any, *, legend: bool = True) -> bytes:
     return target.getvalue()
 
 
-PICTURES: Sequence[tuple[str, Any]] = (("roc.png", roc_png), ("calibration.png", calibration_png), ("decision_curve.png", decision_png))
+PICTURES: Sequence[tuple[str, Any]] = (
+    ("roc.png", roc_png),
+    ("calibration.png", calibration_png),
+    ("decision_curve.png", decision_png),
+)
 """Pictures of every model, by the name of the file."""

@@ -19,14 +19,33 @@ from models.risk_groups import TimeToProgression, build_time_to_progression
 from models.series import LesionSeries, build_series
 from models.stability import ReaderMoments, build_moments
 
-CLINICAL, PD_L1, SIZE, RADIOMICS, DELTA, DHI, SERIES = "clinical", "pd_l1", "size", "radiomics", "delta", "dhi", "series"
+CLINICAL, PD_L1, SIZE, RADIOMICS, DELTA, DHI, SERIES = (
+    "clinical",
+    "pd_l1",
+    "size",
+    "radiomics",
+    "delta",
+    "dhi",
+    "series",
+)
 """The blocks of columns: case report, PD-L1 of it, size alone, radiomics of the baseline, change of radiomic features, Dynamic Heterogeneity
 Index; and the lesions over the visits, which are no columns."""
 
 BASELINE = "T0"
 """The visit before treatment; what the case report knows at the first cycle counts as known then."""
 
-DHI_COLUMNS = ("dhi", "dhi_amount", "u_texture", "u_density", "u_spatial", "u_radial", "dhi_maximum", "dhi_spread", "delta_median_hu", "delta_log_sd")
+DHI_COLUMNS = (
+    "dhi",
+    "dhi_amount",
+    "u_texture",
+    "u_density",
+    "u_spatial",
+    "u_radial",
+    "dhi_maximum",
+    "dhi_spread",
+    "delta_median_hu",
+    "delta_log_sd",
+)
 """Columns of `dhi` that are offered; delta_log_volume is left to the block `size`, which DHI is compared with."""
 
 _KEY = ["site", "patient"]
@@ -51,11 +70,14 @@ class Task:
         return tuple(combinations(self.visits, 2))
 
 
-TASKS = {task.name: task for task in (
-    Task("T0", ("T0",), "response (CR or PR) after T0"),
-    Task("T1", ("T0", "T1"), "response (CR or PR) after T1"),
-    Task("T2", ("T0", "T1", "T2"), "free of progression for six months after T2"),
-)}
+TASKS = {
+    task.name: task
+    for task in (
+        Task("T0", ("T0",), "response (CR or PR) after T0"),
+        Task("T1", ("T0", "T1"), "response (CR or PR) after T1"),
+        Task("T2", ("T0", "T1", "T2"), "free of progression for six months after T2"),
+    )
+}
 """The tasks that can be trained, each with its landmark."""
 
 
@@ -73,7 +95,9 @@ class LeakageError(ValueError):
 
     def __init__(self, task: Task, columns: Sequence[FeatureColumn]) -> None:
         shown = ", ".join(f"{c.name} ({', '.join(c.visits)})" for c in columns)
-        super().__init__(f"task {task.name} may see {', '.join(task.visits)} alone; refused: {shown}. Leave these columns out or take a later task")
+        super().__init__(
+            f"task {task.name} may see {', '.join(task.visits)} alone; refused: {shown}. Leave these columns out or take a later task"
+        )
 
 
 class DatasetError(ValueError):
@@ -84,13 +108,15 @@ class DatasetError(ValueError):
 class Dataset:
     """One row per patient, sorted by site and pseudonym; missing values in `X` are NaN until a training fold imputes them.
 
-    NaN stays inside this matrix: no table and no artifact receives it. A data set that breaks a rule cannot be made:
+    NaN stays inside this matrix: no table and no artifact receives it. A data set that breaks a
+    rule cannot be made:
 
     1. every column is based on the task's visits alone, else LeakageError;
     2. a patient has one row, hence one site, else DatasetError;
-    3. no comparison of lesions is based on another pair of visits than the task's, else LeakageError;
-    4. no block of columns comes already standardised: mean 0 and deviation 1 in every varying column can only have been
-       fitted on all patients, before any split, else DatasetError.
+    3. no comparison of lesions is based on another pair of visits than the task's, else
+       LeakageError;
+    4. no block of columns comes already standardised: mean 0 and deviation 1 in every varying
+       column can only have been fitted on all patients, before any split, else DatasetError.
     """
 
     task: Task
@@ -109,18 +135,31 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Refuse what breaks a rule."""
-        offered = (*self.columns, *(FeatureColumn(f"lesion series at {v}", SERIES, (v,)) for v in (self.series.visits if self.series else ())),
-                   *(FeatureColumn(f"comparisons {a}-{b}", DHI, (a, b)) for a, b in (self.comparisons.pairs if self.comparisons else ())))
+        offered = (
+            *self.columns,
+            *(
+                FeatureColumn(f"lesion series at {v}", SERIES, (v,))
+                for v in (self.series.visits if self.series else ())
+            ),
+            *(
+                FeatureColumn(f"comparisons {a}-{b}", DHI, (a, b))
+                for a, b in (self.comparisons.pairs if self.comparisons else ())
+            ),
+        )
         late = [c for c in offered if not set(c.visits) <= set(self.task.visits)]
         if late:
             raise LeakageError(self.task, late)
         scaled = scaled_before_the_split(self)
         if scaled:
-            raise DatasetError(f"task {self.task.name}: the columns of block {', '.join(scaled)} come scaled over all patients, which tells a training fold of "
-                               "those held out; hand over raw values, each fold scales for itself")
+            raise DatasetError(
+                f"task {self.task.name}: the columns of block {', '.join(scaled)} come scaled over all patients, which tells a training fold of "
+                "those held out; hand over raw values, each fold scales for itself"
+            )
         if len(set(self.patients)) < len(self.patients):
             repeated = sorted({p for p in self.patients if self.patients.count(p) > 1})
-            raise DatasetError(f"task {self.task.name}: patients {', '.join(repeated)} have several rows or sites; correct training_cohort")
+            raise DatasetError(
+                f"task {self.task.name}: patients {', '.join(repeated)} have several rows or sites; correct training_cohort"
+            )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -135,25 +174,51 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of task, patients, labels, columns and values."""
-        facts = (self.task.name, self.label_definition, self.patients, self.sites, self.y.tolist(), self.feature_names, self.batches)
+        facts = (
+            self.task.name,
+            self.label_definition,
+            self.patients,
+            self.sites,
+            self.y.tolist(),
+            self.feature_names,
+            self.batches,
+        )
         series = self.series.digest.encode() if self.series else b""
         readers = self.readers.digest if self.readers else b""
         compared = self.comparisons.digest if self.comparisons else b""
-        return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(self.X).tobytes() + series + readers + compared).hexdigest()[:16]
+        return hashlib.sha256(
+            repr(facts).encode()
+            + np.ascontiguousarray(self.X).tobytes()
+            + series
+            + readers
+            + compared
+        ).hexdigest()[:16]
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The rows of a truth-valued mask, in order."""
-        names = [tuple(np.asarray(values)[rows].tolist()) for values in (self.patients, self.sites, self.batches or self.sites)]
-        return replace(self, X=self.X[rows], y=self.y[rows], patients=names[0], sites=names[1], simulated=self.simulated[rows],
-                       series=self.series.take(rows) if self.series else None, progression=self.progression.take(rows) if self.progression else None,
-                       readers=self.readers.take(rows) if self.readers else None, batches=names[2] if self.batches else None,
-                       comparisons=self.comparisons.take(rows) if self.comparisons else None)
+        names = [
+            tuple(np.asarray(values)[rows].tolist())
+            for values in (self.patients, self.sites, self.batches or self.sites)
+        ]
+        return replace(
+            self,
+            X=self.X[rows],
+            y=self.y[rows],
+            patients=names[0],
+            sites=names[1],
+            simulated=self.simulated[rows],
+            series=self.series.take(rows) if self.series else None,
+            progression=self.progression.take(rows) if self.progression else None,
+            readers=self.readers.take(rows) if self.readers else None,
+            batches=names[2] if self.batches else None,
+            comparisons=self.comparisons.take(rows) if self.comparisons else None,
+        )
 
     def divided_by(self, limits: FoldLimits | None) -> Dataset:
         """With DHI divided by limits; the data set itself where there are no limits, or no comparisons to divide.
 
-        `X` holds DHI divided by the shipped limits, in which no patient took part; the table's own values, whose limits the whole cohort gave, are
-        never in it where comparisons are.
+        `X` holds DHI divided by the shipped limits, in which no patient took part; the table's own
+        values, whose limits the whole cohort gave, are never in it where comparisons are.
         """
         if limits is None or self.comparisons is None:
             return self
@@ -171,9 +236,17 @@ class Dataset:
         DatasetError
             A column is not there; or the model was trained on DHI divided otherwise than this data set can divide it.
         """
-        if any(name.split("@")[0] in LIMITED for name in names) and (limits is None) != (self.comparisons is None):
-            told = "the table's DHI, and here it is divided anew" if limits is None else "DHI divided by its own limits, and here are no comparisons to divide"
-            raise DatasetError(f"task {self.task.name}: the model was trained on {told}; train it anew on a data set like this one")
+        if any(name.split("@")[0] in LIMITED for name in names) and (limits is None) != (
+            self.comparisons is None
+        ):
+            told = (
+                "the table's DHI, and here it is divided anew"
+                if limits is None
+                else "DHI divided by its own limits, and here are no comparisons to divide"
+            )
+            raise DatasetError(
+                f"task {self.task.name}: the model was trained on {told}; train it anew on a data set like this one"
+            )
         return self.divided_by(limits).values_of(names)
 
     def own_limits(self) -> FoldLimits | None:
@@ -182,27 +255,42 @@ class Dataset:
 
     def of_blocks(self, blocks: Sequence[str]) -> Dataset:
         """The columns of some blocks; DatasetError where a block has none."""
-        lacking = [b for b in blocks if b not in self.feature_blocks and not (b == SERIES and self.series)]
+        lacking = [
+            b for b in blocks if b not in self.feature_blocks and not (b == SERIES and self.series)
+        ]
         if lacking:
-            raise DatasetError(f"task {self.task.name}: no column in block {', '.join(lacking)}; materialise its tables first")
+            raise DatasetError(
+                f"task {self.task.name}: no column in block {', '.join(lacking)}; materialise its tables first"
+            )
         keep = np.isin(self.feature_blocks, list(blocks))
-        return replace(self, X=self.X[:, keep], columns=tuple(c for c in self.columns if c.block in blocks),
-                       series=self.series if SERIES in blocks else None, comparisons=self.comparisons if DHI in blocks else None)
+        return replace(
+            self,
+            X=self.X[:, keep],
+            columns=tuple(c for c in self.columns if c.block in blocks),
+            series=self.series if SERIES in blocks else None,
+            comparisons=self.comparisons if DHI in blocks else None,
+        )
 
     def values_of(self, names: Sequence[str]) -> np.ndarray:
         """The columns of these names, in this order; DatasetError where one is not there."""
         place = {name: i for i, name in enumerate(self.feature_names)}
         absent = [name for name in names if name not in place]
         if absent:
-            raise DatasetError(f"task {self.task.name}: the model asks for {len(absent)} columns that are not there, first {absent[0]}; "
-                               "build the data set with the protocol that the model was trained under")
+            raise DatasetError(
+                f"task {self.task.name}: the model asks for {len(absent)} columns that are not there, first {absent[0]}; "
+                "build the data set with the protocol that the model was trained under"
+            )
         return self.X[:, [place[name] for name in names]]
 
     def with_features_permuted(self, seed: int) -> Dataset:
         """Each patient with the columns of a patient drawn without replacement: the negative control, whose AUC is 0.5."""
         order = np.random.default_rng(seed).permutation(len(self.patients))
-        return replace(self, X=self.X[order], series=self.series.take(order) if self.series else None,
-                       comparisons=self.comparisons.take(order) if self.comparisons else None)
+        return replace(
+            self,
+            X=self.X[order],
+            series=self.series.take(order) if self.series else None,
+            comparisons=self.comparisons.take(order) if self.comparisons else None,
+        )
 
 
 def scaled_before_the_split(dataset: Dataset) -> list[str]:
@@ -213,18 +301,34 @@ def scaled_before_the_split(dataset: Dataset) -> list[str]:
         known = ~np.isnan(x)
         n = known.sum(axis=0)
         mean = np.divide(np.nansum(x, axis=0), n, out=np.ones(n.shape), where=n > 0)
-        squares = np.divide(np.nansum((x - mean) ** 2, axis=0), n - 1, out=np.zeros(n.shape), where=n > 2)
+        squares = np.divide(
+            np.nansum((x - mean) ** 2, axis=0), n - 1, out=np.zeros(n.shape), where=n > 2
+        )
         vary = squares > 1e-12
-        unit = np.minimum(np.abs(squares - 1), np.abs(squares * (n - 1) / np.maximum(n, 1) - 1)) < 1e-6
+        unit = (
+            np.minimum(np.abs(squares - 1), np.abs(squares * (n - 1) / np.maximum(n, 1) - 1)) < 1e-6
+        )
         if vary.sum() > 1 and (unit & (np.abs(mean) < 1e-6))[vary].all():
             found.append(block)
     return found
 
 
-def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
-                  delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None,
-                  outcomes: pl.DataFrame | None = None, reader_pairs: pl.DataFrame | None = None,
-                  kernels: pl.DataFrame | None = None, habitat_words: CohortWords | None = None, comparisons: Comparisons | None = None) -> Dataset:
+def build_dataset(
+    task: Task,
+    *,
+    cohort: pl.DataFrame,
+    patients: pl.DataFrame,
+    responses: pl.DataFrame,
+    lesions: pl.DataFrame,
+    delta_features: pl.DataFrame,
+    dhi: pl.DataFrame,
+    radiomic_features: pl.DataFrame | None = None,
+    outcomes: pl.DataFrame | None = None,
+    reader_pairs: pl.DataFrame | None = None,
+    kernels: pl.DataFrame | None = None,
+    habitat_words: CohortWords | None = None,
+    comparisons: Comparisons | None = None,
+) -> Dataset:
     """Bring the task's columns to one row per patient.
 
     Parameters
@@ -251,35 +355,86 @@ def build_dataset(task: Task, *, cohort: pl.DataFrame, patients: pl.DataFrame, r
     DatasetError
         No patient, a missing label, or no change of any feature between the task's visits.
     """
-    return assemble(task, _roster(task, cohort), patients, responses, lesions, delta_features, dhi, radiomic_features, outcomes, reader_pairs, kernels,
-                    habitat_words, comparisons)
+    return assemble(
+        task,
+        _roster(task, cohort),
+        patients,
+        responses,
+        lesions,
+        delta_features,
+        dhi,
+        radiomic_features,
+        outcomes,
+        reader_pairs,
+        kernels,
+        habitat_words,
+        comparisons,
+    )
 
 
-def assemble(task: Task, roster: pl.DataFrame, patients: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame,
-             delta_features: pl.DataFrame, dhi: pl.DataFrame, radiomic_features: pl.DataFrame | None = None, outcomes: pl.DataFrame | None = None,
-             reader_pairs: pl.DataFrame | None = None, kernels: pl.DataFrame | None = None, habitat_words: CohortWords | None = None,
-             comparisons: Comparisons | None = None) -> Dataset:
+def assemble(
+    task: Task,
+    roster: pl.DataFrame,
+    patients: pl.DataFrame,
+    responses: pl.DataFrame,
+    lesions: pl.DataFrame,
+    delta_features: pl.DataFrame,
+    dhi: pl.DataFrame,
+    radiomic_features: pl.DataFrame | None = None,
+    outcomes: pl.DataFrame | None = None,
+    reader_pairs: pl.DataFrame | None = None,
+    kernels: pl.DataFrame | None = None,
+    habitat_words: CohortWords | None = None,
+    comparisons: Comparisons | None = None,
+) -> Dataset:
     """The data set of a roster (`row`, site, patient, label, simulated, label_definition), in its order."""
-    blocks = [_clinical_block(roster, patients), _size_block(task, roster, responses, lesions),
-              *([_delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)] if task.pairs else [])]
-    series = None if radiomic_features is None else build_series(roster, task.visits, responses, lesions, radiomic_features, habitat_words)
+    blocks = [
+        _clinical_block(roster, patients),
+        _size_block(task, roster, responses, lesions),
+        *(
+            [_delta_block(task, roster, delta_features, lesions), _dhi_block(task, roster, dhi)]
+            if task.pairs
+            else []
+        ),
+    ]
+    series = (
+        None
+        if radiomic_features is None
+        else build_series(roster, task.visits, responses, lesions, radiomic_features, habitat_words)
+    )
     blocks += [] if series is None else [_radiomics_block(series)]
     made = Dataset(
-        task=task, columns=tuple(c for columns, _ in blocks for c in columns), X=np.hstack([values for _, values in blocks]),
-        y=roster["label"].to_numpy(), patients=tuple(roster["patient"]), sites=tuple(roster["site"]),
-        simulated=roster["simulated"].to_numpy(), label_definition="; ".join(roster["label_definition"].unique().sort()), series=series,
-        progression=None if outcomes is None else build_time_to_progression(roster, task.landmark, outcomes, responses),
+        task=task,
+        columns=tuple(c for columns, _ in blocks for c in columns),
+        X=np.hstack([values for _, values in blocks]),
+        y=roster["label"].to_numpy(),
+        patients=tuple(roster["patient"]),
+        sites=tuple(roster["site"]),
+        simulated=roster["simulated"].to_numpy(),
+        label_definition="; ".join(roster["label_definition"].unique().sort()),
+        series=series,
+        progression=None
+        if outcomes is None
+        else build_time_to_progression(roster, task.landmark, outcomes, responses),
         readers=None if reader_pairs is None else build_moments(roster, task.visits, reader_pairs),
         batches=None if kernels is None else _batches(roster, kernels),
-        comparisons=None if comparisons is None or not task.pairs else place_comparisons(roster, task.pairs, comparisons),
+        comparisons=None
+        if comparisons is None or not task.pairs
+        else place_comparisons(roster, task.pairs, comparisons),
     )
     return made.divided_by(patient_free_limits())
 
 
 def _batches(roster: pl.DataFrame, kernels: pl.DataFrame) -> tuple[str, ...]:
     """Hospital and kernel of each patient's baseline scan; an unknown kernel is one of its own."""
-    known = roster.select(_KEY).join(kernels.select(*_KEY, "kernel"), on=_KEY, how="left", validate="1:1", maintain_order="left")
-    return tuple(known.select(b=pl.concat_str("site", pl.col("kernel").fill_null("unknown"), separator=" "))["b"])
+    known = roster.select(_KEY).join(
+        kernels.select(*_KEY, "kernel"), on=_KEY, how="left", validate="1:1", maintain_order="left"
+    )
+    return tuple(
+        known.select(b=pl.concat_str("site", pl.col("kernel").fill_null("unknown"), separator=" "))[
+            "b"
+        ]
+    )
 
 
 _Block = tuple[tuple[FeatureColumn, ...], np.ndarray]
@@ -289,21 +444,35 @@ def _roster(task: Task, cohort: pl.DataFrame) -> pl.DataFrame:
     included = cohort.filter((pl.col("task") == task.name) & pl.col("included")).sort(_KEY)
     unlabelled = included.filter(pl.col("label").is_null())["patient"].to_list()
     if included.is_empty():
-        raise DatasetError(f"task {task.name}: training_cohort includes no patient; see its column `exclusion`")
+        raise DatasetError(
+            f"task {task.name}: training_cohort includes no patient; see its column `exclusion`"
+        )
     if unlabelled:
-        raise DatasetError(f"task {task.name}: patients {', '.join(unlabelled)} are included without a label; exclude them in training_cohort")
+        raise DatasetError(
+            f"task {task.name}: patients {', '.join(unlabelled)} are included without a label; exclude them in training_cohort"
+        )
     return included.with_row_index("row")
 
 
 def _clinical_block(roster: pl.DataFrame, patients: pl.DataFrame) -> _Block:
     facts = {
-        "age_years": pl.col("age_years"), "male": pl.col("sex") == "M",
-        "former_smoker": pl.col("smoking") == "former", "current_smoker": pl.col("smoking") == "current",
-        "ecog": pl.col("ecog"), "stage_iv": pl.col("stage").str.starts_with("IV"), "pd_l1_tps": pl.col("pd_l1_tps"),
-        "egfr_mutant": pl.col("egfr") == "mutant", "alk_rearranged": pl.col("alk") == "rearranged", "line": pl.col("line"),
+        "age_years": pl.col("age_years"),
+        "male": pl.col("sex") == "M",
+        "former_smoker": pl.col("smoking") == "former",
+        "current_smoker": pl.col("smoking") == "current",
+        "ecog": pl.col("ecog"),
+        "stage_iv": pl.col("stage").str.starts_with("IV"),
+        "pd_l1_tps": pl.col("pd_l1_tps"),
+        "egfr_mutant": pl.col("egfr") == "mutant",
+        "alk_rearranged": pl.col("alk") == "rearranged",
+        "line": pl.col("line"),
     }
     frame = patients.select(*_KEY, **facts)
-    return _joined(roster, frame, [FeatureColumn(n, PD_L1 if n == "pd_l1_tps" else CLINICAL, (BASELINE,)) for n in facts])
+    return _joined(
+        roster,
+        frame,
+        [FeatureColumn(n, PD_L1 if n == "pd_l1_tps" else CLINICAL, (BASELINE,)) for n in facts],
+    )
 
 
 UNTRAINED = ("progressed_by_", "responded_by_", "no_response_after_", "short_follow_up_after_")
@@ -316,7 +485,10 @@ def build_others(task: Task, *, cohort: pl.DataFrame, **tables: Any) -> Dataset 
     Their labels mean nothing here and are False throughout.
     """
     included = pl.col("included")
-    asked = cohort.filter((pl.col("task") == task.name) & (included | pl.any_horizontal(pl.col("exclusion").str.starts_with(e) for e in UNTRAINED)))
+    asked = cohort.filter(
+        (pl.col("task") == task.name)
+        & (included | pl.any_horizontal(pl.col("exclusion").str.starts_with(e) for e in UNTRAINED))
+    )
     if asked["included"].all():
         return None
     roster = asked.sort(_KEY).with_row_index("row")
@@ -329,23 +501,45 @@ def _radiomics_block(series: LesionSeries) -> _Block:
     first = series.values[:, :, :, 0]
     n = (~np.isnan(first)).sum(axis=1)
     means = np.divide(np.nansum(first, axis=1), n, out=np.full(n.shape, np.nan), where=n > 0)
-    columns = tuple(FeatureColumn(f"{f}@{r}@{BASELINE}", RADIOMICS, (BASELINE,)) for r in series.regions for f in series.features)
+    columns = tuple(
+        FeatureColumn(f"{f}@{r}@{BASELINE}", RADIOMICS, (BASELINE,))
+        for r in series.regions
+        for f in series.features
+    )
     return columns, means.reshape(len(means), -1)
 
 
-def _size_block(task: Task, roster: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame) -> _Block:
+def _size_block(
+    task: Task, roster: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame
+) -> _Block:
     """Sum of target diameters and total target volume at baseline, and their symmetric change between the visits."""
-    sums = responses.filter(pl.col("evaluator") == "accepted").select(*_KEY, "visit", what=pl.lit("sum_mm"), value="sum_mm")
-    long = pl.concat([sums, _target_volumes(lesions).select(*_KEY, "visit", what=pl.lit("volume_mm3"), value="volume_mm3")])
+    sums = responses.filter(pl.col("evaluator") == "accepted").select(
+        *_KEY, "visit", what=pl.lit("sum_mm"), value="sum_mm"
+    )
+    long = pl.concat(
+        [
+            sums,
+            _target_volumes(lesions).select(
+                *_KEY, "visit", what=pl.lit("volume_mm3"), value="volume_mm3"
+            ),
+        ]
+    )
     frame, columns = roster.select(_KEY), []
     for what in ("sum_mm", "volume_mm3"):
-        wide = {v: long.filter((pl.col("what") == what) & (pl.col("visit") == v)).select(*_KEY, pl.col("value").alias(f"{what}@{v}"))
-                for v in task.visits}
+        wide = {
+            v: long.filter((pl.col("what") == what) & (pl.col("visit") == v)).select(
+                *_KEY, pl.col("value").alias(f"{what}@{v}")
+            )
+            for v in task.visits
+        }
         for visit_values in wide.values():
             frame = frame.join(visit_values, on=_KEY, how="left", validate="1:1")
         columns.append(FeatureColumn(f"{what}@{BASELINE}", SIZE, (BASELINE,)))
         columns += [FeatureColumn(f"{what}_change@{a}-{b}", SIZE, (a, b)) for a, b in task.pairs]
-        frame = frame.with_columns(_symmetric(f"{what}@{a}", f"{what}@{b}").alias(f"{what}_change@{a}-{b}") for a, b in task.pairs)
+        frame = frame.with_columns(
+            _symmetric(f"{what}@{a}", f"{what}@{b}").alias(f"{what}_change@{a}-{b}")
+            for a, b in task.pairs
+        )
     return _joined(roster, frame, columns)
 
 
@@ -353,10 +547,14 @@ def _target_volumes(lesions: pl.DataFrame) -> pl.DataFrame:
     """Total volume of a patient's targets at a visit; NULL where a target of the baseline was not measured there."""
     targets = lesions.filter(pl.col("role") == "target")
     volume = pl.when(pl.col("present")).then("volume_mm3").otherwise(0.0)
-    totals = targets.group_by(*_KEY, "visit").agg(volume_mm3=volume.sort_by("lesion").sum(), unmeasured=volume.is_null().sum(), n=pl.len())
+    totals = targets.group_by(*_KEY, "visit").agg(
+        volume_mm3=volume.sort_by("lesion").sum(), unmeasured=volume.is_null().sum(), n=pl.len()
+    )
     at_baseline = totals.filter(pl.col("visit") == BASELINE).select(*_KEY, n_baseline="n")
     whole = (pl.col("unmeasured") == 0) & (pl.col("n") == pl.col("n_baseline"))
-    return totals.join(at_baseline, on=_KEY, how="left").with_columns(pl.when(whole).then("volume_mm3"))
+    return totals.join(at_baseline, on=_KEY, how="left").with_columns(
+        pl.when(whole).then("volume_mm3")
+    )
 
 
 def _symmetric(before: str, after: str) -> pl.Expr:
@@ -365,19 +563,35 @@ def _symmetric(before: str, after: str) -> pl.Expr:
     return pl.when(mean > 0).then((pl.col(after) - pl.col(before)) / mean)
 
 
-def _delta_block(task: Task, roster: pl.DataFrame, delta_features: pl.DataFrame, lesions: pl.DataFrame) -> _Block:
+def _delta_block(
+    task: Task, roster: pl.DataFrame, delta_features: pl.DataFrame, lesions: pl.DataFrame
+) -> _Block:
     """Symmetric change of every feature and region: mean over the patient's lesions, weighted by volume at the earlier visit.
 
-    A vanished lesion has no features and stays out of the mean; its vanishing is told by the block `size`.
+    A vanished lesion has no features and stays out of the mean; its vanishing is told by the block
+    `size`.
     """
-    weights = lesions.select(*_KEY, "lesion", from_visit="visit", weight="volume_mm3").filter(pl.col("weight") > 0)
+    weights = lesions.select(*_KEY, "lesion", from_visit="visit", weight="volume_mm3").filter(
+        pl.col("weight") > 0
+    )
     valued = _of_pairs(task, delta_features).filter(pl.col("delta_symmetric").is_not_null())
-    weighted = valued.join(roster.select("row", *_KEY), on=_KEY).join(weights, on=[*_KEY, "lesion", "from_visit"])
+    weighted = valued.join(roster.select("row", *_KEY), on=_KEY).join(
+        weights, on=[*_KEY, "lesion", "from_visit"]
+    )
     if weighted.is_empty():
-        raise DatasetError(f"task {task.name}: delta_features has no value between {', '.join(task.visits)} for the cohort; materialise it first")
+        raise DatasetError(
+            f"task {task.name}: delta_features has no value between {', '.join(task.visits)} for the cohort; materialise it first"
+        )
     offered = weighted.select(_OFFERED).unique().sort(_OFFERED).with_row_index("column")
-    columns = (FeatureColumn(f"{feature}@{region}@{a}-{b}", DELTA, (a, b)) for feature, region, a, b in offered.select(_OFFERED).iter_rows())
-    return tuple(columns), _weighted_means(weighted.join(offered, on=_OFFERED).sort("row", "column", "lesion"), roster.height, offered.height)
+    columns = (
+        FeatureColumn(f"{feature}@{region}@{a}-{b}", DELTA, (a, b))
+        for feature, region, a, b in offered.select(_OFFERED).iter_rows()
+    )
+    return tuple(columns), _weighted_means(
+        weighted.join(offered, on=_OFFERED).sort("row", "column", "lesion"),
+        roster.height,
+        offered.height,
+    )
 
 
 _OFFERED = ["feature", "region", "from_visit", "to_visit"]
@@ -389,26 +603,40 @@ def _weighted_means(cells: pl.DataFrame, n_rows: int, n_columns: int) -> np.ndar
     weight, size = cells["weight"].to_numpy(), n_rows * n_columns
     total = np.bincount(place, weight, size)
     summed = np.bincount(place, weight * cells["delta_symmetric"].to_numpy(), size)
-    return np.divide(summed, total, out=np.full(size, np.nan), where=total > 0).reshape(n_rows, n_columns)
+    return np.divide(summed, total, out=np.full(size, np.nan), where=total > 0).reshape(
+        n_rows, n_columns
+    )
 
 
 def _dhi_block(task: Task, roster: pl.DataFrame, dhi: pl.DataFrame) -> _Block:
     """The patient's DHI between the visits with its components; columns stand even where no value could be computed."""
-    mine, frame, columns = _of_pairs(task, dhi).filter(pl.col("scope") == "patient"), roster.select(_KEY), []
+    mine, frame, columns = (
+        _of_pairs(task, dhi).filter(pl.col("scope") == "patient"),
+        roster.select(_KEY),
+        [],
+    )
     for a, b in task.pairs:
         named = {f"{name}@{a}-{b}": name for name in DHI_COLUMNS}
-        pair = mine.filter((pl.col("from_visit") == a) & (pl.col("to_visit") == b)).select(*_KEY, **named)
+        pair = mine.filter((pl.col("from_visit") == a) & (pl.col("to_visit") == b)).select(
+            *_KEY, **named
+        )
         frame = frame.join(pair, on=_KEY, how="left", validate="1:1")
         columns += [FeatureColumn(name, DHI, (a, b)) for name in named]
     return _joined(roster, frame, columns)
 
 
 def _of_pairs(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
-    pairs = pl.DataFrame(task.pairs, schema={"from_visit": pl.String, "to_visit": pl.String}, orient="row")
+    pairs = pl.DataFrame(
+        task.pairs, schema={"from_visit": pl.String, "to_visit": pl.String}, orient="row"
+    )
     return frame.join(pairs, on=["from_visit", "to_visit"], how="semi")
 
 
 def _joined(roster: pl.DataFrame, frame: pl.DataFrame, columns: list[FeatureColumn]) -> _Block:
-    values = roster.select(_KEY).join(frame, on=_KEY, how="left", validate="1:1", maintain_order="left")
-    numbers = values.select(pl.col(c.name).cast(pl.Float64).fill_null(float("nan")) for c in columns)
+    values = roster.select(_KEY).join(
+        frame, on=_KEY, how="left", validate="1:1", maintain_order="left"
+    )
+    numbers = values.select(
+        pl.col(c.name).cast(pl.Float64).fill_null(float("nan")) for c in columns
+    )
     return tuple(columns), numbers.to_numpy()

@@ -16,8 +16,8 @@ Groups = tuple[tuple[slice, slice], ...]
 def contrasts(days: Tensor) -> Tensor:
     """Bases of the components over the visits, (b, components, visits): 1; t - mean(t); the second difference's weights.
 
-    With three visits w = (1/d01, -1/d01 - 1/d12, 1/d12), orthogonal to the other two for any days. Days of one visit after
-    another count at least 1 day; the unit is DAYS_UNIT.
+    With three visits w = (1/d01, -1/d01 - 1/d12, 1/d12), orthogonal to the other two for any days.
+    Days of one visit after another count at least 1 day; the unit is DAYS_UNIT.
     """
     steps = (days[:, 1:] - days[:, :-1]).clamp(min=1.0) / DAYS_UNIT
     t = torch.cat([torch.zeros_like(days[:, :1]), steps.cumsum(dim=1)], dim=1)
@@ -33,7 +33,8 @@ def contrasts(days: Tensor) -> Tensor:
 def decompose(x: Tensor, days: Tensor) -> Tensor:
     """Level (mean), trend (OLS slope), curvature (difference of the slopes): (b, ..., v, f) to (b, ..., components, f).
 
-    The sum of the parts is the input (`reconstruct`), exactly three degrees of freedom for three visits.
+    The sum of the parts is the input (`reconstruct`), exactly three degrees of freedom for three
+    visits.
     """
     bases = contrasts(days)
     weights = bases / (bases**2).sum(dim=-1, keepdim=True)
@@ -46,27 +47,40 @@ def reconstruct(parts: Tensor, days: Tensor) -> Tensor:
     """The values at the visits: level + trend (t - mean t) + curvature w / |w|^2."""
     bases = contrasts(days)
     if bases.shape[1] > 2:
-        bases = torch.cat([bases[:, :2], bases[:, 2:] / (bases[:, 2:] ** 2).sum(dim=-1, keepdim=True)], dim=1)
+        bases = torch.cat(
+            [bases[:, :2], bases[:, 2:] / (bases[:, 2:] ** 2).sum(dim=-1, keepdim=True)], dim=1
+        )
     return torch.einsum("bcv,b...cf->b...vf", bases, parts)
 
 
 class ComponentEncoder(nn.Module):
     """One attention block over a component's tokens (a lesion's region or habitat each, and each feature over the lesions), and a logit.
 
-    `groups` are the places (regions, features) of regions with their features and, where there are any, of habitats with theirs. The nodes of each
-    group are pooled apart. A region's feature is one token, its mean over all regions; a habitat's is a token of its own in each habitat, since shares of
-    habitats add up to 1 and their mean tells nothing.
+    `groups` are the places (regions, features) of regions with their features and, where there are
+    any, of habitats with theirs. The nodes of each group are pooled apart. A region's feature is
+    one token, its mean over all regions; a habitat's is a token of its own in each habitat, since
+    shares of habitats add up to 1 and their mean tells nothing.
     """
 
-    def __init__(self, features: int, regions: int, visits: int, width: int, dropout: float, groups: Groups) -> None:
+    def __init__(
+        self, features: int, regions: int, visits: int, width: int, dropout: float, groups: Groups
+    ) -> None:
         super().__init__()
         self.groups = groups
         self.node = nn.Linear(features + visits, width)
         self.region = nn.Parameter(torch.randn(regions, width) * 0.1)
-        own = [(r.stop - r.start if i else 1) * (f.stop - f.start) for i, (r, f) in enumerate(groups)]
+        own = [
+            (r.stop - r.start if i else 1) * (f.stop - f.start) for i, (r, f) in enumerate(groups)
+        ]
         self.feature = nn.Parameter(torch.randn(2, sum(own), width) * 0.1)
         self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
-        self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
+        self.mix = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
+        )
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear((len(groups) + 1) * width, 1)
@@ -76,22 +90,35 @@ class ComponentEncoder(nn.Module):
         seen = present.amax(dim=-1)
         nodes = self.node(torch.cat([part, present], dim=-1)) + self.region
         mean, told = self._features(part, seen)
-        tokens = torch.cat([nodes.flatten(1, 2), mean[..., None] * self.feature[0] + self.feature[1]], dim=1)
+        tokens = torch.cat(
+            [nodes.flatten(1, 2), mean[..., None] * self.feature[0] + self.feature[1]], dim=1
+        )
         mask = torch.cat([seen.flatten(1), told], dim=1)
         h = tokens + self.dropout(self._attend(self.norm(tokens), mask))
         h, n = h + self.mix(h), seen[0].numel()
-        each = [(h[:, :n].unflatten(1, seen.shape[1:])[:, :, r].flatten(1, 2), seen[:, :, r].flatten(1)) for r, _ in self.groups]
-        pooled = [(a * m[..., None]).sum(dim=1) / (m.sum(dim=1, keepdim=True) + 1e-6) for a, m in (*each, (h[:, n:], told))]
+        each = [
+            (h[:, :n].unflatten(1, seen.shape[1:])[:, :, r].flatten(1, 2), seen[:, :, r].flatten(1))
+            for r, _ in self.groups
+        ]
+        pooled = [
+            (a * m[..., None]).sum(dim=1) / (m.sum(dim=1, keepdim=True) + 1e-6)
+            for a, m in (*each, (h[:, n:], told))
+        ]
         return self.head(self.dropout(torch.cat(pooled, dim=-1))).squeeze(-1)
 
     def _features(self, part: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of each feature token, and 0 where no lesion has the habitat that it is of."""
         (r, f), *habitats = self.groups
-        mean = [(part[:, :, r, f] * seen[:, :, r, None]).sum(dim=(1, 2)) / (seen[:, :, r].sum(dim=(1, 2)) + 1e-6)[:, None]]
+        mean = [
+            (part[:, :, r, f] * seen[:, :, r, None]).sum(dim=(1, 2))
+            / (seen[:, :, r].sum(dim=(1, 2)) + 1e-6)[:, None]
+        ]
         told = [torch.ones_like(mean[0])]
         for r, f in habitats:
             n = seen[:, :, r].sum(dim=1)[..., None]
-            mean.append(((part[:, :, r, f] * seen[:, :, r, None]).sum(dim=1) / (n + 1e-6)).flatten(1))
+            mean.append(
+                ((part[:, :, r, f] * seen[:, :, r, None]).sum(dim=1) / (n + 1e-6)).flatten(1)
+            )
             told.append((n > 0).to(n.dtype).expand(-1, -1, f.stop - f.start).flatten(1))
         return torch.cat(mean, dim=1), torch.cat(told, dim=1)
 
@@ -103,18 +130,44 @@ class ComponentEncoder(nn.Module):
 class DecompositionTransformer(nn.Module):
     """The sum of the components' logits; visits after the task's are cut off before anything is computed.
 
-    The last of the regions and of the features, as many as `habitats` says of each, are habitats of the lesion and what is told of those.
+    The last of the regions and of the features, as many as `habitats` says of each, are habitats of
+    the lesion and what is told of those.
     """
 
-    def __init__(self, features: int, regions: int, visits: int, *, width: int = 12, dropout: float = 0.3, habitats: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        features: int,
+        regions: int,
+        visits: int,
+        *,
+        width: int = 12,
+        dropout: float = 0.3,
+        habitats: tuple[int, int] = (0, 0),
+    ) -> None:
         super().__init__()
         self.visits = visits
         whole, told = regions - habitats[0], features - habitats[1]
-        groups = ((slice(0, whole), slice(0, told)), (slice(whole, regions), slice(told, features)))[: 1 + bool(habitats[0])]
-        self.encoders = nn.ModuleList([ComponentEncoder(features, regions, visits, width, dropout, groups) for _ in COMPONENTS[:visits]])
+        groups = (
+            (slice(0, whole), slice(0, told)),
+            (slice(whole, regions), slice(told, features)),
+        )[: 1 + bool(habitats[0])]
+        self.encoders = nn.ModuleList(
+            [
+                ComponentEncoder(features, regions, visits, width, dropout, groups)
+                for _ in COMPONENTS[:visits]
+            ]
+        )
 
-    def forward(self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor) -> Tensor:  # noqa: ARG002  # one signature for both networks
+    def forward(
+        self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor
+    ) -> Tensor:  # one signature for both networks
         """X (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l) to logits (b,)."""
-        x, present, days = x[..., : self.visits, :], present[..., : self.visits], days[:, : self.visits]
+        x, present, days = (
+            x[..., : self.visits, :],
+            present[..., : self.visits],
+            days[:, : self.visits],
+        )
         parts = decompose(x, days)
-        return torch.stack([encoder(parts[..., i, :], present) for i, encoder in enumerate(self.encoders)]).sum(dim=0)
+        return torch.stack(
+            [encoder(parts[..., i, :], present) for i, encoder in enumerate(self.encoders)]
+        ).sum(dim=0)

@@ -10,8 +10,15 @@ from importlib.metadata import distributions
 def describe_environment() -> dict[str, object]:
     """Python, operating system, processor and GPU by kind, and the version of every installed package."""
     packages = {str(d.metadata["Name"]).lower(): d.version for d in distributions()}
-    return {"python": platform.python_version(), "implementation": platform.python_implementation(), "system": platform.system(),
-            "machine": platform.machine(), "processors": os.cpu_count() or 0, "gpu": _gpu(), "packages": dict(sorted(packages.items()))}
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count() or 0,
+        "gpu": _gpu(),
+        "packages": dict(sorted(packages.items())),
+    }
 
 
 def _gpu() -> str:

@@ -16,8 +16,8 @@ from dagster_project.statistics.roc import RocPoint, auc_of_folds, roc_points
 class Evaluation:
     """The first figures of one model's out-of-fold probabilities; `models.appraisal` has the rest.
 
-    Predictive values are those at the cohort's share of responders, which enrolment by outcome fixes at about one half;
-    `statistics.predictive_values` has those at the share in practice.
+    Predictive values are those at the cohort's share of responders, which enrolment by outcome
+    fixes at about one half; `statistics.predictive_values` has those at the share in practice.
     """
 
     auc: Estimate
@@ -40,11 +40,17 @@ class Verdict:
     detail: str
 
 
-def evaluate(labels: np.ndarray, probabilities: np.ndarray, positive: np.ndarray, sites: Sequence[str], folds: int) -> Evaluation:
+def evaluate(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    positive: np.ndarray,
+    sites: Sequence[str],
+    folds: int,
+) -> Evaluation:
     """Evaluate one held-out probability per patient.
 
-    Bounds of an AUC are those for folds (`auc_of_folds`). Sensitivity and the other proportions are those of the cut-offs at hand,
-    and their exact bounds cover that (docs/benchmarks.md).
+    Bounds of an AUC are those for folds (`auc_of_folds`). Sensitivity and the other proportions are
+    those of the cut-offs at hand, and their exact bounds cover that (docs/benchmarks.md).
 
     Parameters
     ----------
@@ -68,7 +74,10 @@ def evaluate(labels: np.ndarray, probabilities: np.ndarray, positive: np.ndarray
         ppv=proportion(int(labels[positive].sum()), int(positive.sum())),
         npv=proportion(int((~labels[~positive]).sum()), int((~positive).sum())),
         brier=float(np.mean((probabilities - labels) ** 2)),
-        auc_by_site={site: auc_of_folds(labels[where == site], probabilities[where == site], folds) for site in sorted(set(sites))},
+        auc_by_site={
+            site: auc_of_folds(labels[where == site], probabilities[where == site], folds)
+            for site in sorted(set(sites))
+        },
         roc=roc_points(labels, probabilities),
     )
 
@@ -76,13 +85,21 @@ def evaluate(labels: np.ndarray, probabilities: np.ndarray, positive: np.ndarray
 def leakage_verdict(auc: float, limit: float) -> Verdict:
     """Raise the alarm where a model is better than such models are outside their own paper (published: .72-.82)."""
     if auc >= limit:
-        return Verdict("leakage_alarm", "raised", f"out-of-fold AUC {auc:.3f} >= {limit}: look for columns that contain the label before use")
+        return Verdict(
+            "leakage_alarm",
+            "raised",
+            f"out-of-fold AUC {auc:.3f} >= {limit}: look for columns that contain the label before use",
+        )
     return Verdict("leakage_alarm", "quiet", f"out-of-fold AUC {auc:.3f} < {limit}")
 
 
 def control_verdict(auc: Estimate) -> Verdict:
     """The negative control must not tell the classes apart: its interval, for folds, must not lie above 0.5."""
     if auc.value is None or auc.lower is None:
-        return Verdict("negative_control", "cannot_evaluate", f"the control's AUC has no interval: {auc.reason}")
+        return Verdict(
+            "negative_control",
+            "cannot_evaluate",
+            f"the control's AUC has no interval: {auc.reason}",
+        )
     shown = f"AUC {auc.value:.3f} ({auc.lower:.3f} to {auc.upper:.3f}) with the features permuted between patients"
     return Verdict("negative_control", "fail" if auc.lower > 0.5 else "pass", shown)

@@ -34,8 +34,8 @@ Parts = dict[tuple[str, str], np.ndarray]
 def attribute(model: NetworkModel, dataset: Dataset) -> np.ndarray:
     """Integrated gradients (Sundararajan et al. 2017) of each seed's logit: (seeds, patients, lesions, regions, visits, features).
 
-    The baseline is the training patients' mean with the same lesions and days; a patient's attributions add up to the difference
-    of the logits.
+    The baseline is the training patients' mean with the same lesions and days; a patient's
+    attributions add up to the difference of the logits.
     """
     import torch
     from captum.attr import IntegratedGradients
@@ -45,8 +45,16 @@ def attribute(model: NetworkModel, dataset: Dataset) -> np.ndarray:
     network = frame_of(model.facts)
     found = []
     for seed in range(len(next(iter(model.weights.values())))):
-        network.load_state_dict({k: torch.from_numpy(np.ascontiguousarray(v[seed])) for k, v in model.weights.items()})
-        found.append(IntegratedGradients(network).attribute(x, additional_forward_args=tuple(rest), n_steps=STEPS, internal_batch_size=256).numpy())
+        network.load_state_dict(
+            {k: torch.from_numpy(np.ascontiguousarray(v[seed])) for k, v in model.weights.items()}
+        )
+        found.append(
+            IntegratedGradients(network)
+            .attribute(
+                x, additional_forward_args=tuple(rest), n_steps=STEPS, internal_batch_size=256
+            )
+            .numpy()
+        )
     return np.stack(found)
 
 
@@ -56,7 +64,10 @@ def importance(model: NetworkModel, dataset: Dataset) -> dict[str, Any]:
     mean = each.mean(axis=0)
     total = max(float(mean.sum()), 1e-12)
     names = {"regions": (1, 2), "visits": (0, 2), "features": (0, 1)}
-    shares = {key: dict(zip(model.facts[key], (mean.sum(axis=axes) / total).tolist(), strict=True)) for key, axes in names.items()}
+    shares = {
+        key: dict(zip(model.facts[key], (mean.sum(axis=axes) / total).tolist(), strict=True))
+        for key, axes in names.items()
+    }
     return {**shares, "stability": stability(each.reshape(len(each), -1))}
 
 
@@ -68,7 +79,8 @@ def ranking(model: NetworkModel, dataset: Dataset) -> np.ndarray:
 def stability(attributions: np.ndarray) -> float | None:
     """Mean Spearman correlation between the rows over inputs that any of them uses; None for one row, a single such input or a constant row.
 
-    Inputs that no patient has are zero in every row: ranked along, they would make any two rows alike.
+    Inputs that no patient has are zero in every row: ranked along, they would make any two rows
+    alike.
     """
     used = attributions[:, (attributions != 0).any(axis=0)]
     if min(used.shape) < 2 or not np.ptp(used, axis=1).all():
@@ -79,24 +91,34 @@ def stability(attributions: np.ndarray) -> float | None:
 def contributions(model: FittedModel, dataset: Dataset) -> Parts:
     """What each input adds to each patient's logit.
 
-    1. Linear: coefficient times standardised value, which is its integrated gradient from the training patients' mean; of corrected
-       values where a correction stands before it.
+    1. Linear: coefficient times standardised value, which is its integrated gradient from the
+       training patients' mean; of corrected values where a correction stands before it.
     2. Boosting: LightGBM's TreeSHAP (Lundberg et al. 2020).
     3. Network: integrated gradients over the temperature, one row per seed; block `series`.
-    4. Stack: its members' contributions times their weights, and `member`, which is the weight times the member's own logit.
+    4. Stack: its members' contributions times their weights, and `member`, which is the weight
+       times the member's own logit.
 
-    The items of scope `block` add up to the logit less the logit at the baseline, which a network takes at the patient's own lesions
-    and days; those of region and lesion only where an input has one.
+    The items of scope `block` add up to the logit less the logit at the baseline, which a network
+    takes at the patient's own lesions and days; those of region and lesion only where an input has
+    one.
     """
     known: Mapping[type, Callable[[Any, Dataset], Parts]] = {
-        LinearModel: _linear, BoostedModel: _boosted, NetworkModel: _network, FusionModel: _stacked,
-        HarmonisedModel: _harmonised}
+        LinearModel: _linear,
+        BoostedModel: _boosted,
+        NetworkModel: _network,
+        FusionModel: _stacked,
+        HarmonisedModel: _harmonised,
+    }
     return known[type(model)](model, dataset)
 
 
 def _linear(model: LinearModel, dataset: Dataset) -> Parts:
     x = model.values(dataset)
-    return _by_column((np.where(np.isnan(x), model.medians, x) - model.means) / model.scales * model.coefficients, model.features, dataset)
+    return _by_column(
+        (np.where(np.isnan(x), model.medians, x) - model.means) / model.scales * model.coefficients,
+        model.features,
+        dataset,
+    )
 
 
 def _harmonised(model: HarmonisedModel, dataset: Dataset) -> Parts:
@@ -106,7 +128,9 @@ def _harmonised(model: HarmonisedModel, dataset: Dataset) -> Parts:
 def _boosted(model: BoostedModel, dataset: Dataset) -> Parts:
     import lightgbm
 
-    found = lightgbm.Booster(model_str=model.text).predict(model.values(dataset), pred_contrib=True, num_threads=1)
+    found = lightgbm.Booster(model_str=model.text).predict(
+        model.values(dataset), pred_contrib=True, num_threads=1
+    )
     return _by_column(np.asarray(found)[:, :-1], model.features, dataset)
 
 
@@ -124,10 +148,17 @@ def _by_column(values: np.ndarray, names: tuple[str, ...], dataset: Dataset) -> 
 def _network(model: NetworkModel, dataset: Dataset) -> Parts:
     each = attribute(model, dataset) / model.temperature
     parts: Parts = {("block", SERIES): each.sum(axis=(2, 3, 4, 5))}
-    for scope, axis, names in (("lesion", 2, [str(i) for i in range(each.shape[2])]), ("region", 3, model.facts["regions"]),
-                               ("visit", 4, model.facts["visits"]), ("feature", 5, model.facts["features"])):
+    for scope, axis, names in (
+        ("lesion", 2, [str(i) for i in range(each.shape[2])]),
+        ("region", 3, model.facts["regions"]),
+        ("visit", 4, model.facts["visits"]),
+        ("feature", 5, model.facts["features"]),
+    ):
         rest = tuple(a for a in (2, 3, 4, 5) if a != axis)
-        parts |= {(scope, name): value for name, value in zip(names, np.moveaxis(each.sum(axis=rest), 2, 0), strict=True)}
+        parts |= {
+            (scope, name): value
+            for name, value in zip(names, np.moveaxis(each.sum(axis=rest), 2, 0), strict=True)
+        }
     return parts
 
 
@@ -145,35 +176,79 @@ def _stacked(model: FusionModel, dataset: Dataset) -> Parts:
 def attribution_rows(model: FittedModel, dataset: Dataset) -> pl.DataFrame:
     """Contributions of each patient: site, patient, task, scope, item, value, spread over seeds (NULL without), simulated.
 
-    Of features the `TOP` of each patient; lesions are told by their place in the order of their names (`name_lesions`).
+    Of features the `TOP` of each patient; lesions are told by their place in the order of their
+    names (`name_lesions`).
     """
     parts = contributions(model, dataset)
-    return pl.DataFrame([row for i in range(dataset.y.size) for row in _patient_rows(parts, dataset, i)], schema=ROW)
+    return pl.DataFrame(
+        [row for i in range(dataset.y.size) for row in _patient_rows(parts, dataset, i)], schema=ROW
+    )
 
 
-ROW = {"site": pl.String(), "patient": pl.String(), "task": pl.String(), "scope": pl.String(), "item": pl.String(), "value": pl.Float64(),
-       "spread": pl.Float64(), "simulated": pl.Boolean()}
+ROW = {
+    "site": pl.String(),
+    "patient": pl.String(),
+    "task": pl.String(),
+    "scope": pl.String(),
+    "item": pl.String(),
+    "value": pl.Float64(),
+    "spread": pl.Float64(),
+    "simulated": pl.Boolean(),
+}
 """Columns of `attribution_rows`."""
 
 
 def held_out_attributions(trained: TrainedModel) -> pl.DataFrame:
     """`attribution_rows` of the patients of a training, each by the model of the fold that held the patient out."""
-    return pl.concat([attribution_rows(fit.model, trained.dataset.take(trained.fold == k)) for k, fit in enumerate(trained.fits)])
+    return pl.concat(
+        [
+            attribution_rows(fit.model, trained.dataset.take(trained.fold == k))
+            for k, fit in enumerate(trained.fits)
+        ]
+    )
 
 
 def _patient_rows(parts: Parts, dataset: Dataset, i: int) -> list[dict[str, Any]]:
     told = {key: value[:, i] for key, value in parts.items() if value[:, i].any()}
-    order = sorted((key for key in told if key[0] == "feature"), key=lambda key: -abs(float(told[key].mean())))
+    order = sorted(
+        (key for key in told if key[0] == "feature"), key=lambda key: -abs(float(told[key].mean()))
+    )
     shown = [*(key for key in told if key[0] != "feature"), *order[:TOP]]
-    who = {"site": dataset.sites[i], "patient": dataset.patients[i], "task": dataset.task.name, "simulated": bool(dataset.simulated[i])}
-    return [{**who, "scope": scope, "item": item, "value": float(told[scope, item].mean()),
-             "spread": float(told[scope, item].std()) if told[scope, item].size > 1 else None} for scope, item in shown]
+    who = {
+        "site": dataset.sites[i],
+        "patient": dataset.patients[i],
+        "task": dataset.task.name,
+        "simulated": bool(dataset.simulated[i]),
+    }
+    return [
+        {
+            **who,
+            "scope": scope,
+            "item": item,
+            "value": float(told[scope, item].mean()),
+            "spread": float(told[scope, item].std()) if told[scope, item].size > 1 else None,
+        }
+        for scope, item in shown
+    ]
 
 
-def name_lesions(rows: pl.DataFrame, lesions: pl.DataFrame, visits: tuple[str, ...]) -> pl.DataFrame:
+def name_lesions(
+    rows: pl.DataFrame, lesions: pl.DataFrame, visits: tuple[str, ...]
+) -> pl.DataFrame:
     """`attribution_rows` with the lesions' names in place of their places: sorted, those present at a visit that the task sees."""
-    seen = lesions.filter(pl.col("visit").is_in(list(visits)) & pl.col("present").fill_null(value=False))
-    places = seen.select("site", "patient", "lesion").unique().sort("site", "patient", "lesion").with_columns(
-        scope=pl.lit("lesion"), item=pl.int_range(pl.len()).over("site", "patient").cast(pl.String))
-    named = rows.join(places, on=["site", "patient", "scope", "item"], how="left", maintain_order="left")
+    seen = lesions.filter(
+        pl.col("visit").is_in(list(visits)) & pl.col("present").fill_null(value=False)
+    )
+    places = (
+        seen.select("site", "patient", "lesion")
+        .unique()
+        .sort("site", "patient", "lesion")
+        .with_columns(
+            scope=pl.lit("lesion"),
+            item=pl.int_range(pl.len()).over("site", "patient").cast(pl.String),
+        )
+    )
+    named = rows.join(
+        places, on=["site", "patient", "scope", "item"], how="left", maintain_order="left"
+    )
     return named.with_columns(item=pl.coalesce("lesion", "item")).drop("lesion")

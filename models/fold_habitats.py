@@ -11,7 +11,14 @@ import numpy as np
 import polars as pl
 
 from dagster_project.radiomics.habitat_codebook import Codebook, CodebookError, check_fold
-from dagster_project.radiomics.habitat_words import CohortWords, WordCounts, WordGrid, WordHabitats, fit_word_codebook, measure_words
+from dagster_project.radiomics.habitat_words import (
+    CohortWords,
+    WordCounts,
+    WordGrid,
+    WordHabitats,
+    fit_word_codebook,
+    measure_words,
+)
 
 if TYPE_CHECKING:
     from models.series import LesionSeries
@@ -34,7 +41,11 @@ class SeriesWords:
     @property
     def digest(self) -> bytes:
         """SHA-256 of places, words and settings."""
-        return hashlib.sha256(repr(sorted(self.settings.items())).encode() + np.ascontiguousarray(self.at).tobytes() + self.words.digest).digest()
+        return hashlib.sha256(
+            repr(sorted(self.settings.items())).encode()
+            + np.ascontiguousarray(self.at).tobytes()
+            + self.words.digest
+        ).digest()
 
     def take(self, rows: np.ndarray, patients: int) -> SeriesWords:
         """The patients of a mask, or in the order of an index without repetition; `patients` is how many there were."""
@@ -57,11 +68,19 @@ class SeriesWords:
 def place_words(cohort: CohortWords, places: pl.DataFrame, visits: Sequence[str]) -> SeriesWords:
     """The words of the lesions that have a node at a visit of the series: `places` tells site, patient, lesion, visit, row and place."""
     wanted = places.filter(pl.col("visit").is_in(list(visits))).unique(["row", "place", "visit"])
-    found = cohort.keys.with_row_index("at").join(wanted, on=["site", "patient", "lesion", "visit"]).sort("at")
-    visit = found["visit"].replace_strict({v: i for i, v in enumerate(visits)}, return_dtype=pl.Int64)
+    found = (
+        cohort.keys.with_row_index("at")
+        .join(wanted, on=["site", "patient", "lesion", "visit"])
+        .sort("at")
+    )
+    visit = found["visit"].replace_strict(
+        {v: i for i, v in enumerate(visits)}, return_dtype=pl.Int64
+    )
     kept = np.zeros(cohort.keys.height, dtype=bool)
     kept[found["at"].to_numpy()] = True
-    at = np.column_stack([found["row"].to_numpy(), found["place"].to_numpy(), visit.to_numpy()]).astype(np.int64)
+    at = np.column_stack(
+        [found["row"].to_numpy(), found["place"].to_numpy(), visit.to_numpy()]
+    ).astype(np.int64)
     return SeriesWords(at, cohort.words.take(kept), cohort.settings)
 
 
@@ -84,7 +103,9 @@ class FoldHabitats:
         if series.words is None:
             raise CodebookError("no lesion has words; materialise habitats first")
         own = series.words
-        codebook = fit_word_codebook(own.words, [patients[i] for i in own.at[:, 0]], patients, own.settings, "fold")
+        codebook = fit_word_codebook(
+            own.words, [patients[i] for i in own.at[:, 0]], patients, own.settings, "fold"
+        )
         return cls(codebook, own.words.grid)
 
     @property
@@ -92,7 +113,9 @@ class FoldHabitats:
         """The nodes' names, the least dense first."""
         return tuple(f"{PREFIX}{k + 1}" for k in range(self.codebook.count))
 
-    def apply_in_training(self, series: LesionSeries, patients: Sequence[str], training: Sequence[str]) -> LesionSeries:
+    def apply_in_training(
+        self, series: LesionSeries, patients: Sequence[str], training: Sequence[str]
+    ) -> LesionSeries:
         """`apply` for patients of whom some are about to be trained on: CodebookError unless it was fitted on exactly those."""
         if not set(training) <= set(patients):
             raise CodebookError("training patients that are not in the series")
@@ -103,8 +126,9 @@ class FoldHabitats:
         """The series with a node a habitat, and the contacts of all nodes of a lesion.
 
         1. A habitat that a lesion has not, and a lesion without words, are masked: NaN throughout.
-        2. Contacts within a lesion: of two habitats msi_i_j; of a habitat and the lesion's own node the habitat's share; of a habitat and a region
-           around the lesion msi_0_k; of two regions 1.
+        2. Contacts within a lesion: of two habitats msi_i_j; of a habitat and the lesion's own node
+           the habitat's share; of a habitat and a region around the lesion msi_0_k; of two regions
+           1.
 
         Raises
         ------
@@ -113,29 +137,54 @@ class FoldHabitats:
         """
         own = series.words
         if own is None or own.words.grid != self.grid:
-            raise ValueError("the model asks for habitats, and there are no words of its grid; materialise habitats with the protocol that the model was trained under")
+            raise ValueError(
+                "the model asks for habitats, and there are no words of its grid; materialise habitats with the protocol that the model was trained under"
+            )
         found = measure_words(own.words, self.codebook)
         regions, features = (*series.regions, *self.names), (*series.features, *FEATURES)
         patients, lesions, given, visits, told = series.values.shape
         values = np.full((patients, lesions, len(regions), visits, len(features)), np.nan)
         values[:, :, :given, :, :told] = series.values
         place = tuple(own.at.T)
-        each = np.concatenate([np.where(found.shares > 0, found.shares, np.nan)[..., None], found.features], axis=-1)
+        each = np.concatenate(
+            [np.where(found.shares > 0, found.shares, np.nan)[..., None], found.features], axis=-1
+        )
         values[place[0], place[1], given:, place[2], told:] = each
-        return replace(series, values=values, regions=regions, features=features, contacts=_contacts(found, own.at, values.shape))
+        return replace(
+            series,
+            values=values,
+            regions=regions,
+            features=features,
+            contacts=_contacts(found, own.at, values.shape),
+        )
 
     def facts(self) -> dict[str, Any]:
         """What is stored of it, as JSON."""
-        return {"codebook": asdict(self.codebook), "fingerprint": self.codebook.fingerprint, "grid": asdict(self.grid)}
+        return {
+            "codebook": asdict(self.codebook),
+            "fingerprint": self.codebook.fingerprint,
+            "grid": asdict(self.grid),
+        }
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> FoldHabitats:
         """What `facts` was called on; CodebookError where it is not a fold's, or was changed since."""
         told = facts["codebook"]
-        codebook = Codebook(**told | {"centres": tuple(tuple(map(float, c)) for c in told["centres"]), "scale": tuple(told["scale"])})
+        codebook = Codebook(
+            **told
+            | {
+                "centres": tuple(tuple(map(float, c)) for c in told["centres"]),
+                "scale": tuple(told["scale"]),
+            }
+        )
         if codebook.scope != "fold" or codebook.fingerprint != facts["fingerprint"]:
-            raise CodebookError("the stored codebook is not the one that per fold fitted; train anew")
-        return cls(codebook, WordGrid(*(tuple(facts["grid"][name]) for name in ("density_hu", "spread_hu"))))
+            raise CodebookError(
+                "the stored codebook is not the one that per fold fitted; train anew"
+            )
+        return cls(
+            codebook,
+            WordGrid(*(tuple(facts["grid"][name]) for name in ("density_hu", "spread_hu"))),
+        )
 
 
 def _contacts(found: WordHabitats, at: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -156,4 +205,10 @@ def _contacts(found: WordHabitats, at: np.ndarray, shape: tuple[int, ...]) -> np
 
 def raw_names(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The names of a stored network without those of its habitats: what a series must have."""
-    return {**facts, **{key: [n for n in facts[key] if not n.startswith(PREFIX)] for key in ("regions", "features")}}
+    return {
+        **facts,
+        **{
+            key: [n for n in facts[key] if not n.startswith(PREFIX)]
+            for key in ("regions", "features")
+        },
+    }

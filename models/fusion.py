@@ -42,7 +42,14 @@ class FusionModel:
         share = self.weights / max(self.weights.sum(), 1e-12)
         each = sigmoid(self._logits(dataset))
         between = (share * (each - (each @ share)[:, None]) ** 2).sum(axis=1)
-        within = sum((w * m.spread(dataset) ** 2 for w, m in zip(share, self.members, strict=True) if isinstance(m, NetworkModel)), np.zeros(len(each)))
+        within = sum(
+            (
+                w * m.spread(dataset) ** 2
+                for w, m in zip(share, self.members, strict=True)
+                if isinstance(m, NetworkModel)
+            ),
+            np.zeros(len(each)),
+        )
         return np.sqrt(between + within)
 
     def _logits(self, dataset: Dataset) -> np.ndarray:
@@ -51,26 +58,47 @@ class FusionModel:
     def tensors(self) -> dict[str, np.ndarray]:
         """The members' tensors under their names, and the weights."""
         own = {"stack/weights": self.weights, "stack/intercept": np.array([self.intercept])}
-        return own | {f"{n}/{k}": v for n, m in zip(self.names, self.members, strict=True) for k, v in m.tensors().items()}
+        return own | {
+            f"{n}/{k}": v
+            for n, m in zip(self.names, self.members, strict=True)
+            for k, v in m.tensors().items()
+        }
 
     def config(self) -> dict[str, Any]:
         """Kind and facts of each member."""
-        return {"members": {n: {"kind": m.kind, "model": m.config()} for n, m in zip(self.names, self.members, strict=True)}}
+        return {
+            "members": {
+                n: {"kind": m.kind, "model": m.config()}
+                for n, m in zip(self.names, self.members, strict=True)
+            }
+        }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> FusionModel:
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
+    ) -> FusionModel:
         """The model that `tensors` and `config` were taken from."""
         members = []
         for name, facts in config["members"].items():
-            own = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+            own = {
+                k.removeprefix(f"{name}/"): v
+                for k, v in tensors.items()
+                if k.startswith(f"{name}/")
+            }
             members.append(KINDS[facts["kind"]].from_tensors(own, facts["model"]))
-        return cls(tuple(config["members"]), tuple(members), tensors["stack/weights"], float(tensors["stack/intercept"][0]))
+        return cls(
+            tuple(config["members"]),
+            tuple(members),
+            tensors["stack/weights"],
+            float(tensors["stack/intercept"][0]),
+        )
 
 
 def stack_weights(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, float]:
     """Non-negative weights and intercept of least log loss on held-out logits (patients, members), slightly shrunken.
 
-    Breiman (Machine Learning 1996; 24:49-64) for why they must not be negative. The scale of the weights is the stack's temperature.
+    Breiman (Machine Learning 1996; 24:49-64) for why they must not be negative. The scale of the
+    weights is the stack's temperature.
     """
     from scipy.optimize import minimize
 
@@ -80,9 +108,17 @@ def stack_weights(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, f
         z = logits @ theta[:k] + theta[k]
         residual = sigmoid(z) - labels
         gradient = np.append(logits.T @ residual / n + 2 * SHRINKAGE * theta[:k], residual.mean())
-        return float(np.mean(np.logaddexp(0, z) - labels * z) + SHRINKAGE * (theta[:k] ** 2).sum()), gradient
+        return float(
+            np.mean(np.logaddexp(0, z) - labels * z) + SHRINKAGE * (theta[:k] ** 2).sum()
+        ), gradient
 
-    found = minimize(loss, np.append(np.full(k, 1 / k), 0.0), jac=True, method="L-BFGS-B", bounds=[(0, None)] * k + [(None, None)])
+    found = minimize(
+        loss,
+        np.append(np.full(k, 1 / k), 0.0),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * k + [(None, None)],
+    )
     return found.x[:k], float(found.x[k])
 
 
@@ -136,12 +172,15 @@ class Fusion:
         2. Weigh them by their probabilities out of inner fold.
         3. Choose the cut-off by Youden's index on the stack of those.
 
-        The strength of a penalised member was chosen on the same inner folds: its weight is flattered a little, no figure is.
+        The strength of a penalised member was chosen on the same inner folds: its weight is
+        flattered a little, no figure is.
         """
         fits = [m.fit(dataset.of_blocks(m.blocks), section, seed) for m in self.members]
         inner = np.column_stack([logit(f.inner) for f in fits if f.inner is not None])
         weights, intercept = stack_weights(dataset.y, inner)
-        model = FusionModel(tuple(m.name for m in self.members), tuple(f.model for f in fits), weights, intercept)
+        model = FusionModel(
+            tuple(m.name for m in self.members), tuple(f.model for f in fits), weights, intercept
+        )
         held_out = sigmoid(intercept + inner @ weights)
         chosen = {f"weight_{m.name}": float(w) for m, w in zip(self.members, weights, strict=True)}
         return Fit(model, youden_cutoff(dataset.y, held_out), chosen, inner=held_out)

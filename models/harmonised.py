@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dagster_project.radiomics.harmonisation import MINIMUM_BATCH, Combat, HarmonisationError, apply_combat, fit_combat
+from dagster_project.radiomics.harmonisation import (
+    MINIMUM_BATCH,
+    Combat,
+    HarmonisationError,
+    apply_combat,
+    fit_combat,
+)
 from models.baselines import Baseline, LinearModel
 from models.datasets import DELTA, RADIOMICS, Dataset, DatasetError
 from models.learners import Fit, Section
@@ -29,7 +35,8 @@ KINDS = {"combat": False, "combat_mean_only": True}
 class BatchCorrection:
     """ComBat on the radiomic columns of training patients, in the way of scikit-learn: `fitted` sees them alone, `apply` estimates nothing.
 
-    A missing value becomes the training median first. Columns that do not vary within a batch stay as they are.
+    A missing value becomes the training median first. Columns that do not vary within a batch stay
+    as they are.
     """
 
     columns: tuple[str, ...]
@@ -37,7 +44,9 @@ class BatchCorrection:
     combat: Combat
 
     @classmethod
-    def fitted(cls, dataset: Dataset, *, mean_only: bool = False, reference: str | None = None) -> BatchCorrection:
+    def fitted(
+        cls, dataset: Dataset, *, mean_only: bool = False, reference: str | None = None
+    ) -> BatchCorrection:
         """Fit on these patients; batches are hospital and kernel, and neither label nor covariates take part.
 
         Raises
@@ -51,7 +60,11 @@ class BatchCorrection:
         x = np.where(np.isnan(dataset.X), medians, dataset.X)
         vary = np.min([x[batches == b].std(axis=0) for b in np.unique(batches)], axis=0) > 0
         columns = tuple(n for n, v in zip(dataset.feature_names, vary, strict=True) if v)
-        return cls(columns, medians[vary], fit_combat(x[:, vary], batches.tolist(), reference=reference, mean_only=mean_only))
+        return cls(
+            columns,
+            medians[vary],
+            fit_combat(x[:, vary], batches.tolist(), reference=reference, mean_only=mean_only),
+        )
 
     def apply(self, dataset: Dataset) -> Dataset:
         """The data set with the columns harmonised; DatasetError where a batch was not among the training patients."""
@@ -59,7 +72,9 @@ class BatchCorrection:
         x = dataset.X.copy()
         own = dataset.values_of(self.columns)
         try:
-            x[:, place] = apply_combat(self.combat, np.where(np.isnan(own), self.medians, own), _batches(dataset))
+            x[:, place] = apply_combat(
+                self.combat, np.where(np.isnan(own), self.medians, own), _batches(dataset)
+            )
         except HarmonisationError as error:
             raise DatasetError(f"task {dataset.task.name}, harmonised: {error}") from error
         return replace(dataset, X=x)
@@ -67,7 +82,9 @@ class BatchCorrection:
 
 def _batches(dataset: Dataset) -> tuple[str, ...]:
     if dataset.batches is None:
-        raise DatasetError(f"task {dataset.task.name}, harmonised: the kernels of the scans are not there; hand over `kernels`")
+        raise DatasetError(
+            f"task {dataset.task.name}, harmonised: the kernels of the scans are not there; hand over `kernels`"
+        )
     return dataset.batches
 
 
@@ -86,22 +103,52 @@ class HarmonisedModel:
     def tensors(self) -> dict[str, np.ndarray]:
         """Numbers of the correction, a batch by its place, and of the linear model."""
         c = self.correction.combat
-        own = {"medians": self.correction.medians, "mean": c.mean, "coefficients": c.coefficients, "sd": c.sd}
-        own |= {f"shift/{i}": v for i, v in enumerate(c.shift.values())} | {f"scale/{i}": v for i, v in enumerate(c.scale.values())}
-        return {f"combat/{k}": v for k, v in own.items()} | {f"linear/{k}": v for k, v in self.linear.tensors().items()}
+        own = {
+            "medians": self.correction.medians,
+            "mean": c.mean,
+            "coefficients": c.coefficients,
+            "sd": c.sd,
+        }
+        own |= {f"shift/{i}": v for i, v in enumerate(c.shift.values())} | {
+            f"scale/{i}": v for i, v in enumerate(c.scale.values())
+        }
+        return {f"combat/{k}": v for k, v in own.items()} | {
+            f"linear/{k}": v for k, v in self.linear.tensors().items()
+        }
 
     def config(self) -> dict[str, Any]:
         """Columns and batches, in order, and the linear model's facts."""
         combat = self.correction.combat
-        return {"columns": list(self.correction.columns), "batches": [str(b) for b in combat.shift], "reference": combat.reference, "linear": self.linear.config()}
+        return {
+            "columns": list(self.correction.columns),
+            "batches": [str(b) for b in combat.shift],
+            "reference": combat.reference,
+            "linear": self.linear.config(),
+        }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> HarmonisedModel:
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
+    ) -> HarmonisedModel:
         """The model that `tensors` and `config` were taken from."""
-        own = {part: {k.removeprefix(f"{part}/"): v for k, v in tensors.items() if k.startswith(f"{part}/")} for part in ("combat", "linear")}
+        own = {
+            part: {
+                k.removeprefix(f"{part}/"): v
+                for k, v in tensors.items()
+                if k.startswith(f"{part}/")
+            }
+            for part in ("combat", "linear")
+        }
         c = own["combat"]
-        shift, scale = ({b: c[f"{part}/{i}"] for i, b in enumerate(config["batches"])} for part in ("shift", "scale"))
-        correction = BatchCorrection(tuple(config["columns"]), c["medians"], Combat(c["mean"], c["coefficients"], c["sd"], shift, scale, config.get("reference")))
+        shift, scale = (
+            {b: c[f"{part}/{i}"] for i, b in enumerate(config["batches"])}
+            for part in ("shift", "scale")
+        )
+        correction = BatchCorrection(
+            tuple(config["columns"]),
+            c["medians"],
+            Combat(c["mean"], c["coefficients"], c["sd"], shift, scale, config.get("reference")),
+        )
         return cls(correction, LinearModel.from_tensors(own["linear"], config["linear"]))
 
 
@@ -109,7 +156,8 @@ class HarmonisedModel:
 class Harmonised:
     """A `learners.Learner`: the elastic net on radiomic columns behind a correction fitted on the same training patients.
 
-    The inner folds share that correction: it sees no label, so what they choose is not flattered by one.
+    The inner folds share that correction: it sees no label, so what they choose is not flattered by
+    one.
     """
 
     name: str = NAME
@@ -120,12 +168,20 @@ class Harmonised:
 
     def fit(self, dataset: Dataset, section: Section, seed: int) -> Fit:
         """Fit the correction, then the elastic net on corrected values."""
-        correction = BatchCorrection.fitted(dataset, mean_only=self.mean_only, reference=self.reference)
-        fit = Baseline(self.name, self.blocks, "elastic_net").fit(correction.apply(dataset), section, seed)
+        correction = BatchCorrection.fitted(
+            dataset, mean_only=self.mean_only, reference=self.reference
+        )
+        fit = Baseline(self.name, self.blocks, "elastic_net").fit(
+            correction.apply(dataset), section, seed
+        )
         assert isinstance(fit.model, LinearModel)
         counts = Counter(_batches(dataset))
-        return replace(fit, model=HarmonisedModel(correction, fit.model),
-                       chosen=fit.chosen | {"batches": float(len(counts)), "batch_smallest": float(min(counts.values()))})
+        return replace(
+            fit,
+            model=HarmonisedModel(correction, fit.model),
+            chosen=fit.chosen
+            | {"batches": float(len(counts)), "batch_smallest": float(min(counts.values()))},
+        )
 
 
 def harmonised_learners(section: Section) -> list[Harmonised]:
@@ -133,16 +189,29 @@ def harmonised_learners(section: Section) -> list[Harmonised]:
     if section["harmonise"] not in KINDS:
         return []
     mean_only, reference = KINDS[section["harmonise"]], section["harmonise_reference"] or None
-    return [Harmonised(name, (block,), mean_only=mean_only, reference=reference) for name, block in ((NAME, RADIOMICS), (OF_CHANGES, DELTA))]
+    return [
+        Harmonised(name, (block,), mean_only=mean_only, reference=reference)
+        for name, block in ((NAME, RADIOMICS), (OF_CHANGES, DELTA))
+    ]
 
 
 def refusal(dataset: Dataset, section: Section) -> str | None:
     """Why ComBat cannot be fitted in every training fold of the protocol's seed; None where it can."""
     if dataset.batches is None:
         return "the kernels of the scans are not known"
-    fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["folds"], seed=section["seed"], scope=f"task {dataset.task.name}, outer folds")
+    fold = stratified_folds(
+        dataset.patients,
+        dataset.sites,
+        dataset.y,
+        folds=section["folds"],
+        seed=section["seed"],
+        scope=f"task {dataset.task.name}, outer folds",
+    )
     batches = np.asarray(dataset.batches)
-    counts = {b: min(int(((batches == b) & (fold != k)).sum()) for k in np.unique(fold)) for b in np.unique(batches)}
+    counts = {
+        b: min(int(((batches == b) & (fold != k)).sum()) for k in np.unique(fold))
+        for b in np.unique(batches)
+    }
     small = sorted(str(b) for b, n in counts.items() if n < MINIMUM_BATCH)
     if small:
         return f"ComBat refused: fewer than {MINIMUM_BATCH} training patients in {len(small)} of {len(counts)} batches of hospital and kernel, first {small[0]}"

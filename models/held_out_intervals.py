@@ -26,12 +26,21 @@ class Bounds:
     told: str
 
 
-def bound_held_out(learner: Learner, seen: Dataset, fold: np.ndarray, probabilities: np.ndarray, section: Section, seed: int) -> Bounds:
+def bound_held_out(
+    learner: Learner,
+    seen: Dataset,
+    fold: np.ndarray,
+    probabilities: np.ndarray,
+    section: Section,
+    seed: int,
+) -> Bounds:
     """Bounds of each probability out of fold, by the same jackknife as those of a new patient.
 
-    The model of fold k was trained on the other folds; they are its groups. Its patients' bounds come from models that lack fold k and one group
-    more each, so none of the models behind a bound has seen the patient. The model without j and k is the same for the patients of either: with K
-    folds there are K (K - 1) / 2 fits, each patient has K - 1 groups, and Student's t has K - 2 degrees of freedom.
+    The model of fold k was trained on the other folds; they are its groups. Its patients' bounds
+    come from models that lack fold k and one group more each, so none of the models behind a bound
+    has seen the patient. The model without j and k is the same for the patients of either: with K
+    folds there are K (K - 1) / 2 fits, each patient has K - 1 groups, and Student's t has K - 2
+    degrees of freedom.
 
     Parameters
     ----------
@@ -42,7 +51,9 @@ def bound_held_out(learner: Learner, seen: Dataset, fold: np.ndarray, probabilit
     """
     number, empty = int(fold.max()) + 1, np.full(fold.size, np.nan)
     if number < FEWEST_FOLDS:
-        return Bounds(empty, empty, f"{number} folds; a held-out patient's interval needs {FEWEST_FOLDS}")
+        return Bounds(
+            empty, empty, f"{number} folds; a held-out patient's interval needs {FEWEST_FOLDS}"
+        )
     try:
         each = _without_pairs(learner, seen, fold, section, seed)
     except (SplitError, DatasetError, HarmonisationError) as error:
@@ -54,7 +65,9 @@ def bound_held_out(learner: Learner, seen: Dataset, fold: np.ndarray, probabilit
     return Bounds(lower, upper, "jackknife over models that lack one more fold")
 
 
-def _without_pairs(learner: Learner, seen: Dataset, fold: np.ndarray, section: Section, seed: int) -> np.ndarray:
+def _without_pairs(
+    learner: Learner, seen: Dataset, fold: np.ndarray, section: Section, seed: int
+) -> np.ndarray:
     """Row j, patient i: the probability by the model without fold j and i's own; NaN where j is i's own."""
     each = np.full((fold.max() + 1, fold.size), np.nan)
     for pair in combinations(range(len(each)), 2):

@@ -17,7 +17,8 @@ Section = Mapping[str, Any]
 class FittedModel(Protocol):
     """A model that can be asked, and written as tensors and plain facts.
 
-    `from_tensors(tensors, config)` gives a model whose probabilities are the same to the last bit; `kind` finds the class again.
+    `from_tensors(tensors, config)` gives a model whose probabilities are the same to the last bit;
+    `kind` finds the class again.
     """
 
     kind: ClassVar[str]
@@ -36,7 +37,8 @@ class FittedModel(Protocol):
 class Fit:
     """A fitted model, the cut-off chosen on its own training patients out of inner fold, and what was chosen on the way.
 
-    `inner` holds the training patients' probabilities out of inner fold, which a stack learns from; `curve` the loss an epoch.
+    `inner` holds the training patients' probabilities out of inner fold, which a stack learns from;
+    `curve` the loss an epoch.
     """
 
     model: FittedModel
@@ -49,8 +51,9 @@ class Fit:
 class Learner(Protocol):
     """Something that learns from a data set and from nothing else.
 
-    `fit` receives training patients only; every choice it makes (imputation, scaling, selection, strength, cut-off) is based on them.
-    A learner with `negative_control` is given features permuted between patients, and never the registry's alias.
+    `fit` receives training patients only; every choice it makes (imputation, scaling, selection,
+    strength, cut-off) is based on them. A learner with `negative_control` is given features
+    permuted between patients, and never the registry's alias.
     """
 
     @property

@@ -37,10 +37,16 @@ def architecture(name: str, config: Mapping[str, Any]) -> nn.Module:
     from models.stgcn import SpatioTemporalGraph
 
     sizes = len(config["features"]), len(config["regions"]), len(config["visits"])
-    nodes, told = (sum(n.startswith(PREFIX) for n in config[key]) for key in ("regions", "features"))
+    nodes, told = (
+        sum(n.startswith(PREFIX) for n in config[key]) for key in ("regions", "features")
+    )
     if name == "st_gcn":
-        return SpatioTemporalGraph(*sizes, width=config["width"], dropout=config["dropout"], habitats=nodes)
-    return DecompositionTransformer(*sizes, width=config["width"], dropout=config["dropout"], habitats=(nodes, told))
+        return SpatioTemporalGraph(
+            *sizes, width=config["width"], dropout=config["dropout"], habitats=nodes
+        )
+    return DecompositionTransformer(
+        *sizes, width=config["width"], dropout=config["dropout"], habitats=(nodes, told)
+    )
 
 
 def frame_of(facts: Mapping[str, Any]) -> nn.Module:
@@ -83,7 +89,12 @@ class NetworkModel:
         """What the network is given: the nodes it knows, its own habitats among them where it has a codebook, scaled as in its training."""
         series = arrange(_series(dataset), raw_names(self.facts))
         own = self.facts.get("habitats")
-        return self.scaler.apply(_looked_at(self.facts["architecture"], FoldHabitats.from_facts(own).apply(series) if own else series))
+        return self.scaler.apply(
+            _looked_at(
+                self.facts["architecture"],
+                FoldHabitats.from_facts(own).apply(series) if own else series,
+            )
+        )
 
     def probabilities(self, dataset: Dataset) -> np.ndarray:
         """Probability of response of each row."""
@@ -95,21 +106,36 @@ class NetworkModel:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Weights of all seeds, scaler and temperature."""
-        return {**{f"weights/{k}": v for k, v in self.weights.items()}, **{f"scaler/{k}": v for k, v in self.scaler.tensors().items()},
-                "temperature": np.array([self.temperature])}
+        return {
+            **{f"weights/{k}": v for k, v in self.weights.items()},
+            **{f"scaler/{k}": v for k, v in self.scaler.tensors().items()},
+            "temperature": np.array([self.temperature]),
+        }
 
     def config(self) -> dict[str, Any]:
         """Architecture, sizes, and the names of visits, regions and features in order."""
         return dict(self.facts)
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> NetworkModel:
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
+    ) -> NetworkModel:
         """The model that `tensors` and `config` were taken from."""
-        parts = {name: {k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{name}/")} for name in ("weights", "scaler")}
-        return cls(dict(config), parts["weights"], SeriesScaler(**parts["scaler"]), float(tensors["temperature"][0]))
+        parts = {
+            name: {k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{name}/")}
+            for name in ("weights", "scaler")
+        }
+        return cls(
+            dict(config),
+            parts["weights"],
+            SeriesScaler(**parts["scaler"]),
+            float(tensors["temperature"][0]),
+        )
 
 
-def ensemble_logits(facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def ensemble_logits(
+    facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """Logits (seeds, patients) of stacked weights; dropout off, on the CPU, so that a stored model gives the same numbers everywhere.
 
     Raises
@@ -122,8 +148,12 @@ def ensemble_logits(facts: Mapping[str, Any], weights: Mapping[str, np.ndarray],
 
     network = frame_of(facts)
     stacked = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in weights.items()}
-    if {k: v.shape[1:] for k, v in stacked.items()} != {k: v.shape for k, v in network.state_dict().items()}:
-        raise ValueError(f"the stored {facts['architecture']} has weights of an older form of the network; train it anew")
+    if {k: v.shape[1:] for k, v in stacked.items()} != {
+        k: v.shape for k, v in network.state_dict().items()
+    }:
+        raise ValueError(
+            f"the stored {facts['architecture']} has weights of an older form of the network; train it anew"
+        )
     inputs = tuple(torch.from_numpy(arrays[name]) for name in inputs_of(arrays))
     with torch.no_grad():
         found = vmap(lambda w: functional_call(network, w, inputs))(stacked)
@@ -138,12 +168,16 @@ def temperature_of(labels: np.ndarray, logits: np.ndarray) -> float:
         z = logits / np.exp(log_t)
         return float(np.mean(np.logaddexp(0.0, z) - labels * z))
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(20.0)), method="bounded").x))
+    return float(
+        np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(20.0)), method="bounded").x)
+    )
 
 
 def _series(dataset: Dataset) -> LesionSeries:
     if dataset.series is None or not dataset.series.features:
-        raise DatasetError(f"task {dataset.task.name}: no lesion has a value at {', '.join(dataset.task.visits)}; materialise radiomic_features first")
+        raise DatasetError(
+            f"task {dataset.task.name}: no lesion has a value at {', '.join(dataset.task.visits)}; materialise radiomic_features first"
+        )
     return dataset.series
 
 
@@ -169,36 +203,89 @@ class Network:
         """Fit on training patients.
 
         1. Divide them into inner folds by site and label, the same as every other learner's.
-        2. Train one network on the complement of each inner fold and `network_seeds` on all, each with a codebook of habitats (where `habitat_networks`
-           names it and lesions have words) and a scaler of its own patients, which sets to 0 the features that the readers of these patients do not agree on.
+        2. Train one network on the complement of each inner fold and `network_seeds` on all, each
+           with a codebook of habitats (where `habitat_networks` names it and lesions have words)
+           and a scaler of its own patients, which sets to 0 the features that the readers of these
+           patients do not agree on.
         3. Temperature, then cut-off by Youden's index, on the inner held-out logits.
         """
         scope = f"task {dataset.task.name}, model {self.name}, inner folds"
-        fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["inner_folds"], seed=seed, scope=scope)
-        rows = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [np.arange(fold.size)] * section["network_seeds"]
-        stable = [StableFeatures.fitted(dataset.readers.take(r) if dataset.readers else None, section) for r in rows[: fold.max() + 2]]
+        fold = stratified_folds(
+            dataset.patients,
+            dataset.sites,
+            dataset.y,
+            folds=section["inner_folds"],
+            seed=seed,
+            scope=scope,
+        )
+        rows = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)] + [
+            np.arange(fold.size)
+        ] * section["network_seeds"]
+        stable = [
+            StableFeatures.fitted(dataset.readers.take(r) if dataset.readers else None, section)
+            for r in rows[: fold.max() + 2]
+        ]
         seen, habitats = self._seen(dataset, rows[: fold.max() + 2], section)
-        scalers = [SeriesScaler.fitted(own.take(r), s.unstable) for own, r, s in zip(seen, rows, stable, strict=False)]
+        scalers = [
+            SeriesScaler.fitted(own.take(r), s.unstable)
+            for own, r, s in zip(seen, rows, stable, strict=False)
+        ]
         arrays = [scaler.apply(own) for scaler, own in zip(scalers, seen, strict=True)]
-        facts = {"architecture": self.architecture, "visits": list(seen[-1].visits), "regions": list(seen[-1].regions), "features": list(seen[-1].features),
-                 "width": section["network_width"], "dropout": section["network_dropout"], **({"habitats": habitats.facts()} if habitats else {})}
-        weights, curve = train_side_by_side(facts, [*arrays, *[arrays[-1]] * (section["network_seeds"] - 1)], dataset.y, rows, section, seed)
+        facts = {
+            "architecture": self.architecture,
+            "visits": list(seen[-1].visits),
+            "regions": list(seen[-1].regions),
+            "features": list(seen[-1].features),
+            "width": section["network_width"],
+            "dropout": section["network_dropout"],
+            **({"habitats": habitats.facts()} if habitats else {}),
+        }
+        weights, curve = train_side_by_side(
+            facts,
+            [*arrays, *[arrays[-1]] * (section["network_seeds"] - 1)],
+            dataset.y,
+            rows,
+            section,
+            seed,
+        )
         inner = np.zeros(fold.size)
         for k in range(fold.max() + 1):
             held = fold == k
-            inner[held] = ensemble_logits(facts, {n: w[k : k + 1] for n, w in weights.items()}, {n: a[held] for n, a in arrays[k].items()})[0]
+            inner[held] = ensemble_logits(
+                facts,
+                {n: w[k : k + 1] for n, w in weights.items()},
+                {n: a[held] for n, a in arrays[k].items()},
+            )[0]
         temperature = temperature_of(dataset.y, inner)
-        model = NetworkModel(facts, {n: w[fold.max() + 1 :].copy() for n, w in weights.items()}, scalers[-1], temperature)
+        model = NetworkModel(
+            facts,
+            {n: w[fold.max() + 1 :].copy() for n, w in weights.items()},
+            scalers[-1],
+            temperature,
+        )
         held_out = sigmoid(inner / temperature)
         n_weights = float(sum(w[0].size for w in weights.values()))
-        return Fit(model, youden_cutoff(dataset.y, held_out), {"temperature": temperature, "n_weights": n_weights, "loss": float(curve[-1]),
-                                                                           **stable[-1].facts, **_told_of(habitats)},
-                   inner=held_out, curve=tuple(curve))
+        return Fit(
+            model,
+            youden_cutoff(dataset.y, held_out),
+            {
+                "temperature": temperature,
+                "n_weights": n_weights,
+                "loss": float(curve[-1]),
+                **stable[-1].facts,
+                **_told_of(habitats),
+            },
+            inner=held_out,
+            curve=tuple(curve),
+        )
 
-    def _seen(self, dataset: Dataset, rows: list[np.ndarray], section: Section) -> tuple[list[LesionSeries], FoldHabitats | None]:
+    def _seen(
+        self, dataset: Dataset, rows: list[np.ndarray], section: Section
+    ) -> tuple[list[LesionSeries], FoldHabitats | None]:
         """The series once a list of training rows, with the habitats that those patients gave; and the last codebook.
 
-        Where one of the lists gives no codebook there are no habitats in any: networks are trained side by side.
+        Where one of the lists gives no codebook there are no habitats in any: networks are trained
+        side by side.
         """
         series, names = _series(dataset), np.asarray(dataset.patients)
         if self.architecture not in section["habitat_networks"] or series.words is None:
@@ -207,55 +294,97 @@ class Network:
             fitted = [FoldHabitats.fitted(series.take(r), names[r].tolist()) for r in rows]
         except CodebookError:
             return [series] * len(rows), None
-        seen = [f.apply_in_training(series, names.tolist(), names[r].tolist()) for f, r in zip(fitted, rows, strict=True)]
+        seen = [
+            f.apply_in_training(series, names.tolist(), names[r].tolist())
+            for f, r in zip(fitted, rows, strict=True)
+        ]
         return [_looked_at(self.architecture, s) for s in seen], fitted[-1]
 
 
 def _told_of(habitats: FoldHabitats | None) -> dict[str, float]:
     """Counts for the log: habitats that are nodes, and the lesions and visits behind their codebook."""
-    return {"habitats": float(habitats.codebook.count), "habitat_lesions": float(habitats.codebook.n_lesions)} if habitats else {"habitats": 0.0}
+    return (
+        {
+            "habitats": float(habitats.codebook.count),
+            "habitat_lesions": float(habitats.codebook.n_lesions),
+        }
+        if habitats
+        else {"habitats": 0.0}
+    )
 
 
-def train_side_by_side(facts: Mapping[str, Any], arrays: list[dict[str, np.ndarray]], labels: np.ndarray, rows: list[np.ndarray],
-                       section: Section, seed: int) -> tuple[dict[str, np.ndarray], list[float]]:
+def train_side_by_side(
+    facts: Mapping[str, Any],
+    arrays: list[dict[str, np.ndarray]],
+    labels: np.ndarray,
+    rows: list[np.ndarray],
+    section: Section,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], list[float]]:
     """Train one network a list of rows, all at once (vmap over stacked weights); the weights, stacked, and the mean loss an epoch.
 
-    AdamW with decoupled weight decay and a cosine rate; the batches of each are drawn from its own rows alone. Results repeat for
-    the same seed on the same kind of device. On the CPU one thread works: the matrices are small, and threads that wait for one another on a busy
-    machine cost more than they save.
+    AdamW with decoupled weight decay and a cosine rate; the batches of each are drawn from its own
+    rows alone. Results repeat for the same seed on the same kind of device. On the CPU one thread
+    works: the matrices are small, and threads that wait for one another on a busy machine cost more
+    than they save.
     """
     import torch
     from threadpoolctl import threadpool_limits
 
     device = choose_device(section["device"])
-    with threadpool_limits(limits=1), torch.random.fork_rng(devices=[] if device == "cpu" else None):
+    with (
+        threadpool_limits(limits=1),
+        torch.random.fork_rng(devices=[] if device == "cpu" else None),
+    ):
         torch.manual_seed(seed)
-        return _descend(facts, _batched_inputs(arrays, device), torch.from_numpy(labels.astype(np.float32)).to(device), rows, section, seed)
+        return _descend(
+            facts,
+            _batched_inputs(arrays, device),
+            torch.from_numpy(labels.astype(np.float32)).to(device),
+            rows,
+            section,
+            seed,
+        )
 
 
 def _batched_inputs(arrays: list[dict[str, np.ndarray]], device: str) -> tuple[Tensor, ...]:
     """Once a network, since each has a codebook and a scaler of its own; what is SHARED once."""
     import torch
 
-    stacked = [arrays[0][name] if name in SHARED else np.stack([a[name] for a in arrays]) for name in inputs_of(arrays[0])]
+    stacked = [
+        arrays[0][name] if name in SHARED else np.stack([a[name] for a in arrays])
+        for name in inputs_of(arrays[0])
+    ]
     return tuple(torch.from_numpy(a).to(device) for a in stacked)
 
 
-def _descend(facts: Mapping[str, Any], inputs: tuple[Tensor, ...], labels: Tensor, rows: list[np.ndarray], section: Section,
-             seed: int) -> tuple[dict[str, np.ndarray], list[float]]:
+def _descend(
+    facts: Mapping[str, Any],
+    inputs: tuple[Tensor, ...],
+    labels: Tensor,
+    rows: list[np.ndarray],
+    section: Section,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], list[float]]:
     import torch
     from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
     networks = [architecture(facts["architecture"], facts).to(labels.device) for _ in rows]
     stacked, buffers = stack_module_state(networks)
-    weights = {k: w.detach() for k, w in stacked.items()}  # else autograd records every step a second time, and weight and gradient hold each other's graph for good
+    weights = {
+        k: w.detach() for k, w in stacked.items()
+    }  # else autograd records every step a second time, and weight and gradient hold each other's graph for good
     network = networks[0].train()
 
     def loss(w: dict[str, Tensor], b: dict[str, Tensor], y: Tensor, *batch: Tensor) -> Tensor:
-        return torch.nn.functional.binary_cross_entropy_with_logits(functional_call(network, (w, b), batch), y)
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            functional_call(network, (w, b), batch), y
+        )
 
     step = vmap(grad_and_value(loss), randomness="different")
-    optimiser = torch.optim.AdamW(weights.values(), lr=section["network_rate"], weight_decay=section["network_decay"])
+    optimiser = torch.optim.AdamW(
+        weights.values(), lr=section["network_rate"], weight_decay=section["network_decay"]
+    )
     batches = _batches(rows, section["network_batch"], np.random.default_rng(seed))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, section["network_epochs"])
     each, curve = torch.arange(len(rows), device=labels.device)[:, None], []
@@ -263,7 +392,12 @@ def _descend(facts: Mapping[str, Any], inputs: tuple[Tensor, ...], labels: Tenso
         losses = []
         for index in next(batches):
             i = torch.from_numpy(index).to(labels.device)
-            gradients, value = step(weights, buffers, labels[i], *(a[i] if k == INPUTS.index("ties") else a[each, i] for k, a in enumerate(inputs)))
+            gradients, value = step(
+                weights,
+                buffers,
+                labels[i],
+                *(a[i] if k == INPUTS.index("ties") else a[each, i] for k, a in enumerate(inputs)),
+            )
             for name, weight in weights.items():
                 weight.grad = gradients[name]
             optimiser.step()

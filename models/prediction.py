@@ -23,7 +23,9 @@ class ChampionUnusable(ValueError):
     """A registered model asks for columns that the data no longer have."""
 
     def __init__(self, served: ServedModel, why: str) -> None:
-        super().__init__(f"{served.alias} version {served.version} ({served.facts['name']}, task {served.facts['task']}) cannot be asked: {why}")
+        super().__init__(
+            f"{served.alias} version {served.version} ({served.facts['name']}, task {served.facts['task']}) cannot be asked: {why}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +67,28 @@ def predict(served: ServedModel, others: Dataset, section: Section) -> pl.DataFr
         A column that the model asks for is gone.
     """
     probability, spread = served.probabilities(others), spread_of(served.model, others)
-    low, high = jackknife_interval(probability, np.stack([fold.probabilities(others) for fold in served.folds]))
-    rows = prediction_rows(others, served.facts["name"], served.version, probability, probability >= served.facts["cutoff"], spread,
-                           served.reference.novelty(others), section)
-    return conform(rows.with_columns(alias=pl.lit(served.alias), lower=pl.Series(low), upper=pl.Series(high),
-                                     input_digest=pl.Series(input_digests(others), dtype=pl.String)), PREDICTIONS)
+    low, high = jackknife_interval(
+        probability, np.stack([fold.probabilities(others) for fold in served.folds])
+    )
+    rows = prediction_rows(
+        others,
+        served.facts["name"],
+        served.version,
+        probability,
+        probability >= served.facts["cutoff"],
+        spread,
+        served.reference.novelty(others),
+        section,
+    )
+    return conform(
+        rows.with_columns(
+            alias=pl.lit(served.alias),
+            lower=pl.Series(low),
+            upper=pl.Series(high),
+            input_digest=pl.Series(input_digests(others), dtype=pl.String),
+        ),
+        PREDICTIONS,
+    )
 
 
 def input_digests(dataset: Dataset) -> list[str]:
@@ -79,12 +98,25 @@ def input_digests(dataset: Dataset) -> list[str]:
 
 def _input_digest(dataset: Dataset, i: int) -> str:
     known, own = ~np.isnan(dataset.X[i]), np.arange(dataset.y.size) == i
-    content = [repr([(n, v) for n, v, k in zip(dataset.feature_names, dataset.X[i].tolist(), known, strict=True) if k]).encode()]
+    content = [
+        repr(
+            [
+                (n, v)
+                for n, v, k in zip(dataset.feature_names, dataset.X[i].tolist(), known, strict=True)
+                if k
+            ]
+        ).encode()
+    ]
     content += [dataset.comparisons.take(own).digest] if dataset.comparisons else []
     if dataset.series is not None:
         series = dataset.series
         lesions = np.flatnonzero(series.present[i].any(axis=(1, 2)))
         nodes = [(r, f, v) for r in series.regions for v in series.visits for f in series.features]
         content += [series.words.take(own, len(own)).digest] if series.words else []
-        content += [repr(nodes).encode(), series.values[i][lesions].tobytes(), series.days[i].tobytes(), series.ties[i][np.ix_(lesions, lesions)].tobytes()]
+        content += [
+            repr(nodes).encode(),
+            series.values[i][lesions].tobytes(),
+            series.days[i].tobytes(),
+            series.ties[i][np.ix_(lesions, lesions)].tobytes(),
+        ]
     return hashlib.sha256(b"|".join(content)).hexdigest()[:16]

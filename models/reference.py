@@ -24,7 +24,9 @@ class Reference:
         """Over the rows of the data set; a column that none of them has is NaN."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            return cls(dataset.feature_names, np.nanmean(dataset.X, axis=0), np.nanstd(dataset.X, axis=0))
+            return cls(
+                dataset.feature_names, np.nanmean(dataset.X, axis=0), np.nanstd(dataset.X, axis=0)
+            )
 
     @classmethod
     def from_tensors(cls, names: tuple[str, ...], tensors: Mapping[str, np.ndarray]) -> Reference:
@@ -38,8 +40,8 @@ class Reference:
     def novelty(self, dataset: Dataset) -> np.ndarray:
         """Root mean square of the z-scores of a row's known columns; NaN without one.
 
-        Columns that do not vary among the training patients, and those that are gone, are left out. About 1 for a patient like them;
-        it says nothing of the label.
+        Columns that do not vary among the training patients, and those that are gone, are left out.
+        About 1 for a patient like them; it says nothing of the label.
         """
         place = {name: i for i, name in enumerate(dataset.feature_names)}
         kept = [i for i, name in enumerate(self.names) if name in place]

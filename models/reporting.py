@@ -10,7 +10,8 @@ from pathlib import Path
 
 CHECKLISTS = Path(__file__).with_name("checklists.csv")
 """Items of TRIPOD+AI (BMJ 2024;385:e078378), CLEAR (Insights Imaging 2023;14:75) and METRICS (Insights Imaging 2024;15:8), each with its
-published title (tests/models/golden/README.md says by which copy) and an answer that names facts in braces. The sub-items of TRIPOD+AI are
+published title (tests/models/golden/README.md says by which copy) and an answer that names facts in
+braces. The sub-items of TRIPOD+AI are
 answered under their item, which is `partly` where one stands open."""
 
 STATUSES = ("answered", "partly", "paper", "not done", "not applicable")
@@ -41,7 +42,16 @@ def answer_items(facts: Mapping[str, str]) -> list[Item]:
     """
     with CHECKLISTS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [Item(r["guideline"], r["item"], r["title"], r["status"], (r["answer"] or WITHOUT_ANSWER[r["status"]]).format(**facts)) for r in rows]
+    return [
+        Item(
+            r["guideline"],
+            r["item"],
+            r["title"],
+            r["status"],
+            (r["answer"] or WITHOUT_ANSWER[r["status"]]).format(**facts),
+        )
+        for r in rows
+    ]
 
 
 def write_items(path: Path, items: list[Item]) -> None:
@@ -55,22 +65,37 @@ def write_items(path: Path, items: list[Item]) -> None:
 def model_card(facts: Mapping[str, str], items: list[Item]) -> str:
     """The model card in Markdown: what it is, how well it does, what its guidelines ask, and how much of that stands open."""
     counts = Counter((i.guideline, i.status) for i in items)
-    summary = "\n".join(f"| {g} | " + " | ".join(str(counts[g, s]) for s in STATUSES) + " |" for g in dict.fromkeys(i.guideline for i in items))
-    table = "\n".join(f"| {i.guideline} {i.item} | {i.title} | {i.status} | {_cell(i.answer)} |" for i in items)
-    warning = "Trained on simulated data: it says nothing of patients.\n\n" if facts["simulated"] == "true" else ""
+    summary = "\n".join(
+        f"| {g} | " + " | ".join(str(counts[g, s]) for s in STATUSES) + " |"
+        for g in dict.fromkeys(i.guideline for i in items)
+    )
+    table = "\n".join(
+        f"| {i.guideline} {i.item} | {i.title} | {i.status} | {_cell(i.answer)} |" for i in items
+    )
+    warning = (
+        "Trained on simulated data: it says nothing of patients.\n\n"
+        if facts["simulated"] == "true"
+        else ""
+    )
     warning += _amended(facts["amendments"])
-    return (f"# {facts['name']}, task {facts['task']}\n\n{warning}For research; no medical device.\n\n"
-            f"Predicts: {facts['label']}. {facts['n_patients']} patients of {facts['n_sites']} hospitals, {facts['n_positive']} responders.\n\n"
-            f"Out of fold: AUC {facts['auc']}, Brier {facts['brier']}, calibration slope {facts['calibration_slope']}; {facts['comparison']}.\n\n"
-            f"Predictive values: {facts['predictive_values']}.\n\n"
-            f"## Guidelines\n\n| guideline | {' | '.join(STATUSES)} |\n|---|{'---|' * len(STATUSES)}\n{summary}\n\n"
-            f"| item | what | status | answer |\n|---|---|---|---|\n{table}\n")
+    return (
+        f"# {facts['name']}, task {facts['task']}\n\n{warning}For research; no medical device.\n\n"
+        f"Predicts: {facts['label']}. {facts['n_patients']} patients of {facts['n_sites']} hospitals, {facts['n_positive']} responders.\n\n"
+        f"Out of fold: AUC {facts['auc']}, Brier {facts['brier']}, calibration slope {facts['calibration_slope']}; {facts['comparison']}.\n\n"
+        f"Predictive values: {facts['predictive_values']}.\n\n"
+        f"## Guidelines\n\n| guideline | {' | '.join(STATUSES)} |\n|---|{'---|' * len(STATUSES)}\n{summary}\n\n"
+        f"| item | what | status | answer |\n|---|---|---|---|\n{table}\n"
+    )
 
 
 def _amended(amendments: str) -> str:
     """The decisions by which the protocol was looser than the registration; nothing where it was not."""
     lines = "".join(f"- {line}\n" for line in amendments.splitlines())
-    return f"Trained by a protocol looser than the registration, by recorded decision:\n\n{lines}\n" if lines else ""
+    return (
+        f"Trained by a protocol looser than the registration, by recorded decision:\n\n{lines}\n"
+        if lines
+        else ""
+    )
 
 
 def _cell(text: str) -> str:

@@ -18,24 +18,46 @@ def choose_learners(dataset: Dataset, section: Section) -> tuple[list[Learner], 
     """The learners in the order in which each must be beaten, and why others are not among them.
 
     1. A baseline needs columns in its blocks: a task at T0 has no change to look at.
-    2. Radiomics and their changes behind ComBat only where `harmonise` asks for it, and each batch is large enough in each training fold.
-    3. Networks, boosting and the stack need `network_patients_minimum` patients and a measured lesion.
+    2. Radiomics and their changes behind ComBat only where `harmonise` asks for it, and each batch
+       is large enough in each training fold.
+    3. Networks, boosting and the stack need `network_patients_minimum` patients and a measured
+       lesion.
     """
-    offered = {*dataset.feature_blocks, *([SERIES] if dataset.series and dataset.series.features else [])}
+    offered = {
+        *dataset.feature_blocks,
+        *([SERIES] if dataset.series and dataset.series.features else []),
+    }
     candidates: list[Learner] = [*FURTHER, *BASELINES]
     harmonised = harmonised_learners(section)
     refused = refusal(dataset, section) if harmonised else None
     candidates += [] if refused else harmonised
     few = dataset.y.size < section["network_patients_minimum"]
-    large: list[Learner] = [Boosting(blocks=tuple(b for b in Boosting.blocks if b in offered)), *(Network(name) for name in ARCHITECTURES)]
-    left_out = {m.name: f"no column in block {', '.join(sorted(set(m.blocks) - offered))}" for m in candidates if not set(m.blocks) <= offered}
+    large: list[Learner] = [
+        Boosting(blocks=tuple(b for b in Boosting.blocks if b in offered)),
+        *(Network(name) for name in ARCHITECTURES),
+    ]
+    left_out = {
+        m.name: f"no column in block {', '.join(sorted(set(m.blocks) - offered))}"
+        for m in candidates
+        if not set(m.blocks) <= offered
+    }
     left_out |= {m.name: refused for m in harmonised if refused}
     chosen = [Remembered(m) for m in candidates if m.name not in left_out]
-    reason = (f"{dataset.y.size} patients, [model].network_patients_minimum is {section['network_patients_minimum']}" if few
-              else None if SERIES in offered else "no lesion has a measured feature")
+    reason = (
+        f"{dataset.y.size} patients, [model].network_patients_minimum is {section['network_patients_minimum']}"
+        if few
+        else None
+        if SERIES in offered
+        else "no lesion has a measured feature"
+    )
     if reason:
         return [*chosen], left_out | dict.fromkeys((*(m.name for m in large), "fusion"), reason)
     every = chosen + [Remembered(m) for m in large]
     members = [m for m in every if m.name in STACKED]
     controls = [m for m in every if m.negative_control]
-    return [*(m for m in every if not m.negative_control), Fusion(members), *controls, Network("st_gcn_control", negative_control=True)], left_out
+    return [
+        *(m for m in every if not m.negative_control),
+        Fusion(members),
+        *controls,
+        Network("st_gcn_control", negative_control=True),
+    ], left_out

@@ -43,41 +43,85 @@ class SanityCheck:
     def verdict(self) -> Verdict:
         """Pass where both shufflings change the attributions."""
         pair = (self.weights_shuffled, self.labels_shuffled)
-        shown = ", ".join(f"{name} {'none' if value is None else f'{value:.2f}'}" for name, value in vars(self).items())
-        found = "cannot_evaluate" if None in pair else "pass" if all(abs(v) < ALIKE for v in pair if v is not None) else "fail"
-        return Verdict("attribution_sanity", found, f"rank correlation of attributions: {shown}; a shuffled model's must stay below {ALIKE}")
+        shown = ", ".join(
+            f"{name} {'none' if value is None else f'{value:.2f}'}"
+            for name, value in vars(self).items()
+        )
+        found = (
+            "cannot_evaluate"
+            if None in pair
+            else "pass"
+            if all(abs(v) < ALIKE for v in pair if v is not None)
+            else "fail"
+        )
+        return Verdict(
+            "attribution_sanity",
+            found,
+            f"rank correlation of attributions: {shown}; a shuffled model's must stay below {ALIKE}",
+        )
 
 
 def check_networks(trained: Sequence[TrainedModel], section: Section) -> dict[str, SanityCheck]:
     """The check of every network of a training but the controls, by name."""
     networks = {t.name: (t.final.model, t.dataset) for t in trained if not t.negative_control}
-    return {n: check_attributions(model, data, section, section["seed"]) for n, (model, data) in networks.items() if isinstance(model, NetworkModel)}
+    return {
+        n: check_attributions(model, data, section, section["seed"])
+        for n, (model, data) in networks.items()
+        if isinstance(model, NetworkModel)
+    }
 
 
-def judge_attributions(name: str, model: FittedModel, checks: Mapping[str, SanityCheck]) -> dict[str, Verdict]:
+def judge_attributions(
+    name: str, model: FittedModel, checks: Mapping[str, SanityCheck]
+) -> dict[str, Verdict]:
     """Verdicts that a model is based on, by network: its own of a network, those of the networks it leans on of a stack; none of another model."""
     if not isinstance(model, FusionModel):
         return {name: checks[name].verdict} if name in checks else {}
     share = model.weights / max(model.weights.sum(), 1e-12)
-    return {member: checks[member].verdict for member, s in zip(model.names, share, strict=True) if s >= LEANT_ON and member in checks}
+    return {
+        member: checks[member].verdict
+        for member, s in zip(model.names, share, strict=True)
+        if s >= LEANT_ON and member in checks
+    }
 
 
-def check_attributions(model: NetworkModel, dataset: Dataset, section: Section, seed: int) -> SanityCheck:
+def check_attributions(
+    model: NetworkModel, dataset: Dataset, section: Section, seed: int
+) -> SanityCheck:
     """Attribute with the model, with its weights permuted, and with networks trained on permuted labels from another start."""
     rng = np.random.default_rng(seed)
     own = attribute(model, dataset)
-    shuffled = replace(model, weights={k: rng.permuted(v.reshape(len(v), -1), axis=1).reshape(v.shape) for k, v in model.weights.items()})
-    others = [attribute(m, dataset).mean(axis=0).ravel() for m in (shuffled, _of_shuffled_labels(model, dataset, section, rng))]
+    shuffled = replace(
+        model,
+        weights={
+            k: rng.permuted(v.reshape(len(v), -1), axis=1).reshape(v.shape)
+            for k, v in model.weights.items()
+        },
+    )
+    others = [
+        attribute(m, dataset).mean(axis=0).ravel()
+        for m in (shuffled, _of_shuffled_labels(model, dataset, section, rng))
+    ]
     weights, labels = (stability(np.stack([own.mean(axis=0).ravel(), other])) for other in others)
     return SanityCheck(stability(own.reshape(len(own), -1)), weights, labels)
 
 
-def _of_shuffled_labels(model: NetworkModel, dataset: Dataset, section: Section, rng: np.random.Generator) -> NetworkModel:
+def _of_shuffled_labels(
+    model: NetworkModel, dataset: Dataset, section: Section, rng: np.random.Generator
+) -> NetworkModel:
     """As many networks as the model has seeds, trained like it."""
     if dataset.series is None:
-        raise ValueError(f"task {dataset.task.name}: a network without series; hand over the data set that it was trained on")
+        raise ValueError(
+            f"task {dataset.task.name}: a network without series; hand over the data set that it was trained on"
+        )
     arrays = model.arrays(dataset)
     seeds = len(next(iter(model.weights.values())))
-    weights, _ = train_side_by_side(model.facts, [arrays] * seeds, rng.permutation(dataset.y), [np.arange(dataset.y.size)] * seeds, section,
-                                    int(rng.integers(2**31)))
+    weights, _ = train_side_by_side(
+        model.facts,
+        [arrays] * seeds,
+        rng.permutation(dataset.y),
+        [np.arange(dataset.y.size)] * seeds,
+        section,
+        int(rng.integers(2**31)),
+    )
     return replace(model, weights=weights)

@@ -43,7 +43,13 @@ def relevant_columns(Z: np.ndarray, y: np.ndarray, *, keeps: int, redundant: flo
 class RelevantColumns(SelectorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """`relevant_columns` as a step of a Pipeline; the columns in `always` pass unfiltered where they vary, those in `never` do not pass."""
 
-    def __init__(self, keeps: int, redundant: float, always: tuple[int, ...] = (), never: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        keeps: int,
+        redundant: float,
+        always: tuple[int, ...] = (),
+        never: tuple[int, ...] = (),
+    ) -> None:
         self.keeps = keeps
         self.redundant = redundant
         self.always = always
@@ -54,7 +60,9 @@ class RelevantColumns(SelectorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         place = np.arange(Z.shape[1])
         fixed, asked = np.isin(place, self.always), ~np.isin(place, (*self.always, *self.never))
         self.mask_ = np.where(fixed, Z.std(axis=0) > 0, False)
-        self.mask_[asked] = relevant_columns(Z[:, asked], y, keeps=self.keeps, redundant=self.redundant)
+        self.mask_[asked] = relevant_columns(
+            Z[:, asked], y, keeps=self.keeps, redundant=self.redundant
+        )
         self.n_features_in_ = Z.shape[1]
         return self
 

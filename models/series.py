@@ -62,17 +62,34 @@ class LesionSeries:
         """SHA-256 of names and values."""
         facts = repr((self.visits, self.regions, self.features, self.values.shape)).encode()
         words = self.words.digest if self.words else b""
-        return hashlib.sha256(facts + b"".join(np.ascontiguousarray(a).tobytes() for a in (self.values, self.days, self.ties)) + words).hexdigest()
+        return hashlib.sha256(
+            facts
+            + b"".join(
+                np.ascontiguousarray(a).tobytes() for a in (self.values, self.days, self.ties)
+            )
+            + words
+        ).hexdigest()
 
     def take(self, rows: np.ndarray) -> LesionSeries:
         """The rows of a mask, or in the order of an index."""
-        return replace(self, values=self.values[rows], days=self.days[rows], ties=self.ties[rows],
-                       words=self.words.take(rows, len(self.values)) if self.words else None,
-                       contacts=None if self.contacts is None else self.contacts[rows])
+        return replace(
+            self,
+            values=self.values[rows],
+            days=self.days[rows],
+            ties=self.ties[rows],
+            words=self.words.take(rows, len(self.values)) if self.words else None,
+            contacts=None if self.contacts is None else self.contacts[rows],
+        )
 
 
-def build_series(roster: pl.DataFrame, visits: Sequence[str], responses: pl.DataFrame, lesions: pl.DataFrame, features: pl.DataFrame,
-                 words: CohortWords | None = None) -> LesionSeries:
+def build_series(
+    roster: pl.DataFrame,
+    visits: Sequence[str],
+    responses: pl.DataFrame,
+    lesions: pl.DataFrame,
+    features: pl.DataFrame,
+    words: CohortWords | None = None,
+) -> LesionSeries:
     """Arrange lesions, regions and features of the visits that the task may see.
 
     Parameters
@@ -86,46 +103,97 @@ def build_series(roster: pl.DataFrame, visits: Sequence[str], responses: pl.Data
     words
         Words of the cohort's lesions; those of other visits change nothing.
 
-    A lesion reported as absent has no node at that visit. Only the lesions and features found at the visits seen take part.
+    A lesion reported as absent has no node at that visit. Only the lesions and features found at
+    the visits seen take part.
     """
     seen = pl.col("visit").is_in(list(visits))
-    lesions = lesions.filter(seen & pl.col("present").fill_null(value=False)).join(roster.select("row", *_WHO), on=_WHO)
+    lesions = lesions.filter(seen & pl.col("present").fill_null(value=False)).join(
+        roster.select("row", *_WHO), on=_WHO
+    )
     cells = _cells(lesions, features.filter(seen))
     names = tuple(sorted(cells["feature"].unique()))
     regions = (TUMOR, *sorted(set(cells["region"]) - {TUMOR}))
     places = _places(lesions)
-    shape = (roster.height, max(places["place"].to_list(), default=0) + 1, len(regions), len(visits), len(names))
+    shape = (
+        roster.height,
+        max(places["place"].to_list(), default=0) + 1,
+        len(regions),
+        len(visits),
+        len(names),
+    )
     values = np.full(shape, np.nan)
     valued = cells.join(places, on=["row", "lesion"])
-    index = [valued["row"], valued["place"], *(_codes(valued[c], n) for c, n in (("region", regions), ("visit", visits), ("feature", names)))]
+    index = [
+        valued["row"],
+        valued["place"],
+        *(
+            _codes(valued[c], n)
+            for c, n in (("region", regions), ("visit", visits), ("feature", names))
+        ),
+    ]
     values[tuple(np.asarray(i, dtype=np.int64) for i in index)] = valued["value"].to_numpy()
     placed = lesions.join(places, on=["row", "lesion"])
-    return LesionSeries(values, _days(roster, visits, responses), _ties(placed, *shape[:2]), tuple(visits), regions, names,
-                        None if words is None else place_words(words, placed.select(*_WHO, "lesion", "visit", "row", "place"), visits))
+    return LesionSeries(
+        values,
+        _days(roster, visits, responses),
+        _ties(placed, *shape[:2]),
+        tuple(visits),
+        regions,
+        names,
+        None
+        if words is None
+        else place_words(words, placed.select(*_WHO, "lesion", "visit", "row", "place"), visits),
+    )
 
 
 def _cells(lesions: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     volume = pl.col("volume_mm3")
-    own = lesions.select("row", "lesion", "visit", region=pl.lit(TUMOR), log_volume=pl.when(volume > 0).then(volume.log()), mean_hu="mean_hu")
-    measured = own.unpivot(MEASURED, index=["row", "lesion", "visit", "region"], variable_name="feature")
-    joined = features.join(lesions.select("row", *_WHO, "lesion", "visit"), on=[*_WHO, "lesion", "visit"])
+    own = lesions.select(
+        "row",
+        "lesion",
+        "visit",
+        region=pl.lit(TUMOR),
+        log_volume=pl.when(volume > 0).then(volume.log()),
+        mean_hu="mean_hu",
+    )
+    measured = own.unpivot(
+        MEASURED, index=["row", "lesion", "visit", "region"], variable_name="feature"
+    )
+    joined = features.join(
+        lesions.select("row", *_WHO, "lesion", "visit"), on=[*_WHO, "lesion", "visit"]
+    )
     columns = ["row", "lesion", "visit", "region", "feature", "value"]
-    return pl.concat([measured.select(columns), joined.select(columns)], how="vertical_relaxed").filter(pl.col("value").is_finite())
+    return pl.concat(
+        [measured.select(columns), joined.select(columns)], how="vertical_relaxed"
+    ).filter(pl.col("value").is_finite())
 
 
 def _places(lesions: pl.DataFrame) -> pl.DataFrame:
-    return lesions.select("row", "lesion").unique().sort("row", "lesion").with_columns(place=pl.int_range(pl.len()).over("row"))
+    return (
+        lesions.select("row", "lesion")
+        .unique()
+        .sort("row", "lesion")
+        .with_columns(place=pl.int_range(pl.len()).over("row"))
+    )
 
 
 def _codes(values: pl.Series, names: Sequence[str]) -> np.ndarray:
-    return values.replace_strict({name: i for i, name in enumerate(names)}, return_dtype=pl.Int64).to_numpy()
+    return values.replace_strict(
+        {name: i for i, name in enumerate(names)}, return_dtype=pl.Int64
+    ).to_numpy()
 
 
 def _days(roster: pl.DataFrame, visits: Sequence[str], responses: pl.DataFrame) -> np.ndarray:
-    found = responses.filter(pl.col("evaluator") == "accepted").select(*_WHO, "visit", "day").join(roster.select("row", *_WHO), on=_WHO)
+    found = (
+        responses.filter(pl.col("evaluator") == "accepted")
+        .select(*_WHO, "visit", "day")
+        .join(roster.select("row", *_WHO), on=_WHO)
+    )
     found = found.filter(pl.col("visit").is_in(list(visits)) & pl.col("day").is_not_null())
     days = np.full((roster.height, len(visits)), np.nan)
-    days[found["row"].to_numpy().astype(np.int64), _codes(found["visit"], visits)] = found["day"].to_numpy()
+    days[found["row"].to_numpy().astype(np.int64), _codes(found["visit"], visits)] = found[
+        "day"
+    ].to_numpy()
     return days - days[:, :1]
 
 
@@ -133,7 +201,9 @@ def _ties(placed: pl.DataFrame, patients: int, lesions: int) -> np.ndarray:
     """See LesionSeries; centroids of the first visit at which each lesion was seen."""
     first = placed.sort("visit").unique(["row", "place"], keep="first", maintain_order=True)
     where = np.full((patients, lesions, 3), np.nan)
-    axes = first.select(pl.col(f"centroid_{a}_mm").cast(pl.Float64).fill_null(float("nan")) for a in "xyz").to_numpy()
+    axes = first.select(
+        pl.col(f"centroid_{a}_mm").cast(pl.Float64).fill_null(float("nan")) for a in "xyz"
+    ).to_numpy()
     where[first["row"].to_numpy().astype(np.int64), first["place"].to_numpy()] = axes
     squared = ((where[:, :, None] - where[:, None]) ** 2).sum(axis=-1)
     ties = np.where(np.isnan(squared), 1.0, np.exp(-squared / (2 * NEIGHBOUR_MM**2)))
@@ -149,16 +219,29 @@ class SeriesScaler:
     days: np.ndarray
 
     @classmethod
-    def fitted(cls, series: LesionSeries, unstable: Collection[tuple[str, str]] = ()) -> SeriesScaler:
+    def fitted(
+        cls, series: LesionSeries, unstable: Collection[tuple[str, str]] = ()
+    ) -> SeriesScaler:
         """Fit on these patients alone; a feature that never varies, is missing throughout, or is unstable in its region, is scaled to 0."""
-        flat = series.values.transpose(2, 4, 0, 1, 3).reshape(len(series.regions), len(series.features), -1)
+        flat = series.values.transpose(2, 4, 0, 1, 3).reshape(
+            len(series.regions), len(series.features), -1
+        )
         n = (~np.isnan(flat)).sum(axis=-1)
         means = np.divide(np.nansum(flat, axis=-1), n, out=np.zeros(n.shape), where=n > 0)
-        spread = np.sqrt(np.divide(np.nansum((flat - means[..., None]) ** 2, axis=-1), n, out=np.zeros(n.shape), where=n > 0))
+        spread = np.sqrt(
+            np.divide(
+                np.nansum((flat - means[..., None]) ** 2, axis=-1),
+                n,
+                out=np.zeros(n.shape),
+                where=n > 0,
+            )
+        )
         nominal = np.arange(len(series.visits)) * 63.0
         known = [series.days[~np.isnan(series.days[:, v]), v] for v in range(len(series.visits))]
         days = np.array([np.median(k) if k.size else nominal[v] for v, k in enumerate(known)])
-        told = np.array([[(f, r) not in unstable for f in series.features] for r in series.regions], dtype=bool).reshape(spread.shape)
+        told = np.array(
+            [[(f, r) not in unstable for f in series.features] for r in series.regions], dtype=bool
+        ).reshape(spread.shape)
         return cls(means, np.where(told & (spread > 1e-9), spread, np.inf), days)
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -168,29 +251,48 @@ class SeriesScaler:
     def apply(self, series: LesionSeries) -> dict[str, np.ndarray]:
         """Arrays without NaN: standardised values, presence, days and ties, and contacts where there are any, as float32.
 
-        A value missing at a visit is the lesion's last one before it, else the mean (0); presence says which visits were seen.
+        A value missing at a visit is the lesion's last one before it, else the mean (0); presence
+        says which visits were seen.
         """
         z = (series.values - self.means[None, None, :, None]) / self.scales[None, None, :, None]
-        contacts = {} if series.contacts is None else {"contacts": series.contacts.astype(np.float32)}
-        return contacts | {"x": np.clip(carry_forward(z), -8, 8).astype(np.float32), "present": series.present.astype(np.float32),
-                "days": np.where(np.isnan(series.days), self.days, series.days).astype(np.float32), "ties": series.ties.astype(np.float32)}
+        contacts = (
+            {} if series.contacts is None else {"contacts": series.contacts.astype(np.float32)}
+        )
+        return contacts | {
+            "x": np.clip(carry_forward(z), -8, 8).astype(np.float32),
+            "present": series.present.astype(np.float32),
+            "days": np.where(np.isnan(series.days), self.days, series.days).astype(np.float32),
+            "ties": series.ties.astype(np.float32),
+        }
 
 
 def carry_forward(z: np.ndarray) -> np.ndarray:
     """Fill along the visits (last axis but one) with the last value seen, 0 where there was none."""
     filled = z.copy()
     for v in range(1, z.shape[-2]):
-        filled[..., v, :] = np.where(np.isnan(filled[..., v, :]), filled[..., v - 1, :], filled[..., v, :])
+        filled[..., v, :] = np.where(
+            np.isnan(filled[..., v, :]), filled[..., v - 1, :], filled[..., v, :]
+        )
     return np.nan_to_num(filled, nan=0.0)
 
 
 def arrange(series: LesionSeries, config: dict[str, Any]) -> LesionSeries:
     """The series with regions and features in a stored model's order; ValueError names what is gone."""
-    gone = [n for key in ("visits", "regions", "features") for n in config[key] if n not in getattr(series, key)]
+    gone = [
+        n
+        for key in ("visits", "regions", "features")
+        for n in config[key]
+        if n not in getattr(series, key)
+    ]
     if gone:
-        raise ValueError(f"the model asks for {len(gone)} of visits, regions or features that are not there, first {gone[0]}; "
-                         "measure them anew with the protocol that the model was trained under")
-    take = [[getattr(series, key).index(n) for n in config[key]] for key in ("regions", "visits", "features")]
+        raise ValueError(
+            f"the model asks for {len(gone)} of visits, regions or features that are not there, first {gone[0]}; "
+            "measure them anew with the protocol that the model was trained under"
+        )
+    take = [
+        [getattr(series, key).index(n) for n in config[key]]
+        for key in ("regions", "visits", "features")
+    ]
     values = series.values[:, :, take[0]][:, :, :, take[1]][..., take[2]]
     words = series.words.of_visits(take[1], len(series.visits)) if series.words else None
     names: dict[str, Any] = {key: tuple(config[key]) for key in ("visits", "regions", "features")}

@@ -23,7 +23,14 @@ Section = Mapping[str, Any]
 Feature = tuple[str, str]
 """A feature and the region it is measured in."""
 
-_SUMS = ("n_pairs", "mean_of_means", "squares_of_means", "mean_difference", "squares_of_differences", "largest")
+_SUMS = (
+    "n_pairs",
+    "mean_of_means",
+    "squares_of_means",
+    "mean_difference",
+    "squares_of_differences",
+    "largest",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +53,10 @@ class ReaderMoments:
     def digest(self) -> bytes:
         """SHA-256 of columns and numbers."""
         arrays = (getattr(self, name) for name in _SUMS)
-        return hashlib.sha256(repr(self.columns).encode() + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).digest()
+        return hashlib.sha256(
+            repr(self.columns).encode()
+            + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+        ).digest()
 
     def take(self, rows: np.ndarray) -> ReaderMoments:
         """The patients of a mask, or in the order of an index."""
@@ -55,8 +65,13 @@ class ReaderMoments:
     def pooled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Pairs, variance of their means, mean difference and variance of differences over all patients (Chan, Golub and LeVeque 1983)."""
         n = self.n_pairs.sum(axis=0)
-        figures = [_added(self.n_pairs, mean, squares) for mean, squares in
-                   ((self.mean_of_means, self.squares_of_means), (self.mean_difference, self.squares_of_differences))]
+        figures = [
+            _added(self.n_pairs, mean, squares)
+            for mean, squares in (
+                (self.mean_of_means, self.squares_of_means),
+                (self.mean_difference, self.squares_of_differences),
+            )
+        ]
         free = np.maximum(n - 1, 1)
         return n, figures[0][1] / free, figures[1][0], figures[1][1] / free
 
@@ -67,7 +82,9 @@ def _added(n: np.ndarray, means: np.ndarray, squares: np.ndarray) -> tuple[np.nd
     return mean, squares.sum(axis=0) + (n * (means - mean) ** 2).sum(axis=0)
 
 
-def build_moments(roster: pl.DataFrame, visits: tuple[str, ...], reader_pairs: pl.DataFrame) -> ReaderMoments:
+def build_moments(
+    roster: pl.DataFrame, visits: tuple[str, ...], reader_pairs: pl.DataFrame
+) -> ReaderMoments:
     """Arrange the moments of the roster's patients at the visits that the task may see.
 
     Parameters
@@ -77,19 +94,34 @@ def build_moments(roster: pl.DataFrame, visits: tuple[str, ...], reader_pairs: p
     reader_pairs
         site, patient, visit, region, feature and the six sums; a row of a later visit changes nothing.
     """
-    seen = reader_pairs.filter(pl.col("visit").is_in(list(visits)) & (pl.col("n_pairs") > 0)).join(roster.select("row", "site", "patient"), on=["site", "patient"])
-    offered = seen.select("feature", "region").unique().sort("feature", "region").with_row_index("column")
+    seen = reader_pairs.filter(pl.col("visit").is_in(list(visits)) & (pl.col("n_pairs") > 0)).join(
+        roster.select("row", "site", "patient"), on=["site", "patient"]
+    )
+    offered = (
+        seen.select("feature", "region").unique().sort("feature", "region").with_row_index("column")
+    )
     placed = seen.join(offered, on=["feature", "region"]).sort("row", "column", "visit")
     index = tuple(placed[c].to_numpy().astype(np.int64) for c in ("row", "column"))
     size = (roster.height, offered.height)
-    each = [ReaderMoments((), *(_filled(placed.filter(pl.col("visit") == v), name, size) for name in _SUMS)) for v in visits] if index[0].size else []
+    each = (
+        [
+            ReaderMoments(
+                (), *(_filled(placed.filter(pl.col("visit") == v), name, size) for name in _SUMS)
+            )
+            for v in visits
+        ]
+        if index[0].size
+        else []
+    )
     columns = tuple((f, r) for f, r in offered.select("feature", "region").iter_rows())
     return ReaderMoments(columns, *_of_visits(each, size))
 
 
 def _filled(placed: pl.DataFrame, name: str, size: tuple[int, int]) -> np.ndarray:
     values = np.zeros(size)
-    values[placed["row"].to_numpy().astype(np.int64), placed["column"].to_numpy().astype(np.int64)] = placed[name].cast(pl.Float64).to_numpy()
+    values[
+        placed["row"].to_numpy().astype(np.int64), placed["column"].to_numpy().astype(np.int64)
+    ] = placed[name].cast(pl.Float64).to_numpy()
     return values
 
 
@@ -99,7 +131,13 @@ def _of_visits(each: list[ReaderMoments], size: tuple[int, int]) -> list[np.ndar
         return [np.zeros(size) for _ in _SUMS]
     stacked = {name: np.stack([getattr(m, name) for m in each]) for name in _SUMS}
     n = stacked["n_pairs"]
-    means, differences = (_added(n, stacked[a], stacked[b]) for a, b in (("mean_of_means", "squares_of_means"), ("mean_difference", "squares_of_differences")))
+    means, differences = (
+        _added(n, stacked[a], stacked[b])
+        for a, b in (
+            ("mean_of_means", "squares_of_means"),
+            ("mean_difference", "squares_of_differences"),
+        )
+    )
     return [n.sum(axis=0), *means, *differences, stacked["largest"].max(axis=0)]
 
 
@@ -115,21 +153,40 @@ class StableFeatures:
     def fitted(cls, moments: ReaderMoments | None, section: Section) -> Self:
         """Judge each feature and region by ICC(2,1) over the pairs of these patients.
 
-        1. Without reads in pairs, or with fewer than `reader_pairs_minimum` of them, nothing is judged and nothing left out.
-        2. A feature is stable where the lower 95 % bound reaches `feature_icc_lower_minimum`, as in the table feature_stability. One that has no bound (copied
-           reads, no spread, fewer than two pairs) is not stable; one never measured in pairs is not judged.
-        3. Where none is stable nothing is left out either, and `unstable` is empty with `judged` above 0: the run's figures show it.
+        1. Without reads in pairs, or with fewer than `reader_pairs_minimum` of them, nothing is
+           judged and nothing left out.
+        2. A feature is stable where the lower 95 % bound reaches `feature_icc_lower_minimum`, as in
+           the table feature_stability. One that has no bound (copied reads, no spread, fewer than
+           two pairs) is not stable; one never measured in pairs is not judged.
+        3. Where none is stable nothing is left out either, and `unstable` is empty with `judged`
+           above 0: the run's figures show it.
         """
-        if moments is None or not moments.columns or moments.n_pairs.sum(axis=0).max() < section["reader_pairs_minimum"]:
+        if (
+            moments is None
+            or not moments.columns
+            or moments.n_pairs.sum(axis=0).max() < section["reader_pairs_minimum"]
+        ):
             return cls()
         keep = lower_bounds(moments) >= section["feature_icc_lower_minimum"]
-        unstable = frozenset(c for c, stable in zip(moments.columns, keep, strict=True) if not stable) if keep.any() else frozenset()
+        unstable = (
+            frozenset(c for c, stable in zip(moments.columns, keep, strict=True) if not stable)
+            if keep.any()
+            else frozenset()
+        )
         return cls(unstable, len(moments.columns), int(moments.n_pairs.sum(axis=0).max()))
 
     @property
     def facts(self) -> dict[str, float]:
         """Counts for the log; none where nothing was judged."""
-        return {"reader_pairs": float(self.pairs), "features_judged": float(self.judged), "features_unstable": float(len(self.unstable))} if self.judged else {}
+        return (
+            {
+                "reader_pairs": float(self.pairs),
+                "features_judged": float(self.judged),
+                "features_unstable": float(len(self.unstable)),
+            }
+            if self.judged
+            else {}
+        )
 
     def leaves_out(self, column: str) -> bool:
         """Whether a column named `feature@region@visits` is of an unstable feature; other columns are of none."""

@@ -45,7 +45,10 @@ from models.training import TrainedModel, best_model, gains
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KINDS = {kind.kind: kind for kind in (LinearModel, BoostedModel, NetworkModel, FusionModel, HarmonisedModel)}
+KINDS = {
+    kind.kind: kind
+    for kind in (LinearModel, BoostedModel, NetworkModel, FusionModel, HarmonisedModel)
+}
 """Classes that a stored model can be read into, by the `kind` in its config.json."""
 
 TENSORS, CONFIG = "model.safetensors", "config.json"
@@ -68,8 +71,13 @@ class GateClosedError(RuntimeError):
     """Models were handed over together with a cohort rule that closes the gate."""
 
     def __init__(self, closed: Sequence[Verdict]) -> None:
-        shown = "; ".join(f"{v.rule} at {v.scope}: {v.verdict}, figure {v.figure}, limit {v.limit}" for v in closed)
-        super().__init__(f"the gate is closed, so nothing is logged: {shown}. Train from training_cohort, which evaluates the gate first")
+        shown = "; ".join(
+            f"{v.rule} at {v.scope}: {v.verdict}, figure {v.figure}, limit {v.limit}"
+            for v in closed
+        )
+        super().__init__(
+            f"the gate is closed, so nothing is logged: {shown}. Train from training_cohort, which evaluates the gate first"
+        )
 
 
 @dataclass(frozen=True)
@@ -91,17 +99,31 @@ class _Context:
     parent: str = ""
 
 
-def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_root: Path, snapshot: int, verdicts: Sequence[Verdict],
-               protocol_digest: str, alias: str, trained_at: datetime | None = None, section: Section | None = None,
-               champion: np.ndarray | None = None, amendments: str | None = None) -> pl.DataFrame:
+def log_models(
+    trained: Sequence[TrainedModel],
+    *,
+    tracking_uri: str,
+    artifact_root: Path,
+    snapshot: int,
+    verdicts: Sequence[Verdict],
+    protocol_digest: str,
+    alias: str,
+    trained_at: datetime | None = None,
+    section: Section | None = None,
+    champion: np.ndarray | None = None,
+    amendments: str | None = None,
+) -> pl.DataFrame:
     """Log every model as a run and a registered version; the rows of model_runs.
 
-    1. A cohort rule that failed or could not be evaluated stops everything, since nothing may be trained behind a closed gate.
-    2. Each model becomes one run of the experiment of its task, and one version of the registered model of its task.
-    3. The alias goes to the version of `best_model`. A raised leakage alarm is written on run and version, and stops nothing.
+    1. A cohort rule that failed or could not be evaluated stops everything, since nothing may be
+       trained behind a closed gate.
+    2. Each model becomes one run of the experiment of its task, and one version of the registered
+       model of its task.
+    3. The alias goes to the version of `best_model`. A raised leakage alarm is written on run and
+       version, and stops nothing.
     4. All are nested in one run of the training, and each holds one run per fold.
-    5. Where `section` is given, the rule of `models.promotion` says, at its registered looks, whether that version becomes the
-       champion; the reasons are tags.
+    5. Where `section` is given, the rule of `models.promotion` says, at its registered looks,
+       whether that version becomes the champion; the reasons are tags.
 
     Parameters
     ----------
@@ -129,10 +151,19 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     artifact_root.mkdir(parents=True, exist_ok=True)
     client = _client(tracking_uri)
     context = _Context(
-        client=client, experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root), snapshot=snapshot,
-        protocol_digest=protocol_digest, verdicts=tuple(asdict(v) for v in verdicts),
-        trained_at=trained_at or datetime.now(UTC), trained=tuple(trained), alias=alias, champion=champion, section=section, amendments=amendments,
-        checks={} if section is None else check_networks(trained, section))
+        client=client,
+        experiment=_experiment(client, f"lakehouse-{trained[0].dataset.task.name}", artifact_root),
+        snapshot=snapshot,
+        protocol_digest=protocol_digest,
+        verdicts=tuple(asdict(v) for v in verdicts),
+        trained_at=trained_at or datetime.now(UTC),
+        trained=tuple(trained),
+        alias=alias,
+        champion=champion,
+        section=section,
+        amendments=amendments,
+        checks={} if section is None else check_networks(trained, section),
+    )
     with _run("training", _shared_tags(context), context) as parent:
         nested = replace(context, parent=parent)
         rows = [_log_model(model, nested) for model in trained]
@@ -141,12 +172,19 @@ def log_models(trained: Sequence[TrainedModel], *, tracking_uri: str, artifact_r
     return conform(pl.DataFrame(rows, infer_schema_length=None), MODEL_RUNS)
 
 
-def _promote(rows: Sequence[dict[str, Any]], context: _Context, section: Section) -> list[dict[str, Any]]:
+def _promote(
+    rows: Sequence[dict[str, Any]], context: _Context, section: Section
+) -> list[dict[str, Any]]:
     """Give the champion's alias to the candidate where the protocol's rule allows it; why, or why not, on version, training and row."""
-    return [_judged(model, row, context, section) if row["alias"] else row for model, row in zip(context.trained, rows, strict=True)]
+    return [
+        _judged(model, row, context, section) if row["alias"] else row
+        for model, row in zip(context.trained, rows, strict=True)
+    ]
 
 
-def _judged(model: TrainedModel, row: dict[str, Any], context: _Context, section: Section) -> dict[str, Any]:
+def _judged(
+    model: TrainedModel, row: dict[str, Any], context: _Context, section: Section
+) -> dict[str, Any]:
     name, alias = _registered_name(model.dataset.task.name, "model"), section["champion_alias"]
     looked = _looks_taken(context.client, name)
     look = look_due(model.dataset.y.size, looked, section)
@@ -157,7 +195,9 @@ def _judged(model: TrainedModel, row: dict[str, Any], context: _Context, section
     champion = None if there is None else nothing if context.champion is None else context.champion
     found = judge_promotion(model, context.trained, champion, section, context.checks, look)
     context.client.set_registered_model_tag(name, LOOK, str(look.number))
-    told = _noted(found.verdict, "; ".join(found.reasons) or "every condition is met", name, row, context)
+    told = _noted(
+        found.verdict, "; ".join(found.reasons) or "every condition is met", name, row, context
+    )
     if found.promoted:
         context.client.set_registered_model_alias(name, alias, row["model_version"])
     return {**row, **told, "alias": alias if found.promoted else row["alias"]}
@@ -168,7 +208,9 @@ def _looks_taken(client: MlflowClient, name: str) -> int:
     return int(client.get_registered_model(name).tags.get(LOOK, 0))
 
 
-def _noted(verdict: str, reasons: str, name: str, row: dict[str, Any], context: _Context) -> dict[str, str]:
+def _noted(
+    verdict: str, reasons: str, name: str, row: dict[str, Any], context: _Context
+) -> dict[str, str]:
     """The columns of a verdict, which also become tags of version and training."""
     told = {"promotion": verdict, "promotion_reasons": reasons}
     for key, value in told.items():
@@ -192,8 +234,9 @@ def _client(tracking_uri: str) -> MlflowClient:
 def _experiment(client: MlflowClient, name: str, artifact_root: Path) -> str:
     """The experiment of that name, made where there is none.
 
-    An experiment keeps its first artifact folder for ever. One that was made elsewhere (the home folder has moved since) is left as
-    it is, and a new one carries the digest of the folder behind its name.
+    An experiment keeps its first artifact folder for ever. One that was made elsewhere (the home
+    folder has moved since) is left as it is, and a new one carries the digest of the folder behind
+    its name.
     """
     location = artifact_root.resolve().as_uri()
     for candidate in (name, f"{name}-{hashlib.sha256(location.encode()).hexdigest()[:8]}"):
@@ -202,14 +245,21 @@ def _experiment(client: MlflowClient, name: str, artifact_root: Path) -> str:
             return client.create_experiment(candidate, artifact_location=location)
         if found.artifact_location == location and found.lifecycle_stage == "active":
             return found.experiment_id
-    raise RuntimeError(f"MLflow's experiment {candidate} was deleted; restore it with `mlflow experiments restore`, or start a new MLflow store")
+    raise RuntimeError(
+        f"MLflow's experiment {candidate} was deleted; restore it with `mlflow experiments restore`, or start a new MLflow store"
+    )
 
 
 def _log_model(model: TrainedModel, context: _Context) -> dict[str, Any]:
-    with _run(model.name, _tags(model, context), context) as run, tempfile.TemporaryDirectory() as folder:
+    with (
+        _run(model.name, _tags(model, context), context) as run,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         _write_artifacts(Path(folder), model, context)
         context.client.log_artifacts(run, folder)
-        context.client.log_batch(run, metrics=_metric_entities(model, context), params=_param_entities(model))
+        context.client.log_batch(
+            run, metrics=_metric_entities(model, context), params=_param_entities(model)
+        )
         _log_folds(model, replace(context, parent=run))
     alias = context.alias if model is best_model(context.trained) else None
     return _row(model, context, run, _register(model, context, run, alias), alias)
@@ -219,8 +269,12 @@ def _log_model(model: TrainedModel, context: _Context) -> dict[str, Any]:
 def _run(name: str, tags: Mapping[str, str], context: _Context) -> Iterator[str]:
     """A run, nested in the context's parent, that ends FINISHED, or FAILED where the body raises."""
     start = int(context.trained_at.timestamp() * 1000)
-    run = context.client.create_run(context.experiment, run_name=name, start_time=start,
-                                    tags={**tags, **({"mlflow.parentRunId": context.parent} if context.parent else {})})
+    run = context.client.create_run(
+        context.experiment,
+        run_name=name,
+        start_time=start,
+        tags={**tags, **({"mlflow.parentRunId": context.parent} if context.parent else {})},
+    )
     try:
         yield run.info.run_id
     except BaseException:
@@ -237,26 +291,44 @@ def _log_folds(model: TrainedModel, context: _Context) -> None:
     for k, cutoff in enumerate(model.cutoffs):
         held = model.fold == k
         auc = auc_delong(model.dataset.y[held], model.probabilities[held]).value
-        told = {"auc": auc, "cutoff": float(cutoff), "n_patients": float(held.sum()), "n_positive": float(model.dataset.y[held].sum())}
-        with _run(f"{model.name} fold {k}", {"mlflow.user": USER, "role": "fold", "fold": str(k)}, context) as run:
-            context.client.log_batch(run, metrics=[Metric(n, v, moment, 0) for n, v in told.items() if v is not None])
+        told = {
+            "auc": auc,
+            "cutoff": float(cutoff),
+            "n_patients": float(held.sum()),
+            "n_positive": float(model.dataset.y[held].sum()),
+        }
+        with _run(
+            f"{model.name} fold {k}", {"mlflow.user": USER, "role": "fold", "fold": str(k)}, context
+        ) as run:
+            context.client.log_batch(
+                run, metrics=[Metric(n, v, moment, 0) for n, v in told.items() if v is not None]
+            )
 
 
 def _shared_tags(context: _Context) -> dict[str, str]:
     """Tags of the training and of each of its models."""
     kinds = [v["verdict"] for v in context.verdicts if v["kind"] == "cohort"]
     return {
-        "mlflow.user": USER, "snapshot": str(context.snapshot), "protocol_digest": context.protocol_digest,
-        "cohort_digest": context.trained[0].cohort_digest, "gate": "open", "python": platform.python_version(), "machine": platform.machine(),
-        "gate_rules": f"{len(kinds)} cohort rules, {kinds.count('warn')} warnings", "amendments": context.amendments or "none",
+        "mlflow.user": USER,
+        "snapshot": str(context.snapshot),
+        "protocol_digest": context.protocol_digest,
+        "cohort_digest": context.trained[0].cohort_digest,
+        "gate": "open",
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "gate_rules": f"{len(kinds)} cohort rules, {kinds.count('warn')} warnings",
+        "amendments": context.amendments or "none",
     }
 
 
 def _tags(model: TrainedModel, context: _Context) -> dict[str, str]:
     return {
-        **_shared_tags(context), "role": _role(model),
-        "simulated": str(bool(model.dataset.simulated.any())).lower(), "label": model.dataset.label_definition,
-        **{v.name: v.verdict for v in model.verdicts}, **{f"{v.name}_detail": v.detail for v in model.verdicts},
+        **_shared_tags(context),
+        "role": _role(model),
+        "simulated": str(bool(model.dataset.simulated.any())).lower(),
+        "label": model.dataset.label_definition,
+        **{v.name: v.verdict for v in model.verdicts},
+        **{f"{v.name}_detail": v.detail for v in model.verdicts},
     }
 
 
@@ -268,25 +340,57 @@ def _metric_entities(model: TrainedModel, context: _Context) -> list[Any]:
     from mlflow.entities import Metric
 
     moment = int(context.trained_at.timestamp() * 1000)
-    curve = [Metric("final_training_loss", value, moment, step) for step, value in enumerate(model.final.curve)]
-    return [*(Metric(name, value, moment, 0) for name, value in figures(model, context.trained).items()), *curve]
+    curve = [
+        Metric("final_training_loss", value, moment, step)
+        for step, value in enumerate(model.final.curve)
+    ]
+    return [
+        *(
+            Metric(name, value, moment, 0)
+            for name, value in figures(model, context.trained).items()
+        ),
+        *curve,
+    ]
 
 
 def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:
     """The model's figures by name; those that cannot exist are left out, evaluation.json says why."""
-    estimates = {name: getattr(model.evaluation, name) for name in ("auc", "sensitivity", "specificity", "accuracy", "ppv", "npv")}
+    estimates = {
+        name: getattr(model.evaluation, name)
+        for name in ("auc", "sensitivity", "specificity", "accuracy", "ppv", "npv")
+    }
     estimates |= {f"auc_site_{site}": auc for site, auc in model.evaluation.auc_by_site.items()}
-    bounds = {f"{name}{end}": getattr(e, part) for name, e in estimates.items()
-              for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))}
+    bounds = {
+        f"{name}{end}": getattr(e, part)
+        for name, e in estimates.items()
+        for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
+    }
     intercept, slope = calibration(model.dataset.y, model.probabilities)
     pooled = pool_sites(model.dataset.y, model.probabilities, model.dataset.sites)
-    rest = {"brier": model.evaluation.brier, "calibration_intercept": intercept, "calibration_slope": slope,
-            "auc_sites_pooled": pooled.auc.value, "auc_sites_i2": pooled.i2, "cutoff": float(model.cutoffs.mean()), "final_cutoff": model.final.cutoff,
-            "missing_share": _missing_share(model), **gains(model, trained),
-            **{f"control_auc_{t.name}": t.auc for t in trained if t.negative_control and t is not model}}
-    appraised = {f"{name}{end}": getattr(e, part) for name, e in model.appraisal.figures.items()
-                 for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))}
-    return {name: float(value) for name, value in {**appraised, **bounds, **rest}.items() if value is not None and np.isfinite(value)}
+    rest = {
+        "brier": model.evaluation.brier,
+        "calibration_intercept": intercept,
+        "calibration_slope": slope,
+        "auc_sites_pooled": pooled.auc.value,
+        "auc_sites_i2": pooled.i2,
+        "cutoff": float(model.cutoffs.mean()),
+        "final_cutoff": model.final.cutoff,
+        "missing_share": _missing_share(model),
+        **gains(model, trained),
+        **{
+            f"control_auc_{t.name}": t.auc for t in trained if t.negative_control and t is not model
+        },
+    }
+    appraised = {
+        f"{name}{end}": getattr(e, part)
+        for name, e in model.appraisal.figures.items()
+        for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
+    }
+    return {
+        name: float(value)
+        for name, value in {**appraised, **bounds, **rest}.items()
+        if value is not None and np.isfinite(value)
+    }
 
 
 def _missing_share(model: TrainedModel) -> float:
@@ -297,9 +401,15 @@ def _param_entities(model: TrainedModel) -> list[Any]:
     from mlflow.entities import Param
 
     facts = {
-        "task": model.dataset.task.name, "landmark": model.dataset.task.landmark, "model": model.name, "kind": model.final.model.kind,
-        "blocks": ",".join(sorted(set(model.dataset.feature_blocks))), "n_patients": model.dataset.y.size,
-        "n_positive": int(model.dataset.y.sum()), "n_features": len(model.dataset.columns), "n_folds": len(model.cutoffs),
+        "task": model.dataset.task.name,
+        "landmark": model.dataset.task.landmark,
+        "model": model.name,
+        "kind": model.final.model.kind,
+        "blocks": ",".join(sorted(set(model.dataset.feature_blocks))),
+        "n_patients": model.dataset.y.size,
+        "n_positive": int(model.dataset.y.sum()),
+        "n_features": len(model.dataset.columns),
+        "n_folds": len(model.cutoffs),
         **{f"final_{name}": value for name, value in model.final.chosen.items()},
     }
     return [Param(name, str(value)) for name, value in facts.items()]
@@ -307,17 +417,29 @@ def _param_entities(model: TrainedModel) -> list[Any]:
 
 def _write_artifacts(folder: Path, model: TrainedModel, context: _Context) -> None:
     """The model, its card and guidelines, curves, evaluation, appraisal, attributions, gate and environment; none of them names a patient."""
-    save_trained(folder / "model", model, model_facts(model, context.snapshot, context.protocol_digest))
+    save_trained(
+        folder / "model", model, model_facts(model, context.snapshot, context.protocol_digest)
+    )
     for name, draw in PICTURES:
         (folder / name).write_bytes(draw(model))
     _write_roc(folder / "roc.csv", model)
     _write_json(folder / "curves.json", curves(model))
     evaluation = {k: v for k, v in asdict(model.evaluation).items() if k != "roc"}
-    _write_json(folder / "evaluation.json", {**evaluation, "verdicts": [asdict(v) for v in model.verdicts], "cutoffs": model.cutoffs.tolist()})
+    _write_json(
+        folder / "evaluation.json",
+        {
+            **evaluation,
+            "verdicts": [asdict(v) for v in model.verdicts],
+            "cutoffs": model.cutoffs.tolist(),
+        },
+    )
     _write_appraisal(folder / "appraisal", model)
     _write_json(folder / "signature.json", signature(model))
     _write_json(folder / "environment.json", describe_environment())
-    _write_json(folder / "gate_verdicts.json", {"snapshot": context.snapshot, "verdicts": list(context.verdicts)})
+    _write_json(
+        folder / "gate_verdicts.json",
+        {"snapshot": context.snapshot, "verdicts": list(context.verdicts)},
+    )
     facts = card_facts(model, context, _write_attributions(folder, model, context))
     items = answer_items(facts)
     write_items(folder / "guidelines.csv", items)
@@ -328,7 +450,9 @@ def _write_appraisal(folder: Path, model: TrainedModel) -> None:
     """Every figure and table of the appraisal, and the facts of how they were come by, whatever they are."""
     folder.mkdir()
     found = model.appraisal
-    pl.DataFrame([{"figure": name, **vars(e)} for name, e in found.figures.items()], infer_schema_length=None).write_csv(folder / "figures.csv")
+    pl.DataFrame(
+        [{"figure": name, **vars(e)} for name, e in found.figures.items()], infer_schema_length=None
+    ).write_csv(folder / "figures.csv")
     for name, table in found.tables.items():
         if table.width:
             table.write_csv(folder / f"{name}.csv")
@@ -337,8 +461,13 @@ def _write_appraisal(folder: Path, model: TrainedModel) -> None:
 
 def _write_attributions(folder: Path, model: TrainedModel, context: _Context) -> str:
     """Of a network: importance, stability over seeds, and the check by shuffling; of a stack that of the networks it leans on. The verdict in words."""
-    network, rests_on = model.final.model, judge_attributions(model.name, model.final.model, context.checks)
-    told: dict[str, Any] = importance(network, model.dataset) if isinstance(network, NetworkModel) else {}
+    network, rests_on = (
+        model.final.model,
+        judge_attributions(model.name, model.final.model, context.checks),
+    )
+    told: dict[str, Any] = (
+        importance(network, model.dataset) if isinstance(network, NetworkModel) else {}
+    )
     if check := context.checks.get(model.name):
         (folder / "attribution_sanity.png").write_bytes(sanity_png(check))
         told["sanity"] = {**asdict(check), **asdict(check.verdict)}
@@ -346,16 +475,31 @@ def _write_attributions(folder: Path, model: TrainedModel, context: _Context) ->
         told["sanity"] = {name: asdict(verdict) for name, verdict in rests_on.items()}
     if told:
         _write_json(folder / "attributions.json", told)
-    said = "; ".join(f"{'' if name == model.name else f'{name}: '}{v.verdict}, {v.detail}" for name, v in rests_on.items())
-    return said or ("not asked for" if isinstance(network, NetworkModel) else "is based on no network")
+    said = "; ".join(
+        f"{'' if name == model.name else f'{name}: '}{v.verdict}, {v.detail}"
+        for name, v in rests_on.items()
+    )
+    return said or (
+        "not asked for" if isinstance(network, NetworkModel) else "is based on no network"
+    )
 
 
 def model_facts(model: TrainedModel, snapshot: int, protocol_digest: str) -> dict[str, Any]:
     """What someone who finds the two files must know to use them."""
     task = model.dataset.task
-    return {"name": model.name, "role": _role(model), "task": task.name, "visits": list(task.visits), "landmark": task.landmark,
-            "label": model.dataset.label_definition, "cutoff": model.final.cutoff, "cohort_digest": model.cohort_digest,
-            "protocol_digest": protocol_digest, "snapshot": snapshot, "simulated": bool(model.dataset.simulated.any())}
+    return {
+        "name": model.name,
+        "role": _role(model),
+        "task": task.name,
+        "visits": list(task.visits),
+        "landmark": task.landmark,
+        "label": model.dataset.label_definition,
+        "cutoff": model.final.cutoff,
+        "cohort_digest": model.cohort_digest,
+        "protocol_digest": protocol_digest,
+        "snapshot": snapshot,
+        "simulated": bool(model.dataset.simulated.any()),
+    }
 
 
 def save_model(folder: Path, model: FittedModel, facts: Mapping[str, Any]) -> None:
@@ -363,7 +507,10 @@ def save_model(folder: Path, model: FittedModel, facts: Mapping[str, Any]) -> No
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(values) for name, values in model.tensors().items()}, folder / TENSORS)
+    save_file(
+        {name: np.ascontiguousarray(values) for name, values in model.tensors().items()},
+        folder / TENSORS,
+    )
     _write_json(folder / CONFIG, {"kind": model.kind, **facts, "model": model.config()})
 
 
@@ -391,7 +538,9 @@ def load_model(folder: Path) -> tuple[FittedModel, dict[str, Any]]:
 
     facts = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if facts["kind"] not in KINDS:
-        raise ValueError(f"{CONFIG} names the kind {facts['kind']}, known are {', '.join(KINDS)}; read it with the version that wrote it")
+        raise ValueError(
+            f"{CONFIG} names the kind {facts['kind']}, known are {', '.join(KINDS)}; read it with the version that wrote it"
+        )
     return KINDS[facts["kind"]].from_tensors(load_file(folder / TENSORS), facts["model"]), facts
 
 
@@ -445,7 +594,9 @@ def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedMod
     """
     found = find_served(tracking_uri, task, (alias,))
     if found is None:
-        raise LookupError(f"no model of task {task} carries the alias {alias}; materialise model_runs, or see the tag promotion_reasons of the newest version")
+        raise LookupError(
+            f"no model of task {task} carries the alias {alias}; materialise model_runs, or see the tag promotion_reasons of the newest version"
+        )
     served = load_served(tracking_uri, found)
     return served.model, dict(served.facts)
 
@@ -453,7 +604,9 @@ def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedMod
 def aliases_held(tracking_uri: str, task: str, aliases: Sequence[str]) -> dict[str, str]:
     """The alias that each run's version holds now, of several the first; by run."""
     client, name = _client(tracking_uri), _registered_name(task, "model")
-    held = [found for alias in reversed(aliases) if (found := find_registered(client, name, (alias,)))]
+    held = [
+        found for alias in reversed(aliases) if (found := find_registered(client, name, (alias,)))
+    ]
     return {found.run: found.alias for found in held}
 
 
@@ -472,31 +625,65 @@ def _register(model: TrainedModel, context: _Context, run: str, alias: str | Non
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     alarm = {v.name: v.verdict for v in model.verdicts}
-    tags = {"model": model.name, "snapshot": str(context.snapshot), "cohort_digest": model.cohort_digest, **alarm}
-    version = str(context.client.create_model_version(name, source=f"runs:/{run}/model", run_id=run, tags=tags).version)
+    tags = {
+        "model": model.name,
+        "snapshot": str(context.snapshot),
+        "cohort_digest": model.cohort_digest,
+        **alarm,
+    }
+    version = str(
+        context.client.create_model_version(
+            name, source=f"runs:/{run}/model", run_id=run, tags=tags
+        ).version
+    )
     if alias:
         context.client.set_registered_model_alias(name, alias, version)
     return version
 
 
-def _row(model: TrainedModel, context: _Context, run: str, version: str, alias: str | None) -> dict[str, Any]:
+def _row(
+    model: TrainedModel, context: _Context, run: str, version: str, alias: str | None
+) -> dict[str, Any]:
     e, data = model.evaluation, model.dataset
     return {
-        "task": data.task.name, "model": model.name, "model_version": version, "mlflow_run_id": run, "alias": alias,
-        "promotion": None, "promotion_reasons": None,
-        "n_patients": data.y.size, "n_positive": int(data.y.sum()), "n_features": len(data.columns),
-        "auc": e.auc.value, "auc_lower": e.auc.lower, "auc_upper": e.auc.upper, "sensitivity": e.sensitivity.value,
-        "specificity": e.specificity.value, "accuracy": e.accuracy.value, "ppv": e.ppv.value, "npv": e.npv.value, **_in_practice(model), "brier": e.brier, "cutoff": float(model.cutoffs.mean()),
-        "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest,
-        "amendments": context.amendments, "snapshot": context.snapshot,
-        "trained_at": context.trained_at, "simulated": bool(data.simulated.any()),
+        "task": data.task.name,
+        "model": model.name,
+        "model_version": version,
+        "mlflow_run_id": run,
+        "alias": alias,
+        "promotion": None,
+        "promotion_reasons": None,
+        "n_patients": data.y.size,
+        "n_positive": int(data.y.sum()),
+        "n_features": len(data.columns),
+        "auc": e.auc.value,
+        "auc_lower": e.auc.lower,
+        "auc_upper": e.auc.upper,
+        "sensitivity": e.sensitivity.value,
+        "specificity": e.specificity.value,
+        "accuracy": e.accuracy.value,
+        "ppv": e.ppv.value,
+        "npv": e.npv.value,
+        **_in_practice(model),
+        "brier": e.brier,
+        "cutoff": float(model.cutoffs.mean()),
+        "cohort_digest": model.cohort_digest,
+        "protocol_digest": context.protocol_digest,
+        "amendments": context.amendments,
+        "snapshot": context.snapshot,
+        "trained_at": context.trained_at,
+        "simulated": bool(data.simulated.any()),
     }
 
 
 def _in_practice(model: TrainedModel) -> dict[str, float | None]:
     """Predictive values at the share of responders in practice, with bounds, as columns of model_runs."""
     found = {name: model.appraisal.figures[name] for name in ("ppv_in_practice", "npv_in_practice")}
-    return {f"{name}{end}": getattr(e, part) for name, e in found.items() for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))}
+    return {
+        f"{name}{end}": getattr(e, part)
+        for name, e in found.items()
+        for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
+    }
 
 
 def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
@@ -505,7 +692,9 @@ def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
     for run in runs:
         client.set_tag(run, WITHDRAWN, "true")
         for found in client.search_model_versions(f"run_id = '{run}'"):
-            version = client.get_model_version(found.name, str(found.version))  # a search does not tell aliases
+            version = client.get_model_version(
+                found.name, str(found.version)
+            )  # a search does not tell aliases
             client.set_model_version_tag(version.name, str(version.version), WITHDRAWN, "true")
             for alias in version.aliases:
                 client.delete_registered_model_alias(version.name, alias)
@@ -514,28 +703,61 @@ def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
 def signature(model: TrainedModel) -> dict[str, Any]:
     """What the model takes and gives, by name, block and visits."""
     series = model.dataset.series
-    return {"columns": [asdict(c) for c in model.dataset.columns], "output": "probability of response, 0 to 1",
-            "series": {k: list(getattr(series, k)) for k in ("visits", "regions", "features")} if series else None}
+    return {
+        "columns": [asdict(c) for c in model.dataset.columns],
+        "output": "probability of response, 0 to 1",
+        "series": {k: list(getattr(series, k)) for k in ("visits", "regions", "features")}
+        if series
+        else None,
+    }
 
 
 def card_facts(model: TrainedModel, context: _Context, sanity: str) -> dict[str, str]:
     """What the model card and the guidelines' answers are filled in with."""
     told, data = figures(model, context.trained), model.dataset
     slope = told.get("calibration_slope")
-    gained = "; ".join(f"AUC {told[k]:+.3f} over {k.removeprefix('auc_gain_over_')} (p {told[f'{k}_p']:.2g})" for k in told if f"{k}_p" in told)
+    gained = "; ".join(
+        f"AUC {told[k]:+.3f} over {k.removeprefix('auc_gain_over_')} (p {told[f'{k}_p']:.2g})"
+        for k in told
+        if f"{k}_p" in told
+    )
     return {
-        "name": model.name, "task": data.task.name, "landmark": data.task.landmark, "visits": ", ".join(data.task.visits), "label": data.label_definition,
-        "kind": model.final.model.kind, "blocks": ", ".join(sorted(set(data.feature_blocks))) or "series", "n_features": str(len(data.columns)),
-        "n_patients": str(data.y.size), "n_positive": str(int(data.y.sum())), "n_sites": str(len(set(data.sites))), "n_folds": str(len(model.cutoffs)),
-        "prevalence": f"{data.y.mean():.1%}", "predictive_values": _told_predictive_values(model), "missing_share": f"{told.get('missing_share', 0.0):.1%}", "snapshot": str(context.snapshot),
-        "cohort_digest": model.cohort_digest, "protocol_digest": context.protocol_digest, "amendments": context.amendments or "", "simulated": str(bool(data.simulated.any())).lower(),
-        "auc": shown(model.evaluation.auc), "brier": f"{told['brier']:.3f}", "calibration_slope": "none" if slope is None else f"{slope:.2f}",
-        "final_cutoff": f"{told['final_cutoff']:.3f}", "comparison": gained or "no reference model was compared with it", "sanity": sanity}
+        "name": model.name,
+        "task": data.task.name,
+        "landmark": data.task.landmark,
+        "visits": ", ".join(data.task.visits),
+        "label": data.label_definition,
+        "kind": model.final.model.kind,
+        "blocks": ", ".join(sorted(set(data.feature_blocks))) or "series",
+        "n_features": str(len(data.columns)),
+        "n_patients": str(data.y.size),
+        "n_positive": str(int(data.y.sum())),
+        "n_sites": str(len(set(data.sites))),
+        "n_folds": str(len(model.cutoffs)),
+        "prevalence": f"{data.y.mean():.1%}",
+        "predictive_values": _told_predictive_values(model),
+        "missing_share": f"{told.get('missing_share', 0.0):.1%}",
+        "snapshot": str(context.snapshot),
+        "cohort_digest": model.cohort_digest,
+        "protocol_digest": context.protocol_digest,
+        "amendments": context.amendments or "",
+        "simulated": str(bool(data.simulated.any())).lower(),
+        "auc": shown(model.evaluation.auc),
+        "brier": f"{told['brier']:.3f}",
+        "calibration_slope": "none" if slope is None else f"{slope:.2f}",
+        "final_cutoff": f"{told['final_cutoff']:.3f}",
+        "comparison": gained or "no reference model was compared with it",
+        "sanity": sanity,
+    }
 
 
 def _told_predictive_values(model: TrainedModel) -> str:
     """PPV and NPV in the cohort, and in practice or why not."""
-    e, found, share = model.evaluation, model.appraisal.figures, model.appraisal.facts.get(SHARE_IN_PRACTICE)
+    e, found, share = (
+        model.evaluation,
+        model.appraisal.figures,
+        model.appraisal.facts.get(SHARE_IN_PRACTICE),
+    )
     ppv, npv = found["ppv_in_practice"], found["npv_in_practice"]
     cohort = f"in this cohort PPV {shown(e.ppv)}, NPV {shown(e.npv)}"
     if ppv.value is None and npv.value is None:
@@ -544,11 +766,15 @@ def _told_predictive_values(model: TrainedModel) -> str:
 
 
 def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    path.write_text(
+        json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
 
 
 def _write_roc(path: Path, model: TrainedModel) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["threshold", "false_positive_rate", "true_positive_rate"])
-        writer.writerows([p.threshold, p.false_positive_rate, p.true_positive_rate] for p in model.evaluation.roc)
+        writer.writerows(
+            [p.threshold, p.false_positive_rate, p.true_positive_rate] for p in model.evaluation.roc
+        )

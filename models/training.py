@@ -35,9 +35,10 @@ COSTLY = ("st_gcn", "decomposition_transformer", "fusion")
 class TrainedModel:
     """A learner's out-of-fold probabilities on a data set, what they amount to, and its fit on all patients.
 
-    `dataset` holds the columns that this learner saw; `cohort_digest` is that of the whole data set, the same for all its learners.
-    `cutoffs` has one value per fold, chosen on the other folds' patients; `final` is the fit on everyone, for patients to come,
-    and none of the figures is based on it.
+    `dataset` holds the columns that this learner saw; `cohort_digest` is that of the whole data
+    set, the same for all its learners. `cutoffs` has one value per fold, chosen on the other folds'
+    patients; `final` is the fit on everyone, for patients to come, and none of the figures is based
+    on it.
     """
 
     name: str
@@ -78,30 +79,40 @@ def train_baselines(dataset: Dataset, section: Section, seed: int) -> list[Train
     return train(BASELINES, dataset, section, seed)
 
 
-def train(learners: Sequence[Learner], dataset: Dataset, section: Section, seed: int) -> list[TrainedModel]:
+def train(
+    learners: Sequence[Learner], dataset: Dataset, section: Section, seed: int
+) -> list[TrainedModel]:
     """Cross-fit every learner on the same folds, by patient, balanced by site and label.
 
-    Linear algebra runs on one thread: the matrices are small, and the bits do not depend on the number of cores.
+    Linear algebra runs on one thread: the matrices are small, and the bits do not depend on the
+    number of cores.
     """
-    import sklearn.linear_model  # noqa: F401  # its thread pools can be limited only once it is loaded
+    import sklearn.linear_model  # its thread pools can be limited only once it is loaded
     from threadpoolctl import threadpool_limits
 
     scope = f"task {dataset.task.name}, outer folds"
-    fold = stratified_folds(dataset.patients, dataset.sites, dataset.y, folds=section["folds"], seed=seed, scope=scope)
+    fold = stratified_folds(
+        dataset.patients, dataset.sites, dataset.y, folds=section["folds"], seed=seed, scope=scope
+    )
     with threadpool_limits(limits=1):
         return [cross_fit(learner, dataset, fold, section, seed) for learner in learners]
 
 
-def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Section, seed: int) -> TrainedModel:
+def cross_fit(
+    learner: Learner, dataset: Dataset, fold: np.ndarray, section: Section, seed: int
+) -> TrainedModel:
     """One learner on given folds.
 
     1. Folds that divide a patient or lack a class are refused.
     2. A negative control is given features permuted between patients; labels stay.
     3. For each fold: fit on the other folds, choose the cut-off there, predict the fold.
-    4. Where the protocol asks, fit without each pair of folds, for bounds of the held-out patients' probabilities.
+    4. Where the protocol asks, fit without each pair of folds, for bounds of the held-out patients'
+       probabilities.
     5. Fit once more on everyone, for patients to come.
     """
-    check_folds(fold, dataset.patients, dataset.y, scope=f"task {dataset.task.name}, model {learner.name}")
+    check_folds(
+        fold, dataset.patients, dataset.y, scope=f"task {dataset.task.name}, model {learner.name}"
+    )
     seen = dataset.of_blocks(learner.blocks)
     seen = seen.with_features_permuted(seed) if learner.negative_control else seen
     probabilities, fits, spread = np.zeros(fold.size), [], np.full(fold.size, np.nan)
@@ -114,18 +125,37 @@ def cross_fit(learner: Learner, dataset: Dataset, fold: np.ndarray, section: Sec
     positive = probabilities >= cutoffs[fold]
     evaluation = evaluate(dataset.y, probabilities, positive, dataset.sites, len(fits))
     bounds = hold_out_pairs(learner, seen, fold, probabilities, section, seed)
-    found = appraise(dataset, seen, Held(fold, probabilities, positive, fits), hold_out_sites(learner, dataset, section, seed), section, seed)
+    found = appraise(
+        dataset,
+        seen,
+        Held(fold, probabilities, positive, fits),
+        hold_out_sites(learner, dataset, section, seed),
+        section,
+        seed,
+    )
     return TrainedModel(
-        name=learner.name, negative_control=learner.negative_control, dataset=seen, cohort_digest=dataset.digest, fold=fold,
-        probabilities=probabilities, cutoffs=cutoffs, final=learner.fit(seen, section, seed), evaluation=evaluation,
-        verdicts=_verdicts(learner, evaluation, section), spread=spread, fits=tuple(fits), bounds=bounds,
-        appraisal=replace(found, facts={**found.facts, "held_out_intervals": bounds.told}))
+        name=learner.name,
+        negative_control=learner.negative_control,
+        dataset=seen,
+        cohort_digest=dataset.digest,
+        fold=fold,
+        probabilities=probabilities,
+        cutoffs=cutoffs,
+        final=learner.fit(seen, section, seed),
+        evaluation=evaluation,
+        verdicts=_verdicts(learner, evaluation, section),
+        spread=spread,
+        fits=tuple(fits),
+        bounds=bounds,
+        appraisal=replace(found, facts={**found.facts, "held_out_intervals": bounds.told}),
+    )
 
 
 def hold_out_sites(learner: Learner, dataset: Dataset, section: Section, seed: int) -> Pooled | str:
     """`leave_one_site_out` where the protocol asks for it of this learner, else why not.
 
-    1. `held_out_sites` says of whom: none, baselines (all but networks and the stack, whose cost is that of a fold per hospital), or all.
+    1. `held_out_sites` says of whom: none, baselines (all but networks and the stack, whose cost is
+       that of a fold per hospital), or all.
     2. Never of a negative control.
     3. One hospital alone, or others without both classes: why.
     """
@@ -142,10 +172,21 @@ def _not_asked_for(learner: Learner, section: Section, setting: str) -> str | No
     asked = section[setting]
     if learner.negative_control:
         return "not asked for: a negative control"
-    return f"not asked for: [model].{setting} is {asked}" if asked == "none" or (asked == "baselines" and learner.name in COSTLY) else None
+    return (
+        f"not asked for: [model].{setting} is {asked}"
+        if asked == "none" or (asked == "baselines" and learner.name in COSTLY)
+        else None
+    )
 
 
-def hold_out_pairs(learner: Learner, seen: Dataset, fold: np.ndarray, probabilities: np.ndarray, section: Section, seed: int) -> Bounds:
+def hold_out_pairs(
+    learner: Learner,
+    seen: Dataset,
+    fold: np.ndarray,
+    probabilities: np.ndarray,
+    section: Section,
+    seed: int,
+) -> Bounds:
     """`bound_held_out` where `held_out_intervals` asks for it of this learner, else no bounds and why."""
     if why := _not_asked_for(learner, section, "held_out_intervals"):
         return Bounds(nothing := np.full(fold.size, np.nan), nothing, why)
@@ -154,14 +195,20 @@ def hold_out_pairs(learner: Learner, seen: Dataset, fold: np.ndarray, probabilit
 
 def spread_of(model: FittedModel, dataset: Dataset) -> np.ndarray:
     """How far an ensemble's members disagree on each row; NaN for a single model."""
-    return model.spread(dataset) if isinstance(model, FusionModel | NetworkModel) else np.full(dataset.y.size, np.nan)
+    return (
+        model.spread(dataset)
+        if isinstance(model, FusionModel | NetworkModel)
+        else np.full(dataset.y.size, np.nan)
+    )
 
 
-def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, seed: int) -> tuple[np.ndarray, Pooled]:
+def leave_one_site_out(
+    learner: Learner, dataset: Dataset, section: Section, seed: int
+) -> tuple[np.ndarray, Pooled]:
     """Each hospital predicted by a model that had seen none of its patients; the AUCs of the hospitals, their mean and I2.
 
-    No harmonisation is used: a new hospital has no parameters of its own. A hospital of one class is predicted, and
-    left out of the mean (`pool_sites`).
+    No harmonisation is used: a new hospital has no parameters of its own. A hospital of one class
+    is predicted, and left out of the mean (`pool_sites`).
 
     Raises
     ------
@@ -170,10 +217,14 @@ def leave_one_site_out(learner: Learner, dataset: Dataset, section: Section, see
     """
     seen, where = dataset.of_blocks(learner.blocks), np.asarray(dataset.sites)
     if len(set(dataset.sites)) < 2:
-        raise SplitError(f"task {dataset.task.name}, model {learner.name}: leaving one hospital out needs two; there is one")
+        raise SplitError(
+            f"task {dataset.task.name}, model {learner.name}: leaving one hospital out needs two; there is one"
+        )
     probabilities = np.zeros(where.size)
     for site in sorted(set(dataset.sites)):
-        probabilities[where == site] = learner.fit(seen.take(where != site), section, seed).model.probabilities(seen.take(where == site))
+        probabilities[where == site] = learner.fit(
+            seen.take(where != site), section, seed
+        ).model.probabilities(seen.take(where == site))
     return probabilities, pool_sites(dataset.y, probabilities, dataset.sites)
 
 
@@ -203,29 +254,92 @@ def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, flo
     """AUC gained over each reference model on the same patients, with paired interval and p for the folds that gave both, where they exist."""
     found: dict[str, float | None] = {}
     for reference in (t for t in trained if t.name in REFERENCES and t.name != model.name):
-        gain, p = auc_difference(model.dataset.y, model.probabilities, reference.probabilities, folds=int(model.fold.max()) + 1)
+        gain, p = auc_difference(
+            model.dataset.y,
+            model.probabilities,
+            reference.probabilities,
+            folds=int(model.fold.max()) + 1,
+        )
         name = f"auc_gain_over_{reference.name}"
-        found |= {name: gain.value, f"{name}_lower": gain.lower, f"{name}_upper": gain.upper, f"{name}_p": p}
+        found |= {
+            name: gain.value,
+            f"{name}_lower": gain.lower,
+            f"{name}_upper": gain.upper,
+            f"{name}_p": p,
+        }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def derive_predictions(trained: Sequence[TrainedModel], model_runs: pl.DataFrame, section: Section) -> pl.DataFrame:
+def derive_predictions(
+    trained: Sequence[TrainedModel], model_runs: pl.DataFrame, section: Section
+) -> pl.DataFrame:
     """The table predictions: out-of-fold probabilities with their bounds, and the versions that `model_runs` gave the models."""
     version = dict(model_runs.select("model", "model_version").iter_rows())
-    frames = [prediction_rows(t.dataset, t.name, version[t.name], t.probabilities, t.positive, t.spread, Reference.fitted(t.dataset).novelty(t.dataset), section)
-              .with_columns(label=pl.Series(t.dataset.y), fold=pl.Series(t.fold), lower=pl.Series(t.bounds.lower, nan_to_null=True),
-                            upper=pl.Series(t.bounds.upper, nan_to_null=True)) for t in trained]
+    frames = [
+        prediction_rows(
+            t.dataset,
+            t.name,
+            version[t.name],
+            t.probabilities,
+            t.positive,
+            t.spread,
+            Reference.fitted(t.dataset).novelty(t.dataset),
+            section,
+        ).with_columns(
+            label=pl.Series(t.dataset.y),
+            fold=pl.Series(t.fold),
+            lower=pl.Series(t.bounds.lower, nan_to_null=True),
+            upper=pl.Series(t.bounds.upper, nan_to_null=True),
+        )
+        for t in trained
+    ]
     return conform(pl.concat(frames), PREDICTIONS)
 
 
-def prediction_rows(data: Dataset, model: str, version: str, probability: np.ndarray, positive: np.ndarray, spread: np.ndarray | None,
-                    strangeness: np.ndarray, section: Section) -> pl.DataFrame:
+def prediction_rows(
+    data: Dataset,
+    model: str,
+    version: str,
+    probability: np.ndarray,
+    positive: np.ndarray,
+    spread: np.ndarray | None,
+    strangeness: np.ndarray,
+    section: Section,
+) -> pl.DataFrame:
     """Rows of predictions without label, fold, interval, alias, digest and amendments; models are trained behind an open gate."""
-    rows = pl.DataFrame({
-        "site": data.sites, "patient": data.patients, "task": data.task.name, "model": model, "model_version": version,
-        "probability": probability, "positive": positive, "label": None, "fold": None, "alias": None, "lower": None, "upper": None, "input_digest": None,
-        "gate": "open", "amendments": None,
-        "spread": np.full(probability.size, np.nan) if spread is None else spread, "novelty": strangeness, "simulated": data.simulated},
-        schema_overrides={"label": pl.Boolean, "fold": pl.Int64, "site": pl.String, "patient": pl.String, "alias": pl.String, "lower": pl.Float64,
-                          "upper": pl.Float64, "input_digest": pl.String, "amendments": pl.String})
-    return rows.with_columns(pl.col("spread", "novelty").fill_nan(None)).with_columns(abstained=pl.col("spread") > section["abstain_spread"])
+    rows = pl.DataFrame(
+        {
+            "site": data.sites,
+            "patient": data.patients,
+            "task": data.task.name,
+            "model": model,
+            "model_version": version,
+            "probability": probability,
+            "positive": positive,
+            "label": None,
+            "fold": None,
+            "alias": None,
+            "lower": None,
+            "upper": None,
+            "input_digest": None,
+            "gate": "open",
+            "amendments": None,
+            "spread": np.full(probability.size, np.nan) if spread is None else spread,
+            "novelty": strangeness,
+            "simulated": data.simulated,
+        },
+        schema_overrides={
+            "label": pl.Boolean,
+            "fold": pl.Int64,
+            "site": pl.String,
+            "patient": pl.String,
+            "alias": pl.String,
+            "lower": pl.Float64,
+            "upper": pl.Float64,
+            "input_digest": pl.String,
+            "amendments": pl.String,
+        },
+    )
+    return rows.with_columns(pl.col("spread", "novelty").fill_nan(None)).with_columns(
+        abstained=pl.col("spread") > section["abstain_spread"]
+    )

@@ -13,7 +13,9 @@ from typing import Any
 
 import duckdb
 
-QUESTION = "SELECT count(*), (SELECT count(*) FROM arbitrations WHERE status = 'settled') FROM reads"
+QUESTION = (
+    "SELECT count(*), (SELECT count(*) FROM arbitrations WHERE status = 'settled') FROM reads"
+)
 
 
 @contextlib.contextmanager
@@ -21,7 +23,9 @@ def reading(database: Path) -> Iterator[dict[str, Any]]:
     """Have the file read all the while; the dictionary is filled at the end."""
     seen: dict[str, Any] = {}
     command = [sys.executable, __file__, str(database)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as session:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as session:
         assert session.stdout is not None
         session.stdout.readline()
         try:

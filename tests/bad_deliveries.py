@@ -30,15 +30,22 @@ def spoil(trial: Trial) -> None:
     (western / "clinical" / "photographs.zip").write_bytes(b"PK")
     (western / "dicom" / "empty").touch()
     with (western / "clinical" / "treatments.csv").open("a", encoding="utf-8") as file:
-        file.write(f"{trial.patient_truth(SITES[1], 1)['hospital_number']};one;2024-01-01;pembrolizumab\r\n;2;2024-01-01;pembrolizumab\r\n")
+        file.write(
+            f"{trial.patient_truth(SITES[1], 1)['hospital_number']};one;2024-01-01;pembrolizumab\r\n;2;2024-01-01;pembrolizumab\r\n"
+        )
 
 
 def _write_contours_outside(trial: Trial, site: Path) -> None:
     """Contours of an open reader: L1 with one contour outside the images, L2 with all of them outside."""
     number = trial.patient_truth(site.name, 0)["hospital_number"]
     dataset = pydicom.dcmread(next((site / "reads" / READERS[0]).glob(f"*/*{number}_T0.dcm")))
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["outside"])
-    first, second = dataset.ROIContourSequence[0].ContourSequence, dataset.ROIContourSequence[1].ContourSequence
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(
+        entropy_srcs=["outside"]
+    )
+    first, second = (
+        dataset.ROIContourSequence[0].ContourSequence,
+        dataset.ROIContourSequence[1].ContourSequence,
+    )
     first.append(_moved(copy.deepcopy(first[0])))
     for contour in second:
         _moved(contour)
@@ -48,9 +55,13 @@ def _write_contours_outside(trial: Trial, site: Path) -> None:
 
 
 def _moved(contour: Dataset) -> Dataset:
-    points = np.add(np.array(contour.ContourData, dtype=float).reshape(-1, 3), (0.0, 0.0, BEYOND_MM))
+    points = np.add(
+        np.array(contour.ContourData, dtype=float).reshape(-1, 3), (0.0, 0.0, BEYOND_MM)
+    )
     contour.ContourData = [f"{c:.2f}" for c in points.ravel()]
-    del contour.ContourImageSequence  # no image lies there; one that it named at another height would refuse the structure
+    del (
+        contour.ContourImageSequence
+    )  # no image lies there; one that it named at another height would refuse the structure
     return contour
 
 
@@ -71,22 +82,96 @@ def _says(*parts: str) -> Callable[[str, str], bool]:
 EXPECTED: tuple[tuple[str, str, str, Callable[[str, str], bool]], ...] = (
     ("garbage_file", SITES[0], "intake", _says("dicom/ file sha256:", "not a DICOM file")),
     ("dose_report", SITES[0], "intake", _says("dicom/ file sha256:", "X-Ray Radiation Dose SR")),
-    ("localiser", SITES[0], "intake", _says("dicom/ file sha256:", "ImageType is not ORIGINAL\\PRIMARY\\AXIAL")),
+    (
+        "localiser",
+        SITES[0],
+        "intake",
+        _says("dicom/ file sha256:", "ImageType is not ORIGINAL\\PRIMARY\\AXIAL"),
+    ),
     ("secondary_capture", SITES[1], "intake", _says("dicom/ file sha256:", "Secondary Capture")),
     ("truncated_file", SITES[1], "intake", _says("dicom/ file sha256:", "truncated")),
     ("empty file", SITES[1], "intake", _says("dicom/ file sha256:", "not a DICOM file")),
-    ("mask without series in its name", SITES[1], "intake", _says(f"reads/{OPEN_READER}/ file sha256:", "<SeriesInstanceUID>__<lesion>")),
-    ("unknown_column", SITES[0], "case_report", _says("clinical/patients.csv header 18", "header is not known")),
-    ("bad_date", SITES[0], "case_report", _says("clinical/follow_up.csv row", "column date", "not a day of the calendar")),
-    ("duplicate_patient", SITES[0], "case_report", _says("clinical/patients.csv row 6", "contradicts row 5", "birth_date")),
-    ("unknown_patient", SITES[1], "case_report", _says("reads/R1/lesions.csv row", "column patient_id", "neither in patients.csv nor among the images")),
-    ("cycle that is no number", SITES[1], "case_report", _says("clinical/treatments.csv row", "column cycle", "not the number of a cycle")),
-    ("row without patient", SITES[1], "case_report", _says("clinical/treatments.csv row", "column patient_id", "is missing")),
-    ("stray file", SITES[1], "case_report", _says("clinical", "1 entries are not part of the landing contract")),
-    ("contour_without_series", SITES[1], "reads", _says("reader R1 contours sha256:", "no series that is here")),
-    ("mask on another grid", SITES[1], "reads", _says(f"reader {OPEN_READER} contours sha256:", "grid")),
-    ("contour outside the images", SITES[0], "reads", _says(f"{OPEN_READER} L1", "1 contours or voxels of the outline lie outside")),
-    ("reader who has not locked", SITES[0], "reads", _says(f"reads of {OPEN_READER}", "1 reads are open and withheld")),
-    ("all contours outside the images", SITES[0], "reads", _says(f"{OPEN_READER} L2", "lies outside the images")),
+    (
+        "mask without series in its name",
+        SITES[1],
+        "intake",
+        _says(f"reads/{OPEN_READER}/ file sha256:", "<SeriesInstanceUID>__<lesion>"),
+    ),
+    (
+        "unknown_column",
+        SITES[0],
+        "case_report",
+        _says("clinical/patients.csv header 18", "header is not known"),
+    ),
+    (
+        "bad_date",
+        SITES[0],
+        "case_report",
+        _says("clinical/follow_up.csv row", "column date", "not a day of the calendar"),
+    ),
+    (
+        "duplicate_patient",
+        SITES[0],
+        "case_report",
+        _says("clinical/patients.csv row 6", "contradicts row 5", "birth_date"),
+    ),
+    (
+        "unknown_patient",
+        SITES[1],
+        "case_report",
+        _says(
+            "reads/R1/lesions.csv row",
+            "column patient_id",
+            "neither in patients.csv nor among the images",
+        ),
+    ),
+    (
+        "cycle that is no number",
+        SITES[1],
+        "case_report",
+        _says("clinical/treatments.csv row", "column cycle", "not the number of a cycle"),
+    ),
+    (
+        "row without patient",
+        SITES[1],
+        "case_report",
+        _says("clinical/treatments.csv row", "column patient_id", "is missing"),
+    ),
+    (
+        "stray file",
+        SITES[1],
+        "case_report",
+        _says("clinical", "1 entries are not part of the landing contract"),
+    ),
+    (
+        "contour_without_series",
+        SITES[1],
+        "reads",
+        _says("reader R1 contours sha256:", "no series that is here"),
+    ),
+    (
+        "mask on another grid",
+        SITES[1],
+        "reads",
+        _says(f"reader {OPEN_READER} contours sha256:", "grid"),
+    ),
+    (
+        "contour outside the images",
+        SITES[0],
+        "reads",
+        _says(f"{OPEN_READER} L1", "1 contours or voxels of the outline lie outside"),
+    ),
+    (
+        "reader who has not locked",
+        SITES[0],
+        "reads",
+        _says(f"reads of {OPEN_READER}", "1 reads are open and withheld"),
+    ),
+    (
+        "all contours outside the images",
+        SITES[0],
+        "reads",
+        _says(f"{OPEN_READER} L2", "lies outside the images"),
+    ),
 )
 """Fault, site, stage, and what the one row of the quarantine about it says."""

@@ -22,23 +22,27 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 """Real data made by others; where the folder is absent the tests on it are not collected, and the header says so."""
 
-# The same examples at every run, and no clock: an unlucky draw or a busy machine is no failure. HYPOTHESIS_PROFILE=explore draws new ones.
+# The same examples at every run, and no clock: an unlucky draw or a busy machine is no failure.
+# HYPOTHESIS_PROFILE=explore draws new ones.
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 if settings().derandomize:
-    # Hypothesis also draws constants of whatever local modules are loaded: those differ with the order of tests, and so would the examples.
+    # Hypothesis also draws constants of whatever local modules are loaded: those differ with the
+    # order of tests, and so would the examples.
     providers._get_local_constants = providers.Constants
 
 
-# The code sets these for its process when it first uses what they silence; here they stand from the start.
+# The code sets these for its process when it first uses what they silence; here they stand from the
+# start.
 for silenced in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ[silenced] = "true"
 for silenced in ("GX_ANALYTICS_ENABLED", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
     os.environ[silenced] = "false"
 
-# As every run of Dagster leaves them. A script that starts the tests with & has SIGINT ignored, and every child would inherit that.
+# As every run of Dagster leaves them. A script that starts the tests with & has SIGINT ignored, and
+# every child would inherit that.
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
 
@@ -59,7 +63,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 GROUPS = {
-    **dict.fromkeys(("tests/assets/", "tests/test_flow.py", "tests/test_privacy.py", "tests/test_bad_input.py", "tests/test_cli.py", "tests/test_withdrawal.py", "tests/flow/"), "flow"),
+    **dict.fromkeys(
+        (
+            "tests/assets/",
+            "tests/test_flow.py",
+            "tests/test_privacy.py",
+            "tests/test_bad_input.py",
+            "tests/test_cli.py",
+            "tests/test_withdrawal.py",
+            "tests/flow/",
+        ),
+        "flow",
+    ),
     "tests/deliveries/": "deliveries",
     "tests/simulation/": "simulation",
 }
@@ -67,8 +82,17 @@ GROUPS = {
 
 
 LONGEST = (
-    "tests/deliveries/", "tests/assets/", "tests/flow/", "tests/test_", "tests/intake/test_pacs", "tests/intake/test_keys.py",
-    "tests/benchmarks/", "tests/models/", "tests/lake/test_publish.py", "tests/lake/test_minimisation.py")
+    "tests/deliveries/",
+    "tests/assets/",
+    "tests/flow/",
+    "tests/test_",
+    "tests/intake/test_pacs",
+    "tests/intake/test_keys.py",
+    "tests/benchmarks/",
+    "tests/models/",
+    "tests/lake/test_publish.py",
+    "tests/lake/test_minimisation.py",
+)
 """Where tests take seconds to minutes. Left for the end, one of them would keep one worker busy while the others are done."""
 
 
@@ -77,7 +101,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Deal tests out by group and file, where `--dist loadgroup` asks for it: xdist 3.8's own marks for groups do nothing with pytest 9.2."""
     from xdist.scheduler import LoadGroupScheduling
 
-    config.option.loadscopereorder = False  # xdist begins with files of many tests, and those are the quick ones
+    config.option.loadscopereorder = (
+        False  # xdist begins with files of many tests, and those are the quick ones
+    )
 
     class ByGroupAndFile(LoadGroupScheduling):
         def _split_scope(self, nodeid: str) -> str:
@@ -93,7 +119,8 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-# -- one small study for all tests of the whole flow, from stage to stage --------------------------------------------------
+# -- one small study for all tests of the whole flow, from stage to stage
+# --------------------------------------------------
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """What a test, and a fixture of a wider scope, must leave as they found it; a plugin of pytest that names who does not.
 
 1. A test is compared with the moment before it: what wider fixtures hold was there already.
-2. A fixture of a wider scope may hold what it likes while it lives. Once it is torn down, what its setup and its teardown
-   changed must be as it was; what others changed meanwhile is theirs.
+2. A fixture of a wider scope may hold what it likes while it lives. Once it is torn down, what its
+   setup and its teardown changed must be as it was; what others changed meanwhile is theirs.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rich.style  # noqa: F401  draws random numbers when it is first imported, which a test may be the first to do
+import rich.style
 
 SECONDS_TO_GO = 60.0
 """How long a thread, child or socket that was told to end may take on a busy machine; a test that leaves nothing waits for nothing."""
 
 NOT_OF_THE_TEST = (
-    "PYTEST_CURRENT_TEST", "PYTEST_VERSION", "_RJEM_MALLOC_CONF", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")
+    "PYTEST_CURRENT_TEST",
+    "PYTEST_VERSION",
+    "_RJEM_MALLOC_CONF",
+    "KMP_DUPLICATE_LIB_OK",
+    "KMP_INIT_AT_FORK",
+    "TORCHINDUCTOR_CACHE_DIR",
+)
 """Set by pytest, and by polars, scikit-learn and torch when the first test that needs them does. SIGALRM is pytest-timeout's."""
 
 EVERY = ("",)
@@ -37,7 +43,10 @@ FIRST = ("thread ", "child ", "environment ", "handler of ", "working folder")
 
 LOOKED_AT: dict[str, tuple[str, ...]] = {
     "tests": FIRST,
-    **dict.fromkeys(("test_keys.py", "test_house.py", "test_sensors.py", "test_flow.py", "test_privacy.py"), EVERY),
+    **dict.fromkeys(
+        ("test_keys.py", "test_house.py", "test_sensors.py", "test_flow.py", "test_privacy.py"),
+        EVERY,
+    ),
     **dict.fromkeys(("test_bad_input.py", "test_cli.py", "test_withdrawal.py"), EVERY),
     "deliveries": (),
 }
@@ -59,14 +68,29 @@ THINGS = ("thread ", "child ", "socket ")
 def state() -> State:
     """As it is now, in about a millisecond."""
     return {
-        **{f"thread {t.name} ({t.ident})": True for t in threading.enumerate() if not _is_shared_thread(t)},
+        **{
+            f"thread {t.name} ({t.ident})": True
+            for t in threading.enumerate()
+            if not _is_shared_thread(t)
+        },
         **{f"child {pid}": True for pid in _children()},
         **{f"socket {inode}": True for inode in _sockets()},
-        **{f"environment {name}": value for name, value in os.environ.items() if name not in NOT_OF_THE_TEST},
-        **{f"handler of {number.name}": signal.getsignal(number) for number in signal.Signals if number != signal.SIGALRM},
+        **{
+            f"environment {name}": value
+            for name, value in os.environ.items()
+            if name not in NOT_OF_THE_TEST
+        },
+        **{
+            f"handler of {number.name}": signal.getsignal(number)
+            for number in signal.Signals
+            if number != signal.SIGALRM
+        },
         **{name: look() for name, look in ALWAYS.items()},
-        **{name: value for name, (module, look) in ONCE_IMPORTED.items()
-           if module in sys.modules and (value := look(sys.modules[module])) is not None},
+        **{
+            name: value
+            for name, (module, look) in ONCE_IMPORTED.items()
+            if module in sys.modules and (value := look(sys.modules[module])) is not None
+        },
     }
 
 
@@ -87,14 +111,26 @@ ALWAYS: dict[str, Callable[[], object]] = {
 }
 
 ONCE_IMPORTED: dict[str, tuple[str, Callable[[Any], object]]] = {
-    "random state of NumPy": ("numpy.random", lambda m: repr(m.get_state()[2:]) + str(m.get_state()[1].tobytes())),
+    "random state of NumPy": (
+        "numpy.random",
+        lambda m: repr(m.get_state()[2:]) + str(m.get_state()[1].tobytes()),
+    ),
     "treatment of NumPy's errors": ("numpy", lambda m: tuple(m.geterr().items())),
     "random state of torch": ("torch", lambda m: m.get_rng_state().numpy().tobytes()),
     "threads of torch": ("torch", lambda m: m.get_num_threads()),
-    "threads of SimpleITK": ("SimpleITK", lambda m: m.ProcessObject.GetGlobalDefaultNumberOfThreads()),
-    "threads of numba": ("numba.np.ufunc.parallel", lambda m: m.get_num_threads() if m._is_initialized else None),
+    "threads of SimpleITK": (
+        "SimpleITK",
+        lambda m: m.ProcessObject.GetGlobalDefaultNumberOfThreads(),
+    ),
+    "threads of numba": (
+        "numba.np.ufunc.parallel",
+        lambda m: m.get_num_threads() if m._is_initialized else None,
+    ),
     "threads of BLAS and OpenMP": ("threadpoolctl", lambda _: _pools()),
-    "settings of matplotlib": ("matplotlib", lambda m: tuple((k, repr(v)) for k, v in m.rcParams.items() if not k.startswith("backend"))),
+    "settings of matplotlib": (
+        "matplotlib",
+        lambda m: tuple((k, repr(v)) for k, v in m.rcParams.items() if not k.startswith("backend")),
+    ),
 }
 """Settings of libraries, looked at where the module is loaded before and after; None while it has none. Looking must start nothing."""
 
@@ -106,28 +142,44 @@ def _pools() -> dict[str, int]:
     import threadpoolctl
 
     if _POOLS.get("modules") != len(sys.modules):
-        _POOLS.update(modules=len(sys.modules), found=threadpoolctl.ThreadpoolController().lib_controllers)
+        _POOLS.update(
+            modules=len(sys.modules), found=threadpoolctl.ThreadpoolController().lib_controllers
+        )
     return {library.filepath: library.num_threads for library in _POOLS["found"]}
 
 
 def changed(before: State, now: State) -> set[str]:
     """Names of what differs; a setting that one of the two does not know was not loaded yet."""
-    new = {name for name in now.keys() - before.keys() if name.startswith((*THINGS, "environment "))}
+    new = {
+        name for name in now.keys() - before.keys() if name.startswith((*THINGS, "environment "))
+    }
     gone = {name for name in before.keys() - now.keys() if name.startswith("environment ")}
-    return new | gone | {name for name in before.keys() & now.keys() if not _same(name, before[name], now[name])}
+    return (
+        new
+        | gone
+        | {name for name in before.keys() & now.keys() if not _same(name, before[name], now[name])}
+    )
 
 
 def _same(name: str, before: Any, now: Any) -> bool:
-    if name == "threads of BLAS and OpenMP":  # libraries that were loaded meanwhile have their own limit
+    if (
+        name == "threads of BLAS and OpenMP"
+    ):  # libraries that were loaded meanwhile have their own limit
         return all(now[library] == before[library] for library in before.keys() & now.keys())
     return before == now
 
 
-def left_behind(before: State, among: set[str] | None = None, prefixes: tuple[str, ...] = ("",)) -> list[str]:
+def left_behind(
+    before: State, among: set[str] | None = None, prefixes: tuple[str, ...] = ("",)
+) -> list[str]:
     """What differs from before, in words; `among` these names alone, where given, that begin so. Things have a moment to go."""
     deadline = time.monotonic() + SECONDS_TO_GO
     while True:
-        left = {name for name in changed(before, state()) if name.startswith(prefixes) and (among is None or name in among)}
+        left = {
+            name
+            for name in changed(before, state())
+            if name.startswith(prefixes) and (among is None or name in among)
+        }
         if not any(name.startswith(THINGS) for name in left):
             return sorted(left)
         if time.monotonic() > deadline:
@@ -137,7 +189,11 @@ def left_behind(before: State, among: set[str] | None = None, prefixes: tuple[st
 
 
 def _in_words(name: str) -> str:
-    return f"{name} {_command(int(name.removeprefix('child ')))}" if name.startswith("child ") else name
+    return (
+        f"{name} {_command(int(name.removeprefix('child ')))}"
+        if name.startswith("child ")
+        else name
+    )
 
 
 # ── pytest ──
@@ -153,7 +209,9 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest
+) -> Iterator[None]:
     """A fixture of a wider scope leaves the process as it found it once it is torn down."""
     if fixturedef.scope == "function" or respects(request._pyfuncitem.path) != EVERY:
         return (yield)
@@ -189,9 +247,9 @@ def _children() -> list[int]:
 def _sockets() -> list[str]:
     """Inodes of this process's open sockets."""
     found = []
-    for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a third of the time
+    for descriptor in os.listdir("/proc/self/fd"):
         try:
-            target = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - likewise
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
         except OSError:  # that of the listing itself
             continue
         if target.startswith("socket:"):
@@ -208,7 +266,10 @@ _SHARED: set[int] = set()
 
 def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[-120:].strip() or ZOMBIE
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[-120:].strip()
+            or ZOMBIE
+        )
     except OSError:
         return ""
 
@@ -220,7 +281,9 @@ def _shared_executor_lives() -> bool:
 
 
 def _is_shared_thread(thread: threading.Thread) -> bool:
-    if thread.name.startswith("MlflowLocalArtifactRepository"):  # a pool that MLflow lets go with its repository
+    if thread.name.startswith(
+        "MlflowLocalArtifactRepository"
+    ):  # a pool that MLflow lets go with its repository
         return True
     shared = thread.name == "QueueFeederThread" or type(thread).__name__ == "_ExecutorManagerThread"
     return shared and _shared_executor_lives()
@@ -232,7 +295,11 @@ def _is_shared_child(pid: int) -> bool:
     if command == ZOMBIE:
         return pid in _SHARED
     is_tracker = pid == multiprocessing.resource_tracker._resource_tracker._pid
-    if is_tracker or "dagster_project.intake.reading" in command or (_shared_executor_lives() and "spawn_main" in command):
+    if (
+        is_tracker
+        or "dagster_project.intake.reading" in command
+        or (_shared_executor_lives() and "spawn_main" in command)
+    ):
         _SHARED.add(pid)
         return True
     return False

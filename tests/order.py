@@ -16,7 +16,12 @@ AS_LOADED: dict[str, Any] = {}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--shuffle SEED`: another order, the same at every run with this seed."""
-    parser.addoption("--shuffle", type=int, metavar="SEED", help="run files, and the tests of a file, in an order drawn with this seed")
+    parser.addoption(
+        "--shuffle",
+        type=int,
+        metavar="SEED",
+        help="run files, and the tests of a file, in an order drawn with this seed",
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

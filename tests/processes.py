@@ -18,9 +18,22 @@ class Run:
     """A command in a process group of its own, and what it says."""
 
     def __init__(self, trial: Trial, *arguments: str, **settings: str) -> None:
-        command = [sys.executable, "-m", "dagster_project.cli", "--home", str(trial.root), *(arguments or ("run",))]
+        command = [
+            sys.executable,
+            "-m",
+            "dagster_project.cli",
+            "--home",
+            str(trial.root),
+            *(arguments or ("run",)),
+        ]
         self.process = subprocess.Popen(
-            command, env={**os.environ, **trial.settings, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+            command,
+            env={**os.environ, **trial.settings, **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
         self.said: list[str] = []
 
     def wait_for(self, words: str) -> None:
@@ -53,7 +66,11 @@ class Run:
 
     def workers(self) -> list[psutil.Process]:
         """Its workers, first started first."""
-        found = [p for p in psutil.Process(self.process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+        found = [
+            p
+            for p in psutil.Process(self.process.pid).children()
+            if "spawn_main" in " ".join(p.cmdline())
+        ]
         return sorted(found, key=lambda p: (p.create_time(), p.pid))
 
     def busy_worker(self) -> psutil.Process:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-LUNG, SARCOMA, CONTOURS, SEGMENTS, ONE, PAPER = "LUNG", "SARCOMA", "LIDCRT", "LIDCSEG", "ONEREAD", "PAPER"
+LUNG, SARCOMA, CONTOURS, SEGMENTS, ONE, PAPER = (
+    "LUNG",
+    "SARCOMA",
+    "LIDCRT",
+    "LIDCSEG",
+    "ONEREAD",
+    "PAPER",
+)
 """Two sites whose contours lie among the images, two that deliver the same two readers in either format, one with one reader, and one that
 has sent no images yet."""
 
@@ -14,7 +21,9 @@ REAL = (LUNG, SARCOMA, CONTOURS, SEGMENTS, ONE, PAPER)
 PERSON, FOLDER = "Murong_Shuangyan_1962", "Ouyang Mingyue"
 """Names that a hospital gave to a file that is no image, and to a folder beside those of the sites."""
 
-SETTINGS = {"radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0}}
+SETTINGS = {
+    "radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0}
+}
 
 LUNG_CASES, SARCOMA_CASES = ("case_1", "case_3"), ("case_002", "case_019", "case_024")
 
@@ -28,8 +37,14 @@ def deliver(data: Path, landing: Path) -> None:
         shutil.copy(data / "lung_ct" / case / "rtstruct.dcm", landing / LUNG / "dicom" / case)
     for case in SARCOMA_CASES:
         for part in ("image", "mask"):
-            shutil.copytree(data / "sarcoma_ct" / case / part, landing / SARCOMA / "dicom" / case / part)
-    for site, kind, readers in ((CONTOURS, "rtstruct", ("R1", "R2")), (SEGMENTS, "seg", ("R1", "R2")), (ONE, "rtstruct", ("R1",))):
+            shutil.copytree(
+                data / "sarcoma_ct" / case / part, landing / SARCOMA / "dicom" / case / part
+            )
+    for site, kind, readers in (
+        (CONTOURS, "rtstruct", ("R1", "R2")),
+        (SEGMENTS, "seg", ("R1", "R2")),
+        (ONE, "rtstruct", ("R1",)),
+    ):
         shutil.copytree(data / "two_readers" / "ct", landing / site / "dicom")
         for reader in readers:
             target = landing / site / "reads" / reader
@@ -46,5 +61,9 @@ def deliver(data: Path, landing: Path) -> None:
 def _write_case_report(folder: Path, patient: str, first_cycle: str) -> None:
     """One patient with the least that a case report may hold; the scan is that before treatment."""
     folder.mkdir(parents=True)
-    (folder / "patients.csv").write_text(f"patient_id,sex,age,stage\n{patient},F,61,IVA\n", encoding="utf-8")
-    (folder / "treatments.csv").write_text(f"patient_id,cycle,date,drugs\n{patient},1,{first_cycle},pembrolizumab\n", encoding="utf-8")
+    (folder / "patients.csv").write_text(
+        f"patient_id,sex,age,stage\n{patient},F,61,IVA\n", encoding="utf-8"
+    )
+    (folder / "treatments.csv").write_text(
+        f"patient_id,cycle,date,drugs\n{patient},1,{first_cycle},pembrolizumab\n", encoding="utf-8"
+    )

@@ -63,10 +63,18 @@ def test_a_failing_task_has_a_reason_without_its_message() -> None:
 
 def test_a_worker_uses_one_thread_whatever_its_main_module_has_loaded_before() -> None:
     """A spawned worker runs its main module, here one that loads numpy's BLAS, and only then its initialiser."""
-    code = ("import numpy; from dagster_project.compute import _one_thread; from threadpoolctl import threadpool_info as pools;"
-            "_one_thread(); print({p['num_threads'] for p in pools()})")
+    code = (
+        "import numpy; from dagster_project.compute import _one_thread; from threadpoolctl import threadpool_info as pools;"
+        "_one_thread(); print({p['num_threads'] for p in pools()})"
+    )
     threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    told = subprocess.run([sys.executable, "-c", code], env={**os.environ, **threads}, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **threads},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert told.strip() == "{1}"
 
 
@@ -84,14 +92,23 @@ def test_tasks_that_share_something_are_run_by_one_worker_in_a_row() -> None:
     outcomes = list(run_tasks(worker_of, tasks, weight=lambda t: t[0], together=lambda t: t[1]))
     runs = sorted((o.result[0], o.result[1], o.task) for o in outcomes if o.result)
     assert sorted(o.task for o in outcomes) == tasks
-    assert [task for *_, task in runs] == [(k, runs[3 * n][2][1]) for n in range(3) for k in (2, 1, 0)], "in a row, heaviest first"
-    lone = {o.result[0] for o in run_tasks(worker_of, tasks[::3], together=lambda t: t[1]) if o.result}
+    assert [task for *_, task in runs] == [
+        (k, runs[3 * n][2][1]) for n in range(3) for k in (2, 1, 0)
+    ], "in a row, heaviest first"
+    lone = {
+        o.result[0] for o in run_tasks(worker_of, tasks[::3], together=lambda t: t[1]) if o.result
+    }
     assert len(lone) == 2, "one bunch for two workers is taken apart"
 
 
 @pytest.mark.usefixtures("two_workers")
 def test_of_a_bunch_only_the_task_that_kills_its_worker_is_given_up() -> None:
-    outcomes = {o.task: o for o in run_tasks(worker_of, [(99, "x"), (1, "x"), (2, "x"), (1, "y"), (1, "z")], together=lambda t: t[1])}
+    outcomes = {
+        o.task: o
+        for o in run_tasks(
+            worker_of, [(99, "x"), (1, "x"), (2, "x"), (1, "y"), (1, "z")], together=lambda t: t[1]
+        )
+    }
     assert {t for t, o in outcomes.items() if o.result is None} == {(99, "x")}
     assert len(outcomes) == 5
 
@@ -152,14 +169,21 @@ def test_a_killed_worker_holds_up_nobody_where_sigterm_is_ignored() -> None:
 
 
 @pytest.mark.usefixtures("two_workers")
-def test_a_busy_worker_that_is_killed_costs_only_the_time_of_what_was_in_flight(tmp_path: Path) -> None:
+def test_a_busy_worker_that_is_killed_costs_only_the_time_of_what_was_in_flight(
+    tmp_path: Path,
+) -> None:
     killer = threading.Thread(target=kill_first_worker, args=(tmp_path / "begun",))
     killer.start()
-    outcomes = {o.task[0]: (o.result, o.reason) for o in run_tasks(kill_at, [(n, str(tmp_path)) for n in range(12)])}
+    outcomes = {
+        o.task[0]: (o.result, o.reason)
+        for o in run_tasks(kill_at, [(n, str(tmp_path)) for n in range(12)])
+    }
     killer.join()
     assert outcomes == {n: (n * n, None) for n in range(12)}
     begun = Counter(line.split()[0] for line in (tmp_path / "begun").read_text().splitlines())
-    assert 1 <= sum(n > 1 for n in begun.values()) <= 3, "both workers' tasks and the one that waited, no more"
+    assert 1 <= sum(n > 1 for n in begun.values()) <= 3, (
+        "both workers' tasks and the one that waited, no more"
+    )
 
 
 def kill_first_worker(begun: Path) -> None:
@@ -178,7 +202,9 @@ def raising(task: int) -> int:
 def test_mapped_results_come_in_order_whatever_is_killed(tmp_path: Path) -> None:
     killer = threading.Thread(target=kill_first_worker, args=(tmp_path / "begun",))
     killer.start()
-    assert list(map_tasks(kill_at, [(n, str(tmp_path)) for n in range(6)])) == [n * n for n in range(6)]
+    assert list(map_tasks(kill_at, [(n, str(tmp_path)) for n in range(6)])) == [
+        n * n for n in range(6)
+    ]
     killer.join()
     with pytest.raises(PermissionError):
         list(map_tasks(raising, range(6)))
@@ -187,16 +213,26 @@ def test_mapped_results_come_in_order_whatever_is_killed(tmp_path: Path) -> None
 
 
 def test_a_worker_whose_parent_is_killed_ends() -> None:
-    code = ("import os; from dagster_project import compute;"
-            "print(list(compute.run_tasks(os.getpgid, [0]))); os.kill(os.getpid(), 9)")
-    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "LAKEHOUSE_WORKERS": "1"}, stdout=subprocess.PIPE, start_new_session=True) as parent:
-        parent.communicate(timeout=300)  # ends when the last process that holds its output has ended
+    code = (
+        "import os; from dagster_project import compute;"
+        "print(list(compute.run_tasks(os.getpgid, [0]))); os.kill(os.getpid(), 9)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "LAKEHOUSE_WORKERS": "1"},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as parent:
+        parent.communicate(
+            timeout=300
+        )  # ends when the last process that holds its output has ended
     assert parent.returncode == -signal.SIGKILL
 
 
 @pytest.mark.usefixtures("two_workers")
 def test_an_executor_whose_worker_never_started_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal came while the first worker was started."""
+
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
@@ -215,16 +251,29 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "scheduler.json"
         place = ["--host", "127.0.0.1", "--no-dashboard"]
-        self.scheduler = self._start("dask_scheduler", *place, "--port", "0", "--scheduler-file", str(self.file))
-        self.worker = self._start("dask_worker", *place, "--nthreads", "1", "--no-nanny", "--scheduler-file", str(self.file))
+        self.scheduler = self._start(
+            "dask_scheduler", *place, "--port", "0", "--scheduler-file", str(self.file)
+        )
+        self.worker = self._start(
+            "dask_worker",
+            *place,
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--scheduler-file",
+            str(self.file),
+        )
         while not self.file.is_file() or not self.file.read_text().endswith("}"):
             time.sleep(0.05)
         self.address = json.loads(self.file.read_text())["address"]
 
     @staticmethod
     def _start(module: str, *arguments: str) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.{module}", *arguments],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.{module}", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def end(self) -> None:
         for process in (self.worker, self.scheduler):
@@ -250,7 +299,9 @@ def test_dask_runs_the_same_tasks_and_nothing_of_its_client_stays(cluster: Clust
     assert held() == before
 
 
-def test_a_lost_scheduler_is_named_with_its_address_at_once_and_its_client_is_closed(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_lost_scheduler_is_named_with_its_address_at_once_and_its_client_is_closed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     import dask
 
     before = held()
@@ -258,9 +309,15 @@ def test_a_lost_scheduler_is_named_with_its_address_at_once_and_its_client_is_cl
     next(outcomes)
     cluster.scheduler.kill()
     begun = time.monotonic()
-    with pytest.raises(SchedulerLostError, match=f"{cluster.address} does not answer; start it again, or unset LAKEHOUSE_DASK"):
+    with pytest.raises(
+        SchedulerLostError,
+        match=f"{cluster.address} does not answer; start it again, or unset LAKEHOUSE_DASK",
+    ):
         list(outcomes)
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(SchedulerLostError, match=cluster.address):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(SchedulerLostError, match=cluster.address),
+    ):
         list(run_tasks(work, [1]))
     assert time.monotonic() - begun < 30, "Dask tries for minutes"
     assert held() == before

@@ -64,8 +64,12 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @contextlib.contextmanager
-def started(command: list[str], out: IO[str] | int = subprocess.PIPE, **named: object) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True, **named) as process:  # type: ignore[call-overload]
+def started(
+    command: list[str], out: IO[str] | int = subprocess.PIPE, **named: object
+) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        command, stdout=out, stderr=subprocess.STDOUT, text=True, **named
+    ) as process:  # type: ignore[call-overload]
         marked: list[psutil.Process] = []
         try:
             yield process
@@ -81,10 +85,15 @@ def ignore_as_a_job_in_the_background() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_what_listens_to_nobody_is_killed_with_all_that_it_started(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_what_listens_to_nobody_is_killed_with_all_that_it_started(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     deep = tmp_path / "deep.py"
     deep.write_text(DEEP)
-    with started([sys.executable, "-c", PARENT, str(deep), "more"], preexec_fn=ignore_as_a_job_in_the_background) as parent:
+    with started(
+        [sys.executable, "-c", PARENT, str(deep), "more"],
+        preexec_fn=ignore_as_a_job_in_the_background,
+    ) as parent:
         assert parent.stdout is not None
         assert [parent.stdout.readline().strip() for _ in range(2)] == ["up", "up"]
         before = family(parent)
@@ -125,8 +134,19 @@ def listens(port: int) -> bool:
 
 def test_sigterm_leaves_no_process_of_dagster_or_mlflow(tmp_path: Path) -> None:
     ports, said = [free_port(), free_port()], tmp_path / "said"
-    arguments = ["--home", str(tmp_path / "home"), "dev", "--port", str(ports[0]), "--mlflow-port", str(ports[1])]
-    with said.open("w") as out, started([sys.executable, "-m", "dagster_project.cli", *arguments], out) as dev:
+    arguments = [
+        "--home",
+        str(tmp_path / "home"),
+        "dev",
+        "--port",
+        str(ports[0]),
+        "--mlflow-port",
+        str(ports[1]),
+    ]
+    with (
+        said.open("w") as out,
+        started([sys.executable, "-m", "dagster_project.cli", *arguments], out) as dev,
+    ):
         deadline = time.monotonic() + 600
         while not listens(ports[0]):
             assert dev.poll() is None, said.read_text()

@@ -19,10 +19,16 @@ CAREFUL, CARELESS = SITES
 
 def difference(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     """Rows that are in one of two states of a table only."""
-    return pl.concat([before.join(now, on=before.columns, how="anti", nulls_equal=True), now.join(before, on=before.columns, how="anti", nulls_equal=True)])
+    return pl.concat(
+        [
+            before.join(now, on=before.columns, how="anti", nulls_equal=True),
+            now.join(before, on=before.columns, how="anti", nulls_equal=True),
+        ]
+    )
 
 
-# -- 1. the first run ---------------------------------------------------------------------------------------------------
+# -- 1. the first run
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_first_run_closes_the_gate_by_rule_site_figure_and_limit(closed: Stage) -> None:
@@ -31,13 +37,18 @@ def test_first_run_closes_the_gate_by_rule_site_figure_and_limit(closed: Stage) 
     assert not closed.outcome.gate_open
     assert closed.outcome.gate_reason.startswith("The gate is closed.")
     assert f"open_arbitrations at {CARELESS}: figure 1, limit 0" in closed.outcome.gate_reason
-    assert f"icc_resolved at {CARELESS} longest_diameter_mm: figure 0." in closed.outcome.gate_reason
+    assert (
+        f"icc_resolved at {CARELESS} longest_diameter_mm: figure 0." in closed.outcome.gate_reason
+    )
     assert "limit 0.85" in closed.outcome.gate_reason
     assert f"at {CAREFUL}" not in closed.outcome.gate_reason
 
 
 def test_a_closed_gate_lets_no_row_through(closed: Stage) -> None:
-    behind = {name: closed.table(name).height for name in ("training_cohort", "model_runs", "predictions", "dynamic_irecist")}
+    behind = {
+        name: closed.table(name).height
+        for name in ("training_cohort", "model_runs", "predictions", "dynamic_irecist")
+    }
     assert set(behind.values()) == {0}, behind
 
 
@@ -50,28 +61,41 @@ def test_a_closed_gate_holds_up_neither_pages_nor_publication(closed: Stage) -> 
     assert verdicts["figure"].null_count() == verdicts["limit"].null_count() == 0
 
 
-def test_training_alone_in_a_new_run_meets_the_same_gate(denied: tuple[dg.ExecuteInProcessResult, int]) -> None:
+def test_training_alone_in_a_new_run_meets_the_same_gate(
+    denied: tuple[dg.ExecuteInProcessResult, int],
+) -> None:
     result, runs = denied
-    failures = {str(event.step_key): event.step_failure_data for event in result.all_events if event.is_step_failure}
+    failures = {
+        str(event.step_key): event.step_failure_data
+        for event in result.all_events
+        if event.is_step_failure
+    }
     assert not result.success
     told = failures["model_runs"].user_failure_data
     assert told is not None
     assert f"open_arbitrations at {CARELESS}: figure 1, limit 0" in str(told.description)
     assert f"icc_lower_bound [{CARELESS} volume_mm3]" in told.metadata
-    assert f"limit {SETTINGS['agreement']['icc_lower_minimum']:g}" in str(told.metadata[f"icc_lower_bound [{CARELESS} volume_mm3]"].value)
+    assert f"limit {SETTINGS['agreement']['icc_lower_minimum']:g}" in str(
+        told.metadata[f"icc_lower_bound [{CARELESS} volume_mm3]"].value
+    )
     assert runs == 0, "MLflow has a run although the gate was closed"
 
 
-# -- 2. a night with nothing new ------------------------------------------------------------------------------------------
+# -- 2. a night with nothing new
+# ------------------------------------------------------------------------------------------
 
 
-def test_a_quiet_night_does_no_imaging_work_and_leaves_the_lake_alone(closed: Stage, repeated: Stage) -> None:
+def test_a_quiet_night_does_no_imaging_work_and_leaves_the_lake_alone(
+    closed: Stage, repeated: Stage
+) -> None:
     assert set(repeated.work.values()) == {0}, repeated.work
     assert repeated.snapshot == closed.snapshot
     assert set(closed.work.values()) != {0}
 
 
-def test_a_model_that_is_required_and_missing_is_told_by_the_exit_code(repeated: Stage, opened: Stage) -> None:
+def test_a_model_that_is_required_and_missing_is_told_by_the_exit_code(
+    repeated: Stage, opened: Stage
+) -> None:
     assert isinstance(repeated.outcome, Result)
     assert isinstance(opened.outcome, Result)
     assert repeated.outcome.exit_code == 3
@@ -80,7 +104,8 @@ def test_a_model_that_is_required_and_missing_is_told_by_the_exit_code(repeated:
     assert "The gate is open." in opened.outcome.output
 
 
-# -- 3. the arbiter decides -----------------------------------------------------------------------------------------------
+# -- 3. the arbiter decides
+# -----------------------------------------------------------------------------------------------
 
 
 def test_arbitration_opens_the_gate_and_models_are_trained(opened: Stage) -> None:
@@ -90,7 +115,9 @@ def test_arbitration_opens_the_gate_and_models_are_trained(opened: Stage) -> Non
     assert runs.height > 0
     assert set(predictions["model"]) == set(runs["model"])
     assert {"T0", "T1"} <= set(runs["task"])
-    assert predictions.filter(pl.col("fold").is_not_null(), task="T1").group_by("model").agg(pl.col("patient").n_unique())["patient"].unique().to_list() == [6]
+    assert predictions.filter(pl.col("fold").is_not_null(), task="T1").group_by("model").agg(
+        pl.col("patient").n_unique()
+    )["patient"].unique().to_list() == [6]
     assert opened.table("dynamic_irecist").height > 0
     assert opened.table("training_cohort").filter(task="T1")["included"].sum() == 6
 
@@ -101,7 +128,9 @@ def test_every_run_in_mlflow_bears_snapshot_verdicts_and_protocol(opened: Stage)
     runs = opened.table("model_runs")
     client = MlflowClient(tracking_uri=opened.trial.home.mlflow_uri)
     named = runs.filter(pl.col("alias").is_not_null())
-    assert sorted(named["task"]) == sorted(set(runs["task"])), "exactly one model of each task bears the alias"
+    assert sorted(named["task"]) == sorted(set(runs["task"])), (
+        "exactly one model of each task bears the alias"
+    )
     for row in runs.iter_rows(named=True):
         run = client.get_run(row["mlflow_run_id"])
         told = {**run.data.tags, **run.data.params}
@@ -118,21 +147,45 @@ def test_the_alias_is_registered(opened: Stage) -> None:
     client = MlflowClient(tracking_uri=opened.trial.home.mlflow_uri)
     names = [m.name for m in client.search_registered_models() if row["alias"] in m.aliases]
     assert names
-    assert row["mlflow_run_id"] in {client.get_model_version_by_alias(name, row["alias"]).run_id for name in names}
+    assert row["mlflow_run_id"] in {
+        client.get_model_version_by_alias(name, row["alias"]).run_id for name in names
+    }
 
 
-def test_arbitration_touches_nothing_that_it_does_not_explain(repeated: Stage, opened: Stage) -> None:
+def test_arbitration_touches_nothing_that_it_does_not_explain(
+    repeated: Stage, opened: Stage
+) -> None:
     decided = opened.trial.pseudonym(CARELESS, 0)
     assert set(opened.work.values()) == {0}, "a decision is no imaging work"
-    for name in ("patients", "treatments", "follow_up", "scans", "timepoints", "reads", "radiomic_features", "quarantine"):
+    for name in (
+        "patients",
+        "treatments",
+        "follow_up",
+        "scans",
+        "timepoints",
+        "reads",
+        "radiomic_features",
+        "quarantine",
+    ):
         assert difference(repeated.table(name), opened.table(name)).height == 0, name
-    for name in ("arbitrations", "lesions", "responses", "outcomes", "eligibility", "delta_features"):
-        assert set(difference(repeated.table(name), opened.table(name))["patient"]) <= {decided}, name
+    for name in (
+        "arbitrations",
+        "lesions",
+        "responses",
+        "outcomes",
+        "eligibility",
+        "delta_features",
+    ):
+        assert set(difference(repeated.table(name), opened.table(name))["patient"]) <= {decided}, (
+            name
+        )
     figures = difference(repeated.table("reader_figures"), opened.table("reader_figures"))
     assert set(figures["figure"]) == {"disagreement_index"}, "a decision moves no measurement"
     changed = difference(repeated.table("reader_agreement"), opened.table("reader_agreement"))
     assert set(changed.filter(scope="lesion")["patient"]) == {decided}
-    assert CAREFUL not in set(changed.filter((pl.col("scope") == "site") & pl.col("pooled_with").is_null())["site"])
+    assert CAREFUL not in set(
+        changed.filter((pl.col("scope") == "site") & pl.col("pooled_with").is_null())["site"]
+    )
 
 
 def test_the_accepted_read_is_the_endorsed_one(repeated: Stage, opened: Stage) -> None:
@@ -143,7 +196,8 @@ def test_the_accepted_read_is_the_endorsed_one(repeated: Stage, opened: Stage) -
     assert set(now["reader"]) == {"R1"}
 
 
-# -- 4. one more scan -----------------------------------------------------------------------------------------------------
+# -- 4. one more scan
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_one_more_scan_costs_that_scan(opened: Stage, grown: Stage) -> None:
@@ -154,8 +208,15 @@ def test_one_more_scan_costs_that_scan(opened: Stage, grown: Stage) -> None:
     scan = grown.table("scans").filter(pl.col("scan").is_in(list(added))).row(0, named=True)
     measured = grown.table("reads").filter(scan=scan["scan"])
     assert (scan["site"], scan["patient"]) == (CAREFUL, grown.trial.pseudonym(CAREFUL, 0))
-    expected = {f"intake {CAREFUL}": scan["n_slices"] + 2, f"scans {CAREFUL}": 1, f"reads {CAREFUL}": 2, f"radiomic_features {CAREFUL}": measured["lesion"].n_unique(),
-                "habitats": grown.table("lesions").filter(pl.col("scan") == scan["scan"], pl.col("mask_digest").is_not_null()).height}
+    expected = {
+        f"intake {CAREFUL}": scan["n_slices"] + 2,
+        f"scans {CAREFUL}": 1,
+        f"reads {CAREFUL}": 2,
+        f"radiomic_features {CAREFUL}": measured["lesion"].n_unique(),
+        "habitats": grown.table("lesions")
+        .filter(pl.col("scan") == scan["scan"], pl.col("mask_digest").is_not_null())
+        .height,
+    }
     assert grown.work == {**dict.fromkeys(grown.work, 0), **expected}
 
 
@@ -177,17 +238,28 @@ def test_a_visit_later_than_known_keeps_what_was_said_before(opened: Stage, grow
     assert (same["known_from"] == same["known_from_now"]).all()
 
 
-# -- 5. what must hold throughout -------------------------------------------------------------------------------------------
+# -- 5. what must hold throughout
+# -------------------------------------------------------------------------------------------
 
 
 def test_an_earlier_state_is_there_for_who_asks(closed: Stage, grown: Stage) -> None:
     import json
 
     trial = grown.trial
-    asked = trial.call("sql", "SELECT count(*) AS n FROM model_runs", "--as-of", str(closed.snapshot), "--json")
+    asked = trial.call(
+        "sql", "SELECT count(*) AS n FROM model_runs", "--as-of", str(closed.snapshot), "--json"
+    )
     assert json.loads(asked.output) == [{"n": 0}]
-    asked = trial.call("sql", "SELECT site, patient, status FROM arbitrations ORDER BY ALL", "--json", "--as-of", str(closed.snapshot))
-    assert [tuple(row.values()) for row in json.loads(asked.output)] == [(CARELESS, trial.pseudonym(CARELESS, 0), "open")]
+    asked = trial.call(
+        "sql",
+        "SELECT site, patient, status FROM arbitrations ORDER BY ALL",
+        "--json",
+        "--as-of",
+        str(closed.snapshot),
+    )
+    assert [tuple(row.values()) for row in json.loads(asked.output)] == [
+        (CARELESS, trial.pseudonym(CARELESS, 0), "open")
+    ]
     asked = trial.call("sql", "SELECT count(*) AS n FROM scans", "--json")
     assert json.loads(asked.output) == [{"n": grown.table("scans").height}]
 
@@ -200,10 +272,21 @@ def test_an_analyst_reads_through_a_run_undisturbed(repeated: Stage, opened: Sta
 
 
 def test_what_analysts_open_is_described_and_holds_the_lakes_rows(grown: Stage) -> None:
-    with duckdb.connect(str(grown.trial.home.published / "lakehouse.duckdb"), read_only=True) as file:
-        told = {(t, c): text for t, c, text in file.execute("SELECT table_name, column_name, comment FROM duckdb_columns()").fetchall()}
-        rows = {t.name: file.execute(f'SELECT count(*) FROM "{t.name}"').fetchone() for t in PUBLISHED}
-    assert {(t.name, c.name): comment(c) for t in PUBLISHED for c in t.columns}.items() <= told.items()
+    with duckdb.connect(
+        str(grown.trial.home.published / "lakehouse.duckdb"), read_only=True
+    ) as file:
+        told = {
+            (t, c): text
+            for t, c, text in file.execute(
+                "SELECT table_name, column_name, comment FROM duckdb_columns()"
+            ).fetchall()
+        }
+        rows = {
+            t.name: file.execute(f'SELECT count(*) FROM "{t.name}"').fetchone() for t in PUBLISHED
+        }
+    assert {
+        (t.name, c.name): comment(c) for t in PUBLISHED for c in t.columns
+    }.items() <= told.items()
     assert rows == {t.name: (grown.table(t.name).height,) for t in PUBLISHED}
 
 
@@ -221,8 +304,16 @@ def test_every_check_has_run_and_no_error_stands(grown: Stage) -> None:
     with grown.trial.entered(), dg.DagsterInstance.get() as instance:
         records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assert set(records) == set(keys)
-    failed = {(key.asset_key.to_user_string(), key.name) for key, record in records.items() if record.status.value != "SUCCEEDED"}
-    assert failed == {("scans", "slice_thickness"), ("quarantine", "nothing_refused"), ("reconciliation", "rows_meet_images")}
+    failed = {
+        (key.asset_key.to_user_string(), key.name)
+        for key, record in records.items()
+        if record.status.value != "SUCCEEDED"
+    }
+    assert failed == {
+        ("scans", "slice_thickness"),
+        ("quarantine", "nothing_refused"),
+        ("reconciliation", "rows_meet_images"),
+    }
 
 
 def test_simulated_rows_say_so(grown: Stage) -> None:

@@ -22,22 +22,43 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 GRAPH = defs.resolve_asset_graph()
 NO_TABLE = {"arbitration_pages", "intake", "study_report", "patient_reports", "published"}
-HEAVY = ("great_expectations", "mlflow", "torch", "radiomics", "sklearn", "matplotlib", "numba", "highdicom", "distributed")
+HEAVY = (
+    "great_expectations",
+    "mlflow",
+    "torch",
+    "radiomics",
+    "sklearn",
+    "matplotlib",
+    "numba",
+    "highdicom",
+    "distributed",
+)
 MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home|Users|mnt|data)/\w|[A-Z]:\\\\")
-ELSEWHERE = re.compile(r"(?:https?:)?//[\w.-]+\.\w{2,}|\bcdn\b|@import|url\(\s*['\"]?(?!data:|#)", re.IGNORECASE)
+ELSEWHERE = re.compile(
+    r"(?:https?:)?//[\w.-]+\.\w{2,}|\bcdn\b|@import|url\(\s*['\"]?(?!data:|#)", re.IGNORECASE
+)
 
 
 def sources() -> list[Path]:
     """Every text file that git keeps or would keep."""
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    return [REPOSITORY / name for name in listed.stdout.splitlines() if (REPOSITORY / name).is_file()]
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [
+        REPOSITORY / name for name in listed.stdout.splitlines() if (REPOSITORY / name).is_file()
+    ]
 
 
 def node(table: Table) -> dg.AssetsDefinition:
     return defs.resolve_assets_def(table.name)
 
 
-# -- one name everywhere --------------------------------------------------------------------------------------------------
+# -- one name everywhere
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
@@ -59,7 +80,9 @@ def test_an_asset_tells_what_the_table_declares(table: Table) -> None:
     assert {"ducklake", "parquet"} <= spec.kinds
     assert (node(table).partitions_def is not None) == table.by_site
     shown = spec.metadata["dagster/column_schema"].columns
-    assert [(c.name, c.type, c.description) for c in shown] == [(c.name, c.type, comment(c)) for c in table.columns]
+    assert [(c.name, c.type, c.description) for c in shown] == [
+        (c.name, c.type, comment(c)) for c in table.columns
+    ]
     assert [c.constraints.nullable for c in shown] == [c.nullable for c in table.columns]
 
 
@@ -80,26 +103,42 @@ def test_a_check_module_is_named_after_its_table_or_its_rule() -> None:
     for name in modules & (set(BY_NAME) | NO_TABLE):
         module = importlib.import_module(f"checks.{name}")
         found = [c for c in vars(module).values() if isinstance(c, dg.AssetChecksDefinition)]
-        assert name in {key.asset_key.to_user_string() for check in found for key in check.check_keys}
+        assert name in {
+            key.asset_key.to_user_string() for check in found for key in check.check_keys
+        }
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
 def test_everything_is_described_in_both_languages(table: Table) -> None:
     texts = {"": (table.en, table.zh), **{c.name: (c.en, c.zh) for c in table.columns}}
-    assert [name for name, (en, zh) in texts.items() if not en or not re.search(r"[\u4e00-\u9fff]", zh)] == []
+    assert [
+        name for name, (en, zh) in texts.items() if not en or not re.search(r"[\u4e00-\u9fff]", zh)
+    ] == []
 
 
 def test_every_job_takes_each_asset_once() -> None:
     jobs = {name: defs.resolve_job_def(name) for name in ("site", "cohort", "report")}
-    taken = [key.to_user_string() for job in jobs.values() for key in job.asset_layer.executable_asset_keys]
+    taken = [
+        key.to_user_string()
+        for job in jobs.values()
+        for key in job.asset_layer.executable_asset_keys
+    ]
     assert sorted(taken) == sorted(set(BY_NAME) | NO_TABLE)
 
 
-# -- where things come together -------------------------------------------------------------------------------------------
+# -- where things come together
+# -------------------------------------------------------------------------------------------
 
 
 def test_definitions_stay_short_and_valid() -> None:
-    assert len((REPOSITORY / "dagster_project" / "definitions.py").read_text(encoding="utf-8").splitlines()) <= 60
+    assert (
+        len(
+            (REPOSITORY / "dagster_project" / "definitions.py")
+            .read_text(encoding="utf-8")
+            .splitlines()
+        )
+        <= 60
+    )
     dg.Definitions.validate_loadable(defs)
 
 
@@ -132,37 +171,63 @@ def test_the_wheel_ships_the_library_alone() -> None:
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
     program = f"import sys, runpy; runpy.run_path('dagster_project/definitions.py'); print([m for m in {HEAVY!r} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == "[]"
 
 
 def test_the_command_line_starts_without_dagster() -> None:
     program = f"import sys, dagster_project.cli; print([m for m in ('dagster', 'polars', *{HEAVY!r}) if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("step", ["scans", "reads", "radiomic_features", "dhi", "habitats"])
 def test_a_worker_does_not_load_dagster(step: str) -> None:
     program = f"import sys, dagster_project.flow.{step}; print('dagster' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        == "False"
+    )
 
 
-# -- nothing of one machine, nothing from elsewhere -------------------------------------------------------------------------
+# -- nothing of one machine, nothing from elsewhere
+# -------------------------------------------------------------------------
 
 
 def test_no_path_of_a_machine_is_in_the_repository() -> None:
-    texts = {p: p.read_text(encoding="utf-8", errors="replace") for p in sources() if p.suffix not in {".png", ".parquet", ".gz", ".dcm"}}
-    assert [str(p.relative_to(REPOSITORY)) for p, text in texts.items() if MACHINE.search(text)] == []
+    texts = {
+        p: p.read_text(encoding="utf-8", errors="replace")
+        for p in sources()
+        if p.suffix not in {".png", ".parquet", ".gz", ".dcm"}
+    }
+    assert [
+        str(p.relative_to(REPOSITORY)) for p, text in texts.items() if MACHINE.search(text)
+    ] == []
 
 
 def test_templates_ask_nothing_of_the_network() -> None:
     templates = list((REPOSITORY / "dagster_project" / "reports" / "templates").iterdir())
     assert len(templates) >= 4
-    assert [(p.name, m.group()) for p in templates for m in ELSEWHERE.finditer(p.read_text(encoding="utf-8"))] == []
+    assert [
+        (p.name, m.group())
+        for p in templates
+        for m in ELSEWHERE.finditer(p.read_text(encoding="utf-8"))
+    ] == []
 
 
 def test_telemetry_is_off() -> None:
-    settings = yaml.safe_load((REPOSITORY / "dagster_project" / "dagster.yaml").read_text(encoding="utf-8"))
+    settings = yaml.safe_load(
+        (REPOSITORY / "dagster_project" / "dagster.yaml").read_text(encoding="utf-8")
+    )
     assert settings["telemetry"] == {"enabled": False}
     assert settings["run_monitoring"]["free_slots_after_run_end_seconds"] > 0

@@ -33,7 +33,9 @@ def interrupted(body: Callable[[Callable[[], None]], None]) -> Interrupted:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_first_signal_leaves_the_block_with_the_shells_code(number: signal.Signals, code: int) -> None:
+def test_the_first_signal_leaves_the_block_with_the_shells_code(
+    number: signal.Signals, code: int
+) -> None:
     def work(_: Callable[[], None]) -> None:
         os.kill(os.getpid(), number)
         time.sleep(30)
@@ -84,7 +86,12 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """One patient's delivery, and an empty lake that was published before."""
     folder = tmp_path_factory.mktemp("interrupted")
     made = Trial(folder / "home", write_protocol(folder / "study.toml"))
-    plan = replace(COHORT, patients_per_site=1, troubles=(), sites=(replace(COHORT.sites[0], courses=("stable",)),))
+    plan = replace(
+        COHORT,
+        patients_per_site=1,
+        troubles=(),
+        sites=(replace(COHORT.sites[0], courses=("stable",)),),
+    )
     simulate_cohort(made.home.make().landing, made.root / "truth", plan)
     with made.entered():
         open_lake(made.home).close()
@@ -95,14 +102,17 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
 def published(trial: Trial) -> dict[str, str]:
     """Everything that analysts may open, by its content."""
     files = sorted(p for p in trial.home.published.rglob("*") if p.is_file())
-    return {str(p.relative_to(trial.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {
+        str(p.relative_to(trial.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
 
 
 def test_ctrl_c_twice_sigterm_and_a_second_run(trial: Trial) -> None:
     """One home from stage to stage, since each run of it takes a while.
 
     1. Ctrl-C twice ends at once.
-    2. A worker is killed while lesions are compared, which changes nothing; then SIGTERM, to the command alone, while pages are written.
+    2. A worker is killed while lesions are compared, which changes nothing; then SIGTERM, to the
+       command alone, while pages are written.
     3. Two runs at once: the second waits and says for whom.
 
     One Ctrl-C while workers measure, and its rows afterwards: tests/deliveries/test_same_rows.py.
@@ -138,4 +148,7 @@ def stops(run: Run, code: int, where: str) -> None:
     assert exit_code == code, said
     assert "Traceback" not in said
     assert "Stopping (" in said
-    assert re.search(rf"Interrupted in {where}.*Steps saved: \d+;.*Nothing was published: .*Go on with `lakehouse run`", said), said
+    assert re.search(
+        rf"Interrupted in {where}.*Steps saved: \d+;.*Nothing was published: .*Go on with `lakehouse run`",
+        said,
+    ), said

@@ -32,7 +32,9 @@ class Study:
     said: list[str] = field(default_factory=list)
 
     def call(self, *arguments: str, typed: str = "") -> Result:
-        result = CliRunner().invoke(cli.main, ["--home", str(self.home.root), *arguments], input=typed)
+        result = CliRunner().invoke(
+            cli.main, ["--home", str(self.home.root), *arguments], input=typed
+        )
         self.said.append(result.output)
         return result
 
@@ -45,8 +47,17 @@ class Study:
         return Crosswalk(self.home.crosswalk, session_keys(self.home))
 
 
-SETTINGS = ("LAKEHOUSE_KEYS", "LAKEHOUSE_PASSPHRASE_FILE", "LAKEHOUSE_AGENT", "LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA", "LAKEHOUSE_HOME", "DAGSTER_HOME",
-            "MLFLOW_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED")
+SETTINGS = (
+    "LAKEHOUSE_KEYS",
+    "LAKEHOUSE_PASSPHRASE_FILE",
+    "LAKEHOUSE_AGENT",
+    "LAKEHOUSE_CATALOG",
+    "LAKEHOUSE_DATA",
+    "LAKEHOUSE_HOME",
+    "DAGSTER_HOME",
+    "MLFLOW_DISABLE_TELEMETRY",
+    "GX_ANALYTICS_ENABLED",
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +69,14 @@ def made(tmp_path_factory):
             patch.setenv(name, "")
             patch.delenv(name)
         study = Study(Home(folder / "home"), folder / "medium")
-        study.good("keys", "create", "--out", str(study.medium), typed=f"{PASSPHRASE}\n{PASSPHRASE}\n")
+        study.good(
+            "keys", "create", "--out", str(study.medium), typed=f"{PASSPHRASE}\n{PASSPHRASE}\n"
+        )
     write_series(study.home.landing / "AB" / "dicom", 2)
     (study.home.landing / "AB" / "clinical").mkdir()
-    (study.home.landing / "AB" / "clinical" / "patients.csv").write_text(f"patient_id,sex,name\n{NUMBER},F,{NAME}\n", encoding="utf-8")
+    (study.home.landing / "AB" / "clinical" / "patients.csv").write_text(
+        f"patient_id,sex,name\n{NUMBER},F,{NAME}\n", encoding="utf-8"
+    )
     return study, unlock(study.medium, PASSPHRASE)
 
 
@@ -89,7 +104,8 @@ def filled(unlocked):
     return unlocked
 
 
-# -- locked and unlocked ------------------------------------------------------------------------------------------------------
+# -- locked and unlocked
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_a_new_home_is_locked_until_its_medium_unlocks_it(study):
@@ -104,15 +120,31 @@ def test_a_new_home_is_locked_until_its_medium_unlocks_it(study):
 
 
 def test_a_wrong_passphrase_and_no_medium_are_told_and_leave_intake_locked(study):
-    assert "does not open this medium" in study.call("keys", "unlock", str(study.medium), typed="wrong wrong wrong\n").output
-    assert "no key medium here" in study.call("keys", "unlock", str(study.medium / "none"), typed=PASSPHRASE + "\n").output
+    assert (
+        "does not open this medium"
+        in study.call("keys", "unlock", str(study.medium), typed="wrong wrong wrong\n").output
+    )
+    assert (
+        "no key medium here"
+        in study.call("keys", "unlock", str(study.medium / "none"), typed=PASSPHRASE + "\n").output
+    )
     assert not study.home.agent.exists()
 
 
 def test_a_short_passphrase_and_a_second_medium_are_refused(study):
-    again = study.call("keys", "create", "--out", str(study.medium / "second"), typed=f"{PASSPHRASE}\n{PASSPHRASE}\n")
+    again = study.call(
+        "keys",
+        "create",
+        "--out",
+        str(study.medium / "second"),
+        typed=f"{PASSPHRASE}\n{PASSPHRASE}\n",
+    )
     assert "already has a key medium" in again.output
-    other = CliRunner().invoke(cli.main, ["--home", str(study.home.root / "x"), "keys", "create", "--out", str(study.medium / "x")], input="short\nshort\n")
+    other = CliRunner().invoke(
+        cli.main,
+        ["--home", str(study.home.root / "x"), "keys", "create", "--out", str(study.medium / "x")],
+        input="short\nshort\n",
+    )
     assert "fewer than 12 characters" in other.output
 
 
@@ -134,13 +166,35 @@ def test_the_agent_serves_intake_and_a_locked_home_refuses_but_keeps_what_it_has
 def test_a_locked_home_holds_no_name_no_number_and_no_key(filled):
     keys = session_keys(filled.home)
     filled.good("keys", "lock")
-    secret = [NUMBER, canonical_number(NUMBER), NAME, "Murong", "Shuangyan", "19490511", "1949-05-11", PASSPHRASE]
-    needles = {s.encode(e) for s in secret for e in ("utf-8", "gb18030")} | {s.lower().encode() for s in secret}
-    needles |= {form for key in (keys.index, keys.uid, keys.date) for form in (key, key.hex().encode())}
-    needles |= {(filled.medium / "root.age").read_bytes(), (filled.medium / "identity.age").read_bytes()}
-    files = [f for f in filled.home.root.rglob("*") if f.is_file() and f.relative_to(filled.home.root).parts[0] != "landing"]
+    secret = [
+        NUMBER,
+        canonical_number(NUMBER),
+        NAME,
+        "Murong",
+        "Shuangyan",
+        "19490511",
+        "1949-05-11",
+        PASSPHRASE,
+    ]
+    needles = {s.encode(e) for s in secret for e in ("utf-8", "gb18030")} | {
+        s.lower().encode() for s in secret
+    }
+    needles |= {
+        form for key in (keys.index, keys.uid, keys.date) for form in (key, key.hex().encode())
+    }
+    needles |= {
+        (filled.medium / "root.age").read_bytes(),
+        (filled.medium / "identity.age").read_bytes(),
+    }
+    files = [
+        f
+        for f in filled.home.root.rglob("*")
+        if f.is_file() and f.relative_to(filled.home.root).parts[0] != "landing"
+    ]
     assert len(files) > 8
-    assert [f for f in files for n in needles if n in f.read_bytes() or n.decode("latin-1") in f.name] == []
+    assert [
+        f for f in files for n in needles if n in f.read_bytes() or n.decode("latin-1") in f.name
+    ] == []
     assert not any(s in text for s in (NUMBER, NAME, PASSPHRASE) for text in filled.said)
 
 
@@ -150,14 +204,30 @@ def test_a_number_cannot_be_tried_against_the_index_of_a_locked_home(filled):
     filled.good("keys", "lock")
     with sqlite3.connect(filled.home.crosswalk / "crosswalk.sqlite") as connection:
         blinds = {row[0] for row in connection.execute("SELECT blind FROM number")}
-        cells = {str(cell).encode() for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-                 for row in connection.execute(f"SELECT * FROM {table}") for cell in row if not isinstance(cell, bytes)}
-    guesses = {b"", b"\0" * 32, (filled.medium / "recipient.txt").read_bytes(), medium_of(filled.home.crosswalk).encode(), *cells}
+        cells = {
+            str(cell).encode()
+            for (table,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table'"
+            ).fetchall()
+            for row in connection.execute(f"SELECT * FROM {table}")
+            for cell in row
+            if not isinstance(cell, bytes)
+        }
+    guesses = {
+        b"",
+        b"\0" * 32,
+        (filled.medium / "recipient.txt").read_bytes(),
+        medium_of(filled.home.crosswalk).encode(),
+        *cells,
+    }
     assert blinds.isdisjoint({blind_index(guess, "AB", "", NUMBER) for guess in guesses})
-    assert blind_index(known.index, "AB", "", NUMBER) in blinds  # with the key the same trial finds it
+    assert (
+        blind_index(known.index, "AB", "", NUMBER) in blinds
+    )  # with the key the same trial finds it
 
 
-# -- who is who --------------------------------------------------------------------------------------------------------------
+# -- who is who
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_reidentify_works_without_lake_and_agent_and_writes_its_audit(filled, tmp_path):
@@ -165,13 +235,37 @@ def test_reidentify_works_without_lake_and_agent_and_writes_its_audit(filled, tm
     filled.good("keys", "lock")
     moved = tmp_path / "elsewhere"
     moved.mkdir()
-    (moved / "crosswalk.sqlite").write_bytes((filled.home.crosswalk / "crosswalk.sqlite").read_bytes())
-    told = filled.good("reidentify", patient, "--medium", str(filled.medium), "--purpose", "incidental finding", "--crosswalk", str(moved), typed=PASSPHRASE + "\n")
+    (moved / "crosswalk.sqlite").write_bytes(
+        (filled.home.crosswalk / "crosswalk.sqlite").read_bytes()
+    )
+    told = filled.good(
+        "reidentify",
+        patient,
+        "--medium",
+        str(filled.medium),
+        "--purpose",
+        "incidental finding",
+        "--crosswalk",
+        str(moved),
+        typed=PASSPHRASE + "\n",
+    )
     assert NUMBER in told
     assert NAME in told
     line = json.loads((moved / "audit.jsonl").read_text(encoding="utf-8"))
-    assert (line["action"], line["pseudonym"], line["purpose"]) == ("reidentify", patient, "incidental finding")
-    wrong = filled.call("reidentify", patient, "--medium", str(filled.medium), "--purpose", "x", typed="wrong wrong wrong\n")
+    assert (line["action"], line["pseudonym"], line["purpose"]) == (
+        "reidentify",
+        patient,
+        "incidental finding",
+    )
+    wrong = filled.call(
+        "reidentify",
+        patient,
+        "--medium",
+        str(filled.medium),
+        "--purpose",
+        "x",
+        typed="wrong wrong wrong\n",
+    )
     assert wrong.exit_code == 1
     assert NAME not in wrong.output
 
@@ -184,27 +278,60 @@ def test_an_alias_leads_to_the_same_patient_and_is_not_shown(filled):
 
 
 def test_two_pseudonyms_of_one_person_are_joined_and_the_files_read_anew(filled):
-    write_series(filled.home.landing / "AB" / "dicom" / "more", 2, patient="MZ778899", series="1.2.826.0.1.3680043.9.9999.77")
+    write_series(
+        filled.home.landing / "AB" / "dicom" / "more",
+        2,
+        patient="MZ778899",
+        series="1.2.826.0.1.3680043.9.9999.77",
+    )
     take_in_site(filled.home, "AB", filled.said.append)
     first, second = (filled.crosswalk().find("AB", n) for n in (NUMBER, "MZ778899"))
-    assert "lakehouse keys merge" in filled.call("keys", "alias", first, "--site", "AB", typed="MZ778899\n").output
+    assert (
+        "lakehouse keys merge"
+        in filled.call("keys", "alias", first, "--site", "AB", typed="MZ778899\n").output
+    )
     filled.good("keys", "merge", second, first, "--purpose", "one person")
     take_in_site(filled.home, "AB", filled.said.append)
-    assert {f.relative_to(filled.home.vault).parts[1] for f in filled.home.vault.rglob("*.dcm")} == {first}
+    assert {
+        f.relative_to(filled.home.vault).parts[1] for f in filled.home.vault.rglob("*.dcm")
+    } == {first}
     assert len(list(filled.home.vault.rglob("*.dcm"))) == 4
     assert filled.crosswalk().find("AB", "MZ778899") == first
 
 
-# -- rotation ----------------------------------------------------------------------------------------------------------------
+# -- rotation
+# ----------------------------------------------------------------------------------------------------------------
 
 
-def test_rotation_moves_everything_to_the_new_medium_and_keeps_pseudonyms_uids_and_dates(filled, tmp_path):
+def test_rotation_moves_everything_to_the_new_medium_and_keeps_pseudonyms_uids_and_dates(
+    filled, tmp_path
+):
     before, patient = session_keys(filled.home), filled.crosswalk().find("AB", NUMBER)
     new = tmp_path / "new"
-    assert "lakehouse keys lock" in filled.call("keys", "rotate", str(filled.medium), "--out", str(new), typed=f"{PASSPHRASE}\n{SECOND}\n{SECOND}\n").output
+    assert (
+        "lakehouse keys lock"
+        in filled.call(
+            "keys",
+            "rotate",
+            str(filled.medium),
+            "--out",
+            str(new),
+            typed=f"{PASSPHRASE}\n{SECOND}\n{SECOND}\n",
+        ).output
+    )
     filled.good("keys", "lock")
-    filled.good("keys", "rotate", str(filled.medium), "--out", str(new), typed=f"{PASSPHRASE}\n{SECOND}\n{SECOND}\n")
-    assert "another key medium" in filled.call("keys", "unlock", str(filled.medium), typed=PASSPHRASE + "\n").output
+    filled.good(
+        "keys",
+        "rotate",
+        str(filled.medium),
+        "--out",
+        str(new),
+        typed=f"{PASSPHRASE}\n{SECOND}\n{SECOND}\n",
+    )
+    assert (
+        "another key medium"
+        in filled.call("keys", "unlock", str(filled.medium), typed=PASSPHRASE + "\n").output
+    )
     filled.good("keys", "unlock", str(new), typed=SECOND + "\n")
     after = session_keys(filled.home)
     assert (after.uid, after.date, after.version) == (before.uid, before.date, 2)
@@ -216,13 +343,24 @@ def test_rotation_moves_everything_to_the_new_medium_and_keeps_pseudonyms_uids_a
     report = take_in_site(filled.home, "AB", filled.said.append)
     assert (report.accepted, report.patients) == (1, 1)
     filled.good("keys", "lock")
-    assert NAME in filled.good("reidentify", patient, "--medium", str(new), "--purpose", "check", typed=SECOND + "\n")
-    old = filled.call("reidentify", patient, "--medium", str(filled.medium), "--purpose", "check", typed=PASSPHRASE + "\n")
+    assert NAME in filled.good(
+        "reidentify", patient, "--medium", str(new), "--purpose", "check", typed=SECOND + "\n"
+    )
+    old = filled.call(
+        "reidentify",
+        patient,
+        "--medium",
+        str(filled.medium),
+        "--purpose",
+        "check",
+        typed=PASSPHRASE + "\n",
+    )
     assert old.exit_code == 1
     assert NAME not in old.output
 
 
-# -- manifest ----------------------------------------------------------------------------------------------------------------
+# -- manifest
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_manifest_is_verified_and_the_line_that_breaks_is_named(filled):
@@ -242,5 +380,7 @@ def test_the_manifest_is_verified_and_the_line_that_breaks_is_named(filled):
         assert f"line {line} " in broken.output
         assert reason in broken.output
     file.write_text("".join(lines[:-1]), encoding="utf-8")
-    assert filled.call("manifest", "verify").exit_code == 0  # a chain that was cut at its end is whole in itself
+    assert (
+        filled.call("manifest", "verify").exit_code == 0
+    )  # a chain that was cut at its end is whole in itself
     assert "missing at its end" in filled.call("manifest", "verify", "--head", head).output

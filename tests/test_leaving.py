@@ -23,8 +23,14 @@ from tests.conftest import REPOSITORY
 from tests.trial import COHORT, SITES, Trial, write_protocol
 
 PLAN = replace(
-    COHORT, patients_per_site=1, troubles=(Trouble("garbage_file", 0, 0),),
-    sites=(replace(COHORT.sites[0], courses=("stable",)), replace(COHORT.sites[1], courses=("stable",), careless=())))
+    COHORT,
+    patients_per_site=1,
+    troubles=(Trouble("garbage_file", 0, 0),),
+    sites=(
+        replace(COHORT.sites[0], courses=("stable",)),
+        replace(COHORT.sites[1], courses=("stable",), careless=()),
+    ),
+)
 
 KILLED = """
 import os, signal, sys
@@ -68,8 +74,21 @@ def trial(whole: Trial, tmp_path: Path) -> Trial:
 def signalled(trial: Trial, number: signal.Signals, place: str, *arguments: str) -> tuple[int, str]:
     """Exit code and output of a command to which a signal comes at a place."""
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(int(number)), place, "--home", str(trial.root), *arguments],
-        env={**os.environ, **trial.settings, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            "-c",
+            KILLED,
+            str(int(number)),
+            place,
+            "--home",
+            str(trial.root),
+            *arguments,
+        ],
+        env={**os.environ, **trial.settings, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -96,7 +115,12 @@ def test_a_withdrawal_that_is_killed_again_and_again_is_completed(trial: Trial) 
     patient = trial.pseudonym(SITES[1], 0)
     with trial.entered():
         traces = find_traces(trial.lakehouse, patient)
-    for place in ("withdrawal.remove_patient", "vault.drop_patient", "run._execute", "withdrawal.withdraw_publications"):
+    for place in (
+        "withdrawal.remove_patient",
+        "vault.drop_patient",
+        "run._execute",
+        "withdrawal.withdraw_publications",
+    ):
         code, said = signalled(trial, signal.SIGKILL, place, "withdraw", patient, "--yes")
         assert code == -signal.SIGKILL, said
         assert leaving_file(trial.home).is_file(), place
@@ -110,16 +134,22 @@ def test_a_withdrawal_that_is_killed_again_and_again_is_completed(trial: Trial) 
 def test_a_signal_before_anything_is_removed_ends_it_and_changes_nothing(trial: Trial) -> None:
     patient = trial.pseudonym(SITES[1], 0)
     before = files(trial, "vault", "crosswalk", "published", "lake/data")
-    code, said = signalled(trial, signal.SIGINT, "withdrawal.find_traces", "withdraw", patient, "--yes")
+    code, said = signalled(
+        trial, signal.SIGINT, "withdrawal.find_traces", "withdraw", patient, "--yes"
+    )
     assert (code, NOTHING_REMOVED in said) == (130, True), said
     assert files(trial, "vault", "crosswalk", "published", "lake/data") == before
 
 
-def test_a_signal_after_that_is_heard_when_vault_and_tables_have_forgotten_and_the_next_run_completes_it(trial: Trial) -> None:
+def test_a_signal_after_that_is_heard_when_vault_and_tables_have_forgotten_and_the_next_run_completes_it(
+    trial: Trial,
+) -> None:
     patient = trial.pseudonym(SITES[1], 0)
     with trial.entered():
         traces = find_traces(trial.lakehouse, patient)
-    code, said = signalled(trial, signal.SIGTERM, "vault.drop_patient", "withdraw", patient, "--yes")
+    code, said = signalled(
+        trial, signal.SIGTERM, "vault.drop_patient", "withdraw", patient, "--yes"
+    )
     assert (code, HALF_WAY in " ".join(said.split("\n"))) == (143, True), said
     assert trial.rows("SELECT count(*) FROM scans WHERE site = 'SHPH'") == [(0,)]
     shutil.rmtree(trial.home.landing / SITES[1])
@@ -143,14 +173,28 @@ def rows_of(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
     """A site's rows in every table that names sites, without what tells of the run."""
     with trial.entered():
         lake = trial.lakehouse.lake
-        names = [name for (name,) in lake.query("SELECT DISTINCT table_name FROM duckdb_columns() WHERE database_name = 'lake' AND column_name = 'site'").fetchall()]
-        return {name: lake.query(f'SELECT * FROM "{name}" WHERE site = ? ORDER BY ALL', [site]).pl().drop("known_from", "snapshot", strict=False) for name in names}
+        names = [
+            name
+            for (name,) in lake.query(
+                "SELECT DISTINCT table_name FROM duckdb_columns() WHERE database_name = 'lake' AND column_name = 'site'"
+            ).fetchall()
+        ]
+        return {
+            name: lake.query(f'SELECT * FROM "{name}" WHERE site = ? ORDER BY ALL', [site])
+            .pl()
+            .drop("known_from", "snapshot", strict=False)
+            for name in names
+        }
 
 
 def own_rows(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
     """Those that no other site changes; the fingerprint of `dhi` names the pairs of all."""
     rows = rows_of(trial, site)
-    return {name: found.drop("input_fingerprint") if name == "dhi" else found for name, found in rows.items() if name not in OF_ALL_SITES}
+    return {
+        name: found.drop("input_fingerprint") if name == "dhi" else found
+        for name, found in rows.items()
+        if name not in OF_ALL_SITES
+    }
 
 
 def test_a_site_is_removed_from_everything_and_the_others_do_not_change(trial: Trial) -> None:
@@ -160,19 +204,35 @@ def test_a_site_is_removed_from_everything_and_the_others_do_not_change(trial: T
     assert "landing/SHPH is still there" in refused.output
     shutil.move(trial.home.landing / SITES[1], trial.root.parent / "moved away")
     others = own_rows(trial, SITES[0])
-    code, said = signalled(trial, signal.SIGKILL, "Lake.remove_site", "site", "remove", SITES[1], "--yes", "--purpose", "contract ended")
+    code, said = signalled(
+        trial,
+        signal.SIGKILL,
+        "Lake.remove_site",
+        "site",
+        "remove",
+        SITES[1],
+        "--yes",
+        "--purpose",
+        "contract ended",
+    )
     assert code == -signal.SIGKILL, said
     result = trial.call("site", "remove", SITES[1], "--yes", "--purpose", "contract ended")
     assert result.exit_code == 0, result.output
     assert "Nothing of SHPH is left in this home but the line of the audit" in "".join(trial.said)
-    assert {name: rows.height for name, rows in rows_of(trial, SITES[1]).items() if rows.height} == {}
+    assert {
+        name: rows.height for name, rows in rows_of(trial, SITES[1]).items() if rows.height
+    } == {}
     after = own_rows(trial, SITES[0])
-    assert [name for name, rows in others.items() if not rows.equals(after[name], null_equal=True)] == []
+    assert [
+        name for name, rows in others.items() if not rows.equals(after[name], null_equal=True)
+    ] == []
     assert trial.home.sites() == [SITES[0]]
     with trial.entered():
         assert search_home(trial.home, [patient]) == []
     audit = [json.loads(line) for line in trial.home.audit.read_text(encoding="utf-8").splitlines()]
-    assert [(line["action"], line["pseudonym"], line["purpose"]) for line in audit] == [("remove_site", "SHPH", "contract ended")]
+    assert [(line["action"], line["pseudonym"], line["purpose"]) for line in audit] == [
+        ("remove_site", "SHPH", "contract ended")
+    ]
 
 
 @pytest.mark.parametrize("code", ["NOSITE", "../landing"])

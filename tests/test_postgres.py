@@ -26,7 +26,9 @@ OWNER = "postgres"
 
 def program(name: str) -> str:
     """Debian keeps the server's programs out of PATH, in a folder a version."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: float(p.parts[-3]))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: float(p.parts[-3])
+    )
     chosen = shutil.which(name) or (str(found[-1]) if found else "")
     assert chosen, f"{name} is missing: run scripts/install-debian-packages"
     return chosen
@@ -34,7 +36,9 @@ def program(name: str) -> str:
 
 def as_owner(*command: str) -> None:
     prefix = ["runuser", "-u", OWNER, "--"] if os.getuid() == 0 else []
-    done = subprocess.run([*prefix, *command], capture_output=True, text=True, check=False, cwd=tempfile.gettempdir())
+    done = subprocess.run(
+        [*prefix, *command], capture_output=True, text=True, check=False, cwd=tempfile.gettempdir()
+    )
     assert done.returncode == 0, done.stderr + done.stdout
 
 
@@ -42,16 +46,28 @@ def as_owner(*command: str) -> None:
 def server() -> Iterator[str]:
     """A private cluster that listens on a socket in a folder of its own; gives the connection string.
 
-    The folder lies directly in the system's temporary one: a socket's path may have 107 characters, and its owner has to reach it.
+    The folder lies directly in the system's temporary one: a socket's path may have 107 characters,
+    and its owner has to reach it.
     """
     with tempfile.TemporaryDirectory(prefix="lake-pg-") as folder:
         if os.getuid() == 0:
             owner = pwd.getpwnam(OWNER)
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         cluster = f"{folder}/cluster"
-        as_owner(program("initdb"), "-D", cluster, "-U", "lake", "--auth=trust", "--no-sync", "--encoding=UTF8")
+        as_owner(
+            program("initdb"),
+            "-D",
+            cluster,
+            "-U",
+            "lake",
+            "--auth=trust",
+            "--no-sync",
+            "--encoding=UTF8",
+        )
         options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=32MB"
-        as_owner(program("pg_ctl"), "-D", cluster, "-o", options, "-l", f"{folder}/log", "-w", "start")
+        as_owner(
+            program("pg_ctl"), "-D", cluster, "-o", options, "-l", f"{folder}/log", "-w", "start"
+        )
         try:
             yield f"host={folder} user=lake"
         finally:
@@ -62,7 +78,11 @@ def server() -> Iterator[str]:
 def home(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home whose catalogue is a database of its own on the server."""
     name = f"lake_{os.getpid()}_{abs(hash(tmp_path)) % 10**9}"
-    subprocess.run([program("psql"), f"dbname=postgres {server}", "-qc", f"CREATE DATABASE {name}"], check=True, capture_output=True)
+    subprocess.run(
+        [program("psql"), f"dbname=postgres {server}", "-qc", f"CREATE DATABASE {name}"],
+        check=True,
+        capture_output=True,
+    )
     monkeypatch.setenv("LAKEHOUSE_CATALOG", f"postgres:dbname={name} {server}")
     monkeypatch.delenv("LAKEHOUSE_DATA", raising=False)
     return Home(tmp_path / "home").make()
@@ -71,7 +91,12 @@ def home(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 def test_tables_are_created_once_and_found_again(home: Home) -> None:
     for _ in range(2):
         with open_lake(home) as lake:
-            found = {row[0] for row in lake.query("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'").fetchall()}
+            found = {
+                row[0]
+                for row in lake.query(
+                    "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'"
+                ).fetchall()
+            }
             assert found == {t.name for t in TABLES}
     assert not (home.lake / "catalog.sqlite").exists(), "the catalogue is in PostgreSQL alone"
 
@@ -83,7 +108,9 @@ def test_rows_are_replaced_and_earlier_states_stay(home: Home) -> None:
         assert (write.inserted, write.deleted) == (1, 1)
         assert lake.read("treatments")["patient"].to_list() == ["p2", "p3"]
         assert lake.read("treatments", as_of=first)["patient"].to_list() == ["p1", "p2"]
-        assert lake.replace("treatments", rows("AA", "p2", "p3"), site="AA").snapshot == write.snapshot
+        assert (
+            lake.replace("treatments", rows("AA", "p2", "p3"), site="AA").snapshot == write.snapshot
+        )
     with read_lake(home, as_of=first) as lake:
         assert lake.query("SELECT count(*) FROM treatments").fetchone() == (2,)
 
@@ -113,7 +140,9 @@ def test_two_writers_at_once_both_arrive(home: Home) -> None:
         writer.join()
     assert [w.exitcode for w in writers] == [0, 0]
     with read_lake(home) as lake:
-        assert lake.query("SELECT site, count(*) FROM treatments GROUP BY site ORDER BY site").fetchall() == [("AA", 5), ("BB", 5)]
+        assert lake.query(
+            "SELECT site, count(*) FROM treatments GROUP BY site ORDER BY site"
+        ).fetchall() == [("AA", 5), ("BB", 5)]
 
 
 def test_a_reader_sees_whole_transactions_while_another_writes(home: Home) -> None:
@@ -124,7 +153,11 @@ def test_a_reader_sees_whole_transactions_while_another_writes(home: Home) -> No
     seen = []
     while writer.is_alive():
         with read_lake(home) as lake:
-            seen.append(lake.query("SELECT count(*) FILTER (WHERE site = 'AA'), count(*) FILTER (WHERE site = 'BB') FROM treatments").fetchone())
+            seen.append(
+                lake.query(
+                    "SELECT count(*) FILTER (WHERE site = 'AA'), count(*) FILTER (WHERE site = 'BB') FROM treatments"
+                ).fetchone()
+            )
     writer.join()
     assert writer.exitcode == 0
     assert {aa for aa, _ in seen} == {1}
@@ -136,15 +169,23 @@ LEAVES = "AA-" + "P" * 17
 
 def _bytes_of(folder: Path) -> list[str]:
     """Files below a folder in which the patient's pseudonym stands."""
-    return [str(f) for f in sorted(folder.rglob("*")) if f.is_file() and LEAVES.encode() in f.read_bytes()]
+    return [
+        str(f)
+        for f in sorted(folder.rglob("*"))
+        if f.is_file() and LEAVES.encode() in f.read_bytes()
+    ]
 
 
-def test_who_leaves_is_in_no_file_of_the_server_and_in_no_data_file(home: Home, server: str) -> None:
+def test_who_leaves_is_in_no_file_of_the_server_and_in_no_data_file(
+    home: Home, server: str
+) -> None:
     """Bounds of columns in the catalogue, rows that PostgreSQL only marks as deleted, and files that were to be deleted later."""
     with open_lake(home) as lake:
         for cycle in ("p1", LEAVES), ("p1", LEAVES, "p2"), (LEAVES, "p2"):
             lake.replace("treatments", rows("AA", *cycle), site="AA")
-        subprocess.run([program("psql"), f"dbname=postgres {server}", "-qc", "CHECKPOINT"], check=True)
+        subprocess.run(
+            [program("psql"), f"dbname=postgres {server}", "-qc", "CHECKPOINT"], check=True
+        )
         cluster = Path(server.split(maxsplit=1)[0].removeprefix("host=")) / "cluster" / "base"
         assert _bytes_of(cluster)
         assert LEAVES in str(dict(lake.catalogue_texts()))
@@ -152,7 +193,9 @@ def test_who_leaves_is_in_no_file_of_the_server_and_in_no_data_file(home: Home, 
         lake.remove_patient(LEAVES)
         lake.expunge()
         assert search_home(home, [LEAVES], lake=lake) == []
-        subprocess.run([program("psql"), f"dbname=postgres {server}", "-qc", "CHECKPOINT"], check=True)
+        subprocess.run(
+            [program("psql"), f"dbname=postgres {server}", "-qc", "CHECKPOINT"], check=True
+        )
         assert _bytes_of(cluster) == []
         assert lake.read("treatments")["patient"].to_list() == ["p2"]
     with read_lake(home) as lake:

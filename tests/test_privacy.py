@@ -24,7 +24,14 @@ def needles(trial: Trial) -> re.Pattern[bytes]:
     strings = json.loads((trial.root / "truth" / "identifiers.json").read_text(encoding="utf-8"))
     assert len(strings) > 100
     assert min(map(len, strings)) >= 3
-    return re.compile(b"|".join(re.escape(found) for found in sorted({s.encode(e, "replace") for s in strings for e in ENCODINGS}, key=len, reverse=True)))
+    return re.compile(
+        b"|".join(
+            re.escape(found)
+            for found in sorted(
+                {s.encode(e, "replace") for s in strings for e in ENCODINGS}, key=len, reverse=True
+            )
+        )
+    )
 
 
 def unfolded(file: Path) -> Iterator[bytes]:
@@ -40,11 +47,24 @@ def unfolded(file: Path) -> Iterator[bytes]:
         yield pl.read_parquet(file).write_ndjson().encode()
     if data[:15] == b"SQLite format 3":
         with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as store:
-            yield from (row for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() for row in _cells(store, table))
+            yield from (
+                row
+                for (table,) in store.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table'"
+                ).fetchall()
+                for row in _cells(store, table)
+            )
     if file.suffix == ".duckdb":
         with duckdb.connect(str(file), read_only=True) as store:
             for (table,) in store.execute("SELECT table_name FROM duckdb_tables()").fetchall():
-                yield "\n".join(map(str, store.execute(f'SELECT DISTINCT COLUMNS(*)::VARCHAR FROM "{table}"').fetchall())).encode()
+                yield "\n".join(
+                    map(
+                        str,
+                        store.execute(
+                            f'SELECT DISTINCT COLUMNS(*)::VARCHAR FROM "{table}"'
+                        ).fetchall(),
+                    )
+                ).encode()
 
 
 def _cells(store: sqlite3.Connection, table: str) -> Iterator[bytes]:
@@ -53,29 +73,57 @@ def _cells(store: sqlite3.Connection, table: str) -> Iterator[bytes]:
 
 
 def searched(trial: Trial) -> list[Path]:
-    return [p for p in sorted(trial.root.rglob("*")) if p.is_file() and p.relative_to(trial.root).parts[0] not in IDENTIFIED]
+    return [
+        p
+        for p in sorted(trial.root.rglob("*"))
+        if p.is_file() and p.relative_to(trial.root).parts[0] not in IDENTIFIED
+    ]
 
 
 def test_the_search_finds_what_is_there(grown: Stage) -> None:
     """In the landing every kind of identifier is found, so that not finding one elsewhere means something."""
     pattern, trial = needles(grown.trial), grown.trial
-    found = {match for file in trial.home.landing.rglob("*") if file.is_file() for match in pattern.findall(file.read_bytes())}
+    found = {
+        match
+        for file in trial.home.landing.rglob("*")
+        if file.is_file()
+        for match in pattern.findall(file.read_bytes())
+    }
     numbers = {p["hospital_number"].encode() for p in trial.truth["patients"]}
-    assert numbers - found == {trial.patient_truth(SITES[0], 2)["hospital_number"].encode()} - found, "all but the number in full-width digits"
+    assert (
+        numbers - found == {trial.patient_truth(SITES[0], 2)["hospital_number"].encode()} - found
+    ), "all but the number in full-width digits"
     assert len(found) > 80
 
 
 def test_no_identifier_left_the_landing(grown: Stage) -> None:
     pattern, trial = needles(grown.trial), grown.trial
     files = searched(trial)
-    assert {p.relative_to(trial.root).parts[0] for p in files} >= {"vault", "crosswalk", "lake", "reports", "published", "mlflow", "dagster"}
-    leaks = {f"{file.relative_to(trial.root)}: {match.group()[:3]!r}…" for file in files for part in unfolded(file) if (match := pattern.search(part))}
+    assert {p.relative_to(trial.root).parts[0] for p in files} >= {
+        "vault",
+        "crosswalk",
+        "lake",
+        "reports",
+        "published",
+        "mlflow",
+        "dagster",
+    }
+    leaks = {
+        f"{file.relative_to(trial.root)}: {match.group()[:3]!r}…"
+        for file in files
+        for part in unfolded(file)
+        if (match := pattern.search(part))
+    }
     assert leaks == set()
 
 
 def test_no_identifier_is_in_a_files_name(grown: Stage) -> None:
     pattern = needles(grown.trial)
-    assert [p for p in searched(grown.trial) if pattern.search(str(p.relative_to(grown.trial.root)).encode())] == []
+    assert [
+        p
+        for p in searched(grown.trial)
+        if pattern.search(str(p.relative_to(grown.trial.root)).encode())
+    ] == []
 
 
 def test_no_identifier_was_said(grown: Stage) -> None:
@@ -87,5 +135,7 @@ def test_no_identifier_was_said(grown: Stage) -> None:
 
 def test_landing_and_vault_are_closed_to_others(grown: Stage) -> None:
     home = grown.trial.home
-    assert {folder.name: oct(folder.stat().st_mode & 0o077) for folder in (home.landing, home.vault, home.crosswalk, home.lake)} == dict.fromkeys(
-        ("landing", "vault", "crosswalk", "lake"), "0o0")
+    assert {
+        folder.name: oct(folder.stat().st_mode & 0o077)
+        for folder in (home.landing, home.vault, home.crosswalk, home.lake)
+    } == dict.fromkeys(("landing", "vault", "crosswalk", "lake"), "0o0")

@@ -18,7 +18,13 @@ from dagster_project.study import PROTOCOL, StudyError, load_study, read_section
 from tests.trial import SETTINGS, write_protocol
 
 SHIPPED = read_sections(PROTOCOL)
-DECISION = {"key": "agreement.icc_minimum", "value": 0.8, "decided_by": "PI", "decided_on": "2026-05-01", "reason": "amendment 2"}
+DECISION = {
+    "key": "agreement.icc_minimum",
+    "value": 0.8,
+    "decided_by": "PI",
+    "decided_on": "2026-05-01",
+    "reason": "amendment 2",
+}
 KEYS = sorted(floors())
 LOOSER = {"at_least": -0.01, "at_most": 0.01}
 
@@ -65,22 +71,34 @@ def test_a_stricter_value_is_used_and_a_looser_one_is_refused_by_its_name(key: s
 
 
 @pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("value", [float("nan"), -1e9, "0.85", True, None, [], dt.date(2026, 5, 1)], ids=str)
+@pytest.mark.parametrize(
+    "value", [float("nan"), -1e9, "0.85", True, None, [], dt.date(2026, 5, 1)], ids=str
+)
 def test_what_is_no_number_of_its_range_is_refused(key: str, value: Any) -> None:
     (problem,) = problems({key: value})
     assert "can be used" in problem or "missing" in problem
 
 
-@pytest.mark.parametrize("key", ["reads.blinded_readers", "agreement.pairs_minimum", "gate.minimum_patients"])
+@pytest.mark.parametrize(
+    "key", ["reads.blinded_readers", "agreement.pairs_minimum", "gate.minimum_patients"]
+)
 def test_a_number_of_people_is_whole(key: str) -> None:
     assert len(problems({key: 40.5})) == 1
 
 
-@pytest.mark.parametrize(("place", "meant"), [
-    ("agreement.icc_minimun", "icc_minimum"), ("gate.Minimum_patients", "minimum_patients"), ("scans.slice_thicknes_mm", "slice_thickness_mm"),
-    ("gate.icc_minimum", None), ("reads.enabled", None),
-])
-def test_a_key_that_nobody_knows_is_refused_and_the_near_one_named(place: str, meant: str | None) -> None:
+@pytest.mark.parametrize(
+    ("place", "meant"),
+    [
+        ("agreement.icc_minimun", "icc_minimum"),
+        ("gate.Minimum_patients", "minimum_patients"),
+        ("scans.slice_thicknes_mm", "slice_thickness_mm"),
+        ("gate.icc_minimum", None),
+        ("reads.enabled", None),
+    ],
+)
+def test_a_key_that_nobody_knows_is_refused_and_the_near_one_named(
+    place: str, meant: str | None
+) -> None:
     """It would leave the rule that is meant as it was, or as it is by default."""
     (problem,) = problems({place: 0.9})
     assert meant is None or f"{meant} meant?" in problem
@@ -104,7 +122,8 @@ def test_a_floor_that_is_left_out_is_no_way_around_it(key: str) -> None:
 
 DEFAULTED = ("registration", "publish", "study.data_cutoff")
 WITHOUT_FLOOR = sorted(
-    key for key in setting_keys()
+    key
+    for key in setting_keys()
     if key not in KEYS and not has_default(key) and not has_default(key.partition(".")[0])
 )
 
@@ -130,14 +149,36 @@ def test_what_has_a_default_may_be_left_out(left_out: str) -> None:
 def test_a_recorded_decision_on_that_very_value_allows_it() -> None:
     assert problems({"agreement.icc_minimum": 0.8}, DECISION) == []
     assert "icc_minimum" in problems({"agreement.icc_minimum": 0.79}, DECISION)[0]
-    assert "icc_minimum" in problems({"agreement.icc_minimum": 0.8}, {**DECISION, "key": "agreement.icc_lower_minimum"})[0]
+    assert (
+        "icc_minimum"
+        in problems(
+            {"agreement.icc_minimum": 0.8}, {**DECISION, "key": "agreement.icc_lower_minimum"}
+        )[0]
+    )
 
 
-@pytest.mark.parametrize("wrong", [
-    {"decided_by": ""}, {"decided_by": "Zhang San"}, {"decided_by": "张三"}, {"decided_by": "00123456"}, {"decided_on": ""},
-    {"decided_on": "2026-13-01"}, {"decided_on": "1.5.2026"}, {"decided_on": "2999-01-01"}, {"reason": " "}, {"reason": 3},
-    {"key": "agreement.icc"}, {"key": ["agreement.icc_minimum"]}, {"value": "0.8"}, {"value": float("nan")}, {"value": -1}, {"approved": True},
-], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"decided_by": ""},
+        {"decided_by": "Zhang San"},
+        {"decided_by": "张三"},
+        {"decided_by": "00123456"},
+        {"decided_on": ""},
+        {"decided_on": "2026-13-01"},
+        {"decided_on": "1.5.2026"},
+        {"decided_on": "2999-01-01"},
+        {"reason": " "},
+        {"reason": 3},
+        {"key": "agreement.icc"},
+        {"key": ["agreement.icc_minimum"]},
+        {"value": "0.8"},
+        {"value": float("nan")},
+        {"value": -1},
+        {"approved": True},
+    ],
+    ids=str,
+)
 def test_a_decision_says_what_who_when_and_why(wrong: dict[str, Any]) -> None:
     (problem,) = problems({"agreement.icc_minimum": 0.8}, {**DECISION, **wrong})
     assert "entry 1" in problem
@@ -146,7 +187,9 @@ def test_a_decision_says_what_who_when_and_why(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("left_out", DECISION)
 def test_no_part_of_a_decision_may_be_missing(left_out: str) -> None:
-    (problem,) = problems({"agreement.icc_minimum": 0.8}, {k: v for k, v in DECISION.items() if k != left_out})
+    (problem,) = problems(
+        {"agreement.icc_minimum": 0.8}, {k: v for k, v in DECISION.items() if k != left_out}
+    )
     assert left_out in problem
 
 
@@ -159,14 +202,23 @@ def test_a_decision_that_is_not_needed_is_in_force_nowhere() -> None:
     """A protocol that went back to what is registered is not called amended."""
     assert problems({}, DECISION) == []
     assert amendments_in_force(protocol({}, DECISION)) == ()
-    assert [a.key for a in amendments_in_force(protocol({"agreement.icc_minimum": 0.8}, DECISION))] == [DECISION["key"]]
+    assert [
+        a.key for a in amendments_in_force(protocol({"agreement.icc_minimum": 0.8}, DECISION))
+    ] == [DECISION["key"]]
 
 
 def test_the_decision_is_written_on_what_it_touches(tmp_path: Path) -> None:
     study = load_study(write_protocol(tmp_path / "study.toml"))
     assert [a.key for a in study.amendments] == [
-        "agreement.pairs_minimum", "agreement.icc_raw_minimum", "agreement.icc_lower_minimum", "gate.minimum_patients", "gate.minimum_per_class"]
-    assert "pairs_minimum = 12 (registered: at least 30), PI, 2026-01-05: a simulated" in str(study.amended)
+        "agreement.pairs_minimum",
+        "agreement.icc_raw_minimum",
+        "agreement.icc_lower_minimum",
+        "gate.minimum_patients",
+        "gate.minimum_per_class",
+    ]
+    assert "pairs_minimum = 12 (registered: at least 30), PI, 2026-01-05: a simulated" in str(
+        study.amended
+    )
     assert study.digest != load_study(PROTOCOL).digest
 
 
@@ -174,7 +226,8 @@ def test_every_floor_is_of_a_key_of_the_protocol() -> None:
     assert all(key.partition(".")[2] in SHIPPED[key.partition(".")[0]] for key in KEYS)
 
 
-# -- every way to a looser gate ----------------------------------------------------------------------------------------------
+# -- every way to a looser gate
+# ----------------------------------------------------------------------------------------------
 
 
 def _loose(folder: Path) -> Path:
@@ -186,7 +239,9 @@ def _call(home: Path, *arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_refuses_first_in_both_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_every_command_refuses_first_in_both_languages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.setenv("LAKEHOUSE_STUDY", str(_loose(tmp_path)))
     result = _call(tmp_path / "home", command)
     assert result.exit_code == 1
@@ -221,16 +276,31 @@ def test_dagsters_own_runs_refuse_it_too(monkeypatch: pytest.MonkeyPatch, tmp_pa
         _ = Lakehouse(root=str(tmp_path)).study
 
 
-@pytest.mark.parametrize("name", ["LAKEHOUSE_ICC_MINIMUM", "LAKEHOUSE_GATE", "LAKEHOUSE_AGREEMENT__ICC_MINIMUM", "LAKEHOUSE_REGISTRATION", "LAKEHOUSE_FLOORS"])
-def test_no_variable_of_the_environment_moves_a_floor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    (tmp_path / "registration.toml").write_text("[agreement.icc_minimum]\nat_least = 0.1\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LAKEHOUSE_ICC_MINIMUM",
+        "LAKEHOUSE_GATE",
+        "LAKEHOUSE_AGREEMENT__ICC_MINIMUM",
+        "LAKEHOUSE_REGISTRATION",
+        "LAKEHOUSE_FLOORS",
+    ],
+)
+def test_no_variable_of_the_environment_moves_a_floor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "registration.toml").write_text(
+        "[agreement.icc_minimum]\nat_least = 0.1\n", encoding="utf-8"
+    )
     monkeypatch.setenv(name, str(tmp_path / "registration.toml"))
     monkeypatch.setenv("LAKEHOUSE_STUDY", str(_loose(tmp_path)))
     with pytest.raises(StudyError):
         load_study()
 
 
-def test_a_copy_in_the_home_or_the_working_folder_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_copy_in_the_home_or_the_working_folder_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("LAKEHOUSE_STUDY", raising=False)
     home = tmp_path / "home"
     home.mkdir()
@@ -247,11 +317,17 @@ def test_no_run_config_reaches_the_gate() -> None:
     from dagster_project.definitions import defs
 
     assert set(Lakehouse.model_fields) == {"root"}
-    config = {"resources": {"lakehouse": {"config": {"study": {"agreement": {"icc_minimum": 0.1}}}}}}
+    config = {
+        "resources": {"lakehouse": {"config": {"study": {"agreement": {"icc_minimum": 0.1}}}}}
+    }
     with pytest.raises(dg.DagsterInvalidConfigError):
         dg.validate_run_config(defs.resolve_job_def("cohort"), config)
 
 
 def test_the_tests_own_protocol_is_looser_by_decision_alone(tmp_path: Path) -> None:
     with pytest.raises(StudyError):
-        load_study(write_protocol(tmp_path / "study.toml", {k: v for k, v in SETTINGS.items() if k != "registration"}))
+        load_study(
+            write_protocol(
+                tmp_path / "study.toml", {k: v for k, v in SETTINGS.items() if k != "registration"}
+            )
+        )

@@ -36,7 +36,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen([sys.executable, "-c", TAGS], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", TAGS], stdout=subprocess.PIPE, text=True
+    ) as process:
         yield process
         process.kill()
 
@@ -53,8 +55,12 @@ def status_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun
 
 
 def started(instance: dg.DagsterInstance, tags: dict[str, str], job: str = "site") -> dg.DagsterRun:
-    run = create_run_for_test(instance, job_name=job, status=dg.DagsterRunStatus.NOT_STARTED, tags=tags)
-    instance.report_dagster_event(dg.DagsterEvent(event_type_value="PIPELINE_START", job_name=job), run_id=run.run_id)
+    run = create_run_for_test(
+        instance, job_name=job, status=dg.DagsterRunStatus.NOT_STARTED, tags=tags
+    )
+    instance.report_dagster_event(
+        dg.DagsterEvent(event_type_value="PIPELINE_START", job_name=job), run_id=run.run_id
+    )
     return run
 
 
@@ -62,10 +68,19 @@ def after_a_site(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
     """What the sensor does after the last site of a night."""
     ended = create_run_for_test(instance, job_name="site", status=dg.DagsterRunStatus.SUCCESS)
     event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="site")
-    return SENSOR(dg.build_run_status_sensor_context(sensor_name=SENSOR.name, dagster_instance=instance, dagster_run=ended, dagster_event=event))
+    return SENSOR(
+        dg.build_run_status_sensor_context(
+            sensor_name=SENSOR.name,
+            dagster_instance=instance,
+            dagster_run=ended,
+            dagster_event=event,
+        )
+    )
 
 
-def test_a_run_lives_as_long_as_its_process(instance: dg.DagsterInstance, other: subprocess.Popen[str]) -> None:
+def test_a_run_lives_as_long_as_its_process(
+    instance: dg.DagsterInstance, other: subprocess.Popen[str]
+) -> None:
     """Killed it is dead also as a zombie, before anybody has waited for it."""
     run = started(instance, tags_of(other))
     assert isinstance(after_a_site(instance), dg.SkipReason)
@@ -78,14 +93,22 @@ def test_a_run_lives_as_long_as_its_process(instance: dg.DagsterInstance, other:
 
 def test_another_process_of_the_same_number_is_not_the_runs(instance: dg.DagsterInstance) -> None:
     boot, _, ticks = process_tags()[BEGINNING].partition(" ")
-    runs = {name: started(instance, {**process_tags(), BEGINNING: text}) for name, text in {
-        "mine": f"{boot} {ticks}", "other": f"{boot} {int(ticks) - 1}", "before the machine was started anew": f"0 {ticks}"}.items()}
+    runs = {
+        name: started(instance, {**process_tags(), BEGINNING: text})
+        for name, text in {
+            "mine": f"{boot} {ticks}",
+            "other": f"{boot} {int(ticks) - 1}",
+            "before the machine was started anew": f"0 {ticks}",
+        }.items()
+    }
     assert len(end_dead_runs(instance)) == 2
     assert [name for name, run in runs.items() if status_of(instance, run) == STARTED] == ["mine"]
 
 
 @pytest.mark.parametrize("tags", [{}, {MACHINE: "another", PROCESS: "1", BEGINNING: "x 1"}])
-def test_a_run_of_another_machine_is_dead_after_the_longest_time(instance: dg.DagsterInstance, tags: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_another_machine_is_dead_after_the_longest_time(
+    instance: dg.DagsterInstance, tags: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = started(instance, tags)
     assert end_dead_runs(instance) == []
     monkeypatch.setattr(run_processes, "LONGEST_SECONDS", -1.0)
@@ -93,7 +116,9 @@ def test_a_run_of_another_machine_is_dead_after_the_longest_time(instance: dg.Da
     assert status_of(instance, run) == FAILURE
 
 
-def test_the_landing_sensor_and_the_nightly_schedule_look_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_landing_sensor_and_the_nightly_schedule_look_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     dead = {**process_tags(), BEGINNING: "0 0"}
     with dg.instance_for_test(temp_dir=str(tmp_path)) as stored:
@@ -101,7 +126,10 @@ def test_the_landing_sensor_and_the_nightly_schedule_look_as_well(tmp_path: Path
         landing(dg.build_sensor_context(instance=stored))
         assert status_of(stored, first) == FAILURE
         second = started(stored, dead)
-        with dg.build_schedule_context(instance=stored, scheduled_execution_time=dt.datetime(2026, 1, 12, 17, 30, tzinfo=dt.UTC)) as context:
+        with dg.build_schedule_context(
+            instance=stored,
+            scheduled_execution_time=dt.datetime(2026, 1, 12, 17, 30, tzinfo=dt.UTC),
+        ) as context:
             list(nightly(context))  # type: ignore[call-overload]
         assert status_of(stored, second) == FAILURE
 

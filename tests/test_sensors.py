@@ -56,7 +56,9 @@ class Look:
         return [request.partition_key for request in self.last.run_requests or []]
 
 
-def test_a_delivery_is_run_when_it_has_come_to_rest(home: Path, instance: dg.DagsterInstance) -> None:
+def test_a_delivery_is_run_when_it_has_come_to_rest(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
     look = Look(instance)
     assert look() == [], "1. seen for the first time: it may still be arriving"
     assert look() == ["AA", "BB"], "2. unchanged since: at rest"
@@ -69,7 +71,9 @@ def test_a_delivery_is_run_when_it_has_come_to_rest(home: Path, instance: dg.Dag
     assert look() == [], "7. once"
 
 
-def test_what_a_run_by_hand_took_in_is_not_run_again(home: Path, instance: dg.DagsterInstance) -> None:
+def test_what_a_run_by_hand_took_in_is_not_run_again(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
     """`lakehouse run`, then `lakehouse dev`: the cursor is empty, the vault is not."""
     taken = home / "vault" / "AA" / "delivery"
     deliver(taken, Home(home).delivery("AA"))
@@ -79,16 +83,22 @@ def test_what_a_run_by_hand_took_in_is_not_run_again(home: Path, instance: dg.Da
     assert [look(), look(), look()] == [[], ["AA"], []], "what came afterwards is run"
 
 
-def test_a_delivery_is_run_once_even_if_the_cursor_is_lost(home: Path, instance: dg.DagsterInstance) -> None:
+def test_a_delivery_is_run_once_even_if_the_cursor_is_lost(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
     """The run key is the delivery's signature."""
     look = Look(instance)
     look()
     look()
     keys = [request.run_key for request in look.last.run_requests or []]
-    assert keys == [f"{site}-{delivery_signature(home / 'landing' / site)}" for site in ("AA", "BB")]
+    assert keys == [
+        f"{site}-{delivery_signature(home / 'landing' / site)}" for site in ("AA", "BB")
+    ]
 
 
-def test_a_folder_that_is_no_site_becomes_no_partition_and_no_run(home: Path, instance: dg.DagsterInstance) -> None:
+def test_a_folder_that_is_no_site_becomes_no_partition_and_no_run(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
     deliver(home / "landing" / "zhang san" / "clinical" / "patients.csv")
     look = Look(instance)
     assert look() == []
@@ -103,12 +113,16 @@ def test_new_sites_become_partitions(home: Path, instance: dg.DagsterInstance) -
     assert list(request.partition_keys) == ["AA", "BB"]
 
 
-def test_an_empty_landing_asks_for_nothing(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_landing_asks_for_nothing(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path / "nowhere"))
     assert Look(instance)() == []
 
 
-def test_a_file_that_vanishes_meanwhile_stops_no_look(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_meanwhile_stops_no_look(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = delivery_signature(home / "landing" / "AA")
     link = home / "landing" / "AA" / "dicom"
     link.mkdir()
@@ -122,7 +136,14 @@ def test_the_cursor_names_no_file(home: Path, instance: dg.DagsterInstance) -> N
     look = Look(instance)
     look()
     look()
-    told = json.dumps([look.cursor, *(r.run_key for r in look.last.run_requests or []), *(str(r.tags) for r in look.last.run_requests or [])], ensure_ascii=False)
+    told = json.dumps(
+        [
+            look.cursor,
+            *(r.run_key for r in look.last.run_requests or []),
+            *(str(r.tags) for r in look.last.run_requests or []),
+        ],
+        ensure_ascii=False,
+    )
     assert "ZY123456789" not in told
     assert "欧阳" not in told
 
@@ -134,7 +155,13 @@ def test_ticks_as_the_daemon_makes_them(home: Path, stored: dg.DagsterInstance) 
     repository, cursor, asked = defs.get_repository_def(), None, []
     for _ in range(3):
         context = dg.SensorEvaluationContext(
-            instance_ref=stored.get_ref(), last_tick_completion_time=None, last_run_key=None, cursor=cursor, repository_name=repository.name, repository_def=repository)
+            instance_ref=stored.get_ref(),
+            last_tick_completion_time=None,
+            last_run_key=None,
+            cursor=cursor,
+            repository_name=repository.name,
+            repository_def=repository,
+        )
         with context:
             result = landing.evaluate_tick(context)
         cursor = result.cursor
@@ -148,20 +175,31 @@ def test_every_night_asks_for_every_site(home: Path, stored: dg.DagsterInstance)
     night = dt.datetime(2026, 1, 12, 17, 30, tzinfo=dt.UTC)
     with dg.build_schedule_context(instance=stored, scheduled_execution_time=night) as context:
         requests = list(nightly(context))  # type: ignore[call-overload]
-    assert [(r.partition_key, r.run_key) for r in requests] == [("AA", "2026-01-12-AA"), ("BB", "2026-01-12-BB")]
+    assert [(r.partition_key, r.run_key) for r in requests] == [
+        ("AA", "2026-01-12-AA"),
+        ("BB", "2026-01-12-BB"),
+    ]
     assert stored.get_dynamic_partitions("site") == ["AA", "BB"]
 
 
-CHAIN = [("cohort_after_site_success", "site", "cohort"), ("cohort_after_site_failure", "site", "cohort"),
-         ("report_after_cohort_success", "cohort", "report"), ("report_after_cohort_failure", "cohort", "report")]
+CHAIN = [
+    ("cohort_after_site_success", "site", "cohort"),
+    ("cohort_after_site_failure", "site", "cohort"),
+    ("report_after_cohort_success", "cohort", "report"),
+    ("report_after_cohort_failure", "cohort", "report"),
+]
 
 
 @pytest.mark.parametrize(("name", "first", "then"), CHAIN, ids=[c[0] for c in CHAIN])
-def test_the_next_job_waits_until_none_of_the_first_is_left(instance: dg.DagsterInstance, name: str, first: str, then: str) -> None:
+def test_the_next_job_waits_until_none_of_the_first_is_left(
+    instance: dg.DagsterInstance, name: str, first: str, then: str
+) -> None:
     sensor = BY_NAME[name]
     ended = create_run_for_test(instance, job_name=first, status=dg.DagsterRunStatus.SUCCESS)
     event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name=first)
-    context = dg.build_run_status_sensor_context(sensor_name=name, dagster_instance=instance, dagster_run=ended, dagster_event=event)
+    context = dg.build_run_status_sensor_context(
+        sensor_name=name, dagster_instance=instance, dagster_run=ended, dagster_event=event
+    )
     going = create_run_for_test(instance, job_name=first, status=dg.DagsterRunStatus.STARTED)
     waiting = sensor(context)
     assert isinstance(waiting, dg.SkipReason)

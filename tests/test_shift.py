@@ -1,7 +1,8 @@
 """Whoever has the published files, the ADaM export and the pages tries to find by how many days a patient's dates are shifted.
 
-The lake is one that was filled night by night: patients come over two years, each scan a few days after it was made, and every column that is true, or in order of
-time, holds what it would hold then. The attacker knows the two years and how long deliveries take.
+The lake is one that was filled night by night: patients come over two years, each scan a few days
+after it was made, and every column that is true, or in order of time, holds what it would hold
+then. The attacker knows the two years and how long deliveries take.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ from dagster_project.lake.published_files import by_site, source, write_tables
 from dagster_project.lake.schema import with_fingerprint
 from dagster_project.lake.store import Lake, open_lake
 from dagster_project.lake.tables import BY_NAME, PUBLISHED, TABLES, published
-from dagster_project.reports.writing import write_arbitration_pages, write_patient_reports, write_study_report
+from dagster_project.reports.writing import (
+    write_arbitration_pages,
+    write_patient_reports,
+    write_study_report,
+)
 from dagster_project.study import digest_of, load_study
 from tests.reports.cohort import DAY_ZERO, whole
 
@@ -56,41 +61,89 @@ def study() -> Study:
     random = np.random.default_rng(11)
     patients = sorted({str(p) for p in whole()["patients"]["patient"]})
     began = {p: BEGIN + dt.timedelta(int(random.integers(DAYS_OF_ENROLMENT))) for p in patients}
-    shift = {p: -int(random.integers(SHORTEST_SHIFT_DAYS, LONGEST_SHIFT_DAYS + 1)) for p in patients}
+    shift = {
+        p: -int(random.integers(SHORTEST_SHIFT_DAYS, LONGEST_SHIFT_DAYS + 1)) for p in patients
+    }
     tables = {name: _dated(frame, began, shift, random) for name, frame in whole().items()}
-    tables |= {"arbitrations": _decided(tables["arbitrations"], began, random), "reconciliation": _listed(began)}
+    tables |= {
+        "arbitrations": _decided(tables["arbitrations"], began, random),
+        "reconciliation": _listed(began),
+    }
     tables["reads"] = with_fingerprint(tables["reads"].drop("input_fingerprint"))
     return Study(tables, shift, began)
 
 
-def _dated(frame: pl.DataFrame, began: Mapping[str, dt.date], shift: Mapping[str, int], random: np.random.Generator) -> pl.DataFrame:
+def _dated(
+    frame: pl.DataFrame,
+    began: Mapping[str, dt.date],
+    shift: Mapping[str, int],
+    random: np.random.Generator,
+) -> pl.DataFrame:
     """The frame with shifted dates, and with times and snapshots as they are: some days after what they are about."""
     if "patient" not in frame.columns or frame.is_empty():
         return frame
     day_0 = [began.get(p) for p in frame["patient"]]
-    moved = [((d or DAY_ZERO) - DAY_ZERO).days + shift.get(p, 0) for d, p in zip(day_0, frame["patient"], strict=True)]
-    since = frame["day"].fill_null(0).to_list() if "day" in frame.columns else [60 if "visit" in frame.columns else 100] * frame.height
-    came = [dt.datetime.combine(d or BEGIN, dt.time(1, 30), dt.UTC) + dt.timedelta(int(n) + int(random.integers(1, 11))) for d, n in zip(day_0, since, strict=True)]
-    frame = frame.with_columns((pl.col(pl.Date).cast(pl.Int32) + pl.Series(moved, dtype=pl.Int32)).cast(pl.Date))
-    frame = frame.with_columns(pl.Series(c, came, dtype=pl.Datetime("us", "UTC")) for c, kind in frame.schema.items() if kind == pl.Datetime("us", "UTC"))
+    moved = [
+        ((d or DAY_ZERO) - DAY_ZERO).days + shift.get(p, 0)
+        for d, p in zip(day_0, frame["patient"], strict=True)
+    ]
+    since = (
+        frame["day"].fill_null(0).to_list()
+        if "day" in frame.columns
+        else [60 if "visit" in frame.columns else 100] * frame.height
+    )
+    came = [
+        dt.datetime.combine(d or BEGIN, dt.time(1, 30), dt.UTC)
+        + dt.timedelta(int(n) + int(random.integers(1, 11)))
+        for d, n in zip(day_0, since, strict=True)
+    ]
+    frame = frame.with_columns(
+        (pl.col(pl.Date).cast(pl.Int32) + pl.Series(moved, dtype=pl.Int32)).cast(pl.Date)
+    )
+    frame = frame.with_columns(
+        pl.Series(c, came, dtype=pl.Datetime("us", "UTC"))
+        for c, kind in frame.schema.items()
+        if kind == pl.Datetime("us", "UTC")
+    )
     night = pl.Series("snapshot", [200 + (c.date() - BEGIN).days * 9 for c in came], dtype=pl.Int64)
     return frame.with_columns(night) if "snapshot" in frame.columns else frame
 
 
-def _decided(cases: pl.DataFrame, began: Mapping[str, dt.date], random: np.random.Generator) -> pl.DataFrame:
+def _decided(
+    cases: pl.DataFrame, began: Mapping[str, dt.date], random: np.random.Generator
+) -> pl.DataFrame:
     """A settled case of every patient."""
     row = cases.filter(pl.col("status") == "settled").row(0, named=True)
-    decided = [dt.datetime.combine(d, dt.time(9, 5), dt.UTC) + dt.timedelta(130 + int(random.integers(20))) for d in began.values()]
-    rows = [{**row, "site": p.partition("-")[0], "patient": p, "decided_at": at} for p, at in zip(began, decided, strict=True)]
+    decided = [
+        dt.datetime.combine(d, dt.time(9, 5), dt.UTC) + dt.timedelta(130 + int(random.integers(20)))
+        for d in began.values()
+    ]
+    rows = [
+        {**row, "site": p.partition("-")[0], "patient": p, "decided_at": at}
+        for p, at in zip(began, decided, strict=True)
+    ]
     return pl.DataFrame(rows, schema=cases.schema)
 
 
 def _listed(began: Mapping[str, dt.date]) -> pl.DataFrame:
     """A hospital's list grows with its patients."""
-    rows = [{
-        "site": p.partition("-")[0], "patient": p, "finding": "row_without_images", "item": f"clinical/patients.csv row {n}", "other_patient": "*",
-        "question": "send the images", "simulated": False} for n, p in enumerate(sorted(began, key=began.__getitem__), start=2)]
-    return with_fingerprint(pl.DataFrame(rows).select(n for n in BY_NAME["reconciliation"].names if n != "input_fingerprint"))
+    rows = [
+        {
+            "site": p.partition("-")[0],
+            "patient": p,
+            "finding": "row_without_images",
+            "item": f"clinical/patients.csv row {n}",
+            "other_patient": "*",
+            "question": "send the images",
+            "simulated": False,
+        }
+        for n, p in enumerate(sorted(began, key=began.__getitem__), start=2)
+    ]
+    return with_fingerprint(
+        pl.DataFrame(rows).select(
+            n for n in BY_NAME["reconciliation"].names if n != "input_fingerprint"
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +155,8 @@ def lake(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         yield opened, home
 
 
-# -- the attack -----------------------------------------------------------------------------------------------------------
+# -- the attack
+# -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -123,9 +177,24 @@ def clues_of(frames: Frames, patient: str = "patient") -> Iterator[Clue]:
         for column in (c for c in numbered.columns if c != patient):
             for reading, in_days, values in _readings(numbered[column]):
                 known = pl.DataFrame({"who": numbered[patient], "value": values}).drop_nulls()
-                found = known.group_by("who", maintain_order=True).agg(first=pl.col("value").first(), min=pl.col("value").min(), max=pl.col("value").max())
-                yield from (Clue(f"{name}.{column} {reading}, {what}", dict(found.select("who", what).iter_rows()), in_days) for what in ("first", "min", "max"))
-        yield Clue(f"{name}: order of {patient}", {p: float(k) for k, p in enumerate(sorted(frame[patient].unique()))}, in_days=False)
+                found = known.group_by("who", maintain_order=True).agg(
+                    first=pl.col("value").first(),
+                    min=pl.col("value").min(),
+                    max=pl.col("value").max(),
+                )
+                yield from (
+                    Clue(
+                        f"{name}.{column} {reading}, {what}",
+                        dict(found.select("who", what).iter_rows()),
+                        in_days,
+                    )
+                    for what in ("first", "min", "max")
+                )
+        yield Clue(
+            f"{name}: order of {patient}",
+            {p: float(k) for k, p in enumerate(sorted(frame[patient].unique()))},
+            in_days=False,
+        )
 
 
 def _readings(column: pl.Series) -> Iterator[tuple[str, bool, list[float | None]]]:
@@ -135,7 +204,11 @@ def _readings(column: pl.Series) -> Iterator[tuple[str, bool, list[float | None]
         yield "in order", False, column.to_physical().cast(pl.Float64).to_list()
     elif column.dtype.is_numeric():
         yield "in order", False, column.cast(pl.Float64).to_list()
-        yield "as seconds", True, [None if v is None else float(v) / 86400 for v in column.to_list()]
+        yield (
+            "as seconds",
+            True,
+            [None if v is None else float(v) / 86400 for v in column.to_list()],
+        )
         yield "as days", True, column.cast(pl.Float64).to_list()
     elif column.dtype == pl.String:
         order = {text: float(k) for k, text in enumerate(sorted(column.drop_nulls().unique()))}
@@ -150,16 +223,27 @@ def _last_number(text: str | None) -> float | None:
 
 
 def _date_in(text: str | None) -> float | None:
-    found = re.search(r"(?<!\d)((?:19|20)\d\d)[-./]?(0[1-9]|1[0-2])(?:[-./]?(0[1-9]|[12]\d|3[01]))?(?!\d)", text or "")
+    found = re.search(
+        r"(?<!\d)((?:19|20)\d\d)[-./]?(0[1-9]|1[0-2])(?:[-./]?(0[1-9]|[12]\d|3[01]))?(?!\d)",
+        text or "",
+    )
     try:
-        return dt.date(int(found[1]), int(found[2]), int(found[3] or 15)).toordinal() if found else None
+        return (
+            dt.date(int(found[1]), int(found[2]), int(found[3] or 15)).toordinal()
+            if found
+            else None
+        )
     except ValueError:
         return None
 
 
 def error_days(clue: Clue, first_scan: Mapping[str, dt.date], shift: Mapping[str, int]) -> float:
     """By how many days half of the patients' shifts are known from a clue: a delay that is common to all is given to the attacker."""
-    who = [p for p in clue.values if p in first_scan and clue.values[p] is not None and np.isfinite(clue.values[p])]
+    who = [
+        p
+        for p in clue.values
+        if p in first_scan and clue.values[p] is not None and np.isfinite(clue.values[p])
+    ]
     if len(who) < 8:
         return np.inf
     shown = np.array([first_scan[p].toordinal() for p in who], float)
@@ -175,8 +259,12 @@ def error_days(clue: Clue, first_scan: Mapping[str, dt.date], shift: Mapping[str
 
 def found_by(frames: Frames, study: Study, patient: str = "patient") -> dict[str, float]:
     """The clues that give the shift away, with the error in days."""
-    first_scan = dict(study.tables["timepoints"].group_by("patient").agg(pl.col("scan_date").min()).iter_rows())
-    scored = {clue.name: error_days(clue, first_scan, study.shift) for clue in clues_of(frames, patient)}
+    first_scan = dict(
+        study.tables["timepoints"].group_by("patient").agg(pl.col("scan_date").min()).iter_rows()
+    )
+    scored = {
+        clue.name: error_days(clue, first_scan, study.shift) for clue in clues_of(frames, patient)
+    }
     return {name: error for name, error in scored.items() if error < RECOVERED_DAYS}
 
 
@@ -184,17 +272,30 @@ def files_of(lake: Lake, folder: Path) -> dict[str, pl.DataFrame]:
     """The Parquet files of a publication, in the order of their rows."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tables(lake, folder, None)
-    return {t.name: pl.read_parquet(source(folder, t)) for t in published_files.PUBLISHED if not by_site(t)}
+    return {
+        t.name: pl.read_parquet(source(folder, t))
+        for t in published_files.PUBLISHED
+        if not by_site(t)
+    }
 
 
-# -- what is published ----------------------------------------------------------------------------------------------------
+# -- what is published
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_the_attacker_finds_the_shift_where_the_lake_itself_is_handed_out(study: Study) -> None:
     told = {name.split()[0] for name in found_by(study.tables, study)}
-    assert told >= {"responses.known_from", "reads.locked_at", "arbitrations.decided_at", "training_cohort.snapshot", "reconciliation.item"}
+    assert told >= {
+        "responses.known_from",
+        "reads.locked_at",
+        "arbitrations.decided_at",
+        "training_cohort.snapshot",
+        "reconciliation.item",
+    }
     years = Clue("the two years", dict.fromkeys(study.shift, 0.0), in_days=True)
-    first_scan = dict(study.tables["timepoints"].group_by("patient").agg(pl.col("scan_date").min()).iter_rows())
+    first_scan = dict(
+        study.tables["timepoints"].group_by("patient").agg(pl.col("scan_date").min()).iter_rows()
+    )
     assert error_days(years, first_scan, study.shift) > 2 * RECOVERED_DAYS
 
 
@@ -203,21 +304,45 @@ def test_nothing_that_is_published_tells_the_shift(lake: tuple[Lake, Home], stud
     made = publish(opened, home.published)
     frames = {t.name: pl.read_parquet(source(made.parquet, t)) for t in PUBLISHED}
     with duckdb.connect(str(made.database), read_only=True) as c:
-        names = [name for (name,) in c.execute("SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
+        names = [
+            name
+            for (name,) in c.execute(
+                "SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal"
+            ).fetchall()
+        ]
         frames |= {f"file {name}": c.execute(f'FROM "{name}"').pl() for name in names}
     assert found_by(frames, study) == {}
-    assert not [f"{name}.{c}" for name, frame in frames.items() for c, kind in frame.schema.items() if kind.is_temporal() and kind != pl.Date()]
+    assert not [
+        f"{name}.{c}"
+        for name, frame in frames.items()
+        for c, kind in frame.schema.items()
+        if kind.is_temporal() and kind != pl.Date()
+    ]
 
 
 GUARDS = [
-    ("responses", "known_from"), ("reads", "locked_at"), ("arbitrations", "decided_at"), ("training_cohort", "snapshot"), ("reconciliation", "item"),
+    ("responses", "known_from"),
+    ("reads", "locked_at"),
+    ("arbitrations", "decided_at"),
+    ("training_cohort", "snapshot"),
+    ("reconciliation", "item"),
 ]
 
 
 @pytest.mark.parametrize(("name", "column"), GUARDS, ids=[f"{t}.{c}" for t, c in GUARDS])
-def test_without_one_guard_the_attack_succeeds(lake: tuple[Lake, Home], study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, column: str) -> None:
+def test_without_one_guard_the_attack_succeeds(
+    lake: tuple[Lake, Home],
+    study: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    column: str,
+) -> None:
     table = BY_NAME[name]
-    unguarded = replace(table, columns=tuple(replace(c, published=c.published or c.name == column) for c in table.columns))
+    unguarded = replace(
+        table,
+        columns=tuple(replace(c, published=c.published or c.name == column) for c in table.columns),
+    )
     for guarded, tables in ((True, (published(table),)), (False, (published(unguarded),))):
         monkeypatch.setattr(published_files, "PUBLISHED", tables)
         found = found_by(files_of(lake[0], tmp_path / str(guarded)), study)
@@ -235,11 +360,17 @@ def test_rows_that_lie_in_the_order_in_which_they_came_would_tell(study: Study, 
 
 def test_every_point_in_time_and_every_snapshot_stays_in_the_lake() -> None:
     kept = {(t.name, c.name) for t in TABLES for c in t.columns if not c.published}
-    assert kept >= {(t.name, c.name) for t in TABLES for c in t.columns if c.type == "timestamp" or c.name == "snapshot"}
+    assert kept >= {
+        (t.name, c.name)
+        for t in TABLES
+        for c in t.columns
+        if c.type == "timestamp" or c.name == "snapshot"
+    }
     assert kept >= set(GUARDS)
 
 
-# -- digests --------------------------------------------------------------------------------------------------------------
+# -- digests
+# --------------------------------------------------------------------------------------------------------------
 
 
 def _times_that_fit(reads: pl.DataFrame, lock_times: Callable[[str], list[dt.datetime]]) -> int:
@@ -247,13 +378,18 @@ def _times_that_fit(reads: pl.DataFrame, lock_times: Callable[[str], list[dt.dat
     names = [n for n in BY_NAME["reads"].names if n != "input_fingerprint"]
     hits = 0
     for row in reads.iter_rows(named=True):
-        tried = (digest_of(tuple(at if n == "locked_at" else row[n] for n in names)) for at in lock_times(row["patient"]))
+        tried = (
+            digest_of(tuple(at if n == "locked_at" else row[n] for n in names))
+            for at in lock_times(row["patient"])
+        )
         hits += row["input_fingerprint"] in tried
     return hits
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["as it is", "with times in the digest"])
-def test_no_time_is_found_by_trying_what_gives_the_digest_of_a_row(study: Study, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
+def test_no_time_is_found_by_trying_what_gives_the_digest_of_a_row(
+    study: Study, monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
     if not guarded:
         monkeypatch.setattr(schema.pl, "exclude", lambda _: pl.all())
     reads = study.tables["reads"].head(30)
@@ -264,22 +400,37 @@ def test_no_time_is_found_by_trying_what_gives_the_digest_of_a_row(study: Study,
 
 def test_names_that_are_keyed_keep_no_order_of_what_they_are_made_of() -> None:
     """UIDs of scanners often hold the time, so that they sort by it."""
-    made = [f"1.2.840.113619.2.55.3.{BEGIN + dt.timedelta(k):%Y%m%d}101530.{1000 + k}" for k in range(400)]
-    for names in ([keyed_uid(uid, b"u" * 32) for uid in made], [scan_name(keyed_uid(uid, b"u" * 32)) for uid in made]):
+    made = [
+        f"1.2.840.113619.2.55.3.{BEGIN + dt.timedelta(k):%Y%m%d}101530.{1000 + k}"
+        for k in range(400)
+    ]
+    for names in (
+        [keyed_uid(uid, b"u" * 32) for uid in made],
+        [scan_name(keyed_uid(uid, b"u" * 32)) for uid in made],
+    ):
         places = np.argsort(np.argsort(names))
         assert abs(np.corrcoef(places, np.arange(400))[0, 1]) < 0.2
 
 
-# -- pages and exports ----------------------------------------------------------------------------------------------------
+# -- pages and exports
+# ----------------------------------------------------------------------------------------------------
 
 
 def _dates_on(folder: Path) -> set[str]:
     pages = [file.read_text(encoding="utf-8") for file in folder.rglob("*.html")]
-    shown = (re.sub(r"<style>.*?</style>|data:[\w/;,+=]+", "", page, flags=re.DOTALL) for page in pages)
-    return {d for page in shown for d in re.findall(r"(?<!\d)(?:19|20)\d\d-\d\d(?:-\d\d)?(?:[ T]\d\d:\d\d)?", page)}
+    shown = (
+        re.sub(r"<style>.*?</style>|data:[\w/;,+=]+", "", page, flags=re.DOTALL) for page in pages
+    )
+    return {
+        d
+        for page in shown
+        for d in re.findall(r"(?<!\d)(?:19|20)\d\d-\d\d(?:-\d\d)?(?:[ T]\d\d:\d\d)?", page)
+    }
 
 
-def test_pages_show_no_date_but_that_on_which_they_were_written(study: Study, tmp_path: Path) -> None:
+def test_pages_show_no_date_but_that_on_which_they_were_written(
+    study: Study, tmp_path: Path
+) -> None:
     protocol = load_study()
     write_study_report(tmp_path, study.tables, protocol, 9, WRITTEN_AT)
     write_patient_reports(tmp_path, study.tables, protocol, 9, WRITTEN_AT)
@@ -293,9 +444,17 @@ def test_pages_show_no_date_but_that_on_which_they_were_written(study: Study, tm
 def test_the_adam_export_does_not_tell_the_shift(study: Study) -> None:
     protocol = load_study()
     sources = {name: study.tables[name] for name in SOURCES}
-    exported = derive_adam(sources, study="S", endpoints=protocol.section("endpoints"), recist=protocol.section("recist"))
+    exported = derive_adam(
+        sources,
+        study="S",
+        endpoints=protocol.section("endpoints"),
+        recist=protocol.section("recist"),
+    )
     assert sum(frame.height for frame in exported.values()) > len(study.shift)
-    renamed = {name: frame.with_columns(patient=pl.col("USUBJID").str.replace("^S-", "")) for name, frame in exported.items()}
+    renamed = {
+        name: frame.with_columns(patient=pl.col("USUBJID").str.replace("^S-", ""))
+        for name, frame in exported.items()
+    }
     known = {p for frame in renamed.values() for p in frame["patient"]}
     assert known & set(study.shift), sorted(known)[:3]
     assert found_by(renamed, study) == {}

@@ -48,24 +48,40 @@ def call(home: Home, *arguments: str) -> Result:
     return CliRunner().invoke(cli.main, ["--home", str(home.root), *arguments])
 
 
-# -- which folder is a site ---------------------------------------------------------------------------------------------
+# -- which folder is a site
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sites", [NAMED, '["BJCH", "NORTH", "SOUTH"]'])
-def test_where_the_protocol_lists_sites_only_these_are_sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: str) -> None:
+def test_where_the_protocol_lists_sites_only_these_are_sites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: str
+) -> None:
     assert is_site("WANGLI")
     protocol(sites, tmp_path, monkeypatch)
-    assert [is_site(name) for name in ("BJCH", "SOUTH", "WANGLI", "bjch", "BJCH1")] == [True, True, False, False, False]
+    assert [is_site(name) for name in ("BJCH", "SOUTH", "WANGLI", "bjch", "BJCH1")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("sites", ["[]", "{}"])
-def test_an_empty_list_leaves_the_form_of_a_code_as_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: str) -> None:
+def test_an_empty_list_leaves_the_form_of_a_code_as_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: str
+) -> None:
     protocol(sites, tmp_path, monkeypatch)
     assert [is_site(name) for name in ("WANGLI", "00412877")] == [True, False]
 
 
-@pytest.mark.parametrize("sites", ['"BJCH"', "[1]", "{ BJCH = 1 }", '["00412877"]', '{ bjch = "x" }', '[{ code = "BJCH" }]'])
-def test_a_list_that_cannot_be_used_is_named_by_its_entry(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: str) -> None:
+@pytest.mark.parametrize(
+    "sites",
+    ['"BJCH"', "[1]", "{ BJCH = 1 }", '["00412877"]', '{ bjch = "x" }', '[{ code = "BJCH" }]'],
+)
+def test_a_list_that_cannot_be_used_is_named_by_its_entry(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: str
+) -> None:
     protocol(sites, tmp_path, monkeypatch)
     (home.landing / "BJCH").mkdir()
     with pytest.raises(StudyError, match=r"\[study\] sites"):
@@ -77,17 +93,24 @@ def test_a_list_that_cannot_be_used_is_named_by_its_entry(home: Home, tmp_path: 
 
 def test_a_changed_list_counts_at_once(listed: Path) -> None:
     assert not is_site("WANGLI")
-    listed.write_text(listed.read_text(encoding="utf-8").replace("SOUTH =", "WANGLI ="), encoding="utf-8")
+    listed.write_text(
+        listed.read_text(encoding="utf-8").replace("SOUTH =", "WANGLI ="), encoding="utf-8"
+    )
     assert is_site("WANGLI")
 
 
-# -- every way in -------------------------------------------------------------------------------------------------------
+# -- every way in
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("listed")
-def test_a_run_counts_the_folder_and_makes_nothing_of_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_counts_the_folder_and_makes_nothing_of_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(run_command, "run_flow", lambda home, _: (asked.append(home.sites()), Flow((), True, ""))[1])
+    monkeypatch.setattr(
+        run_command, "run_flow", lambda home, _: (asked.append(home.sites()), Flow((), True, ""))[1]
+    )
     for name in ("BJCH", "WANGLI"):
         (home.landing / name / "dicom").mkdir(parents=True)
     told = call(home, "run")
@@ -96,7 +119,11 @@ def test_a_run_counts_the_folder_and_makes_nothing_of_it(home: Home, monkeypatch
     assert "[study] sites: BJCH, NORTH, SOUTH" in " ".join(told.output.split())
     assert "WANGLI" not in told.output
     assert call(home, "run", "--site", "WANGLI").exit_code == 1
-    assert not any("WANGLI" in str(path) for path in home.root.rglob("*") if not path.is_relative_to(home.landing))
+    assert not any(
+        "WANGLI" in str(path)
+        for path in home.root.rglob("*")
+        if not path.is_relative_to(home.landing)
+    )
 
 
 @pytest.mark.usefixtures("listed")
@@ -119,7 +146,9 @@ def test_the_sensor_and_the_night_make_no_partition_of_it(home: Home) -> None:
         first = sensors.landing(context)
         assert isinstance(first, dg.SensorResult)
         assert first.dynamic_partitions_requests
-        assert [request.partition_keys for request in first.dynamic_partitions_requests] == [["BJCH"]]
+        assert [request.partition_keys for request in first.dynamic_partitions_requests] == [
+            ["BJCH"]
+        ]
         assert "WANGLI" not in str(first.cursor)
         night = dg.build_schedule_context(instance=instance, scheduled_execution_time=MOMENT)
         assert [request.partition_key for request in schedules.nightly(night)] == ["BJCH"]
@@ -148,20 +177,25 @@ def test_a_vault_of_a_site_that_is_no_longer_listed_is_named_and_left_alone(home
     assert "OLDSITE: taken in before" in call(home, "run").output
 
 
-# -- pages --------------------------------------------------------------------------------------------------------------
+# -- pages
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("listed")
 def test_pages_show_the_full_name_where_there_is_one() -> None:
     tables, study = whole(), load_study()
     pages = [
-        render_study_report(tables, study, 1, MOMENT), render_patient_index(tables, study, snapshot=1, generated_at=MOMENT),
-        render_worklist(tables, study, snapshot=1, generated_at=MOMENT)]
+        render_study_report(tables, study, 1, MOMENT),
+        render_patient_index(tables, study, snapshot=1, generated_at=MOMENT),
+        render_worklist(tables, study, snapshot=1, generated_at=MOMENT),
+    ]
     for page in pages:
         assert "北方医院 (NORTH)" in page
     assert "<h2>SOUTH<small>" in pages[1]
     patient = tables["patients"].filter(site="NORTH")["patient"][0]
-    assert "北方医院 (NORTH)" in render_patient_report(patient, tables, study, snapshot=1, generated_at=MOMENT)
+    assert "北方医院 (NORTH)" in render_patient_report(
+        patient, tables, study, snapshot=1, generated_at=MOMENT
+    )
 
 
 def test_without_a_list_pages_show_the_code() -> None:

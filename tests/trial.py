@@ -32,16 +32,29 @@ CHINESE, WESTERN = TINY.sites
 SITES = (CHINESE.name, WESTERN.name)
 
 COHORT = replace(
-    TINY, patients_per_site=4,
+    TINY,
+    patients_per_site=4,
     sites=(
         replace(CHINESE, courses=("late_responder", "stable", "late_progressor", "stable")),
-        replace(WESTERN, courses=("stable", "late_responder", "late_responder", "stable"), careless=(0,)),
+        replace(
+            WESTERN, courses=("stable", "late_responder", "late_responder", "stable"), careless=(0,)
+        ),
     ),
     troubles=(
-        Trouble("thick_slices", 0, 3), Trouble("duplicate_patient", 0, 3), Trouble("missing_t2", 1, 3),
-        Trouble("kernel_change", 0, 1), Trouble("full_width_number", 0, 2), Trouble("unknown_column", 0, 0), Trouble("bad_date", 0, 1), Trouble("unknown_patient", 1, 0),
-        Trouble("garbage_file", 0, 0), Trouble("dose_report", 0, 1), Trouble("localiser", 0, 2), Trouble("secondary_capture", 1, 1),
-        Trouble("truncated_file", 1, 2), Trouble("contour_without_series", 1, 1),
+        Trouble("thick_slices", 0, 3),
+        Trouble("duplicate_patient", 0, 3),
+        Trouble("missing_t2", 1, 3),
+        Trouble("kernel_change", 0, 1),
+        Trouble("full_width_number", 0, 2),
+        Trouble("unknown_column", 0, 0),
+        Trouble("bad_date", 0, 1),
+        Trouble("unknown_patient", 1, 0),
+        Trouble("garbage_file", 0, 0),
+        Trouble("dose_report", 0, 1),
+        Trouble("localiser", 0, 2),
+        Trouble("secondary_capture", 1, 1),
+        Trouble("truncated_file", 1, 2),
+        Trouble("contour_without_series", 1, 1),
     ),
 )
 """Two sites of four patients, of whom the last is ineligible at each; the second reader of SHPH read the first patient carelessly."""
@@ -52,10 +65,24 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "habitats": {"lesions_minimum": 6},
     "agreement": {"pairs_minimum": 12, "icc_raw_minimum": 0.0, "icc_lower_minimum": 0.0},
     "gate": {"minimum_patients": 6, "minimum_per_class": 3},
-    "registration": {"amendments": [
-        {"key": key, "value": value, "decided_by": "PI", "decided_on": "2026-01-05", "reason": "a simulated study of eight patients"}
-        for key, value in (("agreement.pairs_minimum", 12), ("agreement.icc_raw_minimum", 0.0), ("agreement.icc_lower_minimum", 0.0), ("gate.minimum_patients", 6), ("gate.minimum_per_class", 3))
-    ]},
+    "registration": {
+        "amendments": [
+            {
+                "key": key,
+                "value": value,
+                "decided_by": "PI",
+                "decided_on": "2026-01-05",
+                "reason": "a simulated study of eight patients",
+            }
+            for key, value in (
+                ("agreement.pairs_minimum", 12),
+                ("agreement.icc_raw_minimum", 0.0),
+                ("agreement.icc_lower_minimum", 0.0),
+                ("gate.minimum_patients", 6),
+                ("gate.minimum_per_class", 3),
+            )
+        ]
+    },
     "model": {"folds": 3, "inner_folds": 2},
 }
 """What differs from the study's own protocol: fewer features and copies, and limits that eight patients can reach, with the decision on them."""
@@ -66,7 +93,9 @@ IMAGING = ("intake", "scans", "reads", "radiomic_features")
 
 def write_protocol(file: Path, settings: Mapping[str, Mapping[str, Any]] = SETTINGS) -> Path:
     """A copy of study.toml with other values of keys that it has."""
-    wanted = {(section, key): value for section, keys in settings.items() for key, value in keys.items()}
+    wanted = {
+        (section, key): value for section, keys in settings.items() for key, value in keys.items()
+    }
     section, lines = "", []
     for line in PROTOCOL.read_text(encoding="utf-8").splitlines():
         section = line.partition("[")[2].partition("]")[0] if line.startswith("[") else section
@@ -81,7 +110,11 @@ def _toml(value: Any) -> str:
     """A value as TOML has it: JSON, but for tables."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
-    return "[" + ", ".join(map(_toml, value)) + "]" if isinstance(value, (list, tuple)) else json.dumps(value)
+    return (
+        "[" + ", ".join(map(_toml, value)) + "]"
+        if isinstance(value, (list, tuple))
+        else json.dumps(value)
+    )
 
 
 @dataclass
@@ -104,13 +137,17 @@ class Trial:
         return json.loads((self.root / "truth" / "truth.json").read_text(encoding="utf-8"))
 
     def patient_truth(self, site: str, ordinal: int) -> dict[str, Any]:
-        return next(p for p in self.truth["patients"] if (p["site"], p["ordinal"]) == (site, ordinal))
+        return next(
+            p for p in self.truth["patients"] if (p["site"], p["ordinal"]) == (site, ordinal)
+        )
 
     def pseudonym(self, site: str, ordinal: int) -> str:
         """What intake called a patient; found with the keys, as nothing else can."""
         if (site, ordinal) not in self.known:
             with self.entered():
-                found = Crosswalk(self.home.crosswalk, session_keys(self.home)).find(site, self.patient_truth(site, ordinal)["hospital_number"])
+                found = Crosswalk(self.home.crosswalk, session_keys(self.home)).find(
+                    site, self.patient_truth(site, ordinal)["hospital_number"]
+                )
             assert found is not None
             self.known[site, ordinal] = found
         return self.known[site, ordinal]
@@ -122,8 +159,14 @@ class Trial:
     @property
     def settings(self) -> dict[str, str]:
         """Environment of a process that works in this home."""
-        return {"LAKEHOUSE_HOME": str(self.root), "DAGSTER_HOME": str(self.root / "dagster"), "LAKEHOUSE_STUDY": str(self.protocol), "LAKEHOUSE_WORKERS": "2",
-                "MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "false"}
+        return {
+            "LAKEHOUSE_HOME": str(self.root),
+            "DAGSTER_HOME": str(self.root / "dagster"),
+            "LAKEHOUSE_STUDY": str(self.protocol),
+            "LAKEHOUSE_WORKERS": "2",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "GX_ANALYTICS_ENABLED": "false",
+        }
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -156,7 +199,9 @@ class Trial:
         from dagster_project.definitions import defs
 
         with self.overheard(), dg.DagsterInstance.get() as instance:
-            return defs.resolve_job_def("cohort").execute_in_process(instance=instance, asset_selection=[dg.AssetKey(asset)], raise_on_error=False)
+            return defs.resolve_job_def("cohort").execute_in_process(
+                instance=instance, asset_selection=[dg.AssetKey(asset)], raise_on_error=False
+            )
 
     def call(self, *arguments: str) -> Result:
         """The command line."""
@@ -190,15 +235,23 @@ class Trial:
     def told(self, asset: str, site: str | None = None) -> dict[str, Any]:
         """Metadata of an asset's (and site's) last materialisation, as Dagster keeps it."""
         with self.entered(), dg.DagsterInstance.get() as instance:
-            wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[site] if site else None)
+            wanted = dg.AssetRecordsFilter(
+                asset_key=dg.AssetKey(asset), asset_partitions=[site] if site else None
+            )
             record = instance.fetch_materializations(wanted, limit=1).records[0]
         assert record.asset_materialization is not None
-        return {key: getattr(value, "value", value) for key, value in record.asset_materialization.metadata.items()}
+        return {
+            key: getattr(value, "value", value)
+            for key, value in record.asset_materialization.metadata.items()
+        }
 
     def work(self) -> dict[str, int]:
         """What the last run computed anew, by asset and site; `dhi` and `habitats` are of all sites."""
-        return {f"{asset} {site}": self.told(asset, site)["computed"] for asset in IMAGING for site in SITES} | {
-            name: self.told(name)["computed"] for name in ("dhi", "habitats")}
+        return {
+            f"{asset} {site}": self.told(asset, site)["computed"]
+            for asset in IMAGING
+            for site in SITES
+        } | {name: self.told(name)["computed"] for name in ("dhi", "habitats")}
 
 
 @contextlib.contextmanager
@@ -218,8 +271,12 @@ def _into(descriptor: int) -> Iterator[None]:
     try:
         for number in kept:
             os.dup2(descriptor, number)
-        with open(1, "w", closefd=False, encoding="utf-8") as out, open(2, "w", closefd=False, encoding="utf-8") as err, \
-                contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            open(1, "w", closefd=False, encoding="utf-8") as out,
+            open(2, "w", closefd=False, encoding="utf-8") as err,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             yield
     finally:
         for number, copy in kept.items():

@@ -37,8 +37,30 @@ from dagster_project.lake.home import Home
 from dagster_project.resources import Lakehouse, _open
 
 SITE_STEPS = (intake, reconciliation, patients, treatments, follow_up, scans, timepoints, reads)
-COHORT_STEPS = (reader_agreement, arbitrations, lesions, responses, outcomes, eligibility, quarantine)
-TABLES = ("patients", "treatments", "follow_up", "scans", "timepoints", "reads", "arbitrations", "lesions", "responses", "outcomes", "eligibility", "quarantine", "reconciliation")
+COHORT_STEPS = (
+    reader_agreement,
+    arbitrations,
+    lesions,
+    responses,
+    outcomes,
+    eligibility,
+    quarantine,
+)
+TABLES = (
+    "patients",
+    "treatments",
+    "follow_up",
+    "scans",
+    "timepoints",
+    "reads",
+    "arbitrations",
+    "lesions",
+    "responses",
+    "outcomes",
+    "eligibility",
+    "quarantine",
+    "reconciliation",
+)
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -58,8 +80,18 @@ class Result:
 @contextmanager
 def entered(home: Path) -> Iterator[None]:
     """Work in a home of its own, in this process alone."""
-    wanted = {"LAKEHOUSE_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"), "LAKEHOUSE_WORKERS": "0"}
-    gone = ("LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA", "LAKEHOUSE_KEYS", "LAKEHOUSE_DASK", "LAKEHOUSE_AGENT")
+    wanted = {
+        "LAKEHOUSE_HOME": str(home),
+        "DAGSTER_HOME": str(home / "dagster"),
+        "LAKEHOUSE_WORKERS": "0",
+    }
+    gone = (
+        "LAKEHOUSE_CATALOG",
+        "LAKEHOUSE_DATA",
+        "LAKEHOUSE_KEYS",
+        "LAKEHOUSE_DASK",
+        "LAKEHOUSE_AGENT",
+    )
     before = {name: os.environ.get(name) for name in (*wanted, *gone)}
     os.environ.update(wanted)
     for name in gone:
@@ -86,8 +118,12 @@ def run_home(home: Path, sites: Sequence[Site]) -> Result:
 
 
 PICTURES = {
-    "dagster_project.flow.reads._picture_of_a_read": None, "assets.reader_agreement.agreement_picture": None, "assets.outcomes.survival_picture": None,
-    "assets.outcomes.response_pictures": {}, "assets.eligibility.flow_picture": None}
+    "dagster_project.flow.reads._picture_of_a_read": None,
+    "assets.reader_agreement.agreement_picture": None,
+    "assets.outcomes.survival_picture": None,
+    "assets.outcomes.response_pictures": {},
+    "assets.eligibility.flow_picture": None,
+}
 """What assets show of themselves in Dagster, and what stands in its place here: half the time of a small site."""
 
 
@@ -112,15 +148,29 @@ def _run(home: Home, sites: Sequence[Site]) -> Result:
     return result
 
 
-def _materialise(steps: Sequence[dg.AssetsDefinition], instance: dg.DagsterInstance, lakehouse: Lakehouse, site: str | None) -> dict[str, str]:
+def _materialise(
+    steps: Sequence[dg.AssetsDefinition],
+    instance: dg.DagsterInstance,
+    lakehouse: Lakehouse,
+    site: str | None,
+) -> dict[str, str]:
     """Run assets; the first failing step and its reason, by site ("" for the cohort)."""
-    done = dg.materialize(list(steps), instance=instance, resources={"lakehouse": lakehouse}, partition_key=site,
-                          raise_on_error=False, run_config=QUIET)
+    done = dg.materialize(
+        list(steps),
+        instance=instance,
+        resources={"lakehouse": lakehouse},
+        partition_key=site,
+        raise_on_error=False,
+        run_config=QUIET,
+    )
     for event in done.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             cause = error.cause or error if error else None
-            return {site or "": f"{event.step_key}: {cause.message.strip() if cause else 'no reason given'}"}
+            return {
+                site
+                or "": f"{event.step_key}: {cause.message.strip() if cause else 'no reason given'}"
+            }
     return {}
 
 
@@ -132,4 +182,6 @@ def _identify(home: Home, sites: Sequence[Site], result: Result) -> None:
         for one in site.deliveries:
             result.pseudonyms[one.serial] = book.find(site.code, one.number) or ""
             for visit in one.visits:
-                result.scans[one.serial, visit.name] = scan_name(keyed_uid(visit.series_uid, keys.uid))
+                result.scans[one.serial, visit.name] = scan_name(
+                    keyed_uid(visit.series_uid, keys.uid)
+                )

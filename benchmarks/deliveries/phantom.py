@@ -85,11 +85,22 @@ class Lesion:
             return []
         angles = [2 * math.pi * k / POINTS for k in range(POINTS)]
         radii = [radius * (1 + self.lean * math.cos(a - self.towards)) for a in angles]
-        return [(self.centre[0] + r * math.cos(a), self.centre[1] + r * math.sin(a)) for r, a in zip(radii, angles, strict=True)]
+        return [
+            (self.centre[0] + r * math.cos(a), self.centre[1] + r * math.sin(a))
+            for r, a in zip(radii, angles, strict=True)
+        ]
 
     def grown(self, factor: float) -> Lesion:
         """The same lesion with its plane scaled."""
-        return Lesion(self.label, self.centre, self.radius_mm * factor, self.half_height_mm, self.lean, self.towards, self.hu)
+        return Lesion(
+            self.label,
+            self.centre,
+            self.radius_mm * factor,
+            self.half_height_mm,
+            self.lean,
+            self.towards,
+            self.hu,
+        )
 
 
 LONGEST_WITHIN_MM = 0.9
@@ -192,12 +203,25 @@ def uid(*parts: object) -> str:
     return ".".join([ROOT, *map(str, parts)])
 
 
-def base(sop_class: str, instance: str, series: str, study: str, frame: str, *, number: str, modality: str, day: str) -> Dataset:
+def base(
+    sop_class: str,
+    instance: str,
+    series: str,
+    study: str,
+    frame: str,
+    *,
+    number: str,
+    modality: str,
+    day: str,
+) -> Dataset:
     """A DICOM object's patient, study and series."""
     made = Dataset()
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.file_meta.MediaStorageSOPClassUID, made.file_meta.MediaStorageSOPInstanceUID = sop_class, instance
+    made.file_meta.MediaStorageSOPClassUID, made.file_meta.MediaStorageSOPInstanceUID = (
+        sop_class,
+        instance,
+    )
     made.SOPClassUID, made.SOPInstanceUID = sop_class, instance
     made.SeriesInstanceUID, made.StudyInstanceUID = series, study
     made.FrameOfReferenceUID = frame
@@ -224,15 +248,33 @@ def ct_slices(number: str, serial: int, visit: int, date: dt.date, hu: Floats) -
     day, series = f"{date:%Y%m%d}", uid(serial, visit, 2)
     made = []
     for k, z in enumerate(slice_heights()):
-        one = base(CT, uid(serial, visit, 2, k + 1), series, uid(serial, visit, 1), uid(serial, visit, 9), number=number, modality="CT", day=day)
+        one = base(
+            CT,
+            uid(serial, visit, 2, k + 1),
+            series,
+            uid(serial, visit, 1),
+            uid(serial, visit, 9),
+            number=number,
+            modality="CT",
+            day=day,
+        )
         one.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-        one.AcquisitionDate, one.AcquisitionTime, one.ContentDate, one.ContentTime = day, f"1012{k:02d}", day, f"1013{k:02d}"
+        one.AcquisitionDate, one.AcquisitionTime, one.ContentDate, one.ContentTime = (
+            day,
+            f"1012{k:02d}",
+            day,
+            f"1013{k:02d}",
+        )
         one.AcquisitionNumber, one.InstanceNumber, one.SeriesNumber = 1, k + 1, 2
         one.ImagePositionPatient = [*CORNER_MM, z]
         one.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         one.PixelSpacing, one.SliceThickness = [SPACING_MM, SPACING_MM], 1.0
         one.ConvolutionKernel, one.KVP, one.PatientPosition = "Br40d", 120, "HFS"
-        one.Manufacturer, one.ManufacturerModelName, one.BodyPartExamined = "SIEMENS", "Force", "CHEST"
+        one.Manufacturer, one.ManufacturerModelName, one.BodyPartExamined = (
+            "SIEMENS",
+            "Force",
+            "CHEST",
+        )
         one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
         one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 12, 11, 0
         one.RescaleIntercept, one.RescaleSlope, one.RescaleType = -1024, 1, "HU"
@@ -254,7 +296,12 @@ def get_hu(one: Dataset) -> Floats:
     return stored * float(one.RescaleSlope) + float(one.RescaleIntercept)
 
 
-def contour(points: Iterable[tuple[float, float, float]], *, sop: str | None = None, kind: str = "CLOSED_PLANAR") -> Dataset:
+def contour(
+    points: Iterable[tuple[float, float, float]],
+    *,
+    sop: str | None = None,
+    kind: str = "CLOSED_PLANAR",
+) -> Dataset:
     """One contour of an RTSTRUCT."""
     data = [f"{c:.3f}" for point in points for c in point]
     made = item(ContourGeometricType=kind, NumberOfContourPoints=len(data) // 3, ContourData=data)
@@ -265,27 +312,79 @@ def contour(points: Iterable[tuple[float, float, float]], *, sop: str | None = N
 
 def lesion_contours(lesion: Lesion, slices: Sequence[Dataset], **kinds: str) -> list[Dataset]:
     """A lesion's contours on the slices of a CT, each naming its image."""
-    drawn = [(float(s.ImagePositionPatient[2]), str(s.SOPInstanceUID), lesion.section(float(s.ImagePositionPatient[2]))) for s in slices]
-    return [contour([(x, y, z) for x, y in points], sop=sop, **kinds) for z, sop, points in drawn if points]
+    drawn = [
+        (
+            float(s.ImagePositionPatient[2]),
+            str(s.SOPInstanceUID),
+            lesion.section(float(s.ImagePositionPatient[2])),
+        )
+        for s in slices
+    ]
+    return [
+        contour([(x, y, z) for x, y in points], sop=sop, **kinds)
+        for z, sop, points in drawn
+        if points
+    ]
 
 
-def structure_set(visit: Visit, number: str, rois: Sequence[tuple[str, list[Dataset]]], *, place: int = 5) -> Dataset:
+def structure_set(
+    visit: Visit, number: str, rois: Sequence[tuple[str, list[Dataset]]], *, place: int = 5
+) -> Dataset:
     """An RTSTRUCT of labelled contours on a visit's CT."""
     first = visit.slices[0]
     serial_uid = str(first.StudyInstanceUID).rsplit(".", 1)[0]
     instance, series = f"{serial_uid}.{place}.1", f"{serial_uid}.{place}"
     frame = str(first.FrameOfReferenceUID)
-    made = base(RTSTRUCT, instance, series, str(first.StudyInstanceUID), frame, number=number, modality="RTSTRUCT", day=str(first.StudyDate))
-    made.StructureSetLabel, made.StructureSetDate, made.StructureSetTime = "SS", str(first.StudyDate), "120000"
-    images = [item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in visit.slices]
+    made = base(
+        RTSTRUCT,
+        instance,
+        series,
+        str(first.StudyInstanceUID),
+        frame,
+        number=number,
+        modality="RTSTRUCT",
+        day=str(first.StudyDate),
+    )
+    made.StructureSetLabel, made.StructureSetDate, made.StructureSetTime = (
+        "SS",
+        str(first.StudyDate),
+        "120000",
+    )
+    images = [
+        item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID=s.SOPInstanceUID)
+        for s in visit.slices
+    ]
     named = item(SeriesInstanceUID=visit.series_uid, ContourImageSequence=images)
-    study = item(ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1", ReferencedSOPInstanceUID=first.StudyInstanceUID, RTReferencedSeriesSequence=[named])
-    made.ReferencedFrameOfReferenceSequence = [item(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])]
+    study = item(
+        ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1",
+        ReferencedSOPInstanceUID=first.StudyInstanceUID,
+        RTReferencedSeriesSequence=[named],
+    )
+    made.ReferencedFrameOfReferenceSequence = [
+        item(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])
+    ]
     made.StructureSetROISequence = [
-        item(ROINumber=k, ReferencedFrameOfReferenceUID=frame, ROIName=label, ROIGenerationAlgorithm="MANUAL") for k, (label, _) in enumerate(rois, 1)]
-    made.ROIContourSequence = [item(ReferencedROINumber=k, ContourSequence=contours) for k, (_, contours) in enumerate(rois, 1)]
+        item(
+            ROINumber=k,
+            ReferencedFrameOfReferenceUID=frame,
+            ROIName=label,
+            ROIGenerationAlgorithm="MANUAL",
+        )
+        for k, (label, _) in enumerate(rois, 1)
+    ]
+    made.ROIContourSequence = [
+        item(ReferencedROINumber=k, ContourSequence=contours)
+        for k, (_, contours) in enumerate(rois, 1)
+    ]
     made.RTROIObservationsSequence = [
-        item(ObservationNumber=k, ReferencedROINumber=k, RTROIInterpretedType="GTV", ROIInterpreter="") for k, _ in enumerate(rois, 1)]
+        item(
+            ObservationNumber=k,
+            ReferencedROINumber=k,
+            RTROIInterpretedType="GTV",
+            ROIInterpreter="",
+        )
+        for k, _ in enumerate(rois, 1)
+    ]
     return made
 
 
@@ -293,38 +392,80 @@ def _code(value: str, meaning: str) -> Dataset:
     return item(CodeValue=value, CodingSchemeDesignator="SCT", CodeMeaning=meaning)
 
 
-def segmentation(visit: Visit, number: str, masks: Mapping[str, Mask], *, place: int = 6) -> Dataset:
+def segmentation(
+    visit: Visit, number: str, masks: Mapping[str, Mask], *, place: int = 6
+) -> Dataset:
     """A binary SEG: one segment a label, a frame per slice that holds something."""
     first = visit.slices[0]
     serial_uid = str(first.StudyInstanceUID).rsplit(".", 1)[0]
-    made = base(SEG, f"{serial_uid}.{place}.1", f"{serial_uid}.{place}", str(first.StudyInstanceUID), str(first.FrameOfReferenceUID),
-                number=number, modality="SEG", day=str(first.StudyDate))
-    made.ImageType, made.ContentLabel, made.ContentDescription, made.ContentCreatorName = ["DERIVED", "PRIMARY"], "SEG", "", ""
+    made = base(
+        SEG,
+        f"{serial_uid}.{place}.1",
+        f"{serial_uid}.{place}",
+        str(first.StudyInstanceUID),
+        str(first.FrameOfReferenceUID),
+        number=number,
+        modality="SEG",
+        day=str(first.StudyDate),
+    )
+    made.ImageType, made.ContentLabel, made.ContentDescription, made.ContentCreatorName = (
+        ["DERIVED", "PRIMARY"],
+        "SEG",
+        "",
+        "",
+    )
     made.ContentDate, made.ContentTime, made.InstanceNumber = str(first.StudyDate), "120000", 1
     made.SegmentationType, made.LossyImageCompression = "BINARY", "00"
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
     made.Rows, made.Columns = first.Rows, first.Columns
     made.BitsAllocated = made.BitsStored = 1
     made.HighBit = made.PixelRepresentation = 0
-    made.SegmentSequence = [item(
-        SegmentNumber=k, SegmentLabel=label, SegmentAlgorithmType="MANUAL",
-        SegmentedPropertyCategoryCodeSequence=[_code("49755003", "Morphologically Abnormal Structure")],
-        SegmentedPropertyTypeCodeSequence=[_code("4147007", "Mass")]) for k, label in enumerate(masks, 1)]
-    images = [item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in visit.slices]
-    made.ReferencedSeriesSequence = [item(SeriesInstanceUID=visit.series_uid, ReferencedInstanceSequence=images)]
+    made.SegmentSequence = [
+        item(
+            SegmentNumber=k,
+            SegmentLabel=label,
+            SegmentAlgorithmType="MANUAL",
+            SegmentedPropertyCategoryCodeSequence=[
+                _code("49755003", "Morphologically Abnormal Structure")
+            ],
+            SegmentedPropertyTypeCodeSequence=[_code("4147007", "Mass")],
+        )
+        for k, label in enumerate(masks, 1)
+    ]
+    images = [
+        item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID=s.SOPInstanceUID)
+        for s in visit.slices
+    ]
+    made.ReferencedSeriesSequence = [
+        item(SeriesInstanceUID=visit.series_uid, ReferencedInstanceSequence=images)
+    ]
     organization = f"{serial_uid}.8"
     made.DimensionOrganizationSequence = [item(DimensionOrganizationUID=organization)]
-    made.SharedFunctionalGroupsSequence = [item(
-        PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-        PixelMeasuresSequence=[item(PixelSpacing=[SPACING_MM, SPACING_MM], SliceThickness=1.0, SpacingBetweenSlices=1.0)])]
+    made.SharedFunctionalGroupsSequence = [
+        item(
+            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            PixelMeasuresSequence=[
+                item(
+                    PixelSpacing=[SPACING_MM, SPACING_MM],
+                    SliceThickness=1.0,
+                    SpacingBetweenSlices=1.0,
+                )
+            ],
+        )
+    ]
     frames, groups = [], []
     for segment, mask in enumerate(masks.values(), 1):
         for k in np.flatnonzero(mask.any(axis=(1, 2))):
             frames.append(mask[k])
-            groups.append(item(
-                FrameContentSequence=[item(DimensionIndexValues=[segment, int(k) + 1])],
-                PlanePositionSequence=[item(ImagePositionPatient=list(visit.slices[k].ImagePositionPatient))],
-                SegmentIdentificationSequence=[item(ReferencedSegmentNumber=segment)]))
+            groups.append(
+                item(
+                    FrameContentSequence=[item(DimensionIndexValues=[segment, int(k) + 1])],
+                    PlanePositionSequence=[
+                        item(ImagePositionPatient=list(visit.slices[k].ImagePositionPatient))
+                    ],
+                    SegmentIdentificationSequence=[item(ReferencedSegmentNumber=segment)],
+                )
+            )
     made.PerFrameFunctionalGroupsSequence = groups
     made.NumberOfFrames = len(frames)
     made.PixelData = packed(frames)
@@ -337,7 +478,9 @@ def packed(frames: Sequence[Mask]) -> bytes:
     return data + b"\0" * (len(data) % 2)
 
 
-def measure(mask: Mask, hu: Floats, spacing: tuple[float, float] = (SPACING_MM, SPACING_MM)) -> Measured:
+def measure(
+    mask: Mask, hu: Floats, spacing: tuple[float, float] = (SPACING_MM, SPACING_MM)
+) -> Measured:
     """Volume, diameters between pixel corners in the plane of the longest, and mean, of a mask (z, y, x) of slices 1 mm apart.
 
     Parameters
@@ -349,7 +492,13 @@ def measure(mask: Mask, hu: Floats, spacing: tuple[float, float] = (SPACING_MM, 
     longest = max(float(cdist(hull, hull).max()) for hull in hulls)
     chords = sorted(chord for hull in hulls for chord in _short_axes(hull, longest))
     middle, spread = (chords[0] + chords[-1]) / 2, (chords[-1] - chords[0]) / 2
-    return Measured(float(mask.sum()) * spacing[0] * spacing[1], longest, middle, float(hu[mask].mean()), short_within_mm=spread)
+    return Measured(
+        float(mask.sum()) * spacing[0] * spacing[1],
+        longest,
+        middle,
+        float(hu[mask].mean()),
+        short_within_mm=spread,
+    )
 
 
 def _hull(plane: Mask, spacing: tuple[float, float]) -> Floats:
@@ -378,7 +527,15 @@ def _longest_chord_across(polygon: Floats) -> float:
     return float(chords.max())
 
 
-def make_visit(number: str, serial: int, place: int, name: str, date: dt.date, day: int, lesions: Sequence[Lesion]) -> Visit:
+def make_visit(
+    number: str,
+    serial: int,
+    place: int,
+    name: str,
+    date: dt.date,
+    day: int,
+    lesions: Sequence[Lesion],
+) -> Visit:
     """A CT with these lesions, their masks and their truth; nothing drawn yet."""
     xs, ys = axes()
     noise = np.random.default_rng([serial, place]).normal(0, NOISE_HU, (SLICES, PIXELS, PIXELS))
@@ -388,18 +545,41 @@ def make_visit(number: str, serial: int, place: int, name: str, date: dt.date, d
         hu[masks[lesion.label]] = lesion.hu
     hu = np.rint(hu + noise)
     slices = ct_slices(number, serial, place, date, hu)
-    return Visit(name, day, date, uid(serial, place, 2), slices, list(lesions), masks, {label: measure(m, hu) for label, m in masks.items()})
+    return Visit(
+        name,
+        day,
+        date,
+        uid(serial, place, 2),
+        slices,
+        list(lesions),
+        masks,
+        {label: measure(m, hu) for label, m in masks.items()},
+    )
 
 
 PERSON = {
-    "sex": ("F", "M"), "smoking": ("never", "former", "current"), "ecog": ("0", "1", "2"), "stage": ("IIIB", "IIIC", "IVA", "IVB"),
-    "histology": ("adenocarcinoma", "squamous_cell_carcinoma"), "egfr": ("wild_type", "mutant"), "alk": ("negative", "rearranged"),
-    "pd_l1_tps": ("0", "5", "35", "60", "90"), "line": ("1", "2"),
+    "sex": ("F", "M"),
+    "smoking": ("never", "former", "current"),
+    "ecog": ("0", "1", "2"),
+    "stage": ("IIIB", "IIIC", "IVA", "IVB"),
+    "histology": ("adenocarcinoma", "squamous_cell_carcinoma"),
+    "egfr": ("wild_type", "mutant"),
+    "alk": ("negative", "rearranged"),
+    "pd_l1_tps": ("0", "5", "35", "60", "90"),
+    "line": ("1", "2"),
 }
-CONSTANT = {"regimen": "pembrolizumab+pemetrexed+carboplatin", "prior_malignancy": "n", "organ_dysfunction": "n", "target_radiotherapy": "n", "consent": "given"}
+CONSTANT = {
+    "regimen": "pembrolizumab+pemetrexed+carboplatin",
+    "prior_malignancy": "n",
+    "organ_dysfunction": "n",
+    "target_radiotherapy": "n",
+    "consent": "given",
+}
 
 
-def make_delivery(number: str, serial: int, *, readers: bool = False, n_lesions: int = 1) -> Delivery:
+def make_delivery(
+    number: str, serial: int, *, readers: bool = False, n_lesions: int = 1
+) -> Delivery:
     """A well-formed delivery whose every figure is known.
 
     Parameters
@@ -413,25 +593,87 @@ def make_delivery(number: str, serial: int, *, readers: bool = False, n_lesions:
     factors, responses = COURSES[course]
     if n_lesions > 1:
         base_lesions = [
-            Lesion("L1", (-9.0, rng.uniform(-3, 3), CENTRE_Z_MM), rng.uniform(5.6, 6.0), towards=rng.uniform(2, 4), hu=rng.uniform(25, 60)),
-            Lesion("L2", (12.5, rng.uniform(-3, 3), CENTRE_Z_MM), rng.uniform(3.6, 3.9), towards=rng.uniform(-1, 1), hu=rng.uniform(25, 60))]
+            Lesion(
+                "L1",
+                (-9.0, rng.uniform(-3, 3), CENTRE_Z_MM),
+                rng.uniform(5.6, 6.0),
+                towards=rng.uniform(2, 4),
+                hu=rng.uniform(25, 60),
+            ),
+            Lesion(
+                "L2",
+                (12.5, rng.uniform(-3, 3), CENTRE_Z_MM),
+                rng.uniform(3.6, 3.9),
+                towards=rng.uniform(-1, 1),
+                hu=rng.uniform(25, 60),
+            ),
+        ]
         factors = tuple(min(f, 1.48) for f in factors)
     else:
-        base_lesions = [Lesion(
-            rng.choice(["GTV-1", "L1", "GTV"]), (rng.uniform(-1, 1), rng.uniform(-1, 1), CENTRE_Z_MM), rng.uniform(7.8, 9.0),
-            towards=rng.uniform(0, 6), hu=rng.uniform(25, 60))]
+        base_lesions = [
+            Lesion(
+                rng.choice(["GTV-1", "L1", "GTV"]),
+                (rng.uniform(-1, 1), rng.uniform(-1, 1), CENTRE_Z_MM),
+                rng.uniform(7.8, 9.0),
+                towards=rng.uniform(0, 6),
+                hu=rng.uniform(25, 60),
+            )
+        ]
     visits = []
     for place, (name, factor) in enumerate(zip(VISIT_DAYS, (1.0, *factors), strict=True), 1):
         day = VISIT_DAYS[name]
-        visits.append(make_visit(number, serial, place, name, first_cycle + dt.timedelta(days=day), day, [one.grown(factor) for one in base_lesions]))
+        visits.append(
+            make_visit(
+                number,
+                serial,
+                place,
+                name,
+                first_cycle + dt.timedelta(days=day),
+                day,
+                [one.grown(factor) for one in base_lesions],
+            )
+        )
     age = rng.randint(45, 80)
-    person = {"patient_id": number, **{k: rng.choice(v) for k, v in PERSON.items()}, **CONSTANT, "age": str(age)}
-    cycles = [{"patient_id": number, "cycle": str(k), "date": f"{first_cycle + dt.timedelta(days=d):%Y-%m-%d}", "drugs": "pembrolizumab"}
-              for k, d in enumerate(CYCLE_DAYS, 1)]
-    last = ("death", rng.randint(160, 220)) if rng.random() < 0.3 else ("alive", rng.randint(240, 400))
-    events = [{"patient_id": number, "date": f"{first_cycle + dt.timedelta(days=last[1]):%Y-%m-%d}", "event": last[0], "detail": ""}]
-    made = Delivery(number, serial, first_cycle, course, visits, person, cycles, events, responses=responses,
-                    pfs=_pfs(responses, last), person_truth=_person_truth(person), event_truth=[last])
+    person = {
+        "patient_id": number,
+        **{k: rng.choice(v) for k, v in PERSON.items()},
+        **CONSTANT,
+        "age": str(age),
+    }
+    cycles = [
+        {
+            "patient_id": number,
+            "cycle": str(k),
+            "date": f"{first_cycle + dt.timedelta(days=d):%Y-%m-%d}",
+            "drugs": "pembrolizumab",
+        }
+        for k, d in enumerate(CYCLE_DAYS, 1)
+    ]
+    last = (
+        ("death", rng.randint(160, 220)) if rng.random() < 0.3 else ("alive", rng.randint(240, 400))
+    )
+    events = [
+        {
+            "patient_id": number,
+            "date": f"{first_cycle + dt.timedelta(days=last[1]):%Y-%m-%d}",
+            "event": last[0],
+            "detail": "",
+        }
+    ]
+    made = Delivery(
+        number,
+        serial,
+        first_cycle,
+        course,
+        visits,
+        person,
+        cycles,
+        events,
+        responses=responses,
+        pfs=_pfs(responses, last),
+        person_truth=_person_truth(person),
+        event_truth=[last],
+    )
     draw = draw_reads if readers else draw_beside_images
     draw(made)
     return made
@@ -445,30 +687,69 @@ def _pfs(responses: tuple[str, str], last: tuple[str, int]) -> tuple[int, bool]:
 
 
 def _person_truth(person: Row) -> dict[str, Any]:
-    numbers = {"age_years": int(person["age"]), "ecog": int(person["ecog"]), "pd_l1_tps": float(person["pd_l1_tps"]), "line": int(person["line"])}
-    words = {k: person[k] for k in ("sex", "smoking", "stage", "histology", "egfr", "alk", "regimen", "consent")}
-    return {**words, **numbers, "prior_malignancy": False, "organ_dysfunction": False, "target_radiotherapy": False}
+    numbers = {
+        "age_years": int(person["age"]),
+        "ecog": int(person["ecog"]),
+        "pd_l1_tps": float(person["pd_l1_tps"]),
+        "line": int(person["line"]),
+    }
+    words = {
+        k: person[k]
+        for k in ("sex", "smoking", "stage", "histology", "egfr", "alk", "regimen", "consent")
+    }
+    return {
+        **words,
+        **numbers,
+        "prior_malignancy": False,
+        "organ_dysfunction": False,
+        "target_radiotherapy": False,
+    }
 
 
 def draw_beside_images(delivery: Delivery) -> None:
     """One structure set a visit, under dicom/."""
     for visit in delivery.visits:
         rois = [(lesion.label, lesion_contours(lesion, visit.slices)) for lesion in visit.lesions]
-        visit.structures = [Structures("dicom", f"rs_{delivery.serial}_{visit.name}.dcm", structure_set(visit, delivery.number, rois))]
+        visit.structures = [
+            Structures(
+                "dicom",
+                f"rs_{delivery.serial}_{visit.name}.dcm",
+                structure_set(visit, delivery.number, rois),
+            )
+        ]
 
 
 READERS = ("R1", "R2")
 
 
-def draw_reads(delivery: Delivery, write: Callable[[Visit, str, int], Dataset] | None = None) -> None:
+def draw_reads(
+    delivery: Delivery, write: Callable[[Visit, str, int], Dataset] | None = None
+) -> None:
     """Both readers' outlines, equal, and their lists of lesions."""
     for visit in delivery.visits:
         visit.structures = []
         for k, reader in enumerate(READERS):
-            rois = [(lesion.label, lesion_contours(lesion, visit.slices)) for lesion in visit.lesions]
-            drawn = write(visit, delivery.number, 5 + k) if write else structure_set(visit, delivery.number, rois, place=5 + k)
-            visit.structures.append(Structures(f"reads/{reader}", f"rs_{delivery.serial}_{visit.name}.dcm", drawn))
+            rois = [
+                (lesion.label, lesion_contours(lesion, visit.slices)) for lesion in visit.lesions
+            ]
+            drawn = (
+                write(visit, delivery.number, 5 + k)
+                if write
+                else structure_set(visit, delivery.number, rois, place=5 + k)
+            )
+            visit.structures.append(
+                Structures(f"reads/{reader}", f"rs_{delivery.serial}_{visit.name}.dcm", drawn)
+            )
     for reader in READERS:
         delivery.reads[reader] = [
-            {"patient_id": delivery.number, "visit_date": f"{visit.date:%Y-%m-%d}", "lesion": lesion.label, "role": "target", "organ": "lung", "node": "n"}
-            for visit in delivery.visits for lesion in visit.lesions]
+            {
+                "patient_id": delivery.number,
+                "visit_date": f"{visit.date:%Y-%m-%d}",
+                "lesion": lesion.label,
+                "role": "target",
+                "organ": "lung",
+                "node": "n",
+            }
+            for visit in delivery.visits
+            for lesion in visit.lesions
+        ]

@@ -67,9 +67,37 @@ class Site:
 
 
 PATIENT_COLUMNS = (
-    "patient_id", "sex", "age", "smoking", "ecog", "stage", "histology", "egfr", "alk", "pd_l1_tps", "line", "regimen",
-    "prior_malignancy", "organ_dysfunction", "target_radiotherapy", "consent")
-LESION_COLUMNS = ("patient_id", "visit_date", "series_uid", "lesion", "role", "organ", "node", "present", "too_small", "ld_mm", "sa_mm", "roi")
+    "patient_id",
+    "sex",
+    "age",
+    "smoking",
+    "ecog",
+    "stage",
+    "histology",
+    "egfr",
+    "alk",
+    "pd_l1_tps",
+    "line",
+    "regimen",
+    "prior_malignancy",
+    "organ_dysfunction",
+    "target_radiotherapy",
+    "consent",
+)
+LESION_COLUMNS = (
+    "patient_id",
+    "visit_date",
+    "series_uid",
+    "lesion",
+    "role",
+    "organ",
+    "node",
+    "present",
+    "too_small",
+    "ld_mm",
+    "sa_mm",
+    "roi",
+)
 
 
 def fill_sheets(site: Site) -> None:
@@ -82,7 +110,8 @@ def fill_sheets(site: Site) -> None:
     made = [
         _sheet("clinical/patients.csv", PATIENT_COLUMNS, patients),
         _sheet("clinical/treatments.csv", ("patient_id", "cycle", "date", "drugs"), treatments),
-        _sheet("clinical/follow_up.csv", ("patient_id", "date", "event", "detail"), follow_up)]
+        _sheet("clinical/follow_up.csv", ("patient_id", "date", "event", "detail"), follow_up),
+    ]
     for reader in READERS:
         rows = [(one.serial, r) for one in site.deliveries for r in one.reads.get(reader, [])]
         if rows:
@@ -94,7 +123,12 @@ def _sheet(name: str, columns: Iterable[str], rows: list[tuple[int, Row]]) -> Sh
     filled = {c for _, row in rows for c in row if row[c]}
     header = [c for c in columns if c in filled]
     header += sorted(filled - set(header))
-    return Sheet(name, header, [[row.get(c, "") for c in header] for _, row in rows], [serial for serial, _ in rows])
+    return Sheet(
+        name,
+        header,
+        [[row.get(c, "") for c in header] for _, row in rows],
+        [serial for serial, _ in rows],
+    )
 
 
 def write_site(landing: Path, site: Site) -> None:
@@ -113,7 +147,10 @@ def write_site(landing: Path, site: Site) -> None:
 
 
 def _write_visit(folder: Path, site: Site, one: Delivery, visit: Visit) -> None:
-    files = [Structures("dicom", f"ct_{one.serial}_{visit.name}_{k:03d}.dcm", s) for k, s in enumerate(visit.slices)]
+    files = [
+        Structures("dicom", f"ct_{one.serial}_{visit.name}_{k:03d}.dcm", s)
+        for k, s in enumerate(visit.slices)
+    ]
     for file in (*files, *visit.structures, *visit.extra):
         data = dicom_bytes(file.content) if isinstance(file.content, Dataset) else file.content
         site.file_owners[hashlib.sha256(data).hexdigest()[:DIGITS]] = (one.serial, visit.name)

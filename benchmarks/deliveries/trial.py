@@ -68,18 +68,32 @@ class Findings:
         for verdict in self.verdicts:
             for name in verdict.distortions or (PLAIN,):
                 rows[name][verdict.verdict] += 1
-        lines = [f"| family | distortion | {' | '.join(VERDICTS)} |", "|---|---|" + "---:|" * len(VERDICTS)]
+        lines = [
+            f"| family | distortion | {' | '.join(VERDICTS)} |",
+            "|---|---|" + "---:|" * len(VERDICTS),
+        ]
         order = [PLAIN, *DISTORTIONS]
         for name in sorted(rows, key=order.index):
             family = DISTORTIONS[name].family if name in DISTORTIONS else "-"
-            lines.append(f"| {family} | {name.replace('_', ' ')} | " + " | ".join(str(rows[name][v] or "") for v in VERDICTS) + " |")
-        lines.append("| | **all deliveries** | " + " | ".join(f"**{self.counts[v]}**" for v in VERDICTS) + " |")
+            lines.append(
+                f"| {family} | {name.replace('_', ' ')} | "
+                + " | ".join(str(rows[name][v] or "") for v in VERDICTS)
+                + " |"
+            )
+        lines.append(
+            "| | **all deliveries** | "
+            + " | ".join(f"**{self.counts[v]}**" for v in VERDICTS)
+            + " |"
+        )
         return "\n".join(lines)
 
     def details(self) -> str:
         """What was wrong in each delivery that was wrong in silence or crashed."""
         bad = [v for v in self.verdicts if v.verdict in {SILENT, CRASH}]
-        return "\n".join(f"{v.verdict}: {v.serial} {' + '.join(v.distortions) or PLAIN}: {'; '.join(v.wrong[:6])}  [named: {'; '.join(v.named[:4])}]" for v in bad)
+        return "\n".join(
+            f"{v.verdict}: {v.serial} {' + '.join(v.distortions) or PLAIN}: {'; '.join(v.wrong[:6])}  [named: {'; '.join(v.named[:4])}]"
+            for v in bad
+        )
 
 
 def plan(count: int, seed: int, only: Sequence[str]) -> list[tuple[str, list[Case]]]:
@@ -92,8 +106,15 @@ def plan(count: int, seed: int, only: Sequence[str]) -> list[tuple[str, list[Cas
     for name in names:
         one = DISTORTIONS[name]
         people = 2 if one.of != "patient" else 1
-        real = rng.choice(cases_here) if cases_here and name in FITTING and rng.random() < REAL_SHARE else ""
-        cases = [Case(serial + k, (name, *([] if real else _second(one, only, rng))), real) for k in range(1, people + 1)]
+        real = (
+            rng.choice(cases_here)
+            if cases_here and name in FITTING and rng.random() < REAL_SHARE
+            else ""
+        )
+        cases = [
+            Case(serial + k, (name, *([] if real else _second(one, only, rng))), real)
+            for k in range(1, people + 1)
+        ]
         serial += people
         if one.alone:
             sites.append(cases)
@@ -114,7 +135,7 @@ def site_code(number: int) -> str:
 
 def _parts(cases: Sequence[Case], size: int) -> Iterator[Sequence[Case]]:
     for start in range(0, len(cases), size):
-        yield cases[start:start + size]
+        yield cases[start : start + size]
 
 
 def _second(one: Distortion, only: Sequence[str], rng: Random) -> tuple[str, ...]:
@@ -130,7 +151,11 @@ IMAGING = {"geometry", "structure sets", "masks", "readers"}
 
 def _together(one: Distortion, other: Distortion) -> bool:
     """Faults of the images and faults of the sheets do not touch each other's truth."""
-    return not other.alone and (one.family in IMAGING) != (other.family in IMAGING) and one.readers == other.readers
+    return (
+        not other.alone
+        and (one.family in IMAGING) != (other.family in IMAGING)
+        and one.readers == other.readers
+    )
 
 
 def build(code: str, cases: Sequence[Case]) -> Site:
@@ -148,13 +173,22 @@ def build(code: str, cases: Sequence[Case]) -> Site:
 
 def _deliver(case: Case) -> Delivery:
     """A patient's delivery; faults of images come before faults of sheets, which may take the outlines away."""
-    kinds = sorted((DISTORTIONS[name] for name in case.names), key=lambda k: k.family not in IMAGING)
+    kinds = sorted(
+        (DISTORTIONS[name] for name in case.names), key=lambda k: k.family not in IMAGING
+    )
     numeric = any(k.numeric for k in kinds)
-    number = f"33{case.serial * 7919 % 10**6:06d}" if numeric else f"ZY{case.serial * 7919 % 10**7:07d}"
+    number = (
+        f"33{case.serial * 7919 % 10**6:06d}" if numeric else f"ZY{case.serial * 7919 % 10**7:07d}"
+    )
     if case.real:
         made = make_real(case.real, number, case.serial)
     else:
-        made = make_delivery(number, case.serial, readers=any(k.readers for k in kinds), n_lesions=max((k.n_lesions for k in kinds), default=1))
+        made = make_delivery(
+            number,
+            case.serial,
+            readers=any(k.readers for k in kinds),
+            n_lesions=max((k.n_lesions for k in kinds), default=1),
+        )
     made.distortions = list(case.names)
     for k in kinds:
         if k.of == "patient":
@@ -163,7 +197,13 @@ def _deliver(case: Case) -> Delivery:
 
 
 def run_trials(
-    count: int, seed: int, only: Sequence[str], *, without: Sequence[str] = (), processes: int = 1, home: Path | None = None,
+    count: int,
+    seed: int,
+    only: Sequence[str],
+    *,
+    without: Sequence[str] = (),
+    processes: int = 1,
+    home: Path | None = None,
 ) -> Findings:
     """Run so many distorted deliveries and judge them."""
     sites = plan(count, seed, only)
@@ -173,7 +213,9 @@ def run_trials(
     try:
         if processes == 1:
             return _gathered(map(work, enumerate(homes)), len(homes))
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            processes, mp_context=multiprocessing.get_context("spawn")
+        ) as pool:
             return _gathered(pool.map(work, enumerate(homes)), len(homes))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -185,7 +227,12 @@ def _gathered(found: Iterable[list[Verdict]], total: int) -> Findings:
     for number, verdicts in enumerate(found, 1):
         findings.verdicts += verdicts
         words = Findings(verdicts).details()
-        print(f"home {number} of {total}: {dict(Counter(v.verdict for v in verdicts))}" + (f"\n{words}" if words else ""), file=sys.stderr, flush=True)
+        print(
+            f"home {number} of {total}: {dict(Counter(v.verdict for v in verdicts))}"
+            + (f"\n{words}" if words else ""),
+            file=sys.stderr,
+            flush=True,
+        )
     return findings
 
 
@@ -205,7 +252,9 @@ def _homes(sites: Iterable[tuple[str, list[Case]]]) -> Iterator[list[tuple[str, 
         yield batch
 
 
-def _run_one(folder: Path, without: Sequence[str], numbered: tuple[int, list[tuple[str, list[Case]]]]) -> list[Verdict]:
+def _run_one(
+    folder: Path, without: Sequence[str], numbered: tuple[int, list[tuple[str, list[Case]]]]
+) -> list[Verdict]:
     place, planned = numbered
     with switched_off(without):
         return run_sites(folder / f"h{place}", planned)
@@ -219,11 +268,13 @@ def run_sites(home: Path, planned: Sequence[tuple[str, Sequence[Case]]]) -> list
         return [v for one in planned for v in run_sites(home, [one])]
     verdicts: list[Verdict] = []
     for (code, cases), site in zip(planned, sites, strict=True):
-        alone = len(cases) == 1 or DISTORTIONS[cases[0].names[0]].of != "patient" if cases[0].names else len(cases) == 1
+        alone = (
+            len(cases) == 1 or DISTORTIONS[cases[0].names[0]].of != "patient"
+            if cases[0].names
+            else len(cases) == 1
+        )
         if (code in result.crashed or "" in result.crashed) and not alone:
             verdicts += [v for case in cases for v in run_sites(home, [(code, [case])])]
         else:
             verdicts += judge(site, result)
     return verdicts
-
-

@@ -12,7 +12,13 @@ from benchmarks.deliveries.flow import Result, Rows
 from benchmarks.deliveries.phantom import LONGEST_WITHIN_MM, Delivery, Measured, Visit
 from benchmarks.deliveries.site import Site
 
-RIGHT, REFUSED, FLAGGED, SILENT, CRASH = "right", "refused and named", "wrong and flagged", "wrong in silence", "crash"
+RIGHT, REFUSED, FLAGGED, SILENT, CRASH = (
+    "right",
+    "refused and named",
+    "wrong and flagged",
+    "wrong in silence",
+    "crash",
+)
 VERDICTS = (RIGHT, REFUSED, FLAGGED, SILENT, CRASH)
 
 VOLUME_SHARE = 0.03
@@ -24,7 +30,11 @@ MEAN_HU = 8.0
 
 SPACING_MM = 0.01
 
-PERSON, TREATMENT, EVENT = "clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv"
+PERSON, TREATMENT, EVENT = (
+    "clinical/patients.csv",
+    "clinical/treatments.csv",
+    "clinical/follow_up.csv",
+)
 
 MISSING = object()
 
@@ -74,31 +84,59 @@ def judge(site: Site, result: Result) -> list[Verdict]:
     """The verdict on each delivery of a site.
 
     1. A step that failed: crash.
-    2. Each figure is compared with the truth. One that differs, or is missing, is excused where the quarantine, a flag, an open
-       case or the reconciliation names a place that could explain it: the visit's images or contours, the table of the
-       case report that it stands in, or the patient.
-    3. One unexcused figure: wrong in silence. A value that differs: wrong and flagged. A value that is missing: refused and named.
-    4. A row that should not be there (a lesion, a visit, an event, a person) is a value that differs.
+    2. Each figure is compared with the truth. One that differs, or is missing, is excused where the
+       quarantine, a flag, an open case or the reconciliation names a place that could explain it:
+       the visit's images or contours, the table of the case report that it stands in, or the
+       patient.
+    3. One unexcused figure: wrong in silence. A value that differs: wrong and flagged. A value that
+       is missing: refused and named.
+    4. A row that should not be there (a lesion, a visit, an event, a person) is a value that
+       differs.
     """
     reason = result.crashed.get(site.code) or result.crashed.get("")
     if reason:
         return [Verdict(d.serial, tuple(d.distortions), CRASH, (reason,)) for d in site.deliveries]
     named = _named(site, result)
     ghosts = _ghosts(site, result)
-    return [verdict_on(d, [*facts_of(d, _own(result, d)), *ghosts], named[d.serial]) for d in site.deliveries]
+    return [
+        verdict_on(d, [*facts_of(d, _own(result, d)), *ghosts], named[d.serial])
+        for d in site.deliveries
+    ]
 
 
 def verdict_on(one: Delivery, facts: Iterable[Fact], named: Named) -> Verdict:
     """The verdict on one delivery by its figures and what was named of it."""
     off = [f for f in facts if not _same(f)]
     silent = [f for f in off if not named.excuses(f)]
-    verdict = SILENT if silent else RIGHT if not off else REFUSED if all(f.missing for f in off) else FLAGGED
-    told = tuple(f"{place}: {words}" for place, all_words in named.places.items() for words in all_words)
-    return Verdict(one.serial, tuple(one.distortions), verdict, tuple(f"{f.what}: {_word(f.found)} for {_word(f.true)}" for f in silent or off), told)
+    verdict = (
+        SILENT
+        if silent
+        else RIGHT
+        if not off
+        else REFUSED
+        if all(f.missing for f in off)
+        else FLAGGED
+    )
+    told = tuple(
+        f"{place}: {words}" for place, all_words in named.places.items() for words in all_words
+    )
+    return Verdict(
+        one.serial,
+        tuple(one.distortions),
+        verdict,
+        tuple(f"{f.what}: {_word(f.found)} for {_word(f.true)}" for f in silent or off),
+        told,
+    )
 
 
 def _word(value: Any) -> str:
-    return "nothing" if value is MISSING else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (
+        "nothing"
+        if value is MISSING
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 @dataclass(frozen=True)
@@ -122,10 +160,13 @@ def _same(fact: Fact) -> bool:
 
 def _own(result: Result, one: Delivery) -> Rows:
     patient = result.pseudonyms.get(one.serial)
-    return {name: [r for r in rows if r.get("patient") == patient] for name, rows in result.rows.items()}
+    return {
+        name: [r for r in rows if r.get("patient") == patient] for name, rows in result.rows.items()
+    }
 
 
-# -- facts ------------------------------------------------------------------------------------------------------------------
+# -- facts
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def facts_of(one: Delivery, own: Rows) -> Iterator[Fact]:
@@ -150,14 +191,24 @@ def facts_of(one: Delivery, own: Rows) -> Iterator[Fact]:
 def _person_facts(one: Delivery, own: Rows) -> Iterator[Fact]:
     row = next(iter(own["patients"]), {})
     for column, true in one.person_truth.items():
-        yield Fact(f"patients.{column}", true, row.get(column, MISSING), frozenset({PERSON, f"{PERSON} {column}", "patient"}))
+        yield Fact(
+            f"patients.{column}",
+            true,
+            row.get(column, MISSING),
+            frozenset({PERSON, f"{PERSON} {column}", "patient"}),
+        )
 
 
 def _treatment_facts(one: Delivery, own: Rows) -> Iterator[Fact]:
     days = {r["cycle"]: r["day"] for r in own["treatments"]}
     true = one.cycle_truth
     for cycle in sorted({*days, *true}):
-        yield Fact(f"cycle {cycle} day", true.get(cycle, MISSING), days.get(cycle, MISSING), frozenset({TREATMENT, "patient"}))
+        yield Fact(
+            f"cycle {cycle} day",
+            true.get(cycle, MISSING),
+            days.get(cycle, MISSING),
+            frozenset({TREATMENT, "patient"}),
+        )
 
 
 def _event_facts(one: Delivery, own: Rows) -> Iterator[Fact]:
@@ -165,7 +216,12 @@ def _event_facts(one: Delivery, own: Rows) -> Iterator[Fact]:
     true = dict(one.event_truth)
     places = frozenset({EVENT, "patient"})
     for event in sorted({*found, *true}):
-        yield Fact(f"{event} day", true.get(event, MISSING), found.get(event, MISSING), places | {TREATMENT})
+        yield Fact(
+            f"{event} day",
+            true.get(event, MISSING),
+            found.get(event, MISSING),
+            places | {TREATMENT},
+        )
     if len(own["follow_up"]) > len(found):
         yield Fact("events", len(one.event_truth), len(own["follow_up"]), places)
 
@@ -178,7 +234,12 @@ def _scan_facts(visit: Visit, own: Rows, one: Delivery) -> Iterator[Fact]:
     yield Fact(f"{visit.name} day", visit.day, day, images | lines)
     for row in chosen[:1]:
         scan = next((s for s in own["scans"] if s["scan"] == row["scan"]), {})
-        yield Fact(f"{visit.name} slice spacing", Near(visit.spacing_mm, SPACING_MM), scan.get("slice_spacing_mm"), images)
+        yield Fact(
+            f"{visit.name} slice spacing",
+            Near(visit.spacing_mm, SPACING_MM),
+            scan.get("slice_spacing_mm"),
+            images,
+        )
     yield from _read_facts(visit, own, one, images | lines)
 
 
@@ -189,23 +250,33 @@ def _read_facts(visit: Visit, own: Rows, one: Delivery, places: frozenset[str]) 
     accepted = {r["lesion"]: r for r in own["lesions"] if r["visit"] == scan}
     for reader in readers:
         for label, true in visit.truth_of.get(reader, visit.truth).items():
-            yield from _measured(f"{visit.name} {reader} {label}", true, found.pop((reader, label), None), places)
+            yield from _measured(
+                f"{visit.name} {reader} {label}", true, found.pop((reader, label), None), places
+            )
     for reader, label in found:
         yield Fact(f"{visit.name} {reader} {label}", MISSING, "a lesion that is none", places)
     for label, true in visit.truth.items():
-        yield from _measured(f"{visit.name} accepted {label}", true, accepted.pop(label, None), places)
+        yield from _measured(
+            f"{visit.name} accepted {label}", true, accepted.pop(label, None), places
+        )
     for label in accepted:
         yield Fact(f"{visit.name} accepted {label}", MISSING, "a lesion that is none", places)
 
 
-def _measured(what: str, true: Measured, row: Mapping[str, Any] | None, places: frozenset[str]) -> Iterator[Fact]:
+def _measured(
+    what: str, true: Measured, row: Mapping[str, Any] | None, places: frozenset[str]
+) -> Iterator[Fact]:
     if row is None:
         yield Fact(what, "a lesion", MISSING, places)
         return
     within = true.within_mm3 or VOLUME_SHARE * true.volume_mm3
     short = SHORT_MM + true.short_within_mm
-    figures = (("volume", true.volume_mm3 or None, within, "volume_mm3"), ("mean HU", true.mean_hu, MEAN_HU, "mean_hu"),
-               ("longest diameter", true.longest_mm, LONGEST_WITHIN_MM, "longest_diameter_mm"), ("short axis", true.short_mm, short, "short_axis_mm"))
+    figures = (
+        ("volume", true.volume_mm3 or None, within, "volume_mm3"),
+        ("mean HU", true.mean_hu, MEAN_HU, "mean_hu"),
+        ("longest diameter", true.longest_mm, LONGEST_WITHIN_MM, "longest_diameter_mm"),
+        ("short axis", true.short_mm, short, "short_axis_mm"),
+    )
     for name, value, within, column in figures:
         if value is not None:
             yield Fact(f"{what} {name}", Near(value, within), row[column], places)
@@ -216,7 +287,9 @@ def _extra_visits(one: Delivery, own: Rows) -> Iterator[Fact]:
     places = frozenset({f"images {v.name}" for v in one.visits} | {TREATMENT, "patient"})
     for row in own["timepoints"]:
         if row["day"] is not None and row["day"] not in days:
-            yield Fact(f"{row['visit']} at day {row['day']}", MISSING, "a visit that is none", places)
+            yield Fact(
+                f"{row['visit']} at day {row['day']}", MISSING, "a visit that is none", places
+            )
 
 
 def _response_facts(one: Delivery, own: Rows) -> Iterator[Fact]:
@@ -224,18 +297,29 @@ def _response_facts(one: Delivery, own: Rows) -> Iterator[Fact]:
     names = [v.name for v in one.visits]
     for k, (visit, response) in enumerate(zip(one.visits[1:], one.responses, strict=False), 1):
         places = frozenset({f"images {n}" for n in names[: k + 1]} | {TREATMENT, "patient"})
-        yield Fact(f"{visit.name} response", response, by_day.get(visit.day, {}).get("overall_response", MISSING), places)
+        yield Fact(
+            f"{visit.name} response",
+            response,
+            by_day.get(visit.day, {}).get("overall_response", MISSING),
+            places,
+        )
 
 
 def _ghosts(site: Site, result: Result) -> list[Fact]:
     """People that the lake has of a site and nobody delivered."""
     known = set(result.pseudonyms.values())
-    strangers = {r["patient"] for rows in result.rows.values() for r in rows if r.get("site") == site.code and r.get("patient")} - known
+    strangers = {
+        r["patient"]
+        for rows in result.rows.values()
+        for r in rows
+        if r.get("site") == site.code and r.get("patient")
+    } - known
     places = frozenset({PERSON, TREATMENT, EVENT, "patient"})
     return [Fact("a person", MISSING, "a person who is none", places) for _ in sorted(strangers)]
 
 
-# -- what was named ---------------------------------------------------------------------------------------------------------
+# -- what was named
+# ---------------------------------------------------------------------------------------------------------
 
 FLAG_COLUMNS = ("metal_flag", "rescale_flag")
 """What says that HU or shapes may be wrong. Noise, truncation and no chest are true of every phantom: they would name every scan."""
@@ -262,7 +346,9 @@ def _named(site: Site, result: Result) -> dict[int, Named]:
         _name_flags(one, own, result, named[one.serial])
         if own["arbitrations"]:
             for visit in one.visits:
-                named[one.serial].add(f"images {visit.name}", f"case: {', '.join(own['arbitrations'][0]['triggers'])}")
+                named[one.serial].add(
+                    f"images {visit.name}", f"case: {', '.join(own['arbitrations'][0]['triggers'])}"
+                )
     return named
 
 
@@ -272,11 +358,15 @@ def _name_flags(one: Delivery, own: Rows, result: Result, named: Named) -> None:
         for row in own[name]:
             place = visit_of.get(row["scan"])
             for flag in flags_of(row):
-                for where in [f"images {place}"] if place else [f"images {v.name}" for v in one.visits]:
+                for where in (
+                    [f"images {place}"] if place else [f"images {v.name}" for v in one.visits]
+                ):
                     named.add(where, flag)
 
 
-def _name_refusal(site: Site, result: Result, row: Mapping[str, Any], named: Mapping[int, Named]) -> None:
+def _name_refusal(
+    site: Site, result: Result, row: Mapping[str, Any], named: Mapping[int, Named]
+) -> None:
     text, words = row["item"], f"{row['item']}: {row['reason']}"
     digest = re.search(r"sha256:([0-9a-f]{12})", text)
     if digest and digest[1] in site.file_owners:
@@ -296,9 +386,15 @@ def _name_refusal(site: Site, result: Result, row: Mapping[str, Any], named: Map
                 named[one.serial].add(f"images {visit.name}", words)
 
 
-def _name_question(site: Site, result: Result, row: Mapping[str, Any], named: Mapping[int, Named]) -> None:
+def _name_question(
+    site: Site, result: Result, row: Mapping[str, Any], named: Mapping[int, Named]
+) -> None:
     """A question of the reconciliation: about whom it is, else, where that is nobody who was delivered, about all of the site."""
-    about = {d.serial for d in site.deliveries if result.pseudonyms[d.serial] in {row["patient"], row["other_patient"]} - {""}}
+    about = {
+        d.serial
+        for d in site.deliveries
+        if result.pseudonyms[d.serial] in {row["patient"], row["other_patient"]} - {""}
+    }
     place = re.match(r"(\S+\.csv) row (\d+)", row["item"])
     owner = site.row_owner(place[1], int(place[2])) if place else None
     for serial in about or ({owner} if owner in named else set(named)):

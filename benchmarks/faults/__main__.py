@@ -22,16 +22,26 @@ from pathlib import Path
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import dagster_project.definitions  # noqa: F401 - what is forked has it already
+import dagster_project.definitions
 from benchmarks.faults import full_disk, kills, listener, network, queries
 
-KILLS = {"intake": 300, "imaging": 150, "cohort": 150, "training": 80, "publication": 200, "pages": 100, "whole run": 40}
+KILLS = {
+    "intake": 300,
+    "imaging": 150,
+    "cohort": 150,
+    "training": 80,
+    "publication": 200,
+    "pages": 100,
+    "whole run": 40,
+}
 SIZES = {"intake": 40, "imaging": 40, "cohort": 40, "training": 20, "publication": 40, "pages": 20}
 
 
 def main() -> None:
     """Parse, try, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("kills", "disk", "queries", "network", "listener"))
     parser.add_argument("--home", type=Path)
     parser.add_argument("--seed", type=int, default=1)
@@ -70,7 +80,11 @@ def _try(arguments: argparse.Namespace, folder: Path) -> bool:
 
 
 def _numbers(given: list[str] | None, usual: Mapping[str, int]) -> dict[str, int]:
-    return {stage: int(number) for stage, _, number in (one.partition("=") for one in given)} if given else dict(usual)
+    return (
+        {stage: int(number) for stage, _, number in (one.partition("=") for one in given)}
+        if given
+        else dict(usual)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The disk is full at every point at which a stage writes: nothing is half-written, the error says so, and with more room the rows are the same.
 
-Each home lies on a memory disk of its own with a size that ends between nothing and all that the stage writes. Needs root, for `mount`.
+Each home lies on a memory disk of its own with a size that ends between nothing and all that the
+stage writes. Needs root, for `mount`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ CLONE_NEWNS = 0x00020000
 ROOM = 64 << 20
 """Bytes that are added before the next run."""
 
-NAMED = re.compile(r"No space left|disk is full|磁盘已满|database or disk is full|not enough space|Errno 28", re.IGNORECASE)
+NAMED = re.compile(
+    r"No space left|disk is full|磁盘已满|database or disk is full|not enough space|Errno 28",
+    re.IGNORECASE,
+)
 
 
 @dataclass
@@ -41,7 +45,10 @@ class Count:
     @property
     def passed(self) -> bool:
         """Whether nothing went wrong, and some disk was full at all."""
-        return not (self.not_named or self.partial or self.not_completed or self.differing) and self.enough < self.sizes
+        return (
+            not (self.not_named or self.partial or self.not_completed or self.differing)
+            and self.enough < self.sizes
+        )
 
 
 def run(root: Path, sizes: Mapping[str, int]) -> dict[str, Count]:
@@ -49,19 +56,34 @@ def run(root: Path, sizes: Mapping[str, int]) -> dict[str, Count]:
     trial, snapshots, _ = prepare(root)
     found: dict[str, Count] = {}
     for stage, number in sizes.items():
-        before, after = (state(trial, root, snapshots[name]) for name in (stage, after_stage(stage)))
-        used, written = _bytes(snapshots[stage]), _bytes(snapshots[after_stage(stage)]) - _bytes(snapshots[stage])
+        before, after = (
+            state(trial, root, snapshots[name]) for name in (stage, after_stage(stage))
+        )
+        used, written = (
+            _bytes(snapshots[stage]),
+            _bytes(snapshots[after_stage(stage)]) - _bytes(snapshots[stage]),
+        )
         found[stage] = count = Count()
         for k in range(number):
             size = used + int((k + 0.5) / number * 1.5 * max(written, 1 << 20))
-            _add(count, in_process(partial(_on_a_disk, trial, root, stage, snapshots[stage], size, before, after), root / "disk").answer, f"{stage}, {size} bytes")
+            _add(
+                count,
+                in_process(
+                    partial(_on_a_disk, trial, root, stage, snapshots[stage], size, before, after),
+                    root / "disk",
+                ).answer,
+                f"{stage}, {size} bytes",
+            )
         print(stage, count, flush=True)
     return found
 
 
 def _bytes(folder: Path) -> int:
     """What a memory disk needs for it: whole pages."""
-    return sum(-(-f.stat(follow_symlinks=False).st_size // 4096) * 4096 if not f.is_dir() else 4096 for f in folder.rglob("*"))
+    return sum(
+        -(-f.stat(follow_symlinks=False).st_size // 4096) * 4096 if not f.is_dir() else 4096
+        for f in folder.rglob("*")
+    )
 
 
 def _add(count: Count, answer: Any, where: str) -> None:
@@ -72,17 +94,25 @@ def _add(count: Count, answer: Any, where: str) -> None:
         return
     for name in ("enough", "not_named", "partial", "not_completed", "differing"):
         setattr(count, name, getattr(count, name) + int(bool(answer[name])))
-    count.examples += [f"{where}: {answer}"] if any(answer[name] for name in ("not_named", "partial", "not_completed", "differing")) else []
+    count.examples += (
+        [f"{where}: {answer}"]
+        if any(answer[name] for name in ("not_named", "partial", "not_completed", "differing"))
+        else []
+    )
 
 
-def _on_a_disk(trial: Trial, root: Path, stage: str, snapshot: Path, size: int, before: Digests, after: Digests) -> dict[str, Any]:
+def _on_a_disk(
+    trial: Trial, root: Path, stage: str, snapshot: Path, size: int, before: Digests, after: Digests
+) -> dict[str, Any]:
     """In a mount namespace of its own: the stage on a disk of this size, and again with more room."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "no mount namespace: run as root")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     shutil.rmtree(trial.root, ignore_errors=True)
     trial.root.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(trial.root)], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(trial.root)], check=True
+    )
     for part in snapshot.iterdir():
         copy = shutil.copytree if part.is_dir() else shutil.copy2
         copy(part, trial.root / part.name, **({"symlinks": True} if part.is_dir() else {}))
@@ -96,14 +126,22 @@ def _on_a_disk(trial: Trial, root: Path, stage: str, snapshot: Path, size: int, 
     half = between(seen.answer["digests"], before, after) if seen.answer else ["cannot be read"]
     now = last.answer["digests"] if last.answer else {}
     return {
-        "enough": first.code == 0, "not_named": "" if first.code == 0 or NAMED.search(words) else words[-600:], "partial": half[:4],
-        "not_completed": again.code, "differing": sorted(n for n in {*now, *after} if now.get(n) != after.get(n))[:4]}
+        "enough": first.code == 0,
+        "not_named": "" if first.code == 0 or NAMED.search(words) else words[-600:],
+        "partial": half[:4],
+        "not_completed": again.code,
+        "differing": sorted(n for n in {*now, *after} if now.get(n) != after.get(n))[:4],
+    }
 
 
 def table(found: Mapping[str, Count]) -> str:
     """One row per stage."""
-    lines = ["| stage | sizes | large enough | full, and not named | between two states | next run did not end well | other rows |",
-             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| stage | sizes | large enough | full, and not named | between two states | next run did not end well | other rows |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for stage, c in found.items():
-        lines.append(f"| {stage} | {c.sizes} | {c.enough} | {c.not_named} | {c.partial} | {c.not_completed} | {c.differing} |")
+        lines.append(
+            f"| {stage} | {c.sizes} | {c.enough} | {c.not_named} | {c.partial} | {c.not_completed} | {c.differing} |"
+        )
     return "\n".join(lines)

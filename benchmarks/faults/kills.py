@@ -11,7 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.setting import Digests, Ended, command, digests_of, doubled_keys, first_home, in_process, materialise, restore
+from benchmarks.faults.setting import (
+    Digests,
+    Ended,
+    command,
+    digests_of,
+    doubled_keys,
+    first_home,
+    in_process,
+    materialise,
+    restore,
+)
 from dagster_project.flow.gate import DOWNSTREAM
 from dagster_project.intake.manifest import verify_manifest
 from dagster_project.lake.tables import TABLES
@@ -51,7 +61,14 @@ class Count:
     @property
     def passed(self) -> bool:
         """Whether nothing went wrong."""
-        return not (self.lost or self.doubled or self.partial or self.not_completed or self.differing or self.hung)
+        return not (
+            self.lost
+            or self.doubled
+            or self.partial
+            or self.not_completed
+            or self.differing
+            or self.hung
+        )
 
 
 def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
@@ -64,7 +81,16 @@ def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
         found[stage] = count = Count()
         chance = random.Random(f"{seed} {stage}")
         while count.kills < number:
-            _one(trial, root, stage, snapshots[stage], chance.uniform(0.0, duration[stage]), before, reference, count)
+            _one(
+                trial,
+                root,
+                stage,
+                snapshots[stage],
+                chance.uniform(0.0, duration[stage]),
+                before,
+                reference,
+                count,
+            )
         print(stage, count, flush=True)
     return found
 
@@ -83,7 +109,10 @@ def prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
         duration[stage] = _needed(in_process(partial(work, trial), root / "log")).seconds
         print(f"{stage}: {duration[stage]:.1f} s undisturbed", flush=True)
     shutil.copytree(trial.root, snapshots["end"], symlinks=True)
-    for part in ("crosswalk", "throwaway-key-medium"):  # pseudonyms are drawn by chance: intake has to find those of the reference
+    for part in (
+        "crosswalk",
+        "throwaway-key-medium",
+    ):  # pseudonyms are drawn by chance: intake has to find those of the reference
         shutil.copytree(trial.root / part, snapshots["intake"] / part, dirs_exist_ok=True)
     noted.write_text(json.dumps(duration), encoding="utf-8")
     return trial, snapshots, duration
@@ -96,7 +125,9 @@ def after_stage(stage: str) -> str:
 
 def _needed(ended: Ended) -> Ended:
     if ended.code:
-        raise SystemExit(f"the undisturbed run ended with {ended.code}: see the log beside the homes")
+        raise SystemExit(
+            f"the undisturbed run ended with {ended.code}: see the log beside the homes"
+        )
     return ended
 
 
@@ -108,11 +139,24 @@ def state(trial: Trial, root: Path, snapshot: Path) -> Digests:
 def look(trial: Trial) -> dict[str, Any]:
     """Digests of everything, tables in which a key stands twice, and sites whose manifest is broken."""
     with trial.entered():
-        faults = [path.parent.name for path in trial.home.vault.glob("*/manifest.jsonl") if verify_manifest(path).broken_line]
+        faults = [
+            path.parent.name
+            for path in trial.home.vault.glob("*/manifest.jsonl")
+            if verify_manifest(path).broken_line
+        ]
         return {"digests": digests_of(trial), "doubled": doubled_keys(trial), "manifest": faults}
 
 
-def _one(trial: Trial, root: Path, stage: str, snapshot: Path, moment: float, before: Digests, after: Digests, count: Count) -> None:
+def _one(
+    trial: Trial,
+    root: Path,
+    stage: str,
+    snapshot: Path,
+    moment: float,
+    before: Digests,
+    after: Digests,
+    count: Count,
+) -> None:
     restore(snapshot, trial.root)
     work, log = partial(STAGES[stage], trial), root / "log"
     killed = in_process(work, log, kill_after=moment)
@@ -121,7 +165,9 @@ def _one(trial: Trial, root: Path, stage: str, snapshot: Path, moment: float, be
         return
     count.kills += 1
     count.seconds += killed.seconds
-    judge_at_once(in_process(partial(look, trial), log), before, after, count, f"{stage} at {moment:.3f} s")
+    judge_at_once(
+        in_process(partial(look, trial), log), before, after, count, f"{stage} at {moment:.3f} s"
+    )
     again = in_process(work, log)
     if again.code:
         count.hung += again.code < 0
@@ -148,12 +194,18 @@ def judge_at_once(seen: Ended, before: Digests, after: Digests, count: Count, wh
     count.examples += [f"{where}: doubled {doubled[:4]}"] * bool(doubled)
     count.partial += bool(half)
     count.lost += bool(lost)
-    count.examples += [f"{where}: between {half[:4]}"] * bool(half) + [f"{where}: lost {lost[:4]}"] * bool(lost)
+    count.examples += [f"{where}: between {half[:4]}"] * bool(half) + [
+        f"{where}: lost {lost[:4]}"
+    ] * bool(lost)
 
 
 def between(now: Digests, before: Digests, after: Digests) -> list[str]:
     """Tables that are neither as before a stage nor as behind it; pages are written one by one."""
-    return [name for name, digest in now.items() if digest not in {before.get(name), after.get(name)} and name != "pages"]
+    return [
+        name
+        for name, digest in now.items()
+        if digest not in {before.get(name), after.get(name)} and name != "pages"
+    ]
 
 
 def _differing(seen: Ended, after: Digests) -> list[str]:
@@ -165,9 +217,16 @@ def _differing(seen: Ended, after: Digests) -> list[str]:
 
 def table(found: Mapping[str, Count]) -> str:
     """One row per stage."""
-    lines = ["| stage | kills | lost | doubled | between two states | next run did not end well | other rows | hung | killed after, s on average |",
-             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| stage | kills | lost | doubled | between two states | next run did not end well | other rows | hung | killed after, s on average |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for stage, c in found.items():
-        lines.append(f"| {stage} | {c.kills} | {c.lost} | {c.doubled} | {c.partial} | {c.not_completed} | {c.differing} | {c.hung} | {c.seconds / max(c.kills, 1):.2f} |")
-    figures = [sum(getattr(c, name) for c in found.values()) for name in ("kills", "lost", "doubled", "partial", "not_completed", "differing", "hung")]
+        lines.append(
+            f"| {stage} | {c.kills} | {c.lost} | {c.doubled} | {c.partial} | {c.not_completed} | {c.differing} | {c.hung} | {c.seconds / max(c.kills, 1):.2f} |"
+        )
+    figures = [
+        sum(getattr(c, name) for c in found.values())
+        for name in ("kills", "lost", "doubled", "partial", "not_completed", "differing", "hung")
+    ]
     return "\n".join([*lines, f"| **all** | {' | '.join(map(str, figures))} | |"])

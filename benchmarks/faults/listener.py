@@ -38,7 +38,10 @@ class Sent:
     @property
     def passed(self) -> bool:
         """Whether every slice is there once, and every run ended well."""
-        return not (self.missing or self.doubled or any(code for code in self.runs)) and self.put_off > 0
+        return (
+            not (self.missing or self.doubled or any(code for code in self.runs))
+            and self.put_off > 0
+        )
 
 
 def run(root: Path, minutes: float, seed: int) -> Sent:
@@ -46,7 +49,9 @@ def run(root: Path, minutes: float, seed: int) -> Sent:
     trial, port = Trial(root / "home", write_protocol(root / "study.toml")), peers.free_port()
     clinical = trial.home.make().landing / SITE / "clinical"
     clinical.mkdir(parents=True)
-    (clinical / "patients.csv").write_text("patient_id,sex\n" + "".join(f"ZY{n:07d},F\n" for n in range(12)), encoding="utf-8")
+    (clinical / "patients.csv").write_text(
+        "patient_id,sex\n" + "".join(f"ZY{n:07d},F\n" for n in range(12)), encoding="utf-8"
+    )
     settings = trial.root / "pacs.toml"
     settings.write_text(f'[{SITE}.listen]\nport = {port}\ncallers = ["PACS"]\n', encoding="utf-8")
     settings.chmod(0o600)
@@ -55,14 +60,18 @@ def run(root: Path, minutes: float, seed: int) -> Sent:
     sent, chance, began = Sent(), random.Random(seed), time.monotonic()
     with (root / "log").open("wb") as log:
         _run(command, environment, log, sent)  # makes the keys
-        listening = subprocess.Popen([*command, "pacs", "listen", SITE], env=environment, stdout=log, stderr=log)
+        listening = subprocess.Popen(
+            [*command, "pacs", "listen", SITE], env=environment, stdout=log, stderr=log
+        )
         peers.await_port(port, listening)
         running = subprocess.Popen([*command, "run"], env=environment, stdout=log, stderr=log)
         waiting: list[Path] = []
         while time.monotonic() - began < 60 * minutes:
             if running.poll() is not None:
                 sent.runs[running.returncode] += 1
-                running = subprocess.Popen([*command, "run"], env=environment, stdout=log, stderr=log)
+                running = subprocess.Popen(
+                    [*command, "run"], env=environment, stdout=log, stderr=log
+                )
             waiting.append(_series(root, sent.series, chance))
             sent.series += 1
             waiting = [folder for folder in waiting if not _send(folder, port, sent)]
@@ -74,13 +83,20 @@ def run(root: Path, minutes: float, seed: int) -> Sent:
         listening.wait(60)
         _run(command, environment, log, sent)
     held = Counter(_identity(f) for f in (trial.home.vault / SITE).rglob("*.dcm"))
-    sent.missing, sent.doubled = max(sent.series * SLICES - len(held), 0), sum(n > 1 for n in held.values())
+    sent.missing, sent.doubled = (
+        max(sent.series * SLICES - len(held), 0),
+        sum(n > 1 for n in held.values()),
+    )
     sent.minutes = (time.monotonic() - began) / 60
     return sent
 
 
 def _run(command: list[str], environment: dict[str, str], log: object, sent: Sent) -> None:
-    sent.runs[subprocess.run([*command, "run"], env=environment, stdout=log, stderr=log, check=False).returncode] += 1  # type: ignore[call-overload]
+    sent.runs[
+        subprocess.run(
+            [*command, "run"], env=environment, stdout=log, stderr=log, check=False
+        ).returncode
+    ] += 1  # type: ignore[call-overload]
 
 
 def _series(root: Path, number: int, chance: random.Random) -> Path:
@@ -88,13 +104,23 @@ def _series(root: Path, number: int, chance: random.Random) -> Path:
     folder.mkdir(parents=True)
     patient = f"ZY{chance.randrange(12):07d}"
     for index in range(SLICES):
-        image = ct(index, patient=patient, series=f"{ROOT}.2.{number}", StudyInstanceUID=f"{ROOT}.1.{number}", SeriesNumber=number % 9 + 1)
+        image = ct(
+            index,
+            patient=patient,
+            series=f"{ROOT}.2.{number}",
+            StudyInstanceUID=f"{ROOT}.1.{number}",
+            SeriesNumber=number % 9 + 1,
+        )
         (folder / f"{index:04d}.dcm").write_bytes(to_bytes(image))
     return folder
 
 
 def _identity(file: Path) -> str:
-    return str(pydicom.dcmread(file, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID)
+    return str(
+        pydicom.dcmread(
+            file, specific_tags=["SOPInstanceUID"], stop_before_pixels=True
+        ).SOPInstanceUID
+    )
 
 
 def _send(folder: Path, port: int, sent: Sent) -> bool:
@@ -108,6 +134,10 @@ def _send(folder: Path, port: int, sent: Sent) -> bool:
 def table(sent: Sent) -> str:
     """Figures of the whole."""
     ended = ", ".join(f"{number} with {code}" for code, number in sorted(sent.runs.items()))
-    return "\n".join([
-        "| minutes | series | sent, attempts | put off | runs beside it ended | slices missing | held twice |", "| ---: | ---: | ---: | ---: | --- | ---: | ---: |",
-        f"| {sent.minutes:.0f} | {sent.series} | {sent.attempts} | {sent.put_off} | {ended} | {sent.missing} | {sent.doubled} |"])
+    return "\n".join(
+        [
+            "| minutes | series | sent, attempts | put off | runs beside it ended | slices missing | held twice |",
+            "| ---: | ---: | ---: | ---: | --- | ---: | ---: |",
+            f"| {sent.minutes:.0f} | {sent.series} | {sent.attempts} | {sent.put_off} | {ended} | {sent.missing} | {sent.doubled} |",
+        ]
+    )

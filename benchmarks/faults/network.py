@@ -20,12 +20,19 @@ from pathlib import Path
 from benchmarks.faults.setting import first_home
 from tests.trial import Trial
 
-CONNECT = re.compile(r"(?:connect|sendto|sendmsg|sendmmsg)\(.*sa_family=(AF_INET6?),.*?(?:inet_addr\(\"|inet_pton\(AF_INET6, \")([^\"]+)\"")
+CONNECT = re.compile(
+    r"(?:connect|sendto|sendmsg|sendmmsg)\(.*sa_family=(AF_INET6?),.*?(?:inet_addr\(\"|inet_pton\(AF_INET6, \")([^\"]+)\""
+)
 """An address of the network in a line of strace; sockets of files are none."""
 
 LOOPBACK = re.compile(r"127\.\d+\.\d+\.\d+|::1|::ffff:127\.\d+\.\d+\.\d+|0\.0\.0\.0|::")
 
-PAGES = ("http://127.0.0.1:{dagster}/", "http://127.0.0.1:{dagster}/server_info", "http://127.0.0.1:{mlflow}/", "http://127.0.0.1:{mlflow}/health")
+PAGES = (
+    "http://127.0.0.1:{dagster}/",
+    "http://127.0.0.1:{dagster}/server_info",
+    "http://127.0.0.1:{mlflow}/",
+    "http://127.0.0.1:{mlflow}/health",
+)
 PORTS = {"dagster": 3911, "mlflow": 5911}
 
 IDLE_SECONDS = 60.0
@@ -54,7 +61,11 @@ def run(root: Path) -> Trace:
     """Start this module anew in a namespace with loopback alone, and read the traces."""
     first_home(root)
     inside = f"ip link set lo up && exec {sys.executable} -m benchmarks.faults.network {root}"
-    subprocess.run(["unshare", "-n", "sh", "-c", inside], check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    subprocess.run(
+        ["unshare", "-n", "sh", "-c", inside],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
     trace = Trace()
     for file in sorted(root.glob("code *")):
         trace.codes[file.name.removeprefix("code ")] = int(file.read_text(encoding="utf-8"))
@@ -64,7 +75,9 @@ def run(root: Path) -> Trace:
             trace.sees = found == [OUTSIDE]
             continue
         trace.connects += len(found)
-        trace.outside += [f"{file.name}: {address}" for address in found if not LOOPBACK.fullmatch(address)]
+        trace.outside += [
+            f"{file.name}: {address}" for address in found if not LOOPBACK.fullmatch(address)
+        ]
     return trace
 
 
@@ -78,9 +91,24 @@ def addresses(trace: str) -> list[str]:
 
 
 def _traced(root: Path, name: str, command: Sequence[str], trial: Trial) -> subprocess.Popen[bytes]:
-    tracing = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(root / f"trace {name}")]
+    tracing = [
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-e",
+        "trace=connect,sendto,sendmsg,sendmmsg",
+        "-o",
+        str(root / f"trace {name}"),
+    ]
     with (root / f"log {name}").open("wb") as log:
-        return subprocess.Popen([*tracing, *command], env={**os.environ, **trial.settings}, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(
+            [*tracing, *command],
+            env={**os.environ, **trial.settings},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def inside(root: Path) -> None:
@@ -90,8 +118,15 @@ def inside(root: Path) -> None:
     attempt = f"import socket; socket.socket().connect(({OUTSIDE!r}, 80))"
     _traced(root, "canary", [sys.executable, "-c", attempt], trial).wait()
     _note(root, "run", _traced(root, "run", [*lakehouse, "run"], trial).wait())
-    dev = _traced(root, "dev", [*lakehouse, "dev", "--port", str(PORTS["dagster"]), "--mlflow-port", str(PORTS["mlflow"])], trial)
-    _note(root, "pages of the servers", int(not all(_opens(page.format(**PORTS)) for page in PAGES)))
+    dev = _traced(
+        root,
+        "dev",
+        [*lakehouse, "dev", "--port", str(PORTS["dagster"]), "--mlflow-port", str(PORTS["mlflow"])],
+        trial,
+    )
+    _note(
+        root, "pages of the servers", int(not all(_opens(page.format(**PORTS)) for page in PAGES))
+    )
     time.sleep(IDLE_SECONDS)
     os.killpg(dev.pid, signal.SIGTERM)
     dev.wait(120)
@@ -119,7 +154,9 @@ def _browse(root: Path, trial: Trial) -> int:
 
     asked: list[str] = []
     with sync_playwright() as browsers, tempfile.TemporaryDirectory():
-        browser = browsers.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = browsers.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         for file in sorted((trial.root / "reports").rglob("*.html")):
@@ -132,9 +169,17 @@ def _browse(root: Path, trial: Trial) -> int:
 
 def table(trace: Trace) -> str:
     """Figures of the traces."""
-    return "\n".join([
-        "| what ran | ended with |", "| --- | ---: |", *(f"| {name} | {code} |" for name, code in trace.codes.items()),
-        "", "| connects and sends to an address | outside loopback |", "| ---: | ---: |", f"| {trace.connects} | {len(trace.outside)} |"])
+    return "\n".join(
+        [
+            "| what ran | ended with |",
+            "| --- | ---: |",
+            *(f"| {name} | {code} |" for name, code in trace.codes.items()),
+            "",
+            "| connects and sends to an address | outside loopback |",
+            "| ---: | ---: |",
+            f"| {trace.connects} | {len(trace.outside)} |",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ def run(root: Path, number: int) -> tuple[Answers, dict[str, list[int]]]:
             answers.errors.append("the runs did not end")
             break
         _ask(held, answers)
-        with duckdb.connect(str((trial.home.published / "lakehouse.duckdb").resolve()), read_only=True) as again:
+        with duckdb.connect(
+            str((trial.home.published / "lakehouse.duckdb").resolve()), read_only=True
+        ) as again:
             _ask(again, answers)
         for name, (process,) in runs.items():
             if process.poll() is not None:
@@ -74,13 +76,23 @@ def _one_more_scan(trial: Trial) -> None:
 
 def _started(trial: Trial, name: str, root: Path) -> subprocess.Popen[bytes]:
     """`lakehouse run`; or the three jobs one after the other in Dagster's own processes, as the schedule has them run."""
-    environment = {**os.environ, **trial.settings, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {
+        **os.environ,
+        **trial.settings,
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    }
     run_command = f"{sys.executable} -m dagster_project.cli --home {trial.root} run"
     execute = f"{sys.executable} -m dagster job execute -m dagster_project.definitions -j"
-    of_sites = [f"{execute} site --tags '{{\"dagster/partition\": \"{site}\"}}'" for site in SITES]
-    command = run_command if name != "schedule" else " && ".join([*of_sites, f"({execute} cohort; {execute} report)"])
+    of_sites = [f'{execute} site --tags \'{{"dagster/partition": "{site}"}}\'' for site in SITES]
+    command = (
+        run_command
+        if name != "schedule"
+        else " && ".join([*of_sites, f"({execute} cohort; {execute} report)"])
+    )
     with (root / f"log of {name}").open("ab") as log:
-        return subprocess.Popen(command, shell=True, env=environment, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(
+            command, shell=True, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, answers: Answers) -> None:
@@ -100,8 +112,14 @@ def _ask(connection: duckdb.DuckDBPyConnection, answers: Answers) -> None:
 
 def table(answers: Answers, ended: dict[str, list[int]]) -> str:
     """Figures of the session and of the runs beside it."""
-    good, bad = (sum(code == 0 for codes in ended.values() for code in codes), sum(code != 0 for codes in ended.values() for code in codes))
-    return "\n".join([
-        "| queries | errors | reads without their scan | publications seen | slowest, s | runs beside it | of these ended badly |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        f"| {answers.queries} | {len(answers.errors)} | {answers.orphans} | {len(answers.seen)} | {answers.slowest:.2f} | {good + bad} | {bad} |"])
+    good, bad = (
+        sum(code == 0 for codes in ended.values() for code in codes),
+        sum(code != 0 for codes in ended.values() for code in codes),
+    )
+    return "\n".join(
+        [
+            "| queries | errors | reads without their scan | publications seen | slowest, s | runs beside it | of these ended badly |",
+            "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+            f"| {answers.queries} | {len(answers.errors)} | {answers.orphans} | {len(answers.seen)} | {answers.slowest:.2f} | {good + bad} | {bad} |",
+        ]
+    )

@@ -21,13 +21,29 @@ from dagster_project.simulation.plan import Plan, Trouble
 from tests.trial import CHINESE, COHORT, WESTERN, Trial, write_protocol
 
 PLAN: Plan = replace(
-    COHORT, patients_per_site=3,
-    sites=(replace(CHINESE, courses=("late_responder", "stable", "late_progressor")),
-           replace(WESTERN, courses=("late_responder", "stable", "late_responder"), careless=())),
-    troubles=(Trouble("garbage_file", 0, 0), Trouble("bad_date", 0, 1), Trouble("dose_report", 0, 1), Trouble("contour_without_series", 1, 0)))
+    COHORT,
+    patients_per_site=3,
+    sites=(
+        replace(CHINESE, courses=("late_responder", "stable", "late_progressor")),
+        replace(WESTERN, courses=("late_responder", "stable", "late_responder"), careless=()),
+    ),
+    troubles=(
+        Trouble("garbage_file", 0, 0),
+        Trouble("bad_date", 0, 1),
+        Trouble("dose_report", 0, 1),
+        Trouble("contour_without_series", 1, 0),
+    ),
+)
 """As few patients as open the gate, so that models are trained."""
 
-OF_THE_RUN = ("known_from", "evaluated_at", "trained_at", "mlflow_run_id", "snapshot", "recorded_at")
+OF_THE_RUN = (
+    "known_from",
+    "evaluated_at",
+    "trained_at",
+    "mlflow_run_id",
+    "snapshot",
+    "recorded_at",
+)
 """Columns that describe the run and not the data."""
 
 SECONDS = 600.0
@@ -46,11 +62,18 @@ class Ended:
     answer: Any
 
 
-def in_process(work: Callable[[], Any], log: Path, *, kill_after: float | None = None, killed: signal.Signals = signal.SIGKILL) -> Ended:
+def in_process(
+    work: Callable[[], Any],
+    log: Path,
+    *,
+    kill_after: float | None = None,
+    killed: signal.Signals = signal.SIGKILL,
+) -> Ended:
     """Run work in a forked process group, which is killed after some seconds where asked.
 
-    A fork costs nothing where an interpreter that imports everything costs four seconds. This process therefore has to stay
-    without threads of its own: it uses no Polars, DuckDB or Torch itself.
+    A fork costs nothing where an interpreter that imports everything costs four seconds. This
+    process therefore has to stay without threads of its own: it uses no Polars, DuckDB or Torch
+    itself.
     """
     answer = log.with_suffix(".json")
     answer.unlink(missing_ok=True)
@@ -122,7 +145,11 @@ def doubled_keys(trial: Trial) -> list[str]:
     from dagster_project.lake.tables import TABLES
 
     with open_lake(trial.home) as lake:
-        return [table.name for table in TABLES if (rows := lake.read(table.name).select(table.key)).height > rows.unique().height]
+        return [
+            table.name
+            for table in TABLES
+            if (rows := lake.read(table.name).select(table.key)).height > rows.unique().height
+        ]
 
 
 def digests_of(trial: Trial) -> dict[str, str]:
@@ -137,17 +164,31 @@ def digests_of(trial: Trial) -> dict[str, str]:
         for table in TABLES:
             rows = lake.read(table.name)
             own = rows.drop(OF_THE_RUN, strict=False)
-            parts = own.partition_by("site", as_dict=True) if table.by_site and own.height else {("",): own}
-            found |= {f"{table.name} {name}".strip(): _digest(repr(r) for r in part.iter_rows()) for (name,), part in parts.items()}
+            parts = (
+                own.partition_by("site", as_dict=True)
+                if table.by_site and own.height
+                else {("",): own}
+            )
+            found |= {
+                f"{table.name} {name}".strip(): _digest(repr(r) for r in part.iter_rows())
+                for (name,), part in parts.items()
+            }
     file = trial.home.published / "lakehouse.duckdb"
     if file.is_file():
         with duckdb.connect(str(file), read_only=True) as store:
-            names = [name for (name,) in store.execute("SELECT table_name FROM duckdb_tables() ORDER BY ALL").fetchall()]
+            names = [
+                name
+                for (name,) in store.execute(
+                    "SELECT table_name FROM duckdb_tables() ORDER BY ALL"
+                ).fetchall()
+            ]
             for name in names:
                 rows = store.execute(f'SELECT * FROM "{name}"').pl().drop(OF_THE_RUN, strict=False)
                 found[f"published {name}"] = _digest(repr(r) for r in rows.iter_rows())
     pages = trial.root / "reports"
-    found["pages"] = _digest(str(p.relative_to(pages)) for p in pages.rglob("*.html")) if pages.is_dir() else ""
+    found["pages"] = (
+        _digest(str(p.relative_to(pages)) for p in pages.rglob("*.html")) if pages.is_dir() else ""
+    )
     return found
 
 

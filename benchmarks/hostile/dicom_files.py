@@ -13,7 +13,12 @@ from dagster_project.intake.pseudonyms import new_pseudonym
 from tests.intake.builders import ct, plant, rtstruct, seg, to_bytes
 
 EXPLICIT, DEFLATED, RLE, JPEG, J2K = (
-    "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90")
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.90",
+)
 
 
 def _put(make: Callable[[], bytes], setting: Setting) -> None:
@@ -36,11 +41,18 @@ def _long(group: int, number: int, vr: bytes, length: int) -> bytes:
 def _body() -> bytes:
     """The elements of a good slice, without what stands before them."""
     data = slice_bytes()
-    return data[data.index(struct.pack("<HH2s", 8, 8, b"CS")):]
+    return data[data.index(struct.pack("<HH2s", 8, 8, b"CS")) :]
 
 
 def _nested(levels: int) -> bytes:
-    return _meta(EXPLICIT) + (_long(0x0008, 0x1115, b"SQ", 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)) * levels
+    return (
+        _meta(EXPLICIT)
+        + (
+            _long(0x0008, 0x1115, b"SQ", 0xFFFFFFFF)
+            + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+        )
+        * levels
+    )
 
 
 def _nested_and_closed(levels: int) -> bytes:
@@ -59,7 +71,9 @@ def _deflated(size: int) -> bytes:
 def _with_syntax(syntax: str, pixels: bytes) -> bytes:
     ds = ct(7)
     ds.file_meta.TransferSyntaxUID = syntax
-    fragments = struct.pack("<HHI", 0xFFFE, 0xE000, 0) + pixels + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    fragments = (
+        struct.pack("<HHI", 0xFFFE, 0xE000, 0) + pixels + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    )
     del ds.PixelData
     return to_bytes(ds) + _long(0x7FE0, 0x0010, b"OB", 0xFFFFFFFF) + fragments
 
@@ -69,7 +83,16 @@ def _fragment(content: bytes) -> bytes:
 
 
 def _jpeg_of(side: int) -> bytes:
-    return b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, 8, side, side, 1) + b"\1\x11\0" + b"\xff\xda" + struct.pack(">HB", 8, 1) + b"\1\0\0\x3f\0" + bytes(64) + b"\xff\xd9"
+    return (
+        b"\xff\xd8\xff\xc0"
+        + struct.pack(">HBHHB", 11, 8, side, side, 1)
+        + b"\1\x11\0"
+        + b"\xff\xda"
+        + struct.pack(">HB", 8, 1)
+        + b"\1\0\0\x3f\0"
+        + bytes(64)
+        + b"\xff\xd9"
+    )
 
 
 def _jpeg_2000_of(side: int) -> bytes:
@@ -82,7 +105,9 @@ def _claims(**elements: Any) -> bytes:
 
 
 def _private(count: int) -> bytes:
-    elements = b"".join(struct.pack("<HH2sH", 0x0009, 0x1000 + n % 0xEFFF, b"LO", 0) for n in range(count))
+    elements = b"".join(
+        struct.pack("<HH2sH", 0x0009, 0x1000 + n % 0xEFFF, b"LO", 0) for n in range(count)
+    )
     start = _meta(EXPLICIT)
     return start + elements + _body()
 
@@ -120,27 +145,38 @@ def _two_patients(setting: Setting) -> None:
 
 
 FILES: Mapping[str, Callable[[Setting], Any]] = {
-    name: partial(_put, make) for name, make in {
+    name: partial(_put, make)
+    for name, make in {
         "empty": lambda: b"",
         "one byte": lambda: b"\0",
         "preamble alone": lambda: bytes(128) + b"DICM",
         "a MiB of zeros": lambda: bytes(2**20),
         "meta alone": lambda: _meta(EXPLICIT),
-        "length of 4 GiB": lambda: _meta(EXPLICIT) + _long(0x0008, 0x0100, b"UT", 0xFFFFFFFE) + b"x",
-        "length of the meta information of 4 GiB": lambda: bytes(128) + b"DICM" + struct.pack("<HH2sHI", 2, 0, b"UL", 4, 0xFFFFFFF0),
-        "undefined length without an end": lambda: _meta(EXPLICIT) + _long(0x7FE0, 0x0010, b"OB", 0xFFFFFFFF) + b"\0" * 10**6,
+        "length of 4 GiB": lambda: (
+            _meta(EXPLICIT) + _long(0x0008, 0x0100, b"UT", 0xFFFFFFFE) + b"x"
+        ),
+        "length of the meta information of 4 GiB": lambda: (
+            bytes(128) + b"DICM" + struct.pack("<HH2sHI", 2, 0, b"UL", 4, 0xFFFFFFF0)
+        ),
+        "undefined length without an end": lambda: (
+            _meta(EXPLICIT) + _long(0x7FE0, 0x0010, b"OB", 0xFFFFFFFF) + b"\0" * 10**6
+        ),
         "ten thousand nested sequences": lambda: _nested(10_000),
         "ten thousand nested sequences that end": lambda: _nested_and_closed(10_000),
         "a million nested sequences": lambda: _nested(1_000_000),
         "deflated bomb": lambda: _deflated(3 * 2**30),
         "deflated garbage": lambda: _meta(DEFLATED) + b"\xff" * 1000,
-        "pixels of 4 GiB": lambda: to_bytes(ct(7))[:-400] + _long(0x7FE0, 0x0010, b"OW", 0xFFFFFFFE),
+        "pixels of 4 GiB": lambda: (
+            to_bytes(ct(7))[:-400] + _long(0x7FE0, 0x0010, b"OW", 0xFFFFFFFE)
+        ),
         "65,535 rows and columns": lambda: _claims(Rows=65535, Columns=65535),
         "a thousand million frames": lambda: _claims(NumberOfFrames=10**9),
         "negative frames": lambda: _claims(NumberOfFrames=-1),
         "no rows": lambda: _claims(Rows=0),
         "a million empty fragments": lambda: _with_syntax(RLE, _fragment(b"") * 1_000_000),
-        "RLE of wrong lengths": lambda: _with_syntax(RLE, _fragment(struct.pack("<16I", 15, *[0xFFFFFFF0] * 15) + b"\x81\0" * 100)),
+        "RLE of wrong lengths": lambda: _with_syntax(
+            RLE, _fragment(struct.pack("<16I", 15, *[0xFFFFFFF0] * 15) + b"\x81\0" * 100)
+        ),
         "JPEG of 65,535 rows": lambda: _with_syntax(JPEG, _fragment(_jpeg_of(65535))),
         "JPEG 2000 of 2^31 columns": lambda: _with_syntax(J2K, _fragment(_jpeg_2000_of(2**31))),
         "million private elements": lambda: _private(1_000_000),
@@ -152,9 +188,16 @@ FILES: Mapping[str, Callable[[Setting], Any]] = {
         "date of year 9999": lambda: _bytes_at("AcquisitionDate", "DA", b"99991231"),
         "UID of 10,000 digits": lambda: _bytes_at("SOPInstanceUID", "UI", b"1." * 5000),
         "patient number of 1 MiB in an image": lambda: _bytes_at("PatientID", "UT", b"7" * 2**20),
-        "name in unfinished escapes": lambda: _bytes_at("PatientName", "PN", b"\x1b$B\x1b(I\x1b$)A\x1b" * 50),
+        "name in unfinished escapes": lambda: _bytes_at(
+            "PatientName", "PN", b"\x1b$B\x1b(I\x1b$)A\x1b" * 50
+        ),
         "contours of NaN": lambda: _contours("\\".join(["nan"] * 12), 4),
-        "contours of 5,000 points at one place": lambda: _contours("\\".join(["1.5"] * 15_000), 5000),
+        "contours of 5,000 points at one place": lambda: _contours(
+            "\\".join(["1.5"] * 15_000), 5000
+        ),
         "segmentation of a thousand million frames": lambda: _segmentation_of(10**9),
-        "pseudonym of another site in an image": lambda: _claims(patient=new_pseudonym("CD"), series=f"{SERIES}.9"),
-    }.items()} | {"series of two patients": _two_patients}
+        "pseudonym of another site in an image": lambda: _claims(
+            patient=new_pseudonym("CD"), series=f"{SERIES}.9"
+        ),
+    }.items()
+} | {"series of two patients": _two_patients}

@@ -60,7 +60,9 @@ def _doubling_links(setting: Setting) -> None:
     for n in range(40):
         (setting.landing / "dicom" / str(n)).mkdir()
         for name in ("a", "b"):
-            (setting.landing / "dicom" / str(n) / name).symlink_to(setting.landing / "dicom" / str(n + 1))
+            (setting.landing / "dicom" / str(n) / name).symlink_to(
+                setting.landing / "dicom" / str(n + 1)
+            )
 
 
 def _another_sites_folder(setting: Setting) -> None:
@@ -94,7 +96,9 @@ NO_FILES: Mapping[str, Callable[[Setting], Any]] = {
     "link to another site": _another_sites_folder,
     "link within the landing": _within,
     "file of 8 TiB": lambda s: s.sparse("dicom/8T", 2**43 - 2**12),
-    "file of 2 GiB that begins as DICOM": lambda s: s.sparse("dicom/2G", 2**31, bytes(128) + b"DICM"),
+    "file of 2 GiB that begins as DICOM": lambda s: s.sparse(
+        "dicom/2G", 2**31, bytes(128) + b"DICM"
+    ),
     "file of 1 GiB of nothing": lambda s: s.sparse("dicom/1G", 2**30),
 }
 
@@ -202,5 +206,7 @@ FOLDERS: Mapping[str, Callable[[Setting], Any]] = {
     "vanishes while read": partial(meanwhile, _vanish),
     "replaced while read": partial(meanwhile, _exchange),
     "file in the place of dicom of a reader": lambda s: s.put("reads/R1", b"x"),
-    "ten thousand readers": lambda s: [(s.landing / "reads" / f"R{n}").mkdir(parents=True) for n in range(10_000)] and None,
+    "ten thousand readers": lambda s: (
+        [(s.landing / "reads" / f"R{n}").mkdir(parents=True) for n in range(10_000)] and None
+    ),
 }

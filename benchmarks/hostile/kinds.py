@@ -35,19 +35,57 @@ GROUPS = {
 }
 """Of each group the writers by name."""
 
-USABLE = frozenset({
-    *names.NAMES, "case collides, equal", "mtime in the future", "mtime before 1970", "deep folders", "ten thousand empty folders",
-    "links between folders", "link within the landing", "grows while read", "replaced while read", "vanishes while read",
-    "million private elements", "text of 100 MiB", "a thousand million frames", "negative frames", "date of year 0", "workbook that names other folders", "lesions of weird series", "name in unfinished escapes", "contours of NaN",
-    "contours of 5,000 points at one place", "workbook of 20,000 merged pairs", "mask of everything", "names that are codes of a shell", "quotes alone",
-})
+USABLE = frozenset(
+    {
+        *names.NAMES,
+        "case collides, equal",
+        "mtime in the future",
+        "mtime before 1970",
+        "deep folders",
+        "ten thousand empty folders",
+        "links between folders",
+        "link within the landing",
+        "grows while read",
+        "replaced while read",
+        "vanishes while read",
+        "million private elements",
+        "text of 100 MiB",
+        "a thousand million frames",
+        "negative frames",
+        "date of year 0",
+        "workbook that names other folders",
+        "lesions of weird series",
+        "name in unfinished escapes",
+        "contours of NaN",
+        "contours of 5,000 points at one place",
+        "workbook of 20,000 merged pairs",
+        "mask of everything",
+        "names that are codes of a shell",
+        "quotes alone",
+    }
+)
 """These hold nothing that has to be refused."""
 
-IMPORTANT = frozenset({
-    "pipe", "link to an endless device", "file of 8 TiB", "ten thousand nested sequences", "deflated bomb", "gz bomb", "pipe as patients.csv",
-    "workbook bomb", "billion laughs in UTF-16", "lock at year 1", "age of 400 nines", "name with a newline", "line of 4 GiB",
-})
+IMPORTANT = frozenset(
+    {
+        "pipe",
+        "link to an endless device",
+        "file of 8 TiB",
+        "ten thousand nested sequences",
+        "deflated bomb",
+        "gz bomb",
+        "pipe as patients.csv",
+        "workbook bomb",
+        "billion laughs in UTF-16",
+        "lock at year 1",
+        "age of 400 nines",
+        "name with a newline",
+        "line of 4 GiB",
+    }
+)
 
 HOSTILE = [
     Hostile(group, name, write, name in USABLE, name in IMPORTANT)
-    for group, writers in GROUPS.items() for name, write in writers.items()]
+    for group, writers in GROUPS.items()
+    for name, write in writers.items()
+]

@@ -36,8 +36,12 @@ NAMES: Mapping[str, Callable[[Setting], Any]] = {
     "name that is no UTF-8": partial(_named, b"\xff\xfe\x80.dcm"),
     "name of blanks": partial(_named, b"   "),
     "name of an option": partial(_named, b"-rf"),
-    "names that are codes of a shell": partial(_several, (b"$(reboot)", b"`id`", b"a;b|c&d", b"'\"", b"%s%n{0}", b"<script>")),
-    "names of Windows": partial(_several, (b"CON", b"NUL.dcm", b"a:b", rb"C:\x.dcm", b"trailing. ")),
+    "names that are codes of a shell": partial(
+        _several, (b"$(reboot)", b"`id`", b"a;b|c&d", b"'\"", b"%s%n{0}", b"<script>")
+    ),
+    "names of Windows": partial(
+        _several, (b"CON", b"NUL.dcm", b"a:b", rb"C:\x.dcm", b"trailing. ")
+    ),
     "hidden name": partial(_named, b".hidden"),
     "case collides, equal": _case_collides,
     "names in two forms of Unicode": partial(_several, ("é.dcm".encode(), "e\u0301.dcm".encode())),

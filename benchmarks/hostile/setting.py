@@ -58,7 +58,9 @@ class Setting:
             return False
         slices = list((self.vault / patient).glob("S*/*.dcm"))
         contours = list((self.vault / patient / "contours" / "SITE").glob("*"))
-        rows = pl.read_parquet(self.vault / "case_report" / "patients.parquet").filter(patient=patient)
+        rows = pl.read_parquet(self.vault / "case_report" / "patients.parquet").filter(
+            patient=patient
+        )
         row = rows.height == 1 and (not of_rows or rows["stage"].item() == "IIIB")
         return len(slices) >= SLICES and len(contours) >= 1 and row
 

@@ -30,22 +30,41 @@ _TYPES = (
     '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
     '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
     '<Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
-    '<Override PartName="/xl/worksheets/sheet1.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/></Types>')
+    '<Override PartName="/xl/worksheets/sheet1.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/></Types>'
+)
 _R = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _RELS = (
     '<?xml version="1.0"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-    f'<Relationship Id="rId1" Type="{_R}/officeDocument" Target="xl/workbook.xml"/></Relationships>')
-_BOOK_RELS = _RELS.replace('officeDocument" Target', 'worksheet" Target').replace("xl/workbook.xml", "worksheets/sheet1.xml")
+    f'<Relationship Id="rId1" Type="{_R}/officeDocument" Target="xl/workbook.xml"/></Relationships>'
+)
+_BOOK_RELS = _RELS.replace('officeDocument" Target', 'worksheet" Target').replace(
+    "xl/workbook.xml", "worksheets/sheet1.xml"
+)
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _BOOK = f'<?xml version="1.0"?><workbook xmlns="{_MAIN}" xmlns:r="{_R}"><sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>'
 
 
-def _workbook(rows: bytes, behind: bytes = b"", before: bytes = b"", more: Mapping[str, bytes] | None = None) -> bytes:
+def _workbook(
+    rows: bytes, behind: bytes = b"", before: bytes = b"", more: Mapping[str, bytes] | None = None
+) -> bytes:
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as parts:
-        for name, text in (("[Content_Types].xml", _TYPES), ("_rels/.rels", _RELS), ("xl/workbook.xml", _BOOK), ("xl/_rels/workbook.xml.rels", _BOOK_RELS)):
+        for name, text in (
+            ("[Content_Types].xml", _TYPES),
+            ("_rels/.rels", _RELS),
+            ("xl/workbook.xml", _BOOK),
+            ("xl/_rels/workbook.xml.rels", _BOOK_RELS),
+        ):
             parts.writestr(name, text)
-        sheet = b'<?xml version="1.0"?>' + before + f'<worksheet xmlns="{_MAIN}"><sheetData>'.encode() + rows + b"</sheetData>" + behind + b"</worksheet>"
+        sheet = (
+            b'<?xml version="1.0"?>'
+            + before
+            + f'<worksheet xmlns="{_MAIN}"><sheetData>'.encode()
+            + rows
+            + b"</sheetData>"
+            + behind
+            + b"</worksheet>"
+        )
         parts.writestr("xl/worksheets/sheet1.xml", sheet)
         for name, content in (more or {}).items():
             parts.writestr(name, content)
@@ -53,7 +72,9 @@ def _workbook(rows: bytes, behind: bytes = b"", before: bytes = b"", more: Mappi
 
 
 def _cells(*texts: str) -> bytes:
-    return ("<row>" + "".join(f'<c t="inlineStr"><is><t>{t}</t></is></c>' for t in texts) + "</row>").encode()
+    return (
+        "<row>" + "".join(f'<c t="inlineStr"><is><t>{t}</t></is></c>' for t in texts) + "</row>"
+    ).encode()
 
 
 _GOOD_ROWS = _cells("patient_id", "date", "event") + _cells(GOOD, "2024-03-01", "alive")
@@ -70,18 +91,39 @@ def _lying_zip() -> bytes:
 _BOOKS = {
     "workbook bomb": lambda: _workbook(_GOOD_ROWS + b" " * (400 * 2**20)),
     "workbook of ten million cells": lambda: _workbook(b"<row>" + b"<c/>" * 10_000_000 + b"</row>"),
-    "workbook of four million formatted cells": lambda: _workbook(_GOOD_ROWS + (b"<row>" + b'<c s="0"/>' * 100 + b"</row>") * 40_000),
-    "workbook of 20,000 merged pairs": lambda: _workbook(_GOOD_ROWS, b"<mergeCells>" + b"".join(f'<mergeCell ref="A{n}:B{n}"/>'.encode() for n in range(9, 20_009)) + b"</mergeCells>"),
-    "workbook merged whole": lambda: _workbook(_GOOD_ROWS, b'<mergeCells count="1"><mergeCell ref="A1:XFD1048576"/></mergeCells>'),
-    "workbook of many merged cells": lambda: _workbook(_GOOD_ROWS, b"<mergeCells>" + b'<mergeCell ref="A1:XFD100"/>' * 1000 + b"</mergeCells>"),
-    "workbook with a cell in the last corner": lambda: _workbook(_GOOD_ROWS + b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'),
+    "workbook of four million formatted cells": lambda: _workbook(
+        _GOOD_ROWS + (b"<row>" + b'<c s="0"/>' * 100 + b"</row>") * 40_000
+    ),
+    "workbook of 20,000 merged pairs": lambda: _workbook(
+        _GOOD_ROWS,
+        b"<mergeCells>"
+        + b"".join(f'<mergeCell ref="A{n}:B{n}"/>'.encode() for n in range(9, 20_009))
+        + b"</mergeCells>",
+    ),
+    "workbook merged whole": lambda: _workbook(
+        _GOOD_ROWS, b'<mergeCells count="1"><mergeCell ref="A1:XFD1048576"/></mergeCells>'
+    ),
+    "workbook of many merged cells": lambda: _workbook(
+        _GOOD_ROWS, b"<mergeCells>" + b'<mergeCell ref="A1:XFD100"/>' * 1000 + b"</mergeCells>"
+    ),
+    "workbook with a cell in the last corner": lambda: _workbook(
+        _GOOD_ROWS + b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+    ),
     "workbook with entities": lambda: _workbook(_GOOD_ROWS, before=LAUGHS.encode()),
-    "workbook with entities behind a comment": lambda: _workbook(_GOOD_ROWS, before=b"<!--" + b" " * 10_000 + b"-->" + LAUGHS.encode()),
+    "workbook with entities behind a comment": lambda: _workbook(
+        _GOOD_ROWS, before=b"<!--" + b" " * 10_000 + b"-->" + LAUGHS.encode()
+    ),
     "workbook whose sizes lie": _lying_zip,
-    "workbook of 10,000 parts": lambda: _workbook(_GOOD_ROWS, more={f"x/{n}.xml": b"<x/>" for n in range(10_000)}),
-    "workbook that names other folders": lambda: _workbook(_GOOD_ROWS, more={"../../../../tmp/hostile": b"x", "/etc/hostile": b"x"}),
+    "workbook of 10,000 parts": lambda: _workbook(
+        _GOOD_ROWS, more={f"x/{n}.xml": b"<x/>" for n in range(10_000)}
+    ),
+    "workbook that names other folders": lambda: _workbook(
+        _GOOD_ROWS, more={"../../../../tmp/hostile": b"x", "/etc/hostile": b"x"}
+    ),
     "workbook cut off": lambda: _workbook(_GOOD_ROWS)[:-200],
-    "zip within zip": lambda: _workbook(_GOOD_ROWS, more={"xl/inner.zip": _workbook(b" " * 10**6)})[:400],
+    "zip within zip": lambda: _workbook(_GOOD_ROWS, more={"xl/inner.zip": _workbook(b" " * 10**6)})[
+        :400
+    ],
 }
 
 # ── text ──
@@ -104,7 +146,9 @@ _TEXTS = {
 }
 
 
-def _people(rows: str, header: str = "patient_id,sex,age,birth_date,stage") -> Callable[[Setting], None]:
+def _people(
+    rows: str, header: str = "patient_id,sex,age,birth_date,stage"
+) -> Callable[[Setting], None]:
     return partial(_put, "clinical/patients.csv", lambda: f"{header}\n{rows}")
 
 
@@ -125,8 +169,14 @@ TABLES: Mapping[str, Callable[[Setting], Any]] = {
     "lock at year 9999": partial(_put, "reads/R1/LOCKED", lambda: "9999-12-31T23:59:59-14:00"),
     "lock of 10 MiB": partial(_put, "reads/R1/LOCKED", lambda: "2" * 10 * 2**20),
     "pipe as a lock": partial(pipe, "reads/R1/LOCKED"),
-    "ten thousand decisions": lambda s: [s.put(f"arbitration/{n}.csv", "x") for n in range(10_000)] and None,
-    "lesions of weird series": partial(_put, "reads/R1/lesions.csv", lambda: f"patient_id,series_uid,lesion,role\n{GOOD},{'1.' * 10_000},\u202e1,target\n"),
+    "ten thousand decisions": lambda s: (
+        [s.put(f"arbitration/{n}.csv", "x") for n in range(10_000)] and None
+    ),
+    "lesions of weird series": partial(
+        _put,
+        "reads/R1/lesions.csv",
+        lambda: f"patient_id,series_uid,lesion,role\n{GOOD},{'1.' * 10_000},\u202e1,target\n",
+    ),
 }
 
 PATIENTS_FILES: Mapping[str, Callable[[Setting], Any]] = {
@@ -138,7 +188,9 @@ PATIENTS_FILES: Mapping[str, Callable[[Setting], Any]] = {
     "pseudonym as patient number": _people(f"{GOOD},F,,,IIIB\n{new_pseudonym('CD')},F,,,IIIB\n"),
     "names that are formulas": _people(f"{GOOD},F,,,IIIB\n=cmd|' /C calc'!A0,F,,,IIIB\n"),
     "patient number of half a character": _people(f"{GOOD},F,,,IIIB\n\ufffd\ufffe,F,,,IIIB\n"),
-    "patients twice, contradicting": lambda s: s.put("clinical/patients.csv", PATIENTS + f"{GOOD},M,1949-05-11,IV\n"),
+    "patients twice, contradicting": lambda s: s.put(
+        "clinical/patients.csv", PATIENTS + f"{GOOD},M,1949-05-11,IV\n"
+    ),
 }
 
 # ── study databases ──
@@ -147,13 +199,15 @@ PATIENTS_FILES: Mapping[str, Callable[[Setting], Any]] = {
 def _odm(inside: str, prolog: str = "") -> str:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>{prolog}<ODM xmlns="http://www.cdisc.org/ns/odm/v1.3" ODMVersion="1.3" FileType="Snapshot">'
-        f'<ClinicalData StudyOID="S" MetaDataVersionOID="1">{inside}</ClinicalData></ODM>')
+        f'<ClinicalData StudyOID="S" MetaDataVersionOID="1">{inside}</ClinicalData></ODM>'
+    )
 
 
 def _subject(value: str) -> str:
     return (
         f'<SubjectData SubjectKey="{GOOD}"><StudyEventData StudyEventOID="E"><FormData FormOID="F"><ItemGroupData ItemGroupOID="G">'
-        f'<ItemData ItemOID="sex" Value="{value}"/></ItemGroupData></FormData></StudyEventData></SubjectData>')
+        f'<ItemData ItemOID="sex" Value="{value}"/></ItemGroupData></FormData></StudyEventData></SubjectData>'
+    )
 
 
 def _utf_16(text: str) -> bytes:
@@ -175,26 +229,44 @@ _DOCUMENTS: Mapping[str, Callable[[], bytes | str]] = {
     "external entity": lambda: _odm(_subject("&l9;"), _EXTERNAL),
     "external entity in UTF-16": lambda: _utf_16(_odm(_subject("&l9;"), _EXTERNAL)),
     "external document type": lambda: _odm(_subject("F"), _PARAMETER),
-    "entity of 40 MiB, often": lambda: _odm(_subject("&a;" * 1000), f'<!DOCTYPE ODM [<!ENTITY a "{"x" * 40 * 2**20}">]>'),
+    "entity of 40 MiB, often": lambda: _odm(
+        _subject("&a;" * 1000), f'<!DOCTYPE ODM [<!ENTITY a "{"x" * 40 * 2**20}">]>'
+    ),
     "a million nested elements": lambda: _odm("<a>" * 1_000_000 + "</a>" * 1_000_000),
     "ten million elements": lambda: _odm("<a/>" * 10_000_000),
     "attribute of 60 MiB": lambda: _odm(_subject("x" * 60 * 2**20)),
-    "a hundred thousand attributes": lambda: _odm("<a " + " ".join(f'a{n}="1"' for n in range(100_000)) + "/>"),
+    "a hundred thousand attributes": lambda: _odm(
+        "<a " + " ".join(f'a{n}="1"' for n in range(100_000)) + "/>"
+    ),
     "unfinished": lambda: _odm(_subject("F"))[:-30],
     "name spaces of strangers": lambda: _odm(_subject("F")).replace("v1.3", "v9"),
 }
 _JSONS: Mapping[str, Callable[[], bytes | str]] = {
     "JSON nested a million deep": lambda: "[" * 1_000_000,
     "JSON of 10 million objects": lambda: "[" + "{}," * 10_000_000 + "{}]",
-    "JSON of a number of 10,000 digits": lambda: f'[{{"record_id": "1", "patient_id": "{GOOD}", "age": {"9" * 10_000}}}]',
-    "JSON of half characters": lambda: f'[{{"record_id": "\\ud800", "patient_id": "{GOOD}", "sex": "\\udfff", "\\ud83d": "x"}}]',
-    "JSON of NaN": lambda: f'[{{"record_id": "1", "patient_id": "{GOOD}", "age": NaN, "stage": Infinity}}]',
+    "JSON of a number of 10,000 digits": lambda: (
+        f'[{{"record_id": "1", "patient_id": "{GOOD}", "age": {"9" * 10_000}}}]'
+    ),
+    "JSON of half characters": lambda: (
+        f'[{{"record_id": "\\ud800", "patient_id": "{GOOD}", "sex": "\\udfff", "\\ud83d": "x"}}]'
+    ),
+    "JSON of NaN": lambda: (
+        f'[{{"record_id": "1", "patient_id": "{GOOD}", "age": NaN, "stage": Infinity}}]'
+    ),
     "JSON in UTF-16": lambda: f'[{{"record_id": "1", "patient_id": "{GOOD}"}}]'.encode("utf-16"),
 }
 EXPORTS: Mapping[str, Callable[[Setting], Any]] = {
     **{name: partial(_put, ODM, make) for name, make in _DOCUMENTS.items()},
     **{name: partial(_put, REDCAP, make) for name, make in _JSONS.items()},
     "endless export": partial(link, ODM, "/dev/zero"),
-    "a thousand exports": lambda s: [s.put(f"clinical/redcap_{n}.json", "[]") for n in range(1000)] and None,
-    "laughs as REDCap XML": partial(_put, "clinical/redcap.xml", lambda: f"<?xml version='1.0'?>{LAUGHS.replace('ODM', 'records')}<records><item><sex>&l9;</sex></item></records>"),
+    "a thousand exports": lambda s: (
+        [s.put(f"clinical/redcap_{n}.json", "[]") for n in range(1000)] and None
+    ),
+    "laughs as REDCap XML": partial(
+        _put,
+        "clinical/redcap.xml",
+        lambda: (
+            f"<?xml version='1.0'?>{LAUGHS.replace('ODM', 'records')}<records><item><sex>&l9;</sex></item></records>"
+        ),
+    ),
 }

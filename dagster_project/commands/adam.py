@@ -31,7 +31,12 @@ def adam(folder: Path, as_of: int | None) -> None:
     Example:
       lakehouse adam --out adam
     """
-    from dagster_project.flow.adam import OtherProtocolError, SuppressedError, analysis_datasets, write_datasets
+    from dagster_project.flow.adam import (
+        OtherProtocolError,
+        SuppressedError,
+        analysis_datasets,
+        write_datasets,
+    )
     from dagster_project.lake.store import read_lake
     from dagster_project.study import load_study
 

@@ -36,8 +36,14 @@ def list_cases(everything: bool) -> None:
     home = existing_home()
     cases = _lakehouse().lake.read("arbitrations").sort("site", "status", "patient").to_dicts()
     asked = [c for c in cases if everything or c["status"] == "open"]
-    print_table("Cases" if everything else "Open cases", ["site", "case", "status", "lesion-visits", "why"],
-         [(c["site"], c["patient"], c["status"], c["n_lesion_visits"], "; ".join(c["triggers"])) for c in asked])
+    print_table(
+        "Cases" if everything else "Open cases",
+        ["site", "case", "status", "lesion-visits", "why"],
+        [
+            (c["site"], c["patient"], c["status"], c["n_lesion_visits"], "; ".join(c["triggers"]))
+            for c in asked
+        ],
+    )
     CONSOLE.print(f"\nPages: {home.reports / 'arbitration.html'}", soft_wrap=True)
 
 
@@ -56,18 +62,69 @@ def show(case: str) -> None:
 
     home, lakehouse = existing_home(), _lakehouse()
     row = _or_refuse(lambda: find_case(lakehouse, case))
-    letters = {reader: letter for letter, reader in mask_readers(row["site"], case, (row["reader_a"], row["reader_b"])).items()}
+    letters = {
+        reader: letter
+        for letter, reader in mask_readers(
+            row["site"], case, (row["reader_a"], row["reader_b"])
+        ).items()
+    }
     names = ("reads", "responses", "timepoints", "reader_agreement", "reader_figures")
-    own = {name: frame.filter(patient=case) for name, frame in zip(names, lakehouse.read(*names), strict=True)}
+    own = {
+        name: frame.filter(patient=case)
+        for name, frame in zip(names, lakehouse.read(*names), strict=True)
+    }
     days = dict(own["timepoints"].select("visit", "day").iter_rows())
-    CONSOLE.print(f"{row['site']} {case}: {row['status']}; {'; '.join(row['triggers'])}", soft_wrap=True)
-    print_table("Response that each read would give", ["visit", "A sum mm", "A RECIST", "A iRECIST", "B sum mm", "B RECIST", "B iRECIST"],
-         [(r["visit"], *(_of(r, letter, name) for letter in "AB" for name in ("sum_mm", "overall_response", "irecist_response")))
-          for r in list_responses(own["responses"], letters, days)])
-    print_table("Measurements", ["lesion", "visit", "A longest mm", "A short mm", "A volume mm3", "B longest mm", "B short mm", "B volume mm3", "Dice", "HD95 mm"],
-         [(r["lesion"], r["visit"], *(_of(r, letter, name) for letter in "AB" for name in ("longest_diameter_mm", "short_axis_mm", "volume_mm3")),
-           r["dice"], r["hd95_mm"]) for r in list_measurements(own, letters, days)])
-    CONSOLE.print(f"\nBoth contours on the same slices: {home.reports / 'arbitration' / f'{case}.html'}", soft_wrap=True)
+    CONSOLE.print(
+        f"{row['site']} {case}: {row['status']}; {'; '.join(row['triggers'])}", soft_wrap=True
+    )
+    print_table(
+        "Response that each read would give",
+        ["visit", "A sum mm", "A RECIST", "A iRECIST", "B sum mm", "B RECIST", "B iRECIST"],
+        [
+            (
+                r["visit"],
+                *(
+                    _of(r, letter, name)
+                    for letter in "AB"
+                    for name in ("sum_mm", "overall_response", "irecist_response")
+                ),
+            )
+            for r in list_responses(own["responses"], letters, days)
+        ],
+    )
+    print_table(
+        "Measurements",
+        [
+            "lesion",
+            "visit",
+            "A longest mm",
+            "A short mm",
+            "A volume mm3",
+            "B longest mm",
+            "B short mm",
+            "B volume mm3",
+            "Dice",
+            "HD95 mm",
+        ],
+        [
+            (
+                r["lesion"],
+                r["visit"],
+                *(
+                    _of(r, letter, name)
+                    for letter in "AB"
+                    for name in ("longest_diameter_mm", "short_axis_mm", "volume_mm3")
+                ),
+                r["dice"],
+                r["hd95_mm"],
+            )
+            for r in list_measurements(own, letters, days)
+        ],
+    )
+    CONSOLE.print(
+        f"\nBoth contours on the same slices: {home.reports / 'arbitration' / f'{case}.html'}",
+        soft_wrap=True,
+    )
 
 
 def _of(row: dict[str, Any], letter: str, name: str) -> Any:
@@ -76,8 +133,19 @@ def _of(row: dict[str, Any], letter: str, name: str) -> Any:
 
 @arbitration.command()
 @click.argument("case")
-@click.option("--accept", type=click.Choice(["A", "B"]), required=True, help="The read that is endorsed, whole.")
-@click.option("--by", "arbiter", required=True, metavar="ID", help="The arbiter's code; neither of the two readers'.")
+@click.option(
+    "--accept",
+    type=click.Choice(["A", "B"]),
+    required=True,
+    help="The read that is endorsed, whole.",
+)
+@click.option(
+    "--by",
+    "arbiter",
+    required=True,
+    metavar="ID",
+    help="The arbiter's code; neither of the two readers'.",
+)
 def decide(case: str, accept: str, arbiter: str) -> None:
     """Endorse one whole read of CASE; both stay. The next run applies it to what it touches.
 
@@ -90,9 +158,14 @@ def decide(case: str, accept: str, arbiter: str) -> None:
 
     existing_home()
     if not is_reader_name(arbiter):
-        raise click.ClickException("--by is no code of an arbiter: one to three capital letters or the word ARBITER, then one or two digits; never a person's name")
+        raise click.ClickException(
+            "--by is no code of an arbiter: one to three capital letters or the word ARBITER, then one or two digits; never a person's name"
+        )
     _or_refuse(lambda: decide_case(_lakehouse(), case, accept, arbiter, dt.datetime.now(dt.UTC)))
-    CONSOLE.print(f"Recorded: read {accept} of {case} is endorsed. Apply it with `lakehouse run`.", soft_wrap=True)
+    CONSOLE.print(
+        f"Recorded: read {accept} of {case} is endorsed. Apply it with `lakehouse run`.",
+        soft_wrap=True,
+    )
 
 
 def _lakehouse() -> Lakehouse:

@@ -41,8 +41,24 @@ def audit(no_ocr: bool) -> None:
     found = audit_home(home, ocr=not no_ocr)
     if has_lake(home):
         _audit_lake(home, found.find)
-    print_table("Findings", ["finding", "files", "first place", "element"], [
-        (what, n, *next((where, element) for kind, where, element in found.findings if kind == what)) for what, n in sorted(found.counts().items())])
-    seen = f"{found.pictures} pictures" if found.ocr else "pixels not searched for words" + ("" if no_ocr else " (install tesseract-ocr for it)")
-    CONSOLE.print(f"\nLooked at {found.files} files, {found.elements} elements, {seen}: {len(found.findings)} findings.")
+    print_table(
+        "Findings",
+        ["finding", "files", "first place", "element"],
+        [
+            (
+                what,
+                n,
+                *next((where, element) for kind, where, element in found.findings if kind == what),
+            )
+            for what, n in sorted(found.counts().items())
+        ],
+    )
+    seen = (
+        f"{found.pictures} pictures"
+        if found.ocr
+        else "pixels not searched for words" + ("" if no_ocr else " (install tesseract-ocr for it)")
+    )
+    CONSOLE.print(
+        f"\nLooked at {found.files} files, {found.elements} elements, {seen}: {len(found.findings)} findings."
+    )
     sys.exit(1 if found.findings else 0)

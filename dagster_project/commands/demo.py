@@ -39,17 +39,23 @@ def run_demo(home: Home) -> bool:
         True where the gate was closed at first, open afterwards, and nothing failed.
     """
     if home.root.is_dir() and any(home.root.iterdir()) and not (home.root / DEMO_MARK).is_file():
-        raise click.ClickException(f"{home.root} holds another study; give the demo a folder of its own: lakehouse --home FOLDER demo")
+        raise click.ClickException(
+            f"{home.root} holds another study; give the demo a folder of its own: lakehouse --home FOLDER demo"
+        )
     shutil.rmtree(home.root, ignore_errors=True)
     home.make()
     (home.root / DEMO_MARK).touch()
-    _step("1. Three hospitals deliver scans, contours and case reports (synthetic, with planted trouble)")
+    _step(
+        "1. Three hospitals deliver scans, contours and case reports (synthetic, with planted trouble)"
+    )
     simulate_landing(home, "demo", None, None, None)
     _step("2. The whole flow: one hospital's second reader was careless, so the gate stays closed")
     before = run_flow(home, [])
     _step("3. The arbiter's decisions arrive")
     _deliver_decisions(home)
-    _step("4. The flow again: only what the decisions touch is computed, the gate opens, the model is trained")
+    _step(
+        "4. The flow again: only what the decisions touch is computed, the gate opens, the model is trained"
+    )
     after = run_flow(home, [])
     _print_demo(home)
     return not (before.failed or after.failed) and not before.gate_open and after.gate_open
@@ -64,19 +70,37 @@ def _deliver_decisions(home: Home) -> None:
         target = home.landing / decisions.parent.name / "arbitration"
         target.mkdir(exist_ok=True)
         shutil.copy(decisions, target)
-        CONSOLE.print(f"  {decisions.parent.name}: {sum(1 for _ in decisions.open(encoding='utf-8')) - 1} decisions")
+        CONSOLE.print(
+            f"  {decisions.parent.name}: {sum(1 for _ in decisions.open(encoding='utf-8')) - 1} decisions"
+        )
 
 
 def _print_demo(home: Home) -> None:
     with read_lake(home) as lake:
-        print_table("What was made", ["table", "rows", "what it is"], [(t.name, lake.count(t.name), t.en) for t in TABLES])
+        print_table(
+            "What was made",
+            ["table", "rows", "what it is"],
+            [(t.name, lake.count(t.name), t.en) for t in TABLES],
+        )
         runs = lake.query("""
             SELECT task, model, n_patients, format('{:.2f}', auc) || coalesce(format(' ({:.2f}-{:.2f})', auc_lower, auc_upper), ''),
                    format('{:.2f}', sensitivity), format('{:.2f}', specificity), alias
             FROM model_runs ORDER BY task, auc DESC""").fetchall()
-        print_table("Models (synthetic patients: these figures say nothing of real ones)",
-             ["task", "model", "n", "AUC (95 %)", "sens.", "spec.", "alias"], runs)
-    print_table("Where to look", ["what", "how"], [
-        ("study report", home.reports / "study_report.html"), ("patients", home.reports / "index.html"),
-        ("tables in SQL", 'lakehouse sql "SELECT * FROM response_over_time"'), ("analysts' file", home.published / "lakehouse.duckdb"),
-        ("Dagster and MLflow", "make dev"), ("state and refusals", "lakehouse status"), ("what was true", home.root / "truth")])
+        print_table(
+            "Models (synthetic patients: these figures say nothing of real ones)",
+            ["task", "model", "n", "AUC (95 %)", "sens.", "spec.", "alias"],
+            runs,
+        )
+    print_table(
+        "Where to look",
+        ["what", "how"],
+        [
+            ("study report", home.reports / "study_report.html"),
+            ("patients", home.reports / "index.html"),
+            ("tables in SQL", 'lakehouse sql "SELECT * FROM response_over_time"'),
+            ("analysts' file", home.published / "lakehouse.duckdb"),
+            ("Dagster and MLflow", "make dev"),
+            ("state and refusals", "lakehouse status"),
+            ("what was true", home.root / "truth"),
+        ],
+    )

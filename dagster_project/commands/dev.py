@@ -55,15 +55,40 @@ def serve(home: Home, port: int, mlflow_port: int) -> None:
     environment = os.environ | {"LAKEHOUSE_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster)}
     folder = Path(sys.executable).parent
     commands = (
-        [str(folder / "dagster"), "dev", "-w", str(repository / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)],
-        [str(folder / "mlflow"), "server", "--backend-store-uri", home.mlflow_uri, "--artifacts-destination", str(home.mlflow / "artifacts"),
-         "--host", "127.0.0.1", "--port", str(mlflow_port), "--workers", "1"],
+        [
+            str(folder / "dagster"),
+            "dev",
+            "-w",
+            str(repository / "workspace.yaml"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+        ],
+        [
+            str(folder / "mlflow"),
+            "server",
+            "--backend-store-uri",
+            home.mlflow_uri,
+            "--artifacts-destination",
+            str(home.mlflow / "artifacts"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(mlflow_port),
+            "--workers",
+            "1",
+        ],
     )
-    CONSOLE.print(f"Dagster http://127.0.0.1:{port}   MLflow http://127.0.0.1:{mlflow_port}   (Ctrl-C stops both)")
+    CONSOLE.print(
+        f"Dagster http://127.0.0.1:{port}   MLflow http://127.0.0.1:{mlflow_port}   (Ctrl-C stops both)"
+    )
     run_servers(commands, environment, repository)
 
 
-def run_servers(commands: Sequence[Sequence[str]], environment: Mapping[str, str], folder: Path) -> None:
+def run_servers(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str], folder: Path
+) -> None:
     """Run commands until one ends or a signal comes; afterwards no process that they started lives.
 
     1. SIGINT is heard also where it was ignored, as a shell's job in the background does.
@@ -80,17 +105,23 @@ def run_servers(commands: Sequence[Sequence[str]], environment: Mapping[str, str
     with _heard() as heard:
         servers: list[subprocess.Popen[bytes]] = []
         try:
-            servers.extend(_start(command, {**environment, MARK: mark}, folder) for command in commands)
+            servers.extend(
+                _start(command, {**environment, MARK: mark}, folder) for command in commands
+            )
             while not heard and all(server.poll() is None for server in servers):
                 time.sleep(LOOK_SECONDS)
         finally:
             _end(servers, mark, lambda: len(heard) > 1)
     if heard:
         raise Interrupted(heard[0], "stopped")
-    raise click.ClickException("a server ended by itself, and the other with it; its last lines above say why")
+    raise click.ClickException(
+        "a server ended by itself, and the other with it; its last lines above say why"
+    )
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> subprocess.Popen[bytes]:
     """In a session of its own: a Ctrl-C at the terminal would reach it a second time."""
     return subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True)
 
@@ -99,8 +130,13 @@ def _start(command: Sequence[str], environment: Mapping[str, str], folder: Path)
 def _heard() -> Iterator[list[int]]:
     """Signals that came within the block; a hang-up of the terminal too, unless nohup has it ignored."""
     heard: list[int] = []
-    numbers = [*SIGNALS, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else [])]
-    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in numbers}
+    numbers = [
+        *SIGNALS,
+        *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []),
+    ]
+    before = {
+        number: signal.signal(number, lambda number, _: heard.append(number)) for number in numbers
+    }
     try:
         yield heard
     finally:
@@ -108,7 +144,9 @@ def _heard() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _end(servers: Sequence[subprocess.Popen[bytes]], mark: str, at_once: Callable[[], bool]) -> None:
+def _end(
+    servers: Sequence[subprocess.Popen[bytes]], mark: str, at_once: Callable[[], bool]
+) -> None:
     """End servers and all that they started; the first signal goes to the servers alone, which end their own."""
     CONSOLE.print("stopping")
     own = {server.pid for server in servers}
@@ -117,7 +155,11 @@ def _end(servers: Sequence[subprocess.Popen[bytes]], mark: str, at_once: Callabl
             continue
         deadline = time.monotonic() + seconds
         _send(number, [p for p in _marked(mark) if number != signal.SIGINT or p.pid in own])
-        while _alive(servers, mark) and time.monotonic() < deadline and (number == signal.SIGKILL or not at_once()):
+        while (
+            _alive(servers, mark)
+            and time.monotonic() < deadline
+            and (number == signal.SIGKILL or not at_once())
+        ):
             time.sleep(LOOK_SECONDS)
             if number == signal.SIGKILL:
                 _send(number, _marked(mark))  # what was started meanwhile

@@ -23,8 +23,9 @@ from dagster_project.lake.interruption import SIGNALS
 AGAIN_SECONDS = 5.0
 """How often the work is asked to stop until it does: a library may swallow the first time."""
 
-STOPPING = ("Stopping ({name}): what is being written is finished first. "
-            "The same again ends at once.")
+STOPPING = (
+    "Stopping ({name}): what is being written is finished first. The same again ends at once."
+)
 
 
 class Interrupted(click.ClickException):
@@ -91,7 +92,9 @@ class Ears:
             _end_at_once(number)
         elif number in SIGNALS:
             self.first = number
-            click.echo(STOPPING.format(name="Ctrl-C" if number == signal.SIGINT else "SIGTERM"), err=True)
+            click.echo(
+                STOPPING.format(name="Ctrl-C" if number == signal.SIGINT else "SIGTERM"), err=True
+            )
 
 
 def _end_at_once(number: int) -> None:
@@ -107,8 +110,8 @@ def _end_at_once(number: int) -> None:
 def interruptible(message: Callable[[], str]) -> Iterator[Callable[[], None]]:
     """Within, the first SIGINT or SIGTERM raises out of the block, workers end, and `message` says what was saved.
 
-    A transaction (`lake.interruption.uninterrupted`) is finished before. The second signal ends the process at once.
-    Yields a check to be called between steps.
+    A transaction (`lake.interruption.uninterrupted`) is finished before. The second signal ends the
+    process at once. Yields a check to be called between steps.
 
     Raises
     ------
@@ -147,4 +150,7 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 
 def _handled_by(handlers: Mapping[signal.Signals, Any]) -> dict[signal.Signals, Any]:
     """Set handlers; those of before."""
-    return {number: signal.signal(number, signal.SIG_DFL if handler is None else handler) for number, handler in handlers.items()}
+    return {
+        number: signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number, handler in handlers.items()
+    }

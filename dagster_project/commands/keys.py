@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from dagster_project.intake import agent as key_agent
-from dagster_project.intake.keys import RECIPIENT, Keys, KeysError, create_medium, is_throwaway, rotate_medium, unlock_identity
+from dagster_project.intake.keys import (
+    RECIPIENT,
+    Keys,
+    KeysError,
+    create_medium,
+    is_throwaway,
+    rotate_medium,
+    unlock_identity,
+)
 from dagster_project.intake.keys import unlock as unlock_medium
 from dagster_project.lake.home import Home, find_home, why_no_site
 
@@ -20,7 +28,13 @@ if TYPE_CHECKING:
     from dagster_project.intake.pseudonyms import Crosswalk
 
 MEDIUM = click.argument("medium", type=click.Path(file_okay=False, path_type=Path))
-HOURS = click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=key_agent.HOURS, show_default=True, help="The agent forgets the keys after so long.")
+HOURS = click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=key_agent.HOURS,
+    show_default=True,
+    help="The agent forgets the keys after so long.",
+)
 
 
 @click.group()
@@ -55,7 +69,13 @@ def _passphrase(text: str = "Passphrase", *, new: bool = False, medium: Path | N
 
 
 @keys.command()
-@click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="An empty folder, on a medium that leaves the server.")
+@click.option(
+    "--out",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="An empty folder, on a medium that leaves the server.",
+)
 def create(folder: Path) -> None:
     """Make the key medium of this home, once, before the first real patient.
 
@@ -68,11 +88,15 @@ def create(folder: Path) -> None:
     home = find_home()
     with _told():
         if medium_of(home.crosswalk):
-            raise KeysError("this home already has a key medium (a trial's throw-away one counts); begin a new home, or rotate: `lakehouse keys rotate`")
+            raise KeysError(
+                "this home already has a key medium (a trial's throw-away one counts); begin a new home, or rotate: `lakehouse keys rotate`"
+            )
         create_medium(folder, _passphrase("Passphrase, 12 characters or more", new=True))
         bind_medium(home.make().crosswalk, (folder / RECIPIENT).read_text(encoding="ascii").strip())
-    click.echo(f"Made {folder}: root.age (intake), identity.age (re-identification alone), recipient.txt (public; this home keeps it).\n"
-               "Copy it twice, to two places, apart from every backup of the crosswalk. Intake is locked now; open a session with `lakehouse keys unlock`.")
+    click.echo(
+        f"Made {folder}: root.age (intake), identity.age (re-identification alone), recipient.txt (public; this home keeps it).\n"
+        "Copy it twice, to two places, apart from every backup of the crosswalk. Intake is locked now; open a session with `lakehouse keys unlock`."
+    )
 
 
 @keys.command()
@@ -88,7 +112,9 @@ def unlock(medium: Path, hours: float) -> None:
     home = find_home().make()
     with _told():
         key_agent.start_agent(home.agent, _keys_of(home, medium), hours=hours)
-    click.echo(f"Unlocked for {hours:g} hours; end it sooner with `lakehouse keys lock`. The medium can be taken away.")
+    click.echo(
+        f"Unlocked for {hours:g} hours; end it sooner with `lakehouse keys lock`. The medium can be taken away."
+    )
 
 
 @keys.command()
@@ -126,7 +152,13 @@ def lock() -> None:
 
 @keys.command()
 @MEDIUM
-@click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="An empty folder for the new medium.")
+@click.option(
+    "--out",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="An empty folder for the new medium.",
+)
 def rotate(medium: Path, folder: Path) -> None:
     """A new medium in place of one that may have been seen: the crosswalk is re-sealed and re-indexed, pseudonyms, UIDs and dates stay.
 
@@ -139,18 +171,24 @@ def rotate(medium: Path, folder: Path) -> None:
     home, was = find_home(), _passphrase("Passphrase of the old medium", medium=medium)
     with _told():
         if key_agent.is_running(home.agent):
-            raise KeysError("a key agent holds the old keys; end it with `lakehouse keys lock` first")
+            raise KeysError(
+                "a key agent holds the old keys; end it with `lakehouse keys lock` first"
+            )
         old, identity = _opened(home, medium, was), unlock_identity(medium, was)
         passphrase = _passphrase("Passphrase of the new medium, 12 characters or more", new=True)
         new = unlock_medium(rotate_medium(medium, was, folder, passphrase), passphrase)
         sealed = rotate_crosswalk(home.crosswalk, old=old, new=new, identity=identity)
-    click.echo(f"Version {new.version}: {sealed} sealed rows moved to {folder}. Keep the old medium until a backup of this crosswalk is made, then destroy it.")
+    click.echo(
+        f"Version {new.version}: {sealed} sealed rows moved to {folder}. Keep the old medium until a backup of this crosswalk is made, then destroy it."
+    )
 
 
 @keys.command()
 @click.argument("pseudonym")
 @click.option("--site", required=True, help="The site whose number it is.")
-@click.option("--issuer", default="", help="Issuer of Patient ID (0010,0021), where images name one.")
+@click.option(
+    "--issuer", default="", help="Issuer of Patient ID (0010,0021), where images name one."
+)
 def alias(pseudonym: str, site: str, issuer: str) -> None:
     """Another hospital number of a patient who is known: it is asked for without echo and leads to the same pseudonym from now on.
 
@@ -166,7 +204,9 @@ def alias(pseudonym: str, site: str, issuer: str) -> None:
         number = str(click.prompt("Hospital number", hide_input=True))
         other = book.find(site, number, issuer)
         if other not in {None, pseudonym}:
-            raise KeysError("this number already has a pseudonym of its own; join the two with `lakehouse keys merge`")
+            raise KeysError(
+                "this number already has a pseudonym of its own; join the two with `lakehouse keys merge`"
+            )
         book.add_alias(pseudonym, site, number, issuer)
     _write_audit("alias", pseudonym, "")
     click.echo("Known under this number too.")
@@ -190,7 +230,9 @@ def merge(pseudonym: str, into: str, purpose: str) -> None:
         if into.rpartition("-")[0] != site or into == pseudonym:
             raise KeysError("two pseudonyms of one site are joined")
         if not (home.landing / site).is_dir():
-            raise KeysError("the site's landing folder is not there, so the files could not be read anew; put the delivery back first")
+            raise KeysError(
+                "the site's landing folder is not there, so the files could not be read anew; put the delivery back first"
+            )
         book = _open_crosswalk()
         book.merge(pseudonym, into)
         give_up_patient(home.vault / site, pseudonym)
@@ -200,9 +242,19 @@ def merge(pseudonym: str, into: str, purpose: str) -> None:
 
 @click.command()
 @click.argument("pseudonym")
-@click.option("--medium", required=True, type=click.Path(file_okay=False, path_type=Path), help="The key medium, with identity.age.")
+@click.option(
+    "--medium",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The key medium, with identity.age.",
+)
 @click.option("--purpose", required=True, help="Why; it stands in the audit.")
-@click.option("--crosswalk", type=click.Path(path_type=Path), default=None, help="The crosswalk's folder or file.  [default: HOME/crosswalk]")
+@click.option(
+    "--crosswalk",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The crosswalk's folder or file.  [default: HOME/crosswalk]",
+)
 def reidentify(pseudonym: str, medium: Path, purpose: str, crosswalk: Path | None) -> None:
     """Who a pseudonym is: needs the medium and the crosswalk, not the lake; the audit is written first.
 
@@ -216,7 +268,14 @@ def reidentify(pseudonym: str, medium: Path, purpose: str, crosswalk: Path | Non
     book = crosswalk or home.crosswalk
     audit = (book if book.is_dir() else book.parent) / home.audit.name
     with _told():
-        records = open_sealed(pseudonym, crosswalk=book, medium=medium, audit=audit, passphrase=_passphrase(medium=medium), purpose=purpose)
+        records = open_sealed(
+            pseudonym,
+            crosswalk=book,
+            medium=medium,
+            audit=audit,
+            passphrase=_passphrase(medium=medium),
+            purpose=purpose,
+        )
     for record in records:
         click.echo(json.dumps(record, ensure_ascii=False))
 

@@ -17,9 +17,11 @@ from dagster_project.lake.home import Home
 from dagster_project.lake.locks import home_locked
 
 NOTHING_REMOVED = "Interrupted: nothing was removed. Give the same command again."
-HALF_WAY = ("Interrupted half-way: what was begun is written down, and the same command, or the next "
-            "`lakehouse run`, completes it before anything else. Until then earlier publications are "
-            "still there.")
+HALF_WAY = (
+    "Interrupted half-way: what was begun is written down, and the same command, or the next "
+    "`lakehouse run`, completes it before anything else. Until then earlier publications are "
+    "still there."
+)
 PENDING = "A withdrawal or removal was interrupted before its end; `lakehouse run` completes it."
 LEFT_TO_THE_NEXT_RUN = ("intake", "model_runs", "published")
 """Steps that are left out: no landing is read, no model trained; the publication comes when snapshots have gone."""
@@ -73,8 +75,14 @@ def pending(home: Home) -> Leaving | None:
         return None
     written = json.loads(file.read_text(encoding="utf-8"))
     return Leaving(
-        written["who"], written["mark"], written["purpose"], tuple(written["patients"]), tuple(written["traces"]),
-        tuple(written["runs"]), tuple(written.get("pictures", ())))
+        written["who"],
+        written["mark"],
+        written["purpose"],
+        tuple(written["patients"]),
+        tuple(written["traces"]),
+        tuple(written["runs"]),
+        tuple(written.get("pictures", ())),
+    )
 
 
 @contextmanager
@@ -157,4 +165,5 @@ def _search(home: Home, leaving: Leaving) -> list[str]:
         return []
     lake = None if home.lake_made else Lakehouse(root=str(home.root)).lake
     return search_home(
-        home, leaving.traces, besides=(leaving_file(home),), pictures=leaving.pictures, lake=lake)
+        home, leaving.traces, besides=(leaving_file(home),), pictures=leaving.pictures, lake=lake
+    )

@@ -21,7 +21,9 @@ def manifest() -> None:
 
 @manifest.command()
 @click.option("--site", default=None, help="Only this site's.  [default: all sites]")
-@click.option("--head", default="", help="Head that a run reported: shows a chain that was cut at its end.")
+@click.option(
+    "--head", default="", help="Head that a run reported: shows a chain that was cut at its end."
+)
 def verify(site: str | None, head: str) -> None:
     """Follow each site's chain line by line; exit 1, naming the first line that breaks it.
 
@@ -32,12 +34,20 @@ def verify(site: str | None, head: str) -> None:
     from dagster_project.intake.manifest import verify_manifest
 
     home = find_home()
-    files = {f.parent.name: f for f in sorted(home.vault.glob("*/manifest.jsonl")) if site in {None, f.parent.name}}
+    files = {
+        f.parent.name: f
+        for f in sorted(home.vault.glob("*/manifest.jsonl"))
+        if site in {None, f.parent.name}
+    }
     if not files:
-        raise click.ClickException("there is no manifest here; `lakehouse run` writes one for each site")
+        raise click.ClickException(
+            "there is no manifest here; `lakehouse run` writes one for each site"
+        )
     verdicts = {name: verify_manifest(file, head) for name, file in files.items()}
     for name, found in verdicts.items():
-        counts = ", ".join(f"{n} {event}" for event, n in sorted(found.events.items())) or "no records"
+        counts = (
+            ", ".join(f"{n} {event}" for event, n in sorted(found.events.items())) or "no records"
+        )
         click.echo(f"{name}: {counts}; head {found.head}")
         if found.broken_line:
             click.echo(f"{name}: line {found.broken_line} {found.reason}")

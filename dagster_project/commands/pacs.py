@@ -47,23 +47,61 @@ def listen(site: str) -> None:
 
     with _opened(site) as (settings, reception), _port_of(site) as ours:
         if not ours:
-            raise click.ClickException("a listener of this site is running; end it first, or let it run: a pull uses it too")
+            raise click.ClickException(
+                "a listener of this site is running; end it first, or let it run: a pull uses it too"
+            )
         with Listener(settings.listen, reception, click.echo) as listener:
-            click.echo(f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} for {site}; Ctrl-C ends it")
+            click.echo(
+                f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} for {site}; Ctrl-C ends it"
+            )
             _await_end()
 
 
 @pacs.command()
 @click.option("--site", required=True, help="Whose PACS is asked.")
-@click.option("--numbers", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Hospital numbers, one per line.  [default: the landing's patients.csv]")
+@click.option(
+    "--numbers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Hospital numbers, one per line.  [default: the landing's patients.csv]",
+)
 @click.option("--from", "start", type=DAY, help="Earliest study date, with --numbers and --to.")
 @click.option("--to", "end", type=DAY, help="Latest study date, with --numbers and --from.")
-@click.option("--before", type=click.IntRange(0), default=42, show_default=True, help="Days before the first cycle.")
-@click.option("--after", type=click.IntRange(0), default=90, show_default=True, help="Days after the last cycle.")
-@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, envvar="LAKEHOUSE_LANG", help="Language of what was not received, and why.")
-@click.option("--uids", is_flag=True, help="Name what did not come by the UIDs of the PACS, on this screen only: they identify scans.")
+@click.option(
+    "--before",
+    type=click.IntRange(0),
+    default=42,
+    show_default=True,
+    help="Days before the first cycle.",
+)
+@click.option(
+    "--after",
+    type=click.IntRange(0),
+    default=90,
+    show_default=True,
+    help="Days after the last cycle.",
+)
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    envvar="LAKEHOUSE_LANG",
+    help="Language of what was not received, and why.",
+)
+@click.option(
+    "--uids",
+    is_flag=True,
+    help="Name what did not come by the UIDs of the PACS, on this screen only: they identify scans.",
+)
 def pull(
-    site: str, numbers: Path | None, start: dt.datetime | None, end: dt.datetime | None, before: int, after: int, uids: bool, lang: str,
+    site: str,
+    numbers: Path | None,
+    start: dt.datetime | None,
+    end: dt.datetime | None,
+    before: int,
+    after: int,
+    uids: bool,
+    lang: str,
 ) -> None:
     """Ask a PACS for the scans of the study's patients; a second pull asks only for what is missing.
 
@@ -77,8 +115,17 @@ def pull(
         raise click.UsageError("--from and --to go together, and with --numbers")
     with _opened(site) as (settings, reception):
         dates = (start.date(), end.date()) if start and end else None
-        query = Query(wanted_of_list(numbers, dates)) if numbers else _query_of_landing(site, before, after)
-        _report(_pulled(site, settings, reception, query.wanted), len(query.unused), uids=uids, chinese=lang == "zh")
+        query = (
+            Query(wanted_of_list(numbers, dates))
+            if numbers
+            else _query_of_landing(site, before, after)
+        )
+        _report(
+            _pulled(site, settings, reception, query.wanted),
+            len(query.unused),
+            uids=uids,
+            chinese=lang == "zh",
+        )
 
 
 def _query_of_landing(site: str, before: int, after: int) -> Query:
@@ -98,7 +145,9 @@ def _pulled(site: str, settings: SitePacs, reception: Reception, wanted: list[Wa
     from dagster_project.intake.pacs_pull import pull as pull_from
 
     with _receiving(site, settings, reception) if settings.peer.method == "move" else nullcontext():
-        return pull_from(_archive(settings, reception), reception, wanted, settings.peer.number_digits)
+        return pull_from(
+            _archive(settings, reception), reception, wanted, settings.peer.number_digits
+        )
 
 
 @contextmanager
@@ -122,7 +171,9 @@ def _port_of(site: str) -> Iterator[bool]:
 
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked(find_home().root / f"pacs.{site}.lock", "lakehouse pacs", seconds=0))
+            stack.enter_context(
+                locked(find_home().root / f"pacs.{site}.lock", "lakehouse pacs", seconds=0)
+            )
             ours = True
         except HeldError:
             ours = False
@@ -148,16 +199,24 @@ def _report(done: Pulled, unused: int, *, uids: bool, chinese: bool) -> None:
         f"requested {done.asked}, not received {done.missing}; cells not used {unused}"
     )
     for text, count in sorted(done.passed.items()):
-        click.echo(f"未取：{chinese_reason(text)}：{count}" if chinese else f"not taken: {text}: {count}")
+        click.echo(
+            f"未取：{chinese_reason(text)}：{count}" if chinese else f"not taken: {text}: {count}"
+        )
     for note in done.notes:
         item = note.counted(len(note.uids))
-        click.echo(f"{chinese_item(item)}：{chinese_reason(note.reason)}" if chinese else f"{item}: {note.reason}")
+        click.echo(
+            f"{chinese_item(item)}：{chinese_reason(note.reason)}"
+            if chinese
+            else f"{item}: {note.reason}"
+        )
     for one in done.absent if uids else ():
         click.echo(f"study {one.found.study} series {one.found.series}: {' '.join(one.instances)}")
     if done.stopped:
         raise click.ClickException(f"the pull ended before its end: {done.stopped}")
     if done.missing:
-        raise click.ClickException("some objects were not received; run the pull again, it requests what is missing")
+        raise click.ClickException(
+            "some objects were not received; run the pull again, it requests what is missing"
+        )
 
 
 @contextmanager
@@ -176,7 +235,12 @@ def _opened(site: str) -> Iterator[tuple[SitePacs, Reception]]:
     home = find_home().make()
     try:
         settings = read_settings(home.root / "pacs.toml", site)
-        reception = Reception(_landing(home, site), home.vault / site, keys=session_keys(home), crosswalk=home.crosswalk)
+        reception = Reception(
+            _landing(home, site),
+            home.vault / site,
+            keys=session_keys(home),
+            crosswalk=home.crosswalk,
+        )
         yield settings, reception
     except (PacsError, IntakeError, KeysError) as error:
         raise click.ClickException(str(error)) from None

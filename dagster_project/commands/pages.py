@@ -9,7 +9,11 @@ from dagster_project.lake.locks import home_locked
 
 
 @click.command()
-@click.option("--anew", is_flag=True, help="Write everything from nothing: for a copy that is handed on: its order of rows does not reveal whose data came last.")
+@click.option(
+    "--anew",
+    is_flag=True,
+    help="Write everything from nothing: for a copy that is handed on: its order of rows does not reveal whose data came last.",
+)
 def publish(anew: bool) -> None:
     """Write what analysts open: published/lakehouse.duckdb and published/parquet/latest.
 
@@ -24,7 +28,9 @@ def publish(anew: bool) -> None:
     home, lakehouse = existing_home(), Lakehouse()
     with home_locked(home, "lakehouse publish", waiting=click.echo):
         made = publish_home(lakehouse.lake, home, lakehouse.study, anew=anew)
-    click.echo(f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: {home.published / 'lakehouse.duckdb'}")
+    click.echo(
+        f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: {home.published / 'lakehouse.duckdb'}"
+    )
 
 
 @click.command()

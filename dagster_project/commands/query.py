@@ -20,7 +20,8 @@ from dagster_project.commands.terminal import existing_home
 def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
     """Query the lake, read-only; tables and columns are described in docs/dictionary.md.
 
-    One query at a time; it writes nothing and reads no file. Save its rows with --csv or --json and the shell's `>`.
+    One query at a time; it writes nothing and reads no file. Save its rows with --csv or --json and
+    the shell's `>`.
 
     \b
     Example:
@@ -39,19 +40,34 @@ def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
         with read_lake(home, as_of=as_of) as lake:
             lake.confine()
             result = lake.query(statement)
-            _print_rows([d[0] for d in result.description or []], result.fetchall(), as_csv=as_csv, as_json=as_json)
+            _print_rows(
+                [d[0] for d in result.description or []],
+                result.fetchall(),
+                as_csv=as_csv,
+                as_json=as_json,
+            )
     except LakeError as error:
         raise click.ClickException(str(error)) from None
     except duckdb.Error as error:
         fault = name_fault(str(error))
         if fault:
             raise click.ClickException(str(fault)) from None
-        raise click.ClickException(f'{error}\nTables: lakehouse sql "SHOW TABLES"; columns: lakehouse sql "DESCRIBE scans"') from None
+        raise click.ClickException(
+            f'{error}\nTables: lakehouse sql "SHOW TABLES"; columns: lakehouse sql "DESCRIBE scans"'
+        ) from None
 
 
-def _print_rows(names: list[str], rows: list[tuple[Any, ...]], *, as_csv: bool, as_json: bool) -> None:
+def _print_rows(
+    names: list[str], rows: list[tuple[Any, ...]], *, as_csv: bool, as_json: bool
+) -> None:
     if as_json:
-        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, default=str))
+        click.echo(
+            json.dumps(
+                [dict(zip(names, row, strict=True)) for row in rows],
+                ensure_ascii=False,
+                default=str,
+            )
+        )
     elif as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
     else:

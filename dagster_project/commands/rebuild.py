@@ -35,14 +35,18 @@ def rebuild(table: str | None, site: str | None) -> None:
             click.echo("no data file " + (f"of {table} " if table else "") + "is lost or damaged")
             return
         for damage in damages:
-            CONSOLE.print(escape(f"{damage.table} {damage.site or ''}: a file {damage.what}"), soft_wrap=True)
+            CONSOLE.print(
+                escape(f"{damage.table} {damage.site or ''}: a file {damage.what}"), soft_wrap=True
+            )
         failed = _derive(home, damages)
         _finish(home)
     for line in failed:
         CONSOLE.print(f"[red]failed[/red] {escape(line)}", soft_wrap=True)
     if failed:
         sys.exit(1)
-    click.echo("the rows are back and published; `lakehouse status` says whether anything is left to do")
+    click.echo(
+        "the rows are back and published; `lakehouse status` says whether anything is left to do"
+    )
 
 
 def _let_damaged_go(home: Home, table: str | None, site: str | None) -> list[Damage]:
@@ -52,9 +56,15 @@ def _let_damaged_go(home: Home, table: str | None, site: str | None) -> list[Dam
     from dagster_project.lake.tables import BY_NAME
 
     if table is not None and table not in BY_NAME:
-        raise click.ClickException(f"there is no table {table}; tables are {', '.join(sorted(BY_NAME))}")
+        raise click.ClickException(
+            f"there is no table {table}; tables are {', '.join(sorted(BY_NAME))}"
+        )
     with open_lake(home) as lake:
-        found = [d for d in find_damage(lake, home, every_byte=True) if table in {None, d.table} and (site in {None, d.site} or d.site is None)]
+        found = [
+            d
+            for d in find_damage(lake, home, every_byte=True)
+            if table in {None, d.table} and (site in {None, d.site} or d.site is None)
+        ]
         let_go(lake, found)
     return found
 
@@ -66,9 +76,14 @@ def _derive(home: Home, damages: Iterable[Damage]) -> list[str]:
 
     by_site: dict[str | None, set[str]] = {}
     for damage in damages:
-        by_site.setdefault(damage.site if BY_NAME[damage.table].by_site else None, set()).add(damage.table)
+        by_site.setdefault(damage.site if BY_NAME[damage.table].by_site else None, set()).add(
+            damage.table
+        )
     known = [site for site in home.sites() if site in by_site]
-    parts = [*((site, by_site[site]) for site in known), *([(None, by_site[None])] if None in by_site else [])]
+    parts = [
+        *((site, by_site[site]) for site in known),
+        *([(None, by_site[None])] if None in by_site else []),
+    ]
     return [line for site, tables in parts for line in materialise_tables(home, site, tables)]
 
 

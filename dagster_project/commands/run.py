@@ -53,8 +53,12 @@ GATE_UNJUDGED = "The gate was not judged, since a step failed."
 
 
 @click.command()
-@click.option("--site", multiple=True, help="Only this site's part (may be repeated).  [default: all sites]")
-@click.option("--require-model", is_flag=True, help=f"Exit with {EXIT_GATE_CLOSED} where the gate is closed.")
+@click.option(
+    "--site", multiple=True, help="Only this site's part (may be repeated).  [default: all sites]"
+)
+@click.option(
+    "--require-model", is_flag=True, help=f"Exit with {EXIT_GATE_CLOSED} where the gate is closed."
+)
 def run(site: Sequence[str], require_model: bool) -> None:
     """The whole flow on HOME/landing: sites, cohort, reports, publication.
 
@@ -73,7 +77,9 @@ def run(site: Sequence[str], require_model: bool) -> None:
         return
     unknown = sorted(set(site) - set(home.sites()))
     if unknown:
-        raise click.ClickException(f"{', '.join(unknown)} has neither a landing folder nor a vault; sites are {', '.join(home.sites())}")
+        raise click.ClickException(
+            f"{', '.join(unknown)} has neither a landing folder nor a vault; sites are {', '.join(home.sites())}"
+        )
     refuse_damaged(home)
     outcome = run_flow(home, list(site))
     note_what_was_written(home)
@@ -99,7 +105,8 @@ def run_flow(home: Home, only: Sequence[str], *, leave_out: Sequence[str] = ()) 
     1. Another run in this home is waited for.
     2. Assets of `leave_out` are not made: without `intake` no landing is read, and everything is
        derived from what the vault holds.
-    3. Ctrl-C or SIGTERM ends it after the present transaction; what ended before is saved, and the next run goes on.
+    3. Ctrl-C or SIGTERM ends it after the present transaction; what ended before is saved, and the
+       next run goes on.
 
     Raises
     ------
@@ -136,31 +143,48 @@ class _Done:
     def summary(self) -> str:
         """What is saved, and how to go on."""
         where = f" in {self.where}" if self.where else ""
-        published = "It was published before" if "published" in self.saved else "Nothing was published"
-        return (f"Interrupted{where}. Steps saved: {len(self.saved)}; the one in work begins anew with the next run. "
-                f"{published}: {self.home.published}. Go on with `lakehouse run`.")
+        published = (
+            "It was published before" if "published" in self.saved else "Nothing was published"
+        )
+        return (
+            f"Interrupted{where}. Steps saved: {len(self.saved)}; the one in work begins anew with the next run. "
+            f"{published}: {self.home.published}. Go on with `lakehouse run`."
+        )
 
 
 def _materialised(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     """Assets that a run has written, as Dagster's log has them."""
     from dagster import DagsterEventType
 
-    events = (e.dagster_event for e in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION))
+    events = (
+        e.dagster_event
+        for e in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
+    )
     return [e.asset_key.to_user_string() for e in events if e and e.asset_key]
 
 
 def _instance(home: Home) -> dg.DagsterInstance:
     """Dagster's own storage, without a copy of what is printed.
 
-    The copy is made by processes beside this one, which a Ctrl-C would reach; the log holds every message anyhow.
+    The copy is made by processes beside this one, which a Ctrl-C would reach; the log holds every
+    message anyhow.
     """
     import dagster as dg
 
-    none = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    none = {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
     return dg.DagsterInstance.local_temp(str(home.dagster), overrides={"compute_logs": none})
 
 
-def _run_flow(home: Home, only: Sequence[str], leave_out: Sequence[str], done: _Done, check: Callable[[], None]) -> Flow:
+def _run_flow(
+    home: Home,
+    only: Sequence[str],
+    leave_out: Sequence[str],
+    done: _Done,
+    check: Callable[[], None],
+) -> Flow:
     install_dagster_settings(home)
 
     from dagster_project.definitions import defs
@@ -178,17 +202,28 @@ def _run_flow(home: Home, only: Sequence[str], leave_out: Sequence[str], done: _
             _print_assets(result)
             imaging += _imaging_work(result)
             checks |= _checks(result, site)
-            opened |= any(e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events)
+            opened |= any(
+                e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events
+            )
             for failure in _failures(result):
                 if failure.gate_closed:
                     gate = failure.reason
                 else:
                     failed.append(f"{site or job} {failure.step}: {failure.reason}")
     opened &= not gate
-    CONSOLE.print(f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused.")
-    broken = tuple(sorted((severity, name) for name, severity in checks.items() if severity != PASSED))
+    CONSOLE.print(
+        f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused."
+    )
+    broken = tuple(
+        sorted((severity, name) for name, severity in checks.items() if severity != PASSED)
+    )
     _print_checks(broken, len(checks))
-    _print_end(home, failed, GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED, time.monotonic() - began)
+    _print_end(
+        home,
+        failed,
+        GATE_OPEN if opened else GATE_SHUT if gate else GATE_UNJUDGED,
+        time.monotonic() - began,
+    )
     return Flow(tuple(failed), opened, gate, broken)
 
 
@@ -203,7 +238,11 @@ def _checks(result: dg.ExecuteInProcessResult, site: str | None) -> dict[str, st
 
     A check of a whole table counts as it was last; one that blocks a site counts for that site.
     """
-    found = (e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION")
+    found = (
+        e.asset_check_evaluation_data
+        for e in result.all_events
+        if e.event_type_value == "ASSET_CHECK_EVALUATION"
+    )
     return {_check_name(c, site): PASSED if c.passed else c.severity.value for c in found}
 
 
@@ -235,10 +274,17 @@ def materialise_tables(home: Home, site: str | None, tables: Collection[str]) ->
         if site:
             instance.add_dynamic_partitions("site", [site])
         job = defs.resolve_job_def("site" if site else "cohort")
-        keys = [key for key in job.asset_layer.executable_asset_keys if key.to_user_string() in tables]
+        keys = [
+            key for key in job.asset_layer.executable_asset_keys if key.to_user_string() in tables
+        ]
         result = job.execute_in_process(
-            instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=keys,
-            tags=process_tags())
+            instance=instance,
+            partition_key=site,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {}}},
+            asset_selection=keys,
+            tags=process_tags(),
+        )
         _print_assets(result)
         failures = list(_failures(result))
     return [f"{site or 'cohort'} {f.step}: {f.reason}" for f in failures if not f.gate_closed]
@@ -281,14 +327,33 @@ def install_dagster_settings(home: Home) -> None:
 
 
 def _execute(
-    defs: dg.Definitions, instance: dg.DagsterInstance, run_id: str, job: str, site: str | None, leave_out: Sequence[str],
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    run_id: str,
+    job: str,
+    site: str | None,
+    leave_out: Sequence[str],
 ) -> dg.ExecuteInProcessResult:
     CONSOLE.rule(f"[bold]{job}[/bold]{' ' + site if site else ''}", align="left")
     resolved = defs.resolve_job_def(job)
-    chosen = [key for key in resolved.asset_layer.executable_asset_keys if key.to_user_string() not in leave_out] if leave_out else None
+    chosen = (
+        [
+            key
+            for key in resolved.asset_layer.executable_asset_keys
+            if key.to_user_string() not in leave_out
+        ]
+        if leave_out
+        else None
+    )
     return resolved.execute_in_process(
-        run_id=run_id, instance=instance, partition_key=site, raise_on_error=False, run_config={"loggers": {"console": {}}}, asset_selection=chosen,
-        tags=process_tags())
+        run_id=run_id,
+        instance=instance,
+        partition_key=site,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {}}},
+        asset_selection=chosen,
+        tags=process_tags(),
+    )
 
 
 def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
@@ -301,18 +366,47 @@ def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
 
 
 def _print_assets(result: dg.ExecuteInProcessResult) -> None:
-    seconds = {e.step_key: e.step_success_data.duration_ms / 1000 for e in result.all_events if e.is_step_success}
-    table = Table("asset", "rows", "computed", "reused", "removed", "refused", "seconds", box=None, header_style="dim", pad_edge=False)
+    seconds = {
+        e.step_key: e.step_success_data.duration_ms / 1000
+        for e in result.all_events
+        if e.is_step_success
+    }
+    table = Table(
+        "asset",
+        "rows",
+        "computed",
+        "reused",
+        "removed",
+        "refused",
+        "seconds",
+        box=None,
+        header_style="dim",
+        pad_edge=False,
+    )
     for event in result.get_asset_materialization_events():
         metadata = {k: getattr(v, "value", v) for k, v in event.materialization.metadata.items()}
         name = event.asset_key.to_user_string() if event.asset_key else ""
-        figures = [metadata.get(k) for k in ("dagster/row_count", "computed", "reused", "removed", "refused")]
-        table.add_row(name, *("" if f is None else str(f) for f in figures), f"{seconds.get(event.step_key, 0):.1f}")
+        figures = [
+            metadata.get(k)
+            for k in ("dagster/row_count", "computed", "reused", "removed", "refused")
+        ]
+        table.add_row(
+            name,
+            *("" if f is None else str(f) for f in figures),
+            f"{seconds.get(event.step_key, 0):.1f}",
+        )
     CONSOLE.print(table)
-    failed = [e.asset_check_evaluation_data for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION"]
+    failed = [
+        e.asset_check_evaluation_data
+        for e in result.all_events
+        if e.event_type_value == "ASSET_CHECK_EVALUATION"
+    ]
     for check in (c for c in failed if not c.passed):
         colour = "red" if check.severity.value == "ERROR" else "yellow"
-        CONSOLE.print(f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}", soft_wrap=True)
+        CONSOLE.print(
+            f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}",
+            soft_wrap=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -340,7 +434,11 @@ def _find_failures(result: dg.ExecuteInProcessResult) -> Iterator[_Failed]:
         data = event.step_failure_data
         own = data.user_failure_data
         reason = own.description if own and own.description else _reason(data.error)
-        yield _Failed(str(event.step_key), reason, gate_closed=own is not None and is_gate_closed(own.metadata))
+        yield _Failed(
+            str(event.step_key),
+            reason,
+            gate_closed=own is not None and is_gate_closed(own.metadata),
+        )
     if not (steps or result.success):
         ends = [e.job_failure_data.error for e in result.all_events if e.is_job_failure]
         yield _Failed("did not start", _reason(ends[0] if ends else None))
@@ -363,6 +461,10 @@ def _print_end(home: Home, failed: list[str], gate: str, seconds: float) -> None
     CONSOLE.print(f"{gate} {seconds:.0f} s.")
     for line in failed:
         CONSOLE.print(f"[red]failed[/red] {escape(line)}")
-    where = (("pages", home.reports / "index.html"), ("analysts", home.published / "lakehouse.duckdb"), ("models", home.mlflow))
+    where = (
+        ("pages", home.reports / "index.html"),
+        ("analysts", home.published / "lakehouse.duckdb"),
+        ("models", home.mlflow),
+    )
     for what, path in where:
         CONSOLE.print(f"  {what:9} {path}", soft_wrap=True)

@@ -11,10 +11,26 @@ from dagster_project.lake.home import Home, find_home
 
 
 @click.command()
-@click.option("--plan", type=click.Choice(["demo", "tiny"]), default="demo", show_default=True, help="Size of the cohort.")
+@click.option(
+    "--plan",
+    type=click.Choice(["demo", "tiny"]),
+    default="demo",
+    show_default=True,
+    help="Size of the cohort.",
+)
 @click.option("--seed", type=int, default=None, help="Another seed gives other patients.")
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=None, help="Landing folder.  [default: HOME/landing]")
-@click.option("--truth", type=click.Path(file_okay=False, path_type=Path), default=None, help="Where the truth goes, outside the landing.  [default: HOME/truth]")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Landing folder.  [default: HOME/landing]",
+)
+@click.option(
+    "--truth",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Where the truth goes, outside the landing.  [default: HOME/truth]",
+)
 def simulate(plan: str, seed: int | None, into: Path | None, truth: Path | None) -> None:
     """Write a synthetic landing with known truth, kept apart from it.
 
@@ -25,7 +41,9 @@ def simulate(plan: str, seed: int | None, into: Path | None, truth: Path | None)
     simulate_landing(find_home().make(), plan, seed, into, truth)
 
 
-def simulate_landing(home: Home, plan: str, seed: int | None, into: Path | None, truth: Path | None) -> None:
+def simulate_landing(
+    home: Home, plan: str, seed: int | None, into: Path | None, truth: Path | None
+) -> None:
     """Write a synthetic landing and say where its truth is."""
     from dataclasses import replace
 
@@ -39,5 +57,13 @@ def simulate_landing(home: Home, plan: str, seed: int | None, into: Path | None,
     landing, known = into or home.landing, truth or home.root / "truth"
     with Progress(transient=True) as bar:
         task = bar.add_task("scans simulated", total=None)
-        simulate_cohort(landing, known, chosen, progress=lambda done, total: bar.update(task, completed=done, total=total))
-    CONSOLE.print(f"Synthetic landing in {landing}; its truth, which no asset reads, in {known}", soft_wrap=True)
+        simulate_cohort(
+            landing,
+            known,
+            chosen,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    CONSOLE.print(
+        f"Synthetic landing in {landing}; its truth, which no asset reads, in {known}",
+        soft_wrap=True,
+    )

@@ -23,7 +23,12 @@ def site() -> None:
 
 @site.command()
 @click.argument("code", metavar="SITE")
-@click.option("--purpose", default="site left the study", show_default=True, help="Why; it stands in the audit.")
+@click.option(
+    "--purpose",
+    default="site left the study",
+    show_default=True,
+    help="Why; it stands in the audit.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(code: str, purpose: str, yes: bool) -> None:
     """Take a site out of vault, crosswalk, tables, snapshots, publications, pages and histories; models that were trained on it are marked.
@@ -36,12 +41,19 @@ def remove(code: str, purpose: str, yes: bool) -> None:
     """
     home = existing_home()
     begun, known = pending(home), [*home.sites(), *home.former_sites()]
-    if (begun is None or begun.who != code) and (not (home.vault / code).is_dir() or code not in known):
+    if (begun is None or begun.who != code) and (
+        not (home.vault / code).is_dir() or code not in known
+    ):
         raise click.ClickException(f"there is no vault of that site; sites are {', '.join(known)}")
     if (home.landing / code).exists():
-        raise click.ClickException(f"landing/{code} is still there, and the next run would take it in again; move it away first")
+        raise click.ClickException(
+            f"landing/{code} is still there, and the next run would take it in again; move it away first"
+        )
     if not yes:
-        click.confirm(f"Everything of {code} and of its patients is deleted, and every earlier snapshot of the lake expires. Go on?", abort=True)
+        click.confirm(
+            f"Everything of {code} and of its patients is deleted, and every earlier snapshot of the lake expires. Go on?",
+            abort=True,
+        )
     with whole(home, "lakehouse site remove"):
         before = complete_pending(home)
         left = [] if before is not None and before.who == code else remove_site(home, code, purpose)
@@ -49,7 +61,9 @@ def remove(code: str, purpose: str, yes: bool) -> None:
         CONSOLE.print(f"[red]a trace is left[/red] in {name}", soft_wrap=True)
     if left:
         sys.exit(1)
-    CONSOLE.print(f"Nothing of {code} is left in this home but the line of the audit. Still to do by hand: backups, and copies that analysts have made.")
+    CONSOLE.print(
+        f"Nothing of {code} is left in this home but the line of the audit. Still to do by hand: backups, and copies that analysts have made."
+    )
 
 
 def remove_site(home: Home, code: str, purpose: str) -> list[str]:
@@ -64,7 +78,11 @@ def remove_site(home: Home, code: str, purpose: str) -> list[str]:
 
     lakehouse = Lakehouse(root=str(home.root))
     patients = tuple(patients_of(home.crosswalk, code))
-    runs = sorted({run for patient in patients for run in withdrawal.find_marked_runs(lakehouse, patient)})
+    runs = sorted(
+        {run for patient in patients for run in withdrawal.find_marked_runs(lakehouse, patient)}
+    )
     left = begin(home, Leaving(code, code, purpose, patients, patients, tuple(runs)))
-    CONSOLE.print(f"{len(patients)} patients; {len(runs)} models were trained on them and are marked.")
+    CONSOLE.print(
+        f"{len(patients)} patients; {len(runs)} models were trained on them and are marked."
+    )
     return left

@@ -163,10 +163,27 @@ ZH = {
 
 @click.command()
 @click.option("--site", help="Only this site.  [default: all sites]")
-@click.option("--lang", type=click.Choice(LANGUAGES), default="en", show_default=True, envvar="LAKEHOUSE_LANG", help="Language of the output.")
-@click.option("--all", "every", is_flag=True, help="List every refused item, however many share a reason.")
-@click.option("--files", is_flag=True, help="Name refused files by their path in landing/, on this screen only: a name may be a person's.")
-@click.option("--verify", is_flag=True, help="Read every data file of the lake and compare it with what was written.")
+@click.option(
+    "--lang",
+    type=click.Choice(LANGUAGES),
+    default="en",
+    show_default=True,
+    envvar="LAKEHOUSE_LANG",
+    help="Language of the output.",
+)
+@click.option(
+    "--all", "every", is_flag=True, help="List every refused item, however many share a reason."
+)
+@click.option(
+    "--files",
+    is_flag=True,
+    help="Name refused files by their path in landing/, on this screen only: a name may be a person's.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Read every data file of the lake and compare it with what was written.",
+)
 def status(site: str | None, lang: str, every: bool, files: bool, verify: bool) -> None:
     """What is in, damaged, refused (file, row, column, why), open for arbitration; the gate, and why.
 
@@ -176,7 +193,9 @@ def status(site: str | None, lang: str, every: bool, files: bool, verify: bool) 
     """
     home = existing_home()
     if site is not None and site not in home.sites():
-        raise click.ClickException(f"there is no site of that code; sites are {', '.join(home.sites())}")
+        raise click.ClickException(
+            f"there is no site of that code; sites are {', '.join(home.sites())}"
+        )
     show_status(home, site=site, lang=lang, every=every, files=files, verify=verify)
 
 
@@ -278,11 +297,14 @@ def _print_audit(home: Home, words: Words, sites: list[str]) -> None:
         return
     rows = [
         (site, words(what), element, n, where)
-        for site, findings in found.items() for what, element, n, where in summarise(findings)
+        for site, findings in found.items()
+        for what, element, n, where in summarise(findings)
     ]
     words.table("Audit of the vault", ["site", "finding", "element", "files", "first file"], rows)
     named = ", ".join(found)
-    follows = " ".join(words(text) for text in advice(f for findings in found.values() for f in findings))
+    follows = " ".join(
+        words(text) for text in advice(f for findings in found.values() for f in findings)
+    )
     text = f"{words('site blocked')}: {named}. {follows}"
     CONSOLE.print(f"[red]{escape(text)}[/red]", soft_wrap=True)
 
@@ -290,7 +312,9 @@ def _print_audit(home: Home, words: Words, sites: list[str]) -> None:
 def _rows_by_site(lake: Lake, sites: list[str]) -> list[tuple[str, ...]]:
     rows = []
     for table in (t for t in TABLES if "site" in t.names):
-        counts = dict(lake.query(f'SELECT site, count(*) FROM "{table.name}" GROUP BY site').fetchall())
+        counts = dict(
+            lake.query(f'SELECT site, count(*) FROM "{table.name}" GROUP BY site').fetchall()
+        )
         rows.append((table.name, *(str(counts.get(site, 0)) for site in sites)))
     return rows
 
@@ -301,7 +325,11 @@ def _delivery(home: Home, site: str) -> str:
     taken = home.taken_in(site)
     if not taken:
         return "new: run `lakehouse run`"
-    return "taken in" if taken == home.delivery(site) else "changed since the last run: run `lakehouse run`"
+    return (
+        "taken in"
+        if taken == home.delivery(site)
+        else "changed since the last run: run `lakehouse run`"
+    )
 
 
 def _print_refused(
@@ -310,7 +338,9 @@ def _print_refused(
     """Each refusal by place, under its site, stage and reason; with file paths where a landing is given."""
     found = lake.query(
         "SELECT site, stage, reason, list(item ORDER BY item) FROM quarantine WHERE site = coalesce(?, site) "
-        "GROUP BY ALL ORDER BY site, stage, count(*) DESC, reason", [site]).fetchall()
+        "GROUP BY ALL ORDER BY site, stage, count(*) DESC, reason",
+        [site],
+    ).fetchall()
     total = sum(len(items) for *_, items in found)
     count = words("{0} items", total) if total else words("none")
     CONSOLE.print(f"\n[bold]{words('Refused')}[/bold]: {count}")
@@ -339,13 +369,16 @@ def _print_reconciliation(lake: Lake, words: Words, site: str | None) -> None:
     """Counts of patients with only a row or only images; by name those with a nearly equal number."""
     counts = lake.query(
         "SELECT site, replace(finding, '_', ' '), count(DISTINCT (patient, item)) FROM reconciliation "
-        "WHERE site = coalesce(?, site) GROUP BY ALL ORDER BY ALL", [site]).fetchall()
+        "WHERE site = coalesce(?, site) GROUP BY ALL ORDER BY ALL",
+        [site],
+    ).fetchall()
     rows = [(at, words(finding), n) for at, finding, n in counts]
     words.table("Rows and images", ["site", "finding", "patients"], rows)
     questions = lake.query(
         "SELECT site, CASE WHEN patient = '*' THEN item ELSE patient END, question FROM reconciliation "
         "WHERE (other_patient <> '*' OR patient = '*') AND site = coalesce(?, site) ORDER BY ALL",
-        [site]).fetchall()
+        [site],
+    ).fetchall()
     rows = [(at, words.item(who), words.reason(question)) for at, who, question in questions]
     words.table("Same patient?", ["site", "patient or place", "question"], rows)
 
@@ -353,26 +386,46 @@ def _print_reconciliation(lake: Lake, words: Words, site: str | None) -> None:
 def _print_arbitration(lake: Lake, words: Words, site: str | None) -> None:
     cases = lake.query(
         "SELECT site, patient, triggers FROM arbitrations WHERE status = 'open' "
-        "AND site = coalesce(?, site) ORDER BY site, patient", [site]).fetchall()
-    rows = [(at, patient, "; ".join(map(words.reason, triggers))) for at, patient, triggers in cases]
+        "AND site = coalesce(?, site) ORDER BY site, patient",
+        [site],
+    ).fetchall()
+    rows = [
+        (at, patient, "; ".join(map(words.reason, triggers))) for at, patient, triggers in cases
+    ]
     words.table("Open for arbitration", ["site", "patient", "why"], rows)
 
 
 def _print_gate(lake: Lake, words: Words) -> None:
     verdicts: list[tuple[Any, ...]] = lake.query(
         'SELECT rule, scope, figure, "limit", verdict, detail, protocol_digest FROM quality_verdicts '
-        "WHERE kind = 'cohort' ORDER BY ALL").fetchall()
+        "WHERE kind = 'cohort' ORDER BY ALL"
+    ).fetchall()
     closed, study = [v[:6] for v in verdicts if v[4] in CLOSING], load_study()
     held = "closed" if closed else "open"
     other = any(v[6] != study.digest for v in verdicts)
-    state = "judged by another protocol: lakehouse run" if other else held if verdicts else "not judged yet"
+    state = (
+        "judged by another protocol: lakehouse run"
+        if other
+        else held
+        if verdicts
+        else "not judged yet"
+    )
     CONSOLE.print(f"\n[bold]{words('Gate')}[/bold] {words(state)}")
     for amendment in study.amendments:
-        CONSOLE.print(f"{words('Looser than registered')}: {escape(amendment.words())}", soft_wrap=True)
+        CONSOLE.print(
+            f"{words('Looser than registered')}: {escape(amendment.words())}", soft_wrap=True
+        )
     if closed:
         _print_earlier(lake, words)
         rows = [
-            (words.code(rule), words.code(scope), figure, limit, words.code(verdict), words.reason(detail))
+            (
+                words.code(rule),
+                words.code(scope),
+                figure,
+                limit,
+                words.code(verdict),
+                words.reason(detail),
+            )
             for rule, scope, figure, limit, verdict, detail in closed
         ]
         words.table("Why", ["rule", "scope", "figure", "limit", "verdict", "detail"], rows)
@@ -380,7 +433,9 @@ def _print_gate(lake: Lake, words: Words) -> None:
 
 def _print_earlier(lake: Lake, words: Words) -> None:
     """What remains behind a closed gate from the last night on which it was open."""
-    snapshot, cohort = lake.query("SELECT max(snapshot), count(*) FROM training_cohort").fetchall()[0]
+    snapshot, cohort = lake.query("SELECT max(snapshot), count(*) FROM training_cohort").fetchall()[
+        0
+    ]
     (predicted,) = lake.query("SELECT count(*) FROM predictions").fetchall()[0]
     if cohort or predicted:
         CONSOLE.print(words(EARLIER, predicted, snapshot), soft_wrap=True)

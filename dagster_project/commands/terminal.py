@@ -16,40 +16,53 @@ from dagster_project.lake.home import Home, find_home, listed_sites
 CONSOLE = Console(highlight=False)
 
 
-def print_table(title: str, columns: list[str], rows: Sequence[Sequence[Any]], *, nothing: str = "none") -> None:
+def print_table(
+    title: str, columns: list[str], rows: Sequence[Sequence[Any]], *, nothing: str = "none"
+) -> None:
     """Print a table under its title; numbers in four figures, nothing for NULL."""
     CONSOLE.print(f"\n[bold]{title}[/bold]{'' if rows else f': {nothing}'}")
     if rows:
         table = Table(*columns, box=None, header_style="dim", pad_edge=False)
         for row in rows:
-            table.add_row(*("" if v is None else f"{v:.4g}" if isinstance(v, float) else escape(str(v)) for v in row))
+            table.add_row(
+                *(
+                    "" if v is None else f"{v:.4g}" if isinstance(v, float) else escape(str(v))
+                    for v in row
+                )
+            )
         CONSOLE.print(table)
 
 
 UNKNOWN_FOLDERS = (
     "{folders} folders and {files} files that lie in landing/ belong to no site and were not read: a site's folder is "
     "named by its code, 2 to 8 characters, capital letters first, then at most two digits (BJCH), once; rename each, or move it into its site's folder. "
-    "They are not named here, since a folder's name may be a person's: ls {landing}")
+    "They are not named here, since a folder's name may be a person's: ls {landing}"
+)
 UNKNOWN_FOLDERS_ZH = (
     "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取：中心文件夹须以中心代码命名"
     "（2–8 位，大写字母在前，末尾至多两位数字，如 BJCH），且只有一个；请改名，或移入所属中心的文件夹。"
-    "文件夹名可能含患者姓名，此处不显示：ls {landing}")
+    "文件夹名可能含患者姓名，此处不显示：ls {landing}"
+)
 
 
 NOT_LISTED = (
     "{folders} folders and {files} files that lie in landing/ belong to no site and were not read: a site's folder is "
     "named by a code that the protocol lists ([study] sites: {codes}), once; rename each, or have the site listed in study.toml. "
-    "They are not named here, since a folder's name may be a person's: ls {landing}")
+    "They are not named here, since a folder's name may be a person's: ls {landing}"
+)
 NOT_LISTED_ZH = (
     "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取：中心文件夹须以研究方案所列的中心代码命名"
     "（[study] sites：{codes}），且只有一个；请改名，或在 study.toml 中登记该中心。"
-    "文件夹名可能含患者姓名，此处不显示：ls {landing}")
+    "文件夹名可能含患者姓名，此处不显示：ls {landing}"
+)
 FORMER = (
     "{codes}: taken in before, and not among the sites that the protocol lists ([study] sites). Nothing is taken in or computed for it, and its rows remain "
-    "as they were; list it, or take it out with `lakehouse site remove`")
+    "as they were; list it, or take it out with `lakehouse site remove`"
+)
 FORMER_ZH = (
     "{codes}：曾经接收，但不在研究方案所列的中心之内（[study] sites）。不再接收或计算，已有数据保持不变；"
-    "请在 study.toml 中登记，或用 `lakehouse site remove` 移除")
+    "请在 study.toml 中登记，或用 `lakehouse site remove` 移除"
+)
 
 
 def print_unknown_folders(home: Home, lang: str = "en") -> None:
@@ -57,8 +70,14 @@ def print_unknown_folders(home: Home, lang: str = "en") -> None:
     folders, files = home.strangers()
     listed, chinese = sorted(listed_sites()), lang == "zh"
     if folders or files:
-        anybody, only = (UNKNOWN_FOLDERS_ZH, NOT_LISTED_ZH) if chinese else (UNKNOWN_FOLDERS, NOT_LISTED)
-        _warn((only if listed else anybody).format(folders=folders, files=files, landing=home.landing, codes=", ".join(listed)))
+        anybody, only = (
+            (UNKNOWN_FOLDERS_ZH, NOT_LISTED_ZH) if chinese else (UNKNOWN_FOLDERS, NOT_LISTED)
+        )
+        _warn(
+            (only if listed else anybody).format(
+                folders=folders, files=files, landing=home.landing, codes=", ".join(listed)
+            )
+        )
     if former := home.former_sites():
         _warn((FORMER_ZH if chinese else FORMER).format(codes=", ".join(former)))
 
@@ -82,5 +101,7 @@ def existing_home() -> Home:
     """
     home = find_home()
     if not has_lake(home):
-        raise click.ClickException(f"there is no lake in {home.root}; make one with `lakehouse run`, or name its folder with --home")
+        raise click.ClickException(
+            f"there is no lake in {home.root}; make one with `lakehouse run`, or name its folder with --home"
+        )
     return home

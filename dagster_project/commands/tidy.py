@@ -12,11 +12,18 @@ KEPT_DAYS = 180
 
 
 @click.command()
-@click.option("--days", type=click.IntRange(min=1), default=KEPT_DAYS, show_default=True, help="Keep every snapshot of so many days.")
+@click.option(
+    "--days",
+    type=click.IntRange(min=1),
+    default=KEPT_DAYS,
+    show_default=True,
+    help="Keep every snapshot of so many days.",
+)
 def tidy(days: int) -> None:
     """Let old snapshots expire, merge small files and delete what no snapshot needs.
 
-    Snapshots that a model was trained on or that are published stay, however old. Files go a day after their snapshot.
+    Snapshots that a model was trained on or that are published stay, however old. Files go a day
+    after their snapshot.
 
     \b
     Example:
@@ -28,7 +35,10 @@ def tidy(days: int) -> None:
 
     home = existing_home()
     with home_locked(home, "lakehouse tidy", waiting=click.echo), open_lake(home) as lake:
-        named = {*lake.read(MODEL_RUNS.name)["snapshot"].to_list(), *published_snapshots(home.published)}
+        named = {
+            *lake.read(MODEL_RUNS.name)["snapshot"].to_list(),
+            *published_snapshots(home.published),
+        }
         expired = lake.tidy(days=days, kept=named)
         left = len(lake.query("SELECT snapshot_id FROM lake.snapshots()").fetchall())
     click.echo(f"snapshots expired: {expired}; left: {left}")

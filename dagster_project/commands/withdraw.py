@@ -18,7 +18,12 @@ MARKED = (
 
 @click.command()
 @click.argument("pseudonym")
-@click.option("--purpose", default="consent withdrawn", show_default=True, help="Why; it stands in the audit, without the pseudonym.")
+@click.option(
+    "--purpose",
+    default="consent withdrawn",
+    show_default=True,
+    help="Why; it stands in the audit, without the pseudonym.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
     """Take a patient out of vault, tables, snapshots, publications, pages and histories; models that were trained on the patient are marked.
@@ -34,7 +39,10 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
 
     home = existing_home()
     if not yes:
-        click.confirm(f"Everything of {pseudonym} is deleted, and every earlier snapshot of the lake expires. Go on?", abort=True)
+        click.confirm(
+            f"Everything of {pseudonym} is deleted, and every earlier snapshot of the lake expires. Go on?",
+            abort=True,
+        )
     try:
         with whole(home, "lakehouse withdraw"):
             before = complete_pending(home)
@@ -46,7 +54,9 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
         CONSOLE.print(f"[red]a trace is left[/red] in {name}", soft_wrap=True)
     if left:
         sys.exit(1)
-    CONSOLE.print("Nothing of the patient is left in this home. Still to do by hand: the landing folder, backups, and copies that analysts have made.")
+    CONSOLE.print(
+        "Nothing of the patient is left in this home. Still to do by hand: the landing folder, backups, and copies that analysts have made."
+    )
 
 
 def withdraw_patient(home: Home, pseudonym: str, purpose: str) -> list[str]:
@@ -61,9 +71,24 @@ def withdraw_patient(home: Home, pseudonym: str, purpose: str) -> list[str]:
 
     lakehouse = Lakehouse(root=str(home.root))
     mark = mark_of(home.crosswalk, pseudonym)
-    traces, runs = withdrawal.find_traces(lakehouse, pseudonym), withdrawal.find_marked_runs(lakehouse, pseudonym)
+    traces, runs = (
+        withdrawal.find_traces(lakehouse, pseudonym),
+        withdrawal.find_marked_runs(lakehouse, pseudonym),
+    )
     pictures = withdrawal.find_pictures(lakehouse, pseudonym)
-    left = begin(home, Leaving(
-        pseudonym, mark, purpose, (pseudonym,), tuple(sorted(traces)), tuple(runs), tuple(sorted(pictures))))
-    CONSOLE.print(f"{len(runs)} {MARKED}" if runs else "No model was trained on the patient.", soft_wrap=True)
+    left = begin(
+        home,
+        Leaving(
+            pseudonym,
+            mark,
+            purpose,
+            (pseudonym,),
+            tuple(sorted(traces)),
+            tuple(runs),
+            tuple(sorted(pictures)),
+        ),
+    )
+    CONSOLE.print(
+        f"{len(runs)} {MARKED}" if runs else "No model was trained on the patient.", soft_wrap=True
+    )
     return left

@@ -42,10 +42,12 @@ EXPOSURE = ("XRayTubeCurrent", "Exposure", "ExposureTime", "CTDIvol")
 SEVERAL_VOLUMES = "several volumes in one series, told apart by {}; send each as its own series"
 NONE_SPANS = (
     "acquisitions overlap with different images and none spans the scan, {}; "
-    "send each as its own series")
+    "send each as its own series"
+)
 SEVERAL_IMAGES = (
     "different images at one position, (0020,0032) ImagePositionPatient, and nothing tells which were "
-    "acquired together; send each acquisition as its own series, as the scanner made it")
+    "acquired together; send each acquisition as its own series, as the scanner made it"
+)
 MIXED = "slices differ in {}: several reconstructions in one series; send each as its own series"
 ALTERNATES = "slices alternate in {}: two acquisitions in one series; send each as its own series"
 NOISE = "the noise of the pixels"
@@ -100,8 +102,12 @@ def choose_volume(slices: Sequence[Slice], normal: Floats) -> Chosen:
     volume = _by_position([s for group in used for s in group], normal)
     _refuse_mixture(volume)
     inside = {s.uid for s in volume}
-    return Chosen(volume, len(slices) - len(volume), sum(map(len, repeats)),
-                  frozenset(inside | {copy.uid for copy, of in copies if of.uid in inside}))
+    return Chosen(
+        volume,
+        len(slices) - len(volume),
+        sum(map(len, repeats)),
+        frozenset(inside | {copy.uid for copy, of in copies if of.uid in inside}),
+    )
 
 
 def _heights(slices: Sequence[Slice], normal: Floats) -> Floats:
@@ -216,7 +222,8 @@ def _runs(acquired: Sequence[Slice], normal: Floats) -> list[list[Slice]]:
     ways = [*np.where(np.abs(steps) > DUPLICATE_MM, np.sign(steps), 0.0)]
     runs, way = [[acquired[0]]], 0.0
     for k, one in enumerate(acquired[1:]):
-        # The first step of a run is no way yet where the next one turns: a lone slice before a scan.
+        # The first step of a run is no way yet where the next one turns: a lone slice before a
+        # scan.
         follows = ways[k] == way if way else ways[k] == ways[min(k + 1, len(ways) - 1)]
         way = ways[k] if follows else 0.0
         if not way:

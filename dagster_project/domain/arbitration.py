@@ -36,22 +36,29 @@ class Case:
 
 
 def derive_arbitrations(
-    pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: pl.DataFrame, decisions: pl.DataFrame, rules: Mapping[str, Any],
+    pairs: pl.DataFrame,
+    agreement: pl.DataFrame,
+    reader_responses: pl.DataFrame,
+    decisions: pl.DataFrame,
+    rules: Mapping[str, Any],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """ARBITRATIONS, one row per patient whose reads differ, and rows of QUARANTINE for decisions that do not count.
 
-    A case is a patient; triggers (RULES C, named with visit and lesion, never with a reader, so that the list stays blinded):
+    A case is a patient; triggers (RULES C, named with visit and lesion, never with a reader, so
+    that the list stays blinded):
 
     1. `response`: the overall response differs at a visit that both readers graded.
     2. `progression_date`: the first visit with PD differs, or only one reader has one.
     3. `best_response`: the best overall response up to the first PD differs.
     4. `new_lesion`: only one reader has a new lesion at a visit.
-    5. `target_sum`: the sums of target diameters differ by more than the larger of `sum_difference_mm` and
-       `sum_difference_ratio` of their mean.
+    5. `target_sum`: the sums of target diameters differ by more than the larger of
+       `sum_difference_mm` and `sum_difference_ratio` of their mean.
     6. `dice`: the Dice of a lesion's two masks is below `dice_arbitrate`.
 
-    A decision settles a case where the endorsed reader is one of the two, the arbiter is named and has read nothing of the patient, and both reads of
-    every visit that a trigger names were locked when it was made; the latest of several valid ones counts, those before it stay on record as superseded. Every other decision is refused, and the case stays open.
+    A decision settles a case where the endorsed reader is one of the two, the arbiter is named and
+    has read nothing of the patient, and both reads of every visit that a trigger names were locked
+    when it was made; the latest of several valid ones counts, those before it stay on record as
+    superseded. Every other decision is refused, and the case stays open.
 
     Parameters
     ----------
@@ -69,20 +76,35 @@ def derive_arbitrations(
     cases = find_cases(pairs, agreement, reader_responses, rules)
     refused: list[dict[str, Any]] = []
     valid: dict[Patient, Row] = {}
-    for decision in sorted(decisions.iter_rows(named=True), key=lambda d: (d["site"], str(d["decided_at"] or ""), d["row_number"])):
+    for decision in sorted(
+        decisions.iter_rows(named=True),
+        key=lambda d: (d["site"], str(d["decided_at"] or ""), d["row_number"]),
+    ):
         patient = (decision["site"], decision["patient"])
         reason = _why_invalid(decision, cases.get(patient))
         if reason is None and patient in valid:
-            refused.append(_refusal(valid[patient], "superseded by a later decision on the same case; remove the row that does not hold"))
+            refused.append(
+                _refusal(
+                    valid[patient],
+                    "superseded by a later decision on the same case; remove the row that does not hold",
+                )
+            )
         if reason is None:
             valid[patient] = decision
         else:
             refused.append(_refusal(decision, reason))
     rows = [_row(case, valid.get(patient)) for patient, case in cases.items()]
-    return pl.DataFrame(rows, schema=polars_schema(ARBITRATIONS)), pl.DataFrame(refused, schema=polars_schema(QUARANTINE))
+    return pl.DataFrame(rows, schema=polars_schema(ARBITRATIONS)), pl.DataFrame(
+        refused, schema=polars_schema(QUARANTINE)
+    )
 
 
-def find_cases(pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: pl.DataFrame, rules: Mapping[str, Any]) -> dict[Patient, Case]:
+def find_cases(
+    pairs: pl.DataFrame,
+    agreement: pl.DataFrame,
+    reader_responses: pl.DataFrame,
+    rules: Mapping[str, Any],
+) -> dict[Patient, Case]:
     """Patients with at least one trigger, by site and patient."""
     readers, paired = _readers(pairs, reader_responses), _grouped(pairs.iter_rows(named=True))
     lesions = _grouped(agreement.filter(scope="lesion").iter_rows(named=True))
@@ -90,14 +112,27 @@ def find_cases(pairs: pl.DataFrame, agreement: pl.DataFrame, reader_responses: p
     cases = {}
     for patient in sorted(readers):
         compared = _two_reads(responses.get(patient, []), readers[patient])
-        triggers = _response_triggers(compared, rules) + _dice_triggers(lesions.get(patient, []), rules["dice_arbitrate"])
+        triggers = _response_triggers(compared, rules) + _dice_triggers(
+            lesions.get(patient, []), rules["dice_arbitrate"]
+        )
         if triggers:
             own = lesions.get(patient, [])
             simulated = any(r["simulated"] for r in [*own, *responses.get(patient, [])])
             pairs_of = paired.get(patient, [])
-            everybody = {*readers[patient], *(r["evaluator"] for r in responses.get(patient, [])), *(n for p in pairs_of for n in p["readers"])}
+            everybody = {
+                *readers[patient],
+                *(r["evaluator"] for r in responses.get(patient, [])),
+                *(n for p in pairs_of for n in p["readers"]),
+            }
             cases[patient] = Case(
-                patient, readers[patient], tuple(triggers), max(1, len(own)), simulated, _locked_at(pairs_of, triggers), frozenset(everybody))
+                patient,
+                readers[patient],
+                tuple(triggers),
+                max(1, len(own)),
+                simulated,
+                _locked_at(pairs_of, triggers),
+                frozenset(everybody),
+            )
     return cases
 
 
@@ -113,7 +148,10 @@ def _readers(pairs: pl.DataFrame, reader_responses: pl.DataFrame) -> dict[Patien
     for row in reader_responses.iter_rows(named=True):
         evaluators[row["site"], row["patient"]].add(row["evaluator"])
     apart = {patient: sorted(names) for patient, names in evaluators.items() if len(names) > 1}
-    shared = {(p["site"], p["patient"]): (p["reader_a"], p["reader_b"]) for p in pairs.iter_rows(named=True)}
+    shared = {
+        (p["site"], p["patient"]): (p["reader_a"], p["reader_b"])
+        for p in pairs.iter_rows(named=True)
+    }
     return {patient: (names[0], names[1]) for patient, names in apart.items()} | shared
 
 
@@ -129,9 +167,15 @@ Reads = tuple[dict[str, Row], dict[str, Row]]
 
 def _two_reads(responses: Iterable[Row], readers: tuple[str, str]) -> Reads:
     """Responses of the two readers by visit, in the order of the visits, as far as both graded them."""
-    ordered = sorted(responses, key=lambda r: (r["scan_date"] is None, str(r["scan_date"]), r["visit"]))
-    first, second = ({r["visit"]: r for r in ordered if r["evaluator"] == reader} for reader in readers)
-    return {v: r for v, r in first.items() if v in second}, {v: second[v] for v in first if v in second}
+    ordered = sorted(
+        responses, key=lambda r: (r["scan_date"] is None, str(r["scan_date"]), r["visit"])
+    )
+    first, second = (
+        {r["visit"]: r for r in ordered if r["evaluator"] == reader} for reader in readers
+    )
+    return {v: r for v, r in first.items() if v in second}, {
+        v: second[v] for v in first if v in second
+    }
 
 
 def _response_triggers(reads: Reads, rules: Mapping[str, Any]) -> list[str]:
@@ -141,7 +185,10 @@ def _response_triggers(reads: Reads, rules: Mapping[str, Any]) -> list[str]:
         "new_lesion": lambda v: a[v]["new_lesion"] != b[v]["new_lesion"],
         "target_sum": lambda v: _sums_differ(a[v]["sum_mm"], b[v]["sum_mm"], rules),
     }
-    found = {name: [f"{name} {visit}" for visit in a if differ(visit)] for name, differ in by_visit.items()}
+    found = {
+        name: [f"{name} {visit}" for visit in a if differ(visit)]
+        for name, differ in by_visit.items()
+    }
     dates = ["progression_date"] if _first_progression(a) != _first_progression(b) else []
     best = ["best_response"] if _best_response(a) != _best_response(b) else []
     return found["response"] + dates + best + found["new_lesion"] + found["target_sum"]
@@ -164,7 +211,11 @@ def _sums_differ(a: float | None, b: float | None, rules: Mapping[str, Any]) -> 
 
 
 def _dice_triggers(lesions: Sequence[Row], limit: float) -> list[str]:
-    return [f"dice {r['visit']} {r['lesion']}" for r in lesions if r["dice_minimum"] is not None and r["dice_minimum"] < limit]
+    return [
+        f"dice {r['visit']} {r['lesion']}"
+        for r in lesions
+        if r["dice_minimum"] is not None and r["dice_minimum"] < limit
+    ]
 
 
 NOT_NAMED = "column arbiter is empty; name the arbiter, the case stays open"
@@ -186,7 +237,8 @@ def _why_invalid(decision: Row, case: Case | None) -> str | None:
 def mask_readers(site: str, patient: str, readers: Sequence[str]) -> dict[str, str]:
     """Readers of a case behind the letters A and B, so that an arbiter learns from no case whose read he sees in the next.
 
-    Which of the two is A changes from case to case and stays within one: it follows from a digest of the case's name.
+    Which of the two is A changes from case to case and stays within one: it follows from a digest
+    of the case's name.
 
     >>> sorted(mask_readers("AA", "P1", ["R2", "R1"]).values())
     ['R1', 'R2']
@@ -197,13 +249,27 @@ def mask_readers(site: str, patient: str, readers: Sequence[str]) -> dict[str, s
 
 def _refusal(decision: Row, reason: str) -> dict[str, Any]:
     item = f"{decision['patient']} arbitration row {decision['row_number']}"
-    return {"site": decision["site"], "stage": "arbitrations", "item": item, "reason": reason, "simulated": decision["simulated"]}
+    return {
+        "site": decision["site"],
+        "stage": "arbitrations",
+        "item": item,
+        "reason": reason,
+        "simulated": decision["simulated"],
+    }
 
 
 def _row(case: Case, decision: Row | None) -> dict[str, Any]:
     settled = decision or {"accepted_reader": None, "arbiter": None, "decided_at": None}
     return {
-        "site": case.patient[0], "patient": case.patient[1], "status": "settled" if decision else "open", "triggers": list(case.triggers),
-        "n_lesion_visits": case.n_lesion_visits, "reader_a": case.readers[0], "reader_b": case.readers[1],
-        "accepted_reader": settled["accepted_reader"], "arbiter": settled["arbiter"], "decided_at": settled["decided_at"], "simulated": case.simulated,
+        "site": case.patient[0],
+        "patient": case.patient[1],
+        "status": "settled" if decision else "open",
+        "triggers": list(case.triggers),
+        "n_lesion_visits": case.n_lesion_visits,
+        "reader_a": case.readers[0],
+        "reader_b": case.readers[1],
+        "accepted_reader": settled["accepted_reader"],
+        "arbiter": settled["arbiter"],
+        "decided_at": settled["decided_at"],
+        "simulated": case.simulated,
     }

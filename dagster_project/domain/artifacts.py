@@ -64,7 +64,9 @@ class Coarse:
     body: Mask
 
 
-def artifact_figures(hu: Hounsfield, spacing_xyz: Sequence[float], limits: Mapping[str, Any]) -> dict[str, Any]:
+def artifact_figures(
+    hu: Hounsfield, spacing_xyz: Sequence[float], limits: Mapping[str, Any]
+) -> dict[str, Any]:
     """The artifact columns of `scans`.
 
     1. Metal: volume of the connected voxels of at least `metal_hu`; the flag asks for streaks too.
@@ -74,7 +76,8 @@ def artifact_figures(hu: Hounsfield, spacing_xyz: Sequence[float], limits: Mappi
     5. Noise: standard deviation in homogeneous soft tissue (photon starvation).
     6. Chest: share of the body that is lung.
 
-    It does not look for double edges at diaphragm and heart: on still images they cannot be told from anatomy.
+    It does not look for double edges at diaphragm and heart: on still images they cannot be told
+    from anatomy.
 
     Parameters
     ----------
@@ -92,13 +95,18 @@ def artifact_figures(hu: Hounsfield, spacing_xyz: Sequence[float], limits: Mappi
     lung = lung_fraction(coarse)
     low, high = limits["air_hu_range"]
     return {
-        "metal_volume_mm3": metal_mm3, "streak_hu": streak,
+        "metal_volume_mm3": metal_mm3,
+        "streak_hu": streak,
         "metal_flag": metal_mm3 >= limits["metal_volume_mm3"] and streak >= limits["streak_hu"],
-        "motion_score": motion, "motion_flag": None if motion is None else motion >= limits["motion_mm"],
+        "motion_score": motion,
+        "motion_flag": None if motion is None else motion >= limits["motion_mm"],
         "truncated_flag": touches_edge(coarse, limits["truncated_share"]),
-        "air_hu": coarse.air_hu, "rescale_flag": None if coarse.air_hu is None else not low <= coarse.air_hu <= high,
-        "noise_hu": noise, "noise_flag": None if noise is None else noise > limits["noise_hu"],
-        "lung_fraction": lung, "chest_flag": None if lung is None else lung >= limits["lung_fraction_minimum"],
+        "air_hu": coarse.air_hu,
+        "rescale_flag": None if coarse.air_hu is None else not low <= coarse.air_hu <= high,
+        "noise_hu": noise,
+        "noise_flag": None if noise is None else noise > limits["noise_hu"],
+        "lung_fraction": lung,
+        "chest_flag": None if lung is None else lung >= limits["lung_fraction_minimum"],
     }
 
 
@@ -108,7 +116,9 @@ def coarse_scan(hu: Hounsfield, spacing_xyz: Sequence[float]) -> Coarse:
     A block with a voxel outside the field of view (`OUTSIDE_FIELD_HU`) is padding.
     """
     x, y, z = spacing_xyz
-    step_y, step_x = (min(max(1, round(COARSE_MM / s)), n) for s, n in zip((y, x), hu.shape[1:], strict=True))
+    step_y, step_x = (
+        min(max(1, round(COARSE_MM / s)), n) for s, n in zip((y, x), hu.shape[1:], strict=True)
+    )
     means = _block_means(hu, step_y, step_x)
     padding = np.zeros(means.shape, bool)
     if hu.min() == OUTSIDE_FIELD_HU:
@@ -130,15 +140,19 @@ def _block_means(hu: Hounsfield | Mask, step_y: int, step_x: int) -> Floats:
 def air_level(values: Floats) -> float | None:
     """Median of the darkest tenth of what is not tissue, in HU, or None where the scan shows no air.
 
-    Dark and bright voxels are parted by Otsu's threshold, so that a wrong intercept does not hide the air; the darkest tenth
-    of the dark ones is air even where most of them are lung.
+    Dark and bright voxels are parted by Otsu's threshold, so that a wrong intercept does not hide
+    the air; the darkest tenth of the dark ones is air even where most of them are lung.
     """
     sample = np.sort(values[:: max(1, values.size // 200_000)])
     if sample.size < 2 or sample[0] == sample[-1]:
         return None
     n_dark = _otsu(sample)
     dark, bright = sample[:n_dark], sample[n_dark:]
-    return float(dark[dark.size // 20]) if np.median(bright) - np.median(dark) >= AIR_TISSUE_STEP_HU else None
+    return (
+        float(dark[dark.size // 20])
+        if np.median(bright) - np.median(dark) >= AIR_TISSUE_STEP_HU
+        else None
+    )
 
 
 def _otsu(ordered: Floats) -> int:
@@ -172,7 +186,9 @@ def _fill_slices(body: Mask, means: Floats, threshold: float) -> Mask:
     open_to_edge = np.zeros(n + 1, bool)
     open_to_edge[np.unique(outside[edge])] = True
     # Half of the voxels darker than this: the same as a median below it, without sorting.
-    dark = np.bincount(outside.ravel(), weights=(means < threshold - LUNG_ABOVE_AIR_HU).ravel(), minlength=n + 1)
+    dark = np.bincount(
+        outside.ravel(), weights=(means < threshold - LUNG_ABOVE_AIR_HU).ravel(), minlength=n + 1
+    )
     lung_like = dark * 2 < np.bincount(outside.ravel(), minlength=n + 1)
     is_air = open_to_edge & ~lung_like
     is_air[0] = False
@@ -194,7 +210,9 @@ def touches_edge(coarse: Coarse, share: float) -> bool | None:
     edge = np.zeros(coarse.body.shape, bool)
     edge[:, [0, -1], :] = edge[:, :, [0, -1]] = True
     if coarse.padding.any():
-        edge = (edge & ~coarse.padding) | (ndimage.binary_dilation(coarse.padding, IN_PLANE) & ~coarse.padding)
+        edge = (edge & ~coarse.padding) | (
+            ndimage.binary_dilation(coarse.padding, IN_PLANE) & ~coarse.padding
+        )
     return bool((coarse.body & edge).sum() > share * edge.sum())
 
 
@@ -202,7 +220,8 @@ def motion_score(coarse: Coarse) -> float | None:
     """Largest displacement of one side of the body's outline between neighbouring slices, in mm, or None where none is seen.
 
     1. Left, right, front and back edge of the body in each row or column, to a fraction of a block.
-    2. The side's displacement from a slice to the next is the median over the rows in which both show it.
+    2. The side's displacement from a slice to the next is the median over the rows in which both
+       show it.
     3. The trend (median over seven neighbouring pairs) is taken off: anatomy drifts, motion jumps.
     4. Slices with a small body, and pairs whose areas differ, are left out.
     """
@@ -242,12 +261,16 @@ def _edge_places(coarse: Coarse, axis: int, end: int) -> Floats:
         body, hu, padding = body[..., ::-1], hu[..., ::-1], padding[..., ::-1]
     first = body.argmax(-1)
     before = np.maximum(first - 1, 0)
-    inner, outer = (np.take_along_axis(hu, i[..., None], -1)[..., 0].astype(np.float64) for i in (first, before))
+    inner, outer = (
+        np.take_along_axis(hu, i[..., None], -1)[..., 0].astype(np.float64) for i in (first, before)
+    )
     threshold = (coarse.air_hu or 0.0) + 500.0
     # Where the field of view cuts the body, the edge is that of the field and does not move.
     cut = np.take_along_axis(padding, before[..., None], -1)[..., 0]
     crossed = (outer < threshold) & ~cut & (inner >= threshold) & (first > 0)
-    place = np.where(crossed, before + (threshold - outer) / np.where(crossed, inner - outer, 1.0), np.nan)
+    place = np.where(
+        crossed, before + (threshold - outer) / np.where(crossed, inner - outer, 1.0), np.nan
+    )
     return place if end == 0 else body.shape[-1] - 1 - place
 
 
@@ -261,12 +284,14 @@ def _trend(shifts: Floats) -> Floats:
     return trend
 
 
-def metal_figures(hu: Hounsfield, spacing_xyz: Sequence[float], metal_hu: float) -> tuple[float, float]:
+def metal_figures(
+    hu: Hounsfield, spacing_xyz: Sequence[float], metal_hu: float
+) -> tuple[float, float]:
     """Volume of metal in mm3 and strength of the streaks around it in HU; (0, 0) without metal.
 
-    A single voxel is not metal: sharp kernels overshoot. Streaks: standard deviation of the soft tissue within
-    `STREAK_REACH_MM` of metal about the same place in the nearest slices without metal, less (in squares) what these deviate
-    among themselves; 0 where no soft tissue is near.
+    A single voxel is not metal: sharp kernels overshoot. Streaks: standard deviation of the soft
+    tissue within `STREAK_REACH_MM` of metal about the same place in the nearest slices without
+    metal, less (in squares) what these deviate among themselves; 0 where no soft tissue is near.
     """
     candidates = hu >= metal_hu
     if not candidates.any():
@@ -299,7 +324,9 @@ def _streaks(hu: Hounsfield, metal: Mask, spacing_xyz: Sequence[float]) -> float
     if not soft.any():
         return 0.0
     streaked = np.stack([hu[k][around] for k in np.flatnonzero(with_metal)])
-    inside, elsewhere = (float(np.mean((values - usual)[:, soft] ** 2)) for values in (streaked, calm))
+    inside, elsewhere = (
+        float(np.mean((values - usual)[:, soft] ** 2)) for values in (streaked, calm)
+    )
     return max(0.0, inside - elsewhere) ** 0.5
 
 
@@ -309,7 +336,9 @@ def _around(shadow: Mask, spacing_xyz: Sequence[float]) -> Mask:
     return (distance > 3.0) & (distance <= STREAK_REACH_MM)
 
 
-def _nearest(candidates: npt.NDArray[np.intp], slices: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+def _nearest(
+    candidates: npt.NDArray[np.intp], slices: npt.NDArray[np.intp]
+) -> npt.NDArray[np.intp]:
     """Slices without metal, nearest first: as many as with it, but no fewer than `STREAK_SLICES`."""
     distance = np.abs(candidates[:, None] - slices[None, :]).min(1)
     return candidates[np.argsort(distance, kind="stable")[: max(STREAK_SLICES, slices.size)]]

@@ -30,13 +30,17 @@ class Best:
     day: int | None
 
 
-def until_progression(visits: Sequence[Graded], *, new_therapy_day: int | None = None, end: str = "PD") -> list[Graded]:
+def until_progression(
+    visits: Sequence[Graded], *, new_therapy_day: int | None = None, end: str = "PD"
+) -> list[Graded]:
     """Keep the visits that may decide the best response.
 
     1. up to and including the first one with the response `end` (PD or iCPD)
     2. none after the day on which another anticancer therapy began
     """
-    within = [v for v in visits if new_therapy_day is None or v.day is None or v.day <= new_therapy_day]
+    within = [
+        v for v in visits if new_therapy_day is None or v.day is None or v.day <= new_therapy_day
+    ]
     before = list(takewhile(lambda v: v.response != end, within))
     return within[: len(before) + 1]
 
@@ -89,34 +93,48 @@ def find_confirmed_best(visits: Sequence[Graded], rules: Rules) -> Best | None:
 
     1. no visit: None
     2. CR, later CR, nothing but CR or NE between: CR
-    3. PR, later PR or CR, nothing but PR, CR or NE between, and no PR after a CR: PR. One SD between does no harm where
-       `confirmation_over_stable` says so
-       In 2 and 3 there are at most `confirmation_not_evaluable` NE between.
+    3. PR, later PR or CR, nothing but PR, CR or NE between, and no PR after a CR: PR. One SD
+       between does no harm where `confirmation_over_stable` says so In 2 and 3 there are at most
+       `confirmation_not_evaluable` NE between.
     4. a CR, PR or SD at least 42 days after the first cycle: SD (non-CR/non-PD without targets)
     5. PD; a CR that SD or PR follows is one in truth, on the day of that SD or PR
     6. NED, there being no disease at baseline; else NE
 
-    CR followed by PR confirms nothing: either the first was no CR or the second is PD; `response_query` names it. Rules 2 and
-    3 are those of admiralonco's derive_param_confirmed_resp.
+    CR followed by PR confirms nothing: either the first was no CR or the second is PD;
+    `response_query` names it. Rules 2 and 3 are those of admiralonco's derive_param_confirmed_resp.
     """
     if not visits:
         return None
     for sought, confirming in (("CR", {"CR"}), ("PR", {"PR", "CR"})):
         places = [place for place, visit in enumerate(visits) if visit.response == sought]
-        confirmed = next((visits[place] for place in places if _is_confirmed(visits[place:], confirming, rules)), None)
+        confirmed = next(
+            (visits[place] for place in places if _is_confirmed(visits[place:], confirming, rules)),
+            None,
+        )
         if confirmed is not None:
             return Best(sought, confirmed.day)
     lasting = [v for v in visits if v.response in {"CR", "PR", *_STABLE} and _is_lasting(v, rules)]
     if lasting:
         return Best("NON_CR_NON_PD" if lasting[0].no_target else "SD", lasting[0].day)
     doubtful = _after_complete(visits)
-    return (_first(visits, "PD") or Best("PD", doubtful.day)) if doubtful else _without_response(visits)
+    return (
+        (_first(visits, "PD") or Best("PD", doubtful.day))
+        if doubtful
+        else _without_response(visits)
+    )
 
 
 def _after_complete(visits: Sequence[Graded]) -> Graded | None:
     """The first PR or SD that follows a CR, not evaluable visits left out."""
     evaluable = [v for v in visits if v.response != "NE"]
-    return next((then for first, then in pairwise(evaluable) if first.response == "CR" and then.response in {"PR", "SD"}), None)
+    return next(
+        (
+            then
+            for first, then in pairwise(evaluable)
+            if first.response == "CR" and then.response in {"PR", "SD"}
+        ),
+        None,
+    )
 
 
 def _is_confirmed(visits: Sequence[Graded], confirming: set[str], rules: Rules) -> bool:
@@ -160,12 +178,15 @@ def find_immune_best(visits: Sequence[Graded], rules: Rules) -> Best | None:
     """Find the best response by iRECIST (Seymour 2017, table 3) and the first visit that had it.
 
     1. no visit: None
-    2. the best of iCR, iPR, iSD, iNON_CR_NON_PD at any visit, an earlier iUPD notwithstanding; the two last need 42 days
+    2. the best of iCR, iPR, iSD, iNON_CR_NON_PD at any visit, an earlier iUPD notwithstanding; the
+       two last need 42 days
     3. iCPD; 4. iUPD, never bettered; 5. iNED; 6. iNE
     """
     if not visits:
         return None
-    counted = [v for v in visits if v.response not in {"iSD", "iNON_CR_NON_PD"} or _is_lasting(v, rules)]
+    counted = [
+        v for v in visits if v.response not in {"iSD", "iNON_CR_NON_PD"} or _is_lasting(v, rules)
+    ]
     ranked = (_first(counted, response) for response in _IMMUNE_BEST_FIRST)
     return next((found for found in ranked if found), Best("iNE", visits[0].day))
 
@@ -175,15 +196,22 @@ def confirmed_progression_day(visits: Sequence[Graded]) -> int | None:
     responses = [v.response for v in visits]
     if "iCPD" not in responses:
         return None
-    run = list(takewhile(lambda v: v.response in {"iUPD", "iNE"}, reversed(visits[: responses.index("iCPD")])))
+    run = list(
+        takewhile(
+            lambda v: v.response in {"iUPD", "iNE"}, reversed(visits[: responses.index("iCPD")])
+        )
+    )
     return next((v.day for v in reversed(run) if v.response == "iUPD"), None)
 
 
-def immune_progression(visits: Sequence[Graded], *, end_day: int | None, end_reason: str | None) -> tuple[int, str] | None:
+def immune_progression(
+    visits: Sequence[Graded], *, end_day: int | None, end_reason: str | None
+) -> tuple[int, str] | None:
     """Day and kind of progression by iRECIST; None without one.
 
     1. confirmed: the day of the iUPD that was confirmed
-    2. the last evaluable visit is iUPD and death, the end of treatment or worsening followed with no further CT: the first iUPD of that run
+    2. the last evaluable visit is iUPD and death, the end of treatment or worsening followed with
+       no further CT: the first iUPD of that run
     3. an iUPD that iSD, iPR or iCR followed, or that still waits for its next CT: none
     """
     confirmed = confirmed_progression_day(visits)

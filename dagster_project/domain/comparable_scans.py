@@ -11,7 +11,8 @@ Row = Mapping[str, Any]
 
 OTHER_KERNEL = (
     "the scans were reconstructed with different kernels, and a sharper or smoother kernel alone changes texture: "
-    "reconstruct both with one kernel")
+    "reconstruct both with one kernel"
+)
 OTHER_SCANNER = "the scans come from scanners of different makers, whose kernels differ: compare scans of one maker"
 
 THICK_SLICES = "slices of more than {limit:g} mm, with which noise alone may exceed the limits of DHI: send the thin series"
@@ -21,7 +22,8 @@ def why_not_comparable(earlier: Row, later: Row, slice_maximum_mm: float) -> str
     """The first reason against comparing texture; None where nothing known stands against it.
 
     1. Both kernels are known and differ.
-    2. Both makers are known and differ: their kernels have no common names, and one of them may be unknown.
+    2. Both makers are known and differ: their kernels have no common names, and one of them may be
+       unknown.
     3. Slices of either scan are thicker, or further apart, than `slice_maximum_mm`.
 
     Parameters
@@ -40,5 +42,9 @@ def why_not_comparable(earlier: Row, later: Row, slice_maximum_mm: float) -> str
         return OTHER_KERNEL
     if differ(earlier["manufacturer"], later["manufacturer"]):
         return OTHER_SCANNER
-    slices = [scan[name] or 0.0 for scan in (earlier, later) for name in ("slice_thickness_mm", "slice_spacing_mm")]
+    slices = [
+        scan[name] or 0.0
+        for scan in (earlier, later)
+        for name in ("slice_thickness_mm", "slice_spacing_mm")
+    ]
     return THICK_SLICES.format(limit=slice_maximum_mm) if max(slices) > slice_maximum_mm else None

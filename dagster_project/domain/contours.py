@@ -15,7 +15,12 @@ from scipy.spatial import cKDTree
 
 from dagster_project.domain.grids import to_index
 from dagster_project.domain.headers import whole_number
-from dagster_project.domain.outlined_series import ImageSeries, References, find_series, names_another_frame
+from dagster_project.domain.outlined_series import (
+    ImageSeries,
+    References,
+    find_series,
+    names_another_frame,
+)
 from dagster_project.domain.outlines import Mask, MaskError, Outline
 from dagster_project.domain.rasterisation import fill_polygons, is_traced
 from dagster_project.domain.series import Series
@@ -52,7 +57,9 @@ BY_XOR = frozenset({"CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR"})
 
 CLOSED = BY_XOR | {"CLOSED_PLANAR"}
 ONLY_POINTS = "holds points alone, which enclose nothing; outline the structure, or remove it"
-ALL_OPEN = "holds open contours alone, (3006,0042) ContourGeometricType; export it with closed contours"
+ALL_OPEN = (
+    "holds open contours alone, (3006,0042) ContourGeometricType; export it with closed contours"
+)
 OPEN = "holds an open contour whose ends do not meet, (3006,0042) ContourGeometricType; close it and export again"
 ACROSS = "holds a contour that crosses slices, (3006,0050) ContourData; draw contours in the plane of the slices"
 DAMAGED = "holds damaged coordinates, (3006,0050) ContourData; export the structure set again"
@@ -70,23 +77,29 @@ class _Contour:
 
 
 def read_structures(
-    dataset: Dataset, series: Series, wanted: Callable[[str], bool], positions: Collection[int] | None = None,
+    dataset: Dataset,
+    series: Series,
+    wanted: Callable[[str], bool],
+    positions: Collection[int] | None = None,
 ) -> list[Outline]:
     """Every wanted ROI of a structure set as a mask; one that cannot be used is refused by itself.
 
-    1. ROIs that are not on this series (`find_series`) are refused; of `positions` that is known already.
+    1. ROIs that are not on this series (`find_series`) are refused; of `positions` that is known
+       already.
     2. Points and contours of fewer than three points enclose nothing, are left out and flagged.
        A ROI of these alone is refused.
-    3. An open contour among closed ones is closed and flagged where its ends meet; else it refuses its
-       ROI, as do open contours alone.
-    4. Damaged coordinates, a contour across slices, and one that names an image at another height than
-       its own refuse their ROI.
-    5. A contour belongs to the nearest slice within half a spacing. Contours beyond, or with a vertex beyond the edge of
-       the image, are counted in `n_outside`; what lies within the image is filled all the same.
+    3. An open contour among closed ones is closed and flagged where its ends meet; else it refuses
+       its ROI, as do open contours alone.
+    4. Damaged coordinates, a contour across slices, and one that names an image at another height
+       than its own refuse their ROI.
+    5. A contour belongs to the nearest slice within half a spacing. Contours beyond, or with a
+       vertex beyond the edge of the image, are counted in `n_outside`; what lies within the image
+       is filled all the same.
     6. Of equal contours in one plane one is used.
-    7. Contours of one slice are combined by XOR: one within another is a hole. Where contours cross, what
-       any of them encloses is taken and flagged. Where they lie in several planes within that slice, those of the plane
-       nearest to the slice are used and the others counted in `n_outside`: their XOR would hollow the structure.
+    7. Contours of one slice are combined by XOR: one within another is a hole. Where contours
+       cross, what any of them encloses is taken and flagged. Where they lie in several planes
+       within that slice, those of the plane nearest to the slice are used and the others counted in
+       `n_outside`: their XOR would hollow the structure.
 
     Raises
     ------
@@ -98,7 +111,11 @@ def read_structures(
     elsewhere = {} if positions is not None else _elsewhere(rois, on_series)
     if rois and len(elsewhere) == len(rois):
         raise MaskError(next(iter(elsewhere.values())))
-    return [_read(roi, elsewhere.get(roi.position, ""), on_series, series) for roi in rois if wanted(roi.label)]
+    return [
+        _read(roi, elsewhere.get(roi.position, ""), on_series, series)
+        for roi in rois
+        if wanted(roi.label)
+    ]
 
 
 def _elsewhere(rois: Iterable[Roi], series: ImageSeries) -> dict[int, str]:
@@ -119,7 +136,14 @@ def _read(roi: Roi, elsewhere: str, on_series: ImageSeries, series: Series) -> O
             return _outline(roi, on_series, series)
     except MaskError as error:
         refused = str(error)
-    return Outline(roi.label, np.zeros(series.shape, bool), "RTSTRUCT", "even_odd_pixel_centres", 0, refused=refused)
+    return Outline(
+        roi.label,
+        np.zeros(series.shape, bool),
+        "RTSTRUCT",
+        "even_odd_pixel_centres",
+        0,
+        refused=refused,
+    )
 
 
 def _outline(roi: Roi, on_series: ImageSeries, series: Series) -> Outline:
@@ -130,12 +154,21 @@ def _outline(roi: Roi, on_series: ImageSeries, series: Series) -> Outline:
     mask, crossing = _filled(unique, series.shape, by_xor=by_xor)
     n_outside += sum(_crosses_edge(c.polygon, series.shape) for c in unique)
     found = {
-        "repeated_contours": len(unique) < len(used), "crossing_contours": crossing,
+        "repeated_contours": len(unique) < len(used),
+        "crossing_contours": crossing,
         "other_frame": _by_another_frame(roi.references, on_series),
         "traced_through_pixel_centres": is_traced([c.polygon for c in unique]),
     }
     flags += [code for code, is_so in found.items() if is_so]
-    return Outline(roi.label, mask, "RTSTRUCT", "even_odd_pixel_centres", n_outside, tuple(flags), slab_mm=roi.slab_mm)
+    return Outline(
+        roi.label,
+        mask,
+        "RTSTRUCT",
+        "even_odd_pixel_centres",
+        n_outside,
+        tuple(flags),
+        slab_mm=roi.slab_mm,
+    )
 
 
 def _by_another_frame(references: References, series: ImageSeries) -> bool:
@@ -145,13 +178,19 @@ def _by_another_frame(references: References, series: ImageSeries) -> bool:
 def _enclosing(roi: Roi, series: Series) -> tuple[list[_Contour], list[str]]:
     """Contours that enclose something, and what is odd about the others."""
     read = [(item, _points(item)) for item in roi.contours]
-    lines = [(item, points) for item, points in read if not _is_point(item) and len(np.unique(points, axis=0)) >= 3]
+    lines = [
+        (item, points)
+        for item, points in read
+        if not _is_point(item) and len(np.unique(points, axis=0)) >= 3
+    ]
     if read and not lines:
         raise MaskError(ONLY_POINTS)
     is_open = [_is_open(item) for item, _ in lines]
     if lines and all(is_open):
         raise MaskError(ALL_OPEN)
-    if any(o and not _ends_meet(points, series) for (_, points), o in zip(lines, is_open, strict=True)):
+    if any(
+        o and not _ends_meet(points, series) for (_, points), o in zip(lines, is_open, strict=True)
+    ):
         raise MaskError(OPEN)
     flags = {"enclosing_nothing": len(lines) < len(read), "open_contours": any(is_open)}
     contours = [_contour(points, series) for _, points in lines]
@@ -191,7 +230,9 @@ def _points(item: Dataset) -> Floats:
     element = item.get_item("ContourData")
     value = None if element is None else element.value
     try:
-        numbers = np.array(value.split(b"\\") if isinstance(value, bytes) else list(value or []), dtype=np.float64)
+        numbers = np.array(
+            value.split(b"\\") if isinstance(value, bytes) else list(value or []), dtype=np.float64
+        )
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
     stated = whole_number(item, "NumberOfContourPoints")
@@ -202,12 +243,16 @@ def _points(item: Dataset) -> Floats:
     return numbers.reshape(-1, 3)
 
 
-def _refuse_other_heights(items: Sequence[Dataset], contours: Sequence[_Contour], image_places: Mapping[str, int]) -> None:
+def _refuse_other_heights(
+    items: Sequence[Dataset], contours: Sequence[_Contour], image_places: Mapping[str, int]
+) -> None:
     """A contour that names images lies near one of them.
 
     One and the same image for contours of several heights names the series alone.
     """
-    named = [{image_places[uid] for uid in named_images(item) if uid in image_places} for item in items]
+    named = [
+        {image_places[uid] for uid in named_images(item) if uid in image_places} for item in items
+    ]
     places = set[int]().union(*named)
     if len(places) == 1 and len({c.place for c in contours}) > 1:
         return
@@ -219,8 +264,15 @@ def _refuse_other_heights(items: Sequence[Dataset], contours: Sequence[_Contour]
 def _on_slices(contours: list[_Contour]) -> tuple[list[_Contour], int]:
     """Contours that are filled, and how many are not."""
     near = [c for c in contours if abs(c.height - c.place) <= NEAREST_SLICE]
-    nearest = {place: min(abs(c.height - place) for c in near if c.place == place) for place in {c.place for c in near}}
-    planes = {c.place: c.height for c in sorted(near, key=lambda c: c.height) if abs(c.height - c.place) <= nearest[c.place] + 1e-9}
+    nearest = {
+        place: min(abs(c.height - place) for c in near if c.place == place)
+        for place in {c.place for c in near}
+    }
+    planes = {
+        c.place: c.height
+        for c in sorted(near, key=lambda c: c.height)
+        if abs(c.height - c.place) <= nearest[c.place] + 1e-9
+    }
     used = [c for c in near if abs(c.height - planes[c.place]) <= SAME_PLANE]
     return used, len(contours) - len(used)
 
@@ -252,7 +304,9 @@ def _is_same(a: Floats, b: Floats) -> bool:
     return bool(farthest <= SAME_CONTOUR_PX)
 
 
-def _filled(contours: Sequence[_Contour], shape: tuple[int, int, int], *, by_xor: bool) -> tuple[Mask, bool]:
+def _filled(
+    contours: Sequence[_Contour], shape: tuple[int, int, int], *, by_xor: bool
+) -> tuple[Mask, bool]:
     """The mask, and whether contours cross."""
     mask: Mask = fill_polygons([c.polygon for c in contours], [c.place for c in contours], shape)
     crossing = False

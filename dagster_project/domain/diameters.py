@@ -30,15 +30,18 @@ class Diameter:
 def longest_diameter(mask: Mask, spacing_x: float, spacing_y: float) -> Diameter | None:
     """Longest diameter over all slices, or None for an empty mask.
 
-    1. Longest diameter (Eisenhauer 2009, section 4.1): largest distance between two pixel corners of one slice, in mm. Corners,
-       not centres: a lesion one pixel wide has a width.
-    2. Within one connected piece of the slice (pixels that touch by side or corner): two fragments beside each other are
-       not measured across the gap; they are lesions of their own (split lesions).
+    1. Longest diameter (Eisenhauer 2009, section 4.1): largest distance between two pixel corners
+       of one slice, in mm. Corners, not centres: a lesion one pixel wide has a width.
+    2. Within one connected piece of the slice (pixels that touch by side or corner): two fragments
+       beside each other are not measured across the gap; they are lesions of their own (split
+       lesions).
     3. Of equal lengths the first slice, then the first piece in row order, is taken.
-    4. Short axis: the longest chord of that piece's convex hull perpendicular to the diameter, as a calliper laid across it.
-       The hull's width would be more, where its two sides do not face each other.
+    4. Short axis: the longest chord of that piece's convex hull perpendicular to the diameter, as a
+       calliper laid across it. The hull's width would be more, where its two sides do not face each
+       other.
 
-    PyRadiomics' Maximum2DDiameterSlice is another quantity (between voxel centres, of the whole cross-section); do not compare them.
+    PyRadiomics' Maximum2DDiameterSlice is another quantity (between voxel centres, of the whole
+    cross-section); do not compare them.
 
     Parameters
     ----------
@@ -50,7 +53,11 @@ def longest_diameter(mask: Mask, spacing_x: float, spacing_y: float) -> Diameter
     pieces, _ = ndimage.label(mask, WITHIN_SLICE)
     best: tuple[float, int, Floats, tuple[int, int]] | None = None
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
-        bound = float(np.hypot((box[2].stop - box[2].start) * spacing_x, (box[1].stop - box[1].start) * spacing_y))
+        bound = float(
+            np.hypot(
+                (box[2].stop - box[2].start) * spacing_x, (box[1].stop - box[1].start) * spacing_y
+            )
+        )
         if best is not None and bound <= best[0]:
             continue
         corners = outer_corners(pieces[box][0] == number) + np.array([box[2].start, box[1].start])
@@ -80,15 +87,20 @@ def _farthest(points: Floats) -> tuple[float, tuple[int, int]]:
     return float(np.sqrt(squares[i, j])), (i, j)
 
 
-def _diameter(length: float, plane: int, corners: Floats, pair: tuple[int, int], spacing: Floats) -> Diameter:
+def _diameter(
+    length: float, plane: int, corners: Floats, pair: tuple[int, int], spacing: Floats
+) -> Diameter:
     ends = tuple((float(x), float(y)) for x, y in corners[list(pair)])
-    return Diameter(length, _perpendicular_chord(corners * spacing, pair), plane, (ends[0], ends[1]))
+    return Diameter(
+        length, _perpendicular_chord(corners * spacing, pair), plane, (ends[0], ends[1])
+    )
 
 
 def _perpendicular_chord(points: Floats, pair: tuple[int, int]) -> float:
     """Longest chord of the hull perpendicular to the line between two of its points.
 
-    Along the diameter, the distance of the hull's two sides is concave and has its corners at the hull's: the largest is at one of them.
+    Along the diameter, the distance of the hull's two sides is concave and has its corners at the
+    hull's: the largest is at one of them.
     """
     along = points[pair[1]] - points[pair[0]]
     along = along / np.linalg.norm(along)

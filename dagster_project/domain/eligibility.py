@@ -45,11 +45,21 @@ class _Case:
     last_day: int | None
 
 
-def derive_eligibility(patients: pl.DataFrame, treatments: pl.DataFrame, timepoints: pl.DataFrame, scans: pl.DataFrame,
-                       lesions: pl.DataFrame, reads: pl.DataFrame, study: Study, *, drug_class: DrugClass | None = None) -> pl.DataFrame:
+def derive_eligibility(
+    patients: pl.DataFrame,
+    treatments: pl.DataFrame,
+    timepoints: pl.DataFrame,
+    scans: pl.DataFrame,
+    lesions: pl.DataFrame,
+    reads: pl.DataFrame,
+    study: Study,
+    *,
+    drug_class: DrugClass | None = None,
+) -> pl.DataFrame:
     """Judge every patient by every criterion.
 
-    Missing data is `unknown`, never a silent pass; a patient is eligible only where all criteria are met.
+    Missing data is `unknown`, never a silent pass; a patient is eligible only where all criteria
+    are met.
 
     Parameters
     ----------
@@ -67,7 +77,17 @@ def derive_eligibility(patients: pl.DataFrame, treatments: pl.DataFrame, timepoi
     """
     judge = _judges(study, drug_class or _vocabulary())
     cases = _cases(patients, treatments, timepoints, scans, lesions, reads)
-    rows = [(c.patient["site"], c.patient["patient"], criterion, *judge[criterion](c), c.patient["simulated"]) for c in cases for criterion in CRITERIA]
+    rows = [
+        (
+            c.patient["site"],
+            c.patient["patient"],
+            criterion,
+            *judge[criterion](c),
+            c.patient["simulated"],
+        )
+        for c in cases
+        for criterion in CRITERIA
+    ]
     return pl.DataFrame(rows, schema=polars_schema(ELIGIBILITY), orient="row")
 
 
@@ -82,7 +102,9 @@ def _judges(study: Study, drug_class: DrugClass) -> dict[str, Callable[[_Case], 
     return {
         "I1": lambda c: judge_histology(c.patient["histology"], rules),
         "I2": lambda c: judge_stage(c.patient["stage"], rules),
-        "I3": lambda c: judge_treatment(c.patient["regimen"], [d["drugs"] for d in c.drugs], drug_class),
+        "I3": lambda c: judge_treatment(
+            c.patient["regimen"], [d["drugs"] for d in c.drugs], drug_class
+        ),
         "I4": lambda c: _judge_visits(c, study.section("timepoints")),
         "I5": lambda c: _over_visits(c, lambda scan: judge_slices(scan, study.section("scans"))),
         "I6": lambda c: _judge_target(c, recist),
@@ -97,16 +119,31 @@ def _judges(study: Study, drug_class: DrugClass) -> dict[str, Callable[[_Case], 
     }
 
 
-def _cases(patients: pl.DataFrame, treatments: pl.DataFrame, timepoints: pl.DataFrame, scans: pl.DataFrame,
-           lesions: pl.DataFrame, reads: pl.DataFrame) -> Iterable[_Case]:
+def _cases(
+    patients: pl.DataFrame,
+    treatments: pl.DataFrame,
+    timepoints: pl.DataFrame,
+    scans: pl.DataFrame,
+    lesions: pl.DataFrame,
+    reads: pl.DataFrame,
+) -> Iterable[_Case]:
     drugs, chosen, taken = _by_patient(treatments), _by_patient(timepoints), _by_patient(scans)
-    baseline, opened = (_by_patient(f.filter(pl.col("visit") == BASELINE)) for f in (lesions, reads.filter(pl.col("locked_at").is_null())))
+    baseline, opened = (
+        _by_patient(f.filter(pl.col("visit") == BASELINE))
+        for f in (lesions, reads.filter(pl.col("locked_at").is_null()))
+    )
     for row in patients.iter_rows(named=True):
         key = (row["site"], row["patient"])
         by_name = {s["scan"]: s for s in taken[key]}
         days = [r["day"] for r in (*drugs[key], *taken[key]) if r["day"] is not None]
-        yield _Case(row, drugs[key], {t["visit"]: by_name[t["scan"]] for t in chosen[key] if t["scan"] in by_name},
-                    baseline[key], len(opened[key]), max(days, default=None))
+        yield _Case(
+            row,
+            drugs[key],
+            {t["visit"]: by_name[t["scan"]] for t in chosen[key] if t["scan"] in by_name},
+            baseline[key],
+            len(opened[key]),
+            max(days, default=None),
+        )
 
 
 def _by_patient(frame: pl.DataFrame) -> dict[Patient, list[Row]]:
@@ -131,7 +168,9 @@ def judge_stage(stage: str | None, rules: Rules) -> Verdict:
     return _met(bool(main) and main[0] in rules["stages"]), "patients.stage"  # type: ignore[index]
 
 
-def judge_treatment(regimen: str | None, cycles: Sequence[str | None], drug_class: DrugClass) -> Verdict:
+def judge_treatment(
+    regimen: str | None, cycles: Sequence[str | None], drug_class: DrugClass
+) -> Verdict:
     """I3: a PD-1 or PD-L1 antibody together with chemotherapy.
 
     1. the drugs given at the cycles, where any were written down, else the regimen
@@ -140,13 +179,20 @@ def judge_treatment(regimen: str | None, cycles: Sequence[str | None], drug_clas
     4. else not_met
     """
     given = [drugs for drugs in cycles if drugs]
-    source, texts = ("treatments.drugs", given) if given else ("patients.regimen", [regimen] if regimen else [])
+    source, texts = (
+        ("treatments.drugs", given) if given else ("patients.regimen", [regimen] if regimen else [])
+    )
     names = [[name.strip() for name in text.split("+") if name.strip()] for text in texts]
     classes = [{drug_class(name) for name in cycle} for cycle in names]
     if any({"pd1", "pdl1"} & found and "chemo" in found for found in classes):
         return "met", f"{source}: PD-1 or PD-L1 antibody with chemotherapy"
     if not classes or any(None in found for found in classes):
-        return "unknown", f"{source}: a drug is not in the vocabulary" if classes else "patients.regimen and treatments.drugs are missing"
+        return (
+            "unknown",
+            f"{source}: a drug is not in the vocabulary"
+            if classes
+            else "patients.regimen and treatments.drugs are missing",
+        )
     return "not_met", f"{source}: no PD-1 or PD-L1 antibody together with chemotherapy"
 
 
@@ -173,15 +219,27 @@ def _is_closed(visit: str, case: _Case, rules: Rules) -> bool:
     if days.get(cycle) is None or case.last_day is None or undated_cycles(days, cycle):
         return False
     follows = days.get(cycle + 1)
-    end = days[cycle] + rules["days_without_next_cycle"] if follows is None else follows + rules["days_after_next_cycle"]
+    end = (
+        days[cycle] + rules["days_without_next_cycle"]
+        if follows is None
+        else follows + rules["days_after_next_cycle"]
+    )
     return bool(case.last_day > end)
 
 
 def _over_visits(case: _Case, judge: Callable[[Row], Verdict]) -> Verdict:
     """One verdict of three scans: not_met where any fails, else unknown where any is unknown or missing, else met."""
     found = {v: judge(case.scans[v]) if v in case.scans else ("unknown", "no CT") for v in VISITS}
-    worst = next(verdict for verdict in ("not_met", "unknown", "met") if verdict in {f[0] for f in found.values()})
-    shown = [f"{v} {case.scans[v]['scan'] + ' ' if v in case.scans else ''}{why}" for v, (verdict, why) in found.items() if verdict == worst]
+    worst = next(
+        verdict
+        for verdict in ("not_met", "unknown", "met")
+        if verdict in {f[0] for f in found.values()}
+    )
+    shown = [
+        f"{v} {case.scans[v]['scan'] + ' ' if v in case.scans else ''}{why}"
+        for v, (verdict, why) in found.items()
+        if verdict == worst
+    ]
     return worst, f"scans: {'; '.join(shown)}"
 
 
@@ -196,7 +254,11 @@ def judge_slices(scan: Row, rules: Rules) -> Verdict:
     unknown, above = found[UNKNOWN], [name for kind in FAULTS for name in found[kind]]
     if above:
         return "not_met", f"{', '.join(above)} above the limit"
-    return ("unknown", f"{', '.join(unknown)} missing") if unknown else ("met", "slices within the limit")
+    return (
+        ("unknown", f"{', '.join(unknown)} missing")
+        if unknown
+        else ("met", "slices within the limit")
+    )
 
 
 def judge_artifact(scan: Row) -> Verdict:
@@ -210,10 +272,17 @@ def judge_artifact(scan: Row) -> Verdict:
     flags = {name: scan[name] for name in ("metal_flag", "motion_flag")}
     if scan["reader_artifact_flag"] is not None:
         return _met(not scan["reader_artifact_flag"]), "reader_artifact_flag"
-    raised, unknown = [n for n, flag in flags.items() if flag], [n for n, flag in flags.items() if flag is None]
+    raised, unknown = (
+        [n for n, flag in flags.items() if flag],
+        [n for n, flag in flags.items() if flag is None],
+    )
     if raised:
         return "not_met", ", ".join(raised)
-    return ("unknown", f"{', '.join(unknown)} missing") if unknown else ("met", "metal_flag and motion_flag are clear")
+    return (
+        ("unknown", f"{', '.join(unknown)} missing")
+        if unknown
+        else ("met", "metal_flag and motion_flag are clear")
+    )
 
 
 def _judge_target(case: _Case, recist: Rules) -> Verdict:
@@ -222,18 +291,30 @@ def _judge_target(case: _Case, recist: Rules) -> Verdict:
     if not case.baseline_lesions:
         waiting = f"; {case.n_open_reads} reads are not locked yet" if case.n_open_reads else ""
         return "unknown", f"lesions: no accepted read at T0{waiting}"
-    targets = [finding_of(row) for row in case.baseline_lesions if row["role"] == "target" and row["present"]]
+    targets = [
+        finding_of(row)
+        for row in case.baseline_lesions
+        if row["role"] == "target" and row["present"]
+    ]
     sized = {t.lesion: is_measurable(t, recist, thickness) for t in targets}
     if True in sized.values():
         return "met", f"lesions: {next(lesion for lesion, able in sized.items() if able)} at T0"
     unmeasured = [lesion for lesion, able in sized.items() if able is None]
-    return ("unknown", f"lesions: {', '.join(unmeasured)} not measured at T0") if unmeasured else ("not_met", "lesions: no measurable target at T0")
+    return (
+        ("unknown", f"lesions: {', '.join(unmeasured)} not measured at T0")
+        if unmeasured
+        else ("not_met", "lesions: no measurable target at T0")
+    )
 
 
 def _judge_known(patient: Row, columns: Sequence[str]) -> Verdict:
     """I7, I8: every column is filled in."""
     missing = [name for name in columns if patient[name] is None]
-    return ("unknown", f"patients: {', '.join(missing)} missing") if missing else ("met", f"patients: {', '.join(columns)}")
+    return (
+        ("unknown", f"patients: {', '.join(missing)} missing")
+        if missing
+        else ("met", f"patients: {', '.join(columns)}")
+    )
 
 
 def judge_age(age_years: int | None, rules: Rules) -> Verdict:
@@ -246,14 +327,22 @@ def judge_age(age_years: int | None, rules: Rules) -> Verdict:
 def _judge_absent(patient: Row, column: str) -> Verdict:
     """E2, E3, E4: recorded as absent."""
     value = patient[column]
-    return ("unknown", f"patients.{column} is missing") if value is None else (_met(not value), f"patients.{column}")
+    return (
+        ("unknown", f"patients.{column} is missing")
+        if value is None
+        else (_met(not value), f"patients.{column}")
+    )
 
 
 def judge_consent(consent: str | None) -> Verdict:
     """E5: consent was given and not withdrawn."""
     if consent == CONTRADICTORY:
         return "unknown", "patients.consent is contradictory"
-    return ("unknown", "patients.consent is missing") if consent is None else (_met(consent == "given"), f"patients.consent: {consent}")
+    return (
+        ("unknown", "patients.consent is missing")
+        if consent is None
+        else (_met(consent == "given"), f"patients.consent: {consent}")
+    )
 
 
 def _met(passes: bool) -> str:
@@ -272,11 +361,23 @@ def derive_flow(eligibility: pl.DataFrame) -> pl.DataFrame:
     verdicts: dict[Patient, dict[str, str]] = defaultdict(dict)
     for row in eligibility.iter_rows(named=True):
         verdicts[row["site"], row["patient"]][row["criterion"]] = row["verdict"]
-    first = [next((c for c in CRITERIA if found.get(c) != "met"), None) for found in verdicts.values()]
-    unknown = [f for f, found in zip(first, verdicts.values(), strict=True) if f and found.get(f) != "not_met"]
+    first = [
+        next((c for c in CRITERIA if found.get(c) != "met"), None) for found in verdicts.values()
+    ]
+    unknown = [
+        f
+        for f, found in zip(first, verdicts.values(), strict=True)
+        if f and found.get(f) != "not_met"
+    ]
     rows, remaining = [], len(verdicts)
     for criterion in CRITERIA:
         remaining -= first.count(criterion)
         failing = sum(found.get(criterion) != "met" for found in verdicts.values())
-        rows.append((criterion, first.count(criterion), unknown.count(criterion), failing, remaining))
-    return pl.DataFrame(rows, schema=["criterion", "n_first_reason", "n_first_unknown", "n_any_reason", "remaining"], orient="row")
+        rows.append(
+            (criterion, first.count(criterion), unknown.count(criterion), failing, remaining)
+        )
+    return pl.DataFrame(
+        rows,
+        schema=["criterion", "n_first_reason", "n_first_unknown", "n_any_reason", "remaining"],
+        orient="row",
+    )

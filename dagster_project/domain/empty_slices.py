@@ -20,14 +20,16 @@ SLAB_TOLERANCE = 0.1
 def settle_empty_slices(outline: Outline, series: Series) -> Outline:
     """The outline with its empty slices filled where that is known, else flagged.
 
-    1. The object states planes thicker than the slices of the CT (`slab_mm`): each plane holds for the slices whose
-       centre lies within its thickness. Beyond the first and the last plane only where the planes lie
-       that thickness apart, since then nothing else states where the lesion ends.
-    2. Slices that the CT itself lacks and that were interpolated (`Series.places`) are filled by the
-       mean of the signed distances from the two neighbouring outlines: the shape between them.
+    1. The object states planes thicker than the slices of the CT (`slab_mm`): each plane holds for
+       the slices whose centre lies within its thickness. Beyond the first and the last plane only
+       where the planes lie that thickness apart, since then nothing else states where the lesion
+       ends.
+    2. Slices that the CT itself lacks and that were interpolated (`Series.places`) are filled by
+       the mean of the signed distances from the two neighbouring outlines: the shape between them.
     3. Slices that are empty now are flagged `slices_empty`; what 1 and 2 filled is `slices_filled`.
 
-    A lesion of two pieces one above the other looks the same and is flagged too: only its reader knows.
+    A lesion of two pieces one above the other looks the same and is flagged too: only its reader
+    knows.
     """
     drawn = _drawn(outline.mask)
     has_gaps = any(b - a > 1 for a, b in pairwise(drawn))
@@ -50,7 +52,8 @@ def _drawn(mask: Mask) -> list[int]:
 
 def _fill_slabs(mask: Mask, drawn: Sequence[int], slab_mm: float | None, series: Series) -> Mask:
     spacing = series.image.GetSpacing()[2]
-    # Slices that overlap are thicker than they lie apart: their thickness states nothing of a slice left out.
+    # Slices that overlap are thicker than they lie apart: their thickness states nothing of a slice
+    # left out.
     own = max(spacing, series.header.get("slice_thickness_mm") or 0.0)
     if (slab_mm or 0.0) <= own * (1 + SLAB_TOLERANCE):
         return mask
@@ -67,7 +70,10 @@ def _within_slabs(drawn: Sequence[int], slab: float, n_slices: int) -> Iterator[
     low, high = drawn[0], drawn[-1]
     # Planes on whole slices lie up to one slice nearer or farther than their true distance.
     if not gaps.size or abs(float(gaps.mean()) - slab) <= SLAB_TOLERANCE * slab:
-        low, high = max(0, int(np.ceil(low - slab / 2))), min(n_slices - 1, int(np.ceil(high + slab / 2)) - 1)
+        low, high = (
+            max(0, int(np.ceil(low - slab / 2))),
+            min(n_slices - 1, int(np.ceil(high + slab / 2)) - 1),
+        )
     planes = np.asarray(drawn)
     for place in sorted(set(range(low, high + 1)) - set(drawn)):
         plane = int(planes[np.abs(planes - place).argmin()])
@@ -76,7 +82,11 @@ def _within_slabs(drawn: Sequence[int], slab: float, n_slices: int) -> Iterator[
 
 
 def _fill_interpolated(mask: Mask, present: frozenset[int], spacing_xy: Sequence[float]) -> Mask:
-    runs = [(a, b) for a, b in pairwise(_drawn(mask)) if b - a > 1 and present.isdisjoint(range(a + 1, b))]
+    runs = [
+        (a, b)
+        for a, b in pairwise(_drawn(mask))
+        if b - a > 1 and present.isdisjoint(range(a + 1, b))
+    ]
     if not runs:
         return mask
     filled = mask.copy()
@@ -91,5 +101,7 @@ def _fill_interpolated(mask: Mask, present: frozenset[int], spacing_xy: Sequence
 def _signed_distance(plane: Mask, spacing_xy: Sequence[float]) -> npt.NDArray[np.float64]:
     """Distance in mm from the edge of what is set: positive inside, negative outside."""
     sampling = (spacing_xy[1], spacing_xy[0])
-    inside, outside = (ndimage.distance_transform_edt(p, sampling=sampling) for p in (plane, ~plane))
+    inside, outside = (
+        ndimage.distance_transform_edt(p, sampling=sampling) for p in (plane, ~plane)
+    )
     return np.asarray(inside - outside, np.float64)

@@ -19,8 +19,9 @@ _FRAGMENT = re.compile(r"^(?P<parent>.*\d)(?:[._-]?[A-Za-z]|[._-]\d+)$")
 class Finding:
     """One lesion on one CT as one reader judged it.
 
-    `diameter_mm` is the longest diameter, or the short axis of a node; None where no number could be given.
-    A lesion that was looked for and is gone has `present=False`; one that was not looked at has no Finding.
+    `diameter_mm` is the longest diameter, or the short axis of a node; None where no number could
+    be given. A lesion that was looked for and is gone has `present=False`; one that was not looked
+    at has no Finding.
     """
 
     lesion: str
@@ -90,9 +91,10 @@ def parents(label: str, known: Iterable[str]) -> tuple[str, ...]:
     """Known lesions that a label stands for.
 
     1. the label itself
-    2. the parts of a merged mass, written `L1+L2`, `L1/L2`, `L1&L2` or `L1,L2`: its diameter counts under the first
-    3. the lesion that split, for a fragment written `L1a`, `L1B`, `L1-A`, `L1.1`, `L1-1` or `L1_1`: the diameters of the
-       fragments are added
+    2. the parts of a merged mass, written `L1+L2`, `L1/L2`, `L1&L2` or `L1,L2`: its diameter counts
+       under the first
+    3. the lesion that split, for a fragment written `L1a`, `L1B`, `L1-A`, `L1.1`, `L1-1` or `L1_1`:
+       the diameters of the fragments are added
     4. none
 
     >>> parents("L1b", ["L1", "L2"]), parents("L1+L2", ["L1", "L2"]), parents("L9", ["L1"])
@@ -124,7 +126,9 @@ def read_baseline(visit: Visit, rules: Rules) -> Baseline:
     )
 
 
-def is_measurable(finding: Finding, rules: Rules, slice_thickness_mm: float | None = None) -> bool | None:
+def is_measurable(
+    finding: Finding, rules: Rules, slice_thickness_mm: float | None = None
+) -> bool | None:
     """Whether a lesion may be a target; None where it was not measured.
 
     1. node: short axis of at least 15 mm
@@ -169,11 +173,15 @@ def measure_targets(visit: Visit, baseline: Baseline, rules: Rules) -> Targets:
     """
     shares = {label: _shares_of(label, visit, baseline, rules) for label in baseline.targets}
     missing = tuple(label for label, found in shares.items() if not found or None in found)
-    sizes = {label: sum(size for size in found if size is not None) for label, found in shares.items()}
+    sizes = {
+        label: sum(size for size in found if size is not None) for label, found in shares.items()
+    }
     return Targets(
         measured_mm=sum(sizes.values()),
         missing=missing,
-        there=tuple(label for label in sizes if _is_there(label, sizes[label], visit, baseline, rules)),
+        there=tuple(
+            label for label in sizes if _is_there(label, sizes[label], visit, baseline, rules)
+        ),
     )
 
 
@@ -186,4 +194,6 @@ def _is_there(label: str, size: float, visit: Visit, baseline: Baseline, rules: 
     if baseline.targets[label]:
         return size >= rules["node_normal_mm"] - rules["tolerance"]
     merged = [f for f in visit.findings if label in parents(f.lesion, baseline.targets)[1:]]
-    return size > rules["tolerance"] or any((measure(f, rules) or 0.0) > rules["tolerance"] for f in merged)
+    return size > rules["tolerance"] or any(
+        (measure(f, rules) or 0.0) > rules["tolerance"] for f in merged
+    )

@@ -22,7 +22,9 @@ ONLY_PART = (
 )
 
 
-def question_labels(rows: Sequence[Row], visit_of: Mapping[tuple[str, str], str], baseline: str) -> Iterator[tuple[Row, str]]:
+def question_labels(
+    rows: Sequence[Row], visit_of: Mapping[tuple[str, str], str], baseline: str
+) -> Iterator[tuple[Row, str]]:
     """Reads at a follow-up visit whose label cannot be what the reader meant, each with the question.
 
     1. Readers without a read at the baseline visit are left out: nothing is known to compare with.
@@ -57,5 +59,9 @@ def _of_visit(rows: Sequence[Row], known: set[str]) -> Iterator[tuple[Row, str]]
         old = stood_for[row["lesion"]]
         if not old:
             yield row, NOT_AT_BASELINE
-        elif old != (row["lesion"],) and len(old) == 1 and sum(old[0] in others for others in stood_for.values()) == 1:
+        elif (
+            old != (row["lesion"],)
+            and len(old) == 1
+            and sum(old[0] in others for others in stood_for.values()) == 1
+        ):
             yield row, ONLY_PART

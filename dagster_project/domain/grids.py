@@ -35,8 +35,8 @@ def to_patient(affine: Floats, indices: Floats) -> Floats:
 def place_voxels(mask: Mask, voxels: Mask, affine: Floats, target: Floats) -> int:
     """Set in `mask` what is set in `voxels`, and return how many voxels fall outside it.
 
-    Axes may be swapped or flipped and the grids may begin and end elsewhere; spacing, directions and the place of the voxel
-    centres must be the same to `GRID_TOLERANCE`.
+    Axes may be swapped or flipped and the grids may begin and end elsewhere; spacing, directions
+    and the place of the voxel centres must be the same to `GRID_TOLERANCE`.
 
     Parameters
     ----------
@@ -62,10 +62,14 @@ def place_voxels(mask: Mask, voxels: Mask, affine: Floats, target: Floats) -> in
 
 def _refuse_other_grid(matrix: Floats, shape: tuple[int, ...]) -> None:
     """Every corner of the one grid has to be a voxel of the other, and every step along an axis one voxel."""
-    corners = np.array([[i, j, k] for i in (0, shape[2] - 1) for j in (0, shape[1] - 1) for k in (0, shape[0] - 1)])
+    corners = np.array(
+        [[i, j, k] for i in (0, shape[2] - 1) for j in (0, shape[1] - 1) for k in (0, shape[0] - 1)]
+    )
     moved = corners @ matrix[:3, :3].T + matrix[:3, 3]
     counted = [axis for axis, n in enumerate(reversed(shape)) if n > 1]
     steps = np.abs(matrix[:3, counted])
     one_voxel = np.allclose(np.sort(steps, axis=0), np.array([[0.0], [0.0], [1.0]]), atol=0.01)
     if not one_voxel or np.abs(moved - np.rint(moved)).max() > GRID_TOLERANCE:
-        raise MaskError("does not lie on the grid of the CT series; export the mask on the original series without resampling")
+        raise MaskError(
+            "does not lie on the grid of the CT series; export the mask on the original series without resampling"
+        )

@@ -64,7 +64,9 @@ def floats(dataset: Dataset, keyword: str, n: int) -> tuple[float, ...]:
     return numbers
 
 
-def number(dataset: Dataset, keyword: str, minimum: float = 0.0, maximum: float = math.inf) -> float | None:
+def number(
+    dataset: Dataset, keyword: str, minimum: float = 0.0, maximum: float = math.inf
+) -> float | None:
     """A number within its range, or None."""
     try:
         (value,) = floats(dataset, keyword, 1)
@@ -166,7 +168,10 @@ def _axial_original(dataset: Dataset) -> bool | None:
     kind = (text(dataset, "ImageType") or "").upper().split("\\")
     if kind == [""]:
         return None
-    row, column = floats(dataset, "ImageOrientationPatient", 6)[:3], floats(dataset, "ImageOrientationPatient", 6)[3:]
+    row, column = (
+        floats(dataset, "ImageOrientationPatient", 6)[:3],
+        floats(dataset, "ImageOrientationPatient", 6)[3:],
+    )
     transverse = abs(row[0] * column[1] - row[1] * column[0]) > math.cos(math.pi / 4)
     return transverse and kind[:2] == ["ORIGINAL", "PRIMARY"] and "LOCALIZER" not in kind
 

@@ -26,11 +26,13 @@ LARGEST_SHARE_BEYOND = 0.01
 NO_RESCALE = "without it stored values are no Hounsfield units; send the original images"
 NOT_HOUNSFIELD = (
     "(0028,1054) RescaleType is not HU: the image is of another quantity (a map of a material, "
-    "unspecified units); send the images in Hounsfield units")
+    "unspecified units); send the images in Hounsfield units"
+)
 NOT_POSITIVE = "(0028,1053) RescaleSlope is not positive; send the original images"
 WRONG_SIGN = (
     "more than metal lies beyond 30720 HU: (0028,0103) PixelRepresentation or (0028,1052) "
-    "RescaleIntercept contradicts the stored values; send the original images")
+    "RescaleIntercept contradicts the stored values; send the original images"
+)
 
 
 class HounsfieldError(ValueError):
@@ -87,7 +89,8 @@ def _clipped(wide: npt.NDArray[Any]) -> Hounsfield:
 def _rescale(dataset: Dataset) -> tuple[float, float]:
     try:
         (slope,), (intercept,) = (
-            floats(dataset, keyword, 1) for keyword in ("RescaleSlope", "RescaleIntercept"))
+            floats(dataset, keyword, 1) for keyword in ("RescaleSlope", "RescaleIntercept")
+        )
     except HeaderError as error:
         raise HounsfieldError(f"{error}; {NO_RESCALE}") from error
     if slope <= 0:

@@ -42,15 +42,20 @@ class Proposal:
     distance_mm: float | None
 
 
-def propose_identities(before: Sequence[Spot], after: Sequence[Spot], move: Floats) -> list[Proposal]:
+def propose_identities(
+    before: Sequence[Spot], after: Sequence[Spot], move: Floats
+) -> list[Proposal]:
     """Compare places with labels, once the earlier scan is moved onto the later one.
 
-    1. A lesion of one visit is near one of the other where their centroids lie closer than half the sum of the two diameters,
-       so that spheres of that size would touch.
-    2. One earlier lesion near several later ones that bear other labels, none of which was there before: `split`.
+    1. A lesion of one visit is near one of the other where their centroids lie closer than half the
+       sum of the two diameters, so that spheres of that size would touch.
+    2. One earlier lesion near several later ones that bear other labels, none of which was there
+       before: `split`.
     3. Several earlier ones near one later, where their own labels are gone: `merged`.
-    4. An outline whose nearest earlier lesion bears another label, though its own label is there too or not at all: `label_swapped`.
-    5. A later outline near nothing whose label was not there before: `new`. An earlier one near nothing whose label is gone: `vanished`.
+    4. An outline whose nearest earlier lesion bears another label, though its own label is there
+       too or not at all: `label_swapped`.
+    5. A later outline near nothing whose label was not there before: `new`. An earlier one near
+       nothing whose label is gone: `vanished`.
     6. Where place and label agree nothing is proposed.
 
     Parameters
@@ -58,17 +63,34 @@ def propose_identities(before: Sequence[Spot], after: Sequence[Spot], move: Floa
     move
         (4, 4): from coordinates of the earlier scan to those of the later.
     """
-    near = {(a.label, b.label): d for a in before for b in after if (d := _distance(a, b, move)) <= (a.diameter_mm + b.diameter_mm) / 2}
+    near = {
+        (a.label, b.label): d
+        for a in before
+        for b in after
+        if (d := _distance(a, b, move)) <= (a.diameter_mm + b.diameter_mm) / 2
+    }
     to: dict[str, list[str]] = defaultdict(list)
     back: dict[str, list[str]] = defaultdict(list)
     for a, b in sorted(near, key=near.__getitem__):
         to[a].append(b)
         back[b].append(a)
     old, now = {a.label for a in before}, {b.label for b in after}
-    splits = [Proposal("split", (a,), tuple(sorted(of)), near[a, of[0]]) for a, of in sorted(to.items()) if len(of) > 1 and set(of) - old == set(of) - {a}]
-    merges = [Proposal("merged", tuple(sorted(of)), (b,), near[of[0], b]) for b, of in sorted(back.items()) if len(of) > 1 and not (set(of) & now) - {b}]
+    splits = [
+        Proposal("split", (a,), tuple(sorted(of)), near[a, of[0]])
+        for a, of in sorted(to.items())
+        if len(of) > 1 and set(of) - old == set(of) - {a}
+    ]
+    merges = [
+        Proposal("merged", tuple(sorted(of)), (b,), near[of[0], b])
+        for b, of in sorted(back.items())
+        if len(of) > 1 and not (set(of) & now) - {b}
+    ]
     told = {b for p in splits for b in p.to_lesions} | {p.to_lesions[0] for p in merges}
-    swapped = [Proposal("label_swapped", (of[0],), (b,), near[of[0], b]) for b, of in sorted(back.items()) if b not in told and of[0] != b]
+    swapped = [
+        Proposal("label_swapped", (of[0],), (b,), near[of[0], b])
+        for b, of in sorted(back.items())
+        if b not in told and of[0] != b
+    ]
     alone = [Proposal("new", (), (b,), None) for b in sorted(now - old - set(back))]
     gone = [Proposal("vanished", (a,), (), None) for a in sorted(old - now - set(to))]
     return [*splits, *merges, *swapped, *alone, *gone]
@@ -94,11 +116,19 @@ def register_lungs(earlier: sitk.Image, later: sitk.Image) -> Floats:
         Where a scan shows no lung.
     """
     fixed, moving = (_lungs(image) for image in (later, earlier))
-    start = sitk.CenteredTransformInitializer(fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS)
+    start = sitk.CenteredTransformInitializer(
+        fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
+    )
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMeanSquares()
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(learningRate=1.0, minStep=1e-4, numberOfIterations=ITERATIONS, relaxationFactor=0.7, gradientMagnitudeTolerance=1e-8)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=1.0,
+        minStep=1e-4,
+        numberOfIterations=ITERATIONS,
+        relaxationFactor=0.7,
+        gradientMagnitudeTolerance=1e-8,
+    )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(start, inPlace=False)
     found = method.Execute(fixed, moving)
@@ -106,9 +136,21 @@ def register_lungs(earlier: sitk.Image, later: sitk.Image) -> Floats:
 
 
 def _lungs(image: sitk.Image) -> sitk.Image:
-    size = [max(1, int(n * s / GRID_MM)) for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)]
+    size = [
+        max(1, int(n * s / GRID_MM))
+        for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)
+    ]
     lung = sitk.Cast(sitk.BinaryThreshold(image, *LUNG_HU), sitk.sitkFloat32)
-    coarse = sitk.Resample(lung, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), [GRID_MM] * 3, image.GetDirection(), 0.0)
+    coarse = sitk.Resample(
+        lung,
+        size,
+        sitk.Transform(),
+        sitk.sitkLinear,
+        image.GetOrigin(),
+        [GRID_MM] * 3,
+        image.GetDirection(),
+        0.0,
+    )
     if float(sitk.GetArrayViewFromImage(coarse).sum()) < 1.0:
         raise ValueError("register_lungs: a scan shows no lung")
     return sitk.SmoothingRecursiveGaussian(coarse, GRID_MM)
@@ -116,7 +158,9 @@ def _lungs(image: sitk.Image) -> sitk.Image:
 
 def _matrix(transform: sitk.Transform) -> Floats:
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    columns = [np.array(transform.TransformPoint(tuple(map(float, unit)))) - origin for unit in np.eye(3)]
+    columns = [
+        np.array(transform.TransformPoint(tuple(map(float, unit)))) - origin for unit in np.eye(3)
+    ]
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = np.column_stack(columns), origin
     return matrix
@@ -124,5 +168,12 @@ def _matrix(transform: sitk.Transform) -> Floats:
 
 def spots_of(reads: Sequence[Mapping[str, object]]) -> list[Spot]:
     """Outlined lesions of one reader at one visit."""
-    return [Spot(str(r["lesion"]), (float(r["centroid_x_mm"]), float(r["centroid_y_mm"]), float(r["centroid_z_mm"])), float(r["longest_diameter_mm"]))  # type: ignore[arg-type]
-            for r in reads if r["centroid_x_mm"] is not None and r["longest_diameter_mm"] is not None]
+    return [
+        Spot(
+            str(r["lesion"]),
+            (float(r["centroid_x_mm"]), float(r["centroid_y_mm"]), float(r["centroid_z_mm"])),
+            float(r["longest_diameter_mm"]),
+        )  # type: ignore[arg-type]
+        for r in reads
+        if r["centroid_x_mm"] is not None and r["longest_diameter_mm"] is not None
+    ]

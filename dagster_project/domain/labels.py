@@ -66,8 +66,8 @@ class Labels:
 def labels_of_outlines(outlines: Iterable[Row]) -> Labels:
     """How the labels of these outlines are compared.
 
-    Two spellings with one normal label are two lesions where one reader outlined both on one scan and the outlines lie
-    apart (`lie_apart`).
+    Two spellings with one normal label are two lesions where one reader outlined both on one scan
+    and the outlines lie apart (`lie_apart`).
 
     Parameters
     ----------
@@ -101,7 +101,8 @@ def labels_of_reads(reads: Iterable[Row]) -> Labels:
 def lie_apart(a: Row, b: Row) -> bool:
     """Whether the centroids of two outlines are farther apart than the radius of the smaller, as a ball of its volume has it.
 
-    An outline without a volume (`outlines.NO_VOLUME`) is measured by the other's; two of them lie apart unless their centroids are one.
+    An outline without a volume (`outlines.NO_VOLUME`) is measured by the other's; two of them lie
+    apart unless their centroids are one.
     """
     axes = ("centroid_x_mm", "centroid_y_mm", "centroid_z_mm")
     distance = math.dist([a[axis] for axis in axes], [b[axis] for axis in axes])

@@ -43,12 +43,15 @@ def match_lesions(
     """Reads in which a lesion bears one name with all blinded readers of a patient.
 
     1. The first reader by name keeps the own labels; every other reader is compared with that one.
-    2. On each scan that both outlined, outlines are paired so that the sum of their Dice is largest; pairs below
-       `SAME_LESION_DICE` are none. Where every label's outline lies on that of the same label, no mask is compared.
-    3. A label takes the name of the lesion that it was paired with, at all visits and for all of its rows.
-    4. A label that was paired with several lesions, or several labels with one, gets a name of its own and is reported:
-       it is compared with nothing.
-    5. A label that was not paired keeps its name, unless a paired label took it: then it gets a name of its own.
+    2. On each scan that both outlined, outlines are paired so that the sum of their Dice is
+       largest; pairs below `SAME_LESION_DICE` are none. Where every label's outline lies on that of
+       the same label, no mask is compared.
+    3. A label takes the name of the lesion that it was paired with, at all visits and for all of
+       its rows.
+    4. A label that was paired with several lesions, or several labels with one, gets a name of its
+       own and is reported: it is compared with nothing.
+    5. A label that was not paired keeps its name, unless a paired label took it: then it gets a
+       name of its own.
 
     `reader_label` holds what the reader wrote.
 

@@ -15,15 +15,18 @@ Row = Mapping[str, Any]
 Patient = tuple[str, str]
 
 
-def derive_lesions(reads: pl.DataFrame, arbitrations: pl.DataFrame, rules: Mapping[str, Any]) -> pl.DataFrame:
+def derive_lesions(
+    reads: pl.DataFrame, arbitrations: pl.DataFrame, rules: Mapping[str, Any]
+) -> pl.DataFrame:
     """LESIONS: the accepted whole read of every patient; nothing is averaged and no two readers are mixed.
 
-    1. Only locked reads count. What was found among the site's images (`site_reader`) has no lock; it counts where no reader
-       has locked a read of the patient.
+    1. Only locked reads count. What was found among the site's images (`site_reader`) has no lock;
+       it counts where no reader has locked a read of the patient.
     2. One reader: that read, `single_reader`.
     3. A settled case: the read that the arbiter endorsed, `arbitration`.
     4. An open case: the primary reader's read, `provisional`.
-    5. Else the two agree: the primary reader's read, `agreement`. Primary is the `primary_reader`-th reader by name.
+    5. Else the two agree: the primary reader's read, `agreement`. Primary is the
+       `primary_reader`-th reader by name.
 
     Parameters
     ----------
@@ -38,7 +41,15 @@ def derive_lesions(reads: pl.DataFrame, arbitrations: pl.DataFrame, rules: Mappi
         readers = sorted({row["reader"] for row in own})
         accepted, because = _accepted(readers, cases.get(patient), rules["primary_reader"])
         n_readers = _count_readers(own)
-        rows += [{**row, "accepted_because": because, "n_readers": n_readers[row["visit"], row["lesion"]]} for row in own if row["reader"] == accepted]
+        rows += [
+            {
+                **row,
+                "accepted_because": because,
+                "n_readers": n_readers[row["visit"], row["lesion"]],
+            }
+            for row in own
+            if row["reader"] == accepted
+        ]
     schema = polars_schema(LESIONS)
     return pl.DataFrame([{name: row[name] for name in schema} for row in rows], schema=schema)
 

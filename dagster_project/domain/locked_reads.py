@@ -16,18 +16,27 @@ from dagster_project.lake.tables import QUARANTINE, READS
 
 Row = Mapping[str, Any]
 
-JUDGED = ("role", "organ", "node", "present", "too_small", "nontarget_state", "unequivocal", "mask_source")
+JUDGED = (
+    "role",
+    "organ",
+    "node",
+    "present",
+    "too_small",
+    "nontarget_state",
+    "unequivocal",
+    "mask_source",
+)
 """What a reader says of a lesion beside the outline; measurements follow from that, or are the reader's own where there is none."""
 
 WITHHELD = "{n} reads are {why}"
-OPEN = (
-    "open and withheld; nothing is shown, compared or computed of them until this reader's LOCKED is delivered"
-)
+OPEN = "open and withheld; nothing is shown, compared or computed of them until this reader's LOCKED is delivered"
 LOCKED_ALONE = "locked and withheld until {needed} readers have locked their reads of the patient"
 CHANGED = "changed after its lock; the read as locked is used. A read that has to be corrected is named in [reads] reopened of study.toml"
 REMOVED = "taken out of the delivery after its lock; the read as locked is used. Deliver it again, or name it in [reads] reopened of study.toml"
 UNUSABLE = "locked, but its outline, delivered as before, is refused now (see its own row); it counts no more, deliver a corrected outline"
-IN_FUTURE = "LOCKED holds a time that has not come yet; the read stays open until then, correct the time"
+IN_FUTURE = (
+    "LOCKED holds a time that has not come yet; the read stays open until then, correct the time"
+)
 
 
 @dataclass
@@ -40,29 +49,54 @@ class ClosedReads:
 
     def refuse(self, row: Row, item: str, reason: str) -> None:
         """Note what does not count, and why."""
-        self.refused.append({"site": row["site"], "stage": "reads", "item": item, "reason": reason, "simulated": row["simulated"]})
+        self.refused.append(
+            {
+                "site": row["site"],
+                "stage": "reads",
+                "item": item,
+                "reason": reason,
+                "simulated": row["simulated"],
+            }
+        )
 
     def frames(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         """Rows of READS to show, rows of READS of the ledger (both without fingerprint), rows of QUARANTINE."""
-        schema = {name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"}
+        schema = {
+            name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"
+        }
         order = [name for name in READS.key if name != "visit"]
-        shown, ledger = (pl.DataFrame(rows, schema=schema).sort(order) for rows in (self.shown, self.ledger))
-        return shown, ledger, pl.DataFrame(self.refused, schema=polars_schema(QUARANTINE)).unique(maintain_order=True)
+        shown, ledger = (
+            pl.DataFrame(rows, schema=schema).sort(order) for rows in (self.shown, self.ledger)
+        )
+        return (
+            shown,
+            ledger,
+            pl.DataFrame(self.refused, schema=polars_schema(QUARANTINE)).unique(
+                maintain_order=True
+            ),
+        )
 
 
 def close_reads(
-    reads: pl.DataFrame, ledger: pl.DataFrame, visits: Mapping[tuple[str, str], str], rules: Mapping[str, Any], now: dt.datetime,
+    reads: pl.DataFrame,
+    ledger: pl.DataFrame,
+    visits: Mapping[tuple[str, str], str],
+    rules: Mapping[str, Any],
+    now: dt.datetime,
     unusable: Collection[str] = (),
 ) -> ClosedReads:
     """Tell the reads that may be seen from those that wait, and hold every read to what it was when it was locked.
 
     1. Outlines found among the site's images (`site_reader`) were read by nobody: they pass.
-    2. A read that was locked once stays as it was: its first lock time counts, a change is refused, and one that is no longer
-       delivered is kept. Only `reopened` of the protocol (SITE:reader:patient) lets a new version take its place.
-       An outline that is delivered as before and gives another mask by present code is no change by its reader: the new
-       mask counts. Where it is refused now, what was measured on it before counts no more.
-    3. A read that is locked now and was not before enters the ledger; a lock that lies in the future closes nothing.
-    4. Of a patient whom fewer than `blinded_readers` readers have locked, nothing is shown; open reads never are. What waits is told.
+    2. A read that was locked once stays as it was: its first lock time counts, a change is refused,
+       and one that is no longer delivered is kept. Only `reopened` of the protocol
+       (SITE:reader:patient) lets a new version take its place. An outline that is delivered as
+       before and gives another mask by present code is no change by its reader: the new mask
+       counts. Where it is refused now, what was measured on it before counts no more.
+    3. A read that is locked now and was not before enters the ledger; a lock that lies in the
+       future closes nothing.
+    4. Of a patient whom fewer than `blinded_readers` readers have locked, nothing is shown; open
+       reads never are. What waits is told.
 
     Parameters
     ----------
@@ -108,7 +142,9 @@ def _is_reopened(row: Row, reopened: Collection[str]) -> bool:
     return f"{row['site']}:{row['reader']}:{row['patient']}" in reopened
 
 
-def _held(row: Row, before: Row | None, reopened: Collection[str], now: dt.datetime, closed: ClosedReads) -> dict[str, Any] | None:
+def _held(
+    row: Row, before: Row | None, reopened: Collection[str], now: dt.datetime, closed: ClosedReads
+) -> dict[str, Any] | None:
     """The read as it is locked, or None while it is open."""
     if before is not None and not (_is_reopened(row, reopened) and row["locked_at"] is not None):
         if content(row) == content(before) and is_same_outline(row, before):
@@ -132,11 +168,15 @@ def content(read: Row) -> tuple[Any, ...]:
 
 def is_same_outline(read: Row, before: Row) -> bool:
     """Whether two reads have one outline: the same mask, or the same one of the same file whatever mask is made of it."""
-    same_source = read["outline_source"] is not None and read["outline_source"] == before["outline_source"]
+    same_source = (
+        read["outline_source"] is not None and read["outline_source"] == before["outline_source"]
+    )
     return same_source or read["mask_digest"] == before["mask_digest"]
 
 
-def _still_usable(before: Mapping[Place, Row], unusable: Collection[str], closed: ClosedReads) -> dict[Place, Row]:
+def _still_usable(
+    before: Mapping[Place, Row], unusable: Collection[str], closed: ClosedReads
+) -> dict[Place, Row]:
     usable = {}
     for place, row in before.items():
         source = row["outline_source"] or ""
@@ -152,7 +192,11 @@ def _item(row: Row) -> str:
 
 
 def _missing(
-    before: Mapping[Place, Row], fresh: Mapping[Place, Row], labels: Labels, reopened: Collection[str], closed: ClosedReads
+    before: Mapping[Place, Row],
+    fresh: Mapping[Place, Row],
+    labels: Labels,
+    reopened: Collection[str],
+    closed: ClosedReads,
 ) -> list[dict[str, Any]]:
     """Reads of the ledger that are not delivered any more, where no other series of the visit took their place."""
     read = {labels.place(row, row["visit"], row["lesion"]) for row in fresh.values()}
@@ -171,7 +215,9 @@ def _show(closed: ClosedReads, waiting: Iterable[Row], needed: int) -> None:
     for row in closed.ledger:
         readers[row["site"], row["patient"]].add(row["reader"])
     early = [row for row in closed.ledger if len(readers[row["site"], row["patient"]]) < needed]
-    closed.shown += [row for row in closed.ledger if len(readers[row["site"], row["patient"]]) >= needed]
+    closed.shown += [
+        row for row in closed.ledger if len(readers[row["site"], row["patient"]]) >= needed
+    ]
     _withhold(closed, waiting, OPEN)
     _withhold(closed, early, LOCKED_ALONE.format(needed=needed))
 
@@ -180,4 +226,8 @@ def _withhold(closed: ClosedReads, rows: Iterable[Row], why: str) -> None:
     found = {(r["site"], r["patient"], r["reader"]): r for r in rows}
     counts = Counter((r["site"], r["patient"], r["reader"]) for r in rows)
     for (_, patient, reader), row in sorted(found.items()):
-        closed.refuse(row, f"{patient} reads of {reader}", WITHHELD.format(n=counts[row["site"], patient, reader], why=why))
+        closed.refuse(
+            row,
+            f"{patient} reads of {reader}",
+            WITHHELD.format(n=counts[row["site"], patient, reader], why=why),
+        )

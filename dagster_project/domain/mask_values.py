@@ -21,7 +21,9 @@ NO_NUMBERS = "holds values that are no numbers; export a mask of 0 outside and 1
 NEGATIVE = "holds negative values; export a mask of 0 outside and 1 inside"
 SEVERAL = "holds several labels; export one file per lesion, 0 outside and 1 inside, or all of them as one DICOM SEG"
 ABOVE_ONE = "holds fractions above 1; export a mask of 0 and 1, or fractions from 0 to 1"
-BELOW_HALF = "holds fractions, and no voxel of at least one half; export a mask of 0 outside and 1 inside"
+BELOW_HALF = (
+    "holds fractions, and no voxel of at least one half; export a mask of 0 outside and 1 inside"
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ def mask_rule(planes: Iterable[npt.NDArray[Any]]) -> MaskRule:
     """What a volume's values mean.
 
     1. No NaN, nothing infinite, nothing negative.
-    2. Whole numbers: one value beside 0, whichever, is inside. Several values are several lesions: refused.
-    3. Fractions from 0 to 1: voxels of at least one half. Where no voxel reaches it, nothing is outlined: refused,
-       since that is a scale that was lost rather than a reader's wish.
+    2. Whole numbers: one value beside 0, whichever, is inside. Several values are several lesions:
+       refused.
+    3. Fractions from 0 to 1: voxels of at least one half. Where no voxel reaches it, nothing is
+       outlined: refused, since that is a scale that was lost rather than a reader's wish.
 
     Parameters
     ----------

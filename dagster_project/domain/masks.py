@@ -31,8 +31,22 @@ from dagster_project.lake.files import write_whole
 from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
 
 __all__ = [
-    "BorderRule", "MaskError", "Outline", "Source", "dice", "kept_overlap", "kept_surface_distances", "load_mask", "load_union", "mask_digest", "mask_overlap", "measure_mask", "outline_parts",
-    "read_outlines", "save_mask", "surface_dice",
+    "BorderRule",
+    "MaskError",
+    "Outline",
+    "Source",
+    "dice",
+    "kept_overlap",
+    "kept_surface_distances",
+    "load_mask",
+    "load_union",
+    "mask_digest",
+    "mask_overlap",
+    "measure_mask",
+    "outline_parts",
+    "read_outlines",
+    "save_mask",
+    "surface_dice",
     "surface_distances",
 ]
 
@@ -44,7 +58,10 @@ SMALLER_PIECES = 0.05
 
 
 def read_outlines(
-    path: Path, series: Series, wanted: Callable[[str], bool] = lambda _: True, positions: Collection[int] | None = None,
+    path: Path,
+    series: Series,
+    wanted: Callable[[str], bool] = lambda _: True,
+    positions: Collection[int] | None = None,
 ) -> list[Outline]:
     """Every outline of a file as a mask on the grid of a series.
 
@@ -81,14 +98,18 @@ def _flag_pieces(outline: Outline) -> Outline:
     """The outline with the flag `several_pieces` where those beside the largest hold `SMALLER_PIECES` of it."""
     if not outline.mask.any() or "slices_empty" in outline.flags:
         return outline
-    pieces, _ = ndimage.label(outline.mask[bounding_box(outline.mask)], structure=np.ones((3, 3, 3)))
+    pieces, _ = ndimage.label(
+        outline.mask[bounding_box(outline.mask)], structure=np.ones((3, 3, 3))
+    )
     sizes = np.bincount(pieces.ravel())[1:]
     if sizes.max() > (1 - SMALLER_PIECES) * sizes.sum():
         return outline
     return replace(outline, flags=(*outline.flags, "several_pieces"))
 
 
-def _outlines(path: Path, series: Series, wanted: Callable[[str], bool], positions: Collection[int] | None) -> list[Outline]:
+def _outlines(
+    path: Path, series: Series, wanted: Callable[[str], bool], positions: Collection[int] | None
+) -> list[Outline]:
     if is_volume(path):
         return read_volume(path, series, wanted)
     dataset = _dicom(path)
@@ -97,7 +118,9 @@ def _outlines(path: Path, series: Series, wanted: Callable[[str], bool], positio
         return read_structures(dataset, series, wanted, positions)
     if modality == "SEG":
         return read_segments(dataset, series, wanted, positions)
-    raise MaskError("is neither RTSTRUCT nor SEG, (0008,0060) Modality; export the contours as one of them, or as NIfTI or NRRD")
+    raise MaskError(
+        "is neither RTSTRUCT nor SEG, (0008,0060) Modality; export the contours as one of them, or as NIfTI or NRRD"
+    )
 
 
 def outline_parts(path: Path) -> list[Part]:
@@ -113,7 +136,9 @@ def outline_parts(path: Path) -> list[Part]:
         return [Part(0, label, References(series=frozenset({uid} if uid else ())))]
     dataset = _dicom(path)
     if str(dataset.get("Modality", "")).strip() == "RTSTRUCT":
-        return [Part(roi.position, roi.label, roi.references, roi.refused) for roi in list_rois(dataset)]
+        return [
+            Part(roi.position, roi.label, roi.references, roi.refused) for roi in list_rois(dataset)
+        ]
     return segment_parts(dataset)
 
 
@@ -127,9 +152,9 @@ def _dicom(path: Path) -> Dataset:
 def measure_mask(mask: Mask, image: sitk.Image, affine: Floats | None = None) -> dict[str, Any]:
     """Columns of `reads` that a mask and its CT give.
 
-    Volume: voxels times voxel volume, nothing smoothed. Diameters: see `longest_diameter`. Mean: of the HU under the mask
-    within the field of view.
-    An empty mask has no voxels, volume 0 and NULL for the rest.
+    Volume: voxels times voxel volume, nothing smoothed. Diameters: see `longest_diameter`. Mean: of
+    the HU under the mask within the field of view. An empty mask has no voxels, volume 0 and NULL
+    for the rest.
 
     Parameters
     ----------
@@ -141,7 +166,11 @@ def measure_mask(mask: Mask, image: sitk.Image, affine: Floats | None = None) ->
     box = bounding_box(mask)
     inside = mask[box]
     n = int(inside.sum())
-    measured = {"voxel_count": n, "volume_mm3": float(n * np.prod(image.GetSpacing())), "mask_digest": mask_digest(mask)}
+    measured = {
+        "voxel_count": n,
+        "volume_mm3": float(n * np.prod(image.GetSpacing())),
+        "mask_digest": mask_digest(mask),
+    }
     if n == 0:
         return {**measured, **dict.fromkeys(_OF_VOXELS)}
     affine = affine_of(image) if affine is None else affine
@@ -149,20 +178,39 @@ def measure_mask(mask: Mask, image: sitk.Image, affine: Floats | None = None) ->
     values = values[values != OUTSIDE_FIELD_HU]
     mean = float(values.mean(dtype=np.float64)) if values.size else None
     diameter = longest_diameter(inside, *image.GetSpacing()[:2])
-    return {**measured, "mean_hu": mean, **_diameter_columns(diameter, box, affine), **_centroid(inside, box, affine)}
+    return {
+        **measured,
+        "mean_hu": mean,
+        **_diameter_columns(diameter, box, affine),
+        **_centroid(inside, box, affine),
+    }
 
 
 _OF_VOXELS = (
-    "mean_hu", "longest_diameter_mm", "short_axis_mm", "diameter_slice", "diameter_ends_mm", "centroid_x_mm", "centroid_y_mm", "centroid_z_mm")
+    "mean_hu",
+    "longest_diameter_mm",
+    "short_axis_mm",
+    "diameter_slice",
+    "diameter_ends_mm",
+    "centroid_x_mm",
+    "centroid_y_mm",
+    "centroid_z_mm",
+)
 
 
-def _diameter_columns(diameter: Diameter | None, box: tuple[slice, ...], affine: Floats) -> dict[str, Any]:
+def _diameter_columns(
+    diameter: Diameter | None, box: tuple[slice, ...], affine: Floats
+) -> dict[str, Any]:
     if diameter is None:
         return {}
     plane = diameter.slice + box[0].start
-    ends = to_patient(affine, np.array([[x + box[2].start, y + box[1].start, plane] for x, y in diameter.ends]))
+    ends = to_patient(
+        affine, np.array([[x + box[2].start, y + box[1].start, plane] for x, y in diameter.ends])
+    )
     return {
-        "longest_diameter_mm": diameter.longest_mm, "short_axis_mm": diameter.short_axis_mm, "diameter_slice": plane,
+        "longest_diameter_mm": diameter.longest_mm,
+        "short_axis_mm": diameter.short_axis_mm,
+        "diameter_slice": plane,
         "diameter_ends_mm": ";".join(",".join(f"{c:.3f}" for c in end) for end in ends),
     }
 
@@ -185,7 +233,9 @@ def bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
 def mask_digest(mask: Mask) -> str:
     """SHA-256 of the mask: its shape, its bounding box and the voxels within."""
     box = bounding_box(mask)
-    digest = hashlib.sha256(np.array([mask.shape, [b.start for b in box], mask[box].shape], np.int64).tobytes())
+    digest = hashlib.sha256(
+        np.array([mask.shape, [b.start for b in box], mask[box].shape], np.int64).tobytes()
+    )
     digest.update(np.packbits(mask[box]).tobytes())
     return digest.hexdigest()
 
@@ -200,10 +250,13 @@ def dice(a: Mask, b: Mask) -> float | None:
     return 2 * int(np.count_nonzero(a & b)) / total if total else None
 
 
-def surface_dice(a: Mask, b: Mask, spacing_zyx: Sequence[float], tolerance_mm: float = 1.0) -> float | None:
+def surface_dice(
+    a: Mask, b: Mask, spacing_zyx: Sequence[float], tolerance_mm: float = 1.0
+) -> float | None:
     """Share of the two surfaces' voxels that lie within a tolerance of the other surface; None where both are empty, 0 where one is.
 
-    Surface voxels are those with a face outside the mask. For small lesions, where one layer of voxels rules the volumetric Dice.
+    Surface voxels are those with a face outside the mask. For small lesions, where one layer of
+    voxels rules the volumetric Dice.
     """
     if not a.any() or not b.any():
         return 0.0 if a.any() or b.any() else None
@@ -219,10 +272,13 @@ class SurfaceDistances:
     mean_mm: float
 
 
-def surface_distances(a: Mask, b: Mask, spacing_zyx: Sequence[float], tolerance_mm: float = 1.0) -> SurfaceDistances:
+def surface_distances(
+    a: Mask, b: Mask, spacing_zyx: Sequence[float], tolerance_mm: float = 1.0
+) -> SurfaceDistances:
     """Distances between the surface voxels of two masks that both hold something.
 
-    1. Surface voxels are those with a face outside the mask; each has its distance to the nearest surface voxel of the other.
+    1. Surface voxels are those with a face outside the mask; each has its distance to the nearest
+       surface voxel of the other.
     2. HD95: of the two directions the larger 95th percentile (Huttenlocher 1993, at 95 %).
     3. Mean surface distance: the mean over the voxels of both surfaces.
 
@@ -261,7 +317,12 @@ def save_mask(path: Path, mask: Mask) -> None:
     box = bounding_box(mask)
     content = io.BytesIO()
     np.savez_compressed(
-        content, shape=np.array(mask.shape), start=np.array([b.start for b in box]), size=np.array(mask[box].shape), bits=np.packbits(mask[box]))
+        content,
+        shape=np.array(mask.shape),
+        start=np.array([b.start for b in box]),
+        size=np.array(mask[box].shape),
+        bits=np.packbits(mask[box]),
+    )
     write_whole(path, content.getvalue())
 
 
@@ -297,7 +358,9 @@ class _KeptMask:
 
 def _load_box(path: Path) -> _KeptMask:
     with np.load(path, allow_pickle=False) as kept:
-        shape, start, size = (tuple(int(n) for n in kept[name]) for name in ("shape", "start", "size"))
+        shape, start, size = (
+            tuple(int(n) for n in kept[name]) for name in ("shape", "start", "size")
+        )
         box = np.unpackbits(kept["bits"], count=int(np.prod(size))).astype(bool).reshape(size)
     return _KeptMask(shape, start, box)
 
@@ -308,7 +371,9 @@ def kept_overlap(a: Path, b: Path, spacing_zyx: Sequence[float] | None = None) -
     return dice(*masks) if spacing_zyx is None else mask_overlap(*masks, spacing_zyx)
 
 
-def kept_surface_distances(a: Path, b: Path, spacing_zyx: Sequence[float], tolerance_mm: float) -> SurfaceDistances:
+def kept_surface_distances(
+    a: Path, b: Path, spacing_zyx: Sequence[float], tolerance_mm: float
+) -> SurfaceDistances:
     """`surface_distances` of two kept masks of one scan."""
     return surface_distances(*_in_one_box(a, b), spacing_zyx, tolerance_mm)
 
@@ -319,5 +384,10 @@ def _in_one_box(a: Path, b: Path) -> tuple[Mask, Mask]:
     size = np.max([np.add(k.start, k.box.shape) for k in kept], axis=0) - low
     masks = [np.zeros(size, bool), np.zeros(size, bool)]
     for mask, one in zip(masks, kept, strict=True):
-        mask[tuple(slice(s, s + n) for s, n in zip(np.subtract(one.start, low), one.box.shape, strict=True))] = one.box
+        mask[
+            tuple(
+                slice(s, s + n)
+                for s, n in zip(np.subtract(one.start, low), one.box.shape, strict=True)
+            )
+        ] = one.box
     return masks[0], masks[1]

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dagster_project.domain.findings import Baseline, Finding, Rules, Visit, is_measurable, measure, organ_of, parents
+from dagster_project.domain.findings import (
+    Baseline,
+    Finding,
+    Rules,
+    Visit,
+    is_measurable,
+    measure,
+    organ_of,
+    parents,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +30,35 @@ def find_new_lesions(visits: Sequence[Visit], baseline: Baseline, rules: Rules) 
     """New lesions in order of appearance.
 
     1. a finding with the role `new`, there, of no lesion or fragment known at baseline
-    2. certain at the first visit where the reader called it unequivocal; a short axis below 10 mm is a normal node
+    2. certain at the first visit where the reader called it unequivocal; a short axis below 10 mm
+       is a normal node
     """
     old = {**baseline.targets, **baseline.nontargets}
     found: dict[str, NewLesion] = {}
     for place, visit in enumerate(visits):
         for finding in visit.findings:
-            if parents(finding.lesion, old) or not finding.present or not (finding.role == "new" or parents(finding.lesion, found)):
+            if (
+                parents(finding.lesion, old)
+                or not finding.present
+                or not (finding.role == "new" or parents(finding.lesion, found))
+            ):
                 continue
             label = (*parents(finding.lesion, found), finding.lesion)[0]
             known = found.get(label, NewLesion(label, place, None))
-            found[label] = NewLesion(label, known.appeared, _first(known.certain, place if _is_certain(finding, rules) else None))
+            found[label] = NewLesion(
+                label,
+                known.appeared,
+                _first(known.certain, place if _is_certain(finding, rules) else None),
+            )
     return list(found.values())
 
 
 def _is_certain(finding: Finding, rules: Rules) -> bool:
-    normal_node = finding.node and finding.diameter_mm is not None and finding.diameter_mm < rules["node_normal_mm"] - rules["tolerance"]
+    normal_node = (
+        finding.node
+        and finding.diameter_mm is not None
+        and finding.diameter_mm < rules["node_normal_mm"] - rules["tolerance"]
+    )
     return bool(finding.unequivocal) and not normal_node
 
 
@@ -67,7 +89,11 @@ class NewLesions:
     @property
     def sum_mm(self) -> float | None:
         """iSumNL; None without a new-lesion target, or where one was not measured."""
-        return sum(self.sizes[t] for t in self.targets) if self.targets and all(t in self.sizes for t in self.targets) else None
+        return (
+            sum(self.sizes[t] for t in self.targets)
+            if self.targets and all(t in self.sizes for t in self.targets)
+            else None
+        )
 
     @property
     def others(self) -> dict[str, float]:
@@ -75,30 +101,55 @@ class NewLesions:
         return {label: size for label, size in self.sizes.items() if label not in self.targets}
 
 
-def register_new_lesions(visits: Sequence[Visit], baseline: Baseline, rules: Rules) -> list[NewLesions]:
+def register_new_lesions(
+    visits: Sequence[Visit], baseline: Baseline, rules: Rules
+) -> list[NewLesions]:
     """The register of new lesions after each visit.
 
     1. a new lesion enters when it is called unequivocal
-    2. measurable ones become new-lesion targets, largest first, at most 5 and 2 an organ; places left over may be filled later
+    2. measurable ones become new-lesion targets, largest first, at most 5 and 2 an organ; places
+       left over may be filled later
     3. the others are new-lesion non-targets
     """
-    entered = {new.label: new.certain for new in find_new_lesions(visits, baseline, rules) if new.certain is not None}
+    entered = {
+        new.label: new.certain
+        for new in find_new_lesions(visits, baseline, rules)
+        if new.certain is not None
+    }
     found, targets = [], dict[str, str]()
     for place, visit in enumerate(visits):
         known = frozenset(label for label, certain in entered.items() if certain <= place)
-        shown = {label: [f for f in visit.findings if label in parents(f.lesion, known)] for label in known}
-        targets |= _choose_targets({label: shown[label] for label in known if entered[label] == place}, targets, rules)
-        found.append(NewLesions(
-            known, frozenset(label for label in known if not is_gone(label, visits, place, known)), tuple(targets),
-            sizes_of(shown, rules), frozenset(label for label, fs in shown.items() if any(f.state == "PD" for f in fs))))
+        shown = {
+            label: [f for f in visit.findings if label in parents(f.lesion, known)]
+            for label in known
+        }
+        targets |= _choose_targets(
+            {label: shown[label] for label in known if entered[label] == place}, targets, rules
+        )
+        found.append(
+            NewLesions(
+                known,
+                frozenset(label for label in known if not is_gone(label, visits, place, known)),
+                tuple(targets),
+                sizes_of(shown, rules),
+                frozenset(label for label, fs in shown.items() if any(f.state == "PD" for f in fs)),
+            )
+        )
     return found
 
 
-def _choose_targets(entering: Mapping[str, Sequence[Finding]], chosen: Mapping[str, str], rules: Rules) -> dict[str, str]:
+def _choose_targets(
+    entering: Mapping[str, Sequence[Finding]], chosen: Mapping[str, str], rules: Rules
+) -> dict[str, str]:
     organs, added = list(chosen.values()), dict[str, str]()
-    for label, found in sorted(entering.items(), key=lambda item: (-_size(item[1], rules), item[0])):
+    for label, found in sorted(
+        entering.items(), key=lambda item: (-_size(item[1], rules), item[0])
+    ):
         organ = organ_of(found[0])
-        free = len(organs) < rules["maximum_targets"] and organs.count(organ) < rules["maximum_targets_per_organ"]
+        free = (
+            len(organs) < rules["maximum_targets"]
+            and organs.count(organ) < rules["maximum_targets_per_organ"]
+        )
         if free and any(is_measurable(f, rules) for f in found):
             added[label] = organ
             organs.append(organ)
@@ -110,4 +161,8 @@ def _size(found: Sequence[Finding], rules: Rules) -> float:
 
 
 def sizes_of(shown: Mapping[str, Sequence[Finding]], rules: Rules) -> dict[str, float]:
-    return {label: _size(found, rules) for label, found in shown.items() if found and all(measure(f, rules) is not None for f in found)}
+    return {
+        label: _size(found, rules)
+        for label, found in shown.items()
+        if found and all(measure(f, rules) is not None for f in found)
+    }

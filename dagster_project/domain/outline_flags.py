@@ -21,10 +21,12 @@ def judge_outline(row: Row, rules: Mapping[str, Any]) -> dict[str, Any]:
     """A measured outline with all its flags, and without the figures that they make untrue.
 
     1. `density_of_air`: the mean density lies at or below `air_mean_hu`.
-    2. `implausibly_large`: volume, longest diameter or share of the image above what a lesion can be.
-    3. `slices_empty` falls for a lesion of which the study team knows that it is in pieces (`in_pieces`).
-    4. Volume is NULL under a flag of `NO_VOLUME`; the diameters stay, since they were measured in one
-       slice on which the lesion was drawn, but under a flag of `NO_DIAMETER`.
+    2. `implausibly_large`: volume, longest diameter or share of the image above what a lesion can
+       be.
+    3. `slices_empty` falls for a lesion of which the study team knows that it is in pieces
+       (`in_pieces`).
+    4. Volume is NULL under a flag of `NO_VOLUME`; the diameters stay, since they were measured in
+       one slice on which the lesion was drawn, but under a flag of `NO_DIAMETER`.
 
     Parameters
     ----------
@@ -36,7 +38,10 @@ def judge_outline(row: Row, rules: Mapping[str, Any]) -> dict[str, Any]:
     flags = [*(row["outline_flags"] or ()), *_by_measures(row, rules)]
     if f"{row['site']}:{row['reader']}:{row['patient']}:{row['label']}" in rules["in_pieces"]:
         flags = [code for code in flags if code != "slices_empty"]
-    untrue = (*(VOLUME if NO_VOLUME.intersection(flags) else ()), *(DIAMETERS if NO_DIAMETER.intersection(flags) else ()))
+    untrue = (
+        *(VOLUME if NO_VOLUME.intersection(flags) else ()),
+        *(DIAMETERS if NO_DIAMETER.intersection(flags) else ()),
+    )
     return {**row, "outline_flags": flags, **dict.fromkeys(untrue)}
 
 
@@ -55,7 +60,9 @@ def flag_same_voxels(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Reads with `same_voxels` where one reader delivered one outline for two lesions of a scan."""
     names = ("site", "patient", "scan", "reader", "mask_digest")
     seen = Counter(tuple(row[n] for n in names) for row in rows if row.get("mask_digest"))
-    twice = [bool(row.get("mask_digest")) and seen[tuple(row[n] for n in names)] > 1 for row in rows]
+    twice = [
+        bool(row.get("mask_digest")) and seen[tuple(row[n] for n in names)] > 1 for row in rows
+    ]
     return [
         {**row, "outline_flags": [*(row["outline_flags"] or ()), "same_voxels"]} if again else row
         for row, again in zip(rows, twice, strict=True)
@@ -65,7 +72,8 @@ def flag_same_voxels(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def flag_unlike_density(rows: Sequence[dict[str, Any]], limit_hu: float) -> list[dict[str, Any]]:
     """Reads with `unlike_density` where the mean differs by more than a limit from every other read of that lesion by that reader.
 
-    An outline that slipped half into the lung beside a tumour keeps a plausible size; its density does not.
+    An outline that slipped half into the lung beside a tumour keeps a plausible size; its density
+    does not.
 
     Parameters
     ----------

@@ -71,9 +71,10 @@ def find_series(references: References, candidates: Sequence[ImageSeries]) -> Im
 
     1. Contours name images: the series that holds images of all contours whose images are here.
        None holds all of them: refused.
-    2. No named image is here: the series of its frame of reference, of these only those that the file
-       names for it, if it names any. A series that names no frame itself counts by its name.
-    3. Several are left: refused where they are of several days, else the first in the candidates' order.
+    2. No named image is here: the series of its frame of reference, of these only those that the
+       file names for it, if it names any. A series that names no frame itself counts by its name.
+    3. Several are left: refused where they are of several days, else the first in the candidates'
+       order.
 
     Parameters
     ----------
@@ -112,7 +113,11 @@ def _by_frame(references: References, candidates: Sequence[ImageSeries]) -> list
     if references.series and not named:
         return _refuse(NO_SERIES)
     # A CT without a frame of reference can be meant by its name alone.
-    there = [one for one in named or candidates if one.frame == references.frame or (one.frame is None and named)]
+    there = [
+        one
+        for one in named or candidates
+        if one.frame == references.frame or (one.frame is None and named)
+    ]
     return there or _refuse(WRONG_FRAME if named else NO_FRAME)
 
 

@@ -26,7 +26,9 @@ CIRCLE_RIM_PX = 1.5
 """Width of the rim of a circle on the pixels' raster."""
 
 
-def declared_padding(dataset: Dataset, stored: npt.NDArray[np.integer], hu: Hounsfield) -> Mask | None:
+def declared_padding(
+    dataset: Dataset, stored: npt.NDArray[np.integer], hu: Hounsfield
+) -> Mask | None:
     """Pixels that the header declares as padding; None where it declares none.
 
     1. From PixelPaddingValue to PixelPaddingRangeLimit, both included, in stored values. A value

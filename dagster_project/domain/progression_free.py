@@ -25,7 +25,8 @@ NEW_THERAPY = "new anticancer therapy before progression"
 class FollowUp:
     """Days from the first cycle (day 0): whether T0 was scanned, the responses in order, and what happened.
 
-    `undated` are the events that happened on a day that is not known, `last_scan_day` is the day of the last CT.
+    `undated` are the events that happened on a day that is not known, `last_scan_day` is the day of
+    the last CT.
     """
 
     has_baseline: bool
@@ -53,14 +54,19 @@ def death_query(facts: FollowUp) -> str:
         return ""
     if facts.death_day < 0:
         return EARLY_DEATH
-    return CT_AFTER_DEATH if facts.last_scan_day is not None and facts.last_scan_day > facts.death_day else ""
+    return (
+        CT_AFTER_DEATH
+        if facts.last_scan_day is not None and facts.last_scan_day > facts.death_day
+        else ""
+    )
 
 
 def why_no_time(facts: FollowUp, rules: Rules) -> str:
     """Why progression-free survival cannot be counted; empty where it can.
 
     1. the date of the death contradicts another
-    2. a new therapy began on a day that is not known: what came after it does not count, and nobody knows what did
+    2. a new therapy began on a day that is not known: what came after it does not count, and nobody
+       knows what did
     3. clinical progression likewise, where the protocol counts it
     4. the patient died on a day that is not known, with neither a PD nor a dated new therapy before
     """
@@ -88,16 +94,20 @@ def progression_free_survival(facts: FollowUp, rules: Rules) -> Survival:
     """Days to the first RECIST 1.1 PD or death of any cause, for facts that do not contradict each other (`why_no_time`).
 
     1. no baseline scan: censored on day 0, unless death came within two visits
-    2. new anticancer therapy before PD and death: censored at the last adequate assessment up to it (or an event, by protocol)
-    3. clinical progression before them, where the protocol counts it: event; by default it is no event
-    4. PD: event on the day of the scan that shows it; after two or more missed visits censored at the last adequate one
+    2. new anticancer therapy before PD and death: censored at the last adequate assessment up to it
+       (or an event, by protocol)
+    3. clinical progression before them, where the protocol counts it: event; by default it is no
+       event
+    4. PD: event on the day of the scan that shows it; after two or more missed visits censored at
+       the last adequate one
     5. death: event; after two or more missed visits censored at the last adequate assessment
     6. no assessment after baseline: censored on day 0
     7. else censored at the last adequate assessment; whether treatment had stopped is told
 
-    An assessment is adequate when it is not NE; the first cycle counts as adequate. Two visits are missed where more than
-    2 x (interval + window) days lie between the last adequate assessment and the event. The end of treatment alone
-    does not censor: a PD or death that is seen later is an event. An event takes at least `FIRST_DAY`.
+    An assessment is adequate when it is not NE; the first cycle counts as adequate. Two visits are
+    missed where more than 2 x (interval + window) days lie between the last adequate assessment and
+    the event. The end of treatment alone does not censor: a PD or death that is seen later is an
+    event. An event takes at least `FIRST_DAY`.
     """
     progression = next((day for day, response in facts.responses if response == "PD"), None)
     event = min((d for d in (progression, facts.death_day) if d is not None), default=None)
@@ -105,7 +115,9 @@ def progression_free_survival(facts: FollowUp, rules: Rules) -> Survival:
         return _without_baseline(facts, rules)
     if _comes_first(facts.new_therapy_day, event):
         return _at_other_end(facts, facts.new_therapy_day, rules["new_therapy"], NEW_THERAPY)
-    if rules["clinical_progression"] == "event" and _comes_first(facts.clinical_progression_day, event):
+    if rules["clinical_progression"] == "event" and _comes_first(
+        facts.clinical_progression_day, event
+    ):
         return _at_other_end(facts, facts.clinical_progression_day, "event", "clinical progression")
     if event is None:
         return _without_event(facts)
@@ -118,7 +130,11 @@ def _comes_first(other: int | None, event: int | None) -> bool:
 
 def _without_baseline(facts: FollowUp, rules: Rules) -> Survival:
     if facts.death_day is not None and facts.death_day <= _longest_gap(rules):
-        return Survival(max(facts.death_day, FIRST_DAY), event=True, reason="death within two visits, no baseline assessment")
+        return Survival(
+            max(facts.death_day, FIRST_DAY),
+            event=True,
+            reason="death within two visits, no baseline assessment",
+        )
     return Survival(0, event=False, reason="no baseline assessment")
 
 
@@ -149,7 +165,11 @@ def _at_event(facts: FollowUp, day: int, what: str, rules: Rules) -> Survival:
 def _without_event(facts: FollowUp) -> Survival:
     if not any(response != "NE" for _, response in facts.responses):
         return Survival(0, event=False, reason="no adequate assessment after baseline")
-    reason = "treatment stopped or follow-up lost without documented progression" if facts.stopped else "no progression, alive"
+    reason = (
+        "treatment stopped or follow-up lost without documented progression"
+        if facts.stopped
+        else "no progression, alive"
+    )
     return Survival(last_adequate_day(facts), event=False, reason=reason)
 
 
@@ -160,9 +180,14 @@ def landmark(survival: Survival, landmark_day: int | None) -> Survival | None:
     2. event up to the landmark's day, or censored before it: None
     3. else the days beyond it
 
-    It is there because the study asks for images at T0, T1 and T2: nobody in it can die before T2, so that survival from day 0 is too long.
+    It is there because the study asks for images at T0, T1 and T2: nobody in it can die before T2,
+    so that survival from day 0 is too long.
     """
     if landmark_day is None:
         return None
     days = survival.days - landmark_day
-    return None if days < 0 or (survival.event and days == 0) else Survival(days, survival.event, survival.reason)
+    return (
+        None
+        if days < 0 or (survival.event and days == 0)
+        else Survival(days, survival.event, survival.reason)
+    )

@@ -27,15 +27,19 @@ class Edges:
     slices: Integers
 
 
-def fill_polygons(polygons: Sequence[Floats], slices: Sequence[int], shape: tuple[int, int, int]) -> Mask:
+def fill_polygons(
+    polygons: Sequence[Floats], slices: Sequence[int], shape: tuple[int, int, int]
+) -> Mask:
     """Voxels whose centre lies inside an odd number of the polygons of its slice.
 
-    A centre is inside where a ray to the left of it crosses the sides an odd number of times. Hence a hole is either a second
-    polygon or one joined to the first by a keyhole (a channel of no width), and overlapping polygons cancel (XOR).
+    A centre is inside where a ray to the left of it crosses the sides an odd number of times. Hence
+    a hole is either a second polygon or one joined to the first by a keyhole (a channel of no
+    width), and overlapping polygons cancel (XOR).
 
-    A centre that lies exactly on a side belongs to the inside if the inside is to its right or below it: of the pixels on
-    an outline half belong to it, which makes the area that of the polygon. Where all vertices lie on pixel centres but for
-    rounding (`TRACED_TOLERANCE_PX`), they are put there, so that the same outline written with fewer decimals gives the same mask.
+    A centre that lies exactly on a side belongs to the inside if the inside is to its right or
+    below it: of the pixels on an outline half belong to it, which makes the area that of the
+    polygon. Where all vertices lie on pixel centres but for rounding (`TRACED_TOLERANCE_PX`), they
+    are put there, so that the same outline written with fewer decimals gives the same mask.
 
     Parameters
     ----------
@@ -71,7 +75,9 @@ def is_traced(polygons: Sequence[Floats]) -> bool:
 
     What they enclose is then up to half a pixel too small all round, whatever the rule of filling.
     """
-    return len(polygons) > 0 and all(np.abs(p - np.rint(p)).max(initial=0.0) <= TRACED_TOLERANCE_PX for p in polygons)
+    return len(polygons) > 0 and all(
+        np.abs(p - np.rint(p)).max(initial=0.0) <= TRACED_TOLERANCE_PX for p in polygons
+    )
 
 
 def _edges(polygons: Sequence[Floats], slices: Sequence[int]) -> Edges:
@@ -80,13 +86,20 @@ def _edges(polygons: Sequence[Floats], slices: Sequence[int]) -> Edges:
     end = np.concatenate([np.empty((0, 2)), *(np.roll(p, -1, axis=0) for p in polygons)])
     downwards = (start[:, 1] <= end[:, 1])[:, None]
     upper, lower = np.where(downwards, start, end), np.where(downwards, end, start)
-    return Edges(upper[:, 0], upper[:, 1], lower[:, 0], lower[:, 1], np.repeat(np.asarray(slices, np.int64), [len(p) for p in polygons]))
+    return Edges(
+        upper[:, 0],
+        upper[:, 1],
+        lower[:, 0],
+        lower[:, 1],
+        np.repeat(np.asarray(slices, np.int64), [len(p) for p in polygons]),
+    )
 
 
 def crossings(edges: Edges) -> tuple[Integers, Integers, Integers]:
     """Slice, row and first column at or right of it, for every crossing of a side with a row of pixel centres.
 
-    A side covers the rows from its upper end, included, to its lower end, excluded: each vertex counts once.
+    A side covers the rows from its upper end, included, to its lower end, excluded: each vertex
+    counts once.
     """
     first = np.ceil(edges.y1).astype(np.int64)
     n_rows = np.ceil(edges.y2).astype(np.int64) - first

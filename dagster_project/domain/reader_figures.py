@@ -49,18 +49,25 @@ class Rules:
 
 
 def derive_reader_figures(
-    pairs: pl.DataFrame, distances: Mapping[tuple[str, str], Mapping[str, float]], responses: pl.DataFrame, arbitrations: pl.DataFrame,
+    pairs: pl.DataFrame,
+    distances: Mapping[tuple[str, str], Mapping[str, float]],
+    responses: pl.DataFrame,
+    arbitrations: pl.DataFrame,
     section: Mapping[str, Any],
 ) -> pl.DataFrame:
     """READER_FIGURES: a row a figure, each with its n, its bounds where it has any, and a verdict that is never a pass.
 
-    1. by site, by visit and for the cohort, for each measurement: the six forms of ICC, ICC(2,1) with bounds
-       clustered by patient, and the difference in percent (Bland & Altman) with its limits
-    2. `sum_change_mm`: the same forms for the change of the sum of diameters from baseline, by patient and visit
+    1. by site, by visit and for the cohort, for each measurement: the six forms of ICC, ICC(2,1)
+       with bounds clustered by patient, and the difference in percent (Bland & Altman) with its
+       limits
+    2. `sum_change_mm`: the same forms for the change of the sum of diameters from baseline, by
+       patient and visit
     3. `response`: Cohen's kappa with linear weights over CR, PR, SD, PD
-    4. of each pair of masks, and the median over each scope: surface Dice, 95 % Hausdorff distance, mean surface distance
-    5. monitoring: adjudication_rate (cases over patients read twice), disagreement_index of each reader (cases in which the arbiter
-       endorsed the other, over patients read), drift (difference from the other reader in percent) by reader and month of the lock
+    4. of each pair of masks, and the median over each scope: surface Dice, 95 % Hausdorff distance,
+       mean surface distance
+    5. monitoring: adjudication_rate (cases over patients read twice), disagreement_index of each
+       reader (cases in which the arbiter endorsed the other, over patients read), drift (difference
+       from the other reader in percent) by reader and month of the lock
 
     Parameters
     ----------
@@ -86,7 +93,12 @@ def derive_reader_figures(
 
 def _completed(row: Figure) -> Figure:
     given = {"value": None, "lower": None, "upper": None, "reason": None, "verdict": "given", **row}
-    return {**dict.fromkeys(("site", "patient", "visit", "lesion", "reader", "month", "measurement"), "*"), **given}
+    return {
+        **dict.fromkeys(
+            ("site", "patient", "visit", "lesion", "reader", "month", "measurement"), "*"
+        ),
+        **given,
+    }
 
 
 Scope = tuple[dict[str, str], Sequence[Row]]
@@ -98,18 +110,34 @@ def _scopes(rows: Sequence[Row]) -> list[Scope]:
     for row in rows:
         for name in ("site", "visit"):
             found[name, row[name]].append(row)
-    scopes: list[Scope] = [({"scope": name, name: value}, own) for (name, value), own in sorted(found.items())]
+    scopes: list[Scope] = [
+        ({"scope": name, name: value}, own) for (name, value), own in sorted(found.items())
+    ]
     return [*scopes, ({"scope": "cohort"}, rows)] if rows else []
 
 
 def _measured(scope: Mapping[str, str], own: Sequence[Row], rules: Rules) -> list[Figure]:
     rows = []
     for measurement in MEASUREMENTS:
-        asked = [p for p in own if (p["node"] or measurement != "short_axis_mm") and p[f"{measurement}_a"] is not None and p[f"{measurement}_b"] is not None]
-        values = np.array([[p[f"{measurement}_a"], p[f"{measurement}_b"]] for p in asked], dtype=float).reshape(-1, 2)
-        common = {**scope, "measurement": measurement, "simulated": any(p["simulated"] for p in asked)}
+        asked = [
+            p
+            for p in own
+            if (p["node"] or measurement != "short_axis_mm")
+            and p[f"{measurement}_a"] is not None
+            and p[f"{measurement}_b"] is not None
+        ]
+        values = np.array(
+            [[p[f"{measurement}_a"], p[f"{measurement}_b"]] for p in asked], dtype=float
+        ).reshape(-1, 2)
+        common = {
+            **scope,
+            "measurement": measurement,
+            "simulated": any(p["simulated"] for p in asked),
+        }
         if asked:
-            rows += [{**common, **figure} for figure in _agreement_of(values, _patients(asked), rules)]
+            rows += [
+                {**common, **figure} for figure in _agreement_of(values, _patients(asked), rules)
+            ]
             rows.append({**common, **_in_percent(values)})
     return rows
 
@@ -122,17 +150,38 @@ def _agreement_of(values: Floats, patients: Sequence[Patient], rules: Rules) -> 
     rows = []
     for form in FORMS:
         found = icc(values, form)
-        rows.append({"figure": form, "n": len(values), "value": found.value, "lower": found.lower, "upper": found.upper,
-                     "reason": found.reason, "verdict": _verdict(len(values), found.reason, rules)})
+        rows.append(
+            {
+                "figure": form,
+                "n": len(values),
+                "value": found.value,
+                "lower": found.lower,
+                "upper": found.upper,
+                "reason": found.reason,
+                "verdict": _verdict(len(values), found.reason, rules),
+            }
+        )
     found = icc_by_patient(values, patients)
-    return [*rows, {"figure": "ICC(2,1) by patient", "n": len(set(patients)), "value": found.value, "lower": found.lower, "upper": found.upper,
-                    "reason": found.reason, "verdict": rows[1]["verdict"] if found.reason is None else "not_defined"}]
+    return [
+        *rows,
+        {
+            "figure": "ICC(2,1) by patient",
+            "n": len(set(patients)),
+            "value": found.value,
+            "lower": found.lower,
+            "upper": found.upper,
+            "reason": found.reason,
+            "verdict": rows[1]["verdict"] if found.reason is None else "not_defined",
+        },
+    ]
 
 
 def _verdict(n: int, reason: str | None, rules: Rules) -> str:
     """Why a figure may not be leant on, by name."""
     named = {NO_SPREAD: "no_variance", IDENTICAL: "identical", NO_ERROR: "no_bounds"}
-    return named.get(reason, "not_defined") if reason else "too_few" if n < rules.minimum else "given"
+    return (
+        named.get(reason, "not_defined") if reason else "too_few" if n < rules.minimum else "given"
+    )
 
 
 def _in_percent(values: Floats) -> Figure:
@@ -140,32 +189,67 @@ def _in_percent(values: Floats) -> Figure:
     mean = values.mean(axis=1)
     share = np.divide(values[:, 1] - values[:, 0], mean, out=np.zeros(len(values)), where=mean > 0)
     bias, low, high = bland_altman(np.column_stack([np.zeros(len(values)), 100 * share]))
-    return {"figure": "difference_percent", "n": len(values), "value": bias, "lower": low, "upper": high, "verdict": "given" if low is not None else "too_few"}
+    return {
+        "figure": "difference_percent",
+        "n": len(values),
+        "value": bias,
+        "lower": low,
+        "upper": high,
+        "verdict": "given" if low is not None else "too_few",
+    }
 
 
 def _pair_responses(pairs: Iterable[Row], responses: pl.DataFrame) -> list[Figure]:
     """Both readers' responses of each patient and visit after baseline."""
     readers = {(p["site"], p["patient"]): (p["reader_a"], p["reader_b"]) for p in pairs}
-    graded = {(r["site"], r["patient"], r["visit"], r["evaluator"]): r for r in responses.iter_rows(named=True)}
+    graded = {
+        (r["site"], r["patient"], r["visit"], r["evaluator"]): r
+        for r in responses.iter_rows(named=True)
+    }
     rows = []
     for site, patient, visit in sorted({key[:3] for key in graded}):
-        a, b = (graded.get((site, patient, visit, reader)) for reader in readers.get((site, patient), ("", "")))
+        a, b = (
+            graded.get((site, patient, visit, reader))
+            for reader in readers.get((site, patient), ("", ""))
+        )
         if a and b and a["baseline_sum_mm"] is not None and b["baseline_sum_mm"] is not None:
-            rows.append({"site": site, "patient": patient, "visit": visit, "a": a, "b": b, "simulated": a["simulated"] or b["simulated"]})
+            rows.append(
+                {
+                    "site": site,
+                    "patient": patient,
+                    "visit": visit,
+                    "a": a,
+                    "b": b,
+                    "simulated": a["simulated"] or b["simulated"],
+                }
+            )
     return rows
 
 
 def _changed(scope: Mapping[str, str], own: Sequence[Row], rules: Rules) -> list[Figure]:
     common = {**scope, "simulated": any(r["simulated"] for r in own)}
     summed = [r for r in own if r["a"]["sum_mm"] is not None and r["b"]["sum_mm"] is not None]
-    values = np.array([[r[s]["sum_mm"] - r[s]["baseline_sum_mm"] for s in "ab"] for r in summed], dtype=float).reshape(-1, 2)
-    rows = [{**common, "measurement": "sum_change_mm", **figure} for figure in _agreement_of(values, _patients(summed), rules)] if summed else []
-    graded = [r for r in own if {r["a"]["overall_response"], r["b"]["overall_response"]} <= set(RESPONSES)]
+    values = np.array(
+        [[r[s]["sum_mm"] - r[s]["baseline_sum_mm"] for s in "ab"] for r in summed], dtype=float
+    ).reshape(-1, 2)
+    rows = (
+        [
+            {**common, "measurement": "sum_change_mm", **figure}
+            for figure in _agreement_of(values, _patients(summed), rules)
+        ]
+        if summed
+        else []
+    )
+    graded = [
+        r for r in own if {r["a"]["overall_response"], r["b"]["overall_response"]} <= set(RESPONSES)
+    ]
     return [*rows, {**common, "measurement": "response", **_kappa_of(graded, rules)}]
 
 
 def _kappa_of(graded: Sequence[Row], rules: Rules) -> Figure:
-    codes = np.array([[RESPONSES.index(r[s]["overall_response"]) for s in "ab"] for r in graded], dtype=np.int64).reshape(-1, 2)
+    codes = np.array(
+        [[RESPONSES.index(r[s]["overall_response"]) for s in "ab"] for r in graded], dtype=np.int64
+    ).reshape(-1, 2)
     value = weighted_kappa(codes[:, 0], codes[:, 1], len(RESPONSES))
     lower, upper = bootstrap_groups(
         lambda i: weighted_kappa(codes[i, 0], codes[i, 1], len(RESPONSES)),
@@ -173,21 +257,57 @@ def _kappa_of(graded: Sequence[Row], rules: Rules) -> Figure:
         draws=rules.draws,
         seed=rules.seed,
     )
-    reason = None if value is not None else "both readers gave every visit one and the same response, or none was graded: chance explains all"
+    reason = (
+        None
+        if value is not None
+        else "both readers gave every visit one and the same response, or none was graded: chance explains all"
+    )
     verdict = "no_variance" if reason else "too_few" if len(codes) < rules.minimum else "given"
-    return {"figure": "weighted_kappa", "n": len(codes), "value": value, "lower": lower, "upper": upper, "reason": reason, "verdict": verdict}
+    return {
+        "figure": "weighted_kappa",
+        "n": len(codes),
+        "value": value,
+        "lower": lower,
+        "upper": upper,
+        "reason": reason,
+        "verdict": verdict,
+    }
 
 
-def _distances(pairs: Sequence[Row], distances: Mapping[tuple[str, str], Mapping[str, float]], rules: Rules) -> list[Figure]:
+def _distances(
+    pairs: Sequence[Row], distances: Mapping[tuple[str, str], Mapping[str, float]], rules: Rules
+) -> list[Figure]:
     """The distances of each pair of masks, and their medians over each scope."""
-    known = [{**p, **found} for p in pairs if (found := distances.get((p["mask_digest_a"], p["mask_digest_b"])))]
+    known = [
+        {**p, **found}
+        for p in pairs
+        if (found := distances.get((p["mask_digest_a"], p["mask_digest_b"])))
+    ]
     rows = []
     for name in DISTANCES:
-        rows += [{"scope": "lesion", **{k: p[k] for k in ("site", "patient", "visit", "lesion", "simulated")}, "measurement": "mask", "figure": name,
-                  "n": 1, "value": p[name]} for p in known]
+        rows += [
+            {
+                "scope": "lesion",
+                **{k: p[k] for k in ("site", "patient", "visit", "lesion", "simulated")},
+                "measurement": "mask",
+                "figure": name,
+                "n": 1,
+                "value": p[name],
+            }
+            for p in known
+        ]
         for scope, own in _scopes(known):
-            rows.append({**scope, "measurement": "mask", "figure": f"{name}_median", "n": len(own), "value": float(np.median([p[name] for p in own])),
-                         "verdict": "too_few" if len(own) < rules.minimum else "given", "simulated": any(p["simulated"] for p in own)})
+            rows.append(
+                {
+                    **scope,
+                    "measurement": "mask",
+                    "figure": f"{name}_median",
+                    "n": len(own),
+                    "value": float(np.median([p[name] for p in own])),
+                    "verdict": "too_few" if len(own) < rules.minimum else "given",
+                    "simulated": any(p["simulated"] for p in own),
+                }
+            )
     return rows
 
 
@@ -200,11 +320,23 @@ def _monitored(pairs: Sequence[Row], arbitrations: pl.DataFrame) -> list[Figure]
 def _adjudication_rates(read: Mapping[Patient, Row], cases: Mapping[Patient, Row]) -> list[Figure]:
     scopes = [(site, [p for p in read if p[0] == site]) for site in sorted({p[0] for p in read})]
     scopes += [("*", list(read))] if read else []
-    return [{"scope": "cohort" if site == "*" else "site", "site": site, "measurement": "case", "figure": "adjudication_rate", "n": len(own),
-             "value": sum(p in cases for p in own) / len(own), "simulated": any(read[p]["simulated"] for p in own)} for site, own in scopes]
+    return [
+        {
+            "scope": "cohort" if site == "*" else "site",
+            "site": site,
+            "measurement": "case",
+            "figure": "adjudication_rate",
+            "n": len(own),
+            "value": sum(p in cases for p in own) / len(own),
+            "simulated": any(read[p]["simulated"] for p in own),
+        }
+        for site, own in scopes
+    ]
 
 
-def _disagreement_indices(read: Mapping[Patient, Row], cases: Mapping[Patient, Row]) -> list[Figure]:
+def _disagreement_indices(
+    read: Mapping[Patient, Row], cases: Mapping[Patient, Row]
+) -> list[Figure]:
     """Of each reader: cases in which the arbiter endorsed the other, over patients read."""
     read_by: dict[tuple[str, str], list[Patient]] = defaultdict(list)
     for patient, pair in read.items():
@@ -212,16 +344,31 @@ def _disagreement_indices(read: Mapping[Patient, Row], cases: Mapping[Patient, R
             read_by[patient[0], pair[f"reader_{side}"]].append(patient)
     rows = []
     for (site, reader), own in sorted(read_by.items()):
-        against = [p for p in own if (case := cases.get(p)) and case["accepted_reader"] not in {None, reader}]
-        rows.append({"scope": "reader", "site": site, "reader": reader, "measurement": "case", "figure": "disagreement_index", "n": len(own),
-                     "value": len(against) / len(own), "simulated": any(read[p]["simulated"] for p in own)})
+        against = [
+            p
+            for p in own
+            if (case := cases.get(p)) and case["accepted_reader"] not in {None, reader}
+        ]
+        rows.append(
+            {
+                "scope": "reader",
+                "site": site,
+                "reader": reader,
+                "measurement": "case",
+                "figure": "disagreement_index",
+                "n": len(own),
+                "value": len(against) / len(own),
+                "simulated": any(read[p]["simulated"] for p in own),
+            }
+        )
     return rows
 
 
 def _drifts(pairs: Iterable[Row]) -> list[Figure]:
     """Of each reader and month of the lock: difference from the other reader's longest diameter in percent of their mean.
 
-    Months count from the reader's first, 01: a month that is true beside dates that are shifted would tell of the shift.
+    Months count from the reader's first, 01: a month that is true beside dates that are shifted
+    would tell of the shift.
     """
     pairs, found = list(pairs), defaultdict[tuple[str, str, str], list[tuple[float, bool]]](list)
     first = _first_months(pairs)
@@ -232,9 +379,20 @@ def _drifts(pairs: Iterable[Row]) -> list[Figure]:
                 reader = (p["site"], p[f"reader_{side}"])
                 month = f"{_month(p) - first[reader] + 1:02d}"
                 found[*reader, month].append((sign * 200 * (a - b) / (a + b), p["simulated"]))
-    return [{"scope": "reader", "site": site, "reader": reader, "month": month, "measurement": "longest_diameter_mm", "figure": "drift_percent",
-             "n": len(own), "value": float(np.mean([d for d, _ in own])), "simulated": any(s for _, s in own)}
-            for (site, reader, month), own in sorted(found.items())]
+    return [
+        {
+            "scope": "reader",
+            "site": site,
+            "reader": reader,
+            "month": month,
+            "measurement": "longest_diameter_mm",
+            "figure": "drift_percent",
+            "n": len(own),
+            "value": float(np.mean([d for d, _ in own])),
+            "simulated": any(s for _, s in own),
+        }
+        for (site, reader, month), own in sorted(found.items())
+    ]
 
 
 def _first_months(pairs: Sequence[Row]) -> dict[tuple[str, str], int]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dagster_project.domain.findings import Baseline, Finding, Rules, Targets, Visit, measure_targets, parents, read_baseline
+from dagster_project.domain.findings import (
+    Baseline,
+    Finding,
+    Rules,
+    Targets,
+    Visit,
+    measure_targets,
+    parents,
+    read_baseline,
+)
 from dagster_project.domain.new_lesions import NewLesion, find_new_lesions, is_gone
 
 _WORST_FIRST = ("PD", "NE", "NON_CR_NON_PD", "CR")
@@ -29,14 +38,21 @@ class Assessment:
     rule: str
 
 
-def target_response(  # noqa: PLR0911, one return a rule
-        targets: Targets, baseline: Baseline, nadir_mm: float | None, rules: Rules, *, after_complete: bool = False) -> tuple[str, str]:
+def target_response(
+    targets: Targets,
+    baseline: Baseline,
+    nadir_mm: float | None,
+    rules: Rules,
+    *,
+    after_complete: bool = False,
+) -> tuple[str, str]:
     """Target response by the sums alone, and why.
 
     1. no target at baseline: NONE
     2. the baseline sum is not known: NE
     3. all evaluated, non-nodal targets gone and nodes below 10 mm: CR
-    4. after a definite complete response of the patient any target is there again: PD, even below 5 mm
+    4. after a definite complete response of the patient any target is there again: PD, even below 5
+       mm
     5. at least 5 mm and 20 % above the nadir: PD, also where the measured part alone is
     6. a target is not evaluated: NE
     7. at most 70 % of the baseline sum: PR
@@ -72,7 +88,10 @@ def progression_words(rules: Rules) -> str:
 def is_progression(size_mm: float, reference_mm: float, rules: Rules) -> bool:
     """At least `progression_mm`, and at least `progression_ratio` times the reference."""
     edge = rules["tolerance"]
-    return size_mm - reference_mm >= rules["progression_mm"] - edge and size_mm >= rules["progression_ratio"] * reference_mm - edge
+    return (
+        size_mm - reference_mm >= rules["progression_mm"] - edge
+        and size_mm >= rules["progression_ratio"] * reference_mm - edge
+    )
 
 
 def is_response(size_mm: float, reference_mm: float, rules: Rules) -> bool:
@@ -80,7 +99,9 @@ def is_response(size_mm: float, reference_mm: float, rules: Rules) -> bool:
     return size_mm <= rules["response_ratio"] * reference_mm + rules["tolerance"]
 
 
-def nontarget_response(visit: Visit, baseline: Baseline, rules: Rules, *, after_complete: bool = False) -> str:
+def nontarget_response(
+    visit: Visit, baseline: Baseline, rules: Rules, *, after_complete: bool = False
+) -> str:
     """Non-target response of one visit.
 
     1. no non-target at baseline: NONE
@@ -90,12 +111,16 @@ def nontarget_response(visit: Visit, baseline: Baseline, rules: Rules, *, after_
     5. all gone: CR
     6. else: NON_CR_NON_PD
 
-    It computes no progression from sizes: unequivocal progression is the reader's judgement of the whole burden.
+    It computes no progression from sizes: unequivocal progression is the reader's judgement of the
+    whole burden.
     """
     states = nontarget_states(visit, baseline, rules)
     if not states:
         return "NONE"
-    again = after_complete and any(state == "NON_CR_NON_PD" and not baseline.nontargets[label] for label, state in states.items())
+    again = after_complete and any(
+        state == "NON_CR_NON_PD" and not baseline.nontargets[label]
+        for label, state in states.items()
+    )
     if again or "PD" in states.values():
         return "PD"
     return next(state for state in _WORST_FIRST if state in states.values())
@@ -107,13 +132,20 @@ def nontarget_states(visit: Visit, baseline: Baseline, rules: Rules) -> dict[str
     for finding in visit.findings:
         for label in parents(finding.lesion, baseline.nontargets):
             found[label].append(_nontarget_state(finding, rules))
-    return {label: next((s for s in _WORST_FIRST if s in states), "NE") for label, states in found.items()}
+    return {
+        label: next((s for s in _WORST_FIRST if s in states), "NE")
+        for label, states in found.items()
+    }
 
 
 def _nontarget_state(finding: Finding, rules: Rules) -> str:
     if finding.state is not None:
         return finding.state
-    normal_node = finding.node and finding.diameter_mm is not None and finding.diameter_mm < rules["node_normal_mm"] - rules["tolerance"]
+    normal_node = (
+        finding.node
+        and finding.diameter_mm is not None
+        and finding.diameter_mm < rules["node_normal_mm"] - rules["tolerance"]
+    )
     return "CR" if not finding.present or normal_node else "NON_CR_NON_PD"
 
 
@@ -148,21 +180,26 @@ class _Course:
 def assess(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -> list[Assessment]:
     """RECIST 1.1 at each visit after baseline, in the order given.
 
-    1. target response by this visit's sums; the nadir is the smallest complete sum before it, baseline included
-    2. SD after a PR or CR stays PR until a target PD: crossing the 30 % line again is not stable disease
+    1. target response by this visit's sums; the nadir is the smallest complete sum before it,
+       baseline included
+    2. SD after a PR or CR stays PR until a target PD: crossing the 30 % line again is not stable
+       disease
     3. non-target response
-    4. a new lesion counts from its first appearance, once it is called unequivocal at that visit or a later one,
-       until a reader says that it has gone
+    4. a new lesion counts from its first appearance, once it is called unequivocal at that visit or
+       a later one, until a reader says that it has gone
     5. overall response
     6. an overall CR is definite: from then on what comes back is progression
 
-    A CR that was doubtful is to be read again by the reader: nothing here turns it into PR. Visits after a PD are graded all the same: what ends there is the best response, not the record.
+    A CR that was doubtful is to be read again by the reader: nothing here turns it into PR. Visits
+    after a PD are graded all the same: what ends there is the best response, not the record.
     """
     baseline = read_baseline(baseline_visit, rules)
     register = find_new_lesions(visits, baseline, rules)
     course, found = _Course(baseline.sum_mm), []
     for place, visit in enumerate(visits):
-        found.append(_assess_visit(visit, baseline, course, _standing(register, visits, place), rules))
+        found.append(
+            _assess_visit(visit, baseline, course, _standing(register, visits, place), rules)
+        )
         course = _go_on(course, found[-1])
     return found
 
@@ -173,8 +210,9 @@ _HINDSIGHT = "called unequivocal later"
 def assess_as_of(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -> list[Assessment]:
     """RECIST 1.1 at each visit by what was known then: each visit is the last one of those it was graded with.
 
-    It differs from `assess` only where a later visit made a doubtful new lesion certain, which then counts from its first appearance:
-    at the visits in between, and at later ones that are based on what these were (a complete response that in hindsight was none).
+    It differs from `assess` only where a later visit made a doubtful new lesion certain, which then
+    counts from its first appearance: at the visits in between, and at later ones that are based on
+    what these were (a complete response that in hindsight was none).
     """
     found = assess(baseline_visit, visits, rules)
     if not any(_HINDSIGHT in a.rule for a in found):
@@ -185,34 +223,66 @@ def assess_as_of(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -
 def _standing(register: Sequence[NewLesion], visits: Sequence[Visit], place: int) -> dict[str, str]:
     labels = [new.label for new in register]
     return {
-        new.label: "not unequivocal" if new.certain is None else _HINDSIGHT if new.certain > place else "unequivocal"
-        for new in register if new.appeared <= place and not is_gone(new.label, visits, place, labels)}
+        new.label: "not unequivocal"
+        if new.certain is None
+        else _HINDSIGHT
+        if new.certain > place
+        else "unequivocal"
+        for new in register
+        if new.appeared <= place and not is_gone(new.label, visits, place, labels)
+    }
 
 
-def _assess_visit(visit: Visit, baseline: Baseline, course: _Course, standing: Mapping[str, str], rules: Rules) -> Assessment:
+def _assess_visit(
+    visit: Visit, baseline: Baseline, course: _Course, standing: Mapping[str, str], rules: Rules
+) -> Assessment:
     targets = measure_targets(visit, baseline, rules)
-    arithmetic, why = target_response(targets, baseline, course.nadir_mm, rules, after_complete=course.complete)
+    arithmetic, why = target_response(
+        targets, baseline, course.nadir_mm, rules, after_complete=course.complete
+    )
     kept = arithmetic == "SD" and course.responded
     target = "PR" if kept else arithmetic
     nontarget = nontarget_response(visit, baseline, rules, after_complete=course.complete)
     new = tuple(label for label, certainty in standing.items() if certainty != "not unequivocal")
     overall = overall_response(target, nontarget, new_lesion=bool(new))
-    reasons = [f"target {target}: {'PR kept, not progressed since' if kept else why}", f"non-target {nontarget}",
-               *(f"new lesion {label} {certainty}" for label, certainty in standing.items()),
-               *baseline.queries, *_strays(visit, baseline, standing)]
+    reasons = [
+        f"target {target}: {'PR kept, not progressed since' if kept else why}",
+        f"non-target {nontarget}",
+        *(f"new lesion {label} {certainty}" for label, certainty in standing.items()),
+        *baseline.queries,
+        *_strays(visit, baseline, standing),
+    ]
     return Assessment(
-        visit=visit.name, day=visit.day, sum_mm=targets.sum_mm if baseline.targets else None, measured_mm=targets.measured_mm,
-        baseline_sum_mm=baseline.sum_mm, nadir_mm=course.nadir_mm, target_arithmetic=arithmetic, target=target, nontarget=nontarget,
-        new_lesions=new, overall=overall, rule="; ".join(reasons))
+        visit=visit.name,
+        day=visit.day,
+        sum_mm=targets.sum_mm if baseline.targets else None,
+        measured_mm=targets.measured_mm,
+        baseline_sum_mm=baseline.sum_mm,
+        nadir_mm=course.nadir_mm,
+        target_arithmetic=arithmetic,
+        target=target,
+        nontarget=nontarget,
+        new_lesions=new,
+        overall=overall,
+        rule="; ".join(reasons),
+    )
 
 
 def _strays(visit: Visit, baseline: Baseline, standing: Iterable[str]) -> list[str]:
     known = {*baseline.targets, *baseline.nontargets, *standing}
-    strays = [f for f in visit.findings if f.present and f.role != "new" and not parents(f.lesion, known)]
+    strays = [
+        f for f in visit.findings if f.present and f.role != "new" and not parents(f.lesion, known)
+    ]
     return [f"{f.lesion} called {f.role} but not there at baseline: ignored" for f in strays]
 
 
 def _go_on(course: _Course, found: Assessment) -> _Course:
     sums = [s for s in (course.nadir_mm, found.sum_mm) if s is not None]
-    responded = found.target_arithmetic in {"CR", "PR"} or (course.responded and found.target_arithmetic != "PD")
-    return _Course(min(sums) if course.nadir_mm is not None else None, responded, course.complete or found.overall == "CR")
+    responded = found.target_arithmetic in {"CR", "PR"} or (
+        course.responded and found.target_arithmetic != "PD"
+    )
+    return _Course(
+        min(sums) if course.nadir_mm is not None else None,
+        responded,
+        course.complete or found.overall == "CR",
+    )

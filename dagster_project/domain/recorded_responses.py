@@ -15,7 +15,9 @@ PROGRESSED = ("iUPD", "iCPD")
 NONTARGET_WORDS = ("iCR", "iNON_CR_NON_PD", "iNE", *PROGRESSED)
 """Words that a non-target response may have."""
 
-_RECIST = {immune: response for response, immune in IMMUNE.items()} | dict.fromkeys(PROGRESSED, "PD")
+_RECIST = {immune: response for response, immune in IMMUNE.items()} | dict.fromkeys(
+    PROGRESSED, "PD"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,13 @@ def normalise(word: str | None) -> str | None:
     >>> normalise("NON-iCR/NON-iUPD"), normalise("NE"), normalise("iPR")
     ('iNON_CR_NON_PD', 'iNE', 'iPR')
     """
-    return {"NON-iCR/NON-iUPD": "iNON_CR_NON_PD", "NE": "iNE", "NED": "iNED", "NA": None, "": None}.get(word or "", word)
+    return {
+        "NON-iCR/NON-iUPD": "iNON_CR_NON_PD",
+        "NE": "iNE",
+        "NED": "iNED",
+        "NA": None,
+        "": None,
+    }.get(word or "", word)
 
 
 def audit_recorded(visits: Sequence[Recorded]) -> list[str]:
@@ -60,16 +68,25 @@ def find_contradictions(visits: Sequence[Recorded]) -> list[Contradiction]:
     """Name every contradiction in one patient's visits, given in the order of their numbers.
 
     1. misdated: a visit without a day, or dated before one that is numbered lower
-    2. misplaced_word: a word in the wrong place: iSD or iPR of non-targets; iNON_CR_NON_PD overall although there are targets
-    3. component_progressed: a new lesion or a progressed component without an overall progression, no iUPD having been before;
-       progression_without_cause: the reverse
+    2. misplaced_word: a word in the wrong place: iSD or iPR of non-targets; iNON_CR_NON_PD overall
+       although there are targets
+    3. component_progressed: a new lesion or a progressed component without an overall progression,
+       no iUPD having been before; progression_without_cause: the reverse
     4. components: an overall response that its components do not give
     5. unconfirmed_before: iCPD without an open iUPD before it
     6. after_confirmation: another response after iCPD
-    7. step: after iCR anything but iCR, iUPD or iNE; after iPR iSD, where no progression lies between
+    7. step: after iCR anything but iCR, iUPD or iNE; after iPR iSD, where no progression lies
+       between
     """
     assessed = [v for v in visits if v.overall is not None]
-    found = [*_misdated(visits), *(line for place, v in enumerate(assessed) for line in _contradictions(v, assessed[:place]))]
+    found = [
+        *_misdated(visits),
+        *(
+            line
+            for place, v in enumerate(assessed)
+            for line in _contradictions(v, assessed[:place])
+        ),
+    ]
     return [*found, *_impossible_steps([v for v in assessed if v.overall != "iNE"])]
 
 
@@ -79,7 +96,9 @@ def _misdated(visits: Sequence[Recorded]) -> Iterable[Contradiction]:
         if visit.day is None:
             yield Contradiction(visit.visit, "misdated", "no complete date")
         elif last is not None and visit.day < last:
-            yield Contradiction(visit.visit, "misdated", "dated before a visit that is numbered lower")
+            yield Contradiction(
+                visit.visit, "misdated", "dated before a visit that is numbered lower"
+            )
         last = visit.day if last is None or (visit.day is not None and visit.day > last) else last
 
 
@@ -91,22 +110,44 @@ def _contradictions(visit: Recorded, earlier: Sequence[Recorded]) -> Iterable[Co
     signs = [visit.target in PROGRESSED, visit.nontarget in PROGRESSED, bool(visit.new_lesion)]
     if any(signs) and visit.overall not in PROGRESSED:
         if "iUPD" not in {v.overall for v in earlier} or any(signs[:2]):
-            yield Contradiction(visit.visit, "component_progressed", "a component has progressed, the overall response has not")
-    elif visit.overall in PROGRESSED and None not in (visit.target, visit.nontarget, visit.new_lesion) and not any(signs):
-        yield Contradiction(visit.visit, "progression_without_cause", "overall progression, and no component has progressed")
+            yield Contradiction(
+                visit.visit,
+                "component_progressed",
+                "a component has progressed, the overall response has not",
+            )
+    elif (
+        visit.overall in PROGRESSED
+        and None not in (visit.target, visit.nontarget, visit.new_lesion)
+        and not any(signs)
+    ):
+        yield Contradiction(
+            visit.visit,
+            "progression_without_cause",
+            "overall progression, and no component has progressed",
+        )
     elif not any(signs) and visit.target and visit.nontarget and _expected(visit) != visit.overall:
-        yield Contradiction(visit.visit, "components", "the components do not give the overall response")
+        yield Contradiction(
+            visit.visit, "components", "the components do not give the overall response"
+        )
 
 
 def _misplaced(visit: Recorded) -> str | None:
     if visit.nontarget is not None and visit.nontarget not in NONTARGET_WORDS:
         return f"{visit.nontarget} is no non-target response"
-    return "overall iNON_CR_NON_PD although there are targets" if visit.overall == "iNON_CR_NON_PD" and visit.target else None
+    return (
+        "overall iNON_CR_NON_PD although there are targets"
+        if visit.overall == "iNON_CR_NON_PD" and visit.target
+        else None
+    )
 
 
 def _expected(visit: Recorded) -> str | None:
     target, nontarget = _RECIST.get(visit.target or ""), _RECIST.get(visit.nontarget or "")
-    return IMMUNE.get(overall_response(target, nontarget, new_lesion=False)) if target and nontarget else visit.overall
+    return (
+        IMMUNE.get(overall_response(target, nontarget, new_lesion=False))
+        if target and nontarget
+        else visit.overall
+    )
 
 
 def _impossible_steps(visits: Sequence[Recorded]) -> Iterable[Contradiction]:
@@ -117,5 +158,8 @@ def _impossible_steps(visits: Sequence[Recorded]) -> Iterable[Contradiction]:
             yield Contradiction(after.visit, "after_confirmation", f"{after.overall} after iCPD")
         elif after.overall == "iCPD" and before.overall not in PROGRESSED:
             yield Contradiction(after.visit, "unconfirmed_before", "iCPD without an iUPD before it")
-        elif (before.overall == "iCR" and after.overall not in {"iCR", "iUPD"}) or (before.overall, after.overall) == ("iPR", "iSD"):
+        elif (before.overall == "iCR" and after.overall not in {"iCR", "iUPD"}) or (
+            before.overall,
+            after.overall,
+        ) == ("iPR", "iSD"):
             yield Contradiction(after.visit, "step", f"{after.overall} after {before.overall}")

@@ -21,16 +21,23 @@ Scan = Mapping[str, Any]
 def find_repeats(timepoints: pl.DataFrame, scans: pl.DataFrame) -> list[tuple[Scan, Scan]]:
     """Pairs of the scan that the protocol chose for a visit and one that repeats it, both as rows of `scans`.
 
-    1. A repeat is another series of a visit whose day is known, so of the same day, and axial and original where that is known.
-    2. Its FrameOfReferenceUID is another, both being known: the patient lay down anew. Series that share it are one acquisition
-       reconstructed twice, or follow each other without the patient having moved: no test of repeatability.
-    3. Nominal thickness, kernel, contrast, tube voltage and model are the same as far as both tell them: else they are compared too.
+    1. A repeat is another series of a visit whose day is known, so of the same day, and axial and
+       original where that is known.
+    2. Its FrameOfReferenceUID is another, both being known: the patient lay down anew. Series that
+       share it are one acquisition reconstructed twice, or follow each other without the patient
+       having moved: no test of repeatability.
+    3. Nominal thickness, kernel, contrast, tube voltage and model are the same as far as both tell
+       them: else they are compared too.
 
     It does not know how long the patient was off the table; the site's record does.
     """
     rows = {(row["site"], row["scan"]): row for row in scans.iter_rows(named=True)}
     found: list[tuple[Scan, Scan]] = []
-    for visit in timepoints.filter(pl.col("scan_date").is_not_null()).sort("site", "patient", "visit").iter_rows(named=True):
+    for visit in (
+        timepoints.filter(pl.col("scan_date").is_not_null())
+        .sort("site", "patient", "visit")
+        .iter_rows(named=True)
+    ):
         first = rows[visit["site"], visit["scan"]]
         others = (rows[visit["site"], scan] for scan in visit["runners_up"])
         found += [(first, other) for other in others if is_repeat(first, other)]
@@ -41,9 +48,14 @@ def is_repeat(first: Scan, other: Scan) -> bool:
     """Rules 1 to 3 of `find_repeats` for two series of one visit."""
     frames = first["frame_of_reference_uid"], other["frame_of_reference_uid"]
     return (
-        other["axial_original"] is not False and None not in frames and frames[0] != frames[1]
+        other["axial_original"] is not False
+        and None not in frames
+        and frames[0] != frames[1]
         and _alike(first["slice_thickness_mm"], other["slice_thickness_mm"])
-        and all(None in (first[name], other[name]) or first[name] == other[name] for name in SAME_SETTINGS)
+        and all(
+            None in (first[name], other[name]) or first[name] == other[name]
+            for name in SAME_SETTINGS
+        )
     )
 
 
@@ -51,9 +63,18 @@ def _alike(a: float | None, b: float | None) -> bool:
     return a is None or b is None or abs(a - b) <= SAME_MM
 
 
-def without_repeats(outlines: list[dict[str, Any]], timepoints: pl.DataFrame, scans: pl.DataFrame) -> list[dict[str, Any]]:
+def without_repeats(
+    outlines: list[dict[str, Any]], timepoints: pl.DataFrame, scans: pl.DataFrame
+) -> list[dict[str, Any]]:
     """Outlines that are reads: without those of a lesion on a repeat scan that the same reader outlined on the chosen scan too."""
-    first_of = {(first["site"], other["scan"]): first["scan"] for first, other in find_repeats(timepoints, scans)}
+    first_of = {
+        (first["site"], other["scan"]): first["scan"]
+        for first, other in find_repeats(timepoints, scans)
+    }
     labels = labels_of_outlines(outlines)
     drawn = {labels.place(o, o["scan"], o["label"]) for o in outlines}
-    return [o for o in outlines if labels.place(o, first_of.get((o["site"], o["scan"]), ""), o["label"]) not in drawn]
+    return [
+        o
+        for o in outlines
+        if labels.place(o, first_of.get((o["site"], o["scan"]), ""), o["label"]) not in drawn
+    ]

@@ -28,20 +28,32 @@ class RepeatedLesionError(ValueError):
     """One lesion has two rows at one visit, so the rows of several readers were passed at once."""
 
     def __init__(self, site: str, patient: str, visit: str, lesion: str) -> None:
-        super().__init__(f"lesions: {site} {patient} {visit} has two rows of {lesion}; pass the rows of one evaluator")
+        super().__init__(
+            f"lesions: {site} {patient} {visit} has two rows of {lesion}; pass the rows of one evaluator"
+        )
 
 
-def derive_responses(lesions: pl.DataFrame, timepoints: pl.DataFrame, *, evaluator: str, recist: Rules, irecist: Rules) -> pl.DataFrame:
+def derive_responses(
+    lesions: pl.DataFrame,
+    timepoints: pl.DataFrame,
+    *,
+    evaluator: str,
+    recist: Rules,
+    irecist: Rules,
+) -> pl.DataFrame:
     """Grade every visit after T0 by RECIST 1.1 and iRECIST, for all patients.
 
-    1. visits before T0 are left out; the others are taken in order of date; a visit without a date is NE
-    2. a visit that the accepted read says nothing of is NE; a reader's visits are those that the reader has read
+    1. visits before T0 are left out; the others are taken in order of date; a visit without a date
+       is NE
+    2. a visit that the accepted read says nothing of is NE; a reader's visits are those that the
+       reader has read
     3. without T0, or without a read of it, every visit is NE
     4. else the engines' responses (recist.py, irecist.py)
 
-    `irecist_response` is based on this visit and earlier ones alone. `overall_response` may be based on a later one in one case: a new
-    lesion that was equivocal here and called unequivocal later is PD from its first appearance. `overall_response_as_of_visit` is
-    what the engine gives for the visits up to this one alone.
+    `irecist_response` is based on this visit and earlier ones alone. `overall_response` may be
+    based on a later one in one case: a new lesion that was equivocal here and called unequivocal
+    later is PD from its first appearance. `overall_response_as_of_visit` is what the engine gives
+    for the visits up to this one alone.
 
     Parameters
     ----------
@@ -60,7 +72,11 @@ def derive_responses(lesions: pl.DataFrame, timepoints: pl.DataFrame, *, evaluat
         The table responses without `known_from`.
     """
     findings, visits = _findings_of(lesions), _visits_of(timepoints)
-    rows = [row for patient, own in visits.items() for row in _grade(patient, own, findings[patient], evaluator, recist, irecist)]
+    rows = [
+        row
+        for patient, own in visits.items()
+        for row in _grade(patient, own, findings[patient], evaluator, recist, irecist)
+    ]
     schema = {name: kind for name, kind in polars_schema(RESPONSES).items() if name != "known_from"}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -72,15 +88,24 @@ def _findings_of(lesions: pl.DataFrame) -> dict[Patient, dict[str, list[Finding]
         if row["lesion"] in at_visit:
             raise RepeatedLesionError(row["site"], row["patient"], row["visit"], row["lesion"])
         at_visit[row["lesion"]] = finding_of(row)
-    return defaultdict(dict, {p: {v: list(fs.values()) for v, fs in visits.items()} for p, visits in found.items()})
+    return defaultdict(
+        dict, {p: {v: list(fs.values()) for v, fs in visits.items()} for p, visits in found.items()}
+    )
 
 
 def finding_of(row: Row) -> Finding:
     """One row of lesions or reads as the engine takes it: the short axis for a node, the longest diameter else."""
     return Finding(
-        lesion=row["lesion"], role=row["role"], node=row["node"], present=row["present"], too_small=row["too_small"],
+        lesion=row["lesion"],
+        role=row["role"],
+        node=row["node"],
+        present=row["present"],
+        too_small=row["too_small"],
         diameter_mm=row["short_axis_mm"] if row["node"] else row["longest_diameter_mm"],
-        state=row["nontarget_state"], unequivocal=row["unequivocal"], organ=row["organ"])
+        state=row["nontarget_state"],
+        unequivocal=row["unequivocal"],
+        organ=row["organ"],
+    )
 
 
 def _visits_of(timepoints: pl.DataFrame) -> dict[Patient, list[Row]]:
@@ -90,33 +115,88 @@ def _visits_of(timepoints: pl.DataFrame) -> dict[Patient, list[Row]]:
     return found
 
 
-def _grade(patient: Patient, visits: Sequence[Row], findings: Mapping[str, list[Finding]],
-           evaluator: str, recist: Rules, irecist: Rules) -> list[tuple[Any, ...]]:
+def _grade(
+    patient: Patient,
+    visits: Sequence[Row],
+    findings: Mapping[str, list[Finding]],
+    evaluator: str,
+    recist: Rules,
+    irecist: Rules,
+) -> list[tuple[Any, ...]]:
     baseline = next((v for v in visits if v["visit"] == BASELINE), None)
-    read = [v for v in visits if v["visit"] != BASELINE and (evaluator == ACCEPTED or v["visit"] in findings)]
+    read = [
+        v
+        for v in visits
+        if v["visit"] != BASELINE and (evaluator == ACCEPTED or v["visit"] in findings)
+    ]
     if baseline is None or not findings.get(BASELINE):
         why = "no scan at T0 to compare with" if baseline is None else "the scan at T0 was not read"
         return [_not_evaluable(patient, v, evaluator, why) for v in read]
-    dated = [v for v in read if v["scan_date"] is not None and v["scan_date"] > baseline["scan_date"]]
+    dated = [
+        v for v in read if v["scan_date"] is not None and v["scan_date"] > baseline["scan_date"]
+    ]
     undated = [v for v in read if v["scan_date"] is None]
     first = _visit(baseline, baseline, findings)
     later = [_visit(v, baseline, findings) for v in dated]
-    graded = zip(dated, assess(first, later, recist), assess_as_of(first, later, recist), assess_irecist(first, later, recist, irecist), strict=True)
-    return [*(_row(patient, v, evaluator, a, then.overall, i, read=v["visit"] in findings) for v, a, then, i in graded),
-            *(_not_evaluable(patient, v, evaluator, "scan without a date") for v in undated)]
+    graded = zip(
+        dated,
+        assess(first, later, recist),
+        assess_as_of(first, later, recist),
+        assess_irecist(first, later, recist, irecist),
+        strict=True,
+    )
+    return [
+        *(
+            _row(patient, v, evaluator, a, then.overall, i, read=v["visit"] in findings)
+            for v, a, then, i in graded
+        ),
+        *(_not_evaluable(patient, v, evaluator, "scan without a date") for v in undated),
+    ]
 
 
 def _visit(row: Row, baseline: Row, findings: Mapping[str, list[Finding]]) -> Visit:
-    return Visit(row["visit"], (row["scan_date"] - baseline["scan_date"]).days, tuple(findings.get(row["visit"], ())))
+    return Visit(
+        row["visit"],
+        (row["scan_date"] - baseline["scan_date"]).days,
+        tuple(findings.get(row["visit"], ())),
+    )
 
 
-def _row(patient: Patient, visit: Row, evaluator: str, found: Assessment, then: str, immune: ImmuneAssessment, *, read: bool) -> tuple[Any, ...]:
-    rule = f"{found.rule} | {immune.rule}" if read else f"visit not read; {found.rule} | {immune.rule}"
+def _row(
+    patient: Patient,
+    visit: Row,
+    evaluator: str,
+    found: Assessment,
+    then: str,
+    immune: ImmuneAssessment,
+    *,
+    read: bool,
+) -> tuple[Any, ...]:
+    rule = (
+        f"{found.rule} | {immune.rule}" if read else f"visit not read; {found.rule} | {immune.rule}"
+    )
     return (
-        *patient, visit["visit"], evaluator, visit["scan_date"], visit["day"],
-        found.sum_mm, found.baseline_sum_mm, found.nadir_mm, immune.new_lesion_sum_mm,
-        change_percent(found.sum_mm, found.baseline_sum_mm), change_percent(found.sum_mm, found.nadir_mm),
-        found.target_arithmetic, found.target, found.nontarget, bool(found.new_lesions), found.overall, then, immune.response, rule, visit["simulated"])
+        *patient,
+        visit["visit"],
+        evaluator,
+        visit["scan_date"],
+        visit["day"],
+        found.sum_mm,
+        found.baseline_sum_mm,
+        found.nadir_mm,
+        immune.new_lesion_sum_mm,
+        change_percent(found.sum_mm, found.baseline_sum_mm),
+        change_percent(found.sum_mm, found.nadir_mm),
+        found.target_arithmetic,
+        found.target,
+        found.nontarget,
+        bool(found.new_lesions),
+        found.overall,
+        then,
+        immune.response,
+        rule,
+        visit["simulated"],
+    )
 
 
 def change_percent(size: float | None, reference: float | None) -> float | None:
@@ -130,5 +210,20 @@ def change_percent(size: float | None, reference: float | None) -> float | None:
 
 def _not_evaluable(patient: Patient, visit: Row, evaluator: str, why: str) -> tuple[Any, ...]:
     numbers: Iterable[None] = (None,) * 6
-    return (*patient, visit["visit"], evaluator, visit["scan_date"], visit["day"], *numbers,
-            "NE", "NE", "NE", False, "NE", "NE", "iNE", why, visit["simulated"])
+    return (
+        *patient,
+        visit["visit"],
+        evaluator,
+        visit["scan_date"],
+        visit["day"],
+        *numbers,
+        "NE",
+        "NE",
+        "NE",
+        False,
+        "NE",
+        "NE",
+        "iNE",
+        why,
+        visit["simulated"],
+    )

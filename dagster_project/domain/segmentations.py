@@ -62,19 +62,25 @@ class _Voxels:
 
 
 def read_segments(
-    dataset: Dataset, series: Series, wanted: Callable[[str], bool], positions: Collection[int] | None = None,
+    dataset: Dataset,
+    series: Series,
+    wanted: Callable[[str], bool],
+    positions: Collection[int] | None = None,
 ) -> list[Outline]:
     """Every wanted segment as a mask; one that cannot be used is refused by itself.
 
-    1. Segments that are not on this series (`find_series`) are refused; of `positions` that is known already. So is one that
-       names images of this series and another frame of reference: its frames are placed in that one.
-    2. BINARY: the voxels as given. LABELMAP: voxels that hold the segment's number. FRACTIONAL: voxels of at least half the
-       maximum; a segment that reaches it nowhere is refused. An object that holds nothing but 0 and 1 of a larger maximum is
-       a binary one that was declared wrongly: taken as given, and flagged.
-    3. Each frame is placed by its own position; the order of frames means nothing, segments may overlap. Of equal frames of
-       one segment on one slice one counts; different ones refuse it.
+    1. Segments that are not on this series (`find_series`) are refused; of `positions` that is
+       known already. So is one that names images of this series and another frame of reference: its
+       frames are placed in that one.
+    2. BINARY: the voxels as given. LABELMAP: voxels that hold the segment's number. FRACTIONAL:
+       voxels of at least half the maximum; a segment that reaches it nowhere is refused. An object
+       that holds nothing but 0 and 1 of a larger maximum is a binary one that was declared wrongly:
+       taken as given, and flagged.
+    3. Each frame is placed by its own position; the order of frames means nothing, segments may
+       overlap. Of equal frames of one segment on one slice one counts; different ones refuse it.
     4. Frames have to lie on the grid of the series; voxels beyond it are counted in `n_outside`.
-    5. The thickness of the frames is handed on (`slab_mm`), so that a segmentation of thicker slices can be filled.
+    5. The thickness of the frames is handed on (`slab_mm`), so that a segmentation of thicker
+       slices can be filled.
 
     Raises
     ------
@@ -83,7 +89,9 @@ def read_segments(
     """
     segments = [s for s in list_segments(dataset) if positions is None or s.position in positions]
     on_series = ImageSeries(series.uid, series.frame_of_reference_uid, series.sop_instance_uids)
-    refused = {s.position: s.refused or ("" if positions else _elsewhere(s, on_series)) for s in segments}
+    refused = {
+        s.position: s.refused or ("" if positions else _elsewhere(s, on_series)) for s in segments
+    }
     chosen = [s for s in segments if wanted(s.label)]
     _refuse_all(segments, refused)
     voxels = _understood(dataset)
@@ -108,7 +116,11 @@ def _elsewhere(segment: Segment, series: ImageSeries) -> str:
 
 
 def _understood(dataset: Dataset) -> _Voxels:
-    kind, frames, groups = segmentation_kind(dataset), decoded_frames(dataset), frame_groups(dataset)
+    kind, frames, groups = (
+        segmentation_kind(dataset),
+        decoded_frames(dataset),
+        frame_groups(dataset),
+    )
     if kind == "FRACTIONAL":
         return _fractions(dataset, frames, groups)
     if kind == "BINARY" and _holds_several(frames):
@@ -142,11 +154,15 @@ def _fractions(dataset: Dataset, frames: Frames, groups: list[Groups]) -> _Voxel
     if largest > maximum:
         raise MaskError(ABOVE_MAXIMUM)
     if largest == 1 and maximum > 2:
-        return _Voxels("FRACTIONAL", frames, groups, 1, "voxels_as_given", ("fractions_are_binary",))
+        return _Voxels(
+            "FRACTIONAL", frames, groups, 1, "voxels_as_given", ("fractions_are_binary",)
+        )
     return _Voxels("FRACTIONAL", frames, groups, maximum / 2, "fraction_at_least_half")
 
 
-def _read(segment: Segment, refused: str, on_series: ImageSeries, voxels: _Voxels, series: Series) -> Outline:
+def _read(
+    segment: Segment, refused: str, on_series: ImageSeries, voxels: _Voxels, series: Series
+) -> Outline:
     empty = np.zeros(series.shape, bool)
     if not refused:
         try:
@@ -172,7 +188,9 @@ def _outline(segment: Segment, on_series: ImageSeries, voxels: _Voxels, series: 
     if something and voxels.border_rule == "fraction_at_least_half" and not seen:
         raise MaskError(BELOW_HALF)
     slab = thicknesses.pop() if len(thicknesses) == 1 else None
-    return Outline(segment.label, mask, "SEG", voxels.border_rule, n_outside, voxels.flags, slab_mm=slab)
+    return Outline(
+        segment.label, mask, "SEG", voxels.border_rule, n_outside, voxels.flags, slab_mm=slab
+    )
 
 
 def _frames_of(segment: Segment, voxels: _Voxels) -> Iterator[tuple[Groups, int, Frames]]:
@@ -184,7 +202,9 @@ def _frames_of(segment: Segment, voxels: _Voxels) -> Iterator[tuple[Groups, int,
             yield groups, n, frame
 
 
-def _is_repeated(seen: dict[tuple[float, ...], Mask], number_: int, groups: Groups, inside: Mask) -> bool:
+def _is_repeated(
+    seen: dict[tuple[float, ...], Mask], number_: int, groups: Groups, inside: Mask
+) -> bool:
     place = (number_, *_corner(groups))
     before = seen.setdefault(place, inside)
     if before is inside:
@@ -201,12 +221,17 @@ def _thickness(groups: Groups, series: Series) -> float | None:
     if between is not None and between > 0:
         return between
     of_series = series.header.get("slice_thickness_mm")
-    copied = thick is not None and of_series is not None and abs(thick - of_series) <= SAME_THICKNESS_MM
+    copied = (
+        thick is not None and of_series is not None and abs(thick - of_series) <= SAME_THICKNESS_MM
+    )
     return None if copied else thick
 
 
 def _corner(groups: Groups) -> tuple[float, ...]:
-    return tuple(round(float(c), 3) for c in _stated(groups, "PlanePositionSequence", "ImagePositionPatient", 3))
+    return tuple(
+        round(float(c), 3)
+        for c in _stated(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
+    )
 
 
 def _stated(groups: Groups, sequence: str, keyword: str, count: int) -> list[float]:
@@ -221,5 +246,12 @@ def _frame_affine(groups: Groups) -> Floats:
     between_rows, between_columns = _stated(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
     corner = _stated(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
     affine = np.eye(4)
-    affine[:3] = np.column_stack([cosines[:3] * between_columns, cosines[3:] * between_rows, np.cross(cosines[:3], cosines[3:]), corner])
+    affine[:3] = np.column_stack(
+        [
+            cosines[:3] * between_columns,
+            cosines[3:] * between_rows,
+            np.cross(cosines[:3], cosines[3:]),
+            corner,
+        ]
+    )
     return affine

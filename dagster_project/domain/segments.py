@@ -21,12 +21,14 @@ ONE_LABEL = (
     "apart; give each lesion its own label"
 )
 ONE_NUMBER = "has the (0062,0004) SegmentNumber of another segment; export the segmentation again"
-NUMBER_ZERO = "has no (0062,0004) SegmentNumber of its own: 0 is the background; number the segments from 1"
-UNDESCRIBED = "has frames or voxels, and no item of (0062,0002) SegmentSequence; export the segmentation again"
-TILED = "is tiled, (0020,9311) DimensionOrganizationType, as microscopy is; export it on its CT series"
-OTHER_NUMBER_OF_FRAMES = (
-    "has another number of frames than of (5200,9230) PerFrameFunctionalGroupsSequence; export it again"
+NUMBER_ZERO = (
+    "has no (0062,0004) SegmentNumber of its own: 0 is the background; number the segments from 1"
 )
+UNDESCRIBED = "has frames or voxels, and no item of (0062,0002) SegmentSequence; export the segmentation again"
+TILED = (
+    "is tiled, (0020,9311) DimensionOrganizationType, as microscopy is; export it on its CT series"
+)
+OTHER_NUMBER_OF_FRAMES = "has another number of frames than of (5200,9230) PerFrameFunctionalGroupsSequence; export it again"
 KINDS = frozenset({"BINARY", "FRACTIONAL", "LABELMAP"})
 UNKNOWN_KIND = "has no known (0062,0001) SegmentationType; export it as BINARY"
 UNDECODABLE = "has pixels that cannot be decoded; export the segmentation again"
@@ -86,11 +88,14 @@ def segment_parts(dataset: Dataset) -> list[Part]:
 def list_segments(dataset: Dataset) -> list[Segment]:
     """Every segment with what it states of its images.
 
-    1. SegmentNumber is unique; segments that share one are refused. 0 is the background of a label map, and refused for a lesion.
+    1. SegmentNumber is unique; segments that share one are refused. 0 is the background of a label
+       map, and refused for a lesion.
     2. Segments of one label and one TrackingUID are parts of one lesion and joined.
-    3. Segments of one label and several TrackingIDs are several lesions, named by these where they are plain; else refused.
+    3. Segments of one label and several TrackingIDs are several lesions, named by these where they
+       are plain; else refused.
     4. Numbers of frames or voxels that no item describes are refused.
-    5. The images of a segment are those that its frames name (DerivationImageSequence); of a label map all frames are everybody's.
+    5. The images of a segment are those that its frames name (DerivationImageSequence); of a label
+       map all frames are everybody's.
 
     Raises
     ------
@@ -101,23 +106,38 @@ def list_segments(dataset: Dataset) -> list[Segment]:
     described = _unique_numbers(_described(dataset))
     known = frozenset[int]().union(*(s.numbers for s in described)) | {0}
     strangers = sorted(_numbers_used(dataset, kind) - known)
-    more = [Segment(len(described) + k, frozenset({n}), "", refused=UNDESCRIBED) for k, n in enumerate(strangers, start=1)]
+    more = [
+        Segment(len(described) + k, frozenset({n}), "", refused=UNDESCRIBED)
+        for k, n in enumerate(strangers, start=1)
+    ]
     images = _images_by_number(dataset, kind)
     frame = str(dataset.get("FrameOfReferenceUID") or "").strip() or None
     named = frozenset(segmentation_references(dataset))
-    found = [s for s in (*_named_apart(dataset, described), *more) if s.numbers != {0} or not _BACKGROUND.fullmatch(s.label)]
+    found = [
+        s
+        for s in (*_named_apart(dataset, described), *more)
+        if s.numbers != {0} or not _BACKGROUND.fullmatch(s.label)
+    ]
     return [replace(s, references=References(_images_of(s, images), frame, named)) for s in found]
 
 
 def segmentation_references(dataset: Dataset) -> set[str]:
     """SeriesInstanceUIDs that a segmentation refers to."""
-    return {str(one.SeriesInstanceUID) for one in dataset.get("ReferencedSeriesSequence") or [] if one.get("SeriesInstanceUID")}
+    return {
+        str(one.SeriesInstanceUID)
+        for one in dataset.get("ReferencedSeriesSequence") or []
+        if one.get("SeriesInstanceUID")
+    }
 
 
 def _described(dataset: Dataset) -> list[Segment]:
     items = dataset.get("SegmentSequence") or []
     return [
-        Segment(k, frozenset({whole_number(item, "SegmentNumber") or 0}), str(item.get("SegmentLabel") or "").strip())
+        Segment(
+            k,
+            frozenset({whole_number(item, "SegmentNumber") or 0}),
+            str(item.get("SegmentLabel") or "").strip(),
+        )
         for k, item in enumerate(items, start=1)
     ]
 
@@ -139,9 +159,21 @@ def _named_apart(dataset: Dataset, segments: Iterable[Segment]) -> list[Segment]
     groups: dict[str, list[Segment]] = defaultdict(list)
     for segment in segments:
         groups[normal_label(segment.label)].append(segment)
-    found = [s for group in groups.values() for s in _told_apart(group, [items[s.position - 1] for s in group])]
+    found = [
+        s
+        for group in groups.values()
+        for s in _told_apart(group, [items[s.position - 1] for s in group])
+    ]
     labels = [normal_label(s.label) for s in found]
-    return sorted((replace(s, refused=s.refused or ONE_LABEL) if labels.count(normal_label(s.label)) > 1 else s for s in found), key=lambda s: s.position)
+    return sorted(
+        (
+            replace(s, refused=s.refused or ONE_LABEL)
+            if labels.count(normal_label(s.label)) > 1
+            else s
+            for s in found
+        ),
+        key=lambda s: s.position,
+    )
 
 
 def _told_apart(group: Sequence[Segment], items: Sequence[Dataset]) -> list[Segment]:
@@ -180,9 +212,13 @@ def group_of(groups: Groups, keyword: str) -> Dataset:
 
 def frame_number(groups: Groups) -> int:
     """The segment that a frame of a BINARY or FRACTIONAL object belongs to."""
-    number = whole_number(group_of(groups, "SegmentIdentificationSequence"), "ReferencedSegmentNumber")
+    number = whole_number(
+        group_of(groups, "SegmentIdentificationSequence"), "ReferencedSegmentNumber"
+    )
     if number is None:
-        raise MaskError("lacks (0062,000B) ReferencedSegmentNumber for a frame; export the segmentation again")
+        raise MaskError(
+            "lacks (0062,000B) ReferencedSegmentNumber for a frame; export the segmentation again"
+        )
     return number
 
 
@@ -228,5 +264,7 @@ def _source_images(groups: Groups) -> Iterator[str]:
                     yield str(image.ReferencedSOPInstanceUID)
 
 
-def _images_of(segment: Segment, images: dict[int, set[frozenset[str]]]) -> frozenset[frozenset[str]]:
+def _images_of(
+    segment: Segment, images: dict[int, set[frozenset[str]]]
+) -> frozenset[frozenset[str]]:
     return frozenset[frozenset[str]]().union(*(images.get(n, set()) for n in (*segment.numbers, 0)))

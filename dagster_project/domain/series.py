@@ -15,12 +15,28 @@ from pydicom.dataset import Dataset
 
 from dagster_project.domain.acquisitions import Chosen, choose_volume
 from dagster_project.domain.artifacts import artifact_figures
-from dagster_project.domain.headers import HeaderError, acquisition_dates, acquisition_facts, distinct_dates, floats, identity, raw_value
+from dagster_project.domain.headers import (
+    HeaderError,
+    acquisition_dates,
+    acquisition_facts,
+    distinct_dates,
+    floats,
+    identity,
+    raw_value,
+)
 from dagster_project.domain.padding import mark_undeclared
 from dagster_project.domain.slices import Floats, Hounsfield, SeriesError, Slice, read_slice
 from dagster_project.lake.voxels import OUTSIDE_FIELD_HU
 
-__all__ = ["Series", "SeriesError", "describe_series", "geometry", "pixel_digest", "read_series", "scan_remarks"]
+__all__ = [
+    "Series",
+    "SeriesError",
+    "describe_series",
+    "geometry",
+    "pixel_digest",
+    "read_series",
+    "scan_remarks",
+]
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of direction cosines of slices that still count as parallel."""
@@ -51,10 +67,12 @@ BLANK = "a slice without an image, every pixel of one value, among others that h
 SEVERAL_DAYS = "slices of several days in one series, (0008,0022) AcquisitionDate; send each scan as its own series"
 LOCATIONS_CONTRADICT = (
     "(0020,1041) SliceLocation and (0020,0032) ImagePositionPatient give different distances of the slices; "
-    "send the images as the scanner made them")
+    "send the images as the scanner made them"
+)
 DATES_CONTRADICT = (
     "(0008,0022) AcquisitionDate and (0008,0020) StudyDate lie more than a month apart, so that the day of the scan is not known; "
-    "correct the wrong one and send the series again")
+    "correct the wrong one and send the series again"
+)
 
 
 @dataclass(frozen=True)
@@ -113,12 +131,15 @@ def read_series(folder: Path) -> Series:
     """Read and stack every *.dcm directly in a folder.
 
     1. Only single-frame CT slices in HU, of one series, one orientation, size and pixel spacing.
-    2. One acquisition of one reconstruction, whole: see `choose_volume`; slices that are left out are counted.
-    3. Slices of one scan: within two days, none blank between others; steps of SliceLocation, where given, are those of the positions.
-    4. Gaps of up to `LONGEST_GAP` missing slices are bridged by linear interpolation and counted; otherwise irregular
-       spacing is refused, because volumes measured on it would be wrong.
+    2. One acquisition of one reconstruction, whole: see `choose_volume`; slices that are left out
+       are counted.
+    3. Slices of one scan: within two days, none blank between others; steps of SliceLocation, where
+       given, are those of the positions.
+    4. Gaps of up to `LONGEST_GAP` missing slices are bridged by linear interpolation and counted;
+       otherwise irregular spacing is refused, because volumes measured on it would be wrong.
     5. A single slice is read; its spacing is SliceThickness.
-    6. Voxels outside the field of view hold `OUTSIDE_FIELD_HU`, whether their padding was declared or not.
+    6. Voxels outside the field of view hold `OUTSIDE_FIELD_HU`, whether their padding was declared
+       or not.
 
     Raises
     ------
@@ -161,8 +182,14 @@ def _orientation(dataset: Dataset) -> tuple[Floats, Floats]:
     except HeaderError as error:
         raise SeriesError(f"{error}; send the original images") from error
     row, column = cosines[:3], cosines[3:]
-    if abs(row @ column) > ORIENTATION_TOLERANCE or abs(row @ row - 1) > 0.01 or abs(column @ column - 1) > 0.01:
-        raise SeriesError("(0020,0037) ImageOrientationPatient is not a pair of perpendicular unit vectors; send the original images")
+    if (
+        abs(row @ column) > ORIENTATION_TOLERANCE
+        or abs(row @ row - 1) > 0.01
+        or abs(column @ column - 1) > 0.01
+    ):
+        raise SeriesError(
+            "(0020,0037) ImageOrientationPatient is not a pair of perpendicular unit vectors; send the original images"
+        )
     row = row / np.linalg.norm(row)
     column = column - (row @ column) * row
     return row, column / np.linalg.norm(column)
@@ -183,11 +210,21 @@ def _refuse_mixture(slices: Sequence[Slice]) -> None:
     cosines, spacing = np.concatenate(_orientation(first.dataset)), _pixel_spacing(first.dataset)
     for other in slices[1:]:
         if other.dataset.get("SeriesInstanceUID") != first.dataset.get("SeriesInstanceUID"):
-            raise SeriesError("slices of several series in one folder, (0020,000E) SeriesInstanceUID; send one series a folder")
-        if other.hu.shape != first.hu.shape or not np.allclose(_pixel_spacing(other.dataset), spacing, atol=1e-4):
-            raise SeriesError("slices differ in (0028,0010) Rows, (0028,0011) Columns or (0028,0030) PixelSpacing; send each reconstruction as its own series")
-        if not np.allclose(np.concatenate(_orientation(other.dataset)), cosines, atol=ORIENTATION_TOLERANCE):
-            raise SeriesError("slices differ in (0020,0037) ImageOrientationPatient, a localiser among them perhaps; send the axial images alone")
+            raise SeriesError(
+                "slices of several series in one folder, (0020,000E) SeriesInstanceUID; send one series a folder"
+            )
+        if other.hu.shape != first.hu.shape or not np.allclose(
+            _pixel_spacing(other.dataset), spacing, atol=1e-4
+        ):
+            raise SeriesError(
+                "slices differ in (0028,0010) Rows, (0028,0011) Columns or (0028,0030) PixelSpacing; send each reconstruction as its own series"
+            )
+        if not np.allclose(
+            np.concatenate(_orientation(other.dataset)), cosines, atol=ORIENTATION_TOLERANCE
+        ):
+            raise SeriesError(
+                "slices differ in (0020,0037) ImageOrientationPatient, a localiser among them perhaps; send the axial images alone"
+            )
 
 
 def _stack(chosen: Chosen, normal: Floats) -> Series:
@@ -197,15 +234,26 @@ def _stack(chosen: Chosen, normal: Floats) -> Series:
     places = _places(gaps)
     affine = _affine(slices, places, normal)
     _refuse_other_locations(slices, gaps)
-    uid, frame_of_reference = identity(first, "SeriesInstanceUID"), identity(first, "FrameOfReferenceUID")
+    uid, frame_of_reference = (
+        identity(first, "SeriesInstanceUID"),
+        identity(first, "FrameOfReferenceUID"),
+    )
     if uid is None:
         raise SeriesError("(0020,000E) SeriesInstanceUID is missing; send the original images")
     return Series(
-        image=_image(slices, places, affine, normal), uid=uid, header=_header(slices), affine=affine, places=places,
+        image=_image(slices, places, affine, normal),
+        uid=uid,
+        header=_header(slices),
+        affine=affine,
+        places=places,
         image_places={s.uid: place for s, place in zip(slices, places, strict=True)},
-        sop_instance_uids=chosen.uids, frame_of_reference_uid=frame_of_reference,
-        slice_gaps_mm=tuple(float(g) for g in gaps), n_duplicate_slices=chosen.n_duplicates, n_repeated_slices=chosen.n_repeated,
-        dates_contradict=_dates_contradict([s.dataset for s in slices]))
+        sop_instance_uids=chosen.uids,
+        frame_of_reference_uid=frame_of_reference,
+        slice_gaps_mm=tuple(float(g) for g in gaps),
+        n_duplicate_slices=chosen.n_duplicates,
+        n_repeated_slices=chosen.n_repeated,
+        dates_contradict=_dates_contradict([s.dataset for s in slices]),
+    )
 
 
 def _header(slices: Sequence[Slice]) -> dict[str, Any]:
@@ -214,14 +262,18 @@ def _header(slices: Sequence[Slice]) -> dict[str, Any]:
 
 def _dates_contradict(datasets: Sequence[Dataset]) -> bool:
     """Whether a date of acquisition and one of the study lie more than `MOST_DAYS_APART` apart."""
-    acquired, studied = (distinct_dates(datasets, keyword) for keyword in ("AcquisitionDate", "StudyDate"))
+    acquired, studied = (
+        distinct_dates(datasets, keyword) for keyword in ("AcquisitionDate", "StudyDate")
+    )
     return any(abs((a - s).days) > MOST_DAYS_APART for a in acquired for s in studied)
 
 
 def _refuse_other_locations(slices: Sequence[Slice], gaps: Floats) -> None:
     """SliceLocation is optional and its origin is free, but its steps are those of the slices."""
     try:
-        located = np.array([raw_value(s.dataset, "SliceLocation") for s in slices], dtype=np.float64)
+        located = np.array(
+            [raw_value(s.dataset, "SliceLocation") for s in slices], dtype=np.float64
+        )
     except (TypeError, ValueError):
         return
     if not gaps.size or not np.isfinite(located).all():
@@ -239,9 +291,13 @@ def _places(gaps: Floats) -> tuple[int, ...]:
     steps = gaps / np.median(gaps)
     whole = np.maximum(np.rint(steps), 1)
     if (np.abs(steps - whole) > SPACING_TOLERANCE * whole).any():
-        raise SeriesError("slices are irregularly spaced, (0020,0032) ImagePositionPatient; send a reconstruction of one spacing")
+        raise SeriesError(
+            "slices are irregularly spaced, (0020,0032) ImagePositionPatient; send a reconstruction of one spacing"
+        )
     if whole.max() > LONGEST_GAP + 1:
-        raise SeriesError(f"more than {LONGEST_GAP} slices in a row are missing; send the whole series")
+        raise SeriesError(
+            f"more than {LONGEST_GAP} slices in a row are missing; send the whole series"
+        )
     return (0, *(int(n) for n in np.cumsum(whole)))
 
 
@@ -249,11 +305,21 @@ def _affine(slices: Sequence[Slice], places: Sequence[int], normal: Floats) -> F
     row, column = _orientation(slices[0].dataset)
     between_rows, between_columns = _pixel_spacing(slices[0].dataset)
     origin = slices[0].corner
-    step = (slices[-1].corner - origin) / places[-1] if places[-1] else normal * _thickness(slices[0].dataset)
-    strays = [np.linalg.norm(s.corner - origin - step * k) for s, k in zip(slices, places, strict=True)]
-    allowed = LINE_TOLERANCE_PX * min(between_rows, between_columns) + SPACING_TOLERANCE * float(step @ normal)
+    step = (
+        (slices[-1].corner - origin) / places[-1]
+        if places[-1]
+        else normal * _thickness(slices[0].dataset)
+    )
+    strays = [
+        np.linalg.norm(s.corner - origin - step * k) for s, k in zip(slices, places, strict=True)
+    ]
+    allowed = LINE_TOLERANCE_PX * min(between_rows, between_columns) + SPACING_TOLERANCE * float(
+        step @ normal
+    )
     if max(strays) > allowed:
-        raise SeriesError("slices do not lie on one straight line, (0020,0032) ImagePositionPatient; send a reconstruction of one field of view")
+        raise SeriesError(
+            "slices do not lie on one straight line, (0020,0032) ImagePositionPatient; send a reconstruction of one field of view"
+        )
     affine = np.eye(4)
     affine[:3] = np.column_stack([row * between_columns, column * between_rows, step, origin])
     return affine
@@ -270,13 +336,19 @@ def _thickness(dataset: Dataset) -> float:
     raise SeriesError("a single slice without (0018,0050) SliceThickness; send the whole series")
 
 
-def _image(slices: list[Slice], places: Sequence[int], affine: Floats, normal: Floats) -> sitk.Image:
+def _image(
+    slices: list[Slice], places: Sequence[int], affine: Floats, normal: Floats
+) -> sitk.Image:
     voxels = np.empty((places[-1] + 1, *slices[0].hu.shape), np.int16)
     for place, one in zip(places, slices, strict=True):
         voxels[place] = one.hu
     _bridge(voxels, places)
     image = sitk.GetImageFromArray(voxels)
-    spacing = [float(np.linalg.norm(affine[:3, 0])), float(np.linalg.norm(affine[:3, 1])), float(affine[:3, 2] @ normal)]
+    spacing = [
+        float(np.linalg.norm(affine[:3, 0])),
+        float(np.linalg.norm(affine[:3, 1])),
+        float(affine[:3, 2] @ normal),
+    ]
     directions = np.column_stack([affine[:3, 0] / spacing[0], affine[:3, 1] / spacing[1], normal])
     image.SetSpacing(spacing)
     image.SetOrigin(affine[:3, 3].tolist())
@@ -289,7 +361,9 @@ def _bridge(voxels: Hounsfield, places: Sequence[int]) -> None:
         for missing in range(low + 1, high):
             share = (missing - low) / (high - low)
             voxels[missing] = np.rint(voxels[low] * (1 - share) + voxels[high] * share)
-            voxels[missing][(voxels[low] == OUTSIDE_FIELD_HU) | (voxels[high] == OUTSIDE_FIELD_HU)] = OUTSIDE_FIELD_HU
+            voxels[missing][
+                (voxels[low] == OUTSIDE_FIELD_HU) | (voxels[high] == OUTSIDE_FIELD_HU)
+            ] = OUTSIDE_FIELD_HU
 
 
 def describe_series(series: Series, limits: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,27 +381,37 @@ def describe_series(series: Series, limits: Mapping[str, Any]) -> dict[str, Any]
     """
     if series.dates_contradict:
         raise SeriesError(DATES_CONTRADICT)
-    return {**series.header, **geometry(series), **artifact_figures(series.array, series.image.GetSpacing(), limits), "pixel_digest": pixel_digest(series)}
+    return {
+        **series.header,
+        **geometry(series),
+        **artifact_figures(series.array, series.image.GetSpacing(), limits),
+        "pixel_digest": pixel_digest(series),
+    }
 
 
 REPEAT_LEFT_OUT = (
     "slices of another acquisition at positions of this one were left out; one acquisition is used whole. "
-    "Check that it is the one that was read, or send each as its own series")
+    "Check that it is the one that was read, or send each as its own series"
+)
 RESCALE_DOUBTFUL = (
     "air is not near -1000 HU, so that (0028,1052) RescaleIntercept or (0028,1053) RescaleSlope may be wrong; "
-    "densities and features of this scan may be too. Send the original images")
+    "densities and features of this scan may be too. Send the original images"
+)
 
 
 NO_DATE = (
     "no date of acquisition, series or study, so that the scan belongs to no visit; "
-    "send the series with (0008,0022) AcquisitionDate")
+    "send the series with (0008,0022) AcquisitionDate"
+)
 
 
 def scan_remarks(row: Mapping[str, Any]) -> list[str]:
     """What a site should look at in a scan that is used all the same; for rows of `scans`."""
     remarks = {
-        REPEAT_LEFT_OUT: bool(row["n_repeated_slices"]), RESCALE_DOUBTFUL: bool(row["rescale_flag"]),
-        NO_DATE: row["scan_date"] is None}
+        REPEAT_LEFT_OUT: bool(row["n_repeated_slices"]),
+        RESCALE_DOUBTFUL: bool(row["rescale_flag"]),
+        NO_DATE: row["scan_date"] is None,
+    }
     return [remark for remark, applies in remarks.items() if applies]
 
 
@@ -337,10 +421,16 @@ def geometry(series: Series) -> dict[str, Any]:
     between_columns, between_rows, _ = series.image.GetSpacing()
     n_slices, rows, columns = series.shape
     return {
-        "slice_spacing_mm": float(np.median(gaps)) if gaps else None, "largest_gap_mm": max(gaps, default=None),
-        "n_slices": len(series.places), "n_missing_slices": n_slices - len(series.places), "n_duplicate_slices": series.n_duplicate_slices,
+        "slice_spacing_mm": float(np.median(gaps)) if gaps else None,
+        "largest_gap_mm": max(gaps, default=None),
+        "n_slices": len(series.places),
+        "n_missing_slices": n_slices - len(series.places),
+        "n_duplicate_slices": series.n_duplicate_slices,
         "n_repeated_slices": series.n_repeated_slices,
-        "rows": rows, "columns": columns, "pixel_spacing_row_mm": between_rows, "pixel_spacing_column_mm": between_columns,
+        "rows": rows,
+        "columns": columns,
+        "pixel_spacing_row_mm": between_rows,
+        "pixel_spacing_column_mm": between_columns,
         "gantry_tilt_deg": _tilt(series) if gaps else None,
     }
 
@@ -358,7 +448,13 @@ def _normal(series: Series) -> Floats:
 def pixel_digest(series: Series) -> str:
     """SHA-256 of the HU and the geometry to a micrometre; nothing of the headers' text."""
     place = np.rint(series.affine.ravel() * 1000).astype(np.int64) + 0
-    return _sha256([np.array(series.shape, np.int64).tobytes(), place.tobytes(), np.ascontiguousarray(series.array)])
+    return _sha256(
+        [
+            np.array(series.shape, np.int64).tobytes(),
+            place.tobytes(),
+            np.ascontiguousarray(series.array),
+        ]
+    )
 
 
 def _sha256(parts: Iterable[Any]) -> str:

@@ -19,7 +19,8 @@ Hounsfield = npt.NDArray[np.int16]
 UNREADABLE = "a slice cannot be decoded (damaged, cut off or not DICOM); send the series again"
 NOT_A_SLICE = (
     "an object is not a single-frame CT slice, (0008,0060) Modality; "
-    "export CT as single-frame images")
+    "export CT as single-frame images"
+)
 
 
 class SeriesError(ValueError):
@@ -61,7 +62,8 @@ def read_slice(file: Path) -> Slice:
         corner = np.array(floats(dataset, "ImagePositionPatient", 3))
     except HeaderError as error:
         raise SeriesError(
-            f"{error}; the slice cannot be placed, send the original images") from error
+            f"{error}; the slice cannot be placed, send the original images"
+        ) from error
     del dataset.PixelData
     return Slice(dataset, hu, corner, _order(dataset))
 

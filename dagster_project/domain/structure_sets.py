@@ -12,7 +12,9 @@ from dagster_project.domain.headers import HeaderError, floats
 from dagster_project.domain.outlined_series import References
 
 REPEATED_NUMBER = "its (3006,0022) ROINumber is that of another structure too, so that nobody can say which contours are whose; export the set again"
-REPEATED_NAME = "another structure of the set bears the same name with other contours; name each structure once"
+REPEATED_NAME = (
+    "another structure of the set bears the same name with other contours; name each structure once"
+)
 NAMELESS = "belongs to no structure of the set by its (3006,0084) ReferencedROINumber; export the set again"
 
 
@@ -43,15 +45,18 @@ def list_rois(dataset: Dataset) -> list[Roi]:
 
     1. Items of ROIContourSequence that name one ROI are joined.
     2. ROIs that share a number are refused: ROI Number is unique within a set (PS3.3, C.8.8.5).
-    3. Of ROIs of one name in one frame of reference the first is used where the contours are the same;
-       where they are not, all are refused.
+    3. Of ROIs of one name in one frame of reference the first is used where the contours are the
+       same; where they are not, all are refused.
     4. Contours that name no ROI of the set are refused under their place in ROIContourSequence.
     """
     items = list(dataset.get("StructureSetROISequence") or [])
     numbers = [_number(roi, "ROINumber") for roi in items]
     contours, places = _contours_by_number(dataset)
     shared = {number for number, count in Counter(numbers).items() if count > 1 or number is None}
-    rois = [_roi(k, roi, number, contours, shared, dataset) for k, (roi, number) in enumerate(zip(items, numbers, strict=True), start=1)]
+    rois = [
+        _roi(k, roi, number, contours, shared, dataset)
+        for k, (roi, number) in enumerate(zip(items, numbers, strict=True), start=1)
+    ]
     nameless = [number for number in contours if number not in numbers and contours[number]]
     for k, number in enumerate(nameless, start=len(rois) + 1):
         label = f"item {places[number]} of ROIContourSequence"
@@ -64,7 +69,9 @@ def _number(item: Dataset, keyword: str) -> int | None:
     return None if value is None or value == "" else int(value)
 
 
-def _contours_by_number(dataset: Dataset) -> tuple[Mapping[int | None, list[Dataset]], Mapping[int | None, int]]:
+def _contours_by_number(
+    dataset: Dataset,
+) -> tuple[Mapping[int | None, list[Dataset]], Mapping[int | None, int]]:
     """Contours of all items that name a ROI number, and the place of the first such item."""
     contours: dict[int | None, list[Dataset]] = defaultdict(list)
     places: dict[int | None, int] = {}
@@ -76,8 +83,12 @@ def _contours_by_number(dataset: Dataset) -> tuple[Mapping[int | None, list[Data
 
 
 def _roi(
-    position: int, roi: Dataset, number: int | None, contours: Mapping[int | None, list[Dataset]],
-    shared: set[int | None], dataset: Dataset,
+    position: int,
+    roi: Dataset,
+    number: int | None,
+    contours: Mapping[int | None, list[Dataset]],
+    shared: set[int | None],
+    dataset: Dataset,
 ) -> Roi:
     own = tuple(contours.get(number, ()))
     label = str(roi.get("ROIName") or "").strip()
@@ -92,8 +103,14 @@ def _references(roi: Dataset, contours: Sequence[Dataset], dataset: Dataset) -> 
     if own is None:
         stated = {str(f.FrameOfReferenceUID) for f in frames if f.get("FrameOfReferenceUID")}
         own = next(iter(stated)) if len(stated) == 1 else None
-    of_frame = [f for f in frames if str(f.get("FrameOfReferenceUID")) == str(own)] if own else frames
-    return References(frozenset(images - {frozenset()}), str(own) if own else None, frozenset(series_of_frames(of_frame)))
+    of_frame = (
+        [f for f in frames if str(f.get("FrameOfReferenceUID")) == str(own)] if own else frames
+    )
+    return References(
+        frozenset(images - {frozenset()}),
+        str(own) if own else None,
+        frozenset(series_of_frames(of_frame)),
+    )
 
 
 def series_of_frames(frames: Sequence[Dataset]) -> set[str]:
@@ -106,7 +123,9 @@ def series_of_frames(frames: Sequence[Dataset]) -> set[str]:
 def named_images(contour: Dataset) -> set[str]:
     """SOPInstanceUIDs that a contour names."""
     images = contour.get("ContourImageSequence") or []
-    return {str(one.ReferencedSOPInstanceUID) for one in images if one.get("ReferencedSOPInstanceUID")}
+    return {
+        str(one.ReferencedSOPInstanceUID) for one in images if one.get("ReferencedSOPInstanceUID")
+    }
 
 
 def _slab(contours: Sequence[Dataset]) -> float | None:
@@ -129,10 +148,29 @@ def _named_once(rois: Sequence[Roi]) -> list[Roi]:
     refused: dict[int, str | None] = {}
     for same in by_name.values():
         drawn = {_drawn(roi) for roi in same}
-        refused |= {roi.position: None if len(drawn) == 1 else REPEATED_NAME for roi in same[len(drawn) == 1 :] if len(same) > 1}
+        refused |= {
+            roi.position: None if len(drawn) == 1 else REPEATED_NAME
+            for roi in same[len(drawn) == 1 :]
+            if len(same) > 1
+        }
     kept = [roi for roi in rois if refused.get(roi.position, "") is not None]
-    return [Roi(r.position, r.label, r.contours, r.references, r.slab_mm, refused.get(r.position) or r.refused) for r in kept]
+    return [
+        Roi(
+            r.position,
+            r.label,
+            r.contours,
+            r.references,
+            r.slab_mm,
+            refused.get(r.position) or r.refused,
+        )
+        for r in kept
+    ]
 
 
 def _drawn(roi: Roi) -> tuple[str, ...]:
-    return tuple(sorted(str(one.get_item("ContourData").value) if "ContourData" in one else "" for one in roi.contours))
+    return tuple(
+        sorted(
+            str(one.get_item("ContourData").value) if "ContourData" in one else ""
+            for one in roi.contours
+        )
+    )

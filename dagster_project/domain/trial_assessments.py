@@ -37,13 +37,15 @@ def is_unscheduled(row: TrialRow) -> bool:
 def separate_visits(flags: Flags, *domains: Sequence[TrialRow]) -> list[list[TrialRow]]:
     """The rows of TU, TR and RS, those of a visit that is several in truth with its date as identity (`SEPARATED`).
 
-    Rows of one subject and evaluator under one number (else name) are several assessments, each from one date to the next, where
+    Rows of one subject and evaluator under one number (else name) are several assessments, each
+    from one date to the next, where
 
     1. one lesion has one test on two dates; or
     2. the visit is unscheduled, and the dates lie more than `ONE_ASSESSMENT_DAYS` apart.
 
-    Rows without a complete date stay with the first of them. A row belongs to the last assessment that began by its date; one
-    without an evaluator to those of any evaluator. SDTMIG: unplanned visits may have no VISITNUM; the date identifies them.
+    Rows without a complete date stay with the first of them. A row belongs to the last assessment
+    that began by its date; one without an evaluator to those of any evaluator. SDTMIG: unplanned
+    visits may have no VISITNUM; the date identifies them.
     """
     starts: dict[Shared, list[dt.date]] = {}
     for (subject, evaluator, visit), rows in sorted(_by_visit(domains).items()):

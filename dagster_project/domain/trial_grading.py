@@ -26,29 +26,61 @@ from dagster_project.domain.trial_rows import (
     visit_key,
     visit_name,
 )
-from dagster_project.domain.trial_visits import TrialCourse, TrialVisit, Who, build_courses, lesion_label
+from dagster_project.domain.trial_visits import (
+    TrialCourse,
+    TrialVisit,
+    Who,
+    build_courses,
+    lesion_label,
+)
 
 SUM_TOLERANCE_MM = 0.5
 """By how much a sum that the trial recorded may differ from ours, being rounded to a millimetre."""
 
 TESTS = {
-    "TRGRESP": "target", "NTRGRESP": "nontarget", "OVRLRESP": "overall", "NEWLIND": "new_lesion",
+    "TRGRESP": "target",
+    "NTRGRESP": "nontarget",
+    "OVRLRESP": "overall",
+    "NEWLIND": "new_lesion",
 }
 """Codes of RSTESTCD that are compared."""
 
 _YES = {"Y": True, "YES": True, "UNEQUIVOCAL": True, "N": False, "NO": False, "EQUIVOCAL": False}
 
 GRADED: Mapping[str, Any] = {
-    "subject": pl.String, "evaluator": pl.String, "visit": pl.String, "visit_number": pl.Float64, "first_date": pl.Date, "date": pl.Date,
-    "days_from_baseline": pl.Int64, "accepted": pl.Boolean, "sum_mm": pl.Float64, "baseline_sum_mm": pl.Float64, "nadir_mm": pl.Float64, "new_lesion_sum_mm": pl.Float64,
-    "target_response_arithmetic": pl.String, "target_response": pl.String, "nontarget_response": pl.String, "new_lesion": pl.Boolean,
-    "overall_response": pl.String, "irecist_response": pl.String, "rule": pl.String, "irecist_rule": pl.String,
-    "recorded_target": pl.String, "recorded_nontarget": pl.String, "recorded_new_lesion": pl.Boolean, "recorded_overall": pl.String,
-    "recorded_irecist": pl.String, "differences": pl.List(pl.String), "flags": pl.List(pl.String),
+    "subject": pl.String,
+    "evaluator": pl.String,
+    "visit": pl.String,
+    "visit_number": pl.Float64,
+    "first_date": pl.Date,
+    "date": pl.Date,
+    "days_from_baseline": pl.Int64,
+    "accepted": pl.Boolean,
+    "sum_mm": pl.Float64,
+    "baseline_sum_mm": pl.Float64,
+    "nadir_mm": pl.Float64,
+    "new_lesion_sum_mm": pl.Float64,
+    "target_response_arithmetic": pl.String,
+    "target_response": pl.String,
+    "nontarget_response": pl.String,
+    "new_lesion": pl.Boolean,
+    "overall_response": pl.String,
+    "irecist_response": pl.String,
+    "rule": pl.String,
+    "irecist_rule": pl.String,
+    "recorded_target": pl.String,
+    "recorded_nontarget": pl.String,
+    "recorded_new_lesion": pl.Boolean,
+    "recorded_overall": pl.String,
+    "recorded_irecist": pl.String,
+    "differences": pl.List(pl.String),
+    "flags": pl.List(pl.String),
 }
 """Columns of the graded table: a row a subject, evaluator and visit after baseline. Responses are in this project's words."""
 
-FLAGS: Mapping[str, Any] = dict.fromkeys(("rule", "place", "subject", "evaluator", "visit", "what"), pl.String)
+FLAGS: Mapping[str, Any] = dict.fromkeys(
+    ("rule", "place", "subject", "evaluator", "visit", "what"), pl.String
+)
 """Columns of the table of flags: a row a rule and row of the trial's files."""
 
 Key = tuple[str, str, str]
@@ -76,26 +108,42 @@ class _Said:
     words: Mapping[str, Any]
 
 
-def grade_trial(tu: Sequence[TrialRow], tr: Sequence[TrialRow], rs: Sequence[TrialRow], dm: Sequence[TrialRow], recist: Rules, irecist: Rules) -> Graded:
+def grade_trial(
+    tu: Sequence[TrialRow],
+    tr: Sequence[TrialRow],
+    rs: Sequence[TrialRow],
+    dm: Sequence[TrialRow],
+    recist: Rules,
+    irecist: Rules,
+) -> Graded:
     """Grade every visit of every evaluator, and compare.
 
-    1. visits (trial_assessments.py) with their findings (trial_visits.py); what is unreadable was flagged there and counts as
-       not evaluated
+    1. visits (trial_assessments.py) with their findings (trial_visits.py); what is unreadable was
+       flagged there and counts as not evaluated
     2. RECIST 1.1 and iRECIST; without a baseline NE and iNE
-    3. breaches of the selection of targets, sums that differ from SUMDIAM, assessments after death (DM.DTHDTC): flagged
+    3. breaches of the selection of targets, sums that differ from SUMDIAM, assessments after death
+       (DM.DTHDTC): flagged
     4. RS: words that are no response and rows that contradict each other: flagged, not compared
-    5. RS by RECIST 1.1: each component and the overall response that differs from ours; RS by iRECIST: the overall response
-    6. RS that contradicts itself (recorded_responses.py): flagged, also for subjects without any measurement
+    5. RS by RECIST 1.1: each component and the overall response that differs from ours; RS by
+       iRECIST: the overall response
+    6. RS that contradicts itself (recorded_responses.py): flagged, also for subjects without any
+       measurement
 
     Nothing recorded is used for grading, and nothing is corrected.
     """
     flags = Flags()
     tu, tr, rs = separate_visits(flags, tu, _with_evaluator(tr, rs), rs)
     courses = build_courses(tu, tr, flags)
-    said, immune = (_recorded([r for r in rs if _is_immune(r) is kind], flags) for kind in (False, True))
+    said, immune = (
+        _recorded([r for r in rs if _is_immune(r) is kind], flags) for kind in (False, True)
+    )
     for who, course in courses.items():
         _flag_course(who, course, dm, flags)
-    rows = [row for who, course in courses.items() for row in _grade_course(who, course, recist, irecist, flags)]
+    rows = [
+        row
+        for who, course in courses.items()
+        for row in _grade_course(who, course, recist, irecist, flags)
+    ]
     _flag_contradictions(said, immune, flags)
     return _laid_out(rows, said, immune, flags)
 
@@ -105,30 +153,57 @@ def _with_evaluator(tr: Sequence[TrialRow], rs: Sequence[TrialRow]) -> list[Tria
     names = {evaluator_of(r) for r in rs}
     if len(names) != 1 or any(evaluator_of(r) for r in tr) or not rs:
         return list(tr)
-    return [replace(r, cells={**r.cells, "TREVAL": rs[0]("RSEVAL"), "TREVALID": rs[0]("RSEVALID")}) for r in tr]
+    return [
+        replace(r, cells={**r.cells, "TREVAL": rs[0]("RSEVAL"), "TREVALID": rs[0]("RSEVALID")})
+        for r in tr
+    ]
 
 
 def _is_immune(row: TrialRow) -> bool:
     category = row("RSCAT").upper().replace(" ", "")
-    return "IRECIST" in category if category else row("RSSTRESC", "RSORRES").startswith(("iUPD", "iCPD"))
+    return (
+        "IRECIST" in category
+        if category
+        else row("RSSTRESC", "RSORRES").startswith(("iUPD", "iCPD"))
+    )
 
 
 def _flag_course(who: Who, course: TrialCourse, dm: Sequence[TrialRow], flags: Flags) -> None:
-    died = next((d for r in dm if subject_of(r) == who[0] and (d := complete_date(r("DTHDTC", "DTHDT")))), None)
+    died = next(
+        (d for r in dm if subject_of(r) == who[0] and (d := complete_date(r("DTHDTC", "DTHDT")))),
+        None,
+    )
     for visit in (*((course.baseline,) if course.baseline else ()), *course.later):
         if died is not None and visit.last_date is not None and visit.last_date > died:
-            flags.add("after_death", visit.rows[0], "assessed after the date of death: one of the two dates is wrong; graded as it stands")
+            flags.add(
+                "after_death",
+                visit.rows[0],
+                "assessed after the date of death: one of the two dates is wrong; graded as it stands",
+            )
         if visit.first_date != visit.last_date:
-            flags.add("several_dates", visit.rows[0], "rows of several dates: first_date and date hold both; a progression is of the first, a sum of the last")
+            flags.add(
+                "several_dates",
+                visit.rows[0],
+                "rows of several dates: first_date and date hold both; a progression is of the first, a sum of the last",
+            )
 
 
-def _grade_course(who: Who, course: TrialCourse, recist: Rules, irecist: Rules, flags: Flags) -> Iterable[dict[str, Any]]:
+def _grade_course(
+    who: Who, course: TrialCourse, recist: Rules, irecist: Rules, flags: Flags
+) -> Iterable[dict[str, Any]]:
     ready = course.for_engines()
     if ready is None or course.baseline is None:
         for visit in course.later:
             yield _facts(who, visit, None) | {
-                "target_response_arithmetic": "NE", "target_response": "NE", "nontarget_response": "NE", "new_lesion": None,
-                "overall_response": "NE", "irecist_response": "iNE", "rule": "no baseline assessment", "irecist_rule": "no baseline assessment"}
+                "target_response_arithmetic": "NE",
+                "target_response": "NE",
+                "nontarget_response": "NE",
+                "new_lesion": None,
+                "overall_response": "NE",
+                "irecist_response": "iNE",
+                "rule": "no baseline assessment",
+                "irecist_rule": "no baseline assessment",
+            }
         return
     graded, immune = assess(*ready, recist), assess_irecist(*ready, recist, irecist)
     _flag_baseline(course.baseline, ready[0], recist, flags)
@@ -138,41 +213,73 @@ def _grade_course(who: Who, course: TrialCourse, recist: Rules, irecist: Rules, 
         yield _facts(who, visit, course.baseline) | _responses(found, immunely)
 
 
-def _flag_unknown_targets(course: TrialCourse, baseline: Visit, recist: Rules, flags: Flags) -> None:
+def _flag_unknown_targets(
+    course: TrialCourse, baseline: Visit, recist: Rules, flags: Flags
+) -> None:
     """Targets of later visits that the baseline does not have: their diameters are in no sum."""
     targets = read_baseline(baseline, recist).targets
     for visit in course.later:
         for finding in visit.findings:
             if finding.role == "target" and not parents(finding.lesion, targets):
                 row = next(r for r in visit.rows if lesion_label(r) == finding.lesion)
-                flags.add("target_not_at_baseline", row, "no target of the baseline, nor a part of one: left out of the sum")
+                flags.add(
+                    "target_not_at_baseline",
+                    row,
+                    "no target of the baseline, nor a part of one: left out of the sum",
+                )
 
 
 def _facts(who: Who, visit: TrialVisit, baseline: TrialVisit | None) -> dict[str, Any]:
     known = baseline is not None and baseline.day is not None and visit.day is not None
     return {
-        "key": (*who, visit.key), "subject": who[0], "evaluator": who[1], "visit": visit.name, "visit_number": visit.number,
-        "first_date": visit.first_date, "date": visit.last_date, "accepted": visit.accepted,
-        "days_from_baseline": visit.day - baseline.day if known else None}  # type: ignore[operator, union-attr]
+        "key": (*who, visit.key),
+        "subject": who[0],
+        "evaluator": who[1],
+        "visit": visit.name,
+        "visit_number": visit.number,
+        "first_date": visit.first_date,
+        "date": visit.last_date,
+        "accepted": visit.accepted,
+        "days_from_baseline": visit.day - baseline.day if known else None,
+    }  # type: ignore[operator, union-attr]
 
 
 def _responses(found: Assessment, immune: ImmuneAssessment) -> dict[str, Any]:
     return {
-        "sum_mm": found.sum_mm, "baseline_sum_mm": found.baseline_sum_mm, "nadir_mm": found.nadir_mm, "new_lesion_sum_mm": immune.new_lesion_sum_mm,
-        "target_response_arithmetic": found.target_arithmetic, "target_response": found.target, "nontarget_response": found.nontarget,
-        "new_lesion": bool(found.new_lesions), "overall_response": found.overall, "irecist_response": immune.response,
-        "rule": found.rule, "irecist_rule": immune.rule}
+        "sum_mm": found.sum_mm,
+        "baseline_sum_mm": found.baseline_sum_mm,
+        "nadir_mm": found.nadir_mm,
+        "new_lesion_sum_mm": immune.new_lesion_sum_mm,
+        "target_response_arithmetic": found.target_arithmetic,
+        "target_response": found.target,
+        "nontarget_response": found.nontarget,
+        "new_lesion": bool(found.new_lesions),
+        "overall_response": found.overall,
+        "irecist_response": immune.response,
+        "rule": found.rule,
+        "irecist_rule": immune.rule,
+    }
 
 
 def _flag_baseline(baseline: TrialVisit, visit: Visit, recist: Rules, flags: Flags) -> None:
     for query in read_baseline(visit, recist).queries:
-        place = next((r for r in baseline.rows if r("TRLNKID", "TULNKID") and r("TRLNKID", "TULNKID") in query.split()), baseline.rows[0])
+        place = next(
+            (
+                r
+                for r in baseline.rows
+                if r("TRLNKID", "TULNKID") and r("TRLNKID", "TULNKID") in query.split()
+            ),
+            baseline.rows[0],
+        )
         flags.add(next(rule for words, rule in _QUERIES.items() if words in query), place, query)
 
 
 _QUERIES = {
-    "in one organ": "targets_in_one_organ", "targets at baseline": "too_many_targets", "below the measurable size": "target_below_measurable",
-    "called new at baseline": "new_at_baseline", "absent": "absent_at_baseline",
+    "in one organ": "targets_in_one_organ",
+    "targets at baseline": "too_many_targets",
+    "below the measurable size": "target_below_measurable",
+    "called new at baseline": "new_at_baseline",
+    "absent": "absent_at_baseline",
 }
 """Rules of the queries of `read_baseline`, by words in them."""
 
@@ -182,7 +289,11 @@ def _flag_sum(visit: TrialVisit, found: Assessment, flags: Flags) -> None:
         if row("TRTESTCD").upper() == "SUMDIAM" and found.sum_mm is not None:
             recorded = size_of(row, flags).mm
             if recorded is not None and abs(recorded - found.sum_mm) > SUM_TOLERANCE_MM:
-                flags.add("sum_differs", row, "the recorded sum of diameters is not that of the diameters; graded by the diameters")
+                flags.add(
+                    "sum_differs",
+                    row,
+                    "the recorded sum of diameters is not that of the diameters; graded by the diameters",
+                )
 
 
 def _recorded(rows: Sequence[TrialRow], flags: Flags) -> dict[Key, _Said]:
@@ -191,15 +302,28 @@ def _recorded(rows: Sequence[TrialRow], flags: Flags) -> dict[Key, _Said]:
     for row in rows:
         if (test := TESTS.get(row("RSTESTCD").upper())) is not None:
             by_key[subject_of(row), evaluator_of(row), visit_key(row)][test].append(row)
-    return {key: _Said((tests.get("overall") or next(iter(tests.values())))[0], {test: _one(test, own, flags) for test, own in tests.items()})
-            for key, tests in by_key.items()}
+    return {
+        key: _Said(
+            (tests.get("overall") or next(iter(tests.values())))[0],
+            {test: _one(test, own, flags) for test, own in tests.items()},
+        )
+        for key, tests in by_key.items()
+    }
 
 
 def _one(test: str, rows: Sequence[TrialRow], flags: Flags) -> Any:
     words = list(dict.fromkeys(_word(test, row, flags) for row in rows))
     if len(rows) > 1:
-        rule, what = ("repeated_row", "counted once") if len(words) == 1 else ("contradictory_rows", "they differ: not compared")
-        flags.add(rule, rows[-1], f"{test} is recorded {len(rows)} times at this visit, as {rows[0].place}: {what}")
+        rule, what = (
+            ("repeated_row", "counted once")
+            if len(words) == 1
+            else ("contradictory_rows", "they differ: not compared")
+        )
+        flags.add(
+            rule,
+            rows[-1],
+            f"{test} is recorded {len(rows)} times at this visit, as {rows[0].place}: {what}",
+        )
     return words[0] if len(words) == 1 else None
 
 
@@ -207,26 +331,51 @@ def _word(test: str, row: TrialRow, flags: Flags) -> Any:
     text = row("RSSTRESC", "RSORRES")
     if row("RSSTAT").upper() == "NOT DONE":
         if text and text.upper() not in {"NE", "NOT DONE", "NOT EVALUABLE"}:
-            flags.add("not_done_with_result", row, "RSSTAT is NOT DONE, and a response stands beside it: not compared")
+            flags.add(
+                "not_done_with_result",
+                row,
+                "RSSTAT is NOT DONE, and a response stands beside it: not compared",
+            )
         return None
     try:
-        word = (_YES[text.upper()] if text else None) if test == "new_lesion" else response_word(text)
+        word = (
+            (_YES[text.upper()] if text else None) if test == "new_lesion" else response_word(text)
+        )
     except KeyError:
         flags.add("unknown_word", row, "the result is no response: not compared")
         return None
     if isinstance(word, str) and (word in {"UPD", "CPD"} if not _is_immune(row) else word == "PD"):
-        flags.add("unknown_word", row, "the word belongs to the other criteria (RECIST 1.1 or iRECIST): not compared")
+        flags.add(
+            "unknown_word",
+            row,
+            "the word belongs to the other criteria (RECIST 1.1 or iRECIST): not compared",
+        )
         return None
     return f"i{word}" if isinstance(word, str) and _is_immune(row) else word
 
 
-def _flag_contradictions(said: Mapping[Key, _Said], immune: Mapping[Key, _Said], flags: Flags) -> None:
+def _flag_contradictions(
+    said: Mapping[Key, _Said], immune: Mapping[Key, _Said], flags: Flags
+) -> None:
     for found in said.values():
-        target, nontarget, new, overall = (found.words.get(name) for name in ("target", "nontarget", "new_lesion", "overall"))
-        if target and overall and new is not None and overall_response(target, nontarget or "NONE", new_lesion=new) != overall:
-            flags.add("components", found.row, "the recorded components do not give the recorded overall response")
+        target, nontarget, new, overall = (
+            found.words.get(name) for name in ("target", "nontarget", "new_lesion", "overall")
+        )
+        if (
+            target
+            and overall
+            and new is not None
+            and overall_response(target, nontarget or "NONE", new_lesion=new) != overall
+        ):
+            flags.add(
+                "components",
+                found.row,
+                "the recorded components do not give the recorded overall response",
+            )
     courses: dict[Who, list[_Said]] = defaultdict(list)
-    for (subject, evaluator, _), found in sorted(immune.items(), key=lambda item: _order(item[1].row)):
+    for (subject, evaluator, _), found in sorted(
+        immune.items(), key=lambda item: _order(item[1].row)
+    ):
         courses[subject, evaluator].append(found)
     for course in courses.values():
         by_place = {found.row.place: found.row for found in course}
@@ -244,44 +393,88 @@ def _order(row: TrialRow) -> tuple[float, str]:
 def _as_recorded(found: _Said) -> Recorded:
     date = complete_date(date_text(found.row))
     words = found.words
-    return Recorded(found.row.place, date.toordinal() if date else None, words.get("overall"), words.get("target"), words.get("nontarget"), words.get("new_lesion"))
+    return Recorded(
+        found.row.place,
+        date.toordinal() if date else None,
+        words.get("overall"),
+        words.get("target"),
+        words.get("nontarget"),
+        words.get("new_lesion"),
+    )
 
 
-def _laid_out(rows: Sequence[dict[str, Any]], said: Mapping[Key, _Said], immune: Mapping[Key, _Said], flags: Flags) -> Graded:
+def _laid_out(
+    rows: Sequence[dict[str, Any]],
+    said: Mapping[Key, _Said],
+    immune: Mapping[Key, _Said],
+    flags: Flags,
+) -> Graded:
     graded = {row["key"]: row for row in rows}
     for key, found in (*said.items(), *immune.items()):
         graded.setdefault(key, _without_measurements(key, found))
     about: dict[Key, list[str]] = defaultdict(list)
     for flag in flags.found:
         about[flag.subject, flag.evaluator, flag.visit_key].append(f"{flag.rule} ({flag.place})")
-    laid = [_compared(row, said.get(key), immune.get(key)) | {"flags": about[key]} for key, row in graded.items()]
-    visits = pl.DataFrame([{name: row.get(name) for name in GRADED} for row in laid], schema=dict(GRADED))
-    flagged = pl.DataFrame([{name: getattr(flag, name) for name in FLAGS} for flag in flags.found], schema=dict(FLAGS))
-    return Graded(visits.sort("subject", "evaluator", "visit_number", "date", nulls_last=True, maintain_order=True), flagged)
+    laid = [
+        _compared(row, said.get(key), immune.get(key)) | {"flags": about[key]}
+        for key, row in graded.items()
+    ]
+    visits = pl.DataFrame(
+        [{name: row.get(name) for name in GRADED} for row in laid], schema=dict(GRADED)
+    )
+    flagged = pl.DataFrame(
+        [{name: getattr(flag, name) for name in FLAGS} for flag in flags.found], schema=dict(FLAGS)
+    )
+    return Graded(
+        visits.sort(
+            "subject", "evaluator", "visit_number", "date", nulls_last=True, maintain_order=True
+        ),
+        flagged,
+    )
 
 
 def _without_measurements(key: Key, found: _Said) -> dict[str, Any]:
     date = complete_date(date_text(found.row))
     number = _order(found.row)[0]
     why = "no measurement by this evaluator at a visit after baseline"
-    return {"subject": key[0], "evaluator": key[1], "visit": visit_name(found.row), "visit_number": number if number != float("inf") else None,
-            "first_date": date, "date": date, "rule": why, "irecist_rule": why}
+    return {
+        "subject": key[0],
+        "evaluator": key[1],
+        "visit": visit_name(found.row),
+        "visit_number": number if number != float("inf") else None,
+        "first_date": date,
+        "date": date,
+        "rule": why,
+        "irecist_rule": why,
+    }
 
 
 def _compared(row: Mapping[str, Any], said: _Said | None, immune: _Said | None) -> dict[str, Any]:
     """The row with what was recorded, and where it differs from what the rules give."""
     words, immune_words = (dict(s.words) if s else {} for s in (said, immune))
     pairs = {
-        "target": (words.get("target"), row.get("target_response")), "nontarget": (words.get("nontarget"), row.get("nontarget_response")),
-        "new_lesion": (words.get("new_lesion"), row.get("new_lesion")), "overall": (words.get("overall"), row.get("overall_response")),
-        "irecist": (immune_words.get("overall"), row.get("irecist_response"))}
-    differences = [f"{name}: recorded {_told(theirs)}, by rule {_told(ours)}{_arithmetic(name, theirs, row)}"
-                   for name, (theirs, ours) in pairs.items() if theirs is not None and ours is not None and theirs != ours]
-    return {**row, **{f"recorded_{name}": theirs for name, (theirs, _) in pairs.items()}, "differences": differences}
+        "target": (words.get("target"), row.get("target_response")),
+        "nontarget": (words.get("nontarget"), row.get("nontarget_response")),
+        "new_lesion": (words.get("new_lesion"), row.get("new_lesion")),
+        "overall": (words.get("overall"), row.get("overall_response")),
+        "irecist": (immune_words.get("overall"), row.get("irecist_response")),
+    }
+    differences = [
+        f"{name}: recorded {_told(theirs)}, by rule {_told(ours)}{_arithmetic(name, theirs, row)}"
+        for name, (theirs, ours) in pairs.items()
+        if theirs is not None and ours is not None and theirs != ours
+    ]
+    return {
+        **row,
+        **{f"recorded_{name}": theirs for name, (theirs, _) in pairs.items()},
+        "differences": differences,
+    }
 
 
 def _told(value: object) -> str:
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    return (
+        {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    )
 
 
 def _arithmetic(name: str, theirs: object, row: Mapping[str, Any]) -> str:

@@ -10,27 +10,69 @@ from dataclasses import dataclass, field
 MISSING = frozenset({"", "NA", "N/A", "NULL", "NONE", "NAN", ".", "UNKNOWN"})
 """Cells that say nothing, in capitals."""
 
-UNITS = {"MM": 1.0, "CM": 10.0, "MILLIMETER": 1.0, "CENTIMETER": 10.0, "MILLIMETRE": 1.0, "CENTIMETRE": 10.0}
+UNITS = {
+    "MM": 1.0,
+    "CM": 10.0,
+    "MILLIMETER": 1.0,
+    "CENTIMETER": 10.0,
+    "MILLIMETRE": 1.0,
+    "CENTIMETRE": 10.0,
+}
 """Millimetres in a unit of length."""
 
 UNIT_TOLERANCE_MM = 0.11
 """By how much a diameter as collected and its standardised copy may differ: both may be rounded to a tenth."""
 
 STATES = {
-    "ABSENT": "gone", "DISAPPEARED": "gone", "RESOLVED": "gone", "NOT PRESENT": "gone", "COMPLETE RESPONSE": "gone", "CR": "gone",
-    "PRESENT": "there", "NON CR/NON PD": "there", "STABLE": "there", "EQUIVOCAL": "equivocal", "UNEQUIVOCAL": "unequivocal",
-    "UNEQUIVOCAL PROGRESSION": "progressed", "PRESENT UNEQUIVOCAL PROGRESSION": "progressed", "PROGRESSION": "progressed", "PD": "progressed",
-    "PROGRESSIVE DISEASE": "progressed", "TOO SMALL TO MEASURE": "too small", "TOO SMALL": "too small", "TSTM": "too small", "BELOW MEASURABLE LIMIT": "too small",
-    "PRESENT TOO SMALL TO MEASURE": "too small", "NOT EVALUABLE": "not evaluated", "NON EVALUABLE": "not evaluated", "INEVALUABLE": "not evaluated",
-    "UNEVALUABLE": "not evaluated", "NE": "not evaluated", "NOT DONE": "not evaluated", "ND": "not evaluated", "NOT ASSESSED": "not evaluated",
+    "ABSENT": "gone",
+    "DISAPPEARED": "gone",
+    "RESOLVED": "gone",
+    "NOT PRESENT": "gone",
+    "COMPLETE RESPONSE": "gone",
+    "CR": "gone",
+    "PRESENT": "there",
+    "NON CR/NON PD": "there",
+    "STABLE": "there",
+    "EQUIVOCAL": "equivocal",
+    "UNEQUIVOCAL": "unequivocal",
+    "UNEQUIVOCAL PROGRESSION": "progressed",
+    "PRESENT UNEQUIVOCAL PROGRESSION": "progressed",
+    "PROGRESSION": "progressed",
+    "PD": "progressed",
+    "PROGRESSIVE DISEASE": "progressed",
+    "TOO SMALL TO MEASURE": "too small",
+    "TOO SMALL": "too small",
+    "TSTM": "too small",
+    "BELOW MEASURABLE LIMIT": "too small",
+    "PRESENT TOO SMALL TO MEASURE": "too small",
+    "NOT EVALUABLE": "not evaluated",
+    "NON EVALUABLE": "not evaluated",
+    "INEVALUABLE": "not evaluated",
+    "UNEVALUABLE": "not evaluated",
+    "NE": "not evaluated",
+    "NOT DONE": "not evaluated",
+    "ND": "not evaluated",
+    "NOT ASSESSED": "not evaluated",
     "UNABLE TO EVALUATE": "not evaluated",
 }
 """What a tumour state says, by its words in capitals, hyphens as spaces."""
 
 _RESPONSES = {
-    "COMPLETE RESPONSE": "CR", "PARTIAL RESPONSE": "PR", "STABLE DISEASE": "SD", "PROGRESSIVE DISEASE": "PD", "NOT EVALUABLE": "NE", "INEVALUABLE": "NE",
-    "UNEVALUABLE": "NE", "NON EVALUABLE": "NE", "NON CR/NON PD": "NON_CR_NON_PD", "NONCR/NONPD": "NON_CR_NON_PD", "NON ICR/NON IUPD": "NON_CR_NON_PD",
-    "NON_CR_NON_PD": "NON_CR_NON_PD", "NO EVIDENCE OF DISEASE": "NED", "NO DISEASE": "NED", "ND": "NED",
+    "COMPLETE RESPONSE": "CR",
+    "PARTIAL RESPONSE": "PR",
+    "STABLE DISEASE": "SD",
+    "PROGRESSIVE DISEASE": "PD",
+    "NOT EVALUABLE": "NE",
+    "INEVALUABLE": "NE",
+    "UNEVALUABLE": "NE",
+    "NON EVALUABLE": "NE",
+    "NON CR/NON PD": "NON_CR_NON_PD",
+    "NONCR/NONPD": "NON_CR_NON_PD",
+    "NON ICR/NON IUPD": "NON_CR_NON_PD",
+    "NON_CR_NON_PD": "NON_CR_NON_PD",
+    "NO EVIDENCE OF DISEASE": "NED",
+    "NO DISEASE": "NED",
+    "ND": "NED",
 } | {word: word for word in ("CR", "PR", "SD", "PD", "NE", "NED", "UPD", "CPD")}
 SEPARATED = "#VISIT"
 """Cell of a row whose visit shares its number or name with another one and is known by its date."""
@@ -108,7 +150,15 @@ def is_accepted(row: TrialRow) -> bool:
 
 def evaluator_of(row: TrialRow) -> str:
     """Who assessed: role and identifier, such as `INDEPENDENT ASSESSOR, RADIOLOGIST 1`; empty where neither is said."""
-    return ", ".join(filter(None, (row("TREVAL", "TUEVAL", "RSEVAL").upper(), row("TREVALID", "TUEVALID", "RSEVALID").upper())))
+    return ", ".join(
+        filter(
+            None,
+            (
+                row("TREVAL", "TUEVAL", "RSEVAL").upper(),
+                row("TREVALID", "TUEVALID", "RSEVALID").upper(),
+            ),
+        )
+    )
 
 
 def visit_name(row: TrialRow) -> str:
@@ -205,15 +255,24 @@ def size_of(row: TrialRow, flags: Flags) -> Size:
     """Millimetres of one row of TR.
 
     1. TRSTAT NOT DONE: not evaluated; with a result beside it flagged, and still not evaluated
-    2. the standardised number, else the one collected, times its unit; a unit that is not known is flagged: not evaluated
+    2. the standardised number, else the one collected, times its unit; a unit that is not known is
+       flagged: not evaluated
     3. no unit at all: flagged, and taken as mm, the only unit in which RECIST states a diameter
     4. the two numbers differ by more than rounding explains: flagged, not evaluated
     5. below 0: flagged, not evaluated
-    6. a word for a number (absent, too small to measure, not evaluable): that state; another word is flagged
+    6. a word for a number (absent, too small to measure, not evaluable): that state; another word
+       is flagged
     """
     if row("TRSTAT").upper() == "NOT DONE":
-        if row("TRSTRESN", "TRSTRESC", "TRORRES") and state_of(row("TRSTRESN", "TRSTRESC", "TRORRES")) != "not evaluated":
-            flags.add("not_done_with_result", row, "TRSTAT is NOT DONE, and a result stands beside it: not evaluated")
+        if (
+            row("TRSTRESN", "TRSTRESC", "TRORRES")
+            and state_of(row("TRSTRESN", "TRSTRESC", "TRORRES")) != "not evaluated"
+        ):
+            flags.add(
+                "not_done_with_result",
+                row,
+                "TRSTAT is NOT DONE, and a result stands beside it: not evaluated",
+            )
         return Size(state="not evaluated")
     text = row("TRSTRESN", "TRSTRESC", "TRORRES")
     if not text:
@@ -227,7 +286,9 @@ def size_of(row: TrialRow, flags: Flags) -> Size:
 def _word(text: str, row: TrialRow, flags: Flags) -> str:
     state = state_of(text)
     if state is None:
-        flags.add("not_a_number", row, "the result is neither a number nor a known state: not evaluated")
+        flags.add(
+            "not_a_number", row, "the result is neither a number nor a known state: not evaluated"
+        )
     return state or "not evaluated"
 
 
@@ -251,7 +312,12 @@ def _millimetres(number: float, row: TrialRow, flags: Flags) -> float | None:
         refusal = ("unit_unknown", "the unit is no unit of length: not evaluated")
     elif number < 0:
         refusal = ("negative_diameter", "a diameter below 0: not evaluated")
-    elif standard and collected is not None and other is not None and abs(collected * other - number * factor) > UNIT_TOLERANCE_MM:
+    elif (
+        standard
+        and collected is not None
+        and other is not None
+        and abs(collected * other - number * factor) > UNIT_TOLERANCE_MM
+    ):
         refusal = ("contradictory_units", "TRORRES and TRSTRESN differ: not evaluated")
     elif not unit:
         flags.add("unit_missing", row, "no unit: taken as mm")

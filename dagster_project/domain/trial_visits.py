@@ -38,8 +38,12 @@ NODE_TESTS, LESION_TESTS = ("SAXIS", "LPERP", "DIAMETER"), ("LDIAM", "DIAMETER")
 SIZE_TESTS = frozenset({*NODE_TESTS, *LESION_TESTS})
 
 _BASELINE_NAME = re.compile(
-    r"SCREEN|BASELINE|^(?:BL|SCR)\b|PRE-?\s?(?:DOSE|TREATMENT)|\bWEEK\s*(?:0|-\d)|^DAY\s*(?:-\d+|0|1)$|\bC(?:YCLE\s*)?1\s*D(?:AY\s*)?1\b", re.IGNORECASE)
-_ON_TREATMENT = re.compile(r"\b(?:WEEK|MONTH)\s*0*[1-9]|\bCYCLE\s*0*(?:[2-9]|1\d)|FOLLOW|UNSCHED|END OF", re.IGNORECASE)
+    r"SCREEN|BASELINE|^(?:BL|SCR)\b|PRE-?\s?(?:DOSE|TREATMENT)|\bWEEK\s*(?:0|-\d)|^DAY\s*(?:-\d+|0|1)$|\bC(?:YCLE\s*)?1\s*D(?:AY\s*)?1\b",
+    re.IGNORECASE,
+)
+_ON_TREATMENT = re.compile(
+    r"\b(?:WEEK|MONTH)\s*0*[1-9]|\bCYCLE\s*0*(?:[2-9]|1\d)|FOLLOW|UNSCHED|END OF", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +101,42 @@ def _visit(visit: TrialVisit) -> Visit:
     return Visit(visit.key, visit.day, visit.findings)
 
 
-def build_courses(tu: Sequence[TrialRow], tr: Sequence[TrialRow], flags: Flags) -> dict[Who, TrialCourse]:
+def build_courses(
+    tu: Sequence[TrialRow], tr: Sequence[TrialRow], flags: Flags
+) -> dict[Who, TrialCourse]:
     """Courses of all subjects, by subject and evaluator.
 
     1. a lesion's role and organ are those that TU gives it, for this evaluator, else for any
-    2. the baseline is what `find_baseline` says; without one every visit is kept, and none can be graded
+    2. the baseline is what `find_baseline` says; without one every visit is kept, and none can be
+       graded
     3. later visits stand in order of their dates where all are complete, else of their numbers
     4. a lesion that TU calls new is there from the visit at which TU names it, measured or not
-    5. a row of TR without visit number, name and date is in no visit; a subject in TU alone, or at baseline alone, has nothing
-       to grade: both are flagged
+    5. a row of TR without visit number, name and date is in no visit; a subject in TU alone, or at
+       baseline alone, has nothing to grade: both are flagged
     """
     lesions, measured, new = _lesions(tu), _by_who(_placed(tr, flags)), _new_lesions(tu)
     _flag_unmeasured(tu, measured, flags)
     named = any(_BASELINE_NAME.search(visit_name(r)) or r("TRBLFL", "TRLOBXFL") for r in tr)
-    lowest = None if named else min((v for r in tr if (v := _float(r("VISITNUM"))) is not None), default=None)
+    lowest = (
+        None
+        if named
+        else min((v for r in tr if (v := _float(r("VISITNUM"))) is not None), default=None)
+    )
     found = {}
     for who, rows in measured.items():
-        visits = _visits(rows, [r for r in new[who[0]] if evaluator_of(r) in {who[1], ""}], partial(_lesion, lesions, who), flags)
+        visits = _visits(
+            rows,
+            [r for r in new[who[0]] if evaluator_of(r) in {who[1], ""}],
+            partial(_lesion, lesions, who),
+            flags,
+        )
         baseline = find_baseline(visits, lowest)
         if baseline is None:
-            flags.add("no_baseline", rows[0], "no assessment before treatment: every visit is not evaluable")
+            flags.add(
+                "no_baseline",
+                rows[0],
+                "no assessment before treatment: every visit is not evaluable",
+            )
         later = [v for v in visits if baseline is None or _is_later(v, baseline)]
         if not later:
             flags.add("baseline_only", rows[0], "no assessment after baseline: nothing to grade")
@@ -138,7 +158,11 @@ def _flag_unmeasured(tu: Iterable[TrialRow], measured: Iterable[Who], flags: Fla
     for row in tu:
         if subject_of(row) not in known:
             known.add(subject_of(row))
-            flags.add("not_measured", row, "the subject is in TU alone, no row of TR measures it: not graded")
+            flags.add(
+                "not_measured",
+                row,
+                "the subject is in TU alone, no row of TR measures it: not graded",
+            )
 
 
 def lesion_label(row: TrialRow) -> str:
@@ -172,17 +196,31 @@ def find_baseline(visits: Sequence[TrialVisit], lowest: float | None) -> TrialVi
     """The visit that later ones are compared with.
 
     1. the visit whose rows are marked as baseline (TRBLFL, TRLOBXFL)
-    2. else the last one called screening or baseline, or with a study day up to 1, that has a target or non-target there
-    3. else, where no visit of the whole table has such a name, the one with the lowest visit number of the table, unless its name
-       says that treatment had begun (WEEK 6)
+    2. else the last one called screening or baseline, or with a study day up to 1, that has a
+       target or non-target there
+    3. else, where no visit of the whole table has such a name, the one with the lowest visit number
+       of the table, unless its name says that treatment had begun (WEEK 6)
     4. else none: the first visit of a subject is not taken for a baseline
     """
     marked = [v for v in visits if any(r("TRBLFL", "TRLOBXFL").upper() == "Y" for r in v.rows)]
-    before = [v for v in visits if _BASELINE_NAME.search(v.name) or (v.study_day is not None and v.study_day <= 1)]
-    lesions = [v for v in marked or before if any(f.present and f.role != "new" for f in v.findings)]
+    before = [
+        v
+        for v in visits
+        if _BASELINE_NAME.search(v.name) or (v.study_day is not None and v.study_day <= 1)
+    ]
+    lesions = [
+        v for v in marked or before if any(f.present and f.role != "new" for f in v.findings)
+    ]
     if marked or before:
         return max(lesions or marked or before, key=lambda v: v.day or 0)
-    return next((v for v in visits if lowest is not None and v.number == lowest and not _ON_TREATMENT.search(v.name)), None)
+    return next(
+        (
+            v
+            for v in visits
+            if lowest is not None and v.number == lowest and not _ON_TREATMENT.search(v.name)
+        ),
+        None,
+    )
 
 
 def _is_later(visit: TrialVisit, baseline: TrialVisit) -> bool:
@@ -200,25 +238,37 @@ def _ordered(visits: Sequence[TrialVisit], flags: Flags) -> list[TrialVisit]:
         if visit.day is not None and latest is not None and visit.day < latest:
             flags.add("date_order", visit.rows[0], "dated before a visit that is numbered lower")
         latest = visit.day if latest is None or (visit.day or 0) > latest else latest
-    return sorted(numbered, key=lambda v: v.day or 0) if all(v.day is not None for v in visits) else numbered
+    return (
+        sorted(numbered, key=lambda v: v.day or 0)
+        if all(v.day is not None for v in visits)
+        else numbered
+    )
 
 
 def _lesions(tu: Iterable[TrialRow]) -> dict[tuple[str, str], list[tuple[str, Lesion]]]:
     found: dict[tuple[str, str], list[tuple[str, Lesion]]] = defaultdict(list)
     for row in tu:
         organ = row("TULOC") or None
-        lesion = Lesion(role_of(row("TUSTRESC", "TUORRES")), organ, None if organ is None else is_node(organ))
+        lesion = Lesion(
+            role_of(row("TUSTRESC", "TUORRES")), organ, None if organ is None else is_node(organ)
+        )
         found[subject_of(row), row("TULNKID", "TUREFID")].append((evaluator_of(row), lesion))
     return found
 
 
-def _lesion(lesions: Mapping[tuple[str, str], list[tuple[str, Lesion]]], who: Who, label: str) -> Lesion | None:
+def _lesion(
+    lesions: Mapping[tuple[str, str], list[tuple[str, Lesion]]], who: Who, label: str
+) -> Lesion | None:
     known = [pair for pair in lesions.get((who[0], label), []) if pair[1].role]
-    own = [lesion for evaluator, lesion in known if evaluator == who[1]] or [lesion for _, lesion in known]
+    own = [lesion for evaluator, lesion in known if evaluator == who[1]] or [
+        lesion for _, lesion in known
+    ]
     return own[0] if own else None
 
 
-def _visits(rows: Sequence[TrialRow], new: Sequence[TrialRow], lesion: Lookup, flags: Flags) -> list[TrialVisit]:
+def _visits(
+    rows: Sequence[TrialRow], new: Sequence[TrialRow], lesion: Lookup, flags: Flags
+) -> list[TrialVisit]:
     by_visit: dict[str, list[TrialRow]] = defaultdict(list)
     for row in (*rows, *new):
         by_visit[visit_key(row)].append(row)
@@ -229,11 +279,22 @@ def _trial_visit(key: str, rows: Sequence[TrialRow], lesion: Lookup, flags: Flag
     dates = [d for r in rows if (d := complete_date(date_text(r)))]
     unclear = next((r for r in rows if date_text(r) and complete_date(date_text(r)) is None), None)
     if unclear is not None:
-        flags.add("partial_date", unclear, "no complete date: the visit stands by its number, and no interval is counted from it")
+        flags.add(
+            "partial_date",
+            unclear,
+            "no complete date: the visit stands by its number, and no interval is counted from it",
+        )
     days = [int(n) for r in rows if (n := _float(r("TRDY", "TUDY"))) is not None]
     return TrialVisit(
-        key, visit_name(rows[0]), _float(rows[0]("VISITNUM")), min(dates, default=None), max(dates, default=None), max(days, default=None),
-        tuple(rows), tuple(_findings(rows, lesion, flags)))
+        key,
+        visit_name(rows[0]),
+        _float(rows[0]("VISITNUM")),
+        min(dates, default=None),
+        max(dates, default=None),
+        max(days, default=None),
+        tuple(rows),
+        tuple(_findings(rows, lesion, flags)),
+    )
 
 
 def _findings(rows: Sequence[TrialRow], lesion: Lookup, flags: Flags) -> Iterable[Finding]:
@@ -253,50 +314,95 @@ def _findings(rows: Sequence[TrialRow], lesion: Lookup, flags: Flags) -> Iterabl
 
 def _facts(label: str, rows: Sequence[TrialRow], lesion: Lookup, flags: Flags) -> Lesion | None:
     """Role and organ: by TU; else by TRGRPID; else by the customary label, which is flagged; a lesion without a role is left out."""
-    known, grouped = lesion(label), next((r for row in rows if (r := role_of(row("TRGRPID", "TRCAT", "TRSCAT")))), None)
+    known, grouped = (
+        lesion(label),
+        next((r for row in rows if (r := role_of(row("TRGRPID", "TRCAT", "TRSCAT")))), None),
+    )
     organ = next((o for row in rows if (o := row("TRLOC"))), None)
     if known is not None:
         if grouped and known.role and grouped != known.role:
-            flags.add("role_contradicts", rows[0], f"TU calls the lesion {known.role}, TRGRPID {grouped}: TU stands")
+            flags.add(
+                "role_contradicts",
+                rows[0],
+                f"TU calls the lesion {known.role}, TRGRPID {grouped}: TU stands",
+            )
         return known if known.organ or not organ else Lesion(known.role, organ, is_node(organ))
     role = grouped or role_of_label(label)
     if role is None:
-        flags.add("role_unknown", rows[0], "the lesion is neither target, non-target nor new: left out")
+        flags.add(
+            "role_unknown", rows[0], "the lesion is neither target, non-target nor new: left out"
+        )
         return None
     if grouped is None:
-        flags.add("role_by_label", rows[0], f"not in TU and without TRGRPID: taken as {role} by its label")
+        flags.add(
+            "role_by_label", rows[0], f"not in TU and without TRGRPID: taken as {role} by its label"
+        )
     return Lesion(role, organ, is_node(organ) if organ else None)
 
 
 def _finding(label: str, facts: Lesion, rows: Sequence[TrialRow], flags: Flags) -> Finding | None:
     """What one evaluator found of one lesion at one visit; None where it was not evaluated.
 
-    1. the diameter (`_diameter`) and the state (TUMSTATE), each refused where its rows contradict each other
+    1. the diameter (`_diameter`) and the state (TUMSTATE), each refused where its rows contradict
+       each other
     2. gone and yet measured, or there with a diameter of 0: flagged, not evaluated
-    3. else gone, too small, progressed, measured or merely there; a lesion that TU calls new needs no more than that.
-       UNEQUIVOCAL of a non-target lesion is its progression (pharmaverse's RS: NTRGRESP PD); of a new one, that it is there
+    3. else gone, too small, progressed, measured or merely there; a lesion that TU calls new needs
+       no more than that. UNEQUIVOCAL of a non-target lesion is its progression (pharmaverse's RS:
+       NTRGRESP PD); of a new one, that it is there
     """
-    node = facts.node if facts.node is not None else any(r("TRTESTCD").upper() == "SAXIS" for r in rows)
+    node = (
+        facts.node
+        if facts.node is not None
+        else any(r("TRTESTCD").upper() == "SAXIS" for r in rows)
+    )
     size, state = _diameter(rows, flags, node=node), _state(rows, flags)
     role = facts.role or "target"
     if size is None and state is None and not any(r("TULNKID") for r in rows):
         return None
-    if size is not None and ((state == "gone" and size > 0 and not node) or (state in {"there", "too small"} and size == 0)):
-        flags.add("contradictory_state", rows[0], "state and diameter contradict each other: not evaluated")
+    if size is not None and (
+        (state == "gone" and size > 0 and not node)
+        or (state in {"there", "too small"} and size == 0)
+    ):
+        flags.add(
+            "contradictory_state",
+            rows[0],
+            "state and diameter contradict each other: not evaluated",
+        )
         return None
     if state == "not evaluated" and size is None:
-        return Finding(label, role, node, state="NE", organ=facts.organ) if role == "non_target" else None
+        return (
+            Finding(label, role, node, state="NE", organ=facts.organ)
+            if role == "non_target"
+            else None
+        )
     return Finding(
-        label, role, node, present=not (state == "gone" or size == 0), diameter_mm=size, too_small=state == "too small" and size is None,
-        state="PD" if state == "progressed" or (role == "non_target" and state == "unequivocal") else None, unequivocal=state != "equivocal" if role == "new" else None, organ=facts.organ)
+        label,
+        role,
+        node,
+        present=not (state == "gone" or size == 0),
+        diameter_mm=size,
+        too_small=state == "too small" and size is None,
+        state="PD"
+        if state == "progressed" or (role == "non_target" and state == "unequivocal")
+        else None,
+        unequivocal=state != "equivocal" if role == "new" else None,
+        organ=facts.organ,
+    )
 
 
 def _diameter(rows: Sequence[TrialRow], flags: Flags, *, node: bool) -> float | None:
     """The short axis of a node, else the longest diameter; None where neither is there, or its rows contradict each other."""
-    tests = {test: [r for r in rows if r("TRTESTCD").upper() == test] for test in (NODE_TESTS if node else LESION_TESTS)}
+    tests = {
+        test: [r for r in rows if r("TRTESTCD").upper() == test]
+        for test in (NODE_TESTS if node else LESION_TESTS)
+    }
     chosen = next((own for own in tests.values() if own), [])
     if node and not chosen and (longest := [r for r in rows if r("TRTESTCD").upper() == "LDIAM"]):
-        flags.add("short_axis_missing", longest[0], "a node with its longest diameter alone: not evaluated")
+        flags.add(
+            "short_axis_missing",
+            longest[0],
+            "a node with its longest diameter alone: not evaluated",
+        )
     return _agreed([size_of(r, flags) for r in chosen], chosen, flags).mm
 
 
@@ -304,8 +410,16 @@ def _agreed(sizes: Sequence[Size], rows: Sequence[TrialRow], flags: Flags) -> Si
     accepted = [size for size, row in zip(sizes, rows, strict=True) if is_accepted(row)]
     distinct = list(dict.fromkeys(accepted or sizes))
     if len(sizes) > 1:
-        rule, what = ("repeated_row", "counted once") if len(distinct) == 1 else ("contradictory_rows", "they differ: not evaluated")
-        flags.add(rule, rows[-1], f"the lesion has {len(sizes)} rows of one test at this visit, as {rows[0].place}: {what}")
+        rule, what = (
+            ("repeated_row", "counted once")
+            if len(distinct) == 1
+            else ("contradictory_rows", "they differ: not evaluated")
+        )
+        flags.add(
+            rule,
+            rows[-1],
+            f"the lesion has {len(sizes)} rows of one test at this visit, as {rows[0].place}: {what}",
+        )
     return distinct[0] if len(distinct) == 1 else Size()
 
 
@@ -313,10 +427,22 @@ def _state(rows: Sequence[TrialRow], flags: Flags) -> str | None:
     """The tumour's state: TUMSTATE, else the word that stands for a diameter."""
     written = [r for r in rows if r("TRTESTCD").upper() == "TUMSTATE"]
     measured = [r for r in rows if r("TRTESTCD").upper() in SIZE_TESTS]
-    words = {_written(r, flags) for r in written} or {s for r in measured if (s := state_of(r("TRSTRESN", "TRSTRESC", "TRORRES")))}
+    words = {_written(r, flags) for r in written} or {
+        s for r in measured if (s := state_of(r("TRSTRESN", "TRSTRESC", "TRORRES")))
+    }
     if len(words) > 1:
-        flags.add("contradictory_rows", rows[-1], "states of one lesion at one visit differ: not evaluated")
-    return next(iter(words)) if len(words) == 1 else "not evaluated" if words or measured else _of_identification(rows)
+        flags.add(
+            "contradictory_rows",
+            rows[-1],
+            "states of one lesion at one visit differ: not evaluated",
+        )
+    return (
+        next(iter(words))
+        if len(words) == 1
+        else "not evaluated"
+        if words or measured
+        else _of_identification(rows)
+    )
 
 
 def _written(row: TrialRow, flags: Flags) -> str:

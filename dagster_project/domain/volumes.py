@@ -44,8 +44,10 @@ def read_volume(path: Path, series: Series, wanted: Callable[[str], bool]) -> li
     """The one lesion of a mask volume.
 
     1. A series named in the file name has to be this one.
-    2. Which voxels are inside: `mask_of_values`; a mask that intake thresholded states that in its header.
-    3. The volume has to lie on the grid of the series, axes flipped or swapped perhaps; voxels beyond are counted in `n_outside`.
+    2. Which voxels are inside: `mask_of_values`; a mask that intake thresholded states that in its
+       header.
+    3. The volume has to lie on the grid of the series, axes flipped or swapped perhaps; voxels
+       beyond are counted in `n_outside`.
 
     Raises
     ------
@@ -68,7 +70,10 @@ def read_volume(path: Path, series: Series, wanted: Callable[[str], bool]) -> li
 
 
 def _was_thresholded(image: sitk.Image) -> bool:
-    return THRESHOLD_FIELD in image.GetMetaDataKeys() and float(image.GetMetaData(THRESHOLD_FIELD)) == THRESHOLD
+    return (
+        THRESHOLD_FIELD in image.GetMetaDataKeys()
+        and float(image.GetMetaData(THRESHOLD_FIELD)) == THRESHOLD
+    )
 
 
 def _read(path: Path) -> sitk.Image:
@@ -76,7 +81,11 @@ def _read(path: Path) -> sitk.Image:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
         # The reader's own message holds the path.
-        raise MaskError("cannot be read as a volume with perpendicular axes; export the lesion as DICOM SEG") from None
+        raise MaskError(
+            "cannot be read as a volume with perpendicular axes; export the lesion as DICOM SEG"
+        ) from None
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise MaskError("is not a three-dimensional volume of single values; export one lesion per file")
+        raise MaskError(
+            "is not a three-dimensional volume of single values; export one lesion per file"
+        )
     return image

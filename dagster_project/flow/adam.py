@@ -68,10 +68,15 @@ def minimise_datasets(
         raise SuppressedError(needed)
     gone = {name for place in sources for name in VARIABLES_OF.get(place, ())}
     banded = published.age_band_years > 1
-    return {name: _minimised(rows, gone, published if banded else None) for name, rows in datasets.items()}
+    return {
+        name: _minimised(rows, gone, published if banded else None)
+        for name, rows in datasets.items()
+    }
 
 
-def _minimised(rows: pl.DataFrame, gone: Collection[str], bands: Minimisation | None) -> pl.DataFrame:
+def _minimised(
+    rows: pl.DataFrame, gone: Collection[str], bands: Minimisation | None
+) -> pl.DataFrame:
     if bands and "AGEGR1" in rows.columns:
         groups = [bands.band(age) for age in rows["AGE"]]
         rows = rows.with_columns(AGEGR1=pl.Series(groups, dtype=pl.String))

@@ -33,11 +33,19 @@ def write_pages(lakehouse: Lakehouse) -> list[Path]:
     from dagster_project.reports.writing import write_arbitration_pages
 
     tables = page_tables(lakehouse)
-    vault, reads, days = lakehouse.home.vault, tables["reads"], tables["timepoints"].select("site", "patient", "visit", "day")
+    vault, reads, days = (
+        lakehouse.home.vault,
+        tables["reads"],
+        tables["timepoints"].select("site", "patient", "visit", "day"),
+    )
 
     def seen(case: Mapping[str, Any]) -> tuple[list[CasePicture], list[Row]]:
-        own = reads.filter(site=case["site"], patient=case["patient"]).filter(pl.col("reader").is_in([case["reader_a"], case["reader_b"]]))
-        dated = own.join(days, on=["site", "patient", "visit"], how="left").sort("day", "visit", "lesion", "reader", nulls_last=True)
+        own = reads.filter(site=case["site"], patient=case["patient"]).filter(
+            pl.col("reader").is_in([case["reader_a"], case["reader_b"]])
+        )
+        dated = own.join(days, on=["site", "patient", "visit"], how="left").sort(
+            "day", "visit", "lesion", "reader", nulls_last=True
+        )
         return list(_pictures(vault, case, dated)), list(_proposals(vault, dated))
 
     return write_arbitration_pages(lakehouse.home.reports, tables, *moment_of(lakehouse), seen=seen)
@@ -53,18 +61,37 @@ def _series(folder: Path) -> Series:
 def _pictures(vault: Path, case: Mapping[str, Any], reads: pl.DataFrame) -> Iterator[CasePicture]:
     letters = mask_readers(case["site"], case["patient"], (case["reader_a"], case["reader_b"]))
     outlined = reads.filter(pl.col("mask_digest").is_not_null())
-    for (_scan, visit, lesion), rows in outlined.group_by(["scan", "visit", "lesion"], maintain_order=True):
+    for (_scan, visit, lesion), rows in outlined.group_by(
+        ["scan", "visit", "lesion"], maintain_order=True
+    ):
         of = {row["reader"]: row for row in rows.iter_rows(named=True)}
         folder = scan_folder(vault, rows.row(0, named=True))
-        for place in sorted({row["diameter_slice"] for row in of.values() if row["diameter_slice"] is not None}):
+        for place in sorted(
+            {row["diameter_slice"] for row in of.values() if row["diameter_slice"] is not None}
+        ):
             caption = f"{case['patient']} {visit} {lesion}, slice {place}"
-            yield CasePicture(str(visit), str(lesion), place, _picture(folder, {letter: of.get(reader) for letter, reader in letters.items()}, place, caption))
+            yield CasePicture(
+                str(visit),
+                str(lesion),
+                place,
+                _picture(
+                    folder,
+                    {letter: of.get(reader) for letter, reader in letters.items()},
+                    place,
+                    caption,
+                ),
+            )
     _series.cache_clear()
 
 
 def _picture(folder: Path, of: Mapping[str, Row | None], place: int, caption: str) -> bytes:
-    drawn = {letter: (row["mask_digest"], row["diameter_ends_mm"]) if row else None for letter, row in of.items()}
-    file = folder / "pictures" / f"{fingerprint('pair', drawn, place, caption, slices_of(folder))}.png"
+    drawn = {
+        letter: (row["mask_digest"], row["diameter_ends_mm"]) if row else None
+        for letter, row in of.items()
+    }
+    file = (
+        folder / "pictures" / f"{fingerprint('pair', drawn, place, caption, slices_of(folder))}.png"
+    )
     if not file.is_file():
         write_whole(file, _draw(folder, of, place, caption))
     return file.read_bytes()
@@ -77,8 +104,15 @@ def _draw(folder: Path, of: Mapping[str, Row | None], place: int, caption: str) 
 
     series = _series(folder)
     shape = tuple(reversed(series.image.GetSize()))
-    masks = {letter: load_mask(mask_file(folder, row["mask_digest"])) if row else np.zeros(shape, bool) for letter, row in of.items()}
-    ends = {letter: to_index(series.affine, _points(row["diameter_ends_mm"])) for letter, row in of.items() if row and row["diameter_ends_mm"]}
+    masks = {
+        letter: load_mask(mask_file(folder, row["mask_digest"])) if row else np.zeros(shape, bool)
+        for letter, row in of.items()
+    }
+    ends = {
+        letter: to_index(series.affine, _points(row["diameter_ends_mm"]))
+        for letter, row in of.items()
+        if row and row["diameter_ends_mm"]
+    }
     return pair_figure(series.image, masks, place, ends=ends, caption=caption)
 
 
@@ -92,13 +126,23 @@ def _proposals(vault: Path, reads: pl.DataFrame) -> Iterator[Row]:
 
     visits = [rows for _, rows in reads.group_by(["visit"], maintain_order=True)]
     for before, after in pairwise(visits):
-        move = _lungs_move(scan_folder(vault, before.row(0, named=True)), scan_folder(vault, after.row(0, named=True)))
+        move = _lungs_move(
+            scan_folder(vault, before.row(0, named=True)),
+            scan_folder(vault, after.row(0, named=True)),
+        )
         if move is None:
             continue
         for reader in reads["reader"].unique().sort():
-            earlier, later = (spots_of(rows.filter(reader=reader).to_dicts()) for rows in (before, after))
+            earlier, later = (
+                spots_of(rows.filter(reader=reader).to_dicts()) for rows in (before, after)
+            )
             for proposal in propose_identities(earlier, later, move):
-                yield {**asdict(proposal), "reader": reader, "from_visit": before["visit"][0], "to_visit": after["visit"][0]}
+                yield {
+                    **asdict(proposal),
+                    "reader": reader,
+                    "from_visit": before["visit"][0],
+                    "to_visit": after["visit"][0],
+                }
 
 
 def _lungs_move(earlier: Path, later: Path) -> np.ndarray | None:

@@ -33,7 +33,11 @@ DECISIONS = "decisions"
 
 def arbiter_decisions(lakehouse: Lakehouse) -> pl.DataFrame:
     """The arbiters' decisions of all sites: those that intake took in, and those recorded by command."""
-    found = [_typed(rows) for site in lakehouse.home.sites() if (rows := lakehouse.case_report(site, "arbitrations")).height]
+    found = [
+        _typed(rows)
+        for site in lakehouse.home.sites()
+        if (rows := lakehouse.case_report(site, "arbitrations")).height
+    ]
     held_out = frozenset[str]().union(*map(lakehouse.held_out, lakehouse.home.sites()))
     files = sorted(lakehouse.home.vault.glob(f"*/*/{DECISIONS}/*.json"))
     recorded = [_read(file) for file in files if file.parts[-3] not in held_out]
@@ -46,7 +50,11 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _read(file: Path) -> dict[str, Any]:
     decision = json.loads(file.read_text(encoding="utf-8"))
-    return {**decision, "decided_at": dt.datetime.fromisoformat(decision["decided_at"]), "row_number": int(file.stem)}
+    return {
+        **decision,
+        "decided_at": dt.datetime.fromisoformat(decision["decided_at"]),
+        "row_number": int(file.stem),
+    }
 
 
 class UndecidableCase(ValueError):
@@ -63,11 +71,15 @@ def find_case(lakehouse: Lakehouse, patient: str) -> dict[str, Any]:
     """
     cases = lakehouse.lake.read("arbitrations").filter(patient=patient)
     if not cases.height:
-        raise UndecidableCase("no case bears that pseudonym; `lakehouse arbitration list` names the cases")
+        raise UndecidableCase(
+            "no case bears that pseudonym; `lakehouse arbitration list` names the cases"
+        )
     return cases.row(0, named=True)
 
 
-def decide_case(lakehouse: Lakehouse, patient: str, letter: str, arbiter: str, now: dt.datetime) -> Path:
+def decide_case(
+    lakehouse: Lakehouse, patient: str, letter: str, arbiter: str, now: dt.datetime
+) -> Path:
     """Record that an arbiter endorses read A or B of an open case; the next run applies it.
 
     1. the case is open, and no decision on it waits for the next run
@@ -85,14 +97,24 @@ def decide_case(lakehouse: Lakehouse, patient: str, letter: str, arbiter: str, n
     if case["status"] != "open":
         raise UndecidableCase("the case is not open: it was settled; its decision stands")
     if _waits(lakehouse, case, reads["reader"]):
-        raise UndecidableCase("a decision on the case is recorded already; `lakehouse run` applies it")
+        raise UndecidableCase(
+            "a decision on the case is recorded already; `lakehouse run` applies it"
+        )
     if why_no_arbiter(arbiter, {case["reader_a"], case["reader_b"], *reads["reader"]}):
-        raise UndecidableCase("the arbiter is a reader of the patient; a third person has to decide")
+        raise UndecidableCase(
+            "the arbiter is a reader of the patient; a third person has to decide"
+        )
     if (reads["locked_at"] > now).any():
         raise UndecidableCase("a read of the case is not locked yet; decide when both are")
     accepted = mask_readers(case["site"], patient, (case["reader_a"], case["reader_b"]))[letter]
-    decision = {"site": case["site"], "patient": patient, "accepted_reader": accepted, "arbiter": arbiter, "decided_at": now.isoformat(),
-                "simulated": case["simulated"]}
+    decision = {
+        "site": case["site"],
+        "patient": patient,
+        "accepted_reader": accepted,
+        "arbiter": arbiter,
+        "decided_at": now.isoformat(),
+        "simulated": case["simulated"],
+    }
     return _append(folder, decision)
 
 
@@ -101,7 +123,8 @@ def _waits(lakehouse: Lakehouse, case: dict[str, Any], readers: Iterable[str]) -
     recorded = arbiter_decisions(lakehouse).filter(site=case["site"], patient=case["patient"])
     two = {case["reader_a"], case["reader_b"]}
     return any(
-        decision["accepted_reader"] in two and why_no_arbiter(decision["arbiter"], {*two, *readers}) is None
+        decision["accepted_reader"] in two
+        and why_no_arbiter(decision["arbiter"], {*two, *readers}) is None
         for decision in recorded.iter_rows(named=True)
     )
 
@@ -110,7 +133,9 @@ def _append(folder: Path, decision: dict[str, Any]) -> Path:
     """A new file with the next number; one that exists is never opened for writing."""
     folder.mkdir(mode=0o700, exist_ok=True)
     file = folder / f"{len(list(folder.glob('*.json'))) + 1:04}.json"
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="utf-8") as out:
+    with os.fdopen(
+        os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="utf-8"
+    ) as out:
         json.dump(decision, out, ensure_ascii=False)
         out.flush()
         os.fsync(out.fileno())

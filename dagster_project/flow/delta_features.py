@@ -37,40 +37,78 @@ Patient = tuple[str, str]
 def derive_changed(lakehouse: Lakehouse, say: Say) -> Done:
     """Derive the changes of patients whose accepted features or dates differ from what their rows were derived from; leave the rest alone."""
     wanted = _wanted(lakehouse)
-    stored: dict[Patient, str] = {(site, patient): digest for site, patient, digest in lakehouse.lake.query(
-        f"SELECT DISTINCT site, patient, input_fingerprint FROM {DELTA_FEATURES.name}").fetchall()}
+    stored: dict[Patient, str] = {
+        (site, patient): digest
+        for site, patient, digest in lakehouse.lake.query(
+            f"SELECT DISTINCT site, patient, input_fingerprint FROM {DELTA_FEATURES.name}"
+        ).fetchall()
+    }
     changed = sorted(p for p in wanted.keys() | stored.keys() if wanted.get(p) != stored.get(p))
     inserted = deleted = 0
     for site, patients in _batches(changed):
         removed = [stored[p] for p in patients if p in stored]
-        write = lakehouse.lake.exchange(DELTA_FEATURES.name, site=site, removed=removed, added=_changes_of(lakehouse, [p for p in patients if p in wanted], wanted))
+        write = lakehouse.lake.exchange(
+            DELTA_FEATURES.name,
+            site=site,
+            removed=removed,
+            added=_changes_of(lakehouse, [p for p in patients if p in wanted], wanted),
+        )
         inserted, deleted = inserted + write.inserted, deleted + write.deleted
         say(f"changes between visits: {len(patients)} patients of {site}")
-    counts = {"computed": len(wanted.keys() & set(changed)), "reused": len(wanted.keys() - set(changed)), "removed": len(stored.keys() - wanted.keys())}
-    return Done(empty(DELTA_FEATURES), counts, write=Write(lakehouse.lake.count(DELTA_FEATURES.name), inserted, deleted, lakehouse.lake.snapshot()))
+    counts = {
+        "computed": len(wanted.keys() & set(changed)),
+        "reused": len(wanted.keys() - set(changed)),
+        "removed": len(stored.keys() - wanted.keys()),
+    }
+    return Done(
+        empty(DELTA_FEATURES),
+        counts,
+        write=Write(
+            lakehouse.lake.count(DELTA_FEATURES.name), inserted, deleted, lakehouse.lake.snapshot()
+        ),
+    )
 
 
 def accepted_features(lakehouse: Lakehouse, site: str, patients: list[str]) -> pl.DataFrame:
     """Features of the accepted reads of some patients of a site."""
-    return lakehouse.lake.query("SELECT * FROM accepted_features WHERE site = ? AND list_contains(?, patient)", [site, patients]).pl()
+    return lakehouse.lake.query(
+        "SELECT * FROM accepted_features WHERE site = ? AND list_contains(?, patient)",
+        [site, patients],
+    ).pl()
 
 
 def _wanted(lakehouse: Lakehouse) -> dict[Patient, str]:
     """The digest that each patient's rows should bear; who has fewer than two of the visits has no rows."""
-    dates = {(site, patient): found for site, patient, found in lakehouse.lake.query(DATED, [list(VISITS)]).fetchall()}
+    dates = {
+        (site, patient): found
+        for site, patient, found in lakehouse.lake.query(DATED, [list(VISITS)]).fetchall()
+    }
     measured = lakehouse.lake.query(ACCEPTED, [list(VISITS)]).fetchall()
-    return {(site, patient): fingerprint(site, patient, lesions, dates[site, patient]) for site, patient, lesions in measured if (site, patient) in dates}
+    return {
+        (site, patient): fingerprint(site, patient, lesions, dates[site, patient])
+        for site, patient, lesions in measured
+        if (site, patient) in dates
+    }
 
 
 def _batches(patients: list[Patient]) -> Iterator[tuple[str, list[Patient]]]:
     for site, of_site in groupby(patients, key=itemgetter(0)):
         mine = list(of_site)
-        yield from ((site, mine[i : i + PATIENTS_AT_A_TIME]) for i in range(0, len(mine), PATIENTS_AT_A_TIME))
+        yield from (
+            (site, mine[i : i + PATIENTS_AT_A_TIME])
+            for i in range(0, len(mine), PATIENTS_AT_A_TIME)
+        )
 
 
-def _changes_of(lakehouse: Lakehouse, patients: list[Patient], digests: dict[Patient, str]) -> pl.DataFrame:
+def _changes_of(
+    lakehouse: Lakehouse, patients: list[Patient], digests: dict[Patient, str]
+) -> pl.DataFrame:
     if not patients:
         return empty(DELTA_FEATURES)
     features = accepted_features(lakehouse, patients[0][0], [patient for _, patient in patients])
     rows = derive_delta_features(features, lakehouse.lake.read("timepoints"))
-    return rows.with_columns(input_fingerprint=pl.col("patient").replace_strict({patient: digests[site, patient] for site, patient in patients}))
+    return rows.with_columns(
+        input_fingerprint=pl.col("patient").replace_strict(
+            {patient: digests[site, patient] for site, patient in patients}
+        )
+    )

@@ -58,8 +58,12 @@ def compare_visits(task: PairTask) -> dict[str, Any]:
         keep(task.kept, {**task.key, **found})
         return found
     masks = [load_mask(file) if file else None for file in (task.mask_a, task.mask_b)]
-    images = [scan_image(*at) for at in ((task.folder_a, task.pixels_a), (task.folder_b, task.pixels_b))]
-    found = compare_lesion(images[0], masks[0], images[1], masks[1], contour_mm=None, settings=task.settings)
+    images = [
+        scan_image(*at) for at in ((task.folder_a, task.pixels_a), (task.folder_b, task.pixels_b))
+    ]
+    found = compare_lesion(
+        images[0], masks[0], images[1], masks[1], contour_mm=None, settings=task.settings
+    )
     keep(task.kept, {**task.key, **found})
     return found
 
@@ -71,50 +75,129 @@ def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
     settings = lakehouse.study.section("dhi")
     tasks = _pair_tasks(lakehouse)
     new = [t for t in tasks if kept(t.kept) is None]
-    outcomes = run_tasks(compare_visits, new, weight=lambda t: t.volume_mm3, together=lambda t: (t.folder_a, t.folder_b))
-    refused = [(o.task, str(o.reason)) for o in report_progress(outcomes, len(new), "pairs compared", say) if o.reason]
+    outcomes = run_tasks(
+        compare_visits,
+        new,
+        weight=lambda t: t.volume_mm3,
+        together=lambda t: (t.folder_a, t.folder_b),
+    )
+    refused = [
+        (o.task, str(o.reason))
+        for o in report_progress(outcomes, len(new), "pairs compared", say)
+        if o.reason
+    ]
     rows = [dict(r) for t in tasks if (r := kept(t.kept)) is not None]
     for site in lakehouse.home.sites():
-        lakehouse.refuse(site, DHI.name, pl.DataFrame([_refused_pair(t, why) for t, why in refused if t.key["site"] == site]))
-    frame = derive_dhi(pl.DataFrame(rows, infer_schema_length=None), settings) if rows else empty(DHI).drop("input_fingerprint")
-    counts = {"computed": len(new) - len(refused), "reused": len(tasks) - len(new), "refused": len(refused)}
-    return Done(frame.with_columns(input_fingerprint=pl.lit(fingerprint(sorted(t.kept.stem for t in tasks)))), counts)
+        lakehouse.refuse(
+            site,
+            DHI.name,
+            pl.DataFrame([_refused_pair(t, why) for t, why in refused if t.key["site"] == site]),
+        )
+    frame = (
+        derive_dhi(pl.DataFrame(rows, infer_schema_length=None), settings)
+        if rows
+        else empty(DHI).drop("input_fingerprint")
+    )
+    counts = {
+        "computed": len(new) - len(refused),
+        "reused": len(tasks) - len(new),
+        "refused": len(refused),
+    }
+    return Done(
+        frame.with_columns(
+            input_fingerprint=pl.lit(fingerprint(sorted(t.kept.stem for t in tasks)))
+        ),
+        counts,
+    )
 
 
 def _refused_pair(task: PairTask, reason: str) -> dict[str, Any]:
     k = task.key
-    return refusal(str(k["site"]), DHI.name, f"patient {k['patient']} lesion {k['lesion']} {k['from_visit']}-{k['to_visit']}", reason, simulated=bool(k["simulated"]))
+    return refusal(
+        str(k["site"]),
+        DHI.name,
+        f"patient {k['patient']} lesion {k['lesion']} {k['from_visit']}-{k['to_visit']}",
+        reason,
+        simulated=bool(k["simulated"]),
+    )
 
 
-def comparisons_seen(lakehouse: Lakehouse, snapshot: int, pairs: Sequence[tuple[str, str]], *, load: Callable[[Path], Any] = kept) -> Comparisons:
+def comparisons_seen(
+    lakehouse: Lakehouse,
+    snapshot: int,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    load: Callable[[Path], Any] = kept,
+) -> Comparisons:
     """The kept comparisons between some pairs of visits, before any limits, of the lesions as the lake had them at a snapshot.
 
     `load` reads one file of the vault.
     """
     from dagster_project.radiomics.dhi_limits import undivided
 
-    tasks = [t for t in _pair_tasks(lakehouse, snapshot) if (t.key["from_visit"], t.key["to_visit"]) in pairs]
+    tasks = [
+        t
+        for t in _pair_tasks(lakehouse, snapshot)
+        if (t.key["from_visit"], t.key["to_visit"]) in pairs
+    ]
     rows = [found for t in tasks if (found := load(t.kept)) is not None]
     return undivided(rows, lakehouse.study.section("dhi"))
 
 
 def _pair_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[PairTask]:
     lesions, scans = lakehouse.read("lesions", "scans", as_of=as_of)
-    seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(scans.select("site", "patient", "scan", *ACQUIRED), on=["site", "patient", "scan"])
-    pairs = seen.join(seen, on=["site", "patient", "lesion"], suffix="_to").filter(pl.col("visit") < pl.col("visit_to"))
+    seen = lesions.filter(pl.col("visit").is_in(["T0", "T1", "T2"])).join(
+        scans.select("site", "patient", "scan", *ACQUIRED), on=["site", "patient", "scan"]
+    )
+    pairs = seen.join(seen, on=["site", "patient", "lesion"], suffix="_to").filter(
+        pl.col("visit") < pl.col("visit_to")
+    )
     return [_pair_task(lakehouse, row) for row in pairs.iter_rows(named=True)]
 
 
 def _pair_task(lakehouse: Lakehouse, row: dict[str, Any]) -> PairTask:
     settings = lakehouse.study.section("dhi")
-    earlier, later = scan_folder(lakehouse.home.vault, row), scan_folder(lakehouse.home.vault, row | {"scan": row["scan_to"]})
-    key = {"site": row["site"], "patient": row["patient"], "lesion": row["lesion"], "from_visit": row["visit"], "to_visit": row["visit_to"],
-           "simulated": row["simulated"]}
+    earlier, later = (
+        scan_folder(lakehouse.home.vault, row),
+        scan_folder(lakehouse.home.vault, row | {"scan": row["scan_to"]}),
+    )
+    key = {
+        "site": row["site"],
+        "patient": row["patient"],
+        "lesion": row["lesion"],
+        "from_visit": row["visit"],
+        "to_visit": row["visit_to"],
+        "simulated": row["simulated"],
+    }
     outlines = (without_features(row.get(name)) for name in ("outline_flags", "outline_flags_to"))
-    flagged = next(filter(None, outlines), None) or why_not_comparable(row, {n: row[f"{n}_to"] for n in ACQUIRED}, settings["slice_maximum_mm"])
-    digest = fingerprint(key, row["pixel_digest"], row["pixel_digest_to"], row["mask_digest"], row["mask_digest_to"], dict(settings), COMPONENTS,
-                         *([flagged] if flagged else []))
+    flagged = next(filter(None, outlines), None) or why_not_comparable(
+        row, {n: row[f"{n}_to"] for n in ACQUIRED}, settings["slice_maximum_mm"]
+    )
+    digest = fingerprint(
+        key,
+        row["pixel_digest"],
+        row["pixel_digest_to"],
+        row["mask_digest"],
+        row["mask_digest_to"],
+        dict(settings),
+        COMPONENTS,
+        *([flagged] if flagged else []),
+    )
     kept_file = lakehouse.home.vault / row["site"] / row["patient"] / "pairs" / f"{digest}.json"
-    masks = [mask_file(f, d) if (d := row[name]) else None for f, name in ((earlier, "mask_digest"), (later, "mask_digest_to"))]
-    return PairTask(key, earlier, row["pixel_digest"], masks[0], later, row["pixel_digest_to"], masks[1], dict(settings), float(row["volume_mm3"] or 0), kept_file,
-                    flagged)
+    masks = [
+        mask_file(f, d) if (d := row[name]) else None
+        for f, name in ((earlier, "mask_digest"), (later, "mask_digest_to"))
+    ]
+    return PairTask(
+        key,
+        earlier,
+        row["pixel_digest"],
+        masks[0],
+        later,
+        row["pixel_digest_to"],
+        masks[1],
+        dict(settings),
+        float(row["volume_mm3"] or 0),
+        kept_file,
+        flagged,
+    )

@@ -44,7 +44,9 @@ class Done:
         return self.write
 
 
-def report_progress(outcomes: Iterable[Outcome[Any, Any]], total: int, what: str, say: Say) -> Iterator[Outcome[Any, Any]]:
+def report_progress(
+    outcomes: Iterable[Outcome[Any, Any]], total: int, what: str, say: Say
+) -> Iterator[Outcome[Any, Any]]:
     """Pass outcomes on and say about ten times how far the work is."""
     step = -(-total // 10)
     for number, outcome in enumerate(outcomes, start=1):
@@ -72,4 +74,6 @@ def frame_of(rows: list[dict[str, Any]], table: Table) -> pl.DataFrame:
 def refuse_by_site(lakehouse: Lakehouse, stage: str, refused: pl.DataFrame) -> None:
     """Give each site the refusals of a stage that looks at all of them."""
     for site in lakehouse.home.sites():
-        lakehouse.refuse(site, stage, refused.filter(site=site) if refused.height else empty(QUARANTINE))
+        lakehouse.refuse(
+            site, stage, refused.filter(site=site) if refused.height else empty(QUARANTINE)
+        )

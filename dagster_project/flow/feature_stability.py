@@ -42,8 +42,15 @@ MOMENTS_OF_PATIENTS = f"""
     FROM pairs GROUP BY ALL ORDER BY ALL"""
 """The same, a patient and visit: a training fold adds up those of its own patients."""
 
-SPREAD = {"region": pl.String, "feature": pl.String, "n_pairs": pl.Int64, **dict.fromkeys(("variance_of_means", "mean_difference", "variance_of_differences", "largest"), pl.Float64),
-          "simulated": pl.Boolean}
+SPREAD = {
+    "region": pl.String,
+    "feature": pl.String,
+    "n_pairs": pl.Int64,
+    **dict.fromkeys(
+        ("variance_of_means", "mean_difference", "variance_of_differences", "largest"), pl.Float64
+    ),
+    "simulated": pl.Boolean,
+}
 """The columns of `MOMENTS`."""
 
 REGIONS = "SELECT DISTINCT region FROM radiomic_features ORDER BY region"
@@ -68,14 +75,23 @@ def spread_between_readers(lakehouse: Lakehouse) -> pl.DataFrame:
 def spread_seen(lakehouse: Lakehouse) -> pl.DataFrame:
     """The same, kept until the table of features holds other rows."""
     kept = lakehouse.home.answers / "spread-between-readers.json"
-    found = answer_once(lakehouse.lake, kept, [RADIOMIC_FEATURES.name], [REGIONS, MOMENTS], lambda: spread_between_readers(lakehouse).to_dict(as_series=False))
+    found = answer_once(
+        lakehouse.lake,
+        kept,
+        [RADIOMIC_FEATURES.name],
+        [REGIONS, MOMENTS],
+        lambda: spread_between_readers(lakehouse).to_dict(as_series=False),
+    )
     return pl.DataFrame(found, schema=SPREAD)
 
 
 def moments_of_patients(lake: Lake, visits: Sequence[str]) -> pl.DataFrame:
     """The moments of each patient, region and feature at some visits, as the lake stood when it was opened."""
     regions = [region for (region,) in lake.query(REGIONS).fetchall()] or [""]
-    return pl.concat(lake.query(MOMENTS_OF_PATIENTS, {"region": region, "visits": list(visits)}).pl() for region in regions)
+    return pl.concat(
+        lake.query(MOMENTS_OF_PATIENTS, {"region": region, "visits": list(visits)}).pl()
+        for region in regions
+    )
 
 
 def one_way(values: str) -> str:
@@ -93,4 +109,9 @@ def one_way(values: str) -> str:
 def compare_features(lakehouse: Lakehouse) -> pl.DataFrame:
     """The stability of every region and feature, over all scans in the lake."""
     copies, repeats = (lakehouse.lake.query(one_way(values)).pl() for values in (COPIES, REPEATS))
-    return derive_feature_stability(spread_seen(lakehouse), copies, repeats, lakehouse.study.section("agreement")["feature_icc_lower_minimum"])
+    return derive_feature_stability(
+        spread_seen(lakehouse),
+        copies,
+        repeats,
+        lakehouse.study.section("agreement")["feature_icc_lower_minimum"],
+    )

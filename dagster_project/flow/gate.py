@@ -13,14 +13,40 @@ from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed, 
 from dagster_project.lake.answers import violations_of
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.store import Lake, read_lake
-from dagster_project.lake.tables import ATTRIBUTIONS, DYNAMIC_IRECIST, PREDICTIONS, QUALITY_VERDICTS, TABLES
+from dagster_project.lake.tables import (
+    ATTRIBUTIONS,
+    DYNAMIC_IRECIST,
+    PREDICTIONS,
+    QUALITY_VERDICTS,
+    TABLES,
+)
 from dagster_project.resources import Lakehouse
 from dagster_project.study import Study
 
-JUDGED = ("patients", "treatments", "scans", "timepoints", "reads", "reader_agreement", "arbitrations", "lesions", "eligibility", "responses", "outcomes")
+JUDGED = (
+    "patients",
+    "treatments",
+    "scans",
+    "timepoints",
+    "reads",
+    "reader_agreement",
+    "arbitrations",
+    "lesions",
+    "eligibility",
+    "responses",
+    "outcomes",
+)
 """Tables that rules look at row by row; contracts look at all."""
 
-DOWNSTREAM = ("training_cohort", "model_runs", "predictions", "attributions", "dynamic_irecist", "quality_verdicts", "disclosure")
+DOWNSTREAM = (
+    "training_cohort",
+    "model_runs",
+    "predictions",
+    "attributions",
+    "dynamic_irecist",
+    "quality_verdicts",
+    "disclosure",
+)
 """Tables that lie behind the gate: what an earlier night left in them says nothing about tonight's data."""
 
 MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)
@@ -39,7 +65,9 @@ def mark_rows(lake: Lake, study: Study) -> str:
     """
     state = gate_state(lake, study)
     for table in MARKED:
-        others = lake.query(f'SELECT count(*) FROM "{table.name}" WHERE gate <> ?', [state]).fetchall()[0][0]
+        others = lake.query(
+            f'SELECT count(*) FROM "{table.name}" WHERE gate <> ?', [state]
+        ).fetchall()[0][0]
         if others:
             lake.replace(table.name, lake.read(table.name).with_columns(gate=pl.lit(state)))
     return state
@@ -86,17 +114,31 @@ def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
         broken = [v for table in asked for v in violations_of(frozen, lakehouse.home, table)]
     study = lakehouse.study
     verdicts = evaluate_gate(tables, broken, study)
-    lakehouse.lake.replace(QUALITY_VERDICTS.name, verdict_rows(verdicts, snapshot, lakehouse, study.digest))
+    lakehouse.lake.replace(
+        QUALITY_VERDICTS.name, verdict_rows(verdicts, snapshot, lakehouse, study.digest)
+    )
     mark_rows(lakehouse.lake, study)
     return verdicts, snapshot
 
 
-def verdict_rows(verdicts: list[Verdict], snapshot: int, lakehouse: Lakehouse, protocol_digest: str) -> pl.DataFrame:
+def verdict_rows(
+    verdicts: list[Verdict], snapshot: int, lakehouse: Lakehouse, protocol_digest: str
+) -> pl.DataFrame:
     """Verdicts as rows; the time and snapshot of a verdict stay while nothing in it changes."""
     now = dt.datetime.now(dt.UTC)
-    rows = [{**asdict(v), "protocol_digest": protocol_digest, "snapshot": snapshot, "evaluated_at": now} for v in verdicts]
-    fresh = pl.DataFrame(rows, schema_overrides={"figure": pl.Float64, "limit": pl.Float64}, infer_schema_length=None)
-    return keep_stamps(fresh, lakehouse.lake.read(QUALITY_VERDICTS.name), QUALITY_VERDICTS, ("snapshot", "evaluated_at"))
+    rows = [
+        {**asdict(v), "protocol_digest": protocol_digest, "snapshot": snapshot, "evaluated_at": now}
+        for v in verdicts
+    ]
+    fresh = pl.DataFrame(
+        rows, schema_overrides={"figure": pl.Float64, "limit": pl.Float64}, infer_schema_length=None
+    )
+    return keep_stamps(
+        fresh,
+        lakehouse.lake.read(QUALITY_VERDICTS.name),
+        QUALITY_VERDICTS,
+        ("snapshot", "evaluated_at"),
+    )
 
 
 def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
@@ -111,8 +153,14 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     closed = gate_closed(verdicts)
     if closed:
         raise dg.Failure(
-            description="The gate is closed. " + " ".join(describe(v) for v in closed), allow_retries=False,
-            metadata={f"{v.rule} [{v.scope}]": f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}" for v in closed} | {"snapshot": snapshot, **CLOSED})
+            description="The gate is closed. " + " ".join(describe(v) for v in closed),
+            allow_retries=False,
+            metadata={
+                f"{v.rule} [{v.scope}]": f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}"
+                for v in closed
+            }
+            | {"snapshot": snapshot, **CLOSED},
+        )
     return verdicts, snapshot
 
 

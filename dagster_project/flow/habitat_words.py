@@ -27,7 +27,9 @@ class WordTask:
     @property
     def file(self) -> Path:
         """Where the words are kept: the features' digest and the grid's lead to it."""
-        return self.local.with_name(f"words-{fingerprint(self.local.stem, self.grid.density_hu, self.grid.spread_hu)}.npz")
+        return self.local.with_name(
+            f"words-{fingerprint(self.local.stem, self.grid.density_hu, self.grid.spread_hu)}.npz"
+        )
 
 
 def keep_words(task: WordTask) -> int:
@@ -40,7 +42,9 @@ def keep_words(task: WordTask) -> int:
     local, content = load_local_features(task.local), io.BytesIO()
     if local is not None:
         words = count_words(local, task.grid)
-        np.savez_compressed(content, counts=words.counts, pair_code=words.pair_code, pair_count=words.pair_count)
+        np.savez_compressed(
+            content, counts=words.counts, pair_code=words.pair_code, pair_count=words.pair_count
+        )
     write_whole(task.file, content.getvalue())
     return local.count if local else 0
 
@@ -54,10 +58,19 @@ def load_words(task: WordTask) -> WordCounts | None:
     if not task.file.is_file() or task.file.stat().st_size == 0:
         return None
     with np.load(task.file) as kept:
-        return WordCounts(task.grid, kept["counts"], np.zeros(kept["pair_code"].size, np.int32), kept["pair_code"], kept["pair_count"])
+        return WordCounts(
+            task.grid,
+            kept["counts"],
+            np.zeros(kept["pair_code"].size, np.int32),
+            kept["pair_code"],
+            kept["pair_count"],
+        )
 
 
 def keep_new_words(tasks: Sequence[WordTask], say: Say) -> int:
     """Count the words that are not kept yet; how many lesions that were. What cannot be read is left out here, and told where it is mapped."""
     new = [t for t in tasks if t.local.is_file() and not t.file.is_file()]
-    return sum(o.reason is None for o in report_progress(run_tasks(keep_words, new), len(new), "lesions binned", say))
+    return sum(
+        o.reason is None
+        for o in report_progress(run_tasks(keep_words, new), len(new), "lesions binned", say)
+    )

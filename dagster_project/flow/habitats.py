@@ -72,11 +72,15 @@ def keep_local_features(task: LesionTask) -> int:
     from dagster_project.radiomics.habitat_codebook import DECIMALS, localise
 
     assert task.mask is not None, "only outlined lesions are measured"
-    local = localise(scan_image(task.folder, task.pixel_digest), load_mask(task.mask), task.settings)
+    local = localise(
+        scan_image(task.folder, task.pixel_digest), load_mask(task.mask), task.settings
+    )
     content = io.BytesIO()
     if local is not None:
         tenths = np.rint(local.features * 10**DECIMALS).astype(np.int16)
-        np.savez_compressed(content, mask=local.mask, values=local.values.astype(np.int16), tenths=tenths)
+        np.savez_compressed(
+            content, mask=local.mask, values=local.values.astype(np.int16), tenths=tenths
+        )
     write_whole(task.local, content.getvalue())
     return local.count if local else 0
 
@@ -128,15 +132,32 @@ def measure_new_habitats(lakehouse: Lakehouse, say: Say) -> Done:
     (present,) = lakehouse.read(HABITATS.name)
     reused = present.filter(pl.col("input_fingerprint").is_in([t.fingerprint for t in wanted]))
     new = [t for t in wanted if t.fingerprint not in set(reused["input_fingerprint"])]
-    rows = [row for t in new if t.mask is None or codebook is None for row in _rows(t, None, waiting)]
-    for outcome in report_progress(run_tasks(map_lesion, mapped := [t for t in new if t.mask and codebook]), len(mapped), "habitats mapped", say):
+    rows = [
+        row for t in new if t.mask is None or codebook is None for row in _rows(t, None, waiting)
+    ]
+    for outcome in report_progress(
+        run_tasks(map_lesion, mapped := [t for t in new if t.mask and codebook]),
+        len(mapped),
+        "habitats mapped",
+        say,
+    ):
         if outcome.reason:
             refused[outcome.task.local] = str(outcome.reason)
         else:
             rows += _rows(outcome.task, outcome.result, waiting)
-    refuse_by_site(lakehouse, HABITATS.name, pl.DataFrame([_refused(t, refused[t.local]) for t in tasks if t.local in refused]))
-    counts = {"computed": len(mapped), "reused": reused["input_fingerprint"].n_unique(), "refused": len(refused)}
-    facts = {"codebook": codebook.name if codebook else waiting} | ({"fitted_on_lesions": codebook.n_lesions} if codebook else {})
+    refuse_by_site(
+        lakehouse,
+        HABITATS.name,
+        pl.DataFrame([_refused(t, refused[t.local]) for t in tasks if t.local in refused]),
+    )
+    counts = {
+        "computed": len(mapped),
+        "reused": reused["input_fingerprint"].n_unique(),
+        "refused": len(refused),
+    }
+    facts = {"codebook": codebook.name if codebook else waiting} | (
+        {"fitted_on_lesions": codebook.n_lesions} if codebook else {}
+    )
     return Done(pl.concat([reused, frame_of(rows, HABITATS)]), counts, facts=facts)
 
 
@@ -147,7 +168,13 @@ def word_grid(study: Study) -> WordGrid:
     return WordGrid.of(study.section("habitat_words"))
 
 
-def words_seen(lakehouse: Lakehouse, snapshot: int, visits: Sequence[str], *, load: Callable[[WordTask], WordCounts | None] = load_words) -> CohortWords:
+def words_seen(
+    lakehouse: Lakehouse,
+    snapshot: int,
+    visits: Sequence[str],
+    *,
+    load: Callable[[WordTask], WordCounts | None] = load_words,
+) -> CohortWords:
     """The words of the accepted lesions at some visits, as the lake stood at a snapshot; a lesion whose words are not kept is not among them.
 
     `load` reads one file of the vault.
@@ -158,22 +185,41 @@ def words_seen(lakehouse: Lakehouse, snapshot: int, visits: Sequence[str], *, lo
     tasks = [t for t in _lesion_tasks(lakehouse, snapshot) if t.mask and t.key["visit"] in visits]
     found = [(t.key, words) for t in tasks if (words := load(WordTask(t.local, grid)))]
     columns = ("site", "patient", "visit", "lesion")
-    keys = pl.DataFrame([[k[c] for c in columns] for k, _ in found], schema=dict.fromkeys(columns, pl.String), orient="row")
+    keys = pl.DataFrame(
+        [[k[c] for c in columns] for k, _ in found],
+        schema=dict.fromkeys(columns, pl.String),
+        orient="row",
+    )
     return CohortWords(keys, stack_words(grid, [w for _, w in found]), settings)
 
 
-def frozen_codebook(folder: Path, tasks: list[LesionTask], settings: Mapping[str, Any]) -> tuple[Codebook | None, str]:
+def frozen_codebook(
+    folder: Path, tasks: list[LesionTask], settings: Mapping[str, Any]
+) -> tuple[Codebook | None, str]:
     """The cohort's codebook of this version and these settings: read where it was fitted once, else fitted now and frozen.
 
     Where there are too few lesions for one, None and why.
     """
-    from dagster_project.radiomics.habitat_codebook import CodebookError, fit_codebook, read_codebook, write_codebook
+    from dagster_project.radiomics.habitat_codebook import (
+        CodebookError,
+        fit_codebook,
+        read_codebook,
+        write_codebook,
+    )
 
     file = folder / f"habitats-{settings['version']}-{fingerprint(dict(settings))}.json"
     if file.is_file():
         return read_codebook(file), ""
-    kept = {(t.key["patient"], t.key["visit"], t.key["lesion"]): load_local_features(t.local) for t in tasks if t.mask and t.local.is_file()}
-    samples = {key: local for key, local in kept.items() if local and local.count >= settings["minimum_voxels"]}
+    kept = {
+        (t.key["patient"], t.key["visit"], t.key["lesion"]): load_local_features(t.local)
+        for t in tasks
+        if t.mask and t.local.is_file()
+    }
+    samples = {
+        key: local
+        for key, local in kept.items()
+        if local and local.count >= settings["minimum_voxels"]
+    }
     try:
         codebook = fit_codebook(samples, settings, settings["seed"], "cohort")
     except CodebookError as why:
@@ -186,48 +232,97 @@ def named_codebook(folder: Path, name: str) -> Codebook | None:
     """The frozen codebook that a row names; None where it is no longer there."""
     from dagster_project.radiomics.habitat_codebook import read_codebook
 
-    return next((found for file in sorted(folder.glob("habitats-*.json")) if (found := read_codebook(file)).name == name), None)
+    return next(
+        (
+            found
+            for file in sorted(folder.glob("habitats-*.json"))
+            if (found := read_codebook(file)).name == name
+        ),
+        None,
+    )
 
 
 def _localise_new(tasks: list[LesionTask], say: Say) -> dict[Path, str]:
     """Keep the local features that are not kept yet; which lesions could not be measured, and why."""
     new = [t for t in tasks if t.mask and not t.local.is_file()]
-    outcomes = run_tasks(keep_local_features, new, weight=lambda t: t.volume_mm3, together=lambda t: t.folder)
-    return {o.task.local: str(o.reason) for o in report_progress(outcomes, len(new), "lesions localised", say) if o.reason}
+    outcomes = run_tasks(
+        keep_local_features, new, weight=lambda t: t.volume_mm3, together=lambda t: t.folder
+    )
+    return {
+        o.task.local: str(o.reason)
+        for o in report_progress(outcomes, len(new), "lesions localised", say)
+        if o.reason
+    }
 
 
-def _rows(task: LesionTask, measures: Mapping[str, float | None] | None, waiting: str) -> list[dict[str, Any]]:
+def _rows(
+    task: LesionTask, measures: Mapping[str, float | None] | None, waiting: str
+) -> list[dict[str, Any]]:
     from dagster_project.radiomics.habitat_measures import measure_names
 
-    reason = task.flagged or (NO_OUTLINE if task.mask is None else waiting or TOO_FEW.format(task.settings["minimum_voxels"]))
-    whole = {**task.key, "codebook": task.codebook.name if task.codebook else None, "input_fingerprint": task.fingerprint}
+    reason = task.flagged or (
+        NO_OUTLINE
+        if task.mask is None
+        else waiting or TOO_FEW.format(task.settings["minimum_voxels"])
+    )
+    whole = {
+        **task.key,
+        "codebook": task.codebook.name if task.codebook else None,
+        "input_fingerprint": task.fingerprint,
+    }
     found = measures or dict.fromkeys(measure_names(task.settings["count"]))
     undefined = reason if measures is None else "all densities are equal"
-    return [{**whole, "measure": name, "value": value, "reason": undefined if value is None else None} for name, value in found.items()]
+    return [
+        {**whole, "measure": name, "value": value, "reason": undefined if value is None else None}
+        for name, value in found.items()
+    ]
 
 
 def _refused(task: LesionTask, reason: str) -> dict[str, Any]:
     k = task.key
-    return refusal(str(k["site"]), HABITATS.name, f"scan {k['scan']} lesion {k['lesion']}", reason, simulated=bool(k["simulated"]))
+    return refusal(
+        str(k["site"]),
+        HABITATS.name,
+        f"scan {k['scan']} lesion {k['lesion']}",
+        reason,
+        simulated=bool(k["simulated"]),
+    )
 
 
 def _with_codebook(task: LesionTask, codebook: Codebook | None, waiting: str) -> LesionTask:
-    digest = fingerprint(dict(task.key), task.local.stem, dict(task.settings), codebook.fingerprint if codebook else waiting,
-                         *([task.flagged] if task.flagged else []))
+    digest = fingerprint(
+        dict(task.key),
+        task.local.stem,
+        dict(task.settings),
+        codebook.fingerprint if codebook else waiting,
+        *([task.flagged] if task.flagged else []),
+    )
     return replace(task, codebook=codebook, fingerprint=digest)
 
 
 def _lesion_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[LesionTask]:
     """One task per lesion and visit of the accepted reads, now or at a snapshot."""
     lesions, scans = lakehouse.read("lesions", "scans", as_of=as_of)
-    seen = lesions.join(scans.select("site", "patient", "scan", "pixel_digest"), on=["site", "patient", "scan"]).sort("site", "patient", "visit", "lesion")
+    seen = lesions.join(
+        scans.select("site", "patient", "scan", "pixel_digest"), on=["site", "patient", "scan"]
+    ).sort("site", "patient", "visit", "lesion")
     return [_lesion_task(lakehouse, row) for row in seen.iter_rows(named=True)]
 
 
 def _lesion_task(lakehouse: Lakehouse, row: dict[str, Any]) -> LesionTask:
     settings, folder = habitat_settings(lakehouse.study), scan_folder(lakehouse.home.vault, row)
-    digest = fingerprint(row["pixel_digest"], row["mask_digest"], {name: settings[name] for name in LOCAL})
+    digest = fingerprint(
+        row["pixel_digest"], row["mask_digest"], {name: settings[name] for name in LOCAL}
+    )
     flagged = without_features(row.get("outline_flags"))
     mask = mask_file(folder, row["mask_digest"]) if row["mask_digest"] and not flagged else None
-    return LesionTask({n: row[n] for n in HABITAT_KEY}, folder, row["pixel_digest"], mask, settings, folder / "habitats" / f"local-{digest}.npz",
-                      float(row["volume_mm3"] or 0), flagged=flagged)
+    return LesionTask(
+        {n: row[n] for n in HABITAT_KEY},
+        folder,
+        row["pixel_digest"],
+        mask,
+        settings,
+        folder / "habitats" / f"local-{digest}.npz",
+        float(row["volume_mm3"] or 0),
+        flagged=flagged,
+    )

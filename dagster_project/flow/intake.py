@@ -8,13 +8,21 @@ from pathlib import Path
 
 from dagster_project.compute import map_tasks, reason_of
 from dagster_project.intake.agent import LOCKED, ask_agent
-from dagster_project.intake.keys import Keys, KeysError, create_throwaway_medium, is_throwaway, unlock
+from dagster_project.intake.keys import (
+    Keys,
+    KeysError,
+    create_throwaway_medium,
+    is_throwaway,
+    unlock,
+)
 from dagster_project.intake.pseudonyms import OTHER_MEDIUM, medium_of
 from dagster_project.intake.vault import IntakeReport, take_in
 from dagster_project.lake.home import TAKEN_IN, Home
 
-THROWAWAY = ("The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
-             "The README says how the PI makes a medium.")
+THROWAWAY = (
+    "The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
+    "The README says how the PI makes a medium."
+)
 
 
 class DeliveryError(RuntimeError):
@@ -27,8 +35,10 @@ class DeliveryError(RuntimeError):
 def session_keys(home: Home) -> Keys:
     """Keys of this session.
 
-    1. Of the agent that listens for this home (`lakehouse keys unlock`), or that LAKEHOUSE_AGENT names.
-    2. Of the medium that LAKEHOUSE_KEYS names, with the passphrase in the file that LAKEHOUSE_PASSPHRASE_FILE names.
+    1. Of the agent that listens for this home (`lakehouse keys unlock`), or that LAKEHOUSE_AGENT
+       names.
+    2. Of the medium that LAKEHOUSE_KEYS names, with the passphrase in the file that
+       LAKEHOUSE_PASSPHRASE_FILE names.
     3. Of a throw-away medium in the home folder, where no other medium was ever made for it.
 
     Raises
@@ -51,11 +61,17 @@ def _of_this_home(home: Home, keys: Keys) -> Keys:
 def _medium_keys(medium: Path) -> Keys:
     passphrase = os.environ.get("LAKEHOUSE_PASSPHRASE_FILE")
     if not is_throwaway(medium) and not passphrase:
-        raise KeysError("the key medium is sealed and intake is locked; unlock it with `lakehouse keys unlock MEDIUM`, "
-                        "or give the file that holds the passphrase in LAKEHOUSE_PASSPHRASE_FILE")
+        raise KeysError(
+            "the key medium is sealed and intake is locked; unlock it with `lakehouse keys unlock MEDIUM`, "
+            "or give the file that holds the passphrase in LAKEHOUSE_PASSPHRASE_FILE"
+        )
     if passphrase and not Path(passphrase).is_file():
-        raise KeysError("the file that LAKEHOUSE_PASSPHRASE_FILE names is not there and intake is locked; unlock with `lakehouse keys unlock MEDIUM`")
-    return unlock(medium, Path(passphrase).read_text(encoding="utf-8").rstrip("\n") if passphrase else "")
+        raise KeysError(
+            "the file that LAKEHOUSE_PASSPHRASE_FILE names is not there and intake is locked; unlock with `lakehouse keys unlock MEDIUM`"
+        )
+    return unlock(
+        medium, Path(passphrase).read_text(encoding="utf-8").rstrip("\n") if passphrase else ""
+    )
 
 
 def _throwaway_keys(home: Home) -> Keys:
@@ -81,11 +97,20 @@ def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeRep
     if keys.throwaway:
         say(THROWAWAY)
     try:
-        report = take_in(folder, vault, keys=keys, crosswalk=home.crosswalk, mapper=map_tasks, progress=_Progress(say))
+        report = take_in(
+            folder,
+            vault,
+            keys=keys,
+            crosswalk=home.crosswalk,
+            mapper=map_tasks,
+            progress=_Progress(say),
+        )
     except Exception as error:
         raise DeliveryError(site, error) from None
     (vault / TAKEN_IN).write_text(signature, encoding="utf-8")
-    (vault / "SIMULATED").touch() if (folder / "SIMULATED").is_file() else (vault / "SIMULATED").unlink(missing_ok=True)
+    (vault / "SIMULATED").touch() if (folder / "SIMULATED").is_file() else (
+        vault / "SIMULATED"
+    ).unlink(missing_ok=True)
     return report
 
 

@@ -58,11 +58,18 @@ def contents_of(folder: Path, noted: Mapping[str, str]) -> list[str]:
     return sorted(found)
 
 
-def outlines_file(folder: Path, contours: Path, digest: str, scan: Mapping[str, Any], positions: Sequence[int] = ()) -> Path:
+def outlines_file(
+    folder: Path,
+    contours: Path,
+    digest: str,
+    scan: Mapping[str, Any],
+    positions: Sequence[int] = (),
+) -> Path:
     """Where the outlines of a file of contours on a scan are cached.
 
-    The name of the file is an input: a mask outside DICOM states its series and its lesion there alone,
-    so that equal masks of two lesions or two readers have two results, and a renamed mask a new one.
+    The name of the file is an input: a mask outside DICOM states its series and its lesion there
+    alone, so that equal masks of two lesions or two readers have two results, and a renamed mask a
+    new one.
 
     Parameters
     ----------
@@ -105,10 +112,11 @@ def kept(file: Path) -> Any:
 
 
 @lru_cache(maxsize=KEPT_IMAGES)
-def scan_image(folder: Path, pixel_digest: str) -> sitk.Image:  # noqa: ARG001 - part of the cache's key
+def scan_image(folder: Path, pixel_digest: str) -> sitk.Image:
     """The scan in a folder of the vault, read once for what a process measures on it in a row; treat it as read-only.
 
-    The digest of its pixels is part of the key, since slices that come later make another image of the same folder.
+    The digest of its pixels is part of the key, since slices that come later make another image of
+    the same folder.
     """
     from dagster_project.domain.series import read_series
 

@@ -40,8 +40,8 @@ COUNTS_OF_VOXELS = frozenset({"n_voxels", "n_outside"})
 def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
     """What is found in the lake's tables, by site; written down for `lakehouse status`.
 
-    1. Every text of every column is made of words of this program, codes of sites (also of former ones)
-       and forms of our own; recorded decisions of the protocol are left out.
+    1. Every text of every column is made of words of this program, codes of sites (also of former
+       ones) and forms of our own; recorded decisions of the protocol are left out.
     2. Whole numbers have at most six digits, counts of voxels left out.
     3. A patient's dates less their days from cycle 1 are one day, in all tables.
 
@@ -52,10 +52,14 @@ def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
     for table in TABLES:
         question = [_rules(), sorted(sites), table.names]
         file = home.answers / f"audit-{table.name}.json"
-        for site, what, column in answer_once(lake, file, [table.name], question, partial(_audit, lake, table, sites)):
+        for site, what, column in answer_once(
+            lake, file, [table.name], question, partial(_audit, lake, table, sites)
+        ):
             found.setdefault(site, []).append((what, table.name, column))
     for site in _strange_days(lake):
-        found.setdefault(site, []).append((STRANGE_DAY, "scans, timepoints, treatments, follow_up", ""))
+        found.setdefault(site, []).append(
+            (STRANGE_DAY, "scans, timepoints, treatments, follow_up", "")
+        )
     write_whole(_file(home), json.dumps(found).encode())
     return found
 
@@ -67,8 +71,13 @@ def _file(home: Home) -> Path:
 def open_lake_findings(home: Home) -> dict[str, list[Finding]]:
     """What the last audit of the lake found, by site."""
     file = _file(home)
-    written: dict[str, list[Any]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return {site: [(what, table, column) for what, table, column in rows] for site, rows in written.items()}
+    written: dict[str, list[Any]] = (
+        json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    )
+    return {
+        site: [(what, table, column) for what, table, column in rows]
+        for site, rows in written.items()
+    }
 
 
 def _audit(lake: Lake, table: Table, sites: frozenset[str]) -> list[list[str]]:
@@ -78,16 +87,24 @@ def _audit(lake: Lake, table: Table, sites: frozenset[str]) -> list[list[str]]:
         if column.name in OF_THE_PROTOCOL:
             continue
         if column.type in {"string", "list<string>"}:
-            rows = lake.query(sql.texts_by_site(table, column.name, is_list=column.type != "string")).fetchall()
+            rows = lake.query(
+                sql.texts_by_site(table, column.name, is_list=column.type != "string")
+            ).fetchall()
             for site, text in rows:
                 found.update(_text_finding(site, text, column.name, sites))
-        elif column.type == "int32" and column.maximum is None and column.name not in COUNTS_OF_VOXELS:
+        elif (
+            column.type == "int32"
+            and column.maximum is None
+            and column.name not in COUNTS_OF_VOXELS
+        ):
             rows = lake.query(sql.sites_above(table, column.name, LARGEST_INTEGER)).fetchall()
             found.update(((site, LARGE_NUMBER, column.name), None) for (site,) in rows)
     return [list(one) for one in found]
 
 
-def _text_finding(site: str, text: str, column: str, sites: frozenset[str]) -> Iterable[tuple[tuple[str, str, str], None]]:
+def _text_finding(
+    site: str, text: str, column: str, sites: frozenset[str]
+) -> Iterable[tuple[tuple[str, str, str], None]]:
     fault = words_fault(text, sites)
     owner = site if site in sites else EVERY_SITE
     return [((owner, fault, column), None)] if fault else []
@@ -100,5 +117,9 @@ def _strange_days(lake: Lake) -> list[str]:
 
 def _rules() -> str:
     modules = (audit_words, audit_texts)
-    sources = (*(Path(module.__file__ or "") for module in modules), audit_texts.VOCABULARIES, Path(__file__))
+    sources = (
+        *(Path(module.__file__ or "") for module in modules),
+        audit_texts.VOCABULARIES,
+        Path(__file__),
+    )
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

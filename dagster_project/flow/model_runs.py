@@ -26,7 +26,11 @@ from dagster_project.flow.predictions import (
     save_predictions,
     training_predictions,
 )
-from dagster_project.flow.training_state import TrainingState, load_training_state, save_training_state
+from dagster_project.flow.training_state import (
+    TrainingState,
+    load_training_state,
+    save_training_state,
+)
 from dagster_project.lake.store import read_lake
 from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.resources import Lakehouse
@@ -57,7 +61,9 @@ SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
 class Reading:
     """How a night reads what the vault keeps: each file once, however many tasks see it."""
 
-    words: Callable[[WordTask], WordCounts | None] = field(default_factory=lambda: cache(load_words))
+    words: Callable[[WordTask], WordCounts | None] = field(
+        default_factory=lambda: cache(load_words)
+    )
     comparison: Callable[[Path], Any] = field(default_factory=lambda: cache(kept))
 
 
@@ -75,20 +81,36 @@ class Learned:
     @property
     def promotion(self) -> str:
         """By task, the newest verdict of the rule of promotion, with its reasons."""
-        judged = self.model_runs.drop_nulls("promotion").sort("trained_at").unique("task", keep="last").sort("task")
-        told = [f"{task}: {promotion}: {reasons}" for task, promotion, reasons in judged.select("task", "promotion", "promotion_reasons").iter_rows()]
+        judged = (
+            self.model_runs.drop_nulls("promotion")
+            .sort("trained_at")
+            .unique("task", keep="last")
+            .sort("task")
+        )
+        told = [
+            f"{task}: {promotion}: {reasons}"
+            for task, promotion, reasons in judged.select(
+                "task", "promotion", "promotion_reasons"
+            ).iter_rows()
+        ]
         return "; ".join(told) or "no candidate yet"
 
     def with_state(self, state: TrainingState) -> Learned:
         """With what is told of one more task."""
-        return replace(self, left_out={**self.left_out, **state.left_out}, not_asked=(*self.not_asked, *state.not_asked))
+        return replace(
+            self,
+            left_out={**self.left_out, **state.left_out},
+            not_asked=(*self.not_asked, *state.not_asked),
+        )
 
 
 def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     """Train the tasks of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once.
 
-    1. A task whose inputs have not changed since it was last looked at is skipped without reading a feature.
-    2. A task other than the primary one that cannot be trained on this cohort is left out, with the reason.
+    1. A task whose inputs have not changed since it was last looked at is skipped without reading a
+       feature.
+    2. A task other than the primary one that cannot be trained on this cohort is left out, with the
+       reason.
     """
     verdicts, snapshot = pass_gate(lakehouse)
     learned = Learned(lakehouse.lake.read(MODEL_RUNS.name), load_predictions(lakehouse), snapshot)
@@ -101,7 +123,14 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
     return learned
 
 
-def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequence[Verdict], *, reading: Reading) -> tuple[Learned, TrainingState]:
+def _look_at(
+    lakehouse: Lakehouse,
+    name: str,
+    learned: Learned,
+    verdicts: Sequence[Verdict],
+    *,
+    reading: Reading,
+) -> tuple[Learned, TrainingState]:
     """Learn a task where something of it has changed; what is to be kept of it for the next night."""
     from models.datasets import TASKS, DatasetError
     from models.splits import SplitError
@@ -115,32 +144,63 @@ def _look_at(lakehouse: Lakehouse, name: str, learned: Learned, verdicts: Sequen
     except (DatasetError, SplitError) as why:
         if name == lakehouse.study.section("model")["primary_task"]:
             raise
-        nothing = TrainingState(learned.snapshot, lakehouse.study.digest, None, held, {f"task {name}": str(why)}, ())
+        nothing = TrainingState(
+            learned.snapshot, lakehouse.study.digest, None, held, {f"task {name}": str(why)}, ()
+        )
         return learned.with_state(nothing), nothing
 
 
-def _learn(lakehouse: Lakehouse, task: Task, learned: Learned, verdicts: Sequence[Verdict], *, reading: Reading) -> tuple[Learned, TrainingState]:
+def _learn(
+    lakehouse: Lakehouse,
+    task: Task,
+    learned: Learned,
+    verdicts: Sequence[Verdict],
+    *,
+    reading: Reading,
+) -> tuple[Learned, TrainingState]:
     """One task: its data set, models that have not been trained on it, and what the registered one says of patients outside the cohort."""
     from models.datasets import build_dataset
     from models.roster import choose_learners
 
     section = lakehouse.study.learning
-    tables = tables_seen(lakehouse, learned.snapshot, task, section["network_features"], reading=reading)
+    tables = tables_seen(
+        lakehouse, learned.snapshot, task, section["network_features"], reading=reading
+    )
     dataset = build_dataset(task, **tables)
     learners, left_out = choose_learners(dataset, section)
     runs, prediction_set = learned.model_runs, learned.prediction_set
-    known = runs.filter(cohort_digest=dataset.digest, protocol_digest=lakehouse.study.digest).height > 0
+    known = (
+        runs.filter(cohort_digest=dataset.digest, protocol_digest=lakehouse.study.digest).height > 0
+    )
     if not known:
         fresh, told = _train(lakehouse, learners, dataset, verdicts, learned.snapshot)
         told = told.with_lesions_named(tables["lesions"], task.visits)
         runs, prediction_set = pl.concat([fresh, runs]), prediction_set.replaced_by(told, runs)
     runs, held = with_aliases(lakehouse, runs, task.name)
     prediction_set, not_asked = predict_outside_cohort(lakehouse, task, tables, prediction_set)
-    state = TrainingState(learned.snapshot, lakehouse.study.digest, dataset.digest, held, {f"{task.name} {m}": why for m, why in left_out.items()}, not_asked)
-    return replace(learned, model_runs=runs, prediction_set=prediction_set, trained=learned.trained if known else (*learned.trained, task.name)).with_state(state), state
+    state = TrainingState(
+        learned.snapshot,
+        lakehouse.study.digest,
+        dataset.digest,
+        held,
+        {f"{task.name} {m}": why for m, why in left_out.items()},
+        not_asked,
+    )
+    return replace(
+        learned,
+        model_runs=runs,
+        prediction_set=prediction_set,
+        trained=learned.trained if known else (*learned.trained, task.name),
+    ).with_state(state), state
 
 
-def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, verdicts: Sequence[Verdict], snapshot: int) -> tuple[pl.DataFrame, PredictionSet]:
+def _train(
+    lakehouse: Lakehouse,
+    learners: Sequence[Learner],
+    dataset: Dataset,
+    verdicts: Sequence[Verdict],
+    snapshot: int,
+) -> tuple[pl.DataFrame, PredictionSet]:
     """Train, log and judge; the fresh rows of model_runs, and what the models say of the patients they held out."""
     from models.tracking import log_models
     from models.training import train
@@ -149,26 +209,52 @@ def _train(lakehouse: Lakehouse, learners: Sequence[Learner], dataset: Dataset, 
     section = study.learning
     trained = train(learners, dataset, section, section["seed"])
     refuse_other_protocol(lakehouse)
-    fresh = log_models(trained, tracking_uri=home.mlflow_uri, artifact_root=home.mlflow / "artifacts", snapshot=snapshot, verdicts=verdicts,
-                       protocol_digest=study.digest, amendments=study.amended, alias=section["alias"], section=section, champion=champion_probabilities(lakehouse, dataset))
+    fresh = log_models(
+        trained,
+        tracking_uri=home.mlflow_uri,
+        artifact_root=home.mlflow / "artifacts",
+        snapshot=snapshot,
+        verdicts=verdicts,
+        protocol_digest=study.digest,
+        amendments=study.amended,
+        alias=section["alias"],
+        section=section,
+        champion=champion_probabilities(lakehouse, dataset),
+    )
     return fresh, training_predictions(trained, fresh, section)
 
 
-def with_aliases(lakehouse: Lakehouse, runs: pl.DataFrame, task: str) -> tuple[pl.DataFrame, dict[str, str]]:
+def with_aliases(
+    lakehouse: Lakehouse, runs: pl.DataFrame, task: str
+) -> tuple[pl.DataFrame, dict[str, str]]:
     """The rows with the aliases that the registry tells now, and these by run: they move, and withdrawal of consent takes them away."""
     from models.tracking import aliases_held
 
     held = aliases_held(lakehouse.home.mlflow_uri, task, aliases(lakehouse))
     now = pl.col("mlflow_run_id").replace_strict(held, default=None, return_dtype=pl.String)
-    return runs.with_columns(alias=pl.when(pl.col("task") == task).then(now).otherwise("alias")), held
+    return runs.with_columns(
+        alias=pl.when(pl.col("task") == task).then(now).otherwise("alias")
+    ), held
 
 
-def tables_seen(lakehouse: Lakehouse, snapshot: int, task: Task, features: list[str], *, reading: Reading) -> dict[str, Any]:
+def tables_seen(
+    lakehouse: Lakehouse, snapshot: int, task: Task, features: list[str], *, reading: Reading
+) -> dict[str, Any]:
     """The arguments of `build_dataset`, as they stood at a snapshot."""
     cohort, *seen = lakehouse.read("training_cohort", *SEEN, as_of=snapshot)
     with read_lake(lakehouse.home, as_of=snapshot) as frozen:
-        values, changes = frozen.query(FEATURES_SEEN, [features]).pl(), frozen.query(CHANGES_SEEN, [list(task.visits)] * 2).pl()
+        values, changes = (
+            frozen.query(FEATURES_SEEN, [features]).pl(),
+            frozen.query(CHANGES_SEEN, [list(task.visits)] * 2).pl(),
+        )
         pairs, kernels = moments_of_patients(frozen, task.visits), frozen.query(KERNELS).pl()
-    return {"cohort": cohort, **dict(zip(SEEN, seen, strict=True)), "delta_features": changes, "radiomic_features": values, "reader_pairs": pairs,
-            "kernels": kernels, "habitat_words": words_seen(lakehouse, snapshot, task.visits, load=reading.words),
-            "comparisons": comparisons_seen(lakehouse, snapshot, task.pairs, load=reading.comparison)}
+    return {
+        "cohort": cohort,
+        **dict(zip(SEEN, seen, strict=True)),
+        "delta_features": changes,
+        "radiomic_features": values,
+        "reader_pairs": pairs,
+        "kernels": kernels,
+        "habitat_words": words_seen(lakehouse, snapshot, task.visits, load=reading.words),
+        "comparisons": comparisons_seen(lakehouse, snapshot, task.pairs, load=reading.comparison),
+    }

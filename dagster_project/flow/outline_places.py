@@ -15,7 +15,13 @@ from dagster_project.flow.kept import fingerprint, images_file, keep, kept, scan
 Scan = dict[str, Any]
 """A row of scans."""
 
-PLACED_BY = ("scan", "series_instance_uid", "frame_of_reference_uid", "scan_date", "input_fingerprint")
+PLACED_BY = (
+    "scan",
+    "series_instance_uid",
+    "frame_of_reference_uid",
+    "scan_date",
+    "input_fingerprint",
+)
 """Columns of `scans` that decide where an outline lies."""
 
 
@@ -23,7 +29,8 @@ PLACED_BY = ("scan", "series_instance_uid", "frame_of_reference_uid", "scan_date
 class PlacedFile:
     """The scans that outlines of a file lie on, with the positions of ROIs; and why others lie on none.
 
-    Of what lies on none: position and label of the ROI, and the reason; position 0 is the whole file.
+    Of what lies on none: position and label of the ROI, and the reason; position 0 is the whole
+    file.
     """
 
     on_scans: list[tuple[Scan, tuple[int, ...]]]
@@ -48,7 +55,9 @@ def placed_outlines(vault: Path, path: Path, digest: str, scans: Sequence[Scan])
         keep(file, found)
     rows = {scan["scan"]: scan for scan in scans}
     lost = [(position, label, reason) for position, label, reason in found["lost"]]
-    return PlacedFile([(rows[name], tuple(positions)) for name, positions in found["scans"].items()], lost)
+    return PlacedFile(
+        [(rows[name], tuple(positions)) for name, positions in found["scans"].items()], lost
+    )
 
 
 def _place(vault: Path, path: Path, scans: Sequence[Scan]) -> dict[str, Any]:
@@ -58,7 +67,9 @@ def _place(vault: Path, path: Path, scans: Sequence[Scan]) -> dict[str, Any]:
     except MaskError as error:
         return {"scans": {}, "lost": [(0, "", str(error))]}
     names = {scan["series_instance_uid"]: scan["scan"] for scan in scans}
-    candidates = _candidates(vault, scans, with_images=any(part.references.images for part in parts))
+    candidates = _candidates(
+        vault, scans, with_images=any(part.references.images for part in parts)
+    )
     placed: dict[str, list[int]] = {}
     lost: list[tuple[int, str, str]] = []
     for part in parts:
@@ -82,8 +93,11 @@ def _whole(lost: list[tuple[int, str, str]], n_parts: int) -> list[tuple[int, st
 def _candidates(vault: Path, scans: Sequence[Scan], *, with_images: bool) -> list[ImageSeries]:
     return [
         ImageSeries(
-            scan["series_instance_uid"], scan["frame_of_reference_uid"],
-            _images(scan_folder(vault, scan), scan["input_fingerprint"]) if with_images else frozenset(),
+            scan["series_instance_uid"],
+            scan["frame_of_reference_uid"],
+            _images(scan_folder(vault, scan), scan["input_fingerprint"])
+            if with_images
+            else frozenset(),
             scan["scan_date"],
         )
         for scan in scans
@@ -103,5 +117,8 @@ def _images(folder: Path, digest: str) -> frozenset[str]:
 def _read_uids(folder: Path) -> list[str]:
     import pydicom
 
-    headers = (pydicom.dcmread(slice_, specific_tags=["SOPInstanceUID"], stop_before_pixels=True) for slice_ in folder.glob("*.dcm"))
+    headers = (
+        pydicom.dcmread(slice_, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
+        for slice_ in folder.glob("*.dcm")
+    )
     return [str(header.get("SOPInstanceUID", "")) for header in headers]

@@ -44,8 +44,13 @@ def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
     from dagster_project.reports.writing import write_patient_reports
 
     tables = page_tables(lakehouse)
-    slices, maps = LesionPictures(lakehouse, tables["reads"]), HabitatMaps(lakehouse, tables["habitats"])
-    return write_patient_reports(lakehouse.home.reports, tables, *moment_of(lakehouse), slices=slices, maps=maps)
+    slices, maps = (
+        LesionPictures(lakehouse, tables["reads"]),
+        HabitatMaps(lakehouse, tables["habitats"]),
+    )
+    return write_patient_reports(
+        lakehouse.home.reports, tables, *moment_of(lakehouse), slices=slices, maps=maps
+    )
 
 
 def moment_of(lakehouse: Lakehouse) -> tuple[Study, int, dt.datetime]:
@@ -82,7 +87,18 @@ class LesionPictures(Mapping[str, "list[LesionPicture]"]):
         pictures = []
         for (visit, lesion), readers in rows.group_by(["visit", "lesion"], maintain_order=True):
             caption = f"{first['patient']} {visit} {lesion}"
-            pictures.append(LesionPicture(str(visit), str(lesion), _kept_picture(folder, dict(readers.select("reader", "mask_digest").iter_rows()), caption, image)))
+            pictures.append(
+                LesionPicture(
+                    str(visit),
+                    str(lesion),
+                    _kept_picture(
+                        folder,
+                        dict(readers.select("reader", "mask_digest").iter_rows()),
+                        caption,
+                        image,
+                    ),
+                )
+            )
         return pictures
 
 
@@ -91,7 +107,9 @@ class HabitatMaps(Mapping[str, "list[HabitatMap]"]):
 
     def __init__(self, lakehouse: Lakehouse, habitats: pl.DataFrame) -> None:
         self._lakehouse = lakehouse
-        self._mapped = habitats.filter(pl.col("measure") == "n_voxels", pl.col("value").is_not_null()).sort("patient", "lesion", "visit")
+        self._mapped = habitats.filter(
+            pl.col("measure") == "n_voxels", pl.col("value").is_not_null()
+        ).sort("patient", "lesion", "visit")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._mapped["patient"].unique(maintain_order=True))
@@ -103,7 +121,9 @@ class HabitatMaps(Mapping[str, "list[HabitatMap]"]):
         from dagster_project.reports.patient_reports import HabitatMap
 
         found = []
-        for (lesion,), rows in self._mapped.filter(patient=patient).group_by(["lesion"], maintain_order=True):
+        for (lesion,), rows in self._mapped.filter(patient=patient).group_by(
+            ["lesion"], maintain_order=True
+        ):
             picture = _kept_map(self._lakehouse, str(lesion), rows.to_dicts())
             found += [HabitatMap(str(lesion), picture)] if picture else []
         return found
@@ -115,12 +135,25 @@ def _kept_map(lakehouse: Lakehouse, lesion: str, rows: list[dict[str, Any]]) -> 
     from dagster_project.reports.habitat_figure import habitat_figure
 
     vault, first = lakehouse.home.vault, rows[0]
-    file = vault / first["site"] / first["patient"] / "habitats" / f"{fingerprint([r['input_fingerprint'] for r in rows])}.png"
+    file = (
+        vault
+        / first["site"]
+        / first["patient"]
+        / "habitats"
+        / f"{fingerprint([r['input_fingerprint'] for r in rows])}.png"
+    )
     maps = {r["visit"]: map_file(scan_folder(vault, r), r["input_fingerprint"]) for r in rows}
     codebook = named_codebook(lakehouse.home.codebooks, first["codebook"])
     if not file.is_file() and codebook and all(m.is_file() for m in maps.values()):
         codes = {visit: load_map(m) for visit, m in maps.items()}
-        write_whole(file, habitat_figure(codes, [c[0] for c in codebook.centres], caption=f"{first['patient']} {lesion} habitats"))
+        write_whole(
+            file,
+            habitat_figure(
+                codes,
+                [c[0] for c in codebook.centres],
+                caption=f"{first['patient']} {lesion} habitats",
+            ),
+        )
     return file.read_bytes() if file.is_file() else None
 
 
@@ -130,13 +163,19 @@ def _read_image(folder: Path) -> Any:
     return read_series(folder).image
 
 
-def _kept_picture(folder: Path, masks: dict[str, str], caption: str, image: Callable[[], Any]) -> bytes:
+def _kept_picture(
+    folder: Path, masks: dict[str, str], caption: str, image: Callable[[], Any]
+) -> bytes:
     """Draw a lesion once: the picture is kept beside the masks that it shows."""
     from dagster_project.domain.masks import load_mask
     from dagster_project.reports.figures import slice_figure
 
     file = folder / "pictures" / f"{fingerprint(masks, caption, slices_of(folder))}.png"
     if not file.is_file():
-        png = slice_figure(image(), {reader: load_mask(mask_file(folder, digest)) for reader, digest in masks.items()}, caption=caption)
+        png = slice_figure(
+            image(),
+            {reader: load_mask(mask_file(folder, digest)) for reader, digest in masks.items()},
+            caption=caption,
+        )
         write_whole(file, png)
     return file.read_bytes()

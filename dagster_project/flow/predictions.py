@@ -38,20 +38,40 @@ class PredictionSet:
     def replaced_by(self, new: PredictionSet, runs: pl.DataFrame) -> PredictionSet:
         """Merge the predictions of a new training.
 
-        Rows of other tasks stay; of the same task those of versions that hold an alias stay, since the
-        champion is compared by them.
+        Rows of other tasks stay; of the same task those of versions that hold an alias stay, since
+        the champion is compared by them.
         """
-        named, fresh = runs.drop_nulls("alias").select(VERSION), new.predictions.select(VERSION).unique()
-        mine = [pl.concat([f.join(fresh, on="task", how="anti"), f.join(fresh, on="task", how="semi").join(named, on=VERSION, how="semi").join(fresh, on=VERSION, how="anti")])
-                for f in (self.predictions, self.attributions)]
-        return PredictionSet(pl.concat([new.predictions, mine[0]]), pl.concat([new.attributions, mine[1]]))
+        named, fresh = (
+            runs.drop_nulls("alias").select(VERSION),
+            new.predictions.select(VERSION).unique(),
+        )
+        mine = [
+            pl.concat(
+                [
+                    f.join(fresh, on="task", how="anti"),
+                    f.join(fresh, on="task", how="semi")
+                    .join(named, on=VERSION, how="semi")
+                    .join(fresh, on=VERSION, how="anti"),
+                ]
+            )
+            for f in (self.predictions, self.attributions)
+        ]
+        return PredictionSet(
+            pl.concat([new.predictions, mine[0]]), pl.concat([new.attributions, mine[1]])
+        )
 
-    def of_new_patients(self, found: Registered, task: str, fresh: PredictionSet, stays: pl.DataFrame) -> PredictionSet:
+    def of_new_patients(
+        self, found: Registered, task: str, fresh: PredictionSet, stays: pl.DataFrame
+    ) -> PredictionSet:
         """With the rows of patients whom no fold held out replaced: those that stay, and the fresh ones, all by one version."""
         held_out = self.predictions.filter((pl.col("task") != task) | pl.col("fold").is_not_null())
-        kept = self.predictions.filter((pl.col("task") == task) & pl.col("fold").is_null()).join(stays, on=[*WHO, *VERSION], how="semi")
+        kept = self.predictions.filter((pl.col("task") == task) & pl.col("fold").is_null()).join(
+            stays, on=[*WHO, *VERSION], how="semi"
+        )
         new = pl.concat([held_out, kept.with_columns(alias=pl.lit(found.alias)), fresh.predictions])
-        explained = self.attributions.join(new, on=[*WHO, *VERSION], how="semi").join(fresh.predictions, on=[*WHO, *VERSION], how="anti")
+        explained = self.attributions.join(new, on=[*WHO, *VERSION], how="semi").join(
+            fresh.predictions, on=[*WHO, *VERSION], how="anti"
+        )
         return PredictionSet(new, pl.concat([explained, fresh.attributions]))
 
     def with_lesions_named(self, lesions: pl.DataFrame, visits: tuple[str, ...]) -> PredictionSet:
@@ -63,7 +83,11 @@ class PredictionSet:
     def with_aliases(self, runs: pl.DataFrame) -> PredictionSet:
         """The predictions with the aliases that their versions hold now."""
         named = runs.select(*VERSION, now="alias").unique(VERSION)
-        rows = self.predictions.join(named, on=VERSION, how="left", maintain_order="left").with_columns(alias="now").drop("now")
+        rows = (
+            self.predictions.join(named, on=VERSION, how="left", maintain_order="left")
+            .with_columns(alias="now")
+            .drop("now")
+        )
         return replace(self, predictions=rows)
 
 
@@ -76,22 +100,31 @@ def aliases(lakehouse: Lakehouse) -> tuple[str, str]:
     return section["champion_alias"], section["alias"]
 
 
-def training_predictions(trained: Sequence[TrainedModel], fresh: pl.DataFrame, section: Section) -> PredictionSet:
+def training_predictions(
+    trained: Sequence[TrainedModel], fresh: pl.DataFrame, section: Section
+) -> PredictionSet:
     """Probabilities of all models for the patients they held out, and what those of the best model are based on."""
     from models.explanation import held_out_attributions
     from models.training import best_model, derive_predictions
 
     best = best_model(trained)
     version = fresh.row(by_predicate=pl.col("model") == best.name, named=True)["model_version"]
-    return PredictionSet(derive_predictions(trained, fresh, section), _as_attributions(held_out_attributions(best), best.name, version))
+    return PredictionSet(
+        derive_predictions(trained, fresh, section),
+        _as_attributions(held_out_attributions(best), best.name, version),
+    )
 
 
 def _as_attributions(rows: pl.DataFrame, model: str, version: str) -> pl.DataFrame:
-    named = rows.with_columns(model=pl.lit(model), model_version=pl.lit(version), gate=pl.lit("open"))
+    named = rows.with_columns(
+        model=pl.lit(model), model_version=pl.lit(version), gate=pl.lit("open")
+    )
     return conform(named, ATTRIBUTIONS)
 
 
-def predict_outside_cohort(lakehouse: Lakehouse, task: Task, tables: dict[str, Any], prediction_set: PredictionSet) -> tuple[PredictionSet, tuple[str, ...]]:
+def predict_outside_cohort(
+    lakehouse: Lakehouse, task: Task, tables: dict[str, Any], prediction_set: PredictionSet
+) -> tuple[PredictionSet, tuple[str, ...]]:
     """Predict the eligible patients outside the cohort by the champion, else the candidate; and why one could not.
 
     1. A patient whom the version was trained on is not predicted: its stored folds name them.
@@ -107,10 +140,17 @@ def predict_outside_cohort(lakehouse: Lakehouse, task: Task, tables: dict[str, A
         if others is None:
             break
         try:
-            return _predict_unseen(lakehouse, found, others, prediction_set, tables["lesions"]), tuple(reasons)
+            return _predict_unseen(
+                lakehouse, found, others, prediction_set, tables["lesions"]
+            ), tuple(reasons)
         except ChampionUnusable as error:
             reasons.append(str(error))
-    return replace(prediction_set, predictions=prediction_set.predictions.filter((pl.col("task") != task.name) | pl.col("fold").is_not_null())), tuple(reasons)
+    return replace(
+        prediction_set,
+        predictions=prediction_set.predictions.filter(
+            (pl.col("task") != task.name) | pl.col("fold").is_not_null()
+        ),
+    ), tuple(reasons)
 
 
 def _registered(lakehouse: Lakehouse, task: str) -> list[Registered]:
@@ -120,7 +160,13 @@ def _registered(lakehouse: Lakehouse, task: str) -> list[Registered]:
     return [f for f in found if f is not None]
 
 
-def _predict_unseen(lakehouse: Lakehouse, found: Registered, others: Dataset, prediction_set: PredictionSet, lesions: pl.DataFrame) -> PredictionSet:
+def _predict_unseen(
+    lakehouse: Lakehouse,
+    found: Registered,
+    others: Dataset,
+    prediction_set: PredictionSet,
+    lesions: pl.DataFrame,
+) -> PredictionSet:
     import numpy as np
 
     from models.explanation import attribution_rows
@@ -129,21 +175,32 @@ def _predict_unseen(lakehouse: Lakehouse, found: Registered, others: Dataset, pr
 
     mine, task = prediction_set.predictions.filter(_of(found, others.task.name)), others.task
     seen = mine.drop_nulls("fold").select(WHO)
-    now = pl.DataFrame({"site": others.sites, "patient": others.patients, "input_digest": input_digests(others)}).with_row_index("row")
+    now = pl.DataFrame(
+        {"site": others.sites, "patient": others.patients, "input_digest": input_digests(others)}
+    ).with_row_index("row")
     unseen_rows = now.join(seen, on=WHO, how="anti") if seen.height else now.clear()
     stays = unseen_rows.join(mine, on=[*WHO, "input_digest"], how="inner")
     todo = unseen_rows.join(stays, on=WHO, how="anti")["row"].to_numpy()
     fresh = NOTHING
     if todo.size:
-        rows, served = others.take(np.isin(np.arange(others.y.size), todo)), load_served(lakehouse.home.mlflow_uri, found)
+        rows, served = (
+            others.take(np.isin(np.arange(others.y.size), todo)),
+            load_served(lakehouse.home.mlflow_uri, found),
+        )
         predicted = predict(served, rows, lakehouse.study.learning)
-        explained = _as_attributions(attribution_rows(served.model, rows), found.model, found.version)
+        explained = _as_attributions(
+            attribution_rows(served.model, rows), found.model, found.version
+        )
         fresh = PredictionSet(predicted, explained).with_lesions_named(lesions, task.visits)
     return prediction_set.of_new_patients(found, task.name, fresh, stays)
 
 
 def _of(found: Registered, task: str) -> pl.Expr:
-    return (pl.col("task") == task) & (pl.col("model") == found.model) & (pl.col("model_version") == found.version)
+    return (
+        (pl.col("task") == task)
+        & (pl.col("model") == found.model)
+        & (pl.col("model_version") == found.version)
+    )
 
 
 def champion_probabilities(lakehouse: Lakehouse, dataset: Dataset) -> np.ndarray | None:
@@ -159,13 +216,17 @@ def champion_probabilities(lakehouse: Lakehouse, dataset: Dataset) -> np.ndarray
     found = find_served(lakehouse.home.mlflow_uri, dataset.task.name, aliases(lakehouse)[:1])
     if found is None:
         return None
-    own = load_predictions(lakehouse).predictions.filter(_of(found, dataset.task.name) & pl.col("fold").is_not_null())
+    own = load_predictions(lakehouse).predictions.filter(
+        _of(found, dataset.task.name) & pl.col("fold").is_not_null()
+    )
     known = dict(own.select("patient", "probability").iter_rows())
     probabilities = np.array([known.get(p, np.nan) for p in dataset.patients])
     unseen = np.isnan(probabilities)
     if known and unseen.any():
         try:
-            probabilities[unseen] = load_served(lakehouse.home.mlflow_uri, found).probabilities(dataset.take(unseen))
+            probabilities[unseen] = load_served(lakehouse.home.mlflow_uri, found).probabilities(
+                dataset.take(unseen)
+            )
         except ChampionUnusable:
             return probabilities
     return probabilities
@@ -177,9 +238,15 @@ def marked_predictions(lakehouse: Lakehouse, model_runs: pl.DataFrame) -> pl.Dat
     These are the decisions in force when its version was trained, and those in force now.
     """
     trained = model_runs.select(*VERSION, then="amendments").unique(VERSION)
-    rows = load_predictions(lakehouse).predictions.join(trained, on=VERSION, how="left", maintain_order="left")
+    rows = load_predictions(lakehouse).predictions.join(
+        trained, on=VERSION, how="left", maintain_order="left"
+    )
     now = pl.lit(lakehouse.study.amended, pl.String)
-    lines = pl.concat_str("then", now, separator="\n", ignore_nulls=True).str.split("\n").list.unique(maintain_order=True)
+    lines = (
+        pl.concat_str("then", now, separator="\n", ignore_nulls=True)
+        .str.split("\n")
+        .list.unique(maintain_order=True)
+    )
     amendments = lines.list.join("\n").replace("", None)
     state = gate_state(lakehouse.lake, lakehouse.study)
     return rows.with_columns(gate=pl.lit(state), amendments=amendments).drop("then")
@@ -191,7 +258,10 @@ def _file(lakehouse: Lakehouse, table: Table) -> Path:
 
 def save_predictions(lakehouse: Lakehouse, prediction_set: PredictionSet) -> None:
     """Store the predictions until the assets write them."""
-    for table, rows in ((PREDICTIONS, prediction_set.predictions), (ATTRIBUTIONS, prediction_set.attributions)):
+    for table, rows in (
+        (PREDICTIONS, prediction_set.predictions),
+        (ATTRIBUTIONS, prediction_set.attributions),
+    ):
         write_parquet_whole(_file(lakehouse, table), conform(rows, table))
 
 
@@ -210,4 +280,10 @@ def forget_predictions(lakehouse: Lakehouse, patient: str) -> None:
     """Remove a patient from the stored predictions."""
     prediction_set = load_predictions(lakehouse)
     if prediction_set.predictions.filter(patient=patient).height:
-        save_predictions(lakehouse, PredictionSet(prediction_set.predictions.filter(pl.col("patient") != patient), prediction_set.attributions.filter(pl.col("patient") != patient)))
+        save_predictions(
+            lakehouse,
+            PredictionSet(
+                prediction_set.predictions.filter(pl.col("patient") != patient),
+                prediction_set.attributions.filter(pl.col("patient") != patient),
+            ),
+        )

@@ -36,7 +36,9 @@ class NothingPublished(LakeError):
     """A table that names no site holds what could identify a person."""
 
     def __init__(self) -> None:
-        super().__init__(f"a table of all sites has a finding of the audit: nothing is published. {BLOCKED}")
+        super().__init__(
+            f"a table of all sites has a finding of the audit: nothing is published. {BLOCKED}"
+        )
 
 
 def publish_home(lake: Lake, home: Home, study: Study, *, anew: bool = False) -> Published:
@@ -52,4 +54,6 @@ def publish_home(lake: Lake, home: Home, study: Study, *, anew: bool = False) ->
     blocked = blocked_sites(home)
     if EVERY_SITE in blocked:
         raise NothingPublished
-    return publish(lake, home.published, without=blocked, minimised=Minimisation.of(study), anew=anew)
+    return publish(
+        lake, home.published, without=blocked, minimised=Minimisation.of(study), anew=anew
+    )

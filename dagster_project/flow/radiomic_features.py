@@ -44,19 +44,33 @@ def extract_features(task: FeatureTask) -> pl.DataFrame:
     from dagster_project.radiomics.extraction import extract_lesion
 
     masks = {reader: load_mask(file) for reader, file in task.masks.items()}
-    rows = extract_lesion(scan_image(task.folder, task.pixel_digest), masks, load_union(task.others), task.settings)
-    return conform(pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.lit(v).alias(k) for k, v in task.key.items()), RADIOMIC_FEATURES)
+    rows = extract_lesion(
+        scan_image(task.folder, task.pixel_digest), masks, load_union(task.others), task.settings
+    )
+    return conform(
+        pl.DataFrame(rows, infer_schema_length=None).with_columns(
+            pl.lit(v).alias(k) for k, v in task.key.items()
+        ),
+        RADIOMIC_FEATURES,
+    )
 
 
 def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     """Extract features of lesions that have none yet, in transactions of a few lesions, and remove those without input."""
     wanted = {t.fingerprint: t for t in _feature_tasks(lakehouse, site)}
-    present = {digest: (scan, lesion) for digest, scan, lesion in lakehouse.lake.query(
-        f"SELECT DISTINCT input_fingerprint, scan, lesion FROM {RADIOMIC_FEATURES.name} WHERE site = ?", [site]).fetchall()}
+    present = {
+        digest: (scan, lesion)
+        for digest, scan, lesion in lakehouse.lake.query(
+            f"SELECT DISTINCT input_fingerprint, scan, lesion FROM {RADIOMIC_FEATURES.name} WHERE site = ?",
+            [site],
+        ).fetchall()
+    }
     tasks = [t for digest, t in wanted.items() if digest not in present]
     stale = {d: where for d, where in present.items() if d not in wanted}
     waiting, refused = [], []
-    outcomes = run_tasks(extract_features, tasks, weight=lambda t: t.volume_mm3, together=lambda t: t.key["scan"])
+    outcomes = run_tasks(
+        extract_features, tasks, weight=lambda t: t.volume_mm3, together=lambda t: t.key["scan"]
+    )
     for outcome in report_progress(outcomes, len(tasks), "lesions measured", say):
         if outcome.result is None:
             refused.append(_refused_features(outcome.task, str(outcome.reason)))
@@ -68,25 +82,43 @@ def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     write = _exchange_features(lakehouse, site, stale, waiting, rest=True)
     lakehouse.refuse(site, RADIOMIC_FEATURES.name, pl.DataFrame(refused))
     removed = len(present.keys() - wanted.keys())
-    counts = {"computed": len(tasks) - len(refused), "reused": len(wanted) - len(tasks), "removed": removed, "refused": len(refused)}
+    counts = {
+        "computed": len(tasks) - len(refused),
+        "reused": len(wanted) - len(tasks),
+        "removed": removed,
+        "refused": len(refused),
+    }
     return Done(empty(RADIOMIC_FEATURES), counts, write=write)
 
 
 def _exchange_features(
-    lakehouse: Lakehouse, site: str, stale: dict[str, tuple[str, str]], outcomes: list[Outcome[FeatureTask, pl.DataFrame]], *, rest: bool = False,
+    lakehouse: Lakehouse,
+    site: str,
+    stale: dict[str, tuple[str, str]],
+    outcomes: list[Outcome[FeatureTask, pl.DataFrame]],
+    *,
+    rest: bool = False,
 ) -> Write:
     """Put lesions' features in the place of the stale ones of the same lesions, in one transaction; at last remove the stale rest."""
     places = {(o.task.key["scan"], o.task.key["lesion"]) for o in outcomes}
     removed = [digest for digest, where in stale.items() if rest or where in places]
     for digest in removed:
         del stale[digest]
-    added = pl.concat([empty(RADIOMIC_FEATURES), *(o.result for o in outcomes if o.result is not None)])
+    added = pl.concat(
+        [empty(RADIOMIC_FEATURES), *(o.result for o in outcomes if o.result is not None)]
+    )
     return lakehouse.lake.exchange(RADIOMIC_FEATURES.name, site=site, removed=removed, added=added)
 
 
 def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:
     key = task.key
-    return refusal(str(key["site"]), RADIOMIC_FEATURES.name, f"scan {key['scan']} lesion {key['lesion']}", reason, simulated=bool(key["simulated"]))
+    return refusal(
+        str(key["site"]),
+        RADIOMIC_FEATURES.name,
+        f"scan {key['scan']} lesion {key['lesion']}",
+        reason,
+        simulated=bool(key["simulated"]),
+    )
 
 
 def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
@@ -97,18 +129,46 @@ def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
     from dagster_project.radiomics.extraction import engine_name
 
     settings = lakehouse.study.section("radiomics")
-    fixed = {"settings_digest": lakehouse.study.section_digest("radiomics"), "engine": engine_name(settings)}
+    fixed = {
+        "settings_digest": lakehouse.study.section_digest("radiomics"),
+        "engine": engine_name(settings),
+    }
     reads = drawn_reads(lakehouse.lake.read(READS.name, site=site), lakehouse.study)
-    pixels = dict(lakehouse.lake.read(SCANS.name, site=site).select("scan", "pixel_digest").iter_rows())
+    pixels = dict(
+        lakehouse.lake.read(SCANS.name, site=site).select("scan", "pixel_digest").iter_rows()
+    )
     tasks = []
     usable = measured_reads(reads, lakehouse.study)
-    for (scan, lesion), rows in usable.sort("reader").group_by(["scan", "lesion"], maintain_order=True):
-        first, folder = rows.row(0, named=True), scan_folder(lakehouse.home.vault, rows.row(0, named=True))
+    for (scan, lesion), rows in usable.sort("reader").group_by(
+        ["scan", "lesion"], maintain_order=True
+    ):
+        first, folder = (
+            rows.row(0, named=True),
+            scan_folder(lakehouse.home.vault, rows.row(0, named=True)),
+        )
         masks = {r["reader"]: str(r["mask_digest"]) for r in rows.iter_rows(named=True)}
-        others = sorted(reads.filter((pl.col("scan") == scan) & (pl.col("lesion") != lesion))["mask_digest"].unique())
-        what = {n: first[n] for n in ("site", "patient", "visit", "scan", "lesion", "simulated")} | fixed
-        digest = fingerprint(what, pixels[scan], masks, others)  # with the names: a row bears its visit and lesion, which corrections change
+        others = sorted(
+            reads.filter((pl.col("scan") == scan) & (pl.col("lesion") != lesion))[
+                "mask_digest"
+            ].unique()
+        )
+        what = {
+            n: first[n] for n in ("site", "patient", "visit", "scan", "lesion", "simulated")
+        } | fixed
+        digest = fingerprint(
+            what, pixels[scan], masks, others
+        )  # with the names: a row bears its visit and lesion, which corrections change
         key = what | {"input_fingerprint": digest}
-        tasks.append(FeatureTask(key, folder, {r: mask_file(folder, d) for r, d in masks.items()}, tuple(mask_file(folder, d) for d in others),
-                                 dict(settings), digest, max(rows["volume_mm3"].drop_nulls().to_list(), default=0.0), pixels[scan]))
+        tasks.append(
+            FeatureTask(
+                key,
+                folder,
+                {r: mask_file(folder, d) for r, d in masks.items()},
+                tuple(mask_file(folder, d) for d in others),
+                dict(settings),
+                digest,
+                max(rows["volume_mm3"].drop_nulls().to_list(), default=0.0),
+                pixels[scan],
+            )
+        )
     return tasks

@@ -80,7 +80,9 @@ def measure_outlines(task: OutlineTask) -> dict[str, str]:
     return failed
 
 
-def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str, Any]] | dict[str, str]:
+def _measured(
+    file: ContourFile, folder: Path, series: Series
+) -> list[dict[str, Any]] | dict[str, str]:
     """Rows of a file's outlines; or why it cannot be used, kept like a result, since only another file or scan would change it."""
     from dagster_project.domain.masks import MaskError, measure_mask, read_outlines, save_mask
 
@@ -94,10 +96,15 @@ def _measured(file: ContourFile, folder: Path, series: Series) -> list[dict[str,
         if measured["voxel_count"]:
             save_mask(mask_file(folder, measured["mask_digest"]), outline.mask)
         facts = {
-            "label": outline.label, "mask_source": outline.source, "border_rule": outline.border_rule,
-            "n_outside": outline.n_outside, "outline_flags": list(outline.flags),
-            "outline_source": outline_source(file.digest, outline.label), "refused": outline.refused,
-            "image_share": measured["voxel_count"] / outline.mask.size}
+            "label": outline.label,
+            "mask_source": outline.source,
+            "border_rule": outline.border_rule,
+            "n_outside": outline.n_outside,
+            "outline_flags": list(outline.flags),
+            "outline_source": outline_source(file.digest, outline.label),
+            "refused": outline.refused,
+            "image_share": measured["voxel_count"] / outline.mask.size,
+        }
         rows.append({**facts, **measured})
     return rows
 
@@ -108,23 +115,71 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     files, lost = _contour_files(lakehouse, site, scans)
     new = [(scan, file) for scan, file in files if kept(file.kept) is None]
     tasks, failed = _outline_tasks(lakehouse, site, new), []
-    for outcome in report_progress(run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files)), len(tasks), "scans' contours measured", say):
-        reasons = outcome.result if outcome.result is not None else {f.digest: str(outcome.reason) for f in outcome.task.files}
-        failed += [(outcome.task.patient, f, reasons[f.digest]) for f in outcome.task.files if f.digest in reasons]
+    for outcome in report_progress(
+        run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files)),
+        len(tasks),
+        "scans' contours measured",
+        say,
+    ):
+        reasons = (
+            outcome.result
+            if outcome.result is not None
+            else {f.digest: str(outcome.reason) for f in outcome.task.files}
+        )
+        failed += [
+            (outcome.task.patient, f, reasons[f.digest])
+            for f in outcome.task.files
+            if f.digest in reasons
+        ]
     known = [(scan, file, kept(file.kept)) for scan, file in files]
-    unread = [(scan["patient"], file, found[REFUSED]) for scan, file, found in known if isinstance(found, dict)]
-    outlines = [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline}
-                for scan, file, found in known if isinstance(found, list) for outline in found]
-    rows, misfits = derive_reads(without_repeats(outlines, timepoints, scans), lakehouse.case_report(site, "lesions"), lakehouse.case_report(site, "locks"),
-                                 timepoints, scans, lakehouse.study.section("reads"))
-    unusable = {one.source for one in lost} | {file.digest for _, file, _ in unread} | {o["outline_source"] for o in outlines if o["refused"]}
+    unread = [
+        (scan["patient"], file, found[REFUSED])
+        for scan, file, found in known
+        if isinstance(found, dict)
+    ]
+    outlines = [
+        {
+            "site": site,
+            "patient": scan["patient"],
+            "scan": scan["scan"],
+            "reader": file.reader,
+            **outline,
+        }
+        for scan, file, found in known
+        if isinstance(found, list)
+        for outline in found
+    ]
+    rows, misfits = derive_reads(
+        without_repeats(outlines, timepoints, scans),
+        lakehouse.case_report(site, "lesions"),
+        lakehouse.case_report(site, "locks"),
+        timepoints,
+        scans,
+        lakehouse.study.section("reads"),
+    )
+    unusable = (
+        {one.source for one in lost}
+        | {file.digest for _, file, _ in unread}
+        | {o["outline_source"] for o in outlines if o["refused"]}
+    )
     rows, late = _close(lakehouse, site, rows, timepoints, unusable)
     rows, renamed = _one_name_for_all_readers(lakehouse, rows)
     simulated = is_simulated(lakehouse, site)
-    refusals = [refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated) for patient, file, why in failed + unread]
-    refusals += [refusal(site, READS.name, one.item, one.reason, simulated=simulated) for one in lost]
-    lakehouse.refuse(site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits, late, renamed]))
-    counts = {"computed": len(new) - len(failed), "reused": len(files) - len(new), "refused": len(refusals) + misfits.height + late.height}
+    refusals = [
+        refusal(site, READS.name, f"patient {patient} {file.item}", why, simulated=simulated)
+        for patient, file, why in failed + unread
+    ]
+    refusals += [
+        refusal(site, READS.name, one.item, one.reason, simulated=simulated) for one in lost
+    ]
+    lakehouse.refuse(
+        site, READS.name, pl.concat([frame_of(refusals, QUARANTINE), misfits, late, renamed])
+    )
+    counts = {
+        "computed": len(new) - len(failed),
+        "reused": len(files) - len(new),
+        "refused": len(refusals) + misfits.height + late.height,
+    }
     return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
 
 
@@ -135,22 +190,36 @@ def _one_name_for_all_readers(
 
     def overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> float | None:
         folder = scan_folder(lakehouse.home.vault, a)
-        return kept_overlap(mask_file(folder, a["mask_digest"]), mask_file(folder, b["mask_digest"]))
+        return kept_overlap(
+            mask_file(folder, a["mask_digest"]), mask_file(folder, b["mask_digest"])
+        )
 
     return match_lesions(rows, overlap, lakehouse.study.section("reads")["site_reader"])
 
 
 def _close(
-    lakehouse: Lakehouse, site: str, reads: pl.DataFrame, timepoints: pl.DataFrame, unusable: Collection[str] = (),
+    lakehouse: Lakehouse,
+    site: str,
+    reads: pl.DataFrame,
+    timepoints: pl.DataFrame,
+    unusable: Collection[str] = (),
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Reads that may be seen, and what was withheld or refused; what is locked is noted beside each patient's scans."""
-    visits = {(site, scan): row["visit"] for row in timepoints.iter_rows(named=True) for scan in (row["scan"], *row["runners_up"])}
+    visits = {
+        (site, scan): row["visit"]
+        for row in timepoints.iter_rows(named=True)
+        for scan in (row["scan"], *row["runners_up"])
+    }
     held_out = lakehouse.held_out(site)
     ledgers = sorted((lakehouse.home.vault / site).glob(f"*/{LEDGER}"))
     files = [file for file in ledgers if file.parent.name not in held_out]
     # A ledger outlives the schema it was written with: columns that it does not have yet are NULL.
-    noted = pl.concat([reads.clear(), *map(pl.read_parquet, files)], how="diagonal").select(reads.columns)
-    shown, ledger, refused = close_reads(reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC), unusable).frames()
+    noted = pl.concat([reads.clear(), *map(pl.read_parquet, files)], how="diagonal").select(
+        reads.columns
+    )
+    shown, ledger, refused = close_reads(
+        reads, noted, visits, lakehouse.study.section("reads"), dt.datetime.now(dt.UTC), unusable
+    ).frames()
     before = noted.partition_by("patient", as_dict=True)
     for patient, rows in ledger.partition_by("patient", as_dict=True).items():
         if patient not in before or not rows.equals(before[patient]):
@@ -176,7 +245,9 @@ def outline_source(digest: str, label: str = "") -> str:
     return f"{digest} {label}".rstrip()
 
 
-def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tuple[list[tuple[Scan, ContourFile]], list[Lost]]:
+def _contour_files(
+    lakehouse: Lakehouse, site: str, scans: pl.DataFrame
+) -> tuple[list[tuple[Scan, ContourFile]], list[Lost]]:
     """A site's files of contours by the scans that their outlines lie on, and what lies on none."""
     by_patient = _scans_by_preference(lakehouse, site, scans)
     found: list[tuple[Scan, ContourFile]] = []
@@ -189,7 +260,9 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         placed = placed_outlines(lakehouse.home.vault, path, digest, by_patient.get(patient, []))
         for scan, positions in placed.on_scans:
-            result = outlines_file(scan_folder(lakehouse.home.vault, scan), path, digest, scan, positions)
+            result = outlines_file(
+                scan_folder(lakehouse.home.vault, scan), path, digest, scan, positions
+            )
             found.append((scan, ContourFile(path.parent.name, path, digest, result, positions)))
         item = f"patient {patient} {ContourFile(path.parent.name, path, digest, path).item}"
         for position, label, reason in placed.lost:
@@ -198,28 +271,65 @@ def _contour_files(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> tupl
     return found, lost
 
 
-def _scans_by_preference(lakehouse: Lakehouse, site: str, scans: pl.DataFrame) -> dict[str, list[Scan]]:
+def _scans_by_preference(
+    lakehouse: Lakehouse, site: str, scans: pl.DataFrame
+) -> dict[str, list[Scan]]:
     """Each patient's scans: those that the protocol chose, then the others of a visit in its order, then the rest by name."""
     (timepoints,) = lakehouse.read("timepoints", site=site)
-    ranks = {scan: k for row in timepoints.iter_rows(named=True) for k, scan in enumerate((row["scan"], *row["runners_up"]))}
+    ranks = {
+        scan: k
+        for row in timepoints.iter_rows(named=True)
+        for k, scan in enumerate((row["scan"], *row["runners_up"]))
+    }
     found: dict[str, list[Scan]] = {}
-    for scan in sorted(scans.iter_rows(named=True), key=lambda row: (ranks.get(row["scan"], len(ranks)), row["scan"])):
+    for scan in sorted(
+        scans.iter_rows(named=True),
+        key=lambda row: (ranks.get(row["scan"], len(ranks)), row["scan"]),
+    ):
         found.setdefault(scan["patient"], []).append(scan)
     return found
 
 
-def outlines_on(lakehouse: Lakehouse, site: str, scans: pl.DataFrame, wanted: set[str]) -> list[dict[str, Any]]:
+def outlines_on(
+    lakehouse: Lakehouse, site: str, scans: pl.DataFrame, wanted: set[str]
+) -> list[dict[str, Any]]:
     """Outlines that readers drew on some scans, measured by an earlier step, with `scan` and `reader`: also those that are no read of a visit."""
-    known = [(scan, file, kept(file.kept)) for scan, file in _contour_files(lakehouse, site, scans)[0] if scan["scan"] in wanted]
-    return [{"site": site, "patient": scan["patient"], "scan": scan["scan"], "reader": file.reader, **outline} for scan, file, found in known if isinstance(found, list) for outline in found]
+    known = [
+        (scan, file, kept(file.kept))
+        for scan, file in _contour_files(lakehouse, site, scans)[0]
+        if scan["scan"] in wanted
+    ]
+    return [
+        {
+            "site": site,
+            "patient": scan["patient"],
+            "scan": scan["scan"],
+            "reader": file.reader,
+            **outline,
+        }
+        for scan, file, found in known
+        if isinstance(found, list)
+        for outline in found
+    ]
 
 
-def _outline_tasks(lakehouse: Lakehouse, site: str, new: list[tuple[Scan, ContourFile]]) -> list[OutlineTask]:
+def _outline_tasks(
+    lakehouse: Lakehouse, site: str, new: list[tuple[Scan, ContourFile]]
+) -> list[OutlineTask]:
     by_scan: dict[str, list[ContourFile]] = {}
     rows = {scan["scan"]: scan for scan, _ in new}
     for scan, file in new:
         by_scan.setdefault(scan["scan"], []).append(file)
-    return [OutlineTask(site, rows[name]["patient"], name, scan_folder(lakehouse.home.vault, rows[name]), tuple(files)) for name, files in by_scan.items()]
+    return [
+        OutlineTask(
+            site,
+            rows[name]["patient"],
+            name,
+            scan_folder(lakehouse.home.vault, rows[name]),
+            tuple(files),
+        )
+        for name, files in by_scan.items()
+    ]
 
 
 def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None:
@@ -234,13 +344,18 @@ def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None
     row = drawn.row(0, named=True)
     folder = scan_folder(lakehouse.home.vault, row)
     both = drawn.filter(scan=row["scan"], lesion=row["lesion"]).sort("reader")
-    masks = {r["reader"]: load_mask(mask_file(folder, r["mask_digest"])) for r in both.iter_rows(named=True)}
+    masks = {
+        r["reader"]: load_mask(mask_file(folder, r["mask_digest"]))
+        for r in both.iter_rows(named=True)
+    }
     return slice_figure(read_series(folder).image, masks)
 
 
 def drawn_reads(reads: pl.DataFrame, study: Study) -> pl.DataFrame:
     """Reads with an outline that may be looked at: closed by their reader's lock, or found among the site's images."""
-    closed = pl.col("locked_at").is_not_null() | (pl.col("reader") == study.section("reads")["site_reader"])
+    closed = pl.col("locked_at").is_not_null() | (
+        pl.col("reader") == study.section("reads")["site_reader"]
+    )
     return reads.filter(pl.col("mask_digest").is_not_null() & closed)
 
 

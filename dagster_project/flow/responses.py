@@ -23,25 +23,48 @@ ACCEPTED = "accepted"
 def reader_responses(reads: pl.DataFrame, timepoints: pl.DataFrame, study: Study) -> pl.DataFrame:
     """What each reader's locked read alone would give."""
     locked = reads.filter(pl.col("locked_at").is_not_null())
-    graded = [_grade(_as_lesions(rows), timepoints, str(reader), study) for (reader,), rows in locked.group_by(["reader"], maintain_order=True)]
+    graded = [
+        _grade(_as_lesions(rows), timepoints, str(reader), study)
+        for (reader,), rows in locked.group_by(["reader"], maintain_order=True)
+    ]
     return pl.concat(graded) if graded else empty(RESPONSES).drop("known_from")
 
 
 def _as_lesions(reads: pl.DataFrame) -> pl.DataFrame:
     """Rows of one reader in the shape of accepted lesions."""
-    shaped = reads.with_columns(accepted_because=pl.lit("single_reader"), n_readers=pl.lit(1, pl.Int32))
+    shaped = reads.with_columns(
+        accepted_because=pl.lit("single_reader"), n_readers=pl.lit(1, pl.Int32)
+    )
     return shaped.select(LESIONS.names)
 
 
-def _grade(lesions: pl.DataFrame, timepoints: pl.DataFrame, evaluator: str, study: Study) -> pl.DataFrame:
-    read = timepoints.join(lesions.select("site", "patient").unique(), on=["site", "patient"], how="semi")
-    return derive_responses(lesions, read, evaluator=evaluator, recist=study.section("recist"), irecist=study.section("irecist"))
+def _grade(
+    lesions: pl.DataFrame, timepoints: pl.DataFrame, evaluator: str, study: Study
+) -> pl.DataFrame:
+    read = timepoints.join(
+        lesions.select("site", "patient").unique(), on=["site", "patient"], how="semi"
+    )
+    return derive_responses(
+        lesions,
+        read,
+        evaluator=evaluator,
+        recist=study.section("recist"),
+        irecist=study.section("irecist"),
+    )
 
 
 def grade_all_evaluators(lakehouse: Lakehouse) -> pl.DataFrame:
     """Responses of the accepted read and of every reader; `known_from` stays where a row's content stays."""
-    reads, lesions, timepoints, before = lakehouse.read("reads", "lesions", "timepoints", "responses")
-    accepted = derive_responses(lesions, timepoints, evaluator=ACCEPTED, recist=lakehouse.study.section("recist"), irecist=lakehouse.study.section("irecist"))
+    reads, lesions, timepoints, before = lakehouse.read(
+        "reads", "lesions", "timepoints", "responses"
+    )
+    accepted = derive_responses(
+        lesions,
+        timepoints,
+        evaluator=ACCEPTED,
+        recist=lakehouse.study.section("recist"),
+        irecist=lakehouse.study.section("irecist"),
+    )
     graded = pl.concat([accepted, reader_responses(reads, timepoints, lakehouse.study)])
     now = pl.lit(dt.datetime.now(dt.UTC), pl.Datetime("us", "UTC"))
     return keep_stamps(graded.with_columns(known_from=now), before, RESPONSES, ("known_from",))

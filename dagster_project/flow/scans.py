@@ -51,27 +51,72 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     from dagster_project.domain.series import scan_remarks
 
     limits = lakehouse.study.section("scans")
-    stored = {row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)}
+    stored = {
+        row["scan"]: row for row in lakehouse.lake.read(SCANS.name, site=site).iter_rows(named=True)
+    }
     noted = noted_digests(lakehouse.home.vault / site)
-    wanted = {folder.name: (folder, fingerprint(contents_of(folder, noted), dict(limits))) for folder in _scan_folders(lakehouse, site)}
+    wanted = {
+        folder.name: (folder, fingerprint(contents_of(folder, noted), dict(limits)))
+        for folder in _scan_folders(lakehouse, site)
+    }
     simulated = is_simulated(lakehouse, site)
-    known = {scan: {**stored[scan], "simulated": simulated} for scan, (_, digest) in wanted.items()
-             if scan in stored and stored[scan]["input_fingerprint"] == digest}
-    tasks = [ScanTask(site, folder.parent.name, scan, folder, dict(limits), folder / "refused" / f"{digest}.json")
-             for scan, (folder, digest) in wanted.items() if scan not in known]
+    known = {
+        scan: {**stored[scan], "simulated": simulated}
+        for scan, (_, digest) in wanted.items()
+        if scan in stored and stored[scan]["input_fingerprint"] == digest
+    }
+    tasks = [
+        ScanTask(
+            site,
+            folder.parent.name,
+            scan,
+            folder,
+            dict(limits),
+            folder / "refused" / f"{digest}.json",
+        )
+        for scan, (folder, digest) in wanted.items()
+        if scan not in known
+    ]
     new = [t for t in tasks if kept(t.kept) is None]
     reasons = {t.scan: kept(t.kept)[REFUSED] for t in tasks if t not in new}
     rows = list(known.values())
-    for task, found, reason in ((o.task, o.result, o.reason) for o in report_progress(run_tasks(describe_scan, new), len(new), "scans described", say)):
+    for task, found, reason in (
+        (o.task, o.result, o.reason)
+        for o in report_progress(run_tasks(describe_scan, new), len(new), "scans described", say)
+    ):
         if found is None:
             reasons[task.scan] = str(reason)
         else:
-            rows.append({"site": site, "patient": task.patient, "scan": task.scan, "simulated": simulated, "input_fingerprint": wanted[task.scan][1], **found})
-    refused = [refusal(site, SCANS.name, f"scan {scan}", reason, simulated=simulated) for scan, reason in reasons.items()]
-    remarks = [refusal(site, SCANS.name, f"scan {row['scan']}", remark, simulated=simulated) for row in rows for remark in scan_remarks(row)]
+            rows.append(
+                {
+                    "site": site,
+                    "patient": task.patient,
+                    "scan": task.scan,
+                    "simulated": simulated,
+                    "input_fingerprint": wanted[task.scan][1],
+                    **found,
+                }
+            )
+    refused = [
+        refusal(site, SCANS.name, f"scan {scan}", reason, simulated=simulated)
+        for scan, reason in reasons.items()
+    ]
+    remarks = [
+        refusal(site, SCANS.name, f"scan {row['scan']}", remark, simulated=simulated)
+        for row in rows
+        for remark in scan_remarks(row)
+    ]
     lakehouse.refuse(site, SCANS.name, pl.DataFrame(refused + remarks))
     frame = _with_days(_with_flags(frame_of(rows, SCANS), lakehouse, site), lakehouse, site)
-    return Done(frame, {"computed": len(rows) - len(known), "reused": len(known), "removed": len(stored.keys() - wanted.keys()), "refused": len(refused)})
+    return Done(
+        frame,
+        {
+            "computed": len(rows) - len(known),
+            "reused": len(known),
+            "removed": len(stored.keys() - wanted.keys()),
+            "refused": len(refused),
+        },
+    )
 
 
 def _scan_folders(lakehouse: Lakehouse, site: str) -> list[Path]:
@@ -85,11 +130,22 @@ def _with_flags(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.Data
     lesions = lakehouse.case_report(site, "lesions")
     if not lesions.height:
         return scans.with_columns(reader_artifact_flag=pl.lit(None, pl.Boolean))
-    return scans.drop("reader_artifact_flag").join(reader_artifact_flags(lesions, scans), on=["site", "scan"], how="left").select(SCANS.names)
+    return (
+        scans.drop("reader_artifact_flag")
+        .join(reader_artifact_flags(lesions, scans), on=["site", "scan"], how="left")
+        .select(SCANS.names)
+    )
 
 
 def _with_days(scans: pl.DataFrame, lakehouse: Lakehouse, site: str) -> pl.DataFrame:
     treatments = lakehouse.lake.read("treatments", site=site)
-    starts = treatments.group_by("patient").agg((pl.col("treatment_date") - pl.duration(days=pl.col("day"))).min().alias("start"))
+    starts = treatments.group_by("patient").agg(
+        (pl.col("treatment_date") - pl.duration(days=pl.col("day"))).min().alias("start")
+    )
     dated = scans.drop("day").join(starts, on="patient", how="left")
-    return conform(dated.with_columns(day=(pl.col("scan_date") - pl.col("start")).dt.total_days()).drop("start"), SCANS)
+    return conform(
+        dated.with_columns(day=(pl.col("scan_date") - pl.col("start")).dt.total_days()).drop(
+            "start"
+        ),
+        SCANS,
+    )

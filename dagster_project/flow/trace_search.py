@@ -49,11 +49,15 @@ def mark_of_picture(png: bytes) -> str:
     A piece from the middle may be blank, and then it is a piece of other patients' pictures too.
     """
     start = (len(png) - LAST_CHUNK - PICTURE_MARK) // 3 * 3
-    return base64.b64encode(png[start:start + PICTURE_MARK]).decode()
+    return base64.b64encode(png[start : start + PICTURE_MARK]).decode()
 
 
 def search_home(
-    home: Home, traces: Iterable[str], *, besides: Container[Path] = (), pictures: Iterable[str] = (),
+    home: Home,
+    traces: Iterable[str],
+    *,
+    besides: Container[Path] = (),
+    pictures: Iterable[str] = (),
     lake: Lake | None = None,
 ) -> list[str]:
     """Files of the home, landing, keys and those named aside, in whose name or bytes a trace is left.
@@ -67,10 +71,15 @@ def search_home(
     pictures = list(pictures)
     raw = [base64.b64decode(picture).decode("latin-1") for picture in pictures]
     wanted = [*(trace.encode().decode("latin-1") for trace in traces), *pictures, *raw]
-    files = [f for f in sorted(home.root.rglob("*"))
-             if f.relative_to(home.root).parts[0] not in IDENTIFIED and f not in besides]
+    files = [
+        f
+        for f in sorted(home.root.rglob("*"))
+        if f.relative_to(home.root).parts[0] not in IDENTIFIED and f not in besides
+    ]
     found = _holding(_everything(home, files), sorted(set(wanted)))
-    return found + ([f"catalogue {t}" for t in _holding(lake.catalogue_texts(), wanted)] if lake else [])
+    return found + (
+        [f"catalogue {t}" for t in _holding(lake.catalogue_texts(), wanted)] if lake else []
+    )
 
 
 def _everything(home: Home, files: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
@@ -91,7 +100,7 @@ def _holding(texts: Iterable[tuple[str, bytes]], wanted: list[str]) -> list[str]
     for name, content in texts:
         for start in range(0, max(len(content), 1), PIECE):
             names.append(name)
-            pieces.append(content[start:start + PIECE + overlap].decode("latin-1"))
+            pieces.append(content[start : start + PIECE + overlap].decode("latin-1"))
             size += len(pieces[-1])
         if size > AT_ONCE:
             found.update(dict.fromkeys(_hits(names, pieces, wanted)))
@@ -149,7 +158,11 @@ def _is_of_numbers(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
     """An array whose values are numbers: a mask of a chest unpacks to a hundred megabytes."""
     with archive.open(entry) as array:
         version = np.lib.format.read_magic(array)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        reader = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
         return bool(reader(array)[2].kind in "buifc")
 
 

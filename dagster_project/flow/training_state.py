@@ -13,7 +13,19 @@ from dagster_project.flow.kept import CODE_VERSION
 from dagster_project.lake.files import write_whole
 from dagster_project.resources import Lakehouse
 
-INPUTS = ("training_cohort", "patients", "responses", "lesions", "dhi", "outcomes", "radiomic_features", "delta_features", "timepoints", "scans", "habitats")
+INPUTS = (
+    "training_cohort",
+    "patients",
+    "responses",
+    "lesions",
+    "dhi",
+    "outcomes",
+    "radiomic_features",
+    "delta_features",
+    "timepoints",
+    "scans",
+    "habitats",
+)
 """Tables that a data set is made of, and those whose digests lead to what the vault keeps for it."""
 
 
@@ -37,14 +49,28 @@ class TrainingState:
     not_asked: tuple[str, ...]
     code: str = CODE_VERSION
 
-    def is_current(self, lakehouse: Lakehouse, snapshot: int, runs: pl.DataFrame, served: Mapping[str, str]) -> bool:
+    def is_current(
+        self, lakehouse: Lakehouse, snapshot: int, runs: pl.DataFrame, served: Mapping[str, str]
+    ) -> bool:
         """Whether the task would find tonight what it found then.
 
-        1. The code, the protocol and the aliases are the same, and the runs of that training are in the table.
-        2. Every snapshot since still exists, so that what it wrote is known, and none wrote a table of `INPUTS`.
+        1. The code, the protocol and the aliases are the same, and the runs of that training are in
+           the table.
+        2. Every snapshot since still exists, so that what it wrote is known, and none wrote a table
+           of `INPUTS`.
         """
-        same = self.code == CODE_VERSION and self.protocol_digest == lakehouse.study.digest and dict(self.served) == dict(served)
-        trained = self.cohort_digest is None or runs.filter(cohort_digest=self.cohort_digest, protocol_digest=self.protocol_digest).height > 0
+        same = (
+            self.code == CODE_VERSION
+            and self.protocol_digest == lakehouse.study.digest
+            and dict(self.served) == dict(served)
+        )
+        trained = (
+            self.cohort_digest is None
+            or runs.filter(
+                cohort_digest=self.cohort_digest, protocol_digest=self.protocol_digest
+            ).height
+            > 0
+        )
         if not (same and trained and lakehouse.lake.holds(self.snapshot, snapshot)):
             return False
         return not lakehouse.lake.touched(since=self.snapshot, until=snapshot).intersection(INPUTS)

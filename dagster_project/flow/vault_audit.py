@@ -66,7 +66,11 @@ def audit_what_is_new(home: Home, site: str) -> Audit:
     if not folder.is_dir():
         return Audit()
     before = _kept(folder / KEPT, _rules())
-    earlier = [(what, where, element) for what, where, element in before["findings"] if what not in EACH_TIME]
+    earlier = [
+        (what, where, element)
+        for what, where, element in before["findings"]
+        if what not in EACH_TIME
+    ]
     still = [finding for finding in earlier if _unchanged(home.vault / finding[1], before["until"])]
     again = any((home.vault / where).is_dir() for _, where, _ in set(earlier) - set(still))
     began = max((f.stat().st_ctime_ns for f in folder.rglob("*") if f.is_file()), default=0)
@@ -82,7 +86,11 @@ def open_findings(home: Home) -> dict[str, list[Finding]]:
     found = open_lake_findings(home)
     for file in sorted(home.vault.glob(f"*/{KEPT}")):
         state = json.loads(file.read_text(encoding="utf-8"))
-        still = [(what, where, element) for what, where, element in state["findings"] if _is_open(home, what, where)]
+        still = [
+            (what, where, element)
+            for what, where, element in state["findings"]
+            if _is_open(home, what, where)
+        ]
         if still:
             found[file.parent.name] = [*still, *found.get(file.parent.name, [])]
     return found
@@ -106,7 +114,9 @@ def summarise(findings: list[Finding]) -> list[tuple[str, str, int, str]]:
     places: dict[tuple[str, str], list[str]] = {}
     for what, where, element in findings:
         places.setdefault((what, element), []).append(where)
-    return [(what, element, len(where), where[0]) for (what, element), where in sorted(places.items())]
+    return [
+        (what, element, len(where), where[0]) for (what, element), where in sorted(places.items())
+    ]
 
 
 def _unchanged(file: Path, until: int) -> bool:

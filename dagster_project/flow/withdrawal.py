@@ -24,13 +24,22 @@ from dagster_project.lake.publish import withdraw_publications
 from dagster_project.lake.tables import MODEL_RUNS, TABLES, TRAINING_COHORT
 from dagster_project.resources import Lakehouse
 
-OWN_COLUMNS = ("patient", "scan", "pixel_digest", "mask_digest", "contour_digest", "series_uid", "input_fingerprint")
+OWN_COLUMNS = (
+    "patient",
+    "scan",
+    "pixel_digest",
+    "mask_digest",
+    "contour_digest",
+    "series_uid",
+    "input_fingerprint",
+)
 """Columns whose values are one patient's alone, where no other patient has them too."""
 
 OWN_FIGURES = ("centroid_x_mm", "centroid_y_mm", "centroid_z_mm", "noise_hu", "dhi")
 """Columns whose figures are one patient's alone, to the last digit.
 
-Probabilities are left out: they are the thresholds of a marked model's curves, which stay on record without a name.
+Probabilities are left out: they are the thresholds of a marked model's curves, which stay on record
+without a name.
 """
 
 DIGITS_OF_A_FIGURE, LARGEST_DENOMINATOR = 12, 2000
@@ -61,7 +70,9 @@ def _is_telling(figure: str) -> bool:
     """A figure of many digits that is no simple fraction: 0.6666666666666666 stands in many files."""
     digits = re.sub(r"[^0-9]", "", figure.partition("e")[0]).strip("0")
     value = Fraction(figure) if len(digits) >= DIGITS_OF_A_FIGURE else Fraction(0)
-    return value != 0 and abs(value.limit_denominator(LARGEST_DENOMINATOR) / value - 1) > Fraction(1, 10**12)
+    return value != 0 and abs(value.limit_denominator(LARGEST_DENOMINATOR) / value - 1) > Fraction(
+        1, 10**12
+    )
 
 
 def find_pictures(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
@@ -77,14 +88,20 @@ def find_pictures(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
 def find_marked_runs(lakehouse: Lakehouse, patient: str) -> list[str]:
     """MLflow runs whose training cohort, as of the snapshot that they were trained on, held the patient."""
     runs = lakehouse.lake.read(MODEL_RUNS.name).select("mlflow_run_id", "snapshot").unique()
-    seen = {snapshot: _learnt_from(lakehouse, patient, snapshot) for snapshot in runs["snapshot"].unique()}
+    seen = {
+        snapshot: _learnt_from(lakehouse, patient, snapshot)
+        for snapshot in runs["snapshot"].unique()
+    }
     return [run for run, snapshot in runs.iter_rows() if seen[snapshot]]
 
 
 def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
     """An unreadable snapshot has expired; nobody can say any more whom it held, so the model counts as one that was trained on the patient."""
     try:
-        return lakehouse.lake.read(TRAINING_COHORT.name, as_of=snapshot).filter(patient=patient).height > 0
+        return (
+            lakehouse.lake.read(TRAINING_COHORT.name, as_of=snapshot).filter(patient=patient).height
+            > 0
+        )
     except SnapshotGone:
         return True
 
@@ -92,12 +109,14 @@ def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
 def leave_study(lakehouse: Lakehouse, patient: str, mark: str, purpose: str) -> None:
     """Take a patient out of vault, crosswalk and tables; the mark takes the place of the pseudonym, also in the audit.
 
-    Done again where it was cut short. The tables are emptied here and not by deriving them anew: behind a
-    closed gate nothing would be derived.
+    Done again where it was cut short. The tables are emptied here and not by deriving them anew:
+    behind a closed gate nothing would be derived.
     """
     home = lakehouse.home
     with uninterrupted():
-        remove_patient(home.vault / patient.rpartition("-")[0], patient, crosswalk=home.crosswalk, mark=mark)
+        remove_patient(
+            home.vault / patient.rpartition("-")[0], patient, crosswalk=home.crosswalk, mark=mark
+        )
         _forget(lakehouse, (patient,), mark, "withdraw", purpose)
         lakehouse.lake.remove_patient(patient)
 
@@ -105,7 +124,8 @@ def leave_study(lakehouse: Lakehouse, patient: str, mark: str, purpose: str) -> 
 def remove_site(lakehouse: Lakehouse, site: str, patients: Sequence[str], purpose: str) -> None:
     """Take a site with these patients out of vault, crosswalk and tables; done again where it was cut short.
 
-    The audit keeps that the site was removed, by its code; earlier lines about its patients lose their pseudonyms.
+    The audit keeps that the site was removed, by its code; earlier lines about its patients lose
+    their pseudonyms.
     """
     home = lakehouse.home
     with uninterrupted():
@@ -116,7 +136,9 @@ def remove_site(lakehouse: Lakehouse, site: str, patients: Sequence[str], purpos
         lakehouse.lake.remove_site(site)
 
 
-def _forget(lakehouse: Lakehouse, patients: Sequence[str], mark: str, action: str, purpose: str) -> None:
+def _forget(
+    lakehouse: Lakehouse, patients: Sequence[str], mark: str, action: str, purpose: str
+) -> None:
     """Audit, predictions that are kept, and answers: the largest value of a feature may have been the patient's."""
     home = lakehouse.home
     _remove_unfinished(home.crosswalk)
@@ -166,7 +188,8 @@ def mark_learnt(lakehouse: Lakehouse, runs: Sequence[str]) -> None:
 def expunge(lakehouse: Lakehouse) -> None:
     """After the tables were derived without the patient: nothing older stays.
 
-    1. Snapshots before this one expire; files that held the rows are rewritten and deleted; the catalogue is compacted.
+    1. Snapshots before this one expire; files that held the rows are rewritten and deleted; the
+       catalogue is compacted.
     2. Older publications go, and this snapshot is published.
     """
     home = lakehouse.home
@@ -182,8 +205,10 @@ def expunge(lakehouse: Lakehouse) -> None:
 def forget_history(home: Home) -> int:
     """Delete the history of Dagster's runs: their events hold previews of rows and pictures of lesions.
 
-    1. Whoever holds the home alone knows that a run which began and has no end was killed; those that wait to begin stay.
-    2. The last materialisation of each asset and the results of checks go too: they are kept beside the events.
+    1. Whoever holds the home alone knows that a run which began and has no end was killed; those
+       that wait to begin stay.
+    2. The last materialisation of each asset and the results of checks go too: they are kept beside
+       the events.
     3. What was deleted is overwritten.
     """
     import dagster as dg
@@ -199,7 +224,9 @@ def forget_history(home: Home) -> int:
     stores = sorted(home.dagster.rglob("*.db"))
     for store in (s for s in stores if s.stem not in left):
         with closing(sqlite3.connect(store, timeout=60)) as connection, connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            tables = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table'"
+            ).fetchall()
             for table in sorted(HISTORY.intersection(name for (name,) in tables)):
                 connection.execute(f'DELETE FROM "{table}"')
     _compact(stores)
@@ -228,18 +255,26 @@ def scrub(home: Home, traces: Iterable[str], mark: str) -> None:
     stores = sorted(home.dagster.rglob("*.db"))
     for store in stores:
         with closing(sqlite3.connect(store, timeout=60)) as connection, connection:
-            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for (table,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table'"
+            ).fetchall():
                 _scrub_table(connection, table, wanted, mark)
     _compact(stores)
 
 
-def _scrub_table(connection: sqlite3.Connection, table: str, wanted: re.Pattern[bytes], mark: str) -> None:
+def _scrub_table(
+    connection: sqlite3.Connection, table: str, wanted: re.Pattern[bytes], mark: str
+) -> None:
     columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")').fetchall()]
     for column in columns:
-        for row_id, text in connection.execute(f'SELECT rowid, "{column}" FROM "{table}" WHERE typeof("{column}") = \'text\'').fetchall():
+        for row_id, text in connection.execute(
+            f'SELECT rowid, "{column}" FROM "{table}" WHERE typeof("{column}") = \'text\''
+        ).fetchall():
             clean = wanted.sub(mark.encode(), text.encode())
             if clean != text.encode():
-                connection.execute(f'UPDATE "{table}" SET "{column}" = ? WHERE rowid = ?', (clean.decode(), row_id))
+                connection.execute(
+                    f'UPDATE "{table}" SET "{column}" = ? WHERE rowid = ?', (clean.decode(), row_id)
+                )
 
 
 def _compact(stores: Iterable[Path]) -> None:
@@ -251,4 +286,6 @@ def _compact(stores: Iterable[Path]) -> None:
 
 
 def _pattern(traces: Iterable[str]) -> re.Pattern[bytes]:
-    return re.compile(b"|".join(re.escape(trace.encode()) for trace in sorted(traces, key=len, reverse=True)))
+    return re.compile(
+        b"|".join(re.escape(trace.encode()) for trace in sorted(traces, key=len, reverse=True))
+    )

@@ -33,7 +33,7 @@ SECONDS_TO_LISTEN = 30.0
 HOURS = 12.0
 """An agent forgets the keys after so long, unless it is told otherwise."""
 
-LOCKED = ("intake is locked: no key agent holds the keys of this home; put the medium in place and unlock with `lakehouse keys unlock MEDIUM`")
+LOCKED = "intake is locked: no key agent holds the keys of this home; put the medium in place and unlock with `lakehouse keys unlock MEDIUM`"
 
 _PR_SET_DUMPABLE = 4
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
@@ -53,18 +53,35 @@ def _short(path: Path) -> Iterator[str]:
 
 def _peer(connection: socket.socket) -> int:
     """The user at the other end, as the kernel knows it (SO_PEERCRED)."""
-    _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    _, user, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    )
     return user
 
 
 def _as_bytes(keys: Keys) -> bytes:
     said = asdict(keys)
-    return json.dumps({**said, **{name: said[name].hex() for name in _BYTES}, "steps": [step.hex() for step in keys.steps]}).encode() + b"\n"
+    return (
+        json.dumps(
+            {
+                **said,
+                **{name: said[name].hex() for name in _BYTES},
+                "steps": [step.hex() for step in keys.steps],
+            }
+        ).encode()
+        + b"\n"
+    )
 
 
 def _as_keys(answer: bytes) -> Keys:
     said: dict[str, Any] = json.loads(answer)
-    return Keys(**{**said, **{name: bytes.fromhex(said[name]) for name in _BYTES}, "steps": tuple(map(bytes.fromhex, said["steps"]))})
+    return Keys(
+        **{
+            **said,
+            **{name: bytes.fromhex(said[name]) for name in _BYTES},
+            "steps": tuple(map(bytes.fromhex, said["steps"])),
+        }
+    )
 
 
 def is_running(address: Path) -> bool:
@@ -116,7 +133,9 @@ def _connected(address: Path) -> Iterator[socket.socket]:
         except OSError as error:
             raise KeysError(LOCKED) from error
         if _peer(connection) != os.getuid():
-            raise KeysError("the key agent at this address belongs to another user; name your own in LAKEHOUSE_AGENT")
+            raise KeysError(
+                "the key agent at this address belongs to another user; name your own in LAKEHOUSE_AGENT"
+            )
         try:
             yield connection
         except OSError as error:
@@ -133,13 +152,17 @@ def _line(connection: socket.socket) -> bytes:
     return parts
 
 
-def serve_agent(address: Path, keys: Keys, *, hours: float = HOURS, ready: Callable[[], None] = lambda: None) -> None:
+def serve_agent(
+    address: Path, keys: Keys, *, hours: float = HOURS, ready: Callable[[], None] = lambda: None
+) -> None:
     """Hold the keys until the time is over, somebody of the same user locks, or the process is told to end.
 
-    1. The memory is neither dumped nor read by another process of the same user (PR_SET_DUMPABLE 0, no core file), and
-       stays out of swap where the system allows as much locked memory (RLIMIT_MEMLOCK; a unit's LimitMEMLOCK).
+    1. The memory is neither dumped nor read by another process of the same user (PR_SET_DUMPABLE 0,
+       no core file), and stays out of swap where the system allows as much locked memory
+       (RLIMIT_MEMLOCK; a unit's LimitMEMLOCK).
     2. The socket is its owner's alone, and so is its folder; a peer of another user gets nothing.
-    3. The socket goes when the agent goes; who locks has the answer when it is gone, so that nobody finds the old keys after it.
+    3. The socket goes when the agent goes; who locks has the answer when it is gone, so that nobody
+       finds the old keys after it.
     4. `ready` is called once it listens.
 
     Raises
@@ -182,7 +205,9 @@ def _lock_in_memory() -> None:
     A forked child does not inherit it.
     """
     most, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE if most == resource.RLIM_INFINITY else _MCL_CURRENT)
+    ctypes.CDLL(None).mlockall(
+        _MCL_CURRENT | _MCL_FUTURE if most == resource.RLIM_INFINITY else _MCL_CURRENT
+    )
 
 
 def _serve(listener: socket.socket, keys: Keys, end: float) -> socket.socket | None:
@@ -222,8 +247,13 @@ def start_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
     """
     _refuse_a_second(address)
     process = subprocess.Popen(
-        [sys.executable, "-m", "dagster_project.intake.agent", str(address), str(hours)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "PYTHONPATH": _PACKAGE_ROOT})
+        [sys.executable, "-m", "dagster_project.intake.agent", str(address), str(hours)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": _PACKAGE_ROOT},
+    )
     _hand_over(process.stdin, keys)
     try:
         listens = process.wait(SECONDS_TO_LISTEN) == 0
@@ -255,7 +285,9 @@ def _detach() -> None:
 def main() -> None:
     """The agent's own process: keys from its standard input, then serve."""
     address, hours = sys.argv[1:]
-    serve_agent(Path(address), _as_keys(sys.stdin.buffer.readline()), hours=float(hours), ready=_detach)
+    serve_agent(
+        Path(address), _as_keys(sys.stdin.buffer.readline()), hours=float(hours), ready=_detach
+    )
 
 
 if __name__ == "__main__":

@@ -15,13 +15,29 @@ MODEL, KERNEL = 0x00081090, 0x00181210
 LABELS = frozenset({0x30060026, 0x30060085, 0x00620005, 0x00620020})
 """ROIName, ROIObservationLabel, SegmentLabel, TrackingID."""
 
-WRITTEN_HERE = frozenset({
-    "", "removed", "yes", "modified", "iso_ir 192", "lakehouse_1", "structures", "segmentation",
-    "algorithm", "00", "01", "dcm", "sct", "srt", "ps3.15 annex e basic profile by allowlist",
-    "basic application confidentiality profile", "clean descriptors option",
-    "retain longitudinal temporal information modified dates option",
-    "retain patient characteristics option",
-})
+WRITTEN_HERE = frozenset(
+    {
+        "",
+        "removed",
+        "yes",
+        "modified",
+        "iso_ir 192",
+        "lakehouse_1",
+        "structures",
+        "segmentation",
+        "algorithm",
+        "00",
+        "01",
+        "dcm",
+        "sct",
+        "srt",
+        "ps3.15 annex e basic profile by allowlist",
+        "basic application confidentiality profile",
+        "clean descriptors option",
+        "retain longitudinal temporal information modified dates option",
+        "retain patient characteristics option",
+    }
+)
 """Texts that intake puts into files, spelt out a second time on purpose."""
 
 CODES = frozenset({"113100", "113105", "113107", "113108"})
@@ -29,7 +45,8 @@ CODES = frozenset({"113100", "113105", "113107", "113108"})
 
 NAME = re.compile(
     r"[A-Z][a-z]+\^[A-Z]?[A-Za-z]*|\b[A-Z][a-z]{2,} [A-Z][a-z]{2,}(?: [A-Z][a-z]+)?\b"
-    r"|[\u4e00-\u9fff]{2,}")
+    r"|[\u4e00-\u9fff]{2,}"
+)
 """Two capitalised words, a caret, or Chinese characters."""
 
 LONG_NUMBER = re.compile(r"(?<![\d.])\d{7,18}[Xx]?(?![\d.])")
@@ -71,9 +88,13 @@ def load_vocabularies() -> Vocabularies:
     phrases += [*raw["contrast"]["agents"], raw["contrast"]["neutral"]]
     zh = "|".join(raw["label"]["words_zh"])
     return Vocabularies(
-        _folded(phrases) | CODES, re.compile("|".join(raw["patterns"]["kernel"])),
-        _folded(raw["model"]["tokens"]), _folded(raw["model"]["variants"]),
-        _folded(raw["label"]["words"]), re.compile(f"(?:{zh})+"))
+        _folded(phrases) | CODES,
+        re.compile("|".join(raw["patterns"]["kernel"])),
+        _folded(raw["model"]["tokens"]),
+        _folded(raw["model"]["variants"]),
+        _folded(raw["label"]["words"]),
+        re.compile(f"(?:{zh})+"),
+    )
 
 
 def _folded(words: list[str]) -> frozenset[str]:
@@ -106,7 +127,9 @@ def is_plain(tag: int, text: str) -> bool:
     if all(value in known.phrases or value in WRITTEN_HERE for value in values):
         return True
     if tag == KERNEL:
-        return all(v.casefold() in known.phrases or known.kernels.fullmatch(v) for v in text.split("\\"))
+        return all(
+            v.casefold() in known.phrases or known.kernels.fullmatch(v) for v in text.split("\\")
+        )
     if tag == MODEL:
         return _is_model(known, text)
     return tag in LABELS and is_label(text)
@@ -130,7 +153,9 @@ def is_label(text: str) -> bool:
     if _KEYED.fullmatch(folded) or _PIECE.fullmatch(folded):
         return True
     first, *merged = _MERGED.split(folded)
-    return _is_part_of_label(first) and all(_is_part_of_label(p) and not p.strip().isdigit() for p in merged)
+    return _is_part_of_label(first) and all(
+        _is_part_of_label(p) and not p.strip().isdigit() for p in merged
+    )
 
 
 def _is_part_of_label(text: str) -> bool:

@@ -24,7 +24,8 @@ FORMS = re.compile(
     r"|(?:[A-Z][a-z]*)+(?:Error|Exception|Warning|Iteration)(?: in [\w.]+:\d{1,5})?"
     r"|(?<=row )[1-9]\d{5}|[1-9]\d{5}(?= (?:of|objects|files|entries|such|more)\b)"
     r"|[1-9]\d{5,7}(?= (?:rows|contours)\b)"
-    r")(?![A-Za-z0-9])")
+    r")(?![A-Za-z0-9])"
+)
 """Tags, pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of sites and readers; what a PACS
 answers, kinds of errors with their place in the code, rows and counts of a large delivery."""
 
@@ -38,7 +39,8 @@ FORMER_REASONS = (
 
 DAY = re.compile(
     r"(?<!\d)(?:19|20)\d\d\s*[-/.年]?\s*(?:0?[1-9]|1[0-2])\s*[-/.月]\s*\d{1,2}(?!\d)"
-    r"|(?<!\d)(?:19|20)\d{6}(?!\d)|(?<!\d)\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)?\d\d(?!\d)")
+    r"|(?<!\d)(?:19|20)\d{6}(?!\d)|(?<!\d)\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)?\d\d(?!\d)"
+)
 """A day of the calendar as people write it."""
 
 SIX_DIGITS = re.compile(r"(?<![\d.])\d{6,}(?![\d.])")
@@ -52,8 +54,8 @@ def words_fault(text: str, sites: frozenset[str] = frozenset()) -> str:
     """What a text holds that this program has not written; empty where there is nothing.
 
     1. Pseudonyms, digests and other forms of our own are left out, and so are codes of `sites`.
-    2. What is left has no number of six digits, no date, and no word that no text of the program has
-       (a reason may say how a date is written).
+    2. What is left has no number of six digits, no date, and no word that no text of the program
+       has (a reason may say how a date is written).
     3. A label of a lesion may be Chinese, also within a reason; a kernel is what makers call it.
 
     >>> [words_fault(t) for t in ("row 6 column age is not a date", "murong shuangyan", "1949-05-11")]
@@ -79,15 +81,28 @@ def _is_ours(word: str) -> bool:
 def program_words() -> frozenset[str]:
     """Every word of the program's strings and lists, and of the DICOM dictionary, which reasons give."""
     lists = load_vocabularies()
-    names = [*(entry[0] for entry in UID_dictionary.values()), *(entry[4] for entry in DicomDictionary.values())]
-    words = (word for text in (*program_texts(), *names) for word in _WORD.findall(text) if word.isascii())
+    names = [
+        *(entry[0] for entry in UID_dictionary.values()),
+        *(entry[4] for entry in DicomDictionary.values()),
+    ]
+    words = (
+        word
+        for text in (*program_texts(), *names)
+        for word in _WORD.findall(text)
+        if word.isascii()
+    )
     return frozenset(word.casefold() for word in words) | lists.labels | lists.models
 
 
 @cache
 def program_numbers() -> frozenset[str]:
     """Dates and long numbers of the program's strings: examples of how something is written."""
-    return frozenset(found for text in program_texts() for pattern in (DAY, SIX_DIGITS, LONG_NUMBER) for found in pattern.findall(text))
+    return frozenset(
+        found
+        for text in program_texts()
+        for pattern in (DAY, SIX_DIGITS, LONG_NUMBER)
+        for found in pattern.findall(text)
+    )
 
 
 @cache
@@ -96,9 +111,11 @@ def program_texts() -> tuple[str, ...]:
     root = Path(__file__).resolve().parents[2]
     files = (file for package in PACKAGES for file in sorted((root / package).rglob("*.*")))
     return tuple(
-        text for file in files
+        text
+        for file in files
         if file.suffix in {".py", ".toml"} and not set(NAMES_OF_NOBODY) & set(file.parts)
-        for text in _texts(file))
+        for text in _texts(file)
+    )
 
 
 def _texts(file: Path) -> list[str]:
@@ -110,6 +127,10 @@ def _strings(tree: ast.Module) -> list[str]:
     """String constants, those that stand alone (docstrings) left out, and names of arguments."""
     alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     found = [
-        node.value for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone]
-    return found + [node.arg for node in ast.walk(tree) if isinstance(node, (ast.keyword, ast.arg)) and node.arg]
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone
+    ]
+    return found + [
+        node.arg for node in ast.walk(tree) if isinstance(node, (ast.keyword, ast.arg)) and node.arg
+    ]

@@ -42,7 +42,14 @@ from dagster_project.intake.reconciliation import Held, reconcile
 from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
-from dagster_project.lake.tables import CONTRADICTORY, FOLLOW_UP, PATIENTS, RECONCILIATION, TREATMENTS, Table
+from dagster_project.lake.tables import (
+    CONTRADICTORY,
+    FOLLOW_UP,
+    PATIENTS,
+    RECONCILIATION,
+    TREATMENTS,
+    Table,
+)
 from dagster_project.lake.vocabulary import is_missing
 
 OLDEST_AGE_YEARS = 90
@@ -87,31 +94,79 @@ PATIENT_CELLS: Mapping[str, Parser] = {
     "target_radiotherapy": cv.parse_boolean,
     "consent": cv.word_of("consent", "given or withdrawn"),
 }
-TREATMENT_CELLS: Mapping[str, Parser] = {"cycle": cv.parse_cycle, "date": cv.parse_date, "drugs": cv.parse_drugs}
+TREATMENT_CELLS: Mapping[str, Parser] = {
+    "cycle": cv.parse_cycle,
+    "date": cv.parse_date,
+    "drugs": cv.parse_drugs,
+}
 FOLLOW_UP_CELLS: Mapping[str, Parser] = {
-    "date": cv.parse_date, "event": cv.word_of("event", "alive, progression_clinical, death, new_therapy, lost or off_treatment"),
+    "date": cv.parse_date,
+    "event": cv.word_of(
+        "event", "alive, progression_clinical, death, new_therapy, lost or off_treatment"
+    ),
     "detail": cv.word_of("detail", "a word of the study's list; free text is left out"),
 }
 LESION_CELLS: Mapping[str, Parser] = {
-    "visit_date": cv.parse_date, "series_uid": cv.plain, "lesion": cv.parse_label, "role": cv.word_of("role", "target, non_target or new"),
-    "organ": cv.word_of("organ", "an organ of the study's list"), "node": cv.parse_boolean, "present": cv.parse_boolean,
-    "too_small": cv.parse_boolean, "ld_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_length),
-    "sa_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_length), "nontarget_state": cv.word_of("nontarget_state", "CR, NON_CR_NON_PD, PD or NE"),
-    "unequivocal": cv.parse_boolean, "artifact": cv.parse_boolean, "roi": cv.parse_label,
+    "visit_date": cv.parse_date,
+    "series_uid": cv.plain,
+    "lesion": cv.parse_label,
+    "role": cv.word_of("role", "target, non_target or new"),
+    "organ": cv.word_of("organ", "an organ of the study's list"),
+    "node": cv.parse_boolean,
+    "present": cv.parse_boolean,
+    "too_small": cv.parse_boolean,
+    "ld_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_length),
+    "sa_mm": cv.in_range(0, LARGEST_DIAMETER_MM, cv.parse_length),
+    "nontarget_state": cv.word_of("nontarget_state", "CR, NON_CR_NON_PD, PD or NE"),
+    "unequivocal": cv.parse_boolean,
+    "artifact": cv.parse_boolean,
+    "roi": cv.parse_label,
 }
-ARBITRATION_CELLS: Mapping[str, Parser] = {"accepted_reader": cv.parse_reader, "arbiter": cv.parse_reader, "decided_at": cv.parse_time}
+ARBITRATION_CELLS: Mapping[str, Parser] = {
+    "accepted_reader": cv.parse_reader,
+    "arbiter": cv.parse_reader,
+    "decided_at": cv.parse_time,
+}
 
-_TEXT, _DATE, _NUMBER, _BOOLEAN, _WHOLE = pl.String(), pl.Date(), pl.Float64(), pl.Boolean(), pl.Int32()
+_TEXT, _DATE, _NUMBER, _BOOLEAN, _WHOLE = (
+    pl.String(),
+    pl.Date(),
+    pl.Float64(),
+    pl.Boolean(),
+    pl.Int32(),
+)
 _TIME = pl.Datetime("us", "UTC")
 
 LESIONS_SCHEMA: Mapping[str, pl.DataType] = {
-    "site": _TEXT, "patient": _TEXT, "reader": _TEXT, "series_instance_uid": _TEXT, "visit_date": _DATE, "lesion": _TEXT, "role": _TEXT,
-    "organ": _TEXT, "node": _BOOLEAN, "present": _BOOLEAN, "too_small": _BOOLEAN, "ld_mm": _NUMBER, "sa_mm": _NUMBER,
-    "nontarget_state": _TEXT, "unequivocal": _BOOLEAN, "artifact": _BOOLEAN, "roi": _TEXT, "row_number": _WHOLE, "simulated": _BOOLEAN,
+    "site": _TEXT,
+    "patient": _TEXT,
+    "reader": _TEXT,
+    "series_instance_uid": _TEXT,
+    "visit_date": _DATE,
+    "lesion": _TEXT,
+    "role": _TEXT,
+    "organ": _TEXT,
+    "node": _BOOLEAN,
+    "present": _BOOLEAN,
+    "too_small": _BOOLEAN,
+    "ld_mm": _NUMBER,
+    "sa_mm": _NUMBER,
+    "nontarget_state": _TEXT,
+    "unequivocal": _BOOLEAN,
+    "artifact": _BOOLEAN,
+    "roi": _TEXT,
+    "row_number": _WHOLE,
+    "simulated": _BOOLEAN,
 }
 LOCKS_SCHEMA: Mapping[str, pl.DataType] = {"site": _TEXT, "reader": _TEXT, "locked_at": _TIME}
 ARBITRATIONS_SCHEMA: Mapping[str, pl.DataType] = {
-    "site": _TEXT, "patient": _TEXT, "accepted_reader": _TEXT, "arbiter": _TEXT, "decided_at": _TIME, "row_number": _WHOLE, "simulated": _BOOLEAN,
+    "site": _TEXT,
+    "patient": _TEXT,
+    "accepted_reader": _TEXT,
+    "arbiter": _TEXT,
+    "decided_at": _TIME,
+    "row_number": _WHOLE,
+    "simulated": _BOOLEAN,
 }
 
 
@@ -151,11 +206,13 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
     """Read patients.csv, giving each patient a pseudonym.
 
     1. A row without patient number is refused.
-    2. A second row of a patient that says the same is skipped, and fills what the first leaves blank; one that says otherwise
-       is refused, and what the two disagree on is NULL: the first row alone would be a guess. Where they name two people, the
-       age is unknown too.
-    3. Whose consent is withdrawn in one row and anything else in another is held out, in whatever order the rows come.
-    4. A cell that is not understood is refused by row and column and is NULL; the rest of the row goes on.
+    2. A second row of a patient that says the same is skipped, and fills what the first leaves
+       blank; one that says otherwise is refused, and what the two disagree on is NULL: the first
+       row alone would be a guess. Where they name two people, the age is unknown too.
+    3. Whose consent is withdrawn in one row and anything else in another is held out, in whatever
+       order the rows come.
+    4. A cell that is not understood is refused by row and column and is NULL; the rest of the row
+       goes on.
     """
     people = People()
     forgotten = crosswalk.withdrawn(site)
@@ -167,30 +224,60 @@ def read_people(site_folder: Path, site: str, crosswalk: Crosswalk) -> People:
     return people
 
 
-def _read_person(people: People, table: CsvTable, row: CsvRow, site: str, crosswalk: Crosswalk, forgotten: frozenset[str]) -> None:
+def _read_person(
+    people: People,
+    table: CsvTable,
+    row: CsvRow,
+    site: str,
+    crosswalk: Crosswalk,
+    forgotten: frozenset[str],
+) -> None:
     number = row.cells["patient_id"]
     fault = patient_id_fault(table, number)
     if fault:
-        people.refusals.append(Refusal(table.item(row, "patient_id"), f"{fault}; the row is left out"))
+        people.refusals.append(
+            Refusal(table.item(row, "patient_id"), f"{fault}; the row is left out")
+        )
         return
     patient = crosswalk.find_or_create(site, number)
     parsed = parse_row(table, row, PATIENT_CELLS)
     identity = {column: row.cells.get(column, "") for column in ("name", "id_card")}
     first = people.rows.get(patient)
     people.refusals.extend(parsed.refusals)
-    needles = make_needles([number, canonical_number(number), row.cells.get("birth_date", ""), *(row.cells.get(c, "") for c in sorted(IDENTIFYING))])
+    needles = make_needles(
+        [
+            number,
+            canonical_number(number),
+            row.cells.get("birth_date", ""),
+            *(row.cells.get(c, "") for c in sorted(IDENTIFYING)),
+        ]
+    )
     if first is not None:
         people.needles[patient] = people.needles[patient].joined(needles)
-        _compare(people, patient, first, PatientRow(row.number, {**identity, **parsed.values}), table, row)
+        _compare(
+            people,
+            patient,
+            first,
+            PatientRow(row.number, {**identity, **parsed.values}),
+            table,
+            row,
+        )
         return
     _note_consent(people, patient, parsed.values.get("consent"))
-    people.disputed[patient] = {column for column in PATIENT_CELLS if column in table.columns and column not in parsed.values}
+    people.disputed[patient] = {
+        column
+        for column in PATIENT_CELLS
+        if column in table.columns and column not in parsed.values
+    }
     people.numbers[patient] = canonical_number(number)
     people.places[patient] = table.item(row)
     people.rows[patient] = PatientRow(row.number, {**identity, **parsed.values})
     people.needles[patient] = needles
     if patient not in {*people.withdrawn, *forgotten}:
-        crosswalk.remember(patient, {"name": row.cells.get("name", ""), "birth_date": row.cells.get("birth_date", "")})
+        crosswalk.remember(
+            patient,
+            {"name": row.cells.get("name", ""), "birth_date": row.cells.get("birth_date", "")},
+        )
 
 
 def patient_id_fault(table: CsvTable, number: str) -> str:
@@ -198,24 +285,36 @@ def patient_id_fault(table: CsvTable, number: str) -> str:
 
     1. Empty, or a word that says that the number is missing.
     2. A pseudonym names its patient in a table of arbitrations, and no patient elsewhere.
-    3. What a spreadsheet made of a number so that it could be another's: scientific notation, zeros after the 15th digit.
-       A number of 16 digits may end in a zero of its own: it counts where another of the file shows that such digits are kept.
+    3. What a spreadsheet made of a number so that it could be another's: scientific notation, zeros
+       after the 15th digit. A number of 16 digits may end in a zero of its own: it counts where
+       another of the file shows that such digits are kept.
     """
     if is_missing(number):
         return "is missing"
     if is_pseudonym(number) and table.name.startswith("arbitration/"):
         return ""
-    return number_fault(number) or (ROUNDED if is_rounded(number) and not _keeps_digits(table, number) else "")
+    return number_fault(number) or (
+        ROUNDED if is_rounded(number) and not _keeps_digits(table, number) else ""
+    )
 
 
 def _keeps_digits(table: CsvTable, number: str) -> bool:
     if len(canonical_number(number)) > EXACT_DIGITS + 1:
         return False
     others = (canonical_number(row.cells["patient_id"]) for row in table.rows)
-    return any(len(other) > EXACT_DIGITS and other.isdigit() and not is_rounded(other) for other in others)
+    return any(
+        len(other) > EXACT_DIGITS and other.isdigit() and not is_rounded(other) for other in others
+    )
 
 
-def _compare(people: People, patient: str, first: PatientRow, second: PatientRow, table: CsvTable, row: CsvRow) -> None:
+def _compare(
+    people: People,
+    patient: str,
+    first: PatientRow,
+    second: PatientRow,
+    table: CsvTable,
+    row: CsvRow,
+) -> None:
     """Compare a second row of a patient with the first.
 
     1. What the two say differently is NULL, and the second is refused: nobody but the site knows
@@ -237,7 +336,10 @@ def _compare(people: People, patient: str, first: PatientRow, second: PatientRow
     identity = {"name", "id_card", "birth_date"} & set(differing)
     unknown = {*differing, *({"birth_date", "age"} if identity else ())}
     people.disputed[patient] |= unknown
-    people.rows[patient] = PatientRow(first.number, {column: None if column in unknown else value for column, value in first.values.items()})
+    people.rows[patient] = PatientRow(
+        first.number,
+        {column: None if column in unknown else value for column, value in first.values.items()},
+    )
 
 
 def _fill(people: People, patient: str, first: PatientRow, added: Mapping[str, Any]) -> None:
@@ -251,7 +353,9 @@ def _note_consent(people: People, patient: str, consent: str | None) -> None:
         people.withdrawn.add(patient)
 
 
-def _contradicts_consent(people: People, patient: str, first: PatientRow, consent: str | None) -> bool:
+def _contradicts_consent(
+    people: People, patient: str, first: PatientRow, consent: str | None
+) -> bool:
     """Whether one row says withdrawn and another something else, a cell that is not understood among it."""
     known = first.values.get("consent")
     if consent is None or patient in people.unclear:
@@ -278,7 +382,9 @@ def parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> Pars
         try:
             parsed = cv.parse_cell(row.cells[column], _parser(table, column, cells[column]))
         except cv.ValueFault as fault:
-            result.refusals.append(Refusal(table.item(row, column), f"{fault}; the cell is left out"))
+            result.refusals.append(
+                Refusal(table.item(row, column), f"{fault}; the cell is left out")
+            )
             continue
         result.values[column] = parsed.value
         if parsed.remark:
@@ -289,7 +395,11 @@ def parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> Pars
 def _parser(table: CsvTable, column: str, parse: Parser) -> Parser:
     """The parser of a column, with the unit of its header and with what its other cells say of how it is written."""
     if column in LENGTHS:
-        parse = partial(parse, unit=table.units.get(column, ""), doubtful=table.evidence("ld_mm", cv.look_like_centimetres))
+        parse = partial(
+            parse,
+            unit=table.units.get(column, ""),
+            doubtful=table.evidence("ld_mm", cv.look_like_centimetres),
+        )
     if column == "pd_l1_tps":
         return partial(parse, shares=table.evidence(column, cv.are_shares))
     if column == "sex":
@@ -322,7 +432,11 @@ class _Report:
         return date + dt.timedelta(days=shift_days(self.session.keys, patient)) if date else None
 
     def label(self, text: str | None) -> str | None:
-        return clean_label(text, key=self.session.keys.uid, target=self.session.target) if text else None
+        return (
+            clean_label(text, key=self.session.keys.uid, target=self.session.target)
+            if text
+            else None
+        )
 
     def refuse(self, item: str, reason: str) -> None:
         self.refusals.append(Refusal(item, reason))
@@ -337,14 +451,27 @@ class _Report:
         patient = number if is_pseudonym(number) else self.crosswalk.find(self.site, number)
         if patient in self.session.held_out:
             return None
-        if patient is None or (patient not in self.people.rows and patient not in self.vault_patients):
-            self.strangers.append((table.item(row), "" if is_pseudonym(number) else canonical_number(number)))
-            self.refuse(table.item(row, "patient_id"), "this patient is neither in patients.csv nor among the images; the row is left out")
+        if patient is None or (
+            patient not in self.people.rows and patient not in self.vault_patients
+        ):
+            self.strangers.append(
+                (table.item(row), "" if is_pseudonym(number) else canonical_number(number))
+            )
+            self.refuse(
+                table.item(row, "patient_id"),
+                "this patient is neither in patients.csv nor among the images; the row is left out",
+            )
             return None
         return patient
 
     def rows(
-        self, path: Path, table: str, name: str, cells: Mapping[str, Parser], required: tuple[str, ...], wanted: str = ""
+        self,
+        path: Path,
+        table: str,
+        name: str,
+        cells: Mapping[str, Parser],
+        required: tuple[str, ...],
+        wanted: str = "",
     ) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
         """Rows of a file with a known patient and every required cell; the others are refused. A `wanted` cell that is empty is named."""
         for content in clinical_tables(path, table, name):
@@ -363,66 +490,124 @@ class _Report:
             empty = {column for column in cells if parsed.values.get(column) is None}
             missing = [column for column in required if column in empty]
             named = {refusal.item for refusal in parsed.refusals} | content.named
-            reasons = {**dict.fromkeys(missing, NO_ROW), **({wanted: NO_DATE} if not missing and wanted in empty else {})}
+            reasons = {
+                **dict.fromkeys(missing, NO_ROW),
+                **({wanted: NO_DATE} if not missing and wanted in empty else {}),
+            }
             for column, reason in reasons.items():
                 if content.item(row, column) not in named:
                     self.refuse(content.item(row, column), reason)
             if not missing:
                 yield content, row, patient, {column: parsed.values.get(column) for column in cells}
 
-    def distinct(self, seen: _Seen, key: tuple, table: CsvTable, row: CsvRow, values: dict[str, Any]) -> bool:
+    def distinct(
+        self, seen: _Seen, key: tuple, table: CsvTable, row: CsvRow, values: dict[str, Any]
+    ) -> bool:
         """True for the first row of a key; a second one is skipped where it says the same, else refused."""
         if key not in seen:
             seen[key] = (row.number, values)
             return True
         number, first = seen[key]
         if first != values:
-            self.refuse(table.item(row), f"contradicts row {number}; the first row is used, correct one of them")
+            self.refuse(
+                table.item(row),
+                f"contradicts row {number}; the first row is used, correct one of them",
+            )
         return False
 
 
-def build_tables(site_folder: Path, session: Session, crosswalk: Crosswalk, people: People, vault_patients: Mapping[str, int],
-                 *, simulated: bool, image_numbers: Mapping[str, str] = MappingProxyType({})) -> Tables:
+def build_tables(
+    site_folder: Path,
+    session: Session,
+    crosswalk: Crosswalk,
+    people: People,
+    vault_patients: Mapping[str, int],
+    *,
+    simulated: bool,
+    image_numbers: Mapping[str, str] = MappingProxyType({}),
+) -> Tables:
     """Every table of the case report, de-identified. `vault_patients` are the objects that the vault holds, counted by patient.
 
-    1. Dates that cannot be true (chronology.py) are refused by cell. The cycle or event stays, on a day
-       that is not known, so that nothing takes the one before or after it for it.
-    2. Dates are shifted by the patient's days; `day` counts from the date of cycle 1, where that is known.
+    1. Dates that cannot be true (chronology.py) are refused by cell. The cycle or event stays, on a
+       day that is not known, so that nothing takes the one before or after it for it.
+    2. Dates are shifted by the patient's days; `day` counts from the date of cycle 1, where that is
+       known.
     3. Age at cycle 1 from the birth date, else the age that was given; above 89 it is 90.
-    4. A patient with images alone has a row of NULLs; one who withdrew keeps the row that says so, and nothing else.
-    5. Whom rows and images do not name alike is listed (reconciliation.py); `image_numbers` are what images without a row bear.
+    4. A patient with images alone has a row of NULLs; one who withdrew keeps the row that says so,
+       and nothing else.
+    5. Whom rows and images do not name alike is listed (reconciliation.py); `image_numbers` are
+       what images without a row bear.
     """
     report = _Report(site_folder, session, crosswalk, people, vault_patients, simulated)
-    cycles, events = _written(report, "treatments", TREATMENT_CELLS, "cycle"), _written(report, "follow_up", FOLLOW_UP_CELLS, "event")
+    cycles, events = (
+        _written(report, "treatments", TREATMENT_CELLS, "cycle"),
+        _written(report, "follow_up", FOLLOW_UP_CELLS, "event"),
+    )
     _judge_dates(report, cycles, events)
     treatments = _joined(report, cycles, "drugs", lambda w: (w.patient, w.what))
     followed = _joined(report, events, "detail", lambda w: (w.patient, w.what, w.date))
     first_cycle = {r["patient"]: r["date"] for r in treatments if r["cycle"] == 1 and r["date"]}
     frames = {
         "patients": _frame(_patients(report, first_cycle), _table_schema(PATIENTS)),
-        "treatments": _frame([_dated(report, r, "treatment_date", first_cycle) for r in treatments], _table_schema(TREATMENTS)),
-        "follow_up": _frame([_dated(report, r, "event_date", first_cycle) for r in _numbered(_telling(followed))], _table_schema(FOLLOW_UP)),
+        "treatments": _frame(
+            [_dated(report, r, "treatment_date", first_cycle) for r in treatments],
+            _table_schema(TREATMENTS),
+        ),
+        "follow_up": _frame(
+            [_dated(report, r, "event_date", first_cycle) for r in _numbered(_telling(followed))],
+            _table_schema(FOLLOW_UP),
+        ),
         "lesions": _frame(_lesions(report), LESIONS_SCHEMA),
         "locks": _frame(_locks(report), LOCKS_SCHEMA),
         "arbitrations": _frame(_arbitrations(report), ARBITRATIONS_SCHEMA),
     }
-    frames["reconciliation"] = _frame(_reconciliation(report, image_numbers), _table_schema(RECONCILIATION))
+    frames["reconciliation"] = _frame(
+        _reconciliation(report, image_numbers), _table_schema(RECONCILIATION)
+    )
     return Tables(frames, (*people.refusals, *report.refusals))
 
 
 def _reconciliation(report: _Report, image_numbers: Mapping[str, str]) -> Iterable[dict[str, Any]]:
     people = report.people
-    held = Held(report.site, people.numbers, people.places, report.vault_patients, image_numbers, report.strangers, report.session.held_out)
+    held = Held(
+        report.site,
+        people.numbers,
+        people.places,
+        report.vault_patients,
+        image_numbers,
+        report.strangers,
+        report.session.held_out,
+    )
     return [{**row, "simulated": report.simulated} for row in reconcile(held)]
 
 
 def _table_schema(table: Table) -> Mapping[str, pl.DataType]:
-    return {name: kind for name, kind in polars_schema(table).items() if name != "input_fingerprint"}
+    return {
+        name: kind for name, kind in polars_schema(table).items() if name != "input_fingerprint"
+    }
 
 
 def _frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=dict(schema))
-    return frame.sort([name for name in ("site", "patient", "reader", "cycle", "number", "row_number", "finding", "item", "other_patient") if name in schema])
+    frame = pl.DataFrame(
+        [{name: row.get(name) for name in schema} for row in rows], schema=dict(schema)
+    )
+    return frame.sort(
+        [
+            name
+            for name in (
+                "site",
+                "patient",
+                "reader",
+                "cycle",
+                "number",
+                "row_number",
+                "finding",
+                "item",
+                "other_patient",
+            )
+            if name in schema
+        ]
+    )
 
 
 @dataclass
@@ -444,7 +629,10 @@ def _written(report: _Report, table: str, cells: Mapping[str, Parser], what: str
     """The rows of a file that say what happened; one without a date is named, and stays."""
     path, name = report.site_folder / "clinical" / f"{table}.csv", f"clinical/{table}.csv"
     rows = report.rows(path, table, name, cells, (what,), wanted="date")
-    return [_Written(patient, content.item(row), values[what], values["date"], values) for content, row, patient, values in rows]
+    return [
+        _Written(patient, content.item(row), values[what], values["date"], values)
+        for content, row, patient, values in rows
+    ]
 
 
 def _judge_dates(report: _Report, cycles: Sequence[_Written], events: Sequence[_Written]) -> None:
@@ -477,13 +665,20 @@ def _by_patient(written: Iterable[_Written]) -> dict[str, list[_Written]]:
     return found
 
 
-def _joined(report: _Report, written: Iterable[_Written], column: str, key: Callable[[_Written], tuple]) -> list[dict[str, Any]]:
+def _joined(
+    report: _Report, written: Iterable[_Written], column: str, key: Callable[[_Written], tuple]
+) -> list[dict[str, Any]]:
     """One row of each key; what two rows of it say differently is left out, and named."""
     found: dict[tuple, tuple[_Written, dict[str, Any]]] = {}
     for one in written:
-        first, row = found.setdefault(key(one), (one, {**one.values, "patient": one.patient, "date": one.date}))
+        first, row = found.setdefault(
+            key(one), (one, {**one.values, "patient": one.patient, "date": one.date})
+        )
         row["date"] = row["date"] or one.date
-        if first.values[column] is not None and one.values[column] not in {first.values[column], None}:
+        if first.values[column] is not None and one.values[column] not in {
+            first.values[column],
+            None,
+        }:
             report.refuse(f"{one.place} column {column}", NOT_THE_SAME.format(other=first.place))
             row[column] = None
         elif first.values[column] is None:
@@ -495,7 +690,12 @@ def _telling(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Events without those that say nothing: alive on a day that is not known, or a death beside the one that has a date."""
     rows = list(events)
     died = {r["patient"] for r in rows if r["event"] == "death" and r["date"]}
-    return [r for r in rows if r["date"] or not (r["event"] == "alive" or (r["event"] == "death" and r["patient"] in died))]
+    return [
+        r
+        for r in rows
+        if r["date"]
+        or not (r["event"] == "alive" or (r["event"] == "death" and r["patient"] in died))
+    ]
 
 
 def _numbered(events: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -506,27 +706,46 @@ def _numbered(events: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
         yield {**row, "number": count[row["patient"]]}
 
 
-def _dated(report: _Report, row: Mapping[str, Any], column: str, first_cycle: Mapping[str, dt.date]) -> dict[str, Any]:
+def _dated(
+    report: _Report, row: Mapping[str, Any], column: str, first_cycle: Mapping[str, dt.date]
+) -> dict[str, Any]:
     patient, date = row["patient"], row["date"]
     first = first_cycle.get(patient)
     day = (date - first).days if date and first else None
-    return {**row, "site": report.site, column: report.shifted(patient, date), "day": day, "simulated": report.simulated}
+    return {
+        **row,
+        "site": report.site,
+        column: report.shifted(patient, date),
+        "day": day,
+        "simulated": report.simulated,
+    }
 
 
 def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[dict[str, Any]]:
     known = report.people.rows
     for patient in sorted({*known, *report.vault_patients, *report.session.held_out}):
-        row: dict[str, Any] = {"site": report.site, "patient": patient, "in_case_report": patient in known, "simulated": report.simulated}
+        row: dict[str, Any] = {
+            "site": report.site,
+            "patient": patient,
+            "in_case_report": patient in known,
+            "simulated": report.simulated,
+        }
         if patient in report.session.withdrawn:
             yield {**row, "consent": "withdrawn"}
         elif patient in report.session.unclear:
             yield {**row, "consent": CONTRADICTORY}
         else:
             values = known[patient].values if patient in known else {}
-            yield {**values, **row, "age_years": _age(report, patient, values, first_cycle.get(patient))}
+            yield {
+                **values,
+                **row,
+                "age_years": _age(report, patient, values, first_cycle.get(patient)),
+            }
 
 
-def _age(report: _Report, patient: str, values: Mapping[str, Any], first_cycle: dt.date | None) -> int | None:
+def _age(
+    report: _Report, patient: str, values: Mapping[str, Any], first_cycle: dt.date | None
+) -> int | None:
     """Whole years at cycle 1; the age that was given where birth date or cycle 1 is missing; None where the two disagree."""
     born, given = values.get("birth_date"), values.get("age")
     place = f"{report.people.places[patient]} column " if patient in report.people.places else ""
@@ -535,9 +754,15 @@ def _age(report: _Report, patient: str, values: Mapping[str, Any], first_cycle: 
         born = None
     if born is None or first_cycle is None:
         return None if given is None else min(given, OLDEST_AGE_YEARS)
-    age = first_cycle.year - born.year - ((first_cycle.month, first_cycle.day) < (born.month, born.day))
+    age = (
+        first_cycle.year
+        - born.year
+        - ((first_cycle.month, first_cycle.day) < (born.month, born.day))
+    )
     if not 0 <= age <= 120:
-        report.refuse(place + "birth_date", "gives no plausible age at cycle 1; the age is left out")
+        report.refuse(
+            place + "birth_date", "gives no plausible age at cycle 1; the age is left out"
+        )
         return None
     if given is not None and abs(given - age) > 1:
         report.refuse(place + "birth_date", AGES_DIFFER)
@@ -570,18 +795,41 @@ def _lesions(report: _Report) -> list[dict[str, Any]]:
 def _lesions_of_reader(report: _Report, folder: Path) -> list[dict[str, Any]]:
     rows, seen = [], _Seen()
     name = f"reads/{folder.name}/lesions.csv"
-    for table, row, patient, values in report.rows(folder / "lesions.csv", "lesions", name, LESION_CELLS, ("lesion", "role")):
+    for table, row, patient, values in report.rows(
+        folder / "lesions.csv", "lesions", name, LESION_CELLS, ("lesion", "role")
+    ):
         if values["visit_date"] is not None and values["visit_date"] > report.session.cut_off:
             report.refuse(table.item(row, "visit_date"), AFTER_CUT_OFF)
             continue
         if values["visit_date"] is None and not values["series_uid"]:
-            report.refuse(table.item(row), "has neither visit_date nor series_uid; give one of them")
+            report.refuse(
+                table.item(row), "has neither visit_date nor series_uid; give one of them"
+            )
             continue
         lesion = _lesion_row(report, patient, values)
-        if report.session.series_patients.get(lesion["series_instance_uid"] or "", patient) != patient:
-            report.refuse(table.item(row, "series_uid"), "belongs to another patient; the row is left out")
-        elif report.distinct(seen, (patient, lesion["series_instance_uid"], lesion["visit_date"], lesion["lesion"]), table, row, values):
-            rows.append({**lesion, "site": report.site, "reader": folder.name, "row_number": row.number, "simulated": report.simulated})
+        if (
+            report.session.series_patients.get(lesion["series_instance_uid"] or "", patient)
+            != patient
+        ):
+            report.refuse(
+                table.item(row, "series_uid"), "belongs to another patient; the row is left out"
+            )
+        elif report.distinct(
+            seen,
+            (patient, lesion["series_instance_uid"], lesion["visit_date"], lesion["lesion"]),
+            table,
+            row,
+            values,
+        ):
+            rows.append(
+                {
+                    **lesion,
+                    "site": report.site,
+                    "reader": folder.name,
+                    "row_number": row.number,
+                    "simulated": report.simulated,
+                }
+            )
     return rows
 
 
@@ -589,10 +837,14 @@ def _lesion_row(report: _Report, patient: str, values: Mapping[str, Any]) -> dic
     """What is not said: a lesion that is listed is present, not too small, and a node where its organ is lymph_node."""
     series = values["series_uid"]
     return {
-        **values, "patient": patient, "visit_date": report.shifted(patient, values["visit_date"]),
+        **values,
+        "patient": patient,
+        "visit_date": report.shifted(patient, values["visit_date"]),
         "series_instance_uid": keyed_uid(series, report.session.keys.uid) if series else None,
-        "lesion": report.label(values["lesion"]), "roi": report.label(values["roi"]),
-        "present": values["present"] is not False, "too_small": values["too_small"] is True,
+        "lesion": report.label(values["lesion"]),
+        "roi": report.label(values["roi"]),
+        "present": values["present"] is not False,
+        "too_small": values["too_small"] is True,
         "node": values["organ"] == "lymph_node" if values["node"] is None else values["node"],
     }
 
@@ -613,20 +865,41 @@ def _locks(report: _Report) -> Iterable[dict[str, Any]]:
         if locked_at:
             yield {"site": report.site, "reader": folder.name, "locked_at": locked_at}
         else:
-            report.refuse(f"reads/{folder.name}/LOCKED", "does not hold a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00. The read stays open")
+            report.refuse(
+                f"reads/{folder.name}/LOCKED",
+                "does not hold a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00. The read stays open",
+            )
 
 
 def decision_files(site_folder: Path) -> list[Path]:
     """The tables of the arbiter's decisions, as CSV paths, in order; each may be a workbook of that name."""
     folder = site_folder / "arbitration"
-    found = [p for p in folder.iterdir() if p.suffix in {".csv", *WORKBOOKS}] if folder.is_dir() else []
+    found = (
+        [p for p in folder.iterdir() if p.suffix in {".csv", *WORKBOOKS}] if folder.is_dir() else []
+    )
     return sorted({p.with_suffix(".csv") for p in found if not p.name.startswith(("~$", "."))})
 
 
 def _arbitrations(report: _Report) -> Iterable[dict[str, Any]]:
     for number, path in enumerate(decision_files(report.site_folder), start=1):
-        name = "arbitration/decisions.csv" if path.name == "decisions.csv" else f"arbitration/ file {number}"
+        name = (
+            "arbitration/decisions.csv"
+            if path.name == "decisions.csv"
+            else f"arbitration/ file {number}"
+        )
         seen = _Seen()
-        for table, row, patient, values in report.rows(path, "arbitrations", name, ARBITRATION_CELLS, ("accepted_reader", "arbiter", "decided_at")):
+        for table, row, patient, values in report.rows(
+            path,
+            "arbitrations",
+            name,
+            ARBITRATION_CELLS,
+            ("accepted_reader", "arbiter", "decided_at"),
+        ):
             if report.distinct(seen, (patient,), table, row, values):
-                yield {**values, "patient": patient, "site": report.site, "row_number": row.number, "simulated": report.simulated}
+                yield {
+                    **values,
+                    "patient": patient,
+                    "site": report.site,
+                    "row_number": row.number,
+                    "simulated": report.simulated,
+                }

@@ -8,30 +8,78 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from dagster_project.lake.vocabulary import DASHES, find_drugs, fold, is_missing, known_value, unit_of, without_qualifiers
+from dagster_project.lake.vocabulary import (
+    DASHES,
+    find_drugs,
+    fold,
+    is_missing,
+    known_value,
+    unit_of,
+    without_qualifiers,
+)
 
 EARLIEST, LATEST = dt.date(1900, 1, 1), dt.date(2100, 1, 1)
 """Dates outside are typing errors."""
 
-PLACEHOLDERS = re.compile(r"0{1,4}[-/.]0{1,2}[-/.]0{1,4}|1900[-/.]0?1[-/.]0?[01]|19000101|1899[-/.]12[-/.]3[01]|9999[-/.].*|99991231|0{8}")
+PLACEHOLDERS = re.compile(
+    r"0{1,4}[-/.]0{1,2}[-/.]0{1,4}|1900[-/.]0?1[-/.]0?[01]|19000101|1899[-/.]12[-/.]3[01]|9999[-/.].*|99991231|0{8}"
+)
 """Dates that stand for none: the first day of a spreadsheet, the last of a database."""
 
 DAY_NUMBERS = re.compile(r"[1-7]\d{4}(\.\d+)?")
 """A spreadsheet counts days from 1900: 10000 is 1927, 73000 is 2099."""
 
-SPREADSHEET_ERRORS = re.compile(r"#(N/A|REF!|VALUE!|DIV/0!|NAME\?|NUM!|NULL!|SPILL!|CALC!|#+)", re.IGNORECASE)
+SPREADSHEET_ERRORS = re.compile(
+    r"#(N/A|REF!|VALUE!|DIV/0!|NAME\?|NUM!|NULL!|SPILL!|CALC!|#+)", re.IGNORECASE
+)
 
 _CLOCK = r"(?:[T ]\s*(?P<clock>(?:[01]?\d|2[0-3]):\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
-_DATE = re.compile(r"(?P<y>\d{4})\s*[-/.年]\s*(?P<m>\d{1,2})\s*[-/.月]\s*(?P<d>\d{1,2})\s*日?" + _CLOCK, re.IGNORECASE)
+_DATE = re.compile(
+    r"(?P<y>\d{4})\s*[-/.年]\s*(?P<m>\d{1,2})\s*[-/.月]\s*(?P<d>\d{1,2})\s*日?" + _CLOCK,
+    re.IGNORECASE,
+)
 _DIGITS_DATE = re.compile(r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})(?:\.0+)?")
-_PART_OF_DATE = re.compile(r"\d{4}\s*[-/.年]?\s*(\d{1,2}\s*月?)?|\d{4}[-/.年]\d{1,2}[-/.月]?(uk|xx|un|ud)?", re.IGNORECASE)
-_LIKE_DATE = re.compile(r"\d{4}-\d{2}-\d{2}( .*)?|\d{1,2}月\d{1,2}日|\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-\d{2}", re.IGNORECASE)
-_STAGE = re.compile(r"(?:stage)?[cpy]{0,2}(IV|III|II|I|[1-4])([ABC]?)([1-3]?)(?:期|stage)?", re.IGNORECASE)
-STAGES = frozenset(["I", "IA", "IA1", "IA2", "IA3", "IB", "II", "IIA", "IIB", "III", "IIIA", "IIIA1", "IIIA2", "IIIA3", "IIIB", "IIIC", "IV", "IVA", "IVB"])
+_PART_OF_DATE = re.compile(
+    r"\d{4}\s*[-/.年]?\s*(\d{1,2}\s*月?)?|\d{4}[-/.年]\d{1,2}[-/.月]?(uk|xx|un|ud)?", re.IGNORECASE
+)
+_LIKE_DATE = re.compile(
+    r"\d{4}-\d{2}-\d{2}( .*)?|\d{1,2}月\d{1,2}日|\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-\d{2}",
+    re.IGNORECASE,
+)
+_STAGE = re.compile(
+    r"(?:stage)?[cpy]{0,2}(IV|III|II|I|[1-4])([ABC]?)([1-3]?)(?:期|stage)?", re.IGNORECASE
+)
+STAGES = frozenset(
+    [
+        "I",
+        "IA",
+        "IA1",
+        "IA2",
+        "IA3",
+        "IB",
+        "II",
+        "IIA",
+        "IIB",
+        "III",
+        "IIIA",
+        "IIIA1",
+        "IIIA2",
+        "IIIA3",
+        "IIIB",
+        "IIIC",
+        "IV",
+        "IVA",
+        "IVB",
+    ]
+)
 """Stages of TNM, 7th to 9th edition, as far as they have been in use for the lung."""
 
-_FIGURE = re.compile(r"(?P<sign>[<>≤≥~约]|<=|>=)?\s*(?P<digits>\d[\d.,]*|\.\d+)\s*(?P<unit>.*)", re.DOTALL)
-_YEARS_AND_MONTHS = re.compile(r"(\d+\s*(?:岁|周岁|y|yrs?|years?))\s*(?:and\s*)?\d{1,2}\s*(?:个月|月|m|mo|months?)")
+_FIGURE = re.compile(
+    r"(?P<sign>[<>≤≥~约]|<=|>=)?\s*(?P<digits>\d[\d.,]*|\.\d+)\s*(?P<unit>.*)", re.DOTALL
+)
+_YEARS_AND_MONTHS = re.compile(
+    r"(\d+\s*(?:岁|周岁|y|yrs?|years?))\s*(?:and\s*)?\d{1,2}\s*(?:个月|月|m|mo|months?)"
+)
 _CYCLE = re.compile(r"(?:第|cycle|c)?\s*(\d{1,2})\s*(?:周期|疗程|次)?")
 _ECOG = re.compile(r"(?:ecog)?[\s:=-]*(?:ps)?(?:评分)?[\s:=]*([0-5])分?")
 _ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
@@ -83,9 +131,12 @@ def parse_date(text: str) -> dt.date:
     """A calendar date: 2024-01-05, 2024/1/5, 20240105, 2024年1月5日; a clock time behind it does not count.
 
     1. Dates that stand for none (1900-01-01, 9999-12-31, 00/00/0000) are refused.
-    2. Day-first and month-first forms are refused, since 3/4/2024 is two days; so are years of two digits.
-    3. A month or a year alone is refused, and so is the day number of a spreadsheet (45301): from 1904 it counts otherwise.
-    4. A clock time in UTC other than midnight is refused: at the hospital it may have been the next day.
+    2. Day-first and month-first forms are refused, since 3/4/2024 is two days; so are years of two
+       digits.
+    3. A month or a year alone is refused, and so is the day number of a spreadsheet (45301): from
+       1904 it counts otherwise.
+    4. A clock time in UTC other than midnight is refused: at the hospital it may have been the next
+       day.
 
     >>> parse_date("2024年1月5日"), parse_date("２０２４/1/5")
     (datetime.date(2024, 1, 5), datetime.date(2024, 1, 5))
@@ -97,7 +148,9 @@ def parse_date(text: str) -> dt.date:
     if match is None:
         raise ValueFault(_no_date(written))
     if _is_utc(match.groupdict()):
-        raise ValueFault("is a time in UTC, whose day may be another where it was written; write YYYY-MM-DD")
+        raise ValueFault(
+            "is a time in UTC, whose day may be another where it was written; write YYYY-MM-DD"
+        )
     try:
         date = dt.date(*(int(match[part]) for part in "ymd"))
     except ValueError as error:
@@ -109,7 +162,9 @@ def parse_date(text: str) -> dt.date:
 
 def _no_date(text: str) -> str:
     if DAY_NUMBERS.fullmatch(text):
-        return "is the day number of a spreadsheet; format the column as a date and write YYYY-MM-DD"
+        return (
+            "is the day number of a spreadsheet; format the column as a date and write YYYY-MM-DD"
+        )
     if _PART_OF_DATE.fullmatch(text):
         return "is not a whole date: the day is missing; write YYYY-MM-DD"
     return "is not a date; write YYYY-MM-DD, the year in four digits and first"
@@ -120,7 +175,9 @@ def _is_utc(parts: dict[str, str | None]) -> bool:
     return utc and re.sub(r"[:0.]", "", parts.get("clock") or "") != ""
 
 
-READER_CODE = re.compile(r"(?:[A-Z]{1,3}|[Rr]eader|[Rr]ater|[Oo]bserver|[Aa]rbiter|ARBITER)[-_]?[0-9]{1,2}")
+READER_CODE = re.compile(
+    r"(?:[A-Z]{1,3}|[Rr]eader|[Rr]ater|[Oo]bserver|[Aa]rbiter|ARBITER)[-_]?[0-9]{1,2}"
+)
 """One to three capital letters, or a word for what the person does, then a number of one or two digits."""
 
 NOT_A_READER = (
@@ -138,7 +195,9 @@ def parse_time(text: str) -> dt.datetime:
     try:
         time = dt.datetime.fromisoformat(plain(text).replace("/", "-"))
     except ValueError as error:
-        raise ValueFault("is not a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00") from error
+        raise ValueFault(
+            "is not a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00"
+        ) from error
     if not EARLIEST <= time.date() < LATEST:
         raise ValueFault("is not a plausible date; write YYYY-MM-DD")
     return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
@@ -168,13 +227,16 @@ def parse_figure(text: str) -> Figure:
 def _number(digits: str) -> float:
     """Digits with a point or a comma.
 
-    1. A comma before three digits alone is refused: 1,063 is a thousand and sixty-three in one country and a little more than one in another.
+    1. A comma before three digits alone is refused: 1,063 is a thousand and sixty-three in one
+       country and a little more than one in another.
     2. Thousands separators that can be nothing else are dropped; any other comma is a decimal one.
     """
     if len(_FRACTION.sub("", digits)) > LONGEST_NUMBER:
         raise ValueFault("is not a number")
     if _AMBIGUOUS.fullmatch(digits):
-        raise ValueFault("has a comma that may be a decimal or a thousands one; write it with a point, or without")
+        raise ValueFault(
+            "has a comma that may be a decimal or a thousands one; write it with a point, or without"
+        )
     if _DECIMAL.fullmatch(digits):
         return float(digits)
     if _THOUSANDS.fullmatch(digits):
@@ -189,7 +251,8 @@ def _number(digits: str) -> float:
 def parse_length(text: str, unit: str = "", *, doubtful: bool = False) -> float:
     """A length in mm.
 
-    1. The unit behind the figure counts: mm or cm, no other; one that contradicts the header's is refused.
+    1. The unit behind the figure counts: mm or cm, no other; one that contradicts the header's is
+       refused.
     2. Without one, the header's; without that, mm.
     3. Without any, refused where the column looks like centimetres (`doubtful`).
 
@@ -204,7 +267,9 @@ def parse_length(text: str, unit: str = "", *, doubtful: bool = False) -> float:
     if figure.unit and unit and figure.unit != unit:
         raise ValueFault("is in another unit than its header states; correct one of them")
     if doubtful and figure.number and not (figure.unit or unit):
-        raise ValueFault("is in a column whose longest diameters are all below 10; write mm or cm in its header")
+        raise ValueFault(
+            "is in a column whose longest diameters are all below 10; write mm or cm in its header"
+        )
     return round(figure.number * _FACTOR[figure.unit or unit or "mm"], 6)
 
 
@@ -214,7 +279,9 @@ def look_like_centimetres(texts: Iterable[str]) -> bool:
     >>> look_like_centimetres(["3.45", "2.1", ""]), look_like_centimetres(["34.5", "2.1"]), look_like_centimetres(["8"])
     (True, False, False)
     """
-    numbers = [float(text.replace(",", ".")) for text in map(plain, texts) if _BARE_LENGTH.fullmatch(text)]
+    numbers = [
+        float(text.replace(",", ".")) for text in map(plain, texts) if _BARE_LENGTH.fullmatch(text)
+    ]
     return sum(number > 0 for number in numbers) > 1 and max(numbers) < 10
 
 
@@ -238,8 +305,9 @@ def parse_proportion(text: str, *, shares: bool = False) -> float:
     1. "<1%" and "negative" are 0: below the lowest cut-off.
     2. "≥50%" is 50: the bound that is known.
     3. A range ("1-49%") and another score ("CPS 10") are refused: they are not the figure.
-    4. A figure between 0 and 1 without a percent sign is refused, whatever the header says: 0.8 is what a program reads in a cell that
-       shows 80 %. So is 1 where the column has such figures (`shares`).
+    4. A figure between 0 and 1 without a percent sign is refused, whatever the header says: 0.8 is
+       what a program reads in a cell that shows 80 %. So is 1 where the column has such figures
+       (`shares`).
 
     >>> parse_proportion("<1%"), parse_proportion("≥50%"), parse_proportion("阴性"), parse_proportion("35"), parse_proportion("0.8%")
     (0.0, 50.0, 0.0, 35.0, 0.8)
@@ -249,7 +317,9 @@ def parse_proportion(text: str, *, shares: bool = False) -> float:
     try:
         sign, number, own = parse_figure(re.sub(r"^tps\s*[:=]?\s*", "", plain(text).lower()))
     except ValueFault as fault:
-        raise ValueFault(f"{fault}: it is not a percentage; write one figure from 0 to 100") from fault
+        raise ValueFault(
+            f"{fault}: it is not a percentage; write one figure from 0 to 100"
+        ) from fault
     if own not in {"", "percent"}:
         raise ValueFault("is not a percentage; write one figure from 0 to 100")
     if sign in {"<", "≤", "<="}:
@@ -257,7 +327,9 @@ def parse_proportion(text: str, *, shares: bool = False) -> float:
             raise ValueFault("is not a percentage; write one figure from 0 to 100")
         return 0.0
     if not own and (0 < number < 1 or (shares and number == 1)):
-        raise ValueFault("is a share or a percentage, nobody can say which; write it with its percent sign")
+        raise ValueFault(
+            "is a share or a percentage, nobody can say which; write it with its percent sign"
+        )
     return number
 
 
@@ -319,21 +391,31 @@ def parse_age(text: str) -> int:
 
 def in_range(minimum: float, maximum: float, parse: Callable[..., float]) -> Callable[..., float]:
     """The same parser, refusing figures outside a range."""
+
     def parsed(text: str, *args: Any, **kwargs: Any) -> float:
         number = parse(text, *args, **kwargs)
         if not minimum <= number <= maximum:
             raise ValueFault(f"is not within {minimum:g} to {maximum:g}")
         return number
+
     return parsed
 
 
 def word_of(field: str, hint: str) -> Callable[[str], str]:
     """A parser of the words that the vocabulary knows for a field; of several in one cell where they mean the same."""
+
     def parsed(text: str) -> str:
-        known = None if _has_minus(text) else known_value(field, whole(text)) or _affirmed(field, text) or _of_several(field, text)
+        known = (
+            None
+            if _has_minus(text)
+            else known_value(field, whole(text))
+            or _affirmed(field, text)
+            or _of_several(field, text)
+        )
         if known is None:
             raise ValueFault(f"is not in the vocabulary; write {hint}")
         return known
+
     return parsed
 
 
@@ -378,7 +460,9 @@ def parse_label(text: str) -> str:
     """The label of a lesion or contour; a date is refused, since a spreadsheet makes one of `1-1`."""
     label = whole(text)
     if _LIKE_DATE.fullmatch(label):
-        raise ValueFault("is a date, as a spreadsheet makes of labels like 1-1; format the column as text")
+        raise ValueFault(
+            "is a date, as a spreadsheet makes of labels like 1-1; format the column as text"
+        )
     return label
 
 
@@ -403,10 +487,19 @@ def parse_drugs(text: str) -> Parsed:
     """Generic names joined by +; what is not in the drug dictionary is left out and said so."""
     drugs = find_drugs(text)
     if drugs.denied:
-        raise ValueFault("denies a drug, or says that one was stopped; write the drugs that were given")
+        raise ValueFault(
+            "denies a drug, or says that one was stopped; write the drugs that were given"
+        )
     if drugs.text is None:
-        raise ValueFault("names no drug of the dictionary; see dagster_project/lake/vocabulary.toml")
-    return Parsed(drugs.text, "names more than the drug dictionary knows; that part is left out" if drugs.partly_unknown else "")
+        raise ValueFault(
+            "names no drug of the dictionary; see dagster_project/lake/vocabulary.toml"
+        )
+    return Parsed(
+        drugs.text,
+        "names more than the drug dictionary knows; that part is left out"
+        if drugs.partly_unknown
+        else "",
+    )
 
 
 def parse_reader(text: str) -> str:
@@ -431,7 +524,9 @@ def parse_cell(text: str, parse: Callable[[str], Any]) -> Parsed:
         For a cell that is not understood, and for an error of a spreadsheet, which is not the same as missing.
     """
     if SPREADSHEET_ERRORS.fullmatch(plain(text)):
-        raise ValueFault("is an error of the spreadsheet; correct its formula, or leave the cell empty")
+        raise ValueFault(
+            "is an error of the spreadsheet; correct its formula, or leave the cell empty"
+        )
     try:
         value = parse(text) if text else None
     except Exception as error:

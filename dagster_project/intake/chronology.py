@@ -25,7 +25,9 @@ ON_TREATMENT = frozenset({"progression_clinical", "new_therapy", "off_treatment"
 """Events that mean something only once treatment has begun."""
 
 AFTER_CUT_OFF = "lies after the data cut-off; correct the date"
-CYCLE_TWICE = "contradicts {other}: one cycle has two dates; both are left out until one is corrected"
+CYCLE_TWICE = (
+    "contradicts {other}: one cycle has two dates; both are left out until one is corrected"
+)
 CYCLE_ORDER = (
     "contradicts {other}: of two cycles the one numbered higher is not dated later; "
     "both dates are left out until one is corrected"
@@ -125,16 +127,18 @@ def find_contradictions(
 
     1. A date after the cut-off is refused.
     2. One cycle with two dates: all of them are refused.
-    3. By number, a cycle that is not dated after the nearest lower one that is left: both are refused.
+    3. By number, a cycle that is not dated after the nearest lower one that is left: both are
+       refused.
     4. Two neighbours among those left that lie more than a year apart (and 28 days more for each
        cycle between them that has no date): both are refused.
     5. Deaths on two dates: all are refused.
-    6. A cycle, a contact, a progression or a new therapy after the death: the death is refused, and the
-       later row too where it is the only one; several rows outweigh one.
+    6. A cycle, a contact, a progression or a new therapy after the death: the death is refused, and
+       the later row too where it is the only one; several rows outweigh one.
     7. The end of treatment or of follow-up after the death is refused.
     8. An event of treatment before cycle 1 is refused.
 
-    Who typed wrong is not guessed from how far a date is off: both candidates are named, and the site says.
+    Who typed wrong is not guessed from how far a date is off: both candidates are named, and the
+    site says.
     """
     found = Findings()
     for entry in (*cycles, *events):

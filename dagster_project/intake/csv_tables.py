@@ -20,7 +20,13 @@ from dagster_project.intake.lines import (
 )
 from dagster_project.intake.opening import NotOpenedError, read_table_file
 from dagster_project.intake.workbooks import NOT_CALCULATED, Sheet, WorkbookFault, read_sheets
-from dagster_project.lake.vocabulary import Header, header_meaning, header_unit, load_vocabulary, sheet_table
+from dagster_project.lake.vocabulary import (
+    Header,
+    header_meaning,
+    header_unit,
+    load_vocabulary,
+    sheet_table,
+)
 
 WORKBOOKS = (".xlsx", ".xlsm")
 """Endings of workbooks; each stands for the CSV file of the same name, or beside it."""
@@ -33,7 +39,8 @@ IDENTIFYING = frozenset(load_vocabulary().headers["any"].values())
 
 OTHER_UNIT = (
     "states a unit that is not taken here, or a remark that could change the figures; lengths are in mm or cm, ages in years, "
-    "PD-L1 is a TPS in percent. The column is left out")
+    "PD-L1 is a TPS in percent. The column is left out"
+)
 
 
 @dataclass(frozen=True)
@@ -91,22 +98,34 @@ HIDDEN = "has its patient numbers on a hidden sheet alone, which is not read; sh
 SECOND_SHEET = "also holds rows under patient numbers, and one sheet of a file is read; put all rows on one sheet"
 MERGED = "is part of a merged cell; write the value in each cell. The cell is left out"
 UNCALCULATED = "is a formula whose result the file does not hold; open it in Excel and save it. The cell is left out"
-TOO_LONG = "has more cells than the header; a delimiter in a text must be quoted. The row is left out"
-UNKNOWN_HEADER = "header is not known; see dagster_project/lake/vocabulary.toml. The column is left out"
+TOO_LONG = (
+    "has more cells than the header; a delimiter in a text must be quoted. The row is left out"
+)
+UNKNOWN_HEADER = (
+    "header is not known; see dagster_project/lake/vocabulary.toml. The column is left out"
+)
 
 
 def table_files(path: Path) -> list[Path]:
     """The files that hold the table of a CSV path: itself and the workbooks of its name, as far as they are there."""
-    return [file for file in (path, *(path.with_suffix(ending) for ending in WORKBOOKS)) if os.path.lexists(file)]
+    return [
+        file
+        for file in (path, *(path.with_suffix(ending) for ending in WORKBOOKS))
+        if os.path.lexists(file)
+    ]
 
 
 def read_table(path: Path, table: str, name: str) -> CsvTable:
     """Read a file; one that cannot be read has no rows and a refusal, and never stops the others.
 
-    1. A workbook by its ending, everything else as text; one that is not what its ending says is called what it is.
-    2. The header is the line of the first 30 that most of the table's headers are in, the patient number among them; titles may stand above it.
-    3. Of a workbook the sheet that is named as the table is, else the first that has such a line and is shown; others that have one are named.
-    4. Headers by the alias table of the vocabulary; an unknown one is refused by its number, since it could hold anything.
+    1. A workbook by its ending, everything else as text; one that is not what its ending says is
+       called what it is.
+    2. The header is the line of the first 30 that most of the table's headers are in, the patient
+       number among them; titles may stand above it.
+    3. Of a workbook the sheet that is named as the table is, else the first that has such a line
+       and is shown; others that have one are named.
+    4. Headers by the alias table of the vocabulary; an unknown one is refused by its number, since
+       it could hold anything.
     5. Where two headers mean the same column, the one that the alias table names first.
     6. Rows by the number that a spreadsheet shows.
     """
@@ -114,7 +133,9 @@ def read_table(path: Path, table: str, name: str) -> CsvTable:
         data = read_table_file(path)
     except NotOpenedError as fault:
         return _refused(name, fault.reason)
-    return _of_workbook(data, table, name) if path.suffix in WORKBOOKS else _of_text(data, table, name)
+    return (
+        _of_workbook(data, table, name) if path.suffix in WORKBOOKS else _of_text(data, table, name)
+    )
 
 
 def _refused(name: str, reason: str) -> CsvTable:
@@ -142,12 +163,23 @@ def _of_workbook(data: bytes, table: str, name: str) -> CsvTable:
         sheets = _sheets(data)
     except WorkbookFault as fault:
         return _refused(name, str(fault))
-    keyed = [sheet for sheet in sheets if _find(table, sheet.lines[:HEADER_WITHIN])[1] and sheet_table(sheet.name) in {None, table}]
-    shown = sorted((sheet for sheet in keyed if sheet.visible), key=lambda sheet: sheet_table(sheet.name) is None)
+    keyed = [
+        sheet
+        for sheet in sheets
+        if _find(table, sheet.lines[:HEADER_WITHIN])[1] and sheet_table(sheet.name) in {None, table}
+    ]
+    shown = sorted(
+        (sheet for sheet in keyed if sheet.visible),
+        key=lambda sheet: sheet_table(sheet.name) is None,
+    )
     if not shown:
         return _refused(name, HIDDEN if keyed else NO_KEY)
     read = _table(name, table, shown[0].lines)
-    others = tuple(Refusal(f"{name} sheet {sheet.number}", SECOND_SHEET) for sheet in shown[1:] if _has_rows(sheet, table))
+    others = tuple(
+        Refusal(f"{name} sheet {sheet.number}", SECOND_SHEET)
+        for sheet in shown[1:]
+        if _has_rows(sheet, table)
+    )
     return replace(read, refusals=(*read.refusals, *others))
 
 
@@ -164,12 +196,18 @@ def read_other_sheets(path: Path, table: str, name: str) -> list[CsvTable]:
         sheets = _sheets(read_table_file(path))
     except (OSError, WorkbookFault):
         return []
-    return [_table(f"{name} sheet {sheet.number}", table, sheet.lines) for sheet in sheets if sheet.visible and sheet_table(sheet.name) == table and any(not line.is_empty for line in sheet.lines)]
+    return [
+        _table(f"{name} sheet {sheet.number}", table, sheet.lines)
+        for sheet in sheets
+        if sheet.visible
+        and sheet_table(sheet.name) == table
+        and any(not line.is_empty for line in sheet.lines)
+    ]
 
 
 def _has_rows(sheet: Sheet, table: str) -> bool:
     place = _find(table, sheet.lines[:HEADER_WITHIN])[1]
-    return place is not None and not all(line.is_empty for line in sheet.lines[place.header + 1:])
+    return place is not None and not all(line.is_empty for line in sheet.lines[place.header + 1 :])
 
 
 def read_records(path: Path) -> list[Line]:
@@ -182,7 +220,9 @@ def read_records(path: Path) -> list[Line]:
     """
     data = read_table_file(path)
     check_amount(data)
-    return text_lines(decoded(data), lambda lines: (0, Place(0, len(lines[0].cells), 0) if lines else None))
+    return text_lines(
+        decoded(data), lambda lines: (0, Place(0, len(lines[0].cells), 0) if lines else None)
+    )
 
 
 def _meaning(table: str, cell: str) -> Header | None:
@@ -193,7 +233,9 @@ def _find(table: str, lines: Sequence[Line]) -> tuple[int, Place | None]:
     """The line of the header: the one by which most columns are known, with the patient number among them."""
     best: tuple[int, Place | None] = (0, None)
     for index, line in enumerate(lines):
-        columns = [meaning.column if (meaning := _meaning(table, cell)) else "" for cell in line.cells]
+        columns = [
+            meaning.column if (meaning := _meaning(table, cell)) else "" for cell in line.cells
+        ]
         known = len(set(columns) - {""})
         if "patient_id" in columns and known > best[0]:
             best = known, Place(index, len(columns), columns.index("patient_id"))
@@ -208,7 +250,9 @@ def _headers(line: Line, rows: Sequence[Line], table: str, name: str) -> _Header
         if unit is None:
             found.refusals.append(Refusal(f"{name} header {position + 1}", OTHER_UNIT))
         elif meaning is None:
-            if cell.strip() or any(len(row.cells) > position and row.cells[position] for row in rows):
+            if cell.strip() or any(
+                len(row.cells) > position and row.cells[position] for row in rows
+            ):
                 found.refusals.append(Refusal(f"{name} header {position + 1}", UNKNOWN_HEADER))
         else:
             _settle(found, position, meaning.column, line.cells, table, name)
@@ -217,7 +261,9 @@ def _headers(line: Line, rows: Sequence[Line], table: str, name: str) -> _Header
     return found
 
 
-def _settle(found: _Headers, position: int, column: str, cells: Sequence[str], table: str, name: str) -> None:
+def _settle(
+    found: _Headers, position: int, column: str, cells: Sequence[str], table: str, name: str
+) -> None:
     """Note a header; where its column is taken, the header of higher rank keeps it."""
     other = next((p for p, c in found.columns.items() if c == column), None)
     if other is None:
@@ -229,7 +275,12 @@ def _settle(found: _Headers, position: int, column: str, cells: Sequence[str], t
         found.units.pop(column, None)
         del found.columns[other]
         found.columns[position] = column
-    found.refusals.append(Refusal(f"{name} header {loser + 1}", f"header means {column}, as another does; the column is left out"))
+    found.refusals.append(
+        Refusal(
+            f"{name} header {loser + 1}",
+            f"header means {column}, as another does; the column is left out",
+        )
+    )
 
 
 def _rank(table: str, header: str) -> int:
@@ -243,18 +294,25 @@ def _rank(table: str, header: str) -> int:
 def _table(name: str, table: str, lines: Sequence[Line]) -> CsvTable:
     place = _find(table, lines[:HEADER_WITHIN])[1]
     if place is None:
-        return CsvTable(name, refusals=(*_headers(lines[0], lines[1:], table, name).refusals, Refusal(name, NO_KEY)))
-    body = [line for line in lines[place.header + 1:] if not line.is_empty]
+        return CsvTable(
+            name,
+            refusals=(*_headers(lines[0], lines[1:], table, name).refusals, Refusal(name, NO_KEY)),
+        )
+    body = [line for line in lines[place.header + 1 :] if not line.is_empty]
     headers = _headers(lines[place.header], body, table, name)
     longest = max(place.width, min((len(line.cells) for line in body if not line.fault), default=0))
     rows, refusals = [], list(headers.refusals)
     for line in body:
-        fault = line.fault or (TOO_LONG if len(line.cells) > longest or any(line.cells[place.width:]) else "")
+        fault = line.fault or (
+            TOO_LONG if len(line.cells) > longest or any(line.cells[place.width :]) else ""
+        )
         if fault:
             refusals.append(Refusal(f"{name} row {line.number}", fault))
         else:
             rows.append(_row(line, headers.columns, name, refusals))
-    return CsvTable(name, frozenset(headers.columns.values()), tuple(rows), tuple(refusals), headers.units)
+    return CsvTable(
+        name, frozenset(headers.columns.values()), tuple(rows), tuple(refusals), headers.units
+    )
 
 
 def _row(line: Line, columns: Mapping[int, str], name: str, refusals: list[Refusal]) -> CsvRow:
@@ -262,7 +320,13 @@ def _row(line: Line, columns: Mapping[int, str], name: str, refusals: list[Refus
     cells = {}
     for position, column in columns.items():
         text = line.cells[position] if position < len(line.cells) else ""
-        fault = UNCALCULATED if text == NOT_CALCULATED else MERGED if text and position in line.covered and column not in ROW_KEYS else ""
+        fault = (
+            UNCALCULATED
+            if text == NOT_CALCULATED
+            else MERGED
+            if text and position in line.covered and column not in ROW_KEYS
+            else ""
+        )
         cells[column] = "" if fault else text
         if fault:
             refusals.append(Refusal(f"{name} row {line.number} column {column}", fault))

@@ -32,9 +32,10 @@ class CycleDates:
 def accepted_cycles(site_folder: Path, cut_off: dt.date) -> CycleDates:
     """Read the dates of cycles that intake of the same case report would accept.
 
-    1. A row without a patient number, a cycle or a date counts for nothing; a cell that is not understood
-       is among the unused.
-    2. Dates that contradict each other, those of follow-up or the cut-off are not used (chronology.py).
+    1. A row without a patient number, a cycle or a date counts for nothing; a cell that is not
+       understood is among the unused.
+    2. Dates that contradict each other, those of follow-up or the cut-off are not used
+       (chronology.py).
 
     Parameters
     ----------

@@ -35,25 +35,37 @@ RULE = "1"
 OBJECTS_AT_ONCE = 200
 
 
-def count_earlier(register: Register, vault: Path, incoming: Path, manifest: Manifest, key: bytes) -> int:
+def count_earlier(
+    register: Register, vault: Path, incoming: Path, manifest: Manifest, key: bytes
+) -> int:
     """Give every file of the vault the numbers that it would get if it came now; how many files are written anew.
 
     1. Nothing is read where it was done before, or the vault is empty.
     2. Images are numbered by the numbers that stand in their files, contours as any contour.
-    3. So many objects at once go by the incoming folder, as new ones do: what is cut short is finished
-       by the next run, from the object where it ended.
+    3. So many objects at once go by the incoming folder, as new ones do: what is cut short is
+       finished by the next run, from the object where it ended.
     """
     if register.fact(COUNTED) == RULE:
         return 0
     done = register.fact(COUNTED_UP_TO)
-    waiting = [row for row in register.images_and_contours() if row.key > done and (vault / row.output).is_file()]
-    heads: dict[Hashable, Head] = {row.key: head for row in waiting if row.kind == "CT" and (head := _head(vault / row.output)) is not None}
+    waiting = [
+        row
+        for row in register.images_and_contours()
+        if row.key > done and (vault / row.output).is_file()
+    ]
+    heads: dict[Hashable, Head] = {
+        row.key: head
+        for row in waiting
+        if row.kind == "CT" and (head := _head(vault / row.output)) is not None
+    }
     with register.transaction():
         numbers = count_anew(register, heads, key)
     for start in range(0, len(waiting), OBJECTS_AT_ONCE):
-        part = waiting[start:start + OBJECTS_AT_ONCE]
+        part = waiting[start : start + OBJECTS_AT_ONCE]
         with uninterrupted():
-            made = [_written(row, numbers.get(row.key, NO_NUMBERS), vault, incoming) for row in part]
+            made = [
+                _written(row, numbers.get(row.key, NO_NUMBERS), vault, incoming) for row in part
+            ]
             sync_folder(incoming)
             _exchange(register, manifest, part, made)
             move_into_place(register, vault, incoming)
@@ -61,10 +73,15 @@ def count_earlier(register: Register, vault: Path, incoming: Path, manifest: Man
     return len(waiting)
 
 
-def _exchange(register: Register, manifest: Manifest, former: Sequence[ObjectRow], made: Sequence[ObjectRow]) -> None:
+def _exchange(
+    register: Register, manifest: Manifest, former: Sequence[ObjectRow], made: Sequence[ObjectRow]
+) -> None:
     """The manifest first: a line of what was not exchanged in the end is written once more, the same."""
     pairs = zip(former, made, strict=True)
-    manifest.append({"event": "renumbered", "former": old.output_digest, "output": new.output_digest} for old, new in pairs)
+    manifest.append(
+        {"event": "renumbered", "former": old.output_digest, "output": new.output_digest}
+        for old, new in pairs
+    )
     with register.transaction():
         for row in made:
             register.put_object(row)
@@ -78,7 +95,9 @@ def _head(file: Path) -> Head | None:
 
 def _written(row: ObjectRow, numbers: Numbers, vault: Path, incoming: Path) -> ObjectRow:
     data = (vault / row.output).read_bytes()
-    new = with_numbers(data, dict(_values(row.kind, numbers, values_of(data).get("InstanceNumber", b""))))
+    new = with_numbers(
+        data, dict(_values(row.kind, numbers, values_of(data).get("InstanceNumber", b"")))
+    )
     name = f"{secrets.token_hex(16)}.dcm"
     (incoming / name).write_bytes(new)
     (incoming / name).chmod(0o600)
@@ -86,13 +105,18 @@ def _written(row: ObjectRow, numbers: Numbers, vault: Path, incoming: Path) -> O
     content = row.content.split()
     if row.kind == "CT" and len(content) > 1:
         content = [content[0], digest_of_values(values_of(new), PLACING[CT])]
-    return replace(row, content=" ".join(content), output_digest=hashlib.sha256(new).hexdigest(), incoming=name)
+    return replace(
+        row, content=" ".join(content), output_digest=hashlib.sha256(new).hexdigest(), incoming=name
+    )
 
 
 def _values(kind: str, numbers: Numbers, instance: bytes) -> Iterator[tuple[int, bytes]]:
     if kind == "CT":
         yield SERIES_NUMBER, b"" if numbers.series is None else str(numbers.series).encode()
-        yield ACQUISITION_NUMBER, b"" if numbers.acquisition is None else str(numbers.acquisition).encode()
+        yield (
+            ACQUISITION_NUMBER,
+            b"" if numbers.acquisition is None else str(numbers.acquisition).encode(),
+        )
         yield INSTANCE_NUMBER, instance if instance and is_count(int(instance)) else b""
     else:
         yield SERIES_NUMBER, b"1" if kind == "SEG" else b""

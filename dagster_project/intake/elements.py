@@ -81,7 +81,9 @@ def multiplicity_holds(count: int, multiplicity: str) -> bool:
     return int(low) <= count <= int(high)
 
 
-def clean_number(tag: int, keyword: str, vr: str, value: bytes, *, multiplicity: str, little_endian: bool) -> bytes | None:
+def clean_number(
+    tag: int, keyword: str, vr: str, value: bytes, *, multiplicity: str, little_endian: bool
+) -> bytes | None:
     """The bytes of a numeric value, little endian; None where it is empty, implausibly large or not a number.
 
     Raises
@@ -91,10 +93,14 @@ def clean_number(tag: int, keyword: str, vr: str, value: bytes, *, multiplicity:
     """
     if vr in {"DS", "IS"}:
         return _clean_text_number(tag, keyword, vr, value, multiplicity)
-    return _clean_binary_number(tag, keyword, vr, value, multiplicity, "<" if little_endian else ">")
+    return _clean_binary_number(
+        tag, keyword, vr, value, multiplicity, "<" if little_endian else ">"
+    )
 
 
-def _clean_text_number(tag: int, keyword: str, vr: str, value: bytes, multiplicity: str) -> bytes | None:
+def _clean_text_number(
+    tag: int, keyword: str, vr: str, value: bytes, multiplicity: str
+) -> bytes | None:
     text = value.rstrip(b" \0")
     if not text:
         return None
@@ -103,7 +109,11 @@ def _clean_text_number(tag: int, keyword: str, vr: str, value: bytes, multiplici
     text = _LONG_FRACTION.sub(rb"\1", text)
     parts = text.split(b"\\")
     holds = multiplicity_holds(len(parts), multiplicity)
-    plausible = _plausible_list(text) if len(parts) > LONG_LIST else all(_plausible(vr, part) for part in parts)
+    plausible = (
+        _plausible_list(text)
+        if len(parts) > LONG_LIST
+        else all(_plausible(vr, part) for part in parts)
+    )
     return text if holds and plausible else None
 
 
@@ -122,7 +132,9 @@ def _plausible_list(text: bytes) -> bool:
         return False
 
 
-def _clean_binary_number(tag: int, keyword: str, vr: str, value: bytes, multiplicity: str, order: str) -> bytes | None:
+def _clean_binary_number(
+    tag: int, keyword: str, vr: str, value: bytes, multiplicity: str, order: str
+) -> bytes | None:
     kind = BINARY[vr]
     count, rest = divmod(len(value), struct.calcsize("<" + kind))
     if rest:
@@ -133,7 +145,11 @@ def _clean_binary_number(tag: int, keyword: str, vr: str, value: bytes, multipli
     if vr in {"FL", "FD"}:
         numbers = tuple(_rounded(n) for n in numbers)
     if vr == "AT":
-        return struct.pack(f"<{kind * count}", *numbers) if not any(n % 2 for n in numbers[::2]) else None
+        return (
+            struct.pack(f"<{kind * count}", *numbers)
+            if not any(n % 2 for n in numbers[::2])
+            else None
+        )
     largest = LARGEST_LISTED if kind in {"H", "h"} and count > 1 else LARGEST_INTEGER
     plausible = all(math.isfinite(n) and abs(n) < largest for n in numbers)
     return struct.pack(f"<{kind * count}", *numbers) if plausible else None

@@ -38,7 +38,9 @@ _ROOT = re.compile(rb"<(\w+:)?ODM[\s>]")
 _DICTIONARY = re.compile(
     rb"Variable / Field Name|\"?field_name\"?.{1,200}\"?form_name\"?.{1,400}field_type", re.DOTALL
 )
-TOO_MUCH_MEMORY = "needs too much memory to be read; export the rows and fields of the landing contract alone"
+TOO_MUCH_MEMORY = (
+    "needs too much memory to be read; export the rows and fields of the landing contract alone"
+)
 CANNOT_BE_READ = "cannot be read by any rule that is known here; save it anew as CSV UTF-8 or .xlsx, and report this to the data manager"
 _CALLED = {"dictionary": "REDCap dictionary", "odm": "ODM", "redcap": "REDCap"}
 
@@ -91,7 +93,9 @@ def clinical_tables(path: Path, table: str, name: str) -> list[CsvTable]:
     """
     found: list[CsvTable] = []
     for file in table_files(path):
-        called = name.removesuffix(path.suffix) + file.suffix if name.endswith(path.suffix) else name
+        called = (
+            name.removesuffix(path.suffix) + file.suffix if name.endswith(path.suffix) else name
+        )
         found += _named(called, partial(_one_table, file, table, called))
     if table in TABLES[1:]:
         for file in (path.with_name("patients" + ending) for ending in WORKBOOKS):

@@ -471,10 +471,7 @@ def _add_person(
     first = people[entry.key].row
     differing = [c for c, text in row.cells.items() if first.cells.get(c, text) != text]
     refusals += [
-        Refusal(
-            f"{entry.file} row {row.number} column {c}",
-            CONTRADICTS.format(row=first.number),
-        )
+        Refusal(f"{entry.file} row {row.number} column {c}", CONTRADICTS.format(row=first.number))
         for c in differing
     ]
     people[entry.key].row = CsvRow(first.number, {**row.cells, **first.cells})

@@ -19,7 +19,9 @@ _BEGINNINGS = (
     (b"SQLite format 3", "a database"),
     (b"PAR1", "a Parquet file"),
 )
-_MARKUP = re.compile(rb"<(!doctype\s+html|html|head|body|table|meta|\?xml|workbook|style)", re.IGNORECASE)
+_MARKUP = re.compile(
+    rb"<(!doctype\s+html|html|head|body|table|meta|\?xml|workbook|style)", re.IGNORECASE
+)
 _LOOKED_AT = 1024
 _NAME_WORKBOOK = b"xl/workbook"
 

@@ -22,7 +22,12 @@ from dagster_project.intake.identifiers import Needles, plain_text
 from dagster_project.intake.keys import Keys
 from dagster_project.intake.mask_files import MaskName, clean_mask, is_mask_file, read_mask_name
 from dagster_project.intake.numbering import HEAD_BYTES, NO_NUMBERS, Head, Numbers, read_head
-from dagster_project.intake.opening import NotOpenedError, file_digest, read_beginning, read_delivered
+from dagster_project.intake.opening import (
+    NotOpenedError,
+    file_digest,
+    read_beginning,
+    read_delivered,
+)
 from dagster_project.intake.other_formats import other_format
 from dagster_project.intake.pseudonyms import (
     PSEUDONYM,
@@ -43,7 +48,8 @@ TOO_MUCH = "damaged: reading it takes too long or too much memory; export the fi
 
 CONSENT_CONTRADICTORY = (
     "consent is given in one row of the case report and withdrawn in another; "
-    "correct one of them, or run lakehouse withdraw")
+    "correct one of them, or run lakehouse withdraw"
+)
 
 DATE_TAGS = (Tag(0x00080022), Tag(0x00080021), Tag(0x00080020))
 """AcquisitionDate, else SeriesDate, else StudyDate: the date of a scan."""
@@ -82,8 +88,9 @@ class Task:
 
     `root` is the site's folder, out of which no link leads; by default the file's own folder.
 
-    `number_only` asks for nothing but the patient number that it bears, `head_only` for its place in its study.
-    `numbers` are those that it gets in place of its own SeriesNumber and AcquisitionNumber.
+    `number_only` asks for nothing but the patient number that it bears, `head_only` for its place
+    in its study. `numbers` are those that it gets in place of its own SeriesNumber and
+    AcquisitionNumber.
 
     What came by the network lies nowhere: `data` are its bytes, and nobody writes them.
     """
@@ -99,7 +106,11 @@ class Task:
 
     def digest(self) -> str:
         """SHA-256; empty where the file cannot be read."""
-        return file_digest(Path(self.path), self.folder) if self.data is None else hashlib.sha256(self.data).hexdigest()
+        return (
+            file_digest(Path(self.path), self.folder)
+            if self.data is None
+            else hashlib.sha256(self.data).hexdigest()
+        )
 
     @property
     def folder(self) -> Path:
@@ -116,7 +127,8 @@ class Task:
 class Outcome:
     """What came of one file: a copy in the incoming folder, or the reason why there is none.
 
-    `failure` says that nothing can be written here (no space left): no verdict on the file, and the run ends.
+    `failure` says that nothing can be written here (no space left): no verdict on the file, and the
+    run ends.
     """
 
     digest: str
@@ -194,7 +206,11 @@ def _head(session: Session, task: Task) -> Head | None:
         return None
     keyed = partial(keyed_uid, key=session.keys.uid)
     try:
-        data = read_beginning(Path(task.path), task.folder, HEAD_BYTES) if task.data is None else task.data
+        data = (
+            read_beginning(Path(task.path), task.folder, HEAD_BYTES)
+            if task.data is None
+            else task.data
+        )
         head = read_head(data, keyed)
         longer = head is None and task.data is None and len(data) == HEAD_BYTES
         return read_head(read_delivered(Path(task.path), task.folder), keyed) if longer else head
@@ -219,13 +235,27 @@ def _fault(error: Exception, digest: str, keyed_digest: str) -> Outcome:
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return Outcome(digest, keyed_digest, reason=TOO_MUCH, waits_for="next_run")
     if isinstance(error, (OSError, sqlite3.Error)):
-        return Outcome(digest, keyed_digest, failure=f"vault or crosswalk cannot be written ({type(error).__name__}); free space or mend the disk, then run again")
+        return Outcome(
+            digest,
+            keyed_digest,
+            failure=f"vault or crosswalk cannot be written ({type(error).__name__}); free space or mend the disk, then run again",
+        )
     if isinstance(error, RecursionError):
-        return Outcome(digest, keyed_digest, reason="damaged: sequences are nested too deep; export the file again")
-    return Outcome(digest, keyed_digest, reason=f"damaged: cannot be read ({type(error).__name__}); export the file again")
+        return Outcome(
+            digest,
+            keyed_digest,
+            reason="damaged: sequences are nested too deep; export the file again",
+        )
+    return Outcome(
+        digest,
+        keyed_digest,
+        reason=f"damaged: cannot be read ({type(error).__name__}); export the file again",
+    )
 
 
-def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str, numbers: Numbers) -> Outcome:
+def _dicom(
+    session: Session, data: bytes, digest: str, keyed_digest: str, numbers: Numbers
+) -> Outcome:
     source = open_source(data)
     _check_date(session, source)
     patient = _patient(session, source)
@@ -239,15 +269,32 @@ def _dicom(session: Session, data: bytes, digest: str, keyed_digest: str, number
 
 def _with_text(clean: Clean, patient: str, digest: str, keyed_digest: str) -> Outcome:
     """A slice with text in its pixels: no copy is written, and its series is named, since no slice of it stays."""
-    return Outcome(digest, keyed_digest, reason=TEXT, has_text=True, patient=patient, kind=clean.kind,
-                   sop_instance_uid=clean.sop_instance_uid, series_instance_uid=clean.series_instance_uid)
+    return Outcome(
+        digest,
+        keyed_digest,
+        reason=TEXT,
+        has_text=True,
+        patient=patient,
+        kind=clean.kind,
+        sop_instance_uid=clean.sop_instance_uid,
+        series_instance_uid=clean.series_instance_uid,
+    )
 
 
 def _accepted(clean: Clean, patient: str, digest: str, keyed_digest: str, name: str) -> Outcome:
     return Outcome(
-        digest, keyed_digest, patient=patient, kind=clean.kind, sop_instance_uid=clean.sop_instance_uid,
-        series_instance_uid=clean.series_instance_uid, referenced_series=clean.referenced_series, content_digest=clean.content_digest,
-        incoming=name, output_digest=hashlib.sha256(clean.data).hexdigest(), actions=clean.actions)
+        digest,
+        keyed_digest,
+        patient=patient,
+        kind=clean.kind,
+        sop_instance_uid=clean.sop_instance_uid,
+        series_instance_uid=clean.series_instance_uid,
+        referenced_series=clean.referenced_series,
+        content_digest=clean.content_digest,
+        incoming=name,
+        output_digest=hashlib.sha256(clean.data).hexdigest(),
+        actions=clean.actions,
+    )
 
 
 def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outcome:
@@ -255,22 +302,41 @@ def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outco
     series = keyed_uid(said.series_instance_uid, session.keys.uid)
     patient = session.series_patients.get(series)
     if patient is None:
-        raise RefusedError("the CT series of this mask is not in the vault; send its images under dicom/", waits_for="series")
+        raise RefusedError(
+            "the CT series of this mask is not in the vault; send its images under dicom/",
+            waits_for="series",
+        )
     _check_consent(session, patient)
     data, content_digest = clean_mask(path, said.lesion)
     lesion = clean_label(said.lesion, key=session.keys.uid, target=session.target).replace("/", "-")
     name = f"{secrets.token_hex(16)}.nii.gz"
     _write(Path(session.incoming) / name, data)
-    return Outcome(digest, keyed_digest, patient=patient, kind="MASK", referenced_series=(series,), lesion=lesion,
-                   content_digest=content_digest, incoming=name, output_digest=hashlib.sha256(data).hexdigest())
+    return Outcome(
+        digest,
+        keyed_digest,
+        patient=patient,
+        kind="MASK",
+        referenced_series=(series,),
+        lesion=lesion,
+        content_digest=content_digest,
+        incoming=name,
+        output_digest=hashlib.sha256(data).hexdigest(),
+    )
 
 
 def _check_date(session: Session, source: Source) -> None:
     """No image is of a day after the data cut-off: a clock that is wrong would become the date of a visit."""
-    stated = [plain_text(source.dataset, tag).replace(".", "") for tag in DATE_TAGS] if source.kind == "CT" else []
+    stated = (
+        [plain_text(source.dataset, tag).replace(".", "") for tag in DATE_TAGS]
+        if source.kind == "CT"
+        else []
+    )
     filled = [text for text in stated if re.fullmatch(r"\d{8}", text)]
     if filled and filled[0] > session.cut_off.strftime("%Y%m%d"):
-        raise RefusedError("is dated after the data cut-off; correct its dates where it was made, and export it again", waits_for="next_run")
+        raise RefusedError(
+            "is dated after the data cut-off; correct its dates where it was made, and export it again",
+            waits_for="next_run",
+        )
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -281,7 +347,14 @@ def _write(path: Path, data: bytes) -> None:
 
 def _person(session: Session, patient: str, numbers: Numbers) -> Person:
     needles = session.needles.get(patient, Needles())
-    return Person(patient, shift_days(session.keys, patient), session.keys.uid, session.target, needles, numbers)
+    return Person(
+        patient,
+        shift_days(session.keys, patient),
+        session.keys.uid,
+        session.target,
+        needles,
+        numbers,
+    )
 
 
 def _patient(session: Session, source: Source) -> str:
@@ -292,7 +365,9 @@ def _patient(session: Session, source: Source) -> str:
 
 def _check_consent(session: Session, patient: str) -> None:
     if patient in session.withdrawn:
-        raise RefusedError("consent is withdrawn; take the patient's files out of the landing", waits_for="consent")
+        raise RefusedError(
+            "consent is withdrawn; take the patient's files out of the landing", waits_for="consent"
+        )
     if patient in session.unclear:
         raise RefusedError(CONSENT_CONTRADICTORY, waits_for="consent")
 
@@ -302,30 +377,55 @@ def _by_number(session: Session, source: Source) -> str:
     if fault in {SCIENTIFIC, PSEUDONYM, TOO_LONG}:
         raise RefusedError(f"PatientID (0010,0020) {fault}")
     try:
-        patient = _pseudonym(session.run, session.crosswalk, session.keys, session.site, source.identity.number, source.identity.issuer)
+        patient = _pseudonym(
+            session.run,
+            session.crosswalk,
+            session.keys,
+            session.site,
+            source.identity.number,
+            source.identity.issuer,
+        )
     except IssuerConflictError as error:
         raise RefusedError(str(error), waits_for="next_run") from error
     if patient not in session.withdrawn:
-        _remember(session.run, session.crosswalk, session.keys, patient, source.identity.name, source.identity.birth_date)
+        _remember(
+            session.run,
+            session.crosswalk,
+            session.keys,
+            patient,
+            source.identity.name,
+            source.identity.birth_date,
+        )
     return patient
 
 
 def _by_series(session: Session, source: Source) -> str:
     """The patient of a contour without PatientID: the one whose series it refers to."""
     if source.kind == "CT":
-        raise RefusedError("PatientID (0010,0020) is empty: nobody can say whose image this is; export it with its patient")
+        raise RefusedError(
+            "PatientID (0010,0020) is empty: nobody can say whose image this is; export it with its patient"
+        )
     referenced = _referenced(source, session)
-    patients = {session.series_patients[uid] for uid in referenced if uid in session.series_patients}
+    patients = {
+        session.series_patients[uid] for uid in referenced if uid in session.series_patients
+    }
     if len(patients) != 1:
-        raise RefusedError("PatientID (0010,0020) is empty and the CT series that it refers to is not in the vault; send the series", waits_for="series")
+        raise RefusedError(
+            "PatientID (0010,0020) is empty and the CT series that it refers to is not in the vault; send the series",
+            waits_for="series",
+        )
     return patients.pop()
 
 
 def _referenced(source: Source, session: Session) -> set[str]:
     """Keyed UIDs of the series that a contour refers to (RT Referenced Series, Referenced Series)."""
     dataset = source.dataset
-    series = [s for f in dataset.get("ReferencedFrameOfReferenceSequence") or [] for study in f.get("RTReferencedStudySequence") or []
-              for s in study.get("RTReferencedSeriesSequence") or []] + list(dataset.get("ReferencedSeriesSequence") or [])
+    series = [
+        s
+        for f in dataset.get("ReferencedFrameOfReferenceSequence") or []
+        for study in f.get("RTReferencedStudySequence") or []
+        for s in study.get("RTReferencedSeriesSequence") or []
+    ] + list(dataset.get("ReferencedSeriesSequence") or [])
     return {keyed_uid(str(s.get("SeriesInstanceUID", "")), session.keys.uid) for s in series}
 
 
@@ -336,6 +436,8 @@ def _pseudonym(_run: str, crosswalk: str, keys: Keys, site: str, number: str, is
 
 
 @lru_cache(maxsize=4096)
-def _remember(_run: str, crosswalk: str, keys: Keys, patient: str, name: str, birth_date: str) -> None:
+def _remember(
+    _run: str, crosswalk: str, keys: Keys, patient: str, name: str, birth_date: str
+) -> None:
     if name or birth_date:
         Crosswalk(Path(crosswalk), keys).remember(patient, {"name": name, "birth_date": birth_date})

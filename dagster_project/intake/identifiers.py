@@ -39,17 +39,50 @@ WRITTEN_HERE = (
 """Texts that this project writes into every file itself."""
 
 _IDENTIFYING = (
-    "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName",
-    "MedicalRecordLocator", "PatientAddress", "PatientTelephoneNumbers", "AdmissionID", "PlacerOrderNumberImagingServiceRequest",
-    "FillerOrderNumberImagingServiceRequest", "DeviceSerialNumber", "StationName", "InstitutionName", "InstitutionAddress",
-    "IssuerOfPatientID", "StudyID", "PerformedProcedureStepID", "RequestedProcedureID", "ScheduledProcedureStepID", "ResponsiblePerson",
+    "PatientID",
+    "OtherPatientIDs",
+    "PatientBirthDate",
+    "AccessionNumber",
+    "OtherPatientNames",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "MedicalRecordLocator",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "AdmissionID",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "DeviceSerialNumber",
+    "StationName",
+    "InstitutionName",
+    "InstitutionAddress",
+    "IssuerOfPatientID",
+    "StudyID",
+    "PerformedProcedureStepID",
+    "RequestedProcedureID",
+    "ScheduledProcedureStepID",
+    "ResponsiblePerson",
 )
 _NAME_TAGS = frozenset(Tag(tag) for tag, entry in DicomDictionary.items() if entry[0] == "PN")
-_DROPPED_SEQUENCES = frozenset(Tag(tag) for keyword in (
-    "OtherPatientIDsSequence", "RequestAttributesSequence", "ReferencedPatientSequence", "ReferringPhysicianIdentificationSequence",
-    "OperatorIdentificationSequence", "OriginalAttributesSequence", "ModifiedAttributesSequence", "PerformingPhysicianIdentificationSequence", "AuthorObserverSequence", "IssuerOfPatientIDQualifiersSequence",
-) if (tag := tag_for_keyword(keyword)) is not None)
-_IDENTIFYING_TAGS = _NAME_TAGS | frozenset(Tag(tag) for keyword in _IDENTIFYING if (tag := tag_for_keyword(keyword)) is not None)
+_DROPPED_SEQUENCES = frozenset(
+    Tag(tag)
+    for keyword in (
+        "OtherPatientIDsSequence",
+        "RequestAttributesSequence",
+        "ReferencedPatientSequence",
+        "ReferringPhysicianIdentificationSequence",
+        "OperatorIdentificationSequence",
+        "OriginalAttributesSequence",
+        "ModifiedAttributesSequence",
+        "PerformingPhysicianIdentificationSequence",
+        "AuthorObserverSequence",
+        "IssuerOfPatientIDQualifiersSequence",
+    )
+    if (tag := tag_for_keyword(keyword)) is not None
+)
+_IDENTIFYING_TAGS = _NAME_TAGS | frozenset(
+    Tag(tag) for keyword in _IDENTIFYING if (tag := tag_for_keyword(keyword)) is not None
+)
 _WHO = tuple(Tag(number) for number in (0x00100020, 0x00100021, 0x00100010, 0x00100030))
 _READ_TAGS = _IDENTIFYING_TAGS | _DROPPED_SEQUENCES | {Tag(0x00080005)}
 _KNOWN_AT_MOST = 64
@@ -69,7 +102,9 @@ class Needles:
 
     def joined(self, other: Needles) -> Needles:
         """Both sets."""
-        return Needles(self.words + other.words, self.numbers + other.numbers, self.in_pixels + other.in_pixels)
+        return Needles(
+            self.words + other.words, self.numbers + other.numbers, self.in_pixels + other.in_pixels
+        )
 
 
 @dataclass(frozen=True)
@@ -90,10 +125,13 @@ _known: OrderedDict[tuple[tuple[int, bytes], ...], Identity] = OrderedDict()
 def read_identity(dataset: Dataset) -> Identity:
     """Patient number, issuer, name, birth date; and every person name, number, date and place of patient and order.
 
-    The sequences that repeat them (other patient IDs, request attributes …) are read too, to a depth of eight.
+    The sequences that repeat them (other patient IDs, request attributes …) are read too, to a
+    depth of eight.
     """
     tags = sorted(dataset.keys() & _READ_TAGS)
-    said = tuple((int(tag), raw) for tag in tags if isinstance(raw := dataset.get_item(tag).value, bytes))
+    said = tuple(
+        (int(tag), raw) for tag in tags if isinstance(raw := dataset.get_item(tag).value, bytes)
+    )
     if len(said) == len(tags) and said in _known:
         return _known[said]
     identity = _read_identity(dataset)
@@ -114,7 +152,11 @@ def plain_text(dataset: Dataset, tag: BaseTag) -> str:
     """A text element as it stands, for comparisons; never written."""
     element = dataset.get_item(tag)
     value = element.value if element is not None else None
-    return value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else str(value or "").strip()
+    return (
+        value.decode("latin-1").strip(" \0")
+        if isinstance(value, bytes)
+        else str(value or "").strip()
+    )
 
 
 def decoded_text(dataset: Dataset, tag: BaseTag) -> str:
@@ -142,7 +184,11 @@ def _texts(dataset: Dataset, tag: BaseTag) -> Iterable[str | bytes]:
         value = dataset[tag].value
     except Exception:  # an unreadable name is searched for as the bytes that it is
         return
-    yield from (str(part) for part in (value if isinstance(value, MultiValue) else [value]) if part is not None)
+    yield from (
+        str(part)
+        for part in (value if isinstance(value, MultiValue) else [value])
+        if part is not None
+    )
 
 
 def _items(dataset: Dataset, tag: BaseTag) -> Iterable[Dataset]:
@@ -156,8 +202,10 @@ def _items(dataset: Dataset, tag: BaseTag) -> Iterable[Dataset]:
 def make_needles(texts: Iterable[str | bytes]) -> Needles:
     """Everything to search for: each text and each of its parts, in every encoding.
 
-    1. A part that this project's own texts contain (MARY in PRIMARY) is left out: finding it would say nothing.
-    2. Words of fewer than 3 Latin letters, fewer than 2 Chinese characters, and numbers of fewer than 6 digits are left out.
+    1. A part that this project's own texts contain (MARY in PRIMARY) is left out: finding it would
+       say nothing.
+    2. Words of fewer than 3 Latin letters, fewer than 2 Chinese characters, and numbers of fewer
+       than 6 digits are left out.
     3. Among pixels only what has at least 6 bytes is searched.
     """
     words: set[bytes] = set()
@@ -165,7 +213,9 @@ def make_needles(texts: Iterable[str | bytes]) -> Needles:
     for text in texts:
         for part in _parts(text):
             (numbers if part.isdigit() else words).update(_encoded(part))
-    in_pixels = tuple(sorted(n for n in words | numbers if len(n) >= SHORTEST_IN_PIXELS + 2 * n.isdigit()))
+    in_pixels = tuple(
+        sorted(n for n in words | numbers if len(n) >= SHORTEST_IN_PIXELS + 2 * n.isdigit())
+    )
     return Needles(tuple(sorted(n.lower() for n in words)), tuple(sorted(numbers)), in_pixels)
 
 
@@ -181,7 +231,11 @@ def _parts(text: str | bytes) -> set[str | bytes]:
 
 def _date_spellings(text: str) -> set[str]:
     match = re.fullmatch(r"(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})", text)
-    return {"".join(match.groups()), "-".join(match.groups()), "/".join(match.groups())} if match else set()
+    return (
+        {"".join(match.groups()), "-".join(match.groups()), "/".join(match.groups())}
+        if match
+        else set()
+    )
 
 
 def _worth_searching(piece: str) -> bool:
@@ -205,11 +259,13 @@ def _encoded(part: str | bytes) -> set[bytes]:
 def holds_identifier(header: bytes, pixels: bytes, needles: Needles, made_here: bytes) -> bool:
     """True where a needle stands in what leaves.
 
-    In the header everything is searched but what was made here (the pseudonym, keyed UIDs); numbers not within
-    lists of coordinates, whose digits spell any number.
+    In the header everything is searched but what was made here (the pseudonym, keyed UIDs); numbers
+    not within lists of coordinates, whose digits spell any number.
     """
     searched = _OWN_UID.sub(b"", header).lower().replace(made_here, b"")
     figures = _NUMBER_LIST.sub(b"", searched)
-    return (any(word in searched for word in needles.words)
-            or any(number in figures for number in needles.numbers)
-            or any(needle in pixels for needle in needles.in_pixels))
+    return (
+        any(word in searched for word in needles.words)
+        or any(number in figures for number in needles.numbers)
+        or any(needle in pixels for needle in needles.in_pixels)
+    )

@@ -29,8 +29,9 @@ class KeysError(Exception):
 class Keys:
     """Keys of one intake session, in memory only; picklable, so that worker processes can hold them too.
 
-    `index` blinds hospital numbers, digests and paths; `uid` maps UIDs and labels; `date` gives each patient's shift;
-    `recipient` is the public key to which crosswalk rows are sealed; `steps` are what rotations added to the index key, oldest first.
+    `index` blinds hospital numbers, digests and paths; `uid` maps UIDs and labels; `date` gives
+    each patient's shift; `recipient` is the public key to which crosswalk rows are sealed; `steps`
+    are what rotations added to the index key, oldest first.
     """
 
     index: bytes = field(repr=False)
@@ -43,7 +44,8 @@ class Keys:
 
     def digest(self, purpose: str, value: str | bytes, size: int = 16) -> str:
         """Keyed digest of a value: the same value gives the same digest, and without the key nothing can be tried against it."""
-        # the name of a file may be in another encoding (GB18030), which Python hands on as halves of characters
+        # the name of a file may be in another encoding (GB18030), which Python hands on as halves
+        # of characters
         data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
         return hmac.digest(self.index, purpose.encode() + b"\0" + data, "sha256")[:size].hex()
 
@@ -59,19 +61,27 @@ def create_medium(folder: Path, passphrase: str) -> Path:
     import pyrage
 
     _check_new(folder, passphrase)
-    return _write_medium(folder, _sealed(secrets.token_bytes(ROOT_BYTES), pyrage.x25519.Identity.generate(), passphrase))
+    return _write_medium(
+        folder,
+        _sealed(secrets.token_bytes(ROOT_BYTES), pyrage.x25519.Identity.generate(), passphrase),
+    )
 
 
 def _check_new(folder: Path, passphrase: str) -> None:
     _check_empty(folder)
     if len(passphrase) < SHORTEST_PASSPHRASE:
-        raise KeysError(f"the passphrase has fewer than {SHORTEST_PASSPHRASE} characters; choose a longer one")
+        raise KeysError(
+            f"the passphrase has fewer than {SHORTEST_PASSPHRASE} characters; choose a longer one"
+        )
 
 
 def _sealed(root: bytes, identity: Any, passphrase: str) -> dict[str, bytes]:
     import pyrage
 
-    sealed = {ROOT: pyrage.passphrase.encrypt(root, passphrase), IDENTITY: pyrage.passphrase.encrypt(str(identity).encode(), passphrase)}
+    sealed = {
+        ROOT: pyrage.passphrase.encrypt(root, passphrase),
+        IDENTITY: pyrage.passphrase.encrypt(str(identity).encode(), passphrase),
+    }
     return {**sealed, RECIPIENT: str(identity.to_public()).encode()}
 
 
@@ -80,7 +90,12 @@ def create_throwaway_medium(folder: Path) -> Path:
     import pyrage
 
     identity = pyrage.x25519.Identity.generate()
-    content = {ROOT: secrets.token_bytes(ROOT_BYTES), IDENTITY: str(identity).encode(), RECIPIENT: str(identity.to_public()).encode(), THROWAWAY: b""}
+    content = {
+        ROOT: secrets.token_bytes(ROOT_BYTES),
+        IDENTITY: str(identity).encode(),
+        RECIPIENT: str(identity.to_public()).encode(),
+        THROWAWAY: b"",
+    }
     return _write_medium(folder, content)
 
 
@@ -114,20 +129,28 @@ def unlock(folder: Path, passphrase: str = "") -> Keys:
     """
     root, *steps = _root_and_steps(folder, passphrase)
     recipient = (folder / RECIPIENT).read_text(encoding="ascii").strip()
-    return Keys(index=_derived(root, b"index"), uid=_derived(root, b"uid"), date=_derived(root, b"date"), recipient=recipient,
-                version=1 + len(steps), throwaway=is_throwaway(folder), steps=tuple(_derived(step, b"index step") for step in steps))
+    return Keys(
+        index=_derived(root, b"index"),
+        uid=_derived(root, b"uid"),
+        date=_derived(root, b"date"),
+        recipient=recipient,
+        version=1 + len(steps),
+        throwaway=is_throwaway(folder),
+        steps=tuple(_derived(step, b"index step") for step in steps),
+    )
 
 
 def _root_and_steps(folder: Path, passphrase: str) -> list[bytes]:
     """The root, and the secret that each rotation added to it."""
     whole = _opened(folder, ROOT, passphrase)
-    return [whole[start:start + ROOT_BYTES] for start in range(0, len(whole), ROOT_BYTES)]
+    return [whole[start : start + ROOT_BYTES] for start in range(0, len(whole), ROOT_BYTES)]
 
 
 def rotate_medium(folder: Path, passphrase: str, new_folder: Path, new_passphrase: str) -> Path:
     """Make the next version of a medium: a new identity, a new passphrase, one more step of the index; root, UIDs and dates stay.
 
-    The crosswalk must be re-sealed and re-indexed with it (`pseudonyms.rotate_crosswalk`); the old medium then opens nothing new.
+    The crosswalk must be re-sealed and re-indexed with it (`pseudonyms.rotate_crosswalk`); the old
+    medium then opens nothing new.
 
     Raises
     ------
@@ -149,7 +172,9 @@ def unlock_identity(folder: Path, passphrase: str = "") -> str:
 
 def _opened(folder: Path, name: str, passphrase: str) -> bytes:
     if not (folder / name).is_file():
-        raise KeysError("no key medium here; put the medium in place, or make one with `lakehouse keys create --out MEDIUM`")
+        raise KeysError(
+            "no key medium here; put the medium in place, or make one with `lakehouse keys create --out MEDIUM`"
+        )
     sealed = (folder / name).read_bytes()
     if is_throwaway(folder):
         return sealed
@@ -171,7 +196,9 @@ def _decrypted(sealed: bytes, passphrase: str) -> bytes:
             if "Excessive work" not in str(error):
                 raise KeysError("the passphrase does not open this medium; try again") from error
             time.sleep(PAUSE_SECONDS)
-    raise KeysError("this machine is too busy or too slow to open the medium; try again when it has less to do, or on a faster one")
+    raise KeysError(
+        "this machine is too busy or too slow to open the medium; try again when it has less to do, or on a faster one"
+    )
 
 
 def _derived(root: bytes, purpose: bytes) -> bytes:

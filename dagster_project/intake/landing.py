@@ -20,7 +20,10 @@ EXPECTED = frozenset({"clinical", "dicom", "reads", "arbitration", "SIMULATED"})
 CLINICAL_TABLES = ("clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv")
 """Each may be a workbook of that name."""
 
-CASE_REPORT_FILES = (*CLINICAL_TABLES, *(name.removesuffix(".csv") + ending for name in CLINICAL_TABLES for ending in WORKBOOKS))
+CASE_REPORT_FILES = (
+    *CLINICAL_TABLES,
+    *(name.removesuffix(".csv") + ending for name in CLINICAL_TABLES for ending in WORKBOOKS),
+)
 READER_FILES = frozenset({"lesions.csv", "LOCKED", *("lesions" + ending for ending in WORKBOOKS)})
 
 
@@ -43,7 +46,11 @@ class LandingFile(NamedTuple):
 
     def item(self, digest: str) -> str:
         """How it is named where it is refused: place and digest, never its own name."""
-        return f"{self.place}/ file sha256:{digest[:DIGITS]}" if digest else f"{self.place}/ file that cannot be read"
+        return (
+            f"{self.place}/ file sha256:{digest[:DIGITS]}"
+            if digest
+            else f"{self.place}/ file that cannot be read"
+        )
 
 
 def is_simulated(site_folder: Path) -> bool:
@@ -54,18 +61,24 @@ def is_simulated(site_folder: Path) -> bool:
 def list_images(site_folder: Path) -> list[LandingFile]:
     """Every file under dicom/ and the readers' folders, in order; a reader's lesions.csv, its workbook and LOCKED are not images."""
     places = [("dicom", "dicom", frozenset[str]())] + [
-        (f"reads/{f.name}", f"reads/{f.name}", READER_FILES) for f in reader_folders(site_folder) if is_reader_name(f.name)]
-    return [LandingFile(site_folder, relative, place, size, modified)
-            for place, folder, besides in places for relative, size, modified in _walk(str(site_folder), folder, besides)]
+        (f"reads/{f.name}", f"reads/{f.name}", READER_FILES)
+        for f in reader_folders(site_folder)
+        if is_reader_name(f.name)
+    ]
+    return [
+        LandingFile(site_folder, relative, place, size, modified)
+        for place, folder, besides in places
+        for relative, size, modified in _walk(str(site_folder), folder, besides)
+    ]
 
 
 def _walk(root: str, folder: str, besides: frozenset[str]) -> list[tuple[str, int, int]]:
     """Name, size and time of change of the files below a folder, in order.
 
-    1. A folder is listed once, by its own name where it has one here, however many links lead to it: links between
-       folders could double without end.
-    2. A link that leads out of the site's folder, and a folder that cannot be listed (closed, or deeper than a path may
-       be long), are listed as a file, and refused as one.
+    1. A folder is listed once, by its own name where it has one here, however many links lead to
+       it: links between folders could double without end.
+    2. A link that leads out of the site's folder, and a folder that cannot be listed (closed, or
+       deeper than a path may be long), are listed as a file, and refused as one.
     """
     found: list[tuple[str, int, int]] = []
     seen: set[str] = set()
@@ -73,7 +86,7 @@ def _walk(root: str, folder: str, besides: frozenset[str]) -> list[tuple[str, in
     while folders or links:
         here = folders.pop() if folders else links.popleft()
         real = os.path.realpath(f"{root}/{here}")
-        if real in seen or (here == folder and not os.path.isdir(real)):  # noqa: PTH112 - Path raises where a path is too long
+        if real in seen or (here == folder and not os.path.isdir(real)):
             continue
         seen.add(real)
         entries = _entries(real) if is_inside(real, Path(root)) else None
@@ -115,25 +128,62 @@ def _facts(entry: os.DirEntry[str]) -> tuple[int, int]:
 
 def unexpected_entries(site_folder: Path) -> list[Refusal]:
     """Entries that the landing contract does not know: counted, not named."""
-    known_clinical = {Path(name).name for name in CASE_REPORT_FILES} | {path.name for path in _of_databases(site_folder)}
+    known_clinical = {Path(name).name for name in CASE_REPORT_FILES} | {
+        path.name for path in _of_databases(site_folder)
+    }
     strangers = [
-        ("landing", "clinical/, dicom/, reads/<reader>/, arbitration/ and SIMULATED", _count(site_folder, EXPECTED)),
-        ("clinical", "patients.csv, treatments.csv and follow_up.csv (or .xlsx), redcap.csv with its data dictionary, and odm.xml", _count(site_folder / "clinical", known_clinical)),
-        ("reads", "one folder per reader, named by a code (such as R1: one to three capital letters or the word reader, then one or two digits), not SITE", _bad_readers(site_folder)),
+        (
+            "landing",
+            "clinical/, dicom/, reads/<reader>/, arbitration/ and SIMULATED",
+            _count(site_folder, EXPECTED),
+        ),
+        (
+            "clinical",
+            "patients.csv, treatments.csv and follow_up.csv (or .xlsx), redcap.csv with its data dictionary, and odm.xml",
+            _count(site_folder / "clinical", known_clinical),
+        ),
+        (
+            "reads",
+            "one folder per reader, named by a code (such as R1: one to three capital letters or the word reader, then one or two digits), not SITE",
+            _bad_readers(site_folder),
+        ),
     ]
-    counted = [Refusal(place, f"{count} entries are not part of the landing contract and were not read; it expects {expected}")
-               for place, expected, count in strangers if count]
+    counted = [
+        Refusal(
+            place,
+            f"{count} entries are not part of the landing contract and were not read; it expects {expected}",
+        )
+        for place, expected, count in strangers
+        if count
+    ]
     return [*counted, *_other_forms(site_folder)]
 
 
 def _other_forms(site_folder: Path) -> Iterable[Refusal]:
     """Tables of the contract under another ending, or in capitals: named by the table."""
-    tables = [*CLINICAL_TABLES, *(f"reads/{folder.name}/lesions.csv" for folder in reader_folders(site_folder) if is_reader_name(folder.name)), "arbitration/decisions.csv"]
+    tables = [
+        *CLINICAL_TABLES,
+        *(
+            f"reads/{folder.name}/lesions.csv"
+            for folder in reader_folders(site_folder)
+            if is_reader_name(folder.name)
+        ),
+        "arbitration/decisions.csv",
+    ]
     for name in tables:
         table = site_folder / name
         read = {table.name, *(table.with_suffix(ending).name for ending in WORKBOOKS)}
-        there = [entry.name for entry in table.parent.iterdir() if entry.is_file()] if table.parent.is_dir() else []
-        if any(Path(entry).stem.lower() == table.stem and entry not in read and not entry.endswith(".txt") for entry in there):
+        there = (
+            [entry.name for entry in table.parent.iterdir() if entry.is_file()]
+            if table.parent.is_dir()
+            else []
+        )
+        if any(
+            Path(entry).stem.lower() == table.stem
+            and entry not in read
+            and not entry.endswith(".txt")
+            for entry in there
+        ):
             yield Refusal(name, OTHER_FORM)
 
 
@@ -143,22 +193,33 @@ def _count(folder: Path, known: Iterable[str]) -> int:
 
 def _bad_readers(site_folder: Path) -> int:
     reads = site_folder / "reads"
-    return sum(not (entry.is_dir() and is_reader_name(entry.name)) for entry in reads.iterdir()) if reads.is_dir() else 0
+    return (
+        sum(not (entry.is_dir() and is_reader_name(entry.name)) for entry in reads.iterdir())
+        if reads.is_dir()
+        else 0
+    )
 
 
 def people_files(site_folder: Path) -> list[Path]:
     """Every file that may say who the patients are, in order."""
-    return [*(path for name in CASE_REPORT_FILES if os.path.lexists(path := site_folder / name)), *_of_databases(site_folder)]
+    return [
+        *(path for name in CASE_REPORT_FILES if os.path.lexists(path := site_folder / name)),
+        *_of_databases(site_folder),
+    ]
 
 
 def _of_databases(site_folder: Path) -> list[Path]:
-    return sorted(path for found in exchange_files(site_folder / "clinical").values() for path in found)
+    return sorted(
+        path for found in exchange_files(site_folder / "clinical").values() for path in found
+    )
 
 
 def case_report_files(site_folder: Path) -> list[Path]:
     """Every file that the case report is made of, in order."""
     files = people_files(site_folder)
-    files += [folder / name for folder in reader_folders(site_folder) for name in sorted(READER_FILES)]
+    files += [
+        folder / name for folder in reader_folders(site_folder) for name in sorted(READER_FILES)
+    ]
     files += [file for table in decision_files(site_folder) for file in table_files(table)]
     return [path for path in files if os.path.lexists(path)]
 
@@ -166,8 +227,18 @@ def case_report_files(site_folder: Path) -> list[Path]:
 def locate_refused(site_folder: Path, items: Iterable[str] | None = None) -> Mapping[str, Path]:
     """Which file a digest in the quarantine means, for the site's own data manager: digest's first digits → path.
 
-    Shown on the site's screen only; never stored. `items` limits it to quarantine items that name a digest.
+    Shown on the site's screen only; never stored. `items` limits it to quarantine items that name a
+    digest.
     """
-    wanted = None if items is None else {item.partition("sha256:")[2] for item in items if "sha256:" in item}
-    digests = ((file_digest(found.path, site_folder)[:DIGITS], found.path) for found in list_images(site_folder))
-    return {digest: path for digest, path in digests if digest and (wanted is None or digest in wanted)}
+    wanted = (
+        None
+        if items is None
+        else {item.partition("sha256:")[2] for item in items if "sha256:" in item}
+    )
+    digests = (
+        (file_digest(found.path, site_folder)[:DIGITS], found.path)
+        for found in list_images(site_folder)
+    )
+    return {
+        digest: path for digest, path in digests if digest and (wanted is None or digest in wanted)
+    }

@@ -35,12 +35,16 @@ MOST_LINES_OF_A_ROW = 1000
 """Lines that a text in quotation marks may have; where one is not closed, it would swallow the file for each line anew."""
 
 LONG_LINE = f"has a line longer than {LONGEST_LINE // 2**20} MiB, which no row of a table is; export it again with one row a line"
-MANY_COLUMNS = f"has more than {MOST_COLUMNS} columns; export the fields of the landing contract alone"
+MANY_COLUMNS = (
+    f"has more than {MOST_COLUMNS} columns; export the fields of the landing contract alone"
+)
 MANY_CELLS = "has more cells than a case report can; export the rows and fields of the landing contract alone"
 
 OPEN_QUOTE = "has a quotation mark that is not closed, or not doubled within a text; the row is left out, and those that it swallowed are read"
 NO_TEXT = "holds characters that are no text, or of another encoding than the rest; save the whole file as CSV UTF-8. The row is left out"
-BROKEN = "is cut by a line break within a text; put the text in quotation marks. The row is left out"
+BROKEN = (
+    "is cut by a line break within a text; put the text in quotation marks. The row is left out"
+)
 CUT = "is where the file ends, in the middle of a row; deliver the file whole. The row is left out"
 
 _ENDS = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
@@ -130,7 +134,11 @@ def decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("utf-8-sig", errors="replace") if _mostly_utf_8(data) else data.decode("gb18030")
+        return (
+            data.decode("utf-8-sig", errors="replace")
+            if _mostly_utf_8(data)
+            else data.decode("gb18030")
+        )
 
 
 def _utf_16(start: bytes) -> str:
@@ -159,16 +167,28 @@ def text_lines(text: str, find: Find) -> list[Line]:
     1. A line `sep=;` says the delimiter, and is no line of the sheet.
     2. Else of comma, semicolon, tab and bar the one by which most headers are known.
     3. Only CR, LF and CR LF end a line, and within quotes none does.
-    4. A quotation mark that is not closed swallows lines: the line is refused, and those that are rows by themselves are read.
-    5. Short lines that make one row together were cut by a line break in a text without quotation marks.
+    4. A quotation mark that is not closed swallows lines: the line is refused, and those that are
+       rows by themselves are read.
+    5. Short lines that make one row together were cut by a line break in a text without quotation
+       marks.
     6. A last line without an end that has too few cells was cut.
     """
     said = _SEPARATOR.match(text)
-    text = text[said.end():] if said else text
+    text = text[said.end() :] if said else text
     physical = _ENDS.findall(text)
     delimiter = said[1] if said else _delimiter(physical, find)
-    _, place = find([Line(n, cells) for n, (cells, _) in enumerate(islice(_records(physical, delimiter, None), HEADER_WITHIN), start=1)])
-    lines = [_line(n, cells, fault) for n, (cells, fault) in enumerate(_records(physical, delimiter, place), start=1)]
+    _, place = find(
+        [
+            Line(n, cells)
+            for n, (cells, _) in enumerate(
+                islice(_records(physical, delimiter, None), HEADER_WITHIN), start=1
+            )
+        ]
+    )
+    lines = [
+        _line(n, cells, fault)
+        for n, (cells, fault) in enumerate(_records(physical, delimiter, place), start=1)
+    ]
     return _without_cut(_without_broken(lines, place), text, place)
 
 
@@ -182,12 +202,20 @@ def _delimiter(physical: Sequence[str], find: Find) -> str:
     first = next((line for line in physical if line.strip()), "")
 
     def known(delimiter: str) -> tuple[int, int]:
-        lines = [Line(n, cells) for n, (cells, _) in enumerate(islice(_records(physical, delimiter, None), HEADER_WITHIN), start=1)]
+        lines = [
+            Line(n, cells)
+            for n, (cells, _) in enumerate(
+                islice(_records(physical, delimiter, None), HEADER_WITHIN), start=1
+            )
+        ]
         return find(lines)[0], first.count(delimiter)
+
     return max(DELIMITERS, key=known)
 
 
-def _records(physical: Sequence[str], delimiter: str, place: Place | None) -> Iterator[tuple[tuple[str, ...], str]]:
+def _records(
+    physical: Sequence[str], delimiter: str, place: Place | None
+) -> Iterator[tuple[tuple[str, ...], str]]:
     start = 0
     while start < len(physical):
         stop, cells = _record(physical, start, delimiter)
@@ -208,7 +236,9 @@ def _record(physical: Sequence[str], start: int, delimiter: str) -> tuple[int, l
     if '"' not in physical[start]:
         return start + 1, physical[start].rstrip("\r\n").split(delimiter)
     last = min(len(physical), start + MOST_LINES_OF_A_ROW)
-    reader = csv.reader((physical[n] for n in range(start, last)), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(
+        (physical[n] for n in range(start, last)), delimiter=delimiter, skipinitialspace=True
+    )
     try:
         cells = next(reader)
     except csv.Error:
@@ -224,7 +254,14 @@ def _quote_fault(lines: Sequence[str], delimiter: str, place: Place | None) -> s
     if marks % 2:
         return OPEN_QUOTE
     try:
-        list(csv.reader(io.StringIO("".join(lines), newline=""), delimiter=delimiter, skipinitialspace=True, strict=True))
+        list(
+            csv.reader(
+                io.StringIO("".join(lines), newline=""),
+                delimiter=delimiter,
+                skipinitialspace=True,
+                strict=True,
+            )
+        )
     except csv.Error:
         return OPEN_QUOTE
     return OPEN_QUOTE if any(_is_row(line, delimiter, place) for line in lines[1:]) else ""
@@ -245,18 +282,31 @@ def _is_number(cells: Sequence[str], place: Place) -> bool:
 def _without_broken(lines: list[Line], place: Place | None) -> list[Line]:
     """The lines, those refused that a line break cut.
 
-    1. Short lines that together make one row, where none after the first has a number of its own, or no other line is short.
+    1. Short lines that together make one row, where none after the first has a number of its own,
+       or no other line is short.
     2. Short lines beside a line that is cut, or that has a quotation mark too many.
     """
     if place is None or place.width < 3:
         return lines
-    body = lines[place.header + 1:]
-    short = {at for at, line in enumerate(body) if 0 < len(line.cells) < place.width and any(line.cells)}
-    padded = any(len(line.cells) >= place.width and not line.cells[place.width - 1] for line in body if not line.fault)
+    body = lines[place.header + 1 :]
+    short = {
+        at for at, line in enumerate(body) if 0 < len(line.cells) < place.width and any(line.cells)
+    }
+    padded = any(
+        len(line.cells) >= place.width and not line.cells[place.width - 1]
+        for line in body
+        if not line.fault
+    )
     broken = _broken(body, short, place, numbered=True)
     broken = broken if padded or short <= broken else _broken(body, short, place, numbered=False)
     broken = _with_neighbours(body, short, broken)
-    return [*lines[:place.header + 1], *(Line(line.number, line.cells, fault=BROKEN) if at in broken else line for at, line in enumerate(body))]
+    return [
+        *lines[: place.header + 1],
+        *(
+            Line(line.number, line.cells, fault=BROKEN) if at in broken else line
+            for at, line in enumerate(body)
+        ),
+    ]
 
 
 def _broken(body: Sequence[Line], short: set[int], place: Place, *, numbered: bool) -> set[int]:
@@ -280,8 +330,12 @@ def _with_neighbours(body: Sequence[Line], short: set[int], broken: set[int]) ->
 def _end_of_broken(body: Sequence[Line], at: int, place: Place, *, numbered: bool) -> int:
     """Behind the last of the short lines that make one row with the line at a place; the place itself where none do."""
     cells = len(body[at].cells)
-    for end, line in enumerate(body[at + 1:at + MOST_PARTS], start=at + 1):
-        if line.fault or len(line.cells) >= place.width or (not numbered and _is_number(line.cells, place)):
+    for end, line in enumerate(body[at + 1 : at + MOST_PARTS], start=at + 1):
+        if (
+            line.fault
+            or len(line.cells) >= place.width
+            or (not numbered and _is_number(line.cells, place))
+        ):
             return at
         cells += len(line.cells) - 1
         if cells == place.width:
@@ -292,7 +346,7 @@ def _end_of_broken(body: Sequence[Line], at: int, place: Place, *, numbered: boo
 def _without_cut(lines: list[Line], text: str, place: Place | None) -> list[Line]:
     if place is None or len(lines) <= place.header + 2 or text.endswith(("\n", "\r")):
         return lines
-    last, others = lines[-1], lines[place.header + 1:-1]
+    last, others = lines[-1], lines[place.header + 1 : -1]
     whole = [len(line.cells) >= place.width for line in others if not line.is_empty]
     if last.fault or len(last.cells) >= place.width or not whole or not all(whole):
         return lines

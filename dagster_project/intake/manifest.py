@@ -40,7 +40,14 @@ class Manifest:
         for record in records:
             self.head = _chained(self.head, record)
             self.count += 1
-            lines.append(json.dumps({**record, "n": self.count, "hash": self.head}, sort_keys=True, ensure_ascii=False) + "\n")
+            lines.append(
+                json.dumps(
+                    {**record, "n": self.count, "hash": self.head},
+                    sort_keys=True,
+                    ensure_ascii=False,
+                )
+                + "\n"
+            )
         if lines:
             with self._path.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
@@ -50,7 +57,9 @@ class Manifest:
 
 
 def _chained(previous: str, record: Mapping[str, Any]) -> str:
-    return hashlib.sha256((previous + json.dumps(record, sort_keys=True, ensure_ascii=False)).encode()).hexdigest()
+    return hashlib.sha256(
+        (previous + json.dumps(record, sort_keys=True, ensure_ascii=False)).encode()
+    ).hexdigest()
 
 
 def _tail(path: Path) -> tuple[int, str]:
@@ -79,7 +88,8 @@ def verify_manifest(path: Path, head: str = "") -> Verdict:
     1. Every line is a record with its number and its hash.
     2. The numbers count from 1 without a gap.
     3. Each hash follows from the one before and the record.
-    4. `head`, where it is given (a run reports it), is the hash of one of the lines: a chain that was cut at its end is whole in itself.
+    4. `head`, where it is given (a run reports it), is the hash of one of the lines: a chain that
+       was cut at its end is whole in itself.
     """
     events: Counter[str] = Counter()
     previous, met = START, head in {"", START}
@@ -91,7 +101,12 @@ def verify_manifest(path: Path, head: str = "") -> Verdict:
             previous, met = said, met or said == head
             events[event] += 1
     if not met:
-        return Verdict(events, previous, sum(events.values()) + 1, "the head that was reported is not in the chain: lines are missing at its end")
+        return Verdict(
+            events,
+            previous,
+            sum(events.values()) + 1,
+            "the head that was reported is not in the chain: lines are missing at its end",
+        )
     return Verdict(events, previous)
 
 
@@ -103,9 +118,17 @@ def _line_fault(line: str, number: int, previous: str) -> tuple[str, str, str]:
     except (ValueError, KeyError, TypeError, AttributeError):
         return "is not a record with event, number and hash", "", ""
     if count != number:
-        return f"is numbered {int(count) if isinstance(count, int) else '?'}: a line was taken out or put in before it", "", ""
+        return (
+            f"is numbered {int(count) if isinstance(count, int) else '?'}: a line was taken out or put in before it",
+            "",
+            "",
+        )
     if said != _chained(previous, record):
-        return "its hash does not follow from the line before it and its content: one of the two was changed", "", ""
+        return (
+            "its hash does not follow from the line before it and its content: one of the two was changed",
+            "",
+            "",
+        )
     return "", said, event
 
 

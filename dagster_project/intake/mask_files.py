@@ -15,14 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from dagster_project.domain.outlines import BorderRule
-from dagster_project.intake.mask_headers import SEVERAL_SEGMENTS, TILTED, check_header, check_place, segment_of
+from dagster_project.intake.mask_headers import (
+    SEVERAL_SEGMENTS,
+    TILTED,
+    check_header,
+    check_place,
+    segment_of,
+)
 from dagster_project.intake.nifti_planes import TOO_LARGE, write_binary
 from dagster_project.intake.refusals import RefusedError
 
-NAME = re.compile(r"""
+NAME = re.compile(
+    r"""
     (?P<series>[0-9.]{3,64}) __ (?P<lesion>.+?)
     (?:[._\- ] (?:seg|segmentation|label|labelmap|mask))*
-    \. (?:nii\.gz|nii|nrrd|mha)""", re.IGNORECASE | re.VERBOSE)
+    \. (?:nii\.gz|nii|nrrd|mha)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 """<SeriesInstanceUID>__<lesion>.nii.gz, .nii, .nrrd or .mha; what programs append to a lesion's name is no part of it (.seg.nrrd, -label.nrrd)."""
 
 NIFTI = (".nii.gz", ".nii")
@@ -64,15 +73,19 @@ def read_mask_name(name: str) -> MaskName:
     """
     match = NAME.fullmatch(name)
     if match is None:
-        raise RefusedError("mask file is not named <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd, .mha); rename it")
+        raise RefusedError(
+            "mask file is not named <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd, .mha); rename it"
+        )
     return MaskName(match["series"], match["lesion"])
 
 
 def clean_mask(path: Path, lesion: str = "") -> tuple[bytes, str]:
     """A mask as gzipped NIfTI bytes of 0 and 1, and the digest of what is in it.
 
-    1. One file that holds its own voxels; of a 3D Slicer segmentation the segment that the file is named after.
-    2. Which voxels are inside: `domain.mask_values.mask_of_values`. Whether they were fractions is noted in `intent_p1`.
+    1. One file that holds its own voxels; of a 3D Slicer segmentation the segment that the file is
+       named after.
+    2. Which voxels are inside: `domain.mask_values.mask_of_values`. Whether they were fractions is
+       noted in `intent_p1`.
 
     Parameters
     ----------
@@ -131,7 +144,9 @@ def _why_unreadable(message: str) -> str:
     """The reader's own message holds the path."""
     if "orthonormal" in message:
         return TILTED
-    return TOO_LARGE if re.search("allocate|bad_alloc|memory", message, re.IGNORECASE) else UNREADABLE
+    return (
+        TOO_LARGE if re.search("allocate|bad_alloc|memory", message, re.IGNORECASE) else UNREADABLE
+    )
 
 
 def _voxels(image: Any, lesion: str) -> npt.NDArray[Any]:

@@ -23,12 +23,18 @@ LARGEST_HEADER = 2**22
 DETACHED = "mask keeps its voxels in a second file; save it as one file (.nrrd, .mha or .nii.gz)"
 NIFTI_2 = "mask is NIfTI-2; save it as NIfTI-1 (nibabel: Nifti1Image) or as .nrrd"
 OTHER_SEGMENT = "mask's file is named after another lesion than the segment in it; rename the file or the segment"
-SEVERAL_SEGMENTS = ("mask holds several segments and none bears the name of the file; in 3D Slicer export one file per segment, "
-                    "or the segmentation as DICOM SEG (Export to DICOM)")
+SEVERAL_SEGMENTS = (
+    "mask holds several segments and none bears the name of the file; in 3D Slicer export one file per segment, "
+    "or the segmentation as DICOM SEG (Export to DICOM)"
+)
 
-TWO_PLACES = "mask states two different places (NIfTI qform and sform); export it again with one of them"
-TILTED = ("mask's axes are not at right angles (tilted gantry); export the lesion as DICOM SEG or RTSTRUCT on its CT series, "
-          "which state the place of each slice")
+TWO_PLACES = (
+    "mask states two different places (NIfTI qform and sform); export it again with one of them"
+)
+TILTED = (
+    "mask's axes are not at right angles (tilted gantry); export the lesion as DICOM SEG or RTSTRUCT on its CT series, "
+    "which state the place of each slice"
+)
 
 RIGHT_ANGLE = 1e-3
 """Largest cosine between two axes that still are at a right angle."""
@@ -97,8 +103,10 @@ def _refuse_nifti_2(path: Path, head: bytes) -> None:
 def segment_of(image: Any, lesion: str) -> Segment | None:
     """The segment of a 3D Slicer segmentation that a file is named after; None where the file has no segments.
 
-    1. A single segment is the lesion, whatever it is called; but not where both names number something, and differently.
-    2. Of several the one that bears the lesion's name; case, blanks, hyphens and underscores do not count.
+    1. A single segment is the lesion, whatever it is called; but not where both names number
+       something, and differently.
+    2. Of several the one that bears the lesion's name; case, blanks, hyphens and underscores do not
+       count.
 
     Raises
     ------
@@ -127,9 +135,14 @@ def _segments(image: Any) -> Iterator[Segment]:
             found.setdefault(int(match[1]), {})[match[2]] = image.GetMetaData(key)
     layers = image.GetNumberOfComponentsPerPixel()
     for number, said in sorted(found.items()):
-        layer, value = _number(said.get("Layer"), number if layers > 1 else 0), _number(said.get("LabelValue"), 1)
+        layer, value = (
+            _number(said.get("Layer"), number if layers > 1 else 0),
+            _number(said.get("LabelValue"), 1),
+        )
         if not 0 <= layer < layers:
-            raise RefusedError("mask names a layer that it does not have; save the segmentation again")
+            raise RefusedError(
+                "mask names a layer that it does not have; save the segmentation again"
+            )
         yield Segment(said.get("Name") or said.get("ID") or "", layer, value, alone=len(found) == 1)
 
 
@@ -144,13 +157,19 @@ def _plain(name: str) -> str:
 def _contradict(segment: str, lesion: str) -> bool:
     """L2 in a file of L1; Segment_1, the program's own name, contradicts nothing."""
     one, other = _NUMBERED.fullmatch(_plain(segment)), _NUMBERED.fullmatch(_plain(lesion))
-    return one is not None and other is not None and one[1] == other[1] and int(one[2]) != int(other[2])
+    return (
+        one is not None
+        and other is not None
+        and one[1] == other[1]
+        and int(one[2]) != int(other[2])
+    )
 
 
 def check_place(image: Any) -> None:
     """Refuse a NIfTI header that places the volume twice, by quaternion (qform) and by matrix (sform), and differently.
 
-    Programs differ in which of the two they believe: nibabel in the matrix, ITK in the quaternion where the matrix is tilted.
+    Programs differ in which of the two they believe: nibabel in the matrix, ITK in the quaternion
+    where the matrix is tilted.
 
     Raises
     ------
@@ -158,14 +177,24 @@ def check_place(image: Any) -> None:
         Also where the matrix has axes that are not at right angles.
     """
     keys = set(image.GetMetaDataKeys())
-    if not {"qform_code", "sform_code", "srow_x", "quatern_b"} <= keys or int(image.GetMetaData("sform_code")) == 0:
+    if (
+        not {"qform_code", "sform_code", "srow_x", "quatern_b"} <= keys
+        or int(image.GetMetaData("sform_code")) == 0
+    ):
         return
-    by_matrix = np.array([[float(n) for n in image.GetMetaData(f"srow_{axis}").split()] for axis in "xyz"])
+    by_matrix = np.array(
+        [[float(n) for n in image.GetMetaData(f"srow_{axis}").split()] for axis in "xyz"]
+    )
     axes = by_matrix[:, :3] / np.linalg.norm(by_matrix[:, :3], axis=0)
     if np.abs(axes.T @ axes - np.eye(3)).max() > RIGHT_ANGLE:
         raise RefusedError(TILTED)
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*image.GetSize(), 1]
-    by_quaternion = by_matrix if int(image.GetMetaData("qform_code")) == 0 else _of_quaternion(image)
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [
+        *image.GetSize(),
+        1,
+    ]
+    by_quaternion = (
+        by_matrix if int(image.GetMetaData("qform_code")) == 0 else _of_quaternion(image)
+    )
     if np.abs(corners @ (by_matrix - by_quaternion).T).max() > SAME_PLACE_MM:
         raise RefusedError(TWO_PLACES)
 
@@ -174,10 +203,13 @@ def _of_quaternion(image: Any) -> npt.NDArray[np.float64]:
     """3 x 4 matrix of qform (NIfTI-1, method 2)."""
     b, c, d = (float(image.GetMetaData(f"quatern_{n}")) for n in "bcd")
     a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
-    turn = np.array([
-        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b]])
+    turn = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b],
+        ]
+    )
     sign = -1.0 if float(image.GetMetaData("pixdim[0]")) < 0 else 1.0
     scale = [float(image.GetMetaData(f"pixdim[{n}]")) for n in (1, 2, 3)]
     move = [float(image.GetMetaData(f"qoffset_{axis}")) for axis in "xyz"]

@@ -20,11 +20,23 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-KNOWN_TYPES = frozenset({
-    "application/dicom", "application/dicom+json", "application/dicom+xml", "application/json", "application/octet-stream",
-    "application/problem+json", "application/xml", "image/jpeg", "multipart/mixed", "multipart/related",
-    "text/html", "text/plain", "text/xml",
-})
+KNOWN_TYPES = frozenset(
+    {
+        "application/dicom",
+        "application/dicom+json",
+        "application/dicom+xml",
+        "application/json",
+        "application/octet-stream",
+        "application/problem+json",
+        "application/xml",
+        "image/jpeg",
+        "multipart/mixed",
+        "multipart/related",
+        "text/html",
+        "text/plain",
+        "text/xml",
+    }
+)
 """Types that are named in a reason: what else a server writes there is its own text."""
 
 
@@ -58,14 +70,14 @@ def first_part(content_type: str, body: bytes, wanted: str) -> bytes:
     if not boundary or not body.startswith(b"--" + boundary, start):
         raise RequestError(CUT_OFF)
     line = body.find(b"\n", start)
-    ending = b"\r\n" if body[line - 1:line] == b"\r" else b"\n"
+    ending = b"\r\n" if body[line - 1 : line] == b"\r" else b"\n"
     at = line + 1 - len(ending)  # a part without headers begins with an empty line
     head = body.find(ending * 2, at)
     end = body.find(ending + b"--" + boundary, max(head, at))
     if line < 0 or head < 0 or end < head:
         raise RequestError(CUT_OFF)
-    own = _headers(body[at + len(ending):head + len(ending)]).get("Content-Type", "")
-    return _of_type(str(own) or wanted, body[head + 2 * len(ending):end], wanted)
+    own = _headers(body[at + len(ending) : head + len(ending)]).get("Content-Type", "")
+    return _of_type(str(own) or wanted, body[head + 2 * len(ending) : end], wanted)
 
 
 def _of_type(content_type: str, body: bytes, wanted: str) -> bytes:

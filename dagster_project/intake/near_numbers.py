@@ -40,13 +40,14 @@ def _is_swap(one: str, other: str, places: list[int]) -> bool:
 
 
 def _without_one(number: str) -> set[str]:
-    return {number[:i] + number[i + 1:] for i in range(len(number))}
+    return {number[:i] + number[i + 1 :] for i in range(len(number))}
 
 
 class NearNumbers:
     """Finds, of many numbers, those that are like one: without a comparison of each with each.
 
-    Two numbers that are alike by one slip share a text when at most one character is taken out of either.
+    Two numbers that are alike by one slip share a text when at most one character is taken out of
+    either.
     """
 
     def __init__(self, numbers: Mapping[str, str]) -> None:
@@ -58,6 +59,8 @@ class NearNumbers:
 
     def like(self, number: str) -> dict[str, str]:
         """Names of the numbers that are like this one, and how."""
-        names = {name for key in {number} | _without_one(number) for name in self._by_key.get(key, ())}
+        names = {
+            name for key in {number} | _without_one(number) for name in self._by_key.get(key, ())
+        }
         alike = {name: likeness(number, self._numbers[name]) for name in names}
         return {name: how for name, how in sorted(alike.items()) if how}

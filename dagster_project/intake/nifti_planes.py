@@ -23,7 +23,18 @@ NO_START = "mask's header does not say where its voxels begin; export it again"
 CUT_OFF = "mask file is cut off; copy or export it again"
 
 _HEADER_BYTES = 348
-_DATA_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+_DATA_TYPES = {
+    2: "u1",
+    4: "i2",
+    8: "i4",
+    16: "f4",
+    64: "f8",
+    256: "i1",
+    512: "u2",
+    768: "u4",
+    1024: "i8",
+    1280: "u8",
+}
 """Codes of single numbers; complex ones and colours are no masks."""
 _UINT8 = 2
 
@@ -91,7 +102,15 @@ def _header(source: Path) -> _Header | None:
         raise RefusedError(TOO_LARGE)
     scaled = np.isfinite(slope) and slope != 0
     shift = inter if scaled and np.isfinite(inter) else 0.0
-    return _Header(raw, order, dims[1:4], np.dtype(order + kind), slope if scaled else 1.0, shift, max(int(start), _HEADER_BYTES + 4))
+    return _Header(
+        raw,
+        order,
+        dims[1:4],
+        np.dtype(order + kind),
+        slope if scaled else 1.0,
+        shift,
+        max(int(start), _HEADER_BYTES + 4),
+    )
 
 
 def _planes(source: Path, header: _Header) -> Iterator[npt.NDArray[Any]]:
@@ -101,7 +120,11 @@ def _planes(source: Path, header: _Header) -> Iterator[npt.NDArray[Any]]:
         _read(file, header.start)
         for _ in range(nz):
             plane = np.frombuffer(_read(file, nx * ny * header.dtype.itemsize), header.dtype)
-            yield plane if (header.slope, header.inter) == (1.0, 0.0) else plane * header.slope + header.inter
+            yield (
+                plane
+                if (header.slope, header.inter) == (1.0, 0.0)
+                else plane * header.slope + header.inter
+            )
         _read_on(file)
 
 

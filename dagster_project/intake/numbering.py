@@ -68,7 +68,16 @@ def read_head(data: bytes, keyed: Callable[[str], str]) -> Head | None:
     if _ROWS not in dataset or plain_text(dataset, _CLASS) != CT:
         return None
     study, series = plain_text(dataset, _STUDY), plain_text(dataset, _SERIES)
-    return Head(keyed(study), keyed(series), _whole(dataset, SERIES_NUMBER), _whole(dataset, ACQUISITION_NUMBER)) if study and series else None
+    return (
+        Head(
+            keyed(study),
+            keyed(series),
+            _whole(dataset, SERIES_NUMBER),
+            _whole(dataset, ACQUISITION_NUMBER),
+        )
+        if study and series
+        else None
+    )
 
 
 def _whole(dataset: Dataset, number: int) -> int | None:
@@ -76,16 +85,19 @@ def _whole(dataset: Dataset, number: int) -> int | None:
     return int(text) if _INTEGER.fullmatch(text) else None
 
 
-def count_anew(register: Register, heads: Mapping[Hashable, Head], key: bytes) -> dict[Hashable, Numbers]:
+def count_anew(
+    register: Register, heads: Mapping[Hashable, Head], key: bytes
+) -> dict[Hashable, Numbers]:
     """The numbers of images, within the caller's transaction.
 
-    1. Within a study the series of a delivery are numbered from 1 in the order of their SeriesNumber,
-       of equal ones in that of their keyed UID; its acquisitions in the order of AcquisitionNumber.
-       No name of a file and no order of reading has a part in it.
+    1. Within a study the series of a delivery are numbered from 1 in the order of their
+       SeriesNumber, of equal ones in that of their keyed UID; its acquisitions in the order of
+       AcquisitionNumber. No name of a file and no order of reading has a part in it.
     2. A number that was given stays. What a later delivery brings to the study comes behind.
     3. An image without a number gets none.
 
-    The register has the keyed UID of a series, and of an acquisition a keyed digest (`key`): no number that stood in a file.
+    The register has the keyed UID of a series, and of an acquisition a keyed digest (`key`): no
+    number that stood in a file.
     """
     acquisition = {k: _keyed(key, h) for k, h in heads.items() if h.acquisition is not None}
     series_of: dict[str, dict[str, int]] = defaultdict(dict)
@@ -98,23 +110,34 @@ def count_anew(register: Register, heads: Mapping[Hashable, Head], key: bytes) -
         if one in acquisition:
             acquisitions_of[head.study][acquisition[one]] = head.acquisition or 0
     register.note_studies({head.series: head.study for head in heads.values()})
-    given = {study: _given(register, study, SERIES, numbers) for study, numbers in series_of.items()}
-    given_acquisitions = {study: _given(register, study, ACQUISITION, numbers) for study, numbers in acquisitions_of.items()}
+    given = {
+        study: _given(register, study, SERIES, numbers) for study, numbers in series_of.items()
+    }
+    given_acquisitions = {
+        study: _given(register, study, ACQUISITION, numbers)
+        for study, numbers in acquisitions_of.items()
+    }
     return {
         one: Numbers(
             given[head.study].get(head.series),
-            given_acquisitions[head.study][acquisition[one]] if one in acquisition else None)
-        for one, head in heads.items()}
+            given_acquisitions[head.study][acquisition[one]] if one in acquisition else None,
+        )
+        for one, head in heads.items()
+    }
 
 
 def _keyed(key: bytes, head: Head) -> str:
-    return hmac.digest(key, f"acquisition\0{head.study} {head.acquisition}".encode(), "sha256")[:16].hex()
+    return hmac.digest(key, f"acquisition\0{head.study} {head.acquisition}".encode(), "sha256")[
+        :16
+    ].hex()
 
 
 def _given(register: Register, study: str, what: str, stated: Mapping[str, int]) -> dict[str, int]:
     given = register.numbers(study, what)
     new = sorted(stated.keys() - given.keys(), key=lambda one: (stated[one], one))
-    added = {one: number for number, one in enumerate(new, start=max(given.values(), default=0) + 1)}
+    added = {
+        one: number for number, one in enumerate(new, start=max(given.values(), default=0) + 1)
+    }
     register.give_numbers(study, what, added)
     return given | added
 
@@ -130,7 +153,10 @@ def with_numbers(data: bytes, values: Mapping[int, bytes]) -> bytes:
     written, start = [], 0
     for one in _elements(data):
         if one.tag in values:
-            written += [data[start:one.begin], encode_element(one.tag, one.vr or "IS", values[one.tag], explicit=bool(one.vr))]
+            written += [
+                data[start : one.begin],
+                encode_element(one.tag, one.vr or "IS", values[one.tag], explicit=bool(one.vr)),
+            ]
             start = one.end
     return b"".join([*written, data[start:]])
 
@@ -143,7 +169,10 @@ def values_of(data: bytes) -> dict[str, bytes]:
     ValueError
         Where the bytes are not those of a file that intake wrote.
     """
-    return {keyword_for_tag(one.tag): data[one.value:one.end].rstrip(b" \0") for one in _elements(data)}
+    return {
+        keyword_for_tag(one.tag): data[one.value : one.end].rstrip(b" \0")
+        for one in _elements(data)
+    }
 
 
 class _Element(NamedTuple):
@@ -163,9 +192,13 @@ def _elements(data: bytes) -> Iterator[_Element]:
     explicit = b"1.2.840.10008.1.2.1" in data[144:at]
     while at < len(data):
         group, element = struct.unpack_from("<HH", data, at)
-        vr = data[at + 4:at + 6].decode("latin-1") if explicit else ""
+        vr = data[at + 4 : at + 6].decode("latin-1") if explicit else ""
         long = not explicit or vr in LONG_FORM
-        length = struct.unpack_from("<I" if long else "<H", data, at + (8 if explicit and long else 4 if not explicit else 6))[0]
+        length = struct.unpack_from(
+            "<I" if long else "<H",
+            data,
+            at + (8 if explicit and long else 4 if not explicit else 6),
+        )[0]
         value = at + (12 if explicit and long else 8)
         if length == _UNDEFINED or value + length > len(data):
             raise ValueError("not a file of the vault")

@@ -32,11 +32,7 @@ from dagster_project.intake.exchange_rows import (
 )
 from dagster_project.intake.odm_metadata import Metadata, Version, of_namespace, tail
 from dagster_project.intake.odm_state import Node, State, carry_out
-from dagster_project.intake.opening import (
-    LARGEST_EXPORT,
-    NotOpenedError,
-    read_table_file,
-)
+from dagster_project.intake.opening import LARGEST_EXPORT, NotOpenedError, read_table_file
 from dagster_project.intake.xml_files import parse_xml
 
 SPACES = ("{http://www.cdisc.org/ns/odm/v1.3}", "{http://www.cdisc.org/ns/odm/v1.2}", "")

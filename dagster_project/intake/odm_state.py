@@ -66,7 +66,9 @@ class Node:
     @property
     def below(self) -> list[Node]:
         """What is below it, by the order of the files."""
-        found = (n for repeats in self.children.values() for nodes in repeats.values() for n in nodes)
+        found = (
+            n for repeats in self.children.values() for nodes in repeats.values() for n in nodes
+        )
         return sorted(found, key=lambda node: node.order)
 
     def of_key(self, key: str) -> list[Node]:

@@ -1,7 +1,7 @@
 """The one place where files of a landing are opened: whoever delivers decides what lies there, also what is no file.
 
-A pipe without a writer, a device that never ends or a link to another hospital's data is refused with its
-reason before anything is read; nothing waits for it.
+A pipe without a writer, a device that never ends or a link to another hospital's data is refused
+with its reason before anything is read; nothing waits for it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,25 @@ LARGEST_LOCK = 2**12
 UNREADABLE = "cannot be read; check the permissions and the medium"
 NO_FILE = "is no regular file but a pipe, device, socket or folder; deliver the file itself"
 STILL_WRITTEN = "is still being written; deliver it when it is whole"
-LEADS_OUT = "is a link that leads out of the site's landing folder; deliver what it leads to in its place"
+LEADS_OUT = (
+    "is a link that leads out of the site's landing folder; deliver what it leads to in its place"
+)
 LEADS_NOWHERE = "is a link that leads nowhere or in a circle; deliver the file itself"
 TOO_LARGE_FILE = f"is larger than {LARGEST_FILE // 2**30} GiB, which no single image, contour or mask file is; export it again"
-TOO_LARGE_TABLE = f"is larger than {LARGEST_TABLE // 2**20} MiB, which no table of a site is; export it again"
+TOO_LARGE_TABLE = (
+    f"is larger than {LARGEST_TABLE // 2**20} MiB, which no table of a site is; export it again"
+)
 TOO_LARGE_EXPORT = (
     f"is larger than {LARGEST_EXPORT // 2**20} MiB, which no case report is; "
-    "export it as ODM 1.3 without the audit trail")
+    "export it as ODM 1.3 without the audit trail"
+)
 TOO_LARGE_LOCK = "is larger than a file that holds one time; write the time alone"
 
 _TOO_LARGE = {
-    LARGEST_TABLE: TOO_LARGE_TABLE, LARGEST_EXPORT: TOO_LARGE_EXPORT, LARGEST_LOCK: TOO_LARGE_LOCK}
+    LARGEST_TABLE: TOO_LARGE_TABLE,
+    LARGEST_EXPORT: TOO_LARGE_EXPORT,
+    LARGEST_LOCK: TOO_LARGE_LOCK,
+}
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PIECE = 2**20
@@ -55,8 +63,8 @@ def open_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_
     """Open a regular file of a landing for reading.
 
     1. Links are followed to their end, which lies inside `root`.
-    2. The end is a regular file of at most `most` bytes; it is looked at before it is opened, since to open a
-       device may do something, and after, since it may have been exchanged meanwhile.
+    2. The end is a regular file of at most `most` bytes; it is looked at before it is opened, since
+       to open a device may do something, and after, since it may have been exchanged meanwhile.
     3. It is opened without following a link and without waiting.
 
     Parameters
@@ -160,7 +168,7 @@ def _end_of(path: Path) -> str:
     try:
         return os.path.realpath(path, strict=True)
     except OSError:
-        reason = LEADS_NOWHERE if os.path.islink(path) else UNREADABLE  # noqa: PTH114 - Path raises where it is too long
+        reason = LEADS_NOWHERE if os.path.islink(path) else UNREADABLE
         raise NotOpenedError(reason) from None
 
 

@@ -101,7 +101,9 @@ class Arrivals:
             found.at_progress, found.progress = found.bytes, time.monotonic()
         if found.bytes > self._most and not found.cut_off:
             found.cut_off = True
-            self._cutting.append(threading.Thread(target=self._flooded, args=(event.assoc, found.bytes), daemon=True))
+            self._cutting.append(
+                threading.Thread(target=self._flooded, args=(event.assoc, found.bytes), daemon=True)
+            )
             self._cutting[-1].start()
 
     def await_cut_off(self) -> None:
@@ -117,7 +119,11 @@ class Arrivals:
     def stalest(self, associations: Iterable[Any]) -> Any:
         """The association that made no progress for the longest; None where all do."""
         now = time.monotonic()
-        known = [(found.progress, a) for a in associations if (found := self._of.get(a)) and not found.being_taken]
+        known = [
+            (found.progress, a)
+            for a in associations
+            if (found := self._of.get(a)) and not found.being_taken
+        ]
         stale = [(since, a) for since, a in known if now - since >= STALE_SECONDS]
         return min(stale, key=lambda one: one[0])[1] if stale else None
 
@@ -133,7 +139,13 @@ class Waiting:
         """A peer has connected; where too many wait, the oldest is closed."""
         with self._lock:
             same = [one for one, (of, _) in self._of.items() if of == address]
-            crowd = same if len(same) >= MOST_WAITING_OF_ONE else [*self._of] if len(self._of) >= MOST_WAITING else []
+            crowd = (
+                same
+                if len(same) >= MOST_WAITING_OF_ONE
+                else [*self._of]
+                if len(self._of) >= MOST_WAITING
+                else []
+            )
             self._of[connection] = (address, time.monotonic())
             self._close(crowd[:1])
 
@@ -173,8 +185,13 @@ def _entity_class() -> Any:
 
         @property
         def active_associations(self) -> list[Any]:
-            return [one for one in super().active_associations if one.requestor.primitive is not None and one not in self.leaving
-                    and not (one.is_rejected or one.is_aborted or one.is_released)]
+            return [
+                one
+                for one in super().active_associations
+                if one.requestor.primitive is not None
+                and one not in self.leaving
+                and not (one.is_rejected or one.is_aborted or one.is_released)
+            ]
 
     return Entity
 
@@ -199,7 +216,9 @@ def _server_class() -> Any:
             accepted, address = cast("socket.socket", self.socket).accept()
             accepted.settimeout(self.ae.acse_timeout)
             if self.ssl_context is not None:
-                accepted = self.ssl_context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+                accepted = self.ssl_context.wrap_socket(
+                    accepted, server_side=True, do_handshake_on_connect=False
+                )
             self.waiting.begin(accepted, address[0])
             return accepted, address
 
@@ -218,11 +237,13 @@ def _server_class() -> Any:
     return Server
 
 
-def server(ours: Any, address: tuple[str, int], handlers: list[Any], tls: Any, waiting: Waiting) -> Any:
+def server(
+    ours: Any, address: tuple[str, int], handlers: list[Any], tls: Any, waiting: Waiting
+) -> Any:
     """A server that is not yet serving."""
     kind = type("Server", (_server_class(),), {"waiting": waiting})
     made = ours.make_server(address, evt_handlers=handlers, ssl_context=tls, server_class=kind)
-    ours._servers.append(made)  # noqa: SLF001 - shutdown takes it out again
+    ours._servers.append(made)
     return made
 
 

@@ -22,9 +22,9 @@ _VERIFY_FAULTS = {
     21: "its certificate is signed by an authority that is not in our ca file; add that one there",
     23: "its certificate was revoked; its administrator has to renew it",
     62: "its certificate is for another host name; set host (or url) to the name in the certificate, "
-        "or tls.name",
+    "or tls.name",
     64: "its certificate is not for this IP address; set host (or url) to the name in the "
-        "certificate, or tls.name",
+    "certificate, or tls.name",
 }
 """By OpenSSL's X509_V_ERR numbers, which are the same in every version."""
 
@@ -33,8 +33,10 @@ _ALERTS = (
     ("UNKNOWN_CA", "it does not know who signed our certificate; give its administrator our ca"),
     ("CERTIFICATE_REQUIRED", "it asks for a certificate of ours; set tls.certificate and tls.key"),
     ("ALERT_BAD_CERTIFICATE", "it does not take our certificate; give it to its administrator"),
-    ("ALERT_HANDSHAKE_FAILURE", "it has no protocol or cipher in common with us, or asks for a "
-                                "certificate of ours"),
+    (
+        "ALERT_HANDSHAKE_FAILURE",
+        "it has no protocol or cipher in common with us, or asks for a certificate of ours",
+    ),
     ("PROTOCOL_VERSION", "it speaks only versions of TLS before 1.2"),
     ("UNSUPPORTED_PROTOCOL", "it speaks only versions of TLS before 1.2"),
     ("WRONG_VERSION_NUMBER", "it does not speak TLS on this port"),

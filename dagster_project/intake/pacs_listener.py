@@ -46,13 +46,19 @@ may delete them on it; we hold de-identified copies."""
 
 COMMITMENT_REFUSED = (
     "{caller} wants storage commitment, which is refused: only de-identified copies are held here, "
-    "and nothing may be deleted there because of them; switch it off for our AE title")
+    "and nothing may be deleted there because of them; switch it off for our AE title"
+)
 
 
 class Listener:
     """Receives objects for one site until it is stopped; `told` hears counts, never a value."""
 
-    def __init__(self, settings: Listening, reception: Reception, told: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        settings: Listening,
+        reception: Reception,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._settings, self._reception, self._told = settings, reception, told
         self._server: Any = None
         self._entity: Any = None
@@ -70,7 +76,12 @@ class Listener:
         self.start()
         return self
 
-    def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     @property
@@ -92,18 +103,32 @@ class Listener:
         try:
             self._server = server(self._entity, address, self._handlers(), tls, self._waiting)
         except OSError as error:
-            raise PacsError(f"port {self._settings.port} cannot be listened on ({error.strerror}); choose another in pacs.toml") from error
-        self._threads = [threading.Thread(target=t, daemon=True) for t in (self._server.serve_forever, self._watch)]
+            raise PacsError(
+                f"port {self._settings.port} cannot be listened on ({error.strerror}); choose another in pacs.toml"
+            ) from error
+        self._threads = [
+            threading.Thread(target=t, daemon=True)
+            for t in (self._server.serve_forever, self._watch)
+        ]
         for thread in self._threads:
             thread.start()
 
     def _handlers(self) -> list[Any]:
         from pynetdicom import evt
 
-        ends = [(event, self._ended) for event in (evt.EVT_RELEASED, evt.EVT_ABORTED, evt.EVT_CONN_CLOSE)]
-        return [*ends, (evt.EVT_REQUESTED, self._asked_for), (evt.EVT_ACCEPTED, self._accepted), (evt.EVT_C_STORE, self._store),
-                (evt.EVT_DATA_RECV, self._arrivals.count), bounded_peer(self._seconds_to_call, evt.EVT_CONN_OPEN),
-                bounded_peer(self._settings.seconds, evt.EVT_ACCEPTED)]
+        ends = [
+            (event, self._ended)
+            for event in (evt.EVT_RELEASED, evt.EVT_ABORTED, evt.EVT_CONN_CLOSE)
+        ]
+        return [
+            *ends,
+            (evt.EVT_REQUESTED, self._asked_for),
+            (evt.EVT_ACCEPTED, self._accepted),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_DATA_RECV, self._arrivals.count),
+            bounded_peer(self._seconds_to_call, evt.EVT_CONN_OPEN),
+            bounded_peer(self._settings.seconds, evt.EVT_ACCEPTED),
+        ]
 
     def stop(self) -> None:
         """End associations, also with peers that have fallen silent, and tell what came."""
@@ -124,11 +149,15 @@ class Listener:
     def _made_entity(self) -> Any:
         from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its messages quote data sets
+        logging.getLogger("pynetdicom").setLevel(
+            logging.CRITICAL + 1
+        )  # its messages quote data sets
         made = entity(self._settings.ae_title)
         made.add_supported_context(Verification)
         for sop_class in KINDS:
-            made.add_supported_context(sop_class, [*PLAIN, *COMPRESSED])  # the first that the sender offers: plain ones spare the decoding
+            made.add_supported_context(
+                sop_class, [*PLAIN, *COMPRESSED]
+            )  # the first that the sender offers: plain ones spare the decoding
         made.require_called_aet = True
         made.require_calling_aet = list(self._settings.callers)
         made.maximum_pdu_size = LARGEST_PDU
@@ -142,7 +171,9 @@ class Listener:
         self._waiting.end(event.assoc.dul.socket.socket)
         self._arrivals.begin(event.assoc)
         others = [one for one in self._entity.active_associations if one is not event.assoc]
-        stale = self._arrivals.stalest(others) if len(others) >= self._settings.associations else None
+        stale = (
+            self._arrivals.stalest(others) if len(others) >= self._settings.associations else None
+        )
         if stale is not None:
             self._entity.leaving.add(stale)
             threading.Thread(target=end_associations, args=([stale],), daemon=True).start()
@@ -176,11 +207,17 @@ class Listener:
             return COME_AGAIN
         self._put_off.discard(uid)
         self._unsaid += 1
-        self.stored, self.refused = self.stored + (not outcome.reason), self.refused + bool(outcome.reason)
+        self.stored, self.refused = (
+            self.stored + (not outcome.reason),
+            self.refused + bool(outcome.reason),
+        )
         return REFUSED if outcome.reason else STORED
 
     def _too_large(self, size: int) -> int:
-        self._reception.refuse(size, f"larger than {self._settings.largest_object_mib} MiB, the listener's limit; send the series as single images, or raise the limit")
+        self._reception.refuse(
+            size,
+            f"larger than {self._settings.largest_object_mib} MiB, the listener's limit; send the series as single images, or raise the limit",
+        )
         self._unsaid, self.refused = self._unsaid + 1, self.refused + 1
         return REFUSED
 

@@ -100,7 +100,12 @@ class MessageArchive:
 
     def fetch(self, found: Found, instances: Sequence[str]) -> None:
         """C-MOVE or C-GET of these instances."""
-        query = _query("IMAGE", StudyInstanceUID=found.study, SeriesInstanceUID=found.series, SOPInstanceUID=list(instances))
+        query = _query(
+            "IMAGE",
+            StudyInstanceUID=found.study,
+            SeriesInstanceUID=found.series,
+            SOPInstanceUID=list(instances),
+        )
         self._retrieve(query, len(instances), frozenset(instances))
 
     def fetch_series(self, found: Found) -> None:
@@ -139,7 +144,10 @@ class MessageArchive:
                 _went_on("C-GET", status)
 
     def _cut_off(self, association: Any, arrived: int) -> None:
-        self._reception.refuse(arrived, f"larger than {self._ours.largest_object_mib} MiB, the limit of the settings; raise it there")
+        self._reception.refuse(
+            arrived,
+            f"larger than {self._ours.largest_object_mib} MiB, the limit of the settings; raise it there",
+        )
         association.abort()
 
     def _store(self, event: Any) -> int:
@@ -155,7 +163,9 @@ class MessageArchive:
         return REFUSED if outcome.reason else STORED
 
     @contextmanager
-    def _association(self, models: Sequence[Any], *, storage: bool = False, more_seconds: float = 0) -> Iterator[Any]:
+    def _association(
+        self, models: Sequence[Any], *, storage: bool = False, more_seconds: float = 0
+    ) -> Iterator[Any]:
         association = self._associated(models, storage=storage, more_seconds=more_seconds)
         try:
             yield association
@@ -166,21 +176,26 @@ class MessageArchive:
     def _associated(self, models: Sequence[Any], *, storage: bool, more_seconds: float) -> Any:
         """An association; one that the PACS has no room for now is asked for again, a few times.
 
-        So is once one of which the connection was closed without an answer: a peer that rejects and closes at once
-        can overtake its own rejection, which says why.
+        So is once one of which the connection was closed without an answer: a peer that rejects and
+        closes at once can overtake its own rejection, which says why.
         """
         for attempt, pause in enumerate((*PAUSES, None)):
             began = time.monotonic()
             association = self._asked(models, storage=storage, more_seconds=more_seconds)
             if association.is_established:
                 return association
-            closed = association.acceptor.primitive is None and time.monotonic() - began < self._ours.seconds
+            closed = (
+                association.acceptor.primitive is None
+                and time.monotonic() - began < self._ours.seconds
+            )
             overtaken = attempt == 0 and closed and self._answers()
             if pause is None or not (overtaken or _has_no_room(association)):
                 break
             time.sleep(pause)
-        raise PacsError(f"{self._peer.ae_title} at {self._peer.host}:{self._peer.port} does not take our association "
-                        f"as {self._ours.ae_title}: {self._fault(association)}")
+        raise PacsError(
+            f"{self._peer.ae_title} at {self._peer.host}:{self._peer.port} does not take our association "
+            f"as {self._ours.ae_title}: {self._fault(association)}"
+        )
 
     def _asked(self, models: Sequence[Any], *, storage: bool, more_seconds: float) -> Any:
         from pynetdicom import build_role, evt
@@ -189,21 +204,37 @@ class MessageArchive:
         entity.dimse_timeout = self._ours.seconds + more_seconds
         tls = self._peer.tls
         shown = (tls.context(server=False), tls.name or self._peer.host) if tls else None
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_DATA_RECV, self._arrivals.count), bounded_peer(self._ours.seconds, evt.EVT_CONN_OPEN)]
+        handlers = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_DATA_RECV, self._arrivals.count),
+            bounded_peer(self._ours.seconds, evt.EVT_CONN_OPEN),
+        ]
         roles = [build_role(sop_class, scp_role=True) for sop_class in KINDS] if storage else []
         try:
-            return entity.associate(self._peer.host, self._peer.port, ae_title=self._peer.ae_title,
-                                    tls_args=shown, evt_handlers=handlers, ext_neg=roles)
+            return entity.associate(
+                self._peer.host,
+                self._peer.port,
+                ae_title=self._peer.ae_title,
+                tls_args=shown,
+                evt_handlers=handlers,
+                ext_neg=roles,
+            )
         except OSError as error:  # a host name that is not known
             fault = fault_of_connection(self._peer.host, self._peer.port, None)
-            raise PacsError(f"{self._peer.host}:{self._peer.port} cannot be reached: {fault}") from error
+            raise PacsError(
+                f"{self._peer.host}:{self._peer.port} cannot be reached: {fault}"
+            ) from error
 
     def _entity(self, models: Sequence[Any], *, storage: bool) -> Any:
         from pynetdicom import AE
 
-        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # its messages quote data sets
+        logging.getLogger("pynetdicom").setLevel(
+            logging.CRITICAL + 1
+        )  # its messages quote data sets
         entity = AE(ae_title=self._ours.ae_title)
-        entity.acse_timeout = entity.network_timeout = entity.connection_timeout = self._ours.seconds
+        entity.acse_timeout = entity.network_timeout = entity.connection_timeout = (
+            self._ours.seconds
+        )
         for model in models:
             entity.add_requested_context(model)
         for sop_class in KINDS if storage else ():
@@ -221,14 +252,19 @@ class MessageArchive:
         answer = association.acceptor.primitive
         if association.is_rejected and answer is not None:
             if _has_no_room(association):
-                return "it has no association free; try again later, or ask its administrator for more"
+                return (
+                    "it has no association free; try again later, or ask its administrator for more"
+                )
             said = (answer.result_source, answer.diagnostic)
             text = REJECTED.get(said, "it refuses; check both AE titles with its administrator")
             return text.format(ours=self._ours.ae_title, theirs=self._peer.ae_title)
         if association.rejected_contexts:
             return "it does not offer Query/Retrieve to us; is method right, and is it allowed for our AE title?"
         fault = fault_of_connection(self._peer.host, self._peer.port, self._peer.tls)
-        return fault or "it accepts the connection and does not answer; check both AE titles, address, port and TLS"
+        return (
+            fault
+            or "it accepts the connection and does not answer; check both AE titles, address, port and TLS"
+        )
 
 
 def _has_no_room(association: Any) -> bool:
@@ -268,7 +304,9 @@ def _went_on(what: str, status: Dataset) -> bool:
     """
     code = status.get("Status") if status else None
     if code is None:
-        raise RequestError(f"it ended the association, or said nothing more, in the middle of {what}; does it know our AE title?")
+        raise RequestError(
+            f"it ended the association, or said nothing more, in the middle of {what}; does it know our AE title?"
+        )
     if code in PENDING:
         return True
     if code in ALL_FAIL:

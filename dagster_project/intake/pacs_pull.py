@@ -39,7 +39,8 @@ SERIES_IN_VAIN = 3
 
 NOTHING_COMES = (
     "nothing came of the first {count} series ({why}); does the PACS know our AE title with this host "
-    "and port, and does the firewall let it in?")
+    "and port, and does the firewall let it in?"
+)
 
 QUERIES_IN_VAIN = 3
 """Patients in a row whose queries fail, after which the pull ends."""
@@ -51,7 +52,9 @@ Answer = Mapping[str, str]
 REPEATED = "answers that repeat an earlier one"
 WITHOUT_UID = "answers without the UID of their level"
 WITHOUT_NUMBER = "studies without PatientID (0010,0020)"
-OTHER_SPELLING = "studies whose PatientID differs in zeros, case or spaces alone (see number_digits)"
+OTHER_SPELLING = (
+    "studies whose PatientID differs in zeros, case or spaces alone (see number_digits)"
+)
 OTHER_NUMBER = "studies of another PatientID than was asked for"
 WITHOUT_DATE = "studies without a StudyDate (0008,0020) to compare with the dates asked for"
 OUTSIDE_DATES = "studies outside the dates asked for"
@@ -63,23 +66,27 @@ WITHDRAWN = "patients whose consent is withdrawn"
 # ── reasons, seen in the quarantine ──
 DID_NOT_COME = (
     "the PACS did not give these objects ({why}); ask its administrator whether it still has them, "
-    "then run lakehouse pacs pull again, which asks for them alone")
+    "then run lakehouse pacs pull again, which asks for them alone"
+)
 NO_REASON = "it named no reason"
 GIVEN_UP = "and the rest of the series was not asked for after {count} requests in vain"
-NOT_ANSWERED = (
-    "the PACS did not answer the query ({why}); run lakehouse pacs pull again")
+NOT_ANSWERED = "the PACS did not answer the query ({why}); run lakehouse pacs pull again"
 CUT_SHORT = (
     "the PACS says that it has more studies, series or objects than it lists, and does not list the "
-    "rest when asked for it; its administrator has to raise the limit of answers to a query")
+    "rest when asked for it; its administrator has to raise the limit of answers to a query"
+)
 UNLISTED = (
     "the PACS cannot list {count} objects of this series; their files may be lost, or a limit of "
-    "answers hides them, ask its administrator")
+    "answers hides them, ask its administrator"
+)
 NOTHING_FOUND = (
     "the PACS has no study of this patient number within the dates asked for; compare the number "
-    "with the PACS, zeros in front and letters included (number_digits in pacs.toml), and the dates")
+    "with the PACS, zeros in front and letters included (number_digits in pacs.toml), and the dates"
+)
 NOTHING_TAKEN = (
     "the PACS has studies of this patient number, and no CT, RTSTRUCT or SEG among them; look for "
-    "them in the PACS")
+    "them in the PACS"
+)
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,7 @@ class Archive(Protocol):
 
 
 def pull(
-    archive: Archive, reception: Reception, wanted: Iterable[Wanted], digits: Sequence[int] = (),
+    archive: Archive, reception: Reception, wanted: Iterable[Wanted], digits: Sequence[int] = ()
 ) -> Pulled:
     """Ask for what is missing, patient by patient.
 
@@ -191,7 +198,7 @@ def pull(
 
 
 def _pull_patient(
-    archive: Archive, reception: Reception, person: Wanted, digits: Sequence[int], done: Pulled,
+    archive: Archive, reception: Reception, person: Wanted, digits: Sequence[int], done: Pulled
 ) -> str:
     """Pull one patient; the fault of the query where there was one."""
     done.patients += 1
@@ -212,7 +219,10 @@ def _pull_patient(
 
 
 def _pull_series_of(
-    archive: Archive, reception: Reception, person: Wanted, digits: Sequence[int],
+    archive: Archive,
+    reception: Reception,
+    person: Wanted,
+    digits: Sequence[int],
     into: tuple[str, list[PullNote], Pulled],
 ) -> str:
     place, notes, done = into
@@ -237,8 +247,7 @@ def _order(found: Found) -> tuple[int, str, int, str]:
 
 
 def _pull_one(
-    archive: Archive, reception: Reception, found: Found,
-    into: tuple[str, list[PullNote], Pulled],
+    archive: Archive, reception: Reception, found: Found, into: tuple[str, list[PullNote], Pulled]
 ) -> None:
     """One series: ask for what is missing, note what did not come."""
     place, notes, done = into
@@ -258,7 +267,10 @@ def _pull_one(
 
 
 def _pull_listed(
-    archive: Archive, reception: Reception, found: Found, there: Sequence[str],
+    archive: Archive,
+    reception: Reception,
+    found: Found,
+    there: Sequence[str],
     into: tuple[str, list[PullNote], Pulled],
 ) -> None:
     place, notes, done = into
@@ -291,7 +303,7 @@ def _pull_unlisted(archive: Archive, reception: Reception, found: Found, unliste
 
 
 def bring(
-    archive: Archive, reception: Reception, found: Found, missing: Sequence[str],
+    archive: Archive, reception: Reception, found: Found, missing: Sequence[str]
 ) -> tuple[list[str], str]:
     """Ask for instances of a series; those that did not come, and why.
 
@@ -328,11 +340,11 @@ def _fault_of_fetch(archive: Archive, found: Found, piece: Sequence[str]) -> str
 
 
 def _pieces(instances: Sequence[str], most: int) -> Iterator[list[str]]:
-    return (list(instances[at:at + most]) for at in range(0, len(instances), most))
+    return (list(instances[at : at + most]) for at in range(0, len(instances), most))
 
 
 def find_series(
-    archive: Archive, person: Wanted, digits: Sequence[int], passed: Counter[str],
+    archive: Archive, person: Wanted, digits: Sequence[int], passed: Counter[str]
 ) -> Iterator[Found]:
     """Series of a patient that may hold what is taken in.
 
@@ -345,8 +357,11 @@ def find_series(
     3. Its Modality is one taken in; a series without one is judged by its instances.
     """
     spellings = person.spellings(digits)
-    answers = [a for number in spellings
-               for a in archive.find("STUDY", {"PatientID": number, "StudyDate": person.date_range})]
+    answers = [
+        a
+        for number in spellings
+        for a in archive.find("STUDY", {"PatientID": number, "StudyDate": person.date_range})
+    ]
     mine = [a for a in answers if not _count_reason(_fault_of_study(a, person, spellings), passed)]
     for study in _unique(mine, "StudyInstanceUID", passed):
         uid = study["StudyInstanceUID"]
@@ -359,15 +374,16 @@ def find_series(
                 passed[OTHER_MODALITY] += 1
                 continue
             objects = _number(one, "NumberOfSeriesRelatedInstances")
-            yield Found(uid, one["SeriesInstanceUID"], modality, objects, _number(one, "SeriesNumber"))
+            yield Found(
+                uid, one["SeriesInstanceUID"], modality, objects, _number(one, "SeriesNumber")
+            )
 
 
-def find_instances(
-    archive: Archive, found: Found, passed: Counter[str],
-) -> tuple[list[str], int]:
+def find_instances(archive: Archive, found: Found, passed: Counter[str]) -> tuple[list[str], int]:
     """SOPInstanceUIDs of a series, in order, of the SOP classes taken in; how many are not listed.
 
-    Those that the PACS counts (NumberOfSeriesRelatedInstances) or skipped. An answer without SOPClassUID is asked for: its object says what it is.
+    Those that the PACS counts (NumberOfSeriesRelatedInstances) or skipped. An answer without
+    SOPClassUID is asked for: its object says what it is.
     """
     keys = {"StudyInstanceUID": found.study, "SeriesInstanceUID": found.series}
     skipped = archive.unlisted

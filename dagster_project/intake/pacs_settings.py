@@ -78,13 +78,19 @@ def read_settings(path: Path, site: str) -> SitePacs:
         Where the file is not TOML, a setting is unknown, or one that is needed is missing.
     """
     try:
-        section = tomllib.loads(path.read_text(encoding="utf-8")).get(site) if path.is_file() else None
+        section = (
+            tomllib.loads(path.read_text(encoding="utf-8")).get(site) if path.is_file() else None
+        )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PacsError("pacs.toml is not TOML; docs/operations.md has an example") from error
     if section is None:
-        raise PacsError(f"pacs.toml has no section [{site}]; write one (docs/operations.md has an example)")
+        raise PacsError(
+            f"pacs.toml has no section [{site}]; write one (docs/operations.md has an example)"
+        )
     at = path.parent
-    return SitePacs(_listening(section.get("listen", {}), site, at), _peer(section.get("peer", {}), site, at))
+    return SitePacs(
+        _listening(section.get("listen", {}), site, at), _peer(section.get("peer", {}), site, at)
+    )
 
 
 def _listening(section: Mapping[str, Any], site: str, folder: Path) -> Listening:
@@ -111,7 +117,10 @@ def _known(kind: type, section: Mapping[str, Any], where: str, folder: Path) -> 
         raise PacsError(f"[{where}] has unknown settings ({', '.join(strange)}); known are {known}")
     for name, value in section.items():
         _check_kind(where, name, value, defaults[name])
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in _located(section, folder).items()}
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v
+        for name, v in _located(section, folder).items()
+    }
     if "tls" in values:
         values["tls"] = _tls(section["tls"], where, folder)
     return values
@@ -120,8 +129,12 @@ def _known(kind: type, section: Mapping[str, Any], where: str, folder: Path) -> 
 def _check_kind(where: str, name: str, value: object, default: object) -> None:
     """Text, number, list or table, as the default is."""
     kinds: dict[type, tuple[tuple[type, ...], str]] = {
-        str: ((str,), "a text"), int: ((int,), "a whole number"), float: ((int, float), "a number"),
-        tuple: ((list,), "a list"), type(None): ((dict,), "a table")}
+        str: ((str,), "a text"),
+        int: ((int,), "a whole number"),
+        float: ((int, float), "a number"),
+        tuple: ((list,), "a list"),
+        type(None): ((dict,), "a table"),
+    }
     right, called = kinds[type(default)]
     if not isinstance(value, right) or isinstance(value, bool):
         raise PacsError(f"[{where}] {name} is {called}")
@@ -131,9 +144,13 @@ def _tls(section: Mapping[str, Any], where: str, folder: Path) -> Tls:
     try:
         return Tls(**_located(section, folder))
     except TypeError as error:
-        raise PacsError(f"[{where}] tls needs certificate, key and ca, and may have name") from error
+        raise PacsError(
+            f"[{where}] tls needs certificate, key and ca, and may have name"
+        ) from error
 
 
 def _located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    return {name: str(folder / value) if name in FILE_SETTINGS and value else value
-            for name, value in section.items()}
+    return {
+        name: str(folder / value) if name in FILE_SETTINGS and value else value
+        for name, value in section.items()
+    }

@@ -12,7 +12,8 @@ from dagster_project.intake.pacs_faults import PacsError, connection_fault
 
 NOT_GREETED = (
     "it ends the connection in the TLS handshake; does it speak TLS on this port, and know our "
-    "certificate?")
+    "certificate?"
+)
 
 SECONDS_TO_PROBE = 5.0
 """How long the search for the cause of a failed connection may take at each step."""
@@ -58,8 +59,9 @@ def check_readable(setting: str, path: str) -> None:
             file.read(1)
     except OSError as error:
         fault = (error.strerror or "").lower()
-        raise PacsError(f"{setting} of pacs.toml cannot be read ({fault}); "
-                        "check its path and permissions") from None
+        raise PacsError(
+            f"{setting} of pacs.toml cannot be read ({fault}); check its path and permissions"
+        ) from None
 
 
 def check_ca(setting: str, path: str) -> None:
@@ -91,9 +93,11 @@ def _show(context: ssl.SSLContext, certificate: str, key: str) -> None:
     except ssl.SSLError as error:
         mismatch = "MISMATCH" in str(error.reason)
         raise PacsError(
-            "tls.key of pacs.toml does not belong to tls.certificate" if mismatch else
-            "tls.certificate or tls.key of pacs.toml is not in PEM form, or the key has a "
-            "passphrase; take that off, and let nobody else read the file") from None
+            "tls.key of pacs.toml does not belong to tls.certificate"
+            if mismatch
+            else "tls.certificate or tls.key of pacs.toml is not in PEM form, or the key has a "
+            "passphrase; take that off, and let nobody else read the file"
+        ) from None
     _check_dates(certificate)
 
 

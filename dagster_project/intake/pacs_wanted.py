@@ -43,7 +43,8 @@ class Wanted:
     def spellings(self, digits: Sequence[int] = ()) -> list[str]:
         """The number as a PACS may have it.
 
-        1. As it is written, in each spelling: matching is exact on the wire (PS3.4 C.2.2.2.1), `3` does not find `0003`.
+        1. As it is written, in each spelling: matching is exact on the wire (PS3.4 C.2.2.2.1), `3`
+           does not find `0003`.
         2. A number of digits alone also filled with zeros to each of `digits`, where the site's
            settings say that its PACS does so.
 
@@ -78,7 +79,9 @@ def wanted_of_landing(site_folder: Path, cut_off: dt.date, *, before: int, after
     path = site_folder / "clinical" / "patients.csv"
     tables = clinical_tables(path, "patients", "clinical/patients.csv")
     if not tables:
-        raise PacsError("the landing has no clinical/patients.csv; deliver it, or name a list of numbers with --numbers")
+        raise PacsError(
+            "the landing has no clinical/patients.csv; deliver it, or name a list of numbers with --numbers"
+        )
     people, unused = _people(tables)
     cycles = accepted_cycles(site_folder, cut_off)
     wanted = [
@@ -100,8 +103,12 @@ def _people(tables: Iterable[CsvTable]) -> tuple[list[Wanted], list[Refusal]]:
         if fault:
             unused.append(Refusal(table.item(row, "patient_id"), fault))
             continue
-        first = people.setdefault(canonical_number(number), Wanted(written_number(number), place=table.item(row)))
-        people[canonical_number(number)] = replace(first, others=(*first.others, written_number(number)))
+        first = people.setdefault(
+            canonical_number(number), Wanted(written_number(number), place=table.item(row))
+        )
+        people[canonical_number(number)] = replace(
+            first, others=(*first.others, written_number(number))
+        )
         if parse_row(table, row, CONSENT).values.get("consent") == "withdrawn":
             withdrawn.add(canonical_number(number))
     return [person for number, person in people.items() if number not in withdrawn], unused
@@ -124,13 +131,18 @@ def wanted_of_list(path: Path, dates: tuple[dt.date, dt.date] | None) -> list[Wa
     for position, number in enumerate(lines, start=1):
         places.setdefault(number, f"list of numbers row {position}")
     start, end = dates or (None, None)
-    return [Wanted(number, start, end, place)
-            for number, place in places.items() if number and _is_one(number)]
+    return [
+        Wanted(number, start, end, place)
+        for number, place in places.items()
+        if number and _is_one(number)
+    ]
 
 
 def _is_one(number: str) -> bool:
     if WILDCARDS & set(number):
-        raise PacsError("a hospital number holds *, ? or \\ and would ask for other people; correct the list")
+        raise PacsError(
+            "a hospital number holds *, ? or \\ and would ask for other people; correct the list"
+        )
     return True
 
 

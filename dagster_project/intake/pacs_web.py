@@ -30,7 +30,10 @@ PIECE = 2**20
 
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
-RETRIEVE = (f'multipart/related; type="{DICOM}"; transfer-syntax=*', f'multipart/related; type="{DICOM}"')
+RETRIEVE = (
+    f'multipart/related; type="{DICOM}"; transfer-syntax=*',
+    f'multipart/related; type="{DICOM}"',
+)
 """As the object is stored; the second for servers that do not know the parameter and answer 406."""
 
 ANSWERS_A_PAGE = 200
@@ -142,7 +145,10 @@ class WebArchive:
         body = self._body(answer, self._ours.largest_object)
         if body is None:
             limit = self._ours.largest_object_mib
-            self._reception.refuse(limit * MEBIBYTE, f"larger than {limit} MiB, the limit of the settings; raise it there")
+            self._reception.refuse(
+                limit * MEBIBYTE,
+                f"larger than {limit} MiB, the limit of the settings; raise it there",
+            )
             raise RequestError(f"larger than {limit} MiB")
         self._reception.take(uid, first_part(answer.headers.get("Content-Type", ""), body, DICOM))
 
@@ -164,7 +170,9 @@ class WebArchive:
                 raise RequestError(f"it answered {answer.status_code}")
             body = self._body(answer, LARGEST_LIST)
             if body is None:
-                raise RequestError(f"its list of answers is larger than {LARGEST_LIST // MEBIBYTE} MiB")
+                raise RequestError(
+                    f"its list of answers is larger than {LARGEST_LIST // MEBIBYTE} MiB"
+                )
             promised = bool(ADDITIONAL.search(answer.headers.get("Warning", "")))
             return _answers(answer.headers.get("Content-Type", ""), body, path), promised
 
@@ -179,7 +187,9 @@ class WebArchive:
         for tried in range(TRIES):
             answer = self._sent(path, asked, accept, again=tried == 0)
             if answer.status_code in OURS:
-                raise PacsError(f"the DICOMweb server answered {answer.status_code}; check user, password_file and rights")
+                raise PacsError(
+                    f"the DICOMweb server answered {answer.status_code}; check user, password_file and rights"
+                )
             if answer.status_code not in BUSY:
                 return answer
             answer.close()
@@ -188,23 +198,39 @@ class WebArchive:
                 break
             if tried + 1 < TRIES:
                 time.sleep(pause)
-        raise PacsError(f"the DICOMweb server is busy (status {answer.status_code}) and wants to be asked in {pause:.0f} seconds; run the pull again later")
+        raise PacsError(
+            f"the DICOMweb server is busy (status {answer.status_code}) and wants to be asked in {pause:.0f} seconds; run the pull again later"
+        )
 
-    def _sent(self, path: str, asked: dict[str, str], accept: str, *, again: bool) -> requests.Response:
+    def _sent(
+        self, path: str, asked: dict[str, str], accept: str, *, again: bool
+    ) -> requests.Response:
         import requests
 
         url = f"{self._peer.url.rstrip('/')}/{path}"
         try:
-            return self._session.get(url, params=asked, headers={"Accept": accept}, stream=True, timeout=self._ours.seconds)
+            return self._session.get(
+                url,
+                params=asked,
+                headers={"Accept": accept},
+                stream=True,
+                timeout=self._ours.seconds,
+            )
         except requests.Timeout:
-            raise PacsError(f"{NOT_ANSWERING} within {self._ours.seconds:g} seconds; check url and the network, or raise seconds") from None
+            raise PacsError(
+                f"{NOT_ANSWERING} within {self._ours.seconds:g} seconds; check url and the network, or raise seconds"
+            ) from None
         except requests.RequestException as error:
             fault = tls_error_within(error)
             if fault is not None:
-                raise PacsError(f"the DICOMweb server cannot be trusted: {tls_fault(fault)}") from None
+                raise PacsError(
+                    f"the DICOMweb server cannot be trusted: {tls_fault(fault)}"
+                ) from None
             if again and isinstance(error, requests.ConnectionError):
                 return self._sent(path, asked, accept, again=False)
-            raise PacsError(f"{NOT_ANSWERING} ({type(error).__name__}); check url and the network, then run the pull again") from None
+            raise PacsError(
+                f"{NOT_ANSWERING} ({type(error).__name__}); check url and the network, then run the pull again"
+            ) from None
 
 
 def _trusted(peer: Peer) -> bool | str:
@@ -227,7 +253,11 @@ def _path(level: str, keys: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     if level == "STUDY":
         return "studies", {k: v for k, v in keys.items() if v}
     series = f"studies/{keys['StudyInstanceUID']}/series"
-    return (series, {}) if level == "SERIES" else (f"{series}/{keys['SeriesInstanceUID']}/instances", {})
+    return (
+        (series, {})
+        if level == "SERIES"
+        else (f"{series}/{keys['SeriesInstanceUID']}/instances", {})
+    )
 
 
 def _pause(retry_after: str, tried: int) -> float:
@@ -255,7 +285,9 @@ def _arriving(answer: requests.Response) -> Iterator[bytes]:
 def _answers(content_type: str, body: bytes, path: str) -> list[Answer]:
     kind = media_type(content_type)
     if kind not in {DICOM_JSON, "application/json"}:
-        raise RequestError(f"it answered with {shown_type(kind)} in place of {DICOM_JSON}; check url")
+        raise RequestError(
+            f"it answered with {shown_type(kind)} in place of {DICOM_JSON}; check url"
+        )
     level = "SERIES" if path.endswith("/series") else "STUDY" if path == "studies" else "IMAGE"
     try:
         rows = json.loads(body)

@@ -35,7 +35,12 @@ from dagster_project.intake.refusals import RefusedError
 
 PIXEL_DATA = Tag(0x7FE00010)
 
-PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+PLAIN = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
 """Transfer syntaxes without compressed pixels."""
 
 NATIVE = tuple(syntax for syntax in PLAIN if syntax.is_little_endian)
@@ -43,7 +48,9 @@ NATIVE = tuple(syntax for syntax in PLAIN if syntax.is_little_endian)
 
 HIGH_THROUGHPUT = (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 
-LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, JPEG2000MC, HTJ2K})
+LOSSY = frozenset(
+    {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, JPEG2000MC, HTJ2K}
+)
 """Transfer syntaxes that may lose."""
 
 DECODERS: dict[UID, str] = {
@@ -60,8 +67,9 @@ DECODERS: dict[UID, str] = {
 }
 """The decoder of each compressed transfer syntax, so that pixels do not depend on what else is installed.
 
-GDCM for JPEG and JPEG-LS, OpenJPEG (by pylibjpeg) for JPEG 2000, pylibjpeg's own for RLE; none is under the GPL.
-Lossless JPEG comes first: of several syntaxes that a sender offers for one object the listener takes the first.
+GDCM for JPEG and JPEG-LS, OpenJPEG (by pylibjpeg) for JPEG 2000, pylibjpeg's own for RLE; none is
+under the GPL. Lossless JPEG comes first: of several syntaxes that a sender offers for one object
+the listener takes the first.
 """
 
 MOST_BYTES = 2**29
@@ -93,11 +101,21 @@ class Geometry:
     def check(self) -> None:
         """Refuse what is not a grey image, or too large."""
         if not self.rows or not self.columns or not self.frames:
-            raise RefusedError("undecodable pixels: the geometry of the header is empty; export the file again")
-        if self.bits_allocated not in {1, 8, 16} or not 0 < self.bits_stored <= self.bits_allocated or self.high_bit != self.bits_stored - 1:
-            raise RefusedError("undecodable pixels: bits allocated, bits stored and high bit do not fit; export the file again")
+            raise RefusedError(
+                "undecodable pixels: the geometry of the header is empty; export the file again"
+            )
+        if (
+            self.bits_allocated not in {1, 8, 16}
+            or not 0 < self.bits_stored <= self.bits_allocated
+            or self.high_bit != self.bits_stored - 1
+        ):
+            raise RefusedError(
+                "undecodable pixels: bits allocated, bits stored and high bit do not fit; export the file again"
+            )
         if self.length > MOST_BYTES:
-            raise RefusedError("undecodable pixels: the header declares more than 512 MiB; send one series per file")
+            raise RefusedError(
+                "undecodable pixels: the header declares more than 512 MiB; send one series per file"
+            )
 
 
 def clean_pixels(dataset: Dataset, geometry: Geometry) -> bytes:
@@ -112,7 +130,9 @@ def clean_pixels(dataset: Dataset, geometry: Geometry) -> bytes:
     transfer_syntax = dataset.file_meta.TransferSyntaxUID
     data = _native(dataset, geometry) if transfer_syntax in NATIVE else _decoded(dataset, geometry)
     if len(data) != geometry.length:
-        raise RefusedError("undecodable pixels: their length is not that of the geometry; export the file again")
+        raise RefusedError(
+            "undecodable pixels: their length is not that of the geometry; export the file again"
+        )
     return _masked(data, geometry)
 
 
@@ -121,37 +141,56 @@ def stored_values(data: bytes, geometry: Geometry) -> npt.NDArray[np.integer]:
     shape = (geometry.frames, geometry.rows, geometry.columns)
     if geometry.bits_allocated == 1:
         bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-        return bits[:geometry.bits].reshape(shape)
+        return bits[: geometry.bits].reshape(shape)
     kind = f"<{'i' if geometry.signed else 'u'}{geometry.bits_allocated // 8}"
     return np.frombuffer(data, kind).reshape(shape)
 
 
 def _native(dataset: Dataset, geometry: Geometry) -> bytes:
     raw = dataset.get_item(PIXEL_DATA)
-    if not isinstance(raw, RawDataElement) or raw.value is None or raw.length == 0xFFFFFFFF or len(raw.value) != raw.length:
+    if (
+        not isinstance(raw, RawDataElement)
+        or raw.value is None
+        or raw.length == 0xFFFFFFFF
+        or len(raw.value) != raw.length
+    ):
         raise RefusedError("undecodable pixels: truncated; export the file again")
-    return raw.value[: geometry.length] if len(raw.value) == geometry.length + geometry.length % 2 else raw.value
+    return (
+        raw.value[: geometry.length]
+        if len(raw.value) == geometry.length + geometry.length % 2
+        else raw.value
+    )
 
 
 def _decoded(dataset: Dataset, geometry: Geometry) -> bytes:
     syntax = dataset.file_meta.TransferSyntaxUID
     _refuse_unread(syntax, geometry)
     try:
-        array, _ = get_decoder(syntax).as_array(dataset, raw=True, decoding_plugin=DECODERS.get(syntax, ""))
+        array, _ = get_decoder(syntax).as_array(
+            dataset, raw=True, decoding_plugin=DECODERS.get(syntax, "")
+        )
     except (MemoryError, RecursionError):
         raise
     except Exception as error:
-        raise RefusedError("undecodable pixels: the stream is broken; export the file again, uncompressed") from error
+        raise RefusedError(
+            "undecodable pixels: the stream is broken; export the file again, uncompressed"
+        ) from error
     if array.size != geometry.rows * geometry.columns * geometry.frames:
-        raise RefusedError("undecodable pixels: their number is not that of the geometry; export the file again")
+        raise RefusedError(
+            "undecodable pixels: their number is not that of the geometry; export the file again"
+        )
     return _as_bytes(array, geometry)
 
 
 def _refuse_unread(syntax: UID, geometry: Geometry) -> None:
     if syntax == JPEGExtended12Bit and geometry.bits_stored > 8:
-        raise RefusedError("undecodable pixels: lossy JPEG of 12 bits (JPEG Extended) is not read; export uncompressed")
+        raise RefusedError(
+            "undecodable pixels: lossy JPEG of 12 bits (JPEG Extended) is not read; export uncompressed"
+        )
     if syntax not in DECODERS and syntax not in PLAIN:
-        raise RefusedError("undecodable pixels: their transfer syntax is not read; export uncompressed")
+        raise RefusedError(
+            "undecodable pixels: their transfer syntax is not read; export uncompressed"
+        )
 
 
 def _as_bytes(array: np.ndarray, geometry: Geometry) -> bytes:

@@ -10,7 +10,16 @@ from typing import Any
 
 from dagster_project.intake.files import Outcome, Task, scan_name
 from dagster_project.intake.landing import LandingFile
-from dagster_project.intake.register import ACCEPTED, DUPLICATE, RECEIVED_KEY, REFUSED, FileRow, ObjectRow, Register, Twin
+from dagster_project.intake.register import (
+    ACCEPTED,
+    DUPLICATE,
+    RECEIVED_KEY,
+    REFUSED,
+    FileRow,
+    ObjectRow,
+    Register,
+    Twin,
+)
 from dagster_project.intake.text_in_pixels import TEXT_IN_SERIES
 from dagster_project.lake.durable import sync_folders
 
@@ -19,16 +28,20 @@ SITE_READER = "SITE"
 
 TWINS = (
     "has the identity (SOPInstanceUID, or series and lesion) of another file of this delivery and other content, "
-    "and nobody can say which of them is right: none is taken in; send the right one alone")
+    "and nobody can say which of them is right: none is taken in; send the right one alone"
+)
 
 TAKEN_BEFORE = (
     "has the identity (SOPInstanceUID, or series and lesion) of a file that was taken in before and other content; "
-    "the earlier one stays. Take this one out, or export it anew under a UID of its own")
+    "the earlier one stays. Take this one out, or export it anew under a UID of its own"
+)
 
 
 SEVERAL_PATIENTS = (
     "is of a series that this delivery brings under several patient numbers, and nobody can say whose it is: "
-    "none of its images is taken in; correct the number")
+    "none of its images is taken in; correct the number"
+)
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -65,16 +78,20 @@ def place_batch(register: Register, delivered: Sequence[Delivered], delivery: De
     """Note a batch in the register, within the caller's transaction.
 
     1. A file that is refused is noted with its reason.
-    2. Files of one delivery that have one identity and different content are refused, all of them, in
-       whatever order they come: the first has already been taken in, and leaves the vault.
-    3. So are all images of a series that one delivery brings under several patient numbers; else a file of a series of
-       another patient.
-    4. An object that is there with the same content is a duplicate, however the file was re-exported.
-    5. A reader's file that changed in its place, or a mask that was renamed, is a newer version: it takes the place of the older.
-    6. Any other object with the identity of one that an earlier delivery brought, and other content, is refused.
+    2. Files of one delivery that have one identity and different content are refused, all of them,
+       in whatever order they come: the first has already been taken in, and leaves the vault.
+    3. So are all images of a series that one delivery brings under several patient numbers; else a
+       file of a series of another patient.
+    4. An object that is there with the same content is a duplicate, however the file was
+       re-exported.
+    5. A reader's file that changed in its place, or a mask that was renamed, is a newer version: it
+       takes the place of the older.
+    6. Any other object with the identity of one that an earlier delivery brought, and other
+       content, is refused.
     7. Else the file gets its place; `incoming` says that its copy has not been moved there yet.
-    8. A slice with text in its pixels refuses its series: what was taken in of it before leaves the vault, and what comes
-       later is refused, for as long as the slice is what it is. When that has changed, the others are judged again.
+    8. A slice with text in its pixels refuses its series: what was taken in of it before leaves the
+       vault, and what comes later is refused, for as long as the slice is what it is. When that has
+       changed, the others are judged again.
     """
     placed = Placed()
     cleared = [_note_text(register, one) for one in delivered]
@@ -88,7 +105,9 @@ def place_batch(register: Register, delivered: Sequence[Delivered], delivery: De
             _refuse(register, placed, one, one.outcome.reason)
         else:
             _place(register, placed, one, delivery)
-    for series, basis in {one.outcome.series_instance_uid: one.basis for one in delivered if one.outcome.has_text}.items():
+    for series, basis in {
+        one.outcome.series_instance_uid: one.basis for one in delivered if one.outcome.has_text
+    }.items():
         refuse_series(register, placed, series, basis)
     return placed
 
@@ -100,7 +119,9 @@ def series_item(series: str, patient: str) -> str:
 
 def judge_series_again(register: Register) -> None:
     """Slices of series in which no text is left are judged again."""
-    register.judge_again(TEXT_IN_SERIES, [series_item(*one) for one in register.series_with_text().items()])
+    register.judge_again(
+        TEXT_IN_SERIES, [series_item(*one) for one in register.series_with_text().items()]
+    )
 
 
 def _note_text(register: Register, one: Delivered) -> bool:
@@ -119,7 +140,14 @@ def refuse_series(register: Register, placed: Placed, series: str, basis: str) -
         _retract(register, placed, gone, TEXT_IN_SERIES, basis, item)
 
 
-def _retract(register: Register, placed: Placed, gone: ObjectRow, reason: str, basis: str, item: str | None = None) -> None:
+def _retract(
+    register: Register,
+    placed: Placed,
+    gone: ObjectRow,
+    reason: str,
+    basis: str,
+    item: str | None = None,
+) -> None:
     placed.accepted -= int(register.is_fresh(gone.key))
     register.retract(gone, reason, basis, item)
     placed.records.append({"event": "retracted", "output": gone.output_digest, "reason": reason})
@@ -141,15 +169,35 @@ def same_content(noted: str, found: str) -> bool:
     return all(a == b for a, b in zip(one[:compared], other[:compared], strict=False))
 
 
-def _row(one: Delivered, state: str, key: str | None, reason: str | None = None, basis: str = "", item: str = "") -> FileRow:
+def _row(
+    one: Delivered,
+    state: str,
+    key: str | None,
+    reason: str | None = None,
+    basis: str = "",
+    item: str = "",
+) -> FileRow:
     item = item or one.file.item(one.outcome.digest)
     basis = basis or one.basis
     return FileRow(
-        one.key, one.file.size, one.file.modified, one.outcome.keyed_digest, state, key, item, reason, basis if reason else None)
+        one.key,
+        one.file.size,
+        one.file.modified,
+        one.outcome.keyed_digest,
+        state,
+        key,
+        item,
+        reason,
+        basis if reason else None,
+    )
 
 
-def _refuse(register: Register, placed: Placed, one: Delivered, reason: str, item: str = "") -> None:
-    register.put_file(_row(one, REFUSED, one.before.object if one.before else None, reason, item=item))
+def _refuse(
+    register: Register, placed: Placed, one: Delivered, reason: str, item: str = ""
+) -> None:
+    register.put_file(
+        _row(one, REFUSED, one.before.object if one.before else None, reason, item=item)
+    )
     placed.records.append({"event": "refused", "input": one.outcome.digest, "reason": reason})
 
 
@@ -164,7 +212,13 @@ def _place(register: Register, placed: Placed, one: Delivered, delivery: Deliver
     if contradiction:
         _refuse(register, placed, one, contradiction)
     elif one.outcome.kind == "CT" and register.has_text(one.outcome.series_instance_uid):
-        _refuse(register, placed, one, TEXT_IN_SERIES, series_item(one.outcome.series_instance_uid, one.outcome.patient))
+        _refuse(
+            register,
+            placed,
+            one,
+            TEXT_IN_SERIES,
+            series_item(one.outcome.series_instance_uid, one.outcome.patient),
+        )
     elif there is not None and _is_same(register, one, there):
         placed.duplicates += 1
         register.put_file(_row(one, DUPLICATE, key))
@@ -193,7 +247,9 @@ class Dispute:
 
 def _dispute(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
     """The dispute that a file is part of, one that is known or a new one; None where it contradicts nothing of its delivery."""
-    return _dispute_about_series(register, one, delivery) or _dispute_about_object(register, one, delivery)
+    return _dispute_about_series(register, one, delivery) or _dispute_about_object(
+        register, one, delivery
+    )
 
 
 def _dispute_about_series(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
@@ -202,7 +258,11 @@ def _dispute_about_series(register: Register, one: Delivered, delivery: Delivery
     dispute = Dispute(f"SERIES {one.outcome.series_instance_uid}", SEVERAL_PATIENTS)
     if _is_disputed(register, dispute.identity, delivery):
         return dispute
-    made = register.fresh_series(one.outcome.series_instance_uid) if _contradiction(register, one.outcome) else []
+    made = (
+        register.fresh_series(one.outcome.series_instance_uid)
+        if _contradiction(register, one.outcome)
+        else []
+    )
     return replace(dispute, made=made) if made else None
 
 
@@ -210,7 +270,9 @@ def _dispute_about_object(register: Register, one: Delivered, delivery: Delivery
     key = _object_key(one)
     if _is_disputed(register, key, delivery):
         return Dispute(key, TWINS)
-    there = register.object(key) if register.is_fresh(key) and key != _older(register, one) else None
+    there = (
+        register.object(key) if register.is_fresh(key) and key != _older(register, one) else None
+    )
     return None if there is None or _is_same(register, one, there) else Dispute(key, TWINS, [there])
 
 
@@ -220,20 +282,26 @@ def _is_disputed(register: Register, identity: str, delivery: Delivery) -> bool:
     Those of an earlier association lie nowhere: what comes now settles it.
     """
     twins = register.twins(identity)
-    if twins and all(t.path.startswith(RECEIVED_KEY) and t.delivery != delivery.name for t in twins):
+    if twins and all(
+        t.path.startswith(RECEIVED_KEY) and t.delivery != delivery.name for t in twins
+    ):
         register.settle_twins(identity)
         return False
     return bool(twins)
 
 
-def _refuse_all(register: Register, placed: Placed, one: Delivered, dispute: Dispute, delivery: Delivery) -> None:
+def _refuse_all(
+    register: Register, placed: Placed, one: Delivered, dispute: Dispute, delivery: Delivery
+) -> None:
     twin = Twin(one.key, dispute.identity, one.outcome.patient, delivery.name)
     for made in dispute.made:
         register.put_twins_of(made, twin)
         _retract(register, placed, made, dispute.reason, delivery.basis)
     register.put_file(_row(one, REFUSED, None, dispute.reason, delivery.basis))
     register.put_twin(twin)
-    placed.records.append({"event": "refused", "input": one.outcome.digest, "reason": dispute.reason})
+    placed.records.append(
+        {"event": "refused", "input": one.outcome.digest, "reason": dispute.reason}
+    )
 
 
 def _older(register: Register, one: Delivered) -> str | None:
@@ -250,7 +318,9 @@ def _older(register: Register, one: Delivered) -> str | None:
 def _renamed(register: Register, one: Delivered) -> str | None:
     if one.outcome.kind != "MASK":
         return None
-    return register.without_file(f"MASK {one.task.reader} {one.outcome.referenced_series[0]} ", one.outcome.content_digest)
+    return register.without_file(
+        f"MASK {one.task.reader} {one.outcome.referenced_series[0]} ", one.outcome.content_digest
+    )
 
 
 def _contradiction(register: Register, outcome: Outcome) -> str:
@@ -258,21 +328,44 @@ def _contradiction(register: Register, outcome: Outcome) -> str:
     others = {register.series_patient(uid) for uid in series} - {None, outcome.patient}
     if not others:
         return ""
-    return ("its series belongs to another patient number; correct the number" if outcome.kind == "CT"
-            else "it refers to a CT series of another patient number; correct the number")
+    return (
+        "its series belongs to another patient number; correct the number"
+        if outcome.kind == "CT"
+        else "it refers to a CT series of another patient number; correct the number"
+    )
 
 
-def _accept(register: Register, placed: Placed, one: Delivered, key: str, older: str | None) -> None:
+def _accept(
+    register: Register, placed: Placed, one: Delivered, key: str, older: str | None
+) -> None:
     outcome = one.outcome
     if older is not None and register.sources(older) <= 1:
         _supersede(register, placed, older)
     output = _output(register, one)
     series = outcome.series_instance_uid if outcome.kind == "CT" else None
-    register.put_object(ObjectRow(key, outcome.patient, outcome.kind, series, outcome.content_digest, output, outcome.output_digest, outcome.incoming))
+    register.put_object(
+        ObjectRow(
+            key,
+            outcome.patient,
+            outcome.kind,
+            series,
+            outcome.content_digest,
+            output,
+            outcome.output_digest,
+            outcome.incoming,
+        )
+    )
     register.put_file(_row(one, ACCEPTED, key))
     register.note_fresh(key)
     placed.accepted += 1
-    placed.records.append({"event": "accepted", "kind": outcome.kind, "input": outcome.digest, "output": outcome.output_digest})
+    placed.records.append(
+        {
+            "event": "accepted",
+            "kind": outcome.kind,
+            "input": outcome.digest,
+            "output": outcome.output_digest,
+        }
+    )
 
 
 def _supersede(register: Register, placed: Placed, key: str) -> None:
@@ -288,7 +381,11 @@ def _object_key(one: Delivered) -> str:
     outcome, reader = one.outcome, one.task.reader or SITE_READER
     if outcome.kind == "CT":
         return f"CT {outcome.sop_instance_uid}"
-    identity = f"{outcome.referenced_series[0]} {outcome.lesion}" if outcome.kind == "MASK" else outcome.sop_instance_uid
+    identity = (
+        f"{outcome.referenced_series[0]} {outcome.lesion}"
+        if outcome.kind == "MASK"
+        else outcome.sop_instance_uid
+    )
     return f"{outcome.kind} {reader} {identity}"
 
 
@@ -297,15 +394,21 @@ def _output(register: Register, one: Delivered) -> str:
     if outcome.kind == "CT":
         number = register.next_slice(outcome.series_instance_uid, outcome.patient)
         return f"{outcome.patient}/{scan_name(outcome.series_instance_uid)}/{number:04d}.dcm"
-    name = f"{outcome.referenced_series[0]}__{outcome.lesion}.nii.gz" if outcome.kind == "MASK" else f"{outcome.sop_instance_uid}.dcm"
+    name = (
+        f"{outcome.referenced_series[0]}__{outcome.lesion}.nii.gz"
+        if outcome.kind == "MASK"
+        else f"{outcome.sop_instance_uid}.dcm"
+    )
     return f"{outcome.patient}/contours/{reader}/{name}"
 
 
 def move_into_place(register: Register, vault: Path, incoming: Path) -> None:
     """Move every noted copy to its place; after a crash the same call finishes what was begun.
 
-    1. A copy that is neither incoming nor in place was lost with the crash: it is forgotten, and its file is read again.
-    2. The names in each folder are on the disk before the register says that the copies are in place.
+    1. A copy that is neither incoming nor in place was lost with the crash: it is forgotten, and
+       its file is read again.
+    2. The names in each folder are on the disk before the register says that the copies are in
+       place.
     """
     changed, lost = set[Path](), []
     for output in register.leaving():

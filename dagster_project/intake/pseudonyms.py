@@ -48,14 +48,18 @@ class IssuerConflictError(Exception):
     """One hospital number came from two issuers: two number spaces, or one that was renamed; a person has to say which."""
 
     def __init__(self) -> None:
-        super().__init__("this patient number is already known from another issuer (0010,0021); register it as an alias or correct the issuer")
+        super().__init__(
+            "this patient number is already known from another issuer (0010,0021); register it as an alias or correct the issuer"
+        )
 
 
 class UnknownPseudonymError(Exception):
     """No patient has this pseudonym."""
 
     def __init__(self) -> None:
-        super().__init__("no patient of the crosswalk has this pseudonym; check the check character")
+        super().__init__(
+            "no patient of the crosswalk has this pseudonym; check the check character"
+        )
 
 
 _UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
@@ -64,14 +68,20 @@ _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.0*)?")
 _WHOLE = re.compile(r"(\d+)\.0*")
 _QUOTES = "'`´‘’\"“”"
 
-_SCIENTIFIC = re.compile(r"[+-]?(\d+([.,]\d*)?E[+-]\d{1,3}|\d([.,]\d*)?E\d{1,3}|\d+[.,]\d*E\d{1,3})")
+_SCIENTIFIC = re.compile(
+    r"[+-]?(\d+([.,]\d*)?E[+-]\d{1,3}|\d([.,]\d*)?E\d{1,3}|\d+[.,]\d*E\d{1,3})"
+)
 _MARKS = re.compile(r"[=|!<>:,;，；、。\"“”]")
 EXACT_DIGITS = 15
 """Digits of a number that a spreadsheet keeps; it writes zeros for those after."""
 
 SCIENTIFIC = "is in scientific notation, which names many patients; write the number out, as text"
-ROUNDED = "has zeros after its 15th digit, as a spreadsheet leaves a long number; write it out, as text"
-NO_NUMBER = "is no patient number: it has no digit, or it is several, a remark or an error of a spreadsheet"
+ROUNDED = (
+    "has zeros after its 15th digit, as a spreadsheet leaves a long number; write it out, as text"
+)
+NO_NUMBER = (
+    "is no patient number: it has no digit, or it is several, a remark or an error of a spreadsheet"
+)
 PSEUDONYM = "is a study pseudonym and no number of the hospital; deliver the original under the patient's own number"
 TOO_LONG = "is longer than any patient number; correct it"
 LONGEST_NUMBER = 64
@@ -83,11 +93,13 @@ NOUGHT = "is zero, which is nobody's number"
 def canonical_number(number: str) -> str:
     """One spelling of a hospital number, in the tables as in the images.
 
-    1. Unicode NFKC: full-width digits and letters become plain ones; so do digits of other scripts and the many hyphens.
+    1. Unicode NFKC: full-width digits and letters become plain ones; so do digits of other scripts
+       and the many hyphens.
     2. Spaces and what is not seen are dropped, letters are upper case.
     3. What a spreadsheet puts around a number is undone: `="0012"`, a leading apostrophe, quotes.
     4. A number of digits alone loses thousands separators and `.0`, which a spreadsheet adds.
-    5. A number of digits alone loses its leading zeros, since spreadsheets lose them too; with letters they stay.
+    5. A number of digits alone loses its leading zeros, since spreadsheets lose them too; with
+       letters they stay.
 
     >>> canonical_number(" ００１２３４ "), canonical_number("zy 0012"), canonical_number("000")
     ('1234', 'ZY0012', '0')
@@ -109,7 +121,11 @@ def written_number(number: str) -> str:
 
 
 def _plain(text: str) -> str:
-    seen = (c for c in unicodedata.normalize("NFKC", text).translate(DASHES) if unicodedata.category(c) not in _UNSEEN)
+    seen = (
+        c
+        for c in unicodedata.normalize("NFKC", text).translate(DASHES)
+        if unicodedata.category(c) not in _UNSEEN
+    )
     return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in seen)
 
 
@@ -126,9 +142,11 @@ def _unwrapped(text: str) -> str:
 def number_fault(number: str) -> str:
     """Why a text is nobody's number; empty where it is one.
 
-    1. A pseudonym, of whatever site: what bears one was de-identified before, and its dates are shifted.
+    1. A pseudonym, of whatever site: what bears one was de-identified before, and its dates are
+       shifted.
     2. Scientific notation: `3.30102E+11` is every number from 330101500000 to 330102499999.
-    3. Zero, a text longer than any number, one without any digit, an error of a spreadsheet, one with marks between words (a remark below the table, two numbers).
+    3. Zero, a text longer than any number, one without any digit, an error of a spreadsheet, one
+       with marks between words (a remark below the table, two numbers).
 
     >>> number_fault("3.30102e+11") == number_fault("3E11") == SCIENTIFIC, number_fault("12E4567"), number_fault("合计") == NO_NUMBER
     (True, '', True)
@@ -142,7 +160,11 @@ def number_fault(number: str) -> str:
         return SCIENTIFIC
     if text == "0":
         return NOUGHT
-    return NO_NUMBER if not re.search(r"\d", text) or _MARKS.search(text) or text.startswith("#") else ""
+    return (
+        NO_NUMBER
+        if not re.search(r"\d", text) or _MARKS.search(text) or text.startswith("#")
+        else ""
+    )
 
 
 def is_rounded(number: str) -> bool:
@@ -177,25 +199,36 @@ def _check_character(text: str) -> str:
     remainder = 0
     for character in text:
         carry = _FIELD_POLYNOMIAL if remainder & 16 else 0
-        remainder = (remainder << 1) ^ carry ^ (ALPHABET.find(character) if character in ALPHABET else int(character))
+        remainder = (
+            (remainder << 1)
+            ^ carry
+            ^ (ALPHABET.find(character) if character in ALPHABET else int(character))
+        )
     return ALPHABET[remainder]
 
 
 def shift_days(keys: Keys, pseudonym: str) -> int:
     """Days by which every date of this patient moves: negative, whole, and the same each time."""
-    drawn = int.from_bytes(hmac.new(keys.date, pseudonym.encode(), hashlib.sha256).digest()[:8], "big")
+    drawn = int.from_bytes(
+        hmac.new(keys.date, pseudonym.encode(), hashlib.sha256).digest()[:8], "big"
+    )
     return -(SHORTEST_SHIFT_DAYS + drawn % (LONGEST_SHIFT_DAYS - SHORTEST_SHIFT_DAYS + 1))
 
 
 @lru_cache(maxsize=4096)
-def blind_index(index_key: bytes, site: str, issuer: str, number: str, steps: tuple[bytes, ...] = ()) -> str:
+def blind_index(
+    index_key: bytes, site: str, issuer: str, number: str, steps: tuple[bytes, ...] = ()
+) -> str:
     """HMAC(index key, scrypt(issuer | number)): who has the crosswalk but not the key cannot try numbers against it.
 
-    Numbers of two sites are two spaces: without an issuer the site is the issuer. Each rotation adds a step, an HMAC over what
-    stood there before, so that rows move to the new key without anybody knowing their numbers.
+    Numbers of two sites are two spaces: without an issuer the site is the issuer. Each rotation
+    adds a step, an HMAC over what stood there before, so that rows move to the new key without
+    anybody knowing their numbers.
     """
     text = f"{site}|{canonical_number(issuer)}|{canonical_number(number)}".encode()
-    slow = hashlib.scrypt(text, salt=b"lakehouse crosswalk", n=SCRYPT_COST, r=8, p=1, maxmem=2**26, dklen=32)
+    slow = hashlib.scrypt(
+        text, salt=b"lakehouse crosswalk", n=SCRYPT_COST, r=8, p=1, maxmem=2**26, dklen=32
+    )
     return _stepped(hmac.new(index_key, slow, hashlib.sha256).hexdigest(), steps)
 
 
@@ -285,21 +318,29 @@ class Crosswalk:
         """The pseudonym of a hospital number, a new one where it was never seen.
 
         1. Issuer and number known: that patient.
-        2. Issuer given, the number alone known and not yet bound to an issuer: that patient, and the issuer is bound to it.
+        2. Issuer given, the number alone known and not yet bound to an issuer: that patient, and
+           the issuer is bound to it.
         3. Issuer given, the number alone bound to another issuer: `IssuerConflictError`.
-        4. Else a new patient; the number alone is registered too, since the case report names no issuer.
+        4. Else a new patient; the number alone is registered too, since the case report names no
+           issuer.
         """
         with self._writing() as connection:
-            return self._known(connection, site, number, issuer) or self._created(connection, site, number, issuer)
+            return self._known(connection, site, number, issuer) or self._created(
+                connection, site, number, issuer
+            )
 
-    def _known(self, connection: sqlite3.Connection, site: str, number: str, issuer: str) -> str | None:
+    def _known(
+        self, connection: sqlite3.Connection, site: str, number: str, issuer: str
+    ) -> str | None:
         exact = self._pseudonym(connection, self._blind(site, issuer, number))
         if exact or not issuer:
             return exact
         alone = self._pseudonym(connection, self._blind(site, "", number))
         if alone is None:
             return None
-        if connection.execute("SELECT 1 FROM number WHERE pseudonym = ? AND with_issuer", (alone,)).fetchone():
+        if connection.execute(
+            "SELECT 1 FROM number WHERE pseudonym = ? AND with_issuer", (alone,)
+        ).fetchone():
             raise IssuerConflictError
         self._register(connection, alone, self._blind(site, issuer, number), with_issuer=True)
         self._seal(connection, alone, {"site": site, "issuer": issuer, "hospital_number": number})
@@ -310,8 +351,12 @@ class Crosswalk:
         connection.execute("INSERT INTO patient VALUES (?, ?, 0)", (pseudonym, site))
         self._register(connection, pseudonym, self._blind(site, "", number), with_issuer=False)
         if issuer:
-            self._register(connection, pseudonym, self._blind(site, issuer, number), with_issuer=True)
-        self._seal(connection, pseudonym, {"site": site, "issuer": issuer, "hospital_number": number})
+            self._register(
+                connection, pseudonym, self._blind(site, issuer, number), with_issuer=True
+            )
+        self._seal(
+            connection, pseudonym, {"site": site, "issuer": issuer, "hospital_number": number}
+        )
         return pseudonym
 
     def _blind(self, site: str, issuer: str, number: str) -> str:
@@ -319,20 +364,32 @@ class Crosswalk:
 
     @staticmethod
     def _pseudonym(connection: sqlite3.Connection, blind: str) -> str | None:
-        row = connection.execute("SELECT pseudonym FROM number WHERE blind = ?", (blind,)).fetchone()
+        row = connection.execute(
+            "SELECT pseudonym FROM number WHERE blind = ?", (blind,)
+        ).fetchone()
         return row[0] if row else None
 
     @staticmethod
-    def _register(connection: sqlite3.Connection, pseudonym: str, blind: str, *, with_issuer: bool) -> None:
-        connection.execute("INSERT OR REPLACE INTO number VALUES (?, ?, ?)", (blind, pseudonym, with_issuer))
+    def _register(
+        connection: sqlite3.Connection, pseudonym: str, blind: str, *, with_issuer: bool
+    ) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO number VALUES (?, ?, ?)", (blind, pseudonym, with_issuer)
+        )
 
     def add_alias(self, pseudonym: str, site: str, number: str, issuer: str = "") -> None:
         """Another number of the same patient: from now on it leads to this pseudonym, whatever it led to before."""
         with self._writing() as connection:
-            if not connection.execute("SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone():
+            if not connection.execute(
+                "SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)
+            ).fetchone():
                 raise UnknownPseudonymError
-            self._register(connection, pseudonym, self._blind(site, issuer, number), with_issuer=False)
-            self._seal(connection, pseudonym, {"site": site, "issuer": issuer, "hospital_number": number})
+            self._register(
+                connection, pseudonym, self._blind(site, issuer, number), with_issuer=False
+            )
+            self._seal(
+                connection, pseudonym, {"site": site, "issuer": issuer, "hospital_number": number}
+            )
 
     def remember(self, pseudonym: str, facts: dict[str, str]) -> None:
         """Seal what a file or a row said of the patient (name, birth date …), once for each different saying."""
@@ -346,8 +403,16 @@ class Crosswalk:
         digest = self._keys.digest("sealed " + pseudonym, json.dumps(known))
         if connection.execute("SELECT 1 FROM sealed WHERE digest = ?", (digest,)).fetchone():
             return
-        content = {"pseudonym": pseudonym, **known, "shift_days": shift_days(self._keys, pseudonym), "key_version": self._keys.version}
-        blob = pyrage.encrypt(json.dumps(content, ensure_ascii=False).encode(), [pyrage.x25519.Recipient.from_str(self._keys.recipient)])
+        content = {
+            "pseudonym": pseudonym,
+            **known,
+            "shift_days": shift_days(self._keys, pseudonym),
+            "key_version": self._keys.version,
+        }
+        blob = pyrage.encrypt(
+            json.dumps(content, ensure_ascii=False).encode(),
+            [pyrage.x25519.Recipient.from_str(self._keys.recipient)],
+        )
         connection.execute("INSERT INTO sealed VALUES (?, ?, ?)", (digest, pseudonym, blob))
 
     def withdraw(self, pseudonym: str) -> str:
@@ -363,22 +428,38 @@ class Crosswalk:
             Where one of them is not of this crosswalk.
         """
         with self._writing() as connection:
-            known = connection.execute("SELECT count(*) FROM patient WHERE pseudonym IN (?, ?)", (pseudonym, into)).fetchone()[0]
+            known = connection.execute(
+                "SELECT count(*) FROM patient WHERE pseudonym IN (?, ?)", (pseudonym, into)
+            ).fetchone()[0]
             if known != 2:
                 raise UnknownPseudonymError
-            connection.execute("UPDATE number SET pseudonym = ? WHERE pseudonym = ?", (into, pseudonym))
-            connection.execute("UPDATE sealed SET pseudonym = ? WHERE pseudonym = ?", (into, pseudonym))
+            connection.execute(
+                "UPDATE number SET pseudonym = ? WHERE pseudonym = ?", (into, pseudonym)
+            )
+            connection.execute(
+                "UPDATE sealed SET pseudonym = ? WHERE pseudonym = ?", (into, pseudonym)
+            )
             connection.execute("DELETE FROM patient WHERE pseudonym = ?", (pseudonym,))
 
     def withdrawn(self, site: str) -> frozenset[str]:
         """Pseudonyms of a site whose patients have left the study."""
         with self._writing() as connection:
-            return frozenset(row[0] for row in connection.execute("SELECT pseudonym FROM patient WHERE site = ? AND withdrawn", (site,)))
+            return frozenset(
+                row[0]
+                for row in connection.execute(
+                    "SELECT pseudonym FROM patient WHERE site = ? AND withdrawn", (site,)
+                )
+            )
 
     def knows(self, pseudonym: str) -> bool:
         """True where a patient has this pseudonym."""
         with self._writing() as connection:
-            return connection.execute("SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone() is not None
+            return (
+                connection.execute(
+                    "SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)
+                ).fetchone()
+                is not None
+            )
 
 
 def crosswalk_file(path: Path) -> Path:
@@ -395,7 +476,9 @@ def mark_of(path: Path, pseudonym: str) -> str:
         Where no patient has this pseudonym.
     """
     with _written(crosswalk_file(path)) as connection:
-        row = connection.execute("SELECT site, withdrawn FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone()
+        row = connection.execute(
+            "SELECT site, withdrawn FROM patient WHERE pseudonym = ?", (pseudonym,)
+        ).fetchone()
     if row is None:
         raise UnknownPseudonymError
     return pseudonym if row[1] else new_pseudonym(row[0])
@@ -405,8 +488,8 @@ def withdraw_from_crosswalk(path: Path, pseudonym: str, mark: str) -> str:
     """Forget who a patient is, and the pseudonym; needs no key, so that a locked server can do it.
 
     1. What was sealed is deleted.
-    2. The mark takes the place of the pseudonym: the blind indexes lead to it, so that files sent again are
-       refused, and the study can count who left.
+    2. The mark takes the place of the pseudonym: the blind indexes lead to it, so that files sent
+       again are refused, and the study can count who left.
     3. Where the mark has its place already, that was done before.
 
     Raises
@@ -415,11 +498,17 @@ def withdraw_from_crosswalk(path: Path, pseudonym: str, mark: str) -> str:
         Where no patient has this pseudonym.
     """
     with _written(crosswalk_file(path)) as connection:
-        known = connection.execute("SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)).fetchone()
-        marked = connection.execute("SELECT 1 FROM patient WHERE pseudonym = ? AND withdrawn", (mark,)).fetchone()
+        known = connection.execute(
+            "SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)
+        ).fetchone()
+        marked = connection.execute(
+            "SELECT 1 FROM patient WHERE pseudonym = ? AND withdrawn", (mark,)
+        ).fetchone()
         if known is None and marked is None:
             raise UnknownPseudonymError
-        connection.execute("UPDATE patient SET withdrawn = 1, pseudonym = ? WHERE pseudonym = ?", (mark, pseudonym))
+        connection.execute(
+            "UPDATE patient SET withdrawn = 1, pseudonym = ? WHERE pseudonym = ?", (mark, pseudonym)
+        )
         connection.execute("UPDATE number SET pseudonym = ? WHERE pseudonym = ?", (mark, pseudonym))
         connection.execute("DELETE FROM sealed WHERE pseudonym = ?", (pseudonym,))
     return mark
@@ -431,50 +520,76 @@ def patients_of(path: Path, site: str) -> list[str]:
         return []
     with _written(crosswalk_file(path)) as connection:
         _make(connection)
-        return [row[0] for row in connection.execute("SELECT pseudonym FROM patient WHERE site = ? AND NOT withdrawn ORDER BY 1", (site,))]
+        return [
+            row[0]
+            for row in connection.execute(
+                "SELECT pseudonym FROM patient WHERE site = ? AND NOT withdrawn ORDER BY 1", (site,)
+            )
+        ]
 
 
 def forget_site(path: Path, site: str) -> list[str]:
     """Forget every patient of a site, but that those who withdrew have withdrawn; the pseudonyms that are forgotten. Needs no key.
 
-    What was sealed and the blind indexes are deleted: what the site delivers later bears new pseudonyms. The marks of
-    those who withdrew stay with their indexes, so that their files are refused whenever they come again.
+    What was sealed and the blind indexes are deleted: what the site delivers later bears new
+    pseudonyms. The marks of those who withdrew stay with their indexes, so that their files are
+    refused whenever they come again.
     """
     gone = patients_of(path, site)
     if not gone:
         return []
     with _written(crosswalk_file(path)) as connection:
         for table in ("number", "sealed", "patient"):
-            connection.executemany(f"DELETE FROM {table} WHERE pseudonym = ?", [(pseudonym,) for pseudonym in gone])
+            connection.executemany(
+                f"DELETE FROM {table} WHERE pseudonym = ?", [(pseudonym,) for pseudonym in gone]
+            )
     return gone
 
 
 def rotate_crosswalk(path: Path, *, old: Keys, new: Keys, identity: str) -> int:
     """Re-seal and re-index every row in one transaction; pseudonyms stay. Returns the number of sealed rows.
 
-    1. Each blind index gets the new step over it: no hospital number is needed, so those of the withdrawn move too.
+    1. Each blind index gets the new step over it: no hospital number is needed, so those of the
+       withdrawn move too.
     2. What is sealed is opened with the old identity and sealed to the new recipient.
     3. The crosswalk belongs to the new medium; the old one opens nothing any more.
     """
     import pyrage
 
-    opener, recipient = pyrage.x25519.Identity.from_str(identity), pyrage.x25519.Recipient.from_str(new.recipient)
-    steps = new.steps[len(old.steps):]
+    opener, recipient = (
+        pyrage.x25519.Identity.from_str(identity),
+        pyrage.x25519.Recipient.from_str(new.recipient),
+    )
+    steps = new.steps[len(old.steps) :]
     with _written(crosswalk_file(path)) as connection:
         _check_medium(connection, old.recipient)
         numbers = connection.execute("SELECT blind, pseudonym, with_issuer FROM number").fetchall()
         sealed = connection.execute("SELECT digest, pseudonym, blob FROM sealed").fetchall()
         connection.execute("DELETE FROM number")
         connection.execute("DELETE FROM sealed")
-        connection.executemany("INSERT INTO number VALUES (?, ?, ?)", [(_stepped(blind, steps), *rest) for blind, *rest in numbers])
-        connection.executemany("INSERT INTO sealed VALUES (?, ?, ?)", [
-            (digest, pseudonym, pyrage.encrypt(pyrage.decrypt(blob, [opener]), [recipient])) for digest, pseudonym, blob in sealed])
+        connection.executemany(
+            "INSERT INTO number VALUES (?, ?, ?)",
+            [(_stepped(blind, steps), *rest) for blind, *rest in numbers],
+        )
+        connection.executemany(
+            "INSERT INTO sealed VALUES (?, ?, ?)",
+            [
+                (digest, pseudonym, pyrage.encrypt(pyrage.decrypt(blob, [opener]), [recipient]))
+                for digest, pseudonym, blob in sealed
+            ],
+        )
         connection.execute("UPDATE medium SET recipient = ?", (new.recipient,))
     return len(sealed)
 
 
 def reidentify(
-    pseudonym: str, *, crosswalk: Path, medium: Path, audit: Path, passphrase: str = "", purpose: str = "",
+    pseudonym: str,
+    *,
+    crosswalk: Path,
+    medium: Path,
+    audit: Path,
+    passphrase: str = "",
+    purpose: str = "",
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> list[dict[str, str]]:
     """Everything that is sealed about a patient; needs the medium, not the lake, and writes an audit line first.
@@ -490,7 +605,9 @@ def reidentify(
     write_audit(audit, "reidentify", pseudonym, purpose, now=now)
     connection = sqlite3.connect(f"file:{crosswalk_file(crosswalk)}?mode=ro", uri=True)
     try:
-        blobs = connection.execute("SELECT blob FROM sealed WHERE pseudonym = ? ORDER BY rowid", (pseudonym,)).fetchall()
+        blobs = connection.execute(
+            "SELECT blob FROM sealed WHERE pseudonym = ? ORDER BY rowid", (pseudonym,)
+        ).fetchall()
     finally:
         connection.close()
     if not blobs:
@@ -498,7 +615,14 @@ def reidentify(
     return [json.loads(pyrage.decrypt(blob, [identity])) for (blob,) in blobs]
 
 
-def write_audit(audit: Path, action: str, pseudonym: str, purpose: str, *, now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)) -> None:
+def write_audit(
+    audit: Path,
+    action: str,
+    pseudonym: str,
+    purpose: str,
+    *,
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+) -> None:
     """Add a line to the audit: when, what, of whom, why."""
     record = {"at": now().isoformat(), "action": action, "pseudonym": pseudonym, "purpose": purpose}
     audit.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -92,11 +92,20 @@ class ReadingProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.close()
-            environment = {**os.environ, "PYTHONPATH": _PACKAGE_ROOT, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            environment = {
+                **os.environ,
+                "PYTHONPATH": _PACKAGE_ROOT,
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+            }
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dagster_project.intake.reading"], env=environment,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                process_group=0)  # a Ctrl-C at the terminal is no fault of the file in hand
+                [sys.executable, "-m", "dagster_project.intake.reading"],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+            )  # a Ctrl-C at the terminal is no fault of the file in hand
             self._told = None
         return self._process
 
@@ -146,7 +155,7 @@ def _send(stream: IO[bytes] | None, message: object) -> None:
 
 def _receive(stream: IO[bytes] | None, deadline: float) -> Any:
     (length,) = struct.unpack("<Q", _read(stream, 8, deadline))
-    return pickle.loads(_read(stream, length, deadline))  # noqa: S301  written by our own process
+    return pickle.loads(_read(stream, length, deadline))
 
 
 def _read(stream: IO[bytes] | None, length: int, deadline: float) -> bytes:
@@ -188,7 +197,9 @@ def _limit_memory(memory: int) -> None:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limit = pages * resource.getpagesize() + memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_WRITTEN, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (LARGEST_WRITTEN, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    )
 
 
 if __name__ == "__main__":

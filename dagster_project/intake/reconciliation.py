@@ -16,9 +16,13 @@ NOBODY = "*"
 
 ROW_ALONE, IMAGES_ALONE, STRANGER = "row_without_images", "images_without_row", "rows_of_nobody"
 
-SEND_IMAGES = "has a row in the case report and no images: send the images, or correct the number in the row"
+SEND_IMAGES = (
+    "has a row in the case report and no images: send the images, or correct the number in the row"
+)
 ADD_ROW = "has images and no row in the case report: add the row, or correct the number in it"
-CORRECT_CELL = "this number is neither in patients.csv nor among the images: correct it, or add the patient"
+CORRECT_CELL = (
+    "this number is neither in patients.csv nor among the images: correct it, or add the patient"
+)
 SAME_PATIENT = (
     "The number of {other} and this one {how}: is it the same person? If so, correct the number where it is wrong, "
     "or `lakehouse keys merge {patient} {other} --purpose …`"
@@ -35,9 +39,10 @@ NOT_COMPARED = "its images are no longer in the landing or came by the network, 
 class Held:
     """Whom a site's case report and its images name.
 
-    `rows` and `places` are the canonical number and the place of each patient of patients.csv, `images` the number of
-    CT series and other objects by patient, `image_numbers` the canonical number that images of those without a row bear,
-    `strangers` place and number of rows that name neither. Numbers are known here and nowhere else.
+    `rows` and `places` are the canonical number and the place of each patient of patients.csv,
+    `images` the number of CT series and other objects by patient, `image_numbers` the canonical
+    number that images of those without a row bear, `strangers` place and number of rows that name
+    neither. Numbers are known here and nowhere else.
     """
 
     site: str
@@ -55,7 +60,8 @@ def reconcile(held: Held) -> list[dict[str, Any]]:
     1. A patient of patients.csv without images; patients who withdrew are left out.
     2. A patient with images and no row.
     3. Rows of the other files, by file and number, whose number is neither.
-    4. A number alike to it (near_numbers.py), first among those that lack what this one has; more than three are none.
+    4. A number alike to it (near_numbers.py), first among those that lack what this one has; more
+       than three are none.
 
     No number and nothing made of one leaves this function: findings name pseudonyms and places.
     """
@@ -66,13 +72,33 @@ def reconcile(held: Held) -> list[dict[str, Any]]:
     near = NearNumbers({p: n for p, n in numbers.items() if n})
     found: list[dict[str, Any]] = []
     for patient in sorted(alone):
-        found += _questions(_Subject(held.site, patient, ROW_ALONE, held.places.get(patient, "patients.csv"), SEND_IMAGES), near, numbers[patient], unlisted)
+        found += _questions(
+            _Subject(
+                held.site, patient, ROW_ALONE, held.places.get(patient, "patients.csv"), SEND_IMAGES
+            ),
+            near,
+            numbers[patient],
+            unlisted,
+        )
     for patient in sorted(unlisted):
         number = numbers.get(patient, "")
         text = ADD_ROW if number or not rows else f"{ADD_ROW}; {NOT_COMPARED}"
-        found += _questions(_Subject(held.site, patient, IMAGES_ALONE, f"{held.images[patient]} files of images and contours", text), near, number, alone)
+        found += _questions(
+            _Subject(
+                held.site,
+                patient,
+                IMAGES_ALONE,
+                f"{held.images[patient]} files of images and contours",
+                text,
+            ),
+            near,
+            number,
+            alone,
+        )
     for item, number in _by_file(held.strangers):
-        found += _questions(_Subject(held.site, NOBODY, STRANGER, item, CORRECT_CELL), near, number, set())
+        found += _questions(
+            _Subject(held.site, NOBODY, STRANGER, item, CORRECT_CELL), near, number, set()
+        )
     return found
 
 
@@ -85,16 +111,31 @@ class _Subject:
     text: str
 
 
-def _questions(subject: _Subject, near: NearNumbers, number: str, likely: Collection[str]) -> Iterable[dict[str, Any]]:
-    alike = {p: how for p, how in near.like(number).items() if p != subject.patient} if number else {}
+def _questions(
+    subject: _Subject, near: NearNumbers, number: str, likely: Collection[str]
+) -> Iterable[dict[str, Any]]:
+    alike = (
+        {p: how for p, how in near.like(number).items() if p != subject.patient} if number else {}
+    )
     chosen = {p: how for p, how in alike.items() if p in likely} or alike
-    row = {"site": subject.site, "patient": subject.patient, "finding": subject.finding, "item": subject.item}
+    row = {
+        "site": subject.site,
+        "patient": subject.patient,
+        "finding": subject.finding,
+        "item": subject.item,
+    }
     if not chosen or len(chosen) > MOST_CANDIDATES:
         hint = f"; {TOO_MANY.format(n=len(chosen))}" if chosen else ""
         return [{**row, "other_patient": NOBODY, "question": subject.text + hint}]
     template = SAME_NUMBER if subject.finding == STRANGER else SAME_PATIENT
-    asked = {p: template.format(other=p, how=how, patient=subject.patient, site=subject.site) for p, how in chosen.items()}
-    return [{**row, "other_patient": p, "question": f"{subject.text}. {question}"} for p, question in asked.items()]
+    asked = {
+        p: template.format(other=p, how=how, patient=subject.patient, site=subject.site)
+        for p, how in chosen.items()
+    }
+    return [
+        {**row, "other_patient": p, "question": f"{subject.text}. {question}"}
+        for p, question in asked.items()
+    ]
 
 
 def _by_file(strangers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -102,4 +143,7 @@ def _by_file(strangers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     places: dict[tuple[str, str], list[str]] = {}
     for place, number in strangers:
         places.setdefault((place.partition(" row ")[0], number), []).append(place)
-    return [(own[0] + (f" and {len(own) - 1} more" if len(own) > 1 else ""), number) for (_, number), own in places.items()]
+    return [
+        (own[0] + (f" and {len(own) - 1} more" if len(own) > 1 else ""), number)
+        for (_, number), own in places.items()
+    ]

@@ -123,7 +123,9 @@ class Register:
 
     def files(self) -> dict[str, FileRow]:
         """Every file by keyed path."""
-        return {row[0]: FileRow._make(row) for row in self._connection.execute("SELECT * FROM file")}
+        return {
+            row[0]: FileRow._make(row) for row in self._connection.execute("SELECT * FROM file")
+        }
 
     def file(self, path: str) -> FileRow | None:
         """One file by keyed path."""
@@ -136,36 +138,57 @@ class Register:
         if self._connection.execute("SELECT 1 FROM object WHERE key IN (?, ?, ?)", held).fetchone():
             return True
         sent = (f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!", final)
-        return self._connection.execute("SELECT 1 FROM file WHERE path >= ? AND path < ? AND basis = ?", sent).fetchone() is not None
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM file WHERE path >= ? AND path < ? AND basis = ?", sent
+            ).fetchone()
+            is not None
+        )
 
     def has_come(self, uid: str) -> bool:
         """Whether an object of a keyed SOPInstanceUID is held, or came and was refused for whatever reason."""
         if self.received(uid, ""):
             return True
         sent = (f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!")
-        return self._connection.execute("SELECT 1 FROM file WHERE path >= ? AND path < ?", sent).fetchone() is not None
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM file WHERE path >= ? AND path < ?", sent
+            ).fetchone()
+            is not None
+        )
 
     def put_pull_notes(self, person: str, patient: str, notes: Sequence[PullNote]) -> None:
         """What a pull did not bring of a person, in place of what was noted of that person before."""
-        self._connection.execute("DELETE FROM pull_note WHERE person = ? OR (patient <> '' AND patient = ?)", (person, patient))
-        self._connection.executemany("INSERT INTO pull_note VALUES (?, ?, ?, ?, ?, ?)", [
-            (person, patient, n.item, n.reason, " ".join(n.uids), n.listed) for n in notes])
+        self._connection.execute(
+            "DELETE FROM pull_note WHERE person = ? OR (patient <> '' AND patient = ?)",
+            (person, patient),
+        )
+        self._connection.executemany(
+            "INSERT INTO pull_note VALUES (?, ?, ?, ?, ?, ?)",
+            [(person, patient, n.item, n.reason, " ".join(n.uids), n.listed) for n in notes],
+        )
 
     def absent_of_notes(self, person: str) -> list[str]:
         """Keyed UIDs that were noted of a person and have not come since."""
-        noted = self._connection.execute("SELECT uids FROM pull_note WHERE person = ?", (person,)).fetchall()
+        noted = self._connection.execute(
+            "SELECT uids FROM pull_note WHERE person = ?", (person,)
+        ).fetchall()
         return [uid for row in noted for uid in row["uids"].split() if not self.has_come(uid)]
 
     def pull_notes(self) -> list[tuple[str, str]]:
         """Item and reason of what pulls did not bring, without what has come since in another way."""
-        found = [PullNote(row["item"], row["reason"], tuple(row["uids"].split()), row["listed"])
-                 for row in self._connection.execute("SELECT * FROM pull_note ORDER BY rowid")]
+        found = [
+            PullNote(row["item"], row["reason"], tuple(row["uids"].split()), row["listed"])
+            for row in self._connection.execute("SELECT * FROM pull_note ORDER BY rowid")
+        ]
         still = [(n, [uid for uid in n.uids if not self.has_come(uid)]) for n in found]
         return [(n.counted(len(left)), n.reason) for n, left in still if left or not n.uids]
 
     def put_file(self, row: FileRow) -> None:
         """Note a file, in place of what was noted of it before."""
-        self._connection.execute("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row
+        )
 
     def forget_file(self, path: str) -> None:
         """The file is no longer in the landing; what was made of it stays in the vault."""
@@ -174,7 +197,9 @@ class Register:
 
     def mark_text(self, path: str, series: str, patient: str) -> None:
         """A file has text in its pixels: no slice of its series stays while the file is what it is."""
-        self._connection.execute("INSERT OR REPLACE INTO text_mark VALUES (?, ?, ?)", (path, series, patient))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO text_mark VALUES (?, ?, ?)", (path, series, patient)
+        )
 
     def unmark_text(self, path: str, uid: str = "") -> bool:
         """A file has no text in its pixels, or is gone; what was sent of its object before no longer counts.
@@ -183,12 +208,20 @@ class Register:
         """
         sent = (path, f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!") if uid else (path, "", "")
         where = "path = ?1 OR (path >= ?2 AND path < ?3)"
-        self._connection.execute(f"DELETE FROM file WHERE path <> ?1 AND path IN (SELECT path FROM text_mark WHERE {where})", sent)
+        self._connection.execute(
+            f"DELETE FROM file WHERE path <> ?1 AND path IN (SELECT path FROM text_mark WHERE {where})",
+            sent,
+        )
         return self._connection.execute(f"DELETE FROM text_mark WHERE {where}", sent).rowcount > 0
 
     def has_text(self, series: str) -> bool:
         """Whether a slice of a series has text in its pixels."""
-        return self._connection.execute("SELECT 1 FROM text_mark WHERE series = ?", (series,)).fetchone() is not None
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM text_mark WHERE series = ?", (series,)
+            ).fetchone()
+            is not None
+        )
 
     def series_with_text(self) -> dict[str, str]:
         """The patient of each CT series with text in its pixels, by keyed UID."""
@@ -198,11 +231,17 @@ class Register:
         """Files refused for a reason are judged again, but for those of items that it still applies to."""
         still = list(items)
         places = ", ".join("?" * len(still))
-        self._connection.execute(f"UPDATE file SET basis = '' WHERE reason = ? AND item NOT IN ({places})", (reason, *still))
+        self._connection.execute(
+            f"UPDATE file SET basis = '' WHERE reason = ? AND item NOT IN ({places})",
+            (reason, *still),
+        )
 
     def refused(self) -> list[tuple[str, str]]:
         """Item and reason of every file that is refused now."""
-        rows = self._connection.execute("SELECT DISTINCT item, reason FROM file WHERE state = ? ORDER BY item, reason", (REFUSED,))
+        rows = self._connection.execute(
+            "SELECT DISTINCT item, reason FROM file WHERE state = ? ORDER BY item, reason",
+            (REFUSED,),
+        )
         return [(row["item"], row["reason"]) for row in rows]
 
     def object(self, key: str) -> ObjectRow | None:
@@ -212,11 +251,18 @@ class Register:
 
     def objects(self, patient: str) -> list[ObjectRow]:
         """A patient's objects."""
-        return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE patient = ? ORDER BY key", (patient,))]
+        return [
+            ObjectRow(**row)
+            for row in self._connection.execute(
+                "SELECT * FROM object WHERE patient = ? ORDER BY key", (patient,)
+            )
+        ]
 
     def images_and_contours(self) -> list[ObjectRow]:
         """Every object that is a DICOM file and in its place, by key."""
-        rows = self._connection.execute("SELECT * FROM object WHERE kind <> 'MASK' AND incoming IS NULL ORDER BY key")
+        rows = self._connection.execute(
+            "SELECT * FROM object WHERE kind <> 'MASK' AND incoming IS NULL ORDER BY key"
+        )
         return [ObjectRow(**row) for row in rows]
 
     def output_digests(self) -> dict[str, str]:
@@ -226,8 +272,19 @@ class Register:
     def put_object(self, row: ObjectRow) -> None:
         """Note an object of the vault; one that was lost is back."""
         self.forget_file(f"{LOST_KEY} {row.key}")
-        self._connection.execute("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (
-            row.key, row.patient, row.kind, row.series, row.content, row.output, row.output_digest, row.incoming))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.key,
+                row.patient,
+                row.kind,
+                row.series,
+                row.content,
+                row.output,
+                row.output_digest,
+                row.incoming,
+            ),
+        )
 
     def drop_object(self, key: str) -> None:
         """An object that left the vault, with the files that it came from, so that they would be read again."""
@@ -282,7 +339,9 @@ class Register:
 
     def objects_of_series(self, series: str) -> list[ObjectRow]:
         """The images of a CT series."""
-        rows = self._connection.execute("SELECT * FROM object WHERE kind = 'CT' AND series = ? ORDER BY key", (series,))
+        rows = self._connection.execute(
+            "SELECT * FROM object WHERE kind = 'CT' AND series = ? ORDER BY key", (series,)
+        )
         return [ObjectRow(**row) for row in rows]
 
     def fresh_series(self, uid: str) -> list[ObjectRow]:
@@ -333,7 +392,9 @@ class Register:
     def twins(self, key: str = "") -> list[Twin]:
         """Files that contradict each other, of one object or of all."""
         where = "WHERE object = ?" if key else ""
-        rows = self._connection.execute(f"SELECT * FROM twin {where} ORDER BY path", (key,) if key else ())
+        rows = self._connection.execute(
+            f"SELECT * FROM twin {where} ORDER BY path", (key,) if key else ()
+        )
         return [Twin._make(row) for row in rows]
 
     def settle_twins(self, key: str) -> None:
@@ -345,26 +406,44 @@ class Register:
 
     def sources(self, key: str) -> int:
         """How many files of the landing an object came from."""
-        return self._connection.execute("SELECT count(*) FROM file WHERE object = ?", (key,)).fetchone()[0]
+        return self._connection.execute(
+            "SELECT count(*) FROM file WHERE object = ?", (key,)
+        ).fetchone()[0]
 
     def without_file(self, prefix: str, content: str) -> str | None:
         """The key that begins so, of an object of this content whose file has left the landing."""
-        row = self._connection.execute("""
+        row = self._connection.execute(
+            """
             SELECT key FROM object WHERE key >= ? AND key < ? AND content = ?
-            AND NOT EXISTS (SELECT 1 FROM file WHERE file.object = object.key) ORDER BY key""", (prefix, f"{prefix[:-1]}!", content)).fetchone()
+            AND NOT EXISTS (SELECT 1 FROM file WHERE file.object = object.key) ORDER BY key""",
+            (prefix, f"{prefix[:-1]}!", content),
+        ).fetchone()
         return row["key"] if row else None
 
     def read_again(self, kind: str) -> None:
         """Files that gave an object of this kind are read again, since other rules hold for them now."""
-        self._connection.execute("UPDATE file SET modified = -1, digest = '' WHERE object >= ? AND object < ?", (f"{kind} ", f"{kind}!"))
+        self._connection.execute(
+            "UPDATE file SET modified = -1, digest = '' WHERE object >= ? AND object < ?",
+            (f"{kind} ", f"{kind}!"),
+        )
 
     def images(self) -> list[ObjectRow]:
         """Every CT image."""
-        return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE kind = 'CT' ORDER BY key")]
+        return [
+            ObjectRow(**row)
+            for row in self._connection.execute(
+                "SELECT * FROM object WHERE kind = 'CT' ORDER BY key"
+            )
+        ]
 
     def pending(self) -> list[ObjectRow]:
         """Objects noted whose copy was not yet known to be in place."""
-        return [ObjectRow(**row) for row in self._connection.execute("SELECT * FROM object WHERE incoming IS NOT NULL ORDER BY key")]
+        return [
+            ObjectRow(**row)
+            for row in self._connection.execute(
+                "SELECT * FROM object WHERE incoming IS NOT NULL ORDER BY key"
+            )
+        ]
 
     def settle(self) -> None:
         """Every noted copy is in place, and what was to leave has left."""
@@ -373,38 +452,57 @@ class Register:
 
     def series_patients(self) -> dict[str, str]:
         """The patient of each CT series, by keyed UID."""
-        return {row["uid"]: row["patient"] for row in self._connection.execute("SELECT uid, patient FROM series")}
+        return {
+            row["uid"]: row["patient"]
+            for row in self._connection.execute("SELECT uid, patient FROM series")
+        }
 
     def series_patient(self, uid: str) -> str | None:
         """The patient of one CT series."""
-        row = self._connection.execute("SELECT patient FROM series WHERE uid = ?", (uid,)).fetchone()
+        row = self._connection.execute(
+            "SELECT patient FROM series WHERE uid = ?", (uid,)
+        ).fetchone()
         return row["patient"] if row else None
 
     def images_of(self, uid: str) -> int:
         """How many images of a CT series are held."""
-        return self._connection.execute("SELECT count(*) FROM object WHERE kind = 'CT' AND series = ?", (uid,)).fetchone()[0]
+        return self._connection.execute(
+            "SELECT count(*) FROM object WHERE kind = 'CT' AND series = ?", (uid,)
+        ).fetchone()[0]
 
     def next_slice(self, uid: str, patient: str) -> int:
         """The number of the next slice of a series; numbers are never given twice."""
         self._connection.execute(
-            "INSERT INTO series VALUES (?, ?, 1) ON CONFLICT (uid) DO UPDATE SET slices = slices + 1", (uid, patient))
-        return self._connection.execute("SELECT slices FROM series WHERE uid = ?", (uid,)).fetchone()[0]
+            "INSERT INTO series VALUES (?, ?, 1) ON CONFLICT (uid) DO UPDATE SET slices = slices + 1",
+            (uid, patient),
+        )
+        return self._connection.execute(
+            "SELECT slices FROM series WHERE uid = ?", (uid,)
+        ).fetchone()[0]
 
     # ── numbers that were counted anew ──
 
     def numbers(self, study: str, what: str) -> dict[str, int]:
         """The numbers that were given within a study, by the keyed name of what they are of."""
-        rows = self._connection.execute("SELECT original, given FROM number WHERE study = ? AND what = ?", (study, what))
+        rows = self._connection.execute(
+            "SELECT original, given FROM number WHERE study = ? AND what = ?", (study, what)
+        )
         return dict(rows.fetchall())
 
     def note_studies(self, studies: Mapping[str, str]) -> None:
         """The study of each series of which an image has come."""
-        self._connection.executemany("INSERT OR REPLACE INTO study_of VALUES (?, ?)", studies.items())
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO study_of VALUES (?, ?)", studies.items()
+        )
 
     def forget_numbers(self) -> None:
         """Nothing is noted of studies none of whose series is held."""
-        self._connection.execute("DELETE FROM study_of WHERE series NOT IN (SELECT uid FROM series)")
-        self._connection.execute("DELETE FROM number WHERE study NOT IN (SELECT study FROM study_of)")
+        self._connection.execute(
+            "DELETE FROM study_of WHERE series NOT IN (SELECT uid FROM series)"
+        )
+        self._connection.execute(
+            "DELETE FROM number WHERE study NOT IN (SELECT study FROM study_of)"
+        )
 
     def give_numbers(self, study: str, what: str, given: Mapping[str, int]) -> None:
         """Note numbers for good."""
@@ -413,27 +511,45 @@ class Register:
 
     def patients(self) -> list[str]:
         """Patients of whom the vault holds anything."""
-        return [row["patient"] for row in self._connection.execute("SELECT DISTINCT patient FROM object ORDER BY patient")]
+        return [
+            row["patient"]
+            for row in self._connection.execute(
+                "SELECT DISTINCT patient FROM object ORDER BY patient"
+            )
+        ]
 
     def objects_by_patient(self) -> dict[str, int]:
         """How many objects the vault holds of each patient."""
-        return {row["patient"]: row["n"] for row in self._connection.execute("SELECT patient, count(*) AS n FROM object GROUP BY patient")}
+        return {
+            row["patient"]: row["n"]
+            for row in self._connection.execute(
+                "SELECT patient, count(*) AS n FROM object GROUP BY patient"
+            )
+        }
 
     def file_of(self, patient: str) -> str:
         """Keyed path of one image of a patient that is in the landing; empty where there is none."""
         row = self._connection.execute(
             "SELECT min(file.path) AS path FROM object JOIN file ON file.object = object.key WHERE object.patient = ? AND object.kind = 'CT' AND file.path NOT LIKE ?",
-            (patient, f"{RECEIVED_KEY} %")).fetchone()
+            (patient, f"{RECEIVED_KEY} %"),
+        ).fetchone()
         return row["path"] or ""
 
     def drop_patient(self, patient: str) -> None:
         """Nothing of this patient is held any more."""
-        for (key,) in self._connection.execute("SELECT key FROM object WHERE patient = ?", (patient,)).fetchall():
+        for (key,) in self._connection.execute(
+            "SELECT key FROM object WHERE patient = ?", (patient,)
+        ).fetchall():
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
-        self._connection.execute("DELETE FROM file WHERE path IN (SELECT path FROM text_mark WHERE patient = ?)", (patient,))
-        self._connection.execute("DELETE FROM file WHERE state = ? AND item >= ? AND item < ?",
-                                 (REFUSED, f"patient {patient} ", f"patient {patient}!"))
+        self._connection.execute(
+            "DELETE FROM file WHERE path IN (SELECT path FROM text_mark WHERE patient = ?)",
+            (patient,),
+        )
+        self._connection.execute(
+            "DELETE FROM file WHERE state = ? AND item >= ? AND item < ?",
+            (REFUSED, f"patient {patient} ", f"patient {patient}!"),
+        )
         self._connection.execute("DELETE FROM text_mark WHERE patient = ?", (patient,))
         self._connection.execute("DELETE FROM pull_note WHERE patient = ?", (patient,))
         self.forget_numbers()

@@ -1,7 +1,7 @@
 """Finds letters, digits and Chinese characters drawn into the pixels of a CT slice, without reading them.
 
-What a scanner measures is blurred and noisy. What is drawn is neither: its strokes have one value, or rise
-and fall within one pixel, and stand beside each other.
+What a scanner measures is blurred and noisy. What is drawn is neither: its strokes have one value,
+or rise and fall within one pixel, and stand beside each other.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ TEXT_RULES = "1"
 
 TEXT = (
     "text is drawn into the pixels, which may name the patient; its series is not used; "
-    "send the original series without annotations")
+    "send the original series without annotations"
+)
 TEXT_IN_SERIES = (
     "text is drawn into the pixels of one of its slices or more, which may name the patient; "
-    "no slice of it is used; send the original series without annotations")
+    "no slice of it is used; send the original series without annotations"
+)
 
 Stored = npt.NDArray[np.integer]
 Pixels = npt.NDArray[np.int16]
@@ -100,7 +102,8 @@ ANY_HU = 1e9
 class Ridges(NamedTuple):
     """What ridges, pixels above (or below) both neighbours, have to be.
 
-    `contrast_hu`: height above the higher neighbour. `alike_hu`: what three strokes side by side differ by at most.
+    `contrast_hu`: height above the higher neighbour. `alike_hu`: what three strokes side by side
+    differ by at most.
     """
 
     contrast_hu: float
@@ -117,13 +120,29 @@ class Scale(NamedTuple):
     @property
     def least_hu(self) -> float:
         """Contrast below which nothing is searched."""
-        return EDGE_HU if self.step == 1 else min(rule.contrast_hu for rule in (*self.bright, *self.dark))
+        return (
+            EDGE_HU
+            if self.step == 1
+            else min(rule.contrast_hu for rule in (*self.bright, *self.dark))
+        )
 
 
 SCALES = (
-    Scale(1, (Ridges(450, ANY_HU), Ridges(400, 150), Ridges(120, 60)), (Ridges(300, ANY_HU), Ridges(120, 60))),
-    Scale(2, (Ridges(900, ANY_HU), Ridges(500, 100), Ridges(200, 60)), (Ridges(600, ANY_HU), Ridges(200, 60))),
-    Scale(4, (Ridges(1000, ANY_HU), Ridges(500, 100), Ridges(250, 60)), (Ridges(700, ANY_HU), Ridges(250, 60))),
+    Scale(
+        1,
+        (Ridges(450, ANY_HU), Ridges(400, 150), Ridges(120, 60)),
+        (Ridges(300, ANY_HU), Ridges(120, 60)),
+    ),
+    Scale(
+        2,
+        (Ridges(900, ANY_HU), Ridges(500, 100), Ridges(200, 60)),
+        (Ridges(600, ANY_HU), Ridges(200, 60)),
+    ),
+    Scale(
+        4,
+        (Ridges(1000, ANY_HU), Ridges(500, 100), Ridges(250, 60)),
+        (Ridges(700, ANY_HU), Ridges(250, 60)),
+    ),
 )
 """Thin strokes in the slice itself, thicker ones in every second and fourth pixel. In 887 slices of twenty series (chest,
 abdomen, leg, head, teeth, phantoms; soft and sharp kernels of four makers) no place has even three rows by these rules."""
@@ -159,18 +178,21 @@ class _Edges(NamedTuple):
 def holds_text(stored: Stored, slope: float = 1.0, intercept: float = 0.0) -> bool:
     """Whether text is drawn into a slice.
 
-    1. Strokes that cross a row of pixels are of two kinds. Exact: at most `WIDEST_STROKE` pixels of one value, `EDGE_HU`
-       above or below what is on both sides, which go on above or below by one and a half times their width. Ridges:
-       pixels above or below both neighbours, by the rules of `SCALES`.
-    2. Text has `SIDE_BY_SIDE` strokes of one kind beside each other in `ROWS` or more rows of one place.
-    3. What is longer than a letter is high is taken out, of exact strokes also what is solid, of ridges what is no stroke but
-       a dot; then 2 is applied again.
-    4. Ridges that do not rise above the noise around their place are none, nor, where metal lies in the slice, those that
-       may be its streaks.
+    1. Strokes that cross a row of pixels are of two kinds. Exact: at most `WIDEST_STROKE` pixels of
+       one value, `EDGE_HU` above or below what is on both sides, which go on above or below by one
+       and a half times their width. Ridges: pixels above or below both neighbours, by the rules of
+       `SCALES`.
+    2. Text has `SIDE_BY_SIDE` strokes of one kind beside each other in `ROWS` or more rows of one
+       place.
+    3. What is longer than a letter is high is taken out, of exact strokes also what is solid, of
+       ridges what is no stroke but a dot; then 2 is applied again.
+    4. Ridges that do not rise above the noise around their place are none, nor, where metal lies in
+       the slice, those that may be its streaks.
     5. The same along columns, for text that is turned.
 
-    It does not find a single letter, letters lower than 8 pixels or higher than 64, text whose contrast is that of the noise,
-    or half-transparent text in tissue of less than 120 HU of contrast.
+    It does not find a single letter, letters lower than 8 pixels or higher than 64, text whose
+    contrast is that of the noise, or half-transparent text in tissue of less than 120 HU of
+    contrast.
 
     Parameters
     ----------
@@ -201,15 +223,21 @@ def _as_int16(stored: Stored, least: int, largest: int) -> Pixels:
 
 
 def _text_of_scale(image: Pixels, scale: Scale, slope: float, lowest_hu: float) -> bool:
-    small = image if scale.step == 1 else np.ascontiguousarray(image[::scale.step, ::scale.step])
+    small = image if scale.step == 1 else np.ascontiguousarray(image[:: scale.step, :: scale.step])
     if min(small.shape) < SMALLEST_SIDE:
         return False
     exact = scale.step == 1
-    for turned, edges in zip((small, small.T), _edges(small, max(2, round(scale.least_hu / slope)), exact=exact), strict=True):
+    for turned, edges in zip(
+        (small, small.T),
+        _edges(small, max(2, round(scale.least_hu / slope)), exact=exact),
+        strict=True,
+    ):
         if exact and _text_of_runs(turned, _runs(turned, edges), slope):
             return True
         for sign, points, rules in ((1, edges.bright, scale.bright), (-1, edges.dark, scale.dark)):
-            high = tuple(rule._replace(contrast_hu=max(rule.contrast_hu, lowest_hu)) for rule in rules)
+            high = tuple(
+                rule._replace(contrast_hu=max(rule.contrast_hu, lowest_hu)) for rule in rules
+            )
             if _text_of_ridges(turned, points, sign, high, slope):
                 return True
     return False
@@ -217,17 +245,26 @@ def _text_of_scale(image: Pixels, scale: Scale, slope: float, lowest_hu: float) 
 
 # -- strokes --
 
+
 def _edges(image: Pixels, least: int, *, exact: bool) -> tuple[_Edges, _Edges]:
     """Edges along the rows, and along the columns (as indices of the transposed image); the outermost pixels have none."""
     rows, columns = image.shape
     height = max(1, BLOCK_PIXELS // columns)
     parts: list[list[Numbers]] = []
     for top in range(1, rows - 1, height):
-        block = image[top - 1:min(top + height, rows - 1) + 1].ravel()
-        parts.append([flags.nonzero()[0] + top * columns for flags in _flags(block, columns, least, exact=exact)])
+        block = image[top - 1 : min(top + height, rows - 1) + 1].ravel()
+        parts.append(
+            [
+                flags.nonzero()[0] + top * columns
+                for flags in _flags(block, columns, least, exact=exact)
+            ]
+        )
     found = [_inner(np.concatenate(kind), columns) for kind in zip(*parts, strict=True)]
-    along, across = found[:len(found) // 2], found[len(found) // 2:]
-    turned = [np.sort(column * rows + row) for row, column in (_place(points, columns) for points in across)]
+    along, across = found[: len(found) // 2], found[len(found) // 2 :]
+    turned = [
+        np.sort(column * rows + row)
+        for row, column in (_place(points, columns) for points in across)
+    ]
     none = [np.zeros(0, np.int64)] * (0 if exact else 2)
     return _Edges(*along, *none), _Edges(*turned, *none)
 
@@ -262,7 +299,9 @@ def _flat(steps: Pixels, before: slice, after: slice) -> Flags:
     return np.asarray(same[before] | same[after])
 
 
-def _of_axis(steps: Pixels, before: slice, after: slice, least: int, level: Flags | None) -> Iterator[Flags]:
+def _of_axis(
+    steps: Pixels, before: slice, after: slice, least: int, level: Flags | None
+) -> Iterator[Flags]:
     rise, fall = steps >= least, steps <= -least
     yield rise[before] & fall[after]
     yield fall[before] & rise[after]
@@ -301,7 +340,9 @@ def _text_of_runs(image: Pixels, runs: Strokes, slope: float) -> bool:
     values, counts = np.unique(strokes.value, return_counts=True)
     for value in values[counts >= SIDE_BY_SIDE * ROWS]:
         of_value = strokes.where(strokes.value == value)
-        if _places(of_value, EXACT_SPAN, 0) and _places(_of_letters(image == value, of_value, solid=SOLID), EXACT_SPAN, 0):
+        if _places(of_value, EXACT_SPAN, 0) and _places(
+            _of_letters(image == value, of_value, solid=SOLID), EXACT_SPAN, 0
+        ):
             return True
     return False
 
@@ -319,24 +360,34 @@ def _goes_on(image: Pixels, runs: Strokes) -> Flags:
 
 def _is_clipped(image: Pixels, runs: Strokes, slope: float) -> Flags:
     """Whether a run has the least or the largest value of the slice and less than `CLIPPED_HU` of contrast."""
-    contrast = np.minimum(abs(runs.value - image[runs.row, runs.first - 1]), abs(runs.value - image[runs.row, runs.last + 1]))
+    contrast = np.minimum(
+        abs(runs.value - image[runs.row, runs.first - 1]),
+        abs(runs.value - image[runs.row, runs.last + 1]),
+    )
     extreme = (runs.value == int(image.min())) | (runs.value == int(image.max()))
     return np.asarray(extreme & (contrast < CLIPPED_HU / slope))
 
 
-def _text_of_ridges(image: Pixels, points: Numbers, sign: int, rules: tuple[Ridges, ...], slope: float) -> bool:
+def _text_of_ridges(
+    image: Pixels, points: Numbers, sign: int, rules: tuple[Ridges, ...], slope: float
+) -> bool:
     if points.size < SIDE_BY_SIDE * ROWS:
         return False
     row, column = _place(points, image.shape[1])
     if ((row[2:] == row[:-2]) & (column[2:] - column[:-2] <= RIDGE_SPAN)).sum() < ROWS:
         return False
     value = image[row, column].astype(np.int64)
-    height = np.minimum(sign * (value - image[row, column - 1]), sign * (value - image[row, column + 1])) * slope
+    height = (
+        np.minimum(sign * (value - image[row, column - 1]), sign * (value - image[row, column + 1]))
+        * slope
+    )
     ridges = Strokes(row, column, column, value)
     return any(_follow(image, ridges, height, rule, slope) for rule in rules)
 
 
-def _follow(image: Pixels, ridges: Strokes, height: npt.NDArray[np.floating], rule: Ridges, slope: float) -> bool:
+def _follow(
+    image: Pixels, ridges: Strokes, height: npt.NDArray[np.floating], rule: Ridges, slope: float
+) -> bool:
     """Whether ridges follow a rule, also without what is too long, and above the noise of their place."""
     alike = rule.alike_hu / slope
     high = (height >= rule.contrast_hu).nonzero()[0]
@@ -373,11 +424,14 @@ def _even(image: Pixels, ridges: Strokes, height: npt.NDArray[np.floating]) -> F
 def _noise(image: Pixels, place: tuple[int, int]) -> float:
     """Median difference of neighbours around a place, in stored values."""
     top, left = (max(0, edge - NOISE_MARGIN) for edge in place)
-    around = image[top:top + BAND_ROWS + 2 * NOISE_MARGIN, left:left + PLACE_COLUMNS + 2 * NOISE_MARGIN]
+    around = image[
+        top : top + BAND_ROWS + 2 * NOISE_MARGIN, left : left + PLACE_COLUMNS + 2 * NOISE_MARGIN
+    ]
     return float(np.median(abs(np.diff(around.astype(np.int32), axis=1))))
 
 
 # -- how strokes lie --
+
 
 def _places(strokes: Strokes, span: int, alike: float) -> list[tuple[int, int]]:
     """Row and column of the first corner of places where enough rows have strokes side by side."""
@@ -391,8 +445,8 @@ def _places(strokes: Strokes, span: int, alike: float) -> list[tuple[int, int]]:
         seen = np.unique(place << 16 | row)
         if seen.size < ROWS:
             continue
-        first = seen[:seen.size - ROWS + 1]
-        near = first[seen[ROWS - 1:] - first <= BAND_ROWS]
+        first = seen[: seen.size - ROWS + 1]
+        near = first[seen[ROWS - 1 :] - first <= BAND_ROWS]
         found += [(int(one & 0xFFFF), int(one >> 16) * PLACE_COLUMNS - shift) for one in near]
     return found
 
@@ -420,8 +474,12 @@ def _in_letters(drawn: Flags, strokes: Strokes, *, solid: float) -> Flags:
     if not count:
         return np.zeros(strokes.row.size, bool)
     pixels = np.flatnonzero(drawn)
-    piece = labels.ravel()[pixels].astype(np.min_scalar_type(count))  # 16 bits are sorted much faster
-    row, column = _place(pixels[np.argsort(piece, kind="stable")], drawn.shape[1])  # piece by piece, in order of rows
+    piece = labels.ravel()[pixels].astype(
+        np.min_scalar_type(count)
+    )  # 16 bits are sorted much faster
+    row, column = _place(
+        pixels[np.argsort(piece, kind="stable")], drawn.shape[1]
+    )  # piece by piece, in order of rows
     area = np.bincount(piece)[1:]
     start = np.cumsum(area) - area
     height = row[start + area - 1] - row[start] + 1

@@ -43,9 +43,22 @@ def load_texts() -> Texts:
     """Read dicom_texts.toml once a process."""
     content = TEXTS.read_text(encoding="utf-8")
     raw = tomllib.loads(content)
-    words = {name: frozenset(word.casefold() for word in known) for name, known in raw["words"].items()}
-    patterns = {name: re.compile("|".join(f"(?:{p})" for p in known)) for name, known in raw["patterns"].items()}
-    return Texts(words, patterns, raw["model"], raw["contrast"], raw["label"], raw["codes"], content.casefold())
+    words = {
+        name: frozenset(word.casefold() for word in known) for name, known in raw["words"].items()
+    }
+    patterns = {
+        name: re.compile("|".join(f"(?:{p})" for p in known))
+        for name, known in raw["patterns"].items()
+    }
+    return Texts(
+        words,
+        patterns,
+        raw["model"],
+        raw["contrast"],
+        raw["label"],
+        raw["codes"],
+        content.casefold(),
+    )
 
 
 def is_word(kind: str, text: str) -> bool:
@@ -56,7 +69,9 @@ def is_word(kind: str, text: str) -> bool:
     """
     texts = load_texts()
     pattern = texts.patterns.get(kind)
-    return text.casefold() in texts.words[kind] or (pattern is not None and pattern.fullmatch(text) is not None)
+    return text.casefold() in texts.words[kind] or (
+        pattern is not None and pattern.fullmatch(text) is not None
+    )
 
 
 def is_model(text: str) -> bool:
@@ -68,7 +83,9 @@ def is_model(text: str) -> bool:
     (False, False)
     """
     model = load_texts().model
-    known, variants = ({token.casefold() for token in model[kind]} for kind in ("tokens", "variants"))
+    known, variants = (
+        {token.casefold() for token in model[kind]} for kind in ("tokens", "variants")
+    )
     tokens = [token.casefold() for token in re.split(r"[\s_\-/(),.]+", text) if token]
     numbers = [token for token in tokens if token not in known]
     return len(numbers) <= model["variants_at_most"] and variants.issuperset(numbers)
@@ -97,8 +114,10 @@ def is_plain_label(text: str) -> bool:
 
     1. A date (GTV 24.02.20) and a number in groups (138 001) have more numbers or digits than that.
     2. A single letter counts as a word where a number is beside it.
-    3. A piece of a lesion may have a number of one digit behind that of the lesion, where that follows its letter (L1-1, T01.2).
-    4. A mass of lesions that merged (T01/T02) is plain where each of them is, and has a word or a letter.
+    3. A piece of a lesion may have a number of one digit behind that of the lesion, where that
+       follows its letter (L1-1, T01.2).
+    4. A mass of lesions that merged (T01/T02) is plain where each of them is, and has a word or a
+       letter.
 
     >>> [is_plain_label(t) for t in ("GTV-1", "L12a", "病灶3", "L1-1", "T01/T02", "GTV Zhang San", "ROI 138")]
     [True, True, True, True, True, False, False]
@@ -119,9 +138,15 @@ def _is_plain_part(text: str) -> bool:
     if not tokens or _SEPARATORS.sub("", text) != "".join(tokens):
         return False
     numbers = [token for token in tokens if token.isdigit()]
-    short = all(len(token) <= label["digits_at_most"] for token in numbers) and len(numbers) <= label["numbers_at_most"]
+    short = (
+        all(len(token) <= label["digits_at_most"] for token in numbers)
+        and len(numbers) <= label["numbers_at_most"]
+    )
     beside = zip(["", *tokens[:-1]], [*tokens[1:], ""], strict=True)
-    return short and all(_label_token(token, before + after) for token, (before, after) in zip(tokens, beside, strict=True))
+    return short and all(
+        _label_token(token, before + after)
+        for token, (before, after) in zip(tokens, beside, strict=True)
+    )
 
 
 def _label_token(token: str, beside: str) -> bool:
@@ -136,13 +161,16 @@ def _label_token(token: str, beside: str) -> bool:
 @cache
 def _label_words() -> tuple[frozenset[str], re.Pattern[str]]:
     label = load_texts().label
-    return frozenset(w.casefold() for w in label["words"]), re.compile(f"(?:{'|'.join(label['words_zh'])})+")
+    return frozenset(w.casefold() for w in label["words"]), re.compile(
+        f"(?:{'|'.join(label['words_zh'])})+"
+    )
 
 
 def clean_label(text: str, *, key: bytes, target: re.Pattern[str]) -> str:
     """The label itself where it is plain, else a neutral one: one lesion has the same one in every file and table.
 
-    Spellings that mean one lesion (`normal_label`) give one neutral label. A label that counts as a target by the protocol's pattern keeps that: its neutral name begins with `lesion`.
+    Spellings that mean one lesion (`normal_label`) give one neutral label. A label that counts as a
+    target by the protocol's pattern keeps that: its neutral name begins with `lesion`.
     """
     plain = unicodedata.normalize("NFKC", text).strip()
     if is_plain_label(plain):

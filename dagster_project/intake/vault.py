@@ -27,15 +27,43 @@ from dagster_project.intake.csv_tables import Refusal
 from dagster_project.intake.earlier_numbers import count_earlier
 from dagster_project.intake.files import Outcome, Session, Task, scan_name
 from dagster_project.intake.keys import Keys
-from dagster_project.intake.landing import LandingFile, case_report_files, is_simulated, list_images, people_files, unexpected_entries
+from dagster_project.intake.landing import (
+    LandingFile,
+    case_report_files,
+    is_simulated,
+    list_images,
+    people_files,
+    unexpected_entries,
+)
 from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
 from dagster_project.intake.numbering import NO_NUMBERS, Head, count_anew
 from dagster_project.intake.opening import file_digest
-from dagster_project.intake.placing import Delivered, Delivery, Placed, judge_series_again, move_into_place, place_batch, refuse_series
-from dagster_project.intake.pseudonyms import Crosswalk, canonical_number, crosswalk_file, mark_of, withdraw_from_crosswalk
+from dagster_project.intake.placing import (
+    Delivered,
+    Delivery,
+    Placed,
+    judge_series_again,
+    move_into_place,
+    place_batch,
+    refuse_series,
+)
+from dagster_project.intake.pseudonyms import (
+    Crosswalk,
+    canonical_number,
+    crosswalk_file,
+    mark_of,
+    withdraw_from_crosswalk,
+)
 from dagster_project.intake.reading import Batch, close_child, take_files
-from dagster_project.intake.register import RECEIVED_KEY, REFUSED, FileRow, ObjectRow, PullNote, Register
+from dagster_project.intake.register import (
+    RECEIVED_KEY,
+    REFUSED,
+    FileRow,
+    ObjectRow,
+    PullNote,
+    Register,
+)
 from dagster_project.intake.text_in_pixels import TEXT_RULES, holds_text
 from dagster_project.intake.texts import TEXTS
 from dagster_project.intake.writing import keyed_uid
@@ -68,19 +96,27 @@ TWINS = "twins"
 
 LOST = (
     "was lost or emptied on the disk when the machine stopped, and its file lies in the landing no more; "
-    "deliver it again, or have the PACS send it")
+    "deliver it again, or have the PACS send it"
+)
 
 LISTENER = "listener"
 """Whose notes those are in the register; others are keyed digests of numbers."""
 
 PUT_OFF = (
     "sent by the network while a run was going on, or while nothing could be written, and not taken; have the PACS send these objects again, "
-    "or run lakehouse pacs pull")
+    "or run lakehouse pacs pull"
+)
 
 RULES_VERSION = 5
 """Raise it when code changes what is refused: files refused before are looked at again."""
 
-INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = ".incoming", "intake.sqlite", "manifest.jsonl", "refused.parquet", "case_report"
+INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = (
+    ".incoming",
+    "intake.sqlite",
+    "manifest.jsonl",
+    "refused.parquet",
+    "case_report",
+)
 
 
 def name_of_delivery() -> str:
@@ -119,13 +155,21 @@ Mapper = Callable[[Callable[[Sequence[Task]], Batch], Iterable[Sequence[Task]]],
 Progress = Callable[[int, int], None]
 
 
-def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path, mapper: Mapper = map, progress: Progress | None = None) -> IntakeReport:
+def take_in(
+    site_folder: Path,
+    vault_site: Path,
+    *,
+    keys: Keys,
+    crosswalk: Path,
+    mapper: Mapper = map,
+    progress: Progress | None = None,
+) -> IntakeReport:
     """Take a site's landing into its vault; the landing is read and never changed.
 
     1. What a run that was cut short had begun is finished.
     2. patients.csv gives pseudonyms, consents, and what to search for in the output.
-    3. Files under dicom/, then those of the readers, are de-identified, unless they were read before and have not changed.
-       A file that has gone from the landing stays in the vault.
+    3. Files under dicom/, then those of the readers, are de-identified, unless they were read
+       before and have not changed. A file that has gone from the landing stays in the vault.
     4. Files of patients who withdrew consent leave the vault.
     5. The case report's tables and the current refusals are written.
 
@@ -138,11 +182,22 @@ def take_in(site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path,
     """
     _refuse_no_site(site_folder)
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
-        run = _Run(site_folder, vault_site, register, keys, Crosswalk(crosswalk, keys), str(crosswalk_file(crosswalk)), mapper, progress)
+        run = _Run(
+            site_folder,
+            vault_site,
+            register,
+            keys,
+            Crosswalk(crosswalk, keys),
+            str(crosswalk_file(crosswalk)),
+            mapper,
+            progress,
+        )
         try:
             return run.whole()
         except PermissionError as error:
-            raise IntakeError(f"the landing folder of {site_folder.name} cannot be read; check its permissions") from error
+            raise IntakeError(
+                f"the landing folder of {site_folder.name} cannot be read; check its permissions"
+            ) from error
         finally:
             close_child()
 
@@ -168,7 +223,9 @@ def site_lock(vault_site: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[No
         with locked(vault_site / ".lock", "lakehouse", seconds=seconds):
             yield
     except HeldError as error:
-        raise IntakeError(f"another run is taking in {vault_site.name} ({error.holder}); wait for it to end") from error
+        raise IntakeError(
+            f"another run is taking in {vault_site.name} ({error.holder}); wait for it to end"
+        ) from error
 
 
 @cache
@@ -213,10 +270,15 @@ class _Run:
 
     def whole(self) -> IntakeReport:
         if not self.site_folder.is_dir():
-            raise IntakeError(f"there is no landing folder of {self.site}; create it, or leave the site out")
+            raise IntakeError(
+                f"there is no landing folder of {self.site}; create it, or leave the site out"
+            )
         self.manifest = Manifest(self.vault / MANIFEST)
         self._finish_what_was_begun()
-        images = [(image, self.keys.digest("path", image.relative)) for image in list_images(self.site_folder)]
+        images = [
+            (image, self.keys.digest("path", image.relative))
+            for image in list_images(self.site_folder)
+        ]
         self.files = self.register.files()
         self._forget_gone(images)
         if not self.register.begin_delivery(self.run):
@@ -227,7 +289,9 @@ class _Run:
         self.files = self.register.files()
         people = self._people(images)
         self._remove_withdrawn(people)
-        self._take([(image, key) for image, key in images if image.place == "dicom"], self._session(people))
+        self._take(
+            [(image, key) for image, key in images if image.place == "dicom"], self._session(people)
+        )
         self._take(images, self._session(people))
         self.counts["reused"] = len(images) - len(self.read) + self.counts.pop("unchanged", 0)
         rows = self._case_report(people, images)
@@ -236,8 +300,18 @@ class _Run:
         self.register.end_delivery(self.run)
         self.register.forget_numbers()
         return IntakeReport(
-            self.site, self.counts["accepted"], self.counts["reused"], self.counts["duplicates"], self.counts["superseded"], refused,
-            len(self.register.patients()), len(people.withdrawn), rows, self.keys.throwaway, self.manifest.head)
+            self.site,
+            self.counts["accepted"],
+            self.counts["reused"],
+            self.counts["duplicates"],
+            self.counts["superseded"],
+            refused,
+            len(self.register.patients()),
+            len(people.withdrawn),
+            rows,
+            self.keys.throwaway,
+            self.manifest.head,
+        )
 
     def _finish_what_was_begun(self) -> None:
         self.incoming.mkdir(mode=0o700, exist_ok=True)
@@ -246,7 +320,9 @@ class _Run:
             copy = self.incoming / str(row.incoming)
             if copy.exists() and not _is_whole(copy, row.output_digest):
                 copy.unlink()
-        leaving = [file for output in self.register.leaving() if (file := self.vault / output).is_file()]
+        leaving = [
+            file for output in self.register.leaving() if (file := self.vault / output).is_file()
+        ]
         self.manifest.append({"event": "retracted", "output": _digest(file)} for file in leaving)
         self.manifest.append({"event": "recovered", "output": row.output_digest} for row in pending)
         move_into_place(self.register, self.vault, self.incoming)
@@ -257,10 +333,15 @@ class _Run:
     def _take_stock(self) -> None:
         """Compare the vault with what the register says of it, after a run that did not come to its end.
 
-        Every object is there and not empty; one of the delivery that was cut short has the digest that was noted.
-        What the disk lost is taken in again from the landing, and named where it lies there no more.
+        Every object is there and not empty; one of the delivery that was cut short has the digest
+        that was noted. What the disk lost is taken in again from the landing, and named where it
+        lies there no more.
         """
-        lost = [row for row, is_fresh in self.register.placed() if not _is_whole(self.vault / row.output, row.output_digest if is_fresh else "")]
+        lost = [
+            row
+            for row, is_fresh in self.register.placed()
+            if not _is_whole(self.vault / row.output, row.output_digest if is_fresh else "")
+        ]
         self.manifest.append({"event": "lost", "output": row.output_digest} for row in lost)
         for row in lost:
             (self.vault / row.output).unlink(missing_ok=True)
@@ -280,11 +361,19 @@ class _Run:
         """What the vault holds is searched by the rules of today: it may have come by the network, and lie nowhere else."""
         if self.register.fact("text_rules") == TEXT_RULES:
             return
-        found = [row for row in self.register.images() if row.series and _has_text(self.vault / row.output)]
+        found = [
+            row
+            for row in self.register.images()
+            if row.series and _has_text(self.vault / row.output)
+        ]
         placed = Placed()
         with self.register.transaction():
             for row in found:
-                self.register.mark_text(f"{RECEIVED_KEY} {row.key.removeprefix('CT ')} vault", str(row.series), row.patient)
+                self.register.mark_text(
+                    f"{RECEIVED_KEY} {row.key.removeprefix('CT ')} vault",
+                    str(row.series),
+                    row.patient,
+                )
             for series in {str(row.series) for row in found}:
                 refuse_series(self.register, placed, series, self.final_basis())
             self.register.remember("text_rules", TEXT_RULES)
@@ -310,8 +399,18 @@ class _Run:
     def _session(self, people: People) -> Session:
         withdrawn = self._withdrawn(people.withdrawn)
         return Session(
-            self.run, self.site, self.keys, self.crosswalk_path, str(self.incoming), load_study().section("reads")["target_roi"],
-            people.needles, withdrawn, frozenset(people.unclear) - withdrawn, self.register.series_patients(), self.cut_off)
+            self.run,
+            self.site,
+            self.keys,
+            self.crosswalk_path,
+            str(self.incoming),
+            load_study().section("reads")["target_roi"],
+            people.needles,
+            withdrawn,
+            frozenset(people.unclear) - withdrawn,
+            self.register.series_patients(),
+            self.cut_off,
+        )
 
     def _withdrawn(self, of_case_report: Iterable[str]) -> frozenset[str]:
         return frozenset(of_case_report) | self.crosswalk.withdrawn(self.site)
@@ -328,18 +427,32 @@ class _Run:
 
     def _basis(self, waits_for: str, held_out: frozenset[str], series: Mapping[str, str]) -> str:
         """What a refusal is based on: while that is unchanged, the file is not read again."""
-        rests_on: Any = {"": "", TWINS: "", "series": sorted(series), "consent": sorted(held_out), "next_run": self.run}[waits_for]
+        rests_on: Any = {
+            "": "",
+            TWINS: "",
+            "series": sorted(series),
+            "consent": sorted(held_out),
+            "next_run": self.run,
+        }[waits_for]
         return f"{waits_for}:{digest_of([_rules_digest(), rests_on])}"
 
     def _to_read(self, images: Sequence[Listed], held_out: frozenset[str]) -> list[ToRead]:
         """Files that are new or changed, or whose refusal is no longer based on what it did."""
         series = self.register.series_patients()
-        bases = frozenset(self._basis(w, held_out, series) for w in ("", TWINS, "series", "consent", "next_run"))
+        bases = frozenset(
+            self._basis(w, held_out, series) for w in ("", TWINS, "series", "consent", "next_run")
+        )
         found = ((image, key, self.files.get(key)) for image, key in images)
-        return [(image, key, row) for image, key, row in found if not _is_settled(image, row, bases)]
+        return [
+            (image, key, row) for image, key, row in found if not _is_settled(image, row, bases)
+        ]
 
     def _forget_gone(self, images: Sequence[Listed]) -> None:
-        gone = {key for key in self.files.keys() - {key for _, key in images} if not key.startswith(RECEIVED_KEY)}
+        gone = {
+            key
+            for key in self.files.keys() - {key for _, key in images}
+            if not key.startswith(RECEIVED_KEY)
+        }
         with self.register.transaction():
             for path in gone:
                 self.register.forget_file(path)
@@ -350,8 +463,13 @@ class _Run:
         there = {key: image for image, key in images}
         with self.register.transaction():
             changed = {
-                twin.object for twin in self.register.twins()
-                if not (twin.path.startswith(RECEIVED_KEY) or self._is_there(there.get(twin.path), twin.path))}
+                twin.object
+                for twin in self.register.twins()
+                if not (
+                    twin.path.startswith(RECEIVED_KEY)
+                    or self._is_there(there.get(twin.path), twin.path)
+                )
+            }
             for key in changed:
                 self.register.settle_twins(key)
 
@@ -365,7 +483,9 @@ class _Run:
         self.total += len(waiting)
         numbered = self._numbered([_task(*one) for one in waiting], session)
         parts, tasks = _batches(waiting), _batches(numbered)
-        for part, tasks_of_part, batch in zip(parts, tasks, self.mapper(partial(take_files, session), tasks), strict=True):
+        for part, tasks_of_part, batch in zip(
+            parts, tasks, self.mapper(partial(take_files, session), tasks), strict=True
+        ):
             with uninterrupted():
                 self._settle(part, tasks_of_part, batch, session)
 
@@ -374,18 +494,33 @@ class _Run:
         heads: dict[Hashable, Head] = {}
         parts = _batches([replace(task, head_only=True) for task in tasks])
         for n, batch in enumerate(self.mapper(partial(take_files, session), parts)):
-            heads |= {n * FILES_A_BATCH + k: one.head for k, one in enumerate(batch.outcomes) if one.head is not None}
+            heads |= {
+                n * FILES_A_BATCH + k: one.head
+                for k, one in enumerate(batch.outcomes)
+                if one.head is not None
+            }
         with self.register.transaction():
             numbers = count_anew(self.register, heads, self.keys.uid)
         return [replace(task, numbers=numbers.get(k, NO_NUMBERS)) for k, task in enumerate(tasks)]
 
-    def _settle(self, part: Sequence[ToRead], tasks: Sequence[Task], batch: Batch, session: Session) -> None:
+    def _settle(
+        self, part: Sequence[ToRead], tasks: Sequence[Task], batch: Batch, session: Session
+    ) -> None:
         failure = next((outcome.failure for outcome in batch.outcomes if outcome.failure), "")
         if failure:
             raise IntakeError(f"{self.site}: {failure}")
         series = self.register.series_patients()
-        delivered = [Delivered(image, key, task, outcome, row, self._basis(outcome.waits_for, session.held_out, series))
-                     for (image, key, row), task, outcome in zip(part, tasks, batch.outcomes, strict=True)]
+        delivered = [
+            Delivered(
+                image,
+                key,
+                task,
+                outcome,
+                row,
+                self._basis(outcome.waits_for, session.held_out, series),
+            )
+            for (image, key, row), task, outcome in zip(part, tasks, batch.outcomes, strict=True)
+        ]
         _on_disk(batch, self.incoming)
         with self.register.transaction():
             basis = self._basis(TWINS, frozenset(), {})
@@ -393,14 +528,20 @@ class _Run:
         self.manifest.append(placed.records)
         move_into_place(self.register, self.vault, self.incoming)
         for outcome in batch.outcomes:
-            if outcome.incoming:  # the copy of a duplicate, or of what was refused when it met what is there
+            if (
+                outcome.incoming
+            ):  # the copy of a duplicate, or of what was refused when it met what is there
                 (self.incoming / outcome.incoming).unlink(missing_ok=True)
-        self.files.update({key: row for _, key, _ in part if (row := self.register.file(key)) is not None})
+        self.files.update(
+            {key: row for _, key, _ in part if (row := self.register.file(key)) is not None}
+        )
         self._count(placed, batch, part)
 
     def _count(self, placed: Placed, batch: Batch, part: Sequence[ToRead]) -> None:
         self.actions.update(batch.actions)
-        self.counts.update(accepted=placed.accepted, duplicates=placed.duplicates, superseded=placed.superseded)
+        self.counts.update(
+            accepted=placed.accepted, duplicates=placed.duplicates, superseded=placed.superseded
+        )
         self.read.update(key for _, key, _ in part)
         self.counts["unchanged"] += placed.unchanged
         self.done += len(part)
@@ -444,10 +585,29 @@ class _Run:
     # ── case report ──
 
     def _case_report_digest(self) -> str:
-        files = {str(path.relative_to(self.site_folder)): file_digest(path) for path in case_report_files(self.site_folder)}
+        files = {
+            str(path.relative_to(self.site_folder)): file_digest(path)
+            for path in case_report_files(self.site_folder)
+        }
         entries = [(r.item, r.reason) for r in unexpected_entries(self.site_folder)]
-        held = [self.register.patients(), sorted(self.register.series_patients()), sorted(self.crosswalk.withdrawn(self.site))]
-        return self.keys.digest("case report", digest_of([_rules_digest(), files, entries, held, is_simulated(self.site_folder), self._waiting_for()]))
+        held = [
+            self.register.patients(),
+            sorted(self.register.series_patients()),
+            sorted(self.crosswalk.withdrawn(self.site)),
+        ]
+        return self.keys.digest(
+            "case report",
+            digest_of(
+                [
+                    _rules_digest(),
+                    files,
+                    entries,
+                    held,
+                    is_simulated(self.site_folder),
+                    self._waiting_for(),
+                ]
+            ),
+        )
 
     def _waiting_for(self) -> str:
         """The cut-off, as far as the case report is based on it: today alone does not have it read anew, unless a date lies in the future."""
@@ -468,31 +628,78 @@ class _Run:
         rows = {name: frame.height for name, frame in tables.frames.items()}
         refusals = [*tables.refusals, *unexpected_entries(self.site_folder)]
         with self.register.transaction():
-            self.register.remember("beyond_cut_off", "yes" if any(r.reason == AFTER_CUT_OFF for r in refusals) else "")
+            self.register.remember(
+                "beyond_cut_off", "yes" if any(r.reason == AFTER_CUT_OFF for r in refusals) else ""
+            )
             self.register.remember("case_report", self._case_report_digest())
             self.register.remember("rows", json.dumps(rows))
-            self.register.remember("refusals", json.dumps([(r.item, r.reason) for r in refusals], ensure_ascii=False))
+            self.register.remember(
+                "refusals", json.dumps([(r.item, r.reason) for r in refusals], ensure_ascii=False)
+            )
         return rows
 
     def _tables(self, people: People, images: Sequence[Listed]) -> Tables:
         session, held = self._session(people), self.register.objects_by_patient()
-        numbers = self._numbers_of(held.keys() - people.rows.keys() - session.held_out, images, session) if people.rows else {}
-        return build_tables(self.site_folder, session, self.crosswalk, people, held, simulated=is_simulated(self.site_folder), image_numbers=numbers)
+        numbers = (
+            self._numbers_of(held.keys() - people.rows.keys() - session.held_out, images, session)
+            if people.rows
+            else {}
+        )
+        return build_tables(
+            self.site_folder,
+            session,
+            self.crosswalk,
+            people,
+            held,
+            simulated=is_simulated(self.site_folder),
+            image_numbers=numbers,
+        )
 
-    def _numbers_of(self, patients: Iterable[str], images: Sequence[Listed], session: Session) -> dict[str, str]:
+    def _numbers_of(
+        self, patients: Iterable[str], images: Sequence[Listed], session: Session
+    ) -> dict[str, str]:
         """The numbers that images of these patients bear, read again from one file each, as every file is, and held in memory alone."""
-        files = {key: patient for patient in sorted(patients) if (key := self.register.file_of(patient))}
-        found = [(files[key], Task(str(image.path), image.place, root=str(image.site_folder), number_only=True)) for image, key in images if key in files]
+        files = {
+            key: patient for patient in sorted(patients) if (key := self.register.file_of(patient))
+        }
+        found = [
+            (
+                files[key],
+                Task(str(image.path), image.place, root=str(image.site_folder), number_only=True),
+            )
+            for image, key in images
+            if key in files
+        ]
         read = take_files(session, [task for _, task in found]) if found else Batch((), Counter())
-        return {patient: outcome.number for (patient, _), outcome in zip(found, read.outcomes, strict=True) if outcome.number}
+        return {
+            patient: outcome.number
+            for (patient, _), outcome in zip(found, read.outcomes, strict=True)
+            if outcome.number
+        }
 
     def _write_refused(self) -> int:
-        of_case_report = [Refusal(item, reason) for item, reason in json.loads(self.register.fact("refusals") or "[]")]
+        of_case_report = [
+            Refusal(item, reason)
+            for item, reason in json.loads(self.register.fact("refusals") or "[]")
+        ]
         of_network = self.register.pull_notes()
-        found = [("intake", item, reason) for item, reason in (*self.register.refused(), *of_network)] + [("case_report", r.item, r.reason) for r in of_case_report]
+        found = [
+            ("intake", item, reason) for item, reason in (*self.register.refused(), *of_network)
+        ] + [("case_report", r.item, r.reason) for r in of_case_report]
         simulated = is_simulated(self.site_folder)
-        rows = [{"site": self.site, "stage": stage, "item": item, "reason": reason, "simulated": simulated} for stage, item, reason in dict.fromkeys(found)]
-        write_parquet_whole(self.vault / REFUSED_TABLE, pl.DataFrame(rows, schema=polars_schema(QUARANTINE)))
+        rows = [
+            {
+                "site": self.site,
+                "stage": stage,
+                "item": item,
+                "reason": reason,
+                "simulated": simulated,
+            }
+            for stage, item, reason in dict.fromkeys(found)
+        ]
+        write_parquet_whole(
+            self.vault / REFUSED_TABLE, pl.DataFrame(rows, schema=polars_schema(QUARANTINE))
+        )
         sync_folder(self.vault)
         return len(rows)
 
@@ -502,9 +709,17 @@ class _Run:
         actions: dict[str, dict[str, int]] = {}
         for (action, tag), count in sorted(self.actions.items()):
             actions.setdefault(action, {})[tag] = count
-        self.manifest.append([{
-            "event": "run", "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "rules": _rules_digest(),
-            "counts": dict(self.counts), "actions": actions}])
+        self.manifest.append(
+            [
+                {
+                    "event": "run",
+                    "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+                    "rules": _rules_digest(),
+                    "counts": dict(self.counts),
+                    "actions": actions,
+                }
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -529,7 +744,11 @@ def _on_disk(batch: Batch, incoming: Path) -> None:
 def _called(row: ObjectRow) -> str:
     """An object as a reason names it: its patient, and the scan or the contours that it belongs to."""
     folder = Path(row.output).parts[1]
-    return f"patient {row.patient} scan {folder}" if row.kind == "CT" else f"patient {row.patient} contours"
+    return (
+        f"patient {row.patient} scan {folder}"
+        if row.kind == "CT"
+        else f"patient {row.patient} contours"
+    )
 
 
 def _is_whole(path: Path, digest: str) -> bool:
@@ -549,13 +768,19 @@ def _digest(file: Path) -> str:
 class Reception:
     """Takes objects of one site that come one by one by the network, into the vault that its folder fills too.
 
-    An object is taken within the site's lock and is on disk, with its row and its line of the manifest, when `take` returns;
-    what was cut short before leaves nothing, and is sent again. `close` tells the others.
+    An object is taken within the site's lock and is on disk, with its row and its line of the
+    manifest, when `take` returns; what was cut short before leaves nothing, and is sent again.
+    `close` tells the others.
     """
 
     def __init__(self, site_folder: Path, vault_site: Path, *, keys: Keys, crosswalk: Path) -> None:
         _refuse_no_site(site_folder)
-        self._folder, self._vault, self._keys, self._crosswalk = site_folder, vault_site, keys, crosswalk
+        self._folder, self._vault, self._keys, self._crosswalk = (
+            site_folder,
+            vault_site,
+            keys,
+            crosswalk,
+        )
         self._one_at_a_time = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._actions: Counter[tuple[str, str]] = Counter()
@@ -566,9 +791,24 @@ class Reception:
 
     @contextlib.contextmanager
     def _run(self, seconds: float = RECEPTION_SECONDS) -> Iterator[_Run]:
-        with self._one_at_a_time, site_lock(self._vault, seconds=seconds), contextlib.closing(Register(self._vault / REGISTER)) as register:
-            run = _Run(self._folder, self._vault, register, self._keys, Crosswalk(self._crosswalk, self._keys), str(crosswalk_file(self._crosswalk)), map, None,
-                       self._counts, self._actions, run=self._token)
+        with (
+            self._one_at_a_time,
+            site_lock(self._vault, seconds=seconds),
+            contextlib.closing(Register(self._vault / REGISTER)) as register,
+        ):
+            run = _Run(
+                self._folder,
+                self._vault,
+                register,
+                self._keys,
+                Crosswalk(self._crosswalk, self._keys),
+                str(crosswalk_file(self._crosswalk)),
+                map,
+                None,
+                self._counts,
+                self._actions,
+                run=self._token,
+            )
             yield run
 
     def take(self, sop_instance_uid: str, data: bytes) -> Outcome:
@@ -598,12 +838,20 @@ class Reception:
         """Which of these objects the vault neither holds nor has refused for good."""
         with self._run() as run:
             final = run.final_basis()
-            return [uid for uid in sop_instance_uids if not run.register.received(keyed_uid(uid, self._keys.uid), final)]
+            return [
+                uid
+                for uid in sop_instance_uids
+                if not run.register.received(keyed_uid(uid, self._keys.uid), final)
+            ]
 
     def absent(self, sop_instance_uids: Iterable[str]) -> list[str]:
         """Which of these objects never came: the vault does not hold them, and did not refuse them."""
         with self._run() as run:
-            return [uid for uid in sop_instance_uids if not run.register.has_come(keyed_uid(uid, self._keys.uid))]
+            return [
+                uid
+                for uid in sop_instance_uids
+                if not run.register.has_come(keyed_uid(uid, self._keys.uid))
+            ]
 
     def held_of_series(self, series_instance_uid: str) -> int:
         """How many images of a CT series the vault holds."""
@@ -619,12 +867,18 @@ class Reception:
         with self._run() as run:
             patient = run.crosswalk.find(run.site, number) or ""
             people = self._known_people(run)
-            return patient, patient in {*people.withdrawn, *people.unclear, *run.crosswalk.withdrawn(run.site)}
+            return patient, patient in {
+                *people.withdrawn,
+                *people.unclear,
+                *run.crosswalk.withdrawn(run.site),
+            }
 
     def note(self, number: str, notes: Sequence[PullNote]) -> None:
         """What a pull did not bring of a hospital number, for the quarantine; the next pull of the number writes it anew."""
         person = self._keys.digest("pull", canonical_number(number))
-        keyed = [replace(n, uids=tuple(keyed_uid(uid, self._keys.uid) for uid in n.uids)) for n in notes]
+        keyed = [
+            replace(n, uids=tuple(keyed_uid(uid, self._keys.uid) for uid in n.uids)) for n in notes
+        ]
         with self._run() as run, run.register.transaction():
             before = run.register.pull_notes()
             run.register.put_pull_notes(person, run.crosswalk.find(run.site, number) or "", keyed)
@@ -636,7 +890,11 @@ class Reception:
         with self._run() as run, run.register.transaction():
             before = run.register.pull_notes()
             uids = sorted(new.union(run.register.absent_of_notes(LISTENER)))
-            notes = [PullNote("objects of the network", PUT_OFF, tuple(uids), len(uids))] if uids else []
+            notes = (
+                [PullNote("objects of the network", PUT_OFF, tuple(uids), len(uids))]
+                if uids
+                else []
+            )
             run.register.put_pull_notes(LISTENER, "", notes)
             self._noted = self._noted or run.register.pull_notes() != before
 
@@ -668,7 +926,9 @@ def _has_text(file: Path) -> bool:
         pixels = image.pixel_array
     except Exception:  # whatever a damaged file makes of a reader: it ends no intake
         return False
-    return holds_text(pixels, float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0))
+    return holds_text(
+        pixels, float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0)
+    )
 
 
 def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
@@ -677,7 +937,7 @@ def _task(image: LandingFile, _key: str, row: FileRow | None) -> Task:
 
 
 def _batches(whole: Sequence[T]) -> list[Sequence[T]]:
-    return [whole[start:start + FILES_A_BATCH] for start in range(0, len(whole), FILES_A_BATCH)]
+    return [whole[start : start + FILES_A_BATCH] for start in range(0, len(whole), FILES_A_BATCH)]
 
 
 def _is_as_noted(image: LandingFile, row: FileRow) -> bool:
@@ -709,7 +969,10 @@ def give_up_patient(vault_site: Path, patient: str) -> None:
 
 def _left(event: str, register: Register, patient: str) -> dict[str, Any]:
     """The manifest's record of files that leave: written before they do, so that none is missed."""
-    return {"event": event, "outputs": sorted(row.output_digest for row in register.objects(patient))}
+    return {
+        "event": event,
+        "outputs": sorted(row.output_digest for row in register.objects(patient)),
+    }
 
 
 def held_names(vault_site: Path, patient: str) -> set[str]:
@@ -718,7 +981,16 @@ def held_names(vault_site: Path, patient: str) -> set[str]:
         return set()
     with contextlib.closing(Register(vault_site / REGISTER)) as register:
         rows = register.objects(patient)
-    words = {word for row in rows for word in (*row.key.split(), row.series or "", *row.content.split(), *Path(row.output).parts)}
+    words = {
+        word
+        for row in rows
+        for word in (
+            *row.key.split(),
+            row.series or "",
+            *row.content.split(),
+            *Path(row.output).parts,
+        )
+    }
     return {word for word in words if re.fullmatch(r"2\.25\.\d+|S[A-Z2-7]{16}|[0-9a-f]{64}", word)}
 
 
@@ -733,9 +1005,10 @@ def noted_digests(vault_site: Path) -> dict[str, str]:
 def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path, mark: str = "") -> str:
     """Withdraw a patient from a site's vault: files, rows of the case report, who the patient is, and the pseudonym.
 
-    What remains is a mark in the place of the pseudonym, derived from nothing (a new one, or `mark`): files that are sent again
-    are refused, and the study counts who left. The manifest keeps digests of files only. Returns the mark.
-    With the same mark it is done again where it was cut short.
+    What remains is a mark in the place of the pseudonym, derived from nothing (a new one, or
+    `mark`): files that are sent again are refused, and the study counts who left. The manifest
+    keeps digests of files only. Returns the mark. With the same mark it is done again where it was
+    cut short.
     """
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
         mark = withdraw_from_crosswalk(crosswalk, patient, mark or mark_of(crosswalk, patient))
@@ -750,14 +1023,21 @@ def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path, mark: str
         for path in (vault_site / CASE_REPORT).glob("*.parquet"):
             frame = pl.read_parquet(path)
             for column in {"patient", "other_patient"} & set(frame.columns):
-                frame = _marked(frame, patient, mark) if path.stem == "patients" else frame.filter(pl.col(column) != patient)
+                frame = (
+                    _marked(frame, patient, mark)
+                    if path.stem == "patients"
+                    else frame.filter(pl.col(column) != patient)
+                )
                 write_parquet_whole(path, frame)
     return mark
 
 
 def _forget_refused(table: Path, patient: str) -> None:
     if table.is_file():
-        write_parquet_whole(table, pl.read_parquet(table).filter(~pl.col("item").str.contains(patient, literal=True)))
+        write_parquet_whole(
+            table,
+            pl.read_parquet(table).filter(~pl.col("item").str.contains(patient, literal=True)),
+        )
 
 
 def _remove_unfinished(vault_site: Path, register: Register) -> None:
@@ -772,6 +1052,14 @@ def _marked(patients: pl.DataFrame, patient: str, mark: str) -> pl.DataFrame:
     """The patients without this one; the mark's row says nothing but that somebody withdrew."""
     gone = patients.filter(pl.col("patient") == patient)
     kept = {"site", "in_case_report", "simulated"}
-    row = gone.select(pl.lit(mark).alias(c) if c == "patient" else pl.lit("withdrawn").alias(c) if c == "consent" else
-                      pl.col(c) if c in kept else pl.lit(None, dtype).alias(c) for c, dtype in patients.schema.items())
+    row = gone.select(
+        pl.lit(mark).alias(c)
+        if c == "patient"
+        else pl.lit("withdrawn").alias(c)
+        if c == "consent"
+        else pl.col(c)
+        if c in kept
+        else pl.lit(None, dtype).alias(c)
+        for c, dtype in patients.schema.items()
+    )
     return pl.concat([patients.filter(pl.col("patient") != patient), row.cast(patients.schema)])

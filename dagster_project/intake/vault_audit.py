@@ -19,8 +19,32 @@ from pydicom._uid_dict import UID_dictionary
 from dagster_project.intake.audit_texts import text_fault
 from dagster_project.intake.vault_names import shown
 
-LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-KNOWN = LONG | {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
+LONG = frozenset(
+    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+)
+KNOWN = LONG | {
+    b"AE",
+    b"AS",
+    b"AT",
+    b"CS",
+    b"DA",
+    b"DS",
+    b"DT",
+    b"FL",
+    b"FD",
+    b"IS",
+    b"LO",
+    b"LT",
+    b"PN",
+    b"SH",
+    b"SL",
+    b"SS",
+    b"ST",
+    b"TM",
+    b"UI",
+    b"UL",
+    b"US",
+}
 TEXTS = frozenset({b"AE", b"CS", b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UR", b"UT"})
 NUMBERS = frozenset({b"DS", b"IS"})
 BYTES = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"})
@@ -33,16 +57,37 @@ IMPLICIT = b"1.2.840.10008.1.2"
 DEEPEST = 16
 PIXELS, META_VERSION = 0x7FE00010, 0x00020001
 NEVER = {
-    0x00080014: "InstanceCreatorUID", 0x00080080: "InstitutionName", 0x00080081: "InstitutionAddress", 0x00080092: "ReferringPhysicianAddress",
-    0x00081010: "StationName", 0x00081030: "StudyDescription", 0x0008103E: "SeriesDescription", 0x00081048: "PhysiciansOfRecord",
-    0x00081050: "PerformingPhysicianName", 0x00081070: "OperatorsName", 0x00101000: "OtherPatientIDs", 0x00101001: "OtherPatientNames",
-    0x00101040: "PatientAddress", 0x00102154: "PatientTelephoneNumbers", 0x00104000: "PatientComments", 0x00181000: "DeviceSerialNumber",
-    0x00181030: "ProtocolName", 0x00204000: "ImageComments", 0x00400275: "RequestAttributesSequence", 0x30060004: "StructureSetName",
+    0x00080014: "InstanceCreatorUID",
+    0x00080080: "InstitutionName",
+    0x00080081: "InstitutionAddress",
+    0x00080092: "ReferringPhysicianAddress",
+    0x00081010: "StationName",
+    0x00081030: "StudyDescription",
+    0x0008103E: "SeriesDescription",
+    0x00081048: "PhysiciansOfRecord",
+    0x00081050: "PerformingPhysicianName",
+    0x00081070: "OperatorsName",
+    0x00101000: "OtherPatientIDs",
+    0x00101001: "OtherPatientNames",
+    0x00101040: "PatientAddress",
+    0x00102154: "PatientTelephoneNumbers",
+    0x00104000: "PatientComments",
+    0x00181000: "DeviceSerialNumber",
+    0x00181030: "ProtocolName",
+    0x00204000: "ImageComments",
+    0x00400275: "RequestAttributesSequence",
+    0x30060004: "StructureSetName",
     0x300600A6: "ROIInterpreter",
 }
 """Elements that no file of a vault may hold with a value; a second list, kept apart from the allowlists on purpose."""
 
-EMPTY = {0x00080050: "AccessionNumber", 0x00080090: "ReferringPhysicianName", 0x00100030: "PatientBirthDate", 0x00200010: "StudyID", 0x00080030: "StudyTime"}
+EMPTY = {
+    0x00080050: "AccessionNumber",
+    0x00080090: "ReferringPhysicianName",
+    0x00100030: "PatientBirthDate",
+    0x00200010: "StudyID",
+    0x00080030: "StudyTime",
+}
 """Elements that stand in a file only without a value."""
 
 PERSON = {0x00100010: "PatientName", 0x00100020: "PatientID"}
@@ -133,21 +178,32 @@ class _Place:
 def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 0) -> Audit:
     """Re-read every file of a vault; of one site, and changed after a moment (nanoseconds), where they are given.
 
-    1. Every file walks from its first element to its last byte; group 2 is fresh and the preamble zero; no private element.
-    2. None of the elements that must not be there is there; those that must be empty are; PatientName = PatientID = the folder's name.
+    1. Every file walks from its first element to its last byte; group 2 is fresh and the preamble
+       zero; no private element.
+    2. None of the elements that must not be there is there; those that must be empty are;
+       PatientName = PatientID = the folder's name.
     3. No UID belongs to two patients, and none has the root of anybody but the standard and 2.25.
-    4. Dates are days of the calendar, not in the future; a patient's visits lie within a few years, slices
-       of a series within a month. No time of day.
+    4. Dates are days of the calendar, not in the future; a patient's visits lie within a few years,
+       slices of a series within a month. No time of day.
     5. Every text is of a list, every number that of a measurement; nothing but pixels is bytes, and
        there are no more of them than the geometry asks for.
     6. Where tesseract is installed: no words stand in the pixels of three slices a series.
     """
     audit, seen = Audit(ocr=ocr and shutil.which("tesseract") is not None), _Seen()
-    files = (f for f in sorted(vault.glob(f"{site}/*/**/*.dcm")) if f.relative_to(vault).parts[1] != ".incoming")
+    files = (
+        f
+        for f in sorted(vault.glob(f"{site}/*/**/*.dcm"))
+        if f.relative_to(vault).parts[1] != ".incoming"
+    )
     for file in (f for f in files if f.stat().st_ctime_ns > since):
         code, patient, *_ = file.relative_to(vault).parts
         is_slice = file.parent.parent.name != "contours"
-        place = _Place(patient, f"{code}/{patient}", shown(str(file.relative_to(vault))), file.parent if is_slice else None)
+        place = _Place(
+            patient,
+            f"{code}/{patient}",
+            shown(str(file.relative_to(vault))),
+            file.parent if is_slice else None,
+        )
         audit.files += 1
         _audit_file(audit, seen, file, place)
     for folder, dates in sorted(seen.dates.items()):
@@ -175,7 +231,11 @@ def _audit_file(audit: Audit, seen: _Seen, file: Path, place: _Place) -> None:
     for tag in PERSON:
         if tag not in top or _text(top[tag]) != place.patient:
             audit.find("is not of the folder's patient", place.where, _name(tag))
-    if IDENTITY_REMOVED not in top or _text(top[IDENTITY_REMOVED]) != "YES" or DATES_MODIFIED not in top:
+    if (
+        IDENTITY_REMOVED not in top
+        or _text(top[IDENTITY_REMOVED]) != "YES"
+        or DATES_MODIFIED not in top
+    ):
         audit.find("does not say that it is de-identified", place.where)
     if _has_bytes_behind_the_pixels(top):
         audit.find("bytes behind the pixels", place.where, _name(PIXELS))
@@ -292,9 +352,11 @@ def walk(data: bytes) -> Iterator[Element]:
     if data[128:132] != b"DICM":
         raise UnwalkableError
     implicit, start = False, 132
-    while start < len(data) and data[start:start + 2] == b"\2\0":
+    while start < len(data) and data[start : start + 2] == b"\2\0":
         element, start = _read(data, start, len(data), implicit=False)
-        implicit = implicit or (element.tag == 0x00020010 and element.value.strip(b" \0") == IMPLICIT)
+        implicit = implicit or (
+            element.tag == 0x00020010 and element.value.strip(b" \0") == IMPLICIT
+        )
         yield element
     yield from _walk(data, start, len(data), "", implicit=implicit)
 
@@ -307,13 +369,13 @@ def _read(data: bytes, start: int, end: int, *, implicit: bool) -> tuple[Element
     if length == UNDEFINED or value + length > end:  # intake writes known lengths alone
         raise UnwalkableError
     tag = group << 16 | number
-    return Element(_name(tag), tag, vr, data[value:value + length]), value + length
+    return Element(_name(tag), tag, vr, data[value : value + length]), value + length
 
 
 def _header(data: bytes, start: int, end: int, *, implicit: bool) -> tuple[bytes, int, int]:
     if implicit:
         return b"", struct.unpack_from("<I", data, start + 4)[0], start + 8
-    vr = data[start + 4:start + 6]
+    vr = data[start + 4 : start + 6]
     if vr not in KNOWN or (vr in LONG and start + 12 > end):
         raise UnwalkableError
     if vr in LONG:
@@ -329,13 +391,15 @@ def _walk(data: bytes, start: int, end: int, path: str, *, implicit: bool) -> It
         element = found._replace(path=path + found.path, vr=found.vr or _vr_of(found.tag))
         yield element if element.vr != b"SQ" else element._replace(value=b"")
         if element.vr == b"SQ":
-            yield from _items(data, after - len(found.value), after, element.path, implicit=implicit)
+            yield from _items(
+                data, after - len(found.value), after, element.path, implicit=implicit
+            )
         start = after
 
 
 def _items(data: bytes, start: int, end: int, path: str, *, implicit: bool) -> Iterator[Element]:
     while start < end:
-        if start + 8 > end or data[start:start + 4] != b"\xfe\xff\x00\xe0":
+        if start + 8 > end or data[start : start + 4] != b"\xfe\xff\x00\xe0":
             raise UnwalkableError
         length = struct.unpack_from("<I", data, start + 4)[0]
         if length == UNDEFINED or start + 8 + length > end:
@@ -355,7 +419,9 @@ def _vr_of(tag: int) -> bytes:
 
 
 def _audit_pictures(audit: Audit, vault: Path, site: str) -> None:
-    for folder in sorted({file.parent for file in vault.glob(f"{site}/*/*/*.dcm") if file.parent.name != "contours"}):
+    for folder in sorted(
+        {file.parent for file in vault.glob(f"{site}/*/*/*.dcm") if file.parent.name != "contours"}
+    ):
         slices = sorted(folder.glob("*.dcm"))
         for file in {slices[0], slices[len(slices) // 2], slices[-1]}:  # text burned in is in all
             audit.pictures += 1
@@ -368,14 +434,35 @@ def _words_in(file: Path) -> bool:
     import numpy as np
 
     top = {e.tag: e.value for e in walk(file.read_bytes()) if "." not in e.path}
-    rows, columns, allocated = (struct.unpack("<H", top[tag])[0] for tag in (0x00280010, 0x00280011, 0x00280100))
-    values = np.frombuffer(top[PIXELS], "<u2" if allocated == 16 else "u1")[: rows * columns].reshape(rows, columns).astype(float)
+    rows, columns, allocated = (
+        struct.unpack("<H", top[tag])[0] for tag in (0x00280010, 0x00280011, 0x00280100)
+    )
+    values = (
+        np.frombuffer(top[PIXELS], "<u2" if allocated == 16 else "u1")[: rows * columns]
+        .reshape(rows, columns)
+        .astype(float)
+    )
     if np.ptp(values) == 0:
         return False
-    grey = np.clip((values - values.min()) / np.ptp(values) * 255, 0, 255).astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    grey = (
+        np.clip((values - values.min()) / np.ptp(values) * 255, 0, 255)
+        .astype(np.uint8)
+        .repeat(2, axis=0)
+        .repeat(2, axis=1)
+    )
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "slice.pgm"
         picture.write_bytes(b"P5 %d %d 255\n" % (columns * 2, rows * 2) + grey.tobytes())
-        told = subprocess.run([shutil.which("tesseract") or "tesseract", str(picture), "-", "--psm", "11", "tsv"], capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin", "OMP_THREAD_LIMIT": "1"})
+        told = subprocess.run(
+            [shutil.which("tesseract") or "tesseract", str(picture), "-", "--psm", "11", "tsv"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", "OMP_THREAD_LIMIT": "1"},
+        )
     cells = (line.split("\t") for line in told.stdout.splitlines()[1:])
-    return any(float(c[10]) >= OCR_CONFIDENCE and WORD_IN_PIXELS.search(c[11]) for c in cells if len(c) == 12)
+    return any(
+        float(c[10]) >= OCR_CONFIDENCE and WORD_IN_PIXELS.search(c[11])
+        for c in cells
+        if len(c) == 12
+    )

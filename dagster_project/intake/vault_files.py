@@ -59,20 +59,27 @@ def audit_site_files(vault: Path, site: str, find: Find, *, since: int = 0) -> N
     """Look at everything of a site's vault that is no DICOM.
 
     1. Every name is of the vault's own making, and every file of a kind that it holds.
-    2. Texts in tables, notes and the register are words of this program; headers of masks and pictures
-       are empty, and nothing follows them.
-    3. Files, register and manifest name the same objects, both ways. A listener may write meanwhile:
-       what it takes in between two looks is no finding.
+    2. Texts in tables, notes and the register are words of this program; headers of masks and
+       pictures are empty, and nothing follows them.
+    3. Files, register and manifest name the same objects, both ways. A listener may write
+       meanwhile: what it takes in between two looks is no finding.
 
     Parameters
     ----------
     since
         Contents of files that did not change after this moment (nanoseconds) are not read again.
     """
-    folder, sites = vault / site, frozenset({site, *(f.name for f in vault.iterdir() if is_site(f.name))})
+    folder, sites = (
+        vault / site,
+        frozenset({site, *(f.name for f in vault.iterdir() if is_site(f.name))}),
+    )
     lines = _lines_of(folder / MANIFEST)
     listed = {f.relative_to(folder).as_posix(): f for f in sorted(folder.rglob("*")) if f.is_file()}
-    files = {name: f for name, f in listed.items() if not name.startswith(INCOMING) and not UNFINISHED.fullmatch(name)}
+    files = {
+        name: f
+        for name, f in listed.items()
+        if not name.startswith(INCOMING) and not UNFINISHED.fullmatch(name)
+    }
     for name in files:
         if not is_known(name):
             find(NAME, shown(f"{site}/{name}"), "")
@@ -89,7 +96,9 @@ def _audit_contents(faults: Iterator[tuple[str, str]], where: str, find: Find) -
     try:
         for fault, element in dict.fromkeys(faults):
             find(fault, where, element)
-    except Exception:  # whatever a spoilt file makes of a reader: it is a finding, and the others are looked at
+    except (
+        Exception
+    ):  # whatever a spoilt file makes of a reader: it is a finding, and the others are looked at
         find(UNREADABLE, where, "")
 
 
@@ -144,13 +153,20 @@ def _texts_of_register(file: Path, words: frozenset[str]) -> Iterator[tuple[str,
         for (table,) in tables:
             rows = register.execute(f'SELECT * FROM "{table}"')
             names = [column[0] for column in rows.description]
-            cells = {(name, str(cell)) for row in rows for name, cell in zip(names, row, strict=True) if isinstance(cell, str)}
+            cells = {
+                (name, str(cell))
+                for row in rows
+                for name, cell in zip(names, row, strict=True)
+                if isinstance(cell, str)
+            }
             for name, cell in cells:
                 yield from _faults([cell], f"{table}.{name}", words)
 
 
 def _texts_of_arrays(file: Path, words: frozenset[str]) -> Iterator[tuple[str, str]]:
-    if not file.stat().st_size:  # a lesion too small for habitats: nothing in it, and nothing to read
+    if (
+        not file.stat().st_size
+    ):  # a lesion too small for habitats: nothing in it, and nothing to read
         return
     with zipfile.ZipFile(file) as archive:
         if archive.comment or any(entry.comment for entry in archive.infolist()):
@@ -166,7 +182,9 @@ def _texts_of_picture(file: Path, _words: frozenset[str]) -> Iterator[tuple[str,
     data, at = file.read_bytes(), 8
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
-        if kind not in PLAIN_CHUNKS and not (kind == b"tEXt" and data[at + 8:at + 16] == b"Software"):
+        if kind not in PLAIN_CHUNKS and not (
+            kind == b"tEXt" and data[at + 8 : at + 16] == b"Software"
+        ):
             yield HEADER, kind.decode("latin-1")
         at += 12 + length
         if kind == b"IEND" and at < len(data):
@@ -182,7 +200,7 @@ def _header_of_mask(file: Path, _words: frozenset[str]) -> Iterator[tuple[str, s
     if any(any(data[start:stop]) for start, stop in _NIFTI_TEXTS) or any(data[348:_NIFTI_VOXELS]):
         yield HEADER, "NIfTI"
     shape, bits = struct.unpack_from("<8h", data, 40), struct.unpack_from("<h", data, 72)[0]
-    voxels = int(np.prod([max(n, 1) for n in shape[1:1 + shape[0]]]))
+    voxels = int(np.prod([max(n, 1) for n in shape[1 : 1 + shape[0]]]))
     if len(data) != _NIFTI_VOXELS + voxels * bits // 8:
         yield "bytes behind the mask", ""
     elif np.frombuffer(data, np.uint8, offset=_NIFTI_VOXELS).max(initial=0) > 1:
@@ -194,9 +212,14 @@ def _text_of_note(file: Path, words: frozenset[str]) -> Iterator[tuple[str, str]
 
 
 READERS: Mapping[str, Callable[[Path, frozenset[str]], Iterator[tuple[str, str]]]] = {
-    ".parquet": _texts_of_table, ".json": _texts_of_json, ".jsonl": _texts_of_json,
-    ".sqlite": _texts_of_register, ".npz": _texts_of_arrays, ".png": _texts_of_picture,
-    ".nii.gz": _header_of_mask, "": _text_of_note,
+    ".parquet": _texts_of_table,
+    ".json": _texts_of_json,
+    ".jsonl": _texts_of_json,
+    ".sqlite": _texts_of_register,
+    ".npz": _texts_of_arrays,
+    ".png": _texts_of_picture,
+    ".nii.gz": _header_of_mask,
+    "": _text_of_note,
 }
 """How the texts of a file are found, by the end of its name."""
 
@@ -221,7 +244,12 @@ class _Noted:
 
 
 def _compare(
-    folder: Path, site: str, files: Mapping[str, Path], fresh: Mapping[str, Path], before: _Lines, find: Find,
+    folder: Path,
+    site: str,
+    files: Mapping[str, Path],
+    fresh: Mapping[str, Path],
+    before: _Lines,
+    find: Find,
 ) -> None:
     noted = _noted(folder / REGISTER)
     for name in (n for n in files if TAKEN_IN.fullmatch(n) and n not in noted.digests):
@@ -235,7 +263,9 @@ def _compare(
     _compare_with_manifest(folder / MANIFEST, site, noted, before, find)
 
 
-def _compare_with_manifest(manifest: Path, site: str, noted: _Noted, before: _Lines, find: Find) -> None:
+def _compare_with_manifest(
+    manifest: Path, site: str, noted: _Noted, before: _Lines, find: Find
+) -> None:
     """Lines are read before and after the register: one that is written between is no finding."""
     if not manifest.is_file() or verify_manifest(manifest).broken_line:
         find(BROKEN, f"{site}/{MANIFEST}", "")
@@ -264,7 +294,10 @@ class _Lines:
 
 def _lines_of(manifest: Path) -> _Lines:
     ever, held, complete = set[str](), set[str](), True
-    with contextlib.suppress(FileNotFoundError, ValueError), manifest.open(encoding="utf-8") as lines:
+    with (
+        contextlib.suppress(FileNotFoundError, ValueError),
+        manifest.open(encoding="utf-8") as lines,
+    ):
         for record in map(json.loads, lines):
             if record["event"] in {"accepted", "recovered"}:
                 ever.add(record["output"])
@@ -286,7 +319,9 @@ def _noted(register: Path) -> _Noted:
         return _Noted({}, frozenset())
     with closing(sqlite3.connect(f"file:{register}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT output, output_digest, incoming FROM object").fetchall()
-    return _Noted({name: digest for name, digest, _ in rows}, frozenset(n for n, _, copy in rows if copy))
+    return _Noted(
+        {name: digest for name, digest, _ in rows}, frozenset(n for n, _, copy in rows if copy)
+    )
 
 
 def _digest(file: Path) -> str:

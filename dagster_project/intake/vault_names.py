@@ -13,15 +13,18 @@ _DIGEST = r"(?:[a-z]+-)?[0-9a-f]{12,64}"
 
 TAKEN_IN = re.compile(
     rf"{_PATIENT}/(?:{_SCAN}/\d{{4,6}}\.dcm"
-    rf"|contours/{_READER}/{_UID}(?:\.dcm|__(?P<label>.+)\.nii\.gz))")
+    rf"|contours/{_READER}/{_UID}(?:\.dcm|__(?P<label>.+)\.nii\.gz))"
+)
 """What intake puts there, below a site's folder."""
 
 _DERIVED = re.compile(
     rf"{_PATIENT}/(?:(?:{_SCAN}/)?[a-z]+/{_DIGEST}\.(?:json|npz|png)"
-    r"|decisions/\d{4}\.json|locked_reads\.parquet)")
+    r"|decisions/\d{4}\.json|locked_reads\.parquet)"
+)
 _OF_THE_SITE = re.compile(
     r"manifest\.jsonl|intake\.sqlite|(?:refused/)?[a-z_]+\.parquet|case_report/[a-z_]+\.parquet"
-    r"|audit\.json|received|delivery|SIMULATED|\.lock")
+    r"|audit\.json|received|delivery|SIMULATED|\.lock"
+)
 
 
 def is_known(name: str) -> bool:

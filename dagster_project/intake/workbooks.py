@@ -39,12 +39,27 @@ NOT_CALCULATED = "#formula"
 """Stands for a formula whose result the file does not hold."""
 
 _EAST_ASIAN_DATES = {
-    27: 'yyyy"年"m"月"', 28: 'm"月"d"日"', 29: 'm"月"d"日"', 30: "m-d-yy", 31: 'yyyy"年"m"月"d"日"', 36: 'yyyy"年"m"月"', 50: 'yyyy"年"m"月"', 51: 'm"月"d"日"',
-    52: 'yyyy"年"m"月"', 53: 'm"月"d"日"', 54: 'm"月"d"日"', 55: 'yyyy"年"m"月"', 56: 'm"月"d"日"', 57: 'yyyy"年"m"月"', 58: 'm"月"d"日"',
+    27: 'yyyy"年"m"月"',
+    28: 'm"月"d"日"',
+    29: 'm"月"d"日"',
+    30: "m-d-yy",
+    31: 'yyyy"年"m"月"d"日"',
+    36: 'yyyy"年"m"月"',
+    50: 'yyyy"年"m"月"',
+    51: 'm"月"d"日"',
+    52: 'yyyy"年"m"月"',
+    53: 'm"月"d"日"',
+    54: 'm"月"d"日"',
+    55: 'yyyy"年"m"月"',
+    56: 'm"月"d"日"',
+    57: 'yyyy"年"m"月"',
+    58: 'm"月"d"日"',
 }
 """Number formats that Excel in Chinese knows by their number alone (ECMA-376 part 1, 18.8.30); openpyxl lists those of English."""
 
-_FORMAT_PARTS = re.compile(r'"(?P<quoted>[^"]*)"|\\(?P<escaped>.)|\[[^\]]*\]|[_*].|(?P<digits>[0#?][0#?,.]*|General|@)|(?P<percent>%)|.')
+_FORMAT_PARTS = re.compile(
+    r'"(?P<quoted>[^"]*)"|\\(?P<escaped>.)|\[[^\]]*\]|[_*].|(?P<digits>[0#?][0#?,.]*|General|@)|(?P<percent>%)|.'
+)
 
 
 _MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*ref\s*=\s*[\"']([^\"'>]+)")
@@ -67,12 +82,14 @@ class Sheet:
 def read_sheets(data: bytes) -> list[Sheet]:
     """The worksheets of an .xlsx or .xlsm file.
 
-    1. Bounds before anything is built (bytes, elements, merged cells), and no part with a document type declaration;
-       nothing in the file is run or followed.
-    2. Numbers as they are seen: percent cells with their sign, units and prefixes of the format written out, dates as dates
-       (from 1900 or 1904 as the workbook says). Not rounded as they are shown.
+    1. Bounds before anything is built (bytes, elements, merged cells), and no part with a document
+       type declaration; nothing in the file is run or followed.
+    2. Numbers as they are seen: percent cells with their sign, units and prefixes of the format
+       written out, dates as dates (from 1900 or 1904 as the workbook says). Not rounded as they are
+       shown.
     3. Formulas by the result that the file holds; one without is an error, as #N/A is.
-    4. A merged cell stands in each cell that it covers. Hidden rows and columns are read as others are: a filter hides, it does not delete.
+    4. A merged cell stands in each cell that it covers. Hidden rows and columns are read as others
+       are: a filter hides, it does not delete.
 
     Raises
     ------
@@ -83,7 +100,10 @@ def read_sheets(data: bytes) -> list[Sheet]:
     book = _opened(data, values=True)
     formulas = _opened(data, values=False) if _has_formulas(data) else None
     try:
-        return [_sheet(number, sheet, formulas.worksheets[number - 1] if formulas else None) for number, sheet in enumerate(book.worksheets, start=1)]
+        return [
+            _sheet(number, sheet, formulas.worksheets[number - 1] if formulas else None)
+            for number, sheet in enumerate(book.worksheets, start=1)
+        ]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise error if isinstance(error, WorkbookFault) else WorkbookFault(UNREADABLE) from error
 
@@ -92,10 +112,23 @@ def _check_bounds(data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as parts:
             infos = parts.infolist()
-            if len(data) > LARGEST_TABLE or len(infos) > MOST_PARTS or sum(i.file_size for i in infos) > LARGEST_UNPACKED:
+            if (
+                len(data) > LARGEST_TABLE
+                or len(infos) > MOST_PARTS
+                or sum(i.file_size for i in infos) > LARGEST_UNPACKED
+            ):
                 raise WorkbookFault(TOO_LARGE)
             _check_parts(parts, infos)
-    except (zipfile.BadZipFile, zlib.error, ExpatError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ExpatError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+    ) as error:
         raise error if isinstance(error, WorkbookFault) else WorkbookFault(UNREADABLE) from error
 
 
@@ -138,7 +171,11 @@ def _cells_of(area: str) -> int:
 
 def _has_formulas(data: bytes) -> bool:
     with zipfile.ZipFile(io.BytesIO(data)) as parts:
-        return any(re.search(rb"<(\w+:)?f[ >/]", parts.read(i)) for i in parts.infolist() if "worksheets/" in i.filename and i.filename.endswith(".xml"))
+        return any(
+            re.search(rb"<(\w+:)?f[ >/]", parts.read(i))
+            for i in parts.infolist()
+            if "worksheets/" in i.filename and i.filename.endswith(".xml")
+        )
 
 
 def _opened(data: bytes, *, values: bool) -> Workbook:
@@ -176,8 +213,14 @@ def _merged(sheet: Worksheet) -> dict[tuple[int, int], tuple[int, int]]:
     for area in sheet.merged_cells.ranges:
         if (area.max_row - area.min_row + 1) * (area.max_col - area.min_col + 1) > MOST_CELLS:
             raise WorkbookFault(TOO_LARGE)
-        found.update({(row, column - 1): (area.min_row, area.min_col - 1) for row in range(area.min_row, area.max_row + 1) for column in range(area.min_col, area.max_col + 1)
-                      if (row, column) != (area.min_row, area.min_col)})
+        found.update(
+            {
+                (row, column - 1): (area.min_row, area.min_col - 1)
+                for row in range(area.min_row, area.max_row + 1)
+                for column in range(area.min_col, area.max_col + 1)
+                if (row, column) != (area.min_row, area.min_col)
+            }
+        )
     return found
 
 
@@ -186,7 +229,11 @@ def _text(cell: Any, formulas: Worksheet | None) -> str:
 
     value = cell.value
     if value is None:
-        lost = formulas is not None and cell.data_type == "n" and formulas.cell(cell.row, cell.column).data_type == "f"
+        lost = (
+            formulas is not None
+            and cell.data_type == "n"
+            and formulas.cell(cell.row, cell.column).data_type == "f"
+        )
         return NOT_CALCULATED if lost else ""
     if isinstance(value, bool):
         return str(value).lower()
@@ -213,7 +260,7 @@ def shown(number: float, form: str) -> str:
         return f"{number:.14E}"
     digits = str(int(number)) if number == int(number) else f"{number:.15g}"
     place = next((n for n, part in enumerate(parts) if part["digits"]), len(parts))
-    before, behind = (_literal(some) for some in (parts[:place], parts[place + 1:]))
+    before, behind = (_literal(some) for some in (parts[:place], parts[place + 1 :]))
     if before and place < len(parts):
         digits = digits.zfill(len(re.sub(r"[^0]", "", parts[place]["digits"].partition(".")[0])))
     return before + digits + behind

@@ -21,13 +21,34 @@ from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-from dagster_project.intake.allowlists import CT, FILES, LABEL_MAP_SEG, RTSTRUCT, SEG, Allowlist, Rule
-from dagster_project.intake.elements import BINARY, clean_number, clean_words, encode_element, encode_item
+from dagster_project.intake.allowlists import (
+    CT,
+    FILES,
+    LABEL_MAP_SEG,
+    RTSTRUCT,
+    SEG,
+    Allowlist,
+    Rule,
+)
+from dagster_project.intake.elements import (
+    BINARY,
+    clean_number,
+    clean_words,
+    encode_element,
+    encode_item,
+)
 from dagster_project.intake.identifiers import Needles, decoded_text, plain_text
 from dagster_project.intake.numbering import NO_NUMBERS, Numbers
 from dagster_project.intake.pixels import LOSSY, Geometry, clean_pixels, stored_values
 from dagster_project.intake.refusals import DamagedError, RefusedError
-from dagster_project.intake.texts import TEXTS, clean_label, contrast_word, is_model, is_word, known_code
+from dagster_project.intake.texts import (
+    TEXTS,
+    clean_label,
+    contrast_word,
+    is_model,
+    is_word,
+    known_code,
+)
 
 METHOD = "PS3.15 ANNEX E BASIC PROFILE BY ALLOWLIST"
 """(0012,0063)"""
@@ -44,18 +65,55 @@ OLDEST_AGE_TOLD = 89
 """Ages above are told as 90: among few patients a higher age is a name."""
 
 CONTENT: Mapping[str, tuple[str, ...]] = {
-    CT: ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "PixelData"),
+    CT: (
+        "Rows",
+        "Columns",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "PixelData",
+    ),
     RTSTRUCT: ("StructureSetROISequence", "ROIContourSequence"),
-    SEG: ("SegmentSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
-    LABEL_MAP_SEG: ("SegmentSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData"),
+    SEG: (
+        "SegmentSequence",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+        "PixelData",
+    ),
+    LABEL_MAP_SEG: (
+        "SegmentSequence",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+        "PixelData",
+    ),
 }
 """What makes two files of one SOPInstanceUID the same object: these elements, and `PLACING`, however the rest was re-exported."""
 
-_SEG_PLACING = ("FrameOfReferenceUID", "ReferencedSeriesSequence", "SegmentationType", "MaximumFractionalValue", "Rows", "Columns", "NumberOfFrames", "BitsAllocated")
+_SEG_PLACING = (
+    "FrameOfReferenceUID",
+    "ReferencedSeriesSequence",
+    "SegmentationType",
+    "MaximumFractionalValue",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "BitsAllocated",
+)
 
 PLACING: Mapping[str, tuple[str, ...]] = {
-    CT: ("SeriesInstanceUID", "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "SliceThickness", "ConvolutionKernel",
-         "AcquisitionNumber"),
+    CT: (
+        "SeriesInstanceUID",
+        "FrameOfReferenceUID",
+        "StudyDate",
+        "SeriesDate",
+        "AcquisitionDate",
+        "ContentDate",
+        "SliceThickness",
+        "ConvolutionKernel",
+        "AcquisitionNumber",
+    ),
     RTSTRUCT: ("FrameOfReferenceUID", "ReferencedFrameOfReferenceSequence"),
     SEG: _SEG_PLACING,
     LABEL_MAP_SEG: _SEG_PLACING,
@@ -97,8 +155,9 @@ class Raw(NamedTuple):
 def keyed_uid(uid: str, key: bytes) -> str:
     """`2.25.` and 128 keyed bits: the same UID maps to the same UID in every file, run and process.
 
-    UIDs of the standard itself (SOP classes, well-known frames of reference) stay: membership of the registry is tested,
-    not the prefix, since vendors use the prefix too. The SOP classes that are taken in stay, also where they are newer than the registry.
+    UIDs of the standard itself (SOP classes, well-known frames of reference) stay: membership of
+    the registry is tested, not the prefix, since vendors use the prefix too. The SOP classes that
+    are taken in stay, also where they are newer than the registry.
     """
     plain = uid.strip(" \0")
     return plain if plain in UID_dictionary or plain in CONTENT else _keyed(plain, key)
@@ -106,7 +165,9 @@ def keyed_uid(uid: str, key: bytes) -> str:
 
 @lru_cache(maxsize=65536)
 def _keyed(uid: str, key: bytes) -> str:
-    drawn = hmac.new(key, b"uid\0" + uid.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()[:16]
+    drawn = hmac.new(
+        key, b"uid\0" + uid.encode("utf-8", "surrogateescape"), hashlib.sha256
+    ).digest()[:16]
     return f"2.25.{int.from_bytes(drawn, 'big')}"
 
 
@@ -129,15 +190,24 @@ def digest_of_values(values: Mapping[str, bytes], keywords: Sequence[str]) -> st
     digest = hashlib.sha256()
     for keyword in keywords:
         value = values.get(keyword, b"")
-        digest.update(keyword.encode() + (value if keyword == "PixelData" else _same_figures(value)))
+        digest.update(
+            keyword.encode() + (value if keyword == "PixelData" else _same_figures(value))
+        )
     return digest.hexdigest()
 
 
 class Writer:
     """Writes one file; ACTIONS names the methods by which an element is treated."""
 
-    def __init__(self, dataset: Dataset, allowlist: Allowlist, person: Person, *, explicit: bool) -> None:
-        self.dataset, self.allowlist, self.person, self.explicit = dataset, allowlist, person, explicit
+    def __init__(
+        self, dataset: Dataset, allowlist: Allowlist, person: Person, *, explicit: bool
+    ) -> None:
+        self.dataset, self.allowlist, self.person, self.explicit = (
+            dataset,
+            allowlist,
+            person,
+            explicit,
+        )
         self.actions: Counter[tuple[str, str]] = Counter()
         self.values: dict[str, bytes] = {}
         self.referenced_series: list[str] = []
@@ -145,9 +215,18 @@ class Writer:
     def body(self) -> bytes:
         rules = self.allowlist.rules
         written = [self._element(rule, self.dataset, top=True) for rule in rules]
-        missing = next((rule.keyword for rule in rules if rule.keyword in self.allowlist.required and rule.keyword not in self.values), None)
+        missing = next(
+            (
+                rule.keyword
+                for rule in rules
+                if rule.keyword in self.allowlist.required and rule.keyword not in self.values
+            ),
+            None,
+        )
         if missing:
-            raise RefusedError(f"required element {missing} is not plausible; export the file again")
+            raise RefusedError(
+                f"required element {missing} is not plausible; export the file again"
+            )
         self._count_dropped(self.dataset, rules)
         return b"".join(written)
 
@@ -205,7 +284,14 @@ class Writer:
         raw = _raw(rule, dataset)
         if raw is None:
             return None
-        return clean_number(rule.number, rule.keyword, self._vr(rule), raw.value, multiplicity=rule.multiplicity, little_endian=raw.little_endian)
+        return clean_number(
+            rule.number,
+            rule.keyword,
+            self._vr(rule),
+            raw.value,
+            multiplicity=rule.multiplicity,
+            little_endian=raw.little_endian,
+        )
 
     def counted(self, rule: Rule, dataset: Dataset) -> bytes | None:
         number = self.person.numbers[COUNTED.index(rule.keyword)]
@@ -224,18 +310,30 @@ class Writer:
     def model(self, rule: Rule, dataset: Dataset) -> bytes | None:
         raw = _raw(rule, dataset)
         words = clean_words(raw.value) if raw is not None else None
-        return words[0].encode() if words and len(words) == 1 and words[0] and is_model(words[0]) else None
+        return (
+            words[0].encode()
+            if words and len(words) == 1 and words[0] and is_model(words[0])
+            else None
+        )
 
     def contrast(self, rule: Rule, dataset: Dataset) -> bytes | None:
         raw = _raw(rule, dataset)
-        word = contrast_word(raw.value.decode("utf-8", "replace").strip(" \0")) if raw is not None else None
+        word = (
+            contrast_word(raw.value.decode("utf-8", "replace").strip(" \0"))
+            if raw is not None
+            else None
+        )
         return word.encode() if word else None
 
     def label(self, rule: Rule, dataset: Dataset) -> bytes | None:
         if _raw(rule, dataset) is None:
             return None
         text = decoded_text(dataset, rule.tag)
-        return clean_label(text, key=self.person.uid_key, target=self.person.target).encode() if text else None
+        return (
+            clean_label(text, key=self.person.uid_key, target=self.person.target).encode()
+            if text
+            else None
+        )
 
     def uid(self, rule: Rule, dataset: Dataset) -> bytes | None:
         raw = _raw(rule, dataset)
@@ -257,7 +355,9 @@ class Writer:
 
     def age(self, rule: Rule, dataset: Dataset) -> bytes | None:
         raw = _raw(rule, dataset)
-        match = re.fullmatch(rb"(\d{3})([YMWD])", raw.value.strip(b" \0")) if raw is not None else None
+        match = (
+            re.fullmatch(rb"(\d{3})([YMWD])", raw.value.strip(b" \0")) if raw is not None else None
+        )
         if match is None:
             return None
         above = match[2] == b"Y" and int(match[1]) > OLDEST_AGE_TOLD
@@ -290,11 +390,18 @@ class Writer:
 
     def _code(self, value: str, scheme: str, meaning: str) -> bytes:
         parts = ((0x00080100, "SH", value), (0x00080102, "SH", scheme), (0x00080104, "LO", meaning))
-        return b"".join(encode_element(tag, vr, text.encode(), explicit=self.explicit) for tag, vr, text in parts)
+        return b"".join(
+            encode_element(tag, vr, text.encode(), explicit=self.explicit)
+            for tag, vr, text in parts
+        )
 
     def items(self, rule: Rule, dataset: Dataset) -> bytes | None:
         items = _sequence(rule, dataset)
-        return b"".join(encode_item(self._items(rule.items, item)) for item in items) if items else None
+        return (
+            b"".join(encode_item(self._items(rule.items, item)) for item in items)
+            if items
+            else None
+        )
 
     def lossy(self, _rule: Rule, dataset: Dataset) -> bytes | None:
         said = plain_text(dataset, Tag(0x00282110))
@@ -311,36 +418,55 @@ class Writer:
 
     def rescale(self) -> tuple[float, float]:
         """RescaleSlope and RescaleIntercept; 1 and 0 where there is none."""
-        return float(self.values.get("RescaleSlope", b"1")), float(self.values.get("RescaleIntercept", b"0"))
+        return float(self.values.get("RescaleSlope", b"1")), float(
+            self.values.get("RescaleIntercept", b"0")
+        )
 
     def _geometry(self) -> Geometry:
-        rows, columns, allocated, stored, high, signed = (self._integer(k) for k in (
-            "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"))
+        rows, columns, allocated, stored, high, signed = (
+            self._integer(k)
+            for k in (
+                "Rows",
+                "Columns",
+                "BitsAllocated",
+                "BitsStored",
+                "HighBit",
+                "PixelRepresentation",
+            )
+        )
         if self._integer("SamplesPerPixel") != 1 or "PhotometricInterpretation" not in self.values:
             raise RefusedError("undecodable pixels: not a grey image; send the original series")
-        return Geometry(rows, columns, int(self.values.get("NumberOfFrames", b"1")), allocated, stored, high, bool(signed))
+        return Geometry(
+            rows,
+            columns,
+            int(self.values.get("NumberOfFrames", b"1")),
+            allocated,
+            stored,
+            high,
+            bool(signed),
+        )
 
 
 ACTIONS: Mapping[str, Callable[[Writer, Rule, Dataset], bytes | None]] = {
-    "keep": Writer.keep,                      # a number, checked against its VR, multiplicity and a plausible size
-    "counted": Writer.counted,                # a number of the study, counted anew
-    "count": Writer.count,                    # a count of slices; a number that is larger is none
-    "words": Writer.words,                    # texts of one list of dicom_texts.toml; others are left out
-    "model": Writer.model,                    # a scanner's model name, of known tokens
-    "contrast": Writer.contrast,              # whether a contrast agent was given
-    "label": Writer.label,                    # a lesion's label; a keyed neutral one where it is not plain
-    "uid": Writer.uid,                        # keyed
-    "date": Writer.date,                      # shifted
-    "age": Writer.age,                        # 090Y above 89
+    "keep": Writer.keep,  # a number, checked against its VR, multiplicity and a plausible size
+    "counted": Writer.counted,  # a number of the study, counted anew
+    "count": Writer.count,  # a count of slices; a number that is larger is none
+    "words": Writer.words,  # texts of one list of dicom_texts.toml; others are left out
+    "model": Writer.model,  # a scanner's model name, of known tokens
+    "contrast": Writer.contrast,  # whether a contrast agent was given
+    "label": Writer.label,  # a lesion's label; a keyed neutral one where it is not plain
+    "uid": Writer.uid,  # keyed
+    "date": Writer.date,  # shifted
+    "age": Writer.age,  # 090Y above 89
     "pseudonym": Writer.pseudonym,
-    "empty": Writer.empty,                    # type 2: there, without a value
+    "empty": Writer.empty,  # type 2: there, without a value
     "fixed": Writer.fixed,
     "fixed_if_there": Writer.fixed_if_there,
-    "method": Writer.method,                  # what was done, as text or as codes
-    "code": Writer.code,                      # a coded concept of a list; its first where it is not on it
-    "items": Writer.items,                    # a sequence, by the rules of its section
-    "lossy": Writer.lossy,                    # 01 where the image was ever compressed with loss
-    "pixels": Writer.pixels,                  # decoded, length checked, unused bits cleared
+    "method": Writer.method,  # what was done, as text or as codes
+    "code": Writer.code,  # a coded concept of a list; its first where it is not on it
+    "items": Writer.items,  # a sequence, by the rules of its section
+    "lossy": Writer.lossy,  # 01 where the image was ever compressed with loss
+    "pixels": Writer.pixels,  # decoded, length checked, unused bits cleared
 }
 """What an allowlist may say of an element."""
 
@@ -362,7 +488,9 @@ def _raw(rule: Rule, dataset: Dataset) -> Raw | None:
     if element is None or element.value is None or element.value == b"":
         return None
     if element.VR is not None and element.VR not in (*rule.vrs, "UN"):
-        raise DamagedError(rule.number, rule.keyword, "has a value representation other than the dictionary's")
+        raise DamagedError(
+            rule.number, rule.keyword, "has a value representation other than the dictionary's"
+        )
     if isinstance(element, DataElement):
         return Raw(_bytes_again(rule, element), little_endian=True)
     if element.length not in {0xFFFFFFFF, len(element.value)}:
@@ -372,7 +500,9 @@ def _raw(rule: Rule, dataset: Dataset) -> Raw | None:
 
 def _bytes_again(rule: Rule, element: DataElement) -> bytes:
     """An element that pydicom has already converted (PixelRepresentation, or a text that was read), as bytes."""
-    values = list(element.value) if isinstance(element.value, (list, MultiValue)) else [element.value]
+    values = (
+        list(element.value) if isinstance(element.value, (list, MultiValue)) else [element.value]
+    )
     if element.VR in BINARY:
         try:
             return b"".join(struct.pack("<" + BINARY[element.VR], value) for value in values)
@@ -398,7 +528,11 @@ def _sequence(rule: Rule, dataset: Dataset) -> list[Dataset]:
 def _date(value: bytes) -> dt.date | None:
     digits = value.strip(b" \0").replace(b".", b"")
     try:
-        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if len(digits) == 8 and digits.isdigit() else None
+        return (
+            dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+            if len(digits) == 8 and digits.isdigit()
+            else None
+        )
     except ValueError:
         return None
 

@@ -18,7 +18,9 @@ MOST_MARKS = 5_000_000
 """Beginnings and ends of elements: each needs some hundred bytes of memory. 500 patients have a million."""
 
 DOCUMENT_TYPE = "has a document type declaration; export it as ODM 1.3 without one"
-TOO_MANY = "holds more elements than a case report can; export it as ODM 1.3 without the audit trail"
+TOO_MANY = (
+    "holds more elements than a case report can; export it as ODM 1.3 without the audit trail"
+)
 NO_XML = "is not XML; export it as ODM 1.3"
 
 _CHINESE = frozenset({"gb2312", "gbk", "gb18030", "cp936"})
@@ -38,8 +40,8 @@ def parse_xml(data: bytes) -> ET.Element:
 
     1. No more marks than a case report has.
     2. GB18030 and its like become UTF-8; of other encodings those that the parser has.
-    3. No document type, which alone can define entities or name other files: looked for by the parser that reads
-       the file, and not in its bytes, which another encoding would disguise.
+    3. No document type, which alone can define entities or name other files: looked for by the
+       parser that reads the file, and not in its bytes, which another encoding would disguise.
     4. A value that is longer than any answer is replaced by one that no cell can be read from.
 
     Raises
@@ -52,7 +54,7 @@ def parse_xml(data: bytes) -> ET.Element:
     try:
         plain = _plain(data)
         refuse_document_type(plain)
-        return _shortened(ET.fromstring(plain))  # noqa: S314
+        return _shortened(ET.fromstring(plain))
     except XmlFault:
         raise
     except (ET.ParseError, expat.ExpatError, ValueError, LookupError, RecursionError) as error:

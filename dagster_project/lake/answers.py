@@ -16,7 +16,9 @@ from dagster_project.lake.tables import Table
 from dagster_project.study import digest_of
 
 
-def answer_once(lake: Lake, file: Path, tables: Sequence[str], question: object, answer: Callable[[], Any]) -> Any:
+def answer_once(
+    lake: Lake, file: Path, tables: Sequence[str], question: object, answer: Callable[[], Any]
+) -> Any:
     """The kept answer to this question about these tables, or a new one where they hold other rows or the question is another.
 
     What was asked while someone wrote one of the tables is given, and not kept.
@@ -45,9 +47,17 @@ def violations_of(lake: Lake, home: Home, table: Table) -> list[Violation]:
     question = contract_query(table, constraints(table), key=HASHED_KEY), table.minimum_rows
 
     def ask() -> list[list[object]]:
-        return [[v.constraint, v.rows] for v in find_violations(lambda q: lake.query(q).fetchone() or (), table)]
+        return [
+            [v.constraint, v.rows]
+            for v in find_violations(lambda q: lake.query(q).fetchone() or (), table)
+        ]
 
-    return [Violation(table.name, constraint, rows) for constraint, rows in answer_once(lake, home.answers / f"contract-{table.name}.json", [table.name], question, ask)]
+    return [
+        Violation(table.name, constraint, rows)
+        for constraint, rows in answer_once(
+            lake, home.answers / f"contract-{table.name}.json", [table.name], question, ask
+        )
+    ]
 
 
 def _state(lake: Lake, tables: Sequence[str], question: object) -> str:

@@ -11,15 +11,42 @@ import duckdb
 
 from dagster_project.lake.errors import LakeError
 
-TABLE_FUNCTIONS = frozenset({
-    "range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary",
-    "duckdb_tables", "duckdb_columns", "duckdb_views", "duckdb_types", "duckdb_functions", "duckdb_keywords",
-    "pragma_table_info", "pragma_version", "icu_calendar_names", "pg_timezone_names",
-    "snapshots", "current_snapshot", "last_committed_snapshot", "table_info",
-    "table_changes", "table_insertions", "table_deletions",
-    "ducklake_snapshots", "ducklake_current_snapshot", "ducklake_last_committed_snapshot", "ducklake_table_info",
-    "ducklake_table_changes", "ducklake_table_insertions", "ducklake_table_deletions",
-})
+TABLE_FUNCTIONS = frozenset(
+    {
+        "range",
+        "generate_series",
+        "unnest",
+        "repeat",
+        "repeat_row",
+        "json_each",
+        "json_tree",
+        "summary",
+        "duckdb_tables",
+        "duckdb_columns",
+        "duckdb_views",
+        "duckdb_types",
+        "duckdb_functions",
+        "duckdb_keywords",
+        "pragma_table_info",
+        "pragma_version",
+        "icu_calendar_names",
+        "pg_timezone_names",
+        "snapshots",
+        "current_snapshot",
+        "last_committed_snapshot",
+        "table_info",
+        "table_changes",
+        "table_insertions",
+        "table_deletions",
+        "ducklake_snapshots",
+        "ducklake_current_snapshot",
+        "ducklake_last_committed_snapshot",
+        "ducklake_table_info",
+        "ducklake_table_changes",
+        "ducklake_table_insertions",
+        "ducklake_table_deletions",
+    }
+)
 """Functions in the place of a table that touch the lake's rows and description alone. All others are refused: DuckDB's
 own settings leave `sqlite_scan`, `query` and DuckLake's maintenance open."""
 
@@ -33,7 +60,7 @@ _PATH = re.compile(r"[/\\:*?]|\.\w+$")
 _EXPLAIN = re.compile(r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?:\([^()]*\)\s*)?", re.IGNORECASE)
 
 WHAT_TO_DO = (
-    "`lakehouse sql` queries the lake's tables and nothing else; `lakehouse sql \"SHOW TABLES\"` lists them. To save rows: `lakehouse sql \"SELECT …\" --csv > rows.csv`. "
+    '`lakehouse sql` queries the lake\'s tables and nothing else; `lakehouse sql "SHOW TABLES"` lists them. To save rows: `lakehouse sql "SELECT …" --csv > rows.csv`. '
     "To join them with files of your own, open published/lakehouse.duckdb, or the Parquet files beside it, in your own DuckDB, Python or R"
 )
 
@@ -48,9 +75,10 @@ class Refused(LakeError):
 def check_query(statement: str) -> None:
     """Refuse what is no query of the lake's tables, before it is run.
 
-    1. One statement, and DuckDB's parser has it as a SELECT; also FROM, VALUES, WITH, SHOW, DESCRIBE, SUMMARIZE, and
-       EXPLAIN of one of them.
-    2. A function in the place of a table is one of `TABLE_FUNCTIONS`; none of `SETTINGS_FUNCTIONS` anywhere.
+    1. One statement, and DuckDB's parser has it as a SELECT; also FROM, VALUES, WITH, SHOW,
+       DESCRIBE, SUMMARIZE, and EXPLAIN of one of them.
+    2. A function in the place of a table is one of `TABLE_FUNCTIONS`; none of `SETTINGS_FUNCTIONS`
+       anywhere.
     3. No table by the name of a file, and none of DuckLake's own.
 
     What cannot be parsed is left to DuckDB, which names the place.
@@ -65,7 +93,7 @@ def check_query(statement: str) -> None:
     >>> check_query("SELECT count(*) FROM scans")
     """
     explained = _EXPLAIN.match(statement)
-    query = statement[explained.end():] if explained else statement
+    query = statement[explained.end() :] if explained else statement
     statements = _statements(query)
     _check_kind(query, statements)
     for node in _nodes(_tree(query)) if statements else ():
@@ -99,8 +127,8 @@ def _parser() -> duckdb.DuckDBPyConnection:
 def _tree(query: str) -> Any:
     """The parsed query.
 
-    It stands in the statement as a literal: DuckDB imports pandas to bind any parameter, which takes
-    longer than all the rest.
+    It stands in the statement as a literal: DuckDB imports pandas to bind any parameter, which
+    takes longer than all the rest.
 
     Raises
     ------
@@ -112,7 +140,9 @@ def _tree(query: str) -> Any:
         found = c.execute(f"SELECT json_serialize_sql({literal})").fetchall()[0][0]
     tree = json.loads(found)
     if tree["error"]:
-        raise Refused("only queries are allowed here (SELECT, FROM, WITH, SHOW, DESCRIBE, SUMMARIZE)")
+        raise Refused(
+            "only queries are allowed here (SELECT, FROM, WITH, SHOW, DESCRIBE, SUMMARIZE)"
+        )
     return tree
 
 
@@ -138,6 +168,8 @@ def _check_function(node: dict[str, Any]) -> None:
 def _check_table(node: dict[str, Any]) -> None:
     places = [str(node.get(key) or "") for key in ("catalog_name", "schema_name", "table_name")]
     if any(place.lower().startswith(METADATA) for place in places):
-        raise Refused("DuckLake's own tables are not open here; snapshots: SELECT * FROM lake.snapshots()")
+        raise Refused(
+            "DuckLake's own tables are not open here; snapshots: SELECT * FROM lake.snapshots()"
+        )
     if _PATH.search(places[-1].strip('"')):
         raise Refused("a file is no table here")

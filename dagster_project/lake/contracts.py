@@ -22,8 +22,9 @@ class Violation:
 def find_violations(ask: Callable[[str], tuple[Any, ...]], table: Table) -> list[Violation]:
     """Constraints that rows of the table break, and how many rows do.
 
-    1. No key twice. 2. NULL only where allowed. 3. Numbers within their range and finite. 4. Text among the allowed
-    values or matching the pattern. 5. At least `minimum_rows` rows. NULL passes 3 and 4.
+    1. No key twice. 2. NULL only where allowed. 3. Numbers within their range and finite. 4. Text
+    among the allowed values or matching the pattern. 5. At least `minimum_rows` rows. NULL passes 3
+    and 4.
 
     Parameters
     ----------
@@ -35,7 +36,11 @@ def find_violations(ask: Callable[[str], tuple[Any, ...]], table: Table) -> list
     if any(n for c, n in zip(asked, broken, strict=True) if c.kind == "unique"):
         rows, *broken = ask(contract_query(table, asked, key=WHOLE_KEY))
     found = [Violation(table.name, c.name, int(n)) for c, n in zip(asked, broken, strict=True)]
-    found += [Violation(table.name, f"at least {table.minimum_rows} rows", 1)] if rows < table.minimum_rows else []
+    found += (
+        [Violation(table.name, f"at least {table.minimum_rows} rows", 1)]
+        if rows < table.minimum_rows
+        else []
+    )
     return [v for v in found if v.rows]
 
 
@@ -62,7 +67,9 @@ def _broken(constraint: Constraint) -> str:
         "not_null": f"{column} IS NULL",
         "minimum": f"{column} < {limit}",
         "maximum": f"{column} > {limit}",
-        "allowed": f"{column} NOT IN ({', '.join(_text(v) for v in limit)})" if isinstance(limit, tuple) else "FALSE",
+        "allowed": f"{column} NOT IN ({', '.join(_text(v) for v in limit)})"
+        if isinstance(limit, tuple)
+        else "FALSE",
         "pattern": f"NOT regexp_matches({column}, {_text(limit)})",
         "finite": f"NOT isfinite({column})",
     }[constraint.kind]

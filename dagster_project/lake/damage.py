@@ -21,7 +21,11 @@ NOTED = "files.json"
 """Beside the catalogue: size, time of change (ns) and SHA-256 of each data file, by its name, which is never given again."""
 
 LOST, CUT, CHANGED, UNREADABLE = (
-    "is lost", "has another size than was written", "has other bytes than were written", "cannot be read")
+    "is lost",
+    "has another size than was written",
+    "has other bytes than were written",
+    "cannot be read",
+)
 
 Facts = tuple[int, int, str]
 """Size, time of change in nanoseconds, SHA-256."""
@@ -65,33 +69,49 @@ def data_files(lake: Lake, tables: Iterable[Table] = TABLES) -> Iterator[DataFil
 
 
 def _site(path: str) -> str | None:
-    return next((part.removeprefix("site=") for part in Path(path).parts if part.startswith("site=")), None)
+    return next(
+        (part.removeprefix("site=") for part in Path(path).parts if part.startswith("site=")), None
+    )
 
 
 def find_damage(lake: Lake, home: Home, *, every_byte: bool = False) -> list[Damage]:
     """Files that are lost or damaged.
 
     1. A file that is not there, or has another size than the catalogue says.
-    2. A file whose digest is not the one that was noted when it was new: asked of files that were touched since; of
-       each with `every_byte`.
+    2. A file whose digest is not the one that was noted when it was new: asked of files that were
+       touched since; of each with `every_byte`.
     3. A file that no digest was noted of and that DuckDB cannot read.
 
     In an object store only the third is asked, since a store has checksums of its own.
     """
     noted = _noted(home)
     remote = sql.is_remote(home.data)
-    found = ((file, _fault(lake, file, noted, remote=remote, every_byte=every_byte)) for file in data_files(lake))
+    found = (
+        (file, _fault(lake, file, noted, remote=remote, every_byte=every_byte))
+        for file in data_files(lake)
+    )
     return [Damage(file.table, file.site, what, file.path) for file, what in found if what]
 
 
-def _fault(lake: Lake, file: DataFile, noted: Mapping[str, Facts], *, remote: bool, every_byte: bool) -> str | None:
+def _fault(
+    lake: Lake, file: DataFile, noted: Mapping[str, Facts], *, remote: bool, every_byte: bool
+) -> str | None:
     parts = () if remote else file.parts
-    fault = next((what for path, size in parts if (what := _part_fault(path, size, noted, every_byte=every_byte))), None)
+    fault = next(
+        (
+            what
+            for path, size in parts
+            if (what := _part_fault(path, size, noted, every_byte=every_byte))
+        ),
+        None,
+    )
     unknown = remote or any(path.name not in noted for path, _ in file.parts)
     return fault or (_reading_fault(lake, file) if unknown else None)
 
 
-def _part_fault(path: Path, size: int, noted: Mapping[str, Facts], *, every_byte: bool) -> str | None:
+def _part_fault(
+    path: Path, size: int, noted: Mapping[str, Facts], *, every_byte: bool
+) -> str | None:
     if not path.is_file():
         return LOST
     if path.stat().st_size != size:
@@ -105,7 +125,9 @@ def _part_fault(path: Path, size: int, noted: Mapping[str, Facts], *, every_byte
 def _reading_fault(lake: Lake, file: DataFile) -> str | None:
     where, parameters = ("WHERE site = ?", [file.site]) if file.site else ("", [])
     try:
-        lake.query(f'SELECT min(COLUMNS(*)::VARCHAR) FROM "{file.table}" {where}', parameters).fetchall()
+        lake.query(
+            f'SELECT min(COLUMNS(*)::VARCHAR) FROM "{file.table}" {where}', parameters
+        ).fetchall()
     except duckdb.Error:
         return UNREADABLE
     return None
@@ -114,7 +136,8 @@ def _reading_fault(lake: Lake, file: DataFile) -> str | None:
 def note_files(lake: Lake, home: Home) -> int:
     """Note the digest of each file that is new since the last time; how many they are.
 
-    A file is written once and never changed, so that its digest tells ever after whether it is what was written.
+    A file is written once and never changed, so that its digest tells ever after whether it is what
+    was written.
     """
     if sql.is_remote(home.data):
         return 0
@@ -143,16 +166,23 @@ def _noted(home: Home) -> dict[str, Facts]:
         found = json.loads((home.lake / NOTED).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return {name: (facts[0], facts[1], facts[2]) for name, facts in found.items()} if isinstance(found, dict) else {}
+    return (
+        {name: (facts[0], facts[1], facts[2]) for name, facts in found.items()}
+        if isinstance(found, dict)
+        else {}
+    )
 
 
 def let_go(lake: Lake, damages: Iterable[Damage]) -> int:
     """Take damaged files out of the newest snapshot, so that their rows can be written anew; how many they were.
 
-    A DELETE would have to read them. The catalogue says instead that they end with the newest snapshot: earlier
-    snapshots still name them and fail where they are asked for, since rows that are lost must not look like none.
+    A DELETE would have to read them. The catalogue says instead that they end with the newest
+    snapshot: earlier snapshots still name them and fail where they are asked for, since rows that
+    are lost must not look like none.
     """
-    names = [(damage.table, Path(damage.path).name) for damage in damages if damage.table in BY_NAME]
+    names = [
+        (damage.table, Path(damage.path).name) for damage in damages if damage.table in BY_NAME
+    ]
     snapshot = lake.snapshot()
     for _, name in names:
         lake.end_file(name, snapshot)

@@ -27,14 +27,19 @@ def write_dictionary() -> str:
     """The dictionary as Markdown: an index, then a section per table."""
     index = "\n".join(f"- [`{t.name}`](#{t.name}) {t.en} · {t.zh}" for t in TABLES)
     views = "\n".join(f"- `{name}`: {text}" for name, (text, _) in VIEWS.items())
-    return "\n".join([HEAD, index, "\n## Views · 视图\n", views, *(_section(t) for t in TABLES)]) + "\n"
+    return (
+        "\n".join([HEAD, index, "\n## Views · 视图\n", views, *(_section(t) for t in TABLES)])
+        + "\n"
+    )
 
 
 def _section(table: Table) -> str:
     rows = "\n".join(_row(c, c.name in table.key) for c in table.columns)
-    return (f"\n## {table.name}\n\n{table.en} · {table.zh}\n\n"
-            f"Key: {', '.join(f'`{k}`' for k in table.key)}. Group: {table.group}.{' Replaced site by site.' if table.by_site else ''}\n\n"
-            f"| column | type | unit | NULL | values | meaning | 含义 |\n|---|---|---|---|---|---|---|\n{rows}")
+    return (
+        f"\n## {table.name}\n\n{table.en} · {table.zh}\n\n"
+        f"Key: {', '.join(f'`{k}`' for k in table.key)}. Group: {table.group}.{' Replaced site by site.' if table.by_site else ''}\n\n"
+        f"| column | type | unit | NULL | values | meaning | 含义 |\n|---|---|---|---|---|---|---|\n{rows}"
+    )
 
 
 def _row(column: Column, key: bool) -> str:
@@ -58,7 +63,9 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         current = DICTIONARY.read_text(encoding="utf-8") if DICTIONARY.is_file() else ""
         if current != text:
-            sys.stderr.write("docs/dictionary.md is not what the tables declare; run `python -m dagster_project.lake.dictionary`\n")
+            sys.stderr.write(
+                "docs/dictionary.md is not what the tables declare; run `python -m dagster_project.lake.dictionary`\n"
+            )
         return int(current != text)
     DICTIONARY.write_text(text, encoding="utf-8")
     return 0

@@ -7,7 +7,13 @@ import re
 FILE = re.compile(r"main/(?P<table>\w+)/(?:site=(?P<site>[A-Z0-9]{2,8})/)?ducklake-[\w-]+\.parquet")
 """A file of the lake, as it stands in a message of DuckDB: table, and site where the table lies by site."""
 
-NO_CATALOGUE = ("not a database", "malformed", "unable to open database", "disk image", "file is encrypted")
+NO_CATALOGUE = (
+    "not a database",
+    "malformed",
+    "unable to open database",
+    "disk image",
+    "file is encrypted",
+)
 """How SQLite says that a catalogue cannot be read, in the words of a message."""
 
 
@@ -19,8 +25,10 @@ class LakeBusy(LakeError):
     """Other writers kept the catalogue busy through all attempts."""
 
     def __init__(self, what: str, attempts: int, cause: Exception) -> None:
-        super().__init__(f"{what}: the catalogue stayed busy through {attempts} attempts ({type(cause).__name__}); "
-                         "see which run is writing in the Dagster UI (or `ps`), wait for it, then run again")
+        super().__init__(
+            f"{what}: the catalogue stayed busy through {attempts} attempts ({type(cause).__name__}); "
+            "see which run is writing in the Dagster UI (or `ps`), wait for it, then run again"
+        )
 
 
 class SnapshotGone(LakeError, LookupError):
@@ -29,7 +37,8 @@ class SnapshotGone(LakeError, LookupError):
     def __init__(self, snapshot: int | None) -> None:
         super().__init__(
             f"the lake has no snapshot {snapshot}: it has expired (withdrawal of consent lets all earlier ones expire) or never was. "
-            "`lakehouse sql \"SELECT * FROM ducklake_snapshots('lake')\"` lists those that are there; train anew on the newest with `lakehouse run`")
+            "`lakehouse sql \"SELECT * FROM ducklake_snapshots('lake')\"` lists those that are there; train anew on the newest with `lakehouse run`"
+        )
 
 
 class DamagedFile(LakeError):
@@ -38,7 +47,9 @@ class DamagedFile(LakeError):
     def __init__(self, table: str, site: str | None, what: str = "is lost or damaged") -> None:
         self.table, self.site = table, site
         of = f"of site {site}" if site else "of all sites"
-        super().__init__(f"a data file of table {table} {of} {what}; bring its rows back from the vault: `{rebuild_command(table, site)}`")
+        super().__init__(
+            f"a data file of table {table} {of} {what}; bring its rows back from the vault: `{rebuild_command(table, site)}`"
+        )
 
 
 class UnreadableCatalogue(LakeError):
@@ -48,7 +59,8 @@ class UnreadableCatalogue(LakeError):
         super().__init__(
             "the lake's catalogue (lake/catalog.sqlite) is damaged or cannot be opened. Put its last backup in its place "
             "(docs/operations.md, Backup and restore); or, where there is none: `mv lake lake-damaged` in the home folder, "
-            "then `lakehouse run`, which derives every table anew from the vault (earlier snapshots are gone)")
+            "then `lakehouse run`, which derives every table anew from the vault (earlier snapshots are gone)"
+        )
 
 
 class OtherSchema(LakeError):
@@ -56,11 +68,14 @@ class OtherSchema(LakeError):
 
     def __init__(self, table: str, missing: list[str], extra: list[str]) -> None:
         lacks = f"lacks the column {', '.join(missing)}" if missing else ""
-        has = f"has the column {', '.join(extra)}, which this version does not know" if extra else ""
+        has = (
+            f"has the column {', '.join(extra)}, which this version does not know" if extra else ""
+        )
         super().__init__(
             f"the lake was made by another version of this program: table {table} {' and '.join(p for p in (lacks, has) if p)}. "
             "Begin the lake anew: `mv lake lake-before` in the home folder (its snapshots stay readable with the earlier version), "
-            "then `lakehouse run`, which derives every table from the vault; docs/changelog.md says what changed")
+            "then `lakehouse run`, which derives every table from the vault; docs/changelog.md says what changed"
+        )
 
 
 def rebuild_command(table: str, site: str | None) -> str:

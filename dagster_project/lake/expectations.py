@@ -13,11 +13,13 @@ Expectation = tuple[str, dict[str, Any]]
 def expectation_suite(table: Table) -> list[Expectation]:
     """Expectations of a table.
 
-    Range and set expectations pass on NULL, NaN and empty tables; so each column that may not be NULL has a not-null
-    expectation beside them, and the suite asks for a minimum number of rows. Finiteness is left to the contract check:
-    pandas cannot tell NaN from NULL.
+    Range and set expectations pass on NULL, NaN and empty tables; so each column that may not be
+    NULL has a not-null expectation beside them, and the suite asks for a minimum number of rows.
+    Finiteness is left to the contract check: pandas cannot tell NaN from NULL.
     """
-    found: list[Expectation] = [("expect_table_columns_to_match_ordered_list", {"column_list": list(table.names)})]
+    found: list[Expectation] = [
+        ("expect_table_columns_to_match_ordered_list", {"column_list": list(table.names)})
+    ]
     found += [("expect_table_row_count_to_be_between", {"min_value": table.minimum_rows})]
     return found + [e for c in constraints(table) for e in _expectation(c)]
 
@@ -25,11 +27,18 @@ def expectation_suite(table: Table) -> list[Expectation]:
 def _expectation(constraint: Constraint) -> list[Expectation]:
     column, limit = {"column": constraint.columns[0]}, constraint.limit
     made: dict[str, list[Expectation]] = {
-        "unique": [("expect_compound_columns_to_be_unique", {"column_list": list(constraint.columns)})],
+        "unique": [
+            ("expect_compound_columns_to_be_unique", {"column_list": list(constraint.columns)})
+        ],
         "not_null": [("expect_column_values_to_not_be_null", column)],
         "minimum": [("expect_column_values_to_be_between", {**column, "min_value": limit})],
         "maximum": [("expect_column_values_to_be_between", {**column, "max_value": limit})],
-        "allowed": [("expect_column_values_to_be_in_set", {**column, "value_set": list(limit) if isinstance(limit, tuple) else []})],
+        "allowed": [
+            (
+                "expect_column_values_to_be_in_set",
+                {**column, "value_set": list(limit) if isinstance(limit, tuple) else []},
+            )
+        ],
         "pattern": [("expect_column_values_to_match_regex", {**column, "regex": limit})],
         "finite": [],
     }

@@ -19,10 +19,23 @@ RECEIVED = "received"
 TAKEN_IN = "delivery"
 """A file of a site's vault: the signature of the delivery that intake has read to its end."""
 
-OF_THE_SYSTEM = frozenset({
-    ".DS_Store", ".localized", ".Spotlight-V100", ".Trashes", ".fseventsd", ".TemporaryItems", "__MACOSX",
-    "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".gitkeep",
-})
+OF_THE_SYSTEM = frozenset(
+    {
+        ".DS_Store",
+        ".localized",
+        ".Spotlight-V100",
+        ".Trashes",
+        ".fseventsd",
+        ".TemporaryItems",
+        "__MACOSX",
+        "Thumbs.db",
+        "desktop.ini",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        "lost+found",
+        ".gitkeep",
+    }
+)
 """What file managers and disks leave in any folder; it holds no data of anybody."""
 
 
@@ -33,7 +46,8 @@ NOT_LISTED = "the protocol lists the sites of the study ([study] sites) and this
 def is_site(name: str) -> bool:
     """True for a site's code, by which its folder is named.
 
-    1. It has the form of a code. 2. Where the protocol lists sites (`[study] sites`), it is one of them.
+    1. It has the form of a code. 2. Where the protocol lists sites (`[study] sites`), it is one of
+       them.
 
     >>> [is_site(name) for name in ("BJCH", "S01", "bjch", "BJCH (1)", "00123456", "ZY012345", "B")]
     [True, True, False, False, False, False, False]
@@ -165,11 +179,31 @@ class Home:
 
     def make(self) -> Home:
         """Create the folders that are missing, closed to other users."""
-        for folder in (self.landing, self.vault, self.crosswalk, self.lake, self.codebooks, self.mlflow, self.reports, self.published, self.dagster):
+        for folder in (
+            self.landing,
+            self.vault,
+            self.crosswalk,
+            self.lake,
+            self.codebooks,
+            self.mlflow,
+            self.reports,
+            self.published,
+            self.dagster,
+        ):
             folder.mkdir(parents=True, exist_ok=True)
-        for closed in (self.landing, self.vault, self.crosswalk, self.lake, self.mlflow, self.dagster):
+        for closed in (
+            self.landing,
+            self.vault,
+            self.crosswalk,
+            self.lake,
+            self.mlflow,
+            self.dagster,
+        ):
             closed.chmod(0o700)
-        for shared in (self.reports, self.published):  # pseudonymous; the group of the study may read them
+        for shared in (
+            self.reports,
+            self.published,
+        ):  # pseudonymous; the group of the study may read them
             shared.chmod(0o750)
         return self
 
@@ -191,7 +225,9 @@ class Home:
     def former_sites(self) -> list[str]:
         """Vaults of codes that the protocol does not list, or no longer; nothing is taken in or computed for them."""
         folders = self.vault.iterdir() if self.vault.is_dir() else ()
-        return sorted(p.name for p in folders if p.is_dir() and _has_form(p.name) and not is_site(p.name))
+        return sorted(
+            p.name for p in folders if p.is_dir() and _has_form(p.name) and not is_site(p.name)
+        )
 
     def landing_sites(self) -> list[str]:
         """Sites that have delivered, in order."""
@@ -206,7 +242,11 @@ class Home:
 
 
 def _sites_in(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and is_site(p.name)) if folder.is_dir() else []
+    return (
+        sorted(p.name for p in folder.iterdir() if p.is_dir() and is_site(p.name))
+        if folder.is_dir()
+        else []
+    )
 
 
 def delivery_signature(folder: Path) -> str:

@@ -30,7 +30,11 @@ class HeldError(RuntimeError):
 
 @contextlib.contextmanager
 def locked(
-    file: Path, what: str, *, shared: bool = False, seconds: float | None = None,
+    file: Path,
+    what: str,
+    *,
+    shared: bool = False,
+    seconds: float | None = None,
     waiting: Callable[[str], None] = lambda _: None,
 ) -> Iterator[None]:
     """Hold a lock file while the block runs: alone, or beside others that share it.
@@ -59,7 +63,9 @@ def locked(
         os.close(descriptor)
 
 
-def _take(descriptor: int, kind: int, seconds: float | None, waiting: Callable[[str], None]) -> None:
+def _take(
+    descriptor: int, kind: int, seconds: float | None, waiting: Callable[[str], None]
+) -> None:
     if _taken(descriptor, kind):
         return
     if seconds is None:
@@ -95,7 +101,7 @@ def _holder(descriptor: int) -> str:
 
 @contextlib.contextmanager
 def home_locked(
-    home: Home, what: str, *, shared: bool = False, waiting: Callable[[str], None],
+    home: Home, what: str, *, shared: bool = False, waiting: Callable[[str], None]
 ) -> Iterator[None]:
     """One command at a time works on a home; runs that Dagster starts share it among themselves."""
     home.root.mkdir(parents=True, exist_ok=True)

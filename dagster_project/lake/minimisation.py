@@ -70,7 +70,11 @@ class Minimisation:
         changed = {place.partition(".")[0] for place in self.suppressed}
         if self.age_band_years > 1:
             changed |= {table.name for table in TABLES if AGE in table.names}
-        digests = {f"{t.name}.{FINGERPRINT.name}" for t in TABLES if t.name in changed and FINGERPRINT.name in t.names}
+        digests = {
+            f"{t.name}.{FINGERPRINT.name}"
+            for t in TABLES
+            if t.name in changed and FINGERPRINT.name in t.names
+        }
         return self.suppressed | digests | ({MODEL_INPUTS} if PATIENTS.name in changed else set())
 
     def as_json(self) -> dict[str, Any]:
@@ -79,7 +83,9 @@ class Minimisation:
 
     def table(self, table: Table) -> Table:
         """The table as it is published; a column's description says what was done to it."""
-        return replace(table, columns=tuple(self._column(table, column) for column in table.columns))
+        return replace(
+            table, columns=tuple(self._column(table, column) for column in table.columns)
+        )
 
     def _column(self, table: Table, column: Column) -> Column:
         if f"{table.name}.{column.name}" in self.left_out:
@@ -96,7 +102,9 @@ class Minimisation:
         return ", ".join(self._selected(table, column) for column in table.columns)
 
     def _selected(self, table: Table, column: Column) -> str:
-        from dagster_project.lake.schema import duckdb_type  # every command checks [publish]: it imports nothing heavy
+        from dagster_project.lake.schema import (
+            duckdb_type,
+        )  # every command checks [publish]: it imports nothing heavy
 
         if f"{table.name}.{column.name}" in self.left_out:
             return f'NULL::{duckdb_type(column)} AS "{column.name}"'
@@ -111,7 +119,11 @@ class Minimisation:
         gone = [c for c in rows.columns if f"{name}.{c}" in self.left_out]
         shown = rows.with_columns(pl.lit(None, rows.schema[c]).alias(c) for c in gone)
         banded = AGE in rows.columns and self.age_band_years > 1
-        return shown.with_columns(pl.col(AGE) // self.age_band_years * self.age_band_years) if banded else shown
+        return (
+            shown.with_columns(pl.col(AGE) // self.age_band_years * self.age_band_years)
+            if banded
+            else shown
+        )
 
     def band(self, age_years: int | None) -> str | None:
         """An age as text: itself, or its band.
@@ -163,5 +175,7 @@ def _places(entry: Any) -> list[str]:
     needed = [t.name for t in tables if name in t.key or name in NEEDED]
     if needed:
         why = "it cannot be left out: it identifies the row, or says whose and of what kind it is"
-        raise StudyError(WRONG_COLUMN.format(entry, why, "该列用于区分各行或标明归属与性质，不能省略"))
+        raise StudyError(
+            WRONG_COLUMN.format(entry, why, "该列用于区分各行或标明归属与性质，不能省略")
+        )
     return [f"{t.name}.{name}" for t in tables]

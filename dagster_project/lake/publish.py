@@ -16,7 +16,14 @@ from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import locked
 from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from dagster_project.lake.published_database import WIDE_KEY, patch_database, write_database
-from dagster_project.lake.published_files import File, Former, Manifest, by_site, size_and_time, write_tables
+from dagster_project.lake.published_files import (
+    File,
+    Former,
+    Manifest,
+    by_site,
+    size_and_time,
+    write_tables,
+)
 from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.store import Lake
 from dagster_project.lake.tables import PUBLISHED
@@ -44,17 +51,25 @@ class Published:
 
 
 def publish(
-    lake: Lake, folder: Path, *, without: frozenset[str] = frozenset(), minimised: Minimisation = AS_IN_THE_LAKE, anew: bool = False,
+    lake: Lake,
+    folder: Path,
+    *,
+    without: frozenset[str] = frozenset(),
+    minimised: Minimisation = AS_IN_THE_LAKE,
+    anew: bool = False,
 ) -> Published:
     """Bring the newest snapshot to analysts and swap the links `lakehouse.duckdb` and `parquet/latest` to it.
 
-    1. Files that hold no row that differs from the last publication are linked to it; in its DuckDB file, copied, the rows of those patients are exchanged who differ.
+    1. Files that hold no row that differs from the last publication are linked to it; in its DuckDB
+       file, copied, the rows of those patients are exchanged who differ.
     2. One process at a time publishes: another that does is waited for.
     3. What is interrupted before the swap leaves the former publication, and nothing beside it.
-    4. Rows of the sites `without` are left out; no publication is built on one that left others out.
-    5. `anew` writes everything from nothing, also of a snapshot that is published: rows are then sorted by their keys, whose order does not reveal whose came last.
-    6. Ages and columns leave as `minimised` says. Publications that were minimised or laid out otherwise are deleted: they
-       would give what is left out now.
+    4. Rows of the sites `without` are left out; no publication is built on one that left others
+       out.
+    5. `anew` writes everything from nothing, also of a snapshot that is published: rows are then
+       sorted by their keys, whose order does not reveal whose came last.
+    6. Ages and columns leave as `minimised` says. Publications that were minimised or laid out
+       otherwise are deleted: they would give what is left out now.
     """
     with locked(_lock(folder), "publication"):
         return _publish(lake, folder, _Terms(without, minimised), anew=anew)
@@ -70,18 +85,24 @@ class _Terms:
     def hold_for(self, parquet: Path) -> bool:
         """Whether a publication left out the same."""
         manifest = _manifest(parquet)
-        return frozenset(manifest.get("without", ())) == self.without and self.same_minimisation(parquet)
+        return frozenset(manifest.get("without", ())) == self.without and self.same_minimisation(
+            parquet
+        )
 
     def same_minimisation(self, parquet: Path) -> bool:
         """Whether ages and columns of a publication are those that leave now."""
-        return bool(_manifest(parquet).get("minimised", AS_IN_THE_LAKE.as_json()) == self.minimised.as_json())
+        return bool(
+            _manifest(parquet).get("minimised", AS_IN_THE_LAKE.as_json())
+            == self.minimised.as_json()
+        )
 
 
 def _publish(lake: Lake, folder: Path, terms: _Terms, *, anew: bool) -> Published:
     try:
         snapshot, fresh, from_nothing = _write_newest(lake, folder, terms, build_on=not anew)
     except duckdb.Error:
-        # A file that an earlier snapshot needs may be lost: nobody can tell what changed since, so all is written anew.
+        # A file that an earlier snapshot needs may be lost: nobody can tell what changed since, so
+        # all is written anew.
         snapshot, fresh, from_nothing = _write_newest(lake, folder, terms, build_on=False)
     database, parquet = _places(folder, snapshot)
     with uninterrupted():
@@ -92,7 +113,7 @@ def _publish(lake: Lake, folder: Path, terms: _Terms, *, anew: bool) -> Publishe
 
 
 def _write_newest(
-    lake: Lake, folder: Path, terms: _Terms, *, build_on: bool,
+    lake: Lake, folder: Path, terms: _Terms, *, build_on: bool
 ) -> tuple[int, bool, bool]:
     """The newest snapshot; whether it was not published before, and whether it was written from nothing."""
     with lake.frozen(READING_MEMORY) as snapshot:
@@ -126,7 +147,9 @@ def _withdraw_publications(folder: Path) -> None:
 
 def published_snapshots(folder: Path) -> list[int]:
     """Snapshots that are published, in order."""
-    names = [p.name for p in (folder / "parquet").iterdir()] if (folder / "parquet").is_dir() else []
+    names = (
+        [p.name for p in (folder / "parquet").iterdir()] if (folder / "parquet").is_dir() else []
+    )
     return sorted(int(name) for name in names if name.isdigit())
 
 
@@ -139,19 +162,22 @@ def _places(folder: Path, snapshot: int) -> tuple[Path, Path]:
     return folder / f"lakehouse-{snapshot}.duckdb", folder / "parquet" / str(snapshot)
 
 
-def _write(
-    lake: Lake, folder: Path, snapshot: int, terms: _Terms, *, build_on: bool,
-) -> bool:
+def _write(lake: Lake, folder: Path, snapshot: int, terms: _Terms, *, build_on: bool) -> bool:
     """Folder and file beside their places, then moved into them, each whole; whether all was written from nothing."""
     _remove_partial(folder)
     database, parquet = _places(folder, snapshot)
-    part, partial = database.with_name(f".{database.name}.{os.getpid()}"), parquet.with_name(f".{parquet.name}.{os.getpid()}")
+    part, partial = (
+        database.with_name(f".{database.name}.{os.getpid()}"),
+        parquet.with_name(f".{parquet.name}.{os.getpid()}"),
+    )
     partial.mkdir(parents=True)
     try:
         former = _former(lake, folder, snapshot, terms) if build_on and not terms.without else None
         files = write_tables(lake, partial, former, terms.without, terms.minimised)
         manifest, from_nothing = _write_database(former, partial, part, files, snapshot, terms)
-        manifest = replace(manifest, without=tuple(sorted(terms.without)), minimised=terms.minimised.as_json())
+        manifest = replace(
+            manifest, without=tuple(sorted(terms.without)), minimised=terms.minimised.as_json()
+        )
         (partial / MANIFEST).write_text(json.dumps(manifest.as_json(), indent=1), encoding="utf-8")
         with uninterrupted():
             for old in (database, parquet):
@@ -165,15 +191,24 @@ def _write(
 
 
 def _write_database(
-    former: Former | None, parquet: Path, database: Path, files: dict[str, File], snapshot: int, terms: _Terms,
+    former: Former | None,
+    parquet: Path,
+    database: Path,
+    files: dict[str, File],
+    snapshot: int,
+    terms: _Terms,
 ) -> tuple[Manifest, bool]:
     """The DuckDB file of these Parquet files, and the manifest of both; whether it was written from nothing."""
     made = Manifest(snapshot, _layout(), files, {}, (0, 0))
     rows = {table.name: made.rows(table) for table in PUBLISHED}
-    replaced = patch_database(former, parquet, database, rows, memory=WRITING_MEMORY) if former else None
+    replaced = (
+        patch_database(former, parquet, database, rows, memory=WRITING_MEMORY) if former else None
+    )
     if replaced is None:
         write_database(parquet, database, memory=WRITING_MEMORY, minimised=terms.minimised)
-    return Manifest(snapshot, made.layout, files, replaced or {}, size_and_time(database)), replaced is None
+    return Manifest(
+        snapshot, made.layout, files, replaced or {}, size_and_time(database)
+    ), replaced is None
 
 
 def _former(lake: Lake, folder: Path, snapshot: int, terms: _Terms) -> Former | None:
@@ -183,15 +218,31 @@ def _former(lake: Lake, folder: Path, snapshot: int, terms: _Terms) -> Former | 
     if not (parquet / MANIFEST).is_file() or not terms.same_minimisation(parquet):
         return None
     manifest = Manifest.of(_manifest(parquet))
-    if manifest.layout != _layout() or manifest.without or not lake.holds(manifest.snapshot, snapshot):
+    if (
+        manifest.layout != _layout()
+        or manifest.without
+        or not lake.holds(manifest.snapshot, snapshot)
+    ):
         return None
     differing = lake.differing(since=manifest.snapshot, until=snapshot)
-    return Former(parquet, database, manifest, {t.name: frozenset(found) if by_site(t) else None for t in PUBLISHED if (found := differing.get(t.name))})
+    return Former(
+        parquet,
+        database,
+        manifest,
+        {
+            t.name: frozenset(found) if by_site(t) else None
+            for t in PUBLISHED
+            if (found := differing.get(t.name))
+        },
+    )
 
 
 def _layout() -> str:
     """Digest of everything but rows that a publication is based on."""
-    tables = [(t.name, duckdb_create(t), duckdb_comments(t), by_site(t), sql.published_order(t)) for t in PUBLISHED]
+    tables = [
+        (t.name, duckdb_create(t), duckdb_comments(t), by_site(t), sql.published_order(t))
+        for t in PUBLISHED
+    ]
     return digest_of((tables, list(sql.VIEWS.items()), WIDE_KEY))
 
 

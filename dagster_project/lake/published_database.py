@@ -30,24 +30,31 @@ COPIED_AT_ONCE = 2**30
 """Bytes that one call of the system copies."""
 
 
-def write_database(parquet: Path, database: Path, *, memory: str, minimised: Minimisation = AS_IN_THE_LAKE) -> None:
+def write_database(
+    parquet: Path, database: Path, *, memory: str, minimised: Minimisation = AS_IN_THE_LAKE
+) -> None:
     """All tables, the views and the wide feature table in one DuckDB file, with comments, written from nothing."""
     with _opened(database, memory) as c:
         for table in map(minimised.table, PUBLISHED):
             c.execute(duckdb_create(table))
-            c.execute(f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?)', [source(parquet, table)])
+            c.execute(
+                f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?)', [source(parquet, table)]
+            )
             _ = [c.execute(s) for s in duckdb_comments(table)]
         _ = [c.execute(s) for name in sql.VIEWS for s in sql.create_view(name)]
         _write_wide(c, parquet)
 
 
-def patch_database(former: Former, parquet: Path, database: Path, rows: dict[str, int], *, memory: str) -> dict[str, int] | None:
+def patch_database(
+    former: Former, parquet: Path, database: Path, rows: dict[str, int], *, memory: str
+) -> dict[str, int] | None:
     """The former file, copied, with what differs exchanged; how many rows were so far, by table.
 
     None, and no file, where it is to be written from nothing:
 
     1. It is not the file that was published.
-    2. A patient of whom a site delivered data has left a table: rows that are taken out of a DuckDB file stay in it as bytes.
+    2. A patient of whom a site delivered data has left a table: rows that are taken out of a DuckDB
+       file stay in it as bytes.
     3. Too large a part of a table has been exchanged since it was written from nothing.
     4. It does not hold as many rows of each table as the Parquet files.
     """
@@ -56,7 +63,11 @@ def patch_database(former: Former, parquet: Path, database: Path, rows: dict[str
     _copy(former.database, database)
     with _opened(database, memory) as c:
         replaced = None if _somebody_left(c, former, parquet) else _exchanged(c, former, parquet)
-        sound = replaced is not None and _few(replaced, rows) and all(_count(c, table) == rows[table] for table in rows)
+        sound = (
+            replaced is not None
+            and _few(replaced, rows)
+            and all(_count(c, table) == rows[table] for table in rows)
+        )
     if not sound:
         database.unlink()
     return replaced if sound else None
@@ -65,7 +76,9 @@ def patch_database(former: Former, parquet: Path, database: Path, rows: dict[str
 @contextmanager
 def _opened(database: Path, memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """One transaction over everything: a commit waits for the disk, and there would be hundreds."""
-    with duckdb.connect(str(database), config=LOCAL_SETTINGS | {"memory_limit": memory}) as connection:
+    with duckdb.connect(
+        str(database), config=LOCAL_SETTINGS | {"memory_limit": memory}
+    ) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         connection.execute("BEGIN")
@@ -84,9 +97,16 @@ def _copy(file: Path, copy: Path) -> None:
 
 
 def _somebody_left(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> bool:
-    delivered = [t for t in PUBLISHED if t.name in former.changed and t.by_site and "patient" in t.names]
-    return any(c.execute(f'SELECT patient FROM "{t.name}"{_of(t, former)} EXCEPT SELECT patient FROM read_parquet(?){_of(t, former)} LIMIT 1',
-                         [source(parquet, t)]).fetchall() for t in delivered)
+    delivered = [
+        t for t in PUBLISHED if t.name in former.changed and t.by_site and "patient" in t.names
+    ]
+    return any(
+        c.execute(
+            f'SELECT patient FROM "{t.name}"{_of(t, former)} EXCEPT SELECT patient FROM read_parquet(?){_of(t, former)} LIMIT 1',
+            [source(parquet, t)],
+        ).fetchall()
+        for t in delivered
+    )
 
 
 def _of(table: Table, former: Former) -> str:
@@ -101,7 +121,10 @@ def _exchanged(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> d
     for table in (t for t in PUBLISHED if t.name in former.changed):
         some = _of(table, former)
         going = c.execute(f'DELETE FROM "{table.name}"{some}').fetchall()[0][0]
-        c.execute(f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?){some}', [source(parquet, table)])
+        c.execute(
+            f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?){some}',
+            [source(parquet, table)],
+        )
         replaced[table.name] = replaced.get(table.name, 0) + (going if some else 0)
     _patch_wide(c, parquet, former)
     return replaced
@@ -118,7 +141,9 @@ def _count(c: duckdb.DuckDBPyConnection, table: str) -> int:
 def _patch_wide(c: duckdb.DuckDBPyConnection, parquet: Path, former: Former) -> None:
     """The rows of the patients who differ; all of it where features came or went."""
     patients = former.changed.get(RADIOMIC_FEATURES.name, frozenset())
-    there = c.execute("SELECT column_name FROM duckdb_columns() WHERE table_name = ?", [WIDE]).fetchall()
+    there = c.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE table_name = ?", [WIDE]
+    ).fetchall()
     if patients is None or [n for (n,) in there] != [*WIDE_KEY, *_features(c)]:
         c.execute(f'DROP TABLE IF EXISTS "{WIDE}"')
         _write_wide(c, parquet)
@@ -134,18 +159,41 @@ def _write_wide(c: duckdb.DuckDBPyConnection, parquet: Path) -> None:
         return
     columns = ", ".join([f'"{k}" VARCHAR' for k in WIDE_KEY] + [f'"{f}" DOUBLE' for f in features])
     c.execute(f'CREATE TABLE "{WIDE}" ({columns})')
-    c.execute(f"COMMENT ON TABLE \"{WIDE}\" IS 'radiomic_features with one column a feature | 每个特征一列的宽表'")
-    for site, patients in c.execute(f"SELECT site, list(DISTINCT patient ORDER BY patient) FROM {RADIOMIC_FEATURES.name} GROUP BY site ORDER BY site").fetchall():
+    c.execute(
+        f"COMMENT ON TABLE \"{WIDE}\" IS 'radiomic_features with one column a feature | 每个特征一列的宽表'"
+    )
+    for site, patients in c.execute(
+        f"SELECT site, list(DISTINCT patient ORDER BY patient) FROM {RADIOMIC_FEATURES.name} GROUP BY site ORDER BY site"
+    ).fetchall():
         for start in range(0, len(patients), PATIENTS_AT_A_TIME):
-            _add_wide(c, parquet, frozenset((site, p) for p in patients[start:start + PATIENTS_AT_A_TIME]), features)
+            _add_wide(
+                c,
+                parquet,
+                frozenset((site, p) for p in patients[start : start + PATIENTS_AT_A_TIME]),
+                features,
+            )
 
 
 def _features(c: duckdb.DuckDBPyConnection) -> list[str]:
-    return [f for (f,) in c.execute(f"SELECT DISTINCT feature FROM {RADIOMIC_FEATURES.name} ORDER BY feature").fetchall()]
+    return [
+        f
+        for (f,) in c.execute(
+            f"SELECT DISTINCT feature FROM {RADIOMIC_FEATURES.name} ORDER BY feature"
+        ).fetchall()
+    ]
 
 
-def _add_wide(c: duckdb.DuckDBPyConnection, parquet: Path, patients: Patients, features: list[str]) -> None:
+def _add_wide(
+    c: duckdb.DuckDBPyConnection, parquet: Path, patients: Patients, features: list[str]
+) -> None:
     key, named = ", ".join(WIDE_KEY), ", ".join(f"'{f}'" for f in features)
-    files = [str(parquet / f"{RADIOMIC_FEATURES.name}.parquet" / f"{site}.parquet") for site in sorted({s for s, _ in patients})]
-    rows = f"SELECT {key}, feature, value FROM read_parquet({files}) WHERE {sql.of_patients(patients)}"
-    c.execute(f'INSERT INTO "{WIDE}" BY NAME PIVOT ({rows}) ON feature IN ({named}) USING first(value) GROUP BY {key} ORDER BY {key}')
+    files = [
+        str(parquet / f"{RADIOMIC_FEATURES.name}.parquet" / f"{site}.parquet")
+        for site in sorted({s for s, _ in patients})
+    ]
+    rows = (
+        f"SELECT {key}, feature, value FROM read_parquet({files}) WHERE {sql.of_patients(patients)}"
+    )
+    c.execute(
+        f'INSERT INTO "{WIDE}" BY NAME PIVOT ({rows}) ON feature IN ({named}) USING first(value) GROUP BY {key} ORDER BY {key}'
+    )

@@ -64,7 +64,11 @@ class Manifest:
 
     def rows(self, table: Table) -> int:
         """Rows of a table in all of its files."""
-        return sum(file.rows for name, file in self.files.items() if name.split("/")[0] == f"{table.name}.parquet")
+        return sum(
+            file.rows
+            for name, file in self.files.items()
+            if name.split("/")[0] == f"{table.name}.parquet"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as JSON can hold it."""
@@ -74,8 +78,15 @@ class Manifest:
     def of(cls, told: Mapping[str, Any]) -> Manifest:
         """The manifest that `told` gave."""
         files = {name: File(**facts) for name, facts in told["files"].items()}
-        return cls(told["snapshot"], told["layout"], files, dict(told["replaced"]), tuple(told["database"]),
-                   tuple(told.get("without", ())), told.get("minimised", AS_IN_THE_LAKE.as_json()))
+        return cls(
+            told["snapshot"],
+            told["layout"],
+            files,
+            dict(told["replaced"]),
+            tuple(told["database"]),
+            tuple(told.get("without", ())),
+            told.get("minimised", AS_IN_THE_LAKE.as_json()),
+        )
 
 
 @dataclass(frozen=True)
@@ -95,16 +106,33 @@ def by_site(table: Table) -> bool:
 
 def source(parquet: Path, table: Table) -> str:
     """What `read_parquet` is asked for."""
-    return str(parquet / f"{table.name}.parquet" / "*.parquet" if by_site(table) else parquet / f"{table.name}.parquet")
+    return str(
+        parquet / f"{table.name}.parquet" / "*.parquet"
+        if by_site(table)
+        else parquet / f"{table.name}.parquet"
+    )
 
 
 def write_tables(
-    lake: Lake, folder: Path, former: Former | None, without: frozenset[str] = frozenset(), minimised: Minimisation = AS_IN_THE_LAKE,
+    lake: Lake,
+    folder: Path,
+    former: Former | None,
+    without: frozenset[str] = frozenset(),
+    minimised: Minimisation = AS_IN_THE_LAKE,
 ) -> dict[str, File]:
     """Every table below the folder, without the rows of some sites and with what is minimised; what the manifest says of each file."""
-    return {name: _kept(folder, name, former, table, site) or _exchanged(lake, folder, name, former, table, site, minimised)
-            or _write(lake, folder / name, minimised.table(table), sql.rows_of_site(table, site, without, minimised.columns(table)))
-            for table in PUBLISHED for name, site in _files(lake, table, without).items()}
+    return {
+        name: _kept(folder, name, former, table, site)
+        or _exchanged(lake, folder, name, former, table, site, minimised)
+        or _write(
+            lake,
+            folder / name,
+            minimised.table(table),
+            sql.rows_of_site(table, site, without, minimised.columns(table)),
+        )
+        for table in PUBLISHED
+        for name, site in _files(lake, table, without).items()
+    }
 
 
 def _files(lake: Lake, table: Table, without: frozenset[str]) -> dict[str, str | None]:
@@ -115,7 +143,9 @@ def _files(lake: Lake, table: Table, without: frozenset[str]) -> dict[str, str |
     return {f"{table.name}.parquet/{site}.parquet": site for site in sites or [EMPTY]}
 
 
-def _kept(folder: Path, name: str, former: Former | None, table: Table, site: str | None) -> File | None:
+def _kept(
+    folder: Path, name: str, former: Former | None, table: Table, site: str | None
+) -> File | None:
     """The file of the former publication, linked, where the table's rows (of the site) are the same and it is as it was written."""
     if former is None or _differs(former, table, site) or not _as_written(former, name):
         return None
@@ -128,20 +158,32 @@ def _kept(folder: Path, name: str, former: Former | None, table: Table, site: st
 
 
 def _exchanged(
-    lake: Lake, folder: Path, name: str, former: Former | None, table: Table, site: str | None, minimised: Minimisation,
+    lake: Lake,
+    folder: Path,
+    name: str,
+    former: Former | None,
+    table: Table,
+    site: str | None,
+    minimised: Minimisation,
 ) -> File | None:
     """The former file of a site with the rows of those patients exchanged who differ, which spares sorting; None where it then has not as many rows as the table."""
     patients = former.changed.get(table.name) if former else None
     if former is None or site is None or patients is None or not _as_written(former, name):
         return None
-    rows = sql.rows_exchanged(table, site, patients, str(former.parquet / name), minimised.columns(table))
+    rows = sql.rows_exchanged(
+        table, site, patients, str(former.parquet / name), minimised.columns(table)
+    )
     made = _write(lake, folder / name, minimised.table(table), rows)
     return made if made.rows == lake.count(table.name, site=site) else None
 
 
 def _as_written(former: Former, name: str) -> bool:
     facts, file = former.manifest.files.get(name), former.parquet / name
-    return facts is not None and file.is_file() and size_and_time(file) == (facts.bytes, facts.modified_ns)
+    return (
+        facts is not None
+        and file.is_file()
+        and size_and_time(file) == (facts.bytes, facts.modified_ns)
+    )
 
 
 def _differs(former: Former, table: Table, site: str | None) -> bool:

@@ -21,8 +21,10 @@ Template = tuple[re.Pattern[str], str]
 def chinese_reason(reason: str) -> str:
     """A reason in Chinese, as far as the catalogue has it.
 
-    1. The whole reason, the template with the most words of its own first; what is in a placeholder is looked up too.
-    2. Else its pieces between semicolons and full stops, each by itself; a piece without a template stays English.
+    1. The whole reason, the template with the most words of its own first; what is in a placeholder
+       is looked up too.
+    2. Else its pieces between semicolons and full stops, each by itself; a piece without a template
+       stays English.
 
     >>> chinese_reason("is not a date; write YYYY-MM-DD, the year in four digits and first; the cell is left out")
     '不是日期；请写 YYYY-MM-DD，四位年份在前；该单元格未采用'
@@ -44,7 +46,9 @@ def _translated(text: str, section: str) -> str:
     for template, chinese in _templates()[section]:
         found = template.fullmatch(text)
         if found:
-            return chinese.format(**{name: _within(part, text, section) for name, part in found.groupdict().items()})
+            return chinese.format(
+                **{name: _within(part, text, section) for name, part in found.groupdict().items()}
+            )
     for stop, mark in STOPS:
         head, _, tail = text.rpartition(stop)
         if head:
@@ -63,8 +67,13 @@ def _within(part: str, whole: str, section: str) -> str:
 @cache
 def _templates() -> Mapping[str, Sequence[Template]]:
     content = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
-    return {section: [(_pattern(english), chinese) for english, chinese in sorted(entries.items(), key=_weight)]
-            for section, entries in content.items()}
+    return {
+        section: [
+            (_pattern(english), chinese)
+            for english, chinese in sorted(entries.items(), key=_weight)
+        ]
+        for section, entries in content.items()
+    }
 
 
 def _weight(entry: tuple[str, str]) -> int:

@@ -16,12 +16,24 @@ if TYPE_CHECKING:  # a query of the lake does without
     import pyarrow as pa
 
 _POLARS: dict[str, pl.DataType] = {
-    "string": pl.String(), "int32": pl.Int32(), "int64": pl.Int64(), "double": pl.Float64(), "bool": pl.Boolean(),
-    "date": pl.Date(), "timestamp": pl.Datetime("us", "UTC"), "list<string>": pl.List(pl.String()),
+    "string": pl.String(),
+    "int32": pl.Int32(),
+    "int64": pl.Int64(),
+    "double": pl.Float64(),
+    "bool": pl.Boolean(),
+    "date": pl.Date(),
+    "timestamp": pl.Datetime("us", "UTC"),
+    "list<string>": pl.List(pl.String()),
 }
 _DUCKDB = {
-    "string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN",
-    "date": "DATE", "timestamp": "TIMESTAMPTZ", "list<string>": "VARCHAR[]",
+    "string": "VARCHAR",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMPTZ",
+    "list<string>": "VARCHAR[]",
 }
 
 
@@ -29,8 +41,10 @@ class UnknownColumns(ValueError):
     """A frame does not have exactly the columns that its table declares."""
 
     def __init__(self, table: str, missing: list[str], extra: list[str]) -> None:
-        super().__init__(f"table {table}: missing columns {missing}, undeclared columns {extra}; "
-                         "declare a column in dagster_project/lake/tables.py or leave it out")
+        super().__init__(
+            f"table {table}: missing columns {missing}, undeclared columns {extra}; "
+            "declare a column in dagster_project/lake/tables.py or leave it out"
+        )
 
 
 def polars_schema(table: Table) -> dict[str, pl.DataType]:
@@ -61,10 +75,15 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
 def with_fingerprint(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with `input_fingerprint`: the digest of the row itself, for rows that are taken over and not computed.
 
-    Points in time have no part in it: who has the rest of a row finds a time of a minute by trying all minutes.
+    Points in time have no part in it: who has the rest of a row finds a time of a minute by trying
+    all minutes.
     """
     timeless = frame.select(pl.exclude(pl.Datetime("us", "UTC")))
-    return frame.with_columns(input_fingerprint=pl.Series([digest_of(row) for row in timeless.iter_rows()], dtype=pl.String()))
+    return frame.with_columns(
+        input_fingerprint=pl.Series(
+            [digest_of(row) for row in timeless.iter_rows()], dtype=pl.String()
+        )
+    )
 
 
 @cache
@@ -72,8 +91,14 @@ def _arrow_types() -> dict[str, pa.DataType]:
     import pyarrow as pa
 
     return {
-        "string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_(),
-        "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"), "list<string>": pa.list_(pa.string()),
+        "string": pa.string(),
+        "int32": pa.int32(),
+        "int64": pa.int64(),
+        "double": pa.float64(),
+        "bool": pa.bool_(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "list<string>": pa.list_(pa.string()),
     }
 
 
@@ -81,7 +106,10 @@ def arrow_schema(table: Table) -> pa.Schema:
     """Arrow and Parquet schema with descriptions and units as metadata; keys and ranges are not in it."""
     import pyarrow as pa
 
-    fields = [pa.field(c.name, _arrow_types()[c.type], nullable=c.nullable, metadata=_arrow_metadata(c)) for c in table.columns]
+    fields = [
+        pa.field(c.name, _arrow_types()[c.type], nullable=c.nullable, metadata=_arrow_metadata(c))
+        for c in table.columns
+    ]
     return pa.schema(fields, metadata={"description": table.en, "description_zh": table.zh})
 
 
@@ -97,7 +125,9 @@ def duckdb_type(column: Column) -> str:
 
 def duckdb_create(table: Table, schema: str = "") -> str:
     """CREATE TABLE with names, types and NOT NULL; DuckLake enforces no keys or checks, the contract does (contracts.py)."""
-    columns = ", ".join(f'"{c.name}" {_DUCKDB[c.type]}{"" if c.nullable else " NOT NULL"}' for c in table.columns)
+    columns = ", ".join(
+        f'"{c.name}" {_DUCKDB[c.type]}{"" if c.nullable else " NOT NULL"}' for c in table.columns
+    )
     return f'CREATE TABLE IF NOT EXISTS {schema}"{table.name}" ({columns})'
 
 
@@ -105,7 +135,8 @@ def duckdb_comments(table: Table, schema: str = "") -> list[str]:
     """COMMENT ON statements for the table and its columns."""
     name = f'{schema}"{table.name}"'
     return [f"COMMENT ON TABLE {name} IS {_quoted(f'{table.en} | {table.zh}')}"] + [
-        f'COMMENT ON COLUMN {name}."{c.name}" IS {_quoted(comment(c))}' for c in table.columns]
+        f'COMMENT ON COLUMN {name}."{c.name}" IS {_quoted(comment(c))}' for c in table.columns
+    ]
 
 
 def comment(column: Column) -> str:
@@ -129,7 +160,9 @@ class Constraint:
     @property
     def name(self) -> str:
         """A name for reports, such as `age_years maximum 90`."""
-        shown = "" if self.limit is None or self.kind in {"allowed", "pattern"} else f" {self.limit}"
+        shown = (
+            "" if self.limit is None or self.kind in {"allowed", "pattern"} else f" {self.limit}"
+        )
         return f"{', '.join(self.columns)} {self.kind}{shown}"
 
 

@@ -38,15 +38,18 @@ VIEWS: dict[str, tuple[str, str]] = {
         "SELECT site, patient, bool_and(verdict = 'met') AS eligible, "
         "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'not_met') AS not_met, "
         "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'unknown') AS unknown, any_value(simulated) AS simulated "
-        "FROM eligibility GROUP BY site, patient"),
+        "FROM eligibility GROUP BY site, patient",
+    ),
     "accepted_features": (
         "Radiomic features of the accepted read alone | 被采纳阅片的影像组学特征",
-        "SELECT f.* FROM radiomic_features f JOIN lesions l USING (site, patient, visit, lesion) WHERE f.reader = l.reader"),
+        "SELECT f.* FROM radiomic_features f JOIN lesions l USING (site, patient, visit, lesion) WHERE f.reader = l.reader",
+    ),
     "response_over_time": (
         "Accepted responses in order of time, with DHI since T0 | 被采纳的疗效随时间变化（含DHI）",
         "SELECT r.site, r.patient, r.visit, r.day, r.sum_mm, r.change_from_baseline_percent, r.overall_response, r.irecist_response, d.dhi "
         "FROM responses r LEFT JOIN dhi d ON d.site = r.site AND d.patient = r.patient AND d.scope = 'patient' AND d.from_visit = 'T0' "
-        "AND d.to_visit = r.visit WHERE r.evaluator = 'accepted' ORDER BY r.site, r.patient, r.day"),
+        "AND d.to_visit = r.visit WHERE r.evaluator = 'accepted' ORDER BY r.site, r.patient, r.day",
+    ),
     "repeatable_change": (
         "Change of a feature in units of what two outlines of one scan differ by: beyond 1.96 it is seldom due to the outlines alone "
         "| 以两次勾画间差异为单位的特征变化（超过1.96时很少仅由勾画造成）",
@@ -54,11 +57,14 @@ VIEWS: dict[str, tuple[str, str]] = {
         "CASE WHEN s.within_sd > 0 THEN d.delta / (sqrt(2) * s.within_sd) END AS repeatability_units, "
         "CASE WHEN d.delta IS NULL THEN d.reason WHEN s.within_sd > 0 THEN NULL WHEN s.within_sd = 0 THEN 'the readers never differ' "
         "ELSE coalesce(s.reason, 'no lesion was outlined by both readers') END AS reason, d.simulated "
-        "FROM delta_features d LEFT JOIN feature_stability s USING (region, feature)"),
+        "FROM delta_features d LEFT JOIN feature_stability s USING (region, feature)",
+    ),
     "patient_delta_features": (
         "Symmetric change of a tumour feature by patient: of the largest lesion at the earlier visit, the mean weighted by volume there, "
         "of the lesion that grew most (worst), and the SD between lesions; of two equal lesions the first by name | "
-        "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、增长最多的病灶（worst）、病灶间标准差；两者相等时取编号在前者", _PATIENT_DELTAS),
+        "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、增长最多的病灶（worst）、病灶间标准差；两者相等时取编号在前者",
+        _PATIENT_DELTAS,
+    ),
 }
 """Analysts' views: a comment and a query each. What is based on the whole cohort is computed here: as a column of a site's table every new
 scan would write all its rows anew."""
@@ -86,11 +92,19 @@ def extensions(catalog: str, data: str, *, encrypted: bool | None) -> list[str]:
     return ["ducklake", catalogue, *(["httpfs"] if remote else [])]
 
 
-def attach(catalog: str, data: str, *, read_only: bool, as_of: int | None, encrypted: bool | None) -> str:
+def attach(
+    catalog: str, data: str, *, read_only: bool, as_of: int | None, encrypted: bool | None
+) -> str:
     """ATTACH of the lake. SQLite wants WAL and a busy time-out, or readers and writers shut each other out."""
     options = [f"DATA_PATH '{data}'", "DATA_INLINING_ROW_LIMIT 0"]
-    options += [] if is_remote(data) else ["OVERRIDE_DATA_PATH true"]  # a home folder may be moved or restored elsewhere
-    options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 20000"] if catalog.startswith("sqlite:") else []
+    options += (
+        [] if is_remote(data) else ["OVERRIDE_DATA_PATH true"]
+    )  # a home folder may be moved or restored elsewhere
+    options += (
+        ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 20000"]
+        if catalog.startswith("sqlite:")
+        else []
+    )
     options += ["ENCRYPTED"] if (is_remote(data) if encrypted is None else encrypted) else []
     options += [f"SNAPSHOT_VERSION {int(as_of)}"] if as_of is not None else []
     options += ["READ_ONLY"] if read_only else []
@@ -101,7 +115,9 @@ def create(table: Table) -> list[str]:
     """Create a table with comments; features lie by site and sorted, so that one feature over a cohort reads few row groups."""
     statements = [duckdb_create(table)]
     statements += [f'ALTER TABLE "{table.name}" SET PARTITIONED BY (site)'] if table.by_site else []
-    statements += [f'ALTER TABLE "{table.name}" SET SORTED BY (feature)'] if "feature" in table.names else []
+    statements += (
+        [f'ALTER TABLE "{table.name}" SET SORTED BY (feature)'] if "feature" in table.names else []
+    )
     return statements + duckdb_comments(table)
 
 
@@ -132,7 +148,9 @@ def rows_of_site(table: Table, site: str | None, without: Collection[str], selec
     return f'SELECT {selected} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
 
 
-def rows_exchanged(table: Table, site: str, patients: Collection[tuple[str, str]], former: str, selected: str) -> str:
+def rows_exchanged(
+    table: Table, site: str, patients: Collection[tuple[str, str]], former: str, selected: str
+) -> str:
     """The same rows, of which only some patients' are asked of the table and put behind those of a file that was published."""
     some = of_patients([p for p in patients if p[0] == site])
     fresh = f'SELECT {selected} FROM "{table.name}" WHERE {some} ORDER BY {published_order(table)}'
@@ -141,19 +159,27 @@ def rows_exchanged(table: Table, site: str, patients: Collection[tuple[str, str]
 
 def of_patients(patients: Collection[tuple[str, str]]) -> str:
     """Holds for their rows; where a pseudonym stands at two of the sites, for more than theirs."""
-    sites, pseudonyms = (", ".join(text(n) for n in sorted(set(names))) for names in zip(*patients, strict=True))
+    sites, pseudonyms = (
+        ", ".join(text(n) for n in sorted(set(names))) for names in zip(*patients, strict=True)
+    )
     return f"site IN ({sites}) AND patient IN ({pseudonyms})"
 
 
 def copy(rows: str, file: str, metadata: Mapping[str, str]) -> str:
     """Write rows to a Parquet file."""
     told = ", ".join(f"{text(k)}: {text(v)}" for k, v in metadata.items())
-    return f"COPY ({rows}) TO {text(file)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
+    return (
+        f"COPY ({rows}) TO {text(file)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
+    )
 
 
 def published_order(table: Table) -> str:
     """By site and patient, then the key: a patient's rows lie together, so that few row groups are read for them."""
-    first = [n for n in ("site", "patient") if n in table.key or ("feature" in table.names and n in table.names)]
+    first = [
+        n
+        for n in ("site", "patient")
+        if n in table.key or ("feature" in table.names and n in table.names)
+    ]
     return ", ".join(f'"{n}"' for n in dict.fromkeys((*first, *table.key)))
 
 
@@ -233,7 +259,12 @@ def difference(table: Table, *, by_site: bool) -> Difference:
 
 def delete_patient() -> list[str]:
     """Statements that take a patient out of every table that names one, also as another's likely double."""
-    columns = [(table.name, column) for table in TABLES for column in ("patient", "other_patient") if column in table.names]
+    columns = [
+        (table.name, column)
+        for table in TABLES
+        for column in ("patient", "other_patient")
+        if column in table.names
+    ]
     return [f'DELETE FROM "{table}" WHERE {column} = ?' for table, column in columns]
 
 
@@ -242,7 +273,8 @@ def own_values(table: Table, column: str) -> str:
     of_patient = f'SELECT DISTINCT "{column}" FROM "{table.name}" WHERE patient = $patient'
     of_others = (
         f'SELECT DISTINCT "{column}" FROM "{table.name}" '
-        f'WHERE patient <> $patient AND "{column}" IN ({of_patient})')
+        f'WHERE patient <> $patient AND "{column}" IN ({of_patient})'
+    )
     return f'SELECT "{column}"::VARCHAR FROM ({of_patient} EXCEPT {of_others}) WHERE "{column}" IS NOT NULL'
 
 
@@ -270,9 +302,18 @@ WHERE first_day IS NOT NULL GROUP BY site, patient HAVING count(DISTINCT first_d
 
 
 CATALOGUE_TABLES = (
-    "ducklake_data_file", "ducklake_delete_file", "ducklake_files_scheduled_for_deletion", "ducklake_file_column_stats",
-    "ducklake_table_column_stats", "ducklake_file_partition_value", "ducklake_snapshot_changes", "ducklake_tag", "ducklake_column_tag",
-    "ducklake_view", "ducklake_metadata", "ducklake_inlined_data_tables",
+    "ducklake_data_file",
+    "ducklake_delete_file",
+    "ducklake_files_scheduled_for_deletion",
+    "ducklake_file_column_stats",
+    "ducklake_table_column_stats",
+    "ducklake_file_partition_value",
+    "ducklake_snapshot_changes",
+    "ducklake_tag",
+    "ducklake_column_tag",
+    "ducklake_view",
+    "ducklake_metadata",
+    "ducklake_inlined_data_tables",
 )
 """Tables of the catalogue that hold texts; DuckDB does not list them, since they are DuckLake's own."""
 
@@ -298,7 +339,9 @@ def vacuum_postgres(catalog: str) -> list[str]:
 
 def delete_site() -> list[str]:
     """Statements that take a site out of every table that names one."""
-    return [f'DELETE FROM "{table.name}" WHERE site = ?' for table in TABLES if "site" in table.names]
+    return [
+        f'DELETE FROM "{table.name}" WHERE site = ?' for table in TABLES if "site" in table.names
+    ]
 
 
 EXPIRABLE = """
@@ -317,13 +360,24 @@ def expire(snapshots: list[int]) -> str:
 
 def tidy() -> list[str]:
     """Statements that write files anew of which half is deleted, merge small ones, and delete those that no snapshot needs or knows."""
-    return ["CALL ducklake_rewrite_data_files('lake', delete_threshold => 0.5)", f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_FILE})",
-            f"CALL ducklake_cleanup_old_files('lake', older_than => now() - {GRACE})", f"CALL ducklake_delete_orphaned_files('lake', older_than => now() - {GRACE})"]
+    return [
+        "CALL ducklake_rewrite_data_files('lake', delete_threshold => 0.5)",
+        f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_FILE})",
+        f"CALL ducklake_cleanup_old_files('lake', older_than => now() - {GRACE})",
+        f"CALL ducklake_delete_orphaned_files('lake', older_than => now() - {GRACE})",
+    ]
 
 
 def expunge() -> list[str]:
     """Statements that leave the newest snapshot alone, and of it only rows that are there."""
-    rewrite = [f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)" for table in TABLES]
-    return [*rewrite, "CALL ducklake_expire_snapshots('lake', older_than => now())", "CALL ducklake_cleanup_old_files('lake', cleanup_all => true)",
-            "CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)",
-            "UPDATE __ducklake_metadata_lake.ducklake_table_column_stats SET min_value = NULL, max_value = NULL"]
+    rewrite = [
+        f"CALL ducklake_rewrite_data_files('lake', '{table.name}', delete_threshold => 0)"
+        for table in TABLES
+    ]
+    return [
+        *rewrite,
+        "CALL ducklake_expire_snapshots('lake', older_than => now())",
+        "CALL ducklake_cleanup_old_files('lake', cleanup_all => true)",
+        "CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)",
+        "UPDATE __ducklake_metadata_lake.ducklake_table_column_stats SET min_value = NULL, max_value = NULL",
+    ]

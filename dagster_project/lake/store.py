@@ -30,7 +30,10 @@ T = TypeVar("T")
 ATTEMPTS = 12
 """Tries of a whole transaction before a conflict is reported; with doubling pauses about two minutes in all."""
 
-LOCAL_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+LOCAL_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
 """No network and no unpinned code: extensions come from the pinned wheels, with their signatures verified."""
 
 CONFINED = (
@@ -50,7 +53,9 @@ class RepeatedKey(ValueError):
     """Rows that were to be written hold one key more than once."""
 
     def __init__(self, table: str, key: tuple[str, ...], rows: int) -> None:
-        super().__init__(f"table {table}: {rows} rows repeat a key ({', '.join(key)}); the asset of that name must settle which one counts")
+        super().__init__(
+            f"table {table}: {rows} rows repeat a key ({', '.join(key)}); the asset of that name must settle which one counts"
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,15 @@ class Lake:
         Attach the lake as it was at this snapshot; read-only.
     """
 
-    def __init__(self, catalog: str, data: str, *, read_only: bool = False, as_of: int | None = None, encrypted: bool | None = None) -> None:
+    def __init__(
+        self,
+        catalog: str,
+        data: str,
+        *,
+        read_only: bool = False,
+        as_of: int | None = None,
+        encrypted: bool | None = None,
+    ) -> None:
         self._data = data
         self._connection = duckdb.connect(config=LOCAL_SETTINGS | _spill(data))
         self._catalog = catalog
@@ -86,7 +99,9 @@ class Lake:
         attach = sql.attach(catalog, data, read_only=read_only, as_of=as_of, encrypted=encrypted)
         self._attach = attach
         with _snapshot_named(as_of), _catalogue_named():
-            self._retried(f"attach {catalog.split(':', maxsplit=1)[0]} catalogue", lambda c: c.execute(attach))
+            self._retried(
+                f"attach {catalog.split(':', maxsplit=1)[0]} catalogue", lambda c: c.execute(attach)
+            )
         self._connection.execute("USE lake")
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute("SET enable_progress_bar = false")
@@ -94,7 +109,12 @@ class Lake:
     def __enter__(self) -> Lake:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -103,10 +123,24 @@ class Lake:
 
     def migrate(self) -> None:
         """Create the tables and views that are missing. Call it under `migration_lock`: parallel creation damages a catalogue."""
-        existing = {row[0] for row in self._rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'")}
-        existing |= {row[0] for row in self._rows("SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND NOT internal")}
-        statements = [s for table in TABLES if table.name not in existing for s in sql.create(table)]
-        statements += [s for name in sql.VIEWS if name not in existing for s in sql.create_view(name)]
+        existing = {
+            row[0]
+            for row in self._rows(
+                "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'"
+            )
+        }
+        existing |= {
+            row[0]
+            for row in self._rows(
+                "SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND NOT internal"
+            )
+        }
+        statements = [
+            s for table in TABLES if table.name not in existing for s in sql.create(table)
+        ]
+        statements += [
+            s for name in sql.VIEWS if name not in existing for s in sql.create_view(name)
+        ]
         if statements:
             self._transaction("create tables", partial(_execute_all, statements=statements))
         self.check_schema()
@@ -128,7 +162,9 @@ class Lake:
             if missing or extra:
                 raise OtherSchema(declared.name, missing, extra)
 
-    def read(self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE") -> pl.DataFrame:
+    def read(
+        self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE"
+    ) -> pl.DataFrame:
         """The table's rows, in the order of its key; of one site, and as of an earlier snapshot, where asked."""
         statement = sql.select(BY_NAME[table], by_site=site is not None, as_of=as_of, where=where)
         with _snapshot_named(as_of), uninterrupted():
@@ -137,15 +173,20 @@ class Lake:
     def confine(self) -> None:
         """Shut this connection in for a statement that somebody typed: no file but the lake's, no extension, no setting.
 
-        DuckDB's own settings, in an order that matters: what was allowed before the lock is allowed after it. They still
-        let a file be written among the lake's; `confinement.check_query` refuses that.
+        DuckDB's own settings, in an order that matters: what was allowed before the lock is allowed
+        after it. They still let a file be written among the lake's; `confinement.check_query`
+        refuses that.
         """
-        data = self._data if self._data.endswith("/") else f"{self._data}/"  # a prefix, or lake/data2 were allowed too
+        data = (
+            self._data if self._data.endswith("/") else f"{self._data}/"
+        )  # a prefix, or lake/data2 were allowed too
         self._connection.execute(f"SET allowed_directories = [{sql.text(data)}]")
         for setting in CONFINED:
             self._connection.execute(setting)
 
-    def query(self, statement: str, parameters: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+    def query(
+        self, statement: str, parameters: list[Any] | dict[str, Any] | None = None
+    ) -> duckdb.DuckDBPyConnection:
         """Run an analyst's statement."""
         return self._connection.execute(statement, parameters or [])
 
@@ -182,7 +223,11 @@ class Lake:
 
         def work(c: duckdb.DuckDBPyConnection) -> int:
             with _registered(c, rows):
-                gone = _counted(c.execute(sql.delete_fingerprints(declared), [site, removed])) if removed else 0
+                gone = (
+                    _counted(c.execute(sql.delete_fingerprints(declared), [site, removed]))
+                    if removed
+                    else 0
+                )
                 _ = rows.height and c.execute(sql.insert(declared))
             return gone
 
@@ -192,12 +237,15 @@ class Lake:
     def count(self, table: str, *, site: str | None = None) -> int:
         """Rows of the table, or of one site in it."""
         where, parameters = ("WHERE site = ?", [site]) if site is not None else ("", [])
-        return int(self._rows(f'SELECT count(*) FROM "{BY_NAME[table].name}" {where}', parameters)[0][0])
+        return int(
+            self._rows(f'SELECT count(*) FROM "{BY_NAME[table].name}" {where}', parameters)[0][0]
+        )
 
     def state(self, table: str) -> tuple[list[str], int]:
         """What tells that a table holds other rows than before: the names of its files of rows and of deletions, none of which is ever given again, and how many rows it has.
 
-        Numbers of snapshots do not: a catalogue that was restored from a copy gives the same number to other rows.
+        Numbers of snapshots do not: a catalogue that was restored from a copy gives the same number
+        to other rows.
         """
         files = self._rows(sql.files(BY_NAME[table]))
         return sorted(Path(name).name for pair in files for name in pair if name), self.count(table)
@@ -209,15 +257,24 @@ class Lake:
     def differing(self, *, since: int, until: int) -> dict[str, set[tuple[str, str]]]:
         """By table, sites and patients of whom a row differs between two snapshots, or may; `('', '')` where the table names no patient."""
         touched = self.touched(since=since, until=until)
-        return {t.name: set(self._rows(sql.differing(t, since=since, until=until))) for t in TABLES if t.name in touched}
+        return {
+            t.name: set(self._rows(sql.differing(t, since=since, until=until)))
+            for t in TABLES
+            if t.name in touched
+        }
 
     def touched(self, *, since: int, until: int) -> set[str]:
         """Tables that a snapshot after `since` wrote, up to `until`."""
-        return {name for (name,) in self.query(sql.TOUCHED, {"since": since, "until": until}).fetchall()}
+        return {
+            name for (name,) in self.query(sql.TOUCHED, {"since": since, "until": until}).fetchall()
+        }
 
     def holds(self, since: int, until: int) -> bool:
         """Whether every snapshot of a range is still there."""
-        held = self._rows("SELECT count(*) FROM lake.snapshots() WHERE snapshot_id BETWEEN ? AND ?", [since, until])
+        held = self._rows(
+            "SELECT count(*) FROM lake.snapshots() WHERE snapshot_id BETWEEN ? AND ?",
+            [since, until],
+        )
         return bool(held[0][0] == until - since + 1)
 
     @contextmanager
@@ -243,24 +300,36 @@ class Lake:
 
     def own_values(self, table: str, columns: Collection[str], patient: str) -> frozenset[str]:
         """What stands in these columns of a patient's rows, and of nobody else's, as text."""
-        found = [self.query(sql.own_values(BY_NAME[table], c), {"patient": patient}).fetchall() for c in columns]
+        found = [
+            self.query(sql.own_values(BY_NAME[table], c), {"patient": patient}).fetchall()
+            for c in columns
+        ]
         return frozenset(value for rows in found for (value,) in rows)
 
     def catalogue_texts(self) -> Iterator[tuple[str, bytes]]:
         """Every text that the catalogue holds, by table."""
         for table in sql.CATALOGUE_TABLES:
             rows = self._rows(sql.catalogue_rows(table))
-            yield table, "\n".join(value for row in rows for value in row if isinstance(value, str)).encode()
+            yield (
+                table,
+                "\n".join(
+                    value for row in rows for value in row if isinstance(value, str)
+                ).encode(),
+            )
 
     def remove_patient(self, patient: str) -> int:
         """Take a patient's rows out of every table, in one transaction; how many they were."""
+
         def work(c: duckdb.DuckDBPyConnection) -> int:
-            return sum(_counted(c.execute(statement, [patient])) for statement in sql.delete_patient())
+            return sum(
+                _counted(c.execute(statement, [patient])) for statement in sql.delete_patient()
+            )
 
         return self._transaction("remove a patient", work)
 
     def remove_site(self, site: str) -> int:
         """Take a site's rows out of every table, in one transaction; how many they were."""
+
         def work(c: duckdb.DuckDBPyConnection) -> int:
             return sum(_counted(c.execute(statement, [site])) for statement in sql.delete_site())
 
@@ -270,10 +339,14 @@ class Lake:
         """Let snapshots of more than so many days expire, but those that are named here and the newest; give their space back; how many expired.
 
         1. A snapshot is let go only whole: time travel to one that stays gives every row of it.
-        2. Files of which half is deleted are written anew, small files of a table (and site) become one.
-        3. Files that no snapshot needs any more are deleted a day later, so that a query which began before ends.
+        2. Files of which half is deleted are written anew, small files of a table (and site) become
+           one.
+        3. Files that no snapshot needs any more are deleted a day later, so that a query which
+           began before ends.
         """
-        going = [n for (n,) in self.query(sql.EXPIRABLE, {"days": days, "kept": sorted(kept)}).fetchall()]
+        going = [
+            n for (n,) in self.query(sql.EXPIRABLE, {"days": days, "kept": sorted(kept)}).fetchall()
+        ]
         for statement in [*([sql.expire(going)] if going else []), *sql.tidy()]:
             self._retried("tidy", partial(_execute_all, statements=[statement]))
         return len(going)
@@ -281,10 +354,14 @@ class Lake:
     def expunge(self) -> None:
         """Let every snapshot but the newest expire, and delete what they alone held: rows that were taken out leave the disk too.
 
-        1. Files with deleted rows are written anew without them, since a deletion alone is a mark beside the file.
-        2. Snapshots before that expire; their files are deleted, and so are files that no snapshot knows.
-        3. Bounds of columns that the catalogue keeps of a whole table, and never narrows, are forgotten.
-        4. PostgreSQL writes its tables anew, since deleted rows stay in its files; a SQLite file is compacted by its owner.
+        1. Files with deleted rows are written anew without them, since a deletion alone is a mark
+           beside the file.
+        2. Snapshots before that expire; their files are deleted, and so are files that no snapshot
+           knows.
+        3. Bounds of columns that the catalogue keeps of a whole table, and never narrows, are
+           forgotten.
+        4. PostgreSQL writes its tables anew, since deleted rows stay in its files; a SQLite file is
+           compacted by its owner.
         """
         for statement in sql.expunge():
             self._retried("expunge", partial(_execute_all, statements=[statement]))
@@ -293,7 +370,13 @@ class Lake:
 
     def _vacuum_postgres(self) -> None:
         """Write the catalogue's tables anew. DuckLake keeps a transaction open that would be waited for: it is detached meanwhile."""
-        for statement in ["USE memory", "DETACH lake", *sql.vacuum_postgres(self._catalog), self._attach, "USE lake"]:
+        for statement in [
+            "USE memory",
+            "DETACH lake",
+            *sql.vacuum_postgres(self._catalog),
+            self._attach,
+            "USE lake",
+        ]:
             self._connection.execute(statement)
 
     def _rows(self, statement: str, parameters: list[Any] | None = None) -> list[tuple[Any, ...]]:
@@ -315,7 +398,7 @@ class Lake:
                     raise
                 if attempt == ATTEMPTS - 1:
                     raise LakeBusy(what, ATTEMPTS, error) from error
-                time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+                time.sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, 20.0)
         raise AssertionError
 
@@ -343,7 +426,9 @@ def _catalogue_named() -> Iterator[None]:
         raise fault from error
 
 
-def _committed(connection: duckdb.DuckDBPyConnection, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+def _committed(
+    connection: duckdb.DuckDBPyConnection, work: Callable[[duckdb.DuckDBPyConnection], T]
+) -> T:
     connection.execute("BEGIN")
     try:
         result = work(connection)
@@ -392,17 +477,29 @@ def _quietly() -> Iterator[None]:
 
 def _is_conflict(error: duckdb.Error) -> bool:
     text = str(error).lower()
-    return any(sign in text for sign in ("conflict", "database is locked", "busy", "could not serialize", "deadlock"))
+    return any(
+        sign in text
+        for sign in ("conflict", "database is locked", "busy", "could not serialize", "deadlock")
+    )
 
 
 def _spill(data: str) -> dict[str, str | bool | int | float | list[str]]:
     """Where DuckDB puts what does not fit into memory: beside the data, closed like them, and a folder a connection, since two must not share one."""
-    return {} if sql.is_remote(data) else {"temp_directory": str(Path(data).with_name(f"{SPILL}-{uuid.uuid4().hex}"))}
+    return (
+        {}
+        if sql.is_remote(data)
+        else {"temp_directory": str(Path(data).with_name(f"{SPILL}-{uuid.uuid4().hex}"))}
+    )
 
 
 def extension_file(name: str) -> Path:
     """The pinned wheel's file of a DuckDB extension."""
-    return Path(str(resources.files(f"duckdb_extension_{name}"))) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+    return (
+        Path(str(resources.files(f"duckdb_extension_{name}")))
+        / "extensions"
+        / f"v{duckdb.__version__}"
+        / f"{name}.duckdb_extension"
+    )
 
 
 @contextmanager

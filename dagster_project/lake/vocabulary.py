@@ -16,7 +16,9 @@ DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−﹘﹣－"), "-")
 """The many hyphens and minus signs, and the plain one."""
 
 _IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad_\-·()\[\]/\\.:：,，、。;；'\"*#]+")
-_DOSE = re.compile(r"\d+(\.\d+)?\s*(mg|g|ml|μg|ug|iu)(/m2|/m²|/kg)?|auc\s*[=:]?\s*\d+(\.\d+)?|q\s*[1-4]\s*w|d\s*\d+(\s*[-,~]\s*d?\d+)*|\d+")
+_DOSE = re.compile(
+    r"\d+(\.\d+)?\s*(mg|g|ml|μg|ug|iu)(/m2|/m²|/kg)?|auc\s*[=:]?\s*\d+(\.\d+)?|q\s*[1-4]\s*w|d\s*\d+(\s*[-,~]\s*d?\d+)*|\d+"
+)
 _BRACKETS = re.compile(r"[(\[【{<](.*?)[)\]】}>]")
 _LATIN = re.compile(r"[a-z0-9]")
 
@@ -91,8 +93,12 @@ def load_vocabulary() -> Vocabulary:
         headers={table: _turned(columns) for table, columns in raw["headers"].items()},
         values=values,
         missing=frozenset(word_key(w) for w in raw["values"]["missing"]),
-        drugs={fold(word): generic for group in groups.values() for generic, words in group.items()
-               for word in (generic, generic.replace("_", " "), *words)},
+        drugs={
+            fold(word): generic
+            for group in groups.values()
+            for generic, words in group.items()
+            for word in (generic, generic.replace("_", " "), *words)
+        },
         classes={generic: name for name, group in groups.items() for generic in group},
         filler=tuple(sorted(map(fold, raw["drugs"]["filler"]), key=len, reverse=True)),
         denials=tuple(map(fold, raw["denials"]["words"])),
@@ -100,12 +106,17 @@ def load_vocabulary() -> Vocabulary:
         units=_turned(raw["units"]),
         measures={column: frozenset(units) for column, units in raw["measures"].items()},
         remarks=frozenset(map(word_key, raw["remarks"]["harmless"])),
-        qualifiers={field: tuple(sorted(map(fold, words), key=len, reverse=True)) for field, words in raw["qualifiers"].items()},
+        qualifiers={
+            field: tuple(sorted(map(fold, words), key=len, reverse=True))
+            for field, words in raw["qualifiers"].items()
+        },
     )
 
 
 def _turned(words: Mapping[str, list[str]]) -> dict[str, str]:
-    return {word_key(word): meaning for meaning, known in words.items() for word in (meaning, *known)}
+    return {
+        word_key(word): meaning for meaning, known in words.items() for word in (meaning, *known)
+    }
 
 
 def header_column(table: str, header: str) -> str | None:
@@ -121,12 +132,14 @@ def header_column(table: str, header: str) -> str | None:
 def header_meaning(table: str, header: str) -> Header | None:
     """What a header of a case-report file means; None where it is not known.
 
-    `table` is patients, treatments, follow_up, lesions, arbitrations, or any (headers that identify a person).
+    `table` is patients, treatments, follow_up, lesions, arbitrations, or any (headers that identify
+    a person).
 
     1. The words as the vocabulary has them.
     2. The words without what stands in brackets, which is a remark.
     3. Of a measure also the words without the unit behind them, which is a remark too.
-    4. A box of a multiple choice ("… (choice=…)") is not known: it is one answer of several, not the column.
+    4. A box of a multiple choice ("… (choice=…)") is not known: it is one answer of several, not
+       the column.
 
     >>> header_meaning("lesions", "最长径（cm）"), header_meaning("lesions", "LD_cm")
     (Header(column='ld_mm', remarks=('cm',)), Header(column='ld_mm', remarks=('cm',)))
@@ -158,8 +171,14 @@ def header_unit(header: Header) -> str | None:
     vocabulary = load_vocabulary()
     if header.column not in vocabulary.measures:
         return ""
-    words = {word for remark in header.remarks for word in re.split(r"[,，、;/]", remark) if word.strip()}
-    units = {vocabulary.units.get(word_key(word)) for word in words if word_key(word) not in vocabulary.remarks}
+    words = {
+        word for remark in header.remarks for word in re.split(r"[,，、;/]", remark) if word.strip()
+    }
+    units = {
+        vocabulary.units.get(word_key(word))
+        for word in words
+        if word_key(word) not in vocabulary.remarks
+    }
     if units - vocabulary.measures[header.column] or len(units) > 1:
         return None
     return next(iter(units), "")
@@ -212,7 +231,8 @@ def known_value(field: str, text: str) -> str | None:
 def find_drugs(text: str) -> Drugs:
     """Every drug that a text names, longest name first so that nab-paclitaxel is not taken for paclitaxel.
 
-    Doses, days and words that only join are set aside; anything else that is left makes it partly unknown.
+    Doses, days and words that only join are set aside; anything else that is left makes it partly
+    unknown.
 
     >>> find_drugs("帕博利珠单抗200mg联合培美曲塞、卡铂").text
     'pembrolizumab+pemetrexed+carboplatin'

@@ -33,15 +33,18 @@ def null_scale(first: Sequence[float], second: Sequence[float]) -> float | None:
     >>> null_scale([3.0], [4.0])
     3.5355339059327378
     """
-    distances = np.sort(np.concatenate([np.asarray(first, dtype=float), np.asarray(second, dtype=float)]))
+    distances = np.sort(
+        np.concatenate([np.asarray(first, dtype=float), np.asarray(second, dtype=float)])
+    )
     return float(np.sqrt(np.mean(distances**2))) if distances.size else None
 
 
 def held_back_ratios(first: Sequence[float], second: Sequence[float]) -> Values:
     """Each pair's distance over the s_c of the pairs that share no copy with it: how far a repeat strays from its own null.
 
-    The pairs of a visit are those of its copies in the order of `itertools.combinations`; the other visit's pairs share none.
-    NaN where no pair is apart, or where those that are do not differ at all.
+    The pairs of a visit are those of its copies in the order of `itertools.combinations`; the other
+    visit's pairs share none. NaN where no pair is apart, or where those that are do not differ at
+    all.
     """
     squares = [np.square(np.asarray(side, dtype=float)) for side in (first, second)]
     ratios = []
@@ -58,7 +61,9 @@ def _apart(n_pairs: int) -> Values:
     """1 where two pairs of copies share none, 0 where they share one."""
     copies = round((1 + np.sqrt(1 + 8 * n_pairs)) / 2) if n_pairs else 0
     pairs = list(combinations(range(copies), 2))
-    return np.array([[not set(p) & set(q) for q in pairs] for p in pairs], dtype=float).reshape(n_pairs, n_pairs)
+    return np.array([[not set(p) & set(q) for q in pairs] for p in pairs], dtype=float).reshape(
+        n_pairs, n_pairs
+    )
 
 
 def fit_limits(ratios: Sequence[Values], quantile: float, n_lesions: int) -> Limits:
@@ -84,27 +89,37 @@ def widen(scale: float, size_effect: float, floor: float) -> float:
     return float(np.sqrt(scale**2 + (size_effect / 2) ** 2 + floor**2))
 
 
-def amount_beyond(changes: Sequence[float], explained: Sequence[float], yardsticks: Sequence[float]) -> float:
+def amount_beyond(
+    changes: Sequence[float], explained: Sequence[float], yardsticks: Sequence[float]
+) -> float:
     """sqrt(max(0, mean (d_c² − r_c²) / k_c²)): how much the components changed beyond what is explained, in units k_c that are the same for every lesion.
 
-    A repeat's expected value of d² is r², so that lesions of any size and noise gather about 0 unless they change. DHI divides by the lesion's own r_c
-    instead: it says how surely a lesion changed, and grows with its size where the change is the same.
+    A repeat's expected value of d² is r², so that lesions of any size and noise gather about 0
+    unless they change. DHI divides by the lesion's own r_c instead: it says how surely a lesion
+    changed, and grows with its size where the change is the same.
 
     >>> amount_beyond([5.0, 1.0], [3.0, 1.0], [2.0, 1.0])
     1.4142135623730951
     """
-    squares = (np.square(np.asarray(changes, dtype=float)) - np.square(explained)) / np.square(yardsticks)
+    squares = (np.square(np.asarray(changes, dtype=float)) - np.square(explained)) / np.square(
+        yardsticks
+    )
     return float(np.sqrt(max(0.0, squares.mean())))
 
 
-def fit_floor(distances: Sequence[float], scales: Sequence[float], volumes: Sequence[float]) -> float:
+def fit_floor(
+    distances: Sequence[float], scales: Sequence[float], volumes: Sequence[float]
+) -> float:
     """f: what two scans of one lesion differ by that copies of one scan cannot show, such as where the scanner's voxels fell.
 
-    f² = mean(d² − s²) over the larger half of the lesions, in which s is small; 0 where the mean is within two of its standard errors,
-    since a floor that is chance alone would only blunt the index in large lesions.
+    f² = mean(d² − s²) over the larger half of the lesions, in which s is small; 0 where the mean is
+    within two of its standard errors, since a floor that is chance alone would only blunt the index
+    in large lesions.
     """
     large = np.asarray(volumes) >= np.median(volumes)
-    surplus = (np.square(np.asarray(distances, dtype=float)) - np.square(np.asarray(scales, dtype=float)))[large]
+    surplus = (
+        np.square(np.asarray(distances, dtype=float)) - np.square(np.asarray(scales, dtype=float))
+    )[large]
     error = surplus.std(ddof=1) / np.sqrt(surplus.size)
     return float(np.sqrt(surplus.mean())) if surplus.mean() > 2 * error else 0.0
 
@@ -114,7 +129,9 @@ def fallback_scale(component: str, volume_mm3: float, fallback: Mapping[str, Any
     low, high = fallback["volume_mm3"]
     if not low <= volume_mm3 <= high:
         return None
-    return float(np.exp(fallback[component]["intercept"] + fallback[component]["slope"] * np.log(volume_mm3)))
+    return float(
+        np.exp(fallback[component]["intercept"] + fallback[component]["slope"] * np.log(volume_mm3))
+    )
 
 
 def combine(units: Sequence[float], limits: Limits) -> float:

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.calibration import COMPONENTS, fit_floor, fit_limits, held_back_ratios, null_scale
+from dagster_project.radiomics.calibration import (
+    COMPONENTS,
+    fit_floor,
+    fit_limits,
+    held_back_ratios,
+    null_scale,
+)
 from dagster_project.radiomics.dhi import compare_lesion
 from dagster_project.radiomics.phantoms import Lesion, draw_lesion, scan_lesion
 from dagster_project.radiomics.preparation import crop_visit, keep_deepest, prepare_visit
@@ -72,11 +78,23 @@ def synthetic_lesions() -> Iterator[Lesion]:
 
 def measure_repeats(settings: Mapping[str, Any]) -> Repeats:
     """All texture features of every lesion's three scans, and of the second outline on the first."""
-    names = tuple(f"{c}_{f}" for c in TEXTURE_CLASSES for f in class_feature_names(c) if f"{c}_{f}" not in HISTOGRAM_FEATURES)
+    names = tuple(
+        f"{c}_{f}"
+        for c in TEXTURE_CLASSES
+        for f in class_feature_names(c)
+        if f"{c}_{f}" not in HISTOGRAM_FEATURES
+    )
     rows, voxels = [], []
     for lesion in synthetic_lesions():
-        scans = [scan_lesion(lesion, repeat, reader=reader, reader_mm=READER_MM) for repeat, reader in ((0, 1), (1, 1), (2, 1), (0, 2))]
-        prepared = [prepare_visit(visit, settings) for s in scans if (visit := crop_visit(s.image, s.mask)) is not None]
+        scans = [
+            scan_lesion(lesion, repeat, reader=reader, reader_mm=READER_MM)
+            for repeat, reader in ((0, 1), (1, 1), (2, 1), (0, 2))
+        ]
+        prepared = [
+            prepare_visit(visit, settings)
+            for s in scans
+            if (visit := crop_visit(s.image, s.mask)) is not None
+        ]
         n = min(p.count for p in prepared)
         if n >= settings["minimum_voxels"]:
             rows.append([texture_values(keep_deepest(p, n), names, settings) for p in prepared])
@@ -92,8 +110,15 @@ def select_features(repeats: Repeats) -> list[int]:
     order = sorted(range(len(repeats.names)), key=lambda j: -_icc(scans[:, :, j]))
     chosen: list[int] = []
     for j in order:
-        apart = all(abs(np.corrcoef(scans[:, 0, j], scans[:, 0, k])[0, 1]) < LARGEST_CORRELATION for k in chosen)
-        if len(chosen) < LARGEST_NUMBER and apart and _admissible(repeats, j, scans[:, :, j], readers[:, :, j]):
+        apart = all(
+            abs(np.corrcoef(scans[:, 0, j], scans[:, 0, k])[0, 1]) < LARGEST_CORRELATION
+            for k in chosen
+        )
+        if (
+            len(chosen) < LARGEST_NUMBER
+            and apart
+            and _admissible(repeats, j, scans[:, :, j], readers[:, :, j])
+        ):
             chosen.append(j)
     return chosen
 
@@ -115,7 +140,16 @@ def compare_repeats(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     pairs = []
     for lesion in synthetic_lesions():
         first, second = (scan_lesion(lesion, repeat, reader_mm=READER_MM) for repeat in (0, 1))
-        pairs.append(compare_lesion(first.image, first.mask, second.image, second.mask, contour_mm=None, settings=settings))
+        pairs.append(
+            compare_lesion(
+                first.image,
+                first.mask,
+                second.image,
+                second.mask,
+                contour_mm=None,
+                settings=settings,
+            )
+        )
     return [pair for pair in pairs if pair["reason"] is None]
 
 
@@ -125,18 +159,38 @@ def write_texture(repeats: Repeats, chosen: Sequence[int]) -> str:
     lines = ["[texture]", f"voxels = [{repeats.voxels.min():.0f}, {repeats.voxels.max():.0f}]"]
     for j in chosen:
         intercept, slope = fit_repeatability(repeats, j)
-        lines += ["", "[[texture.features]]", f'name = "{repeats.names[j]}"', f"scale = {scale[j]:.6g}"]
+        lines += [
+            "",
+            "[[texture.features]]",
+            f'name = "{repeats.names[j]}"',
+            f"scale = {scale[j]:.6g}",
+        ]
         lines += [f"intercept = {intercept:.4f}", f"slope = {slope:.4f}"]
     return "\n".join(lines) + "\n"
 
 
 def write_limits(pairs: Sequence[Mapping[str, Any]], quantile: float) -> str:
     """The file's [limits], [floor] and [fallback] sections."""
-    ratios = [np.stack([held_back_ratios(p[f"null_{c}_a"], p[f"null_{c}_b"]) for c in COMPONENTS], axis=1) for p in pairs]
+    ratios = [
+        np.stack([held_back_ratios(p[f"null_{c}_a"], p[f"null_{c}_b"]) for c in COMPONENTS], axis=1)
+        for p in pairs
+    ]
     limits = fit_limits(ratios, quantile, len(pairs))
     volumes = np.array([(p["volume_a_mm3"] + p["volume_b_mm3"]) / 2 for p in pairs])
-    lines = ["[limits]", f"quantile = {quantile}", *(f"{c} = {q:.4f}" for c, q in zip(COMPONENTS, limits.components, strict=True))]
-    lines += [f"combined = {limits.combined:.4f}", "", "[floor]", *(f"{c} = {_floor(pairs, c, volumes):.4f}" for c in COMPONENTS), "", "[fallback]", f"volume_mm3 = [{volumes.min():.0f}.0, {volumes.max():.0f}.0]"]
+    lines = [
+        "[limits]",
+        f"quantile = {quantile}",
+        *(f"{c} = {q:.4f}" for c, q in zip(COMPONENTS, limits.components, strict=True)),
+    ]
+    lines += [
+        f"combined = {limits.combined:.4f}",
+        "",
+        "[floor]",
+        *(f"{c} = {_floor(pairs, c, volumes):.4f}" for c in COMPONENTS),
+        "",
+        "[fallback]",
+        f"volume_mm3 = [{volumes.min():.0f}.0, {volumes.max():.0f}.0]",
+    ]
     for c in COMPONENTS:
         scales = _scales(pairs, c)
         slope, intercept = np.polyfit(np.log(volumes), np.log(scales), 1)
@@ -145,11 +199,15 @@ def write_limits(pairs: Sequence[Mapping[str, Any]], quantile: float) -> str:
 
 
 def _scales(pairs: Sequence[Mapping[str, Any]], component: str) -> Values:
-    return np.array([null_scale(p[f"null_{component}_a"], p[f"null_{component}_b"]) for p in pairs], dtype=float)
+    return np.array(
+        [null_scale(p[f"null_{component}_a"], p[f"null_{component}_b"]) for p in pairs], dtype=float
+    )
 
 
 def _floor(pairs: Sequence[Mapping[str, Any]], component: str, volumes: Values) -> float:
-    return fit_floor([p[component] for p in pairs], _scales(pairs, component).tolist(), volumes.tolist())
+    return fit_floor(
+        [p[component] for p in pairs], _scales(pairs, component).tolist(), volumes.tolist()
+    )
 
 
 def main() -> None:
@@ -164,7 +222,10 @@ def main() -> None:
     texture = write_texture(repeats, select_features(repeats))
     old = DEFAULTS.read_text(encoding="utf-8").partition("[limits]")[2]
     DEFAULTS.write_text(f"{head}\n{texture}\n[limits]{old}", encoding="utf-8")
-    DEFAULTS.write_text(f"{head}\n{texture}\n{write_limits(compare_repeats(settings), settings['quantile'])}", encoding="utf-8")
+    DEFAULTS.write_text(
+        f"{head}\n{texture}\n{write_limits(compare_repeats(settings), settings['quantile'])}",
+        encoding="utf-8",
+    )
 
 
 def _admissible(repeats: Repeats, j: int, scans: Values, readers: Values) -> bool:

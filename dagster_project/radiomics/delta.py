@@ -45,23 +45,51 @@ def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> p
     -------
     DELTA_FEATURES without `input_fingerprint`.
     """
-    first, second, whole = (_delta_of_pair(features, timepoints, start, end) for start, end in VISIT_PAIRS)
+    first, second, whole = (
+        _delta_of_pair(features, timepoints, start, end) for start, end in VISIT_PAIRS
+    )
     nothing = pl.lit(None, pl.Float64)
-    first, second = (rows.with_columns(slope_per_day=nothing, curvature_per_day=nothing) for rows in (first, second))
-    return pl.concat([first, second, _with_trend(first, second, whole)]).select(n for n in DELTA_FEATURES.names if n != FINGERPRINT.name)
+    first, second = (
+        rows.with_columns(slope_per_day=nothing, curvature_per_day=nothing)
+        for rows in (first, second)
+    )
+    return pl.concat([first, second, _with_trend(first, second, whole)]).select(
+        n for n in DELTA_FEATURES.names if n != FINGERPRINT.name
+    )
 
 
-def _delta_of_pair(features: pl.DataFrame, timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:
+def _delta_of_pair(
+    features: pl.DataFrame, timepoints: pl.DataFrame, start: str, end: str
+) -> pl.DataFrame:
     spans = _spans(timepoints, start, end)
     first, last = _at(features, spans, start, "from"), _at(features, spans, end, "to")
     return (
         first.join(last, on=KEY, how="full", coalesce=True, maintain_order="left_right")
         .join(spans, on=("site", "patient"), maintain_order="left")
         .with_columns(pl.lit(start).alias("from_visit"), pl.lit(end).alias("to_visit"))
-        .with_columns(delta=pl.col("value_to") - pl.col("value_from"), size=pl.col("value_to").abs() + pl.col("value_from").abs())
-        .with_columns(delta_symmetric=_symmetric(), delta_per_day=pl.when(pl.col("days") != 0).then(pl.col("delta") / pl.col("days")))
-        .with_columns(reason=_reason(start, end), simulated=pl.any_horizontal(pl.col("simulated_from", "simulated_to").fill_null(False)))
-        .select(*KEY, "from_visit", "to_visit", "days", "delta", "delta_symmetric", "delta_per_day", "reason", "simulated")
+        .with_columns(
+            delta=pl.col("value_to") - pl.col("value_from"),
+            size=pl.col("value_to").abs() + pl.col("value_from").abs(),
+        )
+        .with_columns(
+            delta_symmetric=_symmetric(),
+            delta_per_day=pl.when(pl.col("days") != 0).then(pl.col("delta") / pl.col("days")),
+        )
+        .with_columns(
+            reason=_reason(start, end),
+            simulated=pl.any_horizontal(pl.col("simulated_from", "simulated_to").fill_null(False)),
+        )
+        .select(
+            *KEY,
+            "from_visit",
+            "to_visit",
+            "days",
+            "delta",
+            "delta_symmetric",
+            "delta_per_day",
+            "reason",
+            "simulated",
+        )
     )
 
 
@@ -69,16 +97,26 @@ def _with_trend(first: pl.DataFrame, second: pl.DataFrame, whole: pl.DataFrame) 
     """Slope and curvature of what has a rate from T0 to T1 and from T1 to T2."""
     names = ("days", "delta", "delta_per_day", "reason", "from_visit")
     early, late = (
-        rows.select(*KEY, *(pl.col(n).alias(f"{n}_{side}") for n in names)) for rows, side in ((first, "early"), (second, "late"))
+        rows.select(*KEY, *(pl.col(n).alias(f"{n}_{side}") for n in names))
+        for rows, side in ((first, "early"), (second, "late"))
     )
     curvature = pl.col("delta_per_day_late") - pl.col("delta_per_day_early")
-    absent = pl.when(pl.col("from_visit_early").is_null() | pl.col("from_visit_late").is_null()).then(pl.lit(NO_MIDDLE))
+    absent = pl.when(
+        pl.col("from_visit_early").is_null() | pl.col("from_visit_late").is_null()
+    ).then(pl.lit(NO_MIDDLE))
     missing = pl.coalesce("reason_early", "reason_late", absent)
     return (
         whole.join(early, on=KEY, how="left", maintain_order="left")
         .join(late, on=KEY, how="left", maintain_order="left")
-        .with_columns(slope_per_day=pl.when(curvature.is_not_null()).then(_slope()), curvature_per_day=curvature)
-        .with_columns(reason=pl.coalesce("reason", pl.when(curvature.is_null()).then(pl.format(NO_TREND, missing))))
+        .with_columns(
+            slope_per_day=pl.when(curvature.is_not_null()).then(_slope()),
+            curvature_per_day=curvature,
+        )
+        .with_columns(
+            reason=pl.coalesce(
+                "reason", pl.when(curvature.is_null()).then(pl.format(NO_TREND, missing))
+            )
+        )
         .select(*whole.columns, "slope_per_day", "curvature_per_day")
     )
 
@@ -97,7 +135,9 @@ def _spans(timepoints: pl.DataFrame, start: str, end: str) -> pl.DataFrame:
     dated = timepoints.select("site", "patient", "visit", "scan_date")
     first, last = (dated.filter(pl.col("visit") == visit).drop("visit") for visit in (start, end))
     return first.join(last, on=("site", "patient"), suffix="_to").select(
-        "site", "patient", days=(pl.col("scan_date_to") - pl.col("scan_date")).dt.total_days().cast(pl.Int32)
+        "site",
+        "patient",
+        days=(pl.col("scan_date_to") - pl.col("scan_date")).dt.total_days().cast(pl.Int32),
     )
 
 
@@ -105,12 +145,20 @@ def _at(features: pl.DataFrame, spans: pl.DataFrame, visit: str, side: str) -> p
     return (
         features.filter(pl.col("visit") == visit)
         .join(spans, on=("site", "patient"), how="semi")
-        .select(*KEY, *(pl.col(name).alias(f"{name}_{side}") for name in ("value", "reason", "simulated")))
+        .select(
+            *KEY,
+            *(pl.col(name).alias(f"{name}_{side}") for name in ("value", "reason", "simulated")),
+        )
     )
 
 
 def _symmetric() -> pl.Expr:
-    return pl.when(pl.col("size") > 0).then((2 * pl.col("delta") / pl.col("size")).clip(-2, 2)).when(pl.col("size") == 0).then(0.0)
+    return (
+        pl.when(pl.col("size") > 0)
+        .then((2 * pl.col("delta") / pl.col("size")).clip(-2, 2))
+        .when(pl.col("size") == 0)
+        .then(0.0)
+    )
 
 
 def _reason(start: str, end: str) -> pl.Expr:
@@ -118,9 +166,16 @@ def _reason(start: str, end: str) -> pl.Expr:
         pl.when(pl.col(f"value_{side}").is_null()).then(
             pl.when(pl.col(f"simulated_{side}").is_null())
             .then(pl.lit(NO_FEATURES.format(visit=visit)))
-            .otherwise(pl.format("{}: {}", pl.lit(visit), pl.col(f"reason_{side}").fill_null("no value")))
+            .otherwise(
+                pl.format("{}: {}", pl.lit(visit), pl.col(f"reason_{side}").fill_null("no value"))
+            )
         )
         for visit, side in ((start, "from"), (end, "to"))
     ]
-    undated = pl.when(pl.col("days").is_null()).then(pl.lit(NO_DATE)).when(pl.col("days") == 0).then(pl.lit(SAME_DAY))
+    undated = (
+        pl.when(pl.col("days").is_null())
+        .then(pl.lit(NO_DATE))
+        .when(pl.col("days") == 0)
+        .then(pl.lit(SAME_DAY))
+    )
     return pl.coalesce(*missing, undated)

@@ -14,9 +14,10 @@ LEVELS = np.linspace(0.005, 0.995, 199)
 def density_change(first: Values, second: Values) -> float:
     """D, the location-free part of the 2-Wasserstein distance, in standard deviations.
 
-    D = sqrt[(σ_s − σ_t)² + 2 σ_s σ_t (1 − ρ_Q)] / sqrt((σ_s² + σ_t²) / 2), with σ and ρ_Q the standard deviations and the
-    correlation of the two quantile functions over u in [.005, .995]. The numerator is the standard deviation of their difference,
-    and is computed as that: it is then exactly 0 for the same values in any order. 0 where both visits are constant.
+    D = sqrt[(σ_s − σ_t)² + 2 σ_s σ_t (1 − ρ_Q)] / sqrt((σ_s² + σ_t²) / 2), with σ and ρ_Q the
+    standard deviations and the correlation of the two quantile functions over u in [.005, .995].
+    The numerator is the standard deviation of their difference, and is computed as that: it is then
+    exactly 0 for the same values in any order. 0 where both visits are constant.
 
     >>> density_change(np.array([0.0, 1.0, 2.0]), np.array([12.0, 10.0, 11.0]))
     0.0

@@ -22,7 +22,11 @@ def derived_image_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
     >>> derived_image_names({"log_sigma_mm": [1.0], "wavelet": "coif1"})[:3]
     ('original', 'log-sigma-1-0-mm-3D', 'wavelet-LLH')
     """
-    bands = [f"wavelet-{band}" for band in ("LLH", "LHL", "LHH", "HLL", "HLH", "HHL", "HHH", "LLL")] if settings["wavelet"] else []
+    bands = (
+        [f"wavelet-{band}" for band in ("LLH", "LHL", "LHH", "HLL", "HLH", "HHL", "HHH", "LLL")]
+        if settings["wavelet"]
+        else []
+    )
     return ("original", *(log_name(sigma) for sigma in settings["log_sigma_mm"]), *bands)
 
 
@@ -31,11 +35,14 @@ def log_name(sigma_mm: float) -> str:
     return f"log-sigma-{str(float(sigma_mm)).replace('.', '-')}-mm-3D"
 
 
-def derive_images(volume: Array, box: Box, settings: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
+def derive_images(
+    volume: Array, box: Box, settings: Mapping[str, Any]
+) -> Iterator[tuple[str, Array]]:
     """Yield each image's name and its part inside `box`.
 
-    `volume` is the resampled crop with all its padding; `box` holds every region. A Laplacian of Gaussian for which the volume
-    is too small is left out: its features are then NULL with that reason.
+    `volume` is the resampled crop with all its padding; `box` holds every region. A Laplacian of
+    Gaussian for which the volume is too small is left out: its features are then NULL with that
+    reason.
     """
     from dagster_project.radiomics.kernels.laplacian import laplacian_of_gaussian
 
@@ -57,7 +64,9 @@ def _wavelet_bands(volume: Array, box: Box, wavelet: str) -> Iterator[tuple[str,
     part = volume[outer]
     even = np.pad(part, [(0, n % 2) for n in part.shape], "wrap")
     bands = pywt.swtn(even, pywt.Wavelet(wavelet), level=1, start_level=0, axes=(2, 1, 0))[0]
-    inner = tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(box, outer, strict=True))
+    inner = tuple(
+        slice(s.start - o.start, s.stop - o.start) for s, o in zip(box, outer, strict=True)
+    )
     for name in ("aad", "ada", "add", "daa", "dad", "dda", "ddd", "aaa"):
         yield f"wavelet-{name.replace('a', 'L').replace('d', 'H')}", bands[name][inner]
 

@@ -40,13 +40,32 @@ class Comparisons:
 
 def undivided(rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Comparisons:
     """The comparisons of a cohort, as `compare_lesion` gave them, that have a DHI."""
-    known = [(row, units) for row in rows if row["reason"] is None and (units := units_of(row)) is not None]
-    ratios = [np.stack([held_back_ratios(row[f"null_{c}_a"], row[f"null_{c}_b"]) for c in COMPONENTS], axis=1) for row, _ in known]
-    keys = pl.DataFrame([[row[name] for name in KEY] for row, _ in known], schema=dict.fromkeys(KEY, pl.String), orient="row")
+    known = [
+        (row, units)
+        for row in rows
+        if row["reason"] is None and (units := units_of(row)) is not None
+    ]
+    ratios = [
+        np.stack(
+            [held_back_ratios(row[f"null_{c}_a"], row[f"null_{c}_b"]) for c in COMPONENTS], axis=1
+        )
+        for row, _ in known
+    ]
+    keys = pl.DataFrame(
+        [[row[name] for name in KEY] for row, _ in known],
+        schema=dict.fromkeys(KEY, pl.String),
+        orient="row",
+    )
     of_row = np.repeat(np.arange(len(known)), [len(r) for r in ratios]).astype(np.int64)
     nothing = np.zeros((0, len(COMPONENTS)))
-    return Comparisons(keys, np.array([u for _, u in known]).reshape(-1, len(COMPONENTS)), np.array([r["volume_a_mm3"] + r["volume_b_mm3"] for r, _ in known]),
-                       of_row, np.concatenate([nothing, *ratios]), settings)
+    return Comparisons(
+        keys,
+        np.array([u for _, u in known]).reshape(-1, len(COMPONENTS)),
+        np.array([r["volume_a_mm3"] + r["volume_b_mm3"] for r, _ in known]),
+        of_row,
+        np.concatenate([nothing, *ratios]),
+        settings,
+    )
 
 
 @dataclass(frozen=True)
@@ -70,7 +89,9 @@ class FoldLimits:
     def check(self, patients: Collection[str]) -> None:
         """Let a model use limits only where they were fitted on exactly its training patients; LimitsError otherwise."""
         if self.fitted_on != digest_of(sorted(set(patients))):
-            raise LimitsError("these limits of DHI were fitted on other patients than the fold's training patients; fit them on those")
+            raise LimitsError(
+                "these limits of DHI were fitted on other patients than the fold's training patients; fit them on those"
+            )
 
     def divide(self, units: Values) -> tuple[Values, Values]:
         """u_c (n, components) and DHI (n) of undivided units."""
@@ -78,7 +99,9 @@ class FoldLimits:
         return divided, np.sqrt(np.mean(divided**2, axis=1)) / self.combined
 
 
-def fit_fold_limits(ratios: Values, n_lesions: int, patients: Sequence[str], settings: Mapping[str, Any]) -> FoldLimits:
+def fit_fold_limits(
+    ratios: Values, n_lesions: int, patients: Sequence[str], settings: Mapping[str, Any]
+) -> FoldLimits:
     """`limits_from` the held-back ratios of a fold's training patients."""
     return _of_patients(limits_from([ratios], n_lesions, settings), patients)
 
@@ -89,4 +112,10 @@ def patient_free_limits() -> FoldLimits:
 
 
 def _of_patients(limits: Limits, patients: Sequence[str]) -> FoldLimits:
-    return FoldLimits(VERSION, limits.components, limits.combined, limits.n_lesions, digest_of(sorted(set(patients))))
+    return FoldLimits(
+        VERSION,
+        limits.components,
+        limits.combined,
+        limits.n_lesions,
+        digest_of(sorted(set(patients))),
+    )

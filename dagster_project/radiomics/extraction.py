@@ -76,7 +76,8 @@ class CropTooLargeError(ValueError):
     def __init__(self, needed: int, allowed: int) -> None:
         super().__init__(
             f"the outlines and the margin around them take {needed / 1e6:.1f} million voxels where study.toml [radiomics] maximum_crop_voxels "
-            f"allows {allowed / 1e6:.1f}: check the outlines (parts far from each other?), or raise it where workers have more memory")
+            f"allows {allowed / 1e6:.1f}: check the outlines (parts far from each other?), or raise it where workers have more memory"
+        )
 
 
 def engine_of(settings: Mapping[str, Any]) -> Engine:
@@ -113,18 +114,23 @@ def feature_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return (*of_classes, *(f"{SHAPE_IMAGE}_{name}" for name in family_features(settings)))
 
 
-def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, settings: Mapping[str, Any]) -> list[Row]:
+def extract_lesion(
+    image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, settings: Mapping[str, Any]
+) -> list[Row]:
     """Features of the tumour and its rings, for each reader's mask of one lesion on one scan.
 
-    1. One crop for all readers: the box around all masks, 10 mm for the rings, `padding_mm` for the filters, ended by the scan.
-    2. Resampled once to voxels of `processing.grid_spacing` on a grid centred on the scan: the image
-       by `interpolator`, a voxel is in the mask where the mask covers more than half of it
+    1. One crop for all readers: the box around all masks, 10 mm for the rings, `padding_mm` for the
+       filters, ended by the scan.
+    2. Resampled once to voxels of `processing.grid_spacing` on a grid centred on the scan: the
+       image by `interpolator`, a voxel is in the mask where the mask covers more than half of it
        (`resample_mask`).
-    3. Regions of each reader: see `regions.derive_regions`. Shape and volume of the tumour are taken on the scan's own grid.
-       Intensities and texture are taken where re-segmentation leaves the region, on every image
-       (`regions.resegment`).
-    4. Each of the 14 images is made once; a region's features are computed on the part inside its own bounding box.
-    5. A feature that cannot exist has value None and a reason: of its region, of its image, or of its formula.
+    3. Regions of each reader: see `regions.derive_regions`. Shape and volume of the tumour are
+       taken on the scan's own grid. Intensities and texture are taken where re-segmentation leaves
+       the region, on every image (`regions.resegment`).
+    4. Each of the 14 images is made once; a region's features are computed on the part inside its
+       own bounding box.
+    5. A feature that cannot exist has value None and a reason: of its region, of its image, or of
+       its formula.
 
     Parameters
     ----------
@@ -155,7 +161,9 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
         check_grid(image, mask, f"the mask of reader {reader}")
     found = {reader: bounding_box(mask) for reader, mask in masks.items()}
     boxes = [box for box in found.values() if box is not None]
-    rows = [row for reader, box in found.items() if box is None for row in _empty_rows(reader, settings)]
+    rows = [
+        row for reader, box in found.items() if box is None for row in _empty_rows(reader, settings)
+    ]
     if not boxes:
         return rows
     outlined = {reader: masks[reader] for reader, box in found.items() if box is not None}
@@ -163,7 +171,9 @@ def extract_lesion(image: sitk.Image, masks: Mapping[str, Mask], others: Mask | 
     return rows + _measure(volume, regions, settings)
 
 
-def prepare_tumor(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) -> tuple[Array, Region]:
+def prepare_tumor(
+    image: sitk.Image, mask: Mask, settings: Mapping[str, Any]
+) -> tuple[Array, Region]:
     """The resampled crop of a lesion and the tumour on it, as `extract_lesion` makes them; for an outline that is not empty.
 
     Raises
@@ -183,14 +193,21 @@ def prepare_tumor(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) ->
 def measure_tumor(volume: Array, tumor: Region, settings: Mapping[str, Any]) -> list[Row]:
     """Features of a tumour on a finished crop: rows of feature, value, reason and region_volume_mm3.
 
-    The same filters, engine and reasons as in `extract_lesion`, without rings; for lesions that were changed on purpose.
+    The same filters, engine and reasons as in `extract_lesion`, without rings; for lesions that
+    were changed on purpose.
     """
     rows = _measure(volume, [("", tumor)], settings)
-    return [{name: v for name, v in row.items() if name not in {"reader", "region"}} for row in rows]
+    return [
+        {name: v for name, v in row.items() if name not in {"reader", "region"}} for row in rows
+    ]
 
 
 def _prepare(
-    image: sitk.Image, masks: Mapping[str, Mask], others: Mask | None, box: Box, settings: Mapping[str, Any]
+    image: sitk.Image,
+    masks: Mapping[str, Mask],
+    others: Mask | None,
+    box: Box,
+    settings: Mapping[str, Any],
 ) -> tuple[Array, list[tuple[str, Region]]]:
     """The resampled crop, and the regions of all readers on it."""
     grid = _bounded_grid(image, box, settings)
@@ -224,32 +241,49 @@ def _outline(image: sitk.Image, mask: Mask) -> Outline:
 def _bounded_grid(image: sitk.Image, box: Box, settings: Mapping[str, Any]) -> LesionGrid:
     """The crop's grid, with room for rings and filters, unless it is larger than the protocol allows."""
     check_processing(settings)
-    margin_mm, spacing_mm = ring_reach(settings) + settings["padding_mm"], grid_spacing(image, settings)
+    margin_mm, spacing_mm = (
+        ring_reach(settings) + settings["padding_mm"],
+        grid_spacing(image, settings),
+    )
     grid = lesion_grid(image, box, margin_mm=margin_mm, spacing_mm=spacing_mm)
     if math.prod(grid.shape) > settings["maximum_crop_voxels"]:
         raise CropTooLargeError(math.prod(grid.shape), settings["maximum_crop_voxels"])
     return grid
 
 
-def _measure(volume: Array, regions: list[tuple[str, Region]], settings: Mapping[str, Any]) -> list[Row]:
+def _measure(
+    volume: Array, regions: list[tuple[str, Region]], settings: Mapping[str, Any]
+) -> list[Row]:
     """Rows of all regions: the images in the outer loop, so that one image is in memory at a time."""
     regions = [(reader, resegment(volume, region, settings)) for reader, region in regions]
     on_grid = {**settings, "spacing_mm": regions[0][1].spacing_mm}
-    boxes = {id(region): bounding_box(region.mask) for _, region in regions if region.reason is None}
+    boxes = {
+        id(region): bounding_box(region.mask) for _, region in regions if region.reason is None
+    }
     inner = [box for box in boxes.values() if box is not None]
     values: dict[int, Features] = {id(region): {} for _, region in regions}
     for name, part in derive_images(volume, union_box(inner), on_grid) if inner else ():
         for _, region in regions:
             if region.reason is None:
-                values[id(region)].update(_measure_region(name, part, region, union_box(inner), on_grid))
+                values[id(region)].update(
+                    _measure_region(name, part, region, union_box(inner), on_grid)
+                )
     for _, region in regions:
         if region.reason is None and settings.get("ibsi_families"):
             of_families = compute_families(volume, region.mask, on_grid, inside=region.inside)
-            values[id(region)].update({f"{SHAPE_IMAGE}_{name}": value for name, value in of_families.items()})
-    return [row for reader, region in regions for row in _rows(reader, region, values[id(region)], settings)]
+            values[id(region)].update(
+                {f"{SHAPE_IMAGE}_{name}": value for name, value in of_families.items()}
+            )
+    return [
+        row
+        for reader, region in regions
+        for row in _rows(reader, region, values[id(region)], settings)
+    ]
 
 
-def _measure_region(name: str, part: Array, region: Region, outer: Box, settings: Mapping[str, Any]) -> Features:
+def _measure_region(
+    name: str, part: Array, region: Region, outer: Box, settings: Mapping[str, Any]
+) -> Features:
     """One region's features on one image, both cut to the region's box."""
     inside = region.intensity_mask[outer]
     box = bounding_box(inside)
@@ -277,7 +311,9 @@ def _own_grid(region: Region) -> Outline | None:
     return Outline(np.ascontiguousarray(region.mask[box]), region.spacing_mm)
 
 
-def _rows(reader: str, region: Region, values: Features, settings: Mapping[str, Any]) -> Iterator[Row]:
+def _rows(
+    reader: str, region: Region, values: Features, settings: Mapping[str, Any]
+) -> Iterator[Row]:
     for feature in feature_names(settings):
         value, reason = values.get(feature, (None, region.reason or IMAGE_TOO_SMALL))
         yield _row(reader, region.name, feature, value, reason, region.volume_mm3)
@@ -289,8 +325,22 @@ def _empty_rows(reader: str, settings: Mapping[str, Any]) -> Iterator[Row]:
             yield _row(reader, region, feature, None, EMPTY_MASK, None)
 
 
-def _row(reader: str, region: str, feature: str, value: float | None, reason: str | None, volume_mm3: float | None) -> Row:
-    return {"reader": reader, "region": region, "feature": feature, "value": value, "reason": reason, "region_volume_mm3": volume_mm3}
+def _row(
+    reader: str,
+    region: str,
+    feature: str,
+    value: float | None,
+    reason: str | None,
+    volume_mm3: float | None,
+) -> Row:
+    return {
+        "reader": reader,
+        "region": region,
+        "feature": feature,
+        "value": value,
+        "reason": reason,
+        "region_volume_mm3": volume_mm3,
+    }
 
 
 def _classes_of(image: str, settings: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dagster_project.radiomics import pyradiomics_engine
-from dagster_project.radiomics.pyradiomics_engine import IMC2_RESOLUTION, NOT_FINITE, TEXTURE_CLASSES, Value, class_feature_names
+from dagster_project.radiomics.pyradiomics_engine import (
+    IMC2_RESOLUTION,
+    NOT_FINITE,
+    TEXTURE_CLASSES,
+    Value,
+    class_feature_names,
+)
 from dagster_project.radiomics.resampling import Array, Mask, Spacing, along_axes
 
 if TYPE_CHECKING:
@@ -36,21 +42,29 @@ def compute_region(
 ) -> dict[str, Value]:  # fmt: skip
     """All features of some classes of one region on one image, keyed `class_Feature`; see `pyradiomics_engine.compute_region`.
 
-    Within 1e-9 of the engine of reference. Left to that engine are co-occurrence of a region in which no two voxels are
-    neighbours, Imc2 where it depends on the last bit, and regions with more than `MOST_LEVELS` gray levels. Texture of a single
-    voxel, at which PyRadiomics stops, is None.
+    Within 1e-9 of the engine of reference. Left to that engine are co-occurrence of a region in
+    which no two voxels are neighbours, Imc2 where it depends on the last bit, and regions with more
+    than `MOST_LEVELS` gray levels. Texture of a single voxel, at which PyRadiomics stops, is None.
     """
     from dagster_project.radiomics.kernels.discretise import discretise
 
     levels = discretise(image, mask, bin_width_hu, bin_count=bin_count, bin_start_hu=bin_start_hu)
     if len(levels.gray) > MOST_LEVELS:
         return pyradiomics_engine.compute_region(
-            image, mask, classes, bin_width_hu=bin_width_hu, spacing_mm=spacing_mm,
-            bin_count=bin_count, bin_start_hu=bin_start_hu)
+            image,
+            mask,
+            classes,
+            bin_width_hu=bin_width_hu,
+            spacing_mm=spacing_mm,
+            bin_count=bin_count,
+            bin_start_hu=bin_start_hu,
+        )
     found: dict[str, Value] = {}
     for name in classes:
         values = _compute_class(name, image, mask, levels, spacing_mm)
-        found.update({f"{name}_{feature}": values[feature] for feature in class_feature_names(name)})
+        found.update(
+            {f"{name}_{feature}": values[feature] for feature in class_feature_names(name)}
+        )
     return found
 
 
@@ -69,7 +83,9 @@ def warm() -> None:
     image = np.random.default_rng(0).normal(0, 60, (9, 9, 9)).astype(np.float32)
     squares = np.arange(-4, 5) ** 2
     ball = squares[:, None, None] + squares[:, None] + squares < 17
-    compute_region(image, ball, ("firstorder", "shape", *TEXTURE_CLASSES), bin_width_hu=25.0, spacing_mm=1.0)
+    compute_region(
+        image, ball, ("firstorder", "shape", *TEXTURE_CLASSES), bin_width_hu=25.0, spacing_mm=1.0
+    )
     laplacian_of_gaussian(image, (slice(2, 7),) * 3, 1.0, 1.0)
 
 
@@ -92,7 +108,12 @@ def _features(
         return shape.shape_features(mask, along_axes(spacing_mm))
     if feature_class == "firstorder":
         return firstorder.firstorder_features(levels, spacing_mm)
-    matrix = {"glrlm": glrlm.glrlm_features, "glszm": glszm.glszm_features, "gldm": gldm.gldm_features, "ngtdm": ngtdm.ngtdm_features}
+    matrix = {
+        "glrlm": glrlm.glrlm_features,
+        "glszm": glszm.glszm_features,
+        "gldm": gldm.gldm_features,
+        "ngtdm": ngtdm.ngtdm_features,
+    }
     return matrix[feature_class](levels)
 
 
@@ -109,9 +130,14 @@ def _cooccurrence(
     gray = np.concatenate(([0], levels.gray)).astype(np.int32)[inside]
     if found is None:
         return pyradiomics_engine.compute_class("glcm", image, mask, gray, spacing_mm=spacing_mm)
-    imc2 = pyradiomics_engine.compute_class("glcm", image, mask, gray, spacing_mm=spacing_mm, features=["Imc2"])
+    imc2 = pyradiomics_engine.compute_class(
+        "glcm", image, mask, gray, spacing_mm=spacing_mm, features=["Imc2"]
+    )
     return {**_with_reasons(found[0]), **imc2}
 
 
 def _with_reasons(values: dict[str, float]) -> dict[str, Value]:
-    return {name: (value, None) if np.isfinite(value) else (None, NOT_FINITE) for name, value in values.items()}
+    return {
+        name: (value, None) if np.isfinite(value) else (None, NOT_FINITE)
+        for name, value in values.items()
+    }

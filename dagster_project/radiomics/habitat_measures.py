@@ -32,14 +32,16 @@ def _pairs(count: int) -> list[tuple[int, int]]:
     return list(combinations_with_replacement(range(count + 1), 2))[1:]
 
 
-def measure_habitats(codes: NDArray[np.uint8], local: LocalFeatures, codebook: Codebook) -> Measures:
+def measure_habitats(
+    codes: NDArray[np.uint8], local: LocalFeatures, codebook: Codebook
+) -> Measures:
     """All measures of a lesion.
 
     fraction_k
         Share of the lesion's voxels in habitat k; they sum to 1.
     msi_i_j
-        Share of the pairs of 6-neighbours that are of habitats i and j in either order, 0 the outside; they sum to 1 (multiregional
-        spatial interaction, the co-occurrence of habitats).
+        Share of the pairs of 6-neighbours that are of habitats i and j in either order, 0 the
+        outside; they sum to 1 (multiregional spatial interaction, the co-occurrence of habitats).
     rao_q
         Rao's quadratic entropy, `rao_q`.
     shannon, simpson
@@ -51,11 +53,16 @@ def measure_habitats(codes: NDArray[np.uint8], local: LocalFeatures, codebook: C
     pairs = cooccurrence(codes.astype(np.intp), codebook.count + 1)
     present = shares[shares > 0]
     return {
-        "n_voxels": float(local.count), "rao_q": rao_q(shares, habitat_distances(codebook)),
-        "shannon": float(-(present * np.log(present)).sum()) + 0.0, "simpson": float(1 - (shares**2).sum()),
+        "n_voxels": float(local.count),
+        "rao_q": rao_q(shares, habitat_distances(codebook)),
+        "shannon": float(-(present * np.log(present)).sum()) + 0.0,
+        "simpson": float(1 - (shares**2).sum()),
         "moran_i": moran_i(local.mask, local.values),
         **{f"fraction_{k}": float(share) for k, share in enumerate(shares, start=1)},
-        **{f"msi_{i}_{j}": float(pairs[i, j] + (pairs[j, i] if i != j else 0.0)) for i, j in _pairs(codebook.count)},
+        **{
+            f"msi_{i}_{j}": float(pairs[i, j] + (pairs[j, i] if i != j else 0.0))
+            for i, j in _pairs(codebook.count)
+        },
     }
 
 
@@ -84,7 +91,10 @@ def moran_i(mask: Mask, values: Values) -> float | None:
     field[mask] = values - values.mean()
     weights = products = 0.0
     for axis in range(3):
-        here, there = (tuple(part if a == axis else slice(None) for a in range(3)) for part in (slice(None, -1), slice(1, None)))
+        here, there = (
+            tuple(part if a == axis else slice(None) for a in range(3))
+            for part in (slice(None, -1), slice(1, None))
+        )
         weights += 2 * float((mask[here] & mask[there]).sum())
         products += 2 * float((field[here] * field[there]).sum())
     power = float((field**2).sum())

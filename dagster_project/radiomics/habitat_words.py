@@ -12,7 +12,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.habitat_codebook import Codebook, CodebookError, LocalFeatures, Scope, codebook_of_points, nearest_habitats
+from dagster_project.radiomics.habitat_codebook import (
+    Codebook,
+    CodebookError,
+    LocalFeatures,
+    Scope,
+    codebook_of_points,
+    nearest_habitats,
+)
 
 WEIGHT_DECIMALS = 6
 """Weights of words are rounded, so that the order in which lesions are added up does not show."""
@@ -31,7 +38,9 @@ class WordGrid:
     @classmethod
     def of(cls, section: Mapping[str, Sequence[float]]) -> WordGrid:
         """The grid of study.toml [habitat_words]."""
-        return cls(*(tuple(float(edge) for edge in section[name]) for name in ("density_hu", "spread_hu")))
+        return cls(
+            *(tuple(float(edge) for edge in section[name]) for name in ("density_hu", "spread_hu"))
+        )
 
     @property
     def count(self) -> int:
@@ -41,7 +50,9 @@ class WordGrid:
     @cached_property
     def centres(self) -> Values:
         """Middle of each word's cell: density and spread in HU (words, 2)."""
-        density, spread = ((np.array(e[1:]) + np.array(e[:-1])) / 2 for e in (self.density_hu, self.spread_hu))
+        density, spread = (
+            (np.array(e[1:]) + np.array(e[:-1])) / 2 for e in (self.density_hu, self.spread_hu)
+        )
         return np.stack(np.meshgrid(density, spread, indexing="ij"), axis=-1).reshape(-1, 2)
 
     def words_of(self, features: Values) -> NDArray[np.intp]:
@@ -50,7 +61,10 @@ class WordGrid:
         >>> WordGrid((-50.0, 0.0, 50.0), (0.0, 10.0, 20.0)).words_of(np.array([[-90.0, 3.0], [0.0, 10.0]])).tolist()
         [1, 4]
         """
-        density, spread = (np.digitize(features[:, i], edges[1:-1]) for i, edges in enumerate((self.density_hu, self.spread_hu)))
+        density, spread = (
+            np.digitize(features[:, i], edges[1:-1])
+            for i, edges in enumerate((self.density_hu, self.spread_hu))
+        )
         return np.asarray(density * (len(self.spread_hu) - 1) + spread + 1, dtype=np.intp)
 
 
@@ -58,7 +72,8 @@ class WordGrid:
 class WordCounts:
     """Lesions and visits, a row each: voxels of each word (n, words), and pairs of 6-neighbours, a row per pair of words that occurs.
 
-    `pair_row` says of which lesion; `pair_code` is first word × (words + 1) + second, the first not above the second, 0 the outside.
+    `pair_row` says of which lesion; `pair_code` is first word × (words + 1) + second, the first not
+    above the second, 0 the outside.
     """
 
     grid: WordGrid
@@ -71,12 +86,20 @@ class WordCounts:
     def digest(self) -> bytes:
         """SHA-256 of grid and numbers."""
         arrays = (self.counts, self.pair_row, self.pair_code, self.pair_count)
-        return hashlib.sha256(repr(self.grid).encode() + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).digest()
+        return hashlib.sha256(
+            repr(self.grid).encode() + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+        ).digest()
 
     def take(self, rows: NDArray[Any]) -> WordCounts:
         """The rows of a mask, in order."""
         place, kept = np.cumsum(rows, dtype=np.int32) - 1, rows[self.pair_row]
-        return WordCounts(self.grid, self.counts[rows], place[self.pair_row[kept]], self.pair_code[kept], self.pair_count[kept])
+        return WordCounts(
+            self.grid,
+            self.counts[rows],
+            place[self.pair_row[kept]],
+            self.pair_code[kept],
+            self.pair_count[kept],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,27 +117,48 @@ def count_words(local: LocalFeatures, grid: WordGrid) -> WordCounts:
     words[1:-1, 1:-1, 1:-1][local.mask] = found = grid.words_of(local.features)
     codes = []
     for axis in range(3):
-        here, there = np.moveaxis(words, axis, 0)[:-1].ravel(), np.moveaxis(words, axis, 0)[1:].ravel()
+        here, there = (
+            np.moveaxis(words, axis, 0)[:-1].ravel(),
+            np.moveaxis(words, axis, 0)[1:].ravel(),
+        )
         either = (here > 0) | (there > 0)
-        codes.append(np.minimum(here, there)[either] * (grid.count + 1) + np.maximum(here, there)[either])
+        codes.append(
+            np.minimum(here, there)[either] * (grid.count + 1) + np.maximum(here, there)[either]
+        )
     code, count = np.unique(np.concatenate(codes), return_counts=True)
     counts = np.bincount(found, minlength=grid.count + 1)[None, 1:].astype(np.int32)
-    return WordCounts(grid, counts, np.zeros(code.size, np.int32), code.astype(np.int32), count.astype(np.int32))
+    return WordCounts(
+        grid, counts, np.zeros(code.size, np.int32), code.astype(np.int32), count.astype(np.int32)
+    )
 
 
 def stack_words(grid: WordGrid, lesions: Sequence[WordCounts]) -> WordCounts:
     """One lesion after the other."""
     nothing = [np.zeros(0, np.int32)]
-    parts = [np.concatenate([getattr(w, name) for w in lesions] or nothing) for name in ("pair_code", "pair_count")]
+    parts = [
+        np.concatenate([getattr(w, name) for w in lesions] or nothing)
+        for name in ("pair_code", "pair_count")
+    ]
     rows = np.repeat(np.arange(len(lesions), dtype=np.int32), [w.pair_code.size for w in lesions])
-    counts = np.concatenate([w.counts for w in lesions]) if lesions else np.zeros((0, grid.count), np.int32)
+    counts = (
+        np.concatenate([w.counts for w in lesions])
+        if lesions
+        else np.zeros((0, grid.count), np.int32)
+    )
     return WordCounts(grid, counts, rows, parts[0], parts[1])
 
 
-def fit_word_codebook(words: WordCounts, of_patient: Sequence[str], patients: Collection[str], settings: Mapping[str, Any], scope: Scope) -> Codebook:
+def fit_word_codebook(
+    words: WordCounts,
+    of_patient: Sequence[str],
+    patients: Collection[str],
+    settings: Mapping[str, Any],
+    scope: Scope,
+) -> Codebook:
     """Fit the habitats on words as `fit_codebook` fits them on voxels: a word stands at the middle of its cell and weighs what it counts.
 
-    A lesion and visit weighs at most `voxels_per_lesion`. Those below `minimum_voxels` do not take part.
+    A lesion and visit weighs at most `voxels_per_lesion`. Those below `minimum_voxels` do not take
+    part.
 
     Parameters
     ----------
@@ -129,16 +173,26 @@ def fit_word_codebook(words: WordCounts, of_patient: Sequence[str], patients: Co
         A row of another patient, fewer than `lesions_minimum` lesions and visits, or fewer different words than habitats.
     """
     if not set(of_patient) <= set(patients):
-        raise CodebookError("words of patients outside the fold were handed over; take the fold's own first")
+        raise CodebookError(
+            "words of patients outside the fold were handed over; take the fold's own first"
+        )
     total = words.counts.sum(axis=1)
     enough = total >= settings["minimum_voxels"]
     if enough.sum() < settings["lesions_minimum"]:
-        raise CodebookError(f"{enough.sum()} lesions and visits of at least {settings['lesions_minimum']}")
+        raise CodebookError(
+            f"{enough.sum()} lesions and visits of at least {settings['lesions_minimum']}"
+        )
     share = np.minimum(1.0, settings["voxels_per_lesion"] / total[enough])
     weights = np.round((words.counts[enough] * share[:, None]).sum(axis=0), WEIGHT_DECIMALS)
     known = weights > 0
-    who = (int(enough.sum()), len({p for p, use in zip(of_patient, enough, strict=True) if use}), sorted(set(patients)))
-    return codebook_of_points(words.grid.centres[known], weights[known], settings, settings["seed"], scope, who)
+    who = (
+        int(enough.sum()),
+        len({p for p, use in zip(of_patient, enough, strict=True) if use}),
+        sorted(set(patients)),
+    )
+    return codebook_of_points(
+        words.grid.centres[known], weights[known], settings, settings["seed"], scope, who
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,15 +213,24 @@ def measure_words(words: WordCounts, codebook: Codebook) -> WordHabitats:
     member = np.eye(codebook.count + 1)[label[1:]][:, 1:]
     inside = words.counts @ member
     total = np.maximum(inside.sum(axis=1, keepdims=True), 1)
-    sums = np.stack([words.counts @ (member * words.grid.centres[:, i : i + 1]) for i in range(2)], axis=-1)
-    features = np.divide(sums, inside[..., None], out=np.full(sums.shape, np.nan), where=inside[..., None] > 0)
+    sums = np.stack(
+        [words.counts @ (member * words.grid.centres[:, i : i + 1]) for i in range(2)], axis=-1
+    )
+    features = np.divide(
+        sums, inside[..., None], out=np.full(sums.shape, np.nan), where=inside[..., None] > 0
+    )
     return WordHabitats(inside / total, features, _contacts(words, label, codebook.count + 1))
 
 
 def _contacts(words: WordCounts, label: NDArray[np.intp], size: int) -> Values:
-    first, second = label[words.pair_code // (words.grid.count + 1)], label[words.pair_code % (words.grid.count + 1)]
+    first, second = (
+        label[words.pair_code // (words.grid.count + 1)],
+        label[words.pair_code % (words.grid.count + 1)],
+    )
     n = len(words.counts)
-    cell = (words.pair_row.astype(np.int64) * size + np.minimum(first, second)) * size + np.maximum(first, second)
+    cell = (words.pair_row.astype(np.int64) * size + np.minimum(first, second)) * size + np.maximum(
+        first, second
+    )
     pairs = np.bincount(cell, words.pair_count, n * size * size).reshape(n, size, size)
     shares = pairs / np.maximum(pairs.sum(axis=(1, 2), keepdims=True), 1)
     return np.asarray(shares + np.triu(shares, 1).transpose(0, 2, 1))

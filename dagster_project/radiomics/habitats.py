@@ -14,10 +14,13 @@ OUTSIDE = 0
 """Code of voxels outside the mask: habitats at the rim differ from the same habitats inside."""
 
 
-def habitat_codes(volume: NDArray[np.float64], mask: Mask, cuts_hu: Sequence[float], smoothing_voxels: float) -> NDArray[np.intp]:
+def habitat_codes(
+    volume: NDArray[np.float64], mask: Mask, cuts_hu: Sequence[float], smoothing_voxels: float
+) -> NDArray[np.intp]:
     """Codes 1, 2, … of median-centred densities, smoothed within the mask; 0 outside.
 
-    Smoothing is normalised: a voxel at the rim is a mean of lesion alone. The median is taken before smoothing.
+    Smoothing is normalised: a voxel at the rim is a mean of lesion alone. The median is taken
+    before smoothing.
     """
     centred = np.where(mask, volume - np.median(volume[mask]), 0.0)
     weight = gaussian_filter(mask.astype(np.float64), smoothing_voxels, mode="constant")
@@ -35,7 +38,10 @@ def cooccurrence(codes: NDArray[np.intp], count: int) -> NDArray[np.float64]:
     padded = np.pad(codes, 1, constant_values=OUTSIDE)
     pairs = np.zeros((count, count))
     for axis in range(3):
-        here, there = np.moveaxis(padded, axis, 0)[:-1].ravel(), np.moveaxis(padded, axis, 0)[1:].ravel()
+        here, there = (
+            np.moveaxis(padded, axis, 0)[:-1].ravel(),
+            np.moveaxis(padded, axis, 0)[1:].ravel(),
+        )
         pairs += np.bincount(here * count + there, minlength=count * count).reshape(count, count)
     pairs += pairs.T
     pairs[OUTSIDE, OUTSIDE] = 0.0
@@ -45,8 +51,8 @@ def cooccurrence(codes: NDArray[np.intp], count: int) -> NDArray[np.float64]:
 def spatial_change(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """S = sqrt(JSD₂(P_s, P_t) − JSD₂(π_s, π_t)), P the co-occurrences and π their marginals: 0 to 1.
 
-    By the chain rule of mutual information the difference is the divergence of the neighbours given the voxel itself, hence not
-    negative: change of arrangement beyond change of composition.
+    By the chain rule of mutual information the difference is the divergence of the neighbours given
+    the voxel itself, hence not negative: change of arrangement beyond change of composition.
     """
     surplus = jensen_shannon(first, second) - jensen_shannon(first.sum(axis=1), second.sum(axis=1))
     return float(np.sqrt(max(surplus, 0.0)))

@@ -29,9 +29,19 @@ from dagster_project.radiomics.ibsi_intensity import (
 )
 from dagster_project.radiomics.ibsi_morphology import morphology
 from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, PLAIN, texture_features
-from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names, compute_class
+from dagster_project.radiomics.pyradiomics_engine import (
+    TEXTURE_CLASSES,
+    class_feature_names,
+    compute_class,
+)
 from dagster_project.radiomics.registry import ibsi_deviation, ibsi_tag
-from dagster_project.radiomics.resampling import Array, Mask, bounding_box, isotropic_positions, spacing_zyx
+from dagster_project.radiomics.resampling import (
+    Array,
+    Mask,
+    bounding_box,
+    isotropic_positions,
+    spacing_zyx,
+)
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "ibsi.md"
 BEGIN, END = "<!-- begin: python -m dagster_project.radiomics.ibsi -->", "<!-- end -->"
@@ -44,9 +54,10 @@ HALF = 0.5 - 1e-6
 class Configuration:
     """How IBSI has an image prepared: the reference manual's table of configurations, one field per line.
 
-    `planar` treats each slice by itself: interpolation in the slice, texture averaged over slices. `spacing_mm` None leaves the
-    voxels. Levels are `bin_width_hu` wide from the range's lower end, or `bin_count` over the region's own range.
-    `outlier_sigma` drops voxels further from the mean than as many standard deviations.
+    `planar` treats each slice by itself: interpolation in the slice, texture averaged over slices.
+    `spacing_mm` None leaves the voxels. Levels are `bin_width_hu` wide from the range's lower end,
+    or `bin_count` over the region's own range. `outlier_sigma` drops voxels further from the mean
+    than as many standard deviations.
     """
 
     planar: bool = False
@@ -65,7 +76,13 @@ CONFIGURATIONS = {
     "B": Configuration(planar=True, range_hu=(-500.0, 400.0), bin_width_hu=None, bin_count=32),
     "C": Configuration(volume_histogram=2.5),
     "D": Configuration(range_hu=None, outlier_sigma=3.0, bin_width_hu=None, bin_count=32),
-    "E": Configuration(interpolator="cubic", outlier_sigma=3.0, bin_width_hu=None, bin_count=32, volume_histogram=1000),
+    "E": Configuration(
+        interpolator="cubic",
+        outlier_sigma=3.0,
+        bin_width_hu=None,
+        bin_count=32,
+        volume_histogram=1000,
+    ),
 }
 """The CT phantom's five."""
 
@@ -90,15 +107,20 @@ class Prepared:
 def prepare(image: sitk.Image, outline: sitk.Image, configuration: Configuration) -> Prepared:
     """Interpolate, round, re-segment and discretise in IBSI's order.
 
-    1. Image and outline on a grid centred on the scan's; HU rounded to whole numbers, the outline kept from one half.
-    2. Intensity mask: HU within the range, then within the outlier limits (standard deviation of the population).
+    1. Image and outline on a grid centred on the scan's; HU rounded to whole numbers, the outline
+       kept from one half.
+    2. Intensity mask: HU within the range, then within the outlier limits (standard deviation of
+       the population).
     3. Levels from 1.
     """
     volume, share, spacing = _interpolated(image, outline, configuration)
     outlined = share >= HALF
     inside = outlined & _in_range(volume, configuration.range_hu)
     if configuration.outlier_sigma is not None:
-        mean, deviation = float(volume[inside].mean(dtype=np.float64)), float(volume[inside].std(dtype=np.float64))
+        mean, deviation = (
+            float(volume[inside].mean(dtype=np.float64)),
+            float(volume[inside].std(dtype=np.float64)),
+        )
         inside &= np.abs(volume - mean) <= configuration.outlier_sigma * deviation
     return Prepared(volume, outlined, inside, _levels(volume, inside, configuration), spacing)
 
@@ -110,25 +132,35 @@ def compute_features(prepared: Prepared, *, planar: bool) -> dict[str, float]:
     box = bounding_box(prepared.inside)
     if box is None:
         return found
-    slices = [slice(z, z + 1) for z in range(box[0].start, box[0].stop) if prepared.inside[z].any()] if planar else [slice(None)]
+    slices = (
+        [slice(z, z + 1) for z in range(box[0].start, box[0].stop) if prepared.inside[z].any()]
+        if planar
+        else [slice(None)]
+    )
     for name in TEXTURE_CLASSES:
         parts = [_values(name, prepared, part) for part in slices]
         found |= {key: float(np.nanmean([part[key] for part in parts])) for key in parts[0]}
     return found
 
 
-def compute_families(prepared: Prepared, configuration: Configuration, aggregations: Sequence[str]) -> dict[str, float]:
+def compute_families(
+    prepared: Prepared, configuration: Configuration, aggregations: Sequence[str]
+) -> dict[str, float]:
     """Every feature of IBSI 1 with a reference value, keyed by its tag."""
     values = prepared.volume[prepared.inside].astype(np.float64)
     return {
         **morphology(prepared.volume, prepared.outlined, prepared.inside, prepared.spacing_mm),
-        **local_peaks(prepared.volume, prepared.inside, prepared.spacing_mm), **statistics(values),
-        **histogram(prepared.levels[prepared.inside]), **_volume_histogram(values, configuration),
+        **local_peaks(prepared.volume, prepared.inside, prepared.spacing_mm),
+        **statistics(values),
+        **histogram(prepared.levels[prepared.inside]),
+        **_volume_histogram(values, configuration),
         **texture_features(prepared.levels, prepared.outlined, aggregations),
     }
 
 
-def _volume_histogram(values: NDArray[np.float64], configuration: Configuration) -> dict[str, float]:
+def _volume_histogram(
+    values: NDArray[np.float64], configuration: Configuration
+) -> dict[str, float]:
     how = configuration.volume_histogram
     width, count = (how, 0) if isinstance(how, float) else (0.0, how or 0)
     range_hu = configuration.range_hu
@@ -140,7 +172,10 @@ def reference_values(path: Path) -> dict[str, tuple[float, float]]:
     with path.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file, delimiter=";") if row["reference value"]]
     values = {row["tag"]: (float(row["reference value"]), float(row["tolerance"])) for row in rows}
-    return {tag: (v, max(tol, 0.5 * 10 ** (math.floor(math.log10(abs(v))) - 2) if v else 0.0)) for tag, (v, tol) in values.items()}
+    return {
+        tag: (v, max(tol, 0.5 * 10 ** (math.floor(math.log10(abs(v))) - 2) if v else 0.0))
+        for tag, (v, tol) in values.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -159,11 +194,15 @@ class Verdict:
         return abs(self.value - self.reference) <= self.tolerance * (1 + 1e-9)
 
 
-def judge(found: dict[str, float], reference: dict[str, tuple[float, float]], *, planar: bool) -> list[Verdict]:
+def judge(
+    found: dict[str, float], reference: dict[str, tuple[float, float]], *, planar: bool
+) -> list[Verdict]:
     """Every feature that has a reference value; slice by slice the tags say 2D."""
     tags = ((name, ibsi_tag(f"original_{name}")) for name in found)
     named = ((name, tag.replace("_3D", "_2D") if planar else tag) for name, tag in tags if tag)
-    return [Verdict(name, tag, *reference[tag], found[name]) for name, tag in named if tag in reference]
+    return [
+        Verdict(name, tag, *reference[tag], found[name]) for name, tag in named if tag in reference
+    ]
 
 
 @dataclass(frozen=True)
@@ -187,12 +226,23 @@ def phantoms(data: Path) -> dict[str, Phantom]:
     """The digital phantom, and the CT phantom's configurations that have reference values in a folder."""
     folder = data / "ibsi"
     digital = folder / "digital_phantom" / "nifti"
-    image, mask = (sitk.ReadImage(str(digital / p), sitk.sitkFloat64) for p in ("image/phantom.nii.gz", "mask/mask.nii.gz"))
-    found = {"digital": Phantom(prepare(image, mask, DIGITAL), DIGITAL, reference_values(folder / "ibsi_1_dig_phantom.csv"))}
+    image, mask = (
+        sitk.ReadImage(str(digital / p), sitk.sitkFloat64)
+        for p in ("image/phantom.nii.gz", "mask/mask.nii.gz")
+    )
+    found = {
+        "digital": Phantom(
+            prepare(image, mask, DIGITAL),
+            DIGITAL,
+            reference_values(folder / "ibsi_1_dig_phantom.csv"),
+        )
+    }
     for name, configuration in CONFIGURATIONS.items():
         path = folder / f"ibsi_1_chest_config_{name.lower()}.csv"
         if path.exists():
-            found[name] = Phantom(prepare(*ct_phantom(data), configuration), configuration, reference_values(path))
+            found[name] = Phantom(
+                prepare(*ct_phantom(data), configuration), configuration, reference_values(path)
+            )
     return found
 
 
@@ -231,9 +281,18 @@ def ct_phantom(data: Path) -> tuple[sitk.Image, sitk.Image]:
 
 
 FAMILY_NAMES = {
-    "morph": "morphology", "loc": "local intensity", "stat": "statistics", "ih": "histogram", "ivh": "intensity-volume histogram",
-    "cm": "co-occurrence", "rlm": "run lengths", "szm": "size zones", "dzm": "distance zones", "ngt": "tone differences",
-    "ngl": "gray level dependence"}
+    "morph": "morphology",
+    "loc": "local intensity",
+    "stat": "statistics",
+    "ih": "histogram",
+    "ivh": "intensity-volume histogram",
+    "cm": "co-occurrence",
+    "rlm": "run lengths",
+    "szm": "size zones",
+    "dzm": "distance zones",
+    "ngt": "tone differences",
+    "ngl": "gray level dependence",
+}
 """By the prefix of their tags."""
 
 
@@ -258,9 +317,16 @@ def _families(verdicts: dict[str, list[Verdict]]) -> Iterator[str]:
     yield "\n## All families of IBSI 1, in every aggregation: within tolerance, of so many with a reference value\n"
     yield f"| family | {' | '.join(_title(name) for name in verdicts)} |\n|---|{'---:|' * len(verdicts)}"
     for family, words in (*FAMILY_NAMES.items(), ("", "**all**")):
-        judged = [[v for v in found if family in {"", family_of(v.tag)}] for found in verdicts.values()]
+        judged = [
+            [v for v in found if family in {"", family_of(v.tag)}] for found in verdicts.values()
+        ]
         yield f"| {words} | {' | '.join(f'{sum(v.within for v in some)} of {len(some)}' for some in judged)} |"
-    outside = [f"{v.tag} ({_title(name)}: {v.value:.6g}, reference {v.reference:.6g})" for name, found in verdicts.items() for v in found if not v.within]
+    outside = [
+        f"{v.tag} ({_title(name)}: {v.value:.6g}, reference {v.reference:.6g})"
+        for name, found in verdicts.items()
+        for v in found
+        if not v.within
+    ]
     yield f"\nOutside: {', '.join(outside) or 'none'}."
 
 
@@ -273,33 +339,58 @@ def _section(name: str, verdicts: list[Verdict]) -> Iterator[str]:
     yield f"\n## {title}: {sum(v.within for v in verdicts)} of {len(verdicts)} within tolerance\n"
     yield "| feature | IBSI tag | reference | tolerance | value | verdict |\n|---|---|---|---|---|---|"
     for v in verdicts:
-        said = "within" if v.within else f"**deviates**: {ibsi_deviation(f'original_{v.feature}') or 'not explained'}"
+        said = (
+            "within"
+            if v.within
+            else f"**deviates**: {ibsi_deviation(f'original_{v.feature}') or 'not explained'}"
+        )
         yield f"| {v.feature} | {v.tag} | {v.reference:.6g} | {v.tolerance:.3g} | {v.value:.6g} | {said} |"
 
 
 def _judged(phantom: Phantom) -> list[Verdict]:
     planar = phantom.configuration.planar
-    return judge(compute_features(phantom.prepared, planar=planar), phantom.reference, planar=planar)
+    return judge(
+        compute_features(phantom.prepared, planar=planar), phantom.reference, planar=planar
+    )
 
 
-def _interpolated(image: sitk.Image, outline: sitk.Image, configuration: Configuration) -> tuple[Array, NDArray, tuple[float, float, float]]:
+def _interpolated(
+    image: sitk.Image, outline: sitk.Image, configuration: Configuration
+) -> tuple[Array, NDArray, tuple[float, float, float]]:
     old, target = spacing_zyx(image), configuration.spacing_mm
     if target is None:
-        return sitk.GetArrayFromImage(image).astype(np.float32), sitk.GetArrayFromImage(outline), old
+        return (
+            sitk.GetArrayFromImage(image).astype(np.float32),
+            sitk.GetArrayFromImage(outline),
+            old,
+        )
     new = (old[0] if configuration.planar else target, target, target)
-    positions = [isotropic_positions(n, a, b) for n, a, b in zip(reversed(image.GetSize()), old, new, strict=True)]
-    origin = image.TransformContinuousIndexToPhysicalPoint([float(p[0]) for p in reversed(positions)])
+    positions = [
+        isotropic_positions(n, a, b)
+        for n, a, b in zip(reversed(image.GetSize()), old, new, strict=True)
+    ]
+    origin = image.TransformContinuousIndexToPhysicalPoint(
+        [float(p[0]) for p in reversed(positions)]
+    )
     size, spacing = [len(p) for p in reversed(positions)], list(reversed(new))
     way = sitk.sitkBSpline if configuration.interpolator == "cubic" else sitk.sitkLinear
     volume, share = (
-        sitk.GetArrayFromImage(sitk.Resample(part, size, sitk.Transform(), method, origin, spacing, image.GetDirection()))
+        sitk.GetArrayFromImage(
+            sitk.Resample(
+                part, size, sitk.Transform(), method, origin, spacing, image.GetDirection()
+            )
+        )
         for part, method in ((image, way), (outline, sitk.sitkLinear))
     )
     return np.rint(volume).astype(np.float32), share, new
 
 
 def _in_range(volume: Array, range_hu: tuple[float, float] | None) -> Mask:
-    return np.ones(volume.shape, dtype=bool) if range_hu is None else (volume >= range_hu[0]) & (volume <= range_hu[1])
+    return (
+        np.ones(volume.shape, dtype=bool)
+        if range_hu is None
+        else (volume >= range_hu[0]) & (volume <= range_hu[1])
+    )
 
 
 def _levels(volume: Array, inside: Mask, configuration: Configuration) -> NDArray[np.int32]:
@@ -316,10 +407,18 @@ def _levels(volume: Array, inside: Mask, configuration: Configuration) -> NDArra
 
 
 def _values(feature_class: str, prepared: Prepared, part: slice) -> dict[str, float]:
-    inside, levels = np.ascontiguousarray(prepared.inside[part]), np.ascontiguousarray(prepared.levels[part])
+    inside, levels = (
+        np.ascontiguousarray(prepared.inside[part]),
+        np.ascontiguousarray(prepared.levels[part]),
+    )
     count = int(prepared.levels.max()) if feature_class == "glcm" else None
-    found = compute_class(feature_class, prepared.volume[part], inside, levels, spacing_mm=1.0, level_count=count)
-    return {f"{feature_class}_{name}": math.nan if value is None else value for name, (value, _) in found.items()}
+    found = compute_class(
+        feature_class, prepared.volume[part], inside, levels, spacing_mm=1.0, level_count=count
+    )
+    return {
+        f"{feature_class}_{name}": math.nan if value is None else value
+        for name, (value, _) in found.items()
+    }
 
 
 def _shape(prepared: Prepared) -> dict[str, float]:
@@ -329,14 +428,19 @@ def _shape(prepared: Prepared) -> dict[str, float]:
     mask = sitk.GetImageFromArray(prepared.outlined.astype(np.uint8))
     mask.SetSpacing(tuple(reversed(prepared.spacing_mm)))
     calculator = shape.RadiomicsShape(mask, mask)
-    return {f"shape_{name}": float(getattr(calculator, f"get{name}FeatureValue")()) for name in class_feature_names("shape")}
+    return {
+        f"shape_{name}": float(getattr(calculator, f"get{name}FeatureValue")())
+        for name in class_feature_names("shape")
+    }
 
 
 def main() -> int:
     """Write the table into docs/ibsi.md, or compare it with what stands there."""
     parser = argparse.ArgumentParser(description="The table of docs/ibsi.md, from the phantoms.")
     parser.add_argument("data", type=Path, help="folder that holds ibsi/ and lung_ct/")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the document differs")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where the document differs"
+    )
     chosen = parser.parse_args()
     standing = DOCUMENT.read_text(encoding="utf-8")
     head, tail = standing.split(BEGIN)[0], standing.split(END)[1]
@@ -344,7 +448,11 @@ def main() -> int:
     found = table(judge_phantoms(data), judge_families(data), judge_filters(data))
     written = f"{head}{BEGIN}\n{found}\n\n{END}{tail}"
     if chosen.check:
-        print("docs/ibsi.md is up to date" if written == standing else "docs/ibsi.md is stale: run this without --check")
+        print(
+            "docs/ibsi.md is up to date"
+            if written == standing
+            else "docs/ibsi.md is stale: run this without --check"
+        )
         return int(written != standing)
     DOCUMENT.write_text(written, encoding="utf-8")
     return 0

@@ -30,8 +30,13 @@ Features = dict[str, float]
 
 def family_features(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the features that the protocol asks for, without the image: `ibsi_cm_joint_max_3D_comb`."""
-    families, aggregations = settings.get("ibsi_families", ()), settings.get("ibsi_aggregations", ())
-    return tuple(f"{CLASS}_{tag}" for family in families for tag in _tags(family, tuple(aggregations)))
+    families, aggregations = (
+        settings.get("ibsi_families", ()),
+        settings.get("ibsi_aggregations", ()),
+    )
+    return tuple(
+        f"{CLASS}_{tag}" for family in families for tag in _tags(family, tuple(aggregations))
+    )
 
 
 def compute_families(
@@ -67,7 +72,10 @@ def _with_reasons(family: str, region: _Region, aggregations: tuple[str, ...]) -
             values = _FAMILIES[family](region, aggregations)
     except Exception as error:  # a degenerate region must not cost the others their features
         return dict.fromkeys(names, (None, f"not defined for this region: {type(error).__name__}"))
-    return {name: (values[name], None) if np.isfinite(values[name]) else (None, NOT_FINITE) for name in names}
+    return {
+        name: (values[name], None) if np.isfinite(values[name]) else (None, NOT_FINITE)
+        for name in names
+    }
 
 
 class _Region:
@@ -100,7 +108,12 @@ class _Region:
 def _texture(family: str) -> Callable[[_Region, tuple[str, ...]], Features]:
     def compute(region: _Region, aggregations: tuple[str, ...]) -> Features:
         features, known = FAMILIES[family]
-        return {f"{tag}_{a}": v for a in aggregations if a in known for tag, v in features(region.levels, a).items()}
+        return {
+            f"{tag}_{a}": v
+            for a in aggregations
+            if a in known
+            for tag, v in features(region.levels, a).items()
+        }
 
     return compute
 
@@ -124,7 +137,9 @@ def _volume_histogram(region: _Region, _: tuple[str, ...]) -> Features:
 
 
 _FAMILIES: Mapping[str, Callable[[_Region, tuple[str, ...]], Features]] = {
-    "morph": lambda region, _: morphology(region.volume, region.outlined, region.inside, region.spacing),
+    "morph": lambda region, _: morphology(
+        region.volume, region.outlined, region.inside, region.spacing
+    ),
     "loc": lambda region, _: local_peaks(region.volume, region.inside, region.spacing),
     "stat": lambda region, _: statistics(region.values),
     "ih": lambda region, _: histogram(region.levels[region.inside]),

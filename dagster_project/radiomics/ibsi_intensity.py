@@ -30,8 +30,8 @@ def statistics(values: Values) -> Features:
 def histogram(levels: NDArray[np.integer]) -> Features:
     """The 23 features of the histogram of gray levels 1, 2, … (tags ih_…).
 
-    Percentiles are levels that occur. Of several modes the one nearest to the mean counts; the gradient is taken over all levels
-    from 1 to the highest, empty ones included.
+    Percentiles are levels that occur. Of several modes the one nearest to the mean counts; the
+    gradient is taken over all levels from 1 to the highest, empty ones included.
     """
     values = levels.astype(np.float64)
     counts = np.bincount(levels)[1:].astype(np.float64)
@@ -42,17 +42,21 @@ def histogram(levels: NDArray[np.integer]) -> Features:
     return {
         **{f"ih_{name}": value for name, value in _of_distribution(values).items()},
         "ih_mode": float(modes[np.argmin(np.abs(modes - values.mean()))]),
-        "ih_entropy": float(-(known * np.log2(known)).sum()), "ih_uniformity": float((p**2).sum()),
-        "ih_max_grad": float(gradient.max()), "ih_max_grad_g": float(places[gradient.argmax()]),
-        "ih_min_grad": float(gradient.min()), "ih_min_grad_g": float(places[gradient.argmin()]),
+        "ih_entropy": float(-(known * np.log2(known)).sum()),
+        "ih_uniformity": float((p**2).sum()),
+        "ih_max_grad": float(gradient.max()),
+        "ih_max_grad_g": float(places[gradient.argmax()]),
+        "ih_min_grad": float(gradient.min()),
+        "ih_min_grad_g": float(places[gradient.argmin()]),
     }
 
 
 def volume_histogram(values: Values, step: float, low: float, high: float) -> Features:
     """The six features of the intensity-volume histogram that have a reference value (tags ivh_…).
 
-    ν(i) is the share of voxels of at least intensity i, and γ(i) = (i - low) / (high - low). V10 and V90 are the largest ν at
-    γ of at least 0.1 and 0.9; I10 and I90 the least intensities that at most 10 % and 90 % of the voxels reach.
+    ν(i) is the share of voxels of at least intensity i, and γ(i) = (i - low) / (high - low). V10
+    and V90 are the largest ν at γ of at least 0.1 and 0.9; I10 and I90 the least intensities that
+    at most 10 % and 90 % of the voxels reach.
 
     Parameters
     ----------
@@ -69,7 +73,14 @@ def volume_histogram(values: Values, step: float, low: float, high: float) -> Fe
     at, intensity = places / max(1, places[-1]), low + places * step
     v10, v90 = (float(share[at >= part].max(initial=0.0)) for part in (0.1, 0.9))
     i10, i90 = (float(intensity[share <= part].min(initial=high + step)) for part in (0.1, 0.9))
-    return {"ivh_v10": v10, "ivh_v90": v90, "ivh_i10": i10, "ivh_i90": i90, "ivh_diff_v10_v90": v10 - v90, "ivh_diff_i10_i90": i10 - i90}
+    return {
+        "ivh_v10": v10,
+        "ivh_v90": v90,
+        "ivh_i10": i10,
+        "ivh_i90": i90,
+        "ivh_diff_v10_v90": v10 - v90,
+        "ivh_diff_i10_i90": i10 - i90,
+    }
 
 
 def binned_volume_histogram(
@@ -106,14 +117,21 @@ def local_peaks(volume: NDArray[np.floating], inside: Mask, spacing_mm: Spacing)
     """
     reach = [math.floor(PEAK_REACH_MM / mm) for mm in spacing_mm]
     axes = [np.arange(-n, n + 1) * mm for n, mm in zip(reach, spacing_mm, strict=True)]
-    sphere = (axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2 <= PEAK_REACH_MM**2).astype(np.float64)
+    sphere = (
+        axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2 <= PEAK_REACH_MM**2
+    ).astype(np.float64)
     box = bounding_box(inside)
     assert box is not None, "the region has voxels"
     part = grow_box(box, max(reach), volume.shape)
     near, region = volume[part].astype(np.float64), inside[part]
-    means = convolve(near, sphere, mode="constant") / convolve(np.ones(near.shape), sphere, mode="constant")
+    means = convolve(near, sphere, mode="constant") / convolve(
+        np.ones(near.shape), sphere, mode="constant"
+    )
     brightest = region & (near == near[region].max())
-    return {"loc_peak_loc": float(means[brightest].max()), "loc_peak_glob": float(means[region].max())}
+    return {
+        "loc_peak_loc": float(means[brightest].max()),
+        "loc_peak_glob": float(means[region].max()),
+    }
 
 
 def _of_distribution(x: Values) -> Features:
@@ -122,8 +140,20 @@ def _of_distribution(x: Values) -> Features:
     robust = x[(x >= p10) & (x <= p90)]
     standard = (x - mean) / deviation if deviation > 0 else np.zeros(1)
     return {
-        "mean": mean, "var": deviation**2, "skew": float((standard**3).mean()), "kurt": float((standard**4).mean()) - 3 if deviation > 0 else 0.0,
-        "median": p50, "min": float(x.min()), "p10": p10, "p90": p90, "max": float(x.max()), "iqr": p75 - p25, "range": float(np.ptp(x)),
-        "mad": float(np.abs(x - mean).mean()), "rmad": float(np.abs(robust - robust.mean()).mean()), "medad": float(np.abs(x - p50).mean()),
-        "cov": deviation / mean if mean else math.nan, "qcod": (p75 - p25) / (p75 + p25) if p75 + p25 else math.nan,
+        "mean": mean,
+        "var": deviation**2,
+        "skew": float((standard**3).mean()),
+        "kurt": float((standard**4).mean()) - 3 if deviation > 0 else 0.0,
+        "median": p50,
+        "min": float(x.min()),
+        "p10": p10,
+        "p90": p90,
+        "max": float(x.max()),
+        "iqr": p75 - p25,
+        "range": float(np.ptp(x)),
+        "mad": float(np.abs(x - mean).mean()),
+        "rmad": float(np.abs(robust - robust.mean()).mean()),
+        "medad": float(np.abs(x - p50).mean()),
+        "cov": deviation / mean if mean else math.nan,
+        "qcod": (p75 - p25) / (p75 + p25) if p75 + p25 else math.nan,
     }

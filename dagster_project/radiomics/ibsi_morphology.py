@@ -20,7 +20,9 @@ SERIES = 20
 """Terms of the series for the area of an ellipsoid."""
 
 
-def morphology(volume: NDArray[np.float32], outlined: Mask, inside: Mask, spacing_mm: Spacing) -> Features:
+def morphology(
+    volume: NDArray[np.float32], outlined: Mask, inside: Mask, spacing_mm: Spacing
+) -> Features:
     """The features of morphology that have a reference value (tags morph_…).
 
     Parameters
@@ -40,15 +42,23 @@ def morphology(volume: NDArray[np.float32], outlined: Mask, inside: Mask, spacin
     hull = ConvexHull(vertices)
     count, cube = int(outlined.sum()), math.prod(spacing_mm)
     return {
-        "morph_volume": mesh, "morph_vol_approx": count * cube, **_compactness(mesh, area),
-        "morph_diam": float(pdist(vertices[hull.vertices]).max()), **_axes(outlined, spacing_mm, mesh, area), **_boxes(vertices, mesh, area),
-        "morph_vol_dens_conv_hull": mesh / hull.volume, "morph_area_dens_conv_hull": area / hull.area,
+        "morph_volume": mesh,
+        "morph_vol_approx": count * cube,
+        **_compactness(mesh, area),
+        "morph_diam": float(pdist(vertices[hull.vertices]).max()),
+        **_axes(outlined, spacing_mm, mesh, area),
+        **_boxes(vertices, mesh, area),
+        "morph_vol_dens_conv_hull": mesh / hull.volume,
+        "morph_area_dens_conv_hull": area / hull.area,
         "morph_integ_int": float(volume[inside].mean(dtype=np.float64)) * mesh,
-        "morph_com": _shift_of_centre(volume, outlined, inside, spacing_mm), **_autocorrelation(volume, inside, spacing_mm),
+        "morph_com": _shift_of_centre(volume, outlined, inside, spacing_mm),
+        **_autocorrelation(volume, inside, spacing_mm),
     }
 
 
-def _cut(outlined: Mask, inside: Mask, volume: NDArray[np.float32]) -> tuple[Mask, Mask, NDArray[np.float32]]:
+def _cut(
+    outlined: Mask, inside: Mask, volume: NDArray[np.float32]
+) -> tuple[Mask, Mask, NDArray[np.float32]]:
     box = bounding_box(outlined)
     assert box is not None, "the outline has voxels"
     return np.ascontiguousarray(outlined[box]), inside[box], volume[box]
@@ -68,8 +78,13 @@ def _vertices(outlined: Mask, spacing_mm: Spacing) -> Places:
 def _compactness(v: float, a: float) -> Features:
     ratio = 36 * math.pi * v**2
     return {
-        "morph_area_mesh": a, "morph_av": a / v, "morph_comp_1": v / (math.sqrt(math.pi) * a**1.5), "morph_comp_2": ratio / a**3,
-        "morph_sph_dispr": a / ratio ** (1 / 3), "morph_sphericity": ratio ** (1 / 3) / a, "morph_asphericity": (a**3 / ratio) ** (1 / 3) - 1,
+        "morph_area_mesh": a,
+        "morph_av": a / v,
+        "morph_comp_1": v / (math.sqrt(math.pi) * a**1.5),
+        "morph_comp_2": ratio / a**3,
+        "morph_sph_dispr": a / ratio ** (1 / 3),
+        "morph_sphericity": ratio ** (1 / 3) / a,
+        "morph_asphericity": (a**3 / ratio) ** (1 / 3) - 1,
     }
 
 
@@ -79,9 +94,13 @@ def _axes(outlined: Mask, spacing_mm: Spacing, v: float, a: float) -> Features:
     least, minor, major = np.sqrt(np.clip(np.linalg.eigvalsh(np.cov(places.T)), 0, None))
     semi = 2 * np.array([major, minor, least])
     return {
-        "morph_pca_maj_axis": 4 * major, "morph_pca_min_axis": 4 * minor, "morph_pca_least_axis": 4 * least,
-        "morph_pca_elongation": minor / major, "morph_pca_flatness": least / major,
-        "morph_vol_dens_aee": v / (4 / 3 * math.pi * semi.prod()), "morph_area_dens_aee": a / _ellipsoid_area(*semi),
+        "morph_pca_maj_axis": 4 * major,
+        "morph_pca_min_axis": 4 * minor,
+        "morph_pca_least_axis": 4 * least,
+        "morph_pca_elongation": minor / major,
+        "morph_pca_flatness": least / major,
+        "morph_vol_dens_aee": v / (4 / 3 * math.pi * semi.prod()),
+        "morph_area_dens_aee": a / _ellipsoid_area(*semi),
     }
 
 
@@ -91,16 +110,24 @@ def _ellipsoid_area(a: float, b: float, c: float) -> float:
     if not one or not other:
         one = other = max(one, other, 1e-12)
     at = (one**2 + other**2) / (2 * one * other)
-    terms = [(one * other) ** n / (1 - 4 * n**2) * float(Legendre.basis(n)(at)) for n in range(SERIES + 1)]
+    terms = [
+        (one * other) ** n / (1 - 4 * n**2) * float(Legendre.basis(n)(at))
+        for n in range(SERIES + 1)
+    ]
     return 4 * math.pi * a * b * sum(terms)
 
 
 def _boxes(vertices: Places, v: float, a: float) -> Features:
     x, y, z = np.ptp(vertices, axis=0)
-    return {"morph_vol_dens_aabb": v / (x * y * z), "morph_area_dens_aabb": a / (2 * (x * y + y * z + x * z))}
+    return {
+        "morph_vol_dens_aabb": v / (x * y * z),
+        "morph_area_dens_aabb": a / (2 * (x * y + y * z + x * z)),
+    }
 
 
-def _shift_of_centre(volume: NDArray[np.float32], outlined: Mask, inside: Mask, spacing_mm: Spacing) -> float:
+def _shift_of_centre(
+    volume: NDArray[np.float32], outlined: Mask, inside: Mask, spacing_mm: Spacing
+) -> float:
     """Distance of the outline's centre from the centre of the intensities."""
     spacing, weights = np.array(spacing_mm), volume[inside].astype(np.float64)
     centre = (np.argwhere(outlined) * spacing).mean(axis=0)
@@ -125,8 +152,13 @@ def _autocorrelation(volume: NDArray[np.float32], inside: Mask, spacing_mm: Spac
     products = (apart * neighbours(apart))[inside].sum()
     variance = ((values - mean) ** 2).sum()
     squares = 2 * (((values - mean) ** 2) * total).sum() - 2 * products
-    with np.errstate(invalid="ignore", divide="ignore"):  # not defined where all voxels have one value
-        moran, geary = n / total.sum() * products / variance, (n - 1) / (2 * total.sum()) * squares / variance
+    with np.errstate(
+        invalid="ignore", divide="ignore"
+    ):  # not defined where all voxels have one value
+        moran, geary = (
+            n / total.sum() * products / variance,
+            (n - 1) / (2 * total.sum()) * squares / variance,
+        )
     return {"morph_moran_i": float(moran), "morph_geary_c": float(geary)}
 
 

@@ -3,7 +3,8 @@
 Features have IBSI's own tags without the aggregation, as `cm_joint_max`. An aggregation is:
 
 - `2D_avg`, `2D_comb`: a matrix per slice and direction, or per slice; the features' mean
-- `2_5D_avg`, `2_5D_comb`: matrices of all slices added up, per direction, or all directions together
+- `2_5D_avg`, `2_5D_comb`: matrices of all slices added up, per direction, or all directions
+  together
 - `3D_avg`, `3D_comb`: a matrix per direction in space, or one of all
 
 and for families without directions `2D`, `2_5D` and `3D`.
@@ -26,7 +27,8 @@ Step = tuple[int, int, int]
 Features = dict[str, float]
 
 IN_SPACE: tuple[Step, ...] = tuple(
-    (z, y, x) for z in (0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1) if (z, y, x) > (0, 0, 0))
+    (z, y, x) for z in (0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1) if (z, y, x) > (0, 0, 0)
+)
 """The 13 directions, one of each pair."""
 
 IN_SLICE = tuple(step for step in IN_SPACE if step[0] == 0)
@@ -38,22 +40,38 @@ PLAIN = ("2D", "2_5D", "3D")
 
 def cooccurrence_features(levels: Levels, aggregation: str) -> Features:
     """The 25 features of the co-occurrence matrix (tags cm_…), at a distance of one voxel, symmetric."""
-    return _directional(levels, aggregation, _cooccurrence, lambda matrix, _: _of_cooccurrence(matrix))
+    return _directional(
+        levels, aggregation, _cooccurrence, lambda matrix, _: _of_cooccurrence(matrix)
+    )
 
 
 def run_length_features(levels: Levels, aggregation: str) -> Features:
     """The 16 features of the run length matrix (tags rlm_…)."""
-    return _directional(levels, aggregation, _runs, lambda matrix, voxels: _of_zones(matrix, voxels, _RUNS))
+    return _directional(
+        levels, aggregation, _runs, lambda matrix, voxels: _of_zones(matrix, voxels, _RUNS)
+    )
 
 
 def size_zone_features(levels: Levels, aggregation: str) -> Features:
     """The 16 features of the size zone matrix (tags szm_…)."""
-    return _plain(levels, levels > 0, aggregation, _size_zones, lambda matrix, voxels: _of_zones(matrix, voxels, _SIZES))
+    return _plain(
+        levels,
+        levels > 0,
+        aggregation,
+        _size_zones,
+        lambda matrix, voxels: _of_zones(matrix, voxels, _SIZES),
+    )
 
 
 def distance_zone_features(levels: Levels, outlined: Mask, aggregation: str) -> Features:
     """The 16 features of the distance zone matrix (tags dzm_…); distances are to the border of the outline, not of the levels."""
-    return _plain(levels, outlined, aggregation, _distance_zones, lambda matrix, voxels: _of_zones(matrix, voxels, _DISTANCES))
+    return _plain(
+        levels,
+        outlined,
+        aggregation,
+        _distance_zones,
+        lambda matrix, voxels: _of_zones(matrix, voxels, _DISTANCES),
+    )
 
 
 def dependence_features(levels: Levels, aggregation: str) -> Features:
@@ -63,7 +81,13 @@ def dependence_features(levels: Levels, aggregation: str) -> Features:
 
 def tone_difference_features(levels: Levels, aggregation: str) -> Features:
     """The five features of the neighbourhood gray tone difference matrix (tags ngt_…)."""
-    return _plain(levels, levels > 0, aggregation, _tone_differences, lambda matrix, _: _of_tone_differences(matrix))
+    return _plain(
+        levels,
+        levels > 0,
+        aggregation,
+        _tone_differences,
+        lambda matrix, _: _of_tone_differences(matrix),
+    )
 
 
 # ── aggregation ──
@@ -73,7 +97,12 @@ def _slices(levels: Levels) -> list[int]:
     return [z for z in range(levels.shape[0]) if levels[z].any()]
 
 
-def _directional(levels: Levels, aggregation: str, count: Callable[[Levels, Step, int], Matrix], features: Callable[[Matrix, int], Features]) -> Features:
+def _directional(
+    levels: Levels,
+    aggregation: str,
+    count: Callable[[Levels, Step, int], Matrix],
+    features: Callable[[Matrix, int], Features],
+) -> Features:
     """Features of matrices by direction; a matrix that several directions were merged into has as many times the voxels."""
     n_levels = int(levels.max())
     if aggregation.startswith("3D"):
@@ -84,18 +113,41 @@ def _directional(levels: Levels, aggregation: str, count: Callable[[Levels, Step
         matrices = [[count(part, step, n_levels) for step in IN_SLICE] for part in slices]
         voxels = [int((part > 0).sum()) for part in slices]
     if aggregation.startswith("2_5D"):
-        matrices, voxels = [[_added(of_step) for of_step in zip(*matrices, strict=True)]], [sum(voxels)]
+        matrices, voxels = (
+            [[_added(of_step) for of_step in zip(*matrices, strict=True)]],
+            [sum(voxels)],
+        )
     if aggregation.endswith("comb"):
-        return _mean([features(_added(of_slice), n * len(of_slice)) for of_slice, n in zip(matrices, voxels, strict=True)])
-    return _mean([features(matrix, n) for of_slice, n in zip(matrices, voxels, strict=True) for matrix in of_slice])
+        return _mean(
+            [
+                features(_added(of_slice), n * len(of_slice))
+                for of_slice, n in zip(matrices, voxels, strict=True)
+            ]
+        )
+    return _mean(
+        [
+            features(matrix, n)
+            for of_slice, n in zip(matrices, voxels, strict=True)
+            for matrix in of_slice
+        ]
+    )
 
 
-def _plain(levels: Levels, outlined: Mask, aggregation: str, count: Callable[[Levels, Mask, int], Matrix], features: Callable[[Matrix, int], Features]) -> Features:
+def _plain(
+    levels: Levels,
+    outlined: Mask,
+    aggregation: str,
+    count: Callable[[Levels, Mask, int], Matrix],
+    features: Callable[[Matrix, int], Features],
+) -> Features:
     n_levels = int(levels.max())
     if aggregation == "3D":
         return features(count(levels, outlined, n_levels), int((levels > 0).sum()))
     parts = [(levels[z : z + 1], outlined[z : z + 1]) for z in _slices(levels)]
-    matrices, voxels = [count(*part, n_levels) for part in parts], [int((part > 0).sum()) for part, _ in parts]
+    matrices, voxels = (
+        [count(*part, n_levels) for part in parts],
+        [int((part > 0).sum()) for part, _ in parts],
+    )
     if aggregation == "2_5D":
         return features(_added(matrices), sum(voxels))
     return _mean([features(matrix, n) for matrix, n in zip(matrices, voxels, strict=True)])
@@ -170,7 +222,9 @@ def _distance_zones(levels: Levels, outlined: Mask, n_levels: int) -> Matrix:
     """Columns: the least distance of a zone to the border, in steps through faces; 1 for a voxel at the border."""
     planar = levels.shape[0] == 1
     padded = np.pad(outlined, [(0, 0) if planar else (1, 1), (1, 1), (1, 1)])
-    steps = np.asarray(distance_transform_cdt(padded, "taxicab"))[(slice(None) if planar else slice(1, -1), slice(1, -1), slice(1, -1))]
+    steps = np.asarray(distance_transform_cdt(padded, "taxicab"))[
+        (slice(None) if planar else slice(1, -1), slice(1, -1), slice(1, -1))
+    ]
     rows, columns = [], []
     for level, zones, n in _zones(levels):
         least = np.full(n + 1, np.iinfo(np.int32).max)
@@ -229,29 +283,106 @@ def _of_cooccurrence(matrix: Matrix) -> Features:
     hxy1 = float(-(p[known] * np.log2(independent[known])).sum())
     hxy2 = _entropy(independent)
     return {
-        "cm_joint_max": float(p.max()), "cm_joint_avg": mean, "cm_joint_var": variance, "cm_joint_entr": hxy,
-        "cm_diff_avg": d_mean, "cm_diff_var": float(((d - d_mean) ** 2 * differences).sum()), "cm_diff_entr": _entropy(differences),
-        "cm_sum_avg": s_mean, "cm_sum_var": float(((s - s_mean) ** 2 * sums).sum()), "cm_sum_entr": _entropy(sums),
-        "cm_energy": float((p**2).sum()), "cm_contrast": float(((i - j) ** 2 * p).sum()), "cm_dissimilarity": float((np.abs(i - j) * p).sum()),
-        "cm_inv_diff": float((p / (1 + np.abs(i - j))).sum()), "cm_inv_diff_norm": float((p / (1 + np.abs(i - j) / n)).sum()),
-        "cm_inv_diff_mom": float((p / (1 + (i - j) ** 2)).sum()), "cm_inv_diff_mom_norm": float((p / (1 + (i - j) ** 2 / n**2)).sum()),
+        "cm_joint_max": float(p.max()),
+        "cm_joint_avg": mean,
+        "cm_joint_var": variance,
+        "cm_joint_entr": hxy,
+        "cm_diff_avg": d_mean,
+        "cm_diff_var": float(((d - d_mean) ** 2 * differences).sum()),
+        "cm_diff_entr": _entropy(differences),
+        "cm_sum_avg": s_mean,
+        "cm_sum_var": float(((s - s_mean) ** 2 * sums).sum()),
+        "cm_sum_entr": _entropy(sums),
+        "cm_energy": float((p**2).sum()),
+        "cm_contrast": float(((i - j) ** 2 * p).sum()),
+        "cm_dissimilarity": float((np.abs(i - j) * p).sum()),
+        "cm_inv_diff": float((p / (1 + np.abs(i - j))).sum()),
+        "cm_inv_diff_norm": float((p / (1 + np.abs(i - j) / n)).sum()),
+        "cm_inv_diff_mom": float((p / (1 + (i - j) ** 2)).sum()),
+        "cm_inv_diff_mom_norm": float((p / (1 + (i - j) ** 2 / n**2)).sum()),
         "cm_inv_var": float((differences[1:] / d[1:] ** 2).sum()),
         "cm_corr": float(((i - mean) * (j - mean) * p).sum() / variance) if variance > 0 else 1.0,
-        "cm_auto_corr": float((i * j * p).sum()), "cm_clust_tend": float(((i + j - 2 * mean) ** 2 * p).sum()),
-        "cm_clust_shade": float(((i + j - 2 * mean) ** 3 * p).sum()), "cm_clust_prom": float(((i + j - 2 * mean) ** 4 * p).sum()),
+        "cm_auto_corr": float((i * j * p).sum()),
+        "cm_clust_tend": float(((i + j - 2 * mean) ** 2 * p).sum()),
+        "cm_clust_shade": float(((i + j - 2 * mean) ** 3 * p).sum()),
+        "cm_clust_prom": float(((i + j - 2 * mean) ** 4 * p).sum()),
         "cm_info_corr1": (hxy - hxy1) / hx if hx > 0 else 0.0,
         "cm_info_corr2": float(np.sqrt(max(0.0, 1 - np.exp(-2 * (hxy2 - hxy))))),
     }
 
 
-_RUNS = ("rlm_sre", "rlm_lre", "rlm_lgre", "rlm_hgre", "rlm_srlge", "rlm_srhge", "rlm_lrlge", "rlm_lrhge", "rlm_glnu", "rlm_glnu_norm",
-         "rlm_rlnu", "rlm_rlnu_norm", "rlm_r_perc", "rlm_gl_var", "rlm_rl_var", "rlm_rl_entr")
-_SIZES = ("szm_sze", "szm_lze", "szm_lgze", "szm_hgze", "szm_szlge", "szm_szhge", "szm_lzlge", "szm_lzhge", "szm_glnu", "szm_glnu_norm",
-          "szm_zsnu", "szm_zsnu_norm", "szm_z_perc", "szm_gl_var", "szm_zs_var", "szm_zs_entr")
-_DISTANCES = ("dzm_sde", "dzm_lde", "dzm_lgze", "dzm_hgze", "dzm_sdlge", "dzm_sdhge", "dzm_ldlge", "dzm_ldhge", "dzm_glnu", "dzm_glnu_norm",
-              "dzm_zdnu", "dzm_zdnu_norm", "dzm_z_perc", "dzm_gl_var", "dzm_zd_var", "dzm_zd_entr")
-_DEPENDENCES = ("ngl_lde", "ngl_hde", "ngl_lgce", "ngl_hgce", "ngl_ldlge", "ngl_ldhge", "ngl_hdlge", "ngl_hdhge", "ngl_glnu", "ngl_glnu_norm",
-                "ngl_dcnu", "ngl_dcnu_norm", "ngl_dc_perc", "ngl_gl_var", "ngl_dc_var", "ngl_dc_entr")
+_RUNS = (
+    "rlm_sre",
+    "rlm_lre",
+    "rlm_lgre",
+    "rlm_hgre",
+    "rlm_srlge",
+    "rlm_srhge",
+    "rlm_lrlge",
+    "rlm_lrhge",
+    "rlm_glnu",
+    "rlm_glnu_norm",
+    "rlm_rlnu",
+    "rlm_rlnu_norm",
+    "rlm_r_perc",
+    "rlm_gl_var",
+    "rlm_rl_var",
+    "rlm_rl_entr",
+)
+_SIZES = (
+    "szm_sze",
+    "szm_lze",
+    "szm_lgze",
+    "szm_hgze",
+    "szm_szlge",
+    "szm_szhge",
+    "szm_lzlge",
+    "szm_lzhge",
+    "szm_glnu",
+    "szm_glnu_norm",
+    "szm_zsnu",
+    "szm_zsnu_norm",
+    "szm_z_perc",
+    "szm_gl_var",
+    "szm_zs_var",
+    "szm_zs_entr",
+)
+_DISTANCES = (
+    "dzm_sde",
+    "dzm_lde",
+    "dzm_lgze",
+    "dzm_hgze",
+    "dzm_sdlge",
+    "dzm_sdhge",
+    "dzm_ldlge",
+    "dzm_ldhge",
+    "dzm_glnu",
+    "dzm_glnu_norm",
+    "dzm_zdnu",
+    "dzm_zdnu_norm",
+    "dzm_z_perc",
+    "dzm_gl_var",
+    "dzm_zd_var",
+    "dzm_zd_entr",
+)
+_DEPENDENCES = (
+    "ngl_lde",
+    "ngl_hde",
+    "ngl_lgce",
+    "ngl_hgce",
+    "ngl_ldlge",
+    "ngl_ldhge",
+    "ngl_hdlge",
+    "ngl_hdhge",
+    "ngl_glnu",
+    "ngl_glnu_norm",
+    "ngl_dcnu",
+    "ngl_dcnu_norm",
+    "ngl_dc_perc",
+    "ngl_gl_var",
+    "ngl_dc_var",
+    "ngl_dc_entr",
+)
 
 
 def _of_zones(matrix: Matrix, voxels: int, names: Sequence[str]) -> Features:
@@ -262,14 +393,31 @@ def _of_zones(matrix: Matrix, voxels: int, names: Sequence[str]) -> Features:
     of_level, of_length = matrix.sum(axis=1), matrix.sum(axis=0)
     level_mean, length_mean = (i * p).sum(), (j * p).sum()
     values = (
-        (p / j**2).sum(), (p * j**2).sum(), (p / i**2).sum(), (p * i**2).sum(), (p / (i**2 * j**2)).sum(), (p * i**2 / j**2).sum(), (p * j**2 / i**2).sum(),
-        (p * i**2 * j**2).sum(), (of_level**2).sum() / total, (of_level**2).sum() / total**2, (of_length**2).sum() / total, (of_length**2).sum() / total**2,
-        total / voxels, ((i - level_mean) ** 2 * p).sum(), ((j - length_mean) ** 2 * p).sum(), _entropy(p))
+        (p / j**2).sum(),
+        (p * j**2).sum(),
+        (p / i**2).sum(),
+        (p * i**2).sum(),
+        (p / (i**2 * j**2)).sum(),
+        (p * i**2 / j**2).sum(),
+        (p * j**2 / i**2).sum(),
+        (p * i**2 * j**2).sum(),
+        (of_level**2).sum() / total,
+        (of_level**2).sum() / total**2,
+        (of_length**2).sum() / total,
+        (of_length**2).sum() / total**2,
+        total / voxels,
+        ((i - level_mean) ** 2 * p).sum(),
+        ((j - length_mean) ** 2 * p).sum(),
+        _entropy(p),
+    )
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
 def _of_dependences(matrix: Matrix, voxels: int) -> Features:
-    return {**_of_zones(matrix, voxels, _DEPENDENCES), "ngl_dc_energy": float(((matrix / matrix.sum()) ** 2).sum())}
+    return {
+        **_of_zones(matrix, voxels, _DEPENDENCES),
+        "ngl_dc_energy": float(((matrix / matrix.sum()) ** 2).sum()),
+    }
 
 
 def _of_tone_differences(matrix: Matrix) -> Features:
@@ -285,14 +433,21 @@ def _of_tone_differences(matrix: Matrix) -> Features:
     pairs = levels * (levels - 1)
     contrast = (p[a] * p[b] * (i[a] - i[b]) ** 2).sum() / pairs * s.sum() / total if pairs else 0.0
     return {
-        "ngt_coarseness": float(1 / weighted) if weighted > 0 else 1e6, "ngt_contrast": float(contrast),
-        "ngt_busyness": float(weighted / busy) if busy > 0 else 0.0, "ngt_complexity": float(complexity), "ngt_strength": float(strength),
+        "ngt_coarseness": float(1 / weighted) if weighted > 0 else 1e6,
+        "ngt_contrast": float(contrast),
+        "ngt_busyness": float(weighted / busy) if busy > 0 else 0.0,
+        "ngt_complexity": float(complexity),
+        "ngt_strength": float(strength),
     }
 
 
 FAMILIES: Mapping[str, tuple[Callable[[Levels, str], Features], tuple[str, ...]]] = {
-    "cm": (cooccurrence_features, DIRECTIONAL), "rlm": (run_length_features, DIRECTIONAL), "szm": (size_zone_features, PLAIN),
-    "ngt": (tone_difference_features, PLAIN), "ngl": (dependence_features, PLAIN)}
+    "cm": (cooccurrence_features, DIRECTIONAL),
+    "rlm": (run_length_features, DIRECTIONAL),
+    "szm": (size_zone_features, PLAIN),
+    "ngt": (tone_difference_features, PLAIN),
+    "ngl": (dependence_features, PLAIN),
+}
 """Families of the levels alone with their aggregations; distance zones need the outline too."""
 
 
@@ -311,7 +466,13 @@ def texture_features(levels: Levels, outlined: Mask, aggregations: Sequence[str]
     found: Features = {}
     for compute, known in FAMILIES.values():
         for aggregation in (a for a in known if a in aggregations):
-            found |= {f"{name}_{aggregation}": value for name, value in compute(levels, aggregation).items()}
+            found |= {
+                f"{name}_{aggregation}": value
+                for name, value in compute(levels, aggregation).items()
+            }
     for aggregation in (a for a in PLAIN if a in aggregations):
-        found |= {f"{name}_{aggregation}": value for name, value in distance_zone_features(levels, outlined, aggregation).items()}
+        found |= {
+            f"{name}_{aggregation}": value
+            for name, value in distance_zone_features(levels, outlined, aggregation).items()
+        }
     return found

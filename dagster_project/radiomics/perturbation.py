@@ -9,7 +9,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from dagster_project.radiomics.extraction import Row, measure_tumor
-from dagster_project.radiomics.preparation import LARGEST_ERROR_MM, Noise, Visit, copy_visit, crop_visit, estimate_noise, prepare_visit
+from dagster_project.radiomics.preparation import (
+    LARGEST_ERROR_MM,
+    Noise,
+    Visit,
+    copy_visit,
+    crop_visit,
+    estimate_noise,
+    prepare_visit,
+)
 from dagster_project.radiomics.regions import tumor_region
 from dagster_project.radiomics.resampling import Mask
 
@@ -20,21 +28,30 @@ Settings = Mapping[str, Any]
 
 
 def measure_copies(
-    image: sitk.Image, mask: Mask, *, contour_mm: float | None, settings: Settings, radiomics: Settings, peeling: Settings
+    image: sitk.Image,
+    mask: Mask,
+    *,
+    contour_mm: float | None,
+    settings: Settings,
+    radiomics: Settings,
+    peeling: Settings,
 ) -> Iterator[tuple[int, Row]]:
     """Number of the copy, and a row of feature, value, reason and region_volume_mm3: every feature of the tumour of every copy.
 
-    The chain of Zwanenburg et al. (Sci Rep 2019; 9:614) by the means of DHI's null (`preparation.copy_visit`), for each of `copies`:
+    The chain of Zwanenburg et al. (Sci Rep 2019; 9:614) by the means of DHI's null
+    (`preparation.copy_visit`), for each of `copies`:
 
     1. moved by up to ± `shift_mm` and turned by up to ± `rotation_deg` about each axis;
     2. the scan's own noise, as estimated inside the lesion, taken out and as much of it drawn anew;
-    3. the outline grown or shrunk and deformed, so that two copies' outlines differ by `contour_mm` (RMS);
+    3. the outline grown or shrunk and deformed, so that two copies' outlines differ by `contour_mm`
+       (RMS);
     4. filters and features as of any lesion, in whole HU where the protocol asks for them.
 
-    Copies are seeded by the crop's own content: they repeat whatever the lesion or its patient is called. They are compared among
-    themselves: the unmoved lesion is none of them. They are turned, so that their voxels are cubes
-    also where the protocol leaves slices as they are: as large as `spacing_mm`, or as the scan's
-    pixels. They do not tell of breathing, dose, contrast phase or another scanner.
+    Copies are seeded by the crop's own content: they repeat whatever the lesion or its patient is
+    called. They are compared among themselves: the unmoved lesion is none of them. They are turned,
+    so that their voxels are cubes also where the protocol leaves slices as they are: as large as
+    `spacing_mm`, or as the scan's pixels. They do not tell of breathing, dose, contrast phase or
+    another scanner.
 
     Parameters
     ----------
@@ -52,14 +69,31 @@ def measure_copies(
     noise = estimate_noise([prepare_visit(visit, peeling)])[0]
     contour = min(settings["contour_mm"] if contour_mm is None else contour_mm, LARGEST_ERROR_MM)
     for copy in range(1, settings["copies"] + 1):
-        yield from ((copy, row) for row in _measure_copy(visit, copy, noise, contour, settings, radiomics))
+        yield from (
+            (copy, row) for row in _measure_copy(visit, copy, noise, contour, settings, radiomics)
+        )
 
 
-def _measure_copy(visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Settings, radiomics: Settings) -> list[Row]:
+def _measure_copy(
+    visit: Visit,
+    copy: int,
+    noise: Noise,
+    contour_mm: float,
+    settings: Settings,
+    radiomics: Settings,
+) -> list[Row]:
     cube = {"spacing_mm": radiomics["spacing_mm"] or visit.spacing_mm[2]}
     pose = {**settings, **cube, "interpolator": radiomics.get("interpolator", "bspline")}
-    volume, outline = copy_visit(visit, copy, noise, contour_mm, pose, margin_mm=settings["padding_mm"], growth_share=settings["growth_share"],
-                                 within_voxels=True)
+    volume, outline = copy_visit(
+        visit,
+        copy,
+        noise,
+        contour_mm,
+        pose,
+        margin_mm=settings["padding_mm"],
+        growth_share=settings["growth_share"],
+        within_voxels=True,
+    )
     hu = volume + visit.base_hu
     rounded = (np.rint(hu) if radiomics.get("round_hu", True) else hu).astype(np.float32)
     return measure_tumor(rounded, tumor_region(outline, {**radiomics, **cube}), radiomics)

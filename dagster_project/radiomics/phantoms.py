@@ -10,7 +10,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from dagster_project.radiomics.preparation import READER_SCALE_MM, depth_below_surface, rotation_matrix
+from dagster_project.radiomics.preparation import (
+    READER_SCALE_MM,
+    depth_below_surface,
+    rotation_matrix,
+)
 from dagster_project.radiomics.resampling import Mask
 
 Volume = NDArray[np.float64]
@@ -64,17 +68,22 @@ def draw_lesion(seed: int, volume_ml: float) -> Lesion:
     )  # fmt: skip
 
 
-def scan_lesion(lesion: Lesion, repeat: int, *, reader: int = 1, change: Change = "none", reader_mm: float = 0.7) -> Scan:
+def scan_lesion(
+    lesion: Lesion, repeat: int, *, reader: int = 1, change: Change = "none", reader_mm: float = 0.7
+) -> Scan:
     """Scan the lesion as it is after a change: a new position (± 0.5 mm, ± 3°), new noise, and a reader's outline.
 
-    `repeat` numbers the scan and `reader` the outline on it; the same numbers give the same scan and outline. `reader_mm` is the
-    RMS distance of the outline from the truth: two readers differ by √2 of it.
+    `repeat` numbers the scan and `reader` the outline on it; the same numbers give the same scan
+    and outline. `reader_mm` is the RMS distance of the outline from the truth: two readers differ
+    by √2 of it.
     """
     rng = np.random.default_rng([lesion.seed, 2, repeat])
     scanned = replace(lesion, noise_hu=lesion.noise_hu * (1.25 if change == "noise" else 1.0))
     inside, field = _object(lesion, change)
     where, shape = _positions(field.shape, scanned.spacing_mm, rng)
-    image = map_coordinates(gaussian_filter(field, POINT_SPREAD_MM / FINE_MM), where, order=1, mode="nearest").reshape(shape)
+    image = map_coordinates(
+        gaussian_filter(field, POINT_SPREAD_MM / FINE_MM), where, order=1, mode="nearest"
+    ).reshape(shape)
     image += _noise(rng, shape, scanned)
     hand = np.random.default_rng([lesion.seed, 4, repeat, reader])
     surface = inside + _smooth_field(hand, inside.shape, READER_SCALE_MM / FINE_MM) * reader_mm
@@ -92,8 +101,16 @@ def _object(lesion: Lesion, change: Change) -> tuple[Volume, Volume]:
     bumps = _smooth_field(rng, (n, n, n), 0.45 * radius / FINE_MM) * 0.08 * radius
     outwards = np.sqrt((grid**2).sum(axis=0)) - bumps
     voxels = round(share * lesion.volume_ml * 1000 / FINE_MM**3)
-    depth = depth_below_surface(outwards <= np.partition(outwards, voxels - 1, axis=None)[voxels - 1]) * FINE_MM
-    texture = _smooth_field(rng, (n, n, n), lesion.texture_mm * (2.0 if change == "coarser" else 1.0) / FINE_MM) * lesion.texture_hu
+    depth = (
+        depth_below_surface(outwards <= np.partition(outwards, voxels - 1, axis=None)[voxels - 1])
+        * FINE_MM
+    )
+    texture = (
+        _smooth_field(
+            rng, (n, n, n), lesion.texture_mm * (2.0 if change == "coarser" else 1.0) / FINE_MM
+        )
+        * lesion.texture_hu
+    )
     tissue = lesion.density_hu + _changed(texture, depth, lesion, change)
     lung = LUNG_HU + _smooth_field(rng, (n, n, n), 2.0) * 60
     return depth, np.where(depth > 0, tissue, lung + (OFFSET_HU if change == "offset" else 0.0))
@@ -108,13 +125,20 @@ def _changed(texture: Volume, depth: Volume, lesion: Lesion, change: Change) -> 
         return np.where(core, CAVITY_HU - lesion.density_hu, texture)
     factor = {"gain": 1.15, "flatter": 0.5}.get(change, 1.0)
     added = {"offset": OFFSET_HU}.get(change, 0.0)
-    return texture * factor + added + (NECROSIS_HU * core if change in {"necrosis", "necrosis_50"} else 0.0)
+    return (
+        texture * factor
+        + added
+        + (NECROSIS_HU * core if change in {"necrosis", "necrosis_50"} else 0.0)
+    )
 
 
 def _sorted_by_depth(texture: Volume, depth: Volume) -> Volume:
     """The same values re-arranged: the densest at the rim, the others as they come."""
     inside = depth > 0
-    pull = texture[inside] - 0.8 * texture[inside].std() * (depth[inside] - depth[inside].mean()) / depth[inside].std()
+    pull = (
+        texture[inside]
+        - 0.8 * texture[inside].std() * (depth[inside] - depth[inside].mean()) / depth[inside].std()
+    )
     moved = texture.copy()
     order = np.empty(pull.size)
     order[np.argsort(pull)] = np.sort(texture[inside])
@@ -122,7 +146,9 @@ def _sorted_by_depth(texture: Volume, depth: Volume) -> Volume:
     return moved
 
 
-def _positions(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> tuple[Volume, tuple[int, ...]]:
+def _positions(
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+) -> tuple[Volume, tuple[int, ...]]:
     """Where the scanner's voxels lie in the object, in its voxels: the patient is never placed the same way twice."""
     counts = tuple(int(n * FINE_MM / mm) for n, mm in zip(shape, spacing_mm, strict=True))
     axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(counts, spacing_mm, strict=True)]
@@ -132,7 +158,9 @@ def _positions(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], r
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], lesion: Lesion) -> Volume:
-    field = gaussian_filter(rng.standard_normal(shape), [lesion.noise_mm / mm for mm in lesion.spacing_mm], mode="wrap")
+    field = gaussian_filter(
+        rng.standard_normal(shape), [lesion.noise_mm / mm for mm in lesion.spacing_mm], mode="wrap"
+    )
     return field / field.std() * lesion.noise_hu
 
 

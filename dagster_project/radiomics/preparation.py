@@ -22,7 +22,15 @@ from scipy.ndimage import (
     uniform_filter,
 )
 
-from dagster_project.radiomics.resampling import Mask, bounding_box, check_grid, grow_box, scan_part, spacing_zyx, union_box
+from dagster_project.radiomics.resampling import (
+    Mask,
+    bounding_box,
+    check_grid,
+    grow_box,
+    scan_part,
+    spacing_zyx,
+    union_box,
+)
 
 Volume = NDArray[np.float64]
 
@@ -112,9 +120,10 @@ class Prepared:
 def crop_visit(image: sitk.Image, mask: Mask, margin_mm: float = CROP_MARGIN_MM) -> Visit | None:
     """Crop the lesion with a margin and turn it: each axis runs towards the side on which the lesion's densities reach further.
 
-    So that mirrored scans, and scans stored from the other end, give identical arrays and identical copies. Densities are taken
-    relative to the lesion's median (whole HU), so that a constant offset changes nothing either, and the seed of the copies is a
-    digest of the result: it does not depend on which visit comes first. None where the mask is empty.
+    So that mirrored scans, and scans stored from the other end, give identical arrays and identical
+    copies. Densities are taken relative to the lesion's median (whole HU), so that a constant
+    offset changes nothing either, and the seed of the copies is a digest of the result: it does not
+    depend on which visit comes first. None where the mask is empty.
     """
     check_grid(image, mask, "the mask")
     box = bounding_box(mask)
@@ -122,13 +131,18 @@ def crop_visit(image: sitk.Image, mask: Mask, margin_mm: float = CROP_MARGIN_MM)
         return None
     spacing = spacing_zyx(image)
     outer = tuple(
-        grow_box((part,) * 3, int(np.ceil(margin_mm / mm)), (n,) * 3)[0] for part, mm, n in zip(box, spacing, mask.shape, strict=True)
+        grow_box((part,) * 3, int(np.ceil(margin_mm / mm)), (n,) * 3)[0]
+        for part, mm, n in zip(box, spacing, mask.shape, strict=True)
     )
     values = scan_part(image, outer).astype(np.float64)
     base = float(np.floor(np.median(values[mask[outer]])))
     values, inside = _turn(values - base, mask[outer])
-    digest = hashlib.sha256(values.astype(np.float32).tobytes() + np.packbits(inside).tobytes()).digest()
-    coefficients = spline_filter(values, SPLINE_ORDER, mode="mirror") if min(values.shape) > 1 else values
+    digest = hashlib.sha256(
+        values.astype(np.float32).tobytes() + np.packbits(inside).tobytes()
+    ).digest()
+    coefficients = (
+        spline_filter(values, SPLINE_ORDER, mode="mirror") if min(values.shape) > 1 else values
+    )
     return Visit(values, coefficients, inside, spacing, base, int.from_bytes(digest[:8], "big"))
 
 
@@ -136,7 +150,9 @@ def _turn(values: Volume, mask: Mask) -> tuple[Volume, Mask]:
     weights = np.where(mask, values - values[mask].min() + 1.0, 0.0)
     profiles = [weights.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
     turned = tuple(axis for axis, profile in enumerate(profiles) if _leans_backwards(profile))
-    return np.ascontiguousarray(np.flip(values, turned)), np.ascontiguousarray(np.flip(mask, turned))
+    return np.ascontiguousarray(np.flip(values, turned)), np.ascontiguousarray(
+        np.flip(mask, turned)
+    )
 
 
 def _leans_backwards(profile: Volume) -> bool:
@@ -151,13 +167,19 @@ def sample_visit(
 ) -> tuple[Volume, Volume]:  # fmt: skip
     """HU and mask share (linear, 0–1) on an isotropic grid centred on the lesion's box, in a pose.
 
-    HU are interpolated by a cubic B-spline or linearly. Beyond the scan's end they are mirrored, and
-    the mask is empty.
+    HU are interpolated by a cubic B-spline or linearly. Beyond the scan's end they are mirrored,
+    and the mask is empty.
     """
     box = bounding_box(visit.mask)
     assert box is not None, "a visit's mask has voxels"
-    reach = [(part.stop - part.start) * mm + 2 * margin_mm for part, mm in zip(box, visit.spacing_mm, strict=True)]
-    axes = [(np.arange(n) - (n - 1) / 2) * spacing_mm for n in (int(np.ceil(length / spacing_mm)) for length in reach)]
+    reach = [
+        (part.stop - part.start) * mm + 2 * margin_mm
+        for part, mm in zip(box, visit.spacing_mm, strict=True)
+    ]
+    axes = [
+        (np.arange(n) - (n - 1) / 2) * spacing_mm
+        for n in (int(np.ceil(length / spacing_mm)) for length in reach)
+    ]
     points = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
     if pose is not None:
         points = rotation_matrix(pose.rotation_deg) @ points + pose.shift_mm[:, None]
@@ -189,41 +211,64 @@ def prepare_visit(visit: Visit, settings: Mapping[str, Any]) -> Prepared:
     return peel_lesion(np.rint(volume), share >= 0.5 - 1e-9, settings)
 
 
-def perturb_visit(visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Mapping[str, Any]) -> Prepared:
+def perturb_visit(
+    visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Mapping[str, Any]
+) -> Prepared:
     """The lesion as it might have been scanned and outlined on the same day (`copy_visit`), peeled and eroded like any other."""
     return peel_lesion(*copy_visit(visit, copy, noise, contour_mm, settings), settings)
 
 
 def copy_visit(
-    visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Mapping[str, Any], *, margin_mm: float = SAMPLE_MARGIN_MM, growth_share: float = 0.0,
+    visit: Visit,
+    copy: int,
+    noise: Noise,
+    contour_mm: float,
+    settings: Mapping[str, Any],
+    *,
+    margin_mm: float = SAMPLE_MARGIN_MM,
+    growth_share: float = 0.0,
     within_voxels: bool = False,
 ) -> tuple[Volume, Mask]:
     """HU above the visit's `base_hu` and outline of a perturbed copy: scanned and outlined again on the same day, as it might have been.
 
-    1. Moved by up to ± `shift_mm` and ± `rotation_deg` about each axis, sampled anew from the scan's own voxels.
-    2. The scan's own noise is taken out where the tissue is even (`still_volume`) and as much new noise added: what copies have in
-       common would otherwise be tissue and noise, and they would differ less than repeats do (by a fifth in simulated repeats).
-    3. The outline moves by a smooth random error; two copies' outlines differ by `contour_mm` (RMS), as two readers' do. Of its
-       variance `growth_share` is one error of the whole outline, grown or shrunk, and the rest lobes along the surface.
+    1. Moved by up to ± `shift_mm` and ± `rotation_deg` about each axis, sampled anew from the
+       scan's own voxels.
+    2. The scan's own noise is taken out where the tissue is even (`still_volume`) and as much new
+       noise added: what copies have in common would otherwise be tissue and noise, and they would
+       differ less than repeats do (by a fifth in simulated repeats).
+    3. The outline moves by a smooth random error; two copies' outlines differ by `contour_mm`
+       (RMS), as two readers' do. Of its variance `growth_share` is one error of the whole outline,
+       grown or shrunk, and the rest lobes along the surface.
     """
     rng = np.random.default_rng([visit.seed, copy])
-    pose = Pose(rng.uniform(-1, 1, 3) * settings["rotation_deg"], rng.uniform(-1, 1, 3) * settings["shift_mm"])
+    pose = Pose(
+        rng.uniform(-1, 1, 3) * settings["rotation_deg"],
+        rng.uniform(-1, 1, 3) * settings["shift_mm"],
+    )
     spacing = settings.get("spacing_mm", 1.0)
     interpolator = settings.get("interpolator", "bspline")
     volume, share = sample_visit(visit, spacing, pose, margin_mm, interpolator=interpolator)
     depth = depth_within_voxels(share) if within_voxels else depth_below_surface(share >= 0.5)
     lobes = smooth_field(rng, volume.shape, (READER_SCALE_MM / spacing,) * 3)
     noisy = still_volume(volume, noise) + noise_field(rng, volume.shape, noise)
-    error = (np.sqrt(1 - growth_share) * lobes + np.sqrt(growth_share) * rng.standard_normal()) * contour_mm / np.sqrt(2) / spacing
-    return noisy, depth + np.clip(error, -LARGEST_ERROR_MM / spacing, LARGEST_ERROR_MM / spacing) > 0
+    error = (
+        (np.sqrt(1 - growth_share) * lobes + np.sqrt(growth_share) * rng.standard_normal())
+        * contour_mm
+        / np.sqrt(2)
+        / spacing
+    )
+    return noisy, depth + np.clip(
+        error, -LARGEST_ERROR_MM / spacing, LARGEST_ERROR_MM / spacing
+    ) > 0
 
 
 def peel_lesion(volume: Volume, mask: Mask, settings: Mapping[str, Any]) -> Prepared:
     """Take the partial-volume rim off a mask.
 
-    1. The core is the deeper half of the mask, M its median HU: every limit is relative to M, none is absolute.
-    2. Voxels no deeper than `peel_depth_mm` whose smoothed HU is below M − `peel_hu` are taken off where they connect to the edge;
-       a cavity inside stays.
+    1. The core is the deeper half of the mask, M its median HU: every limit is relative to M, none
+       is absolute.
+    2. Voxels no deeper than `peel_depth_mm` whose smoothed HU is below M − `peel_hu` are taken off
+       where they connect to the edge; a cavity inside stays.
     3. One voxel is eroded.
     """
     spacing = settings.get("spacing_mm", 1.0)
@@ -238,7 +283,8 @@ def peel_lesion(volume: Volume, mask: Mask, settings: Mapping[str, Any]) -> Prep
 def keep_deepest(prepared: Prepared, n: int) -> Prepared:
     """Only the n deepest voxels, so that both visits are compared at one size and depth.
 
-    Equally deep voxels are ordered by their distance from the centroid, then by their HU: neither depends on the axes.
+    Equally deep voxels are ordered by their distance from the centroid, then by their HU: neither
+    depends on the axes.
     """
     if prepared.count <= n:
         return prepared
@@ -268,20 +314,26 @@ def outline_distance_mm(image: sitk.Image, first: Mask, second: Mask) -> float |
 def estimate_noise(visits: list[Prepared]) -> list[Noise]:
     """Noise of each visit, from second differences inside the lesion: structure is smooth, noise is not.
 
-    Second differences along two axes at once, and along all three, hardly see structure wider than a voxel or two. For separable
-    noise of variance s² whose second difference along an axis has variance g s²:
-    b_yx = s² g_p², b_zp = s² g_p g_z, c = s² g_p² g_z, hence g_z = c / b_yx, g_p = c / b_zp and s² = b_yx / g_p².
-    The gains are pooled over the visits, which share a kernel or are flagged; the edges of a cavity or necrosis, a minority of
-    voxels, do not count.
+    Second differences along two axes at once, and along all three, hardly see structure wider than
+    a voxel or two. For separable noise of variance s² whose second difference along an axis has
+    variance g s²: b_yx = s² g_p², b_zp = s² g_p g_z, c = s² g_p² g_z, hence g_z = c / b_yx, g_p = c
+    / b_zp and s² = b_yx / g_p². The gains are pooled over the visits, which share a kernel or are
+    flagged; the edges of a cavity or necrosis, a minority of voxels, do not count.
     """
     energies = np.array([_difference_energies(v) for v in visits])
     if not np.all(energies > 0):
         return [Noise(0.0, 0.0, 0.0, 0.0) for _ in visits]
     plane, upright, all_axes = np.exp(np.log(energies).mean(axis=0))
-    gain_z, gain_plane = (float(np.clip(gain, 0.05, WHITE_GAIN)) for gain in (all_axes / plane, all_axes / upright))
+    gain_z, gain_plane = (
+        float(np.clip(gain, 0.05, WHITE_GAIN)) for gain in (all_axes / plane, all_axes / upright)
+    )
     blurs = _blur_of(gain_z), _blur_of(gain_plane)
     return [
-        Noise(min(float(np.sqrt(e[0])) / gain_plane, _spread(v)), *blurs, NOISE_ERROR / float(np.sqrt(v.count)))
+        Noise(
+            min(float(np.sqrt(e[0])) / gain_plane, _spread(v)),
+            *blurs,
+            NOISE_ERROR / float(np.sqrt(v.count)),
+        )
         for e, v in zip(energies, visits, strict=True)
     ]
 
@@ -289,15 +341,18 @@ def estimate_noise(visits: list[Prepared]) -> list[Noise]:
 def match_noise(prepared: Prepared, own: Noise, other: Noise, seed: int) -> Prepared:
     """Add noise to the quieter visit until both are equal; the noisier one is left as it is.
 
-    The ratio of the two is shrunk by what its standard error would make of it, ln ratio times (1 − se² / ln² ratio)⁺: matching a
-    difference that is only the estimate's own would make texture differ where nothing does.
+    The ratio of the two is shrunk by what its standard error would make of it, ln ratio times (1 −
+    se² / ln² ratio)⁺: matching a difference that is only the estimate's own would make texture
+    differ where nothing does.
     """
     if own.sd_hu <= 0 or other.sd_hu <= own.sd_hu:
         return prepared
     ratio = float(np.log(other.sd_hu / own.sd_hu))
     trusted = ratio * max(0.0, 1 - (own.error**2 + other.error**2) / ratio**2)
     missing = own.sd_hu * float(np.sqrt(np.expm1(2 * trusted)))
-    added = noise_field(np.random.default_rng([seed, 0]), prepared.volume.shape, replace(other, sd_hu=missing))
+    added = noise_field(
+        np.random.default_rng([seed, 0]), prepared.volume.shape, replace(other, sd_hu=missing)
+    )
     return replace(prepared, volume=prepared.volume + added) if missing > 0 else prepared
 
 
@@ -309,9 +364,10 @@ def depth_below_surface(mask: Mask) -> Volume:
 def depth_within_voxels(share: Volume) -> Volume:
     """`depth_below_surface` of a mask's share, near the surface to a fraction of a voxel.
 
-    A plane blurred by a Gaussian of sd σ has the share Φ(depth / σ); so depth = σ Φ⁻¹(blurred share), up to `NEAR` voxels from the
-    surface, beyond it the distance between voxels. Distances between voxels alone are never within ± ½: an outline's error of less
-    than half a voxel would hardly move it (copies at 0.5 mm differed by 0.26 mm instead of 0.40).
+    A plane blurred by a Gaussian of sd σ has the share Φ(depth / σ); so depth = σ Φ⁻¹(blurred
+    share), up to `NEAR` voxels from the surface, beyond it the distance between voxels. Distances
+    between voxels alone are never within ± ½: an outline's error of less than half a voxel would
+    hardly move it (copies at 0.5 mm differed by 0.26 mm instead of 0.40).
     """
     from scipy.special import ndtri
 
@@ -333,10 +389,14 @@ def still_volume(volume: Volume, noise: Noise) -> Volume:
 
 def noise_field(rng: np.random.Generator, shape: tuple[int, ...], noise: Noise) -> Volume:
     """A field of that noise."""
-    return smooth_field(rng, shape, (noise.blur_z, noise.blur_plane, noise.blur_plane)) * noise.sd_hu
+    return (
+        smooth_field(rng, shape, (noise.blur_z, noise.blur_plane, noise.blur_plane)) * noise.sd_hu
+    )
 
 
-def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], blur: tuple[float, ...]) -> Volume:
+def smooth_field(
+    rng: np.random.Generator, shape: tuple[int, ...], blur: tuple[float, ...]
+) -> Volume:
     """A Gaussian random field of zero mean and unit variance."""
     field = gaussian_filter(rng.standard_normal(shape), blur, mode="wrap")
     return (field - field.mean()) / field.std()

@@ -17,7 +17,9 @@ Value = tuple[float | None, str | None]
 """A feature's value, or None and the reason why it cannot exist."""
 
 NOT_FINITE = "not defined for this region: the formula gives no finite number"
-IMC2_UNSTABLE = "not defined for this region: Imc2 rests on the last bit where neighbours are independent"
+IMC2_UNSTABLE = (
+    "not defined for this region: Imc2 rests on the last bit where neighbours are independent"
+)
 IMC2_RESOLUTION = 1e-12
 """Smallest difference of the two entropies, in bits, that is more than rounding; Imc2 is about its square root."""
 
@@ -33,7 +35,11 @@ def engine_name() -> str:
 
 def class_feature_names(feature_class: str) -> tuple[str, ...]:
     """The features of a class in PyRadiomics' order, without those it has deprecated."""
-    return tuple(name for name, deprecated in _feature_class(feature_class).featureNames.items() if not deprecated)
+    return tuple(
+        name
+        for name, deprecated in _feature_class(feature_class).featureNames.items()
+        if not deprecated
+    )
 
 
 def compute_region(
@@ -42,8 +48,9 @@ def compute_region(
 ) -> dict[str, Value]:  # fmt: skip
     """All features of some classes of one region on one image, keyed `class_Feature`.
 
-    `image` and `mask` are cropped to the region: no feature of these classes depends on voxels outside it. Gray levels are
-    those of `bin_edges`; they are computed once and shared by the classes.
+    `image` and `mask` are cropped to the region: no feature of these classes depends on voxels
+    outside it. Gray levels are those of `bin_edges`; they are computed once and shared by the
+    classes.
     """
     levels = discretise(image, mask, bin_width_hu, bin_count=bin_count, bin_start_hu=bin_start_hu)
     found: dict[str, Value] = {}
@@ -66,15 +73,19 @@ def compute_class(
 ) -> dict[str, Value]:  # fmt: skip
     """The features of one class (all, or those named) for gray levels that the caller has made: 1, 2, … inside the mask.
 
-    `level_count` is what Idn and Idmn of the co-occurrence matrix divide by, where the mask is a part of a region with more levels.
+    `level_count` is what Idn and Idmn of the co-occurrence matrix divide by, where the mask is a
+    part of a region with more levels.
     """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         calculator = _feature_class(feature_class)(image, mask, levels, spacing_mm)
-        calculator._initCalculation()  # noqa: SLF001 - PyRadiomics' own name for "compute the matrices"
+        calculator._initCalculation()
         if level_count is not None:
             calculator.coefficients["Ng"] = level_count
-        return {name: _value_of(calculator, name) for name in features or class_feature_names(feature_class)}
+        return {
+            name: _value_of(calculator, name)
+            for name in features or class_feature_names(feature_class)
+        }
 
 
 def discretise(
@@ -136,14 +147,18 @@ def _feature_class(feature_class: str) -> Any:
         "firstorder": firstorder.RadiomicsFirstOrder, "shape": shape.RadiomicsShape, "glcm": glcm.RadiomicsGLCM,
         "glrlm": glrlm.RadiomicsGLRLM, "glszm": glszm.RadiomicsGLSZM, "gldm": gldm.RadiomicsGLDM, "ngtdm": ngtdm.RadiomicsNGTDM,
     }[feature_class]  # fmt: skip
-    own = {"firstorder": _FirstOrder, "shape": _Shape, "glcm": _Cooccurrence}.get(feature_class, _Prepared)
+    own = {"firstorder": _FirstOrder, "shape": _Shape, "glcm": _Cooccurrence}.get(
+        feature_class, _Prepared
+    )
     return type(original.__name__, (own, original), {"featureNames": original.getFeatureNames()})
 
 
 class _Prepared:
     """What PyRadiomics' constructor would set up, from arrays instead of SimpleITK images."""
 
-    def __init__(self, image: Array, mask: Mask, levels: NDArray[np.int32], spacing_mm: float | Spacing) -> None:
+    def __init__(
+        self, image: Array, mask: Mask, levels: NDArray[np.int32], spacing_mm: float | Spacing
+    ) -> None:
         self.logger = logging.getLogger("radiomics")
         self.settings: dict[str, Any] = {}
         self.voxelBased = False
@@ -185,7 +200,7 @@ class _Cooccurrence(_Prepared):
 
     P_glcm: NDArray[np.float64]
 
-    def getImc2FeatureValue(self) -> Any:  # noqa: N802 - PyRadiomics finds features by this pattern
+    def getImc2FeatureValue(self) -> Any:
         """Imc2, or NaN where the two entropies differ by rounding alone: it would be that rounding's square root."""
         joint = self.coefficients["px"] * self.coefficients["py"]
         independent = -np.sum(joint * np.log2(joint + self.coefficients["eps"]), (1, 2))
@@ -193,10 +208,12 @@ class _Cooccurrence(_Prepared):
         unstable = (gap > 0) & (gap < IMC2_RESOLUTION)
         return np.nan if unstable.any() else super().getImc2FeatureValue()  # type: ignore[misc]
 
-    def getMCCFeatureValue(self) -> Any:  # noqa: N802
+    def getMCCFeatureValue(self) -> Any:
         """Second largest eigenvalue of Q_ij = sum_k p_ik p_jk / (p_i p_k + eps), Q as one matrix product an angle."""
         p = np.moveaxis(self.P_glcm[0], 2, 0)
         px, py = (np.moveaxis(self.coefficients[side][0], 2, 0) for side in ("px", "py"))
-        eigenvalues = np.linalg.eigvals((p / (px * py + self.coefficients["eps"])) @ p.transpose(0, 2, 1))
+        eigenvalues = np.linalg.eigvals(
+            (p / (px * py + self.coefficients["eps"])) @ p.transpose(0, 2, 1)
+        )
         eigenvalues.sort()
         return 1.0 if p.shape[1] < 2 else np.nanmean(np.sqrt(eigenvalues[:, -2])).real

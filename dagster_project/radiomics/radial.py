@@ -12,8 +12,8 @@ from dagster_project.radiomics.preparation import Prepared
 def depth_correlation(prepared: Prepared, clip_hu: float) -> float:
     """Pearson's correlation of a voxel's density with the rank of its depth: −1 (dense rim) to 1 (dense core); 0 where either is constant.
 
-    Densities are centred on their median and clipped to ± `clip_hu`. Depth counts by rank, equally deep voxels sharing theirs, so that
-    neither the lesion's size nor the axes matter.
+    Densities are centred on their median and clipped to ± `clip_hu`. Depth counts by rank, equally
+    deep voxels sharing theirs, so that neither the lesion's size nor the axes matter.
     """
     from scipy.stats import rankdata
 

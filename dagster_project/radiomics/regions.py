@@ -26,8 +26,9 @@ TUMOR = "tumor"
 SURFACE_VOXELS = 0.25
 """How far, in voxels, the surface lies outside the nearest tumour voxel's centre on average over a curved surface.
 
-With it a ball of 5–16 mm grown by 3, 5 or 10 mm has its analytic volume to 1 %; with 0 it lacks 3–4 %, with one half it has 5–6 %
-too much. Around a flat surface rings that are whole voxels wide are exact with any of them.
+With it a ball of 5–16 mm grown by 3, 5 or 10 mm has its analytic volume to 1 %; with 0 it lacks 3–4
+%, with one half it has 5–6 % too much. Around a flat surface rings that are whole voxels wide are
+exact with any of them.
 """
 
 
@@ -73,7 +74,10 @@ def ring_bounds(settings: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     >>> ring_bounds({"ring_edges_mm": [0, 3, 5]})
     {'ring_0_3': (0, 3), 'ring_3_5': (3, 5)}
     """
-    return {f"ring_{inner}_{outer}": (inner, outer) for inner, outer in pairwise(settings["ring_edges_mm"])}
+    return {
+        f"ring_{inner}_{outer}": (inner, outer)
+        for inner, outer in pairwise(settings["ring_edges_mm"])
+    }
 
 
 def ring_reach(settings: Mapping[str, Any]) -> int:
@@ -87,24 +91,32 @@ def region_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def derive_regions(
-    volume: Array, tumor: Mask, others: Mask | None, settings: Mapping[str, Any],
-    outside: Mask | None = None, outline: Outline | None = None,
+    volume: Array,
+    tumor: Mask,
+    others: Mask | None,
+    settings: Mapping[str, Any],
+    outside: Mask | None = None,
+    outline: Outline | None = None,
 ) -> list[Region]:
     """The tumour and its rings, in the order of `region_names`.
 
-    1. The distance of a voxel is that of its centre to the surface of the tumour: Euclidean distance to the nearest tumour
-       voxel's centre, less `SURFACE_VOXELS`. A ring a–b holds the voxels outside the tumour with a < distance <= b.
+    1. The distance of a voxel is that of its centre to the surface of the tumour: Euclidean
+       distance to the nearest tumour voxel's centre, less `SURFACE_VOXELS`. A ring a–b holds the
+       voxels outside the tumour with a < distance <= b.
     2. Of the ring, only lung is kept (`lung_hu`, inclusive), without the scan's other lesions.
-    3. Where less than `ring_minimum_lung_share` of the ring is kept, the ring gives no features: it would describe chest wall.
+    3. Where less than `ring_minimum_lung_share` of the ring is kept, the ring gives no features: it
+       would describe chest wall.
     4. A region of fewer than `minimum_voxels` voxels gives none either.
     5. Re-segmentation (`resegment`) comes later: it changes what is measured in a region, not where
        the region lies.
-    6. Shape and volume of the tumour are those of `outline`: on the isotropic grid the volume of a ball of 6 mm changes by 4 %
-       (one standard deviation, pixels of 0.977 mm) with its place in the scan.
+    6. Shape and volume of the tumour are those of `outline`: on the isotropic grid the volume of a
+       ball of 6 mm changes by 4 % (one standard deviation, pixels of 0.977 mm) with its place in
+       the scan.
 
     `settings` are study.toml [radiomics] with `spacing_mm` as it is on this grid. A ring cut by the
-    scan's end, or by the edge of its field of view (`outside`), is judged by the part inside. Vessels
-    inside the lung window's upper bound stay in; larger ones, chest wall and mediastinum do not.
+    scan's end, or by the edge of its field of view (`outside`), is judged by the part inside.
+    Vessels inside the lung window's upper bound stay in; larger ones, chest wall and mediastinum do
+    not.
     """
     distance = surface_distance(tumor, settings["spacing_mm"], ring_reach(settings))
     low, high = settings["lung_hu"]
@@ -117,11 +129,20 @@ def derive_regions(
         if outside is not None:
             shell &= ~outside
         ring = shell & lung
-        regions.append(_region(name, ring, settings, _too_little_lung(shell, ring, settings["ring_minimum_lung_share"])))
+        regions.append(
+            _region(
+                name,
+                ring,
+                settings,
+                _too_little_lung(shell, ring, settings["ring_minimum_lung_share"]),
+            )
+        )
     return regions
 
 
-def tumor_region(tumor: Mask, settings: Mapping[str, Any], outline: Outline | None = None) -> Region:
+def tumor_region(
+    tumor: Mask, settings: Mapping[str, Any], outline: Outline | None = None
+) -> Region:
     """The tumour alone; without an outline its shape is that of its voxels on the isotropic grid."""
     region = _region(TUMOR, tumor, settings, None)
     if outline is None:

@@ -36,15 +36,18 @@ class GridError(ValueError):
     """An image and a mask that do not lie on one grid."""
 
     def __init__(self, what: str, expected: tuple[int, ...], found: tuple[int, ...]) -> None:
-        super().__init__(f"{what} has {found} voxels (z, y, x) where the image has {expected}: resample it to the image's grid first")
+        super().__init__(
+            f"{what} has {found} voxels (z, y, x) where the image has {expected}: resample it to the image's grid first"
+        )
 
 
 @dataclass(frozen=True)
 class LesionGrid:
     """The part of a scan's new grid that a lesion needs, each axis apart (z, y, x).
 
-    `positions` are centres of the new voxels in index units of the scan; `source` is the part of the scan they are based on.
-    The whole scan's grid is centred on the scan (IBSI, "align grid centers"), so that a crop never shifts it.
+    `positions` are centres of the new voxels in index units of the scan; `source` is the part of
+    the scan they are based on. The whole scan's grid is centred on the scan (IBSI, "align grid
+    centers"), so that a crop never shifts it.
     """
 
     positions: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -73,13 +76,19 @@ def bounding_box(mask: Mask) -> Box | None:
 
 def union_box(boxes: list[Box]) -> Box:
     """Smallest box around several boxes."""
-    z, y, x = (slice(min(b[axis].start for b in boxes), max(b[axis].stop for b in boxes)) for axis in range(3))
+    z, y, x = (
+        slice(min(b[axis].start for b in boxes), max(b[axis].stop for b in boxes))
+        for axis in range(3)
+    )
     return z, y, x
 
 
 def grow_box(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
     """The box grown by `margin` voxels to each side, kept inside an array of that shape."""
-    z, y, x = (slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(box, shape, strict=True))
+    z, y, x = (
+        slice(max(s.start - margin, 0), min(s.stop + margin, n))
+        for s, n in zip(box, shape, strict=True)
+    )
     return z, y, x
 
 
@@ -117,7 +126,12 @@ def lesion_grid(
         whole = isotropic_positions(n, old_mm, new_mm)
         axis = whole[(whole >= part.start - 0.5 - reach) & (whole <= part.stop - 0.5 + reach)]
         positions.append(axis)
-        source.append(slice(max(int(np.floor(axis[0])) - SPLINE_MARGIN, 0), min(int(np.ceil(axis[-1])) + SPLINE_MARGIN + 1, n)))
+        source.append(
+            slice(
+                max(int(np.floor(axis[0])) - SPLINE_MARGIN, 0),
+                min(int(np.ceil(axis[-1])) + SPLINE_MARGIN + 1, n),
+            )
+        )
     z, y, x = positions
     return LesionGrid((z, y, x), (source[0], source[1], source[2]), spacing)
 
@@ -132,15 +146,16 @@ def scan_part(image: sitk.Image, box: tuple[slice, ...]) -> NDArray[np.int16]:
     """HU of a part of the scan, for interpolation and filters; treat it as read-only.
 
     A voxel outside the field of view has the value of the nearest measured one, so that the edge of
-    the field makes no step: a spline or a filter beside it sees the tissue go on. Regions leave such
-    voxels out (`outside_field`).
+    the field makes no step: a spline or a filter beside it sees the tissue go on. Regions leave
+    such voxels out (`outside_field`).
     """
     part: NDArray[np.int16] = sitk.GetArrayViewFromImage(image)[box]
     outside = part == OUTSIDE_FIELD_HU
     if not outside.any() or outside.all():
         return part
     nearest = distance_transform_edt(
-        outside, sampling=spacing_zyx(image), return_distances=False, return_indices=True)
+        outside, sampling=spacing_zyx(image), return_distances=False, return_indices=True
+    )
     return part[tuple(nearest)]
 
 
@@ -170,10 +185,10 @@ def resample_image(
 def resample_mask(mask: Mask, grid: LesionGrid, *, half_covered: str = "nearest") -> Mask:
     """Voxels of the grid of which the mask covers more than half, by trilinear interpolation (IBSI's partial volume of 0.5).
 
-    Exactly one half is decided by the nearest voxel, half-way goes to the higher index: with pixels of
-    0.5 mm many voxels are half covered, and a mask that took all of them in would be too large. With
-    `half_covered` "inside" it takes them in, as IBSI's reference values ask. At the scan's ends the
-    mask goes on as it ends.
+    Exactly one half is decided by the nearest voxel, half-way goes to the higher index: with pixels
+    of 0.5 mm many voxels are half covered, and a mask that took all of them in would be too large.
+    With `half_covered` "inside" it takes them in, as IBSI's reference values ask. At the scan's
+    ends the mask goes on as it ends.
     """
     inside: Mask = np.zeros(grid.shape, dtype=bool)
     box = bounding_box(mask)
@@ -289,7 +304,9 @@ def _cubic(offset: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 _WEIGHTS: Mapping[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
-    "bspline": _spline_weights, "linear": _linear_weights}
+    "bspline": _spline_weights,
+    "linear": _linear_weights,
+}
 
 INTERPOLATORS = tuple(_WEIGHTS)
 """Of the image: cubic B-spline, or linear along each axis."""

@@ -70,28 +70,41 @@ def gray_levels(prepared: Prepared, clip_hu: float, bin_width_hu: float) -> NDAr
     return levels
 
 
-def texture_values(prepared: Prepared, names: Sequence[str], settings: Mapping[str, Any]) -> NDArray[np.float64]:
+def texture_values(
+    prepared: Prepared, names: Sequence[str], settings: Mapping[str, Any]
+) -> NDArray[np.float64]:
     """The named features (class_Feature) of a prepared lesion; NaN where a formula gives none."""
     box = bounding_box(prepared.mask)
     assert box is not None, "a prepared lesion has voxels"
-    levels = np.ascontiguousarray(gray_levels(prepared, settings["clip_hu"], settings["bin_width_hu"])[box])
+    levels = np.ascontiguousarray(
+        gray_levels(prepared, settings["clip_hu"], settings["bin_width_hu"])[box]
+    )
     mask = levels > 0
     found: dict[str, float | None] = {}
     for feature_class in dict.fromkeys(name.split("_", 1)[0] for name in names):
         wanted = [name.split("_", 1)[1] for name in names if name.startswith(f"{feature_class}_")]
         values = compute_class(
-            feature_class, levels.astype(np.float32), mask, levels, spacing_mm=settings.get("spacing_mm", 1.0), features=wanted
+            feature_class,
+            levels.astype(np.float32),
+            mask,
+            levels,
+            spacing_mm=settings.get("spacing_mm", 1.0),
+            features=wanted,
         )
         found.update({f"{feature_class}_{name}": value for name, (value, _) in values.items()})
     return np.array([found[name] for name in names], dtype=np.float64)
 
 
-def texture_change(first: NDArray[np.float64], second: NDArray[np.float64], n_voxels: int, model: TextureModel) -> float:
+def texture_change(
+    first: NDArray[np.float64], second: NDArray[np.float64], n_voxels: int, model: TextureModel
+) -> float:
     """T = RMS over the features of z, the change of the signed log in repeatability units at this many voxels, clipped to ± 8.
 
     A feature without a value at either visit does not count; NaN only where none has one.
     """
-    scale, intercept, slope = (np.array([getattr(f, a) for f in model.features]) for a in ("scale", "intercept", "slope"))
+    scale, intercept, slope = (
+        np.array([getattr(f, a) for f in model.features]) for a in ("scale", "intercept", "slope")
+    )
     sd = np.exp(intercept + slope * np.log(np.clip(n_voxels, *model.voxels)))
     z = np.clip((signed_log(second, scale) - signed_log(first, scale)) / sd, -LARGEST_Z, LARGEST_Z)
     return float(np.sqrt(np.mean(z[np.isfinite(z)] ** 2))) if np.isfinite(z).any() else float("nan")

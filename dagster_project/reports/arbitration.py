@@ -28,13 +28,19 @@ class CasePicture:
     png: bytes
 
 
-def render_worklist(tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime) -> str:
+def render_worklist(
+    tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime
+) -> str:
     """Open cases first, the settled ones below, each with its triggers and a link to its page, and what is monitored."""
     filled = s.completed(tables)
     cases = filled["arbitrations"].sort("site", "patient").to_dicts()
     return render(
-        "arbitration.html", study=study, snapshot=snapshot, generated_at=generated_at,
-        simulated=s.is_simulated(filled), simulation=s.summarise_simulation(filled),
+        "arbitration.html",
+        study=study,
+        snapshot=snapshot,
+        generated_at=generated_at,
+        simulated=s.is_simulated(filled),
+        simulation=s.summarise_simulation(filled),
         open_cases=[c for c in cases if c["status"] == "open"],
         settled=[c for c in cases if c["status"] == "settled"],
         triggers=s.count_triggers(filled["arbitrations"]),
@@ -43,46 +49,99 @@ def render_worklist(tables: Mapping[str, pl.DataFrame], study: Study, *, snapsho
 
 
 def render_case(
-    case: Mapping[str, Any], tables: Mapping[str, pl.DataFrame], study: Study, *,
-    snapshot: int, generated_at: datetime, pictures: Sequence[CasePicture] = (), proposals: Sequence[Mapping[str, Any]] = (),
+    case: Mapping[str, Any],
+    tables: Mapping[str, pl.DataFrame],
+    study: Study,
+    *,
+    snapshot: int,
+    generated_at: datetime,
+    pictures: Sequence[CasePicture] = (),
+    proposals: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """One case: triggers, the response each read would give, measurements and pictures; no reader's name stands on the page."""
     filled = s.completed(tables)
-    own = {name: filled[name].filter(patient=case["patient"]) for name in ("reads", "responses", "timepoints", "reader_agreement", "reader_figures")}
-    letters = {reader: letter for letter, reader in mask_readers(case["site"], case["patient"], (case["reader_a"], case["reader_b"])).items()}
+    own = {
+        name: filled[name].filter(patient=case["patient"])
+        for name in ("reads", "responses", "timepoints", "reader_agreement", "reader_figures")
+    }
+    letters = {
+        reader: letter
+        for letter, reader in mask_readers(
+            case["site"], case["patient"], (case["reader_a"], case["reader_b"])
+        ).items()
+    }
     days = dict(own["timepoints"].select("visit", "day").iter_rows())
     accepted = letters.get(case["accepted_reader"]) if case["accepted_reader"] else None
     return render(
-        "case.html", case=case, study=study, snapshot=snapshot, generated_at=generated_at, letters=LETTERS, accepted=accepted,
-        simulated=case["simulated"], simulation=s.summarise_simulation(filled),
-        responses=list_responses(own["responses"], letters, days), measurements=list_measurements(own, letters, days),
+        "case.html",
+        case=case,
+        study=study,
+        snapshot=snapshot,
+        generated_at=generated_at,
+        letters=LETTERS,
+        accepted=accepted,
+        simulated=case["simulated"],
+        simulation=s.summarise_simulation(filled),
+        responses=list_responses(own["responses"], letters, days),
+        measurements=list_measurements(own, letters, days),
         pictures=[(p.visit, p.lesion, p.slice, data_uri(p.png)) for p in pictures],
         proposals=[{**p, "reader": letters.get(p["reader"], "–")} for p in proposals],
     )
 
 
-def list_responses(responses: pl.DataFrame, letters: Mapping[str, str], days: Mapping[str, int | None]) -> list[s.Row]:
+def list_responses(
+    responses: pl.DataFrame, letters: Mapping[str, str], days: Mapping[str, int | None]
+) -> list[s.Row]:
     """The response that each read would give, by visit in order of day; `differs` where they are not the same."""
     found: dict[str, dict[str, s.Row]] = {}
     for row in responses.filter(pl.col("evaluator").is_in(list(letters))).to_dicts():
         found.setdefault(row["visit"], {})[letters[row["evaluator"]]] = row
-    rows = [{"visit": visit, "day": days.get(visit), "of": of, "differs": _differ(of)} for visit, of in found.items()]
+    rows = [
+        {"visit": visit, "day": days.get(visit), "of": of, "differs": _differ(of)}
+        for visit, of in found.items()
+    ]
     return sorted(rows, key=lambda r: (r["day"] is None, r["day"] or 0, r["visit"]))
 
 
 def _differ(of: Mapping[str, s.Row]) -> bool:
-    return len(of) < len(LETTERS) or len({(r["overall_response"], r["new_lesion"]) for r in of.values()}) > 1
+    return (
+        len(of) < len(LETTERS)
+        or len({(r["overall_response"], r["new_lesion"]) for r in of.values()}) > 1
+    )
 
 
-def list_measurements(own: s.Tables, letters: Mapping[str, str], days: Mapping[str, int | None]) -> list[s.Row]:
+def list_measurements(
+    own: s.Tables, letters: Mapping[str, str], days: Mapping[str, int | None]
+) -> list[s.Row]:
     """Every lesion and visit with what each read measured, and how the two outlines overlap."""
     found: dict[tuple[str, str], dict[str, s.Row]] = {}
     for row in own["reads"].filter(pl.col("reader").is_in(list(letters))).to_dicts():
         found.setdefault((row["lesion"], row["visit"]), {})[letters[row["reader"]]] = row
-    dice = {(r["lesion"], r["visit"]): r["dice_median"] for r in own["reader_agreement"].filter(scope="lesion").to_dicts()}
-    distances = {(r["lesion"], r["visit"], r["figure"]): r["value"] for r in own["reader_figures"].filter(scope="lesion").to_dicts()}
+    dice = {
+        (r["lesion"], r["visit"]): r["dice_median"]
+        for r in own["reader_agreement"].filter(scope="lesion").to_dicts()
+    }
+    distances = {
+        (r["lesion"], r["visit"], r["figure"]): r["value"]
+        for r in own["reader_figures"].filter(scope="lesion").to_dicts()
+    }
     rows = [
-        {"lesion": lesion, "visit": visit, "of": of, "dice": dice.get((lesion, visit)),
-         "hd95_mm": distances.get((lesion, visit, "hd95_mm")), "mean_mm": distances.get((lesion, visit, "mean_surface_distance_mm"))}
-        for (lesion, visit), of in found.items()]
-    return sorted(rows, key=lambda r: (r["lesion"], days.get(r["visit"]) is None, days.get(r["visit"]) or 0, r["visit"]))
+        {
+            "lesion": lesion,
+            "visit": visit,
+            "of": of,
+            "dice": dice.get((lesion, visit)),
+            "hd95_mm": distances.get((lesion, visit, "hd95_mm")),
+            "mean_mm": distances.get((lesion, visit, "mean_surface_distance_mm")),
+        }
+        for (lesion, visit), of in found.items()
+    ]
+    return sorted(
+        rows,
+        key=lambda r: (
+            r["lesion"],
+            days.get(r["visit"]) is None,
+            days.get(r["visit"]) or 0,
+            r["visit"],
+        ),
+    )

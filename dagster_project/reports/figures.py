@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dagster_project.reports.palette import DARK, DARK_ROOM, DOTS_PER_INCH, LIGHT, LINES, PICTURE_DOTS_PER_INCH, WIDTH_INCH, Theme, settings
+from dagster_project.reports.palette import (
+    DARK,
+    DARK_ROOM,
+    DOTS_PER_INCH,
+    LIGHT,
+    LINES,
+    PICTURE_DOTS_PER_INCH,
+    WIDTH_INCH,
+    Theme,
+    settings,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +105,8 @@ def survival_figure(
 ) -> bytes:
     """Kaplan–Meier curves with 95 % bands (log-log), censoring ticks, medians and the number at risk under the axis.
 
-    It compares nothing: groups made from what happened after day 0 need a landmark before they may stand in one figure.
+    It compares nothing: groups made from what happened after day 0 need a landmark before they may
+    stand in one figure.
     """
     if not curves:
         raise NothingToDraw("survival_figure", "at least one patient with a time")
@@ -117,14 +128,24 @@ def _paint_survival(axes: Axes, name: str, curve: KaplanMeier, *, colour: str, l
     label = f"{name}  (n = {curve.n}, {sum(curve.events)} events)"
     axes.step(time, survival, where="post", color=colour, linestyle=line, label=label)
     censored = np.array(curve.censored)
-    axes.plot(censored, _step_at(time, survival, censored), "|", color=colour, markersize=6, markeredgewidth=1.1)
+    axes.plot(
+        censored,
+        _step_at(time, survival, censored),
+        "|",
+        color=colour,
+        markersize=6,
+        markeredgewidth=1.1,
+    )
     if curve.median is not None:
-        axes.plot([curve.median, curve.median], [0, 0.5], color=colour, linestyle=":", linewidth=1.1)
+        axes.plot(
+            [curve.median, curve.median], [0, 0.5], color=colour, linestyle=":", linewidth=1.1
+        )
 
 
 def _from_day_zero(curve: KaplanMeier) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     time, survival, lower, upper = (
-        np.array([math.nan if v is None else v for v in values], float) for values in (curve.time, curve.survival, curve.lower, curve.upper)
+        np.array([math.nan if v is None else v for v in values], float)
+        for values in (curve.time, curve.survival, curve.lower, curve.upper)
     )
     if time.size and time[0] == 0:
         return time, survival, lower, upper
@@ -158,7 +179,15 @@ def _paint_at_risk(
     axes.set_axis_off()
     axes.text(0, 0.1, "At risk", color=theme.soft, fontsize=8, ha="left", va="center")
     for row, (curve, colour) in enumerate(zip(curves.values(), cycle(theme.series)), 1):
-        axes.plot([-0.034], [-row], marker="s", markersize=4.5, color=colour, transform=axes.get_yaxis_transform(), clip_on=False)
+        axes.plot(
+            [-0.034],
+            [-row],
+            marker="s",
+            markersize=4.5,
+            color=colour,
+            transform=axes.get_yaxis_transform(),
+            clip_on=False,
+        )
         for tick in ticks:
             at_risk = str(curve.at_risk_at(tick))
             axes.text(tick, -row, at_risk, ha="center", va="center", fontsize=8.5)
@@ -188,7 +217,15 @@ def agreement_figure(
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.axhline(0, color=theme.rule, linewidth=1)
-        axes.scatter(mean[~open_marks], difference[~open_marks], s=18, color=theme.yes, alpha=0.6, linewidth=0, label="read in agreement")
+        axes.scatter(
+            mean[~open_marks],
+            difference[~open_marks],
+            s=18,
+            color=theme.yes,
+            alpha=0.6,
+            linewidth=0,
+            label="read in agreement",
+        )
         if open_marks.any():
             axes.scatter(
                 mean[open_marks],
@@ -199,9 +236,18 @@ def agreement_figure(
                 linewidth=1.2,
                 label="patient settled by arbitration",
             )
-            axes.legend(loc="upper left", ncols=2, bbox_to_anchor=(0, 1.12), borderaxespad=0, handletextpad=0.2)
+            axes.legend(
+                loc="upper left",
+                ncols=2,
+                bbox_to_anchor=(0, 1.12),
+                borderaxespad=0,
+                handletextpad=0.2,
+            )
         _paint_limits(axes, difference, limits, unit, theme)
-        axes.set(xlabel=f"{measurement}, mean of the two readers ({unit})", ylabel=f"Second minus first reader ({unit})")
+        axes.set(
+            xlabel=f"{measurement}, mean of the two readers ({unit})",
+            ylabel=f"Second minus first reader ({unit})",
+        )
 
     return drawn(paint, theme, height=3.5)
 
@@ -212,7 +258,9 @@ def _paint_limits(
     bias = limits[0]
     low, high = (bias if limit is None else limit for limit in limits[1:])
     for level, name in ((bias, "bias"), (low, "−1.96 sd"), (high, "+1.96 sd")):
-        axes.axhline(level, color=theme.ink, linewidth=1.1, linestyle="-" if name == "bias" else (0, (5, 3)))
+        axes.axhline(
+            level, color=theme.ink, linewidth=1.1, linestyle="-" if name == "bias" else (0, (5, 3))
+        )
         axes.annotate(
             f"{name}\n{signed(level)} {unit}",
             (1.01, level),
@@ -238,9 +286,17 @@ def roc_figure(curves: Mapping[str, RocCurve], *, theme: Theme = LIGHT) -> bytes
             y = [p.true_positive_rate for p in curve.points]
             legend = f"{name}\nAUC {curve.auc.value:.2f}{_interval(curve.auc)}"
             axes.plot(x, y, color=colour, linestyle=line, label=legend)
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="1 − specificity", ylabel="Sensitivity")
+        axes.set(
+            xlim=(-0.01, 1.01),
+            ylim=(-0.01, 1.01),
+            aspect="equal",
+            xlabel="1 − specificity",
+            ylabel="Sensitivity",
+        )
         axes.grid(visible=True)
-        axes.legend(loc="center left", bbox_to_anchor=(1.04, 0.5), labelspacing=1.1, handlelength=2.8)
+        axes.legend(
+            loc="center left", bbox_to_anchor=(1.04, 0.5), labelspacing=1.1, handlelength=2.8
+        )
 
     return drawn(paint, theme, height=max(3.9, 0.52 * len(curves)))
 
@@ -266,7 +322,12 @@ def dhi_figure(
                 color=theme.soft,
             )
         for x, groups in enumerate(strips.values()):
-            for offset, name, colour in zip(_offsets(len(names)), names, (theme.yes, theme.no, theme.other)[: len(names)], strict=True):
+            for offset, name, colour in zip(
+                _offsets(len(names)),
+                names,
+                (theme.yes, theme.no, theme.other)[: len(names)],
+                strict=True,
+            ):
                 _paint_strip(axes, x + offset, groups.get(name), colour, theme)
         _finish_dhi(axes, list(strips), names, theme)
 
@@ -284,7 +345,13 @@ def _paint_strip(axes: Axes, x: float, strip: Strip | None, colour: str, theme: 
     spread = (np.argsort(np.argsort(values)) * 0.381966 % 1 - 0.5) * 0.16
     axes.scatter(x + spread, values, s=15, color=colour, alpha=0.55, linewidth=0)
     axes.plot([x, x], [strip.quartiles.low, strip.quartiles.high], color=theme.ink, linewidth=1.2)
-    axes.plot([x - 0.10, x + 0.10], [middle, middle], color=theme.ink, linewidth=2.2, solid_capstyle="round")
+    axes.plot(
+        [x - 0.10, x + 0.10],
+        [middle, middle],
+        color=theme.ink,
+        linewidth=2.2,
+        solid_capstyle="round",
+    )
 
 
 def _finish_dhi(axes: Axes, pairs: list[str], names: list[str], theme: Theme) -> None:
@@ -294,14 +361,29 @@ def _finish_dhi(axes: Axes, pairs: list[str], names: list[str], theme: Theme) ->
     axes.set(xlim=(-0.6, len(pairs) - 0.4), ylabel="DHI of the patient")
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, axis="y")
-    handles = [Line2D([], [], marker="o", linestyle="", markersize=5, color=c) for c in (theme.yes, theme.no, theme.other)[: len(names)]]
-    axes.legend(handles, names, loc="upper left", ncols=len(names), bbox_to_anchor=(0, 1.12), borderaxespad=0, handletextpad=0.2)
+    handles = [
+        Line2D([], [], marker="o", linestyle="", markersize=5, color=c)
+        for c in (theme.yes, theme.no, theme.other)[: len(names)]
+    ]
+    axes.legend(
+        handles,
+        names,
+        loc="upper left",
+        ncols=len(names),
+        bbox_to_anchor=(0, 1.12),
+        borderaxespad=0,
+        handletextpad=0.2,
+    )
 
 
-def waterfall_figure(changes: Sequence[float], responses: Sequence[str], *, theme: Theme = LIGHT) -> bytes:
+def waterfall_figure(
+    changes: Sequence[float], responses: Sequence[str], *, theme: Theme = LIGHT
+) -> bytes:
     """Best change of the sum of diameters, one bar per patient, worst first, coloured by best overall response."""
     if not len(changes):
-        raise NothingToDraw("waterfall_figure", "at least one patient with a sum at baseline and later")
+        raise NothingToDraw(
+            "waterfall_figure", "at least one patient with a sum at baseline and later"
+        )
     order = np.argsort(-np.asarray(changes, float), kind="stable")
     heights, kinds = np.asarray(changes, float)[order], np.asarray(responses, object)[order]
     colours = {"CR": theme.series[2], "PR": theme.yes, "SD": theme.other, "PD": theme.no}
@@ -311,12 +393,21 @@ def waterfall_figure(changes: Sequence[float], responses: Sequence[str], *, them
         for kind in [k for k in (*colours, *sorted(set(kinds) - set(colours))) if k in set(kinds)]:
             chosen = kinds == kind
             axes.bar(
-                np.flatnonzero(chosen), heights[chosen], width=0.82, label=f"{kind} ({chosen.sum()})", **_bar(colours.get(kind), theme)
+                np.flatnonzero(chosen),
+                heights[chosen],
+                width=0.82,
+                label=f"{kind} ({chosen.sum()})",
+                **_bar(colours.get(kind), theme),
             )
         for level in (RESPONSE_LINE_PERCENT, PROGRESSION_LINE_PERCENT):
             axes.axhline(level, color=theme.ink, linewidth=1, linestyle=(0, (5, 3)))
             axes.annotate(
-                f"{signed(level, 0)} %", (1.005, level), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8, color=theme.soft
+                f"{signed(level, 0)} %",
+                (1.005, level),
+                xycoords=axes.get_yaxis_transform(),
+                va="center",
+                fontsize=8,
+                color=theme.soft,
             )
         axes.axhline(0, color=theme.soft, linewidth=0.8)
         axes.set(
@@ -326,17 +417,27 @@ def waterfall_figure(changes: Sequence[float], responses: Sequence[str], *, them
         )
         axes.set_xticks([])
         axes.set_xlabel(f"Patients (n = {len(heights)})")
-        axes.legend(loc="upper left", ncols=6, bbox_to_anchor=(0, 1.13), borderaxespad=0, handlelength=1.2)
+        axes.legend(
+            loc="upper left", ncols=6, bbox_to_anchor=(0, 1.13), borderaxespad=0, handlelength=1.2
+        )
 
     return drawn(paint, theme, height=3.4)
 
 
 def _bar(colour: str | None, theme: Theme) -> dict[str, Any]:
-    return {"color": colour, "linewidth": 0} if colour else {"facecolor": "none", "edgecolor": theme.soft, "linewidth": 1}
+    return (
+        {"color": colour, "linewidth": 0}
+        if colour
+        else {"facecolor": "none", "edgecolor": theme.soft, "linewidth": 1}
+    )
 
 
 def enrolment_figure(
-    sites: Mapping[str, tuple[int, int, int]], *, target_responders: int, target_non_responders: int, theme: Theme = LIGHT
+    sites: Mapping[str, tuple[int, int, int]],
+    *,
+    target_responders: int,
+    target_non_responders: int,
+    theme: Theme = LIGHT,
 ) -> bytes:
     """Eligible responders, non-responders and undetermined patients by site, and both totals against the registration's targets."""
     if not sites:
@@ -356,7 +457,13 @@ def _paint_targets(axes: Axes, totals: np.ndarray, targets: tuple[int, int], the
     axes.barh([1, 0], targets, height=0.5, color=theme.rule)
     axes.barh([1, 0], totals[:2], height=0.5, color=[theme.yes, theme.no])
     for row, total, target in zip((1, 0), totals[:2], targets, strict=True):
-        axes.annotate(f"{total} of {target}", (max(target, total), row), xytext=(6, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            f"{total} of {target}",
+            (max(target, total), row),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+        )
     axes.set_yticks([1, 0], ["Responders", "Non-responders"])
     axes.set_xlim(0, max(*targets, *totals[:2], 1) * 1.16)
     axes.set_xticks([])
@@ -370,7 +477,11 @@ def _paint_sites(axes: Axes, names: list[str], counts: np.ndarray, theme: Theme)
 
     rows, start = np.arange(len(names))[::-1], np.zeros(len(names))
     for column, (label, colour) in enumerate(
-        (("responders", theme.yes), ("non-responders", theme.no), ("not yet determined", theme.other))
+        (
+            ("responders", theme.yes),
+            ("non-responders", theme.no),
+            ("not yet determined", theme.other),
+        )
     ):
         axes.barh(rows, counts[:, column], left=start, height=0.62, color=colour, label=label)
         start = start + counts[:, column]
@@ -393,8 +504,17 @@ def flow_figure(stages: Sequence[Stage], *, theme: Theme = LIGHT) -> bytes:
         axes = figure.subplots()
         axes.set_axis_off()
         axes.set(xlim=(0, 7.2), ylim=(-tops[-1] - 0.72, 0.05))
-        for (stage, top), following in zip(zip(stages, tops, strict=True), [*tops[1:], None], strict=True):
-            _paint_box(axes, (0.05, -top - 0.66), (2.6, 0.64), f"{stage.title}\nn = {stage.count}", theme, align="center")
+        for (stage, top), following in zip(
+            zip(stages, tops, strict=True), [*tops[1:], None], strict=True
+        ):
+            _paint_box(
+                axes,
+                (0.05, -top - 0.66),
+                (2.6, 0.64),
+                f"{stage.title}\nn = {stage.count}",
+                theme,
+                align="center",
+            )
             if following is not None:
                 _paint_way(axes, stage, -top - 0.66, -following, theme)
 
@@ -403,7 +523,16 @@ def flow_figure(stages: Sequence[Stage], *, theme: Theme = LIGHT) -> bytes:
 
 def _paint_way(axes: Axes, stage: Stage, begin: float, end: float, theme: Theme) -> None:
     axes.annotate(
-        "", (1.35, end), (1.35, begin), arrowprops={"arrowstyle": "-|>", "color": theme.soft, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+        "",
+        (1.35, end),
+        (1.35, begin),
+        arrowprops={
+            "arrowstyle": "-|>",
+            "color": theme.soft,
+            "linewidth": 1,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        },
     )
     if not stage.left:
         return
@@ -412,21 +541,55 @@ def _paint_way(axes: Axes, stage: Stage, begin: float, end: float, theme: Theme)
         "",
         (3.05, middle),
         (1.35, middle),
-        arrowprops={"arrowstyle": "-|>", "color": theme.soft, "linewidth": 1, "shrinkA": 0, "shrinkB": 0},
+        arrowprops={
+            "arrowstyle": "-|>",
+            "color": theme.soft,
+            "linewidth": 1,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        },
     )
-    lines = [f"{stage.left_as}: n = {sum(n for _, n in stage.left)}", *(f"{n:>4}  {reason}" for reason, n in stage.left)]
-    _paint_box(axes, (3.05, middle - height / 2), (4.1, height), "\n".join(lines), theme, align="left")
+    lines = [
+        f"{stage.left_as}: n = {sum(n for _, n in stage.left)}",
+        *(f"{n:>4}  {reason}" for reason, n in stage.left),
+    ]
+    _paint_box(
+        axes, (3.05, middle - height / 2), (4.1, height), "\n".join(lines), theme, align="left"
+    )
 
 
-def _paint_box(axes: Axes, corner: tuple[float, float], size: tuple[float, float], text: str, theme: Theme, *, align: str) -> None:
+def _paint_box(
+    axes: Axes,
+    corner: tuple[float, float],
+    size: tuple[float, float],
+    text: str,
+    theme: Theme,
+    *,
+    align: str,
+) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     edge = theme.yes if align == "center" else theme.other
     axes.add_patch(
-        FancyBboxPatch(corner, *size, boxstyle="round,pad=0,rounding_size=0.05", facecolor=theme.paper, edgecolor=edge, linewidth=1.1)
+        FancyBboxPatch(
+            corner,
+            *size,
+            boxstyle="round,pad=0,rounding_size=0.05",
+            facecolor=theme.paper,
+            edgecolor=edge,
+            linewidth=1.1,
+        )
     )
     x = corner[0] + (size[0] / 2 if align == "center" else 0.14)
-    axes.text(x, corner[1] + size[1] / 2, text, ha=align, va="center", fontsize=9.5 if align == "center" else 8.8, linespacing=1.45)
+    axes.text(
+        x,
+        corner[1] + size[1] / 2,
+        text,
+        ha=align,
+        va="center",
+        fontsize=9.5 if align == "center" else 8.8,
+        linespacing=1.45,
+    )
 
 
 def slice_figure(image: Any, masks: Mapping[str, np.ndarray], *, caption: str = "") -> bytes:
@@ -468,7 +631,14 @@ def slice_figure(image: Any, masks: Mapping[str, np.ndarray], *, caption: str = 
     return _indexed(paint)
 
 
-def pair_figure(image: Any, masks: Mapping[str, np.ndarray], place: int, *, ends: Mapping[str, np.ndarray] | None = None, caption: str = "") -> bytes:
+def pair_figure(
+    image: Any,
+    masks: Mapping[str, np.ndarray],
+    place: int,
+    *,
+    ends: Mapping[str, np.ndarray] | None = None,
+    caption: str = "",
+) -> bytes:
     """One slice twice, in one window: each read's contour on its own copy, so that neither outline leads the eye in the other.
 
     Parameters
@@ -514,7 +684,14 @@ def pair_figure(image: Any, masks: Mapping[str, np.ndarray], place: int, *, ends
 def _paint_diameter(axes: Axes, ends: np.ndarray | None, place: int, view: _View) -> None:
     if ends is not None and round(float(ends[:, 2].mean())) == place:
         dx, dy = view.spacing
-        axes.plot(ends[:, 0] * dx, ends[:, 1] * dy, color=DARK.series[1], linewidth=1.0, marker="+", markersize=5)
+        axes.plot(
+            ends[:, 0] * dx,
+            ends[:, 1] * dy,
+            color=DARK.series[1],
+            linewidth=1.0,
+            marker="+",
+            markersize=5,
+        )
 
 
 @dataclass(frozen=True)
@@ -532,7 +709,12 @@ class _View:
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, bottom, top edge of the pixels shown, in mm."""
         dx, dy = self.spacing
-        return ((self.columns.start - 0.5) * dx, (self.columns.stop - 0.5) * dx, (self.rows.stop - 0.5) * dy, (self.rows.start - 0.5) * dy)
+        return (
+            (self.columns.start - 0.5) * dx,
+            (self.columns.stop - 0.5) * dx,
+            (self.rows.stop - 0.5) * dy,
+            (self.rows.start - 0.5) * dy,
+        )
 
 
 def _square_around(mask: np.ndarray, spacing: tuple[float, float]) -> _View:
@@ -551,12 +733,28 @@ def _square_around(mask: np.ndarray, spacing: tuple[float, float]) -> _View:
 
 
 def _pixels(centre: float, half: float, spacing: float, n: int) -> slice:
-    return slice(max(0, math.floor((centre - half) / spacing)), min(n, math.ceil((centre + half) / spacing) + 1))
+    return slice(
+        max(0, math.floor((centre - half) / spacing)),
+        min(n, math.ceil((centre + half) / spacing) + 1),
+    )
 
 
 def _paint_plane(axes: Axes, plane: np.ndarray, view: _View, window: tuple[float, float]) -> None:
-    axes.imshow(plane[view.rows, view.columns], cmap="gray", vmin=window[0], vmax=window[1], extent=view.extent, interpolation="bilinear")
-    axes.set(xlim=(view.left, view.left + view.side), ylim=(view.top + view.side, view.top), aspect="equal", xticks=[], yticks=[])
+    axes.imshow(
+        plane[view.rows, view.columns],
+        cmap="gray",
+        vmin=window[0],
+        vmax=window[1],
+        extent=view.extent,
+        interpolation="bilinear",
+    )
+    axes.set(
+        xlim=(view.left, view.left + view.side),
+        ylim=(view.top + view.side, view.top),
+        aspect="equal",
+        xticks=[],
+        yticks=[],
+    )
     axes.spines[:].set_visible(False)
 
 
@@ -564,9 +762,19 @@ def _paint_contours(axes: Axes, masks: Mapping[str, np.ndarray], view: _View) ->
     dx, dy = view.spacing
     x, y = (np.arange(pixels.start - 1, pixels.stop + 1) for pixels in (view.columns, view.rows))
     for mask, colour, line in zip(masks.values(), cycle(DARK.series), cycle(LINES)):
-        shown = np.pad(mask[view.rows, view.columns].astype(float), 1)  # a mask that ends with the image keeps a closed outline
+        shown = np.pad(
+            mask[view.rows, view.columns].astype(float), 1
+        )  # a mask that ends with the image keeps a closed outline
         if shown.any():
-            axes.contour(x * dx, y * dy, shown, levels=[0.5], colors=[colour], linewidths=1.3, linestyles=[line])
+            axes.contour(
+                x * dx,
+                y * dy,
+                shown,
+                levels=[0.5],
+                colors=[colour],
+                linewidths=1.3,
+                linestyles=[line],
+            )
 
 
 def _paint_scale_bar(axes: Axes, view: _View) -> None:
@@ -577,14 +785,33 @@ def _paint_scale_bar(axes: Axes, view: _View) -> None:
     axes.plot([x, x + SCALE_BAR_MM], [y, y], color="black", linewidth=4.0, solid_capstyle="butt")
     axes.plot([x, x + SCALE_BAR_MM], [y, y], color="white", linewidth=2.2, solid_capstyle="butt")
     label = f"{SCALE_BAR_MM:.0f} mm"
-    axes.text(middle, y - 0.02 * view.side, label, color="white", fontsize=8, ha="center", va="bottom", path_effects=edge)
+    axes.text(
+        middle,
+        y - 0.02 * view.side,
+        label,
+        color="white",
+        fontsize=8,
+        ha="center",
+        va="bottom",
+        path_effects=edge,
+    )
 
 
 def _caption(figure: Figure, caption: str, readers: Mapping[str, np.ndarray]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=c, linestyle=line, linewidth=1.5) for _, c, line in zip(readers, cycle(DARK.series), cycle(LINES))]
-    figure.legend(handles, list(readers), loc="lower right", bbox_to_anchor=(0.985, 0), ncols=len(handles), handlelength=2.6)
+    handles = [
+        Line2D([], [], color=c, linestyle=line, linewidth=1.5)
+        for _, c, line in zip(readers, cycle(DARK.series), cycle(LINES))
+    ]
+    figure.legend(
+        handles,
+        list(readers),
+        loc="lower right",
+        bbox_to_anchor=(0.985, 0),
+        ncols=len(handles),
+        handlelength=2.6,
+    )
     figure.text(PANELS[0][0][0], 0.955, caption, fontsize=9)
 
 
@@ -597,7 +824,9 @@ def _indexed(paint: Callable[[Figure], None]) -> bytes:
 
     target = io.BytesIO()
     with rc_context(settings(DARK_ROOM)):
-        canvas = FigureCanvasAgg(Figure(figsize=(WIDTH_INCH, PICTURE_HEIGHT_INCH), dpi=PICTURE_DOTS_PER_INCH))
+        canvas = FigureCanvasAgg(
+            Figure(figsize=(WIDTH_INCH, PICTURE_HEIGHT_INCH), dpi=PICTURE_DOTS_PER_INCH)
+        )
         paint(canvas.figure)
         canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

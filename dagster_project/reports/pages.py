@@ -49,12 +49,29 @@ def render(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
-        f.__name__: f for f in (wording.number, wording.signed, wording.percent, wording.plain, wording.moment, wording.tone)
+        f.__name__: f
+        for f in (
+            wording.number,
+            wording.signed,
+            wording.percent,
+            wording.plain,
+            wording.moment,
+            wording.tone,
+        )
     }
-    environment.globals |= {"interval": wording.interval, "english": wording.english, "chinese": wording.chinese, "words": wording}
+    environment.globals |= {
+        "interval": wording.interval,
+        "english": wording.english,
+        "chinese": wording.chinese,
+        "words": wording,
+    }
     return environment
 
 

@@ -62,7 +62,13 @@ DARK = Theme(
 DARK_ROOM = replace(DARK, name="dark_room", paper="#0c0f11")
 """For CT pictures, by day and by night: a bright surround would hide detail in them."""
 
-LINES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
+LINES: tuple[Any, ...] = (
+    "-",
+    (0, (6, 2)),
+    (0, (1, 1.4)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
 """Dash patterns in the order of `Theme.series`, so that curves can be told apart without colour."""
 
 

@@ -145,10 +145,15 @@ def may_show_reads(own: s.Tables, site_reader: str) -> bool:
     3. yes otherwise; outlines found among the site's images are nobody's blinded read
     """
     blinded = own["reads"].filter(pl.col("reader") != site_reader)
-    return blinded["locked_at"].null_count() == 0 and not (own["arbitrations"]["status"] == "open").any()
+    return (
+        blinded["locked_at"].null_count() == 0
+        and not (own["arbitrations"]["status"] == "open").any()
+    )
 
 
-def render_patient_index(tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime) -> str:
+def render_patient_index(
+    tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime
+) -> str:
     """The list of patients by site, each with the latest state and a link to the page."""
     filled = s.completed(tables)
     rows = list_index(filled)
@@ -160,7 +165,10 @@ def render_patient_index(tables: Mapping[str, pl.DataFrame], study: Study, *, sn
         simulated=s.is_simulated(filled),
         simulation=s.summarise_simulation(filled),
         gate=s.summarise_gate(filled["quality_verdicts"], study.digest),
-        sites={site: [r for r in rows if r["site"] == site] for site in dict.fromkeys(r["site"] for r in rows)},
+        sites={
+            site: [r for r in rows if r["site"] == site]
+            for site in dict.fromkeys(r["site"] for r in rows)
+        },
     )
 
 
@@ -173,21 +181,33 @@ def list_index(tables: s.Tables) -> list[s.Row]:
         .last()
         .select(*s.WHO, "visit", "irecist_response")
     )
-    readings = tables["dynamic_irecist"].select(*s.WHO, "visit", "dynamic_label", "advice", reading_gate="gate")
+    readings = tables["dynamic_irecist"].select(
+        *s.WHO, "visit", "dynamic_label", "advice", reading_gate="gate"
+    )
     visits = _visits_in_short(tables["timepoints"])
     cases = tables["arbitrations"].select(*s.WHO, case="status")
-    rows = s.list_patients(tables).join(s.find_eligible(tables).with_columns(eligible=pl.lit(value=True)), on=s.WHO, how="left")
+    rows = s.list_patients(tables).join(
+        s.find_eligible(tables).with_columns(eligible=pl.lit(value=True)), on=s.WHO, how="left"
+    )
     for facts in (latest, visits, cases, tables["outcomes"].select(*s.WHO, "bor")):
         rows = rows.join(facts, on=s.WHO, how="left")
     return (
-        rows.join(readings, on=[*s.WHO, "visit"], how="left").with_columns(pl.col("eligible").fill_null(value=False)).sort(s.WHO).to_dicts()
+        rows.join(readings, on=[*s.WHO, "visit"], how="left")
+        .with_columns(pl.col("eligible").fill_null(value=False))
+        .sort(s.WHO)
+        .to_dicts()
     )
 
 
 def _visits_in_short(timepoints: pl.DataFrame) -> pl.DataFrame:
     """The protocol's visits by name, and how many others there are."""
-    planned, others = pl.col("visit").filter(pl.col("visit").str.starts_with("T")).sort(), pl.col("visit").str.starts_with("V").sum()
-    short = timepoints.group_by(s.WHO).agg(planned.str.join(" ").alias("visits"), others.alias("others"))
+    planned, others = (
+        pl.col("visit").filter(pl.col("visit").str.starts_with("T")).sort(),
+        pl.col("visit").str.starts_with("V").sum(),
+    )
+    short = timepoints.group_by(s.WHO).agg(
+        planned.str.join(" ").alias("visits"), others.alias("others")
+    )
     more = pl.when(pl.col("others") > 0).then(pl.format(" +{}", "others")).otherwise(pl.lit(""))
     return short.select(*s.WHO, visits=(pl.col("visits") + more).str.strip_chars())
 
@@ -209,7 +229,11 @@ def _facts(patients: pl.DataFrame, published: Minimisation) -> list[tuple[str, s
 def _eligibility(eligibility: pl.DataFrame, study: Study) -> dict[str, Any]:
     criteria, failed = criterion_words(study), eligibility.filter(pl.col("verdict") != "met")
     missed = [{**r, "words": english(criteria, r["criterion"])} for r in failed.to_dicts()]
-    return {"evaluated": eligibility.height > 0, "eligible": eligibility.height > 0 and not missed, "missed": missed}
+    return {
+        "evaluated": eligibility.height > 0,
+        "eligible": eligibility.height > 0 and not missed,
+        "missed": missed,
+    }
 
 
 def list_visits(own: s.Tables) -> list[s.Row]:
@@ -218,16 +242,35 @@ def list_visits(own: s.Tables) -> list[s.Row]:
     readings = {r["visit"]: r for r in own["dynamic_irecist"].to_dicts()}
     scans = {r["visit"]: r for r in own["timepoints"].to_dicts()}
     days = {
-        visit: next((part[visit]["day"] for part in (scans, responses, readings) if visit in part), None)
+        visit: next(
+            (part[visit]["day"] for part in (scans, responses, readings) if visit in part), None
+        )
         for visit in {**scans, **responses, **readings}
     }
     order = sorted(days, key=lambda v: (days[v] is None, days[v] or 0, v))
-    baseline = next((r["baseline_sum_mm"] for r in responses.values() if r["baseline_sum_mm"] is not None), None)
-    return [_visit(visit, days[visit], scans.get(visit), responses.get(visit), readings.get(visit), baseline) for visit in order]
+    baseline = next(
+        (r["baseline_sum_mm"] for r in responses.values() if r["baseline_sum_mm"] is not None), None
+    )
+    return [
+        _visit(
+            visit,
+            days[visit],
+            scans.get(visit),
+            responses.get(visit),
+            readings.get(visit),
+            baseline,
+        )
+        for visit in order
+    ]
 
 
 def _visit(
-    visit: str, day: int | None, scan: s.Row | None, response: s.Row | None, reading: s.Row | None, baseline_mm: float | None
+    visit: str,
+    day: int | None,
+    scan: s.Row | None,
+    response: s.Row | None,
+    reading: s.Row | None,
+    baseline_mm: float | None,
 ) -> s.Row:
     is_baseline = visit == BASELINE
     sum_mm = baseline_mm if is_baseline else response["sum_mm"] if response else None
@@ -258,10 +301,26 @@ def draw_timeline(visits: Sequence[s.Row], own: s.Tables, study: Study) -> Timel
         return round(CHART_BOTTOM - (millimetres or 0.0) / top * (CHART_BOTTOM - CHART_TOP), 1)
 
     points = tuple(
-        Mark(x(v["day"]), y(v["sum_mm"]), v["day"], v["visit"], _state(v), "none" if v["sum_mm"] is None else v["tone"]) for v in dated
+        Mark(
+            x(v["day"]),
+            y(v["sum_mm"]),
+            v["day"],
+            v["visit"],
+            _state(v),
+            "none" if v["sum_mm"] is None else v["tone"],
+        )
+        for v in dated
     )
-    within = [e for e in own["follow_up"].drop_nulls("day").sort("day").to_dicts() if low <= e["day"] <= high and e["event"] != "alive"]
-    cycles = [c for c in own["treatments"].drop_nulls("day").sort("cycle").to_dicts() if low <= c["day"] <= high]
+    within = [
+        e
+        for e in own["follow_up"].drop_nulls("day").sort("day").to_dicts()
+        if low <= e["day"] <= high and e["event"] != "alive"
+    ]
+    cycles = [
+        c
+        for c in own["treatments"].drop_nulls("day").sort("cycle").to_dicts()
+        if low <= c["day"] <= high
+    ]
     measured = [p for p, v in zip(points, dated, strict=True) if v["sum_mm"] is not None]
     baseline = next((v["sum_mm"] for v in dated if v["baseline"]), None)
     return Timeline(
@@ -269,7 +328,9 @@ def draw_timeline(visits: Sequence[s.Row], own: s.Tables, study: Study) -> Timel
         cycles=tuple(Mark(x(c["day"]), CHART_BOTTOM, c["day"], f"C{c['cycle']}") for c in cycles),
         events=tuple(Mark(x(e["day"]), CHART_TOP, e["day"], plain(e["event"])) for e in within),
         path=" ".join(f"{'L' if i else 'M'}{p.x} {p.y}" for i, p in enumerate(measured)),
-        response_y=None if baseline is None else y(baseline * study.section("recist")["response_ratio"]),
+        response_y=None
+        if baseline is None
+        else y(baseline * study.section("recist")["response_ratio"]),
         ticks=tuple((y(v), f"{v:g}") for v in _levels(top)),
     )
 
@@ -289,7 +350,11 @@ def _responses_by_reader(responses: pl.DataFrame) -> list[s.Row]:
     """The visits' states by evaluator, the accepted read first; nothing where it stands alone."""
     if responses["evaluator"].n_unique() < 2:
         return []
-    rows = responses.filter(pl.col("visit") != BASELINE).sort("day", "visit", nulls_last=True).to_dicts()
+    rows = (
+        responses.filter(pl.col("visit") != BASELINE)
+        .sort("day", "visit", nulls_last=True)
+        .to_dicts()
+    )
     return sorted(rows, key=lambda r: (r["evaluator"] != "accepted", r["evaluator"]))
 
 
@@ -300,7 +365,9 @@ def list_lesions(own: s.Tables) -> list[s.Row]:
     reads: dict[tuple[str, str], dict[str, s.Row]] = {}
     for read in own["reads"].to_dicts():
         reads.setdefault((read["visit"], read["lesion"]), {})[read["reader"]] = read
-    lesion_rows = own["reader_agreement"].filter(pl.col("scope") == "lesion", pl.col("dice_median").is_not_null())
+    lesion_rows = own["reader_agreement"].filter(
+        pl.col("scope") == "lesion", pl.col("dice_median").is_not_null()
+    )
     dice = {(r["visit"], r["lesion"]): r["dice_median"] for r in lesion_rows.to_dicts()}
     keys = sorted({*accepted, *reads}, key=lambda k: (k[1], order.get(k[0], len(order)), k[0]))
     return [
@@ -317,8 +384,13 @@ def list_lesions(own: s.Tables) -> list[s.Row]:
 
 def _lesion_dhi(dhi: pl.DataFrame) -> dict[str, Any]:
     """Rows by pair of visits, the patient's first, the largest value for the bars, and whether limits are calibrated."""
-    rows = dhi.sort("from_visit", "to_visit", "scope", "lesion", descending=[False, False, True, False]).to_dicts()
-    pairs = [(pair, list(group)) for pair, group in groupby(rows, key=lambda r: (r["from_visit"], r["to_visit"]))]
+    rows = dhi.sort(
+        "from_visit", "to_visit", "scope", "lesion", descending=[False, False, True, False]
+    ).to_dicts()
+    pairs = [
+        (pair, list(group))
+        for pair, group in groupby(rows, key=lambda r: (r["from_visit"], r["to_visit"]))
+    ]
     return {
         "rows": rows,
         "pairs": pairs,
@@ -329,10 +401,24 @@ def _lesion_dhi(dhi: pl.DataFrame) -> dict[str, Any]:
 
 def list_habitats(habitats: pl.DataFrame) -> dict[str, Any]:
     """A row per lesion and visit: the habitats' shares in order, Rao's Q and Moran's I, or the reason; and how many habitats there are."""
-    shares = sorted({m for m in habitats["measure"] if m.startswith("fraction_")}, key=lambda m: int(m.removeprefix("fraction_")))
+    shares = sorted(
+        {m for m in habitats["measure"] if m.startswith("fraction_")},
+        key=lambda m: int(m.removeprefix("fraction_")),
+    )
     rows = []
-    for (lesion, visit), same in habitats.sort("lesion", "visit").group_by(["lesion", "visit"], maintain_order=True):
-        values, reasons = dict(same.select("measure", "value").iter_rows()), dict(same.select("measure", "reason").iter_rows())
-        measured = {"shares": [values.get(m) for m in shares], "rao_q": values.get("rao_q"), "moran_i": values.get("moran_i")}
-        rows.append({"lesion": lesion, "visit": visit, **measured, "reason": reasons.get("n_voxels")})
+    for (lesion, visit), same in habitats.sort("lesion", "visit").group_by(
+        ["lesion", "visit"], maintain_order=True
+    ):
+        values, reasons = (
+            dict(same.select("measure", "value").iter_rows()),
+            dict(same.select("measure", "reason").iter_rows()),
+        )
+        measured = {
+            "shares": [values.get(m) for m in shares],
+            "rao_q": values.get("rao_q"),
+            "moran_i": values.get("moran_i"),
+        }
+        rows.append(
+            {"lesion": lesion, "visit": visit, **measured, "reason": reasons.get("n_voxels")}
+        )
     return {"rows": rows, "count": len(shares)}

@@ -33,7 +33,11 @@ def flow_picture(tables: Mapping[str, pl.DataFrame], study: Study) -> bytes | No
 def waterfall_picture(outcomes: pl.DataFrame) -> bytes | None:
     """Best change of the sum of each patient, with the lines of response and progression."""
     changes = outcomes.drop_nulls("best_change_percent")
-    return _drawn(lambda: figures.waterfall_figure(changes["best_change_percent"].to_list(), changes["bor"].fill_null("NE").to_list()))
+    return _drawn(
+        lambda: figures.waterfall_figure(
+            changes["best_change_percent"].to_list(), changes["bor"].fill_null("NE").to_list()
+        )
+    )
 
 
 def survival_picture(outcomes: pl.DataFrame) -> bytes | None:
@@ -48,8 +52,10 @@ def response_pictures(responses: pl.DataFrame, outcomes: pl.DataFrame) -> dict[s
     tables = s.completed({"responses": responses, "outcomes": outcomes})
     courses = s.list_courses(tables, s.Population("all patients", s.list_patients(tables)))
     found = {
-        "waterfall": waterfall_picture(outcomes), "spider": _drawn(lambda: response_figures.spider_figure(courses)),
-        "swimmer": _drawn(lambda: response_figures.swimmer_figure(courses))}
+        "waterfall": waterfall_picture(outcomes),
+        "spider": _drawn(lambda: response_figures.spider_figure(courses)),
+        "swimmer": _drawn(lambda: response_figures.swimmer_figure(courses)),
+    }
     return {name: png for name, png in found.items() if png}
 
 

@@ -33,7 +33,9 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
 """Anchor and heading of each section, in order."""
 
 
-def render_study_report(tables: Mapping[str, pl.DataFrame], study: Study, snapshot: int, generated_at: datetime) -> str:
+def render_study_report(
+    tables: Mapping[str, pl.DataFrame], study: Study, snapshot: int, generated_at: datetime
+) -> str:
     """One self-contained page that needs no network; a table that is missing or empty is said to be so where it would stand."""
     filled = s.completed(tables)
     population = s.choose_population(filled)
@@ -64,7 +66,8 @@ def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
     return {
         "enrolment": enrolment,
         "enrolment_total": {
-            k: sum(r[k] for r in enrolment) for k in ("taken_in", "eligible", "responders", "non_responders", "undetermined")
+            k: sum(r[k] for r in enrolment)
+            for k in ("taken_in", "eligible", "responders", "non_responders", "undetermined")
         },
         "enrolment_figure": _draw_enrolment(enrolment, rules),
         "flow": s.summarise_flow(tables["eligibility"]),
@@ -79,8 +82,13 @@ def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
 
 
 def _draw_enrolment(enrolment: list[s.Row], rules: Mapping[str, Any]) -> Picture | None:
-    counts = {r["site"]: (r["responders"], r["non_responders"], r["undetermined"]) for r in enrolment}
-    targets = {"target_responders": rules["target_responders"], "target_non_responders": rules["target_non_responders"]}
+    counts = {
+        r["site"]: (r["responders"], r["non_responders"], r["undetermined"]) for r in enrolment
+    }
+    targets = {
+        "target_responders": rules["target_responders"],
+        "target_non_responders": rules["target_non_responders"],
+    }
     return draw(lambda t: figures.enrolment_figure(counts, **targets, theme=t))
 
 
@@ -96,7 +104,10 @@ def _reading(tables: s.Tables, study: Study) -> dict[str, Any]:
         "arbitration": s.summarise_arbitrations(tables),
         "monitoring": s.summarise_monitoring(tables["reader_figures"]),
         "triggers": s.count_triggers(tables["arbitrations"]),
-        "open_cases": tables["arbitrations"].filter(pl.col("status") == "open").sort(s.WHO).to_dicts(),
+        "open_cases": tables["arbitrations"]
+        .filter(pl.col("status") == "open")
+        .sort(s.WHO)
+        .to_dicts(),
         "gate": s.summarise_gate(tables["quality_verdicts"], study.digest),
     }
 
@@ -110,7 +121,11 @@ def _response(tables: s.Tables, population: s.Population) -> dict[str, Any]:
     return {
         "rates": s.summarise_response(tables, population),
         "best_responses": s.count_best_responses(tables, population),
-        "waterfall_figure": draw(lambda t: figures.waterfall_figure(changes["best_change_percent"].to_list(), kinds, theme=t)),
+        "waterfall_figure": draw(
+            lambda t: figures.waterfall_figure(
+                changes["best_change_percent"].to_list(), kinds, theme=t
+            )
+        ),
         "pseudoprogression": s.count_pseudoprogressions(tables, population),
         "survival": s.summarise_survival(whole),
         "landmark": s.summarise_survival(landmark),
@@ -121,12 +136,17 @@ def _response(tables: s.Tables, population: s.Population) -> dict[str, Any]:
 
 
 def _courses(tables: s.Tables, population: s.Population, study: Study) -> dict[str, Any]:
-    courses, (headings, rows) = s.list_courses(tables, population), summarise_table_one(tables, population)
+    courses, (headings, rows) = (
+        s.list_courses(tables, population),
+        summarise_table_one(tables, population),
+    )
     return {
         "table_one_headings": headings,
         "table_one": rows,
         "rates_by": s.summarise_response_by(tables, population),
-        "weighted": s.weight_disease_control(tables, population, study.section("endpoints")["response_share_in_practice"]),
+        "weighted": s.weight_disease_control(
+            tables, population, study.section("endpoints")["response_share_in_practice"]
+        ),
         "times": s.summarise_times(tables, population),
         "landmark_test": s.compare_curves(s.list_survival(tables, population)[1]),
         "spider_figure": draw(lambda t: response_figures.spider_figure(courses, theme=t)),

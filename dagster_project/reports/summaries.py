@@ -43,7 +43,14 @@ RESPONSE = ("CR", "PR")
 DISEASE_CONTROL = ("CR", "PR", "SD", "NON_CR_NON_PD")
 """Best responses that count for the disease control rate."""
 
-SCAN_FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_flag", "reader_artifact_flag")
+SCAN_FLAGS = (
+    "metal_flag",
+    "motion_flag",
+    "truncated_flag",
+    "rescale_flag",
+    "noise_flag",
+    "reader_artifact_flag",
+)
 """Flags of a scan that speak against it where they are true."""
 
 REASONS_SHOWN = 8
@@ -52,19 +59,34 @@ REASONS_SHOWN = 8
 ITEMS_SHOWN = 20
 """Items listed under a reason: file, row and column of each; the others are counted."""
 
-OF_THE_ACCEPTED_READ = ("lesions", "responses", "outcomes", "time_to_event", "dhi", "habitats", "dynamic_irecist")
+OF_THE_ACCEPTED_READ = (
+    "lesions",
+    "responses",
+    "outcomes",
+    "time_to_event",
+    "dhi",
+    "habitats",
+    "dynamic_irecist",
+)
 """Tables whose rows are based on the accepted read; of responses those of the evaluator `accepted`."""
 
 
 def completed(tables: Tables) -> dict[str, pl.DataFrame]:
     """Every declared table, without rows where it is not there, and without what a provisional read gave.
 
-    Every page takes its tables from here. While a case waits for its arbiter, one of its two reads is taken for the time
-    being: its numbers are for no page.
+    Every page takes its tables from here. While a case waits for its arbiter, one of its two reads
+    is taken for the time being: its numbers are for no page.
     """
-    whole = {name: tables[name] if name in tables else empty(declared) for name, declared in BY_NAME.items()}
+    whole = {
+        name: tables[name] if name in tables else empty(declared)
+        for name, declared in BY_NAME.items()
+    }
     waiting = find_waiting(whole)
-    return whole if waiting.is_empty() else {name: _without_provisional(name, rows, waiting) for name, rows in whole.items()}
+    return (
+        whole
+        if waiting.is_empty()
+        else {name: _without_provisional(name, rows, waiting) for name, rows in whole.items()}
+    )
 
 
 def find_waiting(tables: Tables) -> pl.DataFrame:
@@ -78,18 +100,28 @@ def _without_provisional(name: str, rows: pl.DataFrame, waiting: pl.DataFrame) -
     settled = rows.join(waiting, on=WHO, how="anti", maintain_order="left")
     if name != "responses":
         return settled
-    by_reader = rows.filter(pl.col("evaluator") != "accepted").join(waiting, on=WHO, how="semi", maintain_order="left")
+    by_reader = rows.filter(pl.col("evaluator") != "accepted").join(
+        waiting, on=WHO, how="semi", maintain_order="left"
+    )
     return pl.concat([settled, by_reader])
 
 
 def list_patients(tables: Tables) -> pl.DataFrame:
     """Site and pseudonym of everyone with a case-report row, a scan, a response or an outcome, in order."""
-    return pl.concat([tables[name].select(WHO) for name in ("patients", "scans", "responses", "outcomes")]).unique().sort(WHO)
+    return (
+        pl.concat(
+            [tables[name].select(WHO) for name in ("patients", "scans", "responses", "outcomes")]
+        )
+        .unique()
+        .sort(WHO)
+    )
 
 
 def summarise_simulation(tables: Tables) -> list[Row]:
     """By site: patients, and those with any row that is based on simulated data."""
-    rows = pl.concat([tables[name].select(*WHO, "simulated") for name in ("patients", "scans", "reads")])
+    rows = pl.concat(
+        [tables[name].select(*WHO, "simulated") for name in ("patients", "scans", "reads")]
+    )
     by_patient = rows.group_by(WHO).agg(pl.col("simulated").any())
     return (
         by_patient.group_by("site")
@@ -102,13 +134,22 @@ def summarise_simulation(tables: Tables) -> list[Row]:
 
 def is_simulated(tables: Tables) -> bool:
     """True where any row of any table is based on simulated data."""
-    return any("simulated" in frame.columns and bool(frame["simulated"].any()) for frame in tables.values())
+    return any(
+        "simulated" in frame.columns and bool(frame["simulated"].any()) for frame in tables.values()
+    )
 
 
 def find_eligible(tables: Tables) -> pl.DataFrame:
     """Site and pseudonym of the patients who meet every criterion; unknown is not met."""
     met = pl.col("criterion").filter(pl.col("verdict") == "met").n_unique()
-    return tables["eligibility"].group_by(WHO).agg(met=met).filter(pl.col("met") == len(ORDER_OF_CRITERIA)).select(WHO).sort(WHO)
+    return (
+        tables["eligibility"]
+        .group_by(WHO)
+        .agg(met=met)
+        .filter(pl.col("met") == len(ORDER_OF_CRITERIA))
+        .select(WHO)
+        .sort(WHO)
+    )
 
 
 @dataclass(frozen=True)
@@ -126,21 +167,29 @@ class Population:
 def choose_population(tables: Tables) -> Population:
     """The eligible patients; where nobody is eligible yet, everyone, and the title says so.
 
-    Who waits for the arbiter is not among them: a patient without figures would count as one without response.
+    Who waits for the arbiter is not among them: a patient without figures would count as one
+    without response.
     """
     waiting = find_waiting(tables)
     eligible = find_eligible(tables).join(waiting, on=WHO, how="anti")
     return (
         Population("eligible patients", eligible)
         if eligible.height
-        else Population("all patients, since none is eligible yet", list_patients(tables).join(waiting, on=WHO, how="anti"))
+        else Population(
+            "all patients, since none is eligible yet",
+            list_patients(tables).join(waiting, on=WHO, how="anti"),
+        )
     )
 
 
 def summarise_enrolment(tables: Tables) -> list[Row]:
     """By site: taken in, eligible, and the eligible by response; undetermined where no best response stands yet."""
     eligible = find_eligible(tables).with_columns(eligible=pl.lit(1))
-    rows = list_patients(tables).join(eligible, on=WHO, how="left").join(tables["outcomes"].select(*WHO, "responder"), on=WHO, how="left")
+    rows = (
+        list_patients(tables)
+        .join(eligible, on=WHO, how="left")
+        .join(tables["outcomes"].select(*WHO, "responder"), on=WHO, how="left")
+    )
     counted = pl.col("eligible").is_not_null()
     return (
         rows.group_by("site")
@@ -163,7 +212,11 @@ def summarise_disclosure(disclosure: pl.DataFrame) -> list[Row]:
     for row in disclosure.to_dicts():
         forms.setdefault(row["variables"], {})[row["form"]] = row
     rows = [
-        {"variables": names.split("+"), "n": of["lake"]["n_patients"], **{form: {f: row[f] for f in figures} for form, row in of.items()}}
+        {
+            "variables": names.split("+"),
+            "n": of["lake"]["n_patients"],
+            **{form: {f: row[f] for f in figures} for form, row in of.items()},
+        }
         for names, of in forms.items()
     ]
     return sorted(rows, key=lambda r: (len(r["variables"]), r["variables"]))
@@ -174,7 +227,8 @@ def summarise_flow(eligibility: pl.DataFrame) -> list[Row]:
     if eligibility.is_empty():
         return []
     verdicts = eligibility.group_by("criterion").agg(
-        not_met=(pl.col("verdict") == "not_met").sum(), unknown=(pl.col("verdict") == "unknown").sum()
+        not_met=(pl.col("verdict") == "not_met").sum(),
+        unknown=(pl.col("verdict") == "unknown").sum(),
     )
     return (
         derive_flow(eligibility)
@@ -187,19 +241,36 @@ def summarise_flow(eligibility: pl.DataFrame) -> list[Row]:
 def list_stages(tables: Tables, study: Study) -> list[Stage]:
     """The boxes of the flow chart, for the primary task: taken in, eligible, and trained on."""
     task, criteria = study.section("model")["primary_task"], criterion_words(study)
-    flow, cohort = summarise_flow(tables["eligibility"]), tables["training_cohort"].filter(pl.col("task") == task)
+    flow, cohort = (
+        summarise_flow(tables["eligibility"]),
+        tables["training_cohort"].filter(pl.col("task") == task),
+    )
     if not flow:
         return []
-    left = tuple((f"{english(criteria, r['criterion'])} ({r['criterion']})", r["n_first_reason"]) for r in flow if r["n_first_reason"])
+    left = tuple(
+        (f"{english(criteria, r['criterion'])} ({r['criterion']})", r["n_first_reason"])
+        for r in flow
+        if r["n_first_reason"]
+    )
     stages = [
-        Stage("Taken in", tables["eligibility"].select(WHO).n_unique(), left, "First criterion not met or not known"),
+        Stage(
+            "Taken in",
+            tables["eligibility"].select(WHO).n_unique(),
+            left,
+            "First criterion not met or not known",
+        ),
         Stage("Eligible", flow[-1]["remaining"]),
     ]
     if cohort.is_empty():
         return stages
     return [
         stages[0],
-        Stage("Eligible", stages[1].count, _exclusions(cohort, find_eligible(tables)), "Left out of the training cohort"),
+        Stage(
+            "Eligible",
+            stages[1].count,
+            _exclusions(cohort, find_eligible(tables)),
+            "Left out of the training cohort",
+        ),
         Stage(f"Training cohort, task {task}", int(cohort["included"].sum())),
     ]
 
@@ -208,7 +279,10 @@ def _exclusions(cohort: pl.DataFrame, eligible: pl.DataFrame) -> tuple[tuple[str
     out = cohort.filter(~pl.col("included")).join(eligible, on=WHO, how="semi")
     return tuple(
         (str(reason).replace("_", " "), n)
-        for reason, n in out.group_by("exclusion").len().sort("len", "exclusion", descending=[True, False]).iter_rows()
+        for reason, n in out.group_by("exclusion")
+        .len()
+        .sort("len", "exclusion", descending=[True, False])
+        .iter_rows()
     )
 
 
@@ -228,7 +302,8 @@ def summarise_scans(scans: pl.DataFrame, limits: Mapping[str, Any]) -> list[Row]
     `limits` is study.toml [scans].
     """
     return (
-        mark_slices(scans, limits).group_by("site")
+        mark_slices(scans, limits)
+        .group_by("site")
         .agg(
             pl.len().alias("scans"),
             (~has_fault()).sum().alias("thin"),
@@ -252,18 +327,31 @@ def summarise_quarantine(quarantine: pl.DataFrame) -> list[Row]:
     for (stage,), part in quarantine.group_by("stage"):
         reasons = (
             part.group_by("reason")
-            .agg(n=pl.len(), sites=pl.col("site").unique().sort(), items=(pl.col("site") + " " + pl.col("item")).sort())
+            .agg(
+                n=pl.len(),
+                sites=pl.col("site").unique().sort(),
+                items=(pl.col("site") + " " + pl.col("item")).sort(),
+            )
             .sort("n", "reason", descending=[True, False])
         )
         rows.append(
             {
                 "stage": stage,
                 "n": part.height,
-                "reasons": [_in_both_languages(row) for row in reasons.head(REASONS_SHOWN).iter_rows(named=True)],
+                "reasons": [
+                    _in_both_languages(row)
+                    for row in reasons.head(REASONS_SHOWN).iter_rows(named=True)
+                ],
                 "others": max(0, reasons.height - REASONS_SHOWN),
             }
         )
-    return sorted(rows, key=lambda row: (order.index(row["stage"]) if row["stage"] in order else len(order), row["stage"]))
+    return sorted(
+        rows,
+        key=lambda row: (
+            order.index(row["stage"]) if row["stage"] in order else len(order),
+            row["stage"],
+        ),
+    )
 
 
 def _in_both_languages(row: Row) -> Row:
@@ -288,8 +376,16 @@ def summarise_reconciliation(reconciliation: pl.DataFrame) -> list[Row]:
     for (site,), part in reconciliation.sort("site").group_by("site", maintain_order=True):
         subjects = part.unique(["finding", "patient", "item"])
         counts = dict(subjects.group_by("finding").len().iter_rows())
-        alike = part.filter(pl.col("other_patient") != "*").sort("finding", "patient", "item", "other_patient")
-        rows.append({"site": site, **{f: counts.get(f, 0) for f in RECONCILIATION.column("finding").allowed or ()}, "alike": alike.to_dicts()})
+        alike = part.filter(pl.col("other_patient") != "*").sort(
+            "finding", "patient", "item", "other_patient"
+        )
+        rows.append(
+            {
+                "site": site,
+                **{f: counts.get(f, 0) for f in RECONCILIATION.column("finding").allowed or ()},
+                "alike": alike.to_dicts(),
+            }
+        )
     return rows
 
 
@@ -298,12 +394,19 @@ def summarise_agreement(agreement: pl.DataFrame) -> list[tuple[str, list[Row]]]:
     order, scopes = list(MEASUREMENTS), ["cohort", "visit", "site"]
     rows = sorted(
         agreement.filter(pl.col("scope").is_in(scopes)).to_dicts(),
-        key=lambda r: (scopes.index(r["scope"]), r["visit"], r["site"], order.index(r["measurement"])),
+        key=lambda r: (
+            scopes.index(r["scope"]),
+            r["visit"],
+            r["site"],
+            order.index(r["measurement"]),
+        ),
     )
     titles = {"cohort": "All sites", "visit": "All sites, {visit}", "site": "{site}"}
     return [
         (titles[scope].format(visit=visit, site=site), list(group))
-        for (scope, visit, site), group in groupby(rows, key=lambda r: (r["scope"], r["visit"], r["site"]))
+        for (scope, visit, site), group in groupby(
+            rows, key=lambda r: (r["scope"], r["visit"], r["site"])
+        )
     ]
 
 
@@ -312,14 +415,18 @@ def pair_reads(reads: pl.DataFrame, arbitrations: pl.DataFrame) -> pl.DataFrame:
 
     The first reader by name stands first.
     """
-    locked = reads.filter(pl.col("locked_at").is_not_null(), pl.col("longest_diameter_mm").is_not_null())
+    locked = reads.filter(
+        pl.col("locked_at").is_not_null(), pl.col("longest_diameter_mm").is_not_null()
+    )
     pairs = (
         locked.sort("reader")
         .group_by(*WHO, "scan", "lesion")
         .agg("longest_diameter_mm")
         .filter(pl.col("longest_diameter_mm").list.len() >= 2)
     )
-    settled = arbitrations.filter(pl.col("status") == "settled").select(*WHO, settled=pl.lit(value=True))
+    settled = arbitrations.filter(pl.col("status") == "settled").select(
+        *WHO, settled=pl.lit(value=True)
+    )
     return (
         pairs.join(settled, on=WHO, how="left")
         .sort(*WHO, "scan", "lesion")
@@ -340,13 +447,27 @@ def limits_of_pairs(pairs: pl.DataFrame) -> Limits | None:
 def summarise_arbitrations(tables: Tables) -> list[Row]:
     """By site: patients whom two readers read, and of their cases the open and the settled ones."""
     read_twice = (
-        tables["reads"].filter(pl.col("locked_at").is_not_null()).group_by(WHO).agg(n=pl.col("reader").n_unique()).filter(pl.col("n") >= 2)
+        tables["reads"]
+        .filter(pl.col("locked_at").is_not_null())
+        .group_by(WHO)
+        .agg(n=pl.col("reader").n_unique())
+        .filter(pl.col("n") >= 2)
     )
     cases = (
-        tables["arbitrations"].group_by("site").agg(open=(pl.col("status") == "open").sum(), settled=(pl.col("status") == "settled").sum())
+        tables["arbitrations"]
+        .group_by("site")
+        .agg(open=(pl.col("status") == "open").sum(), settled=(pl.col("status") == "settled").sum())
     )
-    rows = read_twice.group_by("site").agg(read_twice=pl.len()).join(cases, on="site", how="full", coalesce=True)
-    return rows.with_columns(pl.col("read_twice", "open", "settled").fill_null(0)).sort("site").to_dicts()
+    rows = (
+        read_twice.group_by("site")
+        .agg(read_twice=pl.len())
+        .join(cases, on="site", how="full", coalesce=True)
+    )
+    return (
+        rows.with_columns(pl.col("read_twice", "open", "settled").fill_null(0))
+        .sort("site")
+        .to_dicts()
+    )
 
 
 @dataclass(frozen=True)
@@ -359,10 +480,25 @@ class Monitoring:
 
 def summarise_monitoring(figures: pl.DataFrame) -> Monitoring:
     """What is watched of the readers over time."""
-    rates = figures.filter(pl.col("figure") == "adjudication_rate").sort("scope", "site", descending=[True, False]).to_dicts()
+    rates = (
+        figures.filter(pl.col("figure") == "adjudication_rate")
+        .sort("scope", "site", descending=[True, False])
+        .to_dicts()
+    )
     drift = figures.filter(pl.col("figure") == "drift_percent").sort("month").to_dicts()
-    readers = figures.filter(pl.col("figure") == "disagreement_index").sort("site", "reader").to_dicts()
-    return Monitoring(rates, [{**r, "drift": [d for d in drift if (d["site"], d["reader"]) == (r["site"], r["reader"])]} for r in readers])
+    readers = (
+        figures.filter(pl.col("figure") == "disagreement_index").sort("site", "reader").to_dicts()
+    )
+    return Monitoring(
+        rates,
+        [
+            {
+                **r,
+                "drift": [d for d in drift if (d["site"], d["reader"]) == (r["site"], r["reader"])],
+            }
+            for r in readers
+        ],
+    )
 
 
 def count_triggers(arbitrations: pl.DataFrame) -> list[Row]:
@@ -385,7 +521,8 @@ def count_triggers(arbitrations: pl.DataFrame) -> list[Row]:
 class Gate:
     """Whether models may be trained on this snapshot, with the cohort and the row rules.
 
-    The state is open, closed, not_evaluated, or other_protocol where study.toml was changed after the verdict.
+    The state is open, closed, not_evaluated, or other_protocol where study.toml was changed after
+    the verdict.
     """
 
     state: str
@@ -437,10 +574,17 @@ SUBGROUPS = ("site", "stage", "histology", "line")
 
 def summarise_response_by(tables: Tables, population: Population) -> list[tuple[str, list[Row]]]:
     """Response and disease control by site and by group of patients, each with exact intervals; small groups are shown as they are, nothing is tested."""
-    people = population.of(tables["patients"]).join(tables["outcomes"].select(*WHO, "bor"), on=WHO, how="left")
+    people = population.of(tables["patients"]).join(
+        tables["outcomes"].select(*WHO, "bor"), on=WHO, how="left"
+    )
     found = []
     for column in SUBGROUPS:
-        groups = people.with_columns(group=pl.col(column).cast(pl.String).fill_null("not known")).group_by("group").agg("bor").sort("group")
+        groups = (
+            people.with_columns(group=pl.col(column).cast(pl.String).fill_null("not known"))
+            .group_by("group")
+            .agg("bor")
+            .sort("group")
+        )
         rows = [_rates_of(group, best) for group, best in groups.iter_rows()]
         if len(rows) > 1 or column == "site":
             found.append((column, rows))
@@ -453,16 +597,26 @@ def _rates_of(group: str, best: Sequence[str | None]) -> Row:
     return {"group": group, **found}
 
 
-def weight_disease_control(tables: Tables, population: Population, share_in_practice: float) -> Row | None:
+def weight_disease_control(
+    tables: Tables, population: Population, share_in_practice: float
+) -> Row | None:
     """Disease control as enrolled, and weighted to the share of responders in practice; None without patients of both outcomes."""
     outcomes = population.of(tables["outcomes"]).drop_nulls("responder")
     responders = outcomes["responder"].to_list()
     if len(set(responders)) < 2:
         return None
-    controlled, weights = outcomes["bor"].is_in(list(DISEASE_CONTROL)).to_list(), outcome_weights(responders, share_in_practice)
+    controlled, weights = (
+        outcomes["bor"].is_in(list(DISEASE_CONTROL)).to_list(),
+        outcome_weights(responders, share_in_practice),
+    )
     weighted = sum(w for w, c in zip(weights, controlled, strict=True) if c) / sum(weights)
-    return {"n": len(responders), "enrolled": sum(controlled) / len(controlled), "weighted": weighted, "share": share_in_practice,
-            "responders": sum(responders) / len(responders)}
+    return {
+        "n": len(responders),
+        "enrolled": sum(controlled) / len(controlled),
+        "weighted": weighted,
+        "share": share_in_practice,
+        "responders": sum(responders) / len(responders),
+    }
 
 
 def count_best_responses(tables: Tables, population: Population) -> list[Row]:
@@ -479,34 +633,78 @@ def count_best_responses(tables: Tables, population: Population) -> list[Row]:
 def count_pseudoprogressions(tables: Tables, population: Population) -> Row:
     """Patients with a pseudoprogression by each of the four definitions, and those in whom it could be told."""
     outcomes = population.of(tables["outcomes"])
-    definitions = ("pseudoprogression", "pseudoprogression_d1_nadir", "pseudoprogression_d2", "pseudoprogression_d2_nadir")
-    return {"n": int(outcomes["pseudoprogression"].count()), **{name: int(outcomes[name].sum() or 0) for name in definitions}}
+    definitions = (
+        "pseudoprogression",
+        "pseudoprogression_d1_nadir",
+        "pseudoprogression_d2",
+        "pseudoprogression_d2_nadir",
+    )
+    return {
+        "n": int(outcomes["pseudoprogression"].count()),
+        **{name: int(outcomes[name].sum() or 0) for name in definitions},
+    }
 
 
 def list_courses(tables: Tables, population: Population) -> list[Course]:
     """The population's patients over time, for the spider and the swimmer plot: the accepted read."""
-    rows = population.of(tables["responses"]).filter(pl.col("evaluator") == "accepted").drop_nulls("day").sort("day")
-    visits = {who: list(part.iter_rows(named=True)) for who, part in rows.group_by(WHO, maintain_order=True)}
-    return [_course(o, visits.get((o["site"], o["patient"]), [])) for o in population.of(tables["outcomes"]).sort(WHO).iter_rows(named=True)]
+    rows = (
+        population.of(tables["responses"])
+        .filter(pl.col("evaluator") == "accepted")
+        .drop_nulls("day")
+        .sort("day")
+    )
+    visits = {
+        who: list(part.iter_rows(named=True))
+        for who, part in rows.group_by(WHO, maintain_order=True)
+    }
+    return [
+        _course(o, visits.get((o["site"], o["patient"]), []))
+        for o in population.of(tables["outcomes"]).sort(WHO).iter_rows(named=True)
+    ]
 
 
 def _course(outcome: Row, visits: Sequence[Row]) -> Course:
     return Course(
-        best=outcome["bor"] or "NE", changes=[(v["day"], v["change_from_baseline_percent"]) for v in visits if v["change_from_baseline_percent"] is not None],
-        responses=[(v["day"], v["overall_response"]) for v in visits], days=outcome["pfs_days"], died=outcome["pfs_reason"] == "death",
-        going_on=outcome["pfs_event"] is False)
+        best=outcome["bor"] or "NE",
+        changes=[
+            (v["day"], v["change_from_baseline_percent"])
+            for v in visits
+            if v["change_from_baseline_percent"] is not None
+        ],
+        responses=[(v["day"], v["overall_response"]) for v in visits],
+        days=outcome["pfs_days"],
+        died=outcome["pfs_reason"] == "death",
+        going_on=outcome["pfs_event"] is False,
+    )
 
 
 def summarise_times(tables: Tables, population: Population) -> list[Row]:
     """Every end point by version and origin: patients, events, median with its log-log interval; main first."""
     times = population.of(tables["time_to_event"]).drop_nulls(["days", "event"])
     found = []
-    for (endpoint, version, origin), part in times.group_by("endpoint", "version", "origin", maintain_order=True):
+    for (endpoint, version, origin), part in times.group_by(
+        "endpoint", "version", "origin", maintain_order=True
+    ):
         curve = kaplan_meier(part["days"].to_list(), part["event"].to_list())
-        found.append({"endpoint": endpoint, "version": version, "origin": origin, "n": part.height, "events": int(part["event"].sum()),
-                      "median": curve.median, "low": curve.median_lower, "high": curve.median_upper})
-    order = {name: n for n, name in enumerate(("pfs", "dor", "os", "first_cycle", "T2", "response", "main"))}
-    return sorted(found, key=lambda r: tuple(order.get(r[k], 99) for k in ("endpoint", "origin", "version")))
+        found.append(
+            {
+                "endpoint": endpoint,
+                "version": version,
+                "origin": origin,
+                "n": part.height,
+                "events": int(part["event"].sum()),
+                "median": curve.median,
+                "low": curve.median_lower,
+                "high": curve.median_upper,
+            }
+        )
+    order = {
+        name: n
+        for n, name in enumerate(("pfs", "dor", "os", "first_cycle", "T2", "response", "main"))
+    }
+    return sorted(
+        found, key=lambda r: tuple(order.get(r[k], 99) for k in ("endpoint", "origin", "version"))
+    )
 
 
 def compare_curves(curves: Curves) -> Row | None:
@@ -530,14 +728,18 @@ def list_survival(tables: Tables, population: Population) -> tuple[Curves, Curve
         .filter(pl.col("visit") == "T2", pl.col("evaluator") == "accepted")
         .select(*WHO, at_t2=pl.col("overall_response_as_of_visit").is_in(list(RESPONSE)))
     )
-    landmark = outcomes.drop_nulls(["pfs_from_t2_days", "pfs_from_t2_event"]).join(at_t2, on=WHO, how="left")
+    landmark = outcomes.drop_nulls(["pfs_from_t2_days", "pfs_from_t2_event"]).join(
+        at_t2, on=WHO, how="left"
+    )
     whole = {"All": _times(outcomes.drop_nulls(["pfs_days", "pfs_event"]), "pfs_days", "pfs_event")}
     groups = {
         "CR or PR as of T2": landmark.filter("at_t2"),
         "Neither, as of T2": landmark.filter(~pl.col("at_t2")),
         "Not evaluated at T2": landmark.filter(pl.col("at_t2").is_null()),
     }
-    split = {name: _times(part, "pfs_from_t2_days", "pfs_from_t2_event") for name, part in groups.items()}
+    split = {
+        name: _times(part, "pfs_from_t2_days", "pfs_from_t2_event") for name, part in groups.items()
+    }
     return _filled(whole), _filled(split)
 
 
@@ -587,10 +789,16 @@ def list_patient_dhi(tables: Tables, population: Population) -> pl.DataFrame:
     """The population's DHI rows of scope patient with the response, pairs of visits in order."""
     order = pl.Enum(["T0 → T1", "T1 → T2", "T0 → T2"])
     rows = (
-        population.of(tables["dhi"]).filter(pl.col("scope") == "patient").with_columns(pair=pl.format("{} → {}", "from_visit", "to_visit"))
+        population.of(tables["dhi"])
+        .filter(pl.col("scope") == "patient")
+        .with_columns(pair=pl.format("{} → {}", "from_visit", "to_visit"))
     )
-    kept = rows.filter(pl.col("pair").is_in(order.categories.to_list())).with_columns(pl.col("pair").cast(order))
-    return kept.join(tables["outcomes"].select(*WHO, "responder"), on=WHO, how="left").sort("pair", *WHO)
+    kept = rows.filter(pl.col("pair").is_in(order.categories.to_list())).with_columns(
+        pl.col("pair").cast(order)
+    )
+    return kept.join(tables["outcomes"].select(*WHO, "responder"), on=WHO, how="left").sort(
+        "pair", *WHO
+    )
 
 
 def group_dhi(rows: pl.DataFrame) -> dict[str, dict[str, list[float]]]:
@@ -600,7 +808,10 @@ def group_dhi(rows: pl.DataFrame) -> dict[str, dict[str, list[float]]]:
         return part.filter(pl.col("responder") == responder)["dhi"].drop_nulls().to_list()
 
     parts = {str(pair): part for (pair,), part in rows.group_by("pair", maintain_order=True)}
-    return {pair: {"responders": values(part, True), "non-responders": values(part, False)} for pair, part in parts.items()}
+    return {
+        pair: {"responders": values(part, True), "non-responders": values(part, False)}
+        for pair, part in parts.items()
+    }
 
 
 def dhi_strips(rows: pl.DataFrame) -> dict[str, dict[str, Strip]]:
@@ -614,13 +825,21 @@ def dhi_strips(rows: pl.DataFrame) -> dict[str, dict[str, Strip]]:
 def summarise_dhi(rows: pl.DataFrame) -> list[Row]:
     """By pair of visits: quartiles by response, values missing, and how far DHI tells response beside and beyond the change of volume."""
     return [
-        {"pair": str(pair), "missing": part["dhi"].null_count(), "groups": _quartiles(part), **_worth(part)}
+        {
+            "pair": str(pair),
+            "missing": part["dhi"].null_count(),
+            "groups": _quartiles(part),
+            **_worth(part),
+        }
         for (pair,), part in rows.group_by("pair", maintain_order=True)
     ]
 
 
 def _quartiles(part: pl.DataFrame) -> list[Row]:
-    groups = (("responders", part.filter("responder")), ("non-responders", part.filter(~pl.col("responder"))))
+    groups = (
+        ("responders", part.filter("responder")),
+        ("non-responders", part.filter(~pl.col("responder"))),
+    )
     return [_spread(name, group["dhi"].drop_nulls()) for name, group in groups]
 
 
@@ -669,9 +888,16 @@ def list_curves(
     """Labels and probabilities out of fold by model of a task, and the intervals of their AUC."""
     told = predictions.filter(pl.col("task") == task).drop_nulls("label").sort(*WHO)
     shown = [r for r in runs if r["task"] == task]
-    parts = {r["model"]: told.filter((pl.col("model") == r["model"]) & (pl.col("model_version") == r["model_version"])) for r in shown}
+    parts = {
+        r["model"]: told.filter(
+            (pl.col("model") == r["model"]) & (pl.col("model_version") == r["model_version"])
+        )
+        for r in shown
+    }
     curves = {
-        model: (part["label"].to_list(), part["probability"].to_list()) for model, part in parts.items() if part["label"].n_unique() == 2
+        model: (part["label"].to_list(), part["probability"].to_list())
+        for model, part in parts.items()
+        if part["label"].n_unique() == 2
     }
     return curves, {r["model"]: (r["auc_lower"], r["auc_upper"]) for r in shown}
 

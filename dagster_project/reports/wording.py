@@ -42,7 +42,9 @@ def criterion_words(study: Study) -> dict[str, tuple[str, str]]:
         "stages": " or ".join(stages),
         "stages_zh": "、".join(stages),
     }
-    return {code: (en.format(**figures), zh.format(**figures)) for code, (en, zh) in CRITERIA.items()}
+    return {
+        code: (en.format(**figures), zh.format(**figures)) for code, (en, zh) in CRITERIA.items()
+    }
 
 
 STAGES: dict[str, tuple[str, str]] = {
@@ -92,7 +94,11 @@ IDENTITY: dict[str, tuple[str, str]] = {
 DYNAMIC_LABELS: dict[str, tuple[str, str, str]] = {
     "likely_responder": ("Likely responder", "可能应答", "yes"),
     "likely_non_responder": ("Likely non-responder", "可能不应答", "no"),
-    "likely_progression_free": ("Likely free of progression for six months", "六个月内可能无进展", "yes"),
+    "likely_progression_free": (
+        "Likely free of progression for six months",
+        "六个月内可能无进展",
+        "yes",
+    ),
     "likely_progressor": ("Likely to progress within six months", "六个月内可能进展", "no"),
     "indeterminate": ("Indeterminate", "不确定", "other"),
     "iUPD_likely_true": ("iUPD, likely true progression", "iUPD，可能为真性进展", "no"),
@@ -104,7 +110,10 @@ DYNAMIC_LABELS: dict[str, tuple[str, str, str]] = {
 
 ADVICE: dict[str, tuple[str, str]] = {
     "earlier_scan_4_weeks": ("Consider an earlier scan, in 4 weeks", "可考虑4周后提前复查CT"),
-    "continue_and_confirm": ("Consider going on and confirming at the next scan", "可考虑继续治疗并于下次扫描确认"),
+    "continue_and_confirm": (
+        "Consider going on and confirming at the next scan",
+        "可考虑继续治疗并于下次扫描确认",
+    ),
     "as_scheduled": ("Next scan as scheduled", "按计划复查"),
     "none": ("No advice", "无建议"),
 }
@@ -125,7 +134,15 @@ FACTS: tuple[tuple[str, str, str], ...] = (
 )
 """Columns of `patients` that a patient's page shows."""
 
-TONES = {"CR": "yes", "PR": "yes", "SD": "other", "NON_CR_NON_PD": "other", "PD": "no", "NE": "none", "NED": "none"}
+TONES = {
+    "CR": "yes",
+    "PR": "yes",
+    "SD": "other",
+    "NON_CR_NON_PD": "other",
+    "PD": "no",
+    "NE": "none",
+    "NED": "none",
+}
 """Tone of a response; an i before it changes nothing, iUPD and iCPD are progressions."""
 
 

@@ -41,7 +41,13 @@ class UnusableName(ValueError):
         )
 
 
-def write_study_report(folder: Path, tables: Mapping[str, pl.DataFrame], study: Study, snapshot: int, generated_at: datetime) -> Path:
+def write_study_report(
+    folder: Path,
+    tables: Mapping[str, pl.DataFrame],
+    study: Study,
+    snapshot: int,
+    generated_at: datetime,
+) -> Path:
     """Write the study report."""
     return put(folder / STUDY_REPORT, render_study_report(tables, study, snapshot, generated_at))
 
@@ -73,13 +79,26 @@ def write_patient_reports(
     names = _page_names(s.completed(tables))
     _take_away(folder / PATIENTS, keep=set(names.values()))
     parts, site_reader = _Parts(tables), study.section("reads")["site_reader"]
-    written = [put(folder / INDEX, render_patient_index(tables, study, snapshot=snapshot, generated_at=generated_at))]
+    written = [
+        put(
+            folder / INDEX,
+            render_patient_index(tables, study, snapshot=snapshot, generated_at=generated_at),
+        )
+    ]
     for patient, name in names.items():
         own = parts.of(patient)
         shown = may_show_reads(own, site_reader)
         pictures = slices.get(patient, ()) if slices is not None and shown else ()
         habitats = maps.get(patient, ()) if maps is not None and shown else ()
-        page = render_patient_report(patient, own, study, snapshot=snapshot, generated_at=generated_at, pictures=pictures, maps=habitats)
+        page = render_patient_report(
+            patient,
+            own,
+            study,
+            snapshot=snapshot,
+            generated_at=generated_at,
+            pictures=pictures,
+            maps=habitats,
+        )
         written.append(put(folder / PATIENTS / name, page))
     return written
 
@@ -112,10 +131,23 @@ def write_arbitration_pages(
         if not _FILE_NAME.fullmatch(case["patient"]):
             raise UnusableName(case["site"])
     _take_away(folder / CASES, keep={f"{case['patient']}.html" for case in cases})
-    written = [put(folder / WORKLIST, render_worklist(tables, study, snapshot=snapshot, generated_at=generated_at))]
+    written = [
+        put(
+            folder / WORKLIST,
+            render_worklist(tables, study, snapshot=snapshot, generated_at=generated_at),
+        )
+    ]
     for case in cases:
         pictures, proposals = seen(case)
-        page = render_case(case, tables, study, snapshot=snapshot, generated_at=generated_at, pictures=pictures, proposals=proposals)
+        page = render_case(
+            case,
+            tables,
+            study,
+            snapshot=snapshot,
+            generated_at=generated_at,
+            pictures=pictures,
+            proposals=proposals,
+        )
         written.append(put(folder / CASES / f"{case['patient']}.html", page))
     return written
 
@@ -126,7 +158,9 @@ class _Parts:
     def __init__(self, tables: s.Tables) -> None:
         filled = s.completed(tables)
         self._empty = {name: filled[name].clear() for name in TABLES_READ}
-        self._parts = {name: filled[name].partition_by("patient", as_dict=True) for name in TABLES_READ}
+        self._parts = {
+            name: filled[name].partition_by("patient", as_dict=True) for name in TABLES_READ
+        }
 
     def of(self, patient: str) -> dict[str, pl.DataFrame]:
         """The tables with that patient's rows alone."""

@@ -50,7 +50,8 @@ def draw_patterns(plan: Plan, site_index: int) -> Patterns:
 def build_anatomy(plan: Plan, site_index: int, ordinal: int, patterns: Patterns) -> Hounsfield:
     """The patient's chest on the scanner's grid, body centre in its middle; what is built later covers what was built before.
 
-    1. air, table, fat, muscle; 2. lungs and their vessels; 3. mediastinal fat, heart, aorta, trachea; 4. ribs, spine; 5. blur.
+    1. air, table, fat, muscle; 2. lungs and their vessels; 3. mediastinal fat, heart, aorta,
+       trachea; 4. ribs, spine; 5. blur.
     """
     random, scanner = plan.random("anatomy", site_index, ordinal), plan.sites[site_index].scanner
     half_width, half_depth = body_extent_mm(plan, scanner)
@@ -71,14 +72,23 @@ def build_anatomy(plan: Plan, site_index: int, ordinal: int, patterns: Patterns)
     return ndimage.gaussian_filter(volume, (0.0, PSF_PX, PSF_PX), truncate=3.0)
 
 
-def _add_lungs(volume: Hounsfield, cavity: Hounsfield, x: Hounsfield, y: Hounsfield, vessels: Hounsfield, random: np.random.Generator) -> None:
+def _add_lungs(
+    volume: Hounsfield,
+    cavity: Hounsfield,
+    x: Hounsfield,
+    y: Hounsfield,
+    vessels: Hounsfield,
+    random: np.random.Generator,
+) -> None:
     lungs = (cavity < 0.97) & (np.abs(x) > 0.20 + 0.03 * np.cos(3 * y))
     gravity = np.broadcast_to(LUNG + 25.0 * y, volume.shape)[lungs]
     thickness = random.uniform(0.9, 1.15) * 1.25
     volume[lungs] = gravity + (MUSCLE - gravity) * np.minimum(1.0, thickness * vessels[lungs])
 
 
-def _add_mediastinum(volume: Hounsfield, x: Hounsfield, y: Hounsfield, z: Hounsfield, random: np.random.Generator) -> None:
+def _add_mediastinum(
+    volume: Hounsfield, x: Hounsfield, y: Hounsfield, z: Hounsfield, random: np.random.Generator
+) -> None:
     middle = (np.abs(x) <= 0.20 + 0.03 * np.cos(3 * y)) & (np.abs(y) < 0.72)
     volume[:, middle] = FAT + 10.0
     heart = random.uniform(0.92, 1.05) * (0.82 - 0.16 * z)
@@ -87,7 +97,14 @@ def _add_mediastinum(volume: Hounsfield, x: Hounsfield, y: Hounsfield, z: Hounsf
     volume[:, np.hypot(x, (y - 0.28) * 0.71) < 0.055] = AIR + 20.0
 
 
-def _add_bones(volume: Hounsfield, cavity: Hounsfield, x: Hounsfield, y: Hounsfield, z: Hounsfield, random: np.random.Generator) -> None:
+def _add_bones(
+    volume: Hounsfield,
+    cavity: Hounsfield,
+    x: Hounsfield,
+    y: Hounsfield,
+    z: Hounsfield,
+    random: np.random.Generator,
+) -> None:
     slope = np.arctan2(y, np.abs(x)) * 1.9
     ribs = np.cos(slope + z * volume.shape[0] / 72 * 9.0 + random.uniform(0, 6)) > 0.35
     volume[(cavity > 1.0) & (cavity < 1.085) & ribs & (np.abs(x) > 0.15)] = BONE
@@ -104,10 +121,18 @@ def _rolled(pattern: Hounsfield, random: np.random.Generator) -> Hounsfield:
 
 def take_noise(patterns: Patterns, random: np.random.Generator) -> Hounsfield:
     """Noise of one scan: from a place of its own, mirrored at random, so that no two scans share a voxel's noise."""
-    mirrored = patterns.noise[:: int(random.choice([-1, 1])), :: int(random.choice([-1, 1])), :: int(random.choice([-1, 1]))]
+    mirrored = patterns.noise[
+        :: int(random.choice([-1, 1])),
+        :: int(random.choice([-1, 1])),
+        :: int(random.choice([-1, 1])),
+    ]
     return _rolled(mirrored, random)
 
 
-def _smooth(random: np.random.Generator, shape: tuple[int, int, int], width: tuple[float, ...]) -> Hounsfield:
-    field = ndimage.gaussian_filter(random.standard_normal(shape, dtype=np.float32), width, mode="wrap", truncate=3.0)
+def _smooth(
+    random: np.random.Generator, shape: tuple[int, int, int], width: tuple[float, ...]
+) -> Hounsfield:
+    field = ndimage.gaussian_filter(
+        random.standard_normal(shape, dtype=np.float32), width, mode="wrap", truncate=3.0
+    )
     return (field / field.std()).astype(np.float32)

@@ -25,7 +25,13 @@ LATER = 1.2
 FIRST_DAY = date(2023, 2, 6)
 """The first patient's first cycle; the others follow within 400 days."""
 
-SLOTS: Mapping[str, tuple[float, float]] = {"L1": (-0.50, 0.02), "L2": (0.56, 0.22), "L3": (-0.02, 0.02), "L4": (-0.42, -0.52), "L5": (0.62, -0.22)}
+SLOTS: Mapping[str, tuple[float, float]] = {
+    "L1": (-0.50, 0.02),
+    "L2": (0.56, 0.22),
+    "L3": (-0.02, 0.02),
+    "L4": (-0.42, -0.52),
+    "L5": (0.62, -0.22),
+}
 """Where lesions lie, in half-widths and half-depths of the body: right lung, left lung, mediastinum, right lung in front, left lung in front."""
 
 
@@ -101,7 +107,9 @@ class Patient:
         return self.day(self.visit_days[visit])
 
 
-def draw_patient(plan: Plan, site_index: int, ordinal: int, extent_mm: tuple[float, float]) -> Patient:
+def draw_patient(
+    plan: Plan, site_index: int, ordinal: int, extent_mm: tuple[float, float]
+) -> Patient:
     """Draw the patient of that ordinal; `extent_mm` are the half-width and half-depth of the body."""
     site = plan.sites[site_index]
     course = site.courses[ordinal % len(site.courses)]
@@ -113,9 +121,17 @@ def draw_patient(plan: Plan, site_index: int, ordinal: int, extent_mm: tuple[flo
     if "split_lesion" in troubles:
         lesions = _split(random, lesions)
     return Patient(
-        site, site_index, ordinal, draw_identity(plan, site_index, ordinal), course, latent, lesions,
-        day_zero=FIRST_DAY + timedelta(days=int(random.integers(0, 400))), cycle_days=cycle_days,
-        visit_days=_visit_days(random, cycle_days), troubles=troubles,
+        site,
+        site_index,
+        ordinal,
+        draw_identity(plan, site_index, ordinal),
+        course,
+        latent,
+        lesions,
+        day_zero=FIRST_DAY + timedelta(days=int(random.integers(0, 400))),
+        cycle_days=cycle_days,
+        visit_days=_visit_days(random, cycle_days),
+        troubles=troubles,
     )
 
 
@@ -128,7 +144,9 @@ def scanned_visits(plan: Plan, patient: Patient) -> tuple[str, ...]:
 
 
 def _latent(random: np.random.Generator, signal: float, responder: bool) -> float:
-    return float(signal * (1 if responder else -1) + np.sqrt(1 - signal**2) * random.standard_normal())
+    return float(
+        signal * (1 if responder else -1) + np.sqrt(1 - signal**2) * random.standard_normal()
+    )
 
 
 def _cycle_days(random: np.random.Generator, n: int) -> tuple[int, ...]:
@@ -140,24 +158,55 @@ def _cycle_days(random: np.random.Generator, n: int) -> tuple[int, ...]:
 def _visit_days(random: np.random.Generator, cycle_days: tuple[int, ...]) -> dict[str, int]:
     fifth = cycle_days[4] if len(cycle_days) > 4 else cycle_days[-1] + 21
     t1, t2 = cycle_days[2] + int(random.integers(14, 20)), fifth + int(random.integers(14, 20))
-    return {"T0": -int(random.integers(2, 14)), "T1": t1, "T2": t2, "V1": t2 + int(random.integers(56, 71))}
+    return {
+        "T0": -int(random.integers(2, 14)),
+        "T1": t1,
+        "T2": t2,
+        "V1": t2 + int(random.integers(56, 71)),
+    }
 
 
-def _draw_lesions(random: np.random.Generator, plan: Plan, course: Course, latent: float, extent_mm: tuple[float, float]) -> tuple[Lesion, ...]:
+def _draw_lesions(
+    random: np.random.Generator,
+    plan: Plan,
+    course: Course,
+    latent: float,
+    extent_mm: tuple[float, float],
+) -> tuple[Lesion, ...]:
     factors = _factors(random, course, latent)
     low, high = plan.lesion_mm
     middle = (low + high) / 2
     progressing = course in {"late_progressor", "early_progressor", "pseudoprogressor"}
-    sizes = {"L1": random.uniform(middle, middle + 0.4 * (high - middle)) if progressing else random.uniform(middle, high)}
+    sizes = {
+        "L1": random.uniform(middle, middle + 0.4 * (high - middle))
+        if progressing
+        else random.uniform(middle, high)
+    }
     if random.random() < plan.second_target:
         sizes["L2"] = random.uniform(low, low + 0.9 * (middle - low) + 0.5)
     if random.random() < plan.node and course != "complete_responder":
         sizes["L3"] = random.uniform(17.0, min(21.0, 0.6 * high + 6.0))
-    lesions = [_draw_lesion(random, label, size, factors, latent, extent_mm) for label, size in sizes.items()]
+    lesions = [
+        _draw_lesion(random, label, size, factors, latent, extent_mm)
+        for label, size in sizes.items()
+    ]
     if random.random() < plan.non_target and course != "complete_responder":
-        lesions.append(_draw_lesion(random, "L4", random.uniform(7.5, 9.5), dict.fromkeys(VISITS, 1.0), latent, extent_mm))
+        lesions.append(
+            _draw_lesion(
+                random,
+                "L4",
+                random.uniform(7.5, 9.5),
+                dict.fromkeys(VISITS, 1.0),
+                latent,
+                extent_mm,
+            )
+        )
     if course == "new_lesion":
-        lesions.append(_draw_lesion(random, "L5", random.uniform(10.5, 14.0), {"T2": 1.0, "V1": 1.15}, latent, extent_mm))
+        lesions.append(
+            _draw_lesion(
+                random, "L5", random.uniform(10.5, 14.0), {"T2": 1.0, "V1": 1.15}, latent, extent_mm
+            )
+        )
     return tuple(lesions)
 
 
@@ -179,22 +228,36 @@ def _factors(random: np.random.Generator, course: Course, latent: float) -> dict
 
 
 def _draw_lesion(
-    random: np.random.Generator, label: str, size_mm: float, factors: Mapping[str, float], latent: float, extent_mm: tuple[float, float],
+    random: np.random.Generator,
+    label: str,
+    size_mm: float,
+    factors: Mapping[str, float],
+    latent: float,
+    extent_mm: tuple[float, float],
 ) -> Lesion:
     node = label == "L3"
     jitter = random.uniform(-4, 4, 3) * (0.5 if node else 1.0)
     x, y = SLOTS[label]
     return Lesion(
-        label, role={"L4": "non_target", "L5": "new"}.get(label, "target"), organ="lymph_node" if node else "lung", node=node,
-        mean_hu=float(random.uniform(32, 58)), position_mm=(x * extent_mm[0] + jitter[0], y * extent_mm[1] + jitter[1], jitter[2]),
-        unit=_unit_surface(random, node), states=_states(random, size_mm, factors, latent),
+        label,
+        role={"L4": "non_target", "L5": "new"}.get(label, "target"),
+        organ="lymph_node" if node else "lung",
+        node=node,
+        mean_hu=float(random.uniform(32, 58)),
+        position_mm=(x * extent_mm[0] + jitter[0], y * extent_mm[1] + jitter[1], jitter[2]),
+        unit=_unit_surface(random, node),
+        states=_states(random, size_mm, factors, latent),
     )
 
 
 def _unit_surface(random: np.random.Generator, node: bool) -> Surface:
     """A surface whose longest diameter (a node's short axis) is 1 mm; measured, since bumps change it."""
     ratio = random.uniform(0.68, 0.80) if node else random.uniform(0.74, 0.95)
-    raw = Surface((10.0, 10.0 * ratio, 10.0 * random.uniform(0.80, 1.05)), random.uniform(0, np.pi), draw_waves(random, 0.05))
+    raw = Surface(
+        (10.0, 10.0 * ratio, 10.0 * random.uniform(0.80, 1.05)),
+        random.uniform(0, np.pi),
+        draw_waves(random, 0.05),
+    )
     long, short = diameters(cut(raw, (0.0, 0.0, 0.0), np.linspace(-10, 10, 33)))
     return raw.scaled(1.0 / (short if node else long))
 
@@ -204,7 +267,9 @@ def change_of(latent: float) -> float:
     return NormalDist().cdf(latent)
 
 
-def _states(random: np.random.Generator, size_mm: float, factors: Mapping[str, float], latent: float) -> dict[str, LesionState]:
+def _states(
+    random: np.random.Generator, size_mm: float, factors: Mapping[str, float], latent: float
+) -> dict[str, LesionState]:
     """Texture by the latent value: a response makes tissue after T0 more even, more necrotic and otherwise arranged, the more so the more response."""
     sd = float(np.exp(random.normal(np.log(26.0), 0.15) - 0.03 * latent))
     core = float(random.uniform(0.10, 0.40))
@@ -213,10 +278,16 @@ def _states(random: np.random.Generator, size_mm: float, factors: Mapping[str, f
         after = {"T0": 0.0, "T1": 1.0}.get(visit, LATER)
         amount, wobble = after * change_of(latent), random.normal(0, 1, 4)
         states[visit] = LesionState(
-            size_mm=float(size_mm * factor * (1 + (0.008 * np.clip(wobble[0], -2, 2) if after else 0.0))),
-            heterogeneity_hu=float(np.clip(sd * np.exp(-EVENING * amount + 0.06 * wobble[1]), 6.0, 60.0)),
+            size_mm=float(
+                size_mm * factor * (1 + (0.008 * np.clip(wobble[0], -2, 2) if after else 0.0))
+            ),
+            heterogeneity_hu=float(
+                np.clip(sd * np.exp(-EVENING * amount + 0.06 * wobble[1]), 6.0, 60.0)
+            ),
             necrosis=float(np.clip(core + NECROSIS * amount + 0.02 * wobble[2], 0.0, 0.75)),
-            rearrangement=float(np.clip(REARRANGEMENT * amount + after * 0.05 * wobble[3], 0.0, 0.95)),
+            rearrangement=float(
+                np.clip(REARRANGEMENT * amount + after * 0.05 * wobble[3], 0.0, 0.95)
+            ),
         )
     return states
 
@@ -229,12 +300,36 @@ def _split(random: np.random.Generator, lesions: tuple[Lesion, ...]) -> tuple[Le
     axis = np.array([np.cos(first.unit.angle), np.sin(first.unit.angle), 0.0])
     fragments = []
     for number, share, side in ((1, 0.56, -1), (2, 0.44, 1)):
-        states = {visit: LesionState(share * s.size_mm, s.heterogeneity_hu, s.necrosis, s.rearrangement) for visit, s in late.items()}
-        position = tuple(float(p) for p in np.asarray(first.position_mm) + side * (0.5 * reach + 2.0) * axis)
+        states = {
+            visit: LesionState(share * s.size_mm, s.heterogeneity_hu, s.necrosis, s.rearrangement)
+            for visit, s in late.items()
+        }
+        position = tuple(
+            float(p) for p in np.asarray(first.position_mm) + side * (0.5 * reach + 2.0) * axis
+        )
         unit = _unit_surface(random, node=False)
         label = f"{first.label}.{number}"
-        fragments.append(Lesion(label, first.role, first.organ, first.node, first.mean_hu, (position[0], position[1], position[2]), unit, states))
+        fragments.append(
+            Lesion(
+                label,
+                first.role,
+                first.organ,
+                first.node,
+                first.mean_hu,
+                (position[0], position[1], position[2]),
+                unit,
+                states,
+            )
+        )
     early = {visit: state for visit, state in first.states.items() if visit not in late}
-    whole = Lesion(first.label, first.role, first.organ, first.node, first.mean_hu, first.position_mm, first.unit, early)
+    whole = Lesion(
+        first.label,
+        first.role,
+        first.organ,
+        first.node,
+        first.mean_hu,
+        first.position_mm,
+        first.unit,
+        early,
+    )
     return (whole, *fragments, *rest)
-

@@ -8,9 +8,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from dagster_project.simulation.anatomy import Patterns, body_extent_mm, build_anatomy, draw_patterns
+from dagster_project.simulation.anatomy import (
+    Patterns,
+    body_extent_mm,
+    build_anatomy,
+    draw_patterns,
+)
 from dagster_project.simulation.biology import Patient, draw_patient, scanned_visits
-from dagster_project.simulation.case_report import Row, case_number, draw_case_report, write_date, write_rows
+from dagster_project.simulation.case_report import (
+    Row,
+    case_number,
+    draw_case_report,
+    write_date,
+    write_rows,
+)
 from dagster_project.simulation.contour_files import reader_format, roi_name, write_contours
 from dagster_project.simulation.dicom_series import write_series
 from dagster_project.simulation.headers import Study
@@ -37,12 +48,15 @@ Progress = Callable[[int, int], None]
 """Called with the number of scans written and the number of all."""
 
 
-def simulate_cohort(landing: Path, truth: Path, plan: Plan, progress: Progress | None = None) -> None:
+def simulate_cohort(
+    landing: Path, truth: Path, plan: Plan, progress: Progress | None = None
+) -> None:
     """Write the landing of every site of the plan, and the truth about it elsewhere.
 
-    The same plan gives the same bytes. `truth/` holds truth.json (plan, sites, patients, troubles), identifiers.json
-    (every identifying string) and arbitration/<site>/decisions.csv (to be copied into the landing once the cases are open).
-    Both hold identities: treat `truth` as you would a landing.
+    The same plan gives the same bytes. `truth/` holds truth.json (plan, sites, patients, troubles),
+    identifiers.json (every identifying string) and arbitration/<site>/decisions.csv (to be copied
+    into the landing once the cases are open). Both hold identities: treat `truth` as you would a
+    landing.
 
     Raises
     ------
@@ -53,7 +67,10 @@ def simulate_cohort(landing: Path, truth: Path, plan: Plan, progress: Progress |
     """
     _check_places(landing, truth, plan)
     cohort = [draw_site(plan, index) for index in range(len(plan.sites))]
-    report = _counter(progress, sum(len(scanned_visits(plan, patient)) for patients in cohort for patient in patients))
+    report = _counter(
+        progress,
+        sum(len(scanned_visits(plan, patient)) for patients in cohort for patient in patients),
+    )
     records = []
     for index, patients in enumerate(cohort):
         records += _write_site(landing / plan.sites[index].name, plan, index, patients, report)
@@ -66,7 +83,8 @@ def simulate_cohort(landing: Path, truth: Path, plan: Plan, progress: Progress |
 def add_scan(landing: Path, truth: Path, plan: Plan, site: str, ordinal: int) -> Plan:
     """Add the visit V1 of one patient, read by both readers, to a landing written by `simulate_cohort`.
 
-    The landing is then byte for byte what the returned plan, which has the scan among its `extra_scans`, would have given.
+    The landing is then byte for byte what the returned plan, which has the scan among its
+    `extra_scans`, would have given.
 
     Raises
     ------
@@ -75,13 +93,23 @@ def add_scan(landing: Path, truth: Path, plan: Plan, site: str, ordinal: int) ->
     """
     index = [place.name for place in plan.sites].index(site)
     if (index, ordinal) in plan.extra_scans:
-        raise ValueError(f"site {site}, ordinal {ordinal} has its V1 already; choose another patient")
+        raise ValueError(
+            f"site {site}, ordinal {ordinal} has its V1 already; choose another patient"
+        )
     grown = replace(plan, extra_scans=(*plan.extra_scans, (index, ordinal)))
     patients, folder = draw_site(grown, index), landing / site
     patient = patients[ordinal]
     patterns = draw_patterns(grown, index)
     reads = read_patient(grown, patient)
-    _write_visit(folder, grown, patient, "V1", build_anatomy(grown, index, ordinal, patterns), patterns, reads)
+    _write_visit(
+        folder,
+        grown,
+        patient,
+        "V1",
+        build_anatomy(grown, index, ordinal, patterns),
+        patterns,
+        reads,
+    )
     _write_reads(folder, grown, patients)
     record = patient_truth(grown, patient, draw_site_identity(grown, index), reads)
     known = json.loads((truth / "truth.json").read_text(encoding="utf-8"))["patients"]
@@ -98,10 +126,14 @@ def draw_site(plan: Plan, index: int) -> list[Patient]:
 
 def _check_places(landing: Path, truth: Path, plan: Plan) -> None:
     if truth.resolve().is_relative_to(landing.resolve()):
-        raise ValueError("truth lies inside the landing, where the pipeline would read it; choose a folder outside")
+        raise ValueError(
+            "truth lies inside the landing, where the pipeline would read it; choose a folder outside"
+        )
     taken = [site.name for site in plan.sites if (landing / site.name).exists()]
     if taken:
-        raise FileExistsError(f"the landing already has {', '.join(taken)}; nothing is overwritten: choose an empty folder or remove them first")
+        raise FileExistsError(
+            f"the landing already has {', '.join(taken)}; nothing is overwritten: choose an empty folder or remove them first"
+        )
 
 
 def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
@@ -109,7 +141,9 @@ def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
     return lambda: progress(next(done), total) if progress else None
 
 
-def _write_site(folder: Path, plan: Plan, index: int, patients: Sequence[Patient], report: Callable[[], None]) -> list[dict[str, Any]]:
+def _write_site(
+    folder: Path, plan: Plan, index: int, patients: Sequence[Patient], report: Callable[[], None]
+) -> list[dict[str, Any]]:
     patterns, identity = draw_patterns(plan, index), draw_site_identity(plan, index)
     folder.mkdir(parents=True)
     (folder / "SIMULATED").write_text(MARKER, encoding="utf-8")
@@ -128,19 +162,33 @@ def _write_site(folder: Path, plan: Plan, index: int, patients: Sequence[Patient
     return records
 
 
-def _write_visit(folder: Path, plan: Plan, patient: Patient, visit: str, anatomy: Any, patterns: Patterns, reads: Reads) -> None:
+def _write_visit(
+    folder: Path,
+    plan: Plan,
+    patient: Patient,
+    visit: str,
+    anatomy: Any,
+    patterns: Patterns,
+    reads: Reads,
+) -> None:
     study = Study(patient, draw_site_identity(plan, patient.site_index), visit)
     scan = draw_scan(plan, patient, visit, anatomy, patterns)
     home = folder / "dicom" / f"{study.name_text()}_{patient.identity.hospital_number}"
     write_series(home / f"{study.date}_{patient.identity.accession(visit)}" / "CT", study, scan)
     for reader in READERS:
-        outlines = {label: outline for (v, r, label), outline in reads.items() if (v, r) == (visit, reader)}
+        outlines = {
+            label: outline for (v, r, label), outline in reads.items() if (v, r) == (visit, reader)
+        }
         write_contours(folder / "reads" / reader, study, scan, reader, outlines)
     if visit == "T0":
         for kind in sorted(patient.troubles & HIDDEN_IN_DICOM):
             write_trouble(kind, home, study, scan)
         if "contour_without_series" in patient.troubles:
-            first = {label: outline for (v, r, label), outline in reads.items() if (v, r) == ("T0", READERS[0])}
+            first = {
+                label: outline
+                for (v, r, label), outline in reads.items()
+                if (v, r) == ("T0", READERS[0])
+            }
             write_orphan_contours(folder / "reads" / READERS[0] / "later", study, scan, first)
 
 
@@ -148,9 +196,15 @@ def _write_reads(folder: Path, plan: Plan, patients: Sequence[Patient]) -> None:
     """lesions.csv and LOCKED of both readers."""
     for reader in READERS:
         rows = [row for patient in patients for row in _lesion_rows(plan, patient, reader)]
-        rows += [_unknown_row(plan, patient) for patient in patients if reader == READERS[0] and "unknown_patient" in patient.troubles]
+        rows += [
+            _unknown_row(plan, patient)
+            for patient in patients
+            if reader == READERS[0] and "unknown_patient" in patient.troubles
+        ]
         write_rows(folder / "reads" / reader / "lesions.csv", patients[0].site, rows)
-        (folder / "reads" / reader / "LOCKED").write_text(locked_at(plan, patients) + "\n", encoding="utf-8")
+        (folder / "reads" / reader / "LOCKED").write_text(
+            locked_at(plan, patients) + "\n", encoding="utf-8"
+        )
 
 
 def _lesion_rows(plan: Plan, patient: Patient, reader: str) -> list[Row]:
@@ -161,38 +215,87 @@ def _lesion_rows(plan: Plan, patient: Patient, reader: str) -> list[Row]:
         study = Study(patient, identity, visit)
         for lesion in patient.lesions:
             if visit in lesion.states:
-                named = {"lesion": lesion.label, "role": lesion.role, "organ": lesion.organ, "node": _yes(lesion.node), "present": _yes(lesion.seen(visit))}
-                judged = {"too_small": "n", "nontarget_state": "NON_CR_NON_PD" if lesion.role == "non_target" and visit != "T0" else ""}
+                named = {
+                    "lesion": lesion.label,
+                    "role": lesion.role,
+                    "organ": lesion.organ,
+                    "node": _yes(lesion.node),
+                    "present": _yes(lesion.seen(visit)),
+                }
+                judged = {
+                    "too_small": "n",
+                    "nontarget_state": "NON_CR_NON_PD"
+                    if lesion.role == "non_target" and visit != "T0"
+                    else "",
+                }
                 judged["unequivocal"] = "y" if lesion.role == "new" else ""
-                rows.append({"patient_id": case_number(patient), **_visit_of(study), **named, **judged, **_roi_of(study, reader, lesion.label)})
+                rows.append(
+                    {
+                        "patient_id": case_number(patient),
+                        **_visit_of(study),
+                        **named,
+                        **judged,
+                        **_roi_of(study, reader, lesion.label),
+                    }
+                )
     return rows
 
 
 def _visit_of(study: Study) -> Row:
     site = study.patient.site
-    return {"visit_date": write_date(site, study.patient.visit_date(study.visit))} if site.chinese_forms else {"series_uid": study.series_uid}
+    return (
+        {"visit_date": write_date(site, study.patient.visit_date(study.visit))}
+        if site.chinese_forms
+        else {"series_uid": study.series_uid}
+    )
 
 
 def _roi_of(study: Study, reader: str, label: str) -> Row:
-    return {"roi": roi_name(study, reader, label)} if reader_format(study, reader) == "RTSTRUCT" else {}
+    return (
+        {"roi": roi_name(study, reader, label)}
+        if reader_format(study, reader) == "RTSTRUCT"
+        else {}
+    )
 
 
 def _unknown_row(plan: Plan, patient: Patient) -> Row:
     study = OrphanStudy(patient, draw_site_identity(plan, patient.site_index), "T0")
-    return {"patient_id": unknown_number(plan, patient), **_visit_of(study), "lesion": "L1", "role": "target", "organ": "lung", "node": "n", "present": "y",
-            "too_small": "n"}
+    return {
+        "patient_id": unknown_number(plan, patient),
+        **_visit_of(study),
+        "lesion": "L1",
+        "role": "target",
+        "organ": "lung",
+        "node": "n",
+        "present": "y",
+        "too_small": "n",
+    }
 
 
 def _yes(value: bool) -> str:
     return "y" if value else "n"
 
 
-def _write_truth(truth: Path, plan: Plan, cohort: Sequence[Sequence[Patient]], records: Sequence[dict[str, Any]]) -> None:
-    write_json(truth / "truth.json", {
-        "plan": asdict(plan),
-        "signal_auc": plan.signal_auc,
-        "sites": {site.name: site_truth(plan, index, cohort[index]) for index, site in enumerate(plan.sites)},
-        "patients": records,
-        "troubles": [trouble_truth(plan, t, cohort[t.site][t.ordinal].identity.hospital_number) for t in plan.planted()],
-    })
-    write_json(truth / "identifiers.json", identifiers(plan, [patient for patients in cohort for patient in patients]))
+def _write_truth(
+    truth: Path, plan: Plan, cohort: Sequence[Sequence[Patient]], records: Sequence[dict[str, Any]]
+) -> None:
+    write_json(
+        truth / "truth.json",
+        {
+            "plan": asdict(plan),
+            "signal_auc": plan.signal_auc,
+            "sites": {
+                site.name: site_truth(plan, index, cohort[index])
+                for index, site in enumerate(plan.sites)
+            },
+            "patients": records,
+            "troubles": [
+                trouble_truth(plan, t, cohort[t.site][t.ordinal].identity.hospital_number)
+                for t in plan.planted()
+            ],
+        },
+    )
+    write_json(
+        truth / "identifiers.json",
+        identifiers(plan, [patient for patients in cohort for patient in patients]),
+    )

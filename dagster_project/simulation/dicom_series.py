@@ -24,7 +24,12 @@ PIXEL_DATA = b"\xe0\x7f\x10\x00"
 def ct_header(study: Study, scan: Scan, index: int) -> Dataset:
     """The header of one slice, without pixels."""
     dataset = write_header(
-        study, sop_class=CTImageStorage, instance_uid=study.instance_uid(index), series_uid=study.series_uid, modality="CT")
+        study,
+        sop_class=CTImageStorage,
+        instance_uid=study.instance_uid(index),
+        series_uid=study.series_uid,
+        modality="CT",
+    )
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.FrameOfReferenceUID = study.uid(FRAME_OF_REFERENCE)
     dataset.PositionReferenceIndicator = ""
@@ -38,7 +43,11 @@ def _add_acquisition(dataset: Dataset, scan: Scan) -> None:
     scanner = scan.patient.site.scanner
     dataset.KVP, dataset.XRayTubeCurrent, dataset.Exposure = str(scanner.kvp), "210", "95"
     dataset.ConvolutionKernel, dataset.ContrastBolusAgent = scan.kernel, "IOHEXOL"
-    dataset.BodyPartExamined, dataset.PatientPosition, dataset.ScanOptions = "CHEST", "HFS", "HELICAL MODE"
+    dataset.BodyPartExamined, dataset.PatientPosition, dataset.ScanOptions = (
+        "CHEST",
+        "HFS",
+        "HELICAL MODE",
+    )
     dataset.GantryDetectorTilt = "0"
     dataset.SeriesNumber, dataset.AcquisitionNumber = "3", "1"
 
@@ -78,14 +87,21 @@ def _add_pixel_description(dataset: Dataset, scan: Scan) -> None:
 def write_series(folder: Path, study: Study, scan: Scan) -> None:
     """Write every slice of a scan into a folder that must not exist yet."""
     folder.mkdir(parents=True)
-    head = _encoded(ct_header(study, scan, 0), RLELossless if scan.patient.site.scanner.compressed else ExplicitVRLittleEndian)
+    head = _encoded(
+        ct_header(study, scan, 0),
+        RLELossless if scan.patient.site.scanner.compressed else ExplicitVRLittleEndian,
+    )
     for index in range(scan.hu.shape[0]):
-        (folder / file_name(study, instance_number(scan, index))).write_bytes(_of_slice(head, study, scan, index) + _pixels(scan, index))
+        (folder / file_name(study, instance_number(scan, index))).write_bytes(
+            _of_slice(head, study, scan, index) + _pixels(scan, index)
+        )
 
 
 def file_name(study: Study, number: int) -> str:
     """Names of files identify, too."""
-    return f"{study.name_text()}_{study.patient.identity.hospital_number}_{number:04d}" + ("" if study.patient.site.scanner.descending else ".dcm")
+    return f"{study.name_text()}_{study.patient.identity.hospital_number}_{number:04d}" + (
+        "" if study.patient.site.scanner.descending else ".dcm"
+    )
 
 
 def _encoded(dataset: Dataset, transfer_syntax: UID) -> bytes:
@@ -108,13 +124,29 @@ def _of_slice(head: bytes, study: Study, scan: Scan, index: int) -> bytes:
 
 def _pixels(scan: Scan, index: int) -> bytes:
     scanner = scan.patient.site.scanner
-    stored = (scan.hu[index] - np.int16(scanner.intercept)).astype("<i2" if scanner.intercept == 0 else "<u2")
+    stored = (scan.hu[index] - np.int16(scanner.intercept)).astype(
+        "<i2" if scanner.intercept == 0 else "<u2"
+    )
     if not scanner.compressed:
         return PIXEL_DATA + b"OW\x00\x00" + struct.pack("<I", stored.nbytes) + stored.tobytes()
-    return PIXEL_DATA + b"OB\x00\x00\xff\xff\xff\xff" + encapsulate([_run_length(stored)]) + b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+    return (
+        PIXEL_DATA
+        + b"OB\x00\x00\xff\xff\xff\xff"
+        + encapsulate([_run_length(stored)])
+        + b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+    )
 
 
 def _run_length(stored: NDArray[np.integer]) -> bytes:
     return get_encoder(RLELossless).encode(
-        stored.tobytes(), encoding_plugin="pylibjpeg", rows=stored.shape[0], columns=stored.shape[1], samples_per_pixel=1, number_of_frames=1,
-        bits_allocated=16, bits_stored=16, pixel_representation=int(stored.dtype.kind == "i"), photometric_interpretation="MONOCHROME2")
+        stored.tobytes(),
+        encoding_plugin="pylibjpeg",
+        rows=stored.shape[0],
+        columns=stored.shape[1],
+        samples_per_pixel=1,
+        number_of_frames=1,
+        bits_allocated=16,
+        bits_stored=16,
+        pixel_representation=int(stored.dtype.kind == "i"),
+        photometric_interpretation="MONOCHROME2",
+    )

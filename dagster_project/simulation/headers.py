@@ -40,7 +40,9 @@ class Study:
 
     def uid(self, kind: int, *more: int) -> str:
         """A UID below the patient's root."""
-        return ".".join(map(str, (self.patient.identity.uid_root, VISITS.index(self.visit) + 1, kind, *more)))
+        return ".".join(
+            map(str, (self.patient.identity.uid_root, VISITS.index(self.visit) + 1, kind, *more))
+        )
 
     def instance_uid(self, index: int) -> str:
         """SOPInstanceUID (0008,0018) of the CT slice of that index, from 0 at the lowest z."""
@@ -56,12 +58,18 @@ class Study:
         return self.patient.identity.name.text(chinese=self.patient.site.chinese)
 
 
-def write_header(study: Study, *, sop_class: str, instance_uid: str, series_uid: str, modality: str) -> Dataset:
+def write_header(
+    study: Study, *, sop_class: str, instance_uid: str, series_uid: str, modality: str
+) -> Dataset:
     """Patient, study, equipment and everything beside them that identifies someone; what the object itself is comes on top."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = study.patient.site.charset
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, instance_uid
-    dataset.SeriesInstanceUID, dataset.StudyInstanceUID, dataset.Modality = series_uid, study.study_uid, modality
+    dataset.SeriesInstanceUID, dataset.StudyInstanceUID, dataset.Modality = (
+        series_uid,
+        study.study_uid,
+        modality,
+    )
     _add_patient(dataset, study)
     _add_study(dataset, study)
     _add_people(dataset, study)
@@ -93,11 +101,17 @@ def age_on(study: Study) -> int:
 
 
 def _add_study(dataset: Dataset, study: Study) -> None:
-    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = study.date
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = (
+        study.date
+    )
     dataset.StudyTime, dataset.SeriesTime = "101530", "101742"
     dataset.AccessionNumber = study.patient.identity.accession(study.visit)
     dataset.StudyID = study.patient.identity.accession(study.visit)
-    dataset.StudyDescription = f"胸部CT增强 {study.name_text()} 复查" if study.patient.site.chinese else f"Chest CT of {study.name_text()}"
+    dataset.StudyDescription = (
+        f"胸部CT增强 {study.name_text()} 复查"
+        if study.patient.site.chinese
+        else f"Chest CT of {study.name_text()}"
+    )
     dataset.SeriesDescription = f"THORAX 1.0 {study.name_text()}"
     dataset.ProtocolName = f"Thorax {study.patient.identity.hospital_number}"
     dataset.ImageComments = f"{study.name_text()} tel {study.patient.identity.telephone}, reported to {_physician(study, 0)}"
@@ -119,7 +133,9 @@ def _add_people(dataset: Dataset, study: Study) -> None:
 def _add_equipment(dataset: Dataset, study: Study) -> None:
     scanner = study.patient.site.scanner
     dataset.Manufacturer, dataset.ManufacturerModelName = scanner.manufacturer, scanner.model
-    dataset.InstitutionName = study.site.institution if study.patient.site.chinese else study.site.institution_latin
+    dataset.InstitutionName = (
+        study.site.institution if study.patient.site.chinese else study.site.institution_latin
+    )
     dataset.InstitutionAddress = study.site.institution_address
     dataset.StationName = study.site.station
     dataset.DeviceSerialNumber = study.site.device_serial
@@ -131,15 +147,26 @@ def _add_nested(dataset: Dataset, study: Study) -> None:
     request, other, old, referenced = Dataset(), Dataset(), Dataset(), Dataset()
     request.RequestedProcedureDescription = f"CT {study.name_text()}"
     request.RequestedProcedureID = identity.accession(study.visit)
-    request.ScheduledProcedureStepDescription = f"Thorax {study.name_text()} {identity.hospital_number}"
+    request.ScheduledProcedureStepDescription = (
+        f"Thorax {study.name_text()} {identity.hospital_number}"
+    )
     other.PatientID, other.TypeOfPatientID = identity.national_number, "TEXT"
     old.PatientName = identity.mother.person_name(chinese=chinese)
     old.PatientID = identity.national_number
     original = Dataset()
     original.ModifiedAttributesSequence = [old]
-    original.AttributeModificationDateTime, original.ModifyingSystem = f"{study.date}101530", study.site.station
-    original.SourceOfPreviousValues, original.ReasonForTheAttributeModification = study.site.institution_latin, "CORRECT"
-    referenced.ReferencedSOPClassUID, referenced.ReferencedSOPInstanceUID = "1.2.840.10008.3.1.2.3.1", study.uid(9, 1)
+    original.AttributeModificationDateTime, original.ModifyingSystem = (
+        f"{study.date}101530",
+        study.site.station,
+    )
+    original.SourceOfPreviousValues, original.ReasonForTheAttributeModification = (
+        study.site.institution_latin,
+        "CORRECT",
+    )
+    referenced.ReferencedSOPClassUID, referenced.ReferencedSOPInstanceUID = (
+        "1.2.840.10008.3.1.2.3.1",
+        study.uid(9, 1),
+    )
     dataset.RequestAttributesSequence = [request]
     dataset.OtherPatientIDsSequence = [other]
     dataset.OriginalAttributesSequence = [original]
@@ -154,4 +181,6 @@ def _add_private(dataset: Dataset, study: Study) -> None:
     nested = Dataset()
     nested.PatientName = identity.name.person_name(chinese=study.patient.site.chinese)
     block.add_new(0x03, "SQ", [nested])
-    dataset.private_block(0x0029, PRIVATE_CREATOR, create=True).add_new(0x10, "LT", f"{study.name_text()}, {identity.address}")
+    dataset.private_block(0x0029, PRIVATE_CREATOR, create=True).add_new(
+        0x10, "LT", f"{study.name_text()}, {identity.address}"
+    )

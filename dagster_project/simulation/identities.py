@@ -12,21 +12,54 @@ import numpy as np
 from dagster_project.simulation.plan import Plan
 
 SURNAMES = (
-    ("欧阳", "Ouyang"), ("司马", "Sima"), ("上官", "Shangguan"), ("诸葛", "Zhuge"), ("慕容", "Murong"), ("尉迟", "Yuchi"),
-    ("澹台", "Tantai"), ("闾丘", "Lüqiu"), ("令狐", "Linghu"), ("钟离", "Zhongli"), ("宇文", "Yuwen"), ("长孙", "Zhangsun"),
+    ("欧阳", "Ouyang"),
+    ("司马", "Sima"),
+    ("上官", "Shangguan"),
+    ("诸葛", "Zhuge"),
+    ("慕容", "Murong"),
+    ("尉迟", "Yuchi"),
+    ("澹台", "Tantai"),
+    ("闾丘", "Lüqiu"),
+    ("令狐", "Linghu"),
+    ("钟离", "Zhongli"),
+    ("宇文", "Yuwen"),
+    ("长孙", "Zhangsun"),
 )
 """Compound surnames: with two rare given characters no four of them meet by chance."""
 
 GIVEN = (
-    ("慕", "mu"), ("霜", "shuang"), ("砚", "yan"), ("蘅", "heng"), ("澈", "che"), ("岑", "cen"), ("黎", "li"), ("筠", "yun"),
-    ("曦", "xi"), ("璟", "jing"), ("翊", "yi"), ("莞", "wan"), ("榆", "yu"), ("洛", "luo"), ("笙", "sheng"), ("酉", "you"),
-    ("骁", "xiao"), ("芮", "rui"), ("桓", "huan"), ("绛", "jiang"), ("祁", "qi"), ("铮", "zheng"), ("邈", "miao"), ("樾", "yue"),
+    ("慕", "mu"),
+    ("霜", "shuang"),
+    ("砚", "yan"),
+    ("蘅", "heng"),
+    ("澈", "che"),
+    ("岑", "cen"),
+    ("黎", "li"),
+    ("筠", "yun"),
+    ("曦", "xi"),
+    ("璟", "jing"),
+    ("翊", "yi"),
+    ("莞", "wan"),
+    ("榆", "yu"),
+    ("洛", "luo"),
+    ("笙", "sheng"),
+    ("酉", "you"),
+    ("骁", "xiao"),
+    ("芮", "rui"),
+    ("桓", "huan"),
+    ("绛", "jiang"),
+    ("祁", "qi"),
+    ("铮", "zheng"),
+    ("邈", "miao"),
+    ("樾", "yue"),
 )
 """Given characters and how they are spelt."""
 
 HOSPITALS = (
-    ("燕山脚下肿瘤医院胸部影像中心", "Yanshan Foothill Oncology Hospital"), ("浦江东岸胸科纪念医院放射科", "Pujiang East Bank Thoracic Memorial"),
-    ("越秀山麓呼吸病医院影像部", "Yuexiu Hillside Respiratory Hospital"), ("锦江西岭肺病医院放射科", "Jinjiang Xiling Lung Hospital"),
+    ("燕山脚下肿瘤医院胸部影像中心", "Yanshan Foothill Oncology Hospital"),
+    ("浦江东岸胸科纪念医院放射科", "Pujiang East Bank Thoracic Memorial"),
+    ("越秀山麓呼吸病医院影像部", "Yuexiu Hillside Respiratory Hospital"),
+    ("锦江西岭肺病医院放射科", "Jinjiang Xiling Lung Hospital"),
 )
 """Invented institutions, in turn."""
 
@@ -86,9 +119,21 @@ class Identity:
 
     def strings(self, *, chinese: bool) -> list[str]:
         """Every identifying string that a site's files hold, apart from dates."""
-        texts = [self.hospital_number, self.national_number, self.telephone, self.address, self.uid_root, self.accession_root]
+        texts = [
+            self.hospital_number,
+            self.national_number,
+            self.telephone,
+            self.address,
+            self.uid_root,
+            self.accession_root,
+        ]
         names = [self.name.latin, self.name.text(chinese=chinese)]
-        return [*texts, *names, *self.name.spellings(chinese=chinese), *self.mother.spellings(chinese=chinese)]
+        return [
+            *texts,
+            *names,
+            *self.name.spellings(chinese=chinese),
+            *self.mother.spellings(chinese=chinese),
+        ]
 
 
 @dataclass(frozen=True)
@@ -105,9 +150,22 @@ class SiteIdentity:
 
     def strings(self, *, chinese: bool) -> list[str]:
         """Every identifying string of the site that its files hold."""
-        texts = [self.institution if chinese else self.institution_latin, self.institution_latin, self.institution_address, self.station]
-        names = [spelling for name in self.physicians for spelling in name.spellings(chinese=chinese)]
-        return [*texts, self.device_serial, self.uid_root, *names, self.physicians[0].text(chinese=chinese)]
+        texts = [
+            self.institution if chinese else self.institution_latin,
+            self.institution_latin,
+            self.institution_address,
+            self.station,
+        ]
+        names = [
+            spelling for name in self.physicians for spelling in name.spellings(chinese=chinese)
+        ]
+        return [
+            *texts,
+            self.device_serial,
+            self.uid_root,
+            *names,
+            self.physicians[0].text(chinese=chinese),
+        ]
 
 
 def draw_name(number: int, order: list[int]) -> Name:
@@ -115,7 +173,11 @@ def draw_name(number: int, order: list[int]) -> Name:
     surname, rest = divmod(order[number % len(order)], len(GIVEN) * (len(GIVEN) - 1))
     first, second = divmod(rest, len(GIVEN) - 1)
     second += second >= first
-    (family, family_latin), (one, one_latin), (two, two_latin) = SURNAMES[surname], GIVEN[first], GIVEN[second]
+    (family, family_latin), (one, one_latin), (two, two_latin) = (
+        SURNAMES[surname],
+        GIVEN[first],
+        GIVEN[second],
+    )
     return Name(family, one + two, family_latin, (one_latin + two_latin).capitalize())
 
 
@@ -127,10 +189,16 @@ def draw_identity(plan: Plan, site: int, ordinal: int) -> Identity:
     digits = _digits(random)
     born = date(1940, 1, 1) + timedelta(days=int(random.integers(0, 365 * 32)))
     return Identity(
-        name=draw_name(number, order), mother=draw_name(number + 1, order),
-        hospital_number=f"ZY{digits(9)}", national_number=f"11010{digits(13)}", telephone=f"139{digits(8)}",
-        address=_address(plan, site, digits), uid_root=f"1.2.156.{digits(9)}.{digits(9)}", accession_root=f"ACC{digits(10)}",
-        birth_date=born, sex="M" if random.random() < 0.65 else "F",
+        name=draw_name(number, order),
+        mother=draw_name(number + 1, order),
+        hospital_number=f"ZY{digits(9)}",
+        national_number=f"11010{digits(13)}",
+        telephone=f"139{digits(8)}",
+        address=_address(plan, site, digits),
+        uid_root=f"1.2.156.{digits(9)}.{digits(9)}",
+        accession_root=f"ACC{digits(10)}",
+        birth_date=born,
+        sex="M" if random.random() < 0.65 else "F",
     )
 
 
@@ -142,23 +210,36 @@ def draw_site_identity(plan: Plan, site: int) -> SiteIdentity:
     institution, latin = HOSPITALS[site % len(HOSPITALS)]
     names = [draw_name(len(order) - 1 - 3 * site - n, order) for n in range(3)]
     return SiteIdentity(
-        institution=institution, institution_latin=latin, institution_address=_address(plan, site, digits), station=f"CTSTATION{digits(6)}",
-        device_serial=f"SERIAL{digits(9)}", uid_root=f"1.2.156.{digits(9)}.{digits(9)}", physicians=(names[0], names[1], names[2]),
+        institution=institution,
+        institution_latin=latin,
+        institution_address=_address(plan, site, digits),
+        station=f"CTSTATION{digits(6)}",
+        device_serial=f"SERIAL{digits(9)}",
+        uid_root=f"1.2.156.{digits(9)}.{digits(9)}",
+        physicians=(names[0], names[1], names[2]),
     )
 
 
 @cache
 def _name_order(plan: Plan) -> list[int]:
     """Names in random order; the plan is frozen, so that it is drawn once."""
-    return [int(n) for n in plan.random("names").permutation(len(SURNAMES) * len(GIVEN) * (len(GIVEN) - 1))]
+    return [
+        int(n)
+        for n in plan.random("names").permutation(len(SURNAMES) * len(GIVEN) * (len(GIVEN) - 1))
+    ]
 
 
 def _digits(random: np.random.Generator) -> Callable[[int], str]:
     def draw(n: int) -> str:
         return str(random.integers(1, 10)) + "".join(str(d) for d in random.integers(0, 10, n - 1))
+
     return draw
 
 
 def _address(plan: Plan, site: int, digits: Callable[[int], str]) -> str:
     block, unit = digits(4), digits(4)
-    return f"紫竹院南路{block}号院{unit}室" if plan.sites[site % len(plan.sites)].chinese else f"{block} Zizhuyuan South Road, room {unit}"
+    return (
+        f"紫竹院南路{block}号院{unit}室"
+        if plan.sites[site % len(plan.sites)].chinese
+        else f"{block} Zizhuyuan South Road, room {unit}"
+    )

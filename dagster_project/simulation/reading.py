@@ -10,7 +10,16 @@ import numpy as np
 from dagster_project.simulation.biology import Lesion, Patient
 from dagster_project.simulation.plan import EXPECTED, READERS, VISITS, Plan
 from dagster_project.simulation.scans import Frame, place_scan
-from dagster_project.simulation.surfaces import Mask, Sections, Surface, cut, dice, draw_waves, measure_voxels, voxelise
+from dagster_project.simulation.surfaces import (
+    Mask,
+    Sections,
+    Surface,
+    cut,
+    dice,
+    draw_waves,
+    measure_voxels,
+    voxelise,
+)
 
 RELATIVE_ERROR, ERROR_MM = 0.058, (0.20, 0.85)
 """Standard deviation of a careful reader's outline, relative to the lesion's radius and within these bounds in mm."""
@@ -59,17 +68,26 @@ def read_patient(plan: Plan, patient: Patient) -> Reads:
         reads = _attempt(plan, patient, frames, attempt)
         if acceptable(patient, reads):
             return reads
-    raise RuntimeError(f"site {patient.site.name}, ordinal {patient.ordinal}: no reads keep the margins; use finer pixels, larger lesions or another seed")
+    raise RuntimeError(
+        f"site {patient.site.name}, ordinal {patient.ordinal}: no reads keep the margins; use finer pixels, larger lesions or another seed"
+    )
 
 
 def acceptable(patient: Patient, reads: Reads) -> bool:
     """True where careful reads show the planned course and agree, and careless ones clearly do not."""
     careful = READERS[:1] if patient.careless else READERS
     planned = all(follows_plan(patient, reads, reader) for reader in careful)
-    agreement = [dice(reads[visit, READERS[0], label].mask, reads[visit, READERS[1], label].mask) for visit, reader, label in reads if reader == READERS[0]]
+    agreement = [
+        dice(reads[visit, READERS[0], label].mask, reads[visit, READERS[1], label].mask)
+        for visit, reader, label in reads
+        if reader == READERS[0]
+    ]
     if patient.careless:
         return planned and max(agreement) < CARELESS_DICE
-    sums = [(sum_of(patient, reads, READERS[0], visit), sum_of(patient, reads, READERS[1], visit)) for visit in VISITS]
+    sums = [
+        (sum_of(patient, reads, READERS[0], visit), sum_of(patient, reads, READERS[1], visit))
+        for visit in VISITS
+    ]
     close = all(abs(a - b) <= SUM_MARGIN * max(5.0, 0.20 * min(a, b)) for a, b in sums)
     return planned and close and min(agreement) >= DICE_MARGIN
 
@@ -77,7 +95,11 @@ def acceptable(patient: Patient, reads: Reads) -> bool:
 def sum_of(patient: Patient, reads: Reads, reader: str, visit: str) -> float:
     """Sum of the target diameters of one reader at one visit; the fragments of a lesion that split are added."""
     targets = [lesion for lesion in patient.lesions if lesion.role == "target"]
-    return sum(reads[visit, reader, lesion.label].diameter(lesion.node) for lesion in targets if (visit, reader, lesion.label) in reads)
+    return sum(
+        reads[visit, reader, lesion.label].diameter(lesion.node)
+        for lesion in targets
+        if (visit, reader, lesion.label) in reads
+    )
 
 
 def follows_plan(patient: Patient, reads: Reads, reader: str) -> bool:
@@ -86,7 +108,9 @@ def follows_plan(patient: Patient, reads: Reads, reader: str) -> bool:
     for visit in VISITS[1:]:
         new = any(lesion.role == "new" and lesion.seen(visit) for lesion in patient.lesions)
         now = sum_of(patient, reads, reader, visit)
-        answers = {_response(now, baseline, nadir, new, strictness) for strictness in (-1.0, 0.0, 1.0)}
+        answers = {
+            _response(now, baseline, nadir, new, strictness) for strictness in (-1.0, 0.0, 1.0)
+        }
         if answers != {EXPECTED[patient.course][visit]}:
             return False
         nadir = min(nadir, now)
@@ -95,7 +119,10 @@ def follows_plan(patient: Patient, reads: Reads, reader: str) -> bool:
 
 def _response(now: float, baseline: float, nadir: float, new: bool, strictness: float) -> str:
     """Overall response by sums alone, with the borders moved by the margin: 1. CR, 2. PD, 3. PR, 4. SD."""
-    grown = now - nadir >= 5.0 + strictness * GROWTH_MARGIN_MM and now >= (1.20 + strictness * BORDER_MARGIN) * nadir
+    grown = (
+        now - nadir >= 5.0 + strictness * GROWTH_MARGIN_MM
+        and now >= (1.20 + strictness * BORDER_MARGIN) * nadir
+    )
     if new or (grown and now > 0):
         return "PD"
     if now == 0:
@@ -109,12 +136,16 @@ def _attempt(plan: Plan, patient: Patient, frames: Mapping[str, Frame], attempt:
         surfaces = {reader: _as_read(plan, patient, lesion, reader, attempt) for reader in READERS}
         for visit in VISITS:
             if lesion.seen(visit):
-                for reader, outline in _outline(frames[visit], lesion, {r: s[visit] for r, s in surfaces.items()}).items():
+                for reader, outline in _outline(
+                    frames[visit], lesion, {r: s[visit] for r, s in surfaces.items()}
+                ).items():
                     reads[visit, reader, lesion.label] = outline
     return reads
 
 
-def _as_read(plan: Plan, patient: Patient, lesion: Lesion, reader: str, attempt: int) -> dict[str, Surface]:
+def _as_read(
+    plan: Plan, patient: Patient, lesion: Lesion, reader: str, attempt: int
+) -> dict[str, Surface]:
     """The lesion as this reader sees it at each visit: an error of habit that stays, and one of the day."""
     random = plan.random("read", patient.site_index, patient.ordinal, lesion.label, reader, attempt)
     habit, bias = draw_waves(random, 1.0, frequency=3.2, n=8), random.normal(0, 0.006)
@@ -122,17 +153,26 @@ def _as_read(plan: Plan, patient: Patient, lesion: Lesion, reader: str, attempt:
     seen = {}
     for visit, state in lesion.states.items():
         radius = max(0.5 * state.size_mm, 1.0)
-        error = 0.9**attempt * float(np.clip(RELATIVE_ERROR, ERROR_MM[0] / radius, ERROR_MM[1] / radius))
+        error = 0.9**attempt * float(
+            np.clip(RELATIVE_ERROR, ERROR_MM[0] / radius, ERROR_MM[1] / radius)
+        )
         of_the_day = draw_waves(random, 0.45 * error, frequency=3.2, n=8)
         steady = type(habit)(habit.k, habit.phase, 0.9 * error * habit.amplitude)
-        seen[visit] = lesion.surface(visit).disturbed(steady).disturbed(of_the_day).scaled(factor * (1 + bias + random.normal(0, 0.003)))
+        seen[visit] = (
+            lesion.surface(visit)
+            .disturbed(steady)
+            .disturbed(of_the_day)
+            .scaled(factor * (1 + bias + random.normal(0, 0.003)))
+        )
     return seen
 
 
 def _careless_factor(plan: Plan, patient: Patient) -> float:
     """How much larger, or for every third patient smaller, a careless reader draws."""
     random = plan.random("careless", patient.site_index, patient.ordinal)
-    return float(random.uniform(0.55, 0.66) if random.random() < 0.3 else random.uniform(1.36, 1.44))
+    return float(
+        random.uniform(0.55, 0.66) if random.random() < 0.3 else random.uniform(1.36, 1.44)
+    )
 
 
 def _outline(frame: Frame, lesion: Lesion, surfaces: Mapping[str, Surface]) -> dict[str, Outline]:

@@ -55,20 +55,35 @@ def place_scan(plan: Plan, patient: Patient, visit: str) -> Frame:
     thick = THICK if "thick_slices" in patient.troubles else 1
     n_slices = plan.n_slices // thick
     side = -1 if patient.site.scanner.descending else 1
-    centre = np.array([0.0, round(random.uniform(-40, 40), 1), side * round(random.uniform(300, 600), 1)])
-    half = np.array([(plan.rows - 1) / 2 * pixel, (plan.rows - 1) / 2 * pixel, (n_slices - 1) / 2 * thick])
+    centre = np.array(
+        [0.0, round(random.uniform(-40, 40), 1), side * round(random.uniform(300, 600), 1)]
+    )
+    half = np.array(
+        [(plan.rows - 1) / 2 * pixel, (plan.rows - 1) / 2 * pixel, (n_slices - 1) / 2 * thick]
+    )
     origin = tuple(float(v) for v in np.round(centre - half, 3))
     shift = (int(random.integers(-2, 3)), int(random.integers(-2, 3)))
     middle = np.array(origin) + half
-    body = (float(middle[0] + shift[0] * pixel), float(middle[1] + shift[1] * pixel), float(middle[2]))
-    grid = Grid((n_slices, plan.rows, plan.rows), (float(thick), pixel, pixel), (origin[0], origin[1], origin[2]))
+    body = (
+        float(middle[0] + shift[0] * pixel),
+        float(middle[1] + shift[1] * pixel),
+        float(middle[2]),
+    )
+    grid = Grid(
+        (n_slices, plan.rows, plan.rows),
+        (float(thick), pixel, pixel),
+        (origin[0], origin[1], origin[2]),
+    )
     return Frame(grid, body, shift)
 
 
-def draw_scan(plan: Plan, patient: Patient, visit: str, anatomy: Hounsfield, patterns: Patterns) -> Scan:
+def draw_scan(
+    plan: Plan, patient: Patient, visit: str, anatomy: Hounsfield, patterns: Patterns
+) -> Scan:
     """Draw one scan.
 
-    1. the anatomy where the patient lies this time; 2. lesions; 3. metal; 4. slices averaged where they are thick;
+    1. the anatomy where the patient lies this time; 2. lesions; 3. metal; 4. slices averaged where
+       they are thick;
     5. noise, less in air; 6. motion; 7. whole HU from -1024.
     """
     random = plan.random("scan", patient.site_index, patient.ordinal, visit)
@@ -101,10 +116,20 @@ def _thickened(volume: Hounsfield, n_slices: int) -> Hounsfield:
     if n_slices == volume.shape[0]:
         return volume
     first = (volume.shape[0] - n_slices * THICK) // 2
-    return volume[first : first + n_slices * THICK].reshape(n_slices, THICK, *volume.shape[1:]).mean(axis=1)
+    return (
+        volume[first : first + n_slices * THICK]
+        .reshape(n_slices, THICK, *volume.shape[1:])
+        .mean(axis=1)
+    )
 
 
-def _noise(random: np.random.Generator, scanner: Scanner, volume: Hounsfield, patterns: Patterns, other_kernel: bool) -> Hounsfield:
+def _noise(
+    random: np.random.Generator,
+    scanner: Scanner,
+    volume: Hounsfield,
+    patterns: Patterns,
+    other_kernel: bool,
+) -> Hounsfield:
     noise = take_noise(patterns, random)[: volume.shape[0]]
     if other_kernel:
         noise = ndimage.gaussian_filter(noise, (0.0, 0.7, 0.7))
@@ -112,7 +137,15 @@ def _noise(random: np.random.Generator, scanner: Scanner, volume: Hounsfield, pa
     return noise * np.where(volume > -960.0, np.float32(level), np.float32(0.5 * level))
 
 
-def _set_lesion(plan: Plan, patient: Patient, lesion: Lesion, visit: str, volume: Hounsfield, grid: Grid, centre_mm: tuple[float, float, float]) -> None:
+def _set_lesion(
+    plan: Plan,
+    patient: Patient,
+    lesion: Lesion,
+    visit: str,
+    volume: Hounsfield,
+    grid: Grid,
+    centre_mm: tuple[float, float, float],
+) -> None:
     state, surface = lesion.states[visit], lesion.surface(visit)
     box, texture = _texture(plan, patient, lesion, state.rearrangement, grid, centre_mm)
     z, y, x = (grid.axis(d)[box[d]] - centre_mm[2 - d] for d in range(3))
@@ -126,26 +159,40 @@ def _set_lesion(plan: Plan, patient: Patient, lesion: Lesion, visit: str, volume
 
 
 def _texture(
-    plan: Plan, patient: Patient, lesion: Lesion, rearrangement: float, grid: Grid, centre_mm: tuple[float, float, float],
+    plan: Plan,
+    patient: Patient,
+    lesion: Lesion,
+    rearrangement: float,
+    grid: Grid,
+    centre_mm: tuple[float, float, float],
 ) -> tuple[tuple[slice, slice, slice], Hounsfield]:
     """A lesion's texture (mean 0, SD 1) on its box: the same field at every visit, a share of it replaced by a second one."""
     reach = 1.15 * max(s.size_mm for s in lesion.states.values()) * (1.6 if lesion.node else 1.0)
-    middle = [round((centre_mm[2 - d] - grid.origin_mm[2 - d]) / grid.spacing_mm[d]) for d in range(3)]
+    middle = [
+        round((centre_mm[2 - d] - grid.origin_mm[2 - d]) / grid.spacing_mm[d]) for d in range(3)
+    ]
     half = [int(np.ceil(0.5 * reach / s)) + 2 for s in grid.spacing_mm]
     random = plan.random("texture", patient.site_index, patient.ordinal, lesion.label)
     shape = tuple(2 * h + 1 for h in half)
     width = [GRAIN_MM / s for s in grid.spacing_mm]
-    fields = [ndimage.gaussian_filter(random.standard_normal(shape, dtype=np.float32), width, mode="wrap") for _ in range(2)]
+    fields = [
+        ndimage.gaussian_filter(random.standard_normal(shape, dtype=np.float32), width, mode="wrap")
+        for _ in range(2)
+    ]
     first, second = (field / field.std() for field in fields)
     mixed = np.sqrt(1 - rearrangement**2) * first + rearrangement * second
     start = [max(0, m - h) for m, h in zip(middle, half, strict=True)]
     stop = [min(n, m + h + 1) for n, m, h in zip(grid.shape, middle, half, strict=True)]
-    inner = tuple(slice(a - m + h, b - m + h) for a, b, m, h in zip(start, stop, middle, half, strict=True))
+    inner = tuple(
+        slice(a - m + h, b - m + h) for a, b, m, h in zip(start, stop, middle, half, strict=True)
+    )
     box = (slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2]))
     return box, mixed[inner]
 
 
-def _set_metal(volume: Hounsfield, grid: Grid, frame: Frame, extent_mm: tuple[float, float]) -> None:
+def _set_metal(
+    volume: Hounsfield, grid: Grid, frame: Frame, extent_mm: tuple[float, float]
+) -> None:
     """A port in the left chest wall: a sphere of 5 mm radius, dark and bright rays around it in the slices that hold it."""
     x0, y0 = frame.body_mm[0] + 0.62 * extent_mm[0], frame.body_mm[1] - 0.66 * extent_mm[1]
     x, y = grid.axis(2) - x0, (grid.axis(1) - y0)[:, None]

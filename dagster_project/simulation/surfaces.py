@@ -26,7 +26,11 @@ class Grid:
 
     def axis(self, dimension: int) -> Floats:
         """Coordinates of the voxel centres along array dimension 0 (z), 1 (y) or 2 (x)."""
-        return np.asarray(self.origin_mm[2 - dimension] + self.spacing_mm[dimension] * np.arange(self.shape[dimension]), np.float64)
+        return np.asarray(
+            self.origin_mm[2 - dimension]
+            + self.spacing_mm[dimension] * np.arange(self.shape[dimension]),
+            np.float64,
+        )
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,11 @@ class Waves:
 
     def plus(self, other: Waves) -> Waves:
         """The sum of two such functions."""
-        return Waves(np.vstack([self.k, other.k]), np.concatenate([self.phase, other.phase]), np.concatenate([self.amplitude, other.amplitude]))
+        return Waves(
+            np.vstack([self.k, other.k]),
+            np.concatenate([self.phase, other.phase]),
+            np.concatenate([self.amplitude, other.amplitude]),
+        )
 
 
 def draw_waves(random: np.random.Generator, sd: float, frequency: float = 2.6, n: int = 6) -> Waves:
@@ -65,7 +73,9 @@ class Surface:
         """Below 1 inside, 1 on the surface; homogeneous of degree 1 in the distance from the centre (x, y, z in the last axis)."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         x, y, z = offset_mm[..., 0], offset_mm[..., 1], offset_mm[..., 2]
-        u = np.stack([cos * x + sin * y, cos * y - sin * x, z], axis=-1) / np.asarray(self.semi_axes_mm)
+        u = np.stack([cos * x + sin * y, cos * y - sin * x, z], axis=-1) / np.asarray(
+            self.semi_axes_mm
+        )
         radius = np.linalg.norm(u, axis=-1)
         return radius / (1.0 + self.bumps(u / np.maximum(radius, 1e-9)[..., None]))
 
@@ -107,7 +117,14 @@ def cut(surface: Surface, centre_mm: tuple[float, float, float], z_mm: Floats) -
     high = np.full_like(low, surface.reach_mm)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        points = np.stack([middle * np.cos(ANGLES), middle * np.sin(ANGLES), np.broadcast_to(dz[hit, None], middle.shape)], axis=-1)
+        points = np.stack(
+            [
+                middle * np.cos(ANGLES),
+                middle * np.sin(ANGLES),
+                np.broadcast_to(dz[hit, None], middle.shape),
+            ],
+            axis=-1,
+        )
         inside = surface.level(points) < 1.0
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return Sections(centre_mm, z_mm[hit], low)
@@ -165,7 +182,12 @@ def voxelise(sections: Sections, grid: Grid, reach_mm: float) -> Mask:
     """Voxels whose centre lies within the polygon of their slice (even-odd rule; the polygons are star-shaped)."""
     box = _box(grid, sections.centre_mm, reach_mm)
     x, y, z = grid.axis(2)[box[2]], grid.axis(1)[box[1]], grid.axis(0)[box[0]]
-    sector = (np.arctan2(y[:, None] - sections.centre_mm[1], x - sections.centre_mm[0]) % (2 * np.pi) / (2 * np.pi) * ANGLES.size).astype(int) % ANGLES.size
+    sector = (
+        np.arctan2(y[:, None] - sections.centre_mm[1], x - sections.centre_mm[0])
+        % (2 * np.pi)
+        / (2 * np.pi)
+        * ANGLES.size
+    ).astype(int) % ANGLES.size
     voxels = np.zeros((z.size, y.size, x.size), bool)
     start = sections.polygons()
     side = np.roll(start, -1, axis=1) - start
@@ -195,7 +217,9 @@ def _corners(plane: NDArray[np.bool_], grid: Grid) -> Floats:
     return np.stack([x * grid.spacing_mm[2], y * grid.spacing_mm[1]], axis=-1)
 
 
-def _box(grid: Grid, centre_mm: tuple[float, float, float], reach_mm: float) -> tuple[slice, slice, slice]:
+def _box(
+    grid: Grid, centre_mm: tuple[float, float, float], reach_mm: float
+) -> tuple[slice, slice, slice]:
     bounds = []
     for dimension in range(3):
         axis = grid.axis(dimension)

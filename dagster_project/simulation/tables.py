@@ -63,7 +63,9 @@ class SimulatedTables:
         return {**self.of_dataset(), "cohort": self.cohort.with_columns(task=pl.lit(task))}
 
 
-def simulate_tables(truth: Truth, features: Sequence[str], *, patients: int = 500, sites: int = 8, seed: int = 1) -> SimulatedTables:
+def simulate_tables(
+    truth: Truth, features: Sequence[str], *, patients: int = 500, sites: int = 8, seed: int = 1
+) -> SimulatedTables:
     """Simulate a cohort for the task T1.
 
     1. Three hidden causes a patient, standard normal and independent: c (seen in PD-L1), s (in the change of size), q (in the change of texture).
@@ -84,34 +86,71 @@ def simulate_tables(truth: Truth, features: Sequence[str], *, patients: int = 50
     odds = truth.clinical * c + truth.size * s + truth.heterogeneity * q + truth.amount * amount
     response = rng.random(patients) < 1 / (1 + np.exp(-odds))
     site = rng.integers(sites, size=patients)
-    who = pl.DataFrame({"site": [f"SITE{k + 1}" for k in site], "patient": [f"SITE{k + 1}-{i:05d}" for i, k in enumerate(site)]})
+    who = pl.DataFrame(
+        {
+            "site": [f"SITE{k + 1}" for k in site],
+            "patient": [f"SITE{k + 1}-{i:05d}" for i, k in enumerate(site)],
+        }
+    )
     lesions = _draw_lesions(who, s, rng)
     measured = _draw_features(who, lesions, q, site, features, rng)
     settings = load_study().section("dhi")
-    pairs = draw_comparisons(lesions, who.with_columns(change=pl.Series(0.5 * q)), settings, np.random.default_rng([seed, len(VISITS)]))
+    pairs = draw_comparisons(
+        lesions,
+        who.with_columns(change=pl.Series(0.5 * q)),
+        settings,
+        np.random.default_rng([seed, len(VISITS)]),
+    )
     return SimulatedTables(
-        cohort=_shaped(tables.TRAINING_COHORT, who.with_columns(task=pl.lit("T1"), included=True, label=pl.Series(response),
-                                                                label_definition=pl.lit("CR or PR at a visit after T1, simulated"))),
-        patients=_shaped(tables.PATIENTS, _draw_patients(who, c, rng)), responses=_shaped(tables.RESPONSES, _sum(lesions)),
-        lesions=_shaped(tables.LESIONS, lesions), radiomic_features=_shaped(tables.RADIOMIC_FEATURES, measured),
-        delta_features=_shaped(tables.DELTA_FEATURES, _change(measured)), dhi=_shaped(tables.DHI, derive_dhi(pl.DataFrame(pairs, infer_schema_length=None), settings)),
+        cohort=_shaped(
+            tables.TRAINING_COHORT,
+            who.with_columns(
+                task=pl.lit("T1"),
+                included=True,
+                label=pl.Series(response),
+                label_definition=pl.lit("CR or PR at a visit after T1, simulated"),
+            ),
+        ),
+        patients=_shaped(tables.PATIENTS, _draw_patients(who, c, rng)),
+        responses=_shaped(tables.RESPONSES, _sum(lesions)),
+        lesions=_shaped(tables.LESIONS, lesions),
+        radiomic_features=_shaped(tables.RADIOMIC_FEATURES, measured),
+        delta_features=_shaped(tables.DELTA_FEATURES, _change(measured)),
+        dhi=_shaped(
+            tables.DHI, derive_dhi(pl.DataFrame(pairs, infer_schema_length=None), settings)
+        ),
         outcomes=_shaped(tables.OUTCOMES, _draw_outcomes(who, odds, response, rng)),
-        habitat_words=_draw_words(who, lesions, q, np.random.default_rng([seed, len(TISSUES)])), comparisons=undivided(pairs, settings))
+        habitat_words=_draw_words(who, lesions, q, np.random.default_rng([seed, len(TISSUES)])),
+        comparisons=undivided(pairs, settings),
+    )
 
 
 def _shaped(table: tables.Table, frame: pl.DataFrame) -> pl.DataFrame:
     """The table's columns, marked as simulated; what is not simulated is NULL."""
     frame = frame.with_columns(simulated=True)
-    return frame.select(pl.col(n).cast(t) if n in frame.columns else pl.lit(None, t).alias(n) for n, t in polars_schema(table).items())
+    return frame.select(
+        pl.col(n).cast(t) if n in frame.columns else pl.lit(None, t).alias(n)
+        for n, t in polars_schema(table).items()
+    )
 
 
 def _draw_patients(who: pl.DataFrame, c: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
     n = who.height
     return who.with_columns(
-        sex=pl.Series(rng.choice(["M", "F"], n)), age_years=pl.Series(rng.integers(40, 80, n)), smoking=pl.Series(rng.choice(["never", "former", "current"], n)),
-        ecog=pl.Series(rng.integers(0, 2, n)), stage=pl.Series(rng.choice(["IIIB", "IVA", "IVB"], n)), egfr=pl.lit("wild_type"), alk=pl.lit("negative"),
-        pd_l1_tps=pl.Series(np.where(rng.random(n) < 0.1, np.nan, np.clip(50 + 25 * (c + rng.normal(0, 0.5, n)), 0, 100))).fill_nan(None),
-        line=pl.Series(rng.integers(1, 3, n)))
+        sex=pl.Series(rng.choice(["M", "F"], n)),
+        age_years=pl.Series(rng.integers(40, 80, n)),
+        smoking=pl.Series(rng.choice(["never", "former", "current"], n)),
+        ecog=pl.Series(rng.integers(0, 2, n)),
+        stage=pl.Series(rng.choice(["IIIB", "IVA", "IVB"], n)),
+        egfr=pl.lit("wild_type"),
+        alk=pl.lit("negative"),
+        pd_l1_tps=pl.Series(
+            np.where(
+                rng.random(n) < 0.1, np.nan, np.clip(50 + 25 * (c + rng.normal(0, 0.5, n)), 0, 100)
+            )
+        ).fill_nan(None),
+        line=pl.Series(rng.integers(1, 3, n)),
+    )
 
 
 def _draw_lesions(who: pl.DataFrame, s: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
@@ -124,38 +163,87 @@ def _draw_lesions(who: pl.DataFrame, s: np.ndarray, rng: np.random.Generator) ->
     for k, visit in enumerate(VISITS):
         diameter = first * np.exp(rate * k + rng.normal(0, 0.02, index.size))
         present = (rng.random(index.size) > 0.02) | (k == 0)
-        frames.append(who[index].with_columns(
-            lesion=pl.Series([f"L{j + 1}" for n in number for j in range(n)]), visit=pl.lit(visit), reader=pl.lit("R1"), role=pl.lit("target"),
-            present=pl.Series(present), longest_diameter_mm=pl.Series(np.where(present, diameter, np.nan)).fill_nan(None),
-            volume_mm3=pl.Series(np.where(present, 0.5 * diameter**3, np.nan)).fill_nan(None),
-            mean_hu=pl.Series(np.where(present, rng.normal(30, 10, index.size), np.nan)).fill_nan(None),
-            **{f"centroid_{a}_mm": pl.Series(rng.uniform(-120, 120, index.size)) for a in "xyz"}))
+        frames.append(
+            who[index].with_columns(
+                lesion=pl.Series([f"L{j + 1}" for n in number for j in range(n)]),
+                visit=pl.lit(visit),
+                reader=pl.lit("R1"),
+                role=pl.lit("target"),
+                present=pl.Series(present),
+                longest_diameter_mm=pl.Series(np.where(present, diameter, np.nan)).fill_nan(None),
+                volume_mm3=pl.Series(np.where(present, 0.5 * diameter**3, np.nan)).fill_nan(None),
+                mean_hu=pl.Series(
+                    np.where(present, rng.normal(30, 10, index.size), np.nan)
+                ).fill_nan(None),
+                **{
+                    f"centroid_{a}_mm": pl.Series(rng.uniform(-120, 120, index.size)) for a in "xyz"
+                },
+            )
+        )
     return pl.concat(frames)
 
 
 def _sum(lesions: pl.DataFrame) -> pl.DataFrame:
     days = dict(zip(VISITS, DAYS, strict=True))
-    total = lesions.group_by("site", "patient", "visit").agg(sum_mm=pl.col("longest_diameter_mm").fill_null(0.0).sum())
-    return total.with_columns(evaluator=pl.lit("accepted"), day=pl.col("visit").replace_strict(days, return_dtype=pl.Int64))
+    total = lesions.group_by("site", "patient", "visit").agg(
+        sum_mm=pl.col("longest_diameter_mm").fill_null(0.0).sum()
+    )
+    return total.with_columns(
+        evaluator=pl.lit("accepted"),
+        day=pl.col("visit").replace_strict(days, return_dtype=pl.Int64),
+    )
 
 
-def _draw_features(who: pl.DataFrame, lesions: pl.DataFrame, q: np.ndarray, site: np.ndarray, features: Sequence[str],
-                   rng: np.random.Generator) -> pl.DataFrame:
+def _draw_features(
+    who: pl.DataFrame,
+    lesions: pl.DataFrame,
+    q: np.ndarray,
+    site: np.ndarray,
+    features: Sequence[str],
+    rng: np.random.Generator,
+) -> pl.DataFrame:
     row = who.with_row_index("row")
-    present = lesions.filter("present").join(row, on=["site", "patient"]).sort("row", "lesion", "visit")
+    present = (
+        lesions.filter("present").join(row, on=["site", "patient"]).sort("row", "lesion", "visit")
+    )
     index = present["row"].to_numpy().astype(np.int64)
-    step = present["visit"].replace_strict({"T0": 0, "T1": 1, "T2": 2}, return_dtype=pl.Int64).to_numpy()
+    step = (
+        present["visit"]
+        .replace_strict({"T0": 0, "T1": 1, "T2": 2}, return_dtype=pl.Int64)
+        .to_numpy()
+    )
     scanner = rng.normal(0, 0.3, (site.max() + 1, len(features)))
-    lesion = present.select(pl.struct("row", "lesion").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
+    lesion = (
+        present.select(pl.struct("row", "lesion").rank("dense"))
+        .to_series()
+        .to_numpy()
+        .astype(np.int64)
+        - 1
+    )
     regions = region_names(load_study().section("radiomics"))
     own = rng.normal(0, 0.4, (lesion.max() + 1, len(regions), len(features)))
     frames = []
     for r, region in enumerate(regions):
         for f, feature in enumerate(features):
             signal = 0.5 * q[index] * step * (f < CARRIERS) * (r < 2)
-            value = np.exp(scanner[site[index], f] + own[lesion, r, f] + signal * (-1 if f % 2 else 1) + rng.normal(0, 0.4, index.size))
-            frames.append(present.select("site", "patient", "visit", "lesion", reader=pl.lit("R1"), region=pl.lit(region), feature=pl.lit(feature),
-                                         value=pl.Series(value)))
+            value = np.exp(
+                scanner[site[index], f]
+                + own[lesion, r, f]
+                + signal * (-1 if f % 2 else 1)
+                + rng.normal(0, 0.4, index.size)
+            )
+            frames.append(
+                present.select(
+                    "site",
+                    "patient",
+                    "visit",
+                    "lesion",
+                    reader=pl.lit("R1"),
+                    region=pl.lit(region),
+                    feature=pl.lit(feature),
+                    value=pl.Series(value),
+                )
+            )
     return pl.concat(frames)
 
 
@@ -163,37 +251,86 @@ def _change(features: pl.DataFrame) -> pl.DataFrame:
     key = ["site", "patient", "lesion", "region", "feature"]
     frames = []
     for a, b in (("T0", "T1"), ("T1", "T2"), ("T0", "T2")):
-        ends = [features.filter(pl.col("visit") == v).select(*key, pl.col("value").alias(n)) for v, n in ((a, "one"), (b, "two"))]
+        ends = [
+            features.filter(pl.col("visit") == v).select(*key, pl.col("value").alias(n))
+            for v, n in ((a, "one"), (b, "two"))
+        ]
         pair = ends[0].join(ends[1], on=key)
-        frames.append(pair.with_columns(from_visit=pl.lit(a), to_visit=pl.lit(b), delta=pl.col("two") - pl.col("one"),
-                                        delta_symmetric=2 * (pl.col("two") - pl.col("one")) / (pl.col("two").abs() + pl.col("one").abs())))
+        frames.append(
+            pair.with_columns(
+                from_visit=pl.lit(a),
+                to_visit=pl.lit(b),
+                delta=pl.col("two") - pl.col("one"),
+                delta_symmetric=2
+                * (pl.col("two") - pl.col("one"))
+                / (pl.col("two").abs() + pl.col("one").abs()),
+            )
+        )
     return pl.concat(frames)
 
 
-def _draw_words(who: pl.DataFrame, lesions: pl.DataFrame, q: np.ndarray, rng: np.random.Generator) -> CohortWords:
+def _draw_words(
+    who: pl.DataFrame, lesions: pl.DataFrame, q: np.ndarray, rng: np.random.Generator
+) -> CohortWords:
     """Words and pairs of words of every lesion that is there; see `simulate_tables`, point 4."""
     study = load_study()
     grid = WordGrid.of(study.section("habitat_words"))
-    present = lesions.filter("present").join(who.with_row_index("row"), on=["site", "patient"]).sort("row", "lesion", "visit")
-    step = present["visit"].replace_strict({v: k for k, v in enumerate(VISITS)}, return_dtype=pl.Int64).to_numpy()
-    lesion = present.select(pl.struct("row", "lesion").rank("dense")).to_series().to_numpy().astype(np.int64) - 1
-    parts = rng.normal(0, 0.4, (lesion.max() + 1, len(TISSUES)))[lesion] + rng.normal(0, 0.4, (present.height, len(TISSUES)))
+    present = (
+        lesions.filter("present")
+        .join(who.with_row_index("row"), on=["site", "patient"])
+        .sort("row", "lesion", "visit")
+    )
+    step = (
+        present["visit"]
+        .replace_strict({v: k for k, v in enumerate(VISITS)}, return_dtype=pl.Int64)
+        .to_numpy()
+    )
+    lesion = (
+        present.select(pl.struct("row", "lesion").rank("dense"))
+        .to_series()
+        .to_numpy()
+        .astype(np.int64)
+        - 1
+    )
+    parts = rng.normal(0, 0.4, (lesion.max() + 1, len(TISSUES)))[lesion] + rng.normal(
+        0, 0.4, (present.height, len(TISSUES))
+    )
     parts[:, 0] += 0.5 * q[present["row"].to_numpy().astype(np.int64)] * step
     shares = np.exp(parts) / np.exp(parts).sum(axis=1, keepdims=True)
     first = _drawn_tissues(shares, PAIRS, rng)
     second = np.where(rng.random(first.shape) < 0.75, first, _drawn_tissues(shares, PAIRS, rng))
-    words = [_words_of(grid, tissues, rng) for tissues in (_drawn_tissues(shares, VOXELS, rng), first, second)]
+    words = [
+        _words_of(grid, tissues, rng)
+        for tissues in (_drawn_tissues(shares, VOXELS, rng), first, second)
+    ]
     words[2][:, : PAIRS // 6] = 0
     row, size = np.arange(present.height)[:, None], grid.count + 1
-    counts = np.bincount((row * size + words[0]).ravel(), minlength=present.height * size).reshape(-1, size)[:, 1:]
-    code, count = np.unique((row * size**2 + np.minimum(words[1], words[2]) * size + np.maximum(words[1], words[2])).ravel(), return_counts=True)
-    whole = WordCounts(grid, counts.astype(np.int32), (code // size**2).astype(np.int32), (code % size**2).astype(np.int32), count.astype(np.int32))
-    return CohortWords(present.select("site", "patient", "visit", "lesion"), whole, study.section("habitats"))
+    counts = np.bincount((row * size + words[0]).ravel(), minlength=present.height * size).reshape(
+        -1, size
+    )[:, 1:]
+    code, count = np.unique(
+        (
+            row * size**2 + np.minimum(words[1], words[2]) * size + np.maximum(words[1], words[2])
+        ).ravel(),
+        return_counts=True,
+    )
+    whole = WordCounts(
+        grid,
+        counts.astype(np.int32),
+        (code // size**2).astype(np.int32),
+        (code % size**2).astype(np.int32),
+        count.astype(np.int32),
+    )
+    return CohortWords(
+        present.select("site", "patient", "visit", "lesion"), whole, study.section("habitats")
+    )
 
 
 def _drawn_tissues(shares: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
     """So many tissues of each lesion, by their shares."""
-    return (rng.random((len(shares), number, 1)) > np.cumsum(shares, axis=1)[:, None, :-1]).sum(axis=-1)
+    return (rng.random((len(shares), number, 1)) > np.cumsum(shares, axis=1)[:, None, :-1]).sum(
+        axis=-1
+    )
 
 
 def _words_of(grid: WordGrid, tissues: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -202,8 +339,14 @@ def _words_of(grid: WordGrid, tissues: np.ndarray, rng: np.random.Generator) -> 
     return grid.words_of(drawn.reshape(-1, 2)).reshape(tissues.shape)
 
 
-def _draw_outcomes(who: pl.DataFrame, odds: np.ndarray, response: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
+def _draw_outcomes(
+    who: pl.DataFrame, odds: np.ndarray, response: np.ndarray, rng: np.random.Generator
+) -> pl.DataFrame:
     """Exponential times from T1 whose hazard falls with the log-odds; censored at random within two years."""
     days = rng.exponential(240 * np.exp(0.5 * odds))
     end = rng.uniform(120, 730, who.height)
-    return who.with_columns(responder=pl.Series(response), pfs_days=pl.Series(np.minimum(days, end).astype(np.int64) + 64), pfs_event=pl.Series(days <= end))
+    return who.with_columns(
+        responder=pl.Series(response),
+        pfs_days=pl.Series(np.minimum(days, end).astype(np.int64) + 64),
+        pfs_event=pl.Series(days <= end),
+    )

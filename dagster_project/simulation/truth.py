@@ -17,7 +17,15 @@ from dagster_project.simulation.biology import Lesion, Patient, scanned_visits
 from dagster_project.simulation.case_report import duplicate_identity, write_date
 from dagster_project.simulation.headers import Study
 from dagster_project.simulation.identities import SiteIdentity, draw_site_identity
-from dagster_project.simulation.plan import EXCLUDING, EXPECTED, READERS, TROUBLES, VISITS, Plan, Trouble
+from dagster_project.simulation.plan import (
+    EXCLUDING,
+    EXPECTED,
+    READERS,
+    TROUBLES,
+    VISITS,
+    Plan,
+    Trouble,
+)
 from dagster_project.simulation.reading import Reads, sum_of
 from dagster_project.simulation.scans import place_scan
 from dagster_project.simulation.surfaces import cut, diameters, dice, volume_mm3
@@ -36,35 +44,66 @@ def patient_truth(plan: Plan, patient: Patient, site: SiteIdentity, reads: Reads
     """Everything true of one patient."""
     visits = scanned_visits(plan, patient)
     return {
-        "site": patient.site.name, "ordinal": patient.ordinal, "hospital_number": patient.identity.hospital_number,
-        "birth_date": patient.identity.birth_date.isoformat(), "sex": patient.identity.sex,
-        "course": patient.course, "responder": patient.responder, "latent": patient.latent, "change": patient.change,
-        "eligible": not patient.troubles & EXCLUDING, "excluded_by": sorted(patient.troubles & EXCLUDING), "troubles": sorted(patient.troubles),
+        "site": patient.site.name,
+        "ordinal": patient.ordinal,
+        "hospital_number": patient.identity.hospital_number,
+        "birth_date": patient.identity.birth_date.isoformat(),
+        "sex": patient.identity.sex,
+        "course": patient.course,
+        "responder": patient.responder,
+        "latent": patient.latent,
+        "change": patient.change,
+        "eligible": not patient.troubles & EXCLUDING,
+        "excluded_by": sorted(patient.troubles & EXCLUDING),
+        "troubles": sorted(patient.troubles),
         "careless_reader": READERS[1] if patient.careless else None,
-        "day_zero": patient.day_zero.isoformat(), "cycle_days": list(patient.cycle_days),
-        "expected_responses": {visit: answer for visit, answer in EXPECTED[patient.course].items() if visit in visits},
+        "day_zero": patient.day_zero.isoformat(),
+        "cycle_days": list(patient.cycle_days),
+        "expected_responses": {
+            visit: answer for visit, answer in EXPECTED[patient.course].items() if visit in visits
+        },
         "visits": {visit: _visit_truth(plan, patient, site, reads, visit) for visit in visits},
-        "lesions": {lesion.label: _lesion_truth(plan, patient, lesion, reads, visits) for lesion in patient.lesions},
+        "lesions": {
+            lesion.label: _lesion_truth(plan, patient, lesion, reads, visits)
+            for lesion in patient.lesions
+        },
     }
 
 
-def _visit_truth(plan: Plan, patient: Patient, site: SiteIdentity, reads: Reads, visit: str) -> dict[str, Any]:
+def _visit_truth(
+    plan: Plan, patient: Patient, site: SiteIdentity, reads: Reads, visit: str
+) -> dict[str, Any]:
     study = Study(patient, site, visit)
     return {
-        "day": patient.visit_days[visit], "date": patient.visit_date(visit).isoformat(), "study_uid": study.study_uid, "series_uid": study.series_uid,
+        "day": patient.visit_days[visit],
+        "date": patient.visit_date(visit).isoformat(),
+        "study_uid": study.study_uid,
+        "series_uid": study.series_uid,
         "sum_mm": {reader: sum_of(patient, reads, reader, visit) for reader in READERS},
-        "shape_zyx": list(place_scan(plan, patient, visit).grid.shape), "spacing_zyx_mm": list(place_scan(plan, patient, visit).grid.spacing_mm),
+        "shape_zyx": list(place_scan(plan, patient, visit).grid.shape),
+        "spacing_zyx_mm": list(place_scan(plan, patient, visit).grid.spacing_mm),
     }
 
 
-def _lesion_truth(plan: Plan, patient: Patient, lesion: Lesion, reads: Reads, visits: Sequence[str]) -> dict[str, Any]:
+def _lesion_truth(
+    plan: Plan, patient: Patient, lesion: Lesion, reads: Reads, visits: Sequence[str]
+) -> dict[str, Any]:
     return {
-        "role": lesion.role, "organ": lesion.organ, "node": lesion.node, "mean_hu": lesion.mean_hu,
-        "visits": {visit: _state_truth(plan, patient, lesion, reads, visit) for visit in visits if visit in lesion.states},
+        "role": lesion.role,
+        "organ": lesion.organ,
+        "node": lesion.node,
+        "mean_hu": lesion.mean_hu,
+        "visits": {
+            visit: _state_truth(plan, patient, lesion, reads, visit)
+            for visit in visits
+            if visit in lesion.states
+        },
     }
 
 
-def _state_truth(plan: Plan, patient: Patient, lesion: Lesion, reads: Reads, visit: str) -> dict[str, Any]:
+def _state_truth(
+    plan: Plan, patient: Patient, lesion: Lesion, reads: Reads, visit: str
+) -> dict[str, Any]:
     state = asdict(lesion.states[visit]) | {"present": lesion.seen(visit)}
     if not lesion.seen(visit):
         return state
@@ -74,16 +113,29 @@ def _state_truth(plan: Plan, patient: Patient, lesion: Lesion, reads: Reads, vis
     longest, short = diameters(sections)
     outlines = {reader: reads[visit, reader, lesion.label] for reader in READERS}
     return state | {
-        "centre_mm": list(centre), "longest_diameter_mm": longest, "short_axis_mm": short, "volume_mm3": volume_mm3(sections, TRUE_STEP_MM),
+        "centre_mm": list(centre),
+        "longest_diameter_mm": longest,
+        "short_axis_mm": short,
+        "volume_mm3": volume_mm3(sections, TRUE_STEP_MM),
         "dice": dice(*(outline.mask for outline in outlines.values())),
-        "readers": {reader: {"longest_diameter_mm": o.longest_mm, "short_axis_mm": o.short_mm, "voxel_count": int(o.mask.voxels.sum())} for reader, o in outlines.items()},
+        "readers": {
+            reader: {
+                "longest_diameter_mm": o.longest_mm,
+                "short_axis_mm": o.short_mm,
+                "voxel_count": int(o.mask.voxels.sum()),
+            }
+            for reader, o in outlines.items()
+        },
     }
 
 
 def trouble_truth(plan: Plan, trouble: Trouble, hospital_number: str) -> dict[str, Any]:
     """One planted trouble in words."""
     return {
-        "kind": trouble.kind, "description": TROUBLES[trouble.kind], "site": plan.sites[trouble.site].name, "ordinal": trouble.ordinal,
+        "kind": trouble.kind,
+        "description": TROUBLES[trouble.kind],
+        "site": plan.sites[trouble.site].name,
+        "ordinal": trouble.ordinal,
         "hospital_number": hospital_number,
     }
 
@@ -93,8 +145,11 @@ def site_truth(plan: Plan, site_index: int, patients: Sequence[Patient]) -> dict
     site = plan.sites[site_index]
     careless = [patient.identity.hospital_number for patient in patients if patient.careless]
     return {
-        "scanner": asdict(site.scanner), "readers": dict(zip(READERS, site.formats, strict=True)),
-        "careless_reader": READERS[1] if careless else None, "careless_patients": careless, "locked_at": locked_at(plan, patients),
+        "scanner": asdict(site.scanner),
+        "readers": dict(zip(READERS, site.formats, strict=True)),
+        "careless_reader": READERS[1] if careless else None,
+        "careless_patients": careless,
+        "locked_at": locked_at(plan, patients),
     }
 
 
@@ -121,7 +176,11 @@ def unknown_number(plan: Plan, patient: Patient) -> str:
 
 def last_day(plan: Plan, patients: Sequence[Patient], *, scanned: bool) -> date:
     """Date of the site's last scan, or of the last that there might be."""
-    return max(patient.visit_date(visit) for patient in patients for visit in (scanned_visits(plan, patient) if scanned else VISITS))
+    return max(
+        patient.visit_date(visit)
+        for patient in patients
+        for visit in (scanned_visits(plan, patient) if scanned else VISITS)
+    )
 
 
 def locked_at(plan: Plan, patients: Sequence[Patient]) -> str:
@@ -138,7 +197,9 @@ def write_decisions(truth: Path, plan: Plan, patients: Sequence[Patient]) -> Non
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["patient_id", "accepted_reader", "arbiter", "decided_at"])
-    writer.writerows([patient.identity.hospital_number, READERS[0], ARBITER, decided] for patient in settled)
+    writer.writerows(
+        [patient.identity.hospital_number, READERS[0], ARBITER, decided] for patient in settled
+    )
     path = truth / "arbitration" / site.name / "decisions.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(buffer.getvalue(), encoding="utf-8")

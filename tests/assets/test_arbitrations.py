@@ -17,4 +17,6 @@ def test_the_careless_pair_is_open_with_its_triggers(closed: Stage) -> None:
 def test_a_decision_settles_it(opened: Stage) -> None:
     row = opened.table("arbitrations").row(0, named=True)
     assert (row["status"], row["accepted_reader"], row["arbiter"]) == ("settled", "R1", "ARBITER1")
-    assert row["decided_at"] > opened.table("reads").filter(patient=row["patient"])["locked_at"].max()
+    assert (
+        row["decided_at"] > opened.table("reads").filter(patient=row["patient"])["locked_at"].max()
+    )

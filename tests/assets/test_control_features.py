@@ -13,17 +13,30 @@ COPIES = load_study().section("perturbation")["copies"]
 
 def test_one_lesion_of_each_patient_before_treatment_has_copies_and_controls(closed: Stage) -> None:
     rows = closed.table("control_features")
-    reads = closed.table("reads").filter((pl.col("visit") == "T0") & pl.col("mask_digest").is_not_null())
+    reads = closed.table("reads").filter(
+        (pl.col("visit") == "T0") & pl.col("mask_digest").is_not_null()
+    )
     assert set(rows["visit"]) == {"T0"}
-    assert set(rows.select("site", "patient").iter_rows()) == set(reads.select("site", "patient").iter_rows())
-    per_patient = rows.group_by("site", "patient").agg(pl.struct("scan", "lesion", "reader").n_unique(), pl.struct("control", "copy").unique().sort())
+    assert set(rows.select("site", "patient").iter_rows()) == set(
+        reads.select("site", "patient").iter_rows()
+    )
+    per_patient = rows.group_by("site", "patient").agg(
+        pl.struct("scan", "lesion", "reader").n_unique(),
+        pl.struct("control", "copy").unique().sort(),
+    )
     assert set(per_patient["scan"]) == {1}
-    expected = [{"control": "muscle", "copy": 0}, *({"control": "perturbed", "copy": k} for k in range(1, COPIES + 1)), {"control": "shuffled", "copy": 0}]
+    expected = [
+        {"control": "muscle", "copy": 0},
+        *({"control": "perturbed", "copy": k} for k in range(1, COPIES + 1)),
+        {"control": "shuffled", "copy": 0},
+    ]
     assert all(row == expected for row in per_patient["control"].to_list())
 
 
 def test_it_is_the_patients_largest_lesion_as_the_first_reader_outlined_it(closed: Stage) -> None:
-    reads = closed.table("reads").filter((pl.col("visit") == "T0") & pl.col("volume_mm3").is_not_null())
+    reads = closed.table("reads").filter(
+        (pl.col("visit") == "T0") & pl.col("volume_mm3").is_not_null()
+    )
     largest = reads.group_by("site", "patient").agg(pl.col("lesion").sort_by("volume_mm3").last())
     sampled = closed.table("control_features").select("site", "patient", "lesion").unique()
     assert sampled.sort("patient").equals(largest.sort("patient").select(sampled.columns))
@@ -32,18 +45,27 @@ def test_it_is_the_patients_largest_lesion_as_the_first_reader_outlined_it(close
 
 def test_a_shuffle_keeps_the_densities_and_muscle_is_muscle(closed: Stage) -> None:
     rows = closed.table("control_features").filter(feature="original_firstorder_Mean")
-    real = closed.table("radiomic_features").filter(region="tumor", feature="original_firstorder_Mean")
+    real = closed.table("radiomic_features").filter(
+        region="tumor", feature="original_firstorder_Mean"
+    )
     shuffled = rows.filter(control="shuffled").join(real, on=["scan", "lesion", "reader"])
     assert shuffled.height > 4
     assert (shuffled["value"] - shuffled["value_right"]).abs().max() == pytest.approx(0, abs=1e-9)
     muscle = rows.filter(control="muscle")
-    assert ((muscle["value"].is_null() == muscle["reason"].is_not_null()) & muscle["value"].fill_null(50).is_between(20, 80)).all()
+    assert (
+        (muscle["value"].is_null() == muscle["reason"].is_not_null())
+        & muscle["value"].fill_null(50).is_between(20, 80)
+    ).all()
     assert muscle["value"].count() > 0
 
 
 def test_copies_are_near_the_lesion_and_not_the_same(closed: Stage) -> None:
-    copies = closed.table("control_features").filter(control="perturbed", feature="original_firstorder_Median")
-    real = closed.table("radiomic_features").filter(region="tumor", feature="original_firstorder_Median")
+    copies = closed.table("control_features").filter(
+        control="perturbed", feature="original_firstorder_Median"
+    )
+    real = closed.table("radiomic_features").filter(
+        region="tumor", feature="original_firstorder_Median"
+    )
     joined = copies.join(real, on=["scan", "lesion", "reader"])
     assert joined.height == copies.height
     assert joined["value"].n_unique() > joined.height / 2
@@ -55,7 +77,9 @@ def test_a_quiet_night_measures_nothing_again(closed: Stage, repeated: Stage, gr
     rows = closed.table("control_features")
     assert repeated.table("control_features").equals(rows)
     assert grown.table("control_features").equals(rows)
-    assert {site: grown.trial.told("control_features", site)["computed"] for site in SITES} == dict.fromkeys(SITES, 0)
+    assert {
+        site: grown.trial.told("control_features", site)["computed"] for site in SITES
+    } == dict.fromkeys(SITES, 0)
 
 
 def test_few_patients_are_said_to_be_too_few(grown: Stage) -> None:

@@ -11,7 +11,12 @@ from tests.trial import Stage
 
 def test_every_pair_of_visits_has_a_row(opened: Stage) -> None:
     lesions, rows = opened.table("lesions"), opened.table("dhi").filter(scope="lesion")
-    visits = {key: sorted(same["visit"]) for key, same in lesions.filter(pl.col("visit").str.starts_with("T")).group_by(["patient", "lesion"])}
+    visits = {
+        key: sorted(same["visit"])
+        for key, same in lesions.filter(pl.col("visit").str.starts_with("T")).group_by(
+            ["patient", "lesion"]
+        )
+    }
     expected = {(*key, a, b) for key, seen in visits.items() for a in seen for b in seen if a < b}
     assert set(rows.select("patient", "lesion", "from_visit", "to_visit").iter_rows()) == expected
 
@@ -24,9 +29,18 @@ def test_a_figure_is_there_or_a_reason(opened: Stage) -> None:
 
 def test_a_changed_kernel_is_no_change_of_the_lesion(opened: Stage) -> None:
     """Patient and lesion have a reason in the place of a figure wherever one of the two scans has the other kernel."""
-    changed = opened.table("timepoints").filter(pl.col("changed_since_t0").list.contains("kernel")).select("patient", "visit")
+    changed = (
+        opened.table("timepoints")
+        .filter(pl.col("changed_since_t0").list.contains("kernel"))
+        .select("patient", "visit")
+    )
     rows = opened.table("dhi")
-    across = pl.concat([rows.join(changed, left_on=["patient", end], right_on=["patient", "visit"]) for end in ("from_visit", "to_visit")])
+    across = pl.concat(
+        [
+            rows.join(changed, left_on=["patient", end], right_on=["patient", "visit"])
+            for end in ("from_visit", "to_visit")
+        ]
+    )
     lesions = across.filter(scope="lesion")
     assert lesions.height >= 2
     assert lesions["dhi"].null_count() == lesions.height
@@ -39,7 +53,12 @@ def test_a_patients_figure_lies_among_those_of_the_lesions(opened: Stage) -> Non
     of_patients = rows.filter(scope="patient")
     assert of_patients.height
     for row in of_patients.iter_rows(named=True):
-        own = rows.filter(scope="lesion", patient=row["patient"], from_visit=row["from_visit"], to_visit=row["to_visit"])["dhi"]
+        own = rows.filter(
+            scope="lesion",
+            patient=row["patient"],
+            from_visit=row["from_visit"],
+            to_visit=row["to_visit"],
+        )["dhi"]
         assert own.min() - 1e-9 <= row["dhi"] <= own.max() + 1e-9
         assert row["dhi_maximum"] == pytest.approx(own.max())
 
@@ -49,7 +68,9 @@ def test_few_lesions_do_not_calibrate(opened: Stage) -> None:
     assert opened.table("dhi")["calibrated"].dtype == pl.Boolean
 
 
-def test_kept_comparisons_divided_by_the_limits_of_few_lesions_give_the_table(opened: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_comparisons_divided_by_the_limits_of_few_lesions_give_the_table(
+    opened: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a model's fold divides by its own limits is what the table was divided from; here both are too few lesions, and take the shipped limits."""
     from dagster_project.flow.dhi import comparisons_seen
     from dagster_project.radiomics.dhi_limits import patient_free_limits
@@ -64,7 +85,12 @@ def test_kept_comparisons_divided_by_the_limits_of_few_lesions_give_the_table(op
     columns = place_comparisons(roster, pairs, found).columns(patient_free_limits())
     known = 0
     for a, b in pairs:
-        mine = roster.join(rows.filter(scope="patient", from_visit=a, to_visit=b), on=["site", "patient"], how="left", maintain_order="left")
+        mine = roster.join(
+            rows.filter(scope="patient", from_visit=a, to_visit=b),
+            on=["site", "patient"],
+            how="left",
+            maintain_order="left",
+        )
         assert not mine["calibrated"].drop_nulls().any()
         for name in LIMITED:
             wanted = mine[name].fill_null(float("nan")).to_numpy()

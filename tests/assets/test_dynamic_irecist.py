@@ -14,8 +14,15 @@ def test_states_are_those_of_the_responses(grown: Stage) -> None:
 
 
 def test_a_probability_is_that_of_the_model_which_bears_the_alias(opened: Stage) -> None:
-    chosen = opened.table("model_runs").filter(pl.col("alias").is_not_null(), task="T1")["model"].item()
-    expected = dict(opened.table("predictions").filter(task="T1", model=chosen).select("patient", "probability").iter_rows())
+    chosen = (
+        opened.table("model_runs").filter(pl.col("alias").is_not_null(), task="T1")["model"].item()
+    )
+    expected = dict(
+        opened.table("predictions")
+        .filter(task="T1", model=chosen)
+        .select("patient", "probability")
+        .iter_rows()
+    )
     told = opened.table("dynamic_irecist").filter(pl.col("probability").is_not_null())
     assert set(told["visit"]) == {"T1"}
     assert dict(told.select("patient", "probability").iter_rows()) == expected

@@ -11,7 +11,9 @@ from tests.trial import Stage
 
 def test_every_accepted_lesion_has_every_measure_or_a_reason(opened: Stage) -> None:
     lesions, rows = opened.table("lesions"), opened.table("habitats")
-    assert set(rows.select("patient", "visit", "lesion").iter_rows()) == set(lesions.select("patient", "visit", "lesion").iter_rows())
+    assert set(rows.select("patient", "visit", "lesion").iter_rows()) == set(
+        lesions.select("patient", "visit", "lesion").iter_rows()
+    )
     assert rows.group_by("patient", "visit", "lesion").len()["len"].n_unique() == 1
     assert (rows["value"].is_null() == rows["reason"].is_not_null()).all()
     assert rows.filter(measure="rao_q")["value"].is_not_null().sum() > 10
@@ -19,7 +21,9 @@ def test_every_accepted_lesion_has_every_measure_or_a_reason(opened: Stage) -> N
 
 @pytest.mark.parametrize("start", ["fraction_", "msi_"])
 def test_shares_of_a_lesion_sum_to_one(opened: Stage, start: str) -> None:
-    rows = opened.table("habitats").filter(pl.col("measure").str.starts_with(start), pl.col("value").is_not_null())
+    rows = opened.table("habitats").filter(
+        pl.col("measure").str.starts_with(start), pl.col("value").is_not_null()
+    )
     sums = rows.group_by("patient", "visit", "lesion").agg(pl.col("value").sum())["value"]
     assert sums.to_list() == pytest.approx([1.0] * len(sums))
 
@@ -41,7 +45,9 @@ def test_one_more_scan_maps_the_lesions_of_that_scan_alone(opened: Stage, grown:
     assert before.join(now, on=before.columns, how="anti", nulls_equal=True).height == 0
 
 
-def test_words_kept_beside_the_lesions_tell_the_same_habitats(opened: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_kept_beside_the_lesions_tell_the_same_habitats(
+    opened: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole lesions count as many voxels in words as the table has; shares by the cohort's codebook differ by the grain of the grid alone."""
     from dagster_project.flow.habitats import words_seen
     from dagster_project.radiomics.habitat_words import measure_words
@@ -50,12 +56,25 @@ def test_words_kept_beside_the_lesions_tell_the_same_habitats(opened: Stage, mon
     monkeypatch.setenv("LAKEHOUSE_STUDY", str(opened.trial.protocol))
     found = words_seen(Lakehouse(root=str(opened.trial.home.root)), opened.snapshot, ("T0", "T1"))
     keys = ["site", "patient", "visit", "lesion"]
-    rows = opened.table("habitats").filter(pl.col("visit").is_in(["T0", "T1"]), pl.col("value").is_not_null())
-    wide = found.keys.join(rows.pivot(on="measure", index=keys, values="value"), on=keys, how="left", maintain_order="left")
+    rows = opened.table("habitats").filter(
+        pl.col("visit").is_in(["T0", "T1"]), pl.col("value").is_not_null()
+    )
+    wide = found.keys.join(
+        rows.pivot(on="measure", index=keys, values="value"),
+        on=keys,
+        how="left",
+        maintain_order="left",
+    )
     measured = wide["n_voxels"].is_not_null().to_numpy()
     assert measured.sum() > 10
-    assert found.words.counts.sum(axis=1)[measured].tolist() == wide["n_voxels"].drop_nulls().to_list()
+    assert (
+        found.words.counts.sum(axis=1)[measured].tolist() == wide["n_voxels"].drop_nulls().to_list()
+    )
     codebook = read_codebook(next(opened.trial.home.codebooks.iterdir()))
     shares = measure_words(found.words, codebook).shares[measured]
-    wanted = wide.filter(pl.col("n_voxels").is_not_null()).select(f"fraction_{k}" for k in range(1, 6)).to_numpy()
+    wanted = (
+        wide.filter(pl.col("n_voxels").is_not_null())
+        .select(f"fraction_{k}" for k in range(1, 6))
+        .to_numpy()
+    )
     assert abs(shares - wanted).mean() < 0.03

@@ -17,7 +17,9 @@ def test_links_lead_to_the_newest_snapshot(grown: Stage) -> None:
 
 def test_parquet_bears_meanings_and_units(grown: Stage) -> None:
     for table in PUBLISHED:
-        schema = pq.ParquetDataset(grown.trial.home.published / "parquet" / "latest" / f"{table.name}.parquet").schema
+        schema = pq.ParquetDataset(
+            grown.trial.home.published / "parquet" / "latest" / f"{table.name}.parquet"
+        ).schema
         assert tuple(schema.names) == table.names
         told = {c.name: (schema.field(c.name).metadata or {}) for c in table.columns}
         assert all(told[c.name][b"description"].decode() == c.en for c in table.columns)

@@ -8,8 +8,13 @@ from tests.trial import Stage
 def test_each_course_gives_its_expected_responses(opened: Stage) -> None:
     rows = opened.table("responses").filter(evaluator="accepted")
     for patient, truth in opened.trial.everyone():
-        expected = {visit: answer for visit, answer in truth["expected_responses"].items() if visit != "V1"}
-        assert dict(rows.filter(patient=patient).select("visit", "overall_response").iter_rows()) == expected, truth["course"]
+        expected = {
+            visit: answer for visit, answer in truth["expected_responses"].items() if visit != "V1"
+        }
+        assert (
+            dict(rows.filter(patient=patient).select("visit", "overall_response").iter_rows())
+            == expected
+        ), truth["course"]
 
 
 def test_readers_are_graded_beside_the_accepted_read(opened: Stage) -> None:

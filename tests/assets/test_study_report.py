@@ -23,4 +23,6 @@ def test_pages_ask_nothing_of_the_network(grown: Stage) -> None:
     for page in grown.trial.home.reports.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         asked = re.findall(r"(?:src|href|action)=[\"']([^\"']*)|url\(([^)]*)\)", text)
-        assert not [target for pair in asked for target in pair if target.startswith(("http", "//"))], page.name
+        assert not [
+            target for pair in asked for target in pair if target.startswith(("http", "//"))
+        ], page.name

@@ -16,6 +16,10 @@ def test_each_visit_is_found_on_its_day(grown: Stage) -> None:
 
 def test_a_changed_kernel_is_told(closed: Stage) -> None:
     changed = closed.table("timepoints").filter(pl.col("changed_since_t0").list.contains("kernel"))
-    expected = {patient for patient, truth in closed.trial.everyone() if "kernel_change" in truth["troubles"]}
+    expected = {
+        patient
+        for patient, truth in closed.trial.everyone()
+        if "kernel_change" in truth["troubles"]
+    }
     assert set(changed["patient"]) == expected
     assert set(changed["visit"]) == {"T2"}

@@ -6,7 +6,10 @@ from tests.trial import Stage
 
 
 def test_eligible_patients_with_their_later_response(opened: Stage) -> None:
-    rows = {row["patient"]: row for row in opened.table("training_cohort").filter(task="T1").iter_rows(named=True)}
+    rows = {
+        row["patient"]: row
+        for row in opened.table("training_cohort").filter(task="T1").iter_rows(named=True)
+    }
     for patient, truth in opened.trial.everyone():
         assert rows[patient]["included"] == truth["eligible"]
         if truth["eligible"]:
@@ -16,13 +19,19 @@ def test_eligible_patients_with_their_later_response(opened: Stage) -> None:
 def test_row_rules_name_what_leaves_a_patient_out(opened: Stage) -> None:
     left_out = opened.table("training_cohort").filter(included=False)
     for task in ("T0", "T1"):
-        assert sorted(left_out.filter(task=task)["exclusion"]) == ["missing_visit", "slice_thickness"]
+        assert sorted(left_out.filter(task=task)["exclusion"]) == [
+            "missing_visit",
+            "slice_thickness",
+        ]
     assert {"missing_visit", "slice_thickness"} <= set(left_out.filter(task="T2")["exclusion"])
 
 
 def test_the_landmarks_label_is_what_follow_up_tells(opened: Stage) -> None:
     """Six months after T2 without progression or death; known where follow-up reaches that far, or an event came before."""
-    follow_up = {o["patient"]: (o["pfs_from_t2_days"], o["pfs_from_t2_event"]) for o in opened.table("outcomes").iter_rows(named=True)}
+    follow_up = {
+        o["patient"]: (o["pfs_from_t2_days"], o["pfs_from_t2_event"])
+        for o in opened.table("outcomes").iter_rows(named=True)
+    }
     for row in opened.table("training_cohort").filter(task="T2").iter_rows(named=True):
         days, event = follow_up[row["patient"]]
         expected = None if days is None else True if days >= 183 else False if event else None

@@ -6,7 +6,15 @@ from benchmarks.hostile.kinds import HOSTILE, USABLE, Hostile
 from benchmarks.hostile.setting import Setting
 from benchmarks.hostile_inputs import table, tried
 
-FEW = ("pipe", "name with a newline", "ten thousand nested sequences", "gz that claims 32,767 cubed", "line of 4 GiB", "billion laughs in UTF-16", "age of 400 nines")
+FEW = (
+    "pipe",
+    "name with a newline",
+    "ten thousand nested sequences",
+    "gz that claims 32,767 cubed",
+    "line of 4 GiB",
+    "billion laughs in UTF-16",
+    "age of 400 nines",
+)
 BY_NAME = {hostile.name: hostile for hostile in HOSTILE}
 
 

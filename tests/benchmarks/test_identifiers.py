@@ -29,7 +29,11 @@ def test_no_identifier_of_a_delivery_is_in_the_vault(tmp_path: Path) -> None:
     assert len({row[:2] for row in tried.rows}) >= 120
     report = take_in(home.landing / SITE, home.vault / SITE, keys=KEYS, crosswalk=home.crosswalk)
     assert report.accepted > 100
-    files = [f for f in sorted(home.root.rglob("*")) if f.relative_to(home.root).parts[0] in {"vault", "crosswalk"}]
+    files = [
+        f
+        for f in sorted(home.root.rglob("*"))
+        if f.relative_to(home.root).parts[0] in {"vault", "crosswalk"}
+    ]
     assert [tried.rows[n][:3] for n in survivors(tried, _everything(home, files))] == []
 
 
@@ -37,9 +41,17 @@ def test_the_search_finds_what_lies_in_the_landing(tmp_path: Path) -> None:
     home = Home(tmp_path).make()
     tried = deliver(home.landing)
     found = survivors(tried, _everything(home, sorted(home.landing.rglob("*"))))
-    assert len(found) > 0.98 * len(tried.rows), "masks are packed, and some elements are too short for some values"
+    assert len(found) > 0.98 * len(tried.rows), (
+        "masks are packed, and some elements are too short for some values"
+    )
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k.name in {"name, pinyin", "hospital number", "name, GB18030"}], ids=lambda k: k.name)
-def test_what_is_put_into_the_vault_past_intake_is_found(tmp_path: Path, kind: identifiers.Kind) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [k for k in KINDS if k.name in {"name, pinyin", "hospital number", "name, GB18030"}],
+    ids=lambda k: k.name,
+)
+def test_what_is_put_into_the_vault_past_intake_is_found(
+    tmp_path: Path, kind: identifiers.Kind
+) -> None:
     assert [row[:3] for row in audit_of_files(tmp_path, (kind,)) if not row[3]] == []

@@ -24,7 +24,9 @@ def test_every_table_has_one() -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_row_that_breaks_the_declaration_is_counted(lakehouse: Lakehouse, fill, name: str) -> None:
+def test_a_row_that_breaks_the_declaration_is_counted(
+    lakehouse: Lakehouse, fill, name: str
+) -> None:
     row, told = BROKEN[name]
     fill(name, row)
     result = BY_TABLE[name](lakehouse)

@@ -14,12 +14,25 @@ from dagster_project.lake.tables import PATIENTS, TABLES, TREATMENTS, Table
 
 
 def treatment(**changes: object) -> pl.DataFrame:
-    row = dict(site="AA", patient="p", cycle=1, treatment_date=dt.date(2020, 1, 1), day=0, drugs=None, simulated=True, input_fingerprint="f")
+    row = dict(
+        site="AA",
+        patient="p",
+        cycle=1,
+        treatment_date=dt.date(2020, 1, 1),
+        day=0,
+        drugs=None,
+        simulated=True,
+        input_fingerprint="f",
+    )
     return pl.DataFrame([row | changes], schema=polars_schema(TREATMENTS))
 
 
 def failed(table: Table, frame: pl.DataFrame) -> set[str]:
-    return {r.expectation_config.type for r in validate(table, frame.to_pandas()).results if not r.success}
+    return {
+        r.expectation_config.type
+        for r in validate(table, frame.to_pandas()).results
+        if not r.success
+    }
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
@@ -33,9 +46,15 @@ def test_clean_rows_meet_the_suite_and_broken_ones_do_not() -> None:
     assert failed(TREATMENTS, treatment(cycle=0)) == {"expect_column_values_to_be_between"}
     assert failed(TREATMENTS, treatment(site="lower")) == {"expect_column_values_to_match_regex"}
     assert failed(TREATMENTS, treatment(patient=None)) == {"expect_column_values_to_not_be_null"}
-    assert failed(TREATMENTS, pl.concat([treatment(), treatment()])) == {"expect_compound_columns_to_be_unique"}
-    assert failed(TREATMENTS, treatment().drop("drugs")) == {"expect_table_columns_to_match_ordered_list"}
+    assert failed(TREATMENTS, pl.concat([treatment(), treatment()])) == {
+        "expect_compound_columns_to_be_unique"
+    }
+    assert failed(TREATMENTS, treatment().drop("drugs")) == {
+        "expect_table_columns_to_match_ordered_list"
+    }
 
 
 def test_an_empty_table_that_must_have_rows_fails() -> None:
-    assert "expect_table_row_count_to_be_between" in failed(PATIENTS, pl.DataFrame(schema=polars_schema(PATIENTS)))
+    assert "expect_table_row_count_to_be_between" in failed(
+        PATIENTS, pl.DataFrame(schema=polars_schema(PATIENTS))
+    )

@@ -14,14 +14,30 @@ def deliver(fill, n, leak):
     """n patients, every other a responder, with two controls of some texture."""
     rng = np.random.default_rng(8)
     fill("outcomes", *({"patient": f"P{k}", "responder": k % 2 == 0} for k in range(n)))
-    fill("control_features", *(
-        {"patient": f"P{k}", "scan": f"S{k}", "visit": "T0", "control": control, "copy": 0, "feature": f"original_glcm_F{j}", "region_volume_mm3": 900.0 + k,
-         "value": float(rng.normal() + leak * (k % 2 == 0) * (control == "muscle"))}
-        for k in range(n) for control in ("shuffled", "muscle") for j in range(12)))
+    fill(
+        "control_features",
+        *(
+            {
+                "patient": f"P{k}",
+                "scan": f"S{k}",
+                "visit": "T0",
+                "control": control,
+                "copy": 0,
+                "feature": f"original_glcm_F{j}",
+                "region_volume_mm3": 900.0 + k,
+                "value": float(rng.normal() + leak * (k % 2 == 0) * (control == "muscle")),
+            }
+            for k in range(n)
+            for control in ("shuffled", "muscle")
+            for j in range(12)
+        ),
+    )
 
 
 @pytest.mark.parametrize(("leak", "passed"), [(0.0, True), (1.5, False)])
-def test_a_control_that_tells_the_response_is_an_alarm(lakehouse: Lakehouse, fill, leak: float, passed: bool) -> None:
+def test_a_control_that_tells_the_response_is_an_alarm(
+    lakehouse: Lakehouse, fill, leak: float, passed: bool
+) -> None:
     deliver(fill, 40, leak)
     result = negative_controls(lakehouse)
     assert result.passed == passed

@@ -27,7 +27,12 @@ def audited(lakehouse: Lakehouse) -> dg.AssetCheckResult:
 def test_a_vault_with_a_name_in_it_fails_the_check(tmp_path: Path) -> None:
     lakehouse = Lakehouse(root=str(tmp_path))
     deliver(tmp_path / "landing" / "AB")
-    take_in(tmp_path / "landing" / "AB", tmp_path / "vault" / "AB", keys=KEYS, crosswalk=tmp_path / "crosswalk")
+    take_in(
+        tmp_path / "landing" / "AB",
+        tmp_path / "vault" / "AB",
+        keys=KEYS,
+        crosswalk=tmp_path / "crosswalk",
+    )
     assert audited(lakehouse).passed
     file = min((tmp_path / "vault").rglob("0001.dcm"))
     ds = pydicom.dcmread(file)

@@ -8,19 +8,32 @@ import pytest
 from checks.scans import artifacts, slice_thickness
 from dagster_project.resources import Lakehouse
 
-FINE = {"slice_thickness_mm": 1.0, "slice_spacing_mm": 1.0, "n_missing_slices": 0, "n_duplicate_slices": 0}
+FINE = {
+    "slice_thickness_mm": 1.0,
+    "slice_spacing_mm": 1.0,
+    "n_missing_slices": 0,
+    "n_duplicate_slices": 0,
+}
 
 
-@pytest.mark.parametrize(("changes", "found"), [
-    ({}, 0),
-    ({"slice_thickness_mm": 1.009}, 0),  # 1. within the tolerance of 0.01 mm
-    ({"slice_thickness_mm": 1.25}, 1),  # 2. thicker by its header
-    ({"slice_thickness_mm": None, "slice_spacing_mm": 5.0}, 1),  # 3. thicker as measured, whatever the header lacks
-    ({"n_missing_slices": 1}, 1),  # 4. a slice is missing
-    ({"n_duplicate_slices": 1}, 1),  # 5. a slice is there twice
-    ({"slice_thickness_mm": None}, 1),  # 6. the header does not say
-])
-def test_slice_thickness(lakehouse: Lakehouse, fill, changes: dict[str, object], found: int) -> None:
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, 0),
+        ({"slice_thickness_mm": 1.009}, 0),  # 1. within the tolerance of 0.01 mm
+        ({"slice_thickness_mm": 1.25}, 1),  # 2. thicker by its header
+        (
+            {"slice_thickness_mm": None, "slice_spacing_mm": 5.0},
+            1,
+        ),  # 3. thicker as measured, whatever the header lacks
+        ({"n_missing_slices": 1}, 1),  # 4. a slice is missing
+        ({"n_duplicate_slices": 1}, 1),  # 5. a slice is there twice
+        ({"slice_thickness_mm": None}, 1),  # 6. the header does not say
+    ],
+)
+def test_slice_thickness(
+    lakehouse: Lakehouse, fill, changes: dict[str, object], found: int
+) -> None:
     fill("scans", {"scan": "S1", **FINE, **changes}, {"scan": "S2", **FINE})
     result = slice_thickness(lakehouse)
     assert (result.metadata["found"].value, result.passed) == (found, not found)
@@ -28,12 +41,15 @@ def test_slice_thickness(lakehouse: Lakehouse, fill, changes: dict[str, object],
     assert result.metadata["which"].value == ("S1" if found else "")
 
 
-@pytest.mark.parametrize(("changes", "found"), [
-    ({}, 0),
-    ({"metal_flag": True}, 1),  # 1. an automatic flag
-    ({"motion_flag": True, "reader_artifact_flag": False}, 0),  # 2. a reader denies it
-    ({"reader_artifact_flag": True}, 1),  # 3. a reader alone says so
-])
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, 0),
+        ({"metal_flag": True}, 1),  # 1. an automatic flag
+        ({"motion_flag": True, "reader_artifact_flag": False}, 0),  # 2. a reader denies it
+        ({"reader_artifact_flag": True}, 1),  # 3. a reader alone says so
+    ],
+)
 def test_artifacts(lakehouse: Lakehouse, fill, changes: dict[str, object], found: int) -> None:
     fill("scans", {"scan": "S1", **FINE, **changes})
     result = artifacts(lakehouse)

@@ -53,20 +53,30 @@ class Deliveries:
 
     def refused(self, site: str, stage: str | None = None) -> list[str]:
         """`item: reason` of everything that was refused of a site."""
-        rows = self.ask("SELECT stage, item, reason FROM quarantine WHERE site = ? ORDER BY ALL", site)
+        rows = self.ask(
+            "SELECT stage, item, reason FROM quarantine WHERE site = ? ORDER BY ALL", site
+        )
         return [f"{r['item']}: {r['reason']}" for r in rows if stage in {None, r["stage"]}]
 
     def pseudonym(self, site: str, number: str) -> str:
         """What intake called a patient."""
         with self.trial.entered():
-            found = Crosswalk(self.trial.home.crosswalk, session_keys(self.trial.home)).find(site, number)
+            found = Crosswalk(self.trial.home.crosswalk, session_keys(self.trial.home)).find(
+                site, number
+            )
         assert found is not None
         return found
 
     def reads(self, site: str, number: str | None = None) -> list[dict[str, Any]]:
         """The reads of a site, or of one of its patients, by lesion and scan."""
-        rows = self.ask("SELECT * FROM reads WHERE site = ? ORDER BY patient, lesion, scan, reader", site)
-        return rows if number is None else [r for r in rows if r["patient"] == self.pseudonym(site, number)]
+        rows = self.ask(
+            "SELECT * FROM reads WHERE site = ? ORDER BY patient, lesion, scan, reader", site
+        )
+        return (
+            rows
+            if number is None
+            else [r for r in rows if r["patient"] == self.pseudonym(site, number)]
+        )
 
 
 def run_delivery(folder: Path, write: Callable[[Path], None]) -> Deliveries:
@@ -78,7 +88,9 @@ def run_delivery(folder: Path, write: Callable[[Path], None]) -> Deliveries:
 
 
 @pytest.fixture(scope="session")
-def landed(builder: ModuleType, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
+def landed(
+    builder: ModuleType, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Deliveries:
     """Real scans and contours of several hospitals, and every case that is a landing folder, in one home, by `lakehouse run`."""
 
     def write(landing: Path) -> None:

@@ -18,14 +18,24 @@ PATIENTS = "patient_id,name,sex,birth_date\n{0},慕容霜雁,F,1949-05-11\n"
 
 def _deliver(landing: Path) -> None:
     """A series of four slices at each of two sites, of two makers whose names are two capitalised words."""
-    for number, (site, maker) in enumerate(zip(SITES, ("Canon Medical Systems", "United Imaging"), strict=True)):
+    for number, (site, maker) in enumerate(
+        zip(SITES, ("Canon Medical Systems", "United Imaging"), strict=True)
+    ):
         folder = landing / site / "dicom"
         folder.mkdir(parents=True)
         (landing / site / "clinical").mkdir()
         patient = f"ZY001234{number}"
-        (landing / site / "clinical" / "patients.csv").write_text(PATIENTS.format(patient), encoding="utf-8")
+        (landing / site / "clinical" / "patients.csv").write_text(
+            PATIENTS.format(patient), encoding="utf-8"
+        )
         for index in range(4):
-            made = ct(index, patient=patient, series=f"{ROOT}.{number + 5}", Manufacturer=maker, ConvolutionKernel="LUNG ENHANCE")
+            made = ct(
+                index,
+                patient=patient,
+                series=f"{ROOT}.{number + 5}",
+                Manufacturer=maker,
+                ConvolutionKernel="LUNG ENHANCE",
+            )
             (folder / f"{index}.dcm").write_bytes(to_bytes(made))
 
 
@@ -35,7 +45,9 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
 
 
 def _published(delivered: Deliveries, table: str) -> set[str]:
-    with duckdb.connect(str(delivered.trial.home.published / "lakehouse.duckdb"), read_only=True) as c:
+    with duckdb.connect(
+        str(delivered.trial.home.published / "lakehouse.duckdb"), read_only=True
+    ) as c:
         return {site for (site,) in c.execute(f'SELECT DISTINCT site FROM "{table}"').fetchall()}
 
 
@@ -45,7 +57,9 @@ def test_makers_whose_names_are_capitalised_words_are_no_finding(delivered: Deli
     assert "Audit of the vault: nothing found" in delivered.trial.call("status").output
 
 
-def test_a_planted_name_blocks_its_site_and_is_seen_in_run_status_and_exit_code(delivered: Deliveries) -> None:
+def test_a_planted_name_blocks_its_site_and_is_seen_in_run_status_and_exit_code(
+    delivered: Deliveries,
+) -> None:
     vault = delivered.trial.home.vault
     first = min((vault / "AAAA").rglob("*.dcm"))
     clean = first.read_bytes()
@@ -54,7 +68,9 @@ def test_a_planted_name_blocks_its_site_and_is_seen_in_run_status_and_exit_code(
     planted.save_as(first)
     (vault / "AAAA" / KEPT).unlink()
     result = delivered.trial.call("run")
-    said, shown = (" ".join(text.split()) for text in (result.output, delivered.trial.call("status").output))
+    said, shown = (
+        " ".join(text.split()) for text in (result.output, delivered.trial.call("status").output)
+    )
     assert result.exit_code == 1
     assert "AAAA intake.vault_audit" in said
     assert "BBBB intake.vault_audit" not in said

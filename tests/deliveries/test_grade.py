@@ -16,7 +16,12 @@ from dagster_project import cli
 pytestmark = pytest.mark.real_data
 
 EXPECTED = {
-    "21": {("A", "2024-03-10"): "SD", ("A", "2024-05-02"): "PD", ("B", "2024-03-10"): "SD", ("B", "2024-05-02"): "PD"},
+    "21": {
+        ("A", "2024-03-10"): "SD",
+        ("A", "2024-05-02"): "PD",
+        ("B", "2024-03-10"): "SD",
+        ("B", "2024-05-02"): "PD",
+    },
     "22": {("A", "2024-02-20"): "PD", **{(subject, "2024-02-20"): "PR" for subject in "BCD"}},
     "23": {(subject, "2024-02-20"): "PD" for subject in ("VT", "LS", "NEL", "LF", "OK")},
 }
@@ -24,23 +29,37 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("case", EXPECTED)
-def test_responses_are_those_of_the_tables(builder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+def test_responses_are_those_of_the_tables(
+    builder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     builder.build(case, tmp_path / "trial")
     out = tmp_path / "graded.csv"
-    result = CliRunner().invoke(cli.main, ["--home", str(tmp_path / "home"), "grade", str(tmp_path / "trial"), "--out", str(out)])
+    result = CliRunner().invoke(
+        cli.main,
+        ["--home", str(tmp_path / "home"), "grade", str(tmp_path / "trial"), "--out", str(out)],
+    )
     assert result.exit_code == 0, result.output
-    graded = {(subject, date): response for subject, date, response in pl.read_csv(out).select("subject", "date", "overall_response").iter_rows()}
+    graded = {
+        (subject, date): response
+        for subject, date, response in pl.read_csv(out)
+        .select("subject", "date", "overall_response")
+        .iter_rows()
+    }
     assert EXPECTED[case].items() <= graded.items()
 
 
 def graded(trial: Path, out: Path) -> pl.DataFrame:
-    result = CliRunner().invoke(cli.main, ["--home", str(out.parent / "home"), "grade", str(trial), "--out", str(out)])
+    result = CliRunner().invoke(
+        cli.main, ["--home", str(out.parent / "home"), "grade", str(trial), "--out", str(out)]
+    )
     assert result.exit_code == 0, result.output
     return pl.read_csv(out, infer_schema_length=None)
 
 
-def test_the_same_tables_as_transport_files_give_the_same_grade(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_tables_as_transport_files_give_the_same_grade(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     for kind in ("csv", "xpt"):
         (tmp_path / kind).mkdir()
@@ -48,14 +67,21 @@ def test_the_same_tables_as_transport_files_give_the_same_grade(shared_data: Pat
         source = shared_data / "response" / f"sdtm_{name}_recist.csv"
         table = pl.read_csv(source, infer_schema_length=None)
         shutil.copyfile(source, tmp_path / "csv" / f"{name}.csv")
-        pyreadstat.write_xport(table.with_columns(pl.col(pl.String).fill_null("")), tmp_path / "xpt" / f"{name}.xpt", table_name=name.upper(), file_format_version=5)
+        pyreadstat.write_xport(
+            table.with_columns(pl.col(pl.String).fill_null("")),
+            tmp_path / "xpt" / f"{name}.xpt",
+            table_name=name.upper(),
+            file_format_version=5,
+        )
     csv, xpt = (graded(tmp_path / kind, tmp_path / f"{kind}_graded.csv") for kind in ("csv", "xpt"))
     assert csv.height == 24
     assert xpt.drop("flags").equals(csv.drop("flags"))
     assert xpt["flags"].str.replace_all(r"\.xpt", ".csv").equals(csv["flags"])
 
 
-def test_a_blank_day_in_a_table_of_hundreds_of_patients_costs_one_row(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blank_day_in_a_table_of_hundreds_of_patients_costs_one_row(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     (tmp_path / "trial").mkdir()
     table = tmp_path / "trial" / "sums.csv"

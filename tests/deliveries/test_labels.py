@@ -17,7 +17,9 @@ def test_l1_1_and_l11_are_two_lesions(landed: Deliveries) -> None:
 
 
 @pytest.mark.parametrize("number", ["916001", "916002"])
-def test_readers_who_number_two_lesions_the_other_way_round_agree(landed: Deliveries, number: str) -> None:
+def test_readers_who_number_two_lesions_the_other_way_round_agree(
+    landed: Deliveries, number: str
+) -> None:
     reads = landed.reads("B16", number)
     sizes = {(r["reader"], r["lesion"]): r["longest_diameter_mm"] for r in reads}
     assert sizes["R1", "L1"] == sizes["R2", "L1"] > sizes["R1", "L2"] == sizes["R2", "L2"]
@@ -31,7 +33,9 @@ def test_identical_outlines_give_no_limits_of_agreement_of_16_mm(landed: Deliver
         SELECT loa_lower, loa_upper FROM reader_agreement
         WHERE scope = 'site' AND site = 'B16' AND measurement = 'longest_diameter_mm'""")
     assert (row["loa_lower"], row["loa_upper"]) == (0.0, 0.0)
-    lesions = landed.ask("SELECT dice_minimum FROM reader_agreement WHERE scope = 'lesion' AND site = 'B16'")
+    lesions = landed.ask(
+        "SELECT dice_minimum FROM reader_agreement WHERE scope = 'lesion' AND site = 'B16'"
+    )
     assert [r["dice_minimum"] for r in lesions] == [1.0] * 4
 
 

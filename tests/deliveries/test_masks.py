@@ -31,7 +31,9 @@ def _write_mask(path: Path, values: np.ndarray) -> None:
 
 
 def _segmentation(path: Path, sources: list) -> None:
-    segmentation(path, sources, np.stack([LEFT, RIGHT], axis=-1).astype(np.uint8), labels=("Tumor", "Tumor"))
+    segmentation(
+        path, sources, np.stack([LEFT, RIGHT], axis=-1).astype(np.uint8), labels=("Tumor", "Tumor")
+    )
     import pydicom
 
     dataset = pydicom.dcmread(path)
@@ -42,8 +44,17 @@ def _segmentation(path: Path, sources: list) -> None:
 
 def _series(uid: str, number: str, day: str) -> list:
     hu = np.where(LEFT | RIGHT, 40, -800).astype(np.int16)
-    sources = series_datasets(hu, spacing=SPACING, PatientID=number, StudyDate=day, SeriesDate=day, AcquisitionDate=day, SeriesInstanceUID=uid,
-                              StudyInstanceUID=f"{uid}.9", FrameOfReferenceUID=f"{uid}.8")
+    sources = series_datasets(
+        hu,
+        spacing=SPACING,
+        PatientID=number,
+        StudyDate=day,
+        SeriesDate=day,
+        AcquisitionDate=day,
+        SeriesInstanceUID=uid,
+        StudyInstanceUID=f"{uid}.9",
+        FrameOfReferenceUID=f"{uid}.8",
+    )
     for k, one in enumerate(sources):
         one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"{uid}.7.{k}"
     return sources
@@ -58,8 +69,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
 
     def fill(landing: Path) -> None:
         write(landing / "AA" / "dicom", _series(EQUAL, "A1", "20240105"))
-        for reader, lesion, values in (("R1", "L1", LEFT.astype(np.uint8)), ("R2", "L2", LEFT.astype(np.uint8)), ("R1", "L3.seg", RIGHT * np.float32(0.7)),
-                                       ("R1", "L4", RIGHT * np.float32(0.2))):
+        for reader, lesion, values in (
+            ("R1", "L1", LEFT.astype(np.uint8)),
+            ("R2", "L2", LEFT.astype(np.uint8)),
+            ("R1", "L3.seg", RIGHT * np.float32(0.7)),
+            ("R1", "L4", RIGHT * np.float32(0.2)),
+        ):
             folder = landing / "AA" / "reads" / reader
             folder.mkdir(parents=True, exist_ok=True)
             _write_mask(folder / f"{EQUAL}__{lesion}.nrrd", values)
@@ -76,17 +91,28 @@ def test_the_run_ends_with_0(home: Deliveries) -> None:
 
 
 def test_an_equal_mask_of_a_second_reader_bears_its_own_label(home: Deliveries) -> None:
-    found = {(r["reader"], r["reader_label"] or r["lesion"]): r["voxel_count"] for r in home.reads("AA", "A1")}
+    found = {
+        (r["reader"], r["reader_label"] or r["lesion"]): r["voxel_count"]
+        for r in home.reads("AA", "A1")
+    }
     assert found["R1", "L1"] == found["R2", "L2"] == LEFT.sum()
 
 
 def test_fractions_count_from_one_half_and_are_refused_below(home: Deliveries) -> None:
-    rows = {r["reader_label"] or r["lesion"]: r for r in home.reads("AA", "A1") if r["reader"] == "R1"}
-    assert (rows["L3"]["voxel_count"], rows["L3"]["border_rule"]) == (RIGHT.sum(), "fraction_at_least_half")
+    rows = {
+        r["reader_label"] or r["lesion"]: r for r in home.reads("AA", "A1") if r["reader"] == "R1"
+    }
+    assert (rows["L3"]["voxel_count"], rows["L3"]["border_rule"]) == (
+        RIGHT.sum(),
+        "fraction_at_least_half",
+    )
     assert "L4" not in rows
     assert any("one half" in reason for reason in home.refused("AA", "intake"))
 
 
 def test_two_segments_of_one_label_are_two_lesions(home: Deliveries) -> None:
     rows = {r["lesion"]: r["volume_mm3"] for r in home.reads("BB", "B1")}
-    assert rows == {"L1": pytest.approx(LEFT.sum() * VOXEL_MM3), "L2": pytest.approx(RIGHT.sum() * VOXEL_MM3)}
+    assert rows == {
+        "L1": pytest.approx(LEFT.sum() * VOXEL_MM3),
+        "L2": pytest.approx(RIGHT.sum() * VOXEL_MM3),
+    }

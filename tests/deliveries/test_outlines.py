@@ -22,12 +22,18 @@ def lesions(landed: Deliveries, site: str, number: str | None = None) -> dict[st
 
 def measured(landed: Deliveries, site: str) -> set[str]:
     """Lesions of which features were measured."""
-    return {row["lesion"] for row in landed.ask("SELECT DISTINCT lesion FROM radiomic_features WHERE site = ?", site)}
+    return {
+        row["lesion"]
+        for row in landed.ask("SELECT DISTINCT lesion FROM radiomic_features WHERE site = ?", site)
+    }
 
 
 def test_each_structure_lies_on_the_ct_of_its_own_frame(landed: Deliveries) -> None:
     found = lesions(landed, FRAMES)
-    assert {label: (row["visit"], round(row["mean_hu"])) for label, row in found.items()} == {"GTV-1": ("T0", 40), "GTV-2": ("T1", 40)}
+    assert {label: (row["visit"], round(row["mean_hu"])) for label, row in found.items()} == {
+        "GTV-1": ("T0", 40),
+        "GTV-2": ("T1", 40),
+    }
     assert [row["volume_mm3"] for row in found.values()] == pytest.approx([BALL_MM3] * 2, rel=0.01)
 
 
@@ -42,12 +48,16 @@ def test_contours_on_every_third_slice_give_a_diameter_and_no_volume(landed: Del
     assert "slices_empty" in reason["reason"]
 
 
-def test_open_contours_whose_ends_meet_are_closed_and_open_ones_alone_are_refused(landed: Deliveries) -> None:
+def test_open_contours_whose_ends_meet_are_closed_and_open_ones_alone_are_refused(
+    landed: Deliveries,
+) -> None:
     found = lesions(landed, OPEN)
     assert set(found) == {"GTV-1"}
     assert found["GTV-1"]["volume_mm3"] == pytest.approx(BALL_MM3, rel=0.001)
     assert set(found["GTV-1"]["outline_flags"]) == {"open_contours", "enclosing_nothing"}
-    assert any("GTV-2: holds open contours alone" in refused for refused in landed.refused(OPEN, "reads"))
+    assert any(
+        "GTV-2: holds open contours alone" in refused for refused in landed.refused(OPEN, "reads")
+    )
 
 
 def test_a_sagittal_structure_does_not_refuse_the_lesion_beside_it(landed: Deliveries) -> None:
@@ -57,28 +67,38 @@ def test_a_sagittal_structure_does_not_refuse_the_lesion_beside_it(landed: Deliv
     assert "Sagittal" not in refused, "a structure's free text stays in the hospital"
 
 
-@pytest.mark.parametrize(("number", "volume", "flags"), [
-    ("951501", BALL_MM3, []),  # a: two exclusions below a pixel
-    ("951502", BALL_MM3, []),  # b: one item a contour
-    ("951504", BALL_MM3, []),  # d: beside a structure without contours
-    ("951505", BALL_MM3, ["enclosing_nothing"]),  # e: beside a contour of two points
-    ("951506", BALL_MM3, []),  # f: no series named, by the frame of reference
-    ("951508", 2496.0, []),  # h: a hole in each slice
-    ("951509", BALL_MM3, ["repeated_contours"]),  # i: every contour twice
-    ("951510", BALL_MM3, ["repeated_contours"]),  # j: one contour twice
-])
-def test_odd_structure_sets_give_the_ball(landed: Deliveries, number: str, volume: float, flags: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("number", "volume", "flags"),
+    [
+        ("951501", BALL_MM3, []),  # a: two exclusions below a pixel
+        ("951502", BALL_MM3, []),  # b: one item a contour
+        ("951504", BALL_MM3, []),  # d: beside a structure without contours
+        ("951505", BALL_MM3, ["enclosing_nothing"]),  # e: beside a contour of two points
+        ("951506", BALL_MM3, []),  # f: no series named, by the frame of reference
+        ("951508", 2496.0, []),  # h: a hole in each slice
+        ("951509", BALL_MM3, ["repeated_contours"]),  # i: every contour twice
+        ("951510", BALL_MM3, ["repeated_contours"]),  # j: one contour twice
+    ],
+)
+def test_odd_structure_sets_give_the_ball(
+    landed: Deliveries, number: str, volume: float, flags: list[str]
+) -> None:
     (row,) = landed.reads(ODD, number)
     assert row["volume_mm3"] == pytest.approx(volume, rel=0.01)
     assert row["outline_flags"] == flags
 
 
-@pytest.mark.parametrize(("number", "reason"), [
-    ("951503", "ROINumber is that of another structure"),  # c
-    ("951504", "encloses no voxel"),  # d: the second
-    ("951507", "outside the images"),  # g
-])
-def test_what_cannot_be_used_is_refused_by_name(landed: Deliveries, number: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("951503", "ROINumber is that of another structure"),  # c
+        ("951504", "encloses no voxel"),  # d: the second
+        ("951507", "outside the images"),  # g
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(
+    landed: Deliveries, number: str, reason: str
+) -> None:
     patient = landed.pseudonym(ODD, number)
     assert any(patient in refused and reason in refused for refused in landed.refused(ODD, "reads"))
     assert number != "951503" or landed.reads(ODD, number) == []

@@ -16,8 +16,19 @@ from tests.test_privacy import ENCODINGS, searched, unfolded
 
 pytestmark = pytest.mark.real_data
 
-TOLD = ("PatientID", "PatientName", "OtherPatientIDs", "AccessionNumber", "InstitutionName", "ReferringPhysicianName",
-        "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "StationName", "DeviceSerialNumber")
+TOLD = (
+    "PatientID",
+    "PatientName",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "InstitutionName",
+    "ReferringPhysicianName",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "StationName",
+    "DeviceSerialNumber",
+)
 
 SHORTEST = 7
 """A shorter text stands by chance in any file."""
@@ -49,7 +60,13 @@ def needles(landed: Deliveries) -> re.Pattern[bytes]:
     landing = landed.trial.home.landing
     found = {PERSON, FOLDER, *PERSON.split("_"), *FOLDER.split()}
     for file in (f for f in landing.rglob("*") if f.is_file()):
-        found |= _of_table(file) if file.suffix == ".csv" else _of_image(file) if file.suffix == ".dcm" else set()
+        found |= (
+            _of_table(file)
+            if file.suffix == ".csv"
+            else _of_image(file)
+            if file.suffix == ".dcm"
+            else set()
+        )
     wanted = {text for text in found if len(text) >= SHORTEST and not _is_common(text)}
     assert len(wanted) > 50
     encoded = {text.encode(e, "replace") for text in wanted for e in ENCODINGS}
@@ -58,14 +75,30 @@ def needles(landed: Deliveries) -> re.Pattern[bytes]:
 
 def test_no_check_of_severity_error_fails(landed: Deliveries) -> None:
     said = " ".join(landed.output.split())
-    assert re.search(r"\d+ checks: 0 errors, \d+ warnings", said), re.findall(r"\d+ checks: .{300}", said)
+    assert re.search(r"\d+ checks: 0 errors, \d+ warnings", said), re.findall(
+        r"\d+ checks: .{300}", said
+    )
 
 
-def test_nothing_that_identifies_left_the_landing(landed: Deliveries, needles: re.Pattern[bytes]) -> None:
+def test_nothing_that_identifies_left_the_landing(
+    landed: Deliveries, needles: re.Pattern[bytes]
+) -> None:
     trial = landed.trial
     files = searched(trial)
-    assert {p.relative_to(trial.root).parts[0] for p in files} >= {"vault", "crosswalk", "lake", "reports", "published", "dagster"}
-    leaks = {f"{f.relative_to(trial.root)}: {m.group()[:3]!r}…" for f in files for part in unfolded(f) if (m := needles.search(part))}
+    assert {p.relative_to(trial.root).parts[0] for p in files} >= {
+        "vault",
+        "crosswalk",
+        "lake",
+        "reports",
+        "published",
+        "dagster",
+    }
+    leaks = {
+        f"{f.relative_to(trial.root)}: {m.group()[:3]!r}…"
+        for f in files
+        for part in unfolded(f)
+        if (m := needles.search(part))
+    }
     assert leaks == set()
     assert [f for f in files if needles.search(str(f.relative_to(trial.root)).encode())] == []
     assert [text for text in trial.said if needles.search(text.encode())] == []
@@ -85,10 +118,15 @@ def test_every_page_opens_in_a_browser_without_an_error(landed: Deliveries) -> N
     pages = sorted(landed.trial.home.reports.rglob("*.html"))
     faults: list[str] = []
     with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = browsers.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
         page = browser.new_page()
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: faults.append(message.text) if message.type == "error" else None,
+        )
         page.on("requestfailed", lambda request: faults.append(f"not found: {request.url[-80:]}"))
         for file in pages:
             page.goto(file.as_uri())

@@ -33,10 +33,19 @@ ODD = ("03", "08")
 """Deliveries whose contours name several series, or are half bad: which image they lie on once hung on the seed."""
 
 PLAN = replace(
-    COHORT, patients_per_site=3,
-    sites=(replace(CHINESE, courses=("late_responder", "stable", "late_progressor")),
-           replace(WESTERN, courses=("late_responder", "stable", "late_responder"), careless=())),
-    troubles=(Trouble("garbage_file", 0, 0), Trouble("bad_date", 0, 1), Trouble("dose_report", 0, 1), Trouble("contour_without_series", 1, 0)))
+    COHORT,
+    patients_per_site=3,
+    sites=(
+        replace(CHINESE, courses=("late_responder", "stable", "late_progressor")),
+        replace(WESTERN, courses=("late_responder", "stable", "late_responder"), careless=()),
+    ),
+    troubles=(
+        Trouble("garbage_file", 0, 0),
+        Trouble("bad_date", 0, 1),
+        Trouble("dose_report", 0, 1),
+        Trouble("contour_without_series", 1, 0),
+    ),
+)
 """As few patients as open the gate, so that models learn and predict."""
 
 OF_THE_RUN = {
@@ -50,7 +59,11 @@ OF_THE_RUN = {
 SNAPSHOTS = "snapshot"
 """Counts the transactions of a lake: a run that was interrupted has had other ones, and only there it may differ."""
 
-UNDISTURBED, IDLE_KILLED, INTERRUPTED = "seed 0, one worker", "seed 1, two workers, other order, an idle worker killed", "seed 12345, two workers, interrupted, a busy worker killed"
+UNDISTURBED, IDLE_KILLED, INTERRUPTED = (
+    "seed 0, one worker",
+    "seed 1, two workers, other order, an idle worker killed",
+    "seed 12345, two workers, interrupted, a busy worker killed",
+)
 
 
 def _other_order(landing: Path) -> None:
@@ -83,7 +96,9 @@ def _idle_worker_killed(trial: Trial) -> None:
 
 def _published(trial: Trial) -> dict[str, str]:
     files = sorted(p for p in trial.home.published.rglob("*") if p.is_file())
-    return {str(p.relative_to(trial.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {
+        str(p.relative_to(trial.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
 
 
 def _interrupted(trial: Trial) -> None:
@@ -103,7 +118,9 @@ def _interrupted(trial: Trial) -> None:
         else:
             run.process.terminate()
         stops(run, 128 + number, "site" if number == signal.SIGINT else "cohort")
-        assert _published(trial) == before, "what was published stays, and nothing half-written is beside it"
+        assert _published(trial) == before, (
+            "what was published stays, and nothing half-written is beside it"
+        )
     _ends_well(Run(trial, "run", "--require-model", PYTHONHASHSEED="12345"))
 
 
@@ -115,15 +132,21 @@ Tables = dict[str, pl.DataFrame]
 def _rows(trial: Trial) -> Tables:
     """Every table and view of the published file, as it lies there."""
     with duckdb.connect(str(trial.home.published / "lakehouse.duckdb"), read_only=True) as store:
-        names = store.execute("SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-        return {name: store.execute(f'SELECT * FROM "{name}"').pl().drop(OF_THE_RUN, strict=False) for (name,) in names}
+        names = store.execute(
+            "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+        return {
+            name: store.execute(f'SELECT * FROM "{name}"').pl().drop(OF_THE_RUN, strict=False)
+            for (name,) in names
+        }
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
     """What three runs published of one delivery.
 
-    They share the key medium and the crosswalk: pseudonyms are drawn by chance, and stand in every file of the vault.
+    They share the key medium and the crosswalk: pseudonyms are drawn by chance, and stand in every
+    file of the vault.
     """
     folder = tmp_path_factory.mktemp("same")
     protocol = write_protocol(folder / "study.toml", SETTINGS)
@@ -131,7 +154,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
     first, *others = trials.values()
     simulate_cohort(first.home.make().landing, folder / "truth", PLAN)
     for case in ODD if CASES.is_dir() else ():
-        subprocess.run([sys.executable, "build.py", case, str(first.home.landing)], cwd=CASES, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "build.py", case, str(first.home.landing)],
+            cwd=CASES,
+            check=True,
+            capture_output=True,
+        )
     _undisturbed(first)
     for trial in others:
         trial.root.mkdir()
@@ -146,9 +174,16 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
 @pytest.mark.parametrize("name", [IDLE_KILLED, INTERRUPTED])
 def test_every_table_has_the_same_rows(found: dict[str, Tables], name: str) -> None:
     left_out = SNAPSHOTS if name == INTERRUPTED else ()
-    first, other = ({t: _comparable(rows, left_out) for t, rows in found[one].items()} for one in (UNDISTURBED, name))
+    first, other = (
+        {t: _comparable(rows, left_out) for t, rows in found[one].items()}
+        for one in (UNDISTURBED, name)
+    )
     assert first.keys() == other.keys() >= {table.name for table in TABLES}
-    differing = {t: [pair for pair in zip_longest(first[t], other[t]) if pair[0] != pair[1]][:2] for t in first if first[t] != other[t]}
+    differing = {
+        t: [pair for pair in zip_longest(first[t], other[t]) if pair[0] != pair[1]][:2]
+        for t in first
+        if first[t] != other[t]
+    }
     assert differing == {}
 
 
@@ -159,4 +194,6 @@ def _comparable(rows: pl.DataFrame, left_out: Iterable[str]) -> list[str]:
 def test_the_delivery_fills_every_part_of_the_flow(found: dict[str, Tables]) -> None:
     """Else the comparison would say nothing of what is empty."""
     empty = {name for name, rows in found[UNDISTURBED].items() if not rows.height}
-    assert empty <= {"arbitrations", "reconciliation"}, "the readers agree, and rows and images belong together"
+    assert empty <= {"arbitrations", "reconciliation"}, (
+        "the readers agree, and rows and images belong together"
+    )

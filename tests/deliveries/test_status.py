@@ -19,7 +19,9 @@ pytestmark = pytest.mark.real_data
 def copy(landed: Deliveries, tmp_path: Path) -> Trial:
     """A home of its own with the same lake, to be harmed; the images are not needed."""
     root = tmp_path / "home"
-    skip = shutil.ignore_patterns("landing", "dicom", "*.dcm", "*.npz", "reports", "published", "dagster", "mlflow")
+    skip = shutil.ignore_patterns(
+        "landing", "dicom", "*.dcm", "*.npz", "reports", "published", "dagster", "mlflow"
+    )
     shutil.copytree(landed.trial.root, root, symlinks=True, ignore=skip)
     return Trial(root, landed.trial.protocol)
 
@@ -34,7 +36,9 @@ def test_every_refusal_is_named_by_its_place(landed: Deliveries) -> None:
 def test_places_and_reasons_are_said_in_chinese(landed: Deliveries) -> None:
     said = landed.trial.call("status", "--all", "--lang", "zh").output
     assert "退回（数据质疑）" in said
-    items = landed.ask("SELECT item FROM quarantine WHERE item LIKE 'clinical/%.csv row % column %'")
+    items = landed.ask(
+        "SELECT item FROM quarantine WHERE item LIKE 'clinical/%.csv row % column %'"
+    )
     assert items
     for item in (r["item"] for r in items):
         file, row, column = re.fullmatch(r"(\S+) row (\d+) column (\S+)", item).groups()
@@ -59,18 +63,30 @@ def test_rows_without_images_are_asked_about_in_chinese(landed: Deliveries) -> N
 
 
 def test_one_site_is_shown_alone_and_an_unknown_one_is_refused(landed: Deliveries) -> None:
-    site, other = (r["site"] for r in landed.ask("SELECT DISTINCT site FROM quarantine ORDER BY site LIMIT 2"))
-    said = landed.trial.call("status", "--site", site).output.partition("Refused")[2].partition("Gate")[0]
+    site, other = (
+        r["site"] for r in landed.ask("SELECT DISTINCT site FROM quarantine ORDER BY site LIMIT 2")
+    )
+    said = (
+        landed.trial.call("status", "--site", site)
+        .output.partition("Refused")[2]
+        .partition("Gate")[0]
+    )
     assert site in said
     assert other not in said
     assert landed.trial.call("status", "--site", "NOSUCH").exit_code == 1
 
 
-def test_a_refused_file_is_named_on_this_screen_alone_where_that_is_asked(landed: Deliveries) -> None:
-    (row, *_) = landed.ask("SELECT site, item FROM quarantine WHERE stage = 'intake' AND item LIKE '%sha256:%'")
+def test_a_refused_file_is_named_on_this_screen_alone_where_that_is_asked(
+    landed: Deliveries,
+) -> None:
+    (row, *_) = landed.ask(
+        "SELECT site, item FROM quarantine WHERE stage = 'intake' AND item LIKE '%sha256:%'"
+    )
     landing = str(landed.trial.home.landing)
     assert landing not in landed.trial.call("status", "--all").output.partition("Refused")[2]
-    assert f"{row['item']} {landing}/{row['site']}/" in _shown_on_purpose(landed, "status", "--all", "--files")
+    assert f"{row['item']} {landing}/{row['site']}/" in _shown_on_purpose(
+        landed, "status", "--all", "--files"
+    )
 
 
 def _shown_on_purpose(landed: Deliveries, *arguments: str) -> str:
@@ -89,8 +105,14 @@ HARMS = {
 
 
 @pytest.mark.parametrize(("harm", "what", "code"), HARMS.values(), ids=HARMS)
-def test_a_damaged_file_is_named_with_its_command_and_the_rest_is_shown(copy: Trial, harm, what: str, code: int) -> None:
-    file = min(p for p in (copy.home.lake / "data" / "main" / "scans").rglob("*.parquet") if "site=" in str(p))
+def test_a_damaged_file_is_named_with_its_command_and_the_rest_is_shown(
+    copy: Trial, harm, what: str, code: int
+) -> None:
+    file = min(
+        p
+        for p in (copy.home.lake / "data" / "main" / "scans").rglob("*.parquet")
+        if "site=" in str(p)
+    )
     site = file.parent.name.removeprefix("site=")
     harm(file)
     result = copy.call("status")

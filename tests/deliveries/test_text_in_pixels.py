@@ -29,9 +29,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
         deliver(landing, "2", slices("2", chest(), range(N)))
         clinical = landing / SITE / "clinical"
         clinical.mkdir()
-        (clinical / "patients.csv").write_text("patient_id,sex,age,stage\n1,F,61,IVA\n2,F,61,IVA\n", encoding="utf-8")
+        (clinical / "patients.csv").write_text(
+            "patient_id,sex,age,stage\n1,F,61,IVA\n2,F,61,IVA\n", encoding="utf-8"
+        )
         cycles = "".join(f"{k},1,2024-01-05,pembrolizumab\n" for k in (1, 2))
-        (clinical / "treatments.csv").write_text("patient_id,cycle,date,drugs\n" + cycles, encoding="utf-8")
+        (clinical / "treatments.csv").write_text(
+            "patient_id,cycle,date,drugs\n" + cycles, encoding="utf-8"
+        )
 
     return run_delivery(tmp_path_factory.mktemp("text"), write)
 
@@ -53,7 +57,12 @@ def test_of_the_series_with_the_name_nothing_is_in_the_vault_or_a_table(found: D
 def test_slice_and_series_are_named(found: Deliveries) -> None:
     refused = found.refused(SITE, "intake")
     assert [r for r in refused if r.startswith("dicom/ file sha256:") and r.endswith(TEXT)]
-    assert [r for r in refused if r.startswith(f"patient {found.pseudonym(SITE, '1')} series S") and r.endswith(TEXT_IN_SERIES)]
+    assert [
+        r
+        for r in refused
+        if r.startswith(f"patient {found.pseudonym(SITE, '1')} series S")
+        and r.endswith(TEXT_IN_SERIES)
+    ]
 
 
 def test_status_says_so_in_both_languages(found: Deliveries) -> None:

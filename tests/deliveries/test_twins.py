@@ -31,6 +31,9 @@ def test_status_names_both_files_in_english_and_chinese(delivered: Deliveries) -
     named = delivered.refused(SITE, "intake")
     assert len(named) == 2
     assert all(TWINS in one for one in named)
-    english, chinese = (" ".join(delivered.trial.call("status", "--lang", lang).output.split()) for lang in ("en", "zh"))
+    english, chinese = (
+        " ".join(delivered.trial.call("status", "--lang", lang).output.split())
+        for lang in ("en", "zh")
+    )
     assert "another file of this delivery" in english
     assert "与本次提交的另一文件标识相同" in chinese

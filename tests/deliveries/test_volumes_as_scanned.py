@@ -28,7 +28,9 @@ def chest(noise: float = 10.0, seed: int = 0, shift: int = 0) -> np.ndarray:
     return (hu + np.random.default_rng(seed).normal(0, noise, hu.shape)).round().astype(np.int16)
 
 
-def slices(person: str, planes: np.ndarray, heights: Sequence[float], first: int = 1, **tags: object) -> list[Dataset]:
+def slices(
+    person: str, planes: np.ndarray, heights: Sequence[float], first: int = 1, **tags: object
+) -> list[Dataset]:
     made = []
     for k, (plane, z) in enumerate(zip(planes, heights, strict=True)):
         one = slice_dataset(plane, (0, 0, z), first + k, **tags)
@@ -40,7 +42,12 @@ def slices(person: str, planes: np.ndarray, heights: Sequence[float], first: int
 
 def _of(person: str, one: Dataset) -> None:
     """UIDs of the person's own."""
-    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"):
+    for keyword in (
+        "SOPInstanceUID",
+        "SeriesInstanceUID",
+        "StudyInstanceUID",
+        "FrameOfReferenceUID",
+    ):
         if keyword in one:
             setattr(one, keyword, f"{one[keyword].value}.{int(person):d}")
     one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
@@ -61,15 +68,25 @@ def deliver(landing: Path, person: str, images: Sequence[Dataset]) -> None:
 def _circle(z: int) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     radius = np.sqrt(max(49.5 - (z - 12) ** 2, 0.4))
-    return np.column_stack([50 + radius * np.cos(angle), 36 + radius * np.sin(angle), np.full(60, z)])
+    return np.column_stack(
+        [50 + radius * np.cos(angle), 36 + radius * np.sin(angle), np.full(60, z)]
+    )
 
 
 def _complete(path: Path, person: str, image: Dataset) -> None:
     outline = pydicom.dcmread(path)
-    outline.PatientID, outline.PatientName, outline.StudyInstanceUID = person, "", image.StudyInstanceUID
+    outline.PatientID, outline.PatientName, outline.StudyInstanceUID = (
+        person,
+        "",
+        image.StudyInstanceUID,
+    )
     outline.SeriesInstanceUID = outline.SOPInstanceUID = f"1.2.3.{int(person)}"
     outline.file_meta.MediaStorageSOPInstanceUID = outline.SOPInstanceUID
-    outline.SOPClassUID, outline.StudyDate, outline.StructureSetDate = RTStructureSetStorage, "20240102", "20240102"
+    outline.SOPClassUID, outline.StudyDate, outline.StructureSetDate = (
+        RTStructureSetStorage,
+        "20240102",
+        "20240102",
+    )
     outline.save_as(path, enforce_file_format=True)
 
 
@@ -97,7 +114,9 @@ def padded() -> list[Dataset]:
 
 def interleaved() -> list[Dataset]:
     soft = slices("4", chest(), range(N), ConvolutionKernel="NOBODY-1")
-    sharp = slices("4", chest(80, seed=4), np.arange(N) + 0.5, first=101, ConvolutionKernel="NOBODY-2")
+    sharp = slices(
+        "4", chest(80, seed=4), np.arange(N) + 0.5, first=101, ConvolutionKernel="NOBODY-2"
+    )
     return soft + sharp
 
 
@@ -117,9 +136,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
         clinical = landing / SITE / "clinical"
         clinical.mkdir()
         people = "".join(f"{k},F,61,IVA\n" for k in range(1, 7))
-        (clinical / "patients.csv").write_text("patient_id,sex,age,stage\n" + people, encoding="utf-8")
+        (clinical / "patients.csv").write_text(
+            "patient_id,sex,age,stage\n" + people, encoding="utf-8"
+        )
         cycles = "".join(f"{k},1,2024-01-05,pembrolizumab\n" for k in range(1, 7))
-        (clinical / "treatments.csv").write_text("patient_id,cycle,date,drugs\n" + cycles, encoding="utf-8")
+        (clinical / "treatments.csv").write_text(
+            "patient_id,cycle,date,drugs\n" + cycles, encoding="utf-8"
+        )
 
     return run_delivery(tmp_path_factory.mktemp("volumes"), write)
 
@@ -133,12 +156,18 @@ def test_the_lesion_has_its_volume_and_density(found: Deliveries, person: str) -
 
 
 def test_a_scan_over_midnight_lies_three_days_before_the_first_cycle(found: Deliveries) -> None:
-    days = {k: found.ask("SELECT day FROM scans WHERE patient = ?", found.pseudonym(SITE, k))[0]["day"] for k in "15"}
+    days = {
+        k: found.ask("SELECT day FROM scans WHERE patient = ?", found.pseudonym(SITE, k))[0]["day"]
+        for k in "15"
+    }
     assert days == {"1": -3, "5": -2}
 
 
 def test_of_a_partial_repeat_no_slice_is_used(found: Deliveries) -> None:
-    (scan,) = found.ask("SELECT n_slices, n_duplicate_slices FROM scans WHERE patient = ?", found.pseudonym(SITE, "2"))
+    (scan,) = found.ask(
+        "SELECT n_slices, n_duplicate_slices FROM scans WHERE patient = ?",
+        found.pseudonym(SITE, "2"),
+    )
     assert scan == {"n_slices": N, "n_duplicate_slices": 8}
     assert sum("another acquisition" in line for line in found.refused(SITE, "scans")) == 1
 
@@ -147,7 +176,8 @@ def test_a_ring_beside_padding_has_the_variance_of_its_lung(found: Deliveries) -
     def variance(person: str) -> float:
         (row,) = found.ask(
             "SELECT value FROM radiomic_features WHERE patient = ? AND region = 'ring_3_5' AND feature = 'original_firstorder_Variance'",
-            found.pseudonym(SITE, person))
+            found.pseudonym(SITE, person),
+        )
         return row["value"]
 
     assert variance("3") == pytest.approx(variance("5"), rel=0.25)
@@ -159,5 +189,7 @@ def test_nothing_is_measured_where_a_series_is_refused(found: Deliveries, person
 
 
 def test_refusals_name_what_is_wrong(found: Deliveries) -> None:
-    assert any("told apart by (0020,0013) InstanceNumber" in line for line in found.refused(SITE, "scans"))
+    assert any(
+        "told apart by (0020,0013) InstanceNumber" in line for line in found.refused(SITE, "scans")
+    )
     assert sum("RescaleType is not HU" in line for line in found.refused(SITE, "intake")) == N

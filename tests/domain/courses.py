@@ -12,7 +12,14 @@ from dagster_project.study import load_study
 STUDY = load_study()
 RECIST, IRECIST, ENDPOINTS = (STUDY.section(name) for name in ("recist", "irecist", "endpoints"))
 
-ROLES = {"L": ("target", False), "K": ("target", True), "P": ("non_target", False), "Q": ("non_target", True), "N": ("new", False), "M": ("new", True)}
+ROLES = {
+    "L": ("target", False),
+    "K": ("target", True),
+    "P": ("non_target", False),
+    "Q": ("non_target", True),
+    "N": ("new", False),
+    "M": ("new", True),
+}
 """First letter of a label: L target, K target node, P non-target, Q non-target node, N new lesion, M new node."""
 
 STATES = ("CR", "NON_CR_NON_PD", "PD", "NE")
@@ -21,15 +28,29 @@ STATES = ("CR", "NON_CR_NON_PD", "PD", "NE")
 def finding(label, value):
     """A number is a diameter, a state a non-target's; `gone`, `small`, `seen` (no size); ("?", n) is a new lesion that may be none."""
     role, node = ROLES[label[0]]
-    facts = {"role": role, "node": node, "organ": f"organ of {label}", "unequivocal": True if role == "new" else None}
+    facts = {
+        "role": role,
+        "node": node,
+        "organ": f"organ of {label}",
+        "unequivocal": True if role == "new" else None,
+    }
     if isinstance(value, tuple):
         word, size = value
-        return Finding(label, diameter_mm=size, **(facts | ({"state": word} if word in STATES else {"unequivocal": False})))
+        return Finding(
+            label,
+            diameter_mm=size,
+            **(facts | ({"state": word} if word in STATES else {"unequivocal": False})),
+        )
     if value in STATES:
         return Finding(label, state=value, present=value != "CR", **facts)
     if value in {"gone", 0}:
         return Finding(label, present=False, diameter_mm=None if value == "gone" else 0.0, **facts)
-    return Finding(label, too_small=value == "small", diameter_mm=value if isinstance(value, (int, float)) else None, **facts)
+    return Finding(
+        label,
+        too_small=value == "small",
+        diameter_mm=value if isinstance(value, (int, float)) else None,
+        **facts,
+    )
 
 
 def course(days=None, symptoms=(), **lesions):
@@ -37,8 +58,19 @@ def course(days=None, symptoms=(), **lesions):
     n = max(map(len, lesions.values()))
     assert {len(values) for values in lesions.values()} == {n}
     days = days or [42 * place for place in range(n)]
-    visits = [Visit(f"V{place}", days[place], tuple(finding(label, values[place]) for label, values in lesions.items() if values[place] is not None),
-                    for_symptoms=place in symptoms) for place in range(n)]
+    visits = [
+        Visit(
+            f"V{place}",
+            days[place],
+            tuple(
+                finding(label, values[place])
+                for label, values in lesions.items()
+                if values[place] is not None
+            ),
+            for_symptoms=place in symptoms,
+        )
+        for place in range(n)
+    ]
     return visits[0], visits[1:]
 
 
@@ -61,4 +93,6 @@ def irecist_rules(**lesions):
 def rows_of(path, delimiter=","):
     """The rows of a text table; lines that begin with # are remarks."""
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader((line for line in file if not line.startswith("#")), delimiter=delimiter))
+        return list(
+            csv.DictReader((line for line in file if not line.startswith("#")), delimiter=delimiter)
+        )

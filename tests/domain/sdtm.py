@@ -13,36 +13,77 @@ ROLES = {"T": "TARGET", "K": "TARGET", "P": "NON-TARGET", "N": "NEW"}
 
 
 def rows(file, *cells):
-    return [TrialRow(file, number, {"USUBJID": "S1", **c}) for number, c in enumerate(cells, start=2)]
+    return [
+        TrialRow(file, number, {"USUBJID": "S1", **c}) for number, c in enumerate(cells, start=2)
+    ]
 
 
 def visit(n, domain):
-    return {"VISITNUM": str(n + 1), "VISIT": VISITS[n], f"{domain}DTC": DATES[n], f"{domain}EVAL": "INVESTIGATOR"}
+    return {
+        "VISITNUM": str(n + 1),
+        "VISIT": VISITS[n],
+        f"{domain}DTC": DATES[n],
+        f"{domain}EVAL": "INVESTIGATOR",
+    }
 
 
 def tu(*labels, new_at=1):
-    return rows("tu.csv", *({
-        **visit(new_at if label[0] == "N" else 0, "TU"), "TULNKID": label, "TUSTRESC": ROLES[label[0]],
-        "TULOC": "LYMPH NODE" if label[0] == "K" else f"ORGAN OF {label}"} for label in labels))
+    return rows(
+        "tu.csv",
+        *(
+            {
+                **visit(new_at if label[0] == "N" else 0, "TU"),
+                "TULNKID": label,
+                "TUSTRESC": ROLES[label[0]],
+                "TULOC": "LYMPH NODE" if label[0] == "K" else f"ORGAN OF {label}",
+            }
+            for label in labels
+        ),
+    )
 
 
 def measured(label, n, value, **more):
     """A number is a diameter in mm, a word the tumour state; `more` are cells that differ."""
     number = isinstance(value, (int, float))
     test = ("SAXIS" if label[0] == "K" else "LDIAM") if number else "TUMSTATE"
-    result = {"TRORRES": str(value), "TRORRESU": "mm", "TRSTRESN": str(value), "TRSTRESU": "mm"} if number else {"TRORRES": value, "TRSTRESC": value}
-    return {**visit(n, "TR"), "TRLNKID": label, "TRGRPID": ROLES[label[0]], "TRTESTCD": test, **result, **more}
+    result = (
+        {"TRORRES": str(value), "TRORRESU": "mm", "TRSTRESN": str(value), "TRSTRESU": "mm"}
+        if number
+        else {"TRORRES": value, "TRSTRESC": value}
+    )
+    return {
+        **visit(n, "TR"),
+        "TRLNKID": label,
+        "TRGRPID": ROLES[label[0]],
+        "TRTESTCD": test,
+        **result,
+        **more,
+    }
 
 
 def tr(**lesions):
     """None means that the lesion has no row at that visit."""
     n = max(map(len, lesions.values()))
-    return rows("tr.csv", *(measured(label, place, values[place]) for place in range(n) for label, values in lesions.items() if values[place] is not None))
+    return rows(
+        "tr.csv",
+        *(
+            measured(label, place, values[place])
+            for place in range(n)
+            for label, values in lesions.items()
+            if values[place] is not None
+        ),
+    )
 
 
 def rs(n, category="RECIST 1.1", **results):
     """What was recorded of one visit; in capitals the code of the test."""
-    return rows("rs.csv", *({**visit(n, "RS"), "RSCAT": category, "RSTESTCD": test, "RSSTRESC": word} for test, word in results.items()))
+    return rows(
+        "rs.csv",
+        *(
+            {**visit(n, "RS"), "RSCAT": category, "RSTESTCD": test, "RSSTRESC": word}
+            for test, word in results.items()
+        ),
+    )
 
 
 def grade(tr_rows, tu_rows=(), rs_rows=(), dm_rows=()):

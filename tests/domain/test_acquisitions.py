@@ -20,7 +20,8 @@ def acquired(voxels, heights, *, first=1, **tags):
     """Slices of one acquisition at some heights, numbered in the order given."""
     return [
         slice_dataset(plane, (0, 0, z), first + k, **tags)
-        for k, (plane, z) in enumerate(zip(voxels, heights, strict=True))]
+        for k, (plane, z) in enumerate(zip(voxels, heights, strict=True))
+    ]
 
 
 def read(folder, datasets):
@@ -46,7 +47,9 @@ TOLD_APART = {
 
 @pytest.mark.parametrize("keyword", TOLD_APART)
 @pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_two_volumes_in_one_series_are_refused_by_what_tells_them_apart(tmp_path, voxels, keyword, shift):
+def test_two_volumes_in_one_series_are_refused_by_what_tells_them_apart(
+    tmp_path, voxels, keyword, shift
+):
     one, two = TOLD_APART[keyword]
     slices = acquired(voxels, range(N), **{keyword: one})
     slices += acquired(voxels + 5, np.arange(N) + shift, first=101, **{keyword: two})
@@ -62,7 +65,9 @@ def test_slices_that_take_turns_on_one_grid_are_refused(tmp_path, voxels, keywor
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_two_volumes_without_a_word_of_difference_are_told_by_their_instance_numbers(tmp_path, voxels, shift):
+def test_two_volumes_without_a_word_of_difference_are_told_by_their_instance_numbers(
+    tmp_path, voxels, shift
+):
     slices = acquired(voxels, range(N)) + acquired(voxels + 5, np.arange(N) + shift, first=101)
     assert "InstanceNumber" in refused(tmp_path, slices)
 
@@ -153,7 +158,9 @@ def test_an_acquisition_that_fills_anothers_hole_is_of_its_volume(tmp_path, voxe
     assert np.array_equal(read(tmp_path, slices).array, voxels)
 
 
-@pytest.mark.parametrize("keyword", ["ConvolutionKernel", "KVP", "AcquisitionNumber", "SliceThickness"])
+@pytest.mark.parametrize(
+    "keyword", ["ConvolutionKernel", "KVP", "AcquisitionNumber", "SliceThickness"]
+)
 def test_an_element_that_some_slices_lack_is_no_difference(tmp_path, voxels, keyword):
     slices = acquired(voxels, range(N), AcquisitionNumber=1)
     for one in slices[1::2]:
@@ -172,7 +179,10 @@ def test_spelling_is_no_difference(tmp_path, voxels):
 
 def test_copies_of_a_slice_are_of_the_volume_and_repeats_are_not(tmp_path, voxels):
     slices = acquired(voxels, range(N))
-    copy, repeat = slice_dataset(voxels[3], (0, 0, 3), 90), slice_dataset(voxels[3] + 1, (0, 0, 3), 91)
+    copy, repeat = (
+        slice_dataset(voxels[3], (0, 0, 3), 90),
+        slice_dataset(voxels[3] + 1, (0, 0, 3), 91),
+    )
     series = read(tmp_path, [*slices, copy, repeat])
     assert copy.SOPInstanceUID in series.sop_instance_uids
     assert repeat.SOPInstanceUID not in series.sop_instance_uids
@@ -214,5 +224,8 @@ def test_any_order_of_names_gives_the_same_volume(tmp_path, voxels):
     found = {
         (pixel_digest(series), series.sop_instance_uids, tuple(series.header.items()))
         for k in range(6)
-        for series in [read_series(write(tmp_path / str(k), [slices[i] for i in rng.permutation(len(slices))]))]}
+        for series in [
+            read_series(write(tmp_path / str(k), [slices[i] for i in rng.permutation(len(slices))]))
+        ]
+    }
     assert len(found) == 1

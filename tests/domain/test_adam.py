@@ -83,7 +83,8 @@ def one(frame, code, **more):
     return row
 
 
-# -- the list of pharmaverseadam ---------------------------------------------------------------------------------------
+# -- the list of pharmaverseadam
+# ---------------------------------------------------------------------------------------
 
 GOLDEN_ROWS = list(csv.DictReader(GOLDEN.read_text(encoding="utf-8").splitlines()))
 OWN = {"NACTDT", "AVALU", "SIMFL"}
@@ -114,7 +115,8 @@ def test_names_and_labels_fit_a_transport_file():
     assert all(len(d.label.encode()) <= MOST_LABEL for d in DATASETS.values())
 
 
-# -- ADSL --------------------------------------------------------------------------------------------------------------
+# -- ADSL
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_adsl_holds_treatment_death_and_last_contact():
@@ -147,7 +149,8 @@ def test_who_withdrew_is_in_no_dataset():
     assert all(frame.is_empty() for frame in adam(consent="withdrawn")[0].values())
 
 
-# -- ADRS --------------------------------------------------------------------------------------------------------------
+# -- ADRS
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_each_visit_has_its_responses_with_codes_and_days():
@@ -232,7 +235,8 @@ def test_a_reader_is_named_and_counts_for_no_event():
     assert one(adrs, "PD")["AVALC"] == "N"
 
 
-# -- ADTR --------------------------------------------------------------------------------------------------------------
+# -- ADTR
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_each_lesion_has_its_diameters_with_dates_and_changes():
@@ -308,7 +312,8 @@ def test_a_node_has_its_short_axis():
     assert one(adtr, "SDIAM", AVISIT="T0")["AVAL"] == 17
 
 
-# -- ADTTE -------------------------------------------------------------------------------------------------------------
+# -- ADTTE
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_an_event_has_its_dates_and_its_record_in_adrs():
@@ -361,7 +366,8 @@ def test_censoring_names_the_last_adequate_assessment_the_start_or_the_last_cont
 
 
 EVENTS = {
-    # follow-up                                             PARAMCD  day  EVNTDESC                      source
+    # follow-up                                             PARAMCD  day  EVNTDESC
+    # source
     "death": ([("death", 120)], "OS", 120, "Death", ("ADRS", "DEATH")),
     "death on the day of the first cycle": ([("death", 0)], "OS", 0, "Death", ("ADRS", "DEATH")),
     "a new therapy": (
@@ -452,11 +458,14 @@ def test_without_a_first_cycle_there_is_no_time_and_no_day():
     assert datasets["ADTR"]["ADT"].null_count() == 0
 
 
-# -- what [publish] leaves out -----------------------------------------------------------------------------------------------
+# -- what [publish] leaves out
+# -----------------------------------------------------------------------------------------------
 
 
 def test_an_age_in_a_band_is_its_group_alone_and_what_is_suppressed_is_blank():
-    datasets = minimise_datasets(adam()[0], Minimisation(5, frozenset({"patients.sex", "patients.stage", "lesions.organ"})))
+    datasets = minimise_datasets(
+        adam()[0], Minimisation(5, frozenset({"patients.sex", "patients.stage", "lesions.organ"}))
+    )
     for name, rows in datasets.items():
         assert {"STUDYID": pl.String, **rows.schema} == DATASETS[name].schema
         assert rows["AGE"].null_count() == rows["AGEU"].null_count() == rows.height
@@ -467,7 +476,10 @@ def test_an_age_in_a_band_is_its_group_alone_and_what_is_suppressed_is_blank():
 
 def test_without_settings_the_datasets_are_as_they_were():
     before = adam()[0]
-    assert all(rows.equals(before[name]) for name, rows in minimise_datasets(before, AS_IN_THE_LAKE).items())
+    assert all(
+        rows.equals(before[name])
+        for name, rows in minimise_datasets(before, AS_IN_THE_LAKE).items()
+    )
 
 
 def test_a_column_that_records_are_made_of_cannot_be_left_out():

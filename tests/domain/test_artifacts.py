@@ -32,7 +32,9 @@ def test_a_clean_chest_raises_no_flag_but_that_of_the_chest():
 def _with_metal(voxels, streak_hu, size=2):
     z, y, x = voxels.shape[0] // 2, 60, 80
     planes = slice(z - 3, z + 4)
-    angle = np.arctan2(np.arange(voxels.shape[1])[:, None] - y, np.arange(voxels.shape[2])[None, :] - x)
+    angle = np.arctan2(
+        np.arange(voxels.shape[1])[:, None] - y, np.arange(voxels.shape[2])[None, :] - x
+    )
     voxels[planes] += (streak_hu * np.cos(9 * angle)).astype(np.int16)
     voxels[planes, y : y + size, x : x + size] = 3100
     return voxels
@@ -75,14 +77,18 @@ def test_a_breath_that_lifts_the_front_alone_is_seen():
 
 
 def test_a_body_that_widens_from_slice_to_slice_does_not_move():
-    voxels = np.concatenate([body((1, 120, 160), half=(80.0 + k, 110.0 + 2 * k), seed=k) for k in range(24)])
+    voxels = np.concatenate(
+        [body((1, 120, 160), half=(80.0 + k, 110.0 + 2 * k), seed=k) for k in range(24)]
+    )
     found = figures(voxels)
     assert found["motion_score"] < LIMITS["motion_mm"] / 2
     assert found["motion_flag"] is False
 
 
 def test_a_step_in_area_is_anatomy_not_motion():
-    voxels = np.concatenate([body((12, 120, 160), half=(80.0, 100.0)), body((12, 120, 160), half=(100.0, 150.0))])
+    voxels = np.concatenate(
+        [body((12, 120, 160), half=(80.0, 100.0)), body((12, 120, 160), half=(100.0, 150.0))]
+    )
     assert figures(voxels)["motion_flag"] is False
 
 
@@ -113,7 +119,10 @@ def test_a_wrong_intercept_is_flagged(offset):
 def test_without_air_nothing_that_needs_it_is_judged():
     voxels = np.random.default_rng(0).normal(40, 10, (8, 60, 60)).astype(np.int16)
     found = figures(voxels)
-    assert {found[name] for name in ("air_hu", "rescale_flag", "motion_flag", "truncated_flag", "chest_flag")} == {None}
+    assert {
+        found[name]
+        for name in ("air_hu", "rescale_flag", "motion_flag", "truncated_flag", "chest_flag")
+    } == {None}
 
 
 @pytest.mark.parametrize("noise", [15.0, 40.0, 110.0])
@@ -130,14 +139,19 @@ def test_lung_fraction_is_that_of_the_ellipses():
 
 def test_a_body_without_lungs_is_no_chest():
     voxels = body()
-    voxels[voxels < -500] = np.where(_inside(voxels.shape), 40, -1000)[None].repeat(voxels.shape[0], 0)[voxels < -500]
+    voxels[voxels < -500] = np.where(_inside(voxels.shape), 40, -1000)[None].repeat(
+        voxels.shape[0], 0
+    )[voxels < -500]
     found = figures(voxels)
     assert found["chest_flag"] is False
     assert found["lung_fraction"] < 0.01
 
 
 def _inside(shape):
-    y, x = (np.arange(shape[1]) - (shape[1] - 1) / 2) * 2.5, (np.arange(shape[2]) - (shape[2] - 1) / 2) * 2.5
+    y, x = (
+        (np.arange(shape[1]) - (shape[1] - 1) / 2) * 2.5,
+        (np.arange(shape[2]) - (shape[2] - 1) / 2) * 2.5,
+    )
     return (y[:, None] / 110) ** 2 + (x[None, :] / 150) ** 2 <= 1
 
 
@@ -157,4 +171,6 @@ def test_displacement_is_in_millimetres_whatever_the_pixel(pixel):
     voxels = body((9, *n), (1.0, pixel, pixel))
     shift = round(10 / pixel)
     voxels[4] = np.roll(voxels[4], shift, axis=1)
-    assert figures(voxels, (1.0, pixel, pixel))["motion_score"] == pytest.approx(shift * pixel, abs=0.5)
+    assert figures(voxels, (1.0, pixel, pixel))["motion_score"] == pytest.approx(
+        shift * pixel, abs=0.5
+    )

@@ -22,7 +22,10 @@ SHORT = {"N": "NON_CR_NON_PD", "iN": "iNON_CR_NON_PD"}
 
 def graded(text, days=None, *, no_target=False):
     words = [SHORT.get(w, w) for w in text.split()]
-    return [Graded(day, word, no_target) for day, word in zip(days or [63 * (n + 1) for n in range(len(words))], words, strict=True)]
+    return [
+        Graded(day, word, no_target)
+        for day, word in zip(days or [63 * (n + 1) for n in range(len(words))], words, strict=True)
+    ]
 
 
 BEST = {
@@ -88,13 +91,24 @@ CONFIRMED = {
 
 @pytest.mark.parametrize(("text", "days", "expected"), CONFIRMED.values(), ids=CONFIRMED.keys())
 def test_confirmed_best_response(text, days, expected):
-    assert confirmed_best_response(graded(text, days, no_target="only" in text or text == "N CR"), RECIST) == expected
+    assert (
+        confirmed_best_response(
+            graded(text, days, no_target="only" in text or text == "N CR"), RECIST
+        )
+        == expected
+    )
 
 
-@pytest.mark.parametrize(("text", "setting", "expected"), [
-    ("PR SD PR", {"confirmation_over_stable": True}, "PR"), ("PR SD SD PR", {"confirmation_over_stable": True}, "SD"),
-    ("CR SD CR", {"confirmation_over_stable": True}, "SD"),
-    ("PR NE PR", {"confirmation_not_evaluable": 0}, "SD"), ("PR NE NE PR", {"confirmation_not_evaluable": 2}, "PR")])
+@pytest.mark.parametrize(
+    ("text", "setting", "expected"),
+    [
+        ("PR SD PR", {"confirmation_over_stable": True}, "PR"),
+        ("PR SD SD PR", {"confirmation_over_stable": True}, "SD"),
+        ("CR SD CR", {"confirmation_over_stable": True}, "SD"),
+        ("PR NE PR", {"confirmation_not_evaluable": 0}, "SD"),
+        ("PR NE NE PR", {"confirmation_not_evaluable": 2}, "PR"),
+    ],
+)
 def test_what_may_lie_between_is_a_setting(text, setting, expected):
     assert confirmed_best_response(graded(text), {**RECIST, **setting}) == expected
 
@@ -130,36 +144,50 @@ def test_immune_stable_disease_has_to_last_as_well():
     assert immune_best_response([], RECIST) is None
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    pytest.param("PR PD PR", "PR PD", id="1 up to and with the first PD"),
-    pytest.param("PR SD", "PR SD", id="1 without PD all"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("PR PD PR", "PR PD", id="1 up to and with the first PD"),
+        pytest.param("PR SD", "PR SD", id="1 without PD all"),
+    ],
+)
 def test_cut_at_progression(text, expected):
     assert [v.response for v in until_progression(graded(text))] == expected.split()
 
 
 def test_cut_at_new_therapy():
-    assert [v.response for v in until_progression(graded("SD SD PR", [60, 100, 150]), new_therapy_day=100)] == ["SD", "SD"]
+    assert [
+        v.response
+        for v in until_progression(graded("SD SD PR", [60, 100, 150]), new_therapy_day=100)
+    ] == ["SD", "SD"]
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    pytest.param("iUPD iUPD iCPD", 63, id="1 the first of the block"),
-    pytest.param("iSD iUPD iPR iUPD iCPD", 4 * 63, id="2 the block that was confirmed"),
-    pytest.param("iUPD iNE iCPD", 63, id="3 across a visit not evaluable"),
-    pytest.param("iUPD iPR", None, id="4 not confirmed"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("iUPD iUPD iCPD", 63, id="1 the first of the block"),
+        pytest.param("iSD iUPD iPR iUPD iCPD", 4 * 63, id="2 the block that was confirmed"),
+        pytest.param("iUPD iNE iCPD", 63, id="3 across a visit not evaluable"),
+        pytest.param("iUPD iPR", None, id="4 not confirmed"),
+    ],
+)
 def test_day_of_confirmed_progression(text, expected):
     assert confirmed_progression_day(graded(text)) == expected
 
 
-@pytest.mark.parametrize(("text", "end_day", "expected"), [
-    pytest.param("iSD iUPD iCPD", None, (126, "confirmed"), id="1 confirmed"),
-    pytest.param("iSD iUPD", 150, (126, "unconfirmed, then death"), id="2 then dead"),
-    pytest.param("iUPD iUPD iNE", 200, (63, "unconfirmed, then death"), id="2 the first of the run"),
-    pytest.param("iSD iUPD", None, None, id="3 waits for the next scan"),
-    pytest.param("iUPD iPR", 200, None, id="3 followed by a response"),
-    pytest.param("iSD iUPD", 100, None, id="3 the end came before the scan"),
-])
+@pytest.mark.parametrize(
+    ("text", "end_day", "expected"),
+    [
+        pytest.param("iSD iUPD iCPD", None, (126, "confirmed"), id="1 confirmed"),
+        pytest.param("iSD iUPD", 150, (126, "unconfirmed, then death"), id="2 then dead"),
+        pytest.param(
+            "iUPD iUPD iNE", 200, (63, "unconfirmed, then death"), id="2 the first of the run"
+        ),
+        pytest.param("iSD iUPD", None, None, id="3 waits for the next scan"),
+        pytest.param("iUPD iPR", 200, None, id="3 followed by a response"),
+        pytest.param("iSD iUPD", 100, None, id="3 the end came before the scan"),
+    ],
+)
 def test_progression_by_irecist(text, end_day, expected):
     assert immune_progression(graded(text), end_day=end_day, end_reason="death") == expected
 

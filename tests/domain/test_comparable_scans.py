@@ -6,7 +6,12 @@ import pytest
 
 from dagster_project.domain.comparable_scans import OTHER_KERNEL, OTHER_SCANNER, why_not_comparable
 
-SCAN = {"kernel": "B30f", "manufacturer": "SIEMENS", "slice_thickness_mm": 1.0, "slice_spacing_mm": 0.8}
+SCAN = {
+    "kernel": "B30f",
+    "manufacturer": "SIEMENS",
+    "slice_thickness_mm": 1.0,
+    "slice_spacing_mm": 0.8,
+}
 
 
 @pytest.mark.parametrize(
@@ -20,13 +25,21 @@ SCAN = {"kernel": "B30f", "manufacturer": "SIEMENS", "slice_thickness_mm": 1.0, 
         ({"kernel": "B70f", "manufacturer": "GE MEDICAL SYSTEMS"}, OTHER_KERNEL),
         ({"kernel": None, "manufacturer": "GE MEDICAL SYSTEMS"}, OTHER_SCANNER),
         ({"slice_thickness_mm": 1.5, "slice_spacing_mm": 1.5}, None),
-    ])
+    ],
+)
 def test_what_stands_between_two_scans(changed, reason):
     other = SCAN | changed
     assert why_not_comparable(SCAN, other, 1.5) == why_not_comparable(other, SCAN, 1.5) == reason
 
 
-@pytest.mark.parametrize("thick", [{"slice_thickness_mm": 3.0}, {"slice_spacing_mm": 2.5}, {"slice_thickness_mm": None, "slice_spacing_mm": 5.0}])
+@pytest.mark.parametrize(
+    "thick",
+    [
+        {"slice_thickness_mm": 3.0},
+        {"slice_spacing_mm": 2.5},
+        {"slice_thickness_mm": None, "slice_spacing_mm": 5.0},
+    ],
+)
 def test_thick_slices_are_named_with_their_limit(thick):
     assert why_not_comparable(SCAN, SCAN | thick, 1.5).startswith("slices of more than 1.5 mm")
 

@@ -18,25 +18,53 @@ def series_of(folder, **facts):
 
 
 def outline(tmp_path, *contours, on=None, **facts):
-    (found,) = read_outlines(structure_set(tmp_path / "rt.dcm", {"GTV-1": contours}, **facts), on or series_of(tmp_path))
+    (found,) = read_outlines(
+        structure_set(tmp_path / "rt.dcm", {"GTV-1": contours}, **facts), on or series_of(tmp_path)
+    )
     return found
 
 
 def test_a_contour_is_filled_on_its_slice(tmp_path):
     found = outline(tmp_path, square(3.5, 8.5, 2))
-    assert (found.label, found.source, found.border_rule, found.n_outside) == ("GTV-1", "RTSTRUCT", "even_odd_pixel_centres", 0)
+    assert (found.label, found.source, found.border_rule, found.n_outside) == (
+        "GTV-1",
+        "RTSTRUCT",
+        "even_odd_pixel_centres",
+        0,
+    )
     assert found.mask[2].sum() == found.mask.sum() == 25
     assert found.mask[2, 4:9, 4:9].all()
 
 
 @pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("cosines", [AXIAL, (0.8, 0.6, 0, -0.6, 0.8, 0), (1, 0, 0, 0, -1, 0), (0, 1, 0, 0, 0, -1), (0.6, 0, 0.8, 0, 1, 0)])
+@pytest.mark.parametrize(
+    "cosines",
+    [
+        AXIAL,
+        (0.8, 0.6, 0, -0.6, 0.8, 0),
+        (1, 0, 0, 0, -1, 0),
+        (0, 1, 0, 0, 0, -1),
+        (0.6, 0, 0.8, 0, 1, 0),
+    ],
+)
 def test_any_orientation_gives_the_same_voxels(tmp_path, cosines, descending):
     cosines = np.array(cosines, dtype=float)
     origin, spacing = np.array([-11.0, 7.0, 55.0]), (2.5, 0.7, 0.9)
-    series = read_series(write(tmp_path / "ct", series_datasets(EMPTY, spacing=spacing, origin=origin, cosines=tuple(cosines))[:: -1 if descending else 1]))
+    series = read_series(
+        write(
+            tmp_path / "ct",
+            series_datasets(EMPTY, spacing=spacing, origin=origin, cosines=tuple(cosines))[
+                :: -1 if descending else 1
+            ],
+        )
+    )
     index = np.array([[3.5, 4.5], [9.5, 4.5], [9.5, 11.5], [3.5, 11.5]])
-    points = origin + index[:, :1] * cosines[:3] * 0.9 + index[:, 1:] * cosines[3:] * 0.7 + 5 * 2.5 * np.cross(cosines[:3], cosines[3:])
+    points = (
+        origin
+        + index[:, :1] * cosines[:3] * 0.9
+        + index[:, 1:] * cosines[3:] * 0.7
+        + 5 * 2.5 * np.cross(cosines[:3], cosines[3:])
+    )
     found = outline(tmp_path, points, on=series)
     expected = np.zeros(EMPTY.shape, bool)
     expected[5, 5:12, 4:10] = True
@@ -87,7 +115,9 @@ def test_a_structure_without_contours_is_an_empty_outline(tmp_path):
 
 def circle(radius, z, n=64, centre=(10.0, 10.0)):
     turn = np.linspace(0, 2 * np.pi, n, endpoint=False)
-    return np.column_stack([centre[0] + radius * np.cos(turn), centre[1] + radius * np.sin(turn), np.full(n, z)])
+    return np.column_stack(
+        [centre[0] + radius * np.cos(turn), centre[1] + radius * np.sin(turn), np.full(n, z)]
+    )
 
 
 def edited(tmp_path, change, *contours, **facts):
@@ -136,7 +166,11 @@ def test_a_structure_of_open_contours_alone_is_refused(tmp_path):
 def test_points_beside_closed_contours_are_left_out_and_told(tmp_path):
     def a_point(ds):
         item = ds.ROIContourSequence[0].ContourSequence[1]
-        item.ContourGeometricType, item.NumberOfContourPoints, item.ContourData = "POINT", 1, [3.0, 3.0, 5.0]
+        item.ContourGeometricType, item.NumberOfContourPoints, item.ContourData = (
+            "POINT",
+            1,
+            [3.0, 3.0, 5.0],
+        )
 
     (found,) = edited(tmp_path, a_point, square(3.5, 8.5, 2), square(3.5, 8.5, 5))
     assert (int(found.mask.sum()), found.flags, found.refused) == (25, ("enclosing_nothing",), "")
@@ -144,11 +178,22 @@ def test_points_beside_closed_contours_are_left_out_and_told(tmp_path):
     assert (int(line.mask.sum()), line.flags) == (25, ("enclosing_nothing",))
 
 
-@pytest.mark.parametrize("again", [
-    lambda p: p, lambda p: p[::-1], lambda p: np.roll(p, 7, axis=0), lambda p: np.vstack([p, p[:1]]), lambda p: np.round(p, 2)])
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda p: p,
+        lambda p: p[::-1],
+        lambda p: np.roll(p, 7, axis=0),
+        lambda p: np.vstack([p, p[:1]]),
+        lambda p: np.round(p, 2),
+    ],
+)
 def test_equal_contours_count_once(tmp_path, again):
     """Written twice, the other way round, from another point, closed by its first point, with fewer decimals."""
-    once, twice = outline(tmp_path, circle(5.3, 2)), outline(tmp_path, circle(5.3, 2), again(circle(5.3, 2)))
+    once, twice = (
+        outline(tmp_path, circle(5.3, 2)),
+        outline(tmp_path, circle(5.3, 2), again(circle(5.3, 2))),
+    )
     assert np.array_equal(once.mask, twice.mask)
     assert twice.flags == ("repeated_contours",)
 
@@ -185,12 +230,16 @@ def test_items_of_one_structure_are_joined(tmp_path):
         for item, contour in zip(ds.ROIContourSequence, contours, strict=True):
             item.ReferencedROINumber, item.ContourSequence = 1, [contour]
 
-    (found,) = edited(tmp_path, in_items, square(3.5, 8.5, 2), square(3.5, 8.5, 3), square(3.5, 8.5, 4))
+    (found,) = edited(
+        tmp_path, in_items, square(3.5, 8.5, 2), square(3.5, 8.5, 3), square(3.5, 8.5, 4)
+    )
     assert np.flatnonzero(found.mask.any((1, 2))).tolist() == [2, 3, 4]
 
 
 def two_rois(tmp_path, change, names=("GTV", "Node"), other=(12.5, 15.5)):
-    path = structure_set(tmp_path / "rt.dcm", {names[0]: [square(3.5, 8.5, 2)], f"{names[1]} ": [square(*other, 2)]})
+    path = structure_set(
+        tmp_path / "rt.dcm", {names[0]: [square(3.5, 8.5, 2)], f"{names[1]} ": [square(*other, 2)]}
+    )
     ds = pydicom.dcmread(path)
     change(ds)
     ds.save_as(path)
@@ -202,16 +251,23 @@ def test_structures_that_share_a_number_are_refused_and_others_are_not(tmp_path)
         ds.StructureSetROISequence[1].ROINumber = ds.ROIContourSequence[1].ReferencedROINumber = 1
 
     found = two_rois(tmp_path, renumbered)
-    assert {label: "ROINumber" in o.refused for label, o in found.items()} == {"GTV": True, "Node": True}
+    assert {label: "ROINumber" in o.refused for label, o in found.items()} == {
+        "GTV": True,
+        "Node": True,
+    }
 
 
 @pytest.mark.parametrize(("other", "read"), [((12.5, 15.5), [True, True]), ((3.5, 8.5), [False])])
 def test_two_structures_of_one_name_are_refused_unless_they_are_equal(tmp_path, other, read):
-    path = structure_set(tmp_path / "rt.dcm", {"GTV": [square(3.5, 8.5, 2)], "gtv": [square(*other, 2)]})
+    path = structure_set(
+        tmp_path / "rt.dcm", {"GTV": [square(3.5, 8.5, 2)], "gtv": [square(*other, 2)]}
+    )
     assert [bool(o.refused) for o in read_outlines(path, series_of(tmp_path))] == read
 
 
-@pytest.mark.parametrize("other", [(12.5, 15.5), (3.5, 8.5)], ids=["other contours", "the same contours"])
+@pytest.mark.parametrize(
+    "other", [(12.5, 15.5), (3.5, 8.5)], ids=["other contours", "the same contours"]
+)
 def test_one_name_in_two_frames_of_reference_is_a_lesion_at_two_visits(tmp_path, other):
     def of_another_visit(ds):
         ds.StructureSetROISequence[1].ReferencedFrameOfReferenceUID = "1.9.9"
@@ -252,8 +308,16 @@ def _other_frame(ds):
     ds.StructureSetROISequence[1].ReferencedFrameOfReferenceUID = "1.9.9"
 
 
-@pytest.mark.parametrize(("spoil", "reason"), [
-    (_sagittal, "crosses slices"), (_odd, "damaged coordinates"), (_cut, "damaged coordinates"), (_elsewhere, "another height"), (_other_frame, "frame of reference")])
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_sagittal, "crosses slices"),
+        (_odd, "damaged coordinates"),
+        (_cut, "damaged coordinates"),
+        (_elsewhere, "another height"),
+        (_other_frame, "frame of reference"),
+    ],
+)
 def test_one_bad_structure_does_not_refuse_the_others(tmp_path, spoil, reason):
     found = two_rois(tmp_path, spoil)
     assert (found["GTV"].refused, int(found["GTV"].mask.sum())) == ("", 25)
@@ -261,7 +325,13 @@ def test_one_bad_structure_does_not_refuse_the_others(tmp_path, spoil, reason):
 
 
 def test_one_image_named_by_all_contours_names_the_series_alone(tmp_path):
-    found = outline(tmp_path, square(3.5, 8.5, 2), square(3.5, 8.5, 3), square(3.5, 8.5, 4), images=[f"{SERIES}.1"])
+    found = outline(
+        tmp_path,
+        square(3.5, 8.5, 2),
+        square(3.5, 8.5, 3),
+        square(3.5, 8.5, 4),
+        images=[f"{SERIES}.1"],
+    )
     assert (found.refused, int(found.mask.sum())) == ("", 75)
 
 
@@ -285,12 +355,18 @@ def test_every_third_slice_of_no_stated_thickness_is_flagged(tmp_path):
 
 
 def test_only_wanted_labels_are_filled(tmp_path):
-    path = structure_set(tmp_path / "rt.dcm", {"GTV": [square(3.5, 8.5, 2)], "Heart": [square(1.5, 2.5, 2)]})
-    assert [o.label for o in read_outlines(path, series_of(tmp_path), lambda label: label == "GTV")] == ["GTV"]
+    path = structure_set(
+        tmp_path / "rt.dcm", {"GTV": [square(3.5, 8.5, 2)], "Heart": [square(1.5, 2.5, 2)]}
+    )
+    assert [
+        o.label for o in read_outlines(path, series_of(tmp_path), lambda label: label == "GTV")
+    ] == ["GTV"]
 
 
 def test_a_contour_across_slices_is_refused(tmp_path):
-    found = outline(tmp_path, square(3.5, 8.5, 2) + np.array([[0, 0, 0], [0, 0, 0], [0, 0, 3], [0, 0, 3]]))
+    found = outline(
+        tmp_path, square(3.5, 8.5, 2) + np.array([[0, 0, 0], [0, 0, 0], [0, 0, 3], [0, 0, 3]])
+    )
     assert "crosses slices" in found.refused
 
 
@@ -301,34 +377,54 @@ def test_damaged_coordinates_are_refused(tmp_path, data):
     ds = pydicom.dcmread(path)
     old = ds.ROIContourSequence[0].ContourSequence[0].get_item("ContourData").value
     new = "\\".join(data).encode()
-    path.write_bytes(raw.replace(old, new.ljust(len(old), b" ") if len(data) != 2 else b"\\".join([b"1"] * 11).ljust(len(old), b" ")))
+    path.write_bytes(
+        raw.replace(
+            old,
+            new.ljust(len(old), b" ")
+            if len(data) != 2
+            else b"\\".join([b"1"] * 11).ljust(len(old), b" "),
+        )
+    )
     (found,) = read_outlines(path, series_of(tmp_path))
     assert "(3006,0050)" in found.refused
 
 
-@pytest.mark.parametrize(("references", "reason"), [
-    ({"series": "1.9.9"}, "no series that is here"),
-    ({"series": None, "frame": "1.9.9"}, "frame of reference.*no series that is here"),
-    ({"series": None, "frame": None}, "neither a series nor"),
-    ({"frame": "1.9.9"}, "another frame"),
-])
+@pytest.mark.parametrize(
+    ("references", "reason"),
+    [
+        ({"series": "1.9.9"}, "no series that is here"),
+        ({"series": None, "frame": "1.9.9"}, "frame of reference.*no series that is here"),
+        ({"series": None, "frame": None}, "neither a series nor"),
+        ({"frame": "1.9.9"}, "another frame"),
+    ],
+)
 def test_contours_of_something_else_are_refused(tmp_path, references, reason):
     with pytest.raises(MaskError, match=reason):
         outline(tmp_path, square(3.5, 8.5, 2), **references)
 
 
-@pytest.mark.parametrize("references", [{"series": None}, {"series": None, "frame": None, "images": [f"{SERIES}.3"]}, {"frame": None}])
-def test_series_else_image_else_frame_of_reference_tells_where_contours_belong(tmp_path, references):
+@pytest.mark.parametrize(
+    "references",
+    [{"series": None}, {"series": None, "frame": None, "images": [f"{SERIES}.3"]}, {"frame": None}],
+)
+def test_series_else_image_else_frame_of_reference_tells_where_contours_belong(
+    tmp_path, references
+):
     assert outline(tmp_path, square(3.5, 8.5, 2), **references).mask.sum() == 25
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("name", "used"), [
-    ("rt.dcm", {"ROI-1": 0}),
-    ("invalid_reference_rt.dcm", {"ROI-1": 1, "ROI-2": 1, "ROI-3": 1, "ROI-4": 1}),
-    ("non_existent_reference_rt.dcm", {"ROI-1": 1, "ROI-2": 1, "ROI-3": 1, "ROI-4": 1}),
-])
-def test_odd_structure_sets_are_used_on_the_slices_that_are_there(shared_data, tmp_path, name, used):
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [
+        ("rt.dcm", {"ROI-1": 0}),
+        ("invalid_reference_rt.dcm", {"ROI-1": 1, "ROI-2": 1, "ROI-3": 1, "ROI-4": 1}),
+        ("non_existent_reference_rt.dcm", {"ROI-1": 1, "ROI-2": 1, "ROI-3": 1, "ROI-4": 1}),
+    ],
+)
+def test_odd_structure_sets_are_used_on_the_slices_that_are_there(
+    shared_data, tmp_path, name, used
+):
     folder = shared_data / "dicom_oddities/mask_objects"
     for slice_name in ("ct_1.dcm", "ct_2.dcm"):
         (tmp_path / slice_name).symlink_to(folder / slice_name)
@@ -338,7 +434,9 @@ def test_odd_structure_sets_are_used_on_the_slices_that_are_there(shared_data, t
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["rt.dcm", "invalid_reference_rt.dcm", "non_existent_reference_rt.dcm"])
+@pytest.mark.parametrize(
+    "name", ["rt.dcm", "invalid_reference_rt.dcm", "non_existent_reference_rt.dcm"]
+)
 def test_odd_structure_sets_are_refused_on_another_series(shared_data, tmp_path, name):
     (tmp_path / "1.dcm").symlink_to(shared_data / "dicom_oddities/mask_objects/ct_image.dcm")
     with pytest.raises(MaskError, match="no series that is here"):
@@ -349,8 +447,11 @@ def traced(mask, level):
     """Contours of a mask at a level between 0 and 1: near 1 they run through the outermost pixels' centres, at one half along their edges."""
     from skimage.measure import find_contours
 
-    return [np.column_stack([line[:-1, 1], line[:-1, 0], np.full(len(line) - 1, float(z))])
-            for z, plane in enumerate(mask) for line in (c - 1.0 for c in find_contours(np.pad(plane, 1).astype(float), level))]
+    return [
+        np.column_stack([line[:-1, 1], line[:-1, 0], np.full(len(line) - 1, float(z))])
+        for z, plane in enumerate(mask)
+        for line in (c - 1.0 for c in find_contours(np.pad(plane, 1).astype(float), level))
+    ]
 
 
 def ball():

@@ -17,7 +17,14 @@ spacings = st.sampled_from([(1.0, 1.0), (0.78125, 0.78125), (0.5, 1.3)])
 
 
 def all_corners(piece, sx, sy):
-    return np.array([[(x + i) * sx, (y + j) * sy] for y, x in np.argwhere(piece) for i in (-0.5, 0.5) for j in (-0.5, 0.5)])
+    return np.array(
+        [
+            [(x + i) * sx, (y + j) * sy]
+            for y, x in np.argwhere(piece)
+            for i in (-0.5, 0.5)
+            for j in (-0.5, 0.5)
+        ]
+    )
 
 
 def slow_longest(mask, sx, sy):
@@ -37,7 +44,12 @@ def slow_chord(piece, ends, sx, sy):
     best = 0.0
     for t in np.unique(np.round(u, 9)):
         low, high = u[:, None] <= t + 1e-9, u[None, :] >= t - 1e-9
-        share = np.where(np.abs(u[None, :] - u[:, None]) < 1e-9, 0, (t - u[:, None]) / np.where(np.abs(u[None, :] - u[:, None]) < 1e-9, 1, u[None, :] - u[:, None]))
+        share = np.where(
+            np.abs(u[None, :] - u[:, None]) < 1e-9,
+            0,
+            (t - u[:, None])
+            / np.where(np.abs(u[None, :] - u[:, None]) < 1e-9, 1, u[None, :] - u[:, None]),
+        )
         heights = (v[:, None] + share * (v[None, :] - v[:, None]))[low & high]
         best = max(best, np.ptp(heights))
     return best
@@ -47,28 +59,36 @@ def slow_chord(piece, ends, sx, sy):
 @given(masks, spacings)
 def test_longest_is_the_longest_of_all_pairs_of_corners(mask, spacing):
     found = longest_diameter(mask, *spacing)
-    assert (0.0 if found is None else found.longest_mm) == pytest.approx(slow_longest(mask, *spacing))
+    assert (0.0 if found is None else found.longest_mm) == pytest.approx(
+        slow_longest(mask, *spacing)
+    )
 
 
 def lesion_shapes(n, seed=20260112):
     """Random outlines as lesions have: smooth, lobulated, speckled or in pieces, on pixels of usual sizes."""
     random = np.random.default_rng(seed)
     for i in range(n):
-        noise = ndimage.gaussian_filter(random.normal(size=(2, 14, 17)), (0, *random.uniform(0.4, 3.0, 2)))
+        noise = ndimage.gaussian_filter(
+            random.normal(size=(2, 14, 17)), (0, *random.uniform(0.4, 3.0, 2))
+        )
         mask = noise > np.quantile(noise, random.uniform(0.5, 0.97))
         yield mask, ((1.0, 1.0), (0.78125, 0.78125), (0.625, 0.9), (1.3, 0.5))[i % 4]
 
 
 def test_a_thousand_random_shapes_are_measured_as_by_brute_force():
     for mask, (sx, sy) in lesion_shapes(1000):
-        assert longest_diameter(mask, sx, sy).longest_mm == pytest.approx(slow_longest(mask, sx, sy), rel=1e-12)
+        assert longest_diameter(mask, sx, sy).longest_mm == pytest.approx(
+            slow_longest(mask, sx, sy), rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("spacing", [0.5, 0.7, 1.0])
 @pytest.mark.parametrize("turn", [0.0, 0.3, 1.1])
 def test_an_ellipsoid_is_measured_within_a_pixel(spacing, turn):
     """Axes 30, 18 and 22 mm: its largest slice is the one through its centre."""
-    z, y, x = (np.mgrid[-20:21, -40:41, -40:41] * np.array([1.0, spacing, spacing])[:, None, None, None])
+    z, y, x = (
+        np.mgrid[-20:21, -40:41, -40:41] * np.array([1.0, spacing, spacing])[:, None, None, None]
+    )
     u, v = np.cos(turn) * x + np.sin(turn) * y, -np.sin(turn) * x + np.cos(turn) * y
     found = longest_diameter((u / 15) ** 2 + (v / 9) ** 2 + (z / 11) ** 2 <= 1, spacing, spacing)
     assert found.slice == pytest.approx(20, abs=2), "of slices with the same pixels the first"
@@ -85,7 +105,13 @@ def test_short_axis_is_the_longest_perpendicular_chord(mask, spacing):
         return
     pieces, n = ndimage.label(mask[found.slice], np.ones((3, 3)))
     ends = np.array(found.ends)
-    touching = [k for k in range(1, n + 1) if all((np.abs(np.argwhere(pieces == k)[:, ::-1] - e).max(1) <= 0.5 + 1e-9).any() for e in ends)]
+    touching = [
+        k
+        for k in range(1, n + 1)
+        if all(
+            (np.abs(np.argwhere(pieces == k)[:, ::-1] - e).max(1) <= 0.5 + 1e-9).any() for e in ends
+        )
+    ]
     chords = [slow_chord(pieces == k, ends * spacing, *spacing) for k in touching]
     assert min(abs(found.short_axis_mm - c) for c in chords) < 1e-6
     assert found.short_axis_mm <= found.longest_mm + 1e-9
@@ -102,12 +128,19 @@ def test_flips_and_translation_change_nothing(mask, spacing, axis):
         assert moved is None
         return
     assert flipped.longest_mm == pytest.approx(found.longest_mm)
-    assert (moved.longest_mm, moved.short_axis_mm, moved.slice) == (pytest.approx(found.longest_mm), pytest.approx(found.short_axis_mm), found.slice + 1)
+    assert (moved.longest_mm, moved.short_axis_mm, moved.slice) == (
+        pytest.approx(found.longest_mm),
+        pytest.approx(found.short_axis_mm),
+        found.slice + 1,
+    )
 
 
 @given(masks)
 def test_transposing_with_the_spacings_swapped_changes_no_length(mask):
-    found, turned = longest_diameter(mask, 0.5, 1.3), longest_diameter(mask.transpose(0, 2, 1), 1.3, 0.5)
+    found, turned = (
+        longest_diameter(mask, 0.5, 1.3),
+        longest_diameter(mask.transpose(0, 2, 1), 1.3, 0.5),
+    )
     assert (found is None) == (turned is None)
     if found is not None:
         assert turned.longest_mm == pytest.approx(found.longest_mm)

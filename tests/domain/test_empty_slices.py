@@ -21,7 +21,11 @@ def series(tmp_path_factory):
 def gapped(tmp_path_factory):
     """Slices 6 and 7 of 20 are missing and were interpolated."""
     slices = series_datasets(np.zeros((20, 12, 12), np.int16))
-    return read_series(write(tmp_path_factory.mktemp("gapped"), [s for k, s in enumerate(slices) if k not in {6, 7}]))
+    return read_series(
+        write(
+            tmp_path_factory.mktemp("gapped"), [s for k, s in enumerate(slices) if k not in {6, 7}]
+        )
+    )
 
 
 def settled(series, planes, slab_mm=None):
@@ -29,7 +33,9 @@ def settled(series, planes, slab_mm=None):
     mask = np.zeros(series.shape, bool)
     for place, rows in planes.items():
         mask[place, 2 : 2 + rows, 2:8] = True
-    found = settle_empty_slices(Outline("L1", mask, "SEG", "voxels_as_given", 0, slab_mm=slab_mm), series)
+    found = settle_empty_slices(
+        Outline("L1", mask, "SEG", "voxels_as_given", 0, slab_mm=slab_mm), series
+    )
     rows = found.mask.any(2).sum(1)
     return {int(k): int(rows[k]) for k in np.flatnonzero(rows)}, found.flags
 
@@ -75,7 +81,9 @@ def test_planes_as_thick_as_the_slices_state_nothing_new(series):
 
 def test_the_thickness_of_overlapping_slices_fills_nothing(tmp_path):
     """Slices of 3 mm every millimetre: a plane of 3 mm is one of them."""
-    overlapping = read_series(write(tmp_path, series_datasets(np.zeros((20, 12, 12), np.int16), SliceThickness=3.0)))
+    overlapping = read_series(
+        write(tmp_path, series_datasets(np.zeros((20, 12, 12), np.int16), SliceThickness=3.0))
+    )
     assert settled(overlapping, {4: 5, 6: 5}, slab_mm=3.0) == ({4: 5, 6: 5}, ("slices_empty",))
     assert settled(overlapping, {4: 5}, slab_mm=3.0) == ({4: 5}, ())
 

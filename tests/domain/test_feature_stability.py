@@ -16,41 +16,83 @@ from dagster_project.statistics.icc import IDENTICAL, TOO_FEW, icc
 def rows(reads, feature="original_glcm_Contrast", readers=("R1", "R2")):
     """Rows of radiomic_features: of each lesion one value per reader, None where a reader has none."""
     return [
-        {"site": "AA", "patient": f"P{i}", "visit": "T0", "scan": f"S{i}", "lesion": "L1", "reader": r, "region": "tumor", "feature": feature, "value": v, "simulated": i == 0}
+        {
+            "site": "AA",
+            "patient": f"P{i}",
+            "visit": "T0",
+            "scan": f"S{i}",
+            "lesion": "L1",
+            "reader": r,
+            "region": "tumor",
+            "feature": feature,
+            "value": v,
+            "simulated": i == 0,
+        }
         for i, of_lesion in enumerate(reads)
         for r, v in zip(readers, of_lesion, strict=False)
     ]
 
 
-TEXTS = dict.fromkeys(("site", "patient", "visit", "scan", "lesion", "reader", "region", "feature"), pl.String)
+TEXTS = dict.fromkeys(
+    ("site", "patient", "visit", "scan", "lesion", "reader", "region", "feature"), pl.String
+)
 
 
 def stability(*found, again=()):
     """Through the flow's own SQL; `again` are rows of control_features."""
     connection = duckdb.connect()
-    connection.register("radiomic_features", pl.DataFrame([r for f in found for r in f], schema=TEXTS | {"value": pl.Float64, "simulated": pl.Boolean}))
-    connection.register("control_features", pl.DataFrame(list(again), schema=TEXTS | {"control": pl.String, "copy": pl.Int32, "value": pl.Float64}))
+    connection.register(
+        "radiomic_features",
+        pl.DataFrame(
+            [r for f in found for r in f],
+            schema=TEXTS | {"value": pl.Float64, "simulated": pl.Boolean},
+        ),
+    )
+    connection.register(
+        "control_features",
+        pl.DataFrame(
+            list(again),
+            schema=TEXTS | {"control": pl.String, "copy": pl.Int32, "value": pl.Float64},
+        ),
+    )
     again_of = (connection.execute(one_way(values)).pl() for values in (COPIES, REPEATS))
-    return derive_feature_stability(connection.execute(MOMENTS, {"region": "tumor"}).pl(), *again_of, 0.75)
+    return derive_feature_stability(
+        connection.execute(MOMENTS, {"region": "tumor"}).pl(), *again_of, 0.75
+    )
 
 
 def measured_again(values, control, feature="original_glcm_Contrast", reader="R1"):
     """Rows of control_features: of each lesion one value per copy, from 1."""
     where = {"site": "AA", "visit": "T0", "reader": reader, "feature": feature, "control": control}
     return [
-        {**where, "patient": f"P{i}", "scan": f"{control}{i}", "lesion": "L1", "copy": k, "value": v}
-        for i, of_lesion in enumerate(values) for k, v in enumerate(of_lesion, start=1)
+        {
+            **where,
+            "patient": f"P{i}",
+            "scan": f"{control}{i}",
+            "lesion": "L1",
+            "copy": k,
+            "value": v,
+        }
+        for i, of_lesion in enumerate(values)
+        for k, v in enumerate(of_lesion, start=1)
     ]
 
 
-@pytest.mark.parametrize(("noise", "offset", "scale"), [(0.1, 0.0, 1.0), (1.0, 0.0, 1.0), (0.3, 0.5, 1e9), (0.2, -0.1, 1e-6)])
+@pytest.mark.parametrize(
+    ("noise", "offset", "scale"),
+    [(0.1, 0.0, 1.0), (1.0, 0.0, 1.0), (0.3, 0.5, 1e9), (0.2, -0.1, 1e-6)],
+)
 def test_1_figures_are_those_of_the_pairs_themselves(noise, offset, scale):
     rng = np.random.default_rng(7)
     truth = rng.normal(5, 1, 30)
-    reads = scale * np.stack([truth + rng.normal(0, noise, 30), truth + offset + rng.normal(0, noise, 30)], axis=1)
+    reads = scale * np.stack(
+        [truth + rng.normal(0, noise, 30), truth + offset + rng.normal(0, noise, 30)], axis=1
+    )
     row = stability(rows(reads)).row(0, named=True)
     expected = icc(reads)
-    assert [row[n] for n in ("icc", "icc_lower", "icc_upper")] == pytest.approx([expected.value, expected.lower, expected.upper], rel=1e-9)
+    assert [row[n] for n in ("icc", "icc_lower", "icc_upper")] == pytest.approx(
+        [expected.value, expected.lower, expected.upper], rel=1e-9
+    )
     assert row["within_sd"] == pytest.approx(np.sqrt(reads.var(axis=1, ddof=1).mean()))
     assert row["stable"] == (expected.lower >= 0.75)
     assert (row["n_pairs"], row["simulated"]) == (30, True)
@@ -63,17 +105,32 @@ def test_2_a_lesion_that_one_reader_alone_has_is_no_pair():
 
 def test_3_few_pairs_have_no_figures_but_a_reason():
     row = stability(rows([(1.0, 2.0)])).row(0, named=True)
-    assert (row["icc"], row["within_sd"], row["stable"], row["reason"]) == (None, None, False, TOO_FEW)
+    assert (row["icc"], row["within_sd"], row["stable"], row["reason"]) == (
+        None,
+        None,
+        False,
+        TOO_FEW,
+    )
 
 
 def test_4_copied_reads_are_not_stable():
     row = stability(rows([(1.0, 1.0), (2.0, 2.0), (4.0, 4.0)])).row(0, named=True)
-    assert (row["icc"], row["within_sd"], row["stable"], row["reason"]) == (1.0, 0.0, False, IDENTICAL)
+    assert (row["icc"], row["within_sd"], row["stable"], row["reason"]) == (
+        1.0,
+        0.0,
+        False,
+        IDENTICAL,
+    )
 
 
 def test_5_a_lesion_is_paired_with_itself_and_features_are_not_mixed():
     reads = [(1.0, 1.2), (2.0, 2.1), (3.0, 3.3), (4.0, 3.9)]
-    both = stability(rows(reads), rows([(10 * a, 10 * b) for a, b in reads], feature="original_glcm_Idm", readers=("R2", "R1")))
+    both = stability(
+        rows(reads),
+        rows(
+            [(10 * a, 10 * b) for a, b in reads], feature="original_glcm_Idm", readers=("R2", "R1")
+        ),
+    )
     assert both["icc"].to_list() == pytest.approx([icc(reads).value] * 2)
     assert both["within_sd"][1] == pytest.approx(10 * both["within_sd"][0])
     assert tuple(both.columns) == FEATURE_STABILITY.names
@@ -92,14 +149,20 @@ def test_6_copies_have_the_one_way_icc_of_their_values(scale):
     row = stability(rows(steady()), again=measured_again(copies, "perturbed")).row(0, named=True)
     expected = icc(copies, "ICC(1,1)")
     assert row["n_lesions_perturbed"] == 12
-    assert [row[f"icc_perturbation{n}"] for n in ("", "_lower", "_upper")] == pytest.approx([expected.value, expected.lower, expected.upper], rel=1e-9)
-    assert row["within_sd_perturbation"] == pytest.approx(np.sqrt(copies.var(axis=1, ddof=1).mean()))
+    assert [row[f"icc_perturbation{n}"] for n in ("", "_lower", "_upper")] == pytest.approx(
+        [expected.value, expected.lower, expected.upper], rel=1e-9
+    )
+    assert row["within_sd_perturbation"] == pytest.approx(
+        np.sqrt(copies.var(axis=1, ddof=1).mean())
+    )
     assert (row["icc_repeat"], row["n_lesions_repeated"]) == (None, 0)
 
 
 @pytest.mark.parametrize(("noise", "stable"), [(0.1, True), (2.0, False)])
 def test_7_a_feature_is_stable_by_readers_and_copies_alike(noise, stable):
-    copies = np.random.default_rng(4).normal(5, 1, 12)[:, None] + np.random.default_rng(5).normal(0, noise, (12, 4))
+    copies = np.random.default_rng(4).normal(5, 1, 12)[:, None] + np.random.default_rng(5).normal(
+        0, noise, (12, 4)
+    )
     row = stability(rows(steady()), again=measured_again(copies, "perturbed")).row(0, named=True)
     assert row["icc_lower"] > 0.75
     assert (row["icc_perturbation_lower"] >= 0.75) == row["stable"] == stable
@@ -107,36 +170,58 @@ def test_7_a_feature_is_stable_by_readers_and_copies_alike(noise, stable):
 
 def test_8_steady_copies_do_not_make_up_for_readers_who_disagree():
     copies = steady(12, noise=0.01)
-    row = stability(rows(steady(noise=2.0)), again=measured_again(copies, "perturbed")).row(0, named=True)
+    row = stability(rows(steady(noise=2.0)), again=measured_again(copies, "perturbed")).row(
+        0, named=True
+    )
     assert row["icc_perturbation_lower"] > 0.9
     assert not row["stable"]
 
 
 def test_9_a_lesion_without_one_of_its_copies_does_not_count():
-    copies = [(1.0, 1.1, 1.2), (2.0, 2.1, 2.2), (3.0, None, 3.1), (4.0, 4.1, 4.0), (None, None, None)]
-    assert stability(rows(steady()), again=measured_again(copies, "perturbed"))["n_lesions_perturbed"].to_list() == [3]
+    copies = [
+        (1.0, 1.1, 1.2),
+        (2.0, 2.1, 2.2),
+        (3.0, None, 3.1),
+        (4.0, 4.1, 4.0),
+        (None, None, None),
+    ]
+    assert stability(rows(steady()), again=measured_again(copies, "perturbed"))[
+        "n_lesions_perturbed"
+    ].to_list() == [3]
 
 
 def test_10_copies_that_are_all_alike_do_not_make_a_feature_stable():
-    row = stability(rows(steady()), again=measured_again([(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)], "perturbed")).row(0, named=True)
-    assert (row["icc_perturbation"], row["icc_perturbation_lower"], row["stable"]) == (1.0, None, False)
+    row = stability(
+        rows(steady()), again=measured_again([(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)], "perturbed")
+    ).row(0, named=True)
+    assert (row["icc_perturbation"], row["icc_perturbation_lower"], row["stable"]) == (
+        1.0,
+        None,
+        False,
+    )
 
 
 def test_11_a_repeat_is_compared_with_what_the_same_reader_measured_on_the_other_scan():
     """R1's repeats; R2's, of the same lesions, are not counted again."""
     reads = steady(8)
     first, second = (reads[:, k] + np.random.default_rng(9 + k).normal(0, 0.3, 8) for k in (0, 1))
-    again = measured_again(first[:, None], "repeat") + measured_again(second[:, None], "repeat", reader="R2")
+    again = measured_again(first[:, None], "repeat") + measured_again(
+        second[:, None], "repeat", reader="R2"
+    )
     row = stability(rows(reads), again=again).row(0, named=True)
     pairs = np.stack([reads[:, 0], first], axis=1)
     expected = icc(pairs, "ICC(1,1)")
     assert row["n_lesions_repeated"] == 8
-    assert [row[f"icc_repeat{n}"] for n in ("", "_lower", "_upper")] == pytest.approx([expected.value, expected.lower, expected.upper])
+    assert [row[f"icc_repeat{n}"] for n in ("", "_lower", "_upper")] == pytest.approx(
+        [expected.value, expected.lower, expected.upper]
+    )
     assert row["within_sd_repeat"] == pytest.approx(np.sqrt(pairs.var(axis=1, ddof=1).mean()))
     assert row["stable"], "few repeats have bounds too wide for any feature, and no part in it"
 
 
 def test_12_shuffled_voxels_and_muscle_say_nothing_of_stability():
     noise = np.random.default_rng(1).normal(0, 5, (20, 1))
-    row = stability(rows(steady()), again=measured_again(noise, "shuffled") + measured_again(noise, "muscle")).row(0, named=True)
+    row = stability(
+        rows(steady()), again=measured_again(noise, "shuffled") + measured_again(noise, "muscle")
+    ).row(0, named=True)
     assert (row["n_lesions_perturbed"], row["n_lesions_repeated"], row["stable"]) == (0, 0, True)

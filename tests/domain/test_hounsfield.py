@@ -60,7 +60,11 @@ def test_unsigned_values_of_sixteen_bits_are_read(tmp_path, voxels, intercept):
     datasets = series_datasets(voxels, intercept=0)
     for one, plane in zip(datasets, voxels, strict=True):
         stored = np.clip(plane - np.floor(intercept), 0, 65535).astype("<u2")
-        one.PixelRepresentation, one.RescaleIntercept, one.PixelData = 0, intercept, stored.tobytes()
+        one.PixelRepresentation, one.RescaleIntercept, one.PixelData = (
+            0,
+            intercept,
+            stored.tobytes(),
+        )
     found = read_series(write(tmp_path, datasets)).array
     assert np.abs(found - np.maximum(voxels.astype(float), intercept)).max() <= 1
 

@@ -18,17 +18,42 @@ WHERE = {"left": -30.0, "right": 30.0, "apex": 90.0}
 
 def read(reader, lesion, where=None, visit="T0", **facts):
     """A read of a lesion; outlined where a place is given."""
-    drawn = {} if where is None else {
-        "voxel_count": 500, "volume_mm3": 500.0, "mask_digest": where,
-        "centroid_x_mm": WHERE[where], "centroid_y_mm": 0.0, "centroid_z_mm": 0.0}
-    return {"site": "AA", "patient": "P1", "visit": visit, "scan": f"S{visit}", "reader": reader, "lesion": lesion,
-            "reader_label": lesion, "role": "target", "simulated": False, **drawn, **facts}
+    drawn = (
+        {}
+        if where is None
+        else {
+            "voxel_count": 500,
+            "volume_mm3": 500.0,
+            "mask_digest": where,
+            "centroid_x_mm": WHERE[where],
+            "centroid_y_mm": 0.0,
+            "centroid_z_mm": 0.0,
+        }
+    )
+    return {
+        "site": "AA",
+        "patient": "P1",
+        "visit": visit,
+        "scan": f"S{visit}",
+        "reader": reader,
+        "lesion": lesion,
+        "reader_label": lesion,
+        "role": "target",
+        "simulated": False,
+        **drawn,
+        **facts,
+    }
 
 
 def match(*rows):
     frame = pl.DataFrame([{name: row.get(name) for name in SCHEMA} for row in rows], schema=SCHEMA)
-    found, reports = match_lesions(frame, lambda a, b: float(a["mask_digest"] == b["mask_digest"]), "SITE")
-    names = {(r["reader"], r["reader_label"], r["visit"]): r["lesion"] for r in found.iter_rows(named=True)}
+    found, reports = match_lesions(
+        frame, lambda a, b: float(a["mask_digest"] == b["mask_digest"]), "SITE"
+    )
+    names = {
+        (r["reader"], r["reader_label"], r["visit"]): r["lesion"]
+        for r in found.iter_rows(named=True)
+    }
     return names, dict(reports.select("item", "reason").iter_rows())
 
 
@@ -42,8 +67,12 @@ def test_equal_numbers_stay_and_no_mask_is_compared():
 
 def test_swapped_numbers_follow_the_outlines_at_all_visits_and_are_reported():
     names, reports = match(
-        read("R1", "L1", "left"), read("R1", "L2", "right"), read("R2", "L1", "right"), read("R2", "L2", "left"),
-        read("R2", "L1", visit="T1"))
+        read("R1", "L1", "left"),
+        read("R1", "L2", "right"),
+        read("R2", "L1", "right"),
+        read("R2", "L2", "left"),
+        read("R2", "L1", visit="T1"),
+    )
     assert names["R2", "L1", "T0"] == names["R2", "L1", "T1"] == "L2"
     assert names["R2", "L2", "T0"] == "L1"
     assert reports == {"P1 R2 L1": RENAMED, "P1 R2 L2": RENAMED}
@@ -51,7 +80,12 @@ def test_swapped_numbers_follow_the_outlines_at_all_visits_and_are_reported():
 
 @pytest.mark.parametrize("order", itertools.permutations(range(4)))
 def test_the_order_of_the_rows_does_not_matter(order):
-    rows = [read("R1", "L1", "left"), read("R1", "L2", "right"), read("R2", "L1", "right"), read("R2", "L2", "left")]
+    rows = [
+        read("R1", "L1", "left"),
+        read("R1", "L2", "right"),
+        read("R2", "L1", "right"),
+        read("R2", "L2", "left"),
+    ]
     names, _ = match(*(rows[i] for i in order))
     assert (names["R2", "L1", "T0"], names["R2", "L2", "T0"]) == ("L2", "L1")
 
@@ -63,8 +97,13 @@ def test_a_lesion_that_the_first_reader_has_not_gets_a_name_of_its_own_where_its
 
 def test_a_label_that_changes_its_lesion_between_visits_is_compared_with_none():
     names, reports = match(
-        read("R1", "L1", "left"), read("R1", "L2", "right"), read("R2", "L1", "left"),
-        read("R1", "L1", "left", "T1"), read("R1", "L2", "right", "T1"), read("R2", "L1", "right", "T1"))
+        read("R1", "L1", "left"),
+        read("R1", "L2", "right"),
+        read("R2", "L1", "left"),
+        read("R1", "L1", "left", "T1"),
+        read("R1", "L2", "right", "T1"),
+        read("R2", "L1", "right", "T1"),
+    )
     assert names["R2", "L1", "T0"] == names["R2", "L1", "T1"] == "L1 (R2)"
     assert reports == {"P1 R2 L1": UNCLEAR}
 
@@ -75,6 +114,8 @@ def test_outlines_of_one_number_that_do_not_overlap_stay_a_disagreement():
 
 
 def test_reads_without_outlines_and_outlines_among_the_images_stay_as_they_are():
-    names, reports = match(read("R1", "L1"), read("R2", "L1"), read("SITE", "L9", "left"), read("R1", "L2", "left"))
+    names, reports = match(
+        read("R1", "L1"), read("R2", "L1"), read("SITE", "L9", "left"), read("R1", "L2", "left")
+    )
     assert set(names.values()) == {"L1", "L2", "L9"}
     assert reports == {}

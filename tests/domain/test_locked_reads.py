@@ -20,7 +20,14 @@ VISITS = {("AA", f"S{v}"): v for v in ("T0", "T1", "T2")}
 
 
 def read(reader="R1", lesion="L1", visit="T0", **facts):
-    return {"scan": f"S{visit}", "reader": reader, "lesion": lesion, "visit": visit, "mask_digest": f"{reader}{lesion}{visit}", **facts}
+    return {
+        "scan": f"S{visit}",
+        "reader": reader,
+        "lesion": lesion,
+        "visit": visit,
+        "mask_digest": f"{reader}{lesion}{visit}",
+        **facts,
+    }
 
 
 def close(*rows, ledger=(), rules=RULES, visits=VISITS, now=NOW):
@@ -39,14 +46,26 @@ def reasons(refused):
     return " | ".join(refused["reason"])
 
 
-@pytest.mark.parametrize(("rows", "shown"), [
-    ([read(), read("R2")], [("R1", "T0", "L1"), ("R2", "T0", "L1")]),  # both have locked
-    ([read(), read("R2", locked_at=None)], []),  # one is open: neither is seen
-    ([read()], []),  # the second has not begun: he must not find the first one's read
-    ([read(), read("R2"), read("R3", locked_at=None)], [("R1", "T0", "L1"), ("R2", "T0", "L1")]),  # a third reader holds up nobody
-    ([read(), read("R2"), read(visit="T1", locked_at=None)], [("R1", "T0", "L1"), ("R2", "T0", "L1")]),  # reading goes on at T1
-    ([read("SITE", locked_at=None)], [("SITE", "T0", "L1")]),  # among the images: nobody's blinded read
-])
+@pytest.mark.parametrize(
+    ("rows", "shown"),
+    [
+        ([read(), read("R2")], [("R1", "T0", "L1"), ("R2", "T0", "L1")]),  # both have locked
+        ([read(), read("R2", locked_at=None)], []),  # one is open: neither is seen
+        ([read()], []),  # the second has not begun: he must not find the first one's read
+        (
+            [read(), read("R2"), read("R3", locked_at=None)],
+            [("R1", "T0", "L1"), ("R2", "T0", "L1")],
+        ),  # a third reader holds up nobody
+        (
+            [read(), read("R2"), read(visit="T1", locked_at=None)],
+            [("R1", "T0", "L1"), ("R2", "T0", "L1")],
+        ),  # reading goes on at T1
+        (
+            [read("SITE", locked_at=None)],
+            [("SITE", "T0", "L1")],
+        ),  # among the images: nobody's blinded read
+    ],
+)
 def test_what_may_be_seen(rows, shown):
     assert seen(close(*rows)[0]) == shown
 
@@ -68,14 +87,25 @@ def test_a_lock_in_the_future_closes_nothing():
     assert "not come yet" in reasons(refused)
 
 
-@pytest.mark.parametrize("change", [
-    {"mask_digest": "another"}, {"present": False, "mask_digest": None, "mask_source": "NONE"}, {"role": "non_target"}, {"node": True},
-    {"nontarget_state": "PD"}, {"unequivocal": True}, {"too_small": True}, {"organ": "liver"},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mask_digest": "another"},
+        {"present": False, "mask_digest": None, "mask_source": "NONE"},
+        {"role": "non_target"},
+        {"node": True},
+        {"nontarget_state": "PD"},
+        {"unequivocal": True},
+        {"too_small": True},
+        {"organ": "liver"},
+    ],
+)
 @pytest.mark.parametrize("lock", [LOCKED, LATER, None])
 def test_a_read_that_changed_after_its_lock_is_refused_and_the_locked_one_stands(change, lock):
     _, ledger, _ = close(*BOTH)
-    shown, after, refused = close(read(**change, locked_at=lock), read("R2"), ledger=ledger.to_dicts())
+    shown, after, refused = close(
+        read(**change, locked_at=lock), read("R2"), ledger=ledger.to_dicts()
+    )
     assert "changed after its lock" in reasons(refused)
     assert refused["item"].to_list() == ["P1 ST0 R1 L1"]
     assert shown.equals(ledger)
@@ -83,9 +113,16 @@ def test_a_read_that_changed_after_its_lock_is_refused_and_the_locked_one_stands
 
 
 def test_a_size_by_hand_counts_and_a_size_of_the_mask_does_not():
-    hand = {"measurement_source": "hand", "mask_digest": None, "mask_source": "NONE", "longest_diameter_mm": 20.0}
+    hand = {
+        "measurement_source": "hand",
+        "mask_digest": None,
+        "mask_source": "NONE",
+        "longest_diameter_mm": 20.0,
+    }
     _, ledger, _ = close(read(**hand), read("R2"))
-    changed = close(read(**{**hand, "longest_diameter_mm": 25.0}), read("R2"), ledger=ledger.to_dicts())
+    changed = close(
+        read(**{**hand, "longest_diameter_mm": 25.0}), read("R2"), ledger=ledger.to_dicts()
+    )
     assert "changed after its lock" in reasons(changed[2])
     assert changed[0].filter(reader="R1")["longest_diameter_mm"].to_list() == [20.0]
     _, ledger, _ = close(read(longest_diameter_mm=20.0), read("R2"))
@@ -109,15 +146,24 @@ def test_a_scan_that_is_gone_takes_its_reads_with_it():
 
 def test_later_visits_are_added_under_a_later_lock_and_earlier_ones_keep_theirs():
     _, ledger, _ = close(*BOTH)
-    rows = [read(reader, visit=visit, locked_at=LATER) for reader in ("R1", "R2") for visit in ("T0", "T1")]
+    rows = [
+        read(reader, visit=visit, locked_at=LATER)
+        for reader in ("R1", "R2")
+        for visit in ("T0", "T1")
+    ]
     shown, _, refused = close(*rows, ledger=ledger.to_dicts())
     assert refused.height == 0
-    assert dict(shown.filter(reader="R1").select("visit", "locked_at").iter_rows()) == {"T0": LOCKED, "T1": LATER}
+    assert dict(shown.filter(reader="R1").select("visit", "locked_at").iter_rows()) == {
+        "T0": LOCKED,
+        "T1": LATER,
+    }
 
 
 def test_while_the_lock_is_away_for_a_later_visit_what_was_locked_stays():
     _, ledger, _ = close(*BOTH)
-    shown, _, refused = close(read(locked_at=None), read(visit="T1", locked_at=None), read("R2"), ledger=ledger.to_dicts())
+    shown, _, refused = close(
+        read(locked_at=None), read(visit="T1", locked_at=None), read("R2"), ledger=ledger.to_dicts()
+    )
     assert seen(shown) == [("R1", "T0", "L1"), ("R2", "T0", "L1")]
     assert shown["locked_at"].null_count() == 0
     assert "1 reads are open" in reasons(refused)
@@ -126,22 +172,53 @@ def test_while_the_lock_is_away_for_a_later_visit_what_was_locked_stays():
 def test_a_reopened_read_is_replaced_by_what_is_locked_anew_and_by_nothing_else():
     rules = {**RULES, "reopened": ["AA:R1:P1"]}
     _, ledger, _ = close(*BOTH)
-    shown, _, refused = close(read(mask_digest="better", locked_at=LATER), read("R2"), ledger=ledger.to_dicts(), rules=rules)
-    assert shown.filter(reader="R1").select("mask_digest", "locked_at").rows() == [("better", LATER)]
+    shown, _, refused = close(
+        read(mask_digest="better", locked_at=LATER),
+        read("R2"),
+        ledger=ledger.to_dicts(),
+        rules=rules,
+    )
+    assert shown.filter(reader="R1").select("mask_digest", "locked_at").rows() == [
+        ("better", LATER)
+    ]
     assert refused.height == 0
-    other = close(read(), read("R2", mask_digest="other", locked_at=LATER), ledger=ledger.to_dicts(), rules=rules)
+    other = close(
+        read(),
+        read("R2", mask_digest="other", locked_at=LATER),
+        ledger=ledger.to_dicts(),
+        rules=rules,
+    )
     assert "changed after its lock" in reasons(other[2])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["R1", "R2", "R3"]), st.sampled_from(["T0", "T1"]), st.sampled_from(["P1", "P2"]), st.booleans()),
-                unique_by=lambda t: t[:3]), st.randoms())
-def test_nothing_open_is_ever_seen_nor_a_patient_with_fewer_than_two_locks_and_order_does_not_matter(drawn, shuffle):
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["R1", "R2", "R3"]),
+            st.sampled_from(["T0", "T1"]),
+            st.sampled_from(["P1", "P2"]),
+            st.booleans(),
+        ),
+        unique_by=lambda t: t[:3],
+    ),
+    st.randoms(),
+)
+def test_nothing_open_is_ever_seen_nor_a_patient_with_fewer_than_two_locks_and_order_does_not_matter(
+    drawn, shuffle
+):
     visits = {("AA", f"S{v}{p}"): v for v in ("T0", "T1") for p in ("P1", "P2")}
-    rows = [{**read(r, visit=v, patient=p, locked_at=LOCKED if locked else None), "scan": f"S{v}{p}"} for r, v, p, locked in drawn]
+    rows = [
+        {**read(r, visit=v, patient=p, locked_at=LOCKED if locked else None), "scan": f"S{v}{p}"}
+        for r, v, p, locked in drawn
+    ]
     shown, ledger, _ = close(*rows, visits=visits)
     assert shown["locked_at"].null_count() == 0
-    assert shown.group_by("patient").agg(pl.col("reader").n_unique())["reader"].min() in {None, 2, 3}
+    assert shown.group_by("patient").agg(pl.col("reader").n_unique())["reader"].min() in {
+        None,
+        2,
+        3,
+    }
     assert close(*rows, visits=visits, ledger=ledger.to_dicts())[0].equals(shown)
     shuffle.shuffle(rows)
     assert close(*rows, visits=visits)[0].equals(shown)
@@ -150,16 +227,28 @@ def test_nothing_open_is_ever_seen_nor_a_patient_with_fewer_than_two_locks_and_o
 def test_an_outline_delivered_as_before_that_gives_another_mask_is_no_change_by_its_reader():
     drawn = {"outline_source": "file L1"}
     _, ledger, _ = close(read(**drawn), read("R2"))
-    shown, after, refused = close(read(**drawn, mask_digest="by other code", volume_mm3=9.0), read("R2"), ledger=ledger.to_dicts())
+    shown, after, refused = close(
+        read(**drawn, mask_digest="by other code", volume_mm3=9.0),
+        read("R2"),
+        ledger=ledger.to_dicts(),
+    )
     assert refused.height == 0
-    assert shown.filter(reader="R1").select("mask_digest", "volume_mm3", "locked_at").rows() == [("by other code", 9.0, LOCKED)]
+    assert shown.filter(reader="R1").select("mask_digest", "volume_mm3", "locked_at").rows() == [
+        ("by other code", 9.0, LOCKED)
+    ]
     assert after.equals(shown)
 
 
 def test_the_same_mask_out_of_another_file_is_no_change_and_another_mask_is_one():
     _, ledger, _ = close(read(outline_source="file L1"), read("R2"))
-    assert close(read(outline_source="again L1"), read("R2"), ledger=ledger.to_dicts())[2].height == 0
-    changed = close(read(outline_source="again L1", mask_digest="drawn anew"), read("R2"), ledger=ledger.to_dicts())
+    assert (
+        close(read(outline_source="again L1"), read("R2"), ledger=ledger.to_dicts())[2].height == 0
+    )
+    changed = close(
+        read(outline_source="again L1", mask_digest="drawn anew"),
+        read("R2"),
+        ledger=ledger.to_dicts(),
+    )
     assert "changed after its lock" in reasons(changed[2])
 
 
@@ -168,7 +257,9 @@ def test_the_same_mask_out_of_another_file_is_no_change_and_another_mask_is_one(
 def test_a_locked_outline_that_is_refused_now_counts_no_more(unusable, delivered):
     """By its own refusal or that of its file; a row of lesions.csv about it may be left."""
     _, ledger, _ = close(read(outline_source="file L1"), read("R2"))
-    shown, after, refused = close_reads(table("reads", *delivered, read("R2")), ledger, VISITS, RULES, NOW, [unusable]).frames()
+    shown, after, refused = close_reads(
+        table("reads", *delivered, read("R2")), ledger, VISITS, RULES, NOW, [unusable]
+    ).frames()
     assert "deliver a corrected outline" in reasons(refused)
     assert "R1R1" not in after["mask_digest"].to_list()
     assert shown.filter(reader="R1")["mask_digest"].drop_nulls().to_list() == []

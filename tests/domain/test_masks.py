@@ -51,21 +51,31 @@ def test_a_block_is_measured_as_a_block():
     assert (found["voxel_count"], found["volume_mm3"], found["mean_hu"]) == (24, 12.0, 11.5)
     assert found["longest_diameter_mm"] == pytest.approx(2.5)
     assert found["short_axis_mm"] == pytest.approx(2.4 * 2.5 / 3.2)
-    assert [found[f"centroid_{a}_mm"] for a in "xyz"] == pytest.approx([-10 + 5.5 * 0.5, 20 + 3 * 0.5, 30 + 1.5 * 2])
+    assert [found[f"centroid_{a}_mm"] for a in "xyz"] == pytest.approx(
+        [-10 + 5.5 * 0.5, 20 + 3 * 0.5, 30 + 1.5 * 2]
+    )
     assert found["diameter_slice"] == 1
-    ends = np.array([[float(c) for c in end.split(",")] for end in found["diameter_ends_mm"].split(";")])
+    ends = np.array(
+        [[float(c) for c in end.split(",")] for end in found["diameter_ends_mm"].split(";")]
+    )
     assert np.linalg.norm(ends[0] - ends[1]) == pytest.approx(2.5)
     assert set(ends[:, 2]) == {32.0}
 
 
 def test_a_measurement_fills_the_columns_of_reads():
-    assert set(measure_mask(np.ones((1, 2, 2), bool), image_of(np.zeros((1, 2, 2))))) == set(MEASURED)
+    assert set(measure_mask(np.ones((1, 2, 2), bool), image_of(np.zeros((1, 2, 2))))) == set(
+        MEASURED
+    )
 
 
 def test_an_empty_mask_has_no_volume_and_nothing_else():
     found = measure_mask(np.zeros(SHAPE, bool), image_of(np.zeros(SHAPE)))
     assert set(found) == set(MEASURED)
-    assert {k: v for k, v in found.items() if v is not None} == {"voxel_count": 0, "volume_mm3": 0.0, "mask_digest": mask_digest(np.zeros(SHAPE, bool))}
+    assert {k: v for k, v in found.items() if v is not None} == {
+        "voxel_count": 0,
+        "volume_mm3": 0.0,
+        "mask_digest": mask_digest(np.zeros(SHAPE, bool)),
+    }
 
 
 @settings(max_examples=40)
@@ -128,7 +138,11 @@ def slow_surface_distances(a, b, spacing):
     apart = np.linalg.norm(places[0][:, None] - places[1][None], axis=-1)
     from_a, from_b = apart.min(1), apart.min(0)
     every = np.concatenate([from_a, from_b])
-    return (every <= 1.0).mean(), max(np.percentile(from_a, 95), np.percentile(from_b, 95)), every.mean()
+    return (
+        (every <= 1.0).mean(),
+        max(np.percentile(from_a, 95), np.percentile(from_b, 95)),
+        every.mean(),
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -138,8 +152,12 @@ def test_surface_distances_are_those_of_all_pairs_of_surface_voxels(a, seed):
     assume(a.any() and b.any())
     spacing = np.array([1.5, 0.7, 0.9])
     found, back = surface_distances(a, b, spacing), surface_distances(b, a, spacing)
-    assert (found.surface_dice, found.hd95_mm, found.mean_mm) == pytest.approx(slow_surface_distances(a, b, spacing))
-    assert (back.surface_dice, back.hd95_mm, back.mean_mm) == pytest.approx((found.surface_dice, found.hd95_mm, found.mean_mm))
+    assert (found.surface_dice, found.hd95_mm, found.mean_mm) == pytest.approx(
+        slow_surface_distances(a, b, spacing)
+    )
+    assert (back.surface_dice, back.hd95_mm, back.mean_mm) == pytest.approx(
+        (found.surface_dice, found.hd95_mm, found.mean_mm)
+    )
 
 
 def test_nothing_has_no_surface():
@@ -147,12 +165,16 @@ def test_nothing_has_no_surface():
         surface_distances(np.zeros((2, 2, 2), bool), np.ones((2, 2, 2), bool), (1, 1, 1))
 
 
-@pytest.mark.parametrize(("spacing", "by_surface"), [((1.0, 1.0, 1.0), True), ((2.0, 2.0, 2.0), False)])
+@pytest.mark.parametrize(
+    ("spacing", "by_surface"), [((1.0, 1.0, 1.0), True), ((2.0, 2.0, 2.0), False)]
+)
 def test_small_lesions_are_compared_by_their_surface(spacing, by_surface):
     a = np.zeros((12, 24, 24), bool)
     a[3:9, 6:16, 6:16] = True
     b = np.roll(a, 2, axis=2)
-    assert mask_overlap(a, b, spacing) == (surface_dice(a, b, spacing) if by_surface else dice(a, b))
+    assert mask_overlap(a, b, spacing) == (
+        surface_dice(a, b, spacing) if by_surface else dice(a, b)
+    )
 
 
 @settings(max_examples=40)
@@ -171,9 +193,17 @@ def test_measurements_move_with_the_mask(mask, dy, dx):
         return
     large = np.zeros((3, 12, 12), bool)
     large[:, :5, :6] = mask
-    a, b = (measure_mask(m, image_of(np.zeros(large.shape))) for m in (large, np.roll(large, (dy, dx), axis=(1, 2))))
-    assert (a["voxel_count"], a["longest_diameter_mm"], a["short_axis_mm"]) == pytest.approx((b["voxel_count"], b["longest_diameter_mm"], b["short_axis_mm"]))
-    assert (b["centroid_x_mm"] - a["centroid_x_mm"], b["centroid_y_mm"] - a["centroid_y_mm"]) == pytest.approx((dx, dy))
+    a, b = (
+        measure_mask(m, image_of(np.zeros(large.shape)))
+        for m in (large, np.roll(large, (dy, dx), axis=(1, 2)))
+    )
+    assert (a["voxel_count"], a["longest_diameter_mm"], a["short_axis_mm"]) == pytest.approx(
+        (b["voxel_count"], b["longest_diameter_mm"], b["short_axis_mm"])
+    )
+    assert (
+        b["centroid_x_mm"] - a["centroid_x_mm"],
+        b["centroid_y_mm"] - a["centroid_y_mm"],
+    ) == pytest.approx((dx, dy))
 
 
 @pytest.mark.parametrize("content", [b"", b"not DICOM at all"])
@@ -193,9 +223,30 @@ def test_an_image_is_no_outline(shared_data):
 REAL = {
     "lung_ct/case_1": ("ct", "rtstruct.dcm", "official_mask.nii.gz", 125256, -46.88, 358681.5),
     "lung_ct/case_3": ("ct", "rtstruct.dcm", None, 4047, 1.85, 11588.9),
-    "sarcoma_ct/case_002": ("image", "mask/RS.dcm", "official_nifti/CT_mask.nii.gz", 17090, None, None),
-    "sarcoma_ct/case_019": ("image", "mask/RS.dcm", "official_nifti/CT_mask.nii.gz", 5564, None, None),
-    "sarcoma_ct/case_024": ("image", "mask/RS.dcm", "official_nifti/CT_mask.nii.gz", 24892, None, None),
+    "sarcoma_ct/case_002": (
+        "image",
+        "mask/RS.dcm",
+        "official_nifti/CT_mask.nii.gz",
+        17090,
+        None,
+        None,
+    ),
+    "sarcoma_ct/case_019": (
+        "image",
+        "mask/RS.dcm",
+        "official_nifti/CT_mask.nii.gz",
+        5564,
+        None,
+        None,
+    ),
+    "sarcoma_ct/case_024": (
+        "image",
+        "mask/RS.dcm",
+        "official_nifti/CT_mask.nii.gz",
+        24892,
+        None,
+        None,
+    ),
 }
 
 
@@ -222,7 +273,13 @@ STRICT, INCLUSIVE = {1: 3071, 2: 3712}, {1: 3898, 2: 4712}
 @pytest.fixture(scope="module")
 def two_readers(shared_data):
     series = read_series(shared_data / "two_readers/ct")
-    return {(reader, kind): read_outlines(shared_data / f"two_readers/reader_{reader}.{kind}.dcm", series)[0].mask for reader in (1, 2) for kind in ("rtstruct", "seg")}
+    return {
+        (reader, kind): read_outlines(
+            shared_data / f"two_readers/reader_{reader}.{kind}.dcm", series
+        )[0].mask
+        for reader in (1, 2)
+        for kind in ("rtstruct", "seg")
+    }
 
 
 @pytest.mark.real_data
@@ -235,7 +292,9 @@ def test_two_readers_contours_lie_between_strict_and_inclusive(two_readers, read
 @pytest.mark.real_data
 def test_two_readers_agree_as_published(two_readers):
     assert round(dice(two_readers[1, "seg"], two_readers[2, "seg"]), 3) == 0.833
-    assert dice(two_readers[1, "rtstruct"], two_readers[2, "rtstruct"]) == pytest.approx(0.833, abs=0.005)
+    assert dice(two_readers[1, "rtstruct"], two_readers[2, "rtstruct"]) == pytest.approx(
+        0.833, abs=0.005
+    )
 
 
 @pytest.mark.real_data
@@ -254,4 +313,6 @@ def test_an_outline_in_pieces_is_flagged_and_a_ragged_border_is_not():
     mask[1, 15, 15] = True
     assert _flag_pieces(Outline("L1", mask, "SEG", "voxels_as_given", 0)).flags == ()
     mask[:, 14:18, 14:18] = True
-    assert _flag_pieces(Outline("L1", mask, "SEG", "voxels_as_given", 0)).flags == ("several_pieces",)
+    assert _flag_pieces(Outline("L1", mask, "SEG", "voxels_as_given", 0)).flags == (
+        "several_pieces",
+    )

@@ -11,7 +11,14 @@ from itertools import permutations
 import pytest
 
 from dagster_project.domain.outlined_series import ImageSeries, References, find_series
-from dagster_project.domain.outlines import NO_FRAME, NO_REFERENCE, NO_SERIES, SEVERAL_DAYS, SEVERAL_SERIES, MaskError
+from dagster_project.domain.outlines import (
+    NO_FRAME,
+    NO_REFERENCE,
+    NO_SERIES,
+    SEVERAL_DAYS,
+    SEVERAL_SERIES,
+    MaskError,
+)
 
 DAY, LATER = dt.date(2024, 1, 5), dt.date(2024, 3, 1)
 THIN = ImageSeries("thin", "F1", frozenset({"a1", "a2", "a3"}), DAY)
@@ -22,38 +29,55 @@ NAMELESS = ImageSeries("nameless", None, frozenset({"e1"}), DAY)
 
 
 def refers(*images, frame=None, series=()):
-    return References(frozenset(frozenset(named.split()) for named in images), frame, frozenset(series))
+    return References(
+        frozenset(frozenset(named.split()) for named in images), frame, frozenset(series)
+    )
 
 
-@pytest.mark.parametrize(("references", "found"), [
-    (refers("a1", "a3"), "thin"),  # 1. the images
-    (refers("b1", frame="F1", series=["thin"]), "thick"),  # 1. images before what the file names for the frame
-    (refers("a1", frame="F2", series=["second"]), "thin"),  # 1. images before the frame
-    (refers("a1", "not here"), "thin"),  # 1. images that are not here say nothing
-    (refers("a1 b1", "a2"), "thin"),  # 1. a contour that names an image of each series
-    (refers(frame="F2"), "second"),  # 2. the frame
-    (refers("not here", frame="F2"), "second"),  # 2. no named image is here
-    (refers(frame="F1", series=["thick"]), "thick"),  # 2. of the frame the series that the file names
-    (refers(frame="F1", series=["thick", "not here"]), "thick"),
-    (refers(series=["second"]), "second"),  # 2. no frame at all
-    (refers(frame="F9", series=["nameless"]), "nameless"),  # 2. a CT without a frame
-])
+@pytest.mark.parametrize(
+    ("references", "found"),
+    [
+        (refers("a1", "a3"), "thin"),  # 1. the images
+        (
+            refers("b1", frame="F1", series=["thin"]),
+            "thick",
+        ),  # 1. images before what the file names for the frame
+        (refers("a1", frame="F2", series=["second"]), "thin"),  # 1. images before the frame
+        (refers("a1", "not here"), "thin"),  # 1. images that are not here say nothing
+        (refers("a1 b1", "a2"), "thin"),  # 1. a contour that names an image of each series
+        (refers(frame="F2"), "second"),  # 2. the frame
+        (refers("not here", frame="F2"), "second"),  # 2. no named image is here
+        (
+            refers(frame="F1", series=["thick"]),
+            "thick",
+        ),  # 2. of the frame the series that the file names
+        (refers(frame="F1", series=["thick", "not here"]), "thick"),
+        (refers(series=["second"]), "second"),  # 2. no frame at all
+        (refers(frame="F9", series=["nameless"]), "nameless"),  # 2. a CT without a frame
+    ],
+)
 def test_the_series_that_an_outline_is_on(references, found):
     """Whatever the order of the series, of the images and of the hash."""
     for order in permutations([THIN, THICK, SECOND, NAMELESS]):
         assert find_series(references, order).uid == found
 
 
-@pytest.mark.parametrize(("references", "reason"), [
-    (refers("a1", "b1"), SEVERAL_SERIES),  # drawn partly on each
-    (refers(frame="F3"), NO_FRAME),
-    (refers(frame="F1", series=["not here"]), NO_SERIES),  # another phase of the same session may lie elsewhere
-    (refers(series=["not here"]), NO_SERIES),
-    (refers(series=["thin", "second"]), SEVERAL_SERIES),
-    (refers(), NO_REFERENCE),
-    (refers("not here"), NO_REFERENCE),
-    (refers(frame="F2", series=["thin"]), "another frame"),  # the file contradicts the CT
-])
+@pytest.mark.parametrize(
+    ("references", "reason"),
+    [
+        (refers("a1", "b1"), SEVERAL_SERIES),  # drawn partly on each
+        (refers(frame="F3"), NO_FRAME),
+        (
+            refers(frame="F1", series=["not here"]),
+            NO_SERIES,
+        ),  # another phase of the same session may lie elsewhere
+        (refers(series=["not here"]), NO_SERIES),
+        (refers(series=["thin", "second"]), SEVERAL_SERIES),
+        (refers(), NO_REFERENCE),
+        (refers("not here"), NO_REFERENCE),
+        (refers(frame="F2", series=["thin"]), "another frame"),  # the file contradicts the CT
+    ],
+)
 def test_an_outline_on_no_series_is_refused(references, reason):
     for order in permutations([THIN, THICK, SECOND]):
         with pytest.raises(MaskError) as error:
@@ -91,6 +115,11 @@ for k in range(9):
 def test_the_answer_does_not_depend_on_the_hash_seed():
     """Sets of texts are in another order in every process; which CT an outline is put on once followed it."""
     seeds = [{**os.environ, "PYTHONHASHSEED": seed} for seed in ("0", "1", "4711")]
-    said = {subprocess.run([sys.executable, "-c", BY_HASH], env=env, capture_output=True, text=True, check=True).stdout for env in seeds}
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", BY_HASH], env=env, capture_output=True, text=True, check=True
+        ).stdout
+        for env in seeds
+    }
     assert len(said) == 1
     assert len(said.pop().splitlines()) == 36

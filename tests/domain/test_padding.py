@@ -40,7 +40,9 @@ def outside(folder, voxels, intercept=-1024, **tags):
     datasets = series_datasets(voxels, intercept=intercept)
     for one in datasets:
         for keyword, value in tags.items():
-            one.add_new(keyword, *value) if isinstance(keyword, int) else setattr(one, keyword, value)
+            one.add_new(keyword, *value) if isinstance(keyword, int) else setattr(
+                one, keyword, value
+            )
     return read_series(write(folder, datasets)).array == OUTSIDE_FIELD_HU
 
 
@@ -55,7 +57,9 @@ def test_a_declared_range_is_outside_in_either_order(tmp_path):
     voxels[:, np.hypot(Y, X) > 34] = -3000
     for name, ends in (("up", (-2000, -1976)), ("down", (-1976, -2000))):
         first, last = ends
-        found = outside(tmp_path / name, voxels, PixelPaddingValue=first, PixelPaddingRangeLimit=last)
+        found = outside(
+            tmp_path / name, voxels, PixelPaddingValue=first, PixelPaddingRangeLimit=last
+        )
         assert np.array_equal(found, np.broadcast_to(BEYOND, SHAPE))
 
 
@@ -135,9 +139,13 @@ def test_a_ring_at_the_edge_of_the_field_has_the_variance_of_its_lung():
     assert at_edge.var() == pytest.approx(values.var(), rel=0.15)
 
 
-def test_an_outline_that_reaches_beyond_the_field_is_flagged_and_its_mean_is_of_what_was_measured(tmp_path):
+def test_an_outline_that_reaches_beyond_the_field_is_flagged_and_its_mean_is_of_what_was_measured(
+    tmp_path,
+):
     series = read_series(write(tmp_path / "ct", series_datasets(padded(-3024))))
-    path = structure_set(tmp_path / "rs.dcm", {"in": [square(28.5, 34.5, 5.0)], "out": [square(50.5, 58.5, 5.0)]})
+    path = structure_set(
+        tmp_path / "rs.dcm", {"in": [square(28.5, 34.5, 5.0)], "out": [square(50.5, 58.5, 5.0)]}
+    )
     kept, cut = read_outlines(path, series)
     assert "outside_field" not in kept.flags
     assert "outside_field" in cut.flags

@@ -29,7 +29,9 @@ def inside(x, y, polygons):
 @given(st.lists(polygon, min_size=1, max_size=3))
 def test_every_pixel_is_as_the_even_odd_rule_says(polygons):
     mask = fill_polygons(polygons, [1] * len(polygons), SHAPE)
-    expected = np.array([[inside(x, y, polygons) for x in range(SHAPE[2])] for y in range(SHAPE[1])])
+    expected = np.array(
+        [[inside(x, y, polygons) for x in range(SHAPE[2])] for y in range(SHAPE[1])]
+    )
     assert np.array_equal(mask[1], expected)
     assert not mask[0].any()
 
@@ -46,7 +48,10 @@ def test_a_shift_by_whole_pixels_shifts_the_mask(points, dx, dy):
     large = (1, 40, 40)
     points = np.round(points * 64) / 64
     mask = fill_polygons([points + 12], [0], large)
-    assert np.array_equal(fill_polygons([points + np.array([12 + dx, 12 + dy])], [0], large), np.roll(mask, (dy, dx), axis=(1, 2)))
+    assert np.array_equal(
+        fill_polygons([points + np.array([12 + dx, 12 + dy])], [0], large),
+        np.roll(mask, (dy, dx), axis=(1, 2)),
+    )
 
 
 def box(low, high):
@@ -61,7 +66,10 @@ def test_a_second_contour_within_the_first_is_a_hole():
 def test_a_keyhole_is_a_hole_and_its_channel_costs_no_pixel():
     outer, inner = box(0.5, 9.5), box(3.5, 6.5)[::-1]
     keyhole = np.concatenate([outer, outer[:1], inner[-1:], inner, outer[:1]])
-    assert np.array_equal(fill_polygons([keyhole], [0], SHAPE), fill_polygons([box(0.5, 9.5), box(3.5, 6.5)], [0, 0], SHAPE))
+    assert np.array_equal(
+        fill_polygons([keyhole], [0], SHAPE),
+        fill_polygons([box(0.5, 9.5), box(3.5, 6.5)], [0, 0], SHAPE),
+    )
 
 
 def test_contours_that_overlap_cancel():
@@ -76,10 +84,21 @@ def test_an_outline_on_pixel_centres_gives_the_area_of_the_polygon():
 def test_an_outline_traced_from_pixel_to_pixel_does_not_depend_on_its_decimals(seed):
     diamond = np.array([[2, 6], [6, 2], [10, 6], [6, 10]], dtype=float)
     noise = np.random.default_rng(seed).uniform(-9e-4, 9e-4, diamond.shape)
-    assert np.array_equal(fill_polygons([diamond + noise], [0], SHAPE), fill_polygons([diamond], [0], SHAPE))
+    assert np.array_equal(
+        fill_polygons([diamond + noise], [0], SHAPE), fill_polygons([diamond], [0], SHAPE)
+    )
 
 
-@pytest.mark.parametrize("polygons", [[], [np.zeros((0, 2))], [box(50, 60)], [box(-20, -10)], [np.array([[1.0, 1.0], [5.0, 1.0], [3.0, 1.0]])]])
+@pytest.mark.parametrize(
+    "polygons",
+    [
+        [],
+        [np.zeros((0, 2))],
+        [box(50, 60)],
+        [box(-20, -10)],
+        [np.array([[1.0, 1.0], [5.0, 1.0], [3.0, 1.0]])],
+    ],
+)
 def test_nothing_within_the_image_is_an_empty_mask(polygons):
     assert not fill_polygons(polygons, [0] * len(polygons), SHAPE).any()
 

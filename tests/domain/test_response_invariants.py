@@ -8,7 +8,12 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.domain.best_response import Graded, best_response, confirmed_best_response, until_progression
+from dagster_project.domain.best_response import (
+    Graded,
+    best_response,
+    confirmed_best_response,
+    until_progression,
+)
 from dagster_project.domain.findings import Visit
 from dagster_project.domain.irecist import assess_irecist
 from dagster_project.domain.progression_free import FollowUp, progression_free_survival
@@ -25,7 +30,9 @@ def drawn_courses(draw):
     """Two targets, a node, a non-target and two lesions that may appear, at up to six visits."""
     n = draw(st.integers(1, 6))
     later = {"L1": SIZE, "L2": SIZE, "K1": SIZE, "P1": STATE, "N1": NEW, "N2": NEW}
-    lines = {label: [draw(st.lists(values, min_size=n, max_size=n))] for label, values in later.items()}
+    lines = {
+        label: [draw(st.lists(values, min_size=n, max_size=n))] for label, values in later.items()
+    }
     first = {"L1": 40, "L2": 25, "K1": 18, "P1": "NON_CR_NON_PD", "N1": None, "N2": None}
     gaps = draw(st.lists(st.integers(14, 90), min_size=n, max_size=n))
     days = [0, *(sum(gaps[: place + 1]) for place in range(n))]
@@ -33,7 +40,10 @@ def drawn_courses(draw):
 
 
 def both(baseline, visits):
-    return ([a.overall for a in assess(baseline, visits, RECIST)], [a.response for a in assess_irecist(baseline, visits, RECIST, IRECIST)])
+    return (
+        [a.overall for a in assess(baseline, visits, RECIST)],
+        [a.response for a in assess_irecist(baseline, visits, RECIST, IRECIST)],
+    )
 
 
 COURSES = settings(deadline=None, max_examples=60)
@@ -43,7 +53,10 @@ COURSES = settings(deadline=None, max_examples=60)
 @given(drawn_courses(), st.randoms(use_true_random=False))
 def test_the_order_of_findings_does_not_matter(drawn, random):
     baseline, visits = drawn
-    shuffled = [replace(v, findings=tuple(random.sample(v.findings, len(v.findings)))) for v in (baseline, *visits)]
+    shuffled = [
+        replace(v, findings=tuple(random.sample(v.findings, len(v.findings))))
+        for v in (baseline, *visits)
+    ]
     assert both(shuffled[0], shuffled[1:]) == both(baseline, visits)
 
 
@@ -52,7 +65,10 @@ def test_the_order_of_findings_does_not_matter(drawn, random):
 def test_labels_are_only_names(drawn):
     baseline, visits = drawn
     new = {"L1": "T07", "L2": "T03", "K1": "T11", "P1": "NT2", "N1": "X9", "N2": "X1"}
-    renamed = [replace(v, findings=tuple(replace(f, lesion=new[f.lesion]) for f in v.findings)) for v in (baseline, *visits)]
+    renamed = [
+        replace(v, findings=tuple(replace(f, lesion=new[f.lesion]) for f in v.findings))
+        for v in (baseline, *visits)
+    ]
     assert both(renamed[0], renamed[1:]) == both(baseline, visits)
 
 
@@ -92,7 +108,9 @@ def test_progression_is_confirmed_only_after_it_was_unconfirmed(drawn):
         first = irecist.index("iCPD")
         assert "iUPD" in irecist[:first]
         assert set(irecist[first:]) == {"iCPD"}
-    assert [r for r in irecist if r not in {"iNE", "iSD", "iPR", "iCR", "iNON_CR_NON_PD", "iNED"}][:1] in ([], ["iUPD"])
+    assert [r for r in irecist if r not in {"iNE", "iSD", "iPR", "iCR", "iNON_CR_NON_PD", "iNED"}][
+        :1
+    ] in ([], ["iUPD"])
 
 
 @COURSES
@@ -101,8 +119,10 @@ def test_the_first_progression_by_recist_is_unconfirmed_by_irecist_and_before_it
     recist, irecist = both(*drawn)
     first = recist.index("PD") if "PD" in recist else len(recist)
     assert [r.removeprefix("i") for r in irecist[:first]] == recist[:first]
-    equivocal_then = [a for a in assess(*drawn, RECIST)[first:first + 1] if "called unequivocal later" in a.rule]
-    assert irecist[first:first + 1] in ([], ["iUPD"]) or equivocal_then
+    equivocal_then = [
+        a for a in assess(*drawn, RECIST)[first : first + 1] if "called unequivocal later" in a.rule
+    ]
+    assert irecist[first : first + 1] in ([], ["iUPD"]) or equivocal_then
 
 
 @COURSES
@@ -111,7 +131,10 @@ def test_nothing_after_the_first_progression_changes_best_response_or_survival(d
     baseline, visits = drawn
     graded = [Graded(a.day, a.overall) for a in assess(baseline, visits, RECIST)]
     until = until_progression(graded)
-    tail = [Graded(v.day + (visits[-1].day or 0), r) for v, r in zip(other[1], both(*other)[0], strict=True)]
+    tail = [
+        Graded(v.day + (visits[-1].day or 0), r)
+        for v, r in zip(other[1], both(*other)[0], strict=True)
+    ]
     if until and until[-1].response == "PD":
         longer = until_progression([*until, *tail])
         assert best_response(longer, RECIST) == best_response(until, RECIST)
@@ -120,7 +143,9 @@ def test_nothing_after_the_first_progression_changes_best_response_or_survival(d
 
 
 def survival(graded):
-    return progression_free_survival(FollowUp(has_baseline=True, responses=[(v.day, v.response) for v in graded]), ENDPOINTS)
+    return progression_free_survival(
+        FollowUp(has_baseline=True, responses=[(v.day, v.response) for v in graded]), ENDPOINTS
+    )
 
 
 @COURSES
@@ -138,4 +163,7 @@ def test_sums_are_never_below_the_nadir_unless_they_become_it(drawn):
     found = assess(*drawn, RECIST)
     for earlier, later in pairwise(found):
         assert later.nadir_mm == min(x for x in (earlier.nadir_mm, earlier.sum_mm) if x is not None)
-    assert all((a.sum_mm is None) == (a.target_arithmetic == "NE") or a.target_arithmetic == "PD" for a in found)
+    assert all(
+        (a.sum_mm is None) == (a.target_arithmetic == "NE") or a.target_arithmetic == "PD"
+        for a in found
+    )

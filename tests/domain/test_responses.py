@@ -18,23 +18,33 @@ def derive(found, visits, evaluator="accepted"):
 
 def test_columns_are_those_of_the_table_without_known_from():
     found = derive(lesions(L1=[50, 50]), timepoints("T0", "T1"))
-    assert dict(found.schema) == {n: k for n, k in polars_schema(RESPONSES).items() if n != "known_from"}
+    assert dict(found.schema) == {
+        n: k for n, k in polars_schema(RESPONSES).items() if n != "known_from"
+    }
 
 
 def test_a_course_in_numbers():
-    found = derive(lesions(L1=[60, 40, 60], L2=[40, 20, 20], N1=[None, None, 12]), timepoints("T0", "T1", "T2")).to_dicts()
-    assert [(r["visit"], r["day"], r["sum_mm"], r["nadir_mm"], r["new_lesion_sum_mm"]) for r in found] == [
-        ("T1", 56, 60.0, 100.0, None), ("T2", 98, 80.0, 60.0, 12.0)]
+    found = derive(
+        lesions(L1=[60, 40, 60], L2=[40, 20, 20], N1=[None, None, 12]), timepoints("T0", "T1", "T2")
+    ).to_dicts()
+    assert [
+        (r["visit"], r["day"], r["sum_mm"], r["nadir_mm"], r["new_lesion_sum_mm"]) for r in found
+    ] == [("T1", 56, 60.0, 100.0, None), ("T2", 98, 80.0, 60.0, 12.0)]
     assert [r["change_from_baseline_percent"] for r in found] == [-40.0, -20.0]
     assert found[1]["change_from_nadir_percent"] == pytest.approx(100 / 3)
-    assert [(r["overall_response"], r["irecist_response"], r["new_lesion"]) for r in found] == [("PR", "iPR", False), ("PD", "iUPD", True)]
+    assert [(r["overall_response"], r["irecist_response"], r["new_lesion"]) for r in found] == [
+        ("PR", "iPR", False),
+        ("PD", "iUPD", True),
+    ]
     assert {r["baseline_sum_mm"] for r in found} == {100.0}
 
 
 def test_1_visits_before_t0_are_left_out_and_undated_ones_are_not_evaluable():
     days = VISIT_DAYS | {"V1": -40}
     undated = table("timepoints", {"visit": "V2", "scan": "SV2", "scan_date": None})
-    found = derive(lesions(L1=[50, 50]), pl.concat([timepoints("T0", "T1", "V1", days=days), undated])).to_dicts()
+    found = derive(
+        lesions(L1=[50, 50]), pl.concat([timepoints("T0", "T1", "V1", days=days), undated])
+    ).to_dicts()
     assert [(r["visit"], r["overall_response"]) for r in found] == [("T1", "SD"), ("V2", "NE")]
     assert found[1]["rule"] == "scan without a date"
 
@@ -54,18 +64,33 @@ def test_2_the_accepted_read_is_silent_on_a_visit_a_reader_has_not_read_it():
     assert reader.select("visit", "evaluator").rows() == [("T2", "R1")]
 
 
-@pytest.mark.parametrize(("found", "visits", "why"), [
-    pytest.param(lesions(L1=[None, 50]), timepoints("T1"), "no scan at T0 to compare with", id="3 no T0"),
-    pytest.param(lesions(L1=[None, 50]), timepoints("T0", "T1"), "the scan at T0 was not read", id="3 T0 not read"),
-])
+@pytest.mark.parametrize(
+    ("found", "visits", "why"),
+    [
+        pytest.param(
+            lesions(L1=[None, 50]), timepoints("T1"), "no scan at T0 to compare with", id="3 no T0"
+        ),
+        pytest.param(
+            lesions(L1=[None, 50]),
+            timepoints("T0", "T1"),
+            "the scan at T0 was not read",
+            id="3 T0 not read",
+        ),
+    ],
+)
 def test_3_without_baseline_every_visit_is_not_evaluable(found, visits, why):
-    assert derive(found, visits).select("overall_response", "irecist_response", "rule").rows() == [("NE", "iNE", why)]
+    assert derive(found, visits).select("overall_response", "irecist_response", "rule").rows() == [
+        ("NE", "iNE", why)
+    ]
 
 
 def test_a_doubtful_new_lesion_is_no_progression_until_a_later_visit_makes_it_certain():
     """In hindsight RECIST 1.1 dates the progression at T1; whoever decided at T1 could not know."""
     doubtful = lesions(L1=[50, 50, 50], N1=[None, 6, 9]).with_columns(
-        unequivocal=pl.when((pl.col("lesion") == "N1") & (pl.col("visit") == "T1")).then(False).otherwise("unequivocal"))
+        unequivocal=pl.when((pl.col("lesion") == "N1") & (pl.col("visit") == "T1"))
+        .then(False)
+        .otherwise("unequivocal")
+    )
     found = derive(doubtful, timepoints("T0", "T1", "T2"))
     assert found["overall_response"].to_list() == ["PD", "PD"]
     assert found["overall_response_as_of_visit"].to_list() == ["SD", "PD"]
@@ -75,10 +100,20 @@ def test_a_doubtful_new_lesion_is_no_progression_until_a_later_visit_makes_it_ce
 @pytest.mark.parametrize("sizes", [[50, 40, 60, 20], [50, None, 80, 90], [50, 0, 3, 3]])
 def test_the_state_as_of_a_visit_uses_nothing_later(sizes):
     """What stands as of a visit is what stood when it was the last one."""
-    doubtful = lesions(L1=sizes, N1=[None, 6, 6, 9]).with_columns(unequivocal=pl.col("visit") == "V1")
-    whole = derive(doubtful, timepoints("T0", "T1", "T2", "V1")).select("visit", "overall_response_as_of_visit", "irecist_response").rows()
+    doubtful = lesions(L1=sizes, N1=[None, 6, 6, 9]).with_columns(
+        unequivocal=pl.col("visit") == "V1"
+    )
+    whole = (
+        derive(doubtful, timepoints("T0", "T1", "T2", "V1"))
+        .select("visit", "overall_response_as_of_visit", "irecist_response")
+        .rows()
+    )
     for n, seen in enumerate((("T0", "T1"), ("T0", "T1", "T2"), ("T0", "T1", "T2", "V1"))):
-        then = derive(doubtful.filter(pl.col("visit").is_in(seen)), timepoints(*seen)).select("visit", "overall_response", "irecist_response").rows()
+        then = (
+            derive(doubtful.filter(pl.col("visit").is_in(seen)), timepoints(*seen))
+            .select("visit", "overall_response", "irecist_response")
+            .rows()
+        )
         assert then[-1] == whole[n]
 
 
@@ -107,7 +142,11 @@ def test_no_rows_in_no_rows_out():
 
 
 def test_patients_do_not_touch_each_other():
-    courses = [lesions(L1=[50, 40, 30]), lesions(L1=[50, 70, 20], N1=[None, None, 12]), lesions(L1=[30, None, 0])]
+    courses = [
+        lesions(L1=[50, 40, 30]),
+        lesions(L1=[50, 70, 20], N1=[None, None, 12]),
+        lesions(L1=[30, None, 0]),
+    ]
     named = [c.with_columns(patient=pl.lit(f"P{n}")) for n, c in enumerate(courses)]
     visits = [timepoints("T0", "T1", "T2", patient=f"P{n}") for n in range(3)]
     alone = pl.concat([derive(c, v) for c, v in zip(named, visits, strict=True)])

@@ -8,13 +8,27 @@ import gc
 import numpy as np
 import pytest
 
-from dagster_project.domain.series import SeriesError, describe_series, geometry, pixel_digest, read_series
+from dagster_project.domain.series import (
+    SeriesError,
+    describe_series,
+    geometry,
+    pixel_digest,
+    read_series,
+)
 from dagster_project.lake.tables import SCANS
 from dagster_project.study import load_study
 from tests.domain.phantoms import AXIAL, series_datasets, slice_dataset, write
 
 LIMITS = load_study().section("scans")
-OTHERS_WRITE = {"site", "patient", "scan", "day", "reader_artifact_flag", "simulated", "input_fingerprint"}
+OTHERS_WRITE = {
+    "site",
+    "patient",
+    "scan",
+    "day",
+    "reader_artifact_flag",
+    "simulated",
+    "input_fingerprint",
+}
 OBLIQUE = (0.8, 0.6, 0.0, -0.6, 0.8, 0.0)
 
 
@@ -24,7 +38,9 @@ def voxels():
 
 
 def test_slices_are_sorted_by_position_not_by_name(tmp_path, voxels):
-    series = read_series(write(tmp_path, series_datasets(voxels, spacing=(2.0, 0.7, 0.8)), shuffled=True))
+    series = read_series(
+        write(tmp_path, series_datasets(voxels, spacing=(2.0, 0.7, 0.8)), shuffled=True)
+    )
     assert np.array_equal(series.array, voxels)
     assert series.image.GetSpacing() == pytest.approx((0.8, 0.7, 2.0))
 
@@ -51,11 +67,15 @@ def test_rescale_is_applied_and_rounded(tmp_path, voxels):
 
 @pytest.mark.parametrize("cosines", [AXIAL, OBLIQUE, (1, 0, 0, 0, -1, 0), (0, 1, 0, 0, 0, -1)])
 def test_direction_cosines_are_kept(tmp_path, voxels, cosines):
-    datasets = series_datasets(voxels, spacing=(2.0, 0.7, 0.8), origin=(-10, 20, 30), cosines=cosines)
+    datasets = series_datasets(
+        voxels, spacing=(2.0, 0.7, 0.8), origin=(-10, 20, 30), cosines=cosines
+    )
     series = read_series(write(tmp_path, datasets, shuffled=True))
     corner, row, column = np.array([-10, 20, 30]), np.array(cosines[:3]), np.array(cosines[3:])
     expected = corner + row * 0.8 * 5 + column * 0.7 * 4 + np.cross(row, column) * 2.0 * 3
-    assert series.image.TransformIndexToPhysicalPoint((5, 4, 3)) == pytest.approx(tuple(expected), abs=1e-4)
+    assert series.image.TransformIndexToPhysicalPoint((5, 4, 3)) == pytest.approx(
+        tuple(expected), abs=1e-4
+    )
     assert (series.affine @ [5, 4, 3, 1])[:3] == pytest.approx(expected, abs=1e-4)
 
 
@@ -83,18 +103,29 @@ def test_missing_slices_are_bridged_and_counted(tmp_path, voxels):
     del datasets[3]
     series = read_series(write(tmp_path, datasets))
     found = geometry(series)
-    assert (found["n_slices"], found["n_missing_slices"], found["slice_spacing_mm"], found["largest_gap_mm"]) == (5, 1, 1.0, 2.0)
+    assert (
+        found["n_slices"],
+        found["n_missing_slices"],
+        found["slice_spacing_mm"],
+        found["largest_gap_mm"],
+    ) == (5, 1, 1.0, 2.0)
     assert series.shape == (6, 9, 11)
     assert np.abs(series.array[3] - (voxels[2].astype(float) + voxels[4]) / 2).max() <= 0.5
     assert np.array_equal(series.array[4:], voxels[4:])
 
 
-@pytest.mark.parametrize(("positions", "reason"), [
-    ((0, 1, 2, 3, 9, 10), "in a row are missing"),
-    ((0, 1, 2, 3.4, 4.4, 5.4), "irregularly spaced"),
-])
+@pytest.mark.parametrize(
+    ("positions", "reason"),
+    [
+        ((0, 1, 2, 3, 9, 10), "in a row are missing"),
+        ((0, 1, 2, 3.4, 4.4, 5.4), "irregularly spaced"),
+    ],
+)
 def test_stacks_that_are_not_regular_are_refused(tmp_path, voxels, positions, reason):
-    datasets = [slice_dataset(v, (0, 0, z), k) for k, (v, z) in enumerate(zip(voxels, positions, strict=True))]
+    datasets = [
+        slice_dataset(v, (0, 0, z), k)
+        for k, (v, z) in enumerate(zip(voxels, positions, strict=True))
+    ]
     with pytest.raises(SeriesError, match=reason):
         read_series(write(tmp_path, datasets))
 
@@ -119,15 +150,18 @@ def _changed(datasets, index, **tags):
     return datasets
 
 
-@pytest.mark.parametrize(("tags", "reason"), [
-    ({"SeriesInstanceUID": "1.2.3.4"}, "several series"),
-    ({"PixelSpacing": [2.0, 2.0]}, "PixelSpacing"),
-    ({"ImageOrientationPatient": list(OBLIQUE)}, "localiser"),
-    ({"Modality": "MR"}, "not a single-frame CT"),
-    ({"ImagePositionPatient": [0.0, 30.0, 2.0]}, "straight line"),
-    ({"ImagePositionPatient": None}, r"\(0020,0032\) ImagePositionPatient"),
-    ({"PixelData": b"\0\0"}, "cannot be decoded"),
-])
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"SeriesInstanceUID": "1.2.3.4"}, "several series"),
+        ({"PixelSpacing": [2.0, 2.0]}, "PixelSpacing"),
+        ({"ImageOrientationPatient": list(OBLIQUE)}, "localiser"),
+        ({"Modality": "MR"}, "not a single-frame CT"),
+        ({"ImagePositionPatient": [0.0, 30.0, 2.0]}, "straight line"),
+        ({"ImagePositionPatient": None}, r"\(0020,0032\) ImagePositionPatient"),
+        ({"PixelData": b"\0\0"}, "cannot be decoded"),
+    ],
+)
 def test_mixtures_are_refused_with_the_tag_and_what_to_do(tmp_path, voxels, tags, reason):
     with pytest.raises(SeriesError, match=reason) as error:
         read_series(write(tmp_path, _changed(series_datasets(voxels), 2, **tags)))
@@ -148,22 +182,31 @@ def test_a_description_fills_every_column_that_the_series_itself_tells(tmp_path,
     found = describe_series(read_series(write(tmp_path, series_datasets(voxels))), LIMITS)
     assert set(found) == set(SCANS.names) - OTHERS_WRITE
     assert [name for name in found if found[name] is None and not SCANS.column(name).nullable] == []
-    assert (found["kernel"], found["kvp"], found["contrast"], found["axial_original"], found["scan_date"]) == ("B31f", 120, None, True, dt.date(2024, 1, 3))
+    assert (
+        found["kernel"],
+        found["kvp"],
+        found["contrast"],
+        found["axial_original"],
+        found["scan_date"],
+    ) == ("B31f", 120, None, True, dt.date(2024, 1, 3))
 
 
-@pytest.mark.parametrize(("tags", "column", "value"), [
-    ({"AcquisitionDate": "20240105"}, "scan_date", dt.date(2024, 1, 5)),
-    ({"SeriesDate": ""}, "scan_date", dt.date(2024, 1, 2)),
-    ({"ContrastBolusAgent": "IOPAMIDOL"}, "contrast", True),
-    ({"ContrastBolusAgent": ""}, "contrast", False),
-    ({"KVP": -3}, "kvp", None),
-    ({"KVP": None}, "kvp", None),
-    ({"ConvolutionKernel": ["Br40d", "3"]}, "kernel", "Br40d\\3"),
-    ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "axial_original", False),
-    ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "axial_original", False),
-    ({"LossyImageCompression": "01"}, "lossy", True),
-    ({"SeriesNumber": None}, "series_number", None),
-])
+@pytest.mark.parametrize(
+    ("tags", "column", "value"),
+    [
+        ({"AcquisitionDate": "20240105"}, "scan_date", dt.date(2024, 1, 5)),
+        ({"SeriesDate": ""}, "scan_date", dt.date(2024, 1, 2)),
+        ({"ContrastBolusAgent": "IOPAMIDOL"}, "contrast", True),
+        ({"ContrastBolusAgent": ""}, "contrast", False),
+        ({"KVP": -3}, "kvp", None),
+        ({"KVP": None}, "kvp", None),
+        ({"ConvolutionKernel": ["Br40d", "3"]}, "kernel", "Br40d\\3"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "axial_original", False),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "axial_original", False),
+        ({"LossyImageCompression": "01"}, "lossy", True),
+        ({"SeriesNumber": None}, "series_number", None),
+    ],
+)
 def test_headers_are_read_with_suspicion(tmp_path, voxels, tags, column, value):
     assert read_series(write(tmp_path, series_datasets(voxels, **tags))).header[column] == value
 
@@ -175,12 +218,15 @@ def _dated(voxels, dates, keyword="AcquisitionDate"):
     return datasets
 
 
-@pytest.mark.parametrize(("dates", "day"), [
-    (["20240106"] * 3 + ["20240105"] * 3, 5),
-    (["20240105"] * 3 + ["20240106"] * 3, 5),
-    ([None, "", "20240107", None, "20240106", "20240231"], 6),
-    ([None] * 6, 3),
-])
+@pytest.mark.parametrize(
+    ("dates", "day"),
+    [
+        (["20240106"] * 3 + ["20240105"] * 3, 5),
+        (["20240105"] * 3 + ["20240106"] * 3, 5),
+        ([None, "", "20240107", None, "20240106", "20240231"], 6),
+        ([None] * 6, 3),
+    ],
+)
 def test_a_scan_has_the_date_of_its_earliest_acquisition(tmp_path, voxels, dates, day):
     header = read_series(write(tmp_path, _dated(voxels, dates), shuffled=True)).header
     assert header["scan_date"] == dt.date(2024, 1, day)
@@ -202,9 +248,16 @@ def test_a_scan_whose_dates_contradict_each_other_is_not_described(tmp_path, vox
         describe_series(series, LIMITS)
 
 
-@pytest.mark.parametrize("locations", [
-    [10, 11, 12, 13, 14, 15], [-3, -4, -5, -6, -7, -8], [1.0, 2.1, 3.2, 4.3, 5.4, 6.5], [0, 0, 0, 0, 0, 0], [None, 2, 4, 6, 8, 10],
-])
+@pytest.mark.parametrize(
+    "locations",
+    [
+        [10, 11, 12, 13, 14, 15],
+        [-3, -4, -5, -6, -7, -8],
+        [1.0, 2.1, 3.2, 4.3, 5.4, 6.5],
+        [0, 0, 0, 0, 0, 0],
+        [None, 2, 4, 6, 8, 10],
+    ],
+)
 def test_slice_locations_may_run_either_way_and_be_absent(tmp_path, voxels, locations):
     datasets = _dated(voxels, locations, "SliceLocation")
     assert read_series(write(tmp_path, datasets)).image.GetSpacing()[2] == 1.0
@@ -221,7 +274,9 @@ def test_a_blank_slice_among_others_is_refused(tmp_path, voxels):
     with pytest.raises(SeriesError, match="without an image"):
         read_series(write(tmp_path / "between", series_datasets(voxels)))
     voxels[4:] = -1024
-    assert np.array_equal(read_series(write(tmp_path / "end", series_datasets(voxels))).array, voxels)
+    assert np.array_equal(
+        read_series(write(tmp_path / "end", series_datasets(voxels))).array, voxels
+    )
 
 
 def test_the_thickest_slice_counts(tmp_path, voxels):
@@ -238,7 +293,9 @@ def test_voxels_outlive_their_series(tmp_path, voxels):
     assert array.flags.writeable is False
 
 
-@pytest.mark.parametrize("cosines", [(1, 0, 0, 0, -1, 0), (-1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0)])
+@pytest.mark.parametrize(
+    "cosines", [(1, 0, 0, 0, -1, 0), (-1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0)]
+)
 def test_a_lesion_of_a_prone_or_mirrored_patient_keeps_its_place_and_volume(tmp_path, cosines):
     z, y, x = np.mgrid[:20, :40, :40]
     ball = (z - 10) ** 2 + (y - 12) ** 2 + (x - 25) ** 2 <= 36
@@ -253,28 +310,89 @@ def test_a_lesion_of_a_prone_or_mirrored_patient_keeps_its_place_and_volume(tmp_
 
 
 def test_coronal_slices_are_not_axial(tmp_path, voxels):
-    assert read_series(write(tmp_path, series_datasets(voxels, cosines=(1, 0, 0, 0, 0, -1)))).header["axial_original"] is False
+    assert (
+        read_series(write(tmp_path, series_datasets(voxels, cosines=(1, 0, 0, 0, 0, -1)))).header[
+            "axial_original"
+        ]
+        is False
+    )
 
 
 def test_the_digest_is_of_pixels_and_geometry_alone(tmp_path, voxels):
     def digest(name, changed=voxels, **facts):
-        return pixel_digest(read_series(write(tmp_path / name, series_datasets(changed, **facts), shuffled=True)))
+        return pixel_digest(
+            read_series(write(tmp_path / name, series_datasets(changed, **facts), shuffled=True))
+        )
 
     one_off = voxels.copy()
     one_off[3, 4, 5] += 1
     reference = digest("a")
     assert digest("b", Manufacturer="OTHER", StudyDate="20250101") == reference
-    assert len({reference, digest("c", one_off), digest("d", origin=(0, 0, 1)), digest("e", spacing=(1.0, 1.0, 1.1))}) == 4
+    assert (
+        len(
+            {
+                reference,
+                digest("c", one_off),
+                digest("d", origin=(0, 0, 1)),
+                digest("e", spacing=(1.0, 1.0, 1.1)),
+            }
+        )
+        == 4
+    )
 
 
 REAL_SCANS = {
-    "lung_ct/case_1/ct": {"n_slices": 60, "slice_spacing_mm": 3.0, "chest_flag": True, "metal_flag": False, "motion_flag": False, "rescale_flag": False},
-    "lung_ct/case_3/ct": {"n_slices": 46, "slice_spacing_mm": 3.0, "chest_flag": True, "metal_flag": False, "motion_flag": None, "rescale_flag": False},
-    "sarcoma_ct/case_002/image": {"n_slices": 48, "chest_flag": False, "metal_flag": False, "motion_flag": False, "rescale_flag": False, "kernel": "STANDARD"},
-    "sarcoma_ct/case_019/image": {"n_slices": 47, "chest_flag": False, "metal_flag": False, "motion_flag": None, "rescale_flag": False, "kernel": "SOFT"},
-    "sarcoma_ct/case_024/image": {"n_slices": 55, "chest_flag": False, "metal_flag": False, "motion_flag": False, "rescale_flag": False},
-    "two_readers/ct": {"n_slices": 50, "slice_spacing_mm": 1.0, "chest_flag": True, "metal_flag": False, "motion_flag": False, "truncated_flag": False,
-                       "rescale_flag": False, "noise_flag": False, "axial_original": True, "kernel": "D"},
+    "lung_ct/case_1/ct": {
+        "n_slices": 60,
+        "slice_spacing_mm": 3.0,
+        "chest_flag": True,
+        "metal_flag": False,
+        "motion_flag": False,
+        "rescale_flag": False,
+    },
+    "lung_ct/case_3/ct": {
+        "n_slices": 46,
+        "slice_spacing_mm": 3.0,
+        "chest_flag": True,
+        "metal_flag": False,
+        "motion_flag": None,
+        "rescale_flag": False,
+    },
+    "sarcoma_ct/case_002/image": {
+        "n_slices": 48,
+        "chest_flag": False,
+        "metal_flag": False,
+        "motion_flag": False,
+        "rescale_flag": False,
+        "kernel": "STANDARD",
+    },
+    "sarcoma_ct/case_019/image": {
+        "n_slices": 47,
+        "chest_flag": False,
+        "metal_flag": False,
+        "motion_flag": None,
+        "rescale_flag": False,
+        "kernel": "SOFT",
+    },
+    "sarcoma_ct/case_024/image": {
+        "n_slices": 55,
+        "chest_flag": False,
+        "metal_flag": False,
+        "motion_flag": False,
+        "rescale_flag": False,
+    },
+    "two_readers/ct": {
+        "n_slices": 50,
+        "slice_spacing_mm": 1.0,
+        "chest_flag": True,
+        "metal_flag": False,
+        "motion_flag": False,
+        "truncated_flag": False,
+        "rescale_flag": False,
+        "noise_flag": False,
+        "axial_original": True,
+        "kernel": "D",
+    },
 }
 
 
@@ -282,16 +400,31 @@ REAL_SCANS = {
 @pytest.mark.parametrize("folder", REAL_SCANS)
 def test_real_scans_are_not_called_broken(shared_data, folder):
     found = describe_series(read_series(shared_data / folder), LIMITS)
-    expected = {"n_missing_slices": 0, "n_duplicate_slices": 0, "gantry_tilt_deg": 0.0, **REAL_SCANS[folder]}
+    expected = {
+        "n_missing_slices": 0,
+        "n_duplicate_slices": 0,
+        "gantry_tilt_deg": 0.0,
+        **REAL_SCANS[folder],
+    }
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("name", "readable"), [
-    ("CT_small.dcm", True), ("CT_small_deflated.dcm", True), ("D_CLUNIE_CT1_RLE_FRAGS.dcm", True),
-    ("JPEG2000_UNC.dcm", False), ("MR_small_bigendian.dcm", False), ("MR_small_jpeg_ls_lossless.dcm", False), ("image_dfl.dcm", False),
-])
-def test_transfer_syntaxes_are_decoded_and_other_objects_refused(shared_data, tmp_path, name, readable):
+@pytest.mark.parametrize(
+    ("name", "readable"),
+    [
+        ("CT_small.dcm", True),
+        ("CT_small_deflated.dcm", True),
+        ("D_CLUNIE_CT1_RLE_FRAGS.dcm", True),
+        ("JPEG2000_UNC.dcm", False),
+        ("MR_small_bigendian.dcm", False),
+        ("MR_small_jpeg_ls_lossless.dcm", False),
+        ("image_dfl.dcm", False),
+    ],
+)
+def test_transfer_syntaxes_are_decoded_and_other_objects_refused(
+    shared_data, tmp_path, name, readable
+):
     (tmp_path / "1.dcm").symlink_to(shared_data / "dicom_oddities/transfer_syntax" / name)
     if readable:
         assert read_series(tmp_path).shape[0] == 1

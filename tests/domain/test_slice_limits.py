@@ -23,19 +23,27 @@ STUDY = load_study(PROTOCOL)
 RULES = STUDY.section("scans")
 
 THICKNESS = st.none() | st.sampled_from([0.5, 1.0, 1.009, 1.011, 1.05, 5.0])
-SCANS = st.fixed_dictionaries({
-    "slice_thickness_mm": THICKNESS, "slice_spacing_mm": THICKNESS,
-    "n_missing_slices": st.none() | st.integers(0, 2), "n_duplicate_slices": st.none() | st.integers(0, 2),
-})
+SCANS = st.fixed_dictionaries(
+    {
+        "slice_thickness_mm": THICKNESS,
+        "slice_spacing_mm": THICKNESS,
+        "n_missing_slices": st.none() | st.integers(0, 2),
+        "n_duplicate_slices": st.none() | st.integers(0, 2),
+    }
+)
 SCHEMA = {
-    "slice_thickness_mm": pl.Float64, "slice_spacing_mm": pl.Float64,
-    "n_missing_slices": pl.Int64, "n_duplicate_slices": pl.Int64,
+    "slice_thickness_mm": pl.Float64,
+    "slice_spacing_mm": pl.Float64,
+    "n_missing_slices": pl.Int64,
+    "n_duplicate_slices": pl.Int64,
 }
 
 
 def frame(scans: list[dict[str, Any]]) -> pl.DataFrame:
     rows = pl.DataFrame(scans, schema=SCHEMA, orient="row")
-    flags = (pl.lit(value=None, dtype=pl.Boolean).alias(name) for name in ("chest_flag", *SCAN_FLAGS))
+    flags = (
+        pl.lit(value=None, dtype=pl.Boolean).alias(name) for name in ("chest_flag", *SCAN_FLAGS)
+    )
     return rows.with_columns(*flags, site=pl.lit("AA"))
 
 
@@ -61,7 +69,9 @@ def changed(section: str, **values: Any) -> Study:
 
 
 @pytest.mark.parametrize(("thickness", "thin"), [(1.0, 1), (1.5, 2), (5.0, 3)])
-def test_another_limit_is_followed_by_all_three_and_by_the_words(thickness: float, thin: int) -> None:
+def test_another_limit_is_followed_by_all_three_and_by_the_words(
+    thickness: float, thin: int
+) -> None:
     study = changed("scans", slice_thickness_mm=thickness)
     whole = {"n_missing_slices": 0, "n_duplicate_slices": 0}
     scans = [{"slice_thickness_mm": mm, "slice_spacing_mm": mm, **whole} for mm in (1.0, 1.5, 5.0)]
@@ -80,11 +90,24 @@ def test_age_and_stages_in_words_are_those_of_the_protocol() -> None:
 
 
 def test_the_stored_evidence_of_progression_is_the_protocols() -> None:
-    rules = {**STUDY.section("recist"), "progression_mm": 10.0, "progression_ratio": 1.5, "response_ratio": 0.6}
+    rules = {
+        **STUDY.section("recist"),
+        "progression_mm": 10.0,
+        "progression_ratio": 1.5,
+        "response_ratio": 0.6,
+    }
     baseline = recist.Baseline(targets={"L1": False}, nontargets={}, sum_mm=100.0)
-    grown, shrunk = (recist.Targets(measured_mm=mm, there=("L1",), missing=()) for mm in (200.0, 50.0))
-    assert recist.target_response(grown, baseline, 100.0, rules) == ("PD", "sum at least 10 mm and 50 % above nadir")
-    assert recist.target_response(shrunk, baseline, 50.0, rules) == ("PR", "sum at most 60 % of baseline")
+    grown, shrunk = (
+        recist.Targets(measured_mm=mm, there=("L1",), missing=()) for mm in (200.0, 50.0)
+    )
+    assert recist.target_response(grown, baseline, 100.0, rules) == (
+        "PD",
+        "sum at least 10 mm and 50 % above nadir",
+    )
+    assert recist.target_response(shrunk, baseline, 50.0, rules) == (
+        "PR",
+        "sum at most 60 % of baseline",
+    )
 
 
 def test_the_examples_hold() -> None:

@@ -23,8 +23,24 @@ EVERY_THREE_WEEKS = {1: 0, 2: 21, 3: 42, 4: 63, 5: 84, 6: 105}
 
 
 def treatments(cycles, patient="P1"):
-    rows = [{"site": "AA", "patient": patient, "cycle": c, "treatment_date": None if d is None else day(d)} for c, d in cycles.items()]
-    return pl.DataFrame(rows, schema={"site": pl.String, "patient": pl.String, "cycle": pl.Int32, "treatment_date": pl.Date})
+    rows = [
+        {
+            "site": "AA",
+            "patient": patient,
+            "cycle": c,
+            "treatment_date": None if d is None else day(d),
+        }
+        for c, d in cycles.items()
+    ]
+    return pl.DataFrame(
+        rows,
+        schema={
+            "site": pl.String,
+            "patient": pl.String,
+            "cycle": pl.Int32,
+            "treatment_date": pl.Date,
+        },
+    )
 
 
 def scan(name, at, **facts):
@@ -57,7 +73,11 @@ def test_t0_lies_from_day_minus_28_to_day_0(at, visit):
 
 
 def test_t0_is_the_last_scan_before_treatment():
-    assert visits(scan("a", -20), scan("b", -3), scan("c", -10)) == {"T0": "b", "V1": "a", "V2": "c"}
+    assert visits(scan("a", -20), scan("b", -3), scan("c", -10)) == {
+        "T0": "b",
+        "V1": "a",
+        "V2": "c",
+    }
 
 
 @pytest.mark.parametrize(("at", "visit"), [(42, "V1"), (43, "T1"), (70, "T1"), (71, "V1")])
@@ -76,7 +96,12 @@ def test_t2_lies_after_cycle_5_and_no_later_than_cycle_6_and_a_week(at, visit):
 
 
 def test_t1_and_t2_are_the_first_scans_of_their_windows():
-    assert visits(scan("a", 50), scan("b", 45), scan("c", 110), scan("d", 90)) == {"T1": "b", "T2": "d", "V1": "a", "V2": "c"}
+    assert visits(scan("a", 50), scan("b", 45), scan("c", 110), scan("d", 90)) == {
+        "T1": "b",
+        "T2": "d",
+        "V1": "a",
+        "V2": "c",
+    }
 
 
 def test_one_scan_is_not_two_visits():
@@ -93,21 +118,37 @@ def test_without_cycle_1_no_scan_is_t0_t1_or_t2(cycles):
 
 
 def test_scans_without_a_date_come_last_each_study_by_itself():
-    found = visits(scan("a", None, study_instance_uid="2"), scan("b", None, study_instance_uid="1"), scan("c", -40))
+    found = visits(
+        scan("a", None, study_instance_uid="2"),
+        scan("b", None, study_instance_uid="1"),
+        scan("c", -40),
+    )
     assert found == {"V1": "c", "V2": "b", "V3": "a"}
 
 
-@pytest.mark.parametrize(("better", "worse"), [
-    ({"axial_original": True, "slice_thickness_mm": 5.0, "slice_spacing_mm": 5.0}, {"axial_original": False}),
-    ({"axial_original": True, "slice_thickness_mm": 5.0, "slice_spacing_mm": 5.0}, {"axial_original": None}),
-    ({"slice_thickness_mm": 1.0, "kernel": "B70f"}, {"slice_thickness_mm": 1.25, "slice_spacing_mm": 1.25}),
-    ({"slice_spacing_mm": 0.8}, {"slice_spacing_mm": 3.0}),
-    ({"kernel": "B31f", "n_slices": 10}, {"kernel": "B70f"}),
-    ({"n_slices": 301, "series_number": 9}, {"n_slices": 300}),
-    ({"series_number": 2}, {"series_number": 3}),
-    ({"series_number": 2}, {"series_number": None}),
-    ({"chest_flag": True, "axial_original": False}, {"chest_flag": False}),
-])
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (
+            {"axial_original": True, "slice_thickness_mm": 5.0, "slice_spacing_mm": 5.0},
+            {"axial_original": False},
+        ),
+        (
+            {"axial_original": True, "slice_thickness_mm": 5.0, "slice_spacing_mm": 5.0},
+            {"axial_original": None},
+        ),
+        (
+            {"slice_thickness_mm": 1.0, "kernel": "B70f"},
+            {"slice_thickness_mm": 1.25, "slice_spacing_mm": 1.25},
+        ),
+        ({"slice_spacing_mm": 0.8}, {"slice_spacing_mm": 3.0}),
+        ({"kernel": "B31f", "n_slices": 10}, {"kernel": "B70f"}),
+        ({"n_slices": 301, "series_number": 9}, {"n_slices": 300}),
+        ({"series_number": 2}, {"series_number": 3}),
+        ({"series_number": 2}, {"series_number": None}),
+        ({"chest_flag": True, "axial_original": False}, {"chest_flag": False}),
+    ],
+)
 @pytest.mark.parametrize("turned", [False, True])
 def test_of_several_series_of_a_day_the_best_is_chosen_and_the_others_named(better, worse, turned):
     pair = [scan("z-better", -5, **better), scan("a-worse", -5, **worse)]
@@ -116,10 +157,28 @@ def test_of_several_series_of_a_day_the_best_is_chosen_and_the_others_named(bett
     assert "best of 2" in found["chosen_because"]
 
 
-@pytest.mark.parametrize(("kernel", "soft"), [
-    ("B31f", True), ("Br40d\\3", True), ("I26f", True), ("FC08", True), ("STANDARD", True), ("Standard", True), ("SOFT", True), ("B", True), ("Qr40", True),
-    ("B70f", False), ("Bl57d", False), ("BONE", False), ("LUNG", False), ("FC52", False), ("YA", False), ("L", False), ("CHST", False),
-])
+@pytest.mark.parametrize(
+    ("kernel", "soft"),
+    [
+        ("B31f", True),
+        ("Br40d\\3", True),
+        ("I26f", True),
+        ("FC08", True),
+        ("STANDARD", True),
+        ("Standard", True),
+        ("SOFT", True),
+        ("B", True),
+        ("Qr40", True),
+        ("B70f", False),
+        ("Bl57d", False),
+        ("BONE", False),
+        ("LUNG", False),
+        ("FC52", False),
+        ("YA", False),
+        ("L", False),
+        ("CHST", False),
+    ],
+)
 def test_soft_tissue_kernels(kernel, soft):
     assert (re.fullmatch(RULES["soft_tissue_kernels"], kernel, re.IGNORECASE) is not None) is soft
 
@@ -135,15 +194,18 @@ def test_where_no_chest_lies_in_the_window_the_other_is_taken_and_it_says_so():
     assert "none in the window looks like a chest" in found["T0"]["chosen_because"]
 
 
-@pytest.mark.parametrize(("facts", "changes"), [
-    ({}, []),
-    ({"manufacturer": "Acme "}, []),
-    ({"manufacturer_model_name": "X2"}, ["scanner"]),
-    ({"kernel": "B70f"}, ["kernel"]),
-    ({"contrast": False}, ["contrast"]),
-    ({"kvp": 100.0, "kernel": "B20f", "manufacturer": "Other"}, ["scanner", "kernel", "kvp"]),
-    ({"kvp": None, "kernel": None, "contrast": None}, []),
-])
+@pytest.mark.parametrize(
+    ("facts", "changes"),
+    [
+        ({}, []),
+        ({"manufacturer": "Acme "}, []),
+        ({"manufacturer_model_name": "X2"}, ["scanner"]),
+        ({"kernel": "B70f"}, ["kernel"]),
+        ({"contrast": False}, ["contrast"]),
+        ({"kvp": 100.0, "kernel": "B20f", "manufacturer": "Other"}, ["scanner", "kernel", "kvp"]),
+        ({"kvp": None, "kernel": None, "contrast": None}, []),
+    ],
+)
 def test_what_changed_since_t0_is_named_where_both_tell_it(facts, changes):
     found = rows(scan("a", -5), scan("b", 50, **facts))
     assert found["T1"]["changed_since_t0"] == changes
@@ -156,9 +218,23 @@ def test_days_are_counted_from_cycle_1():
     assert found["T0"]["scan_date"] == DAY_0 - dt.timedelta(days=5)
 
 
-@given(st.lists(st.tuples(st.integers(-60, 160), st.sampled_from(["B31f", "B70f"]), st.sampled_from([1.0, 5.0])), min_size=1, max_size=9), st.randoms())
-def test_every_scan_has_one_place_and_the_order_of_rows_does_not_matter(facts, shuffle: random.Random):
-    scans = [scan(f"s{n}", at, kernel=kernel, slice_thickness_mm=thick) for n, (at, kernel, thick) in enumerate(facts)]
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-60, 160), st.sampled_from(["B31f", "B70f"]), st.sampled_from([1.0, 5.0])
+        ),
+        min_size=1,
+        max_size=9,
+    ),
+    st.randoms(),
+)
+def test_every_scan_has_one_place_and_the_order_of_rows_does_not_matter(
+    facts, shuffle: random.Random
+):
+    scans = [
+        scan(f"s{n}", at, kernel=kernel, slice_thickness_mm=thick)
+        for n, (at, kernel, thick) in enumerate(facts)
+    ]
     found = rows(*scans)
     placed = [s for row in found.values() for s in (row["scan"], *row["runners_up"])]
     assert sorted(placed) == sorted(s["scan"] for s in scans)
@@ -172,17 +248,27 @@ def test_a_shift_of_all_dates_changes_no_visit(days):
     given_cycles = treatments(EVERY_THREE_WEEKS)
     shift = pl.duration(days=days)
     found = derive_timepoints(scans, given_cycles, RULES)
-    moved = derive_timepoints(scans.with_columns(pl.col("scan_date") + shift), given_cycles.with_columns(pl.col("treatment_date") + shift), RULES)
+    moved = derive_timepoints(
+        scans.with_columns(pl.col("scan_date") + shift),
+        given_cycles.with_columns(pl.col("treatment_date") + shift),
+        RULES,
+    )
     assert moved.drop("scan_date").equals(found.drop("scan_date"))
 
 
 def test_patients_do_not_mix():
     scans = table("scans", scan("a", -5), scan("b", -6, patient="P2"))
-    found = derive_timepoints(scans, pl.concat([treatments(EVERY_THREE_WEEKS), treatments({1: 1}, "P2")]), RULES)
-    assert found.select("patient", "visit", "scan", "day").rows() == [("P1", "T0", "a", -5), ("P2", "T0", "b", -7)]
+    found = derive_timepoints(
+        scans, pl.concat([treatments(EVERY_THREE_WEEKS), treatments({1: 1}, "P2")]), RULES
+    )
+    assert found.select("patient", "visit", "scan", "day").rows() == [
+        ("P1", "T0", "a", -5),
+        ("P2", "T0", "b", -7),
+    ]
 
 
 # ── dates that are not known, or contradict each other ──
+
 
 def test_a_cycle_on_an_unknown_day_leaves_its_window_open_and_the_visit_says_so():
     scans = scan("a", -5), scan("b", 60), scan("c", 100)
@@ -195,7 +281,10 @@ def test_a_cycle_on_an_unknown_day_leaves_its_window_open_and_the_visit_says_so(
 
 def test_no_other_cycle_is_day_0():
     found = rows(scan("a", -5), scan("b", 60), cycles=EVERY_THREE_WEEKS | {1: None})
-    assert {v: (r["scan"], r["day"]) for v, r in found.items()} == {"V1": ("a", None), "V2": ("b", None)}
+    assert {v: (r["scan"], r["day"]) for v, r in found.items()} == {
+        "V1": ("a", None),
+        "V2": ("b", None),
+    }
     assert found["V1"]["chosen_because"].startswith("no date of cycle 1")
 
 
@@ -219,10 +308,23 @@ def test_t1_lies_after_t0_and_t2_after_t1_whatever_the_cycles_say(cycles, scanne
 
 
 def test_a_scan_after_death_is_named_and_stays():
-    found = derive_timepoints(table("scans", scan("a", -5), scan("b", 60), scan("c", None)), treatments(EVERY_THREE_WEEKS), RULES)
-    died = pl.DataFrame({"site": ["AA"] * 2, "patient": ["P1"] * 2, "event": ["death", "alive"], "event_date": [day(59), day(100)]})
+    found = derive_timepoints(
+        table("scans", scan("a", -5), scan("b", 60), scan("c", None)),
+        treatments(EVERY_THREE_WEEKS),
+        RULES,
+    )
+    died = pl.DataFrame(
+        {
+            "site": ["AA"] * 2,
+            "patient": ["P1"] * 2,
+            "event": ["death", "alive"],
+            "event_date": [day(59), day(100)],
+        }
+    )
     late = refuse_after_death(found, died)
     assert late.select("stage", "item").rows() == [("timepoints", "scan b")]
     assert "correct the row of the death" in late["reason"][0]
-    assert refuse_after_death(found, died.with_columns(event_date=pl.lit(None, pl.Date))).height == 0
+    assert (
+        refuse_after_death(found, died.with_columns(event_date=pl.lit(None, pl.Date))).height == 0
+    )
     assert refuse_after_death(found, died.with_columns(event_date=pl.lit(day(60)))).height == 0

@@ -23,14 +23,26 @@ def protocol(**model):
 
 
 def derive(*visits, verdicts=(), outcome=(), task="T1", study=STUDY):
-    found = derive_training_cohort(eligibility(**dict(verdicts)), table("outcomes", dict(outcome)), responses(*(v.split() for v in visits)), timepoints(*EVERY), study)
-    assert dict(found.schema) == {n: k for n, k in polars_schema(TRAINING_COHORT).items() if n != "snapshot"}
+    found = derive_training_cohort(
+        eligibility(**dict(verdicts)),
+        table("outcomes", dict(outcome)),
+        responses(*(v.split() for v in visits)),
+        timepoints(*EVERY),
+        study,
+    )
+    assert dict(found.schema) == {
+        n: k for n, k in polars_schema(TRAINING_COHORT).items() if n != "snapshot"
+    }
     assert found["task"].to_list() == ["T0", "T1", "T2"]
     return found.row(by_predicate=pl.col("task") == task, named=True)
 
 
 CASES = {
-    "1 first criterion that is not met": ({"I3": "not_met", "E2": "not_met"}, ("T1 SD iSD", "T2 PR iPR"), "ineligible_I3"),
+    "1 first criterion that is not met": (
+        {"I3": "not_met", "E2": "not_met"},
+        ("T1 SD iSD", "T2 PR iPR"),
+        "ineligible_I3",
+    ),
     "1 not known": ({"I8": "unknown"}, ("T1 SD iSD", "T2 PR iPR"), "unknown_I8"),
     "1 missing visit": ({"I4": "unknown", "I5": "unknown"}, ("T1 SD iSD",), "missing_visit"),
     "1 slices": ({"I5": "not_met"}, ("T1 SD iSD", "T2 PR iPR"), "slice_thickness"),
@@ -52,17 +64,30 @@ def test_row_rules(verdicts, visits, exclusion):
     assert (found["exclusion"], found["included"]) == (exclusion, exclusion is None)
 
 
-DECIDED = {"site": "BJCH", "decided_by": "PI", "decided_on": "2026-05-01", "reason": "second reader to be trained anew"}
+DECIDED = {
+    "site": "BJCH",
+    "decided_by": "PI",
+    "decided_on": "2026-05-01",
+    "reason": "second reader to be trained anew",
+}
 
 
 def leaving_out(*entries):
-    return replace(STUDY, sections={**STUDY.sections, "gate": {**STUDY.section("gate"), "sites_left_out": list(entries)}})
+    return replace(
+        STUDY,
+        sections={
+            **STUDY.sections,
+            "gate": {**STUDY.section("gate"), "sites_left_out": list(entries)},
+        },
+    )
 
 
 def test_0_a_site_is_left_out_by_a_recorded_decision():
     rows = ("T1 SD iSD", "T2 PR iPR")
     site = derive(*rows)["site"]
-    assert derive(*rows, study=leaving_out({**DECIDED, "site": site}))["exclusion"] == "site_left_out"
+    assert (
+        derive(*rows, study=leaving_out({**DECIDED, "site": site}))["exclusion"] == "site_left_out"
+    )
     assert derive(*rows, study=leaving_out({**DECIDED, "site": "ELSE"}))["included"]
 
 
@@ -92,15 +117,35 @@ def test_a_response_under_another_therapy_is_none():
     assert derive(*visits, outcome={"pfs_reason": "progression", "pfs_days": 98})["label"] is True
 
 
-@pytest.mark.parametrize(("policy", "kept"), [("exclude", (False, False)), ("exclude_progressed", (False, True)), ("keep", (True, True))])
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [("exclude", (False, False)), ("exclude_progressed", (False, True)), ("keep", (True, True))],
+)
 def test_the_protocol_says_who_counts_as_decided(policy, kept):
     courses = (("T1 PD iUPD", "T2 PR iPR"), ("T1 PR iPR", "T2 PR iPR"))
-    assert tuple(derive(*visits, study=protocol(decided=policy))["included"] for visits in courses) == kept
+    assert (
+        tuple(derive(*visits, study=protocol(decided=policy))["included"] for visits in courses)
+        == kept
+    )
 
 
-@pytest.mark.parametrize(("days", "event", "label"), [(183, True, True), (182, True, False), (182, False, None), (400, False, True), (None, None, None)])
+@pytest.mark.parametrize(
+    ("days", "event", "label"),
+    [
+        (183, True, True),
+        (182, True, False),
+        (182, False, None),
+        (400, False, True),
+        (None, None, None),
+    ],
+)
 def test_after_the_last_visit_the_label_is_six_months_without_progression(days, event, label):
-    found = derive("T1 SD iSD", "T2 PR iPR", outcome={"pfs_from_t2_days": days, "pfs_from_t2_event": event}, task="T2")
+    found = derive(
+        "T1 SD iSD",
+        "T2 PR iPR",
+        outcome={"pfs_from_t2_days": days, "pfs_from_t2_event": event},
+        task="T2",
+    )
     assert found["label"] is label
     assert found["exclusion"] == (None if label is not None else "short_follow_up_after_T2")
     assert "six months of T2" in found["label_definition"]
@@ -114,11 +159,27 @@ def test_each_task_is_told_of_visits_after_its_own(task, label):
 
 
 def test_the_protocol_says_which_tasks_are_learnt():
-    found = derive_training_cohort(eligibility(), table("outcomes", {}), responses(("T1", "PR", "iPR"), ("T2", "PR", "iPR")), timepoints(*EVERY), protocol(tasks=["T0", "T1"]))
-    assert found.select("task", "included", "exclusion").rows() == [("T0", True, None), ("T1", False, "responded_by_T1")]
+    found = derive_training_cohort(
+        eligibility(),
+        table("outcomes", {}),
+        responses(("T1", "PR", "iPR"), ("T2", "PR", "iPR")),
+        timepoints(*EVERY),
+        protocol(tasks=["T0", "T1"]),
+    )
+    assert found.select("task", "included", "exclusion").rows() == [
+        ("T0", True, None),
+        ("T1", False, "responded_by_T1"),
+    ]
 
 
 def test_another_reader_changes_nothing():
-    graded = pl.concat([responses(("T2", "SD", "iSD")), responses(("T1", "PD", "iUPD"), ("T2", "PR", "iPR"), evaluator="R1")])
-    found = derive_training_cohort(eligibility(), table("outcomes", {}), graded, timepoints(*EVERY), STUDY).filter(task="T1")
+    graded = pl.concat(
+        [
+            responses(("T2", "SD", "iSD")),
+            responses(("T1", "PD", "iUPD"), ("T2", "PR", "iPR"), evaluator="R1"),
+        ]
+    )
+    found = derive_training_cohort(
+        eligibility(), table("outcomes", {}), graded, timepoints(*EVERY), STUDY
+    ).filter(task="T1")
     assert found.select("included", "label").row(0) == (True, False)

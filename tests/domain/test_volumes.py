@@ -16,7 +16,17 @@ EMPTY = np.zeros((6, 9, 11), np.int16)
 
 @pytest.fixture
 def series(tmp_path):
-    return read_series(write(tmp_path / "ct", series_datasets(EMPTY, spacing=(2.0, 0.7, 0.9), origin=(-5, 6, 7), cosines=(0.8, 0.6, 0, -0.6, 0.8, 0))))
+    return read_series(
+        write(
+            tmp_path / "ct",
+            series_datasets(
+                EMPTY,
+                spacing=(2.0, 0.7, 0.9),
+                origin=(-5, 6, 7),
+                cosines=(0.8, 0.6, 0, -0.6, 0.8, 0),
+            ),
+        )
+    )
 
 
 @pytest.fixture
@@ -35,11 +45,21 @@ def saved(tmp_path, image, name=f"{SERIES}__L1.nii.gz"):
     return tmp_path / name
 
 
-@pytest.mark.parametrize(("ending", "source"), [("nii.gz", "NIFTI"), ("nii", "NIFTI"), ("nrrd", "NRRD"), ("NRRD", "NRRD")])
+@pytest.mark.parametrize(
+    ("ending", "source"),
+    [("nii.gz", "NIFTI"), ("nii", "NIFTI"), ("nrrd", "NRRD"), ("NRRD", "NRRD")],
+)
 def test_a_mask_on_the_grid_is_taken_as_given(tmp_path, series, voxels, ending, source):
-    (found,) = read_outlines(saved(tmp_path, volume(series, voxels.astype(np.uint8)), f"{SERIES}__L1.{ending}"), series)
+    (found,) = read_outlines(
+        saved(tmp_path, volume(series, voxels.astype(np.uint8)), f"{SERIES}__L1.{ending}"), series
+    )
     assert np.array_equal(found.mask, voxels)
-    assert (found.label, found.source, found.border_rule, found.n_outside) == ("L1", source, "voxels_as_given", 0)
+    assert (found.label, found.source, found.border_rule, found.n_outside) == (
+        "L1",
+        source,
+        "voxels_as_given",
+        0,
+    )
 
 
 @pytest.mark.parametrize("flips", [(True, False, False), (False, True, True), (True, True, True)])
@@ -56,7 +76,9 @@ def test_a_part_of_the_grid_is_enough_and_what_lies_beyond_is_counted(tmp_path, 
     expected = np.zeros_like(voxels)
     expected[3:5, 1:6, 2:9] = voxels[3:5, 1:6, 2:9]
     assert np.array_equal(part.mask, expected)
-    (beyond,) = read_outlines(saved(tmp_path, sitk.ConstantPad(image, [0, 0, 0], [0, 0, 2], 1)), series)
+    (beyond,) = read_outlines(
+        saved(tmp_path, sitk.ConstantPad(image, [0, 0, 0], [0, 0, 2], 1)), series
+    )
     assert np.array_equal(beyond.mask, voxels)
     assert beyond.n_outside == 2 * 9 * 11
 
@@ -93,15 +115,23 @@ def test_another_grid_is_refused(tmp_path, series, voxels, change):
         read_outlines(saved(tmp_path, change(volume(series, voxels.astype(np.uint8)))), series)
 
 
-@pytest.mark.parametrize(("values", "reason"), [
-    (lambda v: v * 1 + np.roll(v, 1) * 2, "several labels"),
-    (lambda v: v * -1, "negative"),
-    (lambda v: v * 1.5, "above 1"),
-    (lambda v: np.where(v, np.nan, 0), "no numbers"),
-])
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (lambda v: v * 1 + np.roll(v, 1) * 2, "several labels"),
+        (lambda v: v * -1, "negative"),
+        (lambda v: v * 1.5, "above 1"),
+        (lambda v: np.where(v, np.nan, 0), "no numbers"),
+    ],
+)
 def test_values_that_are_no_mask_are_refused(tmp_path, series, voxels, values, reason):
     with pytest.raises(MaskError, match=reason):
-        read_outlines(saved(tmp_path, volume(series, values(voxels).astype(np.float32)), f"{SERIES}__L1.nrrd"), series)
+        read_outlines(
+            saved(
+                tmp_path, volume(series, values(voxels).astype(np.float32)), f"{SERIES}__L1.nrrd"
+            ),
+            series,
+        )
 
 
 def test_a_file_that_is_no_volume_is_refused_without_its_path(tmp_path, series):

@@ -26,12 +26,26 @@ def test_pairs_of_the_same_scans_read_each_scan_once(tmp_path: Path, shared_data
     scan_image.cache_clear()
     for start, end in ((0, 1), (1, 0)):
         key = {"patient": "P", "lesion": f"L{start}"}
-        task = PairTask(key, folder, "digest", files[start], folder, "digest", files[end], settings, 1.0, tmp_path / f"{start}.json")
+        task = PairTask(
+            key,
+            folder,
+            "digest",
+            files[start],
+            folder,
+            "digest",
+            files[end],
+            settings,
+            1.0,
+            tmp_path / f"{start}.json",
+        )
         found = compare_visits(task)
         assert kept(task.kept) == key | found
         pairs.append(found)
     assert scan_image.cache_info().misses == 1
     forth, back = pairs
     assert forth["reason"] is back["reason"] is None
-    assert (forth["volume_a_mm3"], forth["volume_b_mm3"]) == (back["volume_b_mm3"], back["volume_a_mm3"])
+    assert (forth["volume_a_mm3"], forth["volume_b_mm3"]) == (
+        back["volume_b_mm3"],
+        back["volume_a_mm3"],
+    )
     assert forth["delta_log_volume"] == pytest.approx(-back["delta_log_volume"])

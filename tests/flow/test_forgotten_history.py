@@ -19,8 +19,13 @@ PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAA
 @dg.asset(check_specs=[dg.AssetCheckSpec("looked_at", asset="patients")])
 def patients() -> dg.MaterializeResult:
     """A preview of a row, and a picture."""
-    told = {"preview": dg.MetadataValue.md(ROW * 40), "picture": dg.MetadataValue.md(f"![p]({PICTURE})")}
-    return dg.MaterializeResult(metadata=told, check_results=[dg.AssetCheckResult(passed=False, description=ROW)])
+    told = {
+        "preview": dg.MetadataValue.md(ROW * 40),
+        "picture": dg.MetadataValue.md(f"![p]({PICTURE})"),
+    }
+    return dg.MaterializeResult(
+        metadata=told, check_results=[dg.AssetCheckResult(passed=False, description=ROW)]
+    )
 
 
 @pytest.fixture
@@ -42,12 +47,21 @@ def _run(status: dg.DagsterRunStatus) -> str:
 
 
 def _event(status: dg.DagsterRunStatus) -> dg.DagsterEvent:
-    kinds = {dg.DagsterRunStatus.STARTED: "PIPELINE_START", dg.DagsterRunStatus.SUCCESS: "PIPELINE_SUCCESS", dg.DagsterRunStatus.CANCELING: "PIPELINE_CANCELING"}
+    kinds = {
+        dg.DagsterRunStatus.STARTED: "PIPELINE_START",
+        dg.DagsterRunStatus.SUCCESS: "PIPELINE_SUCCESS",
+        dg.DagsterRunStatus.CANCELING: "PIPELINE_CANCELING",
+    }
     return dg.DagsterEvent(event_type_value=kinds[status], job_name="__ephemeral_asset_job__")
 
 
-@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
-def test_rows_and_pictures_go_with_the_events_however_the_run_ended(home: Home, status: dg.DagsterRunStatus) -> None:
+@pytest.mark.parametrize(
+    "status",
+    [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING],
+)
+def test_rows_and_pictures_go_with_the_events_however_the_run_ended(
+    home: Home, status: dg.DagsterRunStatus
+) -> None:
     run = _run(status)
     (home.dagster / "storage" / run / "compute_logs").mkdir(parents=True, exist_ok=True)
     (home.dagster / "storage" / run / "compute_logs" / "x.out").write_text(ROW, encoding="utf-8")
@@ -62,7 +76,11 @@ def test_rows_and_pictures_go_with_the_events_however_the_run_ended(home: Home, 
 def test_a_run_that_waits_to_begin_stays(home: Home) -> None:
     _run(dg.DagsterRunStatus.SUCCESS)
     with dg.DagsterInstance.get() as instance:
-        waiting = instance.create_run_for_job(dg.define_asset_job("later", [patients]).resolve(asset_graph=dg.Definitions([patients]).resolve_asset_graph()))
+        waiting = instance.create_run_for_job(
+            dg.define_asset_job("later", [patients]).resolve(
+                asset_graph=dg.Definitions([patients]).resolve_asset_graph()
+            )
+        )
     assert forget_history(home) == 1
     with dg.DagsterInstance.get() as instance:
         assert [run.run_id for run in instance.get_runs()] == [waiting.run_id]

@@ -40,8 +40,17 @@ def tasks(tmp_path: Path, shared_data: Path) -> list[LesionTask]:
         mask = read_seg(shared_data / "two_readers" / f"reader_{k}.seg.dcm", image)
         file = mask_file(tmp_path, mask_digest(mask))
         save_mask(file, mask)
-        key = {"site": "S", "patient": "P", "visit": "T0", "scan": "SCAN", "lesion": f"L{k}", "simulated": False}
-        found.append(LesionTask(key, folder, "digest", file, SETTINGS, tmp_path / f"local-{k}.npz", 1.0))
+        key = {
+            "site": "S",
+            "patient": "P",
+            "visit": "T0",
+            "scan": "SCAN",
+            "lesion": f"L{k}",
+            "simulated": False,
+        }
+        found.append(
+            LesionTask(key, folder, "digest", file, SETTINGS, tmp_path / f"local-{k}.npz", 1.0)
+        )
     return found
 
 
@@ -50,7 +59,10 @@ def test_what_is_kept_is_what_was_computed(tasks: list[LesionTask], tmp_path: Pa
     for task in tasks:
         assert task.mask is not None
         count = keep_local_features(task)
-        local, fresh = load_local_features(task.local), localise(scan_image(task.folder, "digest"), load_mask(task.mask), SETTINGS)
+        local, fresh = (
+            load_local_features(task.local),
+            localise(scan_image(task.folder, "digest"), load_mask(task.mask), SETTINGS),
+        )
         assert local is not None
         assert fresh is not None
         assert count == local.count > 100
@@ -63,7 +75,9 @@ def test_what_is_kept_is_what_was_computed(tasks: list[LesionTask], tmp_path: Pa
     measures, local = map_lesion(mapped), load_local_features(tasks[0].local)
     assert measures is not None
     assert local is not None
-    np.testing.assert_array_equal(load_map(map_file(tmp_path, mapped.fingerprint)), assign_habitats(local, codebook))
+    np.testing.assert_array_equal(
+        load_map(map_file(tmp_path, mapped.fingerprint)), assign_habitats(local, codebook)
+    )
     assert measures["n_voxels"] == local.count
 
 
@@ -93,11 +107,16 @@ def test_words_are_kept_once_by_features_and_grid(tasks: list[LesionTask]) -> No
 def test_a_codebook_waits_for_lesions_then_stays(tasks: list[LesionTask], tmp_path: Path) -> None:
     keep_local_features(tasks[0])
     folder = tmp_path / "codebooks"
-    assert frozen_codebook(folder, tasks, SETTINGS) == (None, "no codebook yet: 1 lesions and visits of at least 2")
+    assert frozen_codebook(folder, tasks, SETTINGS) == (
+        None,
+        "no codebook yet: 1 lesions and visits of at least 2",
+    )
     assert not folder.exists(), "nothing is frozen before there are enough"
     keep_local_features(tasks[1])
     fitted, _ = frozen_codebook(folder, tasks, SETTINGS)
-    assert frozen_codebook(folder, tasks[:1], SETTINGS) == (fitted, ""), "read, whatever lesions there are now"
+    assert frozen_codebook(folder, tasks[:1], SETTINGS) == (fitted, ""), (
+        "read, whatever lesions there are now"
+    )
     anew, _ = frozen_codebook(folder, tasks, SETTINGS | {"version": 2})
     assert fitted is not None
     assert anew is not None

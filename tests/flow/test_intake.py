@@ -17,14 +17,21 @@ SECRET = "欧阳慕霜_ZY123456789"
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    for name in ("LAKEHOUSE_KEYS", "LAKEHOUSE_PASSPHRASE_FILE", "LAKEHOUSE_CATALOG", "LAKEHOUSE_DATA"):
+    for name in (
+        "LAKEHOUSE_KEYS",
+        "LAKEHOUSE_PASSPHRASE_FILE",
+        "LAKEHOUSE_CATALOG",
+        "LAKEHOUSE_DATA",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     monkeypatch.setenv("LAKEHOUSE_WORKERS", "0")
     made = Home(tmp_path).make()
     for site in ("AA", "BB"):
         (made.landing / site / "clinical").mkdir(parents=True)
-        (made.landing / site / "clinical" / "patients.csv").write_text(f"patient_id,sex\n{site}001,F\n", encoding="utf-8")
+        (made.landing / site / "clinical" / "patients.csv").write_text(
+            f"patient_id,sex\n{site}001,F\n", encoding="utf-8"
+        )
     return made
 
 
@@ -33,7 +40,9 @@ def run_site(home: Home, site: str, instance: dg.DagsterInstance) -> dg.ExecuteI
 
     instance.add_dynamic_partitions("site", [site])
     chosen = [dg.AssetKey("intake"), dg.AssetKey("patients")]
-    return defs.resolve_job_def("site").execute_in_process(instance=instance, partition_key=site, raise_on_error=False, asset_selection=chosen)
+    return defs.resolve_job_def("site").execute_in_process(
+        instance=instance, partition_key=site, raise_on_error=False, asset_selection=chosen
+    )
 
 
 def test_one_site_fails_and_the_other_finishes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +56,9 @@ def test_one_site_fails_and_the_other_finishes(home: Home, monkeypatch: pytest.M
     monkeypatch.setattr(delivery, "take_in", take_in)
     with dg.DagsterInstance.ephemeral() as instance:
         failed, done = (run_site(home, site, instance) for site in ("AA", "BB"))
-        kept = "".join(str(record) for run in (failed, done) for record in instance.all_logs(run.run_id))
+        kept = "".join(
+            str(record) for run in (failed, done) for record in instance.all_logs(run.run_id)
+        )
     assert not failed.success
     assert done.success
     assert SECRET not in kept
@@ -60,7 +71,9 @@ def test_a_folder_that_is_no_site_says_how_to_name_it(home: Home) -> None:
         take_in_site(home, "beijing chest", print)
 
 
-def test_where_the_landing_is_gone_the_vault_stays(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_the_landing_is_gone_the_vault_stays(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
     take_in_site(home, "AA", print)
     (home.landing / "AA").rename(home.root / "elsewhere")
     assert take_in_site(home, "AA", print) is None
@@ -84,7 +97,9 @@ def test_throwaway_keys_are_made_once_and_told_of(home: Home) -> None:
     assert session_keys(home) == session_keys(home)
 
 
-def test_a_sealed_medium_without_its_passphrase_keeps_intake_locked(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sealed_medium_without_its_passphrase_keeps_intake_locked(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LAKEHOUSE_KEYS", str(home.root / "medium"))
     with pytest.raises(KeysError, match="intake is locked"):
         session_keys(home)

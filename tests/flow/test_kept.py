@@ -12,11 +12,18 @@ import pytest
 from dagster_project.flow import arbitration_pages, kept, pages, vault_audit
 from dagster_project.flow.kept import contents_of, outlines_file, slices_of
 
-SCAN = {"pixel_digest": "p", "series_instance_uid": "2.25.1", "frame_of_reference_uid": "2.25.2", "input_fingerprint": "f"}
+SCAN = {
+    "pixel_digest": "p",
+    "series_instance_uid": "2.25.1",
+    "frame_of_reference_uid": "2.25.2",
+    "input_fingerprint": "f",
+}
 MASK = Path("2.25.1__L1.nii.gz")
 
 
-def _outlines(*, name: str = MASK.name, digest: str = "d", positions: tuple[int, ...] = (), **scan: str) -> str:
+def _outlines(
+    *, name: str = MASK.name, digest: str = "d", positions: tuple[int, ...] = (), **scan: str
+) -> str:
     return outlines_file(Path("S1"), Path(name), digest, SCAN | scan, positions).name
 
 
@@ -25,10 +32,20 @@ def test_equal_masks_of_two_lesions_have_two_results() -> None:
     assert _outlines(name="2.25.1__L2.nii.gz") != _outlines()
 
 
-@pytest.mark.parametrize("change", [
-    {"digest": "other"}, {"pixel_digest": "other"}, {"series_instance_uid": "2.25.9"}, {"frame_of_reference_uid": "2.25.9"},
-    {"input_fingerprint": "other"}, {"positions": (1, 2)}])
-def test_outlines_are_read_anew_when_the_file_or_the_scan_is_another(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "other"},
+        {"pixel_digest": "other"},
+        {"series_instance_uid": "2.25.9"},
+        {"frame_of_reference_uid": "2.25.9"},
+        {"input_fingerprint": "other"},
+        {"positions": (1, 2)},
+    ],
+)
+def test_outlines_are_read_anew_when_the_file_or_the_scan_is_another(
+    change: dict[str, Any],
+) -> None:
     assert _outlines(**change) != _outlines()
 
 
@@ -54,8 +71,16 @@ def test_a_slice_that_comes_later_or_was_changed_makes_another_scan(tmp_path: Pa
     assert len({str(s) for s in (before, with_three, slices_of(folder))}) == 3
 
 
-def test_a_scan_is_known_by_what_was_taken_in_and_not_by_when_or_in_which_order(tmp_path: Path) -> None:
-    noted = [{f"P/{scan}/{name}": digest for name, digest in zip(("0001.dcm", "0002.dcm"), order, strict=True)} for scan, order in (("S1", "ab"), ("S2", "ba"))]
+def test_a_scan_is_known_by_what_was_taken_in_and_not_by_when_or_in_which_order(
+    tmp_path: Path,
+) -> None:
+    noted = [
+        {
+            f"P/{scan}/{name}": digest
+            for name, digest in zip(("0001.dcm", "0002.dcm"), order, strict=True)
+        }
+        for scan, order in (("S1", "ab"), ("S2", "ba"))
+    ]
     (tmp_path / "P").mkdir()
     one, other = (_scan(tmp_path / "P" / scan, "0001.dcm", "0002.dcm") for scan in ("S1", "S2"))
     os.utime(other / "0001.dcm", ns=(1, 1))
@@ -74,18 +99,27 @@ def test_a_slice_that_nobody_noted_is_known_by_name_size_and_time(tmp_path: Path
     assert contents_of(folder, {}) != before
 
 
-def test_pictures_are_drawn_anew_on_another_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagster_project.reports.figures.slice_figure", lambda image, *_, **__: image)
+def test_pictures_are_drawn_anew_on_another_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "dagster_project.reports.figures.slice_figure", lambda image, *_, **__: image
+    )
     monkeypatch.setattr("dagster_project.domain.masks.load_mask", lambda _: None)
     folder = _scan(tmp_path / "S1", "0001.dcm")
     first = pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"as it was")
     again = pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"drawn twice")
     _scan(folder, "0002.dcm")
     assert (first, again) == (b"as it was", b"as it was")
-    assert pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"of two slices") == b"of two slices"
+    assert (
+        pages._kept_picture(folder, {"R1": "m"}, "caption", lambda: b"of two slices")
+        == b"of two slices"
+    )
 
 
-def test_lungs_are_registered_anew_on_another_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lungs_are_registered_anew_on_another_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = []
 
     def fail(*_: object) -> None:
@@ -105,6 +139,15 @@ def test_lungs_are_registered_anew_on_another_scan(tmp_path: Path, monkeypatch: 
 
 def test_findings_of_former_rules_are_looked_for_anew(tmp_path: Path) -> None:
     file = tmp_path / vault_audit.KEPT
-    file.write_text(json.dumps({"rules": "former", "size": 9, "until": 9, "findings": [["text like a name", "AB/x.dcm", ""]]}))
+    file.write_text(
+        json.dumps(
+            {
+                "rules": "former",
+                "size": 9,
+                "until": 9,
+                "findings": [["text like a name", "AB/x.dcm", ""]],
+            }
+        )
+    )
     assert vault_audit._kept(file, "present")["findings"] == []
     assert vault_audit._kept(file, "former")["size"] == 9

@@ -8,7 +8,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dagster_project.flow.lake_audit import LARGE_NUMBER, OF_THE_PROTOCOL, STRANGE_DAY, audit_lake, open_lake_findings
+from dagster_project.flow.lake_audit import (
+    LARGE_NUMBER,
+    OF_THE_PROTOCOL,
+    STRANGE_DAY,
+    audit_lake,
+    open_lake_findings,
+)
 from dagster_project.flow.publication import NothingPublished, publish_home
 from dagster_project.flow.vault_audit import blocked_sites, open_findings
 from dagster_project.intake.audit_words import words_fault
@@ -43,7 +49,9 @@ def lake(home: Home) -> Iterator[Lake]:
 
 def published_sites(home: Home) -> set[str]:
     with duckdb.connect(str(home.published / "lakehouse.duckdb"), read_only=True) as store:
-        return {site for (site,) in store.execute("SELECT DISTINCT site FROM treatments").fetchall()}
+        return {
+            site for (site,) in store.execute("SELECT DISTINCT site FROM treatments").fetchall()
+        }
 
 
 def test_a_lake_of_our_own_words_has_no_finding(home: Home, lake: Lake) -> None:
@@ -53,18 +61,32 @@ def test_a_lake_of_our_own_words_has_no_finding(home: Home, lake: Lake) -> None:
 
 
 def test_rows_of_a_site_that_the_protocol_no_longer_lists_are_no_findings(
-    home: Home, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    home: Home, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     protocol('["AA"]', tmp_path, monkeypatch)
     assert home.former_sites() == ["BB"]
     assert audit_lake(lake, home) == {}
 
 
-@pytest.mark.parametrize("value", ["慕容霜雁", "murong shuangyan", "MURONG^SHUANGYAN", "ZY0012345", "13800138000", "1949-05-11", "11010519491231002X", "北京市朝阳区建国路88号"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "慕容霜雁",
+        "murong shuangyan",
+        "MURONG^SHUANGYAN",
+        "ZY0012345",
+        "13800138000",
+        "1949-05-11",
+        "11010519491231002X",
+        "北京市朝阳区建国路88号",
+    ],
+)
 def test_an_identifier_is_found(home: Home, lake: Lake, value: str) -> None:
     lake.query("UPDATE treatments SET drugs = ? WHERE patient = ?", [value, P1])
     found = audit_lake(lake, home)
-    assert {site: {finding[1:3] for finding in findings} for site, findings in found.items()} == {"AA": {("treatments", "drugs")}}
+    assert {site: {finding[1:3] for finding in findings} for site, findings in found.items()} == {
+        "AA": {("treatments", "drugs")}
+    }
     assert value not in str(found)
 
 
@@ -74,7 +96,9 @@ def test_an_identifier_leaves_its_site_out_until_it_is_gone(home: Home, lake: La
     publish_home(lake, home, load_study())
     assert blocked_sites(home) == {"AA"}
     assert published_sites(home) == {"BB"}
-    assert {(table, column) for _, table, column in open_findings(home)["AA"]} == {("treatments", "drugs")}
+    assert {(table, column) for _, table, column in open_findings(home)["AA"]} == {
+        ("treatments", "drugs")
+    }
     assert value not in str(open_findings(home))
     lake.query("UPDATE treatments SET drugs = 'pembrolizumab'")
     publish_home(lake, home, load_study())
@@ -82,7 +106,9 @@ def test_an_identifier_leaves_its_site_out_until_it_is_gone(home: Home, lake: La
 
 
 def test_a_true_date_among_shifted_ones_does_not_fit_its_day(home: Home, lake: Lake) -> None:
-    follow_up = "INSERT INTO follow_up VALUES ('AA', ?, 1, DATE '2020-02-01', 31, 'alive', NULL, true, 'f')"
+    follow_up = (
+        "INSERT INTO follow_up VALUES ('AA', ?, 1, DATE '2020-02-01', 31, 'alive', NULL, true, 'f')"
+    )
     lake.query(follow_up, [P1])
     assert audit_lake(lake, home) == {}
     lake.query("UPDATE follow_up SET event_date = DATE '2024-02-01'")
@@ -101,16 +127,22 @@ def test_a_finding_in_a_table_of_all_sites_stops_the_publication(home: Home, lak
     assert open_lake_findings(home).keys() == {"*"}
 
 
-def test_a_table_that_holds_what_it_held_is_not_read_again(home: Home, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_holds_what_it_held_is_not_read_again(
+    home: Home, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     audit_lake(lake, home)
-    monkeypatch.setattr("dagster_project.flow.lake_audit._audit", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(
+        "dagster_project.flow.lake_audit._audit", lambda *_: pytest.fail("read again")
+    )
     assert audit_lake(lake, home) == {}
 
 
 def test_every_value_that_a_column_may_take_is_made_of_our_own_words() -> None:
     """Also names of features and of models: a table of all sites with a strange word would stop the publication."""
     names = feature_names(load_study().section("radiomics"))
-    values = [value for table in TABLES for column in table.columns for value in column.allowed or ()]
+    values = [
+        value for table in TABLES for column in table.columns for value in column.allowed or ()
+    ]
     assert [text for text in (*names, *values) if words_fault(text)] == []
 
 
@@ -122,7 +154,9 @@ def test_a_recorded_decision_of_the_protocol_may_name_who_made_it(home: Home, la
 
 
 @pytest.mark.parametrize(("table", "column"), [("dhi", "n_voxels"), ("reads", "n_outside")])
-def test_a_large_tumour_has_a_million_voxels(home: Home, lake: Lake, table: str, column: str) -> None:
+def test_a_large_tumour_has_a_million_voxels(
+    home: Home, lake: Lake, table: str, column: str
+) -> None:
     insert(lake, table, site="'AA'", patient=f"'{P1}'", **{column: "1500000"})
     assert audit_lake(lake, home) == {}
 
@@ -134,6 +168,14 @@ def test_a_number_too_long_for_a_measurement_is_found(home: Home, lake: Lake) ->
 
 def insert(lake: Lake, table: str, **values: str) -> None:
     """A row of SQL literals; what is not given and must not be NULL is empty."""
-    empty = {"string": "'x'", "bool": "false", "timestamp": "now()", "date": "current_date", "list<string>": "[]"}
-    row = {c.name: empty.get(c.type, "0") for c in BY_NAME[table].columns if not c.nullable} | values
+    empty = {
+        "string": "'x'",
+        "bool": "false",
+        "timestamp": "now()",
+        "date": "current_date",
+        "list<string>": "[]",
+    }
+    row = {
+        c.name: empty.get(c.type, "0") for c in BY_NAME[table].columns if not c.nullable
+    } | values
     lake.query(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(row.values())})")

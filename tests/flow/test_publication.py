@@ -25,7 +25,9 @@ def protocol(**section: object) -> Study:
 def published(home: Home) -> tuple[int, int]:
     """k of ages, and the largest age, as an analyst finds them."""
     with duckdb.connect(str(home.published / "lakehouse.duckdb"), read_only=True) as c:
-        (k,) = c.execute("SELECT k FROM disclosure WHERE form = 'published' AND variables = 'age_years'").fetchall()[0]
+        (k,) = c.execute(
+            "SELECT k FROM disclosure WHERE form = 'published' AND variables = 'age_years'"
+        ).fetchall()[0]
         (age,) = c.execute("SELECT max(age_years) FROM patients").fetchall()[0]
     return k, age
 
@@ -33,7 +35,9 @@ def published(home: Home) -> tuple[int, int]:
 def test_the_counts_follow_the_setting_at_once(tmp_path: Path) -> None:
     """Also where no run lies between the change of the setting and the publication."""
     home = Home(tmp_path / "home").make()
-    patients = table("patients", {"patient": "BJCH-1", "age_years": 61}, {"patient": "BJCH-2", "age_years": 64})
+    patients = table(
+        "patients", {"patient": "BJCH-1", "age_years": 61}, {"patient": "BJCH-2", "age_years": 64}
+    )
     with open_lake(home) as lake:
         lake.replace("patients", patients.with_columns(site=pl.lit("BJCH")), site="BJCH")
         publish_home(lake, home, protocol())

@@ -21,10 +21,14 @@ def lakehouse(tmp_path: Path) -> Lakehouse:
 
 def delivered(**changes: object) -> pl.DataFrame:
     usual = {"visit": "T0", "scan": "S1", "lesion": "L1", "mask_digest": "as locked"}
-    return table("reads", {**usual, "reader": "R1"}, {**usual, "reader": "R2", **changes}).drop("input_fingerprint")
+    return table("reads", {**usual, "reader": "R1"}, {**usual, "reader": "R2", **changes}).drop(
+        "input_fingerprint"
+    )
 
 
-def test_a_read_changed_after_its_lock_is_refused_and_the_locked_one_stays_in_the_lake(lakehouse: Lakehouse) -> None:
+def test_a_read_changed_after_its_lock_is_refused_and_the_locked_one_stays_in_the_lake(
+    lakehouse: Lakehouse,
+) -> None:
     first, none = _close(lakehouse, "AA", delivered(), TIMEPOINTS)
     file = lakehouse.home.vault / "AA" / "P1" / LEDGER
     noted = file.read_bytes()
@@ -47,4 +51,6 @@ def test_what_is_locked_by_one_reader_is_noted_though_nobody_sees_it(lakehouse: 
     shown, refused = _close(lakehouse, "AA", delivered(locked_at=None), TIMEPOINTS)
     assert shown.height == 0
     assert refused.height == 2
-    assert pl.read_parquet(lakehouse.home.vault / "AA" / "P1" / LEDGER)["reader"].to_list() == ["R1"]
+    assert pl.read_parquet(lakehouse.home.vault / "AA" / "P1" / LEDGER)["reader"].to_list() == [
+        "R1"
+    ]

@@ -27,8 +27,15 @@ class Describer:
         if self.error:
             raise self.error
         left_out = {"site", "patient", "scan", "simulated", "input_fingerprint"}
-        plain = {"n_repeated_slices": 0, "rescale_flag": False, "scan_date": dt.date(2024, 1, 2), **self.found}
-        return {k: v for k, v in table("scans", plain).row(0, named=True).items() if k not in left_out}
+        plain = {
+            "n_repeated_slices": 0,
+            "rescale_flag": False,
+            "scan_date": dt.date(2024, 1, 2),
+            **self.found,
+        }
+        return {
+            k: v for k, v in table("scans", plain).row(0, named=True).items() if k not in left_out
+        }
 
 
 def test_a_scan_is_described_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +45,9 @@ def test_a_scan_is_described_once(site: Site, monkeypatch: pytest.MonkeyPatch) -
     assert describer.asked == 1
 
 
-def test_a_series_that_cannot_be_stacked_is_tried_once_and_told_every_night(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_series_that_cannot_be_stacked_is_tried_once_and_told_every_night(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     describer = Describer(monkeypatch, SeriesError("slices of two sizes; send one series a folder"))
     for _ in range(2):
         assert site.run() == {"computed": 0, "reused": 0, "removed": 0, "refused": 1}
@@ -57,7 +66,9 @@ def test_another_slice_has_it_tried_again(site: Site, monkeypatch: pytest.Monkey
     assert site.refusals.height == 0
 
 
-def test_a_fault_of_the_machine_is_tried_again_and_quotes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_machine_is_tried_again_and_quotes_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Describer(monkeypatch, OSError("no space for Zhang San"))
     assert site.run()["refused"] == 1
     assert "Zhang" not in site.refusals["reason"][0]
@@ -66,7 +77,9 @@ def test_a_fault_of_the_machine_is_tried_again_and_quotes_nothing(site: Site, mo
     assert again.asked == 1
 
 
-def test_a_landing_marked_as_simulated_later_marks_rows_that_are_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_landing_marked_as_simulated_later_marks_rows_that_are_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Describer(monkeypatch)
     site.run()
     assert site.scans["simulated"].to_list() == [False]
@@ -83,10 +96,15 @@ def test_a_scan_that_is_gone_is_removed(site: Site, monkeypatch: pytest.MonkeyPa
     assert site.scans.height == 0
 
 
-@pytest.mark.parametrize(("found", "named"), [
-    ({"n_repeated_slices": 3}, "another acquisition"), ({"rescale_flag": True}, "air is not near -1000 HU"),
-    ({"scan_date": None}, "no date of acquisition"), ({}, None),
-])
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [
+        ({"n_repeated_slices": 3}, "another acquisition"),
+        ({"rescale_flag": True}, "air is not near -1000 HU"),
+        ({"scan_date": None}, "no date of acquisition"),
+        ({}, None),
+    ],
+)
 def test_what_is_doubtful_in_a_scan_that_is_used_is_named_every_night(
     site: Site, monkeypatch: pytest.MonkeyPatch, found: dict[str, object], named: str | None
 ) -> None:

@@ -58,14 +58,20 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "mlflow/artifacts/notes.txt.gz": lambda f: f.write_bytes(gzip.compress(TRACE.encode())),
     "mlflow/artifacts/model.zip": _archive,
     "vault/AB/AB-BBBBBBBBBBBBBBBBB/words.npz": _arrays,
-    "lake/data/main/rows.parquet": lambda f: pl.DataFrame({"item": [f"patient {TRACE} row 3"] * 9}).write_parquet(f, statistics=False),
-    "lake/data/main/lists.parquet": lambda f: pl.DataFrame({"items": [[TRACE]] * 9}).write_parquet(f, statistics=False),
+    "lake/data/main/rows.parquet": lambda f: pl.DataFrame(
+        {"item": [f"patient {TRACE} row 3"] * 9}
+    ).write_parquet(f, statistics=False),
+    "lake/data/main/lists.parquet": lambda f: pl.DataFrame({"items": [[TRACE]] * 9}).write_parquet(
+        f, statistics=False
+    ),
     "lake/answers/answer.json": lambda f: f.write_text(json.dumps({"a": TRACE}), encoding="utf-8"),
     "dagster/history/runs/index.db": _sqlite,
     "published/lakehouse-1.duckdb": _duckdb,
     "crosswalk/.audit.jsonl.part": lambda f: f.write_text(TRACE, encoding="utf-8"),
     f"reports/{TRACE}.html": lambda f: f.touch(),
-    "dagster/storage/at the border of two pieces": lambda f: f.write_bytes(b"x" * (PIECE - 7) + TRACE.encode() + b"x" * 100),
+    "dagster/storage/at the border of two pieces": lambda f: f.write_bytes(
+        b"x" * (PIECE - 7) + TRACE.encode() + b"x" * 100
+    ),
 }
 
 
@@ -73,7 +79,9 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 def test_a_trace_is_found_and_its_file_named(home: Home, name: str) -> None:
     file = home.root / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    (file.parent / "other.txt").write_text(" ".join(f"{n:x}" for n in range(1000)), encoding="utf-8")
+    (file.parent / "other.txt").write_text(
+        " ".join(f"{n:x}" for n in range(1000)), encoding="utf-8"
+    )
     WRITERS[name](file)
     assert search_home(home, [*OTHERS, TRACE]) == [name]
     assert search_home(home, OTHERS) == []
@@ -98,20 +106,32 @@ def _picture(seed: int) -> bytes:
     from PIL import Image
 
     made = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8)).save(made, "PNG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8)).save(
+        made, "PNG"
+    )
     return made.getvalue()
 
 
 def _page(*pictures: bytes) -> bytes:
-    return b"".join(b"<img src='data:image/png;base64," + base64.b64encode(p) + b"'>" for p in pictures)
+    return b"".join(
+        b"<img src='data:image/png;base64," + base64.b64encode(p) + b"'>" for p in pictures
+    )
 
 
-@pytest.mark.parametrize("write", [
-    lambda f, png: f.write_bytes(png),
-    lambda f, png: f.write_bytes(_page(_picture(3), png)),
-    lambda f, png: f.write_text(json.dumps({"md": f"![p](data:image/png;base64,{base64.b64encode(png).decode()})"}), encoding="utf-8"),
-])
-def test_a_picture_is_known_as_a_file_in_a_page_and_in_an_event(home: Home, write: Callable[[Path, bytes], object]) -> None:
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda f, png: f.write_bytes(png),
+        lambda f, png: f.write_bytes(_page(_picture(3), png)),
+        lambda f, png: f.write_text(
+            json.dumps({"md": f"![p](data:image/png;base64,{base64.b64encode(png).decode()})"}),
+            encoding="utf-8",
+        ),
+    ],
+)
+def test_a_picture_is_known_as_a_file_in_a_page_and_in_an_event(
+    home: Home, write: Callable[[Path, bytes], object]
+) -> None:
     marks = picture_marks([_page(_picture(1), _picture(2))])
     assert len(marks) == 2
     write(home.reports / "somewhere", _picture(2))
@@ -121,5 +141,12 @@ def test_a_picture_is_known_as_a_file_in_a_page_and_in_an_event(home: Home, writ
 
 def test_figures_that_many_files_hold_by_chance_tell_nobody() -> None:
     telling = ["-103.21938476512", "0.4871625340981762", "123.456789012345"]
-    others = ["0.6666666666666666", "12.5", "1000000.0", "0.14285714285714285", "33.333333333333336", "0.0"]
+    others = [
+        "0.6666666666666666",
+        "12.5",
+        "1000000.0",
+        "0.14285714285714285",
+        "33.333333333333336",
+        "0.0",
+    ]
     assert list(filter(_is_telling, [*others, *telling])) == telling

@@ -211,7 +211,8 @@ def test_special_missing_values_are_empty_and_padding_with_zeros_is_no_row(folde
             assert [row for _, row in table.rows] == [("x", "1"), ("y", ""), ("z", "0")]
 
 
-# -- what is damaged ---------------------------------------------------------------------------------------------------
+# -- what is damaged
+# ---------------------------------------------------------------------------------------------------
 
 
 def cut(path: Path, at: int) -> None:
@@ -335,7 +336,8 @@ def test_dataset_json_of_version_1_0_is_refused_by_name(folder: Path) -> None:
     assert "another version than 1.1" in result.output
 
 
-# -- what lies beside --------------------------------------------------------------------------------------------------
+# -- what lies beside
+# --------------------------------------------------------------------------------------------------
 
 
 def test_what_lies_beside_is_named_and_not_read(folder: Path) -> None:

@@ -36,15 +36,22 @@ class Site:
         self.landing, self.vault = self.home.landing / "AB", self.home.vault / "AB"
         self.landing.mkdir()
         self.crosswalk = crosswalk or self.home.crosswalk
-        self.reception = Reception(self.landing, self.vault, keys=unlock(self.medium), crosswalk=self.crosswalk)
+        self.reception = Reception(
+            self.landing, self.vault, keys=unlock(self.medium), crosswalk=self.crosswalk
+        )
 
     def listener(self, **changes):
-        return Listener(Listening(**{"callers": ("PACS", "ORTHANC"), "port": 0, **changes}), self.reception)
+        return Listener(
+            Listening(**{"callers": ("PACS", "ORTHANC"), "port": 0, **changes}), self.reception
+        )
 
     def content(self):
         """Digest of each file of the vault's images and contours, by name; not of what is still coming in."""
         files = [p for p in self.vault.rglob("*.dcm") if ".incoming" not in p.parts]
-        return {str(p.relative_to(self.vault)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+        return {
+            str(p.relative_to(self.vault)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+        }
 
     def quarantine(self):
         """Item and reason of each row."""
@@ -61,8 +68,23 @@ def certificate(folder, name="127.0.0.1", alternative="IP:127.0.0.1", *options):
     """Key and certificate that signs itself, by openssl; the files' paths."""
     folder.mkdir(parents=True, exist_ok=True)
     key, made = str(folder / "key.pem"), str(folder / "certificate.pem")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", made, "-subj", f"/CN={name}",
-               "-addext", f"subjectAltName={alternative}", *options]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        key,
+        "-out",
+        made,
+        "-subj",
+        f"/CN={name}",
+        "-addext",
+        f"subjectAltName={alternative}",
+        *options,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return key, made
 
@@ -106,7 +128,11 @@ class Relay:
 
     def __init__(self, target, most, *, hang_up=True, last=b""):
         self._last = last
-        self._server, self._most, self._hang_up = socket.create_server(("127.0.0.1", 0)), most, hang_up
+        self._server, self._most, self._hang_up = (
+            socket.create_server(("127.0.0.1", 0)),
+            most,
+            hang_up,
+        )
         self.port = self._server.getsockname()[1]
         self._sides = []
         self._threads = [threading.Thread(target=self._serve, args=(target,), daemon=True)]
@@ -130,7 +156,9 @@ class Relay:
     def _close(self):
         for one in self._sides:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)  # close alone says nothing while the other thread reads
+                one.shutdown(
+                    socket.SHUT_RDWR
+                )  # close alone says nothing while the other thread reads
 
     def end(self):
         self._close()

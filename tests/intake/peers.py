@@ -46,17 +46,34 @@ def await_port(port: int, process: subprocess.Popen) -> None:
     assert wait_until(answers), f"nobody listens at {port}"
 
 
-def dcmtk(tool: str, port: int, *arguments: str, caller: str = "PACS", called: str = "LAKEHOUSE") -> subprocess.CompletedProcess:
+def dcmtk(
+    tool: str, port: int, *arguments: str, caller: str = "PACS", called: str = "LAKEHOUSE"
+) -> subprocess.CompletedProcess:
     """echoscu, storescu … against our listener."""
-    needed = ["--required"] if tool == "storescu" else []  # proposes the classes of the files alone: all of them are too many for one association
-    command = [of_dcmtk(tool), "-v", *needed, "-aet", caller, "-aec", called, "127.0.0.1", str(port), *arguments]
+    needed = (
+        ["--required"] if tool == "storescu" else []
+    )  # proposes the classes of the files alone: all of them are too many for one association
+    command = [
+        of_dcmtk(tool),
+        "-v",
+        *needed,
+        "-aet",
+        caller,
+        "-aec",
+        called,
+        "127.0.0.1",
+        str(port),
+        *arguments,
+    ]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
 
 
 def of_dcmtk(tool: str) -> str:
     """DCMTK's tool: pynetdicom puts some of the same names beside this interpreter."""
     ours = Path(sys.executable).parent
-    folders = [f for f in os.get_exec_path() if Path(f).resolve() != ours.resolve() and Path(f) != ours]
+    folders = [
+        f for f in os.get_exec_path() if Path(f).resolve() != ours.resolve() and Path(f) != ours
+    ]
     found = shutil.which(tool, path=os.pathsep.join(folders))
     assert found, f"DCMTK's {tool} is missing; run scripts/install-debian-packages"
     return found
@@ -66,14 +83,36 @@ class Orthanc:
     """An archive that knows our listener by AE title and port."""
 
     def __init__(self, folder: Path, ours: int, **changes: object) -> None:
-        self.port, self.web, self.ours, self.store = free_port(), free_port(), ours, folder / "store"
+        self.port, self.web, self.ours, self.store = (
+            free_port(),
+            free_port(),
+            ours,
+            folder / "store",
+        )
         folder.mkdir(parents=True)
         settings = {
-            "Name": "peer", "StorageDirectory": str(folder / "store"), "IndexDirectory": str(folder / "store"), "HttpPort": self.web, "DicomPort": self.port,
-            "DicomAet": "ORTHANC", "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomModalities": {"us": ["LAKEHOUSE", "127.0.0.1", ours]},
-            "DicomAlwaysAllowGet": True, "Plugins": [ORTHANC_PLUGINS], "DicomWeb": {"Enable": True}, "DicomCheckCalledAet": True, "MaximumStorageCacheSize": 0, **changes}
+            "Name": "peer",
+            "StorageDirectory": str(folder / "store"),
+            "IndexDirectory": str(folder / "store"),
+            "HttpPort": self.web,
+            "DicomPort": self.port,
+            "DicomAet": "ORTHANC",
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomModalities": {"us": ["LAKEHOUSE", "127.0.0.1", ours]},
+            "DicomAlwaysAllowGet": True,
+            "Plugins": [ORTHANC_PLUGINS],
+            "DicomWeb": {"Enable": True},
+            "DicomCheckCalledAet": True,
+            "MaximumStorageCacheSize": 0,
+            **changes,
+        }
         (folder / "orthanc.json").write_text(json.dumps(settings))
-        self.process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            ["Orthanc", str(folder / "orthanc.json")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         await_port(self.web, self.process)
         await_port(self.port, self.process)
 
@@ -86,8 +125,13 @@ class Orthanc:
 
     def file_of(self, sop_instance_uid: str) -> Path:
         """Where an object lies on its disk."""
-        return next(p for p in self.store.rglob("*") if p.is_file() and p.read_bytes()[128:132] == b"DICM"
-                    and pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID == sop_instance_uid)
+        return next(
+            p
+            for p in self.store.rglob("*")
+            if p.is_file()
+            and p.read_bytes()[128:132] == b"DICM"
+            and pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID == sop_instance_uid
+        )
 
     def count(self) -> int:
         return requests.get(f"{self.url}/statistics", timeout=PATIENCE).json()["CountInstances"]
@@ -103,9 +147,21 @@ class Listening:
     def __init__(self, home: Path, site: str, port: int, tmp: Path) -> None:
         tmp.mkdir(exist_ok=True)
         self.port = port
-        command = [sys.executable, "-m", "dagster_project.cli", "--home", str(home), "pacs", "listen", "--site", site]
+        command = [
+            sys.executable,
+            "-m",
+            "dagster_project.cli",
+            "--home",
+            str(home),
+            "pacs",
+            "listen",
+            "--site",
+            site,
+        ]
         environment = {**os.environ, "TMPDIR": str(tmp), "PYTHONPATH": str(REPOSITORY)}
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         await_port(port, self.process)
 
     def kill(self) -> None:
@@ -120,10 +176,16 @@ class Listening:
 class WebPeer:
     """A DICOMweb server of our own, for answers that Orthanc cannot be brought to give.
 
-    `answer` takes path, query and headers and gives status, headers and body; requests are recorded.
+    `answer` takes path, query and headers and gives status, headers and body; requests are
+    recorded.
     """
 
-    def __init__(self, answer: Callable[[str, dict[str, str], Mapping[str, str]], tuple[int, dict[str, str], bytes]]) -> None:
+    def __init__(
+        self,
+        answer: Callable[
+            [str, dict[str, str], Mapping[str, str]], tuple[int, dict[str, str], bytes]
+        ],
+    ) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
         peer = self
 

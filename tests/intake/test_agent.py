@@ -23,7 +23,9 @@ SESSION = replace(KEYS, steps=(b"s" * 32,), version=2)
 
 @pytest.fixture
 def address(tmp_path):
-    deep = tmp_path / ("a" * 60) / ("b" * 60) / "agent.socket"  # longer than a socket's address may be
+    deep = (
+        tmp_path / ("a" * 60) / ("b" * 60) / "agent.socket"
+    )  # longer than a socket's address may be
     deep.parent.mkdir(parents=True, mode=0o700)
     yield deep
     if is_running(deep):
@@ -56,7 +58,13 @@ def processes_with(needle: bytes) -> list[str]:
     return found
 
 
-WITHOUT_THE_RIGHT_TO_LOCK = ("prlimit", "--memlock=65536:65536", "setpriv", "--inh-caps=-ipc_lock", "--bounding-set=-ipc_lock")
+WITHOUT_THE_RIGHT_TO_LOCK = (
+    "prlimit",
+    "--memlock=65536:65536",
+    "setpriv",
+    "--inh-caps=-ipc_lock",
+    "--bounding-set=-ipc_lock",
+)
 START = """
 import sys
 from pathlib import Path
@@ -81,7 +89,9 @@ def test_the_keys_are_not_written_to_swap(running):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root has the right and may give it up")
 def test_an_agent_that_may_not_lock_memory_works_all_the_same(address):
-    subprocess.run([*WITHOUT_THE_RIGHT_TO_LOCK, sys.executable, "-c", START, str(address)], check=True)
+    subprocess.run(
+        [*WITHOUT_THE_RIGHT_TO_LOCK, sys.executable, "-c", START, str(address)], check=True
+    )
     assert ask_agent(address) == SESSION
     assert kibibytes(address, "VmLck") == 0
 

@@ -15,7 +15,12 @@ OPTION_OF_COLUMN = {
 }
 """Column of the table: the option's code, and the actions that do what the option asks."""
 
-BASIC_ACTIONS = {"U": {"uid"}, "Z": {"empty", "pseudonym"}, "D": {"pseudonym", "fixed", "fixed_if_there", "empty", "code"}, "X": set()}
+BASIC_ACTIONS = {
+    "U": {"uid"},
+    "Z": {"empty", "pseudonym"},
+    "D": {"pseudonym", "fixed", "fixed_if_there", "empty", "code"},
+    "X": set(),
+}
 """What the basic profile itself asks of an element that stays: UIDs replaced, values emptied or replaced by dummies."""
 
 ALLOWLISTS = sorted(load_allowlists().values(), key=lambda a: a.sop_class)
@@ -23,7 +28,11 @@ ALLOWLISTS = sorted(load_allowlists().values(), key=lambda a: a.sop_class)
 
 @pytest.fixture(scope="module")
 def profile(shared_data):
-    rows = json.loads((shared_data / "deidentification" / "confidentiality_profile_attributes.json").read_text(encoding="utf-8"))
+    rows = json.loads(
+        (shared_data / "deidentification" / "confidentiality_profile_attributes.json").read_text(
+            encoding="utf-8"
+        )
+    )
     return {row["id"]: row for row in rows}
 
 
@@ -32,7 +41,9 @@ def complaints(allowlist, profile):
         row = profile.get(f"{rule.number:08x}")
         if row is None:
             continue
-        allowed = set().union(*(BASIC_ACTIONS[part.rstrip("*")] for part in row["basicProfile"].split("/")))
+        allowed = set().union(
+            *(BASIC_ACTIONS[part.rstrip("*")] for part in row["basicProfile"].split("/"))
+        )
         if "U*" in row["basicProfile"]:
             allowed |= {"items"}  # the sequence stays, its UIDs are replaced
         for column, (code, actions) in OPTION_OF_COLUMN.items():
@@ -54,7 +65,12 @@ def test_the_check_finds_what_it_is_for(profile):
 
     allowlist = load_allowlists()[CT]
     without_options = replace(allowlist, options=())
-    assert {c.partition(":")[0] for c in complaints(without_options, profile)} >= {"PatientSex", "PatientAge", "StudyDate", "AcquisitionDate"}
+    assert {c.partition(":")[0] for c in complaints(without_options, profile)} >= {
+        "PatientSex",
+        "PatientAge",
+        "StudyDate",
+        "AcquisitionDate",
+    }
 
 
 @pytest.mark.real_data
@@ -75,7 +91,23 @@ def test_every_rule_says_what_the_dictionary_says_and_why_it_stays(allowlist):
 @pytest.mark.parametrize("allowlist", ALLOWLISTS, ids=lambda a: a.sop_class)
 def test_no_free_text_and_no_bulk_data_but_pixels_stay(allowlist):
     for rule in allowlist.all_rules():
-        if rule.vrs[0] in {"LO", "SH", "ST", "LT", "UT", "UC", "PN", "CS", "AE", "UR", "AS", "DA", "TM", "DT", "UI"}:
+        if rule.vrs[0] in {
+            "LO",
+            "SH",
+            "ST",
+            "LT",
+            "UT",
+            "UC",
+            "PN",
+            "CS",
+            "AE",
+            "UR",
+            "AS",
+            "DA",
+            "TM",
+            "DT",
+            "UI",
+        }:
             assert rule.action != "keep", rule.keyword
         if set(rule.vrs) & {"OB", "OW", "OD", "OF", "OL", "OV", "UN"}:
             assert rule.keyword == "PixelData"
@@ -85,7 +117,10 @@ def test_no_free_text_and_no_bulk_data_but_pixels_stay(allowlist):
 def test_what_is_required_stays_and_the_method_is_said(allowlist):
     rules = {rule.keyword: rule for rule in allowlist.rules}
     assert allowlist.required <= rules.keys()
-    assert (rules["PatientIdentityRemoved"].argument, rules["LongitudinalTemporalInformationModified"].argument) == ("YES", "MODIFIED")
+    assert (
+        rules["PatientIdentityRemoved"].argument,
+        rules["LongitudinalTemporalInformationModified"].argument,
+    ) == ("YES", "MODIFIED")
     assert set(allowlist.options) <= OPTIONS.keys()
     assert len({rule.tag for rule in allowlist.rules}) == len(allowlist.rules)
     assert [rule.tag for rule in allowlist.rules] == sorted(rule.tag for rule in allowlist.rules)

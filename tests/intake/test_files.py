@@ -10,7 +10,17 @@ from dagster_project.intake.files import Outcome, Task, scan_name, take_file
 from dagster_project.intake.opening import LEADS_NOWHERE, file_digest
 from dagster_project.intake.pseudonyms import PSEUDONYM, Crosswalk, is_pseudonym, new_pseudonym
 from dagster_project.intake.writing import keyed_uid
-from tests.intake.builders import KEYS, ROOT, ct, read_back, rtstruct, seg, session, to_bytes, write_mask
+from tests.intake.builders import (
+    KEYS,
+    ROOT,
+    ct,
+    read_back,
+    rtstruct,
+    seg,
+    session,
+    to_bytes,
+    write_mask,
+)
 
 SERIES = keyed_uid(f"{ROOT}.2", KEYS.uid)
 
@@ -44,7 +54,12 @@ def test_what_a_file_says_of_its_patient_is_sealed(tmp_path):
 @pytest.mark.parametrize("number", ["ZY0012345", " zy0012345", "ＺＹ００１２３４５"])
 def test_images_and_contours_of_one_number_are_one_patient(tmp_path, number):
     first = take(tmp_path, to_bytes(ct()))
-    second = take(tmp_path, to_bytes(rtstruct(patient=number) if number.isascii() else with_charset(rtstruct(patient=number))))
+    second = take(
+        tmp_path,
+        to_bytes(
+            rtstruct(patient=number) if number.isascii() else with_charset(rtstruct(patient=number))
+        ),
+    )
     assert first.patient == second.patient
     assert second.referenced_series == (SERIES,)
 
@@ -54,7 +69,9 @@ def with_charset(ds):
     return ds
 
 
-@pytest.mark.parametrize("spelling", [str, str.lower, lambda text: f" {text} ", lambda text: text.replace("-", "–")])
+@pytest.mark.parametrize(
+    "spelling", [str, str.lower, lambda text: f" {text} ", lambda text: text.replace("-", "–")]
+)
 @pytest.mark.parametrize("make", [ct, rtstruct])
 def test_a_pseudonym_as_patient_number_is_refused_whosever_it_is(tmp_path, make, spelling):
     """What bears one was de-identified before: its dates would be shifted twice, or it would be another hospital's patient."""
@@ -67,7 +84,9 @@ def test_a_pseudonym_as_patient_number_is_refused_whosever_it_is(tmp_path, make,
 def test_an_image_without_number_is_refused_and_a_contour_finds_its_series(tmp_path):
     refused = take(tmp_path, to_bytes(ct(patient="")))
     waiting = take(tmp_path, to_bytes(rtstruct(patient="")))
-    found = take(tmp_path, to_bytes(rtstruct(patient="")), series_patients={SERIES: "AB-AAAAAAAAAAAAAAAAA"})
+    found = take(
+        tmp_path, to_bytes(rtstruct(patient="")), series_patients={SERIES: "AB-AAAAAAAAAAAAAAAAA"}
+    )
     assert "PatientID (0010,0020) is empty" in refused.reason
     assert waiting.waits_for == "series"
     assert found.patient == "AB-AAAAAAAAAAAAAAAAA"
@@ -89,9 +108,19 @@ def test_a_mask_belongs_to_the_patient_of_its_series(tmp_path):
     name = f"{ROOT}.2__GTV Murong.nii.gz"
     write_mask(tmp_path / name, np.ones((2, 3, 4), np.uint8))
     waiting = take(tmp_path, None, name=name, place="reads/R1")
-    outcome = take(tmp_path, None, name=name, place="reads/R1", series_patients={SERIES: "AB-AAAAAAAAAAAAAAAAA"})
+    outcome = take(
+        tmp_path,
+        None,
+        name=name,
+        place="reads/R1",
+        series_patients={SERIES: "AB-AAAAAAAAAAAAAAAAA"},
+    )
     assert (waiting.waits_for, "send its images" in waiting.reason) == ("series", True)
-    assert (outcome.patient, outcome.kind, outcome.referenced_series) == ("AB-AAAAAAAAAAAAAAAAA", "MASK", (SERIES,))
+    assert (outcome.patient, outcome.kind, outcome.referenced_series) == (
+        "AB-AAAAAAAAAAAAAAAAA",
+        "MASK",
+        (SERIES,),
+    )
     assert outcome.lesion.startswith("lesion_")
 
 
@@ -102,7 +131,11 @@ def test_a_file_that_was_read_before_is_not_looked_at_again(tmp_path):
     assert again == Outcome(first.digest, first.keyed_digest, unchanged=True)
 
 
-@pytest.mark.parametrize("data", [b"", b"Murong Shuangyan", to_bytes(ct())[:600], to_bytes(ct(BurnedInAnnotation="YES"))], ids=["empty", "text", "cut", "burned in"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"Murong Shuangyan", to_bytes(ct())[:600], to_bytes(ct(BurnedInAnnotation="YES"))],
+    ids=["empty", "text", "cut", "burned in"],
+)
 def test_a_refused_file_leaves_nothing_and_quotes_nothing(tmp_path, data):
     outcome = take(tmp_path, data)
     assert outcome.reason
@@ -137,8 +170,15 @@ def mutants(n, seed=20260112):
         data = bytearray(sources[random.integers(3)])
         for _ in range(random.choice([1, 1, 2, 8])):
             place, kind = int(random.integers(130, len(data))), random.integers(6)
-            part = {0: bytes([random.integers(256)]), 1: random.bytes(4), 2: b"\xff" * 4, 3: data[place - 50:place] + data[place:place + 4]}
-            data[place:place + (20 if kind == 4 else len(data) if kind == 5 else 4)] = part.get(kind, b"")
+            part = {
+                0: bytes([random.integers(256)]),
+                1: random.bytes(4),
+                2: b"\xff" * 4,
+                3: data[place - 50 : place] + data[place : place + 4],
+            }
+            data[place : place + (20 if kind == 4 else len(data) if kind == 5 else 4)] = part.get(
+                kind, b""
+            )
             if len(data) < 200:
                 break
         yield bytes(data)
@@ -150,8 +190,15 @@ def test_damaged_files_are_refused_or_hold_no_identifier(tmp_path):
         (tmp_path / "mutant").write_bytes(data)
         outcome = take_file(facts, Task(str(tmp_path / "mutant"), "dicom"))
         verdicts["refused" if outcome.reason else "accepted"] += 1
-        leaving = outcome.reason.encode() if outcome.reason else (tmp_path / "incoming" / outcome.incoming).read_bytes()
-        assert not any(secret in leaving for secret in (b"Murong", b"0012345", b"19490511", b"Ouyang", b"4471290"))
+        leaving = (
+            outcome.reason.encode()
+            if outcome.reason
+            else (tmp_path / "incoming" / outcome.incoming).read_bytes()
+        )
+        assert not any(
+            secret in leaving
+            for secret in (b"Murong", b"0012345", b"19490511", b"Ouyang", b"4471290")
+        )
     assert min(verdicts.values()) > 50
 
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from dagster_project.intake.identifiers import SHORTEST_NUMBER, holds_identifier, make_needles, read_identity
+from dagster_project.intake.identifiers import (
+    SHORTEST_NUMBER,
+    holds_identifier,
+    make_needles,
+    read_identity,
+)
 from dagster_project.intake.texts import load_texts
 from tests.intake.builders import ct, read_back, to_bytes
 
@@ -13,7 +18,10 @@ def found(text, header=HEADER, pixels=b"\0" * 64):
     return holds_identifier(header, pixels, make_needles([text]), b"ab-muro2345")
 
 
-@pytest.mark.parametrize("text", ["Murong^Shuangyan", "MURONG", "慕容霜砚", "慕容^霜砚", "ZY0012345", "19490511", "1949-05-11"])
+@pytest.mark.parametrize(
+    "text",
+    ["Murong^Shuangyan", "MURONG", "慕容霜砚", "慕容^霜砚", "ZY0012345", "19490511", "1949-05-11"],
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "gbk"])
 def test_a_name_a_number_and_a_date_are_found_in_every_encoding(text, encoding):
     part = text.partition("^")[0]
@@ -21,12 +29,23 @@ def test_a_name_a_number_and_a_date_are_found_in_every_encoding(text, encoding):
     assert found(text, HEADER + part.lower().encode(encoding))
 
 
-@pytest.mark.parametrize(("text", "part"), [("Murong^Shuangyan", b"shuangyan"), ("慕容^霜砚", "霜砚".encode()), ("Van der Murong^Eva", b"murong"), ("19490511", b"1949-05-11"), ("1949-05-11", b"19490511")])
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("Murong^Shuangyan", b"shuangyan"),
+        ("慕容^霜砚", "霜砚".encode()),
+        ("Van der Murong^Eva", b"murong"),
+        ("19490511", b"1949-05-11"),
+        ("1949-05-11", b"19490511"),
+    ],
+)
 def test_parts_are_found_too(text, part):
     assert found(text, HEADER + part)
 
 
-@pytest.mark.parametrize("text", ["MARY^ANN", "Siemens^Hans", "Primary", "Li^An", "1", "00042", "STANDARD", "欧"])
+@pytest.mark.parametrize(
+    "text", ["MARY^ANN", "Siemens^Hans", "Primary", "Li^An", "1", "00042", "STANDARD", "欧"]
+)
 def test_what_stands_in_every_file_or_is_too_short_is_not_searched(text):
     needles = make_needles([text])
     assert not found(text)
@@ -63,13 +82,32 @@ def test_every_identifying_text_of_a_file_is_read():
     other, request = Dataset(), Dataset()
     other.PatientID, other.TypeOfPatientID = "440106194905110021", "TEXT"
     request.RequestedProcedureID = "RP5511223"
-    ds = ct(OtherPatientIDsSequence=[other], RequestAttributesSequence=[request], PatientAddress="12 Zizhuyuan Road", SpecificCharacterSet="ISO_IR 192",
-            PatientName="Murong^Shuangyan=慕容^霜砚", IssuerOfPatientID="HIS")
+    ds = ct(
+        OtherPatientIDsSequence=[other],
+        RequestAttributesSequence=[request],
+        PatientAddress="12 Zizhuyuan Road",
+        SpecificCharacterSet="ISO_IR 192",
+        PatientName="Murong^Shuangyan=慕容^霜砚",
+        IssuerOfPatientID="HIS",
+    )
     identity = read_identity(read_back(to_bytes(ds)))
-    assert (identity.number, identity.issuer, identity.birth_date) == ("ZY0012345", "HIS", "19490511")
+    assert (identity.number, identity.issuer, identity.birth_date) == (
+        "ZY0012345",
+        "HIS",
+        "19490511",
+    )
     assert identity.name == "Murong^Shuangyan=慕容^霜砚"
     said = " ".join(t for t in identity.texts if isinstance(t, str))
-    assert all(part in said for part in ("440106194905110021", "RP5511223", "12 Zizhuyuan Road", "Ouyang^Che", "ACC4471290"))
+    assert all(
+        part in said
+        for part in (
+            "440106194905110021",
+            "RP5511223",
+            "12 Zizhuyuan Road",
+            "Ouyang^Che",
+            "ACC4471290",
+        )
+    )
 
 
 def test_an_identity_is_read_once_for_the_slices_of_a_series():

@@ -38,7 +38,9 @@ def test_the_medium_gives_the_same_keys_each_time_and_only_with_its_passphrase(m
 
 def test_nothing_of_the_root_lies_in_clear_and_only_the_owner_may_read(medium, keys):
     content = b"".join(path.read_bytes() for path in medium.iterdir())
-    assert not any(secret in content for secret in (keys.index, keys.uid, keys.date, b"AGE-SECRET-KEY"))
+    assert not any(
+        secret in content for secret in (keys.index, keys.uid, keys.date, b"AGE-SECRET-KEY")
+    )
     assert stat.S_IMODE(medium.stat().st_mode) == 0o700
     assert {stat.S_IMODE((medium / name).stat().st_mode) for name in (ROOT, IDENTITY)} == {0o600}
 

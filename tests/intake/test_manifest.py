@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from dagster_project.intake.manifest import START, Manifest, audit_manifest
 
-RECORDS = [{"event": "accepted", "input": "ab", "output": "cd"}, {"event": "refused", "reason": "原因; export again"}, {"event": "run", "counts": {"accepted": 1}}]
+RECORDS = [
+    {"event": "accepted", "input": "ab", "output": "cd"},
+    {"event": "refused", "reason": "原因; export again"},
+    {"event": "run", "counts": {"accepted": 1}},
+]
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def test_an_empty_manifest_starts(tmp_path):
 @pytest.mark.parametrize("line", [0, 1])
 def test_a_line_that_is_taken_out_shows(path, line):
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(lines[:line] + lines[line + 1:]), encoding="utf-8")
+    path.write_text("".join(lines[:line] + lines[line + 1 :]), encoding="utf-8")
     assert audit_manifest(path) == line + 1
 
 

@@ -16,7 +16,14 @@ from dagster_project.intake import earlier_numbers, vault, writing
 from dagster_project.intake.allowlists import Rule
 from dagster_project.intake.earlier_numbers import COUNTED
 from dagster_project.intake.manifest import audit_manifest
-from dagster_project.intake.numbering import HEAD_BYTES, Head, count_anew, read_head, values_of, with_numbers
+from dagster_project.intake.numbering import (
+    HEAD_BYTES,
+    Head,
+    count_anew,
+    read_head,
+    values_of,
+    with_numbers,
+)
 from dagster_project.intake.reading import close_child, take_files
 from dagster_project.intake.register import Register
 from dagster_project.intake.vault import Reception, remove_patient
@@ -35,9 +42,24 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return Site(tmp_path)
 
 
-def put(site: Site, name: str, index: int, number: int | str | None, acquisition: int | str | None = 1, *, study: int = 1, **changes: object) -> None:
+def put(
+    site: Site,
+    name: str,
+    index: int,
+    number: int | str | None,
+    acquisition: int | str | None = 1,
+    *,
+    study: int = 1,
+    **changes: object,
+) -> None:
     """A slice of a series that is known by its SeriesNumber."""
-    image = ct(index, series=f"{ROOT}.2.{study}.{number if isinstance(number, int) else 0}", StudyInstanceUID=f"{ROOT}.1.{study}", SeriesNumber=None, **changes)
+    image = ct(
+        index,
+        series=f"{ROOT}.2.{study}.{number if isinstance(number, int) else 0}",
+        StudyInstanceUID=f"{ROOT}.1.{study}",
+        SeriesNumber=None,
+        **changes,
+    )
     for keyword, value in (("SeriesNumber", number), ("AcquisitionNumber", acquisition)):
         if value is not None:
             plant(image, keyword, "IS", str(value).encode())
@@ -60,11 +82,14 @@ def of_series(site: Site, keyword: str = "SeriesNumber") -> dict[int, set[object
     return found
 
 
-# -- which number -------------------------------------------------------------------------------------------------------
+# -- which number
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_series_are_numbered_from_1_in_the_order_of_their_numbers_whatever_files_are_called(site: Site, reverse: bool) -> None:
+def test_series_are_numbered_from_1_in_the_order_of_their_numbers_whatever_files_are_called(
+    site: Site, reverse: bool
+) -> None:
     for k, number in enumerate(sorted(ANYBODYS, key=str, reverse=reverse)):
         for index in range(2):
             put(site, f"{k}_{index}", index, number)
@@ -86,7 +111,11 @@ def test_what_a_hospital_wrote_there_is_nowhere_in_the_vault(site: Site) -> None
     for number in (n for n in ANYBODYS if n > 999):
         assert [path for path, data in written.items() if str(number).encode() in data] == []
     assert set(told(site, "AcquisitionNumber").values()) == {1, 2, 3, 4, 5, 6}
-    contours = {pydicom.dcmread(site.vault / f).Modality: pydicom.dcmread(site.vault / f) for f in site.files() if "contours" in f}
+    contours = {
+        pydicom.dcmread(site.vault / f).Modality: pydicom.dcmread(site.vault / f)
+        for f in site.files()
+        if "contours" in f
+    }
     assert (contours["SEG"].SeriesNumber, contours["SEG"].InstanceNumber) == (1, 1)
     assert (contours["RTSTRUCT"].SeriesNumber, contours["RTSTRUCT"].InstanceNumber) == (None, 1)
 
@@ -96,11 +125,15 @@ def test_each_study_is_numbered_by_itself(site: Site) -> None:
         for number in numbers:
             put(site, f"{study}_{number}", 0, number, number, study=study)
     site.take()
-    assert sorted(told(site).values()) == sorted(told(site, "AcquisitionNumber").values()) == [1, 1, 2]
+    assert (
+        sorted(told(site).values()) == sorted(told(site, "AcquisitionNumber").values()) == [1, 1, 2]
+    )
 
 
 @pytest.mark.parametrize("number", [None, "", "3\\4", "A3", "3.0", "1" * 13])
-def test_an_image_without_a_number_or_with_none_that_can_be_read_has_none(site: Site, number: str | None) -> None:
+def test_an_image_without_a_number_or_with_none_that_can_be_read_has_none(
+    site: Site, number: str | None
+) -> None:
     put(site, "a", 0, number, number)
     put(site, "b", 1, 5, 5)
     site.take()
@@ -115,14 +148,20 @@ def test_series_of_one_number_have_two(site: Site) -> None:
     assert sorted(told(site).values()) == [1, 2]
 
 
-@pytest.mark.parametrize(("number", "left"), [(0, 0), (-3, -3), (9999, 9999), (10000, None), (190704, None), (20240220, None)])
-def test_an_instance_number_is_a_count_or_is_left_out(site: Site, number: int, left: int | None) -> None:
+@pytest.mark.parametrize(
+    ("number", "left"),
+    [(0, 0), (-3, -3), (9999, 9999), (10000, None), (190704, None), (20240220, None)],
+)
+def test_an_instance_number_is_a_count_or_is_left_out(
+    site: Site, number: int, left: int | None
+) -> None:
     put(site, "a", 0, 3, InstanceNumber=number)
     assert site.take().accepted == 1
     assert list(told(site, "InstanceNumber").values()) == [left]
 
 
-# -- later deliveries ---------------------------------------------------------------------------------------------------
+# -- later deliveries
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_what_comes_later_comes_behind_and_what_was_there_stays_byte_for_byte(site: Site) -> None:
@@ -139,7 +178,9 @@ def test_what_comes_later_comes_behind_and_what_was_there_stays_byte_for_byte(si
     assert of_series(site, "AcquisitionNumber") == {7: {1}, 190704: {2}, 2: {3}, 9: {4}}
 
 
-def test_the_same_files_give_the_same_bytes_under_other_names_and_in_another_vault(site: Site, tmp_path: Path) -> None:
+def test_the_same_files_give_the_same_bytes_under_other_names_and_in_another_vault(
+    site: Site, tmp_path: Path
+) -> None:
     for k, number in enumerate(ANYBODYS):
         put(site, f"a{k}", 0, number, ANYBODYS[-k])
         put(site, f"b{k}", 1, number, ANYBODYS[-k])
@@ -154,7 +195,9 @@ def test_the_same_files_give_the_same_bytes_under_other_names_and_in_another_vau
     assert sorted((site.vault / f).read_bytes() for f in site.files()) == before
 
 
-def test_a_run_that_was_killed_changes_no_number(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_killed_changes_no_number(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vault, "FILES_A_BATCH", 2)
     for k, number in enumerate((9, 190704, 7)):
         for index in range(2):
@@ -182,8 +225,12 @@ def test_who_leaves_leaves_no_number(site: Site) -> None:
     site.take()
     remove_patient(site.vault, site.patient(), crosswalk=site.crosswalk)
     with contextlib.closing(sqlite3.connect(site.vault / "intake.sqlite")) as register:
-        assert register.execute("SELECT series FROM study_of").fetchall() == [(site.uid(f"{ROOT}.2.2.3"),)]
-        assert register.execute("SELECT DISTINCT study FROM number").fetchall() == [(site.uid(f"{ROOT}.1.2"),)]
+        assert register.execute("SELECT series FROM study_of").fetchall() == [
+            (site.uid(f"{ROOT}.2.2.3"),)
+        ]
+        assert register.execute("SELECT DISTINCT study FROM number").fetchall() == [
+            (site.uid(f"{ROOT}.1.2"),)
+        ]
 
 
 def test_by_the_network_series_are_numbered_as_they_come(site: Site) -> None:
@@ -195,14 +242,23 @@ def test_by_the_network_series_are_numbered_as_they_come(site: Site) -> None:
     assert of_series(site) == {190704: {1}, 3: {2}}
 
 
-# -- heads --------------------------------------------------------------------------------------------------------------
+# -- heads
+# --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, "1.2.840.10008.1.2.2"]
+)
 def test_a_head_is_read_in_every_syntax(tmp_path: Path, syntax: str) -> None:
     image = ct(0, SeriesNumber=5, AcquisitionNumber=6)
     image.file_meta.TransferSyntaxUID = syntax
-    pydicom.dcmwrite(tmp_path / "x", image, enforce_file_format=True, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != "1.2.840.10008.1.2.2")
+    pydicom.dcmwrite(
+        tmp_path / "x",
+        image,
+        enforce_file_format=True,
+        implicit_vr=syntax == ImplicitVRLittleEndian,
+        little_endian=syntax != "1.2.840.10008.1.2.2",
+    )
     assert read_head((tmp_path / "x").read_bytes(), str) == Head(f"{ROOT}.1", f"{ROOT}.2", 5, 6)
 
 
@@ -216,10 +272,15 @@ def test_a_long_header_is_read_to_its_end(site: Site) -> None:
 
 
 def test_what_is_no_image_has_no_head() -> None:
-    assert [read_head(data, str) for data in (b"", b"Murong", to_bytes(rtstruct()), to_bytes(ct())[:400])] == [None] * 4
+    assert [
+        read_head(data, str)
+        for data in (b"", b"Murong", to_bytes(rtstruct()), to_bytes(ct())[:400])
+    ] == [None] * 4
 
 
-def test_the_child_that_reads_files_reads_heads(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_that_reads_files_reads_heads(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vault, "take_files", take_files)
     put(site, "a", 0, 190704)
     try:
@@ -231,16 +292,22 @@ def test_the_child_that_reads_files_reads_heads(site: Site, monkeypatch: pytest.
 
 def test_numbers_of_many_images_are_those_of_one_at_a_time(tmp_path: Path) -> None:
     heads = {k: Head("study", f"series {k % 3}", 10 - k % 3, k) for k in range(9)}
-    with contextlib.closing(Register(tmp_path / "a")) as one, contextlib.closing(Register(tmp_path / "b")) as other:
+    with (
+        contextlib.closing(Register(tmp_path / "a")) as one,
+        contextlib.closing(Register(tmp_path / "b")) as other,
+    ):
         together = count_anew(one, heads, KEYS.uid)
         again = {k: count_anew(one, {k: head}, KEYS.uid)[k] for k, head in heads.items()}
-        ordered = sorted(heads.items(), key=lambda pair: (pair[1].series_number, pair[1].acquisition))
+        ordered = sorted(
+            heads.items(), key=lambda pair: (pair[1].series_number, pair[1].acquisition)
+        )
         singly = {k: count_anew(other, {k: head}, KEYS.uid)[k] for k, head in ordered}
     assert together == again
     assert {k: n.series for k, n in singly.items()} == {k: n.series for k, n in together.items()}
 
 
-# -- vaults that were filled before -------------------------------------------------------------------------------------
+# -- vaults that were filled before
+# -------------------------------------------------------------------------------------
 
 
 def as_written(_: writing.Writer, rule: Rule, dataset: Dataset) -> bytes | None:
@@ -256,7 +323,14 @@ def earlier(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
         patch.setitem(writing.ACTIONS, "count", as_written)
         for k, number in enumerate((190704, 7, 41)):
             for index in range(2):
-                put(site, f"{k}_{index}", index, number, number, InstanceNumber=190704 if index else 1)
+                put(
+                    site,
+                    f"{k}_{index}",
+                    index,
+                    number,
+                    number,
+                    InstanceNumber=190704 if index else 1,
+                )
         site.put("dicom/seg.dcm", seg(series=f"{ROOT}.2.1.41"))
         site.take()
     with contextlib.closing(Register(site.vault / "intake.sqlite")) as register:
@@ -295,11 +369,15 @@ def test_an_earlier_vault_without_its_landing_is_counted_too(earlier: Site) -> N
     earlier.landing.mkdir()
     earlier.take()
     assert of_series(earlier) == {7: {1}, 41: {2}, 190704: {3}}
-    assert b"190704" not in b"".join(p.read_bytes() for p in earlier.vault.rglob("*") if p.is_file())
+    assert b"190704" not in b"".join(
+        p.read_bytes() for p in earlier.vault.rglob("*") if p.is_file()
+    )
 
 
 @pytest.mark.parametrize("place", ["_exchange", "move_into_place"])
-def test_counting_that_is_cut_short_is_finished_by_the_next_run(earlier: Site, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_counting_that_is_cut_short_is_finished_by_the_next_run(
+    earlier: Site, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     monkeypatch.setattr(earlier_numbers, "OBJECTS_AT_ONCE", 2)
     calls: list[int] = []
     real = getattr(earlier_numbers, place)
@@ -321,7 +399,9 @@ def test_counting_that_is_cut_short_is_finished_by_the_next_run(earlier: Site, m
     assert found == []
 
 
-def test_a_vault_that_is_counted_is_not_read_again(earlier: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vault_that_is_counted_is_not_read_again(
+    earlier: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     earlier.take()
     monkeypatch.setattr(earlier_numbers, "_head", lambda _: pytest.fail("a file was read"))
     earlier.take()
@@ -333,7 +413,10 @@ def test_only_the_named_elements_of_a_file_change() -> None:
     data = clean(ct(2, SeriesNumber=3)).data
     changed = with_numbers(data, {0x00200011: b"12", 0x00200013: b""})
     before, after = values_of(data), values_of(changed)
-    assert {k for k in before | after if before.get(k) != after.get(k)} == {"SeriesNumber", "InstanceNumber"}
+    assert {k for k in before | after if before.get(k) != after.get(k)} == {
+        "SeriesNumber",
+        "InstanceNumber",
+    }
     assert with_numbers(changed, {0x00200011: b"", 0x00200013: b"3"}) == data
     with pytest.raises(ValueError, match="not a file of the vault"):
         values_of(b"x" * 200)

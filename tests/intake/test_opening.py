@@ -89,8 +89,15 @@ def sparse(path):
 
 
 KINDS = {
-    pipe: NO_FILE, listening: NO_FILE, device: NO_FILE, endless: LEADS_OUT, link_out: LEADS_OUT,
-    link_out_upwards: LEADS_OUT, loop: LEADS_NOWHERE, nowhere: LEADS_NOWHERE, sparse: TOO_LARGE_FILE,
+    pipe: NO_FILE,
+    listening: NO_FILE,
+    device: NO_FILE,
+    endless: LEADS_OUT,
+    link_out: LEADS_OUT,
+    link_out_upwards: LEADS_OUT,
+    loop: LEADS_NOWHERE,
+    nowhere: LEADS_NOWHERE,
+    sparse: TOO_LARGE_FILE,
 }
 
 
@@ -120,7 +127,9 @@ def test_links_within_the_landing_and_a_linked_site_folder_are_files_of_it(site,
     (site.landing / "dicom" / "link.dcm").symlink_to(real)
     (tmp_path / "mounted").symlink_to(site.landing)
     assert read_delivered(site.landing / "dicom" / "link.dcm", site.landing) == b"data"
-    assert read_delivered(tmp_path / "mounted" / "dicom" / "real.dcm", tmp_path / "mounted") == b"data"
+    assert (
+        read_delivered(tmp_path / "mounted" / "dicom" / "real.dcm", tmp_path / "mounted") == b"data"
+    )
 
 
 def test_another_site_whose_name_begins_alike_is_outside(site):
@@ -134,8 +143,15 @@ def test_another_site_whose_name_begins_alike_is_outside(site):
 def test_what_is_exchanged_after_it_was_looked_at_is_not_waited_for(site, monkeypatch):
     path = site.put("dicom/1.dcm", b"data")
     checked = opening._check
-    monkeypatch.setattr(opening, "_check", lambda facts, most: (checked(facts, most), path.unlink(missing_ok=True), os.mkfifo(path))[0]
-                        if not path.is_fifo() else checked(facts, most))
+    monkeypatch.setattr(
+        opening,
+        "_check",
+        lambda facts, most: (
+            (checked(facts, most), path.unlink(missing_ok=True), os.mkfifo(path))[0]
+            if not path.is_fifo()
+            else checked(facts, most)
+        ),
+    )
     with pytest.raises(NotOpenedError, match="no regular file"):
         open_delivered(path, site.landing)
 
@@ -158,7 +174,9 @@ def test_a_site_with_all_of_them_is_taken_in_without_waiting(site):
     report = site.take()
     assert time.monotonic() - began < 60
     assert report.accepted == 3
-    reasons = {row["reason"] for row in rows(site) if row["item"] == "dicom/ file that cannot be read"}
+    reasons = {
+        row["reason"] for row in rows(site) if row["item"] == "dicom/ file that cannot be read"
+    }
     assert reasons == {NO_FILE, LEADS_OUT, LEADS_NOWHERE, TOO_LARGE_FILE}
     assert "Murong" not in str(rows(site))
     again = site.take()
@@ -176,14 +194,35 @@ def rows(site):
     return pl.read_parquet(site.vault / "refused.parquet").to_dicts()
 
 
-TABLES = ("clinical/patients.csv", "clinical/odm.xml", "clinical/redcap.csv", "clinical/treatments.xlsx", "reads/R1/lesions.csv", "reads/R1/LOCKED", "arbitration/decisions.csv")
+TABLES = (
+    "clinical/patients.csv",
+    "clinical/odm.xml",
+    "clinical/redcap.csv",
+    "clinical/treatments.xlsx",
+    "reads/R1/lesions.csv",
+    "reads/R1/LOCKED",
+    "arbitration/decisions.csv",
+)
 
 
-@pytest.mark.parametrize(("kind", "reasons"), [(pipe, {NO_FILE}), (endless, {LEADS_OUT}), (loop, {LEADS_NOWHERE}), (sparse, {TOO_LARGE_TABLE, TOO_LARGE_EXPORT, TOO_LARGE_LOCK}), (folder, {NO_FILE})],
-                         ids=["pipe", "endless", "loop", "sparse", "folder"])
+@pytest.mark.parametrize(
+    ("kind", "reasons"),
+    [
+        (pipe, {NO_FILE}),
+        (endless, {LEADS_OUT}),
+        (loop, {LEADS_NOWHERE}),
+        (sparse, {TOO_LARGE_TABLE, TOO_LARGE_EXPORT, TOO_LARGE_LOCK}),
+        (folder, {NO_FILE}),
+    ],
+    ids=["pipe", "endless", "loop", "sparse", "folder"],
+)
 def test_a_table_that_is_no_file_is_refused_by_its_name(site, kind, reasons):
     """Folders in the place of exports are counted as entries that the contract does not know."""
-    names = [name for name in TABLES if kind is not folder or name not in {"clinical/odm.xml", "clinical/redcap.csv"}]
+    names = [
+        name
+        for name in TABLES
+        if kind is not folder or name not in {"clinical/odm.xml", "clinical/redcap.csv"}
+    ]
     for name in names:
         kind(site.landing / name)
     site.take()
@@ -197,7 +236,9 @@ def test_a_table_that_is_no_file_is_refused_by_its_name(site, kind, reasons):
 
 def test_a_folder_of_tables_that_leads_out_is_not_read(site, tmp_path):
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "patients.csv").write_text("patient_id,sex\nZY0012345,F\n", encoding="utf-8")
+    (tmp_path / "other" / "patients.csv").write_text(
+        "patient_id,sex\nZY0012345,F\n", encoding="utf-8"
+    )
     (site.landing / "clinical").rmdir()
     (site.landing / "clinical").symlink_to(tmp_path / "other")
     site.take()
@@ -216,14 +257,26 @@ def test_folders_that_link_to_each_other_are_listed_once(site):
     assert [f.relative for f in list_images(site.landing)] == ["dicom/30/1.dcm"]
 
 
-@pytest.mark.parametrize("field", ["data file: /etc/passwd", "datafile: other.raw", "DATA FILE: LIST"])
+@pytest.mark.parametrize(
+    "field", ["data file: /etc/passwd", "datafile: other.raw", "DATA FILE: LIST"]
+)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_nrrd_header_leads_to_no_other_file_however_long_it_is(site, tmp_path, field, end):
     from dagster_project.intake.mask_files import clean_mask
     from dagster_project.intake.refusals import RefusedError
 
     comments = [f"# {n} " + "x" * 80 for n in range(1000)]
-    header = ["NRRD0005", *comments, "type: uint8", "dimension: 3", "sizes: 2 2 2", "encoding: raw", field, "", ""]
+    header = [
+        "NRRD0005",
+        *comments,
+        "type: uint8",
+        "dimension: 3",
+        "sizes: 2 2 2",
+        "encoding: raw",
+        field,
+        "",
+        "",
+    ]
     path = tmp_path / "m.nrrd"
     path.write_bytes(end.join(header).encode())
     with pytest.raises(RefusedError, match="second file"):
@@ -240,7 +293,9 @@ def test_a_nrrd_header_of_many_segments_is_read(tmp_path):
     path = tmp_path / "m.nrrd"
     write_mask(path, voxels)
     head, _, data = path.read_bytes().partition(b"\n\n")
-    path.write_bytes(head + b"".join(b"\n# comment " + b"x" * 90 for _ in range(1000)) + b"\n\n" + data)
+    path.write_bytes(
+        head + b"".join(b"\n# comment " + b"x" * 90 for _ in range(1000)) + b"\n\n" + data
+    )
     assert gzip.decompress(clean_mask(path, "L1")[0])
 
 
@@ -259,8 +314,8 @@ def test_a_folder_deeper_than_a_path_may_be_long_is_named_and_ends_nothing(site)
 def test_files_whose_names_are_no_utf_8_are_taken_in(site):
     """Windows programs in China name files in GB18030."""
     folder = os.fsencode(site.landing / "dicom") + "/患者".encode("gb18030")
-    os.mkdir(folder)  # noqa: PTH102 - bytes
-    with open(folder + b"/\xff.dcm", "wb") as file:  # noqa: PTH123
+    os.mkdir(folder)
+    with open(folder + b"/\xff.dcm", "wb") as file:
         file.write(to_bytes(ct()))
     assert site.take().accepted == 1
     assert site.take().accepted == 0

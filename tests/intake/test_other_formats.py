@@ -16,12 +16,26 @@ def archive(name):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("name", "data", "what"), [
-    ("Murong.stl", b"\0" * 84, other.SURFACE), ("Murong", b"solid Murong\n", other.SURFACE), ("aim.xml", b"<ImageAnnotationCollection", other.ANNOTATION),
-    ("aim", b"\xef\xbb\xbf<?xml version='1.0'?>", other.ANNOTATION), ("markups.mrk.json", b"{}", other.ANNOTATION), ("m.mhd", b"ObjectType = Image", other.SECOND_FILE),
-    ("m.raw", b"\0" * 300, other.SECOND_FILE), ("m.nhdr", b"NRRD0004", other.SECOND_FILE), ("m", b"NRRD0004", other.NAMELESS_MASK),
-    ("scene.mrb", archive("a"), other.SCENE), ("list", archive("xl/workbook.xml"), other.WORKBOOK), ("all", archive("a.dcm"), other.ARCHIVE),
-    ("lesions.xlsx", archive("xl/workbook.xml"), other.WORKBOOK), ("m.npy", b"\x93NUMPY", other.ARRAY), ("s.png", b"\x89PNG", other.PICTURE)])
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("Murong.stl", b"\0" * 84, other.SURFACE),
+        ("Murong", b"solid Murong\n", other.SURFACE),
+        ("aim.xml", b"<ImageAnnotationCollection", other.ANNOTATION),
+        ("aim", b"\xef\xbb\xbf<?xml version='1.0'?>", other.ANNOTATION),
+        ("markups.mrk.json", b"{}", other.ANNOTATION),
+        ("m.mhd", b"ObjectType = Image", other.SECOND_FILE),
+        ("m.raw", b"\0" * 300, other.SECOND_FILE),
+        ("m.nhdr", b"NRRD0004", other.SECOND_FILE),
+        ("m", b"NRRD0004", other.NAMELESS_MASK),
+        ("scene.mrb", archive("a"), other.SCENE),
+        ("list", archive("xl/workbook.xml"), other.WORKBOOK),
+        ("all", archive("a.dcm"), other.ARCHIVE),
+        ("lesions.xlsx", archive("xl/workbook.xml"), other.WORKBOOK),
+        ("m.npy", b"\x93NUMPY", other.ARRAY),
+        ("s.png", b"\x89PNG", other.PICTURE),
+    ],
+)
 def test_it_is_named_by_its_bytes_or_its_ending(name, data, what):
     assert other.other_format(name, data, mask=False) == what
     assert "Murong" not in what

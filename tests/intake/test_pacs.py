@@ -35,7 +35,10 @@ SLICES = 12
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory):
     """A series, a structure set and a segmentation as a PACS holds them."""
-    return folder_of(tmp_path_factory.mktemp("pacs") / "out", [*(ct(i) for i in range(SLICES)), rtstruct(), seg()])
+    return folder_of(
+        tmp_path_factory.mktemp("pacs") / "out",
+        [*(ct(i) for i in range(SLICES)), rtstruct(), seg()],
+    )
 
 
 @pytest.fixture
@@ -60,6 +63,7 @@ def twin(root, whole):
 
 # ── a PACS sends ──
 
+
 def test_storescu_delivers_what_a_folder_would(tmp_path, sent, whole):
     site = twin(tmp_path, whole)
     with site.listener() as listener:
@@ -71,7 +75,9 @@ def test_storescu_delivers_what_a_folder_would(tmp_path, sent, whole):
     assert audit_manifest(site.vault / "manifest.jsonl") is None
     before = site.content()
     report = site.take_folder()
-    assert (report.accepted, site.content()) == (0, before), "the folder, which is empty, takes nothing away"
+    assert (report.accepted, site.content()) == (0, before), (
+        "the folder, which is empty, takes nothing away"
+    )
 
 
 def test_sent_twice_is_held_once_and_other_pixels_are_quarantined(site, tmp_path, sent):
@@ -95,7 +101,9 @@ def test_what_is_no_axial_ct_is_quarantined_and_the_series_goes_on(site, tmp_pat
 def test_strangers_and_wrong_titles_are_refused(site, sent):
     with site.listener() as listener:
         assert peers.dcmtk("echoscu", listener.port, caller="STRANGER").returncode != 0
-        assert peers.dcmtk("storescu", listener.port, "+sd", str(sent), called="OTHER").returncode != 0
+        assert (
+            peers.dcmtk("storescu", listener.port, "+sd", str(sent), called="OTHER").returncode != 0
+        )
     assert site.content() == {}
 
 
@@ -108,10 +116,16 @@ def certificate(tmp_path_factory):
 def test_with_tls_both_sides_show_a_certificate(site, sent, certificate):
     key, shown = certificate
     with site.listener(tls=Tls(shown, key, shown), seconds=5) as listener:
-        told = peers.dcmtk("storescu", listener.port, "+tls", key, shown, "+cf", shown, "+sd", str(sent))
+        told = peers.dcmtk(
+            "storescu", listener.port, "+tls", key, shown, "+cf", shown, "+sd", str(sent)
+        )
         assert told.returncode == 0, told.stderr
-        assert peers.dcmtk("echoscu", listener.port, "+tla", "+cf", shown).returncode != 0, "anonymous"
-        assert peers.dcmtk("echoscu", listener.port, "-ta", "5", "-td", "5").returncode != 0, "in the clear"
+        assert peers.dcmtk("echoscu", listener.port, "+tla", "+cf", shown).returncode != 0, (
+            "anonymous"
+        )
+        assert peers.dcmtk("echoscu", listener.port, "-ta", "5", "-td", "5").returncode != 0, (
+            "in the clear"
+        )
     assert len(site.content()) == SLICES + 2
 
 
@@ -131,7 +145,9 @@ def test_a_peer_that_goes_away_half_way_leaves_nothing_half_written(site, tmp_pa
         relay = Relay(listener.port, most=300_000)
         assert peers.dcmtk("storescu", relay.port, "+sd", str(folder)).returncode != 0
         assert 0 < len(site.content()) < 4
-        assert all(pydicom.dcmread(p).pixel_array.shape == (256, 256) for p in site.vault.rglob("*.dcm"))
+        assert all(
+            pydicom.dcmread(p).pixel_array.shape == (256, 256) for p in site.vault.rglob("*.dcm")
+        )
         assert peers.dcmtk("storescu", listener.port, "+sd", str(folder)).returncode == 0
     relay.end()
     assert len(site.content()) == 4
@@ -180,7 +196,9 @@ def test_a_listener_stops_at_once_whatever_its_peers_leave_unsaid(site):
     with site.listener() as listener:
         silent = [connected(listener, said) for said in (b"", START_OF_A_REQUEST)]
         relay = Relay(listener.port, most=500, hang_up=False)
-        sender = threading.Thread(target=peers.dcmtk, args=("echoscu", relay.port, "-ta", "2", "-td", "2"))
+        sender = threading.Thread(
+            target=peers.dcmtk, args=("echoscu", relay.port, "-ta", "2", "-td", "2")
+        )
         sender.start()
         sender.join()
         begun = time.monotonic()
@@ -194,14 +212,20 @@ def test_with_tls_a_peer_that_does_not_greet_holds_up_nobody(site, tmp_path, cer
     key, shown = certificate
     with site.listener(tls=Tls(shown, key, shown), seconds=3) as listener:
         silent = connected(listener)
-        assert peers.dcmtk("echoscu", listener.port, "+tls", key, shown, "+cf", shown).returncode == 0
+        assert (
+            peers.dcmtk("echoscu", listener.port, "+tls", key, shown, "+cf", shown).returncode == 0
+        )
         assert seconds_until_closed(silent) < SOON
 
 
 @pytest.mark.parametrize("said", [b"", bytes([2, 0, 0])])
 def test_a_pacs_that_falls_silent_ends_the_pull_and_not_never(site, said):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        archive = MessageArchive(Peer("get", ae_title="PACS", port=server.getsockname()[1]), Listening(seconds=1), site.reception)
+        archive = MessageArchive(
+            Peer("get", ae_title="PACS", port=server.getsockname()[1]),
+            Listening(seconds=1),
+            site.reception,
+        )
         taken = []
 
         def answer():
@@ -244,7 +268,9 @@ def test_killed_in_the_middle_and_repeated_the_vault_is_the_same(tmp_path, sent,
     assert watch.end() == []
     assert watch.looked > SLICES
     assert not any(word.decode() in said for word in IDENTIFYING)
-    assert site.home.delivery("AB") != twin(tmp_path / "b", whole).home.delivery("AB"), "the sensor sees that something came"
+    assert site.home.delivery("AB") != twin(tmp_path / "b", whole).home.delivery("AB"), (
+        "the sensor sees that something came"
+    )
 
 
 class _Watch:
@@ -274,13 +300,16 @@ class _Watch:
 
 # ── a PACS is asked ──
 
+
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory, sent):
     """An Orthanc that holds the study, and one of somebody else."""
     archive = peers.Orthanc(tmp_path_factory.mktemp("orthanc") / "o", peers.free_port())
     for path in sorted(sent.iterdir()):
         archive.put(path.read_bytes())
-    archive.put(to_bytes(ct(0, patient="ZY0099999", series=f"{ROOT}.77", StudyInstanceUID=f"{ROOT}.78")))
+    archive.put(
+        to_bytes(ct(0, patient="ZY0099999", series=f"{ROOT}.77", StudyInstanceUID=f"{ROOT}.78"))
+    )
     yield archive
     archive.stop()
 
@@ -293,8 +322,14 @@ def series_of(archive, wanted):
 def test_a_pull_brings_the_patient_and_a_second_asks_for_nothing(tmp_path, orthanc, whole, method):
     site = twin(tmp_path, whole)
     ours = Listening(port=orthanc.ours, callers=("ORTHANC",))
-    peer = Peer(method=method, ae_title="ORTHANC", port=orthanc.port, url=f"{orthanc.url}/dicom-web")
-    archive = WebArchive(peer, ours, site.reception) if method == "dicomweb" else MessageArchive(peer, ours, site.reception)
+    peer = Peer(
+        method=method, ae_title="ORTHANC", port=orthanc.port, url=f"{orthanc.url}/dicom-web"
+    )
+    archive = (
+        WebArchive(peer, ours, site.reception)
+        if method == "dicomweb"
+        else MessageArchive(peer, ours, site.reception)
+    )
     with Listener(ours, site.reception):
         first = pull(archive, site.reception, [Wanted("ZY0012345")])
         assert sorted(site.content().values()) == sorted(whole.content().values())
@@ -309,19 +344,30 @@ def test_a_pull_that_was_cut_short_is_finished_by_the_next(tmp_path, orthanc, wh
         dataset = pydicom.dcmread(path)
         site.reception.take(dataset.SOPInstanceUID, path.read_bytes())
     ours = Listening()
-    rest = pull(WebArchive(Peer("dicomweb", url=f"{orthanc.url}/dicom-web"), ours, site.reception), site.reception, [Wanted("ZY0012345")])
+    rest = pull(
+        WebArchive(Peer("dicomweb", url=f"{orthanc.url}/dicom-web"), ours, site.reception),
+        site.reception,
+        [Wanted("ZY0012345")],
+    )
     assert (rest.known, rest.asked, rest.missing) == (5, SLICES - 3, 0)
     assert sorted(site.content().values()) == sorted(whole.content().values())
 
 
 def test_dates_outside_the_window_are_not_asked_for(site, orthanc):
-    archive = MessageArchive(Peer("get", ae_title="ORTHANC", port=orthanc.port), Listening(), site.reception)
-    window = [Wanted("ZY0012345", dt.date(2024, 1, 6), dt.date(2024, 3, 1)), Wanted("ZY0012345", dt.date(2024, 1, 1), dt.date(2024, 1, 5))]
+    archive = MessageArchive(
+        Peer("get", ae_title="ORTHANC", port=orthanc.port), Listening(), site.reception
+    )
+    window = [
+        Wanted("ZY0012345", dt.date(2024, 1, 6), dt.date(2024, 3, 1)),
+        Wanted("ZY0012345", dt.date(2024, 1, 1), dt.date(2024, 1, 5)),
+    ]
     assert [len(series_of(archive, one)) for one in window] == [0, 3]
 
 
 def test_a_pacs_that_does_not_know_us_is_named(site, orthanc):
-    archive = MessageArchive(Peer("get", ae_title="WRONG", port=orthanc.port), Listening(), site.reception)
+    archive = MessageArchive(
+        Peer("get", ae_title="WRONG", port=orthanc.port), Listening(), site.reception
+    )
     with pytest.raises(PacsError, match="its AE title is not WRONG"):
         series_of(archive, Wanted("ZY0012345"))
 
@@ -341,24 +387,41 @@ def case_report(site, patients: str, treatments: str, follow_up: str = "") -> No
 
 
 def test_windows_lie_around_the_cycles(site):
-    case_report(site, "patient_id,sex\nZY1,F\nZY2,M\n",
-                "patient_id,cycle,date\nZY1,1,2024-02-01\nzy 1,2,2024-02-22\n")
+    case_report(
+        site,
+        "patient_id,sex\nZY1,F\nZY2,M\n",
+        "patient_id,cycle,date\nZY1,1,2024-02-01\nzy 1,2,2024-02-22\n",
+    )
     query = wanted_of_landing(site.landing, CUT_OFF, before=28, after=10)
     assert query.wanted == [Wanted("ZY1", dt.date(2024, 1, 4), dt.date(2024, 3, 3)), Wanted("ZY2")]
     assert query.wanted[0].date_range == "20240104-20240303"
     assert query.unused == ()
 
 
-@pytest.mark.parametrize(("third", "follow_up", "place", "reason"), [
-    ("ZY1,3,2042-03-14", "", "treatments.csv row 4 column date", "after the data cut-off"),
-    ("ZY1,3,2024-01-14", "", "treatments.csv row 4 column date", "of two cycles"),
-    ("ZY1,3,14.3.24", "", "treatments.csv row 4 column date", "is not a date"),
-    ("ZY1,3,2024-12-14", "patient_id,date,event\nZY1,2024-04-01,death\n",
-     "treatments.csv row 4 column date", "a life after the death"),
-], ids=["after the cut-off", "before the cycle before it", "not a date", "after the death"])
-def test_a_date_that_intake_refuses_widens_no_window_and_is_named(site, third, follow_up, place, reason):
-    case_report(site, "patient_id,sex\nZY1,F\n",
-                f"patient_id,cycle,date\nZY1,1,2024-02-01\nZY1,2,2024-02-22\n{third}\n", follow_up)
+@pytest.mark.parametrize(
+    ("third", "follow_up", "place", "reason"),
+    [
+        ("ZY1,3,2042-03-14", "", "treatments.csv row 4 column date", "after the data cut-off"),
+        ("ZY1,3,2024-01-14", "", "treatments.csv row 4 column date", "of two cycles"),
+        ("ZY1,3,14.3.24", "", "treatments.csv row 4 column date", "is not a date"),
+        (
+            "ZY1,3,2024-12-14",
+            "patient_id,date,event\nZY1,2024-04-01,death\n",
+            "treatments.csv row 4 column date",
+            "a life after the death",
+        ),
+    ],
+    ids=["after the cut-off", "before the cycle before it", "not a date", "after the death"],
+)
+def test_a_date_that_intake_refuses_widens_no_window_and_is_named(
+    site, third, follow_up, place, reason
+):
+    case_report(
+        site,
+        "patient_id,sex\nZY1,F\n",
+        f"patient_id,cycle,date\nZY1,1,2024-02-01\nZY1,2,2024-02-22\n{third}\n",
+        follow_up,
+    )
     query = wanted_of_landing(site.landing, CUT_OFF, before=28, after=10)
     (one,) = query.wanted
     assert one.start == dt.date(2024, 1, 4)
@@ -375,7 +438,9 @@ def test_who_has_only_refused_dates_is_asked_for_on_all_days(site):
 
 
 def test_who_withdrew_is_not_asked_for_and_a_mangled_number_is_named(site):
-    case_report(site, "patient_id,consent\nZY1,given\nZY2,given\nzy2,withdrawn\n1.23E+11,given\n", "")
+    case_report(
+        site, "patient_id,consent\nZY1,given\nZY2,given\nzy2,withdrawn\n1.23E+11,given\n", ""
+    )
     query = wanted_of_landing(site.landing, CUT_OFF, before=28, after=10)
     assert query.wanted == [Wanted("ZY1")]
     (cell,) = query.unused
@@ -391,9 +456,16 @@ def test_a_number_that_would_ask_for_others_is_refused(tmp_path):
     assert "ZY" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("text", "reason"), [("[CD.listen]\n", "no section"), ("[AB.listen]\n", "names no callers"), ("[AB", "not TOML"),
-                                              ("[AB.listen]\ncaller = 'X'\n", "unknown settings"),
-                                              ("[AB.listen]\ncallers = ['X']\n[AB.peer]\nmethod = 'fax'\n", "method is one of")])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[CD.listen]\n", "no section"),
+        ("[AB.listen]\n", "names no callers"),
+        ("[AB", "not TOML"),
+        ("[AB.listen]\ncaller = 'X'\n", "unknown settings"),
+        ("[AB.listen]\ncallers = ['X']\n[AB.peer]\nmethod = 'fax'\n", "method is one of"),
+    ],
+)
 def test_settings_that_cannot_be_used_say_why(tmp_path, text, reason):
     (tmp_path / "pacs.toml").write_text(text)
     with pytest.raises(PacsError, match=reason):
@@ -407,6 +479,8 @@ def test_locked_keys_refuse(site, monkeypatch, tmp_path):
     (sealed / "root.age").write_bytes(b"sealed")
     monkeypatch.setenv("LAKEHOUSE_KEYS", str(sealed))
     monkeypatch.delenv("LAKEHOUSE_PASSPHRASE_FILE", raising=False)
-    told = CliRunner().invoke(main, ["--home", str(site.home.root), "pacs", "listen", "--site", "AB"])
+    told = CliRunner().invoke(
+        main, ["--home", str(site.home.root), "pacs", "listen", "--site", "AB"]
+    )
     assert (told.exit_code, "locked" in told.output) == (1, True), told.output
     assert list(site.vault.rglob("*")) == []

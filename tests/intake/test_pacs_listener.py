@@ -89,10 +89,13 @@ def association(port, *classes, caller="PACS", called="LAKEHOUSE"):
 
 # ── before an association ──
 
+
 def test_a_peer_that_sends_a_byte_now_and_then_is_closed_as_soon_as_a_silent_one():
     request = struct.pack(">BBL", 1, 0, 256) + bytes(256)
     with listening(seconds=2) as (listener, _):
-        assert seconds_until_closed(connected(listener), request) < 20, "the request would take a minute"
+        assert seconds_until_closed(connected(listener), request) < 20, (
+            "the request would take a minute"
+        )
 
 
 def test_one_address_may_not_have_too_many_connections_that_do_not_ask(monkeypatch):
@@ -135,18 +138,26 @@ def test_a_length_that_no_pdu_has_closes_the_connection_at_once(kind, monkeypatc
     monkeypatch.setattr(pacs_listener, "SECONDS_TO_CALL", 60.0)
     with listening(seconds=60) as (listener, _):
         for length in (LARGEST_PDU_TAKEN + 1, 2**32 - 1):
-            assert seconds_until_closed(connected(listener, struct.pack(">BBL", kind, 0, length))) < 20
+            assert (
+                seconds_until_closed(connected(listener, struct.pack(">BBL", kind, 0, length))) < 20
+            )
         assert echo(listener)
 
 
 def test_garbage_closes_the_connection_and_nothing_else():
     with listening() as (listener, _):
-        for said in (b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", os.urandom(200), b"\x16\x03\x01" + bytes(200)):
+        for said in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            os.urandom(200),
+            b"\x16\x03\x01" + bytes(200),
+        ):
             assert seconds_until_closed(connected(listener, said)) < 20
         assert echo(listener)
 
 
 # ── places of associations ──
+
 
 def test_an_idle_association_gives_its_place_to_one_that_waits(monkeypatch):
     with listening(associations=1, seconds=30) as (listener, _), association(listener.port) as idle:
@@ -162,7 +173,9 @@ def test_an_association_that_is_silent_within_a_pdu_gives_way_too(monkeypatch):
     monkeypatch.setattr(pacs_connections, "STALE_SECONDS", 1.0)
     with listening(associations=1, seconds=30) as (listener, _):
         relay = Relay(listener.port, most=400, hang_up=False)
-        sender = threading.Thread(target=peers.dcmtk, args=("echoscu", relay.port, "-ta", "3", "-td", "3"))
+        sender = threading.Thread(
+            target=peers.dcmtk, args=("echoscu", relay.port, "-ta", "3", "-td", "3")
+        )
         sender.start()
         time.sleep(1.5)
         assert echo(listener)
@@ -190,19 +203,34 @@ def test_an_association_that_says_nothing_more_is_closed_and_its_place_free():
 
 def _request(caller):
     """A whole A-ASSOCIATE-RQ for Verification."""
+
     def item(kind, body):
         return struct.pack(">BBH", kind, 0, len(body)) + body
 
-    context = item(0x20, bytes([1, 0, 0, 0]) + item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2"))
+    context = item(
+        0x20,
+        bytes([1, 0, 0, 0]) + item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2"),
+    )
     user = item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3.4"))
-    body = b"\0\1\0\0" + b"LAKEHOUSE".ljust(16) + caller.encode().ljust(16) + bytes(32) + item(0x10, b"1.2.840.10008.3.1.1.1") + context + user
+    body = (
+        b"\0\1\0\0"
+        + b"LAKEHOUSE".ljust(16)
+        + caller.encode().ljust(16)
+        + bytes(32)
+        + item(0x10, b"1.2.840.10008.3.1.1.1")
+        + context
+        + user
+    )
     return struct.pack(">BBL", 1, 0, len(body)) + body
 
 
 # ── an association ends in the middle of an object ──
 
+
 @pytest.mark.parametrize("last", [ABORT_BY_USER, ABORT_BY_PROVIDER, b""])
-def test_an_abort_within_an_object_leaves_nothing_half_written_and_the_resend_completes(site, tmp_path, last):
+def test_an_abort_within_an_object_leaves_nothing_half_written_and_the_resend_completes(
+    site, tmp_path, last
+):
     folder = folder_of(tmp_path / "out", [ct(i, pixels=np.full((256, 256), i)) for i in range(4)])
     with site.listener() as listener:
         relay = Relay(listener.port, most=300_000, last=last)
@@ -219,7 +247,10 @@ def test_an_abort_within_an_object_leaves_nothing_half_written_and_the_resend_co
 
 # ── a run goes on ──
 
-def test_what_is_sent_while_a_run_goes_on_is_asked_for_again_and_named_until_it_comes(site, tmp_path, monkeypatch):
+
+def test_what_is_sent_while_a_run_goes_on_is_asked_for_again_and_named_until_it_comes(
+    site, tmp_path, monkeypatch
+):
     monkeypatch.setattr(vault, "RECEPTION_SECONDS", 0.3)
     monkeypatch.setattr(vault, "BUSY_SECONDS", 0.1)
     site.reception._patience = 0.3
@@ -266,9 +297,11 @@ def _until(holds, seconds=30):
 
 # ── one port ──
 
+
 def _settings(site, orthanc, port):
     (site.home.root / "pacs.toml").write_text(
-        f'[AB.listen]\nport = {port}\ncallers = ["ORTHANC", "PACS"]\n[AB.peer]\nmethod = "move"\nae_title = "ORTHANC"\nport = {orthanc.port}\n')
+        f'[AB.listen]\nport = {port}\ncallers = ["ORTHANC", "PACS"]\n[AB.peer]\nmethod = "move"\nae_title = "ORTHANC"\nport = {orthanc.port}\n'
+    )
     (site.home.root / "numbers.txt").write_text("ZY0012345\n")
     return ["--home", str(site.home.root), "pacs"]
 
@@ -301,13 +334,19 @@ def test_a_pull_by_c_move_uses_the_listener_that_has_the_port(site, tmp_path, mo
 
 # ── storage commitment ──
 
+
 def test_storage_commitment_is_refused_by_name_and_the_sending_goes_on():
     with listening() as (listener, said):
         for _ in range(2):
             with association(listener.port, "1.2.840.10008.1.1", STORAGE_COMMITMENT) as made:
-                assert [str(c.abstract_syntax) for c in made.rejected_contexts] == [STORAGE_COMMITMENT]
+                assert [str(c.abstract_syntax) for c in made.rejected_contexts] == [
+                    STORAGE_COMMITMENT
+                ]
                 assert made.send_c_echo().Status == 0
-    assert len([text for text in said if "PACS wants storage commitment, which is refused" in text]) == 1
+    assert (
+        len([text for text in said if "PACS wants storage commitment, which is refused" in text])
+        == 1
+    )
 
 
 def test_orthanc_hears_that_commitment_is_refused(tmp_path):
@@ -316,9 +355,18 @@ def test_orthanc_hears_that_commitment_is_refused(tmp_path):
         try:
             orthanc.put(to_bytes(ct(0)))
             instance = requests.get(f"{orthanc.url}/instances", timeout=30).json()[0]
-            sent = requests.post(f"{orthanc.url}/modalities/us/store", json={"Resources": [instance]}, timeout=60)
-            asked = requests.post(f"{orthanc.url}/modalities/us/storage-commitment", timeout=60,
-                                  json={"DicomInstances": [{"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "SOPInstanceUID": "1.2.3"}]})
+            sent = requests.post(
+                f"{orthanc.url}/modalities/us/store", json={"Resources": [instance]}, timeout=60
+            )
+            asked = requests.post(
+                f"{orthanc.url}/modalities/us/storage-commitment",
+                timeout=60,
+                json={
+                    "DicomInstances": [
+                        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "SOPInstanceUID": "1.2.3"}
+                    ]
+                },
+            )
         finally:
             orthanc.stop()
     assert sent.status_code == 200

@@ -32,7 +32,11 @@ class Archive:
 
     def __init__(self, series=1):
         self.series = [f"{ROOT}.{2 + n}" for n in range(series)]
-        self.study = {"StudyInstanceUID": f"{ROOT}.1", "PatientID": "ZY0012345", "StudyDate": "20240105"}
+        self.study = {
+            "StudyInstanceUID": f"{ROOT}.1",
+            "PatientID": "ZY0012345",
+            "StudyDate": "20240105",
+        }
         self.repeat, self.final, self.sent, self.gets, self.numbers = 1, 0x0000, None, 0, {}
 
     def find(self, event):
@@ -40,10 +44,16 @@ class Archive:
         if level == "STUDY":
             rows = [self.study]
         elif level == "SERIES":
-            rows = [{"SeriesInstanceUID": uid, "Modality": "CT", **self.numbers.get(uid, {})} for uid in self.series]
+            rows = [
+                {"SeriesInstanceUID": uid, "Modality": "CT", **self.numbers.get(uid, {})}
+                for uid in self.series
+            ]
         else:
             uid = event.identifier.SeriesInstanceUID
-            rows = [{"SOPInstanceUID": f"{uid}.{1001 + n}", "SOPClassUID": CT_CLASS} for n in range(SLICES)]
+            rows = [
+                {"SOPInstanceUID": f"{uid}.{1001 + n}", "SOPClassUID": CT_CLASS}
+                for n in range(SLICES)
+            ]
         for row in rows * self.repeat:
             answer = Dataset()
             answer.QueryRetrieveLevel = level
@@ -80,8 +90,14 @@ def served(archive, **settings):
         setattr(entity, name, value)
     entity.add_supported_context(f"{MODEL}.1")
     entity.add_supported_context(f"{MODEL}.3")
-    entity.add_supported_context(CT_CLASS, [ExplicitVRLittleEndian, RLELossless], scu_role=True, scp_role=True)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, archive.find), (evt.EVT_C_GET, archive.get)])
+    entity.add_supported_context(
+        CT_CLASS, [ExplicitVRLittleEndian, RLELossless], scu_role=True, scp_role=True
+    )
+    server = entity.start_server(
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_C_FIND, archive.find), (evt.EVT_C_GET, archive.get)],
+    )
     try:
         yield server.socket.getsockname()[1]
     finally:
@@ -94,7 +110,11 @@ def served(archive, **settings):
 def pulled(archive, memory=None, **settings):
     memory = memory or Memory()
     with served(archive, **settings) as port:
-        done = pull(MessageArchive(Peer("get", ae_title="OWN", port=port), Listening(seconds=5), memory), memory, [PATIENT])
+        done = pull(
+            MessageArchive(Peer("get", ae_title="OWN", port=port), Listening(seconds=5), memory),
+            memory,
+            [PATIENT],
+        )
     return done, memory
 
 
@@ -109,7 +129,10 @@ def test_a_success_of_which_nothing_came_is_not_believed():
 def test_a_request_that_fails_at_one_object_brings_the_others():
     bad = f"{ROOT}.2.1002"
     archive = Archive()
-    archive.sent, archive.final = lambda wanted: [None if uid == bad else dataset(uid) for uid in wanted], 0xA702
+    archive.sent, archive.final = (
+        lambda wanted: [None if uid == bad else dataset(uid) for uid in wanted],
+        0xA702,
+    )
     done, memory = pulled(archive)
     assert (done.absent[0].instances, len(memory.objects)) == ((bad,), SLICES - 1)
     assert "C-GET failed with status A702" in done.notes[0].reason
@@ -128,10 +151,15 @@ def test_objects_that_were_not_asked_for_are_counted_and_not_taken():
 def test_series_of_a_study_are_asked_for_in_the_order_of_their_numbers():
     """They are numbered anew as they come."""
     archive = Archive(series=3)
-    archive.numbers = {uid: {"SeriesNumber": number} for uid, number in zip(archive.series, (601, 190704, 2), strict=True)}
+    archive.numbers = {
+        uid: {"SeriesNumber": number}
+        for uid, number in zip(archive.series, (601, 190704, 2), strict=True)
+    }
     done, memory = pulled(archive)
     assert done.missing == 0
-    assert list(dict.fromkeys(uid.rpartition(".")[0] for uid in memory.objects)) == [archive.series[k] for k in (2, 0, 1)]
+    assert list(dict.fromkeys(uid.rpartition(".")[0] for uid in memory.objects)) == [
+        archive.series[k] for k in (2, 0, 1)
+    ]
 
 
 def test_answers_that_repeat_are_counted_once_each():
@@ -168,7 +196,9 @@ def test_an_archive_without_room_is_tried_again_and_named(monkeypatch):
         entity.add_requested_context(f"{MODEL}.1")
         held = entity.associate("127.0.0.1", port)
         memory = Memory()
-        archive = MessageArchive(Peer("get", ae_title="OWN", port=port), Listening(seconds=5), memory)
+        archive = MessageArchive(
+            Peer("get", ae_title="OWN", port=port), Listening(seconds=5), memory
+        )
         assert "it has no association free" in pull(archive, memory, [PATIENT]).stopped
         held.abort()
         held.join(5)
@@ -178,18 +208,34 @@ def test_an_archive_without_room_is_tried_again_and_named(monkeypatch):
 def test_an_archive_that_offers_no_retrieve_is_named():
     with served(Archive()) as port:
         memory = Memory()
-        done = pull(MessageArchive(Peer("move", ae_title="OWN", port=port), Listening(seconds=5), memory), memory, [PATIENT])
+        done = pull(
+            MessageArchive(Peer("move", ae_title="OWN", port=port), Listening(seconds=5), memory),
+            memory,
+            [PATIENT],
+        )
     assert "it does not offer Query/Retrieve to us" in done.stopped
 
 
 def test_orthanc_that_does_not_know_our_title_as_destination_is_named(tmp_path):
     """It answers with an abort in place of a status."""
-    orthanc = peers.Orthanc(tmp_path / "o", peers.free_port(), DicomModalities={}, DicomAlwaysAllowMove=True, DicomAlwaysAllowFind=True)
+    orthanc = peers.Orthanc(
+        tmp_path / "o",
+        peers.free_port(),
+        DicomModalities={},
+        DicomAlwaysAllowMove=True,
+        DicomAlwaysAllowFind=True,
+    )
     try:
         for n in range(3):
             orthanc.put(to_bytes(ct(0, series=f"{ROOT}.{2 + n}")))
         memory = Memory()
-        done = pull(MessageArchive(Peer("move", ae_title="ORTHANC", port=orthanc.port), Listening(seconds=5), memory), memory, [PATIENT])
+        done = pull(
+            MessageArchive(
+                Peer("move", ae_title="ORTHANC", port=orthanc.port), Listening(seconds=5), memory
+            ),
+            memory,
+            [PATIENT],
+        )
     finally:
         orthanc.stop()
     assert "AE title" in done.stopped
@@ -197,17 +243,27 @@ def test_orthanc_that_does_not_know_our_title_as_destination_is_named(tmp_path):
 
 def test_each_compressed_syntax_is_proposed_in_a_context_of_its_own():
     """An archive that cannot decompress takes one syntax of a context: not that of its files, if plain ones are beside it."""
-    entity = MessageArchive(Peer("get"), Listening(), Memory())._entity([f"{MODEL}.3"], storage=True)
-    of_ct = [context.transfer_syntax for context in entity.requested_contexts if context.abstract_syntax == CT_CLASS]
+    entity = MessageArchive(Peer("get"), Listening(), Memory())._entity(
+        [f"{MODEL}.3"], storage=True
+    )
+    of_ct = [
+        context.transfer_syntax
+        for context in entity.requested_contexts
+        if context.abstract_syntax == CT_CLASS
+    ]
     assert [RLELossless] in of_ct
-    assert all(len(syntaxes) == 1 or not any(s.is_encapsulated for s in syntaxes) for syntaxes in of_ct)
+    assert all(
+        len(syntaxes) == 1 or not any(s.is_encapsulated for s in syntaxes) for syntaxes in of_ct
+    )
     assert len(entity.requested_contexts) <= 128
 
 
 def test_a_rejection_that_the_end_of_the_connection_overtakes_is_asked_for_again(monkeypatch):
     """Some archives close at once behind their A-ASSOCIATE-RJ, and on a busy machine it is lost."""
     monkeypatch.setattr(pacs_messages, "PAUSES", (0.01, 0.01))
-    refusal = bytes([3, 0, 0, 0, 0, 4, 0, 1, 1, 7])  # permanent, by the service user: called AE title not recognised
+    refusal = bytes(
+        [3, 0, 0, 0, 0, 4, 0, 1, 1, 7]
+    )  # permanent, by the service user: called AE title not recognised
     requests = []
 
     def serve(server):
@@ -224,7 +280,9 @@ def test_a_rejection_that_the_end_of_the_connection_overtakes_is_asked_for_again
     with socket.create_server(("127.0.0.1", 0)) as server:
         peer = threading.Thread(target=serve, args=(server,))
         peer.start()
-        archive = MessageArchive(Peer("get", ae_title="WRONG", port=server.getsockname()[1]), Listening(), Memory())
+        archive = MessageArchive(
+            Peer("get", ae_title="WRONG", port=server.getsockname()[1]), Listening(), Memory()
+        )
         with pytest.raises(PacsError, match="its AE title is not WRONG"):
             list(find_series(archive, PATIENT, (), Counter()))
         peer.join(60)

@@ -53,7 +53,9 @@ def orthanc(tmp_path_factory):
 @contextlib.contextmanager
 def asking(site, orthanc, method):
     ours = Listening(port=orthanc.ours, callers=("ORTHANC",))
-    peer = Peer(method=method, ae_title="ORTHANC", port=orthanc.port, url=f"{orthanc.url}/dicom-web")
+    peer = Peer(
+        method=method, ae_title="ORTHANC", port=orthanc.port, url=f"{orthanc.url}/dicom-web"
+    )
     with Listener(ours, site.reception) if method == "move" else contextlib.nullcontext():
         yield (WebArchive if method == "dicomweb" else MessageArchive)(peer, ours, site.reception)
 
@@ -70,6 +72,7 @@ def lost(orthanc, uid):
 
 # ── what a real archive cannot give ──
 
+
 @pytest.mark.parametrize("method", ["move", "get", "dicomweb"])
 def test_a_lost_file_stops_nothing_is_named_by_series_and_asked_for_alone(site, orthanc, method):
     with asking(site, orthanc, method) as archive:
@@ -79,13 +82,17 @@ def test_a_lost_file_stops_nothing_is_named_by_series_and_asked_for_alone(site, 
             again = pull(archive, site.reception, [PATIENT])
         assert (len(site.content()), first.missing, first.stopped) == (SLICES, 1, "")
         assert (again.known, again.missing) == (SLICES, 1)
-        assert again.asked == (0 if method == "dicomweb" else 1), "Orthanc's QIDO-RS does not list what is lost"
+        assert again.asked == (0 if method == "dicomweb" else 1), (
+            "Orthanc's QIDO-RS does not list what is lost"
+        )
         after = pull(archive, site.reception, [PATIENT])
     assert (after.asked, after.missing, len(site.content())) == (1, 0, SLICES + 1)
     assert len(named) == 2
     assert any(site.reception.series_name(f"{ROOT}.2") in item for item, _ in named)
     assert ("clinical/patients.csv row 3", asked.NOTHING_FOUND) in named
-    assert site.quarantine() == [("clinical/patients.csv row 3", asked.NOTHING_FOUND)], "what came is named no more"
+    assert site.quarantine() == [("clinical/patients.csv row 3", asked.NOTHING_FOUND)], (
+        "what came is named no more"
+    )
     assert not any(word.decode() in str(named) for word in IDENTIFYING)
 
 
@@ -108,9 +115,13 @@ def test_what_came_in_another_way_is_named_no_more(site, orthanc):
 def test_who_withdraws_leaves_no_note(site):
     site.reception.take(f"{ROOT}.2.1001", to_bytes(ct(0)))
     patient, _ = site.reception.patient_of("ZY0012345")
-    site.reception.note("ZY0012345", [PullNote(f"patient {patient} series S", asked.NOTHING_TAKEN, (LOST,), 2)])
+    site.reception.note(
+        "ZY0012345", [PullNote(f"patient {patient} series S", asked.NOTHING_TAKEN, (LOST,), 2)]
+    )
     site.reception.close()
-    assert [item for item, _ in site.quarantine()] == [f"patient {patient} series S, 1 of 2 objects"]
+    assert [item for item, _ in site.quarantine()] == [
+        f"patient {patient} series S, 1 of 2 objects"
+    ]
     remove_patient(site.vault, patient, crosswalk=site.crosswalk)
     assert LOST.encode() not in b"".join(p.read_bytes() for p in site.vault.glob("intake.sqlite*"))
     site.take_folder()
@@ -120,7 +131,10 @@ def test_who_withdraws_leaves_no_note(site):
 @pytest.mark.parametrize("method", ["get", "dicomweb"])
 def test_a_number_with_zeros_in_front_is_found_where_the_settings_say_so(site, orthanc, method):
     with asking(site, orthanc, method) as archive:
-        assert pull(archive, site.reception, [Wanted("3", place="p")]).notes[0].reason == asked.NOTHING_FOUND
+        assert (
+            pull(archive, site.reception, [Wanted("3", place="p")]).notes[0].reason
+            == asked.NOTHING_FOUND
+        )
         assert pull(archive, site.reception, [Wanted("3")], [8]).series == 0
         assert pull(archive, site.reception, [Wanted("3")], [4]).asked == 1
         assert pull(archive, site.reception, [Wanted("00003")], [4]).known == 1
@@ -128,7 +142,9 @@ def test_a_number_with_zeros_in_front_is_found_where_the_settings_say_so(site, o
 
 @pytest.mark.parametrize("method", ["get", "dicomweb"])
 def test_an_archive_that_limits_its_answers_gives_all_or_is_named(site, tmp_path, method):
-    archive = peers.Orthanc(tmp_path / "o", peers.free_port(), LimitFindResults=2, LimitFindInstances=2)
+    archive = peers.Orthanc(
+        tmp_path / "o", peers.free_port(), LimitFindResults=2, LimitFindInstances=2
+    )
     try:
         for index in range(5):
             archive.put(to_bytes(ct(index)))

@@ -8,7 +8,14 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
 
 from dagster_project.intake.deidentification import deidentify, open_source
 from dagster_project.intake.pixels import DECODERS, MOST_BYTES, Geometry
@@ -38,11 +45,23 @@ def encoded(ds, syntax):
         pydicom.dcmwrite(buffer, ds, implicit_vr=False, little_endian=False, force_encoding=True)
     else:
         ds.file_meta.TransferSyntaxUID = syntax
-        pydicom.dcmwrite(buffer, ds, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+        pydicom.dcmwrite(
+            buffer, ds, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True
+        )
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless, JPEG2000Lossless], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ImplicitVRLittleEndian,
+        DeflatedExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        RLELossless,
+        JPEG2000Lossless,
+    ],
+    ids=lambda s: s.name,
+)
 def test_every_transfer_syntax_becomes_explicit_little_endian_with_the_same_pixels(syntax):
     result = out(encoded(ct(1, pixels=LARGE), syntax))
     assert result.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
@@ -52,7 +71,13 @@ def test_every_transfer_syntax_becomes_explicit_little_endian_with_the_same_pixe
 def grafted(shared_data, name, syntax):
     """A CT whose pixels are the code stream of a real file."""
     real = pydicom.dcmread(shared_data / "dicom_oddities" / SYNTAXES / name)
-    ds = ct(Rows=real.Rows, Columns=real.Columns, BitsStored=real.BitsStored, HighBit=real.BitsStored - 1, PixelRepresentation=real.PixelRepresentation)
+    ds = ct(
+        Rows=real.Rows,
+        Columns=real.Columns,
+        BitsStored=real.BitsStored,
+        HighBit=real.BitsStored - 1,
+        PixelRepresentation=real.PixelRepresentation,
+    )
     ds.PixelData, ds.file_meta.TransferSyntaxUID = real.PixelData, UID(syntax)
     ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
     buffer = io.BytesIO()
@@ -61,9 +86,13 @@ def grafted(shared_data, name, syntax):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("name", "syntax"), [
-    ("MR_small_jpeg_ls_lossless.dcm", "1.2.840.10008.1.2.4.80"), ("D_CLUNIE_CT1_RLE_FRAGS.dcm", "1.2.840.10008.1.2.5"),
-])
+@pytest.mark.parametrize(
+    ("name", "syntax"),
+    [
+        ("MR_small_jpeg_ls_lossless.dcm", "1.2.840.10008.1.2.4.80"),
+        ("D_CLUNIE_CT1_RLE_FRAGS.dcm", "1.2.840.10008.1.2.5"),
+    ],
+)
 def test_real_code_streams_decode(shared_data, name, syntax):
     real, data = grafted(shared_data, name, syntax)
     assert np.array_equal(out(data).pixel_array, real.pixel_array)
@@ -82,13 +111,24 @@ def test_the_lossless_jpeg_of_old_scanners_decodes():
 
 def flat_jpeg(value: int, rows: int, columns: int) -> bytes:
     """JPEG process 14, selection value 1, of an image of one value: the first difference in 7 bits, then zeros."""
-    sof = b"\xff\xc3" + (11).to_bytes(2, "big") + bytes([8]) + rows.to_bytes(2, "big") + columns.to_bytes(2, "big") + bytes([1, 1, 0x11, 0])
-    dht = b"\xff\xc4" + (21).to_bytes(2, "big") + bytes([0, 0, 2, *[0] * 14, 0, 6])  # codes 00 → 0 bits, 01 → 6 bits
+    sof = (
+        b"\xff\xc3"
+        + (11).to_bytes(2, "big")
+        + bytes([8])
+        + rows.to_bytes(2, "big")
+        + columns.to_bytes(2, "big")
+        + bytes([1, 1, 0x11, 0])
+    )
+    dht = (
+        b"\xff\xc4" + (21).to_bytes(2, "big") + bytes([0, 0, 2, *[0] * 14, 0, 6])
+    )  # codes 00 → 0 bits, 01 → 6 bits
     sos = b"\xff\xda" + (8).to_bytes(2, "big") + bytes([1, 1, 0, 1, 0, 0])
     difference = value - 128
     bits = "01" + f"{difference + 63:06b}" + "00" * (rows * columns - 1)
     bits += "1" * (-len(bits) % 8)
-    stream = bytes(int(bits[n:n + 8], 2) for n in range(0, len(bits), 8)).replace(b"\xff", b"\xff\0")
+    stream = bytes(int(bits[n : n + 8], 2) for n in range(0, len(bits), 8)).replace(
+        b"\xff", b"\xff\0"
+    )
     return b"\xff\xd8" + sof + dht + sos + stream + b"\xff\xd9"
 
 
@@ -111,10 +151,17 @@ def whole_range(stored, signed):
 
 def written_by_dcmtk(tmp_path, pixels, stored, signed, command):
     """The image as DCMTK encodes it, by a PACS that leaves the ImageType of a lossy copy as it was."""
-    ds = ct(pixels=pixels.astype(np.int16 if signed else np.uint16), BitsStored=stored, HighBit=stored - 1, PixelRepresentation=int(signed))
+    ds = ct(
+        pixels=pixels.astype(np.int16 if signed else np.uint16),
+        BitsStored=stored,
+        HighBit=stored - 1,
+        PixelRepresentation=int(signed),
+    )
     (tmp_path / "plain.dcm").write_bytes(to_bytes(ds))
     tool, *options = command
-    subprocess.run([of_dcmtk(tool), *options, tmp_path / "plain.dcm", tmp_path / "encoded.dcm"], check=True)
+    subprocess.run(
+        [of_dcmtk(tool), *options, tmp_path / "plain.dcm", tmp_path / "encoded.dcm"], check=True
+    )
     ds = pydicom.dcmread(tmp_path / "encoded.dcm")
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     buffer = io.BytesIO()
@@ -126,7 +173,9 @@ def written_by_dcmtk(tmp_path, pixels, stored, signed, command):
 @pytest.mark.parametrize("command", ENCODERS.values(), ids=ENCODERS)
 def test_what_dcmtk_encodes_without_loss_comes_out_as_it_went_in(tmp_path, stored, signed, command):
     pixels = whole_range(stored, signed)
-    assert np.array_equal(out(written_by_dcmtk(tmp_path, pixels, stored, signed, command)).pixel_array, pixels)
+    assert np.array_equal(
+        out(written_by_dcmtk(tmp_path, pixels, stored, signed, command)).pixel_array, pixels
+    )
 
 
 def test_near_lossless_differs_by_no_more_than_its_encoder_promised(tmp_path):
@@ -143,7 +192,9 @@ def test_lossy_jpeg_of_12_bits_is_refused_by_name(tmp_path):
 
 
 def test_a_transfer_syntax_that_is_not_read_is_refused_as_such():
-    data = encoded(ct(1, pixels=LARGE), JPEG2000Lossless).replace(b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2.4.94")
+    data = encoded(ct(1, pixels=LARGE), JPEG2000Lossless).replace(
+        b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2.4.94"
+    )
     with pytest.raises(RefusedError, match="transfer syntax is not read"):
         out(data)
 
@@ -164,14 +215,19 @@ def test_a_broken_code_stream_is_refused():
     data = encoded(ct(1, pixels=LARGE), JPEG2000Lossless)
     start = data.index(b"\xff\x4f\xff\x51")
     with pytest.raises(RefusedError, match="undecodable pixels"):
-        out(data[:start] + bytes(60) + data[start + 60:])
+        out(data[:start] + bytes(60) + data[start + 60 :])
 
 
 @pytest.mark.parametrize(("stored", "signed"), [(12, False), (12, True), (16, True), (16, False)])
 def test_values_of_every_depth_stay(stored, signed):
     low, high = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
     pixels = np.linspace(low, high, 192).round().astype(np.int64).reshape(16, 12)
-    ds = ct(pixels=pixels.astype(np.int16 if signed else np.uint16), BitsStored=stored, HighBit=stored - 1, PixelRepresentation=int(signed))
+    ds = ct(
+        pixels=pixels.astype(np.int16 if signed else np.uint16),
+        BitsStored=stored,
+        HighBit=stored - 1,
+        PixelRepresentation=int(signed),
+    )
     assert np.array_equal(out(to_bytes(ds)).pixel_array, pixels)
 
 
@@ -187,7 +243,9 @@ def test_bits_behind_the_last_voxel_of_a_segmentation_are_cleared():
     ds = seg(frames=1)
     ds.Rows, ds.Columns = 15, 9
     ds.PixelData = bytes([0xFF] * 17 + [0])
-    assert deidentify(open_source(to_bytes(ds)), PERSON).data.endswith(bytes([0xFF] * 16 + [0x7F, 0]))
+    assert deidentify(open_source(to_bytes(ds)), PERSON).data.endswith(
+        bytes([0xFF] * 16 + [0x7F, 0])
+    )
 
 
 def test_frames_of_a_segmentation_stay():
@@ -197,4 +255,7 @@ def test_frames_of_a_segmentation_stay():
 def test_a_header_that_declares_gigabytes_is_refused_before_anything_is_allocated():
     with pytest.raises(RefusedError, match="512 MiB"):
         Geometry(65535, 65535, 1, 16, 16, 15, signed=False).check()
-    assert Geometry(512, 512, MOST_BYTES // 512 // 512 // 2, 16, 16, 15, signed=False).length == MOST_BYTES
+    assert (
+        Geometry(512, 512, MOST_BYTES // 512 // 512 // 2, 16, 16, 15, signed=False).length
+        == MOST_BYTES
+    )

@@ -31,7 +31,12 @@ def test_a_disk_that_takes_the_last_commit_back_loses_no_object_either(tmp_path)
     chance = random.Random(5)
     for n in range(5):
         moment = chance.choice(recorder.moments)
-        assert fault_after(site, moment, site, "network", chance, tmp_path / str(n), commits_last=False) == ""
+        assert (
+            fault_after(
+                site, moment, site, "network", chance, tmp_path / str(n), commits_last=False
+            )
+            == ""
+        )
 
 
 def test_register_and_crosswalk_wait_for_their_commits(site, monkeypatch):

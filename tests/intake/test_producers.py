@@ -66,19 +66,45 @@ def _image(values: np.ndarray) -> sitk.Image:
 
 def _highdicom(kind: str, **changes: Any) -> Callable[[Path, Sources], None]:
     def produce(folder: Path, sources: Sources) -> None:
-        values = LESION.astype(np.float64) * changes.get("share", 1.0) if kind == "FRACTIONAL" else LESION.astype(np.uint8)
+        values = (
+            LESION.astype(np.float64) * changes.get("share", 1.0)
+            if kind == "FRACTIONAL"
+            else LESION.astype(np.uint8)
+        )
         segmentation(folder / "seg.dcm", sources, values, kind, ("L1",))
 
     return produce
 
 
 DCMQI_META = {
-    "ContentCreatorName": "Reader1", "ClinicalTrialSeriesID": "Session1", "ClinicalTrialTimePointID": "1", "SeriesDescription": "Segmentation",
-    "SeriesNumber": "300", "InstanceNumber": "1", "BodyPartExamined": "CHEST",
-    "segmentAttributes": [[{
-        "labelID": 1, "SegmentDescription": "L1", "SegmentLabel": "L1", "SegmentAlgorithmType": "MANUAL",
-        "SegmentedPropertyCategoryCodeSequence": {"CodeValue": "49755003", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Morphologically Altered Structure"},
-        "SegmentedPropertyTypeCodeSequence": {"CodeValue": "4147007", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Mass"}}]]}
+    "ContentCreatorName": "Reader1",
+    "ClinicalTrialSeriesID": "Session1",
+    "ClinicalTrialTimePointID": "1",
+    "SeriesDescription": "Segmentation",
+    "SeriesNumber": "300",
+    "InstanceNumber": "1",
+    "BodyPartExamined": "CHEST",
+    "segmentAttributes": [
+        [
+            {
+                "labelID": 1,
+                "SegmentDescription": "L1",
+                "SegmentLabel": "L1",
+                "SegmentAlgorithmType": "MANUAL",
+                "SegmentedPropertyCategoryCodeSequence": {
+                    "CodeValue": "49755003",
+                    "CodingSchemeDesignator": "SCT",
+                    "CodeMeaning": "Morphologically Altered Structure",
+                },
+                "SegmentedPropertyTypeCodeSequence": {
+                    "CodeValue": "4147007",
+                    "CodingSchemeDesignator": "SCT",
+                    "CodeMeaning": "Mass",
+                },
+            }
+        ]
+    ],
+}
 
 
 def _dcmqi(kind: str, compress: str = "none") -> Callable[[Path, Sources], None]:
@@ -90,14 +116,34 @@ def _dcmqi(kind: str, compress: str = "none") -> Callable[[Path, Sources], None]
         sitk.WriteImage(_image(LESION.astype(np.uint8)), str(made / "label.nrrd"))
         (made / "meta.json").write_text(json.dumps(DCMQI_META), encoding="utf-8")
         program = str(files("dcmqi").joinpath("bin/itkimage2segimage"))
-        subprocess.run([
-            program, "--inputImageList", str(made / "label.nrrd"), "--inputDICOMDirectory", str(made / "ct"), "--inputMetadata", str(made / "meta.json"),
-            "--outputDICOM", str(folder / "seg.dcm"), "--segmentationType", kind, "--skip", "1", "--compress", compress], check=True, capture_output=True)
+        subprocess.run(
+            [
+                program,
+                "--inputImageList",
+                str(made / "label.nrrd"),
+                "--inputDICOMDirectory",
+                str(made / "ct"),
+                "--inputMetadata",
+                str(made / "meta.json"),
+                "--outputDICOM",
+                str(folder / "seg.dcm"),
+                "--segmentationType",
+                kind,
+                "--skip",
+                "1",
+                "--compress",
+                compress,
+            ],
+            check=True,
+            capture_output=True,
+        )
 
     return produce
 
 
-def _simpleitk(ending: str, values: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path, Sources], None]:
+def _simpleitk(
+    ending: str, values: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[Path, Sources], None]:
     def produce(folder: Path, _: Sources) -> None:
         sitk.WriteImage(_image(values(LESION)), str(folder / f"{SERIES}__L1.{ending}"))
 
@@ -105,11 +151,15 @@ def _simpleitk(ending: str, values: Callable[[np.ndarray], np.ndarray]) -> Calla
 
 
 def _turned(folder: Path, _: Sources) -> None:
-    image = sitk.PermuteAxes(sitk.Flip(_image(LESION.astype(np.uint8)), (True, False, True)), (2, 0, 1))
+    image = sitk.PermuteAxes(
+        sitk.Flip(_image(LESION.astype(np.uint8)), (True, False, True)), (2, 0, 1)
+    )
     sitk.WriteImage(image, str(folder / f"{SERIES}__L1.nii.gz"))
 
 
-def _nibabel(version: int, *, scaled: bool = False, canonical: bool = False, dtype: str = "uint8") -> Callable[[Path, Sources], None]:
+def _nibabel(
+    version: int, *, scaled: bool = False, canonical: bool = False, dtype: str = "uint8"
+) -> Callable[[Path, Sources], None]:
     """Canonical is RAS, as dcm2niix and nnU-Net write after turning the axes."""
 
     def produce(folder: Path, _: Sources) -> None:
@@ -120,7 +170,9 @@ def _nibabel(version: int, *, scaled: bool = False, canonical: bool = False, dty
         if scaled:
             image = nib.Nifti1Image(values * 200, affine)
             image.header.set_slope_inter(1 / 200, 0)
-        nib.save(nib.as_closest_canonical(image) if canonical else image, folder / f"{SERIES}__L1.nii.gz")
+        nib.save(
+            nib.as_closest_canonical(image) if canonical else image, folder / f"{SERIES}__L1.nii.gz"
+        )
 
     return produce
 
@@ -128,8 +180,15 @@ def _nibabel(version: int, *, scaled: bool = False, canonical: bool = False, dty
 def _pynrrd(folder: Path, _: Sources) -> None:
     import nrrd
 
-    header = {"space": "left-posterior-superior", "space directions": _affine(ras=False)[:3, :3], "space origin": ORIGIN, "Murong": "ZY0012345"}
-    nrrd.write(str(folder / f"{SERIES}__L1.nrrd"), LESION.transpose(2, 1, 0).astype(np.uint8), header)
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": _affine(ras=False)[:3, :3],
+        "space origin": ORIGIN,
+        "Murong": "ZY0012345",
+    }
+    nrrd.write(
+        str(folder / f"{SERIES}__L1.nrrd"), LESION.transpose(2, 1, 0).astype(np.uint8), header
+    )
 
 
 def _slicerio(*names: str, overlapping: bool = False) -> Callable[[Path, Sources], None]:
@@ -155,22 +214,44 @@ def _surface(folder: Path, _: Sources) -> None:
 
 
 def _aim(folder: Path, _: Sources) -> None:
-    (folder / "L1.xml").write_text("<?xml version='1.0'?><ImageAnnotationCollection/>", encoding="utf-8")
+    (folder / "L1.xml").write_text(
+        "<?xml version='1.0'?><ImageAnnotationCollection/>", encoding="utf-8"
+    )
 
 
 READ: dict[str, tuple[Callable[[Path, Sources], None], str, tuple[str, ...]]] = {
     "highdicom BINARY": (_highdicom("BINARY"), "voxels_as_given", ()),
     "highdicom LABELMAP": (_highdicom("LABELMAP"), "voxels_as_given", ()),
     "highdicom FRACTIONAL": (_highdicom("FRACTIONAL", share=0.6), "fraction_at_least_half", ()),
-    "highdicom FRACTIONAL of 0 and 1 of 200": (_highdicom("FRACTIONAL", share=1 / 200), "voxels_as_given", ("fractions_are_binary",)),
+    "highdicom FRACTIONAL of 0 and 1 of 200": (
+        _highdicom("FRACTIONAL", share=1 / 200),
+        "voxels_as_given",
+        ("fractions_are_binary",),
+    ),
     "dcmqi binary": (_dcmqi("binary"), "voxels_as_given", ()),
     "dcmqi labelmap": (_dcmqi("labelmap"), "voxels_as_given", ()),
     "dcmqi deflated": (_dcmqi("binary", "deflate"), "voxels_as_given", ()),
     "SimpleITK nii.gz": (_simpleitk("nii.gz", lambda m: m.astype(np.uint8)), "voxels_as_given", ()),
-    "SimpleITK nii of floats": (_simpleitk("nii", lambda m: m.astype(np.float32) * (1 - 1e-6)), "voxels_as_given", ()),
-    "SimpleITK nrrd of 255": (_simpleitk("nrrd", lambda m: m.astype(np.uint8) * 255), "voxels_as_given", ()),
-    "SimpleITK mha of int16": (_simpleitk("mha", lambda m: m.astype(np.int16) * 2), "voxels_as_given", ()),
-    "SimpleITK fractions": (_simpleitk("nii.gz", lambda m: np.where(m, 0.5, 0.49).astype(np.float32)), "fraction_at_least_half", ()),
+    "SimpleITK nii of floats": (
+        _simpleitk("nii", lambda m: m.astype(np.float32) * (1 - 1e-6)),
+        "voxels_as_given",
+        (),
+    ),
+    "SimpleITK nrrd of 255": (
+        _simpleitk("nrrd", lambda m: m.astype(np.uint8) * 255),
+        "voxels_as_given",
+        (),
+    ),
+    "SimpleITK mha of int16": (
+        _simpleitk("mha", lambda m: m.astype(np.int16) * 2),
+        "voxels_as_given",
+        (),
+    ),
+    "SimpleITK fractions": (
+        _simpleitk("nii.gz", lambda m: np.where(m, 0.5, 0.49).astype(np.float32)),
+        "fraction_at_least_half",
+        (),
+    ),
     "SimpleITK turned axes": (_turned, "voxels_as_given", ()),
     "nibabel": (_nibabel(1), "voxels_as_given", ()),
     "nibabel int64": (_nibabel(1, dtype="int64"), "voxels_as_given", ()),
@@ -179,14 +260,24 @@ READ: dict[str, tuple[Callable[[Path, Sources], None], str, tuple[str, ...]]] = 
     "pynrrd": (_pynrrd, "voxels_as_given", ()),
     "slicerio one segment": (_slicerio("Segment_1"), "voxels_as_given", ()),
     "slicerio two segments": (_slicerio("L1", "L2"), "voxels_as_given", ()),
-    "slicerio overlapping segments": (_slicerio("L1", "L2", overlapping=True), "voxels_as_given", ()),
+    "slicerio overlapping segments": (
+        _slicerio("L1", "L2", overlapping=True),
+        "voxels_as_given",
+        (),
+    ),
 }
 """What writes the lesion, how its border is decided, and what is odd about it."""
 
 REFUSED: dict[str, tuple[Callable[[Path, Sources], None], str]] = {
     "nibabel NIfTI-2": (_nibabel(2), "NIfTI-1"),
-    "SimpleITK fractions below one half": (_simpleitk("nii.gz", lambda m: m.astype(np.float32) * 0.3), "one half"),
-    "SimpleITK two labels": (_simpleitk("nii.gz", lambda m: m.astype(np.uint8) + np.roll(m, 9, axis=1) * 2), "one file per lesion"),
+    "SimpleITK fractions below one half": (
+        _simpleitk("nii.gz", lambda m: m.astype(np.float32) * 0.3),
+        "one half",
+    ),
+    "SimpleITK two labels": (
+        _simpleitk("nii.gz", lambda m: m.astype(np.uint8) + np.roll(m, 9, axis=1) * 2),
+        "one file per lesion",
+    ),
     "slicerio segments of other names": (_slicerio("Tumor", "Vessel"), "one file per segment"),
     "MetaImage in two files": (_second_file, "one file"),
     "a surface": (_surface, "DICOM SEG or RTSTRUCT"),
@@ -207,19 +298,32 @@ class Delivery:
             folder = landing / "reads" / reader
             folder.mkdir(parents=True)
             (READ.get(name) or REFUSED[name])[0](folder, sources)
-        take_in(landing, self.vault, keys=unlock(create_throwaway_medium(root / "keys")), crosswalk=root / "crosswalk")
+        take_in(
+            landing,
+            self.vault,
+            keys=unlock(create_throwaway_medium(root / "keys")),
+            crosswalk=root / "crosswalk",
+        )
         (scan,) = {f.parent for f in self.vault.glob("*/S*/*.dcm")}
         self.series: Series = read_series(scan)
 
     def outlines(self, name: str) -> list[Outline]:
         """What is read of a producer's files, on the series that intake made."""
-        return [o for f in sorted(self.vault.glob(f"*/contours/{self.readers[name]}/*")) for o in read_outlines(f, self.series)]
+        return [
+            o
+            for f in sorted(self.vault.glob(f"*/contours/{self.readers[name]}/*"))
+            for o in read_outlines(f, self.series)
+        ]
 
     def reasons(self, name: str) -> list[str]:
         """Why files of a producer were refused."""
         register = Register(self.vault / "intake.sqlite")
         try:
-            return [reason for item, reason in register.refused() if item.startswith(f"reads/{self.readers[name]}/")]
+            return [
+                reason
+                for item, reason in register.refused()
+                if item.startswith(f"reads/{self.readers[name]}/")
+            ]
         finally:
             register.close()
 
@@ -244,7 +348,13 @@ def test_the_lesion_comes_back_voxel_by_voxel(delivery: Delivery, name: str) -> 
     _, rule, flags = READ[name]
     (found,) = delivery.outlines(name)
     assert np.array_equal(found.mask, LESION)
-    assert (found.label, found.border_rule, found.n_outside, found.flags, found.refused) == ("L1", rule, 0, flags, "")
+    assert (found.label, found.border_rule, found.n_outside, found.flags, found.refused) == (
+        "L1",
+        rule,
+        0,
+        flags,
+        "",
+    )
     assert delivery.reasons(name) == []
 
 

@@ -43,17 +43,40 @@ def crosswalk(tmp_path, keys):
     return Crosswalk(tmp_path / "crosswalk" / "crosswalk.sqlite", keys)
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ("001234", "1234"), (" 1234 ", "1234"), ("１２３４", "1234"), ("zy0012", "ZY0012"), ("ZY 0012", "ZY0012"), ("0000", "0"),
-])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("001234", "1234"),
+        (" 1234 ", "1234"),
+        ("１２３４", "1234"),
+        ("zy0012", "ZY0012"),
+        ("ZY 0012", "ZY0012"),
+        ("0000", "0"),
+    ],
+)
 def test_two_spellings_of_a_number_are_one_patient(crosswalk, one, other):
     assert crosswalk.find_or_create("AB", one) == crosswalk.find_or_create("AB", other)
 
 
-@pytest.mark.parametrize("mangled", [
-    "12345678.0", "'12345678", "’12345678", '="12345678"', "=12345678", '"12345678"', "12,345,678", "12,345,678.00", "0012345678", "\ufeff12345678", "1234\u200b5678",
-    "\u00a012345678\u3000", "１２３４５６７８．０", "12345678\t",
-])
+@pytest.mark.parametrize(
+    "mangled",
+    [
+        "12345678.0",
+        "'12345678",
+        "’12345678",
+        '="12345678"',
+        "=12345678",
+        '"12345678"',
+        "12,345,678",
+        "12,345,678.00",
+        "0012345678",
+        "\ufeff12345678",
+        "1234\u200b5678",
+        "\u00a012345678\u3000",
+        "１２３４５６７８．０",
+        "12345678\t",
+    ],
+)
 def test_what_a_spreadsheet_does_to_a_number_is_undone(crosswalk, mangled):
     assert crosswalk.find_or_create("AB", mangled) == crosswalk.find_or_create("AB", "12345678")
 
@@ -62,12 +85,29 @@ def test_every_hyphen_is_one(crosswalk):
     assert len({crosswalk.find_or_create("AB", f"ZY{hyphen}01") for hyphen in "-‐‑–—−－"}) == 1
 
 
-@pytest.mark.parametrize("text", ["3.30102E+11", "3.30102e11", "３．３Ｅ＋１１", "3E+11", "3,3E+11", "1E5", "'3.3E+11"])
+@pytest.mark.parametrize(
+    "text", ["3.30102E+11", "3.30102e11", "３．３Ｅ＋１１", "3E+11", "3,3E+11", "1E5", "'3.3E+11"]
+)
 def test_scientific_notation_is_nobodys_number(text):
     assert number_fault(text) == SCIENTIFIC
 
 
-@pytest.mark.parametrize("text", ["合计", "合计：35", "12345、67890", "12345;67890", "12,34", '12"34', "#N/A", "#####", "0", "000", "'"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "合计",
+        "合计：35",
+        "12345、67890",
+        "12345;67890",
+        "12,34",
+        '12"34',
+        "#N/A",
+        "#####",
+        "0",
+        "000",
+        "'",
+    ],
+)
 def test_remarks_errors_and_zero_are_nobodys_number(text):
     assert number_fault(text)
 
@@ -77,7 +117,17 @@ def test_a_number_is_a_number(text):
     assert not number_fault(text)
 
 
-@pytest.mark.parametrize(("one", "other"), [("ZY0012", "ZY12"), ("1.5", "15"), ("12,34", "1234"), ("O'12", "O12"), ("1234", "12340"), ("1234", "A1234")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ZY0012", "ZY12"),
+        ("1.5", "15"),
+        ("12,34", "1234"),
+        ("O'12", "O12"),
+        ("1234", "12340"),
+        ("1234", "A1234"),
+    ],
+)
 def test_two_numbers_are_two_patients(crosswalk, one, other):
     assert crosswalk.find_or_create("AB", one) != crosswalk.find_or_create("AB", other)
 
@@ -129,7 +179,7 @@ def test_pseudonyms_are_random_and_carry_their_site():
 @given(st.integers(0, 15), st.sampled_from(ALPHABET))
 def test_one_wrong_character_is_found(position, character):
     pseudonym = new_pseudonym("AB")
-    changed = pseudonym[:3 + position] + character + pseudonym[4 + position:]
+    changed = pseudonym[: 3 + position] + character + pseudonym[4 + position :]
     assert is_pseudonym(changed) == (changed == pseudonym)
 
 
@@ -153,31 +203,60 @@ def test_nothing_of_a_patient_stands_in_the_crosswalk(tmp_path, crosswalk):
     patient = crosswalk.find_or_create("AB", "ZY0012345", issuer="HIS")
     crosswalk.remember(patient, {"name": "慕容霜砚", "birth_date": "19490511"})
     content = (tmp_path / "crosswalk" / "crosswalk.sqlite").read_bytes()
-    assert not any(secret in content for secret in (b"0012345", "慕容".encode(), "慕容".encode("gb18030"), b"19490511", b"HIS"))
+    assert not any(
+        secret in content
+        for secret in (b"0012345", "慕容".encode(), "慕容".encode("gb18030"), b"19490511", b"HIS")
+    )
     assert stat.S_IMODE((tmp_path / "crosswalk" / "crosswalk.sqlite").stat().st_mode) == 0o600
 
 
 def test_without_the_index_key_no_number_can_be_tried(tmp_path, crosswalk):
     crosswalk.find_or_create("AB", "1234")
     other = unlock(create_throwaway_medium(tmp_path / "other"))
-    assert Crosswalk(tmp_path / "crosswalk" / "crosswalk.sqlite", replace(other, recipient=crosswalk._keys.recipient)).find("AB", "1234") is None
+    assert (
+        Crosswalk(
+            tmp_path / "crosswalk" / "crosswalk.sqlite",
+            replace(other, recipient=crosswalk._keys.recipient),
+        ).find("AB", "1234")
+        is None
+    )
     with pytest.raises(KeysError, match="another key medium"):
         Crosswalk(tmp_path / "crosswalk" / "crosswalk.sqlite", other)
 
 
-def test_reidentify_opens_what_was_sealed_and_writes_the_audit_first(tmp_path, medium, crosswalk, keys):
+def test_reidentify_opens_what_was_sealed_and_writes_the_audit_first(
+    tmp_path, medium, crosswalk, keys
+):
     patient = crosswalk.find_or_create("AB", "ZY0012345")
     crosswalk.remember(patient, {"name": "慕容霜砚", "birth_date": "19490511"})
     crosswalk.remember(patient, {"name": "慕容霜砚", "birth_date": "19490511"})
-    told = reidentify(patient, crosswalk=tmp_path / "crosswalk", medium=medium, audit=tmp_path / "audit.jsonl", purpose="incidental finding",
-                      now=lambda: dt.datetime(2026, 1, 12, tzinfo=dt.UTC))
-    assert [sorted(set(t) & {"hospital_number", "name", "birth_date"}) for t in told] == [["hospital_number"], ["birth_date", "name"]]
+    told = reidentify(
+        patient,
+        crosswalk=tmp_path / "crosswalk",
+        medium=medium,
+        audit=tmp_path / "audit.jsonl",
+        purpose="incidental finding",
+        now=lambda: dt.datetime(2026, 1, 12, tzinfo=dt.UTC),
+    )
+    assert [sorted(set(t) & {"hospital_number", "name", "birth_date"}) for t in told] == [
+        ["hospital_number"],
+        ["birth_date", "name"],
+    ]
     assert told[0]["hospital_number"] == "ZY0012345"
     assert told[1]["shift_days"] == shift_days(keys, patient)
     assert json.loads((tmp_path / "audit.jsonl").read_text()) == {
-        "at": "2026-01-12T00:00:00+00:00", "action": "reidentify", "pseudonym": patient, "purpose": "incidental finding"}
+        "at": "2026-01-12T00:00:00+00:00",
+        "action": "reidentify",
+        "pseudonym": patient,
+        "purpose": "incidental finding",
+    }
     with pytest.raises(UnknownPseudonymError):
-        reidentify("AB-AAAAAAAAAAAAAAAAA", crosswalk=tmp_path / "crosswalk", medium=medium, audit=tmp_path / "audit.jsonl")
+        reidentify(
+            "AB-AAAAAAAAAAAAAAAAA",
+            crosswalk=tmp_path / "crosswalk",
+            medium=medium,
+            audit=tmp_path / "audit.jsonl",
+        )
     assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 2
 
 

@@ -31,7 +31,11 @@ def put(tmp_path, name, data):
 
 
 def test_a_batch_is_taken_by_one_child_in_its_order(tmp_path):
-    tasks = [put(tmp_path, "a", to_bytes(ct(0))), put(tmp_path, "b", b"Murong"), put(tmp_path, "c", to_bytes(ct(1)))]
+    tasks = [
+        put(tmp_path, "a", to_bytes(ct(0))),
+        put(tmp_path, "b", b"Murong"),
+        put(tmp_path, "c", to_bytes(ct(1))),
+    ]
     try:
         batch = take_files(session(tmp_path), tasks)
     finally:
@@ -71,7 +75,9 @@ def test_a_few_bytes_that_declare_gigabytes_are_refused(tmp_path):
     meta_end = body.index(b"\x08\x00\x08\x00")
     meta = body[:meta_end].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
     meta = meta[:8] + (len(meta) - 12).to_bytes(4, "little") + meta[12:]
-    meta = meta.replace(b"UI\x14\x00" + b"1.2.840.10008.1.2.1.99", b"UI\x16\x00" + b"1.2.840.10008.1.2.1.99")
+    meta = meta.replace(
+        b"UI\x14\x00" + b"1.2.840.10008.1.2.1.99", b"UI\x16\x00" + b"1.2.840.10008.1.2.1.99"
+    )
     bomb = bytes(128) + b"DICM" + meta + packer.compress(bytes(2**29)) + packer.flush()
     task = put(tmp_path, "bomb", bomb)
     try:
@@ -85,11 +91,18 @@ def test_a_few_bytes_that_declare_gigabytes_are_refused(tmp_path):
 
 
 def test_a_child_ends_with_its_parent(tmp_path):
-    script = ("import os, sys, time\nfrom tests.intake.test_reading import *\n"
-              "child = ReadingProcess()\nchild.serve(session(Path(sys.argv[1])))\n"
-              "child.take(Task(sys.argv[2], 'dicom'))\nprint(child._process.pid, flush=True)\nos._exit(0)\n")
+    script = (
+        "import os, sys, time\nfrom tests.intake.test_reading import *\n"
+        "child = ReadingProcess()\nchild.serve(session(Path(sys.argv[1])))\n"
+        "child.take(Task(sys.argv[2], 'dicom'))\nprint(child._process.pid, flush=True)\nos._exit(0)\n"
+    )
     task = put(tmp_path, "good", to_bytes(ct()))
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path), task.path], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), task.path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     pid = int(done.stdout)
     assert wait_until(lambda: not _alive(pid))
 
@@ -112,9 +125,16 @@ def test_an_idle_child_goes_and_the_next_file_has_a_new_one(tmp_path, child):
 
 
 def test_refusals_travel_between_processes():
-    for error in (RefusedError("cut off; export it again", "series"), DamagedError(0x00180050, "SliceThickness", "is shorter than it says")):
+    for error in (
+        RefusedError("cut off; export it again", "series"),
+        DamagedError(0x00180050, "SliceThickness", "is shorter than it says"),
+    ):
         again = pickle.loads(pickle.dumps(error))
-        assert (again.reason, again.waits_for, type(again)) == (error.reason, error.waits_for, type(error))
+        assert (again.reason, again.waits_for, type(again)) == (
+            error.reason,
+            error.waits_for,
+            type(error),
+        )
 
 
 def test_limits_are_those_of_the_design():

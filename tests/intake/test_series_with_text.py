@@ -62,12 +62,17 @@ def scans(site: Site) -> list[str]:
 
 
 def events(site: Site) -> list[str]:
-    return [json.loads(line)["event"] for line in (site.vault / "manifest.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["event"]
+        for line in (site.vault / "manifest.jsonl").read_text().splitlines()
+    ]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 @pytest.mark.parametrize("batch", [1, 200])
-def test_a_name_on_one_slice_refuses_its_series_and_no_other(site: Site, monkeypatch: pytest.MonkeyPatch, at: int, batch: int) -> None:
+def test_a_name_on_one_slice_refuses_its_series_and_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch, at: int, batch: int
+) -> None:
     monkeypatch.setattr(vault, "FILES_A_BATCH", batch)
     site.put(f"dicom/a/{at}.dcm", named(at))
     assert site.take().accepted == 3
@@ -81,7 +86,9 @@ def test_a_name_on_one_slice_refuses_its_series_and_no_other(site: Site, monkeyp
     assert list((site.vault / ".incoming").iterdir()) == []
 
 
-def test_without_the_guard_the_name_is_taken_in(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_guard_the_name_is_taken_in(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the other tests depend on: nothing else refuses such a slice."""
     monkeypatch.setattr(deidentification, "holds_text", lambda *_: False)
     site.put("dicom/a/1.dcm", named(1))
@@ -145,7 +152,9 @@ def test_a_run_cut_short_leaves_no_text_behind(site: Site, monkeypatch: pytest.M
     assert scans(site) == [scan_name(site.uid(OTHER))] * 3
 
 
-def test_a_run_cut_short_before_its_lines_are_written_leaves_no_line_without_its_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_cut_short_before_its_lines_are_written_leaves_no_line_without_its_file(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.take()
     site.put("dicom/a/3.dcm", named(3))
     append = Manifest.append
@@ -170,7 +179,9 @@ def _killed(register: Register, *_: Path) -> None:
         raise KeyboardInterrupt
 
 
-def test_what_was_taken_in_by_older_rules_is_searched_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_taken_in_by_older_rules_is_searched_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.put("dicom/a/1.dcm", named(1))
     with monkeypatch.context() as older:
         older.setattr(deidentification, "holds_text", lambda *_: False)
@@ -203,7 +214,9 @@ def send(receiver: Receiver, dataset: Dataset) -> str:
     return receiver.reception.take(str(dataset.SOPInstanceUID), to_bytes(dataset)).reason
 
 
-def test_what_came_by_the_network_leaves_again_and_comes_back_when_it_is_sent_without_text(receiver: Receiver) -> None:
+def test_what_came_by_the_network_leaves_again_and_comes_back_when_it_is_sent_without_text(
+    receiver: Receiver,
+) -> None:
     uids = [str(plain(index).SOPInstanceUID) for index in range(4)]
     assert [send(receiver, plain(index)) for index in range(2)] == ["", ""]
     assert send(receiver, named(2)) == TEXT
@@ -221,7 +234,11 @@ def test_what_came_by_the_network_leaves_again_and_comes_back_when_it_is_sent_wi
 
 
 def test_every_reason_and_place_has_its_chinese() -> None:
-    assert not any("a" <= letter <= "z" for reason in (TEXT, TEXT_IN_SERIES) for letter in chinese_reason(reason))
+    assert not any(
+        "a" <= letter <= "z"
+        for reason in (TEXT, TEXT_IN_SERIES)
+        for letter in chinese_reason(reason)
+    )
     assert chinese_item("patient P series S") == "患者 P 序列 S"
 
 
@@ -241,7 +258,7 @@ def test_text_in_unused_bits_overlays_and_icons_does_not_leave() -> None:
     """Old overlays lie in the bits above BitsStored, others in groups 6000 to 60FF; both are dropped, icons too."""
     letters = (ink(NAME, 12, smooth=False) > 0).astype(np.uint16)
     values = (chest() + 1024).astype(np.uint16)
-    values[60:60 + letters.shape[0], 20:20 + letters.shape[1]] |= letters << 12
+    values[60 : 60 + letters.shape[0], 20 : 20 + letters.shape[1]] |= letters << 12
     dataset = ct(pixels=values)
     for group in (0x6000, 0x601E):
         dataset.add_new((group, 0x0010), "US", values.shape[0])
@@ -257,6 +274,6 @@ def test_text_in_unused_bits_overlays_and_icons_does_not_leave() -> None:
     written = pydicom.dcmread(BytesIO(clean.data))
     assert not clean.has_text
     assert (chest() + 1024).astype("<u2").tobytes() == written.PixelData
-    assert not any(0x6000 <= tag.group <= 0x60FF or tag.is_private for tag in written.keys())  # noqa: SIM118  elements else
+    assert not any(0x6000 <= tag.group <= 0x60FF or tag.is_private for tag in written.keys())
     assert "IconImageSequence" not in written
     assert b"MURONG" not in clean.data

@@ -25,7 +25,7 @@ SIDE = 192
 def chest(seed: int = 0, noise: float = 20.0) -> np.ndarray:
     """A slice of a chest in HU, blurred and noisy as a scanner makes it: body, lungs, vessels, spine, ribs, table."""
     random = np.random.default_rng(seed)
-    y, x = np.mgrid[-1:1:SIDE * 1j, -1:1:SIDE * 1j]
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     hu = np.where((x / 0.9) ** 2 + (y / 0.65) ** 2 < 1, 45.0, -1000.0)
     lungs = ((abs(x) - 0.42) / 0.3) ** 2 + (y / 0.45) ** 2 < 1
     hu[lungs] = -860
@@ -44,7 +44,9 @@ def ink(text: str, size: int, *, smooth: bool = True, outline: int = 0) -> np.nd
     """The share of each pixel that letters cover."""
     chinese = any(letter > "\u2e80" for letter in text)
     font = ImageFont.truetype(CHINESE if chinese else LATIN, size, index=2 if chinese else 0)
-    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox((0, 0), text, font=font, stroke_width=outline)
+    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox(
+        (0, 0), text, font=font, stroke_width=outline
+    )
     picture = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
     pen = ImageDraw.Draw(picture)
     pen.fontmode = "L" if smooth else "1"
@@ -52,16 +54,20 @@ def ink(text: str, size: int, *, smooth: bool = True, outline: int = 0) -> np.nd
     return np.asarray(picture) / 255
 
 
-def drawn(image: np.ndarray, letters: np.ndarray, value: int, at: tuple[int, int] = (60, 20)) -> np.ndarray:
+def drawn(
+    image: np.ndarray, letters: np.ndarray, value: int, at: tuple[int, int] = (60, 20)
+) -> np.ndarray:
     """An image with letters in a value."""
     found = image.astype(float)
-    window = found[at[0]:at[0] + letters.shape[0], at[1]:at[1] + letters.shape[1]]
-    part = letters[:window.shape[0], :window.shape[1]]
+    window = found[at[0] : at[0] + letters.shape[0], at[1] : at[1] + letters.shape[1]]
+    part = letters[: window.shape[0], : window.shape[1]]
     window[:] = window * (1 - part) + value * part
     return np.rint(found).astype(np.int16)
 
 
-@pytest.mark.parametrize("value", [3071, 1000, 350, -1000], ids=["white", "bright", "grey", "black"])
+@pytest.mark.parametrize(
+    "value", [3071, 1000, 350, -1000], ids=["white", "bright", "grey", "black"]
+)
 @pytest.mark.parametrize("text", ["WANG XIAOMING", "ZY0012345", "王小明 61岁"])
 @pytest.mark.parametrize("size", [10, 14, 22])
 def test_text_is_found_in_any_size_alphabet_and_contrast(text: str, size: int, value: int) -> None:
@@ -77,13 +83,22 @@ def test_text_is_found_turned(turns: int, smooth: bool) -> None:
     assert holds_text(drawn(chest(), letters, 1500, (15, 70)))
 
 
-@pytest.mark.parametrize("place", [(2, 4), (170, 60), (85, 30), (120, 60)], ids=["corner", "below the table", "lung", "spine"])
+@pytest.mark.parametrize(
+    "place",
+    [(2, 4), (170, 60), (85, 30), (120, 60)],
+    ids=["corner", "below the table", "lung", "spine"],
+)
 def test_text_is_found_in_any_place(place: tuple[int, int]) -> None:
     assert holds_text(drawn(chest(), ink("ZHANG WEI 1961", 12), 3071, place))
 
 
 def test_letters_with_an_outline_are_found() -> None:
-    outlined = drawn(drawn(chest(), ink("WANG 61-04", 16, outline=1), -1000), ink("WANG 61-04", 16), 2000, (61, 21))
+    outlined = drawn(
+        drawn(chest(), ink("WANG 61-04", 16, outline=1), -1000),
+        ink("WANG 61-04", 16),
+        2000,
+        (61, 21),
+    )
     assert holds_text(outlined)
 
 
@@ -119,7 +134,9 @@ def encoded(dataset: Dataset, syntax: str) -> bytes:
     return to_bytes(dataset)
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, ExplicitVRBigEndian], ids=["run length", "big endian"])
+@pytest.mark.parametrize(
+    "syntax", [RLELossless, ExplicitVRBigEndian], ids=["run length", "big endian"]
+)
 def test_text_is_found_in_encoded_pixels(syntax: str) -> None:
     """A pixel anonymiser (RSNA CTP) passes what it cannot decode: here it is decoded first."""
     named = ct(pixels=drawn(chest(), ink("WANG XIAOMING", 12), 1500) + 1024)
@@ -130,11 +147,17 @@ def test_text_is_found_in_encoded_pixels(syntax: str) -> None:
 def test_what_the_header_says_of_burned_in_text_and_of_its_colours_does_not_count() -> None:
     """BurnedInAnnotation is NO or absent on most slices that bear text (pydicom #375, CTP #16)."""
     named = drawn(chest(), ink("WANG XIAOMING", 12), 1500) + 1024
-    for changes in ({"BurnedInAnnotation": "NO"}, {"PhotometricInterpretation": "MONOCHROME1"}, {"PatientName": ""}):
+    for changes in (
+        {"BurnedInAnnotation": "NO"},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"PatientName": ""},
+    ):
         assert deidentify(open_source(to_bytes(ct(pixels=named, **changes))), PERSON).has_text
 
 
-@pytest.mark.parametrize("at", [(0, 0), (179, 30), (2, 100)], ids=["first row and column", "last row", "top right"])
+@pytest.mark.parametrize(
+    "at", [(0, 0), (179, 30), (2, 100)], ids=["first row and column", "last row", "top right"]
+)
 def test_text_at_the_edge_of_the_image_is_found(at: tuple[int, int]) -> None:
     """Names in the top rows were the ones that Presidio's OCR overlooked (#1309), where contrast is low."""
     assert holds_text(drawn(chest(), ink("ZHANG WEI 61Y", 12), -500, at))
@@ -151,11 +174,16 @@ def test_windowed_to_grey_levels_and_written_back() -> None:
     """A program that shows, draws and saves leaves 256 grey levels, and letters at the brightest."""
     grey = np.rint((chest().clip(-160, 240).astype(float) + 160) / 400 * 255)
     letters = ink("WANG XIAOMING", 12)
-    grey[60:60 + letters.shape[0], 20:20 + letters.shape[1]] = np.maximum(grey[60:60 + letters.shape[0], 20:20 + letters.shape[1]], 255 * letters)
+    grey[60 : 60 + letters.shape[0], 20 : 20 + letters.shape[1]] = np.maximum(
+        grey[60 : 60 + letters.shape[0], 20 : 20 + letters.shape[1]], 255 * letters
+    )
     assert holds_text(grey.astype(np.uint8), 400 / 255, -160)
 
 
-@pytest.mark.parametrize("objects", ["two hip joints", "wires of the sternum, lead", "calibration rods", "infusion tubes"])
+@pytest.mark.parametrize(
+    "objects",
+    ["two hip joints", "wires of the sternum, lead", "calibration rods", "infusion tubes"],
+)
 def test_what_lies_in_or_beside_a_patient_is_no_text(objects: str) -> None:
     assert not holds_text(scan(PHANTOMS[objects], side=128))
 

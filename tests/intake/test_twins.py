@@ -53,13 +53,17 @@ def site(tmp_path, monkeypatch):
 
 def slices(site):
     """InstanceNumber of each image that the vault holds."""
-    return sorted(pydicom.dcmread(site.vault / f).InstanceNumber for f in site.files() if "contours" not in f)
+    return sorted(
+        pydicom.dcmread(site.vault / f).InstanceNumber for f in site.files() if "contours" not in f
+    )
 
 
 @pytest.mark.parametrize("difference", OTHERS)
 @pytest.mark.parametrize("name", ["dicom/0.dcm", "dicom/z.dcm"], ids=["before", "behind"])
 @pytest.mark.parametrize("batch", [1, 200])
-def test_none_of_two_in_one_delivery_is_taken_in_whatever_their_order(site, monkeypatch, difference, name, batch):
+def test_none_of_two_in_one_delivery_is_taken_in_whatever_their_order(
+    site, monkeypatch, difference, name, batch
+):
     monkeypatch.setattr(vault, "FILES_A_BATCH", batch)
     site.put(name, ct(1, **OTHERS[difference]))
     report = site.take()
@@ -105,7 +109,12 @@ def test_a_file_that_is_corrected_in_its_place_settles_it(site):
     site.take()
     site.put("dicom/0.dcm", ct(1, StudyDescription="corrected"))
     report = site.take()
-    assert (report.accepted, report.duplicates, report.refused, slices(site)) == (1, 1, 0, [1, 2, 3])
+    assert (report.accepted, report.duplicates, report.refused, slices(site)) == (
+        1,
+        1,
+        0,
+        [1, 2, 3],
+    )
 
 
 def test_a_third_file_does_not_decide_between_two(site):
@@ -115,7 +124,9 @@ def test_a_third_file_does_not_decide_between_two(site):
     assert slices(site) == [1, 3]
     site.put("dicom/later.dcm", ct(1))
     site.take()
-    assert (slices(site), list(site.refused().values())) == ([1, 3], [TWINS] * 2), "equal bytes have one name"
+    assert (slices(site), list(site.refused().values())) == ([1, 3], [TWINS] * 2), (
+        "equal bytes have one name"
+    )
 
 
 def test_the_bytes_decide_where_the_vocabulary_has_changed(site, monkeypatch):
@@ -129,7 +140,9 @@ def test_the_bytes_decide_where_the_vocabulary_has_changed(site, monkeypatch):
 @pytest.mark.parametrize("name", ["dicom/0.dcm", "dicom/z.dcm"], ids=["before", "behind"])
 @pytest.mark.parametrize("index", [1, 8], ids=["same image", "another image"])
 @pytest.mark.parametrize("batch", [1, 200])
-def test_a_series_of_two_patients_is_nobodys_whatever_the_order(site, monkeypatch, name, index, batch):
+def test_a_series_of_two_patients_is_nobodys_whatever_the_order(
+    site, monkeypatch, name, index, batch
+):
     monkeypatch.setattr(vault, "FILES_A_BATCH", batch)
     wrong = site.put(name, ct(index, patient="ZY0099999"))
     site.put("dicom/other.dcm", ct(0, series=f"{ROOT}.3"))
@@ -169,8 +182,11 @@ def test_a_run_that_was_killed_decides_as_one_that_was_not(site, monkeypatch, pl
     monkeypatch.setattr(vault, "FILES_A_BATCH", 1)
     site.put("dicom/z.dcm", ct(1, pixels=image(5)))
     owner, name = {
-        "manifest": (vault.Manifest, "append"), "commit": (vault.Register, "put_file"),
-        "settle": (vault.Register, "settle"), "batch": (vault, "place_batch")}[place]
+        "manifest": (vault.Manifest, "append"),
+        "commit": (vault.Register, "put_file"),
+        "settle": (vault.Register, "settle"),
+        "batch": (vault, "place_batch"),
+    }[place]
     with monkeypatch.context() as killer:
         killing(killer, owner, name, after)
         with contextlib.suppress(Killed):
@@ -191,10 +207,14 @@ def test_who_leaves_is_in_no_list_of_contradictions(site):
 
 
 def test_both_reasons_are_shown_in_chinese():
-    assert all(chinese_reason(reason).isascii() is False and "identity" not in chinese_reason(reason) for reason in (TWINS, TAKEN_BEFORE, SEVERAL_PATIENTS))
+    assert all(
+        chinese_reason(reason).isascii() is False and "identity" not in chinese_reason(reason)
+        for reason in (TWINS, TAKEN_BEFORE, SEVERAL_PATIENTS)
+    )
 
 
 # ── by the network ──
+
 
 @pytest.fixture
 def online(tmp_path):
@@ -220,7 +240,10 @@ def test_a_later_association_and_a_folder_change_nothing_that_was_stored(online)
     online.reception.take(f"{ROOT}.2.1001", to_bytes(ct(0)))
     online.reception.close()
     before = online.content()
-    assert online.reception.take(f"{ROOT}.2.1001", to_bytes(ct(0, pixels=image(5)))).reason == TAKEN_BEFORE
+    assert (
+        online.reception.take(f"{ROOT}.2.1001", to_bytes(ct(0, pixels=image(5)))).reason
+        == TAKEN_BEFORE
+    )
     online.reception.close()
     pacs_site.folder_of(online.landing / "dicom", [ct(0, KVP=80)])
     online.take_folder()

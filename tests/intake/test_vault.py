@@ -26,7 +26,17 @@ from dagster_project.intake.vault import IntakeError, remove_patient, take_in
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE
-from tests.intake.builders import ROOT, ct, image, rtstruct, seg, seg_mask, to_bytes, write_mask, write_series
+from tests.intake.builders import (
+    ROOT,
+    ct,
+    image,
+    rtstruct,
+    seg,
+    seg_mask,
+    to_bytes,
+    write_mask,
+    write_series,
+)
 
 PATIENTS = "patient_id,sex,birth_date,stage,consent\n"
 
@@ -43,27 +53,46 @@ class Site:
     """One site's landing and vault."""
 
     def __init__(self, root):
-        self.landing, self.vault, self.crosswalk = root / "landing" / "AB", root / "vault" / "AB", root / "crosswalk"
+        self.landing, self.vault, self.crosswalk = (
+            root / "landing" / "AB",
+            root / "vault" / "AB",
+            root / "crosswalk",
+        )
         self.keys = unlock(create_throwaway_medium(root / "keys"))
         self.landing.mkdir(parents=True)
 
     def take(self, **changes):
-        return take_in(self.landing, self.vault, keys=self.keys, crosswalk=self.crosswalk, **changes)
+        return take_in(
+            self.landing, self.vault, keys=self.keys, crosswalk=self.crosswalk, **changes
+        )
 
     def put(self, name, content):
         path = self.landing / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else to_bytes(content) if isinstance(content, pydicom.Dataset) else content.encode())
+        path.write_bytes(
+            content
+            if isinstance(content, bytes)
+            else to_bytes(content)
+            if isinstance(content, pydicom.Dataset)
+            else content.encode()
+        )
         return path
 
     def patient(self, number="ZY0012345"):
         return Crosswalk(self.crosswalk, self.keys).find("AB", number)
 
     def files(self):
-        return sorted(str(p.relative_to(self.vault)) for p in self.vault.rglob("*") if p.is_file() and p.suffix in {".dcm", ".gz"})
+        return sorted(
+            str(p.relative_to(self.vault))
+            for p in self.vault.rglob("*")
+            if p.is_file() and p.suffix in {".dcm", ".gz"}
+        )
 
     def refused(self):
-        return {row["item"]: row["reason"] for row in pl.read_parquet(self.vault / "refused.parquet").to_dicts()}
+        return {
+            row["item"]: row["reason"]
+            for row in pl.read_parquet(self.vault / "refused.parquet").to_dicts()
+        }
 
     def uid(self, uid):
         return keyed_uid(uid, self.keys.uid)
@@ -90,11 +119,33 @@ def full(site):
 def test_a_landing_becomes_the_vault_of_the_contract(full):
     report = full.take()
     patient, series = full.patient(), full.uid(f"{ROOT}.2")
-    assert (report.accepted, report.refused, report.patients, report.rows["patients"]) == (7, 0, 1, 1)
-    assert full.files() == sorted([
-        *(f"{patient}/{scan_name(series)}/{n:04d}.dcm" for n in (1, 2, 3)), f"{patient}/contours/SITE/{full.uid(f'{ROOT}.5.1')}.dcm",
-        f"{patient}/contours/R1/{full.uid(f'{ROOT}.5.2')}.dcm", f"{patient}/contours/R2/{full.uid(f'{ROOT}.6.1')}.dcm", f"{patient}/contours/R2/{series}__L1.nii.gz"])
-    assert {p.name for p in (full.vault / "case_report").iterdir()} == {f"{n}.parquet" for n in ("patients", "treatments", "follow_up", "lesions", "locks", "arbitrations", "reconciliation")}
+    assert (report.accepted, report.refused, report.patients, report.rows["patients"]) == (
+        7,
+        0,
+        1,
+        1,
+    )
+    assert full.files() == sorted(
+        [
+            *(f"{patient}/{scan_name(series)}/{n:04d}.dcm" for n in (1, 2, 3)),
+            f"{patient}/contours/SITE/{full.uid(f'{ROOT}.5.1')}.dcm",
+            f"{patient}/contours/R1/{full.uid(f'{ROOT}.5.2')}.dcm",
+            f"{patient}/contours/R2/{full.uid(f'{ROOT}.6.1')}.dcm",
+            f"{patient}/contours/R2/{series}__L1.nii.gz",
+        ]
+    )
+    assert {p.name for p in (full.vault / "case_report").iterdir()} == {
+        f"{n}.parquet"
+        for n in (
+            "patients",
+            "treatments",
+            "follow_up",
+            "lesions",
+            "locks",
+            "arbitrations",
+            "reconciliation",
+        )
+    }
     assert sorted(p.name for p in (full.vault / ".incoming").iterdir()) == []
 
 
@@ -105,7 +156,18 @@ def test_nothing_of_the_patient_stands_anywhere_in_the_vault(full):
         if path.is_file():
             data = path.read_bytes()
             data = gzip.decompress(data) if path.suffix == ".gz" else data
-            assert not any(secret in data for secret in (b"Murong", b"murong", b"0012345", b"19490511", b"1949-05-11", b"Ouyang", ROOT.encode())), path.name
+            assert not any(
+                secret in data
+                for secret in (
+                    b"Murong",
+                    b"murong",
+                    b"0012345",
+                    b"19490511",
+                    b"1949-05-11",
+                    b"Ouyang",
+                    ROOT.encode(),
+                )
+            ), path.name
 
 
 def test_only_the_owner_may_read(full):
@@ -115,9 +177,15 @@ def test_only_the_owner_may_read(full):
 
 
 def test_the_landing_is_not_touched(full):
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in full.landing.rglob("*")}
+    before = {
+        p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
+        for p in full.landing.rglob("*")
+    }
     full.take()
-    assert {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in full.landing.rglob("*")} == before
+    assert {
+        p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
+        for p in full.landing.rglob("*")
+    } == before
 
 
 def test_the_manifest_tells_every_file_and_every_action_and_is_whole(full):
@@ -125,22 +193,31 @@ def test_the_manifest_tells_every_file_and_every_action_and_is_whole(full):
     lines = [json.loads(line) for line in (full.vault / "manifest.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["accepted"] * 7 + ["run"]
     assert lines[-1]["actions"]["pixels"] == {"7FE00010": 4}
-    assert lines[-1]["actions"]["dropped"]["00080050"] if "00080050" in lines[-1]["actions"]["dropped"] else lines[-1]["actions"]["empty"]["00080050"] == 6
+    assert (
+        lines[-1]["actions"]["dropped"]["00080050"]
+        if "00080050" in lines[-1]["actions"]["dropped"]
+        else lines[-1]["actions"]["empty"]["00080050"] == 6
+    )
     assert audit_manifest(full.vault / "manifest.jsonl") is None
     assert lines[-1]["hash"] == report.manifest_head
 
 
 # ── again ──
 
+
 def test_a_second_run_reads_nothing(full, monkeypatch):
     first = full.take()
-    before = {p: p.stat().st_mtime_ns for p in full.vault.rglob("*") if p.name.endswith((".dcm", ".gz"))}
+    before = {
+        p: p.stat().st_mtime_ns for p in full.vault.rglob("*") if p.name.endswith((".dcm", ".gz"))
+    }
     monkeypatch.setattr(vault, "take_files", lambda *_: pytest.fail("a file was read"))
     monkeypatch.setattr(vault, "read_people", lambda *_: pytest.fail("the case report was read"))
     second = full.take()
     assert (second.accepted, second.reused, second.refused, second.rows) == (0, 7, 0, first.rows)
     assert second.manifest_head == first.manifest_head
-    assert {p: p.stat().st_mtime_ns for p in full.vault.rglob("*") if p.name.endswith((".dcm", ".gz"))} == before
+    assert {
+        p: p.stat().st_mtime_ns for p in full.vault.rglob("*") if p.name.endswith((".dcm", ".gz"))
+    } == before
 
 
 def test_one_new_slice_is_one_file_of_work(full):
@@ -149,7 +226,9 @@ def test_one_new_slice_is_one_file_of_work(full):
     seen = []
     report = full.take(progress=lambda done, total: seen.append((done, total)))
     assert (report.accepted, report.reused, seen) == (1, 7, [(1, 1)])
-    assert len(list((full.vault / full.patient() / scan_name(full.uid(f"{ROOT}.2"))).iterdir())) == 4
+    assert (
+        len(list((full.vault / full.patient() / scan_name(full.uid(f"{ROOT}.2"))).iterdir())) == 4
+    )
 
 
 def test_touched_files_are_looked_at_and_not_taken_twice(full):
@@ -164,7 +243,10 @@ def test_a_file_sent_twice_is_a_duplicate_whatever_its_name_and_encoding(full):
     full.take()
     shutil.copy(full.landing / "dicom/Murong/CT/Murong_0.dcm", full.landing / "dicom/again")
     reexported = pydicom.dcmread(full.landing / "dicom/Murong/CT/Murong_1.dcm")
-    reexported.StudyDescription, reexported.ImagePositionPatient = "exported again", ["-10.50", "-20.250", "1.0"]
+    reexported.StudyDescription, reexported.ImagePositionPatient = (
+        "exported again",
+        ["-10.50", "-20.250", "1.0"],
+    )
     full.put("dicom/again2", reexported)
     report = full.take()
     assert (report.accepted, report.duplicates, report.refused) == (0, 2, 0)
@@ -173,7 +255,10 @@ def test_a_file_sent_twice_is_a_duplicate_whatever_its_name_and_encoding(full):
 
 def test_two_lesions_with_the_same_voxels_are_two_masks(full):
     for lesion in ("L2", "L3"):
-        write_mask(full.landing / "reads" / "R2" / f"{ROOT}.2__{lesion}.nii.gz", np.ones((2, 3, 4), np.uint8))
+        write_mask(
+            full.landing / "reads" / "R2" / f"{ROOT}.2__{lesion}.nii.gz",
+            np.ones((2, 3, 4), np.uint8),
+        )
     assert (full.take().accepted, len([f for f in full.files() if f.endswith(".nii.gz")])) == (9, 3)
 
 
@@ -194,13 +279,17 @@ def test_a_series_or_a_contour_of_another_patient_is_refused(full):
     full.put("reads/R1/mixed.dcm", rtstruct(patient="ZY9999999", instance=f"{ROOT}.5.9"))
     full.take()
     assert sorted(reason.partition(";")[0] for reason in full.refused().values()) == [
-        "it refers to a CT series of another patient number", "its series belongs to another patient number"]
+        "it refers to a CT series of another patient number",
+        "its series belongs to another patient number",
+    ]
 
 
 def test_a_reader_who_corrects_a_contour_in_its_place_has_one(full):
     full.take()
     full.put("reads/R1/RS.dcm", rtstruct(instance=f"{ROOT}.5.3", size=7.0))
-    write_mask(full.landing / "reads" / "R2" / f"{ROOT}.2__L1.nii.gz", np.array([[[0, 1]]], np.uint8))
+    write_mask(
+        full.landing / "reads" / "R2" / f"{ROOT}.2__L1.nii.gz", np.array([[[0, 1]]], np.uint8)
+    )
     report = full.take()
     assert (report.accepted, report.superseded, report.refused) == (2, 2, 0)
     contours = [f for f in full.files() if "/contours/R" in f]
@@ -252,7 +341,11 @@ def test_a_refused_file_is_read_again_only_when_what_refused_it_has_changed(full
     full.put("dicom/garbage", b"Murong")
     full.take()
     read = []
-    monkeypatch.setattr(vault, "take_files", lambda session, tasks: read.extend(tasks) or in_this_process(session, tasks))
+    monkeypatch.setattr(
+        vault,
+        "take_files",
+        lambda session, tasks: read.extend(tasks) or in_this_process(session, tasks),
+    )
     full.take()
     assert read == []
     monkeypatch.setattr(vault, "_rules_digest", lambda: "new rules")
@@ -263,7 +356,9 @@ def test_a_refused_file_is_read_again_only_when_what_refused_it_has_changed(full
 def test_a_mask_waits_for_its_series(site):
     write_mask(site.landing / f"{ROOT}.2__L1.nii.gz", np.ones((2, 3, 4), np.uint8))
     (site.landing / "reads" / "R1").mkdir(parents=True)
-    (site.landing / f"{ROOT}.2__L1.nii.gz").rename(site.landing / "reads" / "R1" / f"{ROOT}.2__L1.nii.gz")
+    (site.landing / f"{ROOT}.2__L1.nii.gz").rename(
+        site.landing / "reads" / "R1" / f"{ROOT}.2__L1.nii.gz"
+    )
     assert "send its images" in next(iter((site.take(), site.refused())[1].values()))
     write_series(site.landing / "dicom")
     report = site.take()
@@ -279,13 +374,16 @@ def test_a_contour_without_patient_finds_its_series_in_the_same_run(site):
 
 # ── consent ──
 
+
 def test_who_withdraws_in_the_case_report_leaves_the_vault(full):
     full.take()
     full.put("clinical/patients.csv", PATIENTS + "ZY0012345,F,1949-05-11,IIIB,withdrawn\n")
     report = full.take()
     assert (full.files(), report.patients, report.withdrawn) == ([], 0, 1)
     assert not (full.vault / full.patient()).exists()
-    assert all("consent is withdrawn" in r or "send its images" in r for r in full.refused().values())
+    assert all(
+        "consent is withdrawn" in r or "send its images" in r for r in full.refused().values()
+    )
     assert full.take().refused == report.refused == 7
     full.put("clinical/patients.csv", PATIENTS + "ZY0012345,F,1949-05-11,IIIB,given\n")
     assert full.take().accepted == 7
@@ -295,13 +393,22 @@ def test_whose_consent_is_contradictory_is_held_out_and_nothing_is_deleted(full)
     full.take()
     before = {f: (full.vault / f).read_bytes() for f in full.files()}
     for order in (("given", "withdrawn"), ("withdrawn", "given")):
-        full.put("clinical/patients.csv", PATIENTS + "".join(f"ZY0012345,F,1949-05-11,IIIB,{c}\n" for c in order))
+        full.put(
+            "clinical/patients.csv",
+            PATIENTS + "".join(f"ZY0012345,F,1949-05-11,IIIB,{c}\n" for c in order),
+        )
         new = full.put("dicom/new", ct(7))
         report = full.take()
         assert {f: (full.vault / f).read_bytes() for f in full.files()} == before
         assert (report.accepted, report.withdrawn) == (0, 0)
-        assert pl.read_parquet(full.vault / "case_report" / "patients.parquet")["consent"].to_list() == ["contradictory"]
-        assert {item.partition(" ")[0] for item, reason in full.refused().items() if "lakehouse withdraw" in reason} == {"clinical/patients.csv", "dicom/"}
+        assert pl.read_parquet(full.vault / "case_report" / "patients.parquet")[
+            "consent"
+        ].to_list() == ["contradictory"]
+        assert {
+            item.partition(" ")[0]
+            for item, reason in full.refused().items()
+            if "lakehouse withdraw" in reason
+        } == {"clinical/patients.csv", "dicom/"}
         assert full.take().accepted == 0, "in every run"
         new.unlink()
     full.put("clinical/patients.csv", PATIENTS + "ZY0012345,F,1949-05-11,IIIB,given\n")
@@ -312,7 +419,10 @@ def test_whose_consent_is_contradictory_is_held_out_and_nothing_is_deleted(full)
 
 def test_a_contradictory_consent_can_be_withdrawn_by_command(full):
     full.take()
-    full.put("clinical/patients.csv", PATIENTS + "ZY0012345,F,1949-05-11,IIIB,given\nZY0012345,F,1949-05-11,IIIB,withdrawn\n")
+    full.put(
+        "clinical/patients.csv",
+        PATIENTS + "ZY0012345,F,1949-05-11,IIIB,given\nZY0012345,F,1949-05-11,IIIB,withdrawn\n",
+    )
     full.take()
     patient = full.patient()
     mark = remove_patient(full.vault, patient, crosswalk=full.crosswalk)
@@ -332,17 +442,34 @@ def test_who_is_withdrawn_by_command_leaves_files_rows_and_crosswalk_and_stays_o
     report = full.take()
     assert (report.accepted, full.files(), report.rows["patients"]) == (0, [], 1)
     row = pl.read_parquet(full.vault / "case_report" / "patients.parquet").to_dicts()[0]
-    assert {k: v for k, v in row.items() if v is not None} == {"site": "AB", "patient": mark, "consent": "withdrawn", "in_case_report": True, "simulated": False}
+    assert {k: v for k, v in row.items() if v is not None} == {
+        "site": "AB",
+        "patient": mark,
+        "consent": "withdrawn",
+        "in_case_report": True,
+        "simulated": False,
+    }
     assert patient not in str(full.refused())
 
 
 # ── faults ──
 
+
 def test_a_site_must_have_a_name_and_a_folder(site, tmp_path):
     with pytest.raises(IntakeError, match="no landing folder"):
-        take_in(tmp_path / "landing" / "CD", tmp_path / "vault" / "CD", keys=site.keys, crosswalk=site.crosswalk)
+        take_in(
+            tmp_path / "landing" / "CD",
+            tmp_path / "vault" / "CD",
+            keys=site.keys,
+            crosswalk=site.crosswalk,
+        )
     with pytest.raises(IntakeError, match="2 to 8 characters, capital letters first"):
-        take_in(tmp_path / "landing" / "Murong", tmp_path / "vault" / "x", keys=site.keys, crosswalk=site.crosswalk)
+        take_in(
+            tmp_path / "landing" / "Murong",
+            tmp_path / "vault" / "x",
+            keys=site.keys,
+            crosswalk=site.crosswalk,
+        )
 
 
 def test_two_runs_at_once_do_not_meet(full):
@@ -353,8 +480,16 @@ def test_two_runs_at_once_do_not_meet(full):
             full.take()
 
 
-@pytest.mark.parametrize(("place", "error"), [("dagster_project.intake.files._write", OSError(28, "No space left on device")),
-                                              ("dagster_project.intake.files.Crosswalk.find_or_create", sqlite3.OperationalError("disk is full"))])
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("dagster_project.intake.files._write", OSError(28, "No space left on device")),
+        (
+            "dagster_project.intake.files.Crosswalk.find_or_create",
+            sqlite3.OperationalError("disk is full"),
+        ),
+    ],
+)
 def test_a_full_disk_ends_the_run_and_condemns_no_file(full, monkeypatch, place, error):
     full.put("clinical/patients.csv", PATIENTS)
     with monkeypatch.context() as broken:
@@ -378,18 +513,28 @@ def killing(monkeypatch, owner, name, after):
         if len(calls) > after:
             raise Killed
         return real(*arguments, **keywords)
+
     monkeypatch.setattr(owner, name, called)
 
 
 @pytest.mark.parametrize("after", range(0, 7, 2))
-@pytest.mark.parametrize("place", ["move", "folder", "settle", "manifest", "commit", "parquet", "file"])
+@pytest.mark.parametrize(
+    "place", ["move", "folder", "settle", "manifest", "commit", "parquet", "file"]
+)
 def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(full, monkeypatch, place, after):
     from pathlib import Path
 
     monkeypatch.setattr(vault, "FILES_A_BATCH", 2)
     with monkeypatch.context() as killer:
-        owner, name = {"move": (Path, "replace"), "folder": (placing, "_make_folder"), "settle": (vault.Register, "settle"), "manifest": (vault.Manifest, "append"),
-                       "commit": (vault.Register, "put_file"), "parquet": (pl.DataFrame, "write_parquet"), "file": (vault, "place_batch")}[place]
+        owner, name = {
+            "move": (Path, "replace"),
+            "folder": (placing, "_make_folder"),
+            "settle": (vault.Register, "settle"),
+            "manifest": (vault.Manifest, "append"),
+            "commit": (vault.Register, "put_file"),
+            "parquet": (pl.DataFrame, "write_parquet"),
+            "file": (vault, "place_batch"),
+        }[place]
         killing(killer, owner, name, after)
         try:
             full.take()
@@ -397,7 +542,15 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(full, monkeypatch
         except Killed:
             interrupted = True
     report = full.take()
-    expected = {"patients": 1, "treatments": 0, "follow_up": 0, "lesions": 0, "locks": 0, "arbitrations": 0, "reconciliation": 0}
+    expected = {
+        "patients": 1,
+        "treatments": 0,
+        "follow_up": 0,
+        "lesions": 0,
+        "locks": 0,
+        "arbitrations": 0,
+        "reconciliation": 0,
+    }
     assert (len(full.files()), report.refused, report.rows) == (7, 0, expected)
     assert interrupted or report.accepted == 0
     slices = [pydicom.dcmread(full.vault / f) for f in full.files() if "contours" not in f]
@@ -419,7 +572,9 @@ def test_simulated_data_are_marked_everywhere(full):
     full.put("dicom/garbage", b"Murong")
     full.take()
     assert pl.read_parquet(full.vault / "refused.parquet")["simulated"].to_list() == [True]
-    assert pl.read_parquet(full.vault / "case_report" / "patients.parquet")["simulated"].to_list() == [True]
+    assert pl.read_parquet(full.vault / "case_report" / "patients.parquet")[
+        "simulated"
+    ].to_list() == [True]
 
 
 def test_faults_of_the_case_report_stand_beside_those_of_files(full):
@@ -430,6 +585,7 @@ def test_faults_of_the_case_report_stand_beside_those_of_files(full):
 
 
 # ── as in production ──
+
 
 def test_through_child_processes_and_an_executor_the_result_is_the_same(full, monkeypatch):
     monkeypatch.undo()
@@ -443,15 +599,29 @@ def test_through_child_processes_and_an_executor_the_result_is_the_same(full, mo
 
 @pytest.mark.real_data
 def test_real_scans_with_their_contours(site, shared_data):
-    cases = {"case_1": "lung_ct/case_1/ct", "002": "sarcoma_ct/case_002/image", "lidc": "two_readers/ct"}
+    cases = {
+        "case_1": "lung_ct/case_1/ct",
+        "002": "sarcoma_ct/case_002/image",
+        "lidc": "two_readers/ct",
+    }
     for name, folder in cases.items():
         (site.landing / "dicom").mkdir(exist_ok=True)
         shutil.copytree(shared_data / folder, site.landing / "dicom" / name)
-    for reader, name in (("R1", "lung_ct/case_1/rtstruct.dcm"), ("R2", "sarcoma_ct/case_002/mask/RS.dcm"), ("R1", "two_readers/reader_1.seg.dcm"), ("R2", "two_readers/reader_2.rtstruct.dcm")):
+    for reader, name in (
+        ("R1", "lung_ct/case_1/rtstruct.dcm"),
+        ("R2", "sarcoma_ct/case_002/mask/RS.dcm"),
+        ("R1", "two_readers/reader_1.seg.dcm"),
+        ("R2", "two_readers/reader_2.rtstruct.dcm"),
+    ):
         (site.landing / "reads" / reader).mkdir(parents=True, exist_ok=True)
         shutil.copy(shared_data / name, site.landing / "reads" / reader / name.replace("/", "_"))
-    uid = pydicom.dcmread(next((shared_data / "sarcoma_ct/case_002/image").glob("*.dcm")), stop_before_pixels=True).SeriesInstanceUID
-    shutil.copy(next((shared_data / "sarcoma_ct/case_002/official_nifti").glob("*mask*")), site.landing / "reads" / "R1" / f"{uid}__GTV.nii.gz")
+    uid = pydicom.dcmread(
+        next((shared_data / "sarcoma_ct/case_002/image").glob("*.dcm")), stop_before_pixels=True
+    ).SeriesInstanceUID
+    shutil.copy(
+        next((shared_data / "sarcoma_ct/case_002/official_nifti").glob("*mask*")),
+        site.landing / "reads" / "R1" / f"{uid}__GTV.nii.gz",
+    )
     report = site.take()
     assert (report.accepted, report.refused, report.patients) == (60 + 48 + 50 + 5, 0, 3)
     for patient in report_patients(site):
@@ -459,8 +629,14 @@ def test_real_scans_with_their_contours(site, shared_data):
         image_ = pydicom.dcmread(next(scan.iterdir()), stop_before_pixels=True)
         contours = [pydicom.dcmread(p) for p in (site.vault / patient / "contours").rglob("*.dcm")]
         assert contours
-        for ds in contours:  # the sarcoma sets refer to frame of reference and study, not to these instances
-            assert {image_.FrameOfReferenceUID, image_.StudyInstanceUID, image_.SeriesInstanceUID} & referenced(ds)
+        for ds in (
+            contours
+        ):  # the sarcoma sets refer to frame of reference and study, not to these instances
+            assert {
+                image_.FrameOfReferenceUID,
+                image_.StudyInstanceUID,
+                image_.SeriesInstanceUID,
+            } & referenced(ds)
             assert ds.PatientID == patient
     frame = pl.read_parquet(site.vault / "case_report" / "patients.parquet")
     assert frame["in_case_report"].to_list() == [False] * 3
@@ -491,7 +667,10 @@ def test_equal_masks_of_two_lesions_are_two_masks(full):
     for lesion in ("L7", "L8"):
         write_mask(full.landing / "reads" / "R1" / f"{ROOT}.2__{lesion}.nii.gz", seg_mask(2))
     full.take()
-    assert {f.name.split("__")[1] for f in full.vault.glob("*/contours/R1/*.nii.gz")} >= {"L7.nii.gz", "L8.nii.gz"}
+    assert {f.name.split("__")[1] for f in full.vault.glob("*/contours/R1/*.nii.gz")} >= {
+        "L7.nii.gz",
+        "L8.nii.gz",
+    }
 
 
 def test_masks_are_read_again_where_other_rules_hold(full, monkeypatch):
@@ -509,10 +688,13 @@ def test_a_corrected_reference_of_a_readers_contours_takes_the_place_of_the_form
     assert full.take().superseded == 1
     full.put("reads/R2/copy.dcm", seg())
     full.take()
-    assert any("other content" in reason for reason in full.refused().values()), "the old one beside it is no duplicate"
+    assert any("other content" in reason for reason in full.refused().values()), (
+        "the old one beside it is no duplicate"
+    )
 
 
 # ── rows and images ──
+
 
 def reconciled(site):
     found = pl.read_parquet(site.vault / "case_report" / "reconciliation.parquet").to_dicts()
@@ -527,7 +709,9 @@ def test_a_number_typed_wrong_is_a_question_as_long_as_the_images_are_there(full
     found = reconciled(full)
     assert set(found) == {(row, "row_without_images", images), (images, "images_without_row", row)}
     assert f"lakehouse keys merge {row} {images}" in found[row, "row_without_images", images]
-    assert "ZY00123" not in b"".join(p.read_bytes() for p in full.vault.rglob("*") if p.is_file()).decode("latin-1")
+    assert "ZY00123" not in b"".join(
+        p.read_bytes() for p in full.vault.rglob("*") if p.is_file()
+    ).decode("latin-1")
     shutil.rmtree(full.landing / "dicom")
     full.take()
     full.put("clinical/follow_up.csv", "patient_id,date,event\n")
@@ -545,20 +729,30 @@ def test_who_leaves_is_in_no_question_about_another(full):
     full.take()
     gone = full.patient()
     remove_patient(full.vault, gone, crosswalk=full.crosswalk)
-    assert gone not in str(pl.read_parquet(full.vault / "case_report" / "reconciliation.parquet").to_dicts())
+    assert gone not in str(
+        pl.read_parquet(full.vault / "case_report" / "reconciliation.parquet").to_dicts()
+    )
 
 
 # ── dates after the cut-off ──
 
+
 def test_an_image_of_the_future_is_refused_until_its_day_has_come(full, monkeypatch):
     from datetime import date
 
-    full.put("dicom/late.dcm", ct(7, series=f"{ROOT}.8", SeriesDate="20620101", AcquisitionDate=None))
+    full.put(
+        "dicom/late.dcm", ct(7, series=f"{ROOT}.8", SeriesDate="20620101", AcquisitionDate=None)
+    )
     full.put("clinical/treatments.csv", "patient_id,cycle,date\nZY0012345,1,2062-01-02\n")
     full.take()
     reasons = [r for r in full.refused().values() if "cut-off" in r]
-    assert sorted(reasons) == ["is dated after the data cut-off; correct its dates where it was made, and export it again", "lies after the data cut-off; correct the date"]
+    assert sorted(reasons) == [
+        "is dated after the data cut-off; correct its dates where it was made, and export it again",
+        "lies after the data cut-off; correct the date",
+    ]
     monkeypatch.setattr(vault._Run, "cut_off", date(2062, 12, 31))
     full.take()
     assert not any("cut-off" in r for r in full.refused().values())
-    assert pl.read_parquet(full.vault / "case_report" / "treatments.parquet")["day"].to_list() == [0]
+    assert pl.read_parquet(full.vault / "case_report" / "treatments.parquet")["day"].to_list() == [
+        0
+    ]

@@ -51,8 +51,12 @@ def deliver(folder: Path) -> None:
             (folder / "dicom" / number / f"{index}.dcm").write_bytes(to_bytes(slice_))
         contours = rtstruct(patient=number, series=series, instance=f"{ROOT}.5.{n}")
         contours.update({**own, "SeriesInstanceUID": f"{ROOT}.{n + 30}"})
-        contours.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = own["FrameOfReferenceUID"]
-        contours.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = own["FrameOfReferenceUID"]
+        contours.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = own[
+            "FrameOfReferenceUID"
+        ]
+        contours.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = own[
+            "FrameOfReferenceUID"
+        ]
         reads = folder / "reads" / "R1"
         reads.mkdir(parents=True, exist_ok=True)
         (reads / f"{n}.dcm").write_bytes(to_bytes(contours))
@@ -61,14 +65,18 @@ def deliver(folder: Path) -> None:
         write_mask(reads / f"{series}__GTV-1.nii.gz", mask)
     (folder / "clinical").mkdir()
     rows = [f"{number},慕容霜雁,F,1949-05-11" for number in NUMBERS]
-    (folder / "clinical" / "patients.csv").write_text("\n".join(["patient_id,name,sex,birth_date", *rows]), encoding="utf-8")
+    (folder / "clinical" / "patients.csv").write_text(
+        "\n".join(["patient_id,name,sex,birth_date", *rows]), encoding="utf-8"
+    )
 
 
 @pytest.fixture(scope="module")
 def taken_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("vault files")
     deliver(home / "landing" / "AB")
-    report = take_in(home / "landing" / "AB", home / "vault" / "AB", keys=KEYS, crosswalk=home / "crosswalk")
+    report = take_in(
+        home / "landing" / "AB", home / "vault" / "AB", keys=KEYS, crosswalk=home / "crosswalk"
+    )
     assert report.accepted == 10
     return home
 
@@ -101,7 +109,9 @@ def test_what_intake_writes_has_no_finding(home: Path) -> None:
     assert findings(home) == []
 
 
-@pytest.mark.parametrize("name", [".ab12_xyz.part", "case_report/.ab12_xyz.part", "intake.sqlite-journal"])
+@pytest.mark.parametrize(
+    "name", [".ab12_xyz.part", "case_report/.ab12_xyz.part", "intake.sqlite-journal"]
+)
 def test_what_is_being_written_this_moment_is_no_finding(home: Path, name: str) -> None:
     (home / "vault" / "AB" / name).touch()
     assert findings(home) == []
@@ -114,8 +124,12 @@ def test_what_only_looks_like_it_is_found(home: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("reader", ["R1", "R-1", "Reader_12", "observer2", "ARBITER1", "SITE"])
-@pytest.mark.parametrize("label", [".dcm", "__GTV_1.nii.gz", "__T01-T02.nii.gz", "__L1-1.nii.gz", "__病灶3.nii.gz"])
-def test_outlines_of_every_reader_and_label_that_intake_takes_have_known_names(reader: str, label: str) -> None:
+@pytest.mark.parametrize(
+    "label", [".dcm", "__GTV_1.nii.gz", "__T01-T02.nii.gz", "__L1-1.nii.gz", "__病灶3.nii.gz"]
+)
+def test_outlines_of_every_reader_and_label_that_intake_takes_have_known_names(
+    reader: str, label: str
+) -> None:
     assert reader == "SITE" or is_reader_name(reader)
     assert is_known(f"AB-{'Q' * 17}/contours/{reader}/2.25.{'7' * 38}{label}")
 
@@ -158,7 +172,9 @@ def test_a_line_of_the_manifest_whose_file_and_row_are_gone_is_found(home: Path)
     assert kinds(home) == {NO_FILE}
 
 
-def test_a_file_that_the_disk_lost_and_that_was_named_for_it_is_no_line_without_its_file(home: Path) -> None:
+def test_a_file_that_the_disk_lost_and_that_was_named_for_it_is_no_line_without_its_file(
+    home: Path,
+) -> None:
     """Its line says that it was lost: else its site would be blocked for good."""
     slice_of(home).unlink()
     shutil.rmtree(home / "landing" / "AB" / "dicom")
@@ -169,16 +185,20 @@ def test_a_file_that_the_disk_lost_and_that_was_named_for_it_is_no_line_without_
     assert kinds(home) == set()
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda manifest: manifest.unlink(),
-    lambda manifest: change(manifest, b'"n": 2', b'"n": 3'),
-])
-def test_a_manifest_that_is_lost_or_changed_is_broken(home: Path, spoil: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda manifest: manifest.unlink(), lambda manifest: change(manifest, b'"n": 2', b'"n": 3')],
+)
+def test_a_manifest_that_is_lost_or_changed_is_broken(
+    home: Path, spoil: Callable[[Path], None]
+) -> None:
     spoil(home / "vault" / "AB" / "manifest.jsonl")
     assert BROKEN in kinds(home)
 
 
-def test_what_a_listener_takes_in_meanwhile_is_no_finding(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_listener_takes_in_meanwhile_is_no_finding(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After names were listed and before the register is read a slice comes in."""
     landing = home / "landing" / "AB" / "dicom" / NUMBERS[0]
     noted = vault_files._noted
@@ -186,8 +206,12 @@ def test_what_a_listener_takes_in_meanwhile_is_no_finding(home: Path, monkeypatc
     def later(register: Path) -> object:
         own = {"StudyInstanceUID": f"{ROOT}.40", "FrameOfReferenceUID": f"{ROOT}.50"}
         landing.mkdir(exist_ok=True)
-        (landing / "9.dcm").write_bytes(to_bytes(ct(9, patient=NUMBERS[0], series=f"{ROOT}.20", **own)))
-        take_in(home / "landing" / "AB", home / "vault" / "AB", keys=KEYS, crosswalk=home / "crosswalk")
+        (landing / "9.dcm").write_bytes(
+            to_bytes(ct(9, patient=NUMBERS[0], series=f"{ROOT}.20", **own))
+        )
+        take_in(
+            home / "landing" / "AB", home / "vault" / "AB", keys=KEYS, crosswalk=home / "crosswalk"
+        )
         return noted(register)
 
     (home / "vault" / "AB" / ".incoming" / "half").write_bytes(b"\xff")
@@ -203,7 +227,12 @@ def test_who_leaves_leaves_no_line_without_a_file(home: Path) -> None:
     remove_patient(home / "vault" / "AB", patients[0], crosswalk=home / "crosswalk")
     give_up_patient(home / "vault" / "AB", patients[1])
     assert kinds(home) == set()
-    events = [json.loads(line) for line in (home / "vault" / "AB" / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    events = [
+        json.loads(line)
+        for line in (home / "vault" / "AB" / "manifest.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    ]
     assert [len(e["outputs"]) for e in events if e["event"] in {"withdrawn", "given_up"}] == [5, 5]
 
 
@@ -271,7 +300,10 @@ def test_dates_far_apart_block_every_night_until_they_are_mended(home: Path) -> 
 def test_what_came_past_intake_is_read_although_the_manifest_is_as_it_was(home: Path) -> None:
     assert audit_what_is_new(Home(home), "AB").findings == []
     spoil(slice_of(home))
-    assert {what for what, _, _ in audit_what_is_new(Home(home), "AB").findings} >= {"element that must not be there", OTHER_BYTES}
+    assert {what for what, _, _ in audit_what_is_new(Home(home), "AB").findings} >= {
+        "element that must not be there",
+        OTHER_BYTES,
+    }
 
 
 def test_what_is_missing_blocks_until_it_is_back(home: Path) -> None:
@@ -317,7 +349,14 @@ PLACES: dict[str, Callable[[Path, str], None]] = {
     "note beside a scan": _in_note,
     "array of texts": _in_arrays,
 }
-VALUES = ("慕容霜雁", "murong shuangyan", "ZY0012345", "1949-05-11", "13800138000", "11010519491231002X")
+VALUES = (
+    "慕容霜雁",
+    "murong shuangyan",
+    "ZY0012345",
+    "1949-05-11",
+    "13800138000",
+    "11010519491231002X",
+)
 
 
 @pytest.mark.parametrize("value", VALUES)

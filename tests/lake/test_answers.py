@@ -39,7 +39,10 @@ def cycles(lake: Lake, home: Home) -> Callable[..., list[int]]:
             looked.append(1)
             return of.read("treatments")["cycle"].to_list()
 
-        return [*answer_once(of, home.answers / "cycles.json", ["treatments"], question, look), len(looked)]
+        return [
+            *answer_once(of, home.answers / "cycles.json", ["treatments"], question, look),
+            len(looked),
+        ]
 
     return ask
 
@@ -48,7 +51,9 @@ def treatments(*cycles: int, patient: str = "p") -> pl.DataFrame:
     return table("treatments", *({"patient": patient, "cycle": c} for c in cycles))
 
 
-def test_1_the_same_rows_are_asked_once_also_by_a_later_process(cycles: Callable[..., list[int]], lake: Lake, home: Home) -> None:
+def test_1_the_same_rows_are_asked_once_also_by_a_later_process(
+    cycles: Callable[..., list[int]], lake: Lake, home: Home
+) -> None:
     assert cycles() == [1, 2, 1]
     lake.replace("treatments", treatments(1, 2))
     lake.replace("patients", table("patients", {}))
@@ -56,17 +61,28 @@ def test_1_the_same_rows_are_asked_once_also_by_a_later_process(cycles: Callable
         assert cycles(of=later) == [1, 2, 1]
 
 
-@pytest.mark.parametrize("write", [
-    lambda lake: lake.replace("treatments", treatments(1, 2, 3)), lambda lake: lake.replace("treatments", treatments(1)),
-    lambda lake: lake.replace("treatments", treatments(1, 5)), lambda lake: lake.remove_patient("p"),
-    lambda lake: lake.query("UPDATE treatments SET cycle = 7 WHERE cycle = 2")], ids=["more", "fewer", "other", "none", "changed"])
-def test_2_other_rows_are_asked_anew(cycles: Callable[..., list[int]], lake: Lake, write: Callable[[Lake], object]) -> None:
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda lake: lake.replace("treatments", treatments(1, 2, 3)),
+        lambda lake: lake.replace("treatments", treatments(1)),
+        lambda lake: lake.replace("treatments", treatments(1, 5)),
+        lambda lake: lake.remove_patient("p"),
+        lambda lake: lake.query("UPDATE treatments SET cycle = 7 WHERE cycle = 2"),
+    ],
+    ids=["more", "fewer", "other", "none", "changed"],
+)
+def test_2_other_rows_are_asked_anew(
+    cycles: Callable[..., list[int]], lake: Lake, write: Callable[[Lake], object]
+) -> None:
     cycles()
     write(lake)
     assert cycles() == [*lake.read("treatments")["cycle"], 2]
 
 
-def test_3_rows_that_come_back_are_asked_anew_too(cycles: Callable[..., list[int]], lake: Lake) -> None:
+def test_3_rows_that_come_back_are_asked_anew_too(
+    cycles: Callable[..., list[int]], lake: Lake
+) -> None:
     """Nothing is concluded from a number of rows alone."""
     cycles()
     lake.replace("treatments", treatments(3, 4))
@@ -74,7 +90,9 @@ def test_3_rows_that_come_back_are_asked_anew_too(cycles: Callable[..., list[int
     assert cycles() == [1, 2, 2]
 
 
-def test_4_an_earlier_snapshot_has_a_state_of_its_own(cycles: Callable[..., list[int]], lake: Lake, home: Home) -> None:
+def test_4_an_earlier_snapshot_has_a_state_of_its_own(
+    cycles: Callable[..., list[int]], lake: Lake, home: Home
+) -> None:
     earlier = lake.snapshot()
     lake.replace("treatments", treatments(8))
     assert cycles() == [8, 1]
@@ -88,7 +106,9 @@ def test_5_another_question_is_asked(cycles: Callable[..., list[int]]) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"state": "s"}'])
-def test_6_what_cannot_be_read_is_asked_anew(cycles: Callable[..., list[int]], home: Home, content: str) -> None:
+def test_6_what_cannot_be_read_is_asked_anew(
+    cycles: Callable[..., list[int]], home: Home, content: str
+) -> None:
     cycles()
     (home.answers / "cycles.json").write_text(content)
     assert cycles() == [1, 2, 2]
@@ -117,7 +137,9 @@ def test_8_tidying_and_expunging_lose_no_violation(lake: Lake, home: Home) -> No
     assert violations_of(lake, home, TREATMENTS) == []
 
 
-def test_9_a_restored_catalogue_gives_a_number_to_other_rows_and_is_asked(home: Home, tmp_path: Path) -> None:
+def test_9_a_restored_catalogue_gives_a_number_to_other_rows_and_is_asked(
+    home: Home, tmp_path: Path
+) -> None:
     """Two nights from one copy of the home: the same snapshot number, other rows, and the answers of the night that is no more."""
     with open_lake(home) as lake:
         lake.replace("treatments", treatments(1))

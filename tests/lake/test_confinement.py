@@ -169,7 +169,11 @@ def _filled(attempt: str, home: Home) -> str:
 
 
 def _files(home: Home) -> dict[str, int]:
-    found = [p for p in home.root.parent.rglob("*") if p.is_file() and not p.name.endswith(("-wal", "-shm"))]
+    found = [
+        p
+        for p in home.root.parent.rglob("*")
+        if p.is_file() and not p.name.endswith(("-wal", "-shm"))
+    ]
     return {str(p): p.stat().st_size for p in found}
 
 
@@ -188,13 +192,26 @@ def test_nothing_is_written_and_no_file_is_read(home: Home, attempt: str) -> Non
     assert _files(home) == before
 
 
-@pytest.mark.parametrize("attempt", [
-    "COPY (SELECT 1) TO '{out}/stolen.csv'", "COPY (SELECT 1) TO '{data}/../../../outside/planted.parquet'",
-    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}/stolen.csv'", "EXPORT DATABASE '{out}/export'", "IMPORT DATABASE '{out}'",
-    "SELECT * FROM read_text('{out}/notes.txt')", "SELECT * FROM '{out}/rows.parquet'", "SELECT * FROM read_csv('{data}2/near.csv')",
-    "SELECT * FROM query('FROM read_text(''{out}/notes.txt'')')", "SELECT * FROM glob('{out}/*')", "ATTACH '{out}/other.duckdb' AS o",
-    "INSTALL httpfs", "SET enable_external_access = true", "SET allowed_directories = ['/']", "SELECT * FROM 'https://127.0.0.1:1/rows.parquet'",
-])
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "COPY (SELECT 1) TO '{out}/stolen.csv'",
+        "COPY (SELECT 1) TO '{data}/../../../outside/planted.parquet'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}/stolen.csv'",
+        "EXPORT DATABASE '{out}/export'",
+        "IMPORT DATABASE '{out}'",
+        "SELECT * FROM read_text('{out}/notes.txt')",
+        "SELECT * FROM '{out}/rows.parquet'",
+        "SELECT * FROM read_csv('{data}2/near.csv')",
+        "SELECT * FROM query('FROM read_text(''{out}/notes.txt'')')",
+        "SELECT * FROM glob('{out}/*')",
+        "ATTACH '{out}/other.duckdb' AS o",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET allowed_directories = ['/']",
+        "SELECT * FROM 'https://127.0.0.1:1/rows.parquet'",
+    ],
+)
 def test_the_settings_alone_keep_it_out_too(home: Home, attempt: str) -> None:
     """What a statement that deceives the parser would find: DuckDB's own lock. It leaves `sqlite_scan` open, hence the list of functions."""
     before = _files(home)
@@ -209,16 +226,28 @@ LEGITIMATE = (
     ("SELECT count(*) AS n FROM treatments", "n\n1\n"),
     ("FROM treatments SELECT patient;", "patient\np2\n"),
     ("SELECT patient FROM lake.treatments -- the newest\n", "patient\np2\n"),
-    ("WITH a AS (SELECT patient FROM treatments) SELECT count(*) AS n FROM a JOIN treatments USING (patient)", "n\n1\n"),
+    (
+        "WITH a AS (SELECT patient FROM treatments) SELECT count(*) AS n FROM a JOIN treatments USING (patient)",
+        "n\n1\n",
+    ),
     ("SELECT x FROM range(3) t(x) WHERE x > 1", "x\n2\n"),
     ("SELECT unnest([1, 2]) AS x", "x\n1\n2\n"),
-    ("PIVOT treatments ON cycle IN (1, 2) USING count(*) GROUP BY patient", "patient,1,2\np2,1,0\n"),
-    ("SELECT patient FROM treatments QUALIFY row_number() OVER (ORDER BY patient) = 1", "patient\np2\n"),
+    (
+        "PIVOT treatments ON cycle IN (1, 2) USING count(*) GROUP BY patient",
+        "patient,1,2\np2,1,0\n",
+    ),
+    (
+        "SELECT patient FROM treatments QUALIFY row_number() OVER (ORDER BY patient) = 1",
+        "patient\np2\n",
+    ),
     ("SELECT 'a/b.csv' AS path", "path\na/b.csv\n"),
     ("SELECT 'a; DROP TABLE treatments' AS text", "text\na; DROP TABLE treatments\n"),
     ("VALUES (1)", "col0\n1\n"),
     ("SELECT list_transform([1], lambda x: x + 1) AS l", "l\n[2]\n"),
-    ("SELECT count(*) > 0 AS some FROM response_over_time UNION ALL SELECT false ORDER BY 1 LIMIT 1", "some\nFalse\n"),
+    (
+        "SELECT count(*) > 0 AS some FROM response_over_time UNION ALL SELECT false ORDER BY 1 LIMIT 1",
+        "some\nFalse\n",
+    ),
 )
 
 
@@ -229,13 +258,25 @@ def test_what_analysts_ask_is_answered(home: Home, statement: str, rows: str) ->
     assert result.exit_code == 0
 
 
-@pytest.mark.parametrize("statement", [
-    "SHOW TABLES", "DESCRIBE scans", "SUMMARIZE treatments", "SHOW ALL TABLES", "SELECT * FROM lake.snapshots()",
-    "SELECT * FROM ducklake_snapshots('lake')", "SELECT table_name, comment FROM duckdb_tables()",
-    "SELECT column_name, comment FROM duckdb_columns()", "SELECT * FROM information_schema.columns",
-    "EXPLAIN SELECT * FROM treatments", "EXPLAIN ANALYZE SELECT * FROM treatments", "SELECT * FROM pragma_table_info('scans')",
-    "SELECT * FROM patient_delta_features", "SELECT * FROM patient_eligibility",
-])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SHOW TABLES",
+        "DESCRIBE scans",
+        "SUMMARIZE treatments",
+        "SHOW ALL TABLES",
+        "SELECT * FROM lake.snapshots()",
+        "SELECT * FROM ducklake_snapshots('lake')",
+        "SELECT table_name, comment FROM duckdb_tables()",
+        "SELECT column_name, comment FROM duckdb_columns()",
+        "SELECT * FROM information_schema.columns",
+        "EXPLAIN SELECT * FROM treatments",
+        "EXPLAIN ANALYZE SELECT * FROM treatments",
+        "SELECT * FROM pragma_table_info('scans')",
+        "SELECT * FROM patient_delta_features",
+        "SELECT * FROM patient_eligibility",
+    ],
+)
 def test_tables_columns_views_and_snapshots_can_be_looked_up(home: Home, statement: str) -> None:
     assert _call(home, statement).exit_code == 0
 
@@ -247,7 +288,11 @@ def test_earlier_states_can_be_asked(home: Home) -> None:
     assert asked.output == "patient\np1\n"
     within = _call(home, f"SELECT patient FROM treatments AT (VERSION => {first})", "--csv")
     assert within.output == "patient\np1\n"
-    changes = _call(home, f"SELECT count(*) AS n FROM lake.table_changes('treatments', {first + 1}, {first + 1})", "--csv")
+    changes = _call(
+        home,
+        f"SELECT count(*) AS n FROM lake.table_changes('treatments', {first + 1}, {first + 1})",
+        "--csv",
+    )
     assert changes.output == "n\n2\n"
 
 
@@ -255,14 +300,21 @@ def test_a_large_query_may_still_spill_to_the_disk(home: Home) -> None:
     with read_lake(home) as lake:
         lake.query("SET memory_limit = '60MB'")
         lake.confine()
-        found = lake.query("SELECT count(*) FROM (SELECT x, hash(x) AS h FROM range(3000000) t(x) ORDER BY h)").fetchall()
+        found = lake.query(
+            "SELECT count(*) FROM (SELECT x, hash(x) AS h FROM range(3000000) t(x) ORDER BY h)"
+        ).fetchall()
     assert found == [(3_000_000,)]
 
 
 def test_every_function_that_duckdb_has_for_files_is_refused(home: Home) -> None:
     """Also those of a later version: what is not listed is refused."""
     with read_lake(home) as lake:
-        names = {n for (n,) in lake.query("SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'").fetchall()}
+        names = {
+            n
+            for (n,) in lake.query(
+                "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
+            ).fetchall()
+        }
     for name in sorted(names - TABLE_FUNCTIONS):
         with pytest.raises(Refused, match=name):
             check_query(f"SELECT * FROM {name}('x')")

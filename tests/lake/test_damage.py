@@ -42,13 +42,21 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (lambda f: f.write_bytes(f.read_bytes()[:-100]), "has another size than was written"),
     "emptied": (lambda f: f.write_bytes(b""), "has another size than was written"),
     "one bit": (_flip, "has other bytes than were written"),
-    "zeros": (lambda f: f.write_bytes(bytes(f.stat().st_size)), "has other bytes than were written"),
+    "zeros": (
+        lambda f: f.write_bytes(bytes(f.stat().st_size)),
+        "has other bytes than were written",
+    ),
 }
 
 
-@pytest.mark.parametrize(("part", "harm", "what"), [(part, *d) for part in (0, 1) for d in DAMAGES.values()],
-                         ids=[f"{name} {part}" for part in ("rows", "deletions") for name in DAMAGES])
-def test_each_damage_is_named_and_the_rows_come_back(home: Home, part: int, harm: Callable[[Path], object], what: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "harm", "what"),
+    [(part, *d) for part in (0, 1) for d in DAMAGES.values()],
+    ids=[f"{name} {part}" for part in ("rows", "deletions") for name in DAMAGES],
+)
+def test_each_damage_is_named_and_the_rows_come_back(
+    home: Home, part: int, harm: Callable[[Path], object], what: str
+) -> None:
     with open_lake(home) as lake:
         before = lake.read("treatments")
         damaged = next(f for f in data_files(lake) if f.site == "AA" and len(f.parts) > part)
@@ -68,7 +76,9 @@ def test_each_damage_is_named_and_the_rows_come_back(home: Home, part: int, harm
 
 
 @pytest.mark.parametrize("part", [0, 1], ids=["rows", "deletions"])
-def test_a_lake_that_was_mended_is_published_and_its_history_can_expire(home: Home, part: int) -> None:
+def test_a_lake_that_was_mended_is_published_and_its_history_can_expire(
+    home: Home, part: int
+) -> None:
     with open_lake(home) as lake:
         publish(lake, home.published)
         _flip(next(f for f in data_files(lake) if len(f.parts) == 2).parts[part][0])
@@ -76,7 +86,11 @@ def test_a_lake_that_was_mended_is_published_and_its_history_can_expire(home: Ho
     with open_lake(home) as lake:
         lake.replace("treatments", rows("AA", "p1", "p2"), site="AA")
         made = publish(lake, home.published)
-        assert pl.read_parquet(made.parquet / "treatments.parquet")["patient"].to_list() == ["p1", "p2", "p4"]
+        assert pl.read_parquet(made.parquet / "treatments.parquet")["patient"].to_list() == [
+            "p1",
+            "p2",
+            "p4",
+        ]
         lake.expunge()
         assert lake.read("treatments")["patient"].to_list() == ["p1", "p2", "p4"]
 
@@ -115,11 +129,16 @@ def test_a_lake_of_another_version_is_named_with_what_to_do(home: Home) -> None:
     with open_lake(home) as lake:
         lake.query("ALTER TABLE treatments DROP COLUMN drugs")
         lake.query("ALTER TABLE treatments ADD COLUMN dose DOUBLE")
-    with pytest.raises(OtherSchema, match=r"table treatments lacks the column drugs and has the column dose.*mv lake lake-before.*lakehouse run"):
+    with pytest.raises(
+        OtherSchema,
+        match=r"table treatments lacks the column drugs and has the column dose.*mv lake lake-before.*lakehouse run",
+    ):
         open_lake(home)
 
 
-@pytest.mark.parametrize("content", [b"no catalogue at all" * 100, b"SQLite format 3\0" + bytes(5000)])
+@pytest.mark.parametrize(
+    "content", [b"no catalogue at all" * 100, b"SQLite format 3\0" + bytes(5000)]
+)
 def test_a_catalogue_that_is_none_is_named_with_what_to_do(home: Home, content: bytes) -> None:
     for file in home.lake.glob("catalog.sqlite*"):
         file.write_bytes(content if file.suffix == ".sqlite" else b"")

@@ -48,8 +48,12 @@ def test_rows_bounds_snapshots_and_files_go(home: Home) -> None:
     assert left(home) == ["p2"]
 
 
-@pytest.mark.parametrize("spell", [lambda f: f"{f}/", lambda f: f"{f.parent}/../{f.parent.name}/{f.name}"])
-def test_a_data_folder_spelt_otherwise_loses_no_live_file(home: Home, monkeypatch: pytest.MonkeyPatch, spell) -> None:
+@pytest.mark.parametrize(
+    "spell", [lambda f: f"{f}/", lambda f: f"{f.parent}/../{f.parent.name}/{f.name}"]
+)
+def test_a_data_folder_spelt_otherwise_loses_no_live_file(
+    home: Home, monkeypatch: pytest.MonkeyPatch, spell
+) -> None:
     """Files that no snapshot knows are told by their paths: a live one that is named in another way must not be taken for one of them."""
     monkeypatch.setenv("LAKEHOUSE_DATA", spell(home.lake / "data"))
     expunge(home)

@@ -31,7 +31,9 @@ def heard() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_within_is_heard_at_the_end_and_not_before(heard: list[int], number: signal.Signals) -> None:
+def test_a_signal_within_is_heard_at_the_end_and_not_before(
+    heard: list[int], number: signal.Signals
+) -> None:
     done = []
 
     def work() -> None:

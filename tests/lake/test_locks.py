@@ -15,15 +15,22 @@ from dagster_project.lake.home import Home
 from dagster_project.lake.locks import HeldError, home_locked, locked
 from tests.waiting import PATIENCE
 
-HOLD = ("import sys; from pathlib import Path; from dagster_project.lake.locks import locked\n"
-        "with locked(Path(sys.argv[1]), 'the other', shared=sys.argv[2] == 'shared'): print('held', flush=True); sys.stdin.read()")
+HOLD = (
+    "import sys; from pathlib import Path; from dagster_project.lake.locks import locked\n"
+    "with locked(Path(sys.argv[1]), 'the other', shared=sys.argv[2] == 'shared'): print('held', flush=True); sys.stdin.read()"
+)
 
 
 class Other:
     """A process that holds a lock until it is told to end, or killed."""
 
     def __init__(self, file: Path, kind: str = "alone") -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", HOLD, str(file), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(file), kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.timers: list[threading.Timer] = []
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "held\n"
@@ -53,12 +60,18 @@ def test_who_comes_second_waits_and_is_told_who_holds_it_and_since_when(tmp_path
         other.end_after(0.5)
         with locked(tmp_path / "lock", "we", waiting=heard.append):
             pass
-    assert re.fullmatch(rf"the other, process {other.process.pid} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\+\d\d:\d\d", heard[0])
+    assert re.fullmatch(
+        rf"the other, process {other.process.pid} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\+\d\d:\d\d",
+        heard[0],
+    )
 
 
 def test_after_so_many_seconds_the_holder_is_named(tmp_path: Path) -> None:
-    with Other(tmp_path / "lock") as other, pytest.raises(HeldError, match=f"the other, process {other.process.pid} since"), \
-            locked(tmp_path / "lock", "we", seconds=0.1):
+    with (
+        Other(tmp_path / "lock") as other,
+        pytest.raises(HeldError, match=f"the other, process {other.process.pid} since"),
+        locked(tmp_path / "lock", "we", seconds=0.1),
+    ):
         pass
 
 
@@ -79,7 +92,9 @@ def test_those_who_share_it_hold_it_together_and_one_alone_waits_for_them(tmp_pa
             pass
 
 
-def test_a_thread_that_holds_it_does_not_wait_for_itself_and_another_thread_does(tmp_path: Path) -> None:
+def test_a_thread_that_holds_it_does_not_wait_for_itself_and_another_thread_does(
+    tmp_path: Path,
+) -> None:
     file, found = tmp_path / "lock", []
 
     def take() -> None:

@@ -19,15 +19,49 @@ ROOT = Path(__file__).parents[2] / "dagster_project"
 
 OTHERS = {
     # What the person at the keyboard reads: errors of commands.
-    "intake": {"agent", "allowlists", "keys", "manifest", "pacs_messages", "pacs_settings", "vault_audit",
-               "audit_texts", "audit_words", "vault_files"},
-    # Values of table columns, which docs/dictionary.md describes: rules, evidence, reasons for NULL.
+    "intake": {
+        "agent",
+        "allowlists",
+        "keys",
+        "manifest",
+        "pacs_messages",
+        "pacs_settings",
+        "vault_audit",
+        "audit_texts",
+        "audit_words",
+        "vault_files",
+    },
+    # Values of table columns, which docs/dictionary.md describes: rules, evidence, reasons for
+    # NULL.
     "domain": {
-        "adam", "agreement", "artifacts", "best_response", "dynamic", "eligibility", "endpoints",
-        "feature_stability", "findings", "identity", "irecist", "masks", "new_lesions",
-        "progression_free", "pseudoprogression", "reader_figures", "recist", "recorded_responses",
-        "responses", "survival", "time_to_event", "timepoints", "training_cohort", "volumes",
-        "trial_assessments", "trial_grading", "trial_rows", "trial_visits",
+        "adam",
+        "agreement",
+        "artifacts",
+        "best_response",
+        "dynamic",
+        "eligibility",
+        "endpoints",
+        "feature_stability",
+        "findings",
+        "identity",
+        "irecist",
+        "masks",
+        "new_lesions",
+        "progression_free",
+        "pseudoprogression",
+        "reader_figures",
+        "recist",
+        "recorded_responses",
+        "responses",
+        "survival",
+        "time_to_event",
+        "timepoints",
+        "training_cohort",
+        "volumes",
+        "trial_assessments",
+        "trial_grading",
+        "trial_rows",
+        "trial_visits",
     },
 }
 """Modules whose sentences reach no hospital as a refusal."""
@@ -36,8 +70,14 @@ MORE = ("compute.py", "radiomics/extraction.py")
 """Modules of other folders whose errors become reasons."""
 
 COMMAND_ERRORS = {
-    "PacsError", "KeysError", "IntakeError", "UnknownPseudonymError", "AssertionError", "UnusableSettingError",
-    "SchedulerLostError", "ValueError",
+    "PacsError",
+    "KeysError",
+    "IntakeError",
+    "UnknownPseudonymError",
+    "AssertionError",
+    "UnusableSettingError",
+    "SchedulerLostError",
+    "ValueError",
 }
 """Errors that end a command; none of them is a reason of the quarantine."""
 
@@ -45,11 +85,11 @@ NO_REASONS = {
     "intake/deidentification.py": {"missing or unknown"},
     "intake/file_kinds.py": {"an xz archive"},
     "intake/files.py": {
-        "vault or crosswalk cannot be written ({0}); free space or mend the disk, then run again",
+        "vault or crosswalk cannot be written ({0}); free space or mend the disk, then run again"
     },
     "intake/pseudonyms.py": {
         "this home's patients were taken in with another key medium; put that one in place, "
-        "or begin a new home",
+        "or begin a new home"
     },
     # Reasons of NULL in a column of features, and what an assertion names.
     "radiomics/extraction.py": {
@@ -71,7 +111,9 @@ NOT_PROSE = re.compile(r"\s*(SELECT|CREATE|INSERT|UPDATE|DELETE|WITH) |yes modif
 
 def modules() -> Iterator[Path]:
     for folder, others in OTHERS.items():
-        yield from (file for file in sorted((ROOT / folder).glob("*.py")) if file.stem not in others)
+        yield from (
+            file for file in sorted((ROOT / folder).glob("*.py")) if file.stem not in others
+        )
     yield from (ROOT / name for name in MORE)
 
 
@@ -120,12 +162,17 @@ def _numbered(text: str) -> str:
 def english_left(text: str) -> bool:
     """Whether a template still shows a piece of English prose where a hospital reads Chinese."""
     shown = re.sub(r"\{\w*(:\w+)?\}", "7", text)
-    return all(PROSE.search(COMMAND.sub("", translate(shown))) for translate in (chinese_reason, chinese_item))
+    return all(
+        PROSE.search(COMMAND.sub("", translate(shown)))
+        for translate in (chinese_reason, chinese_item)
+    )
 
 
 def is_part_of_an_entry(text: str) -> bool:
     """Whether the catalogue has a template that this sentence is put into."""
-    return re.sub(r"\{\w*\}", "{}", text) in re.sub(r"\{\w*\}", "{}", CATALOGUE.read_text(encoding="utf-8"))
+    return re.sub(r"\{\w*\}", "{}", text) in re.sub(
+        r"\{\w*\}", "{}", CATALOGUE.read_text(encoding="utf-8")
+    )
 
 
 @pytest.mark.parametrize("file", modules(), ids=lambda f: f"{f.parent.name}/{f.name}")
@@ -145,7 +192,7 @@ def test_a_sentence_without_an_entry_is_found(tmp_path: Path) -> None:
     file.write_text(
         '"""No reason at all in here."""\n'
         'A = "nobody has translated this one yet"\n'
-        'def f(n):\n'
+        "def f(n):\n"
         '    """Nor is there one here."""\n'
         '    q = f"SELECT a, b from c where {n}"\n'
         '    raise PacsError("the peer is not there")\n'
@@ -154,5 +201,7 @@ def test_a_sentence_without_an_entry_is_found(tmp_path: Path) -> None:
     )
     found = [text for _, text in sentences(file)]
     assert found == [
-        "nobody has translated this one yet", "{0} slices have gone astray; the row is left out"]
+        "nobody has translated this one yet",
+        "{0} slices have gone astray; the row is left out",
+    ]
     assert all(english_left(text) for text in found)

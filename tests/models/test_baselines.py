@@ -25,7 +25,13 @@ def seen_by(learner: Baseline, data=DATA):
 
 
 def test_1_the_order_of_the_baselines_is_the_order_of_what_must_be_beaten():
-    assert [b.name for b in BASELINES] == ["clinical", "size_change", "delta_radiomics", "delta_radiomics_dhi", "negative_control"]
+    assert [b.name for b in BASELINES] == [
+        "clinical",
+        "size_change",
+        "delta_radiomics",
+        "delta_radiomics_dhi",
+        "negative_control",
+    ]
     assert [b.name for b in BASELINES if b.negative_control] == ["negative_control"]
 
 
@@ -41,25 +47,35 @@ def test_2_the_frozen_model_gives_the_pipelines_probabilities(learner):
 def test_3_coefficients_meet_the_conditions_of_the_optimum(learner):
     """Gradient of mean log loss + lambda (l1 |w| + (1 - l1) w^2 / 2): zero where w is not, else within lambda l1."""
     data = seen_by(learner)
-    for pipeline, strength in zip(learner._path(data, SECTION, 1), SECTION[f"{learner.penalty}_strengths"], strict=True):
+    for pipeline, strength in zip(
+        learner._path(data, SECTION, 1), SECTION[f"{learner.penalty}_strengths"], strict=True
+    ):
         Z, fitted = pipeline[:-1].transform(data.X), pipeline["logistic"]
         w, share = fitted.coef_[0], SECTION["l1_share"] if learner.penalty == "elastic_net" else 0.0
         score = Z.T @ (data.y - data.y.mean()) / data.y.size
         penalty = strength if learner.penalty == "ridge" else strength * np.abs(score).max() / share
-        gradient = Z.T @ (fitted.predict_proba(Z)[:, 1] - data.y) / data.y.size + penalty * (1 - share) * w
+        gradient = (
+            Z.T @ (fitted.predict_proba(Z)[:, 1] - data.y) / data.y.size + penalty * (1 - share) * w
+        )
         assert np.allclose(gradient[w != 0], -penalty * share * np.sign(w[w != 0]), atol=2e-5)
         assert (np.abs(gradient[w == 0]) <= penalty * share + 2e-5).all()
 
 
 def test_4_an_elastic_net_always_keeps_a_column():
-    for pipeline in BY_NAME["delta_radiomics"]._path(seen_by(BY_NAME["delta_radiomics"]), SECTION, 1):
+    for pipeline in BY_NAME["delta_radiomics"]._path(
+        seen_by(BY_NAME["delta_radiomics"]), SECTION, 1
+    ):
         assert np.count_nonzero(pipeline["logistic"].coef_) >= 1
 
 
 def test_5_dhi_passes_the_filter_whole():
     learner = BY_NAME["delta_radiomics_dhi"]
     model = learner.fit(seen_by(learner), SECTION, 1).model
-    observed = {c.name for c, x in zip(DATA.columns, DATA.X.T, strict=True) if c.block == "dhi" and not np.isnan(x).all()}
+    observed = {
+        c.name
+        for c, x in zip(DATA.columns, DATA.X.T, strict=True)
+        if c.block == "dhi" and not np.isnan(x).all()
+    }
     assert observed <= set(model.features)
     assert len(model.features) == SECTION["filter_keeps"] + len(observed)
 
@@ -71,7 +87,10 @@ def test_6_a_missing_value_counts_as_the_training_median():
     place = [data.feature_names.index(name) for name in model.features]
     holes, filled = data.X.copy(), data.X.copy()
     holes[0, place], filled[0, place] = np.nan, np.nanmedian(data.X[:, place], axis=0)
-    assert model.probabilities(replace(data, X=holes))[0] == model.probabilities(replace(data, X=filled))[0]
+    assert (
+        model.probabilities(replace(data, X=holes))[0]
+        == model.probabilities(replace(data, X=filled))[0]
+    )
 
 
 def test_7_a_patients_probability_is_the_same_bits_alone_and_among_others():
@@ -86,16 +105,29 @@ def test_7_a_patients_probability_is_the_same_bits_alone_and_among_others():
 def test_8_held_out_values_change_no_number_of_their_folds_model(learner):
     """Imputation, scaling, filter, strength and cut-off are based on the training folds: nonsense in the held-out fold changes none of them."""
     fold = stratified_folds(DATA.patients, DATA.sites, DATA.y, folds=5, seed=1, scope="")
-    absurd = replace(DATA, X=np.where((fold == 2)[:, None], 1e6 + np.arange(DATA.X.shape[1]), DATA.X), y=np.where(fold == 2, ~DATA.y, DATA.y))
-    one, two = (learner.fit(seen_by(learner, data).take(fold != 2), SECTION, 1) for data in (DATA, absurd))
+    absurd = replace(
+        DATA,
+        X=np.where((fold == 2)[:, None], 1e6 + np.arange(DATA.X.shape[1]), DATA.X),
+        y=np.where(fold == 2, ~DATA.y, DATA.y),
+    )
+    one, two = (
+        learner.fit(seen_by(learner, data).take(fold != 2), SECTION, 1) for data in (DATA, absurd)
+    )
     assert one.cutoff == two.cutoff
     assert one.model.features == two.model.features
-    assert all((one.model.tensors()[name] == two.model.tensors()[name]).all() for name in one.model.tensors())
+    assert all(
+        (one.model.tensors()[name] == two.model.tensors()[name]).all()
+        for name in one.model.tensors()
+    )
 
 
 def pure_noise(seed: int, n: int = 40, p: int = 1500):
     columns = tuple(FeatureColumn(f"n{k}", DELTA, ("T0", "T1")) for k in range(p))
-    return replace(dataset(n=n, n_features=2, seed=seed), X=np.random.default_rng(seed).normal(size=(n, p)), columns=columns)
+    return replace(
+        dataset(n=n, n_features=2, seed=seed),
+        X=np.random.default_rng(seed).normal(size=(n, p)),
+        columns=columns,
+    )
 
 
 def test_9_a_filter_within_the_folds_finds_nothing_in_noise_where_one_before_them_would():
@@ -133,7 +165,9 @@ def test_12_a_strength_of_the_protocol_is_chosen():
 
 def test_13_columns_that_never_vary_are_refused_with_the_models_name():
     empty = replace(DATA, X=np.full_like(DATA.X, np.nan))
-    with pytest.raises(DatasetError, match=r"task T1, model clinical: no column varies .* block clinical"):
+    with pytest.raises(
+        DatasetError, match=r"task T1, model clinical: no column varies .* block clinical"
+    ):
         BY_NAME["clinical"].fit(seen_by(BY_NAME["clinical"], empty), SECTION, 1)
 
 

@@ -11,11 +11,26 @@ import pytest
 
 from dagster_project.radiomics.calibration import COMPONENTS, fit_limits, held_back_ratios
 from dagster_project.radiomics.dhi import derive_dhi, units_of
-from dagster_project.radiomics.dhi_limits import FoldLimits, LimitsError, fit_fold_limits, patient_free_limits, undivided
+from dagster_project.radiomics.dhi_limits import (
+    FoldLimits,
+    LimitsError,
+    fit_fold_limits,
+    patient_free_limits,
+    undivided,
+)
 from dagster_project.study import load_study
 from models.baselines import Baseline, LinearModel
 from models.boosting import BoostedModel, Boosting
-from models.datasets import CLINICAL, DELTA, DHI, PD_L1, TASKS, DatasetError, LeakageError, build_dataset
+from models.datasets import (
+    CLINICAL,
+    DELTA,
+    DHI,
+    PD_L1,
+    TASKS,
+    DatasetError,
+    LeakageError,
+    build_dataset,
+)
 from models.explanation import contributions
 from models.fold_dhi import LIMITED, limits_facts, limits_of
 from models.prediction import input_digests
@@ -30,19 +45,47 @@ HALF = np.arange(36) < 18
 
 def comparison(who: dict, lesion: str, visits: tuple[str, str]) -> dict:
     """A comparison whose null is gamma, heavier the later the patient stands in the cohort; one in ten has no outline."""
-    figures = {f"null_{c}_{side}": RNG.gamma(2, 1 + 0.1 * int(who["patient"][-3:]), 10).tolist() for c in COMPONENTS for side in "ab"}
-    figures |= {c: float(RNG.gamma(3)) for c in COMPONENTS} | {f"size_{c}": float(RNG.gamma(1)) for c in COMPONENTS}
+    figures = {
+        f"null_{c}_{side}": RNG.gamma(2, 1 + 0.1 * int(who["patient"][-3:]), 10).tolist()
+        for c in COMPONENTS
+        for side in "ab"
+    }
+    figures |= {c: float(RNG.gamma(3)) for c in COMPONENTS} | {
+        f"size_{c}": float(RNG.gamma(1)) for c in COMPONENTS
+    }
     lost = RNG.random() < 0.1
     if lost:
         figures = {name: [] if isinstance(value, list) else None for name, value in figures.items()}
-    shifts = dict.fromkeys(("delta_median_hu", "delta_log_sd", "delta_log_volume", "wasserstein_hu"), None if lost else 1.0)
-    volumes = {f"volume_{side}_mm3": None if lost else float(RNG.uniform(2000, 9000)) for side in "ab"}
-    return {**who, "lesion": lesion, "from_visit": visits[0], "to_visit": visits[1], "simulated": True, **figures, **shifts, **volumes,
-            "n_voxels": None if lost else 900, "reason": "no outline" if lost else None}
+    shifts = dict.fromkeys(
+        ("delta_median_hu", "delta_log_sd", "delta_log_volume", "wasserstein_hu"),
+        None if lost else 1.0,
+    )
+    volumes = {
+        f"volume_{side}_mm3": None if lost else float(RNG.uniform(2000, 9000)) for side in "ab"
+    }
+    return {
+        **who,
+        "lesion": lesion,
+        "from_visit": visits[0],
+        "to_visit": visits[1],
+        "simulated": True,
+        **figures,
+        **shifts,
+        **volumes,
+        "n_voxels": None if lost else 900,
+        "reason": "no outline" if lost else None,
+    }
 
 
-ROWS = [comparison(who, lesion, pair) for who in COHORT.patients.select("site", "patient").to_dicts() for lesion in ("L1", "L2") for pair in PAIRS]
-TABLE = derive_dhi(pl.DataFrame(ROWS, infer_schema_length=None), SETTINGS).with_columns(input_fingerprint=pl.lit("f"))
+ROWS = [
+    comparison(who, lesion, pair)
+    for who in COHORT.patients.select("site", "patient").to_dicts()
+    for lesion in ("L1", "L2")
+    for pair in PAIRS
+]
+TABLE = derive_dhi(pl.DataFrame(ROWS, infer_schema_length=None), SETTINGS).with_columns(
+    input_fingerprint=pl.lit("f")
+)
 TABLES = {**vars(COHORT), "dhi": TABLE}
 DATA = build_dataset(TASKS["T1"], **TABLES, comparisons=undivided(ROWS, SETTINGS))
 PLAIN = build_dataset(TASKS["T1"], **TABLES)
@@ -54,19 +97,35 @@ def of_dhi(data, names=LIMITED):
 
 def test_1_divided_by_the_same_limits_a_patient_has_the_tables_figures():
     """Oracle: the table derived with limits of everyone, which are those of a cohort too small to calibrate."""
-    table = derive_dhi(pl.DataFrame(ROWS, infer_schema_length=None), {**SETTINGS, "calibration_lesions_minimum": 10**6})
-    wanted = build_dataset(TASKS["T1"], **{**TABLES, "dhi": table.with_columns(input_fingerprint=pl.lit("f"))})
+    table = derive_dhi(
+        pl.DataFrame(ROWS, infer_schema_length=None),
+        {**SETTINGS, "calibration_lesions_minimum": 10**6},
+    )
+    wanted = build_dataset(
+        TASKS["T1"], **{**TABLES, "dhi": table.with_columns(input_fingerprint=pl.lit("f"))}
+    )
     assert of_dhi(DATA) == pytest.approx(of_dhi(wanted), rel=1e-9, nan_ok=True)
     assert np.isfinite(of_dhi(DATA)).all(axis=1).sum() > 20
-    assert not np.allclose(of_dhi(DATA), of_dhi(PLAIN), equal_nan=True), "the cohort's own values are not in it"
-    assert of_dhi(DATA, ("delta_median_hu",)) == pytest.approx(of_dhi(PLAIN, ("delta_median_hu",)), nan_ok=True)
+    assert not np.allclose(of_dhi(DATA), of_dhi(PLAIN), equal_nan=True), (
+        "the cohort's own values are not in it"
+    )
+    assert of_dhi(DATA, ("delta_median_hu",)) == pytest.approx(
+        of_dhi(PLAIN, ("delta_median_hu",)), nan_ok=True
+    )
 
 
 def test_2_limits_are_the_quantiles_of_the_folds_own_repeats_at_the_visits_of_the_task():
     training = DATA.take(HALF)
     found = training.own_limits()
-    mine = [r for r in ROWS if r["patient"] in training.patients and r["to_visit"] == "T1" and not r["reason"]]
-    ratios = [np.stack([held_back_ratios(r[f"null_{c}_a"], r[f"null_{c}_b"]) for c in COMPONENTS], axis=1) for r in mine]
+    mine = [
+        r
+        for r in ROWS
+        if r["patient"] in training.patients and r["to_visit"] == "T1" and not r["reason"]
+    ]
+    ratios = [
+        np.stack([held_back_ratios(r[f"null_{c}_a"], r[f"null_{c}_b"]) for c in COMPONENTS], axis=1)
+        for r in mine
+    ]
     wanted = fit_limits(ratios, SETTINGS["quantile"], len(mine))
     assert found.components == pytest.approx(wanted.components)
     assert (found.combined, found.n_lesions) == (pytest.approx(wanted.combined), wanted.n_lesions)
@@ -78,7 +137,11 @@ def test_2_limits_are_the_quantiles_of_the_folds_own_repeats_at_the_visits_of_th
 def test_3_held_out_patients_and_later_visits_do_not_move_them():
     def shaken(row):
         later = row["to_visit"] == "T2" or row["patient"] in DATA.patients[18:]
-        return {**row, **{f"null_{c}_a": [v**2 for v in row[f"null_{c}_a"]] for c in COMPONENTS}} if later else row
+        return (
+            {**row, **{f"null_{c}_a": [v**2 for v in row[f"null_{c}_a"]] for c in COMPONENTS}}
+            if later
+            else row
+        )
 
     other = build_dataset(TASKS["T1"], **TABLES, comparisons=undivided(map(shaken, ROWS), SETTINGS))
     assert other.take(HALF).own_limits() == DATA.take(HALF).own_limits()
@@ -107,8 +170,14 @@ def test_5_too_few_lesions_take_the_shipped_limits():
     assert pytest.approx(DATA.X, nan_ok=True) == DATA.divided_by(few).X
 
 
-@pytest.mark.parametrize("learner", [Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net"), Boosting(blocks=(CLINICAL, PD_L1, DELTA, DHI))],
-                         ids=["elastic net", "boosting"])
+@pytest.mark.parametrize(
+    "learner",
+    [
+        Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net"),
+        Boosting(blocks=(CLINICAL, PD_L1, DELTA, DHI)),
+    ],
+    ids=["elastic net", "boosting"],
+)
 def test_6_each_fold_divides_by_its_own_limits_and_stores_them(learner):
     section = {**SECTION, "folds": 2, "inner_folds": 2, "held_out_sites": "none"}
     (found,) = train([learner], DATA, section, seed=3)
@@ -117,7 +186,10 @@ def test_6_each_fold_divides_by_its_own_limits_and_stores_them(learner):
         assert fit.model.limits == training.own_limits()
         held = found.dataset.take(found.fold == k)
         by_hand = replace(held.divided_by(fit.model.limits), comparisons=None)
-        assert fit.model.probabilities(held).tolist() == replace(fit.model, limits=None).probabilities(by_hand).tolist()
+        assert (
+            fit.model.probabilities(held).tolist()
+            == replace(fit.model, limits=None).probabilities(by_hand).tolist()
+        )
     assert found.final.model.limits == DATA.own_limits()
     kind = LinearModel if isinstance(found.final.model, LinearModel) else BoostedModel
     again = kind.from_tensors(found.final.model.tensors(), found.final.model.config())
@@ -143,11 +215,19 @@ def test_7_a_data_set_without_comparisons_is_as_before():
     assert isinstance(limits, FoldLimits)
     assert limits_of(limits_facts(limits)) == limits
     order = np.random.default_rng(1).permutation(36)
-    assert of_dhi(DATA.with_features_permuted(1).divided_by(limits)) == pytest.approx(of_dhi(DATA.divided_by(limits))[order], nan_ok=True)
+    assert of_dhi(DATA.with_features_permuted(1).divided_by(limits)) == pytest.approx(
+        of_dhi(DATA.divided_by(limits))[order], nan_ok=True
+    )
 
 
 def test_8_a_patients_own_comparisons_are_inputs_of_that_patient():
-    first = next(r for r in ROWS if r["patient"] == DATA.patients[0] and not r["reason"] and r["to_visit"] == "T1")
+    first = next(
+        r
+        for r in ROWS
+        if r["patient"] == DATA.patients[0] and not r["reason"] and r["to_visit"] == "T1"
+    )
     moved = [{**r, "texture": r["texture"] * 2} if r is first else r for r in ROWS]
     other = build_dataset(TASKS["T1"], **TABLES, comparisons=undivided(moved, SETTINGS))
-    assert np.flatnonzero(np.array(input_digests(other)) != np.array(input_digests(DATA))).tolist() == [0]
+    assert np.flatnonzero(
+        np.array(input_digests(other)) != np.array(input_digests(DATA))
+    ).tolist() == [0]

@@ -24,7 +24,15 @@ from models.stgcn import GraphConvolution
 from models.training import train
 
 STUDY = load_study().learning
-SECTION = {**STUDY, "network_epochs": 2, "network_seeds": 2, "inner_folds": 2, "folds": 2, "network_features": STUDY["network_features"][:4], "held_out_sites": "none"}
+SECTION = {
+    **STUDY,
+    "network_epochs": 2,
+    "network_seeds": 2,
+    "inner_folds": 2,
+    "folds": 2,
+    "network_features": STUDY["network_features"][:4],
+    "held_out_sites": "none",
+}
 TABLES = simulate_tables(Truth(), SECTION["network_features"], patients=70, sites=3, seed=4)
 DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset())
 HALF = np.arange(70) < 35
@@ -50,7 +58,12 @@ def with_other_words(rows):
     words = DATA.series.words
     counts = words.words.counts.copy()
     counts[rows[words.at[:, 0]]] = counts[rows[words.at[:, 0]]][:, ::-1]
-    return replace(DATA, series=replace(DATA.series, words=replace(words, words=replace(words.words, counts=counts))))
+    return replace(
+        DATA,
+        series=replace(
+            DATA.series, words=replace(words, words=replace(words.words, counts=counts))
+        ),
+    )
 
 
 def test_1_patients_held_out_do_not_move_a_folds_codebook():
@@ -76,7 +89,10 @@ def test_3_words_of_a_later_visit_change_nothing():
     late = (words.keys["visit"] == "T2").to_numpy()
     assert late.any()
     early = replace(words, keys=words.keys.filter(pl.Series(~late)), words=words.words.take(~late))
-    assert build_dataset(TASKS["T1"], **TABLES.of_dataset() | {"habitat_words": early}).digest == DATA.digest
+    assert (
+        build_dataset(TASKS["T1"], **TABLES.of_dataset() | {"habitat_words": early}).digest
+        == DATA.digest
+    )
     assert set(DATA.series.words.at[:, 2]) == {0, 1}
 
 
@@ -84,14 +100,29 @@ def test_4_absent_habitats_and_lesions_without_words_are_masked():
     k = len(FOLD.names)
     lesions = DATA.series.words
     i, lesion, visit = lesions.at[7]
-    counts, label = lesions.words.counts[7], np.argmin(((lesions.words.grid.centres[:, None] / FOLD.codebook.scale - np.array(FOLD.codebook.centres)
-                                                         / FOLD.codebook.scale) ** 2).sum(axis=-1), axis=1)
-    assert SERIES.values[i, lesion, -k:, visit, -3].tolist() == pytest.approx(np.bincount(label, counts, k) / counts.sum())
+    counts, label = (
+        lesions.words.counts[7],
+        np.argmin(
+            (
+                (
+                    lesions.words.grid.centres[:, None] / FOLD.codebook.scale
+                    - np.array(FOLD.codebook.centres) / FOLD.codebook.scale
+                )
+                ** 2
+            ).sum(axis=-1),
+            axis=1,
+        ),
+    )
+    assert SERIES.values[i, lesion, -k:, visit, -3].tolist() == pytest.approx(
+        np.bincount(label, counts, k) / counts.sum()
+    )
     emptied = counts.copy()
     emptied[label == 1] = 0
     changed = lesions.words.counts.copy()
     changed[7] = emptied
-    series = FOLD.apply(replace(DATA.series, words=replace(lesions, words=replace(lesions.words, counts=changed))))
+    series = FOLD.apply(
+        replace(DATA.series, words=replace(lesions, words=replace(lesions.words, counts=changed)))
+    )
     assert series.present[i, lesion, -k:, visit].tolist() == [True, False, True, True, True]
     without = FOLD.apply(replace(DATA.series, words=lesions._moved(0, np.arange(1, 70), 70)))
     assert without.present[:, :, :-k].tolist() == SERIES.present[:, :, :-k].tolist()
@@ -119,16 +150,31 @@ def tensors(rows=slice(0, 6)):
 
 def network(visits=2, name="st_gcn"):
     torch.manual_seed(1)
-    return architecture(name, {"features": SERIES.features, "regions": SERIES.regions, "visits": range(visits), "width": 8, "dropout": 0.3}).eval()
+    return architecture(
+        name,
+        {
+            "features": SERIES.features,
+            "regions": SERIES.regions,
+            "visits": range(visits),
+            "width": 8,
+            "dropout": 0.3,
+        },
+    ).eval()
 
 
 def test_6_the_order_of_lesions_and_masked_nodes_change_nothing():
     x, present, days, ties, contacts = tensors()
     order = [2, 0, 3, 1]
     expected = network()(x, present, days, ties, contacts)
-    shuffled = network()(x[:, order], present[:, order], days, ties[:, order][:, :, order], contacts[:, order])
-    padded = network()(*(torch.cat([a, torch.ones_like(a[:, :1]) * (a is contacts)], 1) for a in (x, present)), days,
-                       torch.nn.functional.pad(ties, (0, 1, 0, 1), value=1.0), torch.cat([contacts, torch.ones_like(contacts[:, :1])], 1))
+    shuffled = network()(
+        x[:, order], present[:, order], days, ties[:, order][:, :, order], contacts[:, order]
+    )
+    padded = network()(
+        *(torch.cat([a, torch.ones_like(a[:, :1]) * (a is contacts)], 1) for a in (x, present)),
+        days,
+        torch.nn.functional.pad(ties, (0, 1, 0, 1), value=1.0),
+        torch.cat([contacts, torch.ones_like(contacts[:, :1])], 1),
+    )
     assert torch.allclose(shuffled, expected, atol=1e-5)
     assert torch.allclose(padded, expected, atol=1e-5)
     moved = contacts.clone()
@@ -141,8 +187,14 @@ def test_6b_for_the_transformer_too_and_what_stands_at_a_masked_token_is_not_rea
     order, made = [2, 0, 3, 1], network(name="decomposition_transformer")
     present[:, 0, -1] = 0  # a habitat that the first lesion has not
     expected = made(x, present, days, ties)
-    assert torch.allclose(made(x[:, order], present[:, order], days, ties[:, order][:, :, order]), expected, atol=1e-5)
-    padded = made(*(torch.cat([a, torch.zeros_like(a[:, :1])], 1) for a in (x, present)), days, torch.nn.functional.pad(ties, (0, 1, 0, 1), value=1.0))
+    assert torch.allclose(
+        made(x[:, order], present[:, order], days, ties[:, order][:, :, order]), expected, atol=1e-5
+    )
+    padded = made(
+        *(torch.cat([a, torch.zeros_like(a[:, :1])], 1) for a in (x, present)),
+        days,
+        torch.nn.functional.pad(ties, (0, 1, 0, 1), value=1.0),
+    )
     assert torch.allclose(padded, expected, atol=1e-5)
     masked = present.amax(dim=-1) == 0
     noise = torch.where(masked[..., None, None], torch.randn_like(x) * 5, x)
@@ -171,9 +223,14 @@ def test_7_gradients_reach_every_node_that_is_allowed_and_no_other(seen, name):
     x, contacts = x.requires_grad_(), contacts.requires_grad_()
     edges = [contacts] if name == "st_gcn" else []
     network(seen, name)(x, present, days, ties, *edges).sum().backward()
-    there, ever = present.bool(), present[..., :seen].amax(dim=-1, keepdim=True).bool().expand(*present.shape)
+    there, ever = (
+        present.bool(),
+        present[..., :seen].amax(dim=-1, keepdim=True).bool().expand(*present.shape),
+    )
     assert (x.grad[..., :seen, :][there[..., :seen]] != 0).all()
-    unseen = ~(there if edges else ever)[..., :seen]  # the transformer reads the last value before a visit that was missed
+    unseen = ~(there if edges else ever)[
+        ..., :seen
+    ]  # the transformer reads the last value before a visit that was missed
     assert unseen.any()
     assert (x.grad[..., :seen, :][unseen] == 0).all()
     assert (x.grad[..., seen:, :] == 0).all()
@@ -192,8 +249,16 @@ def test_8_within_a_lesion_a_node_takes_its_neighbours_by_contact():
         layer.same.weight.copy_(torch.eye(4))
     found, weight = layer(h, present, ties, contacts).detach(), torch.exp(layer.edges.detach())
     for b, lesion, r, v in np.ndindex(*present.shape):
-        near = [(float(weight[r, s] * contacts[b, lesion, v, r, s]), h[b, lesion, s, v]) for s in range(nodes) if s != r and present[b, lesion, s, v]]
-        wanted = sum(w * value for w, value in near) / (sum(w for w, _ in near) + 1e-6) if near and present[b, lesion, r, v] else torch.zeros(4)
+        near = [
+            (float(weight[r, s] * contacts[b, lesion, v, r, s]), h[b, lesion, s, v])
+            for s in range(nodes)
+            if s != r and present[b, lesion, s, v]
+        ]
+        wanted = (
+            sum(w * value for w, value in near) / (sum(w for w, _ in near) + 1e-6)
+            if near and present[b, lesion, r, v]
+            else torch.zeros(4)
+        )
         assert found[b, lesion, r, v].tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
 
 
@@ -205,7 +270,10 @@ def test_9_each_fold_of_a_training_has_a_codebook_of_its_own_patients(trained):
         own = FoldHabitats.from_facts(fit.model.facts["habitats"])
         assert own == FoldHabitats.fitted(DATA.series.take(fold != k), mine)
         assert fit.chosen["habitats"] == 5
-    assert len({fit.model.facts["habitats"]["fingerprint"] for fit in (*trained.fits, trained.final)}) == 3
+    assert (
+        len({fit.model.facts["habitats"]["fingerprint"] for fit in (*trained.fits, trained.final)})
+        == 3
+    )
     assert trained.appraisal.tables["folds"]["habitat_lesions"].min() > 30
     assert "habitat codebook" in trained.appraisal.facts["fitted_within_training_folds"]
 
@@ -220,7 +288,10 @@ def test_10_a_stored_network_asks_for_words_and_tells_of_habitats(trained):
     with pytest.raises(ValueError, match="materialise habitats"):
         model.probabilities(replace(DATA, series=replace(DATA.series, words=None)))
     assert arrange(DATA.series, raw_names(model.facts)).regions == DATA.series.regions
-    moved = np.flatnonzero(np.array(input_digests(with_other_words(np.arange(70) == 3))) != np.array(input_digests(DATA)))
+    moved = np.flatnonzero(
+        np.array(input_digests(with_other_words(np.arange(70) == 3)))
+        != np.array(input_digests(DATA))
+    )
     assert moved.tolist() == [3]
 
 
@@ -241,7 +312,15 @@ def test_11_every_task_has_habitats_at_its_own_visits(task, name):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_12_without_words_or_with_too_few_lesions_or_not_asked_for_a_network_trains_as_before(name):
     plain = build_dataset(TASKS["T1"], **TABLES.of_dataset() | {"habitat_words": None})
-    few = replace(DATA, series=replace(DATA.series, words=replace(DATA.series.words, settings={**DATA.series.words.settings, "lesions_minimum": 999})))
+    few = replace(
+        DATA,
+        series=replace(
+            DATA.series,
+            words=replace(
+                DATA.series.words, settings={**DATA.series.words.settings, "lesions_minimum": 999}
+            ),
+        ),
+    )
     section = {**SECTION, "network_epochs": 1}
     fits = [Network(name).fit(data, section, 1) for data in (plain, few)]
     fits.append(Network(name).fit(DATA, {**section, "habitat_networks": []}, 1))

@@ -55,15 +55,26 @@ def test_1_no_model_behind_a_patients_bounds_has_seen_the_patient():
     found = bound_held_out(learner, DATA, FOLD, np.full(60, 0.5), QUICK, 1)
     assert not np.isnan([found.lower, found.upper]).any()
     patients = np.array(DATA.patients)
-    assert sorted(map(sorted, learner.fitted_on)) == sorted(sorted(patients[~np.isin(FOLD, pair)]) for pair in combinations(range(5), 2))
+    assert sorted(map(sorted, learner.fitted_on)) == sorted(
+        sorted(patients[~np.isin(FOLD, pair)]) for pair in combinations(range(5), 2)
+    )
 
 
 def test_2_bounds_are_worked_out_anew_by_fits_of_ones_own(crossed):
     seen = DATA.of_blocks(("size",))
     for k in (0, 3):
         rest = [j for j in range(5) if j != k]
-        p = np.array([SIZE.fit(seen.take(~np.isin(FOLD, (j, k))), QUICK, 3).model.probabilities(seen.take(k == FOLD)) for j in rest])
-        reach = student.ppf(0.975, 3) * np.sqrt(3 / 4 * ((logit(p) - logit(p).mean(axis=0)) ** 2).sum(axis=0))
+        p = np.array(
+            [
+                SIZE.fit(seen.take(~np.isin(FOLD, (j, k))), QUICK, 3).model.probabilities(
+                    seen.take(k == FOLD)
+                )
+                for j in rest
+            ]
+        )
+        reach = student.ppf(0.975, 3) * np.sqrt(
+            3 / 4 * ((logit(p) - logit(p).mean(axis=0)) ** 2).sum(axis=0)
+        )
         middle = logit(crossed.probabilities[k == FOLD])
         assert logit(crossed.bounds.lower[k == FOLD]) == pytest.approx(middle - reach)
         assert logit(crossed.bounds.upper[k == FOLD]) == pytest.approx(middle + reach)
@@ -90,7 +101,9 @@ class Logistic:
         design, theta = np.column_stack([np.ones(data.y.size), data.X[:, 0]]), np.zeros(2)
         for _ in range(8):
             p = 1 / (1 + np.exp(-design @ theta))
-            theta += np.linalg.solve(design.T @ (design * (p * (1 - p))[:, None]), design.T @ (data.y - p))
+            theta += np.linalg.solve(
+                design.T @ (design * (p * (1 - p))[:, None]), design.T @ (data.y - p)
+            )
         return Fit(Logistic.Model(theta), 0.5, {})
 
     class Model:
@@ -110,23 +123,34 @@ def test_4_bounds_hold_the_true_probability_about_as_often_as_they_say():
     for _ in range(100):
         x = rng.normal(size=200)
         truth = 1 / (1 + np.exp(-x))
-        cohort = replace(seen, X=np.repeat(x[:, None], seen.X.shape[1], axis=1), y=rng.random(200) < truth)
+        cohort = replace(
+            seen, X=np.repeat(x[:, None], seen.X.shape[1], axis=1), y=rng.random(200) < truth
+        )
         p = np.zeros(200)
         for k in range(5):
-            p[fold == k] = Logistic().fit(cohort.take(fold != k), QUICK, 1).model.probabilities(cohort.take(fold == k))
+            p[fold == k] = (
+                Logistic()
+                .fit(cohort.take(fold != k), QUICK, 1)
+                .model.probabilities(cohort.take(fold == k))
+            )
         found = bound_held_out(Logistic(), cohort, fold, p, QUICK, 1)
         held += ((found.lower <= truth) & (truth <= found.upper))[:5].tolist()
     assert 0.90 < np.mean(held) < 0.99
 
 
 def test_5_rows_of_predictions_have_them_where_the_model_has(crossed):
-    control = cross_fit(replace(SIZE, name="control", negative_control=True), DATA, FOLD, QUICK, seed=3)
+    control = cross_fit(
+        replace(SIZE, name="control", negative_control=True), DATA, FOLD, QUICK, seed=3
+    )
     rows = derive_predictions([crossed, control], runs_of([crossed, control]), QUICK)
     assert rows.columns == list(PREDICTIONS.names)
     mine = rows.filter(model="size_change")
     assert ((mine["lower"] < mine["probability"]) & (mine["probability"] < mine["upper"])).all()
     assert rows.filter(model="control").select("lower", "upper").null_count().row(0) == (60, 60)
-    assert crossed.appraisal.facts["held_out_intervals"] == "jackknife over models that lack one more fold"
+    assert (
+        crossed.appraisal.facts["held_out_intervals"]
+        == "jackknife over models that lack one more fold"
+    )
     assert control.appraisal.facts["held_out_intervals"] == "not asked for: a negative control"
 
 
@@ -141,15 +165,24 @@ class Refusing(Memory):
 
 def test_6_where_there_are_none_it_is_said_why():
     p = np.full(60, 0.5)
-    for learner, fold, why in ((Memory(), FOLD % 2, "2 folds; a held-out patient's interval needs 3"),
-                               (Refusing(), FOLD, "two folds fewer cannot be trained on: too few to learn from")):
+    for learner, fold, why in (
+        (Memory(), FOLD % 2, "2 folds; a held-out patient's interval needs 3"),
+        (Refusing(), FOLD, "two folds fewer cannot be trained on: too few to learn from"),
+    ):
         found = bound_held_out(learner, DATA, fold, p, QUICK, 1)
         assert found.told == why
         assert np.isnan([found.lower, found.upper]).all()
-    for asked, name, wanted in (("none", "memory", False), ("baselines", COSTLY[0], False), ("baselines", "memory", True), ("all", COSTLY[0], True)):
+    for asked, name, wanted in (
+        ("none", "memory", False),
+        ("baselines", COSTLY[0], False),
+        ("baselines", "memory", True),
+        ("all", COSTLY[0], True),
+    ):
         learner = Memory()
         learner.name = name
-        found = hold_out_pairs(learner, DATA, FOLD % 3, p, {**QUICK, "held_out_intervals": asked}, 1)
+        found = hold_out_pairs(
+            learner, DATA, FOLD % 3, p, {**QUICK, "held_out_intervals": asked}, 1
+        )
         assert ("not asked for" not in found.told) == wanted == bool(learner.fitted_on)
 
 

@@ -31,7 +31,14 @@ from models.stgcn import DAYS_UNIT, GraphConvolution, TemporalConvolution
 from models.training import train
 
 STUDY = load_study().learning
-SECTION = {**STUDY, "network_epochs": 3, "network_seeds": 2, "inner_folds": 2, "folds": 2, "network_features": STUDY["network_features"][:4]}
+SECTION = {
+    **STUDY,
+    "network_epochs": 3,
+    "network_seeds": 2,
+    "inner_folds": 2,
+    "folds": 2,
+    "network_features": STUDY["network_features"][:4],
+}
 TABLES = simulate_tables(Truth(), SECTION["network_features"], patients=70, sites=3, seed=4)
 DATA = build_dataset(TASKS["T1"], **TABLES.of_dataset())
 FACTS = {"features": "abcd", "regions": "rst", "visits": ("T0", "T1"), "width": 8, "dropout": 0.3}
@@ -50,7 +57,12 @@ def inputs(lesions=3, visits=3, seed=0):
     present = (torch.rand(2, lesions, 3, visits, generator=draw) > 0.2).float()
     days = torch.tensor([[0.0, 50.0, 131.0], [0.0, 70.0, 90.0]])[:, :visits]
     ties = torch.rand(2, lesions, lesions, generator=draw)
-    return x * present[..., None], present, days, (ties + ties.transpose(1, 2)) * (1 - torch.eye(lesions))
+    return (
+        x * present[..., None],
+        present,
+        days,
+        (ties + ties.transpose(1, 2)) * (1 - torch.eye(lesions)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +95,12 @@ def test_3_the_order_of_lesions_and_absent_nodes_change_nothing(name):
     x, present, days, ties = inputs()
     order = [2, 0, 1]
     shuffled = network(x[:, order], present[:, order], days, ties[:, order][:, :, order])
-    padded = network(torch.cat([x, torch.zeros_like(x[:, :2])], 1), torch.cat([present, torch.zeros_like(present[:, :2])], 1), days,
-                     torch.nn.functional.pad(ties, (0, 2, 0, 2), value=1.0))
+    padded = network(
+        torch.cat([x, torch.zeros_like(x[:, :2])], 1),
+        torch.cat([present, torch.zeros_like(present[:, :2])], 1),
+        days,
+        torch.nn.functional.pad(ties, (0, 2, 0, 2), value=1.0),
+    )
     expected = network(x, present, days, ties)
     assert torch.allclose(shuffled, expected, atol=1e-5)
     assert torch.allclose(padded, expected, atol=1e-5)
@@ -111,7 +127,16 @@ def test_4_gradients_reach_every_input_that_is_allowed_and_no_other(name, task):
 def test_5_networks_stay_small(name):
     nodes = [*"rstu", *(f"habitat_{k}" for k in range(1, 6))]
     told = [*"abcdefghijklmn", "habitat_fraction", "habitat_density_hu", "habitat_spread_hu"]
-    made = architecture(name, {"features": told, "regions": nodes, "visits": range(3), "width": STUDY["network_width"], "dropout": 0.3})
+    made = architecture(
+        name,
+        {
+            "features": told,
+            "regions": nodes,
+            "visits": range(3),
+            "width": STUDY["network_width"],
+            "dropout": 0.3,
+        },
+    )
     assert sum(p.numel() for p in made.parameters()) < 20_000
 
 
@@ -133,12 +158,17 @@ def test_7_scaling_rests_on_the_rows_it_is_given():
 def test_8_a_stored_model_gives_the_same_bits(trained, name):
     model = trained[name].final.model
     again = type(model).from_tensors(model.tensors(), model.config())
-    assert again.probabilities(trained[name].dataset).tolist() == model.probabilities(trained[name].dataset).tolist()
+    assert (
+        again.probabilities(trained[name].dataset).tolist()
+        == model.probabilities(trained[name].dataset).tolist()
+    )
 
 
 def test_8b_a_network_of_an_older_form_is_refused(trained):
     model = trained["st_gcn"].final.model
-    older = replace(model, weights={**model.weights, "head.weight": model.weights["head.weight"][..., :-2]})
+    older = replace(
+        model, weights={**model.weights, "head.weight": model.weights["head.weight"][..., :-2]}
+    )
     with pytest.raises(ValueError, match="the stored st_gcn has weights of an older form"):
         older.probabilities(DATA)
 
@@ -188,10 +218,15 @@ def test_13_a_patient_with_one_lesion_or_none_at_the_landmark_is_predicted(train
 def test_14_features_missing_throughout_do_no_harm_and_columns_that_are_gone_are_named(trained):
     values = DATA.series.values.copy()
     values[..., 0] = np.nan
-    fit = Network("st_gcn").fit(replace(DATA, series=replace(DATA.series, values=values)), SECTION, 1)
+    fit = Network("st_gcn").fit(
+        replace(DATA, series=replace(DATA.series, values=values)), SECTION, 1
+    )
     assert np.isfinite(fit.inner).all()
     narrow = replace(DATA.series, features=("other", *DATA.series.features[1:]))
-    with pytest.raises(ValueError, match=f"1 of visits, regions or features that are not there, first {DATA.series.features[0]}"):
+    with pytest.raises(
+        ValueError,
+        match=f"1 of visits, regions or features that are not there, first {DATA.series.features[0]}",
+    ):
         arrange(narrow, raw_names(trained["st_gcn"].final.model.config()))
     with pytest.raises(DatasetError, match="no lesion has a value"):
         Network("st_gcn").fit(replace(DATA, series=None), SECTION, 1)
@@ -199,22 +234,32 @@ def test_14_features_missing_throughout_do_no_harm_and_columns_that_are_gone_are
 
 def test_15_a_stack_fits_each_member_once(trained):
     fusion = next(m for m in choose_learners(DATA, SECTION)[0] if isinstance(m, Fusion))
-    assert fusion.members[0].fit(DATA.of_blocks(fusion.members[0].blocks), SECTION, 5) is fusion.members[0].fit(
-        DATA.of_blocks(fusion.members[0].blocks), SECTION, 5)
+    assert fusion.members[0].fit(
+        DATA.of_blocks(fusion.members[0].blocks), SECTION, 5
+    ) is fusion.members[0].fit(DATA.of_blocks(fusion.members[0].blocks), SECTION, 5)
 
 
 def test_16_attributions_add_up_and_fall_apart_with_random_weights(trained):
     model, data = trained["st_gcn"].final.model, DATA.take(np.arange(70) < 12)
     found = attribute(model, data)
     arrays = model.arrays(data)
-    gap = model.logits(data) - ensemble_logits(model.facts, model.weights, {**arrays, "x": np.zeros_like(arrays["x"])})
+    gap = model.logits(data) - ensemble_logits(
+        model.facts, model.weights, {**arrays, "x": np.zeros_like(arrays["x"])}
+    )
     assert found.reshape(*gap.shape, -1).sum(axis=-1) == pytest.approx(gap, abs=0.02)
     assert (found[:, arrays["present"] == 0] == 0).all()
     shares = importance(model, data)
     assert sum(shares["features"].values()) == pytest.approx(1)
     rng = np.random.default_rng(0)
-    random = replace(model, weights={k: rng.normal(0, 0.3, v.shape).astype(np.float32) for k, v in model.weights.items()})
-    each = [attribute(m, data).mean(axis=0).ravel() for m in (model, random)]  # with signs: sizes alone follow which lesions are there
+    random = replace(
+        model,
+        weights={
+            k: rng.normal(0, 0.3, v.shape).astype(np.float32) for k, v in model.weights.items()
+        },
+    )
+    each = [
+        attribute(m, data).mean(axis=0).ravel() for m in (model, random)
+    ]  # with signs: sizes alone follow which lesions are there
     assert abs(stability(np.stack(each))) < 0.5
 
 
@@ -231,10 +276,17 @@ def test_17_each_part_of_the_partition_takes_the_nodes_that_it_is_named_after():
         layer.own.bias = torch.nn.Parameter(torch.zeros(4))
         found = layer(x, present, ties).detach()
         for b, lesion, r, v in np.ndindex(*present.shape):
-            near = {"own": [(lesion, r, 1.0)], "same": [(lesion, q, float(weight[r, q])) for q in range(3) if q != r],
-                    "other": [(k, r, float(ties[b, lesion, k])) for k in range(3) if k != lesion]}[part]
+            near = {
+                "own": [(lesion, r, 1.0)],
+                "same": [(lesion, q, float(weight[r, q])) for q in range(3) if q != r],
+                "other": [(k, r, float(ties[b, lesion, k])) for k in range(3) if k != lesion],
+            }[part]
             seen = [(w, x[b, k, q, v]) for k, q, w in near if present[b, k, q, v]]
-            wanted = sum(w * value for w, value in seen) / sum(w for w, _ in seen) if seen and present[b, lesion, r, v] else torch.zeros(4)
+            wanted = (
+                sum(w * value for w, value in seen) / sum(w for w, _ in seen)
+                if seen and present[b, lesion, r, v]
+                else torch.zeros(4)
+            )
             assert found[b, lesion, r, v].tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
 
 
@@ -244,7 +296,9 @@ def test_18_a_neighbouring_visit_counts_less_the_more_days_lie_between():
     with torch.no_grad():
         layer.now.weight.zero_(), layer.now.bias.zero_(), layer.after.weight.zero_()
         layer.before.weight.copy_(torch.eye(4))
-    found = layer(h, present, torch.tensor([[0.0, 40.0, 90.0], [0.0, 120.0, 160.0]])).detach()[:, 0, 0, :, 0]
+    found = layer(h, present, torch.tensor([[0.0, 40.0, 90.0], [0.0, 120.0, 160.0]])).detach()[
+        :, 0, 0, :, 0
+    ]
     fading = float(torch.nn.functional.softplus(layer.fading.detach())) / DAYS_UNIT
     assert found[:, 1].tolist() == pytest.approx([np.exp(-40 * fading), np.exp(-120 * fading)])
     assert found[:, [0, 2]].abs().max() == 0
@@ -253,6 +307,7 @@ def test_18_a_neighbouring_visit_counts_less_the_more_days_lie_between():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_19_a_training_leaves_no_tensor_behind(name):
     """Weights and gradients that hold each other's graph are never freed, and cost hundreds of MiB a training."""
+
     def alive():
         gc.collect()
         return sum(type(o) in {torch.Tensor, torch.nn.Parameter} for o in gc.get_objects())

@@ -20,21 +20,37 @@ OUT = pl.col("patient").is_in(["NORTH-000", "EAST-002"])
 
 @pytest.fixture(scope="module")
 def served() -> ServedModel:
-    trained = next(t for t in train_baselines(DATA, SECTION, seed=11) if t.name == "delta_radiomics_dhi")
+    trained = next(
+        t for t in train_baselines(DATA, SECTION, seed=11) if t.name == "delta_radiomics_dhi"
+    )
     facts = {"name": trained.name, "task": "T1", "cutoff": 0.5}
-    return ServedModel(trained.final.model, tuple(f.model for f in trained.fits), Reference.fitted(trained.dataset), facts, "3", "champion")
+    return ServedModel(
+        trained.final.model,
+        tuple(f.model for f in trained.fits),
+        Reference.fitted(trained.dataset),
+        facts,
+        "3",
+        "champion",
+    )
 
 
 @pytest.fixture(scope="module")
 def others():
     made = simulate(effect=0.3)
-    why = pl.when(pl.col("patient") == "NORTH-000").then(pl.lit("progressed_by_T1")).when(OUT).then(pl.lit("artifact"))
+    why = (
+        pl.when(pl.col("patient") == "NORTH-000")
+        .then(pl.lit("progressed_by_T1"))
+        .when(OUT)
+        .then(pl.lit("artifact"))
+    )
     tables = made.replace(cohort=made.cohort.with_columns(included=~OUT, exclusion=why))
     assert build_others(TASKS["T1"], **vars(made), radiomic_features=None) is None
     return build_others(TASKS["T1"], **tables, radiomic_features=None)
 
 
-def test_1_eligible_patients_outside_the_cohort_are_predicted_without_fold_and_label(served, others):
+def test_1_eligible_patients_outside_the_cohort_are_predicted_without_fold_and_label(
+    served, others
+):
     found = predict(served, others, SECTION)
     assert found["patient"].to_list() == ["NORTH-000"]
     assert found.select("label", "fold", "spread", "abstained").row(0) == (None, None, None, None)
@@ -47,8 +63,13 @@ def test_1_eligible_patients_outside_the_cohort_are_predicted_without_fold_and_l
 def test_4_columns_that_are_gone_are_named_with_the_version_that_asks_for_them(served, others):
     name = served.model.features[0]
     keep = np.array([c != name for c in others.feature_names])
-    narrow = replace(others, X=others.X[:, keep], columns=tuple(c for c in others.columns if c.name != name))
-    with pytest.raises(ChampionUnusable, match=r"champion version 3 \(delta_radiomics_dhi, task T1\) cannot be asked: .*asks for 1 columns that are not there, first"):
+    narrow = replace(
+        others, X=others.X[:, keep], columns=tuple(c for c in others.columns if c.name != name)
+    )
+    with pytest.raises(
+        ChampionUnusable,
+        match=r"champion version 3 \(delta_radiomics_dhi, task T1\) cannot be asked: .*asks for 1 columns that are not there, first",
+    ):
         predict(served, narrow, SECTION)
 
 
@@ -58,7 +79,9 @@ def test_5_a_digest_changes_with_the_patients_own_inputs_and_no_others():
     X = DATA.X.copy()
     X[3, np.flatnonzero(~np.isnan(X[3]))[0]] += 1
     now = input_digests(replace(DATA, X=X))
-    assert [a == b for a, b in zip(before, now, strict=True)] == [i != 3 for i in range(len(before))]
+    assert [a == b for a, b in zip(before, now, strict=True)] == [
+        i != 3 for i in range(len(before))
+    ]
     assert input_digests(DATA.take(np.arange(24) > 20)) == before[21:]
 
 
@@ -67,4 +90,6 @@ def test_6_strangeness_rests_on_the_training_patients_alone(served):
     assert (served.reference.novelty(far) > 5 * np.median(served.reference.novelty(DATA))).all()
     again = Reference.from_tensors(served.reference.names, served.reference.tensors())
     assert again.novelty(DATA).tolist() == served.reference.novelty(DATA).tolist()
-    assert served.reference.novelty(DATA.take(np.arange(24) == 5)).item() == pytest.approx(served.reference.novelty(DATA)[5])
+    assert served.reference.novelty(DATA.take(np.arange(24) == 5)).item() == pytest.approx(
+        served.reference.novelty(DATA)[5]
+    )

@@ -12,7 +12,9 @@ LOOKS = {"promotion_p": 0.05, "promotion_looks": [100, 200, 300, 400, 500]}
 
 sections = st.builds(
     lambda looks, p: {"promotion_p": p, "promotion_looks": looks},
-    st.lists(st.integers(2, 2000), min_size=1, max_size=12, unique=True), st.sampled_from([0.01, 0.05, 0.1]))
+    st.lists(st.integers(2, 2000), min_size=1, max_size=12, unique=True),
+    st.sampled_from([0.01, 0.05, 0.1]),
+)
 
 
 def test_before_the_first_look_nothing_is_tested():
@@ -32,7 +34,10 @@ def test_patients_who_withdraw_give_no_look_back():
     """Below the patients of a look that was taken the next one is the one after it."""
     assert look_due(150, 2, LOOKS) is None
     assert next_look(2, LOOKS) == "the next look is at 300 patients"
-    assert (next_look(0, LOOKS), next_look(5, LOOKS)) == ("the next look is at 100 patients", "the last look has been taken")
+    assert (next_look(0, LOOKS), next_look(5, LOOKS)) == (
+        "the next look is at 100 patients",
+        "the last look has been taken",
+    )
 
 
 def test_the_levels_are_those_of_obrien_and_fleming():
@@ -43,7 +48,9 @@ def test_the_levels_are_those_of_obrien_and_fleming():
 
 
 def test_a_cohort_that_comes_at_once_may_spend_what_was_not():
-    assert look_due(320, 0, LOOKS).level == pytest.approx(sum(look_due(n, k, LOOKS).level for k, n in enumerate((100, 200, 300))))
+    assert look_due(320, 0, LOOKS).level == pytest.approx(
+        sum(look_due(n, k, LOOKS).level for k, n in enumerate((100, 200, 300)))
+    )
 
 
 @given(sections, st.lists(st.integers(1, 60), max_size=80))

@@ -15,7 +15,15 @@ from dagster_project.statistics.roc import auc_of_folds
 from models.datasets import TASKS, build_dataset
 from models.learners import Fit
 from models.splits import SplitError
-from models.training import best_model, cross_fit, derive_predictions, gains, leave_one_site_out, train, train_baselines
+from models.training import (
+    best_model,
+    cross_fit,
+    derive_predictions,
+    gains,
+    leave_one_site_out,
+    train,
+    train_baselines,
+)
 from tests.models.cohorts import SECTION, dataset, simulate
 
 DATA = dataset(effect=0.3)
@@ -27,7 +35,9 @@ def trained():
 
 
 def runs_of(trained) -> pl.DataFrame:
-    return pl.DataFrame({"model": [t.name for t in trained], "model_version": [str(i) for i in range(len(trained))]})
+    return pl.DataFrame(
+        {"model": [t.name for t in trained], "model_version": [str(i) for i in range(len(trained))]}
+    )
 
 
 class Memory:
@@ -55,25 +65,39 @@ class Constant:
 
 def test_1_a_patients_probability_comes_from_the_model_and_cutoff_that_had_not_seen_the_patient():
     learner = Memory()
-    (found,) = train([learner], DATA, {**SECTION, "held_out_sites": "none", "held_out_intervals": "none"}, seed=1)
+    (found,) = train(
+        [learner], DATA, {**SECTION, "held_out_sites": "none", "held_out_intervals": "none"}, seed=1
+    )
     assert len(learner.fitted_on) == 6
-    for patient, fold, probability in zip(DATA.patients, found.fold, found.probabilities, strict=True):
+    for patient, fold, probability in zip(
+        DATA.patients, found.fold, found.probabilities, strict=True
+    ):
         assert patient not in learner.fitted_on[fold]
         assert probability == (fold + 1) / 10
     assert found.cutoffs.tolist() == pytest.approx([0.51, 0.52, 0.53, 0.54, 0.55])
     assert set(learner.fitted_on[5]) == set(DATA.patients)
-    assert found.positive.tolist() == [p >= 0.5 + (k + 1) / 100 for p, k in zip(found.probabilities, found.fold, strict=True)]
+    assert found.positive.tolist() == [
+        p >= 0.5 + (k + 1) / 100 for p, k in zip(found.probabilities, found.fold, strict=True)
+    ]
 
 
 def test_2_all_models_share_folds_and_cohort(trained):
-    assert [t.name for t in trained] == ["clinical", "size_change", "delta_radiomics", "delta_radiomics_dhi", "negative_control"]
+    assert [t.name for t in trained] == [
+        "clinical",
+        "size_change",
+        "delta_radiomics",
+        "delta_radiomics_dhi",
+        "negative_control",
+    ]
     assert all((t.fold == trained[0].fold).all() for t in trained)
     assert {t.cohort_digest for t in trained} == {DATA.digest}
 
 
 def test_3_the_same_cohort_in_another_order_gives_the_same_bits(trained):
     made = simulate(effect=0.3)
-    shuffled = {name: table.sample(fraction=1.0, shuffle=True, seed=4) for name, table in vars(made).items()}
+    shuffled = {
+        name: table.sample(fraction=1.0, shuffle=True, seed=4) for name, table in vars(made).items()
+    }
     again = train_baselines(build_dataset(TASKS["T1"], **shuffled), SECTION, seed=11)
     assert [t.probabilities.tolist() for t in again] == [t.probabilities.tolist() for t in trained]
 
@@ -85,7 +109,10 @@ def test_4_size_finds_what_defines_response_and_the_control_finds_nothing():
     assert trained["delta_radiomics"].auc > 0.7
     control = trained["negative_control"]
     assert control.auc < 0.65
-    assert {v.name: v.verdict for v in control.verdicts} == {"leakage_alarm": "quiet", "negative_control": "pass"}
+    assert {v.name: v.verdict for v in control.verdicts} == {
+        "leakage_alarm": "quiet",
+        "negative_control": "pass",
+    }
 
 
 @pytest.mark.parametrize(("n", "n_features"), [(18, 60), (500, 40)])
@@ -101,11 +128,15 @@ def test_6_with_few_of_a_class_there_are_fewer_folds():
     trained = train_baselines(few, SECTION, seed=1)
     assert {len(t.cutoffs) for t in trained} == {3}
     for t in trained:
-        assert t.evaluation.auc == auc_of_folds(few.y, t.probabilities, 3), "bounds for the folds that were made, not for those of the protocol"
+        assert t.evaluation.auc == auc_of_folds(few.y, t.probabilities, 3), (
+            "bounds for the folds that were made, not for those of the protocol"
+        )
 
 
 def test_7_with_one_of_a_class_the_task_and_counts_are_named():
-    with pytest.raises(SplitError, match="task T1, outer folds: 1 responders and 23 non-responders"):
+    with pytest.raises(
+        SplitError, match="task T1, outer folds: 1 responders and 23 non-responders"
+    ):
         train_baselines(replace(DATA, y=np.arange(24) == 0), SECTION, seed=1)
 
 
@@ -118,9 +149,15 @@ def test_9_the_best_model_is_the_greatest_auc_of_real_models_and_of_equals_the_s
     first, second, control = trained[0], trained[1], trained[-1]
 
     def with_auc(model, value):
-        return replace(model, evaluation=replace(model.evaluation, auc=replace(model.evaluation.auc, value=value)))
+        return replace(
+            model,
+            evaluation=replace(model.evaluation, auc=replace(model.evaluation.auc, value=value)),
+        )
 
-    assert best_model([with_auc(first, 0.6), with_auc(second, 0.7), with_auc(control, 0.99)]).name == second.name
+    assert (
+        best_model([with_auc(first, 0.6), with_auc(second, 0.7), with_auc(control, 0.99)]).name
+        == second.name
+    )
     assert best_model([with_auc(first, 0.7), with_auc(second, 0.7)]).name == first.name
 
 
@@ -142,11 +179,15 @@ def test_11_predictions_keep_the_contract_of_their_table(trained):
 
 
 def test_12_a_prediction_is_read_back_as_it_was_made(trained):
-    found = derive_predictions(trained, runs_of(trained), SECTION).filter(pl.col("model") == "size_change")
+    found = derive_predictions(trained, runs_of(trained), SECTION).filter(
+        pl.col("model") == "size_change"
+    )
     assert found["model_version"].unique().to_list() == ["1"]
     assert found["probability"].to_list() == trained[1].probabilities.tolist()
     assert found["positive"].to_list() == trained[1].positive.tolist()
-    assert dict(found.select("patient", "label").iter_rows()) == dict(simulate(effect=0.3).cohort.select("patient", "label").iter_rows())
+    assert dict(found.select("patient", "label").iter_rows()) == dict(
+        simulate(effect=0.3).cohort.select("patient", "label").iter_rows()
+    )
 
 
 def test_13_a_hospital_is_predicted_by_models_that_saw_none_of_its_patients():

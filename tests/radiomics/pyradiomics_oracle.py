@@ -24,7 +24,11 @@ def plain_features(image, mask, classes=CLASSES, bin_width_hu=25.0, spacing_mm=1
         one.SetSpacing(tuple(reversed(along_axes(spacing_mm))))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return {f"{c}_{name}": value for c in classes for name, value in _class_values(c, images, bin_width_hu, bin_count or None)}
+        return {
+            f"{c}_{name}": value
+            for c in classes
+            for name, value in _class_values(c, images, bin_width_hu, bin_count or None)
+        }
 
 
 def _class_values(feature_class, images, bin_width_hu, bin_count):
@@ -32,7 +36,9 @@ def _class_values(feature_class, images, bin_width_hu, bin_count):
 
     names = class_feature_names(feature_class)
     try:
-        calculator = getFeatureClasses()[feature_class](*images, binWidth=bin_width_hu, binCount=bin_count)
+        calculator = getFeatureClasses()[feature_class](
+            *images, binWidth=bin_width_hu, binCount=bin_count
+        )
         if feature_class != "shape":
             calculator._initCalculation()
     except RuntimeError:
@@ -115,6 +121,10 @@ def tumour(radius_mm, seed, padding=20):
     n = int(2.6 * radius_mm) + 2 * padding
     z, y, x = np.indices((n, n, n)) - n / 2
     bumps, coarse = (gaussian_filter(rng.normal(size=(n, n, n)), s) for s in (4, 1.5))
-    mask = np.sqrt((z / 0.9) ** 2 + y**2 + (x / 1.1) ** 2) < radius_mm * (1 - 0.08 * bumps / bumps.std())
-    image = gaussian_filter(np.where(mask, 30, -850) + 40 * coarse / coarse.std(), 0.7) + rng.normal(0, 15, (n, n, n))
+    mask = np.sqrt((z / 0.9) ** 2 + y**2 + (x / 1.1) ** 2) < radius_mm * (
+        1 - 0.08 * bumps / bumps.std()
+    )
+    image = gaussian_filter(
+        np.where(mask, 30, -850) + 40 * coarse / coarse.std(), 0.7
+    ) + rng.normal(0, 15, (n, n, n))
     return np.rint(image).astype(np.float32), mask

@@ -32,7 +32,9 @@ def slow_ratios(first, second):
     for own, other in ((first, second), (second, first)):
         pairs = list(combinations(range(5), 2))
         for i, (a, b) in enumerate(pairs):
-            apart = [d for d, pair in zip(own, pairs, strict=True) if a not in pair and b not in pair] + list(other)
+            apart = [
+                d for d, pair in zip(own, pairs, strict=True) if a not in pair and b not in pair
+            ] + list(other)
             ratios.append(own[i] / np.sqrt(np.mean(np.square(apart))))
     return ratios
 
@@ -67,7 +69,9 @@ def test_five_in_a_hundred_repeats_exceed_the_limits():
 def test_repeats_that_could_not_be_measured_do_not_count():
     ratios = RNG.gamma(2, 1, (20, 3))
     spoilt = np.full((20, 3), np.nan)
-    assert fit_limits([ratios, spoilt], 0.95, 2).components == fit_limits([ratios], 0.95, 1).components
+    assert (
+        fit_limits([ratios, spoilt], 0.95, 2).components == fit_limits([ratios], 0.95, 1).components
+    )
 
 
 def test_every_patient_has_one_fold_whatever_the_order():
@@ -102,24 +106,33 @@ def test_a_floor_within_its_own_error_is_none():
 
 
 def test_the_index_is_the_rms_over_its_limit():
-    assert combine([1.0, 2.0, 2.0], Limits((1.0, 1.0, 1.0), 0.5, 40)) == pytest.approx(np.sqrt(3) / 0.5)
+    assert combine([1.0, 2.0, 2.0], Limits((1.0, 1.0, 1.0), 0.5, 40)) == pytest.approx(
+        np.sqrt(3) / 0.5
+    )
 
 
 @given(st.lists(st.tuples(*[st.floats(0.01, 100)] * 3), min_size=1, max_size=4), st.floats(1, 50))
 def test_the_amount_is_0_where_nothing_is_beyond_and_grows_as_the_change_does(parts, factor):
     changes, explained, yardsticks = (list(column) for column in zip(*parts, strict=True))
     assert amount_beyond(explained, explained, yardsticks) == 0.0
-    amount, larger = amount_beyond(changes, explained, yardsticks), amount_beyond([factor * d for d in changes], explained, yardsticks)
+    amount, larger = (
+        amount_beyond(changes, explained, yardsticks),
+        amount_beyond([factor * d for d in changes], explained, yardsticks),
+    )
     assert larger >= amount >= 0
     whole = amount_beyond(changes, [0.0] * len(changes), yardsticks)
-    assert amount_beyond([factor * d for d in changes], [0.0] * len(changes), yardsticks) == pytest.approx(factor * whole)
+    assert amount_beyond(
+        [factor * d for d in changes], [0.0] * len(changes), yardsticks
+    ) == pytest.approx(factor * whole)
 
 
 def test_the_amount_of_a_change_is_that_of_the_change_whatever_the_noise_around_it():
     """Changes of 4 in noise of 0.5 to 2: the squares' mean is taken off, so lesions of any noise tell the same amount on average."""
     noise = np.repeat([0.5, 1.0, 2.0], 4000)
     seen = np.abs(4 + np.random.default_rng(3).normal(0, noise, (4, noise.size)))
-    amounts = np.array([amount_beyond(d, [n] * 4, [1.0] * 4) for d, n in zip(seen.T, noise, strict=True)])
+    amounts = np.array(
+        [amount_beyond(d, [n] * 4, [1.0] * 4) for d, n in zip(seen.T, noise, strict=True)]
+    )
     for n in (0.5, 1.0, 2.0):
         assert np.sqrt(np.mean(amounts[noise == n] ** 2)) == pytest.approx(4.0, rel=0.02)
 

@@ -31,7 +31,11 @@ def feature(repeat_error=0.05, reader_error=0.05, follows=None, size=0.0, at_siz
     truth = RNG.normal(5, 1, N) if follows is None else follows + RNG.normal(0, 0.2, N)
     truth = truth + size * np.log(VOXELS)
     spread = repeat_error * VOXELS**-at_size
-    return truth[:, None] + RNG.normal(0, 1, (N, 3)) * spread[:, None], truth[:, None] + RNG.normal(0, reader_error, (N, 2)), truth
+    return (
+        truth[:, None] + RNG.normal(0, 1, (N, 3)) * spread[:, None],
+        truth[:, None] + RNG.normal(0, reader_error, (N, 2)),
+        truth,
+    )
 
 
 def repeats(**features):
@@ -62,7 +66,8 @@ def test_what_is_written_can_be_read():
     names = [f["name"] for f in tomllib.loads(write_texture(found, [1, 0]))["texture"]["features"]]
     assert names == ["glcm_B", "glcm_A"]
     pairs = [
-        {f"null_{c}_{s}": RNG.gamma(2, v**-0.4, 10).tolist() for c in COMPONENTS for s in "ab"} | dict.fromkeys(COMPONENTS, 0.5)
+        {f"null_{c}_{s}": RNG.gamma(2, v**-0.4, 10).tolist() for c in COMPONENTS for s in "ab"}
+        | dict.fromkeys(COMPONENTS, 0.5)
         | {"volume_a_mm3": v, "volume_b_mm3": v}
         for v in np.geomspace(1000, 50000, 80)
     ]

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from dagster_project.radiomics.controls import NO_MUSCLE, find_muscle, measure_controls, shuffle_within
+from dagster_project.radiomics.controls import (
+    NO_MUSCLE,
+    find_muscle,
+    measure_controls,
+    shuffle_within,
+)
 from dagster_project.radiomics.extraction import extract_lesion, feature_names, prepare_tumor
 from dagster_project.study import load_study
 from tests.radiomics.conftest import as_ct, ball
@@ -50,8 +55,14 @@ def test_a_shuffle_keeps_every_value_and_moves_nothing_outside(quick):
 
 def test_a_shuffle_takes_the_structure_and_leaves_shape_and_histogram(quick):
     image, mask = chest()
-    real = {r["feature"]: r["value"] for r in extract_lesion(image, {"R": mask}, None, quick) if r["region"] == "tumor"}
-    shuffled = values(measure_controls(image, mask, None, settings=MUSCLE, radiomics=quick), "shuffled")
+    real = {
+        r["feature"]: r["value"]
+        for r in extract_lesion(image, {"R": mask}, None, quick)
+        if r["region"] == "tumor"
+    }
+    shuffled = values(
+        measure_controls(image, mask, None, settings=MUSCLE, radiomics=quick), "shuffled"
+    )
     same = [name for name in real if name.startswith(("original_shape", "original_firstorder"))]
     assert [shuffled[n] for n in same] == pytest.approx([real[n] for n in same])
     assert real["original_glcm_Correlation"] > 0.5
@@ -74,12 +85,22 @@ def test_muscle_has_the_walls_density(quick):
     assert set(muscle) == set(feature_names(quick))
 
 
-@pytest.mark.parametrize("wall", [{"wall_hu": -100.0}, {"wall_hu": 140.0}, {"wall_sd": 60.0}], ids=["fat", "vessel or bone", "uneven"])
+@pytest.mark.parametrize(
+    "wall",
+    [{"wall_hu": -100.0}, {"wall_hu": 140.0}, {"wall_sd": 60.0}],
+    ids=["fat", "vessel or bone", "uneven"],
+)
 def test_what_is_no_muscle_is_not_taken_for_it(quick, wall):
     image, mask = chest(**wall)
     assert find_muscle(image, mask, None, MUSCLE) is None
-    muscle = [row for name, row in measure_controls(image, mask, None, settings=MUSCLE, radiomics=quick) if name == "muscle"]
-    assert {(row["value"], row["reason"], row["region_volume_mm3"]) for row in muscle} == {(None, NO_MUSCLE, None)}
+    muscle = [
+        row
+        for name, row in measure_controls(image, mask, None, settings=MUSCLE, radiomics=quick)
+        if name == "muscle"
+    ]
+    assert {(row["value"], row["reason"], row["region_volume_mm3"]) for row in muscle} == {
+        (None, NO_MUSCLE, None)
+    }
 
 
 def test_another_lesion_is_no_muscle():
@@ -122,6 +143,16 @@ ODD = {
 def test_odd_masks_and_flat_scans_give_a_value_or_a_reason(quick, outlined, scanned):
     image, mask = chest()[0], np.zeros(SHAPE, dtype=bool)
     mask[ODD[outlined]] = True
-    rows = measure_controls(as_ct(np.full(SHAPE, -1000.0)) if scanned == "constant air" else image, mask, None, settings=MUSCLE, radiomics=quick)
+    rows = measure_controls(
+        as_ct(np.full(SHAPE, -1000.0)) if scanned == "constant air" else image,
+        mask,
+        None,
+        settings=MUSCLE,
+        radiomics=quick,
+    )
     assert len(rows) == 2 * len(feature_names(quick))
-    assert all((row["value"] is None) != (row["reason"] is None) and (row["value"] is None or np.isfinite(row["value"])) for _, row in rows)
+    assert all(
+        (row["value"] is None) != (row["reason"] is None)
+        and (row["value"] is None or np.isfinite(row["value"]))
+        for _, row in rows
+    )

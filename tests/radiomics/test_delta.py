@@ -15,7 +15,14 @@ from dagster_project.lake.tables import DELTA_FEATURES
 from dagster_project.radiomics.delta import derive_delta_features
 
 VISITS = {"T0": date(2025, 1, 1), "T1": date(2025, 3, 2), "T2": date(2025, 4, 11)}
-FEATURE = {"site": "AA", "patient": "P1", "lesion": "L1", "region": "tumor", "feature": "original_firstorder_Mean", "simulated": True}
+FEATURE = {
+    "site": "AA",
+    "patient": "P1",
+    "lesion": "L1",
+    "region": "tumor",
+    "feature": "original_firstorder_Mean",
+    "simulated": True,
+}
 FEATURE_SCHEMA = {
     **dict.fromkeys(FEATURE, pl.String),
     "simulated": pl.Boolean,
@@ -27,13 +34,23 @@ FEATURE_SCHEMA = {
 
 def features(*rows):
     """Rows (visit, value) or dicts on top of one patient's feature."""
-    full = [FEATURE | (dict(zip(("visit", "value"), row, strict=True)) if isinstance(row, tuple) else row) for row in rows]
+    full = [
+        FEATURE
+        | (dict(zip(("visit", "value"), row, strict=True)) if isinstance(row, tuple) else row)
+        for row in rows
+    ]
     return pl.DataFrame([{"reason": None} | row for row in full], schema=FEATURE_SCHEMA)
 
 
 def timepoints(patient="P1", **dates):
-    rows = [{"site": "AA", "patient": patient, "visit": v, "scan_date": d} for v, d in (dates or VISITS).items()]
-    return pl.DataFrame(rows, schema={"site": pl.String, "patient": pl.String, "visit": pl.String, "scan_date": pl.Date})
+    rows = [
+        {"site": "AA", "patient": patient, "visit": v, "scan_date": d}
+        for v, d in (dates or VISITS).items()
+    ]
+    return pl.DataFrame(
+        rows,
+        schema={"site": pl.String, "patient": pl.String, "visit": pl.String, "scan_date": pl.Date},
+    )
 
 
 def change(frame, start="T0", end="T1"):
@@ -59,7 +76,8 @@ def test_2_symmetric_change_and_change_a_day():
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "symmetric"), [(0.0, 5.0, 2.0), (5.0, 0.0, -2.0), (-3.0, 3.0, 2.0), (0.0, 0.0, 0.0), (-2.0, -2.0, 0.0)]
+    ("before", "after", "symmetric"),
+    [(0.0, 5.0, 2.0), (5.0, 0.0, -2.0), (-3.0, 3.0, 2.0), (0.0, 0.0, 0.0), (-2.0, -2.0, 0.0)],
 )
 def test_3_features_of_any_sign_stay_within_two(before, after, symmetric):
     row = change(derive_delta_features(features(("T0", before), ("T1", after)), timepoints()))
@@ -68,42 +86,85 @@ def test_3_features_of_any_sign_stay_within_two(before, after, symmetric):
 
 
 def test_4_a_vanished_lesion_has_null_and_not_minus_its_feature():
-    row = change(derive_delta_features(features(("T0", 10.0)), timepoints(T0=VISITS["T0"], T1=VISITS["T1"])))
+    row = change(
+        derive_delta_features(features(("T0", 10.0)), timepoints(T0=VISITS["T0"], T1=VISITS["T1"]))
+    )
     assert (row["delta"], row["delta_symmetric"], row["delta_per_day"]) == (None, None, None)
     assert row["reason"] == "the lesion has no features at T1"
 
 
 def test_5_a_visit_without_a_scan_gives_no_row():
-    found = derive_delta_features(features(("T0", 10.0), ("T1", 11.0)), timepoints(T0=VISITS["T0"], T1=VISITS["T1"]))
+    found = derive_delta_features(
+        features(("T0", 10.0), ("T1", 11.0)), timepoints(T0=VISITS["T0"], T1=VISITS["T1"])
+    )
     assert found.select("from_visit", "to_visit").rows() == [("T0", "T1")]
-    assert derive_delta_features(features(("V1", 10.0), ("V2", 11.0)), timepoints(V1=VISITS["T0"], V2=VISITS["T1"])).is_empty()
+    assert derive_delta_features(
+        features(("V1", 10.0), ("V2", 11.0)), timepoints(V1=VISITS["T0"], V2=VISITS["T1"])
+    ).is_empty()
 
 
 def test_6_a_null_feature_passes_its_reason_on_with_the_visit():
-    rows = features(("T0", 10.0), {"visit": "T1", "value": None, "reason": "less than 30% of the ring is lung"})
-    assert change(derive_delta_features(rows, timepoints()))["reason"] == "T1: less than 30% of the ring is lung"
+    rows = features(
+        ("T0", 10.0), {"visit": "T1", "value": None, "reason": "less than 30% of the ring is lung"}
+    )
+    assert (
+        change(derive_delta_features(rows, timepoints()))["reason"]
+        == "T1: less than 30% of the ring is lung"
+    )
 
 
 def test_7_an_undated_scan_costs_the_rate_alone():
-    row = change(derive_delta_features(features(("T0", 10.0), ("T1", 11.0)), timepoints(T0=None, T1=VISITS["T1"])))
-    assert (row["delta"], row["days"], row["delta_per_day"], row["reason"]) == (1.0, None, None, "the date of a scan is missing")
+    row = change(
+        derive_delta_features(
+            features(("T0", 10.0), ("T1", 11.0)), timepoints(T0=None, T1=VISITS["T1"])
+        )
+    )
+    assert (row["delta"], row["days"], row["delta_per_day"], row["reason"]) == (
+        1.0,
+        None,
+        None,
+        "the date of a scan is missing",
+    )
 
 
 def test_8_scans_of_one_day_have_no_rate():
-    row = change(derive_delta_features(features(("T0", 10.0), ("T1", 11.0)), timepoints(T0=VISITS["T0"], T1=VISITS["T0"])))
-    assert (row["days"], row["delta_per_day"], row["reason"]) == (0, None, "both scans were taken on one day")
+    row = change(
+        derive_delta_features(
+            features(("T0", 10.0), ("T1", 11.0)), timepoints(T0=VISITS["T0"], T1=VISITS["T0"])
+        )
+    )
+    assert (row["days"], row["delta_per_day"], row["reason"]) == (
+        0,
+        None,
+        "both scans were taken on one day",
+    )
 
 
 def test_9_lesions_regions_patients_and_sites_are_not_mixed():
     rows = [
-        {"site": s, "patient": p, "lesion": lesion, "region": region, "visit": v, "value": float(i * 10 + k)}
+        {
+            "site": s,
+            "patient": p,
+            "lesion": lesion,
+            "region": region,
+            "visit": v,
+            "value": float(i * 10 + k),
+        }
         for i, (s, p, lesion, region) in enumerate(
-            [("AA", "P1", "L1", "tumor"), ("AA", "P1", "L1", "ring_0_3"), ("AA", "P1", "L2", "tumor"), ("AA", "P2", "L1", "tumor")]
+            [
+                ("AA", "P1", "L1", "tumor"),
+                ("AA", "P1", "L1", "ring_0_3"),
+                ("AA", "P1", "L2", "tumor"),
+                ("AA", "P2", "L1", "tumor"),
+            ]
         )
         for k, v in enumerate(("T0", "T1"))
     ]
     found = derive_delta_features(features(*rows), pl.concat([timepoints(), timepoints("P2")]))
-    assert found.filter(pl.col("to_visit") == "T1", pl.col("from_visit") == "T0")["delta"].to_list() == [1.0] * 4
+    assert (
+        found.filter(pl.col("to_visit") == "T1", pl.col("from_visit") == "T0")["delta"].to_list()
+        == [1.0] * 4
+    )
 
 
 def test_10_slope_and_curvature_over_actual_days():
@@ -152,7 +213,8 @@ def test_no_features_give_an_empty_table_of_the_right_columns():
 @given(before=st.floats(-1e12, 1e12), after=st.floats(-1e12, 1e12))
 def test_swapping_the_visits_changes_the_sign_alone(before, after):
     there, back = (
-        change(derive_delta_features(features(("T0", a), ("T1", b)), timepoints())) for a, b in ((before, after), (after, before))
+        change(derive_delta_features(features(("T0", a), ("T1", b)), timepoints()))
+        for a, b in ((before, after), (after, before))
     )
     assert there["delta"] == -back["delta"]
     assert there["delta_symmetric"] == -back["delta_symmetric"]

@@ -16,12 +16,16 @@ def published_formula(first, second):
     """D as it is written in the protocol."""
     a, b = np.quantile(first, LEVELS), np.quantile(second, LEVELS)
     rho = np.corrcoef(a, b)[0, 1]
-    return np.sqrt((a.std() - b.std()) ** 2 + 2 * a.std() * b.std() * (1 - rho)) / np.sqrt((a.var() + b.var()) / 2)
+    return np.sqrt((a.std() - b.std()) ** 2 + 2 * a.std() * b.std() * (1 - rho)) / np.sqrt(
+        (a.var() + b.var()) / 2
+    )
 
 
 def test_it_is_the_published_formula():
     other = np.random.default_rng(3).gamma(2, 25, 1500)
-    assert density_change(VALUES, other) == pytest.approx(published_formula(VALUES, other), rel=1e-9)
+    assert density_change(VALUES, other) == pytest.approx(
+        published_formula(VALUES, other), rel=1e-9
+    )
 
 
 def test_the_same_values_in_any_order_differ_by_exactly_nothing():
@@ -44,7 +48,9 @@ def test_a_gain_has_its_analytic_value(gain):
 def test_it_is_symmetric_and_free_of_scale():
     other = np.random.default_rng(3).normal(0, 50, 900)
     assert density_change(VALUES, other) == density_change(other, VALUES)
-    assert density_change(VALUES * 7, other * 7) == pytest.approx(density_change(VALUES, other), rel=1e-12)
+    assert density_change(VALUES * 7, other * 7) == pytest.approx(
+        density_change(VALUES, other), rel=1e-12
+    )
 
 
 def test_two_constant_lesions_do_not_differ():
@@ -52,4 +58,6 @@ def test_two_constant_lesions_do_not_differ():
 
 
 def test_the_comparator_is_in_hu():
-    assert centred_wasserstein(np.array([0.0, 100.0] * 50), np.array([0.0, 200.0] * 50)) == pytest.approx(50, rel=0.02)
+    assert centred_wasserstein(
+        np.array([0.0, 100.0] * 50), np.array([0.0, 200.0] * 50)
+    ) == pytest.approx(50, rel=0.02)

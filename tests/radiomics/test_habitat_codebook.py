@@ -36,7 +36,11 @@ def lesion(seed: int, voxels: int = 600) -> LocalFeatures:
     """A bar of voxels around five densities, the spread the same everywhere."""
     rng = np.random.default_rng(seed)
     density = rng.choice(LEVELS, voxels) + rng.normal(0, 2, voxels)
-    return LocalFeatures(np.ones((1, 1, voxels), bool), density, np.round(np.stack([density, np.full(voxels, 20.0)], axis=1), 1))
+    return LocalFeatures(
+        np.ones((1, 1, voxels), bool),
+        density,
+        np.round(np.stack([density, np.full(voxels, 20.0)], axis=1), 1),
+    )
 
 
 SAMPLES = {("A", "T0", "L1"): lesion(1), ("A", "T1", "L1"): lesion(2), ("B", "T0", "L1"): lesion(3)}
@@ -51,7 +55,10 @@ def test_centres_are_found_and_lie_in_order_of_density() -> None:
 @pytest.mark.parametrize("order", [[2, 0, 1], [1, 2, 0]])
 def test_the_order_of_the_lesions_does_not_matter(order: list[int]) -> None:
     items = list(SAMPLES.items())
-    assert fit_codebook(dict(items[k] for k in order), SETTINGS, 1, "cohort").fingerprint == CODEBOOK.fingerprint
+    assert (
+        fit_codebook(dict(items[k] for k in order), SETTINGS, 1, "cohort").fingerprint
+        == CODEBOOK.fingerprint
+    )
 
 
 def test_a_file_gives_the_codebook_back_and_shows_a_change(tmp_path: Path) -> None:
@@ -64,7 +71,12 @@ def test_a_file_gives_the_codebook_back_and_shows_a_change(tmp_path: Path) -> No
 
 
 def test_the_file_names_no_patient(tmp_path: Path) -> None:
-    write_codebook(tmp_path / "codebook.json", fit_codebook({("PSEUDONYM", v, "L1"): lesion(k) for k, v in enumerate("ab")}, SETTINGS, 1, "fold"))
+    write_codebook(
+        tmp_path / "codebook.json",
+        fit_codebook(
+            {("PSEUDONYM", v, "L1"): lesion(k) for k, v in enumerate("ab")}, SETTINGS, 1, "fold"
+        ),
+    )
     assert "PSEUDONYM" not in (tmp_path / "codebook.json").read_text()
 
 
@@ -89,8 +101,12 @@ def test_too_few_lesions_or_voxels_give_no_codebook() -> None:
 def test_each_voxel_goes_to_the_nearest_centre(seed: int, shift: list[int]) -> None:
     local = lesion(seed, 40)
     codes = assign_habitats(local, CODEBOOK)[local.mask]
-    scaled, centres = (np.array(x) / np.array(CODEBOOK.scale) for x in (local.features, CODEBOOK.centres))
-    slow = [min(range(5), key=lambda k, p=p: float(np.sum((p - centres[k]) ** 2))) + 1 for p in scaled]
+    scaled, centres = (
+        np.array(x) / np.array(CODEBOOK.scale) for x in (local.features, CODEBOOK.centres)
+    )
+    slow = [
+        min(range(5), key=lambda k, p=p: float(np.sum((p - centres[k]) ** 2))) + 1 for p in scaled
+    ]
     assert codes.tolist() == slow
     moved = replace(CODEBOOK, centres=tuple(CODEBOOK.centres[k] for k in shift))
     assert [shift[c - 1] + 1 for c in assign_habitats(local, moved)[local.mask]] == slow
@@ -99,15 +115,22 @@ def test_each_voxel_goes_to_the_nearest_centre(seed: int, shift: list[int]) -> N
 def test_a_mirrored_scan_gives_the_mirrored_map(first_scan: Scan) -> None:
     local, codebook = localise(first_scan.image, first_scan.mask, SETTINGS), wide_codebook()
     assert local is not None
-    mirrored = sitk.GetImageFromArray(sitk.GetArrayFromImage(first_scan.image)[::-1, :, ::-1].copy())
+    mirrored = sitk.GetImageFromArray(
+        sitk.GetArrayFromImage(first_scan.image)[::-1, :, ::-1].copy()
+    )
     mirrored.SetSpacing(first_scan.image.GetSpacing())
     other = localise(mirrored, first_scan.mask[::-1, :, ::-1], SETTINGS)
     assert other is not None
-    np.testing.assert_array_equal(assign_habitats(other, codebook)[::-1, :, ::-1], assign_habitats(local, codebook))
+    np.testing.assert_array_equal(
+        assign_habitats(other, codebook)[::-1, :, ::-1], assign_habitats(local, codebook)
+    )
 
 
 def test_a_constant_added_to_the_scan_changes_nothing(first_scan: Scan) -> None:
-    local, brighter = (localise(image, first_scan.mask, SETTINGS) for image in (first_scan.image, first_scan.image + 37))
+    local, brighter = (
+        localise(image, first_scan.mask, SETTINGS)
+        for image in (first_scan.image, first_scan.image + 37)
+    )
     assert local is not None
     assert brighter is not None
     np.testing.assert_array_equal(brighter.features, local.features)
@@ -126,10 +149,18 @@ def test_features_of_a_lesion_of_two_halves() -> None:
     assert apart == pytest.approx(80.0, abs=0.2)
 
 
-@pytest.mark.parametrize("mask", [np.zeros((9, 9, 9), bool), np.eye(9, dtype=bool)[None].repeat(9, 0) & (np.arange(9) == 4)[:, None, None]])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.zeros((9, 9, 9), bool),
+        np.eye(9, dtype=bool)[None].repeat(9, 0) & (np.arange(9) == 4)[:, None, None],
+    ],
+)
 def test_a_mask_of_which_nothing_is_left_has_no_features(mask: np.ndarray) -> None:
     assert localise(as_ct(np.zeros((9, 9, 9))), mask, SETTINGS) is None
 
 
 def wide_codebook() -> Codebook:
-    return replace(CODEBOOK, centres=tuple((k * 15.0, 20.0) for k in range(-2, 3)), scale=(20.0, 10.0))
+    return replace(
+        CODEBOOK, centres=tuple((k * 15.0, 20.0) for k in range(-2, 3)), scale=(20.0, 10.0)
+    )

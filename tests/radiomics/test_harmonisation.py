@@ -18,15 +18,29 @@ def draw(seed=3, n_features=40):
     age = rng.normal(60, 9, len(BATCHES))
     number = np.array([sorted(set(BATCHES)).index(b) for b in BATCHES])
     levels, spreads = rng.normal(0, 2, (3, n_features)), rng.gamma(6, 0.2, (3, n_features))
-    values = 5 + 0.05 * age[:, None] * rng.normal(0, 1, n_features) + levels[number] + spreads[number] * rng.normal(0, 1, (len(age), n_features))
-    return values.astype(np.float32).astype(np.float64), age[:, None].astype(np.float32).astype(np.float64)
+    values = (
+        5
+        + 0.05 * age[:, None] * rng.normal(0, 1, n_features)
+        + levels[number]
+        + spreads[number] * rng.normal(0, 1, (len(age), n_features))
+    )
+    return values.astype(np.float32).astype(np.float64), age[:, None].astype(np.float32).astype(
+        np.float64
+    )
 
 
 def published(values, age, reference, monkeypatch, *, mean_only=False):
     """neuroCombat's output; it was written before NumPy gave up `np.int`."""
     monkeypatch.setattr(np, "int", int, raising=False)
     who = pd.DataFrame({"batch": ["/".join(b) for b in BATCHES], "age": age[:, 0]})
-    return neuroCombat(values.T.copy(), who, "batch", continuous_cols=["age"], ref_batch=reference and "/".join(reference), mean_only=mean_only)["data"].T
+    return neuroCombat(
+        values.T.copy(),
+        who,
+        "batch",
+        continuous_cols=["age"],
+        ref_batch=reference and "/".join(reference),
+        mean_only=mean_only,
+    )["data"].T
 
 
 @pytest.mark.parametrize("mean_only", [False, True], ids=["level and spread", "level alone"])
@@ -34,7 +48,10 @@ def published(values, age, reference, monkeypatch, *, mean_only=False):
 def test_1_values_are_those_of_the_published_code(reference, mean_only, monkeypatch):
     values, age = draw()
     fitted = fit_combat(values, BATCHES, age, reference=reference, mean_only=mean_only)
-    ours, theirs = apply_combat(fitted, values, BATCHES, age), published(values, age, reference, monkeypatch, mean_only=mean_only)
+    ours, theirs = (
+        apply_combat(fitted, values, BATCHES, age),
+        published(values, age, reference, monkeypatch, mean_only=mean_only),
+    )
     assert np.abs(ours - theirs).max() < 1e-9 < np.abs(theirs - values).max()
 
 
@@ -55,7 +72,10 @@ def test_3_a_test_lesion_is_harmonised_by_the_training_lesions_alone():
     fitted = fit_combat(values, BATCHES, age)
     new, new_age = values[:6] * 3 + 1, age[:6]
     together = apply_combat(fitted, new, BATCHES[:6], new_age)
-    alone = [apply_combat(fitted, new[i : i + 1], BATCHES[i : i + 1], new_age[i : i + 1])[0] for i in range(6)]
+    alone = [
+        apply_combat(fitted, new[i : i + 1], BATCHES[i : i + 1], new_age[i : i + 1])[0]
+        for i in range(6)
+    ]
     np.testing.assert_allclose(together, alone, rtol=1e-12)
     assert apply_combat(fitted, values[:0], [], age[:0]).shape == (0, values.shape[1])
 
@@ -63,7 +83,9 @@ def test_3_a_test_lesion_is_harmonised_by_the_training_lesions_alone():
 def test_4_the_reference_stays_as_it_is():
     values, age = draw()
     reference = ("BB", "B30f")
-    after = apply_combat(fit_combat(values, BATCHES, age, reference=reference), values, BATCHES, age)
+    after = apply_combat(
+        fit_combat(values, BATCHES, age, reference=reference), values, BATCHES, age
+    )
     own = np.array([b == reference for b in BATCHES])
     assert np.array_equal(after[own], values[own])
     assert not np.allclose(after[~own], values[~own])
@@ -72,7 +94,9 @@ def test_4_the_reference_stays_as_it_is():
 def test_5_a_batch_without_parameters_is_refused():
     values, age = draw()
     with pytest.raises(HarmonisationError, match=r"no parameters for the batches \('CC', 'B30f'\)"):
-        apply_combat(fit_combat(values, BATCHES, age), values[:2], [("CC", "B30f"), BATCHES[0]], age[:2])
+        apply_combat(
+            fit_combat(values, BATCHES, age), values[:2], [("CC", "B30f"), BATCHES[0]], age[:2]
+        )
 
 
 def spoil(values, row, column, value):

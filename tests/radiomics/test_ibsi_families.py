@@ -11,11 +11,27 @@ from hypothesis import strategies as st
 from dagster_project.radiomics.extraction import extract_lesion, feature_names
 from dagster_project.radiomics.ibsi import judge_families
 from dagster_project.radiomics.ibsi_families import compute_families, family_features
-from dagster_project.radiomics.ibsi_intensity import histogram, local_peaks, statistics, volume_histogram
+from dagster_project.radiomics.ibsi_intensity import (
+    histogram,
+    local_peaks,
+    statistics,
+    volume_histogram,
+)
 from dagster_project.radiomics.ibsi_morphology import morphology
-from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, FAMILIES, IN_SPACE, PLAIN, _shifted, texture_features
+from dagster_project.radiomics.ibsi_texture import (
+    DIRECTIONAL,
+    FAMILIES,
+    IN_SPACE,
+    PLAIN,
+    _shifted,
+    texture_features,
+)
 from dagster_project.radiomics.processing import UnusableSettingError
-from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names, compute_class
+from dagster_project.radiomics.pyradiomics_engine import (
+    TEXTURE_CLASSES,
+    class_feature_names,
+    compute_class,
+)
 from dagster_project.radiomics.registry import ibsi_deviation, ibsi_tag
 from tests.radiomics.conftest import as_ct, ball
 
@@ -35,8 +51,15 @@ def test_every_printed_value_is_met(families, phantom, values):
 
 
 regions = st.builds(
-    lambda seed, shape, n, share: np.where(np.random.default_rng(seed).random(shape) < share, np.random.default_rng(seed + 1).integers(1, n + 1, shape), 0),
-    st.integers(0, 10_000), st.tuples(st.integers(1, 5), st.integers(3, 8), st.integers(3, 8)), st.integers(1, 6), st.sampled_from([0.5, 0.9, 1.0]),
+    lambda seed, shape, n, share: np.where(
+        np.random.default_rng(seed).random(shape) < share,
+        np.random.default_rng(seed + 1).integers(1, n + 1, shape),
+        0,
+    ),
+    st.integers(0, 10_000),
+    st.tuples(st.integers(1, 5), st.integers(3, 8), st.integers(3, 8)),
+    st.integers(1, 6),
+    st.sampled_from([0.5, 0.9, 1.0]),
 ).map(lambda levels: levels.astype(np.int32))
 
 
@@ -45,9 +68,17 @@ regions = st.builds(
 def test_texture_in_space_is_pyradiomics_where_both_define_it(levels):
     """PyRadiomics leaves out empty levels, and directions and voxels without neighbours are another matter to it; where there are none the two definitions are one."""
     inside = levels > 0
-    beside = [_shifted(levels, step) > 0 for step in (*IN_SPACE, *((-z, -y, -x) for z, y, x in IN_SPACE))]
-    paired = all((inside & other).any() for other in beside) and np.any(beside, axis=0)[inside].all()
-    if not paired or set(np.unique(levels[inside])) != set(range(1, levels.max() + 1)) or levels.max() < 2:
+    beside = [
+        _shifted(levels, step) > 0 for step in (*IN_SPACE, *((-z, -y, -x) for z, y, x in IN_SPACE))
+    ]
+    paired = (
+        all((inside & other).any() for other in beside) and np.any(beside, axis=0)[inside].all()
+    )
+    if (
+        not paired
+        or set(np.unique(levels[inside])) != set(range(1, levels.max() + 1))
+        or levels.max() < 2
+    ):
         return
     found = texture_features(levels, inside, ("3D_avg", "3D"))
     for name in TEXTURE_CLASSES:
@@ -55,7 +86,12 @@ def test_texture_in_space_is_pyradiomics_where_both_define_it(levels):
         for feature in class_feature_names(name):
             tag = ibsi_tag(f"original_{name}_{feature}")
             value = theirs[feature][0]
-            if tag in found and value is not None and not ibsi_deviation(f"original_{name}_{feature}") and np.isfinite(found[tag]):
+            if (
+                tag in found
+                and value is not None
+                and not ibsi_deviation(f"original_{name}_{feature}")
+                and np.isfinite(found[tag])
+            ):
                 assert found[tag] == pytest.approx(value, rel=1e-9, abs=1e-9), tag
 
 
@@ -76,7 +112,9 @@ def test_runs_of_a_bar_are_counted_by_hand():
     bar = np.zeros((1, 3, 5), dtype=np.int32)
     bar[0, 1] = 1
     found = FAMILIES["rlm"][0](bar, "2D_comb")
-    runs = np.array([1.0] * 15 + [5.0])  # five voxels alone in three directions, one run of five along the bar
+    runs = np.array(
+        [1.0] * 15 + [5.0]
+    )  # five voxels alone in three directions, one run of five along the bar
     assert found["rlm_sre"] == pytest.approx((1 / runs**2).mean())
     assert found["rlm_lre"] == pytest.approx((runs**2).mean())
     assert found["rlm_r_perc"] == pytest.approx(16 / 20)
@@ -86,7 +124,9 @@ def test_a_zone_is_as_far_from_the_border_as_its_nearest_voxel():
     levels = np.ones((7, 7, 7), dtype=np.int32)
     levels[3, 3, 3] = 2
     found = texture_features(levels, levels > 0, ("3D",))
-    assert found["dzm_lde_3D"] == pytest.approx((1 + 16) / 2), "one zone at the border, one four steps inside"
+    assert found["dzm_lde_3D"] == pytest.approx((1 + 16) / 2), (
+        "one zone at the border, one four steps inside"
+    )
 
 
 def test_a_volume_histogram_of_ten_steps():
@@ -99,11 +139,18 @@ def test_a_peak_sees_beyond_its_region_and_not_beyond_the_volume():
     volume, inside = np.zeros((31, 31, 31)), np.zeros((31, 31, 31), dtype=bool)
     volume[15, 15, 15], inside[15, 15, 15] = 515.0, True
     whole = local_peaks(volume, inside, (1.0, 1.0, 1.0))
-    voxels = sum(z * z + y * y + x * x <= 6.2035**2 for z in range(-7, 8) for y in range(-7, 8) for x in range(-7, 8))
+    voxels = sum(
+        z * z + y * y + x * x <= 6.2035**2
+        for z in range(-7, 8)
+        for y in range(-7, 8)
+        for x in range(-7, 8)
+    )
     assert whole["loc_peak_loc"] == whole["loc_peak_glob"] == pytest.approx(515.0 / voxels)
     corner = np.zeros_like(inside)
     corner[0, 0, 0] = True
-    assert local_peaks(np.full(volume.shape, 7.0), corner, (1.0, 1.0, 1.0))["loc_peak_loc"] == pytest.approx(7.0)
+    assert local_peaks(np.full(volume.shape, 7.0), corner, (1.0, 1.0, 1.0))[
+        "loc_peak_loc"
+    ] == pytest.approx(7.0)
 
 
 def test_intensities_in_space_are_those_of_all_pairs():
@@ -116,15 +163,21 @@ def test_intensities_in_space_are_those_of_all_pairs():
     w = np.divide(1.0, distance, out=np.zeros_like(distance), where=distance > 0)
     d, n = x - x.mean(), x.size
     found = morphology(volume, inside, inside, spacing)
-    assert found["morph_moran_i"] == pytest.approx(n / w.sum() * (w * np.outer(d, d)).sum() / (d**2).sum(), rel=1e-6)
-    assert found["morph_geary_c"] == pytest.approx((n - 1) / (2 * w.sum()) * (w * (x[:, None] - x) ** 2).sum() / (d**2).sum(), rel=1e-6)
+    assert found["morph_moran_i"] == pytest.approx(
+        n / w.sum() * (w * np.outer(d, d)).sum() / (d**2).sum(), rel=1e-6
+    )
+    assert found["morph_geary_c"] == pytest.approx(
+        (n - 1) / (2 * w.sum()) * (w * (x[:, None] - x) ** 2).sum() / (d**2).sum(), rel=1e-6
+    )
 
 
 def test_a_ball_is_round():
     mask = ball((41, 41, 41), 15)
     found = morphology(np.ones(mask.shape, dtype=np.float32), mask, mask, (1.0, 1.0, 1.0))
     assert found["morph_pca_elongation"] == pytest.approx(1, abs=1e-9)
-    assert found["morph_vol_dens_aee"] == pytest.approx(5**1.5 / 8, abs=0.02), "IBSI's axes are four standard deviations long"
+    assert found["morph_vol_dens_aee"] == pytest.approx(5**1.5 / 8, abs=0.02), (
+        "IBSI's axes are four standard deviations long"
+    )
     assert found["morph_vol_dens_aabb"] == pytest.approx(np.pi / 6 * (30 / 31) ** 3, abs=0.005)
     assert found["morph_com"] == pytest.approx(0, abs=1e-6)
 
@@ -139,7 +192,13 @@ def test_statistics_and_histogram_of_one_value_exist():
 
 @pytest.fixture(scope="module")
 def quick(radiomics_settings):
-    return {**radiomics_settings, "log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0}
+    return {
+        **radiomics_settings,
+        "log_sigma_mm": [],
+        "wavelet": "",
+        "classes": ["firstorder"],
+        "padding_mm": 5.0,
+    }
 
 
 def test_a_protocol_has_none_of_them_unless_it_asks(radiomics_settings):
@@ -156,7 +215,11 @@ def test_a_protocol_that_asks_has_them_beside_the_others(quick):
     assert all(value is not None for value in tumor.values())
     assert tumor["original_ibsi_stat_mean"] == pytest.approx(tumor["original_firstorder_Mean"])
     assert tumor["original_ibsi_ih_entropy"] == pytest.approx(tumor["original_firstorder_Entropy"])
-    assert {"original_ibsi_dzm_sde_3D", "original_ibsi_ngl_dc_energy_3D", "original_ibsi_cm_joint_max_3D_comb"} <= set(tumor)
+    assert {
+        "original_ibsi_dzm_sde_3D",
+        "original_ibsi_ngl_dc_energy_3D",
+        "original_ibsi_cm_joint_max_3D_comb",
+    } <= set(tumor)
     assert ibsi_tag("original_ibsi_cm_joint_max_3D_comb") == "cm_joint_max_3D_comb"
     others = rows.filter(pl.col("region") != "tumor")
     assert (others["value"].is_null() != others["reason"].is_null()).all()
@@ -175,5 +238,7 @@ def test_a_flat_region_has_reasons_where_it_has_no_value(quick):
 @pytest.mark.parametrize(("key", "wrong"), [("ibsi_families", "glcm"), ("ibsi_aggregations", "4D")])
 def test_an_unknown_family_or_aggregation_is_refused_by_name(quick, key, wrong):
     asked = {**quick, "ibsi_families": ["cm"], "ibsi_aggregations": ["3D_avg"], key: [wrong]}
-    with pytest.raises(UnusableSettingError, match=rf"{key} = \['{wrong}'\] cannot be used: use a list, "):
+    with pytest.raises(
+        UnusableSettingError, match=rf"{key} = \['{wrong}'\] cannot be used: use a list, "
+    ):
         feature_names(asked)

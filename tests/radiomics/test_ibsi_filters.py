@@ -156,11 +156,7 @@ def test_without_itks_recursion_all_18_are_met(ct):
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [
-        ("3.B", Filter(sigma_mm=1.6)),
-        ("3.B", Filter()),
-        ("6.B", Filter(wavelet="db3", band="LLH")),
-    ],
+    [("3.B", Filter(sigma_mm=1.6)), ("3.B", Filter()), ("6.B", Filter(wavelet="db3", band="LLH"))],
 )
 def test_another_filter_has_other_statistics(ct, name, wrong):
     assert judge_statistics(name, wrong, *ct).divided < 15

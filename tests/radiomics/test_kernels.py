@@ -20,13 +20,19 @@ from dagster_project.radiomics.kernels.mcc import EPS, second_eigenvalues
 from tests.radiomics.pyradiomics_oracle import CLASSES, cropped, odd_images, odd_regions
 
 KERNELS = Path(compilation.__file__).parent
-MODULES = [import_module(f"dagster_project.radiomics.kernels.{f.stem}") for f in sorted(KERNELS.glob("*.py")) if f.stem != "__init__"]
+MODULES = [
+    import_module(f"dagster_project.radiomics.kernels.{f.stem}")
+    for f in sorted(KERNELS.glob("*.py"))
+    if f.stem != "__init__"
+]
 
 
 def eigenvalue_of_q(p):
     """The second largest of all eigenvalues of Q, written as PyRadiomics defines it."""
     marginal = p.sum(axis=1)
-    q = sum(np.outer(p[:, k], p[:, k]) / (marginal[:, None] * marginal[k] + EPS) for k in range(len(p)))
+    q = sum(
+        np.outer(p[:, k], p[:, k]) / (marginal[:, None] * marginal[k] + EPS) for k in range(len(p))
+    )
     return np.sort(np.linalg.eigvals(q).real)[-2]
 
 
@@ -35,7 +41,12 @@ def probabilities(counts):
     return symmetric / symmetric.sum()
 
 
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(3, 60), pairs=st.sampled_from([5, 50, 500, 50_000]), width=st.floats(0.3, 20))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(3, 60),
+    pairs=st.sampled_from([5, 50, 500, 50_000]),
+    width=st.floats(0.3, 20),
+)
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_second_eigenvalue_of_random_matrices(seed, n, pairs, width):
     """From a few pairs, where gray levels fall apart, to many; from nearly equal neighbours to independent ones."""
@@ -91,7 +102,9 @@ def test_no_kernel_calls_itself_or_another_module():
     for (module, name), kernel in kernels.items():
         names = set(kernel.py_func.__code__.co_names)
         assert name not in names
-        foreign = {other for (home, other) in kernels if home != module} - {other for (home, other) in kernels if home == module}
+        foreign = {other for (home, other) in kernels if home != module} - {
+            other for (home, other) in kernels if home == module
+        }
         assert not names & foreign
 
 
@@ -113,7 +126,9 @@ def test_private_folder_refuses_a_place_that_others_prepared(tmp_path, trap):
         place.symlink_to(tmp_path / "elsewhere")
     elif trap == "a file":
         place.touch()
-    assert compilation.private_folder(tmp_path / "absent" if trap == "no place" else tmp_path) is None
+    assert (
+        compilation.private_folder(tmp_path / "absent" if trap == "no place" else tmp_path) is None
+    )
 
 
 PROGRAM = """
@@ -136,15 +151,28 @@ def test_kernels_work_where_nothing_beside_them_can_be_written(tmp_path, tempora
     package, temp = tmp_path / "package", tmp_path / "temp"
     package.mkdir()
     temp.mkdir()
-    (package / "compilation.py").write_text(Path(compilation.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    (package / "compilation.py").write_text(
+        Path(compilation.__file__).read_text(encoding="utf-8"), encoding="utf-8"
+    )
     (package / "module.py").write_text(MODULE, encoding="utf-8")
     (package / "__pycache__").touch()
     cache = temp / f"lakehouse-kernels-{os.getuid()}"
     if temporary == "prepared by others":
         cache.touch()
-    environment = {**os.environ, "TMPDIR": str(temp), "XDG_CACHE_HOME": str(package / "__pycache__"), "PYTHONPATH": str(package)}
+    environment = {
+        **os.environ,
+        "TMPDIR": str(temp),
+        "XDG_CACHE_HOME": str(package / "__pycache__"),
+        "PYTHONPATH": str(package),
+    }
     environment.pop("NUMBA_CACHE_DIR", None)
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.strip() == "42", done.stderr
     assert any(cache.rglob("*.nbc")) == (temporary == "usable")
 
@@ -185,7 +213,12 @@ def test_a_read_only_install_works_with_a_cache_elsewhere(tmp_path):
     for folder in folders:
         folder.chmod(0o555)
     try:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(install), "HOME": str(install)}
+        environment = {
+            **os.environ,
+            "NUMBA_CACHE_DIR": str(cache),
+            "PYTHONPATH": str(install),
+            "HOME": str(install),
+        }
         done = subprocess.run([sys.executable, "-c", READ_ONLY, str(install)], env=environment, cwd=install, capture_output=True, text=True, check=False,
                               preexec_fn=without_override)  # fmt: skip
     finally:

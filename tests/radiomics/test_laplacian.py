@@ -24,11 +24,17 @@ def volumes_and_boxes(draw):
     shape = draw(st.tuples(*[st.integers(4, 40)] * 3))
     starts = [draw(st.integers(0, n - 1)) for n in shape]
     box = tuple(slice(a, draw(st.integers(a + 1, n))) for a, n in zip(starts, shape, strict=True))
-    return np.random.default_rng(draw(st.integers(0, 99))).normal(-200, 300, shape).astype(np.float32), box
+    return np.random.default_rng(draw(st.integers(0, 99))).normal(-200, 300, shape).astype(
+        np.float32
+    ), box
 
 
 @settings(max_examples=40, deadline=None)
-@given(volumes_and_boxes(), st.sampled_from([0.7, 1.0, 2.0, 3.0, 4.0, 5.0]), st.sampled_from([1.0, 0.8, 2.5, (3.0, 0.8, 0.7)]))
+@given(
+    volumes_and_boxes(),
+    st.sampled_from([0.7, 1.0, 2.0, 3.0, 4.0, 5.0]),
+    st.sampled_from([1.0, 0.8, 2.5, (3.0, 0.8, 0.7)]),
+)
 def test_bits_are_itks_on_every_shape_and_box(case, sigma_mm, spacing_mm):
     volume, box = case
     expected = itk_laplacian(volume, sigma_mm, spacing_mm)[box]
@@ -39,7 +45,9 @@ def test_bits_are_itks_on_every_shape_and_box(case, sigma_mm, spacing_mm):
 def test_lines_that_do_not_fill_the_lanes(columns):
     volume = np.random.default_rng(3).normal(0, 90, (6, 7, columns)).astype(np.float32)
     whole = tuple(slice(0, n) for n in volume.shape)
-    assert np.array_equal(laplacian_of_gaussian(volume, whole, 2.0, 1.0), itk_laplacian(volume, 2.0, 1.0))
+    assert np.array_equal(
+        laplacian_of_gaussian(volume, whole, 2.0, 1.0), itk_laplacian(volume, 2.0, 1.0)
+    )
 
 
 def test_a_paraboloid_has_its_analytic_laplacian():

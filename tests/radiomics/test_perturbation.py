@@ -5,10 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dagster_project.radiomics.extraction import CropTooLargeError, extract_lesion, feature_names, prepare_tumor
+from dagster_project.radiomics.extraction import (
+    CropTooLargeError,
+    extract_lesion,
+    feature_names,
+    prepare_tumor,
+)
 from dagster_project.radiomics.perturbation import measure_copies
 from dagster_project.radiomics.phantoms import Lesion, draw_lesion, scan_lesion
-from dagster_project.radiomics.preparation import Noise, copy_visit, crop_visit, depth_below_surface, depth_within_voxels
+from dagster_project.radiomics.preparation import (
+    Noise,
+    copy_visit,
+    crop_visit,
+    depth_below_surface,
+    depth_within_voxels,
+)
 from dagster_project.study import load_study
 from tests.radiomics.conftest import as_ct
 
@@ -26,7 +37,14 @@ def quick(radiomics_settings):
 def copies_of(scan, radiomics, *, contour_mm=0.7, settings=CHAIN):
     """Feature → values of the copies, in their order."""
     found: dict[str, list[float]] = {}
-    for _, row in measure_copies(scan.image, scan.mask, contour_mm=contour_mm, settings=settings, radiomics=radiomics, peeling=STUDY.section("dhi")):
+    for _, row in measure_copies(
+        scan.image,
+        scan.mask,
+        contour_mm=contour_mm,
+        settings=settings,
+        radiomics=radiomics,
+        peeling=STUDY.section("dhi"),
+    ):
         found.setdefault(row["feature"], []).append(row["value"])
     return found
 
@@ -42,15 +60,26 @@ def test_a_copy_that_is_not_perturbed_is_the_lesion(quick):
     """No move, no noise in the scan and no error of the outline: on voxels of 1 mm the values come back, but for half a voxel of grid."""
     scan = scan_lesion(Lesion(volume_ml=6.0, seed=3, noise_hu=0.0, spacing_mm=(1.0, 1.0, 1.0)), 0)
     copied = copies_of(scan, quick, contour_mm=0.0, settings=STILL | {"copies": 1})
-    real = {r["feature"]: r["value"] for r in extract_lesion(scan.image, {"R": scan.mask}, None, quick) if r["region"] == "tumor"}
-    for name in ("original_shape_VoxelVolume", "original_firstorder_Median", "original_firstorder_90Percentile", "original_glcm_JointEntropy"):
+    real = {
+        r["feature"]: r["value"]
+        for r in extract_lesion(scan.image, {"R": scan.mask}, None, quick)
+        if r["region"] == "tumor"
+    }
+    for name in (
+        "original_shape_VoxelVolume",
+        "original_firstorder_Median",
+        "original_firstorder_90Percentile",
+        "original_glcm_JointEntropy",
+    ):
         assert copied[name][0] == pytest.approx(real[name], rel=0.06), name
 
 
 def test_growth_moves_the_whole_outline_and_lobes_hardly_the_volume(first_scan):
     """A ball of radius r whose surface moves by e changes its volume by 3 e / r."""
     visit = crop_visit(first_scan.image, first_scan.mask)
-    volumes = {share: [outline(visit, k, 1.0, share).sum() for k in range(1, 21)] for share in (0.0, 1.0)}
+    volumes = {
+        share: [outline(visit, k, 1.0, share).sum() for k in range(1, 21)] for share in (0.0, 1.0)
+    }
     spread = {share: np.std(v) / np.mean(v) for share, v in volumes.items()}
     radius = (3 * np.mean(volumes[1.0]) / (4 * np.pi)) ** (1 / 3)
     assert spread[1.0] == pytest.approx(3 * (1.0 / np.sqrt(2)) / radius, rel=0.4)
@@ -70,11 +99,31 @@ def test_outlines_of_two_copies_differ_by_as_much_as_was_asked_for(contour_mm):
 
 def test_copies_spread_as_repeats_do(quick):
     """Synthetic lesions scanned and outlined three times, truly: the spread within a lesion is that of its copies, in the median feature."""
-    lesions = [draw_lesion(seed, volume) for seed, volume in enumerate((1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0), start=40)]
+    lesions = [
+        draw_lesion(seed, volume)
+        for seed, volume in enumerate((1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0), start=40)
+    ]
     scans = [[scan_lesion(lesion, k, reader=k) for k in range(3)] for lesion in lesions]
-    copies = [copies_of(of_lesion[0], quick, contour_mm=1.0, settings=CHAIN | {"copies": 6}) for of_lesion in scans]  # few draws of growth would be chance
-    real = [[{r["feature"]: r["value"] for r in extract_lesion(s.image, {"R": s.mask}, None, quick) if r["region"] == "tumor"} for s in of] for of in scans]
-    ratios = [within_sd([c[n] for c in copies]) / within_sd([[m[n] for m in of] for of in real]) for n in copies[0] if n != "original_firstorder_Minimum"]
+    copies = [
+        copies_of(of_lesion[0], quick, contour_mm=1.0, settings=CHAIN | {"copies": 6})
+        for of_lesion in scans
+    ]  # few draws of growth would be chance
+    real = [
+        [
+            {
+                r["feature"]: r["value"]
+                for r in extract_lesion(s.image, {"R": s.mask}, None, quick)
+                if r["region"] == "tumor"
+            }
+            for s in of
+        ]
+        for of in scans
+    ]
+    ratios = [
+        within_sd([c[n] for c in copies]) / within_sd([[m[n] for m in of] for of in real])
+        for n in copies[0]
+        if n != "original_firstorder_Minimum"
+    ]
     assert len(ratios) > 90
     assert 0.7 < np.median(ratios) < 1.4
 
@@ -85,7 +134,9 @@ def within_sd(values):
 
 
 def outline(visit, copy, contour_mm, growth_share):
-    return copy_visit(visit, copy, QUIET, contour_mm, STILL, growth_share=growth_share, within_voxels=True)[1]
+    return copy_visit(
+        visit, copy, QUIET, contour_mm, STILL, growth_share=growth_share, within_voxels=True
+    )[1]
 
 
 def test_a_depth_within_voxels_is_that_of_a_ball():
@@ -112,11 +163,26 @@ ODD = {
 def test_odd_masks_and_flat_scans_give_a_value_or_a_reason(quick, outlined, scanned):
     mask = np.zeros((40, 40, 40), dtype=bool)
     mask[ODD[outlined]] = True
-    hu = np.full(mask.shape, -1000.0) if scanned == "constant air" else np.random.default_rng(2).normal(-400, 90, mask.shape)
-    found = measure_copies(as_ct(hu), mask, contour_mm=None, settings=CHAIN | {"copies": 2}, radiomics=quick, peeling=STUDY.section("dhi"))
+    hu = (
+        np.full(mask.shape, -1000.0)
+        if scanned == "constant air"
+        else np.random.default_rng(2).normal(-400, 90, mask.shape)
+    )
+    found = measure_copies(
+        as_ct(hu),
+        mask,
+        contour_mm=None,
+        settings=CHAIN | {"copies": 2},
+        radiomics=quick,
+        peeling=STUDY.section("dhi"),
+    )
     rows = [row for _, row in found]
     assert len(rows) == 2 * len(feature_names(quick))
-    assert all((r["value"] is None) != (r["reason"] is None) and (r["value"] is None or np.isfinite(r["value"])) for r in rows)
+    assert all(
+        (r["value"] is None) != (r["reason"] is None)
+        and (r["value"] is None or np.isfinite(r["value"]))
+        for r in rows
+    )
 
 
 def test_what_memory_does_not_allow_is_refused_here_too(first_scan, quick):

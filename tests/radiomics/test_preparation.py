@@ -32,7 +32,9 @@ TISSUE = np.where(MASK, 40.0, -820.0)
 
 
 def mirrored(scan, axes):
-    image = as_ct(np.flip(np.array(array_of(scan.image)), axes), tuple(reversed(scan.image.GetSpacing())))
+    image = as_ct(
+        np.flip(np.array(array_of(scan.image)), axes), tuple(reversed(scan.image.GetSpacing()))
+    )
     return image, np.flip(scan.mask, axes)
 
 
@@ -44,17 +46,27 @@ def array_of(image):
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1), (0, 1, 2)])
 def test_mirrored_scans_give_identical_crops_and_copies(first_scan, dhi_settings, axes):
-    visit, other = crop_visit(first_scan.image, first_scan.mask), crop_visit(*mirrored(first_scan, axes))
+    visit, other = (
+        crop_visit(first_scan.image, first_scan.mask),
+        crop_visit(*mirrored(first_scan, axes)),
+    )
     np.testing.assert_array_equal(visit.values, other.values)
     np.testing.assert_array_equal(visit.mask, other.mask)
     assert visit.seed == other.seed
     noise = Noise(10.0, 0.5, 0.5, 0.1)
-    np.testing.assert_array_equal(*(perturb_visit(v, 1, noise, 1.0, dhi_settings).volume for v in (visit, other)))
+    np.testing.assert_array_equal(
+        *(perturb_visit(v, 1, noise, 1.0, dhi_settings).volume for v in (visit, other))
+    )
 
 
 def test_a_constant_offset_changes_the_base_alone(first_scan):
-    shifted = as_ct(array_of(first_scan.image) + 137, tuple(reversed(first_scan.image.GetSpacing())))
-    visit, other = crop_visit(first_scan.image, first_scan.mask), crop_visit(shifted, first_scan.mask)
+    shifted = as_ct(
+        array_of(first_scan.image) + 137, tuple(reversed(first_scan.image.GetSpacing()))
+    )
+    visit, other = (
+        crop_visit(first_scan.image, first_scan.mask),
+        crop_visit(shifted, first_scan.mask),
+    )
     assert other.base_hu == visit.base_hu + 137
     assert other.seed == visit.seed
     np.testing.assert_array_equal(visit.values, other.values)
@@ -79,9 +91,14 @@ def test_a_copy_keeps_the_lesion_but_not_its_voxels(first_scan, dhi_settings):
     noise = estimate_noise([base])[0]
     copies = [perturb_visit(visit, k, noise, 1.0, dhi_settings) for k in (1, 2)]
     assert all(c.count == pytest.approx(base.count, rel=0.15) for c in copies)
-    assert all(c.volume[c.mask].std() == pytest.approx(base.volume[base.mask].std(), rel=0.2) for c in copies)
+    assert all(
+        c.volume[c.mask].std() == pytest.approx(base.volume[base.mask].std(), rel=0.2)
+        for c in copies
+    )
     assert not np.array_equal(copies[0].mask, copies[1].mask)
-    np.testing.assert_array_equal(copies[0].volume, perturb_visit(visit, 1, noise, 1.0, dhi_settings).volume)
+    np.testing.assert_array_equal(
+        copies[0].volume, perturb_visit(visit, 1, noise, 1.0, dhi_settings).volume
+    )
 
 
 def test_two_copies_outlines_differ_as_two_readers_do(dhi_settings):
@@ -89,9 +106,13 @@ def test_two_copies_outlines_differ_as_two_readers_do(dhi_settings):
     still = dict(dhi_settings) | {"rotation_deg": 0.0, "shift_mm": 0.0, "peel_depth_mm": 0.0}
     scan = scan_lesion(Lesion(volume_ml=14.0, seed=2, spacing_mm=(1.0, 1.0, 1.0)), 0)
     visit = crop_visit(scan.image, scan.mask)
-    masks = [perturb_visit(visit, k, Noise(0.0, 0.0, 0.0, 0.0), 1.5, still).mask for k in range(1, 7)]
+    masks = [
+        perturb_visit(visit, k, Noise(0.0, 0.0, 0.0, 0.0), 1.5, still).mask for k in range(1, 7)
+    ]
     image = as_ct(np.zeros(masks[0].shape))
-    distances = [outline_distance_mm(image, a, b) for i, a in enumerate(masks) for b in masks[i + 1 :]]
+    distances = [
+        outline_distance_mm(image, a, b) for i, a in enumerate(masks) for b in masks[i + 1 :]
+    ]
     assert np.sqrt(np.mean(np.square(distances))) == pytest.approx(1.5, rel=0.25)
 
 
@@ -157,12 +178,17 @@ def test_a_noiseless_lesion_has_no_noise():
 
 
 def test_the_quieter_visit_is_made_as_noisy_and_the_other_left_alone():
-    quiet, loud = (Prepared(noise_field(RNG, SHAPE, Noise(sd, 0.5, 0.5, 0.0)), MASK, 1.0) for sd in (10.0, 16.0))
+    quiet, loud = (
+        Prepared(noise_field(RNG, SHAPE, Noise(sd, 0.5, 0.5, 0.0)), MASK, 1.0)
+        for sd in (10.0, 16.0)
+    )
     noises = estimate_noise([quiet, loud])
     assert match_noise(loud, noises[1], noises[0], 7) is loud
     matched = match_noise(quiet, noises[0], noises[1], 7)
     assert matched.volume[MASK].std() == pytest.approx(16, rel=0.06)
-    np.testing.assert_array_equal(matched.volume, match_noise(quiet, noises[0], noises[1], 7).volume)
+    np.testing.assert_array_equal(
+        matched.volume, match_noise(quiet, noises[0], noises[1], 7).volume
+    )
 
 
 def test_a_difference_within_the_estimates_error_is_not_matched():
@@ -178,11 +204,17 @@ def test_the_distance_of_two_outlines():
     thicker[10:22] = True
     assert outline_distance_mm(image, flat, flat) == 0.0
     assert outline_distance_mm(image, flat, thicker) == outline_distance_mm(image, thicker, flat)
-    assert 2.0 < outline_distance_mm(image, flat, thicker) < 4.0  # one face has moved by 4 mm, the other not
+    assert (
+        2.0 < outline_distance_mm(image, flat, thicker) < 4.0
+    )  # one face has moved by 4 mm, the other not
     assert outline_distance_mm(image, flat, np.zeros_like(flat)) is None
 
 
-def test_the_noise_of_a_visit_does_not_depend_on_which_comes_first(first_scan, second_scan, dhi_settings):
-    prepared = [prepare_visit(crop_visit(s.image, s.mask), dhi_settings) for s in (first_scan, second_scan)]
+def test_the_noise_of_a_visit_does_not_depend_on_which_comes_first(
+    first_scan, second_scan, dhi_settings
+):
+    prepared = [
+        prepare_visit(crop_visit(s.image, s.mask), dhi_settings) for s in (first_scan, second_scan)
+    ]
     there, back = estimate_noise(prepared), estimate_noise(prepared[::-1])[::-1]
     assert there == back

@@ -23,12 +23,7 @@ from dagster_project.radiomics.extraction import (
 from dagster_project.radiomics.ibsi_texture import DIRECTIONAL, PLAIN
 from dagster_project.radiomics.perturbation import measure_copies
 from dagster_project.radiomics.processing import UnusableSettingError, grid_spacing
-from dagster_project.radiomics.regions import (
-    derive_regions,
-    resegment,
-    ring_bounds,
-    tumor_region,
-)
+from dagster_project.radiomics.regions import derive_regions, resegment, ring_bounds, tumor_region
 from dagster_project.radiomics.resampling import as_image, bounding_box, union_box
 from dagster_project.study import load_study
 from tests.radiomics.conftest import as_ct, ball

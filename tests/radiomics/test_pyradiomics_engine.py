@@ -7,7 +7,13 @@ import pytest
 import radiomics
 from radiomics import firstorder, glcm, gldm, glrlm, glszm, ngtdm, shape
 
-from dagster_project.radiomics.pyradiomics_engine import IMC2_UNSTABLE, class_feature_names, compute_region, discretise, engine_name
+from dagster_project.radiomics.pyradiomics_engine import (
+    IMC2_UNSTABLE,
+    class_feature_names,
+    compute_region,
+    discretise,
+    engine_name,
+)
 from dagster_project.radiomics.resampling import as_image
 from tests.radiomics.conftest import ball
 
@@ -23,7 +29,9 @@ CLASSES = {
 
 
 def compute(image, mask, classes=tuple(CLASSES)):
-    return compute_region(image.astype(np.float32), mask, classes, bin_width_hu=25.0, spacing_mm=1.0)
+    return compute_region(
+        image.astype(np.float32), mask, classes, bin_width_hu=25.0, spacing_mm=1.0
+    )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -32,7 +40,9 @@ def test_each_class_gives_what_pyradiomics_gives(name, spread):
     rng = np.random.default_rng(5)
     mask = ball((13, 15, 14), 6)
     image = rng.normal(-100, spread, mask.shape).astype(np.float32)
-    calculator = CLASSES[name](as_image(image, 1.0), as_image(mask.astype(np.uint8), 1.0), binWidth=25.0)
+    calculator = CLASSES[name](
+        as_image(image, 1.0), as_image(mask.astype(np.uint8), 1.0), binWidth=25.0
+    )
     expected = {f"{name}_{k}": float(np.squeeze(v).real) for k, v in calculator.execute().items()}
     found = {k: v for k, (v, _) in compute(image, mask, (name,)).items()}
     assert found.keys() == expected.keys()
@@ -74,9 +84,17 @@ def test_imc2_of_independent_neighbours_is_refused_instead_of_rounding():
     image = np.zeros((2, 2, 1), dtype=np.float32)
     image[0, 0, 0] = image[0, 1, 0] = 100.0
     image[1] = [[0.0], [100.0]]
-    values = [compute(np.tile(image, (1, 1, k)), np.ones((2, 2, k), dtype=bool), ("glcm",))["glcm_Imc2"] for k in range(1, 6)]
-    assert all((value is not None and (value == 0 or value > 1e-6)) or reason == IMC2_UNSTABLE for value, reason in values)
+    values = [
+        compute(np.tile(image, (1, 1, k)), np.ones((2, 2, k), dtype=bool), ("glcm",))["glcm_Imc2"]
+        for k in range(1, 6)
+    ]
+    assert all(
+        (value is not None and (value == 0 or value > 1e-6)) or reason == IMC2_UNSTABLE
+        for value, reason in values
+    )
 
 
 def test_the_engine_names_its_version():
-    assert engine_name() == f"pyradiomics {radiomics.__version__.lstrip('v')}" == "pyradiomics 3.0.1"
+    assert (
+        engine_name() == f"pyradiomics {radiomics.__version__.lstrip('v')}" == "pyradiomics 3.0.1"
+    )

@@ -29,7 +29,9 @@ def test_it_is_pearsons_correlation_with_the_rank_of_the_depth():
     from scipy.ndimage import distance_transform_edt
 
     found = depth_correlation(lesion(noise() - 5 * DEPTH), 250.0)
-    expected = pearsonr((noise() - 5 * DEPTH)[MASK], rankdata(np.round(distance_transform_edt(MASK)[MASK], 6))).statistic
+    expected = pearsonr(
+        (noise() - 5 * DEPTH)[MASK], rankdata(np.round(distance_transform_edt(MASK)[MASK], 6))
+    ).statistic
     assert found == pytest.approx(expected, abs=1e-12)
 
 
@@ -47,7 +49,12 @@ def test_one_density_throughout_has_no_direction():
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 1000), offset=st.integers(-500, 500), gain=st.sampled_from([0.25, 0.5, 2.0]), axes=st.sets(st.sampled_from([0, 1, 2])))
+@given(
+    seed=st.integers(0, 1000),
+    offset=st.integers(-500, 500),
+    gain=st.sampled_from([0.25, 0.5, 2.0]),
+    axes=st.sets(st.sampled_from([0, 1, 2])),
+)
 def test_offset_contrast_and_direction_change_nothing(seed, offset, gain, axes):
     values = noise(seed) / 8 - DEPTH
     found = depth_correlation(lesion(values), 1e6)

@@ -24,14 +24,22 @@ def regions_of(volume, tumor, others, settings):
 
 def test_the_regions_are_the_schemas(radiomics_settings):
     found = tuple(regions_of(LUNG, ball(SHAPE, 8), None, radiomics_settings))
-    assert found == region_names(radiomics_settings) == ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
+    assert (
+        found == region_names(radiomics_settings) == ("tumor", "ring_0_3", "ring_3_5", "ring_5_10")
+    )
     pattern = RADIOMIC_FEATURES.column("region").pattern
     assert all(re.fullmatch(pattern, name) for name in found)
 
 
 def test_other_rings_in_the_protocol_are_other_regions_everywhere(radiomics_settings):
     """Their names, what is measured, and the digest by which something is measured anew."""
-    other = {**radiomics_settings, "ring_edges_mm": [0, 3, 6], "classes": ["firstorder"], "log_sigma_mm": [], "wavelet": ""}
+    other = {
+        **radiomics_settings,
+        "ring_edges_mm": [0, 3, 6],
+        "classes": ["firstorder"],
+        "log_sigma_mm": [],
+        "wavelet": "",
+    }
     assert ring_bounds(other) == {"ring_0_3": (0, 3), "ring_3_6": (3, 6)}
     volume = regions_of(LUNG, ball(SHAPE, 8), None, other)["ring_3_6"].volume_mm3
     assert volume == pytest.approx(4 / 3 * np.pi * ((8 + 6) ** 3 - (8 + 3) ** 3), rel=0.06)
@@ -53,7 +61,12 @@ def test_around_a_slab_the_rings_have_their_exact_thickness(radiomics_settings):
     slab = np.zeros(SHAPE, dtype=bool)
     slab[28:33] = True  # its flat faces are whole millimetres from every voxel's border
     found = regions_of(LUNG, slab, None, radiomics_settings)
-    assert {n: r.volume_mm3 / 61**2 for n, r in found.items()} == {"tumor": 5, "ring_0_3": 6, "ring_3_5": 4, "ring_5_10": 10}
+    assert {n: r.volume_mm3 / 61**2 for n, r in found.items()} == {
+        "tumor": 5,
+        "ring_0_3": 6,
+        "ring_3_5": 4,
+        "ring_5_10": 10,
+    }
 
 
 def test_rings_are_apart_from_each_other_and_from_the_tumour(radiomics_settings):
@@ -74,11 +87,18 @@ def test_another_lesion_is_no_lung(radiomics_settings):
     other = ball(SHAPE, 5, (30, 30, 45))
     found = regions_of(LUNG, ball(SHAPE, 8), other, radiomics_settings)
     assert not (found["ring_5_10"].mask & other).any()
-    assert found["ring_5_10"].volume_mm3 < regions_of(LUNG, ball(SHAPE, 8), None, radiomics_settings)["ring_5_10"].volume_mm3
+    assert (
+        found["ring_5_10"].volume_mm3
+        < regions_of(LUNG, ball(SHAPE, 8), None, radiomics_settings)["ring_5_10"].volume_mm3
+    )
 
 
-@pytest.mark.parametrize(("first_lung_slice", "reason"), [(33, None), (36, "less than 30% of the ring is lung")])
-def test_a_ring_with_too_little_lung_gives_no_features(radiomics_settings, first_lung_slice, reason):
+@pytest.mark.parametrize(
+    ("first_lung_slice", "reason"), [(33, None), (36, "less than 30% of the ring is lung")]
+)
+def test_a_ring_with_too_little_lung_gives_no_features(
+    radiomics_settings, first_lung_slice, reason
+):
     volume = np.full(SHAPE, 40.0, dtype=np.float32)
     volume[first_lung_slice:] = -800
     found = regions_of(volume, ball(SHAPE, 8), None, radiomics_settings)

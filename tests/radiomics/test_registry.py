@@ -60,10 +60,14 @@ def test_the_document_holds_the_table_that_the_phantoms_give(verdicts, shared_da
 @pytest.mark.real_data
 def test_the_fast_engine_gives_the_digital_phantoms_values(verdicts, shared_data):
     image, mask = (
-        sitk.GetArrayFromImage(sitk.ReadImage(shared_data / "ibsi" / "digital_phantom/nifti" / name))
+        sitk.GetArrayFromImage(
+            sitk.ReadImage(shared_data / "ibsi" / "digital_phantom/nifti" / name)
+        )
         for name in ("image/phantom.nii.gz", "mask/mask.nii.gz")
     )
-    found = fused_engine.compute_region(image.astype(np.float32), mask > 0, TEXTURE_CLASSES, bin_width_hu=1.0, spacing_mm=2.0)
+    found = fused_engine.compute_region(
+        image.astype(np.float32), mask > 0, TEXTURE_CLASSES, bin_width_hu=1.0, spacing_mm=2.0
+    )
     for verdict in (v for v in verdicts["digital"] if v.feature in found):
         assert found[verdict.feature][0] == pytest.approx(verdict.value, rel=1e-9), verdict.feature
 
@@ -81,8 +85,13 @@ def phantom_like():
 def test_each_configuration_is_prepared_as_its_settings_say(phantom_like, name):
     configuration = CONFIGURATIONS[name]
     prepared = prepare(*phantom_like, configuration)
-    hu, levels = prepared.volume[prepared.inside].astype(np.float64), prepared.levels[prepared.inside]
-    assert prepared.spacing_mm == {"A": (3.0, 1.0, 1.0), "B": (3.0, 2.0, 2.0)}.get(name, (2.0, 2.0, 2.0))
+    hu, levels = (
+        prepared.volume[prepared.inside].astype(np.float64),
+        prepared.levels[prepared.inside],
+    )
+    assert prepared.spacing_mm == {"A": (3.0, 1.0, 1.0), "B": (3.0, 2.0, 2.0)}.get(
+        name, (2.0, 2.0, 2.0)
+    )
     assert levels.min() >= 1
     assert (prepared.levels[~prepared.inside] == 0).all()
     if configuration.bin_count:
@@ -105,7 +114,9 @@ def test_outliers_leave_the_intensity_mask_and_not_the_outline(phantom_like):
     assert kept.volume[kept.inside].max() < kept.volume[kept.outlined].max()
 
 
-def test_every_registered_feature_exists_and_deviations_belong_to_tagged_features(radiomics_settings):
+def test_every_registered_feature_exists_and_deviations_belong_to_tagged_features(
+    radiomics_settings,
+):
     original = [name for name in feature_names(radiomics_settings) if name.startswith("original_")]
     tags = [tag for name in original if (tag := ibsi_tag(name))]
     assert len(tags) == len(set(tags)) == 102

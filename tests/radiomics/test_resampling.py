@@ -40,7 +40,11 @@ def itk(image: sitk.Image, grid, interpolator: int) -> np.ndarray:
     resample.SetOutputPixelType(sitk.sitkFloat64)
     resample.SetOutputSpacing(tuple(reversed(grid.spacing_mm)))
     resample.SetOutputDirection(image.GetDirection())
-    resample.SetOutputOrigin(image.TransformContinuousIndexToPhysicalPoint([float(p[0]) for p in reversed(grid.positions)]))
+    resample.SetOutputOrigin(
+        image.TransformContinuousIndexToPhysicalPoint(
+            [float(p[0]) for p in reversed(grid.positions)]
+        )
+    )
     resample.SetSize(tuple(reversed(grid.shape)))
     return sitk.GetArrayFromImage(resample.Execute(image))
 
@@ -48,14 +52,18 @@ def itk(image: sitk.Image, grid, interpolator: int) -> np.ndarray:
 def test_the_image_is_itks_bspline_of_the_whole_scan(scan):
     grid = lesion_grid(scan, BOX, margin_mm=20, spacing_mm=1.0)
     expected = itk(sitk.Cast(scan, sitk.sitkFloat64), grid, sitk.sitkBSpline)
-    np.testing.assert_allclose(resample_image(scan, grid, round_hu=False), expected, atol=2e-4)  # float32 holds 1 part in 16 million
+    np.testing.assert_allclose(
+        resample_image(scan, grid, round_hu=False), expected, atol=2e-4
+    )  # float32 holds 1 part in 16 million
 
 
 @pytest.mark.parametrize("spacing", [1.0, (1.7, 1.0, 1.3)], ids=str)
 def test_linear_interpolation_is_itks(scan, spacing):
     grid = lesion_grid(scan, BOX, margin_mm=500, spacing_mm=spacing)
     expected = itk(sitk.Cast(scan, sitk.sitkFloat64), grid, sitk.sitkLinear)
-    np.testing.assert_allclose(resample_image(scan, grid, round_hu=False, interpolator="linear"), expected, atol=2e-4)
+    np.testing.assert_allclose(
+        resample_image(scan, grid, round_hu=False, interpolator="linear"), expected, atol=2e-4
+    )
 
 
 def test_hu_are_rounded_to_whole_numbers_unless_told_otherwise(scan):
@@ -65,7 +73,9 @@ def test_hu_are_rounded_to_whole_numbers_unless_told_otherwise(scan):
     np.testing.assert_allclose(rounded, exact, atol=0.5001)
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 0.8, 0.8), (1.0, 0.5, 0.5), (2.5, 0.977, 0.977)], ids=str)
+@pytest.mark.parametrize(
+    "spacing", [(1.0, 0.8, 0.8), (1.0, 0.5, 0.5), (2.5, 0.977, 0.977)], ids=str
+)
 def test_the_mask_is_itks_trilinear_half_and_its_nearest_neighbour_where_that_is_undecided(spacing):
     mask = ball((41, 90, 84), 9, (20, 45, 40))
     outline = as_ct(mask.astype(float), spacing)
@@ -74,16 +84,26 @@ def test_the_mask_is_itks_trilinear_half_and_its_nearest_neighbour_where_that_is
     nearest = itk(outline, grid, sitk.sitkNearestNeighbor) > 0
     undecided = np.abs(share - 0.5) < 1e-6
     assert undecided.any() or spacing[1] != 0.5
-    np.testing.assert_array_equal(resample_mask(mask, grid), np.where(undecided, nearest, share > 0.5))
+    np.testing.assert_array_equal(
+        resample_mask(mask, grid), np.where(undecided, nearest, share > 0.5)
+    )
 
 
 def test_half_covered_voxels_neither_add_volume_nor_take_it():
     """With pixels of 0.5 mm a mask that takes all of them in is too large."""
     shape, volumes = (60, 120, 120), []
     for shift in np.random.default_rng(0).uniform(-2, 2, (30, 3)):
-        points = np.meshgrid(*(np.arange(n) * mm - n * mm / 2 - s for n, mm, s in zip(shape, (1.0, 0.5, 0.5), shift, strict=True)), indexing="ij")
+        points = np.meshgrid(
+            *(
+                np.arange(n) * mm - n * mm / 2 - s
+                for n, mm, s in zip(shape, (1.0, 0.5, 0.5), shift, strict=True)
+            ),
+            indexing="ij",
+        )
         mask = sum(p**2 for p in points) <= 6.0**2
-        grid = lesion_grid(as_ct(np.zeros(shape), (1.0, 0.5, 0.5)), bounding_box(mask), margin_mm=5, spacing_mm=1.0)
+        grid = lesion_grid(
+            as_ct(np.zeros(shape), (1.0, 0.5, 0.5)), bounding_box(mask), margin_mm=5, spacing_mm=1.0
+        )
         volumes.append(resample_mask(mask, grid).sum() / mask.sum() * 4)
     assert np.mean(volumes) == pytest.approx(1, abs=0.005)
 
@@ -91,7 +111,12 @@ def test_half_covered_voxels_neither_add_volume_nor_take_it():
 def test_a_mask_goes_on_at_the_scans_end():
     mask = np.zeros((10, 40, 40), dtype=bool)
     mask[:3, :8, 30:] = True
-    grid = lesion_grid(as_ct(np.zeros(mask.shape), (1.0, 0.8, 0.8)), bounding_box(mask), margin_mm=4, spacing_mm=1.0)
+    grid = lesion_grid(
+        as_ct(np.zeros(mask.shape), (1.0, 0.8, 0.8)),
+        bounding_box(mask),
+        margin_mm=4,
+        spacing_mm=1.0,
+    )
     inside = resample_mask(mask, grid)
     assert inside[0, 0, -1]
     assert inside.any(axis=(1, 2)).sum() == 3

@@ -65,27 +65,38 @@ def test_densities_are_clipped_on_both_sides():
 def test_an_offset_or_a_mirror_changes_no_feature(dhi_settings):
     names = texture_model().names
     expected = texture_values(prepared(VOLUME), names, dhi_settings)
-    np.testing.assert_array_equal(texture_values(prepared(VOLUME - 333), names, dhi_settings), expected)
+    np.testing.assert_array_equal(
+        texture_values(prepared(VOLUME - 333), names, dhi_settings), expected
+    )
     for axis in range(3):
-        turned = texture_values(prepared(np.flip(VOLUME, axis), np.flip(MASK, axis)), names, dhi_settings)
+        turned = texture_values(
+            prepared(np.flip(VOLUME, axis), np.flip(MASK, axis)), names, dhi_settings
+        )
         np.testing.assert_allclose(turned, expected, rtol=1e-12)
 
 
 def test_voxels_outside_the_mask_do_not_count(dhi_settings):
     names = texture_model().names
     other = np.where(MASK, VOLUME, 0)
-    np.testing.assert_array_equal(*(texture_values(prepared(v), names, dhi_settings) for v in (VOLUME, other)))
+    np.testing.assert_array_equal(
+        *(texture_values(prepared(v), names, dhi_settings) for v in (VOLUME, other))
+    )
 
 
 def test_z_is_the_change_of_the_signed_log_over_the_repeatability():
-    assert texture_change(np.array([1.0]), np.array([2.0]), 1000, ONE) == pytest.approx(np.log(3 / 2) / 0.1)
+    assert texture_change(np.array([1.0]), np.array([2.0]), 1000, ONE) == pytest.approx(
+        np.log(3 / 2) / 0.1
+    )
     assert texture_change(np.array([1.0]), np.array([-1.0]), 1000, ONE) == 8.0  # clipped
     assert texture_change(np.array([2.0]), np.array([2.0]), 1000, ONE) == 0.0
 
 
 def test_repeatability_depends_on_size_and_is_not_extrapolated():
     model = TextureModel((TextureFeature("glcm_Contrast", 1.0, 0.0, -0.5),), (400.0, 10000.0))
-    at = {n: texture_change(np.array([1.0]), np.array([1.1]), n, model) for n in (100, 400, 1600, 10000, 90000)}
+    at = {
+        n: texture_change(np.array([1.0]), np.array([1.1]), n, model)
+        for n in (100, 400, 1600, 10000, 90000)
+    }
     assert at[1600] == pytest.approx(2 * at[400])
     assert at[100] == at[400]
     assert at[90000] == at[10000]

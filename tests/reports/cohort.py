@@ -57,7 +57,11 @@ def table(name, rows):
         return empty(BY_NAME[name])
     columns = BY_NAME[name].columns
     return conform(
-        pl.DataFrame([{c.name: r.get(c.name, TYPICAL.get(c.name)) for c in columns} for r in rows], infer_schema_length=None), BY_NAME[name]
+        pl.DataFrame(
+            [{c.name: r.get(c.name, TYPICAL.get(c.name)) for c in columns} for r in rows],
+            infer_schema_length=None,
+        ),
+        BY_NAME[name],
     )
 
 
@@ -111,7 +115,11 @@ class _Cohort:
         )
 
     def code(self):
-        return "".join(self.random.choice(list("ABCDEFGHJKMNPQRSTVWXYZ234567"), 16)) + "-" + str(self.random.choice(list("ABCDEFGH")))
+        return (
+            "".join(self.random.choice(list("ABCDEFGHJKMNPQRSTVWXYZ234567"), 16))
+            + "-"
+            + str(self.random.choice(list("ABCDEFGH")))
+        )
 
     def add_case_report(self, who):
         draw = self.random.choice
@@ -141,7 +149,14 @@ class _Cohort:
                 day=21 * (cycle - 1),
                 drugs="pembrolizumab+pemetrexed",
             )
-        self.add("follow_up", **who, number=1, event_date=DAY_ZERO + timedelta(300), day=300, event="alive")
+        self.add(
+            "follow_up",
+            **who,
+            number=1,
+            event_date=DAY_ZERO + timedelta(300),
+            day=300,
+            event="alive",
+        )
 
     def add_visits(self, who, visits, responds, *, thick):
         base, sums = float(self.random.uniform(20, 70)), {}
@@ -168,7 +183,8 @@ class _Cohort:
             )
             self.add("timepoints", **who, **at, visit=visit, scan=scan)
             sums[visit] = sum(
-                self.add_lesion(who, visit, scan, lesion, base * share * rate**step) for lesion, share in (("L1", 0.7), ("L2", 0.3))
+                self.add_lesion(who, visit, scan, lesion, base * share * rate**step)
+                for lesion, share in (("L1", 0.7), ("L2", 0.3))
             )
         return sums
 
@@ -267,9 +283,27 @@ class _Cohort:
                 exclusion=None if failed is None else "ineligible",
                 label=label,
             )
-            for model, pull in (("clinical", 0.05), ("size_change", 0.16), ("delta_radiomics", 0.22)):
-                p = float(np.clip(0.5 + (pull if label else -pull) + self.random.normal(0, 0.2), 0.01, 0.99))
-                self.add("predictions", **who, task="T1", model=model, probability=p, positive=p > 0.5, label=label, fold=number % 5, gate="open")
+            for model, pull in (
+                ("clinical", 0.05),
+                ("size_change", 0.16),
+                ("delta_radiomics", 0.22),
+            ):
+                p = float(
+                    np.clip(
+                        0.5 + (pull if label else -pull) + self.random.normal(0, 0.2), 0.01, 0.99
+                    )
+                )
+                self.add(
+                    "predictions",
+                    **who,
+                    task="T1",
+                    model=model,
+                    probability=p,
+                    positive=p > 0.5,
+                    label=label,
+                    fold=number % 5,
+                    gate="open",
+                )
         if number % 7 == 3:
             settled = number != 3
             self.add(
@@ -348,9 +382,22 @@ class _Cohort:
                     from_visit=earlier,
                     to_visit=later,
                     n_voxels=None if missing else 1400,
-                    **dict.fromkeys(("dhi", "dhi_amount", "texture", "density", "u_texture", "u_density", "u_spatial"), None if missing else value),
+                    **dict.fromkeys(
+                        (
+                            "dhi",
+                            "dhi_amount",
+                            "texture",
+                            "density",
+                            "u_texture",
+                            "u_density",
+                            "u_spatial",
+                        ),
+                        None if missing else value,
+                    ),
                     spatial=None if missing else 0.2,
-                    delta_log_volume=None if missing else float(self.random.normal(-0.9 if responds else 0.1, 0.5)),
+                    delta_log_volume=None
+                    if missing
+                    else float(self.random.normal(-0.9 if responds else 0.1, 0.5)),
                     delta_median_hu=None if missing else -6.0,
                     wasserstein_hu=None if missing else float(9 * value + self.random.gamma(2, 3)),
                     reason="fewer than 300 voxels" if missing else None,
@@ -393,14 +440,55 @@ class _Cohort:
 
     def add_verdicts(self):
         for rule, scope, kind, figure, limit, verdict, detail in (
-            ("arbitrations_open", "NORTH", "cohort", 1.0, 0.0, "fail", "1 discordant case is not arbitrated"),
+            (
+                "arbitrations_open",
+                "NORTH",
+                "cohort",
+                1.0,
+                0.0,
+                "fail",
+                "1 discordant case is not arbitrated",
+            ),
             ("arbitrations_open", "SOUTH", "cohort", 0.0, 0.0, "pass", "none open"),
-            ("icc_resolved", "NORTH longest_diameter_mm", "cohort", 0.95, 0.85, "pass", "ICC 0.95, lower bound 0.92"),
-            ("icc_resolved", "EAST longest_diameter_mm", "cohort", 0.95, 0.85, "warn", "judged pooled with NORTH, SOUTH"),
-            ("slice_thickness", "cohort", "row", 3.0, None, "warn", "3 patients left out: a slice above 1 mm"),
+            (
+                "icc_resolved",
+                "NORTH longest_diameter_mm",
+                "cohort",
+                0.95,
+                0.85,
+                "pass",
+                "ICC 0.95, lower bound 0.92",
+            ),
+            (
+                "icc_resolved",
+                "EAST longest_diameter_mm",
+                "cohort",
+                0.95,
+                0.85,
+                "warn",
+                "judged pooled with NORTH, SOUTH",
+            ),
+            (
+                "slice_thickness",
+                "cohort",
+                "row",
+                3.0,
+                None,
+                "warn",
+                "3 patients left out: a slice above 1 mm",
+            ),
         ):
-            self.add("quality_verdicts", rule=rule, scope=scope, kind=kind, figure=figure, limit=limit, verdict=verdict, detail=detail,
-                protocol_digest=load_study().digest)
+            self.add(
+                "quality_verdicts",
+                rule=rule,
+                scope=scope,
+                kind=kind,
+                figure=figure,
+                limit=limit,
+                verdict=verdict,
+                detail=detail,
+                protocol_digest=load_study().digest,
+            )
 
     def add_models(self):
         for model, auc in (("clinical", 0.56), ("size_change", 0.79), ("delta_radiomics", 0.86)):

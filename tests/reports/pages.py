@@ -18,7 +18,11 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
-        self.addresses += [value for name, value in attrs if name in {"src", "href", "srcset", "action", "data", "poster"}]
+        self.addresses += [
+            value
+            for name, value in attrs
+            if name in {"src", "href", "srcset", "action", "data", "poster"}
+        ]
         if tag not in self.VOID:
             self._open.append(tag)
 

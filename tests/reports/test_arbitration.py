@@ -5,7 +5,12 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from dagster_project.reports.arbitration import CasePicture, list_responses, render_case, render_worklist
+from dagster_project.reports.arbitration import (
+    CasePicture,
+    list_responses,
+    render_case,
+    render_worklist,
+)
 from dagster_project.reports.figures import NothingToDraw, pair_figure
 from dagster_project.study import load_study
 from tests.reports.cohort import MOMENT, READERS, whole
@@ -14,7 +19,15 @@ from tests.reports.pages import Page
 STUDY = load_study()
 TABLES = whole()
 CASES = TABLES["arbitrations"]
-PROPOSAL = {"kind": "label_swapped", "from_lesions": ("L1",), "to_lesions": ("L2",), "distance_mm": 3.2, "reader": READERS[0], "from_visit": "T0", "to_visit": "T1"}
+PROPOSAL = {
+    "kind": "label_swapped",
+    "from_lesions": ("L1",),
+    "to_lesions": ("L2",),
+    "distance_mm": 3.2,
+    "reader": READERS[0],
+    "from_visit": "T0",
+    "to_visit": "T1",
+}
 
 
 def worklist(tables):
@@ -55,12 +68,28 @@ def test_without_a_case_the_worklist_says_so():
 
 
 def test_responses_stand_by_letter_and_day_and_say_where_they_differ():
-    rows = pl.DataFrame([
-        {"visit": v, "evaluator": e, "overall_response": r, "new_lesion": False}
-        for v, e, r in (("T2", "R1", "PR"), ("T2", "R2", "PR"), ("T1", "R1", "SD"), ("T1", "R2", "PR"), ("T1", "accepted", "SD"))])
+    rows = pl.DataFrame(
+        [
+            {"visit": v, "evaluator": e, "overall_response": r, "new_lesion": False}
+            for v, e, r in (
+                ("T2", "R1", "PR"),
+                ("T2", "R2", "PR"),
+                ("T1", "R1", "SD"),
+                ("T1", "R2", "PR"),
+                ("T1", "accepted", "SD"),
+            )
+        ]
+    )
     found = list_responses(rows, {"R1": "B", "R2": "A"}, {"T1": 50, "T2": 90})
-    assert [(r["visit"], r["of"]["A"]["overall_response"], r["of"]["B"]["overall_response"], r["differs"]) for r in found] == [
-        ("T1", "PR", "SD", True), ("T2", "PR", "PR", False)]
+    assert [
+        (
+            r["visit"],
+            r["of"]["A"]["overall_response"],
+            r["of"]["B"]["overall_response"],
+            r["differs"],
+        )
+        for r in found
+    ] == [("T1", "PR", "SD", True), ("T2", "PR", "PR", False)]
 
 
 def test_each_read_is_drawn_on_its_own_copy_of_the_slice():
@@ -72,7 +101,11 @@ def test_each_read_is_drawn_on_its_own_copy_of_the_slice():
     one[1, 20:30, 20:30] = two[1, 22:34, 22:34] = True
     drawn = pair_figure(image, {"A": one, "B": two}, 1)
     assert drawn.startswith(b"\x89PNG")
-    assert drawn == pair_figure(image, {"A": one, "B": two}, 1) != pair_figure(image, {"A": two, "B": one}, 1)
+    assert (
+        drawn
+        == pair_figure(image, {"A": one, "B": two}, 1)
+        != pair_figure(image, {"A": two, "B": one}, 1)
+    )
     ends = {"A": np.array([[20.0, 20.0, 1.0], [29.0, 29.0, 1.0]])}
     assert drawn != pair_figure(image, {"A": one, "B": two}, 1, ends=ends)
     with pytest.raises(NothingToDraw):

@@ -41,15 +41,20 @@ DRAWN = {
     ),
     "roc": lambda **k: f.roc_figure({"size": f.RocCurve(CORNERS, Estimate(0.875, 0.5, 1.0))}, **k),
     "dhi": lambda **k: f.dhi_figure(
-        {"T0 → T1": {"responders": strip([1.0, 2.0]), "non-responders": strip([])}},
-        limit=True,
+        {"T0 → T1": {"responders": strip([1.0, 2.0]), "non-responders": strip([])}}, limit=True, **k
+    ),
+    "waterfall": lambda **k: f.waterfall_figure(
+        [-60.0, 10.0, 35.0, -100.0, 0.0], ["PR", "SD", "PD", "CR", "NE"], **k
+    ),
+    "enrolment": lambda **k: f.enrolment_figure(
+        {"NORTH": (3, 2, 1), "SOUTH": (0, 0, 0)},
+        target_responders=250,
+        target_non_responders=250,
         **k,
     ),
-    "waterfall": lambda **k: f.waterfall_figure([-60.0, 10.0, 35.0, -100.0, 0.0], ["PR", "SD", "PD", "CR", "NE"], **k),
-    "enrolment": lambda **k: f.enrolment_figure(
-        {"NORTH": (3, 2, 1), "SOUTH": (0, 0, 0)}, target_responders=250, target_non_responders=250, **k
+    "flow": lambda **k: f.flow_figure(
+        [f.Stage("Taken in", 9, (("no CT at T2", 2),)), f.Stage("Eligible", 7)], **k
     ),
-    "flow": lambda **k: f.flow_figure([f.Stage("Taken in", 9, (("no CT at T2", 2),)), f.Stage("Eligible", 7)], **k),
 }
 
 
@@ -97,7 +102,9 @@ def test_a_survival_figure_without_an_event_or_after_the_last_one_is_drawn():
 
 def phantom(spacing=(0.7, 0.7, 1.0), radius_mm=12.0):
     z, y, x = np.mgrid[:20, :180, :180]
-    mask = ((z - 7) * spacing[2]) ** 2 + ((y - 90) * spacing[1]) ** 2 + ((x - 90) * spacing[0]) ** 2 <= radius_mm**2
+    mask = ((z - 7) * spacing[2]) ** 2 + ((y - 90) * spacing[1]) ** 2 + (
+        (x - 90) * spacing[0]
+    ) ** 2 <= radius_mm**2
     image = sitk.GetImageFromArray(np.where(mask, 40, -800).astype(np.int16))
     image.SetSpacing(spacing)
     return image, mask
@@ -110,7 +117,9 @@ def test_the_picture_shows_the_largest_cross_section():
     marked[7] = 1000
     white = sitk.GetImageFromArray(marked)
     white.CopyInformation(image)
-    share = [(opened(f.slice_figure(white, {"A": m})) > 250).all(axis=2).mean() for m in (mask, below)]
+    share = [
+        (opened(f.slice_figure(white, {"A": m})) > 250).all(axis=2).mean() for m in (mask, below)
+    ]
     assert share[0] > 0.5 > share[1]
 
 
@@ -176,4 +185,9 @@ def test_a_vanished_lesion_has_no_picture():
 
 def test_importing_the_pages_imports_no_plotting_library():
     code = "import sys, dagster_project.reports.writing; print([m for m in ('matplotlib', 'SimpleITK', 'PIL') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

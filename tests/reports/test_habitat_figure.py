@@ -30,7 +30,9 @@ def count_of(png: bytes, habitat: int, part: slice = slice(None)) -> int:
 
 def test_the_same_maps_give_the_same_bytes() -> None:
     maps = {"T0": block(12, 2), "T1": block(9, 4)}
-    assert habitat_figure(maps, DENSITIES, caption="P L1") == habitat_figure(maps, DENSITIES, caption="P L1")
+    assert habitat_figure(maps, DENSITIES, caption="P L1") == habitat_figure(
+        maps, DENSITIES, caption="P L1"
+    )
 
 
 def test_areas_stand_in_the_ratio_of_the_lesions() -> None:
@@ -42,6 +44,8 @@ def test_areas_stand_in_the_ratio_of_the_lesions() -> None:
 
 def test_a_vanished_lesion_has_no_panel_and_alone_no_picture() -> None:
     one = habitat_figure({"T0": block(8, 1)}, DENSITIES)
-    assert habitat_figure({"T0": block(8, 1), "T1": np.zeros((3, 3, 3), np.uint8)}, DENSITIES) == one
+    assert (
+        habitat_figure({"T0": block(8, 1), "T1": np.zeros((3, 3, 3), np.uint8)}, DENSITIES) == one
+    )
     with pytest.raises(NothingToDraw):
         habitat_figure({"T0": np.zeros((3, 3, 3), np.uint8)}, DENSITIES)

@@ -49,9 +49,24 @@ def test_a_write_that_fails_leaves_the_former_page(tmp_path, monkeypatch):
 
 
 def test_the_wheel_carries_every_template():
-    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
     found = sorted(path.name for path in pages.TEMPLATES.iterdir())
     assert found == [
-        "arbitration.html", "base.html", "case.html", "index.html", "macros.html", "monitoring.html", "patient.html", "report.css", "study_report.html"]
-    assert all(any(fnmatch(name, pattern) for pattern in settings["package-data"]["*"]) for name in found)
-    assert "dagster_project.reports.templates" in find_namespace_packages(str(REPOSITORY), include=settings["packages"]["find"]["include"])
+        "arbitration.html",
+        "base.html",
+        "case.html",
+        "index.html",
+        "macros.html",
+        "monitoring.html",
+        "patient.html",
+        "report.css",
+        "study_report.html",
+    ]
+    assert all(
+        any(fnmatch(name, pattern) for pattern in settings["package-data"]["*"]) for name in found
+    )
+    assert "dagster_project.reports.templates" in find_namespace_packages(
+        str(REPOSITORY), include=settings["packages"]["find"]["include"]
+    )

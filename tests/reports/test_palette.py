@@ -8,8 +8,20 @@ from skimage.color import rgb2lab
 
 from dagster_project.reports.palette import DARK, DARK_ROOM, LIGHT, LINES
 
-DEUTERANOPIA = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]])
-PROTANOPIA = np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]])
+DEUTERANOPIA = np.array(
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
+)
+PROTANOPIA = np.array(
+    [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ]
+)
 """Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB."""
 
 
@@ -26,7 +38,9 @@ def seen(colour, sight):
     return rgb2lab(np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
 
 
-@pytest.mark.parametrize("sight", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["full", "deuteranopia", "protanopia"])
+@pytest.mark.parametrize(
+    "sight", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["full", "deuteranopia", "protanopia"]
+)
 @pytest.mark.parametrize("theme", [LIGHT, DARK, DARK_ROOM], ids=lambda t: t.name)
 def test_response_and_progression_can_be_told_apart(theme, sight):
     yes, no, other = (seen(c, sight) for c in (theme.yes, theme.no, theme.other))
@@ -35,8 +49,14 @@ def test_response_and_progression_can_be_told_apart(theme, sight):
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda t: t.name)
 def test_words_have_contrast(theme):
-    luminance = {c: float(linear(rgb(c)) @ [0.2126, 0.7152, 0.0722]) for c in (theme.paper, theme.ink, theme.soft)}
-    contrast = {c: (max(v, luminance[theme.paper]) + 0.05) / (min(v, luminance[theme.paper]) + 0.05) for c, v in luminance.items()}
+    luminance = {
+        c: float(linear(rgb(c)) @ [0.2126, 0.7152, 0.0722])
+        for c in (theme.paper, theme.ink, theme.soft)
+    }
+    contrast = {
+        c: (max(v, luminance[theme.paper]) + 0.05) / (min(v, luminance[theme.paper]) + 0.05)
+        for c, v in luminance.items()
+    }
     assert contrast[theme.ink] > 10
     assert contrast[theme.soft] > 4.5
 

@@ -22,7 +22,9 @@ PNG = b"\x89PNG picture"
 
 
 def render(patient, tables=None, **more):
-    return p.render_patient_report(patient, tables or whole(), STUDY, snapshot=41, generated_at=MOMENT, **more)
+    return p.render_patient_report(
+        patient, tables or whole(), STUDY, snapshot=41, generated_at=MOMENT, **more
+    )
 
 
 def index(tables=None):
@@ -45,10 +47,22 @@ def test_a_page_tells_days_and_no_date_but_its_own():
 
 
 def test_the_states_are_those_of_the_table():
-    accepted = whole()["responses"].filter(pl.col("patient") == PLAIN, pl.col("evaluator") == "accepted").sort("day")
-    visits = p.list_visits({name: frame.filter(pl.col("patient") == PLAIN) for name, frame in whole().items() if name in p.TABLES_READ})
+    accepted = (
+        whole()["responses"]
+        .filter(pl.col("patient") == PLAIN, pl.col("evaluator") == "accepted")
+        .sort("day")
+    )
+    visits = p.list_visits(
+        {
+            name: frame.filter(pl.col("patient") == PLAIN)
+            for name, frame in whole().items()
+            if name in p.TABLES_READ
+        }
+    )
     assert [v["visit"] for v in visits] == ["T0", "T1", "T2"]
-    assert [v["response"]["irecist_response"] for v in visits[1:]] == accepted["irecist_response"].to_list()
+    assert [v["response"]["irecist_response"] for v in visits[1:]] == accepted[
+        "irecist_response"
+    ].to_list()
     assert visits[0]["response"] is None
     assert visits[0]["sum_mm"] == accepted["baseline_sum_mm"][0]
 
@@ -94,7 +108,9 @@ def test_readers_stand_side_by_side_once_both_have_locked():
 def test_no_read_is_shown_that_could_lead_another(why):
     patient = OPEN if why == "open case" else PLAIN
     reads = whole()["reads"].with_columns(
-        locked_at=pl.when(pl.col("reader") == "READER_B", pl.col("patient") == PLAIN).then(None).otherwise(pl.col("locked_at"))
+        locked_at=pl.when(pl.col("reader") == "READER_B", pl.col("patient") == PLAIN)
+        .then(None)
+        .otherwise(pl.col("locked_at"))
     )
     html = render(patient, {**whole(), "reads": reads}, pictures=[p.LesionPicture("T0", "L1", PNG)])
     text = Page(html).text
@@ -104,10 +120,30 @@ def test_no_read_is_shown_that_could_lead_another(why):
 
 
 def habitats(patient):
-    who = {"site": "NORTH", "patient": patient, "scan": "S", "lesion": "L1", "simulated": False, "codebook": "1-abc", "input_fingerprint": "f"}
-    shares = {"n_voxels": 900.0, "fraction_1": 0.25, "fraction_2": 0.75, "rao_q": 0.31, "moran_i": 0.62}
-    mapped = [who | {"visit": "T0", "measure": name, "value": value, "reason": None} for name, value in shares.items()]
-    absent = [who | {"visit": "T1", "measure": name, "value": None, "reason": "no outline at this visit"} for name in shares]
+    who = {
+        "site": "NORTH",
+        "patient": patient,
+        "scan": "S",
+        "lesion": "L1",
+        "simulated": False,
+        "codebook": "1-abc",
+        "input_fingerprint": "f",
+    }
+    shares = {
+        "n_voxels": 900.0,
+        "fraction_1": 0.25,
+        "fraction_2": 0.75,
+        "rao_q": 0.31,
+        "moran_i": 0.62,
+    }
+    mapped = [
+        who | {"visit": "T0", "measure": name, "value": value, "reason": None}
+        for name, value in shares.items()
+    ]
+    absent = [
+        who | {"visit": "T1", "measure": name, "value": None, "reason": "no outline at this visit"}
+        for name in shares
+    ]
     return table("habitats", mapped + absent)
 
 
@@ -127,19 +163,35 @@ def test_habitat_maps_wait_for_the_arbiter():
 
 def numbers_of_the_accepted_read(tables, patient):
     """Texts by which a page would show what one of the two reads gave."""
-    own = {name: rows.filter(pl.col("patient") == patient) for name, rows in tables.items() if "patient" in rows.columns}
-    sums = [f"{v:.1f} mm" for v in own["responses"].filter(evaluator="accepted")["sum_mm"].drop_nulls()]
+    own = {
+        name: rows.filter(pl.col("patient") == patient)
+        for name, rows in tables.items()
+        if "patient" in rows.columns
+    }
+    sums = [
+        f"{v:.1f} mm" for v in own["responses"].filter(evaluator="accepted")["sum_mm"].drop_nulls()
+    ]
     lesions = [f"{v:.1f}" for v in own["lesions"]["longest_diameter_mm"].drop_nulls()]
-    states = own["responses"]["irecist_response"].drop_nulls().to_list() + own["outcomes"]["bor"].drop_nulls().to_list()
+    states = (
+        own["responses"]["irecist_response"].drop_nulls().to_list()
+        + own["outcomes"]["bor"].drop_nulls().to_list()
+    )
     return {*sums, *lesions, *states, *(f"{v:.2f}" for v in own["dhi"]["dhi"].drop_nulls())}
 
 
 @pytest.mark.parametrize("status", ["open", "settled"])
 def test_while_a_case_waits_no_number_of_a_read_is_shown(status):
     """Responses, sums, diameters, DHI, best response, and the probability beside them."""
-    tables = {**whole(), "arbitrations": whole()["arbitrations"].with_columns(status=pl.lit(status))}
+    tables = {
+        **whole(),
+        "arbitrations": whole()["arbitrations"].with_columns(status=pl.lit(status)),
+    }
     text = Page(render(OPEN, tables)).text
-    shown = {n for n in numbers_of_the_accepted_read(whole(), OPEN) if re.search(rf"(?<![\d.\w]){re.escape(n)}(?![\d\w])", text)}
+    shown = {
+        n
+        for n in numbers_of_the_accepted_read(whole(), OPEN)
+        if re.search(rf"(?<![\d.\w]){re.escape(n)}(?![\d\w])", text)
+    }
     waiting = status == "open"
     assert bool(shown) != waiting, shown
     assert ("waiting for arbitration" in text) == waiting
@@ -155,12 +207,22 @@ def test_in_the_index_a_waiting_patient_has_no_state():
 
 
 def test_a_reading_of_an_earlier_night_is_marked():
-    closed = {**whole(), "dynamic_irecist": whole()["dynamic_irecist"].with_columns(
-        gate=pl.lit("closed"), amendments=pl.lit("agreement.icc_minimum = 0.8 (registered: at least 0.85), PI, 2026-05-01: because"))}
+    closed = {
+        **whole(),
+        "dynamic_irecist": whole()["dynamic_irecist"].with_columns(
+            gate=pl.lit("closed"),
+            amendments=pl.lit(
+                "agreement.icc_minimum = 0.8 (registered: at least 0.85), PI, 2026-05-01: because"
+            ),
+        ),
+    }
     for text in (Page(render(PLAIN, closed)).text, Page(index(closed)).text):
         assert "gate closed: of an earlier night" in text
         assert "质控未放行" in text
-    assert "icc_minimum = 0.8 (registered: at least 0.85), PI, 2026-05-01: because" in Page(render(PLAIN, closed)).text
+    assert (
+        "icc_minimum = 0.8 (registered: at least 0.85), PI, 2026-05-01: because"
+        in Page(render(PLAIN, closed)).text
+    )
     assert "gate closed: of" not in Page(render(PLAIN)).text
 
 
@@ -197,7 +259,11 @@ def test_what_keeps_a_patient_from_being_eligible_is_named_with_its_evidence():
 
 
 def own_tables(patient, **changed):
-    own = {name: frame.filter(pl.col("patient") == patient) for name, frame in whole().items() if name in p.TABLES_READ}
+    own = {
+        name: frame.filter(pl.col("patient") == patient)
+        for name, frame in whole().items()
+        if name in p.TABLES_READ
+    }
     return {**own, **changed}
 
 
@@ -212,7 +278,9 @@ def test_the_timeline_lies_within_its_frame_and_runs_with_the_days():
     )
     assert [c.title for c in drawing.cycles] == ["C1", "C2", "C3", "C4", "C5", "C6"]
     days = [m.day for m in drawing.points]
-    assert (places[1] - places[0]) / (places[2] - places[1]) == pytest.approx((days[1] - days[0]) / (days[2] - days[1]), rel=0.01)
+    assert (places[1] - places[0]) / (places[2] - places[1]) == pytest.approx(
+        (days[1] - days[0]) / (days[2] - days[1]), rel=0.01
+    )
 
 
 def test_a_smaller_sum_is_lower_and_response_begins_below_its_line():
@@ -220,14 +288,18 @@ def test_a_smaller_sum_is_lower_and_response_begins_below_its_line():
     visits = p.list_visits(own)
     drawing = p.draw_timeline(visits, own, STUDY)
     for mark, visit in zip(drawing.points[1:], visits[1:], strict=True):
-        assert (mark.y >= drawing.response_y - 0.2) == (visit["response"]["change_from_baseline_percent"] <= -30)
+        assert (mark.y >= drawing.response_y - 0.2) == (
+            visit["response"]["change_from_baseline_percent"] <= -30
+        )
 
 
 def test_a_visit_without_a_sum_is_an_open_mark_off_the_line():
     responses = (
         whole()["responses"]
         .filter(pl.col("patient") == PLAIN)
-        .with_columns(sum_mm=pl.when(pl.col("visit") == "T1").then(None).otherwise(pl.col("sum_mm")))
+        .with_columns(
+            sum_mm=pl.when(pl.col("visit") == "T1").then(None).otherwise(pl.col("sum_mm"))
+        )
     )
     own = own_tables(PLAIN, responses=responses)
     drawing = p.draw_timeline(p.list_visits(own), own, STUDY)
@@ -242,16 +314,30 @@ def test_one_visit_makes_no_timeline():
 
 def test_later_scans_and_undated_ones_have_their_place():
     extra = [
-        {"site": "NORTH", "patient": PLAIN, "visit": visit, "scan": f"S{visit}", "day": day, "simulated": True}
+        {
+            "site": "NORTH",
+            "patient": PLAIN,
+            "visit": visit,
+            "scan": f"S{visit}",
+            "day": day,
+            "simulated": True,
+        }
         for visit, day in (("V1", 160), ("V2", None))
     ]
-    own = own_tables(PLAIN, timepoints=pl.concat([whole()["timepoints"].filter(pl.col("patient") == PLAIN), table("timepoints", extra)]))
+    own = own_tables(
+        PLAIN,
+        timepoints=pl.concat(
+            [whole()["timepoints"].filter(pl.col("patient") == PLAIN), table("timepoints", extra)]
+        ),
+    )
     assert [v["visit"] for v in p.list_visits(own)] == ["T0", "T1", "T2", "V1", "V2"]
     assert "No response was evaluated at this visit." in Page(render(PLAIN, own)).text
 
 
 def test_a_vanished_and_a_tiny_lesion_are_words_not_numbers():
-    lesions = whole()["lesions"].with_columns(present=pl.col("lesion") != "L1", too_small=pl.col("lesion") == "L2")
+    lesions = whole()["lesions"].with_columns(
+        present=pl.col("lesion") != "L1", too_small=pl.col("lesion") == "L2"
+    )
     reads = whole()["reads"].clear()
     text = Page(render(PLAIN, {**whole(), "lesions": lesions, "reads": reads})).text
     assert text.count("gone") == 3
@@ -260,23 +346,46 @@ def test_a_vanished_and_a_tiny_lesion_are_words_not_numbers():
 
 def test_the_index_leads_to_every_patient_of_every_site():
     page = Page(index())
-    assert {a for a in page.addresses if a.startswith("patients/")} == {f"patients/{who}.html" for who in EVERYONE}
+    assert {a for a in page.addresses if a.startswith("patients/")} == {
+        f"patients/{who}.html" for who in EVERYONE
+    }
     assert {a for a in page.addresses if a.startswith("#")} == {"#EAST", "#NORTH", "#SOUTH"}
     assert page.unclosed == []
 
 
 def test_the_index_gives_the_latest_state():
     rows = {r["patient"]: r for r in p.list_index(dict(whole()))}
-    last = whole()["responses"].filter(pl.col("patient") == PLAIN, pl.col("evaluator") == "accepted").sort("day").row(-1, named=True)
-    assert (rows[PLAIN]["visit"], rows[PLAIN]["irecist_response"]) == (last["visit"], last["irecist_response"])
+    last = (
+        whole()["responses"]
+        .filter(pl.col("patient") == PLAIN, pl.col("evaluator") == "accepted")
+        .sort("day")
+        .row(-1, named=True)
+    )
+    assert (rows[PLAIN]["visit"], rows[PLAIN]["irecist_response"]) == (
+        last["visit"],
+        last["irecist_response"],
+    )
     assert rows[PLAIN]["visits"] == "T0 T1 T2"
     assert rows[OPEN]["case"] == "open"
     assert len(rows) == len(EVERYONE)
 
 
 def test_the_index_shortens_a_long_row_of_visits():
-    extra = [{"site": "NORTH", "patient": PLAIN, "visit": f"V{n}", "scan": f"SV{n}", "day": 160 + n, "simulated": True} for n in (1, 2, 3)]
-    tables = {**whole(), "timepoints": pl.concat([whole()["timepoints"], table("timepoints", extra)])}
+    extra = [
+        {
+            "site": "NORTH",
+            "patient": PLAIN,
+            "visit": f"V{n}",
+            "scan": f"SV{n}",
+            "day": 160 + n,
+            "simulated": True,
+        }
+        for n in (1, 2, 3)
+    ]
+    tables = {
+        **whole(),
+        "timepoints": pl.concat([whole()["timepoints"], table("timepoints", extra)]),
+    }
     assert next(r for r in p.list_index(tables) if r["patient"] == PLAIN)["visits"] == "T0 T1 T2 +3"
 
 

@@ -13,8 +13,12 @@ from tests.reports.cohort import bare, table, whole
 from tests.reports.test_figures import opened
 
 COURSES = [
-    f.Course("PR", [(56, -40.0), (98, -60.0)], [(56, "PR"), (98, "PR")], 200, died=False, going_on=True),
-    f.Course("SD", [(56, -5.0), (98, 25.0)], [(56, "SD"), (98, "PD")], 98, died=False, going_on=False),
+    f.Course(
+        "PR", [(56, -40.0), (98, -60.0)], [(56, "PR"), (98, "PR")], 200, died=False, going_on=True
+    ),
+    f.Course(
+        "SD", [(56, -5.0), (98, 25.0)], [(56, "SD"), (98, "PD")], 98, died=False, going_on=False
+    ),
     f.Course("NE", [(56, 400.0)], [], 40, died=True, going_on=False),
 ]
 
@@ -39,38 +43,74 @@ def test_of_many_patients_some_are_drawn_and_it_is_said_how_many():
 
 
 def test_pictures_of_the_asset():
-    assert set(response_pictures(whole()["responses"], whole()["outcomes"])) == {"waterfall", "spider", "swimmer"}
+    assert set(response_pictures(whole()["responses"], whole()["outcomes"])) == {
+        "waterfall",
+        "spider",
+        "swimmer",
+    }
     assert response_pictures(bare()["responses"], bare()["outcomes"]) == {}
 
 
 def cohort(*people):
     """(site, sex, best response) a patient."""
-    who = [{"site": site, "patient": f"{site}-{n}", "simulated": True} for n, (site, _, _) in enumerate(people)]
-    patients = table("patients", [{**w, "sex": sex, "in_case_report": True, "age_years": 60 + n} for n, (w, (_, sex, _)) in enumerate(zip(who, people, strict=True))])
-    outcomes = table("outcomes", [{**w, "bor": bor, "responder": bor in {"CR", "PR"}} for w, (_, _, bor) in zip(who, people, strict=True)])
+    who = [
+        {"site": site, "patient": f"{site}-{n}", "simulated": True}
+        for n, (site, _, _) in enumerate(people)
+    ]
+    patients = table(
+        "patients",
+        [
+            {**w, "sex": sex, "in_case_report": True, "age_years": 60 + n}
+            for n, (w, (_, sex, _)) in enumerate(zip(who, people, strict=True))
+        ],
+    )
+    outcomes = table(
+        "outcomes",
+        [
+            {**w, "bor": bor, "responder": bor in {"CR", "PR"}}
+            for w, (_, _, bor) in zip(who, people, strict=True)
+        ],
+    )
     tables = s.completed({"patients": patients, "outcomes": outcomes})
     return tables, s.Population("all patients", patients.select(s.WHO))
 
 
 def test_rates_by_site_keep_everyone_in_the_denominator():
-    found = dict(s.summarise_response_by(*cohort(("A", "F", "PR"), ("A", "F", "NE"), ("B", "M", "SD"))))
-    assert [(r["group"], r["orr"]["x"], r["orr"]["n"], r["dcr"]["x"]) for r in found["site"]] == [("A", 1, 2, 1), ("B", 0, 1, 1)]
+    found = dict(
+        s.summarise_response_by(*cohort(("A", "F", "PR"), ("A", "F", "NE"), ("B", "M", "SD")))
+    )
+    assert [(r["group"], r["orr"]["x"], r["orr"]["n"], r["dcr"]["x"]) for r in found["site"]] == [
+        ("A", 1, 2, 1),
+        ("B", 0, 1, 1),
+    ]
 
 
 def test_disease_control_is_weighted_to_the_share_of_responders_in_practice():
     """Two responders; of two others one is stable. At 50 % enrolled it is 3 of 4; at 20 % in practice .2 + .8 / 2."""
-    found = s.weight_disease_control(*cohort(("A", "F", "PR"), ("A", "F", "CR"), ("A", "M", "SD"), ("A", "M", "PD")), 0.2)
+    found = s.weight_disease_control(
+        *cohort(("A", "F", "PR"), ("A", "F", "CR"), ("A", "M", "SD"), ("A", "M", "PD")), 0.2
+    )
     assert (found["enrolled"], found["weighted"]) == (0.75, pytest.approx(0.6))
     assert s.weight_disease_control(*cohort(("A", "F", "PR")), 0.2) is None
 
 
 def test_table_one_counts_by_response_and_what_is_missing():
-    headings, rows = summarise_table_one(*cohort(("A", "F", "PR"), ("A", "F", "SD"), ("B", None, "SD")))
+    headings, rows = summarise_table_one(
+        *cohort(("A", "F", "PR"), ("A", "F", "SD"), ("B", None, "SD"))
+    )
     assert {"Overall", "Responders", "Non-responders"} <= set(headings)
-    sex = {(r["label"], r["level"]): r["cells"][headings.index("Overall")] for r in rows[rows.index(next(r for r in rows if r["label"].startswith("Sex"))):]}
+    sex = {
+        (r["label"], r["level"]): r["cells"][headings.index("Overall")]
+        for r in rows[rows.index(next(r for r in rows if r["label"].startswith("Sex"))) :]
+    }
     assert sex["Sex, n (%)", "F"] == "2 (66.7)"
-    assert next(r for r in rows if r["level"] == "not known")["cells"][headings.index("Overall")] == "1 (33.3)"
-    assert summarise_table_one(s.completed({}), s.Population("nobody", s.list_patients(s.completed({})))) == ([], [])
+    assert (
+        next(r for r in rows if r["level"] == "not known")["cells"][headings.index("Overall")]
+        == "1 (33.3)"
+    )
+    assert summarise_table_one(
+        s.completed({}), s.Population("nobody", s.list_patients(s.completed({})))
+    ) == ([], [])
 
 
 def test_log_rank_of_groups():

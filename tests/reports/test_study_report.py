@@ -34,8 +34,12 @@ def page(html):
 
 
 def test_it_needs_nothing_but_itself(page, html):
-    assert {a.split(",")[0] for a in page.addresses if not a.startswith("#")} == {"data:image/png;base64"}
-    assert not re.search(r"https?:|//[a-z]+\.|url\(|@import", re.sub(r'"data:image/png;base64,[^"]*"', "", html))
+    assert {a.split(",")[0] for a in page.addresses if not a.startswith("#")} == {
+        "data:image/png;base64"
+    }
+    assert not re.search(
+        r"https?:|//[a-z]+\.|url\(|@import", re.sub(r'"data:image/png;base64,[^"]*"', "", html)
+    )
     assert "default-src 'none'" in html
     assert not {"script", "link", "iframe", "object"} & page.tags
 
@@ -48,20 +52,29 @@ def test_every_section_stands_under_its_anchor_in_both_languages(page, html):
     for anchor, english, chinese in SECTIONS:
         assert f'<section id="{anchor}">' in html
         assert f"{english} {chinese}" in page.text
-    assert {a for a in page.addresses if a.startswith("#")} == {f"#{anchor}" for anchor, *_ in SECTIONS}
+    assert {a for a in page.addresses if a.startswith("#")} == {
+        f"#{anchor}" for anchor, *_ in SECTIONS
+    }
 
 
 def test_it_says_snapshot_protocol_and_moment(page):
-    assert "snapshot 41 · protocol " + load_study().digest + " · written 2026-03-04 05:06 UTC" in page.text
+    assert (
+        "snapshot 41 · protocol " + load_study().digest + " · written 2026-03-04 05:06 UTC"
+        in page.text
+    )
 
 
 def test_simulated_data_are_said_to_be_so_by_site(page):
-    assert page.text.startswith("SIMULATED DATA 模拟数据 EAST 0 % of 7 patients · NORTH 100 % of 22 patients · SOUTH 100 % of 16 patients")
+    assert page.text.startswith(
+        "SIMULATED DATA 模拟数据 EAST 0 % of 7 patients · NORTH 100 % of 22 patients · SOUTH 100 % of 16 patients"
+    )
 
 
 def test_real_data_carry_no_such_band():
     real = {
-        name: frame.with_columns(simulated=pl.lit(value=False)) if "simulated" in frame.columns else frame
+        name: frame.with_columns(simulated=pl.lit(value=False))
+        if "simulated" in frame.columns
+        else frame
         for name, frame in whole().items()
     }
     text = Page(render(real)).text
@@ -70,7 +83,16 @@ def test_real_data_carry_no_such_band():
 
 
 def test_the_same_tables_give_the_same_bytes_in_any_order_of_rows(html):
-    assert render({name: frame.sample(fraction=1.0, shuffle=True, seed=3) for name, frame in whole().items()}, draw=True) == html
+    assert (
+        render(
+            {
+                name: frame.sample(fraction=1.0, shuffle=True, seed=3)
+                for name, frame in whole().items()
+            },
+            draw=True,
+        )
+        == html
+    )
 
 
 def test_no_value_is_printed_as_none_or_nan(page):
@@ -79,8 +101,14 @@ def test_no_value_is_printed_as_none_or_nan(page):
 
 def test_a_closed_gate_says_which_rule_where_figure_and_limit(page):
     assert "1 of 4 cohort rules failed or could not be evaluated" in page.text
-    assert "arbitrations open , NORTH: 1 discordant case is not arbitrated (figure 1, limit 0)" in page.text
-    assert "The gate is closed on this snapshot, so no model was trained on it; the figures below are of earlier snapshots" in page.text
+    assert (
+        "arbitrations open , NORTH: 1 discordant case is not arbitrated (figure 1, limit 0)"
+        in page.text
+    )
+    assert (
+        "The gate is closed on this snapshot, so no model was trained on it; the figures below are of earlier snapshots"
+        in page.text
+    )
 
 
 def test_an_open_gate_says_so():
@@ -110,7 +138,9 @@ def test_predictive_values_stand_with_bounds_and_the_share_they_assume():
 
 
 def test_limits_that_are_not_calibrated_are_not_spoken_of():
-    rough = Page(render({**whole(), "dhi": whole()["dhi"].with_columns(calibrated=pl.lit(value=False))})).text
+    rough = Page(
+        render({**whole(), "dhi": whole()["dhi"].with_columns(calibrated=pl.lit(value=False))})
+    ).text
     assert "no limit is drawn" in rough
     assert "DHI > 1" not in rough
 
@@ -130,7 +160,15 @@ def test_it_says_what_it_does_not_claim(page):
 def test_what_the_tables_hold_is_shown_as_words_never_as_markup():
     planted = table(
         "quarantine",
-        [{"site": "NORTH", "stage": "intake", "item": "x", "reason": '<script>alert(1)</script> & "quoted"', "simulated": False}],
+        [
+            {
+                "site": "NORTH",
+                "stage": "intake",
+                "item": "x",
+                "reason": '<script>alert(1)</script> & "quoted"',
+                "simulated": False,
+            }
+        ],
     )
     html = render({**whole(), "quarantine": planted})
     assert "<script>" not in html
@@ -159,7 +197,9 @@ def test_without_a_row_every_section_says_so(tables):
 def test_a_cohort_of_one_patient_at_the_start_is_reported():
     who = whole()["patients"]["patient"][0]
     one = {
-        name: frame.filter(pl.col("patient") == who) if "patient" in frame.columns else frame.clear()
+        name: frame.filter(pl.col("patient") == who)
+        if "patient" in frame.columns
+        else frame.clear()
         for name, frame in whole().items()
         if name in {"patients", "scans", "eligibility"}
     }

@@ -34,7 +34,9 @@ def judged(who, **failing):
 def test_the_invented_cohort_keeps_what_the_tables_declare(name):
     with duckdb.connect() as connection:
         connection.register(name, whole()[name].to_arrow())
-        assert find_violations(lambda query: connection.execute(query).fetchone(), BY_NAME[name]) == []
+        assert (
+            find_violations(lambda query: connection.execute(query).fetchone(), BY_NAME[name]) == []
+        )
 
 
 def test_missing_tables_are_there_without_rows():
@@ -45,7 +47,10 @@ def test_missing_tables_are_there_without_rows():
 
 
 def test_simulation_is_a_share_of_patients_by_site():
-    found = tables(patients=[{**p, "in_case_report": True, "simulated": False} for p in (A, B, C)], reads=[read("R1", 10.0)])
+    found = tables(
+        patients=[{**p, "in_case_report": True, "simulated": False} for p in (A, B, C)],
+        reads=[read("R1", 10.0)],
+    )
     assert s.summarise_simulation(found) == [
         {"site": "NORTH", "patients": 2, "simulated": 1, "share": 0.5},
         {"site": "SOUTH", "patients": 1, "simulated": 0, "share": 0.0},
@@ -82,18 +87,39 @@ def test_enrolment_counts_the_eligible_by_response():
         outcomes=[{**A, "responder": True}, {**B, "responder": None}, {**C, "responder": False}],
     )
     assert s.summarise_enrolment(found) == [
-        {"site": "NORTH", "taken_in": 2, "eligible": 2, "responders": 1, "non_responders": 0, "undetermined": 1},
-        {"site": "SOUTH", "taken_in": 1, "eligible": 0, "responders": 0, "non_responders": 0, "undetermined": 0},
+        {
+            "site": "NORTH",
+            "taken_in": 2,
+            "eligible": 2,
+            "responders": 1,
+            "non_responders": 0,
+            "undetermined": 1,
+        },
+        {
+            "site": "SOUTH",
+            "taken_in": 1,
+            "eligible": 0,
+            "responders": 0,
+            "non_responders": 0,
+            "undetermined": 0,
+        },
     ]
 
 
 def test_flow_tells_first_reason_from_any_reason_and_unmet_from_unknown():
     rows = {
         r["criterion"]: r
-        for r in s.summarise_flow(table("eligibility", judged(A, I4="not_met", I8="unknown") + judged(B, I8="unknown") + judged(C)))
+        for r in s.summarise_flow(
+            table(
+                "eligibility",
+                judged(A, I4="not_met", I8="unknown") + judged(B, I8="unknown") + judged(C),
+            )
+        )
     }
     assert (rows["I4"]["n_first_reason"], rows["I4"]["remaining"]) == (1, 2)
-    assert [rows["I8"][k] for k in ("n_first_reason", "n_any_reason", "not_met", "unknown", "remaining")] == [1, 2, 0, 2, 1]
+    assert [
+        rows["I8"][k] for k in ("n_first_reason", "n_any_reason", "not_met", "unknown", "remaining")
+    ] == [1, 2, 0, 2, 1]
     assert list(rows) == list(CRITERIA)
     assert rows["E5"]["remaining"] == 1
 
@@ -104,12 +130,17 @@ def test_flow_chart_ends_with_those_who_are_learnt_from():
         {**B, "task": "T1", "included": False, "exclusion": "responded_by_T1"},
         {**C, "task": "T1", "included": False, "exclusion": "slice_thickness"},
     ]
-    found = tables(eligibility=judged(A) + judged(B) + judged(C, I5="not_met"), training_cohort=cohort)
+    found = tables(
+        eligibility=judged(A) + judged(B) + judged(C, I5="not_met"), training_cohort=cohort
+    )
     taken, eligible, learnt = s.list_stages(found, STUDY)
     assert (taken.count, taken.left) == (3, (("Slices ≤ 1 mm at all three (I5)", 1),))
     assert (eligible.count, eligible.left) == (2, (("responded by T1", 1),))
     assert learnt.count == 1
-    assert [stage.title for stage in s.list_stages(tables(eligibility=judged(A)), STUDY)] == ["Taken in", "Eligible"]
+    assert [stage.title for stage in s.list_stages(tables(eligibility=judged(A)), STUDY)] == [
+        "Taken in",
+        "Eligible",
+    ]
     assert s.list_stages(tables(), STUDY) == []
 
 
@@ -121,10 +152,27 @@ def test_stages_of_the_chart_add_up_in_the_cohort():
 
 def test_scans_count_as_thin_by_header_and_by_measured_spacing():
     def scan(number, thickness, spacing, **flags):
-        return {**A, "scan": f"S{number}", "n_slices": 9, "n_missing_slices": 0, "n_duplicate_slices": 0, "slice_thickness_mm": thickness, "slice_spacing_mm": spacing, **flags}
+        return {
+            **A,
+            "scan": f"S{number}",
+            "n_slices": 9,
+            "n_missing_slices": 0,
+            "n_duplicate_slices": 0,
+            "slice_thickness_mm": thickness,
+            "slice_spacing_mm": spacing,
+            **flags,
+        }
 
     row = s.summarise_scans(
-        table("scans", [scan(1, 1.0, 1.0), scan(2, 1.0, 1.25), scan(3, None, 1.0), scan(4, 5.0, 1.0, metal_flag=True, chest_flag=False)]),
+        table(
+            "scans",
+            [
+                scan(1, 1.0, 1.0),
+                scan(2, 1.0, 1.25),
+                scan(3, None, 1.0),
+                scan(4, 5.0, 1.0, metal_flag=True, chest_flag=False),
+            ],
+        ),
         {"slice_thickness_mm": 1.0, "slice_tolerance_mm": 0.01},
     )[0]
     assert (row["scans"], row["thin"], row["thick"], row["unknown"]) == (4, 1, 2, 1)
@@ -132,25 +180,49 @@ def test_scans_count_as_thin_by_header_and_by_measured_spacing():
 
 
 def test_quarantine_lists_the_commonest_reasons_and_counts_the_rest():
-    rows = [{**A, "stage": "reads", "item": f"i{i}", "reason": f"reason {min(i, 11)}"} for i in range(14)] + [
-        {**C, "stage": "intake", "item": "x", "reason": "damaged"}
-    ]
+    rows = [
+        {**A, "stage": "reads", "item": f"i{i}", "reason": f"reason {min(i, 11)}"}
+        for i in range(14)
+    ] + [{**C, "stage": "intake", "item": "x", "reason": "damaged"}]
     intake, reads = s.summarise_quarantine(table("quarantine", rows))
-    assert (intake["stage"], intake["n"], intake["reasons"][0]["sites"], intake["others"]) == ("intake", 1, ["SOUTH"], 0)
-    assert (reads["n"], reads["reasons"][0]["reason"], reads["reasons"][0]["n"], reads["others"]) == (14, "reason 11", 3, 4)
+    assert (intake["stage"], intake["n"], intake["reasons"][0]["sites"], intake["others"]) == (
+        "intake",
+        1,
+        ["SOUTH"],
+        0,
+    )
+    assert (
+        reads["n"],
+        reads["reasons"][0]["reason"],
+        reads["reasons"][0]["n"],
+        reads["others"],
+    ) == (14, "reason 11", 3, 4)
 
 
 def test_each_refused_item_is_named_by_its_place_with_the_reason_in_chinese():
     where = ["clinical/patients.csv row 3 column age", "clinical/patients.csv row 12 column age"]
-    rows = [{**A, "stage": "case_report", "item": item, "reason": "is not an age, 0 to 120; the cell is left out"} for item in where]
+    rows = [
+        {
+            **A,
+            "stage": "case_report",
+            "item": item,
+            "reason": "is not an age, 0 to 120; the cell is left out",
+        }
+        for item in where
+    ]
     (found,) = s.summarise_quarantine(table("quarantine", rows))[0]["reasons"]
     assert sorted(found["items"]) == sorted(f"{A['site']} {item}" for item in where)
     assert (found["more"], found["reason_zh"]) == (0, "不是 0–120 的年龄；该单元格未采用")
 
 
 def test_a_stage_that_the_pages_have_no_word_for_comes_last():
-    rows = [{**A, "stage": stage, "item": "x", "reason": "y"} for stage in ("something_new", "reads")]
-    assert [row["stage"] for row in s.summarise_quarantine(table("quarantine", rows))] == ["reads", "something_new"]
+    rows = [
+        {**A, "stage": stage, "item": "x", "reason": "y"} for stage in ("something_new", "reads")
+    ]
+    assert [row["stage"] for row in s.summarise_quarantine(table("quarantine", rows))] == [
+        "reads",
+        "something_new",
+    ]
 
 
 def test_agreement_gives_the_cohort_first_then_visits_then_sites():
@@ -179,22 +251,53 @@ def test_pairs_are_of_locked_reads_first_reader_by_name():
         read("R1", 7.0, who=B),
         read("R2", 7.5, who=B),
     ]
-    settled = [{**B, "status": "settled", "triggers": ["dice T0 L1"], "n_lesion_visits": 1, "reader_a": "R1", "reader_b": "R2"}]
-    assert s.pair_reads(table("reads", reads), table("arbitrations", settled)).rows() == [(10.0, 12.0, False), (7.0, 7.5, True)]
+    settled = [
+        {
+            **B,
+            "status": "settled",
+            "triggers": ["dice T0 L1"],
+            "n_lesion_visits": 1,
+            "reader_a": "R1",
+            "reader_b": "R2",
+        }
+    ]
+    assert s.pair_reads(table("reads", reads), table("arbitrations", settled)).rows() == [
+        (10.0, 12.0, False),
+        (7.0, 7.5, True),
+    ]
 
 
 def test_arbitration_by_site_and_by_trigger():
     case = {"n_lesion_visits": 2, "reader_a": "R1", "reader_b": "R2"}
     found = tables(
         reads=[read("R1", 10.0), read("R2", 10.0), read("R1", 9.0, who=C)],
-        arbitrations=[{**A, **case, "status": "open", "triggers": ["dice T0 L1", "dice T1 L1", "target_sum T1"]}],
+        arbitrations=[
+            {
+                **A,
+                **case,
+                "status": "open",
+                "triggers": ["dice T0 L1", "dice T1 L1", "target_sum T1"],
+            }
+        ],
     )
-    assert s.summarise_arbitrations(found) == [{"site": "NORTH", "read_twice": 1, "open": 1, "settled": 0}]
-    assert s.count_triggers(found["arbitrations"]) == [{"trigger": "dice", "cases": 1}, {"trigger": "target_sum", "cases": 1}]
+    assert s.summarise_arbitrations(found) == [
+        {"site": "NORTH", "read_twice": 1, "open": 1, "settled": 0}
+    ]
+    assert s.count_triggers(found["arbitrations"]) == [
+        {"trigger": "dice", "cases": 1},
+        {"trigger": "target_sum", "cases": 1},
+    ]
 
 
 def rule(verdict, kind="cohort", name="icc_resolved"):
-    return {"rule": name, "scope": verdict + kind, "kind": kind, "verdict": verdict, "detail": "in words", "protocol_digest": "d"}
+    return {
+        "rule": name,
+        "scope": verdict + kind,
+        "kind": kind,
+        "verdict": verdict,
+        "detail": "in words",
+        "protocol_digest": "d",
+    }
 
 
 @pytest.mark.parametrize(
@@ -213,22 +316,36 @@ def test_only_cohort_rules_close_the_gate(rules, state):
 
 
 def test_verdicts_on_another_protocol_leave_the_gate_shut():
-    assert s.summarise_gate(table("quality_verdicts", [rule("pass")]), "e").state == "other_protocol"
+    assert (
+        s.summarise_gate(table("quality_verdicts", [rule("pass")]), "e").state == "other_protocol"
+    )
 
 
 def test_a_patient_without_an_outcome_stays_in_the_denominator():
     found = tables(
         eligibility=judged(A) + judged(B) + judged(C),
-        outcomes=[{**A, "bor": "PR", "ibor": "iPR"}, {**B, "bor": "NON_CR_NON_PD", "bor_confirmed": "PR"}],
+        outcomes=[
+            {**A, "bor": "PR", "ibor": "iPR"},
+            {**B, "bor": "NON_CR_NON_PD", "bor_confirmed": "PR"},
+        ],
     )
-    rates = {r["name"]: (r["x"], r["n"]) for r in s.summarise_response(found, s.choose_population(found))}
-    assert rates == {"ORR": (1, 3), "ORR, confirmed": (1, 3), "DCR": (2, 3), "iORR, by iRECIST": (1, 3)}
+    rates = {
+        r["name"]: (r["x"], r["n"]) for r in s.summarise_response(found, s.choose_population(found))
+    }
+    assert rates == {
+        "ORR": (1, 3),
+        "ORR, confirmed": (1, 3),
+        "DCR": (2, 3),
+        "iORR, by iRECIST": (1, 3),
+    }
 
 
 def test_intervals_are_exact():
     found = tables(
         patients=[{**A, "patient": f"NORTH-{i}", "in_case_report": True} for i in range(20)],
-        outcomes=[{**A, "patient": f"NORTH-{i}", "bor": "PR" if i < 7 else "SD"} for i in range(20)],
+        outcomes=[
+            {**A, "patient": f"NORTH-{i}", "bor": "PR" if i < 7 else "SD"} for i in range(20)
+        ],
     )
     population = s.choose_population(found)
     assert population.title.startswith("all patients")
@@ -255,18 +372,29 @@ def test_the_landmark_splits_by_what_was_known_at_t2():
         eligibility=judged(A) + judged(B) + judged(C),
         responses=[known(A, "PR"), known(A, "SD", "R1"), known(B, "SD")],
         outcomes=[
-            {**A, "pfs_days": 300, "pfs_event": True, "pfs_from_t2_days": 202, "pfs_from_t2_event": True},
-            {**B, "pfs_days": 200, "pfs_event": False, "pfs_from_t2_days": 102, "pfs_from_t2_event": False},
+            {
+                **A,
+                "pfs_days": 300,
+                "pfs_event": True,
+                "pfs_from_t2_days": 202,
+                "pfs_from_t2_event": True,
+            },
+            {
+                **B,
+                "pfs_days": 200,
+                "pfs_event": False,
+                "pfs_from_t2_days": 102,
+                "pfs_from_t2_event": False,
+            },
             {**C, "pfs_days": 50, "pfs_event": True},
         ],
     )
     everyone, landmark = s.list_survival(found, s.choose_population(found))
     assert everyone == {"All": ([300, 200, 50], [True, False, True])}
     assert landmark == {"CR or PR as of T2": ([202], [True]), "Neither, as of T2": ([102], [False])}
-    assert [(r["name"], r["n"], r["events"], r["median"]) for r in s.summarise_survival(landmark)] == [
-        ("CR or PR as of T2", 1, 1, 202.0),
-        ("Neither, as of T2", 1, 0, None),
-    ]
+    assert [
+        (r["name"], r["n"], r["events"], r["median"]) for r in s.summarise_survival(landmark)
+    ] == [("CR or PR as of T2", 1, 1, 202.0), ("Neither, as of T2", 1, 0, None)]
 
 
 def test_dhi_is_compared_with_the_change_of_volume_and_missing_values_are_counted():
@@ -291,21 +419,34 @@ def test_dhi_is_compared_with_the_change_of_volume_and_missing_values_are_counte
     rows = s.list_patient_dhi(found, s.choose_population(found))
     assert s.group_dhi(rows) == {"T0 → T1": {"responders": [2.0], "non-responders": [1.0]}}
     row = s.summarise_dhi(rows)[0]
-    assert (row["pair"], row["missing"], row["n"], row["auc_dhi"], row["auc_amount"], row["auc_shrinkage"], row["partial"]) == (
-        "T0 → T1",
-        1,
-        2,
-        1.0,
-        0.0,
-        0.5,
-        None,
-    )
+    assert (
+        row["pair"],
+        row["missing"],
+        row["n"],
+        row["auc_dhi"],
+        row["auc_amount"],
+        row["auc_shrinkage"],
+        row["partial"],
+    ) == ("T0 → T1", 1, 2, 1.0, 0.0, 0.5, None)
 
 
 def test_the_last_run_of_a_model_stands_for_it():
-    run = {"task": "T1", "n_patients": 9, "n_positive": 4, "n_features": 3, "brier": 0.2, "simulated": False}
+    run = {
+        "task": "T1",
+        "n_patients": 9,
+        "n_positive": 4,
+        "n_features": 3,
+        "brier": 0.2,
+        "simulated": False,
+    }
     runs = [
-        {**run, "model": "size", "mlflow_run_id": "old", "auc": 0.9, "trained_at": MOMENT - timedelta(1)},
+        {
+            **run,
+            "model": "size",
+            "mlflow_run_id": "old",
+            "auc": 0.9,
+            "trained_at": MOMENT - timedelta(1),
+        },
         {**run, "model": "size", "mlflow_run_id": "new", "auc": 0.7},
         {**run, "model": "clinical", "mlflow_run_id": "c", "auc": 0.8},
     ]
@@ -313,9 +454,21 @@ def test_the_last_run_of_a_model_stands_for_it():
 
 
 def test_dynamic_readings_are_counted_by_visit_and_state():
-    row = {"day": 55, "overall_response": "PD", "irecist_response": "iUPD", "visit": "T1", "advice": "earlier_scan_4_weeks"}
+    row = {
+        "day": 55,
+        "overall_response": "PD",
+        "irecist_response": "iUPD",
+        "visit": "T1",
+        "advice": "earlier_scan_4_weeks",
+    }
     found = s.summarise_dynamic(
-        table("dynamic_irecist", [{**A, **row, "dynamic_label": "iUPD_likely_true"}, {**B, **row, "dynamic_label": "iUPD_indeterminate"}])
+        table(
+            "dynamic_irecist",
+            [
+                {**A, **row, "dynamic_label": "iUPD_likely_true"},
+                {**B, **row, "dynamic_label": "iUPD_indeterminate"},
+            ],
+        )
     )
     assert found == [
         {
@@ -349,7 +502,9 @@ def test_empty_tables_give_no_rows(summarise):
 
 def test_relabelling_patients_changes_no_count():
     renamed = {
-        name: frame.with_columns(patient=pl.lit("x") + pl.col("patient").str.reverse()) if "patient" in frame.columns else frame
+        name: frame.with_columns(patient=pl.lit("x") + pl.col("patient").str.reverse())
+        if "patient" in frame.columns
+        else frame
         for name, frame in whole().items()
     }
     for summarise in (
@@ -362,14 +517,21 @@ def test_relabelling_patients_changes_no_count():
 
 
 def test_a_table_left_out_is_as_an_empty_one():
-    assert s.summarise_enrolment(s.completed(without("outcomes"))) == s.summarise_enrolment({**whole(), "outcomes": bare()["outcomes"]})
+    assert s.summarise_enrolment(s.completed(without("outcomes"))) == s.summarise_enrolment(
+        {**whole(), "outcomes": bare()["outcomes"]}
+    )
 
 
 def test_a_curve_is_of_the_newest_version_alone() -> None:
     """The champion's words of an earlier training are kept beside the candidate's, under the same model name."""
-    said = [{**who, "task": "T1", "model": "size", "model_version": v, "probability": p, "label": label}
-            for v, far in (("1", 0.4), ("2", 0.1)) for who, label, p in ((A, True, 0.5 + far), (B, False, 0.5 - far))]
-    runs = [{"task": "T1", "model": "size", "model_version": "2", "auc_lower": None, "auc_upper": None}]
+    said = [
+        {**who, "task": "T1", "model": "size", "model_version": v, "probability": p, "label": label}
+        for v, far in (("1", 0.4), ("2", 0.1))
+        for who, label, p in ((A, True, 0.5 + far), (B, False, 0.5 - far))
+    ]
+    runs = [
+        {"task": "T1", "model": "size", "model_version": "2", "auc_lower": None, "auc_upper": None}
+    ]
     curves, _ = s.list_curves(table("predictions", said), runs, "T1")
     assert sorted(curves["size"][1]) == [0.4, 0.6]
 

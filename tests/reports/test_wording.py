@@ -25,7 +25,9 @@ from dagster_project.reports import figures, wording
 )
 def test_every_code_has_a_name_in_both_languages(words, codes):
     assert set(words) == set(codes)
-    assert all(english.isascii() or any(sign in english for sign in "≤≥") for english, *_ in words.values())
+    assert all(
+        english.isascii() or any(sign in english for sign in "≤≥") for english, *_ in words.values()
+    )
     assert all(chinese for _, chinese, *_ in words.values())
 
 
@@ -41,7 +43,15 @@ def test_a_response_has_the_tone_of_its_counterpart(response):
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(0.0, "0"), (1234.5, "1,234"), (0.8512, "0.851"), (-7, "−7"), (None, "–"), (float("nan"), "–"), (float("inf"), "–")],
+    [
+        (0.0, "0"),
+        (1234.5, "1,234"),
+        (0.8512, "0.851"),
+        (-7, "−7"),
+        (None, "–"),
+        (float("nan"), "–"),
+        (float("inf"), "–"),
+    ],
 )
 def test_a_number_is_as_short_as_it_may_be(value, written):
     assert wording.number(value) == written
@@ -54,9 +64,20 @@ def test_an_interval_says_where_a_bound_was_not_reached():
 
 
 def test_signs_shares_and_moments():
-    assert (wording.signed(-30.2, 1), wording.signed(0.04, 1), wording.signed(None)) == ("−30.2", "+0.0", "–")
-    assert (wording.percent(0.0), wording.percent(0.486, 1), wording.percent(None)) == ("0 %", "48.6 %", "–")
-    assert (wording.moment(datetime(2026, 3, 4, 5, 6, tzinfo=UTC)), wording.moment(None)) == ("2026-03-04 05:06 UTC", "–")
+    assert (wording.signed(-30.2, 1), wording.signed(0.04, 1), wording.signed(None)) == (
+        "−30.2",
+        "+0.0",
+        "–",
+    )
+    assert (wording.percent(0.0), wording.percent(0.486, 1), wording.percent(None)) == (
+        "0 %",
+        "48.6 %",
+        "–",
+    )
+    assert (wording.moment(datetime(2026, 3, 4, 5, 6, tzinfo=UTC)), wording.moment(None)) == (
+        "2026-03-04 05:06 UTC",
+        "–",
+    )
     assert wording.plain("iUPD_likely_true") == "iUPD likely true"
 
 

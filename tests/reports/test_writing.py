@@ -17,7 +17,9 @@ OPEN = whole()["arbitrations"].filter(pl.col("status") == "open", site="EAST")["
 
 def few(*patients):
     return {
-        name: frame.filter(pl.col("patient").is_in(patients)) if "patient" in frame.columns and name != "reader_agreement" else frame
+        name: frame.filter(pl.col("patient").is_in(patients))
+        if "patient" in frame.columns and name != "reader_agreement"
+        else frame
         for name, frame in whole().items()
     }
 
@@ -54,7 +56,9 @@ def test_the_page_of_a_patient_who_is_gone_goes_too(tmp_path):
 def test_a_page_from_split_tables_is_the_page_from_whole_ones(tmp_path):
     tables = few(*FEW)
     path = write(tmp_path, tables)[-1]
-    assert path.read_text(encoding="utf-8") == writing.render_patient_report(path.stem, tables, STUDY, snapshot=41, generated_at=MOMENT)
+    assert path.read_text(encoding="utf-8") == writing.render_patient_report(
+        path.stem, tables, STUDY, snapshot=41, generated_at=MOMENT
+    )
 
 
 class OnDemand(dict):
@@ -77,7 +81,9 @@ def test_pictures_that_may_not_be_shown_are_not_asked_for(tmp_path):
 
 def test_pictures_are_asked_for_one_patient_at_a_time(tmp_path):
     slices = OnDemand()
-    assert "data:image/png;base64,iVBORw" in write(tmp_path, few(*FEW), slices=slices)[-1].read_text(encoding="utf-8")
+    assert "data:image/png;base64,iVBORw" in write(tmp_path, few(*FEW), slices=slices)[
+        -1
+    ].read_text(encoding="utf-8")
     assert slices.asked == sorted(FEW)
 
 

@@ -18,7 +18,9 @@ def draw(signal=DEMO.signal):
     """One site's first 120 patients, all of them undecided at T1."""
     site = replace(DEMO.sites[0], courses=UNDECIDED)
     wide = replace(DEMO, sites=(site,), patients_per_site=120, troubles=(), signal=signal)
-    return [draw_patient(wide, 0, ordinal, body_extent_mm(wide, site.scanner)) for ordinal in range(120)]
+    return [
+        draw_patient(wide, 0, ordinal, body_extent_mm(wide, site.scanner)) for ordinal in range(120)
+    ]
 
 
 def auc(positive, negative):
@@ -26,13 +28,19 @@ def auc(positive, negative):
 
 
 def separation(patients, value):
-    return auc([value(p) for p in patients if p.responder], [value(p) for p in patients if not p.responder])
+    return auc(
+        [value(p) for p in patients if p.responder], [value(p) for p in patients if not p.responder]
+    )
 
 
-@pytest.mark.parametrize(("signal", "low", "high"), [(0.0, 0.38, 0.62), (0.55, 0.74, 0.90), (1.0, 0.999, 1.0)])
+@pytest.mark.parametrize(
+    ("signal", "low", "high"), [(0.0, 0.38, 0.62), (0.55, 0.74, 0.90), (1.0, 0.999, 1.0)]
+)
 def test_the_latent_value_separates_as_strongly_as_the_plan_says(signal, low, high):
     assert low <= separation(draw(signal), lambda p: p.latent) <= high
-    assert separation(draw(signal), lambda p: p.change) == separation(draw(signal), lambda p: p.latent)
+    assert separation(draw(signal), lambda p: p.change) == separation(
+        draw(signal), lambda p: p.latent
+    )
     assert low <= replace(DEMO, signal=signal).signal_auc <= high
 
 
@@ -42,13 +50,23 @@ def test_tissue_changes_by_an_amount_that_grows_with_the_response_and_never_turn
         before, after = lesion.states["T0"], lesion.states["T1"]
         assert 0 < patient.change < 1
         assert before.rearrangement == 0
-        assert after.rearrangement == pytest.approx(min(0.95, max(0.0, 0.95 * patient.change)), abs=0.2)
-        assert np.log(after.heterogeneity_hu / before.heterogeneity_hu) == pytest.approx(-0.7 * patient.change, abs=0.4)
+        assert after.rearrangement == pytest.approx(
+            min(0.95, max(0.0, 0.95 * patient.change)), abs=0.2
+        )
+        assert np.log(after.heterogeneity_hu / before.heterogeneity_hu) == pytest.approx(
+            -0.7 * patient.change, abs=0.4
+        )
 
 
 def test_responders_become_smaller_and_more_even_by_t1_only_where_there_is_a_signal():
-    shrinkage = lambda p: -p.lesions[0].states["T1"].size_mm / p.lesions[0].states["T0"].size_mm  # noqa: E731
-    evening = lambda p: -p.lesions[0].states["T1"].heterogeneity_hu / p.lesions[0].states["T0"].heterogeneity_hu  # noqa: E731
+    def shrinkage(p):
+        return -p.lesions[0].states["T1"].size_mm / p.lesions[0].states["T0"].size_mm
+
+    def evening(p):
+        return (
+            -p.lesions[0].states["T1"].heterogeneity_hu / p.lesions[0].states["T0"].heterogeneity_hu
+        )
+
     strong, none = draw(0.55), draw(0.0)
     for value in (shrinkage, evening):
         assert separation(strong, value) > 0.68
@@ -68,7 +86,11 @@ def test_visits_fall_into_their_windows():
 def test_targets_are_of_measurable_size_at_baseline():
     low, high = DEMO.lesion_mm
     for patient in draw():
-        sizes = {lesion.label: lesion.states["T0"].size_mm for lesion in patient.lesions if lesion.role == "target"}
+        sizes = {
+            lesion.label: lesion.states["T0"].size_mm
+            for lesion in patient.lesions
+            if lesion.role == "target"
+        }
         assert all(low <= size <= high for label, size in sizes.items() if label != "L3")
         assert sizes.get("L3", 15.0) >= 15.0
 
@@ -81,4 +103,9 @@ def test_every_course_reports_its_lesions_at_the_right_visits():
     new = {lesion.label: lesion for lesion in cohort[0, 5].lesions}["L5"]
     assert (new.role, [new.seen(visit) for visit in VISITS]) == ("new", [False, False, True, True])
     gone = cohort[1, 8].lesions
-    assert [all(lesion.seen(visit) for lesion in gone) for visit in VISITS] == [True, True, False, False]
+    assert [all(lesion.seen(visit) for lesion in gone) for visit in VISITS] == [
+        True,
+        True,
+        False,
+        False,
+    ]

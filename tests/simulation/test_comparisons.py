@@ -24,9 +24,22 @@ SETTINGS, FEATURES = STUDY.section("dhi"), ["original_firstorder_Entropy"]
 def still_lesions(n: int, change: float, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Comparisons of `n` patients with one lesion of 6 ml that keeps its size and changes by exactly `change`."""
     monkeypatch.setattr("dagster_project.simulation.comparisons.OWN_CHANGE", 0.0)
-    who = pl.DataFrame({"site": "S", "patient": [f"S-{i}" for i in range(n)], "lesion": "L1", "present": True, "volume_mm3": 6000.0})
+    who = pl.DataFrame(
+        {
+            "site": "S",
+            "patient": [f"S-{i}" for i in range(n)],
+            "lesion": "L1",
+            "present": True,
+            "volume_mm3": 6000.0,
+        }
+    )
     lesions = pl.concat([who.with_columns(visit=pl.lit(v)) for v in VISITS])
-    return draw_comparisons(lesions, who.select("site", "patient", change=pl.lit(change)), SETTINGS, np.random.default_rng(3))
+    return draw_comparisons(
+        lesions,
+        who.select("site", "patient", change=pl.lit(change)),
+        SETTINGS,
+        np.random.default_rng(3),
+    )
 
 
 def test_1_a_row_has_the_figures_of_compare_lesion(monkeypatch):
@@ -39,7 +52,9 @@ def test_1_a_row_has_the_figures_of_compare_lesion(monkeypatch):
     assert set(DIMENSIONS) == set(COMPONENTS)
 
 
-def test_2_without_change_one_lesion_in_twenty_goes_beyond_its_limits_and_with_change_most_do(monkeypatch):
+def test_2_without_change_one_lesion_in_twenty_goes_beyond_its_limits_and_with_change_most_do(
+    monkeypatch,
+):
     beyond = []
     for change in (0.0, 1.0):
         table = derive_dhi(pl.DataFrame(still_lesions(400, change, monkeypatch)), SETTINGS)
@@ -51,11 +66,21 @@ def test_2_without_change_one_lesion_in_twenty_goes_beyond_its_limits_and_with_c
 
 
 def test_3_held_back_repeats_of_other_lesions_keep_to_the_limits(monkeypatch):
-    ratios = [np.stack([held_back_ratios(row[f"null_{c}_a"], row[f"null_{c}_b"]) for c in COMPONENTS], axis=1) for row in still_lesions(200, 0.5, monkeypatch)]
+    ratios = [
+        np.stack(
+            [held_back_ratios(row[f"null_{c}_a"], row[f"null_{c}_b"]) for c in COMPONENTS], axis=1
+        )
+        for row in still_lesions(200, 0.5, monkeypatch)
+    ]
     ratios = [r for r in ratios if len(r)]
-    limits, other = fit_limits(ratios[:300], SETTINGS["quantile"], 100), np.concatenate(ratios[300:])
+    limits, other = (
+        fit_limits(ratios[:300], SETTINGS["quantile"], 100),
+        np.concatenate(ratios[300:]),
+    )
     units = other[np.isfinite(other).all(axis=1)] / np.array(limits.components)
-    assert (np.sqrt(np.mean(units**2, axis=1)) / limits.combined > 1).mean() == pytest.approx(0.05, abs=0.015)
+    assert (np.sqrt(np.mean(units**2, axis=1)) / limits.combined > 1).mean() == pytest.approx(
+        0.05, abs=0.015
+    )
 
 
 def test_4_what_cannot_be_compared_has_a_reason():
@@ -63,10 +88,23 @@ def test_4_what_cannot_be_compared_has_a_reason():
     lesions = made.dhi.filter(pl.col("scope") == "lesion")
     absent = made.lesions.filter(~pl.col("present"))
     told = lesions.filter(pl.col("reason").is_not_null())
-    assert set(told["reason"]) == {"no outline at the earlier visit", "no outline at the later visit", "the lesion is smaller than 1000 mm3 at a visit"}
-    ends = pl.concat([absent.select("patient", "lesion", pl.col("visit").alias(end)) for end in ("from_visit", "to_visit")], how="diagonal")
+    assert set(told["reason"]) == {
+        "no outline at the earlier visit",
+        "no outline at the later visit",
+        "the lesion is smaller than 1000 mm3 at a visit",
+    }
+    ends = pl.concat(
+        [
+            absent.select("patient", "lesion", pl.col("visit").alias(end))
+            for end in ("from_visit", "to_visit")
+        ],
+        how="diagonal",
+    )
     for end in ("from_visit", "to_visit"):
-        missed = lesions.join(ends.filter(pl.col(end).is_not_null()).select("patient", "lesion", end), on=["patient", "lesion", end])
+        missed = lesions.join(
+            ends.filter(pl.col(end).is_not_null()).select("patient", "lesion", end),
+            on=["patient", "lesion", end],
+        )
         assert missed["dhi"].null_count() == missed.height > 0
     assert lesions.filter(pl.col("reason").is_null())["dhi"].null_count() == 0
     assert made.comparisons.keys.height == lesions["dhi"].count()
@@ -75,10 +113,16 @@ def test_4_what_cannot_be_compared_has_a_reason():
     assert 1 - copied.mean() / 20 == pytest.approx(NO_COPIES, abs=0.01)
 
 
-@pytest.mark.parametrize(("truth", "tells"), [(Truth(heterogeneity=0.0, amount=1.5), True), (Truth(), False)], ids=["amount", "direction"])
+@pytest.mark.parametrize(
+    ("truth", "tells"),
+    [(Truth(heterogeneity=0.0, amount=1.5), True), (Truth(), False)],
+    ids=["amount", "direction"],
+)
 def test_5_the_index_tells_response_where_the_amount_of_change_does(truth, tells):
     made = simulate_tables(truth, FEATURES, patients=300, seed=2)
-    both = made.cohort.join(made.dhi.filter(scope="patient", from_visit="T0", to_visit="T1"), on=["site", "patient"]).filter(pl.col("dhi").is_not_null())
+    both = made.cohort.join(
+        made.dhi.filter(scope="patient", from_visit="T0", to_visit="T1"), on=["site", "patient"]
+    ).filter(pl.col("dhi").is_not_null())
     found = auc_delong(both["label"].to_numpy(), both["dhi"].to_numpy())
     assert found.lower > 0.6 if tells else found.lower < 0.5 < found.upper
 

@@ -20,20 +20,29 @@ def demo():
     """Both readers' outlines of every patient of the demo, without any image."""
     patients = [
         draw_patient(DEMO, site, ordinal, body_extent_mm(DEMO, DEMO.sites[site].scanner))
-        for site in range(len(DEMO.sites)) for ordinal in range(DEMO.patients_per_site)
+        for site in range(len(DEMO.sites))
+        for ordinal in range(DEMO.patients_per_site)
     ]
     return [(patient, read_patient(DEMO, patient)) for patient in patients]
 
 
 def pairs(patient, reads):
-    return [(reads[visit, "R1", label], reads[visit, "R2", label], visit, label) for visit, reader, label in reads if reader == "R1"]
+    return [
+        (reads[visit, "R1", label], reads[visit, "R2", label], visit, label)
+        for visit, reader, label in reads
+        if reader == "R1"
+    ]
 
 
 def lesion_visits(demo, site):
     found = []
     for patient, reads in demo:
         if patient.site.name == site:
-            found += [(patient, *pair) for pair in pairs(patient, reads) if pair[2] in scanned_visits(DEMO, patient)]
+            found += [
+                (patient, *pair)
+                for pair in pairs(patient, reads)
+                if pair[2] in scanned_visits(DEMO, patient)
+            ]
     return found
 
 
@@ -47,12 +56,19 @@ def icc(values):
 
 
 def test_icc_is_that_of_shrout_and_fleiss():
-    ratings = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
+    ratings = np.array(
+        [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float
+    )
     assert icc(ratings) == pytest.approx(0.290, abs=5e-4)
 
 
 def test_careful_readers_agree_as_real_ones_do(demo):
-    found = [dice(a.mask, b.mask) for patient, reads in demo if not patient.careless for a, b, _, _ in pairs(patient, reads)]
+    found = [
+        dice(a.mask, b.mask)
+        for patient, reads in demo
+        if not patient.careless
+        for a, b, _, _ in pairs(patient, reads)
+    ]
     assert min(found) > 0.78
     assert 0.85 <= np.median(found) <= 0.93
     assert np.percentile(found, 90) < 0.96
@@ -60,7 +76,14 @@ def test_careful_readers_agree_as_real_ones_do(demo):
 
 def test_careful_longest_diameters_have_an_icc_above_095(demo):
     for site in ("BJCH", "GZ01"):
-        assert icc(np.array([[a.longest_mm, b.longest_mm] for _, a, b, _, _ in lesion_visits(demo, site)])) > 0.95
+        assert (
+            icc(
+                np.array(
+                    [[a.longest_mm, b.longest_mm] for _, a, b, _, _ in lesion_visits(demo, site)]
+                )
+            )
+            > 0.95
+        )
 
 
 def test_a_careless_reader_misses_dice_and_diameter_at_every_visit(demo):

@@ -19,7 +19,9 @@ def patterns():
 def scan(patterns, visit="T0", *kinds, ordinal=0, plan=TINY):
     planned = replace(plan, troubles=tuple(Trouble(kind, 0, ordinal) for kind in kinds))
     patient = draw_patient(planned, 0, ordinal, body_extent_mm(planned, planned.sites[0].scanner))
-    return draw_scan(planned, patient, visit, build_anatomy(planned, 0, ordinal, patterns), patterns)
+    return draw_scan(
+        planned, patient, visit, build_anatomy(planned, 0, ordinal, patterns), patterns
+    )
 
 
 def largest(scan):
@@ -33,7 +35,9 @@ def sphere(scan, centre, radius):
 
 def test_a_chest_has_air_around_it_lungs_inside_and_bones(patterns):
     hu = scan(patterns).hu
-    edge = np.concatenate([hu[:, 0].ravel(), hu[:, -1].ravel(), hu[:, :, 0].ravel(), hu[:, :, -1].ravel()])
+    edge = np.concatenate(
+        [hu[:, 0].ravel(), hu[:, -1].ravel(), hu[:, :, 0].ravel(), hu[:, :, -1].ravel()]
+    )
     assert abs(np.median(edge) + 1000) < 10
     body = hu > -950
     assert 0.15 < ((hu > -950) & (hu < -700)).sum() / body.sum() < 0.6
@@ -48,14 +52,27 @@ def test_a_lesion_is_soft_tissue_with_an_edge_and_texture(patterns):
     inside = found.hu[sphere(found, centre, 0.25 * state.size_mm)]
     assert -15 < inside.mean() < 75
     assert inside.std() > 0.6 * state.heterogeneity_hu
-    assert np.median(found.hu[sphere(found, centre, state.size_mm) & ~sphere(found, centre, 0.75 * state.size_mm)]) < -600
+    assert (
+        np.median(
+            found.hu[
+                sphere(found, centre, state.size_mm) & ~sphere(found, centre, 0.75 * state.size_mm)
+            ]
+        )
+        < -600
+    )
 
 
 def test_noise_differs_between_visits_and_texture_stays(patterns):
-    still = replace(TINY, sites=(replace(TINY.sites[0], scanner=replace(TINY.sites[0].scanner, noise_hu=0.0)), *TINY.sites[1:]))
+    still = replace(
+        TINY,
+        sites=(
+            replace(TINY.sites[0], scanner=replace(TINY.sites[0].scanner, noise_hu=0.0)),
+            *TINY.sites[1:],
+        ),
+    )
     quiet, noisy, again = scan(patterns, plan=still), scan(patterns), scan(patterns)
     assert np.array_equal(noisy.hu, again.hu)
-    muscle = (np.abs(quiet.hu - 52) < 3)
+    muscle = np.abs(quiet.hu - 52) < 3
     assert np.std((noisy.hu - quiet.hu)[muscle]) == pytest.approx(12.0, rel=0.1)
 
 

@@ -6,14 +6,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import distance
 
-from dagster_project.simulation.surfaces import Grid, Surface, Waves, cut, diameters, dice, draw_waves, measure_voxels, volume_mm3, voxelise
+from dagster_project.simulation.surfaces import (
+    Grid,
+    Surface,
+    Waves,
+    cut,
+    diameters,
+    dice,
+    draw_waves,
+    measure_voxels,
+    volume_mm3,
+    voxelise,
+)
 
 SMOOTH = Waves(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
 GRID = Grid((40, 60, 60), (1.0, 0.8, 0.8), (-23.6, -23.6, -19.5))
 
 
 def test_an_ellipsoid_has_its_analytic_diameters_and_volume():
-    sections = cut(Surface((10.0, 7.0, 8.0), 0.4, SMOOTH), (0.0, 0.0, 0.0), np.arange(-9.9, 10, 0.1))
+    sections = cut(
+        Surface((10.0, 7.0, 8.0), 0.4, SMOOTH), (0.0, 0.0, 0.0), np.arange(-9.9, 10, 0.1)
+    )
     assert diameters(sections) == pytest.approx((20.0, 14.0), abs=0.1)
     assert volume_mm3(sections, 0.1) == pytest.approx(4 / 3 * np.pi * 10 * 7 * 8, rel=0.02)
 
@@ -23,7 +36,10 @@ def test_an_ellipsoid_has_its_analytic_diameters_and_volume():
 def test_size_scales_the_diameters_and_keeps_the_form(seed, factor):
     surface = Surface((8.0, 6.0, 7.0), 1.0, draw_waves(np.random.default_rng(seed), 0.05))
     planes = np.linspace(-8, 8, 33)
-    small, large = (cut(s, (0.0, 0.0, 0.0), z) for s, z in ((surface, planes), (surface.scaled(factor), planes * factor)))
+    small, large = (
+        cut(s, (0.0, 0.0, 0.0), z)
+        for s, z in ((surface, planes), (surface.scaled(factor), planes * factor))
+    )
     assert diameters(large)[0] == pytest.approx(diameters(small)[0] * factor, abs=0.05)
     assert np.allclose(large.polygons(), small.polygons() * factor, atol=0.05)
 
@@ -51,7 +67,17 @@ def test_voxels_are_measured_from_corner_to_corner():
     longest = 0.0
     for plane in mask.voxels:
         rows, columns = np.nonzero(plane)
-        corners = np.array([(r + a, c + b) for r, c in zip(rows, columns, strict=True) for a in (0, 1) for b in (0, 1)]) * 0.8
+        corners = (
+            np.array(
+                [
+                    (r + a, c + b)
+                    for r, c in zip(rows, columns, strict=True)
+                    for a in (0, 1)
+                    for b in (0, 1)
+                ]
+            )
+            * 0.8
+        )
         if len(corners):
             longest = max(longest, distance.pdist(corners).max())
     assert measure_voxels(mask, GRID)[0] == pytest.approx(longest, abs=1e-9)
@@ -59,10 +85,15 @@ def test_voxels_are_measured_from_corner_to_corner():
 
 def test_dice_of_a_mask_with_itself_is_one_and_with_a_larger_one_less():
     surface = Surface((9.0, 7.0, 6.0), 0.6, SMOOTH)
-    small, large = (voxelise(cut(surface.scaled(f), (0.0, 0.0, 0.0), GRID.axis(0)), GRID, 15.0) for f in (1.0, 1.5))
+    small, large = (
+        voxelise(cut(surface.scaled(f), (0.0, 0.0, 0.0), GRID.axis(0)), GRID, 15.0)
+        for f in (1.0, 1.5)
+    )
     assert dice(small, small) == 1.0
     assert dice(small, large) == pytest.approx(2 / (1 + 1.5**3), abs=0.02)
 
 
 def test_nothing_seen_has_no_diameter():
-    assert diameters(cut(Surface((3.0, 3.0, 3.0), 0.0, SMOOTH), (0.0, 0.0, 0.0), np.array([50.0]))) == (0.0, 0.0)
+    assert diameters(
+        cut(Surface((3.0, 3.0, 3.0), 0.0, SMOOTH), (0.0, 0.0, 0.0), np.array([50.0]))
+    ) == (0.0, 0.0)

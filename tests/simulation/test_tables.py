@@ -19,8 +19,16 @@ def change_of_the_first_tissue(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
     codebook = fit_word_codebook(words.words, patients, set(patients), words.settings, "fold")
     share = np.clip(measure_words(words.words, codebook).shares[:, 0], 0.01, 0.99)
     long = words.keys.with_columns(odds=pl.Series(np.log(share / (1 - share))))
-    ends = [long.filter(visit=v).select("patient", "lesion", pl.col("odds").alias(v)) for v in ("T0", "T1")]
-    change = ends[0].join(ends[1], on=["patient", "lesion"]).group_by("patient").agg(change=(pl.col("T1") - pl.col("T0")).mean())
+    ends = [
+        long.filter(visit=v).select("patient", "lesion", pl.col("odds").alias(v))
+        for v in ("T0", "T1")
+    ]
+    change = (
+        ends[0]
+        .join(ends[1], on=["patient", "lesion"])
+        .group_by("patient")
+        .agg(change=(pl.col("T1") - pl.col("T0")).mean())
+    )
     both = made.cohort.join(change, on="patient")
     return both["change"].to_numpy(), both["label"].to_numpy()
 
@@ -36,7 +44,9 @@ def test_1_words_tell_response_where_the_truth_holds_heterogeneity_and_not_where
 def test_2_every_lesion_that_is_there_has_its_words_about_the_tissues():
     made = simulate_tables(Truth(), ["original_firstorder_Entropy"], patients=40, seed=3)
     words, there = made.habitat_words, made.lesions.filter("present")
-    assert set(words.keys.rows()) == set(there.select("site", "patient", "visit", "lesion").iter_rows())
+    assert set(words.keys.rows()) == set(
+        there.select("site", "patient", "visit", "lesion").iter_rows()
+    )
     assert set(words.words.counts.sum(axis=1)) == {VOXELS}
     assert set(np.bincount(words.words.pair_row, words.words.pair_count)) == {PAIRS}
     middle = words.words.counts.sum(axis=0) @ words.words.grid.centres / words.words.counts.sum()

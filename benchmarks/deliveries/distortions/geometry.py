@@ -43,12 +43,17 @@ def _inner(rng: Random, margin: int = 3) -> int:
 def _renamed(one: Dataset, suffix: str) -> Dataset:
     """A copy with a SOPInstanceUID of its own."""
     made = copy.deepcopy(one)
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"{one.SOPInstanceUID}.{suffix}"
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = (
+        f"{one.SOPInstanceUID}.{suffix}"
+    )
     return made
 
 
 def _add(visit: Visit, slices: list[Dataset]) -> None:
-    visit.extra += [Structures("dicom", f"more_{visit.series_uid[-12:]}_{k:03d}.dcm", s) for k, s in enumerate(slices)]
+    visit.extra += [
+        Structures("dicom", f"more_{visit.series_uid[-12:]}_{k:03d}.dcm", s)
+        for k, s in enumerate(slices)
+    ]
 
 
 def _each(visit: Visit, change: Callable[[Dataset, int], None]) -> None:
@@ -58,7 +63,10 @@ def _each(visit: Visit, change: Callable[[Dataset, int], None]) -> None:
 
 def _sharp(one: Dataset, k: int, lift_mm: float) -> Dataset:
     made = _renamed(one, "99")
-    made.ImagePositionPatient = [*one.ImagePositionPatient[:2], float(one.ImagePositionPatient[2]) + lift_mm]
+    made.ImagePositionPatient = [
+        *one.ImagePositionPatient[:2],
+        float(one.ImagePositionPatient[2]) + lift_mm,
+    ]
     made.ConvolutionKernel, made.AcquisitionNumber, made.InstanceNumber = "Br64f", 2, 100 + k
     set_hu(made, get_hu(one) + np.random.default_rng(k).normal(0, 90, (made.Rows, made.Columns)))
     return made
@@ -161,7 +169,11 @@ def _mirror(visit: Visit, *, x: bool, y: bool, position: str) -> None:
         hu = hu[:, ::-1] if x else hu
         set_hu(one, hu[::-1] if y else hu)
         one.ImageOrientationPatient = [-1 if x else 1, 0, 0, 0, -1 if y else 1, 0]
-        one.ImagePositionPatient = [far if x else CORNER_MM[0], far if y else CORNER_MM[1], one.ImagePositionPatient[2]]
+        one.ImagePositionPatient = [
+            far if x else CORNER_MM[0],
+            far if y else CORNER_MM[1],
+            one.ImagePositionPatient[2],
+        ]
         one.PatientPosition = position
 
 
@@ -181,7 +193,12 @@ def prone(one: Delivery, rng: Random) -> None:
 def gantry_tilt(one: Delivery, rng: Random) -> None:
     """Slices tilted by 12 degrees, outlines drawn on planes that are not."""
     tilt = np.radians(12.0)
-    _each(_visit(one, rng), lambda s, _: setattr(s, "ImageOrientationPatient", [1, 0, 0, 0, float(np.cos(tilt)), float(-np.sin(tilt))]))
+    _each(
+        _visit(one, rng),
+        lambda s, _: setattr(
+            s, "ImageOrientationPatient", [1, 0, 0, 0, float(np.cos(tilt)), float(-np.sin(tilt))]
+        ),
+    )
 
 
 @distortion("geometry", "right")
@@ -304,7 +321,12 @@ def over_midnight(one: Delivery, rng: Random) -> None:
     visit = _visit(one, rng)
     after = f"{visit.date + dt.timedelta(days=1):%Y%m%d}"
     for s in visit.slices[: SLICES // 2]:
-        s.AcquisitionDate, s.AcquisitionTime, s.ContentDate, s.ContentTime = after, "000105", after, "000130"
+        s.AcquisitionDate, s.AcquisitionTime, s.ContentDate, s.ContentTime = (
+            after,
+            "000105",
+            after,
+            "000130",
+        )
 
 
 @distortion("geometry", "either")
@@ -319,7 +341,10 @@ def rounded_positions(one: Delivery, rng: Random) -> None:
     """ImagePositionPatient was rounded by a converter: slices lie up to 0.01 mm off."""
 
     def move(s: Dataset, _: int) -> None:
-        s.ImagePositionPatient = [*s.ImagePositionPatient[:2], round(float(s.ImagePositionPatient[2]) + rng.uniform(-0.01, 0.01), 3)]
+        s.ImagePositionPatient = [
+            *s.ImagePositionPatient[:2],
+            round(float(s.ImagePositionPatient[2]) + rng.uniform(-0.01, 0.01), 3),
+        ]
 
     _each(_visit(one, rng), move)
 
@@ -329,7 +354,11 @@ def localiser_among_slices(one: Delivery, rng: Random) -> None:
     """The localiser lies in the series of the axial images."""
     visit = _visit(one, rng)
     made = _renamed(visit.slices[0], "95")
-    made.ImageType, made.ImageOrientationPatient, made.InstanceNumber = ["ORIGINAL", "PRIMARY", "LOCALIZER"], [0, 1, 0, 0, 0, -1], 0
+    made.ImageType, made.ImageOrientationPatient, made.InstanceNumber = (
+        ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        [0, 1, 0, 0, 0, -1],
+        0,
+    )
     _add(visit, [made])
 
 
@@ -362,7 +391,7 @@ def one_series_for_two_visits(one: Delivery, rng: Random) -> None:
 def split_series(one: Delivery, rng: Random) -> None:
     """An archive cut a series into two."""
     visit = _visit(one, rng)
-    for s in visit.slices[SLICES // 2:]:
+    for s in visit.slices[SLICES // 2 :]:
         s.SeriesInstanceUID = f"{visit.series_uid}.77"
 
 
@@ -433,7 +462,10 @@ def run_length_encoded(one: Delivery, rng: Random) -> None:
 @distortion("geometry", "right")
 def implicit_vr(one: Delivery, rng: Random) -> None:
     """Files are in Implicit VR Little Endian."""
-    _each(_visit(one, rng), lambda s, _: setattr(s.file_meta, "TransferSyntaxUID", ImplicitVRLittleEndian))
+    _each(
+        _visit(one, rng),
+        lambda s, _: setattr(s.file_meta, "TransferSyntaxUID", ImplicitVRLittleEndian),
+    )
 
 
 @distortion("geometry", "either")
@@ -454,7 +486,11 @@ def secondary_reformat_of_the_same_day(one: Delivery, rng: Random) -> None:
     made = []
     for k, s in enumerate(visit.slices[::3]):
         thick = _renamed(s, "93")
-        thick.SeriesInstanceUID, thick.SeriesNumber, thick.SliceThickness = f"{visit.series_uid}.78", 5, 3.0
+        thick.SeriesInstanceUID, thick.SeriesNumber, thick.SliceThickness = (
+            f"{visit.series_uid}.78",
+            5,
+            3.0,
+        )
         thick.ImageType, thick.InstanceNumber = ["DERIVED", "SECONDARY", "MPR"], k + 1
         made.append(thick)
     _add(visit, made)
@@ -467,7 +503,12 @@ def thick_series_of_the_same_day(one: Delivery, rng: Random) -> None:
     made = []
     for k, s in enumerate(visit.slices[::3]):
         thick = _renamed(s, "92")
-        thick.SeriesInstanceUID, thick.SeriesNumber, thick.SliceThickness, thick.InstanceNumber = f"{visit.series_uid}.79", 4, 3.0, k + 1
+        thick.SeriesInstanceUID, thick.SeriesNumber, thick.SliceThickness, thick.InstanceNumber = (
+            f"{visit.series_uid}.79",
+            4,
+            3.0,
+            k + 1,
+        )
         made.append(thick)
     _add(visit, made)
 

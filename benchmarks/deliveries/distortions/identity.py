@@ -29,14 +29,14 @@ def _write_images(one: Delivery, number: str, visits: list[str] | None = None) -
 def _typo(number: str, rng: Random) -> str:
     """Another digit at one place."""
     place = rng.randrange(len(number) - 4, len(number))
-    return f"{number[:place]}{(int(number[place]) + rng.randint(1, 9)) % 10}{number[place + 1:]}"
+    return f"{number[:place]}{(int(number[place]) + rng.randint(1, 9)) % 10}{number[place + 1 :]}"
 
 
 def _swapped(number: str, rng: Random) -> str:
     """Two neighbouring digits that differ, in the other order."""
     places = [k for k in range(1, len(number) - 1) if number[k] != number[k + 1]]
     place = rng.choice(places)
-    return f"{number[:place]}{number[place + 1]}{number[place]}{number[place + 2:]}"
+    return f"{number[:place]}{number[place + 1]}{number[place]}{number[place + 2 :]}"
 
 
 @distortion("identity", "right", alone=True, numeric=True)

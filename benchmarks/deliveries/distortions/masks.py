@@ -66,14 +66,26 @@ def seg_beside_the_images(one: Delivery, rng: Random) -> None:
 def seg_fractional_255(one: Delivery, rng: Random) -> None:
     """A FRACTIONAL SEG of 0 and 255."""
     _, made = _seg(one, rng)
-    _bytes(made, _frames(made) * 255, "FRACTIONAL", SegmentationFractionalType="PROBABILITY", MaximumFractionalValue=255)
+    _bytes(
+        made,
+        _frames(made) * 255,
+        "FRACTIONAL",
+        SegmentationFractionalType="PROBABILITY",
+        MaximumFractionalValue=255,
+    )
 
 
 @distortion("masks", "either")
 def seg_fractional_of_0_and_1(one: Delivery, rng: Random) -> None:
     """A FRACTIONAL SEG of 0 and 1 whose maximum is 255."""
     _, made = _seg(one, rng)
-    _bytes(made, _frames(made), "FRACTIONAL", SegmentationFractionalType="OCCUPANCY", MaximumFractionalValue=255)
+    _bytes(
+        made,
+        _frames(made),
+        "FRACTIONAL",
+        SegmentationFractionalType="OCCUPANCY",
+        MaximumFractionalValue=255,
+    )
 
 
 @distortion("masks", "either")
@@ -146,7 +158,14 @@ def seg_frames_missing(one: Delivery, rng: Random) -> None:
 def seg_rows_from_below(one: Delivery, rng: Random) -> None:
     """Rows of the SEG run the other way than the CT's, and the orientation says so."""
     _, made = _seg(one, rng)
-    made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, -1, 0]
+    made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [
+        1,
+        0,
+        0,
+        0,
+        -1,
+        0,
+    ]
     for group in made.PerFrameFunctionalGroupsSequence:
         position = group.PlanePositionSequence[0]
         x, y, z = (float(v) for v in position.ImagePositionPatient)
@@ -211,10 +230,16 @@ def seg_with_empty_frames(one: Delivery, rng: Random) -> None:
 def seg_two_segments_one_label(one: Delivery, rng: Random) -> None:
     """Two lesions' segments bear one label and differ by TrackingID alone."""
     visit, _ = _seg(one, rng)
-    other = np.roll(next(iter(visit.mask.values())), (14, 14), axis=(1, 2)) & ~next(iter(visit.mask.values()))
+    other = np.roll(next(iter(visit.mask.values())), (14, 14), axis=(1, 2)) & ~next(
+        iter(visit.mask.values())
+    )
     doubled = segmentation(visit, one.number, {"a": next(iter(visit.mask.values())), "b": other})
     for k, segment in enumerate(doubled.SegmentSequence):
-        segment.SegmentLabel, segment.TrackingID, segment.TrackingUID = visit.lesions[0].label, f"lesion {k}", uid(one.serial, 50, k)
+        segment.SegmentLabel, segment.TrackingID, segment.TrackingUID = (
+            visit.lesions[0].label,
+            f"lesion {k}",
+            uid(one.serial, 50, k),
+        )
     visit.structures[0].content = doubled
 
 
@@ -246,7 +271,8 @@ def seg_mask_moved_into_air(one: Delivery, rng: Random) -> None:
     _store(made, np.roll(_frames(made), (22, 24), axis=(1, 2)))
 
 
-# -- NIfTI and NRRD, which lie in the readers' folders ----------------------------------------------------------------------
+# -- NIfTI and NRRD, which lie in the readers' folders
+# ----------------------------------------------------------------------
 
 
 def _image(mask: np.ndarray, kind: type = np.uint8) -> sitk.Image:
@@ -264,7 +290,11 @@ def _file(image: sitk.Image, ending: str) -> bytes:
 
 
 def _volumes(
-    one: Delivery, rng: Random, make: Callable[[Mask], sitk.Image], ending: str = ".nii.gz", name: Callable[[Visit, str], str] | None = None,
+    one: Delivery,
+    rng: Random,
+    make: Callable[[Mask], sitk.Image],
+    ending: str = ".nii.gz",
+    name: Callable[[Visit, str], str] | None = None,
 ) -> None:
     """Both readers' outlines of one visit as mask files."""
     visit = rng.choice(one.visits)
@@ -272,7 +302,9 @@ def _volumes(
     for reader in READERS:
         for label, mask in visit.mask.items():
             title = name(visit, label) if name else f"{visit.series_uid}__{label}"
-            visit.structures.append(Structures(f"reads/{reader}", f"{title}{ending}", _file(make(mask), ending)))
+            visit.structures.append(
+                Structures(f"reads/{reader}", f"{title}{ending}", _file(make(mask), ending))
+            )
 
 
 @distortion("masks", "right", readers=True)
@@ -398,9 +430,18 @@ def mha(one: Delivery, rng: Random) -> None:
 def nifti_of_many_labels(one: Delivery, rng: Random) -> None:
     """One file holds both lesions, as 1 and 2, under the first one's label."""
     visit = rng.choice(one.visits)
-    both = sum((k * m.astype(np.uint8) for k, m in enumerate(visit.mask.values(), 1)), start=np.zeros(1, np.uint8))
+    both = sum(
+        (k * m.astype(np.uint8) for k, m in enumerate(visit.mask.values(), 1)),
+        start=np.zeros(1, np.uint8),
+    )
     visit.structures = [
-        Structures(f"reads/{reader}", f"{visit.series_uid}__{visit.lesions[0].label}.nii.gz", _file(_image(both), ".nii.gz")) for reader in READERS]
+        Structures(
+            f"reads/{reader}",
+            f"{visit.series_uid}__{visit.lesions[0].label}.nii.gz",
+            _file(_image(both), ".nii.gz"),
+        )
+        for reader in READERS
+    ]
 
 
 @distortion("masks", "either", readers=True)
@@ -429,5 +470,3 @@ def nifti_two_pieces(one: Delivery, rng: Random) -> None:
         return _image(clicked)
 
     _volumes(one, rng, click)
-
-

@@ -150,6 +150,12 @@ def contours_of_a_reader_beside_the_images(one: Delivery, rng: Random) -> None:
     visit = rng.choice(one.visits)
     grown = [lesion.grown(1.3) for lesion in visit.lesions]
     hu, (xs, ys) = np.stack([get_hu(s) for s in visit.slices]), axes()
-    visit.truth_of["SITE"] = {lesion.label: measure(lesion.mask(xs, ys, slice_heights()), hu) for lesion in grown}
+    visit.truth_of["SITE"] = {
+        lesion.label: measure(lesion.mask(xs, ys, slice_heights()), hu) for lesion in grown
+    }
     rois = [(lesion.label, lesion_contours(lesion, visit.slices)) for lesion in grown]
-    visit.extra.append(Structures("dicom", f"plan_{one.serial}.dcm", structure_set(visit, one.number, rois, place=8)))
+    visit.extra.append(
+        Structures(
+            "dicom", f"plan_{one.serial}.dcm", structure_set(visit, one.number, rois, place=8)
+        )
+    )

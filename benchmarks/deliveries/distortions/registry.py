@@ -10,7 +10,16 @@ from typing import Any, Literal
 Of = Literal["patient", "people", "sheets"]
 Expected = Literal["right", "refused", "either"]
 
-FAMILIES = ("geometry", "structure sets", "masks", "identity", "time", "units", "spreadsheets", "readers")
+FAMILIES = (
+    "geometry",
+    "structure sets",
+    "masks",
+    "identity",
+    "time",
+    "units",
+    "spreadsheets",
+    "readers",
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,14 @@ DISTORTIONS: dict[str, Distortion] = {}
 
 
 def distortion(
-    family: str, expected: Expected, *, of: Of = "patient", alone: bool = False, readers: bool = False, n_lesions: int = 1, numeric: bool = False,
+    family: str,
+    expected: Expected,
+    *,
+    of: Of = "patient",
+    alone: bool = False,
+    readers: bool = False,
+    n_lesions: int = 1,
+    numeric: bool = False,
 ) -> Callable[[Callable[[Any, Random], None]], Callable[[Any, Random], None]]:
     """Register a function as a distortion, under its own name."""
 
@@ -57,7 +73,9 @@ def distortion(
         name = apply.__name__.strip("_")
         assert family in FAMILIES
         assert name not in DISTORTIONS
-        DISTORTIONS[name] = Distortion(name, family, apply, of, expected, alone or of != "patient", readers, n_lesions, numeric)
+        DISTORTIONS[name] = Distortion(
+            name, family, apply, of, expected, alone or of != "patient", readers, n_lesions, numeric
+        )
         return apply
 
     return register

@@ -43,13 +43,45 @@ def pipes(site: Site, rng: Random) -> None:
 
 
 CHINESE = {
-    "patient_id": "住院号", "sex": "性别", "age": "年龄", "smoking": "吸烟史", "ecog": "ECOG评分", "stage": "临床分期", "histology": "病理类型",
-    "egfr": "EGFR", "alk": "ALK", "pd_l1_tps": "PD-L1表达", "line": "治疗线数", "regimen": "治疗方案", "prior_malignancy": "既往恶性肿瘤",
-    "organ_dysfunction": "脏器功能不全", "target_radiotherapy": "靶病灶放疗史", "consent": "知情同意", "cycle": "周期", "date": "日期",
-    "drugs": "药物", "event": "事件", "detail": "备注"}
+    "patient_id": "住院号",
+    "sex": "性别",
+    "age": "年龄",
+    "smoking": "吸烟史",
+    "ecog": "ECOG评分",
+    "stage": "临床分期",
+    "histology": "病理类型",
+    "egfr": "EGFR",
+    "alk": "ALK",
+    "pd_l1_tps": "PD-L1表达",
+    "line": "治疗线数",
+    "regimen": "治疗方案",
+    "prior_malignancy": "既往恶性肿瘤",
+    "organ_dysfunction": "脏器功能不全",
+    "target_radiotherapy": "靶病灶放疗史",
+    "consent": "知情同意",
+    "cycle": "周期",
+    "date": "日期",
+    "drugs": "药物",
+    "event": "事件",
+    "detail": "备注",
+}
 WORDS = {
-    "F": "女", "M": "男", "never": "从不", "former": "既往", "current": "目前吸烟", "adenocarcinoma": "腺癌", "squamous_cell_carcinoma": "鳞癌",
-    "mutant": "突变", "wild_type": "野生型", "rearranged": "重排", "negative": "阴性", "alive": "存活", "death": "死亡", "given": "同意", "n": "否"}
+    "F": "女",
+    "M": "男",
+    "never": "从不",
+    "former": "既往",
+    "current": "目前吸烟",
+    "adenocarcinoma": "腺癌",
+    "squamous_cell_carcinoma": "鳞癌",
+    "mutant": "突变",
+    "wild_type": "野生型",
+    "rearranged": "重排",
+    "negative": "阴性",
+    "alive": "存活",
+    "death": "死亡",
+    "given": "同意",
+    "n": "否",
+}
 
 
 def _translate(site: Site) -> None:
@@ -107,7 +139,9 @@ def title_above_the_header(site: Site, rng: Random) -> None:
     """A title row stands above the header."""
     sheet = _one(site, rng)
     sheet.above = 1
-    sheet.raw = ("Export of the study 2026-01-12" + "," * (len(sheet.header) - 1) + "\n" + sheet.text()).encode()
+    sheet.raw = (
+        "Export of the study 2026-01-12" + "," * (len(sheet.header) - 1) + "\n" + sheet.text()
+    ).encode()
 
 
 @distortion("spreadsheets", "either", of="sheets")
@@ -167,11 +201,17 @@ def newline_in_a_cell(site: Site, rng: Random) -> None:
 def control_characters(site: Site, rng: Random) -> None:
     """Cells hold a vertical tab, a form feed, U+0085 or U+2028."""
     sheet = _one(site, rng)
-    place = {"clinical/patients.csv": "regimen", "clinical/treatments.csv": "drugs", "clinical/follow_up.csv": "event"}[sheet.name]
+    place = {
+        "clinical/patients.csv": "regimen",
+        "clinical/treatments.csv": "drugs",
+        "clinical/follow_up.csv": "event",
+    }[sheet.name]
     if place not in sheet.header:
         return
     for row in sheet.rows:
-        row[sheet.column(place)] += rng.choice(["\v", "\f", "\u0085", "\u2028", "\x1c"]) + ("pemetrexed" if place != "event" else "")
+        row[sheet.column(place)] += rng.choice(["\v", "\f", "\u0085", "\u2028", "\x1c"]) + (
+            "pemetrexed" if place != "event" else ""
+        )
 
 
 @distortion("spreadsheets", "right", of="sheets")
@@ -194,7 +234,13 @@ def empty_rows(site: Site, rng: Random) -> None:
 def a_total_below(site: Site, rng: Random) -> None:
     """A row below the patients gives their number."""
     sheet = site.sheets["clinical/patients.csv"]
-    sheet.rows.append([rng.choice(["Total", "合计", "n ="]), str(len(sheet.rows)), *[""] * (len(sheet.header) - 2)])
+    sheet.rows.append(
+        [
+            rng.choice(["Total", "合计", "n ="]),
+            str(len(sheet.rows)),
+            *[""] * (len(sheet.header) - 2),
+        ]
+    )
     sheet.owners.append(-1)
 
 
@@ -273,7 +319,10 @@ def zip_under_csv(site: Site, rng: Random) -> None:
 def html_under_csv(site: Site, rng: Random) -> None:
     """A web page's table bears the ending .csv, as hospital systems export `Excel`."""
     sheet = _one(site, rng)
-    rows = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in [sheet.header, *sheet.rows])
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>"
+        for row in [sheet.header, *sheet.rows]
+    )
     sheet.raw = f"<html><body><table>{rows}</table></body></html>".encode()
 
 

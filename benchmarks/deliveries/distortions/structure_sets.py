@@ -50,7 +50,9 @@ def _set_points(one: Dataset, points: list[tuple[float, float, float]]) -> None:
     one.NumberOfContourPoints = len(points)
 
 
-def _move(made: Dataset, change: Callable[[float, float, float], tuple[float, float, float]]) -> None:
+def _move(
+    made: Dataset, change: Callable[[float, float, float], tuple[float, float, float]]
+) -> None:
     for one in _contours(made):
         _set_points(one, [change(*p) for p in _points(one)])
 
@@ -63,11 +65,27 @@ def _without_images(made: Dataset) -> None:
                 del one.ContourImageSequence
 
 
-def _add_roi(made: Dataset, number: int, label: str, contours: list[Dataset], *, frame: str = "") -> None:
+def _add_roi(
+    made: Dataset, number: int, label: str, contours: list[Dataset], *, frame: str = ""
+) -> None:
     frame = frame or str(made.FrameOfReferenceUID)
-    made.StructureSetROISequence.append(item(ROINumber=number, ReferencedFrameOfReferenceUID=frame, ROIName=label, ROIGenerationAlgorithm="MANUAL"))
+    made.StructureSetROISequence.append(
+        item(
+            ROINumber=number,
+            ReferencedFrameOfReferenceUID=frame,
+            ROIName=label,
+            ROIGenerationAlgorithm="MANUAL",
+        )
+    )
     made.ROIContourSequence.append(item(ReferencedROINumber=number, ContourSequence=contours))
-    made.RTROIObservationsSequence.append(item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="GTV", ROIInterpreter=""))
+    made.RTROIObservationsSequence.append(
+        item(
+            ObservationNumber=number,
+            ReferencedROINumber=number,
+            RTROIInterpretedType="GTV",
+            ROIInterpreter="",
+        )
+    )
 
 
 SECOND = Lesion("GTV-9", (-12.0, -12.0, 5.0), 4.0)
@@ -95,7 +113,9 @@ def another_frame_of_reference(one: Delivery, rng: Random) -> None:
     """Everything refers to a frame of reference that no CT has."""
     _, made = _drawn(one, rng)
     strange = uid(one.serial, 99)
-    made.FrameOfReferenceUID = made.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = strange
+    made.FrameOfReferenceUID = made.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = (
+        strange
+    )
     made.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = strange
     del made.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
     _without_images(made)
@@ -120,7 +140,9 @@ def two_frames_in_one_set(one: Delivery, rng: Random) -> None:
     other = second.structures[0].content
     assert isinstance(made, Dataset)
     assert isinstance(other, Dataset)
-    _add_roi(made, 2, second.lesions[0].label, _contours(other), frame=str(other.FrameOfReferenceUID))
+    _add_roi(
+        made, 2, second.lesions[0].label, _contours(other), frame=str(other.FrameOfReferenceUID)
+    )
     made.ReferencedFrameOfReferenceSequence.append(other.ReferencedFrameOfReferenceSequence[0])
     _without_images(made)
     second.structures.clear()
@@ -140,7 +162,11 @@ def no_reference_at_all(one: Delivery, rng: Random) -> None:
 def series_not_sent(one: Delivery, rng: Random) -> None:
     """The contours were drawn on a series that was not sent."""
     visit, made = _drawn(one, rng)
-    text = made.to_json().replace(visit.series_uid, f"{visit.series_uid}.5").replace(str(visit.slices[0].FrameOfReferenceUID), uid(one.serial, 97))
+    text = (
+        made.to_json()
+        .replace(visit.series_uid, f"{visit.series_uid}.5")
+        .replace(str(visit.slices[0].FrameOfReferenceUID), uid(one.serial, 97))
+    )
     moved = Dataset.from_json(text)
     moved.file_meta = made.file_meta
     visit.structures[0].content = moved
@@ -212,7 +238,9 @@ def doubled_roi_number(one: Delivery, rng: Random) -> None:
 def several_items_of_one_roi(one: Delivery, rng: Random) -> None:
     """Each contour stands in an ROIContourSequence item of its own, all of one number."""
     _, made = _drawn(one, rng)
-    made.ROIContourSequence = [item(ReferencedROINumber=1, ContourSequence=[c]) for c in _contours(made)]
+    made.ROIContourSequence = [
+        item(ReferencedROINumber=1, ContourSequence=[c]) for c in _contours(made)
+    ]
 
 
 @distortion("structure sets", "right")
@@ -268,7 +296,10 @@ def count_of_points_untrue(one: Delivery, rng: Random) -> None:
 def sagittal_roi_beside(one: Delivery, rng: Random) -> None:
     """A second ROI was drawn on sagittal planes."""
     _, made = _drawn(one, rng)
-    planes = [contour([(x, -5.0, 3.0), (x, 5.0, 3.0), (x, 5.0, 9.0), (x, -5.0, 9.0)]) for x in (-4.0, -3.2, -2.4)]
+    planes = [
+        contour([(x, -5.0, 3.0), (x, 5.0, 3.0), (x, 5.0, 9.0), (x, -5.0, 9.0)])
+        for x in (-4.0, -3.2, -2.4)
+    ]
     _add_roi(made, 2, "GTV-9", planes)
 
 
@@ -309,7 +340,9 @@ def hole_as_second_contour(one: Delivery, rng: Random) -> None:
 def keyhole(one: Delivery, rng: Random) -> None:
     """A hole is joined to its outline by a channel of no width."""
     visit, made = _drawn(one, rng)
-    holes = {float(c.ContourData[2]): _points(c) for c in lesion_contours(_hollow(visit), visit.slices)}
+    holes = {
+        float(c.ContourData[2]): _points(c) for c in lesion_contours(_hollow(visit), visit.slices)
+    }
     for c in _contours(made):
         outer, inner = _points(c), holes.get(float(c.ContourData[2]))
         if inner:
@@ -322,7 +355,9 @@ def labels_that_fold_to_one(one: Delivery, rng: Random) -> None:
     for visit in one.visits:
         made = visit.structures[0].content
         assert isinstance(made, Dataset)
-        for roi, lesion, label in zip(made.StructureSetROISequence, visit.lesions, ("L1-1", "L11"), strict=True):
+        for roi, lesion, label in zip(
+            made.StructureSetROISequence, visit.lesions, ("L1-1", "L11"), strict=True
+        ):
             roi.ROIName = label
             visit.truth[label] = visit.truth.pop(lesion.label)
 
@@ -352,7 +387,9 @@ def label_missing(one: Delivery, rng: Random) -> None:
 def roi_outside_the_field(one: Delivery, rng: Random) -> None:
     """A second ROI lies outside the images."""
     visit, made = _drawn(one, rng)
-    _add_roi(made, 2, "GTV-9", lesion_contours(Lesion("GTV-9", (70.0, 0.0, 6.0), 5.0), visit.slices))
+    _add_roi(
+        made, 2, "GTV-9", lesion_contours(Lesion("GTV-9", (70.0, 0.0, 6.0), 5.0), visit.slices)
+    )
 
 
 @distortion("structure sets", "either")
@@ -380,7 +417,9 @@ def contours_in_centimetres(one: Delivery, rng: Random) -> None:
 def an_older_structure_set(one: Delivery, rng: Random) -> None:
     """An older structure set with a smaller outline of the same label lies beside the valid one."""
     visit, _ = _drawn(one, rng)
-    old = [(lesion.label, lesion_contours(lesion.grown(0.6), visit.slices)) for lesion in visit.lesions]
+    old = [
+        (lesion.label, lesion_contours(lesion.grown(0.6), visit.slices)) for lesion in visit.lesions
+    ]
     made = structure_set(visit, one.number, old, place=7)
     made.StructureSetDate, made.StructureSetTime = "20200101", "080000"
     visit.structures.append(Structures("dicom", f"old_{one.serial}.dcm", made))
@@ -430,4 +469,6 @@ def outline_over_the_chest(one: Delivery, rng: Random) -> None:
     """The outline of the lesion is a rectangle around the whole image: somebody outlined the body under the lesion's label."""
     _, made = _drawn(one, rng)
     square = [(-21.0, -21.0), (21.0, -21.0), (21.0, 21.0), (-21.0, 21.0)]
-    made.ROIContourSequence[0].ContourSequence = [contour([(x, y, z) for x, y in square]) for z in slice_heights()]
+    made.ROIContourSequence[0].ContourSequence = [
+        contour([(x, y, z) for x, y in square]) for z in slice_heights()
+    ]

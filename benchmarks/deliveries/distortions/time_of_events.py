@@ -19,7 +19,9 @@ def _date(row: Row) -> dt.date:
 
 def _shift(row: Row, *, years: int = 0, days: int = 0) -> None:
     date = _date(row)
-    row["date"] = f"{date.replace(year=date.year + years, day=min(date.day, 28)) + dt.timedelta(days=days):%Y-%m-%d}"
+    row["date"] = (
+        f"{date.replace(year=date.year + years, day=min(date.day, 28)) + dt.timedelta(days=days):%Y-%m-%d}"
+    )
 
 
 @distortion("time", "refused")
@@ -82,7 +84,10 @@ def cycles_from_0(one: Delivery, rng: Random) -> None:
 @distortion("time", "refused")
 def two_deaths(one: Delivery, rng: Random) -> None:
     """Two deaths on two dates."""
-    one.events = [{"patient_id": one.number, "date": f"{one.day(d):%Y-%m-%d}", "event": "death", "detail": ""} for d in (180, 260)]
+    one.events = [
+        {"patient_id": one.number, "date": f"{one.day(d):%Y-%m-%d}", "event": "death", "detail": ""}
+        for d in (180, 260)
+    ]
     one.event_truth = []
     _survives(one)
 
@@ -90,8 +95,20 @@ def two_deaths(one: Delivery, rng: Random) -> None:
 @distortion("time", "refused")
 def alive_after_death(one: Delivery, rng: Random) -> None:
     """A contact is dated after the death."""
-    one.events = [{"patient_id": one.number, "date": f"{one.day(180):%Y-%m-%d}", "event": "death", "detail": ""},
-                  {"patient_id": one.number, "date": f"{one.day(260):%Y-%m-%d}", "event": "alive", "detail": ""}]
+    one.events = [
+        {
+            "patient_id": one.number,
+            "date": f"{one.day(180):%Y-%m-%d}",
+            "event": "death",
+            "detail": "",
+        },
+        {
+            "patient_id": one.number,
+            "date": f"{one.day(260):%Y-%m-%d}",
+            "event": "alive",
+            "detail": "",
+        },
+    ]
     one.event_truth = []
     _survives(one)
 
@@ -105,7 +122,14 @@ def _survives(one: Delivery) -> None:
 @distortion("time", "refused")
 def last_contact_in_the_future(one: Delivery, rng: Random) -> None:
     """The last contact lies decades ahead: two digits changed places."""
-    one.events = [{"patient_id": one.number, "date": f"{one.first_cycle.year + 39}-03-01", "event": "alive", "detail": ""}]
+    one.events = [
+        {
+            "patient_id": one.number,
+            "date": f"{one.first_cycle.year + 39}-03-01",
+            "event": "alive",
+            "detail": "",
+        }
+    ]
     one.event_truth = []
     _survives(one)
 
@@ -113,7 +137,14 @@ def last_contact_in_the_future(one: Delivery, rng: Random) -> None:
 @distortion("time", "refused")
 def death_in_the_future(one: Delivery, rng: Random) -> None:
     """The death lies ten years ahead."""
-    one.events = [{"patient_id": one.number, "date": f"{one.first_cycle.year + 10}-03-01", "event": "death", "detail": ""}]
+    one.events = [
+        {
+            "patient_id": one.number,
+            "date": f"{one.first_cycle.year + 10}-03-01",
+            "event": "death",
+            "detail": "",
+        }
+    ]
     one.event_truth = []
     _survives(one)
 
@@ -121,7 +152,14 @@ def death_in_the_future(one: Delivery, rng: Random) -> None:
 @distortion("time", "refused")
 def death_before_treatment(one: Delivery, rng: Random) -> None:
     """The death is dated before the first cycle."""
-    one.events = [{"patient_id": one.number, "date": f"{one.day(-180):%Y-%m-%d}", "event": "death", "detail": ""}]
+    one.events = [
+        {
+            "patient_id": one.number,
+            "date": f"{one.day(-180):%Y-%m-%d}",
+            "event": "death",
+            "detail": "",
+        }
+    ]
     one.event_truth = []
     _survives(one)
 
@@ -129,7 +167,14 @@ def death_before_treatment(one: Delivery, rng: Random) -> None:
 @distortion("time", "refused")
 def scan_after_death(one: Delivery, rng: Random) -> None:
     """The death is dated before the last CT: one of the two is wrong."""
-    one.events = [{"patient_id": one.number, "date": f"{one.day(70):%Y-%m-%d}", "event": "death", "detail": ""}]
+    one.events = [
+        {
+            "patient_id": one.number,
+            "date": f"{one.day(70):%Y-%m-%d}",
+            "event": "death",
+            "detail": "",
+        }
+    ]
     one.event_truth = []
     _survives(one)
 
@@ -137,7 +182,14 @@ def scan_after_death(one: Delivery, rng: Random) -> None:
 @distortion("time", "refused")
 def treated_after_death(one: Delivery, rng: Random) -> None:
     """A cycle is dated after the death."""
-    one.events = [{"patient_id": one.number, "date": f"{one.day(100):%Y-%m-%d}", "event": "death", "detail": ""}]
+    one.events = [
+        {
+            "patient_id": one.number,
+            "date": f"{one.day(100):%Y-%m-%d}",
+            "event": "death",
+            "detail": "",
+        }
+    ]
     one.event_truth = []
     _survives(one)
 
@@ -233,7 +285,9 @@ def visit_date_a_day_off(one: Delivery, rng: Random) -> None:
 def acquisition_dates_a_year_late(one: Delivery, rng: Random) -> None:
     """The scanner's clock was a year ahead: AcquisitionDate contradicts StudyDate."""
     visit = rng.choice(one.visits)
-    for s in (s for s in visit.slices if s.AcquisitionDate):  # another fault may have taken the dates away
+    for s in (
+        s for s in visit.slices if s.AcquisitionDate
+    ):  # another fault may have taken the dates away
         s.AcquisitionDate = f"{int(s.AcquisitionDate[:4]) + 1}{s.AcquisitionDate[4:]}"
 
 

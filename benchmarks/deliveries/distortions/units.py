@@ -9,11 +9,19 @@ from benchmarks.deliveries.distortions.registry import distortion
 from benchmarks.deliveries.phantom import Delivery, Measured
 
 
-def _by_hand(one: Delivery, write: Callable[[float], str] = lambda mm: f"{mm:.1f}", longest: str = "ld_mm", short: str = "sa_mm") -> None:
+def _by_hand(
+    one: Delivery,
+    write: Callable[[float], str] = lambda mm: f"{mm:.1f}",
+    longest: str = "ld_mm",
+    short: str = "sa_mm",
+) -> None:
     """Both readers measured by hand and outlined nothing."""
     for visit in one.visits:
         visit.structures.clear()
-        visit.truth = {label: Measured(0.0, round(t.longest_mm or 0, 1), round(t.short_mm or 0, 1), None) for label, t in visit.truth.items()}
+        visit.truth = {
+            label: Measured(0.0, round(t.longest_mm or 0, 1), round(t.short_mm or 0, 1), None)
+            for label, t in visit.truth.items()
+        }
     for rows in one.reads.values():
         for row in rows:
             visit = next(v for v in one.visits if f"{v.date:%Y-%m-%d}" == row["visit_date"])

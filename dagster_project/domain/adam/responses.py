@@ -203,11 +203,7 @@ def _events(subject: Subject, best: Mapping[str, Best | None]) -> Iterator[Row]:
             response is not None,
             _date(subject, response),
         ),
-        (
-            ("CRSP", "Confirmed Response", RECIST),
-            confirmed is not None,
-            _date(subject, confirmed),
-        ),
+        (("CRSP", "Confirmed Response", RECIST), confirmed is not None, _date(subject, confirmed)),
         (("DEATH", "Death", None), subject.adsl["DTHFL"] == "Y", subject.adsl["DTHDT"]),
         (
             ("CLINPD", "Clinical Progression", None),

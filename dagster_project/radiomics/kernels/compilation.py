@@ -18,11 +18,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def kernel(function: Function) -> Function:
     """Compile a function when it is first called, and keep the machine code for later processes.
 
-    numba writes to `NUMBA_CACHE_DIR`, else beside the module, else to the user's cache folder, and raises where none is writable:
-    then the code goes to a private folder among the temporary files, or is not kept at all.
+    numba writes to `NUMBA_CACHE_DIR`, else beside the module, else to the user's cache folder, and
+    raises where none is writable: then the code goes to a private folder among the temporary files,
+    or is not kept at all.
 
-    A kernel must not call itself (a cached recursion crashes later processes) and calls kernels of its own module alone
-    (numba does not notice that a function in another module has changed).
+    A kernel must not call itself (a cached recursion crashes later processes) and calls kernels of
+    its own module alone (numba does not notice that a function in another module has changed).
     """
     try:
         return _compiled(function, cache=True)
@@ -46,5 +47,7 @@ def private_folder(parent: Path) -> Path | None:
         found = folder.lstat()
     except OSError:
         return None
-    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    private = (
+        stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    )
     return folder if private else None

@@ -17,9 +17,9 @@ from dagster_project.radiomics.resampling import Array, Mask
 class Levels:
     """One region's gray levels on one image.
 
-    `grid` is the region's box with one voxel more on each side, flattened: 0 outside the region, k where the gray level is
-    `gray[k - 1]`. `voxels` are the region's places in it in scan order, `values` the image and
-    `ranks` the grid there; `counts` are the voxels of each gray level.
+    `grid` is the region's box with one voxel more on each side, flattened: 0 outside the region, k
+    where the gray level is `gray[k - 1]`. `voxels` are the region's places in it in scan order,
+    `values` the image and `ranks` the grid there; `counts` are the voxels of each gray level.
     """
 
     shape: tuple[int, int, int]

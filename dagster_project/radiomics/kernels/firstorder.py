@@ -20,8 +20,8 @@ FINE_BINS = 4096
 def firstorder_features(levels: Levels, spacing_mm: float | Spacing) -> dict[str, float]:
     """PyRadiomics' first-order features.
 
-    Sums run over the voxels in scan order with numpy's own pairing: in a flat region, where a mean differs from the value in
-    its last bit, the moments are those last bits.
+    Sums run over the voxels in scan order with numpy's own pairing: in a flat region, where a mean
+    differs from the value in its last bit, the moments are those last bits.
     """
     x = levels.values.astype(np.float64)
     ordered = _order_statistics(levels.values)
@@ -35,7 +35,9 @@ def firstorder_features(levels: Levels, spacing_mm: float | Spacing) -> dict[str
         **ordered,
         **_moments(x - mean),
         **_histogram(levels.counts),
-        "RobustMeanAbsoluteDeviation": _robust_deviation(x, ordered["10Percentile"], ordered["90Percentile"]),
+        "RobustMeanAbsoluteDeviation": _robust_deviation(
+            x, ordered["10Percentile"], ordered["90Percentile"]
+        ),
     }
 
 
@@ -70,7 +72,9 @@ def _select(values: Array, places: NDArray[np.int64]) -> NDArray[np.float64]:
     for p in range(len(places)):
         wanted = np.searchsorted(ends, places[p], side="right")
         if high > low:
-            found[p] = _members(values, bins, wanted, counts[wanted])[places[p] - ends[wanted] + counts[wanted]]
+            found[p] = _members(values, bins, wanted, counts[wanted])[
+                places[p] - ends[wanted] + counts[wanted]
+            ]
     return found
 
 
@@ -106,7 +110,10 @@ def _moments(deviations: NDArray[np.float64]) -> dict[str, float]:
 
 def _histogram(counts: NDArray[np.int64]) -> dict[str, float]:
     p = counts / counts.sum()
-    return {"Entropy": float(-1.0 * np.sum(p * np.log2(p + EPS))), "Uniformity": float(np.sum(p**2))}
+    return {
+        "Entropy": float(-1.0 * np.sum(p * np.log2(p + EPS))),
+        "Uniformity": float(np.sum(p**2)),
+    }
 
 
 def _robust_deviation(x: NDArray[np.float64], low: float, high: float) -> float:

@@ -22,7 +22,8 @@ EPS = np.spacing(1)
 def glcm_features(levels: Levels) -> tuple[dict[str, float], float] | None:
     """PyRadiomics' GLCM features, symmetric, averaged over the angles in which any two voxels are neighbours.
 
-    Also the smallest difference of entropies that Imc2 depends on in any angle. None where no two voxels are neighbours.
+    Also the smallest difference of entropies that Imc2 depends on in any angle. None where no two
+    voxels are neighbours.
     """
     pairs = _count_pairs(levels.grid, levels.voxels, levels.offsets, len(levels.gray))
     matrices, used = _normalise(pairs)
@@ -46,7 +47,9 @@ def _mcc(matrices: NDArray[np.float64]) -> float:
 
 
 @kernel
-def _count_pairs(grid: NDArray[np.int32], voxels: NDArray[np.int64], offsets: NDArray[np.int64], n_levels: int) -> NDArray[np.int32]:
+def _count_pairs(
+    grid: NDArray[np.int32], voxels: NDArray[np.int64], offsets: NDArray[np.int64], n_levels: int
+) -> NDArray[np.int32]:
     """Pairs by angle and the two levels; level 0 takes the voxels without a neighbour, so that none must be asked."""
     width = n_levels + 1
     pairs = np.zeros((len(offsets), width * width), dtype=np.int32)
@@ -115,7 +118,12 @@ def _margins(
 
 
 @kernel
-def _moments(px: NDArray[np.float64], gray: NDArray[np.int64], sums: NDArray[np.float64], f: NDArray[np.float64]) -> None:
+def _moments(
+    px: NDArray[np.float64],
+    gray: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    f: NDArray[np.float64],
+) -> None:
     """The covariance is a quarter of the sum's variance less the difference's mean square; see `_differences`."""
     for i in range(len(gray)):
         f[1] += px[i] * gray[i]

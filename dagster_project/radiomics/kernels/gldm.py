@@ -28,7 +28,9 @@ def gldm_features(levels: Levels) -> dict[str, float]:
 
 
 @kernel
-def _count(grid: NDArray[np.int32], start: int, stop: int, offsets: NDArray[np.int64], n_levels: int) -> NDArray[np.int64]:
+def _count(
+    grid: NDArray[np.int32], start: int, stop: int, offsets: NDArray[np.int64], n_levels: int
+) -> NDArray[np.int64]:
     """Voxels by level (row) and by number of equal neighbours (column)."""
     table = np.zeros((n_levels + 1, 27), dtype=np.int64)
     equal = np.empty(BLOCK, dtype=np.int32)

@@ -23,7 +23,13 @@ BLOCK = 4096
 
 def glrlm_features(levels: Levels) -> dict[str, float]:
     """PyRadiomics' GLRLM features, averaged over the directions in which a line of the grid holds two voxels; NaN without any."""
-    values, used = _all_directions(levels.grid, levels.voxels, levels.offsets, levels.gray.astype(np.float64), max(levels.shape))
+    values, used = _all_directions(
+        levels.grid,
+        levels.voxels,
+        levels.offsets,
+        levels.gray.astype(np.float64),
+        max(levels.shape),
+    )
     for number, direction in enumerate(DIRECTIONS):
         if not used[number]:
             used[number] = _share_a_line(levels, direction)
@@ -42,7 +48,11 @@ def _share_a_line(levels: Levels, direction: tuple[int, ...]) -> bool:
 
 @kernel
 def _all_directions(
-    grid: NDArray[np.int32], voxels: NDArray[np.int64], offsets: NDArray[np.int64], gray: NDArray[np.float64], longest: int
+    grid: NDArray[np.int32],
+    voxels: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    gray: NDArray[np.float64],
+    longest: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Features by direction, and which directions have a run of two voxels at least."""
     values, used = np.zeros((len(offsets), 16)), np.zeros(len(offsets), dtype=np.bool_)
@@ -57,7 +67,13 @@ def _all_directions(
 
 
 @kernel
-def _count(grid: NDArray[np.int32], voxels: NDArray[np.int64], offset: int, reached: NDArray[np.int32], table: NDArray[np.int32]) -> None:
+def _count(
+    grid: NDArray[np.int32],
+    voxels: NDArray[np.int64],
+    offset: int,
+    reached: NDArray[np.int32],
+    table: NDArray[np.int32],
+) -> None:
     """Voxels by level and place in their run."""
     if offset < SHORT_STEP:
         for v in voxels:
@@ -70,19 +86,28 @@ def _count(grid: NDArray[np.int32], voxels: NDArray[np.int64], offset: int, reac
 
 
 @kernel
-def _reach_by_block(grid: NDArray[np.int32], start: int, stop: int, offset: int, reached: NDArray[np.int32]) -> None:
+def _reach_by_block(
+    grid: NDArray[np.int32], start: int, stop: int, offset: int, reached: NDArray[np.int32]
+) -> None:
     """Each voxel's place in its run, for as many voxels at a time as do not depend on each other."""
     block = min(offset, BLOCK)
     for first in range(start, stop, block):
         size = min(block, stop - first)
         now, before = grid[first : first + size], grid[first - offset : first - offset + size]
-        place, place_before = reached[first : first + size], reached[first - offset : first - offset + size]
+        place, place_before = (
+            reached[first : first + size],
+            reached[first - offset : first - offset + size],
+        )
         for k in range(size):
-            place[k] = np.int32((now[k] == before[k]) & (now[k] > 0)) * place_before[k] + np.int32(1)
+            place[k] = np.int32((now[k] == before[k]) & (now[k] > 0)) * place_before[k] + np.int32(
+                1
+            )
 
 
 @kernel
-def _features(table: NDArray[np.int32], gray: NDArray[np.float64], n_voxels: float, f: NDArray[np.float64]) -> None:
+def _features(
+    table: NDArray[np.int32], gray: NDArray[np.float64], n_voxels: float, f: NDArray[np.float64]
+) -> None:
     """As many runs end at a length as voxels have that place, less those that have the next."""
     n = float(table[:, 1].sum())
     mean_gray, mean_length = (gray * table[1:, 1]).sum() / n, n_voxels / n

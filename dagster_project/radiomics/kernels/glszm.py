@@ -23,7 +23,9 @@ def glszm_features(levels: Levels) -> dict[str, float]:
     zone_levels, zone_sizes = _zones(levels.grid, levels.voxels, rows * columns, columns)
     cells, times = np.unique(zone_sizes * (len(levels.gray) + 1) + zone_levels, return_counts=True)
     sizes, ranks = np.divmod(cells, len(levels.gray) + 1)
-    values = _features(levels.gray.astype(np.float64), ranks - 1, sizes, times, float(len(levels.voxels)))
+    values = _features(
+        levels.gray.astype(np.float64), ranks - 1, sizes, times, float(len(levels.voxels))
+    )
     return dict(zip(FEATURES, values.tolist(), strict=True))
 
 
@@ -46,10 +48,13 @@ def _join(parent: NDArray[np.int32], leader: int, place: int) -> int:
 
 
 @kernel
-def _zones(grid: NDArray[np.int32], voxels: NDArray[np.int64], plane: int, row: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _zones(
+    grid: NDArray[np.int32], voxels: NDArray[np.int64], plane: int, row: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Level and size of every zone.
 
-    Of the 13 earlier neighbours those are left out that touch a voxel already found equal: it has joined them before.
+    Of the 13 earlier neighbours those are left out that touch a voxel already found equal: it has
+    joined them before.
     """
     parent = np.empty(len(grid), dtype=np.int32)
     for v in voxels:
@@ -70,7 +75,9 @@ def _zones(grid: NDArray[np.int32], voxels: NDArray[np.int64], plane: int, row: 
 
 
 @kernel
-def _sizes(grid: NDArray[np.int32], voxels: NDArray[np.int64], parent: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _sizes(
+    grid: NDArray[np.int32], voxels: NDArray[np.int64], parent: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Voxels of each zone: a leader stands before all that follow it, so that it has its number first."""
     number = np.empty(len(grid), dtype=np.int32)
     levels, sizes = np.empty(len(voxels), dtype=np.int64), np.zeros(len(voxels), dtype=np.int64)
@@ -89,7 +96,11 @@ def _sizes(grid: NDArray[np.int32], voxels: NDArray[np.int64], parent: NDArray[n
 
 @kernel
 def _features(
-    gray: NDArray[np.float64], ranks: NDArray[np.int64], sizes: NDArray[np.int64], times: NDArray[np.int64], n_voxels: float
+    gray: NDArray[np.float64],
+    ranks: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    times: NDArray[np.int64],
+    n_voxels: float,
 ) -> NDArray[np.float64]:
     """The cells of the matrix come in order of size."""
     f = np.zeros(16)

@@ -1,8 +1,9 @@
 """ITK's recursive Laplacian of Gaussian to the last bit, on no more lines than reach the regions.
 
-ITK filters the whole crop nine times for each sigma: along each axis a second derivative, then two smoothings. A line of the last
-pass matters only where it crosses the regions' box, and so on backwards, so that about half of the work is left. Each line is kept
-whole, since a recursive filter sees all of it.
+ITK filters the whole crop nine times for each sigma: along each axis a second derivative, then two
+smoothings. A line of the last pass matters only where it crosses the regions' box, and so on
+backwards, so that about half of the work is left. Each line is kept whole, since a recursive filter
+sees all of it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ class Recursion:
     def table(self) -> NDArray[np.float64]:
         """Rows n, m, d, bn, bm."""
         n, m, d = ([float(v) for v in row] for row in (self.n, self.m, self.d))
-        sum_n, sum_m, sum_d = (n[0] + n[1] + n[2] + n[3], m[0] + m[1] + m[2] + m[3], 1.0 + d[0] + d[1] + d[2] + d[3])
+        sum_n, sum_m, sum_d = (
+            n[0] + n[1] + n[2] + n[3],
+            m[0] + m[1] + m[2] + m[3],
+            1.0 + d[0] + d[1] + d[2] + d[3],
+        )
         return np.array([n, m, d, [v * sum_n / sum_d for v in d], [v * sum_m / sum_d for v in d]])
 
 
@@ -54,8 +59,8 @@ def laplacian_of_gaussian(
 ) -> Array:  # fmt: skip
     """The Laplacian of Gaussian of a float32 volume (z, y, x), normalised across scales, in `box`.
 
-    The same bits as ITK's LaplacianRecursiveGaussianImageFilter on the whole volume: the axes in the order x, y, z; double
-    precision within a line, float32 between passes and in the sum.
+    The same bits as ITK's LaplacianRecursiveGaussianImageFilter on the whole volume: the axes in
+    the order x, y, z; double precision within a line, float32 between passes and in the sum.
 
     Raises
     ------
@@ -63,7 +68,9 @@ def laplacian_of_gaussian(
         An axis has fewer than four voxels.
     """
     if min(volume.shape) < SMALLEST_AXIS:
-        raise ValueError(f"a recursive Gaussian needs {SMALLEST_AXIS} voxels along each axis: {volume.shape}")
+        raise ValueError(
+            f"a recursive Gaussian needs {SMALLEST_AXIS} voxels along each axis: {volume.shape}"
+        )
     spacing = along_axes(spacing_mm)
     smooth = {mm: smoothing(sigma_mm, mm).table for mm in set(spacing)}
     derive = {mm: second_derivative(sigma_mm, mm).table for mm in set(spacing)}
@@ -93,7 +100,12 @@ def second_derivative(sigma_mm: float, spacing_mm: float) -> Recursion:
     beta = -(2 * derived[1] - sum_d * derived[0][0]) / (2 * smooth[1] - sum_d * smooth[0][0])
     n = [a + beta * b for a, b in zip(derived[0], smooth[0], strict=True)]
     sum_n, first_n, second_n = (a + beta * b for a, b in zip(derived[1:], smooth[1:], strict=True))
-    alpha = second_n * sum_d * sum_d - second_d * sum_n * sum_d - 2 * first_n * first_d * sum_d + 2 * first_d * first_d * sum_n
+    alpha = (
+        second_n * sum_d * sum_d
+        - second_d * sum_n * sum_d
+        - 2 * first_n * first_d * sum_d
+        + 2 * first_d * first_d * sum_n
+    )
     alpha /= sum_d * sum_d * sum_d
     return _symmetric(n, d, sigma_mm * sigma_mm / alpha)
 
@@ -108,10 +120,17 @@ def _denominator(sigma: float) -> tuple[list[float], float, float, float]:
     d2 = 4 * cos2 * cos1 * exp1 * exp2
     d2 += exp1 * exp1 + exp2 * exp2
     d1 = -2 * (exp2 * cos2 + exp1 * cos1)
-    return [d1, d2, d3, d4], 1.0 + d1 + d2 + d3 + d4, d1 + 2 * d2 + 3 * d3 + 4 * d4, d1 + 4 * d2 + 9 * d3 + 16 * d4
+    return (
+        [d1, d2, d3, d4],
+        1.0 + d1 + d2 + d3 + d4,
+        d1 + 2 * d2 + 3 * d3 + 4 * d4,
+        d1 + 4 * d2 + 9 * d3 + 16 * d4,
+    )
 
 
-def _numerator(sigma: float, amplitudes: tuple[float, float, float, float]) -> tuple[list[float], float, float, float]:
+def _numerator(
+    sigma: float, amplitudes: tuple[float, float, float, float]
+) -> tuple[list[float], float, float, float]:
     """The forward coefficients, and the moments 0–2 of their sequence."""
     w1, l1, w2, l2 = FREQUENCIES
     a1, b1, a2, b2 = amplitudes
@@ -140,7 +159,9 @@ def _pass(values: Array, axis: int, box: Box, coefficients: NDArray[np.float64])
     shape = list(values.shape)
     shape[axis] = box[axis].stop - box[axis].start
     kept = np.empty(tuple(shape), dtype=np.float32)
-    _filter_lines(np.moveaxis(values, axis, 0), np.moveaxis(kept, axis, 0), box[axis].start, coefficients)
+    _filter_lines(
+        np.moveaxis(values, axis, 0), np.moveaxis(kept, axis, 0), box[axis].start, coefficients
+    )
     return kept
 
 
@@ -158,12 +179,26 @@ def _load_lines(values: Array, line: NDArray[np.float64]) -> None:
 
 
 @kernel
-def _step(a: Lanes, b: Lanes, c: Lanes, d: Lanes, forward: Lanes, p: Lanes, q: Lanes, r: Lanes, s: Lanes, recursive: Lanes, out: Lanes) -> None:
+def _step(
+    a: Lanes,
+    b: Lanes,
+    c: Lanes,
+    d: Lanes,
+    forward: Lanes,
+    p: Lanes,
+    q: Lanes,
+    r: Lanes,
+    s: Lanes,
+    recursive: Lanes,
+    out: Lanes,
+) -> None:
     """One voxel of all lanes, in the order in which ITK multiplies and adds."""
     f0, f1, f2, f3 = forward[0], forward[1], forward[2], forward[3]
     r0, r1, r2, r3 = recursive[0], recursive[1], recursive[2], recursive[3]
     for k in range(LANES):
-        out[k] = (a[k] * f0 + b[k] * f1 + c[k] * f2 + d[k] * f3) - (p[k] * r0 + q[k] * r1 + r[k] * r2 + s[k] * r3)
+        out[k] = (a[k] * f0 + b[k] * f1 + c[k] * f2 + d[k] * f3) - (
+            p[k] * r0 + q[k] * r1 + r[k] * r2 + s[k] * r3
+        )
 
 
 @kernel
@@ -184,7 +219,11 @@ def _start_step(
 def _filter_lines(values: Array, kept: Array, first: int, c: NDArray[np.float64]) -> None:
     """Filter all lines along the first axis, `LANES` side by side; the result from voxel `first` on goes to `kept`."""
     length, rows, columns = values.shape
-    line, ahead, back = np.zeros((length + 8, LANES)), np.zeros((length + 8, LANES)), np.zeros((length + 8, LANES))
+    line, ahead, back = (
+        np.zeros((length + 8, LANES)),
+        np.zeros((length + 8, LANES)),
+        np.zeros((length + 8, LANES)),
+    )
     for row in range(rows):
         for start in range(0, columns, LANES):
             count = min(LANES, columns - start)

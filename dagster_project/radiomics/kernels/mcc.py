@@ -21,9 +21,9 @@ LAST_BIT = 1e-9
 def second_eigenvalues(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     """Second largest eigenvalue of Q_ij = sum_k p_ik p_jk / (p_i p_k + eps), for each symmetric matrix p.
 
-    Without eps, Q has the eigenvalues of A² with A = D^-1/2 p D^-1/2, symmetric: the largest is 1, the second is found by Lanczos.
-    eps changes it to first order by what the Rayleigh quotient of Q itself says. Where that is not enough, all eigenvalues of Q
-    are computed.
+    Without eps, Q has the eigenvalues of A² with A = D^-1/2 p D^-1/2, symmetric: the largest is 1,
+    the second is found by Lanczos. eps changes it to first order by what the Rayleigh quotient of Q
+    itself says. Where that is not enough, all eigenvalues of Q are computed.
     """
     found = _by_lanczos(matrices)
     for number in np.flatnonzero(np.isnan(found)):
@@ -86,7 +86,8 @@ def _occupied(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
 def _lanczos(a: NDArray[np.float64], top: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """The eigenvector of the largest absolute eigenvalue besides `top`'s, and its residual.
 
-    Every direction is made orthogonal to all before. Most matrices of gray levels need 10 to 20 directions, whatever their size.
+    Every direction is made orthogonal to all before. Most matrices of gray levels need 10 to 20
+    directions, whatever their size.
     """
     n = len(a)
     basis, alpha, beta = np.zeros((n, n)), np.zeros(n), np.zeros(n)
@@ -153,7 +154,9 @@ def _orthogonalise(basis: NDArray[np.float64], k: int) -> float:
 
 
 @kernel
-def _ritz(basis: NDArray[np.float64], alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], float]:
+def _ritz(
+    basis: NDArray[np.float64], alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int
+) -> tuple[NDArray[np.float64], float]:
     """The best approximation in the basis, and the larger residual of its two ends: the other may become the larger one."""
     high, upper = _largest(alpha, beta, k, 1)
     low, lower = _largest(alpha, beta, k, -1)
@@ -171,11 +174,13 @@ def _ritz(basis: NDArray[np.float64], alpha: NDArray[np.float64], beta: NDArray[
 
 
 @kernel
-def _largest(alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int, sign: int) -> tuple[float, NDArray[np.float64]]:
+def _largest(
+    alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int, sign: int
+) -> tuple[float, NDArray[np.float64]]:
     """Largest eigenvalue of the tridiagonal matrix of rows 1 to k, or of its negative, all between -1 and 1, and its eigenvector.
 
-    By bisection. Less an upper bound the matrix is negative definite: its pivots are negative, and inverse iteration needs no
-    exchange of rows.
+    By bisection. Less an upper bound the matrix is negative definite: its pivots are negative, and
+    inverse iteration needs no exchange of rows.
     """
     low, high = -1.5, 1.5
     pivots, found = np.empty(k), np.ones(k)
@@ -197,7 +202,13 @@ def _largest(alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int, sign
 
 
 @kernel
-def _has_above(alpha: NDArray[np.float64], beta: NDArray[np.float64], sign: int, x: float, pivots: NDArray[np.float64]) -> bool:
+def _has_above(
+    alpha: NDArray[np.float64],
+    beta: NDArray[np.float64],
+    sign: int,
+    x: float,
+    pivots: NDArray[np.float64],
+) -> bool:
     """Whether an eigenvalue lies at or above x: a pivot of the matrix less x is then not negative."""
     pivot = -1.0
     for m in range(len(pivots)):
@@ -215,7 +226,9 @@ def _shrink(x: NDArray[np.float64], length: float) -> None:
 
 
 @kernel
-def _with_eps(p: NDArray[np.float64], marginal: NDArray[np.float64], vector: NDArray[np.float64]) -> tuple[float, float]:
+def _with_eps(
+    p: NDArray[np.float64], marginal: NDArray[np.float64], vector: NDArray[np.float64]
+) -> tuple[float, float]:
     """Rayleigh quotient of Q between its left and right eigenvectors, and by how much Q turns the right one away."""
     n = len(marginal)
     inner, turned = np.empty(n), np.zeros(n)

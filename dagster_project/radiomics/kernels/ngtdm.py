@@ -21,13 +21,20 @@ def ngtdm_features(levels: Levels) -> dict[str, float]:
     tones = np.concatenate(([0], levels.gray)).astype(np.int32)[levels.grid]
     span = (int(levels.voxels[0]), int(levels.voxels[-1]) + 1)
     differences = _differences(tones, levels.grid, *span, levels.offsets, len(gray))
-    values = _features(levels.counts / len(levels.voxels), differences, gray, float(len(levels.voxels)))
+    values = _features(
+        levels.counts / len(levels.voxels), differences, gray, float(len(levels.voxels))
+    )
     return dict(zip(FEATURES, values.tolist(), strict=True))
 
 
 @kernel
 def _differences(
-    tones: NDArray[np.int32], grid: NDArray[np.int32], start: int, stop: int, offsets: NDArray[np.int64], n_levels: int
+    tones: NDArray[np.int32],
+    grid: NDArray[np.int32],
+    start: int,
+    stop: int,
+    offsets: NDArray[np.int64],
+    n_levels: int,
 ) -> NDArray[np.float64]:
     """Sum of the differences by level, added in scan order."""
     found = np.zeros(n_levels + 1)
@@ -49,7 +56,9 @@ def _differences(
 
 
 @kernel
-def _features(p: NDArray[np.float64], s: NDArray[np.float64], gray: NDArray[np.float64], n: float) -> NDArray[np.float64]:
+def _features(
+    p: NDArray[np.float64], s: NDArray[np.float64], gray: NDArray[np.float64], n: float
+) -> NDArray[np.float64]:
     f = np.zeros(5)
     levels = len(p)
     weighted, total = (p * s).sum(), s.sum()

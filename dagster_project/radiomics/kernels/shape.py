@@ -40,15 +40,21 @@ def _corner_areas(spacing_mm: Spacing) -> NDArray[np.float64]:
     """Area in mm² that PyRadiomics gives each of the 256 corners of voxels of this spacing."""
     from radiomics import cShape
 
-    return np.array([cShape.calculate_coefficients(_corner(code), np.array(spacing_mm))[0] for code in range(256)])
+    return np.array(
+        [
+            cShape.calculate_coefficients(_corner(code), np.array(spacing_mm))[0]
+            for code in range(256)
+        ]
+    )
 
 
 @cache
 def _corner_volumes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Volume in voxels that PyRadiomics gives each of the 256 corners at the origin, and its change by step along an axis.
 
-    Asked of PyRadiomics itself, so that its choice of triangles need not be written down here. A corner one step away from the
-    origin has one neighbour between, whose part is known and taken off.
+    Asked of PyRadiomics itself, so that its choice of triangles need not be written down here. A
+    corner one step away from the origin has one neighbour between, whose part is known and taken
+    off.
     """
     from radiomics import cShape
 
@@ -57,18 +63,28 @@ def _corner_volumes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         volume[code] = cShape.calculate_coefficients(_corner(code), np.ones(3))[1]
     for code in range(256):
         for axis in range(3):
-            moved = np.concatenate([np.zeros_like(np.take(_corner(code), [0], axis)), _corner(code)], axis)
+            moved = np.concatenate(
+                [np.zeros_like(np.take(_corner(code), [0], axis)), _corner(code)], axis
+            )
             between = _code_of(np.take(moved, [0, 1], axis))
-            shift[code, axis] = cShape.calculate_coefficients(moved, np.ones(3))[1] - volume[between] - volume[code]
+            shift[code, axis] = (
+                cShape.calculate_coefficients(moved, np.ones(3))[1] - volume[between] - volume[code]
+            )
     return volume, shift
 
 
 def _corner(code: int) -> Mask:
-    return np.array([code >> bit & 1 for bit in (0, 4, 1, 5, 2, 6, 3, 7)], dtype=np.bool_).reshape(2, 2, 2)
+    return np.array([code >> bit & 1 for bit in (0, 4, 1, 5, 2, 6, 3, 7)], dtype=np.bool_).reshape(
+        2, 2, 2
+    )
 
 
 def _code_of(corner: Mask) -> int:
-    return int(sum(int(on) << bit for on, bit in zip(corner.ravel(), (0, 4, 1, 5, 2, 6, 3, 7), strict=True)))
+    return int(
+        sum(
+            int(on) << bit for on, bit in zip(corner.ravel(), (0, 4, 1, 5, 2, 6, 3, 7), strict=True)
+        )
+    )
 
 
 @kernel
@@ -80,7 +96,12 @@ def _corners(padded: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         for y in range(rows - 1):
             code = 0
             for x in range(columns):
-                face = padded[z, y, x] | padded[z, y + 1, x] << 1 | padded[z + 1, y, x] << 2 | padded[z + 1, y + 1, x] << 3
+                face = (
+                    padded[z, y, x]
+                    | padded[z, y + 1, x] << 1
+                    | padded[z + 1, y, x] << 2
+                    | padded[z + 1, y + 1, x] << 3
+                )
                 code = code >> 4 | face << 4
                 if x and 0 < code < 255:
                     counts[code] += 1
@@ -93,8 +114,9 @@ def _corners(padded: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _diameters(padded: Mask, spacing_mm: Spacing) -> dict[str, float]:
     """The longest distance between two vertices of the mesh, anywhere and within a plane.
 
-    The vertices are the centres of the voxels' open faces, first in half voxels, then in millimetres. Both ends of a longest distance are also the first
-    or last vertex of every line through them along an axis that may be taken: most vertices need not be compared.
+    The vertices are the centres of the voxels' open faces, first in half voxels, then in
+    millimetres. Both ends of a longest distance are also the first or last vertex of every line
+    through them along an axis that may be taken: most vertices need not be compared.
     """
     size = 2 * np.array(padded.shape)
     faces = np.concatenate([_open_faces(padded, axis) for axis in range(3)])
@@ -105,7 +127,12 @@ def _diameters(padded: Mask, spacing_mm: Spacing) -> dict[str, float]:
         flat = faces[np.delete(ends, axis, axis=0).all(axis=0)]
         ordered = flat[np.argsort(flat[:, axis], kind="stable")]
         squared.append(_widest_in_plane(ordered[:, axis], ordered * step))
-    names = ("Maximum3DDiameter", "Maximum2DDiameterSlice", "Maximum2DDiameterColumn", "Maximum2DDiameterRow")
+    names = (
+        "Maximum3DDiameter",
+        "Maximum2DDiameterSlice",
+        "Maximum2DDiameterColumn",
+        "Maximum2DDiameterRow",
+    )
     return {name: float(np.sqrt(s)) for name, s in zip(names, squared, strict=True)}
 
 
@@ -166,21 +193,34 @@ def _widest_in_plane(plane: NDArray[np.int64], places: NDArray[np.float64]) -> f
 
 @kernel
 def _squared_distance(places: NDArray[np.float64], a: int, b: int) -> float:
-    dz, dy, dx = places[a, 0] - places[b, 0], places[a, 1] - places[b, 1], places[a, 2] - places[b, 2]
+    dz, dy, dx = (
+        places[a, 0] - places[b, 0],
+        places[a, 1] - places[b, 1],
+        places[a, 2] - places[b, 2],
+    )
     return dz * dz + dy * dy + dx * dx
 
 
 def _axes(padded: Mask, spacing_mm: Spacing) -> dict[str, float]:
     """Axis lengths from the voxels' covariance, in PyRadiomics' own steps: a flat region's least axis is a rounding error."""
-    places = np.array(np.where(padded), dtype="int").transpose((1, 0)) * np.array(spacing_mm)[None, :]
+    places = (
+        np.array(np.where(padded), dtype="int").transpose((1, 0)) * np.array(spacing_mm)[None, :]
+    )
     places -= np.mean(places, axis=0)
     places /= np.sqrt(len(places))
-    # On some processors the product is symmetric but for its last bit, and a double eigenvalue then is a complex pair.
+    # On some processors the product is symmetric but for its last bit, and a double eigenvalue then
+    # is a complex pair.
     values = np.linalg.eigvals(np.dot(places.T.copy(), places)).real
     values[(values < 0) & (values > -1e-10)] = 0
     values.sort()
     with np.errstate(all="ignore"):
         least, minor, major = np.sqrt(values) * 4
         elongation, flatness = np.sqrt(values[1] / values[2]), np.sqrt(values[0] / values[2])
-    found = {"MajorAxisLength": major, "MinorAxisLength": minor, "LeastAxisLength": least, "Elongation": elongation, "Flatness": flatness}
+    found = {
+        "MajorAxisLength": major,
+        "MinorAxisLength": minor,
+        "LeastAxisLength": least,
+        "Elongation": elongation,
+        "Flatness": flatness,
+    }
     return {name: float(value) for name, value in found.items()}
