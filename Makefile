@@ -32,6 +32,7 @@ dev: setup      ## Dagster UI with schedules and sensors, and MLflow UI, on 127.
 
 lint: setup     ## linters, types, import contract, generated text
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m dagster_project.lake.dictionary --check

@@ -9,7 +9,10 @@ from dagster_project.resources import Lakehouse
 
 @page_asset(kinds=["html"])
 def arbitration_pages(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Both contours on the same slices, measurements and responses, the readers masked as A and B."""
+    """Write one page per arbitration case, with the readers masked as A and B.
+
+    A page shows both contours on the same slices, the measurements and the responses.
+    """
     pages = write_pages(lakehouse)
     return dg.MaterializeResult(
         metadata={

@@ -14,7 +14,10 @@ from dagster_project.resources import Lakehouse
 
 @table_asset(ARBITRATIONS, deps=["reads", "reader_agreement", "timepoints"])
 def arbitrations(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Open a case where a trigger is met, and settle it where a valid decision endorses one whole read."""
+    """Open a case where a trigger is met, and settle it by a valid decision.
+
+    A valid decision endorses one whole read.
+    """
     reads, timepoints, agreement = lakehouse.read("reads", "timepoints", "reader_agreement")
     pairs = derive_pairs(reads, site_reader=lakehouse.study.section("reads")["site_reader"])
     responses = reader_responses(reads, timepoints, lakehouse.study)

@@ -1,4 +1,7 @@
-"""What the probabilities of the model with an alias are based on: blocks, features, regions, visits, lesions, members."""
+"""What the predicted probabilities of the model with an alias are based on.
+
+Contributions are those of blocks, features, regions, visits, lesions and members of the stack.
+"""
 
 import dagster as dg
 import polars as pl

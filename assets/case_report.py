@@ -1,4 +1,7 @@
-"""What the three case-report tables have in common: intake has already read, checked and de-identified them."""
+"""What the three case-report tables have in common.
+
+Intake has already read, checked and de-identified them.
+"""
 
 import dagster as dg
 

@@ -1,4 +1,7 @@
-"""What must stay when a lesion is measured again, and what must tell nothing: repeats and negative controls."""
+"""Features of repeat scans and of negative controls.
+
+Repeats show what must stay when a lesion is measured again; controls must carry no information.
+"""
 
 import dagster as dg
 
@@ -12,6 +15,6 @@ from dagster_project.resources import Lakehouse
 def control_features(
     context: dg.AssetExecutionContext, lakehouse: Lakehouse
 ) -> dg.MaterializeResult:
-    """Measure the sample of the protocol, and every repeat scan, where that has not been done yet."""
+    """Measure the protocol's sample and every repeat scan, where that has not been done yet."""
     done = measure_new_controls(lakehouse, context.partition_key, context.log.info)
     return materialize_result(done.written, facts=done.counts)

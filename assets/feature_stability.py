@@ -10,7 +10,10 @@ from dagster_project.resources import Lakehouse
 
 @table_asset(FEATURE_STABILITY, deps=["radiomic_features", "control_features"])
 def feature_stability(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Compare each feature between the two locked reads of every lesion and visit, between perturbed copies, and between repeat scans."""
+    """Compare each feature between repeated measurements of the same lesion.
+
+    These are the two locked reads of every lesion and visit, perturbed copies, and repeat scans.
+    """
     rows = compare_features(lakehouse)
     return materialize_result(
         lakehouse.lake.replace(FEATURE_STABILITY.name, rows),

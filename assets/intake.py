@@ -12,7 +12,10 @@ from dagster_project.resources import Lakehouse
 
 @dg.asset(group_name="intake", partitions_def=SITES, kinds={"dicom"}, owners=OWNERS)
 def intake(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """De-identify by allowlist what is new in landing/<site>/, with keyed UIDs and shifted dates; quarantine the rest."""
+    """De-identify by allowlist what is new in landing/<site>/, and quarantine the rest.
+
+    UIDs are keyed and dates are shifted.
+    """
     report = take_in_site(lakehouse.home, context.partition_key, context.log.info)
     if report is None:
         return dg.MaterializeResult(metadata={"landing": "none; the vault is kept"})

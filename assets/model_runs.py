@@ -23,7 +23,10 @@ from dagster_project.resources import Lakehouse
     kinds=["mlflow", "scikitlearn"],
 )
 def model_runs(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Pass the gate anew, whatever an earlier run decided; train only what has not been trained on these rows."""
+    """Pass the gate anew, and train only what has not been trained on these rows.
+
+    The gate is judged again whatever an earlier run decided.
+    """
     learned = train_behind_the_gate(lakehouse)
     write = lakehouse.lake.replace(MODEL_RUNS.name, learned.model_runs)
     facts = {

@@ -9,7 +9,10 @@ from dagster_project.resources import Lakehouse
 
 @page_asset(kinds=["html"])
 def patient_reports(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Course, states, heterogeneity and pictures of each patient, under the pseudonym; a lesion is drawn once."""
+    """Write each patient's page under the pseudonym: course, states, heterogeneity and pictures.
+
+    A lesion is drawn once.
+    """
     pages = write_patient_pages(lakehouse)
     return dg.MaterializeResult(
         metadata={

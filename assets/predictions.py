@@ -1,4 +1,8 @@
-"""Probability of response: out of fold for the cohort, by the champion or candidate for the eligible patients outside it."""
+"""Probability of response.
+
+It is out of fold for the cohort, and by the champion or candidate for the eligible patients
+outside it.
+"""
 
 import dagster as dg
 import polars as pl

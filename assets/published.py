@@ -10,7 +10,10 @@ from dagster_project.resources import Lakehouse
 
 @page_asset(kinds=["duckdb", "parquet"])
 def published(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """One self-contained DuckDB file and plain Parquet of the newest snapshot, swapped in by a link; without sites that an audit blocks."""
+    """Publish the newest snapshot as one self-contained DuckDB file and plain Parquet.
+
+    A link swaps the new publication in. Sites that an audit blocks are left out.
+    """
     made = publish_home(lakehouse.lake, lakehouse.home, lakehouse.study)
     blocked = ", ".join(sorted(blocked_sites(lakehouse.home)))
     return dg.MaterializeResult(

@@ -1,4 +1,7 @@
-"""Every rule of the gate with its figure, so that the report can say why the gate is open or closed."""
+"""Every rule of the gate with its figure.
+
+The report explains by them why the gate is open or closed.
+"""
 
 import dagster as dg
 
@@ -24,7 +27,10 @@ from dagster_project.resources import Lakehouse
     ],
 )
 def quality_verdicts(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Judge the newest snapshot; whatever the verdict, this asset succeeds and the assets behind the gate do not."""
+    """Judge the newest snapshot.
+
+    This asset succeeds whatever the verdict; a closed gate fails the assets behind it.
+    """
     verdicts, snapshot = judge(lakehouse)
     closed = gate_closed(verdicts)
     return dg.MaterializeResult(

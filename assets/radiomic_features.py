@@ -12,6 +12,6 @@ from dagster_project.resources import Lakehouse
 def radiomic_features(
     context: dg.AssetExecutionContext, lakehouse: Lakehouse
 ) -> dg.MaterializeResult:
-    """Extract what has no features yet, drop what has no input any more, and leave the rest alone."""
+    """Extract what has no features yet, drop what no longer has input, and leave the rest alone."""
     done = extract_new_features(lakehouse, context.partition_key, context.log.info)
     return materialize_result(done.written, facts=done.counts)

@@ -1,4 +1,4 @@
-"""Every form of ICC, masks' distances, agreement on the response, and how the readers do over time."""
+"""Reader agreement: every form of ICC, mask distances, response, and the trend over time."""
 
 import dagster as dg
 

@@ -10,7 +10,10 @@ from dagster_project.resources import Lakehouse
 
 @table_asset(READS, deps=["intake", "timepoints"], kinds=["simpleitk"])
 def reads(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Measure the contours that are new; join every reader's outlines with the list of lesions; quarantine what does not fit."""
+    """Measure new contours, and join every reader's outlines with the list of lesions.
+
+    What does not fit is quarantined.
+    """
     site = context.partition_key
     done = measure_new_reads(lakehouse, site, context.log.info)
     write = lakehouse.lake.replace(READS.name, done.rows, site=site)

@@ -10,6 +10,6 @@ from dagster_project.resources import Lakehouse
 
 @table_asset(RESPONSES, deps=["lesions", "reads", "timepoints"])
 def responses(lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Grade by RECIST 1.1 and iRECIST; a row keeps the time at which its content was first known."""
+    """Grade by RECIST 1.1 and iRECIST; a row keeps the time when its content was first known."""
     rows = grade_all_evaluators(lakehouse)
     return materialize_result(lakehouse.lake.replace(RESPONSES.name, rows), rows)

@@ -10,7 +10,7 @@ from dagster_project.resources import Lakehouse
 
 @table_asset(SCANS, deps=["intake", "treatments"], kinds=["simpleitk"])
 def scans(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
-    """Describe the series that are new; keep what is known of the others; quarantine what cannot be stacked."""
+    """Describe new series, keep what is known of the others, quarantine what cannot be stacked."""
     site = context.partition_key
     done = describe_new_scans(lakehouse, site, context.log.info)
     write = lakehouse.lake.replace(SCANS.name, done.rows, site=site)

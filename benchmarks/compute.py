@@ -1,4 +1,6 @@
-"""Two workers against one on real extraction tasks: the same lesions measured through `run_tasks`, by turns.
+"""Two workers against one on real extraction tasks.
+
+The same lesions are measured through `run_tasks`, by turns.
 
     python benchmarks/compute.py [--lesions 8] [--volume 3] [--rounds 2]
 
@@ -29,7 +31,10 @@ from dagster_project.study import load_study
 
 
 def keep(folder, volume_ml, seed):
-    """Draw a lesion's scan and outline, and keep them as the vault does: pixels in one file, the mask in another."""
+    """Draw a lesion's scan and outline, and keep them as the vault does.
+
+    Pixels are in one file, the mask in another.
+    """
     scan, file = (
         scan_lesion(Lesion(volume_ml=volume_ml, seed=seed), 0),
         folder / f"{volume_ml:g}-{seed}.mha",
@@ -76,10 +81,12 @@ def main():
                 runs.append(run(workers, tasks, warming))
     (one, cpu_one), (two, cpu_two) = (min(runs) for runs in found.values())
     print(
-        f"| {given.lesions} lesions of {given.volume:g} ml | one worker, s | two workers, s | ratio | CPU s of the lesions, one / two | load average |\n|---|---|---|---|---|---|"
+        f"| {given.lesions} lesions of {given.volume:g} ml | one worker, s | two workers, s "
+        "| ratio | CPU s of the lesions, one / two | load average |\n|---|---|---|---|---|---|"
     )
     print(
-        f"| | {one:.1f} | {two:.1f} | {one / two:.2f} | {cpu_one:.1f} / {cpu_two:.1f} | {os.getloadavg()[0]:.1f} |"
+        f"| | {one:.1f} | {two:.1f} | {one / two:.2f} "
+        f"| {cpu_one:.1f} / {cpu_two:.1f} | {os.getloadavg()[0]:.1f} |"
     )
 
 

@@ -1,7 +1,7 @@
-"""How often cross-fitted models seem to differ, or to tell something, in cohorts where nothing tells anything.
+"""How often cross-fitted models seem to differ, or to predict, in cohorts without any signal.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.cross_fitting --results FILE [--seeds 40] [--patients
-    300]
+    OMP_NUM_THREADS=1 python -m benchmarks.cross_fitting --results FILE
+        [--seeds 40] [--patients 300]
 
 Each cohort is simulated with none of the three causes moving response, so every AUC is 0.5 and
 every difference 0 but for chance. A test at 5 % should call one in twenty. Prints the spread of z =
@@ -40,7 +40,7 @@ NOTHING = Truth(clinical=0.0, size=0.0, heterogeneity=0.0)
 
 
 def measure(seed: int, patients: int) -> dict[str, float]:
-    """z of each model's AUC against 0.5, and of each difference between two, by DeLong's variance."""
+    """z of each model's AUC against 0.5 and of each difference of two, by DeLong's variance."""
     section = {**load_study().learning, "held_out_sites": "none", "held_out_intervals": "none"}
     dataset = build_dataset(
         TASKS["T1"],
@@ -66,7 +66,8 @@ def measure(seed: int, patients: int) -> dict[str, float]:
 def show(rows: list[dict[str, float]], folds: int) -> None:
     """One line for the AUCs against 0.5, one for the differences."""
     print(
-        "| what | figures | spread of z | called at 5 % by DeLong | called with the variance for folds |\n|---|---|---|---|---|"
+        "| what | figures | spread of z | called at 5 % by DeLong "
+        "| called with the variance for folds |\n|---|---|---|---|---|"
     )
     for what, names in (
         ("AUC against 0.5", MODELS),
@@ -76,7 +77,8 @@ def show(rows: list[dict[str, float]], folds: int) -> None:
         limits = [normal_quantile() * wider for wider in (1.0, fold_variance(folds) ** 0.5)]
         shares = [100 * np.mean(np.abs(z) > limit) for limit in limits]
         print(
-            f"| {what} | {len(rows)} cohorts x {len(names)} | {np.sqrt(np.mean(z**2)):.2f} | {shares[0]:.0f} % | {shares[1]:.0f} % |"
+            f"| {what} | {len(rows)} cohorts x {len(names)} | {np.sqrt(np.mean(z**2)):.2f} "
+            f"| {shares[0]:.0f} % | {shares[1]:.0f} % |"
         )
 
 

@@ -1,6 +1,7 @@
-"""Milliseconds of CPU to decode one 512 × 512 slice of 12 bits: the decoder that intake uses beside every other that is installed.
+"""Milliseconds of CPU to decode one 512 × 512 slice of 12 bits.
 
-DCMTK encodes a noisy gradient; what comes out is compared with what went in.
+The decoder that intake uses is compared with every other that is installed. DCMTK encodes a noisy
+gradient; what comes out is compared with what went in.
 
     python -m benchmarks.decoding [--repeats 20]
 """
@@ -72,7 +73,10 @@ def rows(repeats: int) -> Iterator[str]:
                     found, _ = decoder.as_array(dataset, raw=True, decoding_plugin=plugin)
                 spent = 1000 * (time.process_time() - start) / repeats
                 off = int(np.abs(found.astype(int) - plain.pixel_array).max())
-                yield f"| {name} | {plugin}{' (ours)' if plugin == DECODERS[syntax] else ''} | {spent:.1f} | {off} |"
+                yield (
+                    f"| {name} | {plugin}{' (ours)' if plugin == DECODERS[syntax] else ''} "
+                    f"| {spent:.1f} | {off} |"
+                )
 
 
 def main() -> None:

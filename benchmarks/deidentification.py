@@ -1,4 +1,7 @@
-"""How much gets through: planted identifiers, ten action checks, mutated files, and the cost beside plain reading and writing.
+"""How much gets through de-identification, and what it costs.
+
+Planted identifiers, ten action checks, mutated files, and the cost beside plain reading and
+writing.
 
     python benchmarks/deidentification.py canaries actions speed mutants --mutants 100000
 
@@ -161,8 +164,7 @@ OTHER_KINDS = (
 )
 
 
-# -- corpus
-# ----------------------------------------------------------------------------------------------------------------
+# -- corpus ----------------------------------------------------------------------------------------
 
 
 def throwaway(folder: Path) -> Path:
@@ -202,8 +204,7 @@ def readable(file: Path) -> bool:
         return False
 
 
-# -- canaries
-# ----------------------------------------------------------------------------------------------------------------
+# -- canaries --------------------------------------------------------------------------------------
 
 
 def token(number: int) -> str:
@@ -229,7 +230,10 @@ def plant(ds: Dataset) -> tuple[bytes, dict[str, bytes]]:
     needles |= {kind: word.encode() for kind, word in words.items()}
     _plant_structures(ds, words)
     ds.PatientBirthDate, needles["date"] = "19310709", b"19310709"
-    uid = f"1.2.826.0.1.3680043.9.{int(hashlib.sha256(ds.SOPInstanceUID.encode()).hexdigest()[:12], 16)}"
+    uid = (
+        "1.2.826.0.1.3680043.9."
+        f"{int(hashlib.sha256(ds.SOPInstanceUID.encode()).hexdigest()[:12], 16)}"
+    )
     ds.StudyInstanceUID = uid
     needles["uid"] = uid.encode()
     needles["number in a measurement"] = b"91837465"
@@ -292,7 +296,8 @@ else:
 for file in sorted(source.iterdir()):
     try:
         if tool == 'deid':
-            replace_identifiers(dicom_files=[str(file)], deid=recipe, ids=get_identifiers([str(file)]), save=True, overwrite=True, output_folder=str(target))
+            replace_identifiers(dicom_files=[str(file)], deid=recipe, \
+ids=get_identifiers([str(file)]), save=True, overwrite=True, output_folder=str(target))
         else:
             anonymize_dicom_file(str(file), str(target / file.name))
     except BaseException as error:
@@ -331,7 +336,8 @@ def run_canaries(folder: Path) -> None:
         )
     kinds = sorted({kind for found in needles.values() for kind in found})
     print(
-        f"canaries: {len(kinds)} kinds in {len(needles)} files (not writable by pydicom: {dict(skipped)})"
+        f"canaries: {len(kinds)} kinds in {len(needles)} files "
+        f"(not writable by pydicom: {dict(skipped)})"
     )
     print(f"{'tool':20} {'files out':>9} {'kinds that survive':>19}  which")
     for tool, out in (("ours", clean), *((tool, folder / tool) for tool in PEERS[:2])):
@@ -348,8 +354,7 @@ def survivors(out: Path, needles: dict[str, dict[str, bytes]]) -> tuple[set[str]
     return survived, files
 
 
-# -- ten action checks
-# -----------------------------------------------------------------------------------------------------------
+# -- ten action checks -----------------------------------------------------------------------------
 
 RETAINED = (
     "Rows",
@@ -394,7 +399,7 @@ UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfRefer
 
 
 def run_actions() -> None:
-    """Our own key: what must become of each element of each accepted real file, checked with pydicom."""
+    """Check with pydicom what became of each element of each accepted real file, by our own key."""
     checks: dict[str, Counter[bool]] = {}
     mapped: dict[str, str] = {}
     accepted = 0
@@ -450,8 +455,7 @@ def _checks(before: Dataset, after: Dataset, mapped: dict[str, str]) -> Iterator
     )
 
 
-# -- mutants
-# -------------------------------------------------------------------------------------------------------------------
+# -- mutants ---------------------------------------------------------------------------------------
 
 BASES = (
     "dicom_oddities/transfer_syntax",
@@ -462,7 +466,10 @@ NAMES = ("Qzxmurong", "Qzxshuangyan", "QZX0012345678", "Qzxouyang")
 
 
 def bases() -> list[bytes]:
-    """Files of every kind that are accepted as they are, with identifiers in their headers; small ones, so that mutations hit headers."""
+    """Files of every kind that are accepted as they are, with identifiers in their headers.
+
+    They are small, so that mutations hit headers.
+    """
     files = [
         Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm",
         *(
@@ -495,7 +502,10 @@ def _identified(file: Path) -> bytes | None:
 
 
 def mutated(data: bytes, dice: random.Random) -> bytes:
-    """One to eight changes: bits, lengths, VRs, blocks moved, cut or repeated; three in four within the first 8 KiB."""
+    """One to eight changes, three in four of them within the first 8 KiB.
+
+    Changed are bits, lengths and VRs; blocks are moved, cut or repeated.
+    """
     out = bytearray(data)
     for _ in range(dice.choice((1, 1, 1, 2, 3, 8))):
         at = dice.randrange(132, min(len(out), 8192) if dice.random() < 0.75 else len(out))
@@ -559,7 +569,9 @@ def run_mutants(folder: Path, number: int, seconds: float) -> None:
     peak = max(peak, _peak(child))
     child.close()
     print(
-        f"mutants: {done} of {len(originals)} files: {dict(count)}; identifiers in accepted output: {leaks}; peak memory of the child {peak / 1024:.0f} MiB; slowest {slowest:.1f} s"
+        f"mutants: {done} of {len(originals)} files: {dict(count)}; "
+        f"identifiers in accepted output: {leaks}; "
+        f"peak memory of the child {peak / 1024:.0f} MiB; slowest {slowest:.1f} s"
     )
     clean = [f for f in sorted(SHARED.rglob("*.dcm")) if "oddities" not in str(f) and readable(f)]
     refused = Counter(
@@ -571,7 +583,7 @@ def run_mutants(folder: Path, number: int, seconds: float) -> None:
 
 
 def _peak(child: ReadingProcess) -> int:
-    process = child._process
+    process = child._process  # noqa: SLF001 - the peak is the kernel's
     try:
         return (
             int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1])
@@ -582,12 +594,11 @@ def _peak(child: ReadingProcess) -> int:
         return 0
 
 
-# -- speed
-# ----------------------------------------------------------------------------------------------------------------------
+# -- speed -----------------------------------------------------------------------------------------
 
 
 def run_speed(folder: Path, slices: int = 400) -> None:
-    """CPU seconds of a whole series, interleaved slice by slice with plain pydicom reading and writing."""
+    """CPU seconds of a whole series, interleaved by slice with plain pydicom read and write."""
     source = pydicom.dcmread(next((SHARED / "two_readers" / "ct").glob("*.dcm")))
     (folder / "speed").mkdir()
     Crosswalk(folder / "speed" / "crosswalk.sqlite", KEYS)
@@ -616,7 +627,8 @@ def run_speed(folder: Path, slices: int = 400) -> None:
         assert outcome.incoming, outcome.reason
         (folder / "speed" / outcome.incoming).unlink()
     print(
-        f"speed: {slices} slices of {source.Rows} x {source.Columns}: ours {ours:.2f} s, plain read + write {plain:.2f} s, ratio {ours / plain:.2f}"
+        f"speed: {slices} slices of {source.Rows} x {source.Columns}: ours {ours:.2f} s, "
+        f"plain read + write {plain:.2f} s, ratio {ours / plain:.2f}"
     )
 
 

@@ -1,7 +1,9 @@
-"""How often DHI exceeds 1 after known edits of synthetic lesions that its shipped limits have not seen, beside simpler measures.
+"""How often DHI exceeds 1 after known edits of synthetic lesions, beside simpler measures.
 
-    OMP_NUM_THREADS=1 python benchmarks/dhi.py --results FILE [--lesions 100] [--minutes 6] [--edits
-    none necrosis …]
+    OMP_NUM_THREADS=1 python benchmarks/dhi.py --results FILE [--lesions 100] [--minutes 6]
+        [--edits none necrosis …]
+
+The shipped limits of DHI have not seen these lesions.
 
 Measures until the minutes are over, lesion by lesion through the volume classes in turn, each pair
 one line of FILE; run it again to go on where it stopped. Then prints the table of what FILE holds:
@@ -39,8 +41,23 @@ from dagster_project.study import load_study
 VOLUMES_ML = (1.5, 5.0, 15.0, 45.0)
 FIRST_SEED = 7000
 BIN_HU = 25.0
-EDITS = ("none", "necrosis", "shrink_50", "necrosis_50", "shrink_50 homogeneous", "shrink_30 homogeneous", "radial", "noise", "cavity", "offset",
-         "shrink_30", "contour", "gain", "coarser", "flatter")  # fmt: skip
+EDITS = (
+    "none",
+    "necrosis",
+    "shrink_50",
+    "necrosis_50",
+    "shrink_50 homogeneous",
+    "shrink_30 homogeneous",
+    "radial",
+    "noise",
+    "cavity",
+    "offset",
+    "shrink_30",
+    "contour",
+    "gain",
+    "coarser",
+    "flatter",
+)
 MEASURES = {
     "dhi": "DHI",
     "dhi_amount": "amount",
@@ -62,7 +79,10 @@ def score(scan):
 
 
 def scans_of(seed, volume_ml, edit):
-    """The lesion before and after the edit; `contour` is two readers' outlines of one scan, 1 mm apart."""
+    """The lesion before and after the edit.
+
+    `contour` is two readers' outlines of one scan, 1 mm apart.
+    """
     lesion = draw_lesion(seed, volume_ml)
     if edit.endswith("homogeneous"):
         lesion = replace(lesion, texture_hu=0.0)
@@ -90,7 +110,7 @@ def measure(seed, volume_ml, edit, settings):
 
 
 def judged(row, settings):
-    """The row with what the index makes of its pair, by the shipped limits, in which it had no part."""
+    """The row with the index of its pair by the shipped limits, in which the pair had no part."""
     key = {
         "site": "S",
         "patient": str(row["seed"]),
@@ -161,7 +181,7 @@ def share(values, limit):
 
 
 def limits_of(rows):
-    """Each measure's limit: 1 for DHI, for the others the 95th percentile of their unchanged pairs."""
+    """Each measure's limit: 1 for DHI, otherwise the 95th percentile of its unchanged pairs."""
     unchanged = [r for r in rows if r["edit"] == "none"]
     return {
         m: 1.0 if m == "dhi" else float(np.quantile([r[m] for r in unchanged], 0.95))
@@ -218,7 +238,7 @@ def print_amounts(rows):
 
 
 def print_rankings(rows):
-    """Pairs of one lesion of equal volume change: how often the necrotic one has the larger figure."""
+    """How often, at equal volume change of one lesion, the necrotic pair has the larger figure."""
     values = {(r["seed"], r["edit"]): r for r in rows}
     pairs = [
         (values[s, "necrosis_50"], values[s, "shrink_50"])
@@ -227,7 +247,8 @@ def print_rankings(rows):
     ]
     for m, name in MEASURES.items() if pairs else ():
         print(
-            f"Necrosis above shrinkage, {name}: {np.mean([a[m] > b[m] for a, b in pairs]):.2f} of {len(pairs)} pairs"
+            f"Necrosis above shrinkage, {name}: "
+            f"{np.mean([a[m] > b[m] for a, b in pairs]):.2f} of {len(pairs)} pairs"
         )
 
 
@@ -246,7 +267,8 @@ def print_summary(rows):
         bare = [r["seconds_bare"] for r in of_class if r.get("seconds_bare") is not None]
         alone = f", {np.median(bare):.2f} without (n {len(bare)})" if bare else ""
         print(
-            f"{v:g} ml: {np.median([r['seconds'] for r in of_class]):.2f} CPU s a pair with its null{alone}"
+            f"{v:g} ml: {np.median([r['seconds'] for r in of_class]):.2f} CPU s a pair "
+            f"with its null{alone}"
         )
 
 

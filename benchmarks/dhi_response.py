@@ -1,7 +1,9 @@
-"""How far DHI from T0 to T1 tells simulated responders from non-responders at equal volume change, beside what the truth states.
+"""How well DHI from T0 to T1 separates responders from non-responders at equal volume change.
 
-    OMP_NUM_THREADS=1 python benchmarks/dhi_response.py --results FILE [--patients 500] [--pixel-mm
-    0.75] [--lesion-mm 12 32] [--minutes 60]
+    OMP_NUM_THREADS=1 python benchmarks/dhi_response.py --results FILE [--patients 500]
+        [--pixel-mm 0.75] [--lesion-mm 12 32] [--minutes 60]
+
+The patients are simulated; DHI is compared with what the simulated truth states.
 
 Patients, their lesions, scans and readers' errors are the simulator's (`draw_patient`,
 `draw_scan`), in scans of 192 x 192 mm; what is changed: every lesion has 0.91 of its diameter at
@@ -10,7 +12,7 @@ necrosis and arrangement. Twice: with the plan's signal (0.55), and with none. E
 line of FILE; run it again to go on. Then prints AUC of the patients' values with DeLong's interval,
 and its paired difference from the AUC of the truth's amount of change in the same patients, which
 no measure of the images can be expected to exceed. Seconds are CPU seconds.
-"""  # fmt: skip
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,10 @@ MEASURES = (
 
 
 def plan_of(signal, patients, pixel_mm, lesion_mm):
-    """The smallest plan with the pixels and lesions asked for, over the same field of view; how many have a second target or a node is as in any plan."""
+    """The smallest plan with the requested pixels and lesions, over the same field of view.
+
+    How many have a second target or a node is as in any plan.
+    """
     site = replace(SITE, scanner=replace(SITE.scanner, pixel_spacing_mm=pixel_mm))
     return replace(
         TINY,
@@ -147,8 +152,14 @@ def measure(plan, ordinal, patterns, settings):
 def truth_of(patient):
     """The amount that was asked for, and what was truly done to the lesions, the mean over them."""
     states = [(lesion.states["T0"], lesion.states["T1"]) for lesion in patient.lesions]
-    return {"true amount of change": patient.change, "true fall of ln(SD)": float(np.mean([np.log(a.heterogeneity_hu / b.heterogeneity_hu) for a, b in states])),
-            "true necrosis": float(np.mean([b.necrosis - a.necrosis for a, b in states])), "true arrangement": float(np.mean([b.rearrangement for _, b in states]))}  # fmt: skip
+    return {
+        "true amount of change": patient.change,
+        "true fall of ln(SD)": float(
+            np.mean([np.log(a.heterogeneity_hu / b.heterogeneity_hu) for a, b in states])
+        ),
+        "true necrosis": float(np.mean([b.necrosis - a.necrosis for a, b in states])),
+        "true arrangement": float(np.mean([b.rearrangement for _, b in states])),
+    }
 
 
 def measure_on(path, patients, pixel_mm, lesion_mm, minutes, settings):
@@ -192,7 +203,10 @@ def interval(estimate):
 
 
 def told(labels, scores, change):
-    """AUC with its interval, its difference from the AUC of the true amount of change, and the rank correlation with that."""
+    """AUC with its interval, and two comparisons with the true amount of change.
+
+    These are the difference from the AUC of that amount, and the rank correlation with it.
+    """
     there = np.array([s is not None for s in scores])
     values, labels, change = (
         np.array([s for s in scores if s is not None], dtype=float),
@@ -200,7 +214,10 @@ def told(labels, scores, change):
         change[there],
     )
     found, (difference, _) = auc_delong(labels, values), auc_difference(labels, values, change)
-    return f"{found.value:.3f} ({found.lower:.3f}–{found.upper:.3f}) | {interval(difference)} | {spearmanr(values, change).statistic:+.2f} | {there.sum()}"
+    return (
+        f"{found.value:.3f} ({found.lower:.3f}–{found.upper:.3f}) | {interval(difference)} "
+        f"| {spearmanr(values, change).statistic:+.2f} | {there.sum()}"
+    )
 
 
 def show(rows, settings):
@@ -217,16 +234,19 @@ def show(rows, settings):
         )
         stated = replace(TINY, signal=signal).signal_auc
         print(
-            f"\nsignal {signal}: {len(own)} patients, {labels.sum()} responders; stated AUC {stated:.3f}\n"
+            f"\nsignal {signal}: {len(own)} patients, {labels.sum()} responders; "
+            f"stated AUC {stated:.3f}\n"
         )
         print(
-            "| measure | AUC (95 %) | less the true amount's (95 %) | rho with the true amount | n |\n|---|---|---|---|---|"
+            "| measure | AUC (95 %) | less the true amount's (95 %) "
+            "| rho with the true amount | n |\n|---|---|---|---|---|"
         )
         for name in own[0]["truth"]:
             print(f"| {name} | {told(labels, [r['truth'][name] for r in own], change)} |")
         for name in MEASURES:
             print(
-                f"| {name} | {told(labels, [by_patient[r['patient']][name] for r in own], change)} |"
+                f"| {name} "
+                f"| {told(labels, [by_patient[r['patient']][name] for r in own], change)} |"
             )
         known = frame.filter(pl.col("dhi").is_not_null(), scope="lesion")
         volumes = [
@@ -237,7 +257,9 @@ def show(rows, settings):
         ]
         low, middle, high = np.quantile(volumes, (0.05, 0.5, 0.95))
         print(
-            f"\n{known.height / len(own):.1f} lesions a patient, of {middle:.1f} ml (5-95 %: {low:.1f}-{high:.1f}); CPU seconds a patient: {np.mean([r['seconds'] for r in own]):.1f}"
+            f"\n{known.height / len(own):.1f} lesions a patient, of {middle:.1f} ml "
+            f"(5-95 %: {low:.1f}-{high:.1f}); "
+            f"CPU seconds a patient: {np.mean([r['seconds'] for r in own]):.1f}"
         )
 
 

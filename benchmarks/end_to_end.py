@@ -1,4 +1,6 @@
-"""How long one lesion takes from the scan in memory to all features of eight regions, against PyRadiomics as it comes.
+"""How long one lesion takes from the scan in memory to all features of eight regions.
+
+The time is compared with that of PyRadiomics as it comes.
 
     OMP_NUM_THREADS=1 python benchmarks/end_to_end.py FOLDER_OF_A_CT_SERIES [--volumes 14 359]
 
@@ -62,8 +64,12 @@ def scan_and_masks(folder, volume_ml):
     radius = (volume_ml * 1000 * 3 / 4 / np.pi) ** (1 / 3)
     reach = [int((radius * 1.15 + LUNG_MM) / s) for s in SPACING_MM]
     part = tuple(slice(n // 2 - r, n // 2 + r + 1) for n, r in zip(SHAPE, reach, strict=True))
-    distance = np.sqrt(sum((np.arange(-r, r + 1).reshape([-1 if a == k else 1 for a in range(3)]) * s) ** 2
-                           for k, (r, s) in enumerate(zip(reach, SPACING_MM, strict=True))))  # fmt: skip
+    distance = np.sqrt(
+        sum(
+            (np.arange(-r, r + 1).reshape([-1 if a == k else 1 for a in range(3)]) * s) ** 2
+            for k, (r, s) in enumerate(zip(reach, SPACING_MM, strict=True))
+        )
+    )
     fine = values[part].astype(np.float32)
     fine = np.clip(fine - gaussian_filter(fine, 2.0), -80, 80)
     bumps = gaussian_filter(np.random.default_rng(7).normal(size=fine.shape).astype(np.float32), 4)
@@ -154,7 +160,10 @@ def measure(folder, volume_ml, settings, scratch):
     peak = measure_peak(values, masks, settings, scratch)
     fused, ours = timed(lambda: extraction.extract_lesion(image, masks, None, settings))
     box = union_box([bounding_box(m) for m in masks.values()])
-    once, (crop, regions) = timed(lambda: extraction._prepare(image, masks, None, box, settings))
+    # the crop that all share
+    once, (crop, regions) = timed(
+        lambda: extraction._prepare(image, masks, None, box, settings)  # noqa: SLF001
+    )
     prepared = {
         region.name: region
         for reader, region in regions
@@ -194,7 +203,8 @@ def main():
     settings = dict(load_study().section("radiomics"))
     fused_engine.warm()
     print(
-        "| ml | plain, s | one shared resample, s | fused, s | × plain | × shared | peak MiB | largest deviation |\n|---|---|---|---|---|---|---|---|"
+        "| ml | plain, s | one shared resample, s | fused, s | × plain | × shared | peak MiB "
+        "| largest deviation |\n|---|---|---|---|---|---|---|---|"
     )
     for volume in chosen.volumes:
         with tempfile.TemporaryDirectory() as scratch:
@@ -202,7 +212,8 @@ def main():
                 chosen.series, volume, settings, Path(scratch)
             )
         print(
-            f"| {volume:.0f} | {plain:.1f} | {shared:.1f} | {fused:.2f} | {plain / fused:.0f} | {shared / fused:.0f} | {peak:.0f} | {worst:.1e} |",
+            f"| {volume:.0f} | {plain:.1f} | {shared:.1f} | {fused:.2f} | {plain / fused:.0f} "
+            f"| {shared / fused:.0f} | {peak:.0f} | {worst:.1e} |",
             flush=True,
         )
 

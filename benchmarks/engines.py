@@ -1,7 +1,9 @@
-"""How long other engines of radiomic features take for one region beside the fast engine, and whether they give the same values.
+"""How long other radiomics engines take for one region, and whether they give the same values.
 
     OMP_NUM_THREADS=1 python benchmarks/engines.py flash-radiomics=ENV/bin/python
-    mirp=ENV/bin/python [--volumes 2 14 92] [--rounds 3]
+        mirp=ENV/bin/python [--volumes 2 14 92] [--rounds 3]
+
+They are compared with the fast engine.
 
 Each engine runs in an environment of its own (`python -m venv ENV; ENV/bin/pip install
 flash-radiomics` and what it asks for), since their pins do not agree with ours. One region on its
@@ -9,7 +11,7 @@ crop at 1 mm, the original image alone, all of its 107 features or what the engi
 place, bins of 25 HU, one thread. CPU seconds of the engine's process from image and mask in memory
 to values, the least of the rounds after one that is not counted. Values are compared by
 PyRadiomics' names, where an engine has them.
-"""  # fmt: skip
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,10 @@ from dagster_project.study import load_study
 OTHERS = {
     "flash-radiomics": """
 from flash_radiomics import RadiomicsFeatureExtractor
-engine = RadiomicsFeatureExtractor({"setting": {"label": 1, "binWidth": 25.0, "distances": [1], "additionalInfo": False, "hdf5OutputDirectory": folder},
-    "imageType": {"Original": {}}, "scalarFeatureClass": {c: [] for c in ("firstorder", "shape", "glcm", "glrlm", "glszm", "gldm", "ngtdm")},
+engine = RadiomicsFeatureExtractor({"setting": {"label": 1, "binWidth": 25.0, "distances": [1], \
+"additionalInfo": False, "hdf5OutputDirectory": folder},
+    "imageType": {"Original": {}}, "scalarFeatureClass": {c: [] for c in \
+("firstorder", "shape", "glcm", "glrlm", "glszm", "gldm", "ngtdm")},
     "spatialFeatureClass": None}, backend="cpu", num_threads=1)
 def compute(image, mask):
     return engine.execute(image, mask, label=1)
@@ -47,18 +51,21 @@ def compute(image, mask):
     "mirp": """
 from mirp import extract_features
 def compute(image, mask):
-    found = extract_features(image=sitk.GetArrayFromImage(image), mask=sitk.GetArrayFromImage(mask), by_slice=False, base_discretisation_method="fixed_bin_size",
-                             base_discretisation_bin_width=25.0, resegmentation_intensity_range=[-2000.0, 4000.0])[0]
+    found = extract_features(image=sitk.GetArrayFromImage(image), \
+mask=sitk.GetArrayFromImage(mask), by_slice=False, base_discretisation_method="fixed_bin_size",
+                             base_discretisation_bin_width=25.0, \
+resegmentation_intensity_range=[-2000.0, 4000.0])[0]
     return {n: found[n].iloc[0] for n in found.columns}
 """,
-}  # fmt: skip
+}
 """How each engine is asked, in its own environment."""
 
 CHILD = """
 import json, sys, time, logging, warnings
 warnings.simplefilter("ignore"); logging.disable(logging.CRITICAL)
 import SimpleITK as sitk
-image, mask, rounds, folder = sitk.ReadImage(sys.argv[1]), sitk.ReadImage(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+image, mask, rounds, folder = sitk.ReadImage(sys.argv[1]), sitk.ReadImage(sys.argv[2]), \
+int(sys.argv[3]), sys.argv[4]
 {engine}
 seconds = []
 for _ in range(rounds + 1):
@@ -115,7 +122,10 @@ def keep(image, mask, folder):
 
 
 def compared(found, ours):
-    """Features of one name, and the share that agrees to 1e-6 relative; the largest deviation of a feature that does not."""
+    """How many features of the same name agree to 1e-6 relative, out of how many.
+
+    Also the largest deviation of a feature that does not.
+    """
     shared = [n for n in ours if n in found]
     if not shared:
         return "no feature of one name"
@@ -149,7 +159,8 @@ def main():
             for name, _, python in (e.partition("=") for e in chosen.engines):
                 took, found = of_other(name, python, files, chosen.rounds, folder)
                 print(
-                    f"| {volume:g} | {name} | {len(found)} | {took:.3f} | {took / seconds:.1f} | {compared(found, ours)} |",
+                    f"| {volume:g} | {name} | {len(found)} | {took:.3f} | {took / seconds:.1f} "
+                    f"| {compared(found, ours)} |",
                     flush=True,
                 )
 

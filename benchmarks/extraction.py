@@ -1,4 +1,6 @@
-"""How long one region's 1,316 features take: PyRadiomics as it comes, the engine of reference and the fast engine, side by side.
+"""How long one region's 1,316 features take with three engines, side by side.
+
+The engines are PyRadiomics as it comes, the reference engine and the fast engine.
 
     OMP_NUM_THREADS=1 python benchmarks/extraction.py [--volumes 2 14 92 359] [--rounds 3]
 
@@ -95,7 +97,10 @@ def timed(compute, images):
 
 
 def largest_deviation(found, expected):
-    """Relative, over all features of all images that are more than the rounding of sums that cancel, with the feature's name."""
+    """The largest relative deviation over all features of all images, with the feature's name.
+
+    Features no larger than the rounding of sums that cancel are left out.
+    """
     pairs = [
         (abs(value / reference[name][0] - 1), name)
         for values, reference in zip(found, expected, strict=True)
@@ -134,13 +139,15 @@ def main():
     fused_engine.warm()
     print(f"{fused_engine.engine_name()}; CPU seconds a region, {chosen.rounds} rounds")
     print(
-        "  ml   voxels    plain  reference   fused   x plain  x reference   largest deviation from plain"
+        "  ml   voxels    plain  reference   fused   x plain  x reference"
+        "   largest deviation from plain"
     )
     for volume in chosen.volumes:
         voxels, s, (deviation, feature) = measure(volume, chosen.rounds, settings)
         ratios = f"{s['plain'] / s['fused']:9.1f} {s['reference'] / s['fused']:12.1f}"
         print(
-            f"{volume:4.0f} {voxels:8d} {s['plain']:8.3f} {s['reference']:10.3f} {s['fused']:7.4f} {ratios}   {deviation:.1e} {feature}",
+            f"{volume:4.0f} {voxels:8d} {s['plain']:8.3f} {s['reference']:10.3f} {s['fused']:7.4f} "
+            f"{ratios}   {deviation:.1e} {feature}",
             flush=True,
         )
 

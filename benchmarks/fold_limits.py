@@ -1,4 +1,6 @@
-"""What limits of DHI fitted in each training fold change for the cheap learners that see it, against the table's limits of the whole cohort.
+"""What limits of DHI fitted in each training fold change for the cheap learners that see it.
+
+They are compared with the table's limits of the whole cohort.
 
 .venv/bin/python -m benchmarks.fold_limits --seeds 1 --patients 500
 """
@@ -22,7 +24,10 @@ LEARNERS = (
 )
 
 TRUTHS = {**COHORTS, "amount of change": Truth(heterogeneity=0.0, amount=1.5)}
-"""In the last one response is based on how much the texture changes, which is what DHI sees; in the first two on the direction, or on neither."""
+"""In the last one, response depends on how much the texture changes, which is what DHI sees.
+
+In the first two it depends on the direction, or on neither.
+"""
 
 
 def run(cohort: str, seed: int, patients: int) -> list[str]:

@@ -1,4 +1,6 @@
-"""What habitats as nodes and tokens give each network on simulated cohorts with and without heterogeneity signal, and what they cost, in one run.
+"""What habitats as nodes and tokens give each network, and what they cost, in one run.
+
+Cohorts are simulated with and without heterogeneity signal.
 
 .venv/bin/python -m benchmarks.habitat_nodes --seeds 1 --patients 500
 .venv/bin/python -m benchmarks.habitat_nodes --cohort "decomposition_transformer, signal"
@@ -18,7 +20,7 @@ from models.networks import ARCHITECTURES, Network
 from models.training import TrainedModel, train
 
 HIDDEN = "habitats alone"
-"""The cohort whose features that carry the signal are taken away, so that habitats alone can tell it."""
+"""The cohort without the features that carry the signal, so that only habitats can show it."""
 
 
 def dataset_of(cohort: str, seed: int, patients: int) -> Dataset:

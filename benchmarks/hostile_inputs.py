@@ -1,4 +1,6 @@
-"""What a landing may hold that is no delivery: each input beside one good patient, taken in with a limit of time and memory.
+"""What a landing may hold that is no delivery.
+
+Each input lies beside one good patient and is taken in with a limit of time and memory.
 
     python benchmarks/hostile_inputs.py [NAME OR GROUP …] [--seconds 300] [--full]
 
@@ -35,12 +37,15 @@ SECONDS = 300.0
 """A site that needs longer for three slices and one hostile input hangs."""
 
 MEMORY = 3 * 2**30
-"""Bytes of address space that the parent may add: where it needs more, one input ends every site."""
+"""Bytes of address space that the parent may add; if it needs more, one input ends every site."""
 
 
 @dataclass
 class Result:
-    """What came of one input; `seconds` of the processor for two runs, of the clock where they did not end."""
+    """What came of one input.
+
+    `seconds` are of the processor for two runs, or of the clock where they did not end.
+    """
 
     group: str
     name: str
@@ -172,7 +177,8 @@ def table(results: Iterable[Result]) -> str:
     for result in results:
         groups[result.group].append(result)
     lines = [
-        "| where | inputs | refused by name | used | hung | ended the site | good patient lost | silent | longest, s of one processor | most memory added, MB |",
+        "| where | inputs | refused by name | used | hung | ended the site | good patient lost "
+        "| silent | longest, s of one processor | most memory added, MB |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, found in [
@@ -196,7 +202,10 @@ def table(results: Iterable[Result]) -> str:
 
 
 def whole_runs() -> int:
-    """`lakehouse run` and `lakehouse status` over a home with one site per important input; 0 where every good patient is in the lake."""
+    """`lakehouse run` and `lakehouse status` over a home with one site per important input.
+
+    Returns 0 where every good patient is in the lake.
+    """
     from tests.trial import Trial
 
     with tempfile.TemporaryDirectory() as folder:
@@ -217,7 +226,8 @@ def whole_runs() -> int:
             }
         _unlock(Path(folder))
         print(
-            f"{len(important)} sites, run: exit {ran.exit_code}, status: exit {shown.exit_code}, {time.monotonic() - began:.0f} s"
+            f"{len(important)} sites, run: exit {ran.exit_code}, "
+            f"status: exit {shown.exit_code}, {time.monotonic() - began:.0f} s"
         )
         for site, hostile in zip(sites, important, strict=True):
             print(site, hostile.name, "in the lake" if site in held else "NOT IN THE LAKE")

@@ -23,7 +23,7 @@ from dagster_project.statistics.icc_by_patient import icc_by_patient, icc_of_sum
 PATIENTS = (3, 5, 10, 20, 60, 200)
 LESION_VISITS = 6
 BETWEEN_PATIENTS, WITHIN_PATIENTS, SHARED_ERROR, OWN_ERROR, OFFSET = 10.0, 8.0, 2.5, 2.5, 0.8
-"""Standard deviations of true sizes and of reading errors, and how much more the second reader measures; mm."""
+"""Standard deviations of true sizes and of reading errors, and the second reader's bias; mm."""
 
 DRAWS = 1000
 TAIL = 0.025
@@ -97,7 +97,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     print(
-        "| patients | by patient: covered (median width) | of pairs | percentiles |\n|---|---|---|---|"
+        "| patients | by patient: covered (median width) | of pairs | percentiles |\n"
+        "|---|---|---|---|"
     )
     for row in rows(asked.repeats, asked.seed):
         print(row, flush=True)

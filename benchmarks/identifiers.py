@@ -1,4 +1,6 @@
-"""Identifiers planted in a small delivery, at every place where one may be: what survives, and what the audit finds.
+"""Identifiers planted in a small delivery wherever one may be.
+
+What survives, and what the audit finds.
 
     python -m benchmarks.identifiers [--home FOLDER] [--parts delivery audit]
 
@@ -81,7 +83,7 @@ def chinese(n: int) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """An identifier: its values by number, how it is encoded, and whether it is made of digits alone."""
+    """An identifier: values by number, encoding, and whether it consists of digits alone."""
 
     name: str
     value: Callable[[int], str]
@@ -106,7 +108,7 @@ KINDS = (
     Kind("accession number", lambda n: f"ACC{4_400_000 + n}"),
     Kind("address", lambda n: f"{chinese(n + 4000)}路{n % 90 + 10}号"),
 )
-"""Dates of scans are of years in which no scan of the delivery was made, so that they are known wherever they appear."""
+"""Scan dates lie in years without a scan of the delivery, so they are recognised anywhere."""
 
 
 @dataclass
@@ -231,7 +233,10 @@ VRS = {
     "SV": 0x0082,
     "UV": 0x0083,
 }
-"""Selector…Value, (0072,xxxx): an element of the standard for each value representation that can hold a text or a long number."""
+"""Selector…Value, (0072,xxxx): an element of the standard for each value representation.
+
+Those are listed that can hold a text or a long number.
+"""
 
 META = (
     "SourceApplicationEntityTitle",
@@ -470,7 +475,10 @@ PATIENTS_COLUMNS = (
 
 
 def write_case_report(site: Path, tried: Tried, numbers: Mapping[str, Kind]) -> None:
-    """Tables with a value in every column that may hold text, in headers, titles, names of files, workbooks and study databases."""
+    """Tables with a value in every column that may hold text.
+
+    Values are also in headers, titles, names of files, workbooks and study databases.
+    """
     clinical = site / "clinical"
     clinical.mkdir(parents=True)
     one = KINDS[2]
@@ -535,13 +543,19 @@ def _write_databases(clinical: Path, tried: Tried, numbers: Mapping[str, Kind]) 
     ]
     (clinical / "redcap.json").write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
     subjects = "".join(
-        f"<!-- {tried.value('study database', 'ODM comment', kind)} --><SubjectData SubjectKey='{number}'><StudyEventData StudyEventOID='E'><FormData FormOID='F'>"
-        f"<ItemGroupData ItemGroupOID='G'><ItemData ItemOID='patient_id' Value='{number}'/><ItemData ItemOID='histology' Value='{tried.value('study database', 'ODM item', kind)}'/>"
-        f"<Annotation><Comment>{tried.value('study database', 'ODM annotation', kind)}</Comment></Annotation></ItemGroupData></FormData></StudyEventData></SubjectData>"
+        f"<!-- {tried.value('study database', 'ODM comment', kind)} -->"
+        f"<SubjectData SubjectKey='{number}'><StudyEventData StudyEventOID='E'>"
+        "<FormData FormOID='F'><ItemGroupData ItemGroupOID='G'>"
+        f"<ItemData ItemOID='patient_id' Value='{number}'/><ItemData ItemOID='histology' "
+        f"Value='{tried.value('study database', 'ODM item', kind)}'/>"
+        f"<Annotation><Comment>{tried.value('study database', 'ODM annotation', kind)}"
+        "</Comment></Annotation></ItemGroupData></FormData></StudyEventData></SubjectData>"
         for number, kind in numbers.items()
     )
     (clinical / "odm.xml").write_text(
-        "<?xml version='1.0' encoding='utf-8'?><ODM xmlns='http://www.cdisc.org/ns/odm/v1.3' FileOID='f' FileType='Snapshot' ODMVersion='1.3.2' CreationDateTime='2024-01-01T00:00:00'>"
+        "<?xml version='1.0' encoding='utf-8'?>"
+        "<ODM xmlns='http://www.cdisc.org/ns/odm/v1.3' FileOID='f' FileType='Snapshot' "
+        "ODMVersion='1.3.2' CreationDateTime='2024-01-01T00:00:00'>"
         f"<ClinicalData StudyOID='S' MetaDataVersionOID='M'>{subjects}</ClinicalData></ODM>",
         encoding="utf-8",
     )
@@ -678,7 +692,7 @@ def spellings(value: str) -> set[str]:
 
 
 def needles_of(tried: Tried) -> dict[str, int]:
-    """Every spelling in every encoding, as Latin letters, one per byte; and which planting it belongs to."""
+    """Every spelling in every encoding, as one Latin letter per byte, and its planting."""
     return {
         spelling.encode(e).decode("latin-1").lower(): n
         for n, (*_, value) in enumerate(tried.rows)
@@ -688,13 +702,13 @@ def needles_of(tried: Tried) -> dict[str, int]:
 
 
 def texts_of(home: Home, output: str) -> Iterator[tuple[str, bytes]]:
-    """Everything of the home that is searched, dates and numbers of columns as text, and what was printed."""
+    """All of the home that is searched (dates and numbers of columns as text) and the printout."""
     files = [
         f
         for f in sorted(home.root.rglob("*"))
         if f.relative_to(home.root).parts[0] not in trace_search.IDENTIFIED
     ]
-    yield from trace_search._everything(home, files)
+    yield from trace_search._everything(home, files)  # noqa: SLF001 - the search of a withdrawal
     with duckdb.connect(str(home.published / "lakehouse.duckdb"), read_only=True) as store:
         for table, column in store.execute(
             "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
@@ -761,7 +775,8 @@ def print_delivery(
     counts, left = Counter(row[0] for row in tried.rows), Counter(tried.rows[n][0] for n in found)
     files = sum(1 for _ in home.vault.rglob("*.dcm"))
     print(
-        f"\nruns ended with {codes[0]} and {codes[1]}; {files} files in the vault, {taken} scans, {refused} refusals\n\n| places | how many | planted | survived |\n|---|---|---|---|"
+        f"\nruns ended with {codes[0]} and {codes[1]}; {files} files in the vault, {taken} scans, "
+        f"{refused} refusals\n\n| places | how many | planted | survived |\n|---|---|---|---|"
     )
     for group, number in places.items():
         print(f"| {group} | {number} | {counts[group]} | {left[group]} |")
@@ -774,7 +789,7 @@ def print_delivery(
 def audit_of_files(
     folder: Path, kinds: tuple[Kind, ...] = KINDS
 ) -> Iterator[tuple[str, str, str, bool]]:
-    """Group, place, kind and whether it is found, for files of a vault that are changed past intake."""
+    """Group, place, kind and whether it is found, for vault files changed past intake."""
     home = take_in_clean(folder)
     clean = min((home / "vault").rglob("0001.dcm"))
     data = clean.read_bytes()
@@ -888,7 +903,10 @@ def audit_of_notes(home: Path, kind: Kind, value: str) -> Iterator[tuple[str, st
 
 
 def audit_of_lake(home: Home, each: int) -> Iterator[tuple[str, str, str, bool]]:
-    """Every text, number and date column of every table that has rows; `each` kinds a column, in turn."""
+    """Every text, number and date column of every table that has rows.
+
+    Each column gets `each` kinds, in turn.
+    """
     turn = 0
     with open_lake(home) as lake:
         sites = frozenset(home.sites())
@@ -904,7 +922,10 @@ def audit_of_lake(home: Home, each: int) -> Iterator[tuple[str, str, str, bool]]
 
 
 def _found_in_lake(lake: Lake, table, column, value: str, sites: frozenset[str]) -> bool | None:
-    """Whether a value in one row is found; None where the column cannot hold it, or figures of any length are its content."""
+    """Whether a value in one row is found.
+
+    None where the column cannot hold it, or where figures of any length are its content.
+    """
     if column.type in {"string", "list<string>"}:
         stored = f"'{value}'" if column.type == "string" else f"['{value}']"
     elif (
@@ -921,7 +942,10 @@ def _found_in_lake(lake: Lake, table, column, value: str, sites: frozenset[str])
         lake.query(
             f'UPDATE "{table.name}" SET "{column.name}" = {stored} WHERE {table.key[0]} = {some}'
         )
-        return bool(lake_audit._audit(lake, table, sites) or lake_audit._strange_days(lake))
+        return bool(
+            lake_audit._audit(lake, table, sites)  # noqa: SLF001
+            or lake_audit._strange_days(lake)  # noqa: SLF001
+        )
     finally:
         lake.query("ROLLBACK")
 

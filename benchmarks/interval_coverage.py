@@ -37,10 +37,10 @@ from dagster_project.statistics.roc import auc_delong, auc_difference, auc_of_fo
 from dagster_project.statistics.survival import kaplan_meier
 
 FOLDS, RIDGE, SHARE, TO_COME = 5, 0.1, 0.3, 4000
-"""Outer folds, the ridge of the discriminant, the share of responders in practice, and patients to come per fold."""
+"""Outer folds, discriminant ridge, share of responders in practice, and new patients per fold."""
 
 AUCS, COLUMNS, MOVED = (0.5, 0.6, 0.75, 0.85), (1, 30), 5
-"""AUCs that the features could give, numbers of features, and of how many one moves with response."""
+"""AUCs that the features could give, numbers of features, and one in how many has signal."""
 
 MEDIAN_DAYS, CENSORED = 250.0, 0.35
 """Median time, and the share that is censored."""
@@ -51,7 +51,7 @@ Case = tuple[Estimate, float]
 
 @dataclass(frozen=True)
 class Discriminant:
-    """Probability from `weights` · x + `offset`, and the cut-off chosen on the training patients."""
+    """Probability from `weights` · x + `offset`, and the cut-off chosen on training patients."""
 
     weights: np.ndarray
     offset: float
@@ -229,7 +229,10 @@ def end_points(patients: int, random: np.random.Generator) -> Iterator[tuple[str
 
 
 def coverage(cases: list[Case]) -> tuple[float, int]:
-    """Share of the intervals that hold their truth, and how many there were; an estimate without bounds is none."""
+    """Share of the intervals that hold their truth, and the number of intervals.
+
+    An estimate without bounds is none.
+    """
     known = [
         (e.lower, e.upper, true) for e, true in cases if e.lower is not None and e.upper is not None
     ]
@@ -267,7 +270,19 @@ def main() -> None:
     print(f"| figure | {' | '.join(f'{n} patients' for n in found)} |\n|---|{'---:|' * len(found)}")
     for figure in sorted({name.partition(" | ")[0] for name in next(iter(found.values()))}):
         print(
-            f"| {figure} | {' | '.join(_shown([coverage(cases)[0] for name, cases in of.items() if name.partition(' | ')[0] == figure]) for of in found.values())} |"
+            f"| {figure} | "
+            f"""{
+                " | ".join(
+                    _shown(
+                        [
+                            coverage(cases)[0]
+                            for name, cases in of.items()
+                            if name.partition(" | ")[0] == figure
+                        ]
+                    )
+                    for of in found.values()
+                )
+            } |"""
         )
 
 

@@ -17,7 +17,10 @@ WINDOW = 5
 
 
 def ithscore(values, mask):
-    """Score of a scan in HU and its mask (z, y, x); None where the slice has fewer pixels than kinds."""
+    """Score of a scan in HU and its mask (z, y, x).
+
+    None where the slice has fewer pixels than kinds.
+    """
     from sklearn.cluster import KMeans
 
     z = int(mask.sum(axis=(1, 2)).argmax())

@@ -1,4 +1,6 @@
-"""Two simulated cohorts, with and without heterogeneity signal, several seeds each: what beats what, by paired test.
+"""Two simulated cohorts, with and without heterogeneity signal, by several seeds each.
+
+Paired tests show which model beats which.
 
 .venv/bin/python -m benchmarks.models --seeds 5 --patients 500
 """
@@ -78,7 +80,7 @@ def print_runs(
     seeds: int,
     cohorts: Mapping[str, Truth] = COHORTS,
 ) -> None:
-    """A table of what `run` tells of each cohort and seed that the command line asks for, row by row."""
+    """A table of the results of `run` for each requested cohort and seed, row by row."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--first", type=int, default=1)

@@ -1,4 +1,6 @@
-"""The clinical baselines on 120 real patients (MSK-MIND), by the same code that trains the study's models.
+"""The clinical baselines on 120 real patients (MSK-MIND).
+
+They are trained by the same code as the study's models.
 
 .venv/bin/python -m benchmarks.msk_mind ../shared/data/response
 """
@@ -30,7 +32,10 @@ def number(text: str) -> float:
 
 
 def read_cohort(folder: Path) -> Dataset:
-    """Response (CR or PR) from what was known before treatment; what the table lacks (stage) has no column."""
+    """Response (CR or PR) from what was known before treatment.
+
+    What the table lacks (stage) has no column.
+    """
     samples = {row["PATIENT_ID"]: row for row in rows_of(folder / "msk_mind_samples_part1.txt")}
     patients = rows_of(folder / "msk_mind_patients_part1.txt")
     facts = {
@@ -69,13 +74,16 @@ def train_clinical(data: Dataset) -> list[TrainedModel]:
 def main() -> None:
     data = read_cohort(Path(sys.argv[1]))
     print(
-        "| model | patients | CR + PR | AUC (95 %) | sensitivity | specificity | Brier | calibration slope |\n|---|---|---|---|---|---|---|---|"
+        "| model | patients | CR + PR | AUC (95 %) | sensitivity | specificity | Brier "
+        "| calibration slope |\n|---|---|---|---|---|---|---|---|"
     )
     for m in train_clinical(data):
         e, (_, slope) = m.evaluation, calibration(data.y, m.probabilities)
         print(
-            f"| {m.name} | {data.y.size} | {data.y.sum()} | {e.auc.value:.3f} ({e.auc.lower:.3f}-{e.auc.upper:.3f}) | {e.sensitivity.value:.2f} "
-            f"| {e.specificity.value:.2f} | {e.brier:.3f} | {slope:.2f} |"
+            f"| {m.name} | {data.y.size} | {data.y.sum()} "
+            f"| {e.auc.value:.3f} ({e.auc.lower:.3f}-{e.auc.upper:.3f}) "
+            f"| {e.sensitivity.value:.2f} | {e.specificity.value:.2f} | {e.brier:.3f} "
+            f"| {slope:.2f} |"
         )
 
 

@@ -1,7 +1,9 @@
-"""A night with nothing new over a cohort simulated as tables, without an image, and an analyst's queries over its features.
+"""A night with nothing new over a cohort simulated as tables, and an analyst's queries.
 
-    python -m benchmarks.night [--patients 500] [--features 100] [--home FOLDER] [--parts night
-    first changed queries]
+    python -m benchmarks.night [--patients 500] [--features 100] [--home FOLDER]
+        [--parts night first changed queries]
+
+The cohort has no image; the queries are over its features.
 
 Two readers' reads of every lesion and visit stand in a lake of eight sites, with as many features
 of four regions as asked (the study has 1,316), each under the fingerprint that its read asks for,
@@ -77,16 +79,27 @@ from dagster_project.simulation.tables import DAYS, Truth, simulate_tables
 from dagster_project.study import load_study
 
 PLAIN = {pl.String: "-", pl.Boolean: False, pl.Float64: 0.0}
-"""What stands in a column that may not be NULL and that the simulation leaves out; whole numbers are 0."""
+"""Values of columns that may not be NULL and that the simulation leaves out; integers are 0."""
 
 READERS = ("R1", "R2")
 MOMENT = pl.lit("2026-01-12").str.to_datetime(time_zone="UTC")
 QUERIES = {
-    "one feature of the tumour, by site and visit": "SELECT site, visit, count(*), avg(value), stddev(value) FROM radiomic_features WHERE feature = $feature AND region = 'tumor' GROUP BY ALL ORDER BY ALL",
+    "one feature of the tumour, by site and visit": (
+        "SELECT site, visit, count(*), avg(value), stddev(value) FROM radiomic_features "
+        "WHERE feature = $feature AND region = 'tumor' GROUP BY ALL ORDER BY ALL"
+    ),
     "everything of one patient": "SELECT * FROM radiomic_features WHERE patient = $patient",
-    "change of one feature beside the response": "SELECT overall_response, count(*), median(delta_symmetric) FROM delta_features d JOIN responses r USING (site, patient) "
-    "WHERE feature = $feature AND region = 'tumor' AND from_visit = 'T0' AND to_visit = 'T1' AND r.visit = 'T2' AND evaluator = 'accepted' GROUP BY ALL ORDER BY ALL",
-    "one feature of both readers, wide": "SELECT site, patient, visit, lesion, reader, $column FROM radiomic_features_wide WHERE region = 'tumor'",
+    "change of one feature beside the response": (
+        "SELECT overall_response, count(*), median(delta_symmetric) FROM delta_features d "
+        "JOIN responses r USING (site, patient) "
+        "WHERE feature = $feature AND region = 'tumor' AND from_visit = 'T0' "
+        "AND to_visit = 'T1' AND r.visit = 'T2' AND evaluator = 'accepted' "
+        "GROUP BY ALL ORDER BY ALL"
+    ),
+    "one feature of both readers, wide": (
+        "SELECT site, patient, visit, lesion, reader, $column FROM radiomic_features_wide "
+        "WHERE region = 'tumor'"
+    ),
 }
 
 
@@ -95,7 +108,7 @@ def _plain(kind):
 
 
 def filled(name, frame):
-    """The table's columns: what the frame has, else NULL, or a plain value where that is not allowed."""
+    """The table's columns: the frame's, else NULL, or a plain value where NULL is not allowed."""
     kinds = polars_schema(BY_NAME[name])
     known = [c for c in frame.columns if c in kinds and frame[c].null_count() < frame.height]
     rows = frame.select(known).with_columns(pl.lit(True).alias("simulated"))
@@ -180,7 +193,7 @@ def fill(lakehouse, tables, features):
     regions = region_names(load_study().section("radiomics"))
     each = pl.DataFrame({"region": regions}).join(pl.DataFrame({"feature": features}), how="cross")
     for site in tables["lesions"]["site"].unique().sort():
-        tasks = flow._feature_tasks(lakehouse, site)
+        tasks = flow._feature_tasks(lakehouse, site)  # noqa: SLF001 - what the night will ask for
         keys = pl.DataFrame([dict(t.key) | {"reader": reader} for t in tasks for reader in t.masks])
         measured = keys.join(each, how="cross")
         added = filled(
@@ -245,7 +258,7 @@ def later_steps(lakehouse, sites, looked_at):
 
 
 def training_step(lakehouse, looked_at):
-    """Pass over the tasks of which nothing has changed; of the others read and build what they would be trained on."""
+    """Pass over unchanged tasks, and read and build the training data of the others."""
     from models.datasets import TASKS, DatasetError, build_dataset
     from models.tracking import aliases_held
 
@@ -292,7 +305,8 @@ def print_steps(title, lakehouse, sites, *before):
         spent.append((cpu, clock))
     cpu, clock = np.sum(spent, axis=0)
     print(
-        f"| all of it | {cpu:.1f} | {clock:.1f} |\n\nRows written: {written}; tasks whose data sets were built: {', '.join(looked_at) or 'none'}"
+        f"| all of it | {cpu:.1f} | {clock:.1f} |\n\nRows written: {written}; "
+        f"tasks whose data sets were built: {', '.join(looked_at) or 'none'}"
     )
     return written
 
@@ -305,7 +319,8 @@ def measure_anew(lakehouse):
         "SELECT count(*) FROM delta_features WHERE patient = ?", [patient]
     ).fetchone()[0]
     lake.query(
-        "UPDATE radiomic_features SET input_fingerprint = input_fingerprint || '+' WHERE site = ? AND patient = ? AND visit = 'T1'",
+        "UPDATE radiomic_features SET input_fingerprint = input_fingerprint || '+' "
+        "WHERE site = ? AND patient = ? AND visit = 'T1'",
         [site, patient],
     )
     return stored
@@ -334,7 +349,10 @@ def published_apart(root, what):
     """A line of the table: a publication in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
         from_nothing, cpu, clock, peak = apart.submit(publication, root).result()
-    return f"| {what}{'' if from_nothing else ': what differs'} | {cpu:.1f} | {clock:.1f} | {peak:.1f} |"
+    return (
+        f"| {what}{'' if from_nothing else ': what differs'} "
+        f"| {cpu:.1f} | {clock:.1f} | {peak:.1f} |"
+    )
 
 
 def percentiles(database, features, patients, repeats):
@@ -366,7 +384,10 @@ def filled_lake(home, given, features):
         derive_changed(lakehouse, lambda _: None)
     for name in ("patients", "dhi", "outcomes", "training_cohort"):
         lakehouse.lake.replace(name, filled(name, tables[name]))
-    asked = "SELECT list(DISTINCT site ORDER BY site), list(DISTINCT patient ORDER BY patient) FROM reads"
+    asked = (
+        "SELECT list(DISTINCT site ORDER BY site), list(DISTINCT patient ORDER BY patient) "
+        "FROM reads"
+    )
     return lakehouse, *lakehouse.lake.query(asked).fetchone()
 
 
@@ -415,7 +436,8 @@ def print_tidy(lakehouse, sites):
         ]
     )
     print(
-        f"\ntidy: {cpu:.1f} CPU s, {clock:.1f} s by the clock; {expired} snapshots expired; {before} before, {size_of(data)} after, the given up ones still among them"
+        f"\ntidy: {cpu:.1f} CPU s, {clock:.1f} s by the clock; {expired} snapshots expired; "
+        f"{before} before, {size_of(data)} after, the given up ones still among them"
     )
     print_steps("a night after tidying", lakehouse, sites)
     if published_snapshots(lakehouse.home.published):
@@ -435,14 +457,18 @@ def print_withdrawal(lakehouse, patients):
             withdraw_publications(home.published),
             publish_home(lakehouse.lake, home, lakehouse.study),
         ),
-        "the catalogue compacted": lambda: withdrawal._compact([home.lake / "catalog.sqlite"]),
+        # freed pages still hold rows
+        "the catalogue compacted": lambda: withdrawal._compact(  # noqa: SLF001
+            [home.lake / "catalog.sqlite"]
+        ),
         "the home searched": lambda: search_home(home, traces),
     }
     print(
-        f"\n| withdrawal of one of {len(patients)}, {len(traces)} traces | CPU s | s by the clock |\n|---|---|---|"
+        f"\n| withdrawal of one of {len(patients)}, {len(traces)} traces | CPU s "
+        "| s by the clock |\n|---|---|---|"
     )
     left = []
-    for what, cpu, clock, left in timed(steps.items()):
+    for what, cpu, clock, left in timed(steps.items()):  # noqa: B007 - what the last step found
         print(f"| {what} | {cpu:.1f} | {clock:.1f} |", flush=True)
     if left:
         raise SystemExit(f"a trace is left in {left}")
@@ -476,7 +502,8 @@ def main():
             for name in ("radiomic_features", "delta_features")
         }
         print(
-            f"{len(patients)} patients, {len(sites)} sites, {given.features} features: {', '.join(counts.values())}"
+            f"{len(patients)} patients, {len(sites)} sites, {given.features} features: "
+            f"{', '.join(counts.values())}"
         )
         parts = {
             "withdrawal": lambda: print_withdrawal(lakehouse, patients),

@@ -1,4 +1,6 @@
-"""Volume of an outline wherever it lies in the scan: on the grid of the read, and on the isotropic grid of the intensities.
+"""Volume of an outline wherever it lies in the scan.
+
+It is measured on the grid of the read, and on the isotropic grid of the intensities.
 
 A ball is placed at random in scans of several spacings, and cut into the scan's voxels. Bias and
 standard deviation of its volume, in per cent of the analytic one:
@@ -11,8 +13,8 @@ standard deviation of its volume, in per cent of the analytic one:
 
 The same for real outlines, where a folder of them is given.
 
-    python -m benchmarks.outline_volume [--balls 200] [--seed 1] [--sarcomas
-    ../shared/data/sarcoma_ct]
+    python -m benchmarks.outline_volume [--balls 200] [--seed 1]
+        [--sarcomas ../shared/data/sarcoma_ct]
 """
 
 from __future__ import annotations
@@ -113,7 +115,8 @@ def main() -> None:
     parser.add_argument("--sarcomas", type=Path)
     chosen = parser.parse_args()
     print(
-        f"| outline | slices × pixels, mm | {', % | '.join(NAMES)}, % |\n|---|---|{'---:|' * len(NAMES)}"
+        f"| outline | slices × pixels, mm | {', % | '.join(NAMES)}, % |\n"
+        f"|---|---|{'---:|' * len(NAMES)}"
     )
     for spacing in SPACINGS:
         found = 100 * placed_balls(spacing, chosen.balls, chosen.seed) - 100

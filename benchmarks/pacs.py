@@ -1,4 +1,6 @@
-"""How long 400 slices take from a real PACS: storescu (DCMTK) to our listener, C-MOVE and DICOMweb from Orthanc, beside folder intake.
+"""How long 400 slices take from a real PACS, beside folder intake.
+
+They come by storescu (DCMTK) to our listener, and by C-MOVE and DICOMweb from Orthanc.
 
     python benchmarks/pacs.py [--slices 400] [--size 512]
 
@@ -70,7 +72,8 @@ class Bench:
         )
         same = self.digests[name] == self.digests["folder"]
         print(
-            f"| {name} | {len(self.digests[name])} | {seconds:.1f} | {len(self.digests[name]) / seconds:.0f} | {'yes' if same else 'NO'} |",
+            f"| {name} | {len(self.digests[name])} | {seconds:.1f} "
+            f"| {len(self.digests[name]) / seconds:.0f} | {'yes' if same else 'NO'} |",
             flush=True,
         )
 

@@ -1,4 +1,7 @@
-"""How far perturbed copies of one scan spread, against scans of the same synthetic lesion that were truly repeated and outlined anew."""
+"""How far perturbed copies of one scan spread, compared with true repeats.
+
+The repeats are scans of the same synthetic lesion that were truly repeated and outlined anew.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,11 @@ READER_MM = 0.7
 """Of one outline from the truth; two differ by the square root of two of it, 1 mm."""
 
 CHAINS = {
-    "study.toml": {}, "no growth": {"growth_share": 0.0}, "half growth": {"growth_share": 0.5}, "no contour error": {"contour_mm": 0.0},
-}  # fmt: skip
+    "study.toml": {},
+    "no growth": {"growth_share": 0.0},
+    "half growth": {"growth_share": 0.5},
+    "no contour error": {"contour_mm": 0.0},
+}
 CLASSES = ("firstorder", "shape", "glcm", "glrlm", "glszm", "gldm", "ngtdm")
 
 

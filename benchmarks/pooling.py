@@ -1,4 +1,4 @@
-"""What 95 % bounds of a pooled AUC cover, with few and small hospitals, and what the mean is on average.
+"""Coverage of 95 % bounds of a pooled AUC with few and small hospitals, and bias of the mean.
 
 Scores of responders and non-responders are normal; the true AUC of a hospital varies around the
 stated one where `between` is not 0. Compared:
@@ -26,7 +26,10 @@ SITES = (3, 5, 8)
 SIZES = ((20, 20), (20, 60))
 AUCS = (0.6, 0.75, 0.85, 0.93)
 BETWEEN = 0.35
-"""Standard deviation of the distance of the two classes between hospitals, in standard deviations of the scores."""
+"""Standard deviation between hospitals of the distance of the two classes.
+
+The unit is the standard deviation of the scores.
+"""
 
 FEWEST = 3
 """Patients of each class in a hospital."""
@@ -34,7 +37,11 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Found:
-    """How far the mean of the estimates lies from the truth, share of bounds that hold the truth, their width, and the share of studies with bounds at all."""
+    """How far the mean of the estimates lies from the truth, and how good the bounds are.
+
+    Of the bounds: the share that holds the truth, their width, and the share of studies with bounds
+    at all.
+    """
 
     mean: float
     coverage: float
@@ -115,7 +122,10 @@ def _summed(some: np.ndarray, truth: float, repeats: int) -> Found:
 
 def rows(repeats: int, seed: int) -> Iterator[str]:
     """A line of the table per setting."""
-    yield "| hospitals | patients each | AUC | between hospitals | ours: mean off by | covers | width | DeLong, logit: mean off by | covers | width |"
+    yield (
+        "| hospitals | patients each | AUC | between hospitals | ours: mean off by | covers "
+        "| width | DeLong, logit: mean off by | covers | width |"
+    )
     yield "| ---: | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for number in SITES:
         for size in SIZES:
@@ -125,7 +135,10 @@ def rows(repeats: int, seed: int) -> Iterator[str]:
                     f"{f.mean:+.3f} | {100 * f.coverage:.1f} % | {f.width:.2f}"
                     for f in found.values()
                 ]
-                yield f"| {number} | {size[0]}-{size[1]} | {auc} | {'varies' if between else 'the same'} | {' | '.join(cells)} |"
+                yield (
+                    f"| {number} | {size[0]}-{size[1]} | {auc} "
+                    f"| {'varies' if between else 'the same'} | {' | '.join(cells)} |"
+                )
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""Power cuts at random moments of an intake: what was not synced is lost, torn or emptied, and the next run goes on.
+"""Power cuts at random moments of an intake.
+
+What was not synced is lost, torn or emptied, and the next run goes on.
 
     python benchmarks/power_loss.py [--moments 500] [--seed 1] [--without sync_file|sync_folder]
 
@@ -49,7 +51,7 @@ from tests.intake.builders import (
 from tests.intake.test_vault import in_this_process
 
 Names = dict[int, dict[str, int]]
-"""Of each folder, by its number: names and the numbers of what they lead to. The vault itself has 0."""
+"""By number of a folder: its names and the numbers they lead to; the vault itself is number 0."""
 
 SYNCS = {
     "sync_file": ((vault, "sync_file"), (manifest, "sync_file")),
@@ -67,7 +69,10 @@ DATABASE = "intake.sqlite"
 
 @dataclass(frozen=True)
 class Moment:
-    """What was there, and what of it was on the disk; `acknowledged` are digests of objects whose storing was confirmed to the sender."""
+    """What was there, and what of it was on the disk.
+
+    `acknowledged` are digests of objects whose storage was confirmed to the sender.
+    """
 
     names: Names
     data: Mapping[int, bytes]
@@ -245,7 +250,10 @@ def _left_data(moment: Moment, inode: int, chance: random.Random) -> bytes:
 
 @dataclass(frozen=True)
 class Site:
-    """A site whose landing lies beside its vault; its patient has a pseudonym already, so that files can be compared."""
+    """A site whose landing lies beside its vault.
+
+    Its patient has a pseudonym already, so that files can be compared.
+    """
 
     root: Path
     keys: Keys = KEYS
@@ -369,7 +377,7 @@ def fault_after(
     *,
     commits_last: bool = True,
 ) -> str:
-    """What is wrong after a power cut at a moment and the run that follows; empty where nothing is."""
+    """What is wrong after a power cut at a moment and the next run; empty where nothing is."""
     again = Site(folder)
     shutil.copytree(site.landing, again.landing)
     again.crosswalk.write_bytes(moment.crosswalk)
@@ -427,14 +435,16 @@ def main() -> None:
     arguments = parser.parse_args()
     found = tried(arguments.moments, arguments.seed, arguments.without)
     print(
-        "| intake | moments recorded | power cuts | wrong | what is wrong |\n|---|---:|---:|---:|---|"
+        "| intake | moments recorded | power cuts | wrong | what is wrong |\n"
+        "|---|---:|---:|---:|---|"
     )
     for what, count in found.items():
         faults = {name: n for name, n in count.items() if name not in {"right", "moments recorded"}}
         wrong = sum(faults.values())
         named = ", ".join(f"{name}: {n}" for name, n in faults.items())
         print(
-            f"| {what} | {count['moments recorded']} | {count['right'] + wrong} | {wrong} | {named} |"
+            f"| {what} | {count['moments recorded']} | {count['right'] + wrong} | {wrong} "
+            f"| {named} |"
         )
     sys.exit(any(count.keys() - {"right", "moments recorded"} for count in found.values()))
 

@@ -1,4 +1,4 @@
-"""How often a champion is made over 200 nights in which no model is better than another, and how soon where one is.
+"""How often a champion is made over 200 nights without a better model, and how soon with one.
 
 A study of 500 patients is filled night by night. Models are ridge discriminants of normal columns,
 fitted in five folds: three references (a column, five columns, both) and eight candidates with
@@ -70,7 +70,7 @@ class Study:
         return scores
 
     def p_of_the_best(self, patients: int) -> float:
-        """The greatest p of the best model against the references; 1 where it is not better than each."""
+        """The greatest p of the best model against the references; 1 unless it beats each."""
         y = self.y[:patients]
         references = [self.held_out(c, patients) for c in REFERENCES]
         every = [*references, *(self.held_out(c, patients) for c in CANDIDATES)]
@@ -128,7 +128,8 @@ def main() -> None:
     chosen = parser.parse_args()
     section = load_study().section("model")
     print(
-        "| world | rule | studies | a champion is made | first at (median patients) |\n|---|---|---:|---:|---:|"
+        "| world | rule | studies | a champion is made | first at (median patients) |\n"
+        "|---|---|---:|---:|---:|"
     )
     for number, world in enumerate(MOVES):
         for name, rule, studies in (

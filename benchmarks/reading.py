@@ -1,4 +1,6 @@
-"""What it costs to read a series of slices as one image in Hounsfield units: our reading, SimpleITK's and pydicom's, interleaved.
+"""What it costs to read a series of slices as one image in Hounsfield units.
+
+Our reading, SimpleITK's and pydicom's are interleaved.
 
     OMP_NUM_THREADS=1 python benchmarks/reading.py FOLDER_OF_A_CT_SERIES [--slices 400] [--rounds 3]
 
@@ -99,7 +101,8 @@ def main():
             if not all(np.array_equal(images[0], other) for other in images[1:]):
                 sys.exit("the ways differ in their voxels")
     print(
-        f"| {given.slices} slices | ours, CPU s | SimpleITK, CPU s | pydicom, CPU s | voxels |\n|---|---|---|---|---|"
+        f"| {given.slices} slices | ours, CPU s | SimpleITK, CPU s | pydicom, CPU s | voxels |\n"
+        "|---|---|---|---|---|"
     )
     print(
         f"| {rows} × {columns} | "

@@ -1,4 +1,7 @@
-"""Grades a synthetic cohort by RECIST 1.1 and iRECIST, derives its end points and survival times, and prints what that cost."""
+"""What it costs to grade a synthetic cohort by RECIST 1.1 and iRECIST.
+
+The cost of deriving its end points and survival times is printed as well.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def frame(name, rows):
 
 
 def cohort(n, seed=20260112):
-    """Five visits a patient, four targets, a non-target, a doubtful and a certain new lesion in some; 3 % of measurements are missing."""
+    """Five visits per patient with four targets and a non-target.
+
+    Some have a doubtful and then a certain new lesion; 3 % of measurements are missing.
+    """
     random, found = np.random.default_rng(seed), []
     for patient in range(n):
         sizes, trend = random.uniform(12, 60, 4), random.normal(0.92, 0.18)
@@ -118,10 +124,12 @@ def main():
     times = derive_time_to_event(graded, *others, study.section("endpoints"))
     print("| what | rows in | rows out | CPU s |\n|---|---|---|---|")
     print(
-        f"| RECIST 1.1 and iRECIST at every visit, {n} patients | {lesions.height} | {graded.height} | {responses_s:.2f} |"
+        f"| RECIST 1.1 and iRECIST at every visit, {n} patients | {lesions.height} "
+        f"| {graded.height} | {responses_s:.2f} |"
     )
     print(
-        f"| the same, with best responses and survival times | {lesions.height} | {graded.height + outcomes.height + times.height} | {time.process_time() - begun:.2f} |"
+        f"| the same, with best responses and survival times | {lesions.height} "
+        f"| {graded.height + outcomes.height + times.height} | {time.process_time() - begun:.2f} |"
     )
     print("\nResponses:", dict(graded["overall_response"].value_counts(sort=True).iter_rows()))
 

@@ -1,4 +1,6 @@
-"""Phantoms as a CT scanner shows them: projected with noise and beam hardening, and reconstructed, so that metal has its streaks.
+"""Phantoms as a CT scanner shows them.
+
+They are projected with noise and beam hardening, and reconstructed, so that metal has its streaks.
 
 What lies in and about a patient is drawn as it is, sharp and of one value; what comes out has the
 blur, the noise and the artefacts of a scan.
@@ -187,4 +189,7 @@ PHANTOMS: Mapping[str, Callable[[Image, Image, Image], None]] = {
     "blanket in folds": _folds,
     "zip": _zip,
 }
-"""What lies in or about a patient; line pairs of a test object, which may be taken for text, are not among them."""
+"""What lies in or about a patient.
+
+Line pairs of a test object, which may be taken for text, are not among them.
+"""

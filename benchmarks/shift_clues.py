@@ -1,4 +1,6 @@
-"""How much of a patient's secret shift of dates is left to guess for somebody who has the published dates and knows the study.
+"""How much of a patient's secret shift of dates is left to guess.
+
+The guesser has the published dates and knows the study.
 
 .venv/bin/python -m benchmarks.shift_clues [--patients 400]
 """
@@ -48,7 +50,10 @@ def weights(weekends: float, holidays: float) -> Floats:
 
 
 def draw(random: np.random.Generator) -> tuple[list[int], int]:
-    """True days of a patient's scans and cycles, on working days as a rule, and of the last contact of one who is alive."""
+    """True days of a patient's scans and cycles, and of the last contact of one who is alive.
+
+    Scans and cycles are on working days as a rule.
+    """
     likely = weights(ON_WEEKENDS, ON_HOLIDAYS)
     planned = [-8, 0, 21, 42, 56, 63, 84, 98, 105]
     begin = int(random.integers(BEGIN, END + 1))

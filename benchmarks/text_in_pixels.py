@@ -1,4 +1,6 @@
-"""Text drawn into CT slices: how much is found, by kind; false alarms on real scans and phantoms; the time a slice takes.
+"""Text drawn into CT slices: how much is found, by kind.
+
+Also false alarms on real scans and phantoms, and the time that a slice takes.
 
     python benchmarks/text_in_pixels.py [--variants 600] [--seed 1]
 
@@ -281,7 +283,8 @@ def main() -> None:
     print_alarms(real, backgrounds["simulated chest"])
     large = [plane for planes in real.values() for plane in planes if plane.shape == (512, 512)]
     print(
-        f"\n{speed(large[:40]):.2f} ms of CPU a slice of 512 × 512, the least of 5 rounds over {len(large[:40])} slices"
+        f"\n{speed(large[:40]):.2f} ms of CPU a slice of 512 × 512, the least of 5 rounds "
+        f"over {len(large[:40])} slices"
     )
 
 

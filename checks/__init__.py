@@ -1,1 +1,4 @@
-"""What the data must hold, shown beside the assets; the gate asks the same rules again for itself."""
+"""What the data must hold, shown beside the assets.
+
+The gate evaluates the same rules again for itself.
+"""

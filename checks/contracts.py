@@ -1,4 +1,7 @@
-"""The contract of every table, generated from its declaration: keys, NULL, ranges, allowed values."""
+"""The contract of every table, generated from its declaration.
+
+It covers keys, NULL, ranges and allowed values.
+"""
 
 import dagster as dg
 
@@ -11,7 +14,8 @@ from dagster_project.resources import Lakehouse
 def contract_check(table: Table) -> dg.AssetChecksDefinition:
     """The check of one table."""
     description = (
-        f"Every row of {table.name} conforms to its declaration: keys, NULL, ranges, allowed values.\n\n"
+        f"Every row of {table.name} conforms to its declaration: keys, NULL, ranges, "
+        "allowed values.\n\n"
         f"{table.name} 的每一行均符合表结构：主键、空值、范围与取值。"
     )
 

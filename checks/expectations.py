@@ -1,4 +1,7 @@
-"""Great Expectations over every table: the suite is generated from the schema, the run is ephemeral and offline."""
+"""Great Expectations over every table.
+
+The suite is generated from the schema; the run is ephemeral and offline.
+"""
 
 import functools
 import os
@@ -13,7 +16,10 @@ from dagster_project.lake.tables import TABLES, Table
 from dagster_project.resources import Lakehouse
 
 SAMPLED_ROWS = 100_000
-"""Great Expectations takes pandas frames in memory: of a longer table it sees this many rows. The contract check sees all."""
+"""Number of rows of a longer table that Great Expectations sees.
+
+It takes pandas frames in memory. The contract check sees all rows.
+"""
 
 
 @functools.cache
@@ -22,9 +28,8 @@ def _context() -> Any:
     import great_expectations as gx
     from tqdm import tqdm
 
-    tqdm.monitor_interval = (
-        0  # bars are made although they are hidden, and the first one would start a thread for good
-    )
+    # bars are made although they are hidden, and the first one would start a thread for good
+    tqdm.monitor_interval = 0
     context: Any = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     return context
@@ -84,7 +89,8 @@ def expectations_check(table: Table) -> dg.AssetChecksDefinition:
 def _ask(lakehouse: Lakehouse, table: Table) -> dict[str, Any]:
     frame = (
         lakehouse.lake.query(
-            f'SELECT * FROM "{table.name}" USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)'
+            f'SELECT * FROM "{table.name}" '
+            f"USING SAMPLE reservoir({SAMPLED_ROWS} ROWS) REPEATABLE (1)"
         )
         .pl()
         .to_pandas()

@@ -1,4 +1,7 @@
-"""The vault after intake, re-read by code that did not write it: nothing in it may identify a person."""
+"""The vault after intake, re-read by code that did not write it.
+
+Nothing in it may identify a person.
+"""
 
 import dagster as dg
 
@@ -13,16 +16,18 @@ COLUMNS = ("finding", "element", "files", "first file")
     asset="intake",
     blocking=True,
     description=(
-        "Independent audit: every new file in the site's vault, and whether files, register and manifest agree; a finding blocks the site.\n\n"
+        "Independent audit: every new file in the site's vault, and whether files, register and "
+        "manifest agree; a finding blocks the site.\n\n"
         "独立审计：该中心保管库中的每个新文件，以及文件、登记与清单是否一致；如有发现，该中心的数据不再处理和发布。"
     ),
 )
 def vault_audit(
     context: dg.AssetCheckExecutionContext, lakehouse: Lakehouse
 ) -> dg.AssetCheckResult:
-    """Walk every file of the site that is new since the last audit, and compare files, register and manifest.
+    """Walk every new file of the site, and compare files, register and manifest.
 
-    Old files and pictures are left to `lakehouse audit`, since reading them takes long.
+    A file is new if it came after the last audit. Old files and pictures are left to
+    `lakehouse audit`, since reading them takes long.
     """
     home = lakehouse.home
     sites = [context.partition_key] if context.has_partition_key else home.sites()

@@ -14,7 +14,8 @@ COLUMNS = ("finding", "column", "tables", "first table")
     asset="published",
     blocking=True,
     description=(
-        "Audit of the lake: texts, numbers and days of every table; a finding leaves its site out of the publication.\n\n"
+        "Audit of the lake: texts, numbers and days of every table; "
+        "a finding leaves its site out of the publication.\n\n"
         "数据湖审计：每个表的文本、数值与日期；如有发现，该中心的数据不予发布。"
     ),
 )

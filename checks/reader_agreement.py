@@ -12,7 +12,8 @@ from dagster_project.resources import Lakehouse
 @dg.asset_check(
     asset=READER_AGREEMENT.name,
     description=(
-        "ICC(2,1) of each site and measurement reaches the protocol's limit, by point and lower bound.\n\n"
+        "ICC(2,1) of each site and measurement reaches the protocol's limit, "
+        "by point and lower bound.\n\n"
         "各中心、各测量值的 ICC(2,1) 及其置信下限达到方案界值。"
     ),
 )

@@ -1,4 +1,7 @@
-"""Blinding, proved from the times: nobody arbitrates his own read, and nothing is decided before both reads are locked."""
+"""Blinding, proved from the times.
+
+Nobody arbitrates his own read, and nothing is decided before both reads are locked.
+"""
 
 import datetime as dt
 
@@ -33,7 +36,8 @@ def locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
 @dg.asset_check(
     asset=READS.name,
     description=(
-        "A patient's reads enter the lake only after as many readers as the protocol requires have locked.\n\n"
+        "A patient's reads enter the lake only after as many readers as the protocol requires "
+        "have locked.\n\n"
         "锁定的阅片者达到方案要求的人数之前，该患者的阅片不进入数据湖。"
     ),
 )
@@ -46,7 +50,9 @@ def both_locked(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         passed=early.height == 0,
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"patients": readers.height, "early": early.height},
-        description=f"{early.height} of {readers.height} patients with fewer than {needed} locked readers",
+        description=(
+            f"{early.height} of {readers.height} patients with fewer than {needed} locked readers"
+        ),
     )
 
 

@@ -29,5 +29,8 @@ def rows_meet_images(lakehouse: Lakehouse) -> dg.AssetCheckResult:
         passed=rows.height == 0,
         severity=dg.AssetCheckSeverity.WARN,
         metadata=counts,
-        description=f"{subjects.height} without counterpart; {rows.height - asked} nearly equal numbers to ask the hospital about",
+        description=(
+            f"{subjects.height} without counterpart; "
+            f"{rows.height - asked} nearly equal numbers to ask the hospital about"
+        ),
     )

@@ -1,4 +1,7 @@
-"""Slices thin enough, and no artifact: row rules, shown as warnings, since they exclude a patient and not the study."""
+"""Slices thin enough, and no artifact.
+
+These row rules are shown as warnings, since they exclude a patient and not the study.
+"""
 
 import dagster as dg
 import polars as pl
@@ -13,7 +16,8 @@ FLAGS = ("metal_flag", "motion_flag", "truncated_flag", "rescale_flag", "noise_f
 @dg.asset_check(
     asset=SCANS.name,
     description=(
-        "Nominal thickness and measured spacing are both within the protocol's limit, without gaps.\n\n"
+        "Nominal thickness and measured spacing are both within the protocol's limit, "
+        "without gaps.\n\n"
         "标称层厚与实测层间距均在方案界值内，且无缺层。"
     ),
 )
@@ -22,14 +26,18 @@ def slice_thickness(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     limits = lakehouse.study.section("scans")
     scans = mark_slices(lakehouse.lake.read(SCANS.name), limits)
     figures = {kind: int(scans[kind].sum()) for kind in (*FAULTS, UNKNOWN)}
-    text = f"of {scans.height} scans are thicker than {limits['slice_thickness_mm']} mm or of unknown thickness, have gaps or repeated slices"
+    text = (
+        f"of {scans.height} scans are thicker than {limits['slice_thickness_mm']} mm "
+        "or of unknown thickness, have gaps or repeated slices"
+    )
     return _warning(scans.filter(has_fault()), scans, text, **figures)
 
 
 @dg.asset_check(
     asset=SCANS.name,
     description=(
-        "No scan has an artifact flag; a reader's own flag takes precedence over the automatic ones.\n\n"
+        "No scan has an artifact flag; "
+        "a reader's own flag takes precedence over the automatic ones.\n\n"
         "扫描均无伪影标记；阅片者的标记优先于自动标记。"
     ),
 )

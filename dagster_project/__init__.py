@@ -1,1 +1,4 @@
-"""A lakehouse of serial CT: from DICOM, contours and case reports to response, heterogeneity and models."""
+"""A lakehouse of serial CT.
+
+It leads from DICOM, contours and case reports to response, heterogeneity and models.
+"""

@@ -62,24 +62,32 @@ class Commands(click.Group):
                 sys.exit(INTERRUPTED)
             raise
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Their names, in order of the alphabet."""
         return sorted(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(  # click's signature
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
         return getattr(import_module(f"dagster_project.commands.{module}"), cmd_name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(  # click's signature
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
         """Each command with its summary."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in sorted(COMMANDS.items())])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what is wrong with the lake itself is said in one sentence, with what to do.
+        """Run a command, and report a fault of the lake itself in one sentence, with what to do.
 
         The lake's modules are looked up only after a failure, so that the command line starts at
         once.
@@ -96,7 +104,10 @@ class Commands(click.Group):
 
 
 def _lake_fault(error: Exception) -> Exception | None:
-    """What an error says of the lake or the protocol: by itself, by the file that it names, or by a look at all files."""
+    """What an error says of the lake or the protocol.
+
+    It is known by the error itself, by the file that it names, or by a look at all files.
+    """
     from dagster_project.study import StudyError
 
     if isinstance(error, StudyError):
@@ -118,7 +129,10 @@ def _lake_fault(error: Exception) -> Exception | None:
 
 @contextmanager
 def _in_environment(**wanted: str) -> Iterator[None]:
-    """Environment variables for as long as a command runs: a program that calls several commands has its own again between them."""
+    """Environment variables for as long as a command runs.
+
+    A program that calls several commands has its own again between them.
+    """
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

@@ -1,4 +1,7 @@
-"""Where scans fan out: one executor a process, a pool of workers by default, Dask where a scheduler's address is set."""
+"""Run tasks over many scans in parallel, by one executor per process.
+
+It is a pool of workers by default, or Dask where the address of a scheduler is set.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
-"""Work is parallel by lesion, in processes; threads inside a worker would only get in each other's way."""
+"""One thread per library: work is parallel by lesion, in processes.
+
+Threads inside a worker would only get in each other's way.
+"""
 
 KILLED_TWICE = (
     "the worker was killed twice on this task (memory?); see docs/operations.md, then run again"
@@ -53,7 +59,10 @@ class SchedulerLostError(RuntimeError):
 
 
 class TaskFailedError(RuntimeError):
-    """A task of `map_tasks` came to nothing: its worker was killed twice, or its result could not be sent."""
+    """A task of `map_tasks` failed.
+
+    Its worker was killed twice, or its result could not be sent.
+    """
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,9 @@ def run_tasks(
 
 
 def map_tasks(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-    """Results in the order of the tasks, each as soon as those before it are there; workers that die are replaced.
+    """Results in the order of the tasks, each as soon as those before it are there.
+
+    Workers that die are replaced.
 
     Raises
     ------
@@ -208,7 +219,11 @@ def _fill(
     waiting: deque[list[Task]],
     flying: dict[Future[Answers], list[Task]],
 ) -> bool:
-    """Hand bunches over: to a pool no more than its workers take up, so that one that dies has few with it. False where it broke."""
+    """Submit waiting bunches; False where the executor broke.
+
+    A pool gets no more than its workers take up, so that a worker that dies has few bunches with
+    it.
+    """
     most = executor.workers + 1 if isinstance(executor, _Pool) else len(waiting) + len(flying)
     while waiting and len(flying) < most:
         try:
@@ -276,7 +291,11 @@ def _until_one_dies(
 
 
 def reason_of(error: BaseException) -> str:
-    """An error's reason for the quarantine: our own errors speak for themselves, of others only the kind is told, since a message may quote data."""
+    """An error's reason for the quarantine.
+
+    Our own errors give their message; of others only the kind and the place are given, since a
+    message may quote data.
+    """
     own = type(error).__module__.partition(".")[0] in {"dagster_project", "models"}
     return str(error) if own else f"{type(error).__name__} in {_place(error)}"
 
@@ -297,7 +316,9 @@ def shared_executor() -> Executor:
 
 
 def close_executor(*, kill: bool = False) -> None:
-    """End the process's executor with its workers, threads and connections; the next task has a new one.
+    """End the process's executor with its workers, threads and connections.
+
+    The next task has a new one.
 
     With `kill` tasks that are being worked on are given up, else they are waited for.
     """
@@ -314,7 +335,10 @@ atexit.register(close_executor, kill=True)
 
 
 class _Pool(ProcessPoolExecutor):
-    """Workers on this machine: spawned, not forked, since a fork would copy DuckDB's and MLflow's threads and locks."""
+    """A pool of workers on this machine.
+
+    They are spawned, not forked: a fork would copy the threads and locks of DuckDB and MLflow.
+    """
 
     def __init__(self, workers: int) -> None:
         self.workers, self._context = workers, _Context()
@@ -332,7 +356,10 @@ class _Pool(ProcessPoolExecutor):
 
 
 class _Worker(SpawnProcess):
-    """A worker that a Ctrl-C at the terminal does not reach, not even while it starts: its parent ends it."""
+    """A worker that a Ctrl-C at the terminal does not reach, not even while it starts.
+
+    Its parent ends it.
+    """
 
     def start(self) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -356,7 +383,7 @@ class _Context(SpawnContext):
         super().__init__()
         self.started: list[SpawnProcess] = []
 
-    def Process(self, *arguments: Any, **named: Any) -> SpawnProcess:  # type: ignore[override]
+    def Process(self, *arguments: Any, **named: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 - the executor calls it
         """A worker, yet to be started."""
         self.started.append(_Worker(*arguments, **named))
         return self.started[-1]
@@ -377,7 +404,11 @@ def _end_with_parent() -> None:
 
 
 def _one_thread() -> None:
-    """The variables are for libraries still to be loaded; what the worker's main module has loaded already is limited by hand."""
+    """Limit this worker to one thread per library.
+
+    The variables are for libraries still to be loaded; what the worker's main module has loaded
+    already is limited by hand.
+    """
     os.environ.update(ONE_THREAD)
     import SimpleITK as sitk
     from threadpoolctl import threadpool_limits
@@ -398,7 +429,7 @@ class _Dask(Executor):
         try:
             self._client.__init__(address, set_as_default=False)  # type: ignore[misc]
         except OSError as error:
-            self._client._loop_runner.stop()
+            self._client._loop_runner.stop()  # noqa: SLF001 - its thread stays where it never connected
             raise SchedulerLostError(address) from error
         self._executor = self._client.get_executor(pure=False)
 
@@ -409,6 +440,6 @@ class _Dask(Executor):
             raise SchedulerLostError(self._address)
         return self._executor.submit(function, *arguments, **named)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
         """Close the client: one that is left open tries for half a minute to come back."""
         self._client.close()

@@ -1,4 +1,7 @@
-"""What a run says on the terminal: its assets' own lines, and no stack traces; the whole event log is in the Dagster UI."""
+"""What a run prints on the terminal: its assets' own lines, and no stack traces.
+
+The whole event log is in the Dagster UI.
+"""
 
 import logging
 
@@ -27,7 +30,7 @@ def _short_lines(_: dg.InitLoggerContext) -> logging.Logger:
     handler = logging.StreamHandler()
     handler.addFilter(_OwnLines())
     handler.setFormatter(_Short())
-    logger = logging.Logger("lakehouse")
+    logger = logging.Logger("lakehouse")  # noqa: LOG001 - one per run, so that handlers do not add up
     logger.addHandler(handler)
     return logger
 

@@ -1,4 +1,7 @@
-"""Three jobs: a site's part of the flow, the cohort's after all sites, and the reports after that, whether or not the gate let a model through."""
+"""The three jobs: one site's part of the flow, the cohort's after all sites, and the reports.
+
+The reports come after the cohort, whether or not the gate let a model through.
+"""
 
 from __future__ import annotations
 

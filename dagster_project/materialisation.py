@@ -1,4 +1,7 @@
-"""How a declared table becomes an asset, and the metadata of its materialisation: rows, schema, snapshot, counts, a picture."""
+"""How a declared table becomes an asset, and the metadata of its materialisation.
+
+The metadata are rows, schema, snapshot, counts and a picture.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def _column(column: Column, key: bool) -> dg.TableColumn:
 def table_asset(
     table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ()
 ) -> Callable[..., dg.AssetsDefinition]:
-    """Declare the asset of a table: its name, group, columns and partitions all come from the table."""
+    """Declare the asset of a table, which gives its name, group, columns and partitions."""
     return dg.asset(
         name=table.name,
         group_name=table.group,
@@ -87,7 +90,7 @@ def materialize_result(
     picture: bytes | None = None,
     facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> dg.MaterializeResult:
-    """Rows, snapshot, counts and a preview as metadata; facts that are bytes are shown as pictures."""
+    """Rows, snapshot, counts and a preview as metadata; facts in bytes are shown as pictures."""
     metadata: dict[str, Any] = {
         "dagster/row_count": write.rows,
         "rows_inserted": write.inserted,

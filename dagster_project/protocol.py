@@ -88,7 +88,7 @@ def _words(text: str) -> str:
 def _sites(listed: object) -> object:
     """A list of codes, or a table of full names by code."""
     if not isinstance(listed, (list, tuple, Mapping)):
-        raise ValueError
+        raise ValueError  # noqa: TRY004 - pydantic reports a ValueError at its place
     names = listed.values() if isinstance(listed, Mapping) else ()
     sound = all(isinstance(code, str) and re.fullmatch(SITE_PATTERN, code) for code in listed)
     if not sound or not all(isinstance(name, str) for name in names):
@@ -189,7 +189,10 @@ Device = Annotated[
     ),
 ]
 Wavelet = Literal["", "haar", "db2", "db3", "db4", "sym2", "sym3", "sym4", "coif1"]
-"""Those whose filters fit the margin that `radiomics.derived_images` leaves around a region; nothing for none."""
+"""Wavelets whose filters fit the margin that `radiomics.derived_images` leaves around a region.
+
+The empty text is for none.
+"""
 
 Visit = Literal["T0", "T1", "T2"]
 Coverage = Literal["none", "baselines", "all"]
@@ -480,8 +483,10 @@ class GateSection(Section):
     sites_left_out: Annotated[
         list[SiteLeftOut],
         Wording(
-            'decisions, each { site = "…", decided_by = "…", decided_on = "YYYY-MM-DD", reason = "…" }',
-            '决定列表，每项为 { site = "…", decided_by = "…", decided_on = "YYYY-MM-DD", reason = "…" }',
+            'decisions, each { site = "…", decided_by = "…", decided_on = "YYYY-MM-DD", '
+            'reason = "…" }',
+            '决定列表，每项为 { site = "…", decided_by = "…", decided_on = "YYYY-MM-DD", '
+            'reason = "…" }',
         ),
     ]
     minimum_patients: Annotated[int, Ge(2), Le(100_000)]

@@ -1,4 +1,7 @@
-"""The floors of the registration: how loose a protocol may be, and the recorded decisions by which it may be looser."""
+"""The floors of the registration: how loose a protocol may be.
+
+Also the recorded decisions by which it may be looser.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ ROLES = (
     "sponsor",
     "statistician",
 )
-"""Who decides on an amendment, beside codes such as R1 or AB12: never a person's name, since it goes to pages and rows."""
+"""Who decides on an amendment, beside codes such as R1 or AB12.
+
+Never a person's name, since it goes to pages and rows.
+"""
 
 DECISION = ("key", "value", "decided_by", "decided_on", "reason")
 """What an amendment has to say."""
@@ -88,12 +94,18 @@ class Amendment:
     def words(self) -> str:
         """The decision in one line, as it stands on reports, model cards and rows."""
         registered = floors()[self.key].words()[0]
-        return f"{self.key} = {_shown(self.value)} (registered: {registered}), {self.decided_by}, {self.decided_on}: {self.reason}"
+        return (
+            f"{self.key} = {_shown(self.value)} (registered: {registered}), "
+            f"{self.decided_by}, {self.decided_on}: {self.reason}"
+        )
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a protocol, in English and in Chinese; each names the key and what to do."""
+    """What is wrong with a protocol, in English and in Chinese.
+
+    Each names the key and what to do.
+    """
 
     en: str
     zh: str
@@ -154,7 +166,8 @@ def _unknown_key(name: str) -> Problem:
     near = difflib.get_close_matches(name, sorted(known), n=1)
     en, zh = (f" Is {_place(near[0])} meant?", f"是否指 {_place(near[0])}？") if near else ("", "")
     return Problem(
-        f"{_place(name)} is not known.{en} Correct the spelling or take it out: an unknown key changes nothing.",
+        f"{_place(name)} is not known.{en} "
+        "Correct the spelling or take it out: an unknown key changes nothing.",
         f"{_place(name)} 未定义。{zh}请更正拼写或删除：未定义的键不起任何作用。",
     )
 
@@ -165,7 +178,8 @@ def _faulty(fault: Fault, protocol: Sections, shipped: Sections) -> Problem:
         return _unknown_key(fault.key)
     if "." not in fault.key:
         return Problem(
-            f"{place} is missing, or is no section: copy it from the study.toml that the program comes with.",
+            f"{place} is missing, or is no section: "
+            "copy it from the study.toml that the program comes with.",
             f"{place} 缺失，或不是一个节：请从程序自带的 study.toml 中复制该节。",
         )
     allowed, floor = wording_of(fault.key), floors().get(fault.key)
@@ -176,7 +190,8 @@ def _faulty(fault: Fault, protocol: Sections, shipped: Sections) -> Problem:
     if fault.kind == "missing":
         line = _line(fault.key, shipped)
         return Problem(
-            f"{place} is missing: write {allowed.en}{registered_en}. The study.toml that the program comes with has {line}.",
+            f"{place} is missing: write {allowed.en}{registered_en}. "
+            f"The study.toml that the program comes with has {line}.",
             f"{place} 缺失：请填写{allowed.zh}{registered_zh}。程序自带的 study.toml 中为 {line}。",
         )
     value = _shown_value(_value(protocol, fault.key))
@@ -187,7 +202,8 @@ def _faulty(fault: Fault, protocol: Sections, shipped: Sections) -> Problem:
         f"，第 {part} 项" if isinstance(part, int) else f"，{part}" for part in fault.inside
     )
     return Problem(
-        f"{place}{value}{inside_en} has no value that can be used: write {allowed.en}{registered_en}.",
+        f"{place}{value}{inside_en} has no value that can be used: "
+        f"write {allowed.en}{registered_en}.",
         f"{place}{value}{inside_zh} 取值无效：请填写{allowed.zh}{registered_zh}。",
     )
 
@@ -221,7 +237,8 @@ def _incomplete(protocol: Sections) -> Iterator[Problem]:
         if wrong:
             yield Problem(
                 f"{WHERE}, entry {number}: {', '.join(wrong)}. Write {_example('section.key')}.",
-                f"{WHERE} 第{number}项不完整或无效（{'、'.join(wrong)}）。请按此填写：{_example('section.key')}。",
+                f"{WHERE} 第{number}项不完整或无效（{'、'.join(wrong)}）。"
+                f"请按此填写：{_example('section.key')}。",
             )
 
 
@@ -263,9 +280,11 @@ def _looser(protocol: Sections) -> Iterator[Problem]:
         if not floor.allows(value) and decided.get(key) != value:
             en, zh = floor.words()
             yield Problem(
-                f"{_place(key)} is looser than registered, {en}. Set it within that; or, where the study team has decided "
-                f"so, record the decision on this very value under {WHERE}: {_example(key)}.",
-                f"{_place(key)} 比注册方案宽松（注册：{zh}）。请改回该范围；研究组另有决定的，请在 {WHERE} 中就该取值登记：{_example(key)}。",
+                f"{_place(key)} is looser than registered, {en}. Set it within that; "
+                "or, where the study team has decided so, "
+                f"record the decision on this very value under {WHERE}: {_example(key)}.",
+                f"{_place(key)} 比注册方案宽松（注册：{zh}）。请改回该范围；"
+                f"研究组另有决定的，请在 {WHERE} 中就该取值登记：{_example(key)}。",
             )
 
 

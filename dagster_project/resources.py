@@ -63,19 +63,28 @@ class Lakehouse(dg.ConfigurableResource):
         ]
 
     def case_report(self, site: str, name: str) -> pl.DataFrame:
-        """What intake left of a site's case report: a de-identified Parquet file, or no rows where the site sent none."""
+        """What intake left of a site's case report: a de-identified Parquet file.
+
+        No rows where the site sent none.
+        """
         file = self.home.vault / site / "case_report" / f"{name}.parquet"
         return pl.read_parquet(file) if file.is_file() else pl.DataFrame()
 
     def held_out(self, site: str) -> frozenset[str]:
-        """Patients whose files are in the vault and in no table until a person says whether they withdrew."""
+        """Patients held out of all tables until a person says whether they withdrew.
+
+        Their files are in the vault.
+        """
         patients = self.case_report(site, "patients")
         if not patients.height:
             return frozenset()
         return frozenset(patients.filter(consent=CONTRADICTORY)["patient"])
 
     def refuse(self, site: str, stage: str, rows: pl.DataFrame) -> int:
-        """Keep a stage's current refusals of a site until the quarantine asset gathers them; an empty frame clears them."""
+        """Keep a stage's current refusals of a site until the quarantine asset gathers them.
+
+        An empty frame clears them.
+        """
         kept = conform(rows, QUARANTINE) if rows.height else empty(QUARANTINE)
         write_parquet_whole(
             self.home.vault / site / "refused" / f"{stage}.parquet",

@@ -30,7 +30,10 @@ PROCESS = "lakehouse/process"
 BEGINNING = "lakehouse/process_began"
 
 LONGEST_SECONDS = 2 * 86400.0
-"""Longer than the first run of a whole study takes; what it computed until then is not computed again."""
+"""Longest time of a run in seconds, longer than the first run of a whole study takes.
+
+What a run computed until then is not computed again.
+"""
 
 DEAD = (
     "its process is gone (killed, out of memory, or the machine was started anew); "
@@ -86,9 +89,10 @@ def _works(pid: str, beginning: str) -> bool:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in ticks since the machine was started; empty where none works under that number.
+    """When a process began, in ticks since the machine was started.
 
-    Clocks are set; ticks are not. A zombie works no more.
+    Empty where no process works under that number. Clocks are set; ticks are not. A zombie works no
+    more.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,8 @@
-"""New deliveries start their site's run; the cohort's run follows the last site's, and the reports follow that."""
+"""Sensors that start a run after new deliveries or after other runs.
+
+New deliveries start their site's run; the cohort's run follows the last site's, and the reports
+follow that.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,10 @@ def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def _when_idle(context: dg.RunStatusSensorContext, job: str) -> dg.RunRequest | dg.SkipReason:
-    """The next job's run, once no living run of `job` is left, whether the last one succeeded or failed."""
+    """The next job's run, once no living run of `job` is left.
+
+    It does not matter whether the last one succeeded or failed.
+    """
     end_dead_runs(context.instance)
     running = context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=BUSY), limit=1)
     return (
@@ -71,7 +78,7 @@ def follow(
     then: UnresolvedAssetJobDefinition,
     status: dg.DagsterRunStatus,
 ) -> dg.SensorDefinition:
-    """A sensor that runs `then` after the last run of `first`, for one way in which that can end."""
+    """A sensor that runs `then` after the last run of `first` ended with `status`."""
 
     @dg.run_status_sensor(
         name=f"{then.name}_after_{first.name}_{status.value.lower()}",

@@ -55,7 +55,11 @@ class Study:
 
     @property
     def learning(self) -> Mapping[str, Any]:
-        """What models are trained and judged by: the section [model], the limit by which features are stable ([agreement]), and the share of responders in practice ([endpoints])."""
+        """Settings by which models are trained and judged.
+
+        The section [model], the limit by which features are stable ([agreement]), and the share of
+        responders in practice ([endpoints]).
+        """
         shared = {
             FEATURE_LIMIT: self.section("agreement")[FEATURE_LIMIT],
             SHARE_IN_PRACTICE: self.section("endpoints")[SHARE_IN_PRACTICE],
@@ -90,7 +94,10 @@ class Study:
         return "\n".join(a.words() for a in self.amendments) or None
 
     def section_digest(self, *names: str) -> str:
-        """Digest of some sections alone, so that a changed threshold elsewhere re-computes nothing."""
+        """Digest of some sections alone.
+
+        So a changed threshold elsewhere leads to no new computation.
+        """
         return digest_of({name: dict(self.sections[name]) for name in names})
 
 
@@ -110,8 +117,8 @@ def load_study(path: Path | None = None) -> Study:
     Raises
     ------
     StudyError
-        Where it is looser than the registration without a recorded decision, or holds a key that nobody knows
-        (`registration.find_problems`).
+        Where it is looser than the registration without a recorded decision, or holds a key that
+        nobody knows (`registration.find_problems`).
     """
     source = path or protocol_file()
     return _study(_text(source), source.name)

@@ -1,1 +1,4 @@
-"""What learns behind the gate: data sets, splits, baselines, evaluation and the log of every run."""
+"""Models trained behind the gate.
+
+Data sets, splits, baselines, evaluation and the log of every run.
+"""

@@ -1,4 +1,7 @@
-"""Everything that probabilities out of fold tell of a model, as figures, tables and facts that can be logged without knowing them."""
+"""Everything that out-of-fold probabilities show of a model.
+
+As figures, tables and facts that can be logged without knowing the probabilities.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ class Appraisal:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A model's probabilities on patients it had not seen: fold, probability and call of each, and the fit of each fold."""
+    """A model's probabilities on patients it had not seen.
+
+    Fold, probability and call of each patient, and the fit of each fold.
+    """
 
     fold: np.ndarray
     probabilities: np.ndarray
@@ -116,10 +122,16 @@ def _survival(whole: Dataset, held: Held, seed: int) -> tuple[pl.DataFrame, dict
 
 
 def _in_practice(whole: Dataset, held: Held, section: Section) -> dict[str, Estimate]:
-    """Predictive values at the share of responders in practice, of a task that tells response and a section that knows the share."""
+    """Predictive values at the share of responders in practice.
+
+    For a task that predicts response and a section that has the share.
+    """
     why = None
     if whole.task.name == LANDMARK:
-        why = f"the share in practice is of responders, and task {LANDMARK} tells freedom from progression"
+        why = (
+            "the share in practice is of responders, "
+            f"and task {LANDMARK} tells freedom from progression"
+        )
     elif SHARE_IN_PRACTICE not in section:
         why = f"[endpoints] {SHARE_IN_PRACTICE} was not handed over"
     if why:
@@ -148,7 +160,10 @@ def _site_figures(
 
 
 def subgroups(dataset: Dataset, probabilities: np.ndarray, folds: int) -> pl.DataFrame:
-    """Counts and AUC by hospital, stage, PD-L1 and line of treatment; patients of whom it is not known form a group of their own."""
+    """Counts and AUC by hospital, stage, PD-L1 and line of treatment.
+
+    Patients without a known value form a group of their own.
+    """
     found = subgroup_aucs(
         dataset.y,
         probabilities,
@@ -198,7 +213,10 @@ def _counts(y: np.ndarray, mask: np.ndarray) -> dict[str, int]:
 
 
 def _sample_size(seen: Dataset) -> pl.DataFrame:
-    """What so many columns ask for, beside what is there; a network sees no columns, and its nodes' features are counted once."""
+    """The sample size that so many columns need, beside the actual one.
+
+    A network sees no columns, and its nodes' features are counted once.
+    """
     y = seen.y
     offered = len(seen.columns) or (
         len(seen.series.features) * len(seen.series.regions) if seen.series else 0
@@ -226,7 +244,10 @@ def _sample_size(seen: Dataset) -> pl.DataFrame:
 
 
 def _folds(y: np.ndarray, held: Held) -> pl.DataFrame:
-    """A row an outer fold: counts, AUC, cut-off, and what was chosen within its training patients."""
+    """One row per outer fold.
+
+    Counts, AUC, cut-off, and what was chosen within the fold's training patients.
+    """
     rows = [
         {
             "fold": k,
@@ -252,8 +273,13 @@ def _facts(
         "folds_stratified_by": "site and label",
         "fold_smallest": int(sizes.min()),
         "fold_largest": int(sizes.max()),
-        "fitted_within_training_folds": "imputation, scaling, reader stability, habitat codebook, limits of DHI, column filter, strength, temperature, stack weights, cut-off",
-        "interval_of_auc": "DeLong with the variance for folds, one probability out of fold per patient",
+        "fitted_within_training_folds": (
+            "imputation, scaling, reader stability, habitat codebook, limits of DHI, "
+            "column filter, strength, temperature, stack weights, cut-off"
+        ),
+        "interval_of_auc": (
+            "DeLong with the variance for folds, one probability out of fold per patient"
+        ),
         "share_positive_called": float(held.positive.mean()),
         "share_positive": float(y.mean()),
         **({SHARE_IN_PRACTICE: section[SHARE_IN_PRACTICE]} if SHARE_IN_PRACTICE in section else {}),

@@ -1,4 +1,7 @@
-"""The models that anything more elaborate must beat: case report alone, size alone, delta radiomics; and a control that must fail."""
+"""The models that anything more elaborate must beat, and a control that must fail.
+
+Case report alone, size alone, and delta radiomics.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,12 @@ ITERATIONS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
-    """p = 1 / (1 + exp(−(b + Σ w (x − mean) / scale))), a missing x replaced by the training patients' median, DHI divided by their limits.
+    """A fitted logistic model with the imputation and scaling of its columns.
 
-    It holds the selected columns alone. All probabilities, out of fold and later, come from here,
-    so that the stored tensors give the same bits.
+    p = 1 / (1 + exp(−(b + Σ w (x − mean) / scale))), with a missing x replaced by the training
+    patients' median, and DHI divided by these patients' limits. It holds the selected columns
+    alone. All probabilities, out of fold and later, come from here, so that the stored tensors give
+    the same bits.
     """
 
     kind: ClassVar[str] = "linear_logistic"
@@ -51,7 +56,10 @@ class LinearModel:
         return dataset.values_divided(self.features, self.limits)
 
     def probabilities(self, dataset: Dataset) -> np.ndarray:
-        """Probability of response of each row; the sum runs within a row, so other rows change no bit of it."""
+        """Probability of response of each row.
+
+        The sum runs within a row, so other rows change no bit of it.
+        """
         x = self.values(dataset)
         z = (np.where(np.isnan(x), self.medians, x) - self.means) / self.scales
         return sigmoid(np.ascontiguousarray(z * self.coefficients).sum(axis=1) + self.intercept)
@@ -138,7 +146,10 @@ class Baseline:
     def _path(
         self, dataset: Dataset, section: Section, seed: int, limits: FoldLimits | None = None
     ) -> list[Pipeline]:
-        """One fitted pipeline a strength, strongest penalty first; they share the fitted preparation."""
+        """One fitted pipeline per strength, strongest penalty first.
+
+        The pipelines share the fitted preparation.
+        """
         from sklearn.pipeline import Pipeline
 
         if limits:
@@ -147,7 +158,8 @@ class Baseline:
         preparation = self._preparation(dataset, section).fit(dataset.X, dataset.y)
         if not preparation["filter"].get_support().any():
             raise DatasetError(
-                f"task {dataset.task.name}, model {self.name}: no column varies among the training patients; "
+                f"task {dataset.task.name}, model {self.name}: "
+                "no column varies among the training patients; "
                 f"fill the block {', '.join(self.blocks)} or take the model out"
             )
         Z = preparation.transform(dataset.X)
@@ -195,10 +207,11 @@ class Baseline:
     def _classifier(
         self, Z: np.ndarray, y: np.ndarray, strength: float, section: Section, seed: int
     ) -> LogisticRegression:
-        """Mean log loss + λ·penalty. Ridge: λ = strength. Elastic net: λ = strength × the λ at which the last coefficient becomes 0.
+        """The regression that minimises mean log loss + λ·penalty.
 
-        So an elastic net never predicts a constant: constants differ between folds only by who is
-        held out, which pooled over folds would push the AUC below 0.5.
+        Ridge: λ = strength. Elastic net: λ = strength × the λ at which the last coefficient becomes
+        0. So an elastic net never predicts a constant: constants differ between folds only by who
+        is held out, which pooled over folds would push the AUC below 0.5.
         """
         from sklearn.linear_model import LogisticRegression
 
@@ -226,7 +239,10 @@ def _log_loss(y: np.ndarray, p: np.ndarray) -> float:
 def freeze(
     pipeline: Pipeline, names: tuple[str, ...], limits: FoldLimits | None = None
 ) -> LinearModel:
-    """The fitted pipeline's numbers on the columns that its filter keeps; its probabilities agree to rounding."""
+    """The fitted pipeline's numbers on the columns that its filter keeps.
+
+    Its probabilities agree with the pipeline's to rounding.
+    """
     kept = pipeline["filter"].get_support()
     return LinearModel(
         features=tuple(name for name, keep in zip(names, kept, strict=True) if keep),
@@ -246,7 +262,10 @@ BASELINES = (
     Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net"),
     Baseline("negative_control", (DELTA, DHI), "elastic_net", negative_control=True),
 )
-"""In the order in which each must be beaten; the size of the tumour alone is the hard one, since it defines response."""
+"""Baselines in the order in which each must be beaten.
+
+The size of the tumour alone is the hard one, since it defines response.
+"""
 
 FURTHER = (
     Baseline("pd_l1", (PD_L1,), "ridge"),

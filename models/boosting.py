@@ -52,7 +52,10 @@ class BoostedModel:
         return dataset.values_divided(self.features, self.limits)
 
     def probabilities(self, dataset: Dataset) -> np.ndarray:
-        """Probability of response of each row; a missing value follows the branch chosen for it in training."""
+        """Probability of response of each row.
+
+        A missing value follows the branch chosen for it in training.
+        """
         import lightgbm
 
         return np.asarray(
@@ -84,7 +87,10 @@ class Boosting:
     negative_control: bool = False
 
     def fit(self, dataset: Dataset, section: Section, seed: int) -> Fit:
-        """Fit on all training patients, and on the complement of each inner fold for the cut-off."""
+        """Fit on all training patients.
+
+        The cut-off is from fits on the complement of each inner fold.
+        """
         scope = f"task {dataset.task.name}, model {self.name}, inner folds"
         fold = stratified_folds(
             dataset.patients,
@@ -113,7 +119,8 @@ class Boosting:
 
         if np.isnan(dataset.X).all():
             raise DatasetError(
-                f"task {dataset.task.name}, model {self.name}: every column is missing; materialise {', '.join(self.blocks)} first"
+                f"task {dataset.task.name}, model {self.name}: "
+                f"every column is missing; materialise {', '.join(self.blocks)} first"
             )
         stable = StableFeatures.fitted(dataset.readers, section)
         names = tuple(n for n in dataset.feature_names if not stable.leaves_out(n))

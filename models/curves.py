@@ -1,4 +1,7 @@
-"""The curves of a model as pictures: ROC, calibration, decision, and what its attributions are worth."""
+"""The curves of a model as pictures.
+
+ROC, calibration, decision, and what the model's attributions are worth.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def curves(model: TrainedModel) -> dict[str, Any]:
-    """The numbers behind the pictures: corners of the ROC, groups of the calibration curve, net benefit by threshold."""
+    """The numbers behind the pictures.
+
+    Corners of the ROC, groups of the calibration curve, and net benefit by threshold.
+    """
     y, p = model.dataset.y, model.probabilities
     return {
         "roc": [vars(point) for point in model.evaluation.roc],
@@ -71,7 +77,10 @@ def decision_png(model: TrainedModel) -> bytes:
 
 
 def sanity_png(check: SanityCheck) -> bytes:
-    """Rank correlation of attributions between seeds, and with those of shuffled models, which must be low."""
+    """Rank correlation of attributions between seeds and with shuffled models.
+
+    The correlation with those of shuffled models must be low.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.5, 3), layout="constrained")

@@ -28,11 +28,17 @@ CLINICAL, PD_L1, SIZE, RADIOMICS, DELTA, DHI, SERIES = (
     "dhi",
     "series",
 )
-"""The blocks of columns: case report, PD-L1 of it, size alone, radiomics of the baseline, change of radiomic features, Dynamic Heterogeneity
-Index; and the lesions over the visits, which are no columns."""
+"""The blocks of columns.
+
+In order: case report, its PD-L1, size alone, radiomics of the baseline, change of radiomic
+features, Dynamic Heterogeneity Index; and the lesions over the visits, which are no columns.
+"""
 
 BASELINE = "T0"
-"""The visit before treatment; what the case report knows at the first cycle counts as known then."""
+"""The visit before treatment.
+
+What the case report knows at the first cycle counts as known at this visit.
+"""
 
 DHI_COLUMNS = (
     "dhi",
@@ -46,14 +52,20 @@ DHI_COLUMNS = (
     "delta_median_hu",
     "delta_log_sd",
 )
-"""Columns of `dhi` that are offered; delta_log_volume is left to the block `size`, which DHI is compared with."""
+"""Columns of `dhi` that are offered.
+
+delta_log_volume is left to the block `size`, which DHI is compared with.
+"""
 
 _KEY = ["site", "patient"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A prediction: what is told (`label`), and the visits, in order, that may be seen; the last is the landmark."""
+    """A prediction: the label and the visits that may be seen.
+
+    The visits are in order; the last is the landmark.
+    """
 
     name: str
     visits: tuple[str, ...]
@@ -96,7 +108,8 @@ class LeakageError(ValueError):
     def __init__(self, task: Task, columns: Sequence[FeatureColumn]) -> None:
         shown = ", ".join(f"{c.name} ({', '.join(c.visits)})" for c in columns)
         super().__init__(
-            f"task {task.name} may see {', '.join(task.visits)} alone; refused: {shown}. Leave these columns out or take a later task"
+            f"task {task.name} may see {', '.join(task.visits)} alone; refused: {shown}. "
+            "Leave these columns out or take a later task"
         )
 
 
@@ -106,10 +119,10 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One row per patient, sorted by site and pseudonym; missing values in `X` are NaN until a training fold imputes them.
+    """The columns and labels of patients: one row per patient, sorted by site and pseudonym.
 
-    NaN stays inside this matrix: no table and no artifact receives it. A data set that breaks a
-    rule cannot be made:
+    Missing values in `X` are NaN until a training fold imputes them. NaN stays inside this matrix:
+    no table and no artifact receives it. A data set that breaks a rule cannot be made:
 
     1. every column is based on the task's visits alone, else LeakageError;
     2. a patient has one row, hence one site, else DatasetError;
@@ -152,13 +165,15 @@ class Dataset:
         scaled = scaled_before_the_split(self)
         if scaled:
             raise DatasetError(
-                f"task {self.task.name}: the columns of block {', '.join(scaled)} come scaled over all patients, which tells a training fold of "
+                f"task {self.task.name}: the columns of block {', '.join(scaled)} "
+                "come scaled over all patients, which tells a training fold of "
                 "those held out; hand over raw values, each fold scales for itself"
             )
         if len(set(self.patients)) < len(self.patients):
             repeated = sorted({p for p in self.patients if self.patients.count(p) > 1})
             raise DatasetError(
-                f"task {self.task.name}: patients {', '.join(repeated)} have several rows or sites; correct training_cohort"
+                f"task {self.task.name}: patients {', '.join(repeated)} "
+                "have several rows or sites; correct training_cohort"
             )
 
     @property
@@ -173,7 +188,10 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of task, patients, labels, columns and values."""
+        """Digest of task, patients, labels, columns and values.
+
+        The first 16 hexadecimal digits of their SHA-256.
+        """
         facts = (
             self.task.name,
             self.label_definition,
@@ -215,10 +233,11 @@ class Dataset:
         )
 
     def divided_by(self, limits: FoldLimits | None) -> Dataset:
-        """With DHI divided by limits; the data set itself where there are no limits, or no comparisons to divide.
+        """The data set with DHI divided by limits.
 
-        `X` holds DHI divided by the shipped limits, in which no patient took part; the table's own
-        values, whose limits the whole cohort gave, are never in it where comparisons are.
+        The data set itself where there are no limits, or no comparisons to divide. `X` holds DHI
+        divided by the shipped limits, in which no patient took part; the table's own values, whose
+        limits the whole cohort gave, are never in it where comparisons are.
         """
         if limits is None or self.comparisons is None:
             return self
@@ -234,7 +253,8 @@ class Dataset:
         Raises
         ------
         DatasetError
-            A column is not there; or the model was trained on DHI divided otherwise than this data set can divide it.
+            A column is not there; or the model was trained on DHI divided otherwise than this data
+            set can divide it.
         """
         if any(name.split("@")[0] in LIMITED for name in names) and (limits is None) != (
             self.comparisons is None
@@ -245,7 +265,8 @@ class Dataset:
                 else "DHI divided by its own limits, and here are no comparisons to divide"
             )
             raise DatasetError(
-                f"task {self.task.name}: the model was trained on {told}; train it anew on a data set like this one"
+                f"task {self.task.name}: the model was trained on {told}; "
+                "train it anew on a data set like this one"
             )
         return self.divided_by(limits).values_of(names)
 
@@ -260,7 +281,8 @@ class Dataset:
         ]
         if lacking:
             raise DatasetError(
-                f"task {self.task.name}: no column in block {', '.join(lacking)}; materialise its tables first"
+                f"task {self.task.name}: no column in block {', '.join(lacking)}; "
+                "materialise its tables first"
             )
         keep = np.isin(self.feature_blocks, list(blocks))
         return replace(
@@ -277,13 +299,17 @@ class Dataset:
         absent = [name for name in names if name not in place]
         if absent:
             raise DatasetError(
-                f"task {self.task.name}: the model asks for {len(absent)} columns that are not there, first {absent[0]}; "
+                f"task {self.task.name}: the model asks for {len(absent)} columns "
+                f"that are not there, first {absent[0]}; "
                 "build the data set with the protocol that the model was trained under"
             )
         return self.X[:, [place[name] for name in names]]
 
     def with_features_permuted(self, seed: int) -> Dataset:
-        """Each patient with the columns of a patient drawn without replacement: the negative control, whose AUC is 0.5."""
+        """The negative control, whose AUC is 0.5.
+
+        Each patient gets the columns of a patient drawn without replacement.
+        """
         order = np.random.default_rng(seed).permutation(len(self.patients))
         return replace(
             self,
@@ -294,7 +320,11 @@ class Dataset:
 
 
 def scaled_before_the_split(dataset: Dataset) -> list[str]:
-    """Blocks of at least two varying columns that all have mean 0 and standard deviation 1 (either form) over the rows."""
+    """Blocks of at least two varying columns that were scaled before the split.
+
+    All of the block's varying columns have mean 0 and standard deviation 1 (either form) over the
+    rows.
+    """
     found = []
     for block in dict.fromkeys(dataset.feature_blocks):
         x = dataset.X[:, np.isin(dataset.feature_blocks, [block])]
@@ -334,21 +364,28 @@ def build_dataset(
     Parameters
     ----------
     task : Task
-        Its visits decide which rows of the tables are looked at; rows of later visits change nothing.
+        Its visits decide which rows of the tables are looked at; rows of later visits change
+        nothing.
     cohort, patients, responses, lesions, delta_features, dhi : pl.DataFrame
-        The tables training_cohort, patients and so on. Only included patients of this task are used.
+        The tables training_cohort, patients and so on. Only included patients of this task are
+        used.
     radiomic_features : pl.DataFrame, optional
-        Rows of the accepted reads, of the features that the networks look at; without them there is no block `series` or `radiomics`.
+        Rows of the accepted reads, of the features that the networks look at; without them there is
+        no block `series` or `radiomics`.
     outcomes : pl.DataFrame, optional
         The table of that name, to judge risk groups by; no model sees it.
     reader_pairs : pl.DataFrame, optional
-        What both readers' values of each patient, visit, region and feature amount to (`models.stability`); each fold judges features by those of its own.
+        What both readers' values of each patient, visit, region and feature amount to
+        (`models.stability`); each fold judges features by those of its own.
     kernels : pl.DataFrame, optional
-        site, patient, kernel of the baseline scan: with the hospital, the batch that ComBat takes out where the protocol asks for it.
+        site, patient, kernel of the baseline scan: with the hospital, the batch that ComBat takes
+        out where the protocol asks for it.
     habitat_words : CohortWords, optional
-        Words of the lesions, from which each fold fits habitats of its own; without them habitats are no nodes.
+        Words of the lesions, from which each fold fits habitats of its own; without them habitats
+        are no nodes.
     comparisons : Comparisons, optional
-        DHI before its limits, which each fold fits anew; without them the columns are those of the table, whose limits the whole cohort gave.
+        DHI before its limits, which each fold fits anew; without them the columns are those of the
+        table, whose limits the whole cohort gave.
 
     Raises
     ------
@@ -387,7 +424,10 @@ def assemble(
     habitat_words: CohortWords | None = None,
     comparisons: Comparisons | None = None,
 ) -> Dataset:
-    """The data set of a roster (`row`, site, patient, label, simulated, label_definition), in its order."""
+    """The data set of a roster, in its order.
+
+    The roster has the columns `row`, site, patient, label, simulated and label_definition.
+    """
     blocks = [
         _clinical_block(roster, patients),
         _size_block(task, roster, responses, lesions),
@@ -449,7 +489,8 @@ def _roster(task: Task, cohort: pl.DataFrame) -> pl.DataFrame:
         )
     if unlabelled:
         raise DatasetError(
-            f"task {task.name}: patients {', '.join(unlabelled)} are included without a label; exclude them in training_cohort"
+            f"task {task.name}: patients {', '.join(unlabelled)} are included without a label; "
+            "exclude them in training_cohort"
         )
     return included.with_row_index("row")
 
@@ -476,13 +517,17 @@ def _clinical_block(roster: pl.DataFrame, patients: pl.DataFrame) -> _Block:
 
 
 UNTRAINED = ("progressed_by_", "responded_by_", "no_response_after_", "short_follow_up_after_")
-"""Exclusions of patients whom a model may still be asked about: they are eligible, and were decided or not yet followed."""
+"""Exclusions of patients for whom a model may still predict.
+
+They are eligible, and were decided or not yet followed.
+"""
 
 
 def build_others(task: Task, *, cohort: pl.DataFrame, **tables: Any) -> Dataset | None:
-    """The eligible patients whom the cohort leaves out (UNTRAINED), with the columns of all; None where there are none.
+    """The eligible patients whom the cohort leaves out, with the columns of all.
 
-    Their labels mean nothing here and are False throughout.
+    These were excluded for a reason in UNTRAINED. None where there are none. Their labels
+    mean nothing here and are False throughout.
     """
     included = pl.col("included")
     asked = cohort.filter(
@@ -512,7 +557,10 @@ def _radiomics_block(series: LesionSeries) -> _Block:
 def _size_block(
     task: Task, roster: pl.DataFrame, responses: pl.DataFrame, lesions: pl.DataFrame
 ) -> _Block:
-    """Sum of target diameters and total target volume at baseline, and their symmetric change between the visits."""
+    """Sum of target diameters and total target volume at baseline, and their change.
+
+    The change is the symmetric one between the visits.
+    """
     sums = responses.filter(pl.col("evaluator") == "accepted").select(
         *_KEY, "visit", what=pl.lit("sum_mm"), value="sum_mm"
     )
@@ -544,7 +592,10 @@ def _size_block(
 
 
 def _target_volumes(lesions: pl.DataFrame) -> pl.DataFrame:
-    """Total volume of a patient's targets at a visit; NULL where a target of the baseline was not measured there."""
+    """Total volume of a patient's targets at a visit.
+
+    NULL where a target of the baseline was not measured there.
+    """
     targets = lesions.filter(pl.col("role") == "target")
     volume = pl.when(pl.col("present")).then("volume_mm3").otherwise(0.0)
     totals = targets.group_by(*_KEY, "visit").agg(
@@ -558,7 +609,10 @@ def _target_volumes(lesions: pl.DataFrame) -> pl.DataFrame:
 
 
 def _symmetric(before: str, after: str) -> pl.Expr:
-    """(b − a) over the mean of both, from −2 to 2: like delta_features.delta_symmetric; NULL where both are 0."""
+    """(b − a) over the mean of both, from −2 to 2; NULL where both are 0.
+
+    It is like delta_features.delta_symmetric.
+    """
     mean = (pl.col(before) + pl.col(after)) / 2
     return pl.when(mean > 0).then((pl.col(after) - pl.col(before)) / mean)
 
@@ -566,10 +620,10 @@ def _symmetric(before: str, after: str) -> pl.Expr:
 def _delta_block(
     task: Task, roster: pl.DataFrame, delta_features: pl.DataFrame, lesions: pl.DataFrame
 ) -> _Block:
-    """Symmetric change of every feature and region: mean over the patient's lesions, weighted by volume at the earlier visit.
+    """Symmetric change of every feature and region between the visits.
 
-    A vanished lesion has no features and stays out of the mean; its vanishing is told by the block
-    `size`.
+    It is the mean over the patient's lesions, weighted by volume at the earlier visit. A vanished
+    lesion has no features and is not part of the mean; the block `size` shows that it vanished.
     """
     weights = lesions.select(*_KEY, "lesion", from_visit="visit", weight="volume_mm3").filter(
         pl.col("weight") > 0
@@ -580,7 +634,8 @@ def _delta_block(
     )
     if weighted.is_empty():
         raise DatasetError(
-            f"task {task.name}: delta_features has no value between {', '.join(task.visits)} for the cohort; materialise it first"
+            f"task {task.name}: delta_features has no value between {', '.join(task.visits)} "
+            "for the cohort; materialise it first"
         )
     offered = weighted.select(_OFFERED).unique().sort(_OFFERED).with_row_index("column")
     columns = (
@@ -598,7 +653,10 @@ _OFFERED = ["feature", "region", "from_visit", "to_visit"]
 
 
 def _weighted_means(cells: pl.DataFrame, n_rows: int, n_columns: int) -> np.ndarray:
-    """Means by row and column, NaN where there is none; summed in the order of the cells, so that the last bit never changes."""
+    """Means by row and column, NaN where there is none.
+
+    They are summed in the order of the cells, so that the last bit never changes.
+    """
     place = cells["row"].to_numpy().astype(np.int64) * n_columns + cells["column"].to_numpy()
     weight, size = cells["weight"].to_numpy(), n_rows * n_columns
     total = np.bincount(place, weight, size)
@@ -609,7 +667,10 @@ def _weighted_means(cells: pl.DataFrame, n_rows: int, n_columns: int) -> np.ndar
 
 
 def _dhi_block(task: Task, roster: pl.DataFrame, dhi: pl.DataFrame) -> _Block:
-    """The patient's DHI between the visits with its components; columns stand even where no value could be computed."""
+    """The patient's DHI between the visits with its components.
+
+    Columns exist even where no value could be computed.
+    """
     mine, frame, columns = (
         _of_pairs(task, dhi).filter(pl.col("scope") == "patient"),
         roster.select(_KEY),

@@ -1,4 +1,7 @@
-"""The decomposition-ensemble transformer: level, trend and curvature over real days, one small attention encoder each."""
+"""The decomposition-ensemble transformer, with one small attention encoder per component.
+
+The components are level, trend and curvature over real days.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ Groups = tuple[tuple[slice, slice], ...]
 
 
 def contrasts(days: Tensor) -> Tensor:
-    """Bases of the components over the visits, (b, components, visits): 1; t - mean(t); the second difference's weights.
+    """Bases of the components over the visits, (b, components, visits).
 
-    With three visits w = (1/d01, -1/d01 - 1/d12, 1/d12), orthogonal to the other two for any days.
-    Days of one visit after another count at least 1 day; the unit is DAYS_UNIT.
+    They are 1; t - mean(t); and the second difference's weights. With three visits w = (1/d01,
+    -1/d01 - 1/d12, 1/d12), orthogonal to the other two for any days. Days of one visit after
+    another count at least 1 day; the unit is DAYS_UNIT.
     """
     steps = (days[:, 1:] - days[:, :-1]).clamp(min=1.0) / DAYS_UNIT
     t = torch.cat([torch.zeros_like(days[:, :1]), steps.cumsum(dim=1)], dim=1)
@@ -31,10 +35,10 @@ def contrasts(days: Tensor) -> Tensor:
 
 
 def decompose(x: Tensor, days: Tensor) -> Tensor:
-    """Level (mean), trend (OLS slope), curvature (difference of the slopes): (b, ..., v, f) to (b, ..., components, f).
+    """Level, trend and curvature: (b, ..., v, f) to (b, ..., components, f).
 
-    The sum of the parts is the input (`reconstruct`), exactly three degrees of freedom for three
-    visits.
+    Level is the mean, trend the OLS slope, and curvature the difference of the slopes. The sum of
+    the parts is the input (`reconstruct`), exactly three degrees of freedom for three visits.
     """
     bases = contrasts(days)
     weights = bases / (bases**2).sum(dim=-1, keepdim=True)
@@ -54,12 +58,13 @@ def reconstruct(parts: Tensor, days: Tensor) -> Tensor:
 
 
 class ComponentEncoder(nn.Module):
-    """One attention block over a component's tokens (a lesion's region or habitat each, and each feature over the lesions), and a logit.
+    """One attention block over a component's tokens, and a logit.
 
-    `groups` are the places (regions, features) of regions with their features and, where there are
-    any, of habitats with theirs. The nodes of each group are pooled apart. A region's feature is
-    one token, its mean over all regions; a habitat's is a token of its own in each habitat, since
-    shares of habitats add up to 1 and their mean tells nothing.
+    The tokens are a lesion's region or habitat each, and each feature over the lesions. `groups`
+    are the places (regions, features) of regions with their features and, where there are any, of
+    habitats with theirs. The nodes of each group are pooled apart. A region's feature is one token,
+    its mean over all regions; a habitat's is a token of its own in each habitat, since shares of
+    habitats add up to 1 and their mean carries no information.
     """
 
     def __init__(
@@ -128,10 +133,10 @@ class ComponentEncoder(nn.Module):
 
 
 class DecompositionTransformer(nn.Module):
-    """The sum of the components' logits; visits after the task's are cut off before anything is computed.
+    """The sum of the components' logits.
 
-    The last of the regions and of the features, as many as `habitats` says of each, are habitats of
-    the lesion and what is told of those.
+    Visits after the task's are cut off before anything is computed. The last of the regions and of
+    the features, as many as `habitats` says of each, are habitats of the lesion and their features.
     """
 
     def __init__(
@@ -159,8 +164,12 @@ class DecompositionTransformer(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor
-    ) -> Tensor:  # one signature for both networks
+        self,
+        x: Tensor,
+        present: Tensor,
+        days: Tensor,
+        ties: Tensor,  # noqa: ARG002 - one signature for both networks
+    ) -> Tensor:
         """X (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l) to logits (b,)."""
         x, present, days = (
             x[..., : self.visits, :],

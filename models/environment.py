@@ -8,7 +8,11 @@ from importlib.metadata import distributions
 
 
 def describe_environment() -> dict[str, object]:
-    """Python, operating system, processor and GPU by kind, and the version of every installed package."""
+    """What a model was trained with.
+
+    Python, operating system, type of machine, number of processors, kind of GPU, and the version of
+    every installed package.
+    """
     packages = {str(d.metadata["Name"]).lower(): d.version for d in distributions()}
     return {
         "python": platform.python_version(),

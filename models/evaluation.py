@@ -83,23 +83,33 @@ def evaluate(
 
 
 def leakage_verdict(auc: float, limit: float) -> Verdict:
-    """Raise the alarm where a model is better than such models are outside their own paper (published: .72-.82)."""
+    """Raise the alarm where the AUC reaches `limit`.
+
+    Such models reach 0.72 to 0.82 outside their own paper, as published; a better one is suspect.
+    """
     if auc >= limit:
         return Verdict(
             "leakage_alarm",
             "raised",
-            f"out-of-fold AUC {auc:.3f} >= {limit}: look for columns that contain the label before use",
+            f"out-of-fold AUC {auc:.3f} >= {limit}: "
+            "look for columns that contain the label before use",
         )
     return Verdict("leakage_alarm", "quiet", f"out-of-fold AUC {auc:.3f} < {limit}")
 
 
 def control_verdict(auc: Estimate) -> Verdict:
-    """The negative control must not tell the classes apart: its interval, for folds, must not lie above 0.5."""
+    """Whether the negative control tells the classes apart, which it must not.
+
+    It fails where its interval, the one for folds, lies above 0.5.
+    """
     if auc.value is None or auc.lower is None:
         return Verdict(
             "negative_control",
             "cannot_evaluate",
             f"the control's AUC has no interval: {auc.reason}",
         )
-    shown = f"AUC {auc.value:.3f} ({auc.lower:.3f} to {auc.upper:.3f}) with the features permuted between patients"
+    shown = (
+        f"AUC {auc.value:.3f} ({auc.lower:.3f} to {auc.upper:.3f}) "
+        "with the features permuted between patients"
+    )
     return Verdict("negative_control", "fail" if auc.lower > 0.5 else "pass", shown)

@@ -1,4 +1,7 @@
-"""What a probability is based on: contributions to the logit by feature, block, region, visit and lesion; attention is not an explanation."""
+"""What a probability is based on: contributions of the inputs to the logit.
+
+Contributions are by feature, block, region, visit and lesion. Attention is not an explanation.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,16 @@ TOP = 10
 """Features told of each patient: those of greatest absolute contribution."""
 
 Parts = dict[tuple[str, str], np.ndarray]
-"""Contributions to the logit by scope and item: an array (seeds, patients), one row where there are no seeds."""
+"""Contributions to the logit by scope and item.
+
+Each is an array (seeds, patients), with one row where there are no seeds.
+"""
 
 
 def attribute(model: NetworkModel, dataset: Dataset) -> np.ndarray:
-    """Integrated gradients (Sundararajan et al. 2017) of each seed's logit: (seeds, patients, lesions, regions, visits, features).
+    """Integrated gradients (Sundararajan et al. 2017) of each seed's logit.
+
+    The array is (seeds, patients, lesions, regions, visits, features).
 
     The baseline is the training patients' mean with the same lesions and days; a patient's
     attributions add up to the difference of the logits.
@@ -59,7 +67,10 @@ def attribute(model: NetworkModel, dataset: Dataset) -> np.ndarray:
 
 
 def importance(model: NetworkModel, dataset: Dataset) -> dict[str, Any]:
-    """Mean absolute attribution by feature, region and visit as shares, and how alike the seeds rank the inputs (mean Spearman)."""
+    """Mean absolute attribution by feature, region and visit as shares, and its stability.
+
+    The stability is how alike the seeds rank the inputs (mean Spearman correlation).
+    """
     each = ranking(model, dataset)
     mean = each.mean(axis=0)
     total = max(float(mean.sum()), 1e-12)
@@ -77,7 +88,9 @@ def ranking(model: NetworkModel, dataset: Dataset) -> np.ndarray:
 
 
 def stability(attributions: np.ndarray) -> float | None:
-    """Mean Spearman correlation between the rows over inputs that any of them uses; None for one row, a single such input or a constant row.
+    """Mean Spearman correlation between the rows, over inputs that any of them uses.
+
+    None for one row, for a single such input, or where a row is constant.
 
     Inputs that no patient has are zero in every row: ranked along, they would make any two rows
     alike.
@@ -174,7 +187,9 @@ def _stacked(model: FusionModel, dataset: Dataset) -> Parts:
 
 
 def attribution_rows(model: FittedModel, dataset: Dataset) -> pl.DataFrame:
-    """Contributions of each patient: site, patient, task, scope, item, value, spread over seeds (NULL without), simulated.
+    """Contributions of each patient, one row per scope and item.
+
+    Columns: site, patient, task, scope, item, value, spread over seeds (NULL without), simulated.
 
     Of features the `TOP` of each patient; lesions are told by their place in the order of their
     names (`name_lesions`).
@@ -199,7 +214,10 @@ ROW = {
 
 
 def held_out_attributions(trained: TrainedModel) -> pl.DataFrame:
-    """`attribution_rows` of the patients of a training, each by the model of the fold that held the patient out."""
+    """`attribution_rows` of the patients of a training.
+
+    Each patient is explained by the model of the fold that held the patient out.
+    """
     return pl.concat(
         [
             attribution_rows(fit.model, trained.dataset.take(trained.fold == k))
@@ -235,7 +253,10 @@ def _patient_rows(parts: Parts, dataset: Dataset, i: int) -> list[dict[str, Any]
 def name_lesions(
     rows: pl.DataFrame, lesions: pl.DataFrame, visits: tuple[str, ...]
 ) -> pl.DataFrame:
-    """`attribution_rows` with the lesions' names in place of their places: sorted, those present at a visit that the task sees."""
+    """`attribution_rows` with the lesions' names in place of their positions.
+
+    Positions count the sorted names of the lesions that are present at a visit that the task sees.
+    """
     seen = lesions.filter(
         pl.col("visit").is_in(list(visits)) & pl.col("present").fill_null(value=False)
     )

@@ -1,4 +1,7 @@
-"""The Dynamic Heterogeneity Index of patients, divided by limits that a fold fits on its own training patients."""
+"""The Dynamic Heterogeneity Index of patients, by limits of a fold.
+
+The index is divided by limits that the fold fits on its own training patients.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ LIMITED = ("dhi", *(f"u_{c}" for c in COMPONENTS), "dhi_maximum", "dhi_spread")
 
 @dataclass(frozen=True, eq=False)
 class PatientComparisons:
-    """The comparisons of a data set's patients between the visits of its task; `at` (n, 3) is patient, pair of visits and lesion of each row."""
+    """The comparisons of a data set's patients between the visits of its task.
+
+    `at` (n, 3) is patient, pair of visits and lesion of each row.
+    """
 
     at: np.ndarray
     units: np.ndarray
@@ -61,13 +67,17 @@ class PatientComparisons:
         """Limits from the repeats of these patients alone, who are those of the rows."""
         if len(patients) != self.patients:
             raise ValueError(
-                f"{len(patients)} patients for comparisons of {self.patients}; take both by the same rows"
+                f"{len(patients)} patients for comparisons of {self.patients}; "
+                "take both by the same rows"
             )
         behind = np.unique(self.at[np.unique(self.ratio_row)][:, [0, 2]], axis=0)
         return fit_fold_limits(self.ratios, len(behind), patients, self.settings)
 
     def columns(self, limits: FoldLimits) -> dict[str, np.ndarray]:
-        """Each LIMITED column of each pair of visits, `name@from-to`, as `derive_dhi` makes them of lesions; NaN where none was compared."""
+        """Each LIMITED column of each pair of visits, named `name@from-to`.
+
+        Computed as `derive_dhi` computes them from lesions; NaN where none was compared.
+        """
         units, index = limits.divide(self.units)
         found: dict[str, np.ndarray] = {}
         for k, (a, b) in enumerate(self.pairs):
@@ -109,7 +119,11 @@ class PatientComparisons:
 def place_comparisons(
     roster: pl.DataFrame, pairs: Sequence[tuple[str, str]], comparisons: Comparisons
 ) -> PatientComparisons:
-    """The comparisons of the roster's patients (`row`, site, patient) between the pairs of visits that the task may see; others change nothing."""
+    """The comparisons of the roster's patients between the pairs of visits of the task.
+
+    `roster` has `row`, site and patient. Comparisons of other patients, or of visits that the task
+    may not see, change nothing.
+    """
     order = pl.DataFrame(
         [(a, b, k) for k, (a, b) in enumerate(pairs)],
         schema={"from_visit": pl.String, "to_visit": pl.String, "pair": pl.Int64},

@@ -1,4 +1,8 @@
-"""Habitats as nodes: a codebook fitted on the words of a fold's training patients, and what it makes of any lesion, without a voxel."""
+"""Habitats as nodes, by a codebook of each fold.
+
+The codebook is fitted on the words of the fold's training patients, and finds the habitats of any
+lesion without a voxel.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +31,15 @@ PREFIX = "habitat_"
 """How the regions and the features of habitat nodes begin."""
 
 FEATURES = (f"{PREFIX}fraction", f"{PREFIX}density_hu", f"{PREFIX}spread_hu")
-"""What a habitat's node tells: its share of the lesion, and the mean local features of its voxels."""
+"""Features of a habitat's node: share of the lesion, and mean local features of its voxels."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesWords:
-    """Words of the lesions of a series: `at` (n, 3) is patient, lesion and visit of each row, as places in the series' arrays."""
+    """Words of the lesions of a series.
+
+    `at` (n, 3) is patient, lesion and visit of each row, as places in the series' arrays.
+    """
 
     at: np.ndarray
     words: WordCounts
@@ -48,7 +55,10 @@ class SeriesWords:
         ).digest()
 
     def take(self, rows: np.ndarray, patients: int) -> SeriesWords:
-        """The patients of a mask, or in the order of an index without repetition; `patients` is how many there were."""
+        """The patients of a mask, or in the order of an index without repetition.
+
+        `patients` is how many there were.
+        """
         order = np.arange(patients)[rows]
         return self._moved(0, order, patients)
 
@@ -66,7 +76,10 @@ class SeriesWords:
 
 
 def place_words(cohort: CohortWords, places: pl.DataFrame, visits: Sequence[str]) -> SeriesWords:
-    """The words of the lesions that have a node at a visit of the series: `places` tells site, patient, lesion, visit, row and place."""
+    """The words of the lesions that have a node at a visit of the series.
+
+    `places` has site, patient, lesion, visit, row and place.
+    """
     wanted = places.filter(pl.col("visit").is_in(list(visits))).unique(["row", "place", "visit"])
     found = (
         cohort.keys.with_row_index("at")
@@ -116,7 +129,10 @@ class FoldHabitats:
     def apply_in_training(
         self, series: LesionSeries, patients: Sequence[str], training: Sequence[str]
     ) -> LesionSeries:
-        """`apply` for patients of whom some are about to be trained on: CodebookError unless it was fitted on exactly those."""
+        """`apply` for patients some of whom are about to be trained on.
+
+        CodebookError unless the codebook was fitted on exactly those.
+        """
         if not set(training) <= set(patients):
             raise CodebookError("training patients that are not in the series")
         check_fold(self.codebook, training)
@@ -138,7 +154,8 @@ class FoldHabitats:
         own = series.words
         if own is None or own.words.grid != self.grid:
             raise ValueError(
-                "the model asks for habitats, and there are no words of its grid; materialise habitats with the protocol that the model was trained under"
+                "the model asks for habitats, and there are no words of its grid; "
+                "materialise habitats with the protocol that the model was trained under"
             )
         found = measure_words(own.words, self.codebook)
         regions, features = (*series.regions, *self.names), (*series.features, *FEATURES)
@@ -168,7 +185,10 @@ class FoldHabitats:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> FoldHabitats:
-        """What `facts` was called on; CodebookError where it is not a fold's, or was changed since."""
+        """What `facts` was called on.
+
+        CodebookError where the codebook is not a fold's, or was changed since.
+        """
         told = facts["codebook"]
         codebook = Codebook(
             **told

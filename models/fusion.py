@@ -1,4 +1,7 @@
-"""The stack: clinical, size, radiomic and network models weighed by what each is worth out of inner fold; it may abstain."""
+"""The stack: models weighed by what each is worth out of inner fold; it may abstain.
+
+Its members are clinical, size, radiomic and network models.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,11 @@ class FusionModel:
         return sigmoid(self.intercept + self._logits(dataset) @ self.weights)
 
     def spread(self, dataset: Dataset) -> np.ndarray:
-        """How far the members disagree: the standard deviation of their probabilities under the weights, and of each network's seeds."""
+        """How far the members disagree, as a standard deviation of the probability.
+
+        It combines that of the members' probabilities under the weights with that of each network's
+        seeds.
+        """
         share = self.weights / max(self.weights.sum(), 1e-12)
         each = sigmoid(self._logits(dataset))
         between = (share * (each - (each @ share)[:, None]) ** 2).sum(axis=1)
@@ -95,7 +102,9 @@ class FusionModel:
 
 
 def stack_weights(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, float]:
-    """Non-negative weights and intercept of least log loss on held-out logits (patients, members), slightly shrunken.
+    """Weights and intercept of least log loss on held-out logits, slightly shrunken.
+
+    The logits are (patients, members); the weights are not negative.
 
     Breiman (Machine Learning 1996; 24:49-64) for why they must not be negative. The scale of the
     weights is the stack's temperature.
@@ -124,7 +133,10 @@ def stack_weights(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, f
 
 @dataclass
 class Remembered:
-    """A learner that fits the same rows once: the stack asks for the fits that its members have already made."""
+    """A learner that fits the same rows once.
+
+    The stack reuses the fits that its members have already made.
+    """
 
     learner: Learner
     fits: dict[tuple[str, int], Fit] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""Radiomics, and their changes, with hospital and kernel taken out by ComBat: sensitivity analyses that the protocol may ask for, never candidates."""
+"""Radiomics, and their changes, with hospital and kernel taken out by ComBat.
+
+These are sensitivity analyses that the protocol may require, never candidates.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ KINDS = {"combat": False, "combat_mean_only": True}
 
 @dataclass(frozen=True, eq=False)
 class BatchCorrection:
-    """ComBat on the radiomic columns of training patients, in the way of scikit-learn: `fitted` sees them alone, `apply` estimates nothing.
+    """ComBat on the radiomic columns of training patients, with scikit-learn's two steps.
+
+    `fitted` sees the training patients alone; `apply` estimates nothing.
 
     A missing value becomes the training median first. Columns that do not vary within a batch stay
     as they are.
@@ -47,12 +52,15 @@ class BatchCorrection:
     def fitted(
         cls, dataset: Dataset, *, mean_only: bool = False, reference: str | None = None
     ) -> BatchCorrection:
-        """Fit on these patients; batches are hospital and kernel, and neither label nor covariates take part.
+        """Fit on these patients, with hospital and kernel as batches.
+
+        Neither label nor covariates take part.
 
         Raises
         ------
         HarmonisationError
-            A batch of fewer than MINIMUM_BATCH patients, one alone, or a reference that is none of them.
+            A batch has fewer than MINIMUM_BATCH patients, there is only one batch, or the reference
+            is none of the batches.
         """
         batches = np.asarray(_batches(dataset))
         known = ~np.isnan(dataset.X).all(axis=0)
@@ -67,7 +75,10 @@ class BatchCorrection:
         )
 
     def apply(self, dataset: Dataset) -> Dataset:
-        """The data set with the columns harmonised; DatasetError where a batch was not among the training patients."""
+        """The data set with the columns harmonised.
+
+        DatasetError where a batch was not among the training patients.
+        """
         place = [dataset.feature_names.index(n) for n in self.columns]
         x = dataset.X.copy()
         own = dataset.values_of(self.columns)
@@ -83,7 +94,8 @@ class BatchCorrection:
 def _batches(dataset: Dataset) -> tuple[str, ...]:
     if dataset.batches is None:
         raise DatasetError(
-            f"task {dataset.task.name}, harmonised: the kernels of the scans are not there; hand over `kernels`"
+            f"task {dataset.task.name}, harmonised: the kernels of the scans are not there; "
+            "hand over `kernels`"
         )
     return dataset.batches
 
@@ -154,7 +166,9 @@ class HarmonisedModel:
 
 @dataclass(frozen=True)
 class Harmonised:
-    """A `learners.Learner`: the elastic net on radiomic columns behind a correction fitted on the same training patients.
+    """A `learners.Learner`: the elastic net on radiomic columns behind a correction.
+
+    The correction is fitted on the same training patients.
 
     The inner folds share that correction: it sees no label, so what they choose is not flattered by
     one.
@@ -196,7 +210,7 @@ def harmonised_learners(section: Section) -> list[Harmonised]:
 
 
 def refusal(dataset: Dataset, section: Section) -> str | None:
-    """Why ComBat cannot be fitted in every training fold of the protocol's seed; None where it can."""
+    """Why ComBat cannot be fitted in every training fold of the protocol's seed, or None."""
     if dataset.batches is None:
         return "the kernels of the scans are not known"
     fold = stratified_folds(
@@ -214,8 +228,14 @@ def refusal(dataset: Dataset, section: Section) -> str | None:
     }
     small = sorted(str(b) for b, n in counts.items() if n < MINIMUM_BATCH)
     if small:
-        return f"ComBat refused: fewer than {MINIMUM_BATCH} training patients in {len(small)} of {len(counts)} batches of hospital and kernel, first {small[0]}"
+        return (
+            f"ComBat refused: fewer than {MINIMUM_BATCH} training patients in {len(small)} of "
+            f"{len(counts)} batches of hospital and kernel, first {small[0]}"
+        )
     reference = section["harmonise_reference"]
     if reference and reference not in counts:
-        return f"ComBat refused: [model].harmonise_reference is {reference!r}, and the batches are {', '.join(sorted(counts))}"
+        return (
+            f"ComBat refused: [model].harmonise_reference is {reference!r}, "
+            f"and the batches are {', '.join(sorted(counts))}"
+        )
     return "ComBat refused: a single batch of hospital and kernel" if len(counts) < 2 else None

@@ -1,4 +1,7 @@
-"""Bounds for patients of the cohort: the jackknife of the model that had not seen them, by models that lack one more fold."""
+"""Bounds for patients of the cohort, by the jackknife of the model that had not seen them.
+
+The jackknife uses models that lack one more fold.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,18 @@ from models.learners import Learner, Section
 from models.splits import SplitError
 
 FEWEST_FOLDS = 3
-"""Below it the model of a fold has one group of training patients, and nothing to jackknife over."""
+"""Fewest folds for bounds.
+
+With fewer, the model of a fold has one group of training patients, and nothing to jackknife over.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """Of each patient's probability out of fold; NaN throughout where `told` says why there are none."""
+    """Bounds of each patient's probability out of fold.
+
+    `told` says how they were found; or why there are none, and then they are NaN throughout.
+    """
 
     lower: np.ndarray
     upper: np.ndarray
@@ -68,7 +77,10 @@ def bound_held_out(
 def _without_pairs(
     learner: Learner, seen: Dataset, fold: np.ndarray, section: Section, seed: int
 ) -> np.ndarray:
-    """Row j, patient i: the probability by the model without fold j and i's own; NaN where j is i's own."""
+    """Row j, patient i: the probability by the model without fold j and i's own fold.
+
+    NaN where j is i's own.
+    """
     each = np.full((fold.max() + 1, fold.size), np.nan)
     for pair in combinations(range(len(each)), 2):
         model = learner.fit(seen.take(~np.isin(fold, pair)), section, seed).model

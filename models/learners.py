@@ -1,4 +1,7 @@
-"""What every model must offer, so that networks and baselines are trained, judged and logged by the same code."""
+"""The interface that every model must offer.
+
+Networks and baselines are trained, judged and logged by the same code.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ class FittedModel(Protocol):
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, the cut-off chosen on its own training patients out of inner fold, and what was chosen on the way.
+    """A fitted model, its cut-off, and what was chosen on the way.
+
+    The cut-off is chosen on the model's own training patients out of inner fold.
 
     `inner` holds the training patients' probabilities out of inner fold, which a stack learns from;
     `curve` the loss an epoch.

@@ -1,4 +1,7 @@
-"""Whether features that are not about the tumour tell the response: they must not, or something else in the pipeline does."""
+"""Whether features that are not about the tumour predict the response.
+
+They must not; if they do, something else in the pipeline carries the response.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ KEPT_BY = {
     ),
     "muscle": (),
 }
-"""Features of each control that are still the tumour's, beside its volume: a shuffle leaves the densities as they are."""
+"""Features of each control that are still the tumour's, besides its volume.
+
+A shuffle leaves the densities as they are.
+"""
 
 ALSO_THE_TUMOURS = {
     "shuffled": ("original_shape_", "original_firstorder_"),
@@ -29,21 +35,29 @@ ALSO_THE_TUMOURS = {
 """How features begin that a control leaves as they are; they take no part in what is judged."""
 
 VOLUME = "region_volume_mm3"
-"""Column of the volume; its logarithm is always accounted for, since texture depends on how many voxels there are."""
+"""Column of the volume, whose logarithm is always accounted for.
+
+Texture depends on the number of voxels.
+"""
 
 
 PERMUTATIONS = 999
 """Draws of the responses in another order, from which the range of chance is read."""
 
 CHANCE = 0.975
-"""Share of the draws within the range of chance: of two controls together about one clean data set of twenty lies outside."""
+"""Share of the draws within the range of chance.
+
+With two controls, about one clean data set in twenty has one outside.
+"""
 
 Operators = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class JudgedControl:
-    """A control's AUC against response, out of fold, with what stands behind it; `verdict` is pass, fail or cannot_evaluate.
+    """A control's out-of-fold AUC against response, with what it is based on.
+
+    `verdict` is pass, fail or cannot_evaluate.
 
     `auc` has DeLong's interval; `chance` is where AUCs lie when responses are put in another order.
     """
@@ -66,13 +80,18 @@ class JudgedControl:
             if self.auc.lower is None or self.auc.upper is None
             else f"{self.auc.lower:.3f} to {self.auc.upper:.3f}"
         )
-        return f"{self.control}: AUC {self.auc.value:.3f} ({bounds}) of {behind}; chance gives {self.chance[0]:.2f} to {self.chance[1]:.2f}"
+        return (
+            f"{self.control}: AUC {self.auc.value:.3f} ({bounds}) of {behind}; "
+            f"chance gives {self.chance[0]:.2f} to {self.chance[1]:.2f}"
+        )
 
 
 def judge_control(
     rows: pl.DataFrame, control: str, *, minimum_per_class: int, folds: int, seed: int
 ) -> JudgedControl:
-    """The AUC of one control's features against response; it fails where chance does not give such an AUC.
+    """The AUC of one control's features against response.
+
+    The control fails where chance does not give such an AUC.
 
     1. Patients without a value of the control (no muscle found) or without a response are left out,
        and then features that a patient lacks.
@@ -85,7 +104,8 @@ def judge_control(
     Parameters
     ----------
     rows
-        site, patient, responder, feature, value and region_volume_mm3 of one control, one lesion per patient.
+        site, patient, responder, feature, value and region_volume_mm3 of one control, one lesion
+        per patient.
     """
     wide = rows.filter(pl.col("value").is_not_null() & pl.col("responder").is_not_null()).pivot(
         on="feature", index=["site", "patient", "responder", VOLUME], values="value"
@@ -130,7 +150,9 @@ def judge_control(
 
 
 def held_out_operators(features: np.ndarray, kept: np.ndarray, fold: np.ndarray) -> Operators:
-    """For each fold who is held out, and the matrix that takes the others' responses to scores: ridge regression, which takes more columns than patients.
+    """For each fold, who is held out and the matrix from the others' responses to scores.
+
+    The matrix is that of ridge regression, which allows more columns than patients.
 
     1. Columns are scaled, then freed of the linear part that `kept` explains, then scaled again, by
        the training patients' numbers.
@@ -165,7 +187,10 @@ def held_out_scores(operators: Operators, labels: np.ndarray) -> np.ndarray:
 def chance_of(
     operators: Operators, labels: np.ndarray, fold: np.ndarray, seed: int
 ) -> tuple[float, float]:
-    """Between which AUCs `CHANCE` of the draws lie; responses change places within their fold, so that each keeps its classes."""
+    """The range of AUCs that holds `CHANCE` of the draws.
+
+    Responses change places within their fold, so that each fold keeps its classes.
+    """
     rng, found = np.random.default_rng(seed), []
     for _ in range(PERMUTATIONS):
         order = np.lexsort((rng.random(labels.size), fold))
@@ -177,7 +202,10 @@ def chance_of(
 
 
 def _scaled(values: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Centred and scaled by the rows that are not `out`; columns that do not vary among them become 0."""
+    """The values centred and scaled by the rows that are not `out`.
+
+    Columns that do not vary among those rows become 0.
+    """
     mean, sd = values[~out].mean(axis=0), values[~out].std(axis=0)
     varies = sd > np.abs(mean) * 1e-12
     scaled: np.ndarray = np.where(varies, (values - mean) / np.where(varies, sd, 1.0), 0.0)

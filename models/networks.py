@@ -1,4 +1,7 @@
-"""The two networks as learners: seeds and inner folds are trained side by side, as one batched model."""
+"""The two networks as learners.
+
+Seeds and inner folds are trained side by side, as one batched model.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 INPUTS = ("x", "present", "days", "ties")
-"""Arrays that a network is given, in the order of its arguments; `contacts` comes last where the ST-GCN has habitats as nodes."""
+"""Arrays that a network is given, in the order of its arguments.
+
+`contacts` comes last where the ST-GCN has habitats as nodes.
+"""
 
 SHARED = ("ties",)
-"""Of these, what is the same for all networks trained side by side; the others are based on what each fitted on its own patients."""
+"""Those of the inputs that are the same for all networks trained side by side.
+
+The others are based on what each network fitted on its own patients.
+"""
 
 ARCHITECTURES = ("st_gcn", "decomposition_transformer")
 """Names of the networks."""
@@ -50,7 +59,10 @@ def architecture(name: str, config: Mapping[str, Any]) -> nn.Module:
 
 
 def frame_of(facts: Mapping[str, Any]) -> nn.Module:
-    """A network that will be given its weights; those it begins with are drawn, and torch's generator goes on as if they were not."""
+    """A network that will be given its weights.
+
+    The initial weights are drawn, and torch's generator goes on as if they were not.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -86,7 +98,10 @@ class NetworkModel:
         return ensemble_logits(self.facts, self.weights, self.arrays(dataset))
 
     def arrays(self, dataset: Dataset) -> dict[str, np.ndarray]:
-        """What the network is given: the nodes it knows, its own habitats among them where it has a codebook, scaled as in its training."""
+        """What the network is given, scaled as in its training.
+
+        These are the nodes it knows, its own habitats among them where it has a codebook.
+        """
         series = arrange(_series(dataset), raw_names(self.facts))
         own = self.facts.get("habitats")
         return self.scaler.apply(
@@ -136,7 +151,9 @@ class NetworkModel:
 def ensemble_logits(
     facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Logits (seeds, patients) of stacked weights; dropout off, on the CPU, so that a stored model gives the same numbers everywhere.
+    """Logits (seeds, patients) of stacked weights.
+
+    Dropout is off and the CPU computes, so that a stored model gives the same numbers everywhere.
 
     Raises
     ------
@@ -152,7 +169,8 @@ def ensemble_logits(
         k: v.shape for k, v in network.state_dict().items()
     }:
         raise ValueError(
-            f"the stored {facts['architecture']} has weights of an older form of the network; train it anew"
+            f"the stored {facts['architecture']} has weights of an older form of the network; "
+            "train it anew"
         )
     inputs = tuple(torch.from_numpy(arrays[name]) for name in inputs_of(arrays))
     with torch.no_grad():
@@ -161,7 +179,7 @@ def ensemble_logits(
 
 
 def temperature_of(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The temperature of least log loss on held-out logits (Guo et al. 2017), between 0.2 and 20."""
+    """The temperature, 0.2 to 20, of least log loss on held-out logits (Guo et al. 2017)."""
     from scipy.optimize import minimize_scalar
 
     def loss(log_t: float) -> float:
@@ -176,13 +194,17 @@ def temperature_of(labels: np.ndarray, logits: np.ndarray) -> float:
 def _series(dataset: Dataset) -> LesionSeries:
     if dataset.series is None or not dataset.series.features:
         raise DatasetError(
-            f"task {dataset.task.name}: no lesion has a value at {', '.join(dataset.task.visits)}; materialise radiomic_features first"
+            f"task {dataset.task.name}: no lesion has a value at "
+            f"{', '.join(dataset.task.visits)}; materialise radiomic_features first"
         )
     return dataset.series
 
 
 def _looked_at(architecture: str, series: LesionSeries) -> LesionSeries:
-    """The series as a network looks at it: tokens attend to one another without edges, so the transformer is given no contacts."""
+    """The series as a network looks at it.
+
+    Tokens attend to one another without edges, so the transformer is given no contacts.
+    """
     return series if architecture == "st_gcn" else replace(series, contacts=None)
 
 
@@ -282,7 +304,9 @@ class Network:
     def _seen(
         self, dataset: Dataset, rows: list[np.ndarray], section: Section
     ) -> tuple[list[LesionSeries], FoldHabitats | None]:
-        """The series once a list of training rows, with the habitats that those patients gave; and the last codebook.
+        """The series for each list of training rows, and the last codebook.
+
+        Each series has the habitats that those patients gave.
 
         Where one of the lists gives no codebook there are no habitats in any: networks are trained
         side by side.
@@ -302,7 +326,7 @@ class Network:
 
 
 def _told_of(habitats: FoldHabitats | None) -> dict[str, float]:
-    """Counts for the log: habitats that are nodes, and the lesions and visits behind their codebook."""
+    """Counts for the log: habitats that are nodes, and the lesion visits behind their codebook."""
     return (
         {
             "habitats": float(habitats.codebook.count),
@@ -321,7 +345,9 @@ def train_side_by_side(
     section: Section,
     seed: int,
 ) -> tuple[dict[str, np.ndarray], list[float]]:
-    """Train one network a list of rows, all at once (vmap over stacked weights); the weights, stacked, and the mean loss an epoch.
+    """Train one network per list of rows, all at once (vmap over stacked weights).
+
+    Returns the stacked weights and the mean loss per epoch.
 
     AdamW with decoupled weight decay and a cosine rate; the batches of each are drawn from its own
     rows alone. Results repeat for the same seed on the same kind of device. On the CPU one thread
@@ -371,9 +397,9 @@ def _descend(
 
     networks = [architecture(facts["architecture"], facts).to(labels.device) for _ in rows]
     stacked, buffers = stack_module_state(networks)
-    weights = {
-        k: w.detach() for k, w in stacked.items()
-    }  # else autograd records every step a second time, and weight and gradient hold each other's graph for good
+    # Detached: else autograd records every step a second time, and weight and gradient hold each
+    # other's graph for good.
+    weights = {k: w.detach() for k, w in stacked.items()}
     network = networks[0].train()
 
     def loss(w: dict[str, Tensor], b: dict[str, Tensor], y: Tensor, *batch: Tensor) -> Tensor:
@@ -408,7 +434,10 @@ def _descend(
 
 
 def _batches(rows: list[np.ndarray], size: int, rng: np.random.Generator) -> Any:
-    """An endless sequence of epochs; an epoch is a list of index arrays (networks, batch), drawn without repetition."""
+    """An endless sequence of epochs.
+
+    An epoch is a list of index arrays (networks, batch), drawn without repetition.
+    """
     while True:
         shortest = min(map(len, rows))
         order = np.stack([rng.permutation(r)[:shortest] for r in rows])

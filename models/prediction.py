@@ -1,4 +1,7 @@
-"""What a registered model says of patients it was not trained on, with how sure it is, how strange they are, and what it is based on."""
+"""What a registered model predicts for patients it was not trained on.
+
+With each prediction: how sure it is, how strange the patient is, and what it is based on.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,17 @@ class ChampionUnusable(ValueError):
 
     def __init__(self, served: ServedModel, why: str) -> None:
         super().__init__(
-            f"{served.alias} version {served.version} ({served.facts['name']}, task {served.facts['task']}) cannot be asked: {why}"
+            f"{served.alias} version {served.version} ({served.facts['name']}, "
+            f"task {served.facts['task']}) cannot be asked: {why}"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A registered version with all that is stored beside it: the models of its folds, and whom it was trained on as means alone."""
+    """A registered version with all that is stored beside it.
+
+    That is the models of its folds, and whom it was trained on as means and deviations alone.
+    """
 
     model: FittedModel
     folds: tuple[FittedModel, ...]
@@ -54,7 +61,9 @@ class ServedModel:
 
 
 def predict(served: ServedModel, others: Dataset, section: Section) -> pl.DataFrame:
-    """Rows of the table predictions for patients outside the training, who have no fold and no label.
+    """Rows of the table predictions for patients outside the training.
+
+    They have no fold and no label.
 
     1. Probability by the model fitted on all training patients; positive at its stored cut-off.
     2. Bounds by the jackknife over the models of its folds.
@@ -92,7 +101,10 @@ def predict(served: ServedModel, others: Dataset, section: Section) -> pl.DataFr
 
 
 def input_digests(dataset: Dataset) -> list[str]:
-    """First 16 hexadecimal digits of the SHA-256 of each patient's own inputs: no other patient changes it."""
+    """First 16 hexadecimal digits of the SHA-256 of each patient's own inputs.
+
+    No other patient changes a digest.
+    """
     return [_input_digest(dataset, i) for i in range(dataset.y.size)]
 
 

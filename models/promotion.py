@@ -21,14 +21,19 @@ NOT_DUE = "not_due"
 
 @dataclass(frozen=True)
 class Look:
-    """One of the registered looks at whether a model is better, by its number from 1, and what it may spend of the error."""
+    """One of the registered looks at whether a model is better.
+
+    `number` counts from 1; `level` is what the look may spend of the error.
+    """
 
     number: int
     level: float
 
 
 def look_due(patients: int, looked: int, section: Section) -> Look | None:
-    """The look that a cohort of so many patients is due for; None where it has been taken, or the first is not reached.
+    """The look that a cohort of this size is due for.
+
+    None where it has been taken, or the first is not reached.
 
     Looks are registered by numbers of patients (`promotion_looks`), and each is taken once: a test
     every night at 5 % finds a better model in the end where none is (benchmarks/promotion.py).
@@ -105,8 +110,8 @@ def judge_promotion(
     Parameters
     ----------
     champion
-        The present champion's probability of each of the candidate's patients, out of fold or as of a patient it was not trained on;
-        NaN where it has none. None where there is no champion.
+        The present champion's probability of each of the candidate's patients, out of fold or as of
+        a patient it was not trained on; NaN where it has none. None where there is no champion.
     checks
         The check by shuffling of every network of the training, by name.
     """
@@ -127,7 +132,8 @@ def judge_promotion(
     low, high = section["promotion_slope"]
     if slope is None or not low <= slope <= high:
         reasons.append(
-            f"calibration slope {'none' if slope is None else f'{slope:.2f}'} is outside {low} to {high}"
+            f"calibration slope {'none' if slope is None else f'{slope:.2f}'} "
+            f"is outside {low} to {high}"
         )
     reasons += _unbeaten(gains(candidate, trained), level)
     reasons += [] if champion is None else _against_the_champion(candidate, champion, level)
@@ -145,7 +151,8 @@ def _against_the_champion(candidate: TrainedModel, champion: np.ndarray, limit: 
     y = candidate.dataset.y[both]
     if not y.any() or y.all():
         return [
-            f"cannot be compared with the champion: both predict {y.size} patients unseen, of one class or none"
+            f"cannot be compared with the champion: both predict {y.size} patients unseen, "
+            "of one class or none"
         ]
     gain, p = auc_difference(
         y, candidate.probabilities[both], champion[both], folds=int(candidate.fold.max()) + 1
@@ -168,7 +175,8 @@ def _unbeaten(found: dict[str, float], limit: float) -> list[str]:
     if not references:
         return ["no reference model was compared with it"]
     return [
-        f"not better than {r}: gain {found[f'auc_gain_over_{r}']:+.3f}, p {found[f'auc_gain_over_{r}_p']:.2g} (at most {limit:.2g} counts)"
+        f"not better than {r}: gain {found[f'auc_gain_over_{r}']:+.3f}, "
+        f"p {found[f'auc_gain_over_{r}_p']:.2g} (at most {limit:.2g} counts)"
         for r in references
         if r not in beaten
     ]

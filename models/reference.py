@@ -1,4 +1,7 @@
-"""Whom a model was trained on, as means and deviations alone, so that a stored model can tell how strange a new patient is to it."""
+"""Whom a model was trained on, as means and deviations alone.
+
+With them a stored model can measure how strange a new patient is to it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from models.datasets import Dataset
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Mean and standard deviation of each column over the training patients; they name no patient."""
+    """Mean and standard deviation of each column over the training patients.
+
+    They name no patient.
+    """
 
     names: tuple[str, ...]
     means: np.ndarray

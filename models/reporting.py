@@ -1,4 +1,7 @@
-"""What reporting guidelines ask of a model, answered from what its run knows; what is not done, or is for the paper, is said as such."""
+"""What reporting guidelines require of a model, answered from what its run knows.
+
+What is not done, or is for the paper, is marked as such.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKLISTS = Path(__file__).with_name("checklists.csv")
-"""Items of TRIPOD+AI (BMJ 2024;385:e078378), CLEAR (Insights Imaging 2023;14:75) and METRICS (Insights Imaging 2024;15:8), each with its
-published title (tests/models/golden/README.md says by which copy) and an answer that names facts in
-braces. The sub-items of TRIPOD+AI are
-answered under their item, which is `partly` where one stands open."""
+"""Items of three reporting guidelines, with titles and answers.
+
+The guidelines are TRIPOD+AI (BMJ 2024;385:e078378), CLEAR (Insights Imaging 2023;14:75) and METRICS
+(Insights Imaging 2024;15:8). Each item has its published title (tests/models/golden/README.md says
+by which copy) and an answer that names facts in braces. The sub-items of TRIPOD+AI are answered
+under their item, which is `partly` where one is open.
+"""
 
 STATUSES = ("answered", "partly", "paper", "not done", "not applicable")
 """Of an item; `paper` is for its authors."""
@@ -63,7 +69,11 @@ def write_items(path: Path, items: list[Item]) -> None:
 
 
 def model_card(facts: Mapping[str, str], items: list[Item]) -> str:
-    """The model card in Markdown: what it is, how well it does, what its guidelines ask, and how much of that stands open."""
+    """The model card in Markdown.
+
+    It has what the model is, how well it does, what the guidelines require, and how much of that is
+    open.
+    """
     counts = Counter((i.guideline, i.status) for i in items)
     summary = "\n".join(
         f"| {g} | " + " | ".join(str(counts[g, s]) for s in STATUSES) + " |"
@@ -80,16 +90,19 @@ def model_card(facts: Mapping[str, str], items: list[Item]) -> str:
     warning += _amended(facts["amendments"])
     return (
         f"# {facts['name']}, task {facts['task']}\n\n{warning}For research; no medical device.\n\n"
-        f"Predicts: {facts['label']}. {facts['n_patients']} patients of {facts['n_sites']} hospitals, {facts['n_positive']} responders.\n\n"
-        f"Out of fold: AUC {facts['auc']}, Brier {facts['brier']}, calibration slope {facts['calibration_slope']}; {facts['comparison']}.\n\n"
+        f"Predicts: {facts['label']}. {facts['n_patients']} patients of "
+        f"{facts['n_sites']} hospitals, {facts['n_positive']} responders.\n\n"
+        f"Out of fold: AUC {facts['auc']}, Brier {facts['brier']}, "
+        f"calibration slope {facts['calibration_slope']}; {facts['comparison']}.\n\n"
         f"Predictive values: {facts['predictive_values']}.\n\n"
-        f"## Guidelines\n\n| guideline | {' | '.join(STATUSES)} |\n|---|{'---|' * len(STATUSES)}\n{summary}\n\n"
+        f"## Guidelines\n\n| guideline | {' | '.join(STATUSES)} |\n"
+        f"|---|{'---|' * len(STATUSES)}\n{summary}\n\n"
         f"| item | what | status | answer |\n|---|---|---|---|\n{table}\n"
     )
 
 
 def _amended(amendments: str) -> str:
-    """The decisions by which the protocol was looser than the registration; nothing where it was not."""
+    """The decisions by which the protocol was looser than the registration, if it was."""
     lines = "".join(f"- {line}\n" for line in amendments.splitlines())
     return (
         f"Trained by a protocol looser than the registration, by recorded decision:\n\n{lines}\n"

@@ -16,7 +16,10 @@ GROUPS = ("low_risk", "high_risk")
 
 @dataclass(frozen=True, eq=False)
 class TimeToProgression:
-    """One entry per patient, counted from the landmark: days (NaN where unknown, or over before the landmark) and whether they end in an event."""
+    """Days from the landmark, and whether they end in an event; one entry per patient.
+
+    Days are NaN where unknown, or over before the landmark.
+    """
 
     days: np.ndarray
     events: np.ndarray
@@ -58,7 +61,10 @@ def build_time_to_progression(
 def compare_risk_groups(
     time: TimeToProgression, positive: np.ndarray
 ) -> tuple[pl.DataFrame, dict[str, Estimate]]:
-    """Kaplan-Meier curves of the two groups, their medians with bounds, and the log-rank p; groups without a patient are left out."""
+    """Kaplan-Meier curves of the two groups, their medians with bounds, and the log-rank p.
+
+    Groups without a patient are left out.
+    """
     known = ~np.isnan(time.days)
     members = {name: known & (positive == (name == GROUPS[0])) for name in GROUPS}
     curves = {

@@ -1,4 +1,7 @@
-"""Which models a training trains: those that the task's visits and the number of patients allow, with a reason for each left out."""
+"""Which models a training trains.
+
+Those that the task's visits and the number of patients allow, with a reason for each left out.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,8 @@ def choose_learners(dataset: Dataset, section: Section) -> tuple[list[Learner], 
     left_out |= {m.name: refused for m in harmonised if refused}
     chosen = [Remembered(m) for m in candidates if m.name not in left_out]
     reason = (
-        f"{dataset.y.size} patients, [model].network_patients_minimum is {section['network_patients_minimum']}"
+        f"{dataset.y.size} patients, "
+        f"[model].network_patients_minimum is {section['network_patients_minimum']}"
         if few
         else None
         if SERIES in offered

@@ -1,4 +1,7 @@
-"""Whether attributions tell of the model and the data at all: they must change when its weights, or the labels it was trained on, are shuffled."""
+"""Whether attributions reflect the model and the data at all.
+
+They must change when the model's weights, or the labels it was trained on, are shuffled.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from models.networks import NetworkModel, train_side_by_side
 from models.training import TrainedModel
 
 ALIKE = 0.5
-"""Rank correlation of attributions, with their signs, from which a shuffled model's count as unchanged."""
+"""Rank correlation from which attributions of a shuffled model count as unchanged.
+
+The attributions are ranked with their signs.
+"""
 
 
 LEANT_ON = 0.05
@@ -25,14 +31,18 @@ LEANT_ON = 0.05
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """Rank correlations of attributions, None where there is nothing to rank; Adebayo et al. (NeurIPS 2018) for both shufflings.
+    """Rank correlations of attributions, None where there is nothing to rank.
+
+    Both shufflings are those of Adebayo et al. (NeurIPS 2018).
 
     Parameters
     ----------
     between_seeds
-        Of the model's own seeds with each other: what one would expect of attributions that mean something.
+        Of the model's own seeds with each other: what one would expect of attributions that mean
+        something.
     weights_shuffled, labels_shuffled
-        Of the model with the same networks whose weights were permuted within each tensor, and with networks trained on permuted labels.
+        Of the model with the same networks whose weights were permuted within each tensor, and with
+        networks trained on permuted labels.
     """
 
     between_seeds: float | None
@@ -57,7 +67,8 @@ class SanityCheck:
         return Verdict(
             "attribution_sanity",
             found,
-            f"rank correlation of attributions: {shown}; a shuffled model's must stay below {ALIKE}",
+            f"rank correlation of attributions: {shown}; "
+            f"a shuffled model's must stay below {ALIKE}",
         )
 
 
@@ -74,7 +85,10 @@ def check_networks(trained: Sequence[TrainedModel], section: Section) -> dict[st
 def judge_attributions(
     name: str, model: FittedModel, checks: Mapping[str, SanityCheck]
 ) -> dict[str, Verdict]:
-    """Verdicts that a model is based on, by network: its own of a network, those of the networks it leans on of a stack; none of another model."""
+    """Verdicts that a model is based on, by network.
+
+    A network has its own; a stack has those of the networks it leans on; another model has none.
+    """
     if not isinstance(model, FusionModel):
         return {name: checks[name].verdict} if name in checks else {}
     share = model.weights / max(model.weights.sum(), 1e-12)
@@ -88,7 +102,11 @@ def judge_attributions(
 def check_attributions(
     model: NetworkModel, dataset: Dataset, section: Section, seed: int
 ) -> SanityCheck:
-    """Attribute with the model, with its weights permuted, and with networks trained on permuted labels from another start."""
+    """Attribute with the model, with shuffled weights, and with shuffled labels.
+
+    The weights are the model's, permuted; the networks of permuted labels are trained from another
+    start.
+    """
     rng = np.random.default_rng(seed)
     own = attribute(model, dataset)
     shuffled = replace(
@@ -112,7 +130,8 @@ def _of_shuffled_labels(
     """As many networks as the model has seeds, trained like it."""
     if dataset.series is None:
         raise ValueError(
-            f"task {dataset.task.name}: a network without series; hand over the data set that it was trained on"
+            f"task {dataset.task.name}: a network without series; "
+            "hand over the data set that it was trained on"
         )
     arrays = model.arrays(dataset)
     seeds = len(next(iter(model.weights.values())))

@@ -1,4 +1,4 @@
-"""The univariate filter: the columns that tell the classes apart best, without near-copies of one another."""
+"""The univariate filter: columns that tell the classes apart best, without near-copies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.validation import check_is_fitted
 
 SHORTLIST = 10
-"""Near-copies are looked for among this many times the columns wanted, best first: the rest has no chance of being kept."""
+"""Near-copies are looked for among this many times the columns wanted, best first.
+
+Columns beyond these are never chosen.
+"""
 
 
 def relevant_columns(Z: np.ndarray, y: np.ndarray, *, keeps: int, redundant: float) -> np.ndarray:
     """Choose columns on training patients; a mask over the columns.
 
-    1. Score every column by |r| with the label (point-biserial; the same order as the F test). A constant scores 0 and is never kept.
+    1. Score every column by |r| with the label (point-biserial; the same order as the F test). A
+       constant scores 0 and is never kept.
     2. Walk down the scores; keep a column unless |r| with one already kept is above `redundant`.
     3. Stop at `keeps`. Ties go to the earlier column.
 
@@ -41,7 +45,10 @@ def relevant_columns(Z: np.ndarray, y: np.ndarray, *, keeps: int, redundant: flo
 
 
 class RelevantColumns(SelectorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """`relevant_columns` as a step of a Pipeline; the columns in `always` pass unfiltered where they vary, those in `never` do not pass."""
+    """`relevant_columns` as a step of a Pipeline.
+
+    The columns in `always` pass unfiltered where they vary, those in `never` do not pass.
+    """
 
     def __init__(
         self,

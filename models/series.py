@@ -1,4 +1,4 @@
-"""Lesions and their regions over the visits as padded arrays, which is what the two networks look at."""
+"""Lesions and their regions over the visits as padded arrays, the input of the two networks."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ class LesionSeries:
     days : float array (patients, visits)
         Days since the first visit; NaN where a date is missing.
     ties : float array (patients, lesions, lesions)
-        exp(-d^2 / 2 sigma^2) over the distance of the centroids at their first visit; 1 where either is unknown; 0 on the diagonal.
+        exp(-d^2 / 2 sigma^2) over the distance of the centroids at their first visit; 1 where
+        either is unknown; 0 on the diagonal.
     words : SeriesWords, optional
-        What the lesions' habitats are made of, once a fold has fitted a codebook (`models.fold_habitats`).
+        What the lesions' habitats are made of, once a fold has fitted a codebook
+        (`models.fold_habitats`).
     contacts : float array (patients, lesions, visits, regions, regions), optional
         How close two regions of a lesion are; there once habitats are among the regions.
     """
@@ -99,7 +101,8 @@ def build_series(
     responses, lesions
         The tables of these names; `responses` gives the days.
     features
-        site, patient, visit, lesion, region, feature, value: the accepted reads' rows of radiomic_features.
+        site, patient, visit, lesion, region, feature, value: the accepted reads' rows of
+        radiomic_features.
     words
         Words of the cohort's lesions; those of other visits change nothing.
 
@@ -212,7 +215,10 @@ def _ties(placed: pl.DataFrame, patients: int, lesions: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class SeriesScaler:
-    """Mean and scale of each region and feature over the present nodes of training patients, and their median days."""
+    """Mean and scale of each region and feature, and the median days, of training patients.
+
+    Mean and scale are those over the present nodes.
+    """
 
     means: np.ndarray
     scales: np.ndarray
@@ -222,7 +228,11 @@ class SeriesScaler:
     def fitted(
         cls, series: LesionSeries, unstable: Collection[tuple[str, str]] = ()
     ) -> SeriesScaler:
-        """Fit on these patients alone; a feature that never varies, is missing throughout, or is unstable in its region, is scaled to 0."""
+        """Fit on these patients alone.
+
+        A feature that never varies, is missing throughout, or is unstable in its region, is scaled
+        to 0.
+        """
         flat = series.values.transpose(2, 4, 0, 1, 3).reshape(
             len(series.regions), len(series.features), -1
         )
@@ -249,7 +259,9 @@ class SeriesScaler:
         return {"means": self.means, "scales": self.scales, "days": self.days}
 
     def apply(self, series: LesionSeries) -> dict[str, np.ndarray]:
-        """Arrays without NaN: standardised values, presence, days and ties, and contacts where there are any, as float32.
+        """Arrays as float32 without NaN.
+
+        They are standardised values, presence, days and ties, and contacts where there are any.
 
         A value missing at a visit is the lesion's last one before it, else the mean (0); presence
         says which visits were seen.
@@ -267,7 +279,7 @@ class SeriesScaler:
 
 
 def carry_forward(z: np.ndarray) -> np.ndarray:
-    """Fill along the visits (last axis but one) with the last value seen, 0 where there was none."""
+    """Fill along the visits (last axis but one) with the last value seen, or 0 without one."""
     filled = z.copy()
     for v in range(1, z.shape[-2]):
         filled[..., v, :] = np.where(
@@ -277,7 +289,10 @@ def carry_forward(z: np.ndarray) -> np.ndarray:
 
 
 def arrange(series: LesionSeries, config: dict[str, Any]) -> LesionSeries:
-    """The series with regions and features in a stored model's order; ValueError names what is gone."""
+    """The series with regions and features in a stored model's order.
+
+    ValueError where a visit, region or feature of the model is gone.
+    """
     gone = [
         n
         for key in ("visits", "regions", "features")
@@ -286,7 +301,8 @@ def arrange(series: LesionSeries, config: dict[str, Any]) -> LesionSeries:
     ]
     if gone:
         raise ValueError(
-            f"the model asks for {len(gone)} of visits, regions or features that are not there, first {gone[0]}; "
+            f"the model asks for {len(gone)} of visits, regions or features that are not there, "
+            f"first {gone[0]}; "
             "measure them anew with the protocol that the model was trained under"
         )
     take = [

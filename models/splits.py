@@ -60,7 +60,8 @@ def _one_stratum_each(
     torn = _repeated(patient for patient, _, _ in rows)
     if torn:
         raise SplitError(
-            f"{scope}: patients {', '.join(torn)} have two sites or two labels; correct the training cohort"
+            f"{scope}: patients {', '.join(torn)} have two sites or two labels; "
+            "correct the training cohort"
         )
     return {patient: (site, label) for patient, site, label in rows}
 
@@ -74,7 +75,8 @@ def _possible_folds(facts: dict[str, tuple[str, bool]], folds: int, scope: str) 
     fewest = min(responders, len(facts) - responders)
     if fewest < 2:
         raise SplitError(
-            f"{scope}: {responders} responders and {len(facts) - responders} non-responders cannot be split; "
+            f"{scope}: {responders} responders and {len(facts) - responders} non-responders "
+            "cannot be split; "
             "two of each are needed, so wait for more patients or raise [gate].minimum_per_class"
         )
     return min(folds, fewest)
@@ -97,11 +99,13 @@ def check_folds(
     divided = _repeated(patient for patient, _ in set(zip(patients, fold.tolist(), strict=True)))
     if divided:
         raise SplitError(
-            f"{scope}: patients {', '.join(divided)} are in two folds; a patient's rows must stay together"
+            f"{scope}: patients {', '.join(divided)} are in two folds; "
+            "a patient's rows must stay together"
         )
     for k in np.unique(fold):
         for held, which in ((fold == k, "holds"), (fold != k, "is trained on")):
             if len(set(labels[held].tolist())) < 2:
                 raise SplitError(
-                    f"{scope}: fold {k} {which} one class only; ask for fewer folds in study.toml [model].folds"
+                    f"{scope}: fold {k} {which} one class only; "
+                    "ask for fewer folds in study.toml [model].folds"
                 )

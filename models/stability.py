@@ -1,4 +1,7 @@
-"""Which features the readers agree on, judged anew within each training fold, from the reads of its own patients alone."""
+"""Which features the readers agree on, judged anew within each training fold.
+
+A fold is judged from the reads of its own patients alone.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,12 @@ _SUMS = (
 
 @dataclass(frozen=True, eq=False)
 class ReaderMoments:
-    """What two readers' values of a patient amount to, a column a feature and region; arrays (patients, columns).
+    """What two readers' values of a patient amount to; arrays (patients, columns).
 
-    n pairs of lesion and visit; mean and sum of squares about it of the pairs' means m, and of their differences d; the largest |value|.
+    A column is a feature and region. The arrays are n, the pairs of lesion and visit; the mean, and
+    the sum of squares about it, of the pairs' means m, and of their differences d; and the largest
+    |value|.
+
     Patients are added up when a fold is fitted, so nothing of a patient left out takes part.
     """
 
@@ -63,7 +69,10 @@ class ReaderMoments:
         return ReaderMoments(self.columns, *(getattr(self, f.name)[rows] for f in fields(self)[1:]))
 
     def pooled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Pairs, variance of their means, mean difference and variance of differences over all patients (Chan, Golub and LeVeque 1983)."""
+        """Pairs, variance of their means, mean difference and variance of differences.
+
+        They are over all patients (Chan, Golub and LeVeque 1983).
+        """
         n = self.n_pairs.sum(axis=0)
         figures = [
             _added(self.n_pairs, mean, squares)
@@ -92,7 +101,8 @@ def build_moments(
     roster
         `row`, site and patient: the patients, in order.
     reader_pairs
-        site, patient, visit, region, feature and the six sums; a row of a later visit changes nothing.
+        site, patient, visit, region, feature and the six sums; a row of a later visit changes
+        nothing.
     """
     seen = reader_pairs.filter(pl.col("visit").is_in(list(visits)) & (pl.col("n_pairs") > 0)).join(
         roster.select("row", "site", "patient"), on=["site", "patient"]
@@ -143,7 +153,10 @@ def _of_visits(each: list[ReaderMoments], size: tuple[int, int]) -> list[np.ndar
 
 @dataclass(frozen=True)
 class StableFeatures:
-    """What training on the readers gave, from training patients: the features to leave out, of how many, by how many pairs."""
+    """The features to leave out because readers disagree on them.
+
+    Fitted on training patients, with the number of features judged and of pairs.
+    """
 
     unstable: frozenset[Feature] = frozenset()
     judged: int = 0
@@ -189,13 +202,19 @@ class StableFeatures:
         )
 
     def leaves_out(self, column: str) -> bool:
-        """Whether a column named `feature@region@visits` is of an unstable feature; other columns are of none."""
+        """Whether a column named `feature@region@visits` is of an unstable feature.
+
+        Other columns are of none.
+        """
         parts = column.split("@")
         return len(parts) == 3 and (parts[0], parts[1]) in self.unstable
 
 
 def lower_bounds(moments: ReaderMoments) -> np.ndarray:
-    """Lower 95 % bound of ICC(2,1) of each column, as `derive_feature_stability` has it; NaN where there is none."""
+    """Lower 95 % bound of ICC(2,1) of each column; NaN where there is none.
+
+    Computed as in `derive_feature_stability`.
+    """
     n, *pooled = moments.pooled()
     tiny = (ROUNDING * moments.largest.max(axis=0, initial=0.0)) ** 2
     rows, columns, residual, within = squares_of_pairs(np.maximum(n, 1), *pooled)

@@ -1,4 +1,7 @@
-"""The spatio-temporal graph network: lesions and their regions as nodes, visits as frames (after Yan et al., AAAI 2018)."""
+"""The spatio-temporal graph network (after Yan et al., AAAI 2018).
+
+Lesions and their regions are nodes, visits are frames.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ DAYS_UNIT = 63.0
 
 
 class GraphConvolution(nn.Module):
-    """Sum over a partition of Lambda^-1 (A * M) X W: the node itself, the other regions of its lesion, the same region of other lesions.
+    """Sum over a partition of Lambda^-1 (A * M) X W.
+
+    The parts are the node itself, the other regions of its lesion, and the same region of other
+    lesions.
 
     Within a lesion A is 1, or `contacts` where habitats are nodes; between lesions it is `ties`.
 
@@ -40,7 +46,10 @@ class GraphConvolution(nn.Module):
 
 
 class TemporalConvolution(nn.Module):
-    """Kernel of three visits on each node; a neighbour's part fades with the days between, at a learned rate."""
+    """Kernel of three visits on each node.
+
+    A neighbour's part fades with the days between, at a learned rate.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -65,7 +74,9 @@ class TemporalConvolution(nn.Module):
 
 
 class SpatioTemporalGraph(nn.Module):
-    """Two blocks of graph and temporal convolution, a masked mean over the nodes of each visit, one logit.
+    """Two blocks of graph and temporal convolution, a masked mean, one logit.
+
+    The mean is over the nodes of each visit.
 
     The last `habitats` of the regions are habitats of the lesion; the mean of each over the lesions
     is taken apart, and that of all other regions together. Visits after the task's are cut off
@@ -98,7 +109,11 @@ class SpatioTemporalGraph(nn.Module):
     def forward(
         self, x: Tensor, present: Tensor, days: Tensor, ties: Tensor, contacts: Tensor | None = None
     ) -> Tensor:
-        """X (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l), contacts (b, l, v, r, r) to logits (b,)."""
+        """Logits (b,) of a batch.
+
+        The inputs are x (b, l, r, v, f), present (b, l, r, v), days (b, v), ties (b, l, l) and
+        contacts (b, l, v, r, r).
+        """
         x, present, days = (
             x[..., : self.visits, :],
             present[..., : self.visits],

@@ -1,4 +1,7 @@
-"""The log of every model: one MLflow run each, with snapshot, gate, figures and a model that is tensors and plain facts."""
+"""The log of every model: one MLflow run each.
+
+A run has snapshot, gate, figures, and a model that is tensors and plain facts.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,8 @@ class GateClosedError(RuntimeError):
             for v in closed
         )
         super().__init__(
-            f"the gate is closed, so nothing is logged: {shown}. Train from training_cohort, which evaluates the gate first"
+            f"the gate is closed, so nothing is logged: {shown}. "
+            "Train from training_cohort, which evaluates the gate first"
         )
 
 
@@ -128,7 +132,8 @@ def log_models(
     Parameters
     ----------
     tracking_uri : str
-        Such as sqlite:////srv/lakehouse/mlflow/mlflow.db; its folder must exist, or be a parent of `artifact_root`.
+        Such as sqlite:////srv/lakehouse/mlflow/mlflow.db; its folder must exist, or be a parent of
+        `artifact_root`.
     artifact_root : Path
         Folder of the artifacts.
     snapshot : int
@@ -136,7 +141,8 @@ def log_models(
     trained_at : datetime, optional
         UTC; now where it is not given.
     champion : float array, optional
-        The present champion's probability of each patient of the cohort, NaN where it has none out of sample.
+        The present champion's probability of each patient of the cohort, NaN where it has none out
+        of sample.
     amendments : str, optional
         Recorded decisions by which the protocol is looser than the registration, a line each.
 
@@ -175,7 +181,10 @@ def log_models(
 def _promote(
     rows: Sequence[dict[str, Any]], context: _Context, section: Section
 ) -> list[dict[str, Any]]:
-    """Give the champion's alias to the candidate where the protocol's rule allows it; why, or why not, on version, training and row."""
+    """Give the champion's alias to the candidate where the protocol's rule allows it.
+
+    The reasons, for or against, are written on version, training and row.
+    """
     return [
         _judged(model, row, context, section) if row["alias"] else row
         for model, row in zip(context.trained, rows, strict=True)
@@ -204,7 +213,10 @@ def _judged(
 
 
 def _looks_taken(client: MlflowClient, name: str) -> int:
-    """Number of the last look at a task's candidates; on the registered model, whose versions may leave."""
+    """Number of the last look at a task's candidates.
+
+    It is on the registered model, since a version may be removed.
+    """
     return int(client.get_registered_model(name).tags.get(LOOK, 0))
 
 
@@ -220,7 +232,10 @@ def _noted(
 
 
 def _client(tracking_uri: str) -> MlflowClient:
-    """A client of this store alone: no global state, no tags taken from git, host or account, no telemetry."""
+    """A client of this store alone.
+
+    No global state, no tags taken from git, host or account, no telemetry.
+    """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
@@ -246,7 +261,8 @@ def _experiment(client: MlflowClient, name: str, artifact_root: Path) -> str:
         if found.artifact_location == location and found.lifecycle_stage == "active":
             return found.experiment_id
     raise RuntimeError(
-        f"MLflow's experiment {candidate} was deleted; restore it with `mlflow experiments restore`, or start a new MLflow store"
+        f"MLflow's experiment {candidate} was deleted; restore it with "
+        "`mlflow experiments restore`, or start a new MLflow store"
     )
 
 
@@ -267,7 +283,7 @@ def _log_model(model: TrainedModel, context: _Context) -> dict[str, Any]:
 
 @contextmanager
 def _run(name: str, tags: Mapping[str, str], context: _Context) -> Iterator[str]:
-    """A run, nested in the context's parent, that ends FINISHED, or FAILED where the body raises."""
+    """A run, nested in the context's parent; it ends FINISHED, or FAILED if the body raises."""
     start = int(context.trained_at.timestamp() * 1000)
     run = context.client.create_run(
         context.experiment,
@@ -354,7 +370,10 @@ def _metric_entities(model: TrainedModel, context: _Context) -> list[Any]:
 
 
 def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:
-    """The model's figures by name; those that cannot exist are left out, evaluation.json says why."""
+    """The model's figures by name, without those that cannot exist.
+
+    evaluation.json says why they cannot.
+    """
     estimates = {
         name: getattr(model.evaluation, name)
         for name in ("auc", "sensitivity", "specificity", "accuracy", "ppv", "npv")
@@ -416,7 +435,11 @@ def _param_entities(model: TrainedModel) -> list[Any]:
 
 
 def _write_artifacts(folder: Path, model: TrainedModel, context: _Context) -> None:
-    """The model, its card and guidelines, curves, evaluation, appraisal, attributions, gate and environment; none of them names a patient."""
+    """Write the files of a run, none of which names a patient.
+
+    They are the model, its card and guidelines, pictures, curves, evaluation, appraisal,
+    attributions, signature, gate and environment.
+    """
     save_trained(
         folder / "model", model, model_facts(model, context.snapshot, context.protocol_digest)
     )
@@ -447,7 +470,10 @@ def _write_artifacts(folder: Path, model: TrainedModel, context: _Context) -> No
 
 
 def _write_appraisal(folder: Path, model: TrainedModel) -> None:
-    """Every figure and table of the appraisal, and the facts of how they were come by, whatever they are."""
+    """Write every figure and table of the appraisal, and the facts of how they were obtained.
+
+    The code names none of them: whatever the appraisal has is written.
+    """
     folder.mkdir()
     found = model.appraisal
     pl.DataFrame(
@@ -460,7 +486,11 @@ def _write_appraisal(folder: Path, model: TrainedModel) -> None:
 
 
 def _write_attributions(folder: Path, model: TrainedModel, context: _Context) -> str:
-    """Of a network: importance, stability over seeds, and the check by shuffling; of a stack that of the networks it leans on. The verdict in words."""
+    """Write a model's attributions, and give the verdict on them in words.
+
+    Of a network: importance, stability over seeds, and the check by shuffling. Of a stack: the
+    check of the networks it leans on.
+    """
     network, rests_on = (
         model.final.model,
         judge_attributions(model.name, model.final.model, context.checks),
@@ -515,7 +545,10 @@ def save_model(folder: Path, model: FittedModel, facts: Mapping[str, Any]) -> No
 
 
 def save_trained(folder: Path, model: TrainedModel, facts: Mapping[str, Any]) -> None:
-    """The model, the models of its folds in folders beside it, and whom it was trained on as means and deviations."""
+    """Write the model, and the models of its folds in folders beside it.
+
+    Also whom it was trained on, as means and deviations.
+    """
     from safetensors.numpy import save_file
 
     reference = Reference.fitted(model.dataset)
@@ -533,13 +566,17 @@ def _load_reference(folder: Path) -> Reference:
 
 
 def load_model(folder: Path) -> tuple[FittedModel, dict[str, Any]]:
-    """Read a stored model and its facts; its probabilities are those of the model that was saved, to the last bit."""
+    """Read a stored model and its facts.
+
+    Its probabilities are those of the model that was saved, to the last bit.
+    """
     from safetensors.numpy import load_file
 
     facts = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if facts["kind"] not in KINDS:
         raise ValueError(
-            f"{CONFIG} names the kind {facts['kind']}, known are {', '.join(KINDS)}; read it with the version that wrote it"
+            f"{CONFIG} names the kind {facts['kind']}, known are {', '.join(KINDS)}; "
+            "read it with the version that wrote it"
         )
     return KINDS[facts["kind"]].from_tensors(load_file(folder / TENSORS), facts["model"]), facts
 
@@ -595,7 +632,8 @@ def load_registered(tracking_uri: str, task: str, alias: str) -> tuple[FittedMod
     found = find_served(tracking_uri, task, (alias,))
     if found is None:
         raise LookupError(
-            f"no model of task {task} carries the alias {alias}; materialise model_runs, or see the tag promotion_reasons of the newest version"
+            f"no model of task {task} carries the alias {alias}; materialise model_runs, "
+            "or see the tag promotion_reasons of the newest version"
         )
     served = load_served(tracking_uri, found)
     return served.model, dict(served.facts)
@@ -615,7 +653,10 @@ def _registered_name(task: str, role: str) -> str:
 
 
 def _register(model: TrainedModel, context: _Context, run: str, alias: str | None) -> str:
-    """Make the run's model a version; a negative control goes under a name of its own, where nobody looks for a model."""
+    """Make the run's model a version.
+
+    A negative control goes under a name of its own, where nobody looks for a model.
+    """
     from mlflow.exceptions import MlflowException
 
     name = _registered_name(model.dataset.task.name, _role(model))
@@ -677,7 +718,10 @@ def _row(
 
 
 def _in_practice(model: TrainedModel) -> dict[str, float | None]:
-    """Predictive values at the share of responders in practice, with bounds, as columns of model_runs."""
+    """Predictive values at the share of responders in practice, with bounds.
+
+    They are columns of model_runs.
+    """
     found = {name: model.appraisal.figures[name] for name in ("ppv_in_practice", "npv_in_practice")}
     return {
         f"{name}{end}": getattr(e, part)
@@ -687,7 +731,10 @@ def _in_practice(model: TrainedModel) -> dict[str, float | None]:
 
 
 def mark_models(tracking_uri: str, runs: Sequence[str]) -> None:
-    """Write on runs and versions that somebody of their training data withdrew consent, and take their aliases away."""
+    """Mark runs and versions whose training data held a patient who withdrew consent.
+
+    The versions' aliases are taken away.
+    """
     client = _client(tracking_uri)
     for run in runs:
         client.set_tag(run, WITHDRAWN, "true")
@@ -762,7 +809,10 @@ def _told_predictive_values(model: TrainedModel) -> str:
     cohort = f"in this cohort PPV {shown(e.ppv)}, NPV {shown(e.npv)}"
     if ppv.value is None and npv.value is None:
         return f"{cohort}; in practice not known: {ppv.reason}"
-    return f"{cohort}; where {share:.0%} respond, as assumed of practice, PPV {shown(ppv)}, NPV {shown(npv)}"
+    return (
+        f"{cohort}; where {share:.0%} respond, as assumed of practice, "
+        f"PPV {shown(ppv)}, NPV {shown(npv)}"
+    )
 
 
 def _write_json(path: Path, value: object) -> None:

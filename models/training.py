@@ -1,4 +1,7 @@
-"""Cross-fitting: every patient's probability comes from a model, and a cut-off, that had not seen the patient."""
+"""Cross-fitting: a patient's prediction comes from folds without the patient.
+
+Every probability is that of a model, and judged by a cut-off, that had not seen the patient.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ COSTLY = ("st_gcn", "decomposition_transformer", "fusion")
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A learner's out-of-fold probabilities on a data set, what they amount to, and its fit on all patients.
+    """A learner's out-of-fold probabilities, what they amount to, and its fit on all patients.
 
     `dataset` holds the columns that this learner saw; `cohort_digest` is that of the whole data
     set, the same for all its learners. `cutoffs` has one value per fold, chosen on the other folds'
@@ -69,7 +72,9 @@ class TrainedModel:
 
 
 def train_baselines(dataset: Dataset, section: Section, seed: int) -> list[TrainedModel]:
-    """Train the baselines, in their order; the same data set, section and seed give the same numbers.
+    """Train the baselines, in their order.
+
+    The same data set, section and seed give the same numbers.
 
     Raises
     ------
@@ -87,7 +92,8 @@ def train(
     Linear algebra runs on one thread: the matrices are small, and the bits do not depend on the
     number of cores.
     """
-    import sklearn.linear_model  # its thread pools can be limited only once it is loaded
+    # Its thread pools can be limited only once it is loaded.
+    import sklearn.linear_model  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     scope = f"task {dataset.task.name}, outer folds"
@@ -168,7 +174,10 @@ def hold_out_sites(learner: Learner, dataset: Dataset, section: Section, seed: i
 
 
 def _not_asked_for(learner: Learner, section: Section, setting: str) -> str | None:
-    """Why refits that the setting asks of none, baselines or all are not made for this learner; None where they are."""
+    """Why refits are not made for this learner; None where they are.
+
+    The setting requires them of none, baselines or all.
+    """
     asked = section[setting]
     if learner.negative_control:
         return "not asked for: a negative control"
@@ -187,7 +196,7 @@ def hold_out_pairs(
     section: Section,
     seed: int,
 ) -> Bounds:
-    """`bound_held_out` where `held_out_intervals` asks for it of this learner, else no bounds and why."""
+    """`bound_held_out` where `held_out_intervals` requires it, else no bounds and why."""
     if why := _not_asked_for(learner, section, "held_out_intervals"):
         return Bounds(nothing := np.full(fold.size, np.nan), nothing, why)
     return bound_held_out(learner, seen, fold, probabilities, section, seed)
@@ -205,7 +214,9 @@ def spread_of(model: FittedModel, dataset: Dataset) -> np.ndarray:
 def leave_one_site_out(
     learner: Learner, dataset: Dataset, section: Section, seed: int
 ) -> tuple[np.ndarray, Pooled]:
-    """Each hospital predicted by a model that had seen none of its patients; the AUCs of the hospitals, their mean and I2.
+    """Predict each hospital by a model that had seen none of its patients.
+
+    Returns the probabilities, and the AUCs of the hospitals with their mean and I2.
 
     No harmonisation is used: a new hospital has no parameters of its own. A hospital of one class
     is predicted, and left out of the mean (`pool_sites`).
@@ -218,7 +229,8 @@ def leave_one_site_out(
     seen, where = dataset.of_blocks(learner.blocks), np.asarray(dataset.sites)
     if len(set(dataset.sites)) < 2:
         raise SplitError(
-            f"task {dataset.task.name}, model {learner.name}: leaving one hospital out needs two; there is one"
+            f"task {dataset.task.name}, model {learner.name}: "
+            "leaving one hospital out needs two; there is one"
         )
     probabilities = np.zeros(where.size)
     for site in sorted(set(dataset.sites)):
@@ -251,7 +263,10 @@ def could_be_best(model: TrainedModel) -> bool:
 
 
 def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:
-    """AUC gained over each reference model on the same patients, with paired interval and p for the folds that gave both, where they exist."""
+    """AUC gained over each reference model on the same patients.
+
+    With paired interval and p for the folds that gave both, where they exist.
+    """
     found: dict[str, float | None] = {}
     for reference in (t for t in trained if t.name in REFERENCES and t.name != model.name):
         gain, p = auc_difference(
@@ -273,7 +288,10 @@ def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, flo
 def derive_predictions(
     trained: Sequence[TrainedModel], model_runs: pl.DataFrame, section: Section
 ) -> pl.DataFrame:
-    """The table predictions: out-of-fold probabilities with their bounds, and the versions that `model_runs` gave the models."""
+    """The table predictions: out-of-fold probabilities with their bounds and versions.
+
+    The versions are those that `model_runs` gave the models.
+    """
     version = dict(model_runs.select("model", "model_version").iter_rows())
     frames = [
         prediction_rows(
@@ -306,7 +324,10 @@ def prediction_rows(
     strangeness: np.ndarray,
     section: Section,
 ) -> pl.DataFrame:
-    """Rows of predictions without label, fold, interval, alias, digest and amendments; models are trained behind an open gate."""
+    """Rows of predictions without label, fold, interval, alias, digest and amendments.
+
+    The gate is `open`, since models are trained behind an open gate.
+    """
     rows = pl.DataFrame(
         {
             "site": data.sites,

@@ -1,4 +1,7 @@
-"""An analyst's session in a process of its own: one connection held open throughout, and others opened again and again."""
+"""An analyst's session in a process of its own.
+
+One connection is open throughout, and others are opened again and again.
+"""
 
 from __future__ import annotations
 

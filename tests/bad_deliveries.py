@@ -1,4 +1,7 @@
-"""Faults that a site's delivery may hold beside those that the simulation plants: each is written here and must be told of."""
+"""Faults that a site's delivery may have besides those that the simulation plants.
+
+Each is written here and must be reported.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from dagster_project.simulation.plan import READERS
 from tests.trial import SITES, Trial
 
 OPEN_READER = "R3"
-"""A third reader who has not locked: nothing of this reader may reach agreement, features or responses."""
+"""A third reader who has not locked.
+
+Nothing of this reader may reach agreement, features or responses.
+"""
 
 BEYOND_MM = 500.0
 """Far outside any of the simulated scans."""
@@ -31,12 +37,16 @@ def spoil(trial: Trial) -> None:
     (western / "dicom" / "empty").touch()
     with (western / "clinical" / "treatments.csv").open("a", encoding="utf-8") as file:
         file.write(
-            f"{trial.patient_truth(SITES[1], 1)['hospital_number']};one;2024-01-01;pembrolizumab\r\n;2;2024-01-01;pembrolizumab\r\n"
+            f"{trial.patient_truth(SITES[1], 1)['hospital_number']};"
+            "one;2024-01-01;pembrolizumab\r\n;2;2024-01-01;pembrolizumab\r\n"
         )
 
 
 def _write_contours_outside(trial: Trial, site: Path) -> None:
-    """Contours of an open reader: L1 with one contour outside the images, L2 with all of them outside."""
+    """Contours of an open reader outside the images.
+
+    L1 has one contour outside, L2 has all of them outside.
+    """
     number = trial.patient_truth(site.name, 0)["hospital_number"]
     dataset = pydicom.dcmread(next((site / "reads" / READERS[0]).glob(f"*/*{number}_T0.dcm")))
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
 
-if TYPE_CHECKING:  # the flow's modules take seconds to import: fixtures do so, and only tests of the flow wait for them
+# The flow's modules take seconds to import: fixtures do so, and only tests of the flow wait for
+# them.
+if TYPE_CHECKING:
     import dagster as dg
 
     from tests.trial import Stage, Trial
@@ -20,7 +22,10 @@ pytest_plugins = ("tests.guard", "tests.order")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("LAKEHOUSE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
-"""Real data made by others; where the folder is absent the tests on it are not collected, and the header says so."""
+"""Real data made by others.
+
+Where the folder is absent the tests on it are not collected, and the header says so.
+"""
 
 # The same examples at every run, and no clock: an unlucky draw or a busy machine is no failure.
 # HYPOTHESIS_PROFILE=explore draws new ones.
@@ -49,11 +54,14 @@ for number in (signal.SIGINT, signal.SIGTERM):
 
 def pytest_report_header() -> str:
     """Say whether the real data are there."""
-    return f"real data: {'present' if SHARED_DATA.is_dir() else 'ABSENT, the tests on it are not collected'}"
+    return (
+        "real data: "
+        f"{'present' if SHARED_DATA.is_dir() else 'ABSENT, the tests on it are not collected'}"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `real_data` where the data are absent; put first what takes longest."""
+    """Leave out tests marked `real_data` where the data are absent; put the longest first."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     if SHARED_DATA.is_dir():
         return
@@ -78,7 +86,10 @@ GROUPS = {
     "tests/deliveries/": "deliveries",
     "tests/simulation/": "simulation",
 }
-"""Tests that share what takes long to make: one worker has them all. Other files go to a worker each, whole."""
+"""Tests that share what takes long to make: one worker has them all.
+
+Each of the other files goes to one worker as a whole.
+"""
 
 
 LONGEST = (
@@ -93,12 +104,18 @@ LONGEST = (
     "tests/lake/test_publish.py",
     "tests/lake/test_minimisation.py",
 )
-"""Where tests take seconds to minutes. Left for the end, one of them would keep one worker busy while the others are done."""
+"""Where tests take seconds to minutes.
+
+Left for the end, one of them would occupy one worker while the others are done.
+"""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Deal tests out by group and file, where `--dist loadgroup` asks for it: xdist 3.8's own marks for groups do nothing with pytest 9.2."""
+    """Distribute tests by group and file, where `--dist loadgroup` is given.
+
+    xdist 3.8's own marks for groups do nothing with pytest 9.2.
+    """
     from xdist.scheduler import LoadGroupScheduling
 
     config.option.loadscopereorder = (
@@ -147,7 +164,10 @@ def closed(trial: Trial) -> Stage:
 
 @pytest.fixture(scope="session")
 def denied(closed: Stage) -> tuple[dg.ExecuteInProcessResult, int]:
-    """An attempt to train behind the closed gate: model_runs alone, in a run of its own; and the number of MLflow's runs after it."""
+    """An attempt to train behind the closed gate, and the number of MLflow's runs after it.
+
+    The attempt is model_runs alone, in a run of its own.
+    """
     from tests.trial import mlflow_runs
 
     return closed.trial.materialise("model_runs"), mlflow_runs(closed.trial)

@@ -1,4 +1,6 @@
-"""What a test, and a fixture of a wider scope, must leave as they found it; a plugin of pytest that names who does not.
+"""What a test, or a fixture of a wider scope, must leave as it found it.
+
+A plugin of pytest that names who does not.
 
 1. A test is compared with the moment before it: what wider fixtures hold was there already.
 2. A fixture of a wider scope may hold what it likes while it lives. Once it is torn down, what its
@@ -22,10 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rich.style
+
+# It draws random numbers when it is first imported, which a test may be the first to do.
+import rich.style  # noqa: F401
 
 SECONDS_TO_GO = 60.0
-"""How long a thread, child or socket that was told to end may take on a busy machine; a test that leaves nothing waits for nothing."""
+"""Seconds that an ending thread, child or socket may take on a busy machine.
+
+A test that leaves nothing waits for nothing.
+"""
 
 NOT_OF_THE_TEST = (
     "PYTEST_CURRENT_TEST",
@@ -35,7 +42,10 @@ NOT_OF_THE_TEST = (
     "KMP_INIT_AT_FORK",
     "TORCHINDUCTOR_CACHE_DIR",
 )
-"""Set by pytest, and by polars, scikit-learn and torch when the first test that needs them does. SIGALRM is pytest-timeout's."""
+"""Set by pytest, and by polars, scikit-learn and torch at the first test that needs them.
+
+SIGALRM is pytest-timeout's.
+"""
 
 EVERY = ("",)
 FIRST = ("thread ", "child ", "environment ", "handler of ", "working folder")
@@ -50,11 +60,14 @@ LOOKED_AT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("test_bad_input.py", "test_cli.py", "test_withdrawal.py"), EVERY),
     "deliveries": (),
 }
-"""Respects by file or folder, where they are not every one: these were not yet run in the others. To be widened one by one."""
+"""Respects by file or folder, where they are not every one.
+
+These were not yet run in the others. To be widened one by one.
+"""
 
 
 def respects(file: Path) -> tuple[str, ...]:
-    """How the names begin of what a file's tests, and the fixtures they ask for, are looked at for."""
+    """Prefixes of the names that are compared for a file's tests and the fixtures they use."""
     return LOOKED_AT.get(file.name, LOOKED_AT.get(file.parent.name, EVERY))
 
 
@@ -62,7 +75,10 @@ State = dict[str, Any]
 """What is looked at, by name in words, and how it stands."""
 
 THINGS = ("thread ", "child ", "socket ")
-"""Names that begin so are of things that run or are open: one that has gone since is no leftover, and one that goes takes a moment."""
+"""Prefixes of the names of things that run or are open.
+
+One that has gone since is no leftover, and one that goes takes a moment.
+"""
 
 
 def state() -> State:
@@ -95,7 +111,10 @@ def state() -> State:
 
 
 def _umask() -> str:
-    """The kernel's own word: asking for it with `os.umask` changes it for other threads meanwhile."""
+    """The umask as the kernel reports it.
+
+    Reading it with `os.umask` changes it for other threads meanwhile.
+    """
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(line for line in lines if line.startswith("Umask:"))
 
@@ -132,13 +151,19 @@ ONCE_IMPORTED: dict[str, tuple[str, Callable[[Any], object]]] = {
         lambda m: tuple((k, repr(v)) for k, v in m.rcParams.items() if not k.startswith("backend")),
     ),
 }
-"""Settings of libraries, looked at where the module is loaded before and after; None while it has none. Looking must start nothing."""
+"""Settings of libraries, compared where the module is loaded before and after.
+
+None while it has none. Looking must start nothing.
+"""
 
 _POOLS: dict[str, Any] = {}
 
 
 def _pools() -> dict[str, int]:
-    """Threads by library file; the search for libraries takes milliseconds and is repeated when modules were loaded."""
+    """Threads by library file.
+
+    The search for libraries takes milliseconds and is repeated when modules were loaded.
+    """
     import threadpoolctl
 
     if _POOLS.get("modules") != len(sys.modules):
@@ -172,7 +197,11 @@ def _same(name: str, before: Any, now: Any) -> bool:
 def left_behind(
     before: State, among: set[str] | None = None, prefixes: tuple[str, ...] = ("",)
 ) -> list[str]:
-    """What differs from before, in words; `among` these names alone, where given, that begin so. Things have a moment to go."""
+    """What differs from before, in words.
+
+    `among` limits it to these names, where given, and `prefixes` to names that begin so. Things
+    have a moment to go.
+    """
     deadline = time.monotonic() + SECONDS_TO_GO
     while True:
         left = {
@@ -247,9 +276,9 @@ def _children() -> list[int]:
 def _sockets() -> list[str]:
     """Inodes of this process's open sockets."""
     found = []
-    for descriptor in os.listdir("/proc/self/fd"):
+    for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a third of the time
         try:
-            target = os.readlink(f"/proc/self/fd/{descriptor}")
+            target = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - likewise
         except OSError:  # that of the listing itself
             continue
         if target.startswith("socket:"):
@@ -261,7 +290,10 @@ ZOMBIE = "(a zombie)"
 """A process that has ended and that nobody has waited for: it has no command line any more."""
 
 _SHARED: set[int] = set()
-"""Children that were seen to be shared. One that ends between tests is a zombie until its owner looks, and has no name by then."""
+"""Children that were seen to be shared.
+
+One that ends between tests is a zombie until its owner looks, and has no name by then.
+"""
 
 
 def _command(pid: int) -> str:
@@ -290,7 +322,10 @@ def _is_shared_thread(thread: threading.Thread) -> bool:
 
 
 def _is_shared_child(pid: int) -> bool:
-    """A worker of the shared executor, intake's child that parses files, or Python's own tracker of what processes share."""
+    """A worker of the shared executor, intake's parsing child, or Python's resource tracker.
+
+    The child parses files; the tracker is that of what processes share.
+    """
     command = _command(pid)
     if command == ZOMBIE:
         return pid in _SHARED

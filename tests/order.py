@@ -1,4 +1,7 @@
-"""Any order of tests: `--shuffle SEED` draws one, and what a test draws does not depend on the tests before it; a plugin of pytest."""
+"""A pytest plugin for any order of tests: `--shuffle SEED` draws one.
+
+What a test draws does not depend on the tests before it.
+"""
 
 from __future__ import annotations
 

@@ -13,13 +13,16 @@ LUNG, SARCOMA, CONTOURS, SEGMENTS, ONE, PAPER = (
     "ONEREAD",
     "PAPER",
 )
-"""Two sites whose contours lie among the images, two that deliver the same two readers in either format, one with one reader, and one that
-has sent no images yet."""
+"""Sites that differ in what they deliver.
+
+Two have their contours among the images, two deliver the same two readers in either format, one has
+one reader, and one has sent no images yet.
+"""
 
 REAL = (LUNG, SARCOMA, CONTOURS, SEGMENTS, ONE, PAPER)
 
 PERSON, FOLDER = "Murong_Shuangyan_1962", "Ouyang Mingyue"
-"""Names that a hospital gave to a file that is no image, and to a folder beside those of the sites."""
+"""Names that a hospital gave to a file that is no image, and to a folder beside the sites'."""
 
 SETTINGS = {
     "radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0}

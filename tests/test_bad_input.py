@@ -22,7 +22,10 @@ def test_each_fault_is_told_once(closed: Stage, fault: str, site: str, stage: st
 
 
 def test_nothing_else_was_refused(closed: Stage) -> None:
-    """Every refusal is one of those expected, and every planted trouble is either expected here or no fault of a delivery."""
+    """Every refusal is one of those expected.
+
+    Every planted trouble is either expected here or no fault of a delivery.
+    """
     rows = closed.table("quarantine")
     unexpected = [
         (row["stage"], row["item"], row["reason"])

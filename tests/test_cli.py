@@ -1,4 +1,7 @@
-"""The command line says what it does, what was found, and what to do next; never a value that identifies."""
+"""The command line says what it does, what was found, and what to do next.
+
+It never shows a value that identifies.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +63,7 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str
         )
 
 
-# -- help
-# -----------------------------------------------------------------------------------------------------------------
+# -- help ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("before", ["/elsewhere", None])
@@ -92,7 +94,12 @@ def test_the_commands_of_the_design_are_there() -> None:
 
 
 def test_help_names_every_command_in_a_line_of_its_own_and_imports_none() -> None:
-    program = "import sys; from dagster_project.cli import main; main(['--help'], standalone_mode=False); print(sorted(m for m in sys.modules if m.split('.')[0] in ('polars', 'duckdb', 'pydicom', 'dagster')))"
+    program = (
+        "import sys; from dagster_project.cli import main; "
+        "main(['--help'], standalone_mode=False); "
+        "print(sorted(m for m in sys.modules "
+        "if m.split('.')[0] in ('polars', 'duckdb', 'pydicom', 'dagster')))"
+    )
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY
     ).stdout.splitlines()
@@ -113,8 +120,7 @@ def test_the_version_is_the_packages(call: Call) -> None:
     )
 
 
-# -- where there is nothing yet
-# ---------------------------------------------------------------------------------------------
+# -- where there is nothing yet --------------------------------------------------------------------
 
 
 def test_an_empty_landing_is_told_what_to_put_where(call: Call) -> None:
@@ -198,8 +204,7 @@ def test_of_two_folders_that_differ_in_case_one_is_the_site(
     assert call("run", "--site", "bjch").exit_code == 1
 
 
-# -- run
-# --------------------------------------------------------------------------------------------------------------------
+# -- run -------------------------------------------------------------------------------------------
 
 FLOWS = {
     "open": (Flow((), True, ""), 0, 0),
@@ -220,8 +225,7 @@ def test_the_exit_code_tells_how_a_run_ended(
     assert asked == [["BJCH"], []]
 
 
-# -- sql and status, on the shared study
-# -------------------------------------------------------------------------------------
+# -- sql and status, on the shared study -----------------------------------------------------------
 
 
 def test_one_answer_in_three_forms(grown: Stage) -> None:
@@ -304,8 +308,7 @@ def test_the_demo_spares_a_folder_that_is_not_its_own(call: Call) -> None:
     assert (call.home / "landing").is_dir()
 
 
-# -- arbitration
-# ----------------------------------------------------------------------------------------------------------
+# -- arbitration -----------------------------------------------------------------------------------
 
 
 def wide(trial, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:

@@ -1,4 +1,7 @@
-"""Work fans out, one task's failure is that task's alone, and a killed worker costs only the task that kills it."""
+"""Work fans out, and one task's failure is that task's alone.
+
+A killed worker costs only the task that kills it.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +65,14 @@ def test_a_failing_task_has_a_reason_without_its_message() -> None:
 
 
 def test_a_worker_uses_one_thread_whatever_its_main_module_has_loaded_before() -> None:
-    """A spawned worker runs its main module, here one that loads numpy's BLAS, and only then its initialiser."""
+    """A spawned worker runs its main module, and only then its initialiser.
+
+    The main module here loads numpy's BLAS.
+    """
     code = (
-        "import numpy; from dagster_project.compute import _one_thread; from threadpoolctl import threadpool_info as pools;"
+        "import numpy; "
+        "from dagster_project.compute import _one_thread; "
+        "from threadpoolctl import threadpool_info as pools;"
         "_one_thread(); print({p['num_threads'] for p in pools()})"
     )
     threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
@@ -122,7 +130,8 @@ def held() -> tuple[set[str], int, int]:
 
 @pytest.mark.usefixtures("two_workers")
 def test_a_pool_that_is_closed_leaves_no_thread_and_no_process() -> None:
-    resource_tracker.ensure_running()  # Python's own process: the first worker starts it, and it stays
+    # Python's own process: the first worker starts it, and it stays
+    resource_tracker.ensure_running()
     before = held()
     assert len(list(run_tasks(work, [1, 2, 3]))) == 3
     assert held() != before
@@ -157,7 +166,10 @@ def test_an_idle_worker_that_is_killed_is_replaced_before_the_next_tasks() -> No
 
 @pytest.mark.usefixtures("two_workers")
 def test_a_killed_worker_holds_up_nobody_where_sigterm_is_ignored() -> None:
-    """As in a run that a script started with `&`: the other worker is only starting when the pool breaks."""
+    """The signal is ignored as in a run that a script started with `&`.
+
+    The other worker is only starting when the pool breaks.
+    """
     close_executor()
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

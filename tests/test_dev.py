@@ -1,4 +1,7 @@
-"""`lakehouse dev` and the servers that it starts: a signal ends all of them, however deep, and the exit code is the shell's."""
+"""`lakehouse dev` and the servers that it starts.
+
+A signal ends all of them, however deep, and the exit code is the shell's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The whole flow from stage to stage: a closed gate, a quiet night, arbitration, one more scan; and what must hold at the end."""
+"""The whole flow from stage to stage, and what must hold at the end.
+
+The stages are a closed gate, a quiet night, arbitration and one more scan.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,7 @@ def difference(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-# -- 1. the first run
-# ---------------------------------------------------------------------------------------------------
+# -- 1. the first run ------------------------------------------------------------------------------
 
 
 def test_first_run_closes_the_gate_by_rule_site_figure_and_limit(closed: Stage) -> None:
@@ -81,8 +83,7 @@ def test_training_alone_in_a_new_run_meets_the_same_gate(
     assert runs == 0, "MLflow has a run although the gate was closed"
 
 
-# -- 2. a night with nothing new
-# ------------------------------------------------------------------------------------------
+# -- 2. a night with nothing new -------------------------------------------------------------------
 
 
 def test_a_quiet_night_does_no_imaging_work_and_leaves_the_lake_alone(
@@ -104,8 +105,7 @@ def test_a_model_that_is_required_and_missing_is_told_by_the_exit_code(
     assert "The gate is open." in opened.outcome.output
 
 
-# -- 3. the arbiter decides
-# -----------------------------------------------------------------------------------------------
+# -- 3. the arbiter decides ------------------------------------------------------------------------
 
 
 def test_arbitration_opens_the_gate_and_models_are_trained(opened: Stage) -> None:
@@ -196,8 +196,7 @@ def test_the_accepted_read_is_the_endorsed_one(repeated: Stage, opened: Stage) -
     assert set(now["reader"]) == {"R1"}
 
 
-# -- 4. one more scan
-# -----------------------------------------------------------------------------------------------------
+# -- 4. one more scan ------------------------------------------------------------------------------
 
 
 def test_one_more_scan_costs_that_scan(opened: Stage, grown: Stage) -> None:
@@ -238,8 +237,7 @@ def test_a_visit_later_than_known_keeps_what_was_said_before(opened: Stage, grow
     assert (same["known_from"] == same["known_from_now"]).all()
 
 
-# -- 5. what must hold throughout
-# -------------------------------------------------------------------------------------------
+# -- 5. what must hold throughout ------------------------------------------------------------------
 
 
 def test_an_earlier_state_is_there_for_who_asks(closed: Stage, grown: Stage) -> None:

@@ -1,4 +1,7 @@
-"""The guard fails a test, or a fixture of a wider scope, for each kind of thing that it leaves behind; and fails nobody else."""
+"""The guard fails a test for each kind of thing that it leaves behind.
+
+The same holds for a fixture of a wider scope. The guard fails nobody else.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ HARMLESS = {
 }
 
 THREADS = {"OMP_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "3"}
-"""Of the run of pytest, whatever the machine and its settings: there are threads to be taken away."""
+"""Threads of the run of pytest, whatever the machine and its settings.
+
+There are threads to be taken away.
+"""
 
 HEAD = """
 import locale, os, random, signal, socket, subprocess, sys, threading, time
@@ -88,7 +94,10 @@ def held():
     here.close()
     del os.environ["HELD"]
 """
-"""The conftest of both files: the guard waits for a moment only, and a fixture of all tests holds something."""
+"""The conftest of both files.
+
+The guard waits for a moment only, and a fixture of all tests holds something.
+"""
 
 WIDE = """
 @pytest.fixture(scope="module")
@@ -106,13 +115,18 @@ CARELESS = {
 }
 CAREFUL = {
     "puts back": "os.environ['PUT_BACK'] = '/elsewhere'; yield; del os.environ['PUT_BACK']",
-    "ends its child": "child = subprocess.Popen(['sleep', '60']); yield; child.kill(); child.wait()",
+    "ends its child": (
+        "child = subprocess.Popen(['sleep', '60']); yield; child.kill(); child.wait()"
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Failures by test, of a run of pytest with the guard and nothing else of ours; empty where there is none."""
+    """Failures by test, of a run of pytest with the guard and nothing else of ours.
+
+    The text is empty where there is none.
+    """
     folder = tmp_path_factory.mktemp("guarded")
     bodies = [*(body for body, _ in LEFT.values()), *HARMLESS.values()]
     tests = [f"def test_{n}(patch):\n    {body}\n" for n, body in enumerate(bodies)]
@@ -121,7 +135,8 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for n, body in enumerate([*CARELESS.values(), *CAREFUL.values()])
     ]
     tail = [
-        "def test_last():\n    ENDS.set(); [(p.kill(), p.wait()) for p in KEPT if hasattr(p, 'kill')]\n"
+        "def test_last():\n    "
+        "ENDS.set(); [(p.kill(), p.wait()) for p in KEPT if hasattr(p, 'kill')]\n"
     ]
     for name, written in {"test_a.py": tests, "test_b.py": wide}.items():
         (folder / name).write_text("\n".join([HEAD, *written, *tail]), encoding="utf-8")
@@ -192,7 +207,10 @@ def test_a_wider_fixture_that_puts_back_is_not_named(verdicts: dict[str, str]) -
 
 
 def test_a_shared_child_that_ends_between_tests_is_nobodys_fault() -> None:
-    """It is a zombie without a command line until its owner looks; one that nobody shared is named."""
+    """The child is a zombie without a command line until its owner looks.
+
+    One that nobody shared is named.
+    """
     shared, other = (
         subprocess.Popen([sys.executable, "-c", "input()", name], stdin=subprocess.PIPE)
         for name in ("dagster_project.intake.reading", "other")

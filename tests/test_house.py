@@ -1,4 +1,7 @@
-"""The house is complete and keeps its rules: one name everywhere, imports that cost nothing, nothing that belongs to one machine."""
+"""The house is complete and obeys its rules.
+
+There is one name everywhere, imports cost nothing, and nothing belongs to one machine.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +60,7 @@ def node(table: Table) -> dg.AssetsDefinition:
     return defs.resolve_assets_def(table.name)
 
 
-# -- one name everywhere
-# --------------------------------------------------------------------------------------------------
+# -- one name everywhere ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
@@ -126,8 +128,7 @@ def test_every_job_takes_each_asset_once() -> None:
     assert sorted(taken) == sorted(set(BY_NAME) | NO_TABLE)
 
 
-# -- where things come together
-# -------------------------------------------------------------------------------------------
+# -- where things come together --------------------------------------------------------------------
 
 
 def test_definitions_stay_short_and_valid() -> None:
@@ -170,7 +171,11 @@ def test_the_wheel_ships_the_library_alone() -> None:
 
 
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
-    program = f"import sys, runpy; runpy.run_path('dagster_project/definitions.py'); print([m for m in {HEAVY!r} if m in sys.modules])"
+    program = (
+        "import sys, runpy; "
+        "runpy.run_path('dagster_project/definitions.py'); "
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
     found = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
@@ -178,7 +183,10 @@ def test_loading_the_definitions_imports_nothing_heavy() -> None:
 
 
 def test_the_command_line_starts_without_dagster() -> None:
-    program = f"import sys, dagster_project.cli; print([m for m in ('dagster', 'polars', *{HEAVY!r}) if m in sys.modules])"
+    program = (
+        "import sys, dagster_project.cli; "
+        f"print([m for m in ('dagster', 'polars', *{HEAVY!r}) if m in sys.modules])"
+    )
     found = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
@@ -200,8 +208,7 @@ def test_a_worker_does_not_load_dagster(step: str) -> None:
     )
 
 
-# -- nothing of one machine, nothing from elsewhere
-# -------------------------------------------------------------------------
+# -- nothing of one machine, nothing from elsewhere ------------------------------------------------
 
 
 def test_no_path_of_a_machine_is_in_the_repository() -> None:

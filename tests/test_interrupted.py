@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and a second run beside the first: what was published stays whole, and the next run goes on."""
+"""Ctrl-C, SIGTERM and a second run beside the first.
+
+What was published stays whole, and the next run goes on.
+"""
 
 from __future__ import annotations
 
@@ -149,6 +152,8 @@ def stops(run: Run, code: int, where: str) -> None:
     assert "Traceback" not in said
     assert "Stopping (" in said
     assert re.search(
-        rf"Interrupted in {where}.*Steps saved: \d+;.*Nothing was published: .*Go on with `lakehouse run`",
+        rf"Interrupted in {where}.*"
+        r"Steps saved: \d+;.*"
+        r"Nothing was published: .*Go on with `lakehouse run`",
         said,
     ), said

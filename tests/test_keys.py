@@ -1,4 +1,7 @@
-"""The PI's commands: make a medium, unlock, lock, rotate, join numbers, re-identify; and what a locked home does not tell."""
+"""The PI's commands, and what a locked home does not reveal.
+
+The commands make a medium, unlock, lock, rotate, join numbers and re-identify.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A home and its medium, made once by the command, since a passphrase is slow to open on purpose; and the keys."""
+    """A home with its medium, and the keys.
+
+    The command makes the medium once, since a passphrase is slow to open on purpose.
+    """
     folder = tmp_path_factory.mktemp("keys")
     with pytest.MonkeyPatch.context() as patch:
         for name in SETTINGS:
@@ -104,8 +110,7 @@ def filled(unlocked):
     return unlocked
 
 
-# -- locked and unlocked
-# ------------------------------------------------------------------------------------------------------
+# -- locked and unlocked ---------------------------------------------------------------------------
 
 
 def test_a_new_home_is_locked_until_its_medium_unlocks_it(study):
@@ -199,7 +204,10 @@ def test_a_locked_home_holds_no_name_no_number_and_no_key(filled):
 
 
 def test_a_number_cannot_be_tried_against_the_index_of_a_locked_home(filled):
-    """Whoever has the whole home but not the keys tries the very number, with everything in the home that could be a key."""
+    """Whoever has the whole home but not the keys tries the very number.
+
+    It is tried with everything in the home that could be a key.
+    """
     known = session_keys(filled.home)
     filled.good("keys", "lock")
     with sqlite3.connect(filled.home.crosswalk / "crosswalk.sqlite") as connection:
@@ -226,8 +234,7 @@ def test_a_number_cannot_be_tried_against_the_index_of_a_locked_home(filled):
     )  # with the key the same trial finds it
 
 
-# -- who is who
-# --------------------------------------------------------------------------------------------------------------
+# -- who is who ------------------------------------------------------------------------------------
 
 
 def test_reidentify_works_without_lake_and_agent_and_writes_its_audit(filled, tmp_path):
@@ -299,8 +306,7 @@ def test_two_pseudonyms_of_one_person_are_joined_and_the_files_read_anew(filled)
     assert filled.crosswalk().find("AB", "MZ778899") == first
 
 
-# -- rotation
-# ----------------------------------------------------------------------------------------------------------------
+# -- rotation --------------------------------------------------------------------------------------
 
 
 def test_rotation_moves_everything_to_the_new_medium_and_keeps_pseudonyms_uids_and_dates(
@@ -359,8 +365,7 @@ def test_rotation_moves_everything_to_the_new_medium_and_keeps_pseudonyms_uids_a
     assert NAME not in old.output
 
 
-# -- manifest
-# ----------------------------------------------------------------------------------------------------------------
+# -- manifest --------------------------------------------------------------------------------------
 
 
 def test_the_manifest_is_verified_and_the_line_that_breaks_is_named(filled):

@@ -47,7 +47,8 @@ def at(place, name, number):
     setattr(place, name, instead)
 
 place, name = sys.argv[2].rsplit(".", 1)
-at({"withdrawal": withdrawal, "vault": vault, "Lake": Lake, "run": run}[place], name, int(sys.argv[1]))
+at({"withdrawal": withdrawal, "vault": vault, "Lake": Lake, "run": run}[place], name, \
+int(sys.argv[1]))
 from dagster_project.cli import main
 main(sys.argv[3:])
 """
@@ -111,7 +112,10 @@ def nothing_is_left(trial: Trial, patient: str, traces: frozenset[str]) -> None:
 
 
 def test_a_withdrawal_that_is_killed_again_and_again_is_completed(trial: Trial) -> None:
-    """Each time it comes further: written down alone, the crosswalk done, the tables emptied, all derived anew."""
+    """The withdrawal comes further each time.
+
+    It is written down alone, the crosswalk is done, the tables are emptied, all is derived anew.
+    """
     patient = trial.pseudonym(SITES[1], 0)
     with trial.entered():
         traces = find_traces(trial.lakehouse, patient)
@@ -141,7 +145,7 @@ def test_a_signal_before_anything_is_removed_ends_it_and_changes_nothing(trial: 
     assert files(trial, "vault", "crosswalk", "published", "lake/data") == before
 
 
-def test_a_signal_after_that_is_heard_when_vault_and_tables_have_forgotten_and_the_next_run_completes_it(
+def test_a_signal_after_that_is_heard_when_vault_and_tables_have_forgotten_and_the_next_run_completes_it(  # noqa: E501
     trial: Trial,
 ) -> None:
     patient = trial.pseudonym(SITES[1], 0)
@@ -176,7 +180,8 @@ def rows_of(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
         names = [
             name
             for (name,) in lake.query(
-                "SELECT DISTINCT table_name FROM duckdb_columns() WHERE database_name = 'lake' AND column_name = 'site'"
+                "SELECT DISTINCT table_name FROM duckdb_columns() "
+                "WHERE database_name = 'lake' AND column_name = 'site'"
             ).fetchall()
         ]
         return {

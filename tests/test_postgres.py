@@ -1,4 +1,7 @@
-"""The lake on a catalogue in PostgreSQL: the same tables, transactions, earlier states and writers side by side."""
+"""The lake on a catalogue in PostgreSQL.
+
+It has the same tables, transactions and earlier states, and writers side by side.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,10 @@ def as_owner(*command: str) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A private cluster that listens on a socket in a folder of its own; gives the connection string.
+    """A private cluster that listens on a socket in a folder of its own.
 
-    The folder lies directly in the system's temporary one: a socket's path may have 107 characters,
-    and its owner has to reach it.
+    Yields the connection string. The folder lies directly in the system's temporary one: a socket's
+    path may have 107 characters, and its owner has to reach it.
     """
     with tempfile.TemporaryDirectory(prefix="lake-pg-") as folder:
         if os.getuid() == 0:
@@ -64,7 +67,11 @@ def server() -> Iterator[str]:
             "--no-sync",
             "--encoding=UTF8",
         )
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=32MB"
+        options = (
+            "-c listen_addresses='' "
+            f"-c unix_socket_directories={folder} "
+            "-c fsync=off -c shared_buffers=32MB"
+        )
         as_owner(
             program("pg_ctl"), "-D", cluster, "-o", options, "-l", f"{folder}/log", "-w", "start"
         )
@@ -155,7 +162,9 @@ def test_a_reader_sees_whole_transactions_while_another_writes(home: Home) -> No
         with read_lake(home) as lake:
             seen.append(
                 lake.query(
-                    "SELECT count(*) FILTER (WHERE site = 'AA'), count(*) FILTER (WHERE site = 'BB') FROM treatments"
+                    "SELECT count(*) FILTER (WHERE site = 'AA'), "
+                    "count(*) FILTER (WHERE site = 'BB') "
+                    "FROM treatments"
                 ).fetchone()
             )
     writer.join()
@@ -179,7 +188,11 @@ def _bytes_of(folder: Path) -> list[str]:
 def test_who_leaves_is_in_no_file_of_the_server_and_in_no_data_file(
     home: Home, server: str
 ) -> None:
-    """Bounds of columns in the catalogue, rows that PostgreSQL only marks as deleted, and files that were to be deleted later."""
+    """A patient can be found in three places.
+
+    They are bounds of columns in the catalogue, rows that PostgreSQL only marks as deleted, and
+    files that were to be deleted later.
+    """
     with open_lake(home) as lake:
         for cycle in ("p1", LEAVES), ("p1", LEAVES, "p2"), (LEAVES, "p2"):
             lake.replace("treatments", rows("AA", *cycle), site="AA")
@@ -203,7 +216,10 @@ def test_who_leaves_is_in_no_file_of_the_server_and_in_no_data_file(
 
 
 def test_an_analysts_query_is_answered_with_the_connection_shut_in(home: Home) -> None:
-    """DuckDB refuses to attach PostgreSQL without external access; what was attached before goes on."""
+    """DuckDB refuses to attach PostgreSQL without external access.
+
+    What was attached before goes on.
+    """
     with open_lake(home) as lake:
         lake.replace("treatments", rows("AA", "p1"), site="AA")
         first = lake.snapshot()

@@ -1,4 +1,7 @@
-"""No identifier of any simulated person or hospital is anywhere in a home but in its landing; every byte is searched."""
+"""No identifier of a simulated person or hospital is in a home outside its landing.
+
+Every byte is searched.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ IDENTIFIED = ("landing", "truth")
 
 
 def needles(trial: Trial) -> re.Pattern[bytes]:
-    """Every identifying string of the simulation in every encoding in which it might have been copied."""
+    """Every identifying string of the simulation.
+
+    Each is in every encoding in which it might have been copied.
+    """
     strings = json.loads((trial.root / "truth" / "identifiers.json").read_text(encoding="utf-8"))
     assert len(strings) > 100
     assert min(map(len, strings)) >= 3
@@ -81,7 +87,10 @@ def searched(trial: Trial) -> list[Path]:
 
 
 def test_the_search_finds_what_is_there(grown: Stage) -> None:
-    """In the landing every kind of identifier is found, so that not finding one elsewhere means something."""
+    """Every kind of identifier is found in the landing.
+
+    Not finding one elsewhere therefore means something.
+    """
     pattern, trial = needles(grown.trial), grown.trial
     found = {
         match

@@ -229,8 +229,8 @@ def test_check_names_every_wrong_setting_at_once(
     result = call("check")
     assert result.exit_code == 1
     assert (
-        "[recist] response_ratio = 70 has no value that can be used: write a number above 0 and below 1"
-        in result.output
+        "[recist] response_ratio = 70 has no value that can be used: "
+        "write a number above 0 and below 1" in result.output
     )
     assert (
         '[endpoints] new_therapy = "Event" 取值无效：请填写以下之一：censored、event'

@@ -1,4 +1,7 @@
-"""A protocol may be stricter than the study is registered, never looser without a recorded decision on that very value."""
+"""A protocol may be stricter than the study is registered.
+
+It is never looser without a recorded decision on that very value.
+"""
 
 from __future__ import annotations
 
@@ -226,8 +229,7 @@ def test_every_floor_is_of_a_key_of_the_protocol() -> None:
     assert all(key.partition(".")[2] in SHIPPED[key.partition(".")[0]] for key in KEYS)
 
 
-# -- every way to a looser gate
-# ----------------------------------------------------------------------------------------------
+# -- every way to a looser gate --------------------------------------------------------------------
 
 
 def _loose(folder: Path) -> Path:

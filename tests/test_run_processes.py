@@ -25,7 +25,10 @@ from tests.test_interrupted import Run
 
 STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
 SENSOR = {sensor.name: sensor for sensor in SENSORS}["cohort_after_site_success"]
-TAGS = "import json, time; from dagster_project.run_processes import process_tags; print(json.dumps(process_tags()), flush=True); time.sleep(600)"
+TAGS = (
+    "import json, time; from dagster_project.run_processes import process_tags; "
+    "print(json.dumps(process_tags()), flush=True); time.sleep(600)"
+)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""New deliveries start their site's run once they are at rest; the cohort's run waits for the last site's."""
+"""New deliveries start their site's run once they are at rest.
+
+The cohort's run waits for the last site's.
+"""
 
 from __future__ import annotations
 

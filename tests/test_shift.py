@@ -1,8 +1,11 @@
-"""Whoever has the published files, the ADaM export and the pages tries to find by how many days a patient's dates are shifted.
+"""An attacker tries to find by how many days a patient's dates are shifted.
+
+The attacker has the published files, the ADaM export and the pages, and knows the two years and how
+long deliveries take.
 
 The lake is one that was filled night by night: patients come over two years, each scan a few days
 after it was made, and every column that is true, or in order of time, holds what it would hold
-then. The attacker knows the two years and how long deliveries take.
+then.
 """
 
 from __future__ import annotations
@@ -39,7 +42,10 @@ from tests.reports.cohort import DAY_ZERO, whole
 
 BEGIN, DAYS_OF_ENROLMENT = dt.date(2024, 1, 1), 730
 RECOVERED_DAYS = 60
-"""A shift is found where half of the patients' are known to so many days: a third of what the two years alone leave open."""
+"""A shift is found where half of the patients' are known to within so many days.
+
+It is a third of what the two years alone leave open.
+"""
 
 WRITTEN_AT = dt.datetime(2031, 7, 9, 4, 5, tzinfo=dt.UTC)
 """When the pages are written."""
@@ -49,7 +55,10 @@ Frames = Mapping[str, pl.DataFrame]
 
 @dataclass(frozen=True)
 class Study:
-    """The tables of the lake, and what nobody but the key holder knows: each patient's shift and day 0."""
+    """The tables of the lake, and what only the key holder knows.
+
+    That is each patient's shift and day 0.
+    """
 
     tables: Frames
     shift: Mapping[str, int]
@@ -79,7 +88,10 @@ def _dated(
     shift: Mapping[str, int],
     random: np.random.Generator,
 ) -> pl.DataFrame:
-    """The frame with shifted dates, and with times and snapshots as they are: some days after what they are about."""
+    """The frame with shifted dates, and with times and snapshots as they are.
+
+    Times and snapshots are some days after what they are about.
+    """
     if "patient" not in frame.columns or frame.is_empty():
         return frame
     day_0 = [began.get(p) for p in frame["patient"]]
@@ -155,8 +167,7 @@ def lake(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         yield opened, home
 
 
-# -- the attack
-# -----------------------------------------------------------------------------------------------------------
+# -- the attack ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,10 @@ class Clue:
 
 
 def clues_of(frames: Frames, patient: str = "patient") -> Iterator[Clue]:
-    """Every column of every frame, and the order in which rows lie, by patient: the first, the smallest and the largest value."""
+    """Every column of every frame, and the order of its rows, by patient.
+
+    Of each, the clues are the first, the smallest and the largest value.
+    """
     for name, frame in frames.items():
         if patient not in frame.columns or frame.is_empty():
             continue
@@ -198,7 +212,11 @@ def clues_of(frames: Frames, patient: str = "patient") -> Iterator[Clue]:
 
 
 def _readings(column: pl.Series) -> Iterator[tuple[str, bool, list[float | None]]]:
-    """What a column may mean: a time in days since 1970, a number, or a text that holds one of these or comes before another."""
+    """What a column may mean.
+
+    It is a time in days since 1970, a number, or a text that holds one of these or comes before
+    another.
+    """
     if column.dtype in {pl.Date(), pl.Datetime("us", "UTC")}:
         yield "as time", True, [None if v is None else v.toordinal() for v in column.to_list()]
         yield "in order", False, column.to_physical().cast(pl.Float64).to_list()
@@ -238,7 +256,10 @@ def _date_in(text: str | None) -> float | None:
 
 
 def error_days(clue: Clue, first_scan: Mapping[str, dt.date], shift: Mapping[str, int]) -> float:
-    """By how many days half of the patients' shifts are known from a clue: a delay that is common to all is given to the attacker."""
+    """Error in days to which a clue gives half of the patients' shifts.
+
+    A delay that is common to all is given to the attacker.
+    """
     who = [
         p
         for p in clue.values
@@ -279,8 +300,7 @@ def files_of(lake: Lake, folder: Path) -> dict[str, pl.DataFrame]:
     }
 
 
-# -- what is published
-# ----------------------------------------------------------------------------------------------------
+# -- what is published -----------------------------------------------------------------------------
 
 
 def test_the_attacker_finds_the_shift_where_the_lake_itself_is_handed_out(study: Study) -> None:
@@ -307,7 +327,9 @@ def test_nothing_that_is_published_tells_the_shift(lake: tuple[Lake, Home], stud
         names = [
             name
             for (name,) in c.execute(
-                "SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal"
+                "SELECT table_name FROM duckdb_tables() "
+                "UNION SELECT view_name FROM duckdb_views() "
+                "WHERE NOT internal"
             ).fetchall()
         ]
         frames |= {f"file {name}": c.execute(f'FROM "{name}"').pl() for name in names}
@@ -369,12 +391,14 @@ def test_every_point_in_time_and_every_snapshot_stays_in_the_lake() -> None:
     assert kept >= set(GUARDS)
 
 
-# -- digests
-# --------------------------------------------------------------------------------------------------------------
+# -- digests ---------------------------------------------------------------------------------------
 
 
 def _times_that_fit(reads: pl.DataFrame, lock_times: Callable[[str], list[dt.datetime]]) -> int:
-    """Rows of reads whose digest is found by trying times of the lock, as it would be with the time in it."""
+    """Rows of reads whose digest is found by trying times of the lock.
+
+    It would be found if the time were in the digest.
+    """
     names = [n for n in BY_NAME["reads"].names if n != "input_fingerprint"]
     hits = 0
     for row in reads.iter_rows(named=True):
@@ -412,8 +436,7 @@ def test_names_that_are_keyed_keep_no_order_of_what_they_are_made_of() -> None:
         assert abs(np.corrcoef(places, np.arange(400))[0, 1]) < 0.2
 
 
-# -- pages and exports
-# ----------------------------------------------------------------------------------------------------
+# -- pages and exports -----------------------------------------------------------------------------
 
 
 def _dates_on(folder: Path) -> set[str]:

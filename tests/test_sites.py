@@ -1,4 +1,7 @@
-"""A protocol may list its sites: a folder of another name is refused before anything knows the name, and pages show full names."""
+"""A protocol may list its sites; a folder of another name is refused.
+
+It is refused before anything knows the name. Pages show full names.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,7 @@ def call(home: Home, *arguments: str) -> Result:
     return CliRunner().invoke(cli.main, ["--home", str(home.root), *arguments])
 
 
-# -- which folder is a site
-# ---------------------------------------------------------------------------------------------
+# -- which folder is a site ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sites", [NAMED, '["BJCH", "NORTH", "SOUTH"]'])
@@ -99,8 +101,7 @@ def test_a_changed_list_counts_at_once(listed: Path) -> None:
     assert is_site("WANGLI")
 
 
-# -- every way in
-# -------------------------------------------------------------------------------------------------------
+# -- every way in ----------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("listed")
@@ -177,8 +178,7 @@ def test_a_vault_of_a_site_that_is_no_longer_listed_is_named_and_left_alone(home
     assert "OLDSITE: taken in before" in call(home, "run").output
 
 
-# -- pages
-# --------------------------------------------------------------------------------------------------------------
+# -- pages -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("listed")

@@ -1,4 +1,7 @@
-"""A patient leaves: no byte of the patient is left in a whole home, the study counts one who left, and the models say so."""
+"""A patient leaves, and no byte of the patient is left in a whole home.
+
+The study counts one who left, and the models say so.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,10 @@ def test_models_that_learnt_from_the_patient_say_so_and_have_no_alias(left):
 
 @pytest.fixture
 def sent_again(left, tmp_path: Path) -> Trial:
-    """A copy of the study that the patient has left, after the next run; the study itself is as it was for the other tests."""
+    """A copy of the study that the patient has left, after the next run.
+
+    For the other tests, the study itself is as it was.
+    """
     before, *_ = left
     shutil.copytree(before.root, tmp_path / "home", symlinks=True)
     trial = Trial(tmp_path / "home", before.protocol, before.plan)

@@ -1,4 +1,7 @@
-"""A small study of its own for tests of the whole flow: a cohort, a protocol that such a cohort can pass, and a home to run it in."""
+"""A small study of its own for tests of the whole flow.
+
+It has a cohort, a protocol that such a cohort can pass, and a home to run it in.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ COHORT = replace(
         Trouble("contour_without_series", 1, 1),
     ),
 )
-"""Two sites of four patients, of whom the last is ineligible at each; the second reader of SHPH read the first patient carelessly."""
+"""Two sites of four patients; the last patient of each site is ineligible.
+
+The second reader of SHPH read the first patient carelessly.
+"""
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0},
@@ -85,7 +91,11 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
     "model": {"folds": 3, "inner_folds": 2},
 }
-"""What differs from the study's own protocol: fewer features and copies, and limits that eight patients can reach, with the decision on them."""
+"""What differs from the study's own protocol.
+
+There are fewer features and copies, and limits that eight patients can reach, with the decision on
+them.
+"""
 
 IMAGING = ("intake", "scans", "reads", "radiomic_features")
 """Assets of a site that do imaging work."""
@@ -246,7 +256,10 @@ class Trial:
         }
 
     def work(self) -> dict[str, int]:
-        """What the last run computed anew, by asset and site; `dhi` and `habitats` are of all sites."""
+        """What the last run computed anew, by asset and site.
+
+        The figures of `dhi` and `habitats` are of all sites.
+        """
         return {
             f"{asset} {site}": self.told(asset, site)["computed"]
             for asset in IMAGING
@@ -256,7 +269,10 @@ class Trial:
 
 @contextlib.contextmanager
 def _others_warnings_ignored() -> Iterator[None]:
-    """A warning that our code causes is an error; those that libraries cause among themselves are not ours to mend."""
+    """Makes warnings that our code causes errors, and ignores the others.
+
+    Those that libraries cause among themselves are not ours to mend.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", module=r"(dagster_project|assets|checks|models)(\.|$)")
@@ -286,7 +302,7 @@ def _into(descriptor: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Stage:
-    """How things stood after a run: what the run gave, the lake's snapshot, and the imaging work done."""
+    """State after a run: what the run gave, the lake's snapshot, and the imaging work done."""
 
     trial: Trial
     outcome: Flow | Result

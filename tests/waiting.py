@@ -1,4 +1,7 @@
-"""To wait for what another process or thread does: as long as a busy machine may need, and no longer than it takes."""
+"""Waits for what another process or thread does.
+
+A wait lasts as long as a busy machine may need, and no longer than it takes.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Thousands of distorted deliveries through intake to outcomes, and what came of each kind of fault.
+"""Thousands of distorted deliveries through intake to outcomes, and the result by kind of fault.
 
-    python -m benchmarks.deliveries [--count 3000] [--seed 1] [--only NAME] [--without-detection
-    NAME] [--processes 2] [--list]
+    python -m benchmarks.deliveries [--count 3000] [--seed 1] [--only NAME]
+        [--without-detection NAME] [--processes 2] [--list]
 
 A delivery is one patient as a hospital sends them (three small synthetic CTs with an asymmetric
 lesion, outlines, a case report; or a real CT cropped around its lesion) with one or two named
@@ -48,7 +48,8 @@ def main() -> None:
     if options.details:
         print(found.details())
     print(
-        f"\n{found.total} deliveries, {time.monotonic() - began:.0f} s, {options.processes} processes"
+        f"\n{found.total} deliveries, {time.monotonic() - began:.0f} s, "
+        f"{options.processes} processes"
     )
     sys.exit(bool(found.counts[SILENT] + found.counts[CRASH]))
 

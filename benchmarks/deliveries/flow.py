@@ -1,4 +1,7 @@
-"""Intake to outcomes over one home, by the assets of the flow themselves; the cohort's images, features and models are left out."""
+"""Intake to outcomes over one home, by the flow's own assets.
+
+The cohort's images, features and models are left out.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,11 @@ Rows = dict[str, list[dict[str, Any]]]
 
 @dataclass
 class Result:
-    """What the lake holds after a run: rows by table, who is who, and the sites or steps that ended with an error."""
+    """What the lake holds after a run.
+
+    Rows by table, the pseudonym of each patient, the name of each scan, and the sites or steps that
+    ended with an error.
+    """
 
     rows: Rows = field(default_factory=lambda: {name: [] for name in TABLES})
     pseudonyms: dict[int, str] = field(default_factory=dict)
@@ -104,7 +111,7 @@ def entered(home: Path) -> Iterator[None]:
 
 
 def run_home(home: Path, sites: Sequence[Site]) -> Result:
-    """Write the sites' landings, run the flow, and read what the lake holds; the home is removed."""
+    """Write the sites' landings, run the flow, read what the lake holds, and remove the home."""
     made = Home(home).make()
     for site in sites:
         write_site(made.landing, site)
@@ -124,7 +131,10 @@ PICTURES = {
     "assets.outcomes.response_pictures": {},
     "assets.eligibility.flow_picture": None,
 }
-"""What assets show of themselves in Dagster, and what stands in its place here: half the time of a small site."""
+"""Pictures that assets show in Dagster, and what replaces them here.
+
+They take half the time of a small site.
+"""
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Well-formed deliveries with known truth: a patient with three small CTs, an asymmetric lesion in lung, and a plain case report."""
+"""Well-formed deliveries with known truth.
+
+A patient has three small CTs, an asymmetric lesion in lung, and a plain case report.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +45,14 @@ COURSES: Mapping[str, tuple[tuple[float, float], tuple[str, str]]] = {
     "late progressor": ((1.0, 1.5), ("SD", "PD")),
     "early progressor": ((1.5, 1.75), ("PD", "PD")),
 }
-"""In-plane size at T1 and T2 relative to T0, and the responses that follow (RECIST 1.1, one target)."""
+"""In-plane size at T1 and T2 relative to T0, and resulting responses (RECIST 1.1, one target)."""
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A star-shaped solid: in each plane a limaçon, in the slice direction an egg; no two axes look alike.
+    """A star-shaped solid of which no two axes look alike.
+
+    It is a limaçon in each plane, and egg-shaped in the slice direction.
 
     Attributes
     ----------
@@ -56,7 +61,8 @@ class Lesion:
     radius_mm, half_height_mm
         In the plane, and along z.
     lean
-        In-plane asymmetry: share of the radius added towards `towards` (radians) and missing on the other side.
+        In-plane asymmetry: share of the radius added towards `towards` (radians) and missing on the
+        other side.
     """
 
     label: str
@@ -109,12 +115,15 @@ LONGEST_WITHIN_MM = 0.9
 
 @dataclass(frozen=True)
 class Measured:
-    """Truth of a lesion at a visit: measured on the voxel grid by this program's own code, or by others; None where nobody knows.
+    """Truth of a lesion at a visit; None where nobody knows.
+
+    It is measured on the voxel grid by this program's own code, or by others.
 
     Attributes
     ----------
     short_within_mm
-        How far the short axis may lie from `short_mm`, since several diameters are the longest but for a pixel.
+        How far the short axis may lie from `short_mm`, since several diameters are within a pixel
+        of the longest.
     """
 
     volume_mm3: float
@@ -127,7 +136,7 @@ class Measured:
 
 @dataclass
 class Structures:
-    """Contours of one reader at one visit: where they are put, and the file, a DICOM object or bytes."""
+    """Contours of one reader at one visit: folder, file name, and a DICOM object or bytes."""
 
     folder: str
     name: str
@@ -157,7 +166,10 @@ Row = dict[str, str]
 
 @dataclass
 class Delivery:
-    """One patient as a hospital would deliver them; `number` is the true hospital number, rows may come to bear another."""
+    """One patient as a hospital would deliver them.
+
+    `number` is the true hospital number; a distortion may give rows another.
+    """
 
     number: str
     serial: int
@@ -481,7 +493,9 @@ def packed(frames: Sequence[Mask]) -> bytes:
 def measure(
     mask: Mask, hu: Floats, spacing: tuple[float, float] = (SPACING_MM, SPACING_MM)
 ) -> Measured:
-    """Volume, diameters between pixel corners in the plane of the longest, and mean, of a mask (z, y, x) of slices 1 mm apart.
+    """Volume, diameters and mean HU of a mask (z, y, x) of slices 1 mm apart.
+
+    Diameters run between pixel corners, in the plane of the longest.
 
     Parameters
     ----------
@@ -509,7 +523,10 @@ def _hull(plane: Mask, spacing: tuple[float, float]) -> Floats:
 
 
 def _short_axes(hull: Floats, longest: float) -> Iterator[float]:
-    """The short axis for each diameter that may count as the longest: that of a round lesion has no one direction."""
+    """The short axis for each diameter that may count as the longest.
+
+    The longest diameter of a round lesion has no unique direction.
+    """
     distances = cdist(hull, hull)
     for a, b in zip(*np.nonzero(np.triu(distances > longest - LONGEST_WITHIN_MM)), strict=True):
         along = (hull[b] - hull[a]) / distances[a, b]
@@ -517,7 +534,7 @@ def _short_axes(hull: Floats, longest: float) -> Iterator[float]:
 
 
 def _longest_chord_across(polygon: Floats) -> float:
-    """The longest chord parallel to the second axis of a convex polygon: it runs through a vertex."""
+    """Length of a convex polygon's longest chord parallel to the second axis, through a vertex."""
     ends, places = np.roll(polygon, -1, axis=0), polygon[:, :1]
     low, high = np.minimum(polygon[:, 0], ends[:, 0]), np.maximum(polygon[:, 0], ends[:, 0])
     crossed = (low <= places) & (places <= high) & (low < high)
@@ -585,7 +602,8 @@ def make_delivery(
     Parameters
     ----------
     readers
-        Two blinded readers with outlines and lesions.csv of their own; else outlines lie beside the images.
+        Two blinded readers with outlines and lesions.csv of their own; else outlines lie beside the
+        images.
     """
     rng = Random(serial)
     first_cycle = dt.date(2023, 2, 1) + dt.timedelta(days=rng.randrange(600))

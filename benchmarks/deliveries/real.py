@@ -1,4 +1,8 @@
-"""Real scans of ../shared/data as deliveries: cropped around their lesion, under identities and dates of their own; used where present, never copied into the repository."""
+"""Real scans of ../shared/data as deliveries, cropped around their lesion.
+
+They have identities and dates of their own, are used where present, and are never copied into the
+repository.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,10 @@ TRUTH: dict[tuple[str, str], Measured] = {
         (3712 + 4712) / 2 * VOXEL_MM3, None, None, None, (4712 - 3712) / 2 * VOXEL_MM3
     ),
 }
-"""What the folder's own references say; of the two readers between the strict and the inclusive outline."""
+"""What the folder's own references state.
+
+For the two readers it is the middle between the strict and the inclusive outline.
+"""
 
 FITTING = frozenset(
     {
@@ -139,7 +146,10 @@ def _cropped(case: str) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
 
 
 def make_real(case: str, number: str, serial: int) -> Delivery:
-    """A patient of one visit whose scan and outlines are real; person, cycles and contacts are invented."""
+    """A patient with one visit and a real scan with its outlines.
+
+    Person, cycles and contacts are invented.
+    """
     invented = make_delivery(number, serial)
     slices, sets = _cropped(case)
     visit = _visit(case, number, serial, invented, list(slices), list(sets))

@@ -1,4 +1,7 @@
-"""A site's landing folder: its patients' files, the sheets of its case report, and whose each file and row is."""
+"""A site's landing folder.
+
+Its patients' files, the sheets of its case report, and the owner of each file and row.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ LOCK = "2026-01-12T08:30:00+08:00\n"
 
 @dataclass
 class Sheet:
-    """A table of the case report as it will be written; `raw` wins over cells where a distortion is one of bytes."""
+    """A table of the case report as it will be written.
+
+    `raw` takes precedence over the cells where a distortion is one of bytes.
+    """
 
     name: str
     header: list[str]

@@ -63,7 +63,7 @@ class Findings:
         return len(self.verdicts)
 
     def table(self) -> str:
-        """Verdicts by distortion, as a Markdown table; a delivery with two faults counts under both."""
+        """Verdicts by distortion in Markdown; a delivery with two faults counts under both."""
         rows: dict[str, Counter[str]] = defaultdict(Counter)
         for verdict in self.verdicts:
             for name in verdict.distortions or (PLAIN,):
@@ -91,7 +91,8 @@ class Findings:
         """What was wrong in each delivery that was wrong in silence or crashed."""
         bad = [v for v in self.verdicts if v.verdict in {SILENT, CRASH}]
         return "\n".join(
-            f"{v.verdict}: {v.serial} {' + '.join(v.distortions) or PLAIN}: {'; '.join(v.wrong[:6])}  [named: {'; '.join(v.named[:4])}]"
+            f"{v.verdict}: {v.serial} {' + '.join(v.distortions) or PLAIN}: "
+            f"{'; '.join(v.wrong[:6])}  [named: {'; '.join(v.named[:4])}]"
             for v in bad
         )
 
@@ -172,7 +173,10 @@ def build(code: str, cases: Sequence[Case]) -> Site:
 
 
 def _deliver(case: Case) -> Delivery:
-    """A patient's delivery; faults of images come before faults of sheets, which may take the outlines away."""
+    """A patient's delivery with the faults of that patient.
+
+    Faults of images come before faults of sheets, which may take the outlines away.
+    """
     kinds = sorted(
         (DISTORTIONS[name] for name in case.names), key=lambda k: k.family not in IMAGING
     )
@@ -237,7 +241,7 @@ def _gathered(found: Iterable[list[Verdict]], total: int) -> Findings:
 
 
 DELIVERIES_A_HOME = 60
-"""Small enough that a home is done in a minute or so, large enough that its one-time costs do not count."""
+"""Small enough that a home takes a minute or so, large enough that one-time costs do not count."""
 
 
 def _homes(sites: Iterable[tuple[str, list[Case]]]) -> Iterator[list[tuple[str, list[Case]]]]:
@@ -261,7 +265,10 @@ def _run_one(
 
 
 def run_sites(home: Path, planned: Sequence[tuple[str, Sequence[Case]]]) -> list[Verdict]:
-    """Verdicts on the deliveries of a home; where a step failed each delivery is tried again by itself, so that the culprit is found."""
+    """Verdicts on the deliveries of a home.
+
+    Where a step failed, each delivery is tried again by itself, so that the culprit is found.
+    """
     sites = [build(code, cases) for code, cases in planned]
     result = run_home(home, sites)
     if "" in result.crashed and len(planned) > 1:

@@ -1,4 +1,7 @@
-"""Every row of the lake against what is true of a delivery: right, refused and named, wrong and flagged, wrong in silence, or a crash."""
+"""Every row of the lake against what is true of a delivery.
+
+A verdict is right, refused and named, wrong and flagged, wrong in silence, or a crash.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ MISSING = object()
 
 @dataclass(frozen=True)
 class Fact:
-    """One figure: what it is, what is true, what the lake holds, and which places may excuse a difference."""
+    """One figure: its name, the truth, the lake's value, places that may excuse a difference."""
 
     what: str
     true: Any
@@ -165,8 +168,7 @@ def _own(result: Result, one: Delivery) -> Rows:
     }
 
 
-# -- facts
-# ------------------------------------------------------------------------------------------------------------------
+# -- facts -----------------------------------------------------------------------------------------
 
 
 def facts_of(one: Delivery, own: Rows) -> Iterator[Fact]:
@@ -318,11 +320,13 @@ def _ghosts(site: Site, result: Result) -> list[Fact]:
     return [Fact("a person", MISSING, "a person who is none", places) for _ in sorted(strangers)]
 
 
-# -- what was named
-# ---------------------------------------------------------------------------------------------------------
+# -- what was named --------------------------------------------------------------------------------
 
 FLAG_COLUMNS = ("metal_flag", "rescale_flag")
-"""What says that HU or shapes may be wrong. Noise, truncation and no chest are true of every phantom: they would name every scan."""
+"""Flags that say HU or shapes may be wrong.
+
+Noise, truncation and no chest are true of every phantom: they would name every scan.
+"""
 
 COUNT_COLUMNS = ("n_missing_slices", "n_duplicate_slices")
 
@@ -389,7 +393,10 @@ def _name_refusal(
 def _name_question(
     site: Site, result: Result, row: Mapping[str, Any], named: Mapping[int, Named]
 ) -> None:
-    """A question of the reconciliation: about whom it is, else, where that is nobody who was delivered, about all of the site."""
+    """A question of the reconciliation, noted for the patients that it is about.
+
+    Where none of them was delivered, it is noted for the owner of its row, else for the whole site.
+    """
     about = {
         d.serial
         for d in site.deliveries

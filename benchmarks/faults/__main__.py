@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import dagster_project.definitions
+import dagster_project.definitions  # noqa: F401 - what is forked has it already
 from benchmarks.faults import full_disk, kills, listener, network, queries
 
 KILLS = {

@@ -1,4 +1,6 @@
-"""The disk is full at every point at which a stage writes: nothing is half-written, the error says so, and with more room the rows are the same.
+"""The disk is full at every point at which a stage writes.
+
+Nothing is half-written, the error says so, and with more room the rows are the same.
 
 Each home lies on a memory disk of its own with a size that ends between nothing and all that the
 stage writes. Needs root, for `mount`.
@@ -104,7 +106,7 @@ def _add(count: Count, answer: Any, where: str) -> None:
 def _on_a_disk(
     trial: Trial, root: Path, stage: str, snapshot: Path, size: int, before: Digests, after: Digests
 ) -> dict[str, Any]:
-    """In a mount namespace of its own: the stage on a disk of this size, and again with more room."""
+    """The stage on a disk of this size and again with more room, in its own mount namespace."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "no mount namespace: run as root")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
@@ -137,11 +139,13 @@ def _on_a_disk(
 def table(found: Mapping[str, Count]) -> str:
     """One row per stage."""
     lines = [
-        "| stage | sizes | large enough | full, and not named | between two states | next run did not end well | other rows |",
+        "| stage | sizes | large enough | full, and not named | between two states "
+        "| next run did not end well | other rows |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for stage, c in found.items():
         lines.append(
-            f"| {stage} | {c.sizes} | {c.enough} | {c.not_named} | {c.partial} | {c.not_completed} | {c.differing} |"
+            f"| {stage} | {c.sizes} | {c.enough} | {c.not_named} | {c.partial} "
+            f"| {c.not_completed} | {c.differing} |"
         )
     return "\n".join(lines)

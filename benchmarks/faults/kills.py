@@ -1,4 +1,7 @@
-"""SIGKILL at random moments of every stage: nothing is lost, doubled or half-written, and the next run gives the same rows."""
+"""SIGKILL at random moments of every stage.
+
+Nothing is lost, doubled or half-written, and the next run gives the same rows.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,11 @@ STAGES: Mapping[str, Callable[[Trial], None]] = {
     "pages": lambda trial: command(trial, "report"),
     "whole run": lambda trial: command(trial, "run"),
 }
-"""What is killed. `whole run` is `lakehouse run` in a home that holds everything; the others do a stage's work from nothing."""
+"""What is killed.
+
+`whole run` is `lakehouse run` in a home that holds everything; the others do a stage's work from
+nothing.
+"""
 
 
 @dataclass
@@ -72,7 +79,10 @@ class Count:
 
 
 def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
-    """Kill each stage as often as stated; homes lie below `root`, on a memory disk where that is to be fast."""
+    """Kill each stage as often as stated.
+
+    Homes lie below `root`, which is on a memory disk where that is to be fast.
+    """
     trial, snapshots, duration = prepare(root)
     found: dict[str, Count] = {}
     for stage, number in kills.items():
@@ -96,7 +106,10 @@ def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
 
 
 def prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
-    """The home before each stage, and how many seconds each takes undisturbed; what an earlier benchmark left in `root` is used again."""
+    """The home before each stage, and how many seconds each stage takes undisturbed.
+
+    What an earlier benchmark left in `root` is used again.
+    """
     trial = Trial(root / "home", root / "study.toml")
     snapshots = {name: root / "snapshots" / name for name in (*STAGES, "end")}
     noted = root / "seconds.json"
@@ -109,10 +122,8 @@ def prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
         duration[stage] = _needed(in_process(partial(work, trial), root / "log")).seconds
         print(f"{stage}: {duration[stage]:.1f} s undisturbed", flush=True)
     shutil.copytree(trial.root, snapshots["end"], symlinks=True)
-    for part in (
-        "crosswalk",
-        "throwaway-key-medium",
-    ):  # pseudonyms are drawn by chance: intake has to find those of the reference
+    # pseudonyms are drawn by chance: intake has to find those of the reference
+    for part in ("crosswalk", "throwaway-key-medium"):
         shutil.copytree(trial.root / part, snapshots["intake"] / part, dirs_exist_ok=True)
     noted.write_text(json.dumps(duration), encoding="utf-8")
     return trial, snapshots, duration
@@ -137,7 +148,7 @@ def state(trial: Trial, root: Path, snapshot: Path) -> Digests:
 
 
 def look(trial: Trial) -> dict[str, Any]:
-    """Digests of everything, tables in which a key stands twice, and sites whose manifest is broken."""
+    """Digests of everything, tables with duplicate keys, and sites with a broken manifest."""
     with trial.entered():
         faults = [
             path.parent.name
@@ -182,7 +193,7 @@ def _one(
 
 
 def judge_at_once(seen: Ended, before: Digests, after: Digests, count: Count, where: str) -> None:
-    """What lies there is each table as it was before the stage or as it is behind it: nothing in between."""
+    """Judge whether each table is as before the stage or as after it, and nothing in between."""
     if seen.code:
         count.partial += 1
         count.examples.append(f"{where}: what lies there cannot be read")
@@ -218,12 +229,14 @@ def _differing(seen: Ended, after: Digests) -> list[str]:
 def table(found: Mapping[str, Count]) -> str:
     """One row per stage."""
     lines = [
-        "| stage | kills | lost | doubled | between two states | next run did not end well | other rows | hung | killed after, s on average |",
+        "| stage | kills | lost | doubled | between two states | next run did not end well "
+        "| other rows | hung | killed after, s on average |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for stage, c in found.items():
         lines.append(
-            f"| {stage} | {c.kills} | {c.lost} | {c.doubled} | {c.partial} | {c.not_completed} | {c.differing} | {c.hung} | {c.seconds / max(c.kills, 1):.2f} |"
+            f"| {stage} | {c.kills} | {c.lost} | {c.doubled} | {c.partial} | {c.not_completed} "
+            f"| {c.differing} | {c.hung} | {c.seconds / max(c.kills, 1):.2f} |"
         )
     figures = [
         sum(getattr(c, name) for c in found.values())

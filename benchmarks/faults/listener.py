@@ -1,4 +1,6 @@
-"""A PACS that sends while runs go on: what is put off comes when it is sent again, and nothing is lost or held twice.
+"""A PACS that sends while runs go on.
+
+What is put off comes when it is sent again, and nothing is lost or held twice.
 
 Needs the Debian package dcmtk.
 """
@@ -45,7 +47,7 @@ class Sent:
 
 
 def run(root: Path, minutes: float, seed: int) -> Sent:
-    """Send a series about every ten seconds, run without a pause beside it, and count at the end."""
+    """Send a series about every ten seconds beside runs without a pause, and count at the end."""
     trial, port = Trial(root / "home", write_protocol(root / "study.toml")), peers.free_port()
     clinical = trial.home.make().landing / SITE / "clinical"
     clinical.mkdir(parents=True)
@@ -136,8 +138,10 @@ def table(sent: Sent) -> str:
     ended = ", ".join(f"{number} with {code}" for code, number in sorted(sent.runs.items()))
     return "\n".join(
         [
-            "| minutes | series | sent, attempts | put off | runs beside it ended | slices missing | held twice |",
+            "| minutes | series | sent, attempts | put off | runs beside it ended "
+            "| slices missing | held twice |",
             "| ---: | ---: | ---: | ---: | --- | ---: | ---: |",
-            f"| {sent.minutes:.0f} | {sent.series} | {sent.attempts} | {sent.put_off} | {ended} | {sent.missing} | {sent.doubled} |",
+            f"| {sent.minutes:.0f} | {sent.series} | {sent.attempts} | {sent.put_off} | {ended} "
+            f"| {sent.missing} | {sent.doubled} |",
         ]
     )

@@ -1,4 +1,6 @@
-"""A whole run, `lakehouse dev` and its pages where there is no network but loopback; and every connect that anything tries, traced.
+"""A whole run, `lakehouse dev` and its pages without a network other than loopback.
+
+Every connect that anything tries is traced.
 
 Needs root for a network namespace, and strace.
 """
@@ -21,7 +23,8 @@ from benchmarks.faults.setting import first_home
 from tests.trial import Trial
 
 CONNECT = re.compile(
-    r"(?:connect|sendto|sendmsg|sendmmsg)\(.*sa_family=(AF_INET6?),.*?(?:inet_addr\(\"|inet_pton\(AF_INET6, \")([^\"]+)\""
+    r"(?:connect|sendto|sendmsg|sendmmsg)\(.*sa_family=(AF_INET6?),.*?"
+    r"(?:inet_addr\(\"|inet_pton\(AF_INET6, \")([^\"]+)\""
 )
 """An address of the network in a line of strace; sockets of files are none."""
 
@@ -84,7 +87,10 @@ def run(root: Path) -> Trace:
 def addresses(trace: str) -> list[str]:
     """Addresses of the network in what strace wrote.
 
-    >>> addresses('7 connect(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("192.0.2.1")}, 16) = -1 ENETUNREACH')
+    >>> addresses(
+    ...     '7 connect(3, {sa_family=AF_INET, sin_port=htons(80), '
+    ...     'sin_addr=inet_addr("192.0.2.1")}, 16) = -1 ENETUNREACH'
+    ... )
     ['192.0.2.1']
     """
     return [m[2] for line in trace.splitlines() if (m := CONNECT.search(line))]
@@ -112,7 +118,7 @@ def _traced(root: Path, name: str, command: Sequence[str], trial: Trial) -> subp
 
 
 def inside(root: Path) -> None:
-    """In the namespace: the whole run, then the servers and their pages, then the reports in a browser."""
+    """In the namespace: the whole run, the servers and their pages, the reports in a browser."""
     trial = Trial(root / "home", root / "study.toml")
     lakehouse = [sys.executable, "-m", "dagster_project.cli", "--home", str(trial.root)]
     attempt = f"import socket; socket.socket().connect(({OUTSIDE!r}, 80))"

@@ -1,4 +1,7 @@
-"""Two runs, the schedule's run and an analyst at once: no query fails, and each sees one publication whole."""
+"""Two runs, the schedule's run and an analyst at once.
+
+No query fails, and each sees one publication whole.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,16 @@ from tests.trial import SITES, Trial
 
 QUESTIONS = (
     "SELECT count(*), count(DISTINCT patient) FROM scans",
-    "SELECT (SELECT count(*) FROM reads r WHERE NOT EXISTS (SELECT 1 FROM scans s WHERE s.scan = r.scan AND s.site = r.site)), (SELECT count(*) FROM reads)",
+    (
+        "SELECT (SELECT count(*) FROM reads r WHERE NOT EXISTS "
+        "(SELECT 1 FROM scans s WHERE s.scan = r.scan AND s.site = r.site)), "
+        "(SELECT count(*) FROM reads)"
+    ),
     "SELECT site, count(*) FROM radiomic_features GROUP BY ALL ORDER BY ALL",
-    "SELECT patient, visit, overall_response FROM responses WHERE evaluator = 'accepted' ORDER BY ALL",
+    (
+        "SELECT patient, visit, overall_response FROM responses "
+        "WHERE evaluator = 'accepted' ORDER BY ALL"
+    ),
     "SELECT count(*) FROM dhi d JOIN outcomes o USING (site, patient)",
 )
 ORPHANS = 1
@@ -41,7 +51,10 @@ class Answers:
 
 
 def run(root: Path, number: int) -> tuple[Answers, dict[str, list[int]]]:
-    """Ask at least `number` questions while three processes run; the answers and the exit codes of the runs."""
+    """Ask at least `number` questions while three processes run.
+
+    Returns the answers and the exit codes of the runs.
+    """
     trial, snapshots, _ = prepare(root)
     restore(snapshots["end"], trial.root)
     in_process(partial(_one_more_scan, trial), root / "log")
@@ -75,7 +88,10 @@ def _one_more_scan(trial: Trial) -> None:
 
 
 def _started(trial: Trial, name: str, root: Path) -> subprocess.Popen[bytes]:
-    """`lakehouse run`; or the three jobs one after the other in Dagster's own processes, as the schedule has them run."""
+    """Start `lakehouse run`, or the three jobs as the schedule has them run.
+
+    The jobs run one after the other in Dagster's own processes.
+    """
     environment = {
         **os.environ,
         **trial.settings,
@@ -118,8 +134,10 @@ def table(answers: Answers, ended: dict[str, list[int]]) -> str:
     )
     return "\n".join(
         [
-            "| queries | errors | reads without their scan | publications seen | slowest, s | runs beside it | of these ended badly |",
+            "| queries | errors | reads without their scan | publications seen | slowest, s "
+            "| runs beside it | of these ended badly |",
             "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-            f"| {answers.queries} | {len(answers.errors)} | {answers.orphans} | {len(answers.seen)} | {answers.slowest:.2f} | {good + bad} | {bad} |",
+            f"| {answers.queries} | {len(answers.errors)} | {answers.orphans} "
+            f"| {len(answers.seen)} | {answers.slowest:.2f} | {good + bad} | {bad} |",
         ]
     )

@@ -1,4 +1,4 @@
-"""A small home at the beginning of each stage of the flow, and processes that work in it and are killed."""
+"""A small home at the start of each stage of the flow, and processes killed while working in it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Digests = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit code (negative: the signal), the seconds it took, and what it returned."""
+    """How a process ended: exit code (negative: the signal), seconds taken, and return value."""
 
     code: int
     seconds: float
@@ -153,7 +153,10 @@ def doubled_keys(trial: Trial) -> list[str]:
 
 
 def digests_of(trial: Trial) -> dict[str, str]:
-    """Of the rows of every table, by site where a table has sites; of the published file; of the names of pages."""
+    """Digests of the rows of every table, of the published file, and of the names of pages.
+
+    Rows are taken by site where a table has sites.
+    """
     import duckdb
 
     from dagster_project.lake.store import open_lake

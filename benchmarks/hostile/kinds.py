@@ -14,7 +14,7 @@ Write = Callable[[Setting], Meanwhile | None]
 
 @dataclass(frozen=True)
 class Hostile:
-    """An input: `usable` where it need not be refused; `important` where a whole run is tried with it."""
+    """An input: `usable` if it need not be refused, `important` if a whole run is tried with it."""
 
     group: str
     name: str

@@ -27,10 +27,14 @@ def _put(name: str, make: Callable[[], bytes | str], setting: Setting) -> None:
 # ── workbooks ──
 
 _TYPES = (
-    '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-    '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-    '<Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
-    '<Override PartName="/xl/worksheets/sheet1.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/></Types>'
+    '<?xml version="1.0"?>'
+    '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+    '<Default Extension="rels" '
+    'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    '<Override PartName="/xl/workbook.xml" ContentType='
+    '"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
+    '<Override PartName="/xl/worksheets/sheet1.xml" ContentType='
+    '"application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/></Types>'
 )
 _R = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _RELS = (
@@ -41,7 +45,10 @@ _BOOK_RELS = _RELS.replace('officeDocument" Target', 'worksheet" Target').replac
     "xl/workbook.xml", "worksheets/sheet1.xml"
 )
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-_BOOK = f'<?xml version="1.0"?><workbook xmlns="{_MAIN}" xmlns:r="{_R}"><sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>'
+_BOOK = (
+    f'<?xml version="1.0"?><workbook xmlns="{_MAIN}" xmlns:r="{_R}">'
+    '<sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>'
+)
 
 
 def _workbook(
@@ -198,15 +205,18 @@ PATIENTS_FILES: Mapping[str, Callable[[Setting], Any]] = {
 
 def _odm(inside: str, prolog: str = "") -> str:
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>{prolog}<ODM xmlns="http://www.cdisc.org/ns/odm/v1.3" ODMVersion="1.3" FileType="Snapshot">'
+        f'<?xml version="1.0" encoding="UTF-8"?>{prolog}'
+        '<ODM xmlns="http://www.cdisc.org/ns/odm/v1.3" ODMVersion="1.3" FileType="Snapshot">'
         f'<ClinicalData StudyOID="S" MetaDataVersionOID="1">{inside}</ClinicalData></ODM>'
     )
 
 
 def _subject(value: str) -> str:
     return (
-        f'<SubjectData SubjectKey="{GOOD}"><StudyEventData StudyEventOID="E"><FormData FormOID="F"><ItemGroupData ItemGroupOID="G">'
-        f'<ItemData ItemOID="sex" Value="{value}"/></ItemGroupData></FormData></StudyEventData></SubjectData>'
+        f'<SubjectData SubjectKey="{GOOD}"><StudyEventData StudyEventOID="E">'
+        '<FormData FormOID="F"><ItemGroupData ItemGroupOID="G">'
+        f'<ItemData ItemOID="sex" Value="{value}"/></ItemGroupData></FormData>'
+        "</StudyEventData></SubjectData>"
     )
 
 
@@ -266,7 +276,8 @@ EXPORTS: Mapping[str, Callable[[Setting], Any]] = {
         _put,
         "clinical/redcap.xml",
         lambda: (
-            f"<?xml version='1.0'?>{LAUGHS.replace('ODM', 'records')}<records><item><sex>&l9;</sex></item></records>"
+            f"<?xml version='1.0'?>{LAUGHS.replace('ODM', 'records')}"
+            "<records><item><sex>&l9;</sex></item></records>"
         ),
     ),
 }

@@ -1,1 +1,4 @@
-"""What the `lakehouse` command can do, one module a command or group of commands; heavy imports stand inside the functions."""
+"""What the `lakehouse` command can do, one module per command or group of commands.
+
+Heavy imports are inside the functions.
+"""

@@ -52,6 +52,7 @@ def adam(folder: Path, as_of: int | None) -> None:
     )
     if refused:
         click.echo(
-            f"no SAS transport file was written where a text is longer than 200 bytes: {', '.join(refused)}; take the .json or .parquet file",
+            "no SAS transport file was written where a text is longer than 200 bytes: "
+            f"{', '.join(refused)}; take the .json or .parquet file",
             err=True,
         )

@@ -1,4 +1,7 @@
-"""`lakehouse arbitration`: the arbiter's worklist, one case with both reads masked, and a decision that is only ever added."""
+"""`lakehouse arbitration`: the arbiter's worklist, one case, and a decision.
+
+A case has both reads masked; a decision is only ever added.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +162,8 @@ def decide(case: str, accept: str, arbiter: str) -> None:
     existing_home()
     if not is_reader_name(arbiter):
         raise click.ClickException(
-            "--by is no code of an arbiter: one to three capital letters or the word ARBITER, then one or two digits; never a person's name"
+            "--by is no code of an arbiter: one to three capital letters or the word ARBITER, "
+            "then one or two digits; never a person's name"
         )
     _or_refuse(lambda: decide_case(_lakehouse(), case, accept, arbiter, dt.datetime.now(dt.UTC)))
     CONSOLE.print(

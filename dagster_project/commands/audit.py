@@ -24,12 +24,14 @@ def _audit_lake(home: Home, find: Callable[[str, str, str], None]) -> None:
 @click.command()
 @click.option("--no-ocr", is_flag=True, help="Leave out the search for words in the pixels.")
 def audit(no_ocr: bool) -> None:
-    """Re-read vault and lake with code that shares nothing with what wrote them; exit 1 where anything could identify a person.
+    """Re-read vault and lake; exit 1 where anything could identify a person.
+
+    The code shares nothing with what wrote them.
 
     \b
-    Looks at every element, at UIDs of two patients, at dates, texts, numbers, names of files, tables
-    and notes of the vault; at files, register and manifest, which must agree; at texts, numbers and days of
-    the lake's tables; and (with tesseract) at words in pixels.
+    Looks at every element, at UIDs of two patients, at dates, texts, numbers, names of files,
+    tables and notes of the vault; at files, register and manifest, which must agree; at texts,
+    numbers and days of the lake's tables; and (with tesseract) at words in pixels.
     Example:
       lakehouse audit --no-ocr
     """
@@ -59,6 +61,7 @@ def audit(no_ocr: bool) -> None:
         else "pixels not searched for words" + ("" if no_ocr else " (install tesseract-ocr for it)")
     )
     CONSOLE.print(
-        f"\nLooked at {found.files} files, {found.elements} elements, {seen}: {len(found.findings)} findings."
+        f"\nLooked at {found.files} files, {found.elements} elements, {seen}: "
+        f"{len(found.findings)} findings."
     )
     sys.exit(1 if found.findings else 0)

@@ -20,7 +20,9 @@ DEMO_MARK = "DEMO"
 
 @click.command()
 def demo() -> None:
-    """A synthetic study through the whole flow: the gate closes, the arbiter decides, the gate opens, a model is trained.
+    """A synthetic study through the whole flow.
+
+    The gate closes, the arbiter decides, the gate opens, a model is trained.
 
     \b
     Example:
@@ -31,7 +33,9 @@ def demo() -> None:
 
 
 def run_demo(home: Home) -> bool:
-    """Simulate three sites and run the flow twice: before the arbiter's decisions, which the gate refuses, and after them.
+    """Simulate three sites and run the flow twice, before and after the arbiter's decisions.
+
+    The gate refuses the first run.
 
     Returns
     -------
@@ -40,13 +44,15 @@ def run_demo(home: Home) -> bool:
     """
     if home.root.is_dir() and any(home.root.iterdir()) and not (home.root / DEMO_MARK).is_file():
         raise click.ClickException(
-            f"{home.root} holds another study; give the demo a folder of its own: lakehouse --home FOLDER demo"
+            f"{home.root} holds another study; give the demo a folder of its own: "
+            "lakehouse --home FOLDER demo"
         )
     shutil.rmtree(home.root, ignore_errors=True)
     home.make()
     (home.root / DEMO_MARK).touch()
     _step(
-        "1. Three hospitals deliver scans, contours and case reports (synthetic, with planted trouble)"
+        "1. Three hospitals deliver scans, contours and case reports "
+        "(synthetic, with planted trouble)"
     )
     simulate_landing(home, "demo", None, None, None)
     _step("2. The whole flow: one hospital's second reader was careless, so the gate stays closed")
@@ -54,7 +60,8 @@ def run_demo(home: Home) -> bool:
     _step("3. The arbiter's decisions arrive")
     _deliver_decisions(home)
     _step(
-        "4. The flow again: only what the decisions touch is computed, the gate opens, the model is trained"
+        "4. The flow again: only what the decisions touch is computed, the gate opens, "
+        "the model is trained"
     )
     after = run_flow(home, [])
     _print_demo(home)
@@ -71,7 +78,8 @@ def _deliver_decisions(home: Home) -> None:
         target.mkdir(exist_ok=True)
         shutil.copy(decisions, target)
         CONSOLE.print(
-            f"  {decisions.parent.name}: {sum(1 for _ in decisions.open(encoding='utf-8')) - 1} decisions"
+            f"  {decisions.parent.name}: "
+            f"{sum(1 for _ in decisions.open(encoding='utf-8')) - 1} decisions"
         )
 
 
@@ -82,10 +90,13 @@ def _print_demo(home: Home) -> None:
             ["table", "rows", "what it is"],
             [(t.name, lake.count(t.name), t.en) for t in TABLES],
         )
-        runs = lake.query("""
-            SELECT task, model, n_patients, format('{:.2f}', auc) || coalesce(format(' ({:.2f}-{:.2f})', auc_lower, auc_upper), ''),
+        runs = lake.query(
+            """
+            SELECT task, model, n_patients, format('{:.2f}', auc) || """
+            """coalesce(format(' ({:.2f}-{:.2f})', auc_lower, auc_upper), ''),
                    format('{:.2f}', sensitivity), format('{:.2f}', specificity), alias
-            FROM model_runs ORDER BY task, auc DESC""").fetchall()
+            FROM model_runs ORDER BY task, auc DESC"""
+        ).fetchall()
         print_table(
             "Models (synthetic patients: these figures say nothing of real ones)",
             ["task", "model", "n", "AUC (95 %)", "sens.", "spec.", "alias"],

@@ -22,13 +22,16 @@ from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import SIGNALS
 
 MARK = "LAKEHOUSE_DEV"
-"""In the environment of all that one `lakehouse dev` starts, however deep: a process whose parent
-has gone, or that leads a session of its own, is found by it."""
+"""In the environment of all that one `lakehouse dev` starts, however deep.
+
+A process whose parent has gone, or that leads a session of its own, is found by it.
+"""
 
 STAGES = ((signal.SIGINT, 30.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
 """How servers are ended: each signal, and the seconds after which the next one follows.
 
-Dagster waits for its web server, its daemon and its code server, one after the other."""
+Dagster waits for its web server, its daemon and its code server, one after the other.
+"""
 
 LOOK_SECONDS = 0.2
 """How often the servers are looked at; a look reads the processes' table once."""
@@ -38,10 +41,10 @@ LOOK_SECONDS = 0.2
 @click.option("--port", type=int, default=3000, show_default=True, help="Dagster's port.")
 @click.option("--mlflow-port", type=int, default=5000, show_default=True, help="MLflow's port.")
 def dev(port: int, mlflow_port: int) -> None:
-    """Dagster UI with schedules and sensors running, and MLflow UI, on 127.0.0.1. Ctrl-C stops both.
+    """Run Dagster UI with schedules and sensors, and MLflow UI, on 127.0.0.1.
 
     \b
-    SIGTERM does as well. A run that is going is ended with them; the next one goes on.
+    Ctrl-C or SIGTERM stops both. A run in progress is ended with them; the next one goes on.
     Example:
       lakehouse dev --port 3333
     """
@@ -49,7 +52,7 @@ def dev(port: int, mlflow_port: int) -> None:
 
 
 def serve(home: Home, port: int, mlflow_port: int) -> None:
-    """Run Dagster's web server and daemon and MLflow's server until one of them ends or a signal comes."""
+    """Run Dagster's web server and daemon and MLflow's server until one ends or a signal comes."""
     install_dagster_settings(home)
     repository = Path(__file__).resolve().parents[2]
     environment = os.environ | {"LAKEHOUSE_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster)}
@@ -81,7 +84,8 @@ def serve(home: Home, port: int, mlflow_port: int) -> None:
         ],
     )
     CONSOLE.print(
-        f"Dagster http://127.0.0.1:{port}   MLflow http://127.0.0.1:{mlflow_port}   (Ctrl-C stops both)"
+        f"Dagster http://127.0.0.1:{port}   MLflow http://127.0.0.1:{mlflow_port}   "
+        "(Ctrl-C stops both)"
     )
     run_servers(commands, environment, repository)
 
@@ -128,7 +132,10 @@ def _start(
 
 @contextmanager
 def _heard() -> Iterator[list[int]]:
-    """Signals that came within the block; a hang-up of the terminal too, unless nohup has it ignored."""
+    """Signals that came within the block.
+
+    A hang-up of the terminal is one too, unless nohup has it ignored.
+    """
     heard: list[int] = []
     numbers = [
         *SIGNALS,
@@ -147,7 +154,10 @@ def _heard() -> Iterator[list[int]]:
 def _end(
     servers: Sequence[subprocess.Popen[bytes]], mark: str, at_once: Callable[[], bool]
 ) -> None:
-    """End servers and all that they started; the first signal goes to the servers alone, which end their own."""
+    """End servers and all that they started.
+
+    The first signal goes to the servers alone, which end what they started.
+    """
     CONSOLE.print("stopping")
     own = {server.pid for server in servers}
     for number, seconds in STAGES:

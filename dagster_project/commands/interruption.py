@@ -1,4 +1,7 @@
-"""A command that Ctrl-C or SIGTERM ends: the first after the present transaction, the second at once."""
+"""A command that Ctrl-C or SIGTERM ends.
+
+The first signal ends it after the present transaction, the second at once.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class _Stopped(BaseException):
 
 
 class Ears:
-    """Hears signals beside the main thread, which may be deep in a library, and knows which came first."""
+    """Hears signals beside the main thread, and knows which came first.
+
+    The main thread may be deep in a library.
+    """
 
     def __init__(self) -> None:
         self.first = 0
@@ -108,10 +114,11 @@ def _end_at_once(number: int) -> None:
 
 @contextmanager
 def interruptible(message: Callable[[], str]) -> Iterator[Callable[[], None]]:
-    """Within, the first SIGINT or SIGTERM raises out of the block, workers end, and `message` says what was saved.
+    """A block that the first SIGINT or SIGTERM ends; `message` says what was saved.
 
-    A transaction (`lake.interruption.uninterrupted`) is finished before. The second signal ends the
-    process at once. Yields a check to be called between steps.
+    The signal raises out of the block and ends the workers. A transaction
+    (`lake.interruption.uninterrupted`) is finished before. The second signal ends the process at
+    once. Yields a check to be called between steps.
 
     Raises
     ------

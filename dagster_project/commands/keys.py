@@ -1,4 +1,7 @@
-"""`lakehouse keys`: the medium, the session that it opens, and what is known under which number; `lakehouse reidentify`."""
+"""`lakehouse keys` and `lakehouse reidentify`.
+
+`keys` is about the medium, the session that it opens, and who is known under which number.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ HOURS = click.option(
 
 @click.group()
 def keys() -> None:
-    """The key medium: make it, unlock intake with it, rotate it; and numbers that mean the same patient.
+    """Make the key medium, unlock intake with it, rotate it.
+
+    Also numbers that mean the same patient.
 
     \b
     Example:
@@ -59,7 +64,10 @@ def _told() -> Iterator[None]:
 
 
 def _passphrase(text: str = "Passphrase", *, new: bool = False, medium: Path | None = None) -> str:
-    """Asked for without echo; read from LAKEHOUSE_PASSPHRASE_FILE where that is set and the passphrase is not a new one."""
+    """The passphrase, prompted for without echo; empty for a throw-away medium.
+
+    It is read from LAKEHOUSE_PASSPHRASE_FILE where that is set and the passphrase is not a new one.
+    """
     if medium is not None and is_throwaway(medium):
         return ""
     file = os.environ.get("LAKEHOUSE_PASSPHRASE_FILE")
@@ -89,13 +97,16 @@ def create(folder: Path) -> None:
     with _told():
         if medium_of(home.crosswalk):
             raise KeysError(
-                "this home already has a key medium (a trial's throw-away one counts); begin a new home, or rotate: `lakehouse keys rotate`"
+                "this home already has a key medium (a trial's throw-away one counts); "
+                "begin a new home, or rotate: `lakehouse keys rotate`"
             )
         create_medium(folder, _passphrase("Passphrase, 12 characters or more", new=True))
         bind_medium(home.make().crosswalk, (folder / RECIPIENT).read_text(encoding="ascii").strip())
     click.echo(
-        f"Made {folder}: root.age (intake), identity.age (re-identification alone), recipient.txt (public; this home keeps it).\n"
-        "Copy it twice, to two places, apart from every backup of the crosswalk. Intake is locked now; open a session with `lakehouse keys unlock`."
+        f"Made {folder}: root.age (intake), identity.age (re-identification alone), "
+        "recipient.txt (public; this home keeps it).\n"
+        "Copy it twice, to two places, apart from every backup of the crosswalk. "
+        "Intake is locked now; open a session with `lakehouse keys unlock`."
     )
 
 
@@ -103,7 +114,9 @@ def create(folder: Path) -> None:
 @MEDIUM
 @HOURS
 def unlock(medium: Path, hours: float) -> None:
-    """Start a session: a key agent in the background, whose memory alone holds the keys; the medium can then be taken away.
+    """Start a session: a key agent in the background, whose memory alone holds the keys.
+
+    The medium can then be taken away.
 
     \b
     Example:
@@ -113,7 +126,8 @@ def unlock(medium: Path, hours: float) -> None:
     with _told():
         key_agent.start_agent(home.agent, _keys_of(home, medium), hours=hours)
     click.echo(
-        f"Unlocked for {hours:g} hours; end it sooner with `lakehouse keys lock`. The medium can be taken away."
+        f"Unlocked for {hours:g} hours; end it sooner with `lakehouse keys lock`. "
+        "The medium can be taken away."
     )
 
 
@@ -121,7 +135,9 @@ def unlock(medium: Path, hours: float) -> None:
 @MEDIUM
 @HOURS
 def agent(medium: Path, hours: float) -> None:
-    """The same agent in the foreground: for a service manager, or a socket that ssh forwards from the PI's workstation.
+    """The same agent in the foreground.
+
+    For a service manager, or a socket that ssh forwards from the PI's workstation.
 
     \b
     Example:
@@ -160,7 +176,9 @@ def lock() -> None:
     help="An empty folder for the new medium.",
 )
 def rotate(medium: Path, folder: Path) -> None:
-    """A new medium in place of one that may have been seen: the crosswalk is re-sealed and re-indexed, pseudonyms, UIDs and dates stay.
+    """A new medium in place of one that may have been seen.
+
+    The crosswalk is re-sealed and re-indexed; pseudonyms, UIDs and dates stay.
 
     \b
     Example:
@@ -179,7 +197,8 @@ def rotate(medium: Path, folder: Path) -> None:
         new = unlock_medium(rotate_medium(medium, was, folder, passphrase), passphrase)
         sealed = rotate_crosswalk(home.crosswalk, old=old, new=new, identity=identity)
     click.echo(
-        f"Version {new.version}: {sealed} sealed rows moved to {folder}. Keep the old medium until a backup of this crosswalk is made, then destroy it."
+        f"Version {new.version}: {sealed} sealed rows moved to {folder}. "
+        "Keep the old medium until a backup of this crosswalk is made, then destroy it."
     )
 
 
@@ -190,7 +209,9 @@ def rotate(medium: Path, folder: Path) -> None:
     "--issuer", default="", help="Issuer of Patient ID (0010,0021), where images name one."
 )
 def alias(pseudonym: str, site: str, issuer: str) -> None:
-    """Another hospital number of a patient who is known: it is asked for without echo and leads to the same pseudonym from now on.
+    """Another hospital number of a known patient.
+
+    It is prompted for without echo and leads to the same pseudonym from now on.
 
     \b
     Example:
@@ -205,7 +226,8 @@ def alias(pseudonym: str, site: str, issuer: str) -> None:
         other = book.find(site, number, issuer)
         if other not in {None, pseudonym}:
             raise KeysError(
-                "this number already has a pseudonym of its own; join the two with `lakehouse keys merge`"
+                "this number already has a pseudonym of its own; "
+                "join the two with `lakehouse keys merge`"
             )
         book.add_alias(pseudonym, site, number, issuer)
     _write_audit("alias", pseudonym, "")
@@ -217,7 +239,9 @@ def alias(pseudonym: str, site: str, issuer: str) -> None:
 @click.argument("into")
 @click.option("--purpose", required=True, help="Why; it stands in the audit.")
 def merge(pseudonym: str, into: str, purpose: str) -> None:
-    """Two pseudonyms turned out to be one person: PSEUDONYM's numbers lead to INTO, and its files are read anew under INTO by the next run.
+    """Join two pseudonyms that turned out to be one person.
+
+    PSEUDONYM's numbers lead to INTO, and the next run reads its files anew under INTO.
 
     \b
     Example:
@@ -231,7 +255,8 @@ def merge(pseudonym: str, into: str, purpose: str) -> None:
             raise KeysError("two pseudonyms of one site are joined")
         if not (home.landing / site).is_dir():
             raise KeysError(
-                "the site's landing folder is not there, so the files could not be read anew; put the delivery back first"
+                "the site's landing folder is not there, so the files could not be read anew; "
+                "put the delivery back first"
             )
         book = _open_crosswalk()
         book.merge(pseudonym, into)
@@ -256,7 +281,9 @@ def merge(pseudonym: str, into: str, purpose: str) -> None:
     help="The crosswalk's folder or file.  [default: HOME/crosswalk]",
 )
 def reidentify(pseudonym: str, medium: Path, purpose: str, crosswalk: Path | None) -> None:
-    """Who a pseudonym is: needs the medium and the crosswalk, not the lake; the audit is written first.
+    """Who a pseudonym is.
+
+    Needs the medium and the crosswalk, not the lake; the audit is written first.
 
     \b
     Example:

@@ -1,4 +1,7 @@
-"""A patient or a site leaves: written down before anything is removed, so that it is never half done."""
+"""A patient or a site leaves.
+
+It is written down before anything is removed, so that it is never half done.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ HALF_WAY = (
 )
 PENDING = "A withdrawal or removal was interrupted before its end; `lakehouse run` completes it."
 LEFT_TO_THE_NEXT_RUN = ("intake", "model_runs", "published")
-"""Steps that are left out: no landing is read, no model trained; the publication comes when snapshots have gone."""
+"""Steps that are left out: no landing is read, no model is trained.
+
+The publication comes when snapshots have gone.
+"""
 
 COMPLETES = "A withdrawal or removal was interrupted before its end; it is completed first."
 

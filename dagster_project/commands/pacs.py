@@ -48,11 +48,13 @@ def listen(site: str) -> None:
     with _opened(site) as (settings, reception), _port_of(site) as ours:
         if not ours:
             raise click.ClickException(
-                "a listener of this site is running; end it first, or let it run: a pull uses it too"
+                "a listener of this site is running; end it first, or let it run: "
+                "a pull uses it too"
             )
         with Listener(settings.listen, reception, click.echo) as listener:
             click.echo(
-                f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} for {site}; Ctrl-C ends it"
+                f"{settings.listen.ae_title} listens on {settings.listen.host}:{listener.port} "
+                f"for {site}; Ctrl-C ends it"
             )
             _await_end()
 
@@ -91,7 +93,9 @@ def listen(site: str) -> None:
 @click.option(
     "--uids",
     is_flag=True,
-    help="Name what did not come by the UIDs of the PACS, on this screen only: they identify scans.",
+    help=(
+        "Name what did not come by the UIDs of the PACS, on this screen only: they identify scans."
+    ),
 )
 def pull(
     site: str,
@@ -103,7 +107,9 @@ def pull(
     uids: bool,
     lang: str,
 ) -> None:
-    """Ask a PACS for the scans of the study's patients; a second pull asks only for what is missing.
+    """Request the scans of the study's patients from a PACS.
+
+    A second pull requests only what is missing.
 
     \b
     Example:
@@ -166,7 +172,10 @@ def _receiving(site: str, settings: SitePacs, reception: Reception) -> Iterator[
 
 @contextmanager
 def _port_of(site: str) -> Iterator[bool]:
-    """Whether this process may listen for the site: a PACS knows one port of ours, and one process has it."""
+    """Whether this process may listen for the site.
+
+    A PACS knows one port of ours, and one process has it.
+    """
     from dagster_project.lake.locks import HeldError, locked
 
     with ExitStack() as stack:
@@ -221,7 +230,10 @@ def _report(done: Pulled, unused: int, *, uids: bool, chinese: bool) -> None:
 
 @contextmanager
 def _opened(site: str) -> Iterator[tuple[SitePacs, Reception]]:
-    """The site's settings and a reception under the session's keys; faults are shown without a trace."""
+    """The site's settings and a reception under the session's keys.
+
+    Faults are shown without a traceback.
+    """
     from dagster_project.flow.intake import session_keys
     from dagster_project.intake.keys import KeysError
     from dagster_project.intake.pacs_faults import PacsError

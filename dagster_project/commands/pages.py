@@ -12,7 +12,10 @@ from dagster_project.lake.locks import home_locked
 @click.option(
     "--anew",
     is_flag=True,
-    help="Write everything from nothing: for a copy that is handed on: its order of rows does not reveal whose data came last.",
+    help=(
+        "Write everything from nothing: for a copy that is handed on: "
+        "its order of rows does not reveal whose data came last."
+    ),
 )
 def publish(anew: bool) -> None:
     """Write what analysts open: published/lakehouse.duckdb and published/parquet/latest.
@@ -29,7 +32,8 @@ def publish(anew: bool) -> None:
     with home_locked(home, "lakehouse publish", waiting=click.echo):
         made = publish_home(lakehouse.lake, home, lakehouse.study, anew=anew)
     click.echo(
-        f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: {home.published / 'lakehouse.duckdb'}"
+        f"snapshot {made.snapshot} {'published' if made.fresh else 'was published already'}: "
+        f"{home.published / 'lakehouse.duckdb'}"
     )
 
 

@@ -1,4 +1,7 @@
-"""`lakehouse rebuild`: rows whose file was lost or damaged are derived again, from the vault and the tables before."""
+"""`lakehouse rebuild`: rows whose file was lost or damaged are derived again.
+
+They are derived from the vault and the tables before.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,13 @@ if TYPE_CHECKING:
 @click.argument("table", required=False)
 @click.option("--site", help="Only this site's rows.  [default: all sites]")
 def rebuild(table: str | None, site: str | None) -> None:
-    """Bring back the rows of TABLE (default: of every table) whose Parquet file is lost or damaged; every file is read.
+    """Bring back the rows of TABLE whose Parquet file is lost or damaged.
+
+    Without TABLE, those of every table. Every file is read.
 
     \b
-    Needs no landing and no key. What is whole stays as it is; where nothing is damaged nothing is done.
+    Needs no landing and no key. What is whole stays as it is; where nothing is damaged nothing is
+    done.
     Example:
       lakehouse rebuild reads --site BJCH
     """

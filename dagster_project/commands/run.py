@@ -34,7 +34,8 @@ EXIT_GATE_CLOSED = 3
 
 WHAT_TO_PUT = """Nothing to do: {landing} holds no site.
 
-Put a site's delivery there, one folder per site, named by its code (capital letters, then at most two digits):
+Put a site's delivery there, one folder per site, named by its code \
+(capital letters, then at most two digits):
   {landing}/<SITE>/clinical/patients.csv      one row per patient
   {landing}/<SITE>/clinical/treatments.csv    one row per administered cycle
   {landing}/<SITE>/clinical/follow_up.csv     one row per event or last contact
@@ -63,7 +64,8 @@ def run(site: Sequence[str], require_model: bool) -> None:
     """The whole flow on HOME/landing: sites, cohort, reports, publication.
 
     \b
-    Exit 0 also when the data close the gate (it says so and why); 1 when a step failed or the audit found something.
+    Exit 0 also when the data close the gate (it says so and why);
+    1 when a step failed or the audit found something.
     Example:
       lakehouse run --site BJCH
     """
@@ -78,7 +80,8 @@ def run(site: Sequence[str], require_model: bool) -> None:
     unknown = sorted(set(site) - set(home.sites()))
     if unknown:
         raise click.ClickException(
-            f"{', '.join(unknown)} has neither a landing folder nor a vault; sites are {', '.join(home.sites())}"
+            f"{', '.join(unknown)} has neither a landing folder nor a vault; "
+            f"sites are {', '.join(home.sites())}"
         )
     refuse_damaged(home)
     outcome = run_flow(home, list(site))
@@ -100,7 +103,9 @@ class Flow:
 
 
 def run_flow(home: Home, only: Sequence[str], *, leave_out: Sequence[str] = ()) -> Flow:
-    """Run every site's part, then the cohort's, then the reports; a failed site or a closed gate does not stop the rest.
+    """Run every site's part, then the cohort's, then the reports.
+
+    A failed site or a closed gate does not stop the rest.
 
     1. Another run in this home is waited for.
     2. Assets of `leave_out` are not made: without `intake` no landing is read, and everything is
@@ -132,7 +137,7 @@ class _Done:
 
     @contextmanager
     def part(self, instance: dg.DagsterInstance, name: str) -> Iterator[str]:
-        """A job under an id of its own, whose steps that ended are noted also where it is interrupted."""
+        """A job under its own id, whose ended steps are noted also where it is interrupted."""
         self.where, run_id = name, str(uuid.uuid4())
         try:
             yield run_id
@@ -147,7 +152,8 @@ class _Done:
             "It was published before" if "published" in self.saved else "Nothing was published"
         )
         return (
-            f"Interrupted{where}. Steps saved: {len(self.saved)}; the one in work begins anew with the next run. "
+            f"Interrupted{where}. Steps saved: {len(self.saved)}; "
+            "the one in work begins anew with the next run. "
             f"{published}: {self.home.published}. Go on with `lakehouse run`."
         )
 
@@ -264,7 +270,10 @@ def _print_checks(broken: Sequence[tuple[str, str]], total: int) -> None:
 
 
 def materialise_tables(home: Home, site: str | None, tables: Collection[str]) -> list[str]:
-    """Derive some tables (of one site) anew from what lies before them; what failed, and not for a closed gate."""
+    """Derive some tables (of one site) anew from what lies before them.
+
+    Returns what failed, unless for a closed gate.
+    """
     install_dagster_settings(home)
     import dagster as dg
 
@@ -296,7 +305,8 @@ def refuse_damaged(home: Home) -> None:
     Raises
     ------
     click.ClickException
-        Where a data file is lost or no longer what was written: figures made of it would be wrong without a word.
+        Where a data file is lost or no longer what was written: figures made of it would be wrong
+        without a word.
     """
     from dagster_project.lake.damage import find_damage
     from dagster_project.lake.store import open_lake
@@ -320,7 +330,7 @@ def note_what_was_written(home: Home) -> None:
 
 
 def install_dagster_settings(home: Home) -> None:
-    """Put Dagster's settings into its home, telemetry off; settings that someone changed there stay."""
+    """Put Dagster's settings into its home, telemetry off; settings changed there stay."""
     target = home.dagster / "dagster.yaml"
     if not target.is_file():
         shutil.copyfile(Path(__file__).parents[1] / "dagster.yaml", target)
@@ -357,7 +367,10 @@ def _execute(
 
 
 def _imaging_work(result: dg.ExecuteInProcessResult) -> Counter[str]:
-    """Results that imaging assets computed and reused: files taken in, scans, contour files, lesions, pairs of visits."""
+    """Results that imaging assets computed and reused.
+
+    They are files taken in, scans, contour files, lesions, and pairs of visits.
+    """
     work: Counter[str] = Counter()
     for event in result.get_asset_materialization_events():
         for what in ("computed", "reused"):
@@ -404,7 +417,8 @@ def _print_assets(result: dg.ExecuteInProcessResult) -> None:
     for check in (c for c in failed if not c.passed):
         colour = "red" if check.severity.value == "ERROR" else "yellow"
         CONSOLE.print(
-            f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: {escape(check.description or 'failed')}",
+            f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: "
+            f"{escape(check.description or 'failed')}",
             soft_wrap=True,
         )
 
@@ -450,7 +464,7 @@ def _reason(error: SerializableErrorInfo | None) -> str:
 
 
 def _in_our_words(message: str) -> str:
-    """DuckDB's words for a lost file quote a path; ours name the table, the site and the command."""
+    """The message on a lost file with table, site and command, in place of DuckDB's with a path."""
     from dagster_project.lake.errors import name_fault
 
     return str(name_fault(message) or message)

@@ -1,4 +1,4 @@
-"""`lakehouse site remove`: a hospital leaves the study, or a folder was taken in as a site by mistake."""
+"""`lakehouse site remove`: remove a hospital, or a folder taken in as a site by mistake."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ def site() -> None:
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(code: str, purpose: str, yes: bool) -> None:
-    """Take a site out of vault, crosswalk, tables, snapshots, publications, pages and histories; models that were trained on it are marked.
+    """Take a site out of everything and mark the models that were trained on it.
+
+    It is removed from vault, crosswalk, tables, snapshots, publications, pages and histories.
 
     \b
-    Needs no key. Move its landing folder away and stop the service before. Earlier snapshots expire. Exit 1 where a trace is left.
+    Needs no key. Move its landing folder away and stop the service before. Earlier snapshots
+    expire. Exit 1 where a trace is left.
     What is interrupted is completed by the same command or the next `lakehouse run`.
     Example:
       lakehouse site remove BJCH --purpose "contract ended"
@@ -47,11 +50,13 @@ def remove(code: str, purpose: str, yes: bool) -> None:
         raise click.ClickException(f"there is no vault of that site; sites are {', '.join(known)}")
     if (home.landing / code).exists():
         raise click.ClickException(
-            f"landing/{code} is still there, and the next run would take it in again; move it away first"
+            f"landing/{code} is still there, and the next run would take it in again; "
+            "move it away first"
         )
     if not yes:
         click.confirm(
-            f"Everything of {code} and of its patients is deleted, and every earlier snapshot of the lake expires. Go on?",
+            f"Everything of {code} and of its patients is deleted, "
+            "and every earlier snapshot of the lake expires. Go on?",
             abort=True,
         )
     with whole(home, "lakehouse site remove"):
@@ -62,7 +67,8 @@ def remove(code: str, purpose: str, yes: bool) -> None:
     if left:
         sys.exit(1)
     CONSOLE.print(
-        f"Nothing of {code} is left in this home but the line of the audit. Still to do by hand: backups, and copies that analysts have made."
+        f"Nothing of {code} is left in this home but the line of the audit. Still to do by hand: "
+        "backups, and copies that analysts have made."
     )
 
 

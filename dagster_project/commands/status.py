@@ -1,4 +1,7 @@
-"""`lakehouse status`: what is in, stale, damaged, refused, open for arbitration; the gate, and why."""
+"""`lakehouse status`: what is in, stale, damaged or refused, open arbitrations, and the gate.
+
+The gate is shown with its reasons.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ ITEMS_SHOWN = 5
 LANGUAGES = ("en", "zh")
 
 EARLIER = (
-    "Cohort, models, {0} predictions and the dynamic reading date from snapshot {1}, when the gate was "
-    "last open; they do not reflect later data."
+    "Cohort, models, {0} predictions and the dynamic reading date from snapshot {1}, "
+    "when the gate was last open; they do not reflect later data."
 )
 
 ZH = {
@@ -105,7 +108,9 @@ ZH = {
     "why": "原因",
     "Gate": "质控放行",
     "not judged yet": "尚未判定",
-    "judged by another protocol: lakehouse run": "评估后研究方案已更改，视为未放行：请运行 lakehouse run",
+    "judged by another protocol: lakehouse run": (
+        "评估后研究方案已更改，视为未放行：请运行 lakehouse run"
+    ),
     "Looser than registered": "经登记的决定，宽于注册方案",
     "closed": "未放行",
     "open": "已放行",
@@ -155,7 +160,8 @@ ZH = {
     "minimum responders": "最少缓解患者数",
     "minimum non responders": "最少未缓解患者数",
     EARLIER: (
-        "队列、模型、{0} 条预测与动态判读均来自快照 {1}（质控最近一次放行时），不反映此后到达的数据。"
+        "队列、模型、{0} 条预测与动态判读均来自快照 {1}（质控最近一次放行时），"
+        "不反映此后到达的数据。"
     ),
 }
 """The words of this command in Chinese; a word without an entry is shown in English."""
@@ -177,7 +183,8 @@ ZH = {
 @click.option(
     "--files",
     is_flag=True,
-    help="Name refused files by their path in landing/, on this screen only: a name may be a person's.",
+    help="Name refused files by their path in landing/, on this screen only: "
+    "a name may be a person's.",
 )
 @click.option(
     "--verify",
@@ -185,7 +192,9 @@ ZH = {
     help="Read every data file of the lake and compare it with what was written.",
 )
 def status(site: str | None, lang: str, every: bool, files: bool, verify: bool) -> None:
-    """What is in, damaged, refused (file, row, column, why), open for arbitration; the gate, and why.
+    """Show what is in, damaged, refused or open for arbitration, and the gate.
+
+    A refused item has its file, row, column and reason; the gate has its reasons.
 
     \b
     Example:
@@ -335,9 +344,13 @@ def _delivery(home: Home, site: str) -> str:
 def _print_refused(
     lake: Lake, words: Words, site: str | None, *, every: bool, landing: Path | None
 ) -> None:
-    """Each refusal by place, under its site, stage and reason; with file paths where a landing is given."""
+    """Print each refusal by place, under its site, stage and reason.
+
+    With a landing folder, the paths of the files are shown too.
+    """
     found = lake.query(
-        "SELECT site, stage, reason, list(item ORDER BY item) FROM quarantine WHERE site = coalesce(?, site) "
+        "SELECT site, stage, reason, list(item ORDER BY item) FROM quarantine "
+        "WHERE site = coalesce(?, site) "
         "GROUP BY ALL ORDER BY site, stage, count(*) DESC, reason",
         [site],
     ).fetchall()
@@ -366,16 +379,22 @@ def _paths(landing: Path, found: Sequence[tuple[Any, ...]]) -> dict[str, Mapping
 
 
 def _print_reconciliation(lake: Lake, words: Words, site: str | None) -> None:
-    """Counts of patients with only a row or only images; by name those with a nearly equal number."""
+    """Print the patients with only a row or only images, and near matches of their numbers.
+
+    Patients with only a row or only images are counted; those with a nearly equal number are listed
+    by name.
+    """
     counts = lake.query(
-        "SELECT site, replace(finding, '_', ' '), count(DISTINCT (patient, item)) FROM reconciliation "
+        "SELECT site, replace(finding, '_', ' '), count(DISTINCT (patient, item)) "
+        "FROM reconciliation "
         "WHERE site = coalesce(?, site) GROUP BY ALL ORDER BY ALL",
         [site],
     ).fetchall()
     rows = [(at, words(finding), n) for at, finding, n in counts]
     words.table("Rows and images", ["site", "finding", "patients"], rows)
     questions = lake.query(
-        "SELECT site, CASE WHEN patient = '*' THEN item ELSE patient END, question FROM reconciliation "
+        "SELECT site, CASE WHEN patient = '*' THEN item ELSE patient END, question "
+        "FROM reconciliation "
         "WHERE (other_patient <> '*' OR patient = '*') AND site = coalesce(?, site) ORDER BY ALL",
         [site],
     ).fetchall()
@@ -397,7 +416,8 @@ def _print_arbitration(lake: Lake, words: Words, site: str | None) -> None:
 
 def _print_gate(lake: Lake, words: Words) -> None:
     verdicts: list[tuple[Any, ...]] = lake.query(
-        'SELECT rule, scope, figure, "limit", verdict, detail, protocol_digest FROM quality_verdicts '
+        'SELECT rule, scope, figure, "limit", verdict, detail, protocol_digest '
+        "FROM quality_verdicts "
         "WHERE kind = 'cohort' ORDER BY ALL"
     ).fetchall()
     closed, study = [v[:6] for v in verdicts if v[4] in CLOSING], load_study()

@@ -34,34 +34,37 @@ def print_table(
 
 
 UNKNOWN_FOLDERS = (
-    "{folders} folders and {files} files that lie in landing/ belong to no site and were not read: a site's folder is "
-    "named by its code, 2 to 8 characters, capital letters first, then at most two digits (BJCH), once; rename each, or move it into its site's folder. "
+    "{folders} folders and {files} files that lie in landing/ belong to no site and were not "
+    "read: a site's folder is named by its code, 2 to 8 characters, capital letters first, "
+    "then at most two digits (BJCH), once; rename each, or move it into its site's folder. "
     "They are not named here, since a folder's name may be a person's: ls {landing}"
 )
 UNKNOWN_FOLDERS_ZH = (
-    "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取：中心文件夹须以中心代码命名"
-    "（2–8 位，大写字母在前，末尾至多两位数字，如 BJCH），且只有一个；请改名，或移入所属中心的文件夹。"
-    "文件夹名可能含患者姓名，此处不显示：ls {landing}"
+    "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取："
+    "中心文件夹须以中心代码命名（2–8 位，大写字母在前，末尾至多两位数字，如 BJCH），且只有一个；"
+    "请改名，或移入所属中心的文件夹。文件夹名可能含患者姓名，此处不显示：ls {landing}"
 )
 
 
 NOT_LISTED = (
-    "{folders} folders and {files} files that lie in landing/ belong to no site and were not read: a site's folder is "
-    "named by a code that the protocol lists ([study] sites: {codes}), once; rename each, or have the site listed in study.toml. "
-    "They are not named here, since a folder's name may be a person's: ls {landing}"
+    "{folders} folders and {files} files that lie in landing/ belong to no site and were not "
+    "read: a site's folder is named by a code that the protocol lists ([study] sites: {codes}), "
+    "once; rename each, or have the site listed in study.toml. They are not named here, "
+    "since a folder's name may be a person's: ls {landing}"
 )
 NOT_LISTED_ZH = (
-    "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取：中心文件夹须以研究方案所列的中心代码命名"
-    "（[study] sites：{codes}），且只有一个；请改名，或在 study.toml 中登记该中心。"
-    "文件夹名可能含患者姓名，此处不显示：ls {landing}"
+    "landing/ 下有 {folders} 个文件夹和 {files} 个文件不属于任何中心，未读取："
+    "中心文件夹须以研究方案所列的中心代码命名（[study] sites：{codes}），且只有一个；请改名，"
+    "或在 study.toml 中登记该中心。文件夹名可能含患者姓名，此处不显示：ls {landing}"
 )
 FORMER = (
-    "{codes}: taken in before, and not among the sites that the protocol lists ([study] sites). Nothing is taken in or computed for it, and its rows remain "
-    "as they were; list it, or take it out with `lakehouse site remove`"
+    "{codes}: taken in before, and not among the sites that the protocol lists ([study] sites). "
+    "Nothing is taken in or computed for it, and its rows remain as they were; list it, "
+    "or take it out with `lakehouse site remove`"
 )
 FORMER_ZH = (
-    "{codes}：曾经接收，但不在研究方案所列的中心之内（[study] sites）。不再接收或计算，已有数据保持不变；"
-    "请在 study.toml 中登记，或用 `lakehouse site remove` 移除"
+    "{codes}：曾经接收，但不在研究方案所列的中心之内（[study] sites）。不再接收或计算，"
+    "已有数据保持不变；请在 study.toml 中登记，或用 `lakehouse site remove` 移除"
 )
 
 
@@ -102,6 +105,7 @@ def existing_home() -> Home:
     home = find_home()
     if not has_lake(home):
         raise click.ClickException(
-            f"there is no lake in {home.root}; make one with `lakehouse run`, or name its folder with --home"
+            f"there is no lake in {home.root}; make one with `lakehouse run`, "
+            "or name its folder with --home"
         )
     return home

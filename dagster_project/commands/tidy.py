@@ -1,4 +1,4 @@
-"""`lakehouse tidy`: earlier states that nobody names any more go, and the lake's files are few again."""
+"""`lakehouse tidy`: expire earlier states that nothing names, and merge the lake's small files."""
 
 from __future__ import annotations
 

@@ -26,10 +26,13 @@ MARKED = (
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
-    """Take a patient out of vault, tables, snapshots, publications, pages and histories; models that were trained on the patient are marked.
+    """Take a patient out of everything and mark the models trained on the patient.
+
+    The patient is removed from vault, tables, snapshots, publications, pages and histories.
 
     \b
-    Needs no key. Stop the service before. Earlier snapshots expire: time travel begins anew. Exit 1 where a trace is left.
+    Needs no key. Stop the service before. Earlier snapshots expire: time travel begins anew.
+    Exit 1 where a trace is left.
     What is interrupted is completed by the same command or the next `lakehouse run`.
     Example:
       lakehouse withdraw BJCH-…
@@ -40,7 +43,8 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
     home = existing_home()
     if not yes:
         click.confirm(
-            f"Everything of {pseudonym} is deleted, and every earlier snapshot of the lake expires. Go on?",
+            f"Everything of {pseudonym} is deleted, and every earlier snapshot of the lake "
+            "expires. Go on?",
             abort=True,
         )
     try:
@@ -55,7 +59,8 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
     if left:
         sys.exit(1)
     CONSOLE.print(
-        "Nothing of the patient is left in this home. Still to do by hand: the landing folder, backups, and copies that analysts have made."
+        "Nothing of the patient is left in this home. Still to do by hand: the landing folder, "
+        "backups, and copies that analysts have made."
     )
 
 

@@ -45,8 +45,9 @@ NONE_SPANS = (
     "send each as its own series"
 )
 SEVERAL_IMAGES = (
-    "different images at one position, (0020,0032) ImagePositionPatient, and nothing tells which were "
-    "acquired together; send each acquisition as its own series, as the scanner made it"
+    "different images at one position, (0020,0032) ImagePositionPatient, "
+    "and nothing tells which were acquired together; send each acquisition as its own series, "
+    "as the scanner made it"
 )
 MIXED = "slices differ in {}: several reconstructions in one series; send each as its own series"
 ALTERNATES = "slices alternate in {}: two acquisitions in one series; send each as its own series"
@@ -148,7 +149,10 @@ def _without_copies(
 
 
 def _acquisitions(slices: Sequence[Slice], normal: Floats) -> list[list[Slice]]:
-    """Slices by what tells acquisitions apart; by runs where that alone leaves several at a place."""
+    """Slices grouped by what distinguishes acquisitions.
+
+    They are grouped by runs where that alone leaves several slices at one place.
+    """
     groups = _grouped(slices, _labels(slices))
     if len(groups) > max(2, len(slices) / 5) and _is_crowded(slices, normal):
         # AcquisitionNumber counts rotations, not acquisitions.

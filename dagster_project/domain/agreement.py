@@ -1,4 +1,7 @@
-"""How well the two blinded readers agree: the figures that the gate asks for, each beside what it leaves out."""
+"""How well the two blinded readers agree: the figures that the gate needs.
+
+Each figure has beside it what it leaves out.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ PAIRS: Mapping[str, pl.DataType] = {
     "mask_digest_b": pl.String(),
     "readers": pl.List(pl.String()),
 }
-"""Names and types of the frame of pairs: one row per lesion at one visit, read by two locked readers.
+"""Columns and types of the frame of pairs.
+
+It has one row per lesion at one visit, read by two locked readers.
 
 `readers` are all who have read anything of the patient, locked or not.
 """
@@ -66,8 +71,9 @@ def derive_pairs(
     reads
         The table reads, of all sites.
     dice_of
-        Gives the Dice of the masks of two rows of reads that both have one on the same scan. Without it nothing is compared:
-        enough for `derive_arbitrations`, which takes the Dice from reader_agreement.
+        Gives the Dice of the masks of two rows of reads that both have one on the same scan.
+        Without it nothing is compared: enough for `derive_arbitrations`, which takes the Dice from
+        reader_agreement.
     """
     persons = reads.filter(pl.col("reader") != site_reader)
     readers = dict(_readers_by_patient(persons))
@@ -181,7 +187,10 @@ def _overlap(
 
 @dataclass(frozen=True)
 class _Scope:
-    """Rows of one line of the table: what they are about, its own pairs, and those that its two ICC are based on."""
+    """The pairs behind one row of the table.
+
+    It has the row's subject, its own pairs, and the pairs that its two ICC are based on.
+    """
 
     scope: str
     site: str
@@ -196,7 +205,10 @@ class _Scope:
 def derive_reader_agreement(
     pairs: pl.DataFrame, decisions: pl.DataFrame, rules: Mapping[str, Any]
 ) -> pl.DataFrame:
-    """READER_AGREEMENT: a row per lesion-visit (its Dice), and a row per site, visit and the cohort for each measurement.
+    """READER_AGREEMENT: agreement by lesion and visit, by site, by visit and for the cohort.
+
+    One row per lesion-visit has its Dice; one row per site, per visit and for the cohort has the
+    figures of each measurement.
 
     1. A lesion-visit is arbitrated where an arbiter (`why_no_arbiter`) decided its patient's case
        for one of the two readers, after both had locked.
@@ -253,7 +265,10 @@ def _decided_patients(pairs: Iterable[Row], decisions: pl.DataFrame) -> set[Pati
 
 
 def lock_times(pairs: Iterable[Row]) -> dict[Patient, dt.datetime]:
-    """When the first pair of each patient was locked by both: nobody may have looked at both reads before."""
+    """When the first pair of each patient was locked by both readers.
+
+    Nobody may have looked at both reads before.
+    """
     found: dict[Patient, dt.datetime] = {}
     for p in pairs:
         patient = (p["site"], p["patient"])
@@ -311,7 +326,10 @@ def _site_scopes(
     ]
     for site in small:
         own, others = of_site[site], [s for s in pool if s != site]
-        note = f"{len(resolved[site])} resolved pairs of its own, fewer than {minimum}: judged together with {', '.join(others) or 'no other site, as there is none'}"
+        note = (
+            f"{len(resolved[site])} resolved pairs of its own, fewer than {minimum}: "
+            f"judged together with {', '.join(others) or 'no other site, as there is none'}"
+        )
         raw = own if len(own) >= minimum else [p for s in pool for p in of_site[s]]
         scopes.append(
             _Scope(

@@ -1,4 +1,7 @@
-"""Which patients a third person has to decide, and which decisions count: discordance is settled by endorsing one whole read."""
+"""Which patients a third person has to decide, and which decisions count.
+
+Discordance is settled by endorsing one whole read.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ Row = Mapping[str, Any]
 Patient = tuple[str, str]
 
 BEST_FIRST = ("CR", "PR", "SD", "NON_CR_NON_PD", "PD", "NE", "NED")
-"""Order in which the best overall response is sought; confirmation and minimum duration do not matter for a trigger."""
+"""Order in which the best overall response is sought.
+
+Confirmation and minimum duration do not matter for a trigger.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,9 @@ def derive_arbitrations(
     decisions: pl.DataFrame,
     rules: Mapping[str, Any],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """ARBITRATIONS, one row per patient whose reads differ, and rows of QUARANTINE for decisions that do not count.
+    """ARBITRATIONS, one row per patient whose reads differ, and the refused decisions.
+
+    The refused decisions, which do not count, are rows of QUARANTINE.
 
     A case is a patient; triggers (RULES C, named with visit and lesion, never with a reader, so
     that the list stays blinded):
@@ -86,7 +94,8 @@ def derive_arbitrations(
             refused.append(
                 _refusal(
                     valid[patient],
-                    "superseded by a later decision on the same case; remove the row that does not hold",
+                    "superseded by a later decision on the same case; "
+                    "remove the row that does not hold",
                 )
             )
         if reason is None:
@@ -137,13 +146,19 @@ def find_cases(
 
 
 def _locked_at(pairs: Sequence[Row], triggers: Sequence[str]) -> dt.datetime | None:
-    """When both reads of every visit that a trigger names were locked: a visit read after a decision is decided anew where it differs."""
+    """When both reads of every visit that a trigger names were locked.
+
+    A visit that is read after a decision is decided anew where it differs.
+    """
     visits = {words[1] for trigger in triggers if len(words := trigger.split()) > 1}
     return max((p["locked_at"] for p in pairs if p["visit"] in visits or not visits), default=None)
 
 
 def _readers(pairs: pl.DataFrame, reader_responses: pl.DataFrame) -> dict[Patient, tuple[str, str]]:
-    """The two readers of each patient; the first two by name where they have no lesion in common."""
+    """The two readers of each patient.
+
+    They are the first two by name where they have no lesion in common.
+    """
     evaluators: dict[Patient, set[str]] = defaultdict(set)
     for row in reader_responses.iter_rows(named=True):
         evaluators[row["site"], row["patient"]].add(row["evaluator"])
@@ -166,7 +181,7 @@ Reads = tuple[dict[str, Row], dict[str, Row]]
 
 
 def _two_reads(responses: Iterable[Row], readers: tuple[str, str]) -> Reads:
-    """Responses of the two readers by visit, in the order of the visits, as far as both graded them."""
+    """Responses of the two readers by visit, in order, for the visits that both graded."""
     ordered = sorted(
         responses, key=lambda r: (r["scan_date"] is None, str(r["scan_date"]), r["visit"])
     )
@@ -219,23 +234,34 @@ def _dice_triggers(lesions: Sequence[Row], limit: float) -> list[str]:
 
 
 NOT_NAMED = "column arbiter is empty; name the arbiter, the case stays open"
-A_READER = "column arbiter names a reader of the patient; a third person has to decide, the case stays open"
+A_READER = (
+    "column arbiter names a reader of the patient; a third person has to decide, "
+    "the case stays open"
+)
 
 
 def _why_invalid(decision: Row, case: Case | None) -> str | None:
     if case is None:
         return "decides a patient without an open case; check the patient, nothing was changed"
     if decision["accepted_reader"] not in case.readers:
-        return "column accepted_reader names neither of the two readers of the case; endorse one of them, the case stays open"
+        return (
+            "column accepted_reader names neither of the two readers of the case; "
+            "endorse one of them, the case stays open"
+        )
     if why_no_arbiter(decision["arbiter"], case.all_readers):
         return NOT_NAMED if not decision["arbiter"] else A_READER
     if decided_early(decision, case.locked_at):
-        return "column decided_at lies before the lock of a read of the case; look at both reads and decide again, the case stays open"
+        return (
+            "column decided_at lies before the lock of a read of the case; "
+            "look at both reads and decide again, the case stays open"
+        )
     return None
 
 
 def mask_readers(site: str, patient: str, readers: Sequence[str]) -> dict[str, str]:
-    """Readers of a case behind the letters A and B, so that an arbiter learns from no case whose read he sees in the next.
+    """Readers of a case behind the letters A and B.
+
+    So an arbiter learns from no case whose read the next one shows.
 
     Which of the two is A changes from case to case and stays within one: it follows from a digest
     of the case's name.

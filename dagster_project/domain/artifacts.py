@@ -1,4 +1,8 @@
-"""What spoils a CT scan, as figures with a limit each: cheap enough to be computed for every series, stored so that a limit can be reconsidered."""
+"""What spoils a CT scan: artifact figures, each with a limit.
+
+They are cheap enough to be computed for every series, and stored so that a limit can be
+reconsidered.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,10 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 LUNG_ABOVE_AIR_HU = 430.0
-"""How far below the middle between air and water (500 HU above air) lung ends and air begins: 70 HU above air."""
+"""Distance in HU below the middle between air and water at which lung ends and air begins.
+
+The middle is 500 HU above air; lung ends and air begins 70 HU above air.
+"""
 
 COARSE_MM = 3.0
 """In-plane size of the blocks over which body, lung and outline are looked at; slices are kept."""
@@ -29,7 +36,10 @@ MOTION_BODY_CM2 = 100.0
 """A smaller outline is a limb or what a crop left of the body; breathing is not judged on it."""
 
 MOTION_AREA_CHANGE = 0.05
-"""Neighbouring outlines that differ more in area show anatomy (shoulders, arms), not displacement."""
+"""Largest relative difference in area between neighbouring outlines that are compared.
+
+A larger difference shows anatomy (shoulders, arms), not displacement.
+"""
 
 MOTION_ROWS_MM = 60.0
 """An edge has to be seen over at least this length to be compared."""
@@ -38,7 +48,10 @@ STREAK_REACH_MM = 30.0
 """Streaks are looked for this far around metal."""
 
 STREAK_TISSUE_HU = (-200.0, 300.0)
-"""Streaks are measured where the slices without metal show soft tissue: lung and bone differ from slice to slice by themselves."""
+"""Streaks are measured where the slices without metal show soft tissue.
+
+Lung and bone differ from slice to slice by themselves.
+"""
 
 STREAK_SLICES = 6
 """Slices without metal that streaks are compared with, at least."""
@@ -55,7 +68,10 @@ NOISE_SLICES = 16
 
 @dataclass(frozen=True)
 class Coarse:
-    """Block means of a scan with the body found in them: (z, y, x), spacing in mm in the same order."""
+    """Block means of a scan with the body found in them.
+
+    Arrays are (z, y, x); the spacing is in mm in the same order.
+    """
 
     hu: Floats
     spacing: tuple[float, float, float]
@@ -138,7 +154,7 @@ def _block_means(hu: Hounsfield | Mask, step_y: int, step_x: int) -> Floats:
 
 
 def air_level(values: Floats) -> float | None:
-    """Median of the darkest tenth of what is not tissue, in HU, or None where the scan shows no air.
+    """Median of the darkest tenth of what is not tissue, in HU; None where no air is seen.
 
     Dark and bright voxels are parted by Otsu's threshold, so that a wrong intercept does not hide
     the air; the darkest tenth of the dark ones is air even where most of them are lung.
@@ -169,7 +185,10 @@ IN_PLANE[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
 
 
 def find_body(means: Floats, threshold: float) -> Mask:
-    """Largest piece of tissue with what it encloses in each slice; table and blankets are cut off by an opening."""
+    """Largest piece of tissue with what it encloses in each slice.
+
+    An opening cuts off table and blankets.
+    """
     tissue = ndimage.binary_opening(means > threshold, IN_PLANE)
     pieces, n = ndimage.label(tissue)
     if n == 0:
@@ -179,7 +198,10 @@ def find_body(means: Floats, threshold: float) -> Mask:
 
 
 def _fill_slices(body: Mask, means: Floats, threshold: float) -> Mask:
-    """Add what the body encloses, and lung that a crop has opened to the edge: dark, but not as dark as the air."""
+    """Add what the body encloses, and lung that a crop has opened to the edge.
+
+    Such lung is dark, but not as dark as the air.
+    """
     outside, n = ndimage.label(~body, IN_PLANE)
     edge = np.zeros(body.shape, bool)
     edge[:, [0, -1], :] = edge[:, :, [0, -1]] = True
@@ -196,7 +218,10 @@ def _fill_slices(body: Mask, means: Floats, threshold: float) -> Mask:
 
 
 def lung_fraction(coarse: Coarse) -> float | None:
-    """Share of the body between -950 and -500 HU, without layers one block thin (skin, gut wall); None where no body is seen."""
+    """Share of the body between -980 and -500 HU; None where no air is seen.
+
+    Layers one block thin (skin, gut wall) are left out. 0 where no body is seen.
+    """
     if coarse.air_hu is None or not coarse.body.any():
         return None if coarse.air_hu is None else 0.0
     dark = coarse.body & (coarse.hu < -500.0) & (coarse.hu > -980.0)
@@ -204,7 +229,10 @@ def lung_fraction(coarse: Coarse) -> float | None:
 
 
 def touches_edge(coarse: Coarse, share: float) -> bool | None:
-    """Whether the body makes up more than a share of the edge of the field of view; None where no body is seen."""
+    """Whether the body makes up more than a share of the edge of the field of view.
+
+    None where no air is seen.
+    """
     if coarse.air_hu is None:
         return None
     edge = np.zeros(coarse.body.shape, bool)
@@ -217,7 +245,9 @@ def touches_edge(coarse: Coarse, share: float) -> bool | None:
 
 
 def motion_score(coarse: Coarse) -> float | None:
-    """Largest displacement of one side of the body's outline between neighbouring slices, in mm, or None where none is seen.
+    """Largest displacement of the body's outline between neighbouring slices, in mm.
+
+    It is that of one side of the outline; None where none is seen.
 
     1. Left, right, front and back edge of the body in each row or column, to a fraction of a block.
     2. The side's displacement from a slice to the next is the median over the rows in which both
@@ -242,7 +272,10 @@ def _comparable_pairs(coarse: Coarse) -> Mask:
 
 
 def _side_shifts(coarse: Coarse, axis: int, end: int) -> Floats:
-    """Median displacement of one side from each slice to the next, in mm; NaN where too little of it is seen."""
+    """Median displacement of one side from each slice to the next, in mm.
+
+    NaN where too little of the side is seen.
+    """
     places = _edge_places(coarse, axis, end) * coarse.spacing[axis]
     moved = np.diff(places, axis=0)
     needed = MOTION_ROWS_MM / coarse.spacing[3 - axis]
@@ -254,7 +287,10 @@ def _side_shifts(coarse: Coarse, axis: int, end: int) -> Floats:
 
 
 def _edge_places(coarse: Coarse, axis: int, end: int) -> Floats:
-    """Index at which the body begins (or ends) along an axis, per slice and line; NaN without an edge inside the image."""
+    """Index at which the body begins (or ends) along an axis, per slice and line.
+
+    NaN without an edge inside the image.
+    """
     body, hu = np.moveaxis(coarse.body, axis, -1), np.moveaxis(coarse.hu, axis, -1)
     padding = np.moveaxis(coarse.padding, axis, -1)
     if end == -1:
@@ -339,13 +375,18 @@ def _around(shadow: Mask, spacing_xyz: Sequence[float]) -> Mask:
 def _nearest(
     candidates: npt.NDArray[np.intp], slices: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.intp]:
-    """Slices without metal, nearest first: as many as with it, but no fewer than `STREAK_SLICES`."""
+    """Slices without metal, nearest first.
+
+    They are as many as those with metal, but no fewer than `STREAK_SLICES`.
+    """
     distance = np.abs(candidates[:, None] - slices[None, :]).min(1)
     return candidates[np.argsort(distance, kind="stable")[: max(STREAK_SLICES, slices.size)]]
 
 
 def noise_hu(hu: Hounsfield) -> float | None:
-    """Lower quartile over soft-tissue windows of the standard deviation within the window, in HU; None without soft tissue.
+    """Noise in HU: lower quartile of the standard deviations within soft-tissue windows.
+
+    None without soft tissue.
 
     The quartile, because vessels and edges only add to what a window shows.
     """

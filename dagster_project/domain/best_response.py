@@ -1,4 +1,7 @@
-"""The best response of one patient, from the responses at its visits: RECIST 1.1 without and with confirmation, and iRECIST."""
+"""The best response of one patient, from the responses at its visits.
+
+By RECIST 1.1 without and with confirmation, and by iRECIST.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _IMMUNE_BEST_FIRST = ("iCR", "iPR", "iSD", "iNON_CR_NON_PD", "iCPD", "iUPD", "iN
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A response and the days since the first cycle; `no_target` where the patient has non-target disease only."""
+    """A response and the days since the first cycle.
+
+    `no_target` where the patient has non-target disease only.
+    """
 
     day: int | None
     response: str
@@ -46,7 +52,10 @@ def until_progression(
 
 
 def best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
-    """Best overall response, confirmation not required, of visits already cut by `until_progression`; see `find_best`."""
+    """Best overall response, confirmation not required; see `find_best`.
+
+    The visits are already cut by `until_progression`.
+    """
     found = find_best(visits, rules)
     return found.response if found else None
 
@@ -83,18 +92,23 @@ def _is_lasting(visit: Graded, rules: Rules) -> bool:
 
 
 def confirmed_best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
-    """Best overall response, confirmed, of visits already cut by `until_progression`; see `find_confirmed_best`."""
+    """Best overall response, confirmed; see `find_confirmed_best`.
+
+    The visits are already cut by `until_progression`.
+    """
     found = find_confirmed_best(visits, rules)
     return found.response if found else None
 
 
 def find_confirmed_best(visits: Sequence[Graded], rules: Rules) -> Best | None:
-    """Find the best overall response, confirmed by a CT at least `confirmation_days` later, and the first visit that had it.
+    """Find the confirmed best overall response and the first visit that had it.
+
+    A CT at least `confirmation_days` later confirms it.
 
     1. no visit: None
     2. CR, later CR, nothing but CR or NE between: CR
     3. PR, later PR or CR, nothing but PR, CR or NE between, and no PR after a CR: PR. One SD
-       between does no harm where `confirmation_over_stable` says so In 2 and 3 there are at most
+       between does no harm where `confirmation_over_stable` says so. In 2 and 3 there are at most
        `confirmation_not_evaluable` NE between.
     4. a CR, PR or SD at least 42 days after the first cycle: SD (non-CR/non-PD without targets)
     5. PD; a CR that SD or PR follows is one in truth, on the day of that SD or PR
@@ -164,12 +178,18 @@ def _apart(first: Graded, second: Graded, days: int) -> bool:
 
 def response_query(visits: Sequence[Graded]) -> str | None:
     """A CR that PR or SD follows: one of the two is wrong, and the reader has to say which."""
-    question = "CR followed by PR or SD: read both visits again, either the first was no CR or the second is PD"
+    question = (
+        "CR followed by PR or SD: read both visits again, either the first was no CR or the "
+        "second is PD"
+    )
     return question if _after_complete(visits) else None
 
 
 def immune_best_response(visits: Sequence[Graded], rules: Rules) -> str | None:
-    """Best response by iRECIST of visits already cut by `until_progression(..., end="iCPD")`; see `find_immune_best`."""
+    """Best response by iRECIST; see `find_immune_best`.
+
+    The visits are already cut by `until_progression(..., end="iCPD")`.
+    """
     found = find_immune_best(visits, rules)
     return found.response if found else None
 
@@ -192,7 +212,10 @@ def find_immune_best(visits: Sequence[Graded], rules: Rules) -> Best | None:
 
 
 def confirmed_progression_day(visits: Sequence[Graded]) -> int | None:
-    """Day of the iUPD that an iCPD confirms: the first of the unbroken run of iUPD (and iNE) that leads to the first iCPD."""
+    """Day of the iUPD that an iCPD confirms.
+
+    It is the first of the unbroken run of iUPD (and iNE) that leads to the first iCPD.
+    """
     responses = [v.response for v in visits]
     if "iCPD" not in responses:
         return None

@@ -10,12 +10,18 @@ from dagster_project.domain.timepoints import differ
 Row = Mapping[str, Any]
 
 OTHER_KERNEL = (
-    "the scans were reconstructed with different kernels, and a sharper or smoother kernel alone changes texture: "
-    "reconstruct both with one kernel"
+    "the scans were reconstructed with different kernels, and a sharper or smoother kernel alone "
+    "changes texture: reconstruct both with one kernel"
 )
-OTHER_SCANNER = "the scans come from scanners of different makers, whose kernels differ: compare scans of one maker"
+OTHER_SCANNER = (
+    "the scans come from scanners of different makers, whose kernels differ: "
+    "compare scans of one maker"
+)
 
-THICK_SLICES = "slices of more than {limit:g} mm, with which noise alone may exceed the limits of DHI: send the thin series"
+THICK_SLICES = (
+    "slices of more than {limit:g} mm, with which noise alone may exceed the limits of DHI: "
+    "send the thin series"
+)
 
 
 def why_not_comparable(earlier: Row, later: Row, slice_maximum_mm: float) -> str | None:
@@ -29,11 +35,17 @@ def why_not_comparable(earlier: Row, later: Row, slice_maximum_mm: float) -> str
     Parameters
     ----------
     earlier, later
-        kernel, manufacturer, slice_thickness_mm and slice_spacing_mm of the two scans; what is None is not known.
+        kernel, manufacturer, slice_thickness_mm and slice_spacing_mm of the two scans; what is None
+        is not known.
     slice_maximum_mm
         study.toml [dhi] `slice_maximum_mm`.
 
-    >>> scan = {"kernel": "B30f", "manufacturer": "SIEMENS", "slice_thickness_mm": 1.0, "slice_spacing_mm": 1.0}
+    >>> scan = {
+    ...     "kernel": "B30f",
+    ...     "manufacturer": "SIEMENS",
+    ...     "slice_thickness_mm": 1.0,
+    ...     "slice_spacing_mm": 1.0,
+    ... }
     >>> why_not_comparable(scan, scan, 1.5)
     >>> why_not_comparable(scan, {**scan, "kernel": "B70f"}, 1.5) == OTHER_KERNEL
     True

@@ -1,4 +1,7 @@
-"""RT Structure Sets: closed planar contours in patient coordinates, filled on the slices of the series they were drawn on."""
+"""RT Structure Sets: closed planar contours in patient coordinates.
+
+They are filled on the slices of the series they were drawn on.
+"""
 
 from __future__ import annotations
 
@@ -32,25 +35,46 @@ NEAREST_SLICE = 0.5 + 1e-3
 """A contour up to half a spacing from a slice belongs to that slice."""
 
 PLANE_TOLERANCE = 0.5
-"""Largest spread of a contour's points across slices, in spacings; more is not drawn in the plane of the slices."""
+"""Largest spread of a contour's points across slices, in spacings.
+
+With more the contour is not drawn in the plane of the slices.
+"""
 
 SAME_PLANE = 0.05
-"""Contours of one slice that differ less in height, in spacings, lie in one plane and are filled together."""
+"""Largest difference in height of contours of one slice that lie in one plane, in spacings.
+
+Those that differ by less are filled together.
+"""
 
 NAMED_IMAGE_SLICES = 1.0 + 1e-3
-"""Largest distance of a contour from an image that it names, in spacings: a reformat lies between two slices."""
+"""Largest distance of a contour from an image that it names, in spacings.
+
+A reformat lies between two slices.
+"""
 
 ENDS_MEET_PX = math.sqrt(2.0)
-"""Ends of an open contour that lie no farther apart, in pixels, are neighbours: it was traced round and not closed."""
+"""Largest distance, in pixels, between the ends of an open contour that are neighbours.
+
+Such a contour was traced round and not closed.
+"""
 
 SAME_CONTOUR_PX = 0.05
-"""Contours whose every vertex lies this close to a vertex of the other are one contour written twice."""
+"""Largest distance, in pixels, between the vertices of one contour written twice.
+
+Every vertex of each lies this close to a vertex of the other.
+"""
 
 CROSSING_SHARE = 0.02
-"""Contours that share less than this of the smaller one's pixels touch; more, and neither lies within the other: they cross."""
+"""Share of the smaller contour's pixels from which on a common part is a crossing.
+
+Contours that share less touch; those that share more, and neither lies within the other, cross.
+"""
 
 CROSSING_PIXELS = 3
-"""… and at least so many pixels, on either side of both: neighbours that share a border cross by chance."""
+"""A crossing also has at least so many pixels, on either side of both contours.
+
+Neighbours that share a border cross by chance.
+"""
 
 BY_XOR = frozenset({"CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR"})
 """Contours that may cross: what an odd number of them encloses is inside (PS3.3, C.8.8.6.3)."""
@@ -60,12 +84,18 @@ ONLY_POINTS = "holds points alone, which enclose nothing; outline the structure,
 ALL_OPEN = (
     "holds open contours alone, (3006,0042) ContourGeometricType; export it with closed contours"
 )
-OPEN = "holds an open contour whose ends do not meet, (3006,0042) ContourGeometricType; close it and export again"
-ACROSS = "holds a contour that crosses slices, (3006,0050) ContourData; draw contours in the plane of the slices"
+OPEN = (
+    "holds an open contour whose ends do not meet, (3006,0042) ContourGeometricType; "
+    "close it and export again"
+)
+ACROSS = (
+    "holds a contour that crosses slices, (3006,0050) ContourData; "
+    "draw contours in the plane of the slices"
+)
 DAMAGED = "holds damaged coordinates, (3006,0050) ContourData; export the structure set again"
 ELSEWHERE = (
-    "holds a contour that names an image, (3006,0016) ContourImageSequence, at another height than its own; "
-    "export the structure set again"
+    "holds a contour that names an image, (3006,0016) ContourImageSequence, "
+    "at another height than its own; export the structure set again"
 )
 
 
@@ -226,7 +256,10 @@ def _contour(points: Floats, series: Series) -> _Contour:
 
 
 def _points(item: Dataset) -> Floats:
-    """Vertices in patient coordinates; read from the raw text, since one object a number costs more than the filling."""
+    """Vertices in patient coordinates.
+
+    They are read from the raw text, since one object per number costs more than the filling.
+    """
     element = item.get_item("ContourData")
     value = None if element is None else element.value
     try:
@@ -296,7 +329,10 @@ def _without_repeats(contours: Sequence[_Contour]) -> list[_Contour]:
 
 
 def _is_same(a: Floats, b: Floats) -> bool:
-    """Whether two polygons have the same vertices, wherever they begin and whichever way they run."""
+    """Whether two polygons have the same vertices.
+
+    They may begin at another vertex and run the other way.
+    """
     corners = [np.array([p.min(0), p.max(0)]) for p in (a, b)]
     if np.abs(corners[0] - corners[1]).max() > SAME_CONTOUR_PX:
         return False

@@ -1,4 +1,7 @@
-"""Longest diameter and short axis as RECIST 1.1 means them: in the plane of a slice, from pixel corner to pixel corner."""
+"""Longest diameter and short axis as defined by RECIST 1.1.
+
+They are measured in the plane of a slice, from pixel corner to pixel corner.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,11 @@ WITHIN_SLICE[1] = True
 
 @dataclass(frozen=True)
 class Diameter:
-    """The longest diameter: length, slice, its two ends as (x, y) in pixels, and the short axis perpendicular to it."""
+    """The longest diameter and its short axis.
+
+    It has the length, the slice, the two ends as (x, y) in pixels, and the short axis perpendicular
+    to it.
+    """
 
     longest_mm: float
     short_axis_mm: float
@@ -68,7 +75,9 @@ def longest_diameter(mask: Mask, spacing_x: float, spacing_y: float) -> Diameter
 
 
 def outer_corners(piece: Mask) -> Floats:
-    """Leftmost and rightmost pixel corner on every line between rows, as (x, y); the hull of the piece is the hull of these.
+    """Leftmost and rightmost pixel corner on every line between rows, as (x, y).
+
+    The hull of the piece is the hull of these.
 
     Pixel centres are whole numbers, so corners lie at halves.
     """

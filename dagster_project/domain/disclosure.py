@@ -1,4 +1,4 @@
-"""k-anonymity of the patients by their quasi-identifiers, as the lake holds them and as they are published."""
+"""k-anonymity of the patients by their quasi-identifiers, in the lake and as published."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import DISCLOSURE, PATIENTS
 
 QUASI_IDENTIFIERS = ("site", "sex", "age_years", "stage", "histology")
-"""Columns of patients that somebody who knows a patient may know: none names anybody, together they may."""
+"""Columns of patients that somebody who knows a patient may know.
+
+None identifies anybody alone, together they may.
+"""
 
 SETS = (
     *((name,) for name in QUASI_IDENTIFIERS),
@@ -19,7 +22,7 @@ SETS = (
 """Sets that are counted: each column by itself, one more at a time, and all but the site."""
 
 SMALL = 5
-"""Patients; a class of fewer is called small, as statistical offices have it for tables of counts."""
+"""Patients; a class of fewer is called small, as statistical offices do for tables of counts."""
 
 
 def derive_disclosure(patients: pl.DataFrame, published: Minimisation) -> pl.DataFrame:

@@ -1,4 +1,7 @@
-"""Dynamic iRECIST: a probability and its evidence beside the state of each visit; it advises and never changes a response."""
+"""Dynamic iRECIST: a probability and its evidence beside the state of each visit.
+
+It advises and never changes a response.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ ADVICE = {
     "indeterminate": "as_scheduled",
     "no_prediction": "none",
 }
-"""What may be considered at each reading of the risk: a scan at the start of iRECIST's window of 4 to 8 weeks, or to go on."""
+"""What may be considered at each reading of the risk.
+
+A scan at the start of iRECIST's window of 4 to 8 weeks, or to go on.
+"""
 
 SETTLED = ("iCPD", "iCR")
 """States that leave nothing to predict."""
@@ -135,7 +141,9 @@ def _row(
 
 
 def read_risk(state: str, probability: float | None, section: Rules, visit: str) -> str:
-    """Read a probability beside the state it was given at: of response, at the landmark (T2) of six months without progression.
+    """Read a probability beside the state at which it was given.
+
+    It is the probability of response; at the landmark (T2), of six months without progression.
 
     1. no probability: no_prediction
     2. state iUPD: at most `response_low` iUPD_likely_true, at least `response_high`

@@ -1,4 +1,7 @@
-"""Who belongs in the study: one verdict per patient and criterion of registration ChiCTR2600120951, with the evidence it is based on."""
+"""Who belongs in the study: one verdict per patient and criterion, with its evidence.
+
+The criteria are those of registration ChiCTR2600120951.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,19 @@ from dagster_project.lake.tables import CONTRADICTORY, ELIGIBILITY
 from dagster_project.study import Study
 
 CRITERIA = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "E1", "E2", "E3", "E4", "E5")
-"""The criteria in the order of the flow chart; an exclusion is `met` where the patient passes it."""
+"""The criteria in the order of the flow chart.
+
+An exclusion is `met` where the patient passes it.
+"""
 
 VISITS = ("T0", "T1", "T2")
 """The visits at which a CT is asked for."""
 
 DrugClass = Callable[[str], str | None]
-"""Class of a generic name: pd1, pdl1, chemo, antiangiogenic, tki, other; None where it is not in the vocabulary."""
+"""Class of a generic name: pd1, pdl1, chemo, antiangiogenic, tki or other.
+
+None where the name is not in the vocabulary.
+"""
 
 Row = Mapping[str, Any]
 Patient = tuple[str, str]
@@ -161,7 +170,10 @@ def judge_histology(histology: str | None, rules: Rules) -> Verdict:
 
 
 def judge_stage(stage: str | None, rules: Rules) -> Verdict:
-    """I2: stage III or IV, any sub-stage; resectability and radical radiotherapy are in no column and stay the site's word."""
+    """I2: stage III or IV, any sub-stage.
+
+    No column holds resectability and radical radiotherapy: they remain the site's statement.
+    """
     if stage is None:
         return "unknown", "patients.stage is missing"
     main = re.match(r"^(IV|I{1,3})", stage)
@@ -228,7 +240,10 @@ def _is_closed(visit: str, case: _Case, rules: Rules) -> bool:
 
 
 def _over_visits(case: _Case, judge: Callable[[Row], Verdict]) -> Verdict:
-    """One verdict of three scans: not_met where any fails, else unknown where any is unknown or missing, else met."""
+    """One verdict of three scans, the worst of theirs.
+
+    not_met where any fails, else unknown where any is unknown or missing, else met.
+    """
     found = {v: judge(case.scans[v]) if v in case.scans else ("unknown", "no CT") for v in VISITS}
     worst = next(
         verdict
@@ -244,7 +259,9 @@ def _over_visits(case: _Case, judge: Callable[[Row], Verdict]) -> Verdict:
 
 
 def judge_slices(scan: Row, rules: Rules) -> Verdict:
-    """I5, one scan: slices within the limit, nominal thickness and measured spacing, none missing or twice.
+    """I5, one scan: slices within the limit, none missing or twice.
+
+    Both the nominal thickness and the measured spacing count.
 
     1. thickness or spacing above the limit, or a missing or duplicate slice: not_met
     2. thickness or spacing not known: unknown
@@ -262,7 +279,9 @@ def judge_slices(scan: Row, rules: Rules) -> Verdict:
 
 
 def judge_artifact(scan: Row) -> Verdict:
-    """E1, one scan: no severe motion or metal artifact; a reader's flag wins over the automatic ones.
+    """E1, one scan: no severe motion or metal artifact.
+
+    A reader's flag wins over the automatic ones.
 
     1. a reader has judged: the reader's word
     2. metal or motion above the limit: not_met
@@ -350,13 +369,14 @@ def _met(passes: bool) -> str:
 
 
 def derive_flow(eligibility: pl.DataFrame) -> pl.DataFrame:
-    """Count the flow chart: each patient leaves at the first criterion that is not met or not known.
+    """Count the flow chart: each patient leaves at the first criterion not met or not known.
 
     Returns
     -------
     pl.DataFrame
-        A row a criterion, in order: criterion, n_first_reason (patients that leave here), n_first_unknown (those of them for
-        missing data), n_any_reason (patients that fail it at all), remaining.
+        One row per criterion, in order: criterion, n_first_reason (patients that leave here),
+        n_first_unknown (those of them for missing data), n_any_reason (patients that fail it at
+        all), remaining.
     """
     verdicts: dict[Patient, dict[str, str]] = defaultdict(dict)
     for row in eligibility.iter_rows(named=True):

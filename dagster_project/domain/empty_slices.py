@@ -1,4 +1,4 @@
-"""Slices without anything between the first and the last of an outline, whatever format it came in."""
+"""Empty slices between the first and the last of an outline, in whatever format it came."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from dagster_project.domain.outlines import Mask, Outline
 from dagster_project.domain.series import Series
 
 SLAB_TOLERANCE = 0.1
-"""Largest relative difference of a plane's stated thickness from the distance of the planes, or from a slice's own thickness."""
+"""Largest relative difference of a plane's stated thickness from another length.
+
+The other length is the distance of the planes, or a slice's own thickness.
+"""
 
 
 def settle_empty_slices(outline: Outline, series: Series) -> Outline:
@@ -65,7 +68,10 @@ def _fill_slabs(mask: Mask, drawn: Sequence[int], slab_mm: float | None, series:
 
 
 def _within_slabs(drawn: Sequence[int], slab: float, n_slices: int) -> Iterator[tuple[int, int]]:
-    """Empty slices with the plane in whose slab their centre lies; a centre between two slabs is the lower one's."""
+    """Empty slices, each with the plane in whose slab its centre lies.
+
+    A centre between two slabs belongs to the lower one.
+    """
     gaps = np.diff(drawn)
     low, high = drawn[0], drawn[-1]
     # Planes on whole slices lie up to one slice nearer or farther than their true distance.

@@ -1,4 +1,4 @@
-"""The end points of every patient: best responses, progression-free survival and pseudoprogression."""
+"""The end points of each patient: best response, progression-free survival, pseudoprogression."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import OUTCOMES
 
 LANDMARK = "T2"
-"""The visit from which survival is counted a second time: the study's patients all have it, so none can fail before."""
+"""The visit from which survival is counted a second time.
+
+The study's patients all have it, so none can fail before.
+"""
 
 Row = Mapping[str, Any]
 Patient = tuple[str, str]
@@ -43,7 +46,9 @@ Patient = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the lake holds of one patient: dated visits with their responses in order, days of all CTs, events, days of cycles.
+    """What the lake holds of one patient.
+
+    It has dated visits with their responses in order, days of all CTs, events and days of cycles.
 
     `treated` says that the date of the first cycle is known; without it there is no day of
     anything.
@@ -111,7 +116,10 @@ def records_of(
     follow_up: pl.DataFrame,
     timepoints: pl.DataFrame,
 ) -> dict[Patient, Record]:
-    """What the lake holds of each patient, of the accepted read; an empty record for a patient without any row."""
+    """What the lake holds of each patient, of the accepted read.
+
+    A patient without any row has an empty record.
+    """
     accepted = responses.filter(pl.col("evaluator") == ACCEPTED).sort(
         "scan_date", "visit", nulls_last=True
     )
@@ -174,7 +182,10 @@ def _outcome(record: Record, endpoints: Rules, recist: Rules) -> tuple[Any, ...]
 
 
 def best_responses(record: Record, recist: Rules) -> dict[str, Best | None]:
-    """Best responses of one patient, by column of `outcomes`, with the day of the first visit that had each."""
+    """Best responses of one patient, by column of `outcomes`.
+
+    Each has the day of the first visit that had it.
+    """
     graded, immune = _decisive(before_therapy(record, record.first_day("new_therapy", after=0)))
     return {
         "bor": find_best(graded, recist),
@@ -184,14 +195,20 @@ def best_responses(record: Record, recist: Rules) -> dict[str, Best | None]:
 
 
 def _decisive(visits: Sequence[Row]) -> tuple[list[Graded], list[Graded]]:
-    """Responses that may decide a best response: by RECIST 1.1 up to the first PD, by iRECIST up to the first iCPD."""
+    """Responses that may decide a best response.
+
+    By RECIST 1.1 up to the first PD, by iRECIST up to the first iCPD.
+    """
     return until_progression(graded_of(visits, "overall_response")), until_progression(
         graded_of(visits, "irecist_response"), end="iCPD"
     )
 
 
 def before_therapy(record: Record, therapy: int | None) -> list[Row]:
-    """The visits after day 0, up to the day on which another anticancer therapy began; none where that day, or the first cycle's, is not known."""
+    """The visits after day 0, up to the day on which another anticancer therapy began.
+
+    None where that day, or the day of the first cycle, is not known.
+    """
     if not record.treated or "new_therapy" in record.undated:
         return []
     return [
@@ -213,7 +230,10 @@ def _pfs(record: Record, therapy: int | None, endpoints: Rules) -> Survival | No
 
 
 def follow_up_of(record: Record, therapy: int | None) -> FollowUp:
-    """What the censoring table asks of one patient: RECIST 1.1 responses of the visits after day 0, and events by day."""
+    """The facts of one patient that the censoring table needs.
+
+    RECIST 1.1 responses of the visits after day 0, and events by day.
+    """
     dated = [
         (v["day"], v["overall_response"])
         for v in record.visits

@@ -1,4 +1,7 @@
-"""Which features stay when a lesion is outlined or scanned again: chosen by repeated measurements alone, never by an outcome."""
+"""Which features are stable when a lesion is outlined or scanned again.
+
+They are chosen by repeated measurements alone, never by an outcome.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,15 @@ from dagster_project.lake.tables import FEATURE_STABILITY
 from dagster_project.statistics.icc import ROUNDING, TOO_FEW, MeanSquares, icc_of, squares_of_pairs
 
 COUNTS = {"perturbation": "n_lesions_perturbed", "repeat": "n_lesions_repeated"}
-"""Ways of measuring a lesion again beside the two readers, and the column that counts the lesions."""
+"""Repeated measurements beside the two readers, and the columns that count their lesions."""
 
 
 def derive_feature_stability(
     readers: pl.DataFrame, copies: pl.DataFrame, repeats: pl.DataFrame, icc_lower_minimum: float
 ) -> pl.DataFrame:
-    """ICC and within-lesion spread of every region and feature: between readers, perturbed copies and repeat scans.
+    """ICC and within-lesion spread of every region and feature.
+
+    Between readers, between perturbed copies and between repeat scans.
 
     1. Pairs are lesion-visits for which both locked reads have the feature; fewer than two: NULL
        with a reason.
@@ -38,7 +43,8 @@ def derive_feature_stability(
     Parameters
     ----------
     readers
-        region, feature, n_pairs, variance_of_means, mean_difference, variance_of_differences, largest (of |value|), simulated.
+        region, feature, n_pairs, variance_of_means, mean_difference, variance_of_differences,
+        largest (of |value|), simulated.
     copies, repeats
         region, feature, n, k, variance_of_means, within, largest; a feature may be missing.
     icc_lower_minimum

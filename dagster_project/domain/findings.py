@@ -1,4 +1,7 @@
-"""What a reader found on a CT, and what it adds to the sum of diameters: the ground that RECIST 1.1 and iRECIST stand on."""
+"""What a reader found on a CT, and what it adds to the sum of diameters.
+
+RECIST 1.1 and iRECIST are based on it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One CT and its findings; `for_symptoms` is True where a new symptom was the reason for the scan."""
+    """One CT and its findings.
+
+    `for_symptoms` is True where a new symptom was the reason for the scan.
+    """
 
     name: str
     day: int | None
@@ -47,7 +53,11 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What was there before treatment: target → is it a node, non-target → is it a node, the sum, and what is wrong with it."""
+    """What was there before treatment.
+
+    It has the targets and the non-targets, each with whether it is a node, the sum, and what is
+    wrong with it.
+    """
 
     targets: Mapping[str, bool]
     nontargets: Mapping[str, bool]
@@ -57,7 +67,10 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The targets at one visit: the measured part of the sum, which are missing, which are there, are all gone."""
+    """The targets at one visit.
+
+    It has the measured part of the sum, which targets are missing, and which are there.
+    """
 
     measured_mm: float
     missing: tuple[str, ...]
@@ -113,7 +126,10 @@ def parents(label: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def read_baseline(visit: Visit, rules: Rules) -> Baseline:
-    """Targets, non-targets and sum of the visit before treatment; breaches of the selection rules are named, never cut off."""
+    """Targets, non-targets and sum of the visit before treatment.
+
+    Breaches of the selection rules are named, never cut off.
+    """
     there = [f for f in visit.findings if f.present]
     targets = {f.lesion: f.node for f in there if f.role == "target"}
     sizes = [measure(f, rules) for f in there if f.role == "target"]
@@ -143,7 +159,10 @@ def is_measurable(
 
 
 def organ_of(finding: Finding) -> str:
-    """The organ that the limit of two targets counts by: all nodes are one organ, an unnamed organ is its own."""
+    """The organ by which the limit of two targets per organ counts.
+
+    All nodes are one organ, an unnamed organ is its own.
+    """
     return "lymph node" if finding.node else (finding.organ or "organ not named").casefold()
 
 
@@ -153,7 +172,10 @@ def _baseline_queries(visit: Visit, rules: Rules) -> Iterable[str]:
     if len(targets) > rules["maximum_targets"]:
         yield f"{len(targets)} targets at baseline, {rules['maximum_targets']} allowed"
     for organ in sorted({o for o in named if named.count(o) > rules["maximum_targets_per_organ"]}):
-        yield f"{named.count(organ)} targets in one organ ({organ}), {rules['maximum_targets_per_organ']} allowed"
+        yield (
+            f"{named.count(organ)} targets in one organ ({organ}), "
+            f"{rules['maximum_targets_per_organ']} allowed"
+        )
     for finding in targets:
         if is_measurable(finding, rules) is False:
             yield f"target {finding.lesion} is below the measurable size at baseline"

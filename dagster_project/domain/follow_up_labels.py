@@ -1,4 +1,4 @@
-"""Lesions of a follow-up visit that the same reader does not know from the visit before treatment."""
+"""Lesions of a follow-up visit that the same reader does not have before treatment."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ Person = tuple[str, str, str]
 """Site, patient and reader."""
 
 NOT_AT_BASELINE = (
-    "role target or non_target, but the reader has no lesion of that label at T0: such a lesion enters "
-    "no sum and no response. Write the label as at T0, or the role new where it was not there at T0"
+    "role target or non_target, but the reader has no lesion of that label at T0: "
+    "such a lesion enters no sum and no response. Write the label as at T0, "
+    "or the role new where it was not there at T0"
 )
 ONLY_PART = (
-    "the label is read as a part of a lesion that has split, but it is the only part at that visit; "
-    "where the whole lesion is meant write its label as at T0"
+    "the label is read as a part of a lesion that has split, "
+    "but it is the only part at that visit; where the whole lesion is meant write its label as at "
+    "T0"
 )
 
 
 def question_labels(
     rows: Sequence[Row], visit_of: Mapping[tuple[str, str], str], baseline: str
 ) -> Iterator[tuple[Row, str]]:
-    """Reads at a follow-up visit whose label cannot be what the reader meant, each with the question.
+    """Reads at a follow-up visit whose label cannot be as meant, each with the question.
 
     1. Readers without a read at the baseline visit are left out: nothing is known to compare with.
     2. A target or non-target that stands for no lesion of the baseline: `NOT_AT_BASELINE`.

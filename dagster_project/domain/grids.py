@@ -1,4 +1,7 @@
-"""Voxels of a mask onto the CT grid by moving them, never by interpolating: a mask either lies on that grid or is refused."""
+"""Voxels of a mask onto the CT grid by moving them, never by interpolating.
+
+A mask either lies on that grid or is refused.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,11 @@ def place_voxels(mask: Mask, voxels: Mask, affine: Floats, target: Floats) -> in
 
 
 def _refuse_other_grid(matrix: Floats, shape: tuple[int, ...]) -> None:
-    """Every corner of the one grid has to be a voxel of the other, and every step along an axis one voxel."""
+    """Refuse a grid that is not that of the CT.
+
+    Every corner of the one grid has to be a voxel of the other, and every step along an axis one
+    voxel.
+    """
     corners = np.array(
         [[i, j, k] for i in (0, shape[2] - 1) for j in (0, shape[1] - 1) for k in (0, shape[0] - 1)]
     )
@@ -71,5 +78,6 @@ def _refuse_other_grid(matrix: Floats, shape: tuple[int, ...]) -> None:
     one_voxel = np.allclose(np.sort(steps, axis=0), np.array([[0.0], [0.0], [1.0]]), atol=0.01)
     if not one_voxel or np.abs(moved - np.rint(moved)).max() > GRID_TOLERANCE:
         raise MaskError(
-            "does not lie on the grid of the CT series; export the mask on the original series without resampling"
+            "does not lie on the grid of the CT series; export the mask on the original series "
+            "without resampling"
         )

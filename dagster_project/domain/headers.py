@@ -1,4 +1,7 @@
-"""DICOM headers read with suspicion: what is missing or malformed becomes NULL or a named fault, never an exception of a parser."""
+"""DICOM headers read with suspicion.
+
+What is missing or malformed becomes NULL or a named fault, never an exception of a parser.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from pydicom.tag import BaseTag, Tag
 
 
 class HeaderError(ValueError):
-    """An element that is needed is missing or malformed; the message names it by tag and keyword, never its value."""
+    """An element that is needed is missing or malformed.
+
+    The message names it by tag and keyword, never its value.
+    """
 
     def __init__(self, keyword: str) -> None:
         described = dictionary_description(_tag(keyword))
@@ -97,7 +103,10 @@ def identity(dataset: Dataset, keyword: str) -> str | None:
 
 
 def date(dataset: Dataset, *keywords: str) -> dt.date | None:
-    """The first of the elements that holds a calendar date (YYYYMMDD, or YYYY.MM.DD of old), or None."""
+    """The first of the elements that holds a calendar date, or None.
+
+    A date is YYYYMMDD, or YYYY.MM.DD of old.
+    """
     for keyword in keywords:
         try:
             return dt.date.fromisoformat(str(dataset.get(keyword) or "").replace(".", "").strip())

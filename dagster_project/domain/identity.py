@@ -1,4 +1,7 @@
-"""Whether outlines of two visits lie where their labels say: a proposal for a person, never applied."""
+"""Whether outlines of two visits lie where their labels say.
+
+The result is a proposal for a person, never applied.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,9 @@ def _distance(a: Spot, b: Spot, move: Floats) -> float:
 
 
 def register_lungs(earlier: sitk.Image, later: sitk.Image) -> Floats:
-    """Rigid motion that lays the lungs of the earlier scan over those of the later: a 4 × 4 matrix in patient coordinates.
+    """Rigid motion that lays the lungs of the earlier scan over those of the later.
+
+    It is a 4 × 4 matrix in patient coordinates.
 
     1. Lungs: voxels of `LUNG_HU`, smoothed, on a grid of `GRID_MM`.
     2. Start: the two lungs' centres of mass lie on each other.
@@ -171,9 +176,9 @@ def spots_of(reads: Sequence[Mapping[str, object]]) -> list[Spot]:
     return [
         Spot(
             str(r["lesion"]),
-            (float(r["centroid_x_mm"]), float(r["centroid_y_mm"]), float(r["centroid_z_mm"])),
-            float(r["longest_diameter_mm"]),
-        )  # type: ignore[arg-type]
+            (float(r["centroid_x_mm"]), float(r["centroid_y_mm"]), float(r["centroid_z_mm"])),  # type: ignore[arg-type]
+            float(r["longest_diameter_mm"]),  # type: ignore[arg-type]
+        )
         for r in reads
         if r["centroid_x_mm"] is not None and r["longest_diameter_mm"] is not None
     ]

@@ -1,4 +1,7 @@
-"""iRECIST of one patient: progression is unconfirmed until a later CT confirms it (Seymour 2017 and the working group's Q&A)."""
+"""iRECIST of one patient: progression is unconfirmed until a later CT confirms it.
+
+Sources: Seymour 2017 and the working group's Q&A.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,15 @@ IMMUNE = {
 """RECIST 1.1 responses that iRECIST mirrors; a PD has none: it is iUPD or iCPD."""
 
 _TARGET_RANK = {"CR": 3, "PR": 2, "SD": 1}
-"""Rank of a target response, for telling whether it is better than when progression was first seen."""
+"""Rank of a target response, to compare it with that when progression was first seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImmuneAssessment:
-    """iRECIST at one visit as it was known then; `new_lesion_sum_mm` is iSumNL, which is never added to the targets' sum."""
+    """iRECIST at one visit as it was known then.
+
+    `new_lesion_sum_mm` is iSumNL, which is never added to the targets' sum.
+    """
 
     visit: str
     day: int | None
@@ -53,7 +59,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """An unconfirmed progression: since when, in which categories (T, NT, NL), and the smallest sizes since, from which growth counts."""
+    """An unconfirmed progression.
+
+    It has its first and last day, its categories (T, NT, NL), and the smallest sizes since, from
+    which growth counts.
+    """
 
     first_day: int | None
     last_day: int | None
@@ -69,7 +79,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a patient stands between two visits: an open block or none, confirmed or not, and what is known of new lesions."""
+    """The state of a patient between two visits.
+
+    It has an open block or none, whether progression is confirmed, and what is known of new
+    lesions.
+    """
 
     block: Block | None = None
     confirmed: bool = False
@@ -239,7 +253,10 @@ def _judge_in_block(
 
 
 def is_early(block: Block, now: Evidence, irecist: Rules) -> bool:
-    """Less than 28 days, less the 2 of tolerance, after the first iUPD of the block; an unknown day is not early."""
+    """Whether a visit is too early after the first iUPD of the block to confirm it.
+
+    That is less than 28 days, less the 2 of tolerance; an unknown day is not early.
+    """
     if block.first_day is None or now.visit.day is None:
         return False
     return (
@@ -249,7 +266,10 @@ def is_early(block: Block, now: Evidence, irecist: Rules) -> bool:
 
 
 def is_late(block: Block, now: Evidence, irecist: Rules) -> bool:
-    """More than 56 days and the 2 of tolerance after the last iUPD of the block: it may still confirm, and is flagged."""
+    """Whether a visit is late after the last iUPD of the block.
+
+    That is more than 56 days and the 2 of tolerance: it may still confirm, and is flagged.
+    """
     if block.last_day is None or now.visit.day is None:
         return False
     return (
@@ -339,7 +359,7 @@ def _left_of(block: Block, now: Evidence) -> set[str]:
 
 
 def is_better(block: Block, now: Evidence, irecist: Rules) -> bool:
-    """Whether disease has shrunk since the progression was first seen, new lesions still being there.
+    """Whether disease has shrunk since the progression was first seen, with new lesions left.
 
     1. the targets' response is a better one (scenario B); the same response as before the new
        lesion is not (scenario F)

@@ -21,7 +21,9 @@ Place = tuple[str, str, str, str, str]
 
 
 def normal_label(label: str) -> str:
-    """A label without case, blanks, hyphens and underscores; between two digits any of these is a hyphen.
+    """A label without case, blanks, hyphens and underscores.
+
+    Between two digits any of these is a hyphen.
 
     >>> normal_label("Nodule 1") == normal_label("nodule_1"), normal_label("L1_1")
     (True, 'l1-1')
@@ -33,7 +35,10 @@ def normal_label(label: str) -> str:
 def written_label(label: str) -> str:
     """A label as it is written, but for full-width forms, case and outer blanks.
 
-    >>> written_label("L1-1 ") == written_label("l1-1"), written_label("L1-1") == written_label("L11")
+    >>> (
+    ...     written_label("L1-1 ") == written_label("l1-1"),
+    ...     written_label("L1-1") == written_label("L11"),
+    ... )
     (True, False)
     """
     return unicodedata.normalize("NFKC", label).strip().casefold()
@@ -46,8 +51,8 @@ class Labels:
     Attributes
     ----------
     ambiguous
-        Site, patient and normal label of the labels that a reader uses for two lesions of one scan, such as L1-1 and L11.
-        These are compared as written; all others by their normal label.
+        Site, patient and normal label of the labels that a reader uses for two lesions of one scan,
+        such as L1-1 and L11. These are compared as written; all others by their normal label.
     """
 
     ambiguous: frozenset[tuple[str, str, str]] = frozenset()
@@ -99,7 +104,9 @@ def labels_of_reads(reads: Iterable[Row]) -> Labels:
 
 
 def lie_apart(a: Row, b: Row) -> bool:
-    """Whether the centroids of two outlines are farther apart than the radius of the smaller, as a ball of its volume has it.
+    """Whether the centroids of two outlines are farther apart than the smaller's radius.
+
+    The radius is that of a ball of the smaller outline's volume.
 
     An outline without a volume (`outlines.NO_VOLUME`) is measured by the other's; two of them lie
     apart unless their centroids are one.

@@ -1,4 +1,7 @@
-"""Blinded readers number lesions each in their own way: one lesion gets one name by where it was outlined."""
+"""One name per lesion for all blinded readers, by where it was outlined.
+
+Blinded readers number lesions each in their own way.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,15 @@ Overlap = Callable[[Row, Row], float | None]
 """Dice of the masks of two reads of one scan."""
 
 SAME_LESION_DICE = 0.2
-"""Least Dice of two outlines of one lesion. Readers who differ about a border stay far above it, neighbouring lesions far below."""
+"""Least Dice of two outlines of one lesion.
 
-RENAMED = "numbered otherwise than by the first reader and renamed by the overlap of the outlines; nothing needs to be done"
+Readers who differ about a border stay far above it, neighbouring lesions far below.
+"""
+
+RENAMED = (
+    "numbered otherwise than by the first reader and renamed by the overlap of the outlines; "
+    "nothing needs to be done"
+)
 UNCLEAR = (
     "overlaps different lesions of the first reader at different visits; it is compared with none. "
     "Have the reader check the numbering, then name the read in [reads] reopened of study.toml"
@@ -31,7 +40,7 @@ UNCLEAR = (
 
 @dataclass
 class _Names:
-    """What the lesions of one reader are called from now on, and which of them cannot be matched."""
+    """New names of the lesions of one reader, and which of them cannot be matched."""
 
     given: dict[str, str] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
@@ -138,7 +147,10 @@ def _pairs(theirs: list[Row], ours: list[Row], overlap: Overlap) -> list[tuple[R
 
 
 def _agree(theirs: list[Row], ours: list[Row]) -> bool:
-    """Whether outlines lie on those of the same label, and on no other; by their centroids alone."""
+    """Whether outlines lie on those of the same label and on no other.
+
+    Only their centroids and radii are compared, no masks.
+    """
     close = {(a["lesion"], b["lesion"]) for a in theirs for b in ours if not lie_apart(a, b)}
     shared = {a["lesion"] for a in theirs} & {b["lesion"] for b in ours}
     return close == {(lesion, lesion) for lesion in shared}

@@ -1,4 +1,7 @@
-"""The one read of each patient that everything after is based on: endorsed, agreed, single, or provisional while a case is open."""
+"""The one accepted read of each patient, which everything after uses.
+
+It is endorsed, agreed, single, or provisional while a case is open.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ Patient = tuple[str, str]
 def derive_lesions(
     reads: pl.DataFrame, arbitrations: pl.DataFrame, rules: Mapping[str, Any]
 ) -> pl.DataFrame:
-    """LESIONS: the accepted whole read of every patient; nothing is averaged and no two readers are mixed.
+    """LESIONS: the accepted whole read of every patient.
+
+    Nothing is averaged and no two readers are mixed.
 
     1. Only locked reads count. What was found among the site's images (`site_reader`) has no lock;
        it counts where no reader has locked a read of the patient.

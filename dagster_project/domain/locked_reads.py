@@ -1,4 +1,7 @@
-"""Blinding in the data: a read is closed by its lock, never changed after it, and leaves its reader's hands only once both readers have locked."""
+"""Blinding in the data: a read is closed by its lock and never changed after it.
+
+It is shown only once both readers have locked.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,29 @@ JUDGED = (
     "unequivocal",
     "mask_source",
 )
-"""What a reader says of a lesion beside the outline; measurements follow from that, or are the reader's own where there is none."""
+"""What a reader states about a lesion beside the outline.
+
+Measurements follow from the outline, or are the reader's own where there is none.
+"""
 
 WITHHELD = "{n} reads are {why}"
-OPEN = "open and withheld; nothing is shown, compared or computed of them until this reader's LOCKED is delivered"
+OPEN = (
+    "open and withheld; nothing is shown, compared or computed of them until this reader's LOCKED "
+    "is delivered"
+)
 LOCKED_ALONE = "locked and withheld until {needed} readers have locked their reads of the patient"
-CHANGED = "changed after its lock; the read as locked is used. A read that has to be corrected is named in [reads] reopened of study.toml"
-REMOVED = "taken out of the delivery after its lock; the read as locked is used. Deliver it again, or name it in [reads] reopened of study.toml"
-UNUSABLE = "locked, but its outline, delivered as before, is refused now (see its own row); it counts no more, deliver a corrected outline"
+CHANGED = (
+    "changed after its lock; the read as locked is used. A read that has to be corrected is named "
+    "in [reads] reopened of study.toml"
+)
+REMOVED = (
+    "taken out of the delivery after its lock; the read as locked is used. Deliver it again, "
+    "or name it in [reads] reopened of study.toml"
+)
+UNUSABLE = (
+    "locked, but its outline, delivered as before, is refused now (see its own row); "
+    "it counts no more, deliver a corrected outline"
+)
 IN_FUTURE = (
     "LOCKED holds a time that has not come yet; the read stays open until then, correct the time"
 )
@@ -60,7 +78,10 @@ class ClosedReads:
         )
 
     def frames(self) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        """Rows of READS to show, rows of READS of the ledger (both without fingerprint), rows of QUARANTINE."""
+        """Rows of READS to show, rows of READS of the ledger, rows of QUARANTINE.
+
+        The first two are without fingerprint.
+        """
         schema = {
             name: kind for name, kind in polars_schema(READS).items() if name != "input_fingerprint"
         }
@@ -85,7 +106,9 @@ def close_reads(
     now: dt.datetime,
     unusable: Collection[str] = (),
 ) -> ClosedReads:
-    """Tell the reads that may be seen from those that wait, and hold every read to what it was when it was locked.
+    """Separate the reads that may be seen from those that wait, and hold locked reads fixed.
+
+    Every read stays what it was when it was locked.
 
     1. Outlines found among the site's images (`site_reader`) were read by nobody: they pass.
     2. A read that was locked once stays as it was: its first lock time counts, a change is refused,
@@ -96,7 +119,7 @@ def close_reads(
     3. A read that is locked now and was not before enters the ledger; a lock that lies in the
        future closes nothing.
     4. Of a patient whom fewer than `blinded_readers` readers have locked, nothing is shown; open
-       reads never are. What waits is told.
+       reads never are. What waits is reported.
 
     Parameters
     ----------
@@ -105,13 +128,15 @@ def close_reads(
     ledger
         Reads locked before, as this function left them.
     visits
-        Visit of each (site, scan) that is there; reads of scans that are gone leave the ledger with them.
+        Visit of each (site, scan) that is there; reads of scans that are gone leave the ledger with
+        them.
     rules
         Section `reads` of study.toml.
     now
         When this is asked.
     unusable
-        `outline_source` of outlines that are delivered and refused; of a file that is refused whole its digest alone.
+        `outline_source` of outlines that are delivered and refused; of a file that is refused whole
+        its digest alone.
     """
     closed = ClosedReads()
     labels = labels_of_reads([*reads.iter_rows(named=True), *ledger.iter_rows(named=True)])
@@ -167,7 +192,10 @@ def content(read: Row) -> tuple[Any, ...]:
 
 
 def is_same_outline(read: Row, before: Row) -> bool:
-    """Whether two reads have one outline: the same mask, or the same one of the same file whatever mask is made of it."""
+    """Whether two reads have one outline.
+
+    That is the same mask, or the same outline of the same file whatever mask is made of it.
+    """
     same_source = (
         read["outline_source"] is not None and read["outline_source"] == before["outline_source"]
     )
@@ -198,7 +226,10 @@ def _missing(
     reopened: Collection[str],
     closed: ClosedReads,
 ) -> list[dict[str, Any]]:
-    """Reads of the ledger that are not delivered any more, where no other series of the visit took their place."""
+    """Reads of the ledger that are no longer delivered.
+
+    Left out are those whose place another series of the visit took.
+    """
     read = {labels.place(row, row["visit"], row["lesion"]) for row in fresh.values()}
     kept = []
     for place, row in before.items():

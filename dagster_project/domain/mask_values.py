@@ -1,4 +1,7 @@
-"""What the values of a mask volume mean, and which voxels are inside: one rule for every file that is no DICOM."""
+"""What the values of a mask volume mean, and which voxels are inside.
+
+One rule for every file that is not DICOM.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,20 @@ import numpy.typing as npt
 from dagster_project.domain.outlines import BorderRule, Mask, MaskError
 
 WHOLE_TOLERANCE = 1e-3
-"""Largest distance of a value from a whole number that still counts as it: float noise, or a scale factor stored as float32."""
+"""Largest distance of a value from a whole number that still counts as it.
+
+The cause may be float noise, or a scale factor stored as float32.
+"""
 
 HALF = 0.5 - 1e-6
 """One half, as far as a scale factor of float32 can state it."""
 
 NO_NUMBERS = "holds values that are no numbers; export a mask of 0 outside and 1 inside"
 NEGATIVE = "holds negative values; export a mask of 0 outside and 1 inside"
-SEVERAL = "holds several labels; export one file per lesion, 0 outside and 1 inside, or all of them as one DICOM SEG"
+SEVERAL = (
+    "holds several labels; export one file per lesion, 0 outside and 1 inside, "
+    "or all of them as one DICOM SEG"
+)
 ABOVE_ONE = "holds fractions above 1; export a mask of 0 and 1, or fractions from 0 to 1"
 BELOW_HALF = (
     "holds fractions, and no voxel of at least one half; export a mask of 0 outside and 1 inside"
@@ -28,7 +37,10 @@ BELOW_HALF = (
 
 @dataclass(frozen=True)
 class _Values:
-    """The range of a volume's values, whether all are whole numbers, and up to two labels beside 0."""
+    """The range of a volume's values, whether all are whole numbers, and its labels.
+
+    It has up to two labels beside 0.
+    """
 
     low: float
     high: float
@@ -38,7 +50,10 @@ class _Values:
 
 @dataclass(frozen=True)
 class MaskRule:
-    """Which voxels of a volume are inside: those of at least one half, of one label or as fractions."""
+    """Which voxels of a volume are inside.
+
+    Those of at least one half, of one label or as fractions.
+    """
 
     border_rule: BorderRule
 

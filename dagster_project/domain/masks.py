@@ -54,7 +54,10 @@ Floats = npt.NDArray[np.float64]
 
 
 SMALLER_PIECES = 0.05
-"""Share of an outline in pieces beside the largest from which on it is worth a question; less is a ragged border."""
+"""Share of an outline in pieces beside the largest from which on it is flagged.
+
+Less is a ragged border.
+"""
 
 
 def read_outlines(
@@ -72,12 +75,14 @@ def read_outlines(
     wanted
         Which labels to read; the others cost nothing.
     positions
-        Of a structure set or segmentation the ROIs or segments that are known to lie on this series (`outline_parts`); None finds out.
+        Of a structure set or segmentation the ROIs or segments that are known to lie on this series
+        (`outline_parts`); None finds out.
 
     Raises
     ------
     MaskError
-        Where the file does not belong to the series or cannot be used. An outline that holds nothing is no error: its mask is empty.
+        Where the file does not belong to the series or cannot be used. An outline that holds
+        nothing is no error: its mask is empty.
     """
     outlines = _outlines(path, series, wanted, positions)
     settled = (settle_empty_slices(one, series) for one in outlines)
@@ -95,7 +100,10 @@ def _flag_outside(outline: Outline, series: Series) -> Outline:
 
 
 def _flag_pieces(outline: Outline) -> Outline:
-    """The outline with the flag `several_pieces` where those beside the largest hold `SMALLER_PIECES` of it."""
+    """The outline, flagged `several_pieces` where it has large pieces beside the largest.
+
+    Large is a share of at least `SMALLER_PIECES` of the outline.
+    """
     if not outline.mask.any() or "slices_empty" in outline.flags:
         return outline
     pieces, _ = ndimage.label(
@@ -119,12 +127,15 @@ def _outlines(
     if modality == "SEG":
         return read_segments(dataset, series, wanted, positions)
     raise MaskError(
-        "is neither RTSTRUCT nor SEG, (0008,0060) Modality; export the contours as one of them, or as NIfTI or NRRD"
+        "is neither RTSTRUCT nor SEG, (0008,0060) Modality; export the contours as one of them, "
+        "or as NIfTI or NRRD"
     )
 
 
 def outline_parts(path: Path) -> list[Part]:
-    """What each outline of a file states about the images it was drawn on: one part per ROI or segment, or one for a whole mask.
+    """What each outline of a file states about the images it was drawn on.
+
+    It is one part per ROI or segment, or one for a whole mask.
 
     Raises
     ------
@@ -241,7 +252,9 @@ def mask_digest(mask: Mask) -> str:
 
 
 def dice(a: Mask, b: Mask) -> float | None:
-    """Twice the common voxels over the sum of both; None where both are empty, since nothing was compared.
+    """Dice: twice the common voxels over the sum of both masks.
+
+    None where both are empty, since nothing was compared.
 
     >>> dice(np.array([True, True]), np.array([True, False]))
     0.6666666666666666
@@ -253,7 +266,9 @@ def dice(a: Mask, b: Mask) -> float | None:
 def surface_dice(
     a: Mask, b: Mask, spacing_zyx: Sequence[float], tolerance_mm: float = 1.0
 ) -> float | None:
-    """Share of the two surfaces' voxels that lie within a tolerance of the other surface; None where both are empty, 0 where one is.
+    """Share of the two surfaces' voxels within a tolerance of the other surface.
+
+    None where both masks are empty, 0 where one is.
 
     Surface voxels are those with a face outside the mask. For small lesions, where one layer of
     voxels rules the volumetric Dice.
@@ -265,7 +280,10 @@ def surface_dice(
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """How far two surfaces lie apart: surface Dice at a tolerance, Hausdorff distance at 95 %, mean distance, both in mm."""
+    """How far two surfaces lie apart.
+
+    Surface Dice at a tolerance, Hausdorff distance at 95 % and mean distance, both in mm.
+    """
 
     surface_dice: float
     hd95_mm: float
@@ -303,17 +321,23 @@ def _surface(mask: Mask) -> Mask:
 
 
 SMALL_LESION_MM3 = 1000.0
-"""Below this volume (mean of the two masks) Dice depends on the voxel size more than on the readers."""
+"""Below this volume (mean of both masks) Dice depends more on voxel size than on the readers."""
 
 
 def mask_overlap(a: Mask, b: Mask, spacing_zyx: Sequence[float]) -> float | None:
-    """Agreement of two masks: volumetric Dice, and for lesions below 1 cm3 the surface Dice at 1 mm."""
+    """Agreement of two masks: volumetric Dice, or surface Dice at 1 mm for small lesions.
+
+    Lesions below 1 cm3 are small.
+    """
     mean_mm3 = (np.count_nonzero(a) + np.count_nonzero(b)) / 2 * float(np.prod(spacing_zyx))
     return surface_dice(a, b, spacing_zyx) if mean_mm3 < SMALL_LESION_MM3 else dice(a, b)
 
 
 def save_mask(path: Path, mask: Mask) -> None:
-    """Keep a mask as its bounding box with one bit a voxel; the file appears whole or not at all."""
+    """Store a mask as its bounding box with one bit per voxel.
+
+    The file appears whole or not at all.
+    """
     box = bounding_box(mask)
     content = io.BytesIO()
     np.savez_compressed(
@@ -366,7 +390,10 @@ def _load_box(path: Path) -> _KeptMask:
 
 
 def kept_overlap(a: Path, b: Path, spacing_zyx: Sequence[float] | None = None) -> float | None:
-    """`mask_overlap` of two kept masks of one scan, or their Dice where no spacing is given; only their boxes are ever in memory."""
+    """`mask_overlap` of two stored masks of one scan.
+
+    Where no spacing is given, their Dice. Only their boxes are ever in memory.
+    """
     masks = _in_one_box(a, b)
     return dice(*masks) if spacing_zyx is None else mask_overlap(*masks, spacing_zyx)
 

@@ -1,4 +1,7 @@
-"""The register of lesions that were not there at baseline: since when each is there, how certain it is, and their own sum (iSumNL)."""
+"""The register of lesions that were not there at baseline.
+
+It records since when each is there, how certain it is, and their own sum (iSumNL).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from dagster_project.domain.findings import (
 
 @dataclass(frozen=True, slots=True)
 class NewLesion:
-    """A lesion that was not there at baseline: the visits (by place) of its first appearance and of its first unequivocal judgement."""
+    """A lesion that was not there at baseline.
+
+    It has the visits (by place) of its first appearance and of its first unequivocal judgement.
+    """
 
     label: str
     appeared: int
@@ -67,7 +73,10 @@ def _first(known: int | None, found: int | None) -> int | None:
 
 
 def is_gone(label: str, visits: Sequence[Visit], place: int, known: Iterable[str]) -> bool:
-    """Whether the last word on a new lesion, up to a visit, is that it has vanished; silence leaves it where it was."""
+    """Whether the last finding on a new lesion, up to a visit, is that it has vanished.
+
+    Silence leaves it where it was.
+    """
     names = set(known)
     for visit in reversed(visits[: place + 1]):
         words = [f.present for f in visit.findings if label in parents(f.lesion, names)]
@@ -78,7 +87,10 @@ def is_gone(label: str, visits: Sequence[Visit], place: int, known: Iterable[str
 
 @dataclass(frozen=True, slots=True)
 class NewLesions:
-    """The register of new lesions after one visit: all that are certain, those still there, the chosen targets, sizes where measured."""
+    """The register of new lesions after one visit.
+
+    It has all that are certain, those still there, the chosen targets, and sizes where measured.
+    """
 
     known: frozenset[str] = frozenset()
     there: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""What is odd about an outline once it is measured, and which of its figures are then not the lesion's."""
+"""What is odd about a measured outline, and which of its figures are not the lesion's."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def flag_same_voxels(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def flag_unlike_density(rows: Sequence[dict[str, Any]], limit_hu: float) -> list[dict[str, Any]]:
-    """Reads with `unlike_density` where the mean differs by more than a limit from every other read of that lesion by that reader.
+    """Reads with `unlike_density` where the mean is far from that of the lesion elsewhere.
+
+    It differs by more than a limit from every other read of that lesion by that reader.
 
     An outline that slipped half into the lung beside a tumour keeps a plausible size; its density
     does not.

@@ -58,7 +58,10 @@ class References:
 
 @dataclass(frozen=True)
 class Part:
-    """One outline of a file before it is put on a grid: a ROI, or a whole segmentation or mask (`position` 0)."""
+    """One outline of a file before it is put on a grid.
+
+    It is a ROI, or a whole segmentation or mask (`position` 0).
+    """
 
     position: int
     label: str

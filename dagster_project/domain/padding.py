@@ -14,7 +14,10 @@ Hounsfield = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
 
 BELOW_AIR_HU = -1200
-"""Nothing in a body is darker: air is -1000 HU, and noise of sharp kernels adds at most some tens."""
+"""HU; nothing in a body is darker.
+
+Air is -1000 HU, and noise of sharp kernels adds at most some tens.
+"""
 
 LEAST_SHARE = 0.005
 """Share of a slice that one value darker than air has to make up to be padding, not streaks."""

@@ -1,4 +1,7 @@
-"""Progression-free survival of one patient by the FDA's censoring table (Clinical Trial Endpoints, 2018; lung appendix 2007)."""
+"""Progression-free survival of one patient by the FDA's censoring table.
+
+Source: Clinical Trial Endpoints, 2018; lung appendix 2007.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from dataclasses import dataclass
 from dagster_project.domain.findings import Rules
 
 FIRST_DAY = 1
-"""The shortest time to an event. Days count from the first cycle as day 0; an event on that day itself is one of the first day (FDA: day 1)."""
+"""The shortest time to an event.
+
+Days count from the first cycle as day 0; an event on that day itself is one of the first day (FDA:
+day 1).
+"""
 
 UNDATED_THERAPY = "another anticancer therapy began on a day that is not known"
 UNDATED_WORSENING = "clinical progression on a day that is not known"
@@ -23,7 +30,9 @@ NEW_THERAPY = "new anticancer therapy before progression"
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """Days from the first cycle (day 0): whether T0 was scanned, the responses in order, and what happened.
+    """The facts of one patient for the censoring table, in days from the first cycle (day 0).
+
+    Whether T0 was scanned, the responses in order, and what happened.
 
     `undated` are the events that happened on a day that is not known, `last_scan_day` is the day of
     the last CT.
@@ -41,7 +50,10 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """Days from the first cycle, whether they end with an event, and the row of the table that says so."""
+    """Days from the first cycle, whether they end with an event, and the reason.
+
+    The reason is the row of the table that applies.
+    """
 
     days: int
     event: bool
@@ -91,7 +103,9 @@ def survival_or_reason(facts: FollowUp, rules: Rules) -> tuple[Survival | None, 
 
 
 def progression_free_survival(facts: FollowUp, rules: Rules) -> Survival:
-    """Days to the first RECIST 1.1 PD or death of any cause, for facts that do not contradict each other (`why_no_time`).
+    """Days to the first RECIST 1.1 PD or death of any cause.
+
+    The facts do not contradict each other (`why_no_time`).
 
     1. no baseline scan: censored on day 0, unless death came within two visits
     2. new anticancer therapy before PD and death: censored at the last adequate assessment up to it
@@ -102,7 +116,8 @@ def progression_free_survival(facts: FollowUp, rules: Rules) -> Survival:
        the last adequate one
     5. death: event; after two or more missed visits censored at the last adequate assessment
     6. no assessment after baseline: censored on day 0
-    7. else censored at the last adequate assessment; whether treatment had stopped is told
+    7. else censored at the last adequate assessment; the reason says whether treatment
+       had stopped
 
     An assessment is adequate when it is not NE; the first cycle counts as adequate. Two visits are
     missed where more than 2 x (interval + window) days lie between the last adequate assessment and
@@ -143,7 +158,10 @@ def _longest_gap(rules: Rules) -> int:
 
 
 def last_adequate_day(facts: FollowUp, limit: int | None = None, *, before: bool = False) -> int:
-    """Day of the last assessment that is neither NE nor PD, up to a day (or before it); 0 where there is none."""
+    """Day of the last assessment that is neither NE nor PD, up to a day (or before it).
+
+    0 where there is none.
+    """
     days = [day for day, response in facts.responses if response not in {"NE", "PD"}]
     within = [day for day in days if limit is None or day < limit or (day == limit and not before)]
     return max([0, *within])
@@ -174,7 +192,9 @@ def _without_event(facts: FollowUp) -> Survival:
 
 
 def landmark(survival: Survival, landmark_day: int | None) -> Survival | None:
-    """Count the same survival from a landmark, for a patient still at risk then; None for the others.
+    """Count the same survival from a landmark, for a patient still at risk then.
+
+    None for the others.
 
     1. no scan at the landmark: None
     2. event up to the landmark's day, or censored before it: None

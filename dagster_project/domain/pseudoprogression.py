@@ -1,4 +1,7 @@
-"""Pseudoprogression by the definitions in use: its incidence depends on which one is meant (Park 2020), so each is told apart."""
+"""Pseudoprogression by each of the definitions in use.
+
+Its incidence depends on which one is meant (Park 2020), so each is reported separately.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ class Pseudoprogression:
 
 
 def find_pseudoprogression(visits: Sequence[Graded], rules: Rules) -> Pseudoprogression:
-    """Whether a RECIST 1.1 PD was followed by something better, new lesions gone and non-targets not progressed.
+    """Whether a RECIST 1.1 PD was followed by something better.
+
+    At the later visit new lesions are gone and non-targets are not progressed.
 
     1. D1: PR or CR at a later visit: at most 70 % of baseline, and not itself PD against the nadir
     2. D1 against nadir: at most 70 % of the nadir that the PD was measured from

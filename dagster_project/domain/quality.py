@@ -1,4 +1,7 @@
-"""The gate before any model: rules over the whole cohort that must hold, and rules that leave single patients out."""
+"""The gate before any model.
+
+Some rules must hold over the whole cohort, others leave single patients out.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,9 @@ def gate_closed(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def is_open(verdicts: pl.DataFrame, protocol_digest: str) -> bool:
-    """Whether stored verdicts leave the gate open: every cohort rule holds, by the very protocol that is used now.
+    """Whether stored verdicts leave the gate open.
+
+    Every cohort rule holds, by the very protocol that is used now.
 
     Parameters
     ----------
@@ -195,7 +200,9 @@ def judge_arbitrations(arbitrations: pl.DataFrame, sites: Sequence[str]) -> list
 def judge_agreement(
     agreement: pl.DataFrame, study: Study, sites: Sequence[str] | None = None
 ) -> list[Verdict]:
-    """Judge the agreement of each site's readers: three verdicts per measurement, one for the share arbitrated.
+    """Judge the agreement of each site's readers.
+
+    A site has three verdicts per measurement and one for the share arbitrated.
 
     1. icc_resolved: ICC(2,1) over the pairs settled without an arbiter at least `icc_minimum`
     2. icc_lower_bound: its lower 95 % bound at least `icc_lower_minimum`; below `icc_minimum` a
@@ -268,7 +275,10 @@ def _why_no_icc(row: Mapping | None, rules: Mapping) -> str | None:
     if row is None:
         return "no lesion was read by two locked readers"
     if row["n_resolved"] < rules["pairs_minimum"]:
-        return f"{row['n_resolved']} pairs settled without an arbiter, {rules['pairs_minimum']} required"
+        return (
+            f"{row['n_resolved']} pairs settled without an arbiter, "
+            f"{rules['pairs_minimum']} required"
+        )
     return (
         str(row["reason"] or "no ICC could be computed")
         if row["icc_resolved"] is None or row["icc_lower"] is None
@@ -324,8 +334,9 @@ def _raw_judged(scope: str, row: Mapping, rules: Mapping) -> Verdict:
     detail = f"all {row['n']} pairs, arbitrated ones too; below the limit train the readers"
     if row["pooled_with"]:
         detail = (
-            f"all {row['n']} pairs, arbitrated ones too, pooled with {row['pooled_with']} where its own are fewer than "
-            f"{rules['pairs_minimum']}; below the limit train the readers"
+            f"all {row['n']} pairs, arbitrated ones too, pooled with {row['pooled_with']} "
+            f"where its own are fewer than {rules['pairs_minimum']}; "
+            "below the limit train the readers"
         )
     return _at_least("icc_raw", scope, row["icc_raw"], rules["icc_raw_minimum"], detail)
 

@@ -1,4 +1,4 @@
-"""Polygons to voxels by the even-odd rule at pixel centres, for all contours of a structure at once."""
+"""Polygons to voxels by the even-odd rule at pixel centres, for a whole structure at once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 TRACED_TOLERANCE_PX = 0.02
-"""Outlines whose every vertex lies this close to a pixel centre were traced from pixel to pixel; coordinates are written with two decimals of a millimetre."""
+"""Largest distance of a vertex from a pixel centre in an outline traced from pixel to pixel.
+
+Every vertex lies this close. Coordinates are written with two decimals of a millimetre.
+"""
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Sides of closed polygons in pixel coordinates, (x1, y1) not below (x2, y2), and the slice on which each lies."""
+    """Sides of closed polygons in pixel coordinates, and the slice on which each lies.
+
+    (x1, y1) is not below (x2, y2).
+    """
 
     x1: Floats
     y1: Floats
@@ -44,7 +50,8 @@ def fill_polygons(
     Parameters
     ----------
     polygons
-        One array (n, 2) a polygon: x (column) and y (row) of its vertices; integers are pixel centres. The last vertex is joined to the first.
+        One array (n, 2) per polygon: x (column) and y (row) of its vertices; integers are pixel
+        centres. The last vertex is joined to the first.
     slices
         Index of each polygon's slice.
     shape
@@ -81,7 +88,10 @@ def is_traced(polygons: Sequence[Floats]) -> bool:
 
 
 def _edges(polygons: Sequence[Floats], slices: Sequence[int]) -> Edges:
-    """Sides from their upper to their lower end, so that rounding does not depend on the direction in which they were drawn."""
+    """Sides from their upper to their lower end.
+
+    So rounding does not depend on the direction in which they were drawn.
+    """
     start = np.concatenate([np.empty((0, 2)), *polygons])
     end = np.concatenate([np.empty((0, 2)), *(np.roll(p, -1, axis=0) for p in polygons)])
     downwards = (start[:, 1] <= end[:, 1])[:, None]
@@ -96,7 +106,9 @@ def _edges(polygons: Sequence[Floats], slices: Sequence[int]) -> Edges:
 
 
 def crossings(edges: Edges) -> tuple[Integers, Integers, Integers]:
-    """Slice, row and first column at or right of it, for every crossing of a side with a row of pixel centres.
+    """Every crossing of a side with a row of pixel centres.
+
+    It has the slice, the row and the first column at or right of the crossing.
 
     A side covers the rows from its upper end, included, to its lower end, excluded: each vertex
     counts once.

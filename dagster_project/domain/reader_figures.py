@@ -1,4 +1,8 @@
-"""What else is asked of two readers: every form of ICC, bounds clustered by patient, masks' distances, categories, and how the readers do over time."""
+"""Further figures on two readers, beside those of the gate.
+
+Every form of ICC, bounds clustered by patient, masks' distances, categories, and how the readers do
+over time.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,10 @@ Figure = dict[str, Any]
 FORMS: tuple[Form, ...] = ("ICC(1,1)", "ICC(2,1)", "ICC(3,1)", "ICC(1,k)", "ICC(2,k)", "ICC(3,k)")
 
 RESPONSES = ("CR", "PR", "SD", "PD")
-"""Response categories in order; what is none of them (NE, NED, non-target disease alone) is left out of kappa."""
+"""Response categories in order.
+
+What is none of them (NE, NED, non-target disease alone) is left out of kappa.
+"""
 
 DISTANCES = ("surface_dice", "hd95_mm", "mean_surface_distance_mm")
 """What `domain.masks.surface_distances` gives of a pair of masks."""
@@ -55,7 +62,9 @@ def derive_reader_figures(
     arbitrations: pl.DataFrame,
     section: Mapping[str, Any],
 ) -> pl.DataFrame:
-    """READER_FIGURES: a row a figure, each with its n, its bounds where it has any, and a verdict that is never a pass.
+    """READER_FIGURES: one row per figure.
+
+    Each has its n, its bounds where it has any, and a verdict that is never a pass.
 
     1. by site, by visit and for the cohort, for each measurement: the six forms of ICC, ICC(2,1)
        with bounds clustered by patient, and the difference in percent (Bland & Altman) with its
@@ -260,7 +269,10 @@ def _kappa_of(graded: Sequence[Row], rules: Rules) -> Figure:
     reason = (
         None
         if value is not None
-        else "both readers gave every visit one and the same response, or none was graded: chance explains all"
+        else (
+            "both readers gave every visit one and the same response, or none was graded: "
+            "chance explains all"
+        )
     )
     verdict = "no_variance" if reason else "too_few" if len(codes) < rules.minimum else "given"
     return {
@@ -365,7 +377,9 @@ def _disagreement_indices(
 
 
 def _drifts(pairs: Iterable[Row]) -> list[Figure]:
-    """Of each reader and month of the lock: difference from the other reader's longest diameter in percent of their mean.
+    """Drift of each reader by month of the lock.
+
+    The difference from the other reader's longest diameter in percent of their mean.
 
     Months count from the reader's first, 01: a month that is true beside dates that are shifted
     would tell of the shift.

@@ -1,4 +1,7 @@
-"""What each reader judged, joined with what each reader outlined: one row per reader, lesion and scan, and a reason for all that does not fit."""
+"""What each reader judged, joined with what each reader outlined.
+
+One row per reader, lesion and scan, and a reason for all that does not fit.
+"""
 
 from __future__ import annotations
 
@@ -59,17 +62,21 @@ OUTLINE = (
 """What a row of outlines holds: one outline of one file, as read and measured on its scan."""
 
 SOURCE_ORDER = ("SEG", "NIFTI", "NRRD", "RTSTRUCT")
-"""Which of two outlines of one lesion by one reader is used: voxels are what the reader saw, contours have to be filled."""
+"""Which of two outlines of one lesion by one reader is used.
+
+Voxels are what the reader saw, contours have to be filled.
+"""
 
 AMBIGUOUS = (
-    "two labels of this patient differ only in case, blanks, hyphens or underscores; they are taken "
-    "for two lesions, as written. Where one lesion is meant write its label in one way"
+    "two labels of this patient differ only in case, blanks, hyphens or underscores; "
+    "they are taken for two lesions, as written. Where one lesion is meant write its label in one "
+    "way"
 )
 
 
 SHORT_IS_LONGER = (
-    "columns ld_mm and sa_mm: the short axis is longer than the longest diameter, so that nobody can "
-    "say which is true; neither is used. Correct the row"
+    "columns ld_mm and sa_mm: the short axis is longer than the longest diameter, "
+    "so that nobody can say which is true; neither is used. Correct the row"
 )
 
 
@@ -94,7 +101,10 @@ class _Refusals:
 
 @dataclass(frozen=True)
 class _Visits:
-    """Where a scan stands: its visit, and whether it is the series that the protocol chose for it; and which labels mean one lesion."""
+    """The visit of each scan, and which labels mean one lesion.
+
+    A scan also has whether it is the series that the protocol chose for the visit.
+    """
 
     visit_of: Mapping[tuple[str, str], str]
     chosen: frozenset[tuple[str, str]]
@@ -232,8 +242,14 @@ def _item(row: Row, label: str) -> str:
 
 def _why_empty(n_outside: int) -> str:
     if n_outside:
-        return "the outline lies outside the images; send the whole series, or the contours of this series"
-    return "the outline encloses no voxel (no closed contour, or no voxel set); outline the lesion or remove the empty structure"
+        return (
+            "the outline lies outside the images; send the whole series, "
+            "or the contours of this series"
+        )
+    return (
+        "the outline encloses no voxel (no closed contour, or no voxel set); "
+        "outline the lesion or remove the empty structure"
+    )
 
 
 def _best_outline(rows: Sequence[Row], refusals: _Refusals) -> Row:
@@ -270,13 +286,15 @@ def _judged(
             refusals.add(
                 row,
                 item,
-                "column role or lesion is empty or unknown; give the lesion's label, and target, non_target or new",
+                "column role or lesion is empty or unknown; give the lesion's label, and target, "
+                "non_target or new",
             )
         elif scan is None:
             refusals.add(
                 row,
                 item,
-                "no CT of that series or visit date; send the CT or correct series_uid or visit_date",
+                "no CT of that series or visit date; send the CT or correct series_uid or "
+                "visit_date",
             )
         elif (place := visits.labels.place(row, scan, row["lesion"])) in rows:
             refusals.add(
@@ -338,13 +356,17 @@ def _read(
         refusals.add(
             row,
             item,
-            "a target lesion that is present but neither outlined nor measured; it counts as not evaluable, outline or measure it",
+            "a target lesion that is present but neither outlined nor measured; "
+            "it counts as not evaluable, outline or measure it",
         )
     return read
 
 
 def _contradict(row: Row) -> bool:
-    """Whether the diameters that a reader wrote cannot both be true: the short axis is longer than the longest diameter."""
+    """Whether the diameters that a reader wrote cannot both be true.
+
+    The short axis is longer than the longest diameter.
+    """
     return (row["sa_mm"] or 0.0) > (row["ld_mm"] or math.inf)
 
 
@@ -383,7 +405,10 @@ def _unjudged(
     target: re.Pattern[str],
     refusals: _Refusals,
 ) -> list[dict[str, Any]]:
-    """Outlines that no row of lesions.csv names: target lesions where the reader wrote nothing about the patient."""
+    """Outlines that no row of lesions.csv names.
+
+    They are target lesions where the reader wrote nothing about the patient.
+    """
     named = {row["_drawn"] for row in judged}
     listed = {(row["site"], row["patient"], row["reader"]) for row in lesions.iter_rows(named=True)}
     rows = []
@@ -394,13 +419,15 @@ def _unjudged(
             refusals.add(
                 outline,
                 _item(outline, outline["label"]),
-                "outlined, but in no row of this reader's lesions.csv for that scan; add the row, or its roi",
+                "outlined, but in no row of this reader's lesions.csv for that scan; add the row, "
+                "or its roi",
             )
         elif not target.match(outline["label"]):
             refusals.add(
                 outline,
                 _item(outline, outline["label"]),
-                "the label is no lesion by [reads] target_roi; name the lesion in lesions.csv if it is one",
+                "the label is no lesion by [reads] target_roi; name the lesion in lesions.csv if "
+                "it is one",
             )
         else:
             rows.append(_target(outline))
@@ -467,13 +494,14 @@ def _one_series_a_visit(
             refusals.add(
                 row,
                 _item(row, row["lesion"]),
-                "read on several series of one visit; the read on the series that the protocol chose is used",
+                "read on several series of one visit; the read on the series that the protocol "
+                "chose is used",
             )
     return [best[key] for key in sorted(best)]
 
 
 def reader_artifact_flags(lesions: pl.DataFrame, scans: pl.DataFrame) -> pl.DataFrame:
-    """Site, scan and reader_artifact_flag: what the readers said about artifacts, for the scans that a reader flagged.
+    """Site, scan and reader_artifact_flag: what the readers noted about artifacts.
 
     True where any reader flagged the scan, False where readers only denied it; a row by visit date
     is about every series of that day. Scans about which nobody said anything are left out.

@@ -1,4 +1,7 @@
-"""RECIST 1.1 of one patient: what was found on each CT, in; the response at each visit, out (Eisenhauer 2009, EORTC Q&A)."""
+"""RECIST 1.1 of one patient, from the findings on each CT to the response at each visit.
+
+Sources: Eisenhauer 2009, EORTC Q&A.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _WORST_FIRST = ("PD", "NE", "NON_CR_NON_PD", "CR")
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """RECIST 1.1 at one visit. `new_lesions` are those counted at this visit, also where a later visit was needed to be sure."""
+    """RECIST 1.1 at one visit.
+
+    `new_lesions` are those counted at this visit, also where a later visit was needed to be sure.
+    """
 
     visit: str
     day: int | None
@@ -38,7 +44,7 @@ class Assessment:
     rule: str
 
 
-def target_response(
+def target_response(  # noqa: PLR0911 - one return a rule
     targets: Targets,
     baseline: Baseline,
     nadir_mm: float | None,
@@ -127,7 +133,10 @@ def nontarget_response(
 
 
 def nontarget_states(visit: Visit, baseline: Baseline, rules: Rules) -> dict[str, str]:
-    """State of each baseline non-target; of several fragments the worst; NE where there is no finding."""
+    """State of each baseline non-target.
+
+    Of several fragments the worst; NE where there is no finding.
+    """
     found: dict[str, list[str]] = {label: [] for label in baseline.nontargets}
     for finding in visit.findings:
         for label in parents(finding.lesion, baseline.nontargets):
@@ -170,7 +179,10 @@ def overall_response(target: str, nontarget: str, *, new_lesion: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """What the visits so far leave behind: smallest complete sum, a target response to keep, a definite complete response."""
+    """What the visits so far leave behind.
+
+    It has the smallest complete sum, a target response to keep, and a definite complete response.
+    """
 
     nadir_mm: float | None
     responded: bool = False
@@ -208,7 +220,9 @@ _HINDSIGHT = "called unequivocal later"
 
 
 def assess_as_of(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -> list[Assessment]:
-    """RECIST 1.1 at each visit by what was known then: each visit is the last one of those it was graded with.
+    """RECIST 1.1 at each visit by what was known then.
+
+    Each visit is the last one of those it was graded with.
 
     It differs from `assess` only where a later visit made a doubtful new lesion certain, which then
     counts from its first appearance: at the visits in between, and at later ones that are based on

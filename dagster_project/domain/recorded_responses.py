@@ -1,4 +1,7 @@
-"""Whether iRECIST responses that someone wrote down contradict themselves; they are told, never corrected."""
+"""Whether iRECIST responses that someone wrote down contradict themselves.
+
+Contradictions are reported, never corrected.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ _RECIST = {immune: response for response, immune in IMMUNE.items()} | dict.fromk
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What was written down of one visit, in the words of `lake.columns.IRECIST_RESPONSES`; None where nothing was.
+    """What was written down of one visit; None where nothing was.
+
+    The words are those of `lake.columns.IRECIST_RESPONSES`.
 
     `day` is any count of days that orders the visits of one patient.
     """
@@ -37,7 +42,10 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A contradiction: the visit, the rule of `find_contradictions` that names it, and in words what is wrong."""
+    """A contradiction between recorded responses.
+
+    It has the visit, the rule of `find_contradictions` that names it, and in words what is wrong.
+    """
 
     visit: str
     rule: str

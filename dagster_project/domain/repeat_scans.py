@@ -19,7 +19,9 @@ Scan = Mapping[str, Any]
 
 
 def find_repeats(timepoints: pl.DataFrame, scans: pl.DataFrame) -> list[tuple[Scan, Scan]]:
-    """Pairs of the scan that the protocol chose for a visit and one that repeats it, both as rows of `scans`.
+    """Pairs of the scan chosen for a visit and one that repeats it, as rows of `scans`.
+
+    The protocol chose the first scan of a pair.
 
     1. A repeat is another series of a visit whose day is known, so of the same day, and axial and
        original where that is known.
@@ -66,7 +68,11 @@ def _alike(a: float | None, b: float | None) -> bool:
 def without_repeats(
     outlines: list[dict[str, Any]], timepoints: pl.DataFrame, scans: pl.DataFrame
 ) -> list[dict[str, Any]]:
-    """Outlines that are reads: without those of a lesion on a repeat scan that the same reader outlined on the chosen scan too."""
+    """Outlines that are reads, without those repeated on a repeat scan.
+
+    Left out is an outline of a lesion on a repeat scan where the same reader outlined the lesion on
+    the chosen scan too.
+    """
     first_of = {
         (first["site"], other["scan"]): first["scan"]
         for first, other in find_repeats(timepoints, scans)

@@ -1,4 +1,7 @@
-"""The response at every visit of the cohort: brings the lake's rows to the RECIST 1.1 and iRECIST engines and back."""
+"""The response at every visit of the cohort, by RECIST 1.1 and iRECIST.
+
+Brings the lake's rows to the two engines and back.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ class RepeatedLesionError(ValueError):
 
     def __init__(self, site: str, patient: str, visit: str, lesion: str) -> None:
         super().__init__(
-            f"lesions: {site} {patient} {visit} has two rows of {lesion}; pass the rows of one evaluator"
+            f"lesions: {site} {patient} {visit} has two rows of {lesion}; "
+            "pass the rows of one evaluator"
         )
 
 
@@ -94,7 +98,10 @@ def _findings_of(lesions: pl.DataFrame) -> dict[Patient, dict[str, list[Finding]
 
 
 def finding_of(row: Row) -> Finding:
-    """One row of lesions or reads as the engine takes it: the short axis for a node, the longest diameter else."""
+    """One row of lesions or reads as a finding of the engine.
+
+    Its diameter is the short axis for a node, else the longest diameter.
+    """
     return Finding(
         lesion=row["lesion"],
         role=row["role"],

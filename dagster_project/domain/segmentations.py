@@ -1,4 +1,7 @@
-"""DICOM Segmentation objects: frames of voxels in any order, placed on the slices of the series they were drawn on."""
+"""DICOM Segmentation objects: frames of voxels in any order.
+
+They are placed on the slices of the series they were drawn on.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +32,28 @@ from dagster_project.domain.series import Series
 Floats = npt.NDArray[np.float64]
 Frames = npt.NDArray[Any]
 
-NO_MAXIMUM = "lacks (0062,000E) MaximumFractionalValue, without which its fractions mean nothing; export it as BINARY"
+NO_MAXIMUM = (
+    "lacks (0062,000E) MaximumFractionalValue, without which its fractions mean nothing; "
+    "export it as BINARY"
+)
 ABOVE_MAXIMUM = "holds fractions above (0062,000E) MaximumFractionalValue; export it as BINARY"
-BELOW_HALF = "holds fractions, and no voxel of at least half of (0062,000E) MaximumFractionalValue; export it as BINARY"
+BELOW_HALF = (
+    "holds fractions, and no voxel of at least half of (0062,000E) MaximumFractionalValue; "
+    "export it as BINARY"
+)
 SEVERAL_VALUES = "is BINARY and holds several values beside 0; export one segment per lesion"
 FROM_THE_LEFT = (
-    "its bits are packed from the left, the first voxel in the highest bit, against PS3.5 section 8.1.1: "
-    "each eighth of a row is mirrored; export it with another program, or as NIfTI"
+    "its bits are packed from the left, the first voxel in the highest bit, "
+    "against PS3.5 section 8.1.1: each eighth of a row is mirrored; "
+    "export it with another program, or as NIfTI"
 )
 TWO_FRAMES = "has two different frames on one slice; export the segmentation again"
 
 FROM_THE_LEFT_SHARE = 0.6
-"""A mask read in the wrong order of bits has about 2.7 times the edges along its rows that it has in the right one."""
+"""Share of the edges along the rows; where turned bits leave fewer, their order is wrong.
+
+A mask read in the wrong order has about 2.7 times the edges that it has in the right one.
+"""
 
 FEWEST_EDGES = 200
 """Below it nothing is said: a few short rows may be of any shape."""
@@ -51,7 +64,10 @@ SAME_THICKNESS_MM = 1e-3
 
 @dataclass(frozen=True)
 class _Voxels:
-    """Frames of an object with what their values mean: a value of at least `inside` of a frame of the segment."""
+    """Frames of an object with what their values mean.
+
+    A value of at least `inside` of a frame of the segment.
+    """
 
     kind: str
     frames: Frames
@@ -136,7 +152,7 @@ def _holds_several(frames: Frames) -> bool:
 
 
 def _is_packed_from_the_left(frames: Frames) -> bool:
-    """Whether far fewer edges along the rows are left once the bits of each byte are turned round."""
+    """Whether turning the bits of each byte round leaves far fewer edges along the rows."""
     bits = np.append(frames.ravel() != 0, np.zeros(-frames.size % 8, bool))
     turned = bits.reshape(-1, 8)[:, ::-1].ravel()[: frames.size].reshape(frames.shape)
     seen = _count_edges(frames != 0)
@@ -215,7 +231,10 @@ def _is_repeated(
 
 
 def _thickness(groups: Groups, series: Series) -> float | None:
-    """Distance of the planes that a frame states, else its thickness, unless that is copied from a CT of overlapping slices."""
+    """Distance of the planes that a frame states, else its thickness.
+
+    The thickness does not count where it is copied from a CT of overlapping slices.
+    """
     measures = group_of(groups, "PixelMeasuresSequence")
     between, thick = number(measures, "SpacingBetweenSlices"), number(measures, "SliceThickness")
     if between is not None and between > 0:

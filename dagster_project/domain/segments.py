@@ -1,4 +1,7 @@
-"""What a segmentation object states of each segment: its number, its name, its frames and the images they were drawn on."""
+"""What a segmentation object states of each segment.
+
+Its number, its name, its frames and the images they were drawn on.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,24 @@ from dagster_project.domain.outlined_series import Part, References
 from dagster_project.domain.outlines import MaskError
 
 ONE_LABEL = (
-    "has the (0062,0005) SegmentLabel of another segment, and no plain (0062,0020) TrackingID tells the two "
-    "apart; give each lesion its own label"
+    "has the (0062,0005) SegmentLabel of another segment, "
+    "and no plain (0062,0020) TrackingID tells the two apart; give each lesion its own label"
 )
 ONE_NUMBER = "has the (0062,0004) SegmentNumber of another segment; export the segmentation again"
 NUMBER_ZERO = (
     "has no (0062,0004) SegmentNumber of its own: 0 is the background; number the segments from 1"
 )
-UNDESCRIBED = "has frames or voxels, and no item of (0062,0002) SegmentSequence; export the segmentation again"
+UNDESCRIBED = (
+    "has frames or voxels, and no item of (0062,0002) SegmentSequence; "
+    "export the segmentation again"
+)
 TILED = (
     "is tiled, (0020,9311) DimensionOrganizationType, as microscopy is; export it on its CT series"
 )
-OTHER_NUMBER_OF_FRAMES = "has another number of frames than of (5200,9230) PerFrameFunctionalGroupsSequence; export it again"
+OTHER_NUMBER_OF_FRAMES = (
+    "has another number of frames than of (5200,9230) PerFrameFunctionalGroupsSequence; "
+    "export it again"
+)
 KINDS = frozenset({"BINARY", "FRACTIONAL", "LABELMAP"})
 UNKNOWN_KIND = "has no known (0062,0001) SegmentationType; export it as BINARY"
 UNDECODABLE = "has pixels that cannot be decoded; export the segmentation again"

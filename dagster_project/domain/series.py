@@ -1,4 +1,7 @@
-"""A CT series as a stack of Hounsfield units on one regular grid: everything measured later stands on this grid."""
+"""A CT series as a stack of Hounsfield units on one regular grid.
+
+Everything measured later is on this grid.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of direction cosines of slices that still count as parallel."""
 
 SPACING_TOLERANCE = 0.1
-"""Largest deviation of a gap from a whole number of spacings, in spacings; more is not a regular stack."""
+"""Largest deviation of a gap from a whole number of spacings, in spacings.
+
+With more the stack is not regular.
+"""
 
 LONGEST_GAP = 3
 """Most slices missing in a row that are bridged; a longer gap parts two volumes."""
@@ -61,17 +67,26 @@ MOST_DAYS_OF_A_SCAN = 1
 """A scan may go over midnight; slices further apart are of several scans."""
 
 MOST_DAYS_APART = 31
-"""Days between the dates of acquisition and of study: an order, or a study of several days, explains a month."""
+"""Most days between the dates of acquisition and of study.
 
-BLANK = "a slice without an image, every pixel of one value, among others that have one; send the series again"
-SEVERAL_DAYS = "slices of several days in one series, (0008,0022) AcquisitionDate; send each scan as its own series"
+An order, or a study of several days, explains a month.
+"""
+
+BLANK = (
+    "a slice without an image, every pixel of one value, among others that have one; "
+    "send the series again"
+)
+SEVERAL_DAYS = (
+    "slices of several days in one series, (0008,0022) AcquisitionDate; "
+    "send each scan as its own series"
+)
 LOCATIONS_CONTRADICT = (
-    "(0020,1041) SliceLocation and (0020,0032) ImagePositionPatient give different distances of the slices; "
-    "send the images as the scanner made them"
+    "(0020,1041) SliceLocation and (0020,0032) ImagePositionPatient give different distances of "
+    "the slices; send the images as the scanner made them"
 )
 DATES_CONTRADICT = (
-    "(0008,0022) AcquisitionDate and (0008,0020) StudyDate lie more than a month apart, so that the day of the scan is not known; "
-    "correct the wrong one and send the series again"
+    "(0008,0022) AcquisitionDate and (0008,0020) StudyDate lie more than a month apart, "
+    "so that the day of the scan is not known; correct the wrong one and send the series again"
 )
 
 
@@ -82,8 +97,9 @@ class Series:
     Attributes
     ----------
     image
-        int16 HU; slices along the normal, direction cosines kept. Missing slices are interpolated, so that the grid is
-        regular; `n_missing_slices` counts them. With a gantry tilt the image is the unsheared stack.
+        int16 HU; slices along the normal, direction cosines kept. Missing slices are interpolated,
+        so that the grid is regular; `n_missing_slices` counts them. With a gantry tilt the image is
+        the unsheared stack.
     affine
         4 x 4, from index (x, y, z) to patient coordinates in mm, along the true stacking direction.
     places
@@ -109,7 +125,10 @@ class Series:
 
     @property
     def array(self) -> Hounsfield:
-        """The voxels as (z, y, x), not copied and read-only; it holds the image, so that it outlives the series."""
+        """The voxels as (z, y, x), not copied and read-only.
+
+        The array holds the image, so that it outlives the series.
+        """
         return np.asarray(_Voxels(self.image))
 
     @property
@@ -188,7 +207,8 @@ def _orientation(dataset: Dataset) -> tuple[Floats, Floats]:
         or abs(column @ column - 1) > 0.01
     ):
         raise SeriesError(
-            "(0020,0037) ImageOrientationPatient is not a pair of perpendicular unit vectors; send the original images"
+            "(0020,0037) ImageOrientationPatient is not a pair of perpendicular unit vectors; "
+            "send the original images"
         )
     row = row / np.linalg.norm(row)
     column = column - (row @ column) * row
@@ -211,19 +231,22 @@ def _refuse_mixture(slices: Sequence[Slice]) -> None:
     for other in slices[1:]:
         if other.dataset.get("SeriesInstanceUID") != first.dataset.get("SeriesInstanceUID"):
             raise SeriesError(
-                "slices of several series in one folder, (0020,000E) SeriesInstanceUID; send one series a folder"
+                "slices of several series in one folder, (0020,000E) SeriesInstanceUID; "
+                "send one series a folder"
             )
         if other.hu.shape != first.hu.shape or not np.allclose(
             _pixel_spacing(other.dataset), spacing, atol=1e-4
         ):
             raise SeriesError(
-                "slices differ in (0028,0010) Rows, (0028,0011) Columns or (0028,0030) PixelSpacing; send each reconstruction as its own series"
+                "slices differ in (0028,0010) Rows, (0028,0011) Columns or "
+                "(0028,0030) PixelSpacing; send each reconstruction as its own series"
             )
         if not np.allclose(
             np.concatenate(_orientation(other.dataset)), cosines, atol=ORIENTATION_TOLERANCE
         ):
             raise SeriesError(
-                "slices differ in (0020,0037) ImageOrientationPatient, a localiser among them perhaps; send the axial images alone"
+                "slices differ in (0020,0037) ImageOrientationPatient, "
+                "a localiser among them perhaps; send the axial images alone"
             )
 
 
@@ -292,7 +315,8 @@ def _places(gaps: Floats) -> tuple[int, ...]:
     whole = np.maximum(np.rint(steps), 1)
     if (np.abs(steps - whole) > SPACING_TOLERANCE * whole).any():
         raise SeriesError(
-            "slices are irregularly spaced, (0020,0032) ImagePositionPatient; send a reconstruction of one spacing"
+            "slices are irregularly spaced, (0020,0032) ImagePositionPatient; "
+            "send a reconstruction of one spacing"
         )
     if whole.max() > LONGEST_GAP + 1:
         raise SeriesError(
@@ -318,7 +342,8 @@ def _affine(slices: Sequence[Slice], places: Sequence[int], normal: Floats) -> F
     )
     if max(strays) > allowed:
         raise SeriesError(
-            "slices do not lie on one straight line, (0020,0032) ImagePositionPatient; send a reconstruction of one field of view"
+            "slices do not lie on one straight line, (0020,0032) ImagePositionPatient; "
+            "send a reconstruction of one field of view"
         )
     affine = np.eye(4)
     affine[:3] = np.column_stack([row * between_columns, column * between_rows, step, origin])
@@ -367,7 +392,9 @@ def _bridge(voxels: Hounsfield, places: Sequence[int]) -> None:
 
 
 def describe_series(series: Series, limits: Mapping[str, Any]) -> dict[str, Any]:
-    """Every column of `scans` that the series itself tells: geometry, acquisition, artifact figures.
+    """Every column of `scans` that follows from the series itself.
+
+    Geometry, acquisition and artifact figures.
 
     Parameters
     ----------
@@ -390,12 +417,14 @@ def describe_series(series: Series, limits: Mapping[str, Any]) -> dict[str, Any]
 
 
 REPEAT_LEFT_OUT = (
-    "slices of another acquisition at positions of this one were left out; one acquisition is used whole. "
-    "Check that it is the one that was read, or send each as its own series"
+    "slices of another acquisition at positions of this one were left out; "
+    "one acquisition is used whole. Check that it is the one that was read, "
+    "or send each as its own series"
 )
 RESCALE_DOUBTFUL = (
-    "air is not near -1000 HU, so that (0028,1052) RescaleIntercept or (0028,1053) RescaleSlope may be wrong; "
-    "densities and features of this scan may be too. Send the original images"
+    "air is not near -1000 HU, so that (0028,1052) RescaleIntercept or "
+    "(0028,1053) RescaleSlope may be wrong; densities and features of this scan may be too. "
+    "Send the original images"
 )
 
 

@@ -33,7 +33,10 @@ class SeriesError(ValueError):
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice: header without pixels, HU (rows, columns), first pixel's place in mm, order in time."""
+    """A slice: header without pixels, HU, place and order in time.
+
+    HU are (rows, columns); the place is that of the first pixel, in mm.
+    """
 
     dataset: Dataset
     hu: Hounsfield

@@ -1,4 +1,7 @@
-"""The ROIs of an RT Structure Set, each by itself: its name, contours, references, and whether they can be trusted."""
+"""The ROIs of an RT Structure Set, each by itself.
+
+Its name, contours, references, and whether they can be trusted.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,17 @@ from pydicom.dataset import Dataset
 from dagster_project.domain.headers import HeaderError, floats
 from dagster_project.domain.outlined_series import References
 
-REPEATED_NUMBER = "its (3006,0022) ROINumber is that of another structure too, so that nobody can say which contours are whose; export the set again"
+REPEATED_NUMBER = (
+    "its (3006,0022) ROINumber is that of another structure too, "
+    "so that nobody can say which contours are whose; export the set again"
+)
 REPEATED_NAME = (
     "another structure of the set bears the same name with other contours; name each structure once"
 )
-NAMELESS = "belongs to no structure of the set by its (3006,0084) ReferencedROINumber; export the set again"
+NAMELESS = (
+    "belongs to no structure of the set by its (3006,0084) ReferencedROINumber; "
+    "export the set again"
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,10 @@ def _slab(contours: Sequence[Dataset]) -> float | None:
 
 
 def _named_once(rois: Sequence[Roi]) -> list[Roi]:
-    """Names are unique within a frame of reference: one set may hold the same lesion of two visits."""
+    """Make names unique within one frame of reference.
+
+    One set may hold the same lesion of two visits.
+    """
     by_name: dict[tuple[str, str | None], list[Roi]] = defaultdict(list)
     for roi in rois:
         if roi.contours and roi.label and not roi.refused:

@@ -1,4 +1,7 @@
-"""Survival times of every patient side by side: main and sensitivity versions of the censoring, from the first cycle and from the landmark T2."""
+"""Survival times of every patient side by side.
+
+Main and sensitivity versions of the censoring, from the first cycle and from the landmark T2.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import TIME_TO_EVENT
 
 NEVER_MISSED = 10**6
-"""Visits that may be missed where a sensitivity analysis counts an event whatever was missed before it."""
+"""Visits that may be missed in a sensitivity analysis.
+
+Such an analysis counts an event whatever was missed before it.
+"""
 
 VERSIONS: Mapping[str, Mapping[str, Any]] = {
     "main": {},
@@ -39,7 +45,10 @@ VERSIONS: Mapping[str, Mapping[str, Any]] = {
     "clinical_progression_event": {"clinical_progression": "event"},
     "missed_visits_event": {"missed_visits": NEVER_MISSED},
 }
-"""What each version of progression-free survival by RECIST 1.1 changes in the section endpoints of the protocol."""
+"""What each version of progression-free survival by RECIST 1.1 changes in the protocol.
+
+The changes are to the section `endpoints`.
+"""
 
 
 class SurvivalTime(NamedTuple):
@@ -143,7 +152,11 @@ def survival_times(record: Record, endpoints: Rules) -> Iterable[SurvivalTime]:
 
 
 def _end_day(survival: Survival, facts: FollowUp) -> int:
-    """The day of the event or of censoring: `days` but for a death on the day of the first cycle, which is one of the first day."""
+    """The day of the event or of censoring.
+
+    It is `days` but for a death on the day of the first cycle, which counts as one of the first
+    day.
+    """
     died = survival.event and survival.reason.startswith("death") and facts.death_day is not None
     return facts.death_day if died else survival.days  # type: ignore[return-value]
 
@@ -238,7 +251,10 @@ def _overall(record: Record, facts: FollowUp) -> SurvivalTime:
 
 
 def last_day_alive(record: Record) -> int:
-    """The last day on which anything but a death is known: a CT, a cycle, an event; the first cycle's where nothing is."""
+    """The last day on which anything but a death is known.
+
+    It is that of a CT, a cycle or an event; the first cycle's where nothing is known.
+    """
     events = [e["day"] for e in record.events if e["event"] != "death"]
     days = (*record.days.values(), *record.cycle_days, *(v["day"] for v in record.visits), *events)
     return max([0, *(day for day in days if day is not None)])

@@ -25,12 +25,18 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
 """What `changed_since_t0` compares, and the columns of `scans` that tell it."""
 
 
-AFTER_DEATH = "is dated after the death of its patient; correct the row of the death, or export the images with their right date"
+AFTER_DEATH = (
+    "is dated after the death of its patient; correct the row of the death, "
+    "or export the images with their right date"
+)
 
 
 @dataclass(frozen=True)
 class DayStudy:
-    """The series of one patient made on one day, the chosen one first; a study without a date stands alone."""
+    """The series of one patient made on one day, the chosen one first.
+
+    A study without a date is one by itself.
+    """
 
     date: dt.date | None
     series: tuple[Row, ...]
@@ -176,7 +182,10 @@ def _why_no_visit(cycles: Cycles, rules: Mapping[str, Any]) -> str:
 
 
 def undated_cycles(cycles: Mapping[int, object], cycle: int) -> list[int]:
-    """Of a cycle and the next, which bound a visit's window, those that were given on a day that is not known."""
+    """Of a cycle and the next, those given on a day that is not known.
+
+    The two bound a visit's window.
+    """
     return [n for n in (cycle, cycle + 1) if n in cycles and cycles[n] is None]
 
 
@@ -274,7 +283,10 @@ def _row(
 def _choice(n_others: int) -> str:
     if not n_others:
         return "only series of that day"
-    return f"best of {n_others + 1} series of that day (chest, axial original, thinnest, soft-tissue kernel, most slices, lowest series number)"
+    return (
+        f"best of {n_others + 1} series of that day "
+        "(chest, axial original, thinnest, soft-tissue kernel, most slices, lowest series number)"
+    )
 
 
 def _changed(chosen: Row, visits: list[Visit]) -> list[str]:
@@ -287,7 +299,9 @@ def _changed(chosen: Row, visits: list[Visit]) -> list[str]:
 
 
 def refuse_after_death(timepoints: pl.DataFrame, follow_up: pl.DataFrame) -> pl.DataFrame:
-    """Rows of QUARANTINE for scans that are dated after the death of their patient: one of the two dates is wrong.
+    """Rows of QUARANTINE for scans that are dated after the death of their patient.
+
+    One of the two dates is wrong.
 
     The scan stays where it is, since the death may be what is wrong; no survival time is counted
     until one of them is corrected. Dates of a patient are all shifted alike, so that they can be

@@ -1,4 +1,7 @@
-"""Which patients a prediction may be trained on, and what is told of them: nothing that was known by the visit it is made at."""
+"""Which patients a prediction may be trained on, and the label of each.
+
+No label was known by the visit at which the prediction is made.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ PROGRESSED, RESPONDED = ("iUPD", "iCPD"), ("iCR", "iPR")
 """States by which a patient is decided, as of the visit: iRECIST looks at no later visit."""
 
 LANDMARK = "T2"
-"""The task whose label is progression-free survival for `six_months_days` from its visit, not response: few respond later than T2."""
+"""The task whose label is not response: few respond later than T2.
+
+Its label is progression-free survival for `six_months_days` from its visit.
+"""
 
 Row = Mapping[str, Any]
 Patient = tuple[str, str]
@@ -49,7 +55,10 @@ class Course:
 
     @property
     def label(self) -> bool | None:
-        """Response after the task's visit: CR or PR before the first PD; None without an evaluable visit. After T2, freedom from progression."""
+        """Response after the task's visit: CR or PR before the first PD.
+
+        None without an evaluable visit. After T2, freedom from progression.
+        """
         if self.task == LANDMARK:
             return self.free_of_progression
         evaluable = [r for r in self.later if r != "NE"]
@@ -175,7 +184,10 @@ def courses(
     task: str,
     six_months: int = 183,
 ) -> list[Course]:
-    """Bring the tables to one record per patient: verdicts, state at the task's visit, RECIST 1.1 responses after it in order."""
+    """Bring the tables to one record per patient.
+
+    It has verdicts, state at the task's visit, and RECIST 1.1 responses after it in order.
+    """
     verdicts: dict[Patient, dict[str, str]] = defaultdict(dict)
     simulated: dict[Patient, bool] = {}
     for row in eligibility.iter_rows(named=True):

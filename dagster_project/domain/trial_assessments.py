@@ -1,4 +1,7 @@
-"""Which rows of another trial belong to one assessment: visits that share a number or a name are separated by their dates."""
+"""Which rows of another trial belong to one assessment.
+
+Visits that share a number or a name are separated by their dates.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ Shared = tuple[str, str, str]
 """Subject, evaluator and what identifies the visit."""
 
 ONE_ASSESSMENT_DAYS = 14
-"""Most days from the first to the last image of one unscheduled assessment; a CT and a bone scan lie closer, two assessments farther."""
+"""Most days from the first to the last image of one unscheduled assessment.
+
+A CT and a bone scan lie closer, two assessments farther.
+"""
 
 UNSCHEDULED = re.compile(r"UNSCH|UNPLAN|INTERIM|EXTRA|计划外", re.IGNORECASE)
 
@@ -35,7 +41,9 @@ def is_unscheduled(row: TrialRow) -> bool:
 
 
 def separate_visits(flags: Flags, *domains: Sequence[TrialRow]) -> list[list[TrialRow]]:
-    """The rows of TU, TR and RS, those of a visit that is several in truth with its date as identity (`SEPARATED`).
+    """The rows of TU, TR and RS, with visits that are several in truth separated.
+
+    Rows of such a visit have its date as identity (`SEPARATED`).
 
     Rows of one subject and evaluator under one number (else name) are several assessments, each
     from one date to the next, where
@@ -90,7 +98,10 @@ def _starts(rows: Sequence[TrialRow]) -> list[dt.date]:
 
 
 def _measurement(row: TrialRow) -> tuple[str, ...]:
-    """Lesion and test of a row of TR, or the test of a row of RS; nothing of a row of TU, which may name a lesion again."""
+    """Lesion and test of a row of TR, or the test of a row of RS.
+
+    Nothing of a row of TU, which may name a lesion again.
+    """
     test = row("TRTESTCD", "RSTESTCD")
     return (row("TRLNKID", "TRREFID"), test, row("RSCAT")) if test else ()
 

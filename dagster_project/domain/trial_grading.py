@@ -1,4 +1,7 @@
-"""Grades another trial's tumour tables by RECIST 1.1 and iRECIST, and sets the responses that the trial recorded beside ours."""
+"""Grades another trial's tumour tables by RECIST 1.1 and iRECIST.
+
+The responses that the trial recorded are set beside ours.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,10 @@ GRADED: Mapping[str, Any] = {
     "differences": pl.List(pl.String),
     "flags": pl.List(pl.String),
 }
-"""Columns of the graded table: a row a subject, evaluator and visit after baseline. Responses are in this project's words."""
+"""Columns of the graded table: one row per subject, evaluator and visit after baseline.
+
+Responses are in this project's words.
+"""
 
 FLAGS: Mapping[str, Any] = dict.fromkeys(
     ("rule", "place", "subject", "evaluator", "visit", "what"), pl.String
@@ -102,7 +108,7 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What the trial recorded of one visit by one set of criteria; its first row gives the place."""
+    """The trial's record of one visit under one set of criteria; its first row gives the place."""
 
     row: TrialRow
     words: Mapping[str, Any]
@@ -178,13 +184,15 @@ def _flag_course(who: Who, course: TrialCourse, dm: Sequence[TrialRow], flags: F
             flags.add(
                 "after_death",
                 visit.rows[0],
-                "assessed after the date of death: one of the two dates is wrong; graded as it stands",
+                "assessed after the date of death: one of the two dates is wrong; "
+                "graded as it stands",
             )
         if visit.first_date != visit.last_date:
             flags.add(
                 "several_dates",
                 visit.rows[0],
-                "rows of several dates: first_date and date hold both; a progression is of the first, a sum of the last",
+                "rows of several dates: first_date and date hold both; "
+                "a progression is of the first, a sum of the last",
             )
 
 
@@ -230,7 +238,9 @@ def _flag_unknown_targets(
 
 
 def _facts(who: Who, visit: TrialVisit, baseline: TrialVisit | None) -> dict[str, Any]:
-    known = baseline is not None and baseline.day is not None and visit.day is not None
+    days = None
+    if baseline is not None and baseline.day is not None and visit.day is not None:
+        days = visit.day - baseline.day
     return {
         "key": (*who, visit.key),
         "subject": who[0],
@@ -240,8 +250,8 @@ def _facts(who: Who, visit: TrialVisit, baseline: TrialVisit | None) -> dict[str
         "first_date": visit.first_date,
         "date": visit.last_date,
         "accepted": visit.accepted,
-        "days_from_baseline": visit.day - baseline.day if known else None,
-    }  # type: ignore[operator, union-attr]
+        "days_from_baseline": days,
+    }
 
 
 def _responses(found: Assessment, immune: ImmuneAssessment) -> dict[str, Any]:
@@ -292,12 +302,13 @@ def _flag_sum(visit: TrialVisit, found: Assessment, flags: Flags) -> None:
                 flags.add(
                     "sum_differs",
                     row,
-                    "the recorded sum of diameters is not that of the diameters; graded by the diameters",
+                    "the recorded sum of diameters is not that of the diameters; "
+                    "graded by the diameters",
                 )
 
 
 def _recorded(rows: Sequence[TrialRow], flags: Flags) -> dict[Key, _Said]:
-    """What the trial recorded, by subject, evaluator and visit; rows that contradict each other say nothing."""
+    """The trial's records by subject, evaluator and visit; contradictory rows give none."""
     by_key: dict[Key, dict[str, list[TrialRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if (test := TESTS.get(row("RSTESTCD").upper())) is not None:

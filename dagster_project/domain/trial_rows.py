@@ -1,4 +1,7 @@
-"""Rows of another trial's tumour tables (SDTM TU, TR, RS) in this project's words; what cannot be read is flagged by row, never guessed."""
+"""Rows of another trial's tumour tables (SDTM TU, TR, RS) in this project's words.
+
+What cannot be read is flagged by row, never guessed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ UNITS = {
 """Millimetres in a unit of length."""
 
 UNIT_TOLERANCE_MM = 0.11
-"""By how much a diameter as collected and its standardised copy may differ: both may be rounded to a tenth."""
+"""Largest difference between a diameter as collected and its standardised copy.
+
+Both may be rounded to a tenth.
+"""
 
 STATES = {
     "ABSENT": "gone",
@@ -84,7 +90,10 @@ _CENSORED = re.compile(r"^(?:<|<=|≤)\s*5(?:\.0*)?\s*(?:MM)?$")
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One row of a file: its number as a spreadsheet shows it (the header is row 1), and its cells by name in capitals."""
+    """One row of a file: its number, and its cells by name in capitals.
+
+    The number is the one that a spreadsheet shows (the header is row 1).
+    """
 
     file: str
     number: int
@@ -103,7 +112,7 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Something wrong with a row: the rule that says so, the row's place, whom and what it is about."""
+    """A fault in a row: the rule, the row's place, and whom and what it concerns."""
 
     rule: str
     place: str
@@ -149,7 +158,10 @@ def is_accepted(row: TrialRow) -> bool:
 
 
 def evaluator_of(row: TrialRow) -> str:
-    """Who assessed: role and identifier, such as `INDEPENDENT ASSESSOR, RADIOLOGIST 1`; empty where neither is said."""
+    """Role and identifier of the assessor, such as `INDEPENDENT ASSESSOR, RADIOLOGIST 1`.
+
+    Empty where neither is given.
+    """
     return ", ".join(
         filter(
             None,
@@ -168,7 +180,7 @@ def visit_name(row: TrialRow) -> str:
 
 
 def visit_key(row: TrialRow) -> str:
-    """What identifies a visit: what `separate_visits` gave it; else its number, its name, its date."""
+    """Key of a visit: that of `separate_visits`, else its number, else its name or its date."""
     if SEPARATED in row.cells:
         return row.cells[SEPARATED]
     number = row("VISITNUM")
@@ -196,7 +208,9 @@ def complete_date(text: str) -> dt.date | None:
 
 
 def role_of(text: str) -> str | None:
-    """Role of a lesion by the words of TUSTRESC or TRGRPID; a new lesion stays one whether it is a target of iRECIST or not.
+    """Role of a lesion by the words of TUSTRESC or TRGRPID.
+
+    A new lesion stays one whether it is a target of iRECIST or not.
 
     >>> role_of("NON-TARGET"), role_of("Target"), role_of("NEW NON-TARGET"), role_of("BENIGN")
     ('non_target', 'target', 'new', None)
@@ -242,8 +256,10 @@ def response_word(text: str) -> str | None:
     KeyError
         For a word that is no response.
 
-    >>> response_word("NON-CR/NON-PD"), response_word("iUPD"), response_word("NON-iCR/NON-iUPD"), response_word("")
-    ('NON_CR_NON_PD', 'UPD', 'NON_CR_NON_PD', None)
+    >>> response_word("NON-CR/NON-PD"), response_word("iUPD")
+    ('NON_CR_NON_PD', 'UPD')
+    >>> response_word("NON-iCR/NON-iUPD"), response_word("")
+    ('NON_CR_NON_PD', None)
     """
     words = " ".join(text.upper().replace("-", " ").split())
     if words in MISSING or words in _SILENT:

@@ -1,4 +1,7 @@
-"""Another trial's tumour tables as visits with findings, a list for each subject and evaluator: what the engines of RECIST 1.1 and iRECIST take."""
+"""Another trial's tumour tables as visits with findings, one list per subject and evaluator.
+
+The engines of RECIST 1.1 and iRECIST take these lists.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ Who = tuple[str, str]
 """Subject and evaluator."""
 
 NODE_TESTS, LESION_TESTS = ("SAXIS", "LPERP", "DIAMETER"), ("LDIAM", "DIAMETER")
-"""Codes of TRTESTCD that hold the short axis of a node and the longest diameter of another lesion, the first one that is there."""
+"""TRTESTCD codes of a node's short axis and of another lesion's longest diameter.
+
+The first code that is there counts.
+"""
 
 SIZE_TESTS = frozenset({*NODE_TESTS, *LESION_TESTS})
 
@@ -48,7 +54,10 @@ _ON_TREATMENT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """What is known of a lesion: its role, its organ, and whether that is a lymph node (None where no location was given)."""
+    """What is known of a lesion: its role, its organ, and whether that is a lymph node.
+
+    `node` is None where no location was given.
+    """
 
     role: str | None
     organ: str | None
@@ -61,7 +70,10 @@ Lookup = Callable[[str], Lesion | None]
 
 @dataclass(frozen=True, slots=True)
 class TrialVisit:
-    """One visit of one evaluator: its name and number, its first and last complete date, its rows, the findings for the engines."""
+    """One visit of one evaluator, with the findings for the engines.
+
+    It has a name, a number, its first and last complete date, and its rows.
+    """
 
     key: str
     name: str
@@ -79,13 +91,16 @@ class TrialVisit:
 
     @property
     def day(self) -> int | None:
-        """A count of days that orders the visits: of the last date that contributed, else the study day."""
+        """Day count that orders the visits: of the last contributing date, else the study day."""
         return self.last_date.toordinal() if self.last_date else self.study_day
 
 
 @dataclass(frozen=True, slots=True)
 class TrialCourse:
-    """A subject as one evaluator saw it: baseline (None where there is none) and the later visits in order."""
+    """A subject as one evaluator saw it: the baseline and the later visits in order.
+
+    `baseline` is None where there is none.
+    """
 
     baseline: TrialVisit | None
     later: tuple[TrialVisit, ...]
@@ -313,7 +328,10 @@ def _findings(rows: Sequence[TrialRow], lesion: Lookup, flags: Flags) -> Iterabl
 
 
 def _facts(label: str, rows: Sequence[TrialRow], lesion: Lookup, flags: Flags) -> Lesion | None:
-    """Role and organ: by TU; else by TRGRPID; else by the customary label, which is flagged; a lesion without a role is left out."""
+    """Role and organ of a lesion: by TU, else by TRGRPID, else by the customary label.
+
+    A role by label is flagged; a lesion without a role is left out.
+    """
     known, grouped = (
         lesion(label),
         next((r for row in rows if (r := role_of(row("TRGRPID", "TRCAT", "TRSCAT")))), None),
@@ -391,7 +409,10 @@ def _finding(label: str, facts: Lesion, rows: Sequence[TrialRow], flags: Flags) 
 
 
 def _diameter(rows: Sequence[TrialRow], flags: Flags, *, node: bool) -> float | None:
-    """The short axis of a node, else the longest diameter; None where neither is there, or its rows contradict each other."""
+    """The short axis of a node, the longest diameter of another lesion.
+
+    None where there is none, or its rows contradict each other.
+    """
     tests = {
         test: [r for r in rows if r("TRTESTCD").upper() == test]
         for test in (NODE_TESTS if node else LESION_TESTS)
@@ -418,7 +439,8 @@ def _agreed(sizes: Sequence[Size], rows: Sequence[TrialRow], flags: Flags) -> Si
         flags.add(
             rule,
             rows[-1],
-            f"the lesion has {len(sizes)} rows of one test at this visit, as {rows[0].place}: {what}",
+            f"the lesion has {len(sizes)} rows of one test at this visit, "
+            f"as {rows[0].place}: {what}",
         )
     return distinct[0] if len(distinct) == 1 else Size()
 

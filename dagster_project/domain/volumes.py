@@ -1,4 +1,4 @@
-"""Mask volumes outside DICOM (NIfTI, NRRD), which tell their series and lesion only by their file name."""
+"""Mask volumes outside DICOM (NIfTI, NRRD), whose file name alone gives series and lesion."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def is_volume(path: Path) -> bool:
 
 
 def name_parts(path: Path) -> tuple[str | None, str]:
-    """Series and lesion of <SeriesInstanceUID>__<lesion>.nii.gz; the series is None where the name holds none.
+    """Series and lesion from the name <SeriesInstanceUID>__<lesion>.nii.gz.
+
+    The series is None where the name holds none.
 
     >>> name_parts(Path("1.2.3__L1.nii.gz"))
     ('1.2.3', 'L1')

@@ -1,1 +1,4 @@
-"""What assets do, one module an asset: read the lake, have pure code do what has not been done, keep and count."""
+"""What the assets do, one module per asset.
+
+Each reads the lake, has pure code do what has not been done, stores the results and counts them.
+"""

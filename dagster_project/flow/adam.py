@@ -24,7 +24,8 @@ class OtherProtocolError(ValueError):
     def __init__(self, patients: int) -> None:
         super().__init__(
             f"time_to_event of the lake differs from what this protocol and this version give, for "
-            f"{patients} patients; run `lakehouse run` first, or take the study.toml and the version of that snapshot"
+            f"{patients} patients; run `lakehouse run` first, "
+            "or take the study.toml and the version of that snapshot"
         )
 
 
@@ -36,7 +37,7 @@ VARIABLES_OF: Mapping[str, tuple[str, ...]] = {
     "follow_up.detail": (),
     "lesions.organ": ("TULOC", "TULOCGR1"),
 }
-"""Variables that hold a column of the lake which may be suppressed; other columns of patients are in none."""
+"""Variables that hold a suppressible column of the lake; other columns of patients are in none."""
 
 UNKNOWN = {"SEX": "U"}
 """Of a variable that is never missing, what its code list has for unknown."""
@@ -47,7 +48,8 @@ class SuppressedError(ValueError):
 
     def __init__(self, places: Sequence[str]) -> None:
         super().__init__(
-            f"ADaM datasets cannot be written without {', '.join(places)}, which [publish] suppressed_columns of study.toml "
+            f"ADaM datasets cannot be written without {', '.join(places)}, "
+            "which [publish] suppressed_columns of study.toml "
             "leaves out; take the published tables instead, or take the columns off that list"
         )
 

@@ -1,4 +1,7 @@
-"""From the lake to the arbiter's pages: each slice and each pair of lungs is worked on once and kept beside the scan."""
+"""From the lake to the arbiter's pages.
+
+Each slice and each pair of lungs is processed once and stored beside the scan.
+"""
 
 from __future__ import annotations
 

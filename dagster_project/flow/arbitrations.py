@@ -1,4 +1,7 @@
-"""What the arbiters of all sites decided: delivered in a site's landing, or recorded here and kept beside the patient's scans."""
+"""What the arbiters of all sites decided.
+
+Decisions are delivered in a site's landing, or recorded here and stored beside the patient's scans.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ DECISIONS = "decisions"
 
 
 def arbiter_decisions(lakehouse: Lakehouse) -> pl.DataFrame:
-    """The arbiters' decisions of all sites: those that intake took in, and those recorded by command."""
+    """The arbiters' decisions of all sites: taken in by intake, or recorded by command."""
     found = [
         _typed(rows)
         for site in lakehouse.home.sites()

@@ -1,4 +1,7 @@
-"""A sample of each site's lesions measured again on purpose, and every repeat scan; once for each lesion, outline and setting."""
+"""Measures a sample of each site's lesions again on purpose, and every repeat scan.
+
+Each lesion, outline and setting is measured once.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ SECTIONS = ("radiomics", "perturbation", "muscle", "dhi")
 """Sections of the protocol that a sampled lesion is measured by."""
 
 SAMPLED_VISIT = "T0"
-"""Before treatment: what the controls keep of a lesion, its size and densities, is not yet its response."""
+"""The visit before treatment.
+
+What the controls keep of a lesion, its size and densities, is not yet its response.
+"""
 
 JUDGED = """
 SELECT c.site, c.patient, c.control, c.feature, c.value, c.region_volume_mm3, o.responder
@@ -38,7 +44,11 @@ FROM control_features c JOIN outcomes o USING (site, patient) WHERE list_contain
 
 @dataclass(frozen=True)
 class ControlTask:
-    """Measure one lesion again: perturbed, shuffled and moved where `repeat` is 0, else as outlined on a repeat scan."""
+    """Measure one lesion again.
+
+    Where `repeat` is 0 the lesion is perturbed, shuffled and moved; else it is measured as outlined
+    on a repeat scan.
+    """
 
     key: Mapping[str, Any]
     folder: Path
@@ -101,7 +111,7 @@ def _sampled_rows(task: ControlTask) -> list[dict[str, Any]]:
 
 
 def measure_new_controls(lakehouse: Lakehouse, site: str, say: Say) -> Done:
-    """Measure what has not been measured yet, and remove what is no longer in the sample or has no input."""
+    """Measure what is new; remove what is no longer in the sample or has no input."""
     wanted = {
         t.key["input_fingerprint"]: t
         for t in [*_sampled_tasks(lakehouse, site), *_repeat_tasks(lakehouse, site)]
@@ -150,7 +160,9 @@ def _refused(task: ControlTask, reason: str) -> dict[str, Any]:
 
 
 def sample_reads(reads: pl.DataFrame, patients: int) -> pl.DataFrame:
-    """The first reader's read of the largest lesion at T0 of so many patients, the first in the order of a digest of their pseudonym.
+    """The first reader's read of the largest lesion at T0, for a sample of patients.
+
+    The sample is the first `patients` patients in the order of a digest of their pseudonym.
 
     Neither an outcome nor the order of arrival has a part in it; a patient who comes later takes
     the place of one at most.

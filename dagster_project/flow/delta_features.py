@@ -1,4 +1,4 @@
-"""Changes between visits, derived anew for the patients whose data changed, a few of them at a time."""
+"""Changes between visits, derived anew for the patients whose data changed, in small batches."""
 
 from __future__ import annotations
 
@@ -20,22 +20,38 @@ if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
 
 PATIENTS_AT_A_TIME = 25
-"""Patients derived and written in one transaction: their rows stay in the processor's cache, and memory stays bounded."""
+"""Patients derived and written in one transaction.
 
-MEASURED = f"SELECT DISTINCT site, patient, visit, lesion, reader, input_fingerprint FROM {RADIOMIC_FEATURES.name}"
-ACCEPTED = f"""
-    SELECT site, patient, list([visit, lesion, reader, input_fingerprint] ORDER BY visit, lesion)
-    FROM ({MEASURED}) JOIN lesions USING (site, patient, visit, lesion, reader) WHERE list_contains(?, visit) GROUP BY site, patient"""
+Their rows stay in the processor's cache, and memory stays bounded.
+"""
+
+MEASURED = (
+    "SELECT DISTINCT site, patient, visit, lesion, reader, input_fingerprint "
+    f"FROM {RADIOMIC_FEATURES.name}"
+)
+ACCEPTED = (
+    "\n    SELECT site, patient, "
+    "list([visit, lesion, reader, input_fingerprint] ORDER BY visit, lesion)"
+    f"\n    FROM ({MEASURED}) JOIN lesions USING (site, patient, visit, lesion, reader) "
+    "WHERE list_contains(?, visit) GROUP BY site, patient"
+)
 """What each patient's changes are derived from: the measured lesions of the accepted reads."""
 
-DATED = "SELECT site, patient, list([visit, scan_date::VARCHAR] ORDER BY visit) FROM timepoints WHERE list_contains(?, visit) GROUP BY ALL HAVING count(*) > 1"
+DATED = (
+    "SELECT site, patient, list([visit, scan_date::VARCHAR] ORDER BY visit) FROM timepoints "
+    "WHERE list_contains(?, visit) GROUP BY ALL HAVING count(*) > 1"
+)
 
 Patient = tuple[str, str]
 """Site and pseudonym."""
 
 
 def derive_changed(lakehouse: Lakehouse, say: Say) -> Done:
-    """Derive the changes of patients whose accepted features or dates differ from what their rows were derived from; leave the rest alone."""
+    """Derive the changes of patients whose inputs changed; leave the rest alone.
+
+    The inputs are the accepted features and the dates; they are compared with what the stored rows
+    were derived from.
+    """
     wanted = _wanted(lakehouse)
     stored: dict[Patient, str] = {
         (site, patient): digest
@@ -78,7 +94,10 @@ def accepted_features(lakehouse: Lakehouse, site: str, patients: list[str]) -> p
 
 
 def _wanted(lakehouse: Lakehouse) -> dict[Patient, str]:
-    """The digest that each patient's rows should bear; who has fewer than two of the visits has no rows."""
+    """The digest that each patient's rows should bear.
+
+    A patient with fewer than two of the visits has no rows.
+    """
     dates = {
         (site, patient): found
         for site, patient, found in lakehouse.lake.query(DATED, [list(VISITS)]).fetchall()

@@ -1,4 +1,7 @@
-"""The accepted masks of each lesion compared between visits, once a pair; then the limits over all pairs."""
+"""Compares each lesion's accepted masks between visits, once per pair; then fits the limits.
+
+The limits are fitted over all pairs.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,11 @@ ACQUIRED = ("pixel_digest", "kernel", "manufacturer", "slice_thickness_mm", "sli
 """Columns of scans that say what is compared, and whether it may be."""
 
 PEELING = ("peel_depth_mm", "peel_hu", "smoothing_mm")
-"""Of [dhi], what a lesion is peeled and smoothed by: habitats and controls peel as DHI does, and the rest of the section must not make them
-be measured anew."""
+"""Settings of [dhi] by which a lesion is peeled and smoothed.
+
+Habitats and controls peel as DHI does; a change in the rest of the section must not make them be
+measured anew.
+"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,10 @@ def compare_visits(task: PairTask) -> dict[str, Any]:
 
 
 def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
-    """Compare the accepted masks of each lesion between visits, once a pair; then fit the limits over all pairs."""
+    """Compare each lesion's accepted masks between visits, once per pair; then fit the limits.
+
+    The limits are fitted over all pairs.
+    """
     from dagster_project.radiomics.dhi import derive_dhi
 
     settings = lakehouse.study.section("dhi")
@@ -129,7 +138,9 @@ def comparisons_seen(
     *,
     load: Callable[[Path], Any] = kept,
 ) -> Comparisons:
-    """The kept comparisons between some pairs of visits, before any limits, of the lesions as the lake had them at a snapshot.
+    """The stored comparisons between some pairs of visits, before any limits.
+
+    The lesions are those that the lake had at a snapshot.
 
     `load` reads one file of the vault.
     """

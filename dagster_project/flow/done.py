@@ -56,7 +56,10 @@ def report_progress(
 
 
 def is_simulated(lakehouse: Lakehouse, site: str) -> bool:
-    """Whether the site's landing is marked as simulated; kept in the vault, since the landing is read by intake alone."""
+    """Whether the site's landing is marked as simulated.
+
+    The mark is stored in the vault, since only intake reads the landing.
+    """
     return (lakehouse.home.vault / site / "SIMULATED").is_file()
 
 

@@ -1,4 +1,7 @@
-"""The gate: the same pure rules, on the exact snapshot that a model would be trained on, raised where one fails or cannot be judged."""
+"""The gate: the same pure rules, on the exact snapshot that a model would be trained on.
+
+It raises where a rule fails or cannot be judged.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ DOWNSTREAM = (
     "quality_verdicts",
     "disclosure",
 )
-"""Tables that lie behind the gate: what an earlier night left in them says nothing about tonight's data."""
+"""Tables behind the gate; what an earlier night left in them says nothing about tonight's data."""
 
 MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)
 """Tables each row of which says whether the gate is open."""
@@ -95,7 +98,10 @@ def is_gate_closed(metadata: Mapping[str, dg.MetadataValue]) -> bool:
     return all(name in metadata and metadata[name].value == value for name, value in CLOSED.items())
 
 
-OTHER_PROTOCOL = "The gate is closed. study.toml was changed after the gate was judged: run again with the protocol that is meant."
+OTHER_PROTOCOL = (
+    "The gate is closed. study.toml was changed after the gate was judged: "
+    "run again with the protocol that is meant."
+)
 """What a change between verdict and training ends with."""
 
 
@@ -147,7 +153,8 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
     Raises
     ------
     dagster.Failure
-        Where a cohort rule fails or cannot be evaluated, naming rule, scope, figure and limit. It is not retried: only data can open the gate.
+        Where a cohort rule fails or cannot be evaluated, naming rule, scope, figure and limit.
+        It is not retried: only data can open the gate.
     """
     verdicts, snapshot = judge(lakehouse)
     closed = gate_closed(verdicts)
@@ -156,7 +163,9 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
             description="The gate is closed. " + " ".join(describe(v) for v in closed),
             allow_retries=False,
             metadata={
-                f"{v.rule} [{v.scope}]": f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}"
+                f"{v.rule} [{v.scope}]": (
+                    f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}"
+                )
                 for v in closed
             }
             | {"snapshot": snapshot, **CLOSED},
@@ -166,7 +175,10 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
 
 def describe(verdict: Verdict) -> str:
     """A verdict in one sentence."""
-    return f"{verdict.rule} at {verdict.scope}: figure {_figure(verdict.figure)}, limit {_figure(verdict.limit)} ({verdict.detail})."
+    return (
+        f"{verdict.rule} at {verdict.scope}: figure {_figure(verdict.figure)}, "
+        f"limit {_figure(verdict.limit)} ({verdict.detail})."
+    )
 
 
 def _figure(value: float | None) -> str:

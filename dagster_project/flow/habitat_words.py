@@ -1,4 +1,7 @@
-"""Words of lesions beside their local features in the vault: what the folds of a model fit their own codebooks on."""
+"""Words of lesions, stored beside their local features in the vault.
+
+The folds of a model fit their own codebooks on them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class WordTask:
 
 
 def keep_words(task: WordTask) -> int:
-    """Count a lesion's words and keep them; an empty file says that nothing is left of the lesion after peeling."""
+    """Count a lesion's words and store them.
+
+    An empty file means that nothing is left of the lesion after peeling.
+    """
     import numpy as np
 
     from dagster_project.flow.habitats import load_local_features
@@ -68,7 +74,10 @@ def load_words(task: WordTask) -> WordCounts | None:
 
 
 def keep_new_words(tasks: Sequence[WordTask], say: Say) -> int:
-    """Count the words that are not kept yet; how many lesions that were. What cannot be read is left out here, and told where it is mapped."""
+    """Count the words that are not stored yet; return how many lesions that were.
+
+    What cannot be read is left out here, and reported where it is mapped.
+    """
     new = [t for t in tasks if t.local.is_file() and not t.file.is_file()]
     return sum(
         o.reason is None

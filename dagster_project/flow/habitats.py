@@ -1,4 +1,7 @@
-"""Habitats of the accepted lesions: local features once a lesion and scan, one frozen codebook, and what it gives."""
+"""Habitats of the accepted lesions.
+
+Local features are computed once per lesion and scan; one frozen codebook turns them into habitats.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ HABITAT_KEY = ("site", "patient", "visit", "scan", "lesion", "simulated")
 
 @dataclass(frozen=True)
 class LesionTask:
-    """One accepted lesion on one scan: local features to be kept, then a map of its habitats and its measures."""
+    """One accepted lesion on one scan: its local features, then its habitat map and measures."""
 
     key: Mapping[str, Any]
     folder: Path
@@ -60,12 +63,15 @@ def habitat_settings(study: Study) -> dict[str, Any]:
 
 
 def map_file(folder: Path, input_fingerprint: str) -> Path:
-    """Where the map of a lesion's habitats is kept, below its scan's folder: a row of habitats leads to it."""
+    """File of a lesion's habitat map, below its scan's folder; a row of habitats leads to it."""
     return folder / "habitats" / f"{input_fingerprint}.npz"
 
 
 def keep_local_features(task: LesionTask) -> int:
-    """Compute a lesion's local features and keep them; an empty file says that nothing is left of it after peeling."""
+    """Compute a lesion's local features and store them.
+
+    An empty file means that nothing is left of the lesion after peeling.
+    """
     import numpy as np
 
     from dagster_project.domain.masks import load_mask
@@ -107,7 +113,10 @@ def load_map(file: Path) -> NDArray[np.uint8]:
 
 
 def map_lesion(task: LesionTask) -> dict[str, float | None] | None:
-    """Measures of a lesion's habitats, and the map of them kept; None where too little is left of it."""
+    """Store the map of a lesion's habitats and return its measures.
+
+    None where too little is left of it.
+    """
     import numpy as np
 
     from dagster_project.radiomics.habitat_codebook import assign_habitats
@@ -123,7 +132,10 @@ def map_lesion(task: LesionTask) -> dict[str, float | None] | None:
 
 
 def measure_new_habitats(lakehouse: Lakehouse, say: Say) -> Done:
-    """Local features of new lesions; a codebook where none is frozen yet; measures of the lesions that have no rows of this codebook."""
+    """Measure the habitats of the lesions that have no rows of this codebook.
+
+    Local features of new lesions come first, then a codebook where none is frozen yet.
+    """
     settings, tasks = habitat_settings(lakehouse.study), _lesion_tasks(lakehouse)
     refused = _localise_new(tasks, say)
     keep_new_words([WordTask(t.local, word_grid(lakehouse.study)) for t in tasks if t.mask], say)
@@ -175,7 +187,9 @@ def words_seen(
     *,
     load: Callable[[WordTask], WordCounts | None] = load_words,
 ) -> CohortWords:
-    """The words of the accepted lesions at some visits, as the lake stood at a snapshot; a lesion whose words are not kept is not among them.
+    """The words of the accepted lesions at some visits, as of a snapshot of the lake.
+
+    A lesion whose words are not stored is left out.
 
     `load` reads one file of the vault.
     """
@@ -196,7 +210,9 @@ def words_seen(
 def frozen_codebook(
     folder: Path, tasks: list[LesionTask], settings: Mapping[str, Any]
 ) -> tuple[Codebook | None, str]:
-    """The cohort's codebook of this version and these settings: read where it was fitted once, else fitted now and frozen.
+    """The cohort's codebook of this version and these settings.
+
+    It is read where it was fitted once, else fitted now and frozen.
 
     Where there are too few lesions for one, None and why.
     """
@@ -243,7 +259,7 @@ def named_codebook(folder: Path, name: str) -> Codebook | None:
 
 
 def _localise_new(tasks: list[LesionTask], say: Say) -> dict[Path, str]:
-    """Keep the local features that are not kept yet; which lesions could not be measured, and why."""
+    """Store missing local features; return which lesions could not be measured, and why."""
     new = [t for t in tasks if t.mask and not t.local.is_file()]
     outcomes = run_tasks(
         keep_local_features, new, weight=lambda t: t.volume_mm3, together=lambda t: t.folder

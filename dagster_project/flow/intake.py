@@ -1,4 +1,4 @@
-"""From a site's landing into its vault: the one place of the flow where identified data are read."""
+"""From a site's landing into its vault, the one place of the flow that reads identified data."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ from dagster_project.intake.vault import IntakeReport, take_in
 from dagster_project.lake.home import TAKEN_IN, Home
 
 THROWAWAY = (
-    "The keys are throw-away ones that lie in the home folder beside what they protect: good for a trial, not for patients. "
+    "The keys are throw-away ones that lie in the home folder beside what they protect: "
+    "good for a trial, not for patients. "
     "The README says how the PI makes a medium."
 )
 
 
 class DeliveryError(RuntimeError):
-    """A site's delivery could not be taken in. It bears no cause: Dagster keeps causes, and a system's error quotes names of the landing."""
+    """A site's delivery could not be taken in.
+
+    The error bears no cause: Dagster stores causes, and a system's error quotes names of the
+    landing.
+    """
 
     def __init__(self, site: str, cause: Exception) -> None:
         super().__init__(f"site {site} could not be taken in: {reason_of(cause)}")
@@ -62,12 +67,14 @@ def _medium_keys(medium: Path) -> Keys:
     passphrase = os.environ.get("LAKEHOUSE_PASSPHRASE_FILE")
     if not is_throwaway(medium) and not passphrase:
         raise KeysError(
-            "the key medium is sealed and intake is locked; unlock it with `lakehouse keys unlock MEDIUM`, "
+            "the key medium is sealed and intake is locked; "
+            "unlock it with `lakehouse keys unlock MEDIUM`, "
             "or give the file that holds the passphrase in LAKEHOUSE_PASSPHRASE_FILE"
         )
     if passphrase and not Path(passphrase).is_file():
         raise KeysError(
-            "the file that LAKEHOUSE_PASSPHRASE_FILE names is not there and intake is locked; unlock with `lakehouse keys unlock MEDIUM`"
+            "the file that LAKEHOUSE_PASSPHRASE_FILE names is not there and intake is locked; "
+            "unlock with `lakehouse keys unlock MEDIUM`"
         )
     return unlock(
         medium, Path(passphrase).read_text(encoding="utf-8").rstrip("\n") if passphrase else ""
@@ -82,7 +89,9 @@ def _throwaway_keys(home: Home) -> Keys:
 
 
 def take_in_site(home: Home, site: str, say: Callable[[str], None]) -> IntakeReport | None:
-    """De-identify what a site delivered since the last run; None where the site has no landing folder and its vault stays as it is.
+    """De-identify what a site delivered since the last run.
+
+    None where the site has no landing folder; its vault then stays as it is.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""Results that are kept in the vault beside what they were computed from, named by the digest of it, so that no work is done twice."""
+"""Results stored in the vault beside their inputs, so that no work is done twice.
+
+They are named by the digest of what they were computed from.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 CODE_VERSION = "2"
-"""Raise it when a change of code changes what a scan or an outline gives: everything measured is then computed anew."""
+"""Version of the code; raise it when a change alters what a scan or an outline gives.
+
+Everything measured is then computed anew.
+"""
 
 REFUSED = "refused"
 """Key under which a result says why a file cannot be used."""
@@ -24,7 +30,10 @@ SCAN_INPUTS = ("pixel_digest", "series_instance_uid", "frame_of_reference_uid", 
 """Columns of `scans` that decide what an outline is on that scan."""
 
 KEPT_IMAGES = 2
-"""Scans that a process keeps in memory, about 0.2 GiB each at 400 slices: the two of a pair, or the one whose lesions are measured."""
+"""Scans that a process holds in memory, about 0.2 GiB each at 400 slices.
+
+They are the two of a pair, or the one whose lesions are measured.
+"""
 
 
 def fingerprint(*parts: object) -> str:
@@ -42,7 +51,9 @@ def slices_of(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def contents_of(folder: Path, noted: Mapping[str, str]) -> list[str]:
-    """What the slices of a scan are, in one order: the same delivery gives the same, whenever and in whatever order it came.
+    """The contents of a scan's slices, in one order.
+
+    The same delivery gives the same list, whenever and in whatever order it came.
 
     Parameters
     ----------
@@ -87,12 +98,12 @@ def outlines_file(
 
 
 def images_file(folder: Path, digest: str) -> Path:
-    """Where the SOPInstanceUIDs of a scan are noted, by the `input_fingerprint` of its row of `scans`."""
+    """File of a scan's SOPInstanceUIDs, by the `input_fingerprint` of its row of `scans`."""
     return folder / "images" / f"{digest}.json"
 
 
 def mask_file(folder: Path, mask_digest: str) -> Path:
-    """Where a mask on a scan's grid is kept: by its own digest, so that a row of reads leads to it."""
+    """File of a mask on a scan's grid, by the mask's own digest; a row of reads leads to it."""
     return folder / "masks" / f"{mask_digest[:32]}.npz"
 
 
@@ -112,8 +123,10 @@ def kept(file: Path) -> Any:
 
 
 @lru_cache(maxsize=KEPT_IMAGES)
-def scan_image(folder: Path, pixel_digest: str) -> sitk.Image:
-    """The scan in a folder of the vault, read once for what a process measures on it in a row; treat it as read-only.
+def scan_image(folder: Path, pixel_digest: str) -> sitk.Image:  # noqa: ARG001 - the cache's key
+    """The scan in a folder of the vault; treat it as read-only.
+
+    It is read once for all that a process measures on it in a row.
 
     The digest of its pixels is part of the key, since slices that come later make another image of
     the same folder.

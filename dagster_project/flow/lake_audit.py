@@ -1,4 +1,7 @@
-"""The lake looked at before it is published: no text of a table is anybody's, and dates fit their days."""
+"""Audits the lake before it is published.
+
+No text of a table is anybody's, and dates fit their days.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ OF_THE_PROTOCOL = frozenset({"amendments"})
 """Columns that quote a recorded decision: who made it, when and why."""
 
 LARGEST_INTEGER = 999_999
-"""Of a 32-bit column without an upper bound: a hospital number, a date and a telephone have more digits."""
+"""Limit of a 32-bit column without an upper bound.
+
+A hospital number, a date and a telephone number have more digits.
+"""
 
 COUNTS_OF_VOXELS = frozenset({"n_voxels", "n_outside"})
 """Columns that may hold more: a large tumour has a million voxels."""

@@ -1,4 +1,8 @@
-"""Training behind the gate: read the judged snapshot, train what has not been trained on these very rows, log it, ask it about others."""
+"""Training behind the gate.
+
+Reads the judged snapshot, trains what has not been trained on these very rows, logs it, and applies
+it to other patients.
+"""
 
 from __future__ import annotations
 
@@ -40,17 +44,29 @@ if TYPE_CHECKING:
     from models.datasets import Dataset, Task
     from models.learners import Learner
 
-FEATURES_SEEN = """
-SELECT f.site, f.patient, f.visit, f.lesion, f.region, f.feature, f.value FROM radiomic_features f
-JOIN lesions l USING (site, patient, visit, lesion) WHERE f.reader = l.reader AND list_contains(?, f.feature)"""
+FEATURES_SEEN = (
+    "\nSELECT f.site, f.patient, f.visit, f.lesion, f.region, f.feature, f.value "
+    "FROM radiomic_features f"
+    "\nJOIN lesions l USING (site, patient, visit, lesion) "
+    "WHERE f.reader = l.reader AND list_contains(?, f.feature)"
+)
 """The accepted reads' values of the features that networks look at."""
 
-CHANGES_SEEN = """
-SELECT site, patient, lesion, region, feature, from_visit, to_visit, delta_symmetric FROM delta_features
-WHERE delta_symmetric IS NOT NULL AND list_contains(?, from_visit) AND list_contains(?, to_visit)"""
-"""Changes between the visits that the task may see: a third of the rows and half of the columns of a cohort's."""
+CHANGES_SEEN = (
+    "\nSELECT site, patient, lesion, region, feature, from_visit, to_visit, delta_symmetric "
+    "FROM delta_features"
+    "\nWHERE delta_symmetric IS NOT NULL "
+    "AND list_contains(?, from_visit) AND list_contains(?, to_visit)"
+)
+"""Changes between the visits that the task may see.
 
-KERNELS = "SELECT t.site, t.patient, s.kernel FROM timepoints t JOIN scans s USING (site, patient, scan) WHERE t.visit = 'T0'"
+They are a third of the rows and half of the columns of a cohort's changes.
+"""
+
+KERNELS = (
+    "SELECT t.site, t.patient, s.kernel FROM timepoints t "
+    "JOIN scans s USING (site, patient, scan) WHERE t.visit = 'T0'"
+)
 """The kernel of each patient's baseline scan."""
 
 SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
@@ -69,7 +85,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Learned:
-    """All rows of model_runs, those of this night first, and what models say; tasks trained tonight; which models and tasks are left out, and who could not be asked, and why."""
+    """All rows of model_runs, those of this night first, and the models' predictions.
+
+    Also the tasks trained tonight, the models and tasks that are left out, and the registered
+    models that could not be applied, both with the reasons.
+    """
 
     model_runs: pl.DataFrame
     prediction_set: PredictionSet
@@ -105,7 +125,9 @@ class Learned:
 
 
 def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
-    """Train the tasks of the protocol on the snapshot that passed the gate; the same rows and protocol are trained on once.
+    """Train the tasks of the protocol on the snapshot that passed the gate.
+
+    The same rows and protocol are trained on once.
 
     1. A task whose inputs have not changed since it was last looked at is skipped without reading a
        feature.
@@ -131,7 +153,7 @@ def _look_at(
     *,
     reading: Reading,
 ) -> tuple[Learned, TrainingState]:
-    """Learn a task where something of it has changed; what is to be kept of it for the next night."""
+    """Train a task where something of it has changed; also return its state for the next night."""
     from models.datasets import TASKS, DatasetError
     from models.splits import SplitError
 
@@ -158,7 +180,11 @@ def _learn(
     *,
     reading: Reading,
 ) -> tuple[Learned, TrainingState]:
-    """One task: its data set, models that have not been trained on it, and what the registered one says of patients outside the cohort."""
+    """Train one task and predict the patients outside the cohort.
+
+    Builds the data set, trains the models that have not been trained on it, and applies the
+    registered model to patients outside the cohort.
+    """
     from models.datasets import build_dataset
     from models.roster import choose_learners
 
@@ -201,7 +227,11 @@ def _train(
     verdicts: Sequence[Verdict],
     snapshot: int,
 ) -> tuple[pl.DataFrame, PredictionSet]:
-    """Train, log and judge; the fresh rows of model_runs, and what the models say of the patients they held out."""
+    """Train, log and judge.
+
+    Returns the fresh rows of model_runs, and the models' predictions for the patients they held
+    out.
+    """
     from models.tracking import log_models
     from models.training import train
 
@@ -227,7 +257,10 @@ def _train(
 def with_aliases(
     lakehouse: Lakehouse, runs: pl.DataFrame, task: str
 ) -> tuple[pl.DataFrame, dict[str, str]]:
-    """The rows with the aliases that the registry tells now, and these by run: they move, and withdrawal of consent takes them away."""
+    """The rows with the aliases that the registry holds now, and these aliases by run.
+
+    Aliases move, and withdrawal of consent takes them away.
+    """
     from models.tracking import aliases_held
 
     held = aliases_held(lakehouse.home.mlflow_uri, task, aliases(lakehouse))

@@ -1,4 +1,7 @@
-"""Which scan each outline of a file of contours lies on, found once for a file and the scans of its patient."""
+"""Which scan each outline of a contour file lies on.
+
+It is found once per file and the scans of its patient.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ PLACED_BY = (
 
 @dataclass(frozen=True)
 class PlacedFile:
-    """The scans that outlines of a file lie on, with the positions of ROIs; and why others lie on none.
+    """The scans that a file's outlines lie on, with ROI positions; and why others lie on none.
 
     Of what lies on none: position and label of the ROI, and the reason; position 0 is the whole
     file.

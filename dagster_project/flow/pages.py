@@ -1,4 +1,4 @@
-"""From the lake to pages: reads what the pages need, draws each lesion once from the vault, writes."""
+"""From the lake to pages: reads what they need, draws each lesion once from the vault, writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ TOO_LONG = ("radiomic_features", "control_features", "delta_features")
 
 
 def page_tables(lakehouse: Lakehouse) -> dict[str, pl.DataFrame]:
-    """All tables that pages speak of, of one snapshot, with the mark of the gate and the counts of disclosure as they are now."""
+    """All tables that pages show, of one snapshot.
+
+    The mark of the gate and the counts of disclosure are as they are now.
+    """
     bring_up_to_date(lakehouse.lake, lakehouse.study)
     names = [t.name for t in TABLES if t.name not in TOO_LONG]
     return dict(zip(names, lakehouse.read(*names, as_of=lakehouse.lake.snapshot()), strict=True))

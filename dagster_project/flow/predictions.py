@@ -1,4 +1,7 @@
-"""Predictions and attributions of patients: stored between runs, predicted again only where inputs changed."""
+"""Predictions and attributions of patients, stored between runs.
+
+Patients are predicted again only where inputs changed.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,10 @@ class PredictionSet:
     def of_new_patients(
         self, found: Registered, task: str, fresh: PredictionSet, stays: pl.DataFrame
     ) -> PredictionSet:
-        """With the rows of patients whom no fold held out replaced: those that stay, and the fresh ones, all by one version."""
+        """With the rows of patients whom no fold held out replaced.
+
+        The new rows are those that stay and the fresh ones, all by one version.
+        """
         held_out = self.predictions.filter((pl.col("task") != task) | pl.col("fold").is_not_null())
         kept = self.predictions.filter((pl.col("task") == task) & pl.col("fold").is_null()).join(
             stays, on=[*WHO, *VERSION], how="semi"
@@ -95,7 +101,7 @@ NOTHING = PredictionSet(empty(PREDICTIONS), empty(ATTRIBUTIONS))
 
 
 def aliases(lakehouse: Lakehouse) -> tuple[str, str]:
-    """Aliases of the model that predicts, the first that any version holds: champion, else candidate."""
+    """Aliases of the predicting model, champion before candidate; the first one held counts."""
     section = lakehouse.study.section("model")
     return section["champion_alias"], section["alias"]
 
@@ -103,7 +109,7 @@ def aliases(lakehouse: Lakehouse) -> tuple[str, str]:
 def training_predictions(
     trained: Sequence[TrainedModel], fresh: pl.DataFrame, section: Section
 ) -> PredictionSet:
-    """Probabilities of all models for the patients they held out, and what those of the best model are based on."""
+    """Held-out probabilities of all models, and what those of the best model are based on."""
     from models.explanation import held_out_attributions
     from models.training import best_model, derive_predictions
 
@@ -125,7 +131,9 @@ def _as_attributions(rows: pl.DataFrame, model: str, version: str) -> pl.DataFra
 def predict_outside_cohort(
     lakehouse: Lakehouse, task: Task, tables: dict[str, Any], prediction_set: PredictionSet
 ) -> tuple[PredictionSet, tuple[str, ...]]:
-    """Predict the eligible patients outside the cohort by the champion, else the candidate; and why one could not.
+    """Predict the eligible patients outside the cohort by the champion, else the candidate.
+
+    Also returns why one of them could not predict.
 
     1. A patient whom the version was trained on is not predicted: its stored folds name them.
     2. A row stays where the version and the digest of the patient's inputs are the same.
@@ -204,7 +212,10 @@ def _of(found: Registered, task: str) -> pl.Expr:
 
 
 def champion_probabilities(lakehouse: Lakehouse, dataset: Dataset) -> np.ndarray | None:
-    """The champion's probability of each patient of the cohort: from its folds, else predicted now where it has not seen the patient.
+    """The champion's probability of each patient of the cohort.
+
+    It comes from the champion's folds, else it is predicted now where the champion has not seen the
+    patient.
 
     None without a champion; NaN where it cannot be applied, or its training patients are not known.
     """
@@ -233,7 +244,7 @@ def champion_probabilities(lakehouse: Lakehouse, dataset: Dataset) -> np.ndarray
 
 
 def marked_predictions(lakehouse: Lakehouse, model_runs: pl.DataFrame) -> pl.DataFrame:
-    """The stored predictions, each with the state of the gate and the decisions that its protocols were amended by.
+    """The stored predictions, each with the state of the gate and its protocols' amendments.
 
     These are the decisions in force when its version was trained, and those in force now.
     """
@@ -266,7 +277,7 @@ def save_predictions(lakehouse: Lakehouse, prediction_set: PredictionSet) -> Non
 
 
 def load_predictions(lakehouse: Lakehouse) -> PredictionSet:
-    """The predictions stored last; none where the file has other columns than the schema declares now."""
+    """The predictions stored last; none where the file's columns differ from the schema."""
     return PredictionSet(*(_stored(lakehouse, table) for table in (PREDICTIONS, ATTRIBUTIONS)))
 
 

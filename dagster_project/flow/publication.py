@@ -1,4 +1,7 @@
-"""Publishing from a home: without the sites that an audit blocks, and with what the protocol leaves out."""
+"""Publishing from a home.
+
+Sites that an audit blocks and what the protocol leaves out are not published.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,16 @@ if TYPE_CHECKING:
 
 
 def count_disclosure(lake: Lake, study: Study) -> tuple[Write, pl.DataFrame]:
-    """Bring the table disclosure up to date with patients and [publish]; nothing is written where it is."""
+    """Bring the table disclosure up to date with patients and [publish].
+
+    Nothing is written where it already is.
+    """
     rows = derive_disclosure(lake.read(PATIENTS.name), Minimisation.of(study))
     return lake.replace(DISCLOSURE.name, rows), rows
 
 
 def bring_up_to_date(lake: Lake, study: Study) -> None:
-    """The mark of the gate and the counts of disclosure, as they are now, before anything shows them."""
+    """Update the mark of the gate and the counts of disclosure, before anything shows them."""
     mark_rows(lake, study)
     count_disclosure(lake, study)
 
@@ -42,7 +48,9 @@ class NothingPublished(LakeError):
 
 
 def publish_home(lake: Lake, home: Home, study: Study, *, anew: bool = False) -> Published:
-    """Audit the lake, then publish the newest snapshot, or all of it anew; every command and asset publishes by this alone.
+    """Audit the lake, then publish the newest snapshot, or all of it anew.
+
+    Every command and asset publishes by this function alone.
 
     Raises
     ------

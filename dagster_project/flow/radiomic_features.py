@@ -1,4 +1,7 @@
-"""Features of the lesions of a site, extracted once a lesion and scan, in transactions of a few lesions."""
+"""Features of a site's lesions, extracted once per lesion and scan.
+
+Transactions hold a few lesions each.
+"""
 
 from __future__ import annotations
 
@@ -56,12 +59,16 @@ def extract_features(task: FeatureTask) -> pl.DataFrame:
 
 
 def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
-    """Extract features of lesions that have none yet, in transactions of a few lesions, and remove those without input."""
+    """Extract features of lesions that have none yet, and remove those without input.
+
+    Transactions hold a few lesions each.
+    """
     wanted = {t.fingerprint: t for t in _feature_tasks(lakehouse, site)}
     present = {
         digest: (scan, lesion)
         for digest, scan, lesion in lakehouse.lake.query(
-            f"SELECT DISTINCT input_fingerprint, scan, lesion FROM {RADIOMIC_FEATURES.name} WHERE site = ?",
+            f"SELECT DISTINCT input_fingerprint, scan, lesion FROM {RADIOMIC_FEATURES.name} "
+            "WHERE site = ?",
             [site],
         ).fetchall()
     }
@@ -99,7 +106,10 @@ def _exchange_features(
     *,
     rest: bool = False,
 ) -> Write:
-    """Put lesions' features in the place of the stale ones of the same lesions, in one transaction; at last remove the stale rest."""
+    """Replace lesions' stale features by their new ones, in one transaction.
+
+    With `rest`, at last, all other stale rows are removed too.
+    """
     places = {(o.task.key["scan"], o.task.key["lesion"]) for o in outcomes}
     removed = [digest for digest, where in stale.items() if rest or where in places]
     for digest in removed:
@@ -122,7 +132,9 @@ def _refused_features(task: FeatureTask, reason: str) -> dict[str, Any]:
 
 
 def _feature_tasks(lakehouse: Lakehouse, site: str) -> list[FeatureTask]:
-    """One task per scan and lesion: all locked readers' masks of it, and the other lesions of the scan, which the rings spare.
+    """One task per scan and lesion, with all locked readers' masks of it.
+
+    The task also has the other lesions of the scan, which the rings spare.
 
     Outlines that are flagged (`NO_FEATURES`) are not measured; rings spare them all the same.
     """

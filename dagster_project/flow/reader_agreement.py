@@ -15,7 +15,10 @@ from dagster_project.flow.kept import mask_file, scan_folder
 def dice_of_kept_masks(
     vault: Path, scans: pl.DataFrame
 ) -> Callable[[dict[str, Any], dict[str, Any]], float | None]:
-    """A function that compares the kept masks of two rows of reads of one scan: Dice, or surface Dice at 1 mm below 1 cm³."""
+    """A function that compares the stored masks of two rows of reads of one scan.
+
+    It gives Dice, or surface Dice at 1 mm below 1 cm³.
+    """
     names = ("slice_spacing_mm", "pixel_spacing_row_mm", "pixel_spacing_column_mm")
     spacing = {row[0]: row[1:] for row in scans.select("scan", *names).iter_rows()}
 

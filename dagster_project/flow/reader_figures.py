@@ -1,4 +1,7 @@
-"""How far apart the surfaces of two readers' masks lie: compared once a pair, and kept beside the masks."""
+"""Distances between the surfaces of two readers' masks.
+
+They are compared once per pair, and stored beside the masks.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def derive_figures(lakehouse: Lakehouse) -> pl.DataFrame:
 def distances_of_pairs(
     vault: Path, pairs: pl.DataFrame, scans: pl.DataFrame, tolerance_mm: float
 ) -> Mapping[Digests, dict[str, float]]:
-    """Surface Dice, HD95 and mean surface distance of every two masks drawn on one scan whose spacing is known."""
+    """Surface Dice, HD95 and mean surface distance of mask pairs on a scan of known spacing."""
     names = ("slice_spacing_mm", "pixel_spacing_row_mm", "pixel_spacing_column_mm")
     spacing = {row[0]: row[1:] for row in scans.select("scan", *names).iter_rows()}
     outlined = pairs.filter(

@@ -83,7 +83,10 @@ def measure_outlines(task: OutlineTask) -> dict[str, str]:
 def _measured(
     file: ContourFile, folder: Path, series: Series
 ) -> list[dict[str, Any]] | dict[str, str]:
-    """Rows of a file's outlines; or why it cannot be used, kept like a result, since only another file or scan would change it."""
+    """Rows of a file's outlines, or why the file cannot be used.
+
+    The reason is stored like a result, since only another file or scan would change it.
+    """
     from dagster_project.domain.masks import MaskError, measure_mask, read_outlines, save_mask
 
     try:
@@ -110,7 +113,7 @@ def _measured(
 
 
 def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
-    """Put contours that are new on their scans' grids, and join all readers' outlines with their lists of lesions."""
+    """Put new contours on their scans' grids; join readers' outlines with their lesion lists."""
     scans, timepoints = lakehouse.read("scans", "timepoints", site=site)
     files, lost = _contour_files(lakehouse, site, scans)
     new = [(scan, file) for scan, file in files if kept(file.kept) is None]
@@ -204,7 +207,10 @@ def _close(
     timepoints: pl.DataFrame,
     unusable: Collection[str] = (),
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Reads that may be seen, and what was withheld or refused; what is locked is noted beside each patient's scans."""
+    """Reads that may be seen, and what was withheld or refused.
+
+    What is locked is noted beside each patient's scans.
+    """
     visits = {
         (site, scan): row["visit"]
         for row in timepoints.iter_rows(named=True)
@@ -241,7 +247,10 @@ class Lost:
 
 
 def outline_source(digest: str, label: str = "") -> str:
-    """Names a delivered outline: the digest of its file, and its label there; the digest alone is the whole file."""
+    """Name of a delivered outline: its file's digest, and its label there.
+
+    The digest alone names the whole file.
+    """
     return f"{digest} {label}".rstrip()
 
 
@@ -274,7 +283,11 @@ def _contour_files(
 def _scans_by_preference(
     lakehouse: Lakehouse, site: str, scans: pl.DataFrame
 ) -> dict[str, list[Scan]]:
-    """Each patient's scans: those that the protocol chose, then the others of a visit in its order, then the rest by name."""
+    """Each patient's scans in order of preference.
+
+    First those that the protocol chose, then the others of a visit in its order, then the rest by
+    name.
+    """
     (timepoints,) = lakehouse.read("timepoints", site=site)
     ranks = {
         scan: k
@@ -293,7 +306,10 @@ def _scans_by_preference(
 def outlines_on(
     lakehouse: Lakehouse, site: str, scans: pl.DataFrame, wanted: set[str]
 ) -> list[dict[str, Any]]:
-    """Outlines that readers drew on some scans, measured by an earlier step, with `scan` and `reader`: also those that are no read of a visit."""
+    """Outlines that readers drew on some scans, with `scan` and `reader`.
+
+    An earlier step measured them. Outlines that are no read of a visit are among them.
+    """
     known = [
         (scan, file, kept(file.kept))
         for scan, file in _contour_files(lakehouse, site, scans)[0]
@@ -352,7 +368,10 @@ def _picture_of_a_read(lakehouse: Lakehouse, rows: pl.DataFrame) -> bytes | None
 
 
 def drawn_reads(reads: pl.DataFrame, study: Study) -> pl.DataFrame:
-    """Reads with an outline that may be looked at: closed by their reader's lock, or found among the site's images."""
+    """Reads with an outline that may be looked at.
+
+    It is closed by its reader's lock, or was found among the site's images.
+    """
     closed = pl.col("locked_at").is_not_null() | (
         pl.col("reader") == study.section("reads")["site_reader"]
     )

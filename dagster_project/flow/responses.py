@@ -54,7 +54,10 @@ def _grade(
 
 
 def grade_all_evaluators(lakehouse: Lakehouse) -> pl.DataFrame:
-    """Responses of the accepted read and of every reader; `known_from` stays where a row's content stays."""
+    """Responses of the accepted read and of every reader.
+
+    `known_from` stays where a row's content stays.
+    """
     reads, lesions, timepoints, before = lakehouse.read(
         "reads", "lesions", "timepoints", "responses"
     )

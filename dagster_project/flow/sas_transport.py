@@ -1,4 +1,7 @@
-"""SAS transport files (XPT, versions 5 and 8): their frame is checked here, pyreadstat reads the values."""
+"""SAS transport files (XPT, versions 5 and 8).
+
+Their frame is checked here; pyreadstat reads the values.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,18 @@ ENCODINGS = ("UTF-8", "GB18030", "CP1252", "ISO-8859-1")
 DATE_FORMAT = "DATE9."
 
 CUT = "is cut off: its last record is incomplete. Copy it again"
-CPORT = "is a CPORT file, which SAS alone can read; write it with the XPORT engine (LIBNAME … XPORT) or as CSV"
-NO_TRANSPORT = "is no SAS transport file of version 5 or 8; write it with the XPORT engine (LIBNAME … XPORT) or as CSV"
-UNREAD = "cannot be read as a SAS transport file; write it again with the XPORT engine (LIBNAME … XPORT) or as CSV"
+CPORT = (
+    "is a CPORT file, which SAS alone can read; "
+    "write it with the XPORT engine (LIBNAME … XPORT) or as CSV"
+)
+NO_TRANSPORT = (
+    "is no SAS transport file of version 5 or 8; "
+    "write it with the XPORT engine (LIBNAME … XPORT) or as CSV"
+)
+UNREAD = (
+    "cannot be read as a SAS transport file; "
+    "write it again with the XPORT engine (LIBNAME … XPORT) or as CSV"
+)
 
 _HEADER = b"HEADER RECORD*******"
 _LIBRARY = (b"LIBRARY ", b"LIBV8   ")
@@ -197,7 +209,7 @@ def _read(header: _Header, rows: bytes, before: bytes, name: str) -> TrialFile:
 
 
 def _check_rows(header: _Header, rows: bytes, name: str) -> None:
-    """Refuse rows that are not whole: header and rows are whole records, and what is left over is padding."""
+    """Refuse incomplete rows: header and rows fill whole records, and the rest is padding."""
     width = header.row_width
     n = len(rows) // width if width else 0
     rest = rows[n * width :]

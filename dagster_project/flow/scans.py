@@ -34,7 +34,10 @@ class ScanTask:
 
 
 def describe_scan(task: ScanTask) -> dict[str, Any]:
-    """Geometry, acquisition and artifact figures of a series; where it cannot be stacked the reason is kept, since only other slices would change it."""
+    """Geometry, acquisition and artifact figures of a series.
+
+    Where it cannot be stacked the reason is stored, since only other slices would change it.
+    """
     from dagster_project.domain.series import SeriesError, describe_series, read_series
 
     try:
@@ -47,7 +50,7 @@ def describe_scan(task: ScanTask) -> dict[str, Any]:
 
 
 def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
-    """Describe the series of a site's vault whose files or limits changed; keep the other rows as they are."""
+    """Describe the series of a site's vault whose files or limits changed; the other rows stay."""
     from dagster_project.domain.series import scan_remarks
 
     limits = lakehouse.study.section("scans")

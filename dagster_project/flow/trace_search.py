@@ -1,4 +1,7 @@
-"""The search for what is left of a patient: every file of a home, packed and columnar ones unpacked, for thousands of texts at once."""
+"""The search for what is left of a patient, in every file of a home.
+
+Packed and columnar files are unpacked; thousands of texts are searched for at once.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,16 @@ PIECE, AT_ONCE = 2**20, 64 * 2**20
 """Bytes of one text that is searched, and of all that are searched in one call."""
 
 HEADER_BYTES = 2**14
-"""What is read of an image that intake noted for another patient: everything before its pixels, and some."""
+"""Bytes read of an image that intake noted for another patient.
+
+They hold everything before its pixels, and some more.
+"""
 
 PICTURE_MARK = 48
-"""Bytes from the end of a picture's pixels by which it is known again, also within a page: there their checksums are."""
+"""Bytes at the end of a picture's pixels that identify it, also within a page.
+
+The pixels' checksums are there.
+"""
 
 LAST_CHUNK = 12
 """Bytes of IEND, which ends every PNG."""
@@ -60,7 +69,9 @@ def search_home(
     pictures: Iterable[str] = (),
     lake: Lake | None = None,
 ) -> list[str]:
-    """Files of the home, landing, keys and those named aside, in whose name or bytes a trace is left.
+    """Files of the home in whose name or bytes a trace is left.
+
+    The folders `IDENTIFIED` (landing, truth, key medium) and the files in `besides` are left out.
 
     1. Names, and the bytes as they lie; compressed files unpacked; of Parquet, SQLite and DuckDB
        every text that a column holds.

@@ -1,4 +1,7 @@
-"""State of each task's last training: where its inputs have not changed since, a run reads no features and predicts nobody again."""
+"""State of each task's last training.
+
+Where its inputs have not changed since, a run reads no features and predicts nobody again.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ INPUTS = (
     "scans",
     "habitats",
 )
-"""Tables that a data set is made of, and those whose digests lead to what the vault keeps for it."""
+"""Tables that a data set is made of, and those whose digests lead to its files in the vault."""
 
 
 @dataclass(frozen=True)

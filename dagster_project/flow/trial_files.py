@@ -11,7 +11,10 @@ FIRST_ROW = 2
 
 @dataclass(frozen=True, slots=True)
 class TrialFile:
-    """A table: its file (and data set where that holds several), columns in capitals, numbered rows."""
+    """A table: its file, its columns in capitals, and its numbered rows.
+
+    The name includes the data set where the file holds several.
+    """
 
     name: str
     columns: Sequence[str]
@@ -19,7 +22,7 @@ class TrialFile:
 
 
 class UnreadableFileError(ValueError):
-    """A file that cannot be read: its name, why and what to do; its columns, where they are known."""
+    """A file that cannot be read: its name, why and what to do, and its columns where known."""
 
     def __init__(self, name: str, reason: str, columns: Collection[str] = ()) -> None:
         super().__init__(f"{name} {reason}")

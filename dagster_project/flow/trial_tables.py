@@ -105,7 +105,8 @@ def read_trial(folder: Path) -> Trial:
     _check_trials(trial)
     if not trial["TR"] and not trial["RS"]:
         raise UnreadableTable(
-            "no file of this folder is an SDTM TR or RS table; a CSV, Parquet, SAS transport (XPT) or Dataset-JSON "
+            "no file of this folder is an SDTM TR or RS table; "
+            "a CSV, Parquet, SAS transport (XPT) or Dataset-JSON "
             "file with a column TRTESTCD or RSTESTCD is one"
         )
     return trial
@@ -206,7 +207,8 @@ def _check_trials(trial: Trial) -> None:
     if len(files) > 1:
         groups = "; ".join(", ".join(names) for names in files.values())
         raise UnreadableTable(
-            f"the files of this folder name {len(files)} trials in STUDYID ({groups}); give each trial a folder of its own"
+            f"the files of this folder name {len(files)} trials in STUDYID ({groups}); "
+            "give each trial a folder of its own"
         )
 
 
@@ -248,7 +250,10 @@ def _csv(path: Path) -> list[TrialFile]:
     columns = [name.strip().upper() for name in lines[0].cells] if lines else []
     fault = next((line for line in lines if line.fault), None)
     if fault:
-        why = f"row {fault.number} cannot be read: it has an open quotation mark, a line break or another encoding; correct it"
+        why = (
+            f"row {fault.number} cannot be read: it has an open quotation mark, a line break or "
+            "another encoding; correct it"
+        )
         raise UnreadableFileError(path.name, why, columns)
     return [TrialFile(path.name, columns, [(line.number, line.cells) for line in lines[1:]])]
 

@@ -17,24 +17,32 @@ from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
 
 KEPT = "audit.json"
-"""Beside a site's manifest: by which rules it was audited, when that began, and what is found and still open."""
+"""State of a site's audit, beside its manifest.
+
+It holds the rules that the site was audited by, when that began, and what is found and still open.
+"""
 
 Finding = tuple[str, str, str]
 """What it is, the file in the vault, the element: never the value."""
 
 BLOCKED = (
     "something in the vault could identify a person: nothing of this site is derived or published. "
-    "`lakehouse status` names element and file; report them, and run `lakehouse run` after the next version"
+    "`lakehouse status` names element and file; report them, "
+    "and run `lakehouse run` after the next version"
 )
 
 NOT_THE_SAME = (
     "the vault does not hold what intake noted: nothing of this site is derived or published. "
-    "Restore missing files from the backup, move away what intake did not note, and run `lakehouse run`"
+    "Restore missing files from the backup, move away what intake did not note, "
+    "and run `lakehouse run`"
 )
 
 
 def advice(findings: Iterable[Finding]) -> list[str]:
-    """What follows from findings, and what to do: of what could identify a person, and of what is missing."""
+    """What findings lead to, and what to do.
+
+    One text is for what could identify a person, one for what is missing.
+    """
     missing = {what in EACH_TIME - {NAME} for what, _, _ in findings}
     return [text for kind, text in ((False, BLOCKED), (True, NOT_THE_SAME)) if kind in missing]
 
@@ -82,7 +90,10 @@ def audit_what_is_new(home: Home, site: str) -> Audit:
 
 
 def open_findings(home: Home) -> dict[str, list[Finding]]:
-    """What the last audits of vault and lake found and is still there, by site; sites without a finding are left out."""
+    """What the last audits of vault and lake found and is still there, by site.
+
+    Sites without a finding are left out.
+    """
     found = open_lake_findings(home)
     for file in sorted(home.vault.glob(f"*/{KEPT}")):
         state = json.loads(file.read_text(encoding="utf-8"))
@@ -129,7 +140,10 @@ def _unchanged(file: Path, until: int) -> bool:
 
 @cache
 def _rules() -> str:
-    """Digest of what the audit looks for: other rules look at every file anew and forget what the former ones found."""
+    """Digest of what the audit looks for.
+
+    Other rules look at every file anew and forget what the former ones found.
+    """
     modules = (vault_audit, vault_files, vault_names, audit_texts, audit_words)
     sources = (*(Path(module.__file__ or "") for module in modules), audit_texts.VOCABULARIES)
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

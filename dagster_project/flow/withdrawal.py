@@ -1,4 +1,8 @@
-"""A patient leaves the study: out of vault, tables, snapshots, publications, pages and histories; models trained on the data are marked."""
+"""A patient leaves the study.
+
+The patient is removed from vault, tables, snapshots, publications, pages and histories; models
+trained on the data are marked.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +71,10 @@ def find_traces(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
 
 
 def _is_telling(figure: str) -> bool:
-    """A figure of many digits that is no simple fraction: 0.6666666666666666 stands in many files."""
+    """Whether a figure has many digits and is no simple fraction.
+
+    The fraction 0.6666666666666666 occurs in many files.
+    """
     digits = re.sub(r"[^0-9]", "", figure.partition("e")[0]).strip("0")
     value = Fraction(figure) if len(digits) >= DIGITS_OF_A_FIGURE else Fraction(0)
     return value != 0 and abs(value.limit_denominator(LARGEST_DENOMINATOR) / value - 1) > Fraction(
@@ -86,7 +93,7 @@ def find_pictures(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
 
 
 def find_marked_runs(lakehouse: Lakehouse, patient: str) -> list[str]:
-    """MLflow runs whose training cohort, as of the snapshot that they were trained on, held the patient."""
+    """MLflow runs whose training cohort held the patient, as of the snapshot trained on."""
     runs = lakehouse.lake.read(MODEL_RUNS.name).select("mlflow_run_id", "snapshot").unique()
     seen = {
         snapshot: _learnt_from(lakehouse, patient, snapshot)
@@ -96,7 +103,11 @@ def find_marked_runs(lakehouse: Lakehouse, patient: str) -> list[str]:
 
 
 def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
-    """An unreadable snapshot has expired; nobody can say any more whom it held, so the model counts as one that was trained on the patient."""
+    """Whether the training cohort of a snapshot held the patient.
+
+    An unreadable snapshot has expired, and nobody knows any more whom it held; so the model counts
+    as one that was trained on the patient.
+    """
     try:
         return (
             lakehouse.lake.read(TRAINING_COHORT.name, as_of=snapshot).filter(patient=patient).height
@@ -107,7 +118,9 @@ def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
 
 
 def leave_study(lakehouse: Lakehouse, patient: str, mark: str, purpose: str) -> None:
-    """Take a patient out of vault, crosswalk and tables; the mark takes the place of the pseudonym, also in the audit.
+    """Take a patient out of vault, crosswalk and tables.
+
+    The mark takes the place of the pseudonym, also in the audit.
 
     Done again where it was cut short. The tables are emptied here and not by deriving them anew:
     behind a closed gate nothing would be derived.
@@ -122,7 +135,9 @@ def leave_study(lakehouse: Lakehouse, patient: str, mark: str, purpose: str) -> 
 
 
 def remove_site(lakehouse: Lakehouse, site: str, patients: Sequence[str], purpose: str) -> None:
-    """Take a site with these patients out of vault, crosswalk and tables; done again where it was cut short.
+    """Take a site with these patients out of vault, crosswalk and tables.
+
+    It is done again where it was cut short.
 
     The audit keeps that the site was removed, by its code; earlier lines about its patients lose
     their pseudonyms.
@@ -139,7 +154,10 @@ def remove_site(lakehouse: Lakehouse, site: str, patients: Sequence[str], purpos
 def _forget(
     lakehouse: Lakehouse, patients: Sequence[str], mark: str, action: str, purpose: str
 ) -> None:
-    """Audit, predictions that are kept, and answers: the largest value of a feature may have been the patient's."""
+    """Take patients out of the audit and the stored predictions, and delete all answers.
+
+    The largest value of a feature in an answer may have been the patient's.
+    """
     home = lakehouse.home
     _remove_unfinished(home.crosswalk)
     if not is_audited(home.audit, action, mark):
@@ -203,7 +221,9 @@ def expunge(lakehouse: Lakehouse) -> None:
 
 
 def forget_history(home: Home) -> int:
-    """Delete the history of Dagster's runs: their events hold previews of rows and pictures of lesions.
+    """Delete the history of Dagster's runs.
+
+    Their events hold previews of rows and pictures of lesions.
 
     1. Whoever holds the home alone knows that a run which began and has no end was killed; those
        that wait to begin stay.
@@ -250,7 +270,10 @@ def _remove_rests(home: Home, left: Container[str]) -> None:
 
 
 def scrub(home: Home, traces: Iterable[str], mark: str) -> None:
-    """Put the mark in place of what is left in Dagster's own stores: the last materialisation of an asset is kept beside the events."""
+    """Put the mark in place of what is left in Dagster's own stores.
+
+    The last materialisation of an asset is stored beside the events.
+    """
     wanted = _pattern(traces)
     stores = sorted(home.dagster.rglob("*.db"))
     for store in stores:

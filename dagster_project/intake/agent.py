@@ -1,4 +1,7 @@
-"""The key agent: one process that holds a session's keys in its memory and hands them, over a Unix socket, to its own user's intake alone."""
+"""The key agent: one process that holds a session's keys in its memory.
+
+It hands them, over a Unix socket, to the intake of its own user alone.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ SECONDS_TO_LISTEN = 30.0
 HOURS = 12.0
 """An agent forgets the keys after so long, unless it is told otherwise."""
 
-LOCKED = "intake is locked: no key agent holds the keys of this home; put the medium in place and unlock with `lakehouse keys unlock MEDIUM`"
+LOCKED = (
+    "intake is locked: no key agent holds the keys of this home; "
+    "put the medium in place and unlock with `lakehouse keys unlock MEDIUM`"
+)
 
 _PR_SET_DUMPABLE = 4
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
@@ -43,7 +49,10 @@ _BYTES = ("index", "uid", "date")
 
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """The socket's address by way of its open folder: an address has room for 107 bytes, a home may lie deeper."""
+    """The socket's address by way of its open folder.
+
+    An address has room for 107 bytes, and a home may lie deeper.
+    """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -134,7 +143,8 @@ def _connected(address: Path) -> Iterator[socket.socket]:
             raise KeysError(LOCKED) from error
         if _peer(connection) != os.getuid():
             raise KeysError(
-                "the key agent at this address belongs to another user; name your own in LAKEHOUSE_AGENT"
+                "the key agent at this address belongs to another user; "
+                "name your own in LAKEHOUSE_AGENT"
             )
         try:
             yield connection
@@ -155,7 +165,7 @@ def _line(connection: socket.socket) -> bytes:
 def serve_agent(
     address: Path, keys: Keys, *, hours: float = HOURS, ready: Callable[[], None] = lambda: None
 ) -> None:
-    """Hold the keys until the time is over, somebody of the same user locks, or the process is told to end.
+    """Hold the keys until the time is over, the same user locks, or the process is terminated.
 
     1. The memory is neither dumped nor read by another process of the same user (PR_SET_DUMPABLE 0,
        no core file), and stays out of swap where the system allows as much locked memory
@@ -200,7 +210,9 @@ def _shut_memory() -> None:
 
 
 def _lock_in_memory() -> None:
-    """Not done where the limit is too low. Under a limit only for what is there now: a later allocation must not fail.
+    """Lock the agent's memory, but not where the limit is too low.
+
+    Under a limit only what is there now is locked: a later allocation must not fail.
 
     A forked child does not inherit it.
     """
@@ -238,7 +250,9 @@ def _answer(connection: socket.socket, keys: Keys) -> bool:
 
 
 def start_agent(address: Path, keys: Keys, *, hours: float = HOURS) -> None:
-    """Start an agent that outlives this process; it gets the keys through a pipe, never by argument, environment or file.
+    """Start an agent that outlives this process.
+
+    It gets the keys through a pipe, never by argument, environment or file.
 
     Raises
     ------
@@ -277,7 +291,10 @@ def _hand_over(pipe: IO[bytes] | None, keys: Keys) -> None:
 
 
 def _detach() -> None:
-    """Leave the listening to a child of nobody: whoever started the agent need not wait for its end."""
+    """Leave the listening to an orphaned child.
+
+    Whoever started the agent need not wait for its end.
+    """
     if os.fork():
         os._exit(0)
 

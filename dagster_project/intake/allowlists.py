@@ -1,4 +1,4 @@
-"""The allowlists as data: which elements of a CT, RTSTRUCT or SEG stay, and what is done to each."""
+"""The allowlists as data: which elements of CT, RTSTRUCT and SEG stay, and what is done to each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which texts of a vault are nobody's: words of dicom_texts.toml, read as data by none of the code that writes."""
+"""Texts of a vault that identify nobody: the words of dicom_texts.toml.
+
+The words are read as data, by none of the code that writes.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ WRITTEN_HERE = frozenset(
 """Texts that intake puts into files, spelt out a second time on purpose."""
 
 CODES = frozenset({"113100", "113105", "113107", "113108"})
-"""DCM codes of the profile and its options; codes of lesions are on the list of dicom_texts.toml."""
+"""DCM codes of the profile and its options; lesion codes are on the list of dicom_texts.toml."""
 
 NAME = re.compile(
     r"[A-Z][a-z]+\^[A-Z]?[A-Za-z]*|\b[A-Z][a-z]{2,} [A-Z][a-z]{2,}(?: [A-Z][a-z]+)?\b"

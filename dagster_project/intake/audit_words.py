@@ -26,16 +26,24 @@ FORMS = re.compile(
     r"|[1-9]\d{5,7}(?= (?:rows|contours)\b)"
     r")(?![A-Za-z0-9])"
 )
-"""Tags, pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of sites and readers; what a PACS
-answers, kinds of errors with their place in the code, rows and counts of a large delivery."""
+"""Forms of the program's own texts.
+
+Tags, pseudonyms, keyed UIDs, names of scans, keyed labels, digests, codes of sites and readers;
+what a PACS answers, kinds of errors with their place in the code, rows and counts of a large
+delivery.
+"""
 
 HEADERS_ZH = frozenset({"住院号"})
 """Chinese headers that reasons name."""
 
 FORMER_REASONS = (
-    "undecodable pixels: the encoding is not supported or the stream is broken; export uncompressed",
+    "undecodable pixels: the encoding is not supported or the stream is broken; "
+    "export uncompressed",
 )
-"""Reasons of earlier versions with a word that none has now: registers hold what was refused by the network."""
+"""Reasons of earlier versions with a word that none has now.
+
+Registers hold what was refused by the network.
+"""
 
 DAY = re.compile(
     r"(?<!\d)(?:19|20)\d\d\s*[-/.年]?\s*(?:0?[1-9]|1[0-2])\s*[-/.月]\s*\d{1,2}(?!\d)"
@@ -58,8 +66,10 @@ def words_fault(text: str, sites: frozenset[str] = frozenset()) -> str:
        has (a reason may say how a date is written).
     3. A label of a lesion may be Chinese, also within a reason; a kernel is what makers call it.
 
-    >>> [words_fault(t) for t in ("row 6 column age is not a date", "murong shuangyan", "1949-05-11")]
-    ['', 'text that is on no list', 'text with a date']
+    >>> [words_fault(t) for t in ("row 6 column age is not a date", "murong shuangyan")]
+    ['', 'text that is on no list']
+    >>> words_fault("1949-05-11")
+    'text with a date'
     """
     rest = _CODE.sub(lambda code: " " if code[0] in sites else code[0], FORMS.sub(" ", text))
     numbers = {*SIX_DIGITS.findall(rest), *LONG_NUMBER.findall(rest)}
@@ -79,7 +89,10 @@ def _is_ours(word: str) -> bool:
 
 @cache
 def program_words() -> frozenset[str]:
-    """Every word of the program's strings and lists, and of the DICOM dictionary, which reasons give."""
+    """Every word of the program's strings and lists, and of the DICOM dictionary.
+
+    Reasons give the dictionary's words.
+    """
     lists = load_vocabularies()
     names = [
         *(entry[0] for entry in UID_dictionary.values()),
@@ -107,7 +120,10 @@ def program_numbers() -> frozenset[str]:
 
 @cache
 def program_texts() -> tuple[str, ...]:
-    """The program's strings and lists, `FORMER_REASONS` among them; docstrings and invented persons left out."""
+    """The program's strings and lists, `FORMER_REASONS` among them.
+
+    Docstrings and invented persons are left out.
+    """
     root = Path(__file__).resolve().parents[2]
     files = (file for package in PACKAGES for file in sorted((root / package).rglob("*.*")))
     return tuple(

@@ -1,4 +1,7 @@
-"""The case report: what a site wrote of its patients, normalised, shifted and under pseudonyms; faults named by place, never by value."""
+"""The case report: what a site wrote of its patients, normalised, shifted and pseudonymised.
+
+Faults are named by place, never by value.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +68,10 @@ NO_ROW = "is missing; the row is left out"
 NO_DATE = "is missing; the row counts as one on a day that is not known"
 NOT_THE_SAME = "contradicts {other}; the cell is left out until one is corrected"
 CONSENT_CONTRADICTS = (
-    "contradicts another row of the same patient number: consent is given in one and withdrawn in the other. "
-    "Until one is corrected nothing of the patient is taken in, published or trained on, and nothing is deleted; "
+    "contradicts another row of the same patient number: "
+    "consent is given in one and withdrawn in the other. "
+    "Until one is corrected nothing of the patient is taken in, published or trained on, "
+    "and nothing is deleted; "
     "if it is withdrawn, correct the row that says given, or run lakehouse withdraw"
 )
 AGES_DIFFER = (
@@ -180,7 +185,10 @@ class PatientRow:
 
 @dataclass
 class People:
-    """Everybody of patients.csv, by pseudonym; `numbers` in their canonical spelling, empty for a pseudonym."""
+    """Everybody of patients.csv, by pseudonym.
+
+    `numbers` are in their canonical spelling, and empty for a pseudonym.
+    """
 
     rows: dict[str, PatientRow] = field(default_factory=dict)
     numbers: dict[str, str] = field(default_factory=dict, repr=False)
@@ -331,7 +339,10 @@ def _compare(
     if not differing:
         _fill(people, patient, first, {c: v for c, v in added.items() if c not in known})
         return
-    reason = f"contradicts row {first.number} of the same patient number ({', '.join(differing)}); the row and these cells are left out until one is corrected"
+    reason = (
+        f"contradicts row {first.number} of the same patient number ({', '.join(differing)}); "
+        "the row and these cells are left out until one is corrected"
+    )
     people.refusals.append(Refusal(table.item(row), reason))
     identity = {"name", "id_card", "birth_date"} & set(differing)
     unknown = {*differing, *({"birth_date", "age"} if identity else ())}
@@ -356,7 +367,10 @@ def _note_consent(people: People, patient: str, consent: str | None) -> None:
 def _contradicts_consent(
     people: People, patient: str, first: PatientRow, consent: str | None
 ) -> bool:
-    """Whether one row says withdrawn and another something else, a cell that is not understood among it."""
+    """Whether one row says withdrawn and another something else.
+
+    A cell that is not understood counts as something else.
+    """
     known = first.values.get("consent")
     if consent is None or patient in people.unclear:
         return False
@@ -374,7 +388,10 @@ class Parsed:
 
 
 def parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> Parsed:
-    """Read the cells of a row; one that is not understood is refused by its place, the others are used."""
+    """Read the cells of a row; a cell that is not understood is refused by its place.
+
+    The other cells are used.
+    """
     result = Parsed({}, [])
     for column in cells:
         if column not in table.columns:
@@ -393,7 +410,7 @@ def parse_row(table: CsvTable, row: CsvRow, cells: Mapping[str, Parser]) -> Pars
 
 
 def _parser(table: CsvTable, column: str, parse: Parser) -> Parser:
-    """The parser of a column, with the unit of its header and with what its other cells say of how it is written."""
+    """The parser of a column, with the unit of its header and its other cells' notation."""
     if column in LENGTHS:
         parse = partial(
             parse,
@@ -442,7 +459,11 @@ class _Report:
         self.refusals.append(Refusal(item, reason))
 
     def patient_of(self, table: CsvTable, row: CsvRow) -> str | None:
-        """The patient of a row, who is known from patients.csv or the images; None with a refusal, or where consent is withdrawn or contradictory."""
+        """The patient of a row, who is known from patients.csv or the images.
+
+        None with a refusal where there is none; None too where consent is withdrawn or
+        contradictory.
+        """
         number = row.cells["patient_id"]
         fault = patient_id_fault(table, number)
         if fault:
@@ -473,7 +494,10 @@ class _Report:
         required: tuple[str, ...],
         wanted: str = "",
     ) -> Iterable[tuple[CsvTable, CsvRow, str, dict[str, Any]]]:
-        """Rows of a file with a known patient and every required cell; the others are refused. A `wanted` cell that is empty is named."""
+        """Rows of a file with a known patient and every required cell.
+
+        The others are refused. A `wanted` cell that is empty is named.
+        """
         for content in clinical_tables(path, table, name):
             self.refusals.extend(content.refusals)
             yield from self._rows_of(content, cells, required, wanted)
@@ -503,7 +527,10 @@ class _Report:
     def distinct(
         self, seen: _Seen, key: tuple, table: CsvTable, row: CsvRow, values: dict[str, Any]
     ) -> bool:
-        """True for the first row of a key; a second one is skipped where it says the same, else refused."""
+        """True for the first row of a key.
+
+        A second one is skipped where it says the same, else refused.
+        """
         if key not in seen:
             seen[key] = (row.number, values)
             return True
@@ -526,7 +553,9 @@ def build_tables(
     simulated: bool,
     image_numbers: Mapping[str, str] = MappingProxyType({}),
 ) -> Tables:
-    """Every table of the case report, de-identified. `vault_patients` are the objects that the vault holds, counted by patient.
+    """Every table of the case report, de-identified.
+
+    `vault_patients` are the objects that the vault holds, counted by patient.
 
     1. Dates that cannot be true (chronology.py) are refused by cell. The cycle or event stays, on a
        day that is not known, so that nothing takes the one before or after it for it.
@@ -636,7 +665,10 @@ def _written(report: _Report, table: str, cells: Mapping[str, Parser], what: str
 
 
 def _judge_dates(report: _Report, cycles: Sequence[_Written], events: Sequence[_Written]) -> None:
-    """Refuse the dates that cannot be true, by patient and cell; name a patient without cycle 1, and cycles left out."""
+    """Refuse the dates that cannot be true, by patient and cell.
+
+    A patient without cycle 1, and cycles left out, are named.
+    """
     of_cycles, of_events = _by_patient(cycles), _by_patient(events)
     for patient in dict.fromkeys([*of_cycles, *of_events]):
         own = of_cycles[patient], of_events[patient]
@@ -687,7 +719,10 @@ def _joined(
 
 
 def _telling(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Events without those that say nothing: alive on a day that is not known, or a death beside the one that has a date."""
+    """Events without those that say nothing.
+
+    These are an alive on a day that is not known, and an undated death beside a dated one.
+    """
     rows = list(events)
     died = {r["patient"] for r in rows if r["event"] == "death" and r["date"]}
     return [
@@ -746,7 +781,11 @@ def _patients(report: _Report, first_cycle: Mapping[str, dt.date]) -> Iterable[d
 def _age(
     report: _Report, patient: str, values: Mapping[str, Any], first_cycle: dt.date | None
 ) -> int | None:
-    """Whole years at cycle 1; the age that was given where birth date or cycle 1 is missing; None where the two disagree."""
+    """Age at cycle 1 in whole years.
+
+    It is the age that was given where birth date or cycle 1 is missing, and None where the two
+    disagree.
+    """
     born, given = values.get("birth_date"), values.get("age")
     place = f"{report.people.places[patient]} column " if patient in report.people.places else ""
     if born is not None and born > report.session.cut_off:
@@ -834,7 +873,10 @@ def _lesions_of_reader(report: _Report, folder: Path) -> list[dict[str, Any]]:
 
 
 def _lesion_row(report: _Report, patient: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not said: a lesion that is listed is present, not too small, and a node where its organ is lymph_node."""
+    """A row of lesions, with defaults for what is not stated.
+
+    A lesion that is listed is present, not too small, and a node where its organ is lymph_node.
+    """
     series = values["series_uid"]
     return {
         **values,
@@ -867,12 +909,16 @@ def _locks(report: _Report) -> Iterable[dict[str, Any]]:
         else:
             report.refuse(
                 f"reads/{folder.name}/LOCKED",
-                "does not hold a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00. The read stays open",
+                "does not hold a time; write ISO 8601, such as 2026-01-12T08:30:00+08:00. "
+                "The read stays open",
             )
 
 
 def decision_files(site_folder: Path) -> list[Path]:
-    """The tables of the arbiter's decisions, as CSV paths, in order; each may be a workbook of that name."""
+    """The tables of the arbiter's decisions, as CSV paths, in order.
+
+    Each may be a workbook of that name.
+    """
     folder = site_folder / "arbitration"
     found = (
         [p for p in folder.iterdir() if p.suffix in {".csv", *WORKBOOKS}] if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""Cells of the case report: from a site's spelling to a value of the schema, or a reason why not."""
+"""Cells of the case report: from a site's spelling to a schema value, or a reason why not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ SPREADSHEET_ERRORS = re.compile(
     r"#(N/A|REF!|VALUE!|DIV/0!|NAME\?|NUM!|NULL!|SPILL!|CALC!|#+)", re.IGNORECASE
 )
 
-_CLOCK = r"(?:[T ]\s*(?P<clock>(?:[01]?\d|2[0-3]):\d{2}(?::\d{2}(?:\.\d+)?)?)\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+_CLOCK = (
+    r"(?:[T ]\s*(?P<clock>(?:[01]?\d|2[0-3]):\d{2}(?::\d{2}(?:\.\d+)?)?)"
+    r"\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+)
 _DATE = re.compile(
     r"(?P<y>\d{4})\s*[-/.年]\s*(?P<m>\d{1,2})\s*[-/.月]\s*(?P<d>\d{1,2})\s*日?" + _CLOCK,
     re.IGNORECASE,
@@ -43,7 +46,9 @@ _PART_OF_DATE = re.compile(
     r"\d{4}\s*[-/.年]?\s*(\d{1,2}\s*月?)?|\d{4}[-/.年]\d{1,2}[-/.月]?(uk|xx|un|ud)?", re.IGNORECASE
 )
 _LIKE_DATE = re.compile(
-    r"\d{4}-\d{2}-\d{2}( .*)?|\d{1,2}月\d{1,2}日|\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-\d{2}",
+    r"\d{4}-\d{2}-\d{2}( .*)?|\d{1,2}月\d{1,2}日"
+    r"|\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-\d{2}",
     re.IGNORECASE,
 )
 _STAGE = re.compile(
@@ -96,7 +101,10 @@ _PLUS_AT_END = re.compile(r"(.*\w)\s*(?:\(\s*\+\s*\)|\+)\s*")
 _BETWEEN = re.compile(r"[/+,，、;；&]")
 
 LONGEST_NUMBER = 15
-"""Digits before the fraction of a figure: a length, an age or a share has three. A program may write 17 in all."""
+"""Digits before the fraction of a figure: a length, an age or a share has three.
+
+A program may write 17 in all.
+"""
 
 NOT_UNDERSTOOD = "is not understood; write it as the landing contract says"
 
@@ -128,7 +136,9 @@ def whole(text: str) -> str:
 
 
 def parse_date(text: str) -> dt.date:
-    """A calendar date: 2024-01-05, 2024/1/5, 20240105, 2024年1月5日; a clock time behind it does not count.
+    """A calendar date: 2024-01-05, 2024/1/5, 20240105, 2024年1月5日.
+
+    A clock time behind it does not count.
 
     1. Dates that stand for none (1900-01-01, 9999-12-31, 00/00/0000) are refused.
     2. Day-first and month-first forms are refused, since 3/4/2024 is two days; so are years of two
@@ -178,7 +188,7 @@ def _is_utc(parts: dict[str, str | None]) -> bool:
 READER_CODE = re.compile(
     r"(?:[A-Z]{1,3}|[Rr]eader|[Rr]ater|[Oo]bserver|[Aa]rbiter|ARBITER)[-_]?[0-9]{1,2}"
 )
-"""One to three capital letters, or a word for what the person does, then a number of one or two digits."""
+"""One to three capital letters, or a word for the person's role, then one or two digits."""
 
 NOT_A_READER = (
     "is not a reader's code (one to three capital letters or the word reader or arbiter, "
@@ -187,7 +197,9 @@ NOT_A_READER = (
 
 
 def parse_time(text: str) -> dt.datetime:
-    """A point in time in ISO 8601, of the years of `EARLIEST` to `LATEST`; without a zone it counts as UTC.
+    """A point in time in ISO 8601, of the years of `EARLIEST` to `LATEST`.
+
+    Without a zone it counts as UTC.
 
     >>> parse_time("2026-01-12T08:30:00+08:00").isoformat()
     '2026-01-12T00:30:00+00:00'
@@ -235,7 +247,8 @@ def _number(digits: str) -> float:
         raise ValueFault("is not a number")
     if _AMBIGUOUS.fullmatch(digits):
         raise ValueFault(
-            "has a comma that may be a decimal or a thousands one; write it with a point, or without"
+            "has a comma that may be a decimal or a thousands one; "
+            "write it with a point, or without"
         )
     if _DECIMAL.fullmatch(digits):
         return float(digits)
@@ -274,10 +287,14 @@ def parse_length(text: str, unit: str = "", *, doubtful: bool = False) -> float:
 
 
 def look_like_centimetres(texts: Iterable[str]) -> bool:
-    """True for two or more longest diameters, all below 10: a target lesion measures at least 10 mm when it is chosen.
+    """True for two or more longest diameters, all below 10.
 
-    >>> look_like_centimetres(["3.45", "2.1", ""]), look_like_centimetres(["34.5", "2.1"]), look_like_centimetres(["8"])
-    (True, False, False)
+    A target lesion measures at least 10 mm when it is chosen.
+
+    >>> look_like_centimetres(["3.45", "2.1", ""]), look_like_centimetres(["34.5", "2.1"])
+    (True, False)
+    >>> look_like_centimetres(["8"])
+    False
     """
     numbers = [
         float(text.replace(",", ".")) for text in map(plain, texts) if _BARE_LENGTH.fullmatch(text)
@@ -309,8 +326,10 @@ def parse_proportion(text: str, *, shares: bool = False) -> float:
        what a program reads in a cell that shows 80 %. So is 1 where the column has such figures
        (`shares`).
 
-    >>> parse_proportion("<1%"), parse_proportion("≥50%"), parse_proportion("阴性"), parse_proportion("35"), parse_proportion("0.8%")
-    (0.0, 50.0, 0.0, 35.0, 0.8)
+    >>> parse_proportion("<1%"), parse_proportion("≥50%"), parse_proportion("阴性")
+    (0.0, 50.0, 0.0)
+    >>> parse_proportion("35"), parse_proportion("0.8%")
+    (35.0, 0.8)
     """
     if known_value("pd_l1_tps", text) == "0":
         return 0.0
@@ -339,8 +358,10 @@ def are_shares(texts: Iterable[str]) -> bool:
     1. One of them is between 0 and 1, without a percent sign.
     2. Or one is written `1.0` and none is above 1.
 
-    >>> are_shares(["0.8", "1"]), are_shares(["35", "1"]), are_shares(["1.0", "0.0"]), are_shares(["0.8%", "1"])
-    (True, False, True, False)
+    >>> are_shares(["0.8", "1"]), are_shares(["35", "1"]), are_shares(["1.0", "0.0"])
+    (True, False, True)
+    >>> are_shares(["0.8%", "1"])
+    False
     """
     bare = [text for text in map(plain, texts) if _DECIMAL.fullmatch(text)]
     numbers = [float(text) for text in bare]
@@ -402,7 +423,10 @@ def in_range(minimum: float, maximum: float, parse: Callable[..., float]) -> Cal
 
 
 def word_of(field: str, hint: str) -> Callable[[str], str]:
-    """A parser of the words that the vocabulary knows for a field; of several in one cell where they mean the same."""
+    """A parser of the words that the vocabulary knows for a field.
+
+    Several words in one cell are read where they mean the same.
+    """
 
     def parsed(text: str) -> str:
         known = (
@@ -420,7 +444,10 @@ def word_of(field: str, hint: str) -> Callable[[str], str]:
 
 
 def _of_several(field: str, text: str) -> str | None:
-    """What every part of a text means: `19del/T790M` is mutant, `腺癌，低分化` an adenocarcinoma; None where one part means something else."""
+    """What every part of a text means; None where one part means something else.
+
+    `19del/T790M` is mutant, `腺癌，低分化` an adenocarcinoma.
+    """
     bare = without_qualifiers(field, text)
     parts = [part for part in _BETWEEN.split(plain(bare)) if part.strip()]
     meant = {known_value(field, part) for part in parts}
@@ -428,13 +455,19 @@ def _of_several(field: str, text: str) -> str | None:
 
 
 def _has_minus(text: str) -> bool:
-    """True for a word with a minus before or behind it, or for a minus with a plus: `19del(-)` says that it is not there, `+/-` says two things."""
+    """True for a word with a minus before or behind it, or for a minus with a plus.
+
+    `19del(-)` says that it is not there, `+/-` says two things.
+    """
     signs = plain(text).translate(DASHES)
     return bool(_MINUS_AT_END.search(signs) and re.search(r"[^\W_]|\+", signs))
 
 
 def _affirmed(field: str, text: str) -> str | None:
-    """What a word means that has a plus behind it, where the plus alone means the same: `19del(+)` is mutant."""
+    """What a word with a plus behind it means, where the plus alone means the same.
+
+    `19del(+)` is mutant.
+    """
     match = _PLUS_AT_END.fullmatch(plain(text))
     known = known_value(field, match[1]) if match else None
     return known if known and known == known_value(field, "+") else None
@@ -457,7 +490,10 @@ def parse_sex(text: str, *, coded: bool = True) -> str:
 
 
 def parse_label(text: str) -> str:
-    """The label of a lesion or contour; a date is refused, since a spreadsheet makes one of `1-1`."""
+    """The label of a lesion or contour.
+
+    A date is refused, since a spreadsheet makes one of `1-1`.
+    """
     label = whole(text)
     if _LIKE_DATE.fullmatch(label):
         raise ValueFault(
@@ -514,14 +550,15 @@ def parse_reader(text: str) -> str:
 
 
 def parse_cell(text: str, parse: Callable[[str], Any]) -> Parsed:
-    """A cell's value by a parser; None for an empty cell and for words that say that the value is missing.
+    """A cell's value by a parser; None for an empty cell and for words that mean a missing value.
 
     Here alone any other exception of a parser becomes a refusal of the cell.
 
     Raises
     ------
     ValueFault
-        For a cell that is not understood, and for an error of a spreadsheet, which is not the same as missing.
+        For a cell that is not understood, and for an error of a spreadsheet, which is not the same
+        as missing.
     """
     if SPREADSHEET_ERRORS.fullmatch(plain(text)):
         raise ValueFault(

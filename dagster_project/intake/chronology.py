@@ -1,4 +1,7 @@
-"""Dates of one patient that cannot all be true: which cells are refused, and why. True dates, before any shift."""
+"""Dates of one patient that cannot all be true: which cells are refused, and why.
+
+The dates are the true ones, before any shift.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ LONGEST_GAP_DAYS = 365
 """Between two cycles in a row: treatment that rests for longer is begun anew, with a new number."""
 
 DAYS_A_CYCLE = 28
-"""What each cycle without a date between the two adds to the longest gap: a usual cycle takes 21 days."""
+"""What each undated cycle between the two adds to the longest gap.
+
+A usual cycle takes 21 days.
+"""
 
 FARTHEST_ZONE_HOURS = 14
 """Hours by which the earliest clock on Earth is ahead of UTC."""
@@ -41,7 +47,8 @@ NO_CYCLE_1 = (
     "no visit and no survival time; add the row"
 )
 CYCLES_LEFT_OUT = (
-    "the cycle before it has no row (cycle {missing}), so that a visit that follows it cannot be dated; "
+    "the cycle before it has no row (cycle {missing}), "
+    "so that a visit that follows it cannot be dated; "
     "add the row"
 )
 TWO_DEATHS = "contradicts {other}: a death on two dates; both are left out until one is corrected"
@@ -61,7 +68,10 @@ BEFORE_CYCLE_1 = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A row with a date: its place (`clinical/treatments.csv row 7`), and the number of its cycle or its event."""
+    """A row with a date: its place, and the number of its cycle or its event.
+
+    A place reads `clinical/treatments.csv row 7`.
+    """
 
     place: str
     what: int | str

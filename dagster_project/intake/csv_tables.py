@@ -1,4 +1,7 @@
-"""Case-report tables as sites write them: text with any delimiter and encoding, or workbooks; headers in either language."""
+"""Case-report tables as sites write them, with headers in either language.
+
+They are text with any delimiter and encoding, or workbooks.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,17 @@ WORKBOOKS = (".xlsx", ".xlsm")
 """Endings of workbooks; each stands for the CSV file of the same name, or beside it."""
 
 ROW_KEYS = frozenset({"patient_id", "visit_date"})
-"""Columns in which a merged cell says the same of each row that it covers; in others it is refused."""
+"""Columns in which a merged cell holds for each row that it covers; in others it is refused."""
 
 IDENTIFYING = frozenset(load_vocabulary().headers["any"].values())
-"""Columns that identify a person: searched for in what leaves, sealed in the crosswalk, stored in no table."""
+"""Columns that identify a person.
+
+They are searched for in what leaves, sealed in the crosswalk, and stored in no table.
+"""
 
 OTHER_UNIT = (
-    "states a unit that is not taken here, or a remark that could change the figures; lengths are in mm or cm, ages in years, "
+    "states a unit that is not taken here, or a remark that could change the figures; "
+    "lengths are in mm or cm, ages in years, "
     "PD-L1 is a TPS in percent. The column is left out"
 )
 
@@ -53,7 +60,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class CsvRow:
-    """One row: its number as a spreadsheet shows it (the header is row 1), and its cells by column."""
+    """One row: its number as in a spreadsheet (the header is row 1), and its cells by column."""
 
     number: int
     cells: dict[str, str]
@@ -71,7 +78,7 @@ class CsvTable:
     """Units that headers state, by column."""
 
     named: frozenset[str] = frozenset()
-    """Places that were refused where the file was read, and are not refused as missing once more."""
+    """Places refused where the file was read; they are not refused as missing once more."""
 
     _evidence: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
@@ -95,9 +102,15 @@ class _Headers:
 
 NO_KEY = "has no column of patient numbers (patient_id, 住院号) in its first 30 rows; name it so"
 HIDDEN = "has its patient numbers on a hidden sheet alone, which is not read; show the sheet"
-SECOND_SHEET = "also holds rows under patient numbers, and one sheet of a file is read; put all rows on one sheet"
+SECOND_SHEET = (
+    "also holds rows under patient numbers, and one sheet of a file is read; "
+    "put all rows on one sheet"
+)
 MERGED = "is part of a merged cell; write the value in each cell. The cell is left out"
-UNCALCULATED = "is a formula whose result the file does not hold; open it in Excel and save it. The cell is left out"
+UNCALCULATED = (
+    "is a formula whose result the file does not hold; open it in Excel and save it. "
+    "The cell is left out"
+)
 TOO_LONG = (
     "has more cells than the header; a delimiter in a text must be quoted. The row is left out"
 )
@@ -107,7 +120,7 @@ UNKNOWN_HEADER = (
 
 
 def table_files(path: Path) -> list[Path]:
-    """The files that hold the table of a CSV path: itself and the workbooks of its name, as far as they are there."""
+    """Existing files with the table of a CSV path: itself and the workbooks of its name."""
     return [
         file
         for file in (path, *(path.with_suffix(ending) for ending in WORKBOOKS))
@@ -191,7 +204,10 @@ def _sheets(data: bytes) -> list[Sheet]:
 
 
 def read_other_sheets(path: Path, table: str, name: str) -> list[CsvTable]:
-    """The sheets of another table's workbook that are named as this table is ("治疗" in patients.xlsx); what is wrong with the whole file is told with its own table."""
+    """The sheets of another table's workbook that are named as this table is.
+
+    An example is "治疗" in patients.xlsx. Faults of the whole file are reported with its own table.
+    """
     try:
         sheets = _sheets(read_table_file(path))
     except (OSError, WorkbookFault):
@@ -211,7 +227,9 @@ def _has_rows(sheet: Sheet, table: str) -> bool:
 
 
 def read_records(path: Path) -> list[Line]:
-    """The lines of a text file, header first, found as `read_table` finds them, by the number of headers alone.
+    """The lines of a text file, header first.
+
+    They are found as `read_table` finds them, by the number of headers alone.
 
     Raises
     ------
@@ -230,7 +248,7 @@ def _meaning(table: str, cell: str) -> Header | None:
 
 
 def _find(table: str, lines: Sequence[Line]) -> tuple[int, Place | None]:
-    """The line of the header: the one by which most columns are known, with the patient number among them."""
+    """The line of the header: the one with most known columns, the patient number among them."""
     best: tuple[int, Place | None] = (0, None)
     for index, line in enumerate(lines):
         columns = [
@@ -316,7 +334,10 @@ def _table(name: str, table: str, lines: Sequence[Line]) -> CsvTable:
 
 
 def _row(line: Line, columns: Mapping[int, str], name: str, refusals: list[Refusal]) -> CsvRow:
-    """The cells of a line by column; a cell that is part of a merged one, or a formula without a result, is empty and refused."""
+    """The cells of a line by column.
+
+    A cell that is part of a merged one, or a formula without a result, is empty and refused.
+    """
     cells = {}
     for position, column in columns.items():
         text = line.cells[position] if position < len(line.cells) else ""

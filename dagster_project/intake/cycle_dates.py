@@ -1,4 +1,7 @@
-"""Dates of cycles by hospital number, as intake accepts them: for a query to a PACS, before any pseudonym."""
+"""Dates of cycles by hospital number, as intake accepts them.
+
+They are for a query to a PACS, before any pseudonym.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ def accepted_cycles(site_folder: Path, cut_off: dt.date) -> CycleDates:
     Parameters
     ----------
     site_folder
-        Landing folder of a site; `clinical/treatments.csv` and `follow_up.csv` are read where they exist.
+        Landing folder of a site; `clinical/treatments.csv` and `follow_up.csv` are read where they
+        exist.
     cut_off
         The last day that data may have.
     """

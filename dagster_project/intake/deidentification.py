@@ -1,4 +1,7 @@
-"""De-identification by allowlist (PS3.15 Annex E): a file is written anew from what may stay, never cleaned of what may not."""
+"""De-identification by allowlist (PS3.15 Annex E).
+
+A file is written anew from what may stay, never cleaned of what may not.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +64,19 @@ KINDS: Mapping[str, str] = {CT: "CT", RTSTRUCT: "RTSTRUCT", SEG: "SEG", LABEL_MA
 MATERIAL_WORDS = re.compile(r"IODINE|Z_?EFF|EFF_ATOMIC|ELECTRON_DENSITY|RHO|MAT_|MD_")
 """Beginnings of values of ImageType by which a multi-energy CT names an image that is not in HU."""
 
-MATERIAL = "ImageType names a map of a material, which is not in Hounsfield units; send the series in Hounsfield units"
+MATERIAL = (
+    "ImageType names a map of a material, which is not in Hounsfield units; "
+    "send the series in Hounsfield units"
+)
 
 WAYS_OUT: Mapping[str, str] = {
     "1.2.840.10008.5.1.4.1.1.2.1": "export the series as classic CT, one file per slice",
     "1.2.840.10008.5.1.4.1.1.2.2": "export the original classic CT, one file per slice",
 }
-"""What to do with objects that hold a CT series of another class: Enhanced CT, Legacy Converted Enhanced CT."""
+"""What to do with objects that hold a CT series of another class.
+
+The classes are Enhanced CT and Legacy Converted Enhanced CT.
+"""
 
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
@@ -84,7 +93,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Clean:
-    """A de-identified file: its bytes, the keyed UIDs it is filed under, and what was done, counted by action and tag."""
+    """A de-identified file: its bytes, the keyed UIDs it is filed under, and what was done.
+
+    What was done is counted by action and tag.
+    """
 
     data: bytes
     kind: str
@@ -173,7 +185,8 @@ def _judge_image(dataset: Dataset, sop_class: str) -> None:
     values = [value.strip().upper() for value in plain_text(dataset, Tag(0x00080008)).split("\\")]
     if values[:3] != ["ORIGINAL", "PRIMARY", "AXIAL"]:
         raise RefusedError(
-            "ImageType is not ORIGINAL\\PRIMARY\\AXIAL (localiser, secondary capture or derived image); send the axial original"
+            "ImageType is not ORIGINAL\\PRIMARY\\AXIAL "
+            "(localiser, secondary capture or derived image); send the axial original"
         )
     if any(word in value for value in values for word in REFUSED_IMAGE_WORDS):
         raise RefusedError(
@@ -204,7 +217,8 @@ def deidentify(source: Source, person: Person) -> Clean:
     Raises
     ------
     RefusedError
-        Where an element is damaged, the pixels are not those of the geometry, or an identifier would leave.
+        Where an element is damaged, the pixels are not those of the geometry, or an identifier
+        would leave.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -235,7 +249,8 @@ def _search(data: bytes, pixels: bytes, source: Source, person: Person) -> None:
     needles = _needles(source.identity.texts).joined(person.needles)
     if holds_identifier(header, pixels, needles, person.pseudonym.lower().encode()):
         raise RefusedError(
-            "an identifier of the patient would stand in the output; report this file's digest to the data manager"
+            "an identifier of the patient would stand in the output; "
+            "report this file's digest to the data manager"
         )
 
 

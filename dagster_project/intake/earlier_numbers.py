@@ -1,4 +1,7 @@
-"""A vault that was filled before SeriesNumber and AcquisitionNumber were counted anew gets the numbers that intake gives now."""
+"""Gives a vault of an earlier version the numbers that intake gives now.
+
+Such a vault was filled before SeriesNumber and AcquisitionNumber were counted anew.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from dagster_project.lake.durable import sync_file, sync_folder
 from dagster_project.lake.interruption import uninterrupted
 
 COUNTED, COUNTED_UP_TO = "numbers", "numbers_up_to"
-"""Facts of the register: by which rule all numbers of the vault are counted, and up to which object."""
+"""Facts of the register: by which rule the vault's numbers are counted, up to which object."""
 
 RULE = "1"
 OBJECTS_AT_ONCE = 200
@@ -38,7 +41,9 @@ OBJECTS_AT_ONCE = 200
 def count_earlier(
     register: Register, vault: Path, incoming: Path, manifest: Manifest, key: bytes
 ) -> int:
-    """Give every file of the vault the numbers that it would get if it came now; how many files are written anew.
+    """Give every file of the vault the numbers that it would get if it came now.
+
+    Returns how many files are written anew.
 
     1. Nothing is read where it was done before, or the vault is empty.
     2. Images are numbered by the numbers that stand in their files, contours as any contour.
@@ -76,7 +81,10 @@ def count_earlier(
 def _exchange(
     register: Register, manifest: Manifest, former: Sequence[ObjectRow], made: Sequence[ObjectRow]
 ) -> None:
-    """The manifest first: a line of what was not exchanged in the end is written once more, the same."""
+    """Write the manifest first, then the register.
+
+    A line of what was not exchanged in the end is written once more, the same.
+    """
     pairs = zip(former, made, strict=True)
     manifest.append(
         {"event": "renumbered", "former": old.output_digest, "output": new.output_digest}

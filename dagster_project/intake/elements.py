@@ -1,4 +1,4 @@
-"""DICOM elements as bytes: what a value must look like before it may stay, and how an element is written."""
+"""DICOM elements as bytes: what a value must look like to stay, and how an element is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ LONG_FORM = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR
 """Value representations with a 32-bit length in explicit encoding (PS3.5, 7.1.2)."""
 
 LARGEST_NUMBER = 1e5
-"""No figure that a CT header writes as text has six digits before the point; dates, hospital, telephone and identity numbers have."""
+"""Limit of figures that a CT header writes as text: none has six digits before the point.
+
+Dates, hospital, telephone and identity numbers have.
+"""
 
 LARGEST_INTEGER = 1e6
 """Of binary numbers."""
@@ -21,7 +24,7 @@ LARGEST_LISTED = 0x2020
 """Two letters as a 16-bit integer are at least this: a list of such integers could be a text."""
 
 SIGNIFICANT_DIGITS = 9
-"""Binary floats are rounded to so many digits, which leaves no room for text in their last bytes."""
+"""Digits to which binary floats are rounded; this leaves no room for text in their last bytes."""
 
 LONG_LIST = 64
 """Lists longer than this (contours) are checked as a whole, shorter ones value by value."""
@@ -33,7 +36,10 @@ _DECIMAL = re.compile(rb"[ ]*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?[ ]*")
 _INTEGER = re.compile(rb"[ ]*[+-]?\d+[ ]*")
 _LONG_RUN = re.compile(rb"(?<![\d.])(?:\d{8}|0*[1-9]\d{5})")
 _LONG_FRACTION = re.compile(rb"(\.\d{10})\d{7,}")
-"""Longer than any decimal string may be (PS3.5, 6.2): cut to ten places, which is a tenth of a nanometre."""
+"""A fraction longer than any decimal string may be (PS3.5, 6.2).
+
+It is cut to ten places, which is a tenth of a picometre where the unit is a millimetre.
+"""
 _PRINTABLE = re.compile(rb"[\x20-\x7e\x80-\xff\x1b\r\n\t\x0c]*")
 BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "AT": "HH"}
 """Binary value representations and their types."""
@@ -84,12 +90,15 @@ def multiplicity_holds(count: int, multiplicity: str) -> bool:
 def clean_number(
     tag: int, keyword: str, vr: str, value: bytes, *, multiplicity: str, little_endian: bool
 ) -> bytes | None:
-    """The bytes of a numeric value, little endian; None where it is empty, implausibly large or not a number.
+    """The bytes of a numeric value, little endian.
+
+    None where it is empty, implausibly large or not a number.
 
     Raises
     ------
     DamagedError
-        Where a binary value has not the length of its type, or a text value holds control characters.
+        Where a binary value has not the length of its type, or a text value holds control
+        characters.
     """
     if vr in {"DS", "IS"}:
         return _clean_text_number(tag, keyword, vr, value, multiplicity)
@@ -160,7 +169,10 @@ def _rounded(number: float) -> float:
 
 
 def clean_words(value: bytes) -> list[str] | None:
-    """The values of a text element in plain ASCII, outer spaces dropped; None where it holds anything else."""
+    """The values of a text element in plain ASCII, outer spaces dropped.
+
+    None where it holds anything else.
+    """
     if not value.isascii() or not _PRINTABLE.fullmatch(value.rstrip(b" \0")):
         return None
     return [" ".join(part.split()) for part in value.rstrip(b" \0").decode("ascii").split("\\")]

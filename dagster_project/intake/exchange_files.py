@@ -41,7 +41,10 @@ _DICTIONARY = re.compile(
 TOO_MUCH_MEMORY = (
     "needs too much memory to be read; export the rows and fields of the landing contract alone"
 )
-CANNOT_BE_READ = "cannot be read by any rule that is known here; save it anew as CSV UTF-8 or .xlsx, and report this to the data manager"
+CANNOT_BE_READ = (
+    "cannot be read by any rule that is known here; "
+    "save it anew as CSV UTF-8 or .xlsx, and report this to the data manager"
+)
 _CALLED = {"dictionary": "REDCap dictionary", "odm": "ODM", "redcap": "REDCap"}
 
 
@@ -112,7 +115,10 @@ def _one_table(file: Path, table: str, called: str) -> list[CsvTable]:
 
 
 def _named(name: str, read: Callable[[], list[CsvTable]]) -> list[CsvTable]:
-    """What is read of a file; where a reader fails on it, it is refused by its name, and the others are read."""
+    """The tables that are read from a file.
+
+    Where a reader fails on the file, it is refused by its name, and the others are read.
+    """
     try:
         return read()
     except MemoryError:

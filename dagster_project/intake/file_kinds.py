@@ -28,16 +28,27 @@ _NAME_WORKBOOK = b"xl/workbook"
 PROTECTED = "is protected with a password; take the password off in Excel and save it as .xlsx"
 OLD_EXCEL = "is a workbook of Excel 97-2003 (.xls); open it in Excel and save it as .xlsx"
 WORKBOOK = "is an Excel workbook under another name; name it .xlsx"
-MARKUP = "is a web page or XML, as hospital systems export it under a table's name; open it in Excel and save it as .xlsx or as CSV UTF-8"
-NO_WORKBOOK = "is not an Excel workbook (.xlsx); open it in Excel and save it as .xlsx, or name it .csv if it is text"
-OTHER_ZIP = "is a ZIP archive or another program's document; unpack it, or save its table as .xlsx or as CSV UTF-8"
+MARKUP = (
+    "is a web page or XML, as hospital systems export it under a table's name; "
+    "open it in Excel and save it as .xlsx or as CSV UTF-8"
+)
+NO_WORKBOOK = (
+    "is not an Excel workbook (.xlsx); "
+    "open it in Excel and save it as .xlsx, or name it .csv if it is text"
+)
+OTHER_ZIP = (
+    "is a ZIP archive or another program's document; "
+    "unpack it, or save its table as .xlsx or as CSV UTF-8"
+)
 
 
 def other_kind(data: bytes) -> str:
     r"""Why bytes are no text of a CSV file, and what to do; empty where they may be text.
 
-    >>> other_kind(b"PK\x03\x04...xl/workbook.xml") == WORKBOOK, other_kind(b"%PDF-1.7"), other_kind(b"patient_id,sex")
-    (True, 'is a PDF; save its table as .xlsx or as CSV UTF-8', '')
+    >>> other_kind(b"PK\x03\x04...xl/workbook.xml") == WORKBOOK
+    True
+    >>> other_kind(b"%PDF-1.7"), other_kind(b"patient_id,sex")
+    ('is a PDF; save its table as .xlsx or as CSV UTF-8', '')
     """
     if data.startswith(_ZIP):
         return WORKBOOK if _NAME_WORKBOOK in data else OTHER_ZIP

@@ -1,4 +1,7 @@
-"""One file of the landing, from its bytes to its de-identified copy: what a worker does, and all that a worker needs for it."""
+"""One file of the landing, from its bytes to its de-identified copy.
+
+This is what a worker does, and all that a worker needs for it.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ DATE_TAGS = (Tag(0x00080022), Tag(0x00080021), Tag(0x00080020))
 
 @dataclass(frozen=True)
 class Session:
-    """What every file of one run is treated with; picklable. `run` is new in every run, so that nothing is remembered for longer."""
+    """What every file of one run is treated with; picklable.
+
+    `run` is new in every run, so that nothing is remembered for longer.
+    """
 
     run: str
     site: str
@@ -84,7 +90,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Task:
-    """One file: where it lies, the place it was delivered to, and the keyed digest it had when it was last read.
+    """One file: its path, its place of delivery, and its keyed digest when it was last read.
 
     `root` is the site's folder, out of which no link leads; by default the file's own folder.
 
@@ -165,7 +171,8 @@ def take_file(session: Session, task: Task) -> Outcome:
     """Read, judge and de-identify one file; a file that is refused leaves nothing behind.
 
     1. Bytes that were read before under this name are not looked at again.
-    2. The patient is that of the header (issuer | PatientID); of a mask, or of a contour without PatientID, that of its series.
+    2. The patient is that of the header (issuer | PatientID); of a mask, or of a contour without
+       PatientID, that of its series.
     3. The copy is written to the incoming folder; the caller gives it its place.
 
     Of a task that asks for the number only nothing else is done, and the number stays in memory.
@@ -219,7 +226,10 @@ def _head(session: Session, task: Task) -> Head | None:
 
 
 def _number_in(data: bytes) -> str:
-    """The patient number of a file that was taken in before, in its canonical spelling; empty where it bears none."""
+    """The patient number of a file that was taken in before, in its canonical spelling.
+
+    Empty where it bears none.
+    """
     try:
         return canonical_number(open_source(data).identity.number)
     except MemoryError:
@@ -238,7 +248,10 @@ def _fault(error: Exception, digest: str, keyed_digest: str) -> Outcome:
         return Outcome(
             digest,
             keyed_digest,
-            failure=f"vault or crosswalk cannot be written ({type(error).__name__}); free space or mend the disk, then run again",
+            failure=(
+                f"vault or crosswalk cannot be written ({type(error).__name__}); "
+                "free space or mend the disk, then run again"
+            ),
         )
     if isinstance(error, RecursionError):
         return Outcome(
@@ -268,7 +281,10 @@ def _dicom(
 
 
 def _with_text(clean: Clean, patient: str, digest: str, keyed_digest: str) -> Outcome:
-    """A slice with text in its pixels: no copy is written, and its series is named, since no slice of it stays."""
+    """The outcome of a slice with text in its pixels.
+
+    No copy is written, and its series is named, since no slice of it stays.
+    """
     return Outcome(
         digest,
         keyed_digest,
@@ -325,7 +341,10 @@ def _mask(session: Session, path: Path, digest: str, keyed_digest: str) -> Outco
 
 
 def _check_date(session: Session, source: Source) -> None:
-    """No image is of a day after the data cut-off: a clock that is wrong would become the date of a visit."""
+    """Refuse an image of a day after the data cut-off.
+
+    A clock that is wrong would become the date of a visit.
+    """
     stated = (
         [plain_text(source.dataset, tag).replace(".", "") for tag in DATE_TAGS]
         if source.kind == "CT"
@@ -334,7 +353,8 @@ def _check_date(session: Session, source: Source) -> None:
     filled = [text for text in stated if re.fullmatch(r"\d{8}", text)]
     if filled and filled[0] > session.cut_off.strftime("%Y%m%d"):
         raise RefusedError(
-            "is dated after the data cut-off; correct its dates where it was made, and export it again",
+            "is dated after the data cut-off; "
+            "correct its dates where it was made, and export it again",
             waits_for="next_run",
         )
 
@@ -403,7 +423,8 @@ def _by_series(session: Session, source: Source) -> str:
     """The patient of a contour without PatientID: the one whose series it refers to."""
     if source.kind == "CT":
         raise RefusedError(
-            "PatientID (0010,0020) is empty: nobody can say whose image this is; export it with its patient"
+            "PatientID (0010,0020) is empty: nobody can say whose image this is; "
+            "export it with its patient"
         )
     referenced = _referenced(source, session)
     patients = {
@@ -411,14 +432,15 @@ def _by_series(session: Session, source: Source) -> str:
     }
     if len(patients) != 1:
         raise RefusedError(
-            "PatientID (0010,0020) is empty and the CT series that it refers to is not in the vault; send the series",
+            "PatientID (0010,0020) is empty and the CT series that it refers to is not in the "
+            "vault; send the series",
             waits_for="series",
         )
     return patients.pop()
 
 
 def _referenced(source: Source, session: Session) -> set[str]:
-    """Keyed UIDs of the series that a contour refers to (RT Referenced Series, Referenced Series)."""
+    """Keyed UIDs of the series a contour refers to (RT Referenced Series, Referenced Series)."""
     dataset = source.dataset
     series = [
         s

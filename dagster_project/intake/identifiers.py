@@ -18,23 +18,41 @@ from pydicom.tag import BaseTag, Tag
 from dagster_project.intake.texts import load_texts
 
 ENCODINGS = ("utf-8", "gb18030", "gbk")
-"""How a name may stand in the bytes; also searched as it stood in the file, ISO 2022 escapes included."""
+"""Encodings that a name may have in the bytes.
+
+It is also searched for as it is written in the file, ISO 2022 escapes included.
+"""
 
 SHORTEST_WORD = 3
-"""Shorter Latin words ("Li", "An") are in every second word of a header; none of them can come through, since texts are from a list."""
+"""Letters of the shortest Latin word that is searched for.
+
+Shorter ones ("Li", "An") are in every second word of a header; none of them can come through, since
+texts are from a list.
+"""
 
 SHORTEST_CHINESE = 2
-"""A full name; a single character is in too many words."""
+"""Characters of the shortest Chinese text that is searched for: a full name.
+
+A single character is in too many words.
+"""
 
 SHORTEST_NUMBER = 6
-"""Shorter numbers are slice numbers and spacings too. A number of fewer digits cannot be told from a measurement."""
+"""Digits of the shortest number that is searched for.
+
+Shorter numbers are slice numbers and spacings too, and cannot be distinguished from a measurement.
+"""
 
 SHORTEST_IN_PIXELS = 6
-"""Bytes: pixel values spell any four bytes now and then, six by chance less than once in ten million slices."""
+"""Bytes of the shortest text that is searched for among pixels.
+
+Pixel values spell any four bytes now and then, six by chance less than once in ten million slices.
+"""
 
 WRITTEN_HERE = (
-    "yes modified iso_ir 192 structures segmentation removed algorithm dcm basic application confidentiality profile clean descriptors option "
-    "retain longitudinal temporal information modified dates patient characteristics ps3.15 allowlist lakehouse_1"
+    "yes modified iso_ir 192 structures segmentation removed algorithm dcm "
+    "basic application confidentiality profile clean descriptors option "
+    "retain longitudinal temporal information modified dates patient characteristics "
+    "ps3.15 allowlist lakehouse_1"
 )
 """Texts that this project writes into every file itself."""
 
@@ -94,7 +112,7 @@ _DEEPEST = 8
 
 @dataclass(frozen=True)
 class Needles:
-    """Byte strings to search for: words in lower case, numbers, and both as they may stand among pixels."""
+    """Byte strings to search for: words in lower case, numbers, and both as found among pixels."""
 
     words: tuple[bytes, ...] = ()
     numbers: tuple[bytes, ...] = ()
@@ -119,11 +137,16 @@ class Identity:
 
 
 _known: OrderedDict[tuple[tuple[int, bytes], ...], Identity] = OrderedDict()
-"""Identities already read, by the bytes they were read from: the slices of a series say the same."""
+"""Identities already read, by the bytes they were read from.
+
+The slices of a series have the same bytes.
+"""
 
 
 def read_identity(dataset: Dataset) -> Identity:
-    """Patient number, issuer, name, birth date; and every person name, number, date and place of patient and order.
+    """Patient number, issuer, name and birth date, and every other text that identifies.
+
+    The others are every person name, number, date and place of patient and order.
 
     The sequences that repeat them (other patient IDs, request attributes …) are read too, to a
     depth of eight.

@@ -1,4 +1,7 @@
-"""The key medium: one folder that the principal investigator keeps offline, without which intake neither reads nor links a name."""
+"""The key medium: one folder that the principal investigator keeps offline.
+
+Without it intake neither reads nor links a name.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ ROOT = "root.age"
 IDENTITY = "identity.age"
 RECIPIENT = "recipient.txt"
 THROWAWAY = "THROWAWAY"
-"""Marks a medium whose root and identity lie unsealed beside the data: for demo and tests, never for patients."""
+"""Marks a medium whose root and identity lie unsealed beside the data.
+
+It is for demo and tests, never for patients.
+"""
 
 ROOT_BYTES = 32
 """Length of the root, and of what each rotation adds to it."""
@@ -27,7 +33,9 @@ class KeysError(Exception):
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys of one intake session, in memory only; picklable, so that worker processes can hold them too.
+    """Keys of one intake session, in memory only.
+
+    They are picklable, so that worker processes can hold them too.
 
     `index` blinds hospital numbers, digests and paths; `uid` maps UIDs and labels; `date` gives
     each patient's shift; `recipient` is the public key to which crosswalk rows are sealed; `steps`
@@ -43,7 +51,10 @@ class Keys:
     steps: tuple[bytes, ...] = field(default=(), repr=False)
 
     def digest(self, purpose: str, value: str | bytes, size: int = 16) -> str:
-        """Keyed digest of a value: the same value gives the same digest, and without the key nothing can be tried against it."""
+        """Keyed digest of a value.
+
+        The same value gives the same digest, and without the key nothing can be tried against it.
+        """
         # the name of a file may be in another encoding (GB18030), which Python hands on as halves
         # of characters
         data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
@@ -51,12 +62,15 @@ class Keys:
 
 
 def create_medium(folder: Path, passphrase: str) -> Path:
-    """Make a medium: a random root and an age identity, each sealed with the passphrase, and the public recipient in clear.
+    """Make a medium: a random root, an age identity, and the public recipient.
+
+    Root and identity are each sealed with the passphrase; the recipient is in clear.
 
     Raises
     ------
     KeysError
-        Where the folder already holds a medium: a second root would cut the link to every patient taken in before.
+        Where the folder already holds a medium: a second root would cut the link to every patient
+        taken in before.
     """
     import pyrage
 
@@ -86,7 +100,10 @@ def _sealed(root: bytes, identity: Any, passphrase: str) -> dict[str, bytes]:
 
 
 def create_throwaway_medium(folder: Path) -> Path:
-    """Make a medium without passphrase, for demo and tests: it lies beside what it protects, and every run says so."""
+    """Make a medium without passphrase, for demo and tests.
+
+    It lies beside what it protects, and every run says so.
+    """
     import pyrage
 
     identity = pyrage.x25519.Identity.generate()
@@ -120,7 +137,9 @@ def is_throwaway(folder: Path) -> bool:
 
 
 def unlock(folder: Path, passphrase: str = "") -> Keys:
-    """Open the root and derive this session's keys (HKDF-SHA256); the identity stays sealed, since intake only seals.
+    """Open the root and derive this session's keys (HKDF-SHA256).
+
+    The identity stays sealed, since intake only seals.
 
     Raises
     ------
@@ -147,7 +166,10 @@ def _root_and_steps(folder: Path, passphrase: str) -> list[bytes]:
 
 
 def rotate_medium(folder: Path, passphrase: str, new_folder: Path, new_passphrase: str) -> Path:
-    """Make the next version of a medium: a new identity, a new passphrase, one more step of the index; root, UIDs and dates stay.
+    """Make the next version of a medium.
+
+    It has a new identity, a new passphrase and one more step of the index; root, UIDs and dates
+    stay.
 
     The crosswalk must be re-sealed and re-indexed with it (`pseudonyms.rotate_crosswalk`); the old
     medium then opens nothing new.
@@ -173,7 +195,8 @@ def unlock_identity(folder: Path, passphrase: str = "") -> str:
 def _opened(folder: Path, name: str, passphrase: str) -> bytes:
     if not (folder / name).is_file():
         raise KeysError(
-            "no key medium here; put the medium in place, or make one with `lakehouse keys create --out MEDIUM`"
+            "no key medium here; put the medium in place, "
+            "or make one with `lakehouse keys create --out MEDIUM`"
         )
     sealed = (folder / name).read_bytes()
     if is_throwaway(folder):
@@ -186,7 +209,11 @@ ATTEMPTS, PAUSE_SECONDS = 20, 0.2
 
 
 def _decrypted(sealed: bytes, passphrase: str) -> bytes:
-    """What a passphrase opens. age times this machine for a moment at each call and refuses work that it then thinks too long: ask again."""
+    """The content that a passphrase opens.
+
+    At each call age measures this machine's speed for a moment, and refuses work that it then
+    thinks too long; so it is called again.
+    """
     import pyrage
 
     for _ in range(ATTEMPTS):
@@ -197,7 +224,8 @@ def _decrypted(sealed: bytes, passphrase: str) -> bytes:
                 raise KeysError("the passphrase does not open this medium; try again") from error
             time.sleep(PAUSE_SECONDS)
     raise KeysError(
-        "this machine is too busy or too slow to open the medium; try again when it has less to do, or on a faster one"
+        "this machine is too busy or too slow to open the medium; "
+        "try again when it has less to do, or on a faster one"
     )
 
 

@@ -27,11 +27,18 @@ CASE_REPORT_FILES = (
 READER_FILES = frozenset({"lesions.csv", "LOCKED", *("lesions" + ending for ending in WORKBOOKS)})
 
 
-OTHER_FORM = "also lies here with another ending or in capitals, which is not read; save it as .csv or .xlsx and name it as the contract does"
+OTHER_FORM = (
+    "also lies here with another ending or in capitals, which is not read; "
+    "save it as .csv or .xlsx and name it as the contract does"
+)
 
 
 class LandingFile(NamedTuple):
-    """A file that is to be taken in: its name below the site's folder, the place it was delivered to, its size and time of change (ns)."""
+    """A file that is to be taken in.
+
+    It has a name below the site's folder, the place it was delivered to, a size in bytes and a time
+    of change in nanoseconds.
+    """
 
     site_folder: Path
     relative: str
@@ -59,7 +66,10 @@ def is_simulated(site_folder: Path) -> bool:
 
 
 def list_images(site_folder: Path) -> list[LandingFile]:
-    """Every file under dicom/ and the readers' folders, in order; a reader's lesions.csv, its workbook and LOCKED are not images."""
+    """Every file under dicom/ and the readers' folders, in order.
+
+    A reader's lesions.csv, its workbook and LOCKED are not images.
+    """
     places = [("dicom", "dicom", frozenset[str]())] + [
         (f"reads/{f.name}", f"reads/{f.name}", READER_FILES)
         for f in reader_folders(site_folder)
@@ -86,7 +96,8 @@ def _walk(root: str, folder: str, besides: frozenset[str]) -> list[tuple[str, in
     while folders or links:
         here = folders.pop() if folders else links.popleft()
         real = os.path.realpath(f"{root}/{here}")
-        if real in seen or (here == folder and not os.path.isdir(real)):
+        # os.path, since Path raises where a path is too long
+        if real in seen or (here == folder and not os.path.isdir(real)):  # noqa: PTH112
             continue
         seen.add(real)
         entries = _entries(real) if is_inside(real, Path(root)) else None
@@ -139,19 +150,22 @@ def unexpected_entries(site_folder: Path) -> list[Refusal]:
         ),
         (
             "clinical",
-            "patients.csv, treatments.csv and follow_up.csv (or .xlsx), redcap.csv with its data dictionary, and odm.xml",
+            "patients.csv, treatments.csv and follow_up.csv (or .xlsx), "
+            "redcap.csv with its data dictionary, and odm.xml",
             _count(site_folder / "clinical", known_clinical),
         ),
         (
             "reads",
-            "one folder per reader, named by a code (such as R1: one to three capital letters or the word reader, then one or two digits), not SITE",
+            "one folder per reader, named by a code (such as R1: one to three capital letters or "
+            "the word reader, then one or two digits), not SITE",
             _bad_readers(site_folder),
         ),
     ]
     counted = [
         Refusal(
             place,
-            f"{count} entries are not part of the landing contract and were not read; it expects {expected}",
+            f"{count} entries are not part of the landing contract and were not read; "
+            f"it expects {expected}",
         )
         for place, expected, count in strangers
         if count
@@ -225,7 +239,9 @@ def case_report_files(site_folder: Path) -> list[Path]:
 
 
 def locate_refused(site_folder: Path, items: Iterable[str] | None = None) -> Mapping[str, Path]:
-    """Which file a digest in the quarantine means, for the site's own data manager: digest's first digits → path.
+    """The files that digests in the quarantine mean: digest's first digits → path.
+
+    They are for the site's own data manager.
 
     Shown on the site's screen only; never stored. `items` limits it to quarantine items that name a
     digest.

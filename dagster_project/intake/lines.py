@@ -1,4 +1,7 @@
-"""The lines of a case-report file, of whatever kind: numbered as a spreadsheet numbers them, each with its cells as text."""
+"""The lines of a case-report file, of whatever kind.
+
+They are numbered as a spreadsheet numbers them, each with its cells as text.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +29,40 @@ LONGEST_LINE = 2**20
 """Bytes between two line ends: a row of a case report has a few hundred."""
 
 MOST_COLUMNS = 10_000
-"""Cells of a line: a study database with every question of every visit in one row has some thousands."""
+"""Most cells of a line.
+
+A study database with every question of every visit in one row has some thousands.
+"""
 
 MOST_CELLS = 5_000_000
 """Delimiters and line ends of a file: each cell needs some hundred bytes of memory."""
 
 MOST_LINES_OF_A_ROW = 1000
-"""Lines that a text in quotation marks may have; where one is not closed, it would swallow the file for each line anew."""
+"""Most lines of a text in quotation marks.
 
-LONG_LINE = f"has a line longer than {LONGEST_LINE // 2**20} MiB, which no row of a table is; export it again with one row a line"
+Where one is not closed, it would swallow the file for each line anew.
+"""
+
+LONG_LINE = (
+    f"has a line longer than {LONGEST_LINE // 2**20} MiB, which no row of a table is; "
+    "export it again with one row a line"
+)
 MANY_COLUMNS = (
     f"has more than {MOST_COLUMNS} columns; export the fields of the landing contract alone"
 )
-MANY_CELLS = "has more cells than a case report can; export the rows and fields of the landing contract alone"
+MANY_CELLS = (
+    "has more cells than a case report can; "
+    "export the rows and fields of the landing contract alone"
+)
 
-OPEN_QUOTE = "has a quotation mark that is not closed, or not doubled within a text; the row is left out, and those that it swallowed are read"
-NO_TEXT = "holds characters that are no text, or of another encoding than the rest; save the whole file as CSV UTF-8. The row is left out"
+OPEN_QUOTE = (
+    "has a quotation mark that is not closed, or not doubled within a text; "
+    "the row is left out, and those that it swallowed are read"
+)
+NO_TEXT = (
+    "holds characters that are no text, or of another encoding than the rest; "
+    "save the whole file as CSV UTF-8. The row is left out"
+)
 BROKEN = (
     "is cut by a line break within a text; put the text in quotation marks. The row is left out"
 )
@@ -54,7 +75,10 @@ _SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?[\r\n]+", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Line:
-    """One line: its number, its cells, which of them a merged cell covers, and why it cannot be read."""
+    """One line: its number, its cells, which of them a merged cell covers, and its fault if any.
+
+    A line with a fault cannot be read.
+    """
 
     number: int
     cells: tuple[str, ...]
@@ -81,7 +105,7 @@ class Place(NamedTuple):
 
 
 Find = Callable[[Sequence[Line]], tuple[int, Place | None]]
-"""How many headers of the best line are known, and where that line is; None where none has the key."""
+"""How many headers of the best line are known, and its place; None where no line has the key."""
 
 
 def clean(cell: str) -> str:
@@ -268,7 +292,10 @@ def _quote_fault(lines: Sequence[str], delimiter: str, place: Place | None) -> s
 
 
 def _is_row(line: str, delimiter: str, place: Place | None) -> bool:
-    """True for a line within quotes that would be a row by itself; the last line of a quoted text has a mark that closes it and none that opens."""
+    """True for a line within quotes that would be a row by itself.
+
+    The last line of a quoted text has a mark that closes it and none that opens.
+    """
     if place is None or place.width == 1 or line.count('"') % 2:
         return False
     cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
@@ -328,7 +355,10 @@ def _with_neighbours(body: Sequence[Line], short: set[int], broken: set[int]) ->
 
 
 def _end_of_broken(body: Sequence[Line], at: int, place: Place, *, numbered: bool) -> int:
-    """Behind the last of the short lines that make one row with the line at a place; the place itself where none do."""
+    """Position behind the last of the short lines that make one row with the line at a place.
+
+    It is the place itself where none do.
+    """
     cells = len(body[at].cells)
     for end, line in enumerate(body[at + 1 : at + MOST_PARTS], start=at + 1):
         if (

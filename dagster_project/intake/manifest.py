@@ -1,4 +1,7 @@
-"""What intake did, line by line, each line sealed by the hash of the one before: a line that is taken out shows."""
+"""What intake did, line by line, each line sealed by the hash of the one before.
+
+A line that is taken out shows.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ START = "0" * 64
 
 
 class Manifest:
-    """An append-only file of JSON lines; it holds digests, counts and reasons, never an identifier."""
+    """An append-only file of JSON lines: digests, counts and reasons, never an identifier."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -26,7 +29,10 @@ class Manifest:
         self.count, self.head = _tail(path)
 
     def _drop_torn_line(self) -> None:
-        """A process that was killed while writing leaves half a line, which was never acknowledged."""
+        """Drop half a line that a process left when it was killed while writing.
+
+        Such a line was never acknowledged.
+        """
         with self._path.open("rb+") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 2**20))
@@ -74,7 +80,10 @@ def _tail(path: Path) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a manifest is worth: its records by event, its head, and the first line that breaks it (0 where none does) with the reason."""
+    """What a manifest is worth: its records by event, its head, and the first line that breaks it.
+
+    `broken_line` is 0 where none does; `reason` is why one does.
+    """
 
     events: Mapping[str, int]
     head: str
@@ -119,13 +128,15 @@ def _line_fault(line: str, number: int, previous: str) -> tuple[str, str, str]:
         return "is not a record with event, number and hash", "", ""
     if count != number:
         return (
-            f"is numbered {int(count) if isinstance(count, int) else '?'}: a line was taken out or put in before it",
+            f"is numbered {int(count) if isinstance(count, int) else '?'}: "
+            "a line was taken out or put in before it",
             "",
             "",
         )
     if said != _chained(previous, record):
         return (
-            "its hash does not follow from the line before it and its content: one of the two was changed",
+            "its hash does not follow from the line before it and its content: "
+            "one of the two was changed",
             "",
             "",
         )
@@ -133,5 +144,8 @@ def _line_fault(line: str, number: int, previous: str) -> tuple[str, str, str]:
 
 
 def audit_manifest(path: Path) -> int | None:
-    """The number of the first line that does not follow from the one before; None where the chain is whole."""
+    """Number of the first line that does not follow from the one before.
+
+    None where the chain is whole.
+    """
     return verify_manifest(path).broken_line or None

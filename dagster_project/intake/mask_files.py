@@ -1,4 +1,7 @@
-"""Masks outside DICOM, written again with nothing but geometry and voxels: their headers have room for any text."""
+"""Masks outside DICOM, written again with nothing but geometry and voxels.
+
+Their headers have room for any text.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,25 @@ NAME = re.compile(
     \. (?:nii\.gz|nii|nrrd|mha)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""<SeriesInstanceUID>__<lesion>.nii.gz, .nii, .nrrd or .mha; what programs append to a lesion's name is no part of it (.seg.nrrd, -label.nrrd)."""
+"""<SeriesInstanceUID>__<lesion>.nii.gz, .nii, .nrrd or .mha.
+
+What programs append to a lesion's name is no part of it (.seg.nrrd, -label.nrrd).
+"""
 
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".nrrd", ".mha")
 
 RULES = "2"
-"""Raise it when the same file would give another mask: masks that were taken in are read again where they still lie in the landing."""
+"""Version of the rules; raise it when the same file would give another mask.
+
+Masks that were taken in are then read again where they still lie in the landing.
+"""
 
 UNREADABLE = "mask file cannot be read; export it again as NIfTI-1 (.nii.gz) or NRRD (.nrrd)"
-NOT_A_VOLUME = "mask is not one three-dimensional volume; export one volume per lesion, or all lesions as one DICOM SEG"
+NOT_A_VOLUME = (
+    "mask is not one three-dimensional volume; "
+    "export one volume per lesion, or all lesions as one DICOM SEG"
+)
 
 _TEXT_FIELDS = ((4, 14), (14, 32), (148, 228), (228, 252), (328, 344))
 """Bytes of a NIfTI-1 header that hold text: data_type, db_name, descrip, aux_file, intent_name."""
@@ -74,7 +86,8 @@ def read_mask_name(name: str) -> MaskName:
     match = NAME.fullmatch(name)
     if match is None:
         raise RefusedError(
-            "mask file is not named <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd, .mha); rename it"
+            "mask file is not named <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd, .mha); "
+            "rename it"
         )
     return MaskName(match["series"], match["lesion"])
 

@@ -1,4 +1,7 @@
-"""What the header of a mask file states: where its voxels lie, where they are placed, and the segments of 3D Slicer."""
+"""What the header of a mask file states.
+
+It states where its voxels lie, where they are placed, and the segments of 3D Slicer.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,13 @@ LARGEST_HEADER = 2**22
 
 DETACHED = "mask keeps its voxels in a second file; save it as one file (.nrrd, .mha or .nii.gz)"
 NIFTI_2 = "mask is NIfTI-2; save it as NIfTI-1 (nibabel: Nifti1Image) or as .nrrd"
-OTHER_SEGMENT = "mask's file is named after another lesion than the segment in it; rename the file or the segment"
+OTHER_SEGMENT = (
+    "mask's file is named after another lesion than the segment in it; "
+    "rename the file or the segment"
+)
 SEVERAL_SEGMENTS = (
-    "mask holds several segments and none bears the name of the file; in 3D Slicer export one file per segment, "
+    "mask holds several segments and none bears the name of the file; "
+    "in 3D Slicer export one file per segment, "
     "or the segmentation as DICOM SEG (Export to DICOM)"
 )
 
@@ -32,7 +39,8 @@ TWO_PLACES = (
     "mask states two different places (NIfTI qform and sform); export it again with one of them"
 )
 TILTED = (
-    "mask's axes are not at right angles (tilted gantry); export the lesion as DICOM SEG or RTSTRUCT on its CT series, "
+    "mask's axes are not at right angles (tilted gantry); "
+    "export the lesion as DICOM SEG or RTSTRUCT on its CT series, "
     "which state the place of each slice"
 )
 
@@ -50,7 +58,10 @@ _NUMBERED = re.compile(r"([^\W\d_]*)(\d+)")
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment of a .seg.nrrd: its name, the layer of the file it lies in, its value there, and whether the file has no other."""
+    """A segment of a .seg.nrrd: its name, its layer in the file, and its value there.
+
+    `alone` is whether the file has no other segment.
+    """
 
     name: str
     layer: int
@@ -59,7 +70,9 @@ class Segment:
 
 
 def check_header(path: Path) -> None:
-    """Refuse a header that leads to another file, whose content nobody asked for, and NIfTI-2, which ITK does not read.
+    """Refuse a header that leads to another file, and NIfTI-2.
+
+    Nobody asked for the other file's content, and ITK does not read NIfTI-2.
 
     Raises
     ------
@@ -82,7 +95,11 @@ def _head(path: Path, most: int) -> bytes:
 
 
 def _is_detached(head: bytes) -> bool:
-    """A NRRD header names its data file before the blank line that ends it; a header without an end has no voxels behind it."""
+    """Whether the header of a NRRD leads to voxels in another file, or to none.
+
+    A NRRD header names its data file before the blank line that ends it; a header without an end
+    has no voxels behind it.
+    """
     text, end, _ = head.replace(b"\r\n", b"\n").partition(b"\n\n")
     return not end or _DETACHED_NRRD.search(text.replace(b"\r", b"\n")) is not None
 
@@ -101,7 +118,9 @@ def _refuse_nifti_2(path: Path, head: bytes) -> None:
 
 
 def segment_of(image: Any, lesion: str) -> Segment | None:
-    """The segment of a 3D Slicer segmentation that a file is named after; None where the file has no segments.
+    """The segment of a 3D Slicer segmentation that a file is named after.
+
+    None where the file has no segments.
 
     1. A single segment is the lesion, whatever it is called; but not where both names number
        something, and differently.
@@ -127,7 +146,11 @@ def segment_of(image: Any, lesion: str) -> Segment | None:
 
 
 def _segments(image: Any) -> Iterator[Segment]:
-    """Files of 3D Slicer before 4.11 have neither LabelValue nor Layer: each segment has a layer of its own, and is 1 there."""
+    """The segments that a header states.
+
+    Files of 3D Slicer before 4.11 have neither LabelValue nor Layer: each segment has a layer of
+    its own, and is 1 there.
+    """
     found: dict[int, dict[str, str]] = {}
     for key in image.GetMetaDataKeys():
         match = _SEGMENT.fullmatch(key)
@@ -166,7 +189,9 @@ def _contradict(segment: str, lesion: str) -> bool:
 
 
 def check_place(image: Any) -> None:
-    """Refuse a NIfTI header that places the volume twice, by quaternion (qform) and by matrix (sform), and differently.
+    """Refuse a NIfTI header that places the volume twice, and differently.
+
+    The two places are those of the quaternion (qform) and of the matrix (sform).
 
     Programs differ in which of the two they believe: nibabel in the matrix, ITK in the quaternion
     where the matrix is tilted.

@@ -1,4 +1,8 @@
-"""NIfTI masks, plane by plane: a mask of floats is eight times as large as its voxels, and intake has little memory on purpose."""
+"""Converts NIfTI masks to 8 bits plane by plane, to bound memory.
+
+A mask of 64-bit floats is eight times as large as its voxels in 8 bits, and the memory of intake is
+limited on purpose.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,15 @@ from dagster_project.domain.mask_values import MaskRule, mask_rule
 from dagster_project.intake.refusals import RefusedError
 
 LARGEST_VOLUME = 2**30
-"""Voxels that a header may claim: four times those of a CT of 1,000 slices; each needs a byte of memory, and of the disk."""
+"""Most voxels that a header may claim: four times those of a CT of 1,000 slices.
 
-TOO_LARGE = "mask is too large for intake as it is; save it as 8-bit integers (uint8), 0 outside and 1 inside"
+Each needs a byte of memory and a byte on disk.
+"""
+
+TOO_LARGE = (
+    "mask is too large for intake as it is; "
+    "save it as 8-bit integers (uint8), 0 outside and 1 inside"
+)
 NO_START = "mask's header does not say where its voxels begin; export it again"
 CUT_OFF = "mask file is cut off; copy or export it again"
 
@@ -58,7 +68,7 @@ def write_binary(source: Path, target: Path) -> MaskRule | None:
     Returns
     -------
     MaskRule or None
-        By what its values were decided; None where the file is of another kind, and nothing was written.
+        The rule that decided its values; None, with nothing written, for a file of another kind.
 
     Raises
     ------
@@ -129,7 +139,7 @@ def _planes(source: Path, header: _Header) -> Iterator[npt.NDArray[Any]]:
 
 
 def _read_on(file: Stream) -> None:
-    """A packed file ends with the digest of its content, which is compared only when its end is read."""
+    """Read to the end of a packed file, since only that compares the digest of its content."""
     try:
         file.read(1)
     except (OSError, EOFError) as error:

@@ -1,4 +1,7 @@
-"""SeriesNumber and AcquisitionNumber are counted anew within their study: a hospital's own may be a date or a patient's number."""
+"""Counts SeriesNumber and AcquisitionNumber anew within their study.
+
+A hospital's own number may be a date or a patient's number.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ NO_NUMBERS = Numbers()
 
 
 def read_head(data: bytes, keyed: Callable[[str], str]) -> Head | None:
-    """The head of a CT image from the first bytes of its file; None of anything else, and where they do not reach to its geometry."""
+    """The head of a CT image, from the first bytes of its file.
+
+    None for anything else, and where the bytes do not reach as far as its geometry (Rows).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -143,7 +149,7 @@ def _given(register: Register, study: str, what: str, stated: Mapping[str, int])
 
 
 def with_numbers(data: bytes, values: Mapping[int, bytes]) -> bytes:
-    """A file of the vault with other values of some elements that it has; everything else stays byte by byte.
+    """A file of the vault with new values for some of its elements; every other byte is unchanged.
 
     Raises
     ------
@@ -176,7 +182,10 @@ def values_of(data: bytes) -> dict[str, bytes]:
 
 
 class _Element(NamedTuple):
-    """An element of the data set itself: where it begins, where its value does, and its end; no VR where that is implicit."""
+    """An element of the data set itself: where it, its value and its end lie.
+
+    The VR is empty where it is implicit.
+    """
 
     tag: int
     vr: str

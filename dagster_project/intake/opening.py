@@ -1,7 +1,8 @@
-"""The one place where files of a landing are opened: whoever delivers decides what lies there, also what is no file.
+"""The one place where files of a landing are opened.
 
-A pipe without a writer, a device that never ends or a link to another hospital's data is refused
-with its reason before anything is read; nothing waits for it.
+Whoever delivers decides what lies there, which may be no regular file. A pipe without a writer, a
+device that never ends or a link to another hospital's data is refused with its reason before
+anything is read; nothing waits for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 LARGEST_FILE = 2**30
-"""Bytes of an image or mask: the child that parses it has no more memory; an Enhanced CT of 1,000 slices has half."""
+"""Largest image or mask in bytes: the child process that parses it has no more memory.
+
+An Enhanced CT of 1,000 slices has half as many.
+"""
 
 LARGEST_TABLE = 2**26
 """Bytes of a table: a hundred times the case report of 500 patients."""
@@ -31,7 +35,10 @@ LEADS_OUT = (
     "is a link that leads out of the site's landing folder; deliver what it leads to in its place"
 )
 LEADS_NOWHERE = "is a link that leads nowhere or in a circle; deliver the file itself"
-TOO_LARGE_FILE = f"is larger than {LARGEST_FILE // 2**30} GiB, which no single image, contour or mask file is; export it again"
+TOO_LARGE_FILE = (
+    f"is larger than {LARGEST_FILE // 2**30} GiB, "
+    "which no single image, contour or mask file is; export it again"
+)
 TOO_LARGE_TABLE = (
     f"is larger than {LARGEST_TABLE // 2**20} MiB, which no table of a site is; export it again"
 )
@@ -70,7 +77,8 @@ def open_delivered(path: Path, root: Path | None = None, *, most: int = LARGEST_
     Parameters
     ----------
     root
-        The site's folder, which may be a link itself; by default as the landing contract places tables.
+        The site's folder, which may be a link itself; by default that of the landing contract for
+        tables.
 
     Raises
     ------
@@ -168,7 +176,8 @@ def _end_of(path: Path) -> str:
     try:
         return os.path.realpath(path, strict=True)
     except OSError:
-        reason = LEADS_NOWHERE if os.path.islink(path) else UNREADABLE
+        # os.path, since Path raises where the path is too long
+        reason = LEADS_NOWHERE if os.path.islink(path) else UNREADABLE  # noqa: PTH114
         raise NotOpenedError(reason) from None
 
 
@@ -184,7 +193,7 @@ def _too_large(most: int) -> str:
 
 
 def _site_folder(path: Path) -> Path:
-    """The folder of the site that a table is of, as the landing contract places it; else the table's own."""
+    """The site folder of a table by the landing contract; otherwise the table's own folder."""
     if path.parent.name in {"clinical", "arbitration"}:
         return path.parent.parent
     return path.parents[2] if path.parent.parent.name == "reads" else path.parent

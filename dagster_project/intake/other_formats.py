@@ -1,4 +1,7 @@
-"""Files that are neither DICOM nor a mask: what they are, by their first bytes or their ending, and what to export instead."""
+"""Recognises files that are neither DICOM nor a mask, by their first bytes or their ending.
+
+Each is refused with what it is and what to export instead.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,22 @@ SCENE = f"is a workspace of a program; {_INSTEAD}"
 SECOND_FILE = (
     "is a mask whose header and voxels are two files; save it as one file (.nrrd, .mha or .nii.gz)"
 )
-NAMELESS_MASK = "is a mask without the ending of one; name it <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd, .mha)"
+NAMELESS_MASK = (
+    "is a mask without the ending of one; "
+    "name it <SeriesInstanceUID>__<lesion>.nii.gz (.nii, .nrrd, .mha)"
+)
 MASK_AMONG_IMAGES = (
     "is a mask, which has no patient of its own; put it into a reader's folder below reads/"
 )
 ARCHIVE = "is an archive; unpack it, and deliver the files in it"
-WORKBOOK = "is a workbook; a reader's list of lesions is lesions.csv or lesions.xlsx, the case report lies under clinical/"
-PICTURE = "is a picture or a document, which is not taken in; leave it out, or send the original DICOM images"
+WORKBOOK = (
+    "is a workbook; a reader's list of lesions is lesions.csv or lesions.xlsx, "
+    "the case report lies under clinical/"
+)
+PICTURE = (
+    "is a picture or a document, which is not taken in; "
+    "leave it out, or send the original DICOM images"
+)
 ARRAY = f"is an array without a place in the patient; {_INSTEAD}"
 
 _BEGINNINGS: Sequence[tuple[bytes, str]] = (
@@ -66,7 +78,9 @@ DICOM_AT = 128
 
 
 def other_format(name: str, data: bytes, *, mask: bool) -> str | None:
-    """What a file is that is no DICOM, and what to deliver instead; None for DICOM and for what nobody knows.
+    """What a file that is not DICOM is, and what to deliver instead.
+
+    None for DICOM and for an unknown format.
 
     Parameters
     ----------

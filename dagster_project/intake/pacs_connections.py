@@ -1,4 +1,4 @@
-"""Bounds on what a peer may do with a connection, so that one that is slow, idle or broken keeps nobody else out."""
+"""Limits on connections: a slow, idle or broken peer does not keep the others out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGEST_PDU_TAKEN = MEBIBYTE
 says up to 4 GiB, which would be read into memory before anything looks at it."""
 
 STALE_SECONDS = 10.0
-"""An association that brought less than `PROGRESS` for so long gives its place to one that waits."""
+"""An association that brought less than `PROGRESS` for this long gives way to one that waits."""
 
 PROGRESS = 2**16
 """Bytes: a line of 64 kbit/s brings as many in 10 s."""
@@ -82,7 +82,10 @@ class _Arrival:
 
 
 class Arrivals:
-    """What comes over each association; `flooded` hears of an object that is larger than `most` bytes."""
+    """What arrives over each association.
+
+    `flooded` is called for an object that is larger than `most` bytes.
+    """
 
     def __init__(self, most: int, flooded: Callable[[Any, int], None]) -> None:
         self._most, self._flooded = most, flooded
@@ -177,7 +180,10 @@ def _entity_class() -> Any:
     from pynetdicom import AE
 
     class Entity(AE):
-        """Counts as associations those that asked for one and have not ended; who connects and is silent, or was refused, takes nobody's place."""
+        """Counts only associations that were requested and have not ended.
+
+        A peer that connects and stays silent, or was refused, takes nobody's place.
+        """
 
         def __init__(self, ae_title: str) -> None:
             super().__init__(ae_title)
@@ -243,12 +249,15 @@ def server(
     """A server that is not yet serving."""
     kind = type("Server", (_server_class(),), {"waiting": waiting})
     made = ours.make_server(address, evt_handlers=handlers, ssl_context=tls, server_class=kind)
-    ours._servers.append(made)
+    ours._servers.append(made)  # noqa: SLF001 - shutdown takes it out again
     return made
 
 
 def end_associations(associations: Sequence[Any]) -> None:
-    """Abort associations; one whose peer is silent within a PDU does not hear it, its connection is closed."""
+    """Abort associations.
+
+    A peer that is silent within a PDU does not hear it; its connection is closed.
+    """
     for association in associations:
         if association.requestor.primitive is None:
             association.dul.to_user_queue.put(None)  # it waits for a request: there will be none

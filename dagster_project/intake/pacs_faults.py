@@ -21,10 +21,10 @@ _VERIFY_FAULTS = {
     20: "its certificate is signed by an authority that is not in our ca file; add that one there",
     21: "its certificate is signed by an authority that is not in our ca file; add that one there",
     23: "its certificate was revoked; its administrator has to renew it",
-    62: "its certificate is for another host name; set host (or url) to the name in the certificate, "
-    "or tls.name",
-    64: "its certificate is not for this IP address; set host (or url) to the name in the "
-    "certificate, or tls.name",
+    62: "its certificate is for another host name; "
+    "set host (or url) to the name in the certificate, or tls.name",
+    64: "its certificate is not for this IP address; "
+    "set host (or url) to the name in the certificate, or tls.name",
 }
 """By OpenSSL's X509_V_ERR numbers, which are the same in every version."""
 

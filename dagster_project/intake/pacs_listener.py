@@ -1,4 +1,4 @@
-"""A DICOM Storage SCP that de-identifies in memory: no identified byte of what it receives is ever written."""
+"""A DICOM Storage SCP that de-identifies in memory; it never writes an identified byte."""
 
 from __future__ import annotations
 
@@ -25,11 +25,22 @@ from dagster_project.intake.pixels import DECODERS, HIGH_THROUGHPUT, PLAIN
 from dagster_project.intake.vault import IntakeError, Reception
 
 COMPRESSED = [syntax for syntax in DECODERS if syntax not in HIGH_THROUGHPUT]
-"""What is accepted besides PLAIN. High-throughput JPEG 2000 is read from folders alone: no peer at hand sends it."""
+"""What is accepted besides PLAIN.
+
+High-throughput JPEG 2000 is read from folders alone: no peer at hand sends it.
+"""
 
 STORED, REFUSED, COME_AGAIN = 0x0000, 0xB007, 0xA700
-"""PS3.4 B.2.3: success; warning "data set does not match SOP class" (seen, judged and in quarantine: sending it again changes nothing, and a
-sender goes on with its series); failure "out of resources" (nothing was noted: send it again)."""
+"""Statuses by PS3.4 B.2.3.
+
+STORED
+    Success.
+REFUSED
+    Warning "data set does not match SOP class": the object was seen, judged and put in quarantine,
+    so that sending it again changes nothing; a sender goes on with its series.
+COME_AGAIN
+    Failure "out of resources": nothing was noted, send it again.
+"""
 
 LARGEST_PDU = 2**17
 """Bytes: a slice in some pieces instead of the default's thirty; DCMTK sends no larger ones."""
@@ -41,8 +52,11 @@ LOOK_SECONDS = 0.25
 """How often connections that wait are looked at."""
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
-"""Push model (PS3.4 J). Refused: who commits takes over the safekeeping of the objects, and a sender
-may delete them on it; we hold de-identified copies."""
+"""Storage Commitment Push Model (PS3.4 J), which is refused.
+
+Who commits takes over the safekeeping of the objects, and a sender may then delete its own; we hold
+only de-identified copies.
+"""
 
 COMMITMENT_REFUSED = (
     "{caller} wants storage commitment, which is refused: only de-identified copies are held here, "
@@ -104,7 +118,8 @@ class Listener:
             self._server = server(self._entity, address, self._handlers(), tls, self._waiting)
         except OSError as error:
             raise PacsError(
-                f"port {self._settings.port} cannot be listened on ({error.strerror}); choose another in pacs.toml"
+                f"port {self._settings.port} cannot be listened on ({error.strerror}); "
+                "choose another in pacs.toml"
             ) from error
         self._threads = [
             threading.Thread(target=t, daemon=True)
@@ -149,15 +164,13 @@ class Listener:
     def _made_entity(self) -> Any:
         from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-        logging.getLogger("pynetdicom").setLevel(
-            logging.CRITICAL + 1
-        )  # its messages quote data sets
+        # its messages quote data sets
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
         made = entity(self._settings.ae_title)
         made.add_supported_context(Verification)
         for sop_class in KINDS:
-            made.add_supported_context(
-                sop_class, [*PLAIN, *COMPRESSED]
-            )  # the first that the sender offers: plain ones spare the decoding
+            # the first that the sender offers counts: plain ones spare the decoding
+            made.add_supported_context(sop_class, [*PLAIN, *COMPRESSED])
         made.require_called_aet = True
         made.require_calling_aet = list(self._settings.callers)
         made.maximum_pdu_size = LARGEST_PDU
@@ -167,7 +180,7 @@ class Listener:
         return made
 
     def _asked_for(self, event: Any) -> None:
-        """An association is asked for: where all places are taken, one that makes no progress gives way."""
+        """A requested association: where all places are taken, one without progress gives way."""
         self._waiting.end(event.assoc.dul.socket.socket)
         self._arrivals.begin(event.assoc)
         others = [one for one in self._entity.active_associations if one is not event.assoc]
@@ -216,7 +229,8 @@ class Listener:
     def _too_large(self, size: int) -> int:
         self._reception.refuse(
             size,
-            f"larger than {self._settings.largest_object_mib} MiB, the listener's limit; send the series as single images, or raise the limit",
+            f"larger than {self._settings.largest_object_mib} MiB, the listener's limit; "
+            "send the series as single images, or raise the limit",
         )
         self._unsaid, self.refused = self._unsaid + 1, self.refused + 1
         return REFUSED
@@ -231,7 +245,7 @@ class Listener:
         self._tell()
 
     def _watch(self) -> None:
-        """Close who connects and does not ask; tell what came over an association that stays open."""
+        """Close connections that request nothing; report what came over an open association."""
         while not self._stopping.wait(LOOK_SECONDS):
             self._waiting.close_late(self._seconds_to_call)
             if time.monotonic() - self._last >= self._settings.quiet_seconds:

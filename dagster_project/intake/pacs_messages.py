@@ -1,4 +1,8 @@
-"""A PACS that is asked by DICOM messages: C-FIND for what it has, C-MOVE to our listener or C-GET over the same association."""
+"""Queries and retrieves from a PACS by DICOM messages.
+
+C-FIND lists what the PACS has; C-MOVE to our listener, or C-GET over the same association, brings
+the objects.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,10 @@ from dagster_project.intake.pixels import PLAIN
 from dagster_project.intake.vault import IntakeError, Reception
 
 UIDS_A_REQUEST = 100
-"""How many instances one request names: a list stays within what every PACS takes (PS3.4 C.2.2.2.2, list of UID matching)."""
+"""How many instances one request names.
+
+A list of that length is within what every PACS takes (PS3.4 C.2.2.2.2, list of UID matching).
+"""
 
 SECONDS_AN_OBJECT = 2.0
 """What a C-MOVE may take an object without a word, beyond the time limit: the standard lets a PACS
@@ -44,9 +51,15 @@ NOT_ASKED_FOR = 0x0124
 """PS3.7 C.5.11, not authorised: the answer to an object that we did not ask for."""
 
 ALL_FAIL: Mapping[int, str] = {
-    0x0122: "it does not offer this service; is Query/Retrieve switched on there, and is method right?",
-    0x0124: "it does not allow us this; its administrator has to allow Query/Retrieve for our AE title",
-    0xA801: "it does not know our AE title as a destination; register it there with this host and port",
+    0x0122: (
+        "it does not offer this service; is Query/Retrieve switched on there, and is method right?"
+    ),
+    0x0124: (
+        "it does not allow us this; its administrator has to allow Query/Retrieve for our AE title"
+    ),
+    0xA801: (
+        "it does not know our AE title as a destination; register it there with this host and port"
+    ),
 }
 """Statuses that every further request would get too."""
 
@@ -127,7 +140,10 @@ class MessageArchive:
                     self._await_stragglers(status)
 
     def _await_stragglers(self, status: Dataset) -> None:
-        """A PACS may answer before its last objects are here: wait for those that it says it sent."""
+        """Wait for the objects that the PACS reports as sent and that are not here yet.
+
+        A PACS may answer before its last objects arrive.
+        """
         sent = int(status.get("NumberOfCompletedSuboperations", 0) or 0)
         expected = self._expected or frozenset()
         deadline = time.monotonic() + STRAGGLER_SECONDS
@@ -146,7 +162,8 @@ class MessageArchive:
     def _cut_off(self, association: Any, arrived: int) -> None:
         self._reception.refuse(
             arrived,
-            f"larger than {self._ours.largest_object_mib} MiB, the limit of the settings; raise it there",
+            f"larger than {self._ours.largest_object_mib} MiB, the limit of the settings; "
+            "raise it there",
         )
         association.abort()
 
@@ -193,8 +210,8 @@ class MessageArchive:
                 break
             time.sleep(pause)
         raise PacsError(
-            f"{self._peer.ae_title} at {self._peer.host}:{self._peer.port} does not take our association "
-            f"as {self._ours.ae_title}: {self._fault(association)}"
+            f"{self._peer.ae_title} at {self._peer.host}:{self._peer.port} "
+            f"does not take our association as {self._ours.ae_title}: {self._fault(association)}"
         )
 
     def _asked(self, models: Sequence[Any], *, storage: bool, more_seconds: float) -> Any:
@@ -228,9 +245,8 @@ class MessageArchive:
     def _entity(self, models: Sequence[Any], *, storage: bool) -> Any:
         from pynetdicom import AE
 
-        logging.getLogger("pynetdicom").setLevel(
-            logging.CRITICAL + 1
-        )  # its messages quote data sets
+        # its messages quote data sets
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
         entity = AE(ae_title=self._ours.ae_title)
         entity.acse_timeout = entity.network_timeout = entity.connection_timeout = (
             self._ours.seconds
@@ -239,7 +255,9 @@ class MessageArchive:
             entity.add_requested_context(model)
         for sop_class in KINDS if storage else ():
             entity.add_requested_context(sop_class, PLAIN)
-            for compressed in COMPRESSED:  # contexts of their own: the PACS takes one syntax of a context and may be unable to decompress
+            # contexts of their own: the PACS takes one syntax of a context and may be unable to
+            # decompress
+            for compressed in COMPRESSED:
                 entity.add_requested_context(sop_class, compressed)
         return entity
 
@@ -248,7 +266,7 @@ class MessageArchive:
         return not fault_of_connection(self._peer.host, self._peer.port, self._peer.tls)
 
     def _fault(self, association: Any) -> str:
-        """Why there is no association: what the PACS says, else what a connection by itself shows."""
+        """Why there is no association: the PACS's answer, else what a bare connection shows."""
         answer = association.acceptor.primitive
         if association.is_rejected and answer is not None:
             if _has_no_room(association):
@@ -259,11 +277,14 @@ class MessageArchive:
             text = REJECTED.get(said, "it refuses; check both AE titles with its administrator")
             return text.format(ours=self._ours.ae_title, theirs=self._peer.ae_title)
         if association.rejected_contexts:
-            return "it does not offer Query/Retrieve to us; is method right, and is it allowed for our AE title?"
+            return (
+                "it does not offer Query/Retrieve to us; "
+                "is method right, and is it allowed for our AE title?"
+            )
         fault = fault_of_connection(self._peer.host, self._peer.port, self._peer.tls)
-        return (
-            fault
-            or "it accepts the connection and does not answer; check both AE titles, address, port and TLS"
+        return fault or (
+            "it accepts the connection and does not answer; "
+            "check both AE titles, address, port and TLS"
         )
 
 
@@ -295,7 +316,9 @@ def _text(answer: Dataset, keyword: str) -> str:
 
 
 def _went_on(what: str, status: Dataset) -> bool:
-    """True for an answer; a warning that some objects did not come is no error, since the pull counts them.
+    """True for an answer, False where the request is done.
+
+    A warning that some objects did not come is no error, since the pull counts them.
 
     Raises
     ------
@@ -305,7 +328,8 @@ def _went_on(what: str, status: Dataset) -> bool:
     code = status.get("Status") if status else None
     if code is None:
         raise RequestError(
-            f"it ended the association, or said nothing more, in the middle of {what}; does it know our AE title?"
+            f"it ended the association, or said nothing more, in the middle of {what}; "
+            "does it know our AE title?"
         )
     if code in PENDING:
         return True

@@ -1,4 +1,7 @@
-"""Queries a site's PACS for the scans of its patients around their cycles; what the vault has is not queried again."""
+"""Pulls the scans of a site's patients around their cycles from its PACS.
+
+What the vault already has is not requested again.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,8 @@ SERIES_IN_VAIN = 3
 """Series in a row, the first of a pull, of which nothing came: then nothing will."""
 
 NOTHING_COMES = (
-    "nothing came of the first {count} series ({why}); does the PACS know our AE title with this host "
-    "and port, and does the firewall let it in?"
+    "nothing came of the first {count} series ({why}); "
+    "does the PACS know our AE title with this host and port, and does the firewall let it in?"
 )
 
 QUERIES_IN_VAIN = 3
@@ -72,8 +75,9 @@ NO_REASON = "it named no reason"
 GIVEN_UP = "and the rest of the series was not asked for after {count} requests in vain"
 NOT_ANSWERED = "the PACS did not answer the query ({why}); run lakehouse pacs pull again"
 CUT_SHORT = (
-    "the PACS says that it has more studies, series or objects than it lists, and does not list the "
-    "rest when asked for it; its administrator has to raise the limit of answers to a query"
+    "the PACS says that it has more studies, series or objects than it lists, "
+    "and does not list the rest when asked for it; "
+    "its administrator has to raise the limit of answers to a query"
 )
 UNLISTED = (
     "the PACS cannot list {count} objects of this series; their files may be lost, or a limit of "
@@ -99,7 +103,7 @@ class Found:
     objects: int = 0
     """How many the PACS counts in it; 0 where it does not say."""
     number: int = field(default=0, repr=False)
-    """SeriesNumber, in whose order the series of a study are requested: they are numbered as they come."""
+    """SeriesNumber: the series of a study are requested in its order, to be numbered in it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""How a site's PACS is reached and what is let in, as data: `pacs.toml` in the home folder, one section per site."""
+"""Settings of the connection to a site's PACS, and of what is let in.
+
+They are read from `pacs.toml` in the home folder, one section per site.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whom a PACS is asked for: the patients of the case report around their cycles, or a list of numbers."""
+"""The patients to query a PACS for.
+
+Those of the case report, around their cycles, or those of a list of numbers.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Query:
-    """Who is wanted, and the cells of the case report that had no part in it, by place and reason."""
+    """Who is wanted, and the unused cells of the case report by place and reason."""
 
     wanted: list[Wanted]
     unused: tuple[Refusal, ...] = ()
@@ -80,7 +83,8 @@ def wanted_of_landing(site_folder: Path, cut_off: dt.date, *, before: int, after
     tables = clinical_tables(path, "patients", "clinical/patients.csv")
     if not tables:
         raise PacsError(
-            "the landing has no clinical/patients.csv; deliver it, or name a list of numbers with --numbers"
+            "the landing has no clinical/patients.csv; "
+            "deliver it, or name a list of numbers with --numbers"
         )
     people, unused = _people(tables)
     cycles = accepted_cycles(site_folder, cut_off)
@@ -93,7 +97,10 @@ def wanted_of_landing(site_folder: Path, cut_off: dt.date, *, before: int, after
 
 
 def _people(tables: Iterable[CsvTable]) -> tuple[list[Wanted], list[Refusal]]:
-    """Each number once, in every spelling of the tables, without who withdrew; cells that name none."""
+    """Each number once, in every spelling of the tables, and the cells that name no number.
+
+    Patients who withdrew consent are left out.
+    """
     people: dict[str, Wanted] = {}
     withdrawn: set[str] = set()
     unused: list[Refusal] = []

@@ -1,4 +1,7 @@
-"""A PACS that is asked by DICOMweb: QIDO-RS for what it has, WADO-RS for the objects, which go from memory into the vault."""
+"""Queries and retrieves from a PACS by DICOMweb.
+
+QIDO-RS lists what the PACS has; WADO-RS brings the objects, which go from memory into the vault.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,10 @@ class WebArchive:
                 self._take(uid, answer)
 
     def fetch_series(self, found: Found) -> None:
-        """WADO-RS of what the metadata of the series list; QIDO-RS may end at the server's limit."""
+        """WADO-RS of the instances in the metadata of the series.
+
+        QIDO-RS may end at the server's limit.
+        """
         path = f"studies/{found.study}/series/{found.series}/metadata"
         listed, _ = self._page(path, {})
         uids = [one["SOPInstanceUID"] for one in listed if one["SOPClassUID"] in KINDS]
@@ -188,7 +194,8 @@ class WebArchive:
             answer = self._sent(path, asked, accept, again=tried == 0)
             if answer.status_code in OURS:
                 raise PacsError(
-                    f"the DICOMweb server answered {answer.status_code}; check user, password_file and rights"
+                    f"the DICOMweb server answered {answer.status_code}; "
+                    "check user, password_file and rights"
                 )
             if answer.status_code not in BUSY:
                 return answer
@@ -199,7 +206,8 @@ class WebArchive:
             if tried + 1 < TRIES:
                 time.sleep(pause)
         raise PacsError(
-            f"the DICOMweb server is busy (status {answer.status_code}) and wants to be asked in {pause:.0f} seconds; run the pull again later"
+            f"the DICOMweb server is busy (status {answer.status_code}) "
+            f"and wants to be asked in {pause:.0f} seconds; run the pull again later"
         )
 
     def _sent(
@@ -218,7 +226,8 @@ class WebArchive:
             )
         except requests.Timeout:
             raise PacsError(
-                f"{NOT_ANSWERING} within {self._ours.seconds:g} seconds; check url and the network, or raise seconds"
+                f"{NOT_ANSWERING} within {self._ours.seconds:g} seconds; "
+                "check url and the network, or raise seconds"
             ) from None
         except requests.RequestException as error:
             fault = tls_error_within(error)
@@ -229,7 +238,8 @@ class WebArchive:
             if again and isinstance(error, requests.ConnectionError):
                 return self._sent(path, asked, accept, again=False)
             raise PacsError(
-                f"{NOT_ANSWERING} ({type(error).__name__}); check url and the network, then run the pull again"
+                f"{NOT_ANSWERING} ({type(error).__name__}); "
+                "check url and the network, then run the pull again"
             ) from None
 
 

@@ -1,4 +1,7 @@
-"""Pixels, decoded and written again: nothing but the image leaves, in one encoding that everybody reads."""
+"""Decodes pixels and writes them again in one encoding that every program reads.
+
+Nothing but the image leaves.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ DECODERS: dict[UID, str] = {
     RLELossless: "pylibjpeg",
     **dict.fromkeys(HIGH_THROUGHPUT, "pylibjpeg"),
 }
-"""The decoder of each compressed transfer syntax, so that pixels do not depend on what else is installed.
+"""The decoder of each compressed transfer syntax: pixels do not depend on what else is installed.
 
 GDCM for JPEG and JPEG-LS, OpenJPEG (by pylibjpeg) for JPEG 2000, pylibjpeg's own for RLE; none is
 under the GPL. Lossless JPEG comes first: of several syntaxes that a sender offers for one object
@@ -73,7 +76,10 @@ the listener takes the first.
 """
 
 MOST_BYTES = 2**29
-"""Half a gibibyte: the largest segmentation of a whole chest; a file that declares more is refused before anything is allocated."""
+"""Half a gibibyte: the largest segmentation of a whole chest.
+
+A file that declares more is refused before anything is allocated.
+"""
 
 
 @dataclass(frozen=True)
@@ -110,16 +116,20 @@ class Geometry:
             or self.high_bit != self.bits_stored - 1
         ):
             raise RefusedError(
-                "undecodable pixels: bits allocated, bits stored and high bit do not fit; export the file again"
+                "undecodable pixels: bits allocated, bits stored and high bit do not fit; "
+                "export the file again"
             )
         if self.length > MOST_BYTES:
             raise RefusedError(
-                "undecodable pixels: the header declares more than 512 MiB; send one series per file"
+                "undecodable pixels: the header declares more than 512 MiB; "
+                "send one series per file"
             )
 
 
 def clean_pixels(dataset: Dataset, geometry: Geometry) -> bytes:
-    """Pixel bytes, little endian, of exactly the declared length; bits beyond BitsStored (old overlays) are cleared.
+    """Pixel bytes, little endian, of exactly the declared length.
+
+    Bits beyond BitsStored (old overlays) are cleared; in signed pixels they repeat the sign.
 
     Raises
     ------
@@ -185,7 +195,8 @@ def _decoded(dataset: Dataset, geometry: Geometry) -> bytes:
 def _refuse_unread(syntax: UID, geometry: Geometry) -> None:
     if syntax == JPEGExtended12Bit and geometry.bits_stored > 8:
         raise RefusedError(
-            "undecodable pixels: lossy JPEG of 12 bits (JPEG Extended) is not read; export uncompressed"
+            "undecodable pixels: lossy JPEG of 12 bits (JPEG Extended) is not read; "
+            "export uncompressed"
         )
     if syntax not in DECODERS and syntax not in PLAIN:
         raise RefusedError(

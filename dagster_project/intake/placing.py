@@ -1,4 +1,7 @@
-"""Where an accepted file goes in the vault, and what is a duplicate, a contradiction or a newer version of what is there."""
+"""Gives accepted files their place in the vault.
+
+Finds what is a duplicate, a contradiction or a newer version of what is already there.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +30,27 @@ SITE_READER = "SITE"
 """The reader that contours found under dicom/ count as."""
 
 TWINS = (
-    "has the identity (SOPInstanceUID, or series and lesion) of another file of this delivery and other content, "
-    "and nobody can say which of them is right: none is taken in; send the right one alone"
+    "has the identity (SOPInstanceUID, or series and lesion) of another file of this delivery "
+    "and other content, and nobody can say which of them is right: none is taken in; "
+    "send the right one alone"
 )
 
 TAKEN_BEFORE = (
-    "has the identity (SOPInstanceUID, or series and lesion) of a file that was taken in before and other content; "
-    "the earlier one stays. Take this one out, or export it anew under a UID of its own"
+    "has the identity (SOPInstanceUID, or series and lesion) of a file that was taken in before "
+    "and other content; the earlier one stays. "
+    "Take this one out, or export it anew under a UID of its own"
 )
 
 
 SEVERAL_PATIENTS = (
-    "is of a series that this delivery brings under several patient numbers, and nobody can say whose it is: "
-    "none of its images is taken in; correct the number"
+    "is of a series that this delivery brings under several patient numbers, "
+    "and nobody can say whose it is: none of its images is taken in; correct the number"
 )
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What is being taken in: its name, and what a refusal of files that contradict each other is based on."""
+    """What is being taken in: its name, and the basis for refusing files that contradict."""
 
     name: str
     basis: str
@@ -238,7 +243,10 @@ def _is_same(register: Register, one: Delivered, there: ObjectRow) -> bool:
 
 @dataclass(frozen=True)
 class Dispute:
-    """What a file contradicts of its own delivery: the identity that is in dispute, why, and the objects that had been made of it."""
+    """What a file contradicts of its own delivery.
+
+    The disputed identity, the reason, and the objects that had been made of that identity.
+    """
 
     identity: str
     reason: str
@@ -246,7 +254,10 @@ class Dispute:
 
 
 def _dispute(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
-    """The dispute that a file is part of, one that is known or a new one; None where it contradicts nothing of its delivery."""
+    """The dispute that a file is part of, already known or new.
+
+    None where it contradicts nothing of its delivery.
+    """
     return _dispute_about_series(register, one, delivery) or _dispute_about_object(
         register, one, delivery
     )
@@ -305,7 +316,9 @@ def _refuse_all(
 
 
 def _older(register: Register, one: Delivered) -> str | None:
-    """The contour that a reader's file held before it changed; images are never replaced, since exports use names again.
+    """The contour that a reader's file held before it changed.
+
+    Images are never replaced, since exports use names again.
 
     A mask whose file left the landing and that comes again under another lesion's name was renamed.
     """
@@ -429,7 +442,10 @@ def move_into_place(register: Register, vault: Path, incoming: Path) -> None:
 
 
 def _remove(file: Path) -> Path:
-    """Remove a file, and the folder of its scan with the last one; the folder in which a name is gone."""
+    """Remove a file, and with the last one the folder of its scan.
+
+    Gives the folder in which a name is gone.
+    """
     file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not empty, or gone before
         file.parent.rmdir()

@@ -1,4 +1,7 @@
-"""The crosswalk: which pseudonym a hospital number has, kept so that without the keys it says nothing about anybody."""
+"""The crosswalk: the pseudonym of each hospital number.
+
+Without the keys, the file says nothing about anybody.
+"""
 
 from __future__ import annotations
 
@@ -29,27 +32,40 @@ _FIELD_POLYNOMIAL = 0b100101
 """x^5 + x^2 + 1, primitive over GF(2)."""
 
 SCRYPT_COST = 2**13
-"""About 25 ms and 8 MiB a hospital number: dear to try a million numbers, cheap for the 500 patients of a study."""
+"""Cost of scrypt: about 25 ms and 8 MiB per hospital number.
 
-OTHER_MEDIUM = "this home's patients were taken in with another key medium; put that one in place, or begin a new home"
+Trying a million numbers is expensive; the 500 patients of a study are cheap.
+"""
+
+OTHER_MEDIUM = (
+    "this home's patients were taken in with another key medium; "
+    "put that one in place, or begin a new home"
+)
 
 SHORTEST_SHIFT_DAYS, LONGEST_SHIFT_DAYS = 365, 3650
 """Dates go back by a secret number of days between these, one number per patient."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS patient (pseudonym TEXT PRIMARY KEY, site TEXT NOT NULL, withdrawn INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS number (blind TEXT PRIMARY KEY, pseudonym TEXT NOT NULL, with_issuer INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS sealed (digest TEXT PRIMARY KEY, pseudonym TEXT NOT NULL, blob BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS patient (pseudonym TEXT PRIMARY KEY, site TEXT NOT NULL, \
+withdrawn INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS number (blind TEXT PRIMARY KEY, pseudonym TEXT NOT NULL, \
+with_issuer INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS sealed (digest TEXT PRIMARY KEY, pseudonym TEXT NOT NULL, \
+blob BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS medium (recipient TEXT NOT NULL);
 """
 
 
 class IssuerConflictError(Exception):
-    """One hospital number came from two issuers: two number spaces, or one that was renamed; a person has to say which."""
+    """One hospital number came from two issuers.
+
+    Either they are two number spaces, or one issuer was renamed; a person has to decide which.
+    """
 
     def __init__(self) -> None:
         super().__init__(
-            "this patient number is already known from another issuer (0010,0021); register it as an alias or correct the issuer"
+            "this patient number is already known from another issuer (0010,0021); "
+            "register it as an alias or correct the issuer"
         )
 
 
@@ -82,7 +98,10 @@ ROUNDED = (
 NO_NUMBER = (
     "is no patient number: it has no digit, or it is several, a remark or an error of a spreadsheet"
 )
-PSEUDONYM = "is a study pseudonym and no number of the hospital; deliver the original under the patient's own number"
+PSEUDONYM = (
+    "is a study pseudonym and no number of the hospital; "
+    "deliver the original under the patient's own number"
+)
 TOO_LONG = "is longer than any patient number; correct it"
 LONGEST_NUMBER = 64
 """Characters of PatientID (0010,0020), VR LO."""
@@ -105,7 +124,7 @@ def canonical_number(number: str) -> str:
     ('1234', 'ZY0012', '0')
     >>> canonical_number('="0098766"'), canonical_number("'0098765"), canonical_number("1,234,567"), canonical_number("12345678.0")
     ('98766', '98765', '1234567', '12345678')
-    """
+    """  # noqa: E501
     text, before = number, None
     while text != before:  # a capital can be two characters
         text, before = written_number(text).upper(), text
@@ -113,7 +132,10 @@ def canonical_number(number: str) -> str:
 
 
 def written_number(number: str) -> str:
-    """A hospital number as the hospital writes it: the canonical form with its leading zeros and small letters, as a PACS has to be asked."""
+    """A hospital number as the hospital writes it, which a PACS needs in a query.
+
+    The canonical form with its leading zeros and small letters.
+    """
     text, before = number, None
     while text != before:  # dropping a space can let two characters become one
         text, before = _unwrapped(_plain(text)), text
@@ -150,7 +172,7 @@ def number_fault(number: str) -> str:
 
     >>> number_fault("3.30102e+11") == number_fault("3E11") == SCIENTIFIC, number_fault("12E4567"), number_fault("合计") == NO_NUMBER
     (True, '', True)
-    """
+    """  # noqa: E501
     text = canonical_number(number)
     if is_pseudonym(text):
         return PSEUDONYM
@@ -172,7 +194,7 @@ def is_rounded(number: str) -> bool:
 
     >>> is_rounded("330102198801011000"), is_rounded("330102198801011234"), is_rounded("1234567890123450")
     (True, False, True)
-    """
+    """  # noqa: E501
     text = canonical_number(number)
     return text.isdigit() and len(text) > EXACT_DIGITS and not text[EXACT_DIGITS:].strip("0")
 
@@ -195,7 +217,10 @@ def is_pseudonym(text: str) -> bool:
 
 
 def _check_character(text: str) -> str:
-    """Remainder in GF(32): finds every single wrong character and every swap of two among the random ones."""
+    """Remainder in GF(32).
+
+    It detects every single wrong character, and every swap of two among the random ones.
+    """
     remainder = 0
     for character in text:
         carry = _FIELD_POLYNOMIAL if remainder & 16 else 0
@@ -219,7 +244,9 @@ def shift_days(keys: Keys, pseudonym: str) -> int:
 def blind_index(
     index_key: bytes, site: str, issuer: str, number: str, steps: tuple[bytes, ...] = ()
 ) -> str:
-    """HMAC(index key, scrypt(issuer | number)): who has the crosswalk but not the key cannot try numbers against it.
+    """HMAC(index key, scrypt(issuer | number)).
+
+    An attacker with the crosswalk but not the key cannot try numbers against it.
 
     Numbers of two sites are two spaces: without an issuer the site is the issuer. Each rotation
     adds a step, an HMAC over what stood there before, so that rows move to the new key without
@@ -267,7 +294,9 @@ def _check_medium(connection: sqlite3.Connection, recipient: str) -> None:
 
 
 def bind_medium(path: Path, recipient: str) -> None:
-    """Say to which medium a crosswalk belongs; from then on intake with any other is refused, and without it locked.
+    """Bind a crosswalk to its medium.
+
+    From then on intake with any other medium is refused, and without this one locked.
 
     Raises
     ------
@@ -284,7 +313,7 @@ def bind_medium(path: Path, recipient: str) -> None:
 
 
 def medium_of(path: Path) -> str:
-    """The public recipient of the medium to which a crosswalk belongs; empty where it belongs to none yet."""
+    """The public recipient of the medium to which a crosswalk belongs; empty for none yet."""
     file = crosswalk_file(path)
     if not file.is_file():
         return ""
@@ -295,7 +324,10 @@ def medium_of(path: Path) -> str:
 
 
 class Crosswalk:
-    """One SQLite file: pseudonyms, blind indexes, and what was known of the patient sealed to the medium's public recipient."""
+    """One SQLite file of pseudonyms, blind indexes and sealed facts.
+
+    What is known of a patient is sealed to the medium's public recipient.
+    """
 
     def __init__(self, path: Path, keys: Keys) -> None:
         self._path, self._keys = crosswalk_file(path), keys
@@ -378,7 +410,10 @@ class Crosswalk:
         )
 
     def add_alias(self, pseudonym: str, site: str, number: str, issuer: str = "") -> None:
-        """Another number of the same patient: from now on it leads to this pseudonym, whatever it led to before."""
+        """Another number of the same patient.
+
+        From now on it leads to this pseudonym, whatever it led to before.
+        """
         with self._writing() as connection:
             if not connection.execute(
                 "SELECT 1 FROM patient WHERE pseudonym = ?", (pseudonym,)
@@ -392,7 +427,10 @@ class Crosswalk:
             )
 
     def remember(self, pseudonym: str, facts: dict[str, str]) -> None:
-        """Seal what a file or a row said of the patient (name, birth date …), once for each different saying."""
+        """Seal what a file or a row states about the patient (name, birth date …).
+
+        Each different statement is sealed once.
+        """
         with self._writing() as connection:
             self._seal(connection, pseudonym, facts)
 
@@ -420,7 +458,9 @@ class Crosswalk:
         return withdraw_from_crosswalk(self._path, pseudonym, mark_of(self._path, pseudonym))
 
     def merge(self, pseudonym: str, into: str) -> None:
-        """Two pseudonyms turned out to be one person: every number of the first leads to the second, and so does what was sealed.
+        """Merge two pseudonyms that turned out to be one person.
+
+        Every number of the first leads to the second, and so does what was sealed.
 
         Raises
         ------
@@ -468,7 +508,9 @@ def crosswalk_file(path: Path) -> Path:
 
 
 def mark_of(path: Path, pseudonym: str) -> str:
-    """The mark for a patient who leaves: new, derived from nothing; that of before for one who has left.
+    """The mark for a patient who leaves: new, and derived from nothing.
+
+    For a patient who has already left, the earlier mark.
 
     Raises
     ------
@@ -529,7 +571,9 @@ def patients_of(path: Path, site: str) -> list[str]:
 
 
 def forget_site(path: Path, site: str) -> list[str]:
-    """Forget every patient of a site, but that those who withdrew have withdrawn; the pseudonyms that are forgotten. Needs no key.
+    """Forget every patient of a site except those who withdrew; needs no key.
+
+    Gives the pseudonyms that are forgotten.
 
     What was sealed and the blind indexes are deleted: what the site delivers later bears new
     pseudonyms. The marks of those who withdrew stay with their indexes, so that their files are
@@ -547,7 +591,9 @@ def forget_site(path: Path, site: str) -> list[str]:
 
 
 def rotate_crosswalk(path: Path, *, old: Keys, new: Keys, identity: str) -> int:
-    """Re-seal and re-index every row in one transaction; pseudonyms stay. Returns the number of sealed rows.
+    """Re-seal and re-index every row in one transaction; pseudonyms stay.
+
+    Returns the number of sealed rows.
 
     1. Each blind index gets the new step over it: no hospital number is needed, so those of the
        withdrawn move too.
@@ -592,7 +638,9 @@ def reidentify(
     purpose: str = "",
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> list[dict[str, str]]:
-    """Everything that is sealed about a patient; needs the medium, not the lake, and writes an audit line first.
+    """Everything that is sealed about a patient.
+
+    Needs the medium, not the lake, and writes an audit line first.
 
     Raises
     ------

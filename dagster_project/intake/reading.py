@@ -1,4 +1,7 @@
-"""Files are parsed in a child process with limits on memory and time: a few bytes can declare gigabytes, or never end."""
+"""Parses files in a child process with limits on memory and time.
+
+A few bytes can declare gigabytes, or never end.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ MOST_MEMORY = LARGEST_FILE
 """Bytes beyond what the child needs to start."""
 
 LARGEST_WRITTEN = 2 * LARGEST_FILE
-"""Bytes of a file that the child may write: an archive of some megabytes can unpack to a full disk."""
+"""Bytes of a file that the child may write: some megabytes of archive can unpack to a full disk."""
 
 SECONDS_A_FILE = 120.0
 """A whole chest segmentation takes about two."""
@@ -40,14 +43,17 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Batch:
-    """Outcomes in the order of the tasks, and what was done to their elements, counted by action and tag."""
+    """Outcomes in the order of the tasks; actions on their elements, counted by action and tag."""
 
     outcomes: tuple[Outcome, ...]
     actions: Counter[tuple[str, str]]
 
 
 def take_files(session: Session, tasks: Sequence[Task]) -> Batch:
-    """Take a batch of files through this process's child; picklable, so that any executor can map it."""
+    """Take a batch of files through this process's child.
+
+    It is picklable, so that any executor can map it.
+    """
     outcomes: list[Outcome] = []
     actions: Counter[tuple[str, str]] = Counter()
     with _LOCK:
@@ -66,7 +72,10 @@ def close_child() -> None:
 
 
 class ReadingProcess:
-    """A child that takes one file after the other; a file that kills or hangs it is refused, and the next has a new child."""
+    """A child process that takes one file after the other.
+
+    A file that kills or hangs it is refused, and the next file gets a new child.
+    """
 
     def __init__(self, *, seconds: float = SECONDS_A_FILE, memory: int = MOST_MEMORY) -> None:
         self._seconds, self._memory = seconds, memory
@@ -98,6 +107,7 @@ class ReadingProcess:
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
             }
+            # a group of its own: a Ctrl-C at the terminal is no fault of the file in hand
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dagster_project.intake.reading"],
                 env=environment,
@@ -105,7 +115,7 @@ class ReadingProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 process_group=0,
-            )  # a Ctrl-C at the terminal is no fault of the file in hand
+            )
             self._told = None
         return self._process
 
@@ -155,11 +165,14 @@ def _send(stream: IO[bytes] | None, message: object) -> None:
 
 def _receive(stream: IO[bytes] | None, deadline: float) -> Any:
     (length,) = struct.unpack("<Q", _read(stream, 8, deadline))
-    return pickle.loads(_read(stream, length, deadline))
+    return pickle.loads(_read(stream, length, deadline))  # noqa: S301 - our own process wrote it
 
 
 def _read(stream: IO[bytes] | None, length: int, deadline: float) -> bytes:
-    """Exactly so many bytes; EOFError where the other side is gone, TimeoutError after the deadline."""
+    """Exactly `length` bytes.
+
+    EOFError where the other side is gone, TimeoutError after the deadline.
+    """
     if stream is None:
         raise EOFError
     parts: list[bytes] = []

@@ -1,4 +1,7 @@
-"""Rows without images, images without rows, rows that are nobody's: listed, with near numbers as a question, never joined."""
+"""Lists rows without images, images without rows, and rows that belong to nobody.
+
+Near numbers are a question to the site; nothing is ever joined by them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 from dagster_project.intake.near_numbers import NearNumbers
 
 MOST_CANDIDATES = 3
-"""Where more numbers are alike, sites number their patients one after the other, and none of them is a hint."""
+"""With more alike numbers, the site numbers its patients consecutively, and none is a hint."""
 
 NOBODY = "*"
 """In the place of a pseudonym: a number that no patient has, or no other patient to ask about."""
@@ -24,15 +27,19 @@ CORRECT_CELL = (
     "this number is neither in patients.csv nor among the images: correct it, or add the patient"
 )
 SAME_PATIENT = (
-    "The number of {other} and this one {how}: is it the same person? If so, correct the number where it is wrong, "
+    "The number of {other} and this one {how}: is it the same person? "
+    "If so, correct the number where it is wrong, "
     "or `lakehouse keys merge {patient} {other} --purpose …`"
 )
 SAME_NUMBER = (
-    "The number of {other} and this one {how}: is it the same person? If so, correct the cell, "
-    "or `lakehouse keys alias {other} --site {site}`"
+    "The number of {other} and this one {how}: is it the same person? "
+    "If so, correct the cell, or `lakehouse keys alias {other} --site {site}`"
 )
 TOO_MANY = "{n} other numbers are alike to it, too many for a hint"
-NOT_COMPARED = "its images are no longer in the landing or came by the network, so that its number was not compared"
+NOT_COMPARED = (
+    "its images are no longer in the landing or came by the network, "
+    "so that its number was not compared"
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,9 @@ class Held:
 
 
 def reconcile(held: Held) -> list[dict[str, Any]]:
-    """One row for each patient that has only one of the two, each number that is nobody's, and each number alike to it.
+    """One row per patient with only one of the two, and per number that is nobody's.
+
+    Where other numbers are alike to it, there is one row for each of those.
 
     1. A patient of patients.csv without images; patients who withdrew are left out.
     2. A patient with images and no row.

@@ -21,11 +21,15 @@ class RefusedError(Exception):
 
 
 class DamagedError(RefusedError):
-    """An element whose bytes are not what its tag says: a wrong length may have swallowed its neighbours."""
+    """An element whose bytes are not what its tag says.
+
+    A wrong length may have swallowed its neighbours.
+    """
 
     def __init__(self, tag: int, keyword: str, fault: str) -> None:
         super().__init__(
-            f"damaged: ({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword} {fault}; export the file again"
+            f"damaged: ({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword} {fault}; "
+            "export the file again"
         )
         self._arguments = (tag, keyword, fault)
 

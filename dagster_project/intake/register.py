@@ -1,4 +1,7 @@
-"""What a vault already holds: one SQLite file beside it, with keyed digests only, so that a file is read once."""
+"""What a vault already holds, so that each file is read only once.
+
+One SQLite file beside the vault, with keyed digests only.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,19 @@ CREATE TABLE IF NOT EXISTS file (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL,
     state TEXT NOT NULL, object TEXT, item TEXT, reason TEXT, basis TEXT);
 CREATE TABLE IF NOT EXISTS object (
-    key TEXT PRIMARY KEY, patient TEXT NOT NULL, kind TEXT NOT NULL, series TEXT, content TEXT NOT NULL,
+    key TEXT PRIMARY KEY, patient TEXT NOT NULL, kind TEXT NOT NULL, series TEXT, \
+content TEXT NOT NULL,
     output TEXT NOT NULL UNIQUE, output_digest TEXT NOT NULL, incoming TEXT);
 CREATE INDEX IF NOT EXISTS object_patient ON object (patient);
 CREATE INDEX IF NOT EXISTS object_pending ON object (key) WHERE incoming IS NOT NULL;
 CREATE INDEX IF NOT EXISTS file_object ON file (object);
-CREATE TABLE IF NOT EXISTS series (uid TEXT PRIMARY KEY, patient TEXT NOT NULL, slices INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS series (uid TEXT PRIMARY KEY, patient TEXT NOT NULL, \
+slices INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS pull_note (
-    person TEXT NOT NULL, patient TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, uids TEXT NOT NULL, listed INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS text_mark (path TEXT PRIMARY KEY, series TEXT NOT NULL, patient TEXT NOT NULL);
+    person TEXT NOT NULL, patient TEXT NOT NULL, item TEXT NOT NULL, reason TEXT NOT NULL, \
+uids TEXT NOT NULL, listed INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS text_mark (path TEXT PRIMARY KEY, series TEXT NOT NULL, \
+patient TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS fresh (object TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS twin (
@@ -32,12 +39,13 @@ CREATE TABLE IF NOT EXISTS twin (
 CREATE INDEX IF NOT EXISTS twin_object ON twin (object);
 CREATE TABLE IF NOT EXISTS leaving (output TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS number (
-    study TEXT NOT NULL, what TEXT NOT NULL, original TEXT NOT NULL, given INTEGER NOT NULL, PRIMARY KEY (study, what, original));
+    study TEXT NOT NULL, what TEXT NOT NULL, original TEXT NOT NULL, given INTEGER NOT NULL, \
+PRIMARY KEY (study, what, original));
 CREATE TABLE IF NOT EXISTS study_of (series TEXT PRIMARY KEY, study TEXT NOT NULL);
 """
 
 RECEIVED_KEY = "pacs"
-"""How the key of what came by the network begins: it lies in no folder, so that no folder can be without it."""
+"""Prefix of the key of what came by the network: it lies in no folder, so none can lack it."""
 
 LOST_KEY = f"{RECEIVED_KEY} lost"
 """How the key of an object begins that the disk lost and no file of the landing brings back."""
@@ -60,7 +68,10 @@ class FileRow(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """A file that has the identity of another of its delivery and other content: of none of them is there an object."""
+    """A file with the identity of another of its delivery and other content.
+
+    None of them has an object.
+    """
 
     path: str
     object: str
@@ -97,7 +108,10 @@ class ObjectRow:
 
 
 class Register:
-    """The register of one site's vault; one process writes it at a time (vault.py holds the site's lock)."""
+    """The register of one site's vault.
+
+    One process writes it at a time (vault.py holds the site's lock).
+    """
 
     def __init__(self, path: Path) -> None:
         path.touch(mode=0o600)
@@ -133,7 +147,10 @@ class Register:
         return FileRow._make(row) if row else None
 
     def received(self, uid: str, final: str) -> bool:
-        """Whether the object of a keyed SOPInstanceUID is held, or was sent and refused on a basis that still stands (`final`)."""
+        """Whether the object of a keyed SOPInstanceUID is held or was refused for good.
+
+        Refused for good: it was sent and refused on a basis that is still valid (`final`).
+        """
         held = [f"CT {uid}", f"RTSTRUCT SITE {uid}", f"SEG SITE {uid}"]
         if self._connection.execute("SELECT 1 FROM object WHERE key IN (?, ?, ?)", held).fetchone():
             return True
@@ -146,7 +163,10 @@ class Register:
         )
 
     def has_come(self, uid: str) -> bool:
-        """Whether an object of a keyed SOPInstanceUID is held, or came and was refused for whatever reason."""
+        """Whether the object of a keyed SOPInstanceUID has come.
+
+        It is held, or was refused for whatever reason.
+        """
         if self.received(uid, ""):
             return True
         sent = (f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!")
@@ -158,7 +178,7 @@ class Register:
         )
 
     def put_pull_notes(self, person: str, patient: str, notes: Sequence[PullNote]) -> None:
-        """What a pull did not bring of a person, in place of what was noted of that person before."""
+        """Note what a pull did not bring of a person; replaces that person's earlier notes."""
         self._connection.execute(
             "DELETE FROM pull_note WHERE person = ? OR (patient <> '' AND patient = ?)",
             (person, patient),
@@ -176,7 +196,7 @@ class Register:
         return [uid for row in noted for uid in row["uids"].split() if not self.has_come(uid)]
 
     def pull_notes(self) -> list[tuple[str, str]]:
-        """Item and reason of what pulls did not bring, without what has come since in another way."""
+        """Item and reason of what pulls did not bring and what has not come otherwise since."""
         found = [
             PullNote(row["item"], row["reason"], tuple(row["uids"].split()), row["listed"])
             for row in self._connection.execute("SELECT * FROM pull_note ORDER BY rowid")
@@ -196,20 +216,21 @@ class Register:
         self.unmark_text(path)
 
     def mark_text(self, path: str, series: str, patient: str) -> None:
-        """A file has text in its pixels: no slice of its series stays while the file is what it is."""
+        """A file has text in its pixels: no slice of its series stays while it is unchanged."""
         self._connection.execute(
             "INSERT OR REPLACE INTO text_mark VALUES (?, ?, ?)", (path, series, patient)
         )
 
     def unmark_text(self, path: str, uid: str = "") -> bool:
-        """A file has no text in its pixels, or is gone; what was sent of its object before no longer counts.
+        """A file has no text in its pixels, or is gone.
 
-        Returns whether there was a mark.
+        What was sent of its object before no longer counts. Returns whether there was a mark.
         """
         sent = (path, f"{RECEIVED_KEY} {uid} ", f"{RECEIVED_KEY} {uid}!") if uid else (path, "", "")
         where = "path = ?1 OR (path >= ?2 AND path < ?3)"
         self._connection.execute(
-            f"DELETE FROM file WHERE path <> ?1 AND path IN (SELECT path FROM text_mark WHERE {where})",
+            "DELETE FROM file WHERE path <> ?1 "
+            f"AND path IN (SELECT path FROM text_mark WHERE {where})",
             sent,
         )
         return self._connection.execute(f"DELETE FROM text_mark WHERE {where}", sent).rowcount > 0
@@ -228,7 +249,7 @@ class Register:
         return dict(self._connection.execute("SELECT series, patient FROM text_mark").fetchall())
 
     def judge_again(self, reason: str, items: Iterable[str]) -> None:
-        """Files refused for a reason are judged again, but for those of items that it still applies to."""
+        """Files refused for a reason are judged again, except items to which it still applies."""
         still = list(items)
         places = ", ".join("?" * len(still))
         self._connection.execute(
@@ -287,7 +308,10 @@ class Register:
         )
 
     def drop_object(self, key: str) -> None:
-        """An object that left the vault, with the files that it came from, so that they would be read again."""
+        """Drop an object that left the vault.
+
+        The files that it came from are dropped too, so that they would be read again.
+        """
         self._connection.execute("DELETE FROM file WHERE object = ?", (key,))
         self._connection.execute("DELETE FROM object WHERE key = ?", (key,))
         self._connection.execute("DELETE FROM fresh WHERE object = ?", (key,))
@@ -299,19 +323,28 @@ class Register:
         self._connection.execute("INSERT OR IGNORE INTO fresh VALUES (?)", (key,))
 
     def is_fresh(self, key: str) -> bool:
-        """Whether the object came with the delivery that is being taken in, also where a run of it was cut short."""
+        """Whether the object came with the delivery that is being taken in.
+
+        A run of that delivery that was cut short counts too.
+        """
         found = self._connection.execute("SELECT 1 FROM fresh WHERE object = ?", (key,))
         return found.fetchone() is not None
 
     def begin_delivery(self, name: str) -> bool:
-        """A delivery is taken in from now on; False where another one was cut short, and has to be checked first."""
+        """A delivery is taken in from now on.
+
+        False where another one was cut short, and has to be checked first.
+        """
         under_way = self.fact("under_way")
         if not under_way:
             self.remember("under_way", name)
         return under_way in {"", name}
 
     def end_delivery(self, name: str) -> None:
-        """What has come is the vault's from now on, and all of it is on the disk; but not where another delivery was cut short."""
+        """What has come now belongs to the vault, and all of it is on the disk.
+
+        Not so where another delivery was cut short.
+        """
         if self.fact("under_way") not in {"", name}:
             return
         with self.transaction():
@@ -319,7 +352,10 @@ class Register:
             self.remember("under_way", "")
 
     def placed(self) -> Iterator[tuple[ObjectRow, bool]]:
-        """Every object that was moved into its place, and whether it came with the delivery that was cut short."""
+        """Every object that was moved into its place.
+
+        With each, whether it came with the delivery that was cut short.
+        """
         rows = self._connection.execute(
             "SELECT object.*, fresh.object IS NOT NULL AS is_fresh FROM object "
             "LEFT JOIN fresh ON fresh.object = object.key WHERE incoming IS NULL"
@@ -328,7 +364,10 @@ class Register:
             yield ObjectRow(*tuple(row)[:-1]), bool(row["is_fresh"])
 
     def lose(self, lost: ObjectRow, item: str, reason: str) -> None:
-        """The disk lost an object: its files are read again, and named where they lie nowhere any more."""
+        """The disk lost an object: its files are read again.
+
+        One whose files are nowhere any more is listed as refused.
+        """
         folder_files = self._connection.execute(
             "DELETE FROM file WHERE object = ? AND path NOT LIKE ?", (lost.key, f"{RECEIVED_KEY} %")
         ).rowcount
@@ -345,7 +384,10 @@ class Register:
         return [ObjectRow(**row) for row in rows]
 
     def fresh_series(self, uid: str) -> list[ObjectRow]:
-        """The images of a CT series that came whole with the delivery that is being taken in; empty where it did not."""
+        """The images of a CT series that came whole with the delivery that is being taken in.
+
+        Empty where it did not.
+        """
         found = self.objects_of_series(uid)
         return found if all(self.is_fresh(row.key) for row in found) else []
 
@@ -360,18 +402,20 @@ class Register:
     def retract(self, gone: ObjectRow, reason: str, basis: str, item: str | None = None) -> None:
         """An object leaves the vault: its files are refused, all as one item where there is one."""
         self._connection.execute(
-            "UPDATE file SET state = ?, reason = ?, basis = ?, item = coalesce(?, item), object = NULL WHERE object = ?",
+            "UPDATE file SET state = ?, reason = ?, basis = ?, item = coalesce(?, item), "
+            "object = NULL WHERE object = ?",
             (REFUSED, reason, basis, item, gone.key),
         )
         self.drop_object(gone.key)
         self.note_leaving(gone.output)
         self._connection.execute(
-            "DELETE FROM series WHERE uid = ? AND NOT EXISTS (SELECT 1 FROM object WHERE series = uid)",
+            "DELETE FROM series WHERE uid = ? "
+            "AND NOT EXISTS (SELECT 1 FROM object WHERE series = uid)",
             (gone.series,),
         )
 
     def note_leaving(self, output: str) -> None:
-        """A file of the vault is to be removed, now or by the run that comes after this one was cut short."""
+        """A file of the vault is to be removed, by this run or by the next if it is cut short."""
         self._connection.execute("INSERT OR IGNORE INTO leaving VALUES (?)", (output,))
 
     def leaving(self) -> list[str]:
@@ -421,7 +465,7 @@ class Register:
         return row["key"] if row else None
 
     def read_again(self, kind: str) -> None:
-        """Files that gave an object of this kind are read again, since other rules hold for them now."""
+        """Files that gave an object of this kind are read again, since its rules have changed."""
         self._connection.execute(
             "UPDATE file SET modified = -1, digest = '' WHERE object >= ? AND object < ?",
             (f"{kind} ", f"{kind}!"),
@@ -473,7 +517,8 @@ class Register:
     def next_slice(self, uid: str, patient: str) -> int:
         """The number of the next slice of a series; numbers are never given twice."""
         self._connection.execute(
-            "INSERT INTO series VALUES (?, ?, 1) ON CONFLICT (uid) DO UPDATE SET slices = slices + 1",
+            "INSERT INTO series VALUES (?, ?, 1) "
+            "ON CONFLICT (uid) DO UPDATE SET slices = slices + 1",
             (uid, patient),
         )
         return self._connection.execute(
@@ -528,9 +573,10 @@ class Register:
         }
 
     def file_of(self, patient: str) -> str:
-        """Keyed path of one image of a patient that is in the landing; empty where there is none."""
+        """Keyed path of one image of a patient that is in the landing; empty for none."""
         row = self._connection.execute(
-            "SELECT min(file.path) AS path FROM object JOIN file ON file.object = object.key WHERE object.patient = ? AND object.kind = 'CT' AND file.path NOT LIKE ?",
+            "SELECT min(file.path) AS path FROM object JOIN file ON file.object = object.key "
+            "WHERE object.patient = ? AND object.kind = 'CT' AND file.path NOT LIKE ?",
             (patient, f"{RECEIVED_KEY} %"),
         ).fetchone()
         return row["path"] or ""

@@ -1,4 +1,4 @@
-"""Finds letters, digits and Chinese characters drawn into the pixels of a CT slice, without reading them.
+"""Finds letters, digits and Chinese characters drawn into a CT slice, without reading them.
 
 What a scanner measures is blurred and noisy. What is drawn is neither: its strokes have one value,
 or rise and fall within one pixel, and stand beside each other.
@@ -45,17 +45,23 @@ ROWS = 4
 """Rows of pixels in which strokes are side by side: the least height of a legible letter is six."""
 
 BAND_ROWS = 8
-"""Pixels of height within which those rows are counted: the rows of one letter follow each other."""
+"""Pixels of height within which those rows are counted: rows of one letter follow each other."""
 
 PLACE_COLUMNS = 32
 """Pixels of width within which those rows are counted; places overlap by half."""
 
 EDGE_HU = 100.0
-"""Contrast of a stroke of one exact value. Thin lines of one value do not occur in what was measured, so
-that little is enough; text of less cannot be read beside the noise."""
+"""Contrast of a stroke of one exact value.
+
+Thin lines of one value do not occur in measured images, so that little is enough; text of less
+contrast cannot be read beside the noise.
+"""
 
 CLIPPED_HU = 300.0
-"""The same where the value is the least or the largest of the slice: air and metal are cut off at these."""
+"""The same where the value is the least or the largest of the slice.
+
+Air and metal are cut off at these values.
+"""
 
 WIDEST_STROKE = 12
 """Pixels: a bold stroke of letters that are fifty pixels high."""
@@ -67,7 +73,10 @@ RIDGE_SPAN = 28
 """The same of ridges, which are thinner; among vessels of a lung distances grow."""
 
 EVEN = 0.35
-"""Part of its height by which a stroke may change from one row to the next; a blurred dot loses half of it and more."""
+"""Part of its height by which a stroke may change from one row to the next.
+
+A blurred dot loses half of it and more.
+"""
 
 GAP = 3
 """Pixels that noise may interrupt a line by."""
@@ -76,16 +85,25 @@ LONGEST_STROKE = 64
 """Pixels: what is longer is a wire, a table, a catheter or the edge of a field."""
 
 SOLID = 0.7
-"""Share of its box that rods, screws and leads fill where they are cut across: a disc fills 0.785, a letter two thirds."""
+"""Share of its box that rods, screws and leads fill where they are cut across.
+
+A disc fills 0.785, a letter two thirds.
+"""
 
 THIN = 3
 """Pixels: what is as thin is a stroke also where it fills its box."""
 
 NOISE_TIMES = 4.0
-"""Ridges in noise: contrast in units of the median difference of neighbours. White noise reaches 3.3 where rows are counted."""
+"""Ridges in noise: contrast in units of the median difference of neighbours.
+
+White noise reaches 3.3 where rows are counted.
+"""
 
 STREAK_HU = 450.0
-"""Ridges of a slice with metal have to be at least as high: lower ones may be its streaks. White text is higher."""
+"""Least height of the ridges of a slice with metal: lower ones may be its streaks.
+
+White text is higher.
+"""
 
 METAL_HU = 2500.0
 """Above every bone."""
@@ -144,12 +162,18 @@ SCALES = (
         (Ridges(700, ANY_HU), Ridges(250, 60)),
     ),
 )
-"""Thin strokes in the slice itself, thicker ones in every second and fourth pixel. In 887 slices of twenty series (chest,
-abdomen, leg, head, teeth, phantoms; soft and sharp kernels of four makers) no place has even three rows by these rules."""
+"""Thin strokes in the slice itself, thicker ones in every second and fourth pixel.
+
+In 887 slices of twenty series (chest, abdomen, leg, head, teeth, phantoms; soft and sharp kernels
+of four makers) no place has even three rows by these rules.
+"""
 
 
 class Strokes(NamedTuple):
-    """Strokes that cross rows of pixels, in order of rows and columns: row, first column, last column, value."""
+    """Strokes that cross rows of pixels, in order of rows and columns.
+
+    Row, first column, last column and value of each.
+    """
 
     row: Numbers
     first: Numbers
@@ -167,7 +191,10 @@ class Strokes(NamedTuple):
 
 
 class _Edges(NamedTuple):
-    """Flat indices of pixels, in order, seen along the rows: ridges, and where runs of one value may begin and end."""
+    """Flat indices of pixels, in order, seen along the rows.
+
+    Ridges, and where runs of one value may begin and end.
+    """
 
     bright: Numbers
     dark: Numbers
@@ -213,7 +240,10 @@ def holds_text(stored: Stored, slope: float = 1.0, intercept: float = 0.0) -> bo
 
 
 def _as_int16(stored: Stored, least: int, largest: int) -> Pixels:
-    """Stored values in 16 bits; where they are far from zero, around the middle of what is not padding."""
+    """Stored values in 16 bits.
+
+    Where they are far from zero, they are taken around the middle of what is not padding.
+    """
     if -LARGEST_VALUE <= least <= largest <= LARGEST_VALUE:
         whole = np.ascontiguousarray(stored)
         return whole.view(np.int16) if whole.itemsize == 2 else whole.astype(np.int16)
@@ -247,7 +277,10 @@ def _text_of_scale(image: Pixels, scale: Scale, slope: float, lowest_hu: float) 
 
 
 def _edges(image: Pixels, least: int, *, exact: bool) -> tuple[_Edges, _Edges]:
-    """Edges along the rows, and along the columns (as indices of the transposed image); the outermost pixels have none."""
+    """Edges along the rows, and along the columns (as indices of the transposed image).
+
+    The outermost pixels have none.
+    """
     rows, columns = image.shape
     height = max(1, BLOCK_PIXELS // columns)
     parts: list[list[Numbers]] = []
@@ -281,7 +314,9 @@ def _inner(points: Numbers, columns: int) -> Numbers:
 
 
 def _flags(block: Pixels, columns: int, least: int, *, exact: bool) -> Iterator[Flags]:
-    """Of a block's inner rows: bright ridges, dark ones, and begin and end of exact runs; along the rows, then along the columns.
+    """Flags of a block's inner rows, along the rows, then along the columns.
+
+    For each axis: bright ridges, dark ridges, and the begin and the end of exact runs.
 
     Flat arrays are several times faster than rows; what crosses the end of a row is dropped later.
     """
@@ -359,7 +394,10 @@ def _goes_on(image: Pixels, runs: Strokes) -> Flags:
 
 
 def _is_clipped(image: Pixels, runs: Strokes, slope: float) -> Flags:
-    """Whether a run has the least or the largest value of the slice and less than `CLIPPED_HU` of contrast."""
+    """Whether a run has an extreme value of the slice and less contrast than `CLIPPED_HU`.
+
+    An extreme value is the least or the largest of the slice.
+    """
     contrast = np.minimum(
         abs(runs.value - image[runs.row, runs.first - 1]),
         abs(runs.value - image[runs.row, runs.last + 1]),
@@ -388,7 +426,7 @@ def _text_of_ridges(
 def _follow(
     image: Pixels, ridges: Strokes, height: npt.NDArray[np.floating], rule: Ridges, slope: float
 ) -> bool:
-    """Whether ridges follow a rule, also without what is too long, and above the noise of their place."""
+    """Whether ridges follow a rule, also without what is too long, and above the local noise."""
     alike = rule.alike_hu / slope
     high = (height >= rule.contrast_hu).nonzero()[0]
     if high.size < SIDE_BY_SIDE * ROWS:
@@ -412,7 +450,10 @@ def _follow(
 
 
 def _even(image: Pixels, ridges: Strokes, height: npt.NDArray[np.floating]) -> Flags:
-    """Whether a ridge goes on in the next row or the one before, as bright as it is: staples, seeds and clips are dots."""
+    """Whether a ridge goes on in the next row or the one before, as bright as it is.
+
+    Staples, seeds and clips are dots.
+    """
     found = np.zeros(ridges.row.size, bool)
     for down in (-1, 1):
         for aside in (-1, 0, 1):
@@ -474,12 +515,10 @@ def _in_letters(drawn: Flags, strokes: Strokes, *, solid: float) -> Flags:
     if not count:
         return np.zeros(strokes.row.size, bool)
     pixels = np.flatnonzero(drawn)
-    piece = labels.ravel()[pixels].astype(
-        np.min_scalar_type(count)
-    )  # 16 bits are sorted much faster
-    row, column = _place(
-        pixels[np.argsort(piece, kind="stable")], drawn.shape[1]
-    )  # piece by piece, in order of rows
+    # 16 bits are sorted much faster
+    piece = labels.ravel()[pixels].astype(np.min_scalar_type(count))
+    # piece by piece, in order of rows
+    row, column = _place(pixels[np.argsort(piece, kind="stable")], drawn.shape[1])
     area = np.bincount(piece)[1:]
     start = np.cumsum(area) - area
     height = row[start + area - 1] - row[start] + 1

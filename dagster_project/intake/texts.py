@@ -22,7 +22,10 @@ _SEPARATORS = re.compile(r"[\s_\-.,:#()/+]+")
 _TOKENS = re.compile(r"[A-Za-z]+|\d+|[\u4e00-\u9fff]+")
 
 _PIECE = re.compile(r"(?:[a-z]|tl|nl|nt|ntl)\d{1,2}[-.]\d")
-"""A piece of a lesion that split, as a normal label; behind a word such as GTV two numbers may be a day and a month."""
+"""A piece of a lesion that split, as a normal label.
+
+Behind a word such as GTV two numbers may be a day and a month.
+"""
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,15 @@ def is_word(kind: str, text: str) -> bool:
 
 
 def is_model(text: str) -> bool:
-    """True where every token of a scanner's model name is known, and at most one of them numbers a variant.
+    """True where every token of a scanner's model name is known.
+
+    At most one of the tokens numbers a variant.
 
     >>> is_model("SOMATOM Definition AS+"), is_model("Brilliance 16P"), is_model("Emotion Zhang San")
     (True, True, False)
     >>> is_model("Force 1949 0511"), is_model("Emotion 16 64")
     (False, False)
-    """
+    """  # noqa: E501
     model = load_texts().model
     known, variants = (
         {token.casefold() for token in model[kind]} for kind in ("tokens", "variants")
@@ -104,7 +109,10 @@ def contrast_word(text: str) -> str | None:
 
 
 def known_code(kind: str, value: str, scheme: str) -> Sequence[str]:
-    """Code, scheme and meaning as this project's list has them; the first of the list for a code that is not on it."""
+    """Code, scheme and meaning as this project's list has them.
+
+    The first of the list for a code that is not on it.
+    """
     codes = load_texts().codes[kind]
     return next((code for code in codes if (code[0], code[1]) == (value, scheme)), codes[0])
 
@@ -123,7 +131,7 @@ def is_plain_label(text: str) -> bool:
     [True, True, True, True, True, False, False]
     >>> [is_plain_label(t) for t in ("GTV 61-04-09", "GTV 24.02.20", "GTV 2-4", "L1 L2", "L61/04/09")]
     [False, False, False, False, False]
-    """
+    """  # noqa: E501
     folded = unicodedata.normalize("NFKC", text).strip()
     if len(folded) > load_texts().label["longest"]:
         return False
@@ -167,7 +175,9 @@ def _label_words() -> tuple[frozenset[str], re.Pattern[str]]:
 
 
 def clean_label(text: str, *, key: bytes, target: re.Pattern[str]) -> str:
-    """The label itself where it is plain, else a neutral one: one lesion has the same one in every file and table.
+    """The label itself where it is plain, else a neutral one.
+
+    One lesion has the same label in every file and table.
 
     Spellings that mean one lesion (`normal_label`) give one neutral label. A label that counts as a
     target by the protocol's pattern keeps that: its neutral name begins with `lesion`.

@@ -1,4 +1,7 @@
-"""take_in: read a site's landing, write its vault; every run does what is new, and a run that was cut short is finished by the next."""
+"""take_in reads a site's landing and writes its vault.
+
+Every run does what is new, and a run that was cut short is finished by the next.
+"""
 
 from __future__ import annotations
 
@@ -80,31 +83,37 @@ from dagster_project.study import digest_of, load_study
 T = TypeVar("T")
 
 FILES_A_BATCH = 200
-"""How many files a worker takes at once: about a second of work, and one transaction of the register."""
+"""Files per worker call: about a second of work, and one transaction of the register."""
 
 LOCK_SECONDS = 2.0
-"""How long a run waits for the site's lock: the listener holds it for some milliseconds an object."""
+"""How long a run waits for the site's lock.
+
+The listener holds it for some milliseconds per object.
+"""
 
 RECEPTION_SECONDS = 20.0
-"""How long the listener waits for a run over the site's folder before it asks the sender to come again."""
+"""How long the listener waits for a run over the site's folder, before the sender must retry."""
 
 BUSY_SECONDS = 1.0
-"""The same for the objects after one that waited in vain: a run may take an hour, and a sender that waits 20 s an object gives up."""
+"""The same for the objects after one that waited in vain.
+
+A run may take an hour, and a sender that waits 20 s for each object gives up.
+"""
 
 TWINS = "twins"
-"""What a refusal waits for that contradicts another file of its delivery: until one of them goes."""
+"""What a refusal for contradicting a file of the same delivery waits for: that one of them goes."""
 
 LOST = (
-    "was lost or emptied on the disk when the machine stopped, and its file lies in the landing no more; "
-    "deliver it again, or have the PACS send it"
+    "was lost or emptied on the disk when the machine stopped, "
+    "and its file lies in the landing no more; deliver it again, or have the PACS send it"
 )
 
 LISTENER = "listener"
 """Whose notes those are in the register; others are keyed digests of numbers."""
 
 PUT_OFF = (
-    "sent by the network while a run was going on, or while nothing could be written, and not taken; have the PACS send these objects again, "
-    "or run lakehouse pacs pull"
+    "sent by the network while a run was going on, or while nothing could be written, "
+    "and not taken; have the PACS send these objects again, or run lakehouse pacs pull"
 )
 
 RULES_VERSION = 5
@@ -120,7 +129,10 @@ INCOMING, REGISTER, MANIFEST, REFUSED_TABLE, CASE_REPORT = (
 
 
 def name_of_delivery() -> str:
-    """A random name: sixteen hexadecimal digits, which the audit knows as our own (eight could be a day)."""
+    """A random name of sixteen hexadecimal digits, which the audit recognises as our own.
+
+    Eight digits could be a day.
+    """
     return secrets.token_hex(8)
 
 
@@ -178,7 +190,8 @@ def take_in(
     Raises
     ------
     IntakeError
-        Where the site's name is not allowed, its folder cannot be read, another run is taking it in, or nothing can be written.
+        Where the site's name is not allowed, its folder cannot be read, another run is taking it
+        in, or nothing can be written.
     """
     _refuse_no_site(site_folder)
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
@@ -331,7 +344,7 @@ class _Run:
         count_earlier(self.register, self.vault, self.incoming, self.manifest, self.keys.uid)
 
     def _take_stock(self) -> None:
-        """Compare the vault with what the register says of it, after a run that did not come to its end.
+        """Compare the vault with its register, after a run that did not come to its end.
 
         Every object is there and not empty; one of the delivery that was cut short has the digest
         that was noted. What the disk lost is taken in again from the landing, and named where it
@@ -351,14 +364,20 @@ class _Run:
             self.register.remember("under_way", self.run)
 
     def _read_masks_again(self) -> None:
-        """What is inside a mask is decided when it is taken in: by other rules the files that still lie here are judged anew."""
+        """Judge masks again where the rules of what is inside a mask have changed.
+
+        That is decided when a mask is taken in; only files still in the landing are judged anew.
+        """
         if self.register.fact("mask_rules") != MASK_RULES:
             with self.register.transaction():
                 self.register.read_again("MASK")
                 self.register.remember("mask_rules", MASK_RULES)
 
     def _search_pixels_again(self) -> None:
-        """What the vault holds is searched by the rules of today: it may have come by the network, and lie nowhere else."""
+        """Search what the vault holds by the rules of today.
+
+        It may have come by the network, and lie nowhere else.
+        """
         if self.register.fact("text_rules") == TEXT_RULES:
             return
         found = [
@@ -383,7 +402,10 @@ class _Run:
     # ── who ──
 
     def _people(self, images: Sequence[Listed]) -> People:
-        """Everybody of patients.csv; only those held out, as remembered, where nothing at all has changed."""
+        """Everybody of patients.csv.
+
+        Only those held out, as remembered, where nothing at all has changed.
+        """
         held = People(withdrawn=self._remembered("withdrawn"), unclear=self._remembered("unclear"))
         unchanged = self._case_report_digest() == self.register.fact("case_report")
         if unchanged and not self._to_read(images, frozenset(held.withdrawn | held.unclear)):
@@ -490,7 +512,10 @@ class _Run:
                 self._settle(part, tasks_of_part, batch, session)
 
     def _numbered(self, tasks: Sequence[Task], session: Session) -> list[Task]:
-        """The tasks with the numbers that their images get, given before anything is written: by the heads of all of them."""
+        """The tasks with the numbers of their images.
+
+        Numbers are given before anything is written, by the heads of all images.
+        """
         heads: dict[Hashable, Head] = {}
         parts = _batches([replace(task, head_only=True) for task in tasks])
         for n, batch in enumerate(self.mapper(partial(take_files, session), parts)):
@@ -528,9 +553,8 @@ class _Run:
         self.manifest.append(placed.records)
         move_into_place(self.register, self.vault, self.incoming)
         for outcome in batch.outcomes:
-            if (
-                outcome.incoming
-            ):  # the copy of a duplicate, or of what was refused when it met what is there
+            # the copy of a duplicate, or of what was refused when it met what is there
+            if outcome.incoming:
                 (self.incoming / outcome.incoming).unlink(missing_ok=True)
         self.files.update(
             {key: row for _, key, _ in part if (row := self.register.file(key)) is not None}
@@ -572,7 +596,10 @@ class _Run:
         return self._basis("", frozenset(), {})
 
     def close_reception(self) -> None:
-        """Tell the quarantine, the manifest and whoever looks for new deliveries what came since the last time."""
+        """Publish what came since the last time.
+
+        For the quarantine, the manifest and whoever looks for new deliveries.
+        """
         self.manifest = Manifest(self.vault / MANIFEST)
         self._write_refused()
         self._write_run_record()
@@ -610,7 +637,11 @@ class _Run:
         )
 
     def _waiting_for(self) -> str:
-        """The cut-off, as far as the case report is based on it: today alone does not have it read anew, unless a date lies in the future."""
+        """The cut-off, as far as the case report depends on it.
+
+        A new day alone does not have the report read anew, unless one of its dates lies in the
+        future.
+        """
         fixed = str(load_study().section("study").get("data_cutoff", ""))
         return fixed or (str(self.cut_off) if self.register.fact("beyond_cut_off") else "")
 
@@ -658,7 +689,10 @@ class _Run:
     def _numbers_of(
         self, patients: Iterable[str], images: Sequence[Listed], session: Session
     ) -> dict[str, str]:
-        """The numbers that images of these patients bear, read again from one file each, as every file is, and held in memory alone."""
+        """The numbers that images of these patients bear, held in memory alone.
+
+        They are read again from one file each, as every file is read.
+        """
         files = {
             key: patient for patient in sorted(patients) if (key := self.register.file_of(patient))
         }
@@ -724,7 +758,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class Received:
-    """An object that came by the network: its key, its size, its bytes, or a verdict that was given without them."""
+    """An object that came by the network: its key, size and bytes, or a verdict without them."""
 
     key: str
     size: int
@@ -742,7 +776,7 @@ def _on_disk(batch: Batch, incoming: Path) -> None:
 
 
 def _called(row: ObjectRow) -> str:
-    """An object as a reason names it: its patient, and the scan or the contours that it belongs to."""
+    """An object as a reason names it: its patient, and its scan or the contours."""
     folder = Path(row.output).parts[1]
     return (
         f"patient {row.patient} scan {folder}"
@@ -766,7 +800,9 @@ def _digest(file: Path) -> str:
 
 
 class Reception:
-    """Takes objects of one site that come one by one by the network, into the vault that its folder fills too.
+    """Takes the objects of one site that come one by one by the network.
+
+    They go into the vault that the site's folder fills too.
 
     An object is taken within the site's lock and is on disk, with its row and its line of the
     manifest, when `take` returns; what was cut short before leaves nothing, and is sent again.
@@ -812,12 +848,15 @@ class Reception:
             yield run
 
     def take(self, sop_instance_uid: str, data: bytes) -> Outcome:
-        """De-identify one object and give it its place; the outcome's reason says why it was refused.
+        """De-identify one object and give it its place.
+
+        The outcome's reason says why it was refused.
 
         Raises
         ------
         IntakeError
-            Where a run over the site's folder does not end, or nothing can be written: the sender has to come again.
+            Where a run over the site's folder does not end, or nothing can be written: the sender
+            has to come again.
         """
         digest = self._keys.digest("file", hashlib.sha256(data).hexdigest())
         patience, self._patience = self._patience, BUSY_SECONDS
@@ -845,7 +884,7 @@ class Reception:
             ]
 
     def absent(self, sop_instance_uids: Iterable[str]) -> list[str]:
-        """Which of these objects never came: the vault does not hold them, and did not refuse them."""
+        """Which of these objects never came: the vault neither holds nor refused them."""
         with self._run() as run:
             return [
                 uid
@@ -863,7 +902,10 @@ class Reception:
         return scan_name(keyed_uid(series_instance_uid, self._keys.uid))
 
     def patient_of(self, number: str) -> tuple[str, bool]:
-        """The pseudonym of a hospital number (empty where it is new), and whether its consent is withdrawn or contradictory."""
+        """The pseudonym of a hospital number, and whether the patient is held out.
+
+        The pseudonym is empty for a new number. Held out: consent is withdrawn or contradictory.
+        """
         with self._run() as run:
             patient = run.crosswalk.find(run.site, number) or ""
             people = self._known_people(run)
@@ -874,7 +916,10 @@ class Reception:
             }
 
     def note(self, number: str, notes: Sequence[PullNote]) -> None:
-        """What a pull did not bring of a hospital number, for the quarantine; the next pull of the number writes it anew."""
+        """Note for the quarantine what a pull did not bring of a hospital number.
+
+        The next pull of the number writes it anew.
+        """
         person = self._keys.digest("pull", canonical_number(number))
         keyed = [
             replace(n, uids=tuple(keyed_uid(uid, self._keys.uid) for uid in n.uids)) for n in notes
@@ -885,7 +930,10 @@ class Reception:
             self._noted = self._noted or run.register.pull_notes() != before
 
     def note_put_off(self, sop_instance_uids: Iterable[str]) -> None:
-        """Objects that were sent and could not be looked at; one that comes again leaves the quarantine."""
+        """Note objects that were sent and could not be looked at.
+
+        One that comes again leaves the quarantine.
+        """
         new = {keyed_uid(uid, self._keys.uid) for uid in sop_instance_uids}
         with self._run() as run, run.register.transaction():
             before = run.register.pull_notes()
@@ -912,7 +960,10 @@ class Reception:
         return f"{RECEIVED_KEY} {keyed_uid(sop_instance_uid, self._keys.uid)}"
 
     def _known_people(self, run: _Run) -> People:
-        """The patients of the case report, read again where one of its files changed: whom to search for in the output, and who withdrew."""
+        """The patients of the case report: whom to search for in the output, and who withdrew.
+
+        They are read again where a file of the report changed.
+        """
         digest = " ".join(file_digest(path) for path in people_files(self._folder))
         if digest != self._people[0]:
             self._people = (digest, read_people(self._folder, run.site, run.crosswalk))
@@ -920,7 +971,7 @@ class Reception:
 
 
 def _has_text(file: Path) -> bool:
-    """Whether text is drawn into an image of the vault; a file that is gone or damaged shows none."""
+    """Whether text is drawn into an image of the vault; False for a missing or damaged file."""
     try:
         image = pydicom.dcmread(file)
         pixels = image.pixel_array
@@ -959,7 +1010,10 @@ def drop_patient(vault_site: Path, register: Register, patient: str) -> None:
 
 
 def give_up_patient(vault_site: Path, patient: str) -> None:
-    """Remove a patient's files and their register, so that the landing is read anew: after two pseudonyms were joined."""
+    """Remove a patient's files and their register, so that the landing is read anew.
+
+    For use after two pseudonyms were joined.
+    """
     with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
         if (vault_site / MANIFEST).is_file():
             Manifest(vault_site / MANIFEST).append([_left("given_up", register, patient)])
@@ -976,7 +1030,10 @@ def _left(event: str, register: Register, patient: str) -> dict[str, Any]:
 
 
 def held_names(vault_site: Path, patient: str) -> set[str]:
-    """Keyed UIDs and digests of content by which a patient's objects are filed, and the names of the scans."""
+    """Names by which a patient's objects are filed.
+
+    Keyed UIDs, digests of content, and the names of the scans.
+    """
     if not (vault_site / REGISTER).is_file():
         return set()
     with contextlib.closing(Register(vault_site / REGISTER)) as register:
@@ -995,7 +1052,7 @@ def held_names(vault_site: Path, patient: str) -> set[str]:
 
 
 def noted_digests(vault_site: Path) -> dict[str, str]:
-    """SHA-256 of every file of a site's vault when it was taken in, by its name below the folder."""
+    """SHA-256 of every file of a site's vault when it was taken in, by its relative path."""
     if not (vault_site / REGISTER).is_file():
         return {}
     with contextlib.closing(Register(vault_site / REGISTER)) as register:
@@ -1003,7 +1060,9 @@ def noted_digests(vault_site: Path) -> dict[str, str]:
 
 
 def remove_patient(vault_site: Path, patient: str, *, crosswalk: Path, mark: str = "") -> str:
-    """Withdraw a patient from a site's vault: files, rows of the case report, who the patient is, and the pseudonym.
+    """Withdraw a patient from a site's vault.
+
+    Files, rows of the case report, the patient's identity and the pseudonym are removed.
 
     What remains is a mark in the place of the pseudonym, derived from nothing (a new one, or
     `mark`): files that are sent again are refused, and the study counts who left. The manifest

@@ -1,4 +1,7 @@
-"""An independent look at the vault: bytes are walked by code that shares nothing with what wrote them, and everything that could tell a person is reported."""
+"""An independent audit of the vault, which reports everything that could identify a person.
+
+The code that walks the bytes shares nothing with the code that wrote them.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,10 @@ NEVER = {
     0x30060004: "StructureSetName",
     0x300600A6: "ROIInterpreter",
 }
-"""Elements that no file of a vault may hold with a value; a second list, kept apart from the allowlists on purpose."""
+"""Elements that no file of a vault may hold with a value.
+
+A second list, kept apart from the allowlists on purpose.
+"""
 
 EMPTY = {
     0x00080050: "AccessionNumber",
@@ -96,16 +102,19 @@ OWN_UIDS = {0x00080018, 0x0020000D, 0x0020000E, 0x00200052}
 
 EARLIEST = dt.date(1990, 1, 1)
 MOST_YEARS_APART = 15
-"""Visits of one patient lie within a few years; dates that were shifted by different amounts do not."""
+"""Visits of one patient lie within a few years; differently shifted dates do not."""
 
 MOST_DAYS_WITHIN_A_SERIES = 31
-"""Slices of one series bear the dates of one examination; the shift of a patient's dates is years."""
+"""Slices of one series bear the dates of one examination; the shift of dates is years."""
 
 DATES_OF_SLICES = frozenset({0x00080020, 0x00080021, 0x00080022, 0x00080023})
 """StudyDate, SeriesDate, AcquisitionDate, ContentDate."""
 
 DATES_OF_VISITS = {0x00080020: "StudyDate", 0x00080022: "AcquisitionDate"}
-"""Dates that are compared: an outline may be drawn, and a slice written anew, decades after the visit."""
+"""Dates that are compared.
+
+An outline may be drawn, and a slice written anew, decades after the visit.
+"""
 
 LONGEST_NUMBER = re.compile(rb"(?<![\d.])[+-]?0*[1-9]\d{5,}")
 """Six digits before the point: no measurement of a scan has as many."""
@@ -167,7 +176,7 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Place:
-    """A file: its patient and that one's folder, its name in the vault, and its series where it is a slice."""
+    """A file: its patient, that patient's folder, its name in the vault, a slice's series."""
 
     patient: str
     folder: str
@@ -176,7 +185,9 @@ class _Place:
 
 
 def audit_vault(vault: Path, *, ocr: bool = True, site: str = "*", since: int = 0) -> Audit:
-    """Re-read every file of a vault; of one site, and changed after a moment (nanoseconds), where they are given.
+    """Re-read every file of a vault.
+
+    Only those of one site, or changed after a moment (`since`, nanoseconds), where they are given.
 
     1. Every file walks from its first element to its last byte; group 2 is fresh and the preamble
        zero; no private element.
@@ -342,12 +353,15 @@ def _name(tag: int) -> str:
 
 
 def walk(data: bytes) -> Iterator[Element]:
-    """Every element of a file, of its meta information and of the items of its sequences, in the order of the bytes.
+    """Every element of a file, in the order of the bytes.
+
+    Those of its meta information and of the items of its sequences are included.
 
     Raises
     ------
     UnwalkableError
-        Where a length does not fit, a value representation is unknown, or sequences are nested too deep.
+        Where a length does not fit, a value representation is unknown, or sequences are nested too
+        deep.
     """
     if data[128:132] != b"DICM":
         raise UnwalkableError

@@ -1,4 +1,7 @@
-"""What else lies in a vault: names, tables, masks and notes, and whether files, register and manifest agree."""
+"""Audits what else lies in a vault, and whether files, register and manifest agree.
+
+That is names, tables, masks and notes.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ OWN_NOTES = frozenset({"audit.json", ".lock"})
 """What the audit writes itself, and who holds the site: a process and a moment."""
 
 UNFINISHED = re.compile(r"(?:.+/)?\.[a-z0-9_]{8}\.part|intake\.sqlite-(?:journal|wal|shm)")
-"""What is being written this moment, or was when a process was killed: the next intake removes or completes it."""
+"""Names of files that are being written, or were when a process was killed.
+
+The next intake removes or completes them.
+"""
 
 PLAIN_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"sRGB", b"gAMA"})
 """Parts of a PNG that hold no text."""
@@ -96,9 +102,8 @@ def _audit_contents(faults: Iterator[tuple[str, str]], where: str, find: Find) -
     try:
         for fault, element in dict.fromkeys(faults):
             find(fault, where, element)
-    except (
-        Exception
-    ):  # whatever a spoilt file makes of a reader: it is a finding, and the others are looked at
+    # whatever a spoilt file makes of a reader: it is a finding, and the others are looked at
+    except Exception:
         find(UNREADABLE, where, "")
 
 
@@ -164,9 +169,8 @@ def _texts_of_register(file: Path, words: frozenset[str]) -> Iterator[tuple[str,
 
 
 def _texts_of_arrays(file: Path, words: frozenset[str]) -> Iterator[tuple[str, str]]:
-    if (
-        not file.stat().st_size
-    ):  # a lesion too small for habitats: nothing in it, and nothing to read
+    # a lesion too small for habitats: nothing in it, and nothing to read
+    if not file.stat().st_size:
         return
     with zipfile.ZipFile(file) as archive:
         if archive.comment or any(entry.comment for entry in archive.infolist()):

@@ -22,18 +22,24 @@ if TYPE_CHECKING:
     from openpyxl.worksheet.worksheet import Worksheet
 
 LARGEST_UNPACKED, MOST_PARTS = 256 * 2**20, 5000
-"""Bounds of a file that is opened at all: a case report of ten thousand rows is 2 MB, and 20 MB unpacked."""
+"""Limits of a file that is opened at all: bytes when unpacked, and parts.
+
+A case report of ten thousand rows is 2 MB, and 20 MB unpacked.
+"""
 
 MOST_CELLS = 3_000_000
 """Rows times columns of a sheet, and of its merged cells, empty ones counted."""
 
 MOST_MARKS = 8_000_000
-"""Beginnings and ends of elements of all parts: four for a cell, which needs some hundred bytes of memory."""
+"""Starts and ends of elements in all parts: four per cell, which needs some 100 bytes of memory."""
 
 EXACT = 10**15
 """A number from here on has lost digits."""
 
-TOO_LARGE = "is larger than a case report can be; take out what is not the table (pictures, empty formatted rows) and save it anew"
+TOO_LARGE = (
+    "is larger than a case report can be; "
+    "take out what is not the table (pictures, empty formatted rows) and save it anew"
+)
 UNREADABLE = "is an Excel workbook that cannot be read; open it in Excel and save it anew as .xlsx"
 NOT_CALCULATED = "#formula"
 """Stands for a formula whose result the file does not hold."""
@@ -55,7 +61,10 @@ _EAST_ASIAN_DATES = {
     57: 'yyyy"年"m"月"',
     58: 'm"月"d"日"',
 }
-"""Number formats that Excel in Chinese knows by their number alone (ECMA-376 part 1, 18.8.30); openpyxl lists those of English."""
+"""Number formats that Excel in Chinese knows by their number alone (ECMA-376 part 1, 18.8.30).
+
+openpyxl lists those of English.
+"""
 
 _FORMAT_PARTS = re.compile(
     r'"(?P<quoted>[^"]*)"|\\(?P<escaped>.)|\[[^\]]*\]|[_*].|(?P<digits>[0#?][0#?,.]*|General|@)|(?P<percent>%)|.'
@@ -133,7 +142,10 @@ def _check_bounds(data: bytes) -> None:
 
 
 def _check_parts(parts: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> None:
-    """Read each part once: what openpyxl would make of it has to fit, and nothing may be defined in it."""
+    """Read each part once, before openpyxl does.
+
+    What openpyxl would make of it has to fit, and nothing may be defined in it.
+    """
     marks = merged = cells = 0
     for info in infos:
         with parts.open(info) as part:
@@ -252,7 +264,7 @@ def shown(number: float, form: str) -> str:
 
     >>> shown(0.8, "0%"), shown(3.45, '0.0"cm"'), shown(1234, '"ZY"000000'), shown(330102198801, "0.00E+00"), shown(34.5, "General")
     ('80%', '3.45cm', 'ZY001234', '330102198801', '34.5')
-    """
+    """  # noqa: E501
     parts = list(_FORMAT_PARTS.finditer(form.split(";", maxsplit=1)[0]))
     if any(part["percent"] for part in parts):
         return f"{number * 100:.15g}%"

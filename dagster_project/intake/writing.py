@@ -59,7 +59,7 @@ OPTIONS: Mapping[str, str] = {
     "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
     "113108": "Retain Patient Characteristics Option",
 }
-"""(0012,0064): the profile, and the options that may be done; each allowlist names those that it does."""
+"""(0012,0064): the profile and the possible options; each allowlist names those that it applies."""
 
 OLDEST_AGE_TOLD = 89
 """Ages above are told as 90: among few patients a higher age is a name."""
@@ -89,7 +89,10 @@ CONTENT: Mapping[str, tuple[str, ...]] = {
         "PixelData",
     ),
 }
-"""What makes two files of one SOPInstanceUID the same object: these elements, and `PLACING`, however the rest was re-exported."""
+"""Elements that make two files of one SOPInstanceUID the same object, together with `PLACING`.
+
+It does not matter how the rest was re-exported.
+"""
 
 _SEG_PLACING = (
     "FrameOfReferenceUID",
@@ -118,7 +121,10 @@ PLACING: Mapping[str, tuple[str, ...]] = {
     SEG: _SEG_PLACING,
     LABEL_MAP_SEG: _SEG_PLACING,
 }
-"""What decides which visit, series or patient coordinates an object belongs to, or what its pixels mean: a corrected reference is another object."""
+"""What decides the visit, series or patient coordinates of an object, or the meaning of its pixels.
+
+An object with a corrected reference is another object.
+"""
 
 COUNTED = ("SeriesNumber", "AcquisitionNumber")
 """What is counted anew within a study, in the order of `Numbers`."""
@@ -130,12 +136,20 @@ DISPLAY = frozenset({"WindowCenter", "WindowWidth"})
 """How an image is shown: a viewer may write these anew."""
 
 LEFT_OUT_WHERE_DAMAGED = frozenset({"ContourData"})
-"""A damaged contour leaves its file without its figures: it refuses its structure when that is read, and no other."""
+"""Elements that are left out where they are damaged.
+
+A damaged contour leaves its file without its figures: reading it then refuses its own structure,
+and no other.
+"""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Whom a file becomes: pseudonym, shift of the dates, keys of the mapping, what else to search for in the output, and its numbers in its study."""
+    """The patient that a file is written for.
+
+    Pseudonym, shift of the dates, keys of the mapping, what else to search for in the output, and
+    the file's numbers in its study.
+    """
 
     pseudonym: str
     shift_days: int
@@ -173,7 +187,10 @@ def _keyed(uid: str, key: bytes) -> str:
 
 @cache
 def _rules() -> str:
-    """What decides which texts of a header stay: by other rules the same file has another header."""
+    """Digest of what decides which texts of a header stay.
+
+    By other rules the same file has another header.
+    """
     digest = hashlib.sha256(b"1")
     for path in (*FILES, TEXTS):
         digest.update(path.read_bytes())
@@ -231,7 +248,10 @@ class Writer:
         return b"".join(written)
 
     def content_digest(self) -> str:
-        """Of `CONTENT`, of `PLACING`, of the rest of what is written but `DISPLAY`; and of the rules by which that was written."""
+        """Digests of `CONTENT`, of `PLACING`, of the rest without `DISPLAY`, and of the rules.
+
+        The rules are those by which that was written.
+        """
         content, placing = CONTENT[self.allowlist.sop_class], PLACING[self.allowlist.sop_class]
         rest = sorted(self.values.keys() - {*content, *placing, *DISPLAY})
         digests = (digest_of_values(self.values, some) for some in (content, placing, rest))
@@ -499,7 +519,10 @@ def _raw(rule: Rule, dataset: Dataset) -> Raw | None:
 
 
 def _bytes_again(rule: Rule, element: DataElement) -> bytes:
-    """An element that pydicom has already converted (PixelRepresentation, or a text that was read), as bytes."""
+    """The bytes of an element that pydicom has already converted.
+
+    PixelRepresentation is one, or a text that was read.
+    """
     values = (
         list(element.value) if isinstance(element.value, (list, MultiValue)) else [element.value]
     )

@@ -1,4 +1,7 @@
-"""Answers about whole tables, kept while the tables hold what they held: a night with nothing new reads no table of features to ask again."""
+"""Answers about whole tables, kept as long as the tables hold the same rows.
+
+A night with nothing new reads no table of features to answer again.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ from dagster_project.study import digest_of
 def answer_once(
     lake: Lake, file: Path, tables: Sequence[str], question: object, answer: Callable[[], Any]
 ) -> Any:
-    """The kept answer to this question about these tables, or a new one where they hold other rows or the question is another.
+    """The kept answer to this question about these tables, or a new one.
 
-    What was asked while someone wrote one of the tables is given, and not kept.
+    It is answered anew where the tables hold other rows or the question is another. An answer found
+    while someone wrote one of the tables is given, and not kept.
 
     Parameters
     ----------
@@ -43,7 +47,10 @@ def answer_once(
 
 
 def violations_of(lake: Lake, home: Home, table: Table) -> list[Violation]:
-    """What `find_violations` finds in a table; its rows are read where they are others than when it was last asked."""
+    """What `find_violations` finds in a table.
+
+    Its rows are read only where they have changed since the last call.
+    """
     question = contract_query(table, constraints(table), key=HASHED_KEY), table.minimum_rows
 
     def ask() -> list[list[object]]:

@@ -1,4 +1,7 @@
-"""What a column is, and the columns that mean the same in every table: each exists here or in tables.py, nowhere else."""
+"""What a column is, and the columns that mean the same in every table.
+
+Each column exists here or in tables.py, nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ VISIT_PATTERN = r"^(?:T[012]|V\d+)$"
 """T0, T1 and T2 are the protocol's visits; every other CT is V1, V2, … in order of date."""
 
 REGION_PATTERN = r"^(?:tumor|ring_\d+_\d+)$"
-"""The tumour, or a ring by its bounds in millimetres from the tumour's surface, as study.toml has them."""
+"""The tumour, or a ring by its bounds in mm from the tumour's surface, as in study.toml."""
 
 RECIST_RESPONSES = ("CR", "PR", "SD", "NON_CR_NON_PD", "PD", "NE", "NED")
 """Overall responses of RECIST 1.1; NED where there was no disease at baseline."""
@@ -77,7 +80,10 @@ def date(name: str, en: str, zh: str, **facts: object) -> Column:
 
 
 def timestamp(name: str, en: str, zh: str, **facts: object) -> Column:
-    """Declare a point in time in UTC. It is true, and beside shifted dates it would reveal the shift: it is not published."""
+    """Declare a point in time in UTC, which is not published.
+
+    It is true, and beside shifted dates it would reveal the shift.
+    """
     return Column(name, "timestamp", en, zh, **({"published": False} | facts))  # type: ignore[arg-type]
 
 
@@ -153,13 +159,15 @@ SNAPSHOT = Column(
 """Numbers of snapshots are in order of time: they reveal the order in which patients came."""
 GATE = string(
     "gate",
-    "The gate by its newest verdict; closed marks a row that an earlier night left, or that nothing was judged for",
+    "The gate by its newest verdict; "
+    "closed marks a row that an earlier night left, or that nothing was judged for",
     "质控门控的最新结论；closed表示该行为以往运行所留，或未经门控评估",
     allowed=("open", "closed"),
 )
 AMENDMENTS = string(
     "amendments",
-    "Recorded decisions by which the protocol was looser than the registration, a line each; NULL where it was not",
+    "Recorded decisions by which the protocol was looser than the registration, a line each; "
+    "NULL where it was not",
     "使研究方案宽于注册方案的已登记决定，每行一条；无则为空",
     nullable=True,
 )

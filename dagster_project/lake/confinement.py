@@ -1,4 +1,7 @@
-"""What an analyst's statement may be: a query of the lake's tables, which writes nothing and reads no file."""
+"""Confines an analyst's statement to a query of the lake's tables.
+
+It writes nothing and reads no file.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +50,14 @@ TABLE_FUNCTIONS = frozenset(
         "ducklake_table_deletions",
     }
 )
-"""Functions in the place of a table that touch the lake's rows and description alone. All others are refused: DuckDB's
-own settings leave `sqlite_scan`, `query` and DuckLake's maintenance open."""
+"""Functions in the place of a table that touch only the lake's rows and description.
+
+All others are refused: DuckDB's own settings leave `sqlite_scan`, `query` and DuckLake's
+maintenance open.
+"""
 
 SETTINGS_FUNCTIONS = frozenset({"current_setting", "getenv", "write_log"})
-"""Functions that read settings (passwords of a store among them) or the environment, or write to the log."""
+"""Functions that read settings (store passwords among them) or the environment, or write a log."""
 
 METADATA = "__ducklake_metadata"
 """How DuckLake's own tables begin: they hold the keys of encrypted files."""
@@ -60,8 +66,11 @@ _PATH = re.compile(r"[/\\:*?]|\.\w+$")
 _EXPLAIN = re.compile(r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?:\([^()]*\)\s*)?", re.IGNORECASE)
 
 WHAT_TO_DO = (
-    '`lakehouse sql` queries the lake\'s tables and nothing else; `lakehouse sql "SHOW TABLES"` lists them. To save rows: `lakehouse sql "SELECT …" --csv > rows.csv`. '
-    "To join them with files of your own, open published/lakehouse.duckdb, or the Parquet files beside it, in your own DuckDB, Python or R"
+    "`lakehouse sql` queries the lake's tables and nothing else; "
+    '`lakehouse sql "SHOW TABLES"` lists them. '
+    'To save rows: `lakehouse sql "SELECT …" --csv > rows.csv`. '
+    "To join them with files of your own, open published/lakehouse.duckdb, "
+    "or the Parquet files beside it, in your own DuckDB, Python or R"
 )
 
 
@@ -133,7 +142,8 @@ def _tree(query: str) -> Any:
     Raises
     ------
     Refused
-        Where DuckDB can parse the query but not show how: nobody can say then what is in it (PRAGMA is one).
+        Where DuckDB can parse the query but not show how: nobody can say then what is in it (PRAGMA
+        is one).
     """
     literal = "'" + query.replace("'", "''") + "'"
     with _parser() as c:

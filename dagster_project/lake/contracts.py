@@ -1,4 +1,7 @@
-"""Whether rows keep what their table declares: the constraints that the Great Expectations suite is made of, asked in SQL of every row."""
+"""Checks in SQL that every row keeps what its table declares.
+
+The constraints are those of which the Great Expectations suite is made.
+"""
 
 from __future__ import annotations
 
@@ -45,19 +48,28 @@ def find_violations(ask: Callable[[str], tuple[Any, ...]], table: Table) -> list
 
 
 HASHED_KEY, WHOLE_KEY = "hash({})", "({})"
-"""How keys are told apart: 64 bits of each take a third of the time and memory over a cohort's features; keys that differ in hash differ, and what
-looks repeated is counted again by the whole key."""
+"""How keys are compared: by a hash of 64 bits, or whole.
+
+The hash takes a third of the time and memory over a cohort's features. Keys that differ in hash
+differ, and what looks repeated is counted again by the whole key.
+"""
 
 
 def contract_query(table: Table, asked: list[Constraint], *, key: str) -> str:
-    """One pass over the table that counts the rows which break each constraint; `key` is HASHED_KEY or WHOLE_KEY."""
+    """One pass over the table that counts the rows which break each constraint.
+
+    `key` is HASHED_KEY or WHOLE_KEY.
+    """
     counts = ", ".join(_broken_rows(c, key) for c in asked)
     return f'SELECT count(*), {counts} FROM "{table.name}"'
 
 
 def _broken_rows(constraint: Constraint, key: str) -> str:
     if constraint.kind == "unique":
-        return f"count(*) - count(DISTINCT {key.format(', '.join(_name(c) for c in constraint.columns))})"
+        return (
+            "count(*) - "
+            f"count(DISTINCT {key.format(', '.join(_name(c) for c in constraint.columns))})"
+        )
     return f"count(*) FILTER (WHERE {_broken(constraint)})"
 
 

@@ -1,4 +1,7 @@
-"""Files of the lake that are lost or no longer what was written: found by size, and by digest where one was noted."""
+"""Finds files of the lake that are lost or no longer what was written.
+
+By size, and by digest where one was noted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ from dagster_project.lake.store import Lake
 from dagster_project.lake.tables import BY_NAME, TABLES, Table
 
 NOTED = "files.json"
-"""Beside the catalogue: size, time of change (ns) and SHA-256 of each data file, by its name, which is never given again."""
+"""A file beside the catalogue: size, time of change (ns) and SHA-256 of each data file.
+
+Data files are listed by their name, which is never given again.
+"""
 
 LOST, CUT, CHANGED, UNREADABLE = (
     "is lost",
@@ -33,7 +39,7 @@ Facts = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of rows, the file of its deletions beside it, and the sizes that the catalogue has of both."""
+    """A file of rows and the file of its deletions, with the catalogue's sizes of both."""
 
     table: str
     site: str | None
@@ -174,7 +180,9 @@ def _noted(home: Home) -> dict[str, Facts]:
 
 
 def let_go(lake: Lake, damages: Iterable[Damage]) -> int:
-    """Take damaged files out of the newest snapshot, so that their rows can be written anew; how many they were.
+    """Take damaged files out of the newest snapshot, so that their rows can be written anew.
+
+    Returns how many they were.
 
     A DELETE would have to read them. The catalogue says instead that they end with the newest
     snapshot: earlier snapshots still name them and fail where they are asked for, since rows that

@@ -1,4 +1,4 @@
-"""What must outlive a power cut: the data of a file, and the names in its folder, which are two things."""
+"""What must outlive a power cut: a file's data and, separately, the names in its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """The names in a folder are on the disk when this returns: who was written, moved into it or taken out of it."""
+    """The names in a folder are on the disk when this returns.
+
+    Names of files that were written, moved into it or taken out of it.
+    """
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
@@ -26,7 +29,10 @@ def sync_folders(folders: Iterable[Path]) -> None:
 
 
 def sync_commits(connection: sqlite3.Connection) -> None:
-    """A commit of this connection is on the disk when it returns: SQLite's own default may take the last one back."""
+    """A commit of this connection is on the disk when it returns.
+
+    SQLite's own default may take the last one back.
+    """
     connection.execute("PRAGMA synchronous = EXTRA")
 
 

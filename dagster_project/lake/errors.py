@@ -1,11 +1,14 @@
-"""What can be wrong with the lake itself: each error says which table and site, and the command that mends it."""
+"""Faults of the lake itself.
+
+Each error names the table and site, and the command that mends it.
+"""
 
 from __future__ import annotations
 
 import re
 
 FILE = re.compile(r"main/(?P<table>\w+)/(?:site=(?P<site>[A-Z0-9]{2,8})/)?ducklake-[\w-]+\.parquet")
-"""A file of the lake, as it stands in a message of DuckDB: table, and site where the table lies by site."""
+"""A file of the lake in a message of DuckDB: its table, and its site where it has one."""
 
 NO_CATALOGUE = (
     "not a database",
@@ -26,7 +29,8 @@ class LakeBusy(LakeError):
 
     def __init__(self, what: str, attempts: int, cause: Exception) -> None:
         super().__init__(
-            f"{what}: the catalogue stayed busy through {attempts} attempts ({type(cause).__name__}); "
+            f"{what}: the catalogue stayed busy through {attempts} attempts "
+            f"({type(cause).__name__}); "
             "see which run is writing in the Dagster UI (or `ps`), wait for it, then run again"
         )
 
@@ -36,8 +40,10 @@ class SnapshotGone(LakeError, LookupError):
 
     def __init__(self, snapshot: int | None) -> None:
         super().__init__(
-            f"the lake has no snapshot {snapshot}: it has expired (withdrawal of consent lets all earlier ones expire) or never was. "
-            "`lakehouse sql \"SELECT * FROM ducklake_snapshots('lake')\"` lists those that are there; train anew on the newest with `lakehouse run`"
+            f"the lake has no snapshot {snapshot}: it has expired "
+            "(withdrawal of consent lets all earlier ones expire) or never was. "
+            "`lakehouse sql \"SELECT * FROM ducklake_snapshots('lake')\"` lists those that are "
+            "there; train anew on the newest with `lakehouse run`"
         )
 
 
@@ -48,7 +54,8 @@ class DamagedFile(LakeError):
         self.table, self.site = table, site
         of = f"of site {site}" if site else "of all sites"
         super().__init__(
-            f"a data file of table {table} {of} {what}; bring its rows back from the vault: `{rebuild_command(table, site)}`"
+            f"a data file of table {table} {of} {what}; "
+            f"bring its rows back from the vault: `{rebuild_command(table, site)}`"
         )
 
 
@@ -57,14 +64,16 @@ class UnreadableCatalogue(LakeError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the lake's catalogue (lake/catalog.sqlite) is damaged or cannot be opened. Put its last backup in its place "
-            "(docs/operations.md, Backup and restore); or, where there is none: `mv lake lake-damaged` in the home folder, "
-            "then `lakehouse run`, which derives every table anew from the vault (earlier snapshots are gone)"
+            "the lake's catalogue (lake/catalog.sqlite) is damaged or cannot be opened. "
+            "Put its last backup in its place (docs/operations.md, Backup and restore); "
+            "or, where there is none: `mv lake lake-damaged` in the home folder, "
+            "then `lakehouse run`, which derives every table anew from the vault "
+            "(earlier snapshots are gone)"
         )
 
 
 class OtherSchema(LakeError):
-    """The lake was made by another version of the program: a table has other columns than are declared."""
+    """The lake was made by another version: a table has other columns than are declared."""
 
     def __init__(self, table: str, missing: list[str], extra: list[str]) -> None:
         lacks = f"lacks the column {', '.join(missing)}" if missing else ""
@@ -72,9 +81,12 @@ class OtherSchema(LakeError):
             f"has the column {', '.join(extra)}, which this version does not know" if extra else ""
         )
         super().__init__(
-            f"the lake was made by another version of this program: table {table} {' and '.join(p for p in (lacks, has) if p)}. "
-            "Begin the lake anew: `mv lake lake-before` in the home folder (its snapshots stay readable with the earlier version), "
-            "then `lakehouse run`, which derives every table from the vault; docs/changelog.md says what changed"
+            "the lake was made by another version of this program: "
+            f"table {table} {' and '.join(p for p in (lacks, has) if p)}. "
+            "Begin the lake anew: `mv lake lake-before` in the home folder "
+            "(its snapshots stay readable with the earlier version), "
+            "then `lakehouse run`, which derives every table from the vault; "
+            "docs/changelog.md says what changed"
         )
 
 
@@ -84,7 +96,7 @@ def rebuild_command(table: str, site: str | None) -> str:
 
 
 def name_fault(message: str) -> LakeError | None:
-    """What a message of DuckDB says about the lake, in our words; None where it is about something else.
+    """The error of the lake that a message of DuckDB means; None for any other message.
 
     1. A file of the lake is named: that file is lost or damaged.
     2. SQLite cannot read the catalogue.

@@ -1,4 +1,7 @@
-"""The Great Expectations suite of a table, as data: type and arguments of each expectation, projected from the schema."""
+"""The Great Expectations suite of a table, as data.
+
+Type and arguments of each expectation are projected from the schema.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ import polars as pl
 
 
 def write_whole(file: Path, content: bytes) -> Path:
-    """Write a file so that a reader sees the former content or this one, never half of it, and a full disk leaves the former.
+    """Write a file so that a reader sees the former content or this one, never half of it.
+
+    A full disk leaves the former.
 
     A new file is closed to others; its folder is made where it is not there.
     """

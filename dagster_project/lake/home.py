@@ -1,4 +1,4 @@
-"""Where things lie: one folder for a study's data, and the two settings that move the lake elsewhere."""
+"""Where files lie: one folder for a study's data, and two settings that move the lake elsewhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ OF_THE_SYSTEM = frozenset(
 
 
 NO_SITE = f"a site's folder is named by its code ({SITE_FORM}); rename it"
-NOT_LISTED = "the protocol lists the sites of the study ([study] sites) and this code is none of them; correct the folder's name, or list the site"
+NOT_LISTED = (
+    "the protocol lists the sites of the study ([study] sites) and this code is none of them; "
+    "correct the folder's name, or list the site"
+)
 
 
 def is_site(name: str) -> bool:
@@ -88,7 +91,10 @@ def _has_form(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Home:
-    """The folders below LAKEHOUSE_HOME (default ./.lakehouse); what holds patients' data is readable by its owner alone."""
+    """The folders below LAKEHOUSE_HOME (default ./.lakehouse).
+
+    Folders with patients' data are readable by their owner alone.
+    """
 
     root: Path
 
@@ -144,7 +150,10 @@ class Home:
 
     @property
     def throwaway_medium(self) -> Path:
-        """A key medium made where there is none; for trials only, since it lies beside what it protects."""
+        """A key medium made where there is none.
+
+        For trials only, since it lies beside what it protects.
+        """
         return self.root / "throwaway-key-medium"
 
     @property
@@ -154,12 +163,18 @@ class Home:
 
     @property
     def audit(self) -> Path:
-        """Who was re-identified, withdrawn or merged, when and why; beside the crosswalk, not in the lake."""
+        """Who was re-identified, withdrawn or merged, when and why.
+
+        It lies beside the crosswalk, not in the lake.
+        """
         return self.crosswalk / "audit.jsonl"
 
     @property
     def catalog(self) -> str:
-        """DuckLake catalogue: a SQLite file, or what LAKEHOUSE_CATALOG names (postgres:dbname=…)."""
+        """DuckLake catalogue.
+
+        A SQLite file, or what LAKEHOUSE_CATALOG names (postgres:dbname=…).
+        """
         return os.environ.get("LAKEHOUSE_CATALOG") or f"sqlite:{self.lake / 'catalog.sqlite'}"
 
     @property
@@ -200,30 +215,37 @@ class Home:
             self.dagster,
         ):
             closed.chmod(0o700)
-        for shared in (
-            self.reports,
-            self.published,
-        ):  # pseudonymous; the group of the study may read them
+        # pseudonymous; the group of the study may read them
+        for shared in (self.reports, self.published):
             shared.chmod(0o750)
         return self
 
     def delivery(self, site: str) -> str:
-        """Signature of all that a site delivered: its landing folder, and what came straight from its PACS."""
+        """Signature of all that a site delivered.
+
+        It covers the landing folder, and what came straight from the site's PACS.
+        """
         listed, received = delivery_signature(self.landing / site), self.vault / site / RECEIVED
         told = received.read_text(encoding="utf-8") if received.is_file() else ""
         return hashlib.sha256((listed + told).encode()).hexdigest()[:16] if told else listed
 
     def taken_in(self, site: str) -> str:
-        """Signature of the delivery that the site's vault took in last; empty where it took in none."""
+        """Signature of the delivery that the site's vault took in last; empty for none."""
         file = self.vault / site / TAKEN_IN
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     def sites(self) -> list[str]:
-        """Sites that have delivered or whose vault is filled, in order; a folder with another name is no site."""
+        """Sites that have delivered or whose vault is filled, in order.
+
+        A folder with another name is no site.
+        """
         return sorted({*_sites_in(self.landing), *_sites_in(self.vault)})
 
     def former_sites(self) -> list[str]:
-        """Vaults of codes that the protocol does not list, or no longer; nothing is taken in or computed for them."""
+        """Vaults of codes that the protocol does not list, or no longer lists.
+
+        Nothing is taken in or computed for them.
+        """
         folders = self.vault.iterdir() if self.vault.is_dir() else ()
         return sorted(
             p.name for p in folders if p.is_dir() and _has_form(p.name) and not is_site(p.name)
@@ -234,7 +256,10 @@ class Home:
         return _sites_in(self.landing)
 
     def strangers(self) -> tuple[int, int]:
-        """Folders and files of the landing that belong to no site: counted, since their names may be a person's."""
+        """Numbers of folders and of files of the landing that belong to no site.
+
+        They are only counted, since their names may be a person's.
+        """
         entries = list(self.landing.iterdir()) if self.landing.is_dir() else []
         others = [p for p in entries if p.name not in OF_THE_SYSTEM and not p.name.startswith("._")]
         folders = [p.is_dir() for p in others if not (p.is_dir() and is_site(p.name))]
@@ -250,14 +275,20 @@ def _sites_in(folder: Path) -> list[str]:
 
 
 def delivery_signature(folder: Path) -> str:
-    """Digest of names, sizes and times of a site's delivery: it changes while files still arrive, and tells no name."""
+    """Digest of names, sizes and times of a site's delivery.
+
+    It changes while files still arrive, and reveals no name.
+    """
     files = (Path(path, name) for path, _, names in os.walk(folder) for name in names)
     listing = sorted((str(file.relative_to(folder)), *_size_and_time(file)) for file in files)
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
 
 def _size_and_time(file: Path) -> tuple[int, int]:
-    """Of a file that vanishes while it is looked at, none: the system's error would quote its name, which may hold a patient's."""
+    """Size and time of a file; -1 and 0 where it vanished meanwhile.
+
+    The system's error would quote its name, which may hold a patient's.
+    """
     try:
         found = file.stat()
     except OSError:

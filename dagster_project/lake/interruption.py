@@ -37,7 +37,10 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _hand_on(number: int, handler: Any) -> None:
-    """Have the handler of before hear a signal; sent again it would count as a second one, which ends a command at once."""
+    """Pass a signal to the earlier handler.
+
+    Sent again, the signal would count as a second one, which ends a command at once.
+    """
     if callable(handler):
         handler(number, None)
     elif handler is not signal.SIG_IGN:

@@ -1,4 +1,8 @@
-"""Locks between processes: held by the kernel, so that a process that is killed leaves none behind; who waits learns for whom."""
+"""Locks between processes.
+
+The kernel holds them, so that a process that is killed leaves none behind; a process that waits
+learns for whom.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,10 @@ from pathlib import Path
 from dagster_project.lake.home import Home
 
 LOOK_SECONDS = 0.002
-"""How often a lock with a deadline is tried: much shorter than the pause between two objects of a PACS."""
+"""How often a lock with a deadline is tried.
+
+Much shorter than the pause between two objects of a PACS.
+"""
 
 _HELD: set[tuple[Path, int]] = set()
 """Locks that a thread of this process holds alone: within them it waits for nobody."""

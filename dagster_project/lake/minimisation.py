@@ -1,4 +1,7 @@
-"""What leaves with a publication: ages in bands, and columns without values, as the protocol's [publish] says."""
+"""Minimises what leaves with a publication, as the protocol's section [publish] defines.
+
+Ages are given in bands, and columns without values.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,9 @@ class Minimisation:
 
     @cached_property
     def left_out(self) -> frozenset[str]:
-        """Columns without values: the suppressed ones, and the digest of every row of which anything is changed.
+        """Columns without values.
+
+        The suppressed ones, and the digest of every row of which anything is changed.
 
         A digest gives a suppressed value, or an age within its band, to whoever tries all values.
         """
@@ -102,9 +107,8 @@ class Minimisation:
         return ", ".join(self._selected(table, column) for column in table.columns)
 
     def _selected(self, table: Table, column: Column) -> str:
-        from dagster_project.lake.schema import (
-            duckdb_type,
-        )  # every command checks [publish]: it imports nothing heavy
+        # every command checks [publish]: it imports nothing heavy
+        from dagster_project.lake.schema import duckdb_type
 
         if f"{table.name}.{column.name}" in self.left_out:
             return f'NULL::{duckdb_type(column)} AS "{column.name}"'
@@ -130,7 +134,7 @@ class Minimisation:
 
         >>> Minimisation(5).band(62), Minimisation(5).band(90), Minimisation().band(62), Minimisation(5).band(None)
         ('60-64', '>=90', '62', None)
-        """
+        """  # noqa: E501
         if age_years is None or self.age_band_years == 1:
             return None if age_years is None else str(age_years)
         low = age_years // self.age_band_years * self.age_band_years
@@ -145,16 +149,21 @@ AS_IN_THE_LAKE = Minimisation()
 """Everything as it is."""
 
 WRONG_BAND = (
-    f"study.toml [publish] age_band_years: write a whole number from 1 (no bands) to {WIDEST_BAND}\n"
+    "study.toml [publish] age_band_years: "
+    f"write a whole number from 1 (no bands) to {WIDEST_BAND}\n"
     f"study.toml [publish] age_band_years：请填写1（不分组）至{WIDEST_BAND}的整数"
 )
 WRONG_LIST = (
-    'study.toml [publish] suppressed_columns: write a list of columns, such as ["patients.regimen", "*.scan_date"]\n'
-    'study.toml [publish] suppressed_columns：请填写列名列表，例如 ["patients.regimen", "*.scan_date"]'
+    "study.toml [publish] suppressed_columns: "
+    'write a list of columns, such as ["patients.regimen", "*.scan_date"]\n'
+    "study.toml [publish] suppressed_columns："
+    '请填写列名列表，例如 ["patients.regimen", "*.scan_date"]'
 )
 WRONG_COLUMN = (
-    "study.toml [publish] suppressed_columns, {0}: {1}. Columns are written table.column, or *.column for all tables (docs/dictionary.md)\n"
-    "study.toml [publish] suppressed_columns，{0}：{2}。列名写作“表.列”，或“*.列”表示所有表（见 docs/dictionary.md）"
+    "study.toml [publish] suppressed_columns, {0}: {1}. "
+    "Columns are written table.column, or *.column for all tables (docs/dictionary.md)\n"
+    "study.toml [publish] suppressed_columns，{0}：{2}。"
+    "列名写作“表.列”，或“*.列”表示所有表（见 docs/dictionary.md）"
 )
 
 

@@ -1,4 +1,7 @@
-"""What analysts open: one self-contained DuckDB file and plain Parquet of a snapshot, swapped in by a link; a night writes what differs from the last."""
+"""Publishes a snapshot for analysts: one self-contained DuckDB file, and plain Parquet.
+
+Both are swapped in by a link; a night writes only what differs from the last publication.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +33,27 @@ from dagster_project.lake.tables import PUBLISHED
 from dagster_project.study import digest_of
 
 KEPT = 3
-"""Published snapshots that stay; an older file that someone still has open lives on until it is closed."""
+"""Published snapshots that stay.
+
+An older file that a reader still has open lives on until it is closed.
+"""
 
 READING_MEMORY, WRITING_MEMORY = "750MB", "1500MB"
-"""What DuckDB may use while it reads the lake and writes Parquet, and while it writes the DuckDB file; what does not fit goes to the disk. Each of the
-1,316 columns of the wide table needs a block of 256 KiB for values and one for NULLs, 660 MiB in all, however few its rows."""
+"""Memory for DuckDB while it reads the lake and writes Parquet, and while it writes its own file.
+
+What does not fit goes to the disk. Each of the 1,316 columns of the wide table needs a block of
+256 KiB for values and one for NULLs, 660 MiB in all, however few its rows.
+"""
 
 MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a snapshot was published; `fresh` where it was not before, `from_nothing` where no earlier publication could be built on."""
+    """Where a snapshot was published.
+
+    `fresh`: it was not published before. `from_nothing`: no earlier publication could be built on.
+    """
 
     database: Path
     parquet: Path
@@ -58,7 +70,7 @@ def publish(
     minimised: Minimisation = AS_IN_THE_LAKE,
     anew: bool = False,
 ) -> Published:
-    """Bring the newest snapshot to analysts and swap the links `lakehouse.duckdb` and `parquet/latest` to it.
+    """Publish the newest snapshot, and swap `lakehouse.duckdb` and `parquet/latest` to it.
 
     1. Files that hold no row that differs from the last publication are linked to it; in its DuckDB
        file, copied, the rows of those patients are exchanged who differ.
@@ -115,7 +127,11 @@ def _publish(lake: Lake, folder: Path, terms: _Terms, *, anew: bool) -> Publishe
 def _write_newest(
     lake: Lake, folder: Path, terms: _Terms, *, build_on: bool
 ) -> tuple[int, bool, bool]:
-    """The newest snapshot; whether it was not published before, and whether it was written from nothing."""
+    """Write the newest snapshot where it is not published yet.
+
+    Returns the snapshot, whether it was not published before, and whether it was written from
+    nothing.
+    """
     with lake.frozen(READING_MEMORY) as snapshot:
         database, parquet = _places(folder, snapshot)
         there = database.is_file() and parquet.is_dir()
@@ -163,7 +179,10 @@ def _places(folder: Path, snapshot: int) -> tuple[Path, Path]:
 
 
 def _write(lake: Lake, folder: Path, snapshot: int, terms: _Terms, *, build_on: bool) -> bool:
-    """Folder and file beside their places, then moved into them, each whole; whether all was written from nothing."""
+    """Write folder and file beside their places, then move them there, each whole.
+
+    Returns whether all was written from nothing.
+    """
     _remove_partial(folder)
     database, parquet = _places(folder, snapshot)
     part, partial = (
@@ -198,7 +217,10 @@ def _write_database(
     snapshot: int,
     terms: _Terms,
 ) -> tuple[Manifest, bool]:
-    """The DuckDB file of these Parquet files, and the manifest of both; whether it was written from nothing."""
+    """Write the DuckDB file of these Parquet files; the manifest of both.
+
+    Also gives whether the file was written from nothing.
+    """
     made = Manifest(snapshot, _layout(), files, {}, (0, 0))
     rows = {table.name: made.rows(table) for table in PUBLISHED}
     replaced = (
@@ -212,7 +234,10 @@ def _write_database(
 
 
 def _former(lake: Lake, folder: Path, snapshot: int, terms: _Terms) -> Former | None:
-    """The last publication, where it is laid out as this one will be and the lake can still tell what was changed since."""
+    """The last publication, where this one can build on it.
+
+    It is laid out as this one will be, and the lake still knows what has changed since.
+    """
     before = [n for n in published_snapshots(folder) if n < snapshot]
     database, parquet = _places(folder, before[-1]) if before else (folder, folder)
     if not (parquet / MANIFEST).is_file() or not terms.same_minimisation(parquet):
@@ -267,7 +292,10 @@ def _remove_partial(folder: Path) -> None:
 
 
 def _remove_old(folder: Path, snapshot: int, terms: _Terms) -> None:
-    """Those before the last `KEPT`; and every one that is laid out or minimised otherwise, which may hold what is published no more."""
+    """Remove publications before the last `KEPT`, and all that are laid out or minimised otherwise.
+
+    The latter may hold what is published no more.
+    """
     published = [n for n in published_snapshots(folder) if n != snapshot]
     alike = [n for n in published if _is_alike(_places(folder, n)[1], terms)]
     otherwise = [n for n in published if n not in alike]

@@ -1,4 +1,7 @@
-"""The published DuckDB file: the one before with the rows of those patients exchanged who differ, or written from nothing."""
+"""The published DuckDB file.
+
+It is the one before, with the rows of the patients who differ exchanged, or written from nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ PATIENTS_AT_A_TIME = 25
 """Patients of a site made wide in one statement, so that memory stays bounded."""
 
 REPLACED_SHARE = 0.1
-"""Of a table's rows: where more have been exchanged since the file was written from nothing, it is, since their place is not given back."""
+"""Largest share of a table's rows to exchange since the file was written from nothing.
+
+With more it is written from nothing again, since the space of exchanged rows is not given back.
+"""
 
 COPIED_AT_ONCE = 2**30
 """Bytes that one call of the system copies."""
@@ -33,7 +39,10 @@ COPIED_AT_ONCE = 2**30
 def write_database(
     parquet: Path, database: Path, *, memory: str, minimised: Minimisation = AS_IN_THE_LAKE
 ) -> None:
-    """All tables, the views and the wide feature table in one DuckDB file, with comments, written from nothing."""
+    """Write all tables, the views and the wide feature table in one DuckDB file, with comments.
+
+    Everything is written from nothing.
+    """
     with _opened(database, memory) as c:
         for table in map(minimised.table, PUBLISHED):
             c.execute(duckdb_create(table))
@@ -102,7 +111,8 @@ def _somebody_left(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) 
     ]
     return any(
         c.execute(
-            f'SELECT patient FROM "{t.name}"{_of(t, former)} EXCEPT SELECT patient FROM read_parquet(?){_of(t, former)} LIMIT 1',
+            f'SELECT patient FROM "{t.name}"{_of(t, former)} '
+            f"EXCEPT SELECT patient FROM read_parquet(?){_of(t, former)} LIMIT 1",
             [source(parquet, t)],
         ).fetchall()
         for t in delivered
@@ -116,7 +126,10 @@ def _of(table: Table, former: Former) -> str:
 
 
 def _exchanged(c: duckdb.DuckDBPyConnection, former: Former, parquet: Path) -> dict[str, int]:
-    """Rows taken out since the file was written from nothing, after everything that differs was exchanged."""
+    """Exchange everything that differs.
+
+    Returns the rows taken out since the file was written from nothing, by table.
+    """
     replaced = dict(former.manifest.replaced)
     for table in (t for t in PUBLISHED if t.name in former.changed):
         some = _of(table, former)
@@ -153,17 +166,22 @@ def _patch_wide(c: duckdb.DuckDBPyConnection, parquet: Path, former: Former) -> 
 
 
 def _write_wide(c: duckdb.DuckDBPyConnection, parquet: Path) -> None:
-    """One column a feature, for tools that want a matrix; made here, since so many columns would swell the catalogue."""
+    """One column per feature, for tools that want a matrix.
+
+    It is made here, since so many columns would swell the catalogue.
+    """
     features = _features(c)
     if not features:
         return
     columns = ", ".join([f'"{k}" VARCHAR' for k in WIDE_KEY] + [f'"{f}" DOUBLE' for f in features])
     c.execute(f'CREATE TABLE "{WIDE}" ({columns})')
     c.execute(
-        f"COMMENT ON TABLE \"{WIDE}\" IS 'radiomic_features with one column a feature | 每个特征一列的宽表'"
+        f'COMMENT ON TABLE "{WIDE}" IS '
+        "'radiomic_features with one column a feature | 每个特征一列的宽表'"
     )
     for site, patients in c.execute(
-        f"SELECT site, list(DISTINCT patient ORDER BY patient) FROM {RADIOMIC_FEATURES.name} GROUP BY site ORDER BY site"
+        "SELECT site, list(DISTINCT patient ORDER BY patient) "
+        f"FROM {RADIOMIC_FEATURES.name} GROUP BY site ORDER BY site"
     ).fetchall():
         for start in range(0, len(patients), PATIENTS_AT_A_TIME):
             _add_wide(
@@ -195,5 +213,6 @@ def _add_wide(
         f"SELECT {key}, feature, value FROM read_parquet({files}) WHERE {sql.of_patients(patients)}"
     )
     c.execute(
-        f'INSERT INTO "{WIDE}" BY NAME PIVOT ({rows}) ON feature IN ({named}) USING first(value) GROUP BY {key} ORDER BY {key}'
+        f'INSERT INTO "{WIDE}" BY NAME PIVOT ({rows}) ON feature IN ({named}) '
+        f"USING first(value) GROUP BY {key} ORDER BY {key}"
     )

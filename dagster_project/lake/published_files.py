@@ -1,4 +1,7 @@
-"""The published Parquet files: written anew where rows differ from the publication before, linked where they do not."""
+"""The published Parquet files.
+
+A file is written anew where rows differ from the publication before, and linked where they do not.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ Patients = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True)
 class File:
-    """What the manifest says of a Parquet file; size and time tell whether it is still the file that was written."""
+    """A Parquet file in the manifest; size and time show whether it is still the file written."""
 
     rows: int
     bytes: int
@@ -45,7 +48,8 @@ class Manifest:
     files
         By path below the snapshot's folder.
     replaced
-        Rows of a table that were taken out of the database file since it was written from nothing: their place is not given back.
+        Rows of a table that were taken out of the database file since it was written from nothing:
+        their place is not given back.
     database
         Size and time of the database file.
     without
@@ -91,7 +95,10 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Former:
-    """An earlier publication to build on, and what of each table differs from it: some patients' rows, or (None) anything."""
+    """An earlier publication to build on, and what of each table differs from it.
+
+    `changed` has some patients whose rows differ, or None where anything may.
+    """
 
     parquet: Path
     database: Path
@@ -100,7 +107,10 @@ class Former:
 
 
 def by_site(table: Table) -> bool:
-    """True for the long tables of measured features: `<table>.parquet` is a folder with a file per site, so that a new scan writes one of them."""
+    """True for the long tables of measured features.
+
+    Their `<table>.parquet` is a folder with a file per site, so that a new scan writes one of them.
+    """
     return {"site", "patient", "feature"} <= set(table.names)
 
 
@@ -120,7 +130,10 @@ def write_tables(
     without: frozenset[str] = frozenset(),
     minimised: Minimisation = AS_IN_THE_LAKE,
 ) -> dict[str, File]:
-    """Every table below the folder, without the rows of some sites and with what is minimised; what the manifest says of each file."""
+    """Write every table below the folder; the manifest's entry of each file.
+
+    The rows of some sites are left out, and what is minimised is published so.
+    """
     return {
         name: _kept(folder, name, former, table, site)
         or _exchanged(lake, folder, name, former, table, site, minimised)
@@ -146,7 +159,10 @@ def _files(lake: Lake, table: Table, without: frozenset[str]) -> dict[str, str |
 def _kept(
     folder: Path, name: str, former: Former | None, table: Table, site: str | None
 ) -> File | None:
-    """The file of the former publication, linked, where the table's rows (of the site) are the same and it is as it was written."""
+    """Link the file of the former publication where it can stay as it is.
+
+    The table's rows (of the site) are the same, and the file is as it was written.
+    """
     if former is None or _differs(former, table, site) or not _as_written(former, name):
         return None
     (folder / name).parent.mkdir(exist_ok=True)
@@ -166,7 +182,10 @@ def _exchanged(
     site: str | None,
     minimised: Minimisation,
 ) -> File | None:
-    """The former file of a site with the rows of those patients exchanged who differ, which spares sorting; None where it then has not as many rows as the table."""
+    """The former file of a site, with the rows of the patients who differ exchanged.
+
+    This spares sorting. None where the file then has not as many rows as the table.
+    """
     patients = former.changed.get(table.name) if former else None
     if former is None or site is None or patients is None or not _as_written(former, name):
         return None
@@ -194,7 +213,10 @@ def _differs(former: Former, table: Table, site: str | None) -> bool:
 
 
 def _write(lake: Lake, file: Path, table: Table, rows: str) -> File:
-    """Streamed by DuckDB, which sorts in bounded memory; readers find descriptions and units where Arrow's own writer puts them."""
+    """Write a file, streamed by DuckDB, which sorts in bounded memory.
+
+    Readers find descriptions and units where Arrow's own writer puts them.
+    """
     file.parent.mkdir(exist_ok=True)
     schema = arrow_schema(table)
     known = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}

@@ -1,4 +1,7 @@
-"""What was refused, in Chinese: reasons and places are templates of reasons_zh.toml; what has none stays English."""
+"""Translates what was refused into Chinese.
+
+Reasons and places are templates of reasons_zh.toml; what has none stays English.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def chinese_reason(reason: str) -> str:
 
     >>> chinese_reason("is not a date; write YYYY-MM-DD, the year in four digits and first; the cell is left out")
     '不是日期；请写 YYYY-MM-DD，四位年份在前；该单元格未采用'
-    """
+    """  # noqa: E501
     return _translated(reason, "reasons")
 
 
@@ -77,7 +80,10 @@ def _templates() -> Mapping[str, Sequence[Template]]:
 
 
 def _weight(entry: tuple[str, str]) -> int:
-    """Fewer placeholders' worth of freedom first: templates with the most characters of their own."""
+    """Sort key: templates with the most characters of their own first.
+
+    Their placeholders leave the least freedom.
+    """
     return -len(_PLACEHOLDER.sub("", entry[0]))
 
 

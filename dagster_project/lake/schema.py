@@ -1,4 +1,7 @@
-"""What each consumer sees of a declared table: one projection a target, each saying what it does not claim."""
+"""What each consumer sees of a declared table.
+
+One projection per target; each names what it does not claim.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,9 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 
 def with_fingerprint(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with `input_fingerprint`: the digest of the row itself, for rows that are taken over and not computed.
+    """The frame with `input_fingerprint`, the digest of the row itself.
+
+    For rows that are taken over and not computed.
 
     Points in time have no part in it: who has the rest of a row finds a time of a minute by trying
     all minutes.
@@ -103,7 +108,7 @@ def _arrow_types() -> dict[str, pa.DataType]:
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """Arrow and Parquet schema with descriptions and units as metadata; keys and ranges are not in it."""
+    """Arrow and Parquet schema with descriptions and units as metadata; no keys, no ranges."""
     import pyarrow as pa
 
     fields = [
@@ -124,7 +129,10 @@ def duckdb_type(column: Column) -> str:
 
 
 def duckdb_create(table: Table, schema: str = "") -> str:
-    """CREATE TABLE with names, types and NOT NULL; DuckLake enforces no keys or checks, the contract does (contracts.py)."""
+    """CREATE TABLE with names, types and NOT NULL.
+
+    DuckLake enforces no keys or checks, the contract does (contracts.py).
+    """
     columns = ", ".join(
         f'"{c.name}" {_DUCKDB[c.type]}{"" if c.nullable else " NOT NULL"}' for c in table.columns
     )
@@ -151,7 +159,10 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class Constraint:
-    """One thing that every row of a column must hold: not_null, minimum, maximum, allowed, pattern; or unique for a key."""
+    """One condition that every row of a column must meet, or a key as a whole.
+
+    For a column: not_null, minimum, maximum, allowed, pattern, finite. For a key: unique.
+    """
 
     kind: str
     columns: tuple[str, ...]
@@ -167,7 +178,10 @@ class Constraint:
 
 
 def constraints(table: Table) -> list[Constraint]:
-    """Every constraint of a table; the Great Expectations suite and the contract check are both made of these."""
+    """Every constraint of a table.
+
+    The Great Expectations suite and the contract check are both made of these.
+    """
     found = [Constraint("unique", table.key)]
     for c in table.columns:
         one = (c.name,)

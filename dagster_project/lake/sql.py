@@ -9,70 +9,99 @@ from dagster_project.lake.schema import duckdb_comments, duckdb_create
 from dagster_project.lake.tables import TABLES, Table
 
 # Sums in the order of labels: otherwise their last digit depends on which thread comes first.
-_PATIENT_DELTAS = """
-WITH changes AS (
-    SELECT d.*, d.delta_symmetric AS change, a.volume_mm3 AS volume,
-        (b.volume_mm3 - a.volume_mm3) / nullif(a.volume_mm3 + b.volume_mm3, 0) AS growth
-    FROM delta_features d
-    LEFT JOIN lesions a ON a.site = d.site AND a.patient = d.patient AND a.lesion = d.lesion AND a.visit = d.from_visit
-    LEFT JOIN lesions b ON b.site = d.site AND b.patient = d.patient AND b.lesion = d.lesion AND b.visit = d.to_visit
-    WHERE d.region = 'tumor'),
-summed AS (
-    SELECT site, patient, feature, from_visit, to_visit, any_value(days) AS days, count(*) AS n_lesions, count(change) AS n_with_value,
-        arg_min_null(change, {'v': -volume, 'l': lesion}) FILTER (volume IS NOT NULL) AS largest,
-        sum(change * volume ORDER BY lesion) / nullif(sum(volume ORDER BY lesion) FILTER (change IS NOT NULL), 0) AS weighted_mean,
-        arg_min_null(change, {'g': -growth, 'l': lesion}) FILTER (growth IS NOT NULL) AS worst, stddev_samp(change ORDER BY lesion) AS between_sd,
-        min(reason) FILTER (change IS NULL) AS missing, bool_or(simulated) AS simulated
-    FROM changes GROUP BY site, patient, feature, from_visit, to_visit)
-SELECT * EXCLUDE (missing, simulated), CASE
-    WHEN n_with_value = 0 THEN 'no lesion has a value: ' || missing
-    WHEN largest IS NULL THEN 'the largest lesion has no value: ' || missing
-    WHEN weighted_mean IS NULL THEN 'no lesion with a value has a volume at the earlier visit'
-    WHEN worst IS NULL THEN 'the lesion that grew most has no value, or no growth is known'
-    WHEN between_sd IS NULL THEN 'one lesion has a value: no spread between lesions' END AS reason, simulated
-FROM summed"""
+_PATIENT_DELTAS = (
+    "\nWITH changes AS (\n"
+    "    SELECT d.*, d.delta_symmetric AS change, a.volume_mm3 AS volume,\n"
+    "        (b.volume_mm3 - a.volume_mm3) / nullif(a.volume_mm3 + b.volume_mm3, 0) AS growth\n"
+    "    FROM delta_features d\n"
+    "    LEFT JOIN lesions a ON a.site = d.site AND a.patient = d.patient "
+    "AND a.lesion = d.lesion AND a.visit = d.from_visit\n"
+    "    LEFT JOIN lesions b ON b.site = d.site AND b.patient = d.patient "
+    "AND b.lesion = d.lesion AND b.visit = d.to_visit\n"
+    "    WHERE d.region = 'tumor'),\n"
+    "summed AS (\n"
+    "    SELECT site, patient, feature, from_visit, to_visit, any_value(days) AS days, "
+    "count(*) AS n_lesions, count(change) AS n_with_value,\n"
+    "        arg_min_null(change, {'v': -volume, 'l': lesion}) "
+    "FILTER (volume IS NOT NULL) AS largest,\n"
+    "        sum(change * volume ORDER BY lesion) / nullif("
+    "sum(volume ORDER BY lesion) FILTER (change IS NOT NULL), 0) AS weighted_mean,\n"
+    "        arg_min_null(change, {'g': -growth, 'l': lesion}) "
+    "FILTER (growth IS NOT NULL) AS worst, "
+    "stddev_samp(change ORDER BY lesion) AS between_sd,\n"
+    "        min(reason) FILTER (change IS NULL) AS missing, bool_or(simulated) AS simulated\n"
+    "    FROM changes GROUP BY site, patient, feature, from_visit, to_visit)\n"
+    "SELECT * EXCLUDE (missing, simulated), CASE\n"
+    "    WHEN n_with_value = 0 THEN 'no lesion has a value: ' || missing\n"
+    "    WHEN largest IS NULL THEN 'the largest lesion has no value: ' || missing\n"
+    "    WHEN weighted_mean IS NULL "
+    "THEN 'no lesion with a value has a volume at the earlier visit'\n"
+    "    WHEN worst IS NULL "
+    "THEN 'the lesion that grew most has no value, or no growth is known'\n"
+    "    WHEN between_sd IS NULL "
+    "THEN 'one lesion has a value: no spread between lesions' END AS reason, simulated\n"
+    "FROM summed"
+)
 
 VIEWS: dict[str, tuple[str, str]] = {
     "patient_eligibility": (
-        "One row per patient: eligible only if every criterion is met; first reason otherwise | 每名患者是否入组及首要原因",
+        "One row per patient: eligible only if every criterion is met; first reason otherwise "
+        "| 每名患者是否入组及首要原因",
         "SELECT site, patient, bool_and(verdict = 'met') AS eligible, "
         "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'not_met') AS not_met, "
-        "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'unknown') AS unknown, any_value(simulated) AS simulated "
+        "list(criterion ORDER BY criterion) FILTER (WHERE verdict = 'unknown') AS unknown, "
+        "any_value(simulated) AS simulated "
         "FROM eligibility GROUP BY site, patient",
     ),
     "accepted_features": (
         "Radiomic features of the accepted read alone | 被采纳阅片的影像组学特征",
-        "SELECT f.* FROM radiomic_features f JOIN lesions l USING (site, patient, visit, lesion) WHERE f.reader = l.reader",
+        "SELECT f.* FROM radiomic_features f JOIN lesions l USING (site, patient, visit, lesion) "
+        "WHERE f.reader = l.reader",
     ),
     "response_over_time": (
         "Accepted responses in order of time, with DHI since T0 | 被采纳的疗效随时间变化（含DHI）",
-        "SELECT r.site, r.patient, r.visit, r.day, r.sum_mm, r.change_from_baseline_percent, r.overall_response, r.irecist_response, d.dhi "
-        "FROM responses r LEFT JOIN dhi d ON d.site = r.site AND d.patient = r.patient AND d.scope = 'patient' AND d.from_visit = 'T0' "
+        "SELECT r.site, r.patient, r.visit, r.day, r.sum_mm, r.change_from_baseline_percent, "
+        "r.overall_response, r.irecist_response, d.dhi "
+        "FROM responses r LEFT JOIN dhi d ON d.site = r.site AND d.patient = r.patient "
+        "AND d.scope = 'patient' AND d.from_visit = 'T0' "
         "AND d.to_visit = r.visit WHERE r.evaluator = 'accepted' ORDER BY r.site, r.patient, r.day",
     ),
     "repeatable_change": (
-        "Change of a feature in units of what two outlines of one scan differ by: beyond 1.96 it is seldom due to the outlines alone "
+        "Change of a feature in units of what two outlines of one scan differ by: "
+        "beyond 1.96 it is seldom due to the outlines alone "
         "| 以两次勾画间差异为单位的特征变化（超过1.96时很少仅由勾画造成）",
-        "SELECT d.site, d.patient, d.lesion, d.region, d.feature, d.from_visit, d.to_visit, d.delta, s.within_sd, s.stable, "
-        "CASE WHEN s.within_sd > 0 THEN d.delta / (sqrt(2) * s.within_sd) END AS repeatability_units, "
-        "CASE WHEN d.delta IS NULL THEN d.reason WHEN s.within_sd > 0 THEN NULL WHEN s.within_sd = 0 THEN 'the readers never differ' "
-        "ELSE coalesce(s.reason, 'no lesion was outlined by both readers') END AS reason, d.simulated "
+        "SELECT d.site, d.patient, d.lesion, d.region, d.feature, d.from_visit, d.to_visit, "
+        "d.delta, s.within_sd, s.stable, "
+        "CASE WHEN s.within_sd > 0 THEN d.delta / (sqrt(2) * s.within_sd) END "
+        "AS repeatability_units, "
+        "CASE WHEN d.delta IS NULL THEN d.reason WHEN s.within_sd > 0 THEN NULL "
+        "WHEN s.within_sd = 0 THEN 'the readers never differ' "
+        "ELSE coalesce(s.reason, 'no lesion was outlined by both readers') END AS reason, "
+        "d.simulated "
         "FROM delta_features d LEFT JOIN feature_stability s USING (region, feature)",
     ),
     "patient_delta_features": (
-        "Symmetric change of a tumour feature by patient: of the largest lesion at the earlier visit, the mean weighted by volume there, "
-        "of the lesion that grew most (worst), and the SD between lesions; of two equal lesions the first by name | "
-        "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、增长最多的病灶（worst）、病灶间标准差；两者相等时取编号在前者",
+        "Symmetric change of a tumour feature by patient: of the largest lesion at the earlier "
+        "visit, the mean weighted by volume there, of the lesion that grew most (worst), "
+        "and the SD between lesions; of two equal lesions the first by name | "
+        "患者层面肿瘤特征的对称变化：较早访视体积最大的病灶、按体积加权均值、"
+        "增长最多的病灶（worst）、病灶间标准差；两者相等时取编号在前者",
         _PATIENT_DELTAS,
     ),
 }
-"""Analysts' views: a comment and a query each. What is based on the whole cohort is computed here: as a column of a site's table every new
-scan would write all its rows anew."""
+"""Analysts' views: a comment and a query each.
+
+What depends on the whole cohort is computed here: as a column of a site's table, every new scan
+would rewrite all its rows.
+"""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A replacement that touches only rows that differ: find what goes and what comes, then do it."""
+    """Statements of a replacement that touches only rows that differ.
+
+    First find what goes and what comes, then delete and insert it.
+    """
 
     going: str
     coming: str
@@ -95,7 +124,10 @@ def extensions(catalog: str, data: str, *, encrypted: bool | None) -> list[str]:
 def attach(
     catalog: str, data: str, *, read_only: bool, as_of: int | None, encrypted: bool | None
 ) -> str:
-    """ATTACH of the lake. SQLite wants WAL and a busy time-out, or readers and writers shut each other out."""
+    """ATTACH statement of the lake.
+
+    SQLite needs WAL and a busy time-out, or readers and writers shut each other out.
+    """
     options = [f"DATA_PATH '{data}'", "DATA_INLINING_ROW_LIMIT 0"]
     options += (
         [] if is_remote(data) else ["OVERRIDE_DATA_PATH true"]
@@ -112,7 +144,11 @@ def attach(
 
 
 def create(table: Table) -> list[str]:
-    """Create a table with comments; features lie by site and sorted, so that one feature over a cohort reads few row groups."""
+    """Statements that create a table, with its comments.
+
+    A table by site is partitioned by site, and one of features is sorted by feature, so that one
+    feature over a cohort reads few row groups.
+    """
     statements = [duckdb_create(table)]
     statements += [f'ALTER TABLE "{table.name}" SET PARTITIONED BY (site)'] if table.by_site else []
     statements += (
@@ -132,7 +168,10 @@ def select(table: Table, *, by_site: bool, as_of: int | None, where: str) -> str
     version = f" AT (VERSION => {int(as_of)})" if as_of is not None else ""
     site = " AND site = ?" if by_site else ""
     order = ", ".join(f'"{k}"' for k in table.key)
-    return f'SELECT {columns(table)} FROM "{table.name}"{version} WHERE ({where}){site} ORDER BY {order}'
+    return (
+        f'SELECT {columns(table)} FROM "{table.name}"{version} WHERE ({where}){site} '
+        f"ORDER BY {order}"
+    )
 
 
 def sites(table: Table) -> str:
@@ -141,7 +180,10 @@ def sites(table: Table) -> str:
 
 
 def rows_of_site(table: Table, site: str | None, without: Collection[str], selected: str) -> str:
-    """The rows (of one site, or without some sites) in the order in which they are published; `selected` are the columns as they leave."""
+    """The rows (of one site, or without some sites) in the order in which they are published.
+
+    `selected` is the list of columns as they leave the lake.
+    """
     left_out = ", ".join(text(name) for name in sorted(without)) if "site" in table.names else ""
     others = f" WHERE site NOT IN ({left_out})" if left_out else ""
     where = others if site is None else f" WHERE site = {text(site)}"
@@ -151,10 +193,16 @@ def rows_of_site(table: Table, site: str | None, without: Collection[str], selec
 def rows_exchanged(
     table: Table, site: str, patients: Collection[tuple[str, str]], former: str, selected: str
 ) -> str:
-    """The same rows, of which only some patients' are asked of the table and put behind those of a file that was published."""
+    """The same rows, of which only some patients' are read from the table.
+
+    They follow those of a file that was published, without the same patients' rows.
+    """
     some = of_patients([p for p in patients if p[0] == site])
     fresh = f'SELECT {selected} FROM "{table.name}" WHERE {some} ORDER BY {published_order(table)}'
-    return f"SELECT {columns(table)} FROM read_parquet({text(former)}) WHERE NOT ({some}) UNION ALL ({fresh})"
+    return (
+        f"SELECT {columns(table)} FROM read_parquet({text(former)}) WHERE NOT ({some}) "
+        f"UNION ALL ({fresh})"
+    )
 
 
 def of_patients(patients: Collection[tuple[str, str]]) -> str:
@@ -174,7 +222,10 @@ def copy(rows: str, file: str, metadata: Mapping[str, str]) -> str:
 
 
 def published_order(table: Table) -> str:
-    """By site and patient, then the key: a patient's rows lie together, so that few row groups are read for them."""
+    """Order of published rows: by site and patient, then the key.
+
+    A patient's rows lie together, so that few row groups are read for them.
+    """
     first = [
         n
         for n in ("site", "patient")
@@ -183,9 +234,11 @@ def published_order(table: Table) -> str:
     return ", ".join(f'"{n}"' for n in dict.fromkeys((*first, *table.key)))
 
 
-TOUCHED = """
-SELECT table_name FROM ducklake_table_info('lake') WHERE table_id::VARCHAR IN (
-    SELECT unnest(flatten(map_values(changes))) FROM lake.snapshots() WHERE snapshot_id > $since AND snapshot_id <= $until)"""
+TOUCHED = (
+    "\nSELECT table_name FROM ducklake_table_info('lake') WHERE table_id::VARCHAR IN (\n"
+    "    SELECT unnest(flatten(map_values(changes))) FROM lake.snapshots() "
+    "WHERE snapshot_id > $since AND snapshot_id <= $until)"
+)
 """Tables that the snapshots after `since` wrote: asking each table for its changes takes longer."""
 
 
@@ -196,26 +249,50 @@ def files(table: Table) -> str:
 
 def files_with_sizes(table: Table) -> str:
     """The files of a table and of their deletions, each with the size that was written."""
-    return f"SELECT data_file, data_file_size_bytes, delete_file, delete_file_size_bytes FROM ducklake_list_files('lake', '{table.name}')"
+    return (
+        "SELECT data_file, data_file_size_bytes, delete_file, delete_file_size_bytes "
+        f"FROM ducklake_list_files('lake', '{table.name}')"
+    )
 
 
 _META = "__ducklake_metadata_lake"
-_OF_FILE = f"SELECT data_file_id FROM {_META}.ducklake_data_file WHERE path LIKE $name AND end_snapshot IS NULL"
+_OF_FILE = (
+    f"SELECT data_file_id FROM {_META}.ducklake_data_file "
+    "WHERE path LIKE $name AND end_snapshot IS NULL"
+)
 
 END_FILE = [
-    f"UPDATE {_META}.ducklake_delete_file SET end_snapshot = $snapshot WHERE end_snapshot IS NULL AND data_file_id IN ({_OF_FILE})",
-    f"UPDATE {_META}.ducklake_data_file SET end_snapshot = $snapshot WHERE path LIKE $name AND end_snapshot IS NULL",
+    (
+        f"UPDATE {_META}.ducklake_delete_file SET end_snapshot = $snapshot "
+        f"WHERE end_snapshot IS NULL AND data_file_id IN ({_OF_FILE})"
+    ),
+    (
+        f"UPDATE {_META}.ducklake_data_file SET end_snapshot = $snapshot "
+        "WHERE path LIKE $name AND end_snapshot IS NULL"
+    ),
 ]
-"""Let a data file end with a snapshot without reading it; DuckLake has no statement for a file that is lost."""
+"""Statements that end a data file with a snapshot, without reading it.
 
-STORED_COLUMNS = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'lake' AND NOT internal"
+DuckLake has no statement for a file that is lost.
+"""
+
+STORED_COLUMNS = (
+    "SELECT table_name, column_name FROM duckdb_columns() "
+    "WHERE database_name = 'lake' AND NOT internal"
+)
 """Columns as the lake has them."""
 
 
 def differing(table: Table, *, since: int, until: int) -> str:
-    """Whose rows were put in, taken out or changed by the snapshots after `since`; of a table that names no patient, whether any was."""
+    """Site and patient of the rows inserted, deleted or changed after `since`, up to `until`.
+
+    Both are snapshots. Of a table that names no patient: whether there was any such row.
+    """
     what = "site, patient" if "patient" in table.names else "'', ''"
-    return f"SELECT DISTINCT {what} FROM lake.table_changes('{table.name}', {int(since) + 1}, {int(until)})"
+    return (
+        f"SELECT DISTINCT {what} "
+        f"FROM lake.table_changes('{table.name}', {int(since) + 1}, {int(until)})"
+    )
 
 
 def text(value: str) -> str:
@@ -244,21 +321,31 @@ def _order(table: Table) -> str:
 
 
 def difference(table: Table, *, by_site: bool) -> Difference:
-    """What to delete and what to insert so that the table (of one site) equals the frame registered as `incoming`."""
+    """What to delete and insert so that the table equals the frame registered as `incoming`.
+
+    With `by_site`, only the rows of one site count.
+    """
     site = " WHERE site = ?" if by_site else ""
     stored = f'SELECT {columns(table)} FROM "{table.name}"{site}'
     offered = f"SELECT {columns(table)} FROM incoming"
     key = ", ".join(f'"{k}"' for k in table.key)
     return Difference(
-        going=f"CREATE OR REPLACE TEMP TABLE going AS SELECT {key} FROM ({stored} EXCEPT {offered})",
+        going=(
+            f"CREATE OR REPLACE TEMP TABLE going AS SELECT {key} FROM ({stored} EXCEPT {offered})"
+        ),
         coming=f"CREATE OR REPLACE TEMP TABLE coming AS {offered} EXCEPT {stored}",
         delete=f'DELETE FROM "{table.name}" WHERE ({key}) IN (SELECT ({key}) FROM temp.going)',
-        insert=f'INSERT INTO "{table.name}" BY NAME SELECT * FROM temp.coming ORDER BY {_order(table)}',
+        insert=(
+            f'INSERT INTO "{table.name}" BY NAME SELECT * FROM temp.coming ORDER BY {_order(table)}'
+        ),
     )
 
 
 def delete_patient() -> list[str]:
-    """Statements that take a patient out of every table that names one, also as another's likely double."""
+    """Statements that delete a patient from every table that names one.
+
+    Also where the patient is named as another's likely double.
+    """
     columns = [
         (table.name, column)
         for table in TABLES
@@ -275,14 +362,20 @@ def own_values(table: Table, column: str) -> str:
         f'SELECT DISTINCT "{column}" FROM "{table.name}" '
         f'WHERE patient <> $patient AND "{column}" IN ({of_patient})'
     )
-    return f'SELECT "{column}"::VARCHAR FROM ({of_patient} EXCEPT {of_others}) WHERE "{column}" IS NOT NULL'
+    return (
+        f'SELECT "{column}"::VARCHAR FROM ({of_patient} EXCEPT {of_others}) '
+        f'WHERE "{column}" IS NOT NULL'
+    )
 
 
 def texts_by_site(table: Table, column: str, *, is_list: bool) -> str:
     """Every text of a column with its site, each once; `*` in a table that names no site."""
     text = f'unnest("{column}")' if is_list else f'"{column}"'
     site = "site" if "site" in table.names else "'*'"
-    return f'SELECT DISTINCT site, text FROM (SELECT {site} AS site, {text} AS text FROM "{table.name}") WHERE text IS NOT NULL'
+    return (
+        "SELECT DISTINCT site, text FROM "
+        f'(SELECT {site} AS site, {text} AS text FROM "{table.name}") WHERE text IS NOT NULL'
+    )
 
 
 def sites_above(table: Table, column: str, largest: int) -> str:
@@ -315,7 +408,10 @@ CATALOGUE_TABLES = (
     "ducklake_metadata",
     "ducklake_inlined_data_tables",
 )
-"""Tables of the catalogue that hold texts; DuckDB does not list them, since they are DuckLake's own."""
+"""Tables of the catalogue that hold texts.
+
+DuckDB does not list them, since they are DuckLake's own.
+"""
 
 
 def catalogue_rows(table: str) -> str:
@@ -328,7 +424,10 @@ LOCK_SECONDS = 60
 
 
 def vacuum_postgres(catalog: str) -> list[str]:
-    """Statements that write every table of a catalogue on PostgreSQL anew: rows that were deleted stay in its files until then."""
+    """Statements that rewrite every table of a catalogue on PostgreSQL.
+
+    Deleted rows stay in its files until then.
+    """
     connection = f"{catalog.removeprefix('postgres:')} options='-c lock_timeout={LOCK_SECONDS}s'"
     return [
         f"ATTACH {text(connection)} AS catalogue (TYPE postgres)",
@@ -344,13 +443,19 @@ def delete_site() -> list[str]:
     ]
 
 
-EXPIRABLE = """
-SELECT snapshot_id FROM lake.snapshots() WHERE snapshot_time < now() - to_days($days) AND NOT list_contains($kept, snapshot_id)
-    AND snapshot_id < (SELECT max(snapshot_id) FROM lake.snapshots()) ORDER BY snapshot_id"""
+EXPIRABLE = (
+    "\nSELECT snapshot_id FROM lake.snapshots() WHERE snapshot_time < now() - to_days($days) "
+    "AND NOT list_contains($kept, snapshot_id)\n"
+    "    AND snapshot_id < (SELECT max(snapshot_id) FROM lake.snapshots()) ORDER BY snapshot_id"
+)
 """Snapshots of more than so many days that nobody names."""
 
 SMALL_FILE, GRACE = 16 * 2**20, "INTERVAL 1 DAY"
-"""Bytes; larger files are left as they lie; a file that no snapshot needs stays a day, for queries that began before."""
+"""Size of the largest file that is merged, in bytes, and the delay before a file is deleted.
+
+Larger files are left as they are. A file that no snapshot needs stays a day, for queries that
+began before.
+"""
 
 
 def expire(snapshots: list[int]) -> str:
@@ -359,7 +464,11 @@ def expire(snapshots: list[int]) -> str:
 
 
 def tidy() -> list[str]:
-    """Statements that write files anew of which half is deleted, merge small ones, and delete those that no snapshot needs or knows."""
+    """Statements that tidy the lake's files.
+
+    Files of which half is deleted are rewritten, small ones are merged, and those that no snapshot
+    needs or knows are deleted.
+    """
     return [
         "CALL ducklake_rewrite_data_files('lake', delete_threshold => 0.5)",
         f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_FILE})",
@@ -379,5 +488,8 @@ def expunge() -> list[str]:
         "CALL ducklake_expire_snapshots('lake', older_than => now())",
         "CALL ducklake_cleanup_old_files('lake', cleanup_all => true)",
         "CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)",
-        "UPDATE __ducklake_metadata_lake.ducklake_table_column_stats SET min_value = NULL, max_value = NULL",
+        (
+            "UPDATE __ducklake_metadata_lake.ducklake_table_column_stats "
+            "SET min_value = NULL, max_value = NULL"
+        ),
     ]

@@ -28,13 +28,19 @@ from dagster_project.lake.tables import BY_NAME, TABLES, Table
 T = TypeVar("T")
 
 ATTEMPTS = 12
-"""Tries of a whole transaction before a conflict is reported; with doubling pauses about two minutes in all."""
+"""Tries of a whole transaction before a conflict is reported.
+
+With doubling pauses they take about two minutes in all.
+"""
 
 LOCAL_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
-"""No network and no unpinned code: extensions come from the pinned wheels, with their signatures verified."""
+"""No network and no unpinned code.
+
+Extensions come from the pinned wheels, with their signatures verified.
+"""
 
 CONFINED = (
     "SET enable_external_access = false",
@@ -46,7 +52,10 @@ CONFINED = (
 
 
 SPILL = "spill"
-"""How a folder beside the data begins that DuckDB makes and takes away; a process that is killed leaves its own."""
+"""Prefix of the folder beside the data that DuckDB makes and removes.
+
+A process that is killed leaves its own behind.
+"""
 
 
 class RepeatedKey(ValueError):
@@ -54,13 +63,17 @@ class RepeatedKey(ValueError):
 
     def __init__(self, table: str, key: tuple[str, ...], rows: int) -> None:
         super().__init__(
-            f"table {table}: {rows} rows repeat a key ({', '.join(key)}); the asset of that name must settle which one counts"
+            f"table {table}: {rows} rows repeat a key ({', '.join(key)}); "
+            "the asset of that name must settle which one counts"
         )
 
 
 @dataclass(frozen=True)
 class Write:
-    """What a write did: rows of the table (or site) after it, rows put in and taken out, and the snapshot that holds it."""
+    """What a write did.
+
+    Rows of the table (or site) after it, rows inserted and deleted, and the snapshot that holds it.
+    """
 
     rows: int
     inserted: int
@@ -76,8 +89,9 @@ class Lake:
     catalog
         `sqlite:<file>` or `postgres:<connection string>`.
     data
-        Folder or object-store prefix of the Parquet files. Files are encrypted where it is not a local folder: locally the
-        catalogue with the file keys lies beside them, and a disk is protected by its own encryption, not by pretence.
+        Folder or object-store prefix of the Parquet files. Files are encrypted where it is not a
+        local folder: locally the catalogue with the file keys lies beside them, and a disk is
+        protected by its own encryption, not by pretence.
     as_of
         Attach the lake as it was at this snapshot; read-only.
     """
@@ -122,7 +136,10 @@ class Lake:
         self._connection.close()
 
     def migrate(self) -> None:
-        """Create the tables and views that are missing. Call it under `migration_lock`: parallel creation damages a catalogue."""
+        """Create the tables and views that are missing.
+
+        Call it under `migration_lock`: parallel creation damages a catalogue.
+        """
         existing = {
             row[0]
             for row in self._rows(
@@ -151,7 +168,8 @@ class Lake:
         Raises
         ------
         OtherSchema
-            Where a table has other columns: an earlier or later version of the program made the lake.
+            Where a table has other columns: an earlier or later version of the program made the
+            lake.
         """
         stored: dict[str, list[str]] = {}
         for table, column in self._rows(sql.STORED_COLUMNS):
@@ -165,14 +183,18 @@ class Lake:
     def read(
         self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE"
     ) -> pl.DataFrame:
-        """The table's rows, in the order of its key; of one site, and as of an earlier snapshot, where asked."""
+        """The table's rows in the order of its key.
+
+        Optionally of one site alone, and as of an earlier snapshot.
+        """
         statement = sql.select(BY_NAME[table], by_site=site is not None, as_of=as_of, where=where)
         with _snapshot_named(as_of), uninterrupted():
             return self._connection.execute(statement, [site] if site is not None else []).pl()
 
     def confine(self) -> None:
-        """Shut this connection in for a statement that somebody typed: no file but the lake's, no extension, no setting.
+        """Shut this connection in for a statement that somebody typed.
 
+        The statement reaches no file but the lake's, no extension and no setting.
         DuckDB's own settings, in an order that matters: what was allowed before the lock is allowed
         after it. They still let a file be written among the lake's; `confinement.check_query`
         refuses that.
@@ -191,7 +213,9 @@ class Lake:
         return self._connection.execute(statement, parameters or [])
 
     def replace(self, table: str, frame: pl.DataFrame, *, site: str | None = None) -> Write:
-        """Make the frame the table's content (of one site), in one transaction that touches only the rows that differ.
+        """Make the frame the table's content (of one site), in one transaction.
+
+        Only the rows that differ are touched.
 
         Raises
         ------
@@ -242,10 +266,11 @@ class Lake:
         )
 
     def state(self, table: str) -> tuple[list[str], int]:
-        """What tells that a table holds other rows than before: the names of its files of rows and of deletions, none of which is ever given again, and how many rows it has.
+        """What differs whenever a table holds other rows than before.
 
-        Numbers of snapshots do not: a catalogue that was restored from a copy gives the same number
-        to other rows.
+        These are the names of its files of rows and of deletions, none of which is ever used again,
+        and its number of rows. Numbers of snapshots may be the same: a catalogue that was restored
+        from a copy gives the same number to other rows.
         """
         files = self._rows(sql.files(BY_NAME[table]))
         return sorted(Path(name).name for pair in files for name in pair if name), self.count(table)
@@ -255,7 +280,10 @@ class Lake:
         return int(self._rows("SELECT id FROM lake.current_snapshot()")[0][0])
 
     def differing(self, *, since: int, until: int) -> dict[str, set[tuple[str, str]]]:
-        """By table, sites and patients of whom a row differs between two snapshots, or may; `('', '')` where the table names no patient."""
+        """By table, the sites and patients with a row that differs, or may, between two snapshots.
+
+        `('', '')` where the table names no patient.
+        """
         touched = self.touched(since=since, until=until)
         return {
             t.name: set(self._rows(sql.differing(t, since=since, until=until)))
@@ -279,7 +307,10 @@ class Lake:
 
     @contextmanager
     def frozen(self, memory: str) -> Iterator[int]:
-        """The newest snapshot, which every statement within sees. They may use this much memory; what does not fit goes to the disk."""
+        """The newest snapshot, which every statement within sees.
+
+        The statements may use this much memory; what does not fit goes to the disk.
+        """
         self._connection.execute(f"SET memory_limit = '{memory}'")
         self._connection.execute("BEGIN")
         try:
@@ -336,7 +367,9 @@ class Lake:
         return self._transaction("remove a site", work)
 
     def tidy(self, *, days: int, kept: Collection[int]) -> int:
-        """Let snapshots of more than so many days expire, but those that are named here and the newest; give their space back; how many expired.
+        """Expire old snapshots and give their space back; the number that expired.
+
+        Those of more than so many days expire, except the newest and those named in `kept`.
 
         1. A snapshot is let go only whole: time travel to one that stays gives every row of it.
         2. Files of which half is deleted are written anew, small files of a table (and site) become
@@ -352,7 +385,9 @@ class Lake:
         return len(going)
 
     def expunge(self) -> None:
-        """Let every snapshot but the newest expire, and delete what they alone held: rows that were taken out leave the disk too.
+        """Expire every snapshot but the newest, and delete what they alone held.
+
+        Rows that were deleted thus leave the disk too.
 
         1. Files with deleted rows are written anew without them, since a deletion alone is a mark
            beside the file.
@@ -369,7 +404,10 @@ class Lake:
             self._vacuum_postgres()
 
     def _vacuum_postgres(self) -> None:
-        """Write the catalogue's tables anew. DuckLake keeps a transaction open that would be waited for: it is detached meanwhile."""
+        """Rewrite the catalogue's tables.
+
+        DuckLake holds a transaction open that this would wait for, so it is detached meanwhile.
+        """
         for statement in [
             "USE memory",
             "DETACH lake",
@@ -387,7 +425,10 @@ class Lake:
         return self._retried(what, lambda c: _committed(c, work))
 
     def _retried(self, what: str, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """Run all of `work` again where another writer was in the way: a busy COMMIT cannot be repeated alone."""
+        """Run all of `work` again where another writer was in the way.
+
+        A busy COMMIT cannot be repeated alone.
+        """
         pause = 0.05
         for attempt in range(ATTEMPTS):
             try:
@@ -398,7 +439,7 @@ class Lake:
                     raise
                 if attempt == ATTEMPTS - 1:
                     raise LakeBusy(what, ATTEMPTS, error) from error
-                time.sleep(pause * (0.5 + random.random()))
+                time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, 20.0)
         raise AssertionError
 
@@ -468,7 +509,10 @@ def _registered(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> It
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """A failed COMMIT has already ended the transaction; ROLLBACK then has nothing to do and says so."""
+    """Ignore the error of a ROLLBACK that has nothing to do.
+
+    A failed COMMIT has already ended the transaction.
+    """
     try:
         yield
     except duckdb.Error:
@@ -484,7 +528,11 @@ def _is_conflict(error: duckdb.Error) -> bool:
 
 
 def _spill(data: str) -> dict[str, str | bool | int | float | list[str]]:
-    """Where DuckDB puts what does not fit into memory: beside the data, closed like them, and a folder a connection, since two must not share one."""
+    """Where DuckDB puts what does not fit into memory: a folder beside the data.
+
+    It is as closed to others as the data. Each connection has its own, since two must not share
+    one.
+    """
     return (
         {}
         if sql.is_remote(data)

@@ -1,4 +1,7 @@
-"""The lake's tables: the only place where a table, its columns, their units and their meaning are declared."""
+"""The lake's tables: the only place where they are declared.
+
+A table's columns, their units and their meaning are declared with it.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ class Table:
 
 
 CONTRADICTORY = "contradictory"
-"""`patients.consent` of who is held out of every table until a person says whether consent was withdrawn."""
+"""Value of `patients.consent` that holds a patient out of every table.
+
+It stays until a person clarifies whether consent was withdrawn.
+"""
 
 PATIENTS = Table(
     "patients",
@@ -422,7 +428,8 @@ SCANS = Table(
         ),
         number(
             "streak_hu",
-            "Standard deviation around metal above that of the same tissue elsewhere; 0 without metal",
+            "Standard deviation around metal above that of the same tissue elsewhere; "
+            "0 without metal",
             "金属周围条纹强度",
             unit="HU",
             nullable=True,
@@ -600,7 +607,8 @@ READS = Table(
         ),
         number(
             "longest_diameter_mm",
-            "Longest diameter in a slice plane, from pixel corner to pixel corner, or as measured by hand",
+            "Longest diameter in a slice plane, from pixel corner to pixel corner, "
+            "or as measured by hand",
             "层面内最长径",
             unit="mm",
             nullable=True,
@@ -666,7 +674,8 @@ READS = Table(
         Column(
             "outline_flags",
             "list<string>",
-            "What is odd about the outline, by code (domain/outlines.py FLAGS); NULL without an outline",
+            "What is odd about the outline, by code (domain/outlines.py FLAGS); "
+            "NULL without an outline",
             "轮廓的异常标记；无轮廓为空",
             nullable=True,
         ),
@@ -706,7 +715,8 @@ RADIOMIC_FEATURES = Table(
         FEATURE,
         number(
             "value",
-            "Value of the feature, in the feature's own unit; NULL with a reason where it cannot exist",
+            "Value of the feature, in the feature's own unit; "
+            "NULL with a reason where it cannot exist",
             "特征值；无法计算时为空并给出原因",
             nullable=True,
         ),
@@ -733,7 +743,8 @@ RADIOMIC_FEATURES = Table(
 CONTROL_FEATURES = Table(
     "control_features",
     "imaging",
-    "Features of the tumour measured again on purpose: what must stay (copies, repeat scans) and what must tell nothing (shuffled, muscle)",
+    "Features of the tumour measured again on purpose: what must stay (copies, repeat scans) "
+    "and what must tell nothing (shuffled, muscle)",
     "为质控而重复测量的瘤体特征：应保持不变者（扰动副本、同日重复扫描）与应无信息者（打乱体素、移入肌肉）",
     key=("site", "scan", "lesion", "reader", "control", "copy", "feature"),
     by_site=True,
@@ -746,7 +757,8 @@ CONTROL_FEATURES = Table(
         READER,
         string(
             "control",
-            "perturbed: moved, new noise, outlined anew; repeat: the other scan of that day; shuffled: voxels in another order; muscle: mask moved into muscle",
+            "perturbed: moved, new noise, outlined anew; repeat: the other scan of that day; "
+            "shuffled: voxels in another order; muscle: mask moved into muscle",
             "perturbed：移动、换噪声、重勾画；repeat：同日另一次扫描；shuffled：体素打乱；muscle：掩膜移入肌肉",
             allowed=("perturbed", "repeat", "shuffled", "muscle"),
         ),
@@ -759,7 +771,8 @@ CONTROL_FEATURES = Table(
         FEATURE,
         number(
             "value",
-            "Value of the feature, in the feature's own unit; NULL with a reason where it cannot exist",
+            "Value of the feature, in the feature's own unit; "
+            "NULL with a reason where it cannot exist",
             "特征值；无法计算时为空并给出原因",
             nullable=True,
         ),
@@ -780,7 +793,8 @@ CONTROL_FEATURES = Table(
 READER_AGREEMENT = Table(
     "reader_agreement",
     "reading",
-    "Agreement of the two readers: one row per lesion-visit pair, and a row per scope and measurement",
+    "Agreement of the two readers: one row per lesion-visit pair, "
+    "and a row per scope and measurement",
     "两名阅片者的一致性",
     key=("scope", "site", "patient", "visit", "lesion", "measurement"),
     columns=(
@@ -808,7 +822,8 @@ READER_AGREEMENT = Table(
         ),
         integer(
             "n_resolved",
-            "Pairs that icc_resolved is over, without those that an arbiter settled: the pool's, where the site has too few",
+            "Pairs that icc_resolved is over, without those that an arbiter settled: "
+            "the pool's, where the site has too few",
             "icc_resolved所用配对数（去除仲裁；本院不足时为合并后）",
             minimum=0,
         ),
@@ -929,13 +944,15 @@ ARBITRATIONS = Table(
 READER_FIGURES = Table(
     "reader_figures",
     "reading",
-    "Further figures of the two readers: every form of ICC, bounds by patient, masks' distances, kappa, monitoring",
+    "Further figures of the two readers: every form of ICC, bounds by patient, "
+    "masks' distances, kappa, monitoring",
     "两名阅片者的其他一致性与监测指标",
     key=("scope", "site", "patient", "visit", "lesion", "reader", "month", "measurement", "figure"),
     columns=(
         string(
             "scope",
-            "What the row is about: one lesion at one visit, one site, one visit, one reader, or the cohort",
+            "What the row is about: one lesion at one visit, one site, one visit, one reader, "
+            "or the cohort",
             "统计范围",
             allowed=("lesion", "site", "visit", "reader", "cohort"),
         ),
@@ -1147,7 +1164,8 @@ RESPONSES = Table(
         ),
         boolean(
             "new_lesion",
-            "An unequivocal new lesion, or an equivocal one later confirmed as of its first appearance",
+            "An unequivocal new lesion, "
+            "or an equivocal one later confirmed as of its first appearance",
             "是否有新病灶",
         ),
         string(
@@ -1158,7 +1176,8 @@ RESPONSES = Table(
         ),
         string(
             "overall_response_as_of_visit",
-            "Overall response by RECIST 1.1 by what was known at this visit; a doubtful new lesion that a later visit made certain does not count yet",
+            "Overall response by RECIST 1.1 by what was known at this visit; "
+            "a doubtful new lesion that a later visit made certain does not count yet",
             "仅凭截至该访视的信息得出的RECIST 1.1总体疗效",
             allowed=RECIST_RESPONSES,
         ),
@@ -1278,7 +1297,8 @@ OUTCOMES = Table(
 TIME_TO_EVENT = Table(
     "time_to_event",
     "response",
-    "Survival times: each end point by each version of its censoring, from the first cycle and from T2",
+    "Survival times: each end point by each version of its censoring, "
+    "from the first cycle and from T2",
     "生存时间：各终点、各删失版本、自首周期与自T2起",
     key=("site", "patient", "endpoint", "version", "origin"),
     columns=(
@@ -1419,7 +1439,8 @@ FEATURE_STABILITY = Table(
         ),
         boolean(
             "stable",
-            "True where icc_lower, and icc_perturbation_lower where copies exist, reach the protocol's limit; no outcome has a part in it",
+            "True where icc_lower, and icc_perturbation_lower where copies exist, "
+            "reach the protocol's limit; no outcome has a part in it",
             "icc_lower及（有副本时）icc_perturbation_lower是否达到方案限值（不涉及结局）",
         ),
         REASON,
@@ -1558,15 +1579,20 @@ DHI = Table(
         ),
         number(
             "dhi",
-            "sqrt(mean u^2) over its 95th percentile on repeats: above 1 exceeds what noise, position and contour explain; NULL where the kernel or maker changed, slices are thick, or the lesion is small",
+            "sqrt(mean u^2) over its 95th percentile on repeats: "
+            "above 1 exceeds what noise, position and contour explain; "
+            "NULL where the kernel or maker changed, slices are thick, or the lesion is small",
             "DHI；大于1表示超出噪声、位置与轮廓所能解释；卷积核或厂商改变、层厚过大或病灶过小时为空",
             nullable=True,
             minimum=0,
         ),
         number(
             "dhi_amount",
-            "How much the lesion changed beyond its repeat error, in repeat errors of a lesion of 10 ml: comparable between lesions of any size; shrinking of a real tumour alone raises it",
-            "超出重复误差的变化量，以10 ml病灶的重复误差为单位，不同大小的病灶可比；真实肿瘤单纯缩小亦可使其升高",
+            "How much the lesion changed beyond its repeat error, "
+            "in repeat errors of a lesion of 10 ml: comparable between lesions of any size; "
+            "shrinking of a real tumour alone raises it",
+            "超出重复误差的变化量，以10 ml病灶的重复误差为单位，不同大小的病灶可比；"
+            "真实肿瘤单纯缩小亦可使其升高",
             nullable=True,
             minimum=0,
         ),
@@ -1622,7 +1648,8 @@ DHI = Table(
 HABITATS = Table(
     "habitats",
     "heterogeneity",
-    "Habitats of a lesion at a visit, by a frozen codebook of local density and spread: composition, neighbours, diversity",
+    "Habitats of a lesion at a visit, by a frozen codebook of local density and spread: "
+    "composition, neighbours, diversity",
     "病灶在访视时的生境（冻结的局部密度与离散度码本）：组成、邻接与多样性",
     key=("site", "patient", "visit", "lesion", "measure"),
     columns=(
@@ -1633,7 +1660,8 @@ HABITATS = Table(
         LESION,
         string(
             "measure",
-            "n_voxels; fraction_k, share of habitat k, 1 the least dense; msi_i_j, share of neighbouring pairs of habitats i and j, 0 the outside; "
+            "n_voxels; fraction_k, share of habitat k, 1 the least dense; "
+            "msi_i_j, share of neighbouring pairs of habitats i and j, 0 the outside; "
             "rao_q, shannon, simpson; moran_i of HU",
             "指标：n_voxels体素数；fraction_k第k生境占比（1密度最低）；msi_i_j生境i与j相邻对占比（0为病灶外）；"
             "rao_q、shannon、simpson多样性；moran_i空间自相关",
@@ -1641,7 +1669,8 @@ HABITATS = Table(
         number("value", "Value of the measure", "指标值", nullable=True),
         string(
             "codebook",
-            "Version and fingerprint of the codebook, fitted once on the cohort for description; models fit their own within folds",
+            "Version and fingerprint of the codebook, fitted once on the cohort for description; "
+            "models fit their own within folds",
             "码本版本与指纹（全队列拟合一次，仅用于描述；模型在各折内另行拟合）",
             nullable=True,
         ),
@@ -1691,7 +1720,8 @@ MODEL_RUNS = Table(
         ),
         string(
             "promotion",
-            "Whether the rule of promotion made it the champion, not_due between two looks; NULL where it was not the candidate of its training",
+            "Whether the rule of promotion made it the champion, not_due between two looks; "
+            "NULL where it was not the candidate of its training",
             "晋级规则的结论（两次预设检验之间为not_due）；非候选模型为空",
             nullable=True,
             allowed=("promoted", "held_back", "not_due"),
@@ -1754,7 +1784,8 @@ MODEL_RUNS = Table(
         ),
         number(
             "ppv",
-            "Share of true ones among positive calls, at the cohort's share of responders, which enrolment fixes",
+            "Share of true ones among positive calls, "
+            "at the cohort's share of responders, which enrolment fixes",
             "阳性预测值（按入组固定的应答比例）",
             nullable=True,
             minimum=0,
@@ -1762,7 +1793,8 @@ MODEL_RUNS = Table(
         ),
         number(
             "npv",
-            "Share of true ones among negative calls, at the cohort's share of responders, which enrolment fixes",
+            "Share of true ones among negative calls, "
+            "at the cohort's share of responders, which enrolment fixes",
             "阴性预测值（按入组固定的应答比例）",
             nullable=True,
             minimum=0,
@@ -1770,7 +1802,8 @@ MODEL_RUNS = Table(
         ),
         number(
             "ppv_in_practice",
-            "PPV by Bayes at [endpoints] response_share_in_practice; NULL where the label is not response",
+            "PPV by Bayes at [endpoints] response_share_in_practice; "
+            "NULL where the label is not response",
             "按实际应答比例以贝叶斯公式换算的阳性预测值；标签非应答时为空",
             nullable=True,
             minimum=0,
@@ -1794,7 +1827,8 @@ MODEL_RUNS = Table(
         ),
         number(
             "npv_in_practice",
-            "NPV by Bayes at [endpoints] response_share_in_practice; NULL where the label is not response",
+            "NPV by Bayes at [endpoints] response_share_in_practice; "
+            "NULL where the label is not response",
             "按实际应答比例以贝叶斯公式换算的阴性预测值；标签非应答时为空",
             nullable=True,
             minimum=0,
@@ -1855,16 +1889,22 @@ PREDICTIONS = Table(
         number("probability", "Probability of response", "应答概率", minimum=0, maximum=1),
         number(
             "lower",
-            "Lower 95 % bound by the jackknife over the folds' models, for a patient held out over models without one more fold; NULL where [model] held_out_intervals does not ask for it",
-            "各折模型刀切法95%下限；被留出的患者取再少一折的模型；未按[model] held_out_intervals要求时为空",
+            "Lower 95 % bound by the jackknife over the folds' models, "
+            "for a patient held out over models without one more fold; "
+            "NULL where [model] held_out_intervals does not ask for it",
+            "各折模型刀切法95%下限；被留出的患者取再少一折的模型；"
+            "未按[model] held_out_intervals要求时为空",
             nullable=True,
             minimum=0,
             maximum=1,
         ),
         number(
             "upper",
-            "Upper 95 % bound by the jackknife over the folds' models, for a patient held out over models without one more fold; NULL where [model] held_out_intervals does not ask for it",
-            "各折模型刀切法95%上限；被留出的患者取再少一折的模型；未按[model] held_out_intervals要求时为空",
+            "Upper 95 % bound by the jackknife over the folds' models, "
+            "for a patient held out over models without one more fold; "
+            "NULL where [model] held_out_intervals does not ask for it",
+            "各折模型刀切法95%上限；被留出的患者取再少一折的模型；"
+            "未按[model] held_out_intervals要求时为空",
             nullable=True,
             minimum=0,
             maximum=1,
@@ -1878,14 +1918,16 @@ PREDICTIONS = Table(
         ),
         integer(
             "fold",
-            "Fold in which the patient was held out; NULL for a patient outside the training cohort",
+            "Fold in which the patient was held out; "
+            "NULL for a patient outside the training cohort",
             "被留出的折；训练队列之外的患者为空",
             nullable=True,
             minimum=0,
         ),
         number(
             "spread",
-            "Standard deviation of the probability between members and seeds; NULL for a single model",
+            "Standard deviation of the probability between members and seeds; "
+            "NULL for a single model",
             "成员与随机种子间概率标准差；单一模型为空",
             nullable=True,
             minimum=0,
@@ -1899,7 +1941,8 @@ PREDICTIONS = Table(
         ),
         number(
             "novelty",
-            "Root mean square of the inputs' z-scores by the training patients: about 1 for one like them",
+            "Root mean square of the inputs' z-scores by the training patients: "
+            "about 1 for one like them",
             "输入相对训练患者的z分数均方根，约1表示相似",
             nullable=True,
             minimum=0,
@@ -1930,13 +1973,15 @@ ATTRIBUTIONS = Table(
         MODEL_VERSION,
         string(
             "scope",
-            "What is told apart; items of scope block add up to the patient's logit less the baseline's",
+            "What is told apart; "
+            "items of scope block add up to the patient's logit less the baseline's",
             "归因层级；block各项之和为相对基线的logit差",
             allowed=("block", "feature", "region", "visit", "lesion", "member"),
         ),
         string(
             "item",
-            "Block, feature, region (habitat_k of the fold's codebook among them), visit, lesion or member of the stack",
+            "Block, feature, region (habitat_k of the fold's codebook among them), visit, lesion "
+            "or member of the stack",
             "数据块、特征、区域（含折内码本的habitat_k）、访视、病灶或集成成员",
         ),
         number(
@@ -1971,7 +2016,8 @@ DYNAMIC_IRECIST = Table(
         RESPONSES.column("irecist_response"),
         number(
             "probability",
-            "Probability from the task of this visit: of response, at T2 of six months without progression",
+            "Probability from the task of this visit: of response, "
+            "at T2 of six months without progression",
             "该访视任务给出的概率：应答；T2为六个月无进展",
             nullable=True,
             minimum=0,
@@ -2049,7 +2095,8 @@ QUARANTINE = Table(
         ),
         string(
             "item",
-            "Place without a value: file by digest, row by number, column by name, scan or lesion by label",
+            "Place without a value: file by digest, row by number, column by name, "
+            "scan or lesion by label",
             "位置：文件摘要、行号、列名或标签",
         ),
         string("reason", "Why, and what to do", "原因与处理建议"),

@@ -1,4 +1,7 @@
-"""The study's vocabulary: what a site's word for a column, a value or a drug means; the words themselves are vocabulary.toml."""
+"""The study's vocabulary: what a site's word for a column, a value or a drug means.
+
+The words themselves are in vocabulary.toml.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−﹘﹣－"), "-")
 
 _IGNORED = re.compile(r"[\s\u200b-\u200f\u2060\ufeff\u00ad_\-·()\[\]/\\.:：,，、。;；'\"*#]+")
 _DOSE = re.compile(
-    r"\d+(\.\d+)?\s*(mg|g|ml|μg|ug|iu)(/m2|/m²|/kg)?|auc\s*[=:]?\s*\d+(\.\d+)?|q\s*[1-4]\s*w|d\s*\d+(\s*[-,~]\s*d?\d+)*|\d+"
+    r"\d+(\.\d+)?\s*(mg|g|ml|μg|ug|iu)(/m2|/m²|/kg)?|auc\s*[=:]?\s*\d+(\.\d+)?"
+    r"|q\s*[1-4]\s*w|d\s*\d+(\s*[-,~]\s*d?\d+)*|\d+"
 )
 _BRACKETS = re.compile(r"[(\[【{<](.*?)[)\]】}>]")
 _LATIN = re.compile(r"[a-z0-9]")
@@ -25,7 +29,10 @@ _LATIN = re.compile(r"[a-z0-9]")
 
 @dataclass(frozen=True)
 class Drugs:
-    """Drugs found in a text: generic names in the order of the text, and whether some of the text was not understood."""
+    """Drugs found in a text: generic names in the order of the text.
+
+    `partly_unknown` is true where some of the text was not understood.
+    """
 
     names: tuple[str, ...]
     partly_unknown: bool
@@ -58,14 +65,19 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Header:
-    """What a header means: the column, and what it says beside it (in brackets, or a unit behind the words)."""
+    """What a header means: the column, and the remarks beside it.
+
+    A remark is in brackets, or is a unit behind the words.
+    """
 
     column: str
     remarks: tuple[str, ...] = ()
 
 
 def fold(text: str) -> str:
-    """The form in which words are compared: full width made half, case and outer spaces dropped (Ⅲ becomes iii).
+    """The form in which words are compared.
+
+    Full width becomes half width (and Ⅲ becomes iii), case and outer spaces are dropped.
 
     >>> fold(" ＥＣＯＧ ")
     'ecog'
@@ -74,7 +86,9 @@ def fold(text: str) -> str:
 
 
 def word_key(text: str) -> str:
-    """`fold` without spaces, punctuation and what is not seen; punctuation alone stays, since "-" and "+" are values.
+    """`fold` without spaces, punctuation and invisible characters.
+
+    A text of punctuation alone stays, since "-" and "+" are values.
 
     >>> word_key("PD-L1 (TPS)"), word_key(" - ")
     ('pdl1tps', '-')
@@ -122,7 +136,9 @@ def _turned(words: Mapping[str, list[str]]) -> dict[str, str]:
 def header_column(table: str, header: str) -> str | None:
     """The column that a header of a case-report file means; None where the header is not known.
 
-    >>> header_column("patients", "住院号"), header_column("patients", "年龄（岁）"), header_column("patients", "Favourite colour")
+    >>> header_column("patients", "住院号"), header_column("patients", "年龄（岁）"), header_column(
+    ...     "patients", "Favourite colour"
+    ... )
     ('patient_id', 'age', None)
     """
     meaning = header_meaning(table, header)
@@ -163,9 +179,13 @@ def _before_unit(known: Mapping[str, str], text: str, remarks: tuple[str, ...]) 
 
 
 def header_unit(header: Header) -> str | None:
-    """The unit that the header of a measure states; empty where it states none, None where it states one that is not taken.
+    """The unit that the header of a measure states; empty where it states none.
 
-    >>> header_unit(Header("ld_mm", ("cm",))), header_unit(Header("ld_mm")), header_unit(Header("ld_mm", ("inch",)))
+    None where it states one that is not accepted.
+
+    >>> header_unit(Header("ld_mm", ("cm",))), header_unit(Header("ld_mm")), header_unit(
+    ...     Header("ld_mm", ("inch",))
+    ... )
     ('cm', '', None)
     """
     vocabulary = load_vocabulary()
@@ -194,7 +214,10 @@ def sheet_table(name: str) -> str | None:
 
 
 def unit_of(text: str) -> str | None:
-    """The unit that a word means: mm, cm, year, percent, month, week, day or other; None where it is none."""
+    """The unit that a word means; None where it is none.
+
+    One of mm, cm, year, percent, month, week, day and other.
+    """
     return load_vocabulary().units.get(word_key(text))
 
 
@@ -229,7 +252,9 @@ def known_value(field: str, text: str) -> str | None:
 
 
 def find_drugs(text: str) -> Drugs:
-    """Every drug that a text names, longest name first so that nab-paclitaxel is not taken for paclitaxel.
+    """Every drug that a text names.
+
+    The longest name is matched first, so that nab-paclitaxel is not taken for paclitaxel.
 
     Doses, days and words that only join are set aside; anything else that is left makes it partly
     unknown.
@@ -255,7 +280,10 @@ def _denial_pattern() -> re.Pattern[str]:
 
 @cache
 def _drug_pattern() -> re.Pattern[str]:
-    """Names longest first; a Latin name stands alone, since "gem" is not gemcitabine inside another word."""
+    """Drug names, the longest first; a Latin name counts only as a whole word.
+
+    "gem" inside another word is not gemcitabine.
+    """
     words = sorted(load_vocabulary().drugs, key=len, reverse=True)
     return re.compile("|".join(_bounded(word) for word in words))
 
@@ -267,7 +295,9 @@ def _bounded(word: str) -> str:
 
 
 def drug_class(name: str) -> str | None:
-    """Class of a drug by generic name or any other name: pd1, pdl1, ctla4, chemo, antiangiogenic, tki, other; None where unknown.
+    """Class of a drug by its generic name or any other name; None where unknown.
+
+    Classes are pd1, pdl1, ctla4, chemo, antiangiogenic, tki and other.
 
     >>> drug_class("pembrolizumab"), drug_class("卡铂"), drug_class("aspirin")
     ('pd1', 'chemo', None)

@@ -1,4 +1,7 @@
-"""DHI's limits: what each component may reach through noise, position and contour alone, in this lesion and over the cohort."""
+"""DHI's limits: what each component may reach through noise, position and contour alone.
+
+They are set in the lesion itself and over the cohort.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ FOLDS = 10
 
 @dataclass(frozen=True)
 class Limits:
-    """q_c for each component and q* for their combination, and the lesions whose repeats gave them."""
+    """q_c of each component, q* of their combination, and the number of lesions they are from."""
 
     components: tuple[float, ...]
     combined: float
@@ -28,7 +31,7 @@ class Limits:
 
 
 def null_scale(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """s_c: RMS of a component over the pairs of perturbed copies of both visits; None where there are none.
+    """s_c: RMS of a component over the pairs of perturbed copies of both visits; None without any.
 
     >>> null_scale([3.0], [4.0])
     3.5355339059327378
@@ -40,11 +43,11 @@ def null_scale(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 def held_back_ratios(first: Sequence[float], second: Sequence[float]) -> Values:
-    """Each pair's distance over the s_c of the pairs that share no copy with it: how far a repeat strays from its own null.
+    """Each pair's distance over the s_c of the pairs that share no copy with it.
 
-    The pairs of a visit are those of its copies in the order of `itertools.combinations`; the other
-    visit's pairs share none. NaN where no pair is apart, or where those that are do not differ at
-    all.
+    This is how far a repeat strays from its own null. The pairs of a visit are those of its copies
+    in the order of `itertools.combinations`; the other visit's pairs share none. NaN where no pair
+    is apart, or where those that are do not differ at all.
     """
     squares = [np.square(np.asarray(side, dtype=float)) for side in (first, second)]
     ratios = []
@@ -85,14 +88,20 @@ def folds_of(patients: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
 
 
 def widen(scale: float, size_effect: float, floor: float) -> float:
-    """r_c = sqrt(s_c² + (½ e_c)² + f_c²), e_c the component between the larger visit and its own n deepest voxels, f_c its floor (`fit_floor`)."""
+    """r_c = sqrt(s_c² + (½ e_c)² + f_c²): what is explained of a component's change.
+
+    s_c is the component's null scale, e_c the component between the larger visit and its own n
+    deepest voxels, and f_c its floor (`fit_floor`).
+    """
     return float(np.sqrt(scale**2 + (size_effect / 2) ** 2 + floor**2))
 
 
 def amount_beyond(
     changes: Sequence[float], explained: Sequence[float], yardsticks: Sequence[float]
 ) -> float:
-    """sqrt(max(0, mean (d_c² − r_c²) / k_c²)): how much the components changed beyond what is explained, in units k_c that are the same for every lesion.
+    """sqrt(max(0, mean (d_c² − r_c²) / k_c²)): how much changed beyond what is explained.
+
+    The unit k_c of each component is the same for every lesion.
 
     A repeat's expected value of d² is r², so that lesions of any size and noise gather about 0
     unless they change. DHI divides by the lesion's own r_c instead: it says how surely a lesion
@@ -110,7 +119,9 @@ def amount_beyond(
 def fit_floor(
     distances: Sequence[float], scales: Sequence[float], volumes: Sequence[float]
 ) -> float:
-    """f: what two scans of one lesion differ by that copies of one scan cannot show, such as where the scanner's voxels fell.
+    """f: the difference of two scans of one lesion that copies of one scan cannot show.
+
+    Such as where the scanner's voxels fell.
 
     f² = mean(d² − s²) over the larger half of the lesions, in which s is small; 0 where the mean is
     within two of its standard errors, since a floor that is chance alone would only blunt the index
@@ -125,7 +136,10 @@ def fit_floor(
 
 
 def fallback_scale(component: str, volume_mm3: float, fallback: Mapping[str, Any]) -> float | None:
-    """s_c where no copies could be made: ln s = intercept + slope ln V on synthetic lesions; None outside their volumes."""
+    """s_c where no copies could be made; None outside the volumes of the synthetic lesions.
+
+    ln s = intercept + slope ln V, as fitted on synthetic lesions.
+    """
     low, high = fallback["volume_mm3"]
     if not low <= volume_mm3 <= high:
         return None

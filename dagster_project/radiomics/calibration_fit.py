@@ -1,7 +1,8 @@
-"""Fits dhi_calibration.toml on synthetic lesions: which texture features, their repeatability, and the limits for small cohorts.
+"""Fits dhi_calibration.toml on synthetic lesions.
 
-`python -m dagster_project.radiomics.calibration_fit` writes the file again (about five minutes on one core); a fixed seed gives the
-same file. Nothing here runs in the flow.
+The file holds which texture features are used, their repeatability, and the limits for small
+cohorts. `python -m dagster_project.radiomics.calibration_fit` writes it again (about five minutes
+on one core); a fixed seed gives the same file. Nothing here runs in the flow.
 """
 
 from __future__ import annotations
@@ -41,26 +42,42 @@ LARGEST_VOLUME_CORRELATION = 0.6
 LARGEST_CORRELATION = 0.85
 
 HISTOGRAM_FEATURES = frozenset({
-    "gldm_GrayLevelNonUniformity", "gldm_GrayLevelVariance", "gldm_LowGrayLevelEmphasis", "gldm_HighGrayLevelEmphasis",
+    "gldm_GrayLevelNonUniformity", "gldm_GrayLevelVariance", "gldm_LowGrayLevelEmphasis",
+    "gldm_HighGrayLevelEmphasis",
 })  # fmt: skip
 """First order under another name: they are based on the gray levels' histogram alone."""
 
-HEAD = """# DHI: the texture features, their repeatability, and the limits and nulls that stand in for a cohort's own.
-# Written by `python -m dagster_project.radiomics.calibration_fit`; do not edit. No patient's data are in it.
-# Provenance: {n} synthetic lesions of {low} to {high} ml (phantoms.py, seeds {first} to {last}), each scanned three times with a new
-# position, new noise and a new outline ({reader} mm RMS), and outlined twice on its first scan; study.toml [dhi] of protocol {digest}.
-# Texture: of the features of the texture classes without the histogram's own and without any named Energy, in order of their
-# repeat ICC(1,1), those with reader ICC >= {icc}, |Spearman rho with ln V| <= {rho} and pairwise |r| < {r}; at most {most}.
-# Repeatability: ln sd = intercept + slope ln(voxels) of sgn(f) ln(1 + |f| / scale) over the three scans.
-# Limits: 95th percentile of held-back repeats (calibration.py) between first and second scan.
-# Floor: what first and second scan of the larger half differ by beyond the null of their copies (calibration.py).
-# Fallback: ln s = intercept + slope ln(volume in mm3), for a lesion of which no copies can be made.
-"""
+HEAD = (
+    "# DHI: the texture features, their repeatability, and the limits and nulls "
+    "that stand in for a cohort's own.\n"
+    "# Written by `python -m dagster_project.radiomics.calibration_fit`; do not edit. "
+    "No patient's data are in it.\n"
+    "# Provenance: {n} synthetic lesions of {low} to {high} ml (phantoms.py, seeds {first} to "
+    "{last}), each scanned three times with a new\n"
+    "# position, new noise and a new outline ({reader} mm RMS), and outlined twice on its first "
+    "scan; study.toml [dhi] of protocol {digest}.\n"
+    "# Texture: of the features of the texture classes without the histogram's own and without any "
+    "named Energy, in order of their\n"
+    "# repeat ICC(1,1), those with reader ICC >= {icc}, |Spearman rho with ln V| <= {rho} and "
+    "pairwise |r| < {r}; at most {most}.\n"
+    "# Repeatability: ln sd = intercept + slope ln(voxels) of sgn(f) ln(1 + |f| / scale) "
+    "over the three scans.\n"
+    "# Limits: 95th percentile of held-back repeats (calibration.py) "
+    "between first and second scan.\n"
+    "# Floor: what first and second scan of the larger half differ by beyond the null of their "
+    "copies (calibration.py).\n"
+    "# Fallback: ln s = intercept + slope ln(volume in mm3), "
+    "for a lesion of which no copies can be made.\n"
+)
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """Feature values (lesions × scans × features) of repeated scans, and of two readers on one scan; voxels compared."""
+    """Feature values of repeated scans, and of two readers on one scan.
+
+    `scans` is (lesions × scans × features), `readers` the same with the readers' outlines in place
+    of scans; `voxels` is the number compared per lesion.
+    """
 
     names: tuple[str, ...]
     scans: Values
@@ -77,7 +94,7 @@ def synthetic_lesions() -> Iterator[Lesion]:
 
 
 def measure_repeats(settings: Mapping[str, Any]) -> Repeats:
-    """All texture features of every lesion's three scans, and of the second outline on the first."""
+    """Texture features of each lesion's three scans, and of the second outline on the first."""
     names = tuple(
         f"{c}_{f}"
         for c in TEXTURE_CLASSES
@@ -104,7 +121,10 @@ def measure_repeats(settings: Mapping[str, Any]) -> Repeats:
 
 
 def select_features(repeats: Repeats) -> list[int]:
-    """The features that the head of the file describes, as positions in `repeats.names`, most repeatable first."""
+    """The features that the head of the file describes, as positions in `repeats.names`.
+
+    The most repeatable come first.
+    """
     scale = feature_scales(repeats)
     scans, readers = signed_log(repeats.scans, scale), signed_log(repeats.readers, scale)
     order = sorted(range(len(repeats.names)), key=lambda j: -_icc(scans[:, :, j]))
@@ -124,7 +144,7 @@ def select_features(repeats: Repeats) -> list[int]:
 
 
 def feature_scales(repeats: Repeats) -> Values:
-    """Median of |f| over all scans: where a feature's signed log turns from linear to logarithmic."""
+    """Median of |f| over all scans: where its signed log turns from linear to logarithmic."""
     return np.median(np.abs(repeats.scans), axis=(0, 1))
 
 
@@ -211,13 +231,17 @@ def _floor(pairs: Sequence[Mapping[str, Any]], component: str, volumes: Values) 
 
 
 def main() -> None:
-    """Fit the texture features first: the limits are based on them. Until those are known the file keeps the old ones."""
+    """Write the file: the texture features first, since the limits depend on them.
+
+    Until the new limits are known, the file holds the old ones.
+    """
     study = load_study()
     settings = study.section("dhi")
     repeats = measure_repeats(settings)
     head = HEAD.format(
-        n=N_LESIONS, low=VOLUMES_ML[0], high=VOLUMES_ML[1], first=FIRST_SEED, last=FIRST_SEED + N_LESIONS - 1, reader=READER_MM,
-        digest=study.section_digest("dhi"), icc=READER_ICC, rho=LARGEST_VOLUME_CORRELATION, r=LARGEST_CORRELATION, most=LARGEST_NUMBER,
+        n=N_LESIONS, low=VOLUMES_ML[0], high=VOLUMES_ML[1], first=FIRST_SEED,
+        last=FIRST_SEED + N_LESIONS - 1, reader=READER_MM, digest=study.section_digest("dhi"),
+        icc=READER_ICC, rho=LARGEST_VOLUME_CORRELATION, r=LARGEST_CORRELATION, most=LARGEST_NUMBER,
     )  # fmt: skip
     texture = write_texture(repeats, select_features(repeats))
     old = DEFAULTS.read_text(encoding="utf-8").partition("[limits]")[2]
@@ -238,7 +262,7 @@ def _admissible(repeats: Repeats, j: int, scans: Values, readers: Values) -> boo
 
 
 def _icc(values: Values) -> float:
-    """ICC(1,1) of lesions (rows) over repeats (columns); −1 where a value is missing or nothing varies."""
+    """ICC(1,1) of lesions (rows) over repeats (columns); −1 for a missing value or no variation."""
     n, k = values.shape
     means = values.mean(axis=1, keepdims=True)
     between = k * float(((means - values.mean()) ** 2).sum()) / (n - 1)

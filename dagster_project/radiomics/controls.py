@@ -1,4 +1,7 @@
-"""Negative controls: the lesion with its voxels shuffled, and its mask moved into muscle; what they tell is not about the tumour."""
+"""Negative controls: the lesion with its voxels shuffled, and its mask moved into muscle.
+
+What they show is not about the tumour.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,21 @@ Settings = Mapping[str, Any]
 NO_MUSCLE = "no even soft tissue near the lesion is large enough to hold half of its mask"
 
 BLOCK_MM = 4.0
-"""Muscle is looked for in blocks of about this size: one takes in no thin layer, and its mean hardly any noise."""
+"""Approximate size of the blocks in which muscle is looked for.
+
+A block takes in no thin layer, and its mean hardly any noise.
+"""
 
 SAME_TO = 1e-6
-"""Counts of voxels by Fourier transform are whole numbers to this, so that equal places are equal."""
+"""Precision to which voxel counts by Fourier transform are whole numbers: equal places tie."""
 
 
 def measure_controls(
     image: sitk.Image, mask: Mask, others: Mask | None, *, settings: Settings, radiomics: Settings
 ) -> list[tuple[str, Row]]:
-    """Control (shuffled, muscle), and a row of feature, value, reason and region_volume_mm3: every feature of the tumour's mask.
+    """Every feature of the tumour's mask under the two controls (shuffled, muscle).
+
+    Each item is the control and its row of feature, value, reason and region_volume_mm3.
 
     1. shuffled: the lesion's crop as in `extract_lesion`, its values within the mask in another
        order (`shuffle_within`). Shape and the first-order features of the original image stay as
@@ -39,7 +47,8 @@ def measure_controls(
     Parameters
     ----------
     image, mask, others
-        Full scan in HU, the lesion's mask (z, y, x) and the union of the scan's other lesions; the mask is not empty.
+        Full scan in HU, the lesion's mask (z, y, x) and the union of the scan's other lesions; the
+        mask is not empty.
     settings, radiomics
         Sections `muscle` and `radiomics` of study.toml.
     """
@@ -57,7 +66,10 @@ def measure_controls(
 
 
 def shuffle_within(volume: Array, mask: Mask) -> Array:
-    """The same values within the mask in another order, drawn from the values themselves; outside, the volume as it is."""
+    """The same values within the mask in another order; outside, the volume as it is.
+
+    The order is drawn from the values themselves.
+    """
     values = volume[mask]
     seed = np.frombuffer(np.sort(values).tobytes()[:32].ljust(32, b"\0"), dtype=np.uint32)
     shuffled = volume.copy()
@@ -68,7 +80,9 @@ def shuffle_within(volume: Array, mask: Mask) -> Array:
 def find_muscle(
     image: sitk.Image, mask: Mask, others: Mask | None, settings: Settings
 ) -> Mask | None:
-    """The mask moved to where most of it is even soft tissue, and cut to it; None where that is less than `share` of it.
+    """The mask moved to where most of it is even soft tissue, and cut to it.
+
+    None where less than `share` of it is left.
 
     1. The scan within `search_mm` of the lesion's slices is divided into blocks of about 4 mm. A
        block is even soft tissue where its mean is within `hu` and the standard deviation within it
@@ -148,7 +162,10 @@ def _near(
 
 
 def _best_place(tissue: Mask, template: Mask) -> tuple[int, int, int] | None:
-    """Where the template's first corner must lie so that most of its blocks are tissue; None where it does not fit into the array."""
+    """Where the template's first corner must lie so that most of its blocks are tissue.
+
+    None where it does not fit into the array, or where there is no tissue.
+    """
     if any(n < m for n, m in zip(tissue.shape, template.shape, strict=True)) or not tissue.any():
         return None
     counts = fftconvolve(
@@ -167,7 +184,10 @@ def _moved(
     slab: slice,
     share: float,
 ) -> Mask | None:
-    """The mask with its box's first corner at `origin`, cut to the tissue; None where less than a share of it is left."""
+    """The mask with its box's first corner at `origin`, cut to the tissue.
+
+    None where less than `share` of it is left.
+    """
     shape = mask[box].shape
     end = [min(at + n, size) for at, n, size in zip(origin, shape, mask.shape, strict=True)]
     there = tuple(slice(a, b) for a, b in zip(origin, end, strict=True))

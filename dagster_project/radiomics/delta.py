@@ -1,4 +1,7 @@
-"""Delta radiomics: how each feature of the accepted read changes between the protocol's visits, with actual days."""
+"""Delta radiomics: how each feature of the accepted read changes between visits.
+
+The visits are the protocol's; the days are the actual ones.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,19 @@ NO_MIDDLE = "no scan at T1"
 def derive_delta_features(features: pl.DataFrame, timepoints: pl.DataFrame) -> pl.DataFrame:
     """Change of every feature between T0–T1, T1–T2 and T0–T2.
 
-    1. Only patients with a scan at both visits of a pair have rows for it; lesions are matched by label.
-    2. A lesion or region that has rows at one visit alone keeps its rows, NULL with a reason: a vanished lesion has no features,
-       and a feature of it is not 0.
+    1. Only patients with a scan at both visits of a pair have rows for it; lesions are matched by
+       label.
+    2. A lesion or region that has rows at one visit alone keeps its rows, NULL with a reason: a
+       vanished lesion has no features, and a feature of it is not 0.
     3. delta = f_to − f_from, in the feature's unit.
-    4. delta_symmetric = 2 (f_to − f_from) / (|f_to| + |f_from|), within ± 2 for features of any sign; 0 where both are 0.
-    5. delta_per_day = delta / days, by the dates of the scans; NULL with a reason where a date is missing or both are the same day.
+    4. delta_symmetric = 2 (f_to − f_from) / (|f_to| + |f_from|), within ± 2 for features of any
+       sign; 0 where both are 0.
+    5. delta_per_day = delta / days, by the dates of the scans; NULL with a reason where a date is
+       missing or both are the same day.
     6. A NULL at either visit gives NULL throughout, with that visit and its reason.
-    7. On the row of T0 and T2, where all three visits have a value and a day of their own: slope_per_day, the least-squares slope
-       over actual days, and curvature_per_day = rate(T1, T2) − rate(T0, T1). NULL with the reason of the pair that has none.
+    7. On the row of T0 and T2, where all three visits have a value and a day of their own:
+       slope_per_day, the least-squares slope over actual days, and curvature_per_day =
+       rate(T1, T2) − rate(T0, T1). NULL with the reason of the pair that has none.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""DHI's density component: how the distribution of densities changes once both are centred and have met at one size."""
+"""DHI's density component: how the distribution of densities changes.
+
+Both distributions are centred and taken at one size.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 LEVELS = np.linspace(0.005, 0.995, 199)
-"""Where the quantile functions are read: the outermost half per cent at each end is left to noise."""
+"""Levels of the quantile functions: the outermost half per cent at each end is left to noise."""
 
 
 def density_change(first: Values, second: Values) -> float:
@@ -28,6 +31,6 @@ def density_change(first: Values, second: Values) -> float:
 
 
 def centred_wasserstein(first: Values, second: Values) -> float:
-    """The comparator: 1-Wasserstein distance of the densities, each centred on its median, in HU."""
+    """The comparator: 1-Wasserstein distance of densities, each centred on its median, in HU."""
     of_first, of_second = (np.quantile(v, LEVELS) - np.median(v) for v in (first, second))
     return float(np.abs(of_first - of_second).mean())

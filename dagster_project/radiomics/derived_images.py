@@ -1,4 +1,7 @@
-"""The 14 images that features are computed on, each made once per lesion and scan and shared by all regions and readers."""
+"""The 14 images that features are computed on.
+
+Each is made once per lesion and scan and shared by all regions and readers.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def derive_images(
 
 
 def _wavelet_bands(volume: Array, box: Box, wavelet: str) -> Iterator[tuple[str, Array]]:
-    """One level of the stationary wavelet transform, in float32 as PyRadiomics leaves it, on no more of the volume than it needs."""
+    """One level of the stationary wavelet transform, on no more of the volume than it needs.
+
+    In float32, as PyRadiomics leaves it.
+    """
     import pywt
 
     outer = _wavelet_box(volume, box)
@@ -72,7 +78,10 @@ def _wavelet_bands(volume: Array, box: Box, wavelet: str) -> Iterator[tuple[str,
 
 
 def _wavelet_box(volume: Array, box: Box) -> Box:
-    """The regions' box with the wavelet's margin; a whole axis where the margin would be cut, since the transform wraps there."""
+    """The regions' box with the wavelet's margin.
+
+    A whole axis where the margin would be cut, since the transform wraps there.
+    """
     grown = grow_box(box, WAVELET_MARGIN, volume.shape)
     z, y, x = (
         slice(0, n) if s.start - WAVELET_MARGIN < 0 or s.stop + WAVELET_MARGIN > n else g

@@ -1,4 +1,7 @@
-"""The Dynamic Heterogeneity Index: whether a lesion's inner structure has changed by more than a repeat scan would show."""
+"""The Dynamic Heterogeneity Index (DHI).
+
+It measures whether a lesion's inner structure has changed by more than a repeat scan would show.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ WEIGHTED = (
 """Figures of a patient that are means of the lesions', weighted by volume."""
 
 YARDSTICK_MM3 = 10_000.0
-"""Volume of the lesion whose repeat error is the unit of `dhi_amount`: a sphere of 27 mm, an ordinary target."""
+"""Volume of the lesion whose repeat error is the unit of `dhi_amount`.
+
+A sphere of 27 mm, an ordinary target.
+"""
 
 _POLARS: dict[str, pl.DataType] = {
     "string": pl.String(),
@@ -82,7 +88,7 @@ NO_LESION = "none of the patient's lesions could be compared"
 
 @dataclass(frozen=True)
 class Signature:
-    """What the components are computed from: of a prepared lesion, at the size that both visits share."""
+    """What the components are computed from: a prepared lesion at the size both visits share."""
 
     texture: NDArray[np.float64]
     values: NDArray[np.float64]
@@ -99,7 +105,9 @@ def compare_lesion(
     contour_mm: float | None,
     settings: Settings,
 ) -> Pair:
-    """Texture, density and spatial change of one lesion between two visits, with what they may reach by chance in this lesion.
+    """Texture, density, spatial and radial change of one lesion between two visits.
+
+    Also what each may reach by chance in this lesion.
 
     1. Each visit is cropped, sampled at 1 mm, peeled and eroded (`preparation`). No outline, a
        volume below `minimum_volume_mm3` or fewer than `minimum_voxels` left: every figure None,
@@ -116,16 +124,19 @@ def compare_lesion(
     Parameters
     ----------
     image_a, mask_a, image_b, mask_b
-        Full scans in HU and the lesion's masks (z, y, x) at the earlier and the later visit; a mask may be None.
+        Full scans in HU and the lesion's masks (z, y, x) at the earlier and the later visit; a mask
+        may be None.
     contour_mm
-        RMS distance between the two readers' outlines of this lesion; None takes `contour_mm` of the settings.
+        RMS distance between the two readers' outlines of this lesion; None takes `contour_mm` of
+        the settings.
     settings
         study.toml [dhi].
 
     Returns
     -------
-    `texture`, `density`, `spatial`, `radial`; for each component c `null_c_a` and `null_c_b` (lists, one distance per pair of copies) and `size_c`;
-    `delta_median_hu`, `delta_log_volume`, `delta_log_sd`, `wasserstein_hu`, `n_voxels`, `volume_a_mm3`, `volume_b_mm3`, `reason`.
+    `texture`, `density`, `spatial`, `radial`; for each component c `null_c_a` and `null_c_b`
+    (lists, one distance per pair of copies) and `size_c`; `delta_median_hu`, `delta_log_volume`,
+    `delta_log_sd`, `wasserstein_hu`, `n_voxels`, `volume_a_mm3`, `volume_b_mm3`, `reason`.
     """
     visits = [
         None if mask is None else crop_visit(image, mask)
@@ -202,7 +213,10 @@ def _changes(first: Signature, second: Signature, n: int) -> tuple[float, ...]:
 def _null_of(
     side: str, visit: Visit, noise: Noise, n: int, contour_mm: float, settings: Settings
 ) -> Pair:
-    """The components between all pairs of a visit's perturbed copies; empty where a copy keeps too few voxels or has no texture."""
+    """The components between all pairs of a visit's perturbed copies.
+
+    Empty where a copy has too few voxels or no texture.
+    """
     copies = [
         perturb_visit(visit, k, noise, contour_mm, settings)
         for k in range(1, settings["copies"] + 1)
@@ -218,7 +232,10 @@ def _null_of(
 
 
 def _size_effect(larger: Prepared, n: int, settings: Settings) -> Pair:
-    """The components between the larger visit and its own n deepest voxels: what a change of size alone does to them."""
+    """The components between the larger visit and its own n deepest voxels.
+
+    This is what a change of size alone does to them.
+    """
     if larger.count == n:
         return {f"size_{c}": 0.0 for c in COMPONENTS}
     whole, deep = _signature(larger, settings), _signature(keep_deepest(larger, n), settings)
@@ -228,7 +245,7 @@ def _size_effect(larger: Prepared, n: int, settings: Settings) -> Pair:
 
 
 def _shifts(visits: list[Visit], prepared: list[Prepared], n: int) -> Pair:
-    """The first-order figures that stand beside the index, on the voxels compared, before noise was matched."""
+    """First-order figures beside the index, on the voxels compared, before noise was matched."""
     first, second = (keep_deepest(p, n) for p in prepared)
     a, b = first.volume[first.mask], second.volume[second.mask]
     return {
@@ -277,7 +294,8 @@ def derive_dhi(pairs: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     Parameters
     ----------
     pairs
-        site, patient, lesion, from_visit, to_visit, the figures of `compare_lesion`, and `simulated` where it is known.
+        site, patient, lesion, from_visit, to_visit, the figures of `compare_lesion`, and
+        `simulated` where it is known.
     settings
         study.toml [dhi].
 
@@ -306,7 +324,10 @@ def derive_dhi(pairs: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def derive_trajectories(dhi: pl.DataFrame) -> pl.DataFrame:
-    """The way through the three visits: DHI01, DHI12 and DHI02, path length DHI01 + DHI12, directness DHI02 / path length.
+    """The trajectory through the three visits: its steps, path length and directness.
+
+    The steps are DHI01, DHI12 and DHI02; path length is DHI01 + DHI12, directness DHI02 / path
+    length.
 
     One row per scope and lesion; NULL where a pair of visits is missing, directness also where
     nothing changed at all.
@@ -357,15 +378,18 @@ class OtherQuantile(ValueError):
 
     def __init__(self, asked: float, shipped: float) -> None:
         super().__init__(
-            f"study.toml [dhi] quantile = {asked:g} cannot be used while the cohort is small: the limits that stand in for its "
-            f"own are of {shipped:g}. Write that, or fit them anew: python -m dagster_project.radiomics.calibration_fit"
+            f"study.toml [dhi] quantile = {asked:g} cannot be used while the cohort is small: "
+            f"the limits that stand in for its own are of {shipped:g}. "
+            "Write that, or fit them anew: python -m dagster_project.radiomics.calibration_fit"
         )
 
 
 def limits_from(
     ratios: Sequence[NDArray[np.float64]], n_lesions: int, settings: Settings
 ) -> Limits:
-    """Limits fitted on held-back ratios; from fewer than `calibration_lesions_minimum` lesions the shipped ones.
+    """Limits fitted on held-back ratios, or the shipped ones where there are too few lesions.
+
+    Too few is fewer than `calibration_lesions_minimum`.
 
     Raises
     ------
@@ -381,7 +405,7 @@ def limits_from(
 
 
 def shipped_limits() -> Limits:
-    """Limits of synthetic lesions, which stand in where a cohort is too small; no patient took part in them."""
+    """Limits of synthetic lesions, for a cohort that is too small; they hold no patient's data."""
     limits = read_defaults()["limits"]
     return Limits(tuple(limits[c] for c in COMPONENTS), limits["combined"], 0)
 
@@ -413,7 +437,10 @@ def _lesion_row(row: Pair, limits: Limits, settings: Settings) -> Pair:
 
 
 def units_of(row: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """d_c / r_c of each component; None where a null is neither measured nor within the fallback's range."""
+    """d_c / r_c of each component.
+
+    None where a null is neither measured nor within the fallback's range.
+    """
     scales = scales_of(row)
     return (
         None
@@ -423,7 +450,10 @@ def units_of(row: Mapping[str, Any]) -> tuple[float, ...] | None:
 
 
 def scales_of(row: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """r_c of each component; None where a null is neither measured nor within the fallback's range."""
+    """r_c of each component.
+
+    None where a null is neither measured nor within the fallback's range.
+    """
     volume, floors = (row["volume_a_mm3"] + row["volume_b_mm3"]) / 2, read_defaults()["floor"]
     scales = []
     for c in COMPONENTS:

@@ -1,4 +1,7 @@
-"""DHI before its division by limits, so that a fold of a model can fit limits on its own patients and divide all others by them."""
+"""DHI before its division by limits.
+
+A fold of a model can thus fit limits on its own patients and divide all others by them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,12 @@ class LimitsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
-    """Lesions between two visits, a row each: KEY, d_c / r_c (n, components), volume of both visits, and held-back ratios (m, components) with their row."""
+    """Lesions between two visits, one row each.
+
+    `keys` has the columns of KEY, `units` is d_c / r_c (n, components), `volumes` the sum of
+    both visits' volumes, `ratios` the held-back ratios (m, components), and `ratio_row` the row of
+    each.
+    """
 
     keys: pl.DataFrame
     units: Values
@@ -70,9 +78,10 @@ def undivided(rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) ->
 
 @dataclass(frozen=True)
 class FoldLimits:
-    """q_c and q* of a fold: fitted on the repeats of its training patients alone, or the shipped ones where those are too few (`n_lesions` 0).
+    """q_c and q* of a fold, fitted on the repeats of its training patients alone.
 
-    `fitted_on` is a digest of the training patients; it names none.
+    The shipped ones where those are too few (`n_lesions` 0). `fitted_on` is a digest of the
+    training patients; it names none.
     """
 
     version: int
@@ -87,10 +96,14 @@ class FoldLimits:
         return digest_of(asdict(self))
 
     def check(self, patients: Collection[str]) -> None:
-        """Let a model use limits only where they were fitted on exactly its training patients; LimitsError otherwise."""
+        """Let a model use limits only where they were fitted on exactly its training patients.
+
+        LimitsError otherwise.
+        """
         if self.fitted_on != digest_of(sorted(set(patients))):
             raise LimitsError(
-                "these limits of DHI were fitted on other patients than the fold's training patients; fit them on those"
+                "these limits of DHI were fitted on other patients than the fold's training "
+                "patients; fit them on those"
             )
 
     def divide(self, units: Values) -> tuple[Values, Values]:

@@ -1,4 +1,7 @@
-"""Radiomic features of a lesion on one scan: every region and every reader from one crop, resampled and filtered once."""
+"""Radiomic features of a lesion on one scan.
+
+Every region and every reader is measured on one crop, which is resampled and filtered once.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,14 @@ Features: TypeAlias = dict[str, pyradiomics_engine.Value]
 EMPTY_MASK = "the reader's mask holds no voxel"
 IMAGE_TOO_SMALL = "the scan is too small for this filter"
 SHAPE, SHAPE_IMAGE = "shape", "original"
-"""Shape belongs to the region, not to an image: it is computed once, beside the original image; so are the families of IBSI 1."""
+"""Shape belongs to the region, not to an image.
+
+It is computed once, beside the original image; so are the families of IBSI 1.
+"""
 
 
 class Engine(Protocol):
-    """What computes features on finished images; `pyradiomics_engine` is the engine of reference."""
+    """Computes features on finished images; `pyradiomics_engine` is the engine of reference."""
 
     def engine_name(self) -> str:
         """Engine and version, as stored with every value."""
@@ -71,12 +77,17 @@ ENGINES: dict[str, Engine] = {"pyradiomics": pyradiomics_engine, "fused": fused_
 
 
 class CropTooLargeError(ValueError):
-    """A lesion that needs more voxels than a worker's memory is meant to hold; raised before they are made."""
+    """A lesion that needs more voxels than a worker's memory is meant to hold.
+
+    Raised before they are made.
+    """
 
     def __init__(self, needed: int, allowed: int) -> None:
         super().__init__(
-            f"the outlines and the margin around them take {needed / 1e6:.1f} million voxels where study.toml [radiomics] maximum_crop_voxels "
-            f"allows {allowed / 1e6:.1f}: check the outlines (parts far from each other?), or raise it where workers have more memory"
+            f"the outlines and the margin around them take {needed / 1e6:.1f} million voxels "
+            "where study.toml [radiomics] maximum_crop_voxels "
+            f"allows {allowed / 1e6:.1f}: check the outlines (parts far from each other?), "
+            "or raise it where workers have more memory"
         )
 
 
@@ -145,7 +156,8 @@ def extract_lesion(
 
     Returns
     -------
-    Rows of reader, region, feature, value, reason and region_volume_mm3: every feature of every region of every reader.
+    Rows of reader, region, feature, value, reason and region_volume_mm3: every feature of every
+    region of every reader.
 
     Raises
     ------
@@ -174,7 +186,9 @@ def extract_lesion(
 def prepare_tumor(
     image: sitk.Image, mask: Mask, settings: Mapping[str, Any]
 ) -> tuple[Array, Region]:
-    """The resampled crop of a lesion and the tumour on it, as `extract_lesion` makes them; for an outline that is not empty.
+    """The resampled crop of a lesion and the tumour on it, as `extract_lesion` makes them.
+
+    The outline must not be empty.
 
     Raises
     ------
@@ -191,7 +205,9 @@ def prepare_tumor(
 
 
 def measure_tumor(volume: Array, tumor: Region, settings: Mapping[str, Any]) -> list[Row]:
-    """Features of a tumour on a finished crop: rows of feature, value, reason and region_volume_mm3.
+    """Features of a tumour on a finished crop.
+
+    Rows of feature, value, reason and region_volume_mm3.
 
     The same filters, engine and reasons as in `extract_lesion`, without rings; for lesions that
     were changed on purpose.
@@ -239,7 +255,7 @@ def _outline(image: sitk.Image, mask: Mask) -> Outline:
 
 
 def _bounded_grid(image: sitk.Image, box: Box, settings: Mapping[str, Any]) -> LesionGrid:
-    """The crop's grid, with room for rings and filters, unless it is larger than the protocol allows."""
+    """The crop's grid, with room for rings and filters, unless it exceeds the protocol's limit."""
     check_processing(settings)
     margin_mm, spacing_mm = (
         ring_reach(settings) + settings["padding_mm"],
@@ -254,7 +270,7 @@ def _bounded_grid(image: sitk.Image, box: Box, settings: Mapping[str, Any]) -> L
 def _measure(
     volume: Array, regions: list[tuple[str, Region]], settings: Mapping[str, Any]
 ) -> list[Row]:
-    """Rows of all regions: the images in the outer loop, so that one image is in memory at a time."""
+    """Rows of all regions; images in the outer loop, so that one image is in memory at a time."""
     regions = [(reader, resegment(volume, region, settings)) for reader, region in regions]
     on_grid = {**settings, "spacing_mm": regions[0][1].spacing_mm}
     boxes = {

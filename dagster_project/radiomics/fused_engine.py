@@ -1,4 +1,7 @@
-"""The fast engine: PyRadiomics 3.0.1's features from compiled kernels, each matrix counted in one pass over a tight crop."""
+"""The fast engine: PyRadiomics 3.0.1's features from compiled kernels.
+
+Each matrix is counted in one pass over a tight crop.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ VERSION = "1.0"
 """Raised with every change that could move a stored value."""
 
 MOST_LEVELS = 1024
-"""Distinct gray levels up to which all 13 matrices are held at once; beyond, the engine of reference computes."""
+"""Distinct gray levels up to which all 13 matrices are held at once.
+
+Beyond that, the engine of reference computes.
+"""
 
 ONE_VOXEL = "not defined for this region: a single voxel has no texture"
 
@@ -40,11 +46,12 @@ def compute_region(
     image: Array, mask: Mask, classes: Sequence[str], *, bin_width_hu: float,
     spacing_mm: float | Spacing, bin_count: int = 0, bin_start_hu: float | None = None,
 ) -> dict[str, Value]:  # fmt: skip
-    """All features of some classes of one region on one image, keyed `class_Feature`; see `pyradiomics_engine.compute_region`.
+    """All features of some classes of one region on one image, keyed `class_Feature`.
 
-    Within 1e-9 of the engine of reference. Left to that engine are co-occurrence of a region in
-    which no two voxels are neighbours, Imc2 where it depends on the last bit, and regions with more
-    than `MOST_LEVELS` gray levels. Texture of a single voxel, at which PyRadiomics stops, is None.
+    See `pyradiomics_engine.compute_region`. Values are within 1e-9 of that engine of reference.
+    Left to it are co-occurrence of a region in which no two voxels are neighbours, Imc2 where it
+    depends on the last bit, and regions with more than `MOST_LEVELS` gray levels. Texture of a
+    single voxel, at which PyRadiomics stops, is None.
     """
     from dagster_project.radiomics.kernels.discretise import discretise
 
@@ -69,7 +76,10 @@ def compute_region(
 
 
 def compute_shape(mask: Mask, spacing_mm: Spacing) -> dict[str, Value]:
-    """Shape of a mask on a grid of any spacing (z, y, x), keyed `shape_Feature`; see `compute_region`."""
+    """Shape of a mask on a grid of any spacing (z, y, x), keyed `shape_Feature`.
+
+    See `compute_region`.
+    """
     from dagster_project.radiomics.kernels.shape import shape_features
 
     found = _with_reasons(shape_features(mask, spacing_mm))
@@ -77,7 +87,10 @@ def compute_shape(mask: Mask, spacing_mm: Spacing) -> dict[str, Value]:
 
 
 def warm() -> None:
-    """Compile every kernel, or load it from the cache: about half a minute the first time, so done at set-up."""
+    """Compile every kernel, or load it from the cache.
+
+    The first time takes about half a minute, so it is done at set-up.
+    """
     from dagster_project.radiomics.kernels.laplacian import laplacian_of_gaussian
 
     image = np.random.default_rng(0).normal(0, 60, (9, 9, 9)).astype(np.float32)

@@ -1,4 +1,7 @@
-"""Habitats that mean the same at every visit: a frozen, ordered codebook of local density and its local spread."""
+"""Habitats that mean the same at every visit.
+
+They come from a frozen, ordered codebook of local density and its local spread.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,11 @@ class CodebookError(ValueError):
 
 @dataclass(frozen=True)
 class LocalFeatures:
-    """A lesion at 1 mm: the voxels that count in its box (z, y, x), and in their order HU above the visit's base (n) and local features (n, 2)."""
+    """A lesion at 1 mm: the voxels that count, and their local features.
+
+    `mask` is in the lesion's box (z, y, x). In the order of its voxels, `values` are HU above the
+    visit's base (n), and `features` the local features (n, 2).
+    """
 
     mask: Mask
     values: NDArray[np.float64]
@@ -68,10 +75,11 @@ class LocalFeatures:
 
 @dataclass(frozen=True)
 class Codebook:
-    """Centres of the habitats in HU, ordered by density, and the scale of each local feature; `scope` says what it may be used for.
+    """Centres of the habitats in HU, ordered by density, and the scale of each local feature.
 
-    `cohort`: fitted on everyone, for description. `fold`: fitted on the training patients of a
-    fold, for a model of that fold. `fitted_on` is a digest of the patients; it names none.
+    `scope` is what the codebook may be used for. `cohort`: fitted on everyone, for description.
+    `fold`: fitted on the training patients of a fold, for a model of that fold. `fitted_on` is a
+    digest of the patients; it names none.
     """
 
     version: int
@@ -101,7 +109,9 @@ class Codebook:
 
 
 def localise(image: sitk.Image, mask: Mask, settings: Mapping[str, Any]) -> LocalFeatures | None:
-    """Local features of the lesion's voxels at 1 mm; None where the mask is empty or no voxel is left after peeling.
+    """Local features of the lesion's voxels at 1 mm.
+
+    None where the mask is empty or no voxel is left after peeling.
 
     1. Sampled at 1 mm, peeled and eroded as DHI does it (`preparation`), but left in the scan's own
        orientation, so that the maps of several visits can be shown side by side.
@@ -177,7 +187,8 @@ def fit_codebook(
     Raises
     ------
     CodebookError
-        Where there are fewer lesions than `lesions_minimum`, or fewer different voxels than habitats.
+        Where there are fewer lesions than `lesions_minimum`, or fewer different voxels than
+        habitats.
     """
     if len(samples) < settings["lesions_minimum"]:
         raise CodebookError(
@@ -202,7 +213,10 @@ def codebook_of_points(
     scope: Scope,
     who: tuple[int, int, list[str]],
 ) -> Codebook:
-    """Steps 2 and 3 of `fit_codebook` on points that are drawn and clipped already; `who`: lesions, patients with one, and all patients it is bound to.
+    """Steps 2 and 3 of `fit_codebook` on points that are already drawn and clipped.
+
+    `who` is the number of lesions, the number of patients with one, and all patients that the
+    codebook is bound to.
 
     Raises
     ------
@@ -240,7 +254,11 @@ def codebook_of_points(
 def _centres(
     points: NDArray[np.float64], weights: NDArray[np.float64] | None, count: int, seed: int
 ) -> NDArray[np.float64]:
-    """One thread: the points are few, and threads that wait for one another on a busy machine cost more than they save."""
+    """Centres by k-means, in one thread.
+
+    The points are few, and threads that wait for one another on a busy machine cost more than they
+    save.
+    """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
@@ -262,23 +280,31 @@ def check_fold(codebook: Codebook, patients: Collection[str]) -> None:
     """
     if codebook.scope != "fold":
         raise CodebookError(
-            "this codebook was fitted on the whole cohort, for description; fit one on the fold's training patients"
+            "this codebook was fitted on the whole cohort, for description; "
+            "fit one on the fold's training patients"
         )
     if codebook.fitted_on != digest_of(sorted(set(patients))):
         raise CodebookError(
-            "this codebook was fitted on other patients than the fold's training patients; fit it on those"
+            "this codebook was fitted on other patients than the fold's training patients; "
+            "fit it on those"
         )
 
 
 def assign_habitats(local: LocalFeatures, codebook: Codebook) -> NDArray[np.uint8]:
-    """Habitat 1, 2, … of each voxel in the lesion's box, 0 outside: the nearest centre, of equally near ones the less dense."""
+    """Habitat 1, 2, … of each voxel in the lesion's box, 0 outside.
+
+    The nearest centre; of equally near ones the less dense.
+    """
     codes = np.zeros(local.mask.shape, dtype=np.uint8)
     codes[local.mask] = nearest_habitats(local.features, codebook) + 1
     return codes
 
 
 def nearest_habitats(features: NDArray[np.float64], codebook: Codebook) -> NDArray[np.intp]:
-    """Place of the nearest centre of each row of local features (n, 2); of equally near ones the less dense."""
+    """Index of the nearest centre of each row of local features (n, 2).
+
+    Of equally near ones the less dense.
+    """
     points = np.clip(features, -codebook.clip_hu, codebook.clip_hu) / np.array(codebook.scale)
     centres = np.array(codebook.centres) / np.array(codebook.scale)
     distances = ((points[:, None, :] - centres[None]) ** 2).sum(axis=2)

@@ -1,4 +1,4 @@
-"""What the habitats of a lesion are measured by: how much of each, which beside which, how different, and how clustered."""
+"""Measures of a lesion's habitats: how much of each, their neighbours, diversity and clustering."""
 
 from __future__ import annotations
 
@@ -67,14 +67,19 @@ def measure_habitats(
 
 
 def habitat_distances(codebook: Codebook) -> Values:
-    """Distances of the habitats' centres in units of the local features' scale, over the largest: 0 to 1."""
+    """Distances of the habitats' centres in units of the features' scale, over the largest: 0 to 1.
+
+    The scale is that of the local features.
+    """
     centres = np.array(codebook.centres) / np.array(codebook.scale)
     distances = np.sqrt(((centres[:, None] - centres[None]) ** 2).sum(axis=2))
     return np.asarray(distances / max(distances.max(), np.finfo(float).tiny))
 
 
 def rao_q(shares: Values, distances: Values) -> float:
-    """Rao's Q = Σ_ij d_ij p_i p_j: the expected distance of the habitats of two voxels drawn at random; 0 for one habitat.
+    """Rao's Q = Σ_ij d_ij p_i p_j: the expected distance between the habitats of two voxels.
+
+    The voxels are drawn at random; 0 for one habitat.
 
     >>> rao_q(np.array([0.5, 0.5]), np.array([[0.0, 1.0], [1.0, 0.0]]))
     0.5
@@ -83,9 +88,10 @@ def rao_q(shares: Values, distances: Values) -> float:
 
 
 def moran_i(mask: Mask, values: Values) -> float | None:
-    """Moran's I = (n / Σ w) Σ_ij w_ij (x_i − m)(x_j − m) / Σ_i (x_i − m)², w_ij = 1 for 6-neighbours within the mask.
+    """Moran's I of the values over 6-neighbours within the mask.
 
-    None where all values are equal or no voxel has a neighbour.
+    I = (n / Σ w) Σ_ij w_ij (x_i − m)(x_j − m) / Σ_i (x_i − m)², with w_ij = 1 for 6-neighbours
+    within the mask. None where all values are equal or no voxel has a neighbour.
     """
     field = np.zeros(mask.shape)
     field[mask] = values - values.mean()

@@ -1,4 +1,7 @@
-"""Lesions told in words, the cells of a fixed grid of local features: a codebook is fitted and applied by adding words up, and no voxel is read again."""
+"""Lesions as counts of words, the cells of a fixed grid of local features.
+
+A codebook is fitted and applied by adding words up, and no voxel is read again.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ Counts = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class WordGrid:
-    """Edges of the cells in HU, the same for every patient and study; what lies outside them counts to the outermost cell."""
+    """Edges of the cells in HU, the same for every patient and study.
+
+    What lies outside them counts to the outermost cell.
+    """
 
     density_hu: tuple[float, ...]
     spread_hu: tuple[float, ...]
@@ -58,7 +64,9 @@ class WordGrid:
     def words_of(self, features: Values) -> NDArray[np.intp]:
         """Word 1, 2, … of each row of local features (n, 2); 0 is kept for the outside.
 
-        >>> WordGrid((-50.0, 0.0, 50.0), (0.0, 10.0, 20.0)).words_of(np.array([[-90.0, 3.0], [0.0, 10.0]])).tolist()
+        >>> WordGrid((-50.0, 0.0, 50.0), (0.0, 10.0, 20.0)).words_of(
+        ...     np.array([[-90.0, 3.0], [0.0, 10.0]])
+        ... ).tolist()
         [1, 4]
         """
         density, spread = (
@@ -70,10 +78,11 @@ class WordGrid:
 
 @dataclass(frozen=True, eq=False)
 class WordCounts:
-    """Lesions and visits, a row each: voxels of each word (n, words), and pairs of 6-neighbours, a row per pair of words that occurs.
+    """Words of lesions and visits, and pairs of words that are 6-neighbours.
 
-    `pair_row` says of which lesion; `pair_code` is first word × (words + 1) + second, the first not
-    above the second, 0 the outside.
+    `counts` has one row per lesion and visit: voxels of each word (n, words). The pairs have one
+    row per pair of words that occurs: `pair_row` is the lesion's row; `pair_code` is first word ×
+    (words + 1) + second, the first not above the second, 0 the outside.
     """
 
     grid: WordGrid
@@ -104,7 +113,10 @@ class WordCounts:
 
 @dataclass(frozen=True, eq=False)
 class CohortWords:
-    """Words of the lesions of a cohort; `keys` has site, patient, visit and lesion of each row, `settings` is study.toml [habitats]."""
+    """Words of the lesions of a cohort.
+
+    `keys` has site, patient, visit and lesion of each row; `settings` is study.toml [habitats].
+    """
 
     keys: pl.DataFrame
     words: WordCounts
@@ -155,10 +167,10 @@ def fit_word_codebook(
     settings: Mapping[str, Any],
     scope: Scope,
 ) -> Codebook:
-    """Fit the habitats on words as `fit_codebook` fits them on voxels: a word stands at the middle of its cell and weighs what it counts.
+    """Fit the habitats on words as `fit_codebook` fits them on voxels.
 
-    A lesion and visit weighs at most `voxels_per_lesion`. Those below `minimum_voxels` do not take
-    part.
+    A word counts as the middle of its cell, with its count as weight. A lesion and visit weighs at
+    most `voxels_per_lesion`. Those below `minimum_voxels` do not take part.
 
     Parameters
     ----------
@@ -170,7 +182,8 @@ def fit_word_codebook(
     Raises
     ------
     CodebookError
-        A row of another patient, fewer than `lesions_minimum` lesions and visits, or fewer different words than habitats.
+        A row of another patient, fewer than `lesions_minimum` lesions and visits, or fewer
+        different words than habitats.
     """
     if not set(of_patient) <= set(patients):
         raise CodebookError(
@@ -197,7 +210,10 @@ def fit_word_codebook(
 
 @dataclass(frozen=True, eq=False)
 class WordHabitats:
-    """Habitats of lesions and visits: shares (n, K), mean density and spread (n, K, 2; NaN where the habitat is absent), and contacts (n, K + 1, K + 1).
+    """Habitats of lesions and visits: shares, mean local features and contacts.
+
+    `shares` is (n, K), `features` the mean density and spread (n, K, 2; NaN where the habitat is
+    absent), and `contacts` (n, K + 1, K + 1).
 
     `contacts[i, j]` is msi_i_j of `measure_habitats` on both sides of the diagonal, 0 the outside.
     """
@@ -208,7 +224,10 @@ class WordHabitats:
 
 
 def measure_words(words: WordCounts, codebook: Codebook) -> WordHabitats:
-    """Composition, local features and co-occurrence of the habitats, by adding up the words nearest to each centre."""
+    """Composition, local features and co-occurrence of the habitats.
+
+    Computed by adding up the words nearest to each centre.
+    """
     label = np.concatenate([[0], nearest_habitats(words.grid.centres, codebook) + 1])
     member = np.eye(codebook.count + 1)[label[1:]][:, 1:]
     inside = words.counts @ member

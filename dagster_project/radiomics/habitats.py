@@ -1,4 +1,7 @@
-"""DHI's spatial component: which density habitats lie beside which, beyond how much there is of each."""
+"""DHI's spatial component: which density habitats are neighbours.
+
+Only what goes beyond the amount of each habitat counts.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def habitat_codes(
 
 
 def cooccurrence(codes: NDArray[np.intp], count: int) -> NDArray[np.float64]:
-    """Probability that a voxel of code i has a voxel of code j as one of its 6 neighbours; symmetric, sums to 1.
+    """Probability that two 6-neighbours have the codes i and j; symmetric, sums to 1.
 
     Pairs of two voxels outside are not counted; those of one inside and one outside are.
     """
@@ -49,7 +52,9 @@ def cooccurrence(codes: NDArray[np.intp], count: int) -> NDArray[np.float64]:
 
 
 def spatial_change(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """S = sqrt(JSD₂(P_s, P_t) − JSD₂(π_s, π_t)), P the co-occurrences and π their marginals: 0 to 1.
+    """S = sqrt(JSD₂(P_s, P_t) − JSD₂(π_s, π_t)): 0 to 1.
+
+    P are the co-occurrences, and π their marginals.
 
     By the chain rule of mutual information the difference is the divergence of the neighbours given
     the voxel itself, hence not negative: change of arrangement beyond change of composition.

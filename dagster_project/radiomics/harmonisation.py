@@ -1,4 +1,7 @@
-"""ComBat: takes site and kernel out of features, fitted on training lesions alone, as a sensitivity analysis."""
+"""ComBat: removes effects of site and kernel from features, as a sensitivity analysis.
+
+It is fitted on training lesions alone.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,28 @@ MINIMUM_BATCH = 20
 """Lesions that a batch needs; the shrinkage of fewer is based on the prior alone."""
 
 CONVERGED = 1e-4
-"""Largest relative step of the empirical Bayes estimates at which the iteration ends, as in Johnson's own code."""
+"""Largest relative step of the empirical Bayes estimates at which the iteration ends.
+
+As in Johnson's own code.
+"""
 
 LARGEST_ITERATIONS = 1000
 """The iteration contracts; if it has not ended after so many steps, the values are at fault."""
 
 
 class HarmonisationError(ValueError):
-    """The batches or features that stand against a fit or its use; it names them by position and batch, never by value."""
+    """Batches or features that prevent a fit or its use.
+
+    It names them by position and batch, never by value.
+    """
 
 
 @dataclass(frozen=True)
 class Combat:
-    """A fitted ComBat: y = α + Xβ + γ_batch + δ_batch ε, one column a feature; `reference` is the batch all others are brought to."""
+    """A fitted ComBat: y = α + Xβ + γ_batch + δ_batch ε, one column per feature.
+
+    `reference` is the batch that all others are brought to.
+    """
 
     mean: Values
     coefficients: Values
@@ -72,9 +84,11 @@ def fit_combat(
     covariates
         (lesions, covariates), known at baseline.
     reference
-        Batch that all others are brought to, and that stays as it is; without one all are brought to their mean.
+        Batch that all others are brought to, and that stays as it is; without one all are brought
+        to their mean.
     mean_only
-        Batches differ in their level alone, not in their spread: for features whose spread is the biology that is looked for.
+        Batches differ in their level alone, not in their spread: for features whose spread is the
+        biology that is looked for.
 
     Raises
     ------
@@ -120,10 +134,10 @@ def fit_combat(
 def apply_combat(
     fitted: Combat, values: Values, batches: Sequence[Batch], covariates: Values | None = None
 ) -> Values:
-    """(y − α − Xβ)/σ less its batch's γ, over its δ, times σ, plus α + Xβ; nothing is estimated from these lesions.
+    """(y − α − Xβ)/σ less its batch's γ, over its δ, times σ, plus α + Xβ.
 
-    Lesions of the reference batch stay as they are. A batch that the fit has not seen has no
-    parameters.
+    Nothing is estimated from these lesions. Those of the reference batch stay as they are. A batch
+    that the fit has not seen has no parameters.
 
     Raises
     ------
@@ -133,7 +147,8 @@ def apply_combat(
     unknown = sorted({str(b) for b in batches if b not in fitted.shift})
     if unknown:
         raise HarmonisationError(
-            f"no parameters for the batches {', '.join(unknown)}: leave ComBat out for them, or fit with lesions of theirs"
+            f"no parameters for the batches {', '.join(unknown)}: leave ComBat out for them, "
+            "or fit with lesions of theirs"
         )
     extra = (
         np.zeros((len(values), 0))
@@ -167,12 +182,14 @@ def _check(
     lacking = np.flatnonzero(~np.isfinite(values).all(axis=0))
     if lacking.size:
         raise HarmonisationError(
-            f"values that are no numbers in the feature columns {lacking.tolist()}: leave them out or impute first"
+            f"values that are no numbers in the feature columns {lacking.tolist()}: "
+            "leave them out or impute first"
         )
     small = sorted(str(name) for name in names if sum(b == name for b in batches) < max(minimum, 2))
     if small:
         raise HarmonisationError(
-            f"fewer than {max(minimum, 2)} lesions in the batches {', '.join(small)}: leave ComBat out for them"
+            f"fewer than {max(minimum, 2)} lesions in the batches {', '.join(small)}: "
+            "leave ComBat out for them"
         )
     if len(names) < 2:
         raise HarmonisationError("a single batch: there is nothing to harmonise")
@@ -185,7 +202,8 @@ def _least_squares(design: Values, values: Values) -> Values:
     found, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     if rank < design.shape[1]:
         raise HarmonisationError(
-            "the covariates repeat each other or the batches: leave out those that a batch already tells"
+            "the covariates repeat each other or the batches: "
+            "leave out those that a batch already tells"
         )
     return np.asarray(found, dtype=np.float64)
 
@@ -207,7 +225,10 @@ def _shrink_level(z: Values) -> tuple[Values, Values]:
 
 
 def _shrink(z: Values) -> tuple[Values, Values]:
-    """γ and δ² of a batch, posterior modes: γ = (n τ² γ̂ + δ² γ̄) / (n τ² + δ²), δ² = (θ + ½ Σ (z − γ)²) / (n/2 + λ − 1), in turn until they stay."""
+    """γ and δ² of a batch as posterior modes, iterated until they converge.
+
+    γ = (n τ² γ̂ + δ² γ̄) / (n τ² + δ²), δ² = (θ + ½ Σ (z − γ)²) / (n/2 + λ − 1).
+    """
     n, means, variances = len(z), z.mean(axis=0), z.var(axis=0, ddof=1)
     prior_mean, prior_variance = means.mean(), means.var(ddof=1)
     m, s2 = variances.mean(), variances.var(ddof=1)

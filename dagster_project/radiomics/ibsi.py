@@ -1,4 +1,7 @@
-"""Evidence that the features mean what IBSI defines: its phantoms, value by value: `python -m dagster_project.radiomics.ibsi DATA [--check]`."""
+"""Evidence that the features mean what IBSI defines: its phantoms, value by value.
+
+Run it with `python -m dagster_project.radiomics.ibsi DATA [--check]`.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ HALF = 0.5 - 1e-6
 
 @dataclass(frozen=True)
 class Configuration:
-    """How IBSI has an image prepared: the reference manual's table of configurations, one field per line.
+    """How IBSI prepares an image, by the reference manual's table of configurations.
+
+    One field per line of that table.
 
     `planar` treats each slice by itself: interpolation in the slice, texture averaged over slices.
     `spacing_mm` None leaves the voxels. Levels are `bin_width_hu` wide from the range's lower end,
@@ -68,7 +73,10 @@ class Configuration:
     bin_width_hu: float | None = 25.0
     bin_count: int | None = None
     volume_histogram: float | int | None = None
-    """Of the intensity-volume histogram: None takes whole HU, a float bins of that width, an integer so many bins."""
+    """Of the intensity-volume histogram.
+
+    None takes whole HU, a float bins of that width, an integer so many bins.
+    """
 
 
 CONFIGURATIONS = {
@@ -95,7 +103,10 @@ DIGITAL = Configuration(spacing_mm=None, range_hu=(1.0, 6.0), bin_width_hu=1.0)
 
 @dataclass(frozen=True)
 class Prepared:
-    """What features are computed on: HU, the outline (morphology), its voxels in range (intensity) and their levels."""
+    """What features are computed on.
+
+    HU, the outline (morphology), its voxels in range (intensity) and their levels.
+    """
 
     volume: Array
     outlined: Mask
@@ -126,7 +137,10 @@ def prepare(image: sitk.Image, outline: sitk.Image, configuration: Configuration
 
 
 def compute_features(prepared: Prepared, *, planar: bool) -> dict[str, float]:
-    """Features of a prepared phantom, keyed `class_Feature`; with `planar`, texture is the mean over slices."""
+    """Features of a prepared phantom, keyed `class_Feature`.
+
+    With `planar`, texture is the mean over slices.
+    """
     found = _shape(prepared)
     found |= _values("firstorder", prepared, slice(None))
     box = bounding_box(prepared.inside)
@@ -168,7 +182,10 @@ def _volume_histogram(
 
 
 def reference_values(path: Path) -> dict[str, tuple[float, float]]:
-    """Value and tolerance by tag; a value is printed to three digits, so that it is never known better than half the third."""
+    """Value and tolerance by tag.
+
+    A value is printed to three digits, so that it is never known better than half the third.
+    """
     with path.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file, delimiter=";") if row["reference value"]]
     values = {row["tag"]: (float(row["reference value"]), float(row["tolerance"])) for row in rows}
@@ -215,7 +232,11 @@ class Phantom:
 
     @property
     def aggregations(self) -> list[str]:
-        """Those that have reference values: in slices where these were interpolated, in space where that was, all of the digital one."""
+        """Aggregations that have reference values.
+
+        In slices where the configuration interpolates in slices, in space where it does so in
+        space, and all of them for the digital phantom.
+        """
         every = [*DIRECTIONAL, *PLAIN]
         if self.configuration == DIGITAL:
             return every
@@ -223,7 +244,7 @@ class Phantom:
 
 
 def phantoms(data: Path) -> dict[str, Phantom]:
-    """The digital phantom, and the CT phantom's configurations that have reference values in a folder."""
+    """The digital phantom, and the CT phantom's configurations with reference values in `data`."""
     folder = data / "ibsi"
     digital = folder / "digital_phantom" / "nifti"
     image, mask = (
@@ -252,7 +273,10 @@ def judge_phantoms(data: Path) -> dict[str, list[Verdict]]:
 
 
 def judge_families(data: Path) -> dict[str, list[Verdict]]:
-    """Verdicts on all features of IBSI 1 with a reference value; one that is not computed is an infinite distance away."""
+    """Verdicts on all features of IBSI 1 with a reference value.
+
+    One that is not computed is an infinite distance away.
+    """
     return {name: list(_judged_families(phantom)) for name, phantom in phantoms(data).items()}
 
 
@@ -314,13 +338,22 @@ def table(
 
 
 def _families(verdicts: dict[str, list[Verdict]]) -> Iterator[str]:
-    yield "\n## All families of IBSI 1, in every aggregation: within tolerance, of so many with a reference value\n"
-    yield f"| family | {' | '.join(_title(name) for name in verdicts)} |\n|---|{'---:|' * len(verdicts)}"
+    yield (
+        "\n## All families of IBSI 1, in every aggregation: "
+        "within tolerance, of so many with a reference value\n"
+    )
+    yield (
+        f"| family | {' | '.join(_title(name) for name in verdicts)} |\n"
+        f"|---|{'---:|' * len(verdicts)}"
+    )
     for family, words in (*FAMILY_NAMES.items(), ("", "**all**")):
         judged = [
             [v for v in found if family in {"", family_of(v.tag)}] for found in verdicts.values()
         ]
-        yield f"| {words} | {' | '.join(f'{sum(v.within for v in some)} of {len(some)}' for some in judged)} |"
+        yield (
+            f"| {words} | "
+            f"{' | '.join(f'{sum(v.within for v in some)} of {len(some)}' for some in judged)} |"
+        )
     outside = [
         f"{v.tag} ({_title(name)}: {v.value:.6g}, reference {v.reference:.6g})"
         for name, found in verdicts.items()
@@ -337,14 +370,20 @@ def _title(name: str) -> str:
 def _section(name: str, verdicts: list[Verdict]) -> Iterator[str]:
     title = "Digital phantom" if name == "digital" else f"CT phantom, configuration {name}"
     yield f"\n## {title}: {sum(v.within for v in verdicts)} of {len(verdicts)} within tolerance\n"
-    yield "| feature | IBSI tag | reference | tolerance | value | verdict |\n|---|---|---|---|---|---|"
+    yield (
+        "| feature | IBSI tag | reference | tolerance | value | verdict |\n"
+        "|---|---|---|---|---|---|"
+    )
     for v in verdicts:
         said = (
             "within"
             if v.within
             else f"**deviates**: {ibsi_deviation(f'original_{v.feature}') or 'not explained'}"
         )
-        yield f"| {v.feature} | {v.tag} | {v.reference:.6g} | {v.tolerance:.3g} | {v.value:.6g} | {said} |"
+        yield (
+            f"| {v.feature} | {v.tag} | {v.reference:.6g} | {v.tolerance:.3g} "
+            f"| {v.value:.6g} | {said} |"
+        )
 
 
 def _judged(phantom: Phantom) -> list[Verdict]:

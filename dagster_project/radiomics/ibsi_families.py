@@ -1,4 +1,7 @@
-"""The families of IBSI 1 that a protocol may ask for beside PyRadiomics' classes, on the original image, named `original_ibsi_TAG`."""
+"""The families of IBSI 1 that a protocol may use beside PyRadiomics' classes.
+
+They are computed on the original image and named `original_ibsi_TAG`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ Features = dict[str, float]
 
 
 def family_features(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the features that the protocol asks for, without the image: `ibsi_cm_joint_max_3D_comb`."""
+    """Names of the features that the protocol requests, without the image.
+
+    For example `ibsi_cm_joint_max_3D_comb`.
+    """
     families, aggregations = (
         settings.get("ibsi_families", ()),
         settings.get("ibsi_aggregations", ()),

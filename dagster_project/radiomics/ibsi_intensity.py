@@ -1,4 +1,7 @@
-"""Intensity as IBSI 1 defines it: statistics, histogram, intensity-volume histogram and local peaks, by IBSI's own tags."""
+"""Intensity as IBSI 1 defines it, by IBSI's own tags.
+
+Statistics, histogram, intensity-volume histogram and local peaks.
+"""
 
 from __future__ import annotations
 
@@ -111,9 +114,10 @@ def binned_volume_histogram(
 
 
 def local_peaks(volume: NDArray[np.floating], inside: Mask, spacing_mm: Spacing) -> Features:
-    """Mean over a sphere of 1 cm³ around the brightest voxel, the greatest of several; and the greatest of such means (tags loc_…).
+    """Local and global intensity peak: means over a sphere of 1 cm³ (tags loc_…).
 
-    The sphere reaches beyond the region, not beyond the volume.
+    The local peak is around the brightest voxel, the greatest of several; the global peak is the
+    greatest of all such means. The sphere reaches beyond the region, not beyond the volume.
     """
     reach = [math.floor(PEAK_REACH_MM / mm) for mm in spacing_mm]
     axes = [np.arange(-n, n + 1) * mm for n, mm in zip(reach, spacing_mm, strict=True)]

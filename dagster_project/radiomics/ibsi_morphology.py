@@ -1,4 +1,7 @@
-"""Morphology as IBSI 1 defines it: mesh, principal axes, what a mesh fills of boxes and ellipsoids, and intensities in space, by IBSI's own tags."""
+"""Morphology as IBSI 1 defines it, by IBSI's own tags.
+
+Mesh, principal axes, what a mesh fills of boxes and ellipsoids, and intensities in space.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,10 @@ def _compactness(v: float, a: float) -> Features:
 
 
 def _axes(outlined: Mask, spacing_mm: Spacing, v: float, a: float) -> Features:
-    """Principal axes of the voxels' centres (scatter over N - 1), and what the mesh fills of the ellipsoid with these axes."""
+    """Principal axes of the voxels' centres, and what the mesh fills of their ellipsoid.
+
+    The scatter is over N - 1.
+    """
     places = np.argwhere(outlined) * np.array(spacing_mm)
     least, minor, major = np.sqrt(np.clip(np.linalg.eigvalsh(np.cov(places.T)), 0, None))
     semi = 2 * np.array([major, minor, least])
@@ -136,7 +142,10 @@ def _shift_of_centre(
 
 
 def _autocorrelation(volume: NDArray[np.float32], inside: Mask, spacing_mm: Spacing) -> Features:
-    """Moran's I and Geary's C over all pairs of voxels, weighted by the inverse of their distance: sums over pairs by Fourier transform."""
+    """Moran's I and Geary's C over all pairs of voxels, weighted by their inverse distance.
+
+    Sums over pairs are computed by Fourier transform.
+    """
     values = volume[inside].astype(np.float64)
     mean, n = values.mean(), values.size
     apart = np.where(inside, volume - mean, 0.0)

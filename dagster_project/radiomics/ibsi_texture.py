@@ -1,4 +1,6 @@
-"""Texture as IBSI 1 defines it, in every aggregation: in slices, merged, or in 3-D (Zwanenburg et al., Radiology 2020; 295:328-338).
+"""Texture as IBSI 1 defines it, in every aggregation: in slices, merged, or in 3-D.
+
+Source: Zwanenburg et al., Radiology 2020; 295:328-338.
 
 Features have IBSI's own tags without the aggregation, as `cm_joint_max`. An aggregation is:
 
@@ -39,7 +41,7 @@ PLAIN = ("2D", "2_5D", "3D")
 
 
 def cooccurrence_features(levels: Levels, aggregation: str) -> Features:
-    """The 25 features of the co-occurrence matrix (tags cm_…), at a distance of one voxel, symmetric."""
+    """The 25 features of the symmetric co-occurrence matrix at distance one voxel (tags cm_…)."""
     return _directional(
         levels, aggregation, _cooccurrence, lambda matrix, _: _of_cooccurrence(matrix)
     )
@@ -64,7 +66,10 @@ def size_zone_features(levels: Levels, aggregation: str) -> Features:
 
 
 def distance_zone_features(levels: Levels, outlined: Mask, aggregation: str) -> Features:
-    """The 16 features of the distance zone matrix (tags dzm_…); distances are to the border of the outline, not of the levels."""
+    """The 16 features of the distance zone matrix (tags dzm_…).
+
+    Distances are to the border of the outline, not of the levels.
+    """
     return _plain(
         levels,
         outlined,
@@ -75,7 +80,10 @@ def distance_zone_features(levels: Levels, outlined: Mask, aggregation: str) -> 
 
 
 def dependence_features(levels: Levels, aggregation: str) -> Features:
-    """The 17 features of the neighbouring gray level dependence matrix (tags ngl_…), with a coarseness of 0."""
+    """The 17 features of the neighbouring gray level dependence matrix (tags ngl_…).
+
+    The coarseness is 0.
+    """
     return _plain(levels, levels > 0, aggregation, _dependences, _of_dependences)
 
 
@@ -103,7 +111,10 @@ def _directional(
     count: Callable[[Levels, Step, int], Matrix],
     features: Callable[[Matrix, int], Features],
 ) -> Features:
-    """Features of matrices by direction; a matrix that several directions were merged into has as many times the voxels."""
+    """Features of matrices by direction.
+
+    A matrix that several directions were merged into has as many times the voxels.
+    """
     n_levels = int(levels.max())
     if aggregation.startswith("3D"):
         matrices = [[count(levels, step, n_levels) for step in IN_SPACE]]
@@ -206,7 +217,7 @@ def _counted(rows: NDArray[np.integer], columns: NDArray[np.integer], n_levels: 
 
 
 def _zones(levels: Levels) -> Iterator[tuple[int, NDArray[np.int32], int]]:
-    """Level, labelled zones of it, and how many: voxels that touch by a face, an edge or a corner."""
+    """Level, its labelled zones, and their number: voxels that touch by face, edge or corner."""
     for level in np.unique(levels[levels > 0]):
         zones, n = label(levels == level, np.ones((3, 3, 3)))
         yield int(level), zones, n
@@ -219,7 +230,10 @@ def _size_zones(levels: Levels, _: Mask, n_levels: int) -> Matrix:
 
 
 def _distance_zones(levels: Levels, outlined: Mask, n_levels: int) -> Matrix:
-    """Columns: the least distance of a zone to the border, in steps through faces; 1 for a voxel at the border."""
+    """Columns: the least distance of a zone to the border, in steps through faces.
+
+    It is 1 for a voxel at the border.
+    """
     planar = levels.shape[0] == 1
     padded = np.pad(outlined, [(0, 0) if planar else (1, 1), (1, 1), (1, 1)])
     steps = np.asarray(distance_transform_cdt(padded, "taxicab"))[
@@ -248,7 +262,10 @@ def _dependences(levels: Levels, _: Mask, n_levels: int) -> Matrix:
 
 
 def _tone_differences(levels: Levels, _: Mask, n_levels: int) -> Matrix:
-    """Columns: voxels of a level, and the sum of their distances from the mean of their neighbours; without neighbours a voxel is left out."""
+    """Columns: voxels of a level, and the sum of their distances from their neighbours' mean.
+
+    A voxel without neighbours is left out.
+    """
     others = [_shifted(levels, step) for step in _around(levels)]
     count = np.sum([o > 0 for o in others], axis=0)
     known = (levels > 0) & (count > 0)
@@ -386,7 +403,10 @@ _DEPENDENCES = (
 
 
 def _of_zones(matrix: Matrix, voxels: int, names: Sequence[str]) -> Features:
-    """The 16 features that runs, zones and dependences share: of short and long, of low and high levels, uniformity, variance, entropy."""
+    """The 16 features that runs, zones and dependences share.
+
+    Emphasis of short and long, and of low and high levels; uniformity, variance and entropy.
+    """
     total = matrix.sum()
     p = matrix / total
     i, j = np.arange(1, matrix.shape[0] + 1)[:, None], np.arange(1, matrix.shape[1] + 1)[None]

@@ -1,4 +1,7 @@
-"""Copies of a lesion as it might have been scanned and outlined on the same day: test and retest where no scan was repeated."""
+"""Simulated test-retest copies of a lesion, for data without repeat scans.
+
+Each copy is the lesion as it might have been scanned and outlined again on the same day.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,9 @@ def measure_copies(
     radiomics: Settings,
     peeling: Settings,
 ) -> Iterator[tuple[int, Row]]:
-    """Number of the copy, and a row of feature, value, reason and region_volume_mm3: every feature of the tumour of every copy.
+    """Yield every feature of the tumour in every perturbed copy.
 
+    Each item is the number of the copy and a row of feature, value, reason and region_volume_mm3.
     The chain of Zwanenburg et al. (Sci Rep 2019; 9:614) by the means of DHI's null
     (`preparation.copy_visit`), for each of `copies`:
 
@@ -58,10 +62,11 @@ def measure_copies(
     image, mask
         Full scan in HU and the lesion's mask (z, y, x); the mask is not empty.
     contour_mm
-        RMS distance between the two readers' outlines of this lesion; None takes `contour_mm` of the settings. Never above
-        `LARGEST_ERROR_MM`.
+        RMS distance between the two readers' outlines of this lesion; None takes `contour_mm` of
+        the settings. Never above `LARGEST_ERROR_MM`.
     settings, radiomics, peeling
-        Sections `perturbation`, `radiomics` and `dhi` of study.toml; the last says how a lesion is peeled before noise is estimated.
+        Sections `perturbation`, `radiomics` and `dhi` of study.toml; the last says how a lesion is
+        peeled before noise is estimated.
     """
     margin = settings["padding_mm"]
     visit = crop_visit(image, mask, margin + SPLINE_REACH_MM)

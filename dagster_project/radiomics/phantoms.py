@@ -1,4 +1,7 @@
-"""Synthetic lesions whose truth is known, scanned and outlined again as often as wanted: what DHI's limits are fitted and tried on."""
+"""Synthetic lesions with known truth, on which DHI's limits are fitted and tested.
+
+They can be scanned and outlined again as often as needed.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,19 @@ from dagster_project.radiomics.resampling import Mask
 
 Volume = NDArray[np.float64]
 Change = Literal[
-    "none", "offset", "gain", "necrosis", "cavity", "coarser", "flatter", "radial", "shrink_30", "shrink_50", "necrosis_50", "noise"
-]  # fmt: skip
+    "none",
+    "offset",
+    "gain",
+    "necrosis",
+    "cavity",
+    "coarser",
+    "flatter",
+    "radial",
+    "shrink_30",
+    "shrink_50",
+    "necrosis_50",
+    "noise",
+]
 
 FINE_MM = 0.8
 """Voxel of the object itself, before a scanner has seen it."""
@@ -37,7 +51,10 @@ POINT_SPREAD_MM = 0.6
 
 @dataclass(frozen=True)
 class Lesion:
-    """What is scanned: size, inner structure, and the scanner's noise; `seed` alone decides everything random about the object."""
+    """What is scanned: size, inner structure, and the scanner's noise.
+
+    `seed` alone decides everything random about the object.
+    """
 
     volume_ml: float
     seed: int
@@ -58,24 +75,33 @@ class Scan:
 
 
 def draw_lesion(seed: int, volume_ml: float) -> Lesion:
-    """A lesion of that volume with density, structure, noise and voxels drawn from their usual ranges."""
+    """A lesion of the given volume, its other properties drawn from their usual ranges.
+
+    Density, structure, noise and voxel size are drawn at random.
+    """
     rng = np.random.default_rng([seed, 1])
     in_plane = rng.uniform(0.65, 0.9)
     return Lesion(
-        volume_ml, seed,
-        density_hu=rng.uniform(20, 70), texture_hu=rng.uniform(12, 45), texture_mm=rng.uniform(1.5, 4.0),
-        noise_hu=rng.uniform(8, 25), noise_mm=rng.uniform(0.3, 0.9), spacing_mm=(float(rng.choice([0.8, 1.0])), in_plane, in_plane),
-    )  # fmt: skip
+        volume_ml,
+        seed,
+        density_hu=rng.uniform(20, 70),
+        texture_hu=rng.uniform(12, 45),
+        texture_mm=rng.uniform(1.5, 4.0),
+        noise_hu=rng.uniform(8, 25),
+        noise_mm=rng.uniform(0.3, 0.9),
+        spacing_mm=(float(rng.choice([0.8, 1.0])), in_plane, in_plane),
+    )
 
 
 def scan_lesion(
     lesion: Lesion, repeat: int, *, reader: int = 1, change: Change = "none", reader_mm: float = 0.7
 ) -> Scan:
-    """Scan the lesion as it is after a change: a new position (± 0.5 mm, ± 3°), new noise, and a reader's outline.
+    """Scan the lesion as it is after a change.
 
-    `repeat` numbers the scan and `reader` the outline on it; the same numbers give the same scan
-    and outline. `reader_mm` is the RMS distance of the outline from the truth: two readers differ
-    by √2 of it.
+    Each scan has a new position (± 0.5 mm, ± 3°), new noise, and a reader's outline. `repeat`
+    numbers the scan and `reader` the outline on it; the same numbers give the same scan and
+    outline. `reader_mm` is the RMS distance of the outline from the truth: two readers differ by √2
+    of it.
     """
     rng = np.random.default_rng([lesion.seed, 2, repeat])
     scanned = replace(lesion, noise_hu=lesion.noise_hu * (1.25 if change == "noise" else 1.0))
@@ -92,7 +118,7 @@ def scan_lesion(
 
 
 def _object(lesion: Lesion, change: Change) -> tuple[Volume, Volume]:
-    """Depth below the surface in mm (negative outside) and the HU of everything, on the fine grid."""
+    """Depth below the surface in mm (negative outside) and HU of every voxel, on the fine grid."""
     radius = (3 * lesion.volume_ml * 1000 / (4 * np.pi)) ** (1 / 3)
     share = {"shrink_30": 0.7, "shrink_50": 0.5, "necrosis_50": 0.5}.get(change, 1.0)
     n = int(np.ceil(2 * (radius * 1.25 + MARGIN_MM) / FINE_MM))
@@ -149,7 +175,10 @@ def _sorted_by_depth(texture: Volume, depth: Volume) -> Volume:
 def _positions(
     shape: tuple[int, ...], spacing_mm: tuple[float, float, float], rng: np.random.Generator
 ) -> tuple[Volume, tuple[int, ...]]:
-    """Where the scanner's voxels lie in the object, in its voxels: the patient is never placed the same way twice."""
+    """Positions of the scanner's voxels in the object, in the object's voxels.
+
+    The patient is never placed the same way twice.
+    """
     counts = tuple(int(n * FINE_MM / mm) for n, mm in zip(shape, spacing_mm, strict=True))
     axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(counts, spacing_mm, strict=True)]
     points = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])

@@ -1,4 +1,7 @@
-"""What two visits must share before their inner structure can be compared: orientation, voxels, depth, size and noise."""
+"""What two visits must share before their inner structure can be compared.
+
+They must agree in orientation, voxels, depth, size and noise.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ SAMPLE_MARGIN_MM = 5.0
 """Around the lesion, at 1 mm: room for a moved copy, its contour error and smoothing."""
 
 READER_SCALE_MM = 4.0
-"""How far along the surface a reader's error keeps its sign; a nodule's outlines differ by lobes of this size."""
+"""Distance along the surface over which a reader's error keeps its sign.
+
+A nodule's outlines differ by lobes of this size.
+"""
 
 LARGEST_ERROR_MM = 4.0
 """A copy's outline strays no further, so that it stays within the sampled part."""
@@ -54,20 +60,29 @@ SURFACE_BLUR = 0.7
 """In voxels: blur of a mask by which its surface is found within voxels."""
 
 LINEAR_BLUR = 0.41
-"""Standard deviation in voxels of the linear interpolation that the mask's share has seen already: a triangle's, sqrt(1/6)."""
+"""Standard deviation, in voxels, of the linear interpolation already applied to the mask's share.
+
+It is that of a triangle, sqrt(1/6).
+"""
 
 NEAR = 2.0
 """Voxels from the surface up to which the blurred share tells the depth."""
 
 GAUSSIAN_MAD = 0.6744897501960817
-"""Median of |x| of a standard Gaussian: turns a median into a standard deviation that a minority of edges does not move."""
+"""Median of |x| of a standard Gaussian.
+
+It turns a median into a standard deviation that a minority of edges does not move.
+"""
 
 CLIP_SD = 2.5
 CLIPPED_VARIANCE = 0.9112565
 """Variance of a standard Gaussian cut off at ± 2.5."""
 
 NOISE_ERROR = 1.5
-"""Standard error of ln(noise) times the square root of the lesion's voxels, in simulated repeats of 1.6 to 8 ml."""
+"""Standard error of ln(noise) times the square root of the lesion's number of voxels.
+
+Found in simulated repeats of 1.6 to 8 ml.
+"""
 
 WHITE_GAIN = 6.0
 """Variance of the second difference [1, -2, 1] of white noise of unit variance."""
@@ -75,7 +90,10 @@ WHITE_GAIN = 6.0
 
 @dataclass(frozen=True)
 class Visit:
-    """A lesion's crop at its scan's own voxels, in HU above `base_hu`, turned so that a mirrored scan gives the same arrays."""
+    """A lesion's crop at its scan's own voxels, in HU above `base_hu`.
+
+    It is turned so that a mirrored scan gives the same arrays.
+    """
 
     values: Volume
     coefficients: Volume
@@ -87,7 +105,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a copy lies: rotation in degrees about each axis, shift in mm, and the random numbers of its errors."""
+    """Position of a copy: rotation in degrees about each axis, and shift in mm."""
 
     rotation_deg: NDArray[np.float64]
     shift_mm: NDArray[np.float64]
@@ -95,7 +113,11 @@ class Pose:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise at 1 mm: its sd, the blur in voxels that shapes it along z and in the plane, and the standard error of ln(sd)."""
+    """Noise at 1 mm.
+
+    Its standard deviation, the blur in voxels that shapes it along z and in the plane, and the
+    standard error of ln(sd).
+    """
 
     sd_hu: float
     blur_z: float
@@ -105,7 +127,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A lesion ready to be compared: HU above the visit's `base_hu` at 1 mm, and the voxels that count; the outline's whole volume."""
+    """A lesion ready to be compared.
+
+    HU above the visit's `base_hu` at 1 mm, the voxels that count, and the volume of the whole
+    outline.
+    """
 
     volume: Volume
     mask: Mask
@@ -118,12 +144,13 @@ class Prepared:
 
 
 def crop_visit(image: sitk.Image, mask: Mask, margin_mm: float = CROP_MARGIN_MM) -> Visit | None:
-    """Crop the lesion with a margin and turn it: each axis runs towards the side on which the lesion's densities reach further.
+    """Crop the lesion with a margin and turn its axes into a standard direction.
 
-    So that mirrored scans, and scans stored from the other end, give identical arrays and identical
-    copies. Densities are taken relative to the lesion's median (whole HU), so that a constant
-    offset changes nothing either, and the seed of the copies is a digest of the result: it does not
-    depend on which visit comes first. None where the mask is empty.
+    Each axis runs towards the side on which the lesion's densities reach further, so that mirrored
+    scans, and scans stored from the other end, give identical arrays and identical copies.
+    Densities are taken relative to the lesion's median (whole HU), so that a constant offset
+    changes nothing either, and the seed of the copies is a digest of the result: it does not depend
+    on which visit comes first. None where the mask is empty.
     """
     check_grid(image, mask, "the mask")
     box = bounding_box(mask)
@@ -156,7 +183,10 @@ def _turn(values: Volume, mask: Mask) -> tuple[Volume, Mask]:
 
 
 def _leans_backwards(profile: Volume) -> bool:
-    """True where the reversed profile comes first in lexical order: exact, and never true of both directions."""
+    """True where the reversed profile comes first in lexical order.
+
+    The comparison is exact, and never true of both directions.
+    """
     differs = np.flatnonzero(profile != profile[::-1])
     return bool(differs.size) and bool(profile[::-1][differs[0]] < profile[differs[0]])
 
@@ -214,7 +244,10 @@ def prepare_visit(visit: Visit, settings: Mapping[str, Any]) -> Prepared:
 def perturb_visit(
     visit: Visit, copy: int, noise: Noise, contour_mm: float, settings: Mapping[str, Any]
 ) -> Prepared:
-    """The lesion as it might have been scanned and outlined on the same day (`copy_visit`), peeled and eroded like any other."""
+    """A perturbed copy of the lesion (`copy_visit`), peeled and eroded like any other.
+
+    It is the lesion as it might have been scanned and outlined again on the same day.
+    """
     return peel_lesion(*copy_visit(visit, copy, noise, contour_mm, settings), settings)
 
 
@@ -229,7 +262,9 @@ def copy_visit(
     growth_share: float = 0.0,
     within_voxels: bool = False,
 ) -> tuple[Volume, Mask]:
-    """HU above the visit's `base_hu` and outline of a perturbed copy: scanned and outlined again on the same day, as it might have been.
+    """HU and outline of a perturbed copy: the lesion scanned and outlined again on the same day.
+
+    HU are those above the visit's `base_hu`.
 
     1. Moved by up to ± `shift_mm` and ± `rotation_deg` about each axis, sampled anew from the
        scan's own voxels.
@@ -298,7 +333,10 @@ def keep_deepest(prepared: Prepared, n: int) -> Prepared:
 
 
 def outline_distance_mm(image: sitk.Image, first: Mask, second: Mask) -> float | None:
-    """RMS distance between the surfaces of two readers' masks of one lesion, from each to the other; None where one is empty."""
+    """RMS distance in mm between the surfaces of two readers' masks of one lesion.
+
+    Distances are taken from each surface to the other. None where a mask is empty.
+    """
     for mask in (first, second):
         check_grid(image, mask, "a reader's mask")
     boxes = [box for box in (bounding_box(first), bounding_box(second)) if box is not None]
@@ -312,13 +350,14 @@ def outline_distance_mm(image: sitk.Image, first: Mask, second: Mask) -> float |
 
 
 def estimate_noise(visits: list[Prepared]) -> list[Noise]:
-    """Noise of each visit, from second differences inside the lesion: structure is smooth, noise is not.
+    """Noise of each visit, from second differences inside the lesion.
 
-    Second differences along two axes at once, and along all three, hardly see structure wider than
-    a voxel or two. For separable noise of variance s² whose second difference along an axis has
-    variance g s²: b_yx = s² g_p², b_zp = s² g_p g_z, c = s² g_p² g_z, hence g_z = c / b_yx, g_p = c
-    / b_zp and s² = b_yx / g_p². The gains are pooled over the visits, which share a kernel or are
-    flagged; the edges of a cavity or necrosis, a minority of voxels, do not count.
+    Structure is smooth, noise is not. Second differences along two axes at once, and along all
+    three, hardly see structure wider than a voxel or two. For separable noise of variance s² whose
+    second difference along an axis has variance g s²: b_yx = s² g_p², b_zp = s² g_p g_z, c = s²
+    g_p² g_z, hence g_z = c / b_yx, g_p = c / b_zp and s² = b_yx / g_p². The gains are pooled over
+    the visits, which share a kernel or are flagged; the edges of a cavity or necrosis, a minority
+    of voxels, do not count.
     """
     energies = np.array([_difference_energies(v) for v in visits])
     if not np.all(energies > 0):
@@ -357,7 +396,10 @@ def match_noise(prepared: Prepared, own: Noise, other: Noise, seed: int) -> Prep
 
 
 def depth_below_surface(mask: Mask) -> Volume:
-    """Distance of each voxel's centre from the mask's surface in voxels, negative outside; the surface lies between voxels."""
+    """Distance of each voxel's centre from the mask's surface in voxels, negative outside.
+
+    The surface lies between voxels.
+    """
     return np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask))
 
 
@@ -378,7 +420,10 @@ def depth_within_voxels(share: Volume) -> Volume:
 
 
 def still_volume(volume: Volume, noise: Noise) -> Volume:
-    """The volume with less noise: Lee's local filter, m + (v − s²)⁺ / max(v, s²) (x − m) with the local mean m and variance v."""
+    """The volume with less noise, by Lee's local filter.
+
+    The filter is m + (v − s²)⁺ / max(v, s²) (x − m) with the local mean m and variance v.
+    """
     if noise.sd_hu == 0:
         return volume
     mean = uniform_filter(volume, STILL_WINDOW)
@@ -403,7 +448,10 @@ def smooth_field(
 
 
 def _difference_energies(prepared: Prepared) -> tuple[float, float, float]:
-    """b_yx, b_zp and c of `estimate_noise`: the mask is eroded already, so that a voxel's neighbours are lesion."""
+    """b_yx, b_zp and c of `estimate_noise`.
+
+    The mask is eroded already, so that a voxel's neighbours are lesion.
+    """
     interior = prepared.mask
     along = {axis: convolve1d(prepared.volume, [1.0, -2.0, 1.0], axis) for axis in (1, 2)}
     plane = convolve1d(along[1], [1.0, -2.0, 1.0], 2)
@@ -418,14 +466,20 @@ def _spread(prepared: Prepared) -> float:
 
 
 def _energy(differences: NDArray[np.float64]) -> float:
-    """Variance of the differences without the outliers that edges make: of what lies within `CLIP_SD` of a first, robust estimate."""
+    """Variance of the differences without the outliers that edges make.
+
+    Only what lies within `CLIP_SD` of a first, robust estimate counts.
+    """
     sizes = np.abs(differences)
     kept = sizes[sizes <= CLIP_SD * np.median(sizes) / GAUSSIAN_MAD] if sizes.size else sizes
     return float(np.mean(kept**2) / CLIPPED_VARIANCE) if kept.size else 0.0
 
 
 def _blur_of(gain: float) -> float:
-    """Blur in voxels (of a Gaussian at whole voxels) that gives white noise this second-difference gain, 6 − 8 r₁ + 2 r₂."""
+    """Blur in voxels that gives white noise this second-difference gain.
+
+    The blur is that of a Gaussian at whole voxels, the gain 6 − 8 r₁ + 2 r₂.
+    """
     blurs = np.linspace(0.05, 2.0, 400)
     kernels = np.exp(-(np.arange(-9, 10) ** 2) / (2 * blurs[:, None] ** 2))
     power = (kernels**2).sum(axis=1)

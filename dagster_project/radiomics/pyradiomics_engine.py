@@ -1,4 +1,7 @@
-"""The engine of reference: PyRadiomics 3.0.1's own feature classes on finished images, without what it repeats for every class."""
+"""The reference engine: PyRadiomics 3.0.1's own feature classes on finished images.
+
+It leaves out what PyRadiomics repeats for every class.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ IMC2_UNSTABLE = (
     "not defined for this region: Imc2 rests on the last bit where neighbours are independent"
 )
 IMC2_RESOLUTION = 1e-12
-"""Smallest difference of the two entropies, in bits, that is more than rounding; Imc2 is about its square root."""
+"""Smallest difference of the two entropies, in bits, that is more than rounding.
+
+Imc2 is about its square root.
+"""
 
 TEXTURE_CLASSES = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
 
@@ -68,18 +74,25 @@ def compute_shape(mask: Mask, spacing_mm: Spacing) -> dict[str, Value]:
 
 
 def compute_class(
-    feature_class: str, image: Array, mask: Mask, levels: NDArray[np.int32], *, spacing_mm: float | Spacing, features: Sequence[str] | None = None,
+    feature_class: str,
+    image: Array,
+    mask: Mask,
+    levels: NDArray[np.int32],
+    *,
+    spacing_mm: float | Spacing,
+    features: Sequence[str] | None = None,
     level_count: int | None = None,
-) -> dict[str, Value]:  # fmt: skip
-    """The features of one class (all, or those named) for gray levels that the caller has made: 1, 2, … inside the mask.
+) -> dict[str, Value]:
+    """The features of one class, all or those named, for given gray levels.
 
-    `level_count` is what Idn and Idmn of the co-occurrence matrix divide by, where the mask is a
-    part of a region with more levels.
+    The levels are made by the caller: 1, 2, … inside the mask. `level_count` is what Idn and Idmn
+    of the co-occurrence matrix divide by, where the mask is a part of a region with more levels.
     """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         calculator = _feature_class(feature_class)(image, mask, levels, spacing_mm)
-        calculator._initCalculation()
+        # PyRadiomics' own name for "compute the matrices"
+        calculator._initCalculation()  # noqa: SLF001
         if level_count is not None:
             calculator.coefficients["Ng"] = level_count
         return {
@@ -144,9 +157,14 @@ def _feature_class(feature_class: str) -> Any:
 
     logging.getLogger("radiomics").setLevel(logging.CRITICAL)
     original = {
-        "firstorder": firstorder.RadiomicsFirstOrder, "shape": shape.RadiomicsShape, "glcm": glcm.RadiomicsGLCM,
-        "glrlm": glrlm.RadiomicsGLRLM, "glszm": glszm.RadiomicsGLSZM, "gldm": gldm.RadiomicsGLDM, "ngtdm": ngtdm.RadiomicsNGTDM,
-    }[feature_class]  # fmt: skip
+        "firstorder": firstorder.RadiomicsFirstOrder,
+        "shape": shape.RadiomicsShape,
+        "glcm": glcm.RadiomicsGLCM,
+        "glrlm": glrlm.RadiomicsGLRLM,
+        "glszm": glszm.RadiomicsGLSZM,
+        "gldm": gldm.RadiomicsGLDM,
+        "ngtdm": ngtdm.RadiomicsNGTDM,
+    }[feature_class]
     own = {"firstorder": _FirstOrder, "shape": _Shape, "glcm": _Cooccurrence}.get(
         feature_class, _Prepared
     )
@@ -196,20 +214,30 @@ class _Shape(_Prepared):
 
 
 class _Cooccurrence(_Prepared):
-    """Two features of the co-occurrence matrix, told apart where PyRadiomics would return rounding, or sums in a Python loop."""
+    """Two features of the co-occurrence matrix computed differently from PyRadiomics.
+
+    PyRadiomics would return mere rounding for Imc2, and sums in a Python loop for MCC.
+    """
 
     P_glcm: NDArray[np.float64]
 
-    def getImc2FeatureValue(self) -> Any:
-        """Imc2, or NaN where the two entropies differ by rounding alone: it would be that rounding's square root."""
+    # PyRadiomics finds features by this pattern of names
+    def getImc2FeatureValue(self) -> Any:  # noqa: N802
+        """Imc2, or NaN where the two entropies differ by rounding alone.
+
+        Imc2 would then be that rounding's square root.
+        """
         joint = self.coefficients["px"] * self.coefficients["py"]
         independent = -np.sum(joint * np.log2(joint + self.coefficients["eps"]), (1, 2))
         gap = np.abs(independent - self.coefficients["HXY"])
         unstable = (gap > 0) & (gap < IMC2_RESOLUTION)
         return np.nan if unstable.any() else super().getImc2FeatureValue()  # type: ignore[misc]
 
-    def getMCCFeatureValue(self) -> Any:
-        """Second largest eigenvalue of Q_ij = sum_k p_ik p_jk / (p_i p_k + eps), Q as one matrix product an angle."""
+    def getMCCFeatureValue(self) -> Any:  # noqa: N802
+        """Second largest eigenvalue of Q_ij = sum_k p_ik p_jk / (p_i p_k + eps).
+
+        Q is computed as one matrix product per angle.
+        """
         p = np.moveaxis(self.P_glcm[0], 2, 0)
         px, py = (np.moveaxis(self.coefficients[side][0], 2, 0) for side in ("px", "py"))
         eigenvalues = np.linalg.eigvals(

@@ -10,10 +10,11 @@ from dagster_project.radiomics.preparation import Prepared
 
 
 def depth_correlation(prepared: Prepared, clip_hu: float) -> float:
-    """Pearson's correlation of a voxel's density with the rank of its depth: −1 (dense rim) to 1 (dense core); 0 where either is constant.
+    """Pearson's correlation of a voxel's density with the rank of its depth.
 
-    Densities are centred on their median and clipped to ± `clip_hu`. Depth counts by rank, equally
-    deep voxels sharing theirs, so that neither the lesion's size nor the axes matter.
+    It runs from −1 (dense rim) to 1 (dense core), and is 0 where either is constant. Densities are
+    centred on their median and clipped to ± `clip_hu`. Depth counts by rank, equally deep voxels
+    sharing theirs, so that neither the lesion's size nor the axes matter.
     """
     from scipy.stats import rankdata
 
@@ -25,7 +26,10 @@ def depth_correlation(prepared: Prepared, clip_hu: float) -> float:
 
 
 def radial_change(first: float, second: float) -> float:
-    """R = |ρ_t − ρ_s|, ρ the correlations with depth: 0 to 2. One figure of all voxels: it needs far fewer of them than a table of neighbours."""
+    """R = |ρ_t − ρ_s|, with ρ the correlations with depth; it runs from 0 to 2.
+
+    One figure from all voxels needs far fewer of them than a table of neighbours.
+    """
     return abs(second - first)
 
 

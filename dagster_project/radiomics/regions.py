@@ -1,4 +1,7 @@
-"""Where a lesion's features are taken: the tumour, and the lung in rings around it, in physical millimetres."""
+"""Where a lesion's features are taken: the tumour, and rings of lung around it.
+
+The rings are measured in physical millimetres.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ TUMOR = "tumor"
 """The region of the tumour itself."""
 
 SURFACE_VOXELS = 0.25
-"""How far, in voxels, the surface lies outside the nearest tumour voxel's centre on average over a curved surface.
+"""Mean distance, in voxels, from the nearest tumour voxel's centre out to a curved surface.
 
 With it a ball of 5–16 mm grown by 3, 5 or 10 mm has its analytic volume to 1 %; with 0 it lacks 3–4
 %, with one half it has 5–6 % too much. Around a flat surface rings that are whole voxels wide are
@@ -34,7 +37,10 @@ exact with any of them.
 
 @dataclass(frozen=True)
 class Outline:
-    """A mask on the grid on which it was read, cut to its voxels: shape and volume are taken from it."""
+    """A mask on the grid on which it was read, cut to its voxels.
+
+    Shape and volume are taken from it.
+    """
 
     mask: Mask
     spacing_mm: Spacing
@@ -143,7 +149,10 @@ def derive_regions(
 def tumor_region(
     tumor: Mask, settings: Mapping[str, Any], outline: Outline | None = None
 ) -> Region:
-    """The tumour alone; without an outline its shape is that of its voxels on the isotropic grid."""
+    """The tumour alone.
+
+    Without an outline its shape is that of its voxels on the isotropic grid.
+    """
     region = _region(TUMOR, tumor, settings, None)
     if outline is None:
         return region

@@ -1,4 +1,4 @@
-"""Which standard definition stands behind each feature, and where PyRadiomics is known to depart from it."""
+"""The standard definition of each feature, and known departures of PyRadiomics from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def _registry() -> dict[str, dict[str, str]]:
 
 
 def ibsi_tag(feature: str) -> str | None:
-    """Tag of a feature in the IBSI reference values; None where IBSI does not define it, or defines it for unfiltered images alone.
+    """Tag of a feature in the IBSI reference values.
+
+    None where IBSI does not define it, or defines it for unfiltered images alone.
 
     >>> ibsi_tag("original_glcm_Contrast")
     'cm_contrast_3D_avg'

@@ -20,16 +20,25 @@ Spacing = tuple[float, float, float]
 """Millimetres between voxels along z, y and x."""
 
 SPLINE_MARGIN = 32
-"""Voxels around the crop that the B-spline prefilter still sees: its pole, 0.268, to this power is 5e-19."""
+"""Voxels around the crop that the B-spline prefilter still sees.
+
+Its pole, 0.268, to this power is 5e-19.
+"""
 
 HALF_TOLERANCE = 1e-6
 """A share of a voxel that differs from one half by less is one half: rounding does not decide."""
 
 HALF_COVERED = ("nearest", "inside")
-"""What a voxel is that an outline covers by exactly one half: as the nearest voxel, or in (IBSI)."""
+"""What becomes of a voxel that an outline covers by exactly one half.
+
+"nearest": as the nearest voxel; "inside": in (IBSI).
+"""
 
 GEOMETRY_DECIMALS = 9
-"""Positions are rounded so: a spacing written as 0.9999999999999989 must not move half-way voxels to the other neighbour."""
+"""Number of decimals to which positions are rounded.
+
+A spacing written as 0.9999999999999989 must not move half-way voxels to the other neighbour.
+"""
 
 
 class GridError(ValueError):
@@ -37,7 +46,8 @@ class GridError(ValueError):
 
     def __init__(self, what: str, expected: tuple[int, ...], found: tuple[int, ...]) -> None:
         super().__init__(
-            f"{what} has {found} voxels (z, y, x) where the image has {expected}: resample it to the image's grid first"
+            f"{what} has {found} voxels (z, y, x) where the image has {expected}: "
+            "resample it to the image's grid first"
         )
 
 
@@ -99,9 +109,10 @@ def spacing_zyx(image: sitk.Image) -> Spacing:
 
 
 def isotropic_positions(n: int, spacing_mm: float, target_mm: float) -> NDArray[np.float64]:
-    """Centres of a whole axis' new voxels in index units of the old ones, both axes centred on each other.
+    """Centres of a whole axis' new voxels in index units of the old ones.
 
-    As many as cover the axis: ceil(n * spacing / target).
+    Both axes are centred on each other. As many new voxels are made as cover the axis:
+    ceil(n * spacing / target).
 
     >>> isotropic_positions(4, 1.5, 1.0)
     array([-0.16666667,  0.5       ,  1.16666667,  1.83333333,  2.5       ,
@@ -137,7 +148,7 @@ def lesion_grid(
 
 
 def outside_field(image: sitk.Image, box: Box) -> Mask | None:
-    """Voxels of a part of the scan that lie outside the scanner's field of view; None without any."""
+    """Voxels of a part of the scan outside the scanner's field of view; None without any."""
     outside: Mask = sitk.GetArrayViewFromImage(image)[box] == OUTSIDE_FIELD_HU
     return outside if outside.any() else None
 
@@ -183,12 +194,13 @@ def resample_image(
 
 
 def resample_mask(mask: Mask, grid: LesionGrid, *, half_covered: str = "nearest") -> Mask:
-    """Voxels of the grid of which the mask covers more than half, by trilinear interpolation (IBSI's partial volume of 0.5).
+    """Voxels of the grid that the mask covers by more than half.
 
-    Exactly one half is decided by the nearest voxel, half-way goes to the higher index: with pixels
-    of 0.5 mm many voxels are half covered, and a mask that took all of them in would be too large.
-    With `half_covered` "inside" it takes them in, as IBSI's reference values ask. At the scan's
-    ends the mask goes on as it ends.
+    Coverage is by trilinear interpolation (IBSI's partial volume of 0.5). Exactly one half is
+    decided by the nearest voxel, half-way goes to the higher index: with pixels of 0.5 mm many
+    voxels are half covered, and a mask that took all of them in would be too large. With
+    `half_covered` "inside" it takes them in, as IBSI's reference values ask. At the scan's ends the
+    mask goes on as it ends.
     """
     inside: Mask = np.zeros(grid.shape, dtype=bool)
     box = bounding_box(mask)
@@ -216,7 +228,10 @@ def resample_outside(image: sitk.Image, grid: LesionGrid) -> Mask | None:
 
 
 def as_image(values: NDArray, spacing_mm: float | Spacing) -> sitk.Image:
-    """An array as a SimpleITK image with unit direction: filters need its spacing alone, and need it exact."""
+    """An array as a SimpleITK image with unit direction.
+
+    Filters need its spacing alone, and need it exact.
+    """
     image = sitk.GetImageFromArray(values)
     image.SetSpacing(tuple(reversed(along_axes(spacing_mm))))
     return image
@@ -235,7 +250,7 @@ def check_grid(image: sitk.Image, mask: Mask, what: str) -> None:
 
 
 def _near_box(box: Box, grid: LesionGrid) -> Box:
-    """The grid's voxels less than one old voxel from a box of the scan; empty where there are none."""
+    """The grid's voxels less than one old voxel from a box of the scan; empty without any."""
     z, y, x = (
         slice(int(np.searchsorted(p, part.start - 1, "right")), int(np.searchsorted(p, part.stop)))
         for p, part in zip(grid.positions, box, strict=True)
@@ -259,7 +274,10 @@ def _nearest(positions: NDArray[np.float64], n: int) -> NDArray[np.intp]:
 
 
 def _spline_weights(positions: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """The matrix that takes n samples to a cubic B-spline's values at positions: basis times inverse prefilter."""
+    """The matrix from n samples to a cubic B-spline's values at positions.
+
+    It is the basis times the inverse prefilter.
+    """
     if n == 1:
         return np.ones((len(positions), 1))
     basis = np.zeros((len(positions), n))

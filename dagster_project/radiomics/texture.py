@@ -1,4 +1,7 @@
-"""DHI's texture component: a few fixed features, each in units of its own repeatability at the lesion's size."""
+"""DHI's texture component: a few fixed features in units of their own repeatability.
+
+Repeatability is that at the lesion's size.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,24 @@ from dagster_project.radiomics.pyradiomics_engine import compute_class
 from dagster_project.radiomics.resampling import bounding_box
 
 DEFAULTS = Path(__file__).with_name("dhi_calibration.toml")
-"""Features, repeatability and limits fitted on synthetic lesions; its head says how, and the command that fits them again."""
+"""Features, repeatability and limits fitted on synthetic lesions.
+
+The head of the file says how, and gives the command that fits them again.
+"""
 
 LARGEST_Z = 8.0
-"""A feature's change counts as no more than this many repeatability units: one feature must not decide alone."""
+"""Largest number of repeatability units that a feature's change counts as.
+
+One feature must not decide alone.
+"""
 
 
 @dataclass(frozen=True)
 class TextureFeature:
-    """A feature and its repeatability: ln sd = intercept + slope ln(voxels), sd of the signed log sgn(f) ln(1 + |f| / scale)."""
+    """A feature and its repeatability.
+
+    ln sd = intercept + slope ln(voxels), with sd that of the signed log sgn(f) ln(1 + |f| / scale).
+    """
 
     name: str
     scale: float
@@ -35,7 +47,10 @@ class TextureFeature:
 
 @dataclass(frozen=True)
 class TextureModel:
-    """The fixed features, and the range of voxel counts in which their repeatability was fitted; it is not extrapolated."""
+    """The fixed features, and the range of voxel counts of their repeatability.
+
+    Repeatability was fitted within this range and is not extrapolated.
+    """
 
     features: tuple[TextureFeature, ...]
     voxels: tuple[float, float]
@@ -61,7 +76,11 @@ def texture_model() -> TextureModel:
 
 
 def gray_levels(prepared: Prepared, clip_hu: float, bin_width_hu: float) -> NDArray[np.int32]:
-    """Levels 1, 2, … of densities centred on the lesion's median, clipped, the median in the middle of its bin; 0 outside."""
+    """Gray levels 1, 2, … inside the mask; 0 outside.
+
+    Densities are centred on the lesion's median and clipped; the median lies in the middle of its
+    bin.
+    """
     values = prepared.volume[prepared.mask]
     centred = np.clip(values - np.median(values), -clip_hu, clip_hu)
     half = int(np.floor(clip_hu / bin_width_hu + 0.5))
@@ -98,9 +117,11 @@ def texture_values(
 def texture_change(
     first: NDArray[np.float64], second: NDArray[np.float64], n_voxels: int, model: TextureModel
 ) -> float:
-    """T = RMS over the features of z, the change of the signed log in repeatability units at this many voxels, clipped to ± 8.
+    """T = RMS over the features of z, the change in repeatability units.
 
-    A feature without a value at either visit does not count; NaN only where none has one.
+    The change is that of the signed log, its repeatability that at this many voxels, and z is
+    clipped to ± 8. A feature without a value at either visit does not count; NaN only where none
+    has one.
     """
     scale, intercept, slope = (
         np.array([getattr(f, a) for f in model.features]) for a in ("scale", "intercept", "slope")

@@ -1,4 +1,8 @@
-"""The arbiter's worklist and a page per case: both reads side by side as A and B, so that a decision is about the read and not its reader."""
+"""The arbiter's worklist and a page per case.
+
+Each page shows both reads side by side as A and B, so that a decision is about the read and not its
+reader.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,10 @@ class CasePicture:
 def render_worklist(
     tables: Mapping[str, pl.DataFrame], study: Study, *, snapshot: int, generated_at: datetime
 ) -> str:
-    """Open cases first, the settled ones below, each with its triggers and a link to its page, and what is monitored."""
+    """The worklist: open cases first, settled ones below, and what is monitored.
+
+    Each case has its triggers and a link to its page.
+    """
     filled = s.completed(tables)
     cases = filled["arbitrations"].sort("site", "patient").to_dicts()
     return render(
@@ -58,7 +65,10 @@ def render_case(
     pictures: Sequence[CasePicture] = (),
     proposals: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """One case: triggers, the response each read would give, measurements and pictures; no reader's name stands on the page."""
+    """One case: triggers, the response each read would give, measurements and pictures.
+
+    No reader's name appears on the page.
+    """
     filled = s.completed(tables)
     own = {
         name: filled[name].filter(patient=case["patient"])
@@ -92,7 +102,10 @@ def render_case(
 def list_responses(
     responses: pl.DataFrame, letters: Mapping[str, str], days: Mapping[str, int | None]
 ) -> list[s.Row]:
-    """The response that each read would give, by visit in order of day; `differs` where they are not the same."""
+    """The response that each read would give, by visit in order of day.
+
+    `differs` is set where they are not the same.
+    """
     found: dict[str, dict[str, s.Row]] = {}
     for row in responses.filter(pl.col("evaluator").is_in(list(letters))).to_dicts():
         found.setdefault(row["visit"], {})[letters[row["evaluator"]]] = row

@@ -1,4 +1,7 @@
-"""The figures of the pages: each takes plain values and gives the bytes of a PNG, the same bytes for the same values."""
+"""The figures of the pages, each made from plain values as the bytes of a PNG.
+
+The same values give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ SCALE_BAR_MM = 20.0
 """Length of the scale bar in a picture of a lesion."""
 
 RESPONSE_LINE_PERCENT, PROGRESSION_LINE_PERCENT = -30.0, 20.0
-"""The two customary lines of a waterfall plot; progression itself is judged against the nadir, not against baseline."""
+"""The two customary lines of a waterfall plot.
+
+Progression itself is judged against the nadir, not against baseline.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class NothingToDraw(ValueError):
 
     def __init__(self, figure: str, needs: str) -> None:
         super().__init__(
-            f"{figure}: nothing to draw; it needs {needs}. Ask for it only where there is some, and say on the page why there is none."
+            f"{figure}: nothing to draw; it needs {needs}. "
+            "Ask for it only where there is some, and say on the page why there is none."
         )
 
 
@@ -103,10 +110,10 @@ def survival_figure(
     y_label: str = "Progression-free survival",
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Kaplan–Meier curves with 95 % bands (log-log), censoring ticks, medians and the number at risk under the axis.
+    """Kaplan–Meier curves with 95 % bands (log-log), censoring ticks and medians.
 
-    It compares nothing: groups made from what happened after day 0 need a landmark before they may
-    stand in one figure.
+    The number at risk is under the axis. The figure compares nothing: groups made from what
+    happened after day 0 need a landmark before they may appear in one figure.
     """
     if not curves:
         raise NothingToDraw("survival_figure", "at least one patient with a time")
@@ -203,10 +210,10 @@ def agreement_figure(
     settled: Sequence[bool] | None = None,
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Bland–Altman plot: difference (second minus first reader) over mean, with bias and 95 % limits of agreement.
+    """Bland–Altman plot with bias and 95 % limits of agreement.
 
-    `settled` marks the pairs that an arbiter decided. `limits` are of all pairs drawn: bias and
-    bias ± 1.96 sd.
+    It plots the difference (second minus first reader) over the mean. `settled` marks the pairs
+    that an arbiter decided. `limits` are of all pairs drawn: bias and bias ± 1.96 sd.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     if limits is None:
@@ -304,7 +311,10 @@ def roc_figure(curves: Mapping[str, RocCurve], *, theme: Theme = LIGHT) -> bytes
 def dhi_figure(
     strips: Mapping[str, Mapping[str, Strip]], *, limit: bool, theme: Theme = LIGHT
 ) -> bytes:
-    """Every patient's DHI by pair of visits and group, with median and quartiles; the line at 1 only where limits are calibrated."""
+    """Every patient's DHI by pair of visits and group, with median and quartiles.
+
+    The line at 1 is drawn only where limits are calibrated.
+    """
     if not any(len(s.values) for groups in strips.values() for s in groups.values()):
         raise NothingToDraw("dhi_figure", "at least one patient with a DHI")
     names = list(dict.fromkeys(name for groups in strips.values() for name in groups))
@@ -379,7 +389,10 @@ def _finish_dhi(axes: Axes, pairs: list[str], names: list[str], theme: Theme) ->
 def waterfall_figure(
     changes: Sequence[float], responses: Sequence[str], *, theme: Theme = LIGHT
 ) -> bytes:
-    """Best change of the sum of diameters, one bar per patient, worst first, coloured by best overall response."""
+    """Waterfall plot: best change of the sum of diameters, one bar per patient, worst first.
+
+    Bars are coloured by best overall response.
+    """
     if not len(changes):
         raise NothingToDraw(
             "waterfall_figure", "at least one patient with a sum at baseline and later"
@@ -439,7 +452,11 @@ def enrolment_figure(
     target_non_responders: int,
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Eligible responders, non-responders and undetermined patients by site, and both totals against the registration's targets."""
+    """Eligible patients by site, and their totals against the registration's targets.
+
+    The bars of a site count responders, non-responders and undetermined patients; the totals of
+    responders and of non-responders are drawn against their targets.
+    """
     if not sites:
         raise NothingToDraw("enrolment_figure", "at least one site")
     names = list(sites)
@@ -495,7 +512,10 @@ def _paint_sites(axes: Axes, names: list[str], counts: np.ndarray, theme: Theme)
 
 
 def flow_figure(stages: Sequence[Stage], *, theme: Theme = LIGHT) -> bytes:
-    """CONSORT-like flow: boxes from top to bottom, and at the right who left before the next box, by first reason."""
+    """CONSORT-like flow chart: boxes from top to bottom.
+
+    At the right of each box are those who left before the next one, by first reason.
+    """
     if not stages:
         raise NothingToDraw("flow_figure", "at least one stage")
     tops = np.cumsum([0.0, *(max(1.5, 0.95 + 0.27 * len(s.left)) for s in stages[:-1])])
@@ -593,7 +613,9 @@ def _paint_box(
 
 
 def slice_figure(image: Any, masks: Mapping[str, np.ndarray], *, caption: str = "") -> bytes:
-    """The slice of the lesion's largest cross-section in lung and soft-tissue window, with the readers' contours and a scale bar.
+    """The slice of the lesion's largest cross-section in lung and soft-tissue window.
+
+    It has the readers' contours and a scale bar.
 
     Parameters
     ----------
@@ -602,7 +624,8 @@ def slice_figure(image: Any, masks: Mapping[str, np.ndarray], *, caption: str = 
     masks
         Reader → boolean array (z, y, x) on the image's grid; readers without a voxel are left out.
     caption
-        Pseudonym, visit and lesion; it is all the writing in the picture besides the readers' names.
+        Pseudonym, visit and lesion; it is all the writing in the picture besides the readers'
+        names.
 
     Raises
     ------
@@ -639,7 +662,9 @@ def pair_figure(
     ends: Mapping[str, np.ndarray] | None = None,
     caption: str = "",
 ) -> bytes:
-    """One slice twice, in one window: each read's contour on its own copy, so that neither outline leads the eye in the other.
+    """One slice twice, in one window, with each read's contour on its own copy.
+
+    So neither outline leads the eye in the other.
 
     Parameters
     ----------
@@ -650,7 +675,8 @@ def pair_figure(
     place
         The slice, from 0 along the stacking direction.
     ends
-        Letter → the two ends of the longest diameter as (x, y, z) indices, drawn where it was measured in this slice.
+        Letter → the two ends of the longest diameter as (x, y, z) indices, drawn where it was
+        measured in this slice.
     caption
         Pseudonym, visit, lesion and slice.
 
@@ -696,7 +722,10 @@ def _paint_diameter(axes: Axes, ends: np.ndarray | None, place: int, view: _View
 
 @dataclass(frozen=True)
 class _View:
-    """A square part of a slice in mm from the centre of its first pixel, and the pixels that fall into it."""
+    """A square part of a slice, and the pixels that fall into it.
+
+    It is measured in mm from the centre of the slice's first pixel.
+    """
 
     left: float
     top: float

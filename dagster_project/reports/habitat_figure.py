@@ -1,4 +1,7 @@
-"""The map of a lesion's habitats at each visit, side by side at one scale, with legend and composition."""
+"""The map of a lesion's habitats at each visit, side by side at one scale.
+
+Legend and composition are part of the figure.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ NARROWEST_SHARE = 0.08
 def habitat_figure(
     maps: Mapping[str, Codes], densities_hu: Sequence[float], *, caption: str = ""
 ) -> bytes:
-    """Largest cross-section of a lesion at each visit, a colour a habitat, and below it the composition of the whole lesion.
+    """Largest cross-section of a lesion at each visit, one colour per habitat.
+
+    Below it is the composition of the whole lesion.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""How values become a page that needs nothing but itself: templates, one style sheet, pictures as data, files put in place whole."""
+"""How values become a self-contained page.
+
+A page is made from templates, one style sheet, and pictures as data; files are put in place whole.
+"""
 
 from __future__ import annotations
 

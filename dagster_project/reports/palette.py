@@ -1,4 +1,7 @@
-"""One restrained palette for every figure and page: few colours, each with one meaning, apart also for colour-blind eyes."""
+"""One restrained palette for every figure and page.
+
+It has few colours, each with one meaning, that colour-blind readers can tell apart as well.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 DOTS_PER_INCH = 200
-"""Figures are 7.2 inches wide and shown 720 pixels wide, so that screens of double density stay sharp."""
+"""Resolution of figures, which are 7.2 inches wide and shown 720 pixels wide.
+
+Thus they stay sharp on screens of double density.
+"""
 
 PICTURE_DOTS_PER_INCH = 130
 """CT pictures hold no detail beyond their pixels; there is one for every lesion and visit."""
@@ -17,7 +23,10 @@ WIDTH_INCH = 7.2
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours by meaning; blue and ochre differ in hue and in lightness, and never stand for a value alone."""
+    """Colours by meaning.
+
+    Blue and ochre differ in hue and in lightness, and never represent a value alone.
+    """
 
     name: str
     paper: str

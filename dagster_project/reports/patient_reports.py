@@ -1,4 +1,7 @@
-"""The dynamic iRECIST page of each patient, and the index that leads to them: pseudonyms and days, no identity and no calendar date."""
+"""The dynamic iRECIST page of each patient, and the index that leads to them.
+
+They show pseudonyms and days, no identity and no calendar date.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ class LesionPicture:
 
 @dataclass(frozen=True)
 class HabitatMap:
-    """The picture of a lesion's habitats at all visits, as `habitat_figure.habitat_figure` gives it."""
+    """The picture of a lesion's habitats at all visits, from `habitat_figure.habitat_figure`."""
 
     lesion: str
     png: bytes
@@ -80,7 +83,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The drawing of a patient's course: sums over days, the level of partial response, cycles and events."""
+    """The drawing of a patient's course.
+
+    It holds the sums over days, the level of partial response, cycles and events.
+    """
 
     points: tuple[Mark, ...]
     cycles: tuple[Mark, ...]
@@ -100,9 +106,10 @@ def render_patient_report(
     pictures: Sequence[LesionPicture] = (),
     maps: Sequence[HabitatMap] = (),
 ) -> str:
-    """One patient's page: course, states as of each visit, the risk layer beside them, DHI and every reader's measurements.
+    """One patient's page.
 
-    The states are those of the tables; nothing is judged here.
+    It shows the course, the states as of each visit, the risk layer beside them, DHI and every
+    reader's measurements. The states are those of the tables; nothing is judged here.
     """
     filled = s.completed(tables)
     published = Minimisation.of(study)
@@ -173,7 +180,10 @@ def render_patient_index(
 
 
 def list_index(tables: s.Tables) -> list[s.Row]:
-    """One row per patient: eligible, visits, latest state and reading, best response, whether a case is open."""
+    """One row per patient for the index.
+
+    Eligible, visits, latest state and reading, best response, and whether a case is open.
+    """
     latest = (
         _accepted(tables["responses"])
         .sort("day", "visit", nulls_last=False)
@@ -237,7 +247,10 @@ def _eligibility(eligibility: pl.DataFrame, study: Study) -> dict[str, Any]:
 
 
 def list_visits(own: s.Tables) -> list[s.Row]:
-    """Every visit in order of day, with its response row and the reading beside it, each None where there is none."""
+    """Every visit in order of day, with its response row and the reading beside it.
+
+    Each of the two is None where there is none.
+    """
     responses = {r["visit"]: r for r in _accepted(own["responses"]).to_dicts()}
     readings = {r["visit"]: r for r in own["dynamic_irecist"].to_dicts()}
     scans = {r["visit"]: r for r in own["timepoints"].to_dicts()}
@@ -359,7 +372,10 @@ def _responses_by_reader(responses: pl.DataFrame) -> list[s.Row]:
 
 
 def list_lesions(own: s.Tables) -> list[s.Row]:
-    """Every lesion at every visit: the accepted read, each reader's measurements, and the Dice of their outlines."""
+    """Every lesion at every visit.
+
+    The accepted read, each reader's measurements, and the Dice of their outlines.
+    """
     order = {visit: i for i, visit in enumerate(v["visit"] for v in list_visits(own))}
     accepted = {(r["visit"], r["lesion"]): r for r in own["lesions"].to_dicts()}
     reads: dict[tuple[str, str], dict[str, s.Row]] = {}
@@ -383,7 +399,11 @@ def list_lesions(own: s.Tables) -> list[s.Row]:
 
 
 def _lesion_dhi(dhi: pl.DataFrame) -> dict[str, Any]:
-    """Rows by pair of visits, the patient's first, the largest value for the bars, and whether limits are calibrated."""
+    """DHI by pair of visits, as the page draws it.
+
+    The patient's rows come first. Also the largest value for the bars, and whether limits are
+    calibrated.
+    """
     rows = dhi.sort(
         "from_visit", "to_visit", "scope", "lesion", descending=[False, False, True, False]
     ).to_dicts()
@@ -400,7 +420,11 @@ def _lesion_dhi(dhi: pl.DataFrame) -> dict[str, Any]:
 
 
 def list_habitats(habitats: pl.DataFrame) -> dict[str, Any]:
-    """A row per lesion and visit: the habitats' shares in order, Rao's Q and Moran's I, or the reason; and how many habitats there are."""
+    """One row per lesion and visit, and the number of habitats.
+
+    A row has the habitats' shares in order, Rao's Q and Moran's I, or the reason why there are
+    none.
+    """
     shares = sorted(
         {m for m in habitats["measure"] if m.startswith("fraction_")},
         key=lambda m: int(m.removeprefix("fraction_")),

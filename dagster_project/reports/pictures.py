@@ -1,4 +1,7 @@
-"""The picture that stands in the metadata of an asset: from rows of tables to PNG, or None where there is nothing to draw."""
+"""The picture in the metadata of an asset.
+
+It goes from rows of tables to PNG, or None where there is nothing to draw.
+"""
 
 from __future__ import annotations
 

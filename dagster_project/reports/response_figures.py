@@ -1,4 +1,7 @@
-"""Figures of single patients' courses over time: spider and swimmer; each gives the same bytes for the same values."""
+"""Figures of single patients' courses over time: spider plot and swimmer plot.
+
+Each gives the same bytes for the same values.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,18 @@ SWIMMERS_SHOWN = 60
 """Lanes of a swimmer plot; more would not be legible, and the figure says how many are left out."""
 
 STEEPEST_PERCENT = 150.0
-"""Growth above it is drawn at the edge of the spider plot, or one course would flatten all others."""
+"""Growth in percent above which a course is drawn at the edge of the spider plot.
+
+Otherwise one course would flatten all others.
+"""
 
 
 @dataclass(frozen=True)
 class Course:
-    """A patient over time: days and changes of the sum, responses by day, and how the time ended."""
+    """A patient over time.
+
+    Days and changes of the sum, responses by day, and how the time ended.
+    """
 
     best: str
     changes: Sequence[tuple[int, float]]
@@ -61,9 +70,10 @@ def colours(theme: Theme) -> dict[str, str]:
 
 
 def spider_figure(courses: Sequence[Course], *, theme: Theme = LIGHT) -> bytes:
-    """Change of the sum of diameters from baseline over time, a line per patient, coloured by best overall response.
+    """Spider plot: change of the sum of diameters from baseline over time.
 
-    Growth above STEEPEST_PERCENT is drawn at the edge with a triangle.
+    There is one line per patient, coloured by best overall response. Growth above STEEPEST_PERCENT
+    is drawn at the edge with a triangle.
     """
     lines = [c for c in courses if c.changes]
     if not lines:
@@ -127,10 +137,11 @@ def _paint_course(axes: Axes, course: Course, colour: str) -> None:
 
 
 def swimmer_figure(courses: Sequence[Course], *, theme: Theme = LIGHT) -> bytes:
-    """A lane per patient from the first cycle to progression, death or censoring, longest first, with the response at each visit.
+    """Swimmer plot: one lane per patient, longest first, with the response at each visit.
 
-    An arrow says that nothing had ended it; a cross in a circle is death. Of more than
-    SWIMMERS_SHOWN patients those at even steps of rank are drawn.
+    A lane runs from the first cycle to progression, death or censoring. An arrow says that nothing
+    had ended it; a cross in a circle is death. Of more than SWIMMERS_SHOWN patients those at even
+    steps of rank are drawn.
     """
     timed = sorted(
         (c for c in courses if c.days is not None), key=lambda c: (-(c.days or 0), c.best)
@@ -232,7 +243,8 @@ def _finish_swimmer(axes: Axes, shown: Sequence[Course], n: int, theme: Theme) -
         columnspacing=1.2,
     )
     axes.set(
-        xlabel="Days from the first cycle; the bar is progression-free survival, coloured by best response",
+        xlabel="Days from the first cycle; "
+        "the bar is progression-free survival, coloured by best response",
         ylim=(-0.8, len(shown) - 0.2),
     )
     axes.set_xlim(left=0)

@@ -36,7 +36,10 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
 def render_study_report(
     tables: Mapping[str, pl.DataFrame], study: Study, snapshot: int, generated_at: datetime
 ) -> str:
-    """One self-contained page that needs no network; a table that is missing or empty is said to be so where it would stand."""
+    """One self-contained page that needs no network.
+
+    Where a table is missing or empty, the page says so in its place.
+    """
     filled = s.completed(tables)
     population = s.choose_population(filled)
     parts = {

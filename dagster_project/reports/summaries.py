@@ -1,4 +1,7 @@
-"""What the study report counts and computes from the tables: rows of plain values, without a word about how they look."""
+"""What the study report counts and computes from the tables.
+
+The results are rows of plain values, without a word about how they look.
+"""
 
 from __future__ import annotations
 
@@ -68,14 +71,17 @@ OF_THE_ACCEPTED_READ = (
     "habitats",
     "dynamic_irecist",
 )
-"""Tables whose rows are based on the accepted read; of responses those of the evaluator `accepted`."""
+"""Tables whose rows are based on the accepted read.
+
+Of responses, those of the evaluator `accepted`.
+"""
 
 
 def completed(tables: Tables) -> dict[str, pl.DataFrame]:
-    """Every declared table, without rows where it is not there, and without what a provisional read gave.
+    """Every declared table, without what a provisional read gave.
 
-    Every page takes its tables from here. While a case waits for its arbiter, one of its two reads
-    is taken for the time being: its numbers are for no page.
+    A table that is not there has no rows. Every page takes its tables from here. While a case waits
+    for its arbiter, one of its two reads is taken for the time being: its numbers are for no page.
     """
     whole = {
         name: tables[name] if name in tables else empty(declared)
@@ -107,7 +113,10 @@ def _without_provisional(name: str, rows: pl.DataFrame, waiting: pl.DataFrame) -
 
 
 def list_patients(tables: Tables) -> pl.DataFrame:
-    """Site and pseudonym of everyone with a case-report row, a scan, a response or an outcome, in order."""
+    """Site and pseudonym of every patient, in order.
+
+    A patient is everyone with a case-report row, a scan, a response or an outcome.
+    """
     return (
         pl.concat(
             [tables[name].select(WHO) for name in ("patients", "scans", "responses", "outcomes")]
@@ -183,7 +192,10 @@ def choose_population(tables: Tables) -> Population:
 
 
 def summarise_enrolment(tables: Tables) -> list[Row]:
-    """By site: taken in, eligible, and the eligible by response; undetermined where no best response stands yet."""
+    """By site: patients taken in, eligible, and the eligible by response.
+
+    A patient without a best response yet is undetermined.
+    """
     eligible = find_eligible(tables).with_columns(eligible=pl.lit(1))
     rows = (
         list_patients(tables)
@@ -206,7 +218,10 @@ def summarise_enrolment(tables: Tables) -> list[Row]:
 
 
 def summarise_disclosure(disclosure: pl.DataFrame) -> list[Row]:
-    """By set of columns: patients, and of both forms k, who is unique, and who is in a small class; the largest set last."""
+    """By set of columns: patients and disclosure figures of both forms, the largest set last.
+
+    The figures are k, who is unique, and who is in a small class.
+    """
     figures = ("k", "n_unique", "n_in_small_classes")
     forms: dict[str, dict[str, Row]] = {}
     for row in disclosure.to_dicts():
@@ -223,7 +238,11 @@ def summarise_disclosure(disclosure: pl.DataFrame) -> list[Row]:
 
 
 def summarise_flow(eligibility: pl.DataFrame) -> list[Row]:
-    """By criterion: patients for whom it is the first reason, any reason, unmet, unknown, and those who remain after it."""
+    """By criterion: the counts of the flow of patients.
+
+    Patients for whom it is the first reason, any reason, unmet, unknown, and those who remain after
+    it.
+    """
     if eligibility.is_empty():
         return []
     verdicts = eligibility.group_by("criterion").agg(
@@ -297,9 +316,10 @@ def summarise_exclusions(cohort: pl.DataFrame) -> list[Row]:
 
 
 def summarise_scans(scans: pl.DataFrame, limits: Mapping[str, Any]) -> list[Row]:
-    """By site: scans, those that meet rule I5, those that are thick, have gaps or duplicates, are not known, and each flag raised.
+    """By site: scans by rule I5 and by flag.
 
-    `limits` is study.toml [scans].
+    Counts of scans, those that meet rule I5, those that are thick, have gaps or duplicates, are not
+    known, and each flag raised. `limits` is study.toml [scans].
     """
     return (
         mark_slices(scans, limits)
@@ -321,7 +341,10 @@ def summarise_scans(scans: pl.DataFrame, limits: Mapping[str, Any]) -> list[Row]
 
 
 def summarise_quarantine(quarantine: pl.DataFrame) -> list[Row]:
-    """By stage of the flow: items refused, and the commonest reasons with their count and sites; `others` counts the reasons not listed."""
+    """By stage of the flow: items refused, and the commonest reasons.
+
+    Each reason has its count and sites; `others` counts the reasons not listed.
+    """
     order = list(STAGES)
     rows = []
     for (stage,), part in quarantine.group_by("stage"):
@@ -355,7 +378,10 @@ def summarise_quarantine(quarantine: pl.DataFrame) -> list[Row]:
 
 
 def _in_both_languages(row: Row) -> Row:
-    """A reason with its Chinese and its places: file, row and column of each item, the first of them by name."""
+    """A reason with its Chinese and its places.
+
+    Places are file, row and column of each item, the first of them by name.
+    """
     shown = row["items"][:ITEMS_SHOWN]
     return {
         **row,
@@ -371,7 +397,11 @@ def _chinese_or_nothing(text: str) -> str:
 
 
 def summarise_reconciliation(reconciliation: pl.DataFrame) -> list[Row]:
-    """By site: patients with a row and no images, with images and no row, numbers that are nobody's, and the questions about nearly equal numbers."""
+    """By site: disagreements between case report and images.
+
+    Patients with a row and no images, with images and no row, numbers that are nobody's, and the
+    questions about nearly equal numbers.
+    """
     rows = []
     for (site,), part in reconciliation.sort("site").group_by("site", maintain_order=True):
         subjects = part.unique(["finding", "patient", "item"])
@@ -390,7 +420,10 @@ def summarise_reconciliation(reconciliation: pl.DataFrame) -> list[Row]:
 
 
 def summarise_agreement(agreement: pl.DataFrame) -> list[tuple[str, list[Row]]]:
-    """Rows of reader_agreement by measurement, under the name of their scope: the cohort, its visits, then the sites."""
+    """Rows of reader_agreement by measurement, under the name of their scope.
+
+    The cohort comes first, then its visits, then the sites.
+    """
     order, scopes = list(MEASUREMENTS), ["cohort", "visit", "site"]
     rows = sorted(
         agreement.filter(pl.col("scope").is_in(scopes)).to_dicts(),
@@ -411,9 +444,9 @@ def summarise_agreement(agreement: pl.DataFrame) -> list[tuple[str, list[Row]]]:
 
 
 def pair_reads(reads: pl.DataFrame, arbitrations: pl.DataFrame) -> pl.DataFrame:
-    """Longest diameters of each lesion-visit that two readers measured and locked, and whether an arbiter settled the patient.
+    """Longest diameters of each lesion-visit that two readers measured and locked.
 
-    The first reader by name stands first.
+    Also whether an arbiter settled the patient. The first reader by name comes first.
     """
     locked = reads.filter(
         pl.col("locked_at").is_not_null(), pl.col("longest_diameter_mm").is_not_null()
@@ -472,7 +505,11 @@ def summarise_arbitrations(tables: Tables) -> list[Row]:
 
 @dataclass(frozen=True)
 class Monitoring:
-    """Adjudication rates by site, the whole last; and each reader's disagreement index with the drift by month."""
+    """Adjudication rates by site and reader figures.
+
+    The whole cohort's rate comes last. Each reader has a disagreement index with the drift by
+    month.
+    """
 
     rates: list[Row]
     readers: list[Row]
@@ -502,7 +539,10 @@ def summarise_monitoring(figures: pl.DataFrame) -> Monitoring:
 
 
 def count_triggers(arbitrations: pl.DataFrame) -> list[Row]:
-    """Cases that met a trigger at least once; a trigger's name is what stands before its visit and lesion."""
+    """Cases that met a trigger at least once, by trigger.
+
+    A trigger's name is the text before its visit and lesion.
+    """
     named = (
         arbitrations.select(*WHO, pl.col("triggers"))
         .explode("triggers")
@@ -532,7 +572,10 @@ class Gate:
 
 
 def summarise_gate(verdicts: pl.DataFrame, protocol_digest: str) -> Gate:
-    """A cohort rule that failed or could not be evaluated closes the gate; worst verdicts come first."""
+    """The verdicts of the gate; worst verdicts come first.
+
+    A cohort rule that failed or could not be evaluated closes the gate.
+    """
     order = [*CLOSING, "warn", "pass"]
     rows = [
         {**row, "detail_zh": _chinese_or_nothing(row["detail"])}
@@ -549,7 +592,10 @@ def summarise_gate(verdicts: pl.DataFrame, protocol_digest: str) -> Gate:
 
 
 def summarise_response(tables: Tables, population: Population) -> list[Row]:
-    """Response and disease control of the population: patients, all of whom stand in the denominator, and exact 95 % intervals."""
+    """Response and disease control of the population, with exact 95 % intervals.
+
+    All patients are in the denominator.
+    """
     n, outcomes = population.patients.height, population.of(tables["outcomes"])
     if not n or outcomes.is_empty():
         return []
@@ -573,7 +619,10 @@ SUBGROUPS = ("site", "stage", "histology", "line")
 
 
 def summarise_response_by(tables: Tables, population: Population) -> list[tuple[str, list[Row]]]:
-    """Response and disease control by site and by group of patients, each with exact intervals; small groups are shown as they are, nothing is tested."""
+    """Response and disease control by site and by group of patients.
+
+    Each has exact intervals. Small groups are shown as they are, and nothing is tested.
+    """
     people = population.of(tables["patients"]).join(
         tables["outcomes"].select(*WHO, "bor"), on=WHO, how="left"
     )
@@ -600,7 +649,10 @@ def _rates_of(group: str, best: Sequence[str | None]) -> Row:
 def weight_disease_control(
     tables: Tables, population: Population, share_in_practice: float
 ) -> Row | None:
-    """Disease control as enrolled, and weighted to the share of responders in practice; None without patients of both outcomes."""
+    """Disease control as enrolled, and weighted to the share of responders in practice.
+
+    None without patients of both outcomes.
+    """
     outcomes = population.of(tables["outcomes"]).drop_nulls("responder")
     responders = outcomes["responder"].to_list()
     if len(set(responders)) < 2:
@@ -631,7 +683,10 @@ def count_best_responses(tables: Tables, population: Population) -> list[Row]:
 
 
 def count_pseudoprogressions(tables: Tables, population: Population) -> Row:
-    """Patients with a pseudoprogression by each of the four definitions, and those in whom it could be told."""
+    """Patients with a pseudoprogression by each of the four definitions.
+
+    Also those in whom it could be determined.
+    """
     outcomes = population.of(tables["outcomes"])
     definitions = (
         "pseudoprogression",
@@ -646,7 +701,10 @@ def count_pseudoprogressions(tables: Tables, population: Population) -> Row:
 
 
 def list_courses(tables: Tables, population: Population) -> list[Course]:
-    """The population's patients over time, for the spider and the swimmer plot: the accepted read."""
+    """The population's patients over time by the accepted read.
+
+    For the spider plot and the swimmer plot.
+    """
     rows = (
         population.of(tables["responses"])
         .filter(pl.col("evaluator") == "accepted")
@@ -679,7 +737,10 @@ def _course(outcome: Row, visits: Sequence[Row]) -> Course:
 
 
 def summarise_times(tables: Tables, population: Population) -> list[Row]:
-    """Every end point by version and origin: patients, events, median with its log-log interval; main first."""
+    """Every end point by version and origin, main first.
+
+    Patients, events, and the median with its log-log interval.
+    """
     times = population.of(tables["time_to_event"]).drop_nulls(["days", "event"])
     found = []
     for (endpoint, version, origin), part in times.group_by(
@@ -721,7 +782,10 @@ Curves = dict[str, tuple[list[int], list[bool]]]
 
 
 def list_survival(tables: Tables, population: Population) -> tuple[Curves, Curves]:
-    """Times and events: of all from the first cycle, and from T2 (landmark) by the response as of T2."""
+    """Times and events for the survival curves.
+
+    Of all from the first cycle, and from T2 (landmark) by the response as of T2.
+    """
     outcomes = population.of(tables["outcomes"])
     at_t2 = (
         tables["responses"]
@@ -757,7 +821,10 @@ def survival_curves(curves: Curves) -> dict[str, KaplanMeier]:
 
 
 def summarise_survival(curves: Curves) -> list[Row]:
-    """By group: patients, events, and the median with its log-log interval; NULL where it is not reached."""
+    """By group: patients, events, and the median with its log-log interval.
+
+    NULL where the median is not reached.
+    """
     rows = []
     for name, curve in survival_curves(curves).items():
         rows.append(
@@ -823,7 +890,10 @@ def dhi_strips(rows: pl.DataFrame) -> dict[str, dict[str, Strip]]:
 
 
 def summarise_dhi(rows: pl.DataFrame) -> list[Row]:
-    """By pair of visits: quartiles by response, values missing, and how far DHI tells response beside and beyond the change of volume."""
+    """By pair of visits: quartiles by response, values missing, and DHI's discrimination.
+
+    The last is how well DHI predicts response beside and beyond the change of volume.
+    """
     return [
         {
             "pair": str(pair),
@@ -916,7 +986,10 @@ def _roc_curve(
 
 
 def summarise_dynamic(dynamic: pl.DataFrame) -> list[Row]:
-    """By visit and iRECIST response: patients in each reading of the risk layer, and the advice given."""
+    """By visit and iRECIST response: patients in each reading of the risk layer.
+
+    Also the advice given.
+    """
     order = ["iCR", "iPR", "iSD", "iNON_CR_NON_PD", "iUPD", "iCPD", "iNE", "iNED"]
     rows = []
     for (visit, response), part in dynamic.group_by("visit", "irecist_response"):

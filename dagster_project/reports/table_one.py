@@ -28,10 +28,11 @@ LABELS = {
 
 
 def summarise_table_one(tables: Tables, population: Population) -> tuple[list[str], list[Row]]:
-    """Headings and rows of Table 1: overall and by response; what is missing is a row of its own, never left out of n.
+    """Headings and rows of Table 1: overall and by response.
 
-    No p-values: differences between groups made by outcome are what the study looks for, not a
-    failure of balance; the standardised difference is told instead.
+    Missing values have a row of their own and are never left out of n. No p-values: differences
+    between groups made by outcome are what the study looks for, not a failure of balance; the
+    standardised difference is given instead.
     """
     people = population.of(tables["patients"]).join(
         tables["outcomes"].select(*WHO, "responder"), on=WHO, how="left"
@@ -57,19 +58,25 @@ def summarise_table_one(tables: Tables, population: Population) -> tuple[list[st
 
 
 def _compared(people: pl.DataFrame, measures: list[str]) -> bool:
-    """Whether a standardised difference exists: each group has two values or more of every measure, without which tableone raises KeyError."""
+    """Whether a standardised difference exists.
+
+    Each group needs two values or more of every measure, without which tableone raises KeyError.
+    """
     values = people.group_by("group").agg(pl.col(measures).count())
     counts = values.select(measures).iter_rows()
     return values.height > 1 and all(count >= 2 for row in counts for count in row)
 
 
 def _tableone() -> type:
-    """The package's class. To import the package seeds NumPy's global generator; whoever uses that goes on as before."""
-    state = np.random.get_state()
+    """The package's class, imported without changing NumPy's global random state.
+
+    Importing the package seeds NumPy's global generator; whoever uses that goes on as before.
+    """
+    state = np.random.get_state()  # noqa: NPY002
     try:
         from tableone import TableOne
     finally:
-        np.random.set_state(state)
+        np.random.set_state(state)  # noqa: NPY002
     return TableOne
 
 

@@ -1,4 +1,7 @@
-"""The words of the pages: what a code of the tables is called, in English and Chinese, and how a number is written."""
+"""The words of the pages, in English and Chinese.
+
+What a code of the tables is called, and how a number is written.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ CRITERIA: dict[str, tuple[str, str]] = {
     "E4": ("No radiotherapy to the target before T0", "T0前靶病灶未放疗"),
     "E5": ("Consent not withdrawn", "未撤回知情同意"),
 }
-"""Each eligibility criterion as the condition a patient meets; `criterion_words` puts in the protocol's numbers."""
+"""Each eligibility criterion as the condition a patient meets.
+
+`criterion_words` inserts the protocol's numbers.
+"""
 
 
 def criterion_words(study: Study) -> dict[str, tuple[str, str]]:
@@ -163,7 +169,9 @@ def plain(code: object) -> str:
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """A number with that many decimals, or as few as three significant ones need; absent where NULL.
+    """A number with that many decimals, or as few as three significant digits need.
+
+    Absent where NULL.
 
     >>> number(0.85), number(12.0), number(None), number(-3.14159, 1)
     ('0.85', '12', '–', '−3.1')
@@ -191,7 +199,10 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 2, scale: float = 1.0) -> str:
-    """Two bounds in parentheses; a bound that was not reached is NR, and nothing where both are NULL."""
+    """Two bounds in parentheses.
+
+    A bound that was not reached is NR, and the text is empty where both are NULL.
+    """
     if low is None and high is None:
         return ""
     return f"({' to '.join('NR' if b is None else number(scale * b, digits) for b in (low, high))})"

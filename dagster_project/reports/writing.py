@@ -1,4 +1,7 @@
-"""Where the pages go: the study report, the index and a page per patient, each put in place whole."""
+"""Where the pages go: the study report, the index and one page per patient.
+
+Each file is put in place whole.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ class UnusableName(ValueError):
 
     def __init__(self, site: str) -> None:
         super().__init__(
-            f"patients of site {site}: a pseudonym has characters other than letters, digits, - and _, "
+            f"patients of site {site}: "
+            "a pseudonym has characters other than letters, digits, - and _, "
             "so no page can be named after it; take the site in again"
         )
 
@@ -61,15 +65,17 @@ def write_patient_reports(
     slices: Mapping[str, Sequence[LesionPicture]] | None = None,
     maps: Mapping[str, Sequence[HabitatMap]] | None = None,
 ) -> list[Path]:
-    """Write the index and a page per patient, and take away the pages of patients who are no longer in the tables.
+    """Write the index and one page per patient, and remove outdated pages.
+
+    Outdated are the pages of patients who are no longer in the tables.
 
     Parameters
     ----------
     slices
-        Pseudonym → pictures of the patient's lesions; asked for one patient at a time, so it may make them when asked. Not asked
-        where the readers' own reads may not be shown yet.
+        Pseudonym → pictures of the patient's lesions; looked up one patient at a time, so it may
+        make them on request. Not looked up where the readers' own reads may not be shown yet.
     maps
-        Pseudonym → maps of the lesions' habitats, asked for in the same way.
+        Pseudonym → maps of the lesions' habitats, looked up in the same way.
 
     Returns
     -------
@@ -119,7 +125,7 @@ def write_arbitration_pages(
     generated_at: datetime,
     seen: Callable[[Mapping[str, Any]], tuple[Sequence[CasePicture], Sequence[Mapping[str, Any]]]],
 ) -> list[Path]:
-    """Write the worklist and a page per case, and take away the pages of cases that are none any more.
+    """Write the worklist and one page per case, and remove the pages of former cases.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""The thorax phantom: body, lungs with vessels, mediastinum, spine and ribs, as CT numbers of a patient without disease."""
+"""The thorax phantom, as CT numbers of a patient without disease.
+
+It has body, lungs with vessels, mediastinum, spine and ribs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ HALF_WIDTH, HALF_DEPTH = 0.43, 0.305
 """Half-axes of the body as shares of the field of view: air remains around it."""
 
 VESSEL_MM, VESSEL_WIDTH, PSF_PX = 6.5, 0.17, 0.6
-"""Correlation length of the vessel tree, relative thickness of its branches, and blur of the scanner."""
+"""Shape of the vessel tree and blur of the scanner.
+
+Correlation length of the tree in mm, relative thickness of its branches, and blur in pixels.
+"""
 
 
 def body_extent_mm(plan: Plan, scanner: Scanner) -> tuple[float, float]:
@@ -30,14 +36,20 @@ def body_extent_mm(plan: Plan, scanner: Scanner) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Patterns:
-    """Random patterns of a site that patients and scans take from different places: the vessel tree (0 to 1) and the noise (SD 1)."""
+    """Random patterns of a site that patients and scans take from different places.
+
+    The vessel tree (0 to 1) and the noise (SD 1).
+    """
 
     vessels: Hounsfield
     noise: Hounsfield
 
 
 def draw_patterns(plan: Plan, site_index: int) -> Patterns:
-    """Draw a site's patterns; vessels are where two smooth random fields are both near zero, which is along curves."""
+    """Draw a site's patterns.
+
+    Vessels are where two smooth random fields are both near zero, which is along curves.
+    """
     random, scanner = plan.random("patterns", site_index), plan.sites[site_index].scanner
     shape = (plan.n_slices, plan.rows, plan.rows)
     width = (VESSEL_MM, *(VESSEL_MM / scanner.pixel_spacing_mm,) * 2)
@@ -48,7 +60,9 @@ def draw_patterns(plan: Plan, site_index: int) -> Patterns:
 
 
 def build_anatomy(plan: Plan, site_index: int, ordinal: int, patterns: Patterns) -> Hounsfield:
-    """The patient's chest on the scanner's grid, body centre in its middle; what is built later covers what was built before.
+    """The patient's chest on the scanner's grid, with the body centre in its middle.
+
+    What is built later covers what was built before.
 
     1. air, table, fat, muscle; 2. lungs and their vessels; 3. mediastinal fat, heart, aorta,
        trachea; 4. ribs, spine; 5. blur.
@@ -120,7 +134,10 @@ def _rolled(pattern: Hounsfield, random: np.random.Generator) -> Hounsfield:
 
 
 def take_noise(patterns: Patterns, random: np.random.Generator) -> Hounsfield:
-    """Noise of one scan: from a place of its own, mirrored at random, so that no two scans share a voxel's noise."""
+    """Noise of one scan.
+
+    It is from a place of its own, mirrored at random, so that no two scans share a voxel's noise.
+    """
     mirrored = patterns.noise[
         :: int(random.choice([-1, 1])),
         :: int(random.choice([-1, 1])),

@@ -1,4 +1,7 @@
-"""What truly happens in each simulated patient: a hidden response and, driven by it, growth, texture, necrosis and dates."""
+"""What truly happens in each simulated patient.
+
+A hidden response and, driven by it, growth, texture, necrosis and dates.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,16 @@ from dagster_project.simulation.plan import RESPONDING, VISITS, Course, Plan, Si
 from dagster_project.simulation.surfaces import Surface, cut, diameters, draw_waves
 
 UNDECIDED_MEAN, UNDECIDED_SLOPE, UNDECIDED_RANGE = 0.91, 0.06, (0.78, 1.05)
-"""Sum at T1 over the baseline sum, where neither PR nor PD is due: mean - slope x latent, kept off the borders 0.70 and 1.20."""
+"""Sum at T1 over the baseline sum, where neither PR nor PD is due.
+
+It is mean - slope x latent, kept off the borders 0.70 and 1.20.
+"""
 
 EVENING, NECROSIS, REARRANGEMENT = 0.70, 0.35, 0.95
-"""What the whole amount of change within a lesion does: fall of ln(SD), rise of the necrotic share of the radius, share of the texture replaced."""
+"""What the whole amount of change within a lesion does.
+
+Fall of ln(SD), rise of the necrotic share of the radius, and share of the texture replaced.
+"""
 
 LATER = 1.2
 """Amount of change after T1 over that at T1."""
@@ -32,12 +41,18 @@ SLOTS: Mapping[str, tuple[float, float]] = {
     "L4": (-0.42, -0.52),
     "L5": (0.62, -0.22),
 }
-"""Where lesions lie, in half-widths and half-depths of the body: right lung, left lung, mediastinum, right lung in front, left lung in front."""
+"""Where lesions lie, in half-widths and half-depths of the body.
+
+In order: right lung, left lung, mediastinum, right lung in front, left lung in front.
+"""
 
 
 @dataclass(frozen=True)
 class LesionState:
-    """A lesion at one visit; `size_mm` is the longest diameter, or a node's short axis; 0 where the lesion has vanished."""
+    """A lesion at one visit.
+
+    `size_mm` is the longest diameter, or a node's short axis; 0 where the lesion has vanished.
+    """
 
     size_mm: float
     heterogeneity_hu: float
@@ -47,7 +62,11 @@ class LesionState:
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion: its role, its unit surface (size 1 mm), where it lies in the body (mm), and its states at the visits where it is reported."""
+    """A lesion, the same at all visits but for its states.
+
+    It has a role, a unit surface (size 1 mm), a place in the body (mm), and states at the visits
+    where it is reported.
+    """
 
     label: str
     role: str
@@ -90,7 +109,10 @@ class Patient:
 
     @property
     def change(self) -> float:
-        """Amount of change within this patient's lesions from T0 to T1, 0 to 1: how far it goes up with the latent value, it never turns its sign."""
+        """Amount of change within this patient's lesions from T0 to T1, 0 to 1.
+
+        It increases with the latent value and never changes its sign.
+        """
         return change_of(self.latent)
 
     @property
@@ -110,7 +132,10 @@ class Patient:
 def draw_patient(
     plan: Plan, site_index: int, ordinal: int, extent_mm: tuple[float, float]
 ) -> Patient:
-    """Draw the patient of that ordinal; `extent_mm` are the half-width and half-depth of the body."""
+    """Draw the patient of that ordinal.
+
+    `extent_mm` are the half-width and half-depth of the body.
+    """
     site = plan.sites[site_index]
     course = site.courses[ordinal % len(site.courses)]
     random = plan.random("biology", site_index, ordinal)
@@ -211,7 +236,10 @@ def _draw_lesions(
 
 
 def _factors(random: np.random.Generator, course: Course, latent: float) -> dict[str, float]:
-    """Size at each visit over the size at T0, by course; well off the borders of RECIST's categories."""
+    """Size at each visit over the size at T0, by course.
+
+    It keeps well off the borders of RECIST's categories.
+    """
     undecided = float(np.clip(UNDECIDED_MEAN - UNDECIDED_SLOPE * latent, *UNDECIDED_RANGE))
     share, drift = random.uniform(0, 1), random.uniform(0.97, 1.03)
     t1, t2 = {
@@ -251,7 +279,10 @@ def _draw_lesion(
 
 
 def _unit_surface(random: np.random.Generator, node: bool) -> Surface:
-    """A surface whose longest diameter (a node's short axis) is 1 mm; measured, since bumps change it."""
+    """A surface whose longest diameter (a node's short axis) is 1 mm.
+
+    It is measured, since bumps change it.
+    """
     ratio = random.uniform(0.68, 0.80) if node else random.uniform(0.74, 0.95)
     raw = Surface(
         (10.0, 10.0 * ratio, 10.0 * random.uniform(0.80, 1.05)),
@@ -263,14 +294,21 @@ def _unit_surface(random: np.random.Generator, node: bool) -> Surface:
 
 
 def change_of(latent: float) -> float:
-    """Phi(latent): a latent value of any order among patients is the order of the amounts of change, which AUC alone looks at."""
+    """Phi(latent), the amount of change of a latent value.
+
+    It preserves the order of the latent values among patients, which is all that AUC looks at.
+    """
     return NormalDist().cdf(latent)
 
 
 def _states(
     random: np.random.Generator, size_mm: float, factors: Mapping[str, float], latent: float
 ) -> dict[str, LesionState]:
-    """Texture by the latent value: a response makes tissue after T0 more even, more necrotic and otherwise arranged, the more so the more response."""
+    """States of a lesion at each visit, with texture by the latent value.
+
+    A response makes tissue after T0 more even, more necrotic and otherwise arranged, the more so
+    the more response.
+    """
     sd = float(np.exp(random.normal(np.log(26.0), 0.15) - 0.03 * latent))
     core = float(random.uniform(0.10, 0.40))
     states = {}
@@ -293,7 +331,10 @@ def _states(
 
 
 def _split(random: np.random.Generator, lesions: tuple[Lesion, ...]) -> tuple[Lesion, ...]:
-    """Let L1 fall apart after T1: two fragments of 56 and 44 % of its diameter lie apart along its longest axis."""
+    """Let L1 fall apart after T1.
+
+    Two fragments of 56 and 44 % of its diameter lie apart along its longest axis.
+    """
     first, rest = lesions[0], lesions[1:]
     late = {visit: state for visit, state in first.states.items() if visit in {"T2", "V1"}}
     reach = max(state.size_mm for state in late.values())

@@ -1,4 +1,7 @@
-"""The case report as sites write it: CSV in GB18030 with Chinese words, in UTF-8 with semicolons, or plain."""
+"""The case report as sites write it.
+
+CSV in GB18030 with Chinese words, in UTF-8 with semicolons, or plain.
+"""
 
 from __future__ import annotations
 
@@ -241,7 +244,10 @@ def _follow_up_rows(plan: Plan, patient: Patient) -> list[Row]:
 
 
 def _events(patient: Patient, wait: list[int], *, draw: float) -> list[tuple[int, str, str]]:
-    """What happens after the scans: 1. lost where T2 is missing, 2. by course, 3. alive about a year after the first cycle."""
+    """What happens after the scans.
+
+    1. lost where T2 is missing, 2. by course, 3. alive about a year after the first cycle.
+    """
     after = patient.visit_days["V1"] + 5
     if "missing_t2" in patient.troubles:
         return [(patient.visit_days["T1"] + 20 + wait[0], "lost", "")]
@@ -269,7 +275,10 @@ def write_date(site: SitePlan, day: date) -> str:
 
 
 def write_rows(path: Path, site: SitePlan, rows: Sequence[Row]) -> None:
-    """Write a CSV in the site's words, encoding and separator; the first row's columns and any that later rows add are its header."""
+    """Write a CSV in the site's words, encoding and separator.
+
+    Its header is the first row's columns and any that later rows add.
+    """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=site.csv_separator, lineterminator="\r\n")

@@ -1,4 +1,7 @@
-"""A whole simulated cohort: landings of several hospitals on one side, the truth about them on the other."""
+"""A whole simulated cohort.
+
+Landings of several hospitals on one side, the truth about them on the other.
+"""
 
 from __future__ import annotations
 
@@ -81,10 +84,10 @@ def simulate_cohort(
 
 
 def add_scan(landing: Path, truth: Path, plan: Plan, site: str, ordinal: int) -> Plan:
-    """Add the visit V1 of one patient, read by both readers, to a landing written by `simulate_cohort`.
+    """Add the visit V1 of one patient to a landing written by `simulate_cohort`.
 
-    The landing is then byte for byte what the returned plan, which has the scan among its
-    `extra_scans`, would have given.
+    Both readers read it. The landing is then byte for byte what the returned plan, which has the
+    scan among its `extra_scans`, would have given.
 
     Raises
     ------
@@ -127,12 +130,14 @@ def draw_site(plan: Plan, index: int) -> list[Patient]:
 def _check_places(landing: Path, truth: Path, plan: Plan) -> None:
     if truth.resolve().is_relative_to(landing.resolve()):
         raise ValueError(
-            "truth lies inside the landing, where the pipeline would read it; choose a folder outside"
+            "truth lies inside the landing, where the pipeline would read it; "
+            "choose a folder outside"
         )
     taken = [site.name for site in plan.sites if (landing / site.name).exists()]
     if taken:
         raise FileExistsError(
-            f"the landing already has {', '.join(taken)}; nothing is overwritten: choose an empty folder or remove them first"
+            f"the landing already has {', '.join(taken)}; "
+            "nothing is overwritten: choose an empty folder or remove them first"
         )
 
 
@@ -208,7 +213,10 @@ def _write_reads(folder: Path, plan: Plan, patients: Sequence[Patient]) -> None:
 
 
 def _lesion_rows(plan: Plan, patient: Patient, reader: str) -> list[Row]:
-    """One row per lesion and visit; sites with Chinese forms name the visit by its date, the others by the series."""
+    """One row per lesion and visit.
+
+    Sites with Chinese forms name the visit by its date, the others by the series.
+    """
     identity = draw_site_identity(plan, patient.site_index)
     rows = []
     for visit in scanned_visits(plan, patient):

@@ -1,4 +1,7 @@
-"""Lesions compared between visits as `compare_lesion` would tell of them, drawn without an image: distances that repeats of one scan give too."""
+"""Simulated comparisons of lesions between visits, drawn without an image.
+
+They are what `compare_lesion` would return, with distances that repeats of one scan give too.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,40 @@ Values = NDArray[np.float64]
 VISITS = ("T0", "T1", "T2")
 
 DIMENSIONS = dict(zip(COMPONENTS, (8, 2, 4, 1), strict=True))
-"""In how many independent ways two repeats differ: a component's distance is the root of the sum of their squares, so that its limit is based on them."""
+"""In how many independent ways two repeats differ.
+
+A component's distance is the root of the sum of their squares, so that its limit is based on them.
+"""
 
 CHANGE = 3.0
-"""By how many root mean square repeat distances a lesion moves from visit to visit for each unit of change, in each component."""
+"""Movement of a lesion from visit to visit for each unit of change, in each component.
+
+It is in root mean square repeat distances.
+"""
 
 OWN_CHANGE = 0.35
 """Standard deviation of what a lesion changes beside its patient, in each component."""
 
 SIZE_EFFECT = 0.3
-"""Of the repeat distance, what a doubling of the volume alone does to a component, by a factor of ln 2."""
+"""Effect of the volume alone on a component, in repeat distances per unit of ln(volume).
+
+A doubling of the volume thus gives ln 2 times as much.
+"""
 
 NO_COPIES = 0.02
-"""Share of lesions and visits of which no copies could be made; the fallback's scale stands in for their null."""
+"""Share of lesions and visits of which no copies could be made.
+
+The fallback's scale replaces their null.
+"""
 
 VOXELS = 0.6
 """Share of a lesion's voxels of 1 mm that are left after peeling."""
 
 SHIFTS = {"delta_median_hu": 8.0, "delta_log_sd": 0.1}
-"""Standard deviation of the figures beside the index, which tell nothing; `wasserstein_hu` is the size of the first."""
+"""Standard deviation of the figures beside the index, which carry no information.
+
+`wasserstein_hu` is the size of the first.
+"""
 
 
 def draw_comparisons(
@@ -65,7 +83,8 @@ def draw_comparisons(
 
     Returns
     -------
-    Rows of site, patient, lesion, from_visit, to_visit and simulated, and what `compare_lesion` returns.
+    Rows of site, patient, lesion, from_visit, to_visit and simulated, and what `compare_lesion`
+    returns.
     """
     volume = pl.when("present").then("volume_mm3")
     wide = lesions.with_columns(volume=volume).pivot(
@@ -96,7 +115,11 @@ def draw_comparisons(
 def _draw_component(
     component: str, volumes: Values, change: Values, copies: int, rng: np.random.Generator
 ) -> tuple[Values, Values, Values]:
-    """Points of the visits (n, visits, k), distances of the copies' pairs (n, visits, pairs), and the repeat distance (n, visits); NaN without volume."""
+    """Points, null distances and repeat distances of one component; NaN without volume.
+
+    Points of the visits (n, visits, k), distances of the copies' pairs (n, visits, pairs), and the
+    repeat distance (n, visits).
+    """
     k, (n, visits) = DIMENSIONS[component], volumes.shape
     own = np.exp(rng.normal(0, 0.2, (n, 1)))
     fallback = read_defaults()["fallback"]

@@ -1,4 +1,7 @@
-"""A reader's outlines as files: RTSTRUCT, DICOM SEG or NIfTI, with headers that identify as much as those of the images."""
+"""A reader's outlines as files: RTSTRUCT, DICOM SEG or NIfTI.
+
+Their headers identify as much as those of the images.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ CONTOUR_DATA = Tag(0x3006, 0x0050)
 def write_contours(
     folder: Path, study: Study, scan: Scan, reader: str, outlines: Mapping[str, Outline]
 ) -> None:
-    """Write one reader's outlines of one scan, by lesion label, in the format of that reader at this site."""
+    """Write one reader's outlines of one scan, by lesion label.
+
+    The format is that of the reader at this site.
+    """
     chosen = reader_format(study, reader)
     folder.mkdir(parents=True, exist_ok=True)
     if chosen == "NIFTI":
@@ -99,7 +105,10 @@ def reader_uid(study: Study, reader: str, *more: int) -> str:
 def structure_set(
     study: Study, scan: Scan, reader: str, outlines: Mapping[str, Outline]
 ) -> Dataset:
-    """An RT Structure Set: one ROI per lesion, one closed planar contour per slice, vertices to a thousandth of a millimetre."""
+    """An RT Structure Set: one ROI per lesion, one closed planar contour per slice.
+
+    Vertices are given to a thousandth of a millimetre.
+    """
     dataset = write_header(
         study,
         sop_class=RTStructureSetStorage,
@@ -158,7 +167,10 @@ def _roi(study: Study, number: int, name: str) -> Dataset:
     roi = Dataset()
     roi.ROINumber, roi.ROIName, roi.ROIGenerationAlgorithm = str(number), name, "MANUAL"
     roi.ReferencedFrameOfReferenceUID = study.uid(FRAME_OF_REFERENCE)
-    roi.ROIDescription = f"{study.name_text()}, drawn by {study.site.physicians[1].text(chinese=study.patient.site.chinese)}"
+    roi.ROIDescription = (
+        f"{study.name_text()}, drawn by "
+        f"{study.site.physicians[1].text(chinese=study.patient.site.chinese)}"
+    )
     return roi
 
 
@@ -182,7 +194,10 @@ def _roi_contour(study: Study, scan: Scan, number: int, outline: Outline) -> Dat
 
 
 def _contour_data(polygon: Floats, z: float) -> RawDataElement:
-    """The vertices as they are written: handed to pydicom as a list of numbers they would take half of all the time."""
+    """The vertices as they are written to the file.
+
+    Handing them to pydicom as a list of numbers would take half of all the time.
+    """
     text = "\\".join(f"{x:.3f}\\{y:.3f}\\{z:.3f}" for x, y in polygon).encode()
     value = text + b" " * (len(text) % 2)
     return RawDataElement(
@@ -271,7 +286,10 @@ def _segment(number: int, label: str, hd: Any) -> Any:
 
 
 def _settle(dataset: Dataset, study: Study, reader: str) -> None:
-    """Replace what highdicom takes from the clock or draws at random, so that a seed gives the same bytes; add a private block."""
+    """Replace what highdicom takes from the clock or draws at random; add a private block.
+
+    So a seed gives the same bytes.
+    """
     dataset.InstanceCreationDate = dataset.ContentDate = dataset.SeriesDate = study.date
     dataset.InstanceCreationTime = dataset.ContentTime = dataset.SeriesTime = "150000"
     for item in dataset.ContributingEquipmentSequence:
@@ -285,7 +303,10 @@ def _settle(dataset: Dataset, study: Study, reader: str) -> None:
 
 
 def nifti(mask: NDArray[np.uint8], grid: Grid, description: str) -> bytes:
-    """A mask as gzipped NIfTI-1: patient coordinates are turned from LPS (DICOM) to RAS, and `descrip` says whose mask it is."""
+    """A mask as gzipped NIfTI-1.
+
+    Patient coordinates are turned from LPS (DICOM) to RAS, and `descrip` says whose mask it is.
+    """
     (nz, ny, nx), (dz, dy, dx), (x, y, z) = grid.shape, grid.spacing_mm, grid.origin_mm
     header = struct.pack(
         NIFTI_HEADER,

@@ -1,4 +1,8 @@
-"""A CT series as files: pydicom encodes one header, and each slice's own values are set in it at fixed width, which makes thousands of files cheap."""
+"""A CT series as files.
+
+pydicom encodes one header, and each slice's own values are set in it at fixed width, which makes
+thousands of files cheap.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +70,10 @@ def _add_geometry(dataset: Dataset, scan: Scan, index: int) -> None:
 
 
 def z_text(scan: Scan, index: int) -> str:
-    """Position of the slice of that index; of one width over a scan, since the table stands between 100 and 999 mm."""
+    """Position of the slice of that index.
+
+    Its width is the same over a scan, since the table's position lies between 100 and 999 mm.
+    """
     return f"{scan.frame.grid.axis(0)[index]:.3f}"
 
 
@@ -113,7 +120,10 @@ def _encoded(dataset: Dataset, transfer_syntax: UID) -> bytes:
 
 
 def _of_slice(head: bytes, study: Study, scan: Scan, index: int) -> bytes:
-    """Put the slice's UID, number and position where those of slice 0 stand; every value keeps its length."""
+    """Replace the UID, number and position of slice 0 by those of the slice.
+
+    Every value keeps its length.
+    """
     if len(z_text(scan, index)) != len(z_text(scan, 0)):
         raise ValueError("the table's position must lie between 100 and 999 mm over the whole scan")
     head = head.replace(study.instance_uid(0).encode(), study.instance_uid(index).encode())

@@ -1,4 +1,7 @@
-"""DICOM headers as hospitals write them: full of people, in three character sets, at every depth, in private blocks and free text."""
+"""DICOM headers as hospitals write them, full of people.
+
+Names are in three character sets, at every depth, in private blocks and free text.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,10 @@ class Study:
 def write_header(
     study: Study, *, sop_class: str, instance_uid: str, series_uid: str, modality: str
 ) -> Dataset:
-    """Patient, study, equipment and everything beside them that identifies someone; what the object itself is comes on top."""
+    """Patient, study, equipment and everything beside them that identifies someone.
+
+    The caller adds what the object itself is.
+    """
     dataset = Dataset()
     dataset.SpecificCharacterSet = study.patient.site.charset
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, instance_uid
@@ -114,7 +120,10 @@ def _add_study(dataset: Dataset, study: Study) -> None:
     )
     dataset.SeriesDescription = f"THORAX 1.0 {study.name_text()}"
     dataset.ProtocolName = f"Thorax {study.patient.identity.hospital_number}"
-    dataset.ImageComments = f"{study.name_text()} tel {study.patient.identity.telephone}, reported to {_physician(study, 0)}"
+    dataset.ImageComments = (
+        f"{study.name_text()} tel {study.patient.identity.telephone}, "
+        f"reported to {_physician(study, 0)}"
+    )
     dataset.AdmittingDiagnosesDescription = f"NSCLC, {study.name_text()}"
 
 

@@ -1,4 +1,7 @@
-"""Invented people, hospitals and devices whose every identifying string is long and rare, so that finding one in an output is no coincidence."""
+"""Invented people, hospitals and devices with rare identifying strings.
+
+Every such string is long and rare, so that finding one in an output is no coincidence.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ class Name:
         return f"{self.family_latin} {self.given_latin}"
 
     def person_name(self, *, chinese: bool) -> str:
-        """The DICOM person name (PS3.5 6.2.1): romanised, and the ideographic group where the charset has it."""
+        """The DICOM person name (PS3.5 6.2.1).
+
+        It is romanised, with the ideographic group where the charset has it.
+        """
         latin = f"{self.family_latin}^{self.given_latin}"
         return f"{latin}={self.family}^{self.given}" if chinese else latin
 

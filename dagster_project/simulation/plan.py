@@ -1,4 +1,7 @@
-"""What a simulated cohort is made of: sites, scanners, patients' courses and planted troubles, all decided before anything is drawn."""
+"""What a simulated cohort is made of.
+
+Sites, scanners, patients' courses and planted troubles are all decided before anything is drawn.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ Course = Literal[
 ]
 
 VISITS = ("T0", "T1", "T2", "V1")
-"""Every patient's biology is drawn at these visits; V1 is scanned for few of them, or later by `add_scan`."""
+"""Visits at which every patient's biology is drawn.
+
+V1 is scanned for few patients, or later by `add_scan`.
+"""
 
 READERS = ("R1", "R2")
 """The two readers of every site; R1 is careful everywhere."""
@@ -41,12 +47,18 @@ EXPECTED: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "pseudoprogressor": {"T1": "PD", "T2": "PR", "V1": "PR"},
     }
 )
-"""Overall response of each course by the sums and new lesions of that visit (RECIST 1.1, PR against baseline)."""
+"""Overall response of each course by the sums and new lesions of that visit.
+
+It is by RECIST 1.1, with PR against baseline.
+"""
 
 RESPONDING: frozenset[str] = frozenset(
     {"late_responder", "early_responder", "complete_responder", "pseudoprogressor"}
 )
-"""Courses of patients whose hidden response is a response. A pseudoprogressor's BOR by RECIST 1.1 is nevertheless PD."""
+"""Courses of patients whose hidden response is a response.
+
+A pseudoprogressor's BOR by RECIST 1.1 is nevertheless PD.
+"""
 
 TROUBLES: Mapping[str, str] = MappingProxyType(
     {
@@ -55,19 +67,30 @@ TROUBLES: Mapping[str, str] = MappingProxyType(
         "motion": "body outline displaced between neighbouring slices at T1",
         "missing_t2": "no scan after cycle 5; treatment ended after cycle 4; lost to follow-up",
         "prior_malignancy": "another malignancy in the history",
-        "duplicate_patient": "two case-report rows of one hospital number differ in name and birth date",
-        "split_lesion": "L1 falls into L1.1 and L1.2 at T2: from then on lesions.csv has rows L1.1 and L1.2 (role target) and none for L1",
+        "duplicate_patient": (
+            "two case-report rows of one hospital number differ in name and birth date"
+        ),
+        "split_lesion": (
+            "L1 falls into L1.1 and L1.2 at T2: "
+            "from then on lesions.csv has rows L1.1 and L1.2 (role target) and none for L1"
+        ),
         "kernel_change": "another convolution kernel at T2",
-        "full_width_number": "the hospital number is written in full-width characters in the case report",
+        "full_width_number": (
+            "the hospital number is written in full-width characters in the case report"
+        ),
         "secondary_capture": "a secondary capture with the name burned in",
         "localiser": "a CT localiser (ImageType ORIGINAL\\PRIMARY\\LOCALIZER)",
         "dose_report": "an X-ray radiation dose report (SR)",
         "garbage_file": "a file that is not DICOM, with a name in it",
         "truncated_file": "a CT slice of a series of its own, cut off within its pixels",
-        "contour_without_series": "contours of reader R1 that refer to a series that was never sent",
+        "contour_without_series": (
+            "contours of reader R1 that refer to a series that was never sent"
+        ),
         "unknown_patient": "a row of reader R1's lesions.csv for a hospital number that nobody has",
         "bad_date": "a follow-up row dated 2024-13-45",
-        "unknown_column": "a column of notes with telephone numbers that the landing contract does not know",
+        "unknown_column": (
+            "a column of notes with telephone numbers that the landing contract does not know"
+        ),
     }
 )
 """Every kind of trouble that can be planted, in words."""
@@ -75,7 +98,10 @@ TROUBLES: Mapping[str, str] = MappingProxyType(
 EXCLUDING: frozenset[str] = frozenset(
     {"thick_slices", "metal", "motion", "missing_t2", "prior_malignancy", "duplicate_patient"}
 )
-"""Troubles that make a patient ineligible (study rules I5, E1, E1, I4, E2 and, without a birth date, I7)."""
+"""Troubles that make a patient ineligible.
+
+By study rules I5, E1, E1, I4, E2 and, without a birth date, I7, in this order.
+"""
 
 HIDDEN_IN_DICOM: frozenset[str] = frozenset(
     {"secondary_capture", "localiser", "dose_report", "garbage_file", "truncated_file"}
@@ -85,7 +111,10 @@ HIDDEN_IN_DICOM: frozenset[str] = frozenset(
 
 @dataclass(frozen=True)
 class Scanner:
-    """A CT scanner as its images show it; `grain_px` is the width of the noise grain, across slices and within them."""
+    """A CT scanner as its images show it.
+
+    `grain_px` is the width of the noise grain, across slices and within them.
+    """
 
     manufacturer: str
     model: str
@@ -103,11 +132,12 @@ class Scanner:
 
 @dataclass(frozen=True)
 class SitePlan:
-    """A site: how its scanner, its case report and its readers' software write, and its patients' courses in turn.
+    """A site and its patients' courses in turn.
 
-    `chinese` concerns names in DICOM, `chinese_forms` the case report's headers and values;
-    `formats` are those of the contours of readers R1 and R2; `careless` are the ordinals of the
-    patients whom reader R2 read carelessly.
+    It says how the site's scanner, its case report and its readers' software write. `chinese`
+    concerns names in DICOM, `chinese_forms` the case report's headers and values; `formats` are
+    those of the contours of readers R1 and R2; `careless` are the ordinals of the patients whom
+    reader R2 read carelessly.
     """
 
     name: str
@@ -168,7 +198,10 @@ class Plan:
 
     @property
     def signal_auc(self) -> float:
-        """AUC by which the latent value, hence the amount of change, tells responders: Phi(sqrt(2) s / sqrt(1 - s^2)), of patients without number."""
+        """AUC of the latent value, hence of the amount of change, for responders.
+
+        Phi(sqrt(2) s / sqrt(1 - s^2)) with s the `signal`, for an unlimited number of patients.
+        """
         return (
             1.0
             if self.signal == 1
@@ -188,7 +221,10 @@ class Plan:
         return frozenset(t.kind for t in self.planted() if (t.site, t.ordinal) == (site, ordinal))
 
     def random(self, *purpose: object) -> np.random.Generator:
-        """A stream of its own for each purpose, so that what is drawn never depends on what was drawn before."""
+        """A random stream of its own for each purpose.
+
+        So what is drawn never depends on what was drawn before.
+        """
         return np.random.default_rng(
             [self.seed, *(zlib.crc32(str(part).encode()) for part in purpose)]
         )

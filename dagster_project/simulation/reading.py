@@ -1,4 +1,7 @@
-"""What two readers outline in a simulated patient: close to the truth and to each other, unless one is careless."""
+"""What two readers outline in a simulated patient.
+
+The outlines are close to the truth and to each other, unless a reader is careless.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,22 @@ from dagster_project.simulation.surfaces import (
 )
 
 RELATIVE_ERROR, ERROR_MM = 0.058, (0.20, 0.85)
-"""Standard deviation of a careful reader's outline, relative to the lesion's radius and within these bounds in mm."""
+"""Standard deviation of a careful reader's outline.
+
+Relative to the lesion's radius, and within these bounds in mm.
+"""
 
 BORDER_MARGIN, GROWTH_MARGIN_MM = 0.02, 0.4
-"""A careful read keeps this far from RECIST's borders (0.70 of baseline; 1.20 of and 5 mm above the nadir)."""
+"""Distance of a careful read from RECIST's borders.
+
+These are 0.70 of baseline; 1.20 of and 5 mm above the nadir.
+"""
 
 DICE_MARGIN, SUM_MARGIN = 0.74, 0.85
-"""A careful pair has at least this Dice, and at most this share of the sum difference that calls for arbitration."""
+"""Smallest Dice and largest sum difference of a careful pair.
+
+The latter is a share of the sum difference that calls for arbitration.
+"""
 
 CARELESS_DICE = 0.68
 """A careless outline agrees less than this with the careful one, at every visit."""
@@ -39,7 +51,10 @@ ATTEMPTS = 12
 
 @dataclass(frozen=True)
 class Outline:
-    """One reader's outline of one lesion at one visit: polygons, voxels, and the diameters the voxels give."""
+    """One reader's outline of one lesion at one visit.
+
+    Polygons, voxels, and the diameters the voxels give.
+    """
 
     sections: Sections
     mask: Mask
@@ -56,7 +71,9 @@ Reads = Mapping[tuple[str, str, str], Outline]
 
 
 def read_patient(plan: Plan, patient: Patient) -> Reads:
-    """Both readers' outlines at every visit, drawn anew with smaller errors until they keep the plan's margins.
+    """Both readers' outlines at every visit.
+
+    They are drawn anew with smaller errors until they keep the plan's margins.
 
     Raises
     ------
@@ -69,12 +86,16 @@ def read_patient(plan: Plan, patient: Patient) -> Reads:
         if acceptable(patient, reads):
             return reads
     raise RuntimeError(
-        f"site {patient.site.name}, ordinal {patient.ordinal}: no reads keep the margins; use finer pixels, larger lesions or another seed"
+        f"site {patient.site.name}, ordinal {patient.ordinal}: no reads keep the margins; "
+        "use finer pixels, larger lesions or another seed"
     )
 
 
 def acceptable(patient: Patient, reads: Reads) -> bool:
-    """True where careful reads show the planned course and agree, and careless ones clearly do not."""
+    """True where careful reads show the planned course and agree, and careless ones do not.
+
+    Careless reads must clearly disagree.
+    """
     careful = READERS[:1] if patient.careless else READERS
     planned = all(follows_plan(patient, reads, reader) for reader in careful)
     agreement = [
@@ -93,7 +114,10 @@ def acceptable(patient: Patient, reads: Reads) -> bool:
 
 
 def sum_of(patient: Patient, reads: Reads, reader: str, visit: str) -> float:
-    """Sum of the target diameters of one reader at one visit; the fragments of a lesion that split are added."""
+    """Sum of the target diameters of one reader at one visit.
+
+    The fragments of a lesion that split are added.
+    """
     targets = [lesion for lesion in patient.lesions if lesion.role == "target"]
     return sum(
         reads[visit, reader, lesion.label].diameter(lesion.node)
@@ -118,7 +142,10 @@ def follows_plan(patient: Patient, reads: Reads, reader: str) -> bool:
 
 
 def _response(now: float, baseline: float, nadir: float, new: bool, strictness: float) -> str:
-    """Overall response by sums alone, with the borders moved by the margin: 1. CR, 2. PD, 3. PR, 4. SD."""
+    """Overall response by sums alone, with the borders moved by the margin.
+
+    In order: 1. CR, 2. PD, 3. PR, 4. SD.
+    """
     grown = (
         now - nadir >= 5.0 + strictness * GROWTH_MARGIN_MM
         and now >= (1.20 + strictness * BORDER_MARGIN) * nadir
@@ -146,7 +173,10 @@ def _attempt(plan: Plan, patient: Patient, frames: Mapping[str, Frame], attempt:
 def _as_read(
     plan: Plan, patient: Patient, lesion: Lesion, reader: str, attempt: int
 ) -> dict[str, Surface]:
-    """The lesion as this reader sees it at each visit: an error of habit that stays, and one of the day."""
+    """The lesion as this reader sees it at each visit.
+
+    It has an error of habit that stays, and one of the day.
+    """
     random = plan.random("read", patient.site_index, patient.ordinal, lesion.label, reader, attempt)
     habit, bias = draw_waves(random, 1.0, frequency=3.2, n=8), random.normal(0, 0.006)
     factor = _careless_factor(plan, patient) if patient.careless and reader == READERS[1] else 1.0

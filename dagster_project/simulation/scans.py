@@ -1,4 +1,7 @@
-"""One CT scan of a simulated patient: lesions set into the anatomy, artifacts where planned, noise, and the grid it all lies on."""
+"""One CT scan of a simulated patient, and the grid it all lies on.
+
+Lesions are set into the anatomy, with artifacts where planned, and noise.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ THICK = 5
 """Slices of 1 mm that a slice of the trouble `thick_slices` is made of."""
 
 GRAIN_MM, EDGE_MM, NECROSIS_HU = 1.5, 1.0, -38.0
-"""Correlation length of a lesion's texture, width of its partial-volume edge, and how much darker its necrotic core is."""
+"""Properties of a lesion's tissue.
+
+Correlation length of its texture in mm, width of its partial-volume edge in mm, and how much darker
+its necrotic core is in HU.
+"""
 
 METAL_HU, STREAK_HU, MOTION_MM = 3400.0, 260.0, 11.0
 """Metal and its streaks, and how far a slice is displaced by motion."""
@@ -25,7 +32,11 @@ METAL_HU, STREAK_HU, MOTION_MM = 3400.0, 260.0, 11.0
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a scan lies: its grid in patient coordinates, the body's centre there, and its displacement in pixels from the grid's centre."""
+    """Where a scan lies.
+
+    Its grid in patient coordinates, the body's centre there, and its displacement in pixels from
+    the grid's centre.
+    """
 
     grid: Grid
     body_mm: tuple[float, float, float]
@@ -49,7 +60,10 @@ class Scan:
 
 
 def place_scan(plan: Plan, patient: Patient, visit: str) -> Frame:
-    """Grid of one visit; the table stands elsewhere each time, but always between 100 and 999 mm from its zero."""
+    """Grid of one visit, with the table at another position each time.
+
+    The position is always between 100 and 999 mm from the table's zero.
+    """
     random = plan.random("frame", patient.site_index, patient.ordinal, visit)
     pixel = patient.site.scanner.pixel_spacing_mm
     thick = THICK if "thick_slices" in patient.troubles else 1
@@ -105,7 +119,10 @@ def draw_scan(
 
 
 def _thin_grid(plan: Plan, frame: Frame) -> Grid:
-    """The grid of 1 mm slices behind the delivered one; thick slices are averages of whole slices, the rest is left out at the ends."""
+    """The grid of 1 mm slices behind the delivered one.
+
+    Thick slices are averages of whole slices; the rest is left out at the ends.
+    """
     n, pixel = plan.n_slices, frame.grid.spacing_mm[1]
     used = frame.grid.shape[0] * int(frame.grid.spacing_mm[0])
     z = frame.body_mm[2] - (used - 1) / 2 - (n - used) // 2
@@ -166,7 +183,10 @@ def _texture(
     grid: Grid,
     centre_mm: tuple[float, float, float],
 ) -> tuple[tuple[slice, slice, slice], Hounsfield]:
-    """A lesion's texture (mean 0, SD 1) on its box: the same field at every visit, a share of it replaced by a second one."""
+    """A lesion's texture (mean 0, SD 1) on its box.
+
+    It is the same field at every visit, a share of it replaced by a second one.
+    """
     reach = 1.15 * max(s.size_mm for s in lesion.states.values()) * (1.6 if lesion.node else 1.0)
     middle = [
         round((centre_mm[2 - d] - grid.origin_mm[2 - d]) / grid.spacing_mm[d]) for d in range(3)
@@ -193,7 +213,10 @@ def _texture(
 def _set_metal(
     volume: Hounsfield, grid: Grid, frame: Frame, extent_mm: tuple[float, float]
 ) -> None:
-    """A port in the left chest wall: a sphere of 5 mm radius, dark and bright rays around it in the slices that hold it."""
+    """A port in the left chest wall: a sphere of 5 mm radius with streaks.
+
+    Dark and bright rays surround it in the slices that hold it.
+    """
     x0, y0 = frame.body_mm[0] + 0.62 * extent_mm[0], frame.body_mm[1] - 0.66 * extent_mm[1]
     x, y = grid.axis(2) - x0, (grid.axis(1) - y0)[:, None]
     distance, ray = np.hypot(x, y), np.arctan2(y, x)

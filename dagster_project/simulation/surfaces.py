@@ -1,4 +1,7 @@
-"""The outline of a lesion as an exact function of space, and what a slice plane sees of it: sections, diameters, voxels."""
+"""The outline of a lesion as an exact function of space, and its sections by slice planes.
+
+What a plane sees of it are sections, diameters and voxels.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class Waves:
 
 
 def draw_waves(random: np.random.Generator, sd: float, frequency: float = 2.6, n: int = 6) -> Waves:
-    """A random function of low spatial frequency with standard deviation about `sd` over the sphere."""
+    """A random function of low spatial frequency on the sphere, with SD about `sd`."""
     k = random.standard_normal((n, 3))
     k *= frequency * random.uniform(0.7, 1.2, (n, 1)) / np.linalg.norm(k, axis=1, keepdims=True)
     return Waves(k, random.uniform(0, 2 * np.pi, n), np.full(n, sd * np.sqrt(2.0 / n)))
@@ -63,14 +66,20 @@ def draw_waves(random: np.random.Generator, sd: float, frequency: float = 2.6, n
 
 @dataclass(frozen=True)
 class Surface:
-    """An ellipsoid with bumps around the origin: semi-axes in mm, angle of its first axis in the slice plane, bumps relative to the radius."""
+    """An ellipsoid with bumps around the origin.
+
+    Semi-axes in mm, angle of its first axis in the slice plane, bumps relative to the radius.
+    """
 
     semi_axes_mm: tuple[float, float, float]
     angle: float
     bumps: Waves
 
     def level(self, offset_mm: Floats) -> Floats:
-        """Below 1 inside, 1 on the surface; homogeneous of degree 1 in the distance from the centre (x, y, z in the last axis)."""
+        """Below 1 inside, 1 on the surface.
+
+        It is homogeneous of degree 1 in the distance from the centre (x, y, z in the last axis).
+        """
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         x, y, z = offset_mm[..., 0], offset_mm[..., 1], offset_mm[..., 2]
         u = np.stack([cos * x + sin * y, cos * y - sin * x, z], axis=-1) / np.asarray(
@@ -96,20 +105,30 @@ class Surface:
 
 @dataclass(frozen=True)
 class Sections:
-    """A surface cut by slice planes: its centre, the planes' z, and the polygons' radii per plane and angle (0 where a plane misses it)."""
+    """A surface cut by slice planes.
+
+    Its centre, the planes' z, and the polygons' radii per plane and angle (0 where a plane misses
+    it).
+    """
 
     centre_mm: tuple[float, float, float]
     z_mm: Floats
     radii_mm: Floats
 
     def polygons(self) -> Floats:
-        """Vertices as a contour file holds them: patient x and y to a thousandth of a millimetre; (planes, angles, 2)."""
+        """Vertices as a contour file holds them, as (planes, angles, 2).
+
+        Patient x and y to a thousandth of a millimetre.
+        """
         unit = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=-1)
         return np.round(np.asarray(self.centre_mm[:2]) + self.radii_mm[..., None] * unit, 3)
 
 
 def cut(surface: Surface, centre_mm: tuple[float, float, float], z_mm: Floats) -> Sections:
-    """Cut a surface by planes of constant z; planes whose point on the axis lies outside are missed."""
+    """Cut a surface by planes of constant z.
+
+    Planes whose point on the axis lies outside are missed.
+    """
     dz = z_mm - centre_mm[2]
     axis = np.stack([np.zeros_like(dz), np.zeros_like(dz), dz], axis=-1)
     hit = np.flatnonzero(surface.level(axis) < 0.985)
@@ -131,12 +150,18 @@ def cut(surface: Surface, centre_mm: tuple[float, float, float], z_mm: Floats) -
 
 
 def diameters(sections: Sections) -> tuple[float, float]:
-    """Longest diameter within a plane and the longest chord perpendicular to it there, in mm; (0, 0) where there is no section."""
+    """Longest diameter within a plane and the longest chord perpendicular to it there, in mm.
+
+    (0, 0) where there is no section.
+    """
     return widest(list(sections.polygons()))
 
 
 def widest(polygons: list[Floats]) -> tuple[float, float]:
-    """Longest distance of two vertices of one polygon, and that polygon's longest chord perpendicular to it."""
+    """Longest distance between two vertices of one polygon, and the longest chord across it.
+
+    That is the polygon's longest chord perpendicular to the distance.
+    """
     best: tuple[float, int, tuple[int, int]] = (0.0, 0, (0, 0))
     for number, points in enumerate(polygons):
         square = ((points[:, None] - points[None]) ** 2).sum(-1)
@@ -179,7 +204,10 @@ class Mask:
 
 
 def voxelise(sections: Sections, grid: Grid, reach_mm: float) -> Mask:
-    """Voxels whose centre lies within the polygon of their slice (even-odd rule; the polygons are star-shaped)."""
+    """Voxels whose centre lies within the polygon of their slice.
+
+    It uses the even-odd rule; the polygons are star-shaped.
+    """
     box = _box(grid, sections.centre_mm, reach_mm)
     x, y, z = grid.axis(2)[box[2]], grid.axis(1)[box[1]], grid.axis(0)[box[0]]
     sector = (
@@ -198,7 +226,10 @@ def voxelise(sections: Sections, grid: Grid, reach_mm: float) -> Mask:
 
 
 def measure_voxels(mask: Mask, grid: Grid) -> tuple[float, float]:
-    """Longest diameter from voxel corner to voxel corner within a slice, and the longest chord perpendicular to it, in mm."""
+    """Longest diameter within a slice and the longest chord perpendicular to it, in mm.
+
+    They run from voxel corner to voxel corner.
+    """
     return widest([_corners(plane, grid) for plane in mask.voxels if plane.any()])
 
 

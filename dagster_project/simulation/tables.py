@@ -1,4 +1,7 @@
-"""A cohort simulated as tables, without an image: many patients whose response is based on stated causes, to judge models by."""
+"""A cohort simulated as tables, without an image, to judge models by.
+
+It has many patients whose response is based on stated causes.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,17 @@ from dagster_project.study import load_study
 
 DAYS = (0, 63, 126)
 CARRIERS = 3
-"""The first features of the protocol's list carry the heterogeneity signal, in the tumour and the ring next to it; the others none."""
+"""Number of features that carry the heterogeneity signal: the first of the protocol's list.
+
+They carry it in the tumour and the ring next to it; the others carry none.
+"""
 
 TISSUES = ((-90.0, 40.0), (-35.0, 28.0), (0.0, 20.0), (30.0, 28.0), (65.0, 45.0))
-"""Density above the lesion's median and local spread, in HU, of the tissues that lesions are made of; of the first there is more or less by q."""
+"""Tissues that lesions are made of.
+
+Density above the lesion's median and local spread, in HU. How much there is of the first
+depends on q.
+"""
 
 VOXELS, PAIRS = 240, 480
 """Voxels and pairs of neighbours drawn of a lesion and visit, which its words count."""
@@ -31,7 +41,10 @@ VOXELS, PAIRS = 240, 480
 
 @dataclass(frozen=True)
 class Truth:
-    """How much each hidden cause moves the log-odds of response, a standard deviation of it; `amount` is the size of the change of texture, without its sign."""
+    """How much each hidden cause moves the log-odds of response, per standard deviation.
+
+    `amount` is the size of the change of texture, without its sign.
+    """
 
     clinical: float = 0.5
     size: float = 0.7
@@ -68,15 +81,19 @@ def simulate_tables(
 ) -> SimulatedTables:
     """Simulate a cohort for the task T1.
 
-    1. Three hidden causes a patient, standard normal and independent: c (seen in PD-L1), s (in the change of size), q (in the change of texture).
-    2. Response is drawn with log-odds truth.clinical c + truth.size s + truth.heterogeneity q + truth.amount (|q| less its mean, over its deviation); q
-       shows in the images whatever its weight.
-    3. Texture of the carrying features changes by 0.5 q on the log scale, a lesion and region with noise of its own; a hospital's scanner
-       shifts all of a patient's values alike, which the change does not see.
-    4. A lesion is made of TISSUES; the log of the first one's part changes by 0.5 q a visit, with noise of the lesion and of the visit. Three neighbours
-       in four are of one tissue, one pair in six crosses the surface.
-    5. Each lesion is compared between visits (`draw_comparisons`), changing by 0.5 q a visit; `dhi` is what `derive_dhi` makes of that. It sees the amount of
-       change, not its direction.
+    1. Three hidden causes per patient, standard normal and independent: c (seen in PD-L1), s (in
+       the change of size), q (in the change of texture).
+    2. Response is drawn with log-odds truth.clinical c + truth.size s + truth.heterogeneity q +
+       truth.amount (|q| less its mean, over its deviation); q shows in the images whatever its
+       weight.
+    3. Texture of the carrying features changes by 0.5 q on the log scale, each lesion and region
+       with noise of its own; a hospital's scanner shifts all of a patient's values alike, which the
+       change does not see.
+    4. A lesion is made of TISSUES; the log of the first one's part changes by 0.5 q per visit, with
+       noise of the lesion and of the visit. Three neighbours in four are of one tissue, one pair in
+       six crosses the surface.
+    5. Each lesion is compared between visits (`draw_comparisons`), changing by 0.5 q per visit;
+       `dhi` is what `derive_dhi` makes of that. It sees the amount of change, not its direction.
 
     With `heterogeneity=0` texture changes as much and tells nothing of response.
     """
@@ -154,7 +171,10 @@ def _draw_patients(who: pl.DataFrame, c: np.ndarray, rng: np.random.Generator) -
 
 
 def _draw_lesions(who: pl.DataFrame, s: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
-    """One to four lesions; each shrinks by its patient's s and some noise; one in fifty vanishes at T1 or T2."""
+    """One to four lesions per patient.
+
+    Each shrinks by its patient's s and some noise; one in fifty vanishes at T1 or T2.
+    """
     number = rng.integers(1, 5, who.height)
     index = np.repeat(np.arange(who.height), number)
     first = rng.uniform(15, 60, index.size)
@@ -342,7 +362,10 @@ def _words_of(grid: WordGrid, tissues: np.ndarray, rng: np.random.Generator) -> 
 def _draw_outcomes(
     who: pl.DataFrame, odds: np.ndarray, response: np.ndarray, rng: np.random.Generator
 ) -> pl.DataFrame:
-    """Exponential times from T1 whose hazard falls with the log-odds; censored at random within two years."""
+    """Exponential times from T1 whose hazard falls with the log-odds.
+
+    They are censored at random within two years.
+    """
     days = rng.exponential(240 * np.exp(0.5 * odds))
     end = rng.uniform(120, 730, who.height)
     return who.with_columns(

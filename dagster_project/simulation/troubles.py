@@ -1,4 +1,7 @@
-"""The planted files that no pipeline may trip over: captures with burned-in names, localisers, dose reports, garbage, orphans."""
+"""The planted files that no pipeline may trip over.
+
+Captures with burned-in names, localisers, dose reports, garbage and orphans.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def write_trouble(kind: str, folder: Path, study: Study, scan: Scan) -> str:
 def write_orphan_contours(
     folder: Path, study: Study, scan: Scan, outlines: dict[str, Outline]
 ) -> None:
-    """Contours of reader R1 for a series that was never sent: those of a study whose every UID is another."""
+    """Contours of reader R1 for a series that was never sent.
+
+    They are those of a study whose every UID is another.
+    """
     write_contours(
         folder, OrphanStudy(study.patient, study.site, study.visit), scan, "R1", outlines
     )

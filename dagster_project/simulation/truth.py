@@ -1,4 +1,7 @@
-"""The truth behind a simulated landing, kept outside it: what was planted, what is expected, and every identifier to search for."""
+"""The truth behind a simulated landing, kept outside it.
+
+What was planted, what is expected, and every identifier to search for.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,11 @@ TRUE_STEP_MM = 0.5
 """Distance of the planes by which true diameters and volumes are measured."""
 
 LOCKED_AFTER_DAYS, DECIDED_AFTER_DAYS = 20, 90
-"""A read is locked so long after the site's last scan, and decided so long after the last day on which a patient might be scanned."""
+"""Days until a read is locked, and until it is decided.
+
+The first are counted from the site's last scan, the second from the last day on which a patient
+might be scanned.
+"""
 
 
 def patient_truth(plan: Plan, patient: Patient, site: SiteIdentity, reads: Reads) -> dict[str, Any]:
@@ -154,7 +161,10 @@ def site_truth(plan: Plan, site_index: int, patients: Sequence[Patient]) -> dict
 
 
 def identifiers(plan: Plan, patients: Sequence[Patient]) -> list[str]:
-    """Every identifying string in the landing of these patients and their sites; birth dates as a case report writes them."""
+    """Every identifying string in the landing of these patients and their sites.
+
+    Birth dates are as a case report writes them.
+    """
     found: set[str] = set()
     for index, site in enumerate(plan.sites):
         found.update(draw_site_identity(plan, index).strings(chinese=site.chinese))
@@ -171,7 +181,9 @@ def identifiers(plan: Plan, patients: Sequence[Patient]) -> list[str]:
 
 def unknown_number(plan: Plan, patient: Patient) -> str:
     """The hospital number that nobody has, of the trouble `unknown_patient`."""
-    return f"ZY{plan.random('unknown number', patient.site_index, patient.ordinal).integers(10**11, 10**12)}"
+    return f"""ZY{
+        plan.random("unknown number", patient.site_index, patient.ordinal).integers(10**11, 10**12)
+    }"""
 
 
 def last_day(plan: Plan, patients: Sequence[Patient], *, scanned: bool) -> date:
@@ -185,15 +197,22 @@ def last_day(plan: Plan, patients: Sequence[Patient], *, scanned: bool) -> date:
 
 def locked_at(plan: Plan, patients: Sequence[Patient]) -> str:
     """When the readers of a site locked their reads."""
-    return f"{(last_day(plan, patients, scanned=True) + timedelta(days=LOCKED_AFTER_DAYS)).isoformat()}T18:30:00+08:00"
+    return f"""{
+        (last_day(plan, patients, scanned=True) + timedelta(days=LOCKED_AFTER_DAYS)).isoformat()
+    }T18:30:00+08:00"""
 
 
 def write_decisions(truth: Path, plan: Plan, patients: Sequence[Patient]) -> None:
-    """The arbiter's decisions of one site, to be copied into its landing: the careful reader for every careless pair."""
+    """The arbiter's decisions of one site, to be copied into its landing.
+
+    The careful reader is accepted for every careless pair.
+    """
     site, settled = patients[0].site, [patient for patient in patients if patient.careless]
     if not settled:
         return
-    decided = f"{(last_day(plan, patients, scanned=False) + timedelta(days=DECIDED_AFTER_DAYS)).isoformat()}T10:00:00+08:00"
+    decided = f"""{
+        (last_day(plan, patients, scanned=False) + timedelta(days=DECIDED_AFTER_DAYS)).isoformat()
+    }T10:00:00+08:00"""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["patient_id", "accepted_reader", "arbiter", "decided_at"])

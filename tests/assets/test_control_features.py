@@ -1,4 +1,7 @@
-"""A sampled lesion has its copies and its negative controls; a night with nothing new measures none again."""
+"""A sampled lesion has its copies and its negative controls.
+
+A night with nothing new measures none again.
+"""
 
 from __future__ import annotations
 

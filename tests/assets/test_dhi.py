@@ -28,7 +28,10 @@ def test_a_figure_is_there_or_a_reason(opened: Stage) -> None:
 
 
 def test_a_changed_kernel_is_no_change_of_the_lesion(opened: Stage) -> None:
-    """Patient and lesion have a reason in the place of a figure wherever one of the two scans has the other kernel."""
+    """Patient and lesion have a reason instead of a figure where the kernels differ.
+
+    It is enough that one of the two scans has the other kernel.
+    """
     changed = (
         opened.table("timepoints")
         .filter(pl.col("changed_since_t0").list.contains("kernel"))
@@ -71,7 +74,10 @@ def test_few_lesions_do_not_calibrate(opened: Stage) -> None:
 def test_kept_comparisons_divided_by_the_limits_of_few_lesions_give_the_table(
     opened: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a model's fold divides by its own limits is what the table was divided from; here both are too few lesions, and take the shipped limits."""
+    """What a fold divides by its own limits is what the table was divided from.
+
+    Here both have too few lesions, and take the shipped limits.
+    """
     from dagster_project.flow.dhi import comparisons_seen
     from dagster_project.radiomics.dhi_limits import patient_free_limits
     from dagster_project.resources import Lakehouse

@@ -1,4 +1,7 @@
-"""Exactly the patients who were simulated as eligible are, and the others for the reason that was planted."""
+"""Exactly the patients who were simulated as eligible are eligible.
+
+The others are not, for the reason that was planted.
+"""
 
 from __future__ import annotations
 

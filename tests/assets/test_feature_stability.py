@@ -33,16 +33,21 @@ def test_every_region_and_feature_has_a_row(opened: Stage) -> None:
 
 
 def test_changes_stand_in_units_of_the_readers_spread(opened: Stage) -> None:
-    """`repeatable_change`: every change of a feature, over √2 of its spread; where there are no units, why."""
+    """`repeatable_change`: every change of a feature, over √2 of its spread.
+
+    Where there are no units, a reason.
+    """
     changes, spreads = (
         {row[:-1]: row[-1] for row in opened.trial.rows(s)}
         for s in (
-            "SELECT site, patient, lesion, region, feature, from_visit, to_visit, delta FROM delta_features",
+            "SELECT site, patient, lesion, region, feature, from_visit, to_visit, delta "
+            "FROM delta_features",
             "SELECT region, feature, within_sd FROM feature_stability",
         )
     )
     told = opened.trial.rows(
-        "SELECT site, patient, lesion, region, feature, from_visit, to_visit, repeatability_units, reason FROM repeatable_change"
+        "SELECT site, patient, lesion, region, feature, from_visit, to_visit, "
+        "repeatability_units, reason FROM repeatable_change"
     )
     assert {row[:-2] for row in told} == set(changes)
     assert all((units is None) == (reason is not None) for *_, units, reason in told)
@@ -55,7 +60,10 @@ def test_changes_stand_in_units_of_the_readers_spread(opened: Stage) -> None:
 def test_one_new_scan_moves_the_units_and_writes_no_change_of_another_scan(
     grown: Stage, opened: Stage
 ) -> None:
-    """The spread is the cohort's and moves with a new scan; the changes between older scans stay the rows that they were."""
+    """The spread is the cohort's and moves with a new scan.
+
+    The changes between older scans stay the rows that they were.
+    """
     assert not opened.table("feature_stability").equals(grown.table("feature_stability"))
     assert opened.table("delta_features").equals(grown.table("delta_features"))
     assert grown.trial.told("delta_features")["computed"] == 0, (
@@ -85,7 +93,10 @@ def test_without_repeat_scans_there_is_no_figure_of_them(opened: Stage) -> None:
 
 
 def test_patients_moments_add_up_to_the_table(opened: Stage) -> None:
-    """What a training fold judges features by, over all patients and visits, gives the bounds of the table."""
+    """What a training fold judges features by gives the bounds of the table.
+
+    Here it is over all patients and visits.
+    """
     from dagster_project.flow.feature_stability import moments_of_patients
     from dagster_project.lake.store import read_lake
     from models.stability import build_moments, lower_bounds
@@ -94,7 +105,8 @@ def test_patients_moments_add_up_to_the_table(opened: Stage) -> None:
         visits = tuple(
             v
             for (v,) in lake.query(
-                "SELECT DISTINCT visit FROM radiomic_features WHERE visit IS NOT NULL ORDER BY visit"
+                "SELECT DISTINCT visit FROM radiomic_features "
+                "WHERE visit IS NOT NULL ORDER BY visit"
             ).fetchall()
         )
         moments = moments_of_patients(lake, visits)

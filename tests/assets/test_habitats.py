@@ -48,7 +48,10 @@ def test_one_more_scan_maps_the_lesions_of_that_scan_alone(opened: Stage, grown:
 def test_words_kept_beside_the_lesions_tell_the_same_habitats(
     opened: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whole lesions count as many voxels in words as the table has; shares by the cohort's codebook differ by the grain of the grid alone."""
+    """Whole lesions count as many voxels in words as the table has.
+
+    Shares by the cohort's codebook differ by the grain of the grid alone.
+    """
     from dagster_project.flow.habitats import words_seen
     from dagster_project.radiomics.habitat_words import measure_words
     from dagster_project.resources import Lakehouse

@@ -22,7 +22,10 @@ def test_the_index_leads_to_every_patient(grown: Stage) -> None:
 
 
 def test_a_lesion_is_drawn_once_and_not_while_a_read_is_open(grown: Stage) -> None:
-    """Pictures are kept beside the masks that they show; an outline whose reader has not locked is on none."""
+    """Pictures are stored beside the masks that they show.
+
+    An outline whose reader has not locked is on none.
+    """
     pictures = sorted(grown.trial.home.vault.glob("*/*/*/pictures/*.png"))
     shown = grown.table("reads")
     assert OPEN_READER not in set(shown["reader"])

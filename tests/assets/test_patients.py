@@ -16,7 +16,10 @@ def test_every_simulated_patient_is_there_once(closed: Stage) -> None:
 
 
 def test_age_is_that_of_the_first_cycle(closed: Stage) -> None:
-    """From the birth date at one site, as given at the other; unknown where two rows contradict each other."""
+    """From the birth date at one site, as given at the other.
+
+    Unknown where two rows contradict each other.
+    """
     ages = dict(closed.table("patients").select("patient", "age_years").iter_rows())
     for patient, truth in closed.trial.everyone():
         born, began = (dt.date.fromisoformat(truth[name]) for name in ("birth_date", "day_zero"))

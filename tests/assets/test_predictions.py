@@ -28,7 +28,10 @@ def test_labels_are_those_of_the_cohort(opened: Stage) -> None:
 def test_the_chosen_model_is_asked_about_eligible_patients_it_was_not_trained_on(
     opened: Stage,
 ) -> None:
-    """Decided by the visit, or without a later one: they have a probability, and neither fold nor label."""
+    """Patients decided by the visit, or without a later one, have a probability.
+
+    They have neither fold nor label.
+    """
     learnt = opened.table("model_runs")["task"].unique().to_list()
     cohort = opened.table("training_cohort").filter(
         ~pl.col("included"), pl.col("task").is_in(learnt)

@@ -9,7 +9,10 @@ from tests.trial import Stage
 
 
 def test_voxels_and_diameters_are_those_that_were_drawn(grown: Stage) -> None:
-    """Exact where voxels were delivered; contours are filled anew, which may differ by a border voxel."""
+    """Exact where voxels were delivered.
+
+    Contours are filled anew, which may differ by a border voxel.
+    """
     rows = {
         (r["patient"], r["visit"], r["reader"], r["lesion"]): r
         for r in grown.table("reads").iter_rows(named=True)

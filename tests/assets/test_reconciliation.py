@@ -1,4 +1,7 @@
-"""Rows and images of a simulated hospital name the same people, but for those whom the simulator keeps apart."""
+"""Rows and images of a simulated hospital name the same people.
+
+The exceptions are those whom the simulator separates.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,10 @@ def test_row_rules_name_what_leaves_a_patient_out(opened: Stage) -> None:
 
 
 def test_the_landmarks_label_is_what_follow_up_tells(opened: Stage) -> None:
-    """Six months after T2 without progression or death; known where follow-up reaches that far, or an event came before."""
+    """Six months after T2 without progression or death.
+
+    Known where follow-up reaches that far, or an event came before.
+    """
     follow_up = {
         o["patient"]: (o["pfs_from_t2_days"], o["pfs_from_t2_event"])
         for o in opened.table("outcomes").iter_rows(named=True)

@@ -27,7 +27,10 @@ from benchmarks.deliveries.verdicts import (
 )
 
 NAMES = ("reversed_winding", "blank_day", "wrong_intercept")
-"""One distortion whose truth comes through, one that is refused, one whose wrong value is flagged."""
+"""Three distortions: one whose truth comes through, one refused, one flagged.
+
+The value of the flagged one is wrong.
+"""
 
 
 def verdicts(home: Path, planned: list[tuple[str, list[Case]]]) -> dict[tuple[str, ...], str]:
@@ -36,7 +39,10 @@ def verdicts(home: Path, planned: list[tuple[str, list[Case]]]) -> dict[tuple[st
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], str]:
-    """A home of four patients, one without any fault, and a site with a patient whose two rows contradict."""
+    """A home of four patients, and a site with a patient whose two rows contradict.
+
+    One of the four is without any fault.
+    """
     folder = tmp_path_factory.mktemp("deliveries")
     shared = [Case(9001 + k, (name,)) for k, name in enumerate(NAMES)]
     return verdicts(

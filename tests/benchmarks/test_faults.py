@@ -77,23 +77,28 @@ def test_each_fault_fails_the_benchmark_and_stands_in_the_table(fault):
     ("line", "outside"),
     [
         (
-            '7 connect(3, {sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr("192.0.2.1")}, 16) = -1 ENETUNREACH',
+            "7 connect(3, {sa_family=AF_INET, sin_port=htons(443), "
+            'sin_addr=inet_addr("192.0.2.1")}, 16) = -1 ENETUNREACH',
             True,
         ),
         (
-            '7 sendto(3, "x", 1, MSG_NOSIGNAL, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("198.51.100.7")}, 16) = 1',
+            '7 sendto(3, "x", 1, MSG_NOSIGNAL, {sa_family=AF_INET, sin_port=htons(53), '
+            'sin_addr=inet_addr("198.51.100.7")}, 16) = 1',
             True,
         ),
         (
-            '7 connect(3, {sa_family=AF_INET6, sin6_port=htons(443), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "2001:db8::1", &sin6_addr), sin6_scope_id=0}, 28) = -1',
+            "7 connect(3, {sa_family=AF_INET6, sin6_port=htons(443), sin6_flowinfo=htonl(0), "
+            'inet_pton(AF_INET6, "2001:db8::1", &sin6_addr), sin6_scope_id=0}, 28) = -1',
             True,
         ),
         (
-            '7 connect(3, {sa_family=AF_INET, sin_port=htons(5000), sin_addr=inet_addr("127.0.0.1")}, 16) = 0',
+            "7 connect(3, {sa_family=AF_INET, sin_port=htons(5000), "
+            'sin_addr=inet_addr("127.0.0.1")}, 16) = 0',
             False,
         ),
         (
-            '7 connect(3, {sa_family=AF_INET6, sin6_port=htons(5000), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "::1", &sin6_addr), sin6_scope_id=0}, 28) = 0',
+            "7 connect(3, {sa_family=AF_INET6, sin6_port=htons(5000), sin6_flowinfo=htonl(0), "
+            'inet_pton(AF_INET6, "::1", &sin6_addr), sin6_scope_id=0}, 28) = 0',
             False,
         ),
     ],

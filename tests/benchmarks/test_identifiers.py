@@ -1,4 +1,7 @@
-"""A part of the benchmark of identifiers: none of a delivery is left in what intake writes, and the audit finds those that are put there."""
+"""A part of the benchmark of identifiers.
+
+None of a delivery is left in what intake writes, and the audit finds those that are put there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The contract check of a table fails on any row that breaks the declaration, names the constraint, and tells no value."""
+"""The contract check of a table fails on any row that breaks the declaration.
+
+It names the constraint, and shows no value.
+"""
 
 from __future__ import annotations
 

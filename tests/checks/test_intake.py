@@ -1,4 +1,7 @@
-"""The audit beside intake fails where a file of the vault tells a person, and says nothing of whom."""
+"""The audit beside intake fails where a file of the vault identifies a person.
+
+It does not say who it is.
+"""
 
 from __future__ import annotations
 

@@ -71,7 +71,10 @@ def test_icc(lakehouse: Lakehouse, fill, figures: dict[str, object], broken: str
 def test_what_cannot_be_judged_is_a_warning(
     lakehouse: Lakehouse, fill, figures: dict[str, object], why: str
 ) -> None:
-    """A site with one reader, or few lesions: the gate stays closed, and nothing in the data is wrong."""
+    """A site with one reader, or few lesions.
+
+    The gate stays closed, and nothing in the data is wrong.
+    """
     fill("reader_agreement", *rows(**figures))
     result = icc(lakehouse)
     assert not result.passed

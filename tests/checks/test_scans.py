@@ -1,4 +1,7 @@
-"""Thick slices, gaps and artifacts are counted as warnings; a reader's word wins over the machine's."""
+"""Thick slices, gaps and artifacts are counted as warnings.
+
+A reader's judgement takes precedence over the machine's.
+"""
 
 from __future__ import annotations
 

@@ -91,7 +91,10 @@ def run_delivery(folder: Path, write: Callable[[Path], None]) -> Deliveries:
 def landed(
     builder: ModuleType, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Deliveries:
-    """Real scans and contours of several hospitals, and every case that is a landing folder, in one home, by `lakehouse run`."""
+    """Real scans and contours, and every landing case, in one home, by `lakehouse run`.
+
+    The scans and contours are of several hospitals; a landing case is built as a landing folder.
+    """
 
     def write(landing: Path) -> None:
         deliver(shared_data, landing)

@@ -1,4 +1,7 @@
-"""What the audit finds in one site's vault blocks that site, everywhere where a data manager looks, and no other."""
+"""What the audit finds in one site's vault blocks that site, and no other.
+
+The site is blocked everywhere where a data manager looks.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ PATIENTS = "patient_id,name,sex,birth_date\n{0},慕容霜雁,F,1949-05-11\n"
 
 
 def _deliver(landing: Path) -> None:
-    """A series of four slices at each of two sites, of two makers whose names are two capitalised words."""
+    """A series of four slices at each of two sites.
+
+    The sites have two makers, whose names are two capitalised words.
+    """
     for number, (site, maker) in enumerate(
         zip(SITES, ("Canon Medical Systems", "United Imaging"), strict=True)
     ):

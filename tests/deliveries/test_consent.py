@@ -1,4 +1,7 @@
-"""Consent given in one row and withdrawn in another: nobody sees the patient, and the vault is as it was."""
+"""Consent given in one row and withdrawn in another.
+
+Nobody sees the patient, and the vault is as it was.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ EXPECTED = {
     "22": {("A", "2024-02-20"): "PD", **{(subject, "2024-02-20"): "PR" for subject in "BCD"}},
     "23": {(subject, "2024-02-20"): "PD" for subject in ("VT", "LS", "NEL", "LF", "OK")},
 }
-"""Response by subject and date: unscheduled visits, merged and split targets, control characters in cells."""
+"""Response by subject and date.
+
+The cases are unscheduled visits, merged and split targets, and control characters in cells.
+"""
 
 
 @pytest.mark.parametrize("case", EXPECTED)

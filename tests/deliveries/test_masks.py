@@ -1,4 +1,7 @@
-"""Masks as programs write them, from the landing to `reads`: one lesion each, or a refusal that names the way out."""
+"""Masks as programs write them, from the landing to `reads`.
+
+Each is one lesion, or a refusal that names the way out.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,11 @@ EQUAL, TRACKED = "1.2.826.0.1.3680043.10.51", "1.2.826.0.1.3680043.10.52"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Deliveries:
-    """Site AA: one patient whose two readers hand in the same mask under two labels; site BB: a segmentation and masks of one reader."""
+    """Two sites with masks as programs write them.
+
+    Site AA: one patient whose two readers submit the same mask under two labels. Site BB: a
+    segmentation and masks of one reader.
+    """
 
     def fill(landing: Path) -> None:
         write(landing / "AA" / "dicom", _series(EQUAL, "A1", "20240105"))

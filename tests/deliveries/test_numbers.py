@@ -1,4 +1,7 @@
-"""Days and hospital numbers where a scanner counts: they decide what they decided before, and stand nowhere afterwards."""
+"""Days and hospital numbers in fields in which a scanner should count.
+
+They decide the order of series as before, and are nowhere in the home afterwards.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A series is one volume in Hounsfield units, or it is refused by tag and nothing is measured on it."""
+"""A series is one volume in Hounsfield units, or it is refused by tag.
+
+Nothing is measured on a refused series.
+"""
 
 from __future__ import annotations
 

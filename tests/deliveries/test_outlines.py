@@ -1,4 +1,7 @@
-"""Structure sets as hospitals send them: each outline on its own CT, whole, once, or refused by itself."""
+"""Structure sets as hospitals send them.
+
+Each outline is on its own CT, whole, once, or is refused by itself.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from tests.deliveries.conftest import Deliveries
 pytestmark = pytest.mark.real_data
 
 BALL_MM3 = 3028.48
-"""What an outline of the ball of these cases measures where nothing is wrong (3053.6 mm3 by formula)."""
+"""What an outline of the ball of these cases measures where nothing is wrong.
+
+The volume by formula is 3053.6 mm3.
+"""
 
 FRAMES, THIRD, OPEN, BAD, ODD = "B03", "B04", "B07", "B08", "B15"
 

@@ -1,4 +1,7 @@
-"""Real scans and contours go through the whole flow and give the figures that are known of them; see the provenance of the data beside them."""
+"""Real scans and contours go through the whole flow and give their known figures.
+
+The provenance of the data is described beside them.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,8 @@ def test_contours_among_the_images_give_the_known_figures(
 def test_volume_is_voxels_times_voxel_in_sql(ask: Callable[..., list[dict[str, Any]]]) -> None:
     (row,) = ask(
         """
-        SELECT max(abs(r.volume_mm3 - r.voxel_count * s.slice_spacing_mm * s.pixel_spacing_row_mm * s.pixel_spacing_column_mm) / r.volume_mm3) AS off
+        SELECT max(abs(r.volume_mm3 - r.voxel_count * s.slice_spacing_mm * s.pixel_spacing_row_mm \
+* s.pixel_spacing_column_mm) / r.volume_mm3) AS off
         FROM reads r JOIN scans s USING (site, scan) WHERE list_contains(?, site)""",
         REAL,
     )
@@ -82,7 +86,8 @@ def test_volume_is_voxels_times_voxel_in_sql(ask: Callable[..., list[dict[str, A
 
 def test_segments_are_taken_voxel_by_voxel(ask: Callable[..., list[dict[str, Any]]]) -> None:
     rows = ask(
-        "SELECT reader, voxel_count, volume_mm3, border_rule FROM reads WHERE site = ? ORDER BY reader",
+        "SELECT reader, voxel_count, volume_mm3, border_rule FROM reads "
+        "WHERE site = ? ORDER BY reader",
         SEGMENTS,
     )
     assert [r["voxel_count"] for r in rows] == [3071, 3712]
@@ -110,7 +115,8 @@ def test_two_readers_agree_as_is_known(ask: Callable[..., list[dict[str, Any]]])
     dice = {
         r["site"]: r["dice_median"]
         for r in ask(
-            "SELECT site, dice_median FROM reader_agreement WHERE scope = 'lesion' AND measurement = 'mask' AND list_contains(?, site)",
+            "SELECT site, dice_median FROM reader_agreement "
+            "WHERE scope = 'lesion' AND measurement = 'mask' AND list_contains(?, site)",
             REAL,
         )
     }
@@ -123,16 +129,19 @@ def test_thick_series_are_measured_and_their_patients_are_not_eligible(
     ask: Callable[..., list[dict[str, Any]]], pseudonym: Callable[[str, str], str]
 ) -> None:
     thick = ask(
-        "SELECT patient, scan, n_slices FROM scans WHERE slice_thickness_mm > 1.01 AND list_contains(?, site) ORDER BY n_slices",
+        "SELECT patient, scan, n_slices FROM scans "
+        "WHERE slice_thickness_mm > 1.01 AND list_contains(?, site) ORDER BY n_slices",
         REAL,
     )
     assert [r["n_slices"] for r in thick] == [46, 47, 48, 55, 60]
     measured = ask(
-        "SELECT DISTINCT patient FROM radiomic_features WHERE region = 'tumor' AND value IS NOT NULL"
+        "SELECT DISTINCT patient FROM radiomic_features "
+        "WHERE region = 'tumor' AND value IS NOT NULL"
     )
     assert {r["patient"] for r in thick} <= {r["patient"] for r in measured}
     (judged,) = ask(
-        "SELECT e.verdict, e.evidence, s.scan FROM eligibility e JOIN scans s USING (site, patient) WHERE e.criterion = 'I5' AND e.patient = ?",
+        "SELECT e.verdict, e.evidence, s.scan FROM eligibility e JOIN scans s "
+        "USING (site, patient) WHERE e.criterion = 'I5' AND e.patient = ?",
         pseudonym(SARCOMA, "STS_002"),
     )
     assert judged["verdict"] == "not_met"
@@ -161,7 +170,10 @@ def test_who_has_no_case_report_is_told_to_have_none(
 
 
 def test_nothing_is_dropped_in_silence(landed: Deliveries) -> None:
-    """Every file that was delivered is in the vault or in the quarantine, and every patient in every table that speaks of patients."""
+    """Every file that was delivered is in the vault or in the quarantine.
+
+    Every patient is in every table that describes patients.
+    """
     home = landed.trial.home
     delivered = [p for site in REAL for p in (home.landing / site).rglob("*.dcm")]
     kept = [p for site in REAL for p in (home.vault / site).rglob("*.dcm")]
@@ -172,7 +184,8 @@ def test_nothing_is_dropped_in_silence(landed: Deliveries) -> None:
     assert len(delivered) == len(kept) + refused["n"]
     known = {
         table: landed.ask(
-            f"SELECT count(DISTINCT (site, patient)) AS n FROM {table} WHERE list_contains(?, site)",
+            f"SELECT count(DISTINCT (site, patient)) AS n FROM {table} "
+            "WHERE list_contains(?, site)",
             REAL,
         )[0]["n"]
         for table in (

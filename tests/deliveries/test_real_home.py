@@ -1,4 +1,7 @@
-"""What the simulated trial shows must hold where nothing is simulated: checks, privacy, pages in a browser."""
+"""What the simulated trial shows must hold where nothing is simulated.
+
+It covers checks, privacy, and pages in a browser.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ def _is_common(text: str) -> bool:
 
 @pytest.fixture(scope="module")
 def needles(landed: Deliveries) -> re.Pattern[bytes]:
-    """What identifies people and machines in the landing: numbers, names, UIDs, and names that hospitals gave to files and folders."""
+    """What identifies people and machines in the landing.
+
+    Numbers, names, UIDs, and names that hospitals gave to files and folders.
+    """
     landing = landed.trial.home.landing
     found = {PERSON, FOLDER, *PERSON.split("_"), *FOLDER.split()}
     for file in (f for f in landing.rglob("*") if f.is_file()):

@@ -1,5 +1,8 @@
-"""The same delivery gives the same rows in every table, whatever the seed of Python's hashes, the order and names of the files, the number of workers,
-and what is killed or interrupted meanwhile."""
+"""The same delivery gives the same rows in every table.
+
+It does so whatever the seed of Python's hashes, the order and names of the files, the number of
+workers, and what is killed or interrupted meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ from tests.trial import CHINESE, COHORT, SETTINGS, WESTERN, Trial, write_protoco
 CASES = REPOSITORY.parent / "shared" / "cases"
 
 ODD = ("03", "08")
-"""Deliveries whose contours name several series, or are half bad: which image they lie on once hung on the seed."""
+"""Deliveries whose contours name several series, or are half bad.
+
+Which image they are on once depended on the seed.
+"""
 
 PLAN = replace(
     COHORT,
@@ -57,7 +63,10 @@ OF_THE_RUN = {
 """Columns that tell of the run and not of the data; nothing else may differ."""
 
 SNAPSHOTS = "snapshot"
-"""Counts the transactions of a lake: a run that was interrupted has had other ones, and only there it may differ."""
+"""Counts the transactions of a lake.
+
+A run that was interrupted has had other ones, and only there it may differ.
+"""
 
 UNDISTURBED, IDLE_KILLED, INTERRUPTED = (
     "seed 0, one worker",
@@ -102,7 +111,11 @@ def _published(trial: Trial) -> dict[str, str]:
 
 
 def _interrupted(trial: Trial) -> None:
-    """Ctrl-C while lesions are measured; then a busy worker is killed, and SIGTERM comes while pairs are compared; then to the end."""
+    """Interrupt a run twice, then let it run to the end.
+
+    Ctrl-C comes while lesions are measured; then a busy worker is killed, and SIGTERM comes while
+    pairs are compared.
+    """
     with trial.entered():
         open_lake(trial.home).close()
     assert trial.call("publish").exit_code == 0
@@ -133,7 +146,8 @@ def _rows(trial: Trial) -> Tables:
     """Every table and view of the published file, as it lies there."""
     with duckdb.connect(str(trial.home.published / "lakehouse.duckdb"), read_only=True) as store:
         names = store.execute(
-            "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
+            "SELECT table_name FROM duckdb_tables() "
+            "UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
         ).fetchall()
         return {
             name: store.execute(f'SELECT * FROM "{name}"').pl().drop(OF_THE_RUN, strict=False)

@@ -31,7 +31,8 @@ def test_a_number_in_scientific_notation_is_nobodys_and_the_other_spellings_find
 
 def test_images_whose_row_names_nobody_are_listed_and_never_joined(landed: Deliveries) -> None:
     rows = landed.ask(
-        "SELECT patient, finding, other_patient, question FROM reconciliation WHERE site = 'K32' ORDER BY patient"
+        "SELECT patient, finding, other_patient, question FROM reconciliation "
+        "WHERE site = 'K32' ORDER BY patient"
     )
     first, second = (landed.pseudonym("K32", number) for number in ("330102198801", "330102198802"))
     assert {(r["patient"], r["finding"], r["other_patient"]) for r in rows} == {

@@ -1,4 +1,7 @@
-"""`lakehouse status` names every refusal by place, in English and Chinese, and shows no traceback whatever lies there."""
+"""`lakehouse status` names every refusal by place, in English and Chinese.
+
+It shows no traceback, whatever is damaged.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ def test_places_and_reasons_are_said_in_chinese(landed: Deliveries) -> None:
 
 
 def test_every_reason_question_and_verdict_has_its_chinese(landed: Deliveries) -> None:
-    """No English sentence is left over; that the code has no other is seen in tests/lake/test_reasons_complete.py."""
+    """No English sentence is left over.
+
+    That the code has no other sentence is tested in tests/lake/test_reasons_complete.py.
+    """
     reasons = [r["reason"] for r in landed.ask("SELECT DISTINCT reason FROM quarantine")]
     questions = [r["question"] for r in landed.ask("SELECT DISTINCT question FROM reconciliation")]
     details = [r["detail"] for r in landed.ask("SELECT DISTINCT detail FROM quality_verdicts")]
@@ -90,7 +96,10 @@ def test_a_refused_file_is_named_on_this_screen_alone_where_that_is_asked(
 
 
 def _shown_on_purpose(landed: Deliveries, *arguments: str) -> str:
-    """Output of a command that names files because it was asked to; the search for names in all other output leaves it out."""
+    """Output of a command that names files because it was asked to.
+
+    The search for names in all other output leaves it out.
+    """
     before = list(landed.trial.said)
     output = landed.trial.call(*arguments).output
     landed.trial.said[:] = before

@@ -1,4 +1,7 @@
-"""A delivery in which one series has a name in its pixels: that series is refused by name, the rest is taken in."""
+"""A delivery in which one series has a name in its pixels.
+
+That series is refused by name, the rest is taken in.
+"""
 
 from __future__ import annotations
 

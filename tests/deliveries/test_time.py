@@ -1,4 +1,7 @@
-"""Dates that cannot be true: the cell is refused, nothing is counted from it, and no time is negative."""
+"""Dates that cannot be true.
+
+The cell is refused, nothing is counted from it, and no time is negative.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ def cells(home: Deliveries, site: str, file: str) -> set[int]:
 
 def times(home: Deliveries, site: str, number: str) -> dict[str, dict[str, Any]]:
     """Overall and main progression-free survival of a patient."""
-    statement = "SELECT * FROM time_to_event WHERE site = ? AND patient = ? AND version = 'main' AND origin = 'first_cycle'"
+    statement = (
+        "SELECT * FROM time_to_event WHERE site = ? AND patient = ? "
+        "AND version = 'main' AND origin = 'first_cycle'"
+    )
     return {r["endpoint"]: r for r in home.ask(statement, site, home.pseudonym(site, number))}
 
 

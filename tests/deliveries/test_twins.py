@@ -1,4 +1,7 @@
-"""Two images of one delivery with one identity: the series has a gap, and who looks is shown both."""
+"""Two images of one delivery with one identity.
+
+The series has a gap, and whoever looks is shown both.
+"""
 
 from __future__ import annotations
 

@@ -175,7 +175,8 @@ def test_of_a_partial_repeat_no_slice_is_used(found: Deliveries) -> None:
 def test_a_ring_beside_padding_has_the_variance_of_its_lung(found: Deliveries) -> None:
     def variance(person: str) -> float:
         (row,) = found.ask(
-            "SELECT value FROM radiomic_features WHERE patient = ? AND region = 'ring_3_5' AND feature = 'original_firstorder_Variance'",
+            "SELECT value FROM radiomic_features WHERE patient = ? AND region = 'ring_3_5' "
+            "AND feature = 'original_firstorder_Variance'",
             found.pseudonym(SITE, person),
         )
         return row["value"]

@@ -1,4 +1,7 @@
-"""Disease courses written as a table: a line per lesion, a column per visit, the first of them baseline."""
+"""Disease courses written as a table: a line per lesion, a column per visit.
+
+The first visit is baseline.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,20 @@ ROLES = {
     "N": ("new", False),
     "M": ("new", True),
 }
-"""First letter of a label: L target, K target node, P non-target, Q non-target node, N new lesion, M new node."""
+"""Role and node by the first letter of a label.
+
+L target, K target node, P non-target, Q non-target node, N new lesion, M new node.
+"""
 
 STATES = ("CR", "NON_CR_NON_PD", "PD", "NE")
 
 
 def finding(label, value):
-    """A number is a diameter, a state a non-target's; `gone`, `small`, `seen` (no size); ("?", n) is a new lesion that may be none."""
+    """The finding that a table's value stands for.
+
+    A number is a diameter, a state a non-target's; `gone`, `small`, `seen` (no size); ("?", n) is a
+    new lesion that may be none.
+    """
     role, node = ROLES[label[0]]
     facts = {
         "role": role,
@@ -54,7 +64,10 @@ def finding(label, value):
 
 
 def course(days=None, symptoms=(), **lesions):
-    """Baseline and later visits; None means that the lesion was not looked at. Visits are 42 days apart where no days are given."""
+    """Baseline and later visits; None means that the lesion was not looked at.
+
+    Visits are 42 days apart where no days are given.
+    """
     n = max(map(len, lesions.values()))
     assert {len(values) for values in lesions.values()} == {n}
     days = days or [42 * place for place in range(n)]

@@ -89,7 +89,10 @@ def series_datasets(
     step=None,
     **tags: Any,
 ) -> list[FileDataset]:
-    """Slices of a volume (z, y, x); spacing as (z, y, x); `step` is the way from slice to slice, else along the normal."""
+    """Slices of a volume (z, y, x); spacing as (z, y, x).
+
+    `step` is the way from slice to slice, else along the normal.
+    """
     normal = np.cross(cosines[:3], cosines[3:])
     step = normal * spacing[0] if step is None else np.array(step)
     return [

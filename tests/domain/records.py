@@ -1,4 +1,7 @@
-"""Rows of the lake's tables from the few values that a case is about; the other columns are filled as declared."""
+"""Rows of the lake's tables from the few values that a case is about.
+
+The other columns are filled as declared.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _FILLED = {
 
 
 def table(name, *rows, **shared):
-    """Rows of a table: a value per row or `shared` gives, else NULL where that is allowed, else a filler."""
+    """Rows of a table with the values that each row or `shared` gives.
+
+    A column without a value is NULL where that is allowed, else has a filler.
+    """
     declared = BY_NAME[name]
     filled = [
         {

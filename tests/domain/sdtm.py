@@ -1,4 +1,7 @@
-"""Another trial's tables written short: a line per lesion, a column per visit, as rows of SDTM TU, TR and RS with their places."""
+"""Another trial's tables written short: a line per lesion, a column per visit.
+
+They become rows of SDTM TU, TR and RS with their places.
+"""
 
 from __future__ import annotations
 

@@ -208,7 +208,10 @@ THIRD = {"patient": "P1", "reader": "R3", "lesion": "L2", "visit": "T0", "scan":
 
 @pytest.mark.parametrize("locked", [LOCKED, None])
 def test_whoever_has_read_anything_of_the_patient_is_no_third_person(locked):
-    """By a delivered table as by the command; neither the case nor the agreement takes the decision."""
+    """By a delivered table as by the command.
+
+    Neither the case nor the agreement takes the decision.
+    """
     pair = [
         {
             "reader": r,

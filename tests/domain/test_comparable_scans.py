@@ -1,4 +1,7 @@
-"""Texture is compared between scans that were made alike, and refused by reason where they were not."""
+"""Texture is compared between scans that were made alike.
+
+Where they were not, it is refused by reason.
+"""
 
 from __future__ import annotations
 

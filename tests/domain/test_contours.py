@@ -1,4 +1,7 @@
-"""Structure sets on their series: which slice a contour belongs to, what makes a hole, what is refused."""
+"""Structure sets on their series.
+
+Which slice a contour belongs to, what makes a hole, what is refused.
+"""
 
 from __future__ import annotations
 
@@ -189,7 +192,10 @@ def test_points_beside_closed_contours_are_left_out_and_told(tmp_path):
     ],
 )
 def test_equal_contours_count_once(tmp_path, again):
-    """Written twice, the other way round, from another point, closed by its first point, with fewer decimals."""
+    """Equal contours written in different ways.
+
+    Twice, the other way round, from another point, closed by its first point, with fewer decimals.
+    """
     once, twice = (
         outline(tmp_path, circle(5.3, 2)),
         outline(tmp_path, circle(5.3, 2), again(circle(5.3, 2))),
@@ -444,7 +450,10 @@ def test_odd_structure_sets_are_refused_on_another_series(shared_data, tmp_path,
 
 
 def traced(mask, level):
-    """Contours of a mask at a level between 0 and 1: near 1 they run through the outermost pixels' centres, at one half along their edges."""
+    """Contours of a mask at a level between 0 and 1.
+
+    Near 1 they run through the outermost pixels' centres, at one half along their edges.
+    """
     from skimage.measure import find_contours
 
     return [

@@ -1,4 +1,7 @@
-"""Longest diameter and short axis against all pairs of all pixel corners, and against shapes whose answer is known."""
+"""Longest diameter and short axis against two references.
+
+One is all pairs of all pixel corners, the other shapes whose answer is known.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,11 @@ def slow_longest(mask, sx, sy):
 
 
 def slow_chord(piece, ends, sx, sy):
-    """Largest chord of the hull: at each place along the diameter the highest and the lowest point of any line between two corners."""
+    """Largest chord of the hull.
+
+    At each place along the diameter: from the highest to the lowest point of any line between two
+    corners.
+    """
     corners = all_corners(piece, sx, sy)
     along = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])
     u, v = corners @ along, corners @ [-along[1], along[0]]
@@ -65,7 +72,10 @@ def test_longest_is_the_longest_of_all_pairs_of_corners(mask, spacing):
 
 
 def lesion_shapes(n, seed=20260112):
-    """Random outlines as lesions have: smooth, lobulated, speckled or in pieces, on pixels of usual sizes."""
+    """Random outlines as lesions have, on pixels of usual sizes.
+
+    They are smooth, lobulated, speckled or in pieces.
+    """
     random = np.random.default_rng(seed)
     for i in range(n):
         noise = ndimage.gaussian_filter(

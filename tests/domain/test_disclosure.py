@@ -60,7 +60,10 @@ def test_k_is_the_smallest_class_and_who_is_alone_is_unique(rows, k, unique, cla
 
 
 def test_who_lacks_a_value_stands_out_by_that():
-    """sdcMicro counts a missing value as like every other (its issues 225 and 363): k would be 3 here, of a file that tells one apart."""
+    """sdcMicro counts a missing value as equal to every other (its issues 225 and 363).
+
+    By that rule k would be 3 here, for a file that singles one patient out.
+    """
     row = found(patients(TWINS, TWINS, ("AA", "F", None, "IVA", "adenocarcinoma")))
     assert (row["k"], row["n_unique"]) == (1, 1)
 

@@ -62,7 +62,10 @@ def judge(
     drugs="pembrolizumab+carboplatin",
     reads=(),
 ):
-    """Verdicts of the one patient, who is eligible but for what is given; `scans` changes the scan of T1."""
+    """Verdicts of the one patient, who is eligible except for what is given.
+
+    `scans` changes the scan of T1.
+    """
     taken = [
         SCAN
         | {"scan": f"S{v}", "day": {"T0": -7, "T1": 56, "T2": 98}[v]}
@@ -130,7 +133,10 @@ def test_criteria_of_the_case_report(criterion, patient, verdict):
     ids=["not met", "met"],
 )
 def test_evidence_holds_no_value_that_a_publication_may_leave_out(patient):
-    """`[publish] suppressed_columns` empties the column; a copy of its value in a text would be published all the same."""
+    """`[publish] suppressed_columns` empties the column.
+
+    A copy of its value in a text would be published all the same.
+    """
     evidence = " ".join(text for _, text in judge(patient).values())
     row = PATIENT | patient
     assert not [

@@ -29,7 +29,10 @@ def gapped(tmp_path_factory):
 
 
 def settled(series, planes, slab_mm=None):
-    """An outline drawn on some slices, of so many rows each, after it was settled: rows by slice, and flags."""
+    """An outline after it was settled: rows by slice, and flags.
+
+    It is drawn on some slices, of so many rows each.
+    """
     mask = np.zeros(series.shape, bool)
     for place, rows in planes.items():
         mask[place, 2 : 2 + rows, 2:8] = True

@@ -14,7 +14,7 @@ from dagster_project.statistics.icc import IDENTICAL, TOO_FEW, icc
 
 
 def rows(reads, feature="original_glcm_Contrast", readers=("R1", "R2")):
-    """Rows of radiomic_features: of each lesion one value per reader, None where a reader has none."""
+    """Rows of radiomic_features: one value per lesion and reader, None without one."""
     return [
         {
             "site": "AA",

@@ -76,7 +76,10 @@ def test_the_distance_is_between_centroids():
 
 
 def lungs(shift=(0.0, 0.0, 0.0), angle_deg=0.0):
-    """Two ellipsoids of lung in soft tissue, moved about the origin: (x, y, z) in mm on a grid of 3 mm."""
+    """Two ellipsoids of lung in soft tissue, moved about the origin.
+
+    The shift is (x, y, z) in mm, the grid is of 3 mm.
+    """
     size, spacing = 80, 3.0
     axis = (np.arange(size) - size / 2) * spacing
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")

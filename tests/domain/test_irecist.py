@@ -1,4 +1,7 @@
-"""iRECIST, one numbered case a rule; the patterns of Seymour 2017 and of the working group's questions and answers."""
+"""iRECIST, one numbered case per rule.
+
+The patterns are those of Seymour 2017 and of the working group's questions and answers.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +196,10 @@ def test_an_early_scan_does_not_reset_either():
 
 
 def test_early_scan_for_a_symptom_that_shows_a_further_new_lesion_confirms():
-    """The question of the working group: new liver lesions, 14 days later a new lesion elsewhere on a scan for new symptoms."""
+    """The question of the working group.
+
+    New liver lesions, 14 days later a new lesion elsewhere on a scan for new symptoms.
+    """
     lesions = {"L1": [50, 50, 50, 50], "N1": [None, 12, 12, 12], "N2": [None, None, 8, 8]}
     assert irecist(**lesions, days=[0, 60, 74, 92], symptoms=(2,)) == ["iUPD", "iCPD", "iCPD"]
     assert irecist(**lesions, days=[0, 60, 74, 92]) == ["iUPD", "iUPD", "iCPD"]

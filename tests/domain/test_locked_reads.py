@@ -1,4 +1,7 @@
-"""A read is closed by its lock, never changed after it, and seen by nobody before both readers have locked."""
+"""A read is closed by its lock, and never changed after it.
+
+Nobody sees it before both readers have locked.
+"""
 
 from __future__ import annotations
 
@@ -204,7 +207,7 @@ def test_a_reopened_read_is_replaced_by_what_is_locked_anew_and_by_nothing_else(
     ),
     st.randoms(),
 )
-def test_nothing_open_is_ever_seen_nor_a_patient_with_fewer_than_two_locks_and_order_does_not_matter(
+def test_nothing_open_is_ever_seen_nor_a_patient_with_fewer_than_two_locks_and_order_does_not_matter(  # noqa: E501
     drawn, shuffle
 ):
     visits = {("AA", f"S{v}{p}"): v for v in ("T0", "T1") for p in ("P1", "P2")}

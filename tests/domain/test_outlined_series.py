@@ -1,4 +1,7 @@
-"""Whose image is this outline on: images that its contours name, else its frame of reference, else nobody's."""
+"""Whose image this outline is on.
+
+Images that its contours name, else its frame of reference, else nobody's.
+"""
 
 from __future__ import annotations
 
@@ -100,10 +103,13 @@ def test_a_frame_that_scans_of_two_days_share_tells_no_scan():
 BY_HASH = """
 from dagster_project.domain.outlined_series import ImageSeries, References, find_series
 from dagster_project.domain.outlines import MaskError
-series = [ImageSeries(f"s{k}", f"F{k % 3}", frozenset(f"{k}.{n}" for n in range(20))) for k in range(9)]
+series = [ImageSeries(f"s{k}", f"F{k % 3}", frozenset(f"{k}.{n}" for n in range(20))) \
+for k in range(9)]
 for k in range(9):
-    named = [References(frozenset(frozenset({f"{k}.{n}", f"{(k + 1) % 9}.{n}"}) for n in range(9))), References(frame=f"F{k % 3}"),
-             References(frame=f"F{k % 3}", series=frozenset(f"s{n}" for n in range(k, 9))), References(series=frozenset({"s1", "s2"}))]
+    named = [References(frozenset(frozenset({f"{k}.{n}", f"{(k + 1) % 9}.{n}"}) \
+for n in range(9))), References(frame=f"F{k % 3}"),
+             References(frame=f"F{k % 3}", series=frozenset(f"s{n}" for n in range(k, 9))), \
+References(series=frozenset({"s1", "s2"}))]
     for references in named:
         try:
             print(find_series(references, series).uid)
@@ -113,7 +119,10 @@ for k in range(9):
 
 
 def test_the_answer_does_not_depend_on_the_hash_seed():
-    """Sets of texts are in another order in every process; which CT an outline is put on once followed it."""
+    """Sets of texts are in another order in every process.
+
+    Which CT an outline is put on once followed that order.
+    """
     seeds = [{**os.environ, "PYTHONHASHSEED": seed} for seed in ("0", "1", "4711")]
     said = {
         subprocess.run(

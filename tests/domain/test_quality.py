@@ -1,4 +1,7 @@
-"""The gate: each rule passes, fails, or cannot be judged; each planted fault closes it and nothing else does."""
+"""The gate: each rule passes, fails, or cannot be judged.
+
+Each planted fault closes it and nothing else does.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,10 @@ def test_agreement(row, rule, expected):
 
 
 def test_7_of_a_pool_the_detail_names_the_other_sites():
-    """The pairs are then not the site's alone, and its readers may not be those who need training."""
+    """The pairs are then not the site's alone.
+
+    The site's readers may not be those who need training.
+    """
     (found,) = (
         v
         for v in judge_agreement(agreement("BJCH", icc_raw=0.5, pooled_with="GZ01"), STUDY)
@@ -187,7 +193,10 @@ def test_7_of_a_pool_the_detail_names_the_other_sites():
 
 
 def test_7_a_reader_who_measures_another_patient_in_half_of_the_cases_closes_the_gate_by_name():
-    """Every case that the triggers find is arbitrated: what is left agrees well, and the raw figure tells of the reader."""
+    """Every case that the triggers find is arbitrated.
+
+    What is left agrees well, and the raw figure shows the reader's fault.
+    """
     random = np.random.default_rng(4)
     size = random.uniform(12, 80, (60, 3))
     wrong = random.random(60) < 0.48

@@ -1,4 +1,7 @@
-"""The fill against the even-odd rule written out pixel by pixel, and the cases that its rule decides."""
+"""The fill against the even-odd rule written out pixel by pixel.
+
+Also the cases that its rule decides.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ polygon = st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=9).ma
 
 
 def inside(x, y, polygons):
-    """Whether a ray from a point to the left crosses an odd number of sides; an end point belongs to the lower side."""
+    """Whether a ray from a point to the left crosses an odd number of sides.
+
+    An end point belongs to the lower side.
+    """
     crossings = 0
     for p in polygons:
         for (x1, y1), (x2, y2) in zip(p, np.roll(p, -1, axis=0), strict=True):

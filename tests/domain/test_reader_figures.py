@@ -1,4 +1,7 @@
-"""Bounds by patient, kappa, change, and monitoring: against other implementations and one case a rule."""
+"""Bounds by patient, kappa, change, and monitoring.
+
+They are tested against other implementations, and with one case per rule.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Joining what readers wrote with what they outlined, one case a rule, and a reason for everything left over."""
+"""Joining what readers wrote with what they outlined, one case per rule.
+
+Everything left over has a reason.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +170,8 @@ def test_a_row_without_a_scan_is_refused(facts):
     reads, refused = derive([], written(facts))
     assert reads == []
     assert refused == {
-        "lesions.csv of R1 row 2": "no CT of that series or visit date; send the CT or correct series_uid or visit_date"
+        "lesions.csv of R1 row 2": "no CT of that series or visit date; "
+        "send the CT or correct series_uid or visit_date"
     }
 
 

@@ -286,7 +286,10 @@ def test_a_target_that_was_not_there_at_baseline_is_told_and_left_out():
 
 @pytest.mark.real_data
 def test_every_response_of_the_sdtm_subjects_from_raw_diameters(shared_data):
-    """Three subjects x investigator and two radiologists (pharmaversesdtm); the node's short axis is LPERP."""
+    """Three subjects x investigator and two radiologists (pharmaversesdtm).
+
+    The node's short axis is LPERP.
+    """
     read = {
         name: rows_of(shared_data / "response" / f"sdtm_{name}_recist.csv")
         for name in ("tr", "tu", "rs")
@@ -337,7 +340,10 @@ def sdtm_visits(rows, nodes):
 
 @pytest.mark.real_data
 def test_progression_then_response_in_three_trials(shared_data):
-    """Sums of atezolizumab trials, with words for numbers, blanks and repeated days: PD then PR or CR in 2, 3 and 5 patients."""
+    """Sums of atezolizumab trials: PD then PR or CR in 2, 3 and 5 patients.
+
+    They have words for numbers, blanks and repeated days.
+    """
     counts = Counter()
     for who, visits in trial_visits(shared_data).items():
         before = [
@@ -374,7 +380,10 @@ def trial_visits(shared_data):
 
 @pytest.mark.real_data
 def test_response_of_lesion_pairs(shared_data):
-    """DeepLesion's forward pairs of the `valid` split: 426, of which 13 shrank to PR and 33 grew to PD."""
+    """DeepLesion's forward pairs of the `valid` split.
+
+    There are 426, of which 13 shrank to PR and 33 grew to PD.
+    """
     pairs = [
         r
         for r in rows_of(shared_data / "response" / "deeplesion_longitudinal_pairs.csv")

@@ -1,4 +1,7 @@
-"""Contradictions in iRECIST responses that were written down, one numbered case a rule; then thirteen dirty subjects."""
+"""Contradictions in iRECIST responses that were written down.
+
+One numbered case per rule; then thirteen dirty subjects.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A repeat is a second scan of the day after the patient lay down anew, made and reconstructed alike."""
+"""A repeat is a second scan of the day, after the patient was repositioned.
+
+It is made and reconstructed like the first.
+"""
 
 from __future__ import annotations
 

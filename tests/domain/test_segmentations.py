@@ -508,7 +508,10 @@ def test_odd_segmentations_are_used_on_their_series_and_refused_elsewhere(
 
 
 def _series_behind(seg):
-    """A CT series with the geometry and references of a segmentation, as far as its slices are neighbours."""
+    """A CT series with the geometry and references of a segmentation.
+
+    It goes as far as the slices are neighbours.
+    """
     places = sorted(
         {
             tuple(map(float, g.PlanePositionSequence[0].ImagePositionPatient))

@@ -1,4 +1,7 @@
-"""Stacking slices: what is read, what is bridged, what is refused, and that no refusal tells who it was."""
+"""Stacking slices: what is read, what is bridged, what is refused.
+
+No refusal reveals who it was.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ def test_slices_are_sorted_by_position_not_by_name(tmp_path, voxels):
 
 
 def test_which_file_comes_first_changes_nothing(tmp_path, voxels):
-    """Cosines that are rounded otherwise in each slice give one volume, whichever slice the folder lists first."""
+    """Cosines that are rounded differently in each slice give one volume.
+
+    It is the same whichever slice the folder lists first.
+    """
     found = []
     for order in (1, -1):
         datasets = series_datasets(voxels, spacing=(2.0, 0.7, 0.8), origin=(-10, 20, 30))

@@ -18,7 +18,10 @@ EVERY = ("T0", "T1", "T2", "V1", "V2")
 
 
 def times(graded, *events, treated=True):
-    """{(endpoint, version, origin): (days, event)} of the one patient, who has no scan after a death."""
+    """{(endpoint, version, origin): (days, event)} of the one patient.
+
+    The patient has no scan after a death.
+    """
     died = min((day for event, day in events if event == "death" and day is not None), default=999)
     scanned = [v for v in EVERY if VISIT_DAYS[v] <= max(died, -7)]
     found = derive_time_to_event(

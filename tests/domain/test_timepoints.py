@@ -275,7 +275,10 @@ def test_a_cycle_on_an_unknown_day_leaves_its_window_open_and_the_visit_says_so(
     assert visits(*scans, cycles=EVERY_THREE_WEEKS | {3: None}) == {"T0": "a", "T2": "c", "V1": "b"}
     found = rows(*scans, cycles=EVERY_THREE_WEEKS | {4: None, 5: None})
     assert {v: r["scan"] for v, r in found.items()} == {"T0": "a", "V1": "b", "V2": "c"}
-    why = "not in a window of the protocol; no T1: the date of cycle 4 is not known; no T2: the date of cycle 5 is not known"
+    why = (
+        "not in a window of the protocol; no T1: the date of cycle 4 is not known; "
+        "no T2: the date of cycle 5 is not known"
+    )
     assert found["V1"]["chosen_because"].startswith(why)
 
 

@@ -1,4 +1,7 @@
-"""Another trial's SDTM tables, one numbered case a rule; then the real subjects, the dirty ones and the real sums."""
+"""Another trial's SDTM tables, one numbered case per rule.
+
+Then the real subjects, the dirty ones and the real sums.
+"""
 
 from __future__ import annotations
 
@@ -441,7 +444,10 @@ def test_states_and_responses_are_read_in_any_spelling():
 
 @pytest.mark.real_data
 def test_real_subjects_and_dirty_ones_in_one_folder(shared_data):
-    """Every recorded response of three subjects x three evaluators from raw diameters; of thirteen dirty subjects six contradict themselves."""
+    """Every recorded response of three subjects x three evaluators from raw diameters.
+
+    Of thirteen dirty subjects six contradict themselves.
+    """
     from dagster_project.domain.trial_grading import grade_trial
 
     read = read_trial(shared_data / "response")

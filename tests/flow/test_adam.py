@@ -1,4 +1,7 @@
-"""`lakehouse adam` on a small lake: what pyreadstat, R with haven and a reader of Dataset-JSON find in its files."""
+"""`lakehouse adam` on a small lake, read back by other programs.
+
+They are pyreadstat, R with haven and a reader of Dataset-JSON.
+"""
 
 from __future__ import annotations
 
@@ -165,10 +168,13 @@ library(haven)
 for (name in commandArgs(TRUE)) {
   d <- read_xpt(name)
   for (v in names(d)) {
-    values <- if (inherits(d[[v]], "Date")) format(d[[v]], "%Y-%m-%d") else if (is.numeric(d[[v]])) format(d[[v]], digits = 15, trim = TRUE) else d[[v]]
-    if (is.numeric(d[[v]])) values <- sapply(d[[v]], function(x) if (is.na(x)) "" else format(x, digits = 15, trim = TRUE))
+    values <- if (inherits(d[[v]], "Date")) format(d[[v]], "%Y-%m-%d") \
+else if (is.numeric(d[[v]])) format(d[[v]], digits = 15, trim = TRUE) else d[[v]]
+    if (is.numeric(d[[v]])) values <- sapply(d[[v]], function(x) \
+if (is.na(x)) "" else format(x, digits = 15, trim = TRUE))
     values[is.na(values)] <- ""
-    write.table(data.frame(basename(name), v, attr(d[[v]], "label"), class(d[[v]])[1], seq_along(values), values), sep = ",", col.names = FALSE, row.names = FALSE)
+    write.table(data.frame(basename(name), v, attr(d[[v]], "label"), class(d[[v]])[1], \
+seq_along(values), values), sep = ",", col.names = FALSE, row.names = FALSE)
   }
 }
 """
@@ -176,7 +182,10 @@ for (name in commandArgs(TRUE)) {
 
 @pytest.fixture(scope="module")
 def in_r(written: Path) -> dict[str, list[list[str]]]:
-    """What R's haven reads of each file: name, label, class, row and value. Skipped where R or haven is missing (Debian: r-base-core, r-cran-haven)."""
+    """What R's haven reads of each file: name, label, class, row and value.
+
+    Skipped where R or haven is missing (Debian: r-base-core, r-cran-haven).
+    """
     if (
         shutil.which("Rscript") is None
         or subprocess.run(

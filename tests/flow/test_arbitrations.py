@@ -1,4 +1,7 @@
-"""A decision is only ever added, by a third person, on an open case of two locked reads; the next run reads it."""
+"""A decision is only ever added, by a third person, on an open case of two locked reads.
+
+The next run reads it.
+"""
 
 from __future__ import annotations
 

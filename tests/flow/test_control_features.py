@@ -1,4 +1,7 @@
-"""Who is sampled; and scans that a site repeats on one day: from its landing to the ICC of test and retest."""
+"""Who is sampled for controls, and scans that a site repeats on one day.
+
+Repeated scans go from the site's landing to the ICC of test and retest.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ def test_2_a_sample_is_of_the_size_asked_for_and_a_patient_more_takes_one_place_
 
 
 def scan_again(landing: Path, uids: dict[str, str]) -> None:
-    """Beside each patient's first scan another one: new UIDs, the patient moved by a little noise; and each reader's outline of it."""
+    """Add a second scan beside each patient's first, and each reader's outline of it.
+
+    It has new UIDs, and slightly changed pixels in place of a movement of the patient.
+    """
     slices = [
         (file, pydicom.dcmread(file))
         for file in sorted((landing / "dicom").rglob("*"))
@@ -98,7 +104,10 @@ def scan_again(landing: Path, uids: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory: pytest.TempPathFactory) -> Trial:
-    """One site of three patients, each scanned twice before treatment; its own part of the flow, and the comparison."""
+    """One site of three patients, each scanned twice before treatment.
+
+    The site's own part of the flow is run, and the comparison.
+    """
     folder = tmp_path_factory.mktemp("repeats")
     plan = replace(
         COHORT,

@@ -15,7 +15,10 @@ from tests.radiomics.conftest import read_ct, read_seg
 
 @pytest.mark.real_data
 def test_pairs_of_the_same_scans_read_each_scan_once(tmp_path: Path, shared_data: Path) -> None:
-    """Two readers' outlines of one nodule as two visits, forth and back: nothing but the outline differs."""
+    """Two readers' outlines of one nodule as two visits, forth and back.
+
+    Nothing but the outline differs.
+    """
     folder = shared_data / "two_readers" / "ct"
     image = read_ct(folder)
     masks = [read_seg(shared_data / "two_readers" / f"reader_{k}.seg.dcm", image) for k in (1, 2)]

@@ -1,4 +1,7 @@
-"""Dagster's history of who has left goes whole: of runs that ended, that were killed, and what is kept beside the events."""
+"""Dagster's history of patients who have left is deleted completely.
+
+That is the history of runs that ended or were killed, and what is stored beside the events.
+"""
 
 from __future__ import annotations
 

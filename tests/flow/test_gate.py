@@ -1,4 +1,7 @@
-"""The state of the gate is that of the newest verdict by the protocol in use, and every row behind it says so."""
+"""The state of the gate is that of the newest verdict by the protocol in use.
+
+Every row behind it says so.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +116,7 @@ def test_without_a_verdict_it_is_shut(lakehouse: Lakehouse) -> None:
 def test_a_prediction_bears_the_decisions_of_its_training_and_of_today(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
-    """A model that was trained by a looser protocol stays one of it, whatever the protocol says later."""
+    """A model of a looser protocol stays marked so, whatever the protocol says later."""
     save_predictions(
         lakehouse, PredictionSet(rows("predictions", **WHO, gate="open"), empty(ATTRIBUTIONS))
     )

@@ -1,4 +1,7 @@
-"""A site that cannot be taken in fails alone, and nothing that Dagster keeps of it quotes the landing."""
+"""A site that cannot be taken in fails alone.
+
+Nothing that Dagster stores of it quotes the landing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What could identify a person in a table of the lake is found before it is published, and its site is left out."""
+"""What could identify a person in a table of the lake is found before it is published.
+
+Its site is left out.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +122,8 @@ def test_a_finding_in_a_table_of_all_sites_stops_the_publication(home: Home, lak
     publish_home(lake, home, load_study())
     before = (home.published / "lakehouse.duckdb").resolve()
     lake.query("""
-        INSERT INTO feature_stability (region, feature, reason, n_pairs, n_lesions_perturbed, n_lesions_repeated, stable, simulated)
+        INSERT INTO feature_stability (region, feature, reason, n_pairs, n_lesions_perturbed, \
+n_lesions_repeated, stable, simulated)
         VALUES ('tumor', 'original_firstorder_Mean', 'murong shuangyan', 0, 0, 0, false, true)""")
     with pytest.raises(NothingPublished):
         publish_home(lake, home, load_study())
@@ -138,7 +142,10 @@ def test_a_table_that_holds_what_it_held_is_not_read_again(
 
 
 def test_every_value_that_a_column_may_take_is_made_of_our_own_words() -> None:
-    """Also names of features and of models: a table of all sites with a strange word would stop the publication."""
+    """Also names of features and of models.
+
+    A table of all sites with a strange word would stop the publication.
+    """
     names = feature_names(load_study().section("radiomics"))
     values = [
         value for table in TABLES for column in table.columns for value in column.allowed or ()

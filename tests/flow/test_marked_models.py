@@ -1,4 +1,7 @@
-"""Models that learnt from who leaves lose their alias at once, in the registry, in `model_runs` and in what is predicted."""
+"""Models that were trained on patients who leave lose their alias at once.
+
+They lose it in the registry, in `model_runs` and in what is predicted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Who is asked about whom: the champion before the candidate, nobody about a patient it has trained on, and none twice for the same inputs."""
+"""Which model predicts for which patients.
+
+The champion comes before the candidate, no model predicts for a patient it was trained on, and none
+predicts twice for the same inputs.
+"""
 
 from __future__ import annotations
 
@@ -230,7 +234,10 @@ def test_6_who_withdraws_is_forgotten_in_all_that_is_kept(later: Night) -> None:
 
 
 def test_7_a_champion_whose_columns_are_gone_is_passed_over_with_the_reason(later: Night) -> None:
-    """A champion that asks for a column which is not measured any more; it is the candidate too, so nobody is left to ask."""
+    """A champion that needs a column which is not measured any more.
+
+    It is the candidate too, so no model is left.
+    """
     best, *others = later.trained
     model = replace(
         best.final.model, features=("a_feature_of_old@tumor@T0-T1", *best.final.model.features[1:])

@@ -1,4 +1,7 @@
-"""A publication has the k-anonymity of its own rows, by the settings that it was published by, and the mark of the gate as it is."""
+"""A publication has the k-anonymity of its own rows.
+
+It is that by the settings of the publication, which also has the mark of the gate as it is.
+"""
 
 from __future__ import annotations
 

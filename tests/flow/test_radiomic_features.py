@@ -128,7 +128,10 @@ def features(task: FeatureTask) -> pl.DataFrame:
 def test_no_commit_leaves_a_lesion_twice_or_loses_one_that_stays(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L1 and L2 were outlined anew, L3 stays, L4 is gone, L5 cannot be measured: looked at after every single commit, as a killed run would leave it."""
+    """L1 and L2 were outlined anew, L3 stays, L4 is gone, L5 cannot be measured.
+
+    The table is looked at after every single commit, as a killed run would leave it.
+    """
     lake, before = site.lakehouse.lake, {"L1": "old1", "L2": "old2", "L3": "same", "L4": "old4"}
     lake.exchange(
         "radiomic_features",

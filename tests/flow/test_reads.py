@@ -1,4 +1,7 @@
-"""What a reader locked is noted in the vault and holds at the next run, whatever is delivered then."""
+"""What a reader locked is noted in the vault and holds at the next run.
+
+It holds whatever is delivered then.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A late arbitration changes history visibly: the lake before and after it differs in the rows that it explains, and in no other."""
+"""A late arbitration changes history visibly.
+
+The lake before and after it differs in the rows that it explains, and in no other.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +145,10 @@ def test_the_lake_before_and_after_differs_exactly_in_the_rows_that_the_decision
 
 def test_the_readers_rows_and_the_other_patient_keep_the_day_they_were_known_from(history):
     home, before, after = history
-    statement = "SELECT patient, visit, evaluator, known_from FROM responses WHERE patient = 'BJCH-B' OR evaluator <> 'accepted'"
+    statement = (
+        "SELECT patient, visit, evaluator, known_from FROM responses "
+        "WHERE patient = 'BJCH-B' OR evaluator <> 'accepted'"
+    )
     assert asked(home, statement, before) == asked(home, statement, after)
 
 

@@ -1,4 +1,7 @@
-"""What is left of a patient is found in files of every kind, packed, columnar, within pages and behind page borders."""
+"""What is left of a patient is found in files of every kind.
+
+The traces are packed, columnar, within pages and across page borders.
+"""
 
 from __future__ import annotations
 

@@ -108,7 +108,10 @@ def test_5_expired_snapshots_cannot_tell_so_the_task_is_looked_at(
 
 
 def test_6_every_table_that_a_data_set_is_read_from_is_watched() -> None:
-    asked = f"{model_runs.FEATURES_SEEN} {model_runs.CHANGES_SEEN} {model_runs.KERNELS} {feature_stability.MOMENTS_OF_PATIENTS}"
+    asked = (
+        f"{model_runs.FEATURES_SEEN} {model_runs.CHANGES_SEEN} {model_runs.KERNELS} "
+        f"{feature_stability.MOMENTS_OF_PATIENTS}"
+    )
     named = {
         t.name
         for t in TABLES

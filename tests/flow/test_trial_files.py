@@ -1,4 +1,7 @@
-"""Another trial's tables in the formats that trial offices send: SAS transport files and Dataset-JSON beside CSV; and what is damaged or beside them."""
+"""Another trial's tables in the formats that trial offices send.
+
+SAS transport files and Dataset-JSON beside CSV; and what is damaged or beside them.
+"""
 
 from __future__ import annotations
 
@@ -212,7 +215,7 @@ def test_special_missing_values_are_empty_and_padding_with_zeros_is_no_row(folde
 
 
 # -- what is damaged
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def cut(path: Path, at: int) -> None:

@@ -1,4 +1,7 @@
-"""`lakehouse grade` on files: what is known by its columns, in which formats, and what is said where nothing can be read."""
+"""`lakehouse grade` on files.
+
+What is recognised by its columns, in which formats, and what is reported where nothing can be read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Small DICOM files, masks and landings for the tests of intake: every one is made here, byte by byte where it matters."""
+"""Small DICOM files, masks and landings for the tests of intake.
+
+Every one is made here, byte by byte where it matters.
+"""
 
 from __future__ import annotations
 
@@ -369,7 +372,10 @@ def write_mask(path: Path, mask: np.ndarray, description: str = "") -> None:
 def slicer_segmentation(
     path: Path, layers: np.ndarray, segments: Mapping[str, tuple[int, int]]
 ) -> None:
-    """Layers (layer, z, y, x) as 3D Slicer writes them: one volume, or a list of volumes, and the segments' names, layers and values as text."""
+    """Layers (layer, z, y, x) as 3D Slicer writes them.
+
+    One volume, or a list of volumes, and the segments' names, layers and values as text.
+    """
     count, *shape = layers.shape
     listed = count > 1
     head = [

@@ -16,7 +16,7 @@ class Case(NamedTuple):
     patients: dict[str, dict[str, object]]
     cycles: tuple[tuple[str, int, str | None], ...] = ()
     events: tuple[tuple[str, str, str | None], ...] = ()
-    refused: dict[str, str] = {}
+    refused: dict[str, str] = {}  # noqa: RUF012 - read alone
 
 
 def check(site: Site, case: Case) -> None:

@@ -46,7 +46,10 @@ class Site:
         )
 
     def content(self):
-        """Digest of each file of the vault's images and contours, by name; not of what is still coming in."""
+        """Digest of each image and contour file in the vault, by relative path.
+
+        Files that are still coming in are left out.
+        """
         files = [p for p in self.vault.rglob("*.dcm") if ".incoming" not in p.parts]
         return {
             str(p.relative_to(self.vault)): hashlib.sha256(p.read_bytes()).hexdigest()
@@ -90,7 +93,10 @@ def certificate(folder, name="127.0.0.1", alternative="IP:127.0.0.1", *options):
 
 
 class Memory:
-    """A reception that holds objects in memory as they came: for what a peer says, not for what is made of it."""
+    """A reception that holds objects in memory as they came.
+
+    It is for tests of what a peer sends, not of what intake makes of it.
+    """
 
     def __init__(self):
         self.objects, self.refusals, self.notes = {}, [], []

@@ -1,4 +1,7 @@
-"""Real peers for the tests of the PACS intake: DCMTK's tools and an Orthanc, on free ports of loopback."""
+"""Real peers for the tests of the PACS intake, on free ports of loopback.
+
+They are DCMTK's tools and an Orthanc server.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,11 @@ ORTHANC_PLUGINS = "/usr/share/orthanc/plugins"
 
 
 FREE_PORTS = range(15_000, 32_000)
-"""Below those that the kernel gives to whoever asks for any: a port that is free now is not taken before a peer listens at it."""
+"""Ports below the kernel's ephemeral range.
+
+The kernel gives a port of that range to any process that wants no particular one. A port that is
+free here is therefore not taken before a peer listens on it.
+"""
 
 
 def free_port() -> int:

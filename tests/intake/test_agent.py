@@ -124,7 +124,10 @@ def test_the_keys_are_in_no_argument_environment_or_file(running):
 
 
 def test_another_user_gets_nothing_and_cannot_lock(monkeypatch):
-    """Who is at the other end is what the kernel says of a real pair of sockets; the agent is another user here."""
+    """The kernel says who is at the other end of a real pair of sockets.
+
+    Here, the agent is another user.
+    """
     monkeypatch.setattr(agent.os, "getuid", lambda: os.geteuid() + 1)
     for asked in (agent.ASK, agent.LOCK):
         ours, theirs = socket.socketpair()

@@ -1,4 +1,7 @@
-"""The allowlists agree with PS3.15 Table E.1-1: nothing that the basic profile removes stays without a declared option."""
+"""The allowlists agree with PS3.15 Table E.1-1.
+
+Nothing that the basic profile removes stays without a declared option.
+"""
 
 import json
 
@@ -21,7 +24,10 @@ BASIC_ACTIONS = {
     "D": {"pseudonym", "fixed", "fixed_if_there", "empty", "code"},
     "X": set(),
 }
-"""What the basic profile itself asks of an element that stays: UIDs replaced, values emptied or replaced by dummies."""
+"""What the basic profile itself requires of an element that stays.
+
+UIDs are replaced; values are emptied or replaced by dummies.
+"""
 
 ALLOWLISTS = sorted(load_allowlists().values(), key=lambda a: a.sop_class)
 

@@ -1,4 +1,7 @@
-"""Whatever stands in a cell, it becomes a value of the schema or a refusal of that cell, and ends nothing."""
+"""Whatever text a cell holds, it becomes a value of the schema or a refusal of that cell.
+
+No text ends the intake.
+"""
 
 from __future__ import annotations
 
@@ -262,9 +265,13 @@ def test_exports_of_study_databases_of_any_text_are_read(home, texts):
         "clinical/odm.xml",
         (
             '<?xml version="1.0" encoding="UTF-8"?><ODM ODMVersion="1.3" FileType="Snapshot" '
-            f'CreationDateTime={attribute(texts[0])}><ClinicalData StudyOID="S" MetaDataVersionOID="1">'
-            f"<SubjectData SubjectKey={attribute(texts[0])}><StudyEventData StudyEventOID={attribute(texts[0])} StudyEventRepeatKey={attribute(texts[0])}>"
-            f'<FormData FormOID="F"><ItemGroupData ItemGroupOID="G" ItemGroupRepeatKey={attribute(texts[-1])}>{items}'
+            f"CreationDateTime={attribute(texts[0])}>"
+            '<ClinicalData StudyOID="S" MetaDataVersionOID="1">'
+            f"<SubjectData SubjectKey={attribute(texts[0])}>"
+            f"<StudyEventData StudyEventOID={attribute(texts[0])} "
+            f"StudyEventRepeatKey={attribute(texts[0])}>"
+            '<FormData FormOID="F">'
+            f'<ItemGroupData ItemGroupOID="G" ItemGroupRepeatKey={attribute(texts[-1])}>{items}'
             "</ItemGroupData></FormData></StudyEventData></SubjectData></ClinicalData></ODM>"
         ),
     )
@@ -278,8 +285,10 @@ def odm_of(values):
         for oid, value in values.items()
     )
     return (
-        '<?xml version="1.0" encoding="UTF-8"?><ODM ODMVersion="1.3" FileType="Snapshot"><ClinicalData StudyOID="S" MetaDataVersionOID="1">'
-        '<SubjectData SubjectKey="001"><StudyEventData StudyEventOID="E"><FormData FormOID="F"><ItemGroupData ItemGroupOID="G">'
+        '<?xml version="1.0" encoding="UTF-8"?><ODM ODMVersion="1.3" FileType="Snapshot">'
+        '<ClinicalData StudyOID="S" MetaDataVersionOID="1">'
+        '<SubjectData SubjectKey="001"><StudyEventData StudyEventOID="E">'
+        '<FormData FormOID="F"><ItemGroupData ItemGroupOID="G">'
         f"{items}</ItemGroupData></FormData></StudyEventData></SubjectData></ClinicalData></ODM>"
     )
 

@@ -1,4 +1,7 @@
-"""The case report becomes typed, shifted tables under pseudonyms; what is wrong in it is named by row and column."""
+"""The case report becomes typed, shifted tables under pseudonyms.
+
+What is wrong in it is named by row and column.
+"""
 
 import datetime as dt
 
@@ -19,8 +22,14 @@ from dagster_project.lake.tables import (
 )
 from tests.intake.builders import session
 
-HEADER = "patient_id,name,sex,birth_date,smoking,ecog,stage,histology,egfr,alk,pd_l1_tps,line,regimen,prior_malignancy,organ_dysfunction,target_radiotherapy,consent"
-ROW = "001,Murong Shuangyan,F,1949-05-11,former,1,ⅢB,腺癌,-,阴性,50%,一线,帕博利珠单抗+培美曲塞+卡铂,无,no,否,given"
+HEADER = (
+    "patient_id,name,sex,birth_date,smoking,ecog,stage,histology,egfr,alk,pd_l1_tps,"
+    "line,regimen,prior_malignancy,organ_dysfunction,target_radiotherapy,consent"
+)
+ROW = (
+    "001,Murong Shuangyan,F,1949-05-11,former,1,ⅢB,腺癌,-,阴性,50%,"
+    "一线,帕博利珠单抗+培美曲塞+卡铂,无,no,否,given"
+)
 
 
 class Site:
@@ -103,8 +112,15 @@ def test_a_patient_in_the_words_of_a_hospital(site):
 
 
 def test_a_chinese_form_in_gb18030_says_the_same_as_an_english_one(site, tmp_path):
-    header = "住院号;姓名;性别;出生日期;吸烟史;ECOG评分;临床分期;病理类型;EGFR;ALK;PD-L1表达;治疗线数;治疗方案;既往恶性肿瘤;脏器功能不全;靶病灶放疗史;知情同意"
-    row = "1;慕容霜砚;女;1949年5月11日;已戒烟;1分;3B期;肺腺癌;野生型;阴性;50%;一线;K药联合培美曲塞、卡铂;无;无;无;已签署"
+    header = (
+        "住院号;姓名;性别;出生日期;吸烟史;ECOG评分;临床分期;"
+        "病理类型;EGFR;ALK;PD-L1表达;治疗线数;"
+        "治疗方案;既往恶性肿瘤;脏器功能不全;靶病灶放疗史;知情同意"
+    )
+    row = (
+        "1;慕容霜砚;女;1949年5月11日;已戒烟;1分;3B期;肺腺癌;"
+        "野生型;阴性;50%;一线;K药联合培美曲塞、卡铂;无;无;无;已签署"
+    )
     english = site.patients(ROW).build()["patients"]
     chinese = site.put("clinical/patients.csv", header, row, encoding="gb18030").build()["patients"]
     assert site.refusals == {}
@@ -279,7 +295,8 @@ PLAIN = dict(
     line="1",
     consent="given",
 )
-TRAPS = [  # what a cell says, and what becomes of it: the value, or None where it is refused by row and column
+# what a cell says, and what becomes of it: the value, or None where it is refused by row and column
+TRAPS = [
     ("pd_l1_tps", "0.8", None),
     ("pd_l1_tps", "80%", 80),
     ("birth_date", "22000", None),
@@ -773,7 +790,10 @@ def test_whom_rows_and_images_do_not_name_alike(site):
 
 # ── reads ──
 
-LESIONS = "patient_id,visit_date,lesion,role,organ,node,present,too_small,ld_mm,sa_mm,nontarget_state,unequivocal,roi,artifact"
+LESIONS = (
+    "patient_id,visit_date,lesion,role,organ,node,present,too_small,"
+    "ld_mm,sa_mm,nontarget_state,unequivocal,roi,artifact"
+)
 
 
 def test_lesions_as_a_reader_judged_them(site):

@@ -28,7 +28,7 @@ def events(*written: str) -> list[Entry]:
     ]
 
 
-def refused(cycles: list[Entry], events: list[Entry] = []) -> list[str]:
+def refused(cycles: list[Entry], events: list[Entry] = []) -> list[str]:  # noqa: B006 - read alone
     """Places whose date is refused, in order."""
     return sorted(e.place for e in find_contradictions(cycles, events, CUT_OFF))
 

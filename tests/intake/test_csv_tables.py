@@ -202,17 +202,14 @@ def test_a_text_that_a_typographic_mark_should_close_costs_its_own_row(tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_stands_in_a_text_the_cells_behind_it_are_those_that_were_written_or_the_row_is_refused(
+def test_whatever_stands_in_a_text_the_cells_behind_it_are_those_that_were_written_or_the_row_is_refused(  # noqa: E501
     tmp_path, seed
 ):
     random = Random(seed)
-
-    def text():
-        return "".join(
-            random.choice("abF129.-% \t\"'，。\n\r;,|\x0b\x85\u2028女")
-            for _ in range(random.randint(0, 12))
-        )
-
+    text = lambda: "".join(  # noqa: E731
+        random.choice("abF129.-% \t\"'，。\n\r;,|\x0b\x85\u2028女")
+        for _ in range(random.randint(0, 12))
+    )
     rows = [
         [f"ZY{n:07}", text(), random.choice("FM"), random.choice(["IIIB", "IV", ""])]
         for n in range(1, random.randint(2, 7))

@@ -1,4 +1,7 @@
-"""Secrets planted in every VR, private block and depth do not come out; what the study needs does, unchanged."""
+"""Secrets planted in every VR, private block and depth do not come out.
+
+What the study needs comes out unchanged.
+"""
 
 import datetime as dt
 import io
@@ -632,7 +635,10 @@ def test_what_is_measured_with_is_never_left_out_silently(build, keyword, value)
     "value", [b"0\\0\\0\\5\\0", b"0\\0\\zero", b"13800138000\\0\\0", b"0\\0\\Li\x07"]
 )
 def test_a_contour_that_is_not_plausible_leaves_without_its_figures(value):
-    """Its structure is refused by what reads the contours: the number of points stays, the points do not."""
+    """The number of points stays, the points do not.
+
+    The structure is refused by the code that reads the contours.
+    """
     ds = rtstruct()
     plant(ds.ROIContourSequence[0].ContourSequence[0], "ContourData", "DS", value)
     contour = read_back(clean(ds).data).ROIContourSequence[0].ContourSequence[0]

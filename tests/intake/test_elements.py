@@ -1,4 +1,4 @@
-"""What a number must look like before it stays, and that elements are written as pydicom reads them."""
+"""A number stays only in a valid form, and elements are written as pydicom reads them."""
 
 import io
 import struct

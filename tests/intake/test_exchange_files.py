@@ -1,4 +1,7 @@
-"""REDCap's CSV and CDISC ODM 1.3 give the same case report as the three CSV files; what is wrong in them is named by row."""
+"""REDCap's CSV and CDISC ODM 1.3 give the same case report as the three CSV files.
+
+What is wrong in them is named by row.
+"""
 
 import datetime as dt
 
@@ -9,7 +12,11 @@ from dagster_project.intake.odm import read_odm
 from dagster_project.intake.redcap import read_redcap
 from tests.intake.test_case_report import Site
 
-REDCAP_HEADER = "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,patient_id,name,sex,birth_date,stage,cycle,tx_date,drugs,fu_date,event,favourite_colour"
+REDCAP_HEADER = (
+    "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,"
+    "patient_id,name,sex,birth_date,stage,"
+    "cycle,tx_date,drugs,fu_date,event,favourite_colour"
+)
 REDCAP_ROWS = (
     "1,baseline,,,001,Murong Shuangyan,F,1949-05-11,IIIB,,,,,,",
     "1,baseline,treatments,1,,,,,,1,2024-01-05,pembrolizumab,,,",
@@ -22,19 +29,33 @@ ODM = """<?xml version="1.0" encoding="UTF-8"?>
 <ODM xmlns="http://www.cdisc.org/ns/odm/v1.3" ODMVersion="1.3.2" FileType="Snapshot">
  <Study OID="S"><MetaDataVersion OID="V" Name="V">
   <ItemDef OID="IT.SEX" Name="sex" DataType="text"><CodeListRef CodeListOID="CL.SEX"/></ItemDef>
-  <ItemDef OID="IT.BRTH" Name="birth date" DataType="date"/><ItemDef OID="IT.NAME" Name="name" DataType="text"/>
-  <ItemDef OID="IT.CYC" Name="cycle" DataType="integer"/><ItemDef OID="IT.EXDT" Name="treatment date" DataType="date"/>
-  <CodeList OID="CL.SEX" Name="sex" DataType="text"><CodeListItem CodedValue="1"><Decode><TranslatedText>male</TranslatedText></Decode></CodeListItem>
-   <CodeListItem CodedValue="2"><Decode><TranslatedText>female</TranslatedText></Decode></CodeListItem></CodeList>
+  <ItemDef OID="IT.BRTH" Name="birth date" DataType="date"/>\
+<ItemDef OID="IT.NAME" Name="name" DataType="text"/>
+  <ItemDef OID="IT.CYC" Name="cycle" DataType="integer"/>\
+<ItemDef OID="IT.EXDT" Name="treatment date" DataType="date"/>
+  <CodeList OID="CL.SEX" Name="sex" DataType="text">\
+<CodeListItem CodedValue="1"><Decode><TranslatedText>male</TranslatedText></Decode></CodeListItem>
+   <CodeListItem CodedValue="2"><Decode><TranslatedText>female</TranslatedText></Decode>\
+</CodeListItem></CodeList>
  </MetaDataVersion></Study>
  <ClinicalData StudyOID="S" MetaDataVersionOID="V">
   <SubjectData SubjectKey="001"><StudyEventData StudyEventOID="SE"><FormData FormOID="F">
-   <ItemGroupData ItemGroupOID="IG.DM"><ItemData ItemOID="IT.SEX" Value="2"/><ItemData ItemOID="IT.NAME" Value="Murong Shuangyan"/></ItemGroupData>
-   <ItemGroupData ItemGroupOID="IG.DM2"><ItemDataDate ItemOID="IT.BRTH">1949-05-11</ItemDataDate><ItemData ItemOID="IT.stage" Value="IIIB"/></ItemGroupData>
-   <ItemGroupData ItemGroupOID="IG.EX" ItemGroupRepeatKey="1"><ItemData ItemOID="IT.CYC" Value="1"/><ItemData ItemOID="IT.EXDT" Value="2024-01-05"/></ItemGroupData>
-   <ItemGroupData ItemGroupOID="IG.EX" ItemGroupRepeatKey="2"><ItemData ItemOID="IT.CYC" Value="2"/><ItemData ItemOID="IT.EXDT" Value="2024-01-26"/></ItemGroupData>
-   <ItemGroupData ItemGroupOID="IG.EX" ItemGroupRepeatKey="3" TransactionType="Remove"><ItemData ItemOID="IT.CYC" Value="3"/><ItemData ItemOID="IT.EXDT" Value="2024-02-26"/></ItemGroupData>
-   <ItemGroupData ItemGroupOID="IG.FU"><ItemData ItemOID="IT.event" Value="death"/><ItemData ItemOID="IT.event_date" Value="2024-09-01"/><ItemData ItemOID="IT.colour" Value="blue"/></ItemGroupData>
+   <ItemGroupData ItemGroupOID="IG.DM"><ItemData ItemOID="IT.SEX" Value="2"/>\
+<ItemData ItemOID="IT.NAME" Value="Murong Shuangyan"/></ItemGroupData>
+   <ItemGroupData ItemGroupOID="IG.DM2"><ItemDataDate ItemOID="IT.BRTH">1949-05-11</ItemDataDate>\
+<ItemData ItemOID="IT.stage" Value="IIIB"/></ItemGroupData>
+   <ItemGroupData ItemGroupOID="IG.EX" ItemGroupRepeatKey="1">\
+<ItemData ItemOID="IT.CYC" Value="1"/>\
+<ItemData ItemOID="IT.EXDT" Value="2024-01-05"/></ItemGroupData>
+   <ItemGroupData ItemGroupOID="IG.EX" ItemGroupRepeatKey="2">\
+<ItemData ItemOID="IT.CYC" Value="2"/>\
+<ItemData ItemOID="IT.EXDT" Value="2024-01-26"/></ItemGroupData>
+   <ItemGroupData ItemGroupOID="IG.EX" ItemGroupRepeatKey="3" TransactionType="Remove">\
+<ItemData ItemOID="IT.CYC" Value="3"/>\
+<ItemData ItemOID="IT.EXDT" Value="2024-02-26"/></ItemGroupData>
+   <ItemGroupData ItemGroupOID="IG.FU"><ItemData ItemOID="IT.event" Value="death"/>\
+<ItemData ItemOID="IT.event_date" Value="2024-09-01"/>\
+<ItemData ItemOID="IT.colour" Value="blue"/></ItemGroupData>
   </FormData></StudyEventData></SubjectData>
  </ClinicalData>
 </ODM>"""
@@ -134,7 +155,10 @@ def test_a_redcap_file_without_record_id_is_refused_whole(tmp_path):
 
 # ── REDCap projects whose cycles and follow-up are events ──
 
-LONGITUDINAL = "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,patient_id,sex,age,stage,tx_cycle,tx_date,tx_drugs,fu_date,fu_event,baseline_complete"
+LONGITUDINAL = (
+    "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,"
+    "patient_id,sex,age,stage,tx_cycle,tx_date,tx_drugs,fu_date,fu_event,baseline_complete"
+)
 
 
 def frames_of(site, *rows, header=LONGITUDINAL):
@@ -243,7 +267,10 @@ def test_boxes_of_a_multiple_choice_are_no_values(site):
 
 
 def test_an_export_whose_headers_are_labels_and_bear_one_name_twice(site):
-    header = "Record ID,Event Name,Repeat Instrument,Repeat Instance,住院号,性别,周期,日期,Complete?,日期,事件,Complete?"
+    header = (
+        "Record ID,Event Name,Repeat Instrument,Repeat Instance,"
+        "住院号,性别,周期,日期,Complete?,日期,事件,Complete?"
+    )
     found = frames_of(
         site,
         "1,Baseline,,,001,女,,,Complete,,,",

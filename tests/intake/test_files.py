@@ -1,4 +1,7 @@
-"""One file after the other: whose it is, what comes of it, and that a refused one leaves nothing behind."""
+"""Each file by itself: whose it is, and what becomes of it.
+
+A refused file leaves nothing behind.
+"""
 
 import hashlib
 import pickle
@@ -74,7 +77,10 @@ def with_charset(ds):
 )
 @pytest.mark.parametrize("make", [ct, rtstruct])
 def test_a_pseudonym_as_patient_number_is_refused_whosever_it_is(tmp_path, make, spelling):
-    """What bears one was de-identified before: its dates would be shifted twice, or it would be another hospital's patient."""
+    """A file with a pseudonym as patient number was de-identified before.
+
+    Its dates would be shifted twice, or it would be another hospital's patient.
+    """
     own = take(tmp_path, to_bytes(ct())).patient
     for pseudonym in (own, new_pseudonym("CD"), new_pseudonym("AB")):
         ds = with_charset(make(patient=spelling(pseudonym)))

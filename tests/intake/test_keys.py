@@ -1,4 +1,7 @@
-"""The medium opens with its passphrase alone, its keys are the same each time, and it is never overwritten."""
+"""The medium opens with its passphrase alone, and its keys are the same each time.
+
+It is never overwritten.
+"""
 
 import pickle
 import re

@@ -1,4 +1,7 @@
-"""SeriesNumber and AcquisitionNumber are counted anew within a study: what a hospital wrote there is nowhere afterwards."""
+"""SeriesNumber and AcquisitionNumber are counted anew within a study.
+
+What a hospital wrote there is nowhere afterwards.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ from tests.intake.builders import KEYS, ROOT, ct, plant, rtstruct, seg, to_bytes
 from tests.intake.test_vault import Site, in_this_process
 
 ANYBODYS = (190704, 20240220, 41, 619, 330102, 13800138000)
-"""A day, a day, a plain number, a birthday, the beginning of an identity number, a telephone number."""
+"""Two days, a plain number, a birthday, the start of an identity number, a telephone number."""
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def told(site: Site, keyword: str = "SeriesNumber") -> dict[str, object]:
 
 
 def of_series(site: Site, keyword: str = "SeriesNumber") -> dict[int, set[object]]:
-    """What the images of each series of the first study say, by the number that the hospital gave it."""
+    """Values in the images of each series of the first study, by the hospital's series number."""
     images = [pydicom.dcmread(site.vault / f) for f in site.files() if "contours" not in f]
     known = {site.uid(f"{ROOT}.2.1.{n}"): n for n in (*ANYBODYS, *range(60))}
     found: dict[int, set[object]] = {}
@@ -82,8 +85,7 @@ def of_series(site: Site, keyword: str = "SeriesNumber") -> dict[int, set[object
     return found
 
 
-# -- which number
-# -------------------------------------------------------------------------------------------------------
+# -- which number ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -160,8 +162,7 @@ def test_an_instance_number_is_a_count_or_is_left_out(
     assert list(told(site, "InstanceNumber").values()) == [left]
 
 
-# -- later deliveries
-# ---------------------------------------------------------------------------------------------------
+# -- later deliveries ------------------------------------------------------------------------------
 
 
 def test_what_comes_later_comes_behind_and_what_was_there_stays_byte_for_byte(site: Site) -> None:
@@ -242,8 +243,7 @@ def test_by_the_network_series_are_numbered_as_they_come(site: Site) -> None:
     assert of_series(site) == {190704: {1}, 3: {2}}
 
 
-# -- heads
-# --------------------------------------------------------------------------------------------------------------
+# -- heads -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -306,8 +306,7 @@ def test_numbers_of_many_images_are_those_of_one_at_a_time(tmp_path: Path) -> No
     assert {k: n.series for k, n in singly.items()} == {k: n.series for k, n in together.items()}
 
 
-# -- vaults that were filled before
-# -------------------------------------------------------------------------------------
+# -- vaults that were filled before ----------------------------------------------------------------
 
 
 def as_written(_: writing.Writer, rule: Rule, dataset: Dataset) -> bytes | None:

@@ -25,7 +25,10 @@ def item(oid: str, value: str, **more: str) -> str:
 
 def group(oid: str, *items: str, key: str = "", type_: str = "", more: str = "") -> str:
     repeat = f' ItemGroupRepeatKey="{key}"' if key else ""
-    return f'<ItemGroupData ItemGroupOID="{oid}"{repeat}{kind(type_)}{more}>{"".join(items)}</ItemGroupData>'
+    return (
+        f'<ItemGroupData ItemGroupOID="{oid}"{repeat}{kind(type_)}{more}>'
+        f"{''.join(items)}</ItemGroupData>"
+    )
 
 
 def kind(type_: str) -> str:
@@ -39,7 +42,10 @@ def form(oid: str, *groups: str, key: str = "", type_: str = "", more: str = "")
 
 def event(oid: str, *forms: str, key: str = "", type_: str = "", more: str = "") -> str:
     repeat = f' StudyEventRepeatKey="{key}"' if key else ""
-    return f'<StudyEventData StudyEventOID="{oid}"{repeat}{kind(type_)}{more}>{"".join(forms)}</StudyEventData>'
+    return (
+        f'<StudyEventData StudyEventOID="{oid}"{repeat}{kind(type_)}{more}>'
+        f"{''.join(forms)}</StudyEventData>"
+    )
 
 
 def subject(key: str, *events: str, type_: str = "", more: str = "") -> str:
@@ -93,11 +99,18 @@ def odm(
     space: str = V13,
     version: str = "1.3.2",
 ) -> str:
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<ODM xmlns="{space}" ODMVersion="{version}" FileType="{file_type}"{more}>{"".join(content)}</ODM>'
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<ODM xmlns="{space}" ODMVersion="{version}" FileType="{file_type}"{more}>'
+        f"{''.join(content)}</ODM>"
+    )
 
 
 def data(*subjects: str, study: str = "S", version: str = "V") -> str:
-    return f'<ClinicalData StudyOID="{study}" MetaDataVersionOID="{version}">{"".join(subjects)}</ClinicalData>'
+    return (
+        f'<ClinicalData StudyOID="{study}" MetaDataVersionOID="{version}">'
+        f"{''.join(subjects)}</ClinicalData>"
+    )
 
 
 def changes(*content: str, more: str = "") -> str:
@@ -552,7 +565,8 @@ ODM_CASES = {
         {
             "odm.xml": odm(
                 metadata(
-                    extra="<ItemDef OID='A2' Name='age' DataType='integer'><MeasurementUnitRef MeasurementUnitOID='MU.M'/></ItemDef>"
+                    extra="<ItemDef OID='A2' Name='age' DataType='integer'>"
+                    "<MeasurementUnitRef MeasurementUnitOID='MU.M'/></ItemDef>"
                     "<ItemDef OID='P2' Name='pd_l1_tps' DataType='float'><MeasurementUnitRef"
                     " MeasurementUnitOID='MU.P'/></ItemDef>"
                 ).replace(
@@ -643,7 +657,10 @@ ODM_CASES = {
         {
             "odm.xml": odm(
                 metadata(
-                    extra='<StudyEventDef OID="SE.C" Name="Treatment cycle" Repeating="Yes" Type="Scheduled"/>'
+                    extra=(
+                        '<StudyEventDef OID="SE.C" Name="Treatment cycle" '
+                        'Repeating="Yes" Type="Scheduled"/>'
+                    )
                 ),
                 data(
                     subject(
@@ -720,7 +737,10 @@ ODM_CASES = {
         },
         ONE,
     ),
-    "OpenClinica: the subject's number, sex and birth date are attributes, and what is removed is marked": Case(
+    (
+        "OpenClinica: the subject's number, sex and birth date are attributes, "
+        "and what is removed is marked"
+    ): Case(
         {
             "odm.xml": odm(
                 metadata(),
@@ -748,7 +768,10 @@ ODM_CASES = {
                                 ),
                             ),
                         ),
-                        more=' oc:StudySubjectID="001" oc:Status="available" oc:Sex="f" oc:DateOfBirth="1960-02-03"',
+                        more=(
+                            ' oc:StudySubjectID="001" oc:Status="available" '
+                            'oc:Sex="f" oc:DateOfBirth="1960-02-03"'
+                        ),
                     ),
                     subject(
                         "SS_2", event("SE", DM), more=' oc:StudySubjectID="002" oc:Status="removed"'
@@ -762,7 +785,10 @@ ODM_CASES = {
         (),
         {f"{ROW} 2": "marked as removed", f"{ROW} 3": "marked as removed"},
     ),
-    "REDCap's own ODM: events by their unique name, codes, checkboxes, states of forms, missing data codes": Case(
+    (
+        "REDCap's own ODM: events by their unique name, codes, checkboxes, "
+        "states of forms, missing data codes"
+    ): Case(
         {
             "odm.xml": odm(
                 metadata(

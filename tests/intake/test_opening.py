@@ -1,4 +1,7 @@
-"""What lies in a landing and is no file of it is refused with its reason; nothing hangs, and the rest is taken in."""
+"""What lies in a landing but is not a file of it is refused with its reason.
+
+Nothing hangs, and the rest is taken in.
+"""
 
 import gzip
 import os
@@ -314,8 +317,8 @@ def test_a_folder_deeper_than_a_path_may_be_long_is_named_and_ends_nothing(site)
 def test_files_whose_names_are_no_utf_8_are_taken_in(site):
     """Windows programs in China name files in GB18030."""
     folder = os.fsencode(site.landing / "dicom") + "/患者".encode("gb18030")
-    os.mkdir(folder)
-    with open(folder + b"/\xff.dcm", "wb") as file:
+    os.mkdir(folder)  # noqa: PTH102 - bytes
+    with open(folder + b"/\xff.dcm", "wb") as file:  # noqa: PTH123
         file.write(to_bytes(ct()))
     assert site.take().accepted == 1
     assert site.take().accepted == 0

@@ -1,4 +1,7 @@
-"""Scans come straight from a PACS: real peers send and are asked, and no identified byte is written on our side."""
+"""Scans come straight from a PACS, and no identified byte is written on our side.
+
+Real peers send and are queried.
+"""
 
 import contextlib
 import datetime as dt
@@ -57,7 +60,10 @@ def whole(tmp_path_factory, sent):
 
 
 def twin(root, whole):
-    """Another home under the same keys and crosswalk, so that files can be compared byte for byte."""
+    """Another home under the same keys and crosswalk.
+
+    Its files can be compared byte for byte.
+    """
     return Site(root, whole.medium, whole.crosswalk)
 
 
@@ -244,7 +250,10 @@ def test_a_pacs_that_falls_silent_ends_the_pull_and_not_never(site, said):
 
 
 def test_killed_in_the_middle_and_repeated_the_vault_is_the_same(tmp_path, sent, whole):
-    """The listener, in a process of its own, is killed while it receives; meanwhile every file it writes is searched."""
+    """The listener, in a process of its own, is killed while it receives.
+
+    Meanwhile every file that it writes is searched.
+    """
     site = twin(tmp_path, whole)
     port = peers.free_port()
     site.home.throwaway_medium.symlink_to(whole.medium)
@@ -274,7 +283,10 @@ def test_killed_in_the_middle_and_repeated_the_vault_is_the_same(tmp_path, sent,
 
 
 class _Watch:
-    """Reads every file under some folders over and over, and keeps the names of those that hold an identifier."""
+    """Reads every file under some folders over and over.
+
+    It collects the names of files that hold an identifier.
+    """
 
     def __init__(self, *folders):
         self._folders, self._found, self._stop, self.looked = folders, set(), threading.Event(), 0

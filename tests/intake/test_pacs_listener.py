@@ -1,4 +1,7 @@
-"""A listener under peers that are slow, idle, broken or many: nobody is kept out, nothing is half-written."""
+"""A listener under peers that are slow, idle, broken or many.
+
+No peer is shut out, and nothing is half-written.
+"""
 
 import contextlib
 import os
@@ -110,7 +113,10 @@ def test_one_address_may_not_have_too_many_connections_that_do_not_ask(monkeypat
 
 
 def test_hundreds_of_slow_sockets_keep_no_caller_out_and_need_no_hundreds_of_threads():
-    """Each has sent the first byte of a request and sends no more: from one address, then from many."""
+    """Each socket has sent the first byte of a request and sends no more.
+
+    At first they come from one address, then from many.
+    """
     before = threading.active_count()
     with listening(seconds=30) as (listener, _):
         slow = []
@@ -300,7 +306,9 @@ def _until(holds, seconds=30):
 
 def _settings(site, orthanc, port):
     (site.home.root / "pacs.toml").write_text(
-        f'[AB.listen]\nport = {port}\ncallers = ["ORTHANC", "PACS"]\n[AB.peer]\nmethod = "move"\nae_title = "ORTHANC"\nport = {orthanc.port}\n'
+        f"[AB.listen]\nport = {port}\n"
+        'callers = ["ORTHANC", "PACS"]\n'
+        f'[AB.peer]\nmethod = "move"\nae_title = "ORTHANC"\nport = {orthanc.port}\n'
     )
     (site.home.root / "numbers.txt").write_text("ZY0012345\n")
     return ["--home", str(site.home.root), "pacs"]

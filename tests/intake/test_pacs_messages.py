@@ -1,4 +1,7 @@
-"""Archives that answer by DICOM messages too much, too little, late or wrongly: a peer of our own, made with pynetdicom."""
+"""Archives that answer by DICOM messages too much, too little, late or wrongly.
+
+The peer is our own, made with pynetdicom.
+"""
 
 import io
 import socket
@@ -63,7 +66,10 @@ class Archive:
         yield 0x0000, None
 
     def get(self, event):
-        """`sent` picks the slices that are sent of those asked for; None in place of one: the request fails there."""
+        """`sent` picks which of the requested slices are sent.
+
+        None in place of a slice makes the request fail there.
+        """
         self.gets += 1
         uids = event.identifier.SOPInstanceUID
         wanted = [uids] if isinstance(uids, str) else list(uids)
@@ -242,7 +248,10 @@ def test_orthanc_that_does_not_know_our_title_as_destination_is_named(tmp_path):
 
 
 def test_each_compressed_syntax_is_proposed_in_a_context_of_its_own():
-    """An archive that cannot decompress takes one syntax of a context: not that of its files, if plain ones are beside it."""
+    """An archive that cannot decompress accepts one syntax per context.
+
+    If the context also offers plain syntaxes, it does not accept that of its own files.
+    """
     entity = MessageArchive(Peer("get"), Listening(), Memory())._entity(
         [f"{MODEL}.3"], storage=True
     )

@@ -1,4 +1,7 @@
-"""A pull brings what a PACS can give, and names what it cannot: by series, and to be asked for again."""
+"""A pull brings what a PACS can give and names, by series, what it cannot.
+
+What is missing is marked to be requested again.
+"""
 
 import contextlib
 

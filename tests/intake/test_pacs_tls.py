@@ -1,4 +1,7 @@
-"""TLS towards a PACS: what is wrong with a certificate is named, on both sides; the peers are Orthanc and DCMTK's storescp."""
+"""TLS towards a PACS: what is wrong with a certificate is named on both sides.
+
+The peers are Orthanc and DCMTK's storescp.
+"""
 
 import datetime as dt
 import http.server

@@ -1,4 +1,7 @@
-"""DICOMweb servers as they are: a server of our own gives what Orthanc cannot be brought to give."""
+"""DICOMweb servers as they are in practice.
+
+A server of our own gives what Orthanc cannot be made to give.
+"""
 
 import datetime as dt
 import gzip
@@ -305,7 +308,10 @@ def test_a_server_that_is_not_there_is_named(memory):
         'multipart/related; type="application/dicom"; boundary=b',
         "Multipart/Related; Boundary=b",
         'MULTIPART/RELATED;type=application/dicom;boundary="b"',
-        'multipart/related; boundary="b"; type=application/dicom; transfer-syntax=1.2.840.10008.1.2.1',
+        (
+            'multipart/related; boundary="b"; type=application/dicom; '
+            "transfer-syntax=1.2.840.10008.1.2.1"
+        ),
     ],
 )
 def test_a_multipart_answer_in_any_spelling_is_taken(memory, content_type):
@@ -410,7 +416,10 @@ def test_what_was_cut_off_leaves_nothing_behind_and_comes_the_next_time(site):
 
 
 def test_a_part_ends_at_its_boundary_alone():
-    body = b"preamble\r\n--b\r\nContent-Type: application/dicom\r\nContent-Length: 9\r\n\r\nab\r\n--\r\nc\r\n--b\r\n\r\nsecond\r\n--b--"
+    body = (
+        b"preamble\r\n--b\r\nContent-Type: application/dicom\r\nContent-Length: 9\r\n\r\n"
+        b"ab\r\n--\r\nc\r\n--b\r\n\r\nsecond\r\n--b--"
+    )
     assert first_part("multipart/related; boundary=b", body, DICOM) == b"ab\r\n--\r\nc"
     assert first_part("multipart/related; boundary=b", b"--b\r\n\r\nab\r\n--b--", DICOM) == b"ab"
     assert (

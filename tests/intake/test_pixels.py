@@ -110,7 +110,10 @@ def test_the_lossless_jpeg_of_old_scanners_decodes():
 
 
 def flat_jpeg(value: int, rows: int, columns: int) -> bytes:
-    """JPEG process 14, selection value 1, of an image of one value: the first difference in 7 bits, then zeros."""
+    """A JPEG of process 14, selection value 1, of an image of one value.
+
+    The first difference takes 8 bits, a code of 2 bits and a value of 6; the others are zero.
+    """
     sof = (
         b"\xff\xc3"
         + (11).to_bytes(2, "big")
@@ -141,7 +144,10 @@ ENCODERS = {
 
 
 def whole_range(stored, signed):
-    """64 × 48: a gradient over every value of the depth, its two ends and noise beside each other."""
+    """A gradient over the whole range of the bit depth, its two ends, and noise, side by side.
+
+    The image has 64 × 48 pixels.
+    """
     low, high = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
     pixels = np.linspace(low, high, LARGE.size).round().astype(np.int64).reshape(LARGE.shape)
     pixels[:20, :20] = np.random.default_rng(3).integers(low, high + 1, (20, 20))
@@ -150,7 +156,10 @@ def whole_range(stored, signed):
 
 
 def written_by_dcmtk(tmp_path, pixels, stored, signed, command):
-    """The image as DCMTK encodes it, by a PACS that leaves the ImageType of a lossy copy as it was."""
+    """The image as DCMTK encodes it.
+
+    The PACS is one that leaves the ImageType of a lossy copy as it was.
+    """
     ds = ct(
         pixels=pixels.astype(np.int16 if signed else np.uint16),
         BitsStored=stored,

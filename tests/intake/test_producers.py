@@ -1,4 +1,7 @@
-"""What other programs write of a known lesion comes back voxel by voxel, or is refused with what to tick there."""
+"""A known lesion written by other programs comes back voxel by voxel, or is refused.
+
+A refusal says what to tick in that program.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ SHAPE, SPACING, ORIGIN = (14, 30, 26), (2.0, 0.7, 0.9), (-11.3, -20.7, 31.0)
 
 
 def _lesion() -> np.ndarray:
-    """A lesion that no flip or exchange of axes maps onto itself: a block, a spur along each axis, and a hole."""
+    """A lesion that no flip or exchange of axes maps onto itself.
+
+    It is a block with a spur along each axis and a hole.
+    """
     mask = np.zeros(SHAPE, bool)
     mask[4:9, 9:17, 6:15] = True
     mask[9:12, 9:12, 6:8] = True

@@ -1,4 +1,7 @@
-"""One patient, one pseudonym: whatever a number looks like; and nothing of it in the crosswalk without the keys."""
+"""One patient has one pseudonym, whatever the number looks like.
+
+Without the keys, nothing of the number is in the crosswalk.
+"""
 
 import datetime as dt
 import json

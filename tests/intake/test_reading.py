@@ -94,7 +94,8 @@ def test_a_child_ends_with_its_parent(tmp_path):
     script = (
         "import os, sys, time\nfrom tests.intake.test_reading import *\n"
         "child = ReadingProcess()\nchild.serve(session(Path(sys.argv[1])))\n"
-        "child.take(Task(sys.argv[2], 'dicom'))\nprint(child._process.pid, flush=True)\nos._exit(0)\n"
+        "child.take(Task(sys.argv[2], 'dicom'))\n"
+        "print(child._process.pid, flush=True)\nos._exit(0)\n"
     )
     task = put(tmp_path, "good", to_bytes(ct()))
     done = subprocess.run(

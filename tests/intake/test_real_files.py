@@ -1,4 +1,7 @@
-"""Real scans, contours and oddities: each is taken in unchanged in what is measured, or refused with a reason."""
+"""Real scans, contours and oddities are taken in, or refused with a reason.
+
+What is measured in them does not change when they are taken in.
+"""
 
 import io
 

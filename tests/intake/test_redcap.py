@@ -52,14 +52,21 @@ PROJECT = dictionary(
     *FIELDS[:1], field("mrn", "baseline", "text", "MRN"), FIELDS[2], *STAGES, *FIELDS[4:]
 )
 
-RAW = "record_id,mrn,redcap_repeat_instrument,redcap_repeat_instance,sex,stage,ecog,prior_malignancy,baseline_complete,tx_cycle,tx_date,treatment_complete,fu_date,fu_event,follow_up_complete"
+RAW = (
+    "record_id,mrn,redcap_repeat_instrument,redcap_repeat_instance,"
+    "sex,stage,ecog,prior_malignancy,baseline_complete,"
+    "tx_cycle,tx_date,treatment_complete,fu_date,fu_event,follow_up_complete"
+)
 RAW_ROWS = (
     "1,001,,,1,2,2,0,2,,,,,,",
     "1,,treatment,1,,,,,,1,2024-01-05,2,,,",
     "1,,treatment,2,,,,,,2,2024-01-26,2,,,",
     "1,,follow_up,1,,,,,,,,,2024-09-01,2,2",
 )
-LABELS = "Record ID,MRN,Repeat Instrument,Repeat Instance,Sex,Clinical stage,ECOG,Other malignancy,Complete?,Cycle,Date,Complete?,Date,Event,Complete?"
+LABELS = (
+    "Record ID,MRN,Repeat Instrument,Repeat Instance,"
+    "Sex,Clinical stage,ECOG,Other malignancy,Complete?,Cycle,Date,Complete?,Date,Event,Complete?"
+)
 LABEL_ROWS = (
     "1,001,,,Female,IIIB,1,No,Complete,,,,,,",
     "1,,Treatment,1,,,,,,1,2024-01-05,Complete,,,",
@@ -588,7 +595,11 @@ REDCAP_CASES = {
     "the project's ODM beside its CSV under REDCap's name": Case(
         {
             "redcap.csv": csv(LABELS, *LABEL_ROWS),
-            "Lung_2025-01-05_1010.REDCap.xml": '<?xml version="1.0"?><ODM xmlns="http://www.cdisc.org/ns/odm/v1.3" ODMVersion="1.3.1" FileType="Snapshot"><Study OID="P"/></ODM>',
+            "Lung_2025-01-05_1010.REDCap.xml": (
+                '<?xml version="1.0"?>'
+                '<ODM xmlns="http://www.cdisc.org/ns/odm/v1.3" ODMVersion="1.3.1" '
+                'FileType="Snapshot"><Study OID="P"/></ODM>'
+            ),
         },
         FEMALE,
         TWO_CYCLES,

@@ -1,4 +1,7 @@
-"""A slice with text in its pixels refuses its series: by name, whatever the order of arrival, until the slice is another."""
+"""A slice with text in its pixels causes its series to be refused, by name.
+
+This holds whatever the order of arrival, until another slice is in its place.
+"""
 
 from __future__ import annotations
 
@@ -255,7 +258,10 @@ def test_placing_knows_the_series_by_name() -> None:
 
 
 def test_text_in_unused_bits_overlays_and_icons_does_not_leave() -> None:
-    """Old overlays lie in the bits above BitsStored, others in groups 6000 to 60FF; both are dropped, icons too."""
+    """Overlays are dropped, and icons too.
+
+    Old overlays lie in the bits above BitsStored, others in groups 6000 to 60FF.
+    """
     letters = (ink(NAME, 12, smooth=False) > 0).astype(np.uint16)
     values = (chest() + 1024).astype(np.uint16)
     values[60 : 60 + letters.shape[0], 20 : 20 + letters.shape[1]] |= letters << 12
@@ -274,6 +280,9 @@ def test_text_in_unused_bits_overlays_and_icons_does_not_leave() -> None:
     written = pydicom.dcmread(BytesIO(clean.data))
     assert not clean.has_text
     assert (chest() + 1024).astype("<u2").tobytes() == written.PixelData
-    assert not any(0x6000 <= tag.group <= 0x60FF or tag.is_private for tag in written.keys())
+    assert not any(
+        0x6000 <= tag.group <= 0x60FF or tag.is_private
+        for tag in written.keys()  # noqa: SIM118 - elements else
+    )
     assert "IconImageSequence" not in written
     assert b"MURONG" not in clean.data

@@ -1,4 +1,7 @@
-"""Three visits in three sessions: contours find their images, intervals stay, one pseudonym; and another validator finds nothing new."""
+"""Three visits in three sessions: contours find their images, and intervals stay.
+
+A patient has one pseudonym, and another validator finds nothing new.
+"""
 
 import datetime as dt
 import io
@@ -37,7 +40,10 @@ def deliver(folder, number, day):
 
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory):
-    """A vault filled by three sessions, each with keys that were unlocked anew, and the landing emptied between them."""
+    """A vault filled by three sessions.
+
+    Each session has keys that were unlocked anew, and the landing is emptied between sessions.
+    """
     root = tmp_path_factory.mktemp("sessions")
     medium = create_throwaway_medium(root / "medium")
     for number, day in enumerate(VISITS.values()):
@@ -93,8 +99,7 @@ def test_intervals_survive_to_the_day(taken):
     assert days[0] != true[0]
 
 
-# -- bad input: sent twice, other pixels, two patients under one number
-# ------------------------------------------------------------
+# -- bad input: sent twice, other pixels, two patients under one number ----------------------------
 
 
 def test_a_file_sent_twice_is_a_duplicate_and_other_pixels_under_its_uid_are_refused(tmp_path):
@@ -132,8 +137,7 @@ def test_one_series_under_two_numbers_is_refused_for_both(tmp_path):
     assert (report.accepted, report.refused) == (0, 2)
 
 
-# -- another validator
-# --------------------------------------------------------------------------------------------------------
+# -- another validator -----------------------------------------------------------------------------
 
 
 def errors(data: bytes, folder: Path) -> set[str]:

@@ -23,7 +23,10 @@ SIDE = 192
 
 
 def chest(seed: int = 0, noise: float = 20.0) -> np.ndarray:
-    """A slice of a chest in HU, blurred and noisy as a scanner makes it: body, lungs, vessels, spine, ribs, table."""
+    """A slice of a chest in HU, blurred and noisy as from a scanner.
+
+    It has a body, lungs, vessels, a spine, ribs and a table.
+    """
     random = np.random.default_rng(seed)
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     hu = np.where((x / 0.9) ** 2 + (y / 0.65) ** 2 < 1, 45.0, -1000.0)
@@ -159,7 +162,7 @@ def test_what_the_header_says_of_burned_in_text_and_of_its_colours_does_not_coun
     "at", [(0, 0), (179, 30), (2, 100)], ids=["first row and column", "last row", "top right"]
 )
 def test_text_at_the_edge_of_the_image_is_found(at: tuple[int, int]) -> None:
-    """Names in the top rows were the ones that Presidio's OCR overlooked (#1309), where contrast is low."""
+    """Presidio's OCR overlooked names in the top rows, where contrast is low (#1309)."""
     assert holds_text(drawn(chest(), ink("ZHANG WEI 61Y", 12), -500, at))
 
 
@@ -171,7 +174,7 @@ def test_four_lines_of_text_in_a_corner_are_found() -> None:
 
 
 def test_windowed_to_grey_levels_and_written_back() -> None:
-    """A program that shows, draws and saves leaves 256 grey levels, and letters at the brightest."""
+    """A program that shows, draws and saves leaves 256 grey levels, with letters the brightest."""
     grey = np.rint((chest().clip(-160, 240).astype(float) + 160) / 400 * 255)
     letters = ink("WANG XIAOMING", 12)
     grey[60 : 60 + letters.shape[0], 20 : 20 + letters.shape[1]] = np.maximum(

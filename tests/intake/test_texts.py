@@ -1,4 +1,7 @@
-"""A text stays where it is on the list; a label that is not plain becomes the same neutral one everywhere."""
+"""A text stays if it is on the list; a label that is not plain becomes a neutral one.
+
+The neutral label is the same everywhere.
+"""
 
 import re
 

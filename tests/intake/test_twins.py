@@ -1,4 +1,7 @@
-"""Two files with one identity and different content: none of one delivery is believed, and the vault's stays."""
+"""Two files with one identity and different content.
+
+If both are in one delivery, neither is believed; if one is in the vault, the vault's stays.
+"""
 
 import contextlib
 

@@ -1,4 +1,7 @@
-"""A landing becomes a vault: once, whole, whatever happens in between, and nothing of the landing changes."""
+"""A landing becomes a vault once and whole, whatever happens in between.
+
+Nothing in the landing changes.
+"""
 
 import fcntl
 import gzip

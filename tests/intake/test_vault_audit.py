@@ -1,4 +1,7 @@
-"""The audit finds what it is for: every fault is planted in a vault that intake wrote, and an unspoilt vault has none."""
+"""The audit finds every planted fault, and none in an unspoilt vault.
+
+The faults are planted in a vault that intake wrote.
+"""
 
 import shutil
 from functools import partial

@@ -1,4 +1,7 @@
-"""What lies in a vault beside DICOM is looked at too, and files, register and manifest must agree."""
+"""The audit also looks at what lies in a vault beside DICOM.
+
+Files, register and manifest must agree.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Excel workbooks give the tables of the CSV files of the same content; what only a workbook can hold is what the person sees, or refused by cell."""
+"""Excel workbooks give the same tables as CSV files of the same content.
+
+What only a workbook can hold is read as the person sees it, or refused by cell.
+"""
 
 import datetime as dt
 import io
@@ -49,7 +52,10 @@ def cells(tmp_path, *rows, table="patients", change=lambda _: None):
 
 
 def typed(text):
-    """A cell as Excel takes what is typed: dates and numbers of their own kind, numbers with leading zeros as text."""
+    """A cell as Excel takes a typed text.
+
+    Dates and numbers are of their own kind; numbers with leading zeros are text.
+    """
     if re.fullmatch(r"\d{4}-(0\d|1[0-2])-[0-2]\d", text):
         return dt.date.fromisoformat(text)
     if re.fullmatch(r"(0|[1-9]\d{0,14})(\.\d+)?", text):
@@ -529,6 +535,9 @@ def test_merged_cells_are_counted_however_their_area_is_written(area, encoding):
 def test_a_document_type_behind_a_long_comment_is_seen_in_every_encoding(encoding):
     from dagster_project.intake.xml_files import XmlFault, refuse_document_type
 
-    text = f'<?xml version="1.0" encoding="{encoding}"?><!--{" " * 10_000}--><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'
+    text = (
+        f'<?xml version="1.0" encoding="{encoding}"?><!--{" " * 10_000}-->'
+        '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'
+    )
     with pytest.raises(XmlFault):
         refuse_document_type(text.encode(encoding))

@@ -126,7 +126,7 @@ def test_7_an_answer_during_which_someone_wrote_is_not_kept(lake: Lake, home: Ho
 
 
 def test_8_tidying_and_expunging_lose_no_violation(lake: Lake, home: Home) -> None:
-    """A contract that is broken stays so while the row is there, and is kept again when it has gone."""
+    """A broken contract stays broken while the row is there, and holds again once it is gone."""
     lake.replace("treatments", treatments(0, 1))
     broken = [Violation("treatments", "cycle minimum 1", 1)]
     assert violations_of(lake, home, TREATMENTS) == violations_of(lake, home, TREATMENTS) == broken
@@ -140,7 +140,10 @@ def test_8_tidying_and_expunging_lose_no_violation(lake: Lake, home: Home) -> No
 def test_9_a_restored_catalogue_gives_a_number_to_other_rows_and_is_asked(
     home: Home, tmp_path: Path
 ) -> None:
-    """Two nights from one copy of the home: the same snapshot number, other rows, and the answers of the night that is no more."""
+    """Two nights from one copy of the home: the same snapshot number, other rows.
+
+    The restored home also has the answers of the night that is no more.
+    """
     with open_lake(home) as lake:
         lake.replace("treatments", treatments(1))
     copied = Home(Path(shutil.copytree(home.root, tmp_path / "copied")))

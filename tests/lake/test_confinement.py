@@ -1,4 +1,7 @@
-"""Who may type SQL reads the lake's tables: no statement writes anything, and none reads a file, a setting or the network."""
+"""Whoever may type SQL reads the lake's tables and nothing else.
+
+No statement writes anything, and none reads a file, a setting or the network.
+"""
 
 from __future__ import annotations
 
@@ -213,7 +216,10 @@ def test_nothing_is_written_and_no_file_is_read(home: Home, attempt: str) -> Non
     ],
 )
 def test_the_settings_alone_keep_it_out_too(home: Home, attempt: str) -> None:
-    """What a statement that deceives the parser would find: DuckDB's own lock. It leaves `sqlite_scan` open, hence the list of functions."""
+    """DuckDB's own lock stops a statement that deceives the parser.
+
+    It leaves `sqlite_scan` open, hence the list of functions.
+    """
     before = _files(home)
     with read_lake(home) as lake:
         lake.confine()
@@ -227,7 +233,8 @@ LEGITIMATE = (
     ("FROM treatments SELECT patient;", "patient\np2\n"),
     ("SELECT patient FROM lake.treatments -- the newest\n", "patient\np2\n"),
     (
-        "WITH a AS (SELECT patient FROM treatments) SELECT count(*) AS n FROM a JOIN treatments USING (patient)",
+        "WITH a AS (SELECT patient FROM treatments) "
+        "SELECT count(*) AS n FROM a JOIN treatments USING (patient)",
         "n\n1\n",
     ),
     ("SELECT x FROM range(3) t(x) WHERE x > 1", "x\n2\n"),
@@ -245,7 +252,8 @@ LEGITIMATE = (
     ("VALUES (1)", "col0\n1\n"),
     ("SELECT list_transform([1], lambda x: x + 1) AS l", "l\n[2]\n"),
     (
-        "SELECT count(*) > 0 AS some FROM response_over_time UNION ALL SELECT false ORDER BY 1 LIMIT 1",
+        "SELECT count(*) > 0 AS some FROM response_over_time "
+        "UNION ALL SELECT false ORDER BY 1 LIMIT 1",
         "some\nFalse\n",
     ),
 )
@@ -312,7 +320,8 @@ def test_every_function_that_duckdb_has_for_files_is_refused(home: Home) -> None
         names = {
             n
             for (n,) in lake.query(
-                "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'table'"
+                "SELECT DISTINCT function_name FROM duckdb_functions() "
+                "WHERE function_type = 'table'"
             ).fetchall()
         }
     for name in sorted(names - TABLE_FUNCTIONS):

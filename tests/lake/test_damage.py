@@ -1,4 +1,7 @@
-"""A data file that is lost or no longer what was written is named by table and site, and its rows can be written anew."""
+"""A data file that is lost or no longer what was written is named by table and site.
+
+Its rows can be written anew.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from tests.lake.test_store import rows
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """Two sites of two patients; of the first one row was deleted, so that a file of deletions lies there."""
+    """Two sites: AA with two patients, BB with one.
+
+    One row of AA was deleted, so that a file of deletions lies there.
+    """
     made = Home(tmp_path / "home").make()
     with open_lake(made) as lake:
         lake.replace("treatments", rows("AA", "p1", "p2", "p3"), site="AA")
@@ -131,7 +137,8 @@ def test_a_lake_of_another_version_is_named_with_what_to_do(home: Home) -> None:
         lake.query("ALTER TABLE treatments ADD COLUMN dose DOUBLE")
     with pytest.raises(
         OtherSchema,
-        match=r"table treatments lacks the column drugs and has the column dose.*mv lake lake-before.*lakehouse run",
+        match=r"table treatments lacks the column drugs and has the column dose.*"
+        r"mv lake lake-before.*lakehouse run",
     ):
         open_lake(home)
 

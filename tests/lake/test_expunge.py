@@ -1,4 +1,7 @@
-"""After `expunge` nothing is left of rows that were taken out, and everything of the others, wherever the data folder is said to be."""
+"""After `expunge`, nothing is left of removed rows, and everything of the others.
+
+This holds wherever the data folder is declared to be.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def test_rows_bounds_snapshots_and_files_go(home: Home) -> None:
 def test_a_data_folder_spelt_otherwise_loses_no_live_file(
     home: Home, monkeypatch: pytest.MonkeyPatch, spell
 ) -> None:
-    """Files that no snapshot knows are told by their paths: a live one that is named in another way must not be taken for one of them."""
+    """Files that no snapshot knows are recognised by their paths.
+
+    A live file whose path is spelt in another way must not be taken for one of them.
+    """
     monkeypatch.setenv("LAKEHOUSE_DATA", spell(home.lake / "data"))
     expunge(home)
     assert left(home) == ["p2"]

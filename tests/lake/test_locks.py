@@ -1,4 +1,7 @@
-"""Who comes second waits and learns for whom; a lock that a killed process leaves behind holds nobody up."""
+"""Whoever comes second waits and is shown who holds the lock.
+
+A lock that a killed process leaves behind holds nobody up.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from tests.waiting import PATIENCE
 
 HOLD = (
     "import sys; from pathlib import Path; from dagster_project.lake.locks import locked\n"
-    "with locked(Path(sys.argv[1]), 'the other', shared=sys.argv[2] == 'shared'): print('held', flush=True); sys.stdin.read()"
+    "with locked(Path(sys.argv[1]), 'the other', shared=sys.argv[2] == 'shared'): "
+    "print('held', flush=True); sys.stdin.read()"
 )
 
 
@@ -61,7 +65,8 @@ def test_who_comes_second_waits_and_is_told_who_holds_it_and_since_when(tmp_path
         with locked(tmp_path / "lock", "we", waiting=heard.append):
             pass
     assert re.fullmatch(
-        rf"the other, process {other.process.pid} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\+\d\d:\d\d",
+        rf"the other, process {other.process.pid} since "
+        rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\+\d\d:\d\d",
         heard[0],
     )
 

@@ -1,4 +1,7 @@
-"""What leaves with a publication can be less than what the lake holds, and what is left out now is in no earlier file either."""
+"""A publication can contain less than what the lake holds.
+
+What is left out now is in no earlier file either.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +174,10 @@ def test_no_byte_of_a_suppressed_value_is_published(home: Home) -> None:
 def test_no_value_is_found_by_trying_what_gives_the_digest_of_a_row(
     home: Home, minimised: Minimisation
 ) -> None:
-    """Of five ages in a band, one gives the row's digest, which would be published beside the band."""
+    """Of five ages in a band, one gives the row's digest.
+
+    The digest would be published beside the band.
+    """
     rows = with_fingerprint(patients(62, 64).drop("input_fingerprint"))
     with open_lake(home) as lake:
         lake.replace("patients", rows, site="AA")
@@ -208,7 +214,10 @@ def test_a_night_after_it_writes_only_what_differs(home: Home) -> None:
 
 @pytest.mark.parametrize("width", range(1, 31))
 def test_every_age_is_in_one_band(width: int) -> None:
-    """No age is in none, or in two (what ARX calls an ambiguous rule, its issue 104), and the frame, SQL and text agree."""
+    """Every age is in exactly one band, and the frame, SQL and text agree.
+
+    An age in no band or in two is what ARX calls an ambiguous rule (its issue 104).
+    """
     minimised, ages = Minimisation(width), list(range(91))
     frame = minimised.frame(
         "patients", pl.DataFrame({"age_years": ages}, schema={"age_years": pl.Int32})

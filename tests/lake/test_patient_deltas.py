@@ -1,4 +1,7 @@
-"""Changes by patient: the view's aggregates of a feature against lesions written by hand, and a reason where there is none."""
+"""Changes by patient: the view's aggregates of a feature against lesions written by hand.
+
+Where there is no change, there is a reason.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ GONE = "the lesion has no features at T1"
 def by_patient(
     lesions: dict[str, tuple[float | None, float | None, float | None]], region: str = "tumor"
 ) -> list[dict[str, object]]:
-    """Rows of the view for one feature, of lesions given as volume at T0, volume at T1 and symmetric change."""
+    """Rows of the view for one feature of the given lesions.
+
+    A lesion is given as volume at T0, volume at T1 and symmetric change.
+    """
     visits = [
         WHO | {"lesion": name, "visit": visit, "volume_mm3": volume}
         for name, of in lesions.items()

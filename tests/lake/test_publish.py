@@ -1,4 +1,7 @@
-"""What analysts open holds the lake's rows and meanings, and nobody who has it open is in the way."""
+"""What analysts open holds the lake's rows and meanings.
+
+Nobody who has it open is in the way.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ def _everything(database: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def _same_as_from_nothing(lake: Lake, made: Published) -> bool:
-    """The database is what the Parquet files give, written from nothing, and the tables that these tests write are the lake's."""
+    """Whether the database equals one that is written anew from the Parquet files.
+
+    The tables that these tests write must also equal the lake's.
+    """
     other = made.parquet.parent / ".other.duckdb"
     published_database.write_database(made.parquet, other, memory="1GB")
     here = {
@@ -241,7 +247,8 @@ def test_whatever_differs_the_file_is_as_one_written_from_nothing(
     publish(lake, home.published)
     if case == "changed value":
         lake.query(
-            "UPDATE radiomic_features SET value = 77 WHERE patient = 'BB-00000007' AND feature = 'a'"
+            "UPDATE radiomic_features SET value = 77 "
+            "WHERE patient = 'BB-00000007' AND feature = 'a'"
         )
     elif case == "scan taken back":
         lake.query("DELETE FROM radiomic_features WHERE scan = 'AA-00000003S2'")
@@ -417,7 +424,10 @@ def test_a_table_by_sites_opens_as_one_in_every_reader(cohort) -> None:
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
 def test_what_the_readme_shows_in_r_finds_the_rows(home: Home, cohort, readme: str) -> None:
-    """R itself is not run: its packages duckdb and arrow open what these libraries of the same name open."""
+    """R itself is not run.
+
+    Its packages duckdb and arrow open what the Python libraries of the same name open.
+    """
     lake, _ = cohort
     lake.exchange(
         "radiomic_features",

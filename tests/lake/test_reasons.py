@@ -1,4 +1,7 @@
-"""Reasons and places in Chinese: as far as the catalogue has them, and never with a value lost on the way."""
+"""Reasons and places in Chinese, as far as the catalogue has them.
+
+No value is lost on the way.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ def test_every_entry_is_found_and_keeps_what_its_placeholders_hold(
     [
         ("is not within 0 to 500; the cell is left out", "不在 0–500 范围内；该单元格未采用"),
         (
-            "mask does not lie on the grid of the CT series; export the mask on the original series without resampling",
+            "mask does not lie on the grid of the CT series; "
+            "export the mask on the original series without resampling",
             "掩膜不在 CT 序列的网格上；请在原始序列上导出掩膜，不要重采样",
         ),
         (

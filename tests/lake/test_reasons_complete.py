@@ -187,7 +187,7 @@ def test_every_sentence_has_its_chinese(file: Path) -> None:
 
 
 def test_a_sentence_without_an_entry_is_found(tmp_path: Path) -> None:
-    """The collection itself: constants and f-strings, but no docstring, SQL or error of a command."""
+    """The collection finds constants and f-strings, but no docstring, SQL or error of a command."""
     file = tmp_path / "rules.py"
     file.write_text(
         '"""No reason at all in here."""\n'

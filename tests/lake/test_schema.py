@@ -134,7 +134,10 @@ def test_every_constraint_kind_has_a_check() -> None:
 
 
 def test_no_column_list_stands_twice() -> None:
-    """No list or tuple of texts outside the schema names more than half of a table's columns (headings of printed tables are shorter)."""
+    """No list or tuple of texts outside the schema names more than half of a table's columns.
+
+    Headings of printed tables are shorter.
+    """
     root = Path(dictionary.__file__).resolve().parents[2]
     sources = [
         p

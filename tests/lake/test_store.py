@@ -1,4 +1,7 @@
-"""The store keeps every acknowledged row, shows every earlier state, and lets several write at once."""
+"""The store holds every acknowledged row and shows every earlier state.
+
+Several processes can write at once.
+"""
 
 from __future__ import annotations
 
@@ -228,7 +231,8 @@ def _make_older(lake: Lake, *, days: int) -> None:
         ("ducklake_files_scheduled_for_deletion", "schedule_start"),
     ):
         lake.query(
-            f"UPDATE __ducklake_metadata_lake.{table} SET {column} = ({column}::TIMESTAMPTZ - to_days({days}))::VARCHAR"
+            f"UPDATE __ducklake_metadata_lake.{table} "
+            f"SET {column} = ({column}::TIMESTAMPTZ - to_days({days}))::VARCHAR"
         )
 
 
@@ -248,7 +252,10 @@ def test_rows_enter_by_name_where_the_columns_are_declared_in_another_order_than
 def test_a_boolean_that_is_declared_before_simulated_is_not_taken_for_it(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stored behind `simulated`, as an ALTER TABLE leaves it: by position the two would change places."""
+    """The column is stored behind `simulated`, as an ALTER TABLE leaves it.
+
+    By position, the two would change places.
+    """
     place = TREATMENTS.names.index("simulated")
     columns = (
         *TREATMENTS.columns[:place],

@@ -1,4 +1,7 @@
-"""Small cohorts in the lake's own tables, whose responders shrink, so that each model's task has a known answer."""
+"""Small cohorts in the lake's own tables, whose responders shrink.
+
+Each model's task therefore has a known answer.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class Cohort:
 
 
 def simulate(n: int = 24, n_features: int = 30, seed: int = 1, effect: float = 1.0) -> Cohort:
-    """`n` patients in turn of three sites, every other one a responder; feature 0 and the size carry the effect, `effect` strong."""
+    """`n` patients from three sites in turn; every other patient of a site is a responder.
+
+    Feature 0 and the size carry the effect, of strength `effect`.
+    """
     rng = np.random.default_rng(seed)
     who = [{"site": SITES[i % 3], "patient": f"{SITES[i % 3]}-{i:03d}"} for i in range(n)]
     responder = np.arange(n) // 3 % 2 == 0

@@ -1,4 +1,7 @@
-"""What is told of a model beside its first figures: by other libraries, published numbers, or counted again."""
+"""What is reported about a model beside its first figures.
+
+It is checked with other libraries, published numbers, or by counting again.
+"""
 
 from __future__ import annotations
 
@@ -180,7 +183,11 @@ def test_12_predictive_values_are_shares_of_those_called(trained):
 
 
 def test_13_with_shuffled_labels_no_network_and_no_baseline_tells_anything(trained):
-    """The mean over shuffles lies within three standard errors of 0.5 (Mann-Whitney's, without a difference), where the true labels lie far outside."""
+    """The mean AUC over shuffles lies within three standard errors of 0.5.
+
+    The standard error is that of Mann-Whitney without a difference. The true labels lie far
+    outside.
+    """
     section, shuffles = {**QUICK, "held_out_sites": "none", "folds": 2, "network_epochs": 4}, 4
     m = int(DATA.y.sum())
     reach = 3 * np.sqrt(121 / (12 * m * (120 - m)) / shuffles)

@@ -1,4 +1,7 @@
-"""A baseline's numbers are those of its scikit-learn pipeline, and are based on training patients alone."""
+"""A baseline's numbers are those of its scikit-learn pipeline.
+
+They are based on training patients alone.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def test_2_the_frozen_model_gives_the_pipelines_probabilities(learner):
 
 @pytest.mark.parametrize("learner", BASELINES[:4], ids=lambda b: b.name)
 def test_3_coefficients_meet_the_conditions_of_the_optimum(learner):
-    """Gradient of mean log loss + lambda (l1 |w| + (1 - l1) w^2 / 2): zero where w is not, else within lambda l1."""
+    """Gradient of mean log loss + lambda (l1 |w| + (1 - l1) w^2 / 2).
+
+    It is zero where w is not, else within lambda l1.
+    """
     data = seen_by(learner)
     for pipeline, strength in zip(
         learner._path(data, SECTION, 1), SECTION[f"{learner.penalty}_strengths"], strict=True
@@ -103,7 +109,10 @@ def test_7_a_patients_probability_is_the_same_bits_alone_and_among_others():
 
 @pytest.mark.parametrize("learner", BASELINES[:4], ids=lambda b: b.name)
 def test_8_held_out_values_change_no_number_of_their_folds_model(learner):
-    """Imputation, scaling, filter, strength and cut-off are based on the training folds: nonsense in the held-out fold changes none of them."""
+    """Nonsense in the held-out fold changes no number.
+
+    Imputation, scaling, filter, strength and cut-off are based on the training folds.
+    """
     fold = stratified_folds(DATA.patients, DATA.sites, DATA.y, folds=5, seed=1, scope="")
     absurd = replace(
         DATA,

@@ -1,4 +1,7 @@
-"""Attributions add up to what they explain, of every kind of model; and they change when the model or its labels are shuffled."""
+"""Attributions add up to what they explain, for every kind of model.
+
+They change when the model or its labels are shuffled.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""DHI is divided by limits that a fold's training patients gave alone; the cohort's own values never reach a model."""
+"""DHI is divided by limits from a fold's training patients alone.
+
+The cohort's own values never reach a model.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ HALF = np.arange(36) < 18
 
 
 def comparison(who: dict, lesion: str, visits: tuple[str, str]) -> dict:
-    """A comparison whose null is gamma, heavier the later the patient stands in the cohort; one in ten has no outline."""
+    """A comparison with a gamma null that is heavier the later the patient is in the cohort.
+
+    One in ten has no outline.
+    """
     figures = {
         f"null_{c}_{side}": RNG.gamma(2, 1 + 0.1 * int(who["patient"][-3:]), 10).tolist()
         for c in COMPONENTS
@@ -96,7 +102,10 @@ def of_dhi(data, names=LIMITED):
 
 
 def test_1_divided_by_the_same_limits_a_patient_has_the_tables_figures():
-    """Oracle: the table derived with limits of everyone, which are those of a cohort too small to calibrate."""
+    """The oracle is the table derived with everyone's limits.
+
+    Those are the limits of a cohort too small to calibrate.
+    """
     table = derive_dhi(
         pl.DataFrame(ROWS, infer_schema_length=None),
         {**SETTINGS, "calibration_lesions_minimum": 10**6},

@@ -1,4 +1,7 @@
-"""Habitats are nodes and tokens of a codebook that a fold's training patients gave alone, and of nothing later than the task allows."""
+"""Habitats are nodes and tokens of a codebook from a fold's training patients alone.
+
+They come from nothing later than the task allows.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ SERIES = FOLD.apply(DATA.series)
 
 @pytest.fixture(autouse=True)
 def torch_draws_for_the_test_alone():
-    """Weights of a network that is made here come from torch's own generator, which goes on as before."""
+    """The weights of a network that is made here come from torch's own generator.
+
+    Afterwards, the generator goes on as before.
+    """
     with torch.random.fork_rng(devices=[]):
         yield
 
@@ -239,7 +245,7 @@ def test_7_gradients_reach_every_node_that_is_allowed_and_no_other(seen, name):
 
 
 def test_8_within_a_lesion_a_node_takes_its_neighbours_by_contact():
-    """By hand: the mean of the other nodes of the lesion, weighted by pair of regions and by contact."""
+    """By hand: the mean of the lesion's other nodes, weighted by pair of regions and contact."""
     x, present, _, ties, contacts = tensors(slice(0, 2))
     h, nodes = x[..., :4], x.shape[2]
     layer = GraphConvolution(4, 4, regions=nodes)

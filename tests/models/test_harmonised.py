@@ -1,4 +1,7 @@
-"""ComBat sees the training patients of its fold alone, is refused where it cannot be fitted, and never becomes the candidate."""
+"""ComBat sees the training patients of its fold alone.
+
+It is refused where it cannot be fitted, and never becomes the candidate.
+"""
 
 from __future__ import annotations
 
@@ -149,8 +152,8 @@ def test_7c_the_protocol_may_name_a_reference_and_take_out_the_level_alone():
     assert again.probabilities(DATA).tolist() == model.probabilities(DATA).tolist()
     refused = choose_learners(DATA, {**section, "harmonise_reference": "SITE9 B30f"})[1][NAME]
     assert (
-        "harmonise_reference is 'SITE9 B30f', and the batches are SITE1 B30f, SITE2 B30f, SITE3 unknown"
-        in refused
+        "harmonise_reference is 'SITE9 B30f', "
+        "and the batches are SITE1 B30f, SITE2 B30f, SITE3 unknown" in refused
     )
 
 
@@ -160,7 +163,11 @@ def logit_of(model, data, x):
 
 
 def raw_baseline(model, data):
-    """The uncorrected values which the correction of each patient's batch maps onto the training patients' mean; of columns without a weight, the own."""
+    """The uncorrected values that correction maps onto the training patients' mean.
+
+    The correction is that of each patient's batch. Columns without a weight have the patient's own
+    values.
+    """
     at_zero, at_one = (
         model.correction.apply(replace(data, X=np.full_like(data.X, v))).X for v in (0.0, 1.0)
     )
@@ -170,7 +177,10 @@ def raw_baseline(model, data):
 
 
 def integrated_gradients(model, data, start):
-    """By central differences along the straight line from `start`: of the whole model, in the columns as they come."""
+    """Integrated gradients by central differences along the straight line from `start`.
+
+    They are those of the whole model, in the columns as they come.
+    """
     total, way, steps = np.zeros_like(data.X), data.X - start, 3
     for t in (np.arange(steps) + 0.5) / steps:
         for j in range(data.X.shape[1]):
@@ -186,7 +196,10 @@ def integrated_gradients(model, data, start):
 
 @pytest.fixture(scope="module")
 def held_out(trained):
-    """The model of the first fold, and the patients it has not seen, nothing missing where a value is known."""
+    """The model of the first fold, and the patients that it has not seen.
+
+    Missing values are 0, so that every value is known.
+    """
     found, data = trained[NAME], RADIOMICS.take(trained[NAME].fold == 0)
     return found.fits[0].model, replace(data, X=np.where(np.isnan(data.X), 0.0, data.X))
 

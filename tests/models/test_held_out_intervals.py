@@ -1,4 +1,7 @@
-"""Bounds of a held-out patient's probability are based on models that have not seen the patient, and hold the truth as often as they say."""
+"""Bounds of a held-out patient's probability are based on models that have not seen the patient.
+
+They hold the truth as often as they claim.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The negative controls' AUC: 0.5 where nothing is told, an alarm where something is, words where there are too few patients."""
+"""The negative controls' AUC is 0.5 without a signal and raises an alarm with one.
+
+Where there are too few patients, the control says so in words.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def cohort(n=60, *, leak=0.0, volume_tells=False, seed=3):
 
 @pytest.mark.parametrize("control", KEPT_BY)
 def test_what_tells_nothing_passes_though_the_volume_and_shape_tell_all(control):
-    """Texture follows the volume, and the volume follows the response: that alone is no alarm; nor is the tumour's own shape."""
+    """Texture follows the volume, and the volume follows the response.
+
+    That alone is no alarm; nor is the tumour's own shape.
+    """
     judged = judge_control(cohort(volume_tells=True), control, **RULES)
     assert judged.verdict == "pass"
     assert judged.auc.lower < 0.5 < judged.auc.upper
@@ -110,7 +116,10 @@ def test_a_patient_without_muscle_or_response_is_left_out_and_a_feature_that_one
 
 
 def test_of_clean_cohorts_a_twentieth_at_most_rings_though_densities_tell_the_response():
-    """20 data sets of 24 patients whose densities tell the response and whose texture follows the densities."""
+    """Densities predict the response, and texture follows the densities.
+
+    There are 20 data sets of 24 patients.
+    """
     rng, found = np.random.default_rng(2), []
     for _ in range(20):
         kept = rng.normal(size=(24, 4))

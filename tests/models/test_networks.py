@@ -1,4 +1,7 @@
-"""The networks see what the task allows, in no order of lesions, and a stored one gives the same numbers."""
+"""The networks see what the task allows, in no order of lesions.
+
+A stored network gives the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ FACTS = {"features": "abcd", "regions": "rst", "visits": ("T0", "T1"), "width": 
 
 @pytest.fixture(autouse=True)
 def torch_draws_for_the_test_alone():
-    """Weights of a network that is made here come from torch's own generator, which goes on as before."""
+    """The weights of a network that is made here come from torch's own generator.
+
+    Afterwards, the generator goes on as before.
+    """
     with torch.random.fork_rng(devices=[]):
         yield
 
@@ -225,7 +231,8 @@ def test_14_features_missing_throughout_do_no_harm_and_columns_that_are_gone_are
     narrow = replace(DATA.series, features=("other", *DATA.series.features[1:]))
     with pytest.raises(
         ValueError,
-        match=f"1 of visits, regions or features that are not there, first {DATA.series.features[0]}",
+        match="1 of visits, regions or features that are not there, "
+        f"first {DATA.series.features[0]}",
     ):
         arrange(narrow, raw_names(trained["st_gcn"].final.model.config()))
     with pytest.raises(DatasetError, match="no lesion has a value"):
@@ -264,7 +271,11 @@ def test_16_attributions_add_up_and_fall_apart_with_random_weights(trained):
 
 
 def test_17_each_part_of_the_partition_takes_the_nodes_that_it_is_named_after():
-    """By hand: the node itself; the mean of its lesion's other regions, weighted by pair of regions; the same region of other lesions, weighted by nearness."""
+    """Each part of the partition is checked by hand.
+
+    The parts are the node itself; the mean of its lesion's other regions, weighted by pair of
+    regions; and the same region of other lesions, weighted by nearness.
+    """
     x, present, _, ties = inputs(lesions=3, visits=2)
     layer = GraphConvolution(4, 4, regions=3)
     with torch.no_grad():
@@ -306,7 +317,10 @@ def test_18_a_neighbouring_visit_counts_less_the_more_days_lie_between():
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_19_a_training_leaves_no_tensor_behind(name):
-    """Weights and gradients that hold each other's graph are never freed, and cost hundreds of MiB a training."""
+    """Weights and gradients that hold each other's graph are never freed.
+
+    They cost hundreds of MiB per training.
+    """
 
     def alive():
         gc.collect()

@@ -1,4 +1,7 @@
-"""What a registered model says of a new patient: with bounds, strangeness and what it is based on; and refusals that say why."""
+"""What a registered model says of a new patient, and refusals that say why.
+
+A prediction has bounds, strangeness and what it is based on.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,8 @@ def test_4_columns_that_are_gone_are_named_with_the_version_that_asks_for_them(s
     )
     with pytest.raises(
         ChampionUnusable,
-        match=r"champion version 3 \(delta_radiomics_dhi, task T1\) cannot be asked: .*asks for 1 columns that are not there, first",
+        match=r"champion version 3 \(delta_radiomics_dhi, task T1\) cannot be asked: "
+        r".*asks for 1 columns that are not there, first",
     ):
         predict(served, narrow, SECTION)
 

@@ -1,4 +1,7 @@
-"""A champion is made at registered looks alone, and the error of all of them together is the protocol's."""
+"""A champion is made at registered looks alone.
+
+The error of all looks together is the protocol's.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def test_patients_who_withdraw_give_no_look_back():
 
 
 def test_the_levels_are_those_of_obrien_and_fleming():
-    """Lan and DeMets's spending function at two-sided 5 % and five equal looks, as ldbounds and gsDesign print it."""
+    """Lan and DeMets's spending function at two-sided 5 % and five equal looks.
+
+    The values are those that ldbounds and gsDesign print.
+    """
     levels = [look_due(n, k, LOOKS).level for k, n in enumerate(LOOKS["promotion_looks"])]
     spent = [sum(levels[: k + 1]) for k in range(5)]
     assert spent == pytest.approx([1.17e-5, 0.00194, 0.01140, 0.02844, 0.05], rel=5e-3)

@@ -1,4 +1,7 @@
-"""Which features the readers agree on is trained on training patients alone, and gives what the table feature_stability gives."""
+"""Which features the readers agree on is determined from training patients alone.
+
+It gives what the table feature_stability gives.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,11 @@ FEATURES = ("steady", "shaky", "copied", "flat")
 def read_pairs(
     who: pl.DataFrame, names=FEATURES, visits=("T0", "T1", "T2"), lesions=2
 ) -> pl.DataFrame:
-    """Both readers' values, a row per pair: they agree on the first, not on the second, copy the third, and see no spread in the fourth."""
+    """Both readers' values, one row per pair.
+
+    The readers agree on the first feature, not on the second, copy the third, and see no spread in
+    the fourth.
+    """
     rows = []
     for site, patient in who.select("site", "patient").iter_rows():
         for visit in visits:

@@ -1,4 +1,7 @@
-"""What is logged can be read back to the last bit, names no patient and no machine, and asks no network."""
+"""What is logged can be read back to the last bit.
+
+It names no patient and no machine, and uses no network.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,10 @@ def log(trained, folder: Path, **changed) -> pl.DataFrame:
 
 @pytest.fixture
 def fresh(logged, tmp_path) -> Path:
-    """A folder with an MLflow store that holds no run; a copy, since making its tables takes seconds."""
+    """A folder with an MLflow store that holds no run.
+
+    It is a copy, since making its tables takes seconds.
+    """
     shutil.copy(logged.folder / "empty.db", tmp_path / "mlflow.db")
     return tmp_path
 
@@ -499,7 +505,7 @@ def test_20_nothing_is_read_that_could_run_code(logged):
 
 
 def test_21_a_run_read_back_says_what_it_was_trained_with_and_how_it_was_judged(logged, trained):
-    """Environment without host or user, signature, curves and appraisal: each is the model's own."""
+    """Environment without host or user, signature, curves and appraisal are the model's own."""
     folder, model = logged.artifacts("delta_radiomics"), trained[2]
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["python"] == platform.python_version()

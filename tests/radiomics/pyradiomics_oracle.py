@@ -1,4 +1,7 @@
-"""PyRadiomics 3.0.1 itself, through its own constructors and binning: the slow, obvious answer; and regions that are hard for it."""
+"""PyRadiomics 3.0.1 itself, through its own constructors and binning.
+
+It is the slow, obvious answer. This module also has regions that are hard for it.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,10 @@ def cropped(image, mask):
 
 
 def tumour(radius_mm, seed, padding=20):
-    """A lesion with a rough surface and texture on two scales in lung, and its mask: rounded HU, as after resampling."""
+    """A lesion in lung with a rough surface and texture on two scales, and its mask.
+
+    The HU are rounded, as after resampling.
+    """
     rng = np.random.default_rng(seed)
     n = int(2.6 * radius_mm) + 2 * padding
     z, y, x = np.indices((n, n, n)) - n / 2

@@ -1,4 +1,7 @@
-"""The limits: what copies of a lesion tell about chance, and that nobody is judged by own repeats."""
+"""The limits: what copies of a lesion show about chance.
+
+Nobody is judged by own repeats.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +130,10 @@ def test_the_amount_is_0_where_nothing_is_beyond_and_grows_as_the_change_does(pa
 
 
 def test_the_amount_of_a_change_is_that_of_the_change_whatever_the_noise_around_it():
-    """Changes of 4 in noise of 0.5 to 2: the squares' mean is taken off, so lesions of any noise tell the same amount on average."""
+    """Changes of 4 in noise of 0.5 to 2 have the same amount on average.
+
+    The mean of the squares is subtracted, so this holds for lesions of any noise.
+    """
     noise = np.repeat([0.5, 1.0, 2.0], 4000)
     seen = np.abs(4 + np.random.default_rng(3).normal(0, noise, (4, noise.size)))
     amounts = np.array(

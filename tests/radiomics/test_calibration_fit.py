@@ -27,7 +27,10 @@ VOXELS = np.exp(RNG.uniform(np.log(400), np.log(30000), N))
 
 
 def feature(repeat_error=0.05, reader_error=0.05, follows=None, size=0.0, at_size=0.0):
-    """Scans and readers of a feature: its truth, what it follows, and its errors (falling with size where asked)."""
+    """Scans and readers of a feature: its truth, what it follows, and its errors.
+
+    The errors of the scans fall with size where `at_size` is set.
+    """
     truth = RNG.normal(5, 1, N) if follows is None else follows + RNG.normal(0, 0.2, N)
     truth = truth + size * np.log(VOXELS)
     spread = repeat_error * VOXELS**-at_size
@@ -46,9 +49,14 @@ def repeats(**features):
 def test_features_are_taken_by_repeatability_and_the_criteria_refuse_the_others():
     best = feature(0.01)
     found = repeats(
-        glcm_A=feature(0.2), glcm_B=best, glcm_Twin=feature(0.02, follows=best[2]), glcm_Sized=feature(0.01, size=2.0),
-        glcm_Reader=feature(0.01, reader_error=3.0), glcm_JointEnergy=feature(0.01), glcm_C=feature(0.5),
-    )  # fmt: skip
+        glcm_A=feature(0.2),
+        glcm_B=best,
+        glcm_Twin=feature(0.02, follows=best[2]),
+        glcm_Sized=feature(0.01, size=2.0),
+        glcm_Reader=feature(0.01, reader_error=3.0),
+        glcm_JointEnergy=feature(0.01),
+        glcm_C=feature(0.5),
+    )
     assert [found.names[j] for j in select_features(found)] == ["glcm_B", "glcm_A", "glcm_C"]
 
 

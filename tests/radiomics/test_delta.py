@@ -61,9 +61,9 @@ def change(frame, start="T0", end="T1"):
 
 def test_1_the_three_pairs_of_visits_with_their_days():
     found = derive_delta_features(features(("T0", 10.0), ("T1", 16.0), ("T2", 4.0)), timepoints())
-    assert {(r["from_visit"], r["to_visit"]): (r["days"], r["delta"]) for r in found.to_dicts()} == {
-        ("T0", "T1"): (60, 6.0), ("T1", "T2"): (40, -12.0), ("T0", "T2"): (100, -6.0),
-    }  # fmt: skip
+    assert {
+        (r["from_visit"], r["to_visit"]): (r["days"], r["delta"]) for r in found.to_dicts()
+    } == {("T0", "T1"): (60, 6.0), ("T1", "T2"): (40, -12.0), ("T0", "T2"): (100, -6.0)}
     assert tuple(found.columns) == DELTA_FEATURES.names[:-1]
 
 
@@ -168,7 +168,10 @@ def test_9_lesions_regions_patients_and_sites_are_not_mixed():
 
 
 def test_10_slope_and_curvature_over_actual_days():
-    """The slope is that of an independent least-squares fit; the curvature is the later rate minus the earlier."""
+    """The slope is that of an independent least-squares fit.
+
+    The curvature is the later rate minus the earlier.
+    """
     values = [10.0, 16.0, 4.0]
     found = derive_delta_features(features(*zip(VISITS, values, strict=True)), timepoints())
     row = change(found, "T0", "T2")
@@ -181,14 +184,26 @@ def test_10_slope_and_curvature_over_actual_days():
 @pytest.mark.parametrize(
     ("rows", "visits", "reason"),
     [
-        ([("T0", 1.0), ("T2", 2.0)], VISITS, "no trend over three visits: the lesion has no features at T1"),
-        ([("T0", 1.0), ("T2", 2.0)], {"T0": VISITS["T0"], "T2": VISITS["T2"]}, "no trend over three visits: no scan at T1"),
-        ([("T0", 1.0), ("T1", 1.5), ("T2", 2.0)], VISITS | {"T1": VISITS["T0"]}, "no trend over three visits: both scans were taken on one day"),
+        (
+            [("T0", 1.0), ("T2", 2.0)],
+            VISITS,
+            "no trend over three visits: the lesion has no features at T1",
+        ),
+        (
+            [("T0", 1.0), ("T2", 2.0)],
+            {"T0": VISITS["T0"], "T2": VISITS["T2"]},
+            "no trend over three visits: no scan at T1",
+        ),
+        (
+            [("T0", 1.0), ("T1", 1.5), ("T2", 2.0)],
+            VISITS | {"T1": VISITS["T0"]},
+            "no trend over three visits: both scans were taken on one day",
+        ),
         ([("T1", 1.0), ("T2", 2.0)], VISITS, "the lesion has no features at T0"),
         ([("T0", 1.0), ("T1", 2.0)], VISITS, "the lesion has no features at T2"),
     ],
     ids=["not at T1", "no scan at T1", "one day", "new", "vanished"],
-)  # fmt: skip
+)
 def test_11_without_three_visits_there_is_no_trend_but_a_reason(rows, visits, reason):
     row = change(derive_delta_features(features(*rows), timepoints(**visits)), "T0", "T2")
     assert (row["slope_per_day"], row["curvature_per_day"], row["reason"]) == (None, None, reason)

@@ -1,4 +1,4 @@
-"""The index: its exact limits, what it must see and what it must not, and the rows of lesions and patients."""
+"""The index: exact limits, what it must and must not see, rows of lesions and patients."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def row(patient="P1", lesion="L1", visits=("T0", "T1"), site="AA", **figures):
 
 
 def drawn(rng, scale=1.0, change=0.0):
-    """Figures of a comparison whose null is known: distances of copies are |N(0, scale)|, the visits differ by `change`."""
+    """Figures of a comparison whose null is known.
+
+    Distances of copies are |N(0, scale)|; the visits differ by `change`.
+    """
     figures = {
         f"null_{c}_{side}": (np.abs(rng.standard_normal(10)) * scale).tolist()
         for c in COMPONENTS
@@ -258,7 +261,10 @@ def test_rows_have_the_schemas_columns(cohort, dhi_settings):
 
 
 def test_at_most_one_in_twenty_repeats_of_a_cohort_exceeds_the_limit():
-    """Fewer, by the uncertainty of the pairs that are held back: they are judged by fewer copies than the visits are."""
+    """Fewer exceed it, by the uncertainty of the pairs that are held back.
+
+    Those pairs are judged by fewer copies than the visits are.
+    """
     rng = np.random.default_rng(7)
     settings = {"quantile": 0.95, "calibration_lesions_minimum": 30}
     rows = [row(patient=f"P{i:04d}", **drawn(rng, scale=rng.uniform(0.2, 5))) for i in range(600)]
@@ -269,7 +275,10 @@ def test_at_most_one_in_twenty_repeats_of_a_cohort_exceeds_the_limit():
 
 
 def test_a_patients_own_repeats_do_not_set_the_own_limits(cohort, dhi_settings):
-    """Copies of one patient that stray tenfold from each other raise everyone's limits but this patient's."""
+    """Stray copies of one patient raise everyone's limits but this patient's.
+
+    The copies stray tenfold from each other.
+    """
     wild = [dict(r) for r in cohort]
     wild[0] |= {f"null_{c}_a": [10.0 if k < 2 else 0.1 for k in range(10)] for c in COMPONENTS}
     before, after = (
@@ -277,8 +286,14 @@ def test_a_patients_own_repeats_do_not_set_the_own_limits(cohort, dhi_settings):
         for rows in (cohort, wild)
     )
     floor = read_defaults()["floor"]["texture"]
-    q = [f["texture"] / f["u_texture"] / np.array([np.hypot(null_scale(r["null_texture_a"], r["null_texture_b"]), floor) for r in rows])
-         for f, rows in ((before, cohort), (after, wild))]  # fmt: skip
+    q = [
+        f["texture"]
+        / f["u_texture"]
+        / np.array(
+            [np.hypot(null_scale(r["null_texture_a"], r["null_texture_b"]), floor) for r in rows]
+        )
+        for f, rows in ((before, cohort), (after, wild))
+    ]
     assert q[1][0] == pytest.approx(q[0][0])
     assert q[1][1] > q[0][1]
 

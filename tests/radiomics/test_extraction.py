@@ -1,4 +1,7 @@
-"""One lesion on one scan: every region, reader and feature, with PyRadiomics' values, or the reason why not."""
+"""One lesion on one scan: every region, reader and feature.
+
+Each has PyRadiomics' value, or the reason why not.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +116,10 @@ VOLUMES = ("original_shape_MeshVolume", "original_shape_VoxelVolume")
     "spacing", [(1.0, 0.977, 0.977), (1.0, 0.5, 0.5), (0.75, 0.703, 0.703)], ids=str
 )
 def test_a_ball_of_6_mm_has_one_volume_wherever_it_lies(quick, spacing):
-    """Counted on voxels of 1 mm its volume has a standard deviation of 4 % with pixels of 0.977 mm."""
+    """Counted on voxels of 1 mm, the volume of the ball varies with its place.
+
+    The standard deviation is 4 % with pixels of 0.977 mm.
+    """
     rng, radius, settings = (
         np.random.default_rng(4),
         6.0,
@@ -295,7 +301,10 @@ def test_odd_masks_and_flat_scans_give_a_value_or_a_reason(quick, outlined, scan
 
 
 def test_a_lesion_larger_than_memory_allows_is_refused_before_anything_is_made(scan, quick):
-    """Two voxels at opposite corners of the scan need nearly all of it: the box counts, not the volume."""
+    """Two voxels at opposite corners of the scan need nearly all of it.
+
+    The box counts, not the volume.
+    """
     image, mask = scan
     corners = np.zeros_like(mask)
     corners[0, 0, 0] = corners[-1, -1, -1] = True

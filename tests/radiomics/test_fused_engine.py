@@ -1,4 +1,7 @@
-"""The fast engine against PyRadiomics itself: on regions and images that are hard for it, on lesions, and at random."""
+"""The fast engine against PyRadiomics itself.
+
+They are compared on regions and images that are hard for PyRadiomics, on lesions, and at random.
+"""
 
 from __future__ import annotations
 
@@ -55,12 +58,18 @@ def agree(value, expected):
 
 
 def both_rounding(*values):
-    """MCC is the root of an eigenvalue: of one that is 0 but for its last bit it is 1e-8, or does not exist."""
+    """MCC is the root of an eigenvalue that may be 0 but for its last bit.
+
+    MCC is then 1e-8, or does not exist.
+    """
     return all(value is None or value < 1e-6 for value in values)
 
 
 def null_by_choice(found):
-    """Imc2 that the engines leave out where PyRadiomics gives the square root of a rounding error."""
+    """Imc2 that the engines leave out.
+
+    PyRadiomics gives the square root of a rounding error there.
+    """
     return [
         name for name, (_, reason) in found.items() if reason == pyradiomics_engine.IMC2_UNSTABLE
     ]
@@ -236,10 +245,10 @@ def test_other_bins_and_spacings_equal_pyradiomics(lesion, bin_width_hu, spacing
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_imc2_on_the_last_bit_is_null_in_both_engines(engine):
-    """A line in which 9 pairs are dark, 4 are bright and 12 are mixed: a level says nothing of its neighbour's.
+    """A line in which 9 pairs are dark, 4 are bright and 12 are mixed.
 
-    Both entropies are then the same number, and PyRadiomics gives the root of their last bits: 2e-8
-    here.
+    A level says nothing of its neighbour's. Both entropies are then the same number, and
+    PyRadiomics gives the root of their last bits: 2e-8 here.
     """
     line = [0] * 10 + [1] * 5 + [0] + [1, 0] * 5
     image = np.array([[line]], dtype=np.float32) * 40

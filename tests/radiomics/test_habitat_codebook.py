@@ -1,4 +1,7 @@
-"""Habitats mean the same at every visit: a codebook is ordered, frozen, and bound to what it was fitted for."""
+"""A codebook makes habitats mean the same at every visit.
+
+It is ordered, frozen, and bound to what it was fitted for.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,10 @@ def test_a_constant_added_to_the_scan_changes_nothing(first_scan: Scan) -> None:
 
 
 def test_features_of_a_lesion_of_two_halves() -> None:
-    """Densities 40 above and below: far from the border the smoothed density is ± 40 about the median and nothing spreads."""
+    """The densities of the halves lie 40 above and 40 below the median.
+
+    Far from the border the smoothed density is ± 40 about the median and nothing spreads.
+    """
     values = np.where(np.indices((30, 30, 30))[2] < 15, 20.0, 100.0)
     local = localise(as_ct(values), ball((30, 30, 30), 11), SETTINGS)
     assert local is not None

@@ -43,7 +43,10 @@ def test_smoothing_never_looks_outside_the_mask():
 
 
 def test_neighbours_are_counted_both_ways_and_outside_pairs_left_out():
-    """A bar of codes 1, 2: its one inner pair counts twice, its ten outer faces five a voxel, each in both directions."""
+    """A bar of codes 1, 2: its one inner pair counts twice.
+
+    Its ten outer faces, five per voxel, count in both directions.
+    """
     pairs = cooccurrence(np.array([[[1, 2]]]), 3)
     np.testing.assert_allclose(pairs * 22, [[0, 5, 5], [5, 0, 1], [5, 1, 0]])
 

@@ -13,7 +13,10 @@ BATCHES = [("AA", "B30f")] * 25 + [("AA", "B70f")] * 22 + [("BB", "B30f")] * 31
 
 
 def draw(seed=3, n_features=40):
-    """Features whose level and spread depend on the batch and on age; of single precision, to which neuroCombat rounds what it gets."""
+    """Features whose level depends on batch and age, and whose spread depends on batch.
+
+    They have single precision, to which neuroCombat rounds its input.
+    """
     rng = np.random.default_rng(seed)
     age = rng.normal(60, 9, len(BATCHES))
     number = np.array([sorted(set(BATCHES)).index(b) for b in BATCHES])
@@ -108,14 +111,26 @@ def spoil(values, row, column, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v, a, b: (v[:50], b[:50], a[:50]), r"fewer than 20 lesions in the batches \('BB', 'B30f'\)"),
+        (
+            lambda v, a, b: (v[:50], b[:50], a[:50]),
+            r"fewer than 20 lesions in the batches \('BB', 'B30f'\)",
+        ),
         (lambda v, a, b: (v[:25], b[:25], a[:25]), "a single batch"),
-        (lambda v, a, b: (spoil(v, 3, 7, np.nan), b, a), r"no numbers in the feature columns \[7\]"),
-        (lambda v, a, b: (spoil(v, slice(None), 4, 1.0), b, a), r"feature columns \[4\] do not vary"),
-        (lambda v, _, b: (v, b, np.array([[x[0] == "AA"] for x in b], dtype=float)), "repeat each other or the batches"),
+        (
+            lambda v, a, b: (spoil(v, 3, 7, np.nan), b, a),
+            r"no numbers in the feature columns \[7\]",
+        ),
+        (
+            lambda v, a, b: (spoil(v, slice(None), 4, 1.0), b, a),
+            r"feature columns \[4\] do not vary",
+        ),
+        (
+            lambda v, _, b: (v, b, np.array([[x[0] == "AA"] for x in b], dtype=float)),
+            "repeat each other or the batches",
+        ),
     ],
     ids=["small batch", "one batch", "not a number", "constant", "batch told twice"],
-)  # fmt: skip
+)
 def test_6_what_cannot_be_fitted_is_refused(change, message):
     values, batches, covariates = change(*draw(), BATCHES)
     with pytest.raises(HarmonisationError, match=message):

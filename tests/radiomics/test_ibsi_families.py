@@ -1,4 +1,8 @@
-"""All families of IBSI 1: its printed values in every aggregation, PyRadiomics where both define a feature, and what a protocol gets of them."""
+"""All families of IBSI 1: its printed values in every aggregation.
+
+Where both define a feature, the value is PyRadiomics'. The tests also show what a protocol gets of
+the families.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +70,11 @@ regions = st.builds(
 @given(regions)
 @settings(max_examples=40)
 def test_texture_in_space_is_pyradiomics_where_both_define_it(levels):
-    """PyRadiomics leaves out empty levels, and directions and voxels without neighbours are another matter to it; where there are none the two definitions are one."""
+    """The definitions are one where no level is empty and no direction or voxel lacks neighbours.
+
+    PyRadiomics leaves out empty levels, and treats directions and voxels without neighbours
+    differently.
+    """
     inside = levels > 0
     beside = [
         _shifted(levels, step) > 0 for step in (*IN_SPACE, *((-z, -y, -x) for z, y, x in IN_SPACE))

@@ -1,4 +1,7 @@
-"""What no comparison of features shows: eigenvalues in bad cases, how kernels are compiled, and where their code is kept."""
+"""What no comparison of features shows about the kernels.
+
+It is eigenvalues in bad cases, how kernels are compiled, and where their code is stored.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def probabilities(counts):
 )
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_second_eigenvalue_of_random_matrices(seed, n, pairs, width):
-    """From a few pairs, where gray levels fall apart, to many; from nearly equal neighbours to independent ones."""
+    """The matrices have from a few pairs, where gray levels fall apart, to many.
+
+    They range from nearly equal neighbours to independent ones.
+    """
     rng = np.random.default_rng(seed)
     first = rng.integers(0, n, pairs)
     second = np.clip(np.rint(first + rng.normal(0, width, pairs)), 0, n - 1).astype(int)
@@ -60,7 +66,10 @@ def test_second_eigenvalue_of_random_matrices(seed, n, pairs, width):
 
 
 def test_second_eigenvalue_where_eps_moves_it():
-    """Two levels that meet each other alone, once among a million pairs: without eps the eigenvalue would be 1."""
+    """Two levels meet each other alone, once among a million pairs.
+
+    Without eps the eigenvalue would be 1.
+    """
     counts = np.zeros((4, 4))
     counts[:2, :2] = [[400_000, 100_000], [100_000, 400_000]]
     counts[2, 3] = 1
@@ -97,7 +106,10 @@ def test_warm_compiles_every_path():
 
 
 def test_no_kernel_calls_itself_or_another_module():
-    """Cached recursion crashes later processes, and numba's cache does not notice a change in another module."""
+    """Cached recursion crashes later processes.
+
+    Numba's cache does not notice a change in another module.
+    """
     kernels = dispatchers()
     for (module, name), kernel in kernels.items():
         names = set(kernel.py_func.__code__.co_names)
@@ -192,12 +204,16 @@ from dagster_project.radiomics import fused_engine
 
 assert Path(fused_engine.__file__).is_relative_to(root)
 cube = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
-print(fused_engine.compute_region(cube, cube >= 0, ["firstorder"], bin_width_hu=25.0, spacing_mm=1.0)["firstorder_Mean"][0])
+print(fused_engine.compute_region(cube, cube >= 0, ["firstorder"], bin_width_hu=25.0, \
+spacing_mm=1.0)["firstorder_Mean"][0])
 """
 
 
 def without_override():
-    """In the child: root too obeys the write bits of a folder (CAP_DAC_OVERRIDE leaves the bounding set)."""
+    """Makes root in the child obey the write bits of a folder too.
+
+    CAP_DAC_OVERRIDE leaves the bounding set.
+    """
     import ctypes
 
     drop_from_bounding_set, override = 24, 1
@@ -219,8 +235,15 @@ def test_a_read_only_install_works_with_a_cache_elsewhere(tmp_path):
             "PYTHONPATH": str(install),
             "HOME": str(install),
         }
-        done = subprocess.run([sys.executable, "-c", READ_ONLY, str(install)], env=environment, cwd=install, capture_output=True, text=True, check=False,
-                              preexec_fn=without_override)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(install)],
+            env=environment,
+            cwd=install,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=without_override,
+        )
     finally:
         for folder in folders:
             folder.chmod(0o755)

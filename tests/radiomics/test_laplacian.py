@@ -1,4 +1,7 @@
-"""The own Laplacian of Gaussian is ITK's to the last bit, whatever the shape, the box and the spacing."""
+"""The project's own Laplacian of Gaussian is ITK's to the last bit.
+
+This holds whatever the shape, the box and the spacing.
+"""
 
 from __future__ import annotations
 

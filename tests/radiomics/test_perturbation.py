@@ -1,4 +1,7 @@
-"""Perturbed copies: they repeat, they differ by what was asked for, and odd lesions have values or reasons."""
+"""Perturbed copies repeat, and differ by what was requested.
+
+Odd lesions have values or reasons.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def test_copies_repeat_and_differ_among_themselves(first_scan, quick):
 
 
 def test_a_copy_that_is_not_perturbed_is_the_lesion(quick):
-    """No move, no noise in the scan and no error of the outline: on voxels of 1 mm the values come back, but for half a voxel of grid."""
+    """On voxels of 1 mm the values come back, but for half a voxel of grid.
+
+    There is no move, no noise in the scan and no error of the outline.
+    """
     scan = scan_lesion(Lesion(volume_ml=6.0, seed=3, noise_hu=0.0, spacing_mm=(1.0, 1.0, 1.0)), 0)
     copied = copies_of(scan, quick, contour_mm=0.0, settings=STILL | {"copies": 1})
     real = {
@@ -88,7 +94,10 @@ def test_growth_moves_the_whole_outline_and_lobes_hardly_the_volume(first_scan):
 
 @pytest.mark.parametrize("contour_mm", [0.3, 0.6, 1.5])
 def test_outlines_of_two_copies_differ_by_as_much_as_was_asked_for(contour_mm):
-    """The mean distance is the volume between two outlines over the surface; of a Gaussian of sd s it is s sqrt(2 / pi)."""
+    """The mean distance is the volume between two outlines over the surface.
+
+    For a Gaussian of SD s it is s sqrt(2 / pi).
+    """
     scan = scan_lesion(Lesion(volume_ml=15.0, seed=5), 0, reader_mm=0.0)
     visit = crop_visit(scan.image, scan.mask)
     masks = [outline(visit, k, contour_mm, 0.2) for k in range(1, 25)]
@@ -98,7 +107,10 @@ def test_outlines_of_two_copies_differ_by_as_much_as_was_asked_for(contour_mm):
 
 
 def test_copies_spread_as_repeats_do(quick):
-    """Synthetic lesions scanned and outlined three times, truly: the spread within a lesion is that of its copies, in the median feature."""
+    """The spread within a lesion is that of its copies, in the median feature.
+
+    Synthetic lesions are truly scanned and outlined three times.
+    """
     lesions = [
         draw_lesion(seed, volume)
         for seed, volume in enumerate((1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0), start=40)
@@ -140,7 +152,10 @@ def outline(visit, copy, contour_mm, growth_share):
 
 
 def test_a_depth_within_voxels_is_that_of_a_ball():
-    """To a tenth of a voxel in the mean, where the distance between voxels is off by up to half of one."""
+    """The depth is right to a tenth of a voxel in the mean.
+
+    The distance between voxels is off by up to half of one.
+    """
     centre = np.array([20.3, 19.6, 20.1])[:, None, None, None]
     truth = 9.0 - np.sqrt(((np.indices((41, 41, 41)) - centre) ** 2).sum(axis=0))
     share = np.clip(truth + 0.5, 0, 1)

@@ -102,7 +102,10 @@ def test_a_copy_keeps_the_lesion_but_not_its_voxels(first_scan, dhi_settings):
 
 
 def test_two_copies_outlines_differ_as_two_readers_do(dhi_settings):
-    """Without movement and noise, the RMS distance of two copies' outlines is the contour error that was asked for."""
+    """Without movement and noise, two copies' outlines differ by the requested contour error.
+
+    The difference is the RMS distance.
+    """
     still = dict(dhi_settings) | {"rotation_deg": 0.0, "shift_mm": 0.0, "peel_depth_mm": 0.0}
     scan = scan_lesion(Lesion(volume_ml=14.0, seed=2, spacing_mm=(1.0, 1.0, 1.0)), 0)
     visit = crop_visit(scan.image, scan.mask)

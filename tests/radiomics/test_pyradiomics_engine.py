@@ -51,7 +51,10 @@ def test_each_class_gives_what_pyradiomics_gives(name, spread):
 
 
 def test_gray_levels_are_pyradiomics_fixed_bins():
-    """Edges at multiples of the width; the region's lowest bin is 1; a value on an edge belongs to the bin above."""
+    """Edges lie at multiples of the width, and the region's lowest bin is 1.
+
+    A value on an edge belongs to the bin above.
+    """
     image = np.array([[[-30.0, -25.0, -0.5, 0.0, 24.9, 25.0, 999.0]]], dtype=np.float32)
     mask = np.array([[[True, True, True, True, True, True, False]]])
     np.testing.assert_array_equal(discretise(image, mask, 25.0), [[[1, 2, 2, 3, 3, 4, 0]]])
@@ -80,7 +83,10 @@ def test_a_region_with_no_neighbours_says_so():
 
 
 def test_imc2_of_independent_neighbours_is_refused_instead_of_rounding():
-    """Two gray levels whose neighbours are independent along some direction: the two entropies differ by the last bit or not at all."""
+    """Two gray levels whose neighbours are independent along some direction.
+
+    The two entropies differ by the last bit or not at all.
+    """
     image = np.zeros((2, 2, 1), dtype=np.float32)
     image[0, 0, 0] = image[0, 1, 0] = 100.0
     image[1] = [[0.0], [100.0]]

@@ -1,4 +1,7 @@
-"""Feature definitions against the Image Biomarker Standardisation Initiative: its digital phantom and its CT phantom."""
+"""Feature definitions against the Image Biomarker Standardisation Initiative.
+
+The references are its digital phantom and its CT phantom.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The isotropic grid: ITK's own interpolation, IBSI's alignment, and no trace of where the crop was made."""
+"""The isotropic grid: ITK's own interpolation and IBSI's alignment.
+
+There is no trace of where the crop was made.
+"""
 
 from __future__ import annotations
 

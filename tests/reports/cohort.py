@@ -1,4 +1,7 @@
-"""A small invented cohort with every table the pages read: three sites, one of them real on paper, two simulated."""
+"""A small invented cohort with every table that the pages read.
+
+It has three sites, one of them real on paper, two simulated.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,8 @@ class _Cohort:
             **who,
             stage="reads",
             item=f"scan {number}",
-            reason="contour refers to a series that is not here: send the series or the right contour",
+            reason="contour refers to a series that is not here: "
+            "send the series or the right contour",
         )
 
     def code(self):

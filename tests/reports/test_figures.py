@@ -1,4 +1,7 @@
-"""Figures: the same bytes for the same values, legible, no header of an image in them, and curves that agree with an oracle."""
+"""Figures are legible, give the same bytes for the same values, and hold no image header.
+
+Their curves agree with an oracle.
+"""
 
 from __future__ import annotations
 
@@ -184,7 +187,10 @@ def test_a_vanished_lesion_has_no_picture():
 
 
 def test_importing_the_pages_imports_no_plotting_library():
-    code = "import sys, dagster_project.reports.writing; print([m for m in ('matplotlib', 'SimpleITK', 'PIL') if m in sys.modules])"
+    code = (
+        "import sys, dagster_project.reports.writing; "
+        "print([m for m in ('matplotlib', 'SimpleITK', 'PIL') if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,7 @@
-"""The picture of habitats: one scale for all visits, the same bytes for the same maps, and a colour a habitat."""
+"""The picture of habitats: one scale for all visits, and one colour per habitat.
+
+The same maps give the same bytes.
+"""
 
 from __future__ import annotations
 

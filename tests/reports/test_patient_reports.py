@@ -1,4 +1,7 @@
-"""The patient's page and the index: the states of the tables, one patient's rows alone, and nobody led by another's read."""
+"""The patient's page and the index show the states of the tables.
+
+A page has one patient's rows alone, and nobody is led by another's read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Spider and swimmer: the same bytes for the same values, and a clear word where there is nothing to draw; Table 1 and the rates beside them."""
+"""Spider and swimmer plots, with Table 1 and the rates beside them.
+
+The same values give the same bytes, and a clear word is there where there is nothing to draw.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,10 @@ def test_rates_by_site_keep_everyone_in_the_denominator():
 
 
 def test_disease_control_is_weighted_to_the_share_of_responders_in_practice():
-    """Two responders; of two others one is stable. At 50 % enrolled it is 3 of 4; at 20 % in practice .2 + .8 / 2."""
+    """Two patients are responders; of the two others, one is stable.
+
+    At 50 % enrolled it is 3 of 4; at 20 % in practice .2 + .8 / 2.
+    """
     found = s.weight_disease_control(
         *cohort(("A", "F", "PR"), ("A", "F", "CR"), ("A", "M", "SD"), ("A", "M", "PD")), 0.2
     )

@@ -1,4 +1,7 @@
-"""The study report: whole in itself, honest about what is missing, the same for the same snapshot."""
+"""The study report is whole in itself and honest about what is missing.
+
+It is the same for the same snapshot.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tests.reports.pages import Page
 
 
 def render(tables, *, draw=False):
-    """The report; its figures are decided upon as ever, but painted only where a test looks at them."""
+    """The report; its figures are decided upon, but painted only where a test looks at them."""
     with nullcontext() if draw else mock.patch.object(figures, "drawn", return_value=b"\x89PNG"):
         return render_study_report(tables, load_study(), 41, MOMENT)
 
@@ -66,7 +69,8 @@ def test_it_says_snapshot_protocol_and_moment(page):
 
 def test_simulated_data_are_said_to_be_so_by_site(page):
     assert page.text.startswith(
-        "SIMULATED DATA 模拟数据 EAST 0 % of 7 patients · NORTH 100 % of 22 patients · SOUTH 100 % of 16 patients"
+        "SIMULATED DATA 模拟数据 "
+        "EAST 0 % of 7 patients · NORTH 100 % of 22 patients · SOUTH 100 % of 16 patients"
     )
 
 
@@ -106,8 +110,8 @@ def test_a_closed_gate_says_which_rule_where_figure_and_limit(page):
         in page.text
     )
     assert (
-        "The gate is closed on this snapshot, so no model was trained on it; the figures below are of earlier snapshots"
-        in page.text
+        "The gate is closed on this snapshot, so no model was trained on it; "
+        "the figures below are of earlier snapshots" in page.text
     )
 
 

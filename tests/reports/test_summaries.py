@@ -523,7 +523,10 @@ def test_a_table_left_out_is_as_an_empty_one():
 
 
 def test_a_curve_is_of_the_newest_version_alone() -> None:
-    """The champion's words of an earlier training are kept beside the candidate's, under the same model name."""
+    """The predictions of the champion and of the candidate lie under the same model name.
+
+    The champion's are from an earlier training.
+    """
     said = [
         {**who, "task": "T1", "model": "size", "model_version": v, "probability": p, "label": label}
         for v, far in (("1", 0.4), ("2", 0.1))

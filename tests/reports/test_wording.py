@@ -1,4 +1,7 @@
-"""Words: every code that a table may hold has a name in both languages, and numbers are written one way."""
+"""Every code that a table may hold has a name in both languages.
+
+Numbers are written one way.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Simulated comparisons are what `compare_lesion` gives, keep to their null where nothing changes, and let a fold fit limits of its own."""
+"""Simulated comparisons are what `compare_lesion` gives.
+
+They follow their null where nothing changes, and let a fold fit limits of its own.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ SETTINGS, FEATURES = STUDY.section("dhi"), ["original_firstorder_Entropy"]
 
 
 def still_lesions(n: int, change: float, monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """Comparisons of `n` patients with one lesion of 6 ml that keeps its size and changes by exactly `change`."""
+    """Comparisons of `n` patients, each with one lesion that changes by exactly `change`.
+
+    The lesion has 6 ml at every visit.
+    """
     monkeypatch.setattr("dagster_project.simulation.comparisons.OWN_CHANGE", 0.0)
     who = pl.DataFrame(
         {

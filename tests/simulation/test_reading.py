@@ -96,7 +96,10 @@ def test_a_careless_reader_misses_dice_and_diameter_at_every_visit(demo):
 
 
 def test_the_careless_site_fails_until_it_is_arbitrated_and_needs_no_other_readers(demo):
-    """Between the two limits of the gate: below that of resolved agreement, above that of raw agreement."""
+    """The site's agreement lies between the two limits of the gate.
+
+    It is below the limit of resolved agreement and above that of raw agreement.
+    """
     found = lesion_visits(demo, "SHPH")
     both = np.array([[a.longest_mm, b.longest_mm] for _, a, b, _, _ in found])
     settled = np.array([patient.careless for patient, *_ in found])

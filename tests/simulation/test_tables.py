@@ -12,7 +12,10 @@ from dagster_project.statistics.roc import auc_delong
 
 
 def change_of_the_first_tissue(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    """Of each patient, by how much the log odds of the least dense habitat's share grow from T0 to T1; and the response."""
+    """Change of the least dense habitat's share, and the response, by patient.
+
+    The change is the growth of the share's log odds from T0 to T1.
+    """
     made = simulate_tables(truth, ["original_firstorder_Entropy"], patients=300, seed=2)
     words = made.habitat_words
     patients = words.keys["patient"].to_list()

@@ -1,4 +1,7 @@
-"""Named faults of deliveries, each drawn from what hospitals and tools really send; importing this package registers them all."""
+"""Named faults of deliveries, each drawn from what hospitals and tools really send.
+
+Importing this package registers all of them.
+"""
 
 from benchmarks.deliveries.distortions import (
     geometry,

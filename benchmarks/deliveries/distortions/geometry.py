@@ -515,7 +515,7 @@ def thick_series_of_the_same_day(one: Delivery, rng: Random) -> None:
 
 @distortion("geometry", "either")
 def blank_slices(one: Delivery, rng: Random) -> None:
-    """Two slices of the lesion hold nothing but lung, as a failed transfer leaves them: all one value."""
+    """Two slices of the lesion hold only lung of one value, as a failed transfer leaves them."""
     visit = _visit(one, rng)
     for s in visit.slices[6:8]:
         set_hu(s, np.full((s.Rows, s.Columns), LUNG_HU))

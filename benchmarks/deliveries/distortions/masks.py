@@ -175,7 +175,7 @@ def seg_rows_from_below(one: Delivery, rng: Random) -> None:
 
 @distortion("masks", "either")
 def seg_rows_turned_unsaid(one: Delivery, rng: Random) -> None:
-    """Rows and columns of the SEG are turned round and moved into air; the orientation does not say so."""
+    """Rows and columns of the SEG are reversed and moved into air; its orientation is unchanged."""
     _, made = _seg(one, rng)
     _store(made, np.roll(_frames(made)[:, ::-1, ::-1], (25, 25), axis=(1, 2)))
 

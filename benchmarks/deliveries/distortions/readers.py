@@ -143,7 +143,7 @@ def by_series_not_date(one: Delivery, rng: Random) -> None:
 
 @distortion("readers", "right", readers=True)
 def contours_of_a_reader_beside_the_images(one: Delivery, rng: Random) -> None:
-    """A treatment plan's outline of the same lesion, larger, lies under dicom/ beside the two reads.
+    """A treatment plan's larger outline of the same lesion lies under dicom/ beside both reads.
 
     It is a read of the site's own, and no other figure changes.
     """

@@ -29,13 +29,15 @@ class Distortion:
     Attributes
     ----------
     of
-        What `apply` changes: one delivery; all deliveries of a small site; or the sheets of a small site.
+        What `apply` changes: one delivery; all deliveries of a small site; or the sheets of a small
+        site.
     expected
         The true value, a refusal that is named, or either.
     alone
         The site holds this fault alone, since it is about people or about whole files.
     readers, n_lesions, numeric
-        What delivery it needs: two blinded readers, so many lesions, a hospital number of digits alone.
+        What delivery it needs: two blinded readers, so many lesions, a hospital number of digits
+        alone.
     """
 
     name: str

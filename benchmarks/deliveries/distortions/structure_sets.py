@@ -102,7 +102,7 @@ def no_frame_of_reference(one: Delivery, rng: Random) -> None:
 
 @distortion("structure sets", "right")
 def frame_of_reference_alone(one: Delivery, rng: Random) -> None:
-    """Neither series nor images are named: the frame of reference alone says where contours belong."""
+    """Series and images are not named: only the frame of reference says where contours belong."""
     _, made = _drawn(one, rng)
     del made.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
     _without_images(made)
@@ -466,7 +466,10 @@ def numbers_too_long(one: Delivery, rng: Random) -> None:
 
 @distortion("structure sets", "either")
 def outline_over_the_chest(one: Delivery, rng: Random) -> None:
-    """The outline of the lesion is a rectangle around the whole image: somebody outlined the body under the lesion's label."""
+    """The lesion's outline is a rectangle around the whole image.
+
+    Somebody outlined the body under the lesion's label.
+    """
     _, made = _drawn(one, rng)
     square = [(-21.0, -21.0), (21.0, -21.0), (21.0, 21.0), (-21.0, 21.0)]
     made.ROIContourSequence[0].ContourSequence = [

@@ -19,9 +19,9 @@ def _date(row: Row) -> dt.date:
 
 def _shift(row: Row, *, years: int = 0, days: int = 0) -> None:
     date = _date(row)
-    row["date"] = (
-        f"{date.replace(year=date.year + years, day=min(date.day, 28)) + dt.timedelta(days=days):%Y-%m-%d}"
-    )
+    row["date"] = f"""{
+        date.replace(year=date.year + years, day=min(date.day, 28))
+        + dt.timedelta(days=days):%Y-%m-%d}"""
 
 
 @distortion("time", "refused")
@@ -114,7 +114,10 @@ def alive_after_death(one: Delivery, rng: Random) -> None:
 
 
 def _survives(one: Delivery) -> None:
-    """Nobody can know the survival of a patient whose events contradict: without progression the last scan censors."""
+    """Nobody can know the survival of a patient whose events contradict each other.
+
+    Without progression, the last scan censors.
+    """
     if "PD" not in one.responses:
         one.pfs = (98, False)
 

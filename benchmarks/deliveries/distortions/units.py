@@ -91,7 +91,7 @@ def two_figures_in_a_cell(one: Delivery, rng: Random) -> None:
 
 @distortion("units", "either", readers=True)
 def longest_and_short_swapped(one: Delivery, rng: Random) -> None:
-    """A reader wrote the short axis into the column of the longest diameter, and the other way round."""
+    """A reader swapped the columns of the longest diameter and the short axis."""
     _by_hand(one)
     for row in one.reads["R1"]:
         row["ld_mm"], row["sa_mm"] = row["sa_mm"], row["ld_mm"]

@@ -1,4 +1,4 @@
-"""ADSL, ADRS, ADTR and ADTTE: responses, diameters and survival times as admiral's users have them."""
+"""ADSL, ADRS, ADTR and ADTTE: responses, diameters and survival times in admiral's form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ADTR: the diameter of each lesion at each visit and the sum of the targets, with their changes."""
+"""ADTR: diameter of each lesion and sum of the targets at each visit, with their changes."""
 
 from __future__ import annotations
 

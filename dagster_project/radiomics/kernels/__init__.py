@@ -1,1 +1,4 @@
-"""Compiled counting and formulas behind `fused_engine`: one module a feature class, since numba's cache follows one file alone."""
+"""Compiled counting and formulas behind `fused_engine`.
+
+One module per feature class, since numba's cache follows one file alone.
+"""

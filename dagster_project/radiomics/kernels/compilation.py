@@ -1,4 +1,4 @@
-"""How every kernel is compiled: cached on disk, also where the installation cannot be written to."""
+"""How every kernel is compiled: cached on disk, even where the installation is read-only."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def _compiled(function: Function, *, cache: bool) -> Function:
 
 
 def private_folder(parent: Path) -> Path | None:
-    """A folder there that belongs to this user alone, made if need be; None where someone else could write into it."""
+    """A folder there that belongs to this user alone, made if need be.
+
+    None where someone else could write into it.
+    """
     folder = parent / f"lakehouse-kernels-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,7 @@
-"""Gray levels as all texture kernels take them: consecutive numbers in a flat grid with a border of zeros."""
+"""Gray levels as all texture kernels take them.
+
+They are consecutive numbers in a flat grid with a border of zeros.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Levels:
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """Steps to the 13 neighbours that come later in scan order; the other 13 are their negatives."""
+        """Steps to the 13 neighbours later in scan order; the other 13 are their negatives."""
         _, rows, columns = self.shape
         return np.array([(z * rows + y) * columns + x for z, y, x in DIRECTIONS], dtype=np.int64)
 
@@ -75,7 +78,10 @@ def _rank_of_level(gray: NDArray[np.int64]) -> NDArray[np.int32]:
 
 @kernel
 def _assign(values: Array, edges: NDArray[np.float64], width: float) -> NDArray[np.int64]:
-    """The number of edges at or below each value: guessed from the width, then compared with the edges themselves."""
+    """The number of edges at or below each value.
+
+    It is guessed from the width, then compared with the edges themselves.
+    """
     levels = np.empty(len(values), dtype=np.int64)
     last = len(edges)
     for n in range(len(values)):

@@ -61,7 +61,10 @@ def _order_statistics(values: Array) -> dict[str, float]:
 
 @kernel
 def _select(values: Array, places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The values at some places of the sorted region: a fine histogram says where they lie, and only there is sorted."""
+    """The values at some places of the sorted region.
+
+    A fine histogram shows where they lie, and only that part is sorted.
+    """
     low, high = float(values.min()), float(values.max())
     scale = (FINE_BINS - 1) / (high - low) if high > low else 0.0
     bins, counts = np.empty(len(values), dtype=np.int32), np.zeros(FINE_BINS, dtype=np.int64)
@@ -117,9 +120,9 @@ def _histogram(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def _robust_deviation(x: NDArray[np.float64], low: float, high: float) -> float:
-    """Mean absolute deviation of the values from the 10th to the 90th percentile, summed like a mean that skips the others.
+    """Mean absolute deviation of the values from the 10th to the 90th percentile.
 
-    NaN where no value lies between, as in two voxels.
+    Summed like a mean that skips the others. NaN where no value lies between, as in two voxels.
     """
     kept = (x - low >= 0) & (x - high <= 0)
     n = int(kept.sum())

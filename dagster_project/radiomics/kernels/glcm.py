@@ -1,4 +1,7 @@
-"""Gray level co-occurrence matrix: pairs counted once an angle, features from one pass over each matrix."""
+"""Gray level co-occurrence matrix: pairs are counted once per angle.
+
+The features come from one pass over each matrix.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from dagster_project.radiomics.kernels.discretise import Levels
 from dagster_project.radiomics.kernels.mcc import second_eigenvalues
 
 FEATURES = (
-    "Autocorrelation", "JointAverage", "ClusterProminence", "ClusterShade", "ClusterTendency", "Contrast", "Correlation",
-    "DifferenceAverage", "DifferenceEntropy", "DifferenceVariance", "JointEnergy", "JointEntropy", "Imc1", "Imc2", "Idm", "Idmn", "Id",
-    "Idn", "InverseVariance", "MaximumProbability", "SumAverage", "SumEntropy", "SumSquares",
+    "Autocorrelation", "JointAverage", "ClusterProminence", "ClusterShade", "ClusterTendency",
+    "Contrast", "Correlation", "DifferenceAverage", "DifferenceEntropy", "DifferenceVariance",
+    "JointEnergy", "JointEntropy", "Imc1", "Imc2", "Idm", "Idmn", "Id", "Idn", "InverseVariance",
+    "MaximumProbability", "SumAverage", "SumEntropy", "SumSquares",
 )  # fmt: skip
 IMC2_GAP = len(FEATURES)
 """Column of the difference of the two entropies that Imc2 is made of."""
@@ -20,10 +24,10 @@ EPS = np.spacing(1)
 
 
 def glcm_features(levels: Levels) -> tuple[dict[str, float], float] | None:
-    """PyRadiomics' GLCM features, symmetric, averaged over the angles in which any two voxels are neighbours.
+    """PyRadiomics' GLCM features, symmetric, averaged over the angles.
 
-    Also the smallest difference of entropies that Imc2 depends on in any angle. None where no two
-    voxels are neighbours.
+    Only angles in which any two voxels are neighbours count. Also the smallest difference of
+    entropies that Imc2 depends on in any angle. None where no two voxels are neighbours.
     """
     pairs = _count_pairs(levels.grid, levels.voxels, levels.offsets, len(levels.gray))
     matrices, used = _normalise(pairs)
@@ -36,7 +40,10 @@ def glcm_features(levels: Levels) -> tuple[dict[str, float], float] | None:
 
 
 def _mcc(matrices: NDArray[np.float64]) -> float:
-    """Mean over the angles of the maximal correlation coefficient; an angle whose eigenvalue is negative by rounding is left out."""
+    """Mean over the angles of the maximal correlation coefficient.
+
+    An angle whose eigenvalue is negative by rounding is left out.
+    """
     if matrices.shape[1] < 2:
         return 1.0
     eigenvalues = second_eigenvalues(matrices)
@@ -50,7 +57,10 @@ def _mcc(matrices: NDArray[np.float64]) -> float:
 def _count_pairs(
     grid: NDArray[np.int32], voxels: NDArray[np.int64], offsets: NDArray[np.int64], n_levels: int
 ) -> NDArray[np.int32]:
-    """Pairs by angle and the two levels; level 0 takes the voxels without a neighbour, so that none must be asked."""
+    """Pairs by angle and the two levels.
+
+    Level 0 takes the voxels without a neighbour, so that none needs a check.
+    """
     width = n_levels + 1
     pairs = np.zeros((len(offsets), width * width), dtype=np.int32)
     for number in range(len(offsets)):
@@ -95,10 +105,13 @@ def _all_angles(matrices: NDArray[np.float64], gray: NDArray[np.int64]) -> NDArr
 
 @kernel
 def _margins(
-    p: NDArray[np.float64], gray: NDArray[np.int64], px: NDArray[np.float64], sums: NDArray[np.float64], apart: NDArray[np.float64],
-    f: NDArray[np.float64],
+    p: NDArray[np.float64], gray: NDArray[np.int64], px: NDArray[np.float64],
+    sums: NDArray[np.float64], apart: NDArray[np.float64], f: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Distributions of one level, of the sum of two and of their difference, and what needs the matrix itself."""
+    """Distributions of one level, of the sum and of the difference of two.
+
+    Also what needs the matrix itself.
+    """
     px[:] = 0
     sums[:] = 0
     apart[:] = 0
@@ -124,7 +137,11 @@ def _moments(
     sums: NDArray[np.float64],
     f: NDArray[np.float64],
 ) -> None:
-    """The covariance is a quarter of the sum's variance less the difference's mean square; see `_differences`."""
+    """Moments of one level, and of the sum of two.
+
+    The covariance is a quarter of the sum's variance less the difference's mean square; see
+    `_differences`.
+    """
     for i in range(len(gray)):
         f[1] += px[i] * gray[i]
     for i in range(len(gray)):

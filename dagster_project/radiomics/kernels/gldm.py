@@ -9,9 +9,10 @@ from dagster_project.radiomics.kernels.compilation import kernel
 from dagster_project.radiomics.kernels.discretise import Levels
 
 FEATURES = (
-    "SmallDependenceEmphasis", "LargeDependenceEmphasis", "GrayLevelNonUniformity", "DependenceNonUniformity",
-    "DependenceNonUniformityNormalized", "GrayLevelVariance", "DependenceVariance", "DependenceEntropy", "LowGrayLevelEmphasis",
-    "HighGrayLevelEmphasis", "SmallDependenceLowGrayLevelEmphasis", "SmallDependenceHighGrayLevelEmphasis",
+    "SmallDependenceEmphasis", "LargeDependenceEmphasis", "GrayLevelNonUniformity",
+    "DependenceNonUniformity", "DependenceNonUniformityNormalized", "GrayLevelVariance",
+    "DependenceVariance", "DependenceEntropy", "LowGrayLevelEmphasis", "HighGrayLevelEmphasis",
+    "SmallDependenceLowGrayLevelEmphasis", "SmallDependenceHighGrayLevelEmphasis",
     "LargeDependenceLowGrayLevelEmphasis", "LargeDependenceHighGrayLevelEmphasis",
 )  # fmt: skip
 EPS = np.spacing(1)

@@ -1,4 +1,7 @@
-"""Gray level run length matrix: runs counted by each voxel's place in its run, without walking along the runs."""
+"""Gray level run length matrix, without walking along the runs.
+
+Runs are counted by each voxel's place in its run.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from dagster_project.radiomics.kernels.compilation import kernel
 from dagster_project.radiomics.kernels.discretise import DIRECTIONS, Levels
 
 FEATURES = (
-    "ShortRunEmphasis", "LongRunEmphasis", "GrayLevelNonUniformity", "GrayLevelNonUniformityNormalized", "RunLengthNonUniformity",
-    "RunLengthNonUniformityNormalized", "RunPercentage", "GrayLevelVariance", "RunVariance", "RunEntropy", "LowGrayLevelRunEmphasis",
-    "HighGrayLevelRunEmphasis", "ShortRunLowGrayLevelEmphasis", "ShortRunHighGrayLevelEmphasis", "LongRunLowGrayLevelEmphasis",
-    "LongRunHighGrayLevelEmphasis",
+    "ShortRunEmphasis", "LongRunEmphasis", "GrayLevelNonUniformity",
+    "GrayLevelNonUniformityNormalized", "RunLengthNonUniformity",
+    "RunLengthNonUniformityNormalized", "RunPercentage", "GrayLevelVariance", "RunVariance",
+    "RunEntropy", "LowGrayLevelRunEmphasis", "HighGrayLevelRunEmphasis",
+    "ShortRunLowGrayLevelEmphasis", "ShortRunHighGrayLevelEmphasis",
+    "LongRunLowGrayLevelEmphasis", "LongRunHighGrayLevelEmphasis",
 )  # fmt: skip
 EPS = np.spacing(1)
 SHORT_STEP = 8
@@ -22,7 +27,10 @@ BLOCK = 4096
 
 
 def glrlm_features(levels: Levels) -> dict[str, float]:
-    """PyRadiomics' GLRLM features, averaged over the directions in which a line of the grid holds two voxels; NaN without any."""
+    """PyRadiomics' GLRLM features, averaged over the directions; NaN without any.
+
+    Only directions in which a line of the grid holds two voxels count.
+    """
     values, used = _all_directions(
         levels.grid,
         levels.voxels,
@@ -89,7 +97,7 @@ def _count(
 def _reach_by_block(
     grid: NDArray[np.int32], start: int, stop: int, offset: int, reached: NDArray[np.int32]
 ) -> None:
-    """Each voxel's place in its run, for as many voxels at a time as do not depend on each other."""
+    """Each voxel's place in its run, for as many voxels at a time as are independent."""
     block = min(offset, BLOCK)
     for first in range(start, stop, block):
         size = min(block, stop - first)

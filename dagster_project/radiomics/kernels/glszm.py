@@ -1,4 +1,7 @@
-"""Gray level size zone matrix: connected zones of one gray level, found by union and find instead of growing each zone."""
+"""Gray level size zone matrix: connected zones of one gray level.
+
+They are found by union and find instead of growing each zone.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from dagster_project.radiomics.kernels.compilation import kernel
 from dagster_project.radiomics.kernels.discretise import Levels
 
 FEATURES = (
-    "SmallAreaEmphasis", "LargeAreaEmphasis", "GrayLevelNonUniformity", "GrayLevelNonUniformityNormalized",
-    "SizeZoneNonUniformity", "SizeZoneNonUniformityNormalized", "ZonePercentage", "GrayLevelVariance", "ZoneVariance",
-    "ZoneEntropy", "LowGrayLevelZoneEmphasis", "HighGrayLevelZoneEmphasis", "SmallAreaLowGrayLevelEmphasis",
-    "SmallAreaHighGrayLevelEmphasis", "LargeAreaLowGrayLevelEmphasis", "LargeAreaHighGrayLevelEmphasis",
+    "SmallAreaEmphasis", "LargeAreaEmphasis", "GrayLevelNonUniformity",
+    "GrayLevelNonUniformityNormalized", "SizeZoneNonUniformity",
+    "SizeZoneNonUniformityNormalized", "ZonePercentage", "GrayLevelVariance", "ZoneVariance",
+    "ZoneEntropy", "LowGrayLevelZoneEmphasis", "HighGrayLevelZoneEmphasis",
+    "SmallAreaLowGrayLevelEmphasis", "SmallAreaHighGrayLevelEmphasis",
+    "LargeAreaLowGrayLevelEmphasis", "LargeAreaHighGrayLevelEmphasis",
 )  # fmt: skip
 EPS = np.spacing(1)
 
@@ -78,7 +83,10 @@ def _zones(
 def _sizes(
     grid: NDArray[np.int32], voxels: NDArray[np.int64], parent: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Voxels of each zone: a leader stands before all that follow it, so that it has its number first."""
+    """Voxels of each zone.
+
+    A leader comes before all that follow it, so that it has its number first.
+    """
     number = np.empty(len(grid), dtype=np.int32)
     levels, sizes = np.empty(len(voxels), dtype=np.int64), np.zeros(len(voxels), dtype=np.int64)
     found = 0

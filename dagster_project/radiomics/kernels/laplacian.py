@@ -21,13 +21,19 @@ Lanes = NDArray[np.float64]
 """One voxel of each line that is filtered side by side, or four coefficients."""
 
 LANES = 32
-"""Lines filtered side by side: the recursion makes each voxel wait for the last, other lines fill the time."""
+"""Lines filtered side by side.
+
+The recursion makes each voxel wait for the last; other lines fill the time.
+"""
 
 SMALLEST_AXIS = 4
 """The recursion of order four starts with as many voxels."""
 
 FREQUENCIES = (0.6681, -1.3932, 2.0787, -1.3732)
-"""Farnebäck and Westin's two damped oscillations that approximate a Gaussian: frequency and decay of each."""
+"""Two damped oscillations that approximate a Gaussian: frequency and decay of each.
+
+They are those of Farnebäck and Westin.
+"""
 
 SMOOTHING = (1.3530, 1.8151, -0.3531, 0.0902)
 SECOND_DERIVATIVE = (-1.3563, 5.2318, 0.3446, -2.2355)
@@ -36,7 +42,11 @@ SECOND_DERIVATIVE = (-1.3563, 5.2318, 0.3446, -2.2355)
 
 @dataclass(frozen=True)
 class Recursion:
-    """Coefficients of one pass: forwards `n`, backwards `m`, recursive `d`, and at either end `bn` and `bm`, where the line goes on."""
+    """Coefficients of one pass.
+
+    Forwards `n`, backwards `m`, recursive `d`, and at either end `bn` and `bm`, where the line goes
+    on.
+    """
 
     n: NDArray[np.float64]
     m: NDArray[np.float64]
@@ -93,7 +103,10 @@ def smoothing(sigma_mm: float, spacing_mm: float) -> Recursion:
 
 
 def second_derivative(sigma_mm: float, spacing_mm: float) -> Recursion:
-    """Coefficients of convolution with sigma² times a Gaussian's second derivative: nothing from a constant, two from x²."""
+    """Coefficients of convolution with sigma² times a Gaussian's second derivative.
+
+    They give nothing from a constant, and two from x².
+    """
     sigma = sigma_mm / spacing_mm
     d, sum_d, first_d, second_d = _denominator(sigma)
     smooth, derived = _numerator(sigma, SMOOTHING), _numerator(sigma, SECOND_DERIVATIVE)
@@ -167,7 +180,10 @@ def _pass(values: Array, axis: int, box: Box, coefficients: NDArray[np.float64])
 
 @kernel
 def _load_lines(values: Array, line: NDArray[np.float64]) -> None:
-    """Lines in double precision with four voxels more on each side, as the last voxel goes on beyond the end."""
+    """Lines in double precision with four voxels more on each side.
+
+    The first and the last voxel go on beyond their ends.
+    """
     length, count = values.shape
     for i in range(length):
         for k in range(count):
@@ -203,10 +219,13 @@ def _step(
 
 @kernel
 def _start_step(
-    a: Lanes, b: Lanes, c: Lanes, d: Lanes, forward: Lanes, p: Lanes, q: Lanes, r: Lanes, end: Lanes, recursive: Lanes, border: Lanes,
-    known: int, out: Lanes,
+    a: Lanes, b: Lanes, c: Lanes, d: Lanes, forward: Lanes, p: Lanes, q: Lanes, r: Lanes,
+    end: Lanes, recursive: Lanes, border: Lanes, known: int, out: Lanes,
 ) -> None:  # fmt: skip
-    """One of the first four voxels: where the recursion reaches beyond the end, the end's value takes the border's coefficient."""
+    """One of the first four voxels.
+
+    Where the recursion reaches beyond the end, the end's value takes the border's coefficient.
+    """
     for k in range(LANES):
         value = a[k] * forward[0] + b[k] * forward[1] + c[k] * forward[2] + d[k] * forward[3]
         term = p[k] * recursive[0] if known > 0 else end[k] * border[0]
@@ -217,7 +236,10 @@ def _start_step(
 
 @kernel
 def _filter_lines(values: Array, kept: Array, first: int, c: NDArray[np.float64]) -> None:
-    """Filter all lines along the first axis, `LANES` side by side; the result from voxel `first` on goes to `kept`."""
+    """Filter all lines along the first axis, `LANES` side by side.
+
+    The result from voxel `first` on goes to `kept`.
+    """
     length, rows, columns = values.shape
     line, ahead, back = (
         np.zeros((length + 8, LANES)),
@@ -230,18 +252,27 @@ def _filter_lines(values: Array, kept: Array, first: int, c: NDArray[np.float64]
             _load_lines(values[:, row, start : start + count], line)
             for i in range(first + kept.shape[0]):
                 if i < 4:
-                    _start_step(line[i + 4], line[i + 3], line[i + 2], line[i + 1], c[0],
-                                ahead[i - 1], ahead[i - 2], ahead[i - 3], line[4], c[2], c[3], i, ahead[i])  # fmt: skip
+                    _start_step(
+                        line[i + 4], line[i + 3], line[i + 2], line[i + 1], c[0],
+                        ahead[i - 1], ahead[i - 2], ahead[i - 3], line[4], c[2], c[3], i, ahead[i],
+                    )  # fmt: skip
                 else:
-                    _step(line[i + 4], line[i + 3], line[i + 2], line[i + 1], c[0],
-                          ahead[i - 1], ahead[i - 2], ahead[i - 3], ahead[i - 4], c[2], ahead[i])  # fmt: skip
+                    _step(
+                        line[i + 4], line[i + 3], line[i + 2], line[i + 1], c[0],
+                        ahead[i - 1], ahead[i - 2], ahead[i - 3], ahead[i - 4], c[2], ahead[i],
+                    )  # fmt: skip
             for i in range(length - 1, first - 1, -1):
                 if i > length - 5:
-                    _start_step(line[i + 5], line[i + 6], line[i + 7], line[min(i + 8, length + 7)], c[1],
-                                back[i + 1], back[i + 2], back[i + 3], line[length + 3], c[2], c[4], length - 1 - i, back[i])  # fmt: skip
+                    _start_step(
+                        line[i + 5], line[i + 6], line[i + 7], line[min(i + 8, length + 7)], c[1],
+                        back[i + 1], back[i + 2], back[i + 3], line[length + 3], c[2], c[4],
+                        length - 1 - i, back[i],
+                    )  # fmt: skip
                 else:
-                    _step(line[i + 5], line[i + 6], line[i + 7], line[i + 8], c[1],
-                          back[i + 1], back[i + 2], back[i + 3], back[i + 4], c[2], back[i])  # fmt: skip
+                    _step(
+                        line[i + 5], line[i + 6], line[i + 7], line[i + 8], c[1],
+                        back[i + 1], back[i + 2], back[i + 3], back[i + 4], c[2], back[i],
+                    )  # fmt: skip
             for i in range(kept.shape[0]):
                 for k in range(count):
                     kept[i, row, start + k] = np.float32(ahead[i + first, k] + back[i + first, k])

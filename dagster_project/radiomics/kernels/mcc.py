@@ -1,4 +1,7 @@
-"""Second largest eigenvalue behind the maximal correlation coefficient, without solving for all the others."""
+"""Second largest eigenvalue behind the maximal correlation coefficient.
+
+It is found without solving for all the others.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,23 @@ EPS = np.spacing(1)
 CONVERGED = 1e-8
 """Largest residual of an eigenvector: the eigenvalue's error is about its square."""
 UNMIXED = 1e-6
-"""Largest residual that PyRadiomics' eps may leave: beyond it the eigenvectors themselves have moved."""
+"""Largest residual that PyRadiomics' eps may leave: beyond it the eigenvectors have moved."""
 SEPARATE = 1 - 1e-6
-"""From here on the gray levels fall into parts without a pair between them, and the eigenvalue 1 comes more than once."""
+"""From here on the gray levels fall into parts without a pair between them.
+
+The eigenvalue 1 then comes more than once.
+"""
 LAST_BIT = 1e-9
-"""Below, an eigenvalue is rounding: left to the dense solution, so that it is the rounding of the engine of reference."""
+"""Below, an eigenvalue is rounding.
+
+It is left to the dense solution, so that it is the rounding of the engine of reference.
+"""
 
 
 def second_eigenvalues(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Second largest eigenvalue of Q_ij = sum_k p_ik p_jk / (p_i p_k + eps), for each symmetric matrix p.
+    """Second largest eigenvalue of a matrix Q for each symmetric matrix p.
+
+    Q_ij = sum_k p_ik p_jk / (p_i p_k + eps).
 
     Without eps, Q has the eigenvalues of A² with A = D^-1/2 p D^-1/2, symmetric: the largest is 1,
     the second is found by Lanczos. eps changes it to first order by what the Rayleigh quotient of Q
@@ -132,9 +143,10 @@ def _dot(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 @kernel
 def _orthogonalise(basis: NDArray[np.float64], k: int) -> float:
-    """Make row k orthogonal to the rows before and of length 1; its length before that, 0 where nothing was left.
+    """Make row k orthogonal to the rows before it and of length 1; its length before scaling.
 
-    Once more where little was left: the rounding of what was taken away would show.
+    The length is 0 where nothing was left. The subtraction is repeated where little was left: the
+    rounding of what was taken away would show.
     """
     row = basis[k]
     before = length = np.sqrt(_dot(row, row))
@@ -157,7 +169,11 @@ def _orthogonalise(basis: NDArray[np.float64], k: int) -> float:
 def _ritz(
     basis: NDArray[np.float64], alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int
 ) -> tuple[NDArray[np.float64], float]:
-    """The best approximation in the basis, and the larger residual of its two ends: the other may become the larger one."""
+    """The best approximation in the basis, and its residual.
+
+    Where the other end of the spectrum may still become the larger one, the larger residual of the
+    two ends.
+    """
     high, upper = _largest(alpha, beta, k, 1)
     low, lower = _largest(alpha, beta, k, -1)
     upper_open, lower_open = abs(beta[k] * upper[k - 1]), abs(beta[k] * lower[k - 1])
@@ -177,10 +193,11 @@ def _ritz(
 def _largest(
     alpha: NDArray[np.float64], beta: NDArray[np.float64], k: int, sign: int
 ) -> tuple[float, NDArray[np.float64]]:
-    """Largest eigenvalue of the tridiagonal matrix of rows 1 to k, or of its negative, all between -1 and 1, and its eigenvector.
+    """Largest eigenvalue of a tridiagonal matrix, or of its negative, and its eigenvector.
 
-    By bisection. Less an upper bound the matrix is negative definite: its pivots are negative, and
-    inverse iteration needs no exchange of rows.
+    The matrix consists of rows 1 to k; all eigenvalues are between -1 and 1. By bisection. Less an
+    upper bound the matrix is negative definite: its pivots are negative, and inverse iteration
+    needs no exchange of rows.
     """
     low, high = -1.5, 1.5
     pivots, found = np.empty(k), np.ones(k)
@@ -209,7 +226,7 @@ def _has_above(
     x: float,
     pivots: NDArray[np.float64],
 ) -> bool:
-    """Whether an eigenvalue lies at or above x: a pivot of the matrix less x is then not negative."""
+    """Whether an eigenvalue is at or above x: a pivot of the matrix less x is then not negative."""
     pivot = -1.0
     for m in range(len(pivots)):
         pivot = sign * alpha[m + 1] - x - (beta[m] ** 2 / pivot if m else 0.0)
@@ -229,7 +246,10 @@ def _shrink(x: NDArray[np.float64], length: float) -> None:
 def _with_eps(
     p: NDArray[np.float64], marginal: NDArray[np.float64], vector: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Rayleigh quotient of Q between its left and right eigenvectors, and by how much Q turns the right one away."""
+    """Rayleigh quotient of Q between its left and right eigenvectors.
+
+    Also by how much Q turns the right one away.
+    """
     n = len(marginal)
     inner, turned = np.empty(n), np.zeros(n)
     for i in range(n):

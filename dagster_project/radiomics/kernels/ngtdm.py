@@ -1,4 +1,4 @@
-"""Neighbouring gray tone difference matrix: how far a voxel's gray level lies from the mean of its neighbours."""
+"""Neighbouring gray tone difference matrix: distance of a gray level from its neighbours' mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Shape of the mask: surface and volume from a census of its 2 × 2 × 2 corners, diameters from the ends of its lines."""
+"""Shape of the mask: surface, volume and diameters.
+
+Surface and volume come from a census of its 2 × 2 × 2 corners, diameters from the ends of its
+lines.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,10 @@ def shape_features(mask: Mask, spacing_mm: Spacing) -> dict[str, float]:
 
 
 def _surface_and_volume(padded: Mask, spacing_mm: Spacing) -> tuple[float, float]:
-    """Area and volume of PyRadiomics' mesh: what each kind of corner adds, times how often and where it occurs."""
+    """Area and volume of PyRadiomics' mesh.
+
+    What each kind of corner adds, times how often and where it occurs.
+    """
     volume, shift = _corner_volumes()
     counts, places = _corners(padded)
     in_voxels = float(counts @ volume + (places * shift).sum())
@@ -50,11 +57,11 @@ def _corner_areas(spacing_mm: Spacing) -> NDArray[np.float64]:
 
 @cache
 def _corner_volumes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Volume in voxels that PyRadiomics gives each of the 256 corners at the origin, and its change by step along an axis.
+    """Volume in voxels that PyRadiomics gives each of the 256 corners, and its change by step.
 
-    Asked of PyRadiomics itself, so that its choice of triangles need not be written down here. A
-    corner one step away from the origin has one neighbour between, whose part is known and taken
-    off.
+    The volume is that at the origin, the change that by a step along an axis. PyRadiomics itself
+    computes both, so that its choice of triangles need not be written down here. A corner one step
+    away from the origin has one neighbour between, whose part is known and taken off.
     """
     from radiomics import cShape
 
@@ -137,7 +144,7 @@ def _diameters(padded: Mask, spacing_mm: Spacing) -> dict[str, float]:
 
 
 def _open_faces(padded: Mask, axis: int) -> NDArray[np.int64]:
-    """Centres of the faces across an axis that have the region on one side alone, in half voxels."""
+    """Centres, in half voxels, of the faces across an axis with the region on one side alone."""
     places = 2 * np.argwhere(np.diff(padded, axis=axis))
     places[:, axis] += 1
     return places
@@ -168,7 +175,11 @@ def _widest(places: NDArray[np.float64]) -> float:
 
 @kernel
 def _widest_of_ordered(places: NDArray[np.float64], radius: NDArray[np.float64]) -> float:
-    """No two places are farther apart than their distances from the middle together; a micrometre is left for rounding."""
+    """Largest squared distance of two places, those farthest from the middle first.
+
+    No two places are farther apart than their distances from the middle together; a micrometre is
+    left for rounding.
+    """
     widest = 0.0
     for a in range(len(places)):
         enough = np.sqrt(widest) - radius[a] - 1e-3
@@ -202,7 +213,10 @@ def _squared_distance(places: NDArray[np.float64], a: int, b: int) -> float:
 
 
 def _axes(padded: Mask, spacing_mm: Spacing) -> dict[str, float]:
-    """Axis lengths from the voxels' covariance, in PyRadiomics' own steps: a flat region's least axis is a rounding error."""
+    """Axis lengths from the voxels' covariance, in PyRadiomics' own steps.
+
+    A flat region's least axis is therefore a rounding error.
+    """
     places = (
         np.array(np.where(padded), dtype="int").transpose((1, 0)) * np.array(spacing_mm)[None, :]
     )
