@@ -5,7 +5,7 @@ Seeds and inner folds are trained side by side, as one batched model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -253,15 +253,7 @@ class Network:
             for own, r, s in zip(seen, rows, stable, strict=False)
         ]
         arrays = [scaler.apply(own) for scaler, own in zip(scalers, seen, strict=True)]
-        facts = {
-            "architecture": self.architecture,
-            "visits": list(seen[-1].visits),
-            "regions": list(seen[-1].regions),
-            "features": list(seen[-1].features),
-            "width": section["network_width"],
-            "dropout": section["network_dropout"],
-            **({"habitats": habitats.facts()} if habitats else {}),
-        }
+        facts = self._facts(seen[-1], habitats, section)
         weights, curve = train_side_by_side(
             facts,
             [*arrays, *[arrays[-1]] * (section["network_seeds"] - 1)],
@@ -270,14 +262,7 @@ class Network:
             section,
             seed,
         )
-        inner = np.zeros(fold.size)
-        for k in range(fold.max() + 1):
-            held = fold == k
-            inner[held] = ensemble_logits(
-                facts,
-                {n: w[k : k + 1] for n, w in weights.items()},
-                {n: a[held] for n, a in arrays[k].items()},
-            )[0]
+        inner = _held_out_logits(facts, weights, arrays, fold)
         temperature = temperature_of(dataset.y, inner)
         model = NetworkModel(
             facts,
@@ -301,6 +286,20 @@ class Network:
             curve=tuple(curve),
         )
 
+    def _facts(
+        self, series: LesionSeries, habitats: FoldHabitats | None, section: Section
+    ) -> dict[str, Any]:
+        """What the architecture is built from."""
+        return {
+            "architecture": self.architecture,
+            "visits": list(series.visits),
+            "regions": list(series.regions),
+            "features": list(series.features),
+            "width": section["network_width"],
+            "dropout": section["network_dropout"],
+            **({"habitats": habitats.facts()} if habitats else {}),
+        }
+
     def _seen(
         self, dataset: Dataset, rows: list[np.ndarray], section: Section
     ) -> tuple[list[LesionSeries], FoldHabitats | None]:
@@ -323,6 +322,24 @@ class Network:
             for f, r in zip(fitted, rows, strict=True)
         ]
         return [_looked_at(self.architecture, s) for s in seen], fitted[-1]
+
+
+def _held_out_logits(
+    facts: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    arrays: Sequence[Mapping[str, np.ndarray]],
+    fold: np.ndarray,
+) -> np.ndarray:
+    """The logit (n,) of each patient by the network of the inner fold that left the patient out."""
+    inner = np.zeros(fold.size)
+    for k in range(fold.max() + 1):
+        held = fold == k
+        inner[held] = ensemble_logits(
+            facts,
+            {n: w[k : k + 1] for n, w in weights.items()},
+            {n: a[held] for n, a in arrays[k].items()},
+        )[0]
+    return inner
 
 
 def _told_of(habitats: FoldHabitats | None) -> dict[str, float]:

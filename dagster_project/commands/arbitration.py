@@ -6,7 +6,7 @@ A case has both reads masked; a decision is only ever added.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +14,15 @@ import click
 from dagster_project.commands.terminal import CONSOLE, existing_home, print_table
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from dagster_project.resources import Lakehouse
+
+Letters = dict[str, str]
+"""The letter that masks each reader."""
+
+Days = dict[str, int | None]
+"""The day of each visit."""
 
 
 @click.group()
@@ -61,7 +69,6 @@ def show(case: str) -> None:
     """
     from dagster_project.domain.arbitration import mask_readers
     from dagster_project.flow.arbitrations import find_case
-    from dagster_project.reports.arbitration import list_measurements, list_responses
 
     home, lakehouse = existing_home(), _lakehouse()
     row = _or_refuse(lambda: find_case(lakehouse, case))
@@ -80,54 +87,48 @@ def show(case: str) -> None:
     CONSOLE.print(
         f"{row['site']} {case}: {row['status']}; {'; '.join(row['triggers'])}", soft_wrap=True
     )
-    print_table(
-        "Response that each read would give",
-        ["visit", "A sum mm", "A RECIST", "A iRECIST", "B sum mm", "B RECIST", "B iRECIST"],
-        [
-            (
-                r["visit"],
-                *(
-                    _of(r, letter, name)
-                    for letter in "AB"
-                    for name in ("sum_mm", "overall_response", "irecist_response")
-                ),
-            )
-            for r in list_responses(own["responses"], letters, days)
-        ],
-    )
-    print_table(
-        "Measurements",
-        [
-            "lesion",
-            "visit",
-            "A longest mm",
-            "A short mm",
-            "A volume mm3",
-            "B longest mm",
-            "B short mm",
-            "B volume mm3",
-            "Dice",
-            "HD95 mm",
-        ],
-        [
-            (
-                r["lesion"],
-                r["visit"],
-                *(
-                    _of(r, letter, name)
-                    for letter in "AB"
-                    for name in ("longest_diameter_mm", "short_axis_mm", "volume_mm3")
-                ),
-                r["dice"],
-                r["hd95_mm"],
-            )
-            for r in list_measurements(own, letters, days)
-        ],
-    )
+    _print_responses(own, letters, days)
+    _print_measurements(own, letters, days)
     CONSOLE.print(
         f"\nBoth contours on the same slices: {home.reports / 'arbitration' / f'{case}.html'}",
         soft_wrap=True,
     )
+
+
+def _print_responses(own: Mapping[str, pl.DataFrame], letters: Letters, days: Days) -> None:
+    from dagster_project.reports.arbitration import list_responses
+
+    names = ("sum_mm", "overall_response", "irecist_response")
+    print_table(
+        "Response that each read would give",
+        ["visit", "A sum mm", "A RECIST", "A iRECIST", "B sum mm", "B RECIST", "B iRECIST"],
+        [
+            (r["visit"], *(_of(r, letter, name) for letter in "AB" for name in names))
+            for r in list_responses(own["responses"], letters, days)
+        ],
+    )
+
+
+def _print_measurements(own: Mapping[str, pl.DataFrame], letters: Letters, days: Days) -> None:
+    from dagster_project.reports.arbitration import list_measurements
+
+    names = {
+        "longest mm": "longest_diameter_mm",
+        "short mm": "short_axis_mm",
+        "volume mm3": "volume_mm3",
+    }
+    headings = [f"{letter} {short}" for letter in "AB" for short in names]
+    rows = [
+        (
+            r["lesion"],
+            r["visit"],
+            *(_of(r, letter, name) for letter in "AB" for name in names.values()),
+            r["dice"],
+            r["hd95_mm"],
+        )
+        for r in list_measurements(own, letters, days)
+    ]
+    print_table("Measurements", ["lesion", "visit", *headings, "Dice", "HD95 mm"], rows)
 
 
 def _of(row: dict[str, Any], letter: str, name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,28 +112,24 @@ def _measured(
     return rows
 
 
+def _measure(tasks: list[OutlineTask], say: Say) -> Iterator[tuple[str, ContourFile, str]]:
+    """Run the tasks; patient, file and reason of each file that was refused."""
+    outcomes = run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files))
+    for outcome in report_progress(outcomes, len(tasks), "scans' contours measured", say):
+        reasons = outcome.result
+        if reasons is None:
+            reasons = {f.digest: str(outcome.reason) for f in outcome.task.files}
+        for file in outcome.task.files:
+            if file.digest in reasons:
+                yield outcome.task.patient, file, reasons[file.digest]
+
+
 def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     """Put new contours on their scans' grids; join readers' outlines with their lesion lists."""
     scans, timepoints = lakehouse.read("scans", "timepoints", site=site)
     files, lost = _contour_files(lakehouse, site, scans)
     new = [(scan, file) for scan, file in files if kept(file.kept) is None]
-    tasks, failed = _outline_tasks(lakehouse, site, new), []
-    for outcome in report_progress(
-        run_tasks(measure_outlines, tasks, weight=lambda t: len(t.files)),
-        len(tasks),
-        "scans' contours measured",
-        say,
-    ):
-        reasons = (
-            outcome.result
-            if outcome.result is not None
-            else {f.digest: str(outcome.reason) for f in outcome.task.files}
-        )
-        failed += [
-            (outcome.task.patient, f, reasons[f.digest])
-            for f in outcome.task.files
-            if f.digest in reasons
-        ]
+    failed = list(_measure(_outline_tasks(lakehouse, site, new), say))
     known = [(scan, file, kept(file.kept)) for scan, file in files]
     unread = [
         (scan["patient"], file, found[REFUSED])

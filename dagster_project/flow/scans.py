@@ -49,6 +49,12 @@ def describe_scan(task: ScanTask) -> dict[str, Any]:
         raise
 
 
+def _task(site: str, scan: str, folder: Path, digest: str, limits: Mapping[str, Any]) -> ScanTask:
+    """The work on one series; the reason of a refusal is kept under the digest of its files."""
+    refused = folder / "refused" / f"{digest}.json"
+    return ScanTask(site, folder.parent.name, scan, folder, dict(limits), refused)
+
+
 def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     """Describe the series of a site's vault whose files or limits changed; the other rows stay."""
     from dagster_project.domain.series import scan_remarks
@@ -69,14 +75,7 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         if scan in stored and stored[scan]["input_fingerprint"] == digest
     }
     tasks = [
-        ScanTask(
-            site,
-            folder.parent.name,
-            scan,
-            folder,
-            dict(limits),
-            folder / "refused" / f"{digest}.json",
-        )
+        _task(site, scan, folder, digest, limits)
         for scan, (folder, digest) in wanted.items()
         if scan not in known
     ]
@@ -90,16 +89,9 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         if found is None:
             reasons[task.scan] = str(reason)
         else:
-            rows.append(
-                {
-                    "site": site,
-                    "patient": task.patient,
-                    "scan": task.scan,
-                    "simulated": simulated,
-                    "input_fingerprint": wanted[task.scan][1],
-                    **found,
-                }
-            )
+            own = {"patient": task.patient, "scan": task.scan, "simulated": simulated}
+            digest = wanted[task.scan][1]
+            rows.append({"site": site, **own, "input_fingerprint": digest, **found})
     refused = [
         refusal(site, SCANS.name, f"scan {scan}", reason, simulated=simulated)
         for scan, reason in reasons.items()
