@@ -119,13 +119,16 @@ def cross_fitted(
     called = [float(np.mean([m.beyond(c) for m in models])) for c in (np.zeros_like(mean), mean)]
     yield "sensitivity", (proportion(int(positive[y].sum()), int(y.sum())), called[1])
     yield "specificity", (proportion(int((~positive[~y]).sum()), int((~y).sum())), 1 - called[0])
-    values, right = predictive_values_in_practice(y, positive, SHARE), called[1] * SHARE
-    yield "PPV in practice", (values["ppv_in_practice"], right / (right + called[0] * (1 - SHARE)))
-    cleared = (1 - called[0]) * (1 - SHARE)
-    yield (
-        "NPV in practice",
-        (values["npv_in_practice"], cleared / (cleared + (1 - called[1]) * SHARE)),
-    )
+    values = predictive_values_in_practice(y, positive, SHARE)
+    right, cleared = called[1] * SHARE, (1 - called[0]) * (1 - SHARE)
+    truths = {
+        "PPV": right / (right + called[0] * (1 - SHARE)),
+        "NPV": cleared / (cleared + (1 - called[1]) * SHARE),
+    }
+    for name, truth in truths.items():
+        own = values[f"{name.lower()}_in_practice"]
+        yield f"{name} in practice, Mercaldo's own", (own, truth)
+        yield f"{name} in practice", (of_folds(own, FOLDS, 0.0, 1.0), truth)
     yield from _of_probabilities(y, p, models, mean, random)
 
 

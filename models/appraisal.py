@@ -136,7 +136,8 @@ def _in_practice(whole: Dataset, held: Held, section: Section) -> dict[str, Esti
         why = f"[endpoints] {SHARE_IN_PRACTICE} was not handed over"
     if why:
         return dict.fromkeys(("ppv_in_practice", "npv_in_practice"), Estimate(None, reason=why))
-    return predictive_values_in_practice(whole.y, held.positive, section[SHARE_IN_PRACTICE])
+    found = predictive_values_in_practice(whole.y, held.positive, section[SHARE_IN_PRACTICE])
+    return {name: of_folds(figure, len(held.fits), 0.0, 1.0) for name, figure in found.items()}
 
 
 def _site_figures(

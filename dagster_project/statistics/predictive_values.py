@@ -60,8 +60,9 @@ def predictive_values_in_practice(
       var logit NPV = Se / ((1 - Se) n1) + (1 - Sp) / (Sp n0).
     - Where a rate is 0 or 1 the bounds are their adjusted logit's, widened to hold the figure.
 
-    The bounds hold π for certain, and calls as independent; they are silent on whether Se and Sp
-    are the same among patients in practice.
+    The bounds hold π for certain, and calls as independent (for those of a cross-fitted model see
+    `cross_fitting.of_folds`); they are silent on whether Se and Sp are the same among patients in
+    practice.
 
     Parameters
     ----------

@@ -103,6 +103,13 @@ def test_4_risk_groups_are_lifelines_curves_and_test():
     assert without["pfs_log_rank_p"].value is None
 
 
+def test_8c_predictive_values_in_practice_have_them_too(trained):
+    model = trained["clinical_size"]
+    given = predictive_values_in_practice(DATA.y, model.positive, SECTION[SHARE_IN_PRACTICE])
+    for name, own in given.items():
+        assert model.appraisal.figures[name] == of_folds(own, len(model.fits), 0.0, 1.0)
+
+
 def test_8b_figures_of_folds_have_bounds_for_folds(trained):
     model = trained["clinical_size"]
     found, p, folds = model.appraisal.figures, model.probabilities, len(model.fits)
@@ -113,7 +120,7 @@ def test_8b_figures_of_folds_have_bounds_for_folds(trained):
         slope.upper - slope.lower
     )
     assert own == pytest.approx(np.sqrt(fold_variance(folds)))
-    for name in ("brier_bootstrap", "c_index"):
+    for name in ("brier_bootstrap", "c_index", "ppv_in_practice", "npv_in_practice"):
         assert 0.0 <= found[name].lower <= found[name].value <= found[name].upper <= 1.0
 
 
