@@ -1,4 +1,4 @@
-"""What 95 % intervals cover that models and end points print, at the sizes of the study.
+r"""What 95 % intervals cover that models and end points print, at the sizes of the study.
 
 Two simulated worlds, each with a truth that is known:
 
@@ -8,8 +8,8 @@ Two simulated worlds, each with a truth that is known:
   features, of which a fifth move with response.
 - end points: exponential times with censoring, and proportions.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.interval_coverage [--repeats 400] [--seed 1] [--patients
-    60 200 500]
+    OMP_NUM_THREADS=1 python -m benchmarks.interval_coverage [--repeats 400] [--seed 1] [--calls] \
+        [--patients 60 200 500]
 
 Bounds of readers' ICC and of AUCs pooled over hospitals have benchmarks of their own (`icc_bounds`,
 `pooling`).
@@ -21,6 +21,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.stats import norm
@@ -98,9 +99,9 @@ def stratified(y: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def cross_fitted(
-    patients: int, columns: int, auc: float, random: np.random.Generator
+    patients: int, columns: int, auc: float, random: np.random.Generator, *, calls_only: bool
 ) -> Iterator[tuple[str, Case]]:
-    """Every figure of one cross-fitted model with its truth."""
+    """Every figure of one cross-fitted model with its truth; or those of its calls alone."""
     x, y, mean = drawn(patients, columns, auc, random)
     fold = stratified(y, random)
     models = [fitted(x[fold != k], y[fold != k]) for k in range(FOLDS)]
@@ -129,7 +130,8 @@ def cross_fitted(
         own = values[f"{name.lower()}_in_practice"]
         yield f"{name} in practice, Mercaldo's own", (own, truth)
         yield f"{name} in practice", (of_folds(own, FOLDS, 0.0, 1.0), truth)
-    yield from _of_probabilities(y, p, models, mean, random)
+    if not calls_only:
+        yield from _of_probabilities(y, p, models, mean, random)
 
 
 def _gain(
@@ -244,19 +246,20 @@ def coverage(cases: list[Case]) -> tuple[float, int]:
     ) if known else np.nan, len(known)
 
 
-def measured(patients: int, repeats: int, seed: int) -> Mapping[str, list[Case]]:
+def measured(
+    patients: int, repeats: int, seed: int, *, calls_only: bool = False
+) -> Mapping[str, list[Case]]:
     """Cases by figure and model."""
     random, found = np.random.default_rng([seed, patients]), defaultdict[str, list[Case]](list)
     for _ in range(repeats):
-        for name, case in end_points(patients, random):
+        for name, case in () if calls_only else end_points(patients, random):
             found[name].append(case)
-        for columns in COLUMNS:
-            for auc in AUCS:
-                for name, case in (
-                    *cross_fitted(patients, columns, auc, random),
-                    *jackknifed(patients, columns, auc, random),
-                ):
-                    found[f"{name} | {columns} | {auc:g}"].append(case)
+        for columns, auc in product(COLUMNS, AUCS):
+            cases = [*cross_fitted(patients, columns, auc, random, calls_only=calls_only)]
+            if not calls_only:
+                cases += jackknifed(patients, columns, auc, random)
+            for name, case in cases:
+                found[f"{name} | {columns} | {auc:g}"].append(case)
     return found
 
 
@@ -268,8 +271,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patients", type=int, nargs="+", default=[60, 200, 500])
+    parser.add_argument(
+        "--calls", action="store_true", help="AUC, sensitivity and predictive values alone: quick"
+    )
     chosen = parser.parse_args()
-    found = {n: measured(n, chosen.repeats, chosen.seed) for n in chosen.patients}
+    found = {
+        n: measured(n, chosen.repeats, chosen.seed, calls_only=chosen.calls)
+        for n in chosen.patients
+    }
     print(f"| figure | {' | '.join(f'{n} patients' for n in found)} |\n|---|{'---:|' * len(found)}")
     for figure in sorted({name.partition(" | ")[0] for name in next(iter(found.values()))}):
         print(
