@@ -13,6 +13,7 @@ from dagster_project.reports import figures, response_figures
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import Picture, draw, render
 from dagster_project.reports.table_one import summarise_table_one
+from dagster_project.reports.wording import criterion_words
 from dagster_project.study import Study
 
 SECTIONS: tuple[tuple[str, str, str], ...] = (
@@ -74,6 +75,7 @@ def _cohort(tables: s.Tables, study: Study) -> dict[str, Any]:
         },
         "enrolment_figure": _draw_enrolment(enrolment, rules),
         "flow": s.summarise_flow(tables["eligibility"]),
+        "criteria": criterion_words(study),
         "flow_figure": draw(lambda t: figures.flow_figure(stages, theme=t)),
         "exclusions": s.summarise_exclusions(tables["training_cohort"]),
         "quarantine": s.summarise_quarantine(tables["quarantine"]),

@@ -15,6 +15,7 @@ import pytest
 from dagster_project.lake.tables import BY_NAME
 from dagster_project.reports import figures
 from dagster_project.reports.study_report import SECTIONS, render_study_report
+from dagster_project.reports.wording import criterion_words
 from dagster_project.study import load_study
 from tests.reports.cohort import MOMENT, bare, table, whole, without
 from tests.reports.pages import Page
@@ -101,6 +102,13 @@ def test_the_same_tables_give_the_same_bytes_in_any_order_of_rows(html):
 
 def test_no_value_is_printed_as_none_or_nan(page):
     assert not re.search(r"\b(None|nan|NaN|inf|Undefined|null)\b", page.text)
+
+
+def test_criteria_have_the_protocols_numbers(page):
+    assert not re.search(r"\{\w+(:\w+)?\}", page.text)
+    for english, chinese in criterion_words(load_study()).values():
+        assert english in page.text
+        assert chinese in page.text
 
 
 def test_a_closed_gate_says_which_rule_where_figure_and_limit(page):
