@@ -318,7 +318,7 @@ class IrecistSection(Section):
 class EndpointsSection(Section):
     """Section [endpoints]."""
 
-    visit_interval_days: Annotated[int, Ge(1), Le(365)]
+    visit_interval_days: Annotated[int, Ge(1), Le(730)]
     visit_window_days: Annotated[int, Ge(0), Le(180)]
     missed_visits: Annotated[int, Ge(1), Le(20)]
     new_therapy: Literal["censored", "event"]
