@@ -380,7 +380,7 @@ def test_a_run_that_did_not_start_is_a_failure() -> None:
     event = SimpleNamespace(
         is_step_failure=False, is_job_failure=True, job_failure_data=SimpleNamespace(error=error)
     )
-    assert list(run_command._failures(SimpleNamespace(success=False, all_events=[event]))) == [
-        ("did not start", "the resource could not be made")
-    ]
+    (failed,) = run_command._failures(SimpleNamespace(success=False, all_events=[event]))
+    assert (failed.step, failed.reason) == ("did not start", "the resource could not be made")
+    assert not failed.gate_closed
     assert list(run_command._failures(SimpleNamespace(success=True, all_events=[]))) == []
