@@ -24,6 +24,7 @@ import polars as pl
 import pytest
 from safetensors import SafetensorError
 
+from dagster_project.domain.quality import Verdict
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import MODEL_RUNS
 from models import tracking
@@ -36,19 +37,6 @@ from tests.models.cohorts import SECTION, dataset
 
 MOMENT = datetime(2026, 1, 12, 3, 4, 5, tzinfo=UTC)
 DATA = dataset(effect=0.3)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A verdict of the gate."""
-
-    rule: str
-    scope: str
-    kind: str
-    figure: float | None
-    limit: float | None
-    verdict: str
-    detail: str
 
 
 PASSED = (
