@@ -40,11 +40,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dagster_project.domain.series import read_series
 from dagster_project.radiomics import extraction, fused_engine
+from dagster_project.radiomics.regions import ring_bounds
 from dagster_project.radiomics.resampling import as_image, bounding_box, grow_box, union_box
 from dagster_project.study import load_study
 
 SHAPE, SPACING_MM = (400, 512, 512), (1.0, 0.977, 0.977)
-PLAIN_BOUNDS_MM = {"tumor": None, "ring_0_3": (0, 3), "ring_3_5": (3, 5), "ring_5_10": (5, 10)}
+PLAIN_BOUNDS_MM = {"tumor": None, **ring_bounds(load_study().section("radiomics"))}
 ROUNDING = 1e-12
 LUNG_MM = 25.0
 

@@ -7,7 +7,6 @@ registered with has its floor in registration.toml; here is only what has a mean
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -230,9 +229,13 @@ class RegistrationSection(Section):
 class PublishSection(Section):
     """[publish]: `lake.minimisation` reads the columns' names."""
 
-    age_band_years: Annotated[int, Ge(1), Le(30)] = 1
+    age_band_years: Annotated[int, Ge(1), Le(30)] = 1  # a wider band holds nearly every adult
     suppressed_columns: Annotated[
-        list[str], Wording('a list such as ["patients.regimen"]', '列表，如 ["patients.regimen"]')
+        list[str],
+        Wording(
+            'a list of columns, such as ["patients.regimen", "*.scan_date"]',
+            '列名列表，例如 ["patients.regimen", "*.scan_date"]',
+        ),
     ] = []
 
 
@@ -685,13 +688,6 @@ def setting_keys() -> tuple[str, ...]:
     )
 
 
-def has_default(key: str) -> bool:
-    """Whether a section or a setting may be left out."""
-    section, _, name = key.partition(".")
-    fields = section_types()[section].model_fields if name else Protocol.model_fields
-    return not fields[name or section].is_required()
-
-
 @cache
 def wording_of(key: str) -> Wording:
     """What a setting may be.
@@ -702,14 +698,6 @@ def wording_of(key: str) -> Wording:
     'a number above 0 and below 1'
     """
     return _word(_annotation(key))
-
-
-def lowest_and_highest(key: str) -> tuple[float, float]:
-    """The bounds of a number, both inclusive where they are whole; infinite where there is none."""
-    found = get_args(_annotation(key))
-    low = next((m.ge for m in found if isinstance(m, Ge)), -math.inf)
-    high = next((m.le for m in found if isinstance(m, Le)), math.inf)
-    return float(low), float(high)  # type: ignore[arg-type]
 
 
 @cache

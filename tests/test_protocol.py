@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from annotated_types import Ge, Le
 from click.testing import CliRunner, Result
 
 from dagster_project.cli import main
 from dagster_project.protocol import (
     RELATIONS,
     FeatureClass,
+    Protocol,
     Wavelet,
-    has_default,
     is_usable,
-    lowest_and_highest,
     section_types,
     setting_keys,
     wording_of,
@@ -30,6 +30,22 @@ from tests.trial import write_protocol
 SHIPPED = read_sections(PROTOCOL)
 KEYS = setting_keys()
 NUMBERS = [key for key in KEYS if wording_of(key).en.startswith(("a number", "a whole number"))]
+
+
+def has_default(key: str) -> bool:
+    """Whether a section or a setting may be left out."""
+    section, _, name = key.partition(".")
+    fields = section_types()[section].model_fields if name else Protocol.model_fields
+    return not fields[name or section].is_required()
+
+
+def lowest_and_highest(key: str) -> tuple[float, float]:
+    """The inclusive bounds of a number; infinite where there is none."""
+    section, _, name = key.partition(".")
+    found = section_types()[section].model_fields[name].metadata
+    low = next((m.ge for m in found if isinstance(m, Ge)), -math.inf)
+    high = next((m.le for m in found if isinstance(m, Le)), math.inf)
+    return float(low), float(high)
 
 
 def changed(key: str, value: Any) -> dict[str, dict[str, Any]]:
@@ -192,6 +208,7 @@ def test_the_words_are_those_that_the_program_knows() -> None:
     from dagster_project.radiomics.extraction import ENGINES
     from dagster_project.radiomics.ibsi_families import family_features
     from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES
+    from dagster_project.radiomics.resampling import _WEIGHTS
     from models.harmonised import KINDS
 
     def words(key: str) -> set[str]:
@@ -202,6 +219,7 @@ def test_the_words_are_those_that_the_program_knows() -> None:
         }
 
     assert words("radiomics.engine") == set(ENGINES)
+    assert words("radiomics.interpolator") == set(_WEIGHTS)
     assert words("model.harmonise") == {"none", *KINDS}
     assert {*TEXTURE_CLASSES, "firstorder", "shape"} == set(get_args(FeatureClass))
     families, aggregations = words("radiomics.ibsi_families"), words("radiomics.ibsi_aggregations")

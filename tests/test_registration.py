@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dagster_project.cli import COMMANDS, main
-from dagster_project.protocol import has_default, lowest_and_highest, setting_keys
+from dagster_project.protocol import setting_keys
 from dagster_project.registration import ROLES, amendments_in_force, find_problems, floors
 from dagster_project.resources import Lakehouse
 from dagster_project.study import PROTOCOL, StudyError, load_study, read_sections
+from tests.test_protocol import has_default, lowest_and_highest
 from tests.trial import SETTINGS, write_protocol
 
 SHIPPED = read_sections(PROTOCOL)

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_project.lake.columns import FINGERPRINT, Column
 from dagster_project.lake.tables import PATIENTS, TABLES, Table
+from dagster_project.protocol import is_usable, wording_of
 from dagster_project.study import Study, StudyError
 
 if TYPE_CHECKING:
     import polars as pl
-
-WIDEST_BAND = 30
-"""Years; a wider band of adults would hold nearly everybody."""
 
 AGE = "age_years"
 """The column that bands are for."""
@@ -57,11 +55,10 @@ class Minimisation:
             Where an entry cannot be meant, naming it and what may stand there.
         """
         section = study.sections.get("publish", {})
+        for name, value in section.items():
+            if not is_usable(f"publish.{name}", value):
+                raise StudyError(_how_to_write(name))
         width, listed = section.get("age_band_years", 1), section.get("suppressed_columns", [])
-        if type(width) is not int or not 1 <= width <= WIDEST_BAND:
-            raise StudyError(WRONG_BAND)
-        if not isinstance(listed, list):
-            raise StudyError(WRONG_LIST)
         return cls(width, frozenset(place for entry in listed for place in _places(entry)))
 
     @cached_property
@@ -148,17 +145,6 @@ TOP_AGE = PATIENTS.column(AGE).maximum or 0
 AS_IN_THE_LAKE = Minimisation()
 """Everything as it is."""
 
-WRONG_BAND = (
-    "study.toml [publish] age_band_years: "
-    f"write a whole number from 1 (no bands) to {WIDEST_BAND}\n"
-    f"study.toml [publish] age_band_years：请填写1（不分组）至{WIDEST_BAND}的整数"
-)
-WRONG_LIST = (
-    "study.toml [publish] suppressed_columns: "
-    'write a list of columns, such as ["patients.regimen", "*.scan_date"]\n'
-    "study.toml [publish] suppressed_columns："
-    '请填写列名列表，例如 ["patients.regimen", "*.scan_date"]'
-)
 WRONG_COLUMN = (
     "study.toml [publish] suppressed_columns, {0}: {1}. "
     "Columns are written table.column, or *.column for all tables (docs/dictionary.md)\n"
@@ -167,7 +153,12 @@ WRONG_COLUMN = (
 )
 
 
-def _places(entry: Any) -> list[str]:
+def _how_to_write(name: str) -> str:
+    place, allowed = f"study.toml [publish] {name}", wording_of(f"publish.{name}")
+    return f"{place}: write {allowed.en}\n{place}：请填写{allowed.zh}"
+
+
+def _places(entry: str) -> list[str]:
     """The columns that an entry names.
 
     Raises
@@ -175,8 +166,8 @@ def _places(entry: Any) -> list[str]:
     StudyError
         Where there is none, or one cannot be left out: rows are identified by it.
     """
-    if not isinstance(entry, str) or entry.count(".") != 1:
-        raise StudyError(WRONG_LIST)
+    if entry.count(".") != 1:
+        raise StudyError(_how_to_write("suppressed_columns"))
     where, name = entry.split(".")
     tables = [t for t in TABLES if where in (t.name, ANYWHERE) and name in t.names]
     if not tables:

@@ -28,12 +28,6 @@ Its pole, 0.268, to this power is 5e-19.
 HALF_TOLERANCE = 1e-6
 """A share of a voxel that differs from one half by less is one half: rounding does not decide."""
 
-HALF_COVERED = ("nearest", "inside")
-"""What becomes of a voxel that an outline covers by exactly one half.
-
-"nearest": as the nearest voxel; "inside": in (IBSI).
-"""
-
 GEOMETRY_DECIMALS = 9
 """Number of decimals to which positions are rounded.
 
@@ -325,6 +319,3 @@ _WEIGHTS: Mapping[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]
     "bspline": _spline_weights,
     "linear": _linear_weights,
 }
-
-INTERPOLATORS = tuple(_WEIGHTS)
-"""Of the image: cubic B-spline, or linear along each axis."""
