@@ -62,10 +62,7 @@ def run(root: Path, minutes: float, seed: int) -> Sent:
     sent, chance, began = Sent(), random.Random(seed), time.monotonic()
     with (root / "log").open("wb") as log:
         _run(command, environment, log, sent)  # makes the keys
-        listening = subprocess.Popen(
-            [*command, "pacs", "listen", SITE], env=environment, stdout=log, stderr=log
-        )
-        peers.await_port(port, listening)
+        listening = peers.Listening(trial.root, SITE, port, root / "listener", trial.settings)
         running = subprocess.Popen([*command, "run"], env=environment, stdout=log, stderr=log)
         waiting: list[Path] = []
         while time.monotonic() - began < 60 * minutes:
@@ -81,8 +78,7 @@ def run(root: Path, minutes: float, seed: int) -> Sent:
         sent.runs[running.wait()] += 1
         while waiting:
             waiting = [folder for folder in waiting if not _send(folder, port, sent)]
-        listening.terminate()
-        listening.wait(60)
+        listening.end()
         _run(command, environment, log, sent)
     held = Counter(_identity(f) for f in (trial.home.vault / SITE).rglob("*.dcm"))
     sent.missing, sent.doubled = (
@@ -111,6 +107,7 @@ def _series(root: Path, number: int, chance: random.Random) -> Path:
             patient=patient,
             series=f"{ROOT}.2.{number}",
             StudyInstanceUID=f"{ROOT}.1.{number}",
+            FrameOfReferenceUID=f"{ROOT}.9.{number}",
             SeriesNumber=number % 9 + 1,
         )
         (folder / f"{index:04d}.dcm").write_bytes(to_bytes(image))

@@ -149,35 +149,35 @@ class Orthanc:
 
 
 class Listening:
-    """`lakehouse pacs listen` in a process of its own, with a temporary folder of its own."""
+    """`lakehouse pacs listen` in a process of its own, with a temporary folder of its own.
 
-    def __init__(self, home: Path, site: str, port: int, tmp: Path) -> None:
+    What it prints goes to a file: a pipe that nobody empties would stop it.
+    """
+
+    def __init__(
+        self, home: Path, site: str, port: int, tmp: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         tmp.mkdir(exist_ok=True)
-        self.port = port
-        command = [
-            sys.executable,
-            "-m",
-            "dagster_project.cli",
-            "--home",
-            str(home),
-            "pacs",
-            "listen",
-            "--site",
-            site,
-        ]
-        environment = {**os.environ, "TMPDIR": str(tmp), "PYTHONPATH": str(REPOSITORY)}
-        self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        self.port, self._printed = port, tmp.with_suffix(".log")
+        program = [sys.executable, "-m", "dagster_project.cli", "--home", str(home)]
+        paths = {"TMPDIR": str(tmp), "PYTHONPATH": str(REPOSITORY)}
+        with self._printed.open("ab") as printed:
+            self.process = subprocess.Popen(
+                [*program, "pacs", "listen", "--site", site],
+                env={**os.environ, **paths, **(settings or {})},
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
         await_port(port, self.process)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate(timeout=PATIENCE)
+        self.process.wait(PATIENCE)
 
     def end(self) -> str:
         self.process.terminate()
-        return self.process.communicate(timeout=PATIENCE)[0]
+        self.process.wait(PATIENCE)
+        return self._printed.read_text(encoding="utf-8")
 
 
 class WebPeer:
