@@ -58,6 +58,33 @@ def _decreasing(values: list[Any]) -> list[Any]:
     return values
 
 
+ROLES = (
+    "PI",
+    "ethics_committee",
+    "steering_committee",
+    "data_monitoring_committee",
+    "sponsor",
+    "statistician",
+)
+"""Who decides on an amendment or on a site, beside codes such as R1 or AB12.
+
+Never a person's name, since it goes to pages and rows.
+"""
+
+
+def is_code_or_role(text: object) -> bool:
+    """Whether a text names who decided without naming a person."""
+    return isinstance(text, str) and (
+        text in ROLES or re.fullmatch(r"[A-Z]{1,3}[0-9]{1,2}", text) is not None
+    )
+
+
+def _code_or_role(text: str) -> str:
+    if not is_code_or_role(text):
+        raise ValueError
+    return text
+
+
 def _different(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError
@@ -115,6 +142,8 @@ Hu = Annotated[float, Ge(-4000), Le(40_000)]
 Millimetres = Annotated[float, Gt(0), Le(1000)]
 Correlation = Annotated[float, Ge(-1), Le(1)]
 Words = Annotated[str, AfterValidator(_words), Wording("a text", "文本")]
+WHO = f"a code such as R1 or one of {', '.join(ROLES)}", f"代码（如 R1）或 {'、'.join(ROLES)}"
+CodeOrRole = Annotated[str, AfterValidator(_code_or_role), Wording(*WHO)]
 Texts = Annotated[list[Words], Wording("a list of texts", "文本列表")]
 SomeTexts = Annotated[
     list[Words],
@@ -475,7 +504,7 @@ class SiteLeftOut(Section):
     """A recorded decision that a site is left out of training."""
 
     site: Words
-    decided_by: Words
+    decided_by: CodeOrRole
     decided_on: Annotated[Day, AfterValidator(_words)]
     reason: Words
 
@@ -487,9 +516,9 @@ class GateSection(Section):
         list[SiteLeftOut],
         Wording(
             'decisions, each { site = "…", decided_by = "…", decided_on = "YYYY-MM-DD", '
-            'reason = "…" }',
+            f'reason = "…" }}, decided_by {WHO[0]}',
             '决定列表，每项为 { site = "…", decided_by = "…", decided_on = "YYYY-MM-DD", '
-            'reason = "…" }',
+            f'reason = "…" }}，其中 decided_by 为{WHO[1]}',
         ),
     ]
     minimum_patients: Annotated[int, Ge(2), Le(100_000)]

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.protocol import (
+    ROLES,
     Fault,
     Relation,
     Sections,
     find_broken_relations,
     find_faults,
+    is_code_or_role,
     is_usable,
     section_types,
     setting_keys,
@@ -29,19 +31,6 @@ from dagster_project.protocol import (
 )
 
 FLOORS = Path(__file__).with_name("registration.toml")
-
-ROLES = (
-    "PI",
-    "ethics_committee",
-    "steering_committee",
-    "data_monitoring_committee",
-    "sponsor",
-    "statistician",
-)
-"""Who decides on an amendment, beside codes such as R1 or AB12.
-
-Never a person's name, since it goes to pages and rows.
-"""
 
 DECISION = ("key", "value", "decided_by", "decided_on", "reason")
 """What an amendment has to say."""
@@ -251,17 +240,11 @@ def _wrong_in(entry: Any) -> list[str]:
     sound = {
         "key": floor is not None,
         "value": floor is not None and is_usable(floor.key, entry.get("value")),
-        "decided_by": _is_code_or_role(entry.get("decided_by")),
+        "decided_by": is_code_or_role(entry.get("decided_by")),
         "decided_on": _is_past_day(entry.get("decided_on")),
         "reason": isinstance(entry.get("reason"), str) and len(entry["reason"].split()) > 0,
     }
     return wrong + [name for name, right in sound.items() if not right]
-
-
-def _is_code_or_role(text: Any) -> bool:
-    return isinstance(text, str) and (
-        text in ROLES or re.fullmatch(r"[A-Z]{1,3}[0-9]{1,2}", text) is not None
-    )
 
 
 def _is_past_day(text: Any) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ STAGES: Mapping[str, Callable[[Trial], None]] = {
 
 `whole run` is `lakehouse run` in a home that holds everything; the others do a stage's work from
 nothing.
+"""
+
+KILLS_IN_A_ROW = 4
+"""Attempts on one home that are killed before one may end.
+
+A night that fails is followed by another that may fail too, on what the first one left.
 """
 
 
@@ -89,20 +96,17 @@ def run(root: Path, kills: Mapping[str, int], seed: int) -> dict[str, Count]:
         reference = state(trial, root, snapshots[after_stage(stage)])
         before = state(trial, root, snapshots[stage])
         found[stage] = count = Count()
-        chance = random.Random(f"{seed} {stage}")
+        moments = _moments(random.Random(f"{seed} {stage}"), duration[stage])
         while count.kills < number:
-            _one(
-                trial,
-                root,
-                stage,
-                snapshots[stage],
-                chance.uniform(0.0, duration[stage]),
-                before,
-                reference,
-                count,
-            )
+            _chain(trial, root, stage, snapshots[stage], moments, before, reference, count)
         print(stage, count, flush=True)
     return found
+
+
+def _moments(chance: random.Random, seconds: float) -> Iterator[float]:
+    """Moments of a stage that takes so many seconds, all as likely."""
+    while True:
+        yield chance.uniform(0.0, seconds)
 
 
 def prepare(root: Path) -> tuple[Trial, dict[str, Path], dict[str, float]]:
@@ -158,38 +162,46 @@ def look(trial: Trial) -> dict[str, Any]:
         return {"digests": digests_of(trial), "doubled": doubled_keys(trial), "manifest": faults}
 
 
-def _one(
+def _chain(
     trial: Trial,
     root: Path,
     stage: str,
     snapshot: Path,
-    moment: float,
+    moments: Iterator[float],
     before: Digests,
     after: Digests,
     count: Count,
 ) -> None:
+    """Kill a stage, and the next attempts on what it left, then let it end and compare the rows."""
     restore(snapshot, trial.root)
-    work, log = partial(STAGES[stage], trial), root / "log"
-    killed = in_process(work, log, kill_after=moment)
-    if killed.code >= 0:
-        count.ended_before += 1
-        return
-    count.kills += 1
-    count.seconds += killed.seconds
-    judge_at_once(
-        in_process(partial(look, trial), log), before, after, count, f"{stage} at {moment:.3f} s"
-    )
-    again = in_process(work, log)
+    work, log, killed = partial(STAGES[stage], trial), root / "log", list[str]()
+    for moment in islice(moments, KILLS_IN_A_ROW):
+        ended = in_process(work, log, kill_after=moment)
+        if ended.code >= 0:
+            count.ended_before += 1
+            break
+        count.kills += 1
+        count.seconds += ended.seconds
+        killed.append(f"{moment:.3f}")
+        where = f"{stage} at {' '.join(killed)} s"
+        judge_at_once(in_process(partial(look, trial), log), before, after, count, where)
+    if killed:
+        _end(trial, root, stage, after, count, f"{stage} at {' '.join(killed)} s")
+
+
+def _end(trial: Trial, root: Path, stage: str, after: Digests, count: Count, where: str) -> None:
+    """Let the stage end, and compare what it made with an undisturbed run."""
+    log = root / "log"
+    again = in_process(partial(STAGES[stage], trial), log)
     if again.code:
         count.hung += again.code < 0
         count.not_completed += again.code >= 0
-        count.examples.append(f"{stage} at {moment:.3f} s: the next run ended with {again.code}")
-        shutil.copyfile(log, root / f"failed {stage} {moment:.3f}")
+        count.examples.append(f"{where}: the next run ended with {again.code}")
+        shutil.copyfile(log, root / f"failed {where}")
         return
-    seen = in_process(partial(look, trial), log)
-    differing = _differing(seen, after)
+    differing = _differing(in_process(partial(look, trial), log), after)
     count.differing += bool(differing)
-    count.examples += [f"{stage} at {moment:.3f} s: {differing[:4]}"] if differing else []
+    count.examples += [f"{where}: {differing[:4]}"] if differing else []
 
 
 def judge_at_once(seen: Ended, before: Digests, after: Digests, count: Count, where: str) -> None:
