@@ -36,6 +36,7 @@ lint: setup     ## linters, types, import contract, generated text
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m dagster_project.lake.dictionary --check
+	$(BIN)/python -m tests.clinical_rules --check
 	@test ! -d ../shared/data/ibsi || $(BIN)/python -m dagster_project.radiomics.ibsi ../shared/data --check
 
 system:         ## Debian packages that the tests need
@@ -57,6 +58,7 @@ sbom: setup     ## components and licences of what runs: build/sbom.cdx.json (Cy
 
 docs: setup     ## the generated parts of docs/
 	$(BIN)/python -m dagster_project.lake.dictionary
+	$(BIN)/python -m tests.clinical_rules
 	@test ! -d ../shared/data/ibsi || $(BIN)/python -m dagster_project.radiomics.ibsi ../shared/data
 
 clean:          ## remove the environment; data stay
