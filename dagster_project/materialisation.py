@@ -6,13 +6,15 @@ The metadata are rows, schema, snapshot, counts and a picture.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from dagster_project.code_versions import code_version
+from dagster_project.flow.gate import GateClosed
 from dagster_project.lake.columns import Column
 from dagster_project.lake.schema import comment
 from dagster_project.lake.store import Write
@@ -42,24 +44,78 @@ def _column(column: Column, key: bool) -> dg.TableColumn:
     )
 
 
+GATE_CHECK = "gate"
+"""The check of an asset that is made only where the gate is open."""
+
+GATE_TAG = {GATE_CHECK: "closed"}
+"""Tag of a run in which the gate was closed; the run itself is green."""
+
+
 def table_asset(
-    table: Table, *, deps: Iterable[str], kinds: Iterable[str] = ()
+    table: Table, *, deps: Iterable[str], kinds: Iterable[str] = (), behind_gate: bool = False
 ) -> Callable[..., dg.AssetsDefinition]:
-    """Declare the asset of a table, which gives its name, group, columns and partitions."""
-    return dg.asset(
-        name=table.name,
-        group_name=table.group,
-        description=f"{table.en}\n\n{table.zh}",
-        deps=list(deps),
-        kinds={"ducklake", "parquet", *kinds},
-        owners=OWNERS,
-        partitions_def=SITES if table.by_site else None,
-        metadata={
-            "dagster/column_schema": column_schema(table),
-            "dagster/table_name": f"lake.main.{table.name}",
-            "key": ", ".join(table.key),
-        },
+    """Declare the asset of a table, which gives its name, group, columns and partitions.
+
+    One `behind_gate` yields `pass_or_skip` and has a check of its own; where the gate is closed it
+    is not made, and what depends on it is skipped.
+    """
+
+    def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        return dg.asset(
+            name=table.name,
+            group_name=table.group,
+            description=f"{table.en}\n\n{table.zh}",
+            deps=list(deps),
+            kinds={"ducklake", "parquet", *kinds},
+            owners=OWNERS,
+            code_version=code_version(function.__module__, table),
+            partitions_def=SITES if table.by_site else None,
+            output_required=not behind_gate,
+            check_specs=[_gate_check(table)] if behind_gate else None,
+            metadata={
+                "dagster/column_schema": column_schema(table),
+                "dagster/table_name": f"lake.main.{table.name}",
+                "key": ", ".join(table.key),
+            },
+        )(function)
+
+    return declare
+
+
+def _gate_check(table: Table) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        GATE_CHECK,
+        asset=table.name,
+        description=(
+            "Every rule of the quality gate holds on the snapshot that is used; "
+            "else nothing is made here.\n\n"
+            "所用快照满足全部质控规则；否则此处不生成任何数据。"
+        ),
     )
+
+
+def pass_or_skip(
+    context: dg.AssetExecutionContext, work: Callable[[], dg.MaterializeResult]
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Do the work behind the gate; where the gate is closed, give the reasons as a check instead.
+
+    A closed gate is no fault: the step succeeds without a materialisation, what depends on it is
+    skipped, and the run bears `GATE_TAG`.
+    """
+    try:
+        result = work()
+    except GateClosed as closed:
+        context.instance.add_run_tags(context.run.run_id, GATE_TAG)
+        yield dg.AssetCheckResult(
+            check_name=GATE_CHECK,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=str(closed),
+            metadata=dict(closed.facts),
+        )
+        return
+    yield result
+    yield dg.AssetCheckResult(check_name=GATE_CHECK, passed=True)
 
 
 REPORT_DEPS = (

@@ -382,5 +382,4 @@ def test_a_run_that_did_not_start_is_a_failure() -> None:
     )
     (failed,) = run_command._failures(SimpleNamespace(success=False, all_events=[event]))
     assert (failed.step, failed.reason) == ("did not start", "the resource could not be made")
-    assert not failed.gate_closed
     assert list(run_command._failures(SimpleNamespace(success=True, all_events=[]))) == []

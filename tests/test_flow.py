@@ -15,6 +15,7 @@ from dagster_project.commands.run import Flow
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.schema import comment
 from dagster_project.lake.tables import BY_NAME, PUBLISHED, TABLES
+from dagster_project.materialisation import GATE_CHECK, GATE_TAG
 from tests.trial import SETTINGS, SITES, Stage
 
 CAREFUL, CARELESS = SITES
@@ -54,6 +55,13 @@ def test_a_closed_gate_lets_no_row_through(closed: Stage) -> None:
     assert set(behind.values()) == {0}, behind
 
 
+def test_a_run_in_which_the_gate_closed_is_green_and_tagged(closed: Stage) -> None:
+    with closed.trial.entered(), dg.DagsterInstance.get() as instance:
+        runs = {r.job_name: r for r in instance.get_runs()}
+    assert {r.status for r in runs.values()} == {dg.DagsterRunStatus.SUCCESS}
+    assert {n for n, r in runs.items() if GATE_TAG.items() <= r.tags.items()} == {"cohort"}
+
+
 def test_a_closed_gate_holds_up_neither_pages_nor_publication(closed: Stage) -> None:
     page = closed.trial.home.reports / "study_report.html"
     assert page.is_file()
@@ -67,18 +75,13 @@ def test_training_alone_in_a_new_run_meets_the_same_gate(
     denied: tuple[dg.ExecuteInProcessResult, int],
 ) -> None:
     result, runs = denied
-    failures = {
-        str(event.step_key): event.step_failure_data
-        for event in result.all_events
-        if event.is_step_failure
-    }
-    assert not result.success
-    told = failures["model_runs"].user_failure_data
-    assert told is not None
-    assert f"open_arbitrations at {CARELESS}: figure 1, limit 0" in str(told.description)
-    assert f"icc_lower_bound [{CARELESS} volume_mm3]" in told.metadata
+    assert result.success, "the data close the gate; nothing is broken"
+    assert not result.get_asset_materialization_events()
+    (check,) = (c for c in result.get_asset_check_evaluations() if c.check_name == GATE_CHECK)
+    assert not check.passed
+    assert f"open_arbitrations at {CARELESS}: figure 1, limit 0" in str(check.description)
     assert f"limit {SETTINGS['agreement']['icc_lower_minimum']:g}" in str(
-        told.metadata[f"icc_lower_bound [{CARELESS} volume_mm3]"].value
+        check.metadata[f"icc_lower_bound [{CARELESS} volume_mm3]"].value
     )
     assert runs == 0, "MLflow has a run although the gate was closed"
 

@@ -208,14 +208,9 @@ def _run_flow(
             _print_assets(result)
             imaging += _imaging_work(result)
             checks |= _checks(result, site)
-            opened |= any(
-                e.is_step_success and e.step_key == TRAINING_COHORT.name for e in result.all_events
-            )
-            for failure in _failures(result):
-                if failure.gate_closed:
-                    gate = failure.reason
-                else:
-                    failed.append(f"{site or job} {failure.step}: {failure.reason}")
+            opened |= TRAINING_COHORT.name in _made(result)
+            gate = _why_closed(result) or gate
+            failed += [f"{site or job} {f.step}: {f.reason}" for f in _failures(result)]
     opened &= not gate
     CONSOLE.print(
         f"\nImaging: {imaging['computed'] or 'nothing'} computed, {imaging['reused']} reused."
@@ -233,6 +228,36 @@ def _run_flow(
     return Flow(tuple(failed), opened, gate, broken)
 
 
+def _made(result: dg.ExecuteInProcessResult) -> set[str]:
+    """Names of the assets that were made."""
+    return {
+        e.asset_key.to_user_string()
+        for e in result.get_asset_materialization_events()
+        if e.asset_key
+    }
+
+
+def _why_closed(result: dg.ExecuteInProcessResult) -> str:
+    """Why the gate is closed, by the check of the assets behind it; empty where it is not."""
+    from dagster_project.materialisation import GATE_CHECK
+
+    reasons = [
+        c.description or ""
+        for c in _evaluations(result)
+        if c.check_name == GATE_CHECK and not c.passed
+    ]
+    return reasons[-1] if reasons else ""
+
+
+def _evaluations(result: dg.ExecuteInProcessResult) -> list[dg.AssetCheckEvaluation]:
+    """Every check that ran."""
+    return [
+        e.asset_check_evaluation_data
+        for e in result.all_events
+        if e.event_type_value == "ASSET_CHECK_EVALUATION"
+    ]
+
+
 def _end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Runs that were killed, here or by the daemon: nobody waits for them any more."""
     for name in end_dead_runs(instance):
@@ -244,12 +269,9 @@ def _checks(result: dg.ExecuteInProcessResult, site: str | None) -> dict[str, st
 
     A check of a whole table counts as it was last; one that blocks a site counts for that site.
     """
-    found = (
-        e.asset_check_evaluation_data
-        for e in result.all_events
-        if e.event_type_value == "ASSET_CHECK_EVALUATION"
-    )
-    return {_check_name(c, site): PASSED if c.passed else c.severity.value for c in found}
+    return {
+        _check_name(c, site): PASSED if c.passed else c.severity.value for c in _evaluations(result)
+    }
 
 
 def _check_name(evaluation: dg.AssetCheckEvaluation, site: str | None) -> str:
@@ -272,7 +294,7 @@ def _print_checks(broken: Sequence[tuple[str, str]], total: int) -> None:
 def materialise_tables(home: Home, site: str | None, tables: Collection[str]) -> list[str]:
     """Derive some tables (of one site) anew from what lies before them.
 
-    Returns what failed, unless for a closed gate.
+    Returns what failed; a closed gate is no failure.
     """
     install_dagster_settings(home)
     import dagster as dg
@@ -296,7 +318,7 @@ def materialise_tables(home: Home, site: str | None, tables: Collection[str]) ->
         )
         _print_assets(result)
         failures = list(_failures(result))
-    return [f"{site or 'cohort'} {f.step}: {f.reason}" for f in failures if not f.gate_closed]
+    return [f"{site or 'cohort'} {f.step}: {f.reason}" for f in failures]
 
 
 def refuse_damaged(home: Home) -> None:
@@ -409,12 +431,7 @@ def _print_assets(result: dg.ExecuteInProcessResult) -> None:
             f"{seconds.get(event.step_key, 0):.1f}",
         )
     CONSOLE.print(table)
-    failed = [
-        e.asset_check_evaluation_data
-        for e in result.all_events
-        if e.event_type_value == "ASSET_CHECK_EVALUATION"
-    ]
-    for check in (c for c in failed if not c.passed):
+    for check in (c for c in _evaluations(result) if not c.passed):
         colour = "red" if check.severity.value == "ERROR" else "yellow"
         CONSOLE.print(
             f"  [{colour}]check[/{colour}] {check.asset_key.to_user_string()}.{check.check_name}: "
@@ -429,30 +446,22 @@ class _Failed:
 
     step: str
     reason: str
-    gate_closed: bool = False
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[_Failed]:
     """What failed, each printed."""
     for failure in _find_failures(result):
-        colour = "yellow" if failure.gate_closed else "red"
-        CONSOLE.print(f"  [{colour}]{failure.step}[/{colour}] {escape(failure.reason)}")
+        CONSOLE.print(f"  [red]{failure.step}[/red] {escape(failure.reason)}")
         yield failure
 
 
 def _find_failures(result: dg.ExecuteInProcessResult) -> Iterator[_Failed]:
-    from dagster_project.flow.gate import is_gate_closed
-
     steps = [e for e in result.all_events if e.is_step_failure]
     for event in steps:
         data = event.step_failure_data
         own = data.user_failure_data
         reason = own.description if own and own.description else _reason(data.error)
-        yield _Failed(
-            str(event.step_key),
-            reason,
-            gate_closed=own is not None and is_gate_closed(own.metadata),
-        )
+        yield _Failed(str(event.step_key), reason)
     if not (steps or result.success):
         ends = [e.job_failure_data.error for e in result.all_events if e.is_job_failure]
         yield _Failed("did not start", _reason(ends[0] if ends else None))

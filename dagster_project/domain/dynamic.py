@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.findings import Rules
-from dagster_project.domain.responses import ACCEPTED, BASELINE
+from dagster_project.domain.responses import ACCEPTED
+from dagster_project.domain.timepoints import BASELINE
 from dagster_project.domain.training_cohort import LANDMARK
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import DYNAMIC_IRECIST

@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.findings import Rules, is_measurable
-from dagster_project.domain.responses import BASELINE, finding_of
+from dagster_project.domain.responses import finding_of
 from dagster_project.domain.slice_limits import FAULTS, UNKNOWN, slice_faults
-from dagster_project.domain.timepoints import undated_cycles
+from dagster_project.domain.timepoints import BASELINE, undated_cycles
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import CONTRADICTORY, ELIGIBILITY
 from dagster_project.study import Study

@@ -30,7 +30,8 @@ from dagster_project.domain.progression_free import (
     survival_or_reason,
     why_no_time,
 )
-from dagster_project.domain.responses import ACCEPTED, BASELINE
+from dagster_project.domain.responses import ACCEPTED
+from dagster_project.domain.timepoints import BASELINE
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import OUTCOMES
 

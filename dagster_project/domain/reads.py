@@ -23,7 +23,7 @@ from dagster_project.domain.outline_flags import (
     judge_outline,
 )
 from dagster_project.domain.outlines import FLAGS
-from dagster_project.domain.responses import BASELINE
+from dagster_project.domain.timepoints import BASELINE
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import QUARANTINE, READS
 

@@ -14,14 +14,12 @@ import polars as pl
 from dagster_project.domain.findings import Finding, Rules, Visit
 from dagster_project.domain.irecist import ImmuneAssessment, assess_irecist
 from dagster_project.domain.recist import Assessment, assess, assess_as_of
+from dagster_project.domain.timepoints import BASELINE
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import RESPONSES
 
 ACCEPTED = "accepted"
 """The evaluator of the accepted read; every other evaluator is a reader."""
-
-BASELINE = "T0"
-"""The visit that every later one is compared with."""
 
 Row = Mapping[str, Any]
 Patient = tuple[str, str]

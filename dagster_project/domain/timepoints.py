@@ -16,6 +16,9 @@ from dagster_project.lake.tables import TIMEPOINTS
 
 Row = Mapping[str, Any]
 
+BASELINE = "T0"
+"""The visit that every later one is compared with."""
+
 CHANGES: Mapping[str, tuple[str, ...]] = {
     "scanner": ("manufacturer", "manufacturer_model_name"),
     "kernel": ("kernel",),

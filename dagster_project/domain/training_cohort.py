@@ -15,7 +15,8 @@ import polars as pl
 
 from dagster_project.domain.eligibility import CRITERIA
 from dagster_project.domain.progression_free import NEW_THERAPY, UNDATED_THERAPY
-from dagster_project.domain.responses import ACCEPTED, BASELINE
+from dagster_project.domain.responses import ACCEPTED
+from dagster_project.domain.timepoints import BASELINE
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import TRAINING_COHORT
 from dagster_project.study import Study

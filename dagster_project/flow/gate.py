@@ -1,6 +1,6 @@
 """The gate: the same pure rules, on the exact snapshot that a model would be trained on.
 
-It raises where a rule fails or cannot be judged.
+Where a rule fails or cannot be judged, the gate is closed: a state of the data and no fault.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
-import dagster as dg
 import polars as pl
 
 from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed, is_open
@@ -56,6 +56,26 @@ MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)
 """Tables each row of which says whether the gate is open."""
 
 
+class GateClosed(Exception):
+    """The data close the gate, or a protocol that was changed after the gate was judged.
+
+    Parameters
+    ----------
+    why
+        Rule, scope, figure and limit of each verdict that closes it, in sentences.
+    facts
+        The same by rule and scope, and the snapshot that was judged.
+    """
+
+    def __init__(self, why: str, facts: Mapping[str, str | int] = MappingProxyType({})) -> None:
+        super().__init__(f"{CLOSED} {why}")
+        self.facts = facts
+
+
+CLOSED = "The gate is closed."
+"""What a run, a check and `lakehouse status` begin with where no model may be trained."""
+
+
 def gate_state(lake: Lake, study: Study) -> str:
     """`open` or `closed`, by the newest verdicts and the protocol in use."""
     return "open" if is_open(lake.read(QUALITY_VERDICTS.name), study.digest) else "closed"
@@ -81,28 +101,18 @@ def refuse_other_protocol(lakehouse: Lakehouse) -> None:
 
     Raises
     ------
-    dagster.Failure
+    GateClosed
         The verdict was on another protocol than what follows would be based on.
     """
     judged = set(lakehouse.lake.read(QUALITY_VERDICTS.name)["protocol_digest"])
     if judged != {lakehouse.study.digest}:
-        raise dg.Failure(description=OTHER_PROTOCOL, metadata=CLOSED, allow_retries=False)
-
-
-CLOSED = {"gate": "closed"}
-"""Metadata of a failure that is no fault: the data, or a changed protocol, close the gate."""
-
-
-def is_gate_closed(metadata: Mapping[str, dg.MetadataValue]) -> bool:
-    """Whether a step failed since the gate is closed, by the metadata of its failure."""
-    return all(name in metadata and metadata[name].value == value for name, value in CLOSED.items())
+        raise GateClosed(OTHER_PROTOCOL)
 
 
 OTHER_PROTOCOL = (
-    "The gate is closed. study.toml was changed after the gate was judged: "
-    "run again with the protocol that is meant."
+    "study.toml was changed after the gate was judged: run again with the protocol that is meant."
 )
-"""What a change between verdict and training ends with."""
+"""Why a change of the protocol between verdict and training closes the gate."""
 
 
 def judge(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
@@ -152,24 +162,19 @@ def pass_gate(lakehouse: Lakehouse) -> tuple[list[Verdict], int]:
 
     Raises
     ------
-    dagster.Failure
+    GateClosed
         Where a cohort rule fails or cannot be evaluated, naming rule, scope, figure and limit.
-        It is not retried: only data can open the gate.
     """
     verdicts, snapshot = judge(lakehouse)
     closed = gate_closed(verdicts)
     if closed:
-        raise dg.Failure(
-            description="The gate is closed. " + " ".join(describe(v) for v in closed),
-            allow_retries=False,
-            metadata={
-                f"{v.rule} [{v.scope}]": (
-                    f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}"
-                )
-                for v in closed
-            }
-            | {"snapshot": snapshot, **CLOSED},
-        )
+        facts = {
+            f"{v.rule} [{v.scope}]": (
+                f"figure {_figure(v.figure)}, limit {_figure(v.limit)}: {v.detail}"
+            )
+            for v in closed
+        }
+        raise GateClosed(" ".join(map(describe, closed)), {**facts, "snapshot": snapshot})
     return verdicts, snapshot
 
 

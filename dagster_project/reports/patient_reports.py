@@ -13,14 +13,12 @@ from typing import Any
 
 import polars as pl
 
+from dagster_project.domain.timepoints import BASELINE
 from dagster_project.lake.minimisation import AGE, Minimisation
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.wording import FACTS, criterion_words, english, plain, tone
 from dagster_project.study import Study
-
-BASELINE = "T0"
-"""Visit whose sum is the baseline."""
 
 TABLES_READ = (
     "patients",

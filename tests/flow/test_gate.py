@@ -9,14 +9,14 @@ import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
 import pytest
 
 from dagster_project.flow.gate import (
+    CLOSED,
     MARKED,
+    GateClosed,
     gate_state,
-    is_gate_closed,
     mark_rows,
     refuse_other_protocol,
 )
@@ -89,13 +89,9 @@ def test_a_protocol_changed_after_the_verdict_shuts_the_gate(
 ) -> None:
     refuse_other_protocol(lakehouse)
     write_protocol(tmp_path / "study.toml", {"agreement": {"icc_minimum": 0.86}})
-    with pytest.raises(dg.Failure, match="changed after the gate was judged") as refused:
+    with pytest.raises(GateClosed, match="changed after the gate was judged") as refused:
         refuse_other_protocol(lakehouse)
-    assert str(refused.value.description).startswith("The gate is closed.")
-    assert is_gate_closed(refused.value.metadata)
-    assert not is_gate_closed(
-        dg.Failure(description="The gate is closed. said by a fault").metadata
-    )
+    assert str(refused.value).startswith(CLOSED)
     assert gate_state(lakehouse.lake, lakehouse.study) == "closed"
     mark_rows(lakehouse.lake, lakehouse.study)
     assert marks(lakehouse) == {"closed"}
@@ -109,7 +105,7 @@ def test_publishing_less_does_not_shut_it(lakehouse: Lakehouse, tmp_path: Path) 
 def test_without_a_verdict_it_is_shut(lakehouse: Lakehouse) -> None:
     lakehouse.lake.replace("quality_verdicts", empty(BY_NAME["quality_verdicts"]))
     assert gate_state(lakehouse.lake, lakehouse.study) == "closed"
-    with pytest.raises(dg.Failure):
+    with pytest.raises(GateClosed):
         refuse_other_protocol(lakehouse)
 
 

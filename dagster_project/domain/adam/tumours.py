@@ -12,7 +12,8 @@ from dagster_project.domain.adam.responses import RECIST, visit_number
 from dagster_project.domain.adam.subjects import Patient, Row, Subject
 from dagster_project.domain.adam.variables import ADTR
 from dagster_project.domain.findings import Rules, Visit, measure, measure_targets, read_baseline
-from dagster_project.domain.responses import BASELINE, change_percent, finding_of
+from dagster_project.domain.responses import change_percent, finding_of
+from dagster_project.domain.timepoints import BASELINE
 
 PARAMETERS: Mapping[tuple[str, bool], tuple[str, str, str]] = {
     ("target", False): ("LDIAM", "Target Lesion {n} Analysis Diameter (mm)", "Target Lesion(s)"),
