@@ -4,13 +4,21 @@ from dataclasses import asdict
 
 import dagster as dg
 
+from dagster_project.code_versions import code_version
 from dagster_project.flow.intake import take_in_site
-from dagster_project.materialisation import OWNERS
+from dagster_project.materialisation import FRESH, OWNERS
 from dagster_project.partitions import SITES
 from dagster_project.resources import Lakehouse
 
 
-@dg.asset(group_name="intake", partitions_def=SITES, kinds={"dicom"}, owners=OWNERS)
+@dg.asset(
+    group_name="intake",
+    partitions_def=SITES,
+    kinds={"dicom"},
+    owners=OWNERS,
+    code_version=code_version(__name__),
+    freshness_policy=FRESH,
+)
 def intake(context: dg.AssetExecutionContext, lakehouse: Lakehouse) -> dg.MaterializeResult:
     """De-identify by allowlist what is new in landing/<site>/, and quarantine the rest.
 

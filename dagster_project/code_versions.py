@@ -59,8 +59,8 @@ class Module(NamedTuple):
     data: list[str]
 
 
-def code_version(module: str, table: Table) -> str:
-    """Version of the code of a table's asset, which lies in this module.
+def code_version(module: str, table: Table | None = None) -> str:
+    """Version of the code of an asset, which lies in this module and makes this table, if any.
 
     Returns
     -------

@@ -6,6 +6,7 @@ The metadata are rows, schema, snapshot, counts and a picture.
 from __future__ import annotations
 
 import base64
+import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.code_versions import code_version
-from dagster_project.flow.gate import GateClosed
+from dagster_project.flow.gate import MADE_BY_AN_OPEN_GATE, GateClosed
 from dagster_project.lake.columns import Column
 from dagster_project.lake.schema import comment
 from dagster_project.lake.store import Write
@@ -44,6 +45,17 @@ def _column(column: Column, key: bool) -> dg.TableColumn:
     )
 
 
+TIMEZONE = "Asia/Shanghai"
+"""Of the nightly schedule and of the hour at which its tables are due."""
+
+FRESH = dg.FreshnessPolicy.cron(
+    deadline_cron="0 6 * * *", lower_bound_delta=dt.timedelta(days=1), timezone=TIMEZONE
+)
+"""Each table is made anew, or found to hold already what it would, between two mornings.
+
+What is made only where the gate is open has no such hour: data that close the gate are no delay.
+"""
+
 GATE_CHECK = "gate"
 """The check of an asset that is made only where the gate is open."""
 
@@ -72,6 +84,7 @@ def table_asset(
             partitions_def=SITES if table.by_site else None,
             output_required=not behind_gate,
             check_specs=[_gate_check(table)] if behind_gate else None,
+            freshness_policy=None if table.name in MADE_BY_AN_OPEN_GATE else FRESH,
             metadata={
                 "dagster/column_schema": column_schema(table),
                 "dagster/table_name": f"lake.main.{table.name}",

@@ -8,6 +8,7 @@ import dagster as dg
 
 from dagster_project.jobs import site_job
 from dagster_project.lake.home import find_home
+from dagster_project.materialisation import TIMEZONE
 from dagster_project.partitions import SITES
 from dagster_project.run_processes import end_dead_runs
 
@@ -15,7 +16,7 @@ from dagster_project.run_processes import end_dead_runs
 @dg.schedule(
     job=site_job,
     cron_schedule="30 1 * * *",
-    execution_timezone="Asia/Shanghai",
+    execution_timezone=TIMEZONE,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Materialise every site at 01:30; the cohort follows when the last site is done.",
 )

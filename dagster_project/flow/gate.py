@@ -41,15 +41,16 @@ JUDGED = (
 )
 """Tables that rules look at row by row; contracts look at all."""
 
-DOWNSTREAM = (
+MADE_BY_AN_OPEN_GATE = (
     "training_cohort",
     "model_runs",
     "predictions",
     "attributions",
     "dynamic_irecist",
-    "quality_verdicts",
-    "disclosure",
 )
+"""Tables that are left as they are while the gate is closed."""
+
+DOWNSTREAM = (*MADE_BY_AN_OPEN_GATE, "quality_verdicts", "disclosure")
 """Tables behind the gate; what an earlier night left in them says nothing about tonight's data."""
 
 MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)
