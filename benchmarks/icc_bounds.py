@@ -49,8 +49,9 @@ def percentiles(
 ) -> tuple[float, float]:
     """Bounds from drawing patients with replacement."""
     sums = sums_by_patient(values, whose)
+    patients = sums.shape[1]
     drawn = icc_of_sums(
-        random.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=DRAWS) @ sums,
+        sums @ random.multinomial(patients, np.full(patients, 1 / patients), size=DRAWS).T,
         "ICC(2,1)",
     )
     low, high = np.nanquantile(drawn, [TAIL, 1 - TAIL])

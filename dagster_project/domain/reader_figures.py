@@ -66,9 +66,9 @@ def derive_reader_figures(
 
     Each has its n, its bounds where it has any, and a verdict that is never a pass.
 
-    1. by site, by visit and for the cohort, for each measurement: the six forms of ICC, ICC(2,1)
-       with bounds clustered by patient, and the difference in percent (Bland & Altman) with its
-       limits
+    1. by site, by visit and for the cohort, for each measurement: the six forms of ICC over pairs,
+       all bounds clustered by patient; ICC(2,1) again with the number of patients; and the
+       difference in percent (Bland & Altman) with its limits
     2. `sum_change_mm`: the same forms for the change of the sum of diameters from baseline, by
        patient and visit
     3. `response`: Cohen's kappa with linear weights over CR, PR, SD, PD
@@ -156,20 +156,7 @@ def _patients(rows: Iterable[Row]) -> list[Patient]:
 
 
 def _agreement_of(values: Floats, patients: Sequence[Patient], rules: Rules) -> list[Figure]:
-    rows = []
-    for form in FORMS:
-        found = icc(values, form)
-        rows.append(
-            {
-                "figure": form,
-                "n": len(values),
-                "value": found.value,
-                "lower": found.lower,
-                "upper": found.upper,
-                "reason": found.reason,
-                "verdict": _verdict(len(values), found.reason, rules),
-            }
-        )
+    rows = [_form(values, patients, form, rules) for form in FORMS]
     found = icc_by_patient(values, patients)
     return [
         *rows,
@@ -183,6 +170,22 @@ def _agreement_of(values: Floats, patients: Sequence[Patient], rules: Rules) -> 
             "verdict": rows[1]["verdict"] if found.reason is None else "not_defined",
         },
     ]
+
+
+def _form(values: Floats, patients: Sequence[Patient], form: Form, rules: Rules) -> Figure:
+    """A form over all pairs; its bounds are clustered by patient."""
+    found, bounds = icc(values, form), icc_by_patient(values, patients, form)
+    verdict = _verdict(len(values), found.reason, rules)
+    unbounded = found.reason is None and bounds.lower is None
+    return {
+        "figure": form,
+        "n": len(values),
+        "value": found.value,
+        "lower": bounds.lower,
+        "upper": bounds.upper,
+        "reason": found.reason or bounds.reason,
+        "verdict": "no_bounds" if unbounded and verdict == "given" else verdict,
+    }
 
 
 def _verdict(n: int, reason: str | None, rules: Rules) -> str:

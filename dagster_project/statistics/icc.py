@@ -198,13 +198,30 @@ def _bounds(s: MeanSquares, form: Form, value: float) -> tuple[float, float] | N
         )
     if not all(math.isfinite(b) and b <= 1 for b in single):
         return None
-    low, high = (_of_mean(b, s.k) for b in single) if form.endswith(",k)") else single
+    low, high = (of_mean(b, s.k) for b in single) if form.endswith(",k)") else single
     # The Satterthwaite bounds can miss the value by a hair where it is close to 1.
     return min(low, value), max(high, value)
 
 
-def _of_mean(single: float, k: int) -> float:
-    """Spearman-Brown: from one reader to the mean of k."""
+def of_mean(single: float, k: int) -> float:
+    """Spearman-Brown: from the ICC for one reader to that for the mean of k.
+
+    Parameters
+    ----------
+    single
+        ICC for one reader.
+    k
+        Readers.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> of_mean(0.5, 3)
+    0.75
+    """
     return k * single / (1 + (k - 1) * single)
 
 

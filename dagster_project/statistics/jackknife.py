@@ -9,7 +9,7 @@ from dagster_project.statistics.estimate import CONFIDENCE
 from dagster_project.statistics.logistic import logit, sigmoid
 
 
-def jackknife_reach(without: np.ndarray) -> np.ndarray:
+def jackknife_reach(without: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Half width of the 95 % interval by the delete-a-group jackknife.
 
     With K values z_k, each without one group: t(K - 1) · sqrt((K - 1) / K · sum (z_k - mean z)²)
@@ -20,14 +20,20 @@ def jackknife_reach(without: np.ndarray) -> np.ndarray:
     ----------
     without : float array (K, ...)
         The figure, or many, without each group; K at least 2.
+    groups : bool array (K, ...), optional
+        Which groups have a part in a figure, where not all have one in each; K is their number.
 
     Returns
     -------
     float array (...)
+        Not finite where fewer than two groups have a part in a figure.
     """
-    k = len(without)
-    deviation = np.sqrt((k - 1) / k * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-    return t.ppf(0.5 + CONFIDENCE / 2, k - 1) * deviation
+    part = np.ones_like(without, dtype=bool) if groups is None else groups
+    k = part.sum(axis=0)
+    with np.errstate(all="ignore"):
+        mean = np.where(part, without, 0.0).sum(axis=0) / k
+        squares = np.where(part, (without - mean) ** 2, 0.0).sum(axis=0)
+        return t.ppf(0.5 + CONFIDENCE / 2, k - 1) * np.sqrt((k - 1) / k * squares)
 
 
 def jackknife_interval(

@@ -16,7 +16,7 @@ from dagster_project.domain.reader_figures import FORMS, derive_reader_figures
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import READER_FIGURES
 from dagster_project.statistics.icc import icc
-from dagster_project.statistics.icc_by_patient import icc_by_patient
+from dagster_project.statistics.icc_by_patient import TOO_FEW_PAIRS, icc_by_patient
 from dagster_project.study import load_study
 from tests.domain.rows import LOCKED, table
 
@@ -74,15 +74,23 @@ def test_columns_are_those_of_the_table_and_the_key_is_unique():
 @pytest.mark.parametrize("form", FORMS)
 def test_all_six_forms_are_those_of_the_pairs(form):
     pairs = cohort()
-    expected = icc(pairs.select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy(), form)
+    values = pairs.select("longest_diameter_mm_a", "longest_diameter_mm_b").to_numpy()
+    bounds = icc_by_patient(values, pairs.select("site", "patient").rows(), form)
     row = one(figures(pairs), form, scope="cohort", measurement="longest_diameter_mm")
     assert (row["value"], row["lower"], row["upper"], row["n"], row["verdict"]) == (
-        expected.value,
-        expected.lower,
-        expected.upper,
+        icc(values, form).value,
+        bounds.lower,
+        bounds.upper,
         40,
         "given",
     )
+
+
+def test_a_form_of_few_pairs_has_a_value_and_a_reason_for_its_bounds():
+    row = one(figures(cohort(8)), "ICC(3,k)", scope="cohort", measurement="longest_diameter_mm")
+    assert row["value"] is not None
+    assert (row["lower"], row["upper"], row["verdict"]) == (None, None, "too_few")
+    assert row["reason"] == TOO_FEW_PAIRS
 
 
 @pytest.mark.parametrize(
