@@ -207,11 +207,18 @@ def youden_cutoff(labels: np.ndarray, scores: np.ndarray) -> float:
     """
     distinct = np.unique(scores)
     candidates = (distinct[1:] + distinct[:-1]) / 2 if distinct.size > 1 else distinct
-    index = np.array(
-        [np.mean(scores[labels] >= c) - np.mean(scores[~labels] >= c) for c in candidates]
-    )
+    responders, others = (_share_from(scores[c], candidates) for c in (labels, ~labels))
+    index = responders - others
     best = candidates[index >= index.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def _share_from(scores: np.ndarray, cutoffs: np.ndarray) -> np.ndarray:
+    """Share of the scores that are at or above each cut-off."""
+    shares: np.ndarray = (
+        scores.size - np.searchsorted(np.sort(scores), cutoffs, side="left")
+    ) / scores.size
+    return shares
 
 
 def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Simulated worlds in which the truth of every figure is known."""
