@@ -19,6 +19,12 @@ from dagster_project.statistics.icc import (
     absolute_agreement_bounds,
     squares_of_pairs,
 )
+from dagster_project.statistics.icc_by_patient import (
+    added_moments,
+    fishers_scale,
+    reach_by_patient,
+    sums_of_moments,
+)
 
 Section = Mapping[str, Any]
 """The section [model] of study.toml, and the limit of [agreement] (`Study.learning`)."""
@@ -75,7 +81,7 @@ class ReaderMoments:
         """
         n = self.n_pairs.sum(axis=0)
         figures = [
-            _added(self.n_pairs, mean, squares)
+            added_moments(self.n_pairs, mean, squares)
             for mean, squares in (
                 (self.mean_of_means, self.squares_of_means),
                 (self.mean_difference, self.squares_of_differences),
@@ -83,12 +89,6 @@ class ReaderMoments:
         ]
         free = np.maximum(n - 1, 1)
         return n, figures[0][1] / free, figures[1][0], figures[1][1] / free
-
-
-def _added(n: np.ndarray, means: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and sum of squares about it, of all that was added up a patient."""
-    mean = (n * means).sum(axis=0) / np.maximum(n.sum(axis=0), 1)
-    return mean, squares.sum(axis=0) + (n * (means - mean) ** 2).sum(axis=0)
 
 
 def build_moments(
@@ -142,7 +142,7 @@ def _of_visits(each: list[ReaderMoments], size: tuple[int, int]) -> list[np.ndar
     stacked = {name: np.stack([getattr(m, name) for m in each]) for name in _SUMS}
     n = stacked["n_pairs"]
     means, differences = (
-        _added(n, stacked[a], stacked[b])
+        added_moments(n, stacked[a], stacked[b])
         for a, b in (
             ("mean_of_means", "squares_of_means"),
             ("mean_difference", "squares_of_differences"),
@@ -169,8 +169,8 @@ class StableFeatures:
         1. Without reads in pairs, or with fewer than `reader_pairs_minimum` of them, nothing is
            judged and nothing left out.
         2. A feature is stable where the lower 95 % bound reaches `feature_icc_lower_minimum`, as in
-           the table feature_stability. One that has no bound (copied reads, no spread, fewer than
-           two pairs) is not stable; one never measured in pairs is not judged.
+           the table feature_stability. One that has no bound (copied reads, no spread, pairs of too
+           few patients) is not stable; one never measured in pairs is not judged.
         3. Where none is stable nothing is left out either, and `unstable` is empty with `judged`
            above 0: the run's figures show it.
         """
@@ -211,7 +211,7 @@ class StableFeatures:
 
 
 def lower_bounds(moments: ReaderMoments) -> np.ndarray:
-    """Lower 95 % bound of ICC(2,1) of each column; NaN where there is none.
+    """Lower 95 % bound of ICC(2,1) of each column, by patient; NaN where there is none.
 
     Computed as in `derive_feature_stability`.
     """
@@ -221,6 +221,19 @@ def lower_bounds(moments: ReaderMoments) -> np.ndarray:
     exists = (n > 1) & (rows > tiny) & (within > tiny) & (residual > tiny)
     with np.errstate(all="ignore"):
         value = absolute_agreement(n, 2, rows, columns, residual)
-        low, high = absolute_agreement_bounds(n, 2, rows, columns, residual)
-        exists &= np.isfinite(low) & np.isfinite(high) & (low <= 1) & (high <= 1)
-        return np.where(exists, np.minimum(low, value), np.nan)
+        for bound in absolute_agreement_bounds(n, 2, rows, columns, residual):
+            exists &= np.isfinite(bound) & (bound <= 1)
+        low = np.tanh(fishers_scale(value, 2) - _reach(moments))
+    return np.where(exists, low, np.nan)
+
+
+COLUMNS_AT_ONCE = 500
+"""Columns whose bounds are computed together: those of all would take some hundred megabytes."""
+
+
+def _reach(moments: ReaderMoments) -> np.ndarray:
+    """Half widths of the bounds on Fisher's scale, without each patient in turn."""
+    figures = [getattr(moments, name) for name in _SUMS[:-1]]
+    starts = range(0, len(moments.columns), COLUMNS_AT_ONCE)
+    parts = [[f[:, i : i + COLUMNS_AT_ONCE] for f in figures] for i in starts]
+    return np.concatenate([reach_by_patient(sums_of_moments(*p), "ICC(2,1)") for p in parts])

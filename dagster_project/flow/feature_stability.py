@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dagster_project.domain.feature_stability import derive_feature_stability
+from dagster_project.domain.feature_stability import (
+    SPREAD,
+    derive_feature_stability,
+    spread_between_readers,
+    spread_of_copies,
+)
 from dagster_project.lake.answers import answer_once
 from dagster_project.lake.tables import RADIOMIC_FEATURES
 
@@ -29,24 +34,25 @@ It is a small table, which saves sorting the large one.
 """
 
 MOMENTS = (
-    "\n    WITH own AS (SELECT region, feature, value, simulated, pair, place "
+    "\n    WITH own AS (SELECT site, patient, region, feature, value, simulated, pair, place "
     f"FROM radiomic_features JOIN ({READ_TWICE}) USING (site, scan, lesion, reader)"
     "\n                 WHERE place <= 2 AND region = $region),"
-    "\n    pairs AS (SELECT region, feature, pair, a.value AS a, b.value AS b, "
+    "\n    pairs AS (SELECT site, patient, region, feature, pair, a.value AS a, b.value AS b, "
     "coalesce(a.simulated, false) OR coalesce(b.simulated, false) AS simulated"
     "\n              FROM (FROM own WHERE place = 1) a "
-    "FULL JOIN (FROM own WHERE place = 2) b USING (region, feature, pair))"
-    "\n    SELECT region, feature, count(a + b) AS n_pairs, "
-    "var_samp((a + b) / 2 ORDER BY pair) AS variance_of_means, "
-    "avg(b - a ORDER BY pair) AS mean_difference,"
-    "\n           var_samp(b - a ORDER BY pair) AS variance_of_differences, "
+    "FULL JOIN (FROM own WHERE place = 2) b USING (site, patient, region, feature, pair))"
+    "\n    SELECT site, patient, region, feature, count(a + b) AS n_pairs, "
+    "avg((a + b) / 2 ORDER BY pair) AS mean_of_means, "
+    "var_pop((a + b) / 2 ORDER BY pair) * count(a + b) AS squares_of_means,"
+    "\n           avg(b - a ORDER BY pair) AS mean_difference, "
+    "var_pop(b - a ORDER BY pair) * count(a + b) AS squares_of_differences, "
     "max(greatest(abs(a), abs(b))) AS largest, bool_or(simulated) AS simulated"
-    "\n    FROM pairs GROUP BY region, feature ORDER BY region, feature"
+    "\n    FROM pairs GROUP BY ALL ORDER BY ALL"
 )
-"""Components of an ICC of two readers, for the features of a region.
+"""Of each patient what an ICC of two readers and its bounds need, for the features of a region.
 
-Variances of means and differences lose no digits where the values are large. They are summed in
-one order, so that a night with nothing new gives the same bits whatever thread comes first.
+Means and squares about them lose no digits where the values are large. They are summed in one
+order, so that a night with nothing new gives the same bits whatever thread comes first.
 """
 
 MOMENTS_OF_PATIENTS = (
@@ -68,27 +74,16 @@ MOMENTS_OF_PATIENTS = (
 )
 """The same per patient and visit: a training fold adds up those of its own patients."""
 
-SPREAD = {
-    "region": pl.String,
-    "feature": pl.String,
-    "n_pairs": pl.Int64,
-    **dict.fromkeys(
-        ("variance_of_means", "mean_difference", "variance_of_differences", "largest"), pl.Float64
-    ),
-    "simulated": pl.Boolean,
-}
-"""The columns of `MOMENTS`."""
-
 REGIONS = "SELECT DISTINCT region FROM radiomic_features ORDER BY region"
 
 COPIES = (
-    "SELECT site, scan, lesion, feature, copy AS number, value "
+    "SELECT site, patient, scan, lesion, feature, copy AS number, value "
     "FROM control_features WHERE control = 'perturbed'"
 )
 """The perturbed copies of each sampled lesion; of the tumour."""
 
 REPEATS = (
-    "\n    SELECT c.site, c.scan, c.lesion, c.feature, unnest([0, 1]) AS number, "
+    "\n    SELECT c.site, c.patient, c.scan, c.lesion, c.feature, unnest([0, 1]) AS number, "
     "unnest([f.value, c.value]) AS value"
     "\n    FROM control_features c JOIN radiomic_features f "
     "USING (site, patient, visit, lesion, reader, feature)"
@@ -101,13 +96,16 @@ The values are those of the first reader who outlined both.
 """
 
 
-def spread_between_readers(lakehouse: Lakehouse) -> pl.DataFrame:
-    """The moments of every region and feature, of all scans in the lake.
+def spread_of_readers(lakehouse: Lakehouse) -> pl.DataFrame:
+    """The spread of every region and feature, of all scans in the lake.
 
     Regions are read one by one, since the pairs of all do not fit into memory.
     """
     regions = [region for (region,) in lakehouse.lake.query(REGIONS).fetchall()] or [""]
-    return pl.concat(lakehouse.lake.query(MOMENTS, {"region": region}).pl() for region in regions)
+    return pl.concat(
+        spread_between_readers(lakehouse.lake.query(MOMENTS, {"region": region}).pl())
+        for region in regions
+    )
 
 
 def spread_seen(lakehouse: Lakehouse) -> pl.DataFrame:
@@ -118,7 +116,7 @@ def spread_seen(lakehouse: Lakehouse) -> pl.DataFrame:
         kept,
         [RADIOMIC_FEATURES.name],
         [REGIONS, MOMENTS],
-        lambda: spread_between_readers(lakehouse).to_dict(as_series=False),
+        lambda: spread_of_readers(lakehouse).to_dict(as_series=False),
     )
     return pl.DataFrame(found, schema=SPREAD)
 
@@ -136,28 +134,32 @@ def moments_of_patients(lake: Lake, visits: Sequence[str]) -> pl.DataFrame:
 
 
 def one_way(values: str) -> str:
-    """Components of a one-way ICC, for each feature.
+    """Of each patient what a one-way ICC and its bounds need, for each feature.
 
-    These are the lesions that have all of the values, the spread of their means, and the spread
-    within them.
+    These are the lesions that have all of the values, the mean and squares of their means, and the
+    spread within them.
     """
     return (
         "\n    WITH lesions AS ("
-        "\n        SELECT feature, site, scan, lesion, count(*) AS k, count(value) AS known, "
-        "avg(value ORDER BY number) AS mean, var_samp(value ORDER BY number) AS within,"
+        "\n        SELECT feature, site, patient, scan, lesion, count(*) AS k, "
+        "count(value) AS known, avg(value ORDER BY number) AS mean, "
+        "var_samp(value ORDER BY number) AS within,"
         "\n               max(abs(value)) AS largest"
         f"\n        FROM ({values}) GROUP BY ALL)"
-        "\n    SELECT 'tumor' AS region, feature, count(*) AS n, max(k) AS k, "
-        "var_samp(mean ORDER BY site, scan, lesion) AS variance_of_means,"
-        "\n           avg(within ORDER BY site, scan, lesion) AS within, max(largest) AS largest"
+        "\n    SELECT site, patient, 'tumor' AS region, feature, count(*) AS n, max(k) AS k, "
+        "avg(mean ORDER BY scan, lesion) AS mean_of_means, "
+        "var_pop(mean ORDER BY scan, lesion) * count(*) AS squares_of_means,"
+        "\n           avg(within ORDER BY scan, lesion) AS within, max(largest) AS largest"
         "\n    FROM lesions WHERE known = (SELECT max(k) FROM lesions) AND known > 1 "
-        "GROUP BY feature ORDER BY feature"
+        "GROUP BY ALL ORDER BY ALL"
     )
 
 
 def compare_features(lakehouse: Lakehouse) -> pl.DataFrame:
     """The stability of every region and feature, over all scans in the lake."""
-    copies, repeats = (lakehouse.lake.query(one_way(values)).pl() for values in (COPIES, REPEATS))
+    copies, repeats = (
+        spread_of_copies(lakehouse.lake.query(one_way(values)).pl()) for values in (COPIES, REPEATS)
+    )
     return derive_feature_stability(
         spread_seen(lakehouse),
         copies,

@@ -25,6 +25,11 @@ ONE_PATIENT_CARRIES_IT = (
     "without one of the patients the form does not exist: the confidence bounds do not exist"
 )
 
+NO_BOUNDS_BY_PATIENT = (
+    f"fewer than {MINIMUM_PATIENTS} patients, or one without whom the form does not exist: "
+    "the confidence bounds do not exist"
+)
+
 SINGLE: dict[Form, Form] = {
     "ICC(1,1)": "ICC(1,1)",
     "ICC(2,1)": "ICC(2,1)",
@@ -83,8 +88,10 @@ def icc_by_patient(
     reach = float(reach_by_patient(own, SINGLE[form]))
     if not np.isfinite(reach):
         return Estimate(whole.value, None, None, ONE_PATIENT_CARRIES_IT)
-    bounds = bounds_on_fishers_scale(single.value, reach)
-    return Estimate(whole.value, *(of_mean(b, 2) if form.endswith(",k)") else b for b in bounds))
+    low, high = bounds_on_fishers_scale(single.value, reach)
+    if form.endswith(",k)"):
+        low, high = of_mean(low, 2), of_mean(high, 2)
+    return Estimate(whole.value, low, high)
 
 
 def sums_by_patient(values: Floats, patients: Sequence[tuple[str, str]]) -> Floats:
@@ -111,6 +118,25 @@ def sums_by_patient(values: Floats, patients: Sequence[tuple[str, str]]) -> Floa
     return sums.T
 
 
+def added_moments(n: Floats, means: Floats, squares: Floats) -> tuple[Floats, Floats]:
+    """Mean of the values of all patients, and the sum of squares about it.
+
+    Chan, Golub & LeVeque 1983: no digits are lost where the values are large.
+
+    Parameters
+    ----------
+    n, means, squares : float arrays (patients, ...)
+        Of each patient the number of values, their mean, and the sum of squares about it.
+
+    Returns
+    -------
+    tuple of float arrays (...)
+        0 without any value.
+    """
+    mean = (n * means).sum(axis=0) / np.maximum(n.sum(axis=0), 1)
+    return mean, squares.sum(axis=0) + (n * (means - mean) ** 2).sum(axis=0)
+
+
 def sums_of_moments(
     n: Floats, mean: Floats, squares: Floats, mean_difference: Floats, squares_difference: Floats
 ) -> Floats:
@@ -129,7 +155,7 @@ def sums_of_moments(
     -------
     float array (5, patients, features)
     """
-    centre = (n * mean).sum(axis=0) / np.maximum(n.sum(axis=0), 1)
+    centre, _ = added_moments(n, mean, squares)
     away = np.where(n > 0, mean - centre, 0.0)
     return np.stack(
         [
@@ -243,7 +269,7 @@ def fishers_scale(value: Floats, k: int) -> Floats:
 
     Examples
     --------
-    >>> round(float(fishers_scale(np.float64(0.5), 3)), 4)
+    >>> round(float(fishers_scale(np.array(0.5), 3)), 4)
     0.6931
     """
     # artanh of kr / (2 + (k - 2) r), which is the same and loses no digits of two measurements.
@@ -272,6 +298,6 @@ def bounds_on_fishers_scale(value: float, reach: float, k: int = 2) -> tuple[flo
     >>> [round(bound, 4) for bound in bounds_on_fishers_scale(0.0, 0.5)]
     [-0.4621, 0.4621]
     """
-    centre = float(fishers_scale(np.float64(value), k))
+    centre = float(fishers_scale(np.array(value), k))
     low, high = (2 * t / (k - (k - 2) * t) for t in np.tanh([centre - reach, centre + reach]))
     return float(low), float(high)

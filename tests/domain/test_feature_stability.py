@@ -6,11 +6,17 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import t
 
-from dagster_project.domain.feature_stability import derive_feature_stability
+from dagster_project.domain.feature_stability import (
+    derive_feature_stability,
+    spread_between_readers,
+    spread_of_copies,
+)
 from dagster_project.flow.feature_stability import COPIES, MOMENTS, REPEATS, one_way
 from dagster_project.lake.tables import FEATURE_STABILITY
 from dagster_project.statistics.icc import IDENTICAL, TOO_FEW, icc
+from dagster_project.statistics.icc_by_patient import NO_BOUNDS_BY_PATIENT, icc_by_patient
 
 
 def rows(reads, feature="original_glcm_Contrast", readers=("R1", "R2")):
@@ -55,10 +61,29 @@ def stability(*found, again=()):
             schema=TEXTS | {"control": pl.String, "copy": pl.Int32, "value": pl.Float64},
         ),
     )
-    again_of = (connection.execute(one_way(values)).pl() for values in (COPIES, REPEATS))
-    return derive_feature_stability(
-        connection.execute(MOMENTS, {"region": "tumor"}).pl(), *again_of, 0.75
+    again_of = (
+        spread_of_copies(connection.execute(one_way(values)).pl()) for values in (COPIES, REPEATS)
     )
+    readers = spread_between_readers(connection.execute(MOMENTS, {"region": "tumor"}).pl())
+    return derive_feature_stability(readers, *again_of, 0.75)
+
+
+def alone(count):
+    """Each pair is of a patient of its own."""
+    return [("AA", f"P{i}") for i in range(count)]
+
+
+def of_copies(values):
+    """ICC(1,1) with bounds by leaving out each lesion, computed the long way."""
+    n, k = values.shape
+    value = icc(values, "ICC(1,1)").value
+    left = np.array([icc(np.delete(values, i, axis=0), "ICC(1,1)").value for i in range(n)])
+    z, own = (0.5 * np.log((1 + (k - 1) * r) / (1 - r)) for r in (left, value))
+    reach = t.ppf(0.975, n - 1) * np.sqrt((n - 1) / n * ((z - z.mean()) ** 2).sum())
+    return [
+        value,
+        *((np.exp(2 * b) - 1) / (np.exp(2 * b) + k - 1) for b in (own - reach, own + reach)),
+    ]
 
 
 def measured_again(values, control, feature="original_glcm_Contrast", reader="R1"):
@@ -89,9 +114,9 @@ def test_1_figures_are_those_of_the_pairs_themselves(noise, offset, scale):
         [truth + rng.normal(0, noise, 30), truth + offset + rng.normal(0, noise, 30)], axis=1
     )
     row = stability(rows(reads)).row(0, named=True)
-    expected = icc(reads)
+    expected = icc_by_patient(reads, alone(30))
     assert [row[n] for n in ("icc", "icc_lower", "icc_upper")] == pytest.approx(
-        [expected.value, expected.lower, expected.upper], rel=1e-9
+        [expected.value, expected.lower, expected.upper], rel=1e-7
     )
     assert row["within_sd"] == pytest.approx(np.sqrt(reads.var(axis=1, ddof=1).mean()))
     assert row["stable"] == (expected.lower >= 0.75)
@@ -147,10 +172,9 @@ def test_6_copies_have_the_one_way_icc_of_their_values(scale):
     rng = np.random.default_rng(4)
     copies = scale * (rng.normal(5, 1, 12)[:, None] + rng.normal(0, 0.2, (12, 4)))
     row = stability(rows(steady()), again=measured_again(copies, "perturbed")).row(0, named=True)
-    expected = icc(copies, "ICC(1,1)")
     assert row["n_lesions_perturbed"] == 12
     assert [row[f"icc_perturbation{n}"] for n in ("", "_lower", "_upper")] == pytest.approx(
-        [expected.value, expected.lower, expected.upper], rel=1e-9
+        of_copies(copies), rel=1e-7
     )
     assert row["within_sd_perturbation"] == pytest.approx(
         np.sqrt(copies.var(axis=1, ddof=1).mean())
@@ -210,10 +234,9 @@ def test_11_a_repeat_is_compared_with_what_the_same_reader_measured_on_the_other
     )
     row = stability(rows(reads), again=again).row(0, named=True)
     pairs = np.stack([reads[:, 0], first], axis=1)
-    expected = icc(pairs, "ICC(1,1)")
     assert row["n_lesions_repeated"] == 8
     assert [row[f"icc_repeat{n}"] for n in ("", "_lower", "_upper")] == pytest.approx(
-        [expected.value, expected.lower, expected.upper]
+        of_copies(pairs)
     )
     assert row["within_sd_repeat"] == pytest.approx(np.sqrt(pairs.var(axis=1, ddof=1).mean()))
     assert row["stable"], "few repeats have bounds too wide for any feature, and no part in it"
@@ -225,3 +248,30 @@ def test_12_shuffled_voxels_and_muscle_say_nothing_of_stability():
         rows(steady()), again=measured_again(noise, "shuffled") + measured_again(noise, "muscle")
     ).row(0, named=True)
     assert (row["n_lesions_perturbed"], row["n_lesions_repeated"], row["stable"]) == (0, 0, True)
+
+
+def test_13_lesions_of_one_patient_are_no_more_patients():
+    """Errors that a reader makes on all lesions of a patient count once, not six times."""
+    rng = np.random.default_rng(11)
+    patient = np.repeat(np.arange(20), 6)
+    reads = (rng.normal(5, 1, (20, 1)) + rng.normal(0, 0.6, (20, 2)))[patient]
+    reads = reads + rng.normal(0, 0.5, (120, 1)) + rng.normal(0, 0.1, (120, 2))
+    found = [r | {"patient": f"P{int(r['patient'][1:]) // 6}"} for r in rows(reads)]
+    row, as_if_alone = stability(found).row(0, named=True), icc(reads)
+    expected = icc_by_patient(reads, [("AA", f"P{p}") for p in patient])
+    assert (row["icc_lower"], row["icc_upper"]) == pytest.approx((expected.lower, expected.upper))
+    width = as_if_alone.upper - as_if_alone.lower
+    assert row["icc_upper"] - row["icc_lower"] > 1.3 * width
+
+
+def test_14_of_two_patients_there_is_a_figure_without_bounds_and_no_stable_feature():
+    found = [r | {"patient": f"P{int(r['patient'][1:]) % 2}"} for r in rows(steady())]
+    row = stability(found).row(0, named=True)
+    assert row["icc"] > 0.9
+    assert (row["icc_lower"], row["stable"], row["reason"]) == (None, False, NO_BOUNDS_BY_PATIENT)
+
+
+def test_15_regions_without_a_pair_and_tables_without_a_row_have_their_columns():
+    assert tuple(stability().columns) == FEATURE_STABILITY.names
+    row = stability(rows([(1.0, None), (None, 2.0)])).row(0, named=True)
+    assert (row["n_pairs"], row["reason"]) == (0, TOO_FEW)

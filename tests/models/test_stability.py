@@ -11,7 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dagster_project.domain.feature_stability import derive_feature_stability
+from dagster_project.domain.feature_stability import (
+    derive_feature_stability,
+    spread_between_readers,
+)
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
 from models.roster import choose_learners
@@ -73,18 +76,12 @@ PAIRS = read_pairs(ROSTER)
 
 
 def of_table(pairs: pl.DataFrame) -> pl.DataFrame:
-    mean, difference = (pl.col("a") + pl.col("b")) / 2, pl.col("b") - pl.col("a")
+    """The table of these pairs, whose patients' visits are added up by the long way."""
+    own = moments(pairs.with_columns(visit=pl.lit("all"))).with_columns(
+        simulated=pl.lit(value=True)
+    )
     return derive_feature_stability(
-        pairs.group_by("region", "feature")
-        .agg(
-            n_pairs=pl.len(),
-            variance_of_means=mean.var(),
-            mean_difference=difference.mean(),
-            variance_of_differences=difference.var(),
-            largest=pl.max_horizontal(pl.col("a").abs(), pl.col("b").abs()).max(),
-            simulated=pl.lit(value=True),
-        )
-        .sort("feature"),
+        spread_between_readers(own),
         NOTHING,
         NOTHING,
         load_study().section("agreement")["feature_icc_lower_minimum"],
