@@ -82,13 +82,13 @@ def appraise(
         "calibration_slope": slopes[1],
         **_in_practice(whole, held, section),
         **medians,
-        **_site_figures(y, p, whole.sites, sites),
+        **_site_figures(y, p, whole.sites, sites, folds),
     }
     tables = {
         "calibration_curve": pl.DataFrame(calibration_curve(y, p)),
-        "decision_curve": pl.DataFrame(net_benefit(y, p)),
-        "subgroups": subgroups(whole, p, len(held.fits)),
-        "sample_size": _sample_size(seen),
+        "decision_curve": pl.DataFrame(net_benefit(y, p, folds)),
+        "subgroups": subgroups(whole, p, folds),
+        "sample_size": _sample_size(seen, folds),
         "folds": _folds(y, held),
         **({"risk_groups": survival} if survival.height else {}),
     }
@@ -141,9 +141,9 @@ def _in_practice(whole: Dataset, held: Held, section: Section) -> dict[str, Esti
 
 
 def _site_figures(
-    y: np.ndarray, p: np.ndarray, where: Sequence[str], sites: Pooled | str
+    y: np.ndarray, p: np.ndarray, where: Sequence[str], sites: Pooled | str, folds: int
 ) -> dict[str, Estimate]:
-    within = pool_sites(y, p, where)
+    within = pool_sites(y, p, where, folds)
     known = {
         "auc_sites_within_folds": within.auc,
         "auc_sites_within_folds_i2": Estimate(
@@ -213,7 +213,7 @@ def _counts(y: np.ndarray, mask: np.ndarray) -> dict[str, int]:
     return {"n": int(mask.sum()), "n_positive": int(y[mask].sum())}
 
 
-def _sample_size(seen: Dataset) -> pl.DataFrame:
+def _sample_size(seen: Dataset, folds: int) -> pl.DataFrame:
     """The sample size that so many columns need, beside the actual one.
 
     A network sees no columns, and its nodes' features are counted once.
@@ -223,7 +223,7 @@ def _sample_size(seen: Dataset) -> pl.DataFrame:
         len(seen.series.features) * len(seen.series.regions) if seen.series else 0
     )
     criteria = sample_size(max(offered, 1), float(y.mean()))
-    reach = expected_auc_reach(0.75, int(y.sum()), int((~y).sum()))
+    reach = expected_auc_reach(0.75, int(y.sum()), int((~y).sum()), folds)
     rows = [
         {
             "criterion": c.name,
@@ -239,7 +239,7 @@ def _sample_size(seen: Dataset) -> pl.DataFrame:
         "needed": None,
         "patients": y.size,
         "met": None,
-        "basis": f"an AUC of 0.75 is known to ± {reach:.3f}",
+        "basis": f"an AUC of 0.75 out of fold is known to ± {reach:.3f}",
     }
     return pl.DataFrame([*rows, told], infer_schema_length=None)
 
@@ -279,7 +279,8 @@ def _facts(
             "column filter, strength, temperature, stack weights, cut-off"
         ),
         "interval_of_auc": (
-            "DeLong with the variance for folds, one probability out of fold per patient"
+            "DeLong with the variance for folds, one probability out of fold per patient; "
+            "of hospitals and subgroups Newcombe's with it"
         ),
         "share_positive_called": float(held.positive.mean()),
         "share_positive": float(y.mean()),

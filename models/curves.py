@@ -28,7 +28,7 @@ def curves(model: TrainedModel) -> dict[str, Any]:
     return {
         "roc": [vars(point) for point in model.evaluation.roc],
         "calibration": calibration_curve(y, p),
-        "net_benefit": net_benefit(y, p),
+        "net_benefit": net_benefit(y, p, len(model.fits)),
     }
 
 
@@ -61,12 +61,17 @@ def calibration_png(model: TrainedModel) -> bytes:
 
 
 def decision_png(model: TrainedModel) -> bytes:
-    """Net benefit of acting at each threshold, beside acting on all and on none."""
+    """Net benefit of acting at each threshold, beside acting on all and on none.
+
+    The band is of 95 % at each threshold.
+    """
     figure, axes = _axes(model, "Threshold probability", "Net benefit")
-    rows = net_benefit(model.dataset.y, model.probabilities)
+    rows = net_benefit(model.dataset.y, model.probabilities, len(model.fits))
+    at, lower, upper = ([r[name] for r in rows] for name in ("threshold", "lower", "upper"))
+    axes.fill_between(at, lower, upper, alpha=0.15, linewidth=0)
     for name, style in (("model", "-"), ("all", "--")):
         axes.plot(
-            [r["threshold"] for r in rows],
+            at,
             [r[name] for r in rows],
             style,
             label={"model": model.name, "all": "treat all"}[name],

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dagster_project.statistics.binomial import proportion
+from dagster_project.statistics.cross_fitting import of_folds
 from dagster_project.statistics.estimate import Estimate
-from dagster_project.statistics.roc import RocPoint, auc_of_folds, roc_points
+from dagster_project.statistics.roc import RocPoint, auc_of_few, auc_of_folds, roc_points
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate one held-out probability per patient.
 
-    Bounds of an AUC are those for folds (`auc_of_folds`). Sensitivity and the other proportions are
-    those of the cut-offs at hand, and their exact bounds cover that (docs/benchmarks.md).
+    Bounds of an AUC and of the accuracy are those for folds. Sensitivity, specificity and
+    predictive values are those of the cut-offs at hand, and have exact bounds; docs/benchmarks.md
+    has what they cover.
 
     Parameters
     ----------
@@ -70,12 +72,14 @@ def evaluate(
         auc=auc_of_folds(labels, probabilities, folds),
         sensitivity=proportion(int(positive[labels].sum()), int(labels.sum())),
         specificity=proportion(int((~positive[~labels]).sum()), int((~labels).sum())),
-        accuracy=proportion(int((positive == labels).sum()), labels.size),
+        accuracy=of_folds(
+            proportion(int((positive == labels).sum()), labels.size), folds, 0.0, 1.0
+        ),
         ppv=proportion(int(labels[positive].sum()), int(positive.sum())),
         npv=proportion(int((~labels[~positive]).sum()), int((~positive).sum())),
         brier=float(np.mean((probabilities - labels) ** 2)),
         auc_by_site={
-            site: auc_of_folds(labels[where == site], probabilities[where == site], folds)
+            site: auc_of_few(labels[where == site], probabilities[where == site], folds)
             for site in sorted(set(sites))
         },
         roc=roc_points(labels, probabilities),

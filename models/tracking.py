@@ -385,7 +385,7 @@ def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, f
         for end, part in (("", "value"), ("_lower", "lower"), ("_upper", "upper"))
     }
     intercept, slope = calibration(model.dataset.y, model.probabilities)
-    pooled = pool_sites(model.dataset.y, model.probabilities, model.dataset.sites)
+    pooled = pool_sites(model.dataset.y, model.probabilities, model.dataset.sites, len(model.fits))
     rest = {
         "brier": model.evaluation.brier,
         "calibration_intercept": intercept,

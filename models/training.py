@@ -237,7 +237,9 @@ def leave_one_site_out(
         probabilities[where == site] = learner.fit(
             seen.take(where != site), section, seed
         ).model.probabilities(seen.take(where == site))
-    return probabilities, pool_sites(dataset.y, probabilities, dataset.sites)
+    return probabilities, pool_sites(
+        dataset.y, probabilities, dataset.sites, len(set(dataset.sites))
+    )
 
 
 def _verdicts(learner: Learner, evaluation: Evaluation, section: Section) -> tuple[Verdict, ...]:

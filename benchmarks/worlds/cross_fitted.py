@@ -19,11 +19,18 @@ from dagster_project.statistics.bootstrap import bootstrap_mean
 from dagster_project.statistics.calibration import calibration_curve, calibration_estimates
 from dagster_project.statistics.concordance import concordance_index
 from dagster_project.statistics.cross_fitting import of_folds
+from dagster_project.statistics.decision_curve import net_benefit
 from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.jackknife import jackknife_interval
-from dagster_project.statistics.pooling import pool_sites
+from dagster_project.statistics.pooling import pool_aucs, pool_sites
 from dagster_project.statistics.predictive_values import predictive_values_in_practice
-from dagster_project.statistics.roc import auc_delong, auc_difference, auc_of_folds, youden_cutoff
+from dagster_project.statistics.roc import (
+    auc_delong,
+    auc_difference,
+    auc_of_few,
+    auc_of_folds,
+    youden_cutoff,
+)
 
 FOLDS, RIDGE, SHARE, TO_COME = 5, 0.1, 0.3, 4000
 """Outer folds, discriminant ridge, share of responders in practice, and new patients per fold."""
@@ -35,6 +42,9 @@ One column is a model like PD-L1 alone, 30 one like the radiomic features.
 """
 
 HOSPITALS = (3, 8)
+
+ACTED_AT = (0.2, 0.5, 0.8)
+"""Thresholds of the decision curve."""
 
 MEDIAN_DAYS, SLOWER, CENSORED_LATER = 250.0, 2.0, 3.0
 """Mean time of others, and how many times longer that of responders and of censoring is."""
@@ -139,14 +149,43 @@ def discrimination(patients: int, columns: int, auc: float, random: np.random.Ge
     if columns > 1:
         yield _gain(study)
     yield from _calls(study)
+    yield from _net_benefit(study)
     for number in HOSPITALS:
-        where = [f"S{i}" for i in random.integers(number, size=patients)]
-        pooled = pool_sites(y, p, where)
-        own = pooled.auc
-        yield f"AUC within folds, pooled over {number} hospitals, as if given", own, true
-        yield f"AUC within folds, pooled over {number} hospitals", of_folds(own, FOLDS, 0, 1), true
-        own = np.array(where) == "S0"
-        yield f"AUC of one of {number} hospitals", auc_of_folds(y[own], p[own], FOLDS), true
+        yield from _hospitals(study, number, random)
+
+
+def _net_benefit(study: Study) -> Cases:
+    """The decision curve at three thresholds."""
+    share = float(study.y.mean())
+    for row in net_benefit(study.y, study.probabilities, FOLDS, ACTED_AT):
+        odds = row["threshold"] / (1 - row["threshold"])
+        false, true = (
+            float(np.mean([m.beyond(float(np.log(odds)), mean) for m in study.models]))
+            for mean in (np.zeros_like(study.mean), study.mean)
+        )
+        truth = share * true - (1 - share) * odds * false
+        found = Estimate(row["model"], row["lower"], row["upper"])
+        yield f"net benefit at {row['threshold']:g}", found, truth
+
+
+def _hospitals(study: Study, number: int, random: np.random.Generator) -> Cases:
+    """The mean AUC over hospitals that are in every fold, and the AUC of one of them."""
+    y, p, true = study.y, study.probabilities, study.auc
+    where = np.array([f"S{i}" for i in random.integers(number, size=y.size)])
+    name = f"AUC within folds, pooled over {number} hospitals"
+    yield name, pool_sites(y, p, where.tolist(), FOLDS).auc, true
+    yield f"{name}, as if given", _as_if_given(y, p, where), true
+    own = where == "S0"
+    yield f"AUC of one of {number} hospitals", auc_of_few(y[own], p[own], FOLDS), true
+    delong = of_folds(auc_delong(y[own], p[own]), FOLDS, 0.0, 1.0)
+    yield f"AUC of one of {number} hospitals, DeLong's for folds", delong, true
+
+
+def _as_if_given(y: np.ndarray, p: np.ndarray, where: np.ndarray) -> Estimate:
+    """The mean AUC with the bounds of a model that was given beforehand."""
+    each = [(y[where == s], p[where == s]) for s in np.unique(where)]
+    aucs = [(auc_delong(a, b).value, a.sum(), (~a).sum()) for a, b in each if 0 < a.mean() < 1]
+    return pool_aucs(*(np.array(column, dtype=float) for column in zip(*aucs, strict=True)))[0]
 
 
 def _gain(study: Study) -> tuple[str, Estimate, float]:
@@ -171,10 +210,13 @@ def _calls(study: Study) -> Cases:
     )
     specificity = 1 - false
     share = float(y.mean())
+    of_all = proportion(int((positive == y).sum()), y.size)
+    accuracy = share * sensitivity + (1 - share) * specificity
+    yield "accuracy, as if given", of_all, accuracy
+    yield "accuracy", of_folds(of_all, FOLDS, 0.0, 1.0), accuracy
     counts = {
         "sensitivity": (positive[y], sensitivity),
         "specificity": (~positive[~y], specificity),
-        "accuracy": (positive == y, share * sensitivity + (1 - share) * specificity),
         "PPV at the cohort's share": (y[positive], _ppv(sensitivity, specificity, share)),
         "NPV at the cohort's share": (~y[~positive], _ppv(specificity, sensitivity, 1 - share)),
     }
@@ -273,12 +315,15 @@ def held_out_hospitals(
         where = np.arange(patients) % number
         models = [fitted(x[where != k], y[where != k]) for k in range(number)]
         p = sigmoid(np.choose(where, [m.score(x) for m in models]))
-        found = pool_sites(y, p, [f"S{k}" for k in where])
-        each = [m.auc(mean) for m in models]
-        yield f"AUC of held-out hospitals, {number} pooled", found.auc, float(np.mean(each))
+        sites = np.array([f"S{k}" for k in where])
+        found, each = pool_sites(y, p, sites.tolist(), number), [m.auc(mean) for m in models]
+        name, true = f"AUC of held-out hospitals, {number} pooled", float(np.mean(each))
+        yield name, found.auc, true
+        yield f"{name}, as if given", _as_if_given(y, p, sites), true
+        name = f"AUC of one held-out hospital of {number}"
         for k, truth in enumerate(each):
-            name = f"AUC of one held-out hospital of {number}, DeLong's own"
             yield name, found.sites[f"S{k}"], truth
+            yield f"{name}, DeLong's", auc_delong(y[where == k], p[where == k]), truth
 
 
 def jackknifed(

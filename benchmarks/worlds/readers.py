@@ -15,7 +15,11 @@ from dagster_project.statistics.agreement import bland_altman, weighted_kappa
 from dagster_project.statistics.bootstrap import bootstrap_groups
 from dagster_project.statistics.estimate import Estimate
 from dagster_project.statistics.icc import icc
-from dagster_project.statistics.icc_by_patient import icc_by_patient
+from dagster_project.statistics.icc_by_patient import (
+    bounds_on_fishers_scale,
+    icc_by_patient,
+    reach_of_copies,
+)
 
 MORE_LESION_VISITS = 5
 """Mean number of lesion-visits beyond a patient's first."""
@@ -78,7 +82,19 @@ def copies(hospitals: int, random: np.random.Generator) -> Cases:
         base = random.normal(size=(lesions, 1)) + random.normal(0, COPY_ERROR, (lesions, COPIES))
         values = np.exp(base) if skewed else base
         name = f"ICC of copies, {'skewed' if skewed else 'normal'} features, {hospitals} hospitals"
-        yield name, icc(values, "ICC(1,1)"), _true_icc_of_copies(skewed)
+        truth, exact = _true_icc_of_copies(skewed), icc(values, "ICC(1,1)")
+        yield name, _by_patient(values, exact), truth
+        yield f"{name}, F distribution", exact, truth
+
+
+def _by_patient(values: np.ndarray, found: Estimate) -> Estimate:
+    """The bounds that `feature_stability` has; each lesion is of a patient of its own."""
+    mean, within = values.mean(axis=1), values.var(axis=1, ddof=1)
+    one = np.ones((len(values), 1))
+    reach = reach_of_copies(one, mean[:, None], 0 * one, within[:, None], values.shape[1])
+    assert found.value is not None
+    bounds = bounds_on_fishers_scale(found.value, float(reach[0]), values.shape[1])
+    return Estimate(found.value, *bounds)
 
 
 @cache

@@ -1,17 +1,18 @@
-"""Proportions with exact intervals."""
+"""Proportions with their intervals."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 from scipy import stats
 
-from dagster_project.statistics.estimate import CONFIDENCE, Estimate
+from dagster_project.statistics.estimate import CONFIDENCE, Estimate, normal_quantile
 
 
 @dataclass(frozen=True, slots=True)
 class Proportion:
-    """A proportion with its exact interval."""
+    """A proportion with its interval."""
 
     count: int
     n: int
@@ -55,6 +56,33 @@ def clopper_pearson(x: int, n: int, *, confidence: float = CONFIDENCE) -> Propor
     lower = 0.0 if x == 0 else float(stats.beta.ppf(tail, x, n - x + 1))
     upper = 1.0 if x == n else float(stats.beta.ppf(1.0 - tail, x + 1, n - x))
     return Proportion(x, n, x / n, lower, upper)
+
+
+def wilson(x: int, n: int) -> Proportion:
+    """95 % score interval of a proportion (Wilson 1927), to be put together with others.
+
+    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). A proportion that is shown by itself has
+    `clopper_pearson`'s.
+
+    Parameters
+    ----------
+    x, n
+        How many of how many; n above 0.
+
+    Returns
+    -------
+    Proportion
+
+    Examples
+    --------
+    >>> found = wilson(7, 20)
+    >>> round(found.lower, 4), round(found.upper, 4)
+    (0.1812, 0.5671)
+    """
+    p, z2 = x / n, normal_quantile() ** 2
+    reach = sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2)))
+    low, high = ((p + z2 / (2 * n) + side * reach) / (1 + z2 / n) for side in (-1, 1))
+    return Proportion(x, n, p, max(0.0, min(low, p)), min(1.0, max(high, p)))
 
 
 def proportion(successes: int, total: int) -> Estimate:

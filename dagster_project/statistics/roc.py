@@ -1,4 +1,4 @@
-"""The ROC curve, the area under it with DeLong's interval, and the cut-off of Youden."""
+"""The ROC curve, the area under it with its interval, and the cut-off of Youden."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+from scipy.optimize import brentq
 
 from dagster_project.statistics.cross_fitting import fold_variance, of_folds
 from dagster_project.statistics.estimate import Estimate, normal_quantile
@@ -112,6 +113,77 @@ def auc_of_folds(labels: np.ndarray, scores: np.ndarray, folds: int) -> Estimate
     return of_folds(auc_delong(labels, scores), folds, 0.0, 1.0)
 
 
+def auc_of_few(labels: np.ndarray, scores: np.ndarray, folds: int | None = None) -> Estimate:
+    """AUC of a hospital or a subgroup, with Newcombe's interval (Stat Med 2006; 25:559-573).
+
+    The bounds are the AUCs A whose distance from the one found is z √V(A), V being
+    `newcombe_variance`: its method 5. They exist for an AUC of 1 as well, and cover 94 to 98 % from
+    four patients a class on, where DeLong's cover 84 to 94 % and are missing where a hospital's
+    scores do not overlap (docs/benchmarks.md).
+
+    Parameters
+    ----------
+    labels : bool array (n,)
+    scores : float array (n,)
+    folds
+        How many folds' held-out parts the scores were put together from; None for a single model
+        that had seen none of the patients.
+
+    Returns
+    -------
+    Estimate
+        Without a value where a class is missing.
+
+    Examples
+    --------
+    >>> found = auc_of_few(np.arange(8) > 3, np.arange(8.0))
+    >>> found.value, round(found.lower, 3), found.upper
+    (1.0, 0.582, 1.0)
+    """
+    if labels.all() or not labels.any():
+        return Estimate(None, reason="all patients are of one class")
+    value = float(_placements(labels, scores)[0].mean())
+    positive, negative = int(labels.sum()), int((~labels).sum())
+    below = _newcombe_lower(value, positive, negative)
+    above = 1.0 - _newcombe_lower(1.0 - value, positive, negative)
+    own = Estimate(value, min(below, value), max(above, value))
+    return own if folds is None else of_folds(own, folds, 0.0, 1.0)
+
+
+def newcombe_variance(auc: float, positive: int, negative: int) -> float:
+    """Variance of an AUC by its true value and the sizes of both classes (Newcombe 2006).
+
+    A (1 - A) [1 + (n/2 - 1)(1 - A)/(2 - A) + (n/2 - 1) A/(1 + A)] / (m k), n = m + k: that of
+    Hanley and McNeil (1982; `pooling.hanley_mcneil`) with both classes at their mean size, so that
+    exchanging the classes changes nothing.
+
+    Parameters
+    ----------
+    auc
+        A, within 0 and 1.
+    positive, negative
+        m responders and k others.
+
+    Returns
+    -------
+    float
+    """
+    half = (positive + negative) / 2 - 1
+    inside = 1 + half * (1 - auc) / (2 - auc) + half * auc / (1 + auc)
+    return auc * (1 - auc) * inside / (positive * negative)
+
+
+def _newcombe_lower(value: float, positive: int, negative: int) -> float:
+    if value <= 0:
+        return 0.0
+    z, tiny = normal_quantile(), 1e-12
+
+    def beyond(auc: float) -> float:
+        return value - auc - z * sqrt(newcombe_variance(auc, positive, negative))
+
+    return float(brentq(beyond, 0.0, min(value, 1.0 - tiny), xtol=tiny))
+
+
 def auc_difference(
     labels: np.ndarray, scores: np.ndarray, reference: np.ndarray, *, folds: int | None = None
 ) -> tuple[Estimate, float | None]:
@@ -152,6 +224,8 @@ def subgroup_aucs(
 ) -> dict[str, dict[str, object]]:
     """AUC of each subgroup with its counts and bounds for folds; empty groups are left out.
 
+    See `auc_of_few`.
+
     Parameters
     ----------
     labels : bool array (n,)
@@ -171,7 +245,7 @@ def subgroup_aucs(
         name: {
             "n": int(mask.sum()),
             "n_positive": int(labels[mask].sum()),
-            "auc": auc_of_folds(labels[mask], scores[mask], folds),
+            "auc": auc_of_few(labels[mask], scores[mask], folds),
         }
         for name, mask in groups.items()
         if mask.any()

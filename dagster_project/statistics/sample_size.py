@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, exp, log, sqrt
 
+from dagster_project.statistics.cross_fitting import fold_variance
 from dagster_project.statistics.estimate import normal_quantile
+from dagster_project.statistics.roc import newcombe_variance
 
 SHRINKAGE = 0.9
 """Wanted shrinkage of the coefficients: at most a tenth of their size is overfitting."""
@@ -96,24 +98,24 @@ def sample_size(
     )
 
 
-def expected_auc_reach(auc: float, positives: int, negatives: int) -> float:
-    """Half width of the 95 % interval that so many patients give an AUC.
+def expected_auc_reach(auc: float, positives: int, negatives: int, folds: int) -> float:
+    """Half width of the 95 % interval that so many patients give an AUC out of fold.
 
-    SE² = A (1 - A) [1 + (n/2 - 1)(1 - A)/(2 - A) + (n/2 - 1) A/(1 + A)] / (m k), n = m + k
-    (Newcombe 2006 after Hanley and McNeil 1982, whose own variance is `pooling.hanley_mcneil`).
+    z √(V f), with V of `roc.newcombe_variance` and f of `fold_variance`.
 
     Parameters
     ----------
     auc
         A, within 0 and 1.
     positives, negatives
-        m responders and k others.
+        Responders and others.
+    folds
+        Number of folds.
 
     Returns
     -------
     float
         On the scale of the AUC.
     """
-    half = (positives + negatives) / 2 - 1
-    inside = 1 + half * (1 - auc) / (2 - auc) + half * auc / (1 + auc)
-    return normal_quantile() * sqrt(auc * (1 - auc) * inside / (positives * negatives))
+    variance = newcombe_variance(auc, positives, negatives) * fold_variance(folds)
+    return normal_quantile() * sqrt(variance)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
-from dagster_project.statistics.binomial import clopper_pearson, proportion
+from dagster_project.statistics.binomial import clopper_pearson, proportion, wilson
 from dagster_project.statistics.estimate import Estimate
 
 
@@ -41,3 +41,10 @@ def test_at_each_bound_what_was_seen_has_a_tail_of_a_fortieth(x, n):
 def test_a_count_above_n_is_refused():
     with pytest.raises(ValueError, match="between 0 and n"):
         clopper_pearson(3, 2)
+
+
+@pytest.mark.parametrize(("x", "n"), [(0, 7), (7, 7), (1, 3), (7, 20), (120, 300)])
+def test_wilsons_interval_is_scipys(x, n):
+    found, expected = wilson(x, n), binomtest(x, n).proportion_ci(method="wilson")
+    assert (found.lower, found.upper) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert found.lower <= found.value <= found.upper

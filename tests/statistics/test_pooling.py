@@ -12,6 +12,7 @@ from scipy.stats import norm
 from statsmodels.stats.meta_analysis import combine_effects
 
 from benchmarks.pooling import simulated
+from dagster_project.statistics.cross_fitting import fold_variance
 from dagster_project.statistics.pooling import TOO_FEW, hanley_mcneil, pool_aucs, pool_sites
 from dagster_project.statistics.roc import auc_delong
 
@@ -64,7 +65,7 @@ def test_3_a_site_with_an_auc_of_1_counts():
     scores = np.where(labels, 0.9, 0.1) + RNG.normal(0, 0.01, 40)
     scores[20:] = RNG.random(20)
     sites = ["BEST"] * 20 + ["OTHER"] * 20
-    found, other = pool_sites(labels, scores, sites), auc_delong(labels[20:], scores[20:])
+    found, other = pool_sites(labels, scores, sites, 5), auc_delong(labels[20:], scores[20:])
     assert found.sites["BEST"].value == 1.0
     assert found.auc.value > (1 + other.value) / 2 - 0.05
 
@@ -73,10 +74,10 @@ def test_4_a_site_of_one_class_is_shown_and_left_out():
     sites = ["TINY"] * 3 + ["S1" if i % 2 else "S2" for i in range(N - 3)]
     labels = LABELS.copy()
     labels[:3] = True
-    found = pool_sites(labels, P, sites)
+    found = pool_sites(labels, P, sites, 5)
     assert found.sites["TINY"].reason == "all patients are of one class"
     assert found.auc.value is not None
-    assert pool_sites(labels, P, ["S1"] * N).auc.reason == TOO_FEW
+    assert pool_sites(labels, P, ["S1"] * N, 5).auc.reason == TOO_FEW
 
 
 @given(
@@ -90,6 +91,17 @@ def test_5_bounds_are_always_within_0_and_1_and_hold_the_mean(sites):
     assert 0 <= found.lower <= found.upper <= 1
     assert found.lower - 0.5 / (m * n).sum() <= found.value <= found.upper + 0.5 / (m * n).sum()
     assert 0 <= i2 <= 1
+
+
+def test_7_models_of_folds_have_wider_bounds_on_the_logit_scale():
+    a, m, n = np.array([0.7, 0.9, 0.6, 0.85]), np.full(4, 20.0), np.full(4, 20.0)
+    given, _ = pool_aucs(a, m, n)
+    found, _ = pool_aucs(a, m, n, folds=5)
+    assert found.value == given.value
+    widths = [
+        np.log(e.upper / (1 - e.upper)) - np.log(e.lower / (1 - e.lower)) for e in (given, found)
+    ]
+    assert widths[1] == pytest.approx(np.sqrt(fold_variance(5)) * widths[0])
 
 
 @pytest.mark.parametrize("number", [3, 5])

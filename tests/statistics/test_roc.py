@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import erf, sqrt
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from dagster_project.statistics import roc
 from dagster_project.statistics.cross_fitting import fold_variance
 from dagster_project.statistics.estimate import Estimate
+from dagster_project.statistics.pooling import hanley_mcneil
 from tests.statistics.scores import SCORES, judged
 
 
@@ -106,6 +108,44 @@ def test_4b_folds_widen_the_interval_as_nadeau_and_bengio_widen_a_mean_over_fold
             (1 / folds + test / train) * per_fold
         )
         assert p >= p_plain
+
+
+@given(judged())
+def test_4d_bounds_of_few_patients_are_the_aucs_that_lie_z_errors_away(case):
+    """Hanley and McNeil's variance is Newcombe's where both classes have their mean size."""
+    labels, scores = case
+    found = roc.auc_of_few(labels, scores)
+    assert found.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert 0.0 <= found.lower <= found.value <= found.upper <= 1.0
+    size = np.array([labels.size / 2])
+    counts = int(labels.sum()) * int((~labels).sum())
+    for bound in (found.lower, found.upper):
+        if 0.0 < bound < 1.0:
+            equal = hanley_mcneil(bound, size, size)[0] * (labels.size / 2) ** 2
+            error = sqrt(equal / counts)
+            assert abs(found.value - bound) == pytest.approx(1.959963984540054 * error, abs=1e-9)
+    mirrored = roc.auc_of_few(labels, -scores)
+    assert (mirrored.lower, mirrored.upper) == pytest.approx(
+        (1 - found.upper, 1 - found.lower), abs=1e-9
+    )
+
+
+@pytest.mark.parametrize(("patients", "true"), [(8, 0.75), (8, 0.93), (24, 0.93), (60, 0.85)])
+def test_4e_bounds_of_few_patients_cover_what_they_say(patients, true):
+    rng = np.random.default_rng(patients)
+    labels, shift = np.arange(patients) % 2 == 0, sqrt(2) * NormalDist().inv_cdf(true)
+    found = [roc.auc_of_few(labels, rng.normal(labels * shift, 1)) for _ in range(500)]
+    assert 0.925 <= np.mean([e.lower <= true <= e.upper for e in found]) <= 0.99
+
+
+def test_4f_a_hospital_whose_scores_do_not_overlap_has_bounds():
+    labels = np.array([False, False, False, True, True, True])
+    assert roc.auc_delong(labels, labels.astype(float)).lower is None
+    found = roc.auc_of_few(labels, labels.astype(float))
+    assert found.value == found.upper == 1.0
+    assert 0.3 < found.lower < 0.6
+    assert roc.auc_of_few(labels, labels.astype(float), 5).lower < found.lower
+    assert roc.auc_of_few(labels[:3], np.arange(3.0)).value is None
 
 
 @given(judged(), st.integers(2, 20))
