@@ -148,6 +148,27 @@ def test_4f_a_hospital_whose_scores_do_not_overlap_has_bounds():
     assert roc.auc_of_few(labels[:3], np.arange(3.0)).value is None
 
 
+def test_4g_a_hundred_thousand_patients_do_not_overflow_the_ranks():
+    """Another implementation gave an AUC of 16, and bounds of 1 to 1."""
+    rng = np.random.default_rng(2)
+    labels = rng.random(145_000) < 0.17
+    scores = rng.normal(labels * 1.0, 1)
+    true = NormalDist().cdf(1 / sqrt(2))
+    for found in (roc.auc_delong(labels, scores), roc.auc_of_few(labels, scores)):
+        assert found.lower < true < found.upper
+        assert found.upper - found.lower < 0.01
+
+
+@pytest.mark.parametrize(("responders", "others"), [(36, 14), (1, 5), (5, 1), (1, 1), (7, 49)])
+def test_4h_separated_classes_have_an_auc_of_1_and_no_more(responders, others):
+    """Another implementation gave 1.0000001, and an error where a class has one patient."""
+    labels = np.arange(responders + others) < responders
+    rng = np.random.default_rng(responders)
+    found = roc.auc_of_few(labels, rng.random(labels.size) / 2 + labels / 2)
+    assert found.value == found.upper == 1.0
+    assert 0.0 <= found.lower < 1.0
+
+
 @given(judged(), st.integers(2, 20))
 def test_4c_bounds_for_folds_move_from_the_value_by_the_same_factor(case, folds):
     labels, scores = case
