@@ -79,8 +79,8 @@ def evaluate(
         npv=proportion(int((~labels[~positive]).sum()), int((~positive).sum())),
         brier=float(np.mean((probabilities - labels) ** 2)),
         auc_by_site={
-            site: auc_of_few(labels[where == site], probabilities[where == site], folds)
-            for site in sorted(set(sites))
+            site: auc_of_few(labels[own], probabilities[own], folds, float(own.mean()))
+            for site, own in ((site, where == site) for site in sorted(set(sites)))
         },
         roc=roc_points(labels, probabilities),
     )

@@ -176,7 +176,7 @@ def _hospitals(study: Study, number: int, random: np.random.Generator) -> Cases:
     yield name, pool_sites(y, p, where.tolist(), FOLDS).auc, true
     yield f"{name}, as if given", _as_if_given(y, p, where), true
     own = where == "S0"
-    yield f"AUC of one of {number} hospitals", auc_of_few(y[own], p[own], FOLDS), true
+    yield f"AUC of one of {number} hospitals", auc_of_few(y[own], p[own], FOLDS, own.mean()), true
     delong = of_folds(auc_delong(y[own], p[own]), FOLDS, 0.0, 1.0)
     yield f"AUC of one of {number} hospitals, DeLong's for folds", delong, true
 

@@ -113,7 +113,9 @@ def auc_of_folds(labels: np.ndarray, scores: np.ndarray, folds: int) -> Estimate
     return of_folds(auc_delong(labels, scores), folds, 0.0, 1.0)
 
 
-def auc_of_few(labels: np.ndarray, scores: np.ndarray, folds: int | None = None) -> Estimate:
+def auc_of_few(
+    labels: np.ndarray, scores: np.ndarray, folds: int | None = None, share: float = 1.0
+) -> Estimate:
     """AUC of a hospital or a subgroup, with Newcombe's interval (Stat Med 2006; 25:559-573).
 
     The bounds are the AUCs A whose distance from the one found is z √V(A), V being
@@ -128,6 +130,8 @@ def auc_of_few(labels: np.ndarray, scores: np.ndarray, folds: int | None = None)
     folds
         How many folds' held-out parts the scores were put together from; None for a single model
         that had seen none of the patients.
+    share
+        These patients' share of all who were cross-fitted; see `fold_variance`.
 
     Returns
     -------
@@ -147,7 +151,7 @@ def auc_of_few(labels: np.ndarray, scores: np.ndarray, folds: int | None = None)
     below = _newcombe_lower(value, positive, negative)
     above = 1.0 - _newcombe_lower(1.0 - value, positive, negative)
     own = Estimate(value, min(below, value), max(above, value))
-    return own if folds is None else of_folds(own, folds, 0.0, 1.0)
+    return own if folds is None else of_folds(own, folds, 0.0, 1.0, share=share)
 
 
 def newcombe_variance(auc: float, positive: int, negative: int) -> float:
@@ -245,7 +249,7 @@ def subgroup_aucs(
         name: {
             "n": int(mask.sum()),
             "n_positive": int(labels[mask].sum()),
-            "auc": auc_of_few(labels[mask], scores[mask], folds),
+            "auc": auc_of_few(labels[mask], scores[mask], folds, float(mask.mean())),
         }
         for name, mask in groups.items()
         if mask.any()

@@ -144,7 +144,10 @@ def test_4f_a_hospital_whose_scores_do_not_overlap_has_bounds():
     found = roc.auc_of_few(labels, labels.astype(float))
     assert found.value == found.upper == 1.0
     assert 0.3 < found.lower < 0.6
-    assert roc.auc_of_few(labels, labels.astype(float), 5).lower < found.lower
+    of_all = roc.auc_of_few(labels, labels.astype(float), 5)
+    a_tenth = roc.auc_of_few(labels, labels.astype(float), 5, share=0.1)
+    assert of_all.lower < a_tenth.lower < found.lower
+    assert (1 - a_tenth.lower) / (1 - found.lower) == pytest.approx(sqrt(1 + 0.1 * 5 / 4))
     assert roc.auc_of_few(labels[:3], np.arange(3.0)).value is None
 
 
