@@ -14,11 +14,17 @@ import pytest
 
 from dagster_project.lake.contracts import find_violations
 from dagster_project.lake.tables import PREDICTIONS
-from dagster_project.statistics.roc import auc_of_folds
+from dagster_project.statistics.binomial import proportion
+from dagster_project.statistics.bootstrap import bootstrap_mean
+from dagster_project.statistics.cross_fitting import of_folds
+from dagster_project.statistics.decision_curve import net_benefit
+from dagster_project.statistics.pooling import pool_sites
+from dagster_project.statistics.roc import auc_difference, auc_of_few, auc_of_folds
 from models.datasets import TASKS, build_dataset
 from models.learners import Fit
 from models.splits import SplitError
 from models.training import (
+    REFERENCES,
     best_model,
     cross_fit,
     derive_predictions,
@@ -129,14 +135,28 @@ def test_5_small_and_large_cohorts_are_trained(n, n_features):
     assert all(set(t.evaluation.auc_by_site) == {"NORTH", "SOUTH", "EAST"} for t in trained)
 
 
-def test_6_with_few_of_a_class_there_are_fewer_folds():
+def test_6_with_few_of_a_class_there_are_fewer_folds_and_all_bounds_know_it():
     few = replace(DATA, y=np.isin(np.arange(24), (0, 8, 16)))
+    made, y, sites = 3, few.y, few.sites
+    assert made < SECTION["folds"]
     trained = train_baselines(few, SECTION, seed=1)
-    assert {len(t.cutoffs) for t in trained} == {3}
+    assert {len(t.cutoffs) for t in trained} == {made}
     for t in trained:
-        assert t.evaluation.auc == auc_of_folds(few.y, t.probabilities, 3), (
-            "bounds for the folds that were made, not for those of the protocol"
-        )
+        p, figures = t.probabilities, t.appraisal.figures
+        right = proportion(int((t.positive == y).sum()), y.size)
+        brier = bootstrap_mean((p - y) ** 2, seed=1)
+        assert t.evaluation.auc == auc_of_folds(y, p, made)
+        assert t.evaluation.accuracy == of_folds(right, made, 0.0, 1.0)
+        assert figures["brier_bootstrap"] == of_folds(brier, made, 0.0, 1.0)
+        assert figures["auc_sites_within_folds"] == pool_sites(y, p, sites, made).auc
+        assert t.appraisal.facts["outer_folds"] == made
+        assert t.appraisal.tables["decision_curve"].equals(pl.DataFrame(net_benefit(y, p, made)))
+        north = np.array(sites) == "NORTH"
+        own = auc_of_few(y[north], p[north], made, float(north.mean()))
+        assert t.evaluation.auc_by_site["NORTH"] == own
+    model, reference = trained[-1], next(t for t in trained if t.name in REFERENCES)
+    gain, _ = auc_difference(y, model.probabilities, reference.probabilities, folds=made)
+    assert gains(model, trained)[f"auc_gain_over_{reference.name}_lower"] == gain.lower
 
 
 def test_7_with_one_of_a_class_the_task_and_counts_are_named():
