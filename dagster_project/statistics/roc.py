@@ -92,8 +92,8 @@ def auc_delong(labels: np.ndarray, scores: np.ndarray) -> Estimate:
 def auc_of_folds(labels: np.ndarray, scores: np.ndarray, folds: int) -> Estimate:
     """AUC of scores that models of K folds gave the patients they had not seen.
 
-    DeLong's interval with `fold_variance`, cut to [0, 1]. It covers 95 % or more with 60, 200 and
-    500 patients; DeLong's own covers 82 to 97 %, the less the weaker the model
+    DeLong's interval with `fold_variance`, cut to [0, 1]. It covers 96 % or more with 60, 200 and
+    500 patients; DeLong's own covers 80 to 96 %, the less the weaker the model
     (docs/benchmarks.md). A single model that had seen none of the patients has DeLong's own:
     `auc_delong`.
 
@@ -119,8 +119,8 @@ def auc_of_few(
     """AUC of a hospital or a subgroup, with Newcombe's interval (Stat Med 2006; 25:559-573).
 
     The bounds are the AUCs A whose distance from the one found is z √V(A), V being
-    `newcombe_variance`: its method 5. They exist for an AUC of 1 as well, and cover 94 to 98 % from
-    four patients a class on, where DeLong's cover 84 to 94 % and are missing where a hospital's
+    `newcombe_variance`: its method 5. They exist for an AUC of 1 as well, and cover 94 to 97 % of
+    hospitals of 7 to 170 patients; DeLong's cover 88 to 96 %, and are missing where a hospital's
     scores do not overlap (docs/benchmarks.md).
 
     Parameters
