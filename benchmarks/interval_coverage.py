@@ -22,6 +22,7 @@ from itertools import product
 import numpy as np
 
 from benchmarks.worlds.cases import Cases, Coverage, coverage, held
+from benchmarks.worlds.controls import controls
 from benchmarks.worlds.cross_fitted import (
     AUCS,
     COLUMNS,
@@ -61,6 +62,7 @@ FAMILIES: Mapping[str, World] = {
     "end_points": end_points,
     "readers": readers,
     "copies": of_copies,
+    "controls": controls,
 }
 """Worlds by name."""
 
