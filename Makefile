@@ -49,7 +49,7 @@ COMPILE = $(BIN)/uv pip compile --python-version 3.11 --no-header --no-emit-inde
 
 lock: setup     ## compile requirements/lock.txt and build.txt anew, with the hash of every file
 	$(PIP) uv
-	$(COMPILE) pyproject.toml requirements/torch_dependencies.in --extra dev --no-build-isolation-package pyradiomics \
+	$(COMPILE) pyproject.toml requirements/torch_dependencies.in --extra dev --extra federated --no-build-isolation-package pyradiomics \
 	  -o requirements/lock.txt
 	$(COMPILE) requirements/build.in -c requirements/lock.txt -o requirements/build.txt
 

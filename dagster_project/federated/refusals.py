@@ -1,0 +1,203 @@
+"""What ends a federated run: each cause by a name of its own, in English and Chinese.
+
+A refusal names hospitals, rounds and places, never a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Refusal(RuntimeError):
+    """A federated step that was not done; `en` and `zh` state the cause and what to do next."""
+
+    def __init__(self, en: str, zh: str) -> None:
+        super().__init__(f"{en}\n{zh}")
+        self.en, self.zh = en, zh
+
+
+class ExtraMissing(Refusal):
+    """A library of the extra `federated` is not installed."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(
+            f"{library} is not installed: federated sums are encrypted with it. "
+            "Install the extra: `pip install 'dynamic-irecist-lakehouse[federated]'`",
+            f"未安装 {library}：联邦求和用它加密。"
+            "请安装附加组件：`pip install 'dynamic-irecist-lakehouse[federated]'`",
+        )
+
+
+# -- who takes part --------------------------------------------------------------------------------
+
+
+class TooFewHospitals(Refusal):
+    """Fewer hospitals than a sum may have."""
+
+    def __init__(self, found: int, least: int) -> None:
+        super().__init__(
+            f"{found} hospitals take part and at least {least} must: from the sum of fewer a "
+            "hospital computes the other's part. Wait until more have joined",
+            f"参加的医院为 {found} 家，至少需要 {least} 家：医院过少时可由总和推算他院数据。"
+            "请等待更多医院加入",
+        )
+
+
+class NoHospitalCode(Refusal):
+    """A name that is no site's code, or a fingerprint of another form."""
+
+    def __init__(self, position: int, what: str) -> None:
+        super().__init__(
+            f"entry {position} of the list of hospitals has no valid {what}; correct the list",
+            f"医院名单第 {position} 项的 {what} 无效；请更正名单",
+        )
+
+
+class SameKeyTwice(Refusal):
+    """Two hospitals of a run have one key: one of them would be counted twice."""
+
+    def __init__(self, hospitals: Iterable[str]) -> None:
+        names = ", ".join(sorted(hospitals))
+        super().__init__(
+            f"the hospitals {names} have the same key; each needs one of its own",
+            f"医院 {names} 使用同一密钥；每家医院须有自己的密钥",
+        )
+
+
+class UnknownHospital(Refusal):
+    """A message of a hospital that is not in this run."""
+
+    def __init__(self, hospital: str) -> None:
+        super().__init__(
+            f"a message names the hospital {hospital}, which is not part of this run; "
+            "ask the coordinator who takes part",
+            f"收到不属于本次运行的医院 {hospital} 的消息；请向协调方核对参加名单",
+        )
+
+
+class HospitalMissing(Refusal):
+    """A hospital of the run sent nothing."""
+
+    def __init__(self, hospitals: Iterable[str]) -> None:
+        names = ", ".join(sorted(hospitals))
+        super().__init__(
+            f"nothing came from {names}: a sum needs all hospitals of its run. "
+            "Start a new run when they can be reached, or one without them",
+            f"未收到 {names} 的消息：求和需要本次运行的全部医院。"
+            "请在其恢复连接后重新运行，或另行发起不含该院的运行",
+        )
+
+
+class HospitalTwice(Refusal):
+    """A hospital of the run sent more than one message for one step."""
+
+    def __init__(self, hospital: str) -> None:
+        super().__init__(
+            f"two messages came from {hospital} for one step; start a new run",
+            f"同一步骤收到 {hospital} 的两条消息；请重新运行",
+        )
+
+
+class SubstitutedKey(Refusal):
+    """A hospital's key is not the one that is pinned here."""
+
+    def __init__(self, hospital: str) -> None:
+        super().__init__(
+            f"the key of {hospital} is not the one whose fingerprint is pinned here. Compare the "
+            "fingerprint with that hospital by telephone before anything is pinned anew",
+            f"{hospital} 的密钥与本院固定的指纹不符。请先与该院电话核对指纹，再决定是否重新固定",
+        )
+
+
+class ForgedMessage(Refusal):
+    """A message whose signature or seal does not hold, or that cannot be read."""
+
+    def __init__(self, hospital: str, what: str, zh: str) -> None:
+        super().__init__(
+            f"the {what} of {hospital} was changed on its way, or was made for another run; "
+            "start a new run, and report it if it happens again",
+            f"{hospital} 的{zh}在传输中被更改，或属于另一次运行；请重新运行，再次出现时请上报",
+        )
+
+
+# -- what is summed --------------------------------------------------------------------------------
+
+
+class NotFinite(Refusal):
+    """A value that is no number."""
+
+    def __init__(self, positions: list[int]) -> None:
+        super().__init__(
+            f"positions {positions} of the vector are no finite numbers; nothing was sent. "
+            "Correct the rows that they are computed from",
+            f"向量第 {positions} 位不是有限数值；未发送任何数据。请更正对应的数据行",
+        )
+
+
+class TooLarge(Refusal):
+    """A value outside the range in which a sum over all hospitals cannot overflow."""
+
+    def __init__(self, positions: list[int], limit: float) -> None:
+        super().__init__(
+            f"positions {positions} of the vector exceed ±{limit:g}, beyond which a sum could "
+            "overflow; nothing was sent. Scale the column in the plan",
+            f"向量第 {positions} 位超过 ±{limit:g}，求和可能溢出；未发送任何数据。"
+            "请在方案中缩放该列",
+        )
+
+
+class WrongLength(Refusal):
+    """A vector of another length than the plan's."""
+
+    def __init__(self, hospital: str, found: int, wanted: int) -> None:
+        super().__init__(
+            f"the vector of {hospital} has {found} values where the plan has {wanted}; "
+            "compare the version of the software and of the plan",
+            f"{hospital} 的向量有 {found} 个值，方案为 {wanted} 个；请核对软件与方案版本",
+        )
+
+
+class OtherRound(Refusal):
+    """A message of another round or run than the one in progress."""
+
+    def __init__(self, hospital: str, found: int, wanted: int) -> None:
+        super().__init__(
+            f"a message of {hospital} is of round {found} or of another run, and round {wanted} "
+            "of this run is in progress; start a new run",
+            f"{hospital} 的消息属于第 {found} 轮或另一次运行，当前为本次运行第 {wanted} 轮；"
+            "请重新运行",
+        )
+
+
+class RepeatedRound(Refusal):
+    """A round that this hospital has sent its part of already."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"this hospital has sent its part of round {number} already, and a second part would "
+            "show the difference of the two; start a new run",
+            f"本院已发送第 {number} 轮数据，再次发送会泄露两次之差；请重新运行",
+        )
+
+
+class FailedCheck(Refusal):
+    """A sum that does not fit its check slot."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"the sum of round {number} fails its check: a hospital's part is missing, is of "
+            "another round, or was changed on its way. No number was read; start a new run",
+            f"第 {number} 轮的总和未通过校验：某院数据缺失、属于其他轮次或在传输中被更改。"
+            "未读取任何数值；请重新运行",
+        )
+
+
+class UnreadableCiphertext(Refusal):
+    """Bytes that are no ciphertext, or no key, of this scheme."""
+
+    def __init__(self, what: str, zh: str) -> None:
+        super().__init__(
+            f"{what} cannot be read as what this scheme makes; it was cut or changed on its way. "
+            "Start a new run, and compare the versions of the software",
+            f"{zh}无法按本方案读取：可能被截断或更改。请重新运行，并核对软件版本",
+        )
