@@ -82,9 +82,8 @@ class HospitalMissing(Refusal):
         names = ", ".join(sorted(hospitals))
         super().__init__(
             f"nothing came from {names}: a sum needs all hospitals of its run. "
-            "Start a new run when they can be reached, or one without them",
-            f"未收到 {names} 的消息：求和需要本次运行的全部医院。"
-            "请在其恢复连接后重新运行，或另行发起不含该院的运行",
+            "Start a new run when they can be reached",
+            f"未收到 {names} 的消息：求和需要本次运行的全部医院。请在其恢复连接后重新运行",
         )
 
 
@@ -200,4 +199,101 @@ class UnreadableCiphertext(Refusal):
             f"{what} cannot be read as what this scheme makes; it was cut or changed on its way. "
             "Start a new run, and compare the versions of the software",
             f"{zh}无法按本方案读取：可能被截断或更改。请重新运行，并核对软件版本",
+        )
+
+
+# -- what a hospital gives away --------------------------------------------------------------------
+
+
+class BudgetSpent(Refusal):
+    """A step that would cost more than is left of the hospital's budget."""
+
+    def __init__(self, epsilon: float, budget: float) -> None:
+        super().__init__(
+            f"with this step ε would be {epsilon:.4g} and this hospital's budget is {budget:.4g}: "
+            "it is spent. Plan fewer steps or more noise; the budget is for the life of the cohort",
+            f"加上本步 ε 将达 {epsilon:.4g}，本院预算为 {budget:.4g}，已用尽。"
+            "请减少步数或增加噪声；预算对该队列终身有效",
+        )
+
+
+class PlanNotAllowed(Refusal):
+    """A plan that this hospital has not allowed, or no longer allows."""
+
+    def __init__(self, plan: str) -> None:
+        super().__init__(
+            f"the plan {plan[:12]} is not allowed at this hospital; read it, and allow it first",
+            f"本院未批准方案 {plan[:12]}；请先审阅并批准",
+        )
+
+
+class RoundSpent(Refusal):
+    """A round of a run that is in the ledger already."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"round {number} of this run is in this hospital's ledger already; start a new run",
+            f"本次运行的第 {number} 轮已记入本院台账；请重新运行",
+        )
+
+
+class OtherHospitals(Refusal):
+    """A query that was answered before with another group of hospitals."""
+
+    def __init__(self, changed: Iterable[str]) -> None:
+        names = ", ".join(sorted(changed))
+        super().__init__(
+            f"this query was answered before and the hospitals differ now by {names}: the "
+            "difference of the two answers would be of them alone. Ask it of the same hospitals",
+            f"该查询此前已应答，本次医院构成相差 {names}：两次结果之差将只反映这些医院。"
+            "请向同一组医院查询",
+        )
+
+
+class OtherCohort(Refusal):
+    """An exact query that was answered before from other rows."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this query was answered before without noise and this hospital's rows have changed "
+            "since: the difference of the two answers would be of a few patients. Plan it with "
+            "noise",
+            "该查询此前已无噪声应答，而本院数据行已有变化：两次结果之差将只反映少数患者。"
+            "请在方案中加入噪声",
+        )
+
+
+class NotThisHospital(Refusal):
+    """A ledger of another hospital, or a step that this hospital has no part in."""
+
+    def __init__(self, hospital: str) -> None:
+        super().__init__(
+            f"the ledger is of the hospital {hospital}, which has no part in this step or is "
+            "another one; use the home of the hospital that takes part",
+            f"台账属于医院 {hospital}，该院未参加本步或并非本院；请使用参加医院的数据目录",
+        )
+
+
+class LedgerDamaged(Refusal):
+    """A ledger that was edited, cut or lost; `line` is the first that does not follow, from 1."""
+
+    def __init__(self, line: int, what: str, zh: str) -> None:
+        self.line = line
+        super().__init__(
+            f"the ledger of federated runs cannot be used: line {line} {what}. Nothing is sent "
+            "until it is restored from the newest backup",
+            f"联邦运行台账无法使用：第 {line} 行{zh}。从最新备份恢复前不会发送任何数据",
+        )
+
+
+class LedgerRolledBack(Refusal):
+    """A ledger that is older than one that was seen before."""
+
+    def __init__(self, hospital: str, found: int, seen: int) -> None:
+        super().__init__(
+            f"the ledger of {hospital} has {found} lines of the {seen} that were there before, or "
+            "others in their place: an older copy was restored. What was spent since is missing. "
+            "Restore the newest copy",
+            f"{hospital} 的台账现有 {found} 行，此前为 {seen} 行，或内容不同：恢复了旧副本，"
+            "其后的支出缺失。请恢复最新副本",
         )

@@ -170,6 +170,11 @@ class Home:
         return self.crosswalk / "audit.jsonl"
 
     @property
+    def federated(self) -> Path:
+        """This hospital's part in federated runs: its ledger and its key."""
+        return self.root / "federated"
+
+    @property
     def catalog(self) -> str:
         """DuckLake catalogue.
 
