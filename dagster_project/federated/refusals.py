@@ -202,6 +202,63 @@ class UnreadableCiphertext(Refusal):
         )
 
 
+# -- what a sum means ------------------------------------------------------------------------------
+
+
+class NotCounts(Refusal):
+    """A sum of counts with a value that is negative or no whole number."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the sum is no sum of counts: a value is negative or no whole number. Compare the "
+            "plans and the versions of the software; counts with noise are not read as exact ones",
+            "总和不是计数之和：存在负数或非整数。请核对方案与软件版本；含噪声的计数不能按精确值读取",
+        )
+
+
+class OutsideGrid(Refusal):
+    """A quantile of values outside the grid that they are counted on, or of none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the quantile is not within the grid that the ratios are counted on, or there are no "
+            "ratios; look at how the hospitals' copies were made",
+            "分位数超出计数网格，或没有比值；请检查各医院扰动副本的生成方式",
+        )
+
+
+class OtherColumns(Refusal):
+    """Rows of another number of columns than the plan's."""
+
+    def __init__(self, found: int, wanted: int) -> None:
+        super().__init__(
+            f"the rows have {found} columns where the plan has {wanted}; nothing was sent. "
+            "Compare the version of the software and of the plan",
+            f"数据行有 {found} 列，方案为 {wanted} 列；未发送任何数据。请核对软件与方案版本",
+        )
+
+
+class RowsApart(Refusal):
+    """Columns of one table with different numbers of rows, or marks that are neither yes nor no."""
+
+    def __init__(self, what: str, zh: str) -> None:
+        super().__init__(
+            f"{what}; nothing was sent. Correct the rows that are handed over",
+            f"{zh}；未发送任何数据。请更正所提交的数据行",
+        )
+
+
+class UnknownGroup(Refusal):
+    """Patients of an arm, group, batch or hospital that the plan does not list."""
+
+    def __init__(self, patients: int) -> None:
+        super().__init__(
+            f"{patients} rows are of a group that the plan does not list; nothing was sent. "
+            "Correct the plan, or the rows",
+            f"有 {patients} 行属于方案未列出的组；未发送任何数据。请更正方案或数据行",
+        )
+
+
 # -- what a hospital gives away --------------------------------------------------------------------
 
 

@@ -171,7 +171,7 @@ class Home:
 
     @property
     def federated(self) -> Path:
-        """This hospital's part in federated runs: its ledger and its key."""
+        """The part in federated runs: ledger and key of the hospital."""
         return self.root / "federated"
 
     @property

@@ -116,9 +116,10 @@ def fit_combat(
     _refuse_constant(sd, residuals, member)
     standard = (values - mean - extra @ slopes) / sd
     still = np.zeros_like(mean), np.ones_like(mean)
-    shrink = _shrink_level if mean_only else _shrink
     pairs = {
-        b: still if reference is not None and b == reference else shrink(standard[m])
+        b: still
+        if reference is not None and b == reference
+        else fit_batch(standard[m], mean_only=mean_only)
         for b, m in zip(names, member.T, strict=True)
     }
     return Combat(
@@ -215,6 +216,28 @@ def _refuse_constant(sd: Values, residuals: Values, member: NDArray[np.bool_]) -
         raise HarmonisationError(
             f"the feature columns {constant.tolist()} do not vary within a batch: leave them out"
         )
+
+
+def fit_batch(standard: Values, *, mean_only: bool = False) -> tuple[Values, Values]:
+    """γ and δ² of one batch: step 4 of `fit_combat`, which needs no other batch's lesions.
+
+    Parameters
+    ----------
+    standard
+        z of the batch (lesions, features), at least two of each.
+    mean_only
+        As in `fit_combat`.
+
+    Returns
+    -------
+    tuple of arrays (features,)
+
+    Raises
+    ------
+    HarmonisationError
+        Where the estimates do not converge.
+    """
+    return _shrink_level(standard) if mean_only else _shrink(standard)
 
 
 def _shrink_level(z: Values) -> tuple[Values, Values]:
