@@ -1,0 +1,165 @@
+"""A logistic model over hospitals: full-batch gradient descent on clipped gradients of patients.
+
+With noise it is differentially private: each step is one sum to which a patient adds a vector of
+norm at most `clip`, with one normal noise for all hospitals together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dagster_project.federated.fixed_point import Floats
+from dagster_project.federated.noise import clip_rows, noise_share
+from dagster_project.federated.rows import as_flags, as_table, check_units, same_rows
+from dagster_project.statistics.logistic import sigmoid
+
+
+@dataclass(frozen=True)
+class LogisticPlan:
+    """What all hospitals do alike.
+
+    1. A column is taken about its centre in its unit, cut to ± `reach`; a missing value counts as
+       the centre. Centres and units are the plan's: fitted on the patients they would cost privacy.
+    2. From weights 0, `steps` times: w ← w − rate · (Σ g / patients + penalty · w), g each
+       patient's gradient scaled to a norm of at most `clip`; the intercept has no penalty.
+    3. The model is the mean of the weights over the last half of the steps, in which noise
+       averages out.
+
+    `patients` is a number that may be known, such as the planned one; the true one is not needed.
+    `noise` is the standard deviation on the sum of all hospitals over `clip`, 0 for none.
+    """
+
+    columns: tuple[str, ...]
+    centres: tuple[float, ...]
+    units: tuple[float, ...]
+    patients: int
+    steps: int
+    clip: float
+    rate: float
+    penalty: float
+    noise: float
+    reach: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings with which no step is one."""
+        check_units(self.units)
+        above = (self.patients, self.steps, self.clip, self.rate, self.reach)
+        zero_or_more = (self.penalty, self.noise)
+        sound = all(0 < v < np.inf for v in above) and all(0 <= v < np.inf for v in zero_or_more)
+        if not sound or not len(self.columns) == len(self.centres) == len(self.units):
+            raise ValueError(
+                "a logistic plan has a centre and a unit a column, and steps, clip, rate, reach "
+                "and patients above 0; correct the plan"
+            )
+
+    @property
+    def length(self) -> int:
+        """Values of a vector: the intercept and each column."""
+        return 1 + len(self.columns)
+
+    @property
+    def mu(self) -> float | None:
+        """What a step costs (`accounting`); None without noise."""
+        return 1 / self.noise if self.noise else None
+
+    def scaled(self, values: npt.ArrayLike) -> Floats:
+        """Rows as the model takes them (patients, columns).
+
+        Raises
+        ------
+        OtherColumns
+        """
+        table = (as_table(values, len(self.columns)) - self.centres) / self.units
+        return np.clip(np.where(np.isnan(table), 0.0, table), -self.reach, self.reach)
+
+    def probabilities(self, weights: Floats, values: npt.ArrayLike) -> Floats:
+        """Of each patient (patients,)."""
+        return sigmoid(weights[0] + self.scaled(values) @ weights[1:])
+
+
+def gradient(
+    plan: LogisticPlan, weights: Floats, values: npt.ArrayLike, labels: npt.ArrayLike
+) -> Floats:
+    """Σ of the patients' clipped gradients of the log loss (length,).
+
+    Parameters
+    ----------
+    weights : float array (length,)
+    values : float array (patients, columns)
+        One row a patient: with several the bound would not hold.
+    labels : bool array (patients,)
+
+    Raises
+    ------
+    OtherColumns, RowsApart
+    """
+    marks, scaled = as_flags(labels), plan.scaled(values)
+    same_rows(marks, scaled)
+    design = np.hstack([np.ones((len(scaled), 1)), scaled])
+    errors = sigmoid(design @ weights) - marks
+    return clip_rows(errors[:, None] * design, plan.clip).sum(axis=0)
+
+
+def step(plan: LogisticPlan, weights: Floats, total: Floats) -> Floats:
+    """Weights after one step down the gradient of all hospitals."""
+    penalised = np.concatenate([[0.0], weights[1:]])
+    return weights - plan.rate * (total / plan.patients + plan.penalty * penalised)
+
+
+def part(
+    plan: LogisticPlan,
+    weights: Floats,
+    values: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    hospitals: int,
+    randomness: Callable[[int], bytes] = os.urandom,
+) -> Floats:
+    """What a hospital hands to the secure sum in a step: its gradient and its share of the noise.
+
+    Parameters
+    ----------
+    plan, weights, values, labels
+        As `gradient` has them.
+    hospitals
+        How many add a share.
+    randomness
+        As `noise_share` has it.
+
+    Returns
+    -------
+    float array (length,)
+
+    Raises
+    ------
+    OtherColumns, RowsApart
+    """
+    share = noise_share(plan.length, plan.noise * plan.clip, hospitals, randomness)
+    return gradient(plan, weights, values, labels) + share
+
+
+def descend(plan: LogisticPlan, total_of: Callable[[int, Floats], Floats]) -> Floats:
+    """All steps of a plan; every hospital that has the same sums comes to the same model.
+
+    Parameters
+    ----------
+    plan
+        Allowed here. Each step is noted in the ledger before anything of it is computed.
+    total_of
+        Number of the step from 1, and weights → the sum of all hospitals' parts (length,).
+
+    Returns
+    -------
+    float array (length,)
+        Intercept, then a weight a column, for scaled columns.
+    """
+    weights = np.zeros(plan.length)
+    kept = []
+    for number in range(1, plan.steps + 1):
+        weights = step(plan, weights, total_of(number, weights))
+        kept.append(weights)
+    return np.asarray(np.mean(kept[plan.steps // 2 :], axis=0), dtype=np.float64)
