@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Search vault and lake for what identifies a person"),
     "demo": ("demo", "A synthetic study through the whole flow"),
     "dev": ("dev", "Dagster UI with schedules and sensors, and MLflow UI"),
+    "federated": ("federated", "Runs over hospitals: plans, and what was given away"),
     "grade": ("grade", "Grade another trial's SDTM tables by RECIST 1.1"),
     "keys": ("keys", "The key medium: make, unlock, rotate, lock"),
     "manifest": ("manifest", "The hash-chained record of what intake did"),

@@ -726,7 +726,7 @@ def wording_of(key: str) -> Wording:
     >>> wording_of("recist.response_ratio").en
     'a number above 0 and below 1'
     """
-    return _word(_annotation(key))
+    return wording_of_type(_annotation(key))
 
 
 @cache
@@ -748,8 +748,8 @@ _KINDS = {
 }
 
 
-def _word(kind: Any) -> Wording:
-    """A type in words: its own `Wording`, its words, its bounds, or what its items are."""
+def wording_of_type(kind: Any) -> Wording:
+    """A setting's type in words: its own `Wording`, its words, bounds, or what its items are."""
     bare, *metadata = get_args(kind) if get_origin(kind) is Annotated else (kind,)
     own = [m for m in metadata if isinstance(m, Wording)]
     if own:

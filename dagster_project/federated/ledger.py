@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ class Budget:
 
     epsilon: float
     delta: float
+
+    def __post_init__(self) -> None:
+        """Refuse a budget that is none: with no number to compare, everything would be within."""
+        if not (0 < self.epsilon < inf and 0 < self.delta < 1):
+            raise ValueError("a budget is a finite ε above 0, and a δ within 0 and 1")
 
     @property
     def mu(self) -> float:

@@ -259,6 +259,20 @@ class UnknownGroup(Refusal):
         )
 
 
+# -- plans -----------------------------------------------------------------------------------------
+
+
+class PlanUnusable(Refusal):
+    """A plan with faults; each is named."""
+
+    def __init__(self, en: list[str], zh: list[str]) -> None:
+        self.faults = tuple(en)
+        super().__init__(
+            "the plan cannot be used: " + "; ".join(en) + ". Correct it, and check it again",
+            "方案无法使用：" + "；".join(zh) + "。请更正后重新检查",
+        )
+
+
 # -- what a hospital gives away --------------------------------------------------------------------
 
 

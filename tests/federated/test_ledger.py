@@ -124,6 +124,14 @@ def test_a_cost_that_is_none(mu):
         step(mu=mu)
 
 
+@pytest.mark.parametrize(
+    ("epsilon", "delta"), [(float("nan"), 1e-5), (0.0, 1e-5), (float("inf"), 1e-5), (1.0, 1.0)]
+)
+def test_a_budget_that_is_none(epsilon, delta):
+    with pytest.raises(ValueError, match="budget"):
+        Budget(epsilon, delta)
+
+
 @settings(FILES, max_examples=20)
 @given(st.lists(st.floats(0.01, 0.8), max_size=8))
 def test_what_is_spent_is_what_the_steps_cost_and_never_above_the_budget(tmp_path_factory, mus):
