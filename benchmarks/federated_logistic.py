@@ -21,12 +21,14 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from dagster_project.federated.accounting import noise_for
 from dagster_project.federated.fixed_point import add_residues, from_residues, to_residues
-from dagster_project.federated.logistic import LogisticPlan, descend, gradient, part
+from dagster_project.federated.logistic import LogisticPlan, descend, gradients
+from dagster_project.federated.noise import noise_share
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.statistics.roc import auc_delong
 from dagster_project.study import load_study
@@ -79,17 +81,26 @@ def make_plan(patients: int, chosen: argparse.Namespace) -> LogisticPlan:
         clip=chosen.clip,
         rate=chosen.rate,
         penalty=chosen.penalty,
-        noise=0.0,
     )
 
 
-def fit(plan: LogisticPlan, cohort: Cohort, rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Through the fixed point; masks and encryption change nothing in a sum."""
+def gradient(plan: LogisticPlan, weights: np.ndarray, cohort: Cohort, rows: Any) -> np.ndarray:
+    return gradients(plan, weights, cohort.values[rows], cohort.labels[rows]).sum(axis=0)
+
+
+def fit(
+    plan: LogisticPlan, cohort: Cohort, rows: Sequence[np.ndarray], noise: float = 0.0
+) -> np.ndarray:
+    """Through the fixed point; masks and encryption change nothing in a sum.
+
+    `noise` is the standard deviation of the noise on the sum, over the clip.
+    """
 
     def total_of(_: int, weights: np.ndarray) -> np.ndarray:
         total = to_residues(np.zeros(plan.length), len(rows))
         for r in rows:
-            own = part(plan, weights, cohort.values[r], cohort.labels[r], len(rows))
+            own = gradient(plan, weights, cohort, r)
+            own = own + noise_share(plan.length, noise * plan.clip, len(rows))
             total = add_residues(total, to_residues(own, len(rows)))
         return from_residues(total)
 
@@ -104,9 +115,7 @@ def alone(plan: LogisticPlan, cohort: Cohort, count: int, judged: Cohort) -> flo
     found = []
     for r in cohort.of(count):
         own = replace(plan, patients=len(r), clip=1e6)
-        weights = descend(
-            own, lambda _, w, r=r, own=own: gradient(own, w, cohort.values[r], cohort.labels[r])
-        )
+        weights = descend(own, lambda _, w, r=r, own=own: gradient(own, w, cohort, r))
         found.append(auc(own, weights, judged))
     return float(np.mean(found))
 
@@ -114,8 +123,8 @@ def alone(plan: LogisticPlan, cohort: Cohort, count: int, judged: Cohort) -> flo
 def noisy(
     plan: LogisticPlan, cohort: Cohort, epsilon: float, scale: float, judged: Cohort, draws: int
 ) -> float:
-    private = replace(plan, noise=scale * noise_for(epsilon, DELTA, plan.steps))
-    found = [auc(plan, fit(private, cohort, cohort.of(8)), judged) for _ in range(draws)]
+    noise = scale * noise_for(epsilon, DELTA, plan.steps)
+    found = [auc(plan, fit(plan, cohort, cohort.of(8), noise), judged) for _ in range(draws)]
     return float(np.mean(found))
 
 
@@ -124,7 +133,7 @@ def measure(cohort: Cohort, judged: Cohort, chosen: argparse.Namespace) -> list[
     free = replace(plan, clip=1e6)
     pooled = fit(free, cohort, [np.arange(len(cohort.labels))])
     federated = fit(plan, cohort, cohort.of(8))
-    clipped = descend(plan, lambda _, w: gradient(plan, w, cohort.values, cohort.labels))
+    clipped = descend(plan, lambda _, w: gradient(plan, w, cohort, slice(None)))
     return [
         alone(plan, cohort, 3, judged),
         alone(plan, cohort, 8, judged),

@@ -1,12 +1,11 @@
 """A logistic model over hospitals: full-batch gradient descent on clipped gradients of patients.
 
 With noise it is differentially private: each step is one sum to which a patient adds a vector of
-norm at most `clip`, with one normal noise for all hospitals together.
+norm at most `clip`, and `participant` adds one normal noise for all hospitals together.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dagster_project.federated.fixed_point import Floats
-from dagster_project.federated.noise import clip_rows, noise_share
+from dagster_project.federated.noise import clip_rows
 from dagster_project.federated.rows import as_flags, as_table, check_units, same_rows
 from dagster_project.statistics.logistic import sigmoid
 
@@ -31,7 +30,6 @@ class LogisticPlan:
        averages out.
 
     `patients` is a number that may be known, such as the planned one; the true one is not needed.
-    `noise` is the standard deviation on the sum of all hospitals over `clip`, 0 for none.
     """
 
     columns: tuple[str, ...]
@@ -42,15 +40,13 @@ class LogisticPlan:
     clip: float
     rate: float
     penalty: float
-    noise: float
     reach: float = 3.0
 
     def __post_init__(self) -> None:
         """Refuse settings with which no step is one."""
         check_units(self.units)
         above = (self.patients, self.steps, self.clip, self.rate, self.reach)
-        zero_or_more = (self.penalty, self.noise)
-        sound = all(0 < v < np.inf for v in above) and all(0 <= v < np.inf for v in zero_or_more)
+        sound = all(0 < v < np.inf for v in above) and 0 <= self.penalty < np.inf
         if not sound or not len(self.columns) == len(self.centres) == len(self.units):
             raise ValueError(
                 "a logistic plan has a centre and a unit a column, and steps, clip, rate, reach "
@@ -61,11 +57,6 @@ class LogisticPlan:
     def length(self) -> int:
         """Values of a vector: the intercept and each column."""
         return 1 + len(self.columns)
-
-    @property
-    def mu(self) -> float | None:
-        """What a step costs (`accounting`); None without noise."""
-        return 1 / self.noise if self.noise else None
 
     def scaled(self, values: npt.ArrayLike) -> Floats:
         """Rows as the model takes them (patients, columns).
@@ -82,10 +73,10 @@ class LogisticPlan:
         return sigmoid(weights[0] + self.scaled(values) @ weights[1:])
 
 
-def gradient(
+def gradients(
     plan: LogisticPlan, weights: Floats, values: npt.ArrayLike, labels: npt.ArrayLike
 ) -> Floats:
-    """Σ of the patients' clipped gradients of the log loss (length,).
+    """Each patient's gradient of the log loss, clipped (patients, length).
 
     Parameters
     ----------
@@ -102,44 +93,13 @@ def gradient(
     same_rows(marks, scaled)
     design = np.hstack([np.ones((len(scaled), 1)), scaled])
     errors = sigmoid(design @ weights) - marks
-    return clip_rows(errors[:, None] * design, plan.clip).sum(axis=0)
+    return clip_rows(errors[:, None] * design, plan.clip)
 
 
 def step(plan: LogisticPlan, weights: Floats, total: Floats) -> Floats:
     """Weights after one step down the gradient of all hospitals."""
     penalised = np.concatenate([[0.0], weights[1:]])
     return weights - plan.rate * (total / plan.patients + plan.penalty * penalised)
-
-
-def part(
-    plan: LogisticPlan,
-    weights: Floats,
-    values: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    hospitals: int,
-    randomness: Callable[[int], bytes] = os.urandom,
-) -> Floats:
-    """What a hospital hands to the secure sum in a step: its gradient and its share of the noise.
-
-    Parameters
-    ----------
-    plan, weights, values, labels
-        As `gradient` has them.
-    hospitals
-        How many add a share.
-    randomness
-        As `noise_share` has it.
-
-    Returns
-    -------
-    float array (length,)
-
-    Raises
-    ------
-    OtherColumns, RowsApart
-    """
-    share = noise_share(plan.length, plan.noise * plan.clip, hospitals, randomness)
-    return gradient(plan, weights, values, labels) + share
 
 
 def descend(plan: LogisticPlan, total_of: Callable[[int, Floats], Floats]) -> Floats:
@@ -150,7 +110,7 @@ def descend(plan: LogisticPlan, total_of: Callable[[int, Floats], Floats]) -> Fl
     plan
         Allowed here. Each step is noted in the ledger before anything of it is computed.
     total_of
-        Number of the step from 1, and weights → the sum of all hospitals' parts (length,).
+        Number of the step from 1, and weights → the sum of all patients' gradients (length,).
 
     Returns
     -------

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, ValidationError
 from dagster_project.federated.accounting import compose, epsilon_of, noise_for
 from dagster_project.federated.key_agreement import LEAST_HOSPITALS
 from dagster_project.federated.limits import ComponentRatios
+from dagster_project.federated.logistic import LogisticPlan
 from dagster_project.federated.refusals import PlanUnusable
 from dagster_project.protocol import (
     SITE_FORM,
@@ -112,6 +113,16 @@ class Asked(Section):
     @property
     def mu(self) -> float | None:
         """What a round costs; None where nothing is added to the sum."""
+        return None
+
+    @property
+    def noise_sd(self) -> float:
+        """Standard deviation of the noise on a sum of all hospitals, 0 for none."""
+        return 0.0
+
+    @property
+    def row_norm(self) -> float | None:
+        """What a patient's row is cut to before it is summed; None where sums are handed over."""
         return None
 
     def find_problem(self, plan: PlanSection) -> Wording | None:  # noqa: ARG002 - sections have one
@@ -293,6 +304,30 @@ class LogisticSection(Asked):
     def mu(self) -> float | None:
         """Of a step."""
         return 1 / noise_for(self.epsilon, self.delta, self.steps) if self.epsilon else None
+
+    @property
+    def noise_sd(self) -> float:
+        """The clip over what a step costs."""
+        return self.clip / self.mu if self.mu else 0.0
+
+    @property
+    def row_norm(self) -> float:
+        """The clip."""
+        return self.clip
+
+    def model(self) -> LogisticPlan:
+        """The same for `federated.logistic`."""
+        return LogisticPlan(
+            tuple(self.columns),
+            tuple(self.centres),
+            tuple(self.units),
+            patients=self.patients,
+            steps=self.steps,
+            clip=self.clip,
+            rate=self.rate,
+            penalty=self.penalty,
+            reach=self.reach,
+        )
 
     def find_problem(self, plan: PlanSection) -> Wording | None:  # noqa: ARG002
         """A centre and a unit a column."""

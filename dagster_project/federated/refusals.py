@@ -202,6 +202,28 @@ class UnreadableCiphertext(Refusal):
         )
 
 
+class UnreadableMessage(Refusal):
+    """Bytes that are no part and no sum."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a message cannot be read: it was cut or changed on its way, or is of another version "
+            "of the software. Start a new run",
+            "消息无法读取：在传输中被截断或更改，或软件版本不同。请重新运行",
+        )
+
+
+class OutOfOrder(Refusal):
+    """A step of a run before the one that comes first, or once more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the steps of a run came in another order than they must: announcement, greetings, "
+            "then part and sum of each round. Start a new run",
+            "运行步骤顺序有误：应先公布密钥、互相问候，再逐轮发送与接收。请重新运行",
+        )
+
+
 # -- what a sum means ------------------------------------------------------------------------------
 
 

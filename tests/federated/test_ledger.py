@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagster_project.federated.accounting import compose, epsilon_of
+from dagster_project.federated.accounting import compose, epsilon_of, noise_for
 from dagster_project.federated.ledger import Budget, Ledger, Step
 from dagster_project.federated.refusals import (
     BudgetSpent,
@@ -116,6 +116,15 @@ def test_a_spent_budget(ledger):
         ledger.spend(step(number=5, mu=1e-3))
     ledger.spend(step(number=5, mu=None, query="q2" * 32))
     assert ledger.account().exact_steps == 1
+
+
+@pytest.mark.parametrize("steps", [1, 7, 40, 120])
+def test_steps_planned_for_just_the_budget_fit_and_no_more(ledger, steps):
+    mu = 1 / noise_for(BUDGET.epsilon, BUDGET.delta, steps)
+    for number in range(1, steps + 1):
+        ledger.spend(step(number=number, mu=mu))
+    with pytest.raises(BudgetSpent):
+        ledger.spend(step(number=steps + 1, mu=mu / 1000))
 
 
 @pytest.mark.parametrize("mu", [0.0, -1.0, float("nan"), float("inf")])

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from dagster_project.federated.accounting import compose, epsilon_of, noise_for
-from dagster_project.federated.logistic import LogisticPlan, descend, gradient, part
+from dagster_project.federated.logistic import LogisticPlan, descend, gradients
 from dagster_project.federated.refusals import OtherColumns, RowsApart
 from dagster_project.federated.secure_sum import Member, RunKeys, add_parts
 from tests.federated.hospitals import channels, run_of
@@ -24,7 +23,6 @@ PLAN = LogisticPlan(
     clip=1.0,
     rate=2.0,
     penalty=0.01,
-    noise=0.0,
 )
 
 
@@ -35,6 +33,10 @@ def cohort(seed, n):
     values = np.array(PLAN.centres) + np.array(PLAN.units) * z
     values[random.random((n, 3)) < 0.05] = np.nan
     return values, labels
+
+
+def gradient(plan, weights, values, labels):
+    return gradients(plan, weights, values, labels).sum(axis=0)
 
 
 def pooled(plan, values, labels):
@@ -50,7 +52,7 @@ def test_the_federated_coefficients_are_those_of_all_patients(seed, n, hospitals
     federated = descend(
         plan,
         lambda _, weights: secure_total(
-            part(plan, weights, values[r], labels[r], hospitals) for r in rows
+            gradient(plan, weights, values[r], labels[r]) for r in rows
         ),
     )
     np.testing.assert_allclose(federated, pooled(plan, values, labels), atol=1e-6)
@@ -64,7 +66,7 @@ def test_coefficients_through_masks_and_encryption():
 
     def total_of(number, weights):
         parts = [
-            member.part(part(plan, weights, values[r], labels[r], 3), number, plan.length)
+            member.part(gradient(plan, weights, values[r], labels[r]), number, plan.length)
             for member, r in zip(members, rows, strict=True)
         ]
         total = add_parts(run_of(3), number, plan.length, parts)
@@ -104,29 +106,6 @@ def test_no_patient_moves_a_step_by_more_than_the_clip(row, label, weights, clip
     assert np.linalg.norm(with_one - without) <= clip * (1 + 1e-9) + 1e-12
 
 
-def test_the_noise_of_a_step_is_that_of_the_plan_over_all_hospitals():
-    random = np.random.default_rng(5)
-    plan = dataclasses.replace(PLAN, clip=2.0, noise=3.0)
-    values, labels = cohort(1, 40)
-    weights = np.zeros(4)
-    exact = gradient(plan, weights, values, labels)
-    rows = split(40, 8, random)
-    totals = np.array(
-        [
-            sum(part(plan, weights, values[r], labels[r], 8, random.bytes) for r in rows)
-            for _ in range(800)
-        ]
-    )
-    assert (totals - exact).std() == pytest.approx(6.0, rel=0.05)
-    assert abs((totals - exact).mean()) < 0.5
-
-
-def test_a_plan_for_a_budget_costs_it():
-    plan = dataclasses.replace(PLAN, noise=noise_for(1.0, 1e-5, 40))
-    assert epsilon_of(compose([plan.mu] * plan.steps), 1e-5) == pytest.approx(1.0)
-    assert PLAN.mu is None
-
-
 def test_a_missing_value_counts_as_the_centre_and_an_extreme_one_as_the_reach():
     scaled = PLAN.scaled([[np.nan, 1e9, 1.0], [75.0, -0.1, -np.inf]])
     assert scaled.tolist() == [[0.0, 3.0, 0.0], [1.0, 0.0, -3.0]]
@@ -154,8 +133,7 @@ def test_rows_that_do_not_fit_are_refused():
         {"clip": np.inf},
         {"rate": -1.0},
         {"patients": 0},
-        {"noise": -1.0},
-        {"noise": np.nan},
+        {"penalty": -1.0},
         {"reach": 0.0},
         {"units": (1.0, 1.0, 0.0)},
         {"units": (1.0, 1.0)},

@@ -76,9 +76,7 @@ def test_the_length_that_is_stated_is_that_of_the_query():
         "moments": Moments(("age", "dhi"), (60, 1), (10, 0.5)),
         "combat": Design(("b", "c", "d"), (0, 0, 1), (1, 1, 2), covariates=1),
         "dhi_limits": ComponentRatios(0.95),
-        "logistic": LogisticPlan(
-            ("p", "d"), (50, 1), (25, 0.5), 500, 40, 1.0, 2.0, penalty=0.05, noise=1.0
-        ),
+        "logistic": LogisticPlan(("p", "d"), (50, 1), (25, 0.5), 500, 40, 1.0, 2.0, penalty=0.05),
     }
     assert {k: plan_of(k).asked.length for k in KINDS} == {k: q.length for k, q in queries.items()}
 
