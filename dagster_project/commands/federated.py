@@ -64,12 +64,67 @@ def _need_ledger() -> None:
 def federated() -> None:
     """Computations over hospitals that hand over sums alone (docs/federated.md).
 
-    Plans and the ledger are here; runs between machines are not yet.
+    Keys, plans and the ledger are here; runs between machines are not yet.
 
     \b
     Example:
       lakehouse federated plan check PLAN.toml
     """
+
+
+# -- keys of the hospitals -------------------------------------------------------------------------
+
+
+@federated.command()
+@click.argument("file", type=FILE)
+def fingerprint(file: Path) -> None:
+    """Print the fingerprint of the key in a certificate, a request for one, or a public key.
+
+    Read it out to the other hospitals by telephone.
+
+    \b
+    Example:
+      lakehouse federated fingerprint BJCH.csr
+    """
+    from dagster_project.federated.pins import fingerprint_of
+
+    with _refusals():
+        found = fingerprint_of(file)
+    click.echo(" ".join(found[i : i + 4] for i in range(0, len(found), 4)))
+
+
+@federated.command()
+@click.argument("hospital")
+@click.argument("fingerprint", nargs=-1, required=True)
+@click.option("--again", is_flag=True, help="Also where another key is pinned.")
+def pin(hospital: str, fingerprint: tuple[str, ...], *, again: bool) -> None:
+    """Pin a hospital's key by the fingerprint that it has read out.
+
+    \b
+    Example:
+      lakehouse federated pin GZSM "3f9a 77c1 …"
+    """
+    from dagster_project.federated.pins import Pins
+
+    with _refusals():
+        Pins(find_home().federated).pin(hospital, "".join(fingerprint), again=again)
+    click.echo(f"pinned: {hospital}")
+
+
+@federated.command()
+def pins() -> None:
+    """Show whose keys are pinned here.
+
+    \b
+    Example:
+      lakehouse federated pins
+    """
+    from dagster_project.commands.terminal import print_table
+    from dagster_project.federated.pins import Pins
+
+    with _refusals():
+        found = Pins(find_home().federated).read()
+    print_table("Pinned keys", ["hospital", "fingerprint"], list(found.items()))
 
 
 # -- plans -----------------------------------------------------------------------------------------

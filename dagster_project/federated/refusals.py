@@ -119,6 +119,65 @@ class ForgedMessage(Refusal):
         )
 
 
+class NotPinned(Refusal):
+    """Hospitals of a plan whose keys nobody here has pinned."""
+
+    def __init__(self, hospitals: Iterable[str]) -> None:
+        names = ", ".join(sorted(hospitals))
+        super().__init__(
+            f"the keys of {names} are not pinned here; ask each by telephone for its fingerprint: "
+            "`lakehouse federated pin CODE FINGERPRINT`",
+            f"本院尚未固定 {names} 的密钥；请逐一电话核对指纹："
+            "`lakehouse federated pin CODE FINGERPRINT`",
+        )
+
+
+class PinnedOtherwise(Refusal):
+    """A pin that contradicts one that is there."""
+
+    def __init__(self, hospital: str) -> None:
+        super().__init__(
+            f"{hospital} is pinned here with another key, or this key is pinned to it. Make sure "
+            "by telephone; a hospital that has a new key is pinned anew with --again",
+            f"本院已为 {hospital} 固定其他密钥，或该密钥已归属它。请电话核实；"
+            "更换密钥的医院可用 --again 重新固定",
+        )
+
+
+class NotAFingerprint(Refusal):
+    """A code or a fingerprint of another form."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a hospital is pinned by its code (capital letters first, then at most two digits) and "
+            "a fingerprint of 64 hexadecimal digits; compare both with what the hospital reads out",
+            "固定密钥需要医院代码（大写字母在前，末尾至多两位数字）和 64 位十六进制指纹；"
+            "请与对方读出的内容核对",
+        )
+
+
+class PinsUnreadable(Refusal):
+    """A file of pins that was edited into something else."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(
+            f"{file} in the home's folder federated/ is no list of hospitals' fingerprints; "
+            "restore it, or move it away and pin each hospital anew",
+            f"主目录 federated/ 下的 {file} 不是医院指纹列表；请恢复，或移走后重新逐一固定",
+        )
+
+
+class UnreadableKey(Refusal):
+    """A file that holds no certificate, request or public key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the file holds no certificate, request for one, or public key in PEM; private keys "
+            "are not read",
+            "文件中没有 PEM 格式的证书、证书请求或公钥；不读取私钥",
+        )
+
+
 # -- what is summed --------------------------------------------------------------------------------
 
 

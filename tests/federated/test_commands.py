@@ -6,6 +6,8 @@ import dataclasses
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dagster_project import cli
 from dagster_project.federated.ledger import Ledger, Step
@@ -155,3 +157,17 @@ def test_an_edited_ledger_is_named_by_its_line(call, tmp_path):
     said = call("ledger", "show", code=1)
     assert "line 1 does not follow" in said
     assert "第 1 行" in said
+
+
+def test_a_key_is_read_out_and_pinned(call, tmp_path):
+    key = Ed25519PrivateKey.generate().public_key()
+    (tmp_path / "key.pem").write_bytes(
+        key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    read_out = call("fingerprint", str(tmp_path / "key.pem")).strip()
+    assert call("pins").strip() == "Pinned keys: none"
+    assert "pinned: GZSM" in call("pin", "GZSM", *read_out.split())
+    assert "GZSM" in call("pins")
+    assert "--again" in call("pin", "GZSM", "0" * 64, code=1)
+    assert "pinned: GZSM" in call("pin", "GZSM", "0" * 64, "--again")
+    assert "PEM" in call("fingerprint", str(tmp_path / "nothing"), code=1)
