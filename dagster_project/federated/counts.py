@@ -38,6 +38,31 @@ def whole_numbers(total: Floats) -> Counts:
     return counts
 
 
+def rows_of(slots: Counts, length: int) -> Floats:
+    """One row a patient with 1 in the patient's slot: what is handed over where noise is added.
+
+    A row has the norm 1, which is what a patient may move a sum by.
+
+    Parameters
+    ----------
+    slots : int array (patients,)
+        Below `length`.
+    length
+        Values of a vector.
+
+    Returns
+    -------
+    float array (patients, length)
+    """
+    rows = np.zeros((slots.size, length))
+    rows[np.arange(slots.size), slots] = 1.0
+    return rows
+
+
+def _summed(slots: Counts, length: int) -> Floats:
+    return np.bincount(slots, minlength=length).astype(np.float64)
+
+
 @dataclass(frozen=True)
 class CountsByArm:
     """Patients of each arm; with `hospitals` those of each hospital apart, in slots of its own."""
@@ -51,7 +76,11 @@ class CountsByArm:
         return len(self.arms) * max(1, len(self.hospitals))
 
     def vector(self, hospital: str, arms: Sequence[str]) -> Floats:
-        """A hospital's vector.
+        """A hospital's vector: patients by slot (`slots`)."""
+        return _summed(self.slots(hospital, arms), self.length)
+
+    def slots(self, hospital: str, arms: Sequence[str]) -> Counts:
+        """The slot of each patient (patients,).
 
         Parameters
         ----------
@@ -65,10 +94,8 @@ class CountsByArm:
         UnknownGroup
             Where an arm or the hospital is not in the plan.
         """
-        counts = np.zeros((max(1, len(self.hospitals)), len(self.arms)))
         row = _positions([hospital], self.hospitals)[0] if self.hospitals else 0
-        np.add.at(counts[row], _positions(arms, self.arms), 1)
-        return counts.ravel()
+        return row * len(self.arms) + np.array(_positions(arms, self.arms), dtype=np.int64)
 
     def read(self, total: Floats) -> dict[str, dict[str, int]]:
         """Patients by hospital and arm; of all hospitals together under the name `all`.
@@ -125,7 +152,11 @@ class DayGrid:
         return len(self.groups) * 2 * self.days.size
 
     def vector(self, days: npt.ArrayLike, events: npt.ArrayLike, groups: Sequence[str]) -> Floats:
-        """A hospital's vector.
+        """A hospital's vector: patients by slot (`slots`)."""
+        return _summed(self.slots(days, events, groups), self.length)
+
+    def slots(self, days: npt.ArrayLike, events: npt.ArrayLike, groups: Sequence[str]) -> Counts:
+        """The slot of each patient (n,).
 
         Parameters
         ----------
@@ -146,9 +177,8 @@ class DayGrid:
         """
         cells, died = self.on_grid(days, events)
         same_rows(cells, died, groups)
-        counts = np.zeros((len(self.groups), 2, self.days.size))
-        np.add.at(counts, (np.array(_positions(groups, self.groups), int), ~died * 1, cells), 1)
-        return counts.ravel()
+        group = np.array(_positions(groups, self.groups), dtype=np.int64)
+        return (2 * group + ~died) * self.days.size + cells
 
     def on_grid(
         self, days: npt.ArrayLike, events: npt.ArrayLike
@@ -213,7 +243,11 @@ class ScoreBins:
         return 2 * self.bins
 
     def vector(self, labels: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
-        """A hospital's vector.
+        """A hospital's vector: patients by slot (`slots`)."""
+        return _summed(self.slots(labels, scores), self.length)
+
+    def slots(self, labels: npt.ArrayLike, scores: npt.ArrayLike) -> Counts:
+        """The slot of each patient (n,).
 
         Parameters
         ----------
@@ -231,10 +265,9 @@ class ScoreBins:
         values = np.asarray(scores, dtype=np.float64)
         if not ((values >= 0) & (values <= 1)).all():
             raise ValueError("a score is a number within 0 and 1")
-        counts, marks = np.zeros((2, self.bins)), as_flags(labels)
+        marks = as_flags(labels)
         same_rows(marks, values)
-        np.add.at(counts, (marks * 1, self.bin_of(values)), 1)
-        return counts.ravel()
+        return marks * self.bins + self.bin_of(values)
 
     def bin_of(self, scores: Floats) -> Counts:
         """The bin of each score; 1 is in the last."""

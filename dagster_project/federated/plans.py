@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import AfterValidator, ValidationError
 
-from dagster_project.federated.accounting import compose, epsilon_of, noise_for
+from dagster_project.federated.accounting import compose, epsilon_of, mu_of, noise_for
 from dagster_project.federated.key_agreement import LEAST_HOSPITALS
 from dagster_project.federated.limits import ComponentRatios
 from dagster_project.federated.logistic import LogisticPlan
@@ -139,7 +139,30 @@ def _one_a_column(columns: list[str], *others: list[float]) -> Wording | None:
     )
 
 
-class CountsSection(Asked):
+class CountedSection(Asked):
+    """Counts of patients, each in one slot: `epsilon` of 0 is for exact ones."""
+
+    TUNING: ClassVar[frozenset[str]] = frozenset({"epsilon", "delta"})
+    epsilon: Annotated[float, Ge(0), Le(20)]
+    delta: Delta
+
+    @property
+    def mu(self) -> float | None:
+        """Of the one round."""
+        return mu_of(self.epsilon, self.delta) if self.epsilon else None
+
+    @property
+    def noise_sd(self) -> float:
+        """A patient moves one count by 1."""
+        return 1 / self.mu if self.mu else 0.0
+
+    @property
+    def row_norm(self) -> float | None:
+        """Rows are handed over where noise is added, so that none counts for more than 1."""
+        return 1.0 if self.epsilon else None
+
+
+class CountsSection(CountedSection):
     """[counts]: patients by arm, and of each hospital apart where `hospitals` lists them."""
 
     arms: SomeTexts
@@ -160,10 +183,10 @@ class CountsSection(Asked):
         )
 
 
-class SurvivalSection(Asked):
+class SurvivalSection(CountedSection):
     """[survival]: Kaplan-Meier curves and log-rank test."""
 
-    TUNING: ClassVar[frozenset[str]] = frozenset({"last_day", "width_days"})
+    TUNING: ClassVar[frozenset[str]] = CountedSection.TUNING | {"last_day", "width_days"}
     endpoint: Literal["pfs", "os"]
     groups: SomeTexts
     last_day: Annotated[int, Ge(1), Le(7300)]
@@ -175,10 +198,10 @@ class SurvivalSection(Asked):
         return len(self.groups) * 2 * (-(-self.last_day // self.width_days) + 1)
 
 
-class AucSection(Asked):
+class AucSection(CountedSection):
     """[auc]: the AUC of a model of the registry that had seen none of the patients."""
 
-    TUNING: ClassVar[frozenset[str]] = frozenset({"bins"})
+    TUNING: ClassVar[frozenset[str]] = CountedSection.TUNING | {"bins"}
     model: Words
     bins: Annotated[int, Ge(5), Le(4000)]
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dagster_project.federated.counts import CountsByArm, rows_of
 from dagster_project.federated.identities import fingerprint, public_bytes
 from dagster_project.federated.key_agreement import Party, Run
 from dagster_project.federated.ledger import Budget, Ledger
@@ -20,6 +21,7 @@ from dagster_project.federated.messages import (
     total_from_bytes,
     total_to_bytes,
 )
+from dagster_project.federated.noisy_counts import read_counts
 from dagster_project.federated.participant import Participant
 from dagster_project.federated.plans import parse_plan
 from dagster_project.federated.refusals import (
@@ -45,7 +47,7 @@ from tests.federated.hospitals import KEYS, PINNED
 from tests.federated.splits import split
 
 CODES = ("BJCH", "GZSM", "SHFD")
-COUNTS = {"arms": ["A", "B", "C"], "hospitals": []}
+COUNTS = {"arms": ["A", "B", "C"], "hospitals": [], "epsilon": 0, "delta": 1e-5}
 LOGISTIC = {
     "columns": ["size", "dhi"],
     "centres": [0, 0],
@@ -170,6 +172,20 @@ def test_the_noise_is_the_plans_and_one_for_all_hospitals(tmp_path):
     sums = [a_round(members, number, [np.zeros((0, 100))] * 3) for number in range(1, 11)]
     assert np.std(sums) == pytest.approx(2.0 / plan.asked.mu, rel=0.1)
     assert study.ledgers["BJCH"].account().epsilon == pytest.approx(15.0)
+
+
+def test_counts_with_noise_take_a_row_a_patient(study):
+    plan = plan_of(counts={**COUNTS, "epsilon": 1.0})
+    study.allow(plan)
+    members = study.met(plan)
+    query = CountsByArm(("A", "B", "C"))
+    rows = rows_of(query.slots("BJCH", ["A"] * 60 + ["B"] * 30), 3)
+    with pytest.raises(OtherColumns):
+        members["BJCH"].part(1, query.vector("BJCH", ["A"]))
+    found = read_counts(query, a_round(members, 1, [rows] * 3), plan.asked.noise_sd)["all"]
+    for arm, n in (("A", 180), ("B", 90), ("C", 0)):
+        assert found[arm].value == pytest.approx(n, abs=6 * plan.asked.noise_sd)
+    assert study.ledgers["SHFD"].account().epsilon == pytest.approx(1.0)
 
 
 def test_rows_are_clipped_at_the_hospital_whatever_is_handed_over(tmp_path):

@@ -33,7 +33,7 @@ from tests.federated.hospitals import PINNED
 PLAN = parse_plan(
     {
         "plan": {"name": "Look", "hospitals": ["BJCH", "GZSM", "SHFD"], "task": "T1"},
-        "auc": {"model": "fusion/3", "bins": 2000},
+        "auc": {"model": "fusion/3", "bins": 2000, "epsilon": 0, "delta": 1e-5},
     }
 )
 

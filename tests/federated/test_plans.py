@@ -20,10 +20,17 @@ from dagster_project.federated.plans import KINDS, LARGEST_PLAN, parse_plan, rea
 from dagster_project.federated.refusals import PlanUnusable
 
 PLAN = {"name": "First look", "hospitals": ["SHFD", "BJCH", "GZSM"], "task": "T1"}
+EXACT = {"epsilon": 0, "delta": 1e-5}
 ASKED = {
-    "counts": {"arms": ["A", "B"], "hospitals": ["BJCH", "GZSM", "SHFD"]},
-    "survival": {"endpoint": "pfs", "groups": ["low", "high"], "last_day": 730, "width_days": 1},
-    "auc": {"model": "fusion/3", "bins": 2000},
+    "counts": {"arms": ["A", "B"], "hospitals": ["BJCH", "GZSM", "SHFD"], **EXACT},
+    "survival": {
+        "endpoint": "pfs",
+        "groups": ["low", "high"],
+        "last_day": 730,
+        "width_days": 1,
+        **EXACT,
+    },
+    "auc": {"model": "fusion/3", "bins": 2000, **EXACT},
     "readers": {"readers": 2, "centre_mm": 30.0, "unit_mm": 10, "one_pair_a_patient": False},
     "moments": {"columns": ["age", "dhi"], "centres": [60, 1.0], "units": [10, 0.5]},
     "combat": {
@@ -229,7 +236,7 @@ def test_a_digest_is_of_everything():
     ("kind", "changes"),
     [
         ("logistic", {"epsilon": 0, "steps": 10, "clip": 3.0, "units": [20, 0.4]}),
-        ("auc", {"bins": 100}),
+        ("auc", {"bins": 5, "epsilon": 1.0}),
         ("survival", {"width_days": 30, "last_day": 700}),
         ("moments", {"centres": [50, 0]}),
     ],
@@ -263,13 +270,18 @@ def test_a_plan_costs_the_epsilon_that_it_states():
     assert found.epsilon(1e-5) == pytest.approx(1.0)
     assert found.epsilon(1e-6) > 1.0
     assert plan_of("logistic", epsilon=0).epsilon(1e-5) is None
-    assert plan_of("auc").epsilon(1e-5) is None
+    for kind in ("auc", "survival", "counts"):
+        assert plan_of(kind).epsilon(1e-5) is None
+        noisy = plan_of(kind, epsilon=2.0)
+        assert noisy.epsilon(1e-5) == pytest.approx(2.0)
+        assert noisy.asked.noise_sd == pytest.approx(1 / noisy.asked.mu)
+        assert (plan_of(kind).asked.row_norm, noisy.asked.row_norm) == (None, 1.0)
 
 
 def test_what_is_written_in_toml_is_what_is_read(tmp_path):
     text = (
         '[plan]\nname = "第一次"\nhospitals = ["BJCH", "GZSM", "SHFD"]\ntask = "T1"\n'
-        '[auc]\nmodel = "fusion/3"\nbins = 2000\n'
+        '[auc]\nmodel = "fusion/3"\nbins = 2000\nepsilon = 0\ndelta = 1e-5\n'
     )
     (tmp_path / "plan.toml").write_text(text, encoding="utf-8")
     assert read_plan(tmp_path / "plan.toml").digest == parse_plan(tomllib.loads(text)).digest
