@@ -9,7 +9,7 @@ draws.
 - alone: each hospital's own model, mean over hospitals
 - pooled: all patients in one place, no noise, no clip
 - federated: the secure sum, no noise
-- ε: the secure sum with one noise for all, δ = 1e-5
+- ε: the secure sum with one noise for all, δ = 1e-5, against each of the hospitals too
 - local ε: every one of 8 hospitals adds the whole noise itself, as it must without secure sum
 
     python -m benchmarks.federated_logistic [--seeds 1 2 3 4 5 6] [--patients 500] [--draws 20]
@@ -93,7 +93,8 @@ def fit(
 ) -> np.ndarray:
     """Through the fixed point; masks and encryption change nothing in a sum.
 
-    `noise` is the standard deviation of the noise on the sum, over the clip.
+    `noise` is the standard deviation that is left for each hospital, over the clip: with √7 times
+    as much each of 8 hospitals adds the whole.
     """
 
     def total_of(_: int, weights: np.ndarray) -> np.ndarray:
@@ -140,7 +141,7 @@ def measure(cohort: Cohort, judged: Cohort, chosen: argparse.Namespace) -> list[
         auc(plan, pooled, judged),
         auc(plan, federated, judged),
         *(noisy(plan, cohort, e, 1.0, judged, chosen.draws) for e in (3.0, 1.0)),
-        noisy(plan, cohort, 1.0, sqrt(8), judged, chosen.draws),
+        noisy(plan, cohort, 1.0, sqrt(7), judged, chosen.draws),
         float(np.abs(federated - clipped).max()),
     ]
 

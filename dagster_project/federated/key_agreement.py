@@ -156,7 +156,7 @@ class Announcement:
             content = json.loads(data)
             keys = [bytes.fromhex(content[n]) for n in ("exchange", "identity", "signature")]
             return cls(str(content["hospital"]), str(content["run"]), *keys)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ForgedMessage("a hospital", "signed key", "签名密钥") from None
 
 

@@ -49,19 +49,20 @@ def clip_rows(rows: Floats, clip: float) -> Floats:
 def noise_share(
     n: int, sd: float, hospitals: int, randomness: Callable[[int], bytes] = os.urandom
 ) -> Floats:
-    """One hospital's part of the noise on a sum: normal, so that all parts together have `sd`.
+    """One hospital's part of the noise on a sum: normal, with the variance sd² / (hospitals − 1).
 
-    Each part has the variance sd² / hospitals. Hospitals that subtract their own parts leave the
-    others': with half of them honest the sum has sd / √2.
+    A hospital that reads the sum subtracts its own part: the others' have `sd` together. So what a
+    step costs by `sd` holds against each hospital by itself; two that put theirs together leave
+    less.
 
     Parameters
     ----------
     n
         Length of the vector.
     sd
-        Standard deviation on the sum of all hospitals, 0 for none.
+        Standard deviation that is left for each hospital, 0 for none.
     hospitals
-        How many add a part.
+        How many add a part: 2 or more, where there is noise.
     randomness
         n → so many random bytes; the system's own generator.
 
@@ -71,6 +72,21 @@ def noise_share(
     """
     if not (np.isfinite(sd) and sd >= 0):
         raise ValueError("the standard deviation of the noise is a finite number, 0 or more")
+    if not sd:
+        return np.zeros(n)
+    if hospitals < 2:
+        raise ValueError("a hospital alone would know all of the noise")
     # 52 bits, so that the middle of the last step is below 1
     words = np.frombuffer(randomness(8 * n), dtype="<u8") >> np.uint64(12)
-    return ndtri((words + 0.5) * 2.0**-52) * (sd / sqrt(hospitals))
+    return ndtri((words + 0.5) * 2.0**-52) * (sd / sqrt(hospitals - 1))
+
+
+def noise_of_sum(sd: float, hospitals: int) -> float:
+    """Standard deviation of all parts of `noise_share` together.
+
+    Examples
+    --------
+    >>> noise_of_sum(3.0, 9) == 3.0 * sqrt(9 / 8)
+    True
+    """
+    return sd * sqrt(hospitals / (hospitals - 1)) if sd else 0.0

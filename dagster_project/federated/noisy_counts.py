@@ -29,7 +29,7 @@ def read_counts(query: CountsByArm, total: Floats, sd: float) -> dict[str, dict[
         That the sum is of.
     total : float array (length,)
     sd
-        Standard deviation of the noise on the sum.
+        Standard deviation of the noise on the sum (`noise.noise_of_sum`).
 
     Returns
     -------

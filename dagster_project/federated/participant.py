@@ -236,6 +236,6 @@ def _read_greeting(sender: str, content: bytes) -> tuple[list[str], RunKeys]:
         read = json.loads(content)
         hashes = [bytes.fromhex(line).hex() for line in read["ledger"]]
         keys = RunKeys(bytes.fromhex(read["check"]), bytes.fromhex(read["encryption"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ForgedMessage(sender, "greeting", "问候消息") from None
     return hashes, keys

@@ -117,7 +117,7 @@ class Asked(Section):
 
     @property
     def noise_sd(self) -> float:
-        """Standard deviation of the noise on a sum of all hospitals, 0 for none."""
+        """Standard deviation of the noise that is left for each hospital, 0 for none."""
         return 0.0
 
     @property
@@ -165,6 +165,7 @@ class CountedSection(Asked):
 class CountsSection(CountedSection):
     """[counts]: patients by arm, and of each hospital apart where `hospitals` lists them."""
 
+    TUNING: ClassVar[frozenset[str]] = CountedSection.TUNING | {"hospitals"}
     arms: SomeTexts
     hospitals: Annotated[list[str], Wording("hospitals' codes, or []", "医院代码列表，或 []")]
 

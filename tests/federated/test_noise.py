@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from dagster_project.federated.noise import clip_rows, noise_share
+from dagster_project.federated.noise import clip_rows, noise_of_sum, noise_share
 from dagster_project.federated.refusals import NotFinite
 
 RNG = np.random.default_rng(20)
@@ -36,10 +36,20 @@ def test_a_clip_is_above_0(clip):
 
 
 @pytest.mark.parametrize("hospitals", [3, 8])
-def test_the_parts_together_have_the_variance_that_is_wanted(hospitals):
+def test_what_is_left_for_each_hospital_has_the_deviation_that_is_wanted(hospitals):
     parts = [noise_share(20_000, 2.5, hospitals, RNG.bytes) for _ in range(hospitals)]
-    assert stats.kstest(np.sum(parts, axis=0), "norm", (0, 2.5)).pvalue > 1e-3
+    left = np.sum(parts[1:], axis=0)
+    assert stats.kstest(left, "norm", (0, 2.5)).pvalue > 1e-3
+    whole = stats.kstest(np.sum(parts, axis=0), "norm", (0, noise_of_sum(2.5, hospitals)))
+    assert whole.pvalue > 1e-3
     assert abs(np.corrcoef(parts)[0, 1]) < 0.03
+
+
+def test_a_hospital_alone_adds_no_noise_that_it_would_know():
+    with pytest.raises(ValueError, match="alone"):
+        noise_share(1, 1.0, 1)
+    assert noise_share(2, 0.0, 1).tolist() == [0.0, 0.0]
+    assert noise_of_sum(0.0, 1) == 0.0
 
 
 def test_noise_is_drawn_anew_each_time():

@@ -21,6 +21,7 @@ from dagster_project.federated.messages import (
     total_from_bytes,
     total_to_bytes,
 )
+from dagster_project.federated.noise import noise_of_sum
 from dagster_project.federated.noisy_counts import read_counts
 from dagster_project.federated.participant import Participant
 from dagster_project.federated.plans import parse_plan
@@ -170,7 +171,8 @@ def test_the_noise_is_the_plans_and_one_for_all_hospitals(tmp_path):
     study.allow(plan)
     members = study.met(plan)
     sums = [a_round(members, number, [np.zeros((0, 100))] * 3) for number in range(1, 11)]
-    assert np.std(sums) == pytest.approx(2.0 / plan.asked.mu, rel=0.1)
+    expected = noise_of_sum(2.0 / plan.asked.mu, 3)
+    assert np.std(sums) == pytest.approx(expected, rel=0.1)
     assert study.ledgers["BJCH"].account().epsilon == pytest.approx(15.0)
 
 
@@ -182,9 +184,10 @@ def test_counts_with_noise_take_a_row_a_patient(study):
     rows = rows_of(query.slots("BJCH", ["A"] * 60 + ["B"] * 30), 3)
     with pytest.raises(OtherColumns):
         members["BJCH"].part(1, query.vector("BJCH", ["A"]))
-    found = read_counts(query, a_round(members, 1, [rows] * 3), plan.asked.noise_sd)["all"]
+    sd = noise_of_sum(plan.asked.noise_sd, 3)
+    found = read_counts(query, a_round(members, 1, [rows] * 3), sd)["all"]
     for arm, n in (("A", 180), ("B", 90), ("C", 0)):
-        assert found[arm].value == pytest.approx(n, abs=6 * plan.asked.noise_sd)
+        assert found[arm].value == pytest.approx(n, abs=6 * sd)
     assert study.ledgers["SHFD"].account().epsilon == pytest.approx(1.0)
 
 

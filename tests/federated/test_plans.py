@@ -239,6 +239,7 @@ def test_a_digest_is_of_everything():
         ("auc", {"bins": 5, "epsilon": 1.0}),
         ("survival", {"width_days": 30, "last_day": 700}),
         ("moments", {"centres": [50, 0]}),
+        ("counts", {"hospitals": []}),
     ],
 )
 def test_tuning_is_the_same_query(kind, changes):
