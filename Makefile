@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 WORKERS ?= 2
 
-.PHONY: help setup demo test lint dev lock sbom docs system clean
+.PHONY: help setup demo test lint dev lock sbom docs system accountant clean
 
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -52,6 +52,7 @@ lock: setup     ## compile requirements/lock.txt and build.txt anew, with the ha
 	$(COMPILE) pyproject.toml requirements/torch_dependencies.in --extra dev --extra federated --no-build-isolation-package pyradiomics \
 	  -o requirements/lock.txt
 	$(COMPILE) requirements/build.in -c requirements/lock.txt -o requirements/build.txt
+	$(COMPILE) requirements/accountant.in -o requirements/accountant.txt
 
 sbom: setup     ## components and licences of what runs: build/sbom.cdx.json (CycloneDX), docs/licences.md
 	$(BIN)/python scripts/sbom
@@ -60,6 +61,11 @@ docs: setup     ## the generated parts of docs/
 	$(BIN)/python -m dagster_project.lake.dictionary
 	$(BIN)/python -m tests.clinical_rules
 	@test ! -d ../shared/data/ibsi || $(BIN)/python -m dagster_project.radiomics.ibsi ../shared/data
+
+accountant:     ## the ledger's ε beside dp-accounting, in an environment of its own
+	@test -x build/accountant/bin/python || $(PYTHON) -m venv build/accountant
+	@build/accountant/bin/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements/accountant.txt
+	build/accountant/bin/python -m benchmarks.accountant
 
 clean:          ## remove the environment; data stay
 	rm -rf $(VENV)

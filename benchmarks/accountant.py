@@ -2,8 +2,7 @@
 
 dp-accounting needs older packages than the project does, so it has an environment of its own:
 
-    python3.11 -m venv DPENV && DPENV/bin/pip install dp-accounting==0.6.0
-    DPENV/bin/python -m benchmarks.accountant
+    make accountant
 
 Ends with 1 where a figure of the ledger differs by more than 1 % from that of the distributions.
 """

@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import requires
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ def pinned(name: str) -> dict[str, str]:
     return {canonicalize_name(Requirement(line.split("--hash")[0]).name): line for line in lines}
 
 
-@pytest.mark.parametrize("name", ["lock.txt", "build.txt"])
+@pytest.mark.parametrize("name", ["lock.txt", "build.txt", "accountant.txt"])
 def test_every_pinned_file_has_its_hash(name):
     without = [
         package
@@ -54,6 +55,12 @@ def test_what_torch_requires_is_locked_although_torch_is_not(package):
         if not r.marker or r.marker.evaluate({"extra": ""})
     }
     assert names - {"torch"} <= set(pinned("lock.txt"))
+
+
+def test_what_the_extra_for_federated_runs_requires_is_locked():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(r) for r in project["optional-dependencies"]["federated"]]
+    assert {canonicalize_name(r.name) for r in wanted} <= set(pinned("lock.txt"))
 
 
 def test_the_inventory_of_licences_is_of_this_environment_and_none_is_of_the_gpl():
