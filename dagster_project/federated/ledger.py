@@ -160,7 +160,7 @@ class Ledger:
         self._add("forbidden", {"plan": plan})
 
     def spend(self, step: Step) -> Account:
-        """Note a step before anything of it is computed, or refuse it (`check_step`).
+        """Note a step before anything of it is sent, or refuse it (`check_step`).
 
         What is noted counts as spent, whether or not the step then succeeds.
 

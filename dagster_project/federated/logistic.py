@@ -108,7 +108,7 @@ def descend(plan: LogisticPlan, total_of: Callable[[int, Floats], Floats]) -> Fl
     Parameters
     ----------
     plan
-        Allowed here. Each step is noted in the ledger before anything of it is computed.
+        Allowed here. Each step is noted in the ledger before anything of it is sent.
     total_of
         Number of the step from 1, and weights → the sum of all patients' gradients (length,).
 
