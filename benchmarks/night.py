@@ -158,7 +158,7 @@ def tables_of(patients):
         accepted_because=pl.lit("agreement"),
         n_readers=2,
         locked_at=MOMENT,
-        known_from=MOMENT,
+        recorded_at=MOMENT,
         mask_source=pl.lit("SEG"),
     )
     at = at.with_columns(

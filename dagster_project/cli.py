@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "grade": ("grade", "Grade another trial's SDTM tables by RECIST 1.1"),
     "keys": ("keys", "The key medium: make, unlock, rotate, lock"),
     "manifest": ("manifest", "The hash-chained record of what intake did"),
+    "migrate": ("migrate", "Lead a lake of an earlier version to this one's schema"),
     "pacs": ("pacs", "Scans straight from a site's PACS"),
     "protocol": ("protocol", "The study's settings: check, show, compare"),
     "publish": ("pages", "Write what analysts open, and nothing else"),
@@ -146,6 +147,18 @@ def _in_environment(**wanted: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    from dagster_project.lake.migrations import latest
+
+    program = version("dynamic-irecist-lakehouse")
+    click.echo(f"lakehouse, version {program}, schema version {latest()} of the lake")
+    ctx.exit()
+
+
 def check_protocol() -> None:
     """A protocol that may not be used stops every command before it has done anything."""
     from dagster_project.lake.minimisation import Minimisation
@@ -157,7 +170,14 @@ def check_protocol() -> None:
 @click.group(
     cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(package_name="dynamic-irecist-lakehouse", prog_name="lakehouse")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the program's version and the lake's schema version, and exit.",
+)
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),

@@ -44,13 +44,16 @@ class Lakehouse(dg.ConfigurableResource):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Lakehouse]:
         """A run that Dagster starts waits for a `lakehouse run` in the same home, and that for it.
 
-        It bears its process before it waits, so that one that is killed is known for dead.
+        It bears its process before it waits, so that one that is killed is known for dead. A lake
+        of another schema ends it before any step.
         """
         if context.run and context.instance:
             context.instance.add_run_tags(context.run.run_id, process_tags())
         say = context.log.info if context.log else print
         what = f"Dagster's run of {context.run.job_name}" if context.run else "Dagster"
         with home_locked(self.home, what, shared=True, waiting=say):
+            if self.home.has_lake:
+                self.lake.check_schema()
             yield self
 
     def read(

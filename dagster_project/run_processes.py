@@ -68,8 +68,22 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         )
         if reason:
             instance.report_run_failed(run, reason)
-            ended.append(f"{run.job_name} {run.tags.get('dagster/partition', '')}".strip())
+            ended.append(_named(run))
     return ended
+
+
+def active_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Job and partition of each run that works; those whose process is gone are marked first."""
+    import dagster as dg
+
+    end_dead_runs(instance)
+    status = dg.DagsterRunStatus
+    working = [status.STARTING, status.STARTED, status.CANCELING]
+    return [_named(run) for run in instance.get_runs(dg.RunsFilter(statuses=working))]
+
+
+def _named(run: dg.DagsterRun) -> str:
+    return f"{run.job_name} {run.tags.get('dagster/partition', '')}".strip()
 
 
 def _longest(instance: dg.DagsterInstance) -> float:

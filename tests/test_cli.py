@@ -23,6 +23,7 @@ from click.testing import CliRunner, Result
 from dagster_project import cli
 from dagster_project.commands import run as run_command
 from dagster_project.commands.run import Flow
+from dagster_project.lake.migrations import latest
 from dagster_project.lake.tables import TABLES
 from tests.conftest import REPOSITORY
 from tests.trial import SITES, Stage
@@ -115,9 +116,9 @@ def test_help_names_every_command_in_a_line_of_its_own_and_imports_none() -> Non
 
 
 def test_the_version_is_the_packages(call: Call) -> None:
-    assert (
-        call("--version").output == f"lakehouse, version {version('dynamic-irecist-lakehouse')}\n"
-    )
+    program = version("dynamic-irecist-lakehouse")
+    said = call("--version").output
+    assert said == f"lakehouse, version {program}, schema version {latest()} of the lake\n"
 
 
 # -- where there is nothing yet --------------------------------------------------------------------

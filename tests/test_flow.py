@@ -232,12 +232,12 @@ def test_one_more_scan_leaves_the_others_alone(opened: Stage, grown: Stage) -> N
 
 
 def test_a_visit_later_than_known_keeps_what_was_said_before(opened: Stage, grown: Stage) -> None:
-    """`known_from` stays where a response's content stays."""
+    """`recorded_at` stays where a response's content stays."""
     before, now = (stage.table("responses") for stage in (opened, grown))
-    content = [c for c in before.columns if c != "known_from"]
+    content = [c for c in before.columns if c != "recorded_at"]
     same = before.join(now, on=content, how="inner", nulls_equal=True, suffix="_now")
     assert same.height
-    assert (same["known_from"] == same["known_from_now"]).all()
+    assert (same["recorded_at"] == same["recorded_at_now"]).all()
 
 
 # -- 5. what must hold throughout ------------------------------------------------------------------

@@ -187,7 +187,7 @@ def rows_of(trial: Trial, site: str) -> dict[str, pl.DataFrame]:
         return {
             name: lake.query(f'SELECT * FROM "{name}" WHERE site = ? ORDER BY ALL', [site])
             .pl()
-            .drop("known_from", "snapshot", strict=False)
+            .drop("recorded_at", "snapshot", strict=False)
             for name in names
         }
 

@@ -18,10 +18,16 @@ import duckdb
 import pytest
 
 from dagster_project.flow.trace_search import search_home
+from dagster_project.lake import catalogue_backup
+from dagster_project.lake.errors import NoBackup, UnmigratedLake
 from dagster_project.lake.home import Home
-from dagster_project.lake.store import open_lake, read_lake
+from dagster_project.lake.migrations import VERSIONS
+from dagster_project.lake.store import Lake, open_lake, read_lake
 from dagster_project.lake.tables import TABLES
+from dagster_project.lake.upgrade import upgrade
 from tests.lake.test_store import rows
+from tests.lakes.kept import BASELINE, copy_baseline, unpack
+from tests.lakes.killed import migrate_and_kill
 
 OWNER = "postgres"
 """The system's user whom Debian's package makes; PostgreSQL refuses to run as root."""
@@ -104,7 +110,7 @@ def test_tables_are_created_once_and_found_again(home: Home) -> None:
                     "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'"
                 ).fetchall()
             }
-            assert found == {t.name for t in TABLES}
+            assert found == {t.name for t in TABLES} | {VERSIONS}
     assert not (home.lake / "catalog.sqlite").exists(), "the catalogue is in PostgreSQL alone"
 
 
@@ -230,3 +236,94 @@ def test_an_analysts_query_is_answered_with_the_connection_shut_in(home: Home) -
             assert lake.query("SELECT patient FROM treatments").fetchall() == [(patient,)]
             with pytest.raises(duckdb.Error):
                 lake.query("SELECT * FROM read_text('/etc/hostname')")
+
+
+# -- an earlier schema -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unmigrated(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Home, int]:
+    """The lake of schema version 1 in PostgreSQL, and its snapshot."""
+    catalog = home.catalog
+    with monkeypatch.context() as sqlite:
+        sqlite.delenv("LAKEHOUSE_CATALOG")
+        kept = unpack(BASELINE, Home(tmp_path / "kept"))
+        with Lake(catalog, home.data) as lake:
+            copy_baseline(kept, lake)
+            return home, lake.snapshot()
+
+
+FIRST_SEEN = "SELECT patient, min({0}), bool_or(simulated) FROM responses GROUP BY 1 ORDER BY 1"
+
+
+def test_a_catalogue_is_dumped_and_migrated(unmigrated: tuple[Home, int]) -> None:
+    home, last = unmigrated
+    with pytest.raises(UnmigratedLake):
+        open_lake(home)
+    with Lake(home.catalog, home.data) as lake:
+        were = lake.query(FIRST_SEEN.format("known_from")).fetchall()
+    assert [m.version for m in upgrade(home)] == [1, 2]
+    with open_lake(home) as lake:
+        newest = lake.snapshot()
+        assert lake.query(FIRST_SEEN.format("recorded_at")).fetchall() == were
+        assert lake.read("responses", as_of=last).equals(lake.read("responses"))
+    with read_lake(home, as_of=last) as lake:
+        assert lake.query(FIRST_SEEN.format("recorded_at")).fetchall() == were
+    assert upgrade(home) == []
+    with open_lake(home) as lake:
+        assert lake.snapshot() == newest
+    (dump,) = home.backups.iterdir()
+    listed = subprocess.run(
+        [program("pg_restore"), "--list", str(dump)], capture_output=True, text=True, check=True
+    ).stdout
+    assert "TABLE DATA public ducklake_snapshot " in listed
+
+
+def test_a_migration_that_is_killed_leaves_a_whole_version(unmigrated: tuple[Home, int]) -> None:
+    """One after the other, each on what the one before left."""
+    home, _ = unmigrated
+    moments = [
+        dict(statement=5),
+        dict(commit=1, seconds=0.002),
+        dict(statement=14),
+        dict(statement=22),
+        dict(commit=2, seconds=0.002),
+    ]
+    for moment in moments:
+        assert migrate_and_kill([(home, moment)])[0] in {-9, 0}
+        with Lake(home.catalog, home.data) as lake:
+            assert lake.fault(migrated=True) is None
+            columns = lake.shape()["responses"]
+            assert ("recorded_at" in columns, "known_from" in columns) == (
+                (False, True) if lake.version() == 1 else (True, False)
+            )
+    with Lake(home.catalog, home.data) as lake:
+        lake.migrate()
+        assert lake.fault() is None
+
+
+def test_without_pg_dump_nothing_is_migrated_unless_it_is_asked_for(
+    unmigrated: tuple[Home, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, last = unmigrated
+    with monkeypatch.context() as bare:
+        bare.setattr(catalogue_backup, "DEBIAN", tmp_path)
+        bare.setenv("PATH", str(tmp_path))
+        with pytest.raises(NoBackup, match="pg_dump is not installed"):
+            upgrade(home)
+        with Lake(home.catalog, home.data) as lake:
+            assert lake.snapshot() == last
+        assert [m.version for m in upgrade(home, backup=False)] == [1, 2]
+    assert not any(home.backups.iterdir())
+
+
+def test_a_server_that_is_not_reached_gives_no_backup_and_its_password_is_not_shown(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "LAKEHOUSE_CATALOG", "postgres:host=/nowhere dbname=lake password='a secret' user=lake"
+    )
+    with pytest.raises(NoBackup, match="pg_dump ended with 1") as raised:
+        catalogue_backup.back_up(home, 1)
+    assert "secret" not in str(raised.value)
+    assert not any(home.backups.iterdir())

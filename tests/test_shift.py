@@ -306,7 +306,7 @@ def files_of(lake: Lake, folder: Path) -> dict[str, pl.DataFrame]:
 def test_the_attacker_finds_the_shift_where_the_lake_itself_is_handed_out(study: Study) -> None:
     told = {name.split()[0] for name in found_by(study.tables, study)}
     assert told >= {
-        "responses.known_from",
+        "responses.recorded_at",
         "reads.locked_at",
         "arbitrations.decided_at",
         "training_cohort.snapshot",
@@ -343,7 +343,7 @@ def test_nothing_that_is_published_tells_the_shift(lake: tuple[Lake, Home], stud
 
 
 GUARDS = [
-    ("responses", "known_from"),
+    ("responses", "recorded_at"),
     ("reads", "locked_at"),
     ("arbitrations", "decided_at"),
     ("training_cohort", "snapshot"),

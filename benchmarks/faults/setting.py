@@ -37,7 +37,7 @@ PLAN: Plan = replace(
 """As few patients as open the gate, so that models are trained."""
 
 OF_THE_RUN = (
-    "known_from",
+    "recorded_at",
     "evaluated_at",
     "trained_at",
     "mlflow_run_id",

@@ -43,6 +43,7 @@ def adam(folder: Path, as_of: int | None) -> None:
     study = load_study()
     try:
         with read_lake(existing_home(), as_of=as_of) as lake:
+            lake.check_schema()
             datasets = analysis_datasets(lake, study)
     except (OtherProtocolError, SuppressedError) as error:
         raise click.ClickException(str(error)) from None

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dagster_project.commands.terminal import CONSOLE, existing_home, print_table
+from dagster_project.commands.terminal import (
+    CONSOLE,
+    existing_home,
+    print_table,
+    refuse_other_schema,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -160,7 +165,7 @@ def decide(case: str, accept: str, arbiter: str) -> None:
     from dagster_project.flow.arbitrations import decide_case
     from dagster_project.intake.case_report import is_reader_name
 
-    existing_home()
+    refuse_other_schema(existing_home())
     if not is_reader_name(arbiter):
         raise click.ClickException(
             "--by is no code of an arbiter: one to three capital letters or the word ARBITER, "

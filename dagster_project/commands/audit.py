@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from dagster_project.commands.terminal import CONSOLE, has_lake, print_table
+from dagster_project.commands.terminal import CONSOLE, has_lake, print_table, refuse_other_schema
 from dagster_project.lake.home import Home, find_home
 
 
@@ -37,7 +37,7 @@ def audit(no_ocr: bool) -> None:
     """
     from dagster_project.flow.vault_audit import audit_home
 
-    home = find_home()
+    home = refuse_other_schema(find_home())
     if not home.vault.is_dir():
         raise click.ClickException(f"there is no vault in {home.root}; `lakehouse run` makes one")
     found = audit_home(home, ocr=not no_ocr)

@@ -17,7 +17,7 @@ import psutil
 
 from dagster_project.commands.interruption import Interrupted
 from dagster_project.commands.run import install_dagster_settings
-from dagster_project.commands.terminal import CONSOLE
+from dagster_project.commands.terminal import CONSOLE, refuse_other_schema
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import SIGNALS
 
@@ -48,7 +48,7 @@ def dev(port: int, mlflow_port: int) -> None:
     Example:
       lakehouse dev --port 3333
     """
-    serve(find_home().make(), port, mlflow_port)
+    serve(refuse_other_schema(find_home()).make(), port, mlflow_port)
 
 
 def serve(home: Home, port: int, mlflow_port: int) -> None:

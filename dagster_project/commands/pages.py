@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dagster_project.commands.terminal import existing_home
+from dagster_project.commands.terminal import existing_home, refuse_other_schema
 from dagster_project.lake.locks import home_locked
 
 
@@ -28,7 +28,7 @@ def publish(anew: bool) -> None:
     from dagster_project.flow.publication import publish_home
     from dagster_project.resources import Lakehouse
 
-    home, lakehouse = existing_home(), Lakehouse()
+    home, lakehouse = refuse_other_schema(existing_home()), Lakehouse()
     with home_locked(home, "lakehouse publish", waiting=click.echo):
         made = publish_home(lakehouse.lake, home, lakehouse.study, anew=anew)
     click.echo(
@@ -49,7 +49,7 @@ def report() -> None:
     from dagster_project.flow.pages import write_patient_pages, write_study_page
     from dagster_project.resources import Lakehouse
 
-    home = existing_home()
+    home = refuse_other_schema(existing_home())
     with home_locked(home, "lakehouse report", waiting=click.echo):
         write_study_page(Lakehouse())
         write_patient_pages(Lakehouse())

@@ -16,7 +16,12 @@ from dagster_project.commands.terminal import existing_home
 @click.argument("statement")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON array of objects.")
-@click.option("--as-of", type=int, default=None, help="The lake as it was at this snapshot.")
+@click.option(
+    "--as-of",
+    type=int,
+    default=None,
+    help="The lake as it was at this snapshot, under the names of today.",
+)
 def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
     """Query the lake, read-only; tables and columns are described in docs/dictionary.md.
 
@@ -38,6 +43,9 @@ def sql(statement: str, as_csv: bool, as_json: bool, as_of: int | None) -> None:
     try:
         check_query(statement)
         with read_lake(home, as_of=as_of) as lake:
+            fault = lake.fault()
+            if fault is not None:
+                click.echo(fault, err=True)
             lake.confine()
             result = lake.query(statement)
             _print_rows(

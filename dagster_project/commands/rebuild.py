@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
-from dagster_project.commands.terminal import CONSOLE, existing_home
+from dagster_project.commands.terminal import CONSOLE, existing_home, refuse_other_schema
 from dagster_project.lake.home import Home
 from dagster_project.lake.locks import home_locked
 
@@ -34,7 +34,7 @@ def rebuild(table: str | None, site: str | None) -> None:
     Example:
       lakehouse rebuild reads --site BJCH
     """
-    home = existing_home()
+    home = refuse_other_schema(existing_home())
     with home_locked(home, "lakehouse rebuild", waiting=click.echo):
         damages = _let_damaged_go(home, table, site)
         if not damages:

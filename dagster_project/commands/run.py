@@ -19,7 +19,12 @@ from rich.table import Table
 
 from dagster_project.commands.interruption import interruptible
 from dagster_project.commands.leaving import complete_pending, pending, whole
-from dagster_project.commands.terminal import CONSOLE, has_lake, print_unknown_folders
+from dagster_project.commands.terminal import (
+    CONSOLE,
+    has_lake,
+    print_unknown_folders,
+    refuse_other_schema,
+)
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import home_locked
@@ -69,7 +74,7 @@ def run(site: Sequence[str], require_model: bool) -> None:
     Example:
       lakehouse run --site BJCH
     """
-    home = find_home().make()
+    home = refuse_other_schema(find_home()).make()
     print_unknown_folders(home)
     if pending(home):
         with whole(home, "lakehouse run"):

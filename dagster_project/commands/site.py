@@ -7,7 +7,7 @@ import sys
 import click
 
 from dagster_project.commands.leaving import Leaving, begin, complete_pending, pending, whole
-from dagster_project.commands.terminal import CONSOLE, existing_home
+from dagster_project.commands.terminal import CONSOLE, existing_home, refuse_other_schema
 from dagster_project.lake.home import Home
 
 
@@ -42,7 +42,7 @@ def remove(code: str, purpose: str, yes: bool) -> None:
     Example:
       lakehouse site remove BJCH --purpose "contract ended"
     """
-    home = existing_home()
+    home = refuse_other_schema(existing_home())
     begun, known = pending(home), [*home.sites(), *home.former_sites()]
     if (begun is None or begun.who != code) and (
         not (home.vault / code).is_dir() or code not in known

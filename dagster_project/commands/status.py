@@ -16,6 +16,7 @@ from rich.markup import escape
 from dagster_project.commands.leaving import PENDING, pending
 from dagster_project.commands.terminal import (
     CONSOLE,
+    LANGUAGES,
     existing_home,
     print_table,
     print_unknown_folders,
@@ -33,7 +34,6 @@ from dagster_project.study import load_study
 ITEMS_SHOWN = 5
 """Items listed under a reason before the rest is counted; `--all` lists each."""
 
-LANGUAGES = ("en", "zh")
 
 EARLIER = (
     "Cohort, models, {0} predictions and the dynamic reading date from snapshot {1}, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,9 @@ from rich.table import Table
 from dagster_project.lake.home import Home, find_home, listed_sites
 
 CONSOLE = Console(highlight=False)
+
+LANGUAGES = ("en", "zh")
+"""Languages that commands print in."""
 
 
 def print_table(
@@ -91,7 +93,22 @@ def _warn(text: str) -> None:
 
 def has_lake(home: Home) -> bool:
     """Whether a lake was made in a home, or lies on a database server."""
-    return bool(os.environ.get("LAKEHOUSE_CATALOG")) or home.lake_made
+    return home.has_lake
+
+
+def refuse_other_schema(home: Home) -> Home:
+    """The home, where its lake has this program's schema or there is none yet.
+
+    Raises
+    ------
+    UnmigratedLake, LaterSchema, OtherSchema
+        Before the command that calls it writes anything.
+    """
+    from dagster_project.lake.store import open_lake
+
+    if has_lake(home):
+        open_lake(home).close()
+    return home
 
 
 def existing_home() -> Home:

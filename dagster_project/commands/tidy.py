@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dagster_project.commands.terminal import existing_home
+from dagster_project.commands.terminal import existing_home, refuse_other_schema
 from dagster_project.lake.locks import home_locked
 
 KEPT_DAYS = 180
@@ -33,7 +33,7 @@ def tidy(days: int) -> None:
     from dagster_project.lake.store import open_lake
     from dagster_project.lake.tables import MODEL_RUNS
 
-    home = existing_home()
+    home = refuse_other_schema(existing_home())
     with home_locked(home, "lakehouse tidy", waiting=click.echo), open_lake(home) as lake:
         named = {
             *lake.read(MODEL_RUNS.name)["snapshot"].to_list(),

@@ -7,7 +7,7 @@ import sys
 import click
 
 from dagster_project.commands.leaving import Leaving, begin, complete_pending, whole
-from dagster_project.commands.terminal import CONSOLE, existing_home
+from dagster_project.commands.terminal import CONSOLE, existing_home, refuse_other_schema
 from dagster_project.lake.home import Home
 
 MARKED = (
@@ -40,7 +40,7 @@ def withdraw(pseudonym: str, purpose: str, yes: bool) -> None:
     from dagster_project.intake.pseudonyms import UnknownPseudonymError
     from dagster_project.intake.vault import IntakeError
 
-    home = existing_home()
+    home = refuse_other_schema(existing_home())
     if not yes:
         click.confirm(
             f"Everything of {pseudonym} is deleted, and every earlier snapshot of the lake "

@@ -71,7 +71,7 @@ def derive_responses(
     Returns
     -------
     pl.DataFrame
-        The table responses without `known_from`.
+        The table responses without `recorded_at`.
     """
     findings, visits = _findings_of(lesions), _visits_of(timepoints)
     rows = [
@@ -79,7 +79,9 @@ def derive_responses(
         for patient, own in visits.items()
         for row in _grade(patient, own, findings[patient], evaluator, recist, irecist)
     ]
-    schema = {name: kind for name, kind in polars_schema(RESPONSES).items() if name != "known_from"}
+    schema = {
+        name: kind for name, kind in polars_schema(RESPONSES).items() if name != "recorded_at"
+    }
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

@@ -276,7 +276,7 @@ def _row(
         "scan": chosen["scan"],
         "scan_date": visit.study.date,
         "day": day,
-        "chosen_because": f"{visit.rule}; {_choice(len(others))}",
+        "selection_reason": f"{visit.rule}; {_choice(len(others))}",
         "runners_up": [s["scan"] for s in others],
         "changed_since_t0": _changed(chosen, visits),
         "simulated": chosen["simulated"],

@@ -27,7 +27,7 @@ def reader_responses(reads: pl.DataFrame, timepoints: pl.DataFrame, study: Study
         _grade(_as_lesions(rows), timepoints, str(reader), study)
         for (reader,), rows in locked.group_by(["reader"], maintain_order=True)
     ]
-    return pl.concat(graded) if graded else empty(RESPONSES).drop("known_from")
+    return pl.concat(graded) if graded else empty(RESPONSES).drop("recorded_at")
 
 
 def _as_lesions(reads: pl.DataFrame) -> pl.DataFrame:
@@ -56,7 +56,7 @@ def _grade(
 def grade_all_evaluators(lakehouse: Lakehouse) -> pl.DataFrame:
     """Responses of the accepted read and of every reader.
 
-    `known_from` stays where a row's content stays.
+    `recorded_at` stays where a row's content stays.
     """
     reads, lesions, timepoints, before = lakehouse.read(
         "reads", "lesions", "timepoints", "responses"
@@ -70,4 +70,4 @@ def grade_all_evaluators(lakehouse: Lakehouse) -> pl.DataFrame:
     )
     graded = pl.concat([accepted, reader_responses(reads, timepoints, lakehouse.study)])
     now = pl.lit(dt.datetime.now(dt.UTC), pl.Datetime("us", "UTC"))
-    return keep_stamps(graded.with_columns(known_from=now), before, RESPONSES, ("known_from",))
+    return keep_stamps(graded.with_columns(recorded_at=now), before, RESPONSES, ("recorded_at",))

@@ -20,6 +20,7 @@ from dagster_project.flow.publication import bring_up_to_date, publish_home
 from dagster_project.flow.trace_search import picture_marks
 from dagster_project.intake.pseudonyms import forget_site, is_audited, write_audit
 from dagster_project.intake.vault import held_names, remove_patient, site_lock
+from dagster_project.lake.catalogue_backup import remove_backups
 from dagster_project.lake.errors import SnapshotGone
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
@@ -207,12 +208,13 @@ def expunge(lakehouse: Lakehouse) -> None:
     """After the tables were derived without the patient: nothing older stays.
 
     1. Snapshots before this one expire; files that held the rows are rewritten and deleted; the
-       catalogue is compacted.
+       catalogue is compacted, and its copies from before migrations are deleted.
     2. Older publications go, and this snapshot is published.
     """
     home = lakehouse.home
     bring_up_to_date(lakehouse.lake, lakehouse.study)
     lakehouse.lake.expunge()
+    remove_backups(home)
     withdraw_publications(home.published)
     publish_home(lakehouse.lake, home, lakehouse.study)
     _compact(home.mlflow.glob("*.sqlite"))

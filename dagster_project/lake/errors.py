@@ -6,6 +6,7 @@ Each error names the table and site, and the command that mends it.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 FILE = re.compile(r"main/(?P<table>\w+)/(?:site=(?P<site>[A-Z0-9]{2,8})/)?ducklake-[\w-]+\.parquet")
 """A file of the lake in a message of DuckDB: its table, and its site where it has one."""
@@ -72,21 +73,81 @@ class UnreadableCatalogue(LakeError):
         )
 
 
-class OtherSchema(LakeError):
-    """The lake was made by another version: a table has other columns than are declared."""
+class UnmigratedLake(LakeError):
+    """The lake has an earlier schema version than the program: it is migrated first."""
 
-    def __init__(self, table: str, missing: list[str], extra: list[str]) -> None:
-        lacks = f"lacks the column {', '.join(missing)}" if missing else ""
-        has = (
-            f"has the column {', '.join(extra)}, which this version does not know" if extra else ""
+    def __init__(self, version: int, latest: int) -> None:
+        super().__init__(
+            f"the lake has schema version {version}, and this program needs {latest}; "
+            "nothing was written. Stop the service, then `lakehouse migrate` "
+            "(`lakehouse migrate --check` lists what it does); rows and snapshots stay "
+            "(docs/operations.md, Upgrade)\n"
+            f"数据湖的结构版本为 {version}，本程序需要 {latest}；未写入任何内容。"
+            "请先停止服务，再运行 `lakehouse migrate`"
+            "（`lakehouse migrate --check` 列出将做的更改）；"
+            "数据与历史快照保持不变"
         )
+
+
+class LaterSchema(LakeError):
+    """The lake has a later schema version than the program."""
+
+    def __init__(self, version: int, latest: int) -> None:
+        super().__init__(
+            f"the lake has schema version {version}, and this program knows versions up to "
+            f"{latest}; nothing was written. Use the program that migrated the lake "
+            "(`lakehouse --version` shows both numbers), or put back the catalogue's backup of "
+            f"version {latest} (docs/operations.md, Upgrade)\n"
+            f"数据湖的结构版本为 {version}，本程序只支持到 {latest}；未写入任何内容。"
+            "请使用迁移该数据湖的程序版本（`lakehouse --version` 显示两个版本号），"
+            f"或恢复版本 {latest} 的目录库备份"
+        )
+
+
+class OtherSchema(LakeError):
+    """A table of the lake is not the one that is declared, and no migration leads there."""
+
+    def __init__(
+        self,
+        table: str,
+        lacks: Collection[str] = (),
+        has: Collection[str] = (),
+        other: Collection[str] = (),
+        *,
+        undeclared: bool = False,
+    ) -> None:
+        names = ", ".join
+        parts = [
+            f"lacks the column {names(lacks)}" if lacks else "",
+            f"has the column {names(has)}, which this version does not know" if has else "",
+            f"has another type, or NULL otherwise, in the column {names(other)}" if other else "",
+            "is not known to this version" if undeclared else "",
+        ]
         super().__init__(
             "the lake was made by another version of this program: "
-            f"table {table} {' and '.join(p for p in (lacks, has) if p)}. "
-            "Begin the lake anew: `mv lake lake-before` in the home folder "
-            "(its snapshots stay readable with the earlier version), "
-            "then `lakehouse run`, which derives every table from the vault; "
-            "docs/changelog.md says what changed"
+            f"table {table} {' and '.join(p for p in parts if p)}. Nothing was written. "
+            "`lakehouse migrate` leads lakes of schema version 1 and later to this one, "
+            "and does not know this lake. Use the program that made it, "
+            "put back the backup from before a change by hand, "
+            "or begin the lake anew: `mv lake lake-before` in the home folder "
+            "(its snapshots stay readable with the earlier version), then `lakehouse run`, which "
+            "derives every table from the vault; docs/changelog.md says what changed\n"
+            f"数据湖由本程序的其他版本建立（表 {table} 的列与声明不符）；未写入任何内容。"
+            "`lakehouse migrate` 可升级结构版本 1 及之后的数据湖，但不认识此数据湖。"
+            "请使用建立它的程序版本，恢复更改前的备份，"
+            "或重新建立：在主目录中 `mv lake lake-before`，再运行 `lakehouse run`"
+        )
+
+
+class NoBackup(LakeError):
+    """The catalogue could not be backed up before a migration."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the catalogue was not backed up: {why}. Nothing was migrated. Mend that, or back up "
+            "the catalogue yourself and give `lakehouse migrate --no-backup`\n"
+            "目录库未能备份，未做任何迁移。请先解决该问题，或自行备份目录库后使用 "
+            "`lakehouse migrate --no-backup`"
         )
 
 

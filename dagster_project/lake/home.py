@@ -124,6 +124,11 @@ class Home:
         return self.lake / "codebooks"
 
     @property
+    def backups(self) -> Path:
+        """Copies of the catalogue from before each migration."""
+        return self.lake / "backups"
+
+    @property
     def answers(self) -> Path:
         """What was found in tables as they lay; each may be deleted, and is asked anew."""
         return self.lake / "answers"
@@ -186,6 +191,11 @@ class Home:
     def lake_made(self) -> bool:
         """Whether a SQLite catalogue is there; folders alone are made before anything is run."""
         return (self.lake / "catalog.sqlite").is_file()
+
+    @property
+    def has_lake(self) -> bool:
+        """Whether a lake was made here, or lies on a database server."""
+        return bool(os.environ.get("LAKEHOUSE_CATALOG")) or self.lake_made
 
     @property
     def data(self) -> str:

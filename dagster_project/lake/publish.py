@@ -17,6 +17,7 @@ import duckdb
 from dagster_project.lake import sql
 from dagster_project.lake.interruption import uninterrupted
 from dagster_project.lake.locks import locked
+from dagster_project.lake.migrations import former_names
 from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from dagster_project.lake.published_database import WIDE_KEY, patch_database, write_database
 from dagster_project.lake.published_files import (
@@ -265,7 +266,13 @@ def _former(lake: Lake, folder: Path, snapshot: int, terms: _Terms) -> Former | 
 def _layout() -> str:
     """Digest of everything but rows that a publication is based on."""
     tables = [
-        (t.name, duckdb_create(t), duckdb_comments(t), by_site(t), sql.published_order(t))
+        (
+            t.name,
+            duckdb_create(t, former_names(t)),
+            duckdb_comments(t),
+            by_site(t),
+            sql.published_order(t),
+        )
         for t in PUBLISHED
     ]
     return digest_of((tables, list(sql.VIEWS.items()), WIDE_KEY))

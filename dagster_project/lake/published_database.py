@@ -14,9 +14,10 @@ from pathlib import Path
 import duckdb
 
 from dagster_project.lake import sql
+from dagster_project.lake.migrations import former_names
 from dagster_project.lake.minimisation import AS_IN_THE_LAKE, Minimisation
 from dagster_project.lake.published_files import Former, Patients, by_site, size_and_time, source
-from dagster_project.lake.schema import duckdb_comments, duckdb_create
+from dagster_project.lake.schema import duckdb_comments, duckdb_create, literal, quoted
 from dagster_project.lake.store import LOCAL_SETTINGS
 from dagster_project.lake.tables import PUBLISHED, RADIOMIC_FEATURES, Table
 
@@ -41,17 +42,27 @@ def write_database(
 ) -> None:
     """Write all tables, the views and the wide feature table in one DuckDB file, with comments.
 
-    Everything is written from nothing.
+    Everything is written from nothing. A column that the last schema version renamed is there under
+    its former name too, so that analysts' queries still run; Parquet files have today's name alone.
     """
     with _opened(database, memory) as c:
         for table in map(minimised.table, PUBLISHED):
-            c.execute(duckdb_create(table))
+            c.execute(duckdb_create(table, former_names(table)))
             c.execute(
                 f'INSERT INTO "{table.name}" BY NAME FROM read_parquet(?)', [source(parquet, table)]
             )
-            _ = [c.execute(s) for s in duckdb_comments(table)]
+            _ = [c.execute(s) for s in (*duckdb_comments(table), *alias_comments(table))]
         _ = [c.execute(s) for name in sql.VIEWS for s in sql.create_view(name)]
         _write_wide(c, parquet)
+
+
+def alias_comments(table: Table) -> list[str]:
+    """COMMENT ON statements for former names of columns."""
+    return [
+        f"COMMENT ON COLUMN {quoted(table.name)}.{quoted(old)} IS "
+        f"{literal(f'Former name of {new}, until the next schema version | {new}的旧列名')}"
+        for old, new in former_names(table).items()
+    ]
 
 
 def patch_database(

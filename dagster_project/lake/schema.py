@@ -5,13 +5,14 @@ One projection per target; each names what it does not claim.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dagster_project.lake.columns import Column
+from dagster_project.lake.columns import Column, Type
 from dagster_project.lake.tables import Table
 from dagster_project.study import digest_of
 
@@ -35,9 +36,24 @@ _DUCKDB = {
     "double": "DOUBLE",
     "bool": "BOOLEAN",
     "date": "DATE",
-    "timestamp": "TIMESTAMPTZ",
+    "timestamp": "TIMESTAMP WITH TIME ZONE",
     "list<string>": "VARCHAR[]",
 }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Type of a stored column, in DuckDB's words, and whether it may be NULL."""
+
+    type: str
+    nullable: bool = False
+
+    def __str__(self) -> str:
+        return self.type + ("" if self.nullable else " NOT NULL")
+
+
+Shape = Mapping[str, Mapping[str, Kind]]
+"""By table and column, what is stored or declared."""
 
 
 class UnknownColumns(ValueError):
@@ -128,23 +144,47 @@ def duckdb_type(column: Column) -> str:
     return _DUCKDB[column.type]
 
 
-def duckdb_create(table: Table, schema: str = "") -> str:
+def kind_of(kind: Type, *, nullable: bool = False) -> Kind:
+    """How a declared type is stored."""
+    return Kind(_DUCKDB[kind], nullable)
+
+
+def declared_shape(tables: Iterable[Table]) -> dict[str, dict[str, Kind]]:
+    """What the lake should have, by table and column."""
+    return {
+        t.name: {c.name: kind_of(c.type, nullable=c.nullable) for c in t.columns} for t in tables
+    }
+
+
+def duckdb_create(table: Table, aliases: Mapping[str, str] | None = None) -> str:
     """CREATE TABLE with names, types and NOT NULL.
 
     DuckLake enforces no keys or checks, the contract does (contracts.py).
+
+    Parameters
+    ----------
+    aliases
+        Further names of columns, each with the column that it shows: DuckDB's own files alone have
+        such columns, which take no space.
     """
-    columns = ", ".join(
-        f'"{c.name}" {_DUCKDB[c.type]}{"" if c.nullable else " NOT NULL"}' for c in table.columns
-    )
-    return f'CREATE TABLE IF NOT EXISTS {schema}"{table.name}" ({columns})'
-
-
-def duckdb_comments(table: Table, schema: str = "") -> list[str]:
-    """COMMENT ON statements for the table and its columns."""
-    name = f'{schema}"{table.name}"'
-    return [f"COMMENT ON TABLE {name} IS {_quoted(f'{table.en} | {table.zh}')}"] + [
-        f'COMMENT ON COLUMN {name}."{c.name}" IS {_quoted(comment(c))}' for c in table.columns
+    columns = [f'"{c.name}" {kind_of(c.type, nullable=c.nullable)}' for c in table.columns] + [
+        f'"{alias}" {duckdb_type(table.column(name))} GENERATED ALWAYS AS ("{name}") VIRTUAL'
+        for alias, name in (aliases or {}).items()
     ]
+    return f'CREATE TABLE IF NOT EXISTS "{table.name}" ({", ".join(columns)})'
+
+
+def duckdb_comments(table: Table) -> list[str]:
+    """COMMENT ON statements for the table and its columns."""
+    return [f"COMMENT ON TABLE {quoted(table.name)} IS {literal(f'{table.en} | {table.zh}')}"] + [
+        duckdb_comment(table, c) for c in table.columns
+    ]
+
+
+def duckdb_comment(table: Table, column: Column) -> str:
+    """COMMENT ON statement for a column."""
+    place = f"{quoted(table.name)}.{quoted(column.name)}"
+    return f"COMMENT ON COLUMN {place} IS {literal(comment(column))}"
 
 
 def comment(column: Column) -> str:
@@ -153,8 +193,14 @@ def comment(column: Column) -> str:
     return f"{column.en}{unit} | {column.zh}"
 
 
-def _quoted(text: str) -> str:
+def literal(text: str) -> str:
+    """A text as SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    """A name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from dagster_project.lake.schema import duckdb_comments, duckdb_create
+from dagster_project.lake.migrations import Source
+from dagster_project.lake.schema import duckdb_comments, duckdb_create, duckdb_type, literal, quoted
 from dagster_project.lake.tables import TABLES, Table
 
 # Sums in the order of labels: otherwise their last digit depends on which thread comes first.
@@ -158,20 +159,48 @@ def create(table: Table) -> list[str]:
 
 
 def create_view(name: str) -> list[str]:
-    """Create an analysts' view with its comment."""
+    """Create an analysts' view with its comment, in the place of the one that is there."""
     described, query = VIEWS[name]
-    return [f'CREATE VIEW "{name}" AS {query}', f"COMMENT ON VIEW \"{name}\" IS '{described}'"]
+    return [
+        f"DROP VIEW IF EXISTS {quoted(name)}",
+        f"CREATE VIEW {quoted(name)} AS {query}",
+        f"COMMENT ON VIEW {quoted(name)} IS {literal(described)}",
+    ]
 
 
-def select(table: Table, *, by_site: bool, as_of: int | None, where: str) -> str:
-    """The table's rows in the order of its key."""
-    version = f" AT (VERSION => {int(as_of)})" if as_of is not None else ""
+def select(
+    table: Table, *, by_site: bool, as_of: int | None, where: str, source: Source | None = None
+) -> str:
+    """The table's rows in the order of its key; `source` where an earlier version has others."""
+    version = _at(as_of)
+    rows = f"({former_rows(table, source, version)})" if source else f'"{table.name}"{version}'
     site = " AND site = ?" if by_site else ""
     order = ", ".join(f'"{k}"' for k in table.key)
-    return (
-        f'SELECT {columns(table)} FROM "{table.name}"{version} WHERE ({where}){site} '
-        f"ORDER BY {order}"
+    return f"SELECT {columns(table)} FROM {rows} WHERE ({where}){site} ORDER BY {order}"
+
+
+def _at(snapshot: int | None) -> str:
+    return f" AT (VERSION => {int(snapshot)})" if snapshot is not None else ""
+
+
+def former_rows(table: Table, source: Source, version: str = "") -> str:
+    """A table's rows of an earlier schema version, under the names of today."""
+    columns = ", ".join(
+        f"{_former(source, c.name, duckdb_type(c))} AS {quoted(c.name)}" for c in table.columns
     )
+    return f"SELECT {columns} FROM lake.main.{quoted(source.table)}{version}"
+
+
+def _former(source: Source, name: str, kind: str) -> str:
+    then, value = source.columns[name], source.added.get(name)
+    if then is not None:
+        return quoted(then)
+    return f"CAST({'NULL' if value is None else literal(value)} AS {kind})"
+
+
+def present(table: Table, source: Source) -> str:
+    """Let a connection read a table of an earlier schema version under the names of today."""
+    return f"CREATE TEMP VIEW {quoted(table.name)} AS {former_rows(table, source)}"
 
 
 def sites(table: Table) -> str:
@@ -184,9 +213,9 @@ def rows_of_site(table: Table, site: str | None, without: Collection[str], selec
 
     `selected` is the list of columns as they leave the lake.
     """
-    left_out = ", ".join(text(name) for name in sorted(without)) if "site" in table.names else ""
+    left_out = ", ".join(literal(name) for name in sorted(without)) if "site" in table.names else ""
     others = f" WHERE site NOT IN ({left_out})" if left_out else ""
-    where = others if site is None else f" WHERE site = {text(site)}"
+    where = others if site is None else f" WHERE site = {literal(site)}"
     return f'SELECT {selected} FROM "{table.name}"{where} ORDER BY {published_order(table)}'
 
 
@@ -200,7 +229,7 @@ def rows_exchanged(
     some = of_patients([p for p in patients if p[0] == site])
     fresh = f'SELECT {selected} FROM "{table.name}" WHERE {some} ORDER BY {published_order(table)}'
     return (
-        f"SELECT {columns(table)} FROM read_parquet({text(former)}) WHERE NOT ({some}) "
+        f"SELECT {columns(table)} FROM read_parquet({literal(former)}) WHERE NOT ({some}) "
         f"UNION ALL ({fresh})"
     )
 
@@ -208,16 +237,17 @@ def rows_exchanged(
 def of_patients(patients: Collection[tuple[str, str]]) -> str:
     """Holds for their rows; where a pseudonym stands at two of the sites, for more than theirs."""
     sites, pseudonyms = (
-        ", ".join(text(n) for n in sorted(set(names))) for names in zip(*patients, strict=True)
+        ", ".join(literal(n) for n in sorted(set(names))) for names in zip(*patients, strict=True)
     )
     return f"site IN ({sites}) AND patient IN ({pseudonyms})"
 
 
 def copy(rows: str, file: str, metadata: Mapping[str, str]) -> str:
     """Write rows to a Parquet file."""
-    told = ", ".join(f"{text(k)}: {text(v)}" for k, v in metadata.items())
+    told = ", ".join(f"{literal(k)}: {literal(v)}" for k, v in metadata.items())
     return (
-        f"COPY ({rows}) TO {text(file)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
+        f"COPY ({rows}) TO {literal(file)} "
+        f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
     )
 
 
@@ -236,10 +266,14 @@ def published_order(table: Table) -> str:
 
 TOUCHED = (
     "\nSELECT table_name FROM ducklake_table_info('lake') WHERE table_id::VARCHAR IN (\n"
-    "    SELECT unnest(flatten(map_values(changes))) FROM lake.snapshots() "
+    "    SELECT unnest(flatten(list_transform(list_filter(map_entries(changes),\n"
+    "        lambda e: e.key <> 'tables_altered'), lambda e: e.value))) FROM lake.snapshots() "
     "WHERE snapshot_id > $since AND snapshot_id <= $until)"
 )
-"""Tables that the snapshots after `since` wrote: asking each table for its changes takes longer."""
+"""Tables that the snapshots after `since` wrote: asking each table for its changes takes longer.
+
+A column that has another name or comment is no row that differs.
+"""
 
 
 def files(table: Table) -> str:
@@ -276,11 +310,45 @@ END_FILE = [
 DuckLake has no statement for a file that is lost.
 """
 
-STORED_COLUMNS = (
-    "SELECT table_name, column_name FROM duckdb_columns() "
-    "WHERE database_name = 'lake' AND NOT internal"
+STORED_VIEWS = (
+    "SELECT view_name, sql FROM duckdb_views() WHERE database_name = 'lake' AND NOT internal"
 )
-"""Columns as the lake has them."""
+"""Views as the lake has them."""
+
+DECLARED_VIEWS = (
+    "SELECT view_name, sql FROM duckdb_views() WHERE database_name = 'temp' AND NOT internal"
+)
+"""Views of this connection alone."""
+
+_OF_TABLES = (
+    "FROM duckdb_columns() WHERE database_name = 'lake' AND NOT internal AND table_name NOT IN "
+    "(SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND NOT internal)"
+)
+
+STORED_COLUMNS = f"SELECT table_name, column_name, data_type, is_nullable {_OF_TABLES}"
+"""Columns of tables as the lake has them."""
+
+STORED_COMMENTS = f"SELECT table_name, column_name, comment {_OF_TABLES}"
+"""Comments of those columns."""
+
+
+def newest_version(table: str, as_of: int | None) -> str:
+    """The newest schema version that a lake records."""
+    return f"SELECT max(version) FROM {quoted(table)}{_at(as_of)}"
+
+
+def record_versions(table: str, names: Mapping[int, str]) -> str:
+    """Record schema versions as applied now, in one file of rows."""
+    rows = " UNION ALL ".join(
+        f"SELECT {int(version)} AS version, {literal(name)} AS name, now() AS applied_at"
+        for version, name in names.items()
+    )
+    return f"INSERT INTO {quoted(table)} BY NAME {rows}"
+
+
+def commit_message(author: str, message: str) -> str:
+    """Name author and purpose of the snapshot that a transaction will write."""
+    return f"CALL lake.set_commit_message({literal(author)}, {literal(message)})"
 
 
 def differing(table: Table, *, since: int, until: int) -> str:
@@ -293,11 +361,6 @@ def differing(table: Table, *, since: int, until: int) -> str:
         f"SELECT DISTINCT {what} "
         f"FROM lake.table_changes('{table.name}', {int(since) + 1}, {int(until)})"
     )
-
-
-def text(value: str) -> str:
-    """A text as a literal of SQL."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def columns(table: Table) -> str:
@@ -430,7 +493,7 @@ def vacuum_postgres(catalog: str) -> list[str]:
     """
     connection = f"{catalog.removeprefix('postgres:')} options='-c lock_timeout={LOCK_SECONDS}s'"
     return [
-        f"ATTACH {text(connection)} AS catalogue (TYPE postgres)",
+        f"ATTACH {literal(connection)} AS catalogue (TYPE postgres)",
         "CALL postgres_execute('catalogue', 'VACUUM FULL', use_transaction => false)",
         "DETACH catalogue",
     ]

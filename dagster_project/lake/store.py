@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 import duckdb
 import polars as pl
 
-from dagster_project.lake import sql
-from dagster_project.lake.errors import LakeBusy, OtherSchema, SnapshotGone, name_fault
+from dagster_project.lake import schema_version, sql
+from dagster_project.lake.errors import LakeBusy, LakeError, SnapshotGone, name_fault
 from dagster_project.lake.home import Home
 from dagster_project.lake.interruption import uninterrupted
-from dagster_project.lake.schema import conform
+from dagster_project.lake.migrations import Migration, Source, baseline, latest, since, source_of
+from dagster_project.lake.schema import Shape, conform, literal
 from dagster_project.lake.tables import BY_NAME, TABLES, Table
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class Lake:
         local folder: locally the catalogue with the file keys lies beside them, and a disk is
         protected by its own encryption, not by pretence.
     as_of
-        Attach the lake as it was at this snapshot; read-only.
+        Attach the lake as it was at this snapshot, under the names of today; read-only.
     """
 
     def __init__(
@@ -106,6 +107,8 @@ class Lake:
         encrypted: bool | None = None,
     ) -> None:
         self._data = data
+        self._as_of = as_of
+        self._versions: dict[int, int] = {}
         self._connection = duckdb.connect(config=LOCAL_SETTINGS | _spill(data))
         self._catalog = catalog
         for extension in sql.extensions(catalog, data, encrypted=encrypted):
@@ -119,6 +122,8 @@ class Lake:
         self._connection.execute("USE lake")
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute("SET enable_progress_bar = false")
+        if as_of is not None:
+            schema_version.present(self._connection)
 
     def __enter__(self) -> Lake:
         return self
@@ -135,61 +140,113 @@ class Lake:
         """Give the connection back."""
         self._connection.close()
 
-    def migrate(self) -> None:
-        """Create the tables and views that are missing.
+    def create_missing(self) -> None:
+        """Create the tables and views that are missing; in a lake without any, record the version.
 
         Call it under `migration_lock`: parallel creation damages a catalogue.
-        """
-        existing = {
-            row[0]
-            for row in self._rows(
-                "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'"
-            )
-        }
-        existing |= {
-            row[0]
-            for row in self._rows(
-                "SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND NOT internal"
-            )
-        }
-        statements = [
-            s for table in TABLES if table.name not in existing for s in sql.create(table)
-        ]
-        statements += [
-            s for name in sql.VIEWS if name not in existing for s in sql.create_view(name)
-        ]
-        if statements:
-            self._transaction("create tables", partial(_execute_all, statements=statements))
-        self.check_schema()
-
-    def check_schema(self) -> None:
-        """Compare the columns of every table that is there with those that are declared.
 
         Raises
         ------
-        OtherSchema
-            Where a table has other columns: an earlier or later version of the program made the
-            lake.
+        UnmigratedLake, LaterSchema, OtherSchema
+            Where the lake has another schema than this program; nothing is written.
         """
-        stored: dict[str, list[str]] = {}
-        for table, column in self._rows(sql.STORED_COLUMNS):
-            stored.setdefault(table, []).append(column)
-        for declared in (t for t in TABLES if t.name in stored):
-            missing = [name for name in declared.names if name not in stored[declared.name]]
-            extra = [name for name in stored[declared.name] if name not in declared.names]
-            if missing or extra:
-                raise OtherSchema(declared.name, missing, extra)
+        self.check_schema()
+        with uninterrupted():
+            complete = schema_version.is_complete(self._connection)
+        if not complete:
+            self._transaction("create tables", schema_version.create_missing)
+
+    def migrate(self) -> list[Migration]:
+        """Lead the lake to the newest schema version, a transaction a version.
+
+        Call it under `migration_lock`. What is interrupted leaves a whole version.
+
+        Returns
+        -------
+        list
+            The versions that were applied; the baseline where it was recorded for the first time.
+
+        Raises
+        ------
+        LaterSchema, OtherSchema
+            Where no migration leads to this program's schema; nothing is written.
+        """
+        done = []
+        if self.shape():
+            fault = self.fault(migrated=True)
+            if fault is not None:
+                raise fault
+            if self._transaction("record the baseline", schema_version.adopt):
+                done.append(baseline())
+            done += [m for m in self.pending() if self._migrated(m)]
+        self.create_missing()
+        return done
+
+    def _migrated(self, migration: Migration) -> bool:
+        work = partial(schema_version.migrate, migration=migration)
+        return self._transaction(migration.message, work)
+
+    def shape(self) -> Shape:
+        """Tables and columns of the lake."""
+        with uninterrupted():
+            return schema_version.read_shape(self._connection)
+
+    def version(self) -> int:
+        """The schema version that the lake records."""
+        with uninterrupted():
+            return schema_version.read_version(self._connection, self.shape())
+
+    def pending(self) -> tuple[Migration, ...]:
+        """The migrations that the lake lacks, in order."""
+        return since(self.version()) if self.shape() else ()
+
+    def fault(self, *, migrated: bool = False) -> LakeError | None:
+        """Why this program may not use the lake; None where it may.
+
+        Parameters
+        ----------
+        migrated
+            Judge the lake as its migrations will leave it.
+        """
+        as_if = migrated or self._as_of is not None
+        return schema_version.fault_of(self.shape(), self.version(), migrated=as_if)
+
+    def check_schema(self) -> None:
+        """Compare the lake's version, and names, types and NULL of its columns, with the declared.
+
+        Raises
+        ------
+        UnmigratedLake, LaterSchema, OtherSchema
+            Where they differ: another version of the program made the lake.
+        """
+        fault = self.fault()
+        if fault is not None:
+            raise fault
 
     def read(
         self, table: str, *, site: str | None = None, as_of: int | None = None, where: str = "TRUE"
     ) -> pl.DataFrame:
         """The table's rows in the order of its key.
 
-        Optionally of one site alone, and as of an earlier snapshot.
+        Optionally of one site alone, and as of an earlier snapshot, then under the names of today:
+        a column that was added since has the value with which it was added, else NULL.
         """
-        statement = sql.select(BY_NAME[table], by_site=site is not None, as_of=as_of, where=where)
+        declared = BY_NAME[table]
         with _snapshot_named(as_of), uninterrupted():
+            source = None if as_of is None else self._former_source(declared, as_of)
+            statement = sql.select(
+                declared, by_site=site is not None, as_of=as_of, where=where, source=source
+            )
             return self._connection.execute(statement, [site] if site is not None else []).pl()
+
+    def _former_source(self, table: Table, snapshot: int) -> Source | None:
+        """How a table is read at a snapshot; None where it is read as today."""
+        if snapshot not in self._versions:
+            self._versions[snapshot] = schema_version.read_version(
+                self._connection, self.shape(), snapshot
+            )
+        version = self._versions[snapshot]
+        return source_of(table, version) if version < latest() else None
 
     def confine(self) -> None:
         """Shut this connection in for a statement that somebody typed.
@@ -202,7 +259,7 @@ class Lake:
         data = (
             self._data if self._data.endswith("/") else f"{self._data}/"
         )  # a prefix, or lake/data2 were allowed too
-        self._connection.execute(f"SET allowed_directories = [{sql.text(data)}]")
+        self._connection.execute(f"SET allowed_directories = [{literal(data)}]")
         for setting in CONFINED:
             self._connection.execute(setting)
 
@@ -560,11 +617,21 @@ def migration_lock(home: Home) -> Iterator[None]:
 
 
 def open_lake(home: Home) -> Lake:
-    """The lake of a home, its tables created where they are missing."""
+    """The lake of a home, its tables created where they are missing.
+
+    Raises
+    ------
+    UnmigratedLake, LaterSchema, OtherSchema
+        Where the lake has another schema than this program; nothing is written.
+    """
     home.make()
     with migration_lock(home):
         lake = Lake(home.catalog, home.data)
-        lake.migrate()
+        try:
+            lake.create_missing()
+        except BaseException:
+            lake.close()
+            raise
     return lake
 
 

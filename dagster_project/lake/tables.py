@@ -521,7 +521,7 @@ TIMEPOINTS = Table(
             "scan_date", "Date of the chosen scan, shifted", "所选扫描日期（已偏移）", nullable=True
         ),
         DAY,
-        string("chosen_because", "Rule and preference by which the scan was chosen", "选择理由"),
+        string("selection_reason", "Rule and preference by which the scan was chosen", "选择理由"),
         texts("runners_up", "Other series of the same visit, best first", "同访视其他候选序列"),
         texts(
             "changed_since_t0",
@@ -1193,7 +1193,7 @@ RESPONSES = Table(
         ),
         string("rule", "The rule that gave the overall response", "得出疗效的规则"),
         timestamp(
-            "known_from",
+            "recorded_at",
             "When this row's content first stood in the lake; it is valid from scan_date",
             "该行内容首次入湖时间；自scan_date起有效",
         ),

@@ -55,7 +55,7 @@ PLAN = replace(
 """As few patients as open the gate, so that models learn and predict."""
 
 OF_THE_RUN = {
-    "known_from": "when a response first stood in the lake",
+    "recorded_at": "when a response first stood in the lake",
     "evaluated_at": "when the gate was judged",
     "trained_at": "when a model was trained",
     "mlflow_run_id": "drawn by MLflow for each training",

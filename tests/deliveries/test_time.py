@@ -105,10 +105,10 @@ def test_visits_rest_on_the_cycles_that_are_left(landed: Deliveries) -> None:
         "V3": 101,
         "V4": 357,
     }
-    assert "no T1: the date of cycle 3 is not known" in first["V2"]["chosen_because"]
+    assert "no T1: the date of cycle 3 is not known" in first["V2"]["selection_reason"]
     assert (
         "no T1: the date of cycle 4 is not known; no T2: the date of cycle 5 is not known"
-        in second["V2"]["chosen_because"]
+        in second["V2"]["selection_reason"]
     )
 
 

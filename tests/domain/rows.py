@@ -28,7 +28,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "n_slices": 300,
         "chest_flag": True,
     },
-    "timepoints": {"chosen_because": "", "runners_up": [], "changed_since_t0": []},
+    "timepoints": {"selection_reason": "", "runners_up": [], "changed_since_t0": []},
     "reads": {
         "role": "target",
         "node": False,

@@ -16,10 +16,10 @@ def derive(found, visits, evaluator="accepted"):
     return derive_responses(found, visits, evaluator=evaluator, recist=RECIST, irecist=IRECIST)
 
 
-def test_columns_are_those_of_the_table_without_known_from():
+def test_columns_are_those_of_the_table_without_recorded_at():
     found = derive(lesions(L1=[50, 50]), timepoints("T0", "T1"))
     assert dict(found.schema) == {
-        n: k for n, k in polars_schema(RESPONSES).items() if n != "known_from"
+        n: k for n, k in polars_schema(RESPONSES).items() if n != "recorded_at"
     }
 
 

@@ -114,7 +114,7 @@ def test_without_cycle_1_no_scan_is_t0_t1_or_t2(cycles):
     found = rows(scan("b", 60), scan("a", -5), cycles=cycles)
     assert {v: r["scan"] for v, r in found.items()} == {"V1": "a", "V2": "b"}
     assert {r["day"] for r in found.values()} == {None}
-    assert "cycle 1" in found["V1"]["chosen_because"]
+    assert "cycle 1" in found["V1"]["selection_reason"]
 
 
 def test_scans_without_a_date_come_last_each_study_by_itself():
@@ -154,7 +154,7 @@ def test_of_several_series_of_a_day_the_best_is_chosen_and_the_others_named(bett
     pair = [scan("z-better", -5, **better), scan("a-worse", -5, **worse)]
     (found,) = rows(*(pair[::-1] if turned else pair)).values()
     assert (found["scan"], found["runners_up"]) == ("z-better", ["a-worse"])
-    assert "best of 2" in found["chosen_because"]
+    assert "best of 2" in found["selection_reason"]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_another_body_part_in_the_window_does_not_take_the_place_of_the_chest():
 def test_where_no_chest_lies_in_the_window_the_other_is_taken_and_it_says_so():
     found = rows(scan("head", -2, chest_flag=False))
     assert found["T0"]["scan"] == "head"
-    assert "none in the window looks like a chest" in found["T0"]["chosen_because"]
+    assert "none in the window looks like a chest" in found["T0"]["selection_reason"]
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_cycle_on_an_unknown_day_leaves_its_window_open_and_the_visit_says_so(
         "not in a window of the protocol; no T1: the date of cycle 4 is not known; "
         "no T2: the date of cycle 5 is not known"
     )
-    assert found["V1"]["chosen_because"].startswith(why)
+    assert found["V1"]["selection_reason"].startswith(why)
 
 
 def test_no_other_cycle_is_day_0():
@@ -288,7 +288,7 @@ def test_no_other_cycle_is_day_0():
         "V1": ("a", None),
         "V2": ("b", None),
     }
-    assert found["V1"]["chosen_because"].startswith("no date of cycle 1")
+    assert found["V1"]["selection_reason"].startswith("no date of cycle 1")
 
 
 def test_a_window_that_no_next_cycle_ends_is_ended_by_a_later_one():

@@ -60,7 +60,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     tables["responses"] = derive_responses(
         found, visits, evaluator="accepted", recist=RECIST, irecist=IRECIST
-    ).with_columns(known_from=pl.lit(MOMENT))
+    ).with_columns(recorded_at=pl.lit(MOMENT))
     tables["time_to_event"] = derive_time_to_event(
         *(tables[n] for n in ("responses", "treatments", "follow_up", "patients", "timepoints")),
         ENDPOINTS,

@@ -139,14 +139,14 @@ def test_the_lake_before_and_after_differs_exactly_in_the_rows_that_the_decision
     assert sorted((r["patient"], r["visit"], r["evaluator"]) for r in come) == place
     assert {r["overall_response"] for r in gone} == {"SD"}
     assert {r["overall_response"] for r in come} == {"PR"}
-    assert min(r["known_from"] for r in come) > max(r["known_from"] for r in gone)
+    assert min(r["recorded_at"] for r in come) > max(r["recorded_at"] for r in gone)
     assert {r["scan_date"] for r in come} == {r["scan_date"] for r in gone}
 
 
-def test_the_readers_rows_and_the_other_patient_keep_the_day_they_were_known_from(history):
+def test_the_readers_rows_and_the_other_patient_keep_the_day_they_were_recorded_at(history):
     home, before, after = history
     statement = (
-        "SELECT patient, visit, evaluator, known_from FROM responses "
+        "SELECT patient, visit, evaluator, recorded_at FROM responses "
         "WHERE patient = 'BJCH-B' OR evaluator <> 'accepted'"
     )
     assert asked(home, statement, before) == asked(home, statement, after)

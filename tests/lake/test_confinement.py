@@ -333,7 +333,7 @@ def test_an_encrypted_lake_is_read_too(tmp_path: Path) -> None:
     """Its files are opened by httpfs, which is loaded before the connection is shut in."""
     home = Home(tmp_path / "home").make()
     with Lake(home.catalog, home.data, encrypted=True) as lake:
-        lake.migrate()
+        lake.create_missing()
         lake.replace("treatments", rows("AA", "p1"), site="AA")
     with Lake(home.catalog, home.data, read_only=True, encrypted=True) as lake:
         lake.confine()

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from dagster_project.flow import withdrawal
 from dagster_project.flow.trace_search import search_home
 from dagster_project.flow.withdrawal import _compact
+from dagster_project.lake.catalogue_backup import back_up
 from dagster_project.lake.home import Home
 from dagster_project.lake.store import open_lake
+from dagster_project.resources import Lakehouse
 from tests.lake.test_store import rows
 
 LEAVES = "AA-" + "P" * 17
@@ -42,6 +45,16 @@ def expunge(home: Home) -> None:
 def left(home: Home) -> list[str]:
     with open_lake(home) as lake:
         return lake.read("treatments")["patient"].to_list()
+
+
+def test_copies_of_the_catalogue_go_too(home: Home) -> None:
+    """Bounds of a column in a copy from before a migration may be who leaves."""
+    copy = back_up(home, 1)
+    assert str(copy.relative_to(home.root)) in search_home(home, [LEAVES])
+    with open_lake(home) as lake:
+        lake.remove_patient(LEAVES)
+    withdrawal.expunge(Lakehouse(root=str(home.root)))
+    assert search_home(home, [LEAVES]) == []
 
 
 def test_rows_bounds_snapshots_and_files_go(home: Home) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import multiprocessing
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dagster_project.lake.home import Home
 from dagster_project.lake.schema import UnknownColumns, empty
 from dagster_project.lake.store import Lake, RepeatedKey, open_lake, read_lake
 from dagster_project.lake.tables import BY_NAME, QUARANTINE, TREATMENTS
+from tests.conftest import REPOSITORY
 
 
 def rows(
@@ -153,7 +155,7 @@ def test_files_are_encrypted_where_the_data_path_is_remote(tmp_path: Path) -> No
     """Forced here on a local path: the same option that an object store gets."""
     (tmp_path / "data").mkdir()
     with Lake(f"sqlite:{tmp_path / 'c.sqlite'}", str(tmp_path / "data"), encrypted=True) as lake:
-        lake.migrate()
+        lake.create_missing()
         lake.replace("treatments", rows("AA", "p1", drugs="pembrolizumab"), site="AA")
         assert lake.read("treatments")["drugs"].to_list() == ["pembrolizumab"]
     files = list((tmp_path / "data").rglob("*.parquet"))
@@ -203,7 +205,7 @@ def test_a_snapshot_that_has_expired_is_named_with_what_to_do(home: Home) -> Non
 
 def test_tidying_lets_go_of_old_snapshots_that_nobody_names_and_changes_no_row(home: Home) -> None:
     def files() -> int:
-        return len(list((home.lake / "data").rglob("*.parquet")))
+        return len(list((home.lake / "data" / "main" / "treatments").rglob("*.parquet")))
 
     with open_lake(home) as lake:
         made = [
@@ -234,6 +236,13 @@ def _make_older(lake: Lake, *, days: int) -> None:
             f"UPDATE __ducklake_metadata_lake.{table} "
             f"SET {column} = ({column}::TIMESTAMPTZ - to_days({days}))::VARCHAR"
         )
+
+
+def test_no_statement_inserts_by_position() -> None:
+    sources = (REPOSITORY / "dagster_project" / "lake").glob("*.py")
+    found = [m for f in sources for m in re.findall(r"(?s)INSERT INTO .{40}", f.read_text())]
+    assert len(found) >= 7
+    assert [statement for statement in found if "BY NAME" not in statement] == []
 
 
 def test_rows_enter_by_name_where_the_columns_are_declared_in_another_order_than_stored(
