@@ -277,6 +277,12 @@ def test_a_catalogue_is_dumped_and_migrated(unmigrated: tuple[Home, int]) -> Non
         [program("pg_restore"), "--list", str(dump)], capture_output=True, text=True, check=True
     ).stdout
     assert "TABLE DATA public ducklake_snapshot " in listed
+    database = home.catalog.removeprefix("postgres:")
+    restore = [program("pg_restore"), "--clean", "--if-exists", "--no-owner", "-d", database]
+    subprocess.run([*restore, str(dump)], capture_output=True, check=True)
+    with Lake(home.catalog, home.data, read_only=True) as lake:
+        assert (lake.version(), lake.snapshot()) == (1, last)
+        assert lake.query(FIRST_SEEN.format("known_from")).fetchall() == were
 
 
 def test_a_migration_that_is_killed_leaves_a_whole_version(unmigrated: tuple[Home, int]) -> None:

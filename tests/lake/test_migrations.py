@@ -416,10 +416,12 @@ def test_a_table_is_renamed_and_read_under_its_name_of_today(
     written: tuple[Home, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, snapshot = written
-    therapies = replace(TREATMENTS, name="therapies")
+    columns = (*TREATMENTS.columns[:-1], replace(TREATMENTS.columns[-1], en="Another text"))
+    therapies = replace(TREATMENTS, name="therapies", columns=columns)
     others = tuple(t for t in TABLES if t.name != "treatments")
     rename = Migration(3, "therapies", (RenameTable("treatments", "therapies"),))
-    monkeypatch.setattr(sql, "VIEWS", {})
+    view = ("Treatments | 治疗", "SELECT patient, drugs FROM therapies")
+    monkeypatch.setattr(sql, "VIEWS", {**sql.VIEWS, "given": view})
     declare(monkeypatch, (*others, therapies), rename)
     upgrade(home)
     with open_lake(home) as lake:
@@ -429,6 +431,7 @@ def test_a_table_is_renamed_and_read_under_its_name_of_today(
     with open_lake(home) as lake, read_lake(home, as_of=snapshot) as attached:
         assert lake.count("therapies") == 3
         assert attached.read("therapies").height == 2
+        assert attached.query("SELECT count(*) FROM given").fetchall() == [(2,)]
         files, count = lake.state("therapies")
         assert (len(files), count) == (2, 3)
         assert {f.site for f in data_files(lake, [therapies])} == {"AA"}
