@@ -81,13 +81,14 @@ def other_schema(difference: Difference) -> OtherSchema:
 
 
 def is_complete(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether all tables are there, and all views as they are declared."""
+    """Whether all tables are there, and all comments and views as they are declared."""
     shape = read_shape(connection)
-    return all(t.name in shape for t in TABLES) and not _stale_views(connection)
+    complete = all(t.name in shape for t in TABLES)
+    return complete and not (_comments(connection) or _stale_views(connection))
 
 
 def create_missing(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create tables and views that are missing or stale. Call it in a transaction.
+    """Create what is missing, and make stale comments and views anew. Call it in a transaction.
 
     A lake that is new records every version and executes none. Tables come first, since views ask
     for all of them.
@@ -97,6 +98,7 @@ def create_missing(connection: duckdb.DuckDBPyConnection) -> None:
         _execute(connection, sql.create(table))
     if not shape:
         _execute(connection, [_create_versions(), _record(*since(0))])
+    _execute(connection, _comments(connection))
     for name in _stale_views(connection):
         _execute(connection, sql.create_view(name))
 

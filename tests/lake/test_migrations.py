@@ -533,7 +533,7 @@ def test_versions_follow_one_another() -> None:
 # -- tables and views that are new -----------------------------------------------------------------
 
 
-def test_a_missing_table_and_a_changed_view_are_made_without_a_version(
+def test_missing_tables_changed_views_and_changed_comments_are_made_without_a_version(
     upgraded: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(Path(shutil.copytree(upgraded.root, tmp_path / "copy")))
@@ -542,9 +542,15 @@ def test_a_missing_table_and_a_changed_view_are_made_without_a_version(
     text, query = sql.VIEWS["response_over_time"]
     changed = {**sql.VIEWS, "response_over_time": (text, f"{query} LIMIT 1")}
     monkeypatch.setattr(sql, "VIEWS", changed)
+    columns = (replace(TREATMENTS.columns[0], en="Another text"), *TREATMENTS.columns[1:])
+    declare(monkeypatch, _with(replace(TREATMENTS, columns=columns)))
     with open_lake(home) as lake:
         assert lake.read("quarantine").is_empty()
         assert "LIMIT 1" in schema_version.read_views(lake._connection)["response_over_time"]
+        assert lake.query(
+            "SELECT count(*) FROM duckdb_columns() "
+            "WHERE database_name = 'lake' AND comment LIKE 'Another text%'"
+        ).fetchall() == [(1,)]
         newest = lake.snapshot()
     with open_lake(home) as lake:
         assert lake.snapshot() == newest
