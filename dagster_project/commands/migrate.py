@@ -27,6 +27,7 @@ WOULD = "`lakehouse migrate` would"
 BACK_UP = "copy the catalogue to {0}"
 NO_COPY = "copy nothing, since --no-backup is given"
 VERSION = "lead the lake to version {0} ({1}):"
+APPLIED = "Schema version {0} was applied: {1}."
 NO_ROW = "record that the lake has this version; no row is touched"
 CREATE = "create tables that are missing: {0}"
 DONE = (
@@ -42,9 +43,10 @@ ZH = {
     AT: "数据湖的结构版本为 {0}；本程序需要 {1}。",
     CURRENT: "数据湖的结构版本为 {0}，与本程序一致；无需迁移。",
     WOULD: "`lakehouse migrate` 将：",
-    BACK_UP: "将目录库复制到 {0}",
+    BACK_UP: "复制目录库到 {0}",
     NO_COPY: "不复制目录库（已指定 --no-backup）",
-    VERSION: "将数据湖升级到版本 {0}（{1}）：",
+    VERSION: "升级到版本 {0}（{1}）：",
+    APPLIED: "已应用结构版本 {0}：{1}。",
     NO_ROW: "仅登记该版本，不改动任何数据行",
     CREATE: "建立缺少的表：{0}",
     DONE: "数据湖的结构版本为 {0}。数据与快照保持不变；历史快照以现在的列名读取。"
@@ -115,7 +117,7 @@ def _migrate(home: Home, words: _Words, *, backup: bool) -> None:
         click.echo(words(CURRENT, latest()))
         return
     for migration in done:
-        click.echo(words(VERSION, migration.version, migration.name).removesuffix(":"))
+        click.echo(words(APPLIED, migration.version, migration.name))
     if backup:
         click.echo(words(COPY, plans[0].backup))
     click.echo(words(DONE, latest()))

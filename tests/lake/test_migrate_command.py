@@ -68,6 +68,7 @@ def test_the_plan_is_printed_and_nothing_is_written(home: Home) -> None:
 def test_the_lake_is_migrated_once(home: Home) -> None:
     first = call(home, "migrate")
     assert first.exit_code == 0, first.output
+    assert "Schema version 2 was applied: recorded_at and selection_reason." in first.output
     assert "The lake has schema version 2." in first.output
     assert "catalog-version-1.sqlite" in first.output
     assert (home.lake / "backups" / "catalog-version-1.sqlite").is_file()

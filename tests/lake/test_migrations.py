@@ -41,8 +41,10 @@ from dagster_project.lake.store import Lake, open_lake, read_lake
 from dagster_project.lake.tables import BY_NAME, QUARANTINE, TABLES, TREATMENTS, Table
 from dagster_project.lake.upgrade import plan_upgrade, upgrade
 from tests.lake.test_store import rows
+from tests.lakes import write
 from tests.lakes.kept import ALONE, BASELINE, BOTH, FOLDER, LAST, as_stored, copy_baseline, unpack
 from tests.lakes.killed import migrate_and_kill
+from tests.lakes.write import row
 
 RENAMED = {
     "responses": {"known_from": "recorded_at"},
@@ -523,6 +525,22 @@ def test_a_step_on_a_table_that_is_not_there_does_nothing(
 def test_what_damages_a_lake_or_is_refused_by_it_cannot_be_declared(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"table|arranged|NULL|list"):
         wrong()
+
+
+def test_a_lake_of_this_version_can_be_written_packed_and_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a release does; by a few tables, for speed."""
+    monkeypatch.delenv("LAKEHOUSE_CATALOG", raising=False)
+    assert all(row(t, "AA", n, 0, 1).keys() == set(t.names) for t in TABLES for n in range(3))
+    monkeypatch.setattr(write, "TABLES", [BY_NAME[name] for name in RENAMED])
+    home = Home(tmp_path / "home").make()
+    snapshots = write.write_lake(home)
+    write.pack(home, tmp_path / "lake.tar.xz")
+    unpacked = unpack(tmp_path / "lake.tar.xz", Home(tmp_path / "unpacked"))
+    assert plan_upgrade(unpacked).migrations == ()
+    with read_lake(unpacked) as lake:
+        assert [lake.read("responses", as_of=s).height for s in snapshots] == [3, 6, 5]
 
 
 def test_versions_follow_one_another() -> None:
