@@ -91,9 +91,35 @@ class State:
     new_nadir_mm: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One visit as iRECIST judged it: its evidence, the state before and after, the response.
+
+    `disregarded` says that the visit was too early to confirm or reset the open block.
+    """
+
+    evidence: Evidence
+    before: State
+    after: State
+    assessment: ImmuneAssessment
+    disregarded: bool
+
+    @property
+    def opens(self) -> bool:
+        """Whether a block opens at this visit."""
+        return self.before.block is None and self.after.block is not None
+
+
 def assess_irecist(
     baseline_visit: Visit, visits: Sequence[Visit], recist: Rules, irecist: Rules
 ) -> list[ImmuneAssessment]:
+    """Grade each visit by iRECIST; see `trace_irecist`."""
+    return [step.assessment for step in trace_irecist(baseline_visit, visits, recist, irecist)]
+
+
+def trace_irecist(
+    baseline_visit: Visit, visits: Sequence[Visit], recist: Rules, irecist: Rules
+) -> list[Step]:
     """Grade each visit by iRECIST, in the order given, from that visit and earlier ones alone.
 
     1. confirmed progression stays iCPD
@@ -110,13 +136,21 @@ def assess_irecist(
     """
     state, found = State(), []
     for evidence in _gather(baseline_visit, visits, recist):
-        response, why, state = _judge(state, evidence, recist, irecist)
+        response, why, after = _judge(state, evidence, recist, irecist)
+        visit = evidence.visit
+        judged = ImmuneAssessment(visit.name, visit.day, response, evidence.new.sum_mm, why)
         found.append(
-            ImmuneAssessment(
-                evidence.visit.name, evidence.visit.day, response, evidence.new.sum_mm, why
-            )
+            Step(evidence, state, after, judged, _is_disregarded(state, evidence, irecist))
         )
+        state = after
     return found
+
+
+def _is_disregarded(state: State, now: Evidence, irecist: Rules) -> bool:
+    """Whether a block is open and the visit is too early for it."""
+    if state.block is None or state.confirmed:
+        return False
+    return is_early(state.block, now, irecist)
 
 
 def _gather(baseline_visit: Visit, visits: Sequence[Visit], rules: Rules) -> list[Evidence]:

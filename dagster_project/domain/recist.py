@@ -91,13 +91,21 @@ def progression_words(rules: Rules) -> str:
     return f"{rules['progression_mm']:g} mm and {100 * (rules['progression_ratio'] - 1):g} %"
 
 
+def progression_threshold_mm(reference_mm: float, rules: Rules) -> float:
+    """Smallest size that is progression against the reference.
+
+    The larger of the reference plus `progression_mm` and `progression_ratio` times it.
+
+    >>> rules = {"progression_mm": 5.0, "progression_ratio": 1.2}
+    >>> progression_threshold_mm(20.0, rules), progression_threshold_mm(100.0, rules)
+    (25.0, 120.0)
+    """
+    return max(reference_mm + rules["progression_mm"], rules["progression_ratio"] * reference_mm)
+
+
 def is_progression(size_mm: float, reference_mm: float, rules: Rules) -> bool:
     """At least `progression_mm`, and at least `progression_ratio` times the reference."""
-    edge = rules["tolerance"]
-    return (
-        size_mm - reference_mm >= rules["progression_mm"] - edge
-        and size_mm >= rules["progression_ratio"] * reference_mm - edge
-    )
+    return size_mm >= progression_threshold_mm(reference_mm, rules) - rules["tolerance"]
 
 
 def is_response(size_mm: float, reference_mm: float, rules: Rules) -> bool:

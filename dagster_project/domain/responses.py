@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -85,6 +86,67 @@ def derive_responses(
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The dated visits of one patient as one evaluator read them, ready for the engines.
+
+    `rows` are those of timepoints for `later`, in the same order; `read` are visits with findings.
+    """
+
+    baseline: Row
+    first: Visit
+    rows: tuple[Row, ...]
+    later: tuple[Visit, ...]
+    read: frozenset[str]
+
+
+def read_courses(
+    lesions: pl.DataFrame, timepoints: pl.DataFrame, *, evaluator: str
+) -> dict[Patient, Course]:
+    """The courses that can be graded, by patient; see `derive_responses` for what is in them."""
+    findings = _findings_of(lesions)
+    found = {
+        patient: _course_of(visits, findings[patient], evaluator)
+        for patient, visits in _visits_of(timepoints).items()
+    }
+    return {patient: course for patient, course in found.items() if course is not None}
+
+
+def _course_of(
+    visits: Sequence[Row], findings: Mapping[str, list[Finding]], evaluator: str
+) -> Course | None:
+    baseline = _baseline_of(visits)
+    if baseline is None or not findings.get(BASELINE):
+        return None
+    rows = [
+        v
+        for v in _visits_read(visits, findings, evaluator)
+        if v["scan_date"] is not None and v["scan_date"] > baseline["scan_date"]
+    ]
+    return Course(
+        baseline,
+        _visit(baseline, baseline, findings),
+        tuple(rows),
+        tuple(_visit(row, baseline, findings) for row in rows),
+        frozenset(findings),
+    )
+
+
+def _baseline_of(visits: Iterable[Row]) -> Row | None:
+    return next((v for v in visits if v["visit"] == BASELINE), None)
+
+
+def _visits_read(
+    visits: Iterable[Row], findings: Mapping[str, list[Finding]], evaluator: str
+) -> list[Row]:
+    """Visits but T0; of a reader those alone that the reader has read."""
+    return [
+        v
+        for v in visits
+        if v["visit"] != BASELINE and (evaluator == ACCEPTED or v["visit"] in findings)
+    ]
+
+
 def _findings_of(lesions: pl.DataFrame) -> dict[Patient, dict[str, list[Finding]]]:
     found: dict[Patient, dict[str, dict[str, Finding]]] = defaultdict(lambda: defaultdict(dict))
     for row in lesions.iter_rows(named=True):
@@ -130,26 +192,17 @@ def _grade(
     recist: Rules,
     irecist: Rules,
 ) -> list[tuple[Any, ...]]:
-    baseline = next((v for v in visits if v["visit"] == BASELINE), None)
-    read = [
-        v
-        for v in visits
-        if v["visit"] != BASELINE and (evaluator == ACCEPTED or v["visit"] in findings)
-    ]
-    if baseline is None or not findings.get(BASELINE):
+    baseline, read = _baseline_of(visits), _visits_read(visits, findings, evaluator)
+    course = _course_of(visits, findings, evaluator)
+    if course is None:
         why = "no scan at T0 to compare with" if baseline is None else "the scan at T0 was not read"
         return [_not_evaluable(patient, v, evaluator, why) for v in read]
-    dated = [
-        v for v in read if v["scan_date"] is not None and v["scan_date"] > baseline["scan_date"]
-    ]
     undated = [v for v in read if v["scan_date"] is None]
-    first = _visit(baseline, baseline, findings)
-    later = [_visit(v, baseline, findings) for v in dated]
     graded = zip(
-        dated,
-        assess(first, later, recist),
-        assess_as_of(first, later, recist),
-        assess_irecist(first, later, recist, irecist),
+        course.rows,
+        assess(course.first, course.later, recist),
+        assess_as_of(course.first, course.later, recist),
+        assess_irecist(course.first, course.later, recist, irecist),
         strict=True,
     )
     return [
