@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from dagster_project.lake.clock import CLOCK, CLOCK_SCHEMA
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.home import Home, find_home
 from dagster_project.lake.locks import home_locked
@@ -72,6 +73,15 @@ class Lakehouse(dg.ConfigurableResource):
         """
         file = self.home.vault / site / "case_report" / f"{name}.parquet"
         return pl.read_parquet(file) if file.is_file() else pl.DataFrame()
+
+    def clock(self) -> pl.DataFrame:
+        """The day of each site's last intake, shifted as the dates of each patient.
+
+        Columns site, patient and as_of_date; no row of a site that was taken in before there was a
+        clock.
+        """
+        found = [self.case_report(site, CLOCK) for site in self.home.sites()]
+        return pl.concat([pl.DataFrame(schema=CLOCK_SCHEMA), *(f for f in found if f.height)])
 
     def held_out(self, site: str) -> frozenset[str]:
         """Patients held out of all tables until a person says whether they withdrew.

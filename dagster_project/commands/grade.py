@@ -35,7 +35,8 @@ def grade(folder: Path, file: Path) -> None:
 
     For each subject, evaluator and visit: target, non-target, new lesion and overall response with
     the rule that gave it, and each difference from RS where RS is there. What was flagged goes, by
-    rule and row, to a second file: FILE with `.flags` before its suffix.
+    rule and row, to a second file: FILE with `.flags` before its suffix. A third, with `.blocks`,
+    has the unconfirmed progressions: what became of each, and what would have confirmed it.
 
     \b
     Example:
@@ -63,11 +64,14 @@ def grade(folder: Path, file: Path) -> None:
         study.section("irecist"),
     )
     flags = pl.concat([_not_read(trial.unread, graded.flags), graded.flags])
-    flagged = file.with_name(f"{file.stem}.flags{file.suffix}")
+    flagged, blocks = (
+        file.with_name(f"{file.stem}.{kind}{file.suffix}") for kind in ("flags", "blocks")
+    )
     write_together(
         {
             file: partial(write_frame, graded.visits, metadata={"protocol": study.digest}),
             flagged: partial(write_frame, flags),
+            blocks: partial(write_frame, graded.blocks),
         }
     )
     print_table("Read", ["File", "Table", "Rows"], trial.files)
@@ -76,7 +80,8 @@ def grade(folder: Path, file: Path) -> None:
     )
     _print_lines("Flagged", _by_rule(graded.flags))
     differing = f"{graded.differences} differ from what was recorded"
-    click.echo(f"\n{_counts(graded.visits)}, {differing}: {file.name}, {flagged.name}")
+    written = ", ".join(path.name for path in (file, flagged, blocks))
+    click.echo(f"\n{_counts(graded.visits)}, {differing}: {written}")
 
 
 def _print_lines(title: str, lines: Iterable[str]) -> None:

@@ -17,6 +17,7 @@ from dagster_project.domain.irecist import ImmuneAssessment, assess_irecist
 from dagster_project.domain.recist import Assessment, assess, overall_response
 from dagster_project.domain.recorded_responses import Recorded, find_contradictions
 from dagster_project.domain.trial_assessments import separate_visits
+from dagster_project.domain.trial_blocks import blocks_of_trial
 from dagster_project.domain.trial_rows import (
     Flags,
     TrialRow,
@@ -95,10 +96,11 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """What the command writes: the graded visits, and what was flagged with its place."""
+    """What the command writes: graded visits, blocks of unconfirmed progression, and flags."""
 
     visits: pl.DataFrame
     flags: pl.DataFrame
+    blocks: pl.DataFrame
 
     @property
     def differences(self) -> int:
@@ -151,7 +153,8 @@ def grade_trial(
         for row in _grade_course(who, course, recist, irecist, flags)
     ]
     _flag_contradictions(said, immune, flags)
-    return _laid_out(rows, said, immune, flags)
+    visits, flagged = _laid_out(rows, said, immune, flags)
+    return Graded(visits, flagged, blocks_of_trial(courses, dm, recist, irecist))
 
 
 def _with_evaluator(tr: Sequence[TrialRow], rs: Sequence[TrialRow]) -> list[TrialRow]:
@@ -419,7 +422,7 @@ def _laid_out(
     said: Mapping[Key, _Said],
     immune: Mapping[Key, _Said],
     flags: Flags,
-) -> Graded:
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     graded = {row["key"]: row for row in rows}
     for key, found in (*said.items(), *immune.items()):
         graded.setdefault(key, _without_measurements(key, found))
@@ -436,12 +439,8 @@ def _laid_out(
     flagged = pl.DataFrame(
         [{name: getattr(flag, name) for name in FLAGS} for flag in flags.found], schema=dict(FLAGS)
     )
-    return Graded(
-        visits.sort(
-            "subject", "evaluator", "visit_number", "date", nulls_last=True, maintain_order=True
-        ),
-        flagged,
-    )
+    in_order = ("subject", "evaluator", "visit_number", "date")
+    return visits.sort(*in_order, nulls_last=True, maintain_order=True), flagged
 
 
 def _without_measurements(key: Key, found: _Said) -> dict[str, Any]:

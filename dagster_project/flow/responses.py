@@ -20,12 +20,19 @@ ACCEPTED = "accepted"
 """Evaluator of the responses that count."""
 
 
+def reads_by_reader(reads: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Each reader's locked read in the shape of accepted lesions."""
+    locked = reads.filter(pl.col("locked_at").is_not_null())
+    return {
+        str(reader): _as_lesions(rows)
+        for (reader,), rows in locked.group_by(["reader"], maintain_order=True)
+    }
+
+
 def reader_responses(reads: pl.DataFrame, timepoints: pl.DataFrame, study: Study) -> pl.DataFrame:
     """What each reader's locked read alone would give."""
-    locked = reads.filter(pl.col("locked_at").is_not_null())
     graded = [
-        _grade(_as_lesions(rows), timepoints, str(reader), study)
-        for (reader,), rows in locked.group_by(["reader"], maintain_order=True)
+        _grade(rows, timepoints, reader, study) for reader, rows in reads_by_reader(reads).items()
     ]
     return pl.concat(graded) if graded else empty(RESPONSES).drop("recorded_at")
 

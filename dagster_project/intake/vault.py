@@ -56,6 +56,7 @@ from dagster_project.intake.pseudonyms import (
     canonical_number,
     crosswalk_file,
     mark_of,
+    shift_days,
     withdraw_from_crosswalk,
 )
 from dagster_project.intake.reading import Batch, close_child, take_files
@@ -70,6 +71,7 @@ from dagster_project.intake.register import (
 from dagster_project.intake.text_in_pixels import TEXT_RULES, holds_text
 from dagster_project.intake.texts import TEXTS
 from dagster_project.intake.writing import keyed_uid
+from dagster_project.lake.clock import CLOCK, CLOCK_SCHEMA
 from dagster_project.lake.durable import sync_file, sync_folder, sync_folders
 from dagster_project.lake.files import write_parquet_whole, write_whole
 from dagster_project.lake.home import RECEIVED, why_no_site
@@ -308,6 +310,7 @@ class _Run:
         self._take(images, self._session(people))
         self.counts["reused"] = len(images) - len(self.read) + self.counts.pop("unchanged", 0)
         rows = self._case_report(people, images)
+        self._write_clock()
         refused = self._write_refused()
         self._write_run_record()
         self.register.end_delivery(self.run)
@@ -668,6 +671,17 @@ class _Run:
                 "refusals", json.dumps([(r.item, r.reason) for r in refusals], ensure_ascii=False)
             )
         return rows
+
+    def _write_clock(self) -> None:
+        """Write the last day that data may have beside each patient, shifted as all dates are."""
+        folder = self.vault / CASE_REPORT
+        patients = pl.read_parquet(folder / "patients.parquet", columns=["patient"])["patient"]
+        days = [
+            (self.site, p, self.cut_off + dt.timedelta(days=shift_days(self.keys, p)))
+            for p in patients
+        ]
+        clock = pl.DataFrame(days, schema=CLOCK_SCHEMA, orient="row")
+        write_parquet_whole(folder / f"{CLOCK}.parquet", clock)
 
     def _tables(self, people: People, images: Sequence[Listed]) -> Tables:
         session, held = self._session(people), self.register.objects_by_patient()

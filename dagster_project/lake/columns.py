@@ -172,3 +172,11 @@ AMENDMENTS = string(
     nullable=True,
 )
 PROTOCOL_DIGEST = string("protocol_digest", "Digest of study.toml", "研究方案摘要")
+STANDARD_VERSION = string(
+    "standard_version", "Version of the dynamic iRECIST standard", "动态iRECIST标准版本"
+)
+STANDARD_DIGEST = string(
+    "standard_digest",
+    "Digest of the standard: rules, thresholds and reference tables",
+    "标准摘要：规则、阈值与参照表",
+)

@@ -3,6 +3,7 @@
 Nothing in the landing changes.
 """
 
+import datetime as dt
 import fcntl
 import gzip
 import json
@@ -147,9 +148,29 @@ def test_a_landing_becomes_the_vault_of_the_contract(full):
             "locks",
             "arbitrations",
             "reconciliation",
+            "clock",
         )
     }
     assert sorted(p.name for p in (full.vault / ".incoming").iterdir()) == []
+
+
+def test_the_day_of_the_run_stands_beside_each_patient_shifted_as_the_dates(full, monkeypatch):
+    full.put("clinical/follow_up.csv", "patient_id,date,event\nZY0012345,2026-01-10,alive\n")
+    for day in (dt.date(2026, 1, 12), dt.date(2026, 1, 13)):
+        monkeypatch.setattr(vault, "cut_off_of", lambda *_, day=day: day)
+        full.take()
+        folder = full.vault / "case_report"
+        (clock,) = pl.read_parquet(folder / "clock.parquet").to_dicts()
+        (event,) = pl.read_parquet(folder / "follow_up.parquet").to_dicts()
+        assert (clock["site"], clock["patient"]) == ("AB", full.patient())
+        assert clock["as_of_date"] - event["event_date"] == day - dt.date(2026, 1, 10)
+
+
+def test_who_withdraws_leaves_the_clock(full):
+    full.take()
+    patient = full.patient()
+    remove_patient(full.vault, patient, crosswalk=full.crosswalk)
+    assert pl.read_parquet(full.vault / "case_report" / "clock.parquet").is_empty()
 
 
 def test_nothing_of_the_patient_stands_anywhere_in_the_vault(full):

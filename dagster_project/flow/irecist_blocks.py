@@ -1,0 +1,30 @@
+"""Blocks of unconfirmed progression of the accepted read and of every reader, as of today."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dagster_project.domain.block_rows import derive_irecist_blocks
+from dagster_project.domain.dynamic_standard import standard_of
+from dagster_project.flow.responses import ACCEPTED, reads_by_reader
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from dagster_project.resources import Lakehouse
+
+
+def find_all_blocks(lakehouse: Lakehouse) -> pl.DataFrame:
+    """Rows of irecist_blocks by what the lake holds."""
+    names = ("reads", "lesions", "timepoints", "follow_up", "treatments")
+    reads, lesions, timepoints, follow_up, treatments = lakehouse.read(*names)
+    study = lakehouse.study
+    return derive_irecist_blocks(
+        {ACCEPTED: lesions, **reads_by_reader(reads)},
+        timepoints,
+        follow_up,
+        treatments,
+        lakehouse.clock(),
+        study.sections,
+        standard_of(study),
+    )
