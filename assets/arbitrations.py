@@ -12,15 +12,16 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(ARBITRATIONS, deps=["reads", "reader_agreement", "timepoints"])
+@table_asset(ARBITRATIONS, deps=["reads", "reader_agreement", "timepoints", "clinical_status"])
 def arbitrations(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Open a case where a trigger is met, and settle it by a valid decision.
 
     A valid decision endorses one whole read.
     """
-    reads, timepoints, agreement = lakehouse.read("reads", "timepoints", "reader_agreement")
+    names = ("reads", "timepoints", "reader_agreement", "clinical_status")
+    reads, timepoints, agreement, states = lakehouse.read(*names)
     pairs = derive_pairs(reads, site_reader=lakehouse.study.section("reads")["site_reader"])
-    responses = reader_responses(reads, timepoints, lakehouse.study)
+    responses = reader_responses(reads, timepoints, states, lakehouse.study)
     rows, refused = derive_arbitrations(
         pairs,
         agreement,

@@ -1,4 +1,4 @@
-"""What the three case-report tables have in common.
+"""What the case-report tables have in common.
 
 Intake has already read, checked and de-identified them.
 """

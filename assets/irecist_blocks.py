@@ -9,7 +9,16 @@ from dagster_project.resources import Lakehouse
 
 
 @table_asset(
-    IRECIST_BLOCKS, deps=["responses", "lesions", "reads", "timepoints", "follow_up", "treatments"]
+    IRECIST_BLOCKS,
+    deps=[
+        "responses",
+        "lesions",
+        "reads",
+        "timepoints",
+        "follow_up",
+        "treatments",
+        "clinical_status",
+    ],
 )
 def irecist_blocks(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Put iRECIST's unconfirmed progressions on the calendar; no gate holds this back."""

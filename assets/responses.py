@@ -8,7 +8,7 @@ from dagster_project.materialisation import materialize_result, table_asset
 from dagster_project.resources import Lakehouse
 
 
-@table_asset(RESPONSES, deps=["lesions", "reads", "timepoints"])
+@table_asset(RESPONSES, deps=["lesions", "reads", "timepoints", "clinical_status"])
 def responses(lakehouse: Lakehouse) -> dg.MaterializeResult:
     """Grade by RECIST 1.1 and iRECIST; a row keeps the time when its content was first known."""
     rows = grade_all_evaluators(lakehouse)

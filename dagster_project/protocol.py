@@ -344,6 +344,7 @@ class IrecistSection(Section):
     confirmation_earliest_days: Annotated[int, Ge(1), Le(365)]
     confirmation_latest_days: Annotated[int, Ge(1), Le(365)]
     confirmation_tolerance_days: Annotated[int, Ge(0), Le(60)]
+    symptom_days: Annotated[int, Ge(0), Le(90)]
     new_lesion_growth_mm: Annotated[float, Ge(0), Le(100)]
 
 

@@ -44,6 +44,7 @@ Put a site's delivery there, one folder per site, named by its code \
   {landing}/<SITE>/clinical/patients.csv      one row per patient
   {landing}/<SITE>/clinical/treatments.csv    one row per administered cycle
   {landing}/<SITE>/clinical/follow_up.csv     one row per event or last contact
+  {landing}/<SITE>/clinical/visits.csv        one row per day with ECOG, symptoms, stability
   {landing}/<SITE>/dicom/**                   CT, RTSTRUCT, SEG as the PACS exports them
   {landing}/<SITE>/reads/<reader>/**          a reader's contours, lesions.csv and LOCKED
 Everything is optional but one of clinical/ and dicom/. README.md says more.

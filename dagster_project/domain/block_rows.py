@@ -43,6 +43,7 @@ def derive_irecist_blocks(
     timepoints: pl.DataFrame,
     follow_up: pl.DataFrame,
     treatments: pl.DataFrame,
+    clinical_status: pl.DataFrame,
     clock: pl.DataFrame,
     sections: Mapping[str, Rules],
     standard: Standard,
@@ -59,7 +60,7 @@ def derive_irecist_blocks(
     ----------
     reads
         Lesions by evaluator: `accepted`, and each reader's locked read.
-    timepoints, follow_up, treatments
+    timepoints, follow_up, treatments, clinical_status
         Those tables.
     clock
         site, patient, as_of_date: the day of the run, shifted as the patient's dates.
@@ -74,7 +75,16 @@ def derive_irecist_blocks(
         The table irecist_blocks.
     """
     known = _known(timepoints, follow_up, treatments, clock)
-    courses = {name: read_courses(rows, timepoints, evaluator=name) for name, rows in reads.items()}
+    courses = {
+        name: read_courses(
+            rows,
+            timepoints,
+            evaluator=name,
+            irecist=sections["irecist"],
+            clinical_status=clinical_status,
+        )
+        for name, rows in reads.items()
+    }
     rows: list[dict[str, Any]] = []
     for patient in sorted({p for own in courses.values() for p in own}):
         own = {name: found[patient] for name, found in courses.items() if patient in found}

@@ -5,6 +5,7 @@ Brings the lake's rows to the two engines and back.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def derive_responses(
     evaluator: str,
     recist: Rules,
     irecist: Rules,
+    clinical_status: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Grade every visit after T0 by RECIST 1.1 and iRECIST, for all patients.
 
@@ -52,6 +54,8 @@ def derive_responses(
        reader has read
     3. without T0, or without a read of it, every visit is NE
     4. else the engines' responses (recist.py, irecist.py)
+    5. a CT was made for symptoms where the clinical state of a day after the CT before it, at most
+       `symptom_days` before this one, has new symptoms; where nothing is recorded it was not
 
     `irecist_response` is based on this visit and earlier ones alone. `overall_response` may be
     based on a later one in one case: a new lesion that was equivocal here and called unequivocal
@@ -68,6 +72,8 @@ def derive_responses(
         `accepted`, or the reader whose rows these are.
     recist, irecist : Mapping
         Those sections of the protocol.
+    clinical_status : pl.DataFrame, optional
+        That table.
 
     Returns
     -------
@@ -75,10 +81,21 @@ def derive_responses(
         The table responses without `recorded_at`.
     """
     findings, visits = _findings_of(lesions), _visits_of(timepoints)
+    courses = read_courses(
+        lesions, timepoints, evaluator=evaluator, irecist=irecist, clinical_status=clinical_status
+    )
     rows = [
         row
         for patient, own in visits.items()
-        for row in _grade(patient, own, findings[patient], evaluator, recist, irecist)
+        for row in _grade(
+            patient,
+            _visits_read(own, findings[patient], evaluator),
+            courses.get(patient),
+            evaluator,
+            recist,
+            irecist,
+            has_baseline=_baseline_of(own) is not None,
+        )
     ]
     schema = {
         name: kind for name, kind in polars_schema(RESPONSES).items() if name != "recorded_at"
@@ -101,19 +118,37 @@ class Course:
 
 
 def read_courses(
-    lesions: pl.DataFrame, timepoints: pl.DataFrame, *, evaluator: str
+    lesions: pl.DataFrame,
+    timepoints: pl.DataFrame,
+    *,
+    evaluator: str,
+    irecist: Rules,
+    clinical_status: pl.DataFrame | None = None,
 ) -> dict[Patient, Course]:
     """The courses that can be graded, by patient; see `derive_responses` for what is in them."""
-    findings = _findings_of(lesions)
+    findings, symptoms = _findings_of(lesions), _days_of_symptoms(clinical_status)
+    within = dt.timedelta(irecist["symptom_days"])
     found = {
-        patient: _course_of(visits, findings[patient], evaluator)
+        patient: _course_of(visits, findings[patient], evaluator, symptoms[patient], within)
         for patient, visits in _visits_of(timepoints).items()
     }
     return {patient: course for patient, course in found.items() if course is not None}
 
 
+def _days_of_symptoms(clinical_status: pl.DataFrame | None) -> dict[Patient, list[dt.date]]:
+    found: dict[Patient, list[dt.date]] = defaultdict(list)
+    if clinical_status is not None:
+        for row in clinical_status.filter(pl.col("new_symptoms")).iter_rows(named=True):
+            found[row["site"], row["patient"]].append(row["status_date"])
+    return found
+
+
 def _course_of(
-    visits: Sequence[Row], findings: Mapping[str, list[Finding]], evaluator: str
+    visits: Sequence[Row],
+    findings: Mapping[str, list[Finding]],
+    evaluator: str,
+    symptoms: Sequence[dt.date],
+    within: dt.timedelta,
 ) -> Course | None:
     baseline = _baseline_of(visits)
     if baseline is None or not findings.get(BASELINE):
@@ -127,9 +162,30 @@ def _course_of(
         baseline,
         _visit(baseline, baseline, findings),
         tuple(rows),
-        tuple(_visit(row, baseline, findings) for row in rows),
+        tuple(
+            _visit(
+                row,
+                baseline,
+                findings,
+                for_symptoms=_is_for_symptoms(row, _before(row, visits), symptoms, within),
+            )
+            for row in rows
+        ),
         frozenset(findings),
     )
+
+
+def _before(row: Row, visits: Iterable[Row]) -> dt.date:
+    """Date of the CT before a visit's, whether it was read or not."""
+    dates = [v["scan_date"] for v in visits if v["scan_date"] is not None]
+    return max(date for date in dates if date < row["scan_date"])
+
+
+def _is_for_symptoms(
+    row: Row, before: dt.date, symptoms: Iterable[dt.date], within: dt.timedelta
+) -> bool:
+    scan = row["scan_date"]
+    return any(before < day <= scan and scan - day <= within for day in symptoms)
 
 
 def _baseline_of(visits: Iterable[Row]) -> Row | None:
@@ -186,16 +242,16 @@ def _visits_of(timepoints: pl.DataFrame) -> dict[Patient, list[Row]]:
 
 def _grade(
     patient: Patient,
-    visits: Sequence[Row],
-    findings: Mapping[str, list[Finding]],
+    read: Sequence[Row],
+    course: Course | None,
     evaluator: str,
     recist: Rules,
     irecist: Rules,
+    *,
+    has_baseline: bool,
 ) -> list[tuple[Any, ...]]:
-    baseline, read = _baseline_of(visits), _visits_read(visits, findings, evaluator)
-    course = _course_of(visits, findings, evaluator)
     if course is None:
-        why = "no scan at T0 to compare with" if baseline is None else "the scan at T0 was not read"
+        why = "the scan at T0 was not read" if has_baseline else "no scan at T0 to compare with"
         return [_not_evaluable(patient, v, evaluator, why) for v in read]
     undated = [v for v in read if v["scan_date"] is None]
     graded = zip(
@@ -207,18 +263,21 @@ def _grade(
     )
     return [
         *(
-            _row(patient, v, evaluator, a, then.overall, i, read=v["visit"] in findings)
+            _row(patient, v, evaluator, a, then.overall, i, read=v["visit"] in course.read)
             for v, a, then, i in graded
         ),
         *(_not_evaluable(patient, v, evaluator, "scan without a date") for v in undated),
     ]
 
 
-def _visit(row: Row, baseline: Row, findings: Mapping[str, list[Finding]]) -> Visit:
+def _visit(
+    row: Row, baseline: Row, findings: Mapping[str, list[Finding]], *, for_symptoms: bool = False
+) -> Visit:
     return Visit(
         row["visit"],
         (row["scan_date"] - baseline["scan_date"]).days,
         tuple(findings.get(row["visit"], ())),
+        for_symptoms,
     )
 
 

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 def find_all_blocks(lakehouse: Lakehouse) -> pl.DataFrame:
     """Rows of irecist_blocks by what the lake holds."""
-    names = ("reads", "lesions", "timepoints", "follow_up", "treatments")
-    reads, lesions, timepoints, follow_up, treatments = lakehouse.read(*names)
+    names = ("reads", "lesions", "timepoints", "follow_up", "treatments", "clinical_status")
+    reads, lesions, timepoints, follow_up, treatments, states = lakehouse.read(*names)
     study = lakehouse.study
     return derive_irecist_blocks(
         {ACCEPTED: lesions, **reads_by_reader(reads)},
         timepoints,
         follow_up,
         treatments,
+        states,
         lakehouse.clock(),
         study.sections,
         standard_of(study),

@@ -64,7 +64,7 @@ def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
             found.setdefault(site, []).append((what, table.name, column))
     for site in _strange_days(lake):
         found.setdefault(site, []).append(
-            (STRANGE_DAY, "scans, timepoints, treatments, follow_up", "")
+            (STRANGE_DAY, "scans, timepoints, treatments, follow_up, clinical_status", "")
         )
     write_whole(_file(home), json.dumps(found).encode())
     return found

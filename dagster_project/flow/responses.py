@@ -29,10 +29,13 @@ def reads_by_reader(reads: pl.DataFrame) -> dict[str, pl.DataFrame]:
     }
 
 
-def reader_responses(reads: pl.DataFrame, timepoints: pl.DataFrame, study: Study) -> pl.DataFrame:
+def reader_responses(
+    reads: pl.DataFrame, timepoints: pl.DataFrame, clinical_status: pl.DataFrame, study: Study
+) -> pl.DataFrame:
     """What each reader's locked read alone would give."""
     graded = [
-        _grade(rows, timepoints, reader, study) for reader, rows in reads_by_reader(reads).items()
+        _grade(rows, timepoints, reader, study, clinical_status)
+        for reader, rows in reads_by_reader(reads).items()
     ]
     return pl.concat(graded) if graded else empty(RESPONSES).drop("recorded_at")
 
@@ -46,7 +49,11 @@ def _as_lesions(reads: pl.DataFrame) -> pl.DataFrame:
 
 
 def _grade(
-    lesions: pl.DataFrame, timepoints: pl.DataFrame, evaluator: str, study: Study
+    lesions: pl.DataFrame,
+    timepoints: pl.DataFrame,
+    evaluator: str,
+    study: Study,
+    clinical_status: pl.DataFrame,
 ) -> pl.DataFrame:
     read = timepoints.join(
         lesions.select("site", "patient").unique(), on=["site", "patient"], how="semi"
@@ -57,6 +64,7 @@ def _grade(
         evaluator=evaluator,
         recist=study.section("recist"),
         irecist=study.section("irecist"),
+        clinical_status=clinical_status,
     )
 
 
@@ -65,16 +73,17 @@ def grade_all_evaluators(lakehouse: Lakehouse) -> pl.DataFrame:
 
     `recorded_at` stays where a row's content stays.
     """
-    reads, lesions, timepoints, before = lakehouse.read(
-        "reads", "lesions", "timepoints", "responses"
-    )
+    names = ("reads", "lesions", "timepoints", "clinical_status", "responses")
+    reads, lesions, timepoints, states, before = lakehouse.read(*names)
     accepted = derive_responses(
         lesions,
         timepoints,
         evaluator=ACCEPTED,
         recist=lakehouse.study.section("recist"),
         irecist=lakehouse.study.section("irecist"),
+        clinical_status=states,
     )
-    graded = pl.concat([accepted, reader_responses(reads, timepoints, lakehouse.study)])
+    by_reader = reader_responses(reads, timepoints, states, lakehouse.study)
+    graded = pl.concat([accepted, by_reader])
     now = pl.lit(dt.datetime.now(dt.UTC), pl.Datetime("us", "UTC"))
     return keep_stamps(graded.with_columns(recorded_at=now), before, RESPONSES, ("recorded_at",))

@@ -46,6 +46,7 @@ from dagster_project.intake.texts import clean_label
 from dagster_project.intake.writing import keyed_uid
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import (
+    CLINICAL_STATUS,
     CONTRADICTORY,
     FOLLOW_UP,
     PATIENTS,
@@ -73,6 +74,11 @@ CONSENT_CONTRADICTS = (
     "Until one is corrected nothing of the patient is taken in, published or trained on, "
     "and nothing is deleted; "
     "if it is withdrawn, correct the row that says given, or run lakehouse withdraw"
+)
+SAYS_NOTHING = "has neither ecog, new_symptoms nor clinically_stable; the row is left out"
+NOT_THE_SAME_DAY = (
+    "contradicts {other}, of the same patient and day; both cells are left out until one is "
+    "corrected"
 )
 AGES_DIFFER = (
     "age and birth_date are more than a year apart at cycle 1; "
@@ -111,6 +117,15 @@ FOLLOW_UP_CELLS: Mapping[str, Parser] = {
     ),
     "detail": cv.word_of("detail", "a word of the study's list; free text is left out"),
 }
+CLINICAL_STATUS_CELLS: Mapping[str, Parser] = {
+    "date": cv.parse_date,
+    "ecog": cv.parse_ecog,
+    "new_symptoms": cv.parse_boolean,
+    "clinically_stable": cv.parse_boolean,
+}
+STATES = ("ecog", "new_symptoms", "clinically_stable")
+"""Columns of the clinical state of a day."""
+
 LESION_CELLS: Mapping[str, Parser] = {
     "visit_date": cv.parse_date,
     "series_uid": cv.plain,
@@ -572,7 +587,8 @@ def build_tables(
         _written(report, "treatments", TREATMENT_CELLS, "cycle"),
         _written(report, "follow_up", FOLLOW_UP_CELLS, "event"),
     )
-    _judge_dates(report, cycles, events)
+    states = _states(report)
+    _judge_dates(report, cycles, [*events, *states])
     treatments = _joined(report, cycles, "drugs", lambda w: (w.patient, w.what))
     followed = _joined(report, events, "detail", lambda w: (w.patient, w.what, w.date))
     first_cycle = {r["patient"]: r["date"] for r in treatments if r["cycle"] == 1 and r["date"]}
@@ -585,6 +601,10 @@ def build_tables(
         "follow_up": _frame(
             [_dated(report, r, "event_date", first_cycle) for r in _numbered(_telling(followed))],
             _table_schema(FOLLOW_UP),
+        ),
+        "clinical_status": _frame(
+            [_dated(report, r, "status_date", first_cycle) for r in _of_each_day(report, states)],
+            _table_schema(CLINICAL_STATUS),
         ),
         "lesions": _frame(_lesions(report), LESIONS_SCHEMA),
         "locks": _frame(_locks(report), LOCKS_SCHEMA),
@@ -627,6 +647,7 @@ def _frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType])
                 "site",
                 "patient",
                 "reader",
+                "status_date",
                 "cycle",
                 "number",
                 "row_number",
@@ -662,6 +683,51 @@ def _written(report: _Report, table: str, cells: Mapping[str, Parser], what: str
         _Written(patient, content.item(row), values[what], values["date"], values)
         for content, row, patient, values in rows
     ]
+
+
+def _states(report: _Report) -> list[_Written]:
+    """The rows of visits.csv that say something; each proves that the patient was alive.
+
+    A row without a date, or that says nothing, is refused.
+    """
+    path = report.site_folder / "clinical" / "visits.csv"
+    rows = report.rows(
+        path, "clinical_status", "clinical/visits.csv", CLINICAL_STATUS_CELLS, ("date",)
+    )
+    found = []
+    for content, row, patient, values in rows:
+        if all(values[column] is None for column in STATES):
+            report.refuse(content.item(row), SAYS_NOTHING)
+        else:
+            place = content.item(row)
+            found.append(_Written(patient, place, "alive", values["date"], values))
+    return found
+
+
+def _of_each_day(report: _Report, states: Sequence[_Written]) -> list[dict[str, Any]]:
+    """One row a patient and day; what two rows of it say differently is left out, and named.
+
+    A row whose date was refused is left out with it.
+    """
+    by_day: dict[tuple[str, dt.date], list[_Written]] = defaultdict(list)
+    for one in states:
+        if one.date is not None:
+            by_day[one.patient, one.date].append(one)
+    return [
+        {"patient": patient, "date": date, **{c: _agreed(report, own, c) for c in STATES}}
+        for (patient, date), own in by_day.items()
+    ]
+
+
+def _agreed(report: _Report, rows: Sequence[_Written], column: str) -> Any:
+    """What the rows of one day say of a column; None where they differ."""
+    said = [row for row in rows if row.values[column] is not None]
+    differing = [row for row in said if row.values[column] != said[0].values[column]]
+    for row, other in (
+        [(said[0], differing[0]), *((d, said[0]) for d in differing)] if differing else []
+    ):
+        report.refuse(f"{row.place} column {column}", NOT_THE_SAME_DAY.format(other=other.place))
+    return said[0].values[column] if said and not differing else None
 
 
 def _judge_dates(report: _Report, cycles: Sequence[_Written], events: Sequence[_Written]) -> None:

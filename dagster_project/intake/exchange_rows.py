@@ -1,4 +1,4 @@
-"""Rows of study databases, laid out as the three CSV files of the landing contract."""
+"""Rows of study databases, laid out as the CSV files of the landing contract."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dagster_project.lake.vocabulary import (
     word_key,
 )
 
-TABLES = ("patients", "treatments", "follow_up")
+TABLES = ("patients", "treatments", "follow_up", "clinical_status")
 """Tables that an item may belong to."""
 
 CODED = frozenset({"sex", "stage"})
@@ -41,6 +41,8 @@ DOUBTFUL = CODED | {
     "consent",
     "event",
     "detail",
+    "new_symptoms",
+    "clinically_stable",
 }
 """Columns in which a digit may be the code of an answer, where nothing says that it is a figure."""
 
@@ -54,8 +56,16 @@ _PREFIXES = {
     "trt_": "treatments",
     "ex_": "treatments",
     "fu_": "follow_up",
+    "cs_": "clinical_status",
+    "clinical_status_": "clinical_status",
 }
 """What a field's name may begin with, and the table that it says."""
+
+SHARED = frozenset({"patient_id", "date", "ecog"})
+"""Columns of the clinical state that other tables have too.
+
+Theirs is the field, but where its name or its form says otherwise.
+"""
 
 _CYCLE = (
     r"\bcycle[\s_]*(\d{1,2})(?!\d)|^c(\d{1,2})(?:d\d+)?(?=[\s_(]|$)"
@@ -159,7 +169,7 @@ class Found:
 def is_missing_code(text: str, own: Iterable[str] = ()) -> bool:
     """True for a code that stands for a missing value: the project's, REDCap's, or negative.
 
-    No column of the three tables has negative figures.
+    No column of these tables has negative figures.
 
     >>> [is_missing_code(text, ["888"]) for text in ("-99", "NASK", "99", "888")]
     [True, True, False, True]
@@ -226,6 +236,8 @@ def names_differ(names: tuple[str, ...], forms: tuple[str, ...] = ()) -> bool:
 
 def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
     columns = {table: column for table in TABLES if (column := _column(table, item, forms))}
+    if columns.get("clinical_status") in SHARED and not _is_of_status(item, forms):
+        del columns["clinical_status"]
     if set(columns.values()) & (IDENTIFYING | {"patient_id"}):
         return {"patients": columns["patients"]} if "patients" in columns else {}
     table = next(
@@ -237,6 +249,13 @@ def _options(item: str, forms: tuple[str, ...]) -> dict[str, str]:
         None,
     )
     return {table: columns[table]} if table else columns
+
+
+def _is_of_status(item: str, forms: tuple[str, ...]) -> bool:
+    """Whether the name of a field, or of its form, says that it is of the clinical state."""
+    own = tuple(p for p, table in _PREFIXES.items() if table == "clinical_status")
+    named = item.lower().replace(" ", "_").startswith(own)
+    return named or any(sheet_table(form) == "clinical_status" for form in forms)
 
 
 def _column(table: str, item: str, forms: tuple[str, ...]) -> str | None:
@@ -278,7 +297,7 @@ def of_this_site(groups: Mapping[str, str], site: str) -> tuple[frozenset[str], 
 
 
 def lay_out(entries: Sequence[Entry]) -> Found:
-    """The rows of the three tables.
+    """The rows of the tables.
 
     1. The patient is a field of patient numbers in any row of the record, else the record's key;
        two such numbers in one record are refused.

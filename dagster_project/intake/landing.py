@@ -17,7 +17,12 @@ DIGITS = 12
 """Hexadecimal digits of SHA-256 by which a refused file is named."""
 
 EXPECTED = frozenset({"clinical", "dicom", "reads", "arbitration", "SIMULATED"})
-CLINICAL_TABLES = ("clinical/patients.csv", "clinical/treatments.csv", "clinical/follow_up.csv")
+CLINICAL_TABLES = (
+    "clinical/patients.csv",
+    "clinical/treatments.csv",
+    "clinical/follow_up.csv",
+    "clinical/visits.csv",
+)
 """Each may be a workbook of that name."""
 
 CASE_REPORT_FILES = (
@@ -150,7 +155,7 @@ def unexpected_entries(site_folder: Path) -> list[Refusal]:
         ),
         (
             "clinical",
-            "patients.csv, treatments.csv and follow_up.csv (or .xlsx), "
+            "patients.csv, treatments.csv, follow_up.csv and visits.csv (or .xlsx), "
             "redcap.csv with its data dictionary, and odm.xml",
             _count(site_folder / "clinical", known_clinical),
         ),

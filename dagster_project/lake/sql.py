@@ -452,7 +452,8 @@ SELECT DISTINCT site FROM (
     SELECT site, patient, scan_date - day AS first_day FROM scans UNION ALL
     SELECT site, patient, scan_date - day FROM timepoints UNION ALL
     SELECT site, patient, treatment_date - day FROM treatments UNION ALL
-    SELECT site, patient, event_date - day FROM follow_up)
+    SELECT site, patient, event_date - day FROM follow_up UNION ALL
+    SELECT site, patient, status_date - day FROM clinical_status)
 WHERE first_day IS NOT NULL GROUP BY site, patient HAVING count(DISTINCT first_day) > 1"""
 """Sites of patients for whom day 0 is not the same date everywhere."""
 

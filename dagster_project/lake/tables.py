@@ -265,6 +265,36 @@ FOLLOW_UP = Table(
     ),
 )
 
+CLINICAL_STATUS = Table(
+    "clinical_status",
+    "case_report",
+    "One row per day on which a patient's clinical state was recorded; NULL where it was not",
+    "患者临床状态每个记录日一行；未记录者为空",
+    key=("site", "patient", "status_date"),
+    by_site=True,
+    columns=(
+        SITE,
+        PATIENT,
+        date("status_date", "Day of the record, shifted", "记录日期（已偏移）"),
+        DAY,
+        PATIENTS.column("ecog"),
+        boolean(
+            "new_symptoms",
+            "New symptoms of the tumour since the last visit",
+            "自上次访视以来是否有新发肿瘤相关症状",
+            nullable=True,
+        ),
+        boolean(
+            "clinically_stable",
+            "Clinically stable in the sense of iRECIST, as the physician judged",
+            "医生判断是否临床稳定（iRECIST）",
+            nullable=True,
+        ),
+        SIMULATED,
+        FINGERPRINT,
+    ),
+)
+
 RECONCILIATION = Table(
     "reconciliation",
     "case_report",
@@ -2373,6 +2403,7 @@ TABLES: tuple[Table, ...] = (
     PATIENTS,
     TREATMENTS,
     FOLLOW_UP,
+    CLINICAL_STATUS,
     RECONCILIATION,
     SCANS,
     TIMEPOINTS,

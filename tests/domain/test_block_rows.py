@@ -17,8 +17,8 @@ from dagster_project.domain.dynamic_standard import Standard, standard_of
 from dagster_project.domain.irecist_blocks import NOT_READ
 from dagster_project.domain.recist import progression_threshold_mm
 from dagster_project.lake.clock import CLOCK_SCHEMA
-from dagster_project.lake.schema import polars_schema
-from dagster_project.lake.tables import IRECIST_BLOCKS
+from dagster_project.lake.schema import empty, polars_schema
+from dagster_project.lake.tables import CLINICAL_STATUS, IRECIST_BLOCKS
 from tests.domain.courses import IRECIST, RECIST, STUDY
 from tests.domain.records import DAY_ZERO, VISIT_DAYS, WHO, cycles, follow_up, lesions, timepoints
 
@@ -39,6 +39,7 @@ def derive(reads, visits=("T0", "T1"), *, clock=NO_CLOCK, events=(), given=(0, 2
         visits if isinstance(visits, pl.DataFrame) else timepoints(*visits),
         follow_up(*events),
         cycles(*given),
+        empty(CLINICAL_STATUS),
         clock,
         STUDY.sections,
         Standard("1", "d" * 16),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 
@@ -9,7 +11,7 @@ from dagster_project.domain.responses import RepeatedLesionError, change_percent
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import RESPONSES
 from tests.domain.courses import IRECIST, RECIST
-from tests.domain.records import VISIT_DAYS, lesions, table, timepoints
+from tests.domain.records import DAY_ZERO, VISIT_DAYS, lesions, table, timepoints
 
 
 def derive(found, visits, evaluator="accepted"):
@@ -152,3 +154,54 @@ def test_patients_do_not_touch_each_other():
     alone = pl.concat([derive(c, v) for c, v in zip(named, visits, strict=True)])
     together = derive(pl.concat(named[::-1]), pl.concat(visits[::-1]))
     assert together.sort("patient", "visit").equals(alone.sort("patient", "visit"))
+
+
+EARLY_DAYS = VISIT_DAYS | {"V1": VISIT_DAYS["T1"] + 20}
+SECOND_NEW = lesions(L1=[50, 50, None, 50], N1=[None, 12, None, 12], N2=[None, None, None, 11])
+WITHIN = IRECIST["symptom_days"]
+
+
+@pytest.mark.parametrize(
+    ("before", "symptoms", "response"),
+    [
+        pytest.param(0, True, "iCPD", id="new symptoms on the day of the CT"),
+        pytest.param(WITHIN, True, "iCPD", id="at most so long before it"),
+        pytest.param(WITHIN + 1, True, "iUPD", id="longer before it"),
+        pytest.param(-1, True, "iUPD", id="after the CT: not its reason"),
+        pytest.param(0, False, "iUPD", id="no new symptoms"),
+        pytest.param(0, None, "iUPD", id="unknown is none"),
+    ],
+)
+def test_5_an_early_ct_for_new_symptoms_with_a_further_new_lesion_confirms(
+    before, symptoms, response
+):
+    day = EARLY_DAYS["V1"] - before
+    state = table(
+        "clinical_status",
+        {"status_date": DAY_ZERO + timedelta(day), "day": day, "new_symptoms": symptoms},
+    )
+    found = derive_responses(
+        SECOND_NEW,
+        timepoints("T0", "T1", "V1", days=EARLY_DAYS),
+        evaluator="accepted",
+        recist=RECIST,
+        irecist=IRECIST,
+        clinical_status=state,
+    )
+    assert found["irecist_response"].to_list() == ["iUPD", response]
+
+
+def test_5_symptoms_before_the_last_ct_are_not_new_at_this_one():
+    days = VISIT_DAYS | {"V1": VISIT_DAYS["T1"] + 5}
+    state = table(
+        "clinical_status", {"status_date": DAY_ZERO + timedelta(days["T1"]), "new_symptoms": True}
+    )
+    found = derive_responses(
+        SECOND_NEW,
+        timepoints("T0", "T1", "V1", days=days),
+        evaluator="accepted",
+        recist=RECIST,
+        irecist=IRECIST,
+        clinical_status=state,
+    )
+    assert found["irecist_response"].to_list() == ["iUPD", "iUPD"]

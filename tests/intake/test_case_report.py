@@ -138,6 +138,7 @@ def test_frames_have_the_columns_of_the_schema(site):
         "patients",
         "treatments",
         "follow_up",
+        "clinical_status",
         "lesions",
         "locks",
         "arbitrations",

@@ -149,6 +149,7 @@ def test_a_landing_becomes_the_vault_of_the_contract(full):
             "arbitrations",
             "reconciliation",
             "clock",
+            "clinical_status",
         )
     }
     assert sorted(p.name for p in (full.vault / ".incoming").iterdir()) == []

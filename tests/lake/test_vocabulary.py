@@ -46,6 +46,7 @@ def test_every_header_of_the_landing_contract(english, chinese):
     [
         ("treatments", ("patient_id", "cycle", "date", "drugs")),
         ("follow_up", ("patient_id", "date", "event", "detail")),
+        ("clinical_status", ("patient_id", "date", "ecog", "new_symptoms", "clinically_stable")),
         (
             "lesions",
             (
