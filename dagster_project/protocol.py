@@ -348,6 +348,21 @@ class IrecistSection(Section):
     new_lesion_growth_mm: Annotated[float, Ge(0), Le(100)]
 
 
+class DynamicSection(Section):
+    """Section [dynamic]."""
+
+    reader_error: Annotated[float, Gt(0), Lt(1)]
+    reader_pairs_minimum: Annotated[int, Ge(2), Le(100_000)]
+    class_edges: Annotated[
+        list[Annotated[float, Ge(-1000), Le(1000)]],
+        Len(1, 10),
+        AfterValidator(_increasing),
+        Wording("numbers, each above the one before", "逐项递增的数值列表"),
+    ]
+    class_blocks_minimum: Annotated[int, Ge(1), Le(100_000)]
+    due_soon_days: Annotated[int, Ge(0), Le(90)]
+
+
 class EndpointsSection(Section):
     """Section [endpoints]."""
 
@@ -587,6 +602,7 @@ class Protocol(BaseModel):
     eligibility: EligibilitySection
     recist: RecistSection
     irecist: IrecistSection
+    dynamic: DynamicSection
     endpoints: EndpointsSection
     agreement: AgreementSection
     radiomics: RadiomicsSection

@@ -10,7 +10,7 @@ from dagster_project.study import Study, digest_of
 VERSION = "1"
 """Raised where a rule of the standard changes; thresholds and references change the digest."""
 
-SECTIONS = ("timepoints", "recist", "irecist", "endpoints")
+SECTIONS = ("timepoints", "recist", "irecist", "dynamic", "endpoints")
 """Sections of the protocol that the standard takes its thresholds from."""
 
 

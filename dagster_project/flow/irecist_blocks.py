@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dagster_project.domain.block_rows import derive_irecist_blocks
+from dagster_project.domain.comparison_classes import shipped_classes
 from dagster_project.domain.dynamic_standard import standard_of
 from dagster_project.flow.responses import ACCEPTED, reads_by_reader
 
@@ -27,5 +28,5 @@ def find_all_blocks(lakehouse: Lakehouse) -> pl.DataFrame:
         states,
         lakehouse.clock(),
         study.sections,
-        standard_of(study),
+        standard_of(study, shipped_classes()),
     )
