@@ -133,6 +133,9 @@ def pass_or_skip(
 
 REPORT_DEPS = (
     "dynamic_irecist",
+    "irecist_blocks",
+    "dynamic_evidence",
+    "clinical_status",
     "quality_verdicts",
     "quarantine",
     "reconciliation",

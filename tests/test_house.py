@@ -24,7 +24,14 @@ from dagster_project.study import tomllib
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 GRAPH = defs.resolve_asset_graph()
-NO_TABLE = {"arbitration_pages", "intake", "study_report", "patient_reports", "published"}
+NO_TABLE = {
+    "arbitration_pages",
+    "due_list",
+    "intake",
+    "study_report",
+    "patient_reports",
+    "published",
+}
 HEAVY = (
     "great_expectations",
     "mlflow",

@@ -46,7 +46,7 @@ def report() -> None:
       lakehouse report
     """
     from dagster_project.flow.arbitration_pages import write_pages
-    from dagster_project.flow.pages import write_patient_pages, write_study_page
+    from dagster_project.flow.pages import write_due_list, write_patient_pages, write_study_page
     from dagster_project.resources import Lakehouse
 
     home = refuse_other_schema(existing_home())
@@ -54,4 +54,5 @@ def report() -> None:
         write_study_page(Lakehouse())
         write_patient_pages(Lakehouse())
         write_pages(Lakehouse())
+        write_due_list(Lakehouse())
     click.echo(f"{home.reports / 'index.html'}")

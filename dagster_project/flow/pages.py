@@ -42,6 +42,24 @@ def write_study_page(lakehouse: Lakehouse) -> Path:
     return write_study_report(lakehouse.home.reports, page_tables(lakehouse), *moment_of(lakehouse))
 
 
+def write_due_list(lakehouse: Lakehouse) -> Path:
+    """Write the due list as a page, and beside it as a table; both closed to other users."""
+    from dagster_project.flow.whole_files import write_frame, write_together
+    from dagster_project.reports.due_list import due_table, render_due_list
+
+    tables = page_tables(lakehouse)
+    study, snapshot, now = moment_of(lakehouse)
+    page = render_due_list(tables, study, snapshot=snapshot, generated_at=now)
+    file = lakehouse.home.due / "due_list.html"
+    write_together(
+        {
+            file: lambda path: path.write_text(page, encoding="utf-8"),
+            file.with_suffix(".csv"): lambda path: write_frame(due_table(tables, study), path),
+        }
+    )
+    return file
+
+
 def write_patient_pages(lakehouse: Lakehouse) -> list[Path]:
     """Write the index and a page per patient."""
     from dagster_project.reports.writing import write_patient_reports

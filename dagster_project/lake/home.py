@@ -139,6 +139,11 @@ class Home:
         return self.root / "mlflow"
 
     @property
+    def due(self) -> Path:
+        """The due list: as of today, beside shifted days, so that it is closed as the lake is."""
+        return self.root / "due"
+
+    @property
     def reports(self) -> Path:
         """Static pages."""
         return self.root / "reports"
@@ -216,6 +221,7 @@ class Home:
             self.lake,
             self.codebooks,
             self.mlflow,
+            self.due,
             self.reports,
             self.published,
             self.dagster,
@@ -227,6 +233,7 @@ class Home:
             self.crosswalk,
             self.lake,
             self.mlflow,
+            self.due,
             self.dagster,
         ):
             closed.chmod(0o700)

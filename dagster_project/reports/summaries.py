@@ -70,10 +70,12 @@ OF_THE_ACCEPTED_READ = (
     "dhi",
     "habitats",
     "dynamic_irecist",
+    "irecist_blocks",
+    "dynamic_evidence",
 )
 """Tables whose rows are based on the accepted read.
 
-Of responses, those of the evaluator `accepted`.
+Of responses and blocks, those of the evaluator `accepted`.
 """
 
 
@@ -104,7 +106,7 @@ def _without_provisional(name: str, rows: pl.DataFrame, waiting: pl.DataFrame) -
     if name not in OF_THE_ACCEPTED_READ:
         return rows
     settled = rows.join(waiting, on=WHO, how="anti", maintain_order="left")
-    if name != "responses":
+    if name not in {"responses", "irecist_blocks"}:
         return settled
     by_reader = rows.filter(pl.col("evaluator") != "accepted").join(
         waiting, on=WHO, how="semi", maintain_order="left"

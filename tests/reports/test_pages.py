@@ -57,6 +57,7 @@ def test_the_wheel_carries_every_template():
         "arbitration.html",
         "base.html",
         "case.html",
+        "due_list.html",
         "index.html",
         "macros.html",
         "monitoring.html",
