@@ -43,6 +43,9 @@ CONFIRMS: dict[str, tuple[str, str]] = {
 }
 """What confirms beside the sum."""
 
+OUTCOMES = {"open": "未结束", "reset": "已重置", "confirmed": "已确认", "closed": "已关闭"}
+"""Outcomes of a block in Chinese."""
+
 CSV = (
     "section",
     "site",
@@ -102,7 +105,7 @@ def _left(block: s.Row, column: str) -> int | None:
     return int(days[0] - days[1] - days[2])
 
 
-def _differing(blocks: pl.DataFrame) -> list[tuple[s.Row, str]]:
+def _differing(blocks: pl.DataFrame) -> list[tuple[s.Row, tuple[str, str]]]:
     """A block for each patient and visit on which readers differ, and their outcomes by number."""
     found = blocks.filter(~pl.col("readers_agree"), pl.col("evaluator") != ACCEPTED)
     return [
@@ -112,10 +115,11 @@ def _differing(blocks: pl.DataFrame) -> list[tuple[s.Row, str]]:
     ]
 
 
-def _outcomes(rows: pl.DataFrame) -> str:
-    """How many readers have the block with which outcome; no reader is named."""
-    counts = rows["outcome"].value_counts().sort("outcome").iter_rows()
-    return ", ".join(f"{n} {outcome}" for outcome, n in counts)
+def _outcomes(rows: pl.DataFrame) -> tuple[str, str]:
+    """How many readers have the block with which outcome, in both languages; none is named."""
+    counts = list(rows["outcome"].value_counts().sort("outcome").iter_rows())
+    english = ", ".join(f"{outcome} for {n}" for outcome, n in counts)
+    return english, "、".join(f"{OUTCOMES[outcome]}{n}名" for outcome, n in counts)
 
 
 def _row(section: str, block: s.Row, states: pl.DataFrame) -> s.Row:
@@ -178,5 +182,8 @@ def due_table(tables: Mapping[str, pl.DataFrame], study: Study) -> pl.DataFrame:
         **dict.fromkeys(("planned_inside", "clinically_stable", "new_symptoms"), pl.Boolean),
         **dict.fromkeys(("confirm_if_sum_mm", "reset_below_mm"), pl.Float64),
     }
-    rows = [{name: row[name] for name in CSV} for row in list_due(tables, study)]
+    rows = [
+        {name: row[name] for name in CSV} | {"readers": row["readers"] and row["readers"][0]}
+        for row in list_due(tables, study)
+    ]
     return pl.DataFrame(rows, schema=kinds)

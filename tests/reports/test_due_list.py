@@ -71,7 +71,10 @@ def test_a_ct_that_was_not_read_yet_is_unreadable_with_its_reason():
 def test_readers_who_differ_are_listed_without_their_names():
     found = tables(T1 + 5, {"accepted": GROWN, "R1": GROWN, "R2": FLAT})
     rows = list_due(found, STUDY)
-    assert [(r["section"], r["readers"]) for r in rows] == [("differ", "1 open"), ("waiting", None)]
+    assert [(r["section"], r["readers"]) for r in rows] == [
+        ("differ", ("open for 1", "未结束1名")),
+        ("waiting", None),
+    ]
     text = Page(page(found)).text
     assert not re.search(r"\bR[12]\b", text)
 
