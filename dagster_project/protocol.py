@@ -361,6 +361,8 @@ class DynamicSection(Section):
     ]
     class_blocks_minimum: Annotated[int, Ge(1), Le(100_000)]
     due_soon_days: Annotated[int, Ge(0), Le(90)]
+    novelty_maximum: Annotated[float, Gt(0), Le(100)]
+    interval_maximum: Annotated[float, Gt(0), Le(1)]
 
 
 class EndpointsSection(Section):
@@ -561,8 +563,6 @@ class ModelSection(Section):
     l1_share: Annotated[float, Gt(0), Le(1)]
     ridge_strengths: Strengths
     elastic_net_strengths: Strengths
-    response_low: Annotated[float, Ge(0), Lt(1)]
-    response_high: Annotated[float, Gt(0), Le(1)]
     alias: Alias
     champion_alias: Alias
     promotion_p: Annotated[float, Gt(0), Lt(0.5)]
@@ -654,7 +654,6 @@ RELATIONS = (
     Relation("irecist", "confirmation_earliest_days", "confirmation_latest_days", AT_MOST),
     Relation("agreement", "dice_arbitrate", "dice_pass", AT_MOST),
     Relation("model", "primary_task", "tasks", AMONG),
-    Relation("model", "response_low", "response_high", BELOW),
     Relation("model", "alias", "champion_alias", UNLIKE),
 )
 """Settings that are wrong only together."""

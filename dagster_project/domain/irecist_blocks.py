@@ -258,12 +258,18 @@ def _resolution(
 
 def _window(span: Span, irecist: Rules) -> tuple[int | None, int | None]:
     """First and last day of the window: from the first iUPD of the block, and from its last one."""
-    block, tolerance = span.open_block, irecist["confirmation_tolerance_days"]
+    block = span.open_block
     if block.first_day is None or block.last_day is None:
         return None, None
+    return window_of(block.first_day, block.last_day, irecist)
+
+
+def window_of(first_day: int, last_day: int, irecist: Rules) -> tuple[int, int]:
+    """First and last day on which a CT confirms, by the first and the last iUPD of a block."""
+    tolerance = irecist["confirmation_tolerance_days"]
     return (
-        block.first_day + irecist["confirmation_earliest_days"] - tolerance,
-        block.last_day + irecist["confirmation_latest_days"] + tolerance,
+        first_day + irecist["confirmation_earliest_days"] - tolerance,
+        last_day + irecist["confirmation_latest_days"] + tolerance,
     )
 
 

@@ -2332,8 +2332,9 @@ ATTRIBUTIONS = Table(
 DYNAMIC_IRECIST = Table(
     "dynamic_irecist",
     "response",
-    "The risk layer beside iRECIST: it advises and never changes a response",
-    "动态iRECIST：与iRECIST并列的风险层，仅供参考",
+    "State, block and advice of each visit beside iRECIST, and a probability where one may be "
+    "shown; it advises and never changes a response",
+    "动态iRECIST：各访视的状态、区段与建议，及可展示时的概率；仅供参考，不改变疗效",
     key=("site", "patient", "visit"),
     columns=(
         SITE,
@@ -2342,39 +2343,69 @@ DYNAMIC_IRECIST = Table(
         DAY,
         RESPONSES.column("overall_response"),
         RESPONSES.column("irecist_response"),
+        string(
+            "state",
+            "Where the patient stands after this visit, by what was known then",
+            "该访视后的状态（仅凭当时信息）",
+            allowed=("controlled", "open", "reset", "confirmed", "closed", "not_gradable"),
+        ),
+        string(
+            "block_status",
+            "Status of the block at this visit; NULL where there is none",
+            "该访视时区段的状态；无区段则为空",
+            nullable=True,
+            allowed=("waiting", "standing", "unreadable", "reset", "confirmed", "closed"),
+        ),
+        string(
+            "advice",
+            "What is due: the next CT, never a treatment",
+            "到期事项：仅涉及下次CT，不涉及治疗",
+            allowed=("ct_from_day_to_day", "bring_to_board", "as_scheduled", "none"),
+        ),
+        integer(
+            "advice_from_day",
+            "First day for the next CT, from the first cycle",
+            "下次CT最早日（距首周期）",
+            unit="d",
+            nullable=True,
+        ),
+        integer(
+            "advice_to_day",
+            "Last day for the next CT, from the first cycle",
+            "下次CT最晚日（距首周期）",
+            unit="d",
+            nullable=True,
+        ),
+        string(
+            "question",
+            "What the probability is of: response after this visit, "
+            "or six months without progression",
+            "概率所指：此后应答，或六个月无进展",
+            allowed=("response", "progression_free"),
+        ),
         number(
             "probability",
-            "Probability from the task of this visit: of response, "
-            "at T2 of six months without progression",
-            "该访视任务给出的概率：应答；T2为六个月无进展",
+            "Probability of that; NULL with the reason where it is not shown",
+            "该结局的概率；不展示时为空并附原因",
             nullable=True,
             minimum=0,
             maximum=1,
         ),
+        *(
+            replace(PREDICTIONS.column(name), nullable=True)
+            for name in ("lower", "upper", "novelty")
+        ),
+        *(replace(MODEL_RUNS.column(name), nullable=True) for name in ("n_patients", "n_positive")),
+        boolean(
+            "in_population",
+            "Whether the patient is of the population that the model was trained on",
+            "患者是否属于模型训练人群",
+        ),
+        boolean(
+            "withheld", "Whether a model gave a probability that is not shown", "是否有概率而不展示"
+        ),
         string("model", "Model that gave it", "模型名称", nullable=True),
         string("model_version", "Its version", "模型版本", nullable=True),
-        string(
-            "dynamic_label",
-            "Reading of the risk beside the state",
-            "动态判读",
-            allowed=(
-                "iUPD_likely_true",
-                "iUPD_likely_pseudo",
-                "iUPD_indeterminate",
-                "likely_responder",
-                "likely_non_responder",
-                "likely_progression_free",
-                "likely_progressor",
-                "indeterminate",
-                "no_prediction",
-            ),
-        ),
-        string(
-            "advice",
-            "What may be considered; never a response",
-            "建议",
-            allowed=("earlier_scan_4_weeks", "continue_and_confirm", "as_scheduled", "none"),
-        ),
         number(
             "change_from_baseline_percent",
             "Evidence: change of the sum of diameters",
@@ -2389,6 +2420,8 @@ DYNAMIC_IRECIST = Table(
             nullable=True,
             minimum=0,
         ),
+        STANDARD_VERSION,
+        STANDARD_DIGEST,
         REASON,
         GATE,
         AMENDMENTS,

@@ -15,6 +15,7 @@ import polars as pl
 
 from dagster_project.domain.timepoints import BASELINE
 from dagster_project.lake.minimisation import AGE, Minimisation
+from dagster_project.lake.reasons import chinese_reason
 from dagster_project.reports import summaries as s
 from dagster_project.reports.pages import data_uri, render
 from dagster_project.reports.wording import FACTS, criterion_words, english, plain, tone
@@ -190,7 +191,7 @@ def list_index(tables: s.Tables) -> list[s.Row]:
         .select(*s.WHO, "visit", "irecist_response")
     )
     readings = tables["dynamic_irecist"].select(
-        *s.WHO, "visit", "dynamic_label", "advice", reading_gate="gate"
+        *s.WHO, "visit", "state", "advice", "advice_from_day", "advice_to_day", reading_gate="gate"
     )
     visits = _visits_in_short(tables["timepoints"])
     cases = tables["arbitrations"].select(*s.WHO, case="status")
@@ -250,7 +251,10 @@ def list_visits(own: s.Tables) -> list[s.Row]:
     Each of the two is None where there is none.
     """
     responses = {r["visit"]: r for r in _accepted(own["responses"]).to_dicts()}
-    readings = {r["visit"]: r for r in own["dynamic_irecist"].to_dicts()}
+    readings = {
+        r["visit"]: r | {"reason_zh": chinese_reason(r["reason"] or "")}
+        for r in own["dynamic_irecist"].to_dicts()
+    }
     scans = {r["visit"]: r for r in own["timepoints"].to_dicts()}
     days = {
         visit: next(

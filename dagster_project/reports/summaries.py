@@ -988,10 +988,7 @@ def _roc_curve(
 
 
 def summarise_dynamic(dynamic: pl.DataFrame) -> list[Row]:
-    """By visit and iRECIST response: patients in each reading of the risk layer.
-
-    Also the advice given.
-    """
+    """By visit and iRECIST response: patients by state and advice, probabilities shown and not."""
     order = ["iCR", "iPR", "iSD", "iNON_CR_NON_PD", "iUPD", "iCPD", "iNE", "iNED"]
     rows = []
     for (visit, response), part in dynamic.group_by("visit", "irecist_response"):
@@ -1000,8 +997,10 @@ def summarise_dynamic(dynamic: pl.DataFrame) -> list[Row]:
                 "visit": visit,
                 "irecist_response": response,
                 "patients": part.height,
-                "labels": dict(part.group_by("dynamic_label").len().iter_rows()),
+                "states": dict(part.group_by("state").len().iter_rows()),
                 "advice": dict(part.group_by("advice").len().iter_rows()),
+                "shown": part["probability"].drop_nulls().len(),
+                "withheld": int(part["withheld"].sum()),
             }
         )
     return sorted(rows, key=lambda r: (r["visit"], order.index(r["irecist_response"])))

@@ -97,33 +97,43 @@ IDENTITY: dict[str, tuple[str, str]] = {
 }
 """What two scans laid over each other suggest about a lesion's label."""
 
-DYNAMIC_LABELS: dict[str, tuple[str, str, str]] = {
-    "likely_responder": ("Likely responder", "可能应答", "yes"),
-    "likely_non_responder": ("Likely non-responder", "可能不应答", "no"),
-    "likely_progression_free": (
-        "Likely free of progression for six months",
-        "六个月内可能无进展",
+STATES: dict[str, tuple[str, str, str]] = {
+    "controlled": ("Controlled", "疾病受控", "yes"),
+    "open": ("Progression unconfirmed", "进展待确认", "no"),
+    "reset": (
+        "Reset: progression was not confirmed (pseudoprogression by iRECIST)",
+        "已重置：进展未获确认（iRECIST假性进展）",
         "yes",
     ),
-    "likely_progressor": ("Likely to progress within six months", "六个月内可能进展", "no"),
-    "indeterminate": ("Indeterminate", "不确定", "other"),
-    "iUPD_likely_true": ("iUPD, likely true progression", "iUPD，可能为真性进展", "no"),
-    "iUPD_likely_pseudo": ("iUPD, likely pseudoprogression", "iUPD，可能为假性进展", "yes"),
-    "iUPD_indeterminate": ("iUPD, indeterminate", "iUPD，不确定", "other"),
-    "no_prediction": ("No prediction", "无预测", "other"),
+    "confirmed": ("Progression confirmed", "进展已确认", "no"),
+    "closed": ("Ended unconfirmed", "未经确认而结束", "other"),
+    "not_gradable": ("Cannot be graded", "无法评价", "none"),
 }
-"""Readings of the risk layer, with the tone they are shown in."""
+"""Where a patient stands after a visit, with the tone it is shown in."""
+
+BLOCK_STATUS: dict[str, tuple[str, str]] = {
+    "waiting": ("waiting for the window", "等待确认窗口"),
+    "standing": ("neither confirmed nor reset", "未确认亦未重置"),
+    "unreadable": ("this CT could not be evaluated", "本次CT不可评价"),
+    "reset": ("reset", "已重置"),
+    "confirmed": ("confirmed", "已确认"),
+    "closed": ("ended", "已结束"),
+}
+"""Status of a block at a visit."""
 
 ADVICE: dict[str, tuple[str, str]] = {
-    "earlier_scan_4_weeks": ("Consider an earlier scan, in 4 weeks", "可考虑4周后提前复查CT"),
-    "continue_and_confirm": (
-        "Consider going on and confirming at the next scan",
-        "可考虑继续治疗并于下次扫描确认",
-    ),
-    "as_scheduled": ("Next scan as scheduled", "按计划复查"),
-    "none": ("No advice", "无建议"),
+    "ct_from_day_to_day": ("The next CT confirms or resets", "下次CT用于确认或重置"),
+    "bring_to_board": ("Bring to the board", "提交多学科讨论"),
+    "as_scheduled": ("Next CT as scheduled", "按计划复查"),
+    "none": ("Nothing is due", "无到期事项"),
 }
-"""What may be considered; never a response."""
+"""What is due; never a response, never a treatment."""
+
+QUESTIONS: dict[str, tuple[str, str]] = {
+    "response": ("Probability of response after this visit", "此后应答概率"),
+    "progression_free": ("Probability of six months without progression", "六个月无进展概率"),
+}
+"""What a probability is of."""
 
 FACTS: tuple[tuple[str, str, str], ...] = (
     ("sex", "Sex", "性别"),

@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
+from dagster_project.domain.dynamic import NO_POPULATION
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import BY_NAME
 from dagster_project.study import load_study
@@ -51,6 +52,8 @@ TYPICAL = {
     "model_version": "1",
     "mlflow_run_id": "r1",
     "calibrated": True,
+    "standard_version": "1",
+    "standard_digest": "5" * 16,
 }
 
 
@@ -350,25 +353,32 @@ class _Cohort:
                 new_lesion=False,
             )
         p = float(self.random.random())
-        label = (
-            ("iUPD_likely_true" if p < 0.5 else "iUPD_indeterminate")
-            if irecist == "iUPD"
-            else "likely_responder"
-            if p > 0.65
-            else "likely_non_responder"
-            if p < 0.35
-            else "indeterminate"
+        state = {"iUPD": "open", "iCPD": "confirmed", "iNE": "not_gradable"}.get(
+            irecist, "controlled"
         )
+        asked = state == "controlled"
         self.add(
             "dynamic_irecist",
             **shared,
-            probability=p,
-            model="delta_radiomics",
-            model_version="1",
-            dynamic_label=label,
+            state=state,
+            block_status="waiting" if state == "open" else None,
+            advice={"open": "ct_from_day_to_day", "controlled": "as_scheduled"}.get(state, "none"),
+            advice_from_day=81 if state == "open" else None,
+            advice_to_day=113 if state == "open" else None,
+            question="response",
+            probability=p if asked else None,
+            lower=0.8 * p if asked else None,
+            upper=0.8 * p + 0.2 if asked else None,
+            novelty=1.1 if asked else None,
+            n_patients=40 if asked else None,
+            n_positive=21 if asked else None,
+            in_population=asked,
+            withheld=not asked,
+            model="delta_radiomics" if asked else None,
+            model_version="1" if asked else None,
+            reason=None if asked else NO_POPULATION[state],
             dhi=1.4,
             gate="open",
-            advice="earlier_scan_4_weeks" if irecist == "iUPD" else "as_scheduled",
         )
 
     def add_dhi(self, who, visits, responds):

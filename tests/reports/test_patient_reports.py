@@ -71,9 +71,12 @@ def test_the_states_are_those_of_the_table():
 
 
 def test_probability_label_and_advice_stand_beside_the_state():
-    reading = whole()["dynamic_irecist"].filter(pl.col("patient") == PLAIN).row(0, named=True)
-    text = Page(render(PLAIN)).text
+    shown = whole()["dynamic_irecist"].filter(pl.col("probability").is_not_null())
+    reading = shown.row(0, named=True)
+    text = Page(render(reading["patient"])).text
     assert f"{100 * reading['probability']:.0f} %" in text
+    assert f"95 % interval {100 * reading['lower']:.0f} % to" in text
+    assert "novelty 1.1; by 40 patients, 21 with the outcome" in text
     assert "it may advise, and it never gives a response or the date of an event" in text
 
 
@@ -205,7 +208,7 @@ def test_while_a_case_waits_no_number_of_a_read_is_shown(status):
 
 def test_in_the_index_a_waiting_patient_has_no_state():
     row = next(r for r in p.list_index(s.completed(whole())) if r["patient"] == OPEN)
-    assert (row["irecist_response"], row["bor"], row["dynamic_label"]) == (None, None, None)
+    assert (row["irecist_response"], row["bor"], row["state"]) == (None, None, None)
     assert "waiting for arbitration" in Page(index(whole())).text
 
 

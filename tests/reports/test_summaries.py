@@ -459,24 +459,23 @@ def test_dynamic_readings_are_counted_by_visit_and_state():
         "overall_response": "PD",
         "irecist_response": "iUPD",
         "visit": "T1",
-        "advice": "earlier_scan_4_weeks",
+        "advice": "ct_from_day_to_day",
+        "state": "open",
+        "question": "response",
+        "in_population": False,
     }
     found = s.summarise_dynamic(
-        table(
-            "dynamic_irecist",
-            [
-                {**A, **row, "dynamic_label": "iUPD_likely_true"},
-                {**B, **row, "dynamic_label": "iUPD_indeterminate"},
-            ],
-        )
+        table("dynamic_irecist", [{**A, **row, "withheld": True}, {**B, **row, "withheld": False}])
     )
     assert found == [
         {
             "visit": "T1",
             "irecist_response": "iUPD",
             "patients": 2,
-            "labels": {"iUPD_likely_true": 1, "iUPD_indeterminate": 1},
-            "advice": {"earlier_scan_4_weeks": 2},
+            "states": {"open": 2},
+            "advice": {"ct_from_day_to_day": 2},
+            "shown": 0,
+            "withheld": 1,
         }
     ]
 

@@ -22,7 +22,9 @@ from dagster_project.reports import wording
         (wording.CRITERIA, CRITERIA),
         (wording.STAGES, QUARANTINE.column("stage").allowed),
         (wording.MEASUREMENTS, READER_AGREEMENT.column("measurement").allowed),
-        (wording.DYNAMIC_LABELS, DYNAMIC_IRECIST.column("dynamic_label").allowed),
+        (wording.STATES, DYNAMIC_IRECIST.column("state").allowed),
+        (wording.BLOCK_STATUS, DYNAMIC_IRECIST.column("block_status").allowed),
+        (wording.QUESTIONS, DYNAMIC_IRECIST.column("question").allowed),
         (wording.ADVICE, DYNAMIC_IRECIST.column("advice").allowed),
     ],
 )
