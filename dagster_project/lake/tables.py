@@ -1380,12 +1380,14 @@ IRECIST_BLOCKS = Table(
             "下次计划CT日（距首周期）",
             unit="d",
             nullable=True,
+            published=False,
         ),
         boolean(
             "planned_inside",
             "Whether that day is inside the window",
             "计划CT日是否在确认窗口内",
             nullable=True,
+            published=False,
         ),
         boolean(
             "readers_agree",

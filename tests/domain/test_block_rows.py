@@ -18,7 +18,7 @@ from dagster_project.domain.irecist_blocks import NOT_READ
 from dagster_project.domain.recist import progression_threshold_mm
 from dagster_project.lake.clock import CLOCK_SCHEMA
 from dagster_project.lake.schema import empty, polars_schema
-from dagster_project.lake.tables import CLINICAL_STATUS, IRECIST_BLOCKS
+from dagster_project.lake.tables import CLINICAL_STATUS, IRECIST_BLOCKS, published
 from tests.domain.courses import IRECIST, RECIST, STUDY
 from tests.domain.records import DAY_ZERO, VISIT_DAYS, WHO, cycles, follow_up, lesions, timepoints
 
@@ -69,6 +69,21 @@ def test_the_clock_moves_the_status_and_without_one_it_is_the_last_known_day():
     assert found == ["waiting", "due", "overdue"]
     last = derive(GROWN, given=(0, 21, 42, T1 + EARLY))
     assert (last["status"].item(), last["days_open"].item()) == ("due", EARLY)
+
+
+def test_what_is_published_does_not_move_with_the_day():
+    """A night on which a published value changes by itself would give the shift of the dates."""
+    shown = list(published(IRECIST_BLOCKS).names)
+    for visits, reads in (
+        (("T0", "T1"), GROWN),
+        (("T0", "T1", "T2"), lesions(L1=[50, 70, 71])),
+        (("T0", "T1", "T2"), GROWN),
+    ):
+        days = range(T1 + 50, T1 + 400, 3)
+        found = [derive(reads, visits, clock=on(day)).select(shown) for day in days]
+        assert all(frame.equals(found[0]) for frame in found)
+    moved = {derive(GROWN, clock=on(day))["planned_scan_day"].item() for day in (100, 200)}
+    assert len(moved) == 2
 
 
 def test_a_ct_that_is_not_read_yet_is_named():

@@ -83,7 +83,7 @@ def test_signs_shares_and_moments():
         "2026-03-04 05:06 UTC",
         "–",
     )
-    assert wording.plain("iUPD_likely_true") == "iUPD likely true"
+    assert wording.plain("ct_from_day_to_day") == "ct from day to day"
 
 
 @pytest.mark.parametrize("module", [wording], ids=lambda m: m.__name__)
