@@ -40,17 +40,21 @@ def one_open(lakehouse: Lakehouse) -> dg.AssetCheckResult:
     ),
 )
 def open_is_no_response(lakehouse: Lakehouse) -> dg.AssetCheckResult:
-    """Count visits after the iUPD of an open block that respond, of the accepted read."""
+    """Count visits within an open block that respond, of the accepted read.
+
+    Visits after the day that the blocks are as of are none of theirs.
+    """
     blocks, responses = lakehouse.read(IRECIST_BLOCKS.name, "responses")
     still_open = blocks.filter(evaluator=ACCEPTED, outcome="open").select(
-        *WHO, opened_visit="opened_visit"
+        *WHO, "opened_visit", "as_of_date"
     )
     opened = responses.select(*WHO, "visit", opened_on="scan_date")
     since = still_open.join(
         opened, left_on=[*WHO, "opened_visit"], right_on=[*WHO, "visit"], how="left"
     )
     wrong = responses.join(since, on=WHO).filter(
-        (pl.col("scan_date") >= pl.col("opened_on")) & pl.col("irecist_response").is_in(RESPONDING)
+        pl.col("scan_date").is_between("opened_on", "as_of_date"),
+        pl.col("irecist_response").is_in(RESPONDING),
     )
     return dg.AssetCheckResult(
         passed=wrong.height == 0,

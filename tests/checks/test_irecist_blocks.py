@@ -10,6 +10,7 @@ from dagster_project.resources import Lakehouse
 BLOCK = {"evaluator": "accepted", "block": 1, "opened_visit": "T1", "status": "standing"}
 SEEN = {"evaluator": "accepted"}
 DAY = dt.date(2024, 5, 1)
+NOW = DAY + dt.timedelta(50)
 
 
 def test_an_open_block_before_the_last_one_is_counted(lakehouse: Lakehouse, fill) -> None:
@@ -22,7 +23,7 @@ def test_an_open_block_before_the_last_one_is_counted(lakehouse: Lakehouse, fill
 
 
 def test_a_response_within_an_open_block_is_counted(lakehouse: Lakehouse, fill) -> None:
-    fill("irecist_blocks", {**BLOCK, "outcome": "open"})
+    fill("irecist_blocks", {**BLOCK, "outcome": "open", "as_of_date": NOW})
     opened = {**SEEN, "visit": "T1", "scan_date": DAY, "irecist_response": "iUPD"}
     later = {**SEEN, "visit": "T2", "scan_date": DAY + dt.timedelta(42)}
     fill("responses", opened, {**later, "irecist_response": "iNE"})
@@ -37,4 +38,12 @@ def test_a_response_before_the_block_is_none_within_it(lakehouse: Lakehouse, fil
     first = {**SEEN, "visit": "T1", "scan_date": DAY, "irecist_response": "iPR"}
     later = {**SEEN, "visit": "T2", "scan_date": DAY + dt.timedelta(42)}
     fill("responses", first, {**later, "irecist_response": "iUPD"})
+    assert open_is_no_response(lakehouse).passed
+
+
+def test_a_visit_after_the_day_of_the_blocks_is_none_of_theirs(lakehouse: Lakehouse, fill) -> None:
+    fill("irecist_blocks", {**BLOCK, "outcome": "open", "as_of_date": DAY})
+    opened = {**SEEN, "visit": "T1", "scan_date": DAY, "irecist_response": "iUPD"}
+    later = {**SEEN, "visit": "T2", "scan_date": NOW, "irecist_response": "iPR"}
+    fill("responses", opened, later)
     assert open_is_no_response(lakehouse).passed

@@ -20,7 +20,16 @@ from dagster_project.lake.clock import CLOCK_SCHEMA
 from dagster_project.lake.schema import empty, polars_schema
 from dagster_project.lake.tables import CLINICAL_STATUS, IRECIST_BLOCKS, published
 from tests.domain.courses import IRECIST, RECIST, STUDY
-from tests.domain.records import DAY_ZERO, VISIT_DAYS, WHO, cycles, follow_up, lesions, timepoints
+from tests.domain.records import (
+    DAY_ZERO,
+    VISIT_DAYS,
+    WHO,
+    cycles,
+    follow_up,
+    lesions,
+    table,
+    timepoints,
+)
 
 NO_CLOCK = pl.DataFrame(schema=CLOCK_SCHEMA)
 EARLY = IRECIST["confirmation_earliest_days"] - IRECIST["confirmation_tolerance_days"]
@@ -33,13 +42,15 @@ def on(day):
     return pl.DataFrame([row], schema=CLOCK_SCHEMA, orient="row")
 
 
-def derive(reads, visits=("T0", "T1"), *, clock=NO_CLOCK, events=(), given=(0, 21, 42, 63)):
+def derive(
+    reads, visits=("T0", "T1"), *, clock=NO_CLOCK, events=(), given=(0, 21, 42, 63), states=()
+):
     return derive_irecist_blocks(
         reads if isinstance(reads, dict) else {"accepted": reads},
         visits if isinstance(visits, pl.DataFrame) else timepoints(*visits),
         follow_up(*events),
         cycles(*given),
-        empty(CLINICAL_STATUS),
+        table("clinical_status", *states) if states else empty(CLINICAL_STATUS),
         clock,
         STUDY.sections,
         Standard("1", "d" * 16),
@@ -84,6 +95,21 @@ def test_what_is_published_does_not_move_with_the_day():
         assert all(frame.equals(found[0]) for frame in found)
     moved = {derive(GROWN, clock=on(day))["planned_scan_day"].item() for day in (100, 200)}
     assert len(moved) == 2
+
+
+def test_new_symptoms_and_a_further_new_lesion_confirm_on_day_20():
+    days = VISIT_DAYS | {"V1": T1 + 20}
+    reads = lesions(L1=[50, 50, None, 50], N1=[None, 12, None, 12], N2=[None, None, None, 11])
+    visits = timepoints("T0", "T1", "V1", days=days)
+    state = {"status_date": DAY_ZERO + timedelta(T1 + 20), "new_symptoms": True}
+    (with_state,) = derive(reads, visits, clock=on(T1 + 21), states=(state,)).to_dicts()
+    (without,) = derive(reads, visits, clock=on(T1 + 21)).to_dicts()
+    assert (with_state["outcome"], with_state["resolved_by"], with_state["days_open"]) == (
+        "confirmed",
+        "iCPD",
+        20,
+    )
+    assert (without["outcome"], without["status"]) == ("open", "waiting")
 
 
 def test_a_ct_that_is_not_read_yet_is_named():
