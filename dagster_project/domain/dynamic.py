@@ -36,7 +36,7 @@ IN_BLOCK = ("iUPD", "iCPD", "iNE")
 
 NO_POPULATION = {
     "open": "withheld: a block is open, and no model was trained on such patients",
-    "reset": "withheld: progression was reset, and no model is asked of such patients",
+    "reset": "withheld: progression was reset, and no model applies to such patients",
     "confirmed": "the state leaves nothing to predict",
     "closed": "the state leaves nothing to predict",
     "not_gradable": "withheld: the visit cannot be graded",
@@ -70,11 +70,11 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The model that is asked of a patient, with what it says; None where it says nothing."""
+class Source:
+    """The model for a patient and its prediction; None where there is none."""
 
     run: Row | None
-    said: Row | None
+    prediction: Row | None
 
 
 def derive_dynamic_irecist(
@@ -92,9 +92,9 @@ def derive_dynamic_irecist(
 
     1. state and block status by `situations_of`, as of the visit; advice by ADVICE, that of an open
        block with the days of its window
-    2. the models of the task of this visit: the champion, then the newest candidate; the first that
-       says something of the patient is taken: what it gave when the patient was held out, or where
-       it was not trained on the patient at all
+    2. the models of the task of this visit: the champion, then the newest candidate; the first
+       with a prediction for the patient is taken: of the fold in which the patient was held out, or
+       of a model that was not trained on the patient at all
     3. its probability with bounds, novelty and the patients behind it; withheld, with the reason,
        where the patient is not of its population, where it abstains, and where novelty or interval
        exceed the protocol's limits (`why_withheld`)
@@ -125,10 +125,10 @@ def derive_dynamic_irecist(
     for who, visits in sorted(_by_patient(accepted).items()):
         situations = situations_of(visits, own_blocks[who], sections["irecist"])
         for visit, situation in zip(visits, situations, strict=True):
-            asked = _ask(visit, chosen.get(visit["visit"], []), given)
-            why = why_withheld(visit, situation, asked, sections)
+            source = _source_of(visit, chosen.get(visit["visit"], []), given)
+            why = why_withheld(visit, situation, source, sections)
             evidence = heterogeneity.get((*who, visit["visit"]))
-            rows.append(_row(visit, situation, asked, why) | {"dhi": evidence, "gate": gate})
+            rows.append(_row(visit, situation, source, why) | {"dhi": evidence, "gate": gate})
     stamped = [
         {**row, "standard_version": standard.version, "standard_digest": standard.digest}
         for row in rows
@@ -230,24 +230,24 @@ def _window(opened: Row, so_far: Sequence[Row], irecist: Rules) -> tuple[int | N
     return soonest, max(soonest, last)
 
 
-def _ask(visit: Row, runs: Sequence[Row], given: Mapping[tuple[str, ...], Row]) -> Asked:
+def _source_of(visit: Row, runs: Sequence[Row], given: Mapping[tuple[str, ...], Row]) -> Source:
     who = (visit["site"], visit["patient"], visit["visit"])
     for run in runs:
-        said = given.get((*who, run["model"], run["model_version"]))
-        if said is not None:
-            return Asked(run, said)
-    return Asked(runs[0] if runs else None, None)
+        found = given.get((*who, run["model"], run["model_version"]))
+        if found is not None:
+            return Source(run, found)
+    return Source(runs[0] if runs else None, None)
 
 
 def why_withheld(
-    visit: Row, situation: Situation, asked: Asked, sections: Mapping[str, Rules]
+    visit: Row, situation: Situation, source: Source, sections: Mapping[str, Rules]
 ) -> str | None:
     """Why a visit has no probability; None where it has one.
 
     1. the state is none that a model was trained on
     2. nothing is left to predict (iCR)
     3. by its response the patient was left out of the training ([model] decided)
-    4. no model, or none that says anything of the patient
+    4. no model, or none with a prediction for the patient
     5. the model abstains
     6. novelty above `novelty_maximum`
     7. an interval wider than `interval_maximum`; one that was not computed is not wide
@@ -259,11 +259,11 @@ def why_withheld(
     decided = _why_decided(visit, sections["model"]["decided"])
     if decided:
         return decided
-    if asked.run is None:
+    if source.run is None:
         return NO_MODEL.format(visit=visit["visit"])
-    if asked.said is None:
+    if source.prediction is None:
         return NO_PREDICTION
-    return _why_unsure(asked.said, sections["dynamic"])
+    return _why_unsure(source.prediction, sections["dynamic"])
 
 
 def _why_decided(visit: Row, decided: str) -> str | None:
@@ -274,19 +274,19 @@ def _why_decided(visit: Row, decided: str) -> str | None:
     return HAS_RESPONDED if decided == "exclude" and responded else None
 
 
-def _why_unsure(said: Row, dynamic: Rules) -> str | None:
-    if said["abstained"]:
-        return ABSTAINS.format(spread=said["spread"])
-    if said["novelty"] is not None and said["novelty"] > dynamic["novelty_maximum"]:
-        return TOO_NEW.format(novelty=said["novelty"])
-    bounds = (said["lower"], said["upper"])
+def _why_unsure(prediction: Row, dynamic: Rules) -> str | None:
+    if prediction["abstained"]:
+        return ABSTAINS.format(spread=prediction["spread"])
+    if prediction["novelty"] is not None and prediction["novelty"] > dynamic["novelty_maximum"]:
+        return TOO_NEW.format(novelty=prediction["novelty"])
+    bounds = (prediction["lower"], prediction["upper"])
     if None not in bounds and bounds[1] - bounds[0] > dynamic["interval_maximum"]:
         return TOO_WIDE.format(width=bounds[1] - bounds[0])
     return None
 
 
-def _row(visit: Row, situation: Situation, asked: Asked, why: str | None) -> dict[str, Any]:
-    said, run, shown = asked.said or {}, asked.run or {}, why is None
+def _row(visit: Row, situation: Situation, source: Source, why: str | None) -> dict[str, Any]:
+    prediction, run, shown = source.prediction or {}, source.run or {}, why is None
     advice = ADVICE[situation.state]
     no_days = advice == "ct_from_day_to_day" and None in situation.window
     return {
@@ -300,17 +300,17 @@ def _row(visit: Row, situation: Situation, asked: Asked, why: str | None) -> dic
         "advice_to_day": situation.window[1],
         "question": "progression_free" if visit["visit"] == LANDMARK else "response",
         **{
-            name: said[name] if shown else None
+            name: prediction[name] if shown else None
             for name in ("probability", "lower", "upper", "novelty")
         },
         **{name: run[name] if shown else None for name in ("n_patients", "n_positive")},
         "in_population": situation.state == "controlled" and why not in _OUTSIDE,
-        "withheld": not shown and bool(said),
+        "withheld": not shown and bool(prediction),
         "model": run["model"] if shown else None,
         "model_version": run["model_version"] if shown else None,
         "change_from_baseline_percent": visit["change_from_baseline_percent"],
         "reason": "; ".join(filter(None, (why, NO_DAYS if no_days else None))) or None,
-        "amendments": said.get("amendments") if shown else None,
+        "amendments": prediction.get("amendments") if shown else None,
     }
 
 

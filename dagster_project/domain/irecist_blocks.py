@@ -135,7 +135,7 @@ def find_blocks(
     events
         Events of the case report, days counted as the visits'.
     as_of
-        The day on which the question is asked; None: the last day of the visits.
+        The day as of which blocks are found; None: the last day of the visits.
     recist, irecist
         Those sections of the protocol.
     """

@@ -720,14 +720,14 @@ def _of_each_day(report: _Report, states: Sequence[_Written]) -> list[dict[str, 
 
 
 def _agreed(report: _Report, rows: Sequence[_Written], column: str) -> Any:
-    """What the rows of one day say of a column; None where they differ."""
-    said = [row for row in rows if row.values[column] is not None]
-    differing = [row for row in said if row.values[column] != said[0].values[column]]
-    for row, other in (
-        [(said[0], differing[0]), *((d, said[0]) for d in differing)] if differing else []
-    ):
+    """The value of a column in the rows of one day; None where they differ."""
+    stated = [row for row in rows if row.values[column] is not None]
+    differing = [row for row in stated if row.values[column] != stated[0].values[column]]
+    if not differing:
+        return stated[0].values[column] if stated else None
+    for row, other in [(stated[0], differing[0]), *((row, stated[0]) for row in differing)]:
         report.refuse(f"{row.place} column {column}", NOT_THE_SAME_DAY.format(other=other.place))
-    return said[0].values[column] if said and not differing else None
+    return None
 
 
 def _judge_dates(report: _Report, cycles: Sequence[_Written], events: Sequence[_Written]) -> None:

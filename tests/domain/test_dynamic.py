@@ -75,7 +75,7 @@ def rows_of(baseline, visits, events=()):
     return table("responses", *responses), table("irecist_blocks", *blocks)
 
 
-def derive(drawn=None, events=(), runs=(RUN,), gate="open", without_days=False, **said):
+def derive(drawn=None, events=(), runs=(RUN,), gate="open", without_days=False, **changes):
     responses, blocks = rows_of(*(drawn or course(L1=[100, 95])), events)
     if without_days:
         responses = responses.with_columns(day=pl.lit(None, pl.Int32))
@@ -84,7 +84,7 @@ def derive(drawn=None, events=(), runs=(RUN,), gate="open", without_days=False, 
         {"scope": "patient", "lesion": "*", "from_visit": "T0", "to_visit": "T1", "dhi": 1.4},
         {"scope": "lesion", "lesion": "L1", "from_visit": "T0", "to_visit": "T1", "dhi": 9.0},
     )
-    prediction = {"task": "T1", "model": "dhi", "model_version": "3", **SURE, **said}
+    prediction = {"task": "T1", "model": "dhi", "model_version": "3", **SURE, **changes}
     found = derive_dynamic_irecist(
         responses,
         blocks,
@@ -174,7 +174,7 @@ NUMBERS = ("probability", "lower", "upper", "novelty", "n_patients", "n_positive
 
 
 @pytest.mark.parametrize(
-    ("written", "said", "reason"),
+    ("written", "changes", "reason"),
     [
         ({"L1": [100, 130]}, {}, NO_POPULATION["open"]),
         ({"L1": [100, "gone"]}, {}, COMPLETE),
@@ -200,14 +200,14 @@ NUMBERS = ("probability", "lower", "upper", "novelty", "n_patients", "n_positive
         ({"L1": [100, 95]}, {"model_version": "2"}, NO_PREDICTION),
     ],
 )
-def test_what_is_withheld_has_its_reason_and_no_number(written, said, reason):
-    found = derive(course(**written), **said)["T1"]
+def test_what_is_withheld_has_its_reason_and_no_number(written, changes, reason):
+    found = derive(course(**written), **changes)["T1"]
     assert [found[name] for name in NUMBERS] == [None] * len(NUMBERS)
     assert found["reason"] == reason
     assert found["withheld"] == (reason != NO_PREDICTION)
 
 
-def test_the_planted_pseudoprogressor_is_withheld_whatever_the_model_says():
+def test_the_planted_pseudoprogressor_is_withheld_whatever_the_probability():
     found = derive(course(L1=[100, 130]), probability=1e-5, lower=0.0, upper=0.99, novelty=4.6)
     row = found["T1"]
     assert (row["state"], row["probability"], row["withheld"]) == ("open", None, True)
@@ -239,15 +239,15 @@ def test_bounds_that_were_not_computed_are_not_wide():
     ],
 )
 def test_the_population_is_that_of_the_protocol(decided, response, why):
-    from dagster_project.domain.dynamic import Asked, Situation
+    from dagster_project.domain.dynamic import Situation, Source
 
     visit = {"visit": "T1", "irecist_response": response}
     sections = {**STUDY.sections, "model": {**MODEL, "decided": decided}}
-    asked = Asked(RUN, {**SURE, "spread": None})
-    assert why_withheld(visit, Situation("controlled"), asked, sections) == why
+    source = Source(RUN, {**SURE, "spread": None})
+    assert why_withheld(visit, Situation("controlled"), source, sections) == why
 
 
-def test_the_newest_model_with_the_alias_is_asked_and_the_champion_before_it():
+def test_the_newest_model_with_the_alias_is_taken_and_the_champion_before_it():
     old = RUN | {"model": "size", "model_version": "9", "trained_at": MOMENT - timedelta(1)}
     assert derive(runs=(RUN, old))["T1"]["model"] == "dhi"
     champion = RUN | {
