@@ -10,7 +10,8 @@ import dagster as dg
 from dagster_project.lake.tables import TABLES
 
 SITE_ASSETS = dg.AssetSelection.assets("intake", *(t.name for t in TABLES if t.by_site))
-REPORT_ASSETS = dg.AssetSelection.groups("reports")
+REPORT_ASSETS = dg.AssetSelection.groups("reports") | dg.AssetSelection.assets("dynamic_irecist")
+"""Pages, and the state and advice of each visit, which a closed gate must not hold up."""
 COHORT_ASSETS = dg.AssetSelection.all() - SITE_ASSETS - REPORT_ASSETS
 
 site_job = dg.define_asset_job(
@@ -28,7 +29,7 @@ cohort_job = dg.define_asset_job(
 report_job = dg.define_asset_job(
     "report",
     REPORT_ASSETS,
-    description="Pages, and what analysts open.",
+    description="State and advice of each visit, pages, and what analysts open.",
     executor_def=dg.in_process_executor,
 )
 JOBS = [site_job, cohort_job, report_job]

@@ -49,8 +49,7 @@ def test_first_run_closes_the_gate_by_rule_site_figure_and_limit(closed: Stage) 
 
 def test_a_closed_gate_lets_no_row_through(closed: Stage) -> None:
     behind = {
-        name: closed.table(name).height
-        for name in ("training_cohort", "model_runs", "predictions", "dynamic_irecist")
+        name: closed.table(name).height for name in ("training_cohort", "model_runs", "predictions")
     }
     assert set(behind.values()) == {0}, behind
 
@@ -60,6 +59,16 @@ def test_a_run_in_which_the_gate_closed_is_green_and_tagged(closed: Stage) -> No
         runs = {r.job_name: r for r in instance.get_runs()}
     assert {r.status for r in runs.values()} == {dg.DagsterRunStatus.SUCCESS}
     assert {n for n, r in runs.items() if GATE_TAG.items() <= r.tags.items()} == {"cohort"}
+
+
+def test_a_closed_gate_leaves_state_and_advice_without_any_probability(closed: Stage) -> None:
+    visits = closed.table("responses").filter(evaluator="accepted")
+    rows = closed.table("dynamic_irecist")
+    assert rows.height == visits.height
+    assert set(rows["gate"]) == {"closed"}
+    assert rows["probability"].null_count() == rows.height
+    assert closed.table("irecist_blocks").height
+    assert closed.table("dynamic_evidence").height
 
 
 def test_a_closed_gate_holds_up_neither_pages_nor_publication(closed: Stage) -> None:

@@ -24,8 +24,9 @@ from dagster_project.domain.comparison_classes import (
 )
 from dagster_project.domain.dynamic_standard import Standard
 from dagster_project.domain.findings import Rules
-from dagster_project.domain.responses import ACCEPTED, BASELINE
+from dagster_project.domain.responses import ACCEPTED
 from dagster_project.domain.sum_error import ReaderError, find_reader_error
+from dagster_project.domain.timepoints import BASELINE
 from dagster_project.lake.schema import polars_schema
 from dagster_project.lake.tables import DYNAMIC_EVIDENCE
 from dagster_project.statistics.estimate import normal_quantile

@@ -41,16 +41,10 @@ JUDGED = (
 )
 """Tables that rules look at row by row; contracts look at all."""
 
-MADE_BY_AN_OPEN_GATE = (
-    "training_cohort",
-    "model_runs",
-    "predictions",
-    "attributions",
-    "dynamic_irecist",
-)
+MADE_BY_AN_OPEN_GATE = ("training_cohort", "model_runs", "predictions", "attributions")
 """Tables that are left as they are while the gate is closed."""
 
-DOWNSTREAM = (*MADE_BY_AN_OPEN_GATE, "quality_verdicts", "disclosure")
+DOWNSTREAM = (*MADE_BY_AN_OPEN_GATE, "dynamic_irecist", "quality_verdicts", "disclosure")
 """Tables behind the gate; what an earlier night left in them says nothing about tonight's data."""
 
 MARKED = (PREDICTIONS, ATTRIBUTIONS, DYNAMIC_IRECIST)

@@ -51,6 +51,8 @@ def write_due_list(lakehouse: Lakehouse) -> Path:
     study, snapshot, now = moment_of(lakehouse)
     page = render_due_list(tables, study, snapshot=snapshot, generated_at=now)
     file = lakehouse.home.due / "due_list.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.chmod(0o700)
     write_together(
         {
             file: lambda path: path.write_text(page, encoding="utf-8"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from dagster_project.simulation.biology import Patient
+from dagster_project.simulation.biology import Patient, scanned_visits
 from dagster_project.simulation.identities import Identity, draw_identity
 from dagster_project.simulation.plan import Plan, SitePlan
 
@@ -41,6 +41,8 @@ HEADERS_ZH: Mapping[str, str] = {
     "drugs": "药物",
     "event": "事件",
     "detail": "备注",
+    "new_symptoms": "新发症状",
+    "clinically_stable": "临床稳定",
     "visit_date": "检查日期",
     "lesion": "病灶",
     "role": "病灶类型",
@@ -63,6 +65,8 @@ YES_OR_NO = (
     "present",
     "too_small",
     "unequivocal",
+    "new_symptoms",
+    "clinically_stable",
 )
 """Columns that hold y or n."""
 
@@ -110,16 +114,17 @@ FOLLOW_UP_DAYS = 365
 
 @dataclass(frozen=True)
 class CaseReport:
-    """Rows of one site's three files, by the contract's column names."""
+    """Rows of one site's four files, by the contract's column names."""
 
     patients: list[Row]
     treatments: list[Row]
     follow_up: list[Row]
+    visits: list[Row]
 
 
 def draw_case_report(plan: Plan, patients: Sequence[Patient]) -> CaseReport:
     """The rows of one site's patients, with the troubles planted on them."""
-    report = CaseReport([], [], [])
+    report = CaseReport([], [], [], [])
     for patient in patients:
         baseline = baseline_row(plan, patient)
         report.patients.append(baseline)
@@ -127,6 +132,7 @@ def draw_case_report(plan: Plan, patients: Sequence[Patient]) -> CaseReport:
             report.patients.append(baseline | _contradiction(plan, patient))
         report.treatments.extend(_treatment_rows(patient, baseline["regimen"].split("+")))
         report.follow_up.extend(_follow_up_rows(plan, patient))
+        report.visits.extend(_clinical_rows(plan, patient, baseline["ecog"]))
     if any("unknown_column" in patient.troubles for patient in patients):
         for row, patient in zip(report.patients, patients, strict=False):
             row["ward_note"] = f"call {patient.identity.telephone}"
@@ -241,6 +247,26 @@ def _follow_up_rows(plan: Plan, patient: Patient) -> list[Row]:
             }
         )
     return rows
+
+
+def _clinical_rows(plan: Plan, patient: Patient, ecog: str) -> list[Row]:
+    """The clinical state on the day of each CT of the protocol.
+
+    One in ten has no word on stability.
+    """
+    random = plan.random("clinical-status", patient.site_index, patient.ordinal)
+    worse = patient.course in {"early_progressor", "late_progressor"}
+    return [
+        {
+            "patient_id": case_number(patient),
+            "date": write_date(patient.site, patient.day(patient.visit_days[visit])),
+            "ecog": ecog,
+            "new_symptoms": "y" if worse and visit == "T2" else "n",
+            "clinically_stable": "" if random.random() < 0.1 else "y",
+        }
+        for visit in scanned_visits(plan, patient)
+        if visit != "V1"
+    ]
 
 
 def _events(patient: Patient, wait: list[int], *, draw: float) -> list[tuple[int, str, str]]:

@@ -161,7 +161,7 @@ def _write_site(
             report()
         records.append(patient_truth(plan, patient, identity, reads))
     clinical = draw_case_report(plan, patients)
-    for name in ("patients", "treatments", "follow_up"):
+    for name in ("patients", "treatments", "follow_up", "visits"):
         write_rows(folder / "clinical" / f"{name}.csv", plan.sites[index], getattr(clinical, name))
     _write_reads(folder, plan, patients)
     return records
