@@ -52,6 +52,9 @@ RENAMED = {
 }
 """What version 2 renames: written by hand, since the declaration is what is tested."""
 
+DROPPED = {"dynamic_irecist": ("dynamic_label",)}
+"""What version 2 takes away; earlier snapshots keep it."""
+
 ASKED_EARLIER = (*RENAMED, "reads", "radiomic_features", "model_runs")
 """Tables of which earlier snapshots are compared."""
 
@@ -81,6 +84,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], pl
             (table, snapshot): stored.execute(f'SELECT * FROM "{table}" AT (VERSION => {snapshot})')
             .pl()
             .rename(RENAMED.get(table, {}))
+            .drop(DROPPED.get(table, ()))
             .sort(pl.all())
             for table in sorted({t for t, *_ in stored.execute(sql.STORED_COLUMNS).fetchall()})
             for snapshot in ((ALONE, BOTH, LAST) if table in ASKED_EARLIER else (LAST,))
@@ -146,7 +150,7 @@ def test_a_second_migration_writes_no_snapshot(upgraded: Home) -> None:
         recorded = lake.query("SELECT version, name FROM schema_version ORDER BY 1").fetchall()
         messages = lake.query(
             "SELECT author, commit_message FROM lake.snapshots() "
-            f"WHERE snapshot_id > {LAST} ORDER BY snapshot_id"
+            f"WHERE snapshot_id > {LAST} AND author IS NOT NULL ORDER BY snapshot_id"
         ).fetchall()
     assert recorded == [(m.version, m.name) for m in since(0)]
     assert messages == [("lakehouse migrate", m.message) for m in since(0)]
@@ -155,7 +159,8 @@ def test_a_second_migration_writes_no_snapshot(upgraded: Home) -> None:
 def test_a_name_that_changed_is_no_row_that_differs(upgraded: Home) -> None:
     """Or a model would be trained anew, and every file published anew."""
     with open_lake(upgraded) as lake:
-        assert lake.touched(since=LAST, until=lake.snapshot()) == {"schema_version"}
+        touched = lake.touched(since=LAST, until=lake.snapshot())
+        assert touched == {"schema_version", *DROPPED}
         assert lake.differing(since=LAST, until=lake.snapshot()) == {}
 
 
