@@ -16,6 +16,10 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
+EARLIEST_CT = dt.date(1971, 10, 1)
+"""The month of the first CT of a patient: earlier dates are placeholders (1900-01-01, 1970-01-01).
+"""
+
 
 class HeaderError(ValueError):
     """An element that is needed is missing or malformed.
@@ -103,15 +107,17 @@ def identity(dataset: Dataset, keyword: str) -> str | None:
 
 
 def date(dataset: Dataset, *keywords: str) -> dt.date | None:
-    """The first of the elements that holds a calendar date, or None.
+    """The first of the elements that holds a calendar date from `EARLIEST_CT` on, or None.
 
     A date is YYYYMMDD, or YYYY.MM.DD of old.
     """
     for keyword in keywords:
         try:
-            return dt.date.fromisoformat(str(dataset.get(keyword) or "").replace(".", "").strip())
+            found = dt.date.fromisoformat(str(dataset.get(keyword) or "").replace(".", "").strip())
         except ValueError:
             continue
+        if found >= EARLIEST_CT:
+            return found
     return None
 
 

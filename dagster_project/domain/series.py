@@ -50,6 +50,18 @@ SPACING_TOLERANCE = 0.1
 With more the stack is not regular.
 """
 
+LARGEST_ROUNDING = 0.2
+"""Largest share of the spacing that rounded positions may hide.
+
+Positions 0.625 mm apart that are written with one decimal are 0.6 and 0.7 mm apart.
+"""
+
+SAME_PIXEL_SPACING = 5e-4
+"""Largest relative difference of one pixel spacing written with more and with fewer digits.
+
+Over 1,000 pixels it moves the last one by half a pixel.
+"""
+
 LONGEST_GAP = 3
 """Most slices missing in a row that are bridged; a longer gap parts two volumes."""
 
@@ -86,6 +98,7 @@ LOCATIONS_CONTRADICT = (
 )
 DATES_CONTRADICT = (
     "(0008,0022) AcquisitionDate and (0008,0020) StudyDate lie more than a month apart, "
+    "or no other date of the images confirms AcquisitionDate, "
     "so that the day of the scan is not known; correct the wrong one and send the series again"
 )
 
@@ -235,7 +248,7 @@ def _refuse_mixture(slices: Sequence[Slice]) -> None:
                 "send one series a folder"
             )
         if other.hu.shape != first.hu.shape or not np.allclose(
-            _pixel_spacing(other.dataset), spacing, atol=1e-4
+            _pixel_spacing(other.dataset), spacing, rtol=SAME_PIXEL_SPACING, atol=0.0
         ):
             raise SeriesError(
                 "slices differ in (0028,0010) Rows, (0028,0011) Columns or "
@@ -254,7 +267,7 @@ def _stack(chosen: Chosen, normal: Floats) -> Series:
     slices = chosen.slices
     first = slices[0].dataset
     gaps = np.array([float((b.corner - a.corner) @ normal) for a, b in pairwise(slices)])
-    places = _places(gaps)
+    places = _places(gaps, _last_digit_mm(slices, normal))
     affine = _affine(slices, places, normal)
     _refuse_other_locations(slices, gaps)
     uid, frame_of_reference = (
@@ -284,11 +297,21 @@ def _header(slices: Sequence[Slice]) -> dict[str, Any]:
 
 
 def _dates_contradict(datasets: Sequence[Dataset]) -> bool:
-    """Whether a date of acquisition and one of the study lie more than `MOST_DAYS_APART` apart."""
-    acquired, studied = (
-        distinct_dates(datasets, keyword) for keyword in ("AcquisitionDate", "StudyDate")
+    """Whether the day of the scan is not known, since its dates contradict each other.
+
+    1. A date of acquisition and one of the study lie more than `MOST_DAYS_APART` apart.
+    2. Or no other date confirms that of the acquisition: those of study, series and content, of
+       which at least two are stated, all lie more than `MOST_DAYS_OF_A_SCAN` from it. An order or
+       an import changes one of them, never all.
+    """
+    acquired = distinct_dates(datasets, "AcquisitionDate")
+    stated = [distinct_dates(datasets, k) for k in ("StudyDate", "SeriesDate", "ContentDate")]
+    far = any(abs((a - s).days) > MOST_DAYS_APART for a in acquired for s in stated[0])
+    others = [date for dates in stated for date in dates]
+    alone = sum(map(bool, stated)) > 1 and any(
+        all(abs((a - date).days) > MOST_DAYS_OF_A_SCAN for date in others) for a in acquired
     )
-    return any(abs((a - s).days) > MOST_DAYS_APART for a in acquired for s in studied)
+    return far or alone
 
 
 def _refuse_other_locations(slices: Sequence[Slice], gaps: Floats) -> None:
@@ -307,13 +330,20 @@ def _refuse_other_locations(slices: Sequence[Slice], gaps: Floats) -> None:
         raise SeriesError(LOCATIONS_CONTRADICT)
 
 
-def _places(gaps: Floats) -> tuple[int, ...]:
-    """Index of each slice in the regular stack."""
+def _places(gaps: Floats, last_digit_mm: float) -> tuple[int, ...]:
+    """Index of each slice in the regular stack.
+
+    A gap may differ from a whole number of spacings by `SPACING_TOLERANCE`, or by what rounding of
+    the positions explains: both ends are off by half of their last digit.
+    """
     if not gaps.size:
         return (0,)
     steps = gaps / np.median(gaps)
     whole = np.maximum(np.rint(steps), 1)
-    if (np.abs(steps - whole) > SPACING_TOLERANCE * whole).any():
+    spacing = float(gaps.sum() / whole.sum())
+    rounding = last_digit_mm if last_digit_mm <= LARGEST_ROUNDING * spacing else 0.0
+    uneven = np.abs(steps - whole) > SPACING_TOLERANCE * whole
+    if (uneven & (np.abs(gaps - whole * spacing) > rounding)).any():
         raise SeriesError(
             "slices are irregularly spaced, (0020,0032) ImagePositionPatient; "
             "send a reconstruction of one spacing"
@@ -323,6 +353,18 @@ def _places(gaps: Floats) -> tuple[int, ...]:
             f"more than {LONGEST_GAP} slices in a row are missing; send the whole series"
         )
     return (0, *(int(n) for n in np.cumsum(whole)))
+
+
+def _last_digit_mm(slices: Sequence[Slice], normal: Floats) -> float:
+    """What one unit of the last digit of the positions, as written, is worth along the normal."""
+    written = [(raw_value(s.dataset, "ImagePositionPatient") or "").split("\\") for s in slices]
+    digits = [max(map(_decimals, axis)) for axis in zip(*written, strict=True)]
+    return float(np.abs(normal) @ 10.0 ** -np.array(digits, dtype=float))
+
+
+def _decimals(figure: str) -> int:
+    """Digits behind the point, without the zeros at the end."""
+    return len(figure.strip().partition(".")[2].rstrip("0"))
 
 
 def _affine(slices: Sequence[Slice], places: Sequence[int], normal: Floats) -> Floats:
@@ -447,10 +489,10 @@ def scan_remarks(row: Mapping[str, Any]) -> list[str]:
 def geometry(series: Series) -> dict[str, Any]:
     """Spacing as measured from the slices' positions; NULL where a single slice gives none."""
     gaps = series.slice_gaps_mm
-    between_columns, between_rows, _ = series.image.GetSpacing()
+    between_columns, between_rows, between_slices = series.image.GetSpacing()
     n_slices, rows, columns = series.shape
     return {
-        "slice_spacing_mm": float(np.median(gaps)) if gaps else None,
+        "slice_spacing_mm": between_slices if gaps else None,
         "largest_gap_mm": max(gaps, default=None),
         "n_slices": len(series.places),
         "n_missing_slices": n_slices - len(series.places),

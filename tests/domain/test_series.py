@@ -136,6 +136,47 @@ def test_stacks_that_are_not_regular_are_refused(tmp_path, voxels, positions, re
         read_series(write(tmp_path, datasets))
 
 
+@pytest.mark.parametrize(
+    ("spacing", "decimals", "start"),
+    [
+        (0.625, 1, 0.0),
+        (0.625, 1, -812.3125),
+        (0.625, 2, -7.0),
+        (0.75, 1, 0.1),
+        (1.25, 1, 3.0),
+        (5.3, 0, 11.0),
+    ],
+)
+@pytest.mark.parametrize("padding", ["", "000"])
+def test_positions_may_be_rounded(tmp_path, spacing, decimals, start, padding):
+    """Padding with zeros does not make them more exact."""
+    many = np.random.default_rng(1).integers(-1000, 2000, (24, 5, 6)).astype(np.int16)
+    datasets = series_datasets(many)
+    for k, one in enumerate(datasets):
+        height = f"{start + k * spacing:.{decimals}f}"
+        one.ImagePositionPatient = ["0", "0", f"{height}{padding}" if "." in height else height]
+    found = geometry(read_series(write(tmp_path, datasets)))
+    assert found["n_missing_slices"] == 0
+    assert found["slice_spacing_mm"] == pytest.approx(spacing, abs=10**-decimals / 23)
+
+
+@pytest.mark.parametrize("heights", ["0 0.6 1.3 1.9 2.5 3.4", "0 1 2 4 5 6.5", "0 1 2 3.4 4 5"])
+def test_rounding_does_not_explain_every_gap(tmp_path, voxels, heights):
+    datasets = series_datasets(voxels)
+    for one, height in zip(datasets, heights.split(), strict=True):
+        one.ImagePositionPatient = ["0", "0", height]
+    with pytest.raises(SeriesError, match="irregularly spaced"):
+        read_series(write(tmp_path, datasets))
+
+
+def test_pixel_spacings_may_have_fewer_digits_in_some_slices(tmp_path, voxels):
+    datasets = series_datasets(voxels)
+    for k, one in enumerate(datasets):
+        one.PixelSpacing = ["0.703", "0.703"] if k % 2 else ["0.703125", "0.703125"]
+    found = geometry(read_series(write(tmp_path, datasets)))
+    assert found["pixel_spacing_row_mm"] == pytest.approx(0.703, abs=2e-4)
+
+
 def test_a_single_slice_takes_its_spacing_from_the_thickness(tmp_path, voxels):
     series = read_series(write(tmp_path, series_datasets(voxels[:1], spacing=(5.0, 1.0, 1.0))))
     assert series.image.GetSpacing() == (1.0, 1.0, 5.0)
@@ -252,6 +293,31 @@ def test_a_scan_whose_dates_contradict_each_other_is_not_described(tmp_path, vox
     series = read_series(write(tmp_path, _dated(voxels, ["20200105"] * 6)))
     with pytest.raises(SeriesError, match="lie more than a month apart"):
         describe_series(series, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("dates", "contradict"),
+    [
+        (("20240301", "20240301", "20240301"), True),
+        (("20240301", "20240301", None), True),
+        (("20240301", None, None), False),
+        (("20240301", "20240301", "20240316"), False),
+        (("20240314", "20240314", "20240301"), False),
+        (("19000101", "19700101", None), False),
+    ],
+)
+def test_a_date_of_acquisition_that_no_other_confirms(tmp_path, voxels, dates, contradict):
+    """StudyDate, SeriesDate and ContentDate of an acquisition on the 15th."""
+    keywords = ("StudyDate", "SeriesDate", "ContentDate")
+    datasets = series_datasets(
+        voxels, AcquisitionDate="20240315", **dict(zip(keywords, dates, strict=True))
+    )
+    assert read_series(write(tmp_path, datasets)).dates_contradict is contradict
+
+
+def test_a_date_before_the_first_ct_is_none(tmp_path, voxels):
+    days = dict.fromkeys(("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"), "19000101")
+    assert read_series(write(tmp_path, series_datasets(voxels, **days))).header["scan_date"] is None
 
 
 @pytest.mark.parametrize(
