@@ -25,7 +25,7 @@ from dagster_project.domain.outlined_series import (
     names_another_frame,
 )
 from dagster_project.domain.outlines import Mask, MaskError, Outline
-from dagster_project.domain.rasterisation import fill_polygons, is_traced
+from dagster_project.domain.rasterisation import fill_polygons, is_traced, winding_numbers
 from dagster_project.domain.series import Series
 from dagster_project.domain.structure_sets import Roi, list_rois, named_images
 
@@ -46,10 +46,10 @@ SAME_PLANE = 0.05
 Those that differ by less are filled together.
 """
 
-NAMED_IMAGE_SLICES = 1.0 + 1e-3
+NAMED_IMAGE_SLICES = 1.0 - SAME_PLANE
 """Largest distance of a contour from an image that it names, in spacings.
 
-A reformat lies between two slices.
+A reformat lies between two slices; with more the contour lies on another image than it names.
 """
 
 ENDS_MEET_PX = math.sqrt(2.0)
@@ -125,7 +125,8 @@ def read_structures(
     5. A contour belongs to the nearest slice within half a spacing. Contours beyond, or with a
        vertex beyond the edge of the image, are counted in `n_outside`; what lies within the image
        is filled all the same.
-    6. Of equal contours in one plane one is used.
+    6. Of equal contours in one plane one is used. One that crosses itself (a figure of eight, a
+       loop) is filled by the even-odd rule and flagged.
     7. Contours of one slice are combined by XOR: one within another is a hole. Where contours
        cross, what any of them encloses is taken and flagged. Where they lie in several planes
        within that slice, those of the plane nearest to the slice are used and the others counted in
@@ -185,7 +186,8 @@ def _outline(roi: Roi, on_series: ImageSeries, series: Series) -> Outline:
     n_outside += sum(_crosses_edge(c.polygon, series.shape) for c in unique)
     found = {
         "repeated_contours": len(unique) < len(used),
-        "crossing_contours": crossing,
+        "crossing_contours": crossing
+        or (not by_xor and any(_crosses_itself(c.polygon, series.shape) for c in unique)),
         "other_frame": _by_another_frame(roi.references, on_series),
         "traced_through_pixel_centres": is_traced([c.polygon for c in unique]),
     }
@@ -366,6 +368,14 @@ def _cross(a: Mask, b: Mask) -> bool:
     left = min(int(np.count_nonzero(a)), int(np.count_nonzero(b)))
     least = max(CROSSING_PIXELS, CROSSING_SHARE * left)
     return common > least and left - common > least
+
+
+def _crosses_itself(polygon: Floats, shape: tuple[int, int, int]) -> bool:
+    """Whether parts of what a contour encloses are wound round otherwise than the most of it."""
+    turns = winding_numbers(polygon, (shape[1], shape[2]))
+    _, counts = np.unique(turns[turns != 0], return_counts=True)
+    most = int(counts.max(initial=0))
+    return int(counts.sum()) - most > max(CROSSING_PIXELS, CROSSING_SHARE * most)
 
 
 def _crosses_edge(polygon: Floats, shape: tuple[int, int, int]) -> bool:

@@ -17,6 +17,14 @@ NOT_AT_BASELINE = (
     "such a lesion enters no sum and no response. Write the label as at T0, "
     "or the role new where it was not there at T0"
 )
+OTHER_ROLE = (
+    "the role is another than at T0; the role at T0 counts for the response. "
+    "Correct one of the rows"
+)
+NODE_ONCE = (
+    "the lesion is a lymph node at one visit and none at another, so that its short axis is "
+    "compared with its longest diameter; correct column node or organ of one of the rows"
+)
 ONLY_PART = (
     "the label is read as a part of a lesion that has split, "
     "but it is the only part at that visit; where the whole lesion is meant write its label as at "
@@ -32,6 +40,8 @@ def question_labels(
     1. Readers without a read at the baseline visit are left out: nothing is known to compare with.
     2. A target or non-target that stands for no lesion of the baseline: `NOT_AT_BASELINE`.
     3. A single fragment of a lesion, without another fragment or the lesion itself: `ONLY_PART`.
+    4. A lesion of the baseline with another role than there: `OTHER_ROLE`.
+    5. A lesion of the baseline that is a node at one of the two visits alone: `NODE_ONCE`.
 
     Parameters
     ----------
@@ -46,13 +56,23 @@ def question_labels(
     for row in rows:
         at_visit[_person(row), visit_of[row["site"], row["scan"]]].append(row)
     for (person, visit), here in at_visit.items():
-        known = {row["lesion"] for row in at_visit.get((person, baseline), ())}
+        known = {row["lesion"]: row for row in at_visit.get((person, baseline), ())}
         if known and visit != baseline:
-            yield from _of_visit(here, known)
+            yield from _of_visit(here, set(known))
+            yield from _unlike_baseline(here, known)
 
 
 def _person(row: Row) -> Person:
     return row["site"], row["patient"], row["reader"]
+
+
+def _unlike_baseline(rows: Sequence[Row], known: Mapping[str, Row]) -> Iterator[tuple[Row, str]]:
+    for row in (r for r in rows if r["lesion"] in known):
+        before = known[row["lesion"]]
+        if row["role"] != before["role"]:
+            yield row, OTHER_ROLE
+        if row["present"] and before["present"] and row["node"] != before["node"]:
+            yield row, NODE_ONCE
 
 
 def _of_visit(rows: Sequence[Row], known: set[str]) -> Iterator[tuple[Row, str]]:

@@ -72,6 +72,39 @@ def fill_polygons(
     return mask
 
 
+def winding_numbers(polygon: Floats, shape: tuple[int, int]) -> Integers:
+    """How often a polygon winds round each pixel centre of its bounding box, as (row, column).
+
+    It is 1 or -1 within a simple polygon, whichever way that was drawn, and 0 within a hole that a
+    keyhole joins to it. A polygon that crosses itself has parts of both signs, or of 2.
+
+    Parameters
+    ----------
+    polygon
+        Vertices (n, 2) as in `fill_polygons`.
+    shape
+        Rows and columns of the image; what lies beyond is left out.
+    """
+    edges = _edges(snap_traced([polygon]), [0])
+    downwards = polygon[:, 1] <= np.roll(polygon[:, 1], -1)
+    down, up = (crossings(_some(edges, chosen)) for chosen in (downwards, ~downwards))
+    y, x = np.append(down[1], up[1]), np.clip(np.append(down[2], up[2]), 0, shape[1])
+    signs = np.repeat([-1, 1], [down[1].size, up[1].size])
+    seen = (y >= 0) & (y < shape[0])
+    if not seen.any():
+        return np.zeros((0, 0), np.int64)
+    y, x = y[seen] - y[seen].min(), x[seen] - x[seen].min()
+    turns = np.zeros((int(y.max()) + 1, int(x.max()) + 1), np.int64)
+    np.add.at(turns, (y, x), signs[seen])
+    return np.cumsum(turns, axis=1)
+
+
+def _some(edges: Edges, chosen: Mask) -> Edges:
+    return Edges(
+        edges.x1[chosen], edges.y1[chosen], edges.x2[chosen], edges.y2[chosen], edges.slices[chosen]
+    )
+
+
 def snap_traced(polygons: Sequence[Floats]) -> list[Floats]:
     """The polygons, on whole pixels where all of them were traced from pixel to pixel."""
     return [np.rint(p) for p in polygons] if is_traced(polygons) else list(polygons)

@@ -74,6 +74,49 @@ AMBIGUOUS = (
 )
 
 
+ABSENT_AND_THERE = (
+    "the lesion is marked absent but outlined or measured; the mark is used, correct one of the two"
+)
+NEW_AT_BASELINE = (
+    "a lesion of the visit before treatment cannot be new; the row is left out, "
+    "give target or non_target"
+)
+NODE_AND_ORGAN = (
+    "columns node and organ contradict each other: a node is measured by its short axis, "
+    "any other lesion by its longest diameter; column node is used, correct one of the two"
+)
+TENFOLD = (
+    "the diameter is about ten times, or a tenth of, that of this lesion at every other visit, "
+    "as where a decimal point is lost or one visit is in cm; neither diameter is used. "
+    "Correct the row, or say too_small"
+)
+FASTEST_GROWTH = 5.0
+"""Ratio of a lesion's diameter to that of an earlier visit from which on one is written wrongly.
+
+Its volume would have grown 125 times.
+"""
+
+DEEPEST_SHRINKAGE = 8.0
+"""The same for the diameter of an earlier visit to that of a later one.
+
+What shrinks from 40 to 5 mm is too small to be measured.
+"""
+
+NEVER_NODES = frozenset(
+    {
+        "lung",
+        "liver",
+        "adrenal",
+        "kidney",
+        "spleen",
+        "pancreas",
+        "brain",
+        "bone",
+        "pleural_effusion",
+    }
+)
+"""Organs in which a lesion is no lymph node."""
+
 SHORT_IS_LONGER = (
     "columns ld_mm and sa_mm: the short axis is longer than the longest diameter, "
     "so that nobody can say which is true; neither is used. Correct the row"
@@ -112,6 +155,7 @@ class _Visits:
     scan_of_series: Mapping[tuple[str, str], str]
     simulated: Mapping[tuple[str, str], bool]
     labels: Labels
+    date_of: Mapping[tuple[str, str], dt.date]
 
 
 def derive_reads(
@@ -129,13 +173,16 @@ def derive_reads(
        count once; otherwise one is used (`SOURCE_ORDER`, then the digest) and the others are
        refused.
     2. A row of lesions.csv belongs to the scan of its series, or to the scan of its visit date that
-       the reader outlined the lesion on, else to the one that the protocol chose.
+       the reader outlined the lesion on, else to the one that the protocol chose. A new lesion at
+       the visit before treatment is refused.
     3. The outline of a row is the reader's outline on that scan whose label is its `roi` (else its
        `lesion`); case, blanks, hyphens and underscores do not count, unless that would make one
        lesion of two (`labels_of_outlines`), which is reported.
     4. Diameters and volume come from the mask where there is one, from the reader's hand where
        there is none; the short axis likewise, and neither where the short axis that was written is
-       the longer. A lesion marked absent has neither, and an outline of it is refused.
+       the longer, or where no other visit of the lesion can be true beside it (`FASTEST_GROWTH`,
+       `DEEPEST_SHRINKAGE`). A lesion marked absent has neither, and what was outlined or measured
+       of it is named.
     5. A reader who has no row for a patient in lesions.csv: every outline whose label matches
        `target_roi` is a target lesion. Outlines that match nothing are refused.
     6. A lesion bears one name within a patient: the spelling of lesions.csv, else the first in
@@ -168,9 +215,8 @@ def derive_reads(
         found, rows, lesions, re.compile(rules["target_roi"], re.IGNORECASE), refusals
     )
     _report_ambiguous(rows, visits.labels, refusals)
-    rows = flag_same_voxels(
-        _one_series_a_visit(_one_name_a_lesion(rows, visits.labels), visits, refusals)
-    )
+    rows = _one_series_a_visit(_one_name_a_lesion(rows, visits.labels), visits, refusals)
+    rows = flag_same_voxels(_without_tenfold(rows, visits, refusals))
     rows = flag_unlike_density(rows, rules["unlike_density_hu"])
     _report_flags(rows, refusals)
     for row, question in question_labels(rows, visits.visit_of, BASELINE):
@@ -195,17 +241,19 @@ def _visits(timepoints: pl.DataFrame, scans: pl.DataFrame, labels: Labels) -> _V
     visit_of: dict[tuple[str, str], str] = {}
     days: dict[tuple[str, str, dt.date], tuple[str, ...]] = {}
     chosen = set()
+    date_of: dict[tuple[str, str], dt.date] = {}
     for row in timepoints.iter_rows(named=True):
         series = (row["scan"], *row["runners_up"])
         visit_of |= {(row["site"], scan): row["visit"] for scan in series}
         chosen.add((row["site"], row["scan"]))
         if row["scan_date"]:
             days[row["site"], row["patient"], row["scan_date"]] = series
+            date_of |= {(row["site"], scan): row["scan_date"] for scan in series}
     of_series = {
         (r["site"], r["series_instance_uid"]): r["scan"] for r in scans.iter_rows(named=True)
     }
     simulated = {(r["site"], r["scan"]): r["simulated"] for r in scans.iter_rows(named=True)}
-    return _Visits(visit_of, frozenset(chosen), days, of_series, simulated, labels)
+    return _Visits(visit_of, frozenset(chosen), days, of_series, simulated, labels, date_of)
 
 
 def _report_flags(rows: Iterable[Row], refusals: _Refusals) -> None:
@@ -296,6 +344,8 @@ def _judged(
                 "no CT of that series or visit date; send the CT or correct series_uid or "
                 "visit_date",
             )
+        elif row["role"] == "new" and visits.visit_of[row["site"], scan] == BASELINE:
+            refusals.add(row, item, NEW_AT_BASELINE)
         elif (place := visits.labels.place(row, scan, row["lesion"])) in rows:
             refusals.add(
                 row, item, "a second row of one lesion, reader and scan; keep the valid one"
@@ -323,12 +373,10 @@ def _read(
     row: Row, scan: str, outline: Row | None, item: str, refusals: _Refusals
 ) -> dict[str, Any]:
     present = row["present"] is not False
-    if outline is not None and not present:
-        refusals.add(
-            row,
-            item,
-            "the lesion is marked absent but outlined; the mark is used, correct one of the two",
-        )
+    if not present and (outline is not None or row["ld_mm"] or row["sa_mm"]):
+        refusals.add(row, item, ABSENT_AND_THERE)
+    if row["organ"] in (NEVER_NODES if row["node"] else {"lymph_node"}):
+        refusals.add(row, item, NODE_AND_ORGAN)
     if present and outline is None and _contradict(row):
         refusals.add(row, item, SHORT_IS_LONGER)
     read = {
@@ -372,6 +420,44 @@ def _contradict(row: Row) -> bool:
 
 def _needed_diameter(read: Row) -> float | None:
     return read["short_axis_mm"] if read["node"] else read["longest_diameter_mm"]
+
+
+def _without_tenfold(
+    rows: Sequence[dict[str, Any]], visits: _Visits, refusals: _Refusals
+) -> list[dict[str, Any]]:
+    """Reads without diameters by hand that no other visit of the same lesion and reader supports.
+
+    Of two visits alone nobody can say which is wrong: both are left out.
+    """
+    by_lesion: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda r: visits.date_of.get((r["site"], r["scan"]), dt.date.max)):
+        if row.get("measurement_source") == "hand" and _needed_diameter(row):
+            by_lesion[row["site"], row["patient"], row["reader"], row["lesion"]].append(row)
+    for same in by_lesion.values():
+        sizes = [_needed_diameter(row) or 0.0 for row in same]
+        for place, row in enumerate(same):
+            if _is_alone(place, sizes):
+                refusals.add(row, _item(row, row["lesion"]), TENFOLD)
+                row.update(dict.fromkeys(_BY_HAND))
+    return list(rows)
+
+
+_BY_HAND = ("longest_diameter_mm", "short_axis_mm", "measurement_source")
+
+
+def _is_alone(place: int, sizes: Sequence[float]) -> bool:
+    """Whether a size, of some in the order of time, can be that of none of the other visits.
+
+    One that grew too fast need not shrink as far as another to be wrong.
+    """
+    size, before, after = sizes[place], sizes[:place], sizes[place + 1 :]
+    grew = [size / one >= FASTEST_GROWTH for one in before]
+    limit = FASTEST_GROWTH if grew and all(grew) else DEEPEST_SHRINKAGE
+    far = [
+        *(g or one / size >= DEEPEST_SHRINKAGE for g, one in zip(grew, before, strict=True)),
+        *(one / size >= FASTEST_GROWTH or size / one >= limit for one in after),
+    ]
+    return bool(far) and all(far)
 
 
 def _measured(row: Row, outline: Row | None, present: bool) -> dict[str, Any]:

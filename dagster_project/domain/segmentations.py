@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from dagster_project.domain.grids import place_voxels
+from dagster_project.domain.grids import place_voxels, to_index
 from dagster_project.domain.headers import HeaderError, floats, number
 from dagster_project.domain.outlined_series import ImageSeries, find_series, names_another_frame
 from dagster_project.domain.outlines import WRONG_FRAME, BorderRule, Mask, MaskError, Outline
@@ -192,12 +192,12 @@ def _outline(segment: Segment, on_series: ImageSeries, voxels: _Voxels, series: 
     if names_another_frame(segment.references, on_series):
         raise MaskError(WRONG_FRAME)
     mask = np.zeros(series.shape, bool)
-    n_outside, seen, thicknesses = 0, dict[tuple[float, ...], Mask](), set[float | None]()
+    n_outside, seen, thicknesses = 0, dict[tuple[int, ...], Mask](), set[float | None]()
     something = False
     for groups, number_, frame in _frames_of(segment, voxels):
         inside = (frame == number_) if voxels.kind == "LABELMAP" else frame >= voxels.inside
         something = something or bool(frame.any())
-        if not inside.any() or _is_repeated(seen, number_, groups, inside):
+        if not inside.any() or _is_repeated(seen, (number_, *_corner(groups, series)), inside):
             continue
         n_outside += place_voxels(mask, inside[None], _frame_affine(groups), series.affine)
         thicknesses.add(_thickness(groups, series))
@@ -218,10 +218,7 @@ def _frames_of(segment: Segment, voxels: _Voxels) -> Iterator[tuple[Groups, int,
             yield groups, n, frame
 
 
-def _is_repeated(
-    seen: dict[tuple[float, ...], Mask], number_: int, groups: Groups, inside: Mask
-) -> bool:
-    place = (number_, *_corner(groups))
+def _is_repeated(seen: dict[tuple[int, ...], Mask], place: tuple[int, ...], inside: Mask) -> bool:
     before = seen.setdefault(place, inside)
     if before is inside:
         return False
@@ -246,11 +243,10 @@ def _thickness(groups: Groups, series: Series) -> float | None:
     return None if copied else thick
 
 
-def _corner(groups: Groups) -> tuple[float, ...]:
-    return tuple(
-        round(float(c), 3)
-        for c in _stated(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
-    )
+def _corner(groups: Groups, series: Series) -> tuple[int, ...]:
+    """The voxel of the series at which a frame begins."""
+    corner = np.array([_stated(groups, "PlanePositionSequence", "ImagePositionPatient", 3)])
+    return tuple(int(n) for n in np.rint(to_index(series.affine, corner)[0]))
 
 
 def _stated(groups: Groups, sequence: str, keyword: str, count: int) -> list[float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
@@ -64,6 +65,12 @@ Over 1,000 pixels it moves the last one by half a pixel.
 
 LONGEST_GAP = 3
 """Most slices missing in a row that are bridged; a longer gap parts two volumes."""
+
+STRAIGHT = 0.01
+"""Largest distance of a slice from the line through the first and the last, in spacings.
+
+With more their positions are rounded.
+"""
 
 LINE_TOLERANCE_PX = 0.5
 """Largest distance of a slice's corner from the straight line of the others, in pixels."""
@@ -370,19 +377,16 @@ def _decimals(figure: str) -> int:
 def _affine(slices: Sequence[Slice], places: Sequence[int], normal: Floats) -> Floats:
     row, column = _orientation(slices[0].dataset)
     between_rows, between_columns = _pixel_spacing(slices[0].dataset)
-    origin = slices[0].corner
-    step = (
-        (slices[-1].corner - origin) / places[-1]
-        if places[-1]
-        else normal * _thickness(slices[0].dataset)
-    )
-    strays = [
-        np.linalg.norm(s.corner - origin - step * k) for s, k in zip(slices, places, strict=True)
-    ]
+    corners = np.array([s.corner for s in slices])
+    if places[-1]:
+        origin, step = _line(corners, np.array(places))
+    else:
+        origin, step = corners[0], normal * _thickness(slices[0].dataset)
+    strays = np.linalg.norm(corners - origin - np.outer(places, step), axis=1)
     allowed = LINE_TOLERANCE_PX * min(between_rows, between_columns) + SPACING_TOLERANCE * float(
         step @ normal
     )
-    if max(strays) > allowed:
+    if strays.max() > allowed:
         raise SeriesError(
             "slices do not lie on one straight line, (0020,0032) ImagePositionPatient; "
             "send a reconstruction of one field of view"
@@ -390,6 +394,18 @@ def _affine(slices: Sequence[Slice], places: Sequence[int], normal: Floats) -> F
     affine = np.eye(4)
     affine[:3] = np.column_stack([row * between_columns, column * between_rows, step, origin])
     return affine
+
+
+def _line(corners: Floats, places: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Origin and step of the straight line on which slices lie.
+
+    It runs from the first to the last; where others stray from it, the nearest to all of them.
+    """
+    origin, step = corners[0], (corners[-1] - corners[0]) / places[-1]
+    strays = np.linalg.norm(corners - origin - np.outer(places, step), axis=1)
+    if strays.max() > STRAIGHT * np.linalg.norm(step):
+        step, origin = np.polyfit(places, corners, 1)
+    return origin, step
 
 
 def _thickness(dataset: Dataset) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
@@ -21,6 +21,7 @@ REPEATED_NUMBER = (
 REPEATED_NAME = (
     "another structure of the set bears the same name with other contours; name each structure once"
 )
+REJECTED = "is marked as rejected, (300E,0002) ApprovalStatus; deliver the structure set that holds"
 NAMELESS = (
     "belongs to no structure of the set by its (3006,0084) ReferencedROINumber; "
     "export the set again"
@@ -57,6 +58,7 @@ def list_rois(dataset: Dataset) -> list[Roi]:
     3. Of ROIs of one name in one frame of reference the first is used where the contours are the
        same; where they are not, all are refused.
     4. Contours that name no ROI of the set are refused under their place in ROIContourSequence.
+    5. All are refused where the set was reviewed and rejected (PS3.3, C.8.8.16).
     """
     items = list(dataset.get("StructureSetROISequence") or [])
     numbers = [_number(roi, "ROINumber") for roi in items]
@@ -70,6 +72,8 @@ def list_rois(dataset: Dataset) -> list[Roi]:
     for k, number in enumerate(nameless, start=len(rois) + 1):
         label = f"item {places[number]} of ROIContourSequence"
         rois.append(Roi(k, label, (), References(), refused=NAMELESS))
+    if str(dataset.get("ApprovalStatus") or "").strip().upper() == "REJECTED":
+        return [replace(roi, refused=REJECTED) for roi in rois]
     return _named_once(rois)
 
 

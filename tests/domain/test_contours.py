@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from dagster_project.domain.masks import MaskError, read_outlines
+from dagster_project.domain.masks import MaskError, outline_parts, read_outlines
 from dagster_project.domain.series import read_series
 from tests.domain.phantoms import AXIAL, SERIES, series_datasets, square, structure_set, write
 
@@ -216,6 +216,59 @@ def test_a_hole_beside_a_second_piece_stays_a_hole(tmp_path):
 def test_contours_that_cross_are_joined_and_flagged(tmp_path):
     found = outline(tmp_path, square(1.5, 9.5, 2), square(5.5, 13.5, 2))
     assert (int(found.mask.sum()), found.flags) == (64 + 64 - 16, ("crossing_contours",))
+
+
+def _loop(z, *, twice):
+    """A square of 12 pixels, one corner of which is drawn round twice."""
+    outer, corner = square(1.5, 13.5, z), square(1.5, 1.5 + twice, z)
+    return np.concatenate([outer, outer[:1], corner])
+
+
+def _eight(z):
+    return np.array([[1.5, 1.5, z], [13.5, 1.5, z], [1.5, 13.5, z], [13.5, 13.5, z]])
+
+
+@pytest.mark.parametrize(
+    "contour", [_loop(2, twice=3), _loop(2, twice=9), _loop(2, twice=6)[::-1], _eight(2)]
+)
+def test_a_contour_that_crosses_itself_is_flagged(tmp_path, contour):
+    assert outline(tmp_path, contour).flags == ("crossing_contours",)
+
+
+@pytest.mark.parametrize(
+    "contour",
+    [
+        _loop(2, twice=1),
+        np.repeat(square(1.5, 13.5, 2), 2, axis=0),
+        np.concatenate([square(1.5, 13.5, 2), square(4.5, 9.5, 2)[[0, 3, 2, 1, 0]]])[
+            [0, 1, 2, 3, 0, 4, 5, 6, 7, 8]
+        ],
+    ],
+    ids=["a pixel twice", "each vertex twice", "a keyhole"],
+)
+def test_a_contour_that_only_touches_itself_is_not(tmp_path, contour):
+    assert outline(tmp_path, contour).flags == ()
+
+
+@pytest.mark.parametrize(("z", "refused"), [(2.5, False), (2.9, False), (3.0, True), (1.0, True)])
+def test_a_contour_on_another_image_than_it_names_is_refused(tmp_path, z, refused):
+    """Between two slices it may name either."""
+    found = outline(tmp_path, square(3.5, 8.5, z), images=[f"{SERIES}.3"], on=series_of(tmp_path))
+    assert bool(found.refused) is refused
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"), [("REJECTED", True), ("APPROVED", False), ("UNAPPROVED", False)]
+)
+def test_a_set_that_was_rejected_is_refused(tmp_path, status, refused):
+    path = structure_set(tmp_path / "rt.dcm", {"GTV": [square(3.5, 8.5, 2)]})
+    dataset = pydicom.dcmread(path)
+    dataset.ApprovalStatus = status
+    dataset.save_as(path)
+    (part,) = outline_parts(path)
+    assert ("ApprovalStatus" in part.refused) is refused
+    (found,) = read_outlines(path, series_of(tmp_path))
+    assert ("ApprovalStatus" in found.refused, bool(found.mask.any())) == (refused, not refused)
 
 
 def test_contours_by_xor_may_cross(tmp_path):

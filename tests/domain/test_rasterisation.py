@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.domain.rasterisation import fill_polygons
+from dagster_project.domain.rasterisation import fill_polygons, winding_numbers
 
 SHAPE = (2, 12, 14)
 coordinate = st.floats(-3, 17, allow_nan=False).map(lambda v: round(v, 3))
@@ -76,6 +76,30 @@ def test_a_keyhole_is_a_hole_and_its_channel_costs_no_pixel():
         fill_polygons([keyhole], [0], SHAPE),
         fill_polygons([box(0.5, 9.5), box(3.5, 6.5)], [0, 0], SHAPE),
     )
+
+
+@given(polygon, st.integers(0, 8))
+def test_a_polygon_is_filled_where_it_winds_an_odd_number_of_times(points, turn):
+    found = winding_numbers(points, SHAPE[1:])
+    assert np.count_nonzero(found % 2) == fill_polygons([points], [0], SHAPE).sum()
+    assert np.array_equal(winding_numbers(np.roll(points, turn, axis=0), SHAPE[1:]), found)
+
+
+@pytest.mark.parametrize(
+    ("polygon", "numbers"),
+    [
+        (box(0.5, 9.5), {1: 81}),
+        (box(0.5, 9.5)[::-1], {-1: 81}),
+        (np.concatenate([box(0.5, 9.5), box(0.5, 4.5)]), {1: 65, 2: 16}),
+        (np.array([[0.5, 0.5], [9.5, 0.5], [0.5, 9.5], [9.5, 9.5]]), {1: 20, -1: 20}),
+        (box(-5.5, 3.5), {1: 16}),
+        (box(20.5, 30.5), {}),
+    ],
+)
+def test_how_often_a_polygon_winds_round_a_pixel(polygon, numbers):
+    found = winding_numbers(polygon, SHAPE[1:])
+    values, counts = np.unique(found[found != 0], return_counts=True)
+    assert dict(zip(values.tolist(), counts.tolist(), strict=True)) == numbers
 
 
 def test_contours_that_overlap_cancel():

@@ -94,7 +94,7 @@ def test_columns_are_those_of_the_tables():
 
 def test_a_row_and_its_outline_make_a_read():
     (read,), refused = derive(
-        [outline()], written({"organ": "lung", "node": True, "nontarget_state": None})
+        [outline()], written({"organ": "lymph_node", "node": True, "nontarget_state": None})
     )
     assert refused == {}
     assert {
@@ -117,7 +117,7 @@ def test_a_row_and_its_outline_make_a_read():
         "scan": "S0",
         "lesion": "L1",
         "role": "target",
-        "organ": "lung",
+        "organ": "lymph_node",
         "node": True,
         "present": True,
         "mask_source": "SEG",
@@ -225,7 +225,7 @@ def test_diameters_by_hand_that_contradict_do_not_matter_where_the_lesion_is_out
 
 
 def test_an_absent_lesion_has_no_measurement():
-    (read,), refused = derive([], written({"present": False, "ld_mm": 3.0, "too_small": True}))
+    (read,), refused = derive([], written({"present": False, "ld_mm": 0.0, "too_small": True}))
     assert (
         read["present"],
         read["too_small"],
@@ -238,7 +238,7 @@ def test_an_absent_lesion_has_no_measurement():
 def test_an_outline_of_an_absent_lesion_is_refused_and_the_mark_kept():
     (read,), refused = derive([outline()], written({"present": False}))
     assert (read["present"], read["mask_digest"], read["mask_source"]) == (False, None, "NONE")
-    assert "marked absent but outlined" in refused["lesions.csv of R1 row 2"]
+    assert "marked absent but outlined or measured" in refused["lesions.csv of R1 row 2"]
 
 
 @pytest.mark.parametrize(
@@ -390,3 +390,97 @@ def test_what_readers_say_about_artifacts():
     )
     assert reader_artifact_flags(lesions, SCANS).rows() == [("AA", "S0", True), ("AA", "S1", False)]
     assert reader_artifact_flags(NOTHING, SCANS).rows() == []
+
+
+def by_hand(*sizes, **facts):
+    """One lesion measured by hand on S0, S1 and, with a third size, S2."""
+    scans = ("S0", "S1", "S2")
+    rows = [
+        {"series_instance_uid": f"u{scan}", "ld_mm": size, "row_number": k, **facts}
+        for k, (scan, size) in enumerate(zip(scans, sizes, strict=False), start=2)
+    ]
+    third = {"scan": "S2", "series_instance_uid": "uS2", "scan_date": day(100)}
+    reads, refused = derive_reads(
+        [],
+        written(*rows),
+        BOTH_LOCKED,
+        pl.concat(
+            [TIMEPOINTS, table("timepoints", {"visit": "T2", "scan": "S2", "scan_date": day(100)})]
+        ),
+        pl.concat([SCANS, table("scans", third)]),
+        RULES,
+    )
+    return [r["longest_diameter_mm"] for r in reads.rows(named=True)], refused["reason"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "used"),
+    [
+        ((17.3, 173.0, 16.0), [17.3, None, 16.0]),
+        ((34.5, 3.1, 30.0), [34.5, None, 30.0]),
+        ((345.0, 30.0, 28.0), [None, 30.0, 28.0]),
+        ((17.3, 173.0), [None, None]),
+        ((60.0, 30.0, 8.0), [60.0, 30.0, 8.0]),
+        ((18.0, 180.0, 27.0), [18.0, None, 27.0]),
+        ((18.0, 1.2, 9.0), [18.0, None, 9.0]),
+        ((40.0, 8.0), [40.0, 8.0]),
+        ((8.0, 40.0), [None, None]),
+        ((10.0, 40.0, 79.0), [10.0, 40.0, 79.0]),
+        ((34.0, 8.0, 0.0), [34.0, 8.0, 0.0]),
+        ((173.0,), [173.0]),
+        ((40.0, None, 4.0), [None, None, None]),
+    ],
+)
+def test_a_diameter_that_no_other_visit_supports_is_not_used(sizes, used):
+    found, reasons = by_hand(*sizes)
+    assert found == used
+    assert sum("ten times" in r for r in reasons) == sum(
+        u is None and s is not None for u, s in zip(used, sizes, strict=True)
+    )
+
+
+def test_a_lesion_cannot_be_new_before_treatment():
+    reads, refused = derive([outline()], written({"role": "new"}))
+    assert reads == []
+    assert "cannot be new" in refused["lesions.csv of R1 row 2"]
+
+
+@pytest.mark.parametrize("size", [{"ld_mm": 12.0}, {"sa_mm": 9.0}])
+def test_an_absent_lesion_with_a_diameter_is_named(size):
+    (read,), refused = derive([], written({"present": False, **size}))
+    assert (read["present"], read["longest_diameter_mm"]) == (False, None)
+    assert "marked absent" in refused["lesions.csv of R1 row 2"]
+
+
+@pytest.mark.parametrize(
+    ("organ", "node", "named"),
+    [
+        ("lung", True, True),
+        ("lymph_node", False, True),
+        ("lymph_node", True, False),
+        ("mediastinum", True, False),
+        ("other", True, False),
+        (None, True, False),
+        ("lung", False, False),
+    ],
+)
+def test_a_node_in_an_organ_without_nodes_is_named(organ, node, named):
+    _, refused = derive([outline()], written({"organ": organ, "node": node}))
+    assert any("node and organ" in reason for reason in refused.values()) is named
+
+
+@pytest.mark.parametrize(
+    ("later", "reason"),
+    [
+        ({"role": "non_target"}, "role is another"),
+        ({"role": "new"}, "role is another"),
+        ({"node": True}, "lymph node at one visit"),
+        ({}, ""),
+    ],
+)
+def test_a_lesion_is_the_same_at_every_visit(later, reason):
+    rows = ({"node": False}, {"series_instance_uid": "uS1", "node": False, **later})
+    reads, refused = derive([outline(), outline(scan="S1")], written(*rows))
+    assert len(reads) == 2
+    found = [r for r in refused.values() if "role is another" in r or "at one visit" in r]
+    assert ([reason in r for r in found]) == ([True] if reason else [])

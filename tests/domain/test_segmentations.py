@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pydicom
 import pytest
@@ -388,24 +390,31 @@ def test_a_bad_segment_does_not_take_the_good_one_with_it(tmp_path, sources, ser
     assert (bool(bad.mask.any()), "grid" in bad.refused) == (False, True)
 
 
-def _repeated(ds, *, same):
+def _repeated(ds, *, same, off_mm=0.0):
     last, frames = len(ds.PerFrameFunctionalGroupsSequence) - 1, ds.pixel_array
     extra = frames[last] if same else 1 - frames[last]
-    ds.PerFrameFunctionalGroupsSequence.append(ds.PerFrameFunctionalGroupsSequence[last])
+    ds.PerFrameFunctionalGroupsSequence.append(
+        copy.deepcopy(ds.PerFrameFunctionalGroupsSequence[last])
+    )
+    place = ds.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
+    place.ImagePositionPatient = [float(c) + off_mm for c in place.ImagePositionPatient]
     ds.NumberOfFrames = len(frames) + 1
     packed = np.packbits(np.concatenate([frames, extra[None]]).ravel(), bitorder="little").tobytes()
     ds.PixelData = packed + b"\0" * (len(packed) % 2)
 
 
+@pytest.mark.parametrize("off_mm", [0.0, 0.001, 0.04])
 def test_a_frame_that_is_there_twice_counts_once_and_two_different_ones_are_refused(
-    tmp_path, sources, series, voxels
+    tmp_path, sources, series, voxels, off_mm
 ):
     path = segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))
-    (found,) = read_outlines(_changed(path, lambda ds: _repeated(ds, same=True)), series)
+    changed = _changed(path, lambda ds: _repeated(ds, same=True, off_mm=off_mm))
+    (found,) = read_outlines(changed, series)
     assert np.array_equal(found.mask, voxels)
     path = segmentation(tmp_path / "s.dcm", sources, voxels.astype(np.uint8))
+    changed = _changed(path, lambda ds: _repeated(ds, same=False, off_mm=off_mm))
     with pytest.raises(MaskError, match="two different frames"):
-        read_outlines(_changed(path, lambda ds: _repeated(ds, same=False)), series)
+        read_outlines(changed, series)
 
 
 @pytest.mark.parametrize(

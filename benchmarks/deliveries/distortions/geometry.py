@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from scipy.spatial.transform import Rotation
 
 from benchmarks.deliveries.distortions.registry import distortion
 from benchmarks.deliveries.phantom import (
@@ -519,3 +521,99 @@ def blank_slices(one: Delivery, rng: Random) -> None:
     visit = _visit(one, rng)
     for s in visit.slices[6:8]:
         set_hu(s, np.full((s.Rows, s.Columns), LUNG_HU))
+
+
+def _turn(visit: Visit, turned: Floats) -> None:
+    """Turn a CT and what was drawn on it as one rigid body."""
+    for s in visit.slices:
+        cosines = np.array(s.ImageOrientationPatient, dtype=float).reshape(2, 3) @ turned.T
+        s.ImageOrientationPatient = [f"{c:.9f}" for c in cosines.ravel()]
+        corner = turned @ np.array(s.ImagePositionPatient, dtype=float)
+        s.ImagePositionPatient = [f"{c:.6f}" for c in corner]
+    for drawn in visit.structures:
+        assert isinstance(drawn.content, Dataset)
+        for one in drawn.content.ROIContourSequence[0].ContourSequence:
+            points = np.array(one.ContourData, dtype=float).reshape(-1, 3) @ turned.T
+            one.ContourData = [f"{c:.4f}" for c in points.ravel()]
+
+
+def _about(axis: str, degrees: float) -> Floats:
+    return np.asarray(Rotation.from_euler(axis, degrees, degrees=True).as_matrix(), np.float64)
+
+
+@distortion("geometry", "right")
+def turned_by_less_than_a_degree(one: Delivery, rng: Random) -> None:
+    """The stack is turned by some tenths of a degree, as a reformat along the table is."""
+    _turn(_visit(one, rng), _about("x", rng.uniform(-0.9, 0.9)) @ _about("y", 0.4))
+
+
+@distortion("geometry", "right")
+def head_turned_to_the_side(one: Delivery, rng: Random) -> None:
+    """The stack is turned in its plane by several degrees."""
+    _turn(_visit(one, rng), _about("z", rng.choice([-7.0, 12.0])))
+
+
+@distortion("geometry", "right")
+def decubitus(one: Delivery, rng: Random) -> None:
+    """The patient lay on the side: rows run along the back, and the orientation says so."""
+    visit, far = _visit(one, rng), CORNER_MM[0] + (PIXELS - 1) * SPACING_MM
+    for s in visit.slices:
+        set_hu(s, get_hu(s)[:, ::-1].T)
+        s.ImageOrientationPatient = [0, 1, 0, -1, 0, 0]
+        s.ImagePositionPatient = [far, CORNER_MM[1], s.ImagePositionPatient[2]]
+        s.PatientPosition = "HFDL"
+
+
+def _spread(visit: Visit, spacing: float, decimals: int) -> None:
+    """Slices at another distance, their positions written with so many decimals."""
+    for k, s in enumerate(visit.slices):
+        s.ImagePositionPatient = [*CORNER_MM, f"{k * spacing:.{decimals}f}"]
+        s.SliceThickness = spacing
+    for drawn in visit.structures:
+        assert isinstance(drawn.content, Dataset)
+        for one in drawn.content.ROIContourSequence[0].ContourSequence:
+            points = np.array(one.ContourData, dtype=float).reshape(-1, 3) * [1, 1, spacing]
+            one.ContourData = [f"{c:.4f}" for c in points.ravel()]
+    visit.spacing_mm = spacing
+    for label, true in visit.truth.items():
+        visit.truth[label] = replace(true, volume_mm3=true.volume_mm3 * spacing)
+
+
+@distortion("geometry", "right")
+def positions_to_one_decimal(one: Delivery, rng: Random) -> None:
+    """Slices are 0.625 or 0.75 mm apart, and their positions have one decimal."""
+    _spread(_visit(one, rng), rng.choice([0.625, 0.75, 1.25]), 1)
+
+
+@distortion("geometry", "right")
+def pixel_spacing_with_fewer_digits(one: Delivery, rng: Random) -> None:
+    """Every second slice says its PixelSpacing with fewer digits."""
+    _each(
+        _visit(one, rng),
+        lambda s, k: setattr(s, "PixelSpacing", ["0.800", "0.800"] if k % 2 else ["0.80014"] * 2),
+    )
+
+
+@distortion("geometry", "right")
+def slice_locations_reversed(one: Delivery, rng: Random) -> None:
+    """SliceLocation counts the other way than the positions, from another origin."""
+    _each(_visit(one, rng), lambda s, k: setattr(s, "SliceLocation", 500 - k))
+
+
+@distortion("geometry", "refused")
+def acquisition_date_that_no_other_confirms(one: Delivery, rng: Random) -> None:
+    """AcquisitionDate is two weeks late, the dates of study, series and content are true."""
+    visit = _visit(one, rng)
+    late = f"{visit.date + dt.timedelta(days=14):%Y%m%d}"
+    _each(visit, lambda s, _: setattr(s, "AcquisitionDate", late))
+
+
+@distortion("geometry", "refused")
+def dates_of_no_ct(one: Delivery, rng: Random) -> None:
+    """A de-identifier wrote 1 January 1900 into every date of a visit's images."""
+
+    def blank(s: Dataset, _: int) -> None:
+        for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+            setattr(s, keyword, "19000101")
+
+    _each(_visit(one, rng), blank)

@@ -271,6 +271,33 @@ def seg_mask_moved_into_air(one: Delivery, rng: Random) -> None:
     _store(made, np.roll(_frames(made), (22, 24), axis=(1, 2)))
 
 
+@distortion("masks", "right")
+def seg_cropped_to_the_lesion(one: Delivery, rng: Random) -> None:
+    """Frames hold the lesion's box alone, and their positions say so."""
+    _, made = _seg(one, rng)
+    rows, columns = (np.flatnonzero(_frames(made).any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    top, left = int(rows[0]), int(columns[0])
+    frames = _frames(made)[:, top : rows[-1] + 1, left : columns[-1] + 1]
+    made.Rows, made.Columns = frames.shape[1:]
+    for group in made.PerFrameFunctionalGroupsSequence:
+        place = group.PlanePositionSequence[0]
+        x, y, z = (float(c) for c in place.ImagePositionPatient)
+        place.ImagePositionPatient = [x + left * SPACING_MM, y + top * SPACING_MM, z]
+    _store(made, frames)
+
+
+@distortion("masks", "refused")
+def seg_two_frames_a_hair_apart(one: Delivery, rng: Random) -> None:
+    """A slice has two different frames, whose positions differ by hundredths of a millimetre."""
+    _, made = _seg(one, rng)
+    frames, groups = _frames(made), list(made.PerFrameFunctionalGroupsSequence)
+    again = copy.deepcopy(groups[4])
+    place = again.PlanePositionSequence[0]
+    place.ImagePositionPatient = [*CORNER_MM, float(place.ImagePositionPatient[2]) + 0.02]
+    made.PerFrameFunctionalGroupsSequence = [*groups, again]
+    _store(made, np.concatenate([frames, np.roll(frames[4:5], 9, axis=2)]))
+
+
 # -- NIfTI and NRRD, which lie in the readers' folders
 # ----------------------------------------------------------------------
 

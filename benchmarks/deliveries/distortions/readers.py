@@ -159,3 +159,12 @@ def contours_of_a_reader_beside_the_images(one: Delivery, rng: Random) -> None:
             "dicom", f"plan_{one.serial}.dcm", structure_set(visit, one.number, rois, place=8)
         )
     )
+
+
+@distortion("readers", "refused", readers=True)
+def new_before_treatment(one: Delivery, rng: Random) -> None:
+    """Both readers call the lesion new at the visit before treatment."""
+    for rows in one.reads.values():
+        for row in rows:
+            if row["visit_date"] == f"{one.visits[0].date:%Y-%m-%d}":
+                row["role"] = "new"

@@ -475,3 +475,49 @@ def outline_over_the_chest(one: Delivery, rng: Random) -> None:
     made.ROIContourSequence[0].ContourSequence = [
         contour([(x, y, z) for x, y in square]) for z in slice_heights()
     ]
+
+
+@distortion("structure sets", "either")
+def contours_that_cross_themselves(one: Delivery, rng: Random) -> None:
+    """Half of each contour runs backwards, so that it becomes a figure of eight."""
+    _, made = _drawn(one, rng)
+    for c in _contours(made):
+        points = _points(c)
+        half = len(points) // 2
+        _set_points(c, [*points[:half], *points[half:][::-1]])
+
+
+@distortion("structure sets", "right")
+def island_in_a_hole(one: Delivery, rng: Random) -> None:
+    """A contour lies in the hole of another: three nested contours."""
+    visit, made = _drawn(one, rng)
+    lesion = visit.lesions[0]
+    hole, island = lesion.grown(0.6), lesion.grown(0.3)
+    for inner in (hole, island):
+        _contours(made).extend(lesion_contours(inner, visit.slices))
+    (xs, ys), zs = axes(), slice_heights()
+    mask = visit.mask[lesion.label] & ~hole.mask(xs, ys, zs) | island.mask(xs, ys, zs)
+    visit.truth[lesion.label] = measure(mask, np.stack([get_hu(s) for s in visit.slices]))
+
+
+@distortion("structure sets", "right")
+def vertices_twice(one: Delivery, rng: Random) -> None:
+    """Each vertex is stored twice."""
+    _, made = _drawn(one, rng)
+    for c in _contours(made):
+        _set_points(c, [p for p in _points(c) for _ in range(2)])
+
+
+@distortion("structure sets", "refused")
+def set_that_was_rejected(one: Delivery, rng: Random) -> None:
+    """The structure set is smaller than the lesion, was reviewed, and is marked as rejected."""
+    _, made = _drawn(one, rng)
+    made.ApprovalStatus = "REJECTED"
+    _move(made, lambda x, y, z: (0.7 * x, 0.7 * y, z))
+
+
+@distortion("structure sets", "refused")
+def contours_a_slice_above_their_images(one: Delivery, rng: Random) -> None:
+    """Each contour lies on the slice above the image that it names."""
+    _, made = _drawn(one, rng)
+    _move(made, lambda x, y, z: (x, y, z + 1))

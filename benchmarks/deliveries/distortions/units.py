@@ -194,3 +194,27 @@ def missing_codes(one: Delivery, rng: Random) -> None:
     for key, code in (("pd_l1_tps", "999"), ("ecog", "-9"), ("age", "NA")):
         one.person[key] = code
     one.person_truth |= {"pd_l1_tps": None, "ecog": None, "age_years": None}
+
+
+def _at_visit(one: Delivery, visit: int, change: Callable[[dict[str, str]], None]) -> None:
+    """Change both readers' rows of one visit."""
+    for rows in one.reads.values():
+        for row in rows:
+            if row["visit_date"] == f"{one.visits[visit].date:%Y-%m-%d}":
+                change(row)
+
+
+@distortion("units", "refused", readers=True)
+def decimal_point_lost(one: Delivery, rng: Random) -> None:
+    """A longest diameter has lost its decimal point at one visit."""
+    _by_hand(one)
+    _at_visit(one, 1, lambda row: row.update(ld_mm=row["ld_mm"].replace(".", "")))
+
+
+@distortion("units", "refused", readers=True)
+def one_visit_in_cm(one: Delivery, rng: Random) -> None:
+    """Diameters of one visit are in centimetres, and nothing says so."""
+    _by_hand(one)
+    _at_visit(
+        one, 1, lambda row: row.update({k: f"{float(row[k]) / 10:.1f}" for k in ("ld_mm", "sa_mm")})
+    )
