@@ -54,6 +54,18 @@ _LIKE_DATE = re.compile(
 _STAGE = re.compile(
     r"(?:stage)?[cpy]{0,2}(IV|III|II|I|[1-4])([ABC]?)([1-3]?)(?:期|stage)?", re.IGNORECASE
 )
+_TNM = re.compile(
+    r"(?:TNM[:=]?)?[cpyra]{0,3}T(?:is|x|[0-4][a-d]?)[cpyra]{0,2}N(?:x|[0-3][a-c]?)"
+    r"[cpyra]{0,2}M(?P<m>x|0|1(?:[a-d]\d?)?)",
+    re.IGNORECASE,
+)
+_EDITION = re.compile(
+    r"(?:(?:AJCC|UICC|IASLC|TNM)(?:第?[6-9六七八九]版|v?[6-9](?:th)?)?|第[6-9六七八九]版|[6-9]th)(?:ed(?:ition)?)?",
+    re.IGNORECASE,
+)
+_AROUND_STAGE = re.compile(r"[()\[\],;:，；、]")
+"""Brackets and marks that are left of what stood beside a stage."""
+
 STAGES = frozenset(
     [
         "I",
@@ -305,14 +317,25 @@ def look_like_centimetres(texts: Iterable[str]) -> bool:
 def parse_stage(text: str) -> str:
     """Clinical stage: ⅢB, IIIb, 3B期, cT-prefix or not.
 
+    TNM descriptors and the edition may stand beside it; an M that contradicts it is refused.
+
     >>> parse_stage("ⅢB期"), parse_stage("4a"), parse_stage("Stage IIIA2")
     ('IIIB', 'IVA', 'IIIA2')
+    >>> parse_stage("ⅣA期（cT2aN1M1a）"), parse_stage("T4N2M0, IIIB (AJCC 8th)")
+    ('IVA', 'IIIB')
     """
-    match = _STAGE.fullmatch(re.sub(r"\s", "", plain(text)))
+    written = re.sub(r"\s", "", plain(text))
+    tnm = _TNM.search(written)
+    bare = _EDITION.sub("", _TNM.sub("", written))
+    match = _STAGE.fullmatch(written if bare == written else _AROUND_STAGE.sub("", bare))
     number = match[1].upper() if match else ""
     stage = _ROMAN.get(number, number) + match[2].upper() + match[3] if match else ""
     if stage not in STAGES:
         raise ValueFault("is not a stage; write one, I to IV with its sub-stage, such as IIIB")
+    if tnm and tnm["m"].lower() != "x" and (tnm["m"] != "0") != stage.startswith("IV"):
+        raise ValueFault(
+            "states an M of TNM that contradicts its stage: M1 is stage IV, and only that"
+        )
     return stage
 
 

@@ -80,6 +80,14 @@ def test_what_is_no_day_is_refused_without_being_quoted(text):
         ("4", "IV"),
         ("IA3", "IA3"),
         ("Ⅲ a", "IIIA"),
+        ("ⅢB期（AJCC 第八版）", "IIIB"),
+        ("IIIB (AJCC 8th ed)", "IIIB"),
+        ("IVA(T2N1M1a)", "IVA"),
+        ("cT4N2M0 IIIB", "IIIB"),
+        ("T1c N3 M0，ⅢB期", "IIIB"),
+        ("ypT2aN2M0 Stage IIIA", "IIIA"),
+        ("TNM:T4NxMx 3b", "IIIB"),
+        ("ⅣB期,pTxN3M1c2", "IVB"),
     ],
 )
 def test_stages(text, stage):
@@ -88,7 +96,25 @@ def test_stages(text, stage):
 
 @pytest.mark.parametrize(
     "text",
-    ["V", "IIID", "late", "IIIB-IVA", "ⅢB/ⅣA", "T4N2M0", "0", "12", "IIC", "IVC", "3.0", "IIIB?"],
+    [
+        "V",
+        "IIID",
+        "late",
+        "IIIB-IVA",
+        "ⅢB/ⅣA",
+        "T4N2M0",
+        "T4N2M0 (AJCC 8)",
+        "IIIB(T4N2M1a)",
+        "IVA T2N0M0",
+        "IIIB, IVA T2N0M1",
+        "IIIB(脑)",
+        "0",
+        "12",
+        "IIC",
+        "IVC",
+        "3.0",
+        "IIIB?",
+    ],
 )
 def test_what_is_no_stage_is_refused(text):
     with pytest.raises(cv.ValueFault):
