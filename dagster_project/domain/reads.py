@@ -448,14 +448,17 @@ _BY_HAND = ("longest_diameter_mm", "short_axis_mm", "measurement_source")
 def _is_alone(place: int, sizes: Sequence[float]) -> bool:
     """Whether a size, of some in the order of time, can be that of none of the other visits.
 
-    One that grew too fast need not shrink as far as another to be wrong.
+    Where it grew too fast from all earlier visits, or to all later ones, it need not have shrunk as
+    far beside the others.
     """
     size, before, after = sizes[place], sizes[:place], sizes[place + 1 :]
     grew = [size / one >= FASTEST_GROWTH for one in before]
-    limit = FASTEST_GROWTH if grew and all(grew) else DEEPEST_SHRINKAGE
+    regrew = [one / size >= FASTEST_GROWTH for one in after]
+    too_fast = any(changes and all(changes) for changes in (grew, regrew))
+    deepest = FASTEST_GROWTH if too_fast else DEEPEST_SHRINKAGE
     far = [
-        *(g or one / size >= DEEPEST_SHRINKAGE for g, one in zip(grew, before, strict=True)),
-        *(one / size >= FASTEST_GROWTH or size / one >= limit for one in after),
+        *(fast or one / size >= deepest for fast, one in zip(grew, before, strict=True)),
+        *(fast or size / one >= deepest for fast, one in zip(regrew, after, strict=True)),
     ]
     return bool(far) and all(far)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dagster_project.domain.reads import MEASURED, OUTLINE, derive_reads, reader_artifact_flags
 from dagster_project.lake.schema import polars_schema
@@ -423,6 +425,8 @@ def by_hand(*sizes, **facts):
         ((60.0, 30.0, 8.0), [60.0, 30.0, 8.0]),
         ((18.0, 180.0, 27.0), [18.0, None, 27.0]),
         ((18.0, 1.2, 9.0), [18.0, None, 9.0]),
+        ((18.0, 2.8, 27.0), [18.0, None, 27.0]),
+        ((40.0, 8.0, 30.0), [40.0, 8.0, 30.0]),
         ((40.0, 8.0), [40.0, 8.0]),
         ((8.0, 40.0), [None, None]),
         ((10.0, 40.0, 79.0), [10.0, 40.0, 79.0]),
@@ -437,6 +441,28 @@ def test_a_diameter_that_no_other_visit_supports_is_not_used(sizes, used):
     assert sum("ten times" in r for r in reasons) == sum(
         u is None and s is not None for u, s in zip(used, sizes, strict=True)
     )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.floats(10, 12)] * 3),
+    st.integers(0, 2),
+    st.sampled_from([0.1, 10.0]),
+    st.floats(0.55, 1.8),
+)
+def test_a_factor_of_ten_is_found_wherever_it_is(sizes, place, factor, course):
+    """And beside a course of the lesion that is true."""
+    true = [sizes[0], sizes[1] * course, sizes[2]] if place == 1 else list(sizes)
+    wrong = [size * factor if k == place else size for k, size in enumerate(true)]
+    found, _ = by_hand(*wrong)
+    assert found == [None if k == place else size for k, size in enumerate(wrong)]
+    assert by_hand(*true)[0] == true
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(10, 49), min_size=1, max_size=3))
+def test_what_changes_less_than_fivefold_is_believed(sizes):
+    assert by_hand(*sizes)[0] == sizes
 
 
 def test_a_lesion_cannot_be_new_before_treatment():
