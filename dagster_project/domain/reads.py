@@ -511,7 +511,7 @@ def _unjudged(
                 "outlined, but in no row of this reader's lesions.csv for that scan; add the row, "
                 "or its roi",
             )
-        elif not target.match(outline["label"]):
+        elif not (target.match(outline["label"]) or _is_numbered(target, outline["label"])):
             refusals.add(
                 outline,
                 _item(outline, outline["label"]),
@@ -521,6 +521,12 @@ def _unjudged(
         else:
             rows.append(_target(outline))
     return rows
+
+
+def _is_numbered(target: re.Pattern[str], label: str) -> bool:
+    """Whether a label is a word and a number that match without what stands between them: `L 1`."""
+    plain = normal_label(label)
+    return bool(re.fullmatch(r"[a-z]+\d+(-\d+)?", plain) and target.match(plain))
 
 
 def _target(outline: Row) -> dict[str, Any]:
