@@ -25,7 +25,7 @@ from dagster_project.statistics.estimate import normal_quantile
 from dagster_project.statistics.roc import auc_delong, auc_difference
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.roster import choose_learners
+from models.model_catalogue import choose_learners
 from models.training import train
 
 MODELS = (

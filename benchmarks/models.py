@@ -15,7 +15,7 @@ from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.statistics.roc import auc_difference
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.roster import choose_learners
+from models.model_catalogue import choose_learners
 from models.training import TrainedModel, train
 
 COHORTS = {"signal": Truth(), "no signal": Truth(heterogeneity=0.0)}

@@ -58,7 +58,7 @@ from dagster_project.flow import withdrawal
 from dagster_project.flow.delta_features import derive_changed
 from dagster_project.flow.feature_stability import compare_features
 from dagster_project.flow.gate import judge
-from dagster_project.flow.model_runs import Reading, tables_seen
+from dagster_project.flow.model_runs import Reading, load_tables_as_of
 from dagster_project.flow.predictions import aliases
 from dagster_project.flow.publication import publish_home
 from dagster_project.flow.responses import grade_all_evaluators
@@ -275,7 +275,7 @@ def training_step(lakehouse, looked_at):
         if before and before.is_current(lakehouse, snapshot, pl.DataFrame(), held):
             continue
         looked_at.append(name)
-        tables = tables_seen(
+        tables = load_tables_as_of(
             lakehouse, snapshot, TASKS[name], section["network_features"], reading=reading
         )
         try:

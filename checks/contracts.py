@@ -5,7 +5,7 @@ It covers keys, NULL, ranges and allowed values.
 
 import dagster as dg
 
-from dagster_project.lake.answers import violations_of
+from dagster_project.lake.query_cache import violations_of
 from dagster_project.lake.schema import constraints
 from dagster_project.lake.tables import TABLES, Table
 from dagster_project.resources import Lakehouse

@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.lake.answers import answer_once
 from dagster_project.lake.expectations import expectation_suite
+from dagster_project.lake.query_cache import cached_query
 from dagster_project.lake.tables import TABLES, Table
 from dagster_project.resources import Lakehouse
 
@@ -65,7 +65,7 @@ def expectations_check(table: Table) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset=table.name, name="expectations", description=description)
     def expectations(lakehouse: Lakehouse) -> dg.AssetCheckResult:
-        found = answer_once(
+        found = cached_query(
             lakehouse.lake,
             lakehouse.home.answers / f"expectations-{table.name}.json",
             [table.name],

@@ -30,7 +30,7 @@ from models.risk_groups import compare_risk_groups
 
 @dataclass(frozen=True)
 class Appraisal:
-    """What is told beside `Evaluation`; no table names a patient.
+    """What is logged beside `Evaluation`; no table names a patient.
 
     Parameters
     ----------
@@ -234,14 +234,14 @@ def _sample_size(seen: Dataset, folds: int) -> pl.DataFrame:
         }
         for c in criteria
     ]
-    told = {
+    summary = {
         "criterion": "auc_interval",
         "needed": None,
         "patients": y.size,
         "met": None,
         "basis": f"an AUC of 0.75 out of fold is known to ± {reach:.3f}",
     }
-    return pl.DataFrame([*rows, told], infer_schema_length=None)
+    return pl.DataFrame([*rows, summary], infer_schema_length=None)
 
 
 def _folds(y: np.ndarray, held: Held) -> pl.DataFrame:

@@ -118,14 +118,14 @@ class Baseline:
         inner = np.zeros((len(section[f"{self.penalty}_strengths"]), dataset.y.size))
         for k in range(fold.max() + 1):
             training = dataset.take(fold != k)
-            limits = training.own_limits()
+            limits = training.fit_dhi_limits()
             path = self._path(training, section, seed, limits)
             inner[:, fold == k] = [
                 freeze(p, dataset.feature_names, limits).probabilities(dataset.take(fold == k))
                 for p in path
             ]
         best = int(np.argmin([_log_loss(dataset.y, p) for p in inner]))
-        limits = dataset.own_limits()
+        limits = dataset.fit_dhi_limits()
         model = freeze(
             self._path(dataset, section, seed, limits)[best], dataset.feature_names, limits
         )
@@ -154,7 +154,7 @@ class Baseline:
 
         if limits:
             limits.check(dataset.patients)
-            dataset = dataset.divided_by(limits)
+            dataset = dataset.scale_dhi(limits)
         preparation = self._preparation(dataset, section).fit(dataset.X, dataset.y)
         if not preparation["filter"].get_support().any():
             raise DatasetError(

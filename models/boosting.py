@@ -124,11 +124,11 @@ class Boosting:
             )
         stable = StableFeatures.fitted(dataset.readers, section)
         names = tuple(n for n in dataset.feature_names if not stable.leaves_out(n))
-        limits = dataset.own_limits()
+        limits = dataset.fit_dhi_limits()
         if limits:
             limits.check(dataset.patients)
         rows = lightgbm.Dataset(
-            dataset.divided_by(limits).values_of(names), label=dataset.y.astype(float)
+            dataset.scale_dhi(limits).values_of(names), label=dataset.y.astype(float)
         )
         booster = lightgbm.train({**SETTINGS, "seed": seed % 2**31}, rows, num_boost_round=ROUNDS)
         return BoostedModel(names, booster.model_to_string(), limits)

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from dagster_project.radiomics.dhi_limits import Comparisons, FoldLimits, patient_free_limits
-from dagster_project.radiomics.habitat_words import CohortWords
+from dagster_project.radiomics.habitat_histograms import CohortHistograms
 from models.fold_dhi import LIMITED, PatientComparisons, place_comparisons
+from models.lesion_sequences import LesionSequences, build_sequences
 from models.risk_groups import TimeToProgression, build_time_to_progression
-from models.series import LesionSeries, build_series
 from models.stability import ReaderMoments, build_moments
 
 CLINICAL, PD_L1, SIZE, RADIOMICS, DELTA, DHI, SERIES = (
@@ -140,7 +140,7 @@ class Dataset:
     sites: tuple[str, ...]
     simulated: np.ndarray
     label_definition: str
-    series: LesionSeries | None = None
+    series: LesionSequences | None = None
     progression: TimeToProgression | None = None
     readers: ReaderMoments | None = None
     batches: tuple[str, ...] | None = None
@@ -232,7 +232,7 @@ class Dataset:
             comparisons=self.comparisons.take(rows) if self.comparisons else None,
         )
 
-    def divided_by(self, limits: FoldLimits | None) -> Dataset:
+    def scale_dhi(self, limits: FoldLimits | None) -> Dataset:
         """The data set with DHI divided by limits.
 
         The data set itself where there are no limits, or no comparisons to divide. `X` holds DHI
@@ -259,18 +259,18 @@ class Dataset:
         if any(name.split("@")[0] in LIMITED for name in names) and (limits is None) != (
             self.comparisons is None
         ):
-            told = (
+            source = (
                 "the table's DHI, and here it is divided anew"
                 if limits is None
                 else "DHI divided by its own limits, and here are no comparisons to divide"
             )
             raise DatasetError(
-                f"task {self.task.name}: the model was trained on {told}; "
+                f"task {self.task.name}: the model was trained on {source}; "
                 "train it anew on a data set like this one"
             )
-        return self.divided_by(limits).values_of(names)
+        return self.scale_dhi(limits).values_of(names)
 
-    def own_limits(self) -> FoldLimits | None:
+    def fit_dhi_limits(self) -> FoldLimits | None:
         """Limits of DHI fitted on these patients alone; None without comparisons."""
         return self.comparisons.fit_limits(self.patients) if self.comparisons else None
 
@@ -356,7 +356,7 @@ def build_dataset(
     outcomes: pl.DataFrame | None = None,
     reader_pairs: pl.DataFrame | None = None,
     kernels: pl.DataFrame | None = None,
-    habitat_words: CohortWords | None = None,
+    habitat_histograms: CohortHistograms | None = None,
     comparisons: Comparisons | None = None,
 ) -> Dataset:
     """Bring the task's columns to one row per patient.
@@ -380,7 +380,7 @@ def build_dataset(
     kernels : pl.DataFrame, optional
         site, patient, kernel of the baseline scan: with the hospital, the batch that ComBat takes
         out where the protocol asks for it.
-    habitat_words : CohortWords, optional
+    habitat_histograms : CohortHistograms, optional
         Words of the lesions, from which each fold fits habitats of its own; without them habitats
         are no nodes.
     comparisons : Comparisons, optional
@@ -404,7 +404,7 @@ def build_dataset(
         outcomes,
         reader_pairs,
         kernels,
-        habitat_words,
+        habitat_histograms,
         comparisons,
     )
 
@@ -421,7 +421,7 @@ def assemble(
     outcomes: pl.DataFrame | None = None,
     reader_pairs: pl.DataFrame | None = None,
     kernels: pl.DataFrame | None = None,
-    habitat_words: CohortWords | None = None,
+    habitat_histograms: CohortHistograms | None = None,
     comparisons: Comparisons | None = None,
 ) -> Dataset:
     """The data set of a roster, in its order.
@@ -440,7 +440,9 @@ def assemble(
     series = (
         None
         if radiomic_features is None
-        else build_series(roster, task.visits, responses, lesions, radiomic_features, habitat_words)
+        else build_sequences(
+            roster, task.visits, responses, lesions, radiomic_features, habitat_histograms
+        )
     )
     blocks += [] if series is None else [_radiomics_block(series)]
     made = Dataset(
@@ -462,7 +464,7 @@ def assemble(
         if comparisons is None or not task.pairs
         else place_comparisons(roster, task.pairs, comparisons),
     )
-    return made.divided_by(patient_free_limits())
+    return made.scale_dhi(patient_free_limits())
 
 
 def _batches(roster: pl.DataFrame, kernels: pl.DataFrame) -> tuple[str, ...]:
@@ -523,7 +525,7 @@ They are eligible, and were decided or not yet followed.
 """
 
 
-def build_others(task: Task, *, cohort: pl.DataFrame, **tables: Any) -> Dataset | None:
+def build_inference_set(task: Task, *, cohort: pl.DataFrame, **tables: Any) -> Dataset | None:
     """The eligible patients whom the cohort leaves out, with the columns of all.
 
     These were excluded for a reason in UNTRAINED. None where there are none. Their labels
@@ -541,7 +543,7 @@ def build_others(task: Task, *, cohort: pl.DataFrame, **tables: Any) -> Dataset 
     return assemble(task, seen, **tables).take(~roster["included"].to_numpy())
 
 
-def _radiomics_block(series: LesionSeries) -> _Block:
+def _radiomics_block(series: LesionSequences) -> _Block:
     """Mean over the lesions of each region's features at baseline."""
     first = series.values[:, :, :, 0]
     n = (~np.isnan(first)).sum(axis=1)

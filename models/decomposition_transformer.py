@@ -94,11 +94,11 @@ class ComponentEncoder(nn.Module):
         """Part (b, l, r, f), present (b, l, r, v) to logits (b,)."""
         seen = present.amax(dim=-1)
         nodes = self.node(torch.cat([part, present], dim=-1)) + self.region
-        mean, told = self._features(part, seen)
+        mean, known = self._features(part, seen)
         tokens = torch.cat(
             [nodes.flatten(1, 2), mean[..., None] * self.feature[0] + self.feature[1]], dim=1
         )
-        mask = torch.cat([seen.flatten(1), told], dim=1)
+        mask = torch.cat([seen.flatten(1), known], dim=1)
         h = tokens + self.dropout(self._attend(self.norm(tokens), mask))
         h, n = h + self.mix(h), seen[0].numel()
         each = [
@@ -107,7 +107,7 @@ class ComponentEncoder(nn.Module):
         ]
         pooled = [
             (a * m[..., None]).sum(dim=1) / (m.sum(dim=1, keepdim=True) + 1e-6)
-            for a, m in (*each, (h[:, n:], told))
+            for a, m in (*each, (h[:, n:], known))
         ]
         return self.head(self.dropout(torch.cat(pooled, dim=-1))).squeeze(-1)
 
@@ -118,14 +118,14 @@ class ComponentEncoder(nn.Module):
             (part[:, :, r, f] * seen[:, :, r, None]).sum(dim=(1, 2))
             / (seen[:, :, r].sum(dim=(1, 2)) + 1e-6)[:, None]
         ]
-        told = [torch.ones_like(mean[0])]
+        known = [torch.ones_like(mean[0])]
         for r, f in habitats:
             n = seen[:, :, r].sum(dim=1)[..., None]
             mean.append(
                 ((part[:, :, r, f] * seen[:, :, r, None]).sum(dim=1) / (n + 1e-6)).flatten(1)
             )
-            told.append((n > 0).to(n.dtype).expand(-1, -1, f.stop - f.start).flatten(1))
-        return torch.cat(mean, dim=1), torch.cat(told, dim=1)
+            known.append((n > 0).to(n.dtype).expand(-1, -1, f.stop - f.start).flatten(1))
+        return torch.cat(mean, dim=1), torch.cat(known, dim=1)
 
     def _attend(self, h: Tensor, mask: Tensor) -> Tensor:
         scores = torch.einsum("bic,bjc->bij", self.query(h), self.key(h)) / h.shape[-1] ** 0.5
@@ -151,10 +151,10 @@ class DecompositionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.visits = visits
-        whole, told = regions - habitats[0], features - habitats[1]
+        whole, known = regions - habitats[0], features - habitats[1]
         groups = (
-            (slice(0, whole), slice(0, told)),
-            (slice(whole, regions), slice(told, features)),
+            (slice(0, whole), slice(0, known)),
+            (slice(whole, regions), slice(known, features)),
         )[: 1 + bool(habitats[0])]
         self.encoders = nn.ModuleList(
             [

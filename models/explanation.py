@@ -16,7 +16,7 @@ from dagster_project.statistics.logistic import logit
 from models.baselines import LinearModel
 from models.boosting import BoostedModel
 from models.datasets import DELTA, RADIOMICS, SERIES, Dataset
-from models.fusion import FusionModel
+from models.fusion import StackModel
 from models.harmonised import HarmonisedModel
 from models.learners import FittedModel
 from models.networks import NetworkModel, frame_of, inputs_of
@@ -28,7 +28,7 @@ STEPS = 32
 """Points of the path from the training patients' mean (all zero) to the patient."""
 
 TOP = 10
-"""Features told of each patient: those of greatest absolute contribution."""
+"""Features listed for each patient: those of greatest absolute contribution."""
 
 Parts = dict[tuple[str, str], np.ndarray]
 """Contributions to the logit by scope and item.
@@ -119,7 +119,7 @@ def contributions(model: FittedModel, dataset: Dataset) -> Parts:
         LinearModel: _linear,
         BoostedModel: _boosted,
         NetworkModel: _network,
-        FusionModel: _stacked,
+        StackModel: _stacked,
         HarmonisedModel: _harmonised,
     }
     return known[type(model)](model, dataset)
@@ -175,7 +175,7 @@ def _network(model: NetworkModel, dataset: Dataset) -> Parts:
     return parts
 
 
-def _stacked(model: FusionModel, dataset: Dataset) -> Parts:
+def _stacked(model: StackModel, dataset: Dataset) -> Parts:
     parts = Parts()
     for name, member, weight in zip(model.names, model.members, model.weights, strict=True):
         if not weight:
@@ -191,7 +191,7 @@ def attribution_rows(model: FittedModel, dataset: Dataset) -> pl.DataFrame:
 
     Columns: site, patient, task, scope, item, value, spread over seeds (NULL without), simulated.
 
-    Of features the `TOP` of each patient; lesions are told by their place in the order of their
+    Of features the `TOP` of each patient; lesions are named by their place in the order of their
     names (`name_lesions`).
     """
     parts = contributions(model, dataset)
@@ -227,11 +227,12 @@ def held_out_attributions(trained: TrainedModel) -> pl.DataFrame:
 
 
 def _patient_rows(parts: Parts, dataset: Dataset, i: int) -> list[dict[str, Any]]:
-    told = {key: value[:, i] for key, value in parts.items() if value[:, i].any()}
+    by_part = {key: value[:, i] for key, value in parts.items() if value[:, i].any()}
     order = sorted(
-        (key for key in told if key[0] == "feature"), key=lambda key: -abs(float(told[key].mean()))
+        (key for key in by_part if key[0] == "feature"),
+        key=lambda key: -abs(float(by_part[key].mean())),
     )
-    shown = [*(key for key in told if key[0] != "feature"), *order[:TOP]]
+    shown = [*(key for key in by_part if key[0] != "feature"), *order[:TOP]]
     who = {
         "site": dataset.sites[i],
         "patient": dataset.patients[i],
@@ -243,8 +244,8 @@ def _patient_rows(parts: Parts, dataset: Dataset, i: int) -> list[dict[str, Any]
             **who,
             "scope": scope,
             "item": item,
-            "value": float(told[scope, item].mean()),
-            "spread": float(told[scope, item].std()) if told[scope, item].size > 1 else None,
+            "value": float(by_part[scope, item].mean()),
+            "spread": float(by_part[scope, item].std()) if by_part[scope, item].size > 1 else None,
         }
         for scope, item in shown
     ]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dagster_project.radiomics.calibration import COMPONENTS
 from dagster_project.radiomics.dhi_limits import Comparisons, FoldLimits, fit_fold_limits
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS
 
 LIMITED = ("dhi", *(f"u_{c}" for c in COMPONENTS), "dhi_maximum", "dhi_spread")
 """Columns of `dhi` that are based on limits; the others are as the table has them."""
@@ -82,10 +82,12 @@ class PatientComparisons:
         found: dict[str, np.ndarray] = {}
         for k, (a, b) in enumerate(self.pairs):
             mine = self.at[:, 1] == k
-            told = self._of_patients(
+            limited = self._of_patients(
                 self.at[mine, 0], np.column_stack([index, units])[mine], self.volumes[mine]
             )
-            found |= {f"{name}@{a}-{b}": values for name, values in zip(LIMITED, told, strict=True)}
+            found |= {
+                f"{name}@{a}-{b}": values for name, values in zip(LIMITED, limited, strict=True)
+            }
         return found
 
     def _of_patients(
@@ -162,8 +164,8 @@ def limits_facts(limits: FoldLimits | None) -> dict[str, Any]:
 
 def limits_of(config: Mapping[str, Any]) -> FoldLimits | None:
     """What `limits_facts` was called on."""
-    told = config.get("limits")
-    return FoldLimits(**told | {"components": tuple(told["components"])}) if told else None
+    stored = config.get("limits")
+    return FoldLimits(**stored | {"components": tuple(stored["components"])}) if stored else None
 
 
 def told_of(limits: FoldLimits | None) -> dict[str, float]:

@@ -15,17 +15,17 @@ import numpy as np
 import polars as pl
 
 from dagster_project.radiomics.habitat_codebook import Codebook, CodebookError, check_fold
-from dagster_project.radiomics.habitat_words import (
-    CohortWords,
-    WordCounts,
-    WordGrid,
-    WordHabitats,
-    fit_word_codebook,
-    measure_words,
+from dagster_project.radiomics.habitat_histograms import (
+    BinCounts,
+    CohortHistograms,
+    HistogramGrid,
+    HistogramHabitats,
+    fit_histogram_codebook,
+    measure_histograms,
 )
 
 if TYPE_CHECKING:
-    from models.series import LesionSeries
+    from models.lesion_sequences import LesionSequences
 
 PREFIX = "habitat_"
 """How the regions and the features of habitat nodes begin."""
@@ -35,14 +35,14 @@ FEATURES = (f"{PREFIX}fraction", f"{PREFIX}density_hu", f"{PREFIX}spread_hu")
 
 
 @dataclass(frozen=True, eq=False)
-class SeriesWords:
+class SequenceHistograms:
     """Words of the lesions of a series.
 
     `at` (n, 3) is patient, lesion and visit of each row, as places in the series' arrays.
     """
 
     at: np.ndarray
-    words: WordCounts
+    words: BinCounts
     settings: Mapping[str, Any]
 
     @property
@@ -54,7 +54,7 @@ class SeriesWords:
             + self.words.digest
         ).digest()
 
-    def take(self, rows: np.ndarray, patients: int) -> SeriesWords:
+    def take(self, rows: np.ndarray, patients: int) -> SequenceHistograms:
         """The patients of a mask, or in the order of an index without repetition.
 
         `patients` is how many there were.
@@ -62,20 +62,22 @@ class SeriesWords:
         order = np.arange(patients)[rows]
         return self._moved(0, order, patients)
 
-    def of_visits(self, order: Sequence[int], visits: int) -> SeriesWords:
+    def of_visits(self, order: Sequence[int], visits: int) -> SequenceHistograms:
         """The visits of an index."""
         return self._moved(2, np.asarray(order, dtype=np.int64), visits)
 
-    def _moved(self, axis: int, order: np.ndarray, size: int) -> SeriesWords:
+    def _moved(self, axis: int, order: np.ndarray, size: int) -> SequenceHistograms:
         place = np.full(size, -1)
         place[order] = np.arange(order.size)
         kept = place[self.at[:, axis]] >= 0
         at = self.at[kept].copy()
         at[:, axis] = place[at[:, axis]]
-        return SeriesWords(at, self.words.take(kept), self.settings)
+        return SequenceHistograms(at, self.words.take(kept), self.settings)
 
 
-def place_words(cohort: CohortWords, places: pl.DataFrame, visits: Sequence[str]) -> SeriesWords:
+def place_histograms(
+    cohort: CohortHistograms, places: pl.DataFrame, visits: Sequence[str]
+) -> SequenceHistograms:
     """The words of the lesions that have a node at a visit of the series.
 
     `places` has site, patient, lesion, visit, row and place.
@@ -94,7 +96,7 @@ def place_words(cohort: CohortWords, places: pl.DataFrame, visits: Sequence[str]
     at = np.column_stack(
         [found["row"].to_numpy(), found["place"].to_numpy(), visit.to_numpy()]
     ).astype(np.int64)
-    return SeriesWords(at, cohort.words.take(kept), cohort.settings)
+    return SequenceHistograms(at, cohort.words.take(kept), cohort.settings)
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,10 @@ class FoldHabitats:
     """The codebook of a fold; the grid says of which words it can tell a habitat."""
 
     codebook: Codebook
-    grid: WordGrid
+    grid: HistogramGrid
 
     @classmethod
-    def fitted(cls, series: LesionSeries, patients: Sequence[str]) -> FoldHabitats:
+    def fitted(cls, series: LesionSequences, patients: Sequence[str]) -> FoldHabitats:
         """Fit on the words of these patients alone.
 
         Raises
@@ -116,7 +118,7 @@ class FoldHabitats:
         if series.words is None:
             raise CodebookError("no lesion has words; materialise habitats first")
         own = series.words
-        codebook = fit_word_codebook(
+        codebook = fit_histogram_codebook(
             own.words, [patients[i] for i in own.at[:, 0]], patients, own.settings, "fold"
         )
         return cls(codebook, own.words.grid)
@@ -127,8 +129,8 @@ class FoldHabitats:
         return tuple(f"{PREFIX}{k + 1}" for k in range(self.codebook.count))
 
     def apply_in_training(
-        self, series: LesionSeries, patients: Sequence[str], training: Sequence[str]
-    ) -> LesionSeries:
+        self, series: LesionSequences, patients: Sequence[str], training: Sequence[str]
+    ) -> LesionSequences:
         """`apply` for patients some of whom are about to be trained on.
 
         CodebookError unless the codebook was fitted on exactly those.
@@ -138,7 +140,7 @@ class FoldHabitats:
         check_fold(self.codebook, training)
         return self.apply(series)
 
-    def apply(self, series: LesionSeries) -> LesionSeries:
+    def apply(self, series: LesionSequences) -> LesionSequences:
         """The series with a node a habitat, and the contacts of all nodes of a lesion.
 
         1. A habitat that a lesion has not, and a lesion without words, are masked: NaN throughout.
@@ -157,16 +159,16 @@ class FoldHabitats:
                 "the model asks for habitats, and there are no words of its grid; "
                 "materialise habitats with the protocol that the model was trained under"
             )
-        found = measure_words(own.words, self.codebook)
+        found = measure_histograms(own.words, self.codebook)
         regions, features = (*series.regions, *self.names), (*series.features, *FEATURES)
-        patients, lesions, given, visits, told = series.values.shape
+        patients, lesions, given, visits, measured = series.values.shape
         values = np.full((patients, lesions, len(regions), visits, len(features)), np.nan)
-        values[:, :, :given, :, :told] = series.values
+        values[:, :, :given, :, :measured] = series.values
         place = tuple(own.at.T)
         each = np.concatenate(
             [np.where(found.shares > 0, found.shares, np.nan)[..., None], found.features], axis=-1
         )
-        values[place[0], place[1], given:, place[2], told:] = each
+        values[place[0], place[1], given:, place[2], measured:] = each
         return replace(
             series,
             values=values,
@@ -189,12 +191,12 @@ class FoldHabitats:
 
         CodebookError where the codebook is not a fold's, or was changed since.
         """
-        told = facts["codebook"]
+        stored = facts["codebook"]
         codebook = Codebook(
-            **told
+            **stored
             | {
-                "centres": tuple(tuple(map(float, c)) for c in told["centres"]),
-                "scale": tuple(told["scale"]),
+                "centres": tuple(tuple(map(float, c)) for c in stored["centres"]),
+                "scale": tuple(stored["scale"]),
             }
         )
         if codebook.scope != "fold" or codebook.fingerprint != facts["fingerprint"]:
@@ -203,11 +205,11 @@ class FoldHabitats:
             )
         return cls(
             codebook,
-            WordGrid(*(tuple(facts["grid"][name]) for name in ("density_hu", "spread_hu"))),
+            HistogramGrid(*(tuple(facts["grid"][name]) for name in ("density_hu", "spread_hu"))),
         )
 
 
-def _contacts(found: WordHabitats, at: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _contacts(found: HistogramHabitats, at: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(patients, lesions, visits, nodes, nodes); see `FoldHabitats.apply`."""
     patients, lesions, nodes, visits, _ = shape
     given = nodes - found.shares.shape[1]

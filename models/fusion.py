@@ -27,7 +27,7 @@ SHRINKAGE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class FusionModel:
+class StackModel:
     """logit p = b + sum of w_i logit p_i, all w_i >= 0."""
 
     kind: ClassVar[str] = "fusion"
@@ -83,7 +83,7 @@ class FusionModel:
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, Any]
-    ) -> FusionModel:
+    ) -> StackModel:
         """The model that `tensors` and `config` were taken from."""
         members = []
         for name, facts in config["members"].items():
@@ -165,7 +165,7 @@ class Remembered:
 
 
 @dataclass(frozen=True)
-class Fusion:
+class Stack:
     """A `learners.Learner` over its members."""
 
     members: Sequence[Learner]
@@ -190,7 +190,7 @@ class Fusion:
         fits = [m.fit(dataset.of_blocks(m.blocks), section, seed) for m in self.members]
         inner = np.column_stack([logit(f.inner) for f in fits if f.inner is not None])
         weights, intercept = stack_weights(dataset.y, inner)
-        model = FusionModel(
+        model = StackModel(
             tuple(m.name for m in self.members), tuple(f.model for f in fits), weights, intercept
         )
         held_out = sigmoid(intercept + inner @ weights)

@@ -27,15 +27,15 @@ With fewer, the model of a fold has one group of training patients, and nothing 
 class Bounds:
     """Bounds of each patient's probability out of fold.
 
-    `told` says how they were found; or why there are none, and then they are NaN throughout.
+    `method` says how they were found; or why there are none, and then they are NaN throughout.
     """
 
     lower: np.ndarray
     upper: np.ndarray
-    told: str
+    method: str
 
 
-def bound_held_out(
+def jackknife_intervals(
     learner: Learner,
     seen: Dataset,
     fold: np.ndarray,

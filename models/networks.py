@@ -17,7 +17,7 @@ from dagster_project.statistics.roc import youden_cutoff
 from models.datasets import SERIES, Dataset, DatasetError
 from models.fold_habitats import PREFIX, FoldHabitats, raw_names
 from models.learners import Fit, Section
-from models.series import LesionSeries, SeriesScaler, arrange
+from models.lesion_sequences import LesionSequences, SequenceScaler, arrange
 from models.splits import stratified_folds
 from models.stability import StableFeatures
 
@@ -46,7 +46,7 @@ def architecture(name: str, config: Mapping[str, Any]) -> nn.Module:
     from models.stgcn import SpatioTemporalGraph
 
     sizes = len(config["features"]), len(config["regions"]), len(config["visits"])
-    nodes, told = (
+    nodes, features = (
         sum(n.startswith(PREFIX) for n in config[key]) for key in ("regions", "features")
     )
     if name == "st_gcn":
@@ -54,7 +54,7 @@ def architecture(name: str, config: Mapping[str, Any]) -> nn.Module:
             *sizes, width=config["width"], dropout=config["dropout"], habitats=nodes
         )
     return DecompositionTransformer(
-        *sizes, width=config["width"], dropout=config["dropout"], habitats=(nodes, told)
+        *sizes, width=config["width"], dropout=config["dropout"], habitats=(nodes, features)
     )
 
 
@@ -90,7 +90,7 @@ class NetworkModel:
     kind: ClassVar[str] = "network"
     facts: Mapping[str, Any]
     weights: Mapping[str, np.ndarray]
-    scaler: SeriesScaler
+    scaler: SequenceScaler
     temperature: float
 
     def logits(self, dataset: Dataset) -> np.ndarray:
@@ -143,7 +143,7 @@ class NetworkModel:
         return cls(
             dict(config),
             parts["weights"],
-            SeriesScaler(**parts["scaler"]),
+            SequenceScaler(**parts["scaler"]),
             float(tensors["temperature"][0]),
         )
 
@@ -191,7 +191,7 @@ def temperature_of(labels: np.ndarray, logits: np.ndarray) -> float:
     )
 
 
-def _series(dataset: Dataset) -> LesionSeries:
+def _series(dataset: Dataset) -> LesionSequences:
     if dataset.series is None or not dataset.series.features:
         raise DatasetError(
             f"task {dataset.task.name}: no lesion has a value at "
@@ -200,7 +200,7 @@ def _series(dataset: Dataset) -> LesionSeries:
     return dataset.series
 
 
-def _looked_at(architecture: str, series: LesionSeries) -> LesionSeries:
+def _looked_at(architecture: str, series: LesionSequences) -> LesionSequences:
     """The series as a network looks at it.
 
     Tokens attend to one another without edges, so the transformer is given no contacts.
@@ -249,7 +249,7 @@ class Network:
         ]
         seen, habitats = self._seen(dataset, rows[: fold.max() + 2], section)
         scalers = [
-            SeriesScaler.fitted(own.take(r), s.unstable)
+            SequenceScaler.fitted(own.take(r), s.unstable)
             for own, r, s in zip(seen, rows, stable, strict=False)
         ]
         arrays = [scaler.apply(own) for scaler, own in zip(scalers, seen, strict=True)]
@@ -287,7 +287,7 @@ class Network:
         )
 
     def _facts(
-        self, series: LesionSeries, habitats: FoldHabitats | None, section: Section
+        self, series: LesionSequences, habitats: FoldHabitats | None, section: Section
     ) -> dict[str, Any]:
         """What the architecture is built from."""
         return {
@@ -302,7 +302,7 @@ class Network:
 
     def _seen(
         self, dataset: Dataset, rows: list[np.ndarray], section: Section
-    ) -> tuple[list[LesionSeries], FoldHabitats | None]:
+    ) -> tuple[list[LesionSequences], FoldHabitats | None]:
         """The series for each list of training rows, and the last codebook.
 
         Each series has the habitats that those patients gave.

@@ -18,8 +18,8 @@ from dagster_project.lake.tables import PREDICTIONS
 from dagster_project.statistics.jackknife import jackknife_interval
 from models.datasets import Dataset, DatasetError
 from models.learners import FittedModel, Section
-from models.reference import Reference
 from models.training import prediction_rows, spread_of
+from models.training_distribution import TrainingDistribution
 
 
 class ChampionUnusable(ValueError):
@@ -41,7 +41,7 @@ class ServedModel:
 
     model: FittedModel
     folds: tuple[FittedModel, ...]
-    reference: Reference
+    reference: TrainingDistribution
     facts: Mapping[str, Any]
     version: str
     alias: str

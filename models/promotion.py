@@ -13,7 +13,7 @@ from dagster_project.statistics.calibration import calibration
 from dagster_project.statistics.roc import auc_difference
 from models.learners import Section
 from models.sanity import SanityCheck, judge_attributions
-from models.training import TrainedModel, could_be_best, gains
+from models.training import TrainedModel, compare_with_references, could_be_best
 
 NOT_DUE = "not_due"
 """The verdict between two looks."""
@@ -135,7 +135,7 @@ def judge_promotion(
             f"calibration slope {'none' if slope is None else f'{slope:.2f}'} "
             f"is outside {low} to {high}"
         )
-    reasons += _unbeaten(gains(candidate, trained), level)
+    reasons += _unbeaten(compare_with_references(candidate, trained), level)
     reasons += [] if champion is None else _against_the_champion(candidate, champion, level)
     rests_on = judge_attributions(candidate.name, candidate.final.model, checks)
     reasons += [
@@ -159,8 +159,12 @@ def _against_the_champion(candidate: TrainedModel, champion: np.ndarray, limit: 
     )
     if p is None or gain.value is None:
         return [f"not better than the champion on {y.size} patients: {gain.reason}"]
-    told = f"gain {gain.value:+.3f}, p {p:.2g} (at most {limit:.2g} counts) on {y.size} patients"
-    return [] if gain.value > 0 and p <= limit else [f"not better than the champion: {told}"]
+    figures_text = (
+        f"gain {gain.value:+.3f}, p {p:.2g} (at most {limit:.2g} counts) on {y.size} patients"
+    )
+    return (
+        [] if gain.value > 0 and p <= limit else [f"not better than the champion: {figures_text}"]
+    )
 
 
 def _unbeaten(found: dict[str, float], limit: float) -> list[str]:

@@ -81,14 +81,14 @@ def compare_risk_groups(
         )
         for name, c in curves.items()
     }
-    told = len(curves) == 2 and bool(time.events[known].any())
+    comparable = len(curves) == 2 and bool(time.events[known].any())
     test = (
         log_rank(time.days[known].tolist(), time.events[known].tolist(), positive[known].tolist()).p
-        if told
+        if comparable
         else None
     )
     medians["pfs_log_rank_p"] = Estimate(
-        test, reason=None if told else "needs two groups and an event"
+        test, reason=None if comparable else "needs two groups and an event"
     )
     return pl.concat([_steps(name, curve) for name, curve in curves.items()]) if curves else _steps(
         "", None

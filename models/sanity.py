@@ -13,7 +13,7 @@ import numpy as np
 from models.datasets import Dataset
 from models.evaluation import Verdict
 from models.explanation import attribute, stability
-from models.fusion import FusionModel
+from models.fusion import StackModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel, train_side_by_side
 from models.training import TrainedModel
@@ -89,7 +89,7 @@ def judge_attributions(
 
     A network has its own; a stack has those of the networks it leans on; another model has none.
     """
-    if not isinstance(model, FusionModel):
+    if not isinstance(model, StackModel):
         return {name: checks[name].verdict} if name in checks else {}
     share = model.weights / max(model.weights.sum(), 1e-12)
     return {

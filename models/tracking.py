@@ -34,23 +34,23 @@ from models.boosting import BoostedModel
 from models.curves import PICTURES, curves, sanity_png, shown
 from models.environment import describe_environment
 from models.explanation import importance
-from models.fusion import FusionModel
+from models.fusion import StackModel
 from models.harmonised import HarmonisedModel
 from models.learners import FittedModel, Section
 from models.networks import NetworkModel
 from models.prediction import ServedModel
 from models.promotion import NOT_DUE, judge_promotion, look_due, next_look
-from models.reference import Reference
 from models.reporting import answer_items, model_card, write_items
 from models.sanity import SanityCheck, check_networks, judge_attributions
-from models.training import TrainedModel, best_model, gains
+from models.training import TrainedModel, best_model, compare_with_references
+from models.training_distribution import TrainingDistribution
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KINDS = {
     kind.kind: kind
-    for kind in (LinearModel, BoostedModel, NetworkModel, FusionModel, HarmonisedModel)
+    for kind in (LinearModel, BoostedModel, NetworkModel, StackModel, HarmonisedModel)
 }
 """Classes that a stored model can be read into, by the `kind` in its config.json."""
 
@@ -204,12 +204,12 @@ def _judged(
     champion = None if there is None else nothing if context.champion is None else context.champion
     found = judge_promotion(model, context.trained, champion, section, context.checks, look)
     context.client.set_registered_model_tag(name, LOOK, str(look.number))
-    told = _noted(
+    entries = _noted(
         found.verdict, "; ".join(found.reasons) or "every condition is met", name, row, context
     )
     if found.promoted:
         context.client.set_registered_model_alias(name, alias, row["model_version"])
-    return {**row, **told, "alias": alias if found.promoted else row["alias"]}
+    return {**row, **entries, "alias": alias if found.promoted else row["alias"]}
 
 
 def _looks_taken(client: MlflowClient, name: str) -> int:
@@ -224,11 +224,11 @@ def _noted(
     verdict: str, reasons: str, name: str, row: dict[str, Any], context: _Context
 ) -> dict[str, str]:
     """The columns of a verdict, which also become tags of version and training."""
-    told = {"promotion": verdict, "promotion_reasons": reasons}
-    for key, value in told.items():
+    entries = {"promotion": verdict, "promotion_reasons": reasons}
+    for key, value in entries.items():
         context.client.set_model_version_tag(name, row["model_version"], key, value)
         context.client.set_tag(context.parent, key, value)
-    return told
+    return entries
 
 
 def _client(tracking_uri: str) -> MlflowClient:
@@ -307,7 +307,7 @@ def _log_folds(model: TrainedModel, context: _Context) -> None:
     for k, cutoff in enumerate(model.cutoffs):
         held = model.fold == k
         auc = auc_delong(model.dataset.y[held], model.probabilities[held]).value
-        told = {
+        entries = {
             "auc": auc,
             "cutoff": float(cutoff),
             "n_patients": float(held.sum()),
@@ -317,7 +317,7 @@ def _log_folds(model: TrainedModel, context: _Context) -> None:
             f"{model.name} fold {k}", {"mlflow.user": USER, "role": "fold", "fold": str(k)}, context
         ) as run:
             context.client.log_batch(
-                run, metrics=[Metric(n, v, moment, 0) for n, v in told.items() if v is not None]
+                run, metrics=[Metric(n, v, moment, 0) for n, v in entries.items() if v is not None]
             )
 
 
@@ -395,7 +395,7 @@ def figures(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, f
         "cutoff": float(model.cutoffs.mean()),
         "final_cutoff": model.final.cutoff,
         "missing_share": _missing_share(model),
-        **gains(model, trained),
+        **compare_with_references(model, trained),
         **{
             f"control_auc_{t.name}": t.auc for t in trained if t.negative_control and t is not model
         },
@@ -495,16 +495,16 @@ def _write_attributions(folder: Path, model: TrainedModel, context: _Context) ->
         model.final.model,
         judge_attributions(model.name, model.final.model, context.checks),
     )
-    told: dict[str, Any] = (
+    entries: dict[str, Any] = (
         importance(network, model.dataset) if isinstance(network, NetworkModel) else {}
     )
     if check := context.checks.get(model.name):
         (folder / "attribution_sanity.png").write_bytes(sanity_png(check))
-        told["sanity"] = {**asdict(check), **asdict(check.verdict)}
+        entries["sanity"] = {**asdict(check), **asdict(check.verdict)}
     elif rests_on:
-        told["sanity"] = {name: asdict(verdict) for name, verdict in rests_on.items()}
-    if told:
-        _write_json(folder / "attributions.json", told)
+        entries["sanity"] = {name: asdict(verdict) for name, verdict in rests_on.items()}
+    if entries:
+        _write_json(folder / "attributions.json", entries)
     said = "; ".join(
         f"{'' if name == model.name else f'{name}: '}{v.verdict}, {v.detail}"
         for name, v in rests_on.items()
@@ -551,18 +551,18 @@ def save_trained(folder: Path, model: TrainedModel, facts: Mapping[str, Any]) ->
     """
     from safetensors.numpy import save_file
 
-    reference = Reference.fitted(model.dataset)
+    reference = TrainingDistribution.fitted(model.dataset)
     save_model(folder, model.final.model, {**facts, "reference_columns": list(reference.names)})
     save_file(reference.tensors(), folder / REFERENCE)
     for k, fit in enumerate(model.fits):
         save_model(folder / f"fold_{k:02d}", fit.model, {**facts, "fold": k, "cutoff": fit.cutoff})
 
 
-def _load_reference(folder: Path) -> Reference:
+def _load_reference(folder: Path) -> TrainingDistribution:
     from safetensors.numpy import load_file
 
     names = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["reference_columns"]
-    return Reference.from_tensors(tuple(names), load_file(folder / REFERENCE))
+    return TrainingDistribution.from_tensors(tuple(names), load_file(folder / REFERENCE))
 
 
 def load_model(folder: Path) -> tuple[FittedModel, dict[str, Any]]:
@@ -761,12 +761,12 @@ def signature(model: TrainedModel) -> dict[str, Any]:
 
 def card_facts(model: TrainedModel, context: _Context, sanity: str) -> dict[str, str]:
     """What the model card and the guidelines' answers are filled in with."""
-    told, data = figures(model, context.trained), model.dataset
-    slope = told.get("calibration_slope")
+    entries, data = figures(model, context.trained), model.dataset
+    slope = entries.get("calibration_slope")
     gained = "; ".join(
-        f"AUC {told[k]:+.3f} over {k.removeprefix('auc_gain_over_')} (p {told[f'{k}_p']:.2g})"
-        for k in told
-        if f"{k}_p" in told
+        f"AUC {entries[k]:+.3f} over {k.removeprefix('auc_gain_over_')} (p {entries[f'{k}_p']:.2g})"
+        for k in entries
+        if f"{k}_p" in entries
     )
     return {
         "name": model.name,
@@ -783,16 +783,16 @@ def card_facts(model: TrainedModel, context: _Context, sanity: str) -> dict[str,
         "n_folds": str(len(model.cutoffs)),
         "prevalence": f"{data.y.mean():.1%}",
         "predictive_values": _told_predictive_values(model),
-        "missing_share": f"{told.get('missing_share', 0.0):.1%}",
+        "missing_share": f"{entries.get('missing_share', 0.0):.1%}",
         "snapshot": str(context.snapshot),
         "cohort_digest": model.cohort_digest,
         "protocol_digest": context.protocol_digest,
         "amendments": context.amendments or "",
         "simulated": str(bool(data.simulated.any())).lower(),
         "auc": shown(model.evaluation.auc),
-        "brier": f"{told['brier']:.3f}",
+        "brier": f"{entries['brier']:.3f}",
         "calibration_slope": "none" if slope is None else f"{slope:.2f}",
-        "final_cutoff": f"{told['final_cutoff']:.3f}",
+        "final_cutoff": f"{entries['final_cutoff']:.3f}",
         "comparison": gained or "no reference model was compared with it",
         "sanity": sanity,
     }

@@ -19,13 +19,13 @@ from models.appraisal import Appraisal, Held, appraise
 from models.baselines import BASELINES
 from models.datasets import Dataset, DatasetError
 from models.evaluation import Evaluation, Verdict, control_verdict, evaluate, leakage_verdict
-from models.fusion import FusionModel
+from models.fusion import StackModel
 from models.harmonised import SENSITIVITY
-from models.held_out_intervals import Bounds, bound_held_out
+from models.held_out_intervals import Bounds, jackknife_intervals
 from models.learners import Fit, FittedModel, Learner, Section
 from models.networks import NetworkModel
-from models.reference import Reference
 from models.splits import SplitError, check_folds, stratified_folds
+from models.training_distribution import TrainingDistribution
 
 REFERENCES = ("clinical", "size_change", "clinical_size")
 """Models that the others are compared with, patient by patient."""
@@ -130,7 +130,7 @@ def cross_fit(
     cutoffs = np.array([fit.cutoff for fit in fits])
     positive = probabilities >= cutoffs[fold]
     evaluation = evaluate(dataset.y, probabilities, positive, dataset.sites, len(fits))
-    bounds = hold_out_pairs(learner, seen, fold, probabilities, section, seed)
+    bounds = intervals_of_fold(learner, seen, fold, probabilities, section, seed)
     found = appraise(
         dataset,
         seen,
@@ -153,7 +153,7 @@ def cross_fit(
         spread=spread,
         fits=tuple(fits),
         bounds=bounds,
-        appraisal=replace(found, facts={**found.facts, "held_out_intervals": bounds.told}),
+        appraisal=replace(found, facts={**found.facts, "held_out_intervals": bounds.method}),
     )
 
 
@@ -188,7 +188,7 @@ def _not_asked_for(learner: Learner, section: Section, setting: str) -> str | No
     )
 
 
-def hold_out_pairs(
+def intervals_of_fold(
     learner: Learner,
     seen: Dataset,
     fold: np.ndarray,
@@ -196,17 +196,17 @@ def hold_out_pairs(
     section: Section,
     seed: int,
 ) -> Bounds:
-    """`bound_held_out` where `held_out_intervals` requires it, else no bounds and why."""
+    """`jackknife_intervals` where `held_out_intervals` requires it, else no bounds and why."""
     if why := _not_asked_for(learner, section, "held_out_intervals"):
         return Bounds(nothing := np.full(fold.size, np.nan), nothing, why)
-    return bound_held_out(learner, seen, fold, probabilities, section, seed)
+    return jackknife_intervals(learner, seen, fold, probabilities, section, seed)
 
 
 def spread_of(model: FittedModel, dataset: Dataset) -> np.ndarray:
     """How far an ensemble's members disagree on each row; NaN for a single model."""
     return (
         model.spread(dataset)
-        if isinstance(model, FusionModel | NetworkModel)
+        if isinstance(model, StackModel | NetworkModel)
         else np.full(dataset.y.size, np.nan)
     )
 
@@ -264,7 +264,9 @@ def could_be_best(model: TrainedModel) -> bool:
     return not model.negative_control and model.name not in SENSITIVITY
 
 
-def gains(model: TrainedModel, trained: Sequence[TrainedModel]) -> dict[str, float]:
+def compare_with_references(
+    model: TrainedModel, trained: Sequence[TrainedModel]
+) -> dict[str, float]:
     """AUC gained over each reference model on the same patients.
 
     With paired interval and p for the folds that gave both, where they exist.
@@ -303,7 +305,7 @@ def derive_predictions(
             t.probabilities,
             t.positive,
             t.spread,
-            Reference.fitted(t.dataset).novelty(t.dataset),
+            TrainingDistribution.fitted(t.dataset).novelty(t.dataset),
             section,
         ).with_columns(
             label=pl.Series(t.dataset.y),
@@ -323,7 +325,7 @@ def prediction_rows(
     probability: np.ndarray,
     positive: np.ndarray,
     spread: np.ndarray | None,
-    strangeness: np.ndarray,
+    ood_score: np.ndarray,
     section: Section,
 ) -> pl.DataFrame:
     """Rows of predictions without label, fold, interval, alias, digest and amendments.
@@ -348,7 +350,7 @@ def prediction_rows(
             "gate": "open",
             "amendments": None,
             "spread": np.full(probability.size, np.nan) if spread is None else spread,
-            "novelty": strangeness,
+            "novelty": ood_score,
             "simulated": data.simulated,
         },
         schema_overrides={

@@ -150,7 +150,7 @@ def complete(home: Home, leaving: Leaving) -> list[str]:
         withdrawal.remove_site(lakehouse, leaving.who, leaving.patients, leaving.purpose)
         withdrawal.forget_partition(leaving.who)
     else:
-        withdrawal.leave_study(lakehouse, leaving.who, leaving.mark, leaving.purpose)
+        withdrawal.withdraw_patient(lakehouse, leaving.who, leaving.mark, leaving.purpose)
     withdrawal.forget_history(home)
     withdrawal.mark_learnt(lakehouse, leaving.runs)
     if home.sites():

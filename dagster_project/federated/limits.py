@@ -15,7 +15,7 @@ from dagster_project.federated.counts import Counts, whole_numbers
 from dagster_project.federated.fixed_point import Floats
 from dagster_project.federated.refusals import OutsideGrid
 from dagster_project.federated.rows import as_table
-from dagster_project.radiomics.calibration import COMPONENTS, Limits
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS, Limits
 
 SMALLEST, LARGEST = 0.02, 50.0
 """Ends of the grid: a ratio of 1 is a repeat as far apart as its null."""

@@ -16,8 +16,15 @@ import numpy as np
 import polars as pl
 
 from dagster_project.domain.arbitration import mask_readers
-from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder, slices_of
 from dagster_project.flow.pages import moment_of, page_tables
+from dagster_project.flow.result_cache import (
+    fingerprint,
+    mask_file,
+    read_cached,
+    scan_folder,
+    slices_of,
+    write_cached,
+)
 from dagster_project.lake.files import write_whole
 from dagster_project.reports.arbitration import CasePicture
 
@@ -153,10 +160,10 @@ def _lungs_move(earlier: Path, later: Path) -> np.ndarray | None:
 
     inputs = (earlier.name, slices_of(earlier), later.name, slices_of(later))
     file = later / "pairs" / f"{fingerprint('lungs', *inputs)}.json"
-    if (known := kept(file)) is None:
+    if (known := read_cached(file)) is None:
         try:
             known = register_lungs(_series(earlier).image, _series(later).image).tolist()
         except (ValueError, RuntimeError):
             known = NO_LUNGS
-        keep(file, known)
+        write_cached(file, known)
     return None if known == NO_LUNGS else np.array(known)

@@ -17,9 +17,9 @@ from dagster_project.domain.labels import labels_of_outlines
 from dagster_project.domain.outline_flags import judge_outline, without_features
 from dagster_project.domain.repeat_scans import find_repeats
 from dagster_project.flow.dhi import PEELING
-from dagster_project.flow.done import Done, Say, refusal, report_progress
-from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.flow.reads import drawn_reads, measured_reads, outlines_on
+from dagster_project.flow.result_cache import fingerprint, mask_file, scan_folder, scan_image
+from dagster_project.flow.step_result import Say, StepResult, refusal, report_progress
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.tables import CONTROL_FEATURES, READS, SCANS, TIMEPOINTS
 
@@ -110,7 +110,7 @@ def _sampled_rows(task: ControlTask) -> list[dict[str, Any]]:
     ]
 
 
-def measure_new_controls(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+def measure_new_controls(lakehouse: Lakehouse, site: str, say: Say) -> StepResult:
     """Measure what is new; remove what is no longer in the sample or has no input."""
     wanted = {
         t.key["input_fingerprint"]: t
@@ -145,7 +145,7 @@ def measure_new_controls(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         "removed": len(removed),
         "refused": len(refused),
     }
-    return Done(empty(CONTROL_FEATURES), counts, write=write)
+    return StepResult(empty(CONTROL_FEATURES), counts, write=write)
 
 
 def _refused(task: ControlTask, reason: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dagster_project.flow.done import Done, Say
-from dagster_project.flow.kept import fingerprint
+from dagster_project.flow.result_cache import fingerprint
+from dagster_project.flow.step_result import Say, StepResult
 from dagster_project.lake.schema import empty
 from dagster_project.lake.store import Write
 from dagster_project.lake.tables import DELTA_FEATURES, RADIOMIC_FEATURES
@@ -46,7 +46,7 @@ Patient = tuple[str, str]
 """Site and pseudonym."""
 
 
-def derive_changed(lakehouse: Lakehouse, say: Say) -> Done:
+def derive_changed(lakehouse: Lakehouse, say: Say) -> StepResult:
     """Derive the changes of patients whose inputs changed; leave the rest alone.
 
     The inputs are the accepted features and the dates; they are compared with what the stored rows
@@ -76,7 +76,7 @@ def derive_changed(lakehouse: Lakehouse, say: Say) -> Done:
         "reused": len(wanted.keys() - set(changed)),
         "removed": len(stored.keys() - wanted.keys()),
     }
-    return Done(
+    return StepResult(
         empty(DELTA_FEATURES),
         counts,
         write=Write(

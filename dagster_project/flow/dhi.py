@@ -15,11 +15,18 @@ import polars as pl
 from dagster_project.compute import run_tasks
 from dagster_project.domain.comparable_scans import why_not_comparable
 from dagster_project.domain.outline_flags import without_features
-from dagster_project.flow.done import Done, Say, refusal, report_progress
-from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder, scan_image
+from dagster_project.flow.result_cache import (
+    fingerprint,
+    mask_file,
+    read_cached,
+    scan_folder,
+    scan_image,
+    write_cached,
+)
+from dagster_project.flow.step_result import Say, StepResult, refusal, report_progress
 from dagster_project.lake.schema import empty
 from dagster_project.lake.tables import DHI
-from dagster_project.radiomics.calibration import COMPONENTS
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS
 
 if TYPE_CHECKING:
     from dagster_project.radiomics.dhi_limits import Comparisons
@@ -61,7 +68,7 @@ def compare_visits(task: PairTask) -> dict[str, Any]:
 
     if task.flagged:
         found = not_compared(task.flagged)
-        keep(task.kept, {**task.key, **found})
+        write_cached(task.kept, {**task.key, **found})
         return found
     masks = [load_mask(file) if file else None for file in (task.mask_a, task.mask_b)]
     images = [
@@ -70,11 +77,11 @@ def compare_visits(task: PairTask) -> dict[str, Any]:
     found = compare_lesion(
         images[0], masks[0], images[1], masks[1], contour_mm=None, settings=task.settings
     )
-    keep(task.kept, {**task.key, **found})
+    write_cached(task.kept, {**task.key, **found})
     return found
 
 
-def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
+def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> StepResult:
     """Compare each lesion's accepted masks between visits, once per pair; then fit the limits.
 
     The limits are fitted over all pairs.
@@ -83,7 +90,7 @@ def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
 
     settings = lakehouse.study.section("dhi")
     tasks = _pair_tasks(lakehouse)
-    new = [t for t in tasks if kept(t.kept) is None]
+    new = [t for t in tasks if read_cached(t.kept) is None]
     outcomes = run_tasks(
         compare_visits,
         new,
@@ -95,7 +102,7 @@ def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
         for o in report_progress(outcomes, len(new), "pairs compared", say)
         if o.reason
     ]
-    rows = [dict(r) for t in tasks if (r := kept(t.kept)) is not None]
+    rows = [dict(r) for t in tasks if (r := read_cached(t.kept)) is not None]
     for site in lakehouse.home.sites():
         lakehouse.refuse(
             site,
@@ -112,7 +119,7 @@ def compare_new_pairs(lakehouse: Lakehouse, say: Say) -> Done:
         "reused": len(tasks) - len(new),
         "refused": len(refused),
     }
-    return Done(
+    return StepResult(
         frame.with_columns(
             input_fingerprint=pl.lit(fingerprint(sorted(t.kept.stem for t in tasks)))
         ),
@@ -131,12 +138,12 @@ def _refused_pair(task: PairTask, reason: str) -> dict[str, Any]:
     )
 
 
-def comparisons_seen(
+def load_comparisons_as_of(
     lakehouse: Lakehouse,
     snapshot: int,
     pairs: Sequence[tuple[str, str]],
     *,
-    load: Callable[[Path], Any] = kept,
+    load: Callable[[Path], Any] = read_cached,
 ) -> Comparisons:
     """The stored comparisons between some pairs of visits, before any limits.
 
@@ -144,7 +151,7 @@ def comparisons_seen(
 
     `load` reads one file of the vault.
     """
-    from dagster_project.radiomics.dhi_limits import undivided
+    from dagster_project.radiomics.dhi_limits import raw_dhi
 
     tasks = [
         t
@@ -152,7 +159,7 @@ def comparisons_seen(
         if (t.key["from_visit"], t.key["to_visit"]) in pairs
     ]
     rows = [found for t in tasks if (found := load(t.kept)) is not None]
-    return undivided(rows, lakehouse.study.section("dhi"))
+    return raw_dhi(rows, lakehouse.study.section("dhi"))
 
 
 def _pair_tasks(lakehouse: Lakehouse, as_of: int | None = None) -> list[PairTask]:

@@ -16,7 +16,7 @@ from dagster_project.domain.feature_stability import (
     spread_between_readers,
     spread_of_copies,
 )
-from dagster_project.lake.answers import answer_once
+from dagster_project.lake.query_cache import cached_query
 from dagster_project.lake.tables import RADIOMIC_FEATURES
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def spread_of_readers(lakehouse: Lakehouse) -> pl.DataFrame:
 def spread_seen(lakehouse: Lakehouse) -> pl.DataFrame:
     """The same, kept until the table of features holds other rows."""
     kept = lakehouse.home.answers / "spread-between-readers.json"
-    found = answer_once(
+    found = cached_query(
         lakehouse.lake,
         kept,
         [RADIOMIC_FEATURES.name],

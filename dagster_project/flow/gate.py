@@ -13,7 +13,7 @@ from types import MappingProxyType
 import polars as pl
 
 from dagster_project.domain.quality import Verdict, evaluate_gate, gate_closed, is_open
-from dagster_project.lake.answers import violations_of
+from dagster_project.lake.query_cache import violations_of
 from dagster_project.lake.stamps import keep_stamps
 from dagster_project.lake.store import Lake, read_lake
 from dagster_project.lake.tables import (

@@ -16,9 +16,20 @@ import polars as pl
 from dagster_project.compute import run_tasks
 from dagster_project.domain.outline_flags import without_features
 from dagster_project.flow.dhi import PEELING
-from dagster_project.flow.done import Done, Say, frame_of, refusal, refuse_by_site, report_progress
-from dagster_project.flow.habitat_words import WordTask, keep_new_words, load_words
-from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
+from dagster_project.flow.habitat_histograms import (
+    HistogramTask,
+    load_histograms,
+    write_new_histograms,
+)
+from dagster_project.flow.result_cache import fingerprint, mask_file, scan_folder, scan_image
+from dagster_project.flow.step_result import (
+    Say,
+    StepResult,
+    frame_of,
+    refusal,
+    refuse_by_site,
+    report_progress,
+)
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.tables import HABITATS
 
@@ -27,7 +38,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dagster_project.radiomics.habitat_codebook import Codebook, LocalFeatures
-    from dagster_project.radiomics.habitat_words import CohortWords, WordCounts, WordGrid
+    from dagster_project.radiomics.habitat_histograms import (
+        BinCounts,
+        CohortHistograms,
+        HistogramGrid,
+    )
     from dagster_project.resources import Lakehouse
     from dagster_project.study import Study
 
@@ -131,14 +146,16 @@ def map_lesion(task: LesionTask) -> dict[str, float | None] | None:
     return measure_habitats(codes, local, task.codebook)
 
 
-def measure_new_habitats(lakehouse: Lakehouse, say: Say) -> Done:
+def measure_new_habitats(lakehouse: Lakehouse, say: Say) -> StepResult:
     """Measure the habitats of the lesions that have no rows of this codebook.
 
     Local features of new lesions come first, then a codebook where none is frozen yet.
     """
     settings, tasks = habitat_settings(lakehouse.study), _lesion_tasks(lakehouse)
     refused = _localise_new(tasks, say)
-    keep_new_words([WordTask(t.local, word_grid(lakehouse.study)) for t in tasks if t.mask], say)
+    write_new_histograms(
+        [HistogramTask(t.local, word_grid(lakehouse.study)) for t in tasks if t.mask], say
+    )
     codebook, waiting = frozen_codebook(lakehouse.home.codebooks, tasks, settings)
     wanted = [_with_codebook(t, codebook, waiting) for t in tasks if t.local not in refused]
     (present,) = lakehouse.read(HABITATS.name)
@@ -170,41 +187,41 @@ def measure_new_habitats(lakehouse: Lakehouse, say: Say) -> Done:
     facts = {"codebook": codebook.name if codebook else waiting} | (
         {"fitted_on_lesions": codebook.n_lesions} if codebook else {}
     )
-    return Done(pl.concat([reused, frame_of(rows, HABITATS)]), counts, facts=facts)
+    return StepResult(pl.concat([reused, frame_of(rows, HABITATS)]), counts, facts=facts)
 
 
-def word_grid(study: Study) -> WordGrid:
+def word_grid(study: Study) -> HistogramGrid:
     """The grid of the protocol."""
-    from dagster_project.radiomics.habitat_words import WordGrid
+    from dagster_project.radiomics.habitat_histograms import HistogramGrid
 
-    return WordGrid.of(study.section("habitat_words"))
+    return HistogramGrid.of(study.section("habitat_words"))
 
 
-def words_seen(
+def load_histograms_as_of(
     lakehouse: Lakehouse,
     snapshot: int,
     visits: Sequence[str],
     *,
-    load: Callable[[WordTask], WordCounts | None] = load_words,
-) -> CohortWords:
+    load: Callable[[HistogramTask], BinCounts | None] = load_histograms,
+) -> CohortHistograms:
     """The words of the accepted lesions at some visits, as of a snapshot of the lake.
 
     A lesion whose words are not stored is left out.
 
     `load` reads one file of the vault.
     """
-    from dagster_project.radiomics.habitat_words import CohortWords, stack_words
+    from dagster_project.radiomics.habitat_histograms import CohortHistograms, stack_histograms
 
     grid, settings = word_grid(lakehouse.study), habitat_settings(lakehouse.study)
     tasks = [t for t in _lesion_tasks(lakehouse, snapshot) if t.mask and t.key["visit"] in visits]
-    found = [(t.key, words) for t in tasks if (words := load(WordTask(t.local, grid)))]
+    found = [(t.key, words) for t in tasks if (words := load(HistogramTask(t.local, grid)))]
     columns = ("site", "patient", "visit", "lesion")
     keys = pl.DataFrame(
         [[k[c] for c in columns] for k, _ in found],
         schema=dict.fromkeys(columns, pl.String),
         orient="row",
     )
-    return CohortWords(keys, stack_words(grid, [w for _, w in found]), settings)
+    return CohortHistograms(keys, stack_histograms(grid, [w for _, w in found]), settings)
 
 
 def frozen_codebook(

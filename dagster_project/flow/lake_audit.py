@@ -15,9 +15,9 @@ from typing import Any
 from dagster_project.intake import audit_texts, audit_words
 from dagster_project.intake.audit_words import words_fault
 from dagster_project.lake import sql
-from dagster_project.lake.answers import answer_once
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.home import Home
+from dagster_project.lake.query_cache import cached_query
 from dagster_project.lake.store import Lake
 from dagster_project.lake.tables import TABLES, Table
 
@@ -58,7 +58,7 @@ def audit_lake(lake: Lake, home: Home) -> dict[str, list[Finding]]:
     for table in TABLES:
         question = [_rules(), sorted(sites), table.names]
         file = home.answers / f"audit-{table.name}.json"
-        for site, what, column in answer_once(
+        for site, what, column in cached_query(
             lake, file, [table.name], question, partial(_audit, lake, table, sites)
         ):
             found.setdefault(site, []).append((what, table.name, column))

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.domain.quality import Verdict
-from dagster_project.flow.dhi import comparisons_seen
+from dagster_project.flow.dhi import load_comparisons_as_of
 from dagster_project.flow.feature_stability import moments_of_patients
 from dagster_project.flow.gate import pass_gate, refuse_other_protocol
-from dagster_project.flow.habitat_words import WordTask, load_words
-from dagster_project.flow.habitats import words_seen
-from dagster_project.flow.kept import kept
+from dagster_project.flow.habitat_histograms import HistogramTask, load_histograms
+from dagster_project.flow.habitats import load_histograms_as_of
 from dagster_project.flow.predictions import (
     PredictionSet,
     aliases,
@@ -30,6 +29,7 @@ from dagster_project.flow.predictions import (
     save_predictions,
     training_predictions,
 )
+from dagster_project.flow.result_cache import read_cached
 from dagster_project.flow.training_state import (
     TrainingState,
     load_training_state,
@@ -40,7 +40,7 @@ from dagster_project.lake.tables import MODEL_RUNS
 from dagster_project.resources import Lakehouse
 
 if TYPE_CHECKING:
-    from dagster_project.radiomics.habitat_words import WordCounts
+    from dagster_project.radiomics.habitat_histograms import BinCounts
     from models.datasets import Dataset, Task
     from models.learners import Learner
 
@@ -77,14 +77,14 @@ SEEN = ("patients", "responses", "lesions", "dhi", "outcomes")
 class Reading:
     """How a night reads what the vault keeps: each file once, however many tasks see it."""
 
-    words: Callable[[WordTask], WordCounts | None] = field(
-        default_factory=lambda: cache(load_words)
+    words: Callable[[HistogramTask], BinCounts | None] = field(
+        default_factory=lambda: cache(load_histograms)
     )
-    comparison: Callable[[Path], Any] = field(default_factory=lambda: cache(kept))
+    comparison: Callable[[Path], Any] = field(default_factory=lambda: cache(read_cached))
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainingOutcome:
     """All rows of model_runs, those of this night first, and the models' predictions.
 
     Also the tasks trained tonight, the models and tasks that are left out, and the registered
@@ -107,16 +107,16 @@ class Learned:
             .unique("task", keep="last")
             .sort("task")
         )
-        told = [
+        sentences = [
             f"{task}: {promotion}: {reasons}"
             for task, promotion, reasons in judged.select(
                 "task", "promotion", "promotion_reasons"
             ).iter_rows()
         ]
-        return "; ".join(told) or "no candidate yet"
+        return "; ".join(sentences) or "no candidate yet"
 
-    def with_state(self, state: TrainingState) -> Learned:
-        """With what is told of one more task."""
+    def with_state(self, state: TrainingState) -> TrainingOutcome:
+        """With the state of one more task."""
         return replace(
             self,
             left_out={**self.left_out, **state.left_out},
@@ -124,7 +124,7 @@ class Learned:
         )
 
 
-def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
+def train_behind_the_gate(lakehouse: Lakehouse) -> TrainingOutcome:
     """Train the tasks of the protocol on the snapshot that passed the gate.
 
     The same rows and protocol are trained on once.
@@ -135,7 +135,9 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
        reason.
     """
     verdicts, snapshot = pass_gate(lakehouse)
-    learned = Learned(lakehouse.lake.read(MODEL_RUNS.name), load_predictions(lakehouse), snapshot)
+    learned = TrainingOutcome(
+        lakehouse.lake.read(MODEL_RUNS.name), load_predictions(lakehouse), snapshot
+    )
     looked_at, reading = {}, Reading()
     for name in lakehouse.study.section("model")["tasks"]:
         learned, looked_at[name] = _look_at(lakehouse, name, learned, verdicts, reading=reading)
@@ -148,11 +150,11 @@ def train_behind_the_gate(lakehouse: Lakehouse) -> Learned:
 def _look_at(
     lakehouse: Lakehouse,
     name: str,
-    learned: Learned,
+    learned: TrainingOutcome,
     verdicts: Sequence[Verdict],
     *,
     reading: Reading,
-) -> tuple[Learned, TrainingState]:
+) -> tuple[TrainingOutcome, TrainingState]:
     """Train a task where something of it has changed; also return its state for the next night."""
     from models.datasets import TASKS, DatasetError
     from models.splits import SplitError
@@ -175,21 +177,21 @@ def _look_at(
 def _learn(
     lakehouse: Lakehouse,
     task: Task,
-    learned: Learned,
+    learned: TrainingOutcome,
     verdicts: Sequence[Verdict],
     *,
     reading: Reading,
-) -> tuple[Learned, TrainingState]:
+) -> tuple[TrainingOutcome, TrainingState]:
     """Train one task and predict the patients outside the cohort.
 
     Builds the data set, trains the models that have not been trained on it, and applies the
     registered model to patients outside the cohort.
     """
     from models.datasets import build_dataset
-    from models.roster import choose_learners
+    from models.model_catalogue import choose_learners
 
     section = lakehouse.study.learning
-    tables = tables_seen(
+    tables = load_tables_as_of(
         lakehouse, learned.snapshot, task, section["network_features"], reading=reading
     )
     dataset = build_dataset(task, **tables)
@@ -199,9 +201,12 @@ def _learn(
         runs.filter(cohort_digest=dataset.digest, protocol_digest=lakehouse.study.digest).height > 0
     )
     if not known:
-        fresh, told = _train(lakehouse, learners, dataset, verdicts, learned.snapshot)
-        told = told.with_lesions_named(tables["lesions"], task.visits)
-        runs, prediction_set = pl.concat([fresh, runs]), prediction_set.replaced_by(told, runs)
+        fresh, fresh_predictions = _train(lakehouse, learners, dataset, verdicts, learned.snapshot)
+        fresh_predictions = fresh_predictions.with_lesions_named(tables["lesions"], task.visits)
+        runs, prediction_set = (
+            pl.concat([fresh, runs]),
+            prediction_set.replaced_by(fresh_predictions, runs),
+        )
     runs, held = with_aliases(lakehouse, runs, task.name)
     prediction_set, not_asked = predict_outside_cohort(lakehouse, task, tables, prediction_set)
     state = TrainingState(
@@ -270,7 +275,7 @@ def with_aliases(
     ), held
 
 
-def tables_seen(
+def load_tables_as_of(
     lakehouse: Lakehouse, snapshot: int, task: Task, features: list[str], *, reading: Reading
 ) -> dict[str, Any]:
     """The arguments of `build_dataset`, as they stood at a snapshot."""
@@ -288,6 +293,10 @@ def tables_seen(
         "radiomic_features": values,
         "reader_pairs": pairs,
         "kernels": kernels,
-        "habitat_words": words_seen(lakehouse, snapshot, task.visits, load=reading.words),
-        "comparisons": comparisons_seen(lakehouse, snapshot, task.pairs, load=reading.comparison),
+        "habitat_histograms": load_histograms_as_of(
+            lakehouse, snapshot, task.visits, load=reading.words
+        ),
+        "comparisons": load_comparisons_as_of(
+            lakehouse, snapshot, task.pairs, load=reading.comparison
+        ),
     }

@@ -13,7 +13,13 @@ from typing import Any
 from dagster_project.domain.masks import outline_parts
 from dagster_project.domain.outlined_series import ImageSeries, find_series
 from dagster_project.domain.outlines import MaskError
-from dagster_project.flow.kept import fingerprint, images_file, keep, kept, scan_folder
+from dagster_project.flow.result_cache import (
+    fingerprint,
+    images_file,
+    read_cached,
+    scan_folder,
+    write_cached,
+)
 
 Scan = dict[str, Any]
 """A row of scans."""
@@ -52,10 +58,10 @@ def placed_outlines(vault: Path, path: Path, digest: str, scans: Sequence[Scan])
     """
     inputs = [[str(scan[name]) for name in PLACED_BY] for scan in scans]
     file = path.parents[2] / "placed" / f"{fingerprint('placed', digest, path.name, inputs)}.json"
-    found = kept(file)
+    found = read_cached(file)
     if found is None:
         found = _place(vault, path, scans)
-        keep(file, found)
+        write_cached(file, found)
     rows = {scan["scan"]: scan for scan in scans}
     lost = [(position, label, reason) for position, label, reason in found["lost"]]
     return PlacedFile(
@@ -110,10 +116,10 @@ def _candidates(vault: Path, scans: Sequence[Scan], *, with_images: bool) -> lis
 def _images(folder: Path, digest: str) -> frozenset[str]:
     """SOPInstanceUIDs of a scan: as noted when it was described, else read from its headers."""
     file = images_file(folder, digest)
-    noted = kept(file)
+    noted = read_cached(file)
     if noted is None:
         noted = sorted(_read_uids(folder))
-        keep(file, noted)
+        write_cached(file, noted)
     return frozenset(noted)
 
 

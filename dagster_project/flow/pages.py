@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, slices_of
 from dagster_project.flow.publication import bring_up_to_date
 from dagster_project.flow.reads import drawn_reads
+from dagster_project.flow.result_cache import fingerprint, mask_file, scan_folder, slices_of
 from dagster_project.lake.files import write_whole
 from dagster_project.lake.tables import TABLES
 from dagster_project.resources import Lakehouse

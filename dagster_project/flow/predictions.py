@@ -139,10 +139,10 @@ def predict_outside_cohort(
     2. A row stays where the version and the digest of the patient's inputs are the same.
     3. A version whose columns are gone is skipped, with the reason.
     """
-    from models.datasets import build_others
+    from models.datasets import build_inference_set
     from models.prediction import ChampionUnusable
 
-    others = build_others(task, **tables)
+    others = build_inference_set(task, **tables)
     reasons: list[str] = []
     for found in _registered(lakehouse, task.name):
         if others is None:

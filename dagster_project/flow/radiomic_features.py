@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.compute import Outcome, run_tasks
-from dagster_project.flow.done import Done, Say, refusal, report_progress
-from dagster_project.flow.kept import fingerprint, mask_file, scan_folder, scan_image
 from dagster_project.flow.reads import drawn_reads, measured_reads
+from dagster_project.flow.result_cache import fingerprint, mask_file, scan_folder, scan_image
+from dagster_project.flow.step_result import Say, StepResult, refusal, report_progress
 from dagster_project.lake.schema import conform, empty
 from dagster_project.lake.store import Write
 from dagster_project.lake.tables import RADIOMIC_FEATURES, READS, SCANS
@@ -58,7 +58,7 @@ def extract_features(task: FeatureTask) -> pl.DataFrame:
     )
 
 
-def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> StepResult:
     """Extract features of lesions that have none yet, and remove those without input.
 
     Transactions hold a few lesions each.
@@ -95,7 +95,7 @@ def extract_new_features(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         "removed": removed,
         "refused": len(refused),
     }
-    return Done(empty(RADIOMIC_FEATURES), counts, write=write)
+    return StepResult(empty(RADIOMIC_FEATURES), counts, write=write)
 
 
 def _exchange_features(

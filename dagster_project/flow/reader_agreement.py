@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from dagster_project.domain.masks import kept_overlap
-from dagster_project.flow.kept import mask_file, scan_folder
+from dagster_project.flow.result_cache import mask_file, scan_folder
 
 
 def dice_of_kept_masks(

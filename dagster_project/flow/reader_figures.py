@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from dagster_project.flow.kept import fingerprint, keep, kept, mask_file, scan_folder
+from dagster_project.flow.result_cache import (
+    fingerprint,
+    mask_file,
+    read_cached,
+    scan_folder,
+    write_cached,
+)
 
 if TYPE_CHECKING:
     from dagster_project.resources import Lakehouse
@@ -58,7 +64,7 @@ def _distances(
 ) -> dict[str, float]:
     a, b = pair["mask_digest_a"], pair["mask_digest_b"]
     file = folder / "pairs" / f"{fingerprint(a, b, spacing_zyx, tolerance_mm)}.json"
-    if (known := kept(file)) is not None:
+    if (known := read_cached(file)) is not None:
         return known
     from dagster_project.domain.masks import kept_surface_distances
 
@@ -70,5 +76,5 @@ def _distances(
         "hd95_mm": found.hd95_mm,
         "mean_surface_distance_mm": found.mean_mm,
     }
-    keep(file, figures)
+    write_cached(file, figures)
     return figures

@@ -18,9 +18,23 @@ from dagster_project.domain.masks import kept_overlap
 from dagster_project.domain.outlines import NO_FEATURES
 from dagster_project.domain.reads import derive_reads
 from dagster_project.domain.repeat_scans import without_repeats
-from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, report_progress
-from dagster_project.flow.kept import REFUSED, keep, kept, mask_file, outlines_file, scan_folder
 from dagster_project.flow.outline_places import placed_outlines
+from dagster_project.flow.result_cache import (
+    REFUSED,
+    mask_file,
+    outlines_file,
+    read_cached,
+    scan_folder,
+    write_cached,
+)
+from dagster_project.flow.step_result import (
+    Say,
+    StepResult,
+    frame_of,
+    is_simulated,
+    refusal,
+    report_progress,
+)
 from dagster_project.lake.files import write_parquet_whole
 from dagster_project.lake.schema import with_fingerprint
 from dagster_project.lake.tables import QUARANTINE, READS
@@ -74,7 +88,7 @@ def measure_outlines(task: OutlineTask) -> dict[str, str]:
     series, failed = read_series(task.folder), {}
     for file in task.files:
         try:
-            keep(file.kept, _measured(file, task.folder, series))
+            write_cached(file.kept, _measured(file, task.folder, series))
         except Exception as error:
             failed[file.digest] = reason_of(error)
     return failed
@@ -124,13 +138,13 @@ def _measure(tasks: list[OutlineTask], say: Say) -> Iterator[tuple[str, ContourF
                 yield outcome.task.patient, file, reasons[file.digest]
 
 
-def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> StepResult:
     """Put new contours on their scans' grids; join readers' outlines with their lesion lists."""
     scans, timepoints = lakehouse.read("scans", "timepoints", site=site)
     files, lost = _contour_files(lakehouse, site, scans)
-    new = [(scan, file) for scan, file in files if kept(file.kept) is None]
+    new = [(scan, file) for scan, file in files if read_cached(file.kept) is None]
     failed = list(_measure(_outline_tasks(lakehouse, site, new), say))
-    known = [(scan, file, kept(file.kept)) for scan, file in files]
+    known = [(scan, file, read_cached(file.kept)) for scan, file in files]
     unread = [
         (scan["patient"], file, found[REFUSED])
         for scan, file, found in known
@@ -179,7 +193,7 @@ def measure_new_reads(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         "reused": len(files) - len(new),
         "refused": len(refusals) + misfits.height + late.height,
     }
-    return Done(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
+    return StepResult(with_fingerprint(rows), counts, _picture_of_a_read(lakehouse, rows))
 
 
 def _one_name_for_all_readers(
@@ -307,7 +321,7 @@ def outlines_on(
     An earlier step measured them. Outlines that are no read of a visit are among them.
     """
     known = [
-        (scan, file, kept(file.kept))
+        (scan, file, read_cached(file.kept))
         for scan, file in _contour_files(lakehouse, site, scans)[0]
         if scan["scan"] in wanted
     ]

@@ -11,8 +11,22 @@ import polars as pl
 
 from dagster_project.compute import run_tasks
 from dagster_project.domain.reads import reader_artifact_flags
-from dagster_project.flow.done import Done, Say, frame_of, is_simulated, refusal, report_progress
-from dagster_project.flow.kept import REFUSED, contents_of, fingerprint, images_file, keep, kept
+from dagster_project.flow.result_cache import (
+    REFUSED,
+    contents_of,
+    fingerprint,
+    images_file,
+    read_cached,
+    write_cached,
+)
+from dagster_project.flow.step_result import (
+    Say,
+    StepResult,
+    frame_of,
+    is_simulated,
+    refusal,
+    report_progress,
+)
 from dagster_project.intake.vault import noted_digests
 from dagster_project.lake.schema import conform
 from dagster_project.lake.tables import SCANS
@@ -42,10 +56,10 @@ def describe_scan(task: ScanTask) -> dict[str, Any]:
 
     try:
         series = read_series(task.folder)
-        keep(images_file(task.folder, task.kept.stem), sorted(series.sop_instance_uids))
+        write_cached(images_file(task.folder, task.kept.stem), sorted(series.sop_instance_uids))
         return describe_series(series, task.limits)
     except SeriesError as error:
-        keep(task.kept, {REFUSED: str(error)})
+        write_cached(task.kept, {REFUSED: str(error)})
         raise
 
 
@@ -55,7 +69,7 @@ def _task(site: str, scan: str, folder: Path, digest: str, limits: Mapping[str, 
     return ScanTask(site, folder.parent.name, scan, folder, dict(limits), refused)
 
 
-def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
+def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> StepResult:
     """Describe the series of a site's vault whose files or limits changed; the other rows stay."""
     from dagster_project.domain.series import scan_remarks
 
@@ -79,8 +93,8 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
         for scan, (folder, digest) in wanted.items()
         if scan not in known
     ]
-    new = [t for t in tasks if kept(t.kept) is None]
-    reasons = {t.scan: kept(t.kept)[REFUSED] for t in tasks if t not in new}
+    new = [t for t in tasks if read_cached(t.kept) is None]
+    reasons = {t.scan: read_cached(t.kept)[REFUSED] for t in tasks if t not in new}
     rows = list(known.values())
     for task, found, reason in (
         (o.task, o.result, o.reason)
@@ -103,7 +117,7 @@ def describe_new_scans(lakehouse: Lakehouse, site: str, say: Say) -> Done:
     ]
     lakehouse.refuse(site, SCANS.name, pl.DataFrame(refused + remarks))
     frame = _with_days(_with_flags(frame_of(rows, SCANS), lakehouse, site), lakehouse, site)
-    return Done(
+    return StepResult(
         frame,
         {
             "computed": len(rows) - len(known),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dagster_project.flow.kept import CODE_VERSION
+from dagster_project.flow.result_cache import CODE_VERSION
 from dagster_project.lake.files import write_whole
 from dagster_project.resources import Lakehouse
 

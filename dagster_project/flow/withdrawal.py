@@ -57,7 +57,7 @@ SHORTEST_TRACE = 12
 
 
 def find_traces(lakehouse: Lakehouse, patient: str) -> frozenset[str]:
-    """Everything by which a patient's data could be told.
+    """Everything by which a patient's data could be recognised.
 
     1. Pseudonym, keyed UIDs, names of scans, digests of pixels, masks and rows.
     2. Figures of the patient's rows that nobody else has and that no figure is by chance.
@@ -118,7 +118,7 @@ def _learnt_from(lakehouse: Lakehouse, patient: str, snapshot: int) -> bool:
         return True
 
 
-def leave_study(lakehouse: Lakehouse, patient: str, mark: str, purpose: str) -> None:
+def withdraw_patient(lakehouse: Lakehouse, patient: str, mark: str, purpose: str) -> None:
     """Take a patient out of vault, crosswalk and tables.
 
     The mark takes the place of the pseudonym, also in the audit.

@@ -248,8 +248,8 @@ class Home:
         It covers the landing folder, and what came straight from the site's PACS.
         """
         listed, received = delivery_signature(self.landing / site), self.vault / site / RECEIVED
-        told = received.read_text(encoding="utf-8") if received.is_file() else ""
-        return hashlib.sha256((listed + told).encode()).hexdigest()[:16] if told else listed
+        noted = received.read_text(encoding="utf-8") if received.is_file() else ""
+        return hashlib.sha256((listed + noted).encode()).hexdigest()[:16] if noted else listed
 
     def taken_in(self, site: str) -> str:
         """Signature of the delivery that the site's vault took in last; empty for none."""

@@ -79,17 +79,17 @@ class Manifest:
         return asdict(self)
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Manifest:
-        """The manifest that `told` gave."""
-        files = {name: File(**facts) for name, facts in told["files"].items()}
+    def of(cls, stored: Mapping[str, Any]) -> Manifest:
+        """The manifest that `as_json` gave."""
+        files = {name: File(**facts) for name, facts in stored["files"].items()}
         return cls(
-            told["snapshot"],
-            told["layout"],
+            stored["snapshot"],
+            stored["layout"],
             files,
-            dict(told["replaced"]),
-            tuple(told["database"]),
-            tuple(told.get("without", ())),
-            told.get("minimised", AS_IN_THE_LAKE.as_json()),
+            dict(stored["replaced"]),
+            tuple(stored["database"]),
+            tuple(stored.get("without", ())),
+            stored.get("minimised", AS_IN_THE_LAKE.as_json()),
         )
 
 
@@ -226,7 +226,7 @@ def _write(lake: Lake, file: Path, table: Table, rows: str) -> File:
 
 
 def size_and_time(file: Path) -> tuple[int, int]:
-    """By which a file that was changed since is told."""
+    """By which a file that was changed since is noticed."""
     found = file.stat()
     return found.st_size, found.st_mtime_ns
 

@@ -244,10 +244,10 @@ def of_patients(patients: Collection[tuple[str, str]]) -> str:
 
 def copy(rows: str, file: str, metadata: Mapping[str, str]) -> str:
     """Write rows to a Parquet file."""
-    told = ", ".join(f"{literal(k)}: {literal(v)}" for k, v in metadata.items())
+    pairs = ", ".join(f"{literal(k)}: {literal(v)}" for k, v in metadata.items())
     return (
         f"COPY ({rows}) TO {literal(file)} "
-        f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{told}}})"
+        f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{pairs}}})"
     )
 
 

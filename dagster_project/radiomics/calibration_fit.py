@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.calibration import (
+from dagster_project.radiomics.dhi import compare_lesion
+from dagster_project.radiomics.dhi_limits_fit import (
     COMPONENTS,
     fit_floor,
     fit_limits,
     held_back_ratios,
     null_scale,
 )
-from dagster_project.radiomics.dhi import compare_lesion
 from dagster_project.radiomics.phantoms import Lesion, draw_lesion, scan_lesion
 from dagster_project.radiomics.preparation import crop_visit, keep_deepest, prepare_visit
 from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names

@@ -17,7 +17,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dagster_project.lake.tables import DHI
-from dagster_project.radiomics.calibration import (
+from dagster_project.radiomics.density import centred_wasserstein, density_change
+from dagster_project.radiomics.dhi_limits_fit import (
     COMPONENTS,
     Limits,
     amount_beyond,
@@ -29,7 +30,6 @@ from dagster_project.radiomics.calibration import (
     null_scale,
     widen,
 )
-from dagster_project.radiomics.density import centred_wasserstein, density_change
 from dagster_project.radiomics.habitats import cooccurrence, habitat_codes, spatial_change
 from dagster_project.radiomics.preparation import (
     Noise,

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.calibration import COMPONENTS, Limits, held_back_ratios
 from dagster_project.radiomics.dhi import limits_from, shipped_limits, units_of
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS, Limits, held_back_ratios
 from dagster_project.study import digest_of
 
 Values = NDArray[np.float64]
@@ -46,7 +46,7 @@ class Comparisons:
     settings: Mapping[str, Any]
 
 
-def undivided(rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Comparisons:
+def raw_dhi(rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Comparisons:
     """The comparisons of a cohort, as `compare_lesion` gave them, that have a DHI."""
     known = [
         (row, units)
@@ -107,7 +107,7 @@ class FoldLimits:
             )
 
     def divide(self, units: Values) -> tuple[Values, Values]:
-        """u_c (n, components) and DHI (n) of undivided units."""
+        """u_c (n, components) and DHI (n) of raw_dhi units."""
         divided = units / np.array(self.components)
         return divided, np.sqrt(np.mean(divided**2, axis=1)) / self.combined
 

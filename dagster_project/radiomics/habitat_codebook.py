@@ -328,11 +328,11 @@ def read_codebook(file: Path) -> Codebook:
         Where the file does not hold what its fingerprint says.
     """
     found = json.loads(file.read_text(encoding="utf-8"))
-    told = found.pop("fingerprint")
+    stated = found.pop("fingerprint")
     codebook = Codebook(
         **found | {"centres": tuple(map(tuple, found["centres"])), "scale": tuple(found["scale"])}
     )
-    if codebook.fingerprint != told:
+    if codebook.fingerprint != stated:
         raise CodebookError(
             f"{file.name} was changed after it was fitted; remove it, and it is fitted anew"
         )

@@ -24,7 +24,7 @@ Codes = NDArray[np.uint8]
 HEIGHT_INCH = 3.5
 MARGIN_MM = 3
 SHADES = "cividis"
-"""Dark to light in order of density, told apart also by colour-blind eyes."""
+"""Dark to light in order of density, distinguishable by colour-blind readers too."""
 
 NARROWEST_SHARE = 0.08
 """A narrower part of the bar of composition bears no number."""

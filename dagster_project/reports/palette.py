@@ -78,7 +78,7 @@ LINES: tuple[Any, ...] = (
     (0, (6, 2, 1, 2)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-"""Dash patterns in the order of `Theme.series`, so that curves can be told apart without colour."""
+"""Dash patterns in the order of `Theme.series`, so that curves differ without colour too."""
 
 
 def settings(theme: Theme) -> dict[Any, Any]:

@@ -30,7 +30,7 @@ MARKS: Mapping[str, str] = {
     "PD": "X",
     "NE": ".",
 }
-"""Marker of a response, so that it can be told without colour."""
+"""Marker of a response, so that it can be recognised without colour."""
 
 SWIMMERS_SHOWN = 60
 """Lanes of a swimmer plot; more would not be legible, and the figure says how many are left out."""

@@ -617,7 +617,7 @@ def _rate(name: str, found: Proportion) -> Row:
 
 
 SUBGROUPS = ("site", "stage", "histology", "line")
-"""Columns of `patients` by whose values response rates are told apart."""
+"""Columns of `patients` by whose values response rates are compared."""
 
 
 def summarise_response_by(tables: Tables, population: Population) -> list[tuple[str, list[Row]]]:
@@ -923,15 +923,17 @@ def _spread(name: str, values: pl.Series) -> Row:
 
 
 def _worth(part: pl.DataFrame) -> Row:
-    told = part.drop_nulls(["dhi", "dhi_amount", "responder", "delta_log_volume", "wasserstein_hu"])
-    dhi, volume = told["dhi"].to_numpy(), told["delta_log_volume"].to_numpy()
-    label = told["responder"].to_numpy().astype(bool)
+    known = part.drop_nulls(
+        ["dhi", "dhi_amount", "responder", "delta_log_volume", "wasserstein_hu"]
+    )
+    dhi, volume = known["dhi"].to_numpy(), known["delta_log_volume"].to_numpy()
+    label = known["responder"].to_numpy().astype(bool)
     return {
-        "n": told.height,
+        "n": known.height,
         "auc_dhi": auc_delong(label, dhi).value,
-        "auc_amount": auc_delong(label, told["dhi_amount"].to_numpy()).value,
+        "auc_amount": auc_delong(label, known["dhi_amount"].to_numpy()).value,
         "auc_shrinkage": auc_delong(label, -volume).value,
-        "auc_wasserstein": auc_delong(label, told["wasserstein_hu"].to_numpy()).value,
+        "auc_wasserstein": auc_delong(label, known["wasserstein_hu"].to_numpy()).value,
         "rho_volume": rank_correlation(dhi, np.abs(volume)),
         "partial": partial_rank_correlation(dhi, label, volume),
     }
@@ -958,10 +960,10 @@ def list_curves(
     predictions: pl.DataFrame, runs: Sequence[Row], task: str
 ) -> tuple[dict[str, tuple[list[bool], list[float]]], dict[str, tuple[float | None, float | None]]]:
     """Labels and probabilities out of fold by model of a task, and the intervals of their AUC."""
-    told = predictions.filter(pl.col("task") == task).drop_nulls("label").sort(*WHO)
+    known = predictions.filter(pl.col("task") == task).drop_nulls("label").sort(*WHO)
     shown = [r for r in runs if r["task"] == task]
     parts = {
-        r["model"]: told.filter(
+        r["model"]: known.filter(
             (pl.col("model") == r["model"]) & (pl.col("model_version") == r["model_version"])
         )
         for r in shown

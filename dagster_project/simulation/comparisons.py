@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from dagster_project.radiomics.calibration import COMPONENTS, fallback_scale
 from dagster_project.radiomics.dhi import MASK_MISSING, TOO_SMALL, Pair, Settings
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS, fallback_scale
 from dagster_project.radiomics.texture import read_defaults
 
 Values = NDArray[np.float64]

@@ -15,8 +15,8 @@ import polars as pl
 from dagster_project.lake import tables
 from dagster_project.lake.schema import polars_schema
 from dagster_project.radiomics.dhi import derive_dhi
-from dagster_project.radiomics.dhi_limits import Comparisons, undivided
-from dagster_project.radiomics.habitat_words import CohortWords, WordCounts, WordGrid
+from dagster_project.radiomics.dhi_limits import Comparisons, raw_dhi
+from dagster_project.radiomics.habitat_histograms import BinCounts, CohortHistograms, HistogramGrid
 from dagster_project.radiomics.regions import region_names
 from dagster_project.simulation.comparisons import VISITS, draw_comparisons
 from dagster_project.study import load_study
@@ -64,7 +64,7 @@ class SimulatedTables:
     delta_features: pl.DataFrame
     dhi: pl.DataFrame
     outcomes: pl.DataFrame
-    habitat_words: CohortWords
+    habitat_histograms: CohortHistograms
     comparisons: Comparisons
 
     def of_dataset(self) -> dict[str, Any]:
@@ -137,8 +137,10 @@ def simulate_tables(
             tables.DHI, derive_dhi(pl.DataFrame(pairs, infer_schema_length=None), settings)
         ),
         outcomes=_shaped(tables.OUTCOMES, _draw_outcomes(who, odds, response, rng)),
-        habitat_words=_draw_words(who, lesions, q, np.random.default_rng([seed, len(TISSUES)])),
-        comparisons=undivided(pairs, settings),
+        habitat_histograms=_draw_words(
+            who, lesions, q, np.random.default_rng([seed, len(TISSUES)])
+        ),
+        comparisons=raw_dhi(pairs, settings),
     )
 
 
@@ -291,10 +293,10 @@ def _change(features: pl.DataFrame) -> pl.DataFrame:
 
 def _draw_words(
     who: pl.DataFrame, lesions: pl.DataFrame, q: np.ndarray, rng: np.random.Generator
-) -> CohortWords:
+) -> CohortHistograms:
     """Words and pairs of words of every lesion that is there; see `simulate_tables`, point 4."""
     study = load_study()
-    grid = WordGrid.of(study.section("habitat_words"))
+    grid = HistogramGrid.of(study.section("habitat_words"))
     present = (
         lesions.filter("present")
         .join(who.with_row_index("row"), on=["site", "patient"])
@@ -334,14 +336,14 @@ def _draw_words(
         ).ravel(),
         return_counts=True,
     )
-    whole = WordCounts(
+    whole = BinCounts(
         grid,
         counts.astype(np.int32),
         (code // size**2).astype(np.int32),
         (code % size**2).astype(np.int32),
         count.astype(np.int32),
     )
-    return CohortWords(
+    return CohortHistograms(
         present.select("site", "patient", "visit", "lesion"), whole, study.section("habitats")
     )
 
@@ -353,7 +355,7 @@ def _drawn_tissues(shares: np.ndarray, number: int, rng: np.random.Generator) ->
     )
 
 
-def _words_of(grid: WordGrid, tissues: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _words_of(grid: HistogramGrid, tissues: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The word of a voxel of each tissue."""
     drawn = np.array(TISSUES)[tissues] + rng.normal(0, 1, (*tissues.shape, 2)) * (15.0, 6.0)
     return grid.words_of(drawn.reshape(-1, 2)).reshape(tissues.shape)

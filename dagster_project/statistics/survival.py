@@ -183,7 +183,7 @@ def log_rank(days: Sequence[float], events: Sequence[bool], groups: Sequence[obj
     events
         Whether it ends in an event.
     groups
-        Group of each patient, told apart by its text.
+        Group of each patient, distinguished by its text.
 
     Returns
     -------

@@ -78,7 +78,7 @@ def test_kept_comparisons_divided_by_the_limits_of_few_lesions_give_the_table(
 
     Here both have too few lesions, and take the shipped limits.
     """
-    from dagster_project.flow.dhi import comparisons_seen
+    from dagster_project.flow.dhi import load_comparisons_as_of
     from dagster_project.radiomics.dhi_limits import patient_free_limits
     from dagster_project.resources import Lakehouse
     from models.fold_dhi import LIMITED, place_comparisons
@@ -86,7 +86,9 @@ def test_kept_comparisons_divided_by_the_limits_of_few_lesions_give_the_table(
     monkeypatch.setenv("LAKEHOUSE_STUDY", str(opened.trial.protocol))
     rows = opened.table("dhi")
     pairs = (("T0", "T1"), ("T0", "T2"))
-    found = comparisons_seen(Lakehouse(root=str(opened.trial.home.root)), opened.snapshot, pairs)
+    found = load_comparisons_as_of(
+        Lakehouse(root=str(opened.trial.home.root)), opened.snapshot, pairs
+    )
     roster = rows.select("site", "patient").unique().sort("site", "patient").with_row_index("row")
     columns = place_comparisons(roster, pairs, found).columns(patient_free_limits())
     known = 0

@@ -52,12 +52,14 @@ def test_words_kept_beside_the_lesions_tell_the_same_habitats(
 
     Shares by the cohort's codebook differ by the grain of the grid alone.
     """
-    from dagster_project.flow.habitats import words_seen
-    from dagster_project.radiomics.habitat_words import measure_words
+    from dagster_project.flow.habitats import load_histograms_as_of
+    from dagster_project.radiomics.habitat_histograms import measure_histograms
     from dagster_project.resources import Lakehouse
 
     monkeypatch.setenv("LAKEHOUSE_STUDY", str(opened.trial.protocol))
-    found = words_seen(Lakehouse(root=str(opened.trial.home.root)), opened.snapshot, ("T0", "T1"))
+    found = load_histograms_as_of(
+        Lakehouse(root=str(opened.trial.home.root)), opened.snapshot, ("T0", "T1")
+    )
     keys = ["site", "patient", "visit", "lesion"]
     rows = opened.table("habitats").filter(
         pl.col("visit").is_in(["T0", "T1"]), pl.col("value").is_not_null()
@@ -74,7 +76,7 @@ def test_words_kept_beside_the_lesions_tell_the_same_habitats(
         found.words.counts.sum(axis=1)[measured].tolist() == wide["n_voxels"].drop_nulls().to_list()
     )
     codebook = read_codebook(next(opened.trial.home.codebooks.iterdir()))
-    shares = measure_words(found.words, codebook).shares[measured]
+    shares = measure_histograms(found.words, codebook).shares[measured]
     wanted = (
         wide.filter(pl.col("n_voxels").is_not_null())
         .select(f"fraction_{k}" for k in range(1, 6))

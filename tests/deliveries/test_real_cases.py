@@ -240,7 +240,7 @@ def test_the_mask_that_is_kept_is_the_official_one(
     import SimpleITK as sitk
 
     from dagster_project.domain.masks import dice, load_mask
-    from dagster_project.flow.kept import mask_file
+    from dagster_project.flow.result_cache import mask_file
 
     patient = pseudonym(LUNG, "1")
     (row,) = ask("SELECT scan, mask_digest FROM reads WHERE patient = ?", patient)

@@ -16,7 +16,7 @@ from dagster_project.federated.limits import (
     ComponentRatios,
 )
 from dagster_project.federated.refusals import OutsideGrid
-from dagster_project.radiomics.calibration import fit_limits
+from dagster_project.radiomics.dhi_limits_fit import fit_limits
 from tests.federated.splits import secure_total, split
 
 

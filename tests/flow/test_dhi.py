@@ -8,7 +8,7 @@ import pytest
 
 from dagster_project.domain.masks import mask_digest, save_mask
 from dagster_project.flow.dhi import PairTask, compare_visits
-from dagster_project.flow.kept import kept, mask_file, scan_image
+from dagster_project.flow.result_cache import mask_file, read_cached, scan_image
 from dagster_project.study import load_study
 from tests.radiomics.conftest import read_ct, read_seg
 
@@ -42,7 +42,7 @@ def test_pairs_of_the_same_scans_read_each_scan_once(tmp_path: Path, shared_data
             tmp_path / f"{start}.json",
         )
         found = compare_visits(task)
-        assert kept(task.kept) == key | found
+        assert read_cached(task.kept) == key | found
         pairs.append(found)
     assert scan_image.cache_info().misses == 1
     forth, back = pairs

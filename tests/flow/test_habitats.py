@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from dagster_project.domain.masks import load_mask, mask_digest, save_mask
-from dagster_project.flow.habitat_words import WordTask, keep_new_words, load_words
+from dagster_project.flow.habitat_histograms import (
+    HistogramTask,
+    load_histograms,
+    write_new_histograms,
+)
 from dagster_project.flow.habitats import (
     LesionTask,
     frozen_codebook,
@@ -22,9 +26,9 @@ from dagster_project.flow.habitats import (
     map_lesion,
     word_grid,
 )
-from dagster_project.flow.kept import mask_file, scan_image
+from dagster_project.flow.result_cache import mask_file, scan_image
 from dagster_project.radiomics.habitat_codebook import assign_habitats, localise
-from dagster_project.radiomics.habitat_words import count_words
+from dagster_project.radiomics.habitat_histograms import count_bins
 from dagster_project.study import load_study
 from tests.radiomics.conftest import read_ct, read_seg
 
@@ -84,23 +88,23 @@ def test_what_is_kept_is_what_was_computed(tasks: list[LesionTask], tmp_path: Pa
 @pytest.mark.real_data
 def test_words_are_kept_once_by_features_and_grid(tasks: list[LesionTask]) -> None:
     grid = word_grid(load_study())
-    own = [WordTask(task.local, grid) for task in tasks]
-    assert load_words(own[0]) is None, "nothing is kept yet"
+    own = [HistogramTask(task.local, grid) for task in tasks]
+    assert load_histograms(own[0]) is None, "nothing is kept yet"
     keep_local_features(tasks[0])
     keep_local_features(tasks[1])
-    assert keep_new_words(own, lambda _: None) == 2
-    local, words = load_local_features(tasks[0].local), load_words(own[0])
+    assert write_new_histograms(own, lambda _: None) == 2
+    local, words = load_local_features(tasks[0].local), load_histograms(own[0])
     assert local is not None
     assert words is not None
-    assert words.digest == count_words(local, grid).digest
+    assert words.digest == count_bins(local, grid).digest
     assert words.counts.sum() == local.count
-    assert keep_new_words(own, lambda _: None) == 0
-    coarser = WordTask(tasks[0].local, replace(grid, spread_hu=grid.spread_hu[::2]))
+    assert write_new_histograms(own, lambda _: None) == 0
+    coarser = HistogramTask(tasks[0].local, replace(grid, spread_hu=grid.spread_hu[::2]))
     assert coarser.file != own[0].file
     tasks[1].local.write_bytes(b"")
     own[1].file.unlink()
-    assert keep_new_words(own, lambda _: None) == 1
-    assert load_words(own[1]) is None, "a lesion of which nothing is left has no words"
+    assert write_new_histograms(own, lambda _: None) == 1
+    assert load_histograms(own[1]) is None, "a lesion of which nothing is left has no words"
 
 
 @pytest.mark.real_data

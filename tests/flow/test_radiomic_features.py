@@ -11,8 +11,8 @@ import pytest
 
 from dagster_project.compute import run_tasks
 from dagster_project.flow import radiomic_features as flow
-from dagster_project.flow.kept import scan_image
 from dagster_project.flow.radiomic_features import FeatureTask
+from dagster_project.flow.result_cache import scan_image
 from dagster_project.lake.store import Lake, Write
 from tests.domain.records import table
 from tests.flow.site import Site, silent

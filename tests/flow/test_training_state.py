@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from dagster_project.flow import feature_stability, model_runs
-from dagster_project.flow.habitat_words import load_words
-from dagster_project.flow.habitats import words_seen
-from dagster_project.flow.kept import kept
+from dagster_project.flow.habitat_histograms import load_histograms
+from dagster_project.flow.habitats import load_histograms_as_of
+from dagster_project.flow.result_cache import read_cached
 from dagster_project.flow.training_state import (
     INPUTS,
     TrainingState,
@@ -128,7 +128,7 @@ def test_7_a_second_night_reads_no_feature_and_tells_the_same(
         first = model_runs.train_behind_the_gate(grown.trial.lakehouse)
         monkeypatch.setattr(
             model_runs,
-            "tables_seen",
+            "load_tables_as_of",
             lambda *_, **__: pytest.fail("features were read although nothing had changed"),
         )
         again = model_runs.train_behind_the_gate(grown.trial.lakehouse)
@@ -154,14 +154,16 @@ def test_8_a_file_of_the_vault_is_read_once_for_all_tasks(
     with grown.trial.entered():
         lakehouse = grown.trial.lakehouse
         alone = [
-            words_seen(lakehouse, lakehouse.lake.snapshot(), TASKS[name].visits)
+            load_histograms_as_of(lakehouse, lakehouse.lake.snapshot(), TASKS[name].visits)
             for name in ("T1", "T2")
         ]
-        monkeypatch.setattr(model_runs, "load_words", counted(load_words, lambda task: task.file))
-        monkeypatch.setattr(model_runs, "kept", counted(kept, lambda file: file))
+        monkeypatch.setattr(
+            model_runs, "load_histograms", counted(load_histograms, lambda task: task.file)
+        )
+        monkeypatch.setattr(model_runs, "read_cached", counted(read_cached, lambda file: file))
         reading = model_runs.Reading()
         seen = [
-            model_runs.tables_seen(
+            model_runs.load_tables_as_of(
                 lakehouse, lakehouse.lake.snapshot(), TASKS[name], [], reading=reading
             )
             for name in ("T1", "T2")

@@ -24,10 +24,10 @@ from models.explanation import (
     held_out_attributions,
     name_lesions,
 )
-from models.fusion import Fusion, Remembered
+from models.fusion import Remembered, Stack
+from models.model_catalogue import choose_learners
 from models.networks import ensemble_logits
 from models.promotion import Look, judge_promotion
-from models.roster import choose_learners
 from models.sanity import ALIKE, SanityCheck, check_attributions, check_networks, judge_attributions
 from models.training import train
 from tests.models.test_networks import SECTION, TABLES
@@ -44,7 +44,7 @@ def trained():
     return {
         m.name: m
         for m in train(
-            [*members, Fusion(members)], DATA, {**SECTION, "held_out_sites": "none"}, seed=5
+            [*members, Stack(members)], DATA, {**SECTION, "held_out_sites": "none"}, seed=5
         )
     }
 

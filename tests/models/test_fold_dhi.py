@@ -12,15 +12,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dagster_project.radiomics.calibration import COMPONENTS, fit_limits, held_back_ratios
 from dagster_project.radiomics.dhi import derive_dhi, units_of
 from dagster_project.radiomics.dhi_limits import (
     FoldLimits,
     LimitsError,
     fit_fold_limits,
     patient_free_limits,
-    undivided,
+    raw_dhi,
 )
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS, fit_limits, held_back_ratios
 from dagster_project.study import load_study
 from models.baselines import Baseline, LinearModel
 from models.boosting import BoostedModel, Boosting
@@ -93,7 +93,7 @@ TABLE = derive_dhi(pl.DataFrame(ROWS, infer_schema_length=None), SETTINGS).with_
     input_fingerprint=pl.lit("f")
 )
 TABLES = {**vars(COHORT), "dhi": TABLE}
-DATA = build_dataset(TASKS["T1"], **TABLES, comparisons=undivided(ROWS, SETTINGS))
+DATA = build_dataset(TASKS["T1"], **TABLES, comparisons=raw_dhi(ROWS, SETTINGS))
 PLAIN = build_dataset(TASKS["T1"], **TABLES)
 
 
@@ -125,7 +125,7 @@ def test_1_divided_by_the_same_limits_a_patient_has_the_tables_figures():
 
 def test_2_limits_are_the_quantiles_of_the_folds_own_repeats_at_the_visits_of_the_task():
     training = DATA.take(HALF)
-    found = training.own_limits()
+    found = training.fit_dhi_limits()
     mine = [
         r
         for r in ROWS
@@ -152,17 +152,17 @@ def test_3_held_out_patients_and_later_visits_do_not_move_them():
             else row
         )
 
-    other = build_dataset(TASKS["T1"], **TABLES, comparisons=undivided(map(shaken, ROWS), SETTINGS))
-    assert other.take(HALF).own_limits() == DATA.take(HALF).own_limits()
-    assert other.take(~HALF).own_limits() != DATA.take(~HALF).own_limits()
+    other = build_dataset(TASKS["T1"], **TABLES, comparisons=raw_dhi(map(shaken, ROWS), SETTINGS))
+    assert other.take(HALF).fit_dhi_limits() == DATA.take(HALF).fit_dhi_limits()
+    assert other.take(~HALF).fit_dhi_limits() != DATA.take(~HALF).fit_dhi_limits()
     assert other.digest != DATA.digest
-    assert DATA.take(HALF).own_limits().fingerprint != DATA.own_limits().fingerprint
+    assert DATA.take(HALF).fit_dhi_limits().fingerprint != DATA.fit_dhi_limits().fingerprint
     with pytest.raises(LeakageError, match="comparisons T0-T2"):
         replace(DATA, comparisons=replace(DATA.comparisons, pairs=(("T0", "T2"),)))
 
 
 def test_4_limits_of_other_patients_are_refused():
-    limits = DATA.take(HALF).own_limits()
+    limits = DATA.take(HALF).fit_dhi_limits()
     learner = Baseline("delta_radiomics_dhi", (DELTA, DHI), "elastic_net")
     with pytest.raises(LimitsError, match="other patients"):
         learner._path(DATA, SECTION, 1, limits)
@@ -176,7 +176,7 @@ def test_5_too_few_lesions_take_the_shipped_limits():
     few = fit_fold_limits(DATA.comparisons.ratios, 3, DATA.patients, SETTINGS)
     assert few.n_lesions == 0
     assert few.components == patient_free_limits().components
-    assert pytest.approx(DATA.X, nan_ok=True) == DATA.divided_by(few).X
+    assert pytest.approx(DATA.X, nan_ok=True) == DATA.scale_dhi(few).X
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def test_6_each_fold_divides_by_its_own_limits_and_stores_them(learner):
     (found,) = train([learner], DATA, section, seed=3)
     for k, fit in enumerate(found.fits):
         training = found.dataset.take(found.fold != k)
-        assert fit.model.limits == training.own_limits()
+        assert fit.model.limits == training.fit_dhi_limits()
         held = found.dataset.take(found.fold == k)
-        by_hand = replace(held.divided_by(fit.model.limits), comparisons=None)
+        by_hand = replace(held.scale_dhi(fit.model.limits), comparisons=None)
         assert (
             fit.model.probabilities(held).tolist()
             == replace(fit.model, limits=None).probabilities(by_hand).tolist()
         )
-    assert found.final.model.limits == DATA.own_limits()
+    assert found.final.model.limits == DATA.fit_dhi_limits()
     kind = LinearModel if isinstance(found.final.model, LinearModel) else BoostedModel
     again = kind.from_tensors(found.final.model.tensors(), found.final.model.config())
     assert again.probabilities(DATA).tolist() == found.final.model.probabilities(DATA).tolist()
@@ -216,16 +216,16 @@ def test_6_each_fold_divides_by_its_own_limits_and_stores_them(learner):
 
 
 def test_7_a_data_set_without_comparisons_is_as_before():
-    assert PLAIN.own_limits() is None
-    assert PLAIN.divided_by(patient_free_limits()) is PLAIN
+    assert PLAIN.fit_dhi_limits() is None
+    assert PLAIN.scale_dhi(patient_free_limits()) is PLAIN
     assert DATA.of_blocks([CLINICAL]).comparisons is None
     assert limits_of(limits_facts(None)) is None
-    limits = DATA.own_limits()
+    limits = DATA.fit_dhi_limits()
     assert isinstance(limits, FoldLimits)
     assert limits_of(limits_facts(limits)) == limits
     order = np.random.default_rng(1).permutation(36)
-    assert of_dhi(DATA.with_features_permuted(1).divided_by(limits)) == pytest.approx(
-        of_dhi(DATA.divided_by(limits))[order], nan_ok=True
+    assert of_dhi(DATA.with_features_permuted(1).scale_dhi(limits)) == pytest.approx(
+        of_dhi(DATA.scale_dhi(limits))[order], nan_ok=True
     )
 
 
@@ -236,7 +236,7 @@ def test_8_a_patients_own_comparisons_are_inputs_of_that_patient():
         if r["patient"] == DATA.patients[0] and not r["reason"] and r["to_visit"] == "T1"
     )
     moved = [{**r, "texture": r["texture"] * 2} if r is first else r for r in ROWS]
-    other = build_dataset(TASKS["T1"], **TABLES, comparisons=undivided(moved, SETTINGS))
+    other = build_dataset(TASKS["T1"], **TABLES, comparisons=raw_dhi(moved, SETTINGS))
     assert np.flatnonzero(
         np.array(input_digests(other)) != np.array(input_digests(DATA))
     ).tolist() == [0]

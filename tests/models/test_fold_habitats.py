@@ -19,9 +19,9 @@ from models.datasets import TASKS, build_dataset
 from models.decomposition_transformer import decompose, reconstruct
 from models.explanation import importance
 from models.fold_habitats import FoldHabitats, raw_names
+from models.lesion_sequences import SequenceScaler, arrange
 from models.networks import ARCHITECTURES, Network, NetworkModel, architecture
 from models.prediction import input_digests
-from models.series import SeriesScaler, arrange
 from models.splits import stratified_folds
 from models.stgcn import GraphConvolution
 from models.training import train
@@ -91,12 +91,12 @@ def test_2_a_codebook_of_other_patients_or_of_the_cohort_is_refused():
 
 
 def test_3_words_of_a_later_visit_change_nothing():
-    words = TABLES.habitat_words
+    words = TABLES.habitat_histograms
     late = (words.keys["visit"] == "T2").to_numpy()
     assert late.any()
     early = replace(words, keys=words.keys.filter(pl.Series(~late)), words=words.words.take(~late))
     assert (
-        build_dataset(TASKS["T1"], **TABLES.of_dataset() | {"habitat_words": early}).digest
+        build_dataset(TASKS["T1"], **TABLES.of_dataset() | {"habitat_histograms": early}).digest
         == DATA.digest
     )
     assert set(DATA.series.words.at[:, 2]) == {0, 1}
@@ -150,7 +150,7 @@ def test_5_contacts_are_the_neighbours_of_the_habitats():
 
 
 def tensors(rows=slice(0, 6)):
-    arrays = SeriesScaler.fitted(SERIES).apply(SERIES.take(np.arange(70)[rows]))
+    arrays = SequenceScaler.fitted(SERIES).apply(SERIES.take(np.arange(70)[rows]))
     return [torch.from_numpy(arrays[name]) for name in ("x", "present", "days", "ties", "contacts")]
 
 
@@ -213,7 +213,7 @@ def test_6b_for_the_transformer_too_and_what_stands_at_a_masked_token_is_not_rea
 def test_6c_level_trend_and_curvature_of_habitats_make_up_what_was_measured():
     data = build_dataset(TASKS["T2"], **TABLES.replace_task("T2"))
     series = FoldHabitats.fitted(data.series, data.patients).apply(data.series)
-    arrays = SeriesScaler.fitted(series).apply(series)
+    arrays = SequenceScaler.fitted(series).apply(series)
     x, days = (torch.from_numpy(arrays[name]).double() for name in ("x", "days"))
     habitats = x[:, :, -5:]
     assert (habitats[..., -3:] != 0).any(dim=(0, 1, 3)).all()
@@ -317,7 +317,7 @@ def test_11_every_task_has_habitats_at_its_own_visits(task, name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_12_without_words_or_with_too_few_lesions_or_not_asked_for_a_network_trains_as_before(name):
-    plain = build_dataset(TASKS["T1"], **TABLES.of_dataset() | {"habitat_words": None})
+    plain = build_dataset(TASKS["T1"], **TABLES.of_dataset() | {"habitat_histograms": None})
     few = replace(
         DATA,
         series=replace(

@@ -16,7 +16,7 @@ from dagster_project.simulation.tables import Truth, simulate_tables
 from models.datasets import TASKS, DatasetError, build_dataset
 from models.explanation import attribution_rows, contributions, held_out_attributions
 from models.harmonised import NAME, OF_CHANGES, BatchCorrection, Harmonised, HarmonisedModel
-from models.roster import choose_learners
+from models.model_catalogue import choose_learners
 from models.training import best_model, hold_out_sites, train
 from tests.models.cohorts import SECTION
 

@@ -15,9 +15,9 @@ from scipy.stats import t as student
 from dagster_project.lake.tables import PREDICTIONS
 from models.baselines import Baseline
 from models.datasets import DatasetError
-from models.held_out_intervals import bound_held_out
+from models.held_out_intervals import jackknife_intervals
 from models.learners import Fit
-from models.training import COSTLY, cross_fit, derive_predictions, hold_out_pairs
+from models.training import COSTLY, cross_fit, derive_predictions, intervals_of_fold
 from tests.models.cohorts import SECTION, dataset
 from tests.models.test_training import Constant, Memory, runs_of
 
@@ -55,7 +55,7 @@ class Honest(Memory):
 
 def test_1_no_model_behind_a_patients_bounds_has_seen_the_patient():
     learner = Honest()
-    found = bound_held_out(learner, DATA, FOLD, np.full(60, 0.5), QUICK, 1)
+    found = jackknife_intervals(learner, DATA, FOLD, np.full(60, 0.5), QUICK, 1)
     assert not np.isnan([found.lower, found.upper]).any()
     patients = np.array(DATA.patients)
     assert sorted(map(sorted, learner.fitted_on)) == sorted(
@@ -136,7 +136,7 @@ def test_4_bounds_hold_the_true_probability_about_as_often_as_they_say():
                 .fit(cohort.take(fold != k), QUICK, 1)
                 .model.probabilities(cohort.take(fold == k))
             )
-        found = bound_held_out(Logistic(), cohort, fold, p, QUICK, 1)
+        found = jackknife_intervals(Logistic(), cohort, fold, p, QUICK, 1)
         held += ((found.lower <= truth) & (truth <= found.upper))[:5].tolist()
     assert 0.90 < np.mean(held) < 0.99
 
@@ -172,8 +172,8 @@ def test_6_where_there_are_none_it_is_said_why():
         (Memory(), FOLD % 2, "2 folds; a held-out patient's interval needs 3"),
         (Refusing(), FOLD, "two folds fewer cannot be trained on: too few to learn from"),
     ):
-        found = bound_held_out(learner, DATA, fold, p, QUICK, 1)
-        assert found.told == why
+        found = jackknife_intervals(learner, DATA, fold, p, QUICK, 1)
+        assert found.method == why
         assert np.isnan([found.lower, found.upper]).all()
     for asked, name, wanted in (
         ("none", "memory", False),
@@ -183,10 +183,10 @@ def test_6_where_there_are_none_it_is_said_why():
     ):
         learner = Memory()
         learner.name = name
-        found = hold_out_pairs(
+        found = intervals_of_fold(
             learner, DATA, FOLD % 3, p, {**QUICK, "held_out_intervals": asked}, 1
         )
-        assert ("not asked for" not in found.told) == wanted == bool(learner.fitted_on)
+        assert ("not asked for" not in found.method) == wanted == bool(learner.fitted_on)
 
 
 def test_7_models_that_agree_leave_nothing_unsure():
@@ -194,5 +194,5 @@ def test_7_models_that_agree_leave_nothing_unsure():
         def fit(self, data, section, seed):
             return replace(super().fit(data, section, seed), model=Constant(4))
 
-    found = bound_held_out(Same(), DATA, FOLD, np.full(60, 0.4), QUICK, 1)
+    found = jackknife_intervals(Same(), DATA, FOLD, np.full(60, 0.4), QUICK, 1)
     assert [*found.lower, *found.upper] == pytest.approx([0.4] * 120)

@@ -19,7 +19,9 @@ from models.datasets import TASKS, DatasetError, LeakageError, build_dataset
 from models.decomposition_transformer import decompose, reconstruct
 from models.explanation import attribute, importance, stability
 from models.fold_habitats import raw_names
-from models.fusion import Fusion, FusionModel, stack_weights
+from models.fusion import Stack, StackModel, stack_weights
+from models.lesion_sequences import SequenceScaler, arrange
+from models.model_catalogue import choose_learners
 from models.networks import (
     ARCHITECTURES,
     Network,
@@ -28,8 +30,6 @@ from models.networks import (
     ensemble_logits,
     temperature_of,
 )
-from models.roster import choose_learners
-from models.series import SeriesScaler, arrange
 from models.stgcn import DAYS_UNIT, GraphConvolution, TemporalConvolution
 from models.training import train
 
@@ -152,12 +152,12 @@ def test_6_a_series_of_a_later_visit_is_refused_by_name():
 
 
 def test_7_scaling_rests_on_the_rows_it_is_given():
-    early = SeriesScaler.fitted(DATA.series.take(np.arange(40)))
+    early = SequenceScaler.fitted(DATA.series.take(np.arange(40)))
     values = DATA.series.values.copy()
     values[40:] *= 9
-    moved = SeriesScaler.fitted(replace(DATA.series, values=values).take(np.arange(40)))
+    moved = SequenceScaler.fitted(replace(DATA.series, values=values).take(np.arange(40)))
     assert np.array_equal(early.means, moved.means)
-    assert not np.array_equal(early.means, SeriesScaler.fitted(DATA.series).means)
+    assert not np.array_equal(early.means, SequenceScaler.fitted(DATA.series).means)
 
 
 @pytest.mark.parametrize("name", ["fusion", *ARCHITECTURES, "boosting"])
@@ -191,7 +191,7 @@ def test_10_weights_of_the_stack_are_not_negative_and_prefer_what_tells(trained)
     weights, _ = stack_weights(labels, np.column_stack([good, bad, -good]))
     assert (weights >= 0).all()
     assert weights[0] > 10 * max(weights[1:])
-    assert isinstance(trained["fusion"].final.model, FusionModel)
+    assert isinstance(trained["fusion"].final.model, StackModel)
     assert (trained["fusion"].final.model.spread(DATA) >= 0).all()
 
 
@@ -240,7 +240,7 @@ def test_14_features_missing_throughout_do_no_harm_and_columns_that_are_gone_are
 
 
 def test_15_a_stack_fits_each_member_once(trained):
-    fusion = next(m for m in choose_learners(DATA, SECTION)[0] if isinstance(m, Fusion))
+    fusion = next(m for m in choose_learners(DATA, SECTION)[0] if isinstance(m, Stack))
     assert fusion.members[0].fit(
         DATA.of_blocks(fusion.members[0].blocks), SECTION, 5
     ) is fusion.members[0].fit(DATA.of_blocks(fusion.members[0].blocks), SECTION, 5)

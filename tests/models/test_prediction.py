@@ -1,6 +1,6 @@
 """What a registered model says of a new patient, and refusals that say why.
 
-A prediction has bounds, strangeness and what it is based on.
+A prediction has bounds, ood_score and what it is based on.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.datasets import TASKS, build_others
+from models.datasets import TASKS, build_inference_set
 from models.prediction import ChampionUnusable, ServedModel, input_digests, predict
-from models.reference import Reference
 from models.training import train_baselines
+from models.training_distribution import TrainingDistribution
 from tests.models.cohorts import SECTION, dataset, simulate
 
 DATA = dataset(effect=0.3)
@@ -30,7 +30,7 @@ def served() -> ServedModel:
     return ServedModel(
         trained.final.model,
         tuple(f.model for f in trained.fits),
-        Reference.fitted(trained.dataset),
+        TrainingDistribution.fitted(trained.dataset),
         facts,
         "3",
         "champion",
@@ -47,8 +47,8 @@ def others():
         .then(pl.lit("artifact"))
     )
     tables = made.replace(cohort=made.cohort.with_columns(included=~OUT, exclusion=why))
-    assert build_others(TASKS["T1"], **vars(made), radiomic_features=None) is None
-    return build_others(TASKS["T1"], **tables, radiomic_features=None)
+    assert build_inference_set(TASKS["T1"], **vars(made), radiomic_features=None) is None
+    return build_inference_set(TASKS["T1"], **tables, radiomic_features=None)
 
 
 def test_1_eligible_patients_outside_the_cohort_are_predicted_without_fold_and_label(
@@ -92,7 +92,7 @@ def test_5_a_digest_changes_with_the_patients_own_inputs_and_no_others():
 def test_6_strangeness_rests_on_the_training_patients_alone(served):
     far = replace(DATA, X=DATA.X + 50)
     assert (served.reference.novelty(far) > 5 * np.median(served.reference.novelty(DATA))).all()
-    again = Reference.from_tensors(served.reference.names, served.reference.tensors())
+    again = TrainingDistribution.from_tensors(served.reference.names, served.reference.tensors())
     assert again.novelty(DATA).tolist() == served.reference.novelty(DATA).tolist()
     assert served.reference.novelty(DATA.take(np.arange(24) == 5)).item() == pytest.approx(
         served.reference.novelty(DATA)[5]

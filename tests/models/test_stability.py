@@ -17,8 +17,8 @@ from dagster_project.domain.feature_stability import (
 )
 from dagster_project.study import load_study
 from models.datasets import TASKS, build_dataset
-from models.roster import choose_learners
-from models.series import SeriesScaler
+from models.lesion_sequences import SequenceScaler
+from models.model_catalogue import choose_learners
 from models.stability import StableFeatures, build_moments, lower_bounds
 from models.training import train
 from tests.models.cohorts import SECTION, simulate
@@ -179,4 +179,4 @@ def test_4_no_learner_uses_a_feature_that_its_training_patients_readers_do_not_a
             assert np.isfinite(scaler.scales[0, data.series.features.index(names[0])])
     plain = replace(data, readers=None)
     assert plain.digest != data.digest
-    assert SeriesScaler.fitted(data.series).apply(data.series)["x"].any()
+    assert SequenceScaler.fitted(data.series).apply(data.series)["x"].any()

@@ -30,9 +30,9 @@ from dagster_project.lake.tables import MODEL_RUNS
 from models import tracking
 from models.evaluation import leakage_verdict
 from models.promotion import Look
-from models.reference import Reference
 from models.reporting import CHECKLISTS
 from models.training import best_model, train_baselines
+from models.training_distribution import TrainingDistribution
 from tests.models.cohorts import SECTION, dataset
 
 MOMENT = datetime(2026, 1, 12, 3, 4, 5, tzinfo=UTC)
@@ -468,7 +468,7 @@ def test_19_the_champion_is_asked_before_the_candidate_and_its_absence_is_told(
         f.model.probabilities(DATA).tolist() for f in best.fits
     ]
     assert served.reference.novelty(DATA) == pytest.approx(
-        Reference.fitted(best.dataset).novelty(DATA), abs=0, nan_ok=True
+        TrainingDistribution.fitted(best.dataset).novelty(DATA), abs=0, nan_ok=True
     )
 
 

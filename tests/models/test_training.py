@@ -26,9 +26,9 @@ from models.splits import SplitError
 from models.training import (
     REFERENCES,
     best_model,
+    compare_with_references,
     cross_fit,
     derive_predictions,
-    gains,
     leave_one_site_out,
     train,
     train_baselines,
@@ -156,7 +156,10 @@ def test_6_with_few_of_a_class_there_are_fewer_folds_and_all_bounds_know_it():
         assert t.evaluation.auc_by_site["NORTH"] == own
     model, reference = trained[-1], next(t for t in trained if t.name in REFERENCES)
     gain, _ = auc_difference(y, model.probabilities, reference.probabilities, folds=made)
-    assert gains(model, trained)[f"auc_gain_over_{reference.name}_lower"] == gain.lower
+    assert (
+        compare_with_references(model, trained)[f"auc_gain_over_{reference.name}_lower"]
+        == gain.lower
+    )
 
 
 def test_7_with_one_of_a_class_the_task_and_counts_are_named():
@@ -188,11 +191,11 @@ def test_9_the_best_model_is_the_greatest_auc_of_real_models_and_of_equals_the_s
 
 
 def test_10_gains_are_differences_of_aucs_over_the_references(trained):
-    found = gains(trained[3], trained)
+    found = compare_with_references(trained[3], trained)
     assert found["auc_gain_over_size_change"] == pytest.approx(trained[3].auc - trained[1].auc)
     assert found["auc_gain_over_clinical"] == pytest.approx(trained[3].auc - trained[0].auc)
     assert 0 <= found["auc_gain_over_clinical_p"] <= 1
-    assert not any("size_change" in name for name in gains(trained[1], trained))
+    assert not any("size_change" in name for name in compare_with_references(trained[1], trained))
 
 
 def test_11_predictions_keep_the_contract_of_their_table(trained):

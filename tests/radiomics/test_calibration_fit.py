@@ -7,7 +7,6 @@ import tomllib
 import numpy as np
 import pytest
 
-from dagster_project.radiomics.calibration import COMPONENTS
 from dagster_project.radiomics.calibration_fit import (
     HISTOGRAM_FEATURES,
     N_LESIONS,
@@ -19,6 +18,7 @@ from dagster_project.radiomics.calibration_fit import (
     write_limits,
     write_texture,
 )
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS
 from dagster_project.radiomics.texture import DEFAULTS, read_defaults
 
 RNG = np.random.default_rng(0)

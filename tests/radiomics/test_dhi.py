@@ -12,7 +12,6 @@ import pytest
 import SimpleITK as sitk
 
 from dagster_project.lake.tables import DHI
-from dagster_project.radiomics.calibration import COMPONENTS, null_scale
 from dagster_project.radiomics.density import density_change
 from dagster_project.radiomics.dhi import (
     OtherQuantile,
@@ -21,6 +20,7 @@ from dagster_project.radiomics.dhi import (
     derive_dhi,
     derive_trajectories,
 )
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS, null_scale
 from dagster_project.radiomics.habitats import spatial_change
 from dagster_project.radiomics.phantoms import scan_lesion
 from dagster_project.radiomics.preparation import Prepared, crop_visit, prepare_visit

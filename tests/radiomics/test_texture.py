@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from dagster_project.radiomics.calibration import COMPONENTS
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS
 from dagster_project.radiomics.preparation import Prepared
 from dagster_project.radiomics.pyradiomics_engine import TEXTURE_CLASSES, class_feature_names
 from dagster_project.radiomics.texture import (

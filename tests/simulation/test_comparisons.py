@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 import SimpleITK as sitk
 
-from dagster_project.radiomics.calibration import COMPONENTS, fit_limits, held_back_ratios
 from dagster_project.radiomics.dhi import compare_lesion, derive_dhi
 from dagster_project.radiomics.dhi_limits import KEY
+from dagster_project.radiomics.dhi_limits_fit import COMPONENTS, fit_limits, held_back_ratios
 from dagster_project.simulation.comparisons import DIMENSIONS, NO_COPIES, VISITS, draw_comparisons
 from dagster_project.simulation.tables import Truth, simulate_tables
 from dagster_project.statistics.roc import auc_delong

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dagster_project.radiomics.habitat_words import fit_word_codebook, measure_words
+from dagster_project.radiomics.habitat_histograms import fit_histogram_codebook, measure_histograms
 from dagster_project.simulation.tables import PAIRS, TISSUES, VOXELS, Truth, simulate_tables
 from dagster_project.statistics.roc import auc_delong
 
@@ -17,10 +17,10 @@ def change_of_the_first_tissue(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
     The change is the growth of the share's log odds from T0 to T1.
     """
     made = simulate_tables(truth, ["original_firstorder_Entropy"], patients=300, seed=2)
-    words = made.habitat_words
+    words = made.habitat_histograms
     patients = words.keys["patient"].to_list()
-    codebook = fit_word_codebook(words.words, patients, set(patients), words.settings, "fold")
-    share = np.clip(measure_words(words.words, codebook).shares[:, 0], 0.01, 0.99)
+    codebook = fit_histogram_codebook(words.words, patients, set(patients), words.settings, "fold")
+    share = np.clip(measure_histograms(words.words, codebook).shares[:, 0], 0.01, 0.99)
     long = words.keys.with_columns(odds=pl.Series(np.log(share / (1 - share))))
     ends = [
         long.filter(visit=v).select("patient", "lesion", pl.col("odds").alias(v))
@@ -46,7 +46,7 @@ def test_1_words_tell_response_where_the_truth_holds_heterogeneity_and_not_where
 
 def test_2_every_lesion_that_is_there_has_its_words_about_the_tissues():
     made = simulate_tables(Truth(), ["original_firstorder_Entropy"], patients=40, seed=3)
-    words, there = made.habitat_words, made.lesions.filter("present")
+    words, there = made.habitat_histograms, made.lesions.filter("present")
     assert set(words.keys.rows()) == set(
         there.select("site", "patient", "visit", "lesion").iter_rows()
     )

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster_project.compute import run_tasks
-from dagster_project.flow.done import Say, report_progress
-from dagster_project.flow.kept import fingerprint
+from dagster_project.flow.result_cache import fingerprint
+from dagster_project.flow.step_result import Say, report_progress
 from dagster_project.lake.files import write_whole
 
 if TYPE_CHECKING:
-    from dagster_project.radiomics.habitat_words import WordCounts, WordGrid
+    from dagster_project.radiomics.habitat_histograms import BinCounts, HistogramGrid
 
 
 @dataclass(frozen=True)
-class WordTask:
+class HistogramTask:
     """The kept local features of a lesion, to be counted in words of a grid."""
 
     local: Path
-    grid: WordGrid
+    grid: HistogramGrid
 
     @property
     def file(self) -> Path:
@@ -35,7 +35,7 @@ class WordTask:
         )
 
 
-def keep_words(task: WordTask) -> int:
+def write_histograms(task: HistogramTask) -> int:
     """Count a lesion's words and store them.
 
     An empty file means that nothing is left of the lesion after peeling.
@@ -43,11 +43,11 @@ def keep_words(task: WordTask) -> int:
     import numpy as np
 
     from dagster_project.flow.habitats import load_local_features
-    from dagster_project.radiomics.habitat_words import count_words
+    from dagster_project.radiomics.habitat_histograms import count_bins
 
     local, content = load_local_features(task.local), io.BytesIO()
     if local is not None:
-        words = count_words(local, task.grid)
+        words = count_bins(local, task.grid)
         np.savez_compressed(
             content, counts=words.counts, pair_code=words.pair_code, pair_count=words.pair_count
         )
@@ -55,16 +55,16 @@ def keep_words(task: WordTask) -> int:
     return local.count if local else 0
 
 
-def load_words(task: WordTask) -> WordCounts | None:
-    """What `keep_words` kept; None where nothing was, or nothing was left of the lesion."""
+def load_histograms(task: HistogramTask) -> BinCounts | None:
+    """What `write_histograms` kept; None where nothing was, or nothing was left of the lesion."""
     import numpy as np
 
-    from dagster_project.radiomics.habitat_words import WordCounts
+    from dagster_project.radiomics.habitat_histograms import BinCounts
 
     if not task.file.is_file() or task.file.stat().st_size == 0:
         return None
     with np.load(task.file) as kept:
-        return WordCounts(
+        return BinCounts(
             task.grid,
             kept["counts"],
             np.zeros(kept["pair_code"].size, np.int32),
@@ -73,7 +73,7 @@ def load_words(task: WordTask) -> WordCounts | None:
         )
 
 
-def keep_new_words(tasks: Sequence[WordTask], say: Say) -> int:
+def write_new_histograms(tasks: Sequence[HistogramTask], say: Say) -> int:
     """Count the words that are not stored yet; return how many lesions that were.
 
     What cannot be read is left out here, and reported where it is mapped.
@@ -81,5 +81,5 @@ def keep_new_words(tasks: Sequence[WordTask], say: Say) -> int:
     new = [t for t in tasks if t.local.is_file() and not t.file.is_file()]
     return sum(
         o.reason is None
-        for o in report_progress(run_tasks(keep_words, new), len(new), "lesions binned", say)
+        for o in report_progress(run_tasks(write_histograms, new), len(new), "lesions binned", say)
     )

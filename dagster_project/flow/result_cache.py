@@ -59,7 +59,7 @@ def contents_of(folder: Path, noted: Mapping[str, str]) -> list[str]:
     ----------
     noted
         Digest of each file of the vault when it was taken in, by its name below the site's folder.
-        A file that is not noted there is told by its name and time.
+        A file that is not noted there is identified by its name and time.
         Its size counts always, so that one which was cut is another.
     """
     found = []
@@ -112,12 +112,12 @@ def scan_folder(vault: Path, row: Mapping[str, Any]) -> Path:
     return vault / row["site"] / row["patient"] / row["scan"]
 
 
-def keep(file: Path, result: Any) -> None:
+def write_cached(file: Path, result: Any) -> None:
     """Keep a result beside what it was computed from; it appears whole or not at all."""
     write_whole(file, json.dumps(result, ensure_ascii=False).encode())
 
 
-def kept(file: Path) -> Any:
+def read_cached(file: Path) -> Any:
     """A result kept by an earlier run, or None."""
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 

@@ -19,7 +19,7 @@ from dagster_project.lake.tables import Table
 from dagster_project.study import digest_of
 
 
-def answer_once(
+def cached_query(
     lake: Lake, file: Path, tables: Sequence[str], question: object, answer: Callable[[], Any]
 ) -> Any:
     """The kept answer to this question about these tables, or a new one.
@@ -61,7 +61,7 @@ def violations_of(lake: Lake, home: Home, table: Table) -> list[Violation]:
 
     return [
         Violation(table.name, constraint, rows)
-        for constraint, rows in answer_once(
+        for constraint, rows in cached_query(
             lake, home.answers / f"contract-{table.name}.json", [table.name], question, ask
         )
     ]
@@ -74,7 +74,7 @@ def _state(lake: Lake, tables: Sequence[str], question: object) -> str:
 def _kept(file: Path) -> dict[str, Any]:
     """Nothing where a file is not there, or is not what this module writes."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return told if isinstance(told, dict) and "answer" in told else {}
+    return stored if isinstance(stored, dict) and "answer" in stored else {}

@@ -15,7 +15,7 @@ from models.datasets import Dataset
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class TrainingDistribution:
     """Mean and standard deviation of each column over the training patients.
 
     They name no patient.
@@ -26,7 +26,7 @@ class Reference:
     deviations: np.ndarray
 
     @classmethod
-    def fitted(cls, dataset: Dataset) -> Reference:
+    def fitted(cls, dataset: Dataset) -> TrainingDistribution:
         """Over the rows of the data set; a column that none of them has is NaN."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -35,7 +35,9 @@ class Reference:
             )
 
     @classmethod
-    def from_tensors(cls, names: tuple[str, ...], tensors: Mapping[str, np.ndarray]) -> Reference:
+    def from_tensors(
+        cls, names: tuple[str, ...], tensors: Mapping[str, np.ndarray]
+    ) -> TrainingDistribution:
         """The reference that `tensors` was called on."""
         return cls(names, tensors["means"], tensors["deviations"])
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dagster_project.flow import arbitration_pages, kept, pages, vault_audit
-from dagster_project.flow.kept import contents_of, outlines_file, slices_of
+from dagster_project.flow import arbitration_pages, pages, result_cache, vault_audit
+from dagster_project.flow.result_cache import contents_of, outlines_file, slices_of
 
 SCAN = {
     "pixel_digest": "p",
@@ -51,7 +51,7 @@ def test_outlines_are_read_anew_when_the_file_or_the_scan_is_another(
 
 def test_outlines_are_read_anew_by_other_code(monkeypatch: pytest.MonkeyPatch) -> None:
     before = _outlines()
-    monkeypatch.setattr(kept, "CODE_VERSION", "another")
+    monkeypatch.setattr(result_cache, "CODE_VERSION", "another")
     assert _outlines() != before
 
 

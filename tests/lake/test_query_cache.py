@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dagster_project.lake.answers import answer_once, violations_of
 from dagster_project.lake.contracts import Violation
 from dagster_project.lake.home import Home
+from dagster_project.lake.query_cache import cached_query, violations_of
 from dagster_project.lake.store import Lake, open_lake, read_lake
 from dagster_project.lake.tables import TREATMENTS
 from tests.domain.records import table
@@ -40,7 +40,7 @@ def cycles(lake: Lake, home: Home) -> Callable[..., list[int]]:
             return of.read("treatments")["cycle"].to_list()
 
         return [
-            *answer_once(of, home.answers / "cycles.json", ["treatments"], question, look),
+            *cached_query(of, home.answers / "cycles.json", ["treatments"], question, look),
             len(looked),
         ]
 
@@ -121,7 +121,7 @@ def test_7_an_answer_during_which_someone_wrote_is_not_kept(lake: Lake, home: Ho
         return rows
 
     file = home.answers / "rows.json"
-    assert answer_once(lake, file, ["treatments"], "rows", asked) == 2
+    assert cached_query(lake, file, ["treatments"], "rows", asked) == 2
     assert not file.exists()
 
 

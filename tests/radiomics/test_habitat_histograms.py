@@ -16,17 +16,17 @@ from dagster_project.radiomics.habitat_codebook import (
     fit_codebook,
     nearest_habitats,
 )
-from dagster_project.radiomics.habitat_measures import measure_habitats
-from dagster_project.radiomics.habitat_words import (
-    WordGrid,
-    count_words,
-    fit_word_codebook,
-    measure_words,
-    stack_words,
+from dagster_project.radiomics.habitat_histograms import (
+    HistogramGrid,
+    count_bins,
+    fit_histogram_codebook,
+    measure_histograms,
+    stack_histograms,
 )
+from dagster_project.radiomics.habitat_measures import measure_habitats
 from dagster_project.study import load_study
 
-GRID = WordGrid.of(load_study().section("habitat_words"))
+GRID = HistogramGrid.of(load_study().section("habitat_words"))
 SETTINGS = habitat_settings(load_study()) | {"lesions_minimum": 2}
 
 
@@ -49,9 +49,9 @@ def lesion(seed: int, size: int = 9) -> LocalFeatures:
 
 
 LESIONS = [lesion(seed) for seed in range(8)]
-WORDS = stack_words(GRID, [count_words(one, GRID) for one in LESIONS])
+WORDS = stack_histograms(GRID, [count_bins(one, GRID) for one in LESIONS])
 WHO = [f"P{k // 2}" for k in range(8)]
-CODEBOOK = fit_word_codebook(WORDS, WHO, set(WHO), SETTINGS, "fold")
+CODEBOOK = fit_histogram_codebook(WORDS, WHO, set(WHO), SETTINGS, "fold")
 
 
 def test_1_a_word_is_the_cell_that_holds_the_voxel() -> None:
@@ -70,7 +70,7 @@ def test_2_adding_words_up_is_measuring_the_voxels_that_they_label(seed: int) ->
     codes[local.mask] = label[GRID.words_of(local.features) - 1]
     wanted, found = (
         measure_habitats(codes, local, CODEBOOK),
-        measure_words(count_words(local, GRID), CODEBOOK),
+        measure_histograms(count_bins(local, GRID), CODEBOOK),
     )
     for i in range(6):
         for j in range(max(i, 1), 6):
@@ -96,7 +96,7 @@ def test_3_a_codebook_of_words_is_nearly_that_of_voxels() -> None:
         "cohort",
     )
     assert np.array(CODEBOOK.scale) == pytest.approx(whole.scale, rel=0.05)
-    shares = measure_words(WORDS, whole).shares
+    shares = measure_histograms(WORDS, whole).shares
     for one, mine in zip(LESIONS, shares, strict=True):
         codes = assign_habitats(one, whole)[one.mask]
         assert mine == pytest.approx(np.bincount(codes, minlength=6)[1:] / codes.size, abs=0.06)
@@ -104,8 +104,8 @@ def test_3_a_codebook_of_words_is_nearly_that_of_voxels() -> None:
 
 def test_4_the_order_of_lesions_does_not_matter_and_the_density_orders_the_habitats() -> None:
     order = [5, 2, 7, 0, 1, 3, 6, 4]
-    again = fit_word_codebook(
-        stack_words(GRID, [count_words(LESIONS[k], GRID) for k in order]),
+    again = fit_histogram_codebook(
+        stack_histograms(GRID, [count_bins(LESIONS[k], GRID) for k in order]),
         [WHO[k] for k in order],
         set(WHO),
         SETTINGS,
@@ -120,11 +120,11 @@ def test_5_words_are_bound_to_the_patients_of_the_fold() -> None:
     with pytest.raises(CodebookError, match="other patients"):
         check_fold(CODEBOOK, [*WHO, "P9"])
     with pytest.raises(CodebookError, match="outside the fold"):
-        fit_word_codebook(WORDS, WHO, {"P0"}, SETTINGS, "fold")
+        fit_histogram_codebook(WORDS, WHO, {"P0"}, SETTINGS, "fold")
     with pytest.raises(CodebookError, match="8 lesions and visits of at least 9"):
-        fit_word_codebook(WORDS, WHO, set(WHO), SETTINGS | {"lesions_minimum": 9}, "fold")
+        fit_histogram_codebook(WORDS, WHO, set(WHO), SETTINGS | {"lesions_minimum": 9}, "fold")
     assert (
-        fit_word_codebook(WORDS, WHO, {*WHO, "P9"}, SETTINGS, "fold").n_patients
+        fit_histogram_codebook(WORDS, WHO, {*WHO, "P9"}, SETTINGS, "fold").n_patients
         == CODEBOOK.n_patients
         == 4
     )
@@ -134,6 +134,6 @@ def test_6_rows_taken_are_those_lesions() -> None:
     rows = np.array([False, True, False, True, True, False, False, False])
     mine, wanted = (
         WORDS.take(rows),
-        stack_words(GRID, [count_words(LESIONS[k], GRID) for k in (1, 3, 4)]),
+        stack_histograms(GRID, [count_bins(LESIONS[k], GRID) for k in (1, 3, 4)]),
     )
     assert mine.digest == wanted.digest

@@ -32,7 +32,7 @@ Counts = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class WordGrid:
+class HistogramGrid:
     """Edges of the cells in HU, the same for every patient and study.
 
     What lies outside them counts to the outermost cell.
@@ -42,7 +42,7 @@ class WordGrid:
     spread_hu: tuple[float, ...]
 
     @classmethod
-    def of(cls, section: Mapping[str, Sequence[float]]) -> WordGrid:
+    def of(cls, section: Mapping[str, Sequence[float]]) -> HistogramGrid:
         """The grid of study.toml [habitat_words]."""
         return cls(
             *(tuple(float(edge) for edge in section[name]) for name in ("density_hu", "spread_hu"))
@@ -64,7 +64,7 @@ class WordGrid:
     def words_of(self, features: Values) -> NDArray[np.intp]:
         """Word 1, 2, … of each row of local features (n, 2); 0 is kept for the outside.
 
-        >>> WordGrid((-50.0, 0.0, 50.0), (0.0, 10.0, 20.0)).words_of(
+        >>> HistogramGrid((-50.0, 0.0, 50.0), (0.0, 10.0, 20.0)).words_of(
         ...     np.array([[-90.0, 3.0], [0.0, 10.0]])
         ... ).tolist()
         [1, 4]
@@ -77,7 +77,7 @@ class WordGrid:
 
 
 @dataclass(frozen=True, eq=False)
-class WordCounts:
+class BinCounts:
     """Words of lesions and visits, and pairs of words that are 6-neighbours.
 
     `counts` has one row per lesion and visit: voxels of each word (n, words). The pairs have one
@@ -85,7 +85,7 @@ class WordCounts:
     (words + 1) + second, the first not above the second, 0 the outside.
     """
 
-    grid: WordGrid
+    grid: HistogramGrid
     counts: Counts
     pair_row: Counts
     pair_code: Counts
@@ -99,10 +99,10 @@ class WordCounts:
             repr(self.grid).encode() + b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
         ).digest()
 
-    def take(self, rows: NDArray[Any]) -> WordCounts:
+    def take(self, rows: NDArray[Any]) -> BinCounts:
         """The rows of a mask, in order."""
         place, kept = np.cumsum(rows, dtype=np.int32) - 1, rows[self.pair_row]
-        return WordCounts(
+        return BinCounts(
             self.grid,
             self.counts[rows],
             place[self.pair_row[kept]],
@@ -112,18 +112,18 @@ class WordCounts:
 
 
 @dataclass(frozen=True, eq=False)
-class CohortWords:
+class CohortHistograms:
     """Words of the lesions of a cohort.
 
     `keys` has site, patient, visit and lesion of each row; `settings` is study.toml [habitats].
     """
 
     keys: pl.DataFrame
-    words: WordCounts
+    words: BinCounts
     settings: Mapping[str, Any]
 
 
-def count_words(local: LocalFeatures, grid: WordGrid) -> WordCounts:
+def count_bins(local: LocalFeatures, grid: HistogramGrid) -> BinCounts:
     """One lesion's words and their neighbours; pairs of two voxels outside are not counted."""
     words = np.zeros(tuple(n + 2 for n in local.mask.shape), dtype=np.int64)
     words[1:-1, 1:-1, 1:-1][local.mask] = found = grid.words_of(local.features)
@@ -139,12 +139,12 @@ def count_words(local: LocalFeatures, grid: WordGrid) -> WordCounts:
         )
     code, count = np.unique(np.concatenate(codes), return_counts=True)
     counts = np.bincount(found, minlength=grid.count + 1)[None, 1:].astype(np.int32)
-    return WordCounts(
+    return BinCounts(
         grid, counts, np.zeros(code.size, np.int32), code.astype(np.int32), count.astype(np.int32)
     )
 
 
-def stack_words(grid: WordGrid, lesions: Sequence[WordCounts]) -> WordCounts:
+def stack_histograms(grid: HistogramGrid, lesions: Sequence[BinCounts]) -> BinCounts:
     """One lesion after the other."""
     nothing = [np.zeros(0, np.int32)]
     parts = [
@@ -157,11 +157,11 @@ def stack_words(grid: WordGrid, lesions: Sequence[WordCounts]) -> WordCounts:
         if lesions
         else np.zeros((0, grid.count), np.int32)
     )
-    return WordCounts(grid, counts, rows, parts[0], parts[1])
+    return BinCounts(grid, counts, rows, parts[0], parts[1])
 
 
-def fit_word_codebook(
-    words: WordCounts,
+def fit_histogram_codebook(
+    words: BinCounts,
     of_patient: Sequence[str],
     patients: Collection[str],
     settings: Mapping[str, Any],
@@ -209,7 +209,7 @@ def fit_word_codebook(
 
 
 @dataclass(frozen=True, eq=False)
-class WordHabitats:
+class HistogramHabitats:
     """Habitats of lesions and visits: shares, mean local features and contacts.
 
     `shares` is (n, K), `features` the mean density and spread (n, K, 2; NaN where the habitat is
@@ -223,7 +223,7 @@ class WordHabitats:
     contacts: Values
 
 
-def measure_words(words: WordCounts, codebook: Codebook) -> WordHabitats:
+def measure_histograms(words: BinCounts, codebook: Codebook) -> HistogramHabitats:
     """Composition, local features and co-occurrence of the habitats.
 
     Computed by adding up the words nearest to each centre.
@@ -238,10 +238,10 @@ def measure_words(words: WordCounts, codebook: Codebook) -> WordHabitats:
     features = np.divide(
         sums, inside[..., None], out=np.full(sums.shape, np.nan), where=inside[..., None] > 0
     )
-    return WordHabitats(inside / total, features, _contacts(words, label, codebook.count + 1))
+    return HistogramHabitats(inside / total, features, _contacts(words, label, codebook.count + 1))
 
 
-def _contacts(words: WordCounts, label: NDArray[np.intp], size: int) -> Values:
+def _contacts(words: BinCounts, label: NDArray[np.intp], size: int) -> Values:
     first, second = (
         label[words.pair_code // (words.grid.count + 1)],
         label[words.pair_code % (words.grid.count + 1)],

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project.radiomics.calibration import (
+from dagster_project.radiomics.dhi_limits_fit import (
     FOLDS,
     Limits,
     amount_beyond,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dagster_project.radiomics.habitat_words import CohortWords
-from models.fold_habitats import SeriesWords, place_words
+from dagster_project.radiomics.habitat_histograms import CohortHistograms
+from models.fold_habitats import SequenceHistograms, place_histograms
 
 MEASURED = ("log_volume", "mean_hu")
 """Features of a lesion's own row, offered on its tumour node beside the radiomic ones."""
@@ -26,7 +26,7 @@ _WHO = ["site", "patient"]
 
 
 @dataclass(frozen=True, eq=False)
-class LesionSeries:
+class LesionSequences:
     """One row per patient; absent nodes are NaN throughout.
 
     Parameters
@@ -38,7 +38,7 @@ class LesionSeries:
     ties : float array (patients, lesions, lesions)
         exp(-d^2 / 2 sigma^2) over the distance of the centroids at their first visit; 1 where
         either is unknown; 0 on the diagonal.
-    words : SeriesWords, optional
+    words : SequenceHistograms, optional
         What the lesions' habitats are made of, once a fold has fitted a codebook
         (`models.fold_habitats`).
     contacts : float array (patients, lesions, visits, regions, regions), optional
@@ -51,7 +51,7 @@ class LesionSeries:
     visits: tuple[str, ...]
     regions: tuple[str, ...]
     features: tuple[str, ...]
-    words: SeriesWords | None = None
+    words: SequenceHistograms | None = None
     contacts: np.ndarray | None = None
 
     @property
@@ -72,7 +72,7 @@ class LesionSeries:
             + words
         ).hexdigest()
 
-    def take(self, rows: np.ndarray) -> LesionSeries:
+    def take(self, rows: np.ndarray) -> LesionSequences:
         """The rows of a mask, or in the order of an index."""
         return replace(
             self,
@@ -84,14 +84,14 @@ class LesionSeries:
         )
 
 
-def build_series(
+def build_sequences(
     roster: pl.DataFrame,
     visits: Sequence[str],
     responses: pl.DataFrame,
     lesions: pl.DataFrame,
     features: pl.DataFrame,
-    words: CohortWords | None = None,
-) -> LesionSeries:
+    words: CohortHistograms | None = None,
+) -> LesionSequences:
     """Arrange lesions, regions and features of the visits that the task may see.
 
     Parameters
@@ -136,7 +136,7 @@ def build_series(
     ]
     values[tuple(np.asarray(i, dtype=np.int64) for i in index)] = valued["value"].to_numpy()
     placed = lesions.join(places, on=["row", "lesion"])
-    return LesionSeries(
+    return LesionSequences(
         values,
         _days(roster, visits, responses),
         _ties(placed, *shape[:2]),
@@ -145,7 +145,9 @@ def build_series(
         names,
         None
         if words is None
-        else place_words(words, placed.select(*_WHO, "lesion", "visit", "row", "place"), visits),
+        else place_histograms(
+            words, placed.select(*_WHO, "lesion", "visit", "row", "place"), visits
+        ),
     )
 
 
@@ -201,7 +203,7 @@ def _days(roster: pl.DataFrame, visits: Sequence[str], responses: pl.DataFrame) 
 
 
 def _ties(placed: pl.DataFrame, patients: int, lesions: int) -> np.ndarray:
-    """See LesionSeries; centroids of the first visit at which each lesion was seen."""
+    """See LesionSequences; centroids of the first visit at which each lesion was seen."""
     first = placed.sort("visit").unique(["row", "place"], keep="first", maintain_order=True)
     where = np.full((patients, lesions, 3), np.nan)
     axes = first.select(
@@ -214,7 +216,7 @@ def _ties(placed: pl.DataFrame, patients: int, lesions: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class SeriesScaler:
+class SequenceScaler:
     """Mean and scale of each region and feature, and the median days, of training patients.
 
     Mean and scale are those over the present nodes.
@@ -226,8 +228,8 @@ class SeriesScaler:
 
     @classmethod
     def fitted(
-        cls, series: LesionSeries, unstable: Collection[tuple[str, str]] = ()
-    ) -> SeriesScaler:
+        cls, series: LesionSequences, unstable: Collection[tuple[str, str]] = ()
+    ) -> SequenceScaler:
         """Fit on these patients alone.
 
         A feature that never varies, is missing throughout, or is unstable in its region, is scaled
@@ -249,16 +251,16 @@ class SeriesScaler:
         nominal = np.arange(len(series.visits)) * 63.0
         known = [series.days[~np.isnan(series.days[:, v]), v] for v in range(len(series.visits))]
         days = np.array([np.median(k) if k.size else nominal[v] for v, k in enumerate(known)])
-        told = np.array(
+        stable = np.array(
             [[(f, r) not in unstable for f in series.features] for r in series.regions], dtype=bool
         ).reshape(spread.shape)
-        return cls(means, np.where(told & (spread > 1e-9), spread, np.inf), days)
+        return cls(means, np.where(stable & (spread > 1e-9), spread, np.inf), days)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What was fitted."""
         return {"means": self.means, "scales": self.scales, "days": self.days}
 
-    def apply(self, series: LesionSeries) -> dict[str, np.ndarray]:
+    def apply(self, series: LesionSequences) -> dict[str, np.ndarray]:
         """Arrays as float32 without NaN.
 
         They are standardised values, presence, days and ties, and contacts where there are any.
@@ -288,7 +290,7 @@ def carry_forward(z: np.ndarray) -> np.ndarray:
     return np.nan_to_num(filled, nan=0.0)
 
 
-def arrange(series: LesionSeries, config: dict[str, Any]) -> LesionSeries:
+def arrange(series: LesionSequences, config: dict[str, Any]) -> LesionSequences:
     """The series with regions and features in a stored model's order.
 
     ValueError where a visit, region or feature of the model is gone.
@@ -312,4 +314,4 @@ def arrange(series: LesionSeries, config: dict[str, Any]) -> LesionSeries:
     values = series.values[:, :, take[0]][:, :, :, take[1]][..., take[2]]
     words = series.words.of_visits(take[1], len(series.visits)) if series.words else None
     names: dict[str, Any] = {key: tuple(config[key]) for key in ("visits", "regions", "features")}
-    return LesionSeries(values, series.days[:, take[1]], series.ties, **names, words=words)
+    return LesionSequences(values, series.days[:, take[1]], series.ties, **names, words=words)

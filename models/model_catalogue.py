@@ -8,7 +8,7 @@ from __future__ import annotations
 from models.baselines import BASELINES, FURTHER
 from models.boosting import Boosting
 from models.datasets import SERIES, Dataset
-from models.fusion import Fusion, Remembered
+from models.fusion import Remembered, Stack
 from models.harmonised import harmonised_learners, refusal
 from models.learners import Learner, Section
 from models.networks import ARCHITECTURES, Network
@@ -61,7 +61,7 @@ def choose_learners(dataset: Dataset, section: Section) -> tuple[list[Learner], 
     controls = [m for m in every if m.negative_control]
     return [
         *(m for m in every if not m.negative_control),
-        Fusion(members),
+        Stack(members),
         *controls,
         Network("st_gcn_control", negative_control=True),
     ], left_out

@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """Rows to write, what was computed, reused and refused, and a picture where one helps."""
 
     rows: pl.DataFrame
