@@ -7,13 +7,16 @@ import logging
 
 import dagster as dg
 
+OF_SKIPPED_STEPS = ("Dependencies for step", "Skipping step")
+"""How Dagster's own lines begin where a step before failed or made nothing."""
+
 
 class _OwnLines(logging.Filter):
-    """Lets through what an asset says, and not Dagster's events."""
+    """Lets through what an asset reports, and not Dagster's events."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         meta = getattr(record, "dagster_meta", {})
-        skipped = str(meta.get("orig_message", "")).startswith("Dependencies for step")
+        skipped = str(meta.get("orig_message", "")).startswith(OF_SKIPPED_STEPS)
         return not meta.get("dagster_event") and not skipped and record.levelno >= logging.INFO
 
 

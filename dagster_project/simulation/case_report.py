@@ -272,11 +272,14 @@ def _clinical_rows(plan: Plan, patient: Patient, ecog: str) -> list[Row]:
 def _events(patient: Patient, wait: list[int], *, draw: float) -> list[tuple[int, str, str]]:
     """What happens after the scans.
 
-    1. lost where T2 is missing, 2. by course, 3. alive about a year after the first cycle.
+    1. lost where T2 is missing, alive alone where nobody rescanned, 2. by course, 3. alive about a
+    year after the first cycle.
     """
     after = patient.visit_days["V1"] + 5
     if "missing_t2" in patient.troubles:
         return [(patient.visit_days["T1"] + 20 + wait[0], "lost", "")]
+    if "not_rescanned" in patient.troubles:
+        return [(FOLLOW_UP_DAYS + wait[1], "alive", "")]
     if patient.course in {"early_progressor", "late_progressor", "new_lesion"}:
         therapy = (patient.visit_days["T2"] + 10 + wait[0] % 8, "new_therapy", "")
         return (

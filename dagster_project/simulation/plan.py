@@ -66,6 +66,9 @@ TROUBLES: Mapping[str, str] = MappingProxyType(
         "metal": "metal of 3400 HU with streaks at every visit",
         "motion": "body outline displaced between neighbouring slices at T1",
         "missing_t2": "no scan after cycle 5; treatment ended after cycle 4; lost to follow-up",
+        "not_rescanned": (
+            "progression at T2, then neither a new therapy nor a CT: confirmation is overdue"
+        ),
         "prior_malignancy": "another malignancy in the history",
         "duplicate_patient": (
             "two case-report rows of one hospital number differ in name and birth date"
@@ -338,6 +341,7 @@ DEMO = Plan(
         Trouble("secondary_capture", 1, 2),
         Trouble("truncated_file", 1, 5),
         Trouble("bad_date", 1, 5),
+        Trouble("not_rescanned", 2, 3),
         Trouble("motion", 2, 4),
         Trouble("prior_malignancy", 2, 5),
         Trouble("duplicate_patient", 2, 6),
