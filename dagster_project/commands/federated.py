@@ -13,6 +13,9 @@ import click
 from dagster_project.lake.home import find_home
 
 if TYPE_CHECKING:
+    from dagster_project.federated.engine.outcomes import Outcome
+    from dagster_project.federated.engine.places import Places
+    from dagster_project.federated.engine.processes import Running
     from dagster_project.federated.ledger import Account, Ledger
     from dagster_project.federated.plans import Plan
 
@@ -64,7 +67,8 @@ def _need_ledger() -> None:
 def federated() -> None:
     """Computations over hospitals that hand over sums alone (docs/federated.md).
 
-    Keys, plans and the ledger are here; runs between machines are not yet.
+    A hospital has `request`, `join`, plans and the ledger; the coordinator `approve`, `serve` and
+    `run`.
 
     \b
     Example:
@@ -90,7 +94,7 @@ def fingerprint(file: Path) -> None:
 
     with _refusals():
         found = fingerprint_of(file)
-    click.echo(" ".join(found[i : i + 4] for i in range(0, len(found), 4)))
+    click.echo(_grouped(found))
 
 
 @federated.command()
@@ -352,3 +356,185 @@ def _print_runs(records: list[dict]) -> None:
         for run, steps in runs.items()
     ]
     print_table("Runs", ["since", "run", "plan", "rounds", "hospitals"], rows)
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def _places() -> Places:
+    from dagster_project.federated.engine.places import Places
+
+    return Places(find_home().federated)
+
+
+@federated.command()
+@click.option("--out", type=FILE, help="Where the request goes; CODE.csr by default.")
+def request(out: Path | None) -> None:
+    """Make this hospital's key, which stays here, and a request for a certificate.
+
+    Send the request to the coordinator, and read the fingerprint out by telephone.
+
+    \b
+    Example:
+      lakehouse federated request
+    """
+    from dagster_project.federated.engine.certificates import make_key, make_request, read_key
+    from dagster_project.federated.identities import fingerprint as of_key
+    from dagster_project.federated.identities import public_bytes
+
+    with _refusals():
+        _need_ledger()
+        hospital, places = _ledger().account().hospital, _places()
+        key = read_key(places.key) if places.key.exists() else make_key(places.key)
+        file = out or Path(f"{hospital}.csr")
+        file.write_bytes(make_request(hospital, key))
+    click.echo(f"request: {file}")
+    click.echo(f"fingerprint: {_grouped(of_key(public_bytes(key)))}")
+
+
+@federated.command()
+@click.argument("file", type=FILE)
+@click.argument("fingerprint", nargs=-1, required=True)
+@click.option("--host", required=True, help="The coordinator's name or address for hospitals.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8443, show_default=True)
+def approve(file: Path, fingerprint: tuple[str, ...], host: str, port: int) -> None:
+    """Certify a hospital's request, at the coordinator, by the fingerprint that it has read out.
+
+    \b
+    Example:
+      lakehouse federated approve GZSM.csr "3f9a 77c1 …" --host lakehouse.example.org
+    """
+    from dagster_project.federated.engine.certificates import Authority
+    from dagster_project.federated.engine.kits import Address, invite
+
+    places = _places()
+    places.make()
+    with _refusals():
+        authority = Authority(places.authority).make()
+        hospital, signed = authority.approve(_bytes(file), "".join(fingerprint))
+        invitation = invite(authority, signed, Address(host, port))
+    out = Path(f"{hospital}.invitation")
+    out.write_bytes(invitation.to_bytes())
+    click.echo(f"approved: {hospital}; send it {out}, which holds no secret")
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()[: 2**16]
+    except OSError as error:
+        raise click.ClickException(f"{file.name}: {error.strerror}") from None
+
+
+def _grouped(fingerprint: str) -> str:
+    return " ".join(fingerprint[i : i + 4] for i in range(0, len(fingerprint), 4))
+
+
+@federated.command()
+@click.option("--host", required=True, help="The name or address that hospitals connect to.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8443, show_default=True)
+def serve(host: str, port: int) -> None:
+    """Coordinate runs, in one process, until it is interrupted.
+
+    \b
+    Example:
+      lakehouse federated serve --host lakehouse.example.org
+    """
+    from dagster_project.federated.engine.kits import Address, write_coordinator
+    from dagster_project.federated.engine.processes import start_coordinator
+
+    places = _places()
+    places.make()
+    with _refusals():
+        kit = write_coordinator(places, Address(host, port))
+    click.echo(f"coordinating on {host}:{port}; hospitals connect to this port alone")
+    _until_ended(start_coordinator(places.folder.parent, kit), kit)
+
+
+@federated.command()
+@click.argument("invitation", type=FILE)
+@click.option("--rows", type=FILE, required=True, help="This hospital's table (docs/federated.md).")
+def join(invitation: Path, rows: Path) -> None:
+    """Take part in runs, in one process that connects to the coordinator, until interrupted.
+
+    Nothing is sent but for plans that are allowed here.
+
+    \b
+    Example:
+      lakehouse federated join GZSM.invitation --rows patients.parquet
+    """
+    from dagster_project.federated.engine.kits import Invitation, write_hospital
+    from dagster_project.federated.engine.places import write_closed
+    from dagster_project.federated.engine.processes import start_hospital
+
+    with _refusals():
+        _need_ledger()
+        places, hospital = _places(), _ledger().account().hospital
+        kit = write_hospital(places, Invitation.from_bytes(_bytes(invitation)), hospital)
+        write_closed(places.rows, str(rows.resolve()).encode())
+    click.echo(f"{hospital} takes part; runs and their results are in {places.results}")
+    _until_ended(start_hospital(places.folder.parent, kit, hospital), kit)
+
+
+def _until_ended(running: Running, kit: Path) -> None:
+    """Wait for a process, which is ended with all that it has started."""
+    from signal import SIGTERM, default_int_handler, signal
+
+    signal(SIGTERM, default_int_handler)
+    try:
+        running.process.wait()
+    except KeyboardInterrupt:
+        click.echo("ended")
+        return
+    finally:
+        running.end()
+    raise click.ClickException(
+        f"the process has ended by itself; its log is {kit / 'log.txt'}\n"
+        f"进程已自行结束；日志见 {kit / 'log.txt'}"
+    )
+
+
+TIMEOUT = click.IntRange(5, 3600)
+
+
+@federated.command()
+@click.argument("file", type=FILE)
+@click.option("--timeout", "timeout_s", type=TIMEOUT, default=60, show_default=True)
+@click.option("--simulate", "table", type=FILE, help="A table to be split over hospitals here.")
+def run(file: Path, timeout_s: int, table: Path | None) -> None:
+    """Run a plan over the hospitals that have joined, at the coordinator.
+
+    Results are at the hospitals: the coordinator has no key. With --simulate, coordinator and
+    hospitals are processes on this machine, each with a home of its own that is
+    taken away afterwards, and a table's rows are dealt out to them; the result is then printed.
+
+    \b
+    Example:
+      lakehouse federated run PLAN.toml
+    """
+    from dagster_project.federated.engine.operator import run_plan
+
+    with _refusals():
+        found = _read(file)
+        if table is not None:
+            _simulate(found, table, timeout_s)
+            return
+        name = run_plan(_places(), found, timeout_s, _show)
+    click.echo(f"done: each hospital has the result of run {name}")
+
+
+def _simulate(found: Plan, table: Path, timeout_s: int) -> None:
+    import json
+    from tempfile import TemporaryDirectory
+
+    from dagster_project.federated.engine.simulation import simulate
+
+    with TemporaryDirectory(prefix="lakehouse-federated-") as folder:
+        outcomes = simulate(Path(folder), found, table, timeout_s, _show)
+    for hospital, outcome in outcomes.items():
+        click.echo(f"{hospital}: {outcome.state}, {outcome.cpu_s:.1f} s of processor time")
+    click.echo(json.dumps(next(iter(outcomes.values())).result, indent=1))
+
+
+def _show(outcome: Outcome) -> None:
+    of = f" {outcome.number} of {outcome.rounds}" if outcome.request == "part" else ""
+    click.echo(f"{outcome.state}: {outcome.request}{of}")

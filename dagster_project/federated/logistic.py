@@ -6,8 +6,9 @@ norm at most `clip`, and `participant` adds one normal noise for all hospitals t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +103,23 @@ def step(plan: LogisticPlan, weights: Floats, total: Floats) -> Floats:
     return weights - plan.rate * (total / plan.patients + plan.penalty * penalised)
 
 
+def descent(plan: LogisticPlan) -> Generator[Floats, Floats, Floats]:
+    """All steps of a plan: yields weights, gets the sum of all patients' gradients at them.
+
+    Returns
+    -------
+    float array (length,)
+        Intercept, then a weight a column, for scaled columns; the mean of the later half.
+    """
+    weights = np.zeros(plan.length)
+    kept = []
+    for _ in range(plan.steps):
+        total = yield weights
+        weights = step(plan, weights, total)
+        kept.append(weights)
+    return np.asarray(np.mean(kept[plan.steps // 2 :], axis=0), dtype=np.float64)
+
+
 def descend(plan: LogisticPlan, total_of: Callable[[int, Floats], Floats]) -> Floats:
     """All steps of a plan; every hospital that has the same sums comes to the same model.
 
@@ -115,11 +133,14 @@ def descend(plan: LogisticPlan, total_of: Callable[[int, Floats], Floats]) -> Fl
     Returns
     -------
     float array (length,)
-        Intercept, then a weight a column, for scaled columns.
+        As `descent` has it.
     """
-    weights = np.zeros(plan.length)
-    kept = []
-    for number in range(1, plan.steps + 1):
-        weights = step(plan, weights, total_of(number, weights))
-        kept.append(weights)
-    return np.asarray(np.mean(kept[plan.steps // 2 :], axis=0), dtype=np.float64)
+    steps = descent(plan)
+    weights = next(steps)
+    for number in count(1):
+        total = total_of(number, weights)
+        try:
+            weights = steps.send(total)
+        except StopIteration as done:
+            return done.value
+    raise AssertionError(plan.steps)

@@ -283,6 +283,19 @@ class OutOfOrder(Refusal):
         )
 
 
+class HospitalFailed(Refusal):
+    """A run that ended for what a hospital did, or did not do; no number was read."""
+
+    def __init__(self, hospital: str, what: str, zh: str) -> None:
+        self.hospital = hospital
+        super().__init__(
+            f"the run has failed: {hospital} {what}. No number was read. Look at the messages of "
+            "`lakehouse federated join` there, then start a new run",
+            f"运行失败：{hospital} {zh}。未读取任何数值。"
+            "请查看该院 `lakehouse federated join` 的提示，然后重新运行",
+        )
+
+
 # -- what a sum means ------------------------------------------------------------------------------
 
 
@@ -338,6 +351,55 @@ class UnknownGroup(Refusal):
             "Correct the plan, or the rows",
             f"有 {patients} 行属于方案未列出的组；未发送任何数据。请更正方案或数据行",
         )
+
+
+class RowsUnusable(Refusal):
+    """A table of rows that a plan cannot be computed from."""
+
+    def __init__(self, columns: Iterable[str], what: str, zh: str) -> None:
+        names = ", ".join(columns)
+        super().__init__(
+            f"the table of rows cannot be used: {names} {what}; nothing was sent. Correct the "
+            "table; docs/federated.md lists the columns of each kind of plan",
+            f"数据表无法使用：{names} {zh}；未发送任何数据。请更正数据表，各类方案所需列见 "
+            "docs/federated.md",
+        )
+
+
+class KindNotRun(Refusal):
+    """A kind of plan that can be checked and allowed, and that the engine does not run yet."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"plans of the kind [{kind}] are not run over machines yet; nothing was sent. "
+            "Run another kind",
+            f"[{kind}] 类方案尚不能跨机构运行；未发送任何数据。请运行其他类型",
+        )
+
+
+class JobRefused(Refusal):
+    """A job of the engine that is not the configuration of a run."""
+
+    def __init__(self, what: str, zh: str) -> None:
+        super().__init__(
+            f"this hospital has refused the job: {what}. No process was started for it; look at "
+            "who submits jobs at the coordinator",
+            f"本院已拒绝该任务：{zh}。未启动任何进程；请查明协调方由谁提交任务",
+        )
+
+
+class NotApproved(Refusal):
+    """A request, certificate or key that does not belong where it is used."""
+
+    def __init__(self, what: str, zh: str) -> None:
+        super().__init__(f"{what}", f"{zh}")
+
+
+class EngineFailed(Refusal):
+    """A process of the engine that did not start, or ended."""
+
+    def __init__(self, what: str, zh: str) -> None:
+        super().__init__(f"{what}", f"{zh}")
 
 
 # -- plans -----------------------------------------------------------------------------------------

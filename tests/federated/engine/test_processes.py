@@ -1,0 +1,267 @@
+"""Runs over real processes: a coordinator and three hospitals, each with a home, by mTLS.
+
+One federation is started for all tests; what ends a process comes last. The coordinator's own rules
+are off, so that what is refused is refused at the hospitals.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import psutil
+import pytest
+
+from dagster_project.federated.engine.certificates import Authority, make_key, make_request
+from dagster_project.federated.engine.computations import computation, read_rows
+from dagster_project.federated.engine.jobs import new_name, write_job
+from dagster_project.federated.engine.kits import invite, write_hospital
+from dagster_project.federated.engine.outcomes import read_outcome
+from dagster_project.federated.engine.simulation import Federation
+from dagster_project.federated.fixed_point import MODULUS
+from dagster_project.federated.identities import fingerprint, public_bytes
+from dagster_project.federated.ledger import Budget, Ledger
+from dagster_project.federated.logistic import gradients
+from dagster_project.federated.refusals import EngineFailed
+from tests.federated.engine.cases import CODES, COUNTS, LOGISTIC, a_table, plan_of
+from tests.federated.engine.test_computations import drive
+
+pytestmark = pytest.mark.xdist_group("federated_processes")
+
+FRAME = pl.DataFrame(a_table())
+PLAN = plan_of(logistic={**LOGISTIC, "steps": 3})
+FORBIDDEN = plan_of(counts={**COUNTS, "arms": ["A", "B"]})
+LONG = plan_of(logistic={**LOGISTIC, "steps": 400, "rate": 1e-300})
+"""Its weights stay 0, so that hospitals send the same in every round."""
+
+TIMEOUT_S = 5
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("federation")
+    tables = {}
+    for i, code in enumerate(CODES):
+        tables[code] = folder / f"{code}.csv"
+        FRAME[i::3].write_csv(tables[code])
+    made = Federation.make(folder, tables, Budget(3.0, 1e-5))
+    for plan in (PLAN, LONG):
+        made.allow(plan)
+    rules = made.places("coordinator").workspace / "local" / "authorization.json"
+    everything = {"lead": "any", "project_admin": "any"}
+    rules.write_text(json.dumps({"format_version": "1.0", "permissions": everything}))
+    return made
+
+
+@pytest.fixture(scope="module")
+def running(federation):
+    with federation.started() as processes:
+        yield processes
+
+
+def ignore(_outcome):
+    pass
+
+
+def job_processes(parent):
+    """Job processes below one of ours."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(parent.process.pid).children(recursive=True)
+    return []
+
+
+def a_job(federation, plan):
+    name, places = new_name(), federation.places("coordinator")
+    places.make(places.jobs)
+    return write_job(places.jobs, plan, federation.run(plan, name), TIMEOUT_S), name
+
+
+def test_a_model_of_three_hospitals_is_that_of_all_rows(federation, running, tmp_path):
+    seen = []
+    outcomes = federation.carry_out(PLAN, 60, seen.append)
+    FRAME.write_csv(tmp_path / "all.csv")
+    rows = read_rows(PLAN, tmp_path / "all.csv")
+    (pooled,) = drive([computation(PLAN, "BJCH", rows)], clip=True)
+    assert sorted(outcomes) == list(CODES)
+    for outcome in outcomes.values():
+        assert outcome.state == "done"
+        assert outcome.result == pytest.approx(pooled, abs=1e-6)
+    assert outcomes["BJCH"].result == outcomes["SHFD"].result
+    assert [o.request for o in seen][-1] == "close"
+    for code in CODES:
+        assert Ledger(federation.places(code).folder).account().exact_steps == 3
+
+
+def test_the_coordinators_files_hold_no_value_and_all_are_closed(federation, running):
+    planted = [f"{v}" for v in FRAME["size"].to_list()]
+    for path in (federation.folder / "coordinator").rglob("*"):
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        assert not mode & 0o077 or path.is_socket(), (path, oct(mode))
+        if path.is_file():
+            content = path.read_text("utf-8", "replace")
+            assert not any(value in content for value in planted)
+            assert "Traceback" not in content
+    for code in CODES:
+        for path in federation.places(code).workspace.rglob("*"):
+            assert not stat.S_IMODE(path.lstat().st_mode) & 0o077, path
+
+
+def test_a_plan_that_is_not_allowed_ends_with_the_hospitals_names(federation, running):
+    job, name = a_job(federation, FORBIDDEN)
+    with pytest.raises(EngineFailed, match=r"BJCH.*PlanNotAllowed"):
+        federation.submit(CODES, job, ignore)
+    assert "not allowed" in read_outcome(federation.places("GZSM").outcome(name)).en
+    assert read_outcome(federation.places("GZSM").outcome(name)).result is None
+
+
+def with_code(job):
+    (job / "run" / "custom").mkdir()
+    (job / "run" / "custom" / "theirs.py").write_text("open('/tmp/reached', 'w')")
+
+
+def with_foreign_class(job):
+    file = job / "run" / "config" / "config_fed_client.json"
+    content = json.loads(file.read_text())
+    content["executors"][0]["executor"]["path"] = "nvflare.app_common.np.np_trainer.NPTrainer"
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("change", [with_code, with_foreign_class])
+def test_jobs_beyond_configuration_start_no_process_at_a_hospital(federation, running, change):
+    job, name = a_job(federation, PLAN)
+    change(job)
+    with pytest.raises(EngineFailed, match="BJCH, GZSM, SHFD has refused"):
+        federation.submit(CODES, job, ignore)
+    for code in CODES:
+        assert read_outcome(federation.places(code).outcome(name)) is None
+
+
+def test_a_certificate_by_another_authority_does_not_connect(federation, running, tmp_path):
+    """A fourth hospital with everything right but who has signed its certificate."""
+    places = federation.places("FAKE")
+    places.make()
+    key = make_key(places.key)
+    forger = Authority(tmp_path / "forger").make()
+    _, certificate = forger.approve(make_request("WHTJ", key), fingerprint(public_bytes(key)))
+    forged = invite(forger, certificate, federation.address)
+    kit = write_hospital(places, forged, "WHTJ")
+    true = Authority(federation.places("coordinator").authority).certificate
+    (kit / "startup" / "rootCA.pem").write_bytes(true)
+    fake = federation.start_hospital_at(places, "WHTJ")
+    try:
+        with pytest.raises(EngineFailed, match="WHTJ is not connected"):
+            federation.submit((*CODES, "WHTJ"), None, ignore, wait_s=6)
+    finally:
+        fake.end()
+
+
+def held(process, patterns):
+    """Which of the patterns are anywhere in a process' memory."""
+    found = set()
+    maps = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    with Path(f"/proc/{process.pid}/mem").open("rb") as memory:
+        for line in maps:
+            place, rights, *_ = line.split()
+            if not rights.startswith("rw"):
+                continue
+            start, end = (int(edge, 16) for edge in place.split("-"))
+            with suppress(OSError, ValueError):
+                memory.seek(start)
+                content = memory.read(end - start)
+                found |= {name for name, pattern in patterns.items() if pattern in content}
+    return found
+
+
+def planted():
+    """What each hospital sends in each round of `LONG`, and the sum, in three forms."""
+    model = LONG.asked.model()
+    rows = FRAME.select("size", "dhi").to_numpy(), FRAME["label"].to_numpy()
+    vectors = {
+        code: gradients(model, np.zeros(3), rows[0][i::3], rows[1][i::3]).sum(axis=0)
+        for i, code in enumerate(CODES)
+    }
+    vectors["sum"] = np.sum(list(vectors.values()), axis=0)
+    forms = {}
+    for code, vector in vectors.items():
+        for value in vector[1:].tolist():
+            forms[code, value, "float"] = np.float64(value).tobytes()
+            forms[code, value, "text"] = repr(value)[:12].encode()
+            fixed = round(value * 2**20) % MODULUS
+            forms[code, value, "residue"] = int(fixed).to_bytes(8, "little")
+    return forms
+
+
+def test_the_search_finds_what_a_process_was_handed_plain():
+    forms = planted()
+    content = json.dumps([pattern.hex() for pattern in forms.values()])
+    keep = (
+        "import json, sys; kept = [bytes.fromhex(h) for h in json.loads(sys.stdin.readline())];"
+        "print(len(kept), flush=True); sys.stdin.readline()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", keep], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as plain:
+        plain.stdin.write(content + "\n")
+        plain.stdin.flush()
+        assert int(plain.stdout.readline()) == len(forms)
+        assert held(plain, forms) == set(forms)
+        plain.stdin.write("\n")
+
+
+def test_a_hung_hospital_ends_the_run_by_its_name_and_no_value_was_in_memory(federation, running):
+    found = {}
+
+    def search():
+        for process in (psutil.Process(running["coordinator"].process.pid), *jobs()):
+            found[process.pid] = held(process, {**planted(), "own": b"BJCH"})
+
+    def jobs():
+        return job_processes(running["coordinator"])
+
+    broken_by(federation, running, signal.SIGSTOP, search)
+    assert len(found) == 2
+    assert all(names == {"own"} for names in found.values())
+
+
+def test_a_killed_hospital_ends_the_run_by_its_name(federation, running):
+    broken_by(federation, running, signal.SIGKILL, lambda: None)
+
+
+def broken_by(federation, running, number, before):
+    """A run in which a hospital's job process gets a signal in the second round or later."""
+    job, name = a_job(federation, LONG)
+    sent = []
+
+    def progress(outcome):
+        if outcome.request == "part" and outcome.number >= 2 and not sent:
+            before()
+            for process in job_processes(running["GZSM"]):
+                process.send_signal(number)
+            sent.append(time.monotonic())
+
+    with pytest.raises(EngineFailed, match="failed: GZSM has not answered"):
+        federation.submit(CODES, job, progress)
+    assert time.monotonic() - sent[0] < TIMEOUT_S + 10
+    for process in job_processes(running["GZSM"]):
+        process.kill()
+    for code in CODES:
+        found = read_outcome(federation.places(code).outcome(name))
+        assert found is None or found.result is None
+
+
+def test_no_process_is_left(federation, running):
+    every = [psutil.Process(p.process.pid) for p in running.values()]
+    every += [child for p in running.values() for child in job_processes(p)]
+    for process in running.values():
+        process.end()
+    _, alive = psutil.wait_procs(every, timeout=2)
+    # who has inherited them may not have collected them yet
+    assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
