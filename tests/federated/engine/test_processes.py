@@ -31,14 +31,13 @@ from dagster_project.federated.identities import fingerprint, public_bytes
 from dagster_project.federated.ledger import Budget, Ledger
 from dagster_project.federated.logistic import gradients
 from dagster_project.federated.refusals import EngineFailed
-from tests.federated.engine.cases import CODES, COUNTS, LOGISTIC, a_table, plan_of
+from tests.federated.engine.cases import CODES, LOGISTIC, a_table, plan_of
 from tests.federated.engine.test_computations import drive
 
 pytestmark = pytest.mark.xdist_group("federated_processes")
 
 FRAME = pl.DataFrame(a_table())
 PLAN = plan_of(logistic={**LOGISTIC, "steps": 3})
-FORBIDDEN = plan_of(counts={**COUNTS, "arms": ["A", "B"]})
 LONG = plan_of(logistic={**LOGISTIC, "steps": 400, "rate": 1e-300})
 """Its weights stay 0, so that hospitals send the same in every round."""
 
@@ -112,14 +111,6 @@ def test_the_coordinators_files_hold_no_value_and_all_are_closed(federation, run
     for code in CODES:
         for path in federation.places(code).workspace.rglob("*"):
             assert not stat.S_IMODE(path.lstat().st_mode) & 0o077, path
-
-
-def test_a_plan_that_is_not_allowed_ends_with_the_hospitals_names(federation, running):
-    job, name = a_job(federation, FORBIDDEN)
-    with pytest.raises(EngineFailed, match=r"BJCH.*PlanNotAllowed"):
-        federation.submit(CODES, job, ignore)
-    assert "not allowed" in read_outcome(federation.places("GZSM").outcome(name)).en
-    assert read_outcome(federation.places("GZSM").outcome(name)).result is None
 
 
 def with_code(job):
