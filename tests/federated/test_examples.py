@@ -8,10 +8,15 @@ import pytest
 
 import dagster_project.federated
 
-MODULES = sorted(m.name for m in pkgutil.iter_modules(dagster_project.federated.__path__))
+PREFIX = "dagster_project.federated."
+OF_NVFLARE = {f"{PREFIX}engine.{name}" for name in ("controller", "executor", "gate", "launcher")}
+"""They have no examples, and NVFlare draws random numbers where it is imported."""
+
+FOUND = {m.name for m in pkgutil.walk_packages(dagster_project.federated.__path__, PREFIX)}
+MODULES = sorted(FOUND - OF_NVFLARE)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    module = importlib.import_module(f"dagster_project.federated.{name}")
+    module = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0

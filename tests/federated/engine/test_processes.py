@@ -25,6 +25,7 @@ from dagster_project.federated.engine.computations import computation, read_rows
 from dagster_project.federated.engine.jobs import new_name, write_job
 from dagster_project.federated.engine.kits import invite, write_hospital
 from dagster_project.federated.engine.outcomes import read_outcome
+from dagster_project.federated.engine.processes import environment
 from dagster_project.federated.engine.simulation import Federation
 from dagster_project.federated.fixed_point import MODULUS
 from dagster_project.federated.identities import fingerprint, public_bytes
@@ -165,10 +166,18 @@ def held(process, patterns):
                 continue
             start, end = (int(edge, 16) for edge in place.split("-"))
             with suppress(OSError, ValueError):
-                memory.seek(start)
-                content = memory.read(end - start)
-                found |= {name for name, pattern in patterns.items() if pattern in content}
+                for block in blocks(memory, start, end):
+                    found |= {name for name, pattern in patterns.items() if pattern in block}
     return found
+
+
+def blocks(memory, start, end, size=2**20, overlap=64):
+    """A region's memory block by block; those that were never written to are left out."""
+    for at in range(start, end, size):
+        memory.seek(at)
+        block = memory.read(min(size + overlap, end - at))
+        if block.strip(b"\0"):
+            yield block
 
 
 def planted():
@@ -182,12 +191,57 @@ def planted():
     vectors["sum"] = np.sum(list(vectors.values()), axis=0)
     forms = {}
     for code, vector in vectors.items():
-        for value in vector[1:].tolist():
+        for value in vector[1:].tolist()[: 1 + (code == "sum")]:
             forms[code, value, "float"] = np.float64(value).tobytes()
             forms[code, value, "text"] = repr(value)[:12].encode()
             fixed = round(value * 2**20) % MODULUS
             forms[code, value, "residue"] = int(fixed).to_bytes(8, "little")
     return forms
+
+
+COMMANDS = """
+import sys
+from pathlib import Path
+from dagster_project.federated.engine.submission import await_hospitals, session
+with session(Path(sys.argv[1]), 60) as opened:
+    await_hospitals(opened, ("BJCH", "GZSM", "SHFD"), 60)
+    for command in ("pwd", "ls", "cat log.txt", "report_env"):
+        name, *more = command.split()
+        print("ANSWER", name, opened.do_command(" ".join([name, "BJCH", *more])), flush=True)
+"""
+
+
+def test_a_hospital_answers_no_command_of_the_operator(federation, running):
+    places = federation.places("coordinator")
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, str(places.administration)],
+        env=environment(federation.folder / "coordinator"),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    answers = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
+    assert len(answers) == 4
+    assert all("not authorized" in answer for answer in answers)
+    assert str(federation.folder / "BJCH") not in done.stdout
+
+
+def contacted(process):
+    """Ports that a process has connected to; what has connected to it is not among them."""
+    connections = process.net_connections("inet")
+    own = {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
+    return {c.raddr.port for c in connections if c.raddr and c.laddr.port not in own}
+
+
+def test_a_hospital_connects_to_the_coordinator_alone_and_listens_on_loopback(federation, running):
+    federation.submit(CODES, None, ignore)
+    for code in CODES:
+        process = psutil.Process(running[code].process.pid)
+        assert contacted(process) == {federation.address.port}
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                assert connection.laddr.ip == "127.0.0.1"
 
 
 def test_the_search_finds_what_a_process_was_handed_plain():
