@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from dagster_project.federated.engine.computations import computation, read_rows
+from dagster_project.federated.engine.simulation import deal
 from dagster_project.federated.refusals import KindNotRun, RowsUnusable
 from dagster_project.statistics.roc import auc_delong
 from dagster_project.statistics.survival import kaplan_meier
@@ -162,3 +163,11 @@ def test_a_file_that_is_no_table(tmp_path):
 def test_kinds_that_are_not_run(tmp_path):
     with pytest.raises(KindNotRun, match="dhi_limits"):
         rows_at(tmp_path, plan_of(dhi_limits={}), FRAME)
+
+
+def test_rows_that_are_dealt_out_are_all_there_once(tmp_path):
+    FRAME.write_csv(tmp_path / "all.csv")
+    tables = deal(tmp_path / "all.csv", CODES, tmp_path)
+    dealt = pl.concat([pl.read_parquet(file) for file in tables.values()])
+    assert list(tables) == list(CODES)
+    assert dealt.sort("patient").equals(pl.read_csv(tmp_path / "all.csv").sort("patient"))
