@@ -53,6 +53,12 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 
+ROUNDING_MM = 1e-6
+"""By so much a distance may exceed a tolerance that it equals but for rounding.
+
+One slice of 1 mm apart is within 1 mm, whatever a computed spacing has in its last digit.
+"""
+
 SMALLER_PIECES = 0.05
 """Share of an outline in pieces beside the largest from which on it is flagged.
 
@@ -313,7 +319,8 @@ def surface_distances(
     from_a, from_b = to_b[surfaces[0]], to_a[surfaces[1]]
     every = np.concatenate([from_a, from_b])
     hd95 = max(float(np.percentile(from_a, 95)), float(np.percentile(from_b, 95)))
-    return SurfaceDistances(float((every <= tolerance_mm).mean()), hd95, float(every.mean()))
+    within = every <= tolerance_mm + ROUNDING_MM
+    return SurfaceDistances(float(within.mean()), hd95, float(every.mean()))
 
 
 def _surface(mask: Mask) -> Mask:

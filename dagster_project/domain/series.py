@@ -63,6 +63,9 @@ SAME_PIXEL_SPACING = 5e-4
 Over 1,000 pixels it moves the last one by half a pixel.
 """
 
+SPACING_DIGITS = 6
+"""Digits of a spacing in mm: what lies behind them is the rounding of a computation."""
+
 LONGEST_GAP = 3
 """Most slices missing in a row that are bridged; a longer gap parts two volumes."""
 
@@ -508,7 +511,7 @@ def geometry(series: Series) -> dict[str, Any]:
     between_columns, between_rows, between_slices = series.image.GetSpacing()
     n_slices, rows, columns = series.shape
     return {
-        "slice_spacing_mm": between_slices if gaps else None,
+        "slice_spacing_mm": round(between_slices, SPACING_DIGITS) if gaps else None,
         "largest_gap_mm": max(gaps, default=None),
         "n_slices": len(series.places),
         "n_missing_slices": n_slices - len(series.places),

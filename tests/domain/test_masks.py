@@ -126,6 +126,14 @@ def test_surface_dice_forgives_a_millimetre(shift, expected):
     assert found == expected if expected else found < 0.9
 
 
+@pytest.mark.parametrize("slice_mm", [1.0, 1.0000000000000016, 0.9999999999999998])
+def test_one_slice_apart_is_within_a_millimetre_whatever_the_last_digit(slice_mm: float) -> None:
+    """Spacings computed from positions are 1 mm but for rounding; a Dice must not hang on that."""
+    a = np.zeros((12, 12, 12), bool)
+    a[3:8, 3:8, 3:8] = True
+    assert surface_dice(a, np.roll(a, 1, axis=0), (slice_mm, 1.0, 1.0)) == 1.0
+
+
 def slow_surface_distances(a, b, spacing):
     """Every surface voxel of one against every surface voxel of the other."""
     places = []
