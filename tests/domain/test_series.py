@@ -104,7 +104,7 @@ def test_two_volumes_in_one_series_are_refused(tmp_path, voxels):
         read_series(write(tmp_path, [*series_datasets(voxels), *second]))
 
 
-@pytest.mark.parametrize("lowest_mm", [-494.2, 0.3, 362.1, 513.7])
+@pytest.mark.parametrize("lowest_mm", [-260.9, -260.6, 0.3])
 def test_a_spacing_is_free_of_the_rounding_of_its_computation(tmp_path, voxels, lowest_mm):
     """1.0000000000000016 mm is 1 mm, also where a limit or a tolerance is 1 mm."""
     datasets = [
