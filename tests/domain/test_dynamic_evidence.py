@@ -36,7 +36,7 @@ VISITS = ("T0", "T1", "T2")
 
 def graded(rows, visits, evaluator):
     found = derive_responses(rows, visits, evaluator=evaluator, recist=RECIST, irecist=IRECIST)
-    return found.with_columns(known_from=pl.lit(None, pl.Datetime("us", "UTC"))).select(
+    return found.with_columns(recorded_at=pl.lit(None, pl.Datetime("us", "UTC"))).select(
         BY_NAME["responses"].names
     )
 

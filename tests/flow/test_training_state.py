@@ -170,6 +170,6 @@ def test_8_a_file_of_the_vault_is_read_once_for_all_tasks(
         ]
     assert {file.suffix for file in read} == {".npz", ".json"}
     assert set(read.values()) == {1}
-    for mine, theirs in zip(alone, (tables["habitat_words"] for tables in seen), strict=True):
+    for mine, theirs in zip(alone, (tables["habitat_histograms"] for tables in seen), strict=True):
         assert mine.keys.equals(theirs.keys)
         assert (mine.words.counts == theirs.words.counts).all()

@@ -571,6 +571,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(full, monkeypatch
         "patients": 1,
         "treatments": 0,
         "follow_up": 0,
+        "clinical_status": 0,
         "lesions": 0,
         "locks": 0,
         "arbitrations": 0,
