@@ -286,30 +286,30 @@ def _judge_in_block(
     )
 
 
-def is_early(block: Block, now: Evidence, irecist: Rules) -> bool:
-    """Whether a visit is too early after the first iUPD of the block to confirm it.
+def window_begins(first_day: int, irecist: Rules) -> int:
+    """First day on which a CT confirms, by the first iUPD of a block, less the tolerance."""
+    return (
+        first_day + irecist["confirmation_earliest_days"] - irecist["confirmation_tolerance_days"]
+    )
 
-    That is less than 28 days, less the 2 of tolerance; an unknown day is not early.
-    """
+
+def window_ends(last_day: int, irecist: Rules) -> int:
+    """Last day on which a CT is in time, by the last iUPD of a block, with the tolerance."""
+    return last_day + irecist["confirmation_latest_days"] + irecist["confirmation_tolerance_days"]
+
+
+def is_early(block: Block, now: Evidence, irecist: Rules) -> bool:
+    """Whether a visit is too early to confirm: before the window; an unknown day is not early."""
     if block.first_day is None or now.visit.day is None:
         return False
-    return (
-        now.visit.day - block.first_day
-        < irecist["confirmation_earliest_days"] - irecist["confirmation_tolerance_days"]
-    )
+    return now.visit.day < window_begins(block.first_day, irecist)
 
 
 def is_late(block: Block, now: Evidence, irecist: Rules) -> bool:
-    """Whether a visit is late after the last iUPD of the block.
-
-    That is more than 56 days and the 2 of tolerance: it may still confirm, and is flagged.
-    """
+    """Whether a visit is late, past the window: it may still confirm, and is flagged."""
     if block.last_day is None or now.visit.day is None:
         return False
-    return (
-        now.visit.day - block.last_day
-        > irecist["confirmation_latest_days"] + irecist["confirmation_tolerance_days"]
-    )
+    return now.visit.day > window_ends(block.last_day, irecist)
 
 
 def _judge_early(state: State, block: Block, now: Evidence) -> tuple[str, str, State]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dagster_project.domain.findings import Rules, Visit
-from dagster_project.domain.irecist import Block, Step, trace_irecist
+from dagster_project.domain.irecist import Block, Step, trace_irecist, window_begins, window_ends
 from dagster_project.domain.recist import progression_threshold_mm
 
 OPEN = ("waiting", "due", "overdue", "standing", "unreadable", "undated")
@@ -266,11 +266,7 @@ def _window(span: Span, irecist: Rules) -> tuple[int | None, int | None]:
 
 def window_of(first_day: int, last_day: int, irecist: Rules) -> tuple[int, int]:
     """First and last day on which a CT confirms, by the first and the last iUPD of a block."""
-    tolerance = irecist["confirmation_tolerance_days"]
-    return (
-        first_day + irecist["confirmation_earliest_days"] - tolerance,
-        last_day + irecist["confirmation_latest_days"] + tolerance,
-    )
+    return window_begins(first_day, irecist), window_ends(last_day, irecist)
 
 
 def _status_of(span: Span, window: tuple[int | None, int | None], today: int | None) -> str:
