@@ -65,6 +65,30 @@ COHORT = replace(
 The second reader of SHPH read the first patient carelessly.
 """
 
+SMALLEST: Plan = replace(
+    COHORT,
+    patients_per_site=3,
+    sites=(
+        replace(CHINESE, courses=("late_responder", "stable", "late_progressor")),
+        replace(WESTERN, courses=("late_responder", "stable", "late_responder"), careless=()),
+    ),
+    troubles=(
+        Trouble("garbage_file", 0, 0),
+        Trouble("bad_date", 0, 1),
+        Trouble("dose_report", 0, 1),
+        Trouble("contour_without_series", 1, 0),
+    ),
+)
+"""As few patients as open the gate, so that models learn and predict."""
+
+OF_THE_RUN = {
+    "recorded_at": "when a response first stood in the lake",
+    "evaluated_at": "when the gate was judged",
+    "trained_at": "when a model was trained",
+    "mlflow_run_id": "drawn by MLflow for each training",
+}
+"""Columns that describe the run and not the data; nothing else may differ."""
+
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "radiomics": {"log_sigma_mm": [], "wavelet": "", "classes": ["firstorder"], "padding_mm": 5.0},
     "dhi": {"copies": 1},

@@ -12,39 +12,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dagster_project.simulation.cohort import simulate_cohort
-from dagster_project.simulation.plan import Plan, Trouble
-from tests.trial import CHINESE, COHORT, WESTERN, Trial, write_protocol
+from tests.trial import OF_THE_RUN, SMALLEST, Trial, write_protocol
 
-PLAN: Plan = replace(
-    COHORT,
-    patients_per_site=3,
-    sites=(
-        replace(CHINESE, courses=("late_responder", "stable", "late_progressor")),
-        replace(WESTERN, courses=("late_responder", "stable", "late_responder"), careless=()),
-    ),
-    troubles=(
-        Trouble("garbage_file", 0, 0),
-        Trouble("bad_date", 0, 1),
-        Trouble("dose_report", 0, 1),
-        Trouble("contour_without_series", 1, 0),
-    ),
-)
-"""As few patients as open the gate, so that models are trained."""
-
-OF_THE_RUN = (
-    "recorded_at",
-    "evaluated_at",
-    "trained_at",
-    "mlflow_run_id",
-    "snapshot",
-    "recorded_at",
-)
-"""Columns that describe the run and not the data."""
+LEFT_OUT = (*OF_THE_RUN, "snapshot")
+"""Columns that describe the run and not the data; snapshots are counted."""
 
 SECONDS = 600.0
 """A stage that takes longer than this hangs."""
@@ -128,8 +104,8 @@ def _end_group(group: int) -> None:
 
 def first_home(root: Path) -> Trial:
     """A delivery with its protocol, and nothing taken in."""
-    trial = Trial(root / "home", write_protocol(root / "study.toml"), PLAN)
-    simulate_cohort(trial.home.make().landing, root / "truth", PLAN)
+    trial = Trial(root / "home", write_protocol(root / "study.toml"), SMALLEST)
+    simulate_cohort(trial.home.make().landing, root / "truth", SMALLEST)
     return trial
 
 
@@ -166,7 +142,7 @@ def digests_of(trial: Trial) -> dict[str, str]:
     with open_lake(trial.home) as lake:
         for table in TABLES:
             rows = lake.read(table.name)
-            own = rows.drop(OF_THE_RUN, strict=False)
+            own = rows.drop(LEFT_OUT, strict=False)
             parts = own.partition_by("site", as_dict=True) if table.by_site else {("",): own}
             found |= {
                 f"{table.name} {name}".strip(): _digest(repr(r) for r in part.iter_rows())
@@ -182,7 +158,7 @@ def digests_of(trial: Trial) -> dict[str, str]:
                 ).fetchall()
             ]
             for name in names:
-                rows = store.execute(f'SELECT * FROM "{name}"').pl().drop(OF_THE_RUN, strict=False)
+                rows = store.execute(f'SELECT * FROM "{name}"').pl().drop(LEFT_OUT, strict=False)
                 found[f"published {name}"] = _digest(repr(r) for r in rows.iter_rows())
     pages = trial.root / "reports"
     found["pages"] = (

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -24,11 +23,10 @@ import pytest
 from dagster_project.lake.store import open_lake
 from dagster_project.lake.tables import TABLES
 from dagster_project.simulation.cohort import simulate_cohort
-from dagster_project.simulation.plan import Trouble
 from tests.conftest import REPOSITORY
 from tests.processes import Run
 from tests.test_interrupted import stops
-from tests.trial import CHINESE, COHORT, SETTINGS, WESTERN, Trial, write_protocol
+from tests.trial import OF_THE_RUN, SETTINGS, SMALLEST, Trial, write_protocol
 
 CASES = REPOSITORY.parent / "shared" / "cases"
 
@@ -37,30 +35,6 @@ ODD = ("03", "08")
 
 Which image they are on once depended on the seed.
 """
-
-PLAN = replace(
-    COHORT,
-    patients_per_site=3,
-    sites=(
-        replace(CHINESE, courses=("late_responder", "stable", "late_progressor")),
-        replace(WESTERN, courses=("late_responder", "stable", "late_responder"), careless=()),
-    ),
-    troubles=(
-        Trouble("garbage_file", 0, 0),
-        Trouble("bad_date", 0, 1),
-        Trouble("dose_report", 0, 1),
-        Trouble("contour_without_series", 1, 0),
-    ),
-)
-"""As few patients as open the gate, so that models learn and predict."""
-
-OF_THE_RUN = {
-    "recorded_at": "when a response first stood in the lake",
-    "evaluated_at": "when the gate was judged",
-    "trained_at": "when a model was trained",
-    "mlflow_run_id": "drawn by MLflow for each training",
-}
-"""Columns that tell of the run and not of the data; nothing else may differ."""
 
 SNAPSHOTS = "snapshot"
 """Counts the transactions of a lake.
@@ -166,7 +140,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
     protocol = write_protocol(folder / "study.toml", SETTINGS)
     trials = {name: Trial(folder / f"home{number}", protocol) for number, name in enumerate(RUNS)}
     first, *others = trials.values()
-    simulate_cohort(first.home.make().landing, folder / "truth", PLAN)
+    simulate_cohort(first.home.make().landing, folder / "truth", SMALLEST)
     for case in ODD if CASES.is_dir() else ():
         subprocess.run(
             [sys.executable, "build.py", case, str(first.home.landing)],
