@@ -24,7 +24,6 @@ from dagster_project.federated.messages import (
 from dagster_project.federated.noise import noise_of_sum
 from dagster_project.federated.noisy_counts import read_counts
 from dagster_project.federated.participant import Participant
-from dagster_project.federated.plans import parse_plan
 from dagster_project.federated.refusals import (
     BudgetSpent,
     FailedCheck,
@@ -45,28 +44,10 @@ from dagster_project.federated.refusals import (
 )
 from dagster_project.federated.secure_sum import Part, Total, add_parts
 from tests.federated.hospitals import KEYS, PINNED
+from tests.federated.plans import CODES, COUNTS, LOGISTIC, plan_of
 from tests.federated.splits import split
 
-CODES = ("BJCH", "GZSM", "SHFD")
-COUNTS = {"arms": ["A", "B", "C"], "hospitals": [], "epsilon": 0, "delta": 1e-5}
-LOGISTIC = {
-    "columns": ["size", "dhi"],
-    "centres": [0, 0],
-    "units": [1, 1],
-    "patients": 120,
-    "steps": 6,
-    "clip": 1.0,
-    "rate": 2.0,
-    "penalty": 0.05,
-    "reach": 3.0,
-    "epsilon": 0,
-    "delta": 1e-5,
-}
-
-
-def plan_of(codes=CODES, **asked):
-    section = {"name": "Look", "hospitals": list(codes), "task": "T1"}
-    return parse_plan({"plan": section, **(asked or {"counts": COUNTS})})
+LONGER = {**LOGISTIC, "patients": 120, "steps": 6}
 
 
 class Study:
@@ -147,7 +128,7 @@ def test_counts_of_three_hospitals(study, plan):
 
 def test_a_model_of_eight_hospitals_is_that_of_all_patients(tmp_path):
     codes = tuple(sorted(PINNED))
-    study, plan = Study(tmp_path, codes), plan_of(codes, logistic=LOGISTIC)
+    study, plan = Study(tmp_path, codes), plan_of(codes, logistic=LONGER)
     study.allow(plan)
     members, model = study.met(plan), plan.asked.model()
     random = np.random.default_rng(2)
@@ -166,7 +147,7 @@ def test_a_model_of_eight_hospitals_is_that_of_all_patients(tmp_path):
 
 def test_the_noise_is_the_plans_and_one_for_all_hospitals(tmp_path):
     columns = {"columns": [f"c{i}" for i in range(99)], "centres": [0] * 99, "units": [1] * 99}
-    asked = {**LOGISTIC, **columns, "clip": 2.0, "steps": 10, "epsilon": 15.0}
+    asked = {**LONGER, **columns, "clip": 2.0, "steps": 10, "epsilon": 15.0}
     study, plan = Study(tmp_path, epsilon=20.0), plan_of(logistic=asked)
     study.allow(plan)
     members = study.met(plan)
@@ -192,7 +173,7 @@ def test_counts_with_noise_take_a_row_a_patient(study):
 
 
 def test_rows_are_clipped_at_the_hospital_whatever_is_handed_over(tmp_path):
-    study, plan = Study(tmp_path), plan_of(logistic=LOGISTIC)
+    study, plan = Study(tmp_path), plan_of(logistic=LONGER)
     study.allow(plan)
     huge = [[[3e5, 0, 0], [0, 4e5, 0]], [], []]
     total = a_round(study.met(plan), 1, huge)
@@ -286,7 +267,7 @@ def test_the_same_query_with_one_hospital_fewer(tmp_path):
 
 
 def test_an_overspent_budget_at_the_first_step_beyond_it(tmp_path):
-    study, plan = Study(tmp_path, epsilon=1.0), plan_of(logistic={**LOGISTIC, "epsilon": 1.5})
+    study, plan = Study(tmp_path, epsilon=1.0), plan_of(logistic={**LONGER, "epsilon": 1.5})
     study.allow(plan)
     members = study.met(plan)
     for number in range(1, 4):
@@ -321,7 +302,7 @@ def test_values_that_cannot_be_summed_spend_nothing(study, plan, tmp_path):
             member.part(1, values)
     assert study.ledgers["BJCH"].account().exact_steps == 0
     noisy = Study(tmp_path / "noisy")
-    model = plan_of(logistic=LOGISTIC)
+    model = plan_of(logistic=LONGER)
     noisy.allow(model)
     with pytest.raises(OtherColumns):
         noisy.met(model)["BJCH"].part(1, [1.0, 1.0, 1.0])

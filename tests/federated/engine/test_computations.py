@@ -13,7 +13,8 @@ from dagster_project.federated.engine.simulation import deal
 from dagster_project.federated.refusals import KindNotRun, RowsUnusable
 from dagster_project.statistics.roc import auc_delong
 from dagster_project.statistics.survival import kaplan_meier
-from tests.federated.engine.cases import CODES, COUNTS, LOGISTIC, a_table, plan_of
+from tests.federated.engine.cases import a_table
+from tests.federated.plans import CODES, COUNTS, LOGISTIC, plan_of
 
 FREE = {"epsilon": 0, "delta": 1e-5}
 SURVIVAL = {"endpoint": "os", "groups": ["high", "low"], "last_day": 400, "width_days": 1, **FREE}

@@ -24,8 +24,8 @@ from dagster_project.federated.refusals import (
     UnreadableMessage,
 )
 from dagster_project.federated.secure_sum import Part
-from tests.federated.engine.cases import CODES, LOGISTIC, plan_of
 from tests.federated.hospitals import KEYS, PINNED
+from tests.federated.plans import CODES, LOGISTIC, plan_of
 
 
 def once(values):

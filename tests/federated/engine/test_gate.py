@@ -10,8 +10,8 @@ from dagster_project.federated.engine.gate import OnlyConfiguration, check_job
 from dagster_project.federated.engine.jobs import new_name, read_run, read_sections, write_job
 from dagster_project.federated.key_agreement import Run
 from dagster_project.federated.refusals import JobRefused, UnreadableMessage
-from tests.federated.engine.cases import CODES, LOGISTIC, plan_of
 from tests.federated.hospitals import PINNED
+from tests.federated.plans import CODES, LOGISTIC, plan_of
 
 PLAN = plan_of(logistic=LOGISTIC)
 

@@ -32,8 +32,9 @@ from dagster_project.federated.identities import fingerprint, public_bytes
 from dagster_project.federated.ledger import Budget, Ledger
 from dagster_project.federated.logistic import gradients
 from dagster_project.federated.refusals import EngineFailed
-from tests.federated.engine.cases import CODES, LOGISTIC, a_table, plan_of
+from tests.federated.engine.cases import a_table
 from tests.federated.engine.test_computations import drive
+from tests.federated.plans import CODES, LOGISTIC, plan_of
 
 pytestmark = pytest.mark.xdist_group("federated_processes")
 

@@ -21,8 +21,9 @@ from dagster_project.federated.engine.outcomes import read_outcome
 from dagster_project.federated.engine.places import Places
 from dagster_project.federated.ledger import Ledger
 from dagster_project.federated.pins import Pins
-from tests.federated.engine.cases import CODES, a_table, plan_of
+from tests.federated.engine.cases import a_table
 from tests.federated.hospitals import PINNED
+from tests.federated.plans import CODES, plan_of
 
 PLAN = plan_of()
 
