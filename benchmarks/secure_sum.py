@@ -115,7 +115,7 @@ def once_a_run(hospitals: int) -> str:
     opened = milliseconds(took, RunKeys.unseal, other, sealed)
     milliseconds(took, Member, other, opened)
     return (
-        f"{hospitals} hospitals, once a run: agreement {agreement:.1f} ms a hospital; "
+        f"{hospitals} hospitals, once per run: agreement {agreement:.1f} ms per hospital; "
         f"the leading one makes the keys in {took[0]:.1f} ms and seals them in {took[1]:.1f} ms "
         f"({len(sealed) / 1024:.0f} KiB each); the others open and try them in "
         f"{took[2] + took[3]:.1f} ms."

@@ -338,7 +338,7 @@ def _left(account: Account) -> float:
 
 
 def _print_runs(records: list[dict]) -> None:
-    """One row a run."""
+    """One row per run."""
     from dagster_project.commands.terminal import print_table
 
     runs: dict[str, list[dict]] = {}

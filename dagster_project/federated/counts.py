@@ -39,7 +39,7 @@ def whole_numbers(total: Floats) -> Counts:
 
 
 def rows_of(slots: Counts, length: int) -> Floats:
-    """One row a patient with 1 in the patient's slot: what is handed over where noise is added.
+    """One row per patient with 1 in the patient's slot: what is handed over where noise is added.
 
     A row has the norm 1, which is what a patient may move a sum by.
 

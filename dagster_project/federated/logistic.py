@@ -83,7 +83,7 @@ def gradients(
     ----------
     weights : float array (length,)
     values : float array (patients, columns)
-        One row a patient: with several the bound would not hold.
+        One row per patient: with several the bound would not hold.
     labels : bool array (patients,)
 
     Raises

@@ -19,7 +19,7 @@ def clip_rows(rows: Floats, clip: float) -> Floats:
     Parameters
     ----------
     rows : float array (patients, columns)
-        One row a patient: with several rows of one patient the bound would hold for none.
+        One row per patient: with several rows of one patient the bound would hold for none.
     clip
         Above 0.
 

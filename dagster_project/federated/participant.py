@@ -166,7 +166,7 @@ class Participant:
         number
             Of the round, from 1, each once and in order.
         values : float array (n,), or (patients, n) where the plan has a clip
-            Exact, and one row a patient: rows are clipped and summed here, and noise is added here,
+            Exact, and one row per patient: rows are clipped and summed here, noise is added here,
             as the plan has it.
         randomness
             As `noise_share` has it.

@@ -705,7 +705,7 @@ def _states(report: _Report) -> list[_Written]:
 
 
 def _of_each_day(report: _Report, states: Sequence[_Written]) -> list[dict[str, Any]]:
-    """One row a patient and day; what two rows of it say differently is left out, and named.
+    """One row per patient and day; what two rows of it say differently is left out, and named.
 
     A row whose date was refused is left out with it.
     """

@@ -733,7 +733,7 @@ READS = Table(
 RADIOMIC_FEATURES = Table(
     "radiomic_features",
     "imaging",
-    "One row a feature of a region of a lesion as one reader outlined it",
+    "One row per feature of a region of a lesion as one reader outlined it",
     "每个影像组学特征一行（病灶×区域×阅片者）",
     key=("site", "scan", "lesion", "reader", "region", "feature"),
     by_site=True,
@@ -2034,7 +2034,7 @@ TRAINING_COHORT = Table(
 MODEL_RUNS = Table(
     "model_runs",
     "modelling",
-    "One row a trained model: figures on patients it had not seen",
+    "One row per trained model: figures on patients it had not seen",
     "每个已训练模型一行：未见患者上的指标",
     key=("task", "model", "mlflow_run_id"),
     columns=(

@@ -1,6 +1,6 @@
 """What a hospital computes of its rows for each kind of plan, and what the sums say.
 
-Rows come from a table with one row a patient. Its column `patient` tells patients apart and stays
+Rows come from a table with one row per patient. Its column `patient` identifies patients and stays
 where it is; the other columns are those that the plan names:
 
 | kind | columns |
@@ -176,7 +176,7 @@ def computation(plan: Plan, hospital: str, rows: Rows) -> Computation:
 
 
 def _by_slot(slots: npt.NDArray[np.int64], length: int, noisy: bool) -> npt.NDArray[np.float64]:
-    """One row a patient where noise is added, and their sum where it is not."""
+    """One row per patient where noise is added, and their sum where it is not."""
     rows = rows_of(slots, length)
     return rows if noisy else rows.sum(axis=0)
 
