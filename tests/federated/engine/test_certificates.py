@@ -62,7 +62,11 @@ def test_a_fingerprint_may_be_written_in_groups(authority):
     assert authority.approve(make_request("BJCH", KEY), spaced)[0] == "BJCH"
 
 
-@pytest.mark.parametrize("stated", ["", OWN[:63], OWN[:8], fingerprint(public_bytes(OTHER))])
+@pytest.mark.parametrize(
+    "stated",
+    ["", OWN[:63], OWN[:8], fingerprint(public_bytes(OTHER))],
+    ids=["none", "cut by one", "the beginning", "another key's"],
+)
 def test_another_fingerprint_than_the_one_read_out(authority, stated):
     with pytest.raises(NotApproved, match="telephone"):
         authority.approve(make_request("BJCH", KEY), stated)
