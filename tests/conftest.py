@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tracemalloc  # noqa: F401 - pytest's hook imports it in whichever thread warns first
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

@@ -265,6 +265,29 @@ def merge(pseudonym: str, into: str, purpose: str) -> None:
     click.echo(f"Joined. `lakehouse run --site {site}` reads the files anew.")
 
 
+@keys.command()
+@click.argument("pseudonym")
+@click.option("--purpose", required=True, help="Why; it stands in the audit.")
+def confirm(pseudonym: str, purpose: str) -> None:
+    """Confirm that images refused as another person's are of this patient.
+
+    Birth date, sex, age and name of PSEUDONYM's images and row are compared no more.
+
+    \b
+    Example:
+      lakehouse keys confirm BJCH-… --purpose "birth date corrected, confirmed by the ward"
+    """
+    from dagster_project.intake.vault import confirm_person
+
+    home, site = find_home(), pseudonym.rpartition("-")[0]
+    with _told():
+        if not _open_crosswalk().knows(pseudonym):
+            raise KeysError("no patient has this pseudonym")
+        confirm_person(home.vault / site, pseudonym)
+    _write_audit("confirm", pseudonym, purpose)
+    click.echo(f"Confirmed. `lakehouse run --site {site}` takes the refused images in.")
+
+
 @click.command()
 @click.argument("pseudonym")
 @click.option(

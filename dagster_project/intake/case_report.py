@@ -30,7 +30,17 @@ from dagster_project.intake.csv_tables import IDENTIFYING, WORKBOOKS, CsvRow, Cs
 from dagster_project.intake.exchange_files import clinical_tables
 from dagster_project.intake.files import Session
 from dagster_project.intake.identifiers import Needles, make_needles
+from dagster_project.intake.keys import Keys
 from dagster_project.intake.opening import LARGEST_LOCK, NotOpenedError, read_table_file
+from dagster_project.intake.person import (
+    CELL_OF_ANOTHER,
+    NUMBER_OF_ANOTHER,
+    ROW_OF_ANOTHER,
+    Fact,
+    Statement,
+    differing,
+    state,
+)
 from dagster_project.intake.pseudonyms import (
     EXACT_DIGITS,
     ROUNDED,
@@ -148,6 +158,14 @@ ARBITRATION_CELLS: Mapping[str, Parser] = {
     "decided_at": cv.parse_time,
 }
 
+CELLS_OF_FACT: Mapping[Fact, tuple[str, ...]] = {
+    "birth_date": ("birth_date", "age"),
+    "sex": ("sex",),
+    "age": ("age", "birth_date"),
+    "name": (),
+}
+"""Cells of patients.csv that state what an image states too."""
+
 _TEXT, _DATE, _NUMBER, _BOOLEAN, _WHOLE = (
     pl.String(),
     pl.Date(),
@@ -215,6 +233,8 @@ class People:
     unclear: set[str] = field(default_factory=set)
     """Whose consent is given in one row and withdrawn in another."""
     refusals: list[Refusal] = field(default_factory=list)
+    of_another: dict[str, PatientRow] = field(default_factory=dict)
+    """Rows that name another person than the images of their number."""
 
 
 @dataclass(frozen=True)
@@ -487,6 +507,9 @@ class _Report:
         patient = number if is_pseudonym(number) else self.crosswalk.find(self.site, number)
         if patient in self.session.held_out:
             return None
+        if patient in self.people.of_another and table.name.startswith("clinical/"):
+            self.refuse(table.item(row, "patient_id"), NUMBER_OF_ANOTHER)
+            return None
         if patient is None or (
             patient not in self.people.rows and patient not in self.vault_patients
         ):
@@ -567,6 +590,7 @@ def build_tables(
     *,
     simulated: bool,
     image_numbers: Mapping[str, str] = MappingProxyType({}),
+    image_persons: Mapping[str, Sequence[Statement]] = MappingProxyType({}),
 ) -> Tables:
     """Every table of the case report, de-identified.
 
@@ -579,10 +603,13 @@ def build_tables(
     3. Age at cycle 1 from the birth date, else the age that was given; above 89 it is 90.
     4. A patient with images alone has a row of NULLs; one who withdrew keeps the row that says so,
        and nothing else.
-    5. Whom rows and images do not name alike is listed (reconciliation.py); `image_numbers` are
+    5. A row that names another person than the images of its number (`image_persons`) is left out
+       with the rest of the case report of that number; a single cell that contradicts them is NULL.
+    6. Whom rows and images do not name alike is listed (reconciliation.py); `image_numbers` are
        what images without a row bear.
     """
     report = _Report(site_folder, session, crosswalk, people, vault_patients, simulated)
+    _compare_with_images(report, image_persons)
     cycles, events = (
         _written(report, "treatments", TREATMENT_CELLS, "cycle"),
         _written(report, "follow_up", FOLLOW_UP_CELLS, "event"),
@@ -614,6 +641,46 @@ def build_tables(
         _reconciliation(report, image_numbers), _table_schema(RECONCILIATION)
     )
     return Tables(frames, (*people.refusals, *report.refusals))
+
+
+def _compare_with_images(report: _Report, persons: Mapping[str, Sequence[Statement]]) -> None:
+    """Compare each row of patients.csv with what the images of its number state."""
+    for patient, row in list(report.people.rows.items()):
+        stated = _stated_by_row(report.session.keys, patient, row.values)
+        found = [differing(stated, image) for image in persons.get(patient, ())]
+        facts = sorted({fact for wrong, _ in found for fact in wrong})
+        place = report.people.places[patient]
+        if any(another for _, another in found):
+            report.refuse(place, ROW_OF_ANOTHER.format(facts=", ".join(facts)))
+            report.people.of_another[patient] = report.people.rows.pop(patient)
+        else:
+            _leave_cells_out(report, patient, [fact for fact in facts if fact != "name"])
+
+
+def _leave_cells_out(report: _Report, patient: str, facts: Sequence[Fact]) -> None:
+    row, place = report.people.rows[patient], report.people.places[patient]
+    columns = {
+        column
+        for fact in facts
+        for column in CELLS_OF_FACT[fact]
+        if row.values.get(column) is not None
+    }
+    for column in sorted(columns):
+        report.refuse(f"{place} column {column}", CELL_OF_ANOTHER)
+    left = {column: None if column in columns else v for column, v in row.values.items()}
+    report.people.rows[patient] = PatientRow(row.number, left)
+
+
+def _stated_by_row(keys: Keys, patient: str, values: Mapping[str, Any]) -> Statement:
+    born, age = values.get("birth_date"), values.get("age")
+    return state(
+        keys,
+        patient,
+        name=values.get("name") or "",
+        birth_date=born.isoformat() if born else "",
+        sex=values.get("sex") or "",
+        age="" if age is None else f"{age:03d}Y",
+    )
 
 
 def _reconciliation(report: _Report, image_numbers: Mapping[str, str]) -> Iterable[dict[str, Any]]:

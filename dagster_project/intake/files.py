@@ -14,7 +14,7 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from dagster_project.intake.opening import (
     read_delivered,
 )
 from dagster_project.intake.other_formats import other_format
+from dagster_project.intake.person import NOTHING, Statement, state
 from dagster_project.intake.pseudonyms import (
     PSEUDONYM,
     SCIENTIFIC,
@@ -56,6 +57,8 @@ CONSENT_CONTRADICTORY = (
 
 DATE_TAGS = (Tag(0x00080022), Tag(0x00080021), Tag(0x00080020))
 """AcquisitionDate, else SeriesDate, else StudyDate: the date of a scan."""
+
+SEX, AGE, STUDY_DATE = Tag(0x00100040), Tag(0x00101010), Tag(0x00080020)
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ class Outcome:
     incoming: str = ""
     output_digest: str = ""
     has_text: bool = False
+    person: Statement = field(default=NOTHING, repr=False)
     actions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     number: str = field(default="", repr=False)
     head: Head | None = field(default=None, repr=False)
@@ -277,7 +281,23 @@ def _dicom(
         return _with_text(clean, patient, digest, keyed_digest)
     name = f"{secrets.token_hex(16)}.dcm"
     _write(Path(session.incoming) / name, clean.data)
-    return _accepted(clean, patient, digest, keyed_digest, name)
+    stated = _statement(session, source, patient)
+    return replace(_accepted(clean, patient, digest, keyed_digest, name), person=stated)
+
+
+def _statement(session: Session, source: Source, patient: str) -> Statement:
+    """What a file states of its patient beside the number; nothing without a number of its own."""
+    if not source.identity.number:
+        return NOTHING
+    return state(
+        session.keys,
+        patient,
+        name=source.identity.name,
+        birth_date=source.identity.birth_date,
+        sex=plain_text(source.dataset, SEX),
+        age=plain_text(source.dataset, AGE),
+        day=plain_text(source.dataset, STUDY_DATE),
+    )
 
 
 def _with_text(clean: Clean, patient: str, digest: str, keyed_digest: str) -> Outcome:

@@ -13,6 +13,13 @@ from typing import Any
 
 from dagster_project.intake.files import Outcome, Task, scan_name
 from dagster_project.intake.landing import LandingFile
+from dagster_project.intake.person import (
+    NOT_THE_SAME_PERSON,
+    NOTHING,
+    SEVERAL_PEOPLE,
+    Statement,
+    are_two_people,
+)
 from dagster_project.intake.register import (
     ACCEPTED,
     DUPLICATE,
@@ -94,7 +101,10 @@ def place_batch(register: Register, delivered: Sequence[Delivered], delivery: De
     6. Any other object with the identity of one that an earlier delivery brought, and other
        content, is refused.
     7. Else the file gets its place; `incoming` says that its copy has not been moved there yet.
-    8. A slice with text in its pixels refuses its series: what was taken in of it before leaves the
+    8. So are all images of a patient number where one delivery brings those of several people
+       under it, by birth date, sex, age or name; else a file of somebody else than the images that
+       are there (person.py).
+    9. A slice with text in its pixels refuses its series: what was taken in of it before leaves the
        vault, and what comes later is refused, for as long as the slice is what it is. When that has
        changed, the others are judged again.
     """
@@ -213,7 +223,7 @@ def _place(register: Register, placed: Placed, one: Delivered, delivery: Deliver
         return
     key = _object_key(one)
     there, older = register.object(key), _older(register, one)
-    contradiction = _contradiction(register, one.outcome)
+    contradiction = _contradiction(register, one.outcome) or _another_person(register, one.outcome)
     if contradiction:
         _refuse(register, placed, one, contradiction)
     elif one.outcome.kind == "CT" and register.has_text(one.outcome.series_instance_uid):
@@ -227,6 +237,7 @@ def _place(register: Register, placed: Placed, one: Delivered, delivery: Deliver
     elif there is not None and _is_same(register, one, there):
         placed.duplicates += 1
         register.put_file(_row(one, DUPLICATE, key))
+        _note_person(register, one.outcome)
         placed.records.append({"event": "duplicate", "input": one.outcome.digest})
     elif there is not None and key != older:
         _refuse(register, placed, one, TAKEN_BEFORE)
@@ -258,8 +269,10 @@ def _dispute(register: Register, one: Delivered, delivery: Delivery) -> Dispute 
 
     None where it contradicts nothing of its delivery.
     """
-    return _dispute_about_series(register, one, delivery) or _dispute_about_object(
-        register, one, delivery
+    return (
+        _dispute_about_series(register, one, delivery)
+        or _dispute_about_object(register, one, delivery)
+        or _dispute_about_person(register, one, delivery)
     )
 
 
@@ -285,6 +298,61 @@ def _dispute_about_object(register: Register, one: Delivered, delivery: Delivery
         register.object(key) if register.is_fresh(key) and key != _older(register, one) else None
     )
     return None if there is None or _is_same(register, one, there) else Dispute(key, TWINS, [there])
+
+
+def _dispute_about_person(register: Register, one: Delivered, delivery: Delivery) -> Dispute | None:
+    """Images of one delivery that name two people under one patient number."""
+    outcome = one.outcome
+    if outcome.kind != "CT" or is_one_person(register, outcome.patient):
+        return None
+    dispute = Dispute(f"PERSON {outcome.patient}", SEVERAL_PEOPLE.format(patient=outcome.patient))
+    if _is_disputed(register, dispute.identity, delivery):
+        return dispute
+    fresh, others = register.fresh_images(outcome.patient), _of_others(register, outcome)
+    # with an image of an earlier delivery among the others, that one stays: _another_person
+    came = {row.series for row in fresh}
+    return replace(dispute, made=fresh) if others and others <= came else None
+
+
+def is_one_person(register: Register, patient: str) -> bool:
+    """Whether the hospital has confirmed that all statements of a number are of one person."""
+    return bool(register.fact(f"one person {patient}"))
+
+
+def _of_others(register: Register, outcome: Outcome) -> set[str]:
+    """The patient's series whose images name another person than this file.
+
+    A series that is exported again with a corrected statement is not compared with itself.
+    """
+    if outcome.person == NOTHING:
+        return set()
+    return {
+        series
+        for series, stated in register.persons(outcome.patient).items()
+        if series != outcome.series_instance_uid
+        and are_two_people(Statement.of_stored(stated), outcome.person)
+    }
+
+
+def _another_person(register: Register, outcome: Outcome) -> str:
+    """The reason where the images that are there name another person."""
+    if is_one_person(register, outcome.patient) or not _of_others(register, outcome):
+        return ""
+    return NOT_THE_SAME_PERSON.format(patient=outcome.patient)
+
+
+def _note_person(register: Register, outcome: Outcome) -> None:
+    """Note what a series states; a correction lets what it contradicted be judged again."""
+    series, stated = outcome.series_instance_uid, outcome.person.stored()
+    if outcome.kind != "CT" or outcome.person == NOTHING:
+        return
+    before = register.persons(outcome.patient).get(series)
+    if before == stated:
+        return
+    register.note_person(series, outcome.patient, stated)
+    if before is not None:
+        again = NOT_THE_SAME_PERSON.format(patient=outcome.patient)
+        register.judge_persons_again(outcome.patient, again)
 
 
 def _is_disputed(register: Register, identity: str, delivery: Delivery) -> bool:
@@ -370,6 +438,7 @@ def _accept(
     )
     register.put_file(_row(one, ACCEPTED, key))
     register.note_fresh(key)
+    _note_person(register, outcome)
     placed.accepted += 1
     placed.records.append(
         {

@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS leaving (output TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS number (
     study TEXT NOT NULL, what TEXT NOT NULL, original TEXT NOT NULL, given INTEGER NOT NULL, \
 PRIMARY KEY (study, what, original));
+CREATE TABLE IF NOT EXISTS person (
+    series TEXT PRIMARY KEY, patient TEXT NOT NULL, statement TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS study_of (series TEXT PRIMARY KEY, study TEXT NOT NULL);
 """
 
@@ -525,6 +527,44 @@ class Register:
             "SELECT slices FROM series WHERE uid = ?", (uid,)
         ).fetchone()[0]
 
+    # ── whom the images name ──
+
+    def note_person(self, series: str, patient: str, statement: str) -> None:
+        """What the images of a series state of their patient (person.py)."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO person VALUES (?, ?, ?)", (series, patient, statement)
+        )
+
+    def persons(self, patient: str) -> dict[str, str]:
+        """What the images of a patient state, by series of which any is held."""
+        rows = self._connection.execute(
+            "SELECT person.series, statement FROM person "
+            "JOIN series ON series.uid = person.series WHERE person.patient = ? ORDER BY 1",
+            (patient,),
+        )
+        return dict(rows.fetchall())
+
+    def all_persons(self) -> list[tuple[str, str]]:
+        """Every series with its statement, and the patients confirmed to be one person."""
+        rows = self._connection.execute("SELECT series, statement FROM person ORDER BY 1")
+        confirmed = self._connection.execute(
+            "SELECT name, value FROM fact WHERE name LIKE 'one person %' ORDER BY 1"
+        )
+        return [tuple(row) for row in (*rows, *confirmed)]
+
+    def judge_persons_again(self, patient: str, reason: str) -> None:
+        """Files that were refused as another person's are read again."""
+        self._connection.execute(
+            "UPDATE file SET basis = '' WHERE state = ? AND reason = ?", (REFUSED, reason)
+        )
+        self.settle_twins(f"PERSON {patient}")
+
+    def fresh_images(self, patient: str) -> list[ObjectRow]:
+        """A patient's images of the series that came whole with this delivery."""
+        found = [row for row in self.objects(patient) if row.kind == "CT"]
+        old = {row.series for row in found if not self.is_fresh(row.key)}
+        return [row for row in found if row.series not in old]
+
     # ── numbers that were counted anew ──
 
     def numbers(self, study: str, what: str) -> dict[str, int]:
@@ -588,6 +628,7 @@ class Register:
         ).fetchall():
             self.drop_object(key)
         self._connection.execute("DELETE FROM series WHERE patient = ?", (patient,))
+        self._connection.execute("DELETE FROM person WHERE patient = ?", (patient,))
         self._connection.execute(
             "DELETE FROM file WHERE path IN (SELECT path FROM text_mark WHERE patient = ?)",
             (patient,),
@@ -599,6 +640,7 @@ class Register:
         self._connection.execute("DELETE FROM text_mark WHERE patient = ?", (patient,))
         self._connection.execute("DELETE FROM pull_note WHERE patient = ?", (patient,))
         self.forget_numbers()
+        self._connection.execute("DELETE FROM fact WHERE name = ?", (f"one person {patient}",))
         for twin in self.twins():
             if twin.patient == patient:
                 self.settle_twins(twin.object)

@@ -42,10 +42,12 @@ from dagster_project.intake.manifest import Manifest
 from dagster_project.intake.mask_files import RULES as MASK_RULES
 from dagster_project.intake.numbering import NO_NUMBERS, Head, count_anew
 from dagster_project.intake.opening import file_digest
+from dagster_project.intake.person import NOT_THE_SAME_PERSON, Statement
 from dagster_project.intake.placing import (
     Delivered,
     Delivery,
     Placed,
+    is_one_person,
     judge_series_again,
     move_into_place,
     place_batch,
@@ -623,6 +625,7 @@ class _Run:
         held = [
             self.register.patients(),
             sorted(self.register.series_patients()),
+            self.register.all_persons(),
             sorted(self.crosswalk.withdrawn(self.site)),
         ]
         return self.keys.digest(
@@ -698,7 +701,16 @@ class _Run:
             held,
             simulated=is_simulated(self.site_folder),
             image_numbers=numbers,
+            image_persons=self._persons(people.rows),
         )
+
+    def _persons(self, patients: Iterable[str]) -> dict[str, list[Statement]]:
+        """What the images of each patient state of whom they are."""
+        return {
+            patient: list(map(Statement.of_stored, self.register.persons(patient).values()))
+            for patient in patients
+            if not is_one_person(self.register, patient)
+        }
 
     def _numbers_of(
         self, patients: Iterable[str], images: Sequence[Listed], session: Session
@@ -1032,6 +1044,15 @@ def give_up_patient(vault_site: Path, patient: str) -> None:
         if (vault_site / MANIFEST).is_file():
             Manifest(vault_site / MANIFEST).append([_left("given_up", register, patient)])
         drop_patient(vault_site, register, patient)
+        register.remember("case_report", "")
+
+
+def confirm_person(vault_site: Path, patient: str) -> None:
+    """All statements of a patient number are of one person: what was refused is judged again."""
+    with site_lock(vault_site), contextlib.closing(Register(vault_site / REGISTER)) as register:
+        with register.transaction():
+            register.remember(f"one person {patient}", "yes")
+            register.judge_persons_again(patient, NOT_THE_SAME_PERSON.format(patient=patient))
         register.remember("case_report", "")
 
 

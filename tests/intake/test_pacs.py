@@ -121,7 +121,7 @@ def certificate(tmp_path_factory):
 
 def test_with_tls_both_sides_show_a_certificate(site, sent, certificate):
     key, shown = certificate
-    with site.listener(tls=Tls(shown, key, shown), seconds=5) as listener:
+    with site.listener(tls=Tls(shown, key, shown)) as listener:
         told = peers.dcmtk(
             "storescu", listener.port, "+tls", key, shown, "+cf", shown, "+sd", str(sent)
         )
